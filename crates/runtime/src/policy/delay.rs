@@ -1,0 +1,120 @@
+//! How long to wait before the next attempt.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// How long to wait before an attempt, as plain data.
+///
+/// Used for restarts, reconnections and retries alike. The exponential form grows by `factor` with every
+/// attempt up to `max`. With `jitter` on, the delay is spread evenly over the whole span from `min` to the
+/// grown value ("full jitter", after Marc Brooker, *Exponential Backoff And Jitter*, AWS Architecture Blog,
+/// 2015, but with `min` as its floor so that a configured minimum is honoured).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Delay {
+    /// The same delay before every attempt.
+    Fixed {
+        /// The delay.
+        delay: Duration,
+    },
+    /// Grows with every attempt.
+    Exponential {
+        /// Before the first attempt; no delay is ever shorter.
+        min: Duration,
+        /// No delay is ever longer.
+        max: Duration,
+        /// What each attempt multiplies the delay by; values below 1 count as 1.
+        factor: f64,
+        /// Whether delays are spread at random over the span that the attempt has reached.
+        jitter: bool,
+    },
+}
+
+impl Delay {
+    /// No delay at all.
+    pub const NONE: Self = Self::Fixed { delay: Duration::ZERO };
+
+    /// The delay before attempt number `attempt` (the first is 1; 0 counts as 1).
+    ///
+    /// `jitter` is a random number in `[0, 1)` that the caller draws; values outside are clamped, and it is
+    /// ignored where jitter is off. The result lies within `[min, max]` for every attempt, however large.
+    #[must_use]
+    pub fn before(&self, attempt: u32, jitter: f64) -> Duration {
+        match *self {
+            Self::Fixed { delay } => delay,
+            Self::Exponential { min, max, factor, jitter: spread } => {
+                let max = max.max(min);
+                // With jitter the first attempt already needs a span to be spread over.
+                let growths = if spread { attempt.max(1) } else { attempt.max(1) - 1 };
+                let ceiling = grown(min, max, factor, growths);
+                if spread { min + (ceiling - min).mul_f64(unit(jitter)) } else { ceiling }
+            }
+        }
+    }
+}
+
+/// `min * factor^growths`, never above `max` and never overflowing.
+fn grown(min: Duration, max: Duration, factor: f64, growths: u32) -> Duration {
+    let factor = if factor.is_finite() { factor.max(1.0) } else { 1.0 };
+    let seconds = min.as_secs_f64() * factor.powf(f64::from(growths));
+    if seconds.is_finite() && seconds < max.as_secs_f64() {
+        Duration::from_secs_f64(seconds).max(min)
+    } else {
+        max
+    }
+}
+
+/// `jitter` brought into `[0, 1]`.
+fn unit(jitter: f64) -> f64 {
+    if jitter.is_nan() { 0.0 } else { jitter.clamp(0.0, 1.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPEC: Delay = Delay::Exponential {
+        min: Duration::from_secs(1),
+        max: Duration::from_secs(30),
+        factor: 2.0,
+        jitter: false,
+    };
+    const JITTERED: Delay = Delay::Exponential {
+        min: Duration::from_secs(1),
+        max: Duration::from_secs(30),
+        factor: 2.0,
+        jitter: true,
+    };
+
+    #[test]
+    fn without_jitter_the_delay_doubles_from_the_minimum_up_to_the_cap() {
+        let seconds: Vec<u64> = (1..=7).map(|attempt| SPEC.before(attempt, 0.9).as_secs()).collect();
+        assert_eq!(seconds, [1, 2, 4, 8, 16, 30, 30]);
+    }
+
+    #[test]
+    fn jitter_survives_the_cap_and_never_leaves_the_bounds() {
+        for attempt in [1, 2, 6, 100, u32::MAX] {
+            let low = JITTERED.before(attempt, 0.0);
+            let high = JITTERED.before(attempt, 0.999);
+            assert!(low < high, "attempt {attempt}: {low:?} and {high:?} do not differ");
+            assert!(low >= Duration::from_secs(1) && high <= Duration::from_secs(30));
+        }
+    }
+
+    #[test]
+    fn absurd_settings_neither_panic_nor_overflow() {
+        for factor in [f64::NAN, f64::INFINITY, -3.0, 0.0, 1e308] {
+            for jitter in [f64::NAN, -1.0, 2.0] {
+                let delay = Delay::Exponential {
+                    min: Duration::from_secs(2),
+                    max: Duration::from_secs(1),
+                    factor,
+                    jitter: true,
+                };
+                assert_eq!(delay.before(u32::MAX, jitter), Duration::from_secs(2));
+            }
+        }
+    }
+}

@@ -1,5 +1,15 @@
-//! Policy: plain data and pure functions. No runtime, no clock, no randomness in here.
+//! Policy: plain data and pure functions that decide what happens after an exit.
+//!
+//! Nothing in here knows tokio, an actor, a clock or a source of randomness. Time comes in as the duration
+//! since the runtime started, jitter as a number in `[0, 1)`. serde appears only as derives, because the
+//! journal stores every input of a decision so that it can be decided again.
 
+mod decide;
 mod delay;
+mod history;
+mod restart;
 
+pub use decide::{Decision, Exit, ExitCause, Scope, StateSource, decide};
 pub use delay::Delay;
+pub use history::{ChildHistory, SupervisorHistory};
+pub use restart::{Budget, ChildPolicy, Exhausted, RestartType, Shutdown, Strategy, SupervisorPolicy};

@@ -1,0 +1,202 @@
+//! Reads a journal's files, also while another process writes them.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use super::record::Record;
+use super::segment::{self, Segment};
+
+/// The longest line that is read; a longer run without a line break counts as damage.
+const LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
+const READ_BYTES: usize = 64 * 1024;
+
+/// What stands next in a journal.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Entry {
+    /// An event, with the line that it stood in.
+    Event(Box<Record>, String),
+    /// A line that is torn or was changed.
+    Damaged {
+        /// The file that it stands in.
+        file: PathBuf,
+        /// Where in the file it begins.
+        offset_bytes: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Numbers that should come next and are not there: deleted with an old segment, or lost.
+    Missing {
+        /// The first that is missing.
+        from: u64,
+        /// The last that is missing.
+        to: u64,
+    },
+}
+
+/// Reads a journal in order, from one process or another. Never writes.
+#[derive(Debug)]
+pub struct Reader {
+    dir: PathBuf,
+    open: Option<OpenSegment>,
+    /// The last number that was returned or skipped; `None` before the first.
+    last_seq: Option<u64>,
+    after: u64,
+    held_back: Option<Entry>,
+}
+
+#[derive(Debug)]
+struct OpenSegment {
+    segment: Segment,
+    file: File,
+    /// Where the first byte of `buffer` stands in the file.
+    offset_bytes: u64,
+    buffer: Vec<u8>,
+}
+
+impl Reader {
+    /// Reads the events after number `after` (0: all that are kept) of the journal in `dir`.
+    ///
+    /// The folder need not exist yet.
+    #[must_use]
+    pub fn after(dir: &Path, after: u64) -> Self {
+        let last_seq = (after > 0).then_some(after);
+        Self { dir: dir.to_owned(), open: None, last_seq, after, held_back: None }
+    }
+
+    /// The next entry; `None` when there is nothing more for now. A later call may find more.
+    ///
+    /// # Errors
+    /// When a file of the journal cannot be read.
+    pub fn next_entry(&mut self) -> io::Result<Option<Entry>> {
+        if let Some(entry) = self.held_back.take() {
+            return Ok(Some(entry));
+        }
+        loop {
+            let Some(entry) = self.read_entry()? else { return Ok(None) };
+            let Entry::Event(record, _) = &entry else { return Ok(Some(entry)) };
+            let seq = record.seq;
+            if seq <= self.after {
+                continue;
+            }
+            let expected = self.last_seq.replace(seq).map_or(seq, |last| last + 1);
+            if seq > expected {
+                self.held_back = Some(entry);
+                return Ok(Some(Entry::Missing { from: expected, to: seq - 1 }));
+            }
+            return Ok(Some(entry));
+        }
+    }
+
+    fn read_entry(&mut self) -> io::Result<Option<Entry>> {
+        loop {
+            if self.open.is_none() && !self.open_next()? {
+                return Ok(None);
+            }
+            let Some(open) = &mut self.open else { return Ok(None) };
+            if let Some(entry) = open.next_line()? {
+                return Ok(Some(entry));
+            }
+            // The end of this file: either the writer has gone on to the next one, or there is no more yet.
+            let current = open.segment.first_seq;
+            if !segments(&self.dir)?.iter().any(|later| later.first_seq > current) {
+                open.forget_partial_line();
+                return Ok(None);
+            }
+            // The writer may have finished this file between the last read and the look for a next one.
+            if let Some(entry) = open.next_line()? {
+                return Ok(Some(entry));
+            }
+            let torn = open.torn_line();
+            self.open_next()?;
+            if torn.is_some() {
+                return Ok(torn);
+            }
+        }
+    }
+
+    /// Opens the segment that follows; false when there is none.
+    fn open_next(&mut self) -> io::Result<bool> {
+        let segments = segments(&self.dir)?;
+        let next = match &self.open {
+            Some(open) => segments.into_iter().find(|later| later.first_seq > open.segment.first_seq),
+            None => {
+                let wanted = self.after + 1;
+                let start = segments.iter().rposition(|segment| segment.first_seq <= wanted).unwrap_or(0);
+                segments.into_iter().nth(start)
+            }
+        };
+        let Some(segment) = next else { return Ok(false) };
+        match File::open(&segment.path) {
+            Ok(file) => {
+                self.open = Some(OpenSegment { segment, file, offset_bytes: 0, buffer: Vec::new() });
+                Ok(true)
+            }
+            // Retention took it between the listing and now; the numbers will tell what is missing.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn segments(dir: &Path) -> io::Result<Vec<Segment>> {
+    match segment::list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed,
+    }
+}
+
+impl OpenSegment {
+    /// The next whole line; `None` when there is no whole one yet.
+    fn next_line(&mut self) -> io::Result<Option<Entry>> {
+        loop {
+            if let Some(at) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=at).take(at).collect();
+                let offset_bytes = self.offset_bytes;
+                self.offset_bytes += at as u64 + 1;
+                return Ok(Some(self.entry(line, offset_bytes)));
+            }
+            if self.buffer.len() > LINE_BYTES_MAX {
+                return Ok(self.torn_line());
+            }
+            let mut chunk = [0; READ_BYTES];
+            self.file.seek(SeekFrom::Start(self.offset_bytes + self.buffer.len() as u64))?;
+            let read = self.file.read(&mut chunk)?;
+            if read == 0 {
+                return Ok(None);
+            }
+            self.buffer.extend_from_slice(&chunk[..read]);
+        }
+    }
+
+    fn entry(&self, line: Vec<u8>, offset_bytes: u64) -> Entry {
+        let text = match String::from_utf8(line) {
+            Ok(text) => text,
+            Err(_) => return self.damaged(offset_bytes, "the line is not UTF-8".to_owned()),
+        };
+        match Record::parse(&text) {
+            Ok(record) => Entry::Event(Box::new(record), text),
+            Err(error) => self.damaged(offset_bytes, error.to_string()),
+        }
+    }
+
+    /// What is left without a line break, as damage; it is passed over.
+    fn torn_line(&mut self) -> Option<Entry> {
+        if self.buffer.is_empty() {
+            return None;
+        }
+        let offset_bytes = self.offset_bytes;
+        self.offset_bytes += self.buffer.len() as u64;
+        self.buffer.clear();
+        Some(self.damaged(offset_bytes, "the line has no end".to_owned()))
+    }
+
+    /// A line without an end may be cut off and written anew by the next run, so it is read again each time.
+    fn forget_partial_line(&mut self) {
+        self.buffer.clear();
+    }
+
+    fn damaged(&self, offset_bytes: u64, reason: String) -> Entry {
+        Entry::Damaged { file: self.segment.path.clone(), offset_bytes, reason }
+    }
+}

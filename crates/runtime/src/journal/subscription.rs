@@ -1,0 +1,121 @@
+//! Follows a journal from a sequence number on.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::memory::Line;
+use super::reader::{Entry, Reader};
+use super::{Journal, Record};
+
+/// How many lines are fetched from disk at a time.
+const DISK_LINES_MAX: usize = 256;
+
+/// What a subscriber gets.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Delivery {
+    /// The next event.
+    Event(Box<Record>),
+    /// Events that this subscriber can no longer get, because they are kept neither in memory nor on disk.
+    Lagged {
+        /// The first that is missing.
+        from: u64,
+        /// The last that is missing.
+        to: u64,
+    },
+}
+
+/// A subscriber's place in the journal: each event after its start once, in order, or a word on what is missing.
+pub struct Subscription {
+    journal: Journal,
+    newest: watch::Receiver<u64>,
+    last_seq: u64,
+    fetched: VecDeque<Delivery>,
+}
+
+impl Subscription {
+    pub(super) fn new(journal: Journal, after: u64) -> Self {
+        let newest = journal.0.newest.subscribe();
+        Self { journal, newest, last_seq: after, fetched: VecDeque::new() }
+    }
+
+    /// The next delivery. Waits until there is one: a runtime's last event is `runtime_stopped`.
+    ///
+    /// Cancel safe: an event that was not returned is returned by the next call.
+    pub async fn next(&mut self) -> Delivery {
+        loop {
+            if let Some(delivery) = self.try_next().await {
+                return delivery;
+            }
+            // The sender lives in the journal that this subscription holds, so the wait cannot fail.
+            let _ = self.newest.changed().await;
+        }
+    }
+
+    /// The next delivery if there is one already.
+    pub async fn try_next(&mut self) -> Option<Delivery> {
+        if self.fetched.is_empty() {
+            self.fetch().await;
+        }
+        let delivery = self.fetched.pop_front()?;
+        self.last_seq = match &delivery {
+            Delivery::Event(record) => record.seq,
+            Delivery::Lagged { to, .. } => *to,
+        };
+        Some(delivery)
+    }
+
+    async fn fetch(&mut self) {
+        // What has been seen up to here need not wake `next` again.
+        let newest = *self.newest.borrow_and_update();
+        let wanted = self.last_seq + 1;
+        if wanted > newest {
+            return;
+        }
+        let (line, oldest_in_memory) = {
+            let log = self.journal.log();
+            (log.memory.get(wanted), log.memory.first())
+        };
+        match line {
+            Some(line) => self.fetched.extend(parsed(&line)),
+            None => self.fetch_from_disk(oldest_in_memory.unwrap_or(newest + 1)).await,
+        }
+    }
+
+    /// Fetches lines that memory no longer has, up to but not including number `until`.
+    async fn fetch_from_disk(&mut self, until: u64) {
+        let after = self.last_seq;
+        if let Some(dir) = self.journal.dir().map(Path::to_owned) {
+            self.journal.flush().await;
+            let read = tokio::task::spawn_blocking(move || read(&dir, after, until)).await;
+            self.fetched.extend(read.unwrap_or_default());
+        }
+        if self.fetched.is_empty() {
+            self.fetched.push_back(Delivery::Lagged { from: after + 1, to: until - 1 });
+        }
+    }
+}
+
+fn parsed(line: &Arc<Line>) -> Option<Delivery> {
+    Record::parse(&line.text).ok().map(|record| Delivery::Event(Box::new(record)))
+}
+
+fn read(dir: &Path, after: u64, until: u64) -> Vec<Delivery> {
+    let mut reader = Reader::after(dir, after);
+    let mut deliveries = Vec::new();
+    while deliveries.len() < DISK_LINES_MAX {
+        match reader.next_entry() {
+            Ok(Some(Entry::Event(record, _))) if record.seq < until => {
+                deliveries.push(Delivery::Event(record));
+            }
+            Ok(Some(Entry::Missing { from, to })) => {
+                deliveries.push(Delivery::Lagged { from, to: to.min(until - 1) });
+            }
+            Ok(Some(Entry::Damaged { .. })) => {}
+            Ok(Some(Entry::Event(..)) | None) | Err(_) => break,
+        }
+    }
+    deliveries
+}

@@ -1,0 +1,91 @@
+//! Where an actor stands in its tree.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The place of an actor in its supervision tree, such as `root/pool/worker-1`. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ActorPath(Arc<str>);
+
+/// A child's name that cannot be part of a path.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{name:?} is no valid name: use 1 to {max} letters, digits, '-', '_' or '.'", max = ActorPath::NAME_BYTES_MAX)]
+pub struct InvalidName {
+    /// The name that was refused.
+    pub name: String,
+}
+
+impl ActorPath {
+    /// The longest name of one child.
+    pub const NAME_BYTES_MAX: usize = 64;
+
+    /// The path of a tree's root.
+    ///
+    /// # Errors
+    /// When `name` is no valid name.
+    pub fn root(name: &str) -> Result<Self, InvalidName> {
+        check_name(name)?;
+        Ok(Self(name.into()))
+    }
+
+    /// The path of the child `name` below this one.
+    ///
+    /// # Errors
+    /// When `name` is no valid name.
+    pub fn child(&self, name: &str) -> Result<Self, InvalidName> {
+        check_name(name)?;
+        Ok(Self(format!("{}/{name}", self.0).into()))
+    }
+
+    /// Under which the journal records what befalls itself.
+    pub(crate) fn of_journal() -> Self {
+        Self("journal".into())
+    }
+
+    /// The path as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The last part of the path.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or(&self.0)
+    }
+}
+
+impl fmt::Display for ActorPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether `name` may be part of a path.
+pub(crate) fn check_name(name: &str) -> Result<(), InvalidName> {
+    let fits = (1..=ActorPath::NAME_BYTES_MAX).contains(&name.len());
+    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    if fits && plain { Ok(()) } else { Err(InvalidName { name: name.chars().take(80).collect() }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_its_names_joined_by_slashes() {
+        let path = ActorPath::root("root").and_then(|root| root.child("pool")).unwrap();
+        assert_eq!((path.as_str(), path.name()), ("root/pool", "pool"));
+    }
+
+    #[test]
+    fn names_that_would_break_a_path_are_refused() {
+        for name in ["", "a/b", "a b", "ä", &"x".repeat(65)] {
+            assert!(ActorPath::root(name).is_err(), "{name:?}");
+        }
+    }
+}

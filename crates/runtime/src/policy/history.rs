@@ -1,0 +1,104 @@
+//! What a policy remembers of the past.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::Budget;
+
+/// Restarts granted within a sliding window. Never holds more than the budget grants.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Spending {
+    at: VecDeque<Duration>,
+}
+
+impl Spending {
+    /// How many restarts still count at `now`.
+    fn used(&self, budget: Budget, now: Duration) -> u32 {
+        let counted = self.at.iter().filter(|at| now.saturating_sub(**at) < budget.window).count();
+        u32::try_from(counted).unwrap_or(u32::MAX)
+    }
+
+    /// Takes one restart out of the budget; false when nothing is left.
+    fn spend(&mut self, budget: Budget, now: Duration) -> bool {
+        while self.at.front().is_some_and(|at| now.saturating_sub(*at) >= budget.window) {
+            self.at.pop_front();
+        }
+        if self.used(budget, now) >= budget.restarts_max {
+            return false;
+        }
+        self.at.push_back(now);
+        true
+    }
+}
+
+/// What is remembered of one child. It outlives the child's incarnations.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChildHistory {
+    spending: Spending,
+    attempts: u32,
+    checkpoint_crashes: u32,
+}
+
+impl ChildHistory {
+    /// Restarts that still count against `budget` at `now`.
+    #[must_use]
+    pub fn used(&self, budget: Budget, now: Duration) -> u32 {
+        self.spending.used(budget, now)
+    }
+
+    /// Restarts since the child was last stable.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Gives the whole budget back, as an operator's reset or a stable run does.
+    pub fn reset(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Gives the budget back but keeps what is known about the checkpoint.
+    pub(super) fn earn_back(&mut self) {
+        self.spending = Spending::default();
+        self.attempts = 0;
+    }
+
+    /// Counts one more restart; `None` when the budget is spent, else the number of this attempt.
+    pub(super) fn spend(&mut self, budget: Option<Budget>, now: Duration) -> Option<u32> {
+        if let Some(budget) = budget
+            && !self.spending.spend(budget, now)
+        {
+            return None;
+        }
+        self.attempts = self.attempts.saturating_add(1);
+        Some(self.attempts)
+    }
+
+    /// Notes how an incarnation that began from a checkpoint fared, and says whether that checkpoint has now
+    /// crashed `crashes_max` incarnations in a row.
+    pub(super) fn blame_checkpoint(&mut self, to_blame: bool, crashes_max: u32) -> bool {
+        if !to_blame {
+            self.checkpoint_crashes = 0;
+            return false;
+        }
+        self.checkpoint_crashes += 1;
+        let condemned = self.checkpoint_crashes >= crashes_max;
+        if condemned {
+            self.checkpoint_crashes = 0;
+        }
+        condemned
+    }
+}
+
+/// What is remembered of a supervisor's children together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SupervisorHistory {
+    spending: Spending,
+}
+
+impl SupervisorHistory {
+    /// Counts one more restart against the intensity; false when it is exceeded.
+    pub(super) fn spend(&mut self, intensity: Option<Budget>, now: Duration) -> bool {
+        intensity.is_none_or(|intensity| self.spending.spend(intensity, now))
+    }
+}

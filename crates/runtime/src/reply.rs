@@ -1,0 +1,67 @@
+//! The answer to a call.
+
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use crate::teardown;
+
+/// Why a call has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
+pub enum CallError {
+    /// The actor crashed on the message, or before it had answered it.
+    #[error("the actor crashed before it answered")]
+    Crashed,
+    /// The actor was stopped, or has failed for good, before it answered.
+    #[error("the actor is stopped")]
+    Stopped,
+    /// The message waited in the mailbox until its deadline, and was not handled.
+    #[error("the message expired before it was handled")]
+    Expired,
+    /// The mailbox had no room.
+    #[error("the mailbox is full")]
+    Full,
+    /// The caller's time ran out; the message may have been handled.
+    #[error("no answer came in time")]
+    TimedOut,
+    /// The message was handled to the end, but the handler gave no answer.
+    #[error("the actor gave no answer")]
+    Unanswered,
+}
+
+/// The one place that the answer to a call goes to. Part of the message that makes the call.
+///
+/// Dropped unanswered, it tells the caller why: see [`CallError`].
+#[derive(Debug)]
+pub struct Reply<T>(Option<oneshot::Sender<Result<T, CallError>>>);
+
+impl<T> Reply<T> {
+    /// A reply and the receiver of its answer.
+    pub(crate) fn channel() -> (Self, oneshot::Receiver<Result<T, CallError>>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self(Some(sender)), receiver)
+    }
+
+    /// Answers the call.
+    ///
+    /// A caller that has gone away is no error of the actor that answers, so nothing is returned: an error here
+    /// would tempt a handler to fail, and its supervisor to restart it, because somebody stopped listening.
+    pub fn send(mut self, answer: T) {
+        if let Some(sender) = self.0.take() {
+            let _ = sender.send(Ok(answer));
+        }
+    }
+
+    /// Whether nobody waits for the answer any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.0.as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
+}
+
+impl<T> Drop for Reply<T> {
+    fn drop(&mut self) {
+        if let Some(sender) = self.0.take() {
+            let _ = sender.send(Err(teardown::reason()));
+        }
+    }
+}

@@ -297,7 +297,7 @@ impl Journal {
 }
 
 /// Whole milliseconds of `duration`.
-fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

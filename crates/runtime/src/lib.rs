@@ -1,13 +1,59 @@
-//! The runtime.
+//! Supervision for actors that must not lose anything.
+//!
+//! A [`Worker`] is supervised in a *slot*: an identity with a path, a mailbox and the last snapshot of the state,
+//! which outlives each incarnation of the actor in it. When a handler panics, fails or hangs, a pure function
+//! ([`policy::decide`]) says what follows, the supervisor writes that into the [`journal`] and obeys. Messages that
+//! waited are handled by the next incarnation; whoever waits for an answer that cannot come gets a typed error.
+//!
+//! The code map, from the outside in:
+//!
+//! - [`Runtime`]: a running tree, as its embedder holds it
+//! - [`SupervisorSpec`], [`Child`], [`SupervisorHandle`]: what a tree is made from and how it is changed
+//! - [`Worker`], [`Context`]: what an embedder writes
+//! - [`Address`], [`Message`], [`Reply`]: how actors are reached
+//! - [`policy`]: the decisions, as data and pure functions
+//! - [`journal`], [`events`]: what happened, in order, with its cause
+//! - [`clock`], [`entropy`]: time and randomness, passed in
+//!
+//! This crate knows no network, no files but its journal, and nothing of what the actors do.
+
+#[cfg(panic = "abort")]
+compile_error!(
+    "mainstay-runtime needs panic = \"unwind\": supervision restarts an actor whose handler panicked, and under \
+     \"abort\" that panic ends the whole process instead. Remove `panic = \"abort\"` from the profile in your \
+     Cargo.toml."
+);
+
+mod address;
 pub mod clock;
+mod context;
 pub mod entropy;
+mod env;
+pub mod events;
+mod identity;
+mod incarnation;
 pub mod journal;
+mod mailbox;
 mod message;
+mod panics;
 mod path;
 pub mod policy;
 mod reply;
+mod runtime;
+mod slot;
+mod supervisor;
 mod teardown;
+mod tree;
+mod worker;
 
+pub use address::{Address, SendError};
+pub use context::{Context, TaskHandle};
+pub use identity::{Kind, Status, Vitals};
+pub use mailbox::Refusal;
 pub use message::Message;
 pub use path::{ActorPath, InvalidName};
 pub use reply::{CallError, Reply};
+pub use runtime::{Ending, Runtime, RuntimeBuilder, StartError};
+pub use supervisor::{AdminError, Child, SupervisorHandle, SupervisorSpec};
+pub use tree::TreeNode;
+pub use worker::{Failure, Worker};

@@ -91,7 +91,7 @@ pub fn decide(
     exit: Exit,
     jitter: f64,
 ) -> Decision {
-    if exit.ready_since.is_some_and(|since| now.saturating_sub(since) >= child.stable_after) {
+    if child.is_stable(exit.ready_since, now) {
         history.earn_back();
     }
     let to_blame = exit.cause != ExitCause::Normal && exit.restored && !exit.progressed;

@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::Budget;
+use serde::{Deserialize, Serialize};
+
+use super::{Budget, ChildPolicy};
 
 /// Restarts granted within a sliding window. Never holds more than the budget grants.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Spending {
     at: VecDeque<Duration>,
 }
@@ -32,7 +34,7 @@ impl Spending {
 }
 
 /// What is remembered of one child. It outlives the child's incarnations.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChildHistory {
     spending: Spending,
     attempts: u32,
@@ -44,6 +46,20 @@ impl ChildHistory {
     #[must_use]
     pub fn used(&self, budget: Budget, now: Duration) -> u32 {
         self.spending.used(budget, now)
+    }
+
+    /// Restarts that the budget of `policy` still grants at `now` to a child that has been ready since
+    /// `ready_since`; `None` where it grants any number.
+    #[must_use]
+    pub fn budget_left(
+        &self,
+        policy: &ChildPolicy,
+        ready_since: Option<Duration>,
+        now: Duration,
+    ) -> Option<u32> {
+        let budget = policy.budget?;
+        let used = if policy.is_stable(ready_since, now) { 0 } else { self.used(budget, now) };
+        Some(budget.restarts_max.saturating_sub(used))
     }
 
     /// Restarts since the child was last stable.
@@ -91,7 +107,7 @@ impl ChildHistory {
 }
 
 /// What is remembered of a supervisor's children together.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SupervisorHistory {
     spending: Spending,
 }

@@ -67,6 +67,14 @@ pub struct ChildPolicy {
     pub checkpoint_crashes_max: u32,
 }
 
+impl ChildPolicy {
+    /// Whether a child that has been ready since `ready_since` has earned its budget back at `now`.
+    #[must_use]
+    pub fn is_stable(&self, ready_since: Option<Duration>, now: Duration) -> bool {
+        ready_since.is_some_and(|since| now.saturating_sub(since) >= self.stable_after)
+    }
+}
+
 impl Default for ChildPolicy {
     /// Permanent, five restarts in ten minutes, 5 s growing to 60 s between them, a minute to be stable, and
     /// five seconds to stop.

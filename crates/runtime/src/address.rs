@@ -1,0 +1,130 @@
+//! How an actor is reached: an address that survives its restarts.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::time::{Instant, timeout_at};
+
+use crate::identity::Identity;
+use crate::mailbox::{Envelope, Mailbox, Refusal};
+use crate::message::Message;
+use crate::path::ActorPath;
+use crate::reply::{CallError, Reply};
+
+/// A message that was not accepted, and why. The message comes back unharmed.
+#[derive(Error)]
+#[error("{}", match .reason { Refusal::Full => "the mailbox is full", Refusal::Stopped => "the actor is stopped" })]
+pub struct SendError<M> {
+    /// The message.
+    pub message: M,
+    /// Why it was not accepted.
+    pub reason: Refusal,
+}
+
+impl<M> fmt::Debug for SendError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendError").field("reason", &self.reason).finish_non_exhaustive()
+    }
+}
+
+/// The address of an actor. It stays valid across restarts, and is cheap to clone.
+///
+/// An accepted message has exactly one fate: it is handled once, to the end; or it is not handled, a
+/// `dead_letter` event says why, and its [`Reply`], if it has one, answers with a [`CallError`].
+pub struct Address<M: Message> {
+    identity: Arc<Identity>,
+    mailbox: Arc<Mailbox<M>>,
+}
+
+impl<M: Message> Address<M> {
+    pub(crate) fn new(identity: Arc<Identity>, mailbox: Arc<Mailbox<M>>) -> Self {
+        Self { identity, mailbox }
+    }
+
+    /// Sends a message, and waits for room where there is none.
+    ///
+    /// An actor that sends to itself, or to one that waits for it, should use [`try_cast`](Self::try_cast).
+    ///
+    /// # Errors
+    /// When the actor is stopped; the message comes back.
+    pub async fn cast(&self, message: M) -> Result<(), SendError<M>> {
+        self.mailbox.push_when_room(Envelope { message, expires_at: None }).await.map_err(refused)
+    }
+
+    /// Sends a message if there is room now.
+    ///
+    /// # Errors
+    /// When there is no room, or the actor is stopped; the message comes back.
+    pub fn try_cast(&self, message: M) -> Result<(), SendError<M>> {
+        self.mailbox.push(Envelope { message, expires_at: None }).map_err(refused)
+    }
+
+    /// Sends the message that `make` builds around a reply, and waits for the answer, however long it takes.
+    ///
+    /// # Errors
+    /// See [`CallError`]. Restarts of the actor while the message waits are not errors: the message is kept.
+    pub async fn call<T>(&self, make: impl FnOnce(Reply<T>) -> M) -> Result<T, CallError> {
+        let (reply, answer) = Reply::channel();
+        let envelope = Envelope { message: make(reply), expires_at: None };
+        self.mailbox.push_when_room(envelope).await.map_err(not_called)?;
+        answer.await.unwrap_or(Err(CallError::Unanswered))
+    }
+
+    /// Like [`call`](Self::call), but for at most `patience`; a message that is still waiting then is not
+    /// handled any more.
+    ///
+    /// # Errors
+    /// See [`CallError`]; `TimedOut` when the time ran out.
+    pub async fn call_within<T>(
+        &self,
+        patience: Duration,
+        make: impl FnOnce(Reply<T>) -> M,
+    ) -> Result<T, CallError> {
+        #[allow(clippy::disallowed_methods, reason = "tokio's clock is the paused one in tests")]
+        let deadline = Instant::now() + patience;
+        let (reply, answer) = Reply::channel();
+        let envelope = Envelope { message: make(reply), expires_at: Some(deadline) };
+        let exchange = async {
+            self.mailbox.push_when_room(envelope).await.map_err(not_called)?;
+            answer.await.unwrap_or(Err(CallError::Unanswered))
+        };
+        timeout_at(deadline, exchange).await.unwrap_or(Err(CallError::TimedOut))
+    }
+
+    /// How many messages wait in the mailbox.
+    #[must_use]
+    pub fn backlog(&self) -> usize {
+        self.mailbox.len()
+    }
+
+    /// The actor's path; `None` until its supervisor has taken it in.
+    #[must_use]
+    pub fn path(&self) -> Option<&ActorPath> {
+        self.identity.path()
+    }
+}
+
+fn refused<M>((envelope, reason): (Envelope<M>, Refusal)) -> SendError<M> {
+    SendError { message: envelope.message, reason }
+}
+
+fn not_called<M>((_, reason): (Envelope<M>, Refusal)) -> CallError {
+    match reason {
+        Refusal::Full => CallError::Full,
+        Refusal::Stopped => CallError::Stopped,
+    }
+}
+
+impl<M: Message> Clone for Address<M> {
+    fn clone(&self) -> Self {
+        Self { identity: Arc::clone(&self.identity), mailbox: Arc::clone(&self.mailbox) }
+    }
+}
+
+impl<M: Message> fmt::Debug for Address<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Address").field(&self.identity.name()).finish()
+    }
+}

@@ -1,0 +1,186 @@
+//! What a handler can ask of its incarnation.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use jiff::Timestamp;
+use ractor::ActorCell;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::sleep;
+
+use crate::env::Env;
+use crate::events::{ActorReady, ActorRestarted, StateOrigin};
+use crate::identity::Identity;
+use crate::journal::{Event, millis};
+use crate::mailbox::{Mailbox, Own};
+use crate::message::Message;
+use crate::panics;
+use crate::path::ActorPath;
+use crate::reply::CallError;
+use crate::slot::{Launch, OnReady};
+use crate::teardown;
+
+/// A handler's view of its own incarnation: who and when it is, what it may record, and the tasks that it owns.
+pub struct Context<M: Message> {
+    pub(crate) env: Env,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) path: ActorPath,
+    pub(crate) generation: u64,
+    pub(crate) mailbox: Arc<Mailbox<M>>,
+    pub(crate) cell: ActorCell,
+    pub(crate) birth: Birth,
+    pub(crate) is_ready: bool,
+    pub(crate) stop_requested: bool,
+    tasks: JoinSet<()>,
+}
+
+/// How an incarnation came to be; told once it is ready.
+pub(crate) struct Birth {
+    started_at: Duration,
+    down_since: Option<Duration>,
+    on_ready: Option<OnReady>,
+    pub(crate) restored: bool,
+}
+
+/// Ends an owned task before its time. Dropping it does nothing: the task belongs to its incarnation.
+#[derive(Debug, Clone)]
+pub struct TaskHandle(AbortHandle);
+
+impl TaskHandle {
+    /// Ends the task at its next await point; the message that it would have brought is never sent.
+    pub fn abort(&self) {
+        self.0.abort();
+    }
+}
+
+impl<M: Message> Context<M> {
+    pub(crate) fn new(
+        launch: Launch,
+        identity: Arc<Identity>,
+        mailbox: Arc<Mailbox<M>>,
+        cell: ActorCell,
+    ) -> Self {
+        let Launch { env, path, generation, started_at, down_since, on_ready } = launch;
+        let birth = Birth { started_at, down_since, on_ready, restored: false };
+        Self {
+            env,
+            identity,
+            path,
+            generation,
+            mailbox,
+            cell,
+            birth,
+            is_ready: false,
+            stop_requested: false,
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Notes that the incarnation is ready, records it, and tells whoever waits for it.
+    pub(crate) fn become_ready(&mut self) {
+        self.is_ready = true;
+        let now = self.now();
+        self.record(&ActorReady { start_ms: millis(now.saturating_sub(self.birth.started_at)) });
+        if let Some(down_since) = self.birth.down_since {
+            self.record(&ActorRestarted {
+                downtime_ms: millis(now.saturating_sub(down_since)),
+                state: if self.birth.restored { StateOrigin::Restored } else { StateOrigin::Fresh },
+                backlog: self.mailbox.len(),
+            });
+        }
+        if let Some(on_ready) = self.birth.on_ready.take() {
+            on_ready();
+        }
+    }
+
+    /// The actor's path.
+    #[must_use]
+    pub fn path(&self) -> &ActorPath {
+        &self.path
+    }
+
+    /// Which incarnation this is; the first is 1.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The actor's own address.
+    #[must_use]
+    pub fn address(&self) -> crate::Address<M> {
+        crate::Address::new(Arc::clone(&self.identity), Arc::clone(&self.mailbox))
+    }
+
+    /// The time since the runtime started.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.env.now()
+    }
+
+    /// The wall time now.
+    #[must_use]
+    pub fn wall_time(&self) -> Timestamp {
+        self.env.journal.wall_time()
+    }
+
+    /// A random number in `[0, 1)` from the runtime's seeded source.
+    #[must_use]
+    pub fn random_unit(&self) -> f64 {
+        self.env.entropy.unit()
+    }
+
+    /// Records an event of this actor.
+    pub fn record<E: Event>(&self, event: &E) {
+        self.env.journal.record(&self.path, self.generation, event);
+    }
+
+    /// Ends this incarnation in order, after the message that is being handled.
+    pub fn stop(&mut self) {
+        self.stop_requested = true;
+    }
+
+    /// Runs `work` beside the handlers, and handles the message that it ends with before those in the mailbox.
+    ///
+    /// The task belongs to this incarnation: it ends with it, and its message never reaches a later one. If it
+    /// panics, the incarnation crashes.
+    pub fn spawn<F>(&mut self, work: F) -> TaskHandle
+    where
+        F: Future<Output = M> + Send + 'static,
+    {
+        self.spawn_maybe(work.map(Some))
+    }
+
+    /// Like [`spawn`](Self::spawn), for work that may end without a message.
+    pub fn spawn_maybe<F>(&mut self, work: F) -> TaskHandle
+    where
+        F: Future<Output = Option<M>> + Send + 'static,
+    {
+        while self.tasks.try_join_next().is_some() {}
+        let (mailbox, generation) = (Arc::clone(&self.mailbox), self.generation);
+        let work = teardown::scoped(|| CallError::Crashed, work);
+        TaskHandle(self.tasks.spawn(async move {
+            let own = match panics::caught(work).await {
+                Ok(None) => return,
+                Ok(Some(message)) => Own::Message(message),
+                Err(panic) => Own::Panic(panic),
+            };
+            // Only an incarnation that has ended refuses what is its own.
+            teardown::drop_for(CallError::Crashed, mailbox.push_own(generation, own));
+        }))
+    }
+
+    /// Handles `message` after `delay`, unless this incarnation has ended by then.
+    pub fn send_after(&mut self, delay: Duration, message: M) -> TaskHandle {
+        self.spawn(async move {
+            sleep(delay).await;
+            message
+        })
+    }
+
+    /// Takes the owned tasks that have not ended away, to be ended.
+    pub(crate) fn take_tasks(&mut self) -> JoinSet<()> {
+        while self.tasks.try_join_next().is_some() {}
+        std::mem::take(&mut self.tasks)
+    }
+}

@@ -1,0 +1,227 @@
+//! The events that the runtime itself records.
+
+use serde::{Deserialize, Serialize};
+
+use crate::journal::{Event, Level, millis};
+use crate::path::ActorPath;
+use crate::policy::{
+    Budget, ChildHistory, ChildPolicy, Decision, Exit, ExitCause, StateSource, SupervisorPolicy,
+};
+
+macro_rules! event {
+    ($type:ty, $kind:literal) => {
+        event!($type, $kind, Info);
+    };
+    ($type:ty, $kind:literal, $level:ident) => {
+        impl Event for $type {
+            const KIND: &'static str = $kind;
+            const LEVEL: Level = Level::$level;
+        }
+    };
+}
+
+/// The runtime has started; its tree comes up next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuntimeStarted {
+    /// The process.
+    pub pid: u32,
+    /// The version of this crate.
+    pub version: String,
+}
+event!(RuntimeStarted, "runtime_started");
+
+/// The runtime has been asked to stop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuntimeStopping {}
+event!(RuntimeStopping, "runtime_stopping");
+
+/// The tree is down. The last event of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuntimeStopped {
+    /// How the root ended.
+    pub cause: ExitCause,
+    /// What it had to say, if it did not end in order.
+    pub message: Option<String>,
+}
+event!(RuntimeStopped, "runtime_stopped");
+
+/// An incarnation has been spawned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActorStarted {}
+event!(ActorStarted, "actor_started", Debug);
+
+/// An incarnation is ready for its first message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActorReady {
+    /// How long it took.
+    pub start_ms: u64,
+}
+event!(ActorReady, "actor_ready");
+
+/// An incarnation has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActorExited {
+    /// Why.
+    pub cause: ExitCause,
+    /// What it had to say.
+    pub message: Option<String>,
+    /// Where a panic happened: `file:line:column`.
+    pub location: Option<String>,
+}
+event!(ActorExited, "actor_exited", Warn);
+
+/// From what the successor of an exited incarnation began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StateOrigin {
+    /// From the last checkpoint.
+    Restored,
+    /// From nothing.
+    Fresh,
+}
+
+/// A restarted incarnation is ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActorRestarted {
+    /// From the exit to now.
+    pub downtime_ms: u64,
+    /// From what it began.
+    pub state: StateOrigin,
+    /// Messages that waited for it.
+    pub backlog: usize,
+}
+event!(ActorRestarted, "actor_restarted");
+
+/// How much of a budget is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BudgetUse {
+    /// Restarts that count now, this one included.
+    pub used: u32,
+    /// Restarts granted.
+    pub max: u32,
+    /// Within this time.
+    pub window_ms: u64,
+}
+
+/// What the supervisor will do about an exit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Decided {
+    /// `restart`, `leave`, `abandon` or `escalate`.
+    pub decision: String,
+    /// How long the restart waits.
+    pub delay_ms: Option<u64>,
+    /// The number of this restart since the child was last stable.
+    pub attempt: Option<u32>,
+    /// From which state it will begin.
+    pub state: Option<StateSource>,
+    /// The child's budget after this decision, if it has one.
+    pub budget: Option<BudgetUse>,
+    /// Whom the decision concerns.
+    pub scope: Vec<ActorPath>,
+    /// Everything that the decision followed from.
+    pub inputs: DecisionInputs,
+}
+event!(Decided, "decision");
+
+/// Everything that a decision followed from, so that it can be decided again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DecisionInputs {
+    /// Time since the runtime started.
+    pub now_ms: u64,
+    /// The random number that was drawn.
+    pub jitter: f64,
+    /// The exit.
+    pub exit: Exit,
+    /// What was remembered of the child before.
+    pub history: ChildHistory,
+    /// The child's policy.
+    pub child: ChildPolicy,
+    /// The supervisor's policy.
+    pub supervisor: SupervisorPolicy,
+}
+
+impl Decided {
+    pub(crate) fn new(
+        decision: Decision,
+        budget_used: u32,
+        scope: Vec<ActorPath>,
+        inputs: DecisionInputs,
+    ) -> Self {
+        let used = |Budget { restarts_max, window }| BudgetUse {
+            used: budget_used,
+            max: restarts_max,
+            window_ms: millis(window),
+        };
+        let budget = inputs.child.budget.map(used);
+        let base = |decision: &str| Self {
+            decision: decision.to_owned(),
+            delay_ms: None,
+            attempt: None,
+            state: None,
+            budget,
+            scope,
+            inputs,
+        };
+        match decision {
+            Decision::Leave => base("leave"),
+            Decision::Abandon => base("abandon"),
+            Decision::Escalate => base("escalate"),
+            Decision::Restart { scope: _, delay, attempt, state } => Self {
+                delay_ms: Some(millis(delay)),
+                attempt: Some(attempt),
+                state: Some(state),
+                ..base("restart")
+            },
+        }
+    }
+}
+
+/// A child's budget is spent; it stays failed until it is reset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GaveUp {
+    /// Restarts that were granted and did not help.
+    pub restarts: u32,
+    /// Why the last incarnation ended.
+    pub last_error: Option<String>,
+    /// What brings it back.
+    pub next_step: String,
+}
+event!(GaveUp, "gave_up", Error);
+
+/// A supervisor fails, and leaves the decision to its own parent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Escalated {
+    /// Why.
+    pub reason: String,
+}
+event!(Escalated, "escalated", Error);
+
+/// A checkpoint crashed its successors again and again, and was set aside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointDiscarded {
+    /// Crashes in a row that it is blamed for.
+    pub crashes: u32,
+}
+event!(CheckpointDiscarded, "checkpoint_discarded", Error);
+
+/// Why a message was not handled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeadLetterReason {
+    /// The actor crashed on it.
+    Crashed,
+    /// The actor was stopped, or failed for good, with the message waiting.
+    Stopped,
+    /// It waited beyond its deadline.
+    Expired,
+}
+
+/// A message was accepted and not handled to the end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// Why.
+    pub reason: DeadLetterReason,
+    /// What kind of message it was.
+    pub label: String,
+}
+event!(DeadLetter, "dead_letter", Warn);

@@ -1,0 +1,314 @@
+//! The queue of an actor's messages. It belongs to the slot, so it outlives every incarnation.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ractor::ActorRef;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::incarnation::Wake;
+use crate::message::Message;
+use crate::panics::Panic;
+
+/// Messages that a mailbox holds if nothing else is said.
+pub(crate) const CAPACITY_DEFAULT: usize = 1024;
+/// Room that an emptied mailbox keeps for the next burst.
+const ROOM_KEPT: usize = 32;
+
+/// Why a message was not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is no room.
+    Full,
+    /// The actor is stopped, or has failed for good.
+    Stopped,
+}
+
+/// A message on its way.
+#[derive(Debug)]
+pub(crate) struct Envelope<M> {
+    pub(crate) message: M,
+    /// After this it is no longer handled.
+    pub(crate) expires_at: Option<Instant>,
+}
+
+/// What an incarnation finds when it looks into its mailbox.
+#[derive(Debug)]
+pub(crate) enum Next<M> {
+    /// A message from outside.
+    Mail(Envelope<M>),
+    /// What a task of this incarnation came back with.
+    Own(Own<M>),
+    /// Nothing for now; the next push wakes the incarnation.
+    Empty,
+    /// The incarnation is to stop before it takes another message from outside.
+    Stop,
+}
+
+/// What a task of an incarnation ended with.
+#[derive(Debug)]
+pub(crate) enum Own<M> {
+    /// A message for the incarnation.
+    Message(M),
+    /// A panic, which is the incarnation's own.
+    Panic(Panic),
+}
+
+/// Bounded, ordered, and never without a word: what is pushed is popped, or handed back, or emptied out.
+pub(crate) struct Mailbox<M> {
+    inner: Mutex<Inner<M>>,
+    room: Notify,
+    capacity: usize,
+}
+
+struct Inner<M> {
+    queue: VecDeque<Envelope<M>>,
+    /// What the incarnation's own tasks brought. Bounded by the number of those tasks.
+    own: VecDeque<Own<M>>,
+    reader: Option<Reader>,
+    /// How many senders wait for room.
+    waiting: usize,
+    closed: bool,
+}
+
+/// The incarnation that reads.
+struct Reader {
+    generation: u64,
+    wake: ActorRef<Wake>,
+    /// Whether a wake-up is already on its way.
+    woken: bool,
+    stopping: bool,
+}
+
+impl Reader {
+    fn wake(&mut self) {
+        if !mem::replace(&mut self.woken, true) {
+            // An incarnation that has just ended does not hear it; its successor looks in when it attaches.
+            let _ = self.wake.send_message(Wake::Mail);
+        }
+    }
+}
+
+impl<M: Message> Mailbox<M> {
+    pub(crate) fn new(capacity: usize) -> Self {
+        let inner =
+            Inner { queue: VecDeque::new(), own: VecDeque::new(), reader: None, waiting: 0, closed: false };
+        Self { inner: Mutex::new(inner), room: Notify::new(), capacity: capacity.max(1) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner<M>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // === for senders ===
+
+    /// Accepts a message, or hands it back.
+    pub(crate) fn push(&self, envelope: Envelope<M>) -> Result<(), (Envelope<M>, Refusal)> {
+        let mut inner = self.lock();
+        self.accept(&mut inner, envelope)
+    }
+
+    /// Accepts a message as soon as there is room.
+    pub(crate) async fn push_when_room(&self, envelope: Envelope<M>) -> Result<(), (Envelope<M>, Refusal)> {
+        let mut envelope = match self.push(envelope) {
+            Err((envelope, Refusal::Full)) => envelope,
+            settled => return settled,
+        };
+        let _waiting = Waiting::register(self);
+        loop {
+            let room = self.room.notified();
+            envelope = match self.push(envelope) {
+                Err((envelope, Refusal::Full)) => envelope,
+                settled => return settled,
+            };
+            room.await;
+        }
+    }
+
+    fn accept(&self, inner: &mut Inner<M>, envelope: Envelope<M>) -> Result<(), (Envelope<M>, Refusal)> {
+        if inner.closed {
+            return Err((envelope, Refusal::Stopped));
+        }
+        if inner.queue.len() >= self.capacity {
+            return Err((envelope, Refusal::Full));
+        }
+        inner.queue.push_back(envelope);
+        if let Some(reader) = &mut inner.reader {
+            reader.wake();
+        }
+        Ok(())
+    }
+
+    /// How many messages wait.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().queue.len()
+    }
+
+    // === for the incarnation ===
+
+    /// Makes the incarnation `generation` the reader, and wakes it if messages wait.
+    pub(crate) fn attach(&self, generation: u64, wake: ActorRef<Wake>) {
+        let mut inner = self.lock();
+        let mut reader = Reader { generation, wake, woken: false, stopping: false };
+        if !inner.queue.is_empty() {
+            reader.wake();
+        }
+        inner.own.clear();
+        inner.reader = Some(reader);
+    }
+
+    /// Ends the reading of incarnation `generation`, and returns what its tasks had brought and nobody handled.
+    pub(crate) fn detach(&self, generation: u64) -> VecDeque<Own<M>> {
+        let mut inner = self.lock();
+        if inner.reader.as_ref().is_some_and(|reader| reader.generation == generation) {
+            inner.reader = None;
+            return mem::take(&mut inner.own);
+        }
+        VecDeque::new()
+    }
+
+    /// The next message for the reader. After `Empty` the next push wakes it.
+    pub(crate) fn pop(&self) -> Next<M> {
+        let mut inner = self.lock();
+        // What is its own an incarnation sees even while it stops: a supervisor hears of its last children so.
+        if let Some(own) = inner.own.pop_front() {
+            return Next::Own(own);
+        }
+        if inner.reader.as_ref().is_none_or(|reader| reader.stopping) {
+            if let Some(reader) = &mut inner.reader {
+                reader.woken = false;
+            }
+            return Next::Stop;
+        }
+        let Some(envelope) = inner.queue.pop_front() else {
+            if let Some(reader) = &mut inner.reader {
+                reader.woken = false;
+            }
+            return Next::Empty;
+        };
+        if inner.queue.is_empty() && inner.queue.capacity() > ROOM_KEPT {
+            inner.queue.shrink_to(ROOM_KEPT);
+        }
+        let waiting = inner.waiting > 0;
+        drop(inner);
+        if waiting {
+            self.room.notify_one();
+        }
+        Next::Mail(envelope)
+    }
+
+    /// Wakes the reader once more, because it ends its turn with messages left.
+    pub(crate) fn wake_again(&self) {
+        if let Some(reader) = &mut self.lock().reader {
+            reader.woken = false;
+            reader.wake();
+        }
+    }
+
+    /// Hands incarnation `generation` what is its own; a later incarnation never sees it, and it comes back.
+    pub(crate) fn push_own(&self, generation: u64, own: Own<M>) -> Option<Own<M>> {
+        let mut inner = self.lock();
+        if inner.reader.as_ref().is_none_or(|reader| reader.generation != generation) {
+            return Some(own);
+        }
+        inner.own.push_back(own);
+        if let Some(reader) = &mut inner.reader {
+            reader.wake();
+        }
+        None
+    }
+
+    // === for the supervisor ===
+
+    /// Lets the reader take no further message from outside.
+    pub(crate) fn stop_reading(&self) {
+        if let Some(reader) = &mut self.lock().reader {
+            reader.stopping = true;
+        }
+    }
+
+    /// Whether the reader has been told to stop.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.lock().reader.as_ref().is_none_or(|reader| reader.stopping)
+    }
+
+    /// Refuses messages from now on, and returns those that wait.
+    pub(crate) fn close(&self) -> VecDeque<Envelope<M>> {
+        let emptied = {
+            let mut inner = self.lock();
+            inner.closed = true;
+            mem::take(&mut inner.queue)
+        };
+        self.room.notify_waiters();
+        emptied
+    }
+
+    /// Accepts messages again.
+    pub(crate) fn open(&self) {
+        self.lock().closed = false;
+    }
+}
+
+/// A sender that waits for room, counted for as long as it waits.
+struct Waiting<'a, M: Message>(&'a Mailbox<M>);
+
+impl<'a, M: Message> Waiting<'a, M> {
+    fn register(mailbox: &'a Mailbox<M>) -> Self {
+        mailbox.lock().waiting += 1;
+        Self(mailbox)
+    }
+}
+
+impl<M: Message> Drop for Waiting<'_, M> {
+    fn drop(&mut self) {
+        let left = {
+            let mut inner = self.0.lock();
+            inner.waiting -= 1;
+            inner.waiting > 0 && inner.queue.len() < self.0.capacity
+        };
+        // A sender that was woken for a place and gave up passes the word on.
+        if left {
+            self.0.room.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Message for u32 {}
+
+    fn letter(message: u32) -> Envelope<u32> {
+        Envelope { message, expires_at: None }
+    }
+
+    #[test]
+    fn a_full_mailbox_hands_the_message_back() {
+        let mailbox = Mailbox::new(1);
+        assert!(mailbox.push(letter(1)).is_ok());
+        assert!(matches!(mailbox.push(letter(2)), Err((Envelope { message: 2, .. }, Refusal::Full))));
+    }
+
+    #[test]
+    fn a_closed_mailbox_gives_up_what_it_held_and_refuses_until_it_is_opened() {
+        let mailbox = Mailbox::new(4);
+        mailbox.push(letter(1)).unwrap();
+        assert_eq!(mailbox.close().len(), 1);
+        assert!(matches!(mailbox.push(letter(2)), Err((_, Refusal::Stopped))));
+        mailbox.open();
+        assert!(mailbox.push(letter(3)).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_sender_that_waits_for_room_learns_that_the_mailbox_was_closed() {
+        let mailbox = Mailbox::new(1);
+        mailbox.push(letter(1)).unwrap();
+        let mut waiting = Box::pin(mailbox.push_when_room(letter(2)));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        mailbox.close();
+        assert!(matches!(waiting.await, Err((Envelope { message: 2, .. }, Refusal::Stopped))));
+    }
+}

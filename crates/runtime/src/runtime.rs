@@ -1,0 +1,240 @@
+//! A running supervision tree, as its embedder holds it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::watch;
+
+use crate::clock::SystemClock;
+use crate::entropy::Entropy;
+use crate::env::Env;
+use crate::events::{ActorExited, ActorStarted, RuntimeStarted, RuntimeStopped, RuntimeStopping};
+use crate::identity::Status;
+use crate::incarnation::Wake;
+use crate::journal::{Journal, JournalConfig};
+use crate::panics;
+use crate::path::{ActorPath, InvalidName};
+use crate::policy::{ExitCause, Shutdown};
+use crate::slot::{AnySlot, ExitRecord, Launch, Slot};
+use crate::supervisor::{Supervisor, SupervisorHandle, SupervisorSpec};
+use crate::tree::TreeNode;
+
+/// Why a tree did not come up.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The root's name is no valid one.
+    #[error(transparent)]
+    InvalidName(#[from] InvalidName),
+    /// An actor did not become ready; everything that had started was stopped again.
+    #[error("the tree did not come up: {path} did not start: {message}")]
+    ChildFailed {
+        /// The actor.
+        path: String,
+        /// What it had to say.
+        message: String,
+    },
+}
+
+/// How a tree ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// Why the root ended: [`ExitCause::Normal`] after a shutdown.
+    pub cause: ExitCause,
+    /// What it had to say.
+    pub message: Option<String>,
+}
+
+/// What a tree is started with.
+#[derive(Default)]
+pub struct RuntimeBuilder {
+    journal: Option<Journal>,
+    seed: Option<u64>,
+}
+
+impl RuntimeBuilder {
+    /// Sets the journal; without one, events are kept in memory alone.
+    #[must_use]
+    pub fn journal(mut self, journal: Journal) -> Self {
+        self.journal = Some(journal);
+        self
+    }
+
+    /// Seeds the randomness, so that a run can be repeated.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Starts the tree, and returns once every initial child is ready.
+    ///
+    /// # Errors
+    /// When a child does not become ready: the others have been stopped then.
+    pub async fn start(self, root: SupervisorSpec) -> Result<Runtime, StartError> {
+        panics::install_hook();
+        let entropy = Arc::new(self.seed.map_or_else(Entropy::fresh, Entropy::seeded));
+        let journal = self.journal.unwrap_or_else(|| {
+            let boot = format!("{:016x}", entropy.bits());
+            Journal::in_memory(boot, Arc::new(SystemClock), JournalConfig::default())
+        });
+        let env = Env { journal, entropy };
+        let shutdown = root.own_shutdown();
+        let (slot, handle) = root.into_slot()?;
+        let path = ActorPath::root(slot.identity.name())?;
+        slot.identity.place(path.clone());
+        let runtime = Runtime { env, slot, handle, path, shutdown, cell: watch::Sender::new(None) };
+        runtime.bring_up().await?;
+        Ok(runtime)
+    }
+}
+
+/// A running tree. Dropping it kills the tree; [`shutdown`](Self::shutdown) stops it in order.
+pub struct Runtime {
+    env: Env,
+    slot: Arc<Slot<Supervisor>>,
+    handle: SupervisorHandle,
+    path: ActorPath,
+    shutdown: Shutdown,
+    /// The root's incarnation, until it has ended.
+    cell: watch::Sender<Option<ractor::ActorCell>>,
+}
+
+impl Runtime {
+    /// What a tree is started with.
+    #[must_use]
+    pub fn builder() -> RuntimeBuilder {
+        RuntimeBuilder::default()
+    }
+
+    async fn bring_up(&self) -> Result<(), StartError> {
+        let pid = std::process::id();
+        self.record(0, &RuntimeStarted { pid, version: env!("CARGO_PKG_VERSION").to_owned() });
+        let ready = watch::Sender::new(false);
+        let mut is_ready = ready.subscribe();
+        let launch = Launch {
+            env: self.env.clone(),
+            path: self.path.clone(),
+            generation: 1,
+            started_at: self.env.now(),
+            down_since: None,
+            on_ready: Some(Box::new(move || {
+                ready.send_replace(true);
+            })),
+        };
+        self.slot.identity.standing().generation = 1;
+        self.record(1, &ActorStarted {});
+        match Arc::clone(&self.slot).spawn(launch, None).await {
+            Ok(cell) => drop(self.cell.send_replace(Some(cell))),
+            Err(error) => return Err(self.not_up(error.to_string())),
+        }
+        tokio::select! {
+            biased;
+            Ok(_) = is_ready.wait_for(|ready| *ready) => {
+                self.slot.identity.standing().become_status(Status::Running, self.env.now());
+                Ok(())
+            }
+            ending = self.finished() => {
+                Err(self.not_up(ending.message.unwrap_or_else(|| "it ended".to_owned())))
+            }
+        }
+    }
+
+    /// Names the actor that is to blame: the deepest one that left a word.
+    fn not_up(&self, message: String) -> StartError {
+        let tree = self.tree();
+        let blamed = blame(&tree).unwrap_or(&tree);
+        let message = blamed.vitals.last_error.clone().unwrap_or(message);
+        StartError::ChildFailed { path: blamed.path.clone(), message }
+    }
+
+    /// The root supervisor.
+    #[must_use]
+    pub fn root(&self) -> &SupervisorHandle {
+        &self.handle
+    }
+
+    /// The tree as it stands now. Asks no actor, so a busy or broken one does not hold it up.
+    #[must_use]
+    pub fn tree(&self) -> TreeNode {
+        let root: Arc<dyn AnySlot> = Arc::clone(&self.slot) as Arc<dyn AnySlot>;
+        TreeNode::of(&root, self.env.now())
+    }
+
+    /// The journal.
+    #[must_use]
+    pub fn journal(&self) -> &Journal {
+        &self.env.journal
+    }
+
+    /// The time since the runtime started.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.env.now()
+    }
+
+    /// Returns when the tree has ended, of itself or by [`shutdown`](Self::shutdown).
+    pub async fn finished(&self) -> Ending {
+        self.slot.vacated().await;
+        if self.cell.send_replace(None).is_some() {
+            self.tell_of_the_end();
+        }
+        let standing = self.slot.identity.standing();
+        match standing.status {
+            Status::Failed => Ending { cause: ExitCause::Error, message: standing.last_error.clone() },
+            _ => Ending { cause: ExitCause::Normal, message: None },
+        }
+    }
+
+    fn tell_of_the_end(&self) {
+        let record = self.slot.take_exit().unwrap_or_else(ExitRecord::unexplained);
+        let ExitRecord { exit, message, location, .. } = record;
+        let status = if exit.cause == ExitCause::Normal { Status::Stopped } else { Status::Failed };
+        {
+            let mut standing = self.slot.identity.standing();
+            standing.become_status(status, self.env.now());
+            standing.last_error.clone_from(&message);
+        }
+        let exited = ActorExited { cause: exit.cause, message: message.clone(), location };
+        self.record(1, &exited);
+        self.record(0, &RuntimeStopped { cause: exit.cause, message });
+    }
+
+    /// Stops all actors in the reverse of their order, within the root's shutdown timeout; what has not ended by
+    /// then is killed. The journal is on disk when this returns.
+    pub async fn shutdown(&self) -> Ending {
+        let cell = self.cell.borrow().clone();
+        if let Some(cell) = cell {
+            self.record(0, &RuntimeStopping {});
+            self.slot.stop_reading();
+            // A root that has just ended by itself is what we wait for anyway.
+            let _ = cell.send_message(Wake::Stop);
+            if let Shutdown::Graceful(timeout) = self.shutdown
+                && tokio::time::timeout(timeout, self.slot.vacated()).await.is_err()
+            {
+                cell.kill();
+            }
+        }
+        let ending = self.finished().await;
+        self.env.journal.close().await;
+        ending
+    }
+
+    fn record<E: crate::journal::Event>(&self, generation: u64, event: &E) {
+        self.env.journal.record(&self.path, generation, event);
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        if let Some(cell) = self.cell.send_replace(None) {
+            cell.kill();
+        }
+    }
+}
+
+/// The first actor, deepest first, that says why it failed.
+fn blame(node: &TreeNode) -> Option<&TreeNode> {
+    let below = node.children.iter().find_map(blame);
+    below.or_else(|| node.vitals.last_error.is_some().then_some(node))
+}

@@ -1,0 +1,51 @@
+//! What a supervisor can be asked.
+
+use std::sync::Arc;
+
+use super::handle::AdminError;
+use super::roster::Key;
+use crate::message::Message;
+use crate::reply::Reply;
+use crate::slot::{AnySlot, ExitRecord};
+
+/// How an order ended.
+pub(crate) type Answer = Result<(), AdminError>;
+
+/// What is to be done with one child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    Stop,
+    Start,
+    Restart,
+    Remove,
+    Reset,
+}
+
+/// A supervisor's messages.
+pub(crate) enum Command {
+    /// Take a child in and start it; answered when it has come to rest.
+    Add { slot: Arc<dyn AnySlot>, reply: Reply<Answer> },
+    /// Do something with a child; answered when it has come to rest.
+    Direct { name: String, order: Order, reply: Reply<Answer> },
+    /// A child that is itself a supervisor has come up.
+    ChildReady { key: Key, generation: u64 },
+    /// The tasks of an incarnation that has left have ended.
+    TornDown { key: Key, record: Box<ExitRecord> },
+}
+
+impl Message for Command {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Add { .. } => "Add",
+            Self::Direct { order, .. } => match order {
+                Order::Stop => "Stop",
+                Order::Start => "Start",
+                Order::Restart => "Restart",
+                Order::Remove => "Remove",
+                Order::Reset => "Reset",
+            },
+            Self::ChildReady { .. } => "ChildReady",
+            Self::TornDown { .. } => "TornDown",
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Who a supervisor's children are, for all to see without asking it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::roster::Key;
+use crate::slot::AnySlot;
+
+/// The children in their order.
+#[derive(Default)]
+pub(crate) struct Listing(Mutex<BTreeMap<Key, Arc<dyn AnySlot>>>);
+
+impl Listing {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Arc<dyn AnySlot>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn insert(&self, key: Key, slot: Arc<dyn AnySlot>) {
+        self.lock().insert(key, slot);
+    }
+
+    pub(crate) fn remove(&self, key: Key) {
+        self.lock().remove(&key);
+    }
+
+    pub(crate) fn slots(&self) -> Vec<Arc<dyn AnySlot>> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// Empties the listing.
+    pub(crate) fn take(&self) -> Vec<Arc<dyn AnySlot>> {
+        std::mem::take(&mut *self.lock()).into_values().collect()
+    }
+}

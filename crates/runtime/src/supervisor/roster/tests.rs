@@ -1,0 +1,176 @@
+//! The roster without an actor: events and times in, actions out.
+
+use super::*;
+use crate::policy::{Budget, Delay, Exhausted, RestartType};
+
+const fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn crash() -> Exit {
+    Exit { cause: ExitCause::Panic, ready_since: Some(s(0)), restored: false, progressed: true }
+}
+
+fn policy() -> ChildPolicy {
+    ChildPolicy {
+        delay: Delay::Fixed { delay: s(5) },
+        budget: Some(Budget { restarts_max: 2, window: s(600) }),
+        shutdown: Shutdown::Graceful(s(3)),
+        ..ChildPolicy::default()
+    }
+}
+
+/// A roster with `children` that have all come up.
+fn up(children: usize, policy: ChildPolicy) -> Roster {
+    let mut roster = Roster::new(SupervisorPolicy::default());
+    for _ in 0..children {
+        roster.enlist(policy);
+    }
+    let mut actions = roster.come_up();
+    for key in 0..children as Key {
+        assert!(actions.contains(&Action::Launch { key }), "{actions:?}");
+        actions = roster.ready(key);
+    }
+    assert!(actions.contains(&Action::ComeUp));
+    roster
+}
+
+fn settled(actions: &[Action]) -> Vec<(Key, Rest)> {
+    actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Settle { key, rest } => Some((*key, *rest)),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn children_start_in_order_each_when_the_one_before_is_ready() {
+    let mut roster = Roster::new(SupervisorPolicy::default());
+    let (first, second) = (roster.enlist(policy()), roster.enlist(policy()));
+    assert_eq!(roster.come_up(), [Action::Launch { key: first }]);
+    assert!(roster.ready(first).contains(&Action::Launch { key: second }));
+    assert!(roster.ready(second).contains(&Action::ComeUp));
+}
+
+#[test]
+fn a_crash_leads_to_a_recorded_decision_and_a_restart_after_the_delay() {
+    let mut roster = up(2, policy());
+    let actions = roster.exited(0, crash(), s(10), 0.5);
+    assert!(matches!(actions[0], Action::Record { key: 0, .. }));
+    assert_eq!(settled(&actions), [(0, Rest::Restarting(s(15)))]);
+    assert_eq!(roster.next_wake(), Some(s(15)));
+    assert_eq!(roster.tick(s(14)), []);
+    assert_eq!(roster.tick(s(15)), [Action::Launch { key: 0 }]);
+    assert_eq!(roster.tick(s(16)), [], "a late tick does nothing");
+}
+
+#[test]
+fn a_child_whose_budget_is_spent_fails_alone_and_a_reset_brings_it_back() {
+    let mut roster = up(2, policy());
+    for now in [s(1), s(10)] {
+        roster.exited(0, crash(), now, 0.0);
+        roster.tick(now + s(5));
+        roster.ready(0);
+    }
+    assert_eq!(settled(&roster.exited(0, crash(), s(20), 0.0)), [(0, Rest::Failed)]);
+    assert_eq!(roster.next_wake(), None);
+    assert_eq!(roster.reset(0), Ok(vec![Action::Launch { key: 0 }]));
+}
+
+#[test]
+fn stopping_a_child_that_waits_for_its_restart_sticks() {
+    let mut roster = up(1, policy());
+    roster.exited(0, crash(), s(1), 0.0);
+    assert_eq!(settled(&roster.stop(0, s(2))), [(0, Rest::Stopped)]);
+    assert_eq!(roster.tick(s(60)), []);
+}
+
+#[test]
+fn a_child_that_does_not_stop_in_time_is_killed_once() {
+    let mut roster = up(1, policy());
+    assert_eq!(roster.stop(0, s(1)), [Action::AskToStop { key: 0 }]);
+    assert_eq!(roster.tick(s(3)), []);
+    assert_eq!(roster.tick(s(4)), [Action::Kill { key: 0 }]);
+    assert_eq!(roster.tick(s(5)), []);
+    assert_eq!(settled(&roster.exited(0, crash(), s(5), 0.0)), [(0, Rest::Stopped)]);
+}
+
+#[test]
+fn shutdown_stops_the_children_one_by_one_in_reverse_order() {
+    let mut roster = up(3, policy());
+    let mut actions = roster.shut_down(None, s(1));
+    for key in [2, 1, 0] {
+        assert!(actions.contains(&Action::AskToStop { key }), "{key}: {actions:?}");
+        actions = roster.exited(key, Exit { cause: ExitCause::Normal, ..crash() }, s(2), 0.0);
+    }
+    assert_eq!(actions.last(), Some(&Action::Finish(None)));
+}
+
+#[test]
+fn a_crash_during_shutdown_is_not_restarted() {
+    let mut roster = up(2, policy());
+    roster.shut_down(None, s(1));
+    let actions = roster.exited(0, crash(), s(1), 0.0);
+    assert!(!actions.iter().any(|action| matches!(action, Action::Launch { .. } | Action::Record { .. })));
+    assert_eq!(roster.add(policy()).err(), Some(Objection::Stopping));
+}
+
+#[test]
+fn an_initial_child_that_fails_to_start_stops_the_others_and_the_supervisor() {
+    let mut roster = Roster::new(SupervisorPolicy::default());
+    roster.enlist(policy());
+    roster.enlist(policy());
+    roster.come_up();
+    roster.ready(0);
+    let failed = Exit { cause: ExitCause::StartFailed, ready_since: None, ..crash() };
+    let actions = roster.exited(1, failed, s(1), 0.0);
+    assert_eq!(actions.last(), Some(&Action::AskToStop { key: 0 }));
+    let actions = roster.exited(0, Exit { cause: ExitCause::Normal, ..crash() }, s(2), 0.0);
+    assert!(matches!(actions.last(), Some(Action::Finish(Some(_)))));
+}
+
+#[test]
+fn an_added_child_that_fails_to_start_leaves_nothing_behind() {
+    let mut roster = up(0, policy());
+    let (key, actions) = roster.add(policy()).unwrap();
+    assert_eq!(actions, [Action::Launch { key }]);
+    let failed = Exit { cause: ExitCause::StartFailed, ready_since: None, ..crash() };
+    let actions = roster.exited(key, failed, s(1), 0.0);
+    assert_eq!(actions, [Action::Settle { key, rest: Rest::Refused }, Action::Forget { key }]);
+}
+
+#[test]
+fn a_restart_by_hand_spends_no_budget_and_cuts_a_delay_short() {
+    let mut roster = up(1, policy());
+    assert_eq!(roster.restart(0, s(1)), Ok(vec![Action::AskToStop { key: 0 }]));
+    let actions = roster.exited(0, Exit { cause: ExitCause::Normal, ..crash() }, s(2), 0.0);
+    assert_eq!(actions, [Action::Launch { key: 0 }]);
+    roster.ready(0);
+    assert_eq!(roster.history(0).map(ChildHistory::attempts), Some(0));
+    roster.exited(0, crash(), s(3), 0.0);
+    assert_eq!(roster.restart(0, s(4)), Ok(vec![Action::Launch { key: 0 }]));
+}
+
+#[test]
+fn an_escalation_stops_the_siblings_and_ends_the_supervisor_with_a_reason() {
+    let strict = ChildPolicy {
+        budget: Some(Budget { restarts_max: 0, window: s(1) }),
+        exhausted: Exhausted::Escalate,
+        ..policy()
+    };
+    let mut roster = up(2, strict);
+    let actions = roster.exited(1, crash(), s(1), 0.0);
+    assert_eq!(actions.last(), Some(&Action::AskToStop { key: 0 }));
+    let actions = roster.exited(0, Exit { cause: ExitCause::Normal, ..crash() }, s(2), 0.0);
+    assert!(matches!(actions.last(), Some(Action::Finish(Some(_)))));
+}
+
+#[test]
+fn a_child_that_is_not_to_be_restarted_stays_stopped_and_can_be_started() {
+    let mut roster = up(1, ChildPolicy { restart: RestartType::Temporary, ..policy() });
+    assert_eq!(settled(&roster.exited(0, crash(), s(1), 0.0)), [(0, Rest::Stopped)]);
+    assert_eq!(roster.start(0), Ok(vec![Action::Launch { key: 0 }]));
+    assert_eq!(roster.start(0), Err(Objection::Running));
+}

@@ -1,0 +1,147 @@
+//! What an embedder writes to have an actor supervised.
+
+use std::sync::Arc;
+
+use ractor::SupervisionEvent;
+
+use crate::context::Context;
+use crate::incarnation::{Behaviour, Flow};
+use crate::message::Message;
+use crate::slot::AnySlot;
+
+/// Why a handler gives up on its incarnation. Any error converts with `?`, any text with `.into()`.
+///
+/// Expected failures travel in the reply; a `Failure` means "restart me".
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// An actor, written as its recipe: `self` holds what every incarnation is made from and is never changed, while
+/// [`State`](Self::State) is what one incarnation works on.
+///
+/// A restart begins with [`start`](Self::start), given the last snapshot; the messages that waited are handled by
+/// the new incarnation, in order.
+///
+/// ```
+/// use mainstay_runtime::{Context, Failure, Message, Reply, Worker};
+///
+/// enum Count { Up, Get(Reply<u64>) }
+/// impl Message for Count {}
+///
+/// struct Counter;
+/// impl Worker for Counter {
+///     type Message = Count;
+///     type State = u64;
+///     type Snapshot = u64;
+///
+///     async fn start(&self, _: &mut Context<Count>, kept: Option<u64>) -> Result<u64, Failure> {
+///         Ok(kept.unwrap_or(0))
+///     }
+///
+///     async fn handle(&self, _: &mut Context<Count>, message: Count, count: &mut u64) -> Result<(), Failure> {
+///         match message {
+///             Count::Up => *count += 1,
+///             Count::Get(reply) => reply.send(*count),
+///         }
+///         Ok(())
+///     }
+///
+///     fn snapshot(&self, count: &u64) -> Option<u64> {
+///         Some(*count)
+///     }
+/// }
+/// ```
+pub trait Worker: Send + Sync + 'static {
+    /// What it is sent.
+    type Message: Message;
+    /// What one incarnation works on. Lost when that incarnation crashes.
+    type State: Send + 'static;
+    /// What survives a crash.
+    type Snapshot: Clone + Send + 'static;
+
+    /// Makes the state of a new incarnation, from the last snapshot if there is one.
+    ///
+    /// The actor is ready when this returns. It may take its time: no supervisor waits inside its own handler.
+    fn start(
+        &self,
+        ctx: &mut Context<Self::Message>,
+        kept: Option<Self::Snapshot>,
+    ) -> impl Future<Output = Result<Self::State, Failure>> + Send;
+
+    /// Handles one message. An `Err` or a panic ends the incarnation, and its supervisor decides.
+    fn handle(
+        &self,
+        ctx: &mut Context<Self::Message>,
+        message: Self::Message,
+        state: &mut Self::State,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// What to keep, asked after each message that was handled to the end; `None` keeps the last snapshot.
+    ///
+    /// This runs once a message, so it must be cheap; a large state hands out a snapshot only now and then.
+    fn snapshot(&self, _state: &Self::State) -> Option<Self::Snapshot> {
+        None
+    }
+
+    /// Ends an incarnation in order: asked to stop, it still has its state, and at most its shutdown timeout.
+    fn stop(
+        &self,
+        _ctx: &mut Context<Self::Message>,
+        _state: &mut Self::State,
+    ) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+}
+
+/// A worker as an incarnation runs it.
+pub(crate) struct Plain<W>(pub(crate) W);
+
+impl<W: Worker> Behaviour for Plain<W> {
+    type Message = W::Message;
+    type State = W::State;
+    type Snapshot = W::Snapshot;
+
+    async fn start(
+        &self,
+        ctx: &mut Context<W::Message>,
+        kept: Option<W::Snapshot>,
+    ) -> Result<W::State, Failure> {
+        let state = self.0.start(ctx, kept).await?;
+        ctx.become_ready();
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        ctx: &mut Context<W::Message>,
+        message: W::Message,
+        state: &mut W::State,
+    ) -> Result<Flow, Failure> {
+        self.0.handle(ctx, message, state).await?;
+        Ok(Flow::Continue)
+    }
+
+    fn snapshot(&self, state: &W::State) -> Option<W::Snapshot> {
+        self.0.snapshot(state)
+    }
+
+    async fn stop(&self, ctx: &mut Context<W::Message>, state: &mut W::State) -> Result<Flow, Failure> {
+        self.0.stop(ctx, state).await;
+        Ok(Flow::Stop)
+    }
+
+    async fn tick(&self, _: &mut Context<W::Message>, _: &mut W::State) -> Result<Flow, Failure> {
+        Ok(Flow::Continue)
+    }
+
+    async fn child_changed(
+        &self,
+        _: &mut Context<W::Message>,
+        _: SupervisionEvent,
+        _: &mut W::State,
+    ) -> Result<Flow, Failure> {
+        Ok(Flow::Continue)
+    }
+
+    fn children(&self) -> Vec<Arc<dyn AnySlot>> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,179 @@
+//! The configuration: a TOML file in which every key is optional.
+//!
+//! - `schema` declares every section and key, once: meaning, type, default, rule. `section` has the macro.
+//! - `rule` says what a value must be; `choice`, [`parse_duration`] and [`parse_size`] are the forms of values.
+//! - `table` reads a table by those rules; `agents` adds what must hold among agents.
+//! - `fault` is one thing that is wrong while reading, [`Problem`] the same with line and column for people.
+//!
+//! Reading goes on after a fault, so a [`ConfigError`] has all of them. No message repeats a text of the file
+//! other than a key: the text may be a secret in the wrong place.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::LazyLock;
+
+use toml::de::DeTable;
+
+mod agents;
+mod choice;
+mod duration;
+mod fault;
+mod problem;
+mod rule;
+mod schema;
+mod section;
+mod size;
+mod suggestion;
+mod table;
+
+pub use choice::{AfterFailed, Driver, Overflow, Ready};
+pub use duration::{DURATION_MAX, ParseDurationError, format_duration, parse_duration};
+pub use problem::{ConfigError, Problem};
+pub use schema::{
+    AgentConfig, AgentsConfig, BackendConfig, CacheConfig, ConnectionConfig, ControlConfig, JournalConfig,
+    RequestsConfig,
+};
+pub use size::{ParseSizeError, SIZE_MAX, format_size, parse_size};
+
+use section::Section;
+use table::TableReader;
+
+/// The largest file that is read, in bytes.
+pub const FILE_BYTES_MAX: usize = 1 << 20;
+
+/// Everything that can be set. The default has no agent; all else is as [`DEFAULT_TOML`] says.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Config {
+    /// The backend that all else belongs to.
+    pub backend: BackendConfig,
+    /// The WebSocket to it.
+    pub connection: ConnectionConfig,
+    /// Requests to it.
+    pub requests: RequestsConfig,
+    /// Answers that are kept.
+    pub cache: CacheConfig,
+    /// How agents are watched and restarted, for all that do not say otherwise. Reading has put it into each
+    /// agent's `upkeep` already; a later change here does not reach them.
+    pub agents: AgentsConfig,
+    /// The agents, in the order of the file, at most 256.
+    pub agent: Vec<AgentConfig>,
+    /// The record of what happened.
+    pub journal: JournalConfig,
+    /// The local server.
+    pub control: ControlConfig,
+}
+
+impl Config {
+    /// Reads a config and checks every value of it.
+    ///
+    /// # Errors
+    ///
+    /// The text is larger than [`FILE_BYTES_MAX`]; or it is no TOML, which gives one problem; or it has unknown
+    /// keys or values that cannot be used, which gives a problem for each.
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        if text.len() > FILE_BYTES_MAX {
+            return Err(ConfigError::new(vec![too_large()]));
+        }
+        let document = DeTable::parse(text).map_err(|error| syntax_error(text, &error))?;
+        let document = document.get_ref();
+        let mut root = TableReader::new(document);
+        let config = Self::read(&mut root);
+        let mut faults = root.finish();
+        faults.extend(agents::faults(text, document));
+        if faults.is_empty() { Ok(config) } else { Err(ConfigError::new(Problem::locate(text, faults))) }
+    }
+
+    /// Reads a file; see [`Config::from_toml`]. Blocks while it does.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, is not UTF-8, or does not pass [`Config::from_toml`]; the error names the file.
+    pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        read_text(file).and_then(|text| Self::from_toml(&text)).map_err(|error| error.in_file(file))
+    }
+
+    fn read(root: &mut TableReader<'_, '_>) -> Self {
+        let agents: AgentsConfig = root.section();
+        let agent = AgentConfig { upkeep: agents.clone(), ..AgentConfig::default() };
+        Self {
+            backend: root.section(),
+            connection: root.section(),
+            requests: root.section(),
+            cache: root.section(),
+            agent: root.sections(&agent, agents::AGENTS_MAX),
+            agents,
+            journal: root.section(),
+            control: root.section(),
+        }
+    }
+}
+
+/// The default file, with a comment for each key. Reading it gives [`Config::default`]: the one `[[agent]]` in it
+/// is commented out.
+pub static DEFAULT_TOML: LazyLock<String> = LazyLock::new(|| {
+    let agent = block::<AgentConfig>();
+    let agent = agent.lines().map(|line| match line {
+        "" => "\n".to_owned(),
+        line if line.starts_with("# ") => format!("{line}\n"),
+        setting => format!("#{setting}\n"),
+    });
+    let blocks = [
+        block::<BackendConfig>(),
+        block::<ConnectionConfig>(),
+        block::<RequestsConfig>(),
+        block::<CacheConfig>(),
+        block::<AgentsConfig>(),
+        agent.collect(),
+        block::<JournalConfig>(),
+        block::<ControlConfig>(),
+    ];
+    // The comments are written for rustdoc; what is code there stands in quotes here.
+    format!("{ABOUT}{}", blocks.concat()).replace('`', "\"")
+});
+
+const ABOUT: &str = "\
+# The configuration of mainstay. Every key may be left out; each stands here with its default.
+# Durations are a whole number and ms, s, m or h. Sizes are bytes, or a whole number and KiB, MiB or GiB.
+# No secret belongs into this file: token_env names an environment variable that holds one.
+# Lines that begin with # and no space are an example: take the # away to use them.
+";
+
+fn block<S: Section>() -> String {
+    format!("\n{}{}\n{}", S::ABOUT, S::HEADER, S::KEYS)
+}
+
+fn read_text(file: &Path) -> Result<String, ConfigError> {
+    let mut bytes = Vec::new();
+    // One byte more than is allowed shows that there is more, however much that is.
+    let limit = FILE_BYTES_MAX as u64 + 1;
+    File::open(file)
+        .and_then(|opened| opened.take(limit).read_to_end(&mut bytes))
+        .map_err(|error| unreadable(&error))?;
+    if bytes.len() > FILE_BYTES_MAX {
+        return Err(ConfigError::new(vec![too_large()]));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let sound = error.utf8_error().valid_up_to();
+        let text = String::from_utf8_lossy(error.as_bytes());
+        ConfigError::new(vec![Problem::at(&text, sound, "this is not UTF-8; save the file as UTF-8")])
+    })
+}
+
+fn unreadable(error: &io::Error) -> ConfigError {
+    ConfigError::new(vec![Problem::whole(format!("cannot be read: {error}"))])
+}
+
+fn too_large() -> Problem {
+    Problem::whole(format!("is too large: a config has at most {}", format_size(FILE_BYTES_MAX as u64)))
+}
+
+/// Takes toml's message alone: its `Display` repeats the line of the file, in which a secret may stand.
+fn syntax_error(text: &str, error: &toml::de::Error) -> ConfigError {
+    let at = error.span().map_or(0, |span| span.start);
+    let message = error.message().replace('\n', " ");
+    ConfigError::new(vec![Problem::at(text, at, format!("this is not TOML: {message}"))])
+}
+
+#[cfg(test)]
+mod tests;

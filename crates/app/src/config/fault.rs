@@ -1,0 +1,90 @@
+//! One fault while a file is read: a key's path that grows on the way up, and a place in the text.
+
+use super::suggestion::hint;
+
+/// The longest part of a key that is repeated, in characters.
+const STEP_CHARACTERS_MAX: usize = 64;
+
+/// What is wrong with one value or key. Made where the value is read, which knows neither where the value
+/// stands nor what it is called; every table and list above adds its part with [`Fault::within`].
+///
+/// It may hold keys, but never the text of a value: that may be a secret in the wrong place.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Fault {
+    /// Comes before the key in the message.
+    lead: &'static str,
+    /// The path as far as it is known: `.name` and `[index]` steps.
+    path: String,
+    /// Comes after the key in the message.
+    rest: String,
+    /// The byte in the text, once known.
+    at: Option<usize>,
+}
+
+impl Fault {
+    /// A value that cannot stay. `predicate` follows the key: `must be …`.
+    pub(crate) fn new(predicate: impl AsRef<str>) -> Self {
+        Self { lead: "", path: String::new(), rest: format!(" {}", predicate.as_ref()), at: None }
+    }
+
+    /// A key that the table does not have, among those that it has.
+    pub(crate) fn unknown(key: &str, known: &[&str], at: usize) -> Self {
+        let rest = format!("; {}", hint(key, known));
+        Self { lead: "unknown key ", path: member(key), rest, at: Some(at) }
+    }
+
+    /// The same fault as seen from the table or list above, where `step` (see [`member`] and [`item`]) stands
+    /// at byte `at`. The innermost place wins.
+    pub(crate) fn within(mut self, step: &str, at: usize) -> Self {
+        self.path.insert_str(0, step);
+        self.at.get_or_insert(at);
+        self
+    }
+
+    /// The byte of the text at which it is reported.
+    pub(crate) fn offset(&self) -> usize {
+        self.at.unwrap_or(0)
+    }
+
+    /// The path of the key, such as `connection.delay_min`.
+    pub(crate) fn key(&self) -> String {
+        self.path.strip_prefix('.').unwrap_or(&self.path).to_owned()
+    }
+
+    /// The whole message, on one line.
+    pub(crate) fn message(&self) -> String {
+        format!("{}\"{}\"{}", self.lead, self.key(), self.rest)
+    }
+}
+
+/// The step to a table's key. Whatever the key holds, the step stays short and on one line.
+pub(crate) fn member(key: &str) -> String {
+    let shown: String = key.chars().take(STEP_CHARACTERS_MAX).flat_map(char::escape_debug).collect();
+    let cut = if key.chars().nth(STEP_CHARACTERS_MAX).is_some() { "…" } else { "" };
+    format!(".{shown}{cut}")
+}
+
+/// The step to a list's item, counted from 0.
+pub(crate) fn item(index: usize) -> String {
+    format!("[{index}]")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_grows_from_the_inside_and_the_innermost_place_is_kept() {
+        let fault =
+            Fault::new("is odd").within(&item(2), 30).within(&member("command"), 20).within(".agent", 10);
+        assert_eq!(fault.message(), "\"agent.command[2]\" is odd");
+        assert_eq!(fault.offset(), 30);
+    }
+
+    #[test]
+    fn a_strange_key_stays_short_and_on_one_line() {
+        let message = Fault::unknown(&format!("a\nb\u{1b}\"{}", "x".repeat(5_000)), &["ttl"], 0).message();
+        assert!(message.starts_with("unknown key \"a\\nb\\u{1b}\\\"xxx"), "{message}");
+        assert!(message.len() < 200 && message.contains('…'), "{message}");
+    }
+}

@@ -1,0 +1,201 @@
+//! Rules for lists and for tables with free keys.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use http::{HeaderName, HeaderValue};
+
+use super::text::{any, folder, is_variable, string};
+use super::{Reading, Value, mismatch, refuse};
+use crate::config::fault::{Fault, item, member};
+
+/// The most items that a list or a table with free keys takes.
+const ITEMS_MAX: usize = 256;
+
+/// Headers that carry a credential by their nature.
+const SECRET_HEADERS: [&str; 6] =
+    ["authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-auth-token"];
+
+/// Text for text.
+pub(crate) type TextMap = BTreeMap<String, String>;
+
+/// Folders to watch.
+pub(crate) fn folders(value: &Value<'_>) -> Reading<Vec<PathBuf>> {
+    list(value, "a list of folders, as in [\"prompts\"]", folder)
+}
+
+/// A program and its arguments, or nothing.
+pub(crate) fn command(value: &Value<'_>) -> Reading<Vec<String>> {
+    let words =
+        list(value, "a list with a program and its arguments, as in [\"planner\", \"--stdio\"]", any)?;
+    match words.first() {
+        Some(program) if program.is_empty() => refuse("must begin with the name of a program"),
+        _ => Ok(words),
+    }
+}
+
+/// Environment variables.
+pub(crate) fn environment(value: &Value<'_>) -> Reading<TextMap> {
+    table(value, "a table of variables, as in { LEVEL = \"debug\" }", |name, value| {
+        if !is_variable(name) {
+            return refuse("is no name of an environment variable: it takes letters, digits and \"_\"");
+        }
+        Ok((name.to_owned(), any(value)?))
+    })
+}
+
+/// HTTP headers, their names in lower case; none that carries a credential.
+pub(crate) fn headers(value: &Value<'_>) -> Reading<TextMap> {
+    table(value, "a table of headers, as in { x-client = \"desktop\" }", |name, value| {
+        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
+            return refuse("is no name of an HTTP header, as in x-client");
+        };
+        if SECRET_HEADERS.contains(&name.as_str()) {
+            return refuse(
+                "would put a secret into a file: put a token in an environment variable and name that in \"token_env\"",
+            );
+        }
+        let text = string(value, "a string")?;
+        if HeaderValue::from_str(text).is_err() {
+            return refuse("must be printable ASCII");
+        }
+        Ok((name.as_str().to_owned(), text.to_owned()))
+    })
+}
+
+/// Every item by one rule, or every fault.
+fn list<T>(value: &Value<'_>, expected: &str, rule: impl Fn(&Value<'_>) -> Reading<T>) -> Reading<Vec<T>> {
+    let Some(items) = value.get_ref().as_array() else {
+        return mismatch(expected, value);
+    };
+    if items.len() > ITEMS_MAX {
+        return refuse(format!("must not have more than {ITEMS_MAX} items"));
+    }
+    let mut read = Vec::new();
+    let mut faults = Vec::new();
+    for (index, value) in items.iter().enumerate() {
+        match rule(value) {
+            Ok(value) => read.push(value),
+            Err(wrong) => faults.extend(raise(wrong, &item(index), value.span().start)),
+        }
+    }
+    if faults.is_empty() { Ok(read) } else { Err(faults) }
+}
+
+/// Every pair by one rule, which says how the key is stored, or every fault.
+fn table(
+    value: &Value<'_>,
+    expected: &str,
+    rule: impl Fn(&str, &Value<'_>) -> Reading<(String, String)>,
+) -> Reading<TextMap> {
+    let Some(pairs) = value.get_ref().as_table() else {
+        return mismatch(expected, value);
+    };
+    if pairs.len() > ITEMS_MAX {
+        return refuse(format!("must not have more than {ITEMS_MAX} keys"));
+    }
+    let mut read = TextMap::new();
+    let mut faults = Vec::new();
+    for (key, value) in pairs {
+        let name: &str = key.get_ref();
+        match rule(name, value) {
+            Ok((name, _)) if read.contains_key(&name) => {
+                let again = vec![Fault::new("is there twice: capitals make no difference here")];
+                faults.extend(raise(again, &member(&name), key.span().start));
+            }
+            Ok((name, text)) => {
+                read.insert(name, text);
+            }
+            Err(wrong) => faults.extend(raise(wrong, &member(name), key.span().start)),
+        }
+    }
+    if faults.is_empty() { Ok(read) } else { Err(faults) }
+}
+
+fn raise(faults: Vec<Fault>, step: &str, at: usize) -> impl Iterator<Item = Fault> {
+    faults.into_iter().map(move |fault| fault.within(step, at))
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::config::rule::tests::{read, refusals};
+
+    fn pairs(pairs: &[(&str, &str)]) -> TextMap {
+        pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+    }
+
+    #[test]
+    fn lists_and_tables_read_item_by_item() {
+        assert_eq!(read("[\"a\", \"/b\"]", folders), Ok(vec![PathBuf::from("a"), PathBuf::from("/b")]));
+        assert_eq!(read("[]", command), Ok(vec![]));
+        assert_eq!(read("[\"a\", \"\"]", command), Ok(vec!["a".to_owned(), String::new()]));
+        assert_eq!(read("{ A = \"1\", _b2 = \"\" }", environment), Ok(pairs(&[("A", "1"), ("_b2", "")])));
+        assert_eq!(read("{ X-Client = \"a b\" }", headers), Ok(pairs(&[("x-client", "a b")])));
+    }
+
+    #[test]
+    fn every_bad_item_is_reported_by_its_place() {
+        expect![[r#"
+            "k[1]" must be a string with a folder, not an integer
+            "k[2]" must not be empty; "." is the current folder"#]]
+        .assert_eq(&read("[\"a\", 1, \"\"]", folders).unwrap_err());
+        expect![[r#"
+            "k.A" must be a string, not an integer
+            "k.b-c" is no name of an environment variable: it takes letters, digits and "_""#]]
+        .assert_eq(&read("{ A = 1, b-c = \"x\" }", environment).unwrap_err());
+    }
+
+    #[test]
+    fn a_header_that_carries_a_credential_is_refused_by_name_and_its_value_not_repeated() {
+        let toml =
+            "{ Authorization = \"hush\", cookie = \"hush\", \"X-API-Key\" = \"hush\", x-client = \"ok\" }";
+        let refusal = read(toml, headers).unwrap_err();
+        assert!(!refusal.contains("hush"));
+        expect![[r#"
+            "k.Authorization" would put a secret into a file: put a token in an environment variable and name that in "token_env"
+            "k.X-API-Key" would put a secret into a file: put a token in an environment variable and name that in "token_env"
+            "k.cookie" would put a secret into a file: put a token in an environment variable and name that in "token_env""#]]
+        .assert_eq(&refusal);
+    }
+
+    #[test]
+    fn a_header_that_http_cannot_carry_is_refused() {
+        expect![[r#"
+            { "a b" = "x" }          "k.a b" is no name of an HTTP header, as in x-client
+            { "" = "x" }             "k." is no name of an HTTP header, as in x-client
+            { x-a = "é\n" }          "k.x-a" must be printable ASCII
+            { x-a = 1 }              "k.x-a" must be a string, not an integer
+            { X-A = "", x-a = "" }   "k.x-a" is there twice: capitals make no difference here
+            ["x-a"]                  "k" must be a table of headers, as in { x-client = "desktop" }, not a list
+        "#]]
+        .assert_eq(&refusals(
+            &[
+                "{ \"a b\" = \"x\" }",
+                "{ \"\" = \"x\" }",
+                "{ x-a = \"é\\n\" }",
+                "{ x-a = 1 }",
+                "{ X-A = \"\", x-a = \"\" }",
+                "[\"x-a\"]",
+            ],
+            headers,
+        ));
+    }
+
+    #[test]
+    fn a_command_begins_with_a_program() {
+        assert_eq!(read("[\"\"]", command), Err("\"k\" must begin with the name of a program".to_owned()));
+        assert!(read("\"planner --stdio\"", command).unwrap_err().contains("a list with a program"));
+    }
+
+    #[test]
+    fn lists_and_tables_have_a_limit() {
+        let list = format!("[{}]", "\"a\",".repeat(ITEMS_MAX + 1));
+        assert_eq!(read(&list, command), Err("\"k\" must not have more than 256 items".to_owned()));
+        let keys: String = (0..=ITEMS_MAX).map(|index| format!("x{index} = \"\", ")).collect();
+        let refusal = read(&format!("{{ {keys} }}"), headers);
+        assert_eq!(refusal, Err("\"k\" must not have more than 256 keys".to_owned()));
+    }
+}

@@ -1,0 +1,208 @@
+//! Rules for names, paths and other text.
+
+use std::path::PathBuf;
+
+use super::{Reading, Value, mismatch, refuse};
+use crate::config::choice::Ready;
+
+/// The longest text that any key takes, in bytes.
+pub(crate) const TEXT_BYTES_MAX: usize = 4_096;
+/// The longest agent id, in bytes.
+const ID_BYTES_MAX: usize = 64;
+
+/// A text without NUL, of a sane length. `expected` names it with an example: `a string such as "/ws"`.
+pub(crate) fn string<'v>(value: &'v Value<'_>, expected: &str) -> Reading<&'v str> {
+    let Some(text) = value.get_ref().as_str() else {
+        return mismatch(expected, value);
+    };
+    if text.len() > TEXT_BYTES_MAX {
+        return refuse(format!("must not be longer than {TEXT_BYTES_MAX} bytes"));
+    }
+    if text.contains('\0') {
+        return refuse("must not contain a NUL character");
+    }
+    Ok(text)
+}
+
+/// Any text.
+pub(crate) fn any(value: &Value<'_>) -> Reading<String> {
+    string(value, "a string").map(str::to_owned)
+}
+
+/// A path on an HTTP server: it starts with one `/` and has no query, which could hold a secret.
+pub(crate) fn url_path(value: &Value<'_>) -> Reading<String> {
+    let text = string(value, "a string with a path, as in \"/ws\"")?;
+    server_path(text).map(str::to_owned).or_else(refuse)
+}
+
+/// How a process shows that it is ready.
+pub(crate) fn ready(value: &Value<'_>) -> Reading<Ready> {
+    let expected = "\"none\", \"stdout:TEXT\" or \"http:PATH\"";
+    let text = string(value, expected)?;
+    match text.split_once(':') {
+        None if text == "none" => Ok(Ready::None),
+        Some(("stdout", line)) if !line.is_empty() => Ok(Ready::Stdout(line.to_owned())),
+        Some(("stdout", _)) => refuse("needs a text to wait for, as in \"stdout:listening\""),
+        Some(("http", path)) => match server_path(path) {
+            Ok(path) => Ok(Ready::Http(path.to_owned())),
+            Err(predicate) => refuse(format!("has a path that {predicate}")),
+        },
+        _ => refuse(format!("must be {expected}")),
+    }
+}
+
+/// The id of an agent; it becomes part of URLs and of the actor's path.
+pub(crate) fn agent_id(value: &Value<'_>) -> Reading<String> {
+    let text = string(value, "a string such as \"planner\"")?;
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if (1..=ID_BYTES_MAX).contains(&text.len()) && text.bytes().all(valid) {
+        Ok(text.to_owned())
+    } else {
+        refuse(format!("must be 1 to {ID_BYTES_MAX} letters (a-z, A-Z), digits, \"-\" or \"_\""))
+    }
+}
+
+/// The name of an environment variable, or empty for none.
+pub(crate) fn variable_or_empty(value: &Value<'_>) -> Reading<String> {
+    let text = string(value, "a string with the name of an environment variable")?;
+    if text.is_empty() || is_variable(text) {
+        Ok(text.to_owned())
+    } else {
+        refuse(
+            "must be the name of an environment variable (letters, digits and \"_\"), not the token itself",
+        )
+    }
+}
+
+/// Whether a text is a portable name of an environment variable.
+pub(crate) fn is_variable(name: &str) -> bool {
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    name.bytes().all(valid) && !name.starts_with(|first: char| first.is_ascii_digit()) && !name.is_empty()
+}
+
+/// A folder; empty for none.
+pub(crate) fn folder_or_empty(value: &Value<'_>) -> Reading<PathBuf> {
+    string(value, "a string with a folder").map(PathBuf::from)
+}
+
+/// A folder.
+pub(crate) fn folder(value: &Value<'_>) -> Reading<PathBuf> {
+    match string(value, "a string with a folder")? {
+        "" => refuse("must not be empty; \".\" is the current folder"),
+        text => Ok(PathBuf::from(text)),
+    }
+}
+
+fn server_path(text: &str) -> Result<&str, &'static str> {
+    if !text.starts_with('/') || text.starts_with("//") {
+        Err("must start with one \"/\"")
+    } else if text.contains(['?', '#']) {
+        Err("must not have a query or fragment: a file is no place for a secret")
+    } else if !text.bytes().all(|byte| byte.is_ascii_graphic())
+        || text.parse::<http::uri::PathAndQuery>().is_err()
+    {
+        Err("must be a path of an URL, with everything special percent-encoded")
+    } else {
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::config::rule::tests::{read, refusals};
+
+    #[test]
+    fn a_path_starts_with_one_slash_and_has_no_query() {
+        for toml in ["\"/\"", "\"/ws\"", "\"/a/b-c_d~/%20\""] {
+            assert!(read(toml, url_path).is_ok(), "{toml}");
+        }
+        expect![[r#"
+            ""                       "k" must start with one "/"
+            "ws"                     "k" must start with one "/"
+            "//other.host/ws"        "k" must start with one "/"
+            "/ws?token=hush"         "k" must not have a query or fragment: a file is no place for a secret
+            "/w s"                   "k" must be a path of an URL, with everything special percent-encoded
+            "/\n"                    "k" must be a path of an URL, with everything special percent-encoded
+            "/é"                     "k" must be a path of an URL, with everything special percent-encoded
+            "/\u0000"                "k" must not contain a NUL character
+            8000                     "k" must be a string with a path, as in "/ws", not an integer
+        "#]]
+        .assert_eq(&refusals(
+            &[
+                "\"\"",
+                "\"ws\"",
+                "\"//other.host/ws\"",
+                "\"/ws?token=hush\"",
+                "\"/w s\"",
+                "\"/\\n\"",
+                "\"/é\"",
+                "\"/\\u0000\"",
+                "8000",
+            ],
+            url_path,
+        ));
+    }
+
+    #[test]
+    fn readiness_is_none_a_line_or_a_path() {
+        assert_eq!(read("\"none\"", ready), Ok(Ready::None));
+        assert_eq!(read("\"stdout:up: \"", ready), Ok(Ready::Stdout("up: ".to_owned())));
+        assert_eq!(read("\"http:/health\"", ready), Ok(Ready::Http("/health".to_owned())));
+        expect![[r#"
+            ""                       "k" must be "none", "stdout:TEXT" or "http:PATH"
+            "stderr:up"              "k" must be "none", "stdout:TEXT" or "http:PATH"
+            "none:"                  "k" must be "none", "stdout:TEXT" or "http:PATH"
+            "stdout"                 "k" must be "none", "stdout:TEXT" or "http:PATH"
+            "stdout:"                "k" needs a text to wait for, as in "stdout:listening"
+            "http:health"            "k" has a path that must start with one "/"
+            "http://host/health"     "k" has a path that must start with one "/"
+            false                    "k" must be "none", "stdout:TEXT" or "http:PATH", not a boolean
+        "#]]
+        .assert_eq(&refusals(
+            &[
+                "\"\"",
+                "\"stderr:up\"",
+                "\"none:\"",
+                "\"stdout\"",
+                "\"stdout:\"",
+                "\"http:health\"",
+                "\"http://host/health\"",
+                "false",
+            ],
+            ready,
+        ));
+    }
+
+    #[test]
+    fn an_agent_id_is_short_and_plain() {
+        for id in ["a", "planner", "Agent_2-b", &"x".repeat(ID_BYTES_MAX)] {
+            assert_eq!(read(&format!("\"{id}\""), agent_id), Ok(id.to_owned()));
+        }
+        for id in ["", "a b", "a/b", "..", "é", &"x".repeat(ID_BYTES_MAX + 1)] {
+            let refusal = read(&format!("\"{id}\""), agent_id).unwrap_err();
+            assert_eq!(refusal, "\"k\" must be 1 to 64 letters (a-z, A-Z), digits, \"-\" or \"_\"");
+        }
+    }
+
+    #[test]
+    fn a_token_in_place_of_a_variable_name_is_refused_and_not_repeated() {
+        for name in ["", "TOKEN", "_t2"] {
+            assert_eq!(read(&format!("\"{name}\""), variable_or_empty), Ok(name.to_owned()));
+        }
+        for token in ["sk-hush", "2FAST", "a b", "$TOKEN", "é"] {
+            let refusal = read(&format!("\"{token}\""), variable_or_empty).unwrap_err();
+            assert!(refusal.contains("name of an environment variable") && !refusal.contains(token));
+        }
+    }
+
+    #[test]
+    fn text_has_a_limit() {
+        let text = |bytes: usize| format!("\"{}\"", "x".repeat(bytes));
+        assert!(read(&text(TEXT_BYTES_MAX), any).is_ok());
+        let refusal = read(&text(TEXT_BYTES_MAX + 1), any).unwrap_err();
+        assert_eq!(refusal, "\"k\" must not be longer than 4096 bytes");
+    }
+}

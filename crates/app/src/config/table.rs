@@ -1,0 +1,119 @@
+//! Reads one table of the file: known keys by their rules, and every other key is a fault.
+
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use super::duration::format_duration;
+use super::fault::{Fault, item, member};
+use super::rule::{Reading, Value, wrong_type};
+use super::section::Section;
+
+/// One table while it is read. A key is known by being asked for, so what is read and what is valid cannot
+/// differ. Faults are collected: a wrong value counts as absent, and reading goes on.
+pub(crate) struct TableReader<'t, 'i> {
+    table: &'t DeTable<'i>,
+    known: Vec<&'static str>,
+    /// Keys whose own value is wrong, so that no second fault is built upon it.
+    wrong: Vec<&'static str>,
+    faults: Vec<Fault>,
+}
+
+impl<'t, 'i> TableReader<'t, 'i> {
+    pub(crate) fn new(table: &'t DeTable<'i>) -> Self {
+        Self { table, known: Vec::new(), wrong: Vec::new(), faults: Vec::new() }
+    }
+
+    /// The value of a key by its rule; what `base` has where the key is absent or wrong.
+    pub(crate) fn read<T: Clone + Default>(
+        &mut self,
+        key: &'static str,
+        base: Option<&T>,
+        rule: impl Fn(&Value<'_>) -> Reading<T>,
+    ) -> T {
+        let inherited = || base.cloned().unwrap_or_default();
+        let Some(value) = self.value(key) else {
+            return inherited();
+        };
+        rule(value).unwrap_or_else(|faults| {
+            self.wrong.push(key);
+            self.raise(faults, &member(key), value);
+            inherited()
+        })
+    }
+
+    /// The section of this table that goes by its header's name.
+    pub(crate) fn section<S: Section>(&mut self) -> S {
+        let base = S::default();
+        match self.value(S::key()) {
+            Some(value) => self.descend(&member(S::key()), value, &base),
+            None => base,
+        }
+    }
+
+    /// A list of sections, at most `sections_max`, each with `base` for what it does not set itself.
+    pub(crate) fn sections<S: Section>(&mut self, base: &S, sections_max: usize) -> Vec<S> {
+        let step = member(S::key());
+        let Some(value) = self.value(S::key()) else {
+            return Vec::new();
+        };
+        let Some(items) = value.get_ref().as_array() else {
+            let expected = format!("a list of tables, each begun by a line {}", S::HEADER);
+            self.raise(vec![wrong_type(&expected, value)], &step, value);
+            return Vec::new();
+        };
+        if let Some(first) = items.get(sections_max) {
+            let fault = Fault::new(format!("must not have more than {sections_max} entries"));
+            self.raise(vec![fault], &step, first);
+        }
+        let items = items.iter().take(sections_max).enumerate();
+        items.map(|(index, value)| self.descend(&format!("{step}{}", item(index)), value, base)).collect()
+    }
+
+    /// Two keys that must not cross. The fault stands at the one that this table sets.
+    pub(crate) fn ordered(&mut self, low: (&'static str, Duration), high: (&'static str, Duration)) {
+        let sound = |key: &str| !self.wrong.contains(&key);
+        if low.1 <= high.1 || !sound(low.0) || !sound(high.0) {
+            return;
+        }
+        let sides = [(low.0, "longer", high), (high.0, "shorter", low)];
+        let here = sides.into_iter().find_map(|side| Some((side, self.table.get(side.0)?)));
+        if let Some(((key, than, (other, duration)), value)) = here {
+            let limit = format_duration(duration);
+            let fault = Fault::new(format!("must not be {than} than \"{other}\", which is \"{limit}\""));
+            self.raise(vec![fault], &member(key), value);
+        }
+    }
+
+    /// All faults of the table and of those below it, unknown keys included.
+    pub(crate) fn finish(mut self) -> Vec<Fault> {
+        for key in self.table.keys() {
+            let name: &str = key.get_ref();
+            if !self.known.contains(&name) {
+                self.faults.push(Fault::unknown(name, &self.known, key.span().start));
+            }
+        }
+        self.faults
+    }
+
+    fn value(&mut self, key: &'static str) -> Option<&'t Value<'i>> {
+        self.known.push(key);
+        self.table.get(key)
+    }
+
+    fn descend<S: Section>(&mut self, step: &str, value: &Value<'_>, base: &S) -> S {
+        let Some(table) = value.get_ref().as_table() else {
+            let expected = format!("a table, begun by a line {}", S::HEADER);
+            self.raise(vec![wrong_type(&expected, value)], step, value);
+            return base.clone();
+        };
+        let mut below = TableReader::new(table);
+        let section = S::read(&mut below, Some(base));
+        self.raise(below.finish(), step, value);
+        section
+    }
+
+    fn raise(&mut self, faults: Vec<Fault>, step: &str, value: &Value<'_>) {
+        self.faults.extend(faults.into_iter().map(|fault| fault.within(step, value.span().start)));
+    }
+}

@@ -1,0 +1,513 @@
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::io::Write as _;
+use std::time::Duration;
+
+use expect_test::{Expect, expect};
+
+use super::*;
+
+/// The lines of everything that is wrong with a text.
+fn check(text: &str, expected: &Expect) {
+    expected.assert_eq(&Config::from_toml(text).unwrap_err().to_string());
+}
+
+/// The default file with its commented-out agent put into force.
+fn default_with_agent() -> String {
+    let uncommented = |line: &str| match line.strip_prefix('#') {
+        Some(setting) if !setting.starts_with(' ') => format!("{setting}\n"),
+        _ => format!("{line}\n"),
+    };
+    DEFAULT_TOML.lines().map(uncommented).collect()
+}
+
+// === The default ===
+
+#[test]
+fn the_default_file_reads_as_the_default() {
+    assert_eq!(Config::from_toml(&DEFAULT_TOML), Ok(Config::default()));
+    assert_eq!(Config::from_toml(""), Ok(Config::default()));
+}
+
+#[test]
+fn the_default_is_what_the_documentation_promises() {
+    let promised = r#"
+        [backend]
+        url = "http://localhost:8000"
+        headers = {}
+        token_env = ""
+
+        [connection]
+        path = "/ws"
+        max_retries = 5
+        delay_min = "1s"
+        delay_max = "30s"
+        factor = 2
+        jitter = true
+        connect_timeout = "10s"
+        ping_interval = "15s"
+        ping_timeout = "10s"
+        stable_after = "10s"
+        after_failed = "wait"
+        probe_interval = "60s"
+        outbound_max = 1024
+
+        [requests]
+        max_concurrent = 5
+        queue_max = 1000
+        overflow = "reject"
+        age_after = "5s"
+        timeout = "30s"
+        wait_timeout = "60s"
+        retries = 3
+        retry_delay_min = "1s"
+        retry_delay_max = "30s"
+        retry_factor = 2
+        retry_budget = 20
+
+        [cache]
+        ttl = "60s"
+        max_bytes = "64MiB"
+        stale_for = "0s"
+        negative_ttl = "1s"
+        watch = []
+
+        [agents]
+        health_interval = "30s"
+        health_timeout = "5s"
+        fail_after = 3
+        recover_after = 1
+        startup_grace = "30s"
+        progress_timeout = "0s"
+        max_restarts = 5
+        restart_delay = "5s"
+        restart_delay_max = "60s"
+        window = "10m"
+        stable_after = "60s"
+
+        [[agent]]
+        id = "planner"
+        driver = "http"
+        command = []
+        cwd = ""
+        env = {}
+        ready = "none"
+
+        [journal]
+        segment_bytes = "16MiB"
+        segments = 8
+
+        [control]
+        port = 0
+        dashboard = true
+    "#;
+    let with_agent = Config { agent: vec![AgentConfig::default()], ..Config::default() };
+    assert_eq!(Config::from_toml(promised), Ok(with_agent.clone()));
+    assert_eq!(Config::from_toml(&default_with_agent()), Ok(with_agent));
+
+    let settings = |text: &str| -> BTreeSet<String> {
+        let lines = text.lines().map(str::trim);
+        lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
+    };
+    assert_eq!(settings(&default_with_agent()), settings(promised), "the same lines, letter by letter");
+}
+
+#[test]
+fn every_key_stands_in_the_default_file_below_a_comment() {
+    let config = Config { agent: vec![AgentConfig::default()], ..Config::default() };
+    let debug = format!("{config:#?}");
+    let fields: BTreeSet<&str> =
+        debug.lines().filter_map(|line| line.trim().split_once(": ")).map(|(field, _)| field).collect();
+    assert!(fields.contains("delay_min") && fields.contains("cwd"), "{fields:?}");
+    let file = default_with_agent();
+    let lines: Vec<&str> = file.lines().collect();
+    // `upkeep` is the keys of [agents], which every agent may set.
+    for field in fields.into_iter().filter(|field| *field != "upkeep") {
+        let begins = [format!("{field} = "), format!("[{field}]"), format!("[[{field}]]")];
+        let line = lines.iter().position(|line| begins.iter().any(|begin| line.starts_with(begin.as_str())));
+        let line = line.unwrap_or_else(|| panic!("{field} is missing"));
+        assert!(lines[line - 1].starts_with("# "), "{field} has no comment");
+    }
+}
+
+#[test]
+fn the_default_file_is_plain_text_of_a_readable_width() {
+    for line in DEFAULT_TOML.lines() {
+        assert!(line.chars().count() <= 120 && !line.contains('`') && !line.ends_with(' '), "{line}");
+    }
+}
+
+// === Reading ===
+
+#[test]
+fn keys_that_are_set_replace_the_default_and_no_other() {
+    let config = Config::from_toml(
+        r#"
+        cache.ttl = "2m"
+        [connection]
+        factor = 1.5
+        after_failed = "probe"
+        [requests]
+        overflow = "drop-lowest"
+        [backend]
+        url = "https://example.com/base"
+        headers = { X-Client = "desktop" }
+        token_env = "BACKEND_TOKEN"
+        [journal]
+        segment_bytes = 65536
+        "#,
+    )
+    .unwrap();
+    let mut expected = Config::default();
+    expected.cache.ttl = Duration::from_secs(120);
+    expected.connection.factor = 1.5;
+    expected.connection.after_failed = AfterFailed::Probe;
+    expected.requests.overflow = Overflow::DropLowest;
+    expected.backend.url = "https://example.com/base".to_owned();
+    expected.backend.headers.insert("x-client".to_owned(), "desktop".to_owned());
+    expected.backend.token_env = "BACKEND_TOKEN".to_owned();
+    expected.journal.segment_bytes = 65_536;
+    assert_eq!(config, expected);
+}
+
+#[test]
+fn an_agent_inherits_what_it_does_not_set_itself() {
+    let config = Config::from_toml(
+        r#"
+        [[agent]]
+        id = "plain"
+
+        [[agent]]
+        id = "own"
+        driver = "process"
+        command = ["own", "--stdio"]
+        ready = "stdout:ready"
+        health_interval = "1s"
+        max_restarts = 0
+        [agent.env]
+        LEVEL = "debug"
+
+        [agents]
+        health_interval = "10s"
+        fail_after = 7
+        "#,
+    )
+    .unwrap();
+    let [plain, own] = config.agent.as_slice() else { panic!("not two agents") };
+    assert_eq!(plain.upkeep, config.agents);
+    assert_eq!(plain.upkeep.health_interval, Duration::from_secs(10));
+    assert_eq!((plain.driver, &plain.ready), (Driver::Http, &Ready::None));
+
+    let expected = AgentsConfig {
+        health_interval: Duration::from_secs(1),
+        max_restarts: 0,
+        fail_after: 7,
+        ..AgentsConfig::default()
+    };
+    assert_eq!(own.upkeep, expected);
+    assert_eq!((own.driver, &own.ready), (Driver::Process, &Ready::Stdout("ready".to_owned())));
+    assert_eq!(own.command, ["own", "--stdio"]);
+    assert_eq!(own.env["LEVEL"], "debug");
+}
+
+#[test]
+fn every_driver_of_the_contract_is_read() {
+    for (name, driver) in [("http", Driver::Http), ("process", Driver::Process), ("acp", Driver::Acp)] {
+        let text = format!("[[agent]]\nid = \"a\"\ndriver = \"{name}\"\ncommand = [\"a\"]");
+        assert_eq!(Config::from_toml(&text).unwrap().agent[0].driver, driver);
+    }
+}
+
+// === Errors ===
+
+#[test]
+fn all_problems_of_a_file_are_reported_in_its_order() {
+    check(
+        r#"
+[connection]
+max_retires = 5
+delay_min = "soon"
+factor = 0.5
+jitter = "yes"
+
+[requests]
+overflow = "drop"
+retries = -1
+timeout = "0s"
+
+[cache]
+max_bytes = "64MB"
+
+[backend]
+url = "localhost:8000"
+
+[agents]
+health_intervall = "1s"
+"#,
+        &expect![[r#"
+            3:1: unknown key "connection.max_retires"; did you mean "max_retries"?
+            4:13: "connection.delay_min" cannot be read: a duration is a whole number and a unit (ms, s, m or h), as in "250ms", "30s", "5m" or "2h"
+            5:10: "connection.factor" must be from 1 to 100
+            6:10: "connection.jitter" must be true or false, not a string
+            9:12: "requests.overflow" must be "reject", "drop-oldest" or "drop-lowest"
+            10:11: "requests.retries" must be from 0 to 100
+            11:11: "requests.timeout" must be from "1ms" to "24h"
+            14:13: "cache.max_bytes" cannot be read: a size is a whole number of bytes, or a whole number and KiB, MiB or GiB, as in "512KiB" or "64MiB"
+            17:7: "backend.url" must start with "http://" or "https://"
+            20:1: unknown key "agents.health_intervall"; did you mean "health_interval"?"#]],
+    );
+}
+
+#[test]
+fn an_unknown_key_names_the_nearest_one_of_its_table_or_lists_them() {
+    check(
+        r#"
+conection.path = "/ws"
+[journal]
+segment-bytes = 1
+folder = "x"
+[agents]
+id = "planner"
+[[agent]]
+id = "planner"
+max_restart = 5
+[agent.environment]
+"#,
+        &expect![[r#"
+            2:1: unknown key "conection"; did you mean "connection"?
+            4:1: unknown key "journal.segment-bytes"; did you mean "segment_bytes"?
+            5:1: unknown key "journal.folder"; valid keys are "segment_bytes" and "segments"
+            7:1: unknown key "agents.id"; valid keys are "health_interval", "health_timeout", "fail_after", "recover_after", "startup_grace", "progress_timeout", "max_restarts", "restart_delay", "restart_delay_max", "window" and "stable_after"
+            10:1: unknown key "agent[0].max_restart"; did you mean "max_restarts"?
+            11:8: unknown key "agent[0].environment"; valid keys are "id", "driver", "command", "cwd", "env", "ready", "health_interval", "health_timeout", "fail_after", "recover_after", "startup_grace", "progress_timeout", "max_restarts", "restart_delay", "restart_delay_max", "window" and "stable_after""#]],
+    );
+}
+
+#[test]
+fn two_durations_must_not_cross() {
+    check(
+        r#"
+[connection]
+delay_min = "1m"
+[requests]
+retry_delay_max = "500ms"
+[agents]
+restart_delay = "20s"
+restart_delay_max = "10s"
+[[agent]]
+id = "a"
+restart_delay_max = "1s"
+"#,
+        &expect![[r#"
+            3:13: "connection.delay_min" must not be longer than "delay_max", which is "30s"
+            5:19: "requests.retry_delay_max" must not be shorter than "retry_delay_min", which is "1s"
+            7:17: "agents.restart_delay" must not be longer than "restart_delay_max", which is "10s"
+            11:21: "agent[0].restart_delay_max" must not be shorter than "restart_delay", which is "20s""#]],
+    );
+}
+
+#[test]
+fn a_wrong_duration_is_not_compared_with_its_partner() {
+    check(
+        "connection = { delay_min = \"1m\", delay_max = \"x\" }",
+        &expect![[
+            r#"1:46: "connection.delay_max" cannot be read: a duration is a whole number and a unit (ms, s, m or h), as in "250ms", "30s", "5m" or "2h""#
+        ]],
+    );
+}
+
+#[test]
+fn two_agents_with_one_id_are_told_both_lines() {
+    check(
+        r#"
+[[agent]]
+id = "planner"
+[[agent]]
+id = "coder"
+[[agent]]
+driver = "http"
+id = "planner"
+[[agent]]
+[[agent]]
+id = ""
+[[agent]]
+id = ""
+"#,
+        &expect![[r#"
+            8:6: "agent[2].id" on line 8 repeats that of line 3; every agent needs an id of its own
+            9:1: "agent[3]" needs an id of its own, as in id = "planner"
+            11:6: "agent[4].id" must be 1 to 64 letters (a-z, A-Z), digits, "-" or "_"
+            13:6: "agent[5].id" must be 1 to 64 letters (a-z, A-Z), digits, "-" or "_""#]],
+    );
+}
+
+#[test]
+fn a_driver_that_starts_a_program_needs_one() {
+    check(
+        r#"
+[[agent]]
+id = "a"
+driver = "process"
+[[agent]]
+id = "b"
+command = []
+driver = "acp"
+[[agent]]
+id = "c"
+command = "c --stdio"
+driver = "process"
+"#,
+        &expect![[r#"
+            4:10: "agent[0].command" must name the program that this driver starts, as in ["planner", "--stdio"]
+            7:11: "agent[1].command" must name the program that this driver starts, as in ["planner", "--stdio"]
+            11:11: "agent[2].command" must be a list with a program and its arguments, as in ["planner", "--stdio"], not a string"#]],
+    );
+}
+
+#[test]
+fn a_section_of_the_wrong_shape_is_told_its_header() {
+    check(
+        "cache = 5\ncontrol = [1]\nagent = { id = \"a\" }",
+        &expect![[r#"
+        1:9: "cache" must be a table, begun by a line [cache], not an integer
+        2:11: "control" must be a table, begun by a line [control], not a list
+        3:9: "agent" must be a list of tables, each begun by a line [[agent]], not a table"#]],
+    );
+    check(
+        "agent = [1, { id = \"a\" }]",
+        &expect![[r#"1:10: "agent[0]" must be a table, begun by a line [[agent]], not an integer"#]],
+    );
+    check(
+        "[agent]\nid = \"a\"\n[[agents]]\n",
+        &expect![[r#"
+        1:1: "agent" must be a list of tables, each begun by a line [[agent]], not a table
+        3:1: "agents" must be a table, begun by a line [agents], not a list"#]],
+    );
+}
+
+#[test]
+fn more_agents_than_the_limit_are_refused() {
+    let agents: String =
+        (0..=agents::AGENTS_MAX).map(|index| format!("[[agent]]\nid = \"a{index}\"\n")).collect();
+    check(&agents, &expect![[r#"513:1: "agent" must not have more than 256 entries"#]]);
+}
+
+#[test]
+fn what_is_not_toml_is_told_the_place() {
+    check("[connection]\npath = \"/ws\"\npath = \"/ws\"", &expect!["3:1: this is not TOML: duplicate key"]);
+    check("[connection\n", &expect!["1:12: this is not TOML: unclosed table, expected `]`"]);
+    check(
+        "cache.ttl = 60s",
+        &expect!["1:13: this is not TOML: string values must be quoted, expected literal string"],
+    );
+    check("\n\nttl", &expect!["3:4: this is not TOML: key with no value, expected `=`"]);
+}
+
+#[test]
+fn no_message_repeats_a_secret() {
+    let text = r#"
+        [backend]
+        url = "https://user:hush@example.com/?token=hush"
+        token_env = "hush-hush"
+        headers = { Authorization = "Bearer hush", x-api-key = "hush", cookie = "hush", x-a = "hush\n" }
+        [connection]
+        path = "/ws?token=hush"
+        delay_min = "hush"
+        after_failed = "hush"
+        [cache]
+        max_bytes = "hush"
+        [[agent]]
+        id = "hush hush"
+        command = "run --token hush"
+        env = { "A B" = "hush" }
+        ready = "hush"
+    "#;
+    let error = Config::from_toml(text).unwrap_err();
+    assert_eq!(error.problems.len(), 14, "{error}");
+    assert!(!format!("{error} {error:?}").contains("hush"), "{error}");
+
+    for broken in ["token_env = hush", "token_env = \"hush", "token_env = \"\" hush", "a = 'hush\n'"] {
+        let error = Config::from_toml(&format!("[backend]\n{broken}\n")).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hush"), "{error}");
+    }
+}
+
+#[test]
+fn each_problem_has_its_line_column_and_key() {
+    let error = Config::from_toml("[connection]\n  delay_min = \"soon\"\n  pth = 1\n").unwrap_err();
+    let places: Vec<_> = error.problems.iter().map(|p| (p.line, p.column, p.key.as_str())).collect();
+    assert_eq!(places, [(2, 15, "connection.delay_min"), (3, 3, "connection.pth")]);
+    assert_eq!(error.file, None);
+}
+
+#[test]
+fn a_file_that_is_cut_off_anywhere_is_read_or_told_a_line() {
+    let whole = default_with_agent();
+    let ends = whole.char_indices().map(|(at, _)| at).step_by(7);
+    for cut in ends.map(|end| &whole[..end]) {
+        if let Err(error) = Config::from_toml(cut) {
+            assert!(
+                error.problems.iter().all(|p| (1..=cut.lines().count() + 1).contains(&p.line)),
+                "{error}"
+            );
+            assert_eq!(error.to_string().lines().count(), error.problems.len());
+        }
+    }
+}
+
+#[test]
+fn a_flood_of_problems_is_reported_to_the_last() {
+    let mut text = String::from("cache = {");
+    for index in 0..10_000 {
+        write!(text, "unknown{index} = 1,").unwrap();
+    }
+    text.push('}');
+    assert_eq!(Config::from_toml(&text).unwrap_err().problems.len(), 10_000);
+}
+
+#[test]
+fn too_large_a_text_is_refused() {
+    let text = "#".repeat(FILE_BYTES_MAX + 1);
+    check(&text, &expect!["is too large: a config has at most 1MiB"]);
+    assert_eq!(Config::from_toml(&text[1..]), Ok(Config::default()));
+}
+
+// === Files ===
+
+fn load(bytes: &[u8]) -> Result<Config, String> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(bytes).unwrap();
+    Config::load(file.path()).map_err(|error| {
+        assert_eq!(error.file.as_deref(), Some(file.path()));
+        error.to_string().replace(&file.path().display().to_string(), "mainstay.toml")
+    })
+}
+
+#[test]
+fn a_file_is_read_as_its_text_is() {
+    assert_eq!(load(DEFAULT_TOML.as_bytes()), Ok(Config::default()));
+    assert_eq!(load("\u{feff}cache.ttl = \"60s\"\r\n".as_bytes()), Ok(Config::default()));
+}
+
+#[test]
+fn every_line_of_an_error_names_the_file() {
+    let text = "[connection]\nmax_retires = 5\ndelay_max = 30\n";
+    expect![[r#"
+        mainstay.toml:2:1: unknown key "connection.max_retires"; did you mean "max_retries"?
+        mainstay.toml:3:13: "connection.delay_max" must be a string with a duration, as in "250ms" or "30s", not an integer"#]].assert_eq(&load(text.as_bytes()).unwrap_err());
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named_with_the_reason() {
+    expect!["mainstay.toml:2:8: this is not UTF-8; save the file as UTF-8"]
+        .assert_eq(&load(b"[cache]\nttl = \"\xff\"").unwrap_err());
+    expect!["mainstay.toml: is too large: a config has at most 1MiB"]
+        .assert_eq(&load(&[b'#'; FILE_BYTES_MAX + 1]).unwrap_err());
+
+    let folder = tempfile::tempdir().unwrap();
+    let absent = folder.path().join("absent.toml");
+    let error = Config::load(&absent).unwrap_err();
+    assert_eq!(error.file, Some(absent.clone()));
+    assert!(error.to_string().starts_with(&format!("{}: cannot be read: ", absent.display())), "{error}");
+    assert!(Config::load(folder.path()).unwrap_err().to_string().contains("cannot be read: "));
+}

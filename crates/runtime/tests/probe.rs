@@ -11,7 +11,7 @@ use mainstay_runtime::{
 };
 use tokio::sync::Semaphore;
 
-pub enum Act {
+pub(crate) enum Act {
     Add(i64),
     AddOver(i64, Reply<()>),
     AddLater(Duration, i64),
@@ -43,7 +43,7 @@ impl Message for Act {
 
 /// A sum that survives panics.
 #[derive(Default)]
-pub struct Probe {
+pub(crate) struct Probe {
     gate: Option<Gate>,
     refuses: Refuses,
     ended: Arc<AtomicBool>,
@@ -59,44 +59,44 @@ enum Refuses {
 
 impl Probe {
     /// A probe whose `Block` waits until the gate is opened.
-    pub fn gated() -> (Self, Gate) {
+    pub(crate) fn gated() -> (Self, Gate) {
         let gate = Gate { entered: Arc::new(Semaphore::new(0)), open: Arc::new(Semaphore::new(0)) };
         (Self { gate: Some(gate.clone()), ..Self::default() }, gate)
     }
 
-    pub fn that_fails_to_start() -> Self {
+    pub(crate) fn that_fails_to_start() -> Self {
         Self { refuses: Refuses::Everything, ..Self::default() }
     }
 
-    pub fn that_fails_to_start_from(sum: i64) -> Self {
+    pub(crate) fn that_fails_to_start_from(sum: i64) -> Self {
         Self { refuses: Refuses::Sum(sum), ..Self::default() }
     }
 
-    pub fn ended(&self) -> Ended {
+    pub(crate) fn ended(&self) -> Ended {
         Ended(Arc::clone(&self.ended))
     }
 }
 
-pub struct Ended(Arc<AtomicBool>);
+pub(crate) struct Ended(Arc<AtomicBool>);
 
 impl Ended {
-    pub fn has_ended_in_order(&self) -> bool {
+    pub(crate) fn has_ended_in_order(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 }
 
 #[derive(Clone)]
-pub struct Gate {
+pub(crate) struct Gate {
     entered: Arc<Semaphore>,
     open: Arc<Semaphore>,
 }
 
 impl Gate {
-    pub async fn entered(&self) {
+    pub(crate) async fn entered(&self) {
         self.entered.acquire().await.unwrap().forget();
     }
 
-    pub fn open(&self) {
+    pub(crate) fn open(&self) {
         self.open.add_permits(1);
     }
 
@@ -106,7 +106,7 @@ impl Gate {
     }
 }
 
-pub struct Held {
+pub(crate) struct Held {
     sum: i64,
     replies: Vec<Reply<i64>>,
 }
@@ -160,7 +160,7 @@ impl Worker for Probe {
 }
 
 /// Two restarts in ten minutes, five seconds before each, a minute to be stable.
-pub fn patient() -> ChildPolicy {
+pub(crate) fn patient() -> ChildPolicy {
     ChildPolicy {
         delay: Delay::Fixed { delay: Duration::from_secs(5) },
         budget: Some(Budget { restarts_max: 2, window: Duration::from_secs(600) }),
@@ -170,37 +170,37 @@ pub fn patient() -> ChildPolicy {
 }
 
 /// The same without the delay.
-pub fn quick() -> ChildPolicy {
+pub(crate) fn quick() -> ChildPolicy {
     ChildPolicy { delay: Delay::NONE, ..patient() }
 }
 
 /// A tree with nothing but this probe in it.
-pub async fn tree_of(probe: Probe, policy: ChildPolicy) -> (Runtime, Address<Act>) {
+pub(crate) async fn tree_of(probe: Probe, policy: ChildPolicy) -> (Runtime, Address<Act>) {
     let mut root = SupervisorSpec::new("root");
     let address = root.child(Child::new("probe", probe).policy(policy)).unwrap();
     (Runtime::builder().seed(1).start(root).await.unwrap(), address)
 }
 
-pub async fn sum(probe: &Address<Act>) -> Result<i64, CallError> {
+pub(crate) async fn sum(probe: &Address<Act>) -> Result<i64, CallError> {
     probe.call(Act::Get).await
 }
 
 /// Lets time pass on the paused clock, and everything happen that is due meanwhile.
-pub async fn pass(duration: Duration) {
+pub(crate) async fn pass(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
 
 /// What the journal says from now on.
-pub struct Story(Subscription);
+pub(crate) struct Story(Subscription);
 
 impl Story {
-    pub fn of(runtime: &Runtime) -> Self {
+    pub(crate) fn of(runtime: &Runtime) -> Self {
         let journal = runtime.journal();
         Self(journal.subscribe_after(journal.seq()))
     }
 
     /// Everything up to and with the next event of this kind.
-    pub async fn until(&mut self, kind: &str) -> Vec<Record> {
+    pub(crate) async fn until(&mut self, kind: &str) -> Vec<Record> {
         let mut told = Vec::new();
         loop {
             let Delivery::Event(record) = self.0.next().await else { panic!("events are missing") };

@@ -5,6 +5,7 @@
     clippy::panic,
     reason = "a test that meets the unexpected should say so at once"
 )]
+#![allow(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
 
 mod probe;
 

@@ -1,1 +1,4 @@
 //! The app.
+
+#[cfg(feature = "backend")]
+pub mod backend;

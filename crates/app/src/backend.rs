@@ -51,7 +51,7 @@ pub const AGENTS_MAX: usize = 10_000;
 /// At most this many bytes long is the id of an agent.
 pub const AGENT_ID_BYTES_MAX: usize = 128;
 /// At most this many events are kept for clients that resume.
-pub const HISTORY_MAX: usize = 65_536;
+pub const HISTORY_MAX: usize = 16_384;
 
 /// What a [`Backend`] is started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -254,8 +254,8 @@ mod tests {
     #[test]
     fn sizes_out_of_range_are_refused_with_the_range() {
         let history = |history_max| BackendConfig { history_max, ..BackendConfig::default() };
-        assert!(complaint(&history(0)).contains("1 to 65536"));
-        assert!(complaint(&history(65_537)).contains("1 to 65536"));
+        assert!(complaint(&history(0)).contains("1 to 16384"));
+        assert!(complaint(&history(16_385)).contains("1 to 16384"));
         let crowd = BackendConfig { agents: vec!["a".to_owned(); 10_001], ..BackendConfig::default() };
         assert!(complaint(&crowd).contains("at most 10000"));
     }

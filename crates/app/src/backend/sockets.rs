@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::watch,
-    time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout},
+    time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout},
 };
 use tokio_tungstenite::{
     WebSocketStream,
@@ -108,7 +108,7 @@ where
         .read_buffer_size(4 * 1024);
     let stream =
         WebSocketStream::from_partially_read(stream, read.to_vec(), Role::Server, Some(config)).await;
-    let mut pulse = interval(PING_INTERVAL);
+    let mut pulse = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
     pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let Visit { orders, cuts, last, after } = visit;
     let socket = Socket { stream, world, last, after, heard: false, unanswered: 0, pulse };
@@ -166,10 +166,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// Waits for what is next. Nothing is lost if this is dropped.
     async fn turn(&mut self) -> Turn {
+        if !self.heard && self.unanswered == 0 {
+            // The opening ping, the first frame of all.
+            return Turn::Ping;
+        }
         let after = self.after;
         tokio::select! {
-            // In this order: the opening ping is the first frame, and a resume that has arrived is read before
-            // the next event goes out. A client that floods its own socket delays its own events alone.
+            // In this order a resume that has arrived is read before the next event goes out. A client that
+            // floods its own socket delays its own events alone.
             biased;
             _ = self.pulse.tick() => Turn::Ping,
             message = self.stream.next() => Turn::Receive(message),

@@ -1,3 +1,5 @@
 //! The app.
 
+#[cfg(feature = "backend")]
+pub mod backend;
 pub mod config;

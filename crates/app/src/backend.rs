@@ -1,0 +1,262 @@
+//! The embedded backend: a real HTTP and WebSocket server on loopback, with faults on demand.
+//!
+//! It answers all that Mainstay expects of a backend (agents with health, restart, state and messages; files,
+//! search and echo; a WebSocket whose events can be resumed), keeps everything in memory, and breaks in nine
+//! ways when told to. Demos run against it and tests kill it.
+//!
+//! Code map, leaves first: `problem` is the form of every error; `agents`, `faults`, `events` and `documents`
+//! are books, plain data that is told the time; `world` holds the books together and lets requests wait for a
+//! hung agent; `routes` answers requests, `sockets` serves WebSockets, and `connections` accepts TCP
+//! connections and puts the armed faults in front of everything.
+//!
+//! Never there: a file that is read, an address other than 127.0.0.1, a task that outlives
+//! [`Backend::stop`]. axum is used as a router only: its `serve` and its WebSocket upgrade spawn tasks that
+//! nobody can wait for, and neither gives the TCP stream back, which a real reset needs.
+//!
+//! # Events
+//!
+//! A text frame `{"type":"event","seq":N,"kind":…,"agent":ID,…}` says what happened to an agent: `agent_crashed`,
+//! `agent_hung`, `agent_healed`, `agent_restarted`, `agent_message`, `agent_state_written`. The sequence starts
+//! at 1 with each [`Backend`]. After `{"type":"resume","after":N}` everything later than `N` is sent, in order;
+//! where the history does not hold it, `{"type":"gap","after":N,"next":M}` comes first. An `N` from an earlier
+//! backend, higher than anything sent so far, is such a gap too, and then `M` is not above `N`.
+//! A socket's first event waits until the client has been heard once, and the pong to the opening ping counts:
+//! so a client that resumes at once sees no newer event before the ones it missed.
+
+use std::{
+    collections::HashSet,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+
+use serde_json::Value;
+use tokio::{net::TcpListener, sync::oneshot, task::JoinSet, time::Instant};
+
+mod agents;
+mod connections;
+mod documents;
+mod events;
+mod faults;
+mod problem;
+mod routes;
+mod sockets;
+mod world;
+
+pub use faults::{Fault, FaultError};
+use world::World;
+
+/// At most this many agents live in one backend.
+pub const AGENTS_MAX: usize = 10_000;
+/// At most this many bytes long is the id of an agent.
+pub const AGENT_ID_BYTES_MAX: usize = 128;
+/// At most this many events are kept for clients that resume.
+pub const HISTORY_MAX: usize = 16_384;
+
+/// What a [`Backend`] is started with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackendConfig {
+    /// The port on 127.0.0.1; 0 takes any free one.
+    pub port: u16,
+    /// The ids of the agents: unique, each of 1 to [`AGENT_ID_BYTES_MAX`] ASCII letters, digits, `.`, `_` and
+    /// `-`, and not of dots alone. At most [`AGENTS_MAX`].
+    pub agents: Vec<String>,
+    /// How many of the last events a client can resume from: 1 to [`HISTORY_MAX`].
+    pub history_max: usize,
+}
+
+impl Default for BackendConfig {
+    /// A free port, one agent named `planner`, and a history of 1024 events.
+    fn default() -> Self {
+        Self { port: 0, agents: vec!["planner".to_owned()], history_max: 1024 }
+    }
+}
+
+impl BackendConfig {
+    fn check(&self) -> Result<(), BackendError> {
+        if self.agents.len() > AGENTS_MAX {
+            return Err(BackendError::TooManyAgents { given: self.agents.len() });
+        }
+        if !(1..=HISTORY_MAX).contains(&self.history_max) {
+            return Err(BackendError::History { given: self.history_max });
+        }
+        if let Some(id) = self.agents.iter().find(|id| !is_agent_id(id)) {
+            return Err(BackendError::AgentId { id: id.chars().take(AGENT_ID_BYTES_MAX).collect() });
+        }
+        let mut seen = HashSet::new();
+        match self.agents.iter().find(|id| !seen.insert(*id)) {
+            Some(id) => Err(BackendError::DuplicateAgent { id: id.clone() }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether `id` can stand in a path as one segment, as it is.
+fn is_agent_id(id: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    // URL parsers take segments of dots alone for steps within the path.
+    id.len() <= AGENT_ID_BYTES_MAX && id.bytes().all(allowed) && id.bytes().any(|byte| byte != b'.')
+}
+
+/// Why a backend did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackendError {
+    /// Something else listens on that port.
+    #[error(
+        "port {port} on 127.0.0.1 is in use: stop what listens there, or choose another (0 takes any free one)"
+    )]
+    PortInUse {
+        /// The port that was asked for.
+        port: u16,
+    },
+    /// The port could not be opened for another reason.
+    #[error("cannot listen on port {port} on 127.0.0.1: {source}")]
+    Listen {
+        /// The port that was asked for.
+        port: u16,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An agent's id is not one.
+    #[error(
+        "{id:?} is no agent id: use 1 to {AGENT_ID_BYTES_MAX} ASCII letters, digits, '.', '_' and '-', and not dots alone"
+    )]
+    AgentId {
+        /// The id, cut to the permitted length.
+        id: String,
+    },
+    /// Two agents have the same id.
+    #[error("the agent id {id:?} stands twice: ids must be unique")]
+    DuplicateAgent {
+        /// The id.
+        id: String,
+    },
+    /// There are too many agents.
+    #[error("{given} agents are too many: at most {AGENTS_MAX}")]
+    TooManyAgents {
+        /// How many were given.
+        given: usize,
+    },
+    /// The history has an impossible length.
+    #[error("a history of {given} events is out of range: 1 to {HISTORY_MAX}")]
+    History {
+        /// The length that was given.
+        given: usize,
+    },
+}
+
+impl BackendError {
+    fn listen(port: u16, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::AddrInUse => Self::PortInUse { port },
+            _ => Self::Listen { port, source },
+        }
+    }
+}
+
+/// A running backend. Dropped, it ends as soon as the tokio runtime gets to it; [`stop`](Self::stop) waits.
+#[derive(Debug)]
+pub struct Backend {
+    address: SocketAddr,
+    world: Arc<World>,
+    stop: oneshot::Sender<()>,
+    tasks: JoinSet<()>,
+}
+
+impl Backend {
+    /// Starts to listen on 127.0.0.1, with every agent healthy and its memory empty. Needs a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// When the config is out of range or the port cannot be opened.
+    pub async fn bind(config: BackendConfig) -> Result<Self, BackendError> {
+        config.check()?;
+        let failed = |source| BackendError::listen(config.port, source);
+        // On Unix tokio sets SO_REUSEADDR here, so a backend can follow another on the same port at once.
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, config.port)).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let world = Arc::new(World::new(&config.agents, config.history_max, Instant::now()));
+        let (stop, stopped) = oneshot::channel();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(connections::accept(listener, world.clone(), stopped));
+        Ok(Self { address, world, stop, tasks })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The HTTP base, without a slash at its end: `http://127.0.0.1:PORT`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Breaks something: the same as `POST /_fault`, in force when this returns.
+    ///
+    /// # Errors
+    ///
+    /// When the agent is unknown, a value is out of range, or too many faults are armed; then nothing changes.
+    pub fn inject(&self, fault: Fault) -> Result<(), FaultError> {
+        self.world.inject(fault, Instant::now())
+    }
+
+    /// What the agent remembers, whatever its condition; nothing if there is no such agent.
+    #[must_use]
+    pub fn state_of(&self, agent: &str) -> Option<Value> {
+        self.world.memory(agent)
+    }
+
+    /// Cuts every connection as if the process had been killed, and returns when every task has ended and the
+    /// port is free.
+    pub async fn stop(self) {
+        let Self { stop, mut tasks, .. } = self;
+        drop(stop);
+        while tasks.join_next().await.is_some() {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(agents: &[&str]) -> BackendConfig {
+        let agents = agents.iter().map(|id| (*id).to_owned()).collect();
+        BackendConfig { agents, ..BackendConfig::default() }
+    }
+
+    fn complaint(config: &BackendConfig) -> String {
+        config.check().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn ids_that_a_path_can_carry_are_accepted() {
+        assert!(config(&[]).check().is_ok());
+        assert!(config(&["planner", "agent-2", "v1.0_b", "..a"]).check().is_ok());
+    }
+
+    #[test]
+    fn ids_that_a_path_cannot_carry_are_refused_with_the_rule() {
+        for id in ["", ".", "..", "a/b", "a b", "ü", "a%2f", &"x".repeat(129)] {
+            let complaint = complaint(&config(&["planner", id]));
+            assert!(complaint.contains("ASCII letters"), "{id:?}: {complaint}");
+        }
+    }
+
+    #[test]
+    fn a_duplicate_id_is_refused_by_name() {
+        assert!(complaint(&config(&["a", "b", "a"])).contains("\"a\" stands twice"));
+    }
+
+    #[test]
+    fn sizes_out_of_range_are_refused_with_the_range() {
+        let history = |history_max| BackendConfig { history_max, ..BackendConfig::default() };
+        assert!(complaint(&history(0)).contains("1 to 16384"));
+        assert!(complaint(&history(16_385)).contains("1 to 16384"));
+        let crowd = BackendConfig { agents: vec!["a".to_owned(); 10_001], ..BackendConfig::default() };
+        assert!(complaint(&crowd).contains("at most 10000"));
+    }
+}

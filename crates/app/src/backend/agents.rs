@@ -1,0 +1,434 @@
+//! The book of agents: who there is, in what condition, and what each remembers. Plain data; time is passed in.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+
+/// An agent remembers this many of the last messages.
+pub(super) const MESSAGES_MAX: usize = 100;
+/// A message takes at most this many bytes as compact JSON.
+pub(super) const MESSAGE_BYTES_MAX: usize = 4 * 1024;
+/// An agent's memory takes at most this many bytes as compact JSON. It is less than a request's body may
+/// have, so what was read as a state can always be written back.
+pub(super) const MEMORY_BYTES_MAX: usize = 900 * 1024;
+/// How many ids an error lists.
+const LISTED_MAX: usize = 20;
+
+/// All agents, by id.
+#[derive(Debug)]
+pub(super) struct AgentBook {
+    agents: BTreeMap<String, Agent>,
+    /// The ids as errors list them.
+    known: Arc<str>,
+}
+
+#[derive(Debug)]
+struct Agent {
+    condition: Condition,
+    /// Rises with every crash and every restart: a request belongs to the life that it was sent to.
+    life: u64,
+    since: Instant,
+    error_count: u64,
+    memory: Value,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Condition {
+    Healthy,
+    Failed,
+    Hung,
+}
+
+/// What `GET …/health` answers.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Health {
+    pub(super) id: String,
+    pub(super) status: &'static str,
+    /// Whole seconds since the start or the last restart; 0 while failed.
+    pub(super) uptime: u64,
+    pub(super) error_count: u64,
+}
+
+/// Why an agent did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    /// There is no such agent.
+    #[error("there is no agent {agent:?}; there is {known}")]
+    Unknown { agent: String, known: Arc<str> },
+    /// It crashed and has not been restarted.
+    #[error("agent {agent:?} has crashed; restart it first")]
+    Failed { agent: String },
+    /// It gives no answer: wait until its condition changes, and ask again.
+    #[error("agent {agent:?} hangs")]
+    Hung { agent: String },
+    /// It crashed or was restarted while the request waited.
+    #[error("agent {agent:?} crashed or was restarted before it answered")]
+    Lost { agent: String },
+    /// A message or a state is too large.
+    #[error("{what} is too large: {bytes} bytes of JSON, at most {max}")]
+    TooLarge { what: &'static str, bytes: usize, max: usize },
+}
+
+impl AgentBook {
+    /// All of them healthy from `now` on, with empty memories.
+    pub(super) fn new(ids: &[String], now: Instant) -> Self {
+        Self { agents: ids.iter().map(|id| (id.clone(), Agent::new(now))).collect(), known: listed(ids) }
+    }
+
+    /// Which life the agent is in.
+    pub(super) fn life(&self, id: &str) -> Result<u64, Refusal> {
+        Ok(self.agent(id)?.life)
+    }
+
+    pub(super) fn health(&self, id: &str, now: Instant) -> Result<Health, Refusal> {
+        let agent = self.agent(id)?;
+        let (status, uptime) = match agent.condition {
+            Condition::Hung => return Err(Refusal::Hung { agent: id.to_owned() }),
+            Condition::Failed => ("failed", 0),
+            Condition::Healthy => ("healthy", now.saturating_duration_since(agent.since).as_secs()),
+        };
+        Ok(Health { id: id.to_owned(), status, uptime, error_count: agent.error_count })
+    }
+
+    /// What a healthy agent remembers.
+    pub(super) fn state(&self, id: &str) -> Result<Value, Refusal> {
+        self.agent(id)?.answering(id)?;
+        Ok(self.agent(id)?.memory.clone())
+    }
+
+    /// Replaces what a healthy agent remembers.
+    pub(super) fn write_state(&mut self, id: &str, state: Value) -> Result<(), Refusal> {
+        within("the state", &state, MEMORY_BYTES_MAX)?;
+        let agent = self.agent_mut(id)?;
+        agent.answering(id)?;
+        agent.memory = state;
+        Ok(())
+    }
+
+    /// Lets a healthy agent remember one message, and says how many it has counted.
+    pub(super) fn message(&mut self, id: &str, message: &Value) -> Result<u64, Refusal> {
+        within("the message", message, MESSAGE_BYTES_MAX)?;
+        let agent = self.agent_mut(id)?;
+        agent.answering(id)?;
+        let (memory, count) = grown(&agent.memory, message)?;
+        agent.memory = memory;
+        Ok(count)
+    }
+
+    /// What an agent remembers, whatever its condition.
+    pub(super) fn memory(&self, id: &str) -> Option<Value> {
+        self.agents.get(id).map(|agent| agent.memory.clone())
+    }
+
+    /// Fails the agent: one error more, and its memory is gone. Says how many errors it has now.
+    pub(super) fn crash(&mut self, id: &str, now: Instant) -> Result<u64, Refusal> {
+        let agent = self.agent_mut(id)?;
+        agent.error_count = agent.error_count.saturating_add(1);
+        agent.begin(Condition::Failed, now);
+        Ok(agent.error_count)
+    }
+
+    /// From now on the agent gives no answer. It forgets nothing.
+    pub(super) fn hang(&mut self, id: &str) -> Result<(), Refusal> {
+        self.agent_mut(id)?.condition = Condition::Hung;
+        Ok(())
+    }
+
+    /// Makes the agent healthy and leaves its memory as it is.
+    pub(super) fn heal(&mut self, id: &str) -> Result<(), Refusal> {
+        self.agent_mut(id)?.condition = Condition::Healthy;
+        Ok(())
+    }
+
+    /// Makes the agent healthy, with an empty memory and its uptime from `now`. Its errors stay counted.
+    pub(super) fn restart(&mut self, id: &str, now: Instant) -> Result<Health, Refusal> {
+        self.agent_mut(id)?.begin(Condition::Healthy, now);
+        self.health(id, now)
+    }
+
+    fn agent(&self, id: &str) -> Result<&Agent, Refusal> {
+        self.agents.get(id).ok_or_else(|| unknown(id, &self.known))
+    }
+
+    fn agent_mut(&mut self, id: &str) -> Result<&mut Agent, Refusal> {
+        self.agents.get_mut(id).ok_or_else(|| unknown(id, &self.known))
+    }
+}
+
+fn unknown(id: &str, known: &Arc<str>) -> Refusal {
+    Refusal::Unknown { agent: id.chars().take(super::AGENT_ID_BYTES_MAX).collect(), known: known.clone() }
+}
+
+/// The ids, for a person.
+fn listed(ids: &[String]) -> Arc<str> {
+    let mut listed: Vec<&str> = ids.iter().map(String::as_str).take(LISTED_MAX).collect();
+    match ids.len() {
+        0 => listed.push("none"),
+        all if all > LISTED_MAX => listed.push("…"),
+        _ => {}
+    }
+    listed.join(", ").into()
+}
+
+impl Agent {
+    fn new(now: Instant) -> Self {
+        Self { condition: Condition::Healthy, life: 1, since: now, error_count: 0, memory: empty() }
+    }
+
+    /// Starts the next life, which remembers nothing of the last.
+    fn begin(&mut self, condition: Condition, now: Instant) {
+        self.condition = condition;
+        self.life += 1;
+        self.since = now;
+        self.memory = empty();
+    }
+
+    fn answering(&self, id: &str) -> Result<(), Refusal> {
+        match self.condition {
+            Condition::Healthy => Ok(()),
+            Condition::Failed => Err(Refusal::Failed { agent: id.to_owned() }),
+            Condition::Hung => Err(Refusal::Hung { agent: id.to_owned() }),
+        }
+    }
+}
+
+/// What an agent remembers at first.
+fn empty() -> Value {
+    json!({ "messages": [], "count": 0 })
+}
+
+/// The memory with one message more, and the new count. The oldest messages make room.
+fn grown(memory: &Value, message: &Value) -> Result<(Value, u64), Refusal> {
+    let mut memory = object(memory);
+    let count = memory.get("count").and_then(Value::as_u64).unwrap_or(0).saturating_add(1);
+    let mut messages = match memory.remove("messages") {
+        Some(Value::Array(messages)) => messages,
+        _ => Vec::new(),
+    };
+    messages.push(message.clone());
+    let rest = bytes_of(&json!(memory)) + r#","count":,"messages":[]"#.len() + 20;
+    let lengths: Vec<usize> = messages.iter().map(|message| bytes_of(message) + 1).collect();
+    let room = MEMORY_BYTES_MAX.saturating_sub(rest);
+    let kept = fitting(&lengths, room);
+    if kept == 0 {
+        let bytes = rest + bytes_of(message);
+        return Err(Refusal::TooLarge { what: "the agent's memory", bytes, max: MEMORY_BYTES_MAX });
+    }
+    messages.drain(..messages.len() - kept);
+    memory.insert("messages".to_owned(), Value::Array(messages));
+    memory.insert("count".to_owned(), count.into());
+    Ok((Value::Object(memory), count))
+}
+
+/// How many of the last lengths fit into `room`, at most [`MESSAGES_MAX`].
+fn fitting(lengths: &[usize], room: usize) -> usize {
+    let sums = lengths.iter().rev().scan(0_usize, |sum, length| {
+        *sum = sum.saturating_add(*length);
+        Some(*sum)
+    });
+    sums.take(MESSAGES_MAX).take_while(|sum| *sum <= room).count()
+}
+
+/// The memory as an object: a state that is not one is kept under `value`.
+fn object(memory: &Value) -> Map<String, Value> {
+    match memory {
+        Value::Object(object) => object.clone(),
+        other => Map::from_iter([("value".to_owned(), other.clone())]),
+    }
+}
+
+fn within(what: &'static str, value: &Value, max: usize) -> Result<(), Refusal> {
+    match bytes_of(value) {
+        bytes if bytes > max => Err(Refusal::TooLarge { what, bytes, max }),
+        _ => Ok(()),
+    }
+}
+
+/// The length of a value as compact JSON.
+fn bytes_of(value: &Value) -> usize {
+    value.to_string().len()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn book() -> (AgentBook, Instant) {
+        let now = Instant::now();
+        (AgentBook::new(&["planner".to_owned(), "coder".to_owned()], now), now)
+    }
+
+    #[test]
+    fn a_new_agent_is_healthy_and_remembers_nothing() {
+        let (book, now) = book();
+        let health = book.health("planner", now + Duration::from_millis(2_900)).unwrap();
+        assert_eq!(
+            serde_json::to_value(health).unwrap(),
+            json!({ "id": "planner", "status": "healthy", "uptime": 2, "errorCount": 0 })
+        );
+        assert_eq!(book.state("planner").unwrap(), json!({ "messages": [], "count": 0 }));
+    }
+
+    #[test]
+    fn a_message_is_counted_and_remembered_by_its_agent_alone() {
+        let (mut book, _) = book();
+        assert_eq!(book.message("planner", &json!("hi")), Ok(1));
+        assert_eq!(book.message("planner", &json!({ "n": 2 })), Ok(2));
+        assert_eq!(book.state("planner").unwrap(), json!({ "messages": ["hi", { "n": 2 }], "count": 2 }));
+        assert_eq!(book.state("coder").unwrap()["count"], 0);
+    }
+
+    #[test]
+    fn only_the_last_hundred_messages_are_remembered_and_all_are_counted() {
+        let (mut book, _) = book();
+        for n in 0..150 {
+            book.message("planner", &json!(n)).unwrap();
+        }
+        let state = book.state("planner").unwrap();
+        assert_eq!(state["count"], 150);
+        assert_eq!(state["messages"].as_array().unwrap().len(), 100);
+        assert_eq!(state["messages"][0], 50);
+    }
+
+    #[test]
+    fn a_crash_empties_the_memory_and_counts_an_error() {
+        let (mut book, now) = book();
+        book.message("planner", &json!("hi")).unwrap();
+        assert_eq!(book.crash("planner", now), Ok(1));
+        let health = book.health("planner", now + Duration::from_secs(5)).unwrap();
+        assert_eq!((health.status, health.uptime, health.error_count), ("failed", 0, 1));
+        assert_eq!(book.memory("planner").unwrap()["count"], 0);
+        let failed = Refusal::Failed { agent: "planner".to_owned() };
+        assert_eq!(book.message("planner", &json!("hi")), Err(failed.clone()));
+        assert_eq!(book.state("planner"), Err(failed.clone()));
+        assert_eq!(book.write_state("planner", json!(1)), Err(failed));
+    }
+
+    #[test]
+    fn a_restart_heals_keeps_the_errors_counted_and_starts_the_uptime_anew() {
+        let (mut book, now) = book();
+        book.message("planner", &json!("hi")).unwrap();
+        book.crash("planner", now).unwrap();
+        let restart = now + Duration::from_secs(60);
+        assert_eq!(book.restart("planner", restart).unwrap().error_count, 1);
+        let health = book.health("planner", restart + Duration::from_secs(3)).unwrap();
+        assert_eq!((health.status, health.uptime, health.error_count), ("healthy", 3, 1));
+        assert_eq!(book.state("planner").unwrap()["count"], 0);
+    }
+
+    #[test]
+    fn a_restart_empties_the_memory_of_a_healthy_agent_too() {
+        let (mut book, now) = book();
+        book.message("planner", &json!("hi")).unwrap();
+        book.restart("planner", now).unwrap();
+        assert_eq!(book.state("planner").unwrap()["count"], 0);
+    }
+
+    #[test]
+    fn a_hung_agent_answers_nothing_and_forgets_nothing() {
+        let (mut book, now) = book();
+        book.message("planner", &json!("hi")).unwrap();
+        book.hang("planner").unwrap();
+        let hung = Refusal::Hung { agent: "planner".to_owned() };
+        assert_eq!(book.health("planner", now), Err(hung.clone()));
+        assert_eq!(book.message("planner", &json!("hi")), Err(hung.clone()));
+        assert_eq!(book.state("planner"), Err(hung));
+        book.heal("planner").unwrap();
+        assert_eq!(book.message("planner", &json!("again")), Ok(2));
+    }
+
+    #[test]
+    fn crash_and_restart_begin_a_new_life_and_hang_and_heal_do_not() {
+        let (mut book, now) = book();
+        let first = book.life("planner").unwrap();
+        book.hang("planner").unwrap();
+        book.heal("planner").unwrap();
+        assert_eq!(book.life("planner"), Ok(first));
+        book.crash("planner", now).unwrap();
+        let second = book.life("planner").unwrap();
+        book.restart("planner", now).unwrap();
+        assert!(first < second && second < book.life("planner").unwrap());
+    }
+
+    #[test]
+    fn a_state_that_was_written_back_is_added_to() {
+        let (mut book, _) = book();
+        book.write_state("planner", json!({ "messages": ["old"], "count": 7, "mood": "calm" })).unwrap();
+        assert_eq!(book.message("planner", &json!("new")), Ok(8));
+        assert_eq!(
+            book.state("planner").unwrap(),
+            json!({ "messages": ["old", "new"], "count": 8, "mood": "calm" })
+        );
+    }
+
+    #[test]
+    fn a_state_of_any_json_survives_the_next_message() {
+        for state in [json!(null), json!(42), json!("text"), json!([1, 2])] {
+            let (mut book, _) = book();
+            book.write_state("planner", state.clone()).unwrap();
+            assert_eq!(book.state("planner").unwrap(), state);
+            book.message("planner", &json!("hi")).unwrap();
+            assert_eq!(
+                book.state("planner").unwrap(),
+                json!({ "value": state, "messages": ["hi"], "count": 1 })
+            );
+        }
+    }
+
+    #[test]
+    fn fields_of_a_strange_type_are_replaced() {
+        let (mut book, _) = book();
+        book.write_state("planner", json!({ "messages": "none", "count": -3 })).unwrap();
+        assert_eq!(book.message("planner", &json!("hi")), Ok(1));
+        assert_eq!(book.state("planner").unwrap(), json!({ "messages": ["hi"], "count": 1 }));
+    }
+
+    #[test]
+    fn a_message_or_state_that_is_too_large_is_refused_with_the_limit() {
+        let (mut book, _) = book();
+        let text = |bytes: usize| Value::String("x".repeat(bytes));
+        assert!(book.message("planner", &text(MESSAGE_BYTES_MAX - 2)).is_ok());
+        let refusal = book.message("planner", &text(MESSAGE_BYTES_MAX - 1)).unwrap_err();
+        assert_eq!(refusal.to_string(), "the message is too large: 4097 bytes of JSON, at most 4096");
+        assert!(book.write_state("planner", text(MEMORY_BYTES_MAX - 2)).is_ok());
+        assert!(book.write_state("planner", text(MEMORY_BYTES_MAX - 1)).is_err());
+    }
+
+    #[test]
+    fn a_memory_never_outgrows_what_can_be_written_back() {
+        let (mut book, _) = book();
+        let room = 10_000;
+        let filler = "x".repeat(MEMORY_BYTES_MAX - room);
+        book.write_state("planner", json!({ "filler": filler })).unwrap();
+        let message = Value::String("y".repeat(MESSAGE_BYTES_MAX - 2));
+        for n in 1..=10 {
+            assert_eq!(book.message("planner", &message), Ok(n));
+            let state = book.state("planner").unwrap();
+            assert_eq!(state["messages"].as_array().unwrap().len() as u64, n.min(2));
+            book.write_state("planner", state).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_message_that_the_memory_cannot_hold_is_refused_and_changes_nothing() {
+        let (mut book, _) = book();
+        let full = Value::String("x".repeat(MEMORY_BYTES_MAX - 2));
+        book.write_state("planner", full.clone()).unwrap();
+        assert!(matches!(book.message("planner", &json!("hi")), Err(Refusal::TooLarge { .. })));
+        assert_eq!(book.state("planner").unwrap(), full);
+    }
+
+    #[test]
+    fn an_unknown_agent_is_refused_with_the_known_ones() {
+        let (mut book, now) = book();
+        let refusal = book.crash("nobody", now).unwrap_err();
+        assert_eq!(refusal.to_string(), "there is no agent \"nobody\"; there is planner, coder");
+        let empty = AgentBook::new(&[], now).life("nobody").unwrap_err();
+        assert_eq!(empty.to_string(), "there is no agent \"nobody\"; there is none");
+    }
+}

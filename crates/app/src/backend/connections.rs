@@ -1,0 +1,145 @@
+//! TCP connections: accepted one by one, each served by one task for as long as it lasts, first as HTTP and,
+//! after an upgrade, as a WebSocket. The armed faults stand in front of the routes here.
+
+use std::{
+    error::Error,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use http::{Request, header};
+use hyper::{
+    body::Incoming,
+    server::conn::http1::{self, Parts},
+    service::{Service, service_fn},
+};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+    task::JoinSet,
+    time::sleep,
+};
+
+use super::{
+    faults::{Blow, Strike},
+    problem::Problem,
+    routes,
+    sockets::{self, Visit},
+    world::World,
+};
+
+/// At most this many connections are open at once; more wait in the system's backlog.
+const CONNECTIONS_MAX: usize = 1024;
+/// The head of a request has at most this many bytes.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// It arrives within this time after the answer before it; so an idle connection is closed, too.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long to wait when the system cannot accept, as without free file handles.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Accepts connections until `stop` fires or its sender is gone; then cuts all and returns when their tasks
+/// have ended.
+pub(super) async fn accept(listener: TcpListener, world: Arc<World>, mut stop: oneshot::Receiver<()>) {
+    let router = TowerToHyperService::new(routes::router(world.clone()));
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = &mut stop => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
+                Ok((stream, _)) => _ = connections.spawn(serve(stream, world.clone(), router.clone())),
+                Err(error) => pause_after(&error).await,
+            },
+        }
+    }
+    drop(listener);
+    connections.shutdown().await;
+}
+
+/// A connection that is already gone is its client's affair; anything else may last, and is not retried at once.
+async fn pause_after(error: &io::Error) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
+        tracing::warn!(%error, "cannot accept connections");
+        sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+/// Serves one connection to its end.
+async fn serve(stream: TcpStream, world: Arc<World>, router: TowerToHyperService<Router>) {
+    // Small frames are to go out at once. Without it the connection is slower, not wrong.
+    let _ = stream.set_nodelay(true);
+    // A std mutex: it is never held over an await.
+    let upgraded: Arc<Mutex<Option<Visit>>> = Arc::default();
+    let service = service_fn(|request| {
+        let passage = pass(request, world.clone(), router.clone());
+        let upgraded = upgraded.clone();
+        async move {
+            let mut response = passage.await?;
+            if let Some(visit) = response.extensions_mut().remove::<Visit>() {
+                *upgraded.lock().unwrap_or_else(PoisonError::into_inner) = Some(visit);
+            }
+            Ok::<_, Reset>(response)
+        }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_header_size(HEAD_BYTES_MAX);
+    let mut connection = http.serve_connection(TokioIo::new(stream), service);
+    let served = (&mut connection).await;
+    let Parts { io, read_buf, .. } = connection.into_parts();
+    let visit = upgraded.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match (served, visit) {
+        (Ok(()), Some(visit)) => sockets::attend(io.into_inner(), &read_buf, visit, world.clone()).await,
+        (Err(error), _) if error.source().is_some_and(|cause| cause.is::<Reset>()) => reset(io.into_inner()),
+        // Clients come and go; nobody else needs to know.
+        (served, _) => tracing::debug!(?served, "a connection ended"),
+    }
+}
+
+/// Why a request gets no answer: a fault resets its connection.
+#[derive(Debug, thiserror::Error)]
+#[error("a fault resets this connection")]
+struct Reset;
+
+/// Lets the armed faults strike a request, and carries it out if they let it.
+async fn pass(
+    request: Request<Incoming>,
+    world: Arc<World>,
+    router: TowerToHyperService<Router>,
+) -> Result<Response, Reset> {
+    let Strike { delay, blow } = match request.uri().path() {
+        routes::FAULT_PATH => Strike::default(),
+        path => world.strike(path),
+    };
+    if !delay.is_zero() {
+        sleep(delay).await;
+    }
+    match blow {
+        Some(Blow::Reset) => Err(Reset),
+        Some(Blow::Status { status, retry_after }) => {
+            let problem = Problem::new(status, "a fault was injected for this request");
+            Ok(match retry_after {
+                Some(seconds) => problem.with(header::RETRY_AFTER, seconds),
+                None => problem,
+            }
+            .into_response())
+        }
+        None => Ok(router.call(request.map(Body::new)).await.unwrap_or_else(|never| match never {})),
+    }
+}
+
+/// Closes a connection with a TCP reset.
+fn reset(stream: TcpStream) {
+    // Where this fails the connection is closed in the ordinary way, still without an answer.
+    let _ = stream.set_zero_linger();
+}

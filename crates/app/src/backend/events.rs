@@ -1,0 +1,203 @@
+//! The events that WebSocket clients get, and the bounded history that they can resume from.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+/// What happened to an agent.
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename_all_fields = "camelCase")]
+pub(super) enum Happening<'a> {
+    #[serde(rename = "agent_crashed")]
+    Crashed { agent: &'a str, error_count: u64 },
+    #[serde(rename = "agent_hung")]
+    Hung { agent: &'a str },
+    #[serde(rename = "agent_healed")]
+    Healed { agent: &'a str },
+    #[serde(rename = "agent_restarted")]
+    Restarted { agent: &'a str, error_count: u64 },
+    #[serde(rename = "agent_message")]
+    Message { agent: &'a str, count: u64, message: &'a Value },
+    #[serde(rename = "agent_state_written")]
+    StateWritten { agent: &'a str },
+}
+
+#[derive(Serialize)]
+struct EventFrame<'a> {
+    r#type: &'static str,
+    seq: u64,
+    #[serde(flatten)]
+    happening: &'a Happening<'a>,
+}
+
+/// What a client that has everything up to some event gets next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The event with this number, as its text frame.
+    Event(u64, Utf8Bytes),
+    /// The history does not hold what follows; it goes on with the event of this number.
+    Gap(u64),
+    /// Nothing yet.
+    Nothing,
+}
+
+/// The last events, numbered from 1 without a hole. Plain data.
+#[derive(Debug)]
+pub(super) struct History {
+    frames: VecDeque<Utf8Bytes>,
+    max: usize,
+    last: u64,
+}
+
+impl History {
+    /// An empty history that keeps the last `max` events.
+    pub(super) fn new(max: usize) -> Self {
+        Self { frames: VecDeque::new(), max, last: 0 }
+    }
+
+    /// Adds an event and gives its number.
+    pub(super) fn push(&mut self, happening: &Happening<'_>) -> Result<u64, serde_json::Error> {
+        let frame = EventFrame { r#type: "event", seq: self.last + 1, happening };
+        self.frames.push_back(serde_json::to_string(&frame)?.into());
+        self.last += 1;
+        if self.frames.len() > self.max {
+            self.frames.pop_front();
+        }
+        Ok(self.last)
+    }
+
+    /// What comes after event number `after`. A number that was never given out, as from the history of an
+    /// earlier backend, is followed by a gap back to the oldest event that there is.
+    pub(super) fn next(&self, after: u64) -> Next {
+        if after == self.last {
+            return Next::Nothing;
+        }
+        let oldest = self.last + 1 - self.frames.len() as u64;
+        let wanted = after.checked_add(1).and_then(|seq| seq.checked_sub(oldest));
+        let frame = wanted.and_then(|index| self.frames.get(usize::try_from(index).ok()?));
+        frame.map_or(Next::Gap(oldest), |frame| Next::Event(after + 1, frame.clone()))
+    }
+}
+
+/// The history, shared, and a way to wait for more.
+#[derive(Debug)]
+pub(super) struct EventLog {
+    // A std mutex: it is never held over an await.
+    history: Mutex<History>,
+    last: watch::Sender<u64>,
+}
+
+impl EventLog {
+    pub(super) fn new(history_max: usize) -> Self {
+        Self { history: Mutex::new(History::new(history_max)), last: watch::Sender::new(0) }
+    }
+
+    /// Adds an event and wakes who waits for one.
+    pub(super) fn publish(&self, happening: &Happening<'_>) {
+        let mut history = self.history();
+        match history.push(happening) {
+            // Still locked, so that the number never goes back.
+            Ok(last) => _ = self.last.send_replace(last),
+            Err(error) => tracing::error!(%error, ?happening, "an event could not be written as JSON"),
+        }
+    }
+
+    /// The number of the last event, 0 before the first; wakes with each new one.
+    pub(super) fn last(&self) -> watch::Receiver<u64> {
+        self.last.subscribe()
+    }
+
+    /// See [`History::next`].
+    pub(super) fn next(&self, after: u64) -> Next {
+        self.history().next(after)
+    }
+
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn history(max: usize, events: u64) -> History {
+        let mut history = History::new(max);
+        for seq in 1..=events {
+            assert_eq!(history.push(&Happening::Hung { agent: "planner" }).unwrap(), seq);
+        }
+        history
+    }
+
+    /// The number that stands in the event's text.
+    fn seq(next: &Next) -> Value {
+        let Next::Event(_, text) = next else { panic!("{next:?} is no event") };
+        serde_json::from_str::<Value>(text).unwrap()["seq"].clone()
+    }
+
+    #[test]
+    fn an_event_is_one_json_object_with_type_seq_and_kind() {
+        let mut history = History::new(8);
+        let message = json!({ "text": "hi" });
+        history.push(&Happening::Message { agent: "planner", count: 3, message: &message }).unwrap();
+        history.push(&Happening::Crashed { agent: "planner", error_count: 1 }).unwrap();
+        let Next::Event(1, text) = history.next(0) else { panic!() };
+        assert_eq!(
+            text.as_str(),
+            r#"{"type":"event","seq":1,"kind":"agent_message","agent":"planner","count":3,"message":{"text":"hi"}}"#
+        );
+        let Next::Event(2, text) = history.next(1) else { panic!() };
+        assert_eq!(
+            text.as_str(),
+            r#"{"type":"event","seq":2,"kind":"agent_crashed","agent":"planner","errorCount":1}"#
+        );
+    }
+
+    #[test]
+    fn events_follow_one_another_without_a_hole() {
+        let history = history(8, 5);
+        for after in 0..5 {
+            assert_eq!(seq(&history.next(after)), after + 1);
+        }
+        assert_eq!(history.next(5), Next::Nothing);
+    }
+
+    #[test]
+    fn what_the_history_no_longer_holds_is_a_gap() {
+        let history = history(3, 10);
+        assert_eq!(history.next(0), Next::Gap(8));
+        assert_eq!(history.next(6), Next::Gap(8));
+        assert_eq!(seq(&history.next(7)), 8);
+        assert_eq!(history.next(10), Next::Nothing);
+    }
+
+    #[test]
+    fn a_number_from_an_earlier_backend_is_a_gap_back_to_the_oldest_event() {
+        assert_eq!(history(3, 0).next(50), Next::Gap(1));
+        assert_eq!(history(3, 2).next(50), Next::Gap(1));
+        assert_eq!(history(3, 10).next(u64::MAX), Next::Gap(8));
+    }
+
+    #[test]
+    fn after_a_gap_the_named_event_comes_next() {
+        let history = history(3, 10);
+        let Next::Gap(next) = history.next(2) else { panic!() };
+        assert_eq!(seq(&history.next(next - 1)), next);
+    }
+
+    #[tokio::test]
+    async fn publishing_wakes_who_waits() {
+        let log = EventLog::new(4);
+        let mut last = log.last();
+        log.publish(&Happening::Hung { agent: "planner" });
+        assert_eq!(*last.wait_for(|last| *last > 0).await.unwrap(), 1);
+    }
+}

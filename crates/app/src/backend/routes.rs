@@ -1,0 +1,214 @@
+//! The HTTP routes: each reads its input within limits, asks the world, and answers with JSON or a problem.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{
+        FromRequest, FromRequestParts, Path, Query, Request, State,
+        rejection::{PathRejection, QueryRejection},
+    },
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use http::{HeaderMap, Method, StatusCode, Uri, header, request::Parts};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout};
+
+use super::{
+    agents::{Health, Refusal},
+    documents,
+    faults::{Fault, FaultError},
+    problem::Problem,
+    sockets,
+    world::World,
+};
+
+/// The body of a request has at most this many bytes.
+pub(super) const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Of a body that is too large this much is read and thrown away, so that a client that is still writing gets
+/// to read the answer; beyond it the connection is closed.
+const BODY_BYTES_DRAINED_MAX: usize = 16 * BODY_BYTES_MAX;
+/// A body has to arrive within this time.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Where faults are injected; the one path that no fault strikes.
+pub(super) const FAULT_PATH: &str = "/_fault";
+
+/// All routes.
+pub(super) fn router(world: Arc<World>) -> Router {
+    Router::new()
+        .route("/api/agents/{id}/health", get(health))
+        .route("/api/agents/{id}/restart", post(restart))
+        .route("/api/agents/{id}/state", get(state).put(write_state))
+        .route("/api/agents/{id}/message", post(message))
+        .route("/api/files/{*path}", get(file))
+        .route("/api/search", get(search))
+        .route("/api/echo", post(echo))
+        .route("/ws", get(sockets::handshake))
+        .route(FAULT_PATH, post(fault))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(world)
+}
+
+async fn health(State(world): State<Arc<World>>, Rest(id): Rest) -> Result<Json<Health>, Problem> {
+    Ok(Json(world.health(&id).await?))
+}
+
+async fn restart(State(world): State<Arc<World>>, Rest(id): Rest) -> Result<Json<Health>, Problem> {
+    Ok(Json(world.restart(&id)?))
+}
+
+async fn state(State(world): State<Arc<World>>, Rest(id): Rest) -> Result<Json<Value>, Problem> {
+    Ok(Json(world.state(&id).await?))
+}
+
+async fn write_state(
+    State(world): State<Arc<World>>,
+    Rest(id): Rest,
+    Payload(body): Payload,
+) -> Result<StatusCode, Problem> {
+    world.write_state(&id, json_of(&body)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn message(
+    State(world): State<Arc<World>>,
+    Rest(id): Rest,
+    Payload(body): Payload,
+) -> Result<Json<Value>, Problem> {
+    let count = world.message(&id, &json_of(&body)?).await?;
+    let reply = format!("{id} has heard {count} message{}", if count == 1 { "" } else { "s" });
+    Ok(Json(json!({ "id": id, "count": count, "reply": reply })))
+}
+
+async fn file(Rest(path): Rest) -> Result<Response, Problem> {
+    let document = documents::find(&path).ok_or_else(|| {
+        let known: Vec<_> = documents::DOCUMENTS.iter().map(|document| document.path).collect();
+        Problem::new(StatusCode::NOT_FOUND, format!("there is no such file; there is {}", known.join(", ")))
+    })?;
+    Ok(([(header::CONTENT_TYPE, document.media_type)], document.text).into_response())
+}
+
+/// The query of a search.
+#[derive(Deserialize)]
+struct Search {
+    q: String,
+}
+
+async fn search(query: Result<Query<Search>, QueryRejection>) -> Result<Json<Value>, Problem> {
+    let q = query.map_or_else(|_| String::new(), |Query(search)| search.q);
+    if q.is_empty() || q.len() > documents::QUERY_BYTES_MAX {
+        let max = documents::QUERY_BYTES_MAX;
+        let detail = format!("name what to look for, in 1 to {max} bytes, as in /api/search?q=tides");
+        return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
+    }
+    let (hits, truncated) = documents::search(&q);
+    Ok(Json(json!({ "query": q, "hits": hits, "truncated": truncated })))
+}
+
+/// Gives a body back as it came, with its content type and the idempotency key, if there is one.
+async fn echo(headers: HeaderMap, Payload(body): Payload) -> (HeaderMap, Bytes) {
+    let returned = [header::CONTENT_TYPE, http::HeaderName::from_static("idempotency-key")];
+    let pairs = returned.into_iter().filter_map(|name| Some((name.clone(), headers.get(name)?.clone())));
+    (pairs.collect(), body)
+}
+
+async fn fault(State(world): State<Arc<World>>, Payload(body): Payload) -> Result<Json<Value>, Problem> {
+    let fault = Fault::from_json(&body)?;
+    let injected = json!({ "injected": fault });
+    world.inject(fault, Instant::now())?;
+    Ok(Json(injected))
+}
+
+async fn not_found(uri: Uri) -> Problem {
+    let path: String = uri.path().chars().take(200).collect();
+    Problem::new(StatusCode::NOT_FOUND, format!("nothing answers at {path}"))
+}
+
+async fn method_not_allowed(method: Method) -> Problem {
+    let detail = format!("{method} is not possible here; the Allow header says what is");
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let status = match refusal {
+            Refusal::Unknown { .. } => StatusCode::NOT_FOUND,
+            Refusal::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Refusal::Failed { .. } | Refusal::Hung { .. } | Refusal::Lost { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+        };
+        Self::new(status, refusal.to_string())
+    }
+}
+
+impl From<FaultError> for Problem {
+    fn from(error: FaultError) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error.to_string())
+    }
+}
+
+/// The one variable part of a route's path, decoded.
+struct Rest(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Rest {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let rest = Path::<String>::from_request_parts(parts, state).await;
+        let Path(rest) = rest.map_err(|rejection: PathRejection| {
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                format!("the path cannot be read: {}", rejection.body_text()),
+            )
+        })?;
+        Ok(Self(rest))
+    }
+}
+
+/// A body within the limits of size and time.
+struct Payload(Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Payload {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let late = |_| {
+            let detail = format!("the body did not arrive within {} seconds", BODY_TIMEOUT.as_secs());
+            Problem::new(StatusCode::REQUEST_TIMEOUT, detail)
+        };
+        timeout(BODY_TIMEOUT, read(request.into_body())).await.map_err(late)?.map(Self)
+    }
+}
+
+async fn read(body: Body) -> Result<Bytes, Problem> {
+    let mut chunks = body.into_data_stream();
+    let mut bytes = BytesMut::new();
+    let mut read = 0;
+    while let Some(chunk) = chunks.next().await {
+        let broken = |_| Problem::new(StatusCode::BAD_REQUEST, "the body broke off");
+        let chunk = chunk.map_err(broken)?;
+        read += chunk.len();
+        if read <= BODY_BYTES_MAX {
+            bytes.extend_from_slice(&chunk);
+        } else if read > BODY_BYTES_DRAINED_MAX {
+            break;
+        }
+    }
+    if read > BODY_BYTES_MAX {
+        let detail = format!("the body is too large: at most {BODY_BYTES_MAX} bytes");
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+    }
+    Ok(bytes.freeze())
+}
+
+fn json_of(body: &[u8]) -> Result<Value, Problem> {
+    serde_json::from_slice(body)
+        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("the body must be JSON: {error}")))
+}

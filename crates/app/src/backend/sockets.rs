@@ -1,0 +1,432 @@
+//! WebSockets: each sends its client the events that it has not had, straight from the shared history, so a
+//! slow client costs no memory and finds a gap instead. Here the faults `drop_ws` and `half_open_ws` are obeyed.
+
+use std::{ops::ControlFlow, sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    response::Response,
+};
+use futures_util::{SinkExt, StreamExt};
+use http::{HeaderValue, StatusCode, header};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    sync::watch,
+    time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout},
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        self, Message,
+        error::ProtocolError,
+        handshake::server::create_response_with_body,
+        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
+    },
+};
+
+use super::{
+    events::Next,
+    problem::Problem,
+    world::{Orders, World},
+};
+
+/// A frame or message from a client has at most this many bytes; a larger one closes the socket with 1009.
+pub(super) const FRAME_BYTES_MAX: usize = 64 * 1024;
+/// How often a client is pinged. One that has said nothing over two of these is cut.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const UNANSWERED_MAX: u32 = 2;
+/// A client that takes a frame this slowly is cut.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// What the end of a refused socket may take, in time and in bytes thrown away.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
+const FAREWELL_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// What a handshake leaves to the socket that follows it. It is taken while the handshake is answered, so
+/// that the socket obeys and sends what comes after that.
+#[derive(Debug, Clone)]
+pub(super) struct Visit {
+    orders: watch::Receiver<Orders>,
+    /// The count of cuts before this socket.
+    cuts: u64,
+    last: watch::Receiver<u64>,
+    /// The last event before this socket.
+    after: u64,
+}
+
+impl Visit {
+    fn new(world: &World) -> Self {
+        let (orders, last) = (world.orders(), world.events.last());
+        let (cuts, after) = (orders.borrow().cuts, *last.borrow());
+        Self { orders, cuts, last, after }
+    }
+}
+
+/// What clients may send.
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum ClientFrame {
+    Resume { after: u64 },
+    Ping,
+}
+
+/// `GET /ws`: answers the opening handshake.
+pub(super) async fn handshake(
+    State(world): State<Arc<World>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    if world.refuses_handshakes() {
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "a fault refuses WebSockets for a while"));
+    }
+    let mut response = create_response_with_body(&request, Body::empty).map_err(refused)?;
+    response.extensions_mut().insert(Visit::new(&world));
+    Ok(response)
+}
+
+fn refused(error: tungstenite::Error) -> Problem {
+    use ProtocolError::{MissingConnectionUpgradeHeader, MissingUpgradeWebSocketHeader};
+    let detail = format!("this is a WebSocket: {error}");
+    match error {
+        tungstenite::Error::Protocol(MissingConnectionUpgradeHeader | MissingUpgradeWebSocketHeader) => {
+            let websocket = HeaderValue::from_static("websocket");
+            Problem::new(StatusCode::UPGRADE_REQUIRED, detail).with(header::UPGRADE, websocket)
+        }
+        _ => Problem::new(StatusCode::BAD_REQUEST, detail),
+    }
+}
+
+/// Serves a socket to its end. `read` is what its client has sent already.
+pub(super) async fn attend<S>(stream: S, read: &[u8], visit: Visit, world: Arc<World>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(FRAME_BYTES_MAX))
+        .max_frame_size(Some(FRAME_BYTES_MAX))
+        .read_buffer_size(4 * 1024);
+    let stream =
+        WebSocketStream::from_partially_read(stream, read.to_vec(), Role::Server, Some(config)).await;
+    let mut pulse = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
+    pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let Visit { orders, cuts, last, after } = visit;
+    let socket = Socket { stream, world, last, after, heard: false, unanswered: 0, pulse };
+    socket.run(orders, cuts).await;
+}
+
+struct Socket<S> {
+    stream: WebSocketStream<S>,
+    world: Arc<World>,
+    last: watch::Receiver<u64>,
+    /// The client has every event up to this one.
+    after: u64,
+    /// Whether the client has sent anything. Until then it gets no event, so that its resume can come first.
+    heard: bool,
+    /// Pings since the client was last heard.
+    unanswered: u32,
+    pulse: Interval,
+}
+
+/// What a socket does next.
+enum Turn {
+    Receive(Option<Result<Message, tungstenite::Error>>),
+    SendNext,
+    Ping,
+}
+
+/// Whether a socket goes on, or is let go without another word.
+type Flow = ControlFlow<()>;
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
+    async fn run(mut self, mut orders: watch::Receiver<Orders>, cuts: u64) {
+        loop {
+            let order = *orders.borrow_and_update();
+            if order.cuts != cuts {
+                return;
+            }
+            let silent = Instant::now() < order.silent_until;
+            let turn = tokio::select! {
+                biased;
+                _ = orders.changed() => continue,
+                () = sleep_until(order.silent_until), if silent => continue,
+                turn = self.turn(), if !silent => turn,
+            };
+            // A turn is not broken off halfway but by a cut, since half a frame could not be taken back.
+            let flow = tokio::select! {
+                biased;
+                _ = orders.wait_for(|order| order.cuts != cuts) => Flow::Break(()),
+                flow = self.take(turn) => flow,
+            };
+            if flow.is_break() {
+                return;
+            }
+        }
+    }
+
+    /// Waits for what is next. Nothing is lost if this is dropped.
+    async fn turn(&mut self) -> Turn {
+        if !self.heard && self.unanswered == 0 {
+            // The opening ping, the first frame of all.
+            return Turn::Ping;
+        }
+        let after = self.after;
+        tokio::select! {
+            // In this order a resume that has arrived is read before the next event goes out. A client that
+            // floods its own socket delays its own events alone.
+            biased;
+            _ = self.pulse.tick() => Turn::Ping,
+            message = self.stream.next() => Turn::Receive(message),
+            // Compared for difference: a client may have come with a number from an earlier backend.
+            _ = self.last.wait_for(|last| *last != after), if self.heard => Turn::SendNext,
+        }
+    }
+
+    async fn take(&mut self, turn: Turn) -> Flow {
+        match turn {
+            Turn::Receive(None) => Flow::Break(()),
+            Turn::Receive(Some(Err(error))) => self.refuse(&error).await,
+            Turn::Receive(Some(Ok(message))) => self.receive(message).await,
+            Turn::SendNext => self.send_next().await,
+            Turn::Ping => self.ping().await,
+        }
+    }
+
+    async fn receive(&mut self, message: Message) -> Flow {
+        self.heard = true;
+        self.unanswered = 0;
+        match message {
+            Message::Text(text) => self.obey(&text).await,
+            Message::Binary(_) => self.complain("binary frames mean nothing here").await,
+            // Pings and closes are answered by the WebSocket layer with the next read.
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => Flow::Continue(()),
+        }
+    }
+
+    async fn obey(&mut self, text: &str) -> Flow {
+        match serde_json::from_str(text) {
+            Ok(ClientFrame::Resume { after }) => {
+                self.after = after;
+                Flow::Continue(())
+            }
+            Ok(ClientFrame::Ping) => self.send(json!({ "type": "pong" }).to_string().into()).await,
+            Err(error) => self.complain(&error.to_string()).await,
+        }
+    }
+
+    async fn complain(&mut self, wrong: &str) -> Flow {
+        let detail = format!(r#"{wrong}; valid is {{"type":"resume","after":N}} or {{"type":"ping"}}"#);
+        self.send(json!({ "type": "error", "detail": detail }).to_string().into()).await
+    }
+
+    async fn send_next(&mut self) -> Flow {
+        match self.world.events.next(self.after) {
+            Next::Nothing => Flow::Continue(()),
+            Next::Event(seq, text) => {
+                self.after = seq;
+                self.send(Message::Text(text)).await
+            }
+            Next::Gap(next) => {
+                let gap = json!({ "type": "gap", "after": self.after, "next": next });
+                self.after = next - 1;
+                self.send(gap.to_string().into()).await
+            }
+        }
+    }
+
+    async fn ping(&mut self) -> Flow {
+        if self.unanswered >= UNANSWERED_MAX {
+            return Flow::Break(());
+        }
+        self.unanswered += 1;
+        self.send(Message::Ping(bytes::Bytes::new())).await
+    }
+
+    async fn send(&mut self, message: Message) -> Flow {
+        match timeout(SEND_TIMEOUT, self.stream.send(message)).await {
+            Ok(Ok(())) => Flow::Continue(()),
+            Ok(Err(_)) | Err(_) => Flow::Break(()),
+        }
+    }
+
+    /// Closes the socket of a client that broke the rules, and says why.
+    async fn refuse(&mut self, error: &tungstenite::Error) -> Flow {
+        let (code, reason) = match error {
+            tungstenite::Error::Capacity(_) => {
+                (CloseCode::Size, format!("frames have at most {FRAME_BYTES_MAX} bytes"))
+            }
+            tungstenite::Error::Utf8(_) => (CloseCode::Invalid, "text frames are UTF-8".to_owned()),
+            tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)
+            | tungstenite::Error::Io(_) => return Flow::Break(()),
+            _ => (CloseCode::Protocol, "this is not the WebSocket protocol".to_owned()),
+        };
+        let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
+        if self.send(close).await.is_continue() {
+            // To close with bytes unread would reset the connection, and the client would never read the reason.
+            let _ = timeout(FAREWELL_TIMEOUT, drain(self.stream.get_mut())).await;
+        }
+        Flow::Break(())
+    }
+}
+
+/// Says that nothing more is sent, and throws away what still arrives.
+async fn drain<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> std::io::Result<()> {
+    stream.shutdown().await?;
+    let mut buffer = [0; 8 * 1024];
+    let mut drained = 0;
+    while drained < FAREWELL_BYTES_MAX {
+        match stream.read(&mut buffer).await? {
+            0 => break,
+            bytes => drained += bytes,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use tokio::{io::DuplexStream, task::JoinSet, time::sleep};
+
+    use super::{
+        super::{faults::Fault, world::small_world},
+        *,
+    };
+
+    type Client = WebSocketStream<DuplexStream>;
+
+    /// A client and the task that serves it, over a pipe that holds `room` bytes.
+    async fn visit(world: &Arc<World>, room: usize) -> (Client, JoinSet<()>) {
+        let (near, far) = tokio::io::duplex(room);
+        let mut tasks = JoinSet::new();
+        let (visit, world) = (Visit::new(world), world.clone());
+        tasks.spawn(async move { attend(far, &[], visit, world).await });
+        (WebSocketStream::from_raw_socket(near, Role::Client, None).await, tasks)
+    }
+
+    fn say(world: &World, message: &Value) {
+        let said = futures_util::FutureExt::now_or_never(world.message("planner", message));
+        said.expect("the agent does not hang").expect("the agent accepts it");
+    }
+
+    /// The next text frame.
+    async fn text(client: &mut Client) -> Value {
+        loop {
+            if let Message::Text(text) = client.next().await.unwrap().unwrap() {
+                return serde_json::from_str(&text).unwrap();
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_is_cut_in_the_end_and_costs_no_one_else_anything() {
+        let world = small_world(4);
+        let (mut deaf, mut deaf_task) = visit(&world, 64).await;
+        let (mut keen, _keen_task) = visit(&world, 64 * 1024).await;
+        for client in [&mut deaf, &mut keen] {
+            client.send(Message::text(r#"{"type":"resume","after":0}"#)).await.unwrap();
+        }
+        let start = Instant::now();
+        for count in 1..=100 {
+            say(&world, &json!("x".repeat(1000)));
+            assert_eq!(text(&mut keen).await["count"], count);
+        }
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        deaf_task.join_next().await.unwrap().unwrap();
+        assert_eq!(start.elapsed(), SEND_TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_late_gets_a_gap_and_then_the_rest() {
+        let world = small_world(4);
+        let (mut client, _task) = visit(&world, 64 * 1024).await;
+        client.send(Message::text(r#"{"type":"resume","after":0}"#)).await.unwrap();
+        client.send(Message::text(r#"{"type":"ping"}"#)).await.unwrap();
+        // On this one-threaded runtime the socket's task runs only while this test waits.
+        for n in 1..=10 {
+            say(&world, &json!(n));
+        }
+        let mut frames = Vec::new();
+        while frames.last().is_none_or(|frame: &Value| frame["seq"] != 10) {
+            let frame = text(&mut client).await;
+            if frame["type"] != "pong" {
+                frames.push(frame);
+            }
+        }
+        assert_eq!(frames[0], json!({ "type": "gap", "after": 0, "next": 7 }));
+        let seqs: Vec<_> = frames[1..].iter().map(|frame| frame["seq"].clone()).collect();
+        assert_eq!(seqs, [7, 8, 9, 10]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_answers_pings_is_kept() {
+        let world = small_world(4);
+        let (mut client, mut task) = visit(&world, 1024).await;
+        let reader = async { while client.next().await.is_some() {} };
+        assert!(timeout(10 * PING_INTERVAL, reader).await.is_err());
+        assert!(task.try_join_next().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_answers_no_ping_is_cut() {
+        let world = small_world(4);
+        let (_client, mut task) = visit(&world, 1024).await;
+        let start = Instant::now();
+        task.join_next().await.unwrap().unwrap();
+        assert_eq!(start.elapsed(), 2 * PING_INTERVAL);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_half_open_socket_is_silent_for_its_time_and_then_answers() {
+        let world = small_world(4);
+        let (mut client, _task) = visit(&world, 1024).await;
+        assert!(client.next().await.unwrap().unwrap().is_ping());
+        let start = Instant::now();
+        world.inject(Fault::HalfOpenWs { for_ms: 300_000 }, start).unwrap();
+        client.send(Message::Ping("there?".into())).await.unwrap();
+        say(&world, &json!("hi"));
+        let (mut answered, mut told) = (false, false);
+        while !(answered && told) {
+            let message = client.next().await.unwrap().unwrap();
+            assert!(start.elapsed() >= Duration::from_secs(300), "{message:?} came too early");
+            answered |= message.is_pong();
+            told |= message.is_text();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_half_open_socket_is_cut_by_a_drop() {
+        let world = small_world(4);
+        let (mut client, mut task) = visit(&world, 1024).await;
+        let start = Instant::now();
+        world.inject(Fault::HalfOpenWs { for_ms: 300_000 }, start).unwrap();
+        sleep(Duration::from_secs(1)).await;
+        world.inject(Fault::DropWs, Instant::now()).unwrap();
+        task.join_next().await.unwrap().unwrap();
+        assert_eq!(start.elapsed(), Duration::from_secs(1));
+        assert!(matches!(client.next().await, Some(Err(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drop_between_handshake_and_socket_still_cuts_it() {
+        let world = small_world(4);
+        let early = Visit::new(&world);
+        world.inject(Fault::DropWs, Instant::now()).unwrap();
+        let (_near, far) = tokio::io::duplex(1024);
+        let start = Instant::now();
+        attend(far, &[], early, world).await;
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_between_handshake_and_socket_is_still_sent() {
+        let world = small_world(4);
+        let early = Visit::new(&world);
+        say(&world, &json!("hi"));
+        let (near, far) = tokio::io::duplex(1024);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move { attend(far, &[], early, world).await });
+        let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
+        assert_eq!(text(&mut client).await["seq"], 1);
+    }
+}

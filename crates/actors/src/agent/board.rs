@@ -1,0 +1,51 @@
+//! What is known of the agents, for all to see without asking an actor.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dashmap::DashMap;
+use serde::{Deserialize, Serialize};
+
+use super::health::AgentStatus;
+
+/// What an agent's actor last said of it. While the actor itself is down, its supervisor knows more.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AgentReport {
+    /// The agent's id.
+    pub id: String,
+    /// How it is reached.
+    pub driver: String,
+    /// Its state.
+    pub status: AgentStatus,
+    /// Since when, counted from the start of the runtime.
+    pub since: Duration,
+    /// Checks missed in a row.
+    pub misses: u32,
+    /// When a check last ended.
+    pub last_check: Option<Duration>,
+    /// What is wrong, while something is.
+    pub last_error: Option<String>,
+    /// Seconds since the agent was started, as it says.
+    pub uptime_s: Option<f64>,
+    /// The agent's errors so far, as it says.
+    pub error_count: Option<u64>,
+    /// When the state that would be given back was read; `None` while there is none.
+    pub state_kept_at: Option<Duration>,
+}
+
+/// The reports of all agents of one runtime. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct AgentBoard(Arc<DashMap<String, AgentReport>>);
+
+impl AgentBoard {
+    /// Publishes a report in place of the agent's last one.
+    pub fn publish(&self, report: AgentReport) {
+        self.0.insert(report.id.clone(), report);
+    }
+
+    /// The last report of agent `id`.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<AgentReport> {
+        self.0.get(id).map(|report| report.clone())
+    }
+}

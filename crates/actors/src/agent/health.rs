@@ -1,0 +1,339 @@
+//! An agent's health, as its checks tell it: pure, with the time passed in.
+//!
+//! One miss degrades an agent, `fail_after` misses in a row fail it, `recover_after` good answers in a row heal it.
+//! A backend that cannot be reached says nothing about its agents: they become `unknown`, and nobody is restarted.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The state of an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentStatus {
+    /// It has not answered a check since it was started, and is within its grace.
+    Starting,
+    /// Its checks are answered.
+    Healthy,
+    /// It reports trouble, or missed a check.
+    Degraded,
+    /// It reports that it failed, or missed too many checks; or its restarts are spent.
+    Failed,
+    /// It has failed and is about to be restarted.
+    Restarting,
+    /// It was stopped.
+    Stopped,
+    /// The backend cannot be reached, so nobody can say.
+    Unknown,
+}
+
+/// When an agent counts as ill or well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthPolicy {
+    /// The time from one check to the next.
+    pub interval: Duration,
+    /// How long one check may take.
+    pub timeout: Duration,
+    /// Misses in a row that fail the agent (at least 1).
+    pub fail_after: u32,
+    /// Good answers in a row that heal it (at least 1).
+    pub recover_after: u32,
+    /// How long after its start an agent that was never well is not failed.
+    pub startup_grace: Duration,
+}
+
+/// What an agent says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reported {
+    /// All is well.
+    Healthy,
+    /// It works, with trouble.
+    Degraded,
+    /// It does not work.
+    Failed,
+}
+
+/// What one check brought.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Observation {
+    /// The agent answered.
+    Answered {
+        /// What it says of itself.
+        reported: Reported,
+        /// Seconds since it was started, as it says.
+        uptime_s: Option<f64>,
+        /// Its errors so far, as it says.
+        error_count: Option<u64>,
+    },
+    /// The agent did not answer, or not so that it could be understood.
+    Missed {
+        /// What happened instead.
+        why: String,
+    },
+    /// The backend could not be reached.
+    Unreachable {
+        /// What happened instead.
+        why: String,
+    },
+}
+
+/// A change of status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The status before.
+    pub from: AgentStatus,
+    /// The status after.
+    pub to: AgentStatus,
+}
+
+/// What an observation led to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Outcome {
+    /// The change of status, if there was one.
+    pub change: Option<Change>,
+    /// Why the agent is to be restarted, if it is.
+    pub restart: Option<String>,
+}
+
+/// One incarnation's health.
+#[derive(Debug, Clone)]
+pub struct Health {
+    policy: HealthPolicy,
+    status: AgentStatus,
+    since: Duration,
+    started_at: Duration,
+    was_well: bool,
+    misses: u32,
+    hits: u32,
+    last_check: Option<Duration>,
+    last_error: Option<String>,
+    uptime_s: Option<f64>,
+    error_count: Option<u64>,
+}
+
+impl Health {
+    /// The health of an agent that was started at `now`.
+    #[must_use]
+    pub fn new(policy: HealthPolicy, now: Duration) -> Self {
+        Self {
+            policy,
+            status: AgentStatus::Starting,
+            since: now,
+            started_at: now,
+            was_well: false,
+            misses: 0,
+            hits: 0,
+            last_check: None,
+            last_error: None,
+            uptime_s: None,
+            error_count: None,
+        }
+    }
+
+    /// Takes in what a check brought.
+    pub fn observe(&mut self, observation: Observation, now: Duration) -> Outcome {
+        self.last_check = Some(now);
+        let to = match observation {
+            Observation::Answered { reported, uptime_s, error_count } => {
+                self.uptime_s = uptime_s;
+                self.error_count = error_count;
+                self.answered(reported, now)
+            }
+            Observation::Missed { why } => self.missed(why, now),
+            Observation::Unreachable { why } => {
+                self.misses = 0;
+                self.hits = 0;
+                self.last_error = Some(why);
+                AgentStatus::Unknown
+            }
+        };
+        self.change_to(to, now)
+    }
+
+    fn answered(&mut self, reported: Reported, now: Duration) -> AgentStatus {
+        match reported {
+            Reported::Healthy => {
+                self.misses = 0;
+                self.hits += 1;
+                if self.hits < self.policy.recover_after.max(1) {
+                    return self.status;
+                }
+                self.was_well = true;
+                self.last_error = None;
+                AgentStatus::Healthy
+            }
+            Reported::Degraded => {
+                self.misses = 0;
+                self.hits = 0;
+                self.was_well = true;
+                self.last_error = Some("the agent reports that it is degraded".to_owned());
+                AgentStatus::Degraded
+            }
+            Reported::Failed => {
+                self.hits = 0;
+                self.last_error = Some("the agent reports that it failed".to_owned());
+                self.failed_unless_starting(now)
+            }
+        }
+    }
+
+    fn missed(&mut self, why: String, now: Duration) -> AgentStatus {
+        self.hits = 0;
+        self.misses += 1;
+        self.last_error = Some(why);
+        if self.misses >= self.policy.fail_after.max(1) {
+            self.failed_unless_starting(now)
+        } else if self.is_starting(now) {
+            AgentStatus::Starting
+        } else {
+            AgentStatus::Degraded
+        }
+    }
+
+    fn failed_unless_starting(&self, now: Duration) -> AgentStatus {
+        if self.is_starting(now) { AgentStatus::Starting } else { AgentStatus::Failed }
+    }
+
+    fn is_starting(&self, now: Duration) -> bool {
+        !self.was_well && now.saturating_sub(self.started_at) < self.policy.startup_grace
+    }
+
+    fn change_to(&mut self, to: AgentStatus, now: Duration) -> Outcome {
+        let from = std::mem::replace(&mut self.status, to);
+        if from == to {
+            return Outcome::default();
+        }
+        self.since = now;
+        let restart = (to == AgentStatus::Failed)
+            .then(|| self.last_error.clone().unwrap_or_else(|| "the agent failed".to_owned()));
+        Outcome { change: Some(Change { from, to }), restart }
+    }
+
+    /// The status.
+    #[must_use]
+    pub fn status(&self) -> AgentStatus {
+        self.status
+    }
+
+    /// Since when the status holds.
+    #[must_use]
+    pub fn since(&self) -> Duration {
+        self.since
+    }
+
+    /// Checks missed in a row.
+    #[must_use]
+    pub fn misses(&self) -> u32 {
+        self.misses
+    }
+
+    /// When a check last ended.
+    #[must_use]
+    pub fn last_check(&self) -> Option<Duration> {
+        self.last_check
+    }
+
+    /// What was last wrong, while something is.
+    #[must_use]
+    pub fn last_error(&self) -> Option<&str> {
+        self.last_error.as_deref()
+    }
+
+    /// Seconds since the agent was started, as it last said.
+    #[must_use]
+    pub fn uptime_s(&self) -> Option<f64> {
+        self.uptime_s
+    }
+
+    /// The agent's errors, as it last said.
+    #[must_use]
+    pub fn error_count(&self) -> Option<u64> {
+        self.error_count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn health() -> Health {
+        let policy = HealthPolicy {
+            interval: s(30),
+            timeout: s(5),
+            fail_after: 3,
+            recover_after: 2,
+            startup_grace: s(30),
+        };
+        Health::new(policy, s(0))
+    }
+
+    fn well() -> Health {
+        let mut health = health();
+        health.observe(says(Reported::Healthy), s(1));
+        health.observe(says(Reported::Healthy), s(2));
+        assert_eq!(health.status(), AgentStatus::Healthy);
+        health
+    }
+
+    fn says(reported: Reported) -> Observation {
+        Observation::Answered { reported, uptime_s: Some(1.0), error_count: Some(0) }
+    }
+
+    fn miss() -> Observation {
+        Observation::Missed { why: "no answer in time".to_owned() }
+    }
+
+    #[test]
+    fn one_miss_degrades_three_fail_and_two_good_answers_heal() {
+        let mut health = well();
+        health.observe(miss(), s(40));
+        assert_eq!(health.status(), AgentStatus::Degraded);
+        health.observe(says(Reported::Healthy), s(50));
+        assert_eq!(health.status(), AgentStatus::Degraded);
+        health.observe(says(Reported::Healthy), s(60));
+        assert_eq!(health.status(), AgentStatus::Healthy);
+        let outcomes: Vec<_> =
+            [70, 80, 90].map(|at| health.observe(miss(), s(at)).restart).into_iter().collect();
+        assert_eq!(outcomes, [None, None, Some("no answer in time".to_owned())]);
+    }
+
+    #[test]
+    fn an_agent_that_says_it_failed_is_restarted_at_once_and_once() {
+        let mut health = well();
+        assert!(health.observe(says(Reported::Failed), s(40)).restart.is_some());
+        assert_eq!(health.observe(says(Reported::Failed), s(41)), Outcome::default());
+    }
+
+    #[test]
+    fn within_its_grace_an_agent_that_was_never_well_is_starting_and_not_restarted() {
+        let mut health = health();
+        for at in [1, 5, 10, 29] {
+            assert_eq!(health.observe(miss(), s(at)), Outcome::default());
+        }
+        assert!(health.observe(miss(), s(30)).restart.is_some());
+    }
+
+    #[test]
+    fn grace_ends_with_the_first_good_answer() {
+        let mut health = well();
+        assert!(health.observe(says(Reported::Failed), s(3)).restart.is_some());
+    }
+
+    #[test]
+    fn an_unreachable_backend_makes_agents_unknown_and_restarts_nobody() {
+        let mut health = well();
+        for at in 40..60 {
+            let outcome = health.observe(Observation::Unreachable { why: "refused".to_owned() }, s(at));
+            assert_eq!(outcome.restart, None);
+        }
+        assert_eq!((health.status(), health.misses()), (AgentStatus::Unknown, 0));
+        health.observe(says(Reported::Healthy), s(60));
+        health.observe(says(Reported::Healthy), s(61));
+        assert_eq!(health.status(), AgentStatus::Healthy);
+    }
+}

@@ -1,0 +1,212 @@
+//! The agent's actor under its supervisor, with a driver that follows a script, on a paused clock.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use mainstay_runtime::journal::{Delivery, Subscription};
+use mainstay_runtime::policy::{ChildPolicy, Delay};
+use mainstay_runtime::{Child, Runtime, SupervisorSpec};
+use serde_json::json;
+
+use super::*;
+
+const fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Answers as it was told to; the last answer goes on.
+#[derive(Default)]
+struct Script {
+    answers: Mutex<VecDeque<Observation>>,
+    restarts: Mutex<u32>,
+    written: Mutex<Vec<Value>>,
+}
+
+impl Script {
+    fn says(answers: impl IntoIterator<Item = Observation>) -> Arc<Self> {
+        Arc::new(Self { answers: Mutex::new(answers.into_iter().collect()), ..Self::default() })
+    }
+
+    fn then(&self, answers: impl IntoIterator<Item = Observation>) {
+        *self.answers.lock().unwrap() = answers.into_iter().collect();
+    }
+}
+
+impl Driver for Script {
+    fn kind(&self) -> &'static str {
+        "script"
+    }
+
+    fn check(&self) -> BoxFuture<'_, Observation> {
+        let mut answers = self.answers.lock().unwrap();
+        let next = if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() };
+        std::future::ready(next.unwrap()).boxed()
+    }
+
+    fn restart(&self) -> BoxFuture<'_, Result<(), DriverError>> {
+        *self.restarts.lock().unwrap() += 1;
+        self.then([well()]);
+        std::future::ready(Ok(())).boxed()
+    }
+
+    fn read_state(&self) -> BoxFuture<'_, Result<AgentState, DriverError>> {
+        std::future::ready(Ok(AgentState::Known(json!({"memory": 7})))).boxed()
+    }
+
+    fn write_state(&self, state: Value) -> BoxFuture<'_, Result<(), DriverError>> {
+        self.written.lock().unwrap().push(state);
+        std::future::ready(Ok(())).boxed()
+    }
+}
+
+fn well() -> Observation {
+    Observation::Answered { reported: Reported::Healthy, uptime_s: Some(1.0), error_count: Some(0) }
+}
+
+fn failed() -> Observation {
+    Observation::Answered { reported: Reported::Failed, uptime_s: None, error_count: Some(1) }
+}
+
+fn missed() -> Observation {
+    Observation::Missed { why: "no answer".to_owned() }
+}
+
+struct Scene {
+    runtime: Runtime,
+    board: AgentBoard,
+    link: watch::Sender<bool>,
+    story: Subscription,
+}
+
+impl Scene {
+    async fn of(script: &Arc<Script>) -> Self {
+        let link = watch::Sender::new(true);
+        let board = AgentBoard::default();
+        let actor = AgentActor {
+            id: "planner".to_owned(),
+            driver: Arc::clone(script) as Arc<dyn Driver>,
+            health: HealthPolicy {
+                interval: s(30),
+                timeout: s(5),
+                fail_after: 3,
+                recover_after: 1,
+                startup_grace: s(30),
+            },
+            link_is_up: link.subscribe(),
+            board: board.clone(),
+        };
+        let policy = ChildPolicy { delay: Delay::Fixed { delay: s(5) }, ..ChildPolicy::default() };
+        let mut root = SupervisorSpec::new("root");
+        root.child(Child::new("planner", actor).policy(policy)).unwrap();
+        let runtime = Runtime::builder().start(root).await.unwrap();
+        let story = runtime.journal().subscribe_after(0);
+        Self { runtime, board, link, story }
+    }
+
+    /// Waits for the next change of the agent's health.
+    async fn change(&mut self) -> (AgentStatus, AgentStatus) {
+        let record = self.until(AgentHealth::KIND).await;
+        let AgentHealth { from, to, .. } = record.decode().unwrap();
+        (from, to)
+    }
+
+    async fn until(&mut self, kind: &str) -> mainstay_runtime::journal::Record {
+        loop {
+            let Delivery::Event(record) = self.story.next().await else { panic!("events are missing") };
+            if record.kind == kind {
+                return *record;
+            }
+        }
+    }
+
+    fn status(&self) -> AgentStatus {
+        self.board.get("planner").unwrap().status
+    }
+}
+
+use AgentStatus::{Degraded, Failed, Healthy, Starting, Unknown};
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_failed_is_restarted_after_the_delay_with_the_state_that_it_had() {
+    let script = Script::says([well(), well(), failed()]);
+    let mut scene = Scene::of(&script).await;
+    assert_eq!(scene.change().await, (Starting, Healthy));
+    assert_eq!(scene.change().await, (Healthy, Failed));
+    let exited = scene.until("actor_exited").await;
+    assert_eq!(exited.fields["message"], "the agent reports that it failed");
+    assert_eq!(*script.restarts.lock().unwrap(), 0);
+    let restarted = scene.until("actor_restarted").await;
+    assert_eq!(restarted.mono_ms - exited.mono_ms, 5000);
+    assert_eq!(*script.restarts.lock().unwrap(), 1);
+    assert_eq!(*script.written.lock().unwrap(), [json!({"memory": 7})]);
+    assert_eq!(scene.change().await, (Starting, Healthy));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_that_was_read_just_before_the_agent_failed_is_not_kept() {
+    let script = Script::says([well(), failed()]);
+    let mut scene = Scene::of(&script).await;
+    scene.until("actor_restarted").await;
+    assert_eq!(*script.restarts.lock().unwrap(), 1);
+    assert!(script.written.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_does_not_answer_while_the_link_is_down_is_unknown_and_is_not_restarted() {
+    let script = Script::says([well()]);
+    let mut scene = Scene::of(&script).await;
+    assert_eq!(scene.change().await, (Starting, Healthy));
+    script.then([missed()]);
+    scene.link.send_replace(false);
+    assert_eq!(scene.change().await, (Healthy, Unknown));
+    tokio::time::sleep(s(600)).await;
+    assert_eq!(scene.status(), Unknown);
+    assert_eq!(*script.restarts.lock().unwrap(), 0);
+    script.then([well()]);
+    let before = scene.runtime.now();
+    scene.link.send_replace(true);
+    assert_eq!(scene.change().await, (Unknown, Healthy));
+    assert_eq!(scene.runtime.now(), before, "the agent is checked as soon as the link is back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_actor_that_crashed_does_not_restart_an_agent_that_is_well() {
+    let script = Script::says([well()]);
+    let link = watch::Sender::new(true);
+    let mut root = SupervisorSpec::new("root");
+    let actor = AgentActor {
+        id: "planner".to_owned(),
+        driver: Arc::clone(&script) as Arc<dyn Driver>,
+        health: HealthPolicy {
+            interval: s(30),
+            timeout: s(5),
+            fail_after: 3,
+            recover_after: 1,
+            startup_grace: s(30),
+        },
+        link_is_up: link.subscribe(),
+        board: AgentBoard::default(),
+    };
+    let address = root.child(Child::new("planner", actor)).unwrap();
+    let runtime = Runtime::builder().start(root).await.unwrap();
+    let mut story = runtime.journal().subscribe_after(0);
+    address.cast(AgentMessage::Panic).await.unwrap();
+    loop {
+        let Delivery::Event(record) = story.next().await else { panic!("events are missing") };
+        if record.kind == "actor_restarted" {
+            break;
+        }
+    }
+    assert_eq!(*script.restarts.lock().unwrap(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn misses_degrade_an_agent_before_they_fail_it() {
+    let script = Script::says([well(), missed()]);
+    let mut scene = Scene::of(&script).await;
+    assert_eq!(scene.change().await, (Starting, Healthy));
+    assert_eq!(scene.change().await, (Healthy, Degraded));
+    assert_eq!(scene.change().await, (Degraded, Failed));
+}

@@ -6,9 +6,14 @@
 //! - [`policy`]: the settings, and after which faults one does not come back
 //! - [`status`]: what can be said about the connection at any moment
 //! - [`fault`]: what went wrong, as plain data with a message for a person
+//! - [`outbound`]: what waits to be sent, and what becomes of it
+//! - [`frames`]: which events are new, seen before, or missing
+
 
 pub mod fault;
+pub mod frames;
 mod liveness;
 pub mod machine;
+pub mod outbound;
 pub mod policy;
 pub mod status;

@@ -1,0 +1,31 @@
+//! The connection to the backend: one WebSocket, kept alive by rules that can be read.
+//!
+//! Policy stands apart from mechanism. These decide, synchronously, with time and randomness passed in:
+//!
+//! - [`machine`]: which socket to open, to believe and to drop, and when; its table of transitions
+//! - [`policy`]: the settings, and after which faults one does not come back
+//! - [`status`]: what can be said about the connection at any moment
+//! - [`fault`]: what went wrong, as plain data with a message for a person
+//! - [`outbound`]: what waits to be sent, and what becomes of it
+//! - [`frames`]: which events are new, seen before, or missing
+//!
+//! These do:
+//!
+//! - [`target`]: where to connect, and with which headers
+//! - [`socket`]: the dial, and the two halves of an open socket
+//!
+//! Whoever owns a connection keeps one machine, one outbound buffer and one resumption, and drives them so:
+//! it wakes at the earlier of `Machine::next_wake` and `OutboundBuffer::next_expiry`; each action is obeyed in
+//! order; each dial and each reader is a task of its own that reports under its generation and ends with
+//! `Drop`; `Resume` sends what `Resumption::reopened` returns, ahead of anything from the buffer; and a send
+//! that failed settles its message as not sent, so that it is reported and never sent twice.
+
+pub mod fault;
+pub mod frames;
+mod liveness;
+pub mod machine;
+pub mod outbound;
+pub mod policy;
+pub mod socket;
+pub mod status;
+pub mod target;

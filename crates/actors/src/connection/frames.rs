@@ -1,0 +1,242 @@
+//! What the sequence numbers of incoming frames say: new, seen before, or something is missing.
+//!
+//! `{"type":"event","seq":N}` frames are numbered by the backend, each one higher than the one before. After a
+//! reconnect the backend is asked for everything after the last one seen. Whatever it no longer has becomes a
+//! [`Gap`], so nothing is missed in silence.
+//!
+//! A backend may push a live event before it has read the request to resume. The gap is reported at once, and
+//! frames that fill it later on the same socket are still new. A backend that restarted may count from the
+//! start again: since an obedient one never repeats what lies before the last frame seen, a lower first number
+//! on a new socket means a new count. It is adopted, with a gap.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+/// Numbers of which it is not known what happened between them, for the journal's `connection_gap`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// The last number seen before the gap.
+    pub after: u64,
+    /// The first number seen behind it; not above `after` where the backend began to count anew.
+    pub next: u64,
+}
+
+/// What one text frame turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Observed {
+    /// A frame without a number: nothing to account for.
+    Unnumbered,
+    /// The next event, or one that fills a gap.
+    New {
+        /// Its number.
+        seq: u64,
+    },
+    /// A new event behind numbers that were never seen.
+    NewAfterGap {
+        /// Its number.
+        seq: u64,
+        /// What is missing.
+        gap: Gap,
+    },
+    /// An event that was seen before: not to be handed on.
+    Duplicate {
+        /// Its number.
+        seq: u64,
+    },
+    /// Not a JSON object with a `type`, or an event whose `seq` is no whole number from 0 to 2^64 - 1.
+    Malformed,
+}
+
+/// The bookkeeping of one connection's event numbers. It outlives sockets, and as a checkpoint also its owner.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resumption {
+    last: Option<u64>,
+    #[serde(skip)]
+    socket: SocketView,
+}
+
+/// What was seen on the socket now open.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct SocketView {
+    has_events: bool,
+    /// The lowest number that may still fill the latest gap, and the one that ends it.
+    missing: Option<(u64, u64)>,
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(default)]
+    seq: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct ResumeRequest {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    after: u64,
+}
+
+impl Resumption {
+    /// The last number seen.
+    #[must_use]
+    pub fn last(&self) -> Option<u64> {
+        self.last
+    }
+
+    /// A new socket is open. Returns the frame to send first, unless no event was ever seen.
+    pub fn reopened(&mut self) -> Option<String> {
+        self.socket = SocketView::default();
+        let request = ResumeRequest { kind: "resume", after: self.last? };
+        serde_json::to_string(&request).ok()
+    }
+
+    /// Accounts for one text frame.
+    pub fn observe(&mut self, text: &str) -> Observed {
+        match serde_json::from_str::<Envelope<'_>>(text) {
+            Ok(Envelope { kind, seq: Some(seq) }) if kind == "event" => self.observe_seq(seq),
+            Ok(_) => Observed::Unnumbered,
+            Err(_) => Observed::Malformed,
+        }
+    }
+
+    fn observe_seq(&mut self, seq: u64) -> Observed {
+        let is_first = !std::mem::replace(&mut self.socket.has_events, true);
+        let Some(last) = self.last else {
+            self.last = Some(seq);
+            return Observed::New { seq };
+        };
+        if seq > last {
+            self.advance(last, seq)
+        } else if is_first && seq < last {
+            self.last = Some(seq);
+            Observed::NewAfterGap { seq, gap: Gap { after: last, next: seq } }
+        } else {
+            self.fill(seq)
+        }
+    }
+
+    fn advance(&mut self, last: u64, seq: u64) -> Observed {
+        self.last = Some(seq);
+        if seq - last == 1 {
+            return Observed::New { seq };
+        }
+        self.socket.missing = Some((last + 1, seq));
+        Observed::NewAfterGap { seq, gap: Gap { after: last, next: seq } }
+    }
+
+    fn fill(&mut self, seq: u64) -> Observed {
+        match self.socket.missing {
+            Some((lowest, end)) if (lowest..end).contains(&seq) => {
+                self.socket.missing = Some((seq + 1, end));
+                Observed::New { seq }
+            }
+            _ => Observed::Duplicate { seq },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(seq: u64) -> String {
+        format!(r#"{{"type":"event","seq":{seq},"payload":{{"type":"inner","seq":1}}}}"#)
+    }
+
+    fn after_events(seqs: &[u64]) -> Resumption {
+        let mut resumption = Resumption::default();
+        for seq in seqs {
+            resumption.observe(&event(*seq));
+        }
+        resumption
+    }
+
+    #[test]
+    fn before_any_event_there_is_nothing_to_resume() {
+        assert_eq!(Resumption::default().reopened(), None);
+    }
+
+    #[test]
+    fn a_reconnect_resumes_after_the_last_event() {
+        let mut resumption = after_events(&[4, 5, 6]);
+        assert_eq!(resumption.reopened().as_deref(), Some(r#"{"type":"resume","after":6}"#));
+        assert_eq!(resumption.observe(&event(7)), Observed::New { seq: 7 });
+    }
+
+    #[test]
+    fn what_the_backend_no_longer_has_is_reported_as_a_gap() {
+        let mut resumption = after_events(&[1, 2]);
+        resumption.reopened();
+        assert_eq!(
+            resumption.observe(&event(9)),
+            Observed::NewAfterGap { seq: 9, gap: Gap { after: 2, next: 9 } }
+        );
+        assert_eq!(resumption.observe(&event(10)), Observed::New { seq: 10 });
+    }
+
+    #[test]
+    fn an_event_seen_before_is_a_duplicate() {
+        let mut resumption = after_events(&[1, 2, 3]);
+        assert_eq!(resumption.observe(&event(2)), Observed::Duplicate { seq: 2 });
+        resumption.reopened();
+        assert_eq!(resumption.observe(&event(3)), Observed::Duplicate { seq: 3 });
+        assert_eq!(resumption.last(), Some(3));
+    }
+
+    #[test]
+    fn a_live_event_ahead_of_the_resumed_ones_loses_none_of_them() {
+        let mut resumption = after_events(&[1, 2]);
+        resumption.reopened();
+        let observed = [5, 3, 3, 4, 5, 6].map(|seq| resumption.observe(&event(seq)));
+        assert_eq!(
+            observed,
+            [
+                Observed::NewAfterGap { seq: 5, gap: Gap { after: 2, next: 5 } },
+                Observed::New { seq: 3 },
+                Observed::Duplicate { seq: 3 },
+                Observed::New { seq: 4 },
+                Observed::Duplicate { seq: 5 },
+                Observed::New { seq: 6 },
+            ]
+        );
+    }
+
+    #[test]
+    fn a_backend_that_counts_anew_is_followed_and_the_break_is_reported() {
+        let mut resumption = after_events(&[40, 41]);
+        resumption.reopened();
+        assert_eq!(
+            resumption.observe(&event(1)),
+            Observed::NewAfterGap { seq: 1, gap: Gap { after: 41, next: 1 } }
+        );
+        assert_eq!(resumption.observe(&event(2)), Observed::New { seq: 2 });
+    }
+
+    #[test]
+    fn frames_without_a_number_pass_and_rubbish_is_named() {
+        let mut resumption = after_events(&[1]);
+        for text in [r#"{"type":"hello"}"#, r#"{"type":"event"}"#, r#"{"type":"state","seq":9}"#] {
+            assert_eq!(resumption.observe(text), Observed::Unnumbered, "{text}");
+        }
+        for text in ["", "7", "{}", r#"{"type":"event","seq":-1}"#, r#"{"type":"event","seq":"2"}"#] {
+            assert_eq!(resumption.observe(text), Observed::Malformed, "{text}");
+        }
+        assert_eq!(resumption.last(), Some(1));
+    }
+
+    #[test]
+    fn the_highest_number_overflows_nothing() {
+        let mut resumption = after_events(&[u64::MAX - 1, u64::MAX]);
+        assert_eq!(resumption.observe(&event(u64::MAX)), Observed::Duplicate { seq: u64::MAX });
+    }
+
+    #[test]
+    fn a_checkpoint_keeps_the_last_number() {
+        let stored = serde_json::to_string(&after_events(&[1, 2])).unwrap();
+        let mut restored: Resumption = serde_json::from_str(&stored).unwrap();
+        assert_eq!(restored.reopened().as_deref(), Some(r#"{"type":"resume","after":2}"#));
+    }
+}

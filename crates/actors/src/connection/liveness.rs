@@ -1,0 +1,96 @@
+//! Whether the peer of one open socket is still there.
+//!
+//! A peer that was silent for `ping_interval` is pinged and then has `ping_timeout` to show life, so one that
+//! vanished is found out within the sum of both. After a sleep the socket is not believed: frames that were
+//! buffered before the sleep prove nothing, so only the answer to the ping sent after it counts.
+
+use std::time::Duration;
+
+use super::policy::ConnectionPolicy;
+
+/// A deadline missed by more than this was missed by us (sleep, a stalled process), not by the peer.
+const LATE_MIN: Duration = Duration::from_secs(5);
+
+/// What is known of one open socket's peer.
+#[derive(Debug, Clone)]
+pub(super) struct Liveness {
+    opened_at: Duration,
+    heard_at: Duration,
+    pings: u64,
+    in_flight: Option<Ping>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Ping {
+    number: u64,
+    deadline: Duration,
+    /// Sent to prove a socket that is not believed.
+    is_proof: bool,
+}
+
+/// What is to be done about the peer now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Check {
+    /// Nothing.
+    Wait,
+    /// Send the ping of this number.
+    Ping(u64),
+    /// Give it up.
+    Dead,
+}
+
+impl Liveness {
+    pub(super) fn new(now: Duration) -> Self {
+        Self { opened_at: now, heard_at: now, pings: 0, in_flight: None }
+    }
+
+    /// A frame of any kind came in.
+    pub(super) fn heard(&mut self, now: Duration) {
+        self.heard_at = self.heard_at.max(now);
+        self.in_flight = self.in_flight.filter(|ping| ping.is_proof);
+    }
+
+    /// The answer to ping `number` came in.
+    pub(super) fn ponged(&mut self, number: u64, now: Duration) {
+        self.in_flight = self.in_flight.filter(|ping| ping.number != number);
+        self.heard(now);
+    }
+
+    /// How long the peer is known to have been there.
+    pub(super) fn proven_for(&self) -> Duration {
+        self.heard_at.saturating_sub(self.opened_at)
+    }
+
+    /// When [`check`](Self::check) has something to do; `None` where pings are off and none is in flight.
+    pub(super) fn next_check(&self, policy: &ConnectionPolicy) -> Option<Duration> {
+        let idle =
+            (!policy.ping_interval.is_zero()).then(|| self.heard_at.saturating_add(policy.ping_interval));
+        self.in_flight.map(|ping| ping.deadline).or(idle)
+    }
+
+    /// What to do at `now`.
+    pub(super) fn check(&mut self, now: Duration, policy: &ConnectionPolicy) -> Check {
+        let Some(due) = self.next_check(policy).filter(|due| *due <= now) else { return Check::Wait };
+        let is_late = now.saturating_sub(due) > LATE_MIN;
+        match self.in_flight {
+            None => self.ping(now, policy, is_late),
+            Some(ping) if is_late && !ping.is_proof => self.ping(now, policy, true),
+            Some(_) => Check::Dead,
+        }
+    }
+
+    /// Asks for proof at once, unless that is already under way.
+    pub(super) fn prove(&mut self, now: Duration, policy: &ConnectionPolicy) -> Check {
+        match self.in_flight {
+            Some(ping) if ping.is_proof => Check::Wait,
+            _ => self.ping(now, policy, true),
+        }
+    }
+
+    fn ping(&mut self, now: Duration, policy: &ConnectionPolicy, is_proof: bool) -> Check {
+        self.pings += 1;
+        let deadline = now.saturating_add(policy.ping_timeout);
+        self.in_flight = Some(Ping { number: self.pings, deadline, is_proof });
+        Check::Ping(self.pings)
+    }
+}

@@ -1,0 +1,520 @@
+//! The connection's state machine: which socket to open, to believe and to drop, and when.
+//!
+//! Pure and synchronous: events and the time go in, actions come out. It holds no socket and no timer. Whoever
+//! drives it obeys every action in order, sends [`Event::Tick`] at [`Machine::next_wake`], and reports what
+//! became of each dial and socket under its generation. Generations only grow, and whatever is reported of an
+//! old one changes nothing. At most one socket is live: a [`Action::Dial`] never comes before the
+//! [`Action::Drop`] of the one before.
+//!
+//! # Transitions
+//!
+//! *Attempts* counts the dials since somebody asked or since the last connection proved stable; `max` is
+//! `max_retries`. "Waiting" and "dialling" are shown as the one state `reconnecting`: with a time of the next
+//! attempt and without. A *final* fault is one that [`is_retryable`] denies.
+//!
+//! | state | event | next state | actions |
+//! |---|---|---|---|
+//! | `disconnected` | `Connect` | `connecting`, attempt 1 | dial (a socket still closing is dropped first) |
+//! | `connecting`, `reconnecting` dialling | `Opened` | `connected` | resume, flush |
+//! | | `DialFailed`, or `connect_timeout` over | as *failure* below | drop |
+//! | | `Connect`, `Woke` | unchanged: the dial under way is the attempt | |
+//! | `connected` | `Closed`, `SendFailed`, a ping unanswered | as *failure* below | drop |
+//! | | silent for `ping_interval` | unchanged | ping |
+//! | | `Connect`, `Woke`, a tick that comes late | unchanged, but not believed until it answers | ping, at most one |
+//! | *failure* | attempts < `max` | `reconnecting`, waiting for attempt n + 1 | |
+//! | | attempts = `max`, or a final fault | `failed` | |
+//! | `reconnecting` waiting | the wait is over, `Connect`, `Woke` | `reconnecting` dialling | dial |
+//! | `failed` | `Connect` | `connecting`, attempt 1; a probe under way becomes it | dial |
+//! | | `probe` and `probe_interval` over, or `Woke` | unchanged while dialling | dial |
+//! | | the probe fails | unchanged, next probe planned | drop |
+//! | | the probe opens | `connected` | resume, flush |
+//! | any | `Disconnect` | `disconnected` | close gracefully, or drop what is not open yet |
+//!
+//! Attempts and delays start over once a peer was *seen* alive for `stable_after`: by a frame or by its own
+//! close, not by mere silence. So a server that accepts and drops, or accepts and says nothing, still ends in
+//! `failed`.
+
+use std::time::Duration;
+
+use super::{
+    fault::{Fault, FaultKind},
+    liveness::{Check, Liveness},
+    policy::{AfterFailed, ConnectionPolicy, is_retryable},
+    status::{ConnectionState, ConnectionStatus, Reason, Transition},
+};
+
+/// What the machine is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Connect, or try now, or start over: asked for by a person or at the start.
+    Connect,
+    /// Stay away until asked.
+    Disconnect,
+    /// The dial of `generation` gave an open socket.
+    Opened {
+        /// The dial's generation.
+        generation: u64,
+    },
+    /// The dial of `generation` failed.
+    DialFailed {
+        /// The dial's generation.
+        generation: u64,
+        /// How.
+        fault: Fault,
+    },
+    /// A frame of any kind came in.
+    Received {
+        /// The socket's generation.
+        generation: u64,
+    },
+    /// The answer to a ping came in.
+    Ponged {
+        /// The socket's generation.
+        generation: u64,
+        /// The ping's number.
+        number: u64,
+    },
+    /// The socket ended, from whichever side.
+    Closed {
+        /// The socket's generation.
+        generation: u64,
+        /// How.
+        fault: Fault,
+    },
+    /// Nothing more can be written to the socket.
+    SendFailed {
+        /// The socket's generation.
+        generation: u64,
+        /// How.
+        fault: Fault,
+    },
+    /// The time of [`Machine::next_wake`] has come. Early, late or superfluous ticks do no harm.
+    Tick,
+    /// The machine was asleep, as a jump between wall and monotonic time shows.
+    Woke,
+}
+
+/// What is to be done, in the order given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Write this down. At most one an event, and always first.
+    Changed(Transition),
+    /// Begin to open a socket. The machine minds the time.
+    Dial {
+        /// What to report of it under.
+        generation: u64,
+    },
+    /// Drop the dial or the socket at once, without a close handshake. A socket that is already gone, or
+    /// unknown, is none to complain about.
+    Drop {
+        /// Which.
+        generation: u64,
+    },
+    /// Send a close frame and read until the peer ends the connection; a `Drop` follows in any case.
+    CloseGracefully {
+        /// Which.
+        generation: u64,
+    },
+    /// Send a ping that carries `number`.
+    SendPing {
+        /// On which socket.
+        generation: u64,
+        /// What its pong must carry.
+        number: u64,
+    },
+    /// Ask the backend for what was missed, if anything was received before; ahead of everything else.
+    Resume {
+        /// On which socket.
+        generation: u64,
+    },
+    /// Send what waited.
+    FlushOutbound {
+        /// On which socket.
+        generation: u64,
+    },
+}
+
+/// The state machine of one connection.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    policy: ConnectionPolicy,
+    phase: Phase,
+    /// Of the latest dial; 0 before the first.
+    generation: u64,
+    attempts: u32,
+    /// Waits since the attempts began; one behind the attempts after a first dial, level with them after a loss.
+    delays: u32,
+    since: Duration,
+    reason: Reason,
+    last_error: Option<Fault>,
+}
+
+#[derive(Debug, Clone)]
+enum Phase {
+    /// The socket that was open may still be closing.
+    Disconnected {
+        closing: Option<Closing>,
+    },
+    Dialling {
+        purpose: Purpose,
+        deadline: Duration,
+    },
+    Connected {
+        attempt: u32,
+        peer: Liveness,
+    },
+    Waiting {
+        until: Duration,
+    },
+    Failed {
+        probe_at: Option<Duration>,
+    },
+}
+
+/// What a dial is for; it decides the state that is shown meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    First,
+    Retry,
+    Probe,
+}
+
+/// A socket that was asked to close, and until when it may take.
+#[derive(Debug, Clone, Copy)]
+struct Closing {
+    generation: u64,
+    deadline: Duration,
+}
+
+/// What a change of the status consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Shown {
+    state: ConnectionState,
+    attempt: u32,
+    next_attempt_at: Option<Duration>,
+}
+
+impl Machine {
+    /// A machine at rest: `disconnected` until [`Event::Connect`].
+    #[must_use]
+    pub fn new(policy: ConnectionPolicy) -> Self {
+        Self {
+            policy,
+            phase: Phase::Disconnected { closing: None },
+            generation: 0,
+            attempts: 0,
+            delays: 0,
+            since: Duration::ZERO,
+            reason: Reason::Started,
+            last_error: None,
+        }
+    }
+
+    /// Takes in one event and says what is to be done about it.
+    ///
+    /// `now` is the time since the runtime's start and never goes back; `jitter` is a fresh random number in
+    /// `[0, 1)`.
+    pub fn on(&mut self, event: Event, now: Duration, jitter: f64) -> Vec<Action> {
+        let before = self.shown();
+        let mut actions = self.step(event, now, jitter);
+        let after = self.shown();
+        if before != after {
+            actions.insert(0, Action::Changed(self.transition(before.state, after)));
+        }
+        if before.state != after.state {
+            self.since = now;
+        }
+        actions
+    }
+
+    /// When the machine next has something to do by itself; `None` while it waits for others alone.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<Duration> {
+        match &self.phase {
+            Phase::Disconnected { closing } => closing.map(|closing| closing.deadline),
+            Phase::Dialling { deadline, .. } => Some(*deadline),
+            Phase::Connected { peer, .. } => peer.next_check(&self.policy),
+            Phase::Waiting { until } => Some(*until),
+            Phase::Failed { probe_at } => *probe_at,
+        }
+    }
+
+    /// What a person asks about the connection.
+    #[must_use]
+    pub fn status(&self) -> ConnectionStatus {
+        let Shown { state, attempt, next_attempt_at } = self.shown();
+        ConnectionStatus {
+            state,
+            since: self.since,
+            attempt,
+            max: self.policy.max_retries,
+            next_attempt_at,
+            last_error: self.last_error.clone(),
+            reason: self.reason,
+        }
+    }
+
+    /// The generation of the open socket, if one is open.
+    #[must_use]
+    pub fn open_generation(&self) -> Option<u64> {
+        matches!(self.phase, Phase::Connected { .. }).then_some(self.generation)
+    }
+
+    fn shown(&self) -> Shown {
+        let (state, attempt, next_attempt_at) = match self.phase {
+            Phase::Disconnected { .. } => (ConnectionState::Disconnected, 0, None),
+            Phase::Dialling { purpose, .. } => (purpose.state(), self.attempts, None),
+            Phase::Connected { attempt, .. } => (ConnectionState::Connected, attempt, None),
+            Phase::Waiting { until } => {
+                (ConnectionState::Reconnecting, self.attempts.saturating_add(1), Some(until))
+            }
+            Phase::Failed { probe_at } => (ConnectionState::Failed, self.attempts, probe_at),
+        };
+        Shown { state, attempt, next_attempt_at }
+    }
+
+    fn transition(&self, from: ConnectionState, to: Shown) -> Transition {
+        let is_fault = matches!(self.reason, Reason::Fault(_) | Reason::RetriesExhausted);
+        Transition {
+            from,
+            to: to.state,
+            attempt: to.attempt,
+            max: self.policy.max_retries,
+            next_attempt_at: to.next_attempt_at,
+            reason: self.reason,
+            error: self.last_error.clone().filter(|_| is_fault),
+        }
+    }
+
+    fn step(&mut self, event: Event, now: Duration, jitter: f64) -> Vec<Action> {
+        match event {
+            Event::Connect => self.connect(now),
+            Event::Disconnect => self.disconnect(now),
+            Event::Opened { generation } => self.opened(generation, now),
+            Event::Received { generation } => self.heard(generation, |peer| peer.heard(now)),
+            Event::Ponged { generation, number } => self.heard(generation, |peer| peer.ponged(number, now)),
+            Event::DialFailed { generation, fault }
+            | Event::Closed { generation, fault }
+            | Event::SendFailed { generation, fault } => self.ended(generation, fault, now, jitter),
+            Event::Tick => self.tick(now, jitter),
+            Event::Woke => self.woke(now),
+        }
+    }
+
+    // === what people ask ===
+
+    fn connect(&mut self, now: Duration) -> Vec<Action> {
+        match self.phase {
+            Phase::Disconnected { .. } | Phase::Failed { .. } => {
+                self.start_over();
+                self.dial(Purpose::First, Reason::Requested, now)
+            }
+            Phase::Dialling { purpose: Purpose::Probe, deadline } => {
+                self.start_over();
+                self.attempts = 1;
+                self.enter(Phase::Dialling { purpose: Purpose::First, deadline }, Reason::Requested);
+                Vec::new()
+            }
+            Phase::Dialling { .. } => Vec::new(),
+            Phase::Connected { .. } => self.prove(now),
+            Phase::Waiting { .. } => self.dial(Purpose::Retry, Reason::Requested, now),
+        }
+    }
+
+    fn disconnect(&mut self, now: Duration) -> Vec<Action> {
+        let generation = self.generation;
+        let (closing, actions) = match self.phase {
+            Phase::Disconnected { .. } => return Vec::new(),
+            Phase::Connected { .. } => {
+                let deadline = now.saturating_add(self.policy.close_timeout);
+                (Some(Closing { generation, deadline }), vec![Action::CloseGracefully { generation }])
+            }
+            Phase::Dialling { .. } => (None, vec![Action::Drop { generation }]),
+            Phase::Waiting { .. } | Phase::Failed { .. } => (None, Vec::new()),
+        };
+        self.enter(Phase::Disconnected { closing }, Reason::Requested);
+        actions
+    }
+
+    // === what becomes of sockets ===
+
+    fn opened(&mut self, generation: u64, now: Duration) -> Vec<Action> {
+        if self.live() != Some(generation) {
+            return vec![Action::Drop { generation }];
+        }
+        if matches!(self.phase, Phase::Dialling { .. }) {
+            let peer = Liveness::new(now);
+            self.enter(Phase::Connected { attempt: self.attempts, peer }, Reason::Opened);
+            return vec![Action::Resume { generation }, Action::FlushOutbound { generation }];
+        }
+        Vec::new()
+    }
+
+    fn heard(&mut self, generation: u64, note: impl FnOnce(&mut Liveness)) -> Vec<Action> {
+        if generation == self.generation
+            && let Phase::Connected { peer, .. } = &mut self.phase
+        {
+            note(peer);
+            self.forgive_if_stable();
+        }
+        Vec::new()
+    }
+
+    fn ended(&mut self, generation: u64, fault: Fault, now: Duration, jitter: f64) -> Vec<Action> {
+        let closed = self.drop_closing(|closing| closing.generation == generation);
+        if !closed.is_empty() {
+            return closed;
+        }
+        if self.live() != Some(generation) {
+            return Vec::new();
+        }
+        // An end that the peer brought about is a sign of life; a silence that the system gave up on is not.
+        if let Phase::Connected { peer, .. } = &mut self.phase
+            && fault.kind != FaultKind::Unanswered
+        {
+            peer.heard(now);
+            self.forgive_if_stable();
+        }
+        self.fail(fault, now, jitter)
+    }
+
+    // === time ===
+
+    fn tick(&mut self, now: Duration, jitter: f64) -> Vec<Action> {
+        match &mut self.phase {
+            Phase::Disconnected { .. } => self.drop_closing(|closing| closing.deadline <= now),
+            Phase::Dialling { deadline, .. } if *deadline <= now => {
+                let fault = Fault::new(FaultKind::ConnectTimedOut, "no handshake within connect_timeout");
+                self.fail(fault, now, jitter)
+            }
+            Phase::Connected { peer, .. } => match peer.check(now, &self.policy) {
+                Check::Dead => {
+                    let fault = Fault::new(FaultKind::Unanswered, "no sign of life within ping_timeout");
+                    self.fail(fault, now, jitter)
+                }
+                Check::Ping(number) => self.ping(number),
+                Check::Wait => Vec::new(),
+            },
+            Phase::Waiting { until } if *until <= now => self.dial(Purpose::Retry, Reason::RetryDue, now),
+            Phase::Failed { probe_at: Some(at) } if *at <= now => {
+                self.dial(Purpose::Probe, Reason::ProbeDue, now)
+            }
+            Phase::Dialling { .. } | Phase::Waiting { .. } | Phase::Failed { .. } => Vec::new(),
+        }
+    }
+
+    fn woke(&mut self, now: Duration) -> Vec<Action> {
+        match self.phase {
+            Phase::Connected { .. } => self.prove(now),
+            Phase::Waiting { .. } => self.dial(Purpose::Retry, Reason::Woke, now),
+            Phase::Failed { probe_at: Some(_) } => self.dial(Purpose::Probe, Reason::Woke, now),
+            Phase::Disconnected { .. } | Phase::Dialling { .. } | Phase::Failed { probe_at: None } => {
+                Vec::new()
+            }
+        }
+    }
+
+    // === what follows ===
+
+    fn dial(&mut self, purpose: Purpose, reason: Reason, now: Duration) -> Vec<Action> {
+        let mut actions = self.drop_closing(|_| true);
+        self.generation += 1;
+        if purpose != Purpose::Probe {
+            self.attempts = self.attempts.saturating_add(1);
+        }
+        let deadline = now.saturating_add(self.policy.connect_timeout);
+        self.enter(Phase::Dialling { purpose, deadline }, reason);
+        actions.push(Action::Dial { generation: self.generation });
+        actions
+    }
+
+    /// Ends the live dial or socket, and waits or gives up.
+    fn fail(&mut self, fault: Fault, now: Duration, jitter: f64) -> Vec<Action> {
+        let was_probe = matches!(self.phase, Phase::Dialling { purpose: Purpose::Probe, .. });
+        if !is_retryable(fault.kind) {
+            self.give_up(Reason::Fault(fault.kind), &fault, now);
+        } else if self.attempts >= self.policy.max_retries {
+            self.give_up(Reason::RetriesExhausted, &fault, now);
+        } else if was_probe {
+            self.give_up(Reason::Fault(fault.kind), &fault, now);
+        } else {
+            self.wait(&fault, now, jitter);
+        }
+        self.last_error = Some(fault);
+        vec![Action::Drop { generation: self.generation }]
+    }
+
+    fn wait(&mut self, fault: &Fault, now: Duration, jitter: f64) {
+        self.delays = self.delays.saturating_add(1);
+        let delay = self.policy.delay.before(self.delays, jitter);
+        let until = now.saturating_add(self.policy.at_least(delay, fault.retry_after));
+        self.enter(Phase::Waiting { until }, Reason::Fault(fault.kind));
+    }
+
+    fn give_up(&mut self, reason: Reason, fault: &Fault, now: Duration) {
+        let probe_at = match self.policy.after_failed {
+            AfterFailed::Wait => None,
+            AfterFailed::Probe => Some(
+                now.saturating_add(self.policy.at_least(self.policy.probe_interval(), fault.retry_after)),
+            ),
+        };
+        self.enter(Phase::Failed { probe_at }, reason);
+    }
+
+    fn prove(&mut self, now: Duration) -> Vec<Action> {
+        let Phase::Connected { peer, .. } = &mut self.phase else { return Vec::new() };
+        match peer.prove(now, &self.policy) {
+            Check::Ping(number) => self.ping(number),
+            Check::Wait | Check::Dead => Vec::new(),
+        }
+    }
+
+    fn ping(&self, number: u64) -> Vec<Action> {
+        vec![Action::SendPing { generation: self.generation, number }]
+    }
+
+    /// Drops the socket that is still closing, if there is one of which `is_over` holds.
+    fn drop_closing(&mut self, is_over: impl FnOnce(&Closing) -> bool) -> Vec<Action> {
+        let Phase::Disconnected { closing } = &mut self.phase else { return Vec::new() };
+        let over = closing.take_if(|closing| is_over(closing));
+        over.map(|closing| Action::Drop { generation: closing.generation }).into_iter().collect()
+    }
+
+    fn forgive_if_stable(&mut self) {
+        if let Phase::Connected { peer, .. } = &self.phase
+            && peer.proven_for() >= self.policy.stable_after
+        {
+            self.start_over();
+        }
+    }
+
+    fn start_over(&mut self) {
+        self.attempts = 0;
+        self.delays = 0;
+    }
+
+    fn enter(&mut self, phase: Phase, reason: Reason) {
+        self.phase = phase;
+        self.reason = reason;
+    }
+
+    /// The generation that events are believed of.
+    fn live(&self) -> Option<u64> {
+        matches!(self.phase, Phase::Dialling { .. } | Phase::Connected { .. }).then_some(self.generation)
+    }
+}
+
+impl Purpose {
+    fn state(self) -> ConnectionState {
+        match self {
+            Self::First => ConnectionState::Connecting,
+            Self::Retry => ConnectionState::Reconnecting,
+            Self::Probe => ConnectionState::Failed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod cases;
+#[cfg(test)]
+mod sequences;

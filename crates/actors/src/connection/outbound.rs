@@ -1,0 +1,307 @@
+//! The messages that wait for an open socket.
+//!
+//! Bounded by count and by bytes, first in first out. Each entry carries a ticket (whatever its sender waits
+//! on), and the ticket comes back exactly once, with the entry's [`Fate`]. At most one entry is in the writer's
+//! hands. If the socket fails meanwhile its fate is [`Fate::Unknown`]: it may have arrived, so it is not sent
+//! again.
+
+use std::{collections::VecDeque, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// Written to the socket to the last byte. Whether the peer read it, only the peer knows.
+    Sent,
+    /// Its deadline passed before its turn came.
+    Expired,
+    /// There was no room for it.
+    Rejected,
+    /// The connection's owner stopped before its turn came.
+    Dropped,
+    /// The socket failed, or the owner stopped, while it was being written: it may have arrived.
+    Unknown,
+}
+
+/// A message at its end.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ended<T> {
+    /// What its sender handed in.
+    pub ticket: T,
+    /// What became of it.
+    pub fate: Fate,
+}
+
+/// How much may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutboundLimits {
+    /// The most messages that wait.
+    pub entries_max: usize,
+    /// The most bytes that wait, in all messages together.
+    pub bytes_max: usize,
+}
+
+/// The messages of type `P` that wait, each with a ticket of type `T`.
+#[derive(Debug)]
+pub struct OutboundBuffer<P, T> {
+    limits: OutboundLimits,
+    waiting: VecDeque<Entry<P, T>>,
+    waiting_bytes: usize,
+    in_flight: Option<T>,
+}
+
+#[derive(Debug)]
+struct Entry<P, T> {
+    payload: P,
+    ticket: T,
+    deadline: Duration,
+}
+
+impl<P: AsRef<[u8]>, T> OutboundBuffer<P, T> {
+    /// An empty buffer.
+    #[must_use]
+    pub fn new(limits: OutboundLimits) -> Self {
+        Self { limits, waiting: VecDeque::new(), waiting_bytes: 0, in_flight: None }
+    }
+
+    /// Takes a message in, to be sent before `deadline`.
+    ///
+    /// # Errors
+    /// The ticket comes back at once where the deadline has passed (`Expired`) or there is no room
+    /// (`Rejected`). Call [`expire`](Self::expire) first, so that what is overdue takes no room.
+    pub fn push(&mut self, payload: P, ticket: T, deadline: Duration, now: Duration) -> Result<(), Ended<T>> {
+        if deadline <= now {
+            return Err(Ended { ticket, fate: Fate::Expired });
+        }
+        let bytes = self.waiting_bytes.saturating_add(payload.as_ref().len());
+        if self.waiting.len() >= self.limits.entries_max || bytes > self.limits.bytes_max {
+            return Err(Ended { ticket, fate: Fate::Rejected });
+        }
+        self.waiting_bytes = bytes;
+        self.waiting.push_back(Entry { payload, ticket, deadline });
+        Ok(())
+    }
+
+    /// The next message to write, unless one is still being written. What is overdue stays for
+    /// [`expire`](Self::expire) and is never handed out.
+    ///
+    /// Each message taken must be reported to [`settle`](Self::settle) before the next is handed out.
+    #[must_use]
+    pub fn take(&mut self, now: Duration) -> Option<P> {
+        if self.in_flight.is_some() {
+            return None;
+        }
+        let next = self.waiting.iter().position(|entry| entry.deadline > now)?;
+        let entry = self.waiting.remove(next)?;
+        self.waiting_bytes -= entry.payload.as_ref().len();
+        self.in_flight = Some(entry.ticket);
+        Some(entry.payload)
+    }
+
+    /// The message last taken was written, or its socket failed first. `None` where none was being written.
+    pub fn settle(&mut self, is_sent: bool) -> Option<Ended<T>> {
+        let fate = if is_sent { Fate::Sent } else { Fate::Unknown };
+        self.in_flight.take().map(|ticket| Ended { ticket, fate })
+    }
+
+    /// Ends every waiting message whose deadline has passed, in the order in which they came.
+    pub fn expire(&mut self, now: Duration) -> Vec<Ended<T>> {
+        if self.next_expiry().is_none_or(|first| first > now) {
+            return Vec::new();
+        }
+        let (kept, overdue) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|entry| entry.deadline > now);
+        self.waiting = kept;
+        self.waiting_bytes = self.waiting.iter().map(|entry| entry.payload.as_ref().len()).sum();
+        ended(overdue, Fate::Expired).collect()
+    }
+
+    /// When the next waiting message expires. Looks at each one that waits.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<Duration> {
+        self.waiting.iter().map(|entry| entry.deadline).min()
+    }
+
+    /// Ends everything: the owner stops.
+    #[must_use]
+    pub fn shut_down(mut self) -> Vec<Ended<T>> {
+        self.settle(false).into_iter().chain(ended(self.waiting, Fate::Dropped)).collect()
+    }
+
+    /// How many messages wait; one that is being written no longer does.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// How many bytes wait.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+}
+
+fn ended<P, T>(entries: VecDeque<Entry<P, T>>, fate: Fate) -> impl Iterator<Item = Ended<T>> {
+    entries.into_iter().map(move |entry| Ended { ticket: entry.ticket, fate })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Buffer = OutboundBuffer<String, u32>;
+
+    const LATER: Duration = Duration::from_secs(60);
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn buffer(entries_max: usize) -> Buffer {
+        Buffer::new(OutboundLimits { entries_max, bytes_max: 100 })
+    }
+
+    #[test]
+    fn messages_leave_in_the_order_in_which_they_came() {
+        let mut buffer = buffer(3);
+        for ticket in 0..3 {
+            buffer.push(ticket.to_string(), ticket, LATER, at(0)).unwrap();
+        }
+        for ticket in 0..3 {
+            assert_eq!(buffer.take(at(1)), Some(ticket.to_string()));
+            assert_eq!(buffer.settle(true), Some(Ended { ticket, fate: Fate::Sent }));
+        }
+        assert_eq!(buffer.take(at(1)), None);
+    }
+
+    #[test]
+    fn a_full_buffer_rejects_the_newcomer_and_says_so() {
+        let mut buffer = buffer(1);
+        buffer.push("first".into(), 1, LATER, at(0)).unwrap();
+        assert_eq!(
+            buffer.push("second".into(), 2, LATER, at(0)),
+            Err(Ended { ticket: 2, fate: Fate::Rejected })
+        );
+        assert_eq!(buffer.take(at(0)).as_deref(), Some("first"));
+    }
+
+    #[test]
+    fn bytes_are_bounded_too_and_come_free_again() {
+        let mut buffer = buffer(10);
+        buffer.push("x".repeat(60), 1, LATER, at(0)).unwrap();
+        assert!(buffer.push("x".repeat(41), 2, LATER, at(0)).is_err());
+        buffer.push("x".repeat(40), 3, at(1), at(0)).unwrap();
+        assert_eq!(buffer.expire(at(1)), [Ended { ticket: 3, fate: Fate::Expired }]);
+        assert_eq!(buffer.waiting_bytes(), 60);
+        buffer.take(at(1)).unwrap();
+        assert_eq!(buffer.waiting_bytes(), 0);
+    }
+
+    #[test]
+    fn an_overdue_message_is_reported_and_never_sent() {
+        let mut buffer = buffer(3);
+        buffer.push("short".into(), 1, at(5), at(0)).unwrap();
+        buffer.push("long".into(), 2, LATER, at(0)).unwrap();
+        assert_eq!(buffer.next_expiry(), Some(at(5)));
+        assert_eq!(buffer.expire(at(4)), []);
+        assert_eq!(buffer.take(at(5)).as_deref(), Some("long"));
+        assert_eq!(buffer.expire(at(5)), [Ended { ticket: 1, fate: Fate::Expired }]);
+        assert_eq!(
+            buffer.push("late".into(), 3, at(5), at(5)),
+            Err(Ended { ticket: 3, fate: Fate::Expired })
+        );
+    }
+
+    #[test]
+    fn a_message_whose_socket_failed_midway_is_not_sent_again() {
+        let mut buffer = buffer(3);
+        buffer.push("half".into(), 1, LATER, at(0)).unwrap();
+        buffer.push("next".into(), 2, LATER, at(0)).unwrap();
+        assert_eq!(buffer.take(at(0)).as_deref(), Some("half"));
+        assert_eq!(buffer.take(at(0)), None, "one at a time");
+        assert_eq!(buffer.settle(false), Some(Ended { ticket: 1, fate: Fate::Unknown }));
+        assert_eq!(buffer.take(at(0)).as_deref(), Some("next"));
+    }
+
+    #[test]
+    fn a_shutdown_ends_what_waits_and_what_is_being_written() {
+        let mut buffer = buffer(3);
+        for ticket in 1..=3 {
+            buffer.push("text".into(), ticket, LATER, at(0)).unwrap();
+        }
+        buffer.take(at(0)).unwrap();
+        let fates: Vec<_> = buffer.shut_down().into_iter().map(|ended| (ended.ticket, ended.fate)).collect();
+        assert_eq!(fates, [(1, Fate::Unknown), (2, Fate::Dropped), (3, Fate::Dropped)]);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Push { bytes: usize, lives_s: u64 },
+        Take,
+        Settle(bool),
+        Expire,
+        Pass(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => (0..40usize, 0..20u64).prop_map(|(bytes, lives_s)| Step::Push { bytes, lives_s }),
+            2 => Just(Step::Take),
+            2 => any::<bool>().prop_map(Step::Settle),
+            1 => Just(Step::Expire),
+            1 => (0..10u64).prop_map(Step::Pass),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_message_ends_exactly_once_and_is_taken_at_most_once(steps in prop::collection::vec(step(), 0..80)) {
+            let mut buffer = buffer(4);
+            let (mut now, mut pushed) = (Duration::ZERO, 0u32);
+            let mut taken = BTreeMap::new();
+            let mut fates = BTreeMap::new();
+            let mut ends = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Push { bytes, lives_s } => {
+                        // The length of its text is no name, so the ticket's number stands in it.
+                        let payload = format!("{pushed:04}{}", "x".repeat(bytes));
+                        ends.extend(buffer.push(payload, pushed, now + at(lives_s), now).err());
+                        pushed += 1;
+                    }
+                    Step::Take => {
+                        if let Some(payload) = buffer.take(now) {
+                            *taken.entry(payload[..4].to_owned()).or_insert(0) += 1;
+                        }
+                    }
+                    Step::Settle(is_sent) => ends.extend(buffer.settle(is_sent)),
+                    Step::Expire => ends.extend(buffer.expire(now)),
+                    Step::Pass(seconds) => now += at(seconds),
+                }
+                prop_assert!(buffer.len() <= 4 && buffer.waiting_bytes() <= 100);
+            }
+            ends.extend(buffer.shut_down());
+            for ended in ends {
+                prop_assert_eq!(fates.insert(ended.ticket, ended.fate), None);
+            }
+            prop_assert_eq!(fates.len(), pushed as usize);
+            prop_assert!(taken.values().all(|times| *times == 1));
+            for (ticket, fate) in fates {
+                let was_taken = taken.contains_key(&format!("{ticket:04}"));
+                prop_assert_eq!(was_taken, matches!(fate, Fate::Sent | Fate::Unknown));
+            }
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The dial, and the two halves of an open socket.
+//!
+//! Mechanism alone: nothing here waits, retries or gives up. A dial has no time limit of its own and is
+//! cancelled by dropping its future, a socket by dropping both halves. What goes wrong comes back as a
+//! [`Fault`]; what follows from it is the machine's to say.
+
+mod classification;
+
+use futures_util::{
+    SinkExt, StreamExt,
+    stream::{SplitSink, SplitStream},
+};
+use thiserror::Error;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, lookup_host},
+};
+use tokio_tungstenite::{
+    Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config,
+    tungstenite::{
+        Message,
+        protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode},
+    },
+};
+
+use super::{
+    fault::{Fault, FaultKind},
+    target::SocketTarget,
+};
+
+/// Read and written at a time.
+const BUFFER_BYTES: usize = 16 << 10;
+
+/// How large a message may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SocketLimits {
+    /// The largest frame or message, either way, in bytes of payload.
+    pub message_max_bytes: usize,
+}
+
+/// What came in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frame {
+    /// A text message.
+    Text(String),
+    /// A binary message, which nothing here understands: its size in bytes.
+    Binary(usize),
+    /// A ping; it is answered by reading on.
+    Ping,
+    /// The answer to a [`Writer::ping`] with its number; `None` if it carries something else.
+    Pong(Option<u64>),
+}
+
+/// Why a message was not written.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SendError {
+    /// It is larger than the limit. Nothing was written and the socket is as good as before.
+    #[error("the message has {size_bytes} bytes, and {max_bytes} is the limit")]
+    TooLarge {
+        /// Its size.
+        size_bytes: usize,
+        /// The limit.
+        max_bytes: usize,
+    },
+    /// The socket failed. The message may have been written in part or in full.
+    #[error("{}", .0.message)]
+    Lost(Fault),
+}
+
+/// The half that reads.
+pub struct Reader<S> {
+    stream: SplitStream<WebSocketStream<MaybeTlsStream<S>>>,
+}
+
+/// The half that writes.
+pub struct Writer<S> {
+    sink: SplitSink<WebSocketStream<MaybeTlsStream<S>>, Message>,
+    limits: SocketLimits,
+}
+
+/// Opens a socket: name, TCP, TLS where the target asks for it, WebSocket handshake.
+///
+/// # Errors
+/// A fault of the dial. It holds neither the address nor a header.
+pub async fn dial(
+    target: &SocketTarget,
+    limits: SocketLimits,
+) -> Result<(Writer<TcpStream>, Reader<TcpStream>), Fault> {
+    let (host, port) = target.host_and_port();
+    let addresses: Vec<_> =
+        lookup_host((host, port)).await.map_err(|error| classification::lookup(&error))?.collect();
+    let stream = TcpStream::connect(&addresses[..]).await.map_err(|error| classification::connect(&error))?;
+    // Frames are small and written whole: waiting for more to send would only add latency.
+    stream.set_nodelay(true).map_err(|error| classification::connect(&error))?;
+    handshake(target, limits, stream).await
+}
+
+/// Opens a socket over a stream that is already there: TLS where the target asks for it, WebSocket handshake.
+///
+/// # Errors
+/// As [`dial`].
+pub async fn handshake<S>(
+    target: &SocketTarget,
+    limits: SocketLimits,
+    stream: S,
+) -> Result<(Writer<S>, Reader<S>), Fault>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let invalid = || Fault::new(FaultKind::InvalidTarget, "the address cannot be asked for a WebSocket");
+    let request = target.request().ok_or_else(invalid)?;
+    let connector = if target.is_secure() {
+        Connector::Rustls(target.tls().map_err(|error| Fault::new(FaultKind::Tls, &error.to_string()))?)
+    } else {
+        Connector::Plain
+    };
+    let opened = client_async_tls_with_config(request, stream, Some(config(limits)), Some(connector)).await;
+    let (socket, _response) = opened.map_err(|error| classification::handshake(&error))?;
+    let (sink, stream) = socket.split();
+    Ok((Writer { sink, limits }, Reader { stream }))
+}
+
+fn config(limits: SocketLimits) -> WebSocketConfig {
+    let max_bytes = limits.message_max_bytes;
+    WebSocketConfig::default()
+        .read_buffer_size(BUFFER_BYTES)
+        .write_buffer_size(BUFFER_BYTES)
+        // One message, whatever is being flushed before it, and the control frames in between.
+        .max_write_buffer_size(max_bytes.saturating_mul(2).saturating_add(2 * BUFFER_BYTES))
+        .max_message_size(Some(max_bytes))
+        .max_frame_size(Some(max_bytes))
+}
+
+// === impl Reader ===
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
+    /// The next frame. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// The socket's end, whichever side brought it about; there is nothing to read after it. A peer's close
+    /// frame is answered before it is reported, as far as that goes without waiting.
+    pub async fn read(&mut self) -> Result<Frame, Fault> {
+        loop {
+            match self.stream.next().await {
+                Some(Ok(Message::Text(text))) => return Ok(Frame::Text(text.as_str().to_owned())),
+                Some(Ok(Message::Binary(bytes))) => return Ok(Frame::Binary(bytes.len())),
+                Some(Ok(Message::Ping(_))) => return Ok(Frame::Ping),
+                Some(Ok(Message::Pong(payload))) => return Ok(Frame::Pong(ping_number(&payload))),
+                Some(Ok(Message::Close(frame))) => return Err(self.closed(frame).await),
+                // Raw frames are never read.
+                Some(Ok(Message::Frame(_))) => {}
+                Some(Err(error)) => return Err(classification::end(&error)),
+                None => return Err(Fault::new(FaultKind::Lost, "the stream ended")),
+            }
+        }
+    }
+
+    async fn closed(&mut self, frame: Option<CloseFrame>) -> Fault {
+        // The answer to a close frame is written by the next poll.
+        let _ = futures_util::poll!(self.stream.next());
+        match frame {
+            Some(frame) => Fault::from_close(Some(frame.code.into()), frame.reason.as_str()),
+            None => Fault::from_close(None, ""),
+        }
+    }
+}
+
+/// The number in a pong's payload.
+fn ping_number(payload: &[u8]) -> Option<u64> {
+    payload.try_into().ok().map(u64::from_be_bytes)
+}
+
+// === impl Writer ===
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
+    /// Writes a text message to the last byte. Takes as long as the peer takes to make room.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn send_text(&mut self, text: String) -> Result<(), SendError> {
+        let (size_bytes, max_bytes) = (text.len(), self.limits.message_max_bytes);
+        if size_bytes > max_bytes {
+            return Err(SendError::TooLarge { size_bytes, max_bytes });
+        }
+        self.send(Message::text(text)).await.map_err(SendError::Lost)
+    }
+
+    /// Writes a ping whose pong will carry `number`.
+    ///
+    /// # Errors
+    /// The socket's end.
+    pub async fn ping(&mut self, number: u64) -> Result<(), Fault> {
+        self.send(Message::Ping(number.to_be_bytes().to_vec().into())).await
+    }
+
+    /// Writes a close frame (code 1000). The peer's answer comes as the reader's end: read on until then.
+    ///
+    /// # Errors
+    /// The socket's end.
+    pub async fn close(&mut self) -> Result<(), Fault> {
+        let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+        self.send(Message::Close(Some(frame))).await
+    }
+
+    async fn send(&mut self, message: Message) -> Result<(), Fault> {
+        self.sink.send(message).await.map_err(|error| classification::end(&error))
+    }
+}
+
+impl<S> std::fmt::Debug for Reader<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").finish_non_exhaustive()
+    }
+}
+
+impl<S> std::fmt::Debug for Writer<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

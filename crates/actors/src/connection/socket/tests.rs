@@ -1,0 +1,353 @@
+//! Dials and sockets against real servers on the loopback.
+
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivatePkcs8KeyDer},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, duplex},
+    net::{TcpListener, TcpSocket},
+    task::JoinSet,
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_tungstenite::accept_async;
+
+use super::*;
+
+/// Self-signed for `localhost`, until 2126: openssl req -x509 -newkey ec -pkeyopt
+/// ec_paramgen_curve:prime256v1 -days 36500 -subj /CN=localhost -addext subjectAltName=DNS:localhost
+/// -addext basicConstraints=critical,CA:FALSE
+const CERTIFICATE: &[u8] = include_bytes!("tests/localhost.cert.der");
+const KEY: &[u8] = include_bytes!("tests/localhost.key.der");
+
+const LIMITS: SocketLimits = SocketLimits { message_max_bytes: 1024 };
+const TOKEN: &str = "s3cret-t0ken";
+
+type Server = WebSocketStream<TcpStream>;
+
+async fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+fn target(address: SocketAddr) -> SocketTarget {
+    SocketTarget::new(&format!("http://{address}"), "/ws").unwrap().with_bearer(TOKEN).unwrap()
+}
+
+/// A socket and the server's end of it.
+async fn connected(limits: SocketLimits) -> (Writer<TcpStream>, Reader<TcpStream>, Server) {
+    let (listener, address) = listen().await;
+    let target = target(address);
+    let server = async { accept_async(listener.accept().await.unwrap().0).await.unwrap() };
+    let (dialled, server) = tokio::join!(dial(&target, limits), server);
+    let (writer, reader) = dialled.unwrap();
+    (writer, reader, server)
+}
+
+/// Reads a request's head.
+async fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// Dials a server that answers with these bytes and hangs up. Returns the fault and the request's head.
+async fn answered_with(answer: &str) -> (Fault, String) {
+    let (listener, address) = listen().await;
+    let target = target(address);
+    let server = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let head = read_head(&mut stream).await;
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        head
+    };
+    let (dialled, head) = tokio::join!(dial(&target, LIMITS), server);
+    let fault = dialled.unwrap_err();
+    assert_discreet(&fault);
+    (fault, head)
+}
+
+/// Neither for a person nor in the log does a fault name the address or the token.
+fn assert_discreet(fault: &Fault) {
+    for secret in ["127.0.0.1", "localhost", "http", "ws:", "/ws", TOKEN] {
+        assert!(!fault.message.contains(secret), "{secret} in {fault:?}");
+    }
+    assert!(!fault.details.contains(TOKEN), "{fault:?}");
+}
+
+// === the dial ===
+
+#[tokio::test]
+async fn the_handshake_carries_the_path_the_headers_and_the_token() {
+    let (listener, address) = listen().await;
+    let target = target(address).with_header("x-client", "mainstay").unwrap();
+    let server = async { read_head(&mut listener.accept().await.unwrap().0).await };
+    let (_, head) = tokio::join!(dial(&target, LIMITS), server);
+    assert!(head.starts_with("GET /ws HTTP/1.1\r\n"), "{head}");
+    assert!(head.contains(&format!("Host: {address}\r\n")), "{head}");
+    assert!(head.contains("x-client: mainstay\r\n"), "{head}");
+    assert!(head.contains(&format!("authorization: Bearer {TOKEN}\r\n")), "{head}");
+}
+
+#[tokio::test]
+async fn an_http_status_in_place_of_a_handshake_is_told_with_its_retry_after() {
+    let (fault, _) = answered_with("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n").await;
+    assert_eq!((fault.kind, fault.status), (FaultKind::Unauthenticated, Some(401)));
+    let (fault, _) = answered_with("HTTP/1.1 503 Busy\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n").await;
+    assert_eq!((fault.kind, fault.retry_after), (FaultKind::Unavailable, Some(Duration::from_secs(7))));
+    let (fault, _) = answered_with("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await;
+    assert_eq!((fault.kind, fault.status), (FaultKind::NotWebsocket, Some(200)));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_handshake_is_told_from_a_peer_that_hangs_up() {
+    let (fault, _) = answered_with("SSH-2.0-OpenSSH_9.9\r\n").await;
+    assert_eq!(fault.kind, FaultKind::NotWebsocket);
+    let (fault, _) = answered_with("HTTP/1.1 101 Switching Protocols\r\n\r\n").await;
+    assert_eq!(fault.kind, FaultKind::NotWebsocket);
+    let (fault, _) = answered_with("").await;
+    assert_eq!(fault.kind, FaultKind::Lost);
+}
+
+#[tokio::test]
+async fn a_handshake_of_excessive_size_is_cut_off() {
+    let padding = "x".repeat(100_000);
+    let (listener, address) = listen().await;
+    let target = target(address);
+    let server = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        read_head(&mut stream).await;
+        // The peer may hang up before all of it is written.
+        let _ = stream.write_all(format!("HTTP/1.1 101 Yes\r\nx-padding: {padding}").as_bytes()).await;
+        stream
+    };
+    let (dialled, _open) = tokio::join!(dial(&target, LIMITS), server);
+    assert_eq!(dialled.unwrap_err().kind, FaultKind::NotWebsocket);
+}
+
+#[tokio::test]
+async fn a_port_where_nobody_listens_refuses() {
+    // Bound, so that nobody else gets it, but not listening.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let fault = dial(&target(socket.local_addr().unwrap()), LIMITS).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Refused);
+    assert_discreet(&fault);
+}
+
+#[tokio::test]
+async fn a_name_without_an_address_is_unresolved() {
+    // Longer than a label may be, so no name server is asked.
+    let target = SocketTarget::new(&format!("http://{}.invalid", "a".repeat(64)), "/ws").unwrap();
+    let fault = dial(&target, LIMITS).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Unresolved);
+}
+
+#[tokio::test]
+async fn dropping_a_dial_drops_its_socket() {
+    let (listener, address) = listen().await;
+    let target = target(address);
+    let mut stream = {
+        let mut dialling = pin!(dial(&target, LIMITS));
+        tokio::select! {
+            _ = &mut dialling => panic!("nobody answered the handshake"),
+            accepted = listener.accept() => accepted.unwrap().0,
+        }
+    };
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_socket_opens_over_any_stream() {
+    let (near, far) = duplex(1024);
+    let target = SocketTarget::new("http://backend.example", "/ws").unwrap();
+    let (opened, server) = tokio::join!(handshake(&target, LIMITS, near), accept_async(far));
+    let ((mut writer, _reader), mut server) = (opened.unwrap(), server.unwrap());
+    writer.send_text("hello".into()).await.unwrap();
+    assert_eq!(server.next().await.unwrap().unwrap(), Message::text("hello"));
+}
+
+// === TLS ===
+
+/// Accepts TLS connections and says hello on each until dropped.
+async fn serve_tls() -> (JoinSet<()>, SocketTarget) {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![CertificateDer::from(CERTIFICATE)], PrivatePkcs8KeyDer::from(KEY).into())
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let (listener, address) = listen().await;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        loop {
+            // A client that does not trust us hangs up in the middle.
+            let Ok(stream) = acceptor.accept(listener.accept().await.unwrap().0).await else { continue };
+            let mut server = accept_async(stream).await.unwrap();
+            server.send(Message::text("hello")).await.unwrap();
+            while server.next().await.is_some() {}
+        }
+    });
+    let target = SocketTarget::new(&format!("https://localhost:{}", address.port()), "/ws").unwrap();
+    (tasks, target)
+}
+
+fn trusting_ours() -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from(CERTIFICATE)).unwrap();
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    Arc::new(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+#[tokio::test]
+async fn wss_opens_where_the_certificate_is_trusted() {
+    let (_server, target) = serve_tls().await;
+    let (_writer, mut reader) = dial(&target.with_tls(trusting_ours()), LIMITS).await.unwrap();
+    assert_eq!(reader.read().await, Ok(Frame::Text("hello".into())));
+}
+
+#[tokio::test]
+async fn wss_fails_where_this_system_does_not_trust_the_certificate() {
+    let (_server, target) = serve_tls().await;
+    let fault = dial(&target, LIMITS).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Tls);
+    assert_discreet(&fault);
+}
+
+#[tokio::test]
+async fn wss_to_a_server_without_tls_fails_as_tls() {
+    let (listener, address) = listen().await;
+    let target = SocketTarget::new(&format!("https://{address}"), "/ws").unwrap();
+    let target = target.with_tls(trusting_ours());
+    let server = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+        stream
+    };
+    let (dialled, _open) = tokio::join!(dial(&target, LIMITS), server);
+    assert_eq!(dialled.unwrap_err().kind, FaultKind::Tls);
+}
+
+// === the open socket ===
+
+#[tokio::test]
+async fn frames_come_in_as_what_they_are_and_a_pong_carries_its_pings_number() {
+    let (mut writer, mut reader, mut server) = connected(LIMITS).await;
+    server.send(Message::text("{}")).await.unwrap();
+    server.send(Message::binary(vec![1, 2, 3])).await.unwrap();
+    server.send(Message::Ping("are you there".into())).await.unwrap();
+    server.send(Message::Pong("unasked".into())).await.unwrap();
+    let expected = [Frame::Text("{}".into()), Frame::Binary(3), Frame::Ping, Frame::Pong(None)];
+    for frame in expected {
+        assert_eq!(reader.read().await, Ok(frame));
+    }
+    writer.ping(7).await.unwrap();
+    let mut server_side = JoinSet::new();
+    server_side.spawn(async move { while server.next().await.is_some() {} });
+    assert_eq!(reader.read().await, Ok(Frame::Pong(Some(7))));
+}
+
+#[tokio::test]
+async fn a_pending_write_does_not_keep_frames_from_being_read() {
+    const HUGE: SocketLimits = SocketLimits { message_max_bytes: 64 << 20 };
+    let (mut writer, mut reader, mut server) = connected(HUGE).await;
+    server.send(Message::text("news")).await.unwrap();
+    // The server never reads, and no socket buffer takes this much.
+    let mut write = pin!(writer.send_text("x".repeat(HUGE.message_max_bytes)));
+    tokio::select! {
+        biased;
+        result = &mut write => panic!("the write ended: {result:?}"),
+        frame = reader.read() => assert_eq!(frame, Ok(Frame::Text("news".into()))),
+    }
+}
+
+#[tokio::test]
+async fn a_message_above_the_limit_ends_the_socket_with_that_reason() {
+    let (_writer, mut reader, mut server) = connected(LIMITS).await;
+    server.send(Message::text("x".repeat(1024))).await.unwrap();
+    server.send(Message::text("x".repeat(1025))).await.unwrap();
+    assert!(matches!(reader.read().await, Ok(Frame::Text(_))), "the limit itself is allowed");
+    let fault = reader.read().await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::MessageTooLarge);
+    assert!(fault.details.contains("1024"), "{fault:?}");
+}
+
+#[tokio::test]
+async fn a_frame_above_the_limit_is_refused_by_its_header_alone() {
+    let (_writer, mut reader, mut server) = connected(LIMITS).await;
+    let mut header = vec![0x81, 127];
+    header.extend(1_000_000u64.to_be_bytes());
+    server.get_mut().write_all(&header).await.unwrap();
+    assert_eq!(reader.read().await.unwrap_err().kind, FaultKind::MessageTooLarge);
+}
+
+#[tokio::test]
+async fn a_message_in_fragments_is_measured_as_a_whole() {
+    let (_writer, mut reader, mut server) = connected(LIMITS).await;
+    // Text without FIN, then a continuation: 700 bytes each.
+    for first_byte in [0x01, 0x80] {
+        let mut frame = vec![first_byte, 126, 0x02, 0xbc];
+        frame.resize(4 + 700, b'x');
+        server.get_mut().write_all(&frame).await.unwrap();
+    }
+    assert_eq!(reader.read().await.unwrap_err().kind, FaultKind::MessageTooLarge);
+}
+
+#[tokio::test]
+async fn a_message_too_large_to_send_is_refused_and_the_socket_stays_good() {
+    let (mut writer, _reader, mut server) = connected(LIMITS).await;
+    let refused = writer.send_text("x".repeat(1025)).await;
+    assert_eq!(refused, Err(SendError::TooLarge { size_bytes: 1025, max_bytes: 1024 }));
+    writer.send_text("x".repeat(1024)).await.unwrap();
+    assert_eq!(server.next().await.unwrap().unwrap(), Message::text("x".repeat(1024)));
+}
+
+#[tokio::test]
+async fn a_close_by_the_peer_is_answered_and_told_with_its_code() {
+    let (_writer, mut reader, mut server) = connected(LIMITS).await;
+    let frame = CloseFrame { code: CloseCode::Library(4401), reason: "token expired".into() };
+    server.close(Some(frame.clone())).await.unwrap();
+    let fault = reader.read().await.unwrap_err();
+    assert_eq!((fault.kind, fault.close_code), (FaultKind::Unauthenticated, Some(4401)));
+    assert!(fault.details.contains("token expired"), "{fault:?}");
+    assert_eq!(server.next().await.unwrap().unwrap(), Message::Close(Some(frame)));
+}
+
+#[tokio::test]
+async fn a_graceful_close_ends_with_the_peers_answer() {
+    let (mut writer, mut reader, mut server) = connected(LIMITS).await;
+    writer.close().await.unwrap();
+    let mut server_side = JoinSet::new();
+    server_side.spawn(async move { while server.next().await.is_some() {} });
+    let fault = reader.read().await.unwrap_err();
+    assert_eq!((fault.kind, fault.close_code), (FaultKind::Closed, Some(1000)));
+    assert!(matches!(writer.send_text("late".into()).await, Err(SendError::Lost(_))));
+}
+
+#[tokio::test]
+async fn a_peer_that_goes_without_a_close_frame_is_lost() {
+    let (_writer, mut reader, server) = connected(LIMITS).await;
+    drop(server);
+    assert_eq!(reader.read().await.unwrap_err().kind, FaultKind::Lost);
+    assert_eq!(reader.read().await.unwrap_err().kind, FaultKind::Lost, "and stays so");
+}
+
+#[tokio::test]
+async fn rubbish_on_an_open_socket_is_a_violation_of_the_protocol() {
+    // A text frame that is not UTF-8; one with a reserved bit.
+    for rubbish in [[0x81, 0x01, 0xff], [0xc1, 0x01, b'x']] {
+        let (_writer, mut reader, mut server) = connected(LIMITS).await;
+        server.get_mut().write_all(&rubbish).await.unwrap();
+        assert_eq!(reader.read().await.unwrap_err().kind, FaultKind::ProtocolViolation);
+    }
+}

@@ -1,0 +1,90 @@
+//! What can be said about the connection at any moment, as plain data.
+//!
+//! Times are durations since the runtime's start, on its own clock; whoever shows them adds the wall time.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::fault::{Fault, FaultKind};
+
+/// The connection's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConnectionState {
+    /// Nobody asked for a connection, or somebody asked for none.
+    Disconnected,
+    /// The first attempt since somebody asked is under way.
+    Connecting,
+    /// A socket is open.
+    Connected,
+    /// Waiting for the next attempt, or making it.
+    Reconnecting,
+    /// Given up; probed now and then where the policy says so.
+    Failed,
+}
+
+/// Why the connection is in its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// Nothing has happened yet.
+    Started,
+    /// Somebody asked to connect or to disconnect.
+    Requested,
+    /// The wait before an attempt is over.
+    RetryDue,
+    /// A probe in `failed` is due.
+    ProbeDue,
+    /// The machine woke from sleep, so the wait was cut short.
+    Woke,
+    /// A handshake succeeded.
+    Opened,
+    /// As many attempts in a row failed as there may be; the last error says how.
+    RetriesExhausted,
+    /// This went wrong.
+    #[serde(untagged)]
+    Fault(FaultKind),
+}
+
+/// What a person asks about the connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionStatus {
+    /// The state.
+    pub state: ConnectionState,
+    /// Since when it has been this one.
+    pub since: Duration,
+    /// The attempt under way or, while waiting, the next one. Connected: the one that succeeded. Failed: how
+    /// many were made. Disconnected: 0.
+    pub attempt: u32,
+    /// How many attempts may fail in a row.
+    pub max: u32,
+    /// When the next attempt begins, if one is planned.
+    pub next_attempt_at: Option<Duration>,
+    /// The last thing that went wrong, however long ago.
+    pub last_error: Option<Fault>,
+    /// Why the state is what it is.
+    pub reason: Reason,
+}
+
+/// One change of the status, for the journal's `connection_state`.
+///
+/// Every change of state, attempt or next attempt yields one, so folding them gives the status. `from` and
+/// `to` are equal where only the attempt moved on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transition {
+    /// The state before.
+    pub from: ConnectionState,
+    /// The state after.
+    pub to: ConnectionState,
+    /// As in [`ConnectionStatus::attempt`].
+    pub attempt: u32,
+    /// As in [`ConnectionStatus::max`].
+    pub max: u32,
+    /// As in [`ConnectionStatus::next_attempt_at`].
+    pub next_attempt_at: Option<Duration>,
+    /// Why.
+    pub reason: Reason,
+    /// What went wrong, where this change came from a fault.
+    pub error: Option<Fault>,
+}

@@ -1,0 +1,268 @@
+//! Where to connect, and with which headers.
+//!
+//! Nothing here ends up in a log by accident: `Debug` shows neither header values nor the query, and no error
+//! repeats what it was given.
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header::AUTHORIZATION, uri};
+use rustls::ClientConfig;
+use rustls_platform_verifier::BuilderVerifierExt;
+use thiserror::Error;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+/// The most headers of one's own.
+pub const HEADERS_MAX: usize = 64;
+
+/// What a WebSocket handshake sets itself.
+const RESERVED: [&str; 7] = [
+    "connection",
+    "host",
+    "sec-websocket-extensions",
+    "sec-websocket-key",
+    "sec-websocket-protocol",
+    "sec-websocket-version",
+    "upgrade",
+];
+
+/// Why an address or a header cannot be used: what is wrong, and what would be right.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum TargetError {
+    /// The base is not an absolute URL with a host.
+    #[error("backend.url: not a URL; it should read like http://localhost:8000")]
+    NotAUrl,
+    /// The base has another scheme.
+    #[error("backend.url: the scheme should be http or https")]
+    Scheme,
+    /// The base names a user or a password.
+    #[error("backend.url: it should hold no user and no password; name a token by backend.token_env")]
+    Credentials,
+    /// The base has a query.
+    #[error("backend.url: it should hold no query")]
+    Query,
+    /// The path cannot stand in a URL.
+    #[error("connection.path: not a path; it should read like /ws")]
+    Path,
+    /// A header's name or value holds what must not be sent.
+    #[error("backend.headers: the header {name:?} holds characters that a header cannot hold")]
+    Header {
+        /// As it was given.
+        name: String,
+    },
+    /// A header belongs to the handshake.
+    #[error("backend.headers: {name} is set by the WebSocket handshake and should not stand there")]
+    Reserved {
+        /// As it was given.
+        name: String,
+    },
+    /// A header is given twice, or a token beside an `authorization`.
+    #[error(
+        "backend.headers: {name} is given twice; a token from backend.token_env is an authorization header"
+    )]
+    Twice {
+        /// As it was given.
+        name: String,
+    },
+    /// More than [`HEADERS_MAX`] headers.
+    #[error("backend.headers: more than {HEADERS_MAX} headers")]
+    TooMany,
+    /// The token holds what a header cannot hold.
+    #[error("the token named by backend.token_env holds characters that a header cannot hold")]
+    Token,
+}
+
+/// One backend's WebSocket: its address, headers and trust.
+#[derive(Clone)]
+pub struct SocketTarget {
+    url: Uri,
+    headers: HeaderMap,
+    /// Set at the first `wss` dial: reading the system's certificates takes a moment.
+    tls: OnceLock<Arc<ClientConfig>>,
+}
+
+impl SocketTarget {
+    /// The WebSocket at `path` of the backend at `base`: the same address with `ws` for `http` and `wss` for
+    /// `https`, and `path` behind whatever path the base has. `path` may have a query.
+    ///
+    /// # Errors
+    /// Says which of the two is unusable and what would be right.
+    pub fn new(base: &str, path: &str) -> Result<Self, TargetError> {
+        let base: Uri = base.trim().parse().map_err(|_| TargetError::NotAUrl)?;
+        let authority =
+            base.authority().filter(|host| !host.host().is_empty()).ok_or(TargetError::NotAUrl)?;
+        if authority.as_str().contains('@') {
+            return Err(TargetError::Credentials);
+        }
+        if base.query().is_some() {
+            return Err(TargetError::Query);
+        }
+        let scheme = match base.scheme_str() {
+            Some("http" | "ws") => "ws",
+            Some("https" | "wss") => "wss",
+            _ => return Err(TargetError::Scheme),
+        };
+        let path = format!("{}/{}", base.path().trim_end_matches('/'), path.trim().trim_start_matches('/'));
+        let url = uri::Builder::new().scheme(scheme).authority(authority.clone()).path_and_query(path);
+        let url = url.build().map_err(|_| TargetError::Path)?;
+        Ok(Self { url, headers: HeaderMap::new(), tls: OnceLock::new() })
+    }
+
+    /// Sends this header with every handshake.
+    ///
+    /// # Errors
+    /// Says which header is unusable and why; its value is not repeated.
+    pub fn with_header(self, name: &str, value: &str) -> Result<Self, TargetError> {
+        let unusable = || TargetError::Header { name: name.to_owned() };
+        let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable())?;
+        if RESERVED.contains(&parsed.as_str()) {
+            return Err(TargetError::Reserved { name: name.to_owned() });
+        }
+        self.insert(parsed, HeaderValue::from_str(value).map_err(|_| unusable())?)
+    }
+
+    /// Sends `token` as a bearer token with every handshake.
+    ///
+    /// # Errors
+    /// Where the token cannot stand in a header, or an `authorization` header is already there.
+    pub fn with_bearer(self, token: &str) -> Result<Self, TargetError> {
+        let value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| TargetError::Token)?;
+        self.insert(AUTHORIZATION, value)
+    }
+
+    /// Uses `config` for `wss` in place of the system's certificates.
+    #[must_use]
+    pub fn with_tls(mut self, config: Arc<ClientConfig>) -> Self {
+        self.tls = OnceLock::from(config);
+        self
+    }
+
+    /// The address. Not for a person's eyes: its query may hold secrets.
+    #[must_use]
+    pub fn url(&self) -> &Uri {
+        &self.url
+    }
+
+    fn insert(mut self, name: HeaderName, mut value: HeaderValue) -> Result<Self, TargetError> {
+        if self.headers.len() >= HEADERS_MAX {
+            return Err(TargetError::TooMany);
+        }
+        if self.headers.contains_key(&name) {
+            return Err(TargetError::Twice { name: name.as_str().to_owned() });
+        }
+        value.set_sensitive(true);
+        self.headers.insert(name, value);
+        Ok(self)
+    }
+
+    /// Host (an IPv6 address without its brackets) and port.
+    pub(super) fn host_and_port(&self) -> (&str, u16) {
+        let host = self.url.host().unwrap_or_default();
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        (host, self.url.port_u16().unwrap_or(if self.is_secure() { 443 } else { 80 }))
+    }
+
+    pub(super) fn is_secure(&self) -> bool {
+        self.url.scheme_str() == Some("wss")
+    }
+
+    /// A handshake with a key of its own. `None` where the address is one that cannot be asked.
+    pub(super) fn request(&self) -> Option<Request<()>> {
+        let mut request = (&self.url).into_client_request().ok()?;
+        request.headers_mut().extend(self.headers.clone());
+        Some(request)
+    }
+
+    /// What `wss` trusts: what was given, or else what this system trusts, as the HTTP client does.
+    ///
+    /// The provider is named, since `ClientConfig::builder` panics in a process whose dependencies enable two.
+    pub(super) fn tls(&self) -> Result<Arc<ClientConfig>, rustls::Error> {
+        if let Some(config) = self.tls.get() {
+            return Ok(Arc::clone(config));
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_platform_verifier()?
+            .with_no_client_auth();
+        Ok(Arc::clone(self.tls.get_or_init(|| Arc::new(config))))
+    }
+}
+
+impl fmt::Debug for SocketTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SocketTarget")
+            .field("scheme", &self.url.scheme_str())
+            .field("host_and_port", &self.host_and_port())
+            .field("path", &self.url.path())
+            .field("headers", &self.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(base: &str, path: &str) -> String {
+        SocketTarget::new(base, path).unwrap().url().to_string()
+    }
+
+    #[test]
+    fn the_websocket_is_the_same_address_with_its_own_scheme_and_path() {
+        assert_eq!(url("http://localhost:8000", "/ws"), "ws://localhost:8000/ws");
+        assert_eq!(url("https://backend.example/", "ws"), "wss://backend.example/ws");
+        assert_eq!(url("http://[::1]:8000/api/", "/ws?v=2"), "ws://[::1]:8000/api/ws?v=2");
+    }
+
+    #[test]
+    fn the_port_follows_the_scheme_and_brackets_are_no_part_of_the_host() {
+        assert_eq!(
+            SocketTarget::new("https://a.example", "/ws").unwrap().host_and_port(),
+            ("a.example", 443)
+        );
+        assert_eq!(SocketTarget::new("http://[::1]", "/ws").unwrap().host_and_port(), ("::1", 80));
+    }
+
+    #[test]
+    fn an_unusable_address_says_what_is_wrong() {
+        let error = |base, path| SocketTarget::new(base, path).unwrap_err();
+        assert_eq!(error("", "/ws"), TargetError::NotAUrl);
+        assert_eq!(error("localhost", "/ws"), TargetError::Scheme);
+        assert_eq!(error("/only/a/path", "/ws"), TargetError::NotAUrl);
+        assert_eq!(error("ftp://localhost", "/ws"), TargetError::Scheme);
+        assert_eq!(error("http://localhost?token=s3cret", "/ws"), TargetError::Query);
+        assert_eq!(error("http://localhost", "/w s"), TargetError::Path);
+    }
+
+    #[test]
+    fn a_header_of_the_handshake_or_a_second_authorization_is_refused() {
+        let target = || SocketTarget::new("http://localhost", "/ws").unwrap();
+        let reserved = target().with_header("Upgrade", "h2c").unwrap_err();
+        assert_eq!(reserved, TargetError::Reserved { name: "Upgrade".into() });
+        let twice = target().with_header("Authorization", "Basic x").unwrap().with_bearer("t").unwrap_err();
+        assert_eq!(twice, TargetError::Twice { name: "authorization".into() });
+        let broken = target().with_header("x-note", "a\r\nb").unwrap_err();
+        assert_eq!(broken, TargetError::Header { name: "x-note".into() });
+    }
+
+    #[test]
+    fn a_handshake_that_is_logged_by_mistake_hides_its_header_values() {
+        let target = SocketTarget::new("http://localhost", "/ws").unwrap().with_bearer("s3cret").unwrap();
+        let shown = format!("{:?}", target.request().unwrap());
+        assert!(shown.contains("authorization") && !shown.contains("s3cret"), "{shown}");
+    }
+
+    #[test]
+    fn no_secret_shows_in_debug_output_or_in_an_error() {
+        let target = SocketTarget::new("http://localhost", "/ws?key=s3cret").unwrap();
+        let target = target.with_bearer("s3cret").unwrap().with_header("x-key", "s3cret").unwrap();
+        let broken = target.clone().with_header("x-other", "s3cret\n").unwrap_err();
+        let credentials = SocketTarget::new("http://user:s3cret@localhost", "/ws").unwrap_err();
+        for shown in [format!("{target:?}"), format!("{broken:?} {broken}"), format!("{credentials:?}")] {
+            assert!(!shown.contains("s3cret"), "{shown}");
+        }
+    }
+}

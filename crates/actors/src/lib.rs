@@ -1,1 +1,5 @@
 //! The actors.
+
+pub mod error;
+pub mod request;
+pub mod transport;

@@ -121,7 +121,7 @@ async fn play(number: usize, mut socket: TcpStream, script: Vec<Step>, shared: &
                 let Some(request) = receive(&mut socket).await else { break };
                 shared.requests.send(request).await.unwrap();
             }
-            Step::Meet => drop(shared.meeting.wait().await),
+            Step::Meet => _ = shared.meeting.wait().await,
             // A client that has gone meanwhile shows at the next step.
             Step::Send(bytes) => drop(socket.write_all(&bytes).await),
             Step::Reset => {

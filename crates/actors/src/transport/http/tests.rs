@@ -377,7 +377,7 @@ fn a_backend_on_this_computer_is_recognised() {
     }
 }
 
-// === within_idle, without a network, on a paused clock ===
+// === Timeouts, without a network, on a paused clock ===
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_does_not_come_is_given_up_after_the_timeout() {
@@ -412,6 +412,32 @@ async fn an_upload_that_stops_moving_is_given_up() {
     assert_eq!(within_idle(stuck, Some(&watch), LONG).await, None);
     assert_eq!(started.elapsed(), LONG / 2 + LONG);
     assert!(!watch.withdraw());
+}
+
+/// An answer whose parts come `gap` apart.
+fn trickling(parts: usize, gap: Duration) -> Response {
+    let part = move |left: usize| async move {
+        tokio::time::sleep(gap).await;
+        let part = Ok::<_, std::convert::Infallible>(Bytes::from_static(b"part"));
+        (left > 0).then(|| (part, left - 1))
+    };
+    let body = Body::wrap_stream(futures_util::stream::unfold(parts, part));
+    Response::from(http::Response::new(body))
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_keeps_coming_may_take_longer_than_the_timeout() {
+    let started = Instant::now();
+    let body = read(&mut trickling(10, LONG / 2), None, 1000, LONG).await.unwrap();
+    assert_eq!(body, "part".repeat(10));
+    assert!(started.elapsed() > LONG * 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_stands_still_between_two_parts_is_given_up() {
+    let started = Instant::now();
+    let (kind, _) = read(&mut trickling(10, LONG * 2), None, 1000, LONG).await.unwrap_err();
+    assert_eq!((kind, started.elapsed()), (FailureKind::BodyTimedOut, LONG));
 }
 
 #[test]

@@ -141,7 +141,12 @@ impl Worker for AgentActor {
         Ok(watch)
     }
 
-    async fn handle(&self, ctx: &mut Ctx, message: AgentMessage, watch: &mut AgentWatch) -> Result<(), Failure> {
+    async fn handle(
+        &self,
+        ctx: &mut Ctx,
+        message: AgentMessage,
+        watch: &mut AgentWatch,
+    ) -> Result<(), Failure> {
         match message {
             AgentMessage::Check => self.begin_check(ctx, watch),
             AgentMessage::TakeObservation(observation) => self.take_observation(ctx, watch, observation)?,

@@ -13,6 +13,7 @@
 //!
 //! - [`target`]: where to connect, and with which headers
 //! - [`socket`]: the dial, and the two halves of an open socket
+//! - [`ConnectionActor`]: obeys the machine with real sockets
 //!
 //! Whoever owns a connection keeps one machine, one outbound buffer and one resumption, and drives them so:
 //! it wakes at the earlier of `Machine::next_wake` and `OutboundBuffer::next_expiry`; each action is obeyed in
@@ -20,6 +21,7 @@
 //! `Drop`; `Resume` sends what `Resumption::reopened` returns, ahead of anything from the buffer; and a send
 //! that failed settles its message as not sent, so that it is reported and never sent twice.
 
+mod actor;
 pub mod fault;
 pub mod frames;
 mod liveness;
@@ -29,3 +31,5 @@ pub mod policy;
 pub mod socket;
 pub mod status;
 pub mod target;
+
+pub use actor::{ConnectionActor, ConnectionChanged, ConnectionMemory, ConnectionMessage, ConnectionView};

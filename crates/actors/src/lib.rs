@@ -1,3 +1,19 @@
-//! The actors.
+//! Mainstay's actors, and the rules that they obey.
+//!
+//! - [`connection`]: the WebSocket to the backend, kept alive
+//! - [`queue`]: requests, in order of their priority, each with a known fate
+//! - [`cache`]: answers that are kept, and until when
+//! - [`agent`]: one actor an agent, which has it restarted with the state that it had
+//! - [`error`]: the one error that callers see, and the table of its reasons
+//! - [`request`]: requests and responses
+//! - [`transport`]: one attempt at one request, over HTTP or in a simulation
+//!
+//! Calls point down only: an agent may use the queue or a transport, the queue a transport; none calls back.
 
+pub mod agent;
+pub mod cache;
 pub mod connection;
+pub mod error;
+pub mod queue;
+pub mod request;
+pub mod transport;

@@ -254,7 +254,9 @@ impl Worker for ConnectionActor {
                 link.is_wanted = false;
                 self.tell(ctx, link, Event::Disconnect);
             }
-            ConnectionMessage::Send { text, patience, reply } => link.accept(ctx.now(), text, patience, reply),
+            ConnectionMessage::Send { text, patience, reply } => {
+                link.accept(ctx.now(), text, patience, reply)
+            }
             ConnectionMessage::TakeSocket { generation, outcome } => {
                 self.take_socket(ctx, link, generation, *outcome);
             }
@@ -339,8 +341,7 @@ impl ConnectionActor {
         if !is_stale {
             let reading = Some(read(ctx, generation, Box::new(reader)));
             let writer = Some(Box::new(writer));
-            let socket =
-                OpenSocket { generation, writer, orders: VecDeque::new(), reading, writing: None };
+            let socket = OpenSocket { generation, writer, orders: VecDeque::new(), reading, writing: None };
             if let Some(former) = link.socket.replace(socket) {
                 former.abort();
             }
@@ -376,7 +377,8 @@ impl ConnectionActor {
             };
             self.tell(ctx, link, event);
         }
-        if !has_ended && let Some(socket) = link.socket.as_mut().filter(|open| open.generation == generation) {
+        if !has_ended && let Some(socket) = link.socket.as_mut().filter(|open| open.generation == generation)
+        {
             socket.reading = Some(read(ctx, generation, reader));
         }
     }
@@ -560,6 +562,3 @@ fn answer(ended: impl IntoIterator<Item = Ended<Reply<Fate>>>) {
         ticket.send(fate);
     }
 }
-
-#[cfg(test)]
-mod tests;

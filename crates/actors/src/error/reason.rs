@@ -1,0 +1,389 @@
+//! The table of reasons: for each its code, whether a repeat may help, and what a person is told.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What kind of failure it is, in the six words that a caller can switch on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Code {
+    /// The backend could not be reached, or the connection to it broke.
+    NetworkError,
+    /// Something took longer than it may.
+    Timeout,
+    /// What was asked for does not exist.
+    NotFound,
+    /// The caller may not do that.
+    PermissionDenied,
+    /// The call itself is wrong; repeating it unchanged fails again.
+    InvalidInput,
+    /// The backend, or the runtime, failed to do what was asked.
+    ServerError,
+}
+
+impl Code {
+    /// The stable name, as it stands in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NetworkError => "NETWORK_ERROR",
+            Self::Timeout => "TIMEOUT",
+            Self::NotFound => "NOT_FOUND",
+            Self::PermissionDenied => "PERMISSION_DENIED",
+            Self::InvalidInput => "INVALID_INPUT",
+            Self::ServerError => "SERVER_ERROR",
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One row of the table.
+struct Row {
+    name: &'static str,
+    code: Code,
+    retryable: bool,
+    message: &'static str,
+}
+
+const RETRYABLE: bool = true;
+const FINAL: bool = false;
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $reason:ident $name:literal $code:ident $retryable:ident $message:literal)+) => {
+        /// Why something failed, finer than [`Code`]. Names are stable; new ones may be added.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(from = "String", into = "&'static str")]
+        #[non_exhaustive]
+        pub enum Reason {
+            $($(#[$doc])* $reason,)+
+        }
+
+        impl Reason {
+            /// Every reason, in the order of the table.
+            pub const ALL: &[Self] = &[$(Self::$reason,)+];
+
+            const fn row(self) -> Row {
+                match self {
+                    $(Self::$reason => Row {
+                        name: $name,
+                        code: Code::$code,
+                        retryable: $retryable,
+                        message: $message,
+                    },)+
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    // The backend cannot be reached.
+
+    /// Nothing listens at the backend's address.
+    ConnectionRefused "connection_refused" NetworkError RETRYABLE
+        "The backend is not accepting connections. Check that it is running, then try again."
+    /// The backend's host name does not resolve.
+    HostNotFound "host_not_found" NetworkError RETRYABLE
+        "The backend's address could not be found. Check the network and the configured address."
+    /// The handshake of the connection took longer than it may; nothing was sent.
+    ConnectTimedOut "connect_timed_out" Timeout RETRYABLE
+        "The backend did not take the connection in time. Check the network, then try again."
+    /// TLS could not be set up.
+    TlsFailed "tls_failed" NetworkError FINAL
+        "A secure connection to the backend could not be set up. Check its certificate and this computer's clock."
+    /// The connection could not be made, for another cause.
+    ConnectionFailed "connection_failed" NetworkError RETRYABLE
+        "The backend could not be reached. Check the network, then try again."
+    /// The connection broke while a request was on it.
+    ConnectionReset "connection_reset" NetworkError RETRYABLE
+        "The connection to the backend broke off. Try again."
+    /// The link to the backend is down at the moment.
+    Disconnected "disconnected" NetworkError RETRYABLE
+        "There is no connection to the backend. Reconnect, then try again."
+    /// The network wants a login of its own first (HTTP 511).
+    NetworkLoginRequired "network_login_required" NetworkError FINAL
+        "This network asks for a login of its own. Log in to it in a browser, then try again."
+
+    // Too slow.
+
+    /// One attempt took longer than its timeout.
+    TimedOut "timed_out" Timeout RETRYABLE
+        "The backend did not answer in time. Try again, or wait until it is less busy."
+    /// The backend did not receive the request in time (HTTP 408).
+    RequestTimeout "request_timeout" Timeout RETRYABLE
+        "The backend did not receive the whole request in time. Check the network, then try again."
+    /// Something behind the backend did not answer in time (HTTP 504).
+    GatewayTimedOut "gateway_timed_out" Timeout RETRYABLE
+        "A service behind the backend did not answer in time. Try again later."
+    /// It waited in the queue for longer than it may, and was never sent.
+    Expired "expired" Timeout RETRYABLE
+        "The request waited too long for its turn and was not sent. Try again when the backend is less busy."
+    /// The caller called it off.
+    Cancelled "cancelled" Timeout FINAL
+        "The request was cancelled. Send it again if it is still wanted."
+
+    // What was asked for does not exist.
+
+    /// HTTP 404.
+    NotFound "not_found" NotFound FINAL
+        "The backend does not have what was asked for. Check the name, or refresh the view."
+    /// HTTP 410.
+    Gone "gone" NotFound FINAL
+        "What was asked for existed once and was removed. Refresh the view."
+    /// No agent has this id.
+    AgentUnknown "agent_unknown" NotFound FINAL
+        "There is no agent of that name. Check the name against the list of agents."
+
+    // Not allowed.
+
+    /// HTTP 401.
+    Unauthenticated "unauthenticated" PermissionDenied FINAL
+        "The backend does not know who is asking. Sign in, or check the configured credentials."
+    /// HTTP 403 and 451.
+    Forbidden "forbidden" PermissionDenied FINAL
+        "The backend does not allow this. Ask somebody who manages it for access."
+    /// HTTP 402.
+    PaymentRequired "payment_required" PermissionDenied FINAL
+        "The backend asks for payment before it does this. Check the account."
+    /// HTTP 407.
+    ProxyUnauthenticated "proxy_unauthenticated" PermissionDenied FINAL
+        "The proxy on the way to the backend asks for a login. Check the proxy settings."
+
+    // The call is wrong.
+
+    /// Refused before it was sent: the request breaks a rule of its own.
+    InvalidRequest "invalid_request" InvalidInput FINAL
+        "The request is not valid and was not sent. Correct it, then try again."
+    /// HTTP 400, and any 4xx that has no reason of its own.
+    BadRequest "bad_request" InvalidInput FINAL
+        "The backend did not understand the request. Correct it, then try again."
+    /// HTTP 405.
+    MethodNotAllowed "method_not_allowed" InvalidInput FINAL
+        "The backend does not offer this action here. Check the request."
+    /// HTTP 409, 423 and 424.
+    Conflict "conflict" InvalidInput FINAL
+        "This clashes with the present state at the backend. Refresh the view, then decide again."
+    /// HTTP 412 and 428.
+    PreconditionFailed "precondition_failed" InvalidInput FINAL
+        "What was to be changed has changed meanwhile. Refresh the view, then decide again."
+    /// HTTP 413, 414 and 431.
+    RequestTooLarge "request_too_large" InvalidInput FINAL
+        "The request is larger than the backend accepts. Send less at once."
+    /// HTTP 415.
+    UnsupportedMediaType "unsupported_media_type" InvalidInput FINAL
+        "The backend does not accept this kind of content. Check the request."
+    /// HTTP 422.
+    Unprocessable "unprocessable" InvalidInput FINAL
+        "The backend understood the request but cannot act on its content. Correct it, then try again."
+
+    // The backend failed.
+
+    /// HTTP 500, and any 5xx that has no reason of its own.
+    ServerError "server_error" ServerError RETRYABLE
+        "The backend met an error of its own. Try again; if it stays, look into the backend's log."
+    /// HTTP 502.
+    BadGateway "bad_gateway" ServerError RETRYABLE
+        "A service behind the backend is not answering properly. Try again later."
+    /// HTTP 503.
+    Unavailable "unavailable" ServerError RETRYABLE
+        "The backend is not available at the moment. Try again later."
+    /// HTTP 429.
+    RateLimited "rate_limited" ServerError RETRYABLE
+        "The backend is receiving too many requests. Wait a moment, then try again."
+    /// HTTP 425.
+    TooEarly "too_early" ServerError RETRYABLE
+        "The backend would not take the request this early. Try again."
+    /// HTTP 501, 505, 508 and 510.
+    NotImplemented "not_implemented" ServerError FINAL
+        "The backend cannot do this. Check that its version is the right one."
+    /// HTTP 3xx that leads elsewhere, or nowhere.
+    Redirected "redirected" ServerError FINAL
+        "The backend pointed to another place, which is not followed. Check the configured address."
+    /// What came back is not HTTP, or not what was announced (bad JSON).
+    BadResponse "bad_response" ServerError FINAL
+        "The backend's answer could not be read. Check that its version is the right one."
+    /// The answer is larger than the limit.
+    ResponseTooLarge "response_too_large" ServerError FINAL
+        "The backend's answer is larger than the limit. Ask for less at once."
+    /// The server may have acted, and a repeat could act twice. Its code is that of what hid the outcome.
+    OutcomeUnknown "outcome_unknown" NetworkError FINAL
+        "It is not known whether the backend carried this out. Check before doing it again."
+
+    // The runtime.
+
+    /// The queue had no room for it.
+    QueueFull "queue_full" ServerError RETRYABLE
+        "Too many requests are waiting already. Wait a moment, then try again."
+    /// It waited in the queue and had to make room for another.
+    Evicted "evicted" ServerError RETRYABLE
+        "The request had to make room for another and was not sent. Try again in a moment."
+    /// The actor that was handling it crashed.
+    Crashed "crashed" ServerError FINAL
+        "The part that handled this crashed and is being restarted. Check what was done, then try again."
+    /// The actor has stopped and takes no more.
+    Stopped "stopped" ServerError FINAL
+        "The part that handles this has stopped. Start it again, or restart the application."
+    /// It crashed its handler again and again, and was set aside.
+    Poisoned "poisoned" ServerError FINAL
+        "This message crashed its handler several times and was set aside. Look into the journal."
+    /// The agent has failed and is not restarted any more.
+    AgentFailed "agent_failed" ServerError FINAL
+        "The agent has failed and is not being restarted. Look into its last error, then reset it."
+    /// A fault of the runtime itself.
+    Internal "internal" ServerError FINAL
+        "Something went wrong inside the application. Look into the journal."
+    /// A reason that this version does not know: it was written by a newer one.
+    Other "other" ServerError FINAL
+        "Something went wrong. Look into the journal."
+}
+
+impl Reason {
+    /// The stable name in snake case, as it stands in JSON and in the journal.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        self.row().name
+    }
+
+    /// The code that callers see beside this reason.
+    #[must_use]
+    pub const fn code(self) -> Code {
+        self.row().code
+    }
+
+    /// Whether the same call may succeed later. Whether a repeat is *safe* is another question, and no reason
+    /// that says "retryable" answers it.
+    #[must_use]
+    pub const fn retryable(self) -> bool {
+        self.row().retryable
+    }
+
+    /// What a person is told: what happened, and what can be done.
+    #[must_use]
+    pub const fn message(self) -> &'static str {
+        self.row().message
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl From<Reason> for &'static str {
+    fn from(reason: Reason) -> Self {
+        reason.as_str()
+    }
+}
+
+impl From<String> for Reason {
+    /// The reason of that name; [`Reason::Other`] for a name that this version does not know.
+    fn from(name: String) -> Self {
+        Self::ALL.iter().copied().find(|reason| reason.as_str() == name).unwrap_or(Self::Other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use expect_test::expect;
+
+    use super::*;
+    use crate::error::plain;
+
+    #[test]
+    fn the_table_is_what_callers_were_promised() {
+        let row = |reason: &Reason| {
+            let repeat = if reason.retryable() { "retryable" } else { "final" };
+            format!("{reason} {} {repeat}\n", reason.code())
+        };
+        let table: String = Reason::ALL.iter().map(row).collect();
+        expect![[r#"
+            connection_refused NETWORK_ERROR retryable
+            host_not_found NETWORK_ERROR retryable
+            connect_timed_out TIMEOUT retryable
+            tls_failed NETWORK_ERROR final
+            connection_failed NETWORK_ERROR retryable
+            connection_reset NETWORK_ERROR retryable
+            disconnected NETWORK_ERROR retryable
+            network_login_required NETWORK_ERROR final
+            timed_out TIMEOUT retryable
+            request_timeout TIMEOUT retryable
+            gateway_timed_out TIMEOUT retryable
+            expired TIMEOUT retryable
+            cancelled TIMEOUT final
+            not_found NOT_FOUND final
+            gone NOT_FOUND final
+            agent_unknown NOT_FOUND final
+            unauthenticated PERMISSION_DENIED final
+            forbidden PERMISSION_DENIED final
+            payment_required PERMISSION_DENIED final
+            proxy_unauthenticated PERMISSION_DENIED final
+            invalid_request INVALID_INPUT final
+            bad_request INVALID_INPUT final
+            method_not_allowed INVALID_INPUT final
+            conflict INVALID_INPUT final
+            precondition_failed INVALID_INPUT final
+            request_too_large INVALID_INPUT final
+            unsupported_media_type INVALID_INPUT final
+            unprocessable INVALID_INPUT final
+            server_error SERVER_ERROR retryable
+            bad_gateway SERVER_ERROR retryable
+            unavailable SERVER_ERROR retryable
+            rate_limited SERVER_ERROR retryable
+            too_early SERVER_ERROR retryable
+            not_implemented SERVER_ERROR final
+            redirected SERVER_ERROR final
+            bad_response SERVER_ERROR final
+            response_too_large SERVER_ERROR final
+            outcome_unknown NETWORK_ERROR final
+            queue_full SERVER_ERROR retryable
+            evicted SERVER_ERROR retryable
+            crashed SERVER_ERROR final
+            stopped SERVER_ERROR final
+            poisoned SERVER_ERROR final
+            agent_failed SERVER_ERROR final
+            internal SERVER_ERROR final
+            other SERVER_ERROR final
+        "#]]
+        .assert_eq(&table);
+    }
+
+    #[test]
+    fn every_row_has_a_name_of_its_own_and_a_message_fit_for_a_person() {
+        let mut names = HashSet::new();
+        for reason in Reason::ALL {
+            let (name, message) = (reason.as_str(), reason.message());
+            assert!(names.insert(name), "{name} stands twice");
+            assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{name} is not snake case");
+            assert!(plain::is_plain(message), "{name}: {message}");
+            // What happened, and what can be done: two sentences at least.
+            assert!(message.ends_with('.') && message.contains(". "), "{name}: {message}");
+        }
+    }
+
+    #[test]
+    fn every_name_survives_json_and_an_unknown_one_is_kept_apart() {
+        for reason in Reason::ALL {
+            let json = serde_json::to_string(reason).unwrap();
+            assert_eq!(json, format!("\"{reason}\""));
+            assert_eq!(serde_json::from_str::<Reason>(&json).unwrap(), *reason);
+        }
+        assert_eq!(serde_json::from_str::<Reason>("\"from_the_future\"").unwrap(), Reason::Other);
+    }
+
+    #[test]
+    fn a_code_is_written_as_it_is_displayed() {
+        for reason in Reason::ALL {
+            let code = reason.code();
+            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The retry budget: all retries together stay a fraction of all requests.
+//!
+//! Retries per request multiply the load on a backend that is down; a budget over all of them does not. Compare
+//! Marius Eriksen's `RetryBudget` in Finagle and "Retry Budgets" in the Google SRE book, chapter 21.
+
+use std::{collections::VecDeque, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// Into how many parts the window is cut. More parts forget more smoothly.
+const SLOTS: u32 = 12;
+
+/// How many retries there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BudgetPolicy {
+    /// How many retries there may be for each hundred requests of the window.
+    pub percent: u32,
+    /// How many retries there may be in a window beside those, so that a quiet client can retry at all.
+    pub reserve: u32,
+    /// What "recent" means.
+    pub window: Duration,
+}
+
+impl Default for BudgetPolicy {
+    fn default() -> Self {
+        Self { percent: 20, reserve: 10, window: Duration::from_secs(60) }
+    }
+}
+
+/// Counts requests and retries in a sliding window, in constant memory.
+///
+/// At the moment of each retry that is granted, the retries of the last `window` (this one included) are no more than
+/// `reserve + percent / 100 * requests`, where the requests are those of at most the last `window * 13 / 12`.
+#[derive(Debug)]
+pub struct RetryBudget {
+    policy: BudgetPolicy,
+    slots: VecDeque<Slot>,
+}
+
+/// The counts of one part of the window.
+#[derive(Debug, Default, Clone, Copy)]
+struct Slot {
+    number: u64,
+    requests: u64,
+    retries: u64,
+}
+
+impl RetryBudget {
+    /// A budget that nothing was taken from.
+    #[must_use]
+    pub fn new(policy: BudgetPolicy) -> Self {
+        Self { policy, slots: VecDeque::new() }
+    }
+
+    /// Counts the first attempt of a request.
+    pub fn count_request(&mut self, now: Duration) {
+        self.slot(now).requests += 1;
+    }
+
+    /// Takes one retry out of the budget; `false` if it is spent.
+    #[must_use]
+    pub fn take_retry(&mut self, now: Duration) -> bool {
+        let granted = self.left(now) > 0;
+        if granted {
+            self.slot(now).retries += 1;
+        }
+        granted
+    }
+
+    /// How many retries could be taken at `now`.
+    #[must_use]
+    pub fn left(&mut self, now: Duration) -> u64 {
+        self.slot(now);
+        let requests: u64 = self.slots.iter().map(|slot| slot.requests).sum();
+        let retries: u64 = self.slots.iter().map(|slot| slot.retries).sum();
+        let earned = requests.saturating_mul(u64::from(self.policy.percent)) / 100;
+        earned.saturating_add(u64::from(self.policy.reserve)).saturating_sub(retries)
+    }
+
+    /// The slot of `now`, after forgetting those that lie outside the window. A time before the last one counts as the
+    /// last one.
+    fn slot(&mut self, now: Duration) -> &mut Slot {
+        let length = (self.policy.window / SLOTS).as_nanos().max(1);
+        let number = u64::try_from(now.as_nanos() / length).unwrap_or(u64::MAX);
+        let number = self.slots.back().map_or(number, |last| last.number.max(number));
+        // One slot more than the window has, so that the window is always covered whole.
+        while self.slots.front().is_some_and(|slot| slot.number.saturating_add(u64::from(SLOTS)) < number) {
+            self.slots.pop_front();
+        }
+        if self.slots.back().is_none_or(|last| last.number < number) {
+            self.slots.push_back(Slot { number, ..Slot::default() });
+        }
+        let last = self.slots.len() - 1;
+        &mut self.slots[last]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const POLICY: BudgetPolicy = BudgetPolicy { percent: 20, reserve: 2, window: Duration::from_secs(60) };
+
+    fn retries(budget: &mut RetryBudget, now: Duration) -> usize {
+        std::iter::repeat_with(|| budget.take_retry(now)).take(1000).take_while(|granted| *granted).count()
+    }
+
+    #[test]
+    fn without_requests_there_is_the_reserve() {
+        assert_eq!(retries(&mut RetryBudget::new(POLICY), Duration::ZERO), 2);
+    }
+
+    #[test]
+    fn a_hundred_requests_earn_twenty_retries_beside_the_reserve() {
+        let mut budget = RetryBudget::new(POLICY);
+        (0..100).for_each(|_| budget.count_request(Duration::ZERO));
+        assert_eq!(budget.left(Duration::ZERO), 22);
+        assert_eq!(retries(&mut budget, Duration::from_secs(59)), 22);
+        assert!(!budget.take_retry(Duration::from_secs(59)));
+    }
+
+    #[test]
+    fn what_has_left_the_window_neither_earns_nor_costs() {
+        let mut budget = RetryBudget::new(POLICY);
+        (0..100).for_each(|_| budget.count_request(Duration::ZERO));
+        assert_eq!(retries(&mut budget, Duration::ZERO), 22);
+        assert_eq!(retries(&mut budget, Duration::from_secs(60)), 0);
+        assert_eq!(retries(&mut budget, Duration::from_secs(65)), 2);
+    }
+
+    #[test]
+    fn a_budget_of_nothing_grants_nothing_and_a_window_of_nothing_does_not_panic() {
+        let mut none = RetryBudget::new(BudgetPolicy { percent: 0, reserve: 0, window: POLICY.window });
+        none.count_request(Duration::ZERO);
+        assert!(!none.take_retry(Duration::ZERO));
+        let mut point =
+            RetryBudget::new(BudgetPolicy { percent: u32::MAX, reserve: u32::MAX, window: Duration::ZERO });
+        point.count_request(Duration::MAX);
+        assert!(point.take_retry(Duration::ZERO));
+    }
+
+    #[test]
+    fn memory_does_not_grow_with_the_load() {
+        let mut budget = RetryBudget::new(POLICY);
+        for second in 0..10_000 {
+            budget.count_request(Duration::from_secs(second));
+            let _ = budget.take_retry(Duration::from_secs(second));
+        }
+        assert!(budget.slots.len() <= SLOTS as usize + 1);
+    }
+
+    proptest! {
+        /// With the backend down every request wants to be repeated again and again.
+        #[test]
+        fn all_retries_together_stay_within_the_budget(
+            steps in prop::collection::vec((0..3_000_u64, any::<bool>()), 1..400),
+        ) {
+            let mut budget = RetryBudget::new(POLICY);
+            let (mut requests, mut retries) = (Vec::new(), Vec::new());
+            let mut now = Duration::ZERO;
+            for (ms, is_request) in steps {
+                now += Duration::from_millis(ms);
+                if is_request {
+                    budget.count_request(now);
+                    requests.push(now);
+                } else if budget.take_retry(now) {
+                    retries.push(now);
+                }
+                let within = |times: &[Duration], span| times.iter().filter(|time| **time + span > now).count();
+                let earned = within(&requests, POLICY.window / 12 * 13) * 20 / 100;
+                if retries.last() == Some(&now) {
+                    prop_assert!(within(&retries, POLICY.window) <= earned + 2);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! One attempt at one request, behind a trait so that a simulation can stand in for the network.
+//!
+//! - [`Transport`] makes one attempt and never decides about another; the queue does that (`queue::retry`)
+//! - [`TransportError`] says what failed *and* whether the server may have acted
+//! - [`HttpTransport`] is the real one, over reqwest
+
+mod http;
+
+use std::time::Duration;
+
+use ::http::{HeaderMap, StatusCode};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+pub use self::http::{HttpSettings, HttpTransport};
+use crate::{
+    error::{Error, Reason},
+    request::Request,
+};
+
+/// Makes single attempts at requests.
+pub trait Transport: Send + Sync + 'static {
+    /// Makes one attempt at `request`.
+    ///
+    /// It fails when it stands still for `timeout`: until the answer begins, and then between any two parts of it.
+    /// An answer that keeps coming may take longer. Dropping the future ends the attempt and frees what it held.
+    ///
+    /// Any HTTP status is an answer; an `Err` means that there was none, or none that could be read.
+    fn attempt<'a>(
+        &'a self,
+        request: &'a Request,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<Answer, TransportError>>;
+}
+
+/// What came back over the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The final status, whatever it is.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+/// How far an attempt came before it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// The server cannot have received the request: sending it again is always safe.
+    NotSent,
+    /// The server may have received it, and may have acted.
+    MaybeSent,
+    /// The server has begun to answer, so it did receive it.
+    Answered,
+}
+
+/// What failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FailureKind {
+    /// Nothing listens there.
+    Refused,
+    /// The host name does not resolve.
+    HostNotFound,
+    /// The connection, TLS included, was not made in time.
+    ConnectTimedOut,
+    /// TLS could not be set up.
+    Tls,
+    /// The connection could not be made, for another cause.
+    Connect,
+    /// The answer did not begin in time.
+    TimedOut,
+    /// The answer began and then stood still.
+    BodyTimedOut,
+    /// The connection broke before the answer had begun.
+    Reset,
+    /// The connection broke within the answer.
+    BodyReset,
+    /// The answer is larger than the limit.
+    TooLarge,
+    /// What came back is not HTTP.
+    BadResponse,
+    /// The request could not be made into HTTP.
+    BadRequest,
+}
+
+impl FailureKind {
+    /// The reason that callers see.
+    #[must_use]
+    pub const fn reason(self) -> Reason {
+        match self {
+            Self::Refused => Reason::ConnectionRefused,
+            Self::HostNotFound => Reason::HostNotFound,
+            Self::ConnectTimedOut => Reason::ConnectTimedOut,
+            Self::Tls => Reason::TlsFailed,
+            Self::Connect => Reason::ConnectionFailed,
+            Self::TimedOut | Self::BodyTimedOut => Reason::TimedOut,
+            Self::Reset | Self::BodyReset => Reason::ConnectionReset,
+            Self::TooLarge => Reason::ResponseTooLarge,
+            Self::BadResponse => Reason::BadResponse,
+            Self::BadRequest => Reason::InvalidRequest,
+        }
+    }
+}
+
+/// How an answer began whose rest was lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerHead {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+}
+
+/// Why an attempt gave no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{kind:?} ({reach:?}): {details}")]
+pub struct TransportError {
+    /// What failed.
+    pub kind: FailureKind,
+    /// Whether the server may have acted.
+    pub reach: Reach,
+    /// How the answer began, if it did.
+    pub head: Option<Box<AnswerHead>>,
+    /// The cause, for a log; without a URL.
+    pub details: String,
+}
+
+impl TransportError {
+    /// A failure before any answer had begun.
+    #[must_use]
+    pub fn new(kind: FailureKind, reach: Reach, details: impl Into<String>) -> Self {
+        Self { kind, reach, head: None, details: details.into() }
+    }
+
+    /// A failure within an answer that had begun with `head`.
+    #[must_use]
+    pub fn within(kind: FailureKind, head: AnswerHead, details: impl Into<String>) -> Self {
+        Self { kind, reach: Reach::Answered, head: Some(Box::new(head)), details: details.into() }
+    }
+
+    /// The status, if the answer had begun.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        self.head.as_ref().map(|head| head.status.as_u16())
+    }
+}
+
+impl From<&TransportError> for Error {
+    /// The error as callers see it. A failing status tells more than the loss of the body that came with it.
+    fn from(failure: &TransportError) -> Self {
+        let details = format!("{:?}: {}", failure.kind, failure.details);
+        let kind = Self::new(failure.kind.reason()).with_details(&details);
+        let Some(status) = failure.status() else { return kind };
+        let error = Reason::of_status(status).map_or(kind, |reason| Self::new(reason).with_details(&details));
+        error.with_status(status)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Code;
+
+    #[test]
+    fn an_answer_that_breaks_off_is_a_network_error_and_one_that_stands_still_a_timeout() {
+        let code = |kind| {
+            let head = AnswerHead { status: StatusCode::OK, headers: HeaderMap::new() };
+            Error::from(&TransportError::within(kind, head, "")).code
+        };
+        assert_eq!(code(FailureKind::BodyReset), Code::NetworkError);
+        assert_eq!(code(FailureKind::BodyTimedOut), Code::Timeout);
+        assert_eq!(code(FailureKind::TooLarge), Code::ServerError);
+    }
+
+    #[test]
+    fn a_failing_status_tells_more_than_the_loss_of_its_body() {
+        let head = AnswerHead { status: StatusCode::FORBIDDEN, headers: HeaderMap::new() };
+        let failure = TransportError::within(FailureKind::BodyReset, head, "gone");
+        let error = Error::from(&failure);
+        assert_eq!((error.reason, error.status), (Reason::Forbidden, Some(403)));
+        assert!(error.details.unwrap().contains("gone"));
+    }
+}

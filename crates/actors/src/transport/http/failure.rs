@@ -1,0 +1,96 @@
+//! What a failure of reqwest means.
+
+use std::{error::Error as StdError, io};
+
+use crate::transport::FailureKind;
+
+/// What `error` means if it came before the answer had begun.
+pub(super) fn before_answer(error: &reqwest::Error) -> FailureKind {
+    if error.is_builder() {
+        return FailureKind::BadRequest;
+    }
+    if error.is_connect() {
+        return connecting(error);
+    }
+    if error.is_timeout() {
+        return FailureKind::TimedOut;
+    }
+    if is_unreadable(error) { FailureKind::BadResponse } else { FailureKind::Reset }
+}
+
+/// What `error` means if it came within the answer.
+pub(super) fn within_answer(error: &reqwest::Error) -> FailureKind {
+    if error.is_timeout() {
+        FailureKind::BodyTimedOut
+    } else if is_unreadable(error) {
+        FailureKind::BadResponse
+    } else {
+        FailureKind::BodyReset
+    }
+}
+
+fn connecting(error: &reqwest::Error) -> FailureKind {
+    if error.is_timeout() {
+        return FailureKind::ConnectTimedOut;
+    }
+    if error.is_dns() {
+        return FailureKind::HostNotFound;
+    }
+    let any = |kind| io_causes(error).any(|cause| cause.kind() == kind);
+    if any(io::ErrorKind::ConnectionRefused) {
+        FailureKind::Refused
+    } else if any(io::ErrorKind::InvalidData) {
+        // rustls reports a failed handshake in this way.
+        FailureKind::Tls
+    } else {
+        FailureKind::Connect
+    }
+}
+
+/// Whether the request was never begun on its connection, so that the server cannot have seen it.
+pub(super) fn is_unsent(error: &reqwest::Error) -> bool {
+    let canceled = |error: &hyper::Error| error.is_canceled();
+    error.is_builder() || error.is_connect() || hyper_causes(error).any(canceled)
+}
+
+/// Whether the bytes came but are not HTTP: a broken head, or a broken chunk within the body.
+fn is_unreadable(error: &reqwest::Error) -> bool {
+    let unreadable =
+        |cause: &io::Error| matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput);
+    hyper_causes(error).any(hyper::Error::is_parse) || io_causes(error).any(unreadable)
+}
+
+/// The cause in words, for a log; without the URL, whose query may hold secrets.
+pub(super) fn describe(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut said = error.to_string();
+    for cause in causes(&error) {
+        let words = cause.to_string();
+        // Some layers repeat the words of the layer below.
+        if !said.ends_with(&words) {
+            said.push_str(": ");
+            said.push_str(&words);
+        }
+    }
+    said
+}
+
+fn hyper_causes(error: &reqwest::Error) -> impl Iterator<Item = &hyper::Error> {
+    causes(error).filter_map(|cause| cause.downcast_ref())
+}
+
+fn io_causes(error: &reqwest::Error) -> impl Iterator<Item = &io::Error> {
+    causes(error).filter_map(|cause| cause.downcast_ref())
+}
+
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    std::iter::successors(error.source(), |&cause| below(cause))
+}
+
+/// The next cause. An I/O error that wraps another error names as its source what is below that one, and so hides it.
+fn below<'a>(cause: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    match cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => cause.source(),
+    }
+}

@@ -1,0 +1,89 @@
+//! Where a redirect leads, and whether it is followed.
+
+use http::{HeaderMap, Method, StatusCode, header};
+use reqwest::Url;
+
+/// The most redirects that one attempt follows.
+pub(super) const REDIRECTS_MAX: usize = 5;
+
+/// The next request of a redirected one.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Hop {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    /// Whether the body goes along.
+    pub(super) keeps_body: bool,
+}
+
+/// Where to go next; `None` if the answer is to be taken as it is.
+///
+/// Redirects are followed within the origin of `url` alone: headers hold credentials, and a page of another origin is
+/// not the backend. The method changes as RFC 9110, 15.4 has it.
+pub(super) fn next(method: &Method, url: &Url, status: StatusCode, headers: &HeaderMap) -> Option<Hop> {
+    let keeps = match status {
+        StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => method != Method::POST,
+        StatusCode::SEE_OTHER => method.is_safe(),
+        StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => true,
+        _ => return None,
+    };
+    let location = headers.get(header::LOCATION)?.to_str().ok()?;
+    let mut next = url.join(location).ok()?;
+    next.set_fragment(None);
+    if next.origin() != url.origin() || !next.username().is_empty() || next.password().is_some() {
+        return None;
+    }
+    let method = if keeps { method.clone() } else { Method::GET };
+    Some(Hop { method, url: next, keeps_body: keeps })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn follow(method: Method, status: u16, location: &'static str) -> Option<Hop> {
+        let url = Url::parse("http://base.test:8000/items?x=1").unwrap();
+        let headers = HeaderMap::from_iter([(header::LOCATION, HeaderValue::from_static(location))]);
+        next(&method, &url, StatusCode::from_u16(status).unwrap(), &headers)
+    }
+
+    #[test]
+    fn within_the_origin_the_method_changes_as_the_status_says() {
+        for (method, status, expected, keeps_body) in [
+            (Method::POST, 307, Method::POST, true),
+            (Method::POST, 308, Method::POST, true),
+            (Method::POST, 301, Method::GET, false),
+            (Method::POST, 302, Method::GET, false),
+            (Method::POST, 303, Method::GET, false),
+            (Method::PUT, 302, Method::PUT, true),
+            (Method::PUT, 303, Method::GET, false),
+            (Method::HEAD, 303, Method::HEAD, true),
+        ] {
+            let hop = follow(method, status, "/items/").unwrap();
+            assert_eq!(hop.url.as_str(), "http://base.test:8000/items/");
+            assert_eq!((hop.method, hop.keeps_body), (expected, keeps_body), "{status}");
+        }
+    }
+
+    #[test]
+    fn another_origin_credentials_in_the_address_or_nonsense_are_not_followed() {
+        for location in [
+            "http://base.test:8001/items",
+            "https://base.test:8000/items",
+            "http://other.test:8000/items",
+            "//other.test/items",
+            "http://user:pass@base.test:8000/items",
+            "file:///etc/passwd",
+            "http://",
+        ] {
+            assert_eq!(follow(Method::GET, 302, location), None, "{location}");
+        }
+        assert_eq!(follow(Method::GET, 304, "/items/"), None);
+        assert_eq!(follow(Method::GET, 200, "/items/"), None);
+        assert_eq!(
+            next(&Method::GET, &Url::parse("http://a.test/").unwrap(), StatusCode::FOUND, &HeaderMap::new()),
+            None
+        );
+    }
+}

@@ -5,16 +5,41 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
 use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
+
+use crate::request::Response;
 
 /// What an entry costs beside its key and its value.
 const ENTRY_OVERHEAD_BYTES: usize = 64;
 
+/// What can be kept. Cheap to clone.
+#[derive(Debug, Clone)]
+pub enum CacheValue {
+    /// A response of the backend.
+    Response(Box<Response>),
+    /// Anything else.
+    Bytes(Bytes),
+}
+
+impl CacheValue {
+    /// What it takes, in bytes.
+    fn weight_bytes(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Response(response) => {
+                let header = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+                response.body.len() + response.headers.iter().map(header).sum::<usize>()
+            }
+        }
+    }
+}
+
 /// One kept value.
 #[derive(Debug, Clone)]
 struct Entry {
-    value: Bytes,
+    value: CacheValue,
     fresh_until: Duration,
 }
 
@@ -65,7 +90,7 @@ impl Store {
     pub(super) fn new(bytes_max: u64) -> Self {
         let entries = Cache::builder()
             .weigher(|key: &String, entry: &Entry| {
-                let bytes = key.len() + entry.value.len() + ENTRY_OVERHEAD_BYTES;
+                let bytes = key.len() + entry.value.weight_bytes() + ENTRY_OVERHEAD_BYTES;
                 u32::try_from(bytes).unwrap_or(u32::MAX)
             })
             .max_capacity(bytes_max)
@@ -74,7 +99,7 @@ impl Store {
     }
 
     /// The value of `key`, if it is fresh at `now`.
-    pub(super) fn get(&mut self, key: &str, now: Duration) -> Option<Bytes> {
+    pub(super) fn get(&mut self, key: &str, now: Duration) -> Option<CacheValue> {
         let found = self.entries.get(key).filter(|entry| now < entry.fresh_until);
         match found {
             Some(entry) => {
@@ -89,7 +114,7 @@ impl Store {
         }
     }
 
-    pub(super) fn put(&self, key: String, value: Bytes, ttl: Duration, now: Duration) {
+    pub(super) fn put(&self, key: String, value: CacheValue, ttl: Duration, now: Duration) {
         self.entries.insert(key, Entry { value, fresh_until: now.saturating_add(ttl) });
     }
 
@@ -122,10 +147,14 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
+    fn bytes(content: &[u8]) -> CacheValue {
+        CacheValue::Bytes(Bytes::copy_from_slice(content))
+    }
+
     fn store_with(keys: &[&str]) -> Store {
         let store = Store::new(1 << 20);
         for key in keys {
-            store.put((*key).to_owned(), Bytes::from_static(b"value"), s(10), s(0));
+            store.put((*key).to_owned(), bytes(b"value"), s(10), s(0));
         }
         store
     }
@@ -133,9 +162,9 @@ mod tests {
     #[test]
     fn a_value_is_served_until_its_time_is_over_and_not_at_that_time() {
         let mut store = store_with(&["a"]);
-        assert_eq!(store.get("a", s(9)).as_deref(), Some(&b"value"[..]));
-        assert_eq!(store.get("a", s(10)), None);
-        assert_eq!(store.get("a", s(9)), None, "what was found stale is gone");
+        assert!(matches!(store.get("a", s(9)), Some(CacheValue::Bytes(value)) if value == "value"));
+        assert!(store.get("a", s(10)).is_none());
+        assert!(store.get("a", s(9)).is_none(), "what was found stale is gone");
         assert_eq!((store.stats().hits, store.stats().misses), (1, 2));
     }
 
@@ -153,11 +182,11 @@ mod tests {
     fn the_size_is_bounded_by_bytes_and_one_giant_value_does_not_empty_the_rest() {
         let store = Store::new(10_000);
         for n in 0..1000 {
-            store.put(format!("key-{n}"), Bytes::from(vec![0; 100]), s(10), s(0));
+            store.put(format!("key-{n}"), bytes(&[0; 100]), s(10), s(0));
         }
         let before = store.stats();
         assert!(before.entries > 10 && before.bytes <= 10_000, "{before:?}");
-        store.put("giant".to_owned(), Bytes::from(vec![0; 1 << 20]), s(10), s(0));
+        store.put("giant".to_owned(), bytes(&[0; 1 << 20]), s(10), s(0));
         let after = store.stats();
         assert!(after.entries >= before.entries && after.bytes <= 10_000, "{after:?}");
     }

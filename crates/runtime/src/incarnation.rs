@@ -203,7 +203,7 @@ impl<B: Behaviour> Life<B> {
             self.ready_since = Some(self.ctx.now());
         }
         if !std::mem::replace(&mut self.reading, true) {
-            self.slot.mailbox.attach(self.ctx.generation, myself.clone());
+            self.slot.mailbox.attach(myself.clone());
         }
     }
 
@@ -285,6 +285,7 @@ impl<B: Behaviour> Actor for Incarnation<B> {
         (slot, launch): Self::Arguments,
     ) -> Result<Life<B>, ActorProcessingErr> {
         let (identity, mailbox) = (Arc::clone(&slot.identity), Arc::clone(&slot.mailbox));
+        mailbox.own_by(launch.generation);
         let ctx = Context::new(launch, identity, mailbox, myself.get_cell());
         Ok(Life {
             slot,

@@ -67,6 +67,8 @@ struct Inner<M> {
     queue: VecDeque<Envelope<M>>,
     /// What the incarnation's own tasks brought. Bounded by the number of those tasks.
     own: VecDeque<Own<M>>,
+    /// The incarnation whose tasks may bring something: from its birth, so before it reads, to its end.
+    owner: Option<u64>,
     reader: Option<Reader>,
     /// How many senders wait for room.
     waiting: usize,
@@ -75,7 +77,6 @@ struct Inner<M> {
 
 /// The incarnation that reads.
 struct Reader {
-    generation: u64,
     wake: ActorRef<Wake>,
     /// Whether a wake-up is already on its way.
     woken: bool,
@@ -93,8 +94,14 @@ impl Reader {
 
 impl<M: Message> Mailbox<M> {
     pub(crate) fn new(capacity: usize) -> Self {
-        let inner =
-            Inner { queue: VecDeque::new(), own: VecDeque::new(), reader: None, waiting: 0, closed: false };
+        let inner = Inner {
+            queue: VecDeque::new(),
+            own: VecDeque::new(),
+            owner: None,
+            reader: None,
+            waiting: 0,
+            closed: false,
+        };
         Self { inner: Mutex::new(inner), room: Notify::new(), capacity: capacity.max(1) }
     }
 
@@ -148,25 +155,30 @@ impl<M: Message> Mailbox<M> {
 
     // === for the incarnation ===
 
-    /// Makes the incarnation `generation` the reader, and wakes it if messages wait.
-    pub(crate) fn attach(&self, generation: u64, wake: ActorRef<Wake>) {
+    /// Keeps what the tasks of incarnation `generation` bring from now on, until it reads.
+    pub(crate) fn own_by(&self, generation: u64) {
+        self.lock().owner = Some(generation);
+    }
+
+    /// Lets the owner read, and wakes it if messages wait.
+    pub(crate) fn attach(&self, wake: ActorRef<Wake>) {
         let mut inner = self.lock();
-        let mut reader = Reader { generation, wake, woken: false, stopping: false };
-        if !inner.queue.is_empty() {
+        let mut reader = Reader { wake, woken: false, stopping: false };
+        if !inner.queue.is_empty() || !inner.own.is_empty() {
             reader.wake();
         }
-        inner.own.clear();
         inner.reader = Some(reader);
     }
 
     /// Ends the reading of incarnation `generation`, and returns what its tasks had brought and nobody handled.
     pub(crate) fn detach(&self, generation: u64) -> VecDeque<Own<M>> {
         let mut inner = self.lock();
-        if inner.reader.as_ref().is_some_and(|reader| reader.generation == generation) {
-            inner.reader = None;
-            return mem::take(&mut inner.own);
+        if inner.owner != Some(generation) {
+            return VecDeque::new();
         }
-        VecDeque::new()
+        inner.owner = None;
+        inner.reader = None;
+        mem::take(&mut inner.own)
     }
 
     /// The next message for the reader. After `Empty` the next push wakes it.
@@ -210,7 +222,7 @@ impl<M: Message> Mailbox<M> {
     /// Hands incarnation `generation` what is its own; a later incarnation never sees it, and it comes back.
     pub(crate) fn push_own(&self, generation: u64, own: Own<M>) -> Option<Own<M>> {
         let mut inner = self.lock();
-        if inner.reader.as_ref().is_none_or(|reader| reader.generation != generation) {
+        if inner.owner != Some(generation) {
             return Some(own);
         }
         inner.own.push_back(own);

@@ -12,7 +12,10 @@ mod probe;
 use std::time::Duration;
 
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, RestartType, Shutdown};
-use mainstay_runtime::{AdminError, CallError, Child, Refusal, Runtime, StartError, Status, SupervisorSpec};
+use mainstay_runtime::{
+    AdminError, CallError, Child, Context, Failure, Message, Refusal, Reply, Runtime, StartError, Status,
+    SupervisorSpec, Worker,
+};
 use probe::{Act, Probe, Story, pass, patient, quick, sum, tree_of};
 
 const fn s(seconds: u64) -> Duration {
@@ -352,6 +355,54 @@ async fn nothing_that_waits_is_lost_over_a_thousand_crashes_on_many_threads() {
         probe.cast(Act::Add(1)).await.unwrap();
     }
     assert_eq!(sum(&probe).await, Ok(2000));
+}
+
+/// Sends a task out while it starts, and tells whoever asks once that task is back.
+struct Errand;
+
+enum Step {
+    Return,
+    Ask(Reply<()>),
+}
+
+impl Message for Step {}
+
+impl Worker for Errand {
+    type Message = Step;
+    type State = (bool, Option<Reply<()>>);
+    type Snapshot = ();
+
+    async fn start(&self, ctx: &mut Context<Step>, _: Option<()>) -> Result<Self::State, Failure> {
+        ctx.spawn(async { Step::Return });
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        Ok((false, None))
+    }
+
+    async fn handle(
+        &self,
+        _: &mut Context<Step>,
+        step: Step,
+        state: &mut Self::State,
+    ) -> Result<(), Failure> {
+        match step {
+            Step::Return => state.0 = true,
+            Step::Ask(reply) => state.1 = Some(reply),
+        }
+        if let Some(reply) = state.1.take_if(|_| state.0) {
+            reply.send(());
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_task_brings_while_its_actor_still_starts_is_handled() {
+    let mut root = SupervisorSpec::new("root");
+    let errand = root.child(Child::new("errand", Errand)).unwrap();
+    let _runtime = Runtime::builder().start(root).await.unwrap();
+    assert_eq!(errand.call_within(s(60), Step::Ask).await, Ok(()));
 }
 
 #[test]

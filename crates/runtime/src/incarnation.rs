@@ -151,7 +151,10 @@ impl<B: Behaviour> Life<B> {
                 Next::Mail(envelope) if has_expired(&envelope) => self.expire(envelope),
                 Next::Mail(envelope) => self.handle(envelope.message).await?,
             };
-            if flow == Flow::Stop || self.ctx.stop_requested {
+            if flow == Flow::Stop {
+                return Ok(Flow::Stop);
+            }
+            if self.ctx.stop_requested {
                 return self.stop().await;
             }
         }

@@ -111,6 +111,7 @@ struct Shared {
     boot: String,
     clock: Arc<dyn Clock>,
     epoch: Instant,
+    began_after: u64,
     config: JournalConfig,
     dir: Option<PathBuf>,
     log: Mutex<Log>,
@@ -164,7 +165,9 @@ impl Journal {
         #[allow(clippy::disallowed_methods, reason = "tokio's clock is the paused one in tests")]
         let epoch = Instant::now();
         let path = ActorPath::of_journal();
-        Self(Arc::new(Shared { boot, clock, epoch, config, dir, log, newest, path }))
+        let shared =
+            Shared { boot, clock, epoch, began_after: seq, config, dir, log, newest, path };
+        Self(Arc::new(shared))
     }
 
     /// Records `event` of `actor`'s incarnation `generation` (0 where there is none). Never blocks.
@@ -235,6 +238,12 @@ impl Journal {
     #[must_use]
     pub fn seq(&self) -> u64 {
         self.log().seq
+    }
+
+    /// The newest sequence number when this run began: its own events come after.
+    #[must_use]
+    pub fn began_after(&self) -> u64 {
+        self.0.began_after
     }
 
     /// The id of this run.

@@ -11,7 +11,7 @@ mod probe;
 
 use std::time::Duration;
 
-use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, RestartType, Shutdown};
+use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, ExitCause, RestartType, Shutdown};
 use mainstay_runtime::{
     AdminError, CallError, Child, Context, Failure, Message, Refusal, Reply, Runtime, StartError, Status,
     SupervisorSpec, Worker,
@@ -409,4 +409,18 @@ async fn what_a_task_brings_while_its_actor_still_starts_is_handled() {
 fn a_budget_is_plain_data() {
     let budget = Budget { restarts_max: 1, window: s(1) };
     assert_eq!(serde_json::to_value(budget).unwrap()["restarts_max"], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_supervisor_whose_last_child_leaves_tasks_behind_still_ends_in_order() {
+    let mut root = SupervisorSpec::new("root");
+    let mut pool = SupervisorSpec::new("pool");
+    let inner = pool.child(Child::new("inner", Probe::default()).policy(quick())).unwrap();
+    root.supervisor(pool).unwrap();
+    let runtime = Runtime::builder().start(root).await.unwrap();
+    inner.cast(Act::AddLater(s(3600), 1)).await.unwrap();
+    assert_eq!(sum(&inner).await, Ok(0));
+    let began = runtime.now();
+    let ending = runtime.shutdown().await;
+    assert_eq!((ending.cause, runtime.now()), (ExitCause::Normal, began));
 }

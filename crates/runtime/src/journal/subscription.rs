@@ -56,8 +56,24 @@ impl Subscription {
 
     /// The next delivery if there is one already.
     pub async fn try_next(&mut self) -> Option<Delivery> {
+        if let Some(delivery) = self.try_next_in_memory() {
+            return Some(delivery);
+        }
+        // What has been seen up to here need not wake `next` again.
+        let newest = *self.newest.borrow_and_update();
+        let until = self.journal.log().memory.first().unwrap_or(newest + 1);
+        // Equal where the line has come into memory since the look above.
+        if self.last_seq < newest && until > self.last_seq + 1 {
+            self.fetch_from_disk(until).await;
+        }
+        self.try_next_in_memory()
+    }
+
+    /// The next delivery if it is in memory already. Never waits, and never reads from disk.
+    pub fn try_next_in_memory(&mut self) -> Option<Delivery> {
         if self.fetched.is_empty() {
-            self.fetch().await;
+            let line = self.journal.log().memory.get(self.last_seq + 1);
+            self.fetched.extend(line.as_ref().and_then(parsed));
         }
         let delivery = self.fetched.pop_front()?;
         self.last_seq = match &delivery {
@@ -65,23 +81,6 @@ impl Subscription {
             Delivery::Lagged { to, .. } => *to,
         };
         Some(delivery)
-    }
-
-    async fn fetch(&mut self) {
-        // What has been seen up to here need not wake `next` again.
-        let newest = *self.newest.borrow_and_update();
-        let wanted = self.last_seq + 1;
-        if wanted > newest {
-            return;
-        }
-        let (line, oldest_in_memory) = {
-            let log = self.journal.log();
-            (log.memory.get(wanted), log.memory.first())
-        };
-        match line {
-            Some(line) => self.fetched.extend(parsed(&line)),
-            None => self.fetch_from_disk(oldest_in_memory.unwrap_or(newest + 1)).await,
-        }
     }
 
     /// Fetches lines that memory no longer has, up to but not including number `until`.

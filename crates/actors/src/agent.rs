@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_runtime::journal::{Event, Level};
-use mainstay_runtime::{Context, Failure, Message, TaskHandle, Worker};
+use mainstay_runtime::{Context, Failure, Message, Reply, TaskHandle, Worker};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -57,6 +57,8 @@ pub enum AgentMessage {
     TakeState(Result<AgentState, DriverError>),
     /// The link to the backend came or went.
     MindLink,
+    /// Whoever comes next restarts the agent, well or not: somebody asked for it.
+    ExpectRestart(Reply<()>),
     /// Panic, to show what the supervisor does about it. Only in debug builds.
     #[cfg(debug_assertions)]
     Panic,
@@ -69,6 +71,7 @@ impl Message for AgentMessage {
             Self::TakeObservation(_) => "TakeObservation",
             Self::TakeState(_) => "TakeState",
             Self::MindLink => "MindLink",
+            Self::ExpectRestart(_) => "ExpectRestart",
             #[cfg(debug_assertions)]
             Self::Panic => "Panic",
         }
@@ -94,6 +97,7 @@ pub struct AgentActor {
 pub struct AgentMemory {
     kept: Option<KeptState>,
     has_no_state: bool,
+    is_restart_wanted: bool,
 }
 
 /// A state that was read from the agent while it was well.
@@ -123,10 +127,13 @@ impl Worker for AgentActor {
     type Snapshot = AgentMemory;
 
     async fn start(&self, ctx: &mut Ctx, kept: Option<AgentMemory>) -> Result<AgentWatch, Failure> {
-        let memory = kept.unwrap_or_default();
-        if ctx.generation() > 1 {
+        let mut memory = kept.unwrap_or_default();
+        if memory.is_restart_wanted {
+            self.restart(&memory).await?;
+        } else if ctx.generation() > 1 {
             self.revive(&memory).await?;
         }
+        memory.is_restart_wanted = false;
         let mut watch = AgentWatch {
             health: Health::new(self.health, ctx.now()),
             memory,
@@ -156,6 +163,10 @@ impl Worker for AgentActor {
                 watch.is_check_outdated = watch.is_checking;
                 self.begin_check(ctx, watch);
             }
+            AgentMessage::ExpectRestart(reply) => {
+                watch.memory.is_restart_wanted = true;
+                reply.send(());
+            }
             #[cfg(debug_assertions)]
             #[allow(clippy::panic, reason = "this is the fault switch of debug builds")]
             AgentMessage::Panic => panic!("asked to panic"),
@@ -176,8 +187,12 @@ impl AgentActor {
             Observation::Answered { reported: Reported::Healthy | Reported::Degraded, .. } => return Ok(()),
             // Nobody is restarted while the backend is away; the checks go on and will tell.
             Observation::Unreachable { .. } => return Ok(()),
-            Observation::Answered { .. } | Observation::Missed { .. } => {}
+            Observation::Answered { .. } | Observation::Missed { .. } => self.restart(memory).await,
         }
+    }
+
+    /// Restarts the agent and gives it its state back. A backend that went away is no failure of this agent's.
+    async fn restart(&self, memory: &AgentMemory) -> Result<(), Failure> {
         let restarted = match self.driver.restart().await {
             Ok(()) => match &memory.kept {
                 Some(kept) => self.driver.write_state(Value::clone(&kept.value)).await,

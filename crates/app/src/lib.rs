@@ -1,5 +1,49 @@
-//! The app.
+//! Mainstay keeps a desktop shell tied to its backend, and keeps that backend's agents alive.
+//!
+//! A shell embeds it with `default-features = false`, starts it, and talks to it through one handle:
+//!
+//! - [`Mainstay`]: the running tree; [`MainstayBuilder`]: what it is started with
+//! - [`Agents`], [`Connection`], [`Cache`]: its parts, as the embedder sees and steers them
+//! - [`Status`] and what is in it: everything in one view
+//! - [`config`]: the configuration file
+//! - [`bridge`]: the protocol for user interfaces, the same over every transport
+//! - [`DataDir`]: what it keeps on disk
+//! - `control` (feature): the local control server; `backend` (feature): the embedded backend; `cli` (feature): the
+//!   binary
+//!
+//! `assembly` is the one place where the configuration becomes a tree.
 
+mod agents;
+mod assembly;
 #[cfg(feature = "backend")]
 pub mod backend;
+pub mod bridge;
+mod cache;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod config;
+mod connection;
+#[cfg(feature = "control")]
+pub mod control;
+mod data_dir;
+#[cfg(debug_assertions)]
+mod fault_switch;
+mod mainstay;
+mod moment;
+mod parts;
+#[cfg(any(feature = "backend", feature = "control"))]
+mod serving;
+mod status;
+
+pub use agents::Agents;
+pub use assembly::AssemblyError;
+pub use cache::Cache;
+pub use connection::Connection;
+pub use data_dir::{ControlFile, DataDir, DataDirError};
+pub use mainstay::{Mainstay, MainstayBuilder, StartError};
+pub use status::{AgentView, ConnectionReport, RuntimeStatus, Status};
+
+pub use mainstay_actors as actors;
+pub use mainstay_actors::error::Error;
+pub use mainstay_actors::request::{Priority, Request, Response};
+pub use mainstay_runtime as runtime;

@@ -1,2 +1,7 @@
-//! The `mainstay` binary.
-fn main() {}
+//! The `mainstay` binary; everything is in `mainstay::cli`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mainstay::cli::main()
+}

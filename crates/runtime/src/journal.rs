@@ -165,8 +165,7 @@ impl Journal {
         #[allow(clippy::disallowed_methods, reason = "tokio's clock is the paused one in tests")]
         let epoch = Instant::now();
         let path = ActorPath::of_journal();
-        let shared =
-            Shared { boot, clock, epoch, began_after: seq, config, dir, log, newest, path };
+        let shared = Shared { boot, clock, epoch, began_after: seq, config, dir, log, newest, path };
         Self(Arc::new(shared))
     }
 

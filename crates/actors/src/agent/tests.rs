@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use mainstay_runtime::journal::{Delivery, Subscription};
 use mainstay_runtime::policy::{ChildPolicy, Delay};
-use mainstay_runtime::{Child, Runtime, SupervisorSpec};
+use mainstay_runtime::{Address, Child, Runtime, SupervisorSpec};
 use serde_json::json;
 
 use super::*;
@@ -75,6 +75,7 @@ fn missed() -> Observation {
 
 struct Scene {
     runtime: Runtime,
+    planner: Address<AgentMessage>,
     board: AgentBoard,
     link: watch::Sender<bool>,
     story: Subscription,
@@ -99,10 +100,10 @@ impl Scene {
         };
         let policy = ChildPolicy { delay: Delay::Fixed { delay: s(5) }, ..ChildPolicy::default() };
         let mut root = SupervisorSpec::new("root");
-        root.child(Child::new("planner", actor).policy(policy)).unwrap();
+        let planner = root.child(Child::new("planner", actor).policy(policy)).unwrap();
         let runtime = Runtime::builder().start(root).await.unwrap();
         let story = runtime.journal().subscribe_after(0);
-        Self { runtime, board, link, story }
+        Self { runtime, planner, board, link, story }
     }
 
     /// Waits for the next change of the agent's health.
@@ -174,32 +175,24 @@ async fn an_agent_that_does_not_answer_while_the_link_is_down_is_unknown_and_is_
 #[tokio::test(start_paused = true)]
 async fn an_actor_that_crashed_does_not_restart_an_agent_that_is_well() {
     let script = Script::says([well()]);
-    let link = watch::Sender::new(true);
-    let mut root = SupervisorSpec::new("root");
-    let actor = AgentActor {
-        id: "planner".to_owned(),
-        driver: Arc::clone(&script) as Arc<dyn Driver>,
-        health: HealthPolicy {
-            interval: s(30),
-            timeout: s(5),
-            fail_after: 3,
-            recover_after: 1,
-            startup_grace: s(30),
-        },
-        link_is_up: link.subscribe(),
-        board: AgentBoard::default(),
-    };
-    let address = root.child(Child::new("planner", actor)).unwrap();
-    let runtime = Runtime::builder().start(root).await.unwrap();
-    let mut story = runtime.journal().subscribe_after(0);
-    address.cast(AgentMessage::Panic).await.unwrap();
-    loop {
-        let Delivery::Event(record) = story.next().await else { panic!("events are missing") };
-        if record.kind == "actor_restarted" {
-            break;
-        }
-    }
+    let mut scene = Scene::of(&script).await;
+    scene.planner.cast(AgentMessage::Panic).await.unwrap();
+    scene.until("actor_restarted").await;
     assert_eq!(*script.restarts.lock().unwrap(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_is_well_is_restarted_when_somebody_asks_for_it_and_keeps_its_state() {
+    let script = Script::says([well()]);
+    let mut scene = Scene::of(&script).await;
+    while scene.board.get("planner").unwrap().state_kept_at.is_none() {
+        tokio::time::sleep(s(1)).await;
+    }
+    scene.planner.call(AgentMessage::ExpectRestart).await.unwrap();
+    scene.runtime.root().restart("planner").await.unwrap();
+    scene.until("actor_restarted").await;
+    assert_eq!(*script.restarts.lock().unwrap(), 1);
+    assert_eq!(*script.written.lock().unwrap(), [json!({"memory": 7})]);
 }
 
 #[tokio::test(start_paused = true)]

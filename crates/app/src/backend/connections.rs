@@ -3,9 +3,7 @@
 
 use std::{
     error::Error,
-    io,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use axum::{
@@ -16,19 +14,17 @@ use axum::{
 use http::{Request, header};
 use hyper::{
     body::Incoming,
-    server::conn::http1::{self, Parts},
+    server::conn::http1::Parts,
     service::{Service, service_fn},
 };
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::oneshot,
-    task::JoinSet,
     time::sleep,
 };
+
+use crate::serving;
 
 use super::{
     faults::{Blow, Strike},
@@ -38,47 +34,15 @@ use super::{
     world::World,
 };
 
-/// At most this many connections are open at once; more wait in the system's backlog.
-const CONNECTIONS_MAX: usize = 1024;
-/// The head of a request has at most this many bytes.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// It arrives within this time after the answer before it; so an idle connection is closed, too.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long to wait when the system cannot accept, as without free file handles.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
 /// Accepts connections until `stop` fires or its sender is gone; then cuts all and returns when their tasks
 /// have ended.
-pub(super) async fn accept(listener: TcpListener, world: Arc<World>, mut stop: oneshot::Receiver<()>) {
+pub(super) async fn accept(listener: TcpListener, world: Arc<World>, stop: oneshot::Receiver<()>) {
     let router = TowerToHyperService::new(routes::router(world.clone()));
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            _ = &mut stop => break,
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
-                Ok((stream, _)) => _ = connections.spawn(serve(stream, world.clone(), router.clone())),
-                Err(error) => pause_after(&error).await,
-            },
-        }
-    }
-    drop(listener);
-    connections.shutdown().await;
-}
-
-/// A connection that is already gone is its client's affair; anything else may last, and is not retried at once.
-async fn pause_after(error: &io::Error) {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
-        tracing::warn!(%error, "cannot accept connections");
-        sleep(ACCEPT_PAUSE).await;
-    }
+    serving::accept(listener, stop, |stream| serve(stream, world.clone(), router.clone())).await;
 }
 
 /// Serves one connection to its end.
 async fn serve(stream: TcpStream, world: Arc<World>, router: TowerToHyperService<Router>) {
-    // Small frames are to go out at once. Without it the connection is slower, not wrong.
-    let _ = stream.set_nodelay(true);
     // A std mutex: it is never held over an await.
     let upgraded: Arc<Mutex<Option<Visit>>> = Arc::default();
     let service = service_fn(|request| {
@@ -92,9 +56,7 @@ async fn serve(stream: TcpStream, world: Arc<World>, router: TowerToHyperService
             Ok::<_, Reset>(response)
         }
     });
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_header_size(HEAD_BYTES_MAX);
-    let mut connection = http.serve_connection(TokioIo::new(stream), service);
+    let mut connection = serving::http().serve_connection(TokioIo::new(stream), service);
     let served = (&mut connection).await;
     let Parts { io, read_buf, .. } = connection.into_parts();
     let visit = upgraded.lock().unwrap_or_else(PoisonError::into_inner).take();

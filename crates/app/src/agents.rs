@@ -1,0 +1,172 @@
+//! The agents, as the embedder sees and steers them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay_actors::agent::{AgentMessage, AgentReport, AgentStatus};
+use mainstay_actors::error::{Error, Reason};
+use mainstay_runtime::Status as ActorStatus;
+use mainstay_runtime::journal::{Event, Level};
+use mainstay_runtime::{AdminError, TreeNode, Vitals};
+use serde::{Deserialize, Serialize};
+
+use crate::moment::Moment;
+use crate::parts::Parts;
+use crate::status::AgentView;
+
+/// How long an agent's actor may take to hear that a restart comes.
+const EXPECT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Somebody gave an agent its whole budget back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct AgentReset {
+    /// Its state before.
+    from: AgentStatus,
+}
+
+impl Event for AgentReset {
+    const KIND: &'static str = "agent_reset";
+    const LEVEL: Level = Level::Info;
+}
+
+/// The agents of a runtime. Cheap to clone.
+#[derive(Clone)]
+pub struct Agents(pub(crate) Arc<Parts>);
+
+impl Agents {
+    /// All agents, in the order in which they were added.
+    #[must_use]
+    pub fn list(&self) -> Vec<AgentView> {
+        let tree = self.0.runtime.tree();
+        let moment = self.0.moment();
+        let agents = self.0.agents.path().and_then(|path| tree.find(path.as_str()));
+        let nodes = agents.iter().flat_map(|agents| &agents.children);
+        nodes.filter_map(|node| self.view(node, moment)).collect()
+    }
+
+    /// The agent `id`.
+    ///
+    /// # Errors
+    /// `agent_unknown` when there is none of that id.
+    pub fn get(&self, id: &str) -> Result<AgentView, Error> {
+        self.list().into_iter().find(|agent| agent.id == id).ok_or_else(|| self.unknown(id))
+    }
+
+    /// Restarts the agent now, well or not, with the state that it has; its budget stays as it is. Returns when it has
+    /// been started.
+    ///
+    /// # Errors
+    /// `agent_unknown`, or `agent_failed` when it does not start.
+    pub async fn restart(&self, id: &str) -> Result<(), Error> {
+        if let Some(address) = self.0.agent_addresses.get(id) {
+            // An actor that is down or hangs cannot take the word; its successor looks how the agent is.
+            let _ = address.call_within(EXPECT_PATIENCE, AgentMessage::ExpectRestart).await;
+        }
+        self.0.agents.restart(id).await.map_err(|error| self.error(&error))
+    }
+
+    /// Stops watching the agent. Idempotent.
+    ///
+    /// # Errors
+    /// `agent_unknown`.
+    pub async fn stop(&self, id: &str) -> Result<(), Error> {
+        self.0.agents.stop(id).await.map_err(|error| self.error(&error))
+    }
+
+    /// Starts an agent that was stopped or has failed. One that runs is left alone.
+    ///
+    /// # Errors
+    /// `agent_unknown`, or `agent_failed` when it does not start.
+    pub async fn start(&self, id: &str) -> Result<(), Error> {
+        match self.0.agents.start(id).await {
+            Ok(()) | Err(AdminError::Running { .. }) => Ok(()),
+            Err(error) => Err(self.error(&error)),
+        }
+    }
+
+    /// Gives the agent its whole budget back, and starts it if it had been given up.
+    ///
+    /// # Errors
+    /// `agent_unknown`, or `agent_failed` when it does not start.
+    pub async fn reset(&self, id: &str) -> Result<(), Error> {
+        let before = self.get(id)?;
+        if let Some(path) = self.0.agents.path().and_then(|path| path.child(id).ok()) {
+            self.0.runtime.journal().record(&path, before.generation, &AgentReset { from: before.status });
+        }
+        self.0.agents.reset(id).await.map_err(|error| self.error(&error))
+    }
+
+    fn view(&self, node: &TreeNode, moment: Moment) -> Option<AgentView> {
+        let id = node.path.rsplit('/').next()?;
+        let report = self.0.board.get(id)?;
+        let vitals = &node.vitals;
+        let (status, since) = prevailing(vitals, &report);
+        let at = |at| moment.wall_time_of(at);
+        Some(AgentView {
+            status,
+            since: at(since),
+            generation: vitals.generation,
+            restarts: vitals.restarts,
+            budget_left: vitals.budget_left,
+            restart_at: vitals.restart_due.map(at),
+            last_error: report.last_error.or_else(|| vitals.last_error.clone()),
+            misses: report.misses,
+            last_check: report.last_check.map(at),
+            uptime_s: report.uptime_s,
+            error_count: report.error_count,
+            state_kept_at: report.state_kept_at.map(at),
+            next_step: next_step(status, vitals, &report.id, moment),
+            id: report.id,
+            driver: report.driver,
+        })
+    }
+
+    fn unknown(&self, id: &str) -> Error {
+        let known = self.0.agents.names().join(", ");
+        let details = format!("there is no agent {id:?}; known are: {known}");
+        Error::new(Reason::AgentUnknown).with_details(&details)
+    }
+
+    fn error(&self, error: &AdminError) -> Error {
+        match error {
+            AdminError::NotFound { name } => self.unknown(name),
+            AdminError::StartFailed { .. } => {
+                Error::new(Reason::AgentFailed).with_details(&error.to_string())
+            }
+            AdminError::Unavailable(_) => Error::new(Reason::Stopped).with_details(&error.to_string()),
+            _ => Error::new(Reason::Conflict).with_details(&error.to_string()),
+        }
+    }
+}
+
+/// While an agent's actor is down its supervisor knows how the agent is; else the actor does.
+fn prevailing(vitals: &Vitals, report: &AgentReport) -> (AgentStatus, Duration) {
+    match vitals.status {
+        ActorStatus::Running => (report.status, report.since),
+        ActorStatus::Starting if vitals.generation <= 1 => (AgentStatus::Starting, vitals.since),
+        ActorStatus::Starting | ActorStatus::Restarting => (AgentStatus::Restarting, vitals.since),
+        ActorStatus::Stopping | ActorStatus::Stopped => (AgentStatus::Stopped, vitals.since),
+        ActorStatus::Failed => (AgentStatus::Failed, vitals.since),
+    }
+}
+
+fn next_step(status: AgentStatus, vitals: &Vitals, id: &str, moment: Moment) -> String {
+    let left = match vitals.budget_left {
+        Some(left) => format!("{left} restarts left"),
+        None => "no limit to restarts".to_owned(),
+    };
+    match status {
+        AgentStatus::Restarting => match vitals.restart_due {
+            Some(due) => {
+                let seconds = due.saturating_sub(moment.now).as_secs_f64();
+                format!("is restarted in {seconds:.0} s ({left})")
+            }
+            None => format!("is being restarted ({left})"),
+        },
+        AgentStatus::Failed => format!("given up; `mainstay agent reset {id}` gives it another chance"),
+        AgentStatus::Stopped => format!("stopped; `mainstay agent start {id}` starts it"),
+        AgentStatus::Unknown => "checked again when the backend can be reached".to_owned(),
+        AgentStatus::Degraded => format!("restarted if it misses more checks ({left})"),
+        AgentStatus::Starting | AgentStatus::Healthy => "checked regularly".to_owned(),
+    }
+}

@@ -1,0 +1,283 @@
+//! From the configuration to the tree: which actors there are, and by which policies they live.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use mainstay_actors::agent::{AgentActor, AgentBoard, AgentMessage, HealthPolicy, HttpDriver};
+use mainstay_actors::cache::{CacheActor, CacheMessage};
+use mainstay_actors::connection::policy::{AfterFailed, ConnectionPolicy};
+use mainstay_actors::connection::target::{SocketTarget, TargetError};
+use mainstay_actors::connection::{ConnectionActor, ConnectionMessage, ConnectionView};
+use mainstay_actors::error::Error;
+use mainstay_actors::queue::{
+    BudgetPolicy, LanesPolicy, Overflow, QueueActor, QueueHandle, QueueMessage, QueuePolicy, QueueView,
+    RetryPolicy,
+};
+use mainstay_actors::transport::{HttpSettings, HttpTransport, Transport};
+use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, Exhausted, Shutdown};
+use mainstay_runtime::{Address, Child, InvalidName, SupervisorHandle, SupervisorSpec};
+use thiserror::Error as ThisError;
+
+use crate::config::{self, AgentConfig, AgentsConfig, Config, Driver};
+
+/// Frames of the backend that are kept for a slow subscriber.
+const FRAMES_MAX: usize = 1024;
+/// How long the whole tree may take to stop.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(15);
+
+/// Why a configuration cannot be carried out.
+#[derive(Debug, ThisError)]
+pub enum AssemblyError {
+    /// The environment variable that is to hold the token does not.
+    #[error(
+        "backend.token_env names the environment variable {name:?}, which is not set: set it, or empty the key"
+    )]
+    TokenMissing {
+        /// The variable.
+        name: String,
+    },
+    /// The agent's driver is not there yet.
+    #[error("agent {id:?} has the driver {driver:?}, which this version does not have: use \"http\"")]
+    DriverMissing {
+        /// The agent.
+        id: String,
+        /// The driver.
+        driver: &'static str,
+    },
+    /// The WebSocket's address or headers cannot be used.
+    #[error("the WebSocket's address cannot be used: {0}")]
+    Target(#[from] TargetError),
+    /// The backend's address or headers cannot be used.
+    #[error("the backend's address cannot be used: {}", .0.details.as_deref().unwrap_or(&.0.message))]
+    Transport(Box<Error>),
+    /// A name cannot stand in a path.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+}
+
+/// The tree before it runs, and the addresses of what is in it.
+pub(crate) struct Assembly {
+    pub(crate) root: SupervisorSpec,
+    pub(crate) connection: Address<ConnectionMessage>,
+    pub(crate) connection_view: ConnectionView,
+    pub(crate) queue: QueueHandle,
+    pub(crate) queue_address: Address<QueueMessage>,
+    pub(crate) queue_view: QueueView,
+    pub(crate) cache: Address<CacheMessage>,
+    pub(crate) agents: SupervisorHandle,
+    pub(crate) board: AgentBoard,
+    pub(crate) agent_addresses: HashMap<String, Address<AgentMessage>>,
+}
+
+/// The bearer token, from the environment variable that the configuration names.
+pub(crate) fn secrets(config: &Config) -> Result<Option<String>, AssemblyError> {
+    let name = &config.backend.token_env;
+    if name.is_empty() {
+        return Ok(None);
+    }
+    match std::env::var(name) {
+        Ok(token) if !token.is_empty() => Ok(Some(token)),
+        _ => Err(AssemblyError::TokenMissing { name: name.clone() }),
+    }
+}
+
+impl Assembly {
+    pub(crate) fn of(
+        config: &Config,
+        token: &Option<String>,
+        transport: Option<Arc<dyn Transport>>,
+    ) -> Result<Self, AssemblyError> {
+        let transport = match transport {
+            Some(transport) => transport,
+            None => http_transport(config, token.as_deref())?,
+        };
+        let mut root = SupervisorSpec::new("root")
+            .as_child(ChildPolicy { shutdown: Shutdown::Graceful(SHUTDOWN_MAX), ..ChildPolicy::default() });
+
+        let policy = connection_policy(&config.connection);
+        let connection_view = ConnectionView::new(&policy, FRAMES_MAX);
+        let target = socket_target(config, token.as_deref())?;
+        let actor = ConnectionActor { target, policy, view: connection_view.clone() };
+        let connection = root.child(Child::new("connection", actor).policy(core_policy()))?;
+
+        let queue_view = QueueView::default();
+        let actor =
+            QueueActor::new(Arc::clone(&transport), queue_policy(&config.requests), queue_view.clone());
+        let capacity = config.requests.queue_max.max(1024);
+        let child = Child::new("queue", actor).policy(core_policy()).mailbox_capacity(capacity);
+        let queue_address = root.child(child)?;
+        let queue = QueueHandle::new(queue_address.clone());
+
+        let actor = CacheActor { ttl: config.cache.ttl, bytes_max: config.cache.max_bytes };
+        let cache = root.child(Child::new("cache", actor).policy(core_policy()))?;
+
+        let board = AgentBoard::default();
+        let mut agents = SupervisorSpec::new("agents")
+            .as_child(ChildPolicy { shutdown: Shutdown::Graceful(SHUTDOWN_MAX), ..core_policy() });
+        let mut agent_addresses = HashMap::new();
+        for agent in &config.agent {
+            let actor = agent_actor(agent, &transport, &connection_view, &board)?;
+            let child = Child::new(&agent.id, actor).policy(agent_policy(&agent.upkeep));
+            agent_addresses.insert(agent.id.clone(), agents.child(child)?);
+        }
+        let agents = root.supervisor(agents)?;
+        Ok(Self {
+            root,
+            connection,
+            connection_view,
+            queue,
+            queue_address,
+            queue_view,
+            cache,
+            agents,
+            board,
+            agent_addresses,
+        })
+    }
+}
+
+fn http_transport(config: &Config, token: Option<&str>) -> Result<Arc<dyn Transport>, AssemblyError> {
+    let settings = HttpSettings {
+        headers: headers(config),
+        bearer_token: token.map(str::to_owned),
+        connect_timeout: config.connection.connect_timeout,
+        ..HttpSettings::new(&config.backend.url)
+    };
+    let transport =
+        HttpTransport::new(&settings).map_err(|error| AssemblyError::Transport(Box::new(error)))?;
+    Ok(Arc::new(transport))
+}
+
+fn headers(config: &Config) -> HeaderMap {
+    let parsed = config.backend.headers.iter().filter_map(|(name, value)| {
+        Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
+    });
+    parsed.collect()
+}
+
+fn socket_target(config: &Config, token: Option<&str>) -> Result<SocketTarget, AssemblyError> {
+    let mut target = SocketTarget::new(&config.backend.url, &config.connection.path)?;
+    for (name, value) in &config.backend.headers {
+        target = target.with_header(name, value)?;
+    }
+    if let Some(token) = token {
+        target = target.with_bearer(token)?;
+    }
+    Ok(target)
+}
+
+fn agent_actor(
+    agent: &AgentConfig,
+    transport: &Arc<dyn Transport>,
+    connection: &ConnectionView,
+    board: &AgentBoard,
+) -> Result<AgentActor, AssemblyError> {
+    let missing = |driver| AssemblyError::DriverMissing { id: agent.id.clone(), driver };
+    let driver = match agent.driver {
+        Driver::Http => HttpDriver::new(Arc::clone(transport), &agent.id, agent.upkeep.health_timeout),
+        Driver::Process => return Err(missing("process")),
+        Driver::Acp => return Err(missing("acp")),
+    };
+    Ok(AgentActor {
+        id: agent.id.clone(),
+        driver: Arc::new(driver),
+        health: health_policy(&agent.upkeep),
+        link_is_up: connection.is_up.subscribe(),
+        board: board.clone(),
+    })
+}
+
+// === policies ===
+
+/// The connection, the queue and the cache come back fast: people wait for them.
+fn core_policy() -> ChildPolicy {
+    ChildPolicy {
+        delay: Delay::Exponential {
+            min: Duration::from_millis(100),
+            max: Duration::from_secs(5),
+            factor: 2.0,
+            jitter: false,
+        },
+        budget: Some(Budget { restarts_max: 10, window: Duration::from_secs(60) }),
+        stable_after: Duration::from_secs(30),
+        ..ChildPolicy::default()
+    }
+}
+
+fn agent_policy(agents: &AgentsConfig) -> ChildPolicy {
+    ChildPolicy {
+        delay: Delay::Exponential {
+            min: agents.restart_delay,
+            max: agents.restart_delay_max,
+            factor: 2.0,
+            jitter: false,
+        },
+        budget: Some(Budget { restarts_max: agents.max_restarts, window: agents.window }),
+        stable_after: agents.stable_after,
+        exhausted: Exhausted::Abandon,
+        ..ChildPolicy::default()
+    }
+}
+
+fn health_policy(agents: &AgentsConfig) -> HealthPolicy {
+    HealthPolicy {
+        interval: agents.health_interval,
+        timeout: agents.health_timeout,
+        fail_after: agents.fail_after,
+        recover_after: agents.recover_after,
+        startup_grace: agents.startup_grace,
+    }
+}
+
+fn connection_policy(config: &config::ConnectionConfig) -> ConnectionPolicy {
+    ConnectionPolicy {
+        max_retries: config.max_retries,
+        delay: Delay::Exponential {
+            min: config.delay_min,
+            max: config.delay_max,
+            factor: config.factor,
+            jitter: config.jitter,
+        },
+        connect_timeout: config.connect_timeout,
+        ping_interval: config.ping_interval,
+        ping_timeout: config.ping_timeout,
+        stable_after: config.stable_after,
+        after_failed: match config.after_failed {
+            config::AfterFailed::Wait => AfterFailed::Wait,
+            config::AfterFailed::Probe => AfterFailed::Probe,
+        },
+        probe_interval: config.probe_interval,
+        outbound_max: config.outbound_max,
+        ..ConnectionPolicy::default()
+    }
+}
+
+fn queue_policy(config: &config::RequestsConfig) -> QueuePolicy {
+    QueuePolicy {
+        max_concurrent: config.max_concurrent,
+        lanes: LanesPolicy {
+            queue_max: config.queue_max,
+            overflow: match config.overflow {
+                config::Overflow::Reject => Overflow::Reject,
+                config::Overflow::DropOldest => Overflow::DropOldest,
+                config::Overflow::DropLowest => Overflow::DropLowest,
+            },
+            age_after: config.age_after,
+        },
+        timeout: config.timeout,
+        wait_timeout: config.wait_timeout,
+        retry: RetryPolicy {
+            retries: config.retries,
+            delay: Delay::Exponential {
+                min: config.retry_delay_min,
+                max: config.retry_delay_max,
+                factor: config.retry_factor,
+                jitter: true,
+            },
+            ..RetryPolicy::default()
+        },
+        budget: BudgetPolicy { percent: config.retry_budget.into(), ..BudgetPolicy::default() },
+    }
+}

@@ -1,0 +1,16 @@
+//! The protocol for user interfaces: JSON texts in both directions, the same over every transport.
+//!
+//! A client sends commands, `{"id":1,"type":"status"}`, and gets exactly one reply to each: `{"id":1,"ok":…}` or
+//! `{"id":1,"error":…}`. Commands run side by side, so replies may come in another order. After
+//! `{"id":2,"type":"subscribe","after":N}` it also gets a snapshot, `{"snapshot":{"status":…,"tree":…},"seq":N}`, and
+//! then the events in batches, `{"events":[…],"seq":N}`: at most one batch every 50 ms, so a slow client gets fewer and
+//! larger ones. Events that are kept nowhere any more are announced: `{"lagged":{"from":…,"to":…}}`.
+//!
+//! - [`Command`]: what a client can ask
+//! - [`serve`]: one client's session
+
+mod command;
+mod session;
+
+pub use command::{AgentAction, CacheAction, Command, ConnectionAction, RequestCommand, execute};
+pub use session::serve;

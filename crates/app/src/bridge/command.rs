@@ -1,0 +1,246 @@
+//! What a client can ask, and how it is answered.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http::Method;
+use mainstay_actors::cache::Pattern;
+use mainstay_actors::error::{Error, Reason};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::mainstay::Mainstay;
+use crate::{Priority, Request, Response};
+
+/// A command, as it comes in beside its `id`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Command {
+    /// Everything in one view.
+    Status {},
+    /// The supervision tree.
+    Tree {},
+    /// All agents.
+    Agents {},
+    /// One agent.
+    Agent {
+        /// Its id.
+        agent: String,
+        /// What is to be done.
+        action: AgentAction,
+    },
+    /// The WebSocket.
+    Connection {
+        /// What is to be done.
+        action: ConnectionAction,
+    },
+    /// The cache.
+    Cache {
+        /// What is to be done.
+        #[serde(flatten)]
+        action: CacheAction,
+    },
+    /// One request through the queue.
+    Request(Box<RequestCommand>),
+    /// The stream of events, from the one after `after` on, or from now on.
+    Subscribe {
+        /// The last sequence number that the client has.
+        #[serde(default)]
+        after: Option<u64>,
+    },
+    /// Makes an actor panic, to show what its supervisor does about it. Only in debug builds.
+    #[cfg(debug_assertions)]
+    Panic {
+        /// `connection`, `queue`, `cache`, or an agent's id.
+        actor: String,
+    },
+}
+
+/// What is to be done with an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentAction {
+    /// Show it.
+    Show,
+    /// Restart it now.
+    Restart,
+    /// Stop watching it.
+    Stop,
+    /// Start it again.
+    Start,
+    /// Give its budget back.
+    Reset,
+}
+
+/// What is to be done with the WebSocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConnectionAction {
+    /// Show it.
+    Show,
+    /// Try now, or start over.
+    Reconnect,
+    /// Close it and stay away.
+    Disconnect,
+}
+
+/// What is to be done with the cache.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum CacheAction {
+    /// Show how it is doing.
+    Show,
+    /// Drop what matches.
+    Invalidate(Pattern),
+}
+
+/// One request through the queue.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RequestCommand {
+    /// The method, in capitals.
+    pub method: String,
+    /// The path, with its query.
+    pub path: String,
+    /// The body: JSON.
+    #[serde(default)]
+    pub body: Option<Value>,
+    /// The headers.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// Which lane it waits in.
+    #[serde(default)]
+    pub priority: Priority,
+    /// How long one attempt may stand still.
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
+    /// How often it may be repeated.
+    #[serde(default)]
+    pub retries: Option<u32>,
+    /// How old a cached response may be; none is used without it.
+    #[serde(default)]
+    pub cache_ms: Option<u64>,
+    /// The idempotency key.
+    #[serde(default)]
+    pub idempotency_key: Option<String>,
+}
+
+/// Reads one text of a client: its id, and its command or what is wrong with it.
+pub(super) fn read(text: &str) -> (Option<u64>, Result<Command, Error>) {
+    let mut value: Value = match serde_json::from_str(text) {
+        Ok(value) => value,
+        Err(error) => return (None, Err(malformed(&format!("the text is not JSON: {error}")))),
+    };
+    let id = value.as_object_mut().and_then(|object| object.remove("id"));
+    let Some(id) = id.as_ref().and_then(Value::as_u64) else {
+        return (None, Err(malformed("a command is an object with a whole number as its \"id\"")));
+    };
+    let command = serde_json::from_value(value).map_err(|error| malformed(&error.to_string()));
+    (Some(id), command)
+}
+
+fn malformed(details: &str) -> Error {
+    Error::new(Reason::InvalidRequest).with_details(details)
+}
+
+/// Carries out a command. `Subscribe` is the session's own affair and answers nothing but `null` here.
+///
+/// # Errors
+/// Whatever became of it instead.
+pub async fn execute(mainstay: &Mainstay, command: Command) -> Result<Value, Error> {
+    match command {
+        Command::Status {} => to_json(&mainstay.status().await),
+        Command::Tree {} => to_json(&mainstay.tree()),
+        Command::Agents {} => to_json(&mainstay.agents().list()),
+        Command::Agent { agent, action } => agent_action(mainstay, &agent, action).await,
+        Command::Connection { action } => connection_action(mainstay, action).await,
+        Command::Cache { action: CacheAction::Show } => to_json(&mainstay.cache().stats().await?),
+        Command::Cache { action: CacheAction::Invalidate(pattern) } => {
+            Ok(json!({ "entries": mainstay.cache().invalidate(pattern).await? }))
+        }
+        Command::Request(command) => request(mainstay, *command).await,
+        Command::Subscribe { .. } => Ok(Value::Null),
+        #[cfg(debug_assertions)]
+        Command::Panic { actor } => mainstay.inject_panic(&actor).await.map(|()| Value::Null),
+    }
+}
+
+fn to_json<T: Serialize>(value: &T) -> Result<Value, Error> {
+    serde_json::to_value(value).map_err(|error| malformed(&error.to_string()))
+}
+
+async fn agent_action(mainstay: &Mainstay, id: &str, action: AgentAction) -> Result<Value, Error> {
+    let agents = mainstay.agents();
+    match action {
+        AgentAction::Show => {}
+        AgentAction::Restart => agents.restart(id).await?,
+        AgentAction::Stop => agents.stop(id).await?,
+        AgentAction::Start => agents.start(id).await?,
+        AgentAction::Reset => agents.reset(id).await?,
+    }
+    to_json(&agents.get(id)?)
+}
+
+async fn connection_action(mainstay: &Mainstay, action: ConnectionAction) -> Result<Value, Error> {
+    let connection = mainstay.connection();
+    match action {
+        ConnectionAction::Show => {}
+        ConnectionAction::Reconnect => connection.reconnect().await?,
+        ConnectionAction::Disconnect => connection.disconnect().await?,
+    }
+    to_json(&connection.report())
+}
+
+async fn request(mainstay: &Mainstay, command: RequestCommand) -> Result<Value, Error> {
+    let cache = command.cache_ms.map(Duration::from_millis);
+    let request = command.into_request()?;
+    let response = match cache {
+        Some(ttl) => mainstay.request_cached(request, ttl).await?,
+        None => mainstay.request(request).await?,
+    };
+    Ok(response_json(&response))
+}
+
+impl RequestCommand {
+    fn into_request(self) -> Result<Request, Error> {
+        let method = Method::from_bytes(self.method.as_bytes())
+            .map_err(|_| malformed("the method is not an HTTP method"))?;
+        let mut builder = Request::builder(method, self.path).priority(self.priority);
+        for (name, value) in self.headers {
+            builder = builder.header(&name, &value);
+        }
+        if let Some(body) = self.body {
+            builder = builder.json(&body);
+        }
+        if let Some(timeout) = self.timeout_ms {
+            builder = builder.timeout(Duration::from_millis(timeout));
+        }
+        if let Some(retries) = self.retries {
+            builder = builder.retries(retries);
+        }
+        if let Some(key) = self.idempotency_key {
+            builder = builder.idempotency_key(&key);
+        }
+        builder.build()
+    }
+}
+
+/// A response as `mainstay request --json` prints it: the body as JSON if it is JSON, else as a string.
+fn response_json(response: &Response) -> Value {
+    let headers: BTreeMap<&str, String> = response
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .collect();
+    let body = serde_json::from_slice(&response.body)
+        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&response.body).into_owned()));
+    json!({
+        "status": response.status.as_u16(),
+        "headers": headers,
+        "body": body,
+        "ms": response.ms,
+        "cached": response.cached,
+        "attempts": response.attempts,
+        "request_id": response.request_id,
+    })
+}

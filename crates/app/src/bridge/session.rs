@@ -1,0 +1,123 @@
+//! One client's session, from its first text to its last.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use mainstay_actors::error::Error;
+use mainstay_runtime::journal::{Delivery, Record, Subscription};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::command::{self, Command};
+use crate::mainstay::Mainstay;
+
+/// Commands of one client that run side by side; further ones wait to be read.
+const COMMANDS_MAX: usize = 64;
+/// Events in one batch.
+const BATCH_EVENTS_MAX: usize = 1000;
+/// The shortest time between two batches.
+const BATCH_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Serves one client until it has nothing more to say (`incoming` ends) or does not listen any more (`outgoing` is
+/// closed). Both channels should be short: a full one makes the session wait, and loses nothing.
+pub async fn serve(mainstay: Mainstay, mut incoming: mpsc::Receiver<String>, outgoing: mpsc::Sender<String>) {
+    let mut running = FuturesUnordered::new();
+    let mut feed: Option<Feed> = None;
+    loop {
+        let text = tokio::select! {
+            text = incoming.recv(), if running.len() < COMMANDS_MAX => {
+                let Some(text) = text else { return };
+                let (id, command) = command::read(&text);
+                match command {
+                    Err(error) => reply(id, Err(error)),
+                    Ok(Command::Subscribe { after }) => {
+                        let (opened, snapshot) = Feed::open(&mainstay, after).await;
+                        feed = Some(opened);
+                        if outgoing.send(reply(id, Ok(Value::Null))).await.is_err() {
+                            return;
+                        }
+                        snapshot
+                    }
+                    Ok(command) => {
+                        let mainstay = mainstay.clone();
+                        running.push(async move { reply(id, command::execute(&mainstay, command).await) });
+                        continue;
+                    }
+                }
+            }
+            Some(reply) = running.next() => reply,
+            batch = next_batch(&mut feed) => batch,
+        };
+        if outgoing.send(text).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn reply(id: Option<u64>, outcome: Result<Value, Error>) -> String {
+    match outcome {
+        Ok(value) => json!({ "id": id, "ok": value }),
+        Err(error) => json!({ "id": id, "error": error }),
+    }
+    .to_string()
+}
+
+/// A client's place in the stream of events.
+struct Feed {
+    subscription: Subscription,
+    not_before: Instant,
+    /// Read, and not yet part of a batch.
+    pending: Option<Delivery>,
+}
+
+impl Feed {
+    async fn open(mainstay: &Mainstay, after: Option<u64>) -> (Self, String) {
+        let status = mainstay.status().await;
+        let seq = status.runtime.seq;
+        let snapshot = json!({ "snapshot": { "status": status, "tree": mainstay.tree() }, "seq": seq });
+        let subscription = mainstay.events_after(after.unwrap_or(seq));
+        #[allow(clippy::disallowed_methods, reason = "tokio's clock is the paused one in tests")]
+        let not_before = Instant::now();
+        (Self { subscription, not_before, pending: None }, snapshot.to_string())
+    }
+
+    /// The next batch, or the word that events are missing. Cancel safe.
+    async fn next(&mut self) -> String {
+        if self.pending.is_none() {
+            self.pending = Some(self.subscription.next().await);
+        }
+        sleep_until(self.not_before).await;
+        let mut events: Vec<Record> = Vec::new();
+        loop {
+            match self.pending.take() {
+                Some(Delivery::Event(record)) => events.push(*record),
+                Some(lagged @ Delivery::Lagged { .. }) if !events.is_empty() => {
+                    self.pending = Some(lagged);
+                    break;
+                }
+                Some(Delivery::Lagged { from, to }) => {
+                    return json!({ "lagged": { "from": from, "to": to } }).to_string();
+                }
+                None => break,
+            }
+            if events.len() == BATCH_EVENTS_MAX {
+                break;
+            }
+            self.pending = self.subscription.try_next_in_memory();
+        }
+        #[allow(clippy::disallowed_methods, reason = "tokio's clock is the paused one in tests")]
+        let now = Instant::now();
+        self.not_before = now + BATCH_INTERVAL;
+        let seq = events.last().map(|record| record.seq);
+        json!({ "events": events, "seq": seq }).to_string()
+    }
+}
+
+async fn next_batch(feed: &mut Option<Feed>) -> String {
+    match feed {
+        Some(feed) => feed.next().await,
+        None => std::future::pending().await,
+    }
+}

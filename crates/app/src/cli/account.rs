@@ -1,0 +1,162 @@
+//! An event as a sentence.
+
+use mainstay_runtime::journal::Record;
+use serde_json::Value;
+
+use super::failure::Failure;
+use super::output::{Output, Tone};
+
+/// Prints one event: time, actor, what happened.
+pub(super) fn tell(out: &mut Output, record: &Record) -> Result<(), Failure> {
+    let time = record.at.get(11..23).unwrap_or(&record.at);
+    let (sentence, tone) = sentence(record);
+    let line = format!("{} {:<24} {}", out.paint(time, Tone::Soft), record.actor, out.paint(&sentence, tone));
+    out.line(line.trim_end())
+}
+
+/// What happened, in words, and how it is meant.
+fn sentence(record: &Record) -> (String, Tone) {
+    let fields = Fields(record);
+    match record.kind.as_str() {
+        "runtime_started" => {
+            (format!("the runtime has started, process {}", fields.show("pid")), Tone::Plain)
+        }
+        "runtime_stopping" => ("the runtime is stopping".to_owned(), Tone::Plain),
+        "runtime_stopped" => ("the runtime has stopped".to_owned(), Tone::Plain),
+        "actor_started" => (format!("incarnation {} is starting", record.generation), Tone::Soft),
+        "actor_ready" => (format!("incarnation {} is ready", record.generation), Tone::Good),
+        "actor_exited" => exited(&fields),
+        "decision" => decision(&fields),
+        "actor_restarted" => (
+            format!(
+                "restarted after {} with its state {}, {} messages waited",
+                fields.millis("downtime_ms"),
+                fields.show("state"),
+                fields.show("backlog")
+            ),
+            Tone::Good,
+        ),
+        "gave_up" => (
+            format!("given up after {} restarts: {}", fields.show("restarts"), fields.show("next_step")),
+            Tone::Bad,
+        ),
+        "dead_letter" => {
+            (format!("message {} not handled: {}", fields.show("label"), fields.show("reason")), Tone::Warn)
+        }
+        "connection_state" => connection(&fields),
+        "agent_health" => health(&fields),
+        "request_retry" => (
+            format!(
+                "request {} is tried again in {}, attempt {}: {}",
+                fields.show("request_id"),
+                fields.millis("delay_ms"),
+                fields.show("attempt"),
+                fields.show("reason")
+            ),
+            Tone::Warn,
+        ),
+        _ => (other(record), Tone::Plain),
+    }
+}
+
+fn exited(fields: &Fields<'_>) -> (String, Tone) {
+    let cause = fields.show("cause");
+    let said = match (fields.text("message"), fields.text("location")) {
+        (Some(message), Some(location)) => format!(": {message} (at {location})"),
+        (Some(message), None) => format!(": {message}"),
+        (None, _) => String::new(),
+    };
+    let tone = if cause == "normal" { Tone::Soft } else { Tone::Bad };
+    (format!("ended, cause {cause}{said}"), tone)
+}
+
+fn decision(fields: &Fields<'_>) -> (String, Tone) {
+    let budget = match fields.0.fields.get("budget") {
+        Some(Value::Object(budget)) => {
+            let show = |name: &str| budget.get(name).map_or_else(String::new, ToString::to_string);
+            format!(" ({} of {} restarts used)", show("used"), show("max"))
+        }
+        _ => String::new(),
+    };
+    match fields.text("decision") {
+        Some("restart") => (
+            format!(
+                "decided: restart in {}, attempt {}{budget}",
+                fields.millis("delay_ms"),
+                fields.show("attempt")
+            ),
+            Tone::Warn,
+        ),
+        Some("abandon") => (format!("decided: give up, the budget is spent{budget}"), Tone::Bad),
+        Some("escalate") => (format!("decided: leave it to the parent supervisor{budget}"), Tone::Bad),
+        _ => ("decided: leave it stopped".to_owned(), Tone::Soft),
+    }
+}
+
+fn connection(fields: &Fields<'_>) -> (String, Tone) {
+    let to = fields.show("to");
+    let mut sentence = format!("{} -> {to}", fields.show("from"));
+    if to != "connected" && to != "disconnected" {
+        sentence.push_str(&format!(", attempt {} of {}", fields.show("attempt"), fields.show("max")));
+    }
+    if let Some(Value::Number(_)) = fields.0.fields.get("next_attempt_in_ms") {
+        let at = fields.text("next_attempt_at").and_then(|at| at.get(11..23)).unwrap_or_default();
+        sentence.push_str(&format!(", next at {at} (in {})", fields.millis("next_attempt_in_ms")));
+    }
+    let error = fields.0.fields.get("error").and_then(|error| error.get("message")).and_then(Value::as_str);
+    if let Some(error) = error {
+        sentence.push_str(&format!(": {error}"));
+    }
+    let tone = match to.as_str() {
+        "connected" => Tone::Good,
+        "failed" => Tone::Bad,
+        _ => Tone::Warn,
+    };
+    (sentence, tone)
+}
+
+fn health(fields: &Fields<'_>) -> (String, Tone) {
+    let to = fields.show("to");
+    let why = fields.text("reason").map(|reason| format!(": {reason}")).unwrap_or_default();
+    let tone = match to.as_str() {
+        "healthy" => Tone::Good,
+        "failed" => Tone::Bad,
+        _ => Tone::Warn,
+    };
+    (format!("{} -> {to}{why}", fields.show("from")), tone)
+}
+
+/// A kind that has no sentence of its own.
+fn other(record: &Record) -> String {
+    let fields = record.fields.iter().map(|(name, value)| match value {
+        Value::String(text) => format!("{name}={text}"),
+        value => format!("{name}={value}"),
+    });
+    let fields = fields.collect::<Vec<_>>().join(" ");
+    format!("{} {fields}", record.kind)
+}
+
+/// A record's own fields, ready to be shown.
+struct Fields<'a>(&'a Record);
+
+impl Fields<'_> {
+    fn text(&self, name: &str) -> Option<&str> {
+        self.0.fields.get(name).and_then(Value::as_str)
+    }
+
+    fn show(&self, name: &str) -> String {
+        match self.0.fields.get(name) {
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Null) | None => "?".to_owned(),
+            Some(value) => value.to_string(),
+        }
+    }
+
+    fn millis(&self, name: &str) -> String {
+        match self.0.fields.get(name).and_then(Value::as_u64) {
+            Some(ms) if ms < 1000 => format!("{ms} ms"),
+            Some(ms) => format!("{:.1} s", std::time::Duration::from_millis(ms).as_secs_f64()),
+            None => "?".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! What can be typed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use super::failure::Failure;
+use crate::bridge::RequestCommand;
+use crate::config::parse_duration;
+use crate::{DataDir, Priority};
+
+/// Keeps a desktop shell tied to its backend, and the backend's agents alive.
+#[derive(Debug, Parser)]
+#[command(name = "mainstay", version, arg_required_else_help = true)]
+pub(super) struct Args {
+    #[command(flatten)]
+    pub(super) data_dir: DataDirArg,
+    /// Log to stderr from this level on; `debug` also records the start and end of every request
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(super) log: Option<LogLevel>,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct DataDirArg {
+    /// The folder for the journal and the control file [default: the platform's data folder, mainstay/]
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+impl DataDirArg {
+    pub(super) fn folder(&self) -> Result<DataDir, Failure> {
+        let default = || dirs::data_dir().map(|dir| dir.join("mainstay"));
+        self.data_dir.clone().or_else(default).map(DataDir::new).ok_or_else(|| {
+            Failure::usage("this system names no data folder: say which one with --data-dir DIR")
+        })
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            // The handshake of the WebSocket logs its headers at this level, the token among them.
+            Self::Trace => "trace,tungstenite=debug,tokio_tungstenite=debug",
+        }
+    }
+
+    pub(super) fn is_verbose(self) -> bool {
+        matches!(self, Self::Debug | Self::Trace)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the whole tree against the embedded backend, with a dashboard
+    Demo(DemoArgs),
+    /// Run the tree against a real backend, in the foreground
+    Run(RunArgs),
+    /// Run the embedded backend alone
+    Backend(BackendArgs),
+    /// Show connection, queue, cache and agents of a running runtime
+    Status(Shape),
+    /// Show the supervision tree of a running runtime
+    Tree(Shape),
+    /// Read the journal; needs no running runtime
+    Events(EventsArgs),
+    /// Send one request through the queue of a running runtime
+    Request(RequestArgs),
+    /// List the agents
+    Agents(Shape),
+    /// Show or steer one agent
+    #[command(subcommand)]
+    Agent(AgentCommand),
+    /// Show the WebSocket
+    Connection(Shape),
+    /// Connect the WebSocket now
+    Reconnect,
+    /// Close the WebSocket and stay away
+    Disconnect,
+    /// Print or check a configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Make an actor panic: connection, queue, cache, or an agent's id (debug builds only)
+    #[cfg(debug_assertions)]
+    #[command(hide = true)]
+    Panic { actor: String },
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Shape {
+    /// Print one JSON value and nothing else
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct DemoArgs {
+    /// How many agents the backend has
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(super) agents: u16,
+    /// The port of the dashboard (0: any free one)
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub(super) port: u16,
+    /// Stop after this long, such as 10s
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+    pub(super) lasting: Option<Duration>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RunArgs {
+    /// The configuration; without it every key has its default
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct BackendArgs {
+    /// The port on 127.0.0.1 (0: any free one)
+    #[arg(long, value_name = "PORT", default_value_t = 8000)]
+    pub(super) port: u16,
+    /// The ids of the agents
+    #[arg(long, value_name = "A,B,C", value_delimiter = ',', default_value = "planner")]
+    pub(super) agents: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct EventsArgs {
+    /// Go on with each event as it happens
+    #[arg(long, short)]
+    pub(super) follow: bool,
+    /// Only events after this sequence number
+    #[arg(long, value_name = "SEQ", default_value_t = 0)]
+    pub(super) after: u64,
+    /// Only events of this last while, such as 5m
+    #[arg(long, value_name = "DUR", value_parser = parse_duration)]
+    pub(super) since: Option<Duration>,
+    /// Only events of this actor: a path, or a pattern such as 'root/agents/*'
+    #[arg(long, value_name = "PATH-OR-GLOB")]
+    pub(super) actor: Option<String>,
+    /// Only events of these kinds
+    #[arg(long, value_name = "KIND,…", value_delimiter = ',')]
+    pub(super) kind: Vec<String>,
+    /// Print the stored lines
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum PriorityArg {
+    High,
+    Normal,
+    Low,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RequestArgs {
+    /// The HTTP method
+    method: String,
+    /// The path on the backend, with its query
+    path: String,
+    /// The body: JSON, or @FILE with JSON in it
+    #[arg(long, value_name = "JSON or @FILE")]
+    body: Option<String>,
+    /// Which lane of the queue it waits in
+    #[arg(long, value_enum, default_value_t = PriorityArg::Normal)]
+    priority: PriorityArg,
+    /// How long one attempt may stand still
+    #[arg(long, value_name = "DUR", value_parser = parse_duration)]
+    timeout: Option<Duration>,
+    /// How often it may be repeated
+    #[arg(long, value_name = "N")]
+    retries: Option<u32>,
+    /// Take a cached response that is at most this old, and keep the response
+    #[arg(long, value_name = "DUR", value_parser = parse_duration)]
+    cache: Option<Duration>,
+    /// Sent with every attempt, so that the backend acts once
+    #[arg(long, value_name = "K")]
+    idempotency_key: Option<String>,
+    /// Print one JSON value and nothing else
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl RequestArgs {
+    pub(super) fn into_command(self) -> Result<RequestCommand, Failure> {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Ok(RequestCommand {
+            method: self.method.to_uppercase(),
+            path: self.path,
+            body: self.body.as_deref().map(read_body).transpose()?,
+            headers: BTreeMap::new(),
+            priority: match self.priority {
+                PriorityArg::High => Priority::High,
+                PriorityArg::Normal => Priority::Normal,
+                PriorityArg::Low => Priority::Low,
+            },
+            timeout_ms: self.timeout.map(millis),
+            retries: self.retries,
+            cache_ms: self.cache.map(millis),
+            idempotency_key: self.idempotency_key,
+        })
+    }
+}
+
+fn read_body(body: &str) -> Result<serde_json::Value, Failure> {
+    let (text, what) = match body.strip_prefix('@') {
+        None => (body.to_owned(), "--body".to_owned()),
+        Some(file) => {
+            let text = std::fs::read_to_string(file)
+                .map_err(|error| Failure::usage(format!("--body: {file} cannot be read: {error}")))?;
+            (text, file.to_owned())
+        }
+    };
+    serde_json::from_str(&text).map_err(|error| Failure::usage(format!("{what} is not JSON: {error}")))
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AgentCommand {
+    /// Show it
+    Show {
+        /// The agent
+        id: String,
+        #[command(flatten)]
+        shape: Shape,
+    },
+    /// Restart it now; its budget stays as it is
+    Restart {
+        /// The agent
+        id: String,
+    },
+    /// Stop watching it
+    Stop {
+        /// The agent
+        id: String,
+    },
+    /// Start it again
+    Start {
+        /// The agent
+        id: String,
+    },
+    /// Give its spent budget back, and start it if it had been given up
+    Reset {
+        /// The agent
+        id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Print the default configuration, with comments
+    Default,
+    /// Check a configuration
+    Check {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Args::command().debug_assert();
+    }
+}

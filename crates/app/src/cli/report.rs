@@ -1,0 +1,189 @@
+//! Shows a runtime's answers to a person.
+
+use mainstay_actors::agent::AgentStatus;
+use mainstay_actors::connection::status::ConnectionState;
+use mainstay_runtime::{Status as ActorStatus, TreeNode};
+use serde_json::Value;
+
+use super::failure::Failure;
+use super::output::{Output, Tone};
+use crate::config::format_duration;
+use crate::status::{AgentView, ConnectionReport, Status};
+use std::time::Duration;
+
+/// Everything in one view.
+pub(super) fn status(out: &mut Output, status: Status) -> Result<(), Failure> {
+    let Status { runtime, connection: link, queue, cache, agents: list } = status;
+    let uptime = Duration::from_millis(runtime.uptime_ms - runtime.uptime_ms % 1000);
+    let uptime = format_duration(uptime);
+    out.line(&format!(
+        "runtime     process {}, up {uptime}, event {}, boot {}",
+        runtime.pid, runtime.seq, runtime.boot
+    ))?;
+    connection(out, &link)?;
+    out.line(&format!(
+        "queue       {} running of {}, {} waiting",
+        queue.running, queue.max_concurrent, queue.waiting
+    ))?;
+    match cache {
+        Some(cache) => out.line(&format!(
+            "cache       {} entries, {} bytes, {} hits, {} misses",
+            cache.entries, cache.bytes, cache.hits, cache.misses
+        ))?,
+        None => out.line("cache       not answering")?,
+    }
+    out.line("")?;
+    agents(out, &list)
+}
+
+/// The WebSocket.
+pub(super) fn connection(out: &mut Output, link: &ConnectionReport) -> Result<(), Failure> {
+    let (name, tone) = match link.state {
+        ConnectionState::Disconnected => ("disconnected", Tone::Warn),
+        ConnectionState::Connecting => ("connecting", Tone::Warn),
+        ConnectionState::Connected => ("connected", Tone::Good),
+        ConnectionState::Reconnecting => ("reconnecting", Tone::Warn),
+        ConnectionState::Failed => ("failed", Tone::Bad),
+    };
+    let mut line = format!("connection  {} since {}", out.paint(name, tone), link.since);
+    if matches!(link.state, ConnectionState::Connecting | ConnectionState::Reconnecting) {
+        line.push_str(&format!(", attempt {} of {}", link.attempt, link.max));
+    }
+    if let (Some(at), Some(ms)) = (&link.next_attempt_at, link.next_attempt_in_ms) {
+        line.push_str(&format!(
+            ", next attempt at {at} (in {:.1} s)",
+            Duration::from_millis(ms).as_secs_f64()
+        ));
+    }
+    out.line(&line)?;
+    match &link.last_error {
+        Some(error) if link.state != ConnectionState::Connected => out.line(&format!("            {error}")),
+        _ => Ok(()),
+    }
+}
+
+/// All agents.
+pub(super) fn agents(out: &mut Output, agents: &[AgentView]) -> Result<(), Failure> {
+    if agents.is_empty() {
+        return out.line("no agents: the configuration has no [[agent]]");
+    }
+    let plain = |text: String| (text, Tone::Plain);
+    let rows: Vec<_> = agents
+        .iter()
+        .map(|agent| {
+            vec![
+                plain(agent.id.clone()),
+                agent_status(agent.status),
+                plain(agent.since.clone()),
+                plain(agent.restarts.to_string()),
+                plain(budget(agent)),
+                plain(agent.next_step.clone()),
+                (agent.last_error.clone().unwrap_or_default(), Tone::Soft),
+            ]
+        })
+        .collect();
+    out.table(&["agent", "status", "since", "restarts", "left", "next", "last error"], &rows)
+}
+
+/// One agent, whole.
+pub(super) fn agent(out: &mut Output, agent: &AgentView) -> Result<(), Failure> {
+    let none = || "none".to_owned();
+    let (status, tone) = agent_status(agent.status);
+    let facts = [
+        ("agent", agent.id.clone()),
+        ("driver", agent.driver.clone()),
+        ("status", format!("{} since {}", out.paint(&status, tone), agent.since)),
+        ("next", agent.next_step.clone()),
+        ("restarts", format!("{}, {} left", agent.restarts, budget(agent))),
+        ("generation", agent.generation.to_string()),
+        ("last error", agent.last_error.clone().unwrap_or_else(none)),
+        ("last check", agent.last_check.clone().unwrap_or_else(none)),
+        ("misses", agent.misses.to_string()),
+        ("uptime", agent.uptime_s.map_or_else(none, |seconds| format!("{seconds} s, as it says"))),
+        ("errors", agent.error_count.map_or_else(none, |errors| format!("{errors}, as it says"))),
+        ("state kept", agent.state_kept_at.clone().unwrap_or_else(none)),
+    ];
+    for (name, value) in facts {
+        out.line(&format!("{name:<12}{value}"))?;
+    }
+    Ok(())
+}
+
+fn budget(agent: &AgentView) -> String {
+    agent.budget_left.map_or_else(|| "no limit".to_owned(), |left| left.to_string())
+}
+
+fn agent_status(status: AgentStatus) -> (String, Tone) {
+    let (name, tone) = match status {
+        AgentStatus::Starting => ("starting", Tone::Warn),
+        AgentStatus::Healthy => ("healthy", Tone::Good),
+        AgentStatus::Degraded => ("degraded", Tone::Warn),
+        AgentStatus::Failed => ("failed", Tone::Bad),
+        AgentStatus::Restarting => ("restarting", Tone::Warn),
+        AgentStatus::Stopped => ("stopped", Tone::Soft),
+        AgentStatus::Unknown => ("unknown", Tone::Warn),
+    };
+    (name.to_owned(), tone)
+}
+
+/// The supervision tree.
+pub(super) fn tree(out: &mut Output, root: &TreeNode) -> Result<(), Failure> {
+    let mut rows = Vec::new();
+    add_rows(&mut rows, root, "", "");
+    out.table(&["actor", "status", "generation", "restarts", "left", "mailbox", "last error"], &rows)
+}
+
+fn add_rows(rows: &mut Vec<Vec<(String, Tone)>>, node: &TreeNode, here: &str, below: &str) {
+    let vitals = &node.vitals;
+    let (status, tone) = actor_status(vitals.status);
+    let name = node.path.rsplit('/').next().unwrap_or(&node.path);
+    let plain = |text: String| (text, Tone::Plain);
+    rows.push(vec![
+        plain(format!("{here}{name}")),
+        (status.to_owned(), tone),
+        plain(vitals.generation.to_string()),
+        plain(vitals.restarts.to_string()),
+        plain(vitals.budget_left.map_or_else(|| "no limit".to_owned(), |left| left.to_string())),
+        plain(node.mailbox.to_string()),
+        (vitals.last_error.clone().unwrap_or_default(), Tone::Soft),
+    ]);
+    for (at, child) in node.children.iter().enumerate() {
+        let is_last = at + 1 == node.children.len();
+        let (branch, stem) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+        add_rows(rows, child, &format!("{below}{branch}"), &format!("{below}{stem}"));
+    }
+}
+
+fn actor_status(status: ActorStatus) -> (&'static str, Tone) {
+    match status {
+        ActorStatus::Starting => ("starting", Tone::Warn),
+        ActorStatus::Running => ("running", Tone::Good),
+        ActorStatus::Stopping => ("stopping", Tone::Warn),
+        ActorStatus::Restarting => ("restarting", Tone::Warn),
+        ActorStatus::Stopped => ("stopped", Tone::Soft),
+        ActorStatus::Failed => ("failed", Tone::Bad),
+    }
+}
+
+/// A response, or the error in its place; with `json`, the error goes to stdout as well.
+pub(super) fn response(out: &mut Output, answer: Result<Value, Failure>, json: bool) -> Result<(), Failure> {
+    match answer {
+        Ok(response) if json => out.json(&response),
+        Ok(response) => {
+            let cached = if response["cached"] == true { ", from the cache" } else { "" };
+            eprintln!(
+                "HTTP {} in {} ms, {} attempts{cached}",
+                response["status"], response["ms"], response["attempts"]
+            );
+            match &response["body"] {
+                Value::String(text) => out.line(text),
+                body => out.json(body),
+            }
+        }
+        Err(Failure::Answered(error)) if json => {
+            out.json(&serde_json::to_value(&*error).unwrap_or_default())?;
+            Err(Failure::Answered(error))
+        }
+        Err(failure) => Err(failure),
+    }
+}

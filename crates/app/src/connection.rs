@@ -1,0 +1,78 @@
+//! The connection, as the embedder sees and steers it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay_actors::connection::ConnectionMessage;
+use mainstay_actors::connection::outbound::Fate;
+use mainstay_actors::connection::status::ConnectionStatus;
+use mainstay_actors::error::{Error, of_call};
+use tokio::sync::{broadcast, watch};
+
+use crate::parts::Parts;
+use crate::status::ConnectionReport;
+
+/// The WebSocket of a runtime. Cheap to clone.
+#[derive(Clone)]
+pub struct Connection(pub(crate) Arc<Parts>);
+
+impl Connection {
+    /// How it stands now. Asks no actor.
+    #[must_use]
+    pub fn report(&self) -> ConnectionReport {
+        let moment = self.0.moment();
+        let status = self.0.connection_view.status.borrow().clone();
+        let wait = status.next_attempt_at.map(|at| at.saturating_sub(moment.now));
+        ConnectionReport {
+            state: status.state,
+            since: moment.wall_time_of(status.since),
+            attempt: status.attempt,
+            max: status.max,
+            next_attempt_at: status.next_attempt_at.map(|at| moment.wall_time_of(at)),
+            next_attempt_in_ms: wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+            last_error: status.last_error.map(|fault| fault.message),
+        }
+    }
+
+    /// Follows its status. A slow reader sees the newest one, not each.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<ConnectionStatus> {
+        self.0.connection_view.status.subscribe()
+    }
+
+    /// Tries now during a wait, starts over after `failed` or `disconnected`, and changes nothing during an attempt.
+    ///
+    /// # Errors
+    /// `stopped` when the runtime is stopping.
+    pub async fn reconnect(&self) -> Result<(), Error> {
+        self.cast(ConnectionMessage::Connect).await
+    }
+
+    /// Closes it and stays away until [`reconnect`](Self::reconnect).
+    ///
+    /// # Errors
+    /// `stopped` when the runtime is stopping.
+    pub async fn disconnect(&self) -> Result<(), Error> {
+        self.cast(ConnectionMessage::Disconnect).await
+    }
+
+    /// Sends a text frame, waiting at most `patience` for an open socket, and says what became of it.
+    ///
+    /// # Errors
+    /// `crashed` or `stopped` when the connection's actor could not see it through: then it may have been sent.
+    pub async fn send(&self, text: impl Into<String>, patience: Duration) -> Result<Fate, Error> {
+        let text = text.into();
+        let sent = self.0.connection.call(|reply| ConnectionMessage::Send { text, patience, reply });
+        sent.await.map_err(of_call)
+    }
+
+    /// The backend's text frames from now on, each once.
+    #[must_use]
+    pub fn frames(&self) -> broadcast::Receiver<Arc<str>> {
+        self.0.connection_view.frames.subscribe()
+    }
+
+    async fn cast(&self, message: ConnectionMessage) -> Result<(), Error> {
+        self.0.connection.cast(message).await.map_err(|_| of_call(mainstay_runtime::CallError::Stopped))
+    }
+}

@@ -1,0 +1,115 @@
+//! The local control server: the bridge over WebSocket, and the dashboard.
+//!
+//! It listens on 127.0.0.1 alone. Every request but that for the dashboard's page, which holds nothing secret, must
+//! carry the token; a foreign `Host` or `Origin` gets 403 whatever it carries, so that no web page can reach in, not
+//! even by rebinding a name. `control.json` in the data folder says where the server is.
+//!
+//! - `guard`: who is let in, pure
+//! - `server`: the routes, and the WebSocket behind `/bridge`
+
+mod guard;
+mod server;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use crate::data_dir::{ControlFile, DataDir, DataDirError};
+use crate::mainstay::Mainstay;
+
+/// Why the control server did not start.
+#[derive(Debug, Error)]
+pub enum ControlError {
+    /// Something else listens on that port.
+    #[error("port {port} on 127.0.0.1 is in use: set control.port to another, or to 0 for any free one")]
+    PortInUse {
+        /// The port.
+        port: u16,
+    },
+    /// The port could not be opened for another reason.
+    #[error("cannot listen on port {port} on 127.0.0.1: {source}")]
+    Listen {
+        /// The port.
+        port: u16,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// No token could be drawn.
+    #[error("the system gives no random numbers: {0}")]
+    Random(String),
+    /// `control.json` could not be written.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+}
+
+/// A running control server. Dropped, it ends as soon as tokio gets to it; [`stop`](Self::stop) waits.
+#[derive(Debug)]
+pub struct Control {
+    address: SocketAddr,
+    token: String,
+    boot: String,
+    data: DataDir,
+    stop: oneshot::Sender<()>,
+    tasks: JoinSet<()>,
+}
+
+impl Control {
+    /// Serves `mainstay` on `port` of 127.0.0.1 (0: any free one), and says so in the data folder.
+    ///
+    /// # Errors
+    /// When the port cannot be opened, or the data folder not written to.
+    pub async fn start(mainstay: &Mainstay, data: DataDir, port: u16) -> Result<Self, ControlError> {
+        let listener =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|source| match source.kind() {
+                io::ErrorKind::AddrInUse => ControlError::PortInUse { port },
+                _ => ControlError::Listen { port, source },
+            })?;
+        let address = listener.local_addr().map_err(|source| ControlError::Listen { port, source })?;
+        let token = draw_token()?;
+        let boot = mainstay.journal().boot().to_owned();
+        let control = ControlFile {
+            pid: std::process::id(),
+            port: address.port(),
+            token: token.clone(),
+            boot: boot.clone(),
+        };
+        data.create()?;
+        data.write_control(&control)?;
+        let (stop, stopped) = oneshot::channel();
+        let guard = guard::Guard::new(address.port(), token.clone());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(server::serve(listener, stopped, mainstay.clone(), guard));
+        Ok(Self { address, token, boot, data, stop, tasks })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The dashboard's address, with the token where no server and no log sees it.
+    #[must_use]
+    pub fn dashboard_url(&self) -> String {
+        format!("http://{}/#token={}", self.address, self.token)
+    }
+
+    /// Cuts all clients, and takes `control.json` back.
+    pub async fn stop(mut self) {
+        self.data.clear_control(&self.boot);
+        // The server may have ended by itself; then there is nobody to tell.
+        let _ = self.stop.send(());
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// 256 random bits, in hex.
+fn draw_token() -> Result<String, ControlError> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| ControlError::Random(error.to_string()))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

@@ -1,0 +1,191 @@
+//! The folder that a runtime keeps: its journal, and how to reach it while it runs.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// How a running runtime can be reached: the content of `control.json`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlFile {
+    /// The process.
+    pub pid: u32,
+    /// The port of the control server on 127.0.0.1.
+    pub port: u16,
+    /// What every request to it must carry.
+    pub token: String,
+    /// The id of the run.
+    pub boot: String,
+}
+
+impl std::fmt::Debug for ControlFile {
+    /// Leaves the token out.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ControlFile")
+            .field("pid", &self.pid)
+            .field("port", &self.port)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the data folder could not be used.
+#[derive(Debug, Error)]
+pub enum DataDirError {
+    /// The system refused.
+    #[error("the data folder {path} cannot be used: {source}", path = path.display())]
+    Io {
+        /// The folder or the file in it.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// `control.json` is there and makes no sense.
+    #[error("{path} cannot be read as a control file: {reason}", path = path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// The folder that a runtime keeps. Only one runtime at a time writes to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataDir(PathBuf);
+
+impl DataDir {
+    /// The folder at `path`, which need not exist yet.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Where the journal is.
+    #[must_use]
+    pub fn journal(&self) -> PathBuf {
+        self.0.join("journal")
+    }
+
+    fn control(&self) -> PathBuf {
+        self.0.join("control.json")
+    }
+
+    /// Makes the folder, for this user alone.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn create(&self) -> Result<(), DataDirError> {
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(&self.0).map_err(|source| DataDirError::Io { path: self.0.clone(), source })
+    }
+
+    /// Says how the runtime can be reached: whole or not at all, and for this user alone.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn write_control(&self, control: &ControlFile) -> Result<(), DataDirError> {
+        let path = self.control();
+        let beside = self.0.join(format!("control.json.{}", control.pid));
+        let written = write_private(&beside, control).and_then(|()| fs::rename(&beside, &path));
+        written.map_err(|source| DataDirError::Io { path, source })
+    }
+
+    /// How the runtime can be reached; `None` when none says so.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub fn read_control(&self) -> Result<Option<ControlFile>, DataDirError> {
+        let path = self.control();
+        match fs::read(&path) {
+            Ok(content) => serde_json::from_slice(&content)
+                .map(Some)
+                .map_err(|error| DataDirError::Malformed { path, reason: error.to_string() }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(DataDirError::Io { path, source }),
+        }
+    }
+
+    /// Takes back what `control.json` says, if it speaks of the run `boot`.
+    pub fn clear_control(&self, boot: &str) {
+        if let Ok(Some(control)) = self.read_control()
+            && control.boot == boot
+        {
+            // One that stays behind is told from a live one by its port, where nobody answers.
+            let _ = fs::remove_file(self.control());
+        }
+    }
+}
+
+fn write_private(path: &Path, control: &ControlFile) -> io::Result<()> {
+    // A file of that name is left from a run that died at this very point; its mode may be anything.
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(&serde_json::to_vec_pretty(control)?)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn control(boot: &str) -> ControlFile {
+        ControlFile { pid: 7, port: 8, token: "secret".to_owned(), boot: boot.to_owned() }
+    }
+
+    #[test]
+    fn a_control_file_is_read_back_as_it_was_written_and_only_its_own_run_takes_it_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::new(dir.path().join("deep/er"));
+        data.create().unwrap();
+        assert_eq!(data.read_control().unwrap(), None);
+        data.write_control(&control("a")).unwrap();
+        assert_eq!(data.read_control().unwrap(), Some(control("a")));
+        data.clear_control("b");
+        assert!(data.read_control().unwrap().is_some());
+        data.clear_control("a");
+        assert_eq!(data.read_control().unwrap(), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn folder_and_control_file_are_for_their_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::new(dir.path().join("data"));
+        data.create().unwrap();
+        data.write_control(&control("a")).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(data.path()), mode(&data.control())), (0o700, 0o600));
+    }
+
+    #[test]
+    fn a_control_file_that_makes_no_sense_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::new(dir.path());
+        fs::write(data.control(), "{").unwrap();
+        assert!(data.read_control().unwrap_err().to_string().contains("control.json"));
+    }
+
+    #[test]
+    fn the_token_does_not_show_in_debug_output() {
+        assert!(!format!("{:?}", control("a")).contains("secret"));
+    }
+}

@@ -1,0 +1,35 @@
+//! Makes an actor panic on purpose, to show and to test what its supervisor does about it. Only in debug builds.
+
+use mainstay_actors::agent::AgentMessage;
+use mainstay_actors::cache::CacheMessage;
+use mainstay_actors::connection::ConnectionMessage;
+use mainstay_actors::error::{Error, Reason};
+use mainstay_actors::queue::QueueMessage;
+
+use crate::mainstay::Mainstay;
+
+impl Mainstay {
+    /// Makes an actor panic at its next message: `connection`, `queue`, `cache`, or an agent's id. Returns when the
+    /// message has been accepted.
+    ///
+    /// # Errors
+    /// `agent_unknown` when there is no such actor, `stopped` when it is stopped.
+    pub async fn inject_panic(&self, actor: &str) -> Result<(), Error> {
+        let parts = &self.0;
+        let accepted = match actor {
+            "connection" => parts.connection.cast(ConnectionMessage::Panic).await.is_ok(),
+            "queue" => parts.queue_address.cast(QueueMessage::Panic).await.is_ok(),
+            "cache" => parts.cache.cast(CacheMessage::Panic).await.is_ok(),
+            agent => match parts.agent_addresses.get(agent) {
+                Some(address) => address.cast(AgentMessage::Panic).await.is_ok(),
+                None => {
+                    let details = format!(
+                        "no actor is called {agent:?}: use connection, queue, cache or an agent's id"
+                    );
+                    return Err(Error::new(Reason::AgentUnknown).with_details(&details));
+                }
+            },
+        };
+        if accepted { Ok(()) } else { Err(Error::new(Reason::Stopped)) }
+    }
+}

@@ -1,0 +1,281 @@
+//! The handle that an embedder holds, and what it is started with.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use mainstay_actors::error::Error;
+use mainstay_actors::request::{Request, Response};
+use mainstay_actors::transport::Transport;
+use mainstay_runtime::clock::{Clock, SystemClock};
+use mainstay_runtime::entropy::Entropy;
+use mainstay_runtime::journal::{Journal, JournalConfig, JournalError, Subscription};
+use mainstay_runtime::{Ending, Runtime, SupervisorHandle, TreeNode};
+use thiserror::Error as ThisError;
+
+use crate::agents::Agents;
+use crate::assembly::{self, Assembly, AssemblyError};
+use crate::cache::Cache;
+use crate::config::Config;
+use crate::connection::Connection;
+use crate::data_dir::{DataDir, DataDirError};
+use crate::parts::Parts;
+use crate::status::{RuntimeStatus, Status};
+
+/// Why a runtime did not start.
+#[derive(Debug, ThisError)]
+pub enum StartError {
+    /// The configuration cannot be carried out.
+    #[error(transparent)]
+    Config(#[from] AssemblyError),
+    /// The data folder cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// Another runtime is using the data folder.
+    #[error("the data folder {dir} is in use by another runtime{by}: stop that one, or choose another folder", dir = dir.display())]
+    InUse {
+        /// The folder.
+        dir: PathBuf,
+        /// By whom, if that is known.
+        by: String,
+    },
+    /// The journal cannot be opened.
+    #[error(transparent)]
+    Journal(JournalError),
+    /// The tree did not come up.
+    #[error(transparent)]
+    Tree(#[from] mainstay_runtime::StartError),
+}
+
+/// What a runtime is started with; see [`Mainstay::builder`].
+#[derive(Default)]
+pub struct MainstayBuilder {
+    config: Config,
+    data_dir: Option<PathBuf>,
+    transport: Option<Arc<dyn Transport>>,
+    clock: Option<Arc<dyn Clock>>,
+    seed: Option<u64>,
+    verbose: bool,
+}
+
+impl MainstayBuilder {
+    /// Sets the configuration; else every key has its default.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Sets the folder for the journal; without one, events are kept in memory alone.
+    #[must_use]
+    pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.data_dir = Some(path.into());
+        self
+    }
+
+    /// Sets what makes the attempts at requests, in place of HTTP.
+    #[must_use]
+    pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// Sets where wall time comes from, in place of the machine's clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Seeds the randomness of delays, so that a run can be repeated.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Whether the start and the end of every request is recorded as well.
+    #[must_use]
+    pub fn verbose(mut self, verbose: bool) -> Self {
+        self.verbose = verbose;
+        self
+    }
+
+    /// Starts the tree, and returns once every actor in it is ready. The backend need not be there.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(self) -> Result<Mainstay, StartError> {
+        let secrets = assembly::secrets(&self.config)?;
+        let assembly = Assembly::of(&self.config, &secrets, self.transport)?;
+        let journal = open_journal(
+            self.data_dir.map(DataDir::new),
+            self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
+            JournalConfig {
+                segment_bytes_max: self.config.journal.segment_bytes,
+                segments_max: self.config.journal.segments as usize,
+                verbose: self.verbose,
+                secrets: secrets.into_iter().collect(),
+                ..JournalConfig::default()
+            },
+        )?;
+        let Assembly {
+            root,
+            connection,
+            connection_view,
+            queue,
+            queue_address,
+            queue_view,
+            cache,
+            agents,
+            board,
+            agent_addresses,
+        } = assembly;
+        let mut builder = Runtime::builder().journal(journal);
+        if let Some(seed) = self.seed {
+            builder = builder.seed(seed);
+        }
+        let runtime = builder.start(root).await?;
+        let parts = Parts {
+            runtime,
+            connection,
+            connection_view,
+            queue,
+            queue_address,
+            queue_view,
+            cache,
+            agents,
+            board,
+            agent_addresses,
+        };
+        Ok(Mainstay(Arc::new(parts)))
+    }
+}
+
+fn open_journal(
+    data: Option<DataDir>,
+    clock: Arc<dyn Clock>,
+    config: JournalConfig,
+) -> Result<Journal, StartError> {
+    let boot = format!("{:016x}", Entropy::fresh().bits());
+    let Some(data) = data else { return Ok(Journal::in_memory(boot, clock, config)) };
+    data.create()?;
+    Journal::open(&data.journal(), boot, clock, config).map_err(|error| match error {
+        JournalError::InUse { .. } => {
+            let control = data.read_control().ok().flatten();
+            let by = control.map_or_else(String::new, |control| format!(" (process {})", control.pid));
+            StartError::InUse { dir: data.path().to_owned(), by }
+        }
+        error => StartError::Journal(error),
+    })
+}
+
+/// A running runtime. Cheap to clone; dropping the last clone kills the tree, [`shutdown`](Self::shutdown) stops it in
+/// order.
+#[derive(Clone)]
+pub struct Mainstay(pub(crate) Arc<Parts>);
+
+impl Mainstay {
+    /// What a runtime is started with.
+    #[must_use]
+    pub fn builder() -> MainstayBuilder {
+        MainstayBuilder::default()
+    }
+
+    /// Sends a request through the queue, and waits for the response. Dropping the future cancels the request.
+    ///
+    /// # Errors
+    /// Whatever became of it instead: see [`Error`].
+    pub async fn request(&self, request: Request) -> Result<Response, Error> {
+        self.0.queue.request(request).await
+    }
+
+    /// Like [`request`](Self::request), but a GET is answered from the cache while the last response is younger than
+    /// `ttl`. Other methods are never cached.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request).
+    pub async fn request_cached(&self, request: Request, ttl: Duration) -> Result<Response, Error> {
+        if request.method() != Method::GET {
+            return self.request(request).await;
+        }
+        let cache = self.cache();
+        let key = format!("http:{}", request.path());
+        if let Some(response) = cache.response(&key).await {
+            return Ok(Response { cached: true, attempts: 0, ms: 0, ..response });
+        }
+        let response = self.request(request).await?;
+        cache.keep_response(key, response.clone(), ttl).await;
+        Ok(response)
+    }
+
+    /// The cache.
+    #[must_use]
+    pub fn cache(&self) -> Cache {
+        Cache(Arc::clone(&self.0))
+    }
+
+    /// The agents.
+    #[must_use]
+    pub fn agents(&self) -> Agents {
+        Agents(Arc::clone(&self.0))
+    }
+
+    /// The connection.
+    #[must_use]
+    pub fn connection(&self) -> Connection {
+        Connection(Arc::clone(&self.0))
+    }
+
+    /// The root supervisor, to add children of the embedder's own next to the built-in ones.
+    #[must_use]
+    pub fn supervisor(&self) -> &SupervisorHandle {
+        self.0.runtime.root()
+    }
+
+    /// The supervision tree as it stands now. Asks no actor.
+    #[must_use]
+    pub fn tree(&self) -> TreeNode {
+        self.0.runtime.tree()
+    }
+
+    /// Follows the journal from the event after `seq` on; 0 follows it from the oldest event that is kept.
+    #[must_use]
+    pub fn events_after(&self, seq: u64) -> Subscription {
+        self.0.runtime.journal().subscribe_after(seq)
+    }
+
+    /// The journal.
+    #[must_use]
+    pub fn journal(&self) -> &Journal {
+        self.0.runtime.journal()
+    }
+
+    /// Everything that a person asks first, in one view.
+    pub async fn status(&self) -> Status {
+        let journal = self.journal();
+        Status {
+            runtime: RuntimeStatus {
+                boot: journal.boot().to_owned(),
+                pid: std::process::id(),
+                uptime_ms: u64::try_from(journal.now().as_millis()).unwrap_or(u64::MAX),
+                seq: journal.seq(),
+            },
+            connection: self.connection().report(),
+            queue: self.0.queue_view.stats(),
+            cache: self.cache().stats().await.ok(),
+            agents: self.agents().list(),
+        }
+    }
+
+    /// Stops everything in order. What waits is answered with `stopped`; the journal is on disk when this returns.
+    pub async fn shutdown(&self) -> Ending {
+        self.0.runtime.shutdown().await
+    }
+
+    /// Returns when the tree has ended, by [`shutdown`](Self::shutdown) or because it could not go on.
+    pub async fn finished(&self) -> Ending {
+        self.0.runtime.finished().await
+    }
+}

@@ -1,0 +1,89 @@
+//! The state of a runtime in one view, as `mainstay status --json` prints it.
+
+use mainstay_actors::agent::AgentStatus;
+use mainstay_actors::cache::CacheStats;
+use mainstay_actors::connection::status::ConnectionState;
+use mainstay_actors::queue::QueueStats;
+use serde::{Deserialize, Serialize};
+
+/// The state of a runtime in one view.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The runtime itself.
+    pub runtime: RuntimeStatus,
+    /// The WebSocket.
+    pub connection: ConnectionReport,
+    /// The requests.
+    pub queue: QueueStats,
+    /// The cache; `None` while its actor does not answer.
+    pub cache: Option<CacheStats>,
+    /// The agents, in the order in which they were added.
+    pub agents: Vec<AgentView>,
+}
+
+/// The runtime itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuntimeStatus {
+    /// The id of this run.
+    pub boot: String,
+    /// The process.
+    pub pid: u32,
+    /// How long it has been running.
+    pub uptime_ms: u64,
+    /// The newest event's sequence number.
+    pub seq: u64,
+}
+
+/// The WebSocket. All times are RFC 3339 in UTC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionReport {
+    /// Its state.
+    pub state: ConnectionState,
+    /// Since when.
+    pub since: String,
+    /// The attempt under way or next; connected: the one that succeeded.
+    pub attempt: u32,
+    /// How many attempts may fail in a row.
+    pub max: u32,
+    /// When the next attempt begins, if one is planned.
+    pub next_attempt_at: Option<String>,
+    /// How long until then.
+    pub next_attempt_in_ms: Option<u64>,
+    /// The last thing that went wrong, for a person.
+    pub last_error: Option<String>,
+}
+
+/// One agent. All times are RFC 3339 in UTC.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AgentView {
+    /// Its id.
+    pub id: String,
+    /// How it is reached.
+    pub driver: String,
+    /// Its state.
+    pub status: AgentStatus,
+    /// Since when.
+    pub since: String,
+    /// The incarnation of its actor.
+    pub generation: u64,
+    /// How often it has been restarted.
+    pub restarts: u64,
+    /// Restarts that are left before it is given up; `None` where there is no limit.
+    pub budget_left: Option<u32>,
+    /// When it is restarted next, if that is planned.
+    pub restart_at: Option<String>,
+    /// What is or was last wrong.
+    pub last_error: Option<String>,
+    /// Checks missed in a row.
+    pub misses: u32,
+    /// When it was last checked.
+    pub last_check: Option<String>,
+    /// Seconds since it was started, as it says.
+    pub uptime_s: Option<f64>,
+    /// Its errors so far, as it says.
+    pub error_count: Option<u64>,
+    /// When the state was read that it would be given back.
+    pub state_kept_at: Option<String>,
+    /// What happens next, in plain words.
+    pub next_step: String,
+}

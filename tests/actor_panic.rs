@@ -1,0 +1,107 @@
+//! An actor of the runtime panics: it comes back with its queue, and nobody who waits is forgotten.
+//!
+//! The fault switch is there in debug builds only.
+
+#![cfg(debug_assertions)]
+
+mod support;
+
+use futures_util::future::join_all;
+use mainstay::actors::connection::status::ConnectionState;
+use mainstay::backend::{Backend, BackendConfig, Fault};
+use mainstay::config::Config;
+use mainstay::runtime::journal::{Delivery, Record, Subscription};
+use mainstay::{Mainstay, Request};
+use support::PATIENCE;
+use tokio::time::timeout;
+
+async fn against(backend: &Backend, more: &str) -> Mainstay {
+    let text = format!("[backend]\nurl = \"{}\"\n[connection]\ndelay_min = \"10ms\"\n{more}", backend.url());
+    Mainstay::builder().config(Config::from_toml(&text).unwrap()).start().await.unwrap()
+}
+
+async fn until(events: &mut Subscription, wanted: impl Fn(&Record) -> bool) -> Record {
+    loop {
+        let next = timeout(PATIENCE, events.next()).await.expect("the event came");
+        let Delivery::Event(event) = next else { panic!("events are missing") };
+        if wanted(&event) {
+            return *event;
+        }
+    }
+}
+
+#[tokio::test]
+async fn requests_that_waited_when_the_queue_crashed_are_answered_by_its_next_incarnation() {
+    let backend = Backend::bind(BackendConfig::default()).await.unwrap();
+    let mainstay = against(&backend, "[requests]\nmax_concurrent = 1\nretry_delay_min = \"10ms\"").await;
+    let mut events = mainstay.events_after(0);
+    // The first request is held at the backend while the others wait behind it.
+    backend.inject(Fault::HangAgent { agent: "planner".to_owned() }).unwrap();
+    let held = mainstay.request(Request::get("/api/agents/planner/health").build().unwrap());
+    let waiting = join_all((0..5).map(|n| {
+        let request = Request::get(format!("/api/search?q={n}")).build().unwrap();
+        let mainstay = mainstay.clone();
+        async move { mainstay.request(request).await }
+    }));
+    let crash = async {
+        while mainstay.status().await.queue.waiting < 5 {
+            tokio::task::yield_now().await;
+        }
+        mainstay.inject_panic("queue").await.unwrap();
+        let restarted =
+            until(&mut events, |event| event.actor == "root/queue" && event.kind == "actor_restarted").await;
+        backend.inject(Fault::HealAgent { agent: "planner".to_owned() }).unwrap();
+        restarted
+    };
+    let (held, answers, restarted) = tokio::join!(held, waiting, crash);
+    assert_eq!(held.unwrap().status.as_u16(), 200, "a GET that ran is sent again");
+    for answer in answers {
+        assert_eq!(answer.unwrap().status.as_u16(), 200);
+    }
+    assert_eq!(restarted.generation, 2);
+    mainstay.shutdown().await;
+    backend.stop().await;
+}
+
+#[tokio::test]
+async fn each_actor_that_panics_is_restarted_alone_and_the_others_keep_their_incarnation() {
+    let backend = Backend::bind(BackendConfig::default()).await.unwrap();
+    let mainstay = against(&backend, "[agents]\nrestart_delay = \"10ms\"\n[[agent]]\nid = \"planner\"").await;
+    let actors = [
+        ("connection", "root/connection"),
+        ("queue", "root/queue"),
+        ("cache", "root/cache"),
+        ("planner", "root/agents/planner"),
+    ];
+    let mut events = mainstay.events_after(0);
+    for (count, (name, path)) in actors.iter().enumerate() {
+        mainstay.inject_panic(name).await.unwrap();
+        until(&mut events, |event| event.actor == *path && event.kind == "actor_restarted").await;
+        let tree = mainstay.tree();
+        let generation = |path: &str| tree.find(path).unwrap().vitals.generation;
+        for (at, (_, path)) in actors.iter().enumerate() {
+            assert_eq!(generation(path), if at <= count { 2 } else { 1 }, "{path} after {name}");
+        }
+    }
+    let mut link = mainstay.connection().watch();
+    let connected = link.wait_for(|link| link.state == ConnectionState::Connected);
+    timeout(PATIENCE, connected).await.expect("the link came back").unwrap();
+    mainstay.shutdown().await;
+    backend.stop().await;
+}
+
+#[tokio::test]
+async fn a_panic_is_told_with_its_words_and_its_place_from_another_process() {
+    let data = tempfile::tempdir().unwrap();
+    let _demo = support::Program::start(data.path(), &["demo", "--agents", "1"]);
+    let mut story = support::Story::follow(data.path());
+    story.next("root", "actor_ready").await;
+    assert_eq!(support::run(data.path(), &["panic", "cache"]).await.code, Some(0));
+    let exited = story.next("root/cache", "actor_exited").await;
+    assert_eq!(
+        (exited["cause"].as_str(), exited["message"].as_str()),
+        (Some("panic"), Some("asked to panic"))
+    );
+    assert!(exited["location"].as_str().unwrap().contains("cache.rs:"), "{exited}");
+    story.next("root/cache", "actor_restarted").await;
+}

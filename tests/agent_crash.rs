@@ -1,0 +1,98 @@
+//! An agent crashes: it is restarted after the delay with the state that it had, and the journal tells the story.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{Program, Story, get, json as ask, post};
+
+const PLANNER: &str = "root/agents/planner";
+
+/// The state of the planner as it would be given back was read after `at`.
+async fn state_is_kept_since(data: &std::path::Path, at: jiff::Timestamp) {
+    for _ in 0..600 {
+        let agent = ask(data, &["agent", "show", "planner"]).await;
+        let kept = agent["state_kept_at"].as_str().and_then(|at| at.parse::<jiff::Timestamp>().ok());
+        if kept.is_some_and(|kept| kept > at) {
+            return;
+        }
+    }
+    panic!("the planner's state was never kept");
+}
+
+#[tokio::test]
+async fn a_crashed_agent_comes_back_with_its_state_and_the_journal_tells_it_in_order() {
+    let data = tempfile::tempdir().unwrap();
+    let mut demo = Program::start(data.path(), &["demo", "--agents", "2"]);
+    let greeting = demo.line().await;
+    assert!(greeting.starts_with("dashboard http://127.0.0.1:"), "{greeting}");
+    let backend = greeting.rsplit(' ').next().unwrap().to_owned();
+    let mut story = Story::follow(data.path());
+    story.agent_becomes("planner", "healthy").await;
+
+    post(&format!("{backend}/api/agents/planner/message"), json!({"text": "remember me"})).await;
+    let before = get(&format!("{backend}/api/agents/planner/state")).await;
+    assert_eq!(before["count"], 1);
+    state_is_kept_since(data.path(), jiff::Timestamp::now()).await;
+
+    post(&format!("{backend}/_fault"), json!({"kind": "crash_agent", "agent": "planner"})).await;
+    story.agent_becomes("planner", "failed").await;
+    let from = story.told.len();
+    let restarted = story.next(PLANNER, "actor_restarted").await;
+    let told: Vec<&Value> = story.told[from..].iter().filter(|event| event["actor"] == PLANNER).collect();
+    let kinds: Vec<&str> = told.iter().filter_map(|event| event["kind"].as_str()).collect();
+    assert_eq!(
+        kinds,
+        ["actor_exited", "dead_letter", "decision", "actor_started", "actor_ready", "actor_restarted"]
+    );
+    assert_eq!(told[0]["cause"], "error");
+    assert_eq!(told[0]["message"], "the agent reports that it failed");
+    let decision = told[2];
+    assert_eq!(decision["decision"], "restart");
+    assert_eq!((&decision["attempt"], &decision["delay_ms"]), (&json!(1), &json!(5000)));
+    assert_eq!(decision["budget"], json!({"used": 1, "max": 5, "window_ms": 600_000}));
+    assert!(restarted["downtime_ms"].as_u64().unwrap() >= 5000);
+    assert_eq!(restarted["state"], "restored");
+
+    story.agent_becomes("planner", "healthy").await;
+    assert_eq!(get(&format!("{backend}/api/agents/planner/state")).await, before);
+    let agents = ask(data.path(), &["agents"]).await;
+    assert_eq!((&agents[0]["generation"], &agents[0]["budget_left"]), (&json!(2), &json!(4)));
+    assert_eq!(agents[1]["generation"], 1, "its neighbour was not touched");
+
+    let (status, told) = demo.stop().await;
+    assert!(status.success(), "{status}");
+    assert!(told.contains("decided: restart in 5.0 s, attempt 1 (1 of 5 restarts used)"), "{told}");
+}
+
+#[tokio::test]
+async fn the_demo_ends_by_itself_when_its_time_is_over_and_its_journal_says_so() {
+    let data = tempfile::tempdir().unwrap();
+    let ended = support::run(data.path(), &["demo", "--for", "1s"]).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let events = support::run(data.path(), &["events", "--json"]).await;
+    let kinds: Vec<Value> = events.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(kinds.first().unwrap()["kind"], "runtime_started");
+    assert_eq!(kinds.last().unwrap()["kind"], "runtime_stopped");
+    assert_eq!(kinds.last().unwrap()["cause"], "normal");
+}
+
+#[tokio::test]
+async fn an_agent_that_is_restarted_by_hand_keeps_its_state_and_its_budget() {
+    let data = tempfile::tempdir().unwrap();
+    let mut demo = Program::start(data.path(), &["demo", "--agents", "1"]);
+    let backend = demo.line().await.rsplit(' ').next().unwrap().to_owned();
+    let mut story = Story::follow(data.path());
+    story.agent_becomes("planner", "healthy").await;
+    post(&format!("{backend}/api/agents/planner/message"), json!({"text": "remember me"})).await;
+    state_is_kept_since(data.path(), jiff::Timestamp::now()).await;
+    let before = get(&format!("{backend}/api/agents/planner/health")).await;
+
+    let restarted = support::run(data.path(), &["agent", "restart", "planner"]).await;
+    assert_eq!(restarted.code, Some(0), "{restarted:?}");
+    let state = get(&format!("{backend}/api/agents/planner/state")).await;
+    assert_eq!(state["count"], 1, "{state}");
+    let after = get(&format!("{backend}/api/agents/planner/health")).await;
+    assert!(after["uptime"].as_u64() <= before["uptime"].as_u64(), "the agent itself was restarted");
+    let agent = ask(data.path(), &["agent", "show", "planner"]).await;
+    assert_eq!((&agent["generation"], &agent["budget_left"]), (&json!(2), &json!(5)));
+}

@@ -1,0 +1,138 @@
+//! The control server: who is let in, and the bridge behind it.
+
+mod support;
+
+use std::path::Path;
+
+use futures_util::{SinkExt, StreamExt};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use support::{PATIENCE, Program, Story};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+
+fn control_file(data: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(data.join("control.json")).unwrap()).unwrap()
+}
+
+async fn running(data: &Path) -> (Program, u64, String) {
+    let mut demo = Program::start(data, &["demo", "--agents", "1"]);
+    demo.line_with("dashboard").await;
+    let control = control_file(data);
+    (demo, control["port"].as_u64().unwrap(), control["token"].as_str().unwrap().to_owned())
+}
+
+async fn status_of(url: &str, headers: &[(&str, &str)]) -> StatusCode {
+    let mut request = reqwest::Client::new().get(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.send().await.unwrap().status()
+}
+
+#[tokio::test]
+async fn strangers_are_refused_whatever_they_carry() {
+    let data = tempfile::tempdir().unwrap();
+    let (_demo, port, token) = running(data.path()).await;
+    let bridge = format!("http://127.0.0.1:{port}/bridge");
+    let bearer = format!("Bearer {token}");
+    assert_eq!(status_of(&bridge, &[]).await, StatusCode::FORBIDDEN);
+    assert_eq!(status_of(&bridge, &[("authorization", "Bearer wrong")]).await, StatusCode::FORBIDDEN);
+    let foreign = [("authorization", bearer.as_str()), ("origin", "http://evil.example")];
+    assert_eq!(status_of(&bridge, &foreign).await, StatusCode::FORBIDDEN);
+    let rebound = [("authorization", bearer.as_str()), ("host", "evil.example")];
+    assert_eq!(status_of(&bridge, &rebound).await, StatusCode::FORBIDDEN);
+    assert_eq!(
+        status_of(&format!("http://127.0.0.1:{port}/"), &[("host", "evil.example")]).await,
+        StatusCode::FORBIDDEN
+    );
+    // The token alone is enough to be told what is wrong with the request.
+    assert_eq!(status_of(&bridge, &[("authorization", bearer.as_str())]).await, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn the_dashboards_page_needs_no_token_and_holds_none() {
+    let data = tempfile::tempdir().unwrap();
+    let (_demo, port, token) = running(data.path()).await;
+    let page = reqwest::get(format!("http://127.0.0.1:{port}/")).await.unwrap();
+    assert_eq!(page.status(), StatusCode::OK);
+    let text = page.text().await.unwrap();
+    assert!(text.contains("<title>Mainstay</title>") && !text.contains(&token));
+}
+
+type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+
+async fn say(socket: &mut Socket, text: &str) {
+    socket.send(Message::text(text)).await.unwrap();
+}
+
+/// The next message for which `wanted` holds.
+async fn hear(socket: &mut Socket, wanted: impl Fn(&Value) -> bool) -> Value {
+    loop {
+        let message = timeout(PATIENCE, socket.next()).await.expect("no message came").unwrap().unwrap();
+        let Message::Text(text) = message else { continue };
+        let value: Value = serde_json::from_str(text.as_str()).unwrap();
+        if wanted(&value) {
+            return value;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_bridge_answers_each_command_once_and_streams_events_after_a_snapshot() {
+    let data = tempfile::tempdir().unwrap();
+    let (_demo, port, token) = running(data.path()).await;
+    Story::follow(data.path()).agent_becomes("planner", "healthy").await;
+    let url = format!("ws://127.0.0.1:{port}/bridge?token={token}");
+    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+
+    say(&mut socket, r#"{"id":1,"type":"request","method":"POST","path":"/api/echo","body":{"a":1}}"#).await;
+    let answer = hear(&mut socket, |message| message["id"] == 1).await;
+    assert_eq!((&answer["ok"]["status"], &answer["ok"]["body"]), (&json!(200), &json!({"a": 1})));
+
+    for (text, reason) in [
+        (r#"{"id":2,"type":"no_such_thing"}"#, "invalid_request"),
+        (r#"{"id":2,"type":"agent","agent":"nobody","action":"show"}"#, "agent_unknown"),
+        (r#"{"id":2,"type":"request","method":"GET","path":"no-slash"}"#, "invalid_request"),
+        (r#"{"id":2,"type":"status","surplus":1}"#, "invalid_request"),
+    ] {
+        say(&mut socket, text).await;
+        let answer = hear(&mut socket, |message| message["id"] == 2).await;
+        assert_eq!(answer["error"]["reason"], reason, "{text}");
+    }
+    say(&mut socket, "rubbish").await;
+    let answer = hear(&mut socket, |message| message.get("error").is_some()).await;
+    assert_eq!(answer["id"], Value::Null);
+
+    say(&mut socket, r#"{"id":3,"type":"subscribe","after":2}"#).await;
+    hear(&mut socket, |message| message["id"] == 3).await;
+    let snapshot = hear(&mut socket, |message| message.get("snapshot").is_some()).await;
+    assert_eq!(snapshot["snapshot"]["tree"]["path"], "root");
+    let batch = hear(&mut socket, |message| message.get("events").is_some()).await;
+    assert_eq!(batch["events"][0]["seq"], 3);
+    say(&mut socket, r#"{"id":4,"type":"agent","agent":"planner","action":"stop"}"#).await;
+    let is_exit = |event: &Value| event["actor"] == "root/agents/planner" && event["kind"] == "actor_exited";
+    hear(&mut socket, |message| {
+        message["events"].as_array().is_some_and(|events| events.iter().any(is_exit))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn requests_go_through_the_queue_with_their_options_from_another_process() {
+    let data = tempfile::tempdir().unwrap();
+    let (_demo, ..) = running(data.path()).await;
+    let ask = async |args: &[&str]| support::json(data.path(), &[&["request"], args].concat()).await;
+    let echoed =
+        ask(&["POST", "/api/echo", "--body", r#"{"n":7}"#, "--idempotency-key", "k1", "--priority", "high"])
+            .await;
+    assert_eq!((&echoed["body"], &echoed["headers"]["idempotency-key"]), (&json!({"n": 7}), &json!("k1")));
+    let first = ask(&["GET", "/api/search?q=rust", "--cache", "1m"]).await;
+    let second = ask(&["GET", "/api/search?q=rust", "--cache", "1m"]).await;
+    assert_eq!((&first["cached"], &second["cached"]), (&json!(false), &json!(true)));
+    assert_eq!(first["body"], second["body"]);
+    let missing = support::run(data.path(), &["request", "GET", "/nothing-here", "--json"]).await;
+    assert_eq!(missing.code, Some(1));
+    let error: Value = serde_json::from_str(&missing.stdout).unwrap();
+    assert_eq!((&error["code"], &error["status"]), (&json!("NOT_FOUND"), &json!(404)));
+}

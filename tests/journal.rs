@@ -1,0 +1,74 @@
+//! The journal, read from outside: while it is written, after a SIGKILL, and across runs.
+
+mod support;
+
+use mainstay::DataDir;
+use mainstay::runtime::journal::{Entry, Reader};
+use support::{Program, Story, post};
+
+/// Everything that is in the journal, or the first thing that is wrong with it.
+fn read(data: &std::path::Path) -> Vec<u64> {
+    let mut reader = Reader::after(&DataDir::new(data).journal(), 0);
+    std::iter::from_fn(|| reader.next_entry().unwrap())
+        .map(|entry| match entry {
+            Entry::Event(record, _) => record.seq,
+            other => panic!("the journal is not whole: {other:?}"),
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_follower_in_another_process_sees_what_happens_while_it_follows() {
+    let data = tempfile::tempdir().unwrap();
+    let mut story = Story::follow(data.path());
+    let mut demo = Program::start(data.path(), &["demo", "--agents", "1"]);
+    let backend = demo.line().await.rsplit(' ').next().unwrap().to_owned();
+    story.agent_becomes("planner", "healthy").await;
+    post(&format!("{backend}/_fault"), serde_json::json!({"kind": "crash_agent", "agent": "planner"})).await;
+    story.agent_becomes("planner", "failed").await;
+    let (status, _) = demo.stop().await;
+    assert!(status.success());
+    story.next("root", "runtime_stopped").await;
+    let seqs: Vec<u64> = story.told.iter().filter_map(|event| event["seq"].as_u64()).collect();
+    assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>(), "each event once, in order");
+}
+
+#[tokio::test]
+async fn after_a_sigkill_at_any_moment_the_journal_reads_and_the_next_start_goes_on_numbering() {
+    let data = tempfile::tempdir().unwrap();
+    let mut newest = 0;
+    // Each run is killed a little later in its life than the one before: after its first, second, third … line.
+    for lines in 1..=10 {
+        let mut demo = Program::start(data.path(), &["demo", "--agents", "2"]);
+        for _ in 0..lines * 2 {
+            demo.line().await;
+        }
+        demo.kill().await;
+        let seqs = read(data.path());
+        assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>(), "after {lines} lines");
+        assert!(seqs.len() > newest, "run {lines} wrote nothing");
+        newest = seqs.len();
+    }
+}
+
+#[tokio::test]
+async fn filters_choose_by_actor_by_kind_and_by_number() {
+    let data = tempfile::tempdir().unwrap();
+    support::run(data.path(), &["demo", "--agents", "2", "--for", "500ms"]).await;
+    let chosen = |args: &'static [&'static str]| {
+        let data = data.path().to_owned();
+        async move {
+            let ended = support::run(&data, &[&["events", "--json"], args].concat()).await;
+            assert_eq!(ended.code, Some(0), "{ended:?}");
+            let parse = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+            ended.stdout.lines().map(parse).collect::<Vec<_>>()
+        }
+    };
+    let agents = chosen(&["--actor", "root/agents/*"]).await;
+    assert!(!agents.is_empty());
+    assert!(agents.iter().all(|event| event["actor"].as_str().unwrap().starts_with("root/agents/")));
+    let ready = chosen(&["--kind", "actor_ready,runtime_started"]).await;
+    assert_eq!(ready.len(), 8, "the runtime, root, connection, queue, cache, agents and two agents");
+    assert_eq!(chosen(&["--after", "3"]).await[0]["seq"], 4);
+    assert!(chosen(&["--since", "1h"]).await.len() > 10);
+}

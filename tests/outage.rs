@@ -1,0 +1,94 @@
+//! The backend goes away and comes back: the link reconnects, requests fail in words, nobody is restarted.
+
+mod support;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use support::{BackendProgram, Program, Story, connection, health, json as ask, quick_config, run};
+
+#[tokio::test]
+async fn an_outage_is_told_survived_and_healed_with_no_hand_laid_on() {
+    let data = tempfile::tempdir().unwrap();
+    let backend = BackendProgram::start(0, "planner,coder").await;
+    let port = backend.port();
+    let agents = "[[agent]]\nid = \"planner\"\n[[agent]]\nid = \"coder\"\n";
+    let config = quick_config(data.path(), &backend.url, agents);
+    let runtime = Program::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
+    let mut story = Story::follow(data.path());
+    story.since(0, connection("connected")).await;
+    story.since(0, health("planner", "healthy")).await;
+    story.since(0, health("coder", "healthy")).await;
+
+    let mark = story.mark();
+    backend.kill().await;
+    let lost = story.since(mark, connection("reconnecting")).await;
+    // A connection that did not last long enough to be stable does not set the count of attempts back.
+    let attempt = lost["attempt"].as_u64().unwrap();
+    assert_eq!(lost["max"], 100_000);
+    let next: jiff::Timestamp = lost["next_attempt_at"].as_str().unwrap().parse().unwrap();
+    let told: jiff::Timestamp = lost["at"].as_str().unwrap().parse().unwrap();
+    let wait = Duration::try_from(next.duration_since(told)).unwrap();
+    assert!((40..=210).contains(&wait.as_millis()), "{wait:?}");
+    let is_next = |event: &Value| event["kind"] == "connection_state" && event["attempt"] == attempt + 1;
+    let next = story.since(mark, is_next).await;
+    assert_eq!(next["from"], "reconnecting");
+    story.since(mark, health("planner", "unknown")).await;
+    story.since(mark, health("coder", "unknown")).await;
+
+    let status = ask(data.path(), &["status"]).await;
+    assert_eq!(status["connection"]["state"], "reconnecting");
+    assert!(status["connection"]["last_error"].is_string());
+    for agent in status["agents"].as_array().unwrap() {
+        assert_eq!((&agent["status"], &agent["generation"]), (&json!("unknown"), &json!(1)), "{agent}");
+    }
+    let failed = run(data.path(), &["request", "GET", "/api/search?q=x", "--json"]).await;
+    assert_eq!(failed.code, Some(1), "{failed:?}");
+    let error: serde_json::Value = serde_json::from_str(&failed.stdout).unwrap();
+    assert_eq!((&error["code"], &error["reason"]), (&json!("NETWORK_ERROR"), &json!("connection_refused")));
+    assert_eq!((&error["attempts"], &error["retryable"]), (&json!(3), &json!(true)));
+
+    let mark = story.mark();
+    let backend = BackendProgram::start(port, "planner,coder").await;
+    story.since(mark, connection("connected")).await;
+    story.since(mark, health("planner", "healthy")).await;
+    story.since(mark, health("coder", "healthy")).await;
+    let answered = ask(data.path(), &["request", "GET", "/api/search?q=x"]).await;
+    assert_eq!(answered["status"], 200);
+    let restarts = story.told.iter().filter(|event| event["kind"] == "actor_exited").count();
+    assert_eq!(restarts, 0, "nobody was restarted");
+    let (status, _) = runtime.stop().await;
+    assert!(status.success());
+    backend.kill().await;
+}
+
+#[tokio::test]
+async fn a_runtime_that_starts_before_its_backend_finds_it_when_it_comes() {
+    let data = tempfile::tempdir().unwrap();
+    let backend = BackendProgram::start(0, "planner").await;
+    let (url, port) = (backend.url.clone(), backend.port());
+    backend.kill().await;
+    let config = quick_config(data.path(), &url, "[[agent]]\nid = \"planner\"\n");
+    let _runtime = Program::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
+    let mut story = Story::follow(data.path());
+    story.agent_becomes("planner", "unknown").await;
+    let mark = story.mark();
+    let _backend = BackendProgram::start(port, "planner").await;
+    story.since(mark, connection("connected")).await;
+    story.since(mark, health("planner", "healthy")).await;
+}
+
+#[tokio::test]
+async fn the_connection_is_steered_by_hand_from_another_process() {
+    let data = tempfile::tempdir().unwrap();
+    let _demo = Program::start(data.path(), &["demo", "--agents", "1"]);
+    let mut story = Story::follow(data.path());
+    story.connection_becomes("connected").await;
+    let gone = run(data.path(), &["disconnect"]).await;
+    assert!(gone.code == Some(0) && gone.stdout.starts_with("connection  disconnected since "), "{gone:?}");
+    story.connection_becomes("disconnected").await;
+    assert_eq!(run(data.path(), &["reconnect"]).await.code, Some(0));
+    story.connection_becomes("connected").await;
+    let shown = ask(data.path(), &["connection"]).await;
+    assert_eq!(shown["state"], "connected");
+}

@@ -1,0 +1,119 @@
+//! What goes wrong at the start gives one clear line and the exit code of the contract.
+
+mod support;
+
+use std::fs;
+
+use support::{Ended, Program, Story, run};
+
+/// The command said one line on stderr, nothing on stdout, and ended with `code`.
+fn refused(ended: &Ended, code: i32) -> &str {
+    assert_eq!(ended.code, Some(code), "{ended:?}");
+    assert_eq!(ended.stdout, "", "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    ended.stderr.trim_end()
+}
+
+#[tokio::test]
+async fn a_wrong_key_is_named_with_its_line_and_the_nearest_right_one() {
+    let data = tempfile::tempdir().unwrap();
+    let file = data.path().join("wrong.toml");
+    fs::write(&file, "[connection]\nmax_retires = 3\n").unwrap();
+    for args in [["config", "check"], ["run", "--config"]] {
+        let ended = run(data.path(), &[args[0], args[1], file.to_str().unwrap()]).await;
+        let said = refused(&ended, 2);
+        assert!(said.contains("wrong.toml:2:1") && said.contains("max_retries"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn the_default_configuration_is_valid() {
+    let data = tempfile::tempdir().unwrap();
+    let printed = run(data.path(), &["config", "default"]).await;
+    let file = data.path().join("default.toml");
+    fs::write(&file, printed.stdout).unwrap();
+    assert_eq!(run(data.path(), &["config", "check", file.to_str().unwrap()]).await.code, Some(0));
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named() {
+    let data = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let ended = run(data.path(), &["backend", "--port", &port]).await;
+    assert!(refused(&ended, 1).contains(&format!("port {port}")), "{ended:?}");
+    let file = data.path().join("port.toml");
+    fs::write(&file, format!("[control]\nport = {port}\n")).unwrap();
+    let ended = run(data.path(), &["run", "--config", file.to_str().unwrap()]).await;
+    assert!(refused(&ended, 1).contains(&format!("port {port}")), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_data_folder_in_use_is_refused_and_says_by_whom() {
+    let data = tempfile::tempdir().unwrap();
+    let first = Program::start(data.path(), &["demo"]);
+    Story::follow(data.path()).next("root", "actor_ready").await;
+    // The control file is written right after the tree is up; whether it names the process yet is a matter of luck.
+    let ended = run(data.path(), &["demo", "--for", "1s"]).await;
+    let said = refused(&ended, 1);
+    assert!(said.contains("in use by another runtime"), "{said}");
+    assert!(said.contains(data.path().to_str().unwrap()), "{said}");
+    let (status, _) = first.stop().await;
+    assert!(status.success());
+    assert_eq!(run(data.path(), &["demo", "--for", "100ms"]).await.code, Some(0));
+}
+
+#[tokio::test]
+async fn without_a_running_runtime_each_command_that_needs_one_says_so() {
+    let data = tempfile::tempdir().unwrap();
+    let commands: [&[&str]; 9] = [
+        &["status"],
+        &["tree"],
+        &["agents"],
+        &["agent", "restart", "planner"],
+        &["connection"],
+        &["reconnect"],
+        &["disconnect"],
+        &["request", "GET", "/"],
+        &["status", "--json"],
+    ];
+    for command in commands {
+        let ended = run(data.path(), command).await;
+        assert!(refused(&ended, 3).contains("no runtime is running"), "{command:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_runtime_that_was_killed_counts_as_not_running_although_its_control_file_is_still_there() {
+    let data = tempfile::tempdir().unwrap();
+    let mut demo = Program::start(data.path(), &["demo"]);
+    demo.line_with("dashboard").await;
+    demo.kill().await;
+    assert!(data.path().join("control.json").exists());
+    let ended = run(data.path(), &["status"]).await;
+    assert!(refused(&ended, 3).contains("no runtime is running"));
+}
+
+#[tokio::test]
+async fn usage_errors_exit_with_two() {
+    let data = tempfile::tempdir().unwrap();
+    let commands: [&[&str]; 4] = [
+        &["no-such-command"],
+        &["demo", "--for", "soon"],
+        &["events", "--actor", "[", "--after", "0"],
+        &["request", "GET"],
+    ];
+    for command in commands {
+        let ended = run(data.path(), command).await;
+        assert_eq!(ended.code, Some(2), "{command:?}: {ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_the_environment_does_not_have_is_named() {
+    let data = tempfile::tempdir().unwrap();
+    let file = data.path().join("token.toml");
+    fs::write(&file, "[backend]\ntoken_env = \"MAINSTAY_TEST_TOKEN_THAT_IS_NOT_SET\"\n").unwrap();
+    let ended = run(data.path(), &["run", "--config", file.to_str().unwrap()]).await;
+    assert!(refused(&ended, 2).contains("MAINSTAY_TEST_TOKEN_THAT_IS_NOT_SET"), "{ended:?}");
+}

@@ -1,0 +1,269 @@
+//! What the scenarios share: the real binary, its output line by line, and its journal as a stream of events.
+//!
+//! Nothing here sleeps to wait for something. A scenario waits for a line or an event; if it does not come within
+//! [`PATIENCE`], which says nothing about how fast it should come, the transcript so far is the failure's message.
+
+#![allow(dead_code, reason = "each scenario uses its own part of this")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+use tokio::time::timeout;
+
+/// After this a scenario has failed.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The binary `mainstay`, as it was built together with this test.
+pub fn binary() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own path");
+    let folder = test.parent().and_then(Path::parent).expect("tests are built into target/PROFILE/deps");
+    let binary = folder.join(format!("mainstay{}", std::env::consts::EXE_SUFFIX));
+    let built = modified(&binary)
+        .unwrap_or_else(|| panic!("{} is missing: run `cargo build -p mainstay`", binary.display()));
+    let sources = fs::read_to_string(folder.join("mainstay.d")).unwrap_or_default();
+    let newer =
+        sources.split_whitespace().skip(1).map(Path::new).find(|source| modified(source) > Some(built));
+    if let Some(newer) = newer {
+        panic!("{} is older than {}: run `cargo build -p mainstay`", binary.display(), newer.display());
+    }
+    binary
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
+}
+
+/// A command of the binary, in a data folder of its own.
+pub fn mainstay(data: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command.arg("--data-dir").arg(data).args(args).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.env_remove("RUST_BACKTRACE").env("NO_COLOR", "1");
+    command
+}
+
+/// A command that ended by itself.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs a command to its end.
+pub async fn run(data: &Path, args: &[&str]) -> Ended {
+    let output = timeout(PATIENCE, mainstay(data, args).output()).await;
+    let output = output.unwrap_or_else(|_| panic!("mainstay {args:?} did not end")).expect("it was started");
+    Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Runs a command with `--json`, and reads what it prints.
+pub async fn json(data: &Path, args: &[&str]) -> Value {
+    let ended = run(data, &[args, &["--json"]].concat()).await;
+    assert_eq!(ended.code, Some(0), "{args:?}: {ended:?}");
+    serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{args:?}: {error}: {ended:?}"))
+}
+
+/// A command that goes on running. Dropped, it is killed.
+pub struct Program {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    stderr: ChildStderr,
+    transcript: Vec<String>,
+}
+
+impl Program {
+    pub fn start(data: &Path, args: &[&str]) -> Self {
+        let mut child = mainstay(data, args).spawn().expect("the binary can be started");
+        let stdout = child.stdout.take().expect("stdout is piped");
+        let stderr = child.stderr.take().expect("stderr is piped");
+        Self { child, lines: BufReader::new(stdout).lines(), stderr, transcript: Vec::new() }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it is running")
+    }
+
+    /// The next line that it prints.
+    pub async fn line(&mut self) -> String {
+        match timeout(PATIENCE, self.lines.next_line()).await {
+            Ok(Ok(Some(line))) => {
+                self.transcript.push(line.clone());
+                line
+            }
+            Ok(_) => {
+                let mut said = String::new();
+                let _ = self.stderr.read_to_string(&mut said).await;
+                panic!("it ended; stderr: {said}\nstdout:\n{}", self.transcript.join("\n"))
+            }
+            Err(_) => panic!("no further line came; so far:\n{}", self.transcript.join("\n")),
+        }
+    }
+
+    /// The next line that has `part` in it.
+    pub async fn line_with(&mut self, part: &str) -> String {
+        loop {
+            let line = self.line().await;
+            if line.contains(part) {
+                return line;
+            }
+        }
+    }
+
+    /// Ends it without a warning, as a power cut would.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("it can be killed");
+    }
+
+    /// Asks it to stop, and waits until it has.
+    #[cfg(unix)]
+    pub async fn stop(mut self) -> (ExitStatus, String) {
+        let asked = Command::new("kill").arg("-TERM").arg(self.pid().to_string()).status().await;
+        assert!(asked.expect("kill can be run").success());
+        self.ended().await
+    }
+
+    /// Waits until it has ended by itself; returns everything that it printed.
+    pub async fn ended(&mut self) -> (ExitStatus, String) {
+        let rest = async {
+            while let Ok(Some(line)) = self.lines.next_line().await {
+                self.transcript.push(line);
+            }
+            self.child.wait().await.expect("it can be waited for")
+        };
+        let status = timeout(PATIENCE, rest).await;
+        let transcript = self.transcript.join("\n");
+        (status.unwrap_or_else(|_| panic!("it did not end:\n{transcript}")), transcript)
+    }
+}
+
+/// The embedded backend in a process of its own.
+pub struct BackendProgram {
+    program: Program,
+    pub url: String,
+}
+
+impl BackendProgram {
+    pub async fn start(port: u16, agents: &str) -> Self {
+        // The backend keeps nothing; the folder is only there because every command takes one.
+        let nowhere = std::env::temp_dir();
+        let args = ["backend", "--port", &port.to_string(), "--agents", agents];
+        let mut program = Program::start(&nowhere, &args);
+        let line = program.line().await;
+        let url = line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}")).to_owned();
+        Self { program, url }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("the address ends in a port")
+    }
+
+    pub async fn kill(self) {
+        self.program.kill().await;
+    }
+}
+
+/// The journal, event by event, through `mainstay events --follow --json` in a process of its own.
+pub struct Story {
+    program: Program,
+    pub told: Vec<Value>,
+}
+
+impl Story {
+    pub fn follow(data: &Path) -> Self {
+        Self { program: Program::start(data, &["events", "--follow", "--json"]), told: Vec::new() }
+    }
+
+    /// The next event for which `wanted` holds.
+    pub async fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let line = self.program.line().await;
+            let event: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            self.told.push(event.clone());
+            if wanted(&event) {
+                return event;
+            }
+        }
+    }
+
+    /// How much has been told: a place to come back to with [`since`](Self::since).
+    pub fn mark(&self) -> usize {
+        self.told.len()
+    }
+
+    /// The first event from `mark` on for which `wanted` holds, whether it has been told already or is still to come:
+    /// for events whose order among others is nobody's promise.
+    pub async fn since(&mut self, mark: usize, wanted: impl Fn(&Value) -> bool) -> Value {
+        if let Some(event) = self.told[mark..].iter().find(|event| wanted(event)) {
+            return event.clone();
+        }
+        self.until(wanted).await
+    }
+
+    /// The next event of `actor` and `kind`.
+    pub async fn next(&mut self, actor: &str, kind: &str) -> Value {
+        self.until(|event| event["actor"] == actor && event["kind"] == kind).await
+    }
+
+    /// The next change of the connection to `state`.
+    pub async fn connection_becomes(&mut self, state: &str) -> Value {
+        self.until(connection(state)).await
+    }
+
+    /// The next change of an agent's health to `status`.
+    pub async fn agent_becomes(&mut self, agent: &str, status: &str) -> Value {
+        self.until(health(agent, status)).await
+    }
+}
+
+/// Whether an event is an agent's change to `status`.
+pub fn health(agent: &str, status: &str) -> impl Fn(&Value) -> bool {
+    let actor = format!("root/agents/{agent}");
+    move |event| event["actor"] == actor.as_str() && event["kind"] == "agent_health" && event["to"] == status
+}
+
+/// Whether an event is a change of the connection to `state`.
+pub fn connection(state: &str) -> impl Fn(&Value) -> bool {
+    move |event| event["kind"] == "connection_state" && event["to"] == state
+}
+
+/// Posts JSON to a backend.
+pub async fn post(url: &str, body: Value) -> Value {
+    let sent = reqwest::Client::new()
+        .post(url)
+        .header("content-type", "application/json")
+        .body(body.to_string())
+        .send()
+        .await
+        .unwrap_or_else(|error| panic!("{url}: {error}"));
+    assert!(sent.status().is_success(), "{url}: {}", sent.status());
+    serde_json::from_slice(&sent.bytes().await.expect("there is a body")).unwrap_or(Value::Null)
+}
+
+/// Gets JSON from a backend.
+pub async fn get(url: &str) -> Value {
+    let got = reqwest::get(url).await.unwrap_or_else(|error| panic!("{url}: {error}"));
+    serde_json::from_slice(&got.bytes().await.expect("there is a body")).expect("it is JSON")
+}
+
+/// A configuration for a backend at `url`, quick enough to watch; `more` goes below.
+pub fn quick_config(dir: &Path, url: &str, more: &str) -> PathBuf {
+    let path = dir.join("mainstay.toml");
+    let text = format!(
+        "[backend]\nurl = \"{url}\"\n\
+         [connection]\ndelay_min = \"50ms\"\ndelay_max = \"200ms\"\nmax_retries = 100000\n\
+         [requests]\nretry_delay_min = \"10ms\"\nretry_delay_max = \"50ms\"\nretries = 2\n\
+         [agents]\nhealth_interval = \"100ms\"\nrestart_delay = \"300ms\"\nrestart_delay_max = \"1s\"\n{more}"
+    );
+    fs::write(&path, text).expect("the configuration can be written");
+    path
+}

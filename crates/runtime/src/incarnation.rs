@@ -117,6 +117,7 @@ pub(crate) struct Life<B: Behaviour> {
     state: Option<B::State>,
     snapshot: Option<B::Snapshot>,
     ready_since: Option<Duration>,
+    /// The label of the message from outside that is being handled. What it brings itself has no caller to account to.
     in_flight: Option<&'static str>,
     progressed: bool,
     reading: bool,
@@ -152,7 +153,12 @@ impl<B: Behaviour> Life<B> {
                 Next::Own(Own::Panic(panic)) => return Err(Fault::Panic(panic)),
                 Next::Own(Own::Message(message)) => self.handle(message).await?,
                 Next::Mail(envelope) if has_expired(&envelope) => self.expire(envelope),
-                Next::Mail(envelope) => self.handle(envelope.message).await?,
+                Next::Mail(envelope) => {
+                    self.in_flight = Some(envelope.message.label());
+                    let flow = self.handle(envelope.message).await?;
+                    self.in_flight = None;
+                    flow
+                }
             };
             if flow == Flow::Stop {
                 return Ok(Flow::Stop);
@@ -167,12 +173,10 @@ impl<B: Behaviour> Life<B> {
 
     async fn handle(&mut self, message: B::Message) -> Result<Flow, Fault> {
         let Some(state) = &mut self.state else { return Ok(Flow::Continue) };
-        self.in_flight = Some(message.label());
         let mailbox = &self.slot.mailbox;
         let reason = || if mailbox.is_stopping() { CallError::Stopped } else { CallError::Crashed };
         let handled = self.slot.behaviour.handle(&mut self.ctx, message, state);
         let flow = teardown::scoped(reason, handled).await?;
-        self.in_flight = None;
         self.progressed = true;
         if let Some(snapshot) = self.slot.behaviour.snapshot(state) {
             self.snapshot = Some(snapshot);

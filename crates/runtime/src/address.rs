@@ -7,11 +7,12 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
+use crate::call_error::CallError;
 use crate::identity::Identity;
 use crate::mailbox::{Envelope, Mailbox, Refusal};
 use crate::message::Message;
 use crate::path::ActorPath;
-use crate::reply::{CallError, Reply};
+use crate::reply::Reply;
 
 /// A message that was not accepted, and why. The message comes back unharmed.
 #[derive(Error)]

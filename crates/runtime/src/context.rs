@@ -9,16 +9,17 @@ use ractor::ActorCell;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
 
+use crate::address::Address;
+use crate::call_error::CallError;
 use crate::env::Env;
 use crate::events::{ActorReady, ActorRestarted, StateOrigin};
 use crate::identity::Identity;
 use crate::journal::{Event, millis};
+use crate::launch::{Launch, OnReady};
 use crate::mailbox::{Mailbox, Own};
 use crate::message::Message;
 use crate::panics;
 use crate::path::ActorPath;
-use crate::reply::CallError;
-use crate::slot::{Launch, OnReady};
 use crate::teardown;
 
 /// A handler's view of its own incarnation: who and when it is, what it may record, and the tasks that it owns.
@@ -128,8 +129,8 @@ impl<M: Message> Context<M> {
 
     /// The actor's own address.
     #[must_use]
-    pub fn address(&self) -> crate::Address<M> {
-        crate::Address::new(Arc::clone(&self.identity), Arc::clone(&self.mailbox))
+    pub fn address(&self) -> Address<M> {
+        Address::new(Arc::clone(&self.identity), Arc::clone(&self.mailbox))
     }
 
     /// The time since the runtime started.

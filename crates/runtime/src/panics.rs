@@ -11,7 +11,7 @@ use std::sync::Once;
 
 use futures_util::FutureExt;
 
-use crate::reply::CallError;
+use crate::call_error::CallError;
 use crate::teardown;
 
 thread_local! {

@@ -6,19 +6,22 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::watch;
 
+use crate::any_slot::AnySlot;
 use crate::clock::SystemClock;
 use crate::entropy::Entropy;
 use crate::env::Env;
 use crate::events::{ActorExited, ActorStarted, RuntimeStarted, RuntimeStopped, RuntimeStopping};
+use crate::exit_record::ExitRecord;
 use crate::identity::Status;
-use crate::incarnation::Wake;
 use crate::journal::{Journal, JournalConfig};
+use crate::launch::Launch;
 use crate::panics;
 use crate::path::{ActorPath, InvalidName};
 use crate::policy::{ExitCause, Shutdown};
-use crate::slot::{AnySlot, ExitRecord, Launch, Slot};
+use crate::slot::Slot;
 use crate::supervisor::{Supervisor, SupervisorHandle, SupervisorSpec};
 use crate::tree::TreeNode;
+use crate::wake::Wake;
 
 /// Why a tree did not come up.
 #[derive(Debug, Error)]

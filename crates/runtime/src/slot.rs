@@ -4,63 +4,14 @@
 //! one incarnation after another into it, never two at a time.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use ractor::{Actor, ActorCell, ActorRuntime, SpawnErr};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use crate::address::Address;
-use crate::context::RestContext;
-use crate::env::Env;
+use crate::behaviour::Behaviour;
+use crate::exit_record::ExitRecord;
 use crate::identity::Identity;
-use crate::incarnation::{Behaviour, Incarnation};
 use crate::mailbox::Mailbox;
-use crate::message::Message;
-use crate::panics;
-use crate::path::ActorPath;
-use crate::policy::{Exit, ExitCause};
-use crate::reply::CallError;
-
-/// What is called once an incarnation is ready.
-pub(crate) type OnReady = Box<dyn FnOnce() + Send + Sync>;
-
-/// Everything that a new incarnation is given.
-pub(crate) struct Launch {
-    pub(crate) env: Env,
-    pub(crate) path: ActorPath,
-    pub(crate) generation: u64,
-    pub(crate) started_at: Duration,
-    /// When its predecessor ended, if it replaces one.
-    pub(crate) down_since: Option<Duration>,
-    pub(crate) on_ready: Option<OnReady>,
-}
-
-/// How an incarnation ended, with everything that outlasts it.
-#[derive(Debug)]
-pub(crate) struct ExitRecord {
-    pub(crate) exit: Exit,
-    pub(crate) message: Option<String>,
-    pub(crate) location: Option<String>,
-    /// The label of the message that it was handling.
-    pub(crate) in_flight: Option<&'static str>,
-    /// Tasks of its own that have not ended yet.
-    pub(crate) tasks: JoinSet<()>,
-}
-
-impl ExitRecord {
-    /// The exit of an incarnation that left no account of itself.
-    pub(crate) fn unexplained() -> Self {
-        Self {
-            exit: Exit { cause: ExitCause::Killed, ready_since: None, restored: false, progressed: false },
-            message: None,
-            location: None,
-            in_flight: None,
-            tasks: JoinSet::new(),
-        }
-    }
-}
 
 pub(crate) struct Slot<B: Behaviour> {
     pub(crate) identity: Arc<Identity>,
@@ -68,7 +19,7 @@ pub(crate) struct Slot<B: Behaviour> {
     pub(crate) behaviour: B,
     pub(crate) checkpoint: Mutex<Option<B::Snapshot>>,
     exit: Mutex<Option<ExitRecord>>,
-    occupied: watch::Sender<bool>,
+    pub(crate) occupied: watch::Sender<bool>,
 }
 
 impl<B: Behaviour> Slot<B> {
@@ -91,7 +42,7 @@ impl<B: Behaviour> Slot<B> {
         self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn exit(&self) -> MutexGuard<'_, Option<ExitRecord>> {
+    pub(crate) fn exit(&self) -> MutexGuard<'_, Option<ExitRecord>> {
         self.exit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -99,106 +50,5 @@ impl<B: Behaviour> Slot<B> {
     pub(crate) fn vacate(&self, record: ExitRecord) {
         *self.exit() = Some(record);
         self.occupied.send_replace(false);
-    }
-
-    /// Puts a new incarnation into the slot, linked to `supervisor` if there is one. It starts by itself; this
-    /// does not wait for it to be ready.
-    pub(crate) async fn spawn(
-        self: Arc<Self>,
-        launch: Launch,
-        supervisor: Option<ActorCell>,
-    ) -> Result<ActorCell, SpawnErr> {
-        self.occupied.send_replace(true);
-        let slot = Arc::clone(&self);
-        let incarnation = Incarnation::<B>::new();
-        let spawned = match supervisor {
-            Some(supervisor) => Actor::spawn_linked(None, incarnation, (slot, launch), supervisor).await,
-            None => ActorRuntime::spawn(None, incarnation, (slot, launch)).await,
-        };
-        if spawned.is_err() {
-            self.occupied.send_replace(false);
-        }
-        // The task belongs to the link: a supervisor that ends takes it along.
-        spawned.map(|(actor, _task)| actor.get_cell())
-    }
-}
-
-/// A slot whatever it holds.
-pub(crate) trait AnySlot: Send + Sync {
-    fn identity(&self) -> &Arc<Identity>;
-    fn launch(
-        self: Arc<Self>,
-        launch: Launch,
-        supervisor: ActorCell,
-    ) -> BoxFuture<'static, Result<ActorCell, SpawnErr>>;
-    fn take_exit(&self) -> Option<ExitRecord>;
-    fn backlog(&self) -> usize;
-    /// Lets the incarnation take no further message.
-    fn stop_reading(&self);
-    /// Accepts no messages any more; returns the labels of those that waited.
-    fn close(&self) -> Vec<&'static str>;
-    /// Lets the behaviour answer whomever it still keeps waiting. A panic there has nobody left to hurt.
-    fn rest(&self, ctx: &RestContext<'_>);
-    fn open(&self);
-    fn discard_checkpoint(&self);
-    /// Returns when no incarnation is left in the slot.
-    fn vacated(&self) -> BoxFuture<'_, ()>;
-    fn children(&self) -> Vec<Arc<dyn AnySlot>>;
-}
-
-impl<B: Behaviour> AnySlot for Slot<B> {
-    fn identity(&self) -> &Arc<Identity> {
-        &self.identity
-    }
-
-    fn launch(
-        self: Arc<Self>,
-        launch: Launch,
-        supervisor: ActorCell,
-    ) -> BoxFuture<'static, Result<ActorCell, SpawnErr>> {
-        Box::pin(self.spawn(launch, Some(supervisor)))
-    }
-
-    fn take_exit(&self) -> Option<ExitRecord> {
-        self.exit().take()
-    }
-
-    fn backlog(&self) -> usize {
-        self.mailbox.len()
-    }
-
-    fn stop_reading(&self) {
-        self.mailbox.stop_reading();
-    }
-
-    fn close(&self) -> Vec<&'static str> {
-        let emptied = self.mailbox.close();
-        let labels = emptied.iter().map(|envelope| envelope.message.label()).collect();
-        panics::drop_quietly(CallError::Stopped, emptied);
-        labels
-    }
-
-    fn rest(&self, ctx: &RestContext<'_>) {
-        panics::quietly(CallError::Stopped, || self.behaviour.rest(ctx));
-    }
-
-    fn open(&self) {
-        self.mailbox.open();
-    }
-
-    fn discard_checkpoint(&self) {
-        *self.checkpoint() = None;
-    }
-
-    fn vacated(&self) -> BoxFuture<'_, ()> {
-        let mut occupied = self.occupied.subscribe();
-        Box::pin(async move {
-            // The sender lives in this slot, so the wait ends with the incarnation and not with an error.
-            let _ = occupied.wait_for(|occupied| !occupied).await;
-        })
-    }
-
-    fn children(&self) -> Vec<Arc<dyn AnySlot>> {
-        self.behaviour.children()
     }
 }

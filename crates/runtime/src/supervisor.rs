@@ -7,6 +7,8 @@
 //! It never sleeps and never awaits a child in a handler: a delay is a due time and one timer, a stop is a request
 //! and a deadline, and whoever waits for an outcome is answered when it is there.
 
+mod admin_error;
+mod admission;
 mod command;
 mod handle;
 mod listing;
@@ -21,25 +23,29 @@ use ractor::{ActorCell, ActorId, SupervisionEvent};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
-pub use handle::{AdminError, SupervisorHandle};
+pub use admin_error::AdminError;
+pub use handle::SupervisorHandle;
 pub use spec::{Child, SupervisorSpec};
 
 pub(crate) use command::{Answer, Command, Order};
 pub(crate) use listing::Listing;
 
+use crate::any_slot::AnySlot;
+use crate::behaviour::{Behaviour, Flow};
 use crate::context::{Context, RestContext, TaskHandle};
 use crate::events::{
     ActorExited, ActorStarted, CheckpointDiscarded, DeadLetter, DeadLetterReason, Decided, DecisionInputs,
     Escalated, GaveUp,
 };
+use crate::exit_record::ExitRecord;
+use crate::failure::Failure;
 use crate::identity::{Kind, Status};
-use crate::incarnation::{Behaviour, Flow, Wake};
 use crate::journal::millis;
+use crate::launch::{Launch, OnReady};
 use crate::path::ActorPath;
 use crate::policy::{Exit, SupervisorPolicy};
 use crate::reply::Reply;
-use crate::slot::{AnySlot, ExitRecord, Launch};
-use crate::worker::Failure;
+use crate::wake::Wake;
 use roster::{Action, Key, Objection, Rest, Roster, Ruling};
 
 /// What every incarnation of a supervisor is made from.
@@ -296,7 +302,7 @@ impl Supervisor {
         charge.slot.open();
         ctx.env.journal.record(&charge.path, generation, &ActorStarted {});
         let (mailbox, own) = (Arc::clone(&ctx.mailbox), ctx.generation);
-        let on_ready = (identity.kind() == Kind::Supervisor).then(|| -> crate::slot::OnReady {
+        let on_ready = (identity.kind() == Kind::Supervisor).then(|| -> OnReady {
             Box::new(move || {
                 let ready = Command::ChildReady { key, generation };
                 // A supervisor that has ended meanwhile has no use for the news.

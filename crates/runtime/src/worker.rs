@@ -4,15 +4,11 @@ use std::sync::Arc;
 
 use ractor::SupervisionEvent;
 
+use crate::any_slot::AnySlot;
+use crate::behaviour::{Behaviour, Flow};
 use crate::context::{Context, RestContext};
-use crate::incarnation::{Behaviour, Flow};
+use crate::failure::Failure;
 use crate::message::Message;
-use crate::slot::AnySlot;
-
-/// Why a handler gives up on its incarnation. Any error converts with `?`, any text with `.into()`.
-///
-/// Expected failures travel in the reply; a `Failure` means "restart me".
-pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// An actor, written as its recipe: `self` holds what every incarnation is made from and is never changed, while
 /// [`State`](Self::State) is what one incarnation works on.

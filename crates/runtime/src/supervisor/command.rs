@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::handle::AdminError;
+use super::admin_error::AdminError;
 use super::roster::Key;
+use crate::any_slot::AnySlot;
+use crate::exit_record::ExitRecord;
 use crate::message::Message;
 use crate::reply::Reply;
-use crate::slot::{AnySlot, ExitRecord};
 
 /// How an order ended.
 pub(crate) type Answer = Result<(), AdminError>;

@@ -6,11 +6,12 @@ use super::Supervisor;
 use super::handle::SupervisorHandle;
 use super::listing::Listing;
 use crate::address::Address;
+use crate::any_slot::AnySlot;
 use crate::identity::{Identity, Kind};
 use crate::mailbox;
 use crate::path::{self, InvalidName};
 use crate::policy::{ChildPolicy, Shutdown, SupervisorPolicy};
-use crate::slot::{AnySlot, Slot};
+use crate::slot::Slot;
 use crate::worker::{Plain, Worker};
 
 /// A worker with a name and a policy, ready to be supervised.

@@ -1,0 +1,34 @@
+//! A slot as its supervisor sees it, whatever is in it.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use ractor::{ActorCell, SpawnErr};
+
+use crate::context::RestContext;
+use crate::exit_record::ExitRecord;
+use crate::identity::Identity;
+use crate::launch::Launch;
+
+/// A slot whatever it holds.
+pub(crate) trait AnySlot: Send + Sync {
+    fn identity(&self) -> &Arc<Identity>;
+    fn launch(
+        self: Arc<Self>,
+        launch: Launch,
+        supervisor: ActorCell,
+    ) -> BoxFuture<'static, Result<ActorCell, SpawnErr>>;
+    fn take_exit(&self) -> Option<ExitRecord>;
+    fn backlog(&self) -> usize;
+    /// Lets the incarnation take no further message.
+    fn stop_reading(&self);
+    /// Accepts no messages any more; returns the labels of those that waited.
+    fn close(&self) -> Vec<&'static str>;
+    /// Lets the behaviour answer whomever it still keeps waiting. A panic there has nobody left to hurt.
+    fn rest(&self, ctx: &RestContext<'_>);
+    fn open(&self);
+    fn discard_checkpoint(&self);
+    /// Returns when no incarnation is left in the slot.
+    fn vacated(&self) -> BoxFuture<'_, ()>;
+    fn children(&self) -> Vec<Arc<dyn AnySlot>>;
+}

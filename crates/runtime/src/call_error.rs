@@ -1,0 +1,26 @@
+//! Why a call has no answer.
+
+use thiserror::Error;
+
+/// Why a call has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
+pub enum CallError {
+    /// The actor crashed on the message, or before it had answered it.
+    #[error("the actor crashed before it answered")]
+    Crashed,
+    /// The actor was stopped, or has failed for good, before it answered.
+    #[error("the actor is stopped")]
+    Stopped,
+    /// The message waited in the mailbox until its deadline, and was not handled.
+    #[error("the message expired before it was handled")]
+    Expired,
+    /// The mailbox had no room.
+    #[error("the mailbox is full")]
+    Full,
+    /// The caller's time ran out; the message may have been handled.
+    #[error("no answer came in time")]
+    TimedOut,
+    /// The message was handled to the end, but the handler gave no answer.
+    #[error("the actor gave no answer")]
+    Unanswered,
+}

@@ -1,0 +1,33 @@
+//! Adding children to a supervisor that runs.
+
+use super::admin_error::AdminError;
+use super::command::Command;
+use super::handle::SupervisorHandle;
+use super::spec::{Child, SupervisorSpec};
+use crate::address::Address;
+use crate::worker::Worker;
+
+impl SupervisorHandle {
+    /// Takes in a child, starts it, and returns its address once it is ready.
+    ///
+    /// # Errors
+    /// When there is a child of that name, when the name is no valid one, or when the child does not become ready;
+    /// nothing of it is kept then.
+    pub async fn add<W: Worker>(&self, child: Child<W>) -> Result<Address<W::Message>, AdminError> {
+        let slot = child.into_slot()?;
+        let address = slot.address();
+        self.ask(|reply| Command::Add { slot, reply }).await?;
+        Ok(address)
+    }
+
+    /// Takes in a supervisor with the children that it has from the start, and returns its handle once all are
+    /// ready.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub async fn add_supervisor(&self, spec: SupervisorSpec) -> Result<Self, AdminError> {
+        let (slot, handle) = spec.into_slot()?;
+        self.ask(|reply| Command::Add { slot, reply }).await?;
+        Ok(handle)
+    }
+}

@@ -1,0 +1,12 @@
+//! Why an incarnation is woken: all that its ractor mailbox ever carries.
+
+/// Why an incarnation is woken.
+#[derive(Debug)]
+pub(crate) enum Wake {
+    /// There are messages.
+    Mail,
+    /// It is to end in order.
+    Stop,
+    /// A time that it waited for has come.
+    Tick,
+}

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::driver::{AgentState, Driver, DriverError};
 use super::health::{Observation, Reported};
-use crate::error::Error;
+use crate::error::{Error, start_of};
 use crate::request::{Priority, Request};
 use crate::transport::{Answer, FailureKind, Transport, TransportError};
 
@@ -24,14 +24,15 @@ pub struct HttpDriver {
     timeout: Duration,
 }
 
-/// A health answer. Unknown members are ignored, and all but the status may be missing.
+/// A health answer. Unknown members are ignored, and all but the status may be missing or unreadable: nobody is
+/// restarted over a figure.
 #[derive(Deserialize)]
 struct HealthAnswer {
     status: Reported,
     #[serde(default)]
-    uptime: Option<f64>,
+    uptime: Value,
     #[serde(default, rename = "errorCount")]
-    error_count: Option<u64>,
+    error_count: Value,
 }
 
 impl HttpDriver {
@@ -84,9 +85,11 @@ impl HttpDriver {
         let answer = self.call(Method::GET, "state", None).await?;
         match answer.status {
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Ok(AgentState::Unsupported),
-            status if status.is_success() => serde_json::from_slice(&answer.body)
-                .map(AgentState::Known)
-                .map_err(|error| DriverError::Failed(format!("the agent's state is not JSON: {error}"))),
+            status if status.is_success() => {
+                serde_json::from_slice(&answer.body).map(AgentState::Known).map_err(|error| {
+                    DriverError::Failed(format!("the agent's state is not JSON: {}", brief(&error)))
+                })
+            }
             status => Err(refused("state", status)),
         }
     }
@@ -98,10 +101,17 @@ fn read_health(answer: &Answer) -> Observation {
     }
     match serde_json::from_slice(&answer.body) {
         Ok(HealthAnswer { status: reported, uptime, error_count }) => {
-            Observation::Answered { reported, uptime_s: uptime, error_count }
+            Observation::Answered { reported, uptime_s: uptime.as_f64(), error_count: error_count.as_u64() }
         }
-        Err(error) => Observation::Missed { why: format!("the answer is no health report: {error}") },
+        Err(error) => {
+            Observation::Missed { why: format!("the answer is no health report: {}", brief(&error)) }
+        }
     }
+}
+
+/// Bounded and on one line: the error quotes what the backend wrote.
+fn brief(error: &serde_json::Error) -> String {
+    start_of(error.to_string().as_bytes())
 }
 
 fn refused(what: &str, status: StatusCode) -> DriverError {
@@ -141,3 +151,6 @@ impl Driver for HttpDriver {
         self.put_state(state).boxed()
     }
 }
+
+#[cfg(test)]
+mod tests;

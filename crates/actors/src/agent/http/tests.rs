@@ -1,0 +1,245 @@
+//! The driver over the real transport, against a real server on the loopback.
+
+use std::net::SocketAddr;
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use super::*;
+use crate::transport::{HttpSettings, HttpTransport};
+
+const LONG: Duration = Duration::from_secs(60);
+/// For calls that are meant to time out: the servers there never answer in full, so no speed is assumed.
+const SHORT: Duration = Duration::from_millis(50);
+
+fn driver_of(url: &str, timeout: Duration) -> HttpDriver {
+    HttpDriver::new(Arc::new(HttpTransport::new(&HttpSettings::new(url)).unwrap()), "planner", timeout)
+}
+
+fn driver(address: SocketAddr, timeout: Duration) -> HttpDriver {
+    driver_of(&format!("http://{address}"), timeout)
+}
+
+async fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+/// One request, head and body.
+async fn receive(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n\r\n") {
+        bytes.push(stream.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(bytes).unwrap();
+    let length =
+        head.to_lowercase().lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    stream.read_exact(&mut body).await.unwrap();
+    head + std::str::from_utf8(&body).unwrap()
+}
+
+/// What the driver makes of this answer to its call, and the request that the backend got.
+async fn answered<T>(
+    status: &str,
+    body: &str,
+    call: impl for<'a> FnOnce(&'a HttpDriver) -> BoxFuture<'a, T>,
+) -> (T, String) {
+    let (listener, address) = listen().await;
+    let driver = driver(address, LONG);
+    let length = body.len();
+    let answer = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
+    let backend = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let request = receive(&mut stream).await;
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        request
+    };
+    tokio::join!(call(&driver), backend)
+}
+
+async fn checked(status: &str, body: &str) -> Observation {
+    answered(status, body, |driver| driver.check()).await.0
+}
+
+fn reports(reported: Reported, uptime_s: Option<f64>, error_count: Option<u64>) -> Observation {
+    Observation::Answered { reported, uptime_s, error_count }
+}
+
+/// Why a check was missed. Neither the address nor a path stands in it: people read it.
+fn miss(observation: Observation) -> String {
+    let Observation::Missed { why } = observation else { panic!("no miss, but {observation:?}") };
+    assert!(!why.contains("127.0.0.1") && !why.contains("/api"), "{why}");
+    why
+}
+
+// === health ===
+
+#[tokio::test]
+async fn an_agent_is_as_well_as_it_says() {
+    let body = r#"{"id":"planner","status":"healthy","uptime":12.5,"errorCount":3}"#;
+    let (observed, request) = answered("200 OK", body, |driver| driver.check()).await;
+    assert_eq!(observed, reports(Reported::Healthy, Some(12.5), Some(3)));
+    assert!(request.starts_with("GET /api/agents/planner/health HTTP/1.1\r\n"), "{request}");
+    for (status, reported) in [("degraded", Reported::Degraded), ("failed", Reported::Failed)] {
+        let body = json!({"id": "planner", "status": status, "uptime": 7, "errorCount": 0}).to_string();
+        assert_eq!(checked("200 OK", &body).await, reports(reported, Some(7.0), Some(0)));
+    }
+}
+
+#[tokio::test]
+async fn unknown_members_are_ignored_and_missing_ones_tolerated() {
+    let healthy = reports(Reported::Healthy, None, None);
+    assert_eq!(checked("200 OK", r#"{"status":"healthy"}"#).await, healthy);
+    assert_eq!(checked("200 OK", r#"{"status":"healthy","uptime":null,"load":{"cpu":[1]}}"#).await, healthy);
+}
+
+#[tokio::test]
+async fn a_well_agent_is_not_ill_because_a_figure_cannot_be_read() {
+    let body = r#"{"status":"healthy","uptime":"3 hours","errorCount":-1}"#;
+    assert_eq!(checked("200 OK", body).await, reports(Reported::Healthy, None, None));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_health_report_is_a_miss() {
+    let bodies =
+        ["", "ok", "[]", "{}", r#"{"status":7}"#, r#"{"status":"fine"}"#, r#"{"status":"healthy""#, "<html>"];
+    for body in bodies {
+        let why = miss(checked("200 OK", body).await);
+        assert!(why.contains("no health report"), "{body}: {why}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_backend_wrote_is_not_repeated_at_length() {
+    let body = json!({"status": "\u{1b}[2J".repeat(100_000)}).to_string();
+    let why = miss(checked("200 OK", &body).await);
+    assert!(why.chars().count() < 600, "{} characters", why.chars().count());
+    assert!(!why.contains(char::is_control));
+}
+
+#[tokio::test]
+async fn a_status_that_is_no_success_is_a_miss_and_is_named() {
+    let healthy = r#"{"status":"healthy"}"#;
+    for status in ["404 Not Found", "500 Internal Server Error", "503 Service Unavailable"] {
+        let why = miss(checked(status, healthy).await);
+        assert!(why.contains(status), "{why}");
+    }
+}
+
+// === restart ===
+
+#[tokio::test]
+async fn a_restart_is_one_post_and_any_success_will_do() {
+    for status in ["200 OK", "202 Accepted"] {
+        let (restarted, request) = answered(status, "", |driver| driver.restart()).await;
+        assert_eq!(restarted, Ok(()));
+        assert!(request.starts_with("POST /api/agents/planner/restart HTTP/1.1\r\n"), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn a_restart_that_is_refused_is_an_error_that_names_the_status() {
+    for status in ["404 Not Found", "405 Method Not Allowed", "409 Conflict", "500 Internal Server Error"] {
+        let (restarted, _) = answered(status, "", |driver| driver.restart()).await;
+        let Err(DriverError::Failed(why)) = restarted else { panic!("{restarted:?}") };
+        assert!(why.contains(status) && why.contains("restart"), "{why}");
+    }
+}
+
+// === state ===
+
+#[tokio::test]
+async fn a_state_is_any_json_and_comes_back_as_it_was() {
+    for state in [json!({"memory": [1, {"a": null}]}), json!(null), json!("text")] {
+        let (read, request) = answered("200 OK", &state.to_string(), |driver| driver.read_state()).await;
+        assert_eq!(read, Ok(AgentState::Known(state.clone())));
+        assert!(request.starts_with("GET /api/agents/planner/state HTTP/1.1\r\n"), "{request}");
+
+        let sent = state.clone();
+        let (written, request) = answered("200 OK", "", |driver| driver.write_state(sent)).await;
+        assert_eq!(written, Ok(()));
+        assert!(request.starts_with("PUT /api/agents/planner/state HTTP/1.1\r\n"), "{request}");
+        assert!(request.to_lowercase().contains("\r\ncontent-type: application/json\r\n"), "{request}");
+        assert!(request.ends_with(&format!("\r\n\r\n{state}")), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn a_backend_without_states_says_so_by_404_or_405() {
+    for status in ["404 Not Found", "405 Method Not Allowed"] {
+        let (read, _) = answered(status, "", |driver| driver.read_state()).await;
+        assert_eq!(read, Ok(AgentState::Unsupported));
+        let (written, _) = answered(status, "", |driver| driver.write_state(json!({}))).await;
+        assert_eq!(written, Ok(()));
+    }
+}
+
+#[tokio::test]
+async fn a_state_that_cannot_be_had_is_an_error_and_not_the_lack_of_one() {
+    let cases = [("500 Internal Server Error", "{}", "500"), ("200 OK", "{oh no", "not JSON")];
+    for (status, body, expected) in cases {
+        let (read, _) = answered(status, body, |driver| driver.read_state()).await;
+        let Err(DriverError::Failed(why)) = read else { panic!("{read:?}") };
+        assert!(why.contains(expected), "{why}");
+    }
+    let (written, _) = answered("507 Insufficient Storage", "", |driver| driver.write_state(json!({}))).await;
+    assert!(matches!(written, Err(DriverError::Failed(why)) if why.contains("507")));
+}
+
+// === no answer ===
+
+#[tokio::test]
+async fn a_backend_that_refuses_or_has_no_address_is_unreachable() {
+    // Bound, so that nobody else gets the port, but not listening.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    // Longer than a label may be, so no name server is asked.
+    let nowhere = format!("http://{}.invalid", "a".repeat(64));
+    for driver in [driver(socket.local_addr().unwrap(), LONG), driver_of(&nowhere, LONG)] {
+        assert!(matches!(driver.check().await, Observation::Unreachable { .. }));
+        assert!(matches!(driver.restart().await, Err(DriverError::Unreachable(_))));
+        assert!(matches!(driver.read_state().await, Err(DriverError::Unreachable(_))));
+        assert!(matches!(driver.write_state(json!({})).await, Err(DriverError::Unreachable(_))));
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_hangs_is_missed_once_the_time_is_up() {
+    // The connection is made, and nobody takes it up.
+    let (_listener, address) = listen().await;
+    miss(driver(address, SHORT).check().await);
+}
+
+#[tokio::test]
+async fn an_answer_that_drips_for_ever_is_missed_once_the_time_is_up() {
+    let (listener, address) = listen().await;
+    let driver = driver(address, SHORT);
+    let drip = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        receive(&mut stream).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n").await.unwrap();
+        // Much faster than the standstill that the transport minds.
+        let mut pace = tokio::time::interval(SHORT / 50);
+        while stream.write_all(b" ").await.is_ok() {
+            pace.tick().await;
+        }
+    };
+    let observed = tokio::select! {
+        observed = driver.check() => observed,
+        () = drip => panic!("the driver hung up without a word"),
+    };
+    miss(observed);
+}
+
+#[tokio::test]
+async fn a_backend_that_hangs_up_is_a_miss() {
+    let (listener, address) = listen().await;
+    let driver = driver(address, LONG);
+    let (observed, ()) = tokio::join!(driver.check(), async {
+        receive(&mut listener.accept().await.unwrap().0).await;
+    });
+    miss(observed);
+}

@@ -16,7 +16,7 @@
 //! - [`ConnectionActor`]: obeys the machine with real sockets
 //!
 //! Whoever owns a connection keeps one machine, one outbound buffer and one resumption, and drives them so:
-//! it wakes at the earlier of `Machine::next_wake` and `OutboundBuffer::next_expiry`; each action is obeyed in
+//! it wakes no later than `Machine::next_wake` and `OutboundBuffer::next_expiry`; each action is obeyed in
 //! order; each dial and each reader is a task of its own that reports under its generation and ends with
 //! `Drop`; `Resume` sends what `Resumption::reopened` returns, ahead of anything from the buffer; and a send
 //! that failed settles its message as not sent, so that it is reported and never sent twice.

@@ -2,19 +2,20 @@
 //!
 //! It is an actor because it owns a socket that must not outlive a crash, and because what waits to be sent must
 //! have one owner. Every dial, read and write is a task of its incarnation that comes back as a message under the
-//! socket's generation; the actor itself never waits.
+//! socket's generation; no message waits for the network.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use mainstay_runtime::journal::{Event as JournalEvent, Level};
-use mainstay_runtime::{Context, Failure, Message, Reply, TaskHandle, Worker};
+use mainstay_runtime::{Context, Failure, Message, Reply, RestContext, TaskHandle, Worker};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use tokio::sync::{broadcast, watch};
+use tokio::time::{Instant, timeout};
 
 use super::fault::Fault;
 use super::frames::{Gap, Observed, Resumption};
@@ -32,6 +33,9 @@ type Writer = super::socket::Writer<TcpStream>;
 const READ_FRAMES_MAX: usize = 64;
 /// A jump between wall and monotonic time that only sleep explains.
 const SLEEP_MIN: Duration = Duration::from_secs(5);
+/// How often such a jump is looked for while the machine waits for anything: a person who opens a laptop does not
+/// wait for the next ping.
+const SLEEP_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The connection's state has changed, or its next attempt has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,10 +73,12 @@ impl JournalEvent for Gap {
 pub struct ConnectionView {
     /// The status, as it changes.
     pub status: watch::Sender<ConnectionStatus>,
-    /// Whether the link is up, as it changes.
+    /// Whether the link is up, as it changes; no later than the status says so.
     pub is_up: watch::Sender<bool>,
     /// The backend's text frames, each once. Who falls behind is told so and misses frames.
     pub frames: broadcast::Sender<Arc<str>>,
+    /// The change that an incarnation brought about by its end, and so could not record.
+    untold: Arc<Mutex<Option<ConnectionChanged>>>,
 }
 
 impl ConnectionView {
@@ -83,7 +89,44 @@ impl ConnectionView {
             status: watch::Sender::new(Machine::new(policy.clone()).status()),
             is_up: watch::Sender::new(false),
             frames: broadcast::Sender::new(frames_max.max(1)),
+            untold: Arc::default(),
         }
+    }
+
+    fn untold(&self) -> MutexGuard<'_, Option<ConnectionChanged>> {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An incarnation has ended at `now`, and any socket or dial with it.
+    fn abandon(&self, now: Duration) {
+        let before = self.status.borrow().clone();
+        let from = before.state;
+        let after = before.abandoned(now);
+        if after.state != from {
+            *self.untold() = Some(ConnectionChanged {
+                from,
+                to: after.state,
+                attempt: after.attempt,
+                max: after.max,
+                next_attempt_at: None,
+                next_attempt_in_ms: None,
+                reason: after.reason,
+                error: None,
+            });
+        }
+        self.show(after);
+    }
+
+    fn show(&self, status: ConnectionStatus) {
+        let is_up = status.state == ConnectionState::Connected;
+        self.is_up.send_if_modified(|shown| std::mem::replace(shown, is_up) != is_up);
+        self.status.send_if_modified(|shown| {
+            let is_new = *shown != status;
+            if is_new {
+                *shown = status;
+            }
+            is_new
+        });
     }
 }
 
@@ -172,14 +215,34 @@ pub struct ConnectionMemory {
 
 /// The state of one incarnation.
 pub struct Link {
+    /// First to go, so that whoever hears of the end finds a view that knows of it.
+    _presence: Presence,
     machine: Machine,
     resumption: Resumption,
     outbound: OutboundBuffer<String, Reply<Fate>>,
     is_wanted: bool,
-    dial: Option<TaskHandle>,
+    /// The dial under way, with its generation.
+    dial: Option<(u64, TaskHandle)>,
     socket: Option<OpenSocket>,
     alarm: Option<(Duration, TaskHandle)>,
+    /// Wall and monotonic time when they were last compared.
     seen: (Timestamp, Duration),
+}
+
+/// Whichever way an incarnation ends, the view does not go on showing what ended with it.
+struct Presence {
+    view: ConnectionView,
+    /// An instant and the runtime's time then: a destructor has no context to ask.
+    since: (Instant, Duration),
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        let (instant, then) = self.since;
+        let now = then.saturating_add(instant.elapsed());
+        let whole_millis = Duration::from_millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+        self.view.abandon(whole_millis);
+    }
 }
 
 /// The open socket. Dropping it, with its tasks aborted, closes it.
@@ -218,14 +281,18 @@ impl Worker for ConnectionActor {
 
     async fn start(&self, ctx: &mut Ctx, kept: Option<ConnectionMemory>) -> Result<Link, Failure> {
         let kept = kept.unwrap_or(ConnectionMemory { resumption: Resumption::default(), is_wanted: true });
-        let limits = OutboundLimits {
-            entries_max: self.policy.outbound_max,
-            bytes_max: self.policy.outbound_bytes_max,
-        };
+        if let Some(change) = self.view.untold().take() {
+            ctx.record(&change);
+        }
+        let left = self.view.status.borrow().clone();
         let mut link = Link {
-            machine: Machine::new(self.policy.clone()),
+            _presence: Presence { view: self.view.clone(), since: (Instant::now(), ctx.now()) },
+            machine: Machine::succeeding(self.policy.clone(), &left),
             resumption: kept.resumption,
-            outbound: OutboundBuffer::new(limits),
+            outbound: OutboundBuffer::new(OutboundLimits {
+                entries_max: self.policy.outbound_max,
+                bytes_max: self.policy.outbound_bytes_max,
+            }),
             is_wanted: kept.is_wanted,
             dial: None,
             socket: None,
@@ -245,6 +312,8 @@ impl Worker for ConnectionActor {
         message: ConnectionMessage,
         link: &mut Link,
     ) -> Result<(), Failure> {
+        // Before the message: what was under way before a sleep is no proof of life after it.
+        self.notice_sleep(ctx, link);
         match message {
             ConnectionMessage::Connect => {
                 link.is_wanted = true;
@@ -255,7 +324,7 @@ impl Worker for ConnectionActor {
                 self.tell(ctx, link, Event::Disconnect);
             }
             ConnectionMessage::Send { text, patience, reply } => {
-                link.accept(ctx.now(), text, patience, reply)
+                self.accept(link, ctx.now(), text, patience, reply);
             }
             ConnectionMessage::TakeSocket { generation, outcome } => {
                 self.take_socket(ctx, link, generation, *outcome);
@@ -282,17 +351,23 @@ impl Worker for ConnectionActor {
         Some(ConnectionMemory { resumption: link.resumption.clone(), is_wanted: link.is_wanted })
     }
 
+    /// Closes in order as far as that can be done at once: the peer gets a close frame, its answer is not awaited.
     async fn stop(&self, ctx: &mut Ctx, link: &mut Link) {
         self.tell(ctx, link, Event::Disconnect);
-        let buffer = OutboundBuffer::new(OutboundLimits { entries_max: 0, bytes_max: 0 });
-        answer(std::mem::replace(&mut link.outbound, buffer).shut_down());
-        if let Some(socket) = &mut link.socket
-            && let Some(writer) = &mut socket.writer
-        {
-            // A peer that takes no close frame now loses the socket without one.
-            let _ = writer.close().now_or_never();
+        let nothing = OutboundBuffer::new(OutboundLimits { entries_max: 0, bytes_max: 0 });
+        answer(std::mem::replace(&mut link.outbound, nothing).shut_down());
+        self.view.show(link.machine.status());
+        if let Some(writer) = link.socket.as_mut().and_then(|socket| socket.writer.as_mut()) {
+            // A peer that takes no close frame in time loses the socket without one.
+            let _ = timeout(self.policy.close_timeout, writer.close()).await;
         }
-        self.publish(link);
+    }
+
+    /// No incarnation follows that could tell what the last one left behind.
+    fn rest(&self, ctx: &RestContext<'_>) {
+        if let Some(change) = self.view.untold().take() {
+            ctx.record(&change);
+        }
     }
 }
 
@@ -320,10 +395,11 @@ impl ConnectionActor {
     fn dial(&self, ctx: &mut Ctx, link: &mut Link, generation: u64) {
         let target = self.target.clone();
         let limits = SocketLimits { message_max_bytes: self.policy.message_max_bytes };
-        link.dial = Some(ctx.spawn(async move {
+        let dialling = ctx.spawn(async move {
             let outcome = Box::new(dial(&target, limits).await);
             ConnectionMessage::TakeSocket { generation, outcome }
-        }));
+        });
+        link.dial = Some((generation, dialling));
     }
 
     fn take_socket(
@@ -337,14 +413,12 @@ impl ConnectionActor {
             Ok(halves) => halves,
             Err(fault) => return self.tell(ctx, link, Event::DialFailed { generation, fault }),
         };
-        let is_stale = link.socket.as_ref().is_some_and(|open| open.generation > generation);
-        if !is_stale {
+        // Where one is open already it is a later one, and what came too late ends here.
+        if link.socket.is_none() {
             let reading = Some(read(ctx, generation, Box::new(reader)));
             let writer = Some(Box::new(writer));
-            let socket = OpenSocket { generation, writer, orders: VecDeque::new(), reading, writing: None };
-            if let Some(former) = link.socket.replace(socket) {
-                former.abort();
-            }
+            let orders = VecDeque::new();
+            link.socket = Some(OpenSocket { generation, writer, orders, reading, writing: None });
         }
         self.tell(ctx, link, Event::Opened { generation });
     }
@@ -417,14 +491,23 @@ impl ConnectionActor {
         }
     }
 
+    fn accept(&self, link: &mut Link, now: Duration, text: String, patience: Duration, reply: Reply<Fate>) {
+        answer(link.outbound.expire(now));
+        let refused = if text.len() > self.policy.message_max_bytes {
+            Some(Ended { ticket: reply, fate: Fate::Rejected })
+        } else {
+            link.outbound.push(text, reply, now.saturating_add(patience), now).err()
+        };
+        answer(refused);
+    }
+
     /// What follows every message: overdue messages are answered, the next one is written, the view and the timer
     /// are brought up to date.
     fn settle(&self, ctx: &mut Ctx, link: &mut Link) {
-        self.notice_sleep(ctx, link);
         answer(link.outbound.expire(ctx.now()));
         link.write_next(ctx);
         link.set_alarm(ctx);
-        self.publish(link);
+        self.view.show(link.machine.status());
     }
 
     /// Monotonic time stands still while the machine sleeps, wall time does not.
@@ -436,19 +519,6 @@ impl ConnectionActor {
             self.tell(ctx, link, Event::Woke);
         }
     }
-
-    fn publish(&self, link: &Link) {
-        let status = link.machine.status();
-        let is_up = status.state == ConnectionState::Connected;
-        self.view.status.send_if_modified(|shown| {
-            let is_new = *shown != status;
-            if is_new {
-                *shown = status;
-            }
-            is_new
-        });
-        self.view.is_up.send_if_modified(|shown| std::mem::replace(shown, is_up) != is_up);
-    }
 }
 
 impl Link {
@@ -457,7 +527,7 @@ impl Link {
     }
 
     fn drop_socket(&mut self, generation: u64) {
-        if let Some(dial) = self.dial.take() {
+        if let Some((_, dial)) = self.dial.take_if(|(dialled, _)| *dialled == generation) {
             dial.abort();
         }
         if self.is_open(generation)
@@ -475,11 +545,6 @@ impl Link {
         if let Some(socket) = self.socket.as_mut().filter(|open| open.generation == generation) {
             socket.orders.push_back(order);
         }
-    }
-
-    fn accept(&mut self, now: Duration, text: String, patience: Duration, reply: Reply<Fate>) {
-        answer(self.outbound.expire(now));
-        answer(self.outbound.push(text, reply, now.saturating_add(patience), now).err());
     }
 
     /// Writes what is next in line, if the writer is here and the socket is believed.
@@ -509,18 +574,25 @@ impl Link {
         }));
     }
 
+    /// An alarm that comes too early only leads to the next one.
     fn set_alarm(&mut self, ctx: &mut Ctx) {
-        let due = self.machine.next_wake().into_iter().chain(self.outbound.next_expiry()).min();
-        if self.alarm.as_ref().map(|(at, _)| *at) == due {
+        let now = ctx.now();
+        let due = self.next_due(now);
+        if let (Some((at, _)), Some(due)) = (&self.alarm, due)
+            && *at <= due
+        {
             return;
         }
         if let Some((_, timer)) = self.alarm.take() {
             timer.abort();
         }
-        self.alarm = due.map(|at| {
-            let delay = at.saturating_sub(ctx.now());
-            (at, ctx.send_after(delay, ConnectionMessage::MindTime))
-        });
+        self.alarm = due.map(|at| (at, ctx.send_after(at.saturating_sub(now), ConnectionMessage::MindTime)));
+    }
+
+    fn next_due(&self, now: Duration) -> Option<Duration> {
+        let sleep_check = now.saturating_add(SLEEP_CHECK_INTERVAL);
+        let machine = self.machine.next_wake().map(|at| at.min(sleep_check));
+        machine.into_iter().chain(self.outbound.next_expiry()).min()
     }
 }
 
@@ -562,3 +634,6 @@ fn answer(ended: impl IntoIterator<Item = Ended<Reply<Fate>>>) {
         ticket.send(fate);
     }
 }
+
+#[cfg(test)]
+mod tests;

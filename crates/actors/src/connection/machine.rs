@@ -210,6 +210,18 @@ impl Machine {
         }
     }
 
+    /// A machine at rest whose predecessor was left `disconnected` with this status: since when, why, and what
+    /// went wrong last are still true.
+    #[must_use]
+    pub fn succeeding(policy: ConnectionPolicy, left: &ConnectionStatus) -> Self {
+        Self {
+            since: left.since,
+            reason: left.reason,
+            last_error: left.last_error.clone(),
+            ..Self::new(policy)
+        }
+    }
+
     /// Takes in one event and says what is to be done about it.
     ///
     /// `now` is the time since the runtime's start and never goes back; `jitter` is a fresh random number in

@@ -17,7 +17,7 @@ pub enum Fate {
     Sent,
     /// Its deadline passed before its turn came.
     Expired,
-    /// There was no room for it.
+    /// There was no room for it, or it is larger than a message may be.
     Rejected,
     /// The connection's owner stopped before its turn came.
     Dropped,

@@ -42,6 +42,8 @@ pub enum Reason {
     Opened,
     /// As many attempts in a row failed as there may be; the last error says how.
     RetriesExhausted,
+    /// The connection's own actor ended out of order and took along what it had. Its supervisor knows more.
+    ActorEnded,
     /// This went wrong.
     #[serde(untagged)]
     Fault(FaultKind),
@@ -65,6 +67,24 @@ pub struct ConnectionStatus {
     pub last_error: Option<Fault>,
     /// Why the state is what it is.
     pub reason: Reason,
+}
+
+impl ConnectionStatus {
+    /// What is left of it at `now` if its actor ends: any socket or dial is gone, and no attempt is planned.
+    #[must_use]
+    pub(super) fn abandoned(self, now: Duration) -> Self {
+        if self.state == ConnectionState::Disconnected {
+            return self;
+        }
+        Self {
+            state: ConnectionState::Disconnected,
+            since: now,
+            attempt: 0,
+            next_attempt_at: None,
+            reason: Reason::ActorEnded,
+            ..self
+        }
+    }
 }
 
 /// One change of the status, for the journal's `connection_state`.

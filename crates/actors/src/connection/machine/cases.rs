@@ -622,6 +622,21 @@ fn every_state_carries_what_a_person_asks() {
 }
 
 #[test]
+fn what_an_actor_leaves_behind_is_told_and_its_successor_knows_it() {
+    let (play, _) = Play::failed(policy());
+    let left = play.machine.status().abandoned(secs(500));
+    assert_eq!((left.state, left.since, left.attempt), (ConnectionState::Disconnected, secs(500), 0));
+    assert_eq!((left.reason, left.next_attempt_at), (Reason::ActorEnded, None));
+    assert_eq!(left.last_error.as_ref().map(|error| error.kind), Some(FaultKind::Refused));
+    assert_eq!(Machine::succeeding(policy(), &left).status(), left);
+
+    let mut play = Play::connected(policy());
+    play.on(Event::Disconnect);
+    let left = play.machine.status();
+    assert_eq!(left.clone().abandoned(secs(500)), left, "there was nothing to lose");
+}
+
+#[test]
 fn a_change_reads_well_in_the_journal() {
     let mut play = Play::new(policy());
     play.on(Event::Connect);

@@ -1,0 +1,152 @@
+//! A WebSocket server on the loopback whose every move a test makes.
+
+use std::net::SocketAddr;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpSocket, TcpStream},
+};
+use tokio_tungstenite::{
+    WebSocketStream, accept_async,
+    tungstenite::{Error, Message, protocol::CloseFrame},
+};
+
+use crate::connection::target::SocketTarget;
+
+/// Listens, or refuses, always on the same port.
+pub(super) struct Server {
+    address: SocketAddr,
+    port: Port,
+}
+
+enum Port {
+    Listening(TcpListener),
+    /// Bound, so that nobody else gets it, but not listening.
+    Refusing(TcpSocket),
+}
+
+impl Server {
+    /// One that listens.
+    pub(super) async fn up() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self { address: listener.local_addr().unwrap(), port: Port::Listening(listener) }
+    }
+
+    /// One that refuses.
+    pub(super) fn down() -> Self {
+        let socket = bound("127.0.0.1:0".parse().unwrap());
+        Self { address: socket.local_addr().unwrap(), port: Port::Refusing(socket) }
+    }
+
+    /// Refuses from now on. Sockets that were accepted are not touched.
+    pub(super) fn go_down(self) -> Self {
+        drop(self.port);
+        Self { address: self.address, port: Port::Refusing(bound(self.address)) }
+    }
+
+    /// Listens from now on.
+    pub(super) fn come_back(self) -> Self {
+        let Port::Refusing(socket) = self.port else { panic!("it already listens") };
+        Self { address: self.address, port: Port::Listening(socket.listen(16).unwrap()) }
+    }
+
+    pub(super) fn target(&self) -> SocketTarget {
+        SocketTarget::new(&format!("http://{}", self.address), "/ws").unwrap()
+    }
+
+    /// The next connection, before its handshake.
+    pub(super) async fn accept_raw(&self) -> TcpStream {
+        let Port::Listening(listener) = &self.port else { panic!("it does not listen") };
+        listener.accept().await.unwrap().0
+    }
+
+    /// The next connection, with its handshake done.
+    pub(super) async fn accept(&self) -> Peer {
+        Peer::greet(self.accept_raw().await).await
+    }
+
+    /// Answers the next handshake with these bytes instead.
+    pub(super) async fn answer(&self, bytes: &str) {
+        let mut stream = self.accept_raw().await;
+        read_head(&mut stream).await;
+        stream.write_all(bytes.as_bytes()).await.unwrap();
+    }
+}
+
+fn bound(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    // The port may have sockets in TIME_WAIT.
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(address).unwrap();
+    socket
+}
+
+/// Reads a request's head.
+pub(super) async fn read_head(stream: &mut TcpStream) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+}
+
+/// Waits until the other end is gone, whether in order or with a reset.
+pub(super) async fn ended(stream: &mut TcpStream) {
+    let mut buffer = vec![0; 64 << 10];
+    while stream.read(&mut buffer).await.is_ok_and(|bytes| bytes > 0) {}
+}
+
+/// The server's end of one socket. It answers no ping unless it reads.
+pub(super) struct Peer(WebSocketStream<TcpStream>);
+
+impl Peer {
+    /// Answers the handshake on this connection.
+    pub(super) async fn greet(stream: TcpStream) -> Self {
+        Self(accept_async(stream).await.unwrap())
+    }
+
+    pub(super) async fn say(&mut self, text: &str) {
+        self.0.send(Message::text(text)).await.unwrap();
+    }
+
+    /// Sends the event of this number.
+    pub(super) async fn tell(&mut self, seq: u64) {
+        self.say(&event(seq)).await;
+    }
+
+    pub(super) async fn close(&mut self, frame: CloseFrame) {
+        self.0.close(Some(frame)).await.unwrap();
+    }
+
+    /// The next frame of any kind.
+    pub(super) async fn read(&mut self) -> Result<Message, Error> {
+        self.0.next().await.unwrap_or(Err(Error::ConnectionClosed))
+    }
+
+    /// The next text frame.
+    pub(super) async fn text(&mut self) -> String {
+        loop {
+            if let Message::Text(text) = self.read().await.unwrap() {
+                return text.as_str().to_owned();
+            }
+        }
+    }
+
+    /// Every frame until the socket ends.
+    pub(super) async fn rest(mut self) -> Vec<Message> {
+        let mut frames = Vec::new();
+        while let Ok(frame) = self.read().await {
+            frames.push(frame);
+        }
+        frames
+    }
+
+    /// The bytes below the frames.
+    pub(super) fn raw(&mut self) -> &mut TcpStream {
+        self.0.get_mut()
+    }
+}
+
+pub(super) fn event(seq: u64) -> String {
+    format!(r#"{{"type":"event","seq":{seq}}}"#)
+}

@@ -54,6 +54,26 @@ impl TaskHandle {
     }
 }
 
+/// What a worker that has come to rest can still do; see [`Worker::rest`](crate::Worker::rest).
+pub struct RestContext<'a> {
+    pub(crate) env: &'a Env,
+    pub(crate) path: &'a ActorPath,
+    pub(crate) generation: u64,
+}
+
+impl RestContext<'_> {
+    /// The time since the runtime started.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.env.now()
+    }
+
+    /// Records an event of this actor, under its last incarnation.
+    pub fn record<E: Event>(&self, event: &E) {
+        self.env.journal.record(self.path, self.generation, event);
+    }
+}
+
 impl<M: Message> Context<M> {
     pub(crate) fn new(
         launch: Launch,
@@ -128,6 +148,12 @@ impl<M: Message> Context<M> {
     #[must_use]
     pub fn random_unit(&self) -> f64 {
         self.env.entropy.unit()
+    }
+
+    /// Any 64 bits from the runtime's seeded source. Not for secrets.
+    #[must_use]
+    pub fn random_bits(&self) -> u64 {
+        self.env.entropy.bits()
     }
 
     /// Records an event of this actor.

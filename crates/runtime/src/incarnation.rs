@@ -12,7 +12,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use thiserror::Error;
 use tokio::time::Instant;
 
-use crate::context::Context;
+use crate::context::{Context, RestContext};
 use crate::events::{DeadLetter, DeadLetterReason};
 use crate::mailbox::{Envelope, Next, Own};
 use crate::message::Message;
@@ -91,6 +91,9 @@ pub(crate) trait Behaviour: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Flow, Failure>> + Send;
 
     fn children(&self) -> Vec<Arc<dyn AnySlot>>;
+
+    /// No incarnation follows for now.
+    fn rest(&self, _ctx: &RestContext<'_>) {}
 }
 
 /// Ends the ractor actor; the account of why lies in the slot.

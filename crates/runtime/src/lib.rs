@@ -47,7 +47,7 @@ mod tree;
 mod worker;
 
 pub use address::{Address, SendError};
-pub use context::{Context, TaskHandle};
+pub use context::{Context, RestContext, TaskHandle};
 pub use identity::{Kind, Status, Vitals};
 pub use mailbox::Refusal;
 pub use message::Message;

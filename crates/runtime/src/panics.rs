@@ -51,7 +51,12 @@ pub(crate) async fn caught<F: Future>(future: F) -> Result<F::Output, Panic> {
 /// Drops `doomed`, whose replies answer with `reason`. The panic of a destructor is swallowed: what it belongs to
 /// has ended already.
 pub(crate) fn drop_quietly<T>(reason: CallError, doomed: T) {
-    let _ = panic::catch_unwind(AssertUnwindSafe(|| teardown::drop_for(reason, doomed)));
+    quietly(reason, || drop(doomed));
+}
+
+/// Runs `work`, and swallows its panic. Replies that it drops answer with `reason`.
+pub(crate) fn quietly(reason: CallError, work: impl FnOnce()) {
+    let _ = panic::catch_unwind(AssertUnwindSafe(|| teardown::run_for(reason, work)));
 }
 
 fn describe(payload: Box<dyn Any + Send>) -> Panic {

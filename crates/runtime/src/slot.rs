@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::address::Address;
+use crate::context::RestContext;
 use crate::env::Env;
 use crate::identity::Identity;
 use crate::incarnation::{Behaviour, Incarnation};
@@ -136,6 +137,8 @@ pub(crate) trait AnySlot: Send + Sync {
     fn stop_reading(&self);
     /// Accepts no messages any more; returns the labels of those that waited.
     fn close(&self) -> Vec<&'static str>;
+    /// Lets the behaviour answer whomever it still keeps waiting. A panic there has nobody left to hurt.
+    fn rest(&self, ctx: &RestContext<'_>);
     fn open(&self);
     fn discard_checkpoint(&self);
     /// Returns when no incarnation is left in the slot.
@@ -173,6 +176,10 @@ impl<B: Behaviour> AnySlot for Slot<B> {
         let labels = emptied.iter().map(|envelope| envelope.message.label()).collect();
         panics::drop_quietly(CallError::Stopped, emptied);
         labels
+    }
+
+    fn rest(&self, ctx: &RestContext<'_>) {
+        panics::quietly(CallError::Stopped, || self.behaviour.rest(ctx));
     }
 
     fn open(&self) {

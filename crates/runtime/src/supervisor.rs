@@ -27,7 +27,7 @@ pub use spec::{Child, SupervisorSpec};
 pub(crate) use command::{Answer, Command, Order};
 pub(crate) use listing::Listing;
 
-use crate::context::{Context, TaskHandle};
+use crate::context::{Context, RestContext, TaskHandle};
 use crate::events::{
     ActorExited, ActorStarted, CheckpointDiscarded, DeadLetter, DeadLetterReason, Decided, DecisionInputs,
     Escalated, GaveUp,
@@ -483,6 +483,7 @@ fn rest_slot(ctx: &Ctx, slot: &dyn AnySlot, path: &ActorPath, status: Status) {
         let reason = DeadLetterReason::Stopped;
         ctx.env.journal.record(path, generation, &DeadLetter { reason, label: label.to_owned() });
     }
+    slot.rest(&RestContext { env: &ctx.env, path, generation });
 }
 
 /// Carries out an order about one child.

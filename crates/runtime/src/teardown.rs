@@ -47,8 +47,13 @@ impl Drop for Scope {
 
 /// Drops `doomed`; replies in it answer with `reason`.
 pub(crate) fn drop_for<T>(reason: CallError, doomed: T) {
+    run_for(reason, || drop(doomed));
+}
+
+/// Runs `work`; replies that it drops answer with `reason`.
+pub(crate) fn run_for(reason: CallError, work: impl FnOnce()) {
     let _scope = Scope::enter(reason);
-    drop(doomed);
+    work();
 }
 
 pin_project! {

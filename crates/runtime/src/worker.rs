@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ractor::SupervisionEvent;
 
-use crate::context::Context;
+use crate::context::{Context, RestContext};
 use crate::incarnation::{Behaviour, Flow};
 use crate::message::Message;
 use crate::slot::AnySlot;
@@ -89,6 +89,14 @@ pub trait Worker: Send + Sync + 'static {
     ) -> impl Future<Output = ()> + Send {
         async {}
     }
+
+    /// The actor has come to rest: it was stopped, or has failed for good, and no incarnation follows unless
+    /// somebody starts it.
+    ///
+    /// A recipe that keeps something for its callers from one incarnation to the next answers them here: a restart
+    /// is no reason to, and an actor that gives up has no incarnation left that could. Called after the last
+    /// incarnation's tasks have ended; it must return at once, and may be called more than once.
+    fn rest(&self, _ctx: &RestContext<'_>) {}
 }
 
 /// A worker as an incarnation runs it.
@@ -143,5 +151,9 @@ impl<W: Worker> Behaviour for Plain<W> {
 
     fn children(&self) -> Vec<Arc<dyn AnySlot>> {
         Vec::new()
+    }
+
+    fn rest(&self, ctx: &RestContext<'_>) {
+        self.0.rest(ctx);
     }
 }

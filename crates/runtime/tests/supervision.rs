@@ -8,6 +8,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
 
 mod probe;
+mod rest;
 
 use std::time::Duration;
 

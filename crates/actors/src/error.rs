@@ -2,8 +2,10 @@
 //!
 //! - [`Reason`] is the table: each reason's code, whether a repeat may help, its message
 //! - [`Reason::of_status`] maps every HTTP status to a reason
+//! - [`of_call`] says what it means that an actor gave no answer
 //! - `problem` understands RFC 9457; `plain` decides which text from outside a person may see
 
+mod call;
 mod plain;
 mod problem;
 mod reason;
@@ -14,8 +16,12 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
-pub use self::reason::{Code, Reason};
-use self::{plain::excerpt, problem::Problem};
+pub(crate) use self::plain::excerpt;
+use self::problem::Problem;
+pub use self::{
+    call::of_call,
+    reason::{Code, Reason},
+};
 use crate::request::RequestId;
 
 /// The most of a body, or of a cause, that `details` keeps, in characters.

@@ -1,15 +1,36 @@
-//! The queue's policy: what waits, what goes first, what must leave, and what is tried again.
+//! The queue of requests: each in its turn, and each with exactly one fate.
 //!
-//! All of it is plain data and synchronous functions. Time is a [`Duration`](std::time::Duration) since a start that
-//! the caller chooses; wall time and randomness come in as arguments. An actor around it owns the clock, the tasks
-//! and the transport, asks, and obeys.
+//! Policy stands apart from mechanism. These decide, as plain data and synchronous functions, with time (since the
+//! runtime's start) and randomness passed in:
 //!
 //! - [`lanes`]: the bounded, prioritised, ageing line of requests; expiry and overflow
 //! - [`permits`]: who is running, never more than may run at once
 //! - [`retry`]: what follows an attempt: done, again after a delay, or failed
 //! - [`budget`]: all retries together stay a fraction of all requests
+//!
+//! These do:
+//!
+//! - [`QueueActor`]: asks them, and obeys with a transport; [`QueuePolicy`] is what it is told
+//! - `book`: the requests that have no fate yet, and their callers; outlives a crash of the actor
+//! - [`QueueHandle`]: how requests are made, followed and called off
+//! - [`QueueView`]: how the queue is doing, for all to see without asking the actor
+//! - [`events`]: what the journal says of requests
 
+mod actor;
+mod book;
 pub mod budget;
+pub mod events;
+mod handle;
 pub mod lanes;
 pub mod permits;
+mod policy;
 pub mod retry;
+mod view;
+
+pub use actor::{Attempted, QueueActor, QueueMemory, QueueMessage};
+pub use budget::BudgetPolicy;
+pub use handle::QueueHandle;
+pub use lanes::{LanesPolicy, Overflow};
+pub use policy::QueuePolicy;
+pub use retry::RetryPolicy;
+pub use view::{QueueStats, QueueView, WaitingByPriority};

@@ -226,6 +226,9 @@ reasons! {
     /// The actor that was handling it crashed.
     Crashed "crashed" ServerError FINAL
         "The part that handled this crashed and is being restarted. Check what was done, then try again."
+    /// The actor gave no answer in time, and may have acted.
+    NoAnswer "no_answer" Timeout FINAL
+        "The part that handles this gave no answer in time. Check what was done, then try again."
     /// The actor has stopped and takes no more.
     Stopped "stopped" ServerError FINAL
         "The part that handles this has stopped. Start it again, or restart the application."
@@ -347,6 +350,7 @@ mod tests {
             queue_full SERVER_ERROR retryable
             evicted SERVER_ERROR retryable
             crashed SERVER_ERROR final
+            no_answer TIMEOUT final
             stopped SERVER_ERROR final
             poisoned SERVER_ERROR final
             agent_failed SERVER_ERROR final

@@ -31,7 +31,7 @@ impl Default for BudgetPolicy {
 ///
 /// At the moment of each retry that is granted, the retries of the last `window` (this one included) are no more than
 /// `reserve + percent / 100 * requests`, where the requests are those of at most the last `window * 13 / 12`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct RetryBudget {
     policy: BudgetPolicy,
     slots: VecDeque<Slot>,

@@ -102,6 +102,8 @@ pub struct Lanes<T> {
     entries: HashMap<RequestId, Waiting<T>>,
     /// By priority of arrival: the ids that may run now, the oldest first.
     lanes: [BTreeSet<RequestId>; 3],
+    /// By priority of arrival: how many entries there are, parked ones included.
+    counts: [usize; 3],
     /// By the time at which they may run again.
     parked: BTreeSet<(Duration, RequestId)>,
     deadlines: BTreeSet<(Duration, RequestId)>,
@@ -121,6 +123,7 @@ impl<T> Lanes<T> {
             policy: LanesPolicy { queue_max: policy.queue_max.max(1), ..policy },
             entries: HashMap::new(),
             lanes: [const { BTreeSet::new() }; 3],
+            counts: [0; 3],
             parked: BTreeSet::new(),
             deadlines: BTreeSet::new(),
         }
@@ -148,6 +151,12 @@ impl<T> Lanes<T> {
     #[must_use]
     pub fn waiting(&self, priority: Priority) -> usize {
         self.lanes[lane(priority)].len()
+    }
+
+    /// How many wait, parked ones included, by the priority that they arrived with.
+    #[must_use]
+    pub fn count(&self, priority: Priority) -> usize {
+        self.counts[lane(priority)]
     }
 
     /// Takes in a new entry, or says who has to leave. Parked entries never make room. What has expired still takes
@@ -211,6 +220,7 @@ impl<T> Lanes<T> {
     pub fn drain(&mut self) -> Vec<Entry<T>> {
         let mut left: Vec<_> = self.entries.drain().map(|(_, waiting)| waiting.entry).collect();
         self.lanes.iter_mut().for_each(BTreeSet::clear);
+        self.counts = [0; 3];
         self.parked.clear();
         self.deadlines.clear();
         left.sort_unstable_by_key(|entry| entry.id);
@@ -237,11 +247,13 @@ impl<T> Lanes<T> {
         if let Some(deadline) = entry.deadline {
             self.deadlines.insert((deadline, entry.id));
         }
+        self.counts[lane(entry.priority)] += 1;
         self.entries.insert(entry.id, Waiting { entry, parked_until });
     }
 
     fn remove(&mut self, id: RequestId) -> Option<Entry<T>> {
         let Waiting { entry, parked_until } = self.entries.remove(&id)?;
+        self.counts[lane(entry.priority)] -= 1;
         match parked_until {
             Some(due) => self.parked.remove(&(due, id)),
             None => self.lanes[lane(entry.priority)].remove(&id),

@@ -348,6 +348,10 @@ proptest! {
             prop_assert_eq!(lanes.next_deadline(), deadline);
             let held = lanes.parked() + Priority::ALL.iter().map(|lane| lanes.waiting(*lane)).sum::<usize>();
             prop_assert_eq!(lanes.len(), held);
+            for lane in Priority::ALL {
+                let count = model.entries.iter().filter(|(entry, _)| entry.priority == lane).count();
+                prop_assert_eq!(lanes.count(lane), count);
+            }
         }
         let mut rest: Vec<_> = model.entries.into_iter().map(|(entry, _)| entry).collect();
         rest.sort_by_key(|entry| entry.id);

@@ -1,0 +1,104 @@
+//! What one incarnation of the queue works on: all of it follows from the book, and none of it survives.
+
+use std::{collections::HashMap, time::Duration};
+
+use mainstay_runtime::{Context, TaskHandle};
+use tokio::sync::oneshot;
+
+use super::QueueMessage;
+use crate::{
+    queue::{
+        QueuePolicy, QueueStats, WaitingByPriority, budget::RetryBudget, lanes::Lanes, permits::Permits,
+    },
+    request::{Priority, RequestId},
+};
+
+/// The state of one incarnation.
+pub struct Desk {
+    /// When the message at hand came up. One time for all that it entails.
+    pub(super) now: Duration,
+    pub(super) lanes: Lanes<()>,
+    pub(super) permits: Permits,
+    pub(super) budget: RetryBudget,
+    /// The attempts under way, each with what calls it off when dropped; `None` where that has been done.
+    attempts: HashMap<RequestId, Option<oneshot::Sender<()>>>,
+    alarm: Option<(Duration, TaskHandle)>,
+}
+
+impl Desk {
+    pub(super) fn new(policy: &QueuePolicy, now: Duration) -> Self {
+        Self {
+            now,
+            lanes: Lanes::new(policy.lanes),
+            permits: Permits::new(policy.max_concurrent),
+            budget: RetryBudget::new(policy.budget),
+            attempts: HashMap::new(),
+            alarm: None,
+        }
+    }
+
+    /// Whether an attempt at the request is under way. One that was called off is, until it has let go.
+    pub(super) fn is_running(&self, id: RequestId) -> bool {
+        self.attempts.contains_key(&id)
+    }
+
+    /// Takes a permit for an attempt; what it returns resolves when the attempt is called off. `None` if there is no
+    /// permit for it.
+    pub(super) fn begin_attempt(&mut self, id: RequestId) -> Option<oneshot::Receiver<()>> {
+        if !self.permits.take(id) {
+            return None;
+        }
+        let (call_off, called_off) = oneshot::channel();
+        self.attempts.insert(id, Some(call_off));
+        Some(called_off)
+    }
+
+    /// Gives the permit back: nothing of the attempt is left.
+    pub(super) fn end_attempt(&mut self, id: RequestId) {
+        self.attempts.remove(&id);
+        self.permits.give_back(id);
+    }
+
+    /// Lets a request leave the line, and calls off the attempt at it. Its permit comes back when the attempt has let
+    /// go, so that there is never one more connection than may be.
+    pub(super) fn forget(&mut self, id: RequestId) {
+        self.lanes.cancel(id);
+        if let Some(attempt) = self.attempts.get_mut(&id) {
+            *attempt = None;
+        }
+    }
+
+    /// Keeps a timer that does not go off later than something is due. One that goes off too early costs a look, and
+    /// less than a new timer for every message.
+    pub(super) fn set_alarm(&mut self, ctx: &mut Context<QueueMessage>) {
+        // Without a permit nothing can run, however due it is; the permit's return is looked at anyway.
+        let due = if self.permits.is_free() { self.lanes.next_due() } else { None };
+        let Some(due) = due.into_iter().chain(self.lanes.next_deadline()).min() else { return };
+        if self.alarm.as_ref().is_some_and(|(at, _)| *at <= due) {
+            return;
+        }
+        self.drop_alarm();
+        let delay = due.saturating_sub(ctx.now());
+        self.alarm = Some((due, ctx.send_after(delay, QueueMessage::MindTime)));
+    }
+
+    pub(super) fn drop_alarm(&mut self) {
+        if let Some((_, timer)) = self.alarm.take() {
+            timer.abort();
+        }
+    }
+
+    pub(super) fn stats(&self, max_concurrent: usize) -> QueueStats {
+        QueueStats {
+            waiting: self.lanes.len(),
+            backing_off: self.lanes.parked(),
+            running: self.permits.held(),
+            max_concurrent: max_concurrent.max(1),
+            by_priority: WaitingByPriority {
+                high: self.lanes.count(Priority::High),
+                normal: self.lanes.count(Priority::Normal),
+                low: self.lanes.count(Priority::Low),
+            },
+        }
+    }
+}

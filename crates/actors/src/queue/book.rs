@@ -1,0 +1,172 @@
+//! The book of the requests that were accepted and have no fate yet.
+//!
+//! It belongs to the actor's recipe and not to an incarnation's state, so a crash takes neither a request nor its
+//! caller away. Yet no successor ever works on what a panicking handler left half done: a page changes in one step
+//! under the lock, by code that cannot panic midway, and says only what is true of the request whatever becomes of
+//! the incarnation: what it is, how many attempts have begun, and whether one is under way. Everything that is
+//! derived from that (the line, the permits, the tasks, the timer) is the incarnation's own, ends with it, and is
+//! built anew from the pages.
+//!
+//! A reply can be taken out of the book in one way only, with its page. That makes one fate a request.
+
+use std::{
+    collections::BTreeMap,
+    ops::Bound::{Excluded, Unbounded},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use mainstay_runtime::Reply;
+
+use super::{lanes::Entry, retry::RequestFacts};
+use crate::{
+    error::{Error, Reason},
+    request::{Request, RequestId, Response},
+};
+
+/// Where the fate of a request goes.
+pub(super) type Caller = Reply<Result<Response, Error>>;
+
+/// What is known of one request.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) request: Arc<Request>,
+    pub(super) caller: Caller,
+    /// When it arrived.
+    pub(super) queued_at: Duration,
+    /// How many attempts have begun.
+    pub(super) attempts: u32,
+    /// Why the last attempt that ended failed.
+    pub(super) setback: Option<Reason>,
+    pub(super) phase: Phase,
+}
+
+/// What a request is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// It waits for its turn.
+    Waiting {
+        /// It takes no turn before this.
+        not_before: Duration,
+        /// When it has waited too long.
+        deadline: Duration,
+    },
+    /// An attempt is under way.
+    Running,
+}
+
+/// An attempt that is to be made.
+pub(super) struct Attempt {
+    pub(super) request: Arc<Request>,
+    /// The first is 1.
+    pub(super) number: u32,
+    pub(super) queued_at: Duration,
+}
+
+impl Page {
+    /// What is to be said if nothing more can be done for the request, for `reason`.
+    ///
+    /// If the attempt under way may have reached the backend and must not be repeated, its outcome is unknown.
+    pub(super) fn loss(&self, reason: Reason) -> Error {
+        let error = Error::new(reason);
+        let in_doubt = self.phase == Phase::Running && !self.request.is_repeatable();
+        if in_doubt { Error::outcome_unknown(error) } else { error }
+    }
+}
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(super) struct Book(Mutex<BTreeMap<RequestId, Page>>);
+
+impl Book {
+    fn pages(&self) -> MutexGuard<'_, BTreeMap<RequestId, Page>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn holds(&self, id: RequestId) -> bool {
+        self.pages().contains_key(&id)
+    }
+
+    /// Takes a request in, to wait until `deadline`.
+    ///
+    /// Ids are given out in the order in which callers ask, and two callers can overtake one another on their way
+    /// here. The order of the ids counts: one that was overtaken is taken to have arrived when the next id did.
+    pub(super) fn admit(
+        &self,
+        id: RequestId,
+        request: Request,
+        caller: Caller,
+        now: Duration,
+        deadline: Duration,
+    ) {
+        let mut pages = self.pages();
+        let overtaken_at = pages.range((Excluded(id), Unbounded)).next().map(|(_, page)| page.queued_at);
+        let page = Page {
+            request: Arc::new(request),
+            caller,
+            queued_at: overtaken_at.map_or(now, |at| at.min(now)),
+            attempts: 0,
+            setback: None,
+            phase: Phase::Waiting { not_before: Duration::ZERO, deadline },
+        };
+        pages.insert(id, page);
+    }
+
+    /// The request as it stands in line; `None` if it does not wait.
+    pub(super) fn entry(&self, id: RequestId) -> Option<Entry<()>> {
+        let pages = self.pages();
+        let page = pages.get(&id)?;
+        let Phase::Waiting { deadline, .. } = page.phase else { return None };
+        let (priority, queued_at) = (page.request.priority(), page.queued_at);
+        Some(Entry { id, priority, queued_at, deadline: Some(deadline), item: () })
+    }
+
+    /// Notes that an attempt begins. To be called before it does: what may have been sent must not look as if it
+    /// had not.
+    pub(super) fn begin(&self, id: RequestId) -> Option<Attempt> {
+        let mut pages = self.pages();
+        let page = pages.get_mut(&id)?;
+        page.phase = Phase::Running;
+        page.attempts = page.attempts.saturating_add(1);
+        let request = Arc::clone(&page.request);
+        Some(Attempt { request, number: page.attempts, queued_at: page.queued_at })
+    }
+
+    /// Notes that the attempt under way failed for `setback` and that the request waits again.
+    pub(super) fn put_off(&self, id: RequestId, setback: Reason, not_before: Duration, deadline: Duration) {
+        if let Some(page) = self.pages().get_mut(&id) {
+            page.setback = Some(setback);
+            page.phase = Phase::Waiting { not_before, deadline };
+        }
+    }
+
+    /// Looks at the page of a request.
+    pub(super) fn look<T>(&self, id: RequestId, look: impl FnOnce(&Page) -> T) -> Option<T> {
+        self.pages().get(&id).map(look)
+    }
+
+    /// What a retry is decided by: the request's facts, and the number of its last attempt.
+    pub(super) fn facts(&self, id: RequestId) -> Option<(RequestFacts, u32)> {
+        self.look(id, |page| (RequestFacts::from(&*page.request), page.attempts))
+    }
+
+    /// Takes a page out: its caller is about to be told.
+    pub(super) fn strike(&self, id: RequestId) -> Option<Page> {
+        self.pages().remove(&id)
+    }
+
+    /// What every request is doing, in the order of their ids.
+    pub(super) fn phases(&self) -> Vec<(RequestId, Phase)> {
+        self.pages().iter().map(|(id, page)| (*id, page.phase)).collect()
+    }
+}
+
+impl Drop for Book {
+    /// The runtime is gone without having stopped anything, and its journal with it; the callers are not.
+    fn drop(&mut self) {
+        for (id, page) in std::mem::take(&mut *self.pages()) {
+            let error = page.loss(Reason::Stopped).with_attempts(page.attempts).with_request_id(id);
+            page.caller.send(Err(error));
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What the journal says of requests.
+//!
+//! Each request that was accepted ends with exactly one of `request_done`, `request_failed`, `request_timed_out` and
+//! `queue_overflow`. None of them holds a query, a header or a body.
+
+use std::time::Duration;
+
+use mainstay_runtime::{
+    Context, RestContext,
+    journal::{Event, Level},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{QueueMessage, lanes::Overflow};
+use crate::{
+    error::{Code, Error, Reason, excerpt},
+    request::{Priority, Request, RequestId},
+};
+
+/// The most of a path that an event shows, in characters.
+const PATH_CHARS_MAX: usize = 200;
+
+/// Which request an event is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subject {
+    /// Its id.
+    pub request_id: RequestId,
+    /// Its method.
+    pub method: String,
+    /// Its path without the query; a long one is cut.
+    pub path: String,
+}
+
+impl Subject {
+    pub(super) fn new(request_id: RequestId, request: &Request) -> Self {
+        let path = excerpt(request.path_without_query(), PATH_CHARS_MAX);
+        Self { request_id, method: request.method().to_string(), path }
+    }
+}
+
+/// An attempt has begun. Written only when the journal is verbose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestStarted {
+    /// Which request.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// The number of the attempt; the first is 1.
+    pub attempt: u32,
+    /// How long ago the request was accepted.
+    pub waited_ms: u64,
+}
+
+impl Event for RequestStarted {
+    const KIND: &'static str = "request_started";
+    const LEVEL: Level = Level::Debug;
+    const VERBOSE: bool = true;
+}
+
+/// An attempt has failed and another will follow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestRetry {
+    /// Which request.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// The number of the attempt that will follow.
+    pub attempt: u32,
+    /// After how long at the earliest.
+    pub delay_ms: u64,
+    /// Why the last one failed.
+    pub reason: Reason,
+}
+
+impl Event for RequestRetry {
+    const KIND: &'static str = "request_retry";
+    const LEVEL: Level = Level::Warn;
+}
+
+/// A request was answered. Written only when the journal is verbose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestDone {
+    /// Which request.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// The HTTP status.
+    pub status: u16,
+    /// From the request's acceptance to its answer.
+    pub ms: u64,
+    /// Whether the answer came from the cache.
+    pub cached: bool,
+    /// How many attempts it took.
+    pub attempts: u32,
+}
+
+impl Event for RequestDone {
+    const KIND: &'static str = "request_done";
+    const LEVEL: Level = Level::Debug;
+    const VERBOSE: bool = true;
+}
+
+/// A request has failed, or was called off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestFailed {
+    /// Which request.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// The kind of failure.
+    pub code: Code,
+    /// Why.
+    pub reason: Reason,
+    /// The HTTP status, if there was one.
+    pub status: Option<u16>,
+    /// From the request's acceptance to its end.
+    pub ms: u64,
+    /// How many attempts were made.
+    pub attempts: u32,
+}
+
+impl RequestFailed {
+    pub(super) fn new(subject: Subject, error: &Error, lasted: Duration) -> Self {
+        let Error { code, reason, status, attempts, .. } = *error;
+        Self { subject, code, reason, status, ms: millis(lasted), attempts }
+    }
+}
+
+impl Event for RequestFailed {
+    const KIND: &'static str = "request_failed";
+    const LEVEL: Level = Level::Warn;
+}
+
+/// A request has run out of time, in the queue or at the backend: its code is `TIMEOUT`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RequestTimedOut(pub RequestFailed);
+
+impl Event for RequestTimedOut {
+    const KIND: &'static str = "request_timed_out";
+    const LEVEL: Level = Level::Warn;
+}
+
+/// The queue was full, and this request was turned away or had to make room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueOverflow {
+    /// Which request.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// `queue_full`: it was turned away; `evicted`: it had to make room for another.
+    pub reason: Reason,
+    /// Its priority.
+    pub priority: Priority,
+    /// The rule that it fell under.
+    pub overflow: Overflow,
+    /// How many may wait.
+    pub queue_max: usize,
+}
+
+impl Event for QueueOverflow {
+    const KIND: &'static str = "queue_overflow";
+    const LEVEL: Level = Level::Warn;
+}
+
+/// Whole milliseconds of `duration`.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Whoever can write into the journal on the queue's behalf.
+pub(super) trait Scribe {
+    fn write(&self, event: &impl Event);
+}
+
+impl Scribe for Context<QueueMessage> {
+    fn write(&self, event: &impl Event) {
+        self.record(event);
+    }
+}
+
+impl Scribe for RestContext<'_> {
+    fn write(&self, event: &impl Event) {
+        self.record(event);
+    }
+}

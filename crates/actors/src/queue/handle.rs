@@ -1,0 +1,111 @@
+//! How requests are made, followed and called off.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use mainstay_runtime::{Address, CallError, Promise, Refusal, Reply, SendError};
+
+use super::QueueMessage;
+use crate::{
+    error::{Error, of_call},
+    request::{Request, RequestId, Response},
+};
+
+/// A handle on a queue. Cheap to clone.
+///
+/// It gives out the ids of the requests, so a queue has one handle and its clones.
+#[derive(Debug, Clone)]
+pub struct QueueHandle {
+    address: Address<QueueMessage>,
+    last_id: Arc<AtomicU64>,
+}
+
+impl QueueHandle {
+    /// The handle on the queue at `address`. To be made once a queue, and cloned.
+    #[must_use]
+    pub fn new(address: Address<QueueMessage>) -> Self {
+        Self { address, last_id: Arc::default() }
+    }
+
+    /// Makes a request, and waits for the response. Dropping the future calls the request off.
+    ///
+    /// # Errors
+    /// Whatever became of it instead: see [`Error`]. A crash of the queue's actor is no error while the request
+    /// waits, nor while an attempt is under way that may be repeated.
+    pub async fn request(&self, request: Request) -> Result<Response, Error> {
+        self.submit(request).1.await
+    }
+
+    /// Makes a request, and returns its id with what [`request`](Self::request) would have waited for. Dropping the
+    /// future calls the request off.
+    ///
+    /// The request is on its way when this returns, unless the queue's mailbox is full: then it is sent when the future
+    /// is polled and there is room.
+    #[must_use = "dropping the future calls the request off"]
+    pub fn submit(
+        &self,
+        request: Request,
+    ) -> (RequestId, impl Future<Output = Result<Response, Error>> + Send + use<>) {
+        let id = RequestId(self.last_id.fetch_add(1, Ordering::Relaxed) + 1);
+        let (reply, answer) = Reply::channel();
+        let sent = self.address.try_cast(QueueMessage::Enqueue { id, request: Box::new(request), reply });
+        let stake = Stake { address: self.address.clone(), id, is_open: true };
+        (id, stake.hold(sent, answer))
+    }
+
+    /// Calls a request off: it leaves the line, or its attempt is dropped, and its caller gets the reason
+    /// `cancelled`. `false` if it has ended already, or was never made.
+    ///
+    /// An attempt that was under way may have reached the backend.
+    ///
+    /// # Errors
+    /// `stopped` or `crashed` if the queue's actor did not answer.
+    pub async fn cancel(&self, id: RequestId) -> Result<bool, Error> {
+        let called = self.address.call(|reply| QueueMessage::Cancel { id, reply });
+        called.await.map_err(|error| of_call(error).with_request_id(id))
+    }
+}
+
+/// A caller's stake in a request: as long as it is held, the request is wanted.
+struct Stake {
+    address: Address<QueueMessage>,
+    id: RequestId,
+    is_open: bool,
+}
+
+impl Stake {
+    async fn hold(
+        mut self,
+        sent: Result<(), SendError<QueueMessage>>,
+        answer: Promise<Result<Response, Error>>,
+    ) -> Result<Response, Error> {
+        let answer = match self.send_again(sent).await {
+            Ok(()) => answer.await,
+            Err(error) => Err(error),
+        };
+        self.is_open = false;
+        answer.unwrap_or_else(|error| Err(of_call(error).with_request_id(self.id)))
+    }
+
+    /// Sends what could not be sent, once there is room.
+    async fn send_again(&self, sent: Result<(), SendError<QueueMessage>>) -> Result<(), CallError> {
+        match sent {
+            Ok(()) => Ok(()),
+            Err(SendError { message, reason: Refusal::Full }) => {
+                self.address.cast(message).await.map_err(|_| CallError::Stopped)
+            }
+            Err(SendError { reason: Refusal::Stopped, .. }) => Err(CallError::Stopped),
+        }
+    }
+}
+
+impl Drop for Stake {
+    fn drop(&mut self) {
+        if self.is_open {
+            // A full mailbox refuses this; the queue then finds the caller gone when the request's turn comes.
+            let _ = self.address.try_cast(QueueMessage::Abandon { id: self.id });
+        }
+    }
+}

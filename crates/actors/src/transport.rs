@@ -12,6 +12,8 @@ use ::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
+#[cfg(test)]
+pub(crate) use self::http::tests::server;
 pub use self::http::{HttpSettings, HttpTransport};
 use crate::{
     error::{Error, Reason},

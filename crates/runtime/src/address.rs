@@ -70,7 +70,7 @@ impl<M: Message> Address<M> {
         let (reply, answer) = Reply::channel();
         let envelope = Envelope { message: make(reply), expires_at: None };
         self.mailbox.push_when_room(envelope).await.map_err(not_called)?;
-        answer.await.unwrap_or(Err(CallError::Unanswered))
+        answer.await
     }
 
     /// Like [`call`](Self::call), but for at most `patience`; a message that is still waiting then is not
@@ -89,7 +89,7 @@ impl<M: Message> Address<M> {
         let envelope = Envelope { message: make(reply), expires_at: Some(deadline) };
         let exchange = async {
             self.mailbox.push_when_room(envelope).await.map_err(not_called)?;
-            answer.await.unwrap_or(Err(CallError::Unanswered))
+            answer.await
         };
         timeout_at(deadline, exchange).await.unwrap_or(Err(CallError::TimedOut))
     }

@@ -10,7 +10,7 @@
 //! - [`Runtime`]: a running tree, as its embedder holds it
 //! - [`SupervisorSpec`], [`Child`], [`SupervisorHandle`]: what a tree is made from and how it is changed
 //! - [`Worker`], [`Context`]: what an embedder writes
-//! - [`Address`], [`Message`], [`Reply`]: how actors are reached
+//! - [`Address`], [`Message`], [`Reply`], [`Promise`]: how actors are reached
 //! - [`policy`]: the decisions, as data and pure functions
 //! - [`journal`], [`events`]: what happened, in order, with its cause
 //! - [`clock`], [`entropy`]: time and randomness, passed in
@@ -55,14 +55,12 @@ mod wake;
 mod worker;
 
 pub use address::{Address, SendError};
-pub use call_error::CallError;
 pub use context::{Context, RestContext, TaskHandle};
-pub use failure::Failure;
 pub use identity::{Kind, Status, Vitals};
 pub use mailbox::Refusal;
 pub use message::Message;
 pub use path::{ActorPath, InvalidName};
-pub use reply::Reply;
+pub use reply::{CallError, Promise, Reply};
 pub use runtime::{Ending, Runtime, RuntimeBuilder, StartError};
 pub use supervisor::{AdminError, Child, SupervisorHandle, SupervisorSpec};
 pub use tree::TreeNode;

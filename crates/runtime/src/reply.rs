@@ -1,5 +1,9 @@
 //! The answer to a call.
 
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::call_error::CallError;
@@ -12,10 +16,13 @@ use crate::teardown;
 pub struct Reply<T>(Option<oneshot::Sender<Result<T, CallError>>>);
 
 impl<T> Reply<T> {
-    /// A reply and the receiver of its answer.
-    pub(crate) fn channel() -> (Self, oneshot::Receiver<Result<T, CallError>>) {
+    /// A reply, and the answer that it will bring.
+    ///
+    /// [`Address::call`](crate::Address::call) makes its own. This is for a call whose message is sent in a way of
+    /// its own, such as with [`try_cast`](crate::Address::try_cast).
+    pub fn channel() -> (Self, Promise<T>) {
         let (sender, receiver) = oneshot::channel();
-        (Self(Some(sender)), receiver)
+        (Self(Some(sender)), Promise(receiver))
     }
 
     /// Answers the call.
@@ -32,6 +39,20 @@ impl<T> Reply<T> {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.0.as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
+}
+
+/// The answer that a [`Reply`] will bring: always one, though it may be a [`CallError`].
+#[derive(Debug)]
+#[must_use = "it is of no use unless it is awaited"]
+pub struct Promise<T>(oneshot::Receiver<Result<T, CallError>>);
+
+impl<T> Future for Promise<T> {
+    type Output = Result<T, CallError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(Pin::new(&mut self.0).poll(cx));
+        Poll::Ready(answer.unwrap_or(Err(CallError::Unanswered)))
     }
 }
 

@@ -185,7 +185,7 @@ impl QueueActor {
 
     // === in ===
 
-    /// Takes a request in. From `admit` on it survives a crash, so everything before that must come first.
+    /// Takes a request in, or turns it away. Once it is admitted, a crash of this handler does not lose it.
     fn accept(&self, ctx: &Ctx, desk: &mut Desk, id: RequestId, mut request: Request, caller: Caller) {
         if self.book.holds(id) || desk.is_running(id) {
             let error = Error::new(Reason::Internal).with_details("another request has the same id");
@@ -223,7 +223,7 @@ impl QueueActor {
     fn line_up(&self, desk: &mut Desk, id: RequestId, not_before: Duration) {
         if let Some(entry) = self.book.entry(id) {
             // Nothing can be replaced: what runs, or is not in line yet, is not in line.
-            drop(desk.lanes.put_back(entry, not_before));
+            desk.lanes.put_back(entry, not_before);
         }
     }
 

@@ -5,8 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use futures_util::FutureExt;
-use mainstay_runtime::Address;
+use mainstay_runtime::{Address, CallError, Promise, Refusal, Reply, SendError};
 
 use super::QueueMessage;
 use crate::{
@@ -42,23 +41,18 @@ impl QueueHandle {
     /// Makes a request, and returns its id with what [`request`](Self::request) would have waited for. Dropping the
     /// future calls the request off.
     ///
-    /// The request is on its way when this returns, unless the queue's mailbox is full: then it is sent as soon as
-    /// there is room and the future is polled.
+    /// The request is on its way when this returns, unless the queue's mailbox is full: then it is sent when the future
+    /// is polled and there is room.
     #[must_use = "dropping the future calls the request off"]
     pub fn submit(
         &self,
         request: Request,
     ) -> (RequestId, impl Future<Output = Result<Response, Error>> + Send + use<>) {
         let id = RequestId(self.last_id.fetch_add(1, Ordering::Relaxed) + 1);
+        let (reply, answer) = Reply::channel();
+        let sent = self.address.try_cast(QueueMessage::Enqueue { id, request: Box::new(request), reply });
         let stake = Stake { address: self.address.clone(), id, is_open: true };
-        let mut response = Box::pin(stake.hold(request));
-        let answered = response.as_mut().now_or_never();
-        (id, async move {
-            match answered {
-                Some(answer) => answer,
-                None => response.await,
-            }
-        })
+        (id, stake.hold(sent, answer))
     }
 
     /// Calls a request off: it leaves the line, or its attempt is dropped, and its caller gets the reason
@@ -82,11 +76,28 @@ struct Stake {
 }
 
 impl Stake {
-    async fn hold(mut self, request: Request) -> Result<Response, Error> {
-        let (id, request) = (self.id, Box::new(request));
-        let answer = self.address.call(|reply| QueueMessage::Enqueue { id, request, reply }).await;
+    async fn hold(
+        mut self,
+        sent: Result<(), SendError<QueueMessage>>,
+        answer: Promise<Result<Response, Error>>,
+    ) -> Result<Response, Error> {
+        let answer = match self.send_again(sent).await {
+            Ok(()) => answer.await,
+            Err(error) => Err(error),
+        };
         self.is_open = false;
-        answer.unwrap_or_else(|error| Err(of_call(error).with_request_id(id)))
+        answer.unwrap_or_else(|error| Err(of_call(error).with_request_id(self.id)))
+    }
+
+    /// Sends what could not be sent, once there is room.
+    async fn send_again(&self, sent: Result<(), SendError<QueueMessage>>) -> Result<(), CallError> {
+        match sent {
+            Ok(()) => Ok(()),
+            Err(SendError { message, reason: Refusal::Full }) => {
+                self.address.cast(message).await.map_err(|_| CallError::Stopped)
+            }
+            Err(SendError { reason: Refusal::Stopped, .. }) => Err(CallError::Stopped),
+        }
     }
 }
 

@@ -9,7 +9,7 @@
 mod failure;
 mod redirect;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod upload;
 
 use std::{

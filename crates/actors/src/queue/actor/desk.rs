@@ -20,7 +20,7 @@ pub struct Desk {
     pub(super) lanes: Lanes<()>,
     pub(super) permits: Permits,
     pub(super) budget: RetryBudget,
-    /// The attempts under way, and how each is called off; `None` where that has been done.
+    /// The attempts under way, each with what calls it off when dropped; `None` where that has been done.
     attempts: HashMap<RequestId, Option<oneshot::Sender<()>>>,
     alarm: Option<(Duration, TaskHandle)>,
 }
@@ -62,10 +62,9 @@ impl Desk {
     /// Lets a request leave the line, and calls off the attempt at it. Its permit comes back when the attempt has let
     /// go, so that there is never one more connection than may be.
     pub(super) fn forget(&mut self, id: RequestId) {
-        drop(self.lanes.cancel(id));
+        self.lanes.cancel(id);
         if let Some(attempt) = self.attempts.get_mut(&id) {
-            // An attempt that has just ended needs no word.
-            attempt.take().map(|call_off| call_off.send(()));
+            *attempt = None;
         }
     }
 

@@ -1,6 +1,6 @@
 //! The transport against real servers on the loopback, each of which follows a script of its own.
 
-mod server;
+pub(crate) mod server;
 
 use std::time::Duration;
 

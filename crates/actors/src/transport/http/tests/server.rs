@@ -17,7 +17,7 @@ use tokio::{
 
 /// What the server does next on one connection.
 #[derive(Debug, Clone)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// Reads one whole request and reports it.
     Receive,
     /// Waits until a second connection has come this far.
@@ -37,12 +37,12 @@ pub(super) enum Step {
 }
 
 /// An answer with this body.
-pub(super) fn ok(body: &str) -> Step {
+pub(crate) fn ok(body: &str) -> Step {
     Step::Send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into())
 }
 
 /// The scripted server. Dropping it ends everything.
-pub(super) struct Server {
+pub(crate) struct Server {
     address: std::net::SocketAddr,
     tasks: JoinSet<()>,
     requests: mpsc::Receiver<String>,
@@ -59,7 +59,7 @@ struct Shared {
 
 impl Server {
     /// Serves the first connection by the first script, and so on; then takes no more.
-    pub(super) async fn start(scripts: impl Into<VecDeque<Vec<Step>>>) -> Self {
+    pub(crate) async fn start(scripts: impl Into<VecDeque<Vec<Step>>>) -> Self {
         let mut scripts = scripts.into();
         let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
         let address = listener.local_addr().unwrap();
@@ -88,27 +88,27 @@ impl Server {
         Self { address, tasks, requests, shared }
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// The next request that was received, head and body.
-    pub(super) async fn received(&mut self) -> String {
+    pub(crate) async fn received(&mut self) -> String {
         self.requests.recv().await.unwrap()
     }
 
     /// How many connections were made so far.
-    pub(super) fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
     /// Waits until the script of the connection of that number has ended, and with it the connection.
-    pub(super) async fn closed(&self, number: usize) {
+    pub(crate) async fn closed(&self, number: usize) {
         self.shared.closed.subscribe().wait_for(|closed| closed.contains(&number)).await.unwrap();
     }
 
     /// Ends the server; from then on connections are refused.
-    pub(super) async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         self.shared.listener.lock().unwrap().take();
         self.tasks.shutdown().await;
     }

@@ -1,0 +1,207 @@
+//! Whatever happens, each request has exactly one fate.
+
+use std::{collections::HashMap, time::Duration};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use mainstay_runtime::policy::{ChildPolicy, Delay};
+use proptest::prelude::*;
+
+use super::{
+    scene::{Scene, get, pass, policy, post, s, settle, upkeep},
+    script::Play,
+};
+use crate::{
+    error::{Error, Reason},
+    queue::{LanesPolicy, Overflow, QueueMessage, QueuePolicy, RetryPolicy},
+    request::{Priority, RequestId, Response},
+};
+
+/// The events that end a request.
+const ENDS: [&str; 4] = ["request_done", "request_failed", "request_timed_out", "queue_overflow"];
+
+#[derive(Debug, Clone)]
+enum Step {
+    Submit { method: Method, priority: Priority, wait_ms: Option<u64>, plays: Vec<Play> },
+    Cancel { nth: usize },
+    Leave { nth: usize },
+    Crash,
+    Restart,
+    Pass { ms: u64 },
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Method {
+    Get,
+    Post,
+    KeyedPost,
+}
+
+fn play() -> impl Strategy<Value = Play> {
+    prop_oneof![
+        4 => Just(Play::Answer(200)),
+        4 => (0..4_000_u64).prop_map(|ms| Play::AnswerAfter(Duration::from_millis(ms), 200)),
+        1 => Just(Play::Answer(404)),
+        2 => Just(Play::Answer(500)),
+        1 => (0..5_u64).prop_map(Play::AskToWait),
+        2 => Just(Play::Refuse),
+        2 => Just(Play::Reset),
+        1 => Just(Play::Hang),
+        1 => Just(Play::Panic),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let method = prop::sample::select(vec![Method::Get, Method::Post, Method::KeyedPost]);
+    let priority = prop::sample::select(Priority::ALL.to_vec());
+    let wait_ms = prop::option::of(0..3_000_u64);
+    let submit = (method, priority, wait_ms, prop::collection::vec(play(), 1..4));
+    prop_oneof![
+        10 => submit.prop_map(|(method, priority, wait_ms, plays)| {
+            Step::Submit { method, priority, wait_ms, plays }
+        }),
+        2 => any::<usize>().prop_map(|nth| Step::Cancel { nth }),
+        2 => any::<usize>().prop_map(|nth| Step::Leave { nth }),
+        1 => Just(Step::Crash),
+        1 => Just(Step::Restart),
+        6 => (0..2_000_u64).prop_map(|ms| Step::Pass { ms }),
+    ]
+}
+
+type Answer = BoxFuture<'static, Result<Response, Error>>;
+
+struct Trace {
+    scene: Scene,
+    /// `None` where the caller has gone.
+    open: Vec<(RequestId, Option<Answer>)>,
+}
+
+impl Trace {
+    async fn take(&mut self, step: Step) {
+        match step {
+            Step::Submit { method, priority, wait_ms, plays } => {
+                let path = format!("/{}", self.open.len());
+                self.scene.script.on(&path, plays);
+                let request = match method {
+                    Method::Get => get(&path),
+                    Method::Post => post(&path),
+                    Method::KeyedPost => post(&path).generated_idempotency_key(),
+                };
+                let request = request.priority(priority).timeout(s(5));
+                let request = match wait_ms {
+                    Some(ms) => request.wait_timeout(Duration::from_millis(ms)),
+                    None => request,
+                };
+                let (id, answer) = self.scene.submit(request);
+                self.open.push((id, Some(answer.boxed())));
+            }
+            Step::Cancel { nth } if !self.open.is_empty() => {
+                let (id, _) = self.open[nth % self.open.len()];
+                self.scene.queue.cancel(id).await.unwrap();
+            }
+            Step::Leave { nth } if !self.open.is_empty() => {
+                let nth = nth % self.open.len();
+                self.open[nth].1 = None;
+            }
+            Step::Cancel { .. } | Step::Leave { .. } => {}
+            Step::Crash => self.scene.address.cast(QueueMessage::Panic).await.unwrap(),
+            Step::Restart => self.scene.runtime.root().restart("queue").await.unwrap(),
+            Step::Pass { ms } => pass(Duration::from_millis(ms)).await,
+        }
+    }
+
+    /// How often the journal ends each request.
+    async fn ends(&self) -> HashMap<u64, usize> {
+        let mut ends = HashMap::new();
+        for record in self.scene.story().await {
+            if ENDS.contains(&record.kind.as_str()) {
+                *ends.entry(record.fields["request_id"].as_u64().unwrap()).or_default() += 1;
+            }
+        }
+        ends
+    }
+}
+
+async fn run(steps: Vec<Step>, overflow: Overflow, is_stopped: bool) -> Result<(), TestCaseError> {
+    let lanes = LanesPolicy { queue_max: 4, overflow, age_after: s(1) };
+    let policy = QueuePolicy { max_concurrent: 2, lanes, ..policy() };
+    let upkeep = ChildPolicy { delay: Delay::Fixed { delay: Duration::from_millis(100) }, ..upkeep() };
+    let mut trace = Trace { scene: Scene::kept_by(upkeep, policy).await, open: Vec::new() };
+    for step in steps {
+        trace.take(step).await;
+    }
+    if is_stopped {
+        trace.scene.runtime.shutdown().await;
+        settle().await;
+    } else {
+        pass(s(600)).await;
+    }
+    let ends = trace.ends().await;
+    for (id, answer) in &mut trace.open {
+        let ended = ends.get(&id.0).copied().unwrap_or(0);
+        let answer = answer.take().map(FutureExt::now_or_never);
+        let was_never_accepted =
+            is_stopped && matches!(&answer, Some(Some(Err(error))) if error.reason == Reason::Stopped);
+        let has_gone_early = is_stopped && answer.is_none();
+        prop_assert!(
+            ended == 1 || ended == 0 && (was_never_accepted || has_gone_early),
+            "{id}: {ended} ends"
+        );
+        prop_assert!(!matches!(answer, Some(None)), "{id} waits for ever");
+        if let Some(Some(Err(error))) = answer {
+            prop_assert_eq!(error.request_id, Some(*id));
+        }
+    }
+    prop_assert!(trace.scene.script.wrongs().is_empty(), "{:?}", trace.scene.script.wrongs());
+    prop_assert!(trace.scene.script.peak() <= 2);
+    let stats = trace.scene.view.stats();
+    prop_assert_eq!((trace.scene.script.running(), stats.running, stats.waiting), (0, 0, 0));
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn each_request_has_exactly_one_fate_whatever_crashes_or_is_called_off(
+        steps in prop::collection::vec(step(), 1..40),
+        overflow in prop::sample::select(vec![Overflow::Reject, Overflow::DropOldest, Overflow::DropLowest]),
+        is_stopped in any::<bool>(),
+    ) {
+        let clock = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        clock.unwrap().block_on(run(steps, overflow, is_stopped))?;
+    }
+}
+
+/// On several threads a request can be called off just as its attempt ends, and a crash meets attempts that are being
+/// polled elsewhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn on_several_threads_too_no_caller_waits_for_ever_and_no_place_is_given_twice() {
+    let retry = RetryPolicy { delay: Delay::NONE, ..RetryPolicy::default() };
+    let scene = Scene::of(QueuePolicy { max_concurrent: 3, retry, ..policy() }).await;
+    let answers = (0..400).map(|n| {
+        let path = format!("/{n}");
+        scene.script.on(&path, [Play::AnswerAfter(Duration::from_micros(n % 7 * 100), 200)]);
+        let (id, answer) = scene.submit(post(&path).idempotency_key("k").retries(100));
+        let (queue, address) = (scene.queue.clone(), scene.address.clone());
+        async move {
+            let mut answer = std::pin::pin!(answer);
+            if n % 3 == 0 {
+                tokio::task::yield_now().await;
+                queue.cancel(id).await.unwrap();
+            }
+            if n % 100 == 50 {
+                address.cast(QueueMessage::Panic).await.unwrap();
+            }
+            answer.as_mut().await
+        }
+    });
+    let mut callers: tokio::task::JoinSet<_> = answers.collect();
+    while let Some(answer) = callers.join_next().await {
+        if let Err(error) = answer.unwrap() {
+            assert!(matches!(error.reason, Reason::Cancelled | Reason::Crashed), "{error:?}");
+        }
+    }
+    assert!(scene.script.peak() <= 3 && scene.script.wrongs().is_empty());
+    scene.view.subscribe().wait_for(|stats| stats.running == 0 && stats.waiting == 0).await.unwrap();
+}

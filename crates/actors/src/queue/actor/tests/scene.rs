@@ -1,0 +1,147 @@
+//! A runtime with a queue in it.
+
+use std::{sync::Arc, time::Duration};
+
+use mainstay_runtime::{
+    Address, Child, Runtime, SupervisorSpec,
+    clock::SystemClock,
+    journal::{Delivery, Event, Journal, JournalConfig, Record},
+    policy::{ChildPolicy, Delay},
+};
+
+use super::script::Script;
+use crate::{
+    error::{Error, Reason},
+    queue::{QueueActor, QueueHandle, QueueMessage, QueuePolicy, QueueView, RetryPolicy},
+    request::{Request, RequestBuilder, RequestId, Response},
+    transport::Transport,
+};
+
+pub(super) const fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// One attempt at a time; retries after 1, 2, 4 s.
+pub(super) fn policy() -> QueuePolicy {
+    let delay = Delay::Exponential { min: s(1), max: s(30), factor: 2.0, jitter: false };
+    QueuePolicy {
+        max_concurrent: 1,
+        retry: RetryPolicy { delay, ..RetryPolicy::default() },
+        ..QueuePolicy::default()
+    }
+}
+
+/// Restarts at once, as often as need be.
+pub(super) fn upkeep() -> ChildPolicy {
+    ChildPolicy { delay: Delay::NONE, budget: None, ..ChildPolicy::default() }
+}
+
+pub(super) struct Scene {
+    pub(super) runtime: Runtime,
+    pub(super) address: Address<QueueMessage>,
+    pub(super) queue: QueueHandle,
+    pub(super) view: QueueView,
+    pub(super) script: Arc<Script>,
+}
+
+impl Scene {
+    pub(super) async fn of(policy: QueuePolicy) -> Self {
+        Self::kept_by(upkeep(), policy).await
+    }
+
+    pub(super) async fn kept_by(upkeep: ChildPolicy, policy: QueuePolicy) -> Self {
+        let script = Script::new();
+        let (view, journal) = (QueueView::default(), verbose_journal());
+        let actor = QueueActor::new(Arc::clone(&script) as Arc<dyn Transport>, policy, view.clone());
+        let mut root = SupervisorSpec::new("root");
+        let address = root.child(Child::new("queue", actor).policy(upkeep)).unwrap();
+        let runtime = Runtime::builder().seed(1).journal(journal).start(root).await.unwrap();
+        let queue = QueueHandle::new(address.clone());
+        Self { runtime, address, queue, view, script }
+    }
+
+    pub(super) fn submit(
+        &self,
+        request: RequestBuilder,
+    ) -> (RequestId, impl Future<Output = Result<Response, Error>> + Send + use<>) {
+        self.queue.submit(request.build().unwrap())
+    }
+
+    /// Makes a request, and keeps no more of it than what will become of it.
+    pub(super) fn ask(
+        &self,
+        request: RequestBuilder,
+    ) -> impl Future<Output = Result<Response, Error>> + Send + use<> {
+        self.submit(request).1
+    }
+
+    pub(super) async fn crash(&self) {
+        self.address.cast(QueueMessage::Panic).await.unwrap();
+        settle().await;
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.runtime.tree().find("root/queue").unwrap().vitals.generation
+    }
+
+    /// Everything that the journal holds.
+    pub(super) async fn story(&self) -> Vec<Record> {
+        let mut subscription = self.runtime.journal().subscribe_after(0);
+        let mut story = Vec::new();
+        while let Some(delivery) = subscription.try_next().await {
+            let Delivery::Event(record) = delivery else { panic!("events are missing") };
+            story.push(*record);
+        }
+        story
+    }
+
+    /// The kinds of the events about request `id`, in order, without those that only a verbose journal has.
+    pub(super) async fn fate(&self, id: RequestId) -> Vec<String> {
+        let story = self.story().await.into_iter();
+        let about = story.filter(|record| record.fields.get("request_id") == Some(&id.0.into()));
+        about.map(|record| record.kind).filter(|kind| !kind.ends_with("started")).collect()
+    }
+
+    /// The events of one kind.
+    pub(super) async fn told<E: Event + serde::de::DeserializeOwned>(&self) -> Vec<E> {
+        let story = self.story().await.into_iter();
+        story.filter(|record| record.kind == E::KIND).map(|record| record.decode().unwrap()).collect()
+    }
+}
+
+fn verbose_journal() -> Journal {
+    let config = JournalConfig { verbose: true, memory_lines_max: 100_000, ..JournalConfig::default() };
+    Journal::in_memory("boot", Arc::new(SystemClock), config)
+}
+
+pub(super) fn get(path: &str) -> RequestBuilder {
+    Request::get(path)
+}
+
+pub(super) fn post(path: &str) -> RequestBuilder {
+    Request::post(path)
+}
+
+/// Lets everything happen that is due now: a paused clock moves only when nothing is left to do.
+pub(super) async fn settle() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+pub(super) async fn pass(duration: Duration) {
+    tokio::time::sleep(duration).await;
+}
+
+/// Why a request failed, and after how many attempts.
+pub(super) fn why(answer: Result<Response, Error>) -> (Reason, u32) {
+    let error = answer.unwrap_err();
+    assert_eq!(
+        error.code,
+        if error.reason == Reason::OutcomeUnknown { error.code } else { error.reason.code() }
+    );
+    (error.reason, error.attempts)
+}
+
+/// The status of an answer.
+pub(super) fn status(answer: Result<Response, Error>) -> u16 {
+    answer.unwrap().status.as_u16()
+}

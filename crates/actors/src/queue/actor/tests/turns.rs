@@ -1,0 +1,325 @@
+//! Whose turn it is, and for how long.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use mainstay_runtime::{Child, Runtime, SupervisorSpec};
+
+use super::{
+    scene::{Scene, get, pass, policy, post, s, settle, status, why},
+    script::{Play, Script},
+};
+use crate::{
+    error::{Code, Reason},
+    queue::{
+        LanesPolicy, Overflow, QueueHandle, QueueMessage, QueuePolicy, QueueView, WaitingByPriority,
+        actor::QueueActor,
+        events::{QueueOverflow, RequestDone, RequestStarted, RequestTimedOut},
+    },
+    request::{Priority, Request, RequestId},
+};
+
+/// A runtime with this queue in it, and a journal that is not verbose.
+async fn running(queue: Child<QueueActor>) -> (Runtime, QueueHandle) {
+    let mut root = SupervisorSpec::new("root");
+    let queue = QueueHandle::new(root.child(queue).unwrap());
+    (Runtime::builder().start(root).await.unwrap(), queue)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_urgent_goes_first_and_equals_go_in_the_order_in_which_they_were_asked_for() {
+    let scene = Scene::of(policy()).await;
+    scene.script.on("/first", [Play::AnswerAfter(s(1), 200)]);
+    let asked = [
+        ("/first", Priority::Low),
+        ("/low/1", Priority::Low),
+        ("/normal/1", Priority::Normal),
+        ("/high/1", Priority::High),
+        ("/low/2", Priority::Low),
+        ("/normal/2", Priority::Normal),
+        ("/high/2", Priority::High),
+    ];
+    let answers = asked.map(|(path, priority)| scene.ask(get(path).priority(priority)));
+    assert!(join_all(answers).await.into_iter().all(|answer| answer.is_ok()));
+    let paths = ["/first", "/high/1", "/high/2", "/normal/1", "/normal/2", "/low/1", "/low/2"];
+    assert_eq!(scene.script.paths(), paths);
+}
+
+#[tokio::test(start_paused = true)]
+async fn under_steady_high_priority_a_low_request_has_its_turn_within_the_stated_bound() {
+    let lanes = LanesPolicy { queue_max: 4, age_after: s(5), ..LanesPolicy::default() };
+    let scene = Scene::of(QueuePolicy { lanes, ..policy() }).await;
+    scene.script.on("/high", [Play::AnswerAfter(s(1), 200)]);
+    let high = || scene.ask(get("/high").priority(Priority::High));
+    let mut others = vec![high(), high()];
+    let low = tokio::time::timeout(s(60), scene.ask(get("/low").priority(Priority::Low)));
+    let load = async {
+        loop {
+            others.push(high());
+            pass(s(1)).await;
+        }
+    };
+    tokio::select! {
+        low = low => assert_eq!(status(low.unwrap()), 200),
+        () = load => unreachable!(),
+    }
+    // Twice `age_after`, and the time for those that were there before it could not be overtaken any more.
+    let started = scene.script.times("/low")[0];
+    assert!((10..=14).contains(&started), "started after {started} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn never_more_attempts_are_under_way_than_may_be() {
+    let scene = Scene::of(QueuePolicy { max_concurrent: 3, ..policy() }).await;
+    let paths: Vec<_> = (0..20).map(|n| format!("/{n}")).collect();
+    for path in &paths {
+        scene.script.on(path, [Play::AnswerAfter(s(2), 200)]);
+    }
+    let answers: Vec<_> = paths.iter().map(|path| scene.ask(get(path))).collect();
+    settle().await;
+    let stats = scene.view.stats();
+    assert_eq!((stats.running, stats.waiting, stats.max_concurrent), (3, 17, 3));
+    assert!(join_all(answers).await.into_iter().all(|answer| answer.is_ok()));
+    assert_eq!((scene.script.peak(), scene.script.running()), (3, 0));
+    assert_eq!(scene.runtime.now().as_secs(), 14);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_order_of_the_ids_counts_when_two_callers_overtake_one_another_on_their_way() {
+    let scene = Scene::of(policy()).await;
+    scene.script.on("/first", [Play::AnswerAfter(s(1), 200)]);
+    let enqueue = |id, path: &str| {
+        let request = Box::new(get(path).build().unwrap());
+        scene.address.call(move |reply| QueueMessage::Enqueue { id: RequestId(id), request, reply })
+    };
+    let (first, third, second) =
+        tokio::join!(enqueue(101, "/first"), enqueue(103, "/third"), enqueue(102, "/second"));
+    assert!([first, second, third].into_iter().all(|answer| answer.unwrap().is_ok()));
+    assert_eq!(scene.script.paths(), ["/first", "/second", "/third"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_requests_of_one_id_are_not_confused() {
+    let scene = Scene::of(policy()).await;
+    scene.script.on("/one", [Play::AnswerAfter(s(1), 200)]);
+    let enqueue = |path: &str| {
+        let request = Box::new(get(path).build().unwrap());
+        scene.address.call(move |reply| QueueMessage::Enqueue { id: RequestId(7), request, reply })
+    };
+    let (one, other) = tokio::join!(enqueue("/one"), enqueue("/other"));
+    assert_eq!(status(one.unwrap()), 200);
+    assert_eq!(why(other.unwrap()), (Reason::Internal, 0));
+    assert_eq!(scene.script.paths(), ["/one"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_says_how_long_it_took_after_how_many_attempts_and_to_what() {
+    let scene = Scene::of(policy()).await;
+    scene.script.on("/a", [Play::Refuse, Play::AnswerAfter(s(2), 200)]);
+    let (id, answer) = scene.submit(get("/a"));
+    let answer = answer.await.unwrap();
+    assert_eq!((answer.ms, answer.attempts, answer.request_id, answer.cached), (3000, 2, id, false));
+    let error = scene.queue.request(post("/b?x=1").timeout(s(1)).build().unwrap());
+    scene.script.on("/b", [Play::Hang]);
+    let error = error.await.unwrap_err();
+    assert_eq!((error.attempts, error.request_id), (1, Some(RequestId(2))));
+}
+
+// === time ===
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_expires_in_the_queue_is_never_sent() {
+    let scene = Scene::of(policy()).await;
+    scene.script.on("/slow", [Play::AnswerAfter(s(20), 200)]);
+    let slow = scene.ask(get("/slow"));
+    let (id, late) = scene.submit(get("/late").wait_timeout(s(5)));
+    let error = late.await.unwrap_err();
+    assert_eq!((error.code, error.reason, error.attempts), (Code::Timeout, Reason::Expired, 0));
+    assert_eq!((error.request_id, scene.runtime.now().as_secs()), (Some(id), 5));
+    assert_eq!(status(slow.await), 200);
+    pass(s(100)).await;
+    assert_eq!(scene.script.paths(), ["/slow"]);
+    assert_eq!(scene.fate(id).await, ["request_timed_out"]);
+    let RequestTimedOut(told) = scene.told().await.remove(0);
+    assert_eq!((told.reason, told.ms, told.attempts), (Reason::Expired, 5000, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_queues_own_limit_holds_for_a_request_that_names_none() {
+    let scene = Scene::of(QueuePolicy { wait_timeout: s(3), ..policy() }).await;
+    scene.script.on("/slow", [Play::AnswerAfter(s(20), 200)]);
+    let (_slow, late) = (scene.ask(get("/slow")), scene.ask(get("/late")));
+    assert_eq!(why(late.await), (Reason::Expired, 0));
+    assert_eq!(scene.runtime.now().as_secs(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_in_the_queue_is_not_the_attempts_and_the_attempts_is_not_the_queues() {
+    let scene = Scene::of(QueuePolicy { timeout: s(30), wait_timeout: s(60), ..policy() }).await;
+    scene.script.on("/long", [Play::AnswerAfter(s(50), 200)]);
+    scene.script.on("/next", [Play::AnswerAfter(s(25), 200)]);
+    let (long, next) = (scene.ask(get("/long").timeout(s(100))), scene.ask(get("/next")));
+    assert_eq!(status(long.await), 200);
+    assert_eq!(next.await.unwrap().ms, 75_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_times_out_gives_its_place_to_the_next() {
+    let scene = Scene::of(policy()).await;
+    scene.script.on("/hang", [Play::Hang]);
+    let hang = scene.ask(get("/hang").timeout(s(2)).retries(0));
+    let next = scene.ask(get("/next"));
+    assert_eq!(why(hang.await), (Reason::TimedOut, 1));
+    assert_eq!(status(next.await), 200);
+    assert_eq!((scene.script.times("/next"), scene.script.peak()), (vec![2], 1));
+    assert_eq!(scene.view.stats().running, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_may_not_wait_runs_at_once_or_not_at_all() {
+    let scene = Scene::of(policy()).await;
+    scene.script.on("/first", [Play::AnswerAfter(s(5), 200)]);
+    let impatient = |path| scene.ask(get(path).wait_timeout(s(0)));
+    let (first, second) = (impatient("/first"), impatient("/second"));
+    assert_eq!(why(second.await), (Reason::Expired, 0));
+    assert_eq!(status(first.await), 200);
+    assert_eq!(scene.script.paths(), ["/first"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_of_no_end_is_none() {
+    let scene = Scene::of(QueuePolicy { wait_timeout: Duration::MAX, ..policy() }).await;
+    scene.script.on("/long", [Play::AnswerAfter(s(80_000), 200)]);
+    let (long, next) = (scene.ask(get("/long").timeout(s(86_400))), scene.ask(get("/next")));
+    assert_eq!((status(long.await), status(next.await)), (200, 200));
+}
+
+// === room ===
+
+/// What becomes of three that wait, the oldest first, and of one more, where there is room for three.
+async fn overflow(overflow: Overflow) -> (Vec<Result<u16, Reason>>, Vec<QueueOverflow>) {
+    let lanes = LanesPolicy { queue_max: 3, overflow, ..LanesPolicy::default() };
+    let scene = Scene::of(QueuePolicy { lanes, ..policy() }).await;
+    scene.script.on("/first", [Play::AnswerAfter(s(1), 200)]);
+    let _first = scene.ask(get("/first"));
+    settle().await;
+    let priorities = [Priority::Normal, Priority::Low, Priority::Low, Priority::Normal];
+    let answers = priorities.map(|priority| scene.ask(post("/x").priority(priority)));
+    let fates = join_all(answers).await.into_iter().map(|answer| match answer {
+        Ok(response) => Ok(response.status.as_u16()),
+        Err(error) => {
+            assert!(error.retryable && error.attempts == 0, "{error:?}");
+            Err(error.reason)
+        }
+    });
+    let fates = fates.collect();
+    assert_eq!(scene.script.paths().len(), 4);
+    (fates, scene.told().await)
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_overflow_policy_tells_the_one_that_had_to_leave() {
+    let cases = [
+        (Overflow::Reject, 3, Reason::QueueFull, Priority::Normal),
+        (Overflow::DropOldest, 0, Reason::Evicted, Priority::Normal),
+        (Overflow::DropLowest, 2, Reason::Evicted, Priority::Low),
+    ];
+    for (policy, leaves, reason, priority) in cases {
+        let (fates, told) = overflow(policy).await;
+        let mut expected = vec![Ok(200); 4];
+        expected[leaves] = Err(reason);
+        assert_eq!(fates, expected, "{policy:?}");
+        let [event] = &told[..] else { panic!("{told:?}") };
+        assert_eq!((event.reason, event.priority, event.overflow), (reason, priority, policy));
+        assert_eq!((event.subject.request_id, event.queue_max), (RequestId(leaves as u64 + 2), 3));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_expired_takes_up_no_room() {
+    let lanes = LanesPolicy { queue_max: 1, ..LanesPolicy::default() };
+    let scene = Scene::of(QueuePolicy { lanes, ..policy() }).await;
+    scene.script.on("/first", [Play::AnswerAfter(s(10), 200)]);
+    let (_first, late) = (scene.ask(get("/first")), scene.ask(get("/late").wait_timeout(s(2))));
+    settle().await;
+    assert_eq!(why(scene.ask(get("/none")).await), (Reason::QueueFull, 0));
+    pass(s(2)).await;
+    let next = scene.ask(get("/next"));
+    assert_eq!((why(late.await), status(next.await)), ((Reason::Expired, 0), 200));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_thousand_can_wait_and_each_has_its_answer() {
+    const MANY: usize = 100_000;
+    let lanes = LanesPolicy { queue_max: MANY, ..LanesPolicy::default() };
+    let policy = QueuePolicy { lanes, max_concurrent: 50, wait_timeout: s(3600), ..policy() };
+    let (script, view) = (Script::new(), QueueView::default());
+    let child = Child::new("queue", QueueActor::new(Arc::clone(&script) as _, policy, view.clone()));
+    let (_runtime, queue) = running(child.mailbox_capacity(MANY)).await;
+    script.on("/x", [Play::AnswerAfter(s(1), 200)]);
+    let request = Request::get("/x").build().unwrap();
+    let answers = (0..MANY).map(|_| queue.submit(request.clone()).1).collect::<Vec<_>>();
+    settle().await;
+    assert_eq!(view.stats().waiting, MANY - 50);
+    for answer in answers {
+        assert_eq!(status(answer.await), 200);
+    }
+    assert_eq!(script.peak(), 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_that_find_the_mailbox_full_are_heard_once_there_is_room() {
+    let actor = QueueActor::new(Script::new(), policy(), QueueView::default());
+    let (_runtime, queue) = running(Child::new("queue", actor).mailbox_capacity(2)).await;
+    let request = Request::get("/x").build().unwrap();
+    let answers = (0..10).map(|_| queue.submit(request.clone()).1);
+    assert!(join_all(answers).await.into_iter().all(|answer| answer.is_ok()));
+}
+
+// === what can be seen ===
+
+#[tokio::test(start_paused = true)]
+async fn the_view_says_how_many_wait_and_run_without_asking_the_actor() {
+    let scene = Scene::of(policy()).await;
+    assert_eq!(scene.view.stats().max_concurrent, 1);
+    scene.script.on("/down", [Play::Refuse]);
+    scene.script.on("/slow", [Play::AnswerAfter(s(60), 200)]);
+    let _down = scene.ask(get("/down").priority(Priority::High));
+    let _slow = scene.ask(get("/slow"));
+    let _rest = [Priority::Low, Priority::Low, Priority::Normal].map(|p| scene.ask(get("/x").priority(p)));
+    settle().await;
+    let stats = scene.view.stats();
+    assert_eq!((stats.waiting, stats.backing_off, stats.running), (4, 1, 1));
+    assert_eq!(stats.by_priority, WaitingByPriority { high: 1, normal: 1, low: 2 });
+    let mut changes = scene.view.subscribe();
+    changes.wait_for(|stats| stats.waiting == 0).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_journal_tells_of_requests_without_their_query_headers_or_body() {
+    let scene = Scene::of(policy()).await;
+    scene.script.on("/a", [Play::Refuse]);
+    let request = post("/a?token=sesame").header("Authorization", "sesame").body("sesame").retries(1);
+    let (id, answer) = scene.submit(request);
+    assert_eq!(why(answer.await), (Reason::ConnectionRefused, 2));
+    assert_eq!(status(scene.ask(get(&format!("/{}", "x".repeat(5000)))).await), 200);
+    assert_eq!(scene.fate(id).await, ["request_retry", "request_failed"]);
+    let story = scene.story().await;
+    assert!(story.iter().all(|record| !format!("{record:?}").contains("sesame")));
+    let started: Vec<RequestStarted> = scene.told().await;
+    let begun: Vec<_> = started.iter().map(|event| (event.attempt, event.waited_ms)).collect();
+    assert_eq!(begun, [(1, 0), (2, 1000), (1, 0)]);
+    assert_eq!((started[0].subject.method.as_str(), started[0].subject.path.as_str()), ("POST", "/a"));
+    assert!(started[2].subject.path.chars().count() < 250);
+    let done: Vec<RequestDone> = scene.told().await;
+    assert_eq!((done.len(), done[0].status, done[0].cached, done[0].attempts), (1, 200, false, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_goes_well_is_written_only_into_a_verbose_journal() {
+    let child = Child::new("queue", QueueActor::new(Script::new(), policy(), QueueView::default()));
+    let (runtime, queue) = running(child).await;
+    let before = runtime.journal().seq();
+    assert_eq!(status(queue.request(Request::get("/x").build().unwrap()).await), 200);
+    assert_eq!(runtime.journal().seq(), before);
+}

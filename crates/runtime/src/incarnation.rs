@@ -12,7 +12,9 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use thiserror::Error;
 use tokio::time::Instant;
 
-use crate::context::{Context, RestContext};
+use crate::behaviour::{Behaviour, Flow};
+use crate::call_error::CallError;
+use crate::context::Context;
 use crate::events::{DeadLetter, DeadLetterReason};
 use crate::exit_record::ExitRecord;
 use crate::failure::Failure;
@@ -27,76 +29,6 @@ use crate::wake::Wake;
 
 /// Messages handled before the incarnation yields to ractor.
 const BATCH_MESSAGES_MAX: usize = 64;
-
-/// Why an incarnation is woken.
-#[derive(Debug)]
-pub(crate) enum Wake {
-    /// There are messages.
-    Mail,
-    /// It is to end in order.
-    Stop,
-    /// A time that it waited for has come.
-    Tick,
-}
-
-/// Whether an incarnation goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Flow {
-    /// It waits for the next wake-up.
-    Continue,
-    /// It has ended in order.
-    Stop,
-}
-
-/// What an incarnation does: a worker's handlers, or a supervisor's.
-pub(crate) trait Behaviour: Send + Sync + 'static {
-    type Message: Message;
-    type State: Send + 'static;
-    type Snapshot: Clone + Send + 'static;
-
-    /// Makes the state. The behaviour itself says when it is ready (`Context::become_ready`).
-    fn start(
-        &self,
-        ctx: &mut Context<Self::Message>,
-        kept: Option<Self::Snapshot>,
-    ) -> impl Future<Output = Result<Self::State, Failure>> + Send;
-
-    fn handle(
-        &self,
-        ctx: &mut Context<Self::Message>,
-        message: Self::Message,
-        state: &mut Self::State,
-    ) -> impl Future<Output = Result<Flow, Failure>> + Send;
-
-    fn snapshot(&self, state: &Self::State) -> Option<Self::Snapshot>;
-
-    /// Asked to end: either ends now, or continues and ends later.
-    fn stop(
-        &self,
-        ctx: &mut Context<Self::Message>,
-        state: &mut Self::State,
-    ) -> impl Future<Output = Result<Flow, Failure>> + Send;
-
-    /// A time that it waited for has come.
-    fn tick(
-        &self,
-        ctx: &mut Context<Self::Message>,
-        state: &mut Self::State,
-    ) -> impl Future<Output = Result<Flow, Failure>> + Send;
-
-    /// Something happened to a child.
-    fn child_changed(
-        &self,
-        ctx: &mut Context<Self::Message>,
-        event: SupervisionEvent,
-        state: &mut Self::State,
-    ) -> impl Future<Output = Result<Flow, Failure>> + Send;
-
-    fn children(&self) -> Vec<Arc<dyn AnySlot>>;
-
-    /// No incarnation follows for now.
-    fn rest(&self, _ctx: &RestContext<'_>) {}
-}
 
 /// Ends the ractor actor; the account of why lies in the slot.
 #[derive(Debug, Error)]

@@ -55,12 +55,14 @@ mod wake;
 mod worker;
 
 pub use address::{Address, SendError};
+pub use call_error::CallError;
 pub use context::{Context, RestContext, TaskHandle};
+pub use failure::Failure;
 pub use identity::{Kind, Status, Vitals};
 pub use mailbox::Refusal;
 pub use message::Message;
 pub use path::{ActorPath, InvalidName};
-pub use reply::{CallError, Promise, Reply};
+pub use reply::{Promise, Reply};
 pub use runtime::{Ending, Runtime, RuntimeBuilder, StartError};
 pub use supervisor::{AdminError, Child, SupervisorHandle, SupervisorSpec};
 pub use tree::TreeNode;

@@ -3,7 +3,6 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::call_error::CallError;

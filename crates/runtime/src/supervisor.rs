@@ -30,6 +30,8 @@ pub use spec::{Child, SupervisorSpec};
 pub(crate) use command::{Answer, Command, Order};
 pub(crate) use listing::Listing;
 
+use crate::any_slot::AnySlot;
+use crate::behaviour::{Behaviour, Flow};
 use crate::context::{Context, RestContext, TaskHandle};
 use crate::events::{
     ActorExited, ActorStarted, CheckpointDiscarded, DeadLetter, DeadLetterReason, Decided, DecisionInputs,

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use ractor::SupervisionEvent;
 
+use crate::any_slot::AnySlot;
+use crate::behaviour::{Behaviour, Flow};
 use crate::context::{Context, RestContext};
-use crate::incarnation::{Behaviour, Flow};
+use crate::failure::Failure;
 use crate::message::Message;
 
 /// An actor, written as its recipe: `self` holds what every incarnation is made from and is never changed, while

@@ -2,10 +2,15 @@
 
 mod support;
 
+use mainstay::runtime::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 use support::{Program, Story, get, json as ask, post};
 
 const PLANNER: &str = "root/agents/planner";
+
+fn now() -> jiff::Timestamp {
+    SystemClock.now()
+}
 
 /// The state of the planner as it would be given back was read after `at`.
 async fn state_is_kept_since(data: &std::path::Path, at: jiff::Timestamp) {
@@ -32,7 +37,7 @@ async fn a_crashed_agent_comes_back_with_its_state_and_the_journal_tells_it_in_o
     post(&format!("{backend}/api/agents/planner/message"), json!({"text": "remember me"})).await;
     let before = get(&format!("{backend}/api/agents/planner/state")).await;
     assert_eq!(before["count"], 1);
-    state_is_kept_since(data.path(), jiff::Timestamp::now()).await;
+    state_is_kept_since(data.path(), now()).await;
 
     post(&format!("{backend}/_fault"), json!({"kind": "crash_agent", "agent": "planner"})).await;
     story.agent_becomes("planner", "failed").await;
@@ -81,7 +86,7 @@ async fn an_agent_that_is_restarted_by_hand_keeps_its_state_and_its_budget() {
     let mut story = Story::follow(data.path());
     story.agent_becomes("planner", "healthy").await;
     post(&format!("{backend}/api/agents/planner/message"), json!({"text": "remember me"})).await;
-    state_is_kept_since(data.path(), jiff::Timestamp::now()).await;
+    state_is_kept_since(data.path(), now()).await;
     let before = get(&format!("{backend}/api/agents/planner/health")).await;
 
     let restarted = support::run(data.path(), &["agent", "restart", "planner"]).await;

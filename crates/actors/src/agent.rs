@@ -184,9 +184,9 @@ impl AgentActor {
     /// Brings the agent back, unless it is well: then it was the actor that had crashed, or somebody was faster.
     async fn revive(&self, memory: &AgentMemory) -> Result<(), Failure> {
         match self.driver.check().await {
-            Observation::Answered { reported: Reported::Healthy | Reported::Degraded, .. } => return Ok(()),
+            Observation::Answered { reported: Reported::Healthy | Reported::Degraded, .. } => Ok(()),
             // Nobody is restarted while the backend is away; the checks go on and will tell.
-            Observation::Unreachable { .. } => return Ok(()),
+            Observation::Unreachable { .. } => Ok(()),
             Observation::Answered { .. } | Observation::Missed { .. } => self.restart(memory).await,
         }
     }

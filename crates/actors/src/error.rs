@@ -22,7 +22,7 @@ pub use self::{
     call::of_call,
     reason::{Code, Reason},
 };
-use crate::request::RequestId;
+use crate::request::id::RequestId;
 
 /// The most of a body, or of a cause, that `details` keeps, in characters.
 const DETAILS_CHARS_MAX: usize = 1000;

@@ -2,6 +2,7 @@
 //!
 //! A [`Request`] is checked when it is built: one that exists is valid and within the limits below.
 
+pub(crate) mod id;
 mod path;
 
 use std::{fmt, sync::LazyLock, time::Duration};
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+pub use self::id::RequestId;
 use crate::error::{Error, Reason, start_of};
 
 /// The largest body that a request may carry.
@@ -50,17 +52,6 @@ static FRAMING_HEADERS: LazyLock<[HeaderName; 9]> = LazyLock::new(|| {
         HeaderName::from_static("keep-alive"),
     ]
 });
-
-/// Identifies a request within one runtime. Ids grow with time, so their order is the order of arrival.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct RequestId(pub u64);
-
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// Which lane of the queue a request waits in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -7,6 +7,7 @@ use mainstay_actors::connection::ConnectionMessage;
 use mainstay_actors::connection::outbound::Fate;
 use mainstay_actors::connection::status::ConnectionStatus;
 use mainstay_actors::error::{Error, of_call};
+use mainstay_runtime::CallError;
 use tokio::sync::{broadcast, watch};
 
 use crate::parts::Parts;
@@ -45,7 +46,7 @@ impl Connection {
     /// # Errors
     /// `stopped` when the runtime is stopping.
     pub async fn reconnect(&self) -> Result<(), Error> {
-        self.cast(ConnectionMessage::Connect).await
+        self.order(ConnectionMessage::Connect).await
     }
 
     /// Closes it and stays away until [`reconnect`](Self::reconnect).
@@ -53,7 +54,7 @@ impl Connection {
     /// # Errors
     /// `stopped` when the runtime is stopping.
     pub async fn disconnect(&self) -> Result<(), Error> {
-        self.cast(ConnectionMessage::Disconnect).await
+        self.order(ConnectionMessage::Disconnect).await
     }
 
     /// Sends a text frame, waiting at most `patience` for an open socket, and says what became of it.
@@ -72,7 +73,9 @@ impl Connection {
         self.0.connection_view.frames.subscribe()
     }
 
-    async fn cast(&self, message: ConnectionMessage) -> Result<(), Error> {
-        self.0.connection.cast(message).await.map_err(|_| of_call(mainstay_runtime::CallError::Stopped))
+    /// Sends an order, and returns when the report shows what came of it at first.
+    async fn order(&self, message: ConnectionMessage) -> Result<(), Error> {
+        self.0.connection.cast(message).await.map_err(|_| of_call(CallError::Stopped))?;
+        self.0.connection.call(ConnectionMessage::Settle).await.map_err(of_call)
     }
 }

@@ -173,6 +173,8 @@ pub enum ConnectionMessage {
         /// Whether it was a message that somebody waits for.
         is_message: bool,
     },
+    /// Say when everything that was sent before this has been dealt with, and shows.
+    Settle(Reply<()>),
     /// The time that was waited for has come.
     MindTime,
     /// Panic, to show what the supervisor does about it. Only in debug builds.
@@ -189,6 +191,7 @@ impl Message for ConnectionMessage {
             Self::TakeSocket { .. } => "TakeSocket",
             Self::TakeFrames { .. } => "TakeFrames",
             Self::TakeWriter { .. } => "TakeWriter",
+            Self::Settle(_) => "Settle",
             Self::MindTime => "MindTime",
             #[cfg(debug_assertions)]
             Self::Panic => "Panic",
@@ -335,6 +338,8 @@ impl Worker for ConnectionActor {
             ConnectionMessage::TakeWriter { generation, writer, outcome, is_message } => {
                 self.take_writer(ctx, link, generation, writer, outcome, is_message);
             }
+            // Messages are dealt with in order, so all before this one have been.
+            ConnectionMessage::Settle(reply) => reply.send(()),
             ConnectionMessage::MindTime => {
                 link.alarm = None;
                 self.tell(ctx, link, Event::Tick);

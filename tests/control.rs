@@ -90,7 +90,23 @@ async fn the_bridge_answers_each_command_once_and_streams_events_after_a_snapsho
     let answer = hear(&mut socket, |message| message["id"] == 1).await;
     assert_eq!((&answer["ok"]["status"], &answer["ok"]["body"]), (&json!(200), &json!({"a": 1})));
 
+    for (text, entries) in [
+        (r#"{"id":5,"type":"request","method":"GET","path":"/api/search?q=a","cache_ms":60000}"#, None),
+        (r#"{"id":5,"type":"cache","action":"invalidate","by":"prefix","pattern":"http:/api/"}"#, Some(1)),
+        (r#"{"id":5,"type":"cache","action":"invalidate","by":"key","pattern":"none"}"#, Some(0)),
+        (r#"{"id":5,"type":"cache","action":"invalidate","by":"all"}"#, Some(0)),
+        (r#"{"id":5,"type":"cache","action":"show"}"#, Some(0)),
+    ] {
+        say(&mut socket, text).await;
+        let answer = hear(&mut socket, |message| message["id"] == 5).await;
+        assert!(answer.get("ok").is_some(), "{text}: {answer}");
+        if let Some(entries) = entries {
+            assert_eq!(answer["ok"]["entries"], entries, "{text}");
+        }
+    }
+
     for (text, reason) in [
+        (r#"{"id":2,"type":"cache","action":"invalidate","by":"key"}"#, "invalid_request"),
         (r#"{"id":2,"type":"no_such_thing"}"#, "invalid_request"),
         (r#"{"id":2,"type":"agent","agent":"nobody","action":"show"}"#, "agent_unknown"),
         (r#"{"id":2,"type":"request","method":"GET","path":"no-slash"}"#, "invalid_request"),

@@ -1,6 +1,7 @@
 //! The agent actor: watches one agent, and has it restarted with the state that it had.
 //!
 //! - `health`: how checks add up, pure
+//! - `revival`: how an agent is brought back, and what it is still owed
 //! - [`Driver`]: how an agent is reached; `http` reaches one behind the backend
 //! - [`AgentBoard`]: what is known of the agents, for all to see
 //!
@@ -13,6 +14,7 @@ mod board;
 mod driver;
 mod health;
 mod http;
+mod revival;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +29,8 @@ pub use board::{AgentBoard, AgentReport};
 pub use driver::{AgentState, Driver, DriverError};
 pub use health::{AgentStatus, Change, Health, HealthPolicy, Observation, Outcome, Reported};
 pub use http::HttpDriver;
+use revival::revive;
+pub use revival::{AgentDebts, Revival};
 
 /// An agent's status has changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,10 +59,12 @@ pub enum AgentMessage {
     TakeObservation(Observation),
     /// The agent's state was read, or could not be.
     TakeState(Result<AgentState, DriverError>),
-    /// The link to the backend came or went.
+    /// The attempt to bring the agent back has ended.
+    TakeRevival(Revival),
+    /// The backend seems to have gone, or to be back.
     MindLink,
-    /// Whoever comes next restarts the agent, well or not: somebody asked for it.
-    ExpectRestart(Reply<()>),
+    /// Say when the agent has been brought back, or why it has not been so far.
+    AwaitRevival(Reply<Result<(), DriverError>>),
     /// Panic, to show what the supervisor does about it. Only in debug builds.
     #[cfg(debug_assertions)]
     Panic,
@@ -71,7 +77,8 @@ impl Message for AgentMessage {
             Self::TakeObservation(_) => "TakeObservation",
             Self::TakeState(_) => "TakeState",
             Self::MindLink => "MindLink",
-            Self::ExpectRestart(_) => "ExpectRestart",
+            Self::TakeRevival(_) => "TakeRevival",
+            Self::AwaitRevival(_) => "AwaitRevival",
             #[cfg(debug_assertions)]
             Self::Panic => "Panic",
         }
@@ -86,8 +93,10 @@ pub struct AgentActor {
     pub driver: Arc<dyn Driver>,
     /// When it counts as ill or well.
     pub health: HealthPolicy,
-    /// Whether the backend's link is up. An agent that does not answer while it is down is `unknown`.
-    pub link_is_up: watch::Receiver<bool>,
+    /// What the agent still has to get, whoever is there to see to it.
+    pub debts: Arc<AgentDebts>,
+    /// Whether the backend seems to be away. An agent that does not answer meanwhile is `unknown`.
+    pub backend_seems_away: watch::Receiver<bool>,
     /// Where it publishes what it knows.
     pub board: AgentBoard,
 }
@@ -97,7 +106,6 @@ pub struct AgentActor {
 pub struct AgentMemory {
     kept: Option<KeptState>,
     has_no_state: bool,
-    is_restart_wanted: bool,
 }
 
 /// A state that was read from the agent while it was well.
@@ -113,7 +121,11 @@ pub struct AgentWatch {
     memory: AgentMemory,
     /// Read after the last check, and kept once the next check finds the same life of the agent well.
     candidate: Option<(KeptState, Option<u64>)>,
-    is_checking: bool,
+    /// Whether the agent has still to be looked after before it is merely checked.
+    is_reviving: bool,
+    waiting: Vec<Reply<Result<(), DriverError>>>,
+    /// A check or an attempt to bring the agent back is in flight.
+    is_busy: bool,
     /// The link changed while a check was in flight, so another one follows at once.
     is_check_outdated: bool,
     next_check: Option<TaskHandle>,
@@ -127,18 +139,13 @@ impl Worker for AgentActor {
     type Snapshot = AgentMemory;
 
     async fn start(&self, ctx: &mut Ctx, kept: Option<AgentMemory>) -> Result<AgentWatch, Failure> {
-        let mut memory = kept.unwrap_or_default();
-        if memory.is_restart_wanted {
-            self.restart(&memory).await?;
-        } else if ctx.generation() > 1 {
-            self.revive(&memory).await?;
-        }
-        memory.is_restart_wanted = false;
         let mut watch = AgentWatch {
             health: Health::new(self.health, ctx.now()),
-            memory,
+            memory: kept.unwrap_or_default(),
             candidate: None,
-            is_checking: false,
+            is_reviving: ctx.generation() > 1 || self.debts.any(),
+            waiting: Vec::new(),
+            is_busy: false,
             is_check_outdated: false,
             next_check: None,
         };
@@ -157,16 +164,21 @@ impl Worker for AgentActor {
         match message {
             AgentMessage::Check => self.begin_check(ctx, watch),
             AgentMessage::TakeObservation(observation) => self.take_observation(ctx, watch, observation)?,
-            AgentMessage::TakeState(read) => watch.take_state(ctx.now(), read),
+            AgentMessage::TakeRevival(revival) => self.take_revival(ctx, watch, revival)?,
+            AgentMessage::TakeState(read) => {
+                watch.take_state(ctx.now(), read);
+                // The first state is worth a check of its own; later ones wait for the next.
+                if watch.memory.kept.is_none() && watch.candidate.is_some() {
+                    self.begin_check(ctx, watch);
+                }
+            }
             AgentMessage::MindLink => {
                 self.await_link_change(ctx);
-                watch.is_check_outdated = watch.is_checking;
+                watch.is_check_outdated = watch.is_busy;
                 self.begin_check(ctx, watch);
             }
-            AgentMessage::ExpectRestart(reply) => {
-                watch.memory.is_restart_wanted = true;
-                reply.send(());
-            }
+            AgentMessage::AwaitRevival(reply) if watch.is_reviving => watch.waiting.push(reply),
+            AgentMessage::AwaitRevival(reply) => reply.send(Ok(())),
             #[cfg(debug_assertions)]
             #[allow(clippy::panic, reason = "this is the fault switch of debug builds")]
             AgentMessage::Panic => panic!("asked to panic"),
@@ -181,41 +193,49 @@ impl Worker for AgentActor {
 }
 
 impl AgentActor {
-    /// Brings the agent back, unless it is well: then it was the actor that had crashed, or somebody was faster.
-    async fn revive(&self, memory: &AgentMemory) -> Result<(), Failure> {
-        match self.driver.check().await {
-            Observation::Answered { reported: Reported::Healthy | Reported::Degraded, .. } => Ok(()),
-            // Nobody is restarted while the backend is away; the checks go on and will tell.
-            Observation::Unreachable { .. } => Ok(()),
-            Observation::Answered { .. } | Observation::Missed { .. } => self.restart(memory).await,
-        }
-    }
-
-    /// Restarts the agent and gives it its state back. A backend that went away is no failure of this agent's.
-    async fn restart(&self, memory: &AgentMemory) -> Result<(), Failure> {
-        let restarted = match self.driver.restart().await {
-            Ok(()) => match &memory.kept {
-                Some(kept) => self.driver.write_state(Value::clone(&kept.value)).await,
-                None => Ok(()),
-            },
-            Err(error) => Err(error),
-        };
-        match restarted {
-            Ok(()) | Err(DriverError::Unreachable(_)) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Starts a check, unless one is in flight.
+    /// Starts a check, or an attempt to bring the agent back if that is still to be done, unless one is in flight.
     fn begin_check(&self, ctx: &mut Ctx, watch: &mut AgentWatch) {
-        if std::mem::replace(&mut watch.is_checking, true) {
+        if std::mem::replace(&mut watch.is_busy, true) {
             return;
         }
         if let Some(planned) = watch.next_check.take() {
             planned.abort();
         }
         let driver = Arc::clone(&self.driver);
-        ctx.spawn(async move { AgentMessage::TakeObservation(driver.check().await) });
+        if watch.is_reviving {
+            let debts = Arc::clone(&self.debts);
+            let kept = watch.memory.kept.as_ref().map(|kept| Arc::clone(&kept.value));
+            ctx.spawn(async move { AgentMessage::TakeRevival(revive(&*driver, &debts, kept).await) });
+        } else {
+            ctx.spawn(async move { AgentMessage::TakeObservation(driver.check().await) });
+        }
+    }
+
+    fn take_revival(&self, ctx: &mut Ctx, watch: &mut AgentWatch, revival: Revival) -> Result<(), Failure> {
+        watch.is_busy = false;
+        let error = match revival {
+            Revival::Done => {
+                watch.end_revival(&Ok(()));
+                self.begin_check(ctx, watch);
+                return Ok(());
+            }
+            Revival::Failed(DriverError::Failed(why)) if *self.backend_seems_away.borrow() => {
+                DriverError::Unreachable(why)
+            }
+            Revival::Failed(error) => error,
+        };
+        for reply in watch.waiting.drain(..) {
+            reply.send(Err(error.clone()));
+        }
+        match error {
+            // Nobody is given up because the backend is away: it is tried again with the next check.
+            DriverError::Unreachable(why) => {
+                self.observe(ctx, watch, Observation::Unreachable { why })?;
+                self.plan_check(ctx, watch);
+                Ok(())
+            }
+            DriverError::Failed(why) => Err(why.into()),
+        }
     }
 
     fn take_observation(
@@ -224,44 +244,64 @@ impl AgentActor {
         watch: &mut AgentWatch,
         observation: Observation,
     ) -> Result<(), Failure> {
-        watch.is_checking = false;
+        watch.is_busy = false;
         let observation = self.in_the_light_of_the_link(observation);
         watch.settle_candidate(&observation);
+        self.observe(ctx, watch, observation)?;
+        if watch.health.status() == AgentStatus::Healthy && !watch.is_reviving && !watch.memory.has_no_state {
+            let driver = Arc::clone(&self.driver);
+            ctx.spawn(async move { AgentMessage::TakeState(driver.read_state().await) });
+        }
+        self.plan_check(ctx, watch);
+        Ok(())
+    }
+
+    /// Takes in what a check brought, records a change, and fails where the agent is to be restarted.
+    fn observe(&self, ctx: &Ctx, watch: &mut AgentWatch, observation: Observation) -> Result<(), Failure> {
         let outcome = watch.health.observe(observation, ctx.now());
         if let Some(Change { from, to }) = outcome.change {
             let reason = watch.health.last_error().map(str::to_owned);
             ctx.record(&AgentHealth { from, to, misses: watch.health.misses(), reason });
         }
-        if let Some(reason) = outcome.restart {
-            self.publish(watch);
-            return Err(reason.into());
+        if outcome.was_restarted_elsewhere && watch.memory.kept.is_some() {
+            self.debts.owe_state();
+            watch.candidate = None;
+            watch.is_reviving = true;
+            watch.is_check_outdated = true;
         }
-        if watch.health.status() == AgentStatus::Healthy && !watch.memory.has_no_state {
-            let driver = Arc::clone(&self.driver);
-            ctx.spawn(async move { AgentMessage::TakeState(driver.read_state().await) });
+        match outcome.restart {
+            Some(reason) => {
+                self.publish(watch);
+                Err(reason.into())
+            }
+            None => Ok(()),
         }
+    }
+
+    fn plan_check(&self, ctx: &mut Ctx, watch: &mut AgentWatch) {
         if std::mem::take(&mut watch.is_check_outdated) {
             self.begin_check(ctx, watch);
         } else {
             watch.next_check = Some(ctx.send_after(self.health.interval, AgentMessage::Check));
         }
-        Ok(())
     }
 
-    /// A check that was missed while the link is down says nothing about the agent.
+    /// A check that was missed while the backend seems away says nothing about the agent.
     fn in_the_light_of_the_link(&self, observation: Observation) -> Observation {
         match observation {
-            Observation::Missed { why } if !*self.link_is_up.borrow() => Observation::Unreachable { why },
+            Observation::Missed { why } if *self.backend_seems_away.borrow() => {
+                Observation::Unreachable { why }
+            }
             other => other,
         }
     }
 
     fn await_link_change(&self, ctx: &mut Ctx) {
-        let mut link_is_up = self.link_is_up.clone();
-        link_is_up.mark_unchanged();
+        let mut backend_seems_away = self.backend_seems_away.clone();
+        backend_seems_away.mark_unchanged();
         ctx.spawn_maybe(async move {
-            // The link's actor outlives its own restarts; an error says that the whole tree is going.
-            link_is_up.changed().await.ok().map(|()| AgentMessage::MindLink)
+            // The link's view outlives its actor; an error says that the whole tree is going.
+            backend_seems_away.changed().await.ok().map(|()| AgentMessage::MindLink)
         });
     }
 
@@ -283,6 +323,13 @@ impl AgentActor {
 }
 
 impl AgentWatch {
+    fn end_revival(&mut self, outcome: &Result<(), DriverError>) {
+        self.is_reviving = false;
+        for reply in self.waiting.drain(..) {
+            reply.send(outcome.clone());
+        }
+    }
+
     /// A state that was read between two checks is kept only if both found the same life of the agent well: one
     /// that had just crashed would give an empty state.
     fn settle_candidate(&mut self, observation: &Observation) {

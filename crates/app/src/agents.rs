@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_actors::agent::{AgentMessage, AgentReport, AgentStatus};
-use mainstay_actors::error::{Error, Reason};
+use mainstay_actors::agent::{AgentMessage, AgentReport, AgentStatus, DriverError};
+use mainstay_actors::error::{Error, Reason, of_call};
 use mainstay_runtime::Status as ActorStatus;
 use mainstay_runtime::journal::{Event, Level};
 use mainstay_runtime::{AdminError, TreeNode, Vitals};
@@ -14,8 +14,8 @@ use crate::moment::Moment;
 use crate::parts::Parts;
 use crate::status::AgentView;
 
-/// How long an agent's actor may take to hear that a restart comes.
-const EXPECT_PATIENCE: Duration = Duration::from_secs(1);
+/// How long the restart of an agent may take before its caller is told that it is not over yet.
+const RESTART_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Somebody gave an agent its whole budget back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,16 +53,23 @@ impl Agents {
     }
 
     /// Restarts the agent now, well or not, with the state that it has; its budget stays as it is. Returns when it has
-    /// been started.
+    /// been restarted.
     ///
     /// # Errors
-    /// `agent_unknown`, or `agent_failed` when it does not start.
+    /// `agent_unknown`; `agent_failed` when the restart failed; `disconnected` when the backend is away: the agent is
+    /// restarted as soon as it is back.
     pub async fn restart(&self, id: &str) -> Result<(), Error> {
-        if let Some(address) = self.0.agent_addresses.get(id) {
-            // An actor that is down or hangs cannot take the word; its successor looks how the agent is.
-            let _ = address.call_within(EXPECT_PATIENCE, AgentMessage::ExpectRestart).await;
+        let line = self.0.agent_lines.get(id).ok_or_else(|| self.unknown(id))?;
+        line.debts.owe_restart();
+        self.0.agents.restart(id).await.map_err(|error| self.error(&error))?;
+        match line.address.call_within(RESTART_PATIENCE, AgentMessage::AwaitRevival).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(DriverError::Unreachable(why))) => {
+                Err(Error::new(Reason::Disconnected).with_details(&why))
+            }
+            Ok(Err(DriverError::Failed(why))) => Err(Error::new(Reason::AgentFailed).with_details(&why)),
+            Err(error) => Err(of_call(error)),
         }
-        self.0.agents.restart(id).await.map_err(|error| self.error(&error))
     }
 
     /// Stops watching the agent. Idempotent.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use mainstay_actors::agent::{AgentActor, AgentBoard, AgentMessage, HealthPolicy, HttpDriver};
+use mainstay_actors::agent::{AgentActor, AgentBoard, AgentDebts, HealthPolicy, HttpDriver};
 use mainstay_actors::cache::{CacheActor, CacheMessage};
 use mainstay_actors::connection::policy::{AfterFailed, ConnectionPolicy};
 use mainstay_actors::connection::target::{SocketTarget, TargetError};
@@ -21,6 +21,8 @@ use mainstay_runtime::{Address, Child, InvalidName, SupervisorHandle, Supervisor
 use thiserror::Error as ThisError;
 
 use crate::config::{self, AgentConfig, AgentsConfig, Config, Driver};
+use crate::parts::AgentLine;
+use crate::witness::Witness;
 
 /// Frames of the backend that are kept for a slow subscriber.
 const FRAMES_MAX: usize = 1024;
@@ -68,7 +70,7 @@ pub(crate) struct Assembly {
     pub(crate) cache: Address<CacheMessage>,
     pub(crate) agents: SupervisorHandle,
     pub(crate) board: AgentBoard,
-    pub(crate) agent_addresses: HashMap<String, Address<AgentMessage>>,
+    pub(crate) agent_lines: HashMap<String, AgentLine>,
 }
 
 /// The bearer token, from the environment variable that the configuration names.
@@ -101,6 +103,8 @@ impl Assembly {
         let target = socket_target(config, token.as_deref())?;
         let actor = ConnectionActor { target, policy, view: connection_view.clone() };
         let connection = root.child(Child::new("connection", actor).policy(core_policy()))?;
+        let transport: Arc<dyn Transport> =
+            Arc::new(Witness { transport, connection: connection.clone(), view: connection_view.clone() });
 
         let queue_view = QueueView::default();
         let actor =
@@ -116,11 +120,13 @@ impl Assembly {
         let board = AgentBoard::default();
         let mut agents = SupervisorSpec::new("agents")
             .as_child(ChildPolicy { shutdown: Shutdown::Graceful(SHUTDOWN_MAX), ..core_policy() });
-        let mut agent_addresses = HashMap::new();
+        let mut agent_lines = HashMap::new();
         for agent in &config.agent {
-            let actor = agent_actor(agent, &transport, &connection_view, &board)?;
+            let debts = Arc::<AgentDebts>::default();
+            let actor = agent_actor(agent, &transport, &connection_view, &board, &debts)?;
             let child = Child::new(&agent.id, actor).policy(agent_policy(&agent.upkeep));
-            agent_addresses.insert(agent.id.clone(), agents.child(child)?);
+            let address = agents.child(child)?;
+            agent_lines.insert(agent.id.clone(), AgentLine { address, debts });
         }
         let agents = root.supervisor(agents)?;
         Ok(Self {
@@ -133,7 +139,7 @@ impl Assembly {
             cache,
             agents,
             board,
-            agent_addresses,
+            agent_lines,
         })
     }
 }
@@ -173,6 +179,7 @@ fn agent_actor(
     transport: &Arc<dyn Transport>,
     connection: &ConnectionView,
     board: &AgentBoard,
+    debts: &Arc<AgentDebts>,
 ) -> Result<AgentActor, AssemblyError> {
     let missing = |driver| AssemblyError::DriverMissing { id: agent.id.clone(), driver };
     let driver = match agent.driver {
@@ -184,7 +191,8 @@ fn agent_actor(
         id: agent.id.clone(),
         driver: Arc::new(driver),
         health: health_policy(&agent.upkeep),
-        link_is_up: connection.is_up.subscribe(),
+        debts: Arc::clone(debts),
+        backend_seems_away: connection.seems_away.subscribe(),
         board: board.clone(),
     })
 }
@@ -217,6 +225,8 @@ fn agent_policy(agents: &AgentsConfig) -> ChildPolicy {
         budget: Some(Budget { restarts_max: agents.max_restarts, window: agents.window }),
         stable_after: agents.stable_after,
         exhausted: Exhausted::Abandon,
+        // A restart that fails is the agent's fault or the backend's, never that of the state we keep for it.
+        checkpoint_crashes_max: u32::MAX,
         ..ChildPolicy::default()
     }
 }

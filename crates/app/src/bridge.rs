@@ -12,5 +12,7 @@
 mod command;
 mod session;
 
-pub use command::{AgentAction, CacheAction, Command, ConnectionAction, RequestCommand, execute};
+pub use command::{
+    AgentAction, CacheAction, Command, ConnectionAction, InvalidateBy, RequestCommand, execute,
+};
 pub use session::serve;

@@ -20,8 +20,8 @@ impl Mainstay {
             "connection" => parts.connection.cast(ConnectionMessage::Panic).await.is_ok(),
             "queue" => parts.queue_address.cast(QueueMessage::Panic).await.is_ok(),
             "cache" => parts.cache.cast(CacheMessage::Panic).await.is_ok(),
-            agent => match parts.agent_addresses.get(agent) {
-                Some(address) => address.cast(AgentMessage::Panic).await.is_ok(),
+            agent => match parts.agent_lines.get(agent) {
+                Some(line) => line.address.cast(AgentMessage::Panic).await.is_ok(),
                 None => {
                     let details = format!(
                         "no actor is called {agent:?}: use connection, queue, cache or an agent's id"

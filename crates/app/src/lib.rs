@@ -34,6 +34,7 @@ mod parts;
 #[cfg(any(feature = "backend", feature = "control"))]
 mod serving;
 mod status;
+mod witness;
 
 pub use agents::Agents;
 pub use assembly::AssemblyError;
@@ -47,3 +48,8 @@ pub use mainstay_actors as actors;
 pub use mainstay_actors::error::Error;
 pub use mainstay_actors::request::{Priority, Request, Response};
 pub use mainstay_runtime as runtime;
+
+/// The README's example, compiled with the documentation's tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -130,7 +130,7 @@ impl MainstayBuilder {
             cache,
             agents,
             board,
-            agent_addresses,
+            agent_lines,
         } = assembly;
         let mut builder = Runtime::builder().journal(journal);
         if let Some(seed) = self.seed {
@@ -147,7 +147,7 @@ impl MainstayBuilder {
             cache,
             agents,
             board,
-            agent_addresses,
+            agent_lines,
         };
         Ok(Mainstay(Arc::new(parts)))
     }

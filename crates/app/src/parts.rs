@@ -1,14 +1,21 @@
 //! What every handle of one runtime shares.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use mainstay_actors::agent::{AgentBoard, AgentMessage};
+use mainstay_actors::agent::{AgentBoard, AgentDebts, AgentMessage};
 use mainstay_actors::cache::CacheMessage;
 use mainstay_actors::connection::{ConnectionMessage, ConnectionView};
 use mainstay_actors::queue::{QueueHandle, QueueMessage, QueueView};
 use mainstay_runtime::{Address, Runtime, SupervisorHandle};
 
 use crate::moment::Moment;
+
+/// How one agent's actor is spoken to.
+pub(crate) struct AgentLine {
+    pub(crate) address: Address<AgentMessage>,
+    pub(crate) debts: Arc<AgentDebts>,
+}
 
 /// Everything behind a handle.
 pub(crate) struct Parts {
@@ -25,7 +32,7 @@ pub(crate) struct Parts {
     pub(crate) cache: Address<CacheMessage>,
     pub(crate) agents: SupervisorHandle,
     pub(crate) board: AgentBoard,
-    pub(crate) agent_addresses: HashMap<String, Address<AgentMessage>>,
+    pub(crate) agent_lines: HashMap<String, AgentLine>,
 }
 
 impl Parts {

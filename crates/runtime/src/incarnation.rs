@@ -169,7 +169,9 @@ impl<B: Behaviour> Life<B> {
         let in_order = cause == ExitCause::Normal || self.slot.mailbox.is_stopping();
         let reason = if in_order { CallError::Stopped } else { CallError::Crashed };
         let unhandled = self.slot.mailbox.detach(self.ctx.generation);
-        let tasks = self.ctx.take_tasks();
+        // They end now; whoever follows waits until they have.
+        let mut tasks = self.ctx.take_tasks();
+        tasks.abort_all();
         let state = self.state.take();
         panics::drop_quietly(reason, (unhandled, state));
         if let Some(snapshot) = self.snapshot.take() {

@@ -14,6 +14,7 @@
 mod event;
 mod line;
 mod memory;
+mod private;
 mod reader;
 mod record;
 mod segment;
@@ -227,10 +228,11 @@ impl Journal {
         json
     }
 
-    /// Follows the journal from the event after `seq` on.
+    /// Follows the journal from the event after `seq` on. A number that has not been reached yet, as one from another
+    /// journal may be, counts as the newest.
     #[must_use]
     pub fn subscribe_after(&self, seq: u64) -> Subscription {
-        Subscription::new(self.clone(), seq)
+        Subscription::new(self.clone(), seq.min(self.seq()))
     }
 
     /// The newest sequence number.

@@ -19,7 +19,7 @@ use crate::panics;
 use crate::path::{ActorPath, InvalidName};
 use crate::policy::{ExitCause, Shutdown};
 use crate::slot::Slot;
-use crate::supervisor::{Supervisor, SupervisorHandle, SupervisorSpec};
+use crate::supervisor::{Supervisor, SupervisorHandle, SupervisorSpec, rest};
 use crate::tree::TreeNode;
 use crate::wake::Wake;
 
@@ -86,7 +86,15 @@ impl RuntimeBuilder {
         let (slot, handle) = root.into_slot()?;
         let path = ActorPath::root(slot.identity.name())?;
         slot.identity.place(path.clone());
-        let runtime = Runtime { env, slot, handle, path, shutdown, cell: watch::Sender::new(None) };
+        let runtime = Runtime {
+            env,
+            slot,
+            handle,
+            path,
+            shutdown,
+            cell: watch::Sender::new(None),
+            ending: watch::Sender::new(None),
+        };
         runtime.bring_up().await?;
         Ok(runtime)
     }
@@ -101,6 +109,7 @@ pub struct Runtime {
     shutdown: Shutdown,
     /// The root's incarnation, until it has ended.
     cell: watch::Sender<Option<ractor::ActorCell>>,
+    ending: watch::Sender<Option<Ending>>,
 }
 
 impl Runtime {
@@ -182,10 +191,11 @@ impl Runtime {
         if self.cell.send_replace(None).is_some() {
             self.tell_of_the_end();
         }
-        let standing = self.slot.identity.standing();
-        match standing.status {
-            Status::Failed => Ending { cause: ExitCause::Error, message: standing.last_error.clone() },
-            _ => Ending { cause: ExitCause::Normal, message: None },
+        let mut ending = self.ending.subscribe();
+        // The sender lives in this runtime, so the wait ends with the word of whoever was first.
+        match ending.wait_for(Option::is_some).await.map(|ending| ending.clone()) {
+            Ok(Some(ending)) => ending,
+            Ok(None) | Err(_) => Ending { cause: ExitCause::Killed, message: None },
         }
     }
 
@@ -193,14 +203,12 @@ impl Runtime {
         let record = self.slot.take_exit().unwrap_or_else(ExitRecord::unexplained);
         let ExitRecord { exit, message, location, .. } = record;
         let status = if exit.cause == ExitCause::Normal { Status::Stopped } else { Status::Failed };
-        {
-            let mut standing = self.slot.identity.standing();
-            standing.become_status(status, self.env.now());
-            standing.last_error.clone_from(&message);
-        }
+        self.slot.identity.standing().last_error.clone_from(&message);
         let exited = ActorExited { cause: exit.cause, message: message.clone(), location };
         self.record(1, &exited);
-        self.record(0, &RuntimeStopped { cause: exit.cause, message });
+        rest::lay(&self.env, &*self.slot, &self.path, status);
+        self.record(0, &RuntimeStopped { cause: exit.cause, message: message.clone() });
+        self.ending.send_replace(Some(Ending { cause: exit.cause, message }));
     }
 
     /// Stops all actors in the reverse of their order, within the root's shutdown timeout; what has not ended by
@@ -232,6 +240,8 @@ impl Drop for Runtime {
     fn drop(&mut self) {
         if let Some(cell) = self.cell.send_replace(None) {
             cell.kill();
+            // Whoever still waits for an answer gets one now.
+            rest::lay(&self.env, &*self.slot, &self.path, Status::Stopped);
         }
     }
 }

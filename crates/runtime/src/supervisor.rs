@@ -12,6 +12,7 @@ mod admission;
 mod command;
 mod handle;
 mod listing;
+pub(crate) mod rest;
 mod roster;
 mod spec;
 
@@ -32,7 +33,7 @@ pub(crate) use listing::Listing;
 
 use crate::any_slot::AnySlot;
 use crate::behaviour::{Behaviour, Flow};
-use crate::context::{Context, RestContext, TaskHandle};
+use crate::context::{Context, TaskHandle};
 use crate::events::{
     ActorExited, ActorStarted, CheckpointDiscarded, DeadLetter, DeadLetterReason, Decided, DecisionInputs,
     Escalated, GaveUp,
@@ -174,7 +175,7 @@ impl Supervisor {
             slot.vacated().await;
             let initial = self.initial.iter().any(|one| Arc::ptr_eq(one, &slot));
             if !initial && let Some(path) = slot.identity().path() {
-                rest_slot(ctx, slot.as_ref(), path, Status::Stopped);
+                rest::lay(&ctx.env, slot.as_ref(), path, Status::Stopped);
             }
         }
     }
@@ -229,7 +230,16 @@ impl Supervisor {
         let Some(key) = ward.by_actor.remove(&cell.get_id()) else { return Vec::new() };
         let Some(charge) = ward.wards.get_mut(&key) else { return Vec::new() };
         charge.cell = None;
-        let mut record = charge.slot.take_exit().unwrap_or_else(ExitRecord::unexplained);
+        let Some(mut record) = charge.slot.take_exit() else {
+            // It was killed before it was ready: ractor tells of it before its state is gone.
+            let slot = Arc::clone(&charge.slot);
+            ctx.spawn(async move {
+                slot.vacated().await;
+                let record = slot.take_exit().unwrap_or_else(ExitRecord::unexplained);
+                Command::TornDown { key, record: Box::new(record) }
+            });
+            return Vec::new();
+        };
         if record.tasks.is_empty() {
             return self.exited(ctx, ward, key, record);
         }
@@ -405,17 +415,17 @@ impl Ward {
                 Err(charge.failed_to_start())
             }
             Rest::Stopped => {
-                rest_slot(ctx, charge.slot.as_ref(), &charge.path, Status::Stopped);
+                rest::lay(&ctx.env, charge.slot.as_ref(), &charge.path, Status::Stopped);
                 charge.down_since = None;
                 Ok(())
             }
             Rest::Refused => {
-                rest_slot(ctx, charge.slot.as_ref(), &charge.path, Status::Stopped);
+                rest::lay(&ctx.env, charge.slot.as_ref(), &charge.path, Status::Stopped);
                 Err(charge.failed_to_start())
             }
             Rest::Failed => {
                 charge.tell_that_it_gave_up(ctx);
-                rest_slot(ctx, charge.slot.as_ref(), &charge.path, Status::Failed);
+                rest::lay(&ctx.env, charge.slot.as_ref(), &charge.path, Status::Failed);
                 Err(charge.failed_to_start())
             }
         };
@@ -476,20 +486,6 @@ fn place(ctx: &Ctx, slot: &dyn AnySlot) -> Result<ActorPath, AdminError> {
         return Err(AdminError::AlreadyPresent { name: identity.name().to_owned() });
     }
     Ok(path)
-}
-
-/// Marks a slot as at rest, and accounts for the messages that it will not handle.
-fn rest_slot(ctx: &Ctx, slot: &dyn AnySlot, path: &ActorPath, status: Status) {
-    let generation = {
-        let mut standing = slot.identity().standing();
-        standing.become_status(status, ctx.now());
-        standing.generation
-    };
-    for label in slot.close() {
-        let reason = DeadLetterReason::Stopped;
-        ctx.env.journal.record(path, generation, &DeadLetter { reason, label: label.to_owned() });
-    }
-    slot.rest(&RestContext { env: &ctx.env, path, generation });
 }
 
 /// Carries out an order about one child.

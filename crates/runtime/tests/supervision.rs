@@ -425,3 +425,42 @@ async fn a_supervisor_whose_last_child_leaves_tasks_behind_still_ends_in_order()
     let ending = runtime.shutdown().await;
     assert_eq!((ending.cause, runtime.now()), (ExitCause::Normal, began));
 }
+
+#[tokio::test(start_paused = true)]
+async fn those_below_a_supervisor_that_was_killed_are_laid_to_rest_and_their_callers_told() {
+    let (probe, gate) = Probe::gated();
+    let mut root = SupervisorSpec::new("root");
+    let mut pool = SupervisorSpec::new("pool").as_child(quick());
+    let stubborn = ChildPolicy { shutdown: Shutdown::Graceful(s(60)), ..quick() };
+    let inner = pool.child(Child::new("inner", probe).policy(stubborn)).unwrap();
+    root.supervisor(pool).unwrap();
+    let runtime = Runtime::builder().start(root).await.unwrap();
+    inner.cast(Act::Block).await.unwrap();
+    gate.entered().await;
+    let waiting = sum(&inner);
+    let stopping = async {
+        while inner.backlog() == 0 {
+            tokio::task::yield_now().await;
+        }
+        runtime.root().stop("pool").await
+    };
+    assert_eq!(tokio::join!(waiting, stopping), (Err(CallError::Stopped), Ok(())));
+    assert_eq!(inner.try_cast(Act::Add(1)).unwrap_err().reason, Refusal::Stopped);
+    assert_eq!(runtime.tree().find("root/pool/inner").unwrap().vitals.status, Status::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_when_the_runtime_is_dropped_gets_an_answer() {
+    let (probe, gate) = Probe::gated();
+    let (runtime, address) = tree_of(probe, quick()).await;
+    address.cast(Act::Block).await.unwrap();
+    gate.entered().await;
+    let dropping = async {
+        while address.backlog() == 0 {
+            tokio::task::yield_now().await;
+        }
+        drop(runtime);
+    };
+    assert_eq!(tokio::join!(sum(&address), dropping).0, Err(CallError::Stopped));
+    assert_eq!(address.try_cast(Act::Add(1)).unwrap_err().reason, Refusal::Stopped);
+}

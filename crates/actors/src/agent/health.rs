@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// How much an uptime may lag behind, in seconds, before it says that the agent was restarted: uptimes are often whole
+/// seconds, and clocks differ.
+const UPTIME_SLACK_S: f64 = 2.0;
+
 /// The state of an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -94,6 +98,8 @@ pub struct Outcome {
     pub change: Option<Change>,
     /// Why the agent is to be restarted, if it is.
     pub restart: Option<String>,
+    /// Whether the agent says by its uptime that somebody else restarted it since the last answer.
+    pub was_restarted_elsewhere: bool,
 }
 
 /// One incarnation's health.
@@ -109,6 +115,8 @@ pub struct Health {
     last_check: Option<Duration>,
     last_error: Option<String>,
     uptime_s: Option<f64>,
+    /// The last uptime, and when it was said.
+    uptime_seen: Option<(f64, Duration)>,
     error_count: Option<u64>,
 }
 
@@ -127,6 +135,7 @@ impl Health {
             last_check: None,
             last_error: None,
             uptime_s: None,
+            uptime_seen: None,
             error_count: None,
         }
     }
@@ -134,8 +143,11 @@ impl Health {
     /// Takes in what a check brought.
     pub fn observe(&mut self, observation: Observation, now: Duration) -> Outcome {
         self.last_check = Some(now);
+        let mut was_restarted_elsewhere = false;
         let to = match observation {
             Observation::Answered { reported, uptime_s, error_count } => {
+                was_restarted_elsewhere = reported != Reported::Failed && self.is_younger(uptime_s, now);
+                self.uptime_seen = uptime_s.map(|uptime_s| (uptime_s, now));
                 self.uptime_s = uptime_s;
                 self.error_count = error_count;
                 self.answered(reported, now)
@@ -148,7 +160,14 @@ impl Health {
                 AgentStatus::Unknown
             }
         };
-        self.change_to(to, now)
+        Outcome { was_restarted_elsewhere, ..self.change_to(to, now) }
+    }
+
+    /// Whether an uptime is less than what the last one has grown to since.
+    fn is_younger(&self, uptime_s: Option<f64>, now: Duration) -> bool {
+        let (Some(uptime_s), Some((before_s, at))) = (uptime_s, self.uptime_seen) else { return false };
+        let expected_s = before_s + now.saturating_sub(at).as_secs_f64();
+        uptime_s + UPTIME_SLACK_S < expected_s
     }
 
     fn answered(&mut self, reported: Reported, now: Duration) -> AgentStatus {
@@ -207,7 +226,7 @@ impl Health {
         self.since = now;
         let restart = (to == AgentStatus::Failed)
             .then(|| self.last_error.clone().unwrap_or_else(|| "the agent failed".to_owned()));
-        Outcome { change: Some(Change { from, to }), restart }
+        Outcome { change: Some(Change { from, to }), restart, was_restarted_elsewhere: false }
     }
 
     /// The status.
@@ -322,6 +341,19 @@ mod tests {
     fn grace_ends_with_the_first_good_answer() {
         let mut health = well();
         assert!(health.observe(says(Reported::Failed), s(3)).restart.is_some());
+    }
+
+    #[test]
+    fn an_uptime_that_fell_behind_tells_that_somebody_else_restarted_the_agent() {
+        let says = |uptime_s: f64| Observation::Answered {
+            reported: Reported::Healthy,
+            uptime_s: Some(uptime_s),
+            error_count: None,
+        };
+        let mut health = health();
+        let restarted = [(1.0, 10), (11.0, 20), (20.0, 30), (3.0, 40), (13.0, 50), (30.0, 90)]
+            .map(|(uptime, at)| health.observe(says(uptime), s(at)).was_restarted_elsewhere);
+        assert_eq!(restarted, [false, false, false, true, false, true]);
     }
 
     #[test]

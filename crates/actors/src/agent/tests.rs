@@ -22,6 +22,10 @@ struct Script {
     answers: Mutex<VecDeque<Observation>>,
     restarts: Mutex<u32>,
     written: Mutex<Vec<Value>>,
+    /// What the next restarts end with; then they succeed.
+    refused_restarts: Mutex<VecDeque<DriverError>>,
+    /// What the next writes end with; then they succeed.
+    refused_writes: Mutex<VecDeque<DriverError>>,
 }
 
 impl Script {
@@ -46,6 +50,9 @@ impl Driver for Script {
     }
 
     fn restart(&self) -> BoxFuture<'_, Result<(), DriverError>> {
+        if let Some(refusal) = self.refused_restarts.lock().unwrap().pop_front() {
+            return std::future::ready(Err(refusal)).boxed();
+        }
         *self.restarts.lock().unwrap() += 1;
         self.then([well()]);
         std::future::ready(Ok(())).boxed()
@@ -56,6 +63,9 @@ impl Driver for Script {
     }
 
     fn write_state(&self, state: Value) -> BoxFuture<'_, Result<(), DriverError>> {
+        if let Some(refusal) = self.refused_writes.lock().unwrap().pop_front() {
+            return std::future::ready(Err(refusal)).boxed();
+        }
         self.written.lock().unwrap().push(state);
         std::future::ready(Ok(())).boxed()
     }
@@ -76,14 +86,16 @@ fn missed() -> Observation {
 struct Scene {
     runtime: Runtime,
     planner: Address<AgentMessage>,
+    debts: Arc<AgentDebts>,
     board: AgentBoard,
-    link: watch::Sender<bool>,
+    away: watch::Sender<bool>,
     story: Subscription,
 }
 
 impl Scene {
     async fn of(script: &Arc<Script>) -> Self {
-        let link = watch::Sender::new(true);
+        let away = watch::Sender::new(false);
+        let debts = Arc::<AgentDebts>::default();
         let board = AgentBoard::default();
         let actor = AgentActor {
             id: "planner".to_owned(),
@@ -95,15 +107,20 @@ impl Scene {
                 recover_after: 1,
                 startup_grace: s(30),
             },
-            link_is_up: link.subscribe(),
+            debts: Arc::clone(&debts),
+            backend_seems_away: away.subscribe(),
             board: board.clone(),
         };
-        let policy = ChildPolicy { delay: Delay::Fixed { delay: s(5) }, ..ChildPolicy::default() };
+        let policy = ChildPolicy {
+            delay: Delay::Fixed { delay: s(5) },
+            checkpoint_crashes_max: u32::MAX,
+            ..ChildPolicy::default()
+        };
         let mut root = SupervisorSpec::new("root");
         let planner = root.child(Child::new("planner", actor).policy(policy)).unwrap();
         let runtime = Runtime::builder().start(root).await.unwrap();
         let story = runtime.journal().subscribe_after(0);
-        Self { runtime, planner, board, link, story }
+        Self { runtime, planner, debts, board, away, story }
     }
 
     /// Waits for the next change of the agent's health.
@@ -155,19 +172,19 @@ async fn a_state_that_was_read_just_before_the_agent_failed_is_not_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_does_not_answer_while_the_link_is_down_is_unknown_and_is_not_restarted() {
+async fn an_agent_that_does_not_answer_while_the_backend_seems_away_is_unknown_and_is_not_restarted() {
     let script = Script::says([well()]);
     let mut scene = Scene::of(&script).await;
     assert_eq!(scene.change().await, (Starting, Healthy));
     script.then([missed()]);
-    scene.link.send_replace(false);
+    scene.away.send_replace(true);
     assert_eq!(scene.change().await, (Healthy, Unknown));
     tokio::time::sleep(s(600)).await;
     assert_eq!(scene.status(), Unknown);
     assert_eq!(*script.restarts.lock().unwrap(), 0);
     script.then([well()]);
     let before = scene.runtime.now();
-    scene.link.send_replace(true);
+    scene.away.send_replace(false);
     assert_eq!(scene.change().await, (Unknown, Healthy));
     assert_eq!(scene.runtime.now(), before, "the agent is checked as soon as the link is back");
 }
@@ -184,13 +201,13 @@ async fn an_actor_that_crashed_does_not_restart_an_agent_that_is_well() {
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_is_well_is_restarted_when_somebody_asks_for_it_and_keeps_its_state() {
     let script = Script::says([well()]);
-    let mut scene = Scene::of(&script).await;
+    let scene = Scene::of(&script).await;
     while scene.board.get("planner").unwrap().state_kept_at.is_none() {
         tokio::time::sleep(s(1)).await;
     }
-    scene.planner.call(AgentMessage::ExpectRestart).await.unwrap();
+    scene.debts.owe_restart();
     scene.runtime.root().restart("planner").await.unwrap();
-    scene.until("actor_restarted").await;
+    assert_eq!(scene.planner.call(AgentMessage::AwaitRevival).await, Ok(Ok(())));
     assert_eq!(*script.restarts.lock().unwrap(), 1);
     assert_eq!(*script.written.lock().unwrap(), [json!({"memory": 7})]);
 }
@@ -202,4 +219,49 @@ async fn misses_degrade_an_agent_before_they_fail_it() {
     assert_eq!(scene.change().await, (Starting, Healthy));
     assert_eq!(scene.change().await, (Healthy, Degraded));
     assert_eq!(scene.change().await, (Degraded, Failed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_that_could_not_be_given_back_is_still_owed_to_the_next_incarnation() {
+    let script = Script::says([well(), well(), failed()]);
+    let mut scene = Scene::of(&script).await;
+    scene.until("decision").await;
+    // The restart succeeds, and then three times the state is not taken.
+    let refusal = || DriverError::Failed("503".to_owned());
+    script.refused_writes.lock().unwrap().extend([refusal(), refusal(), refusal()]);
+    for _ in 0..3 {
+        scene.until("decision").await;
+        assert!(script.written.lock().unwrap().is_empty());
+    }
+    assert_eq!(scene.change().await, (Starting, Healthy));
+    assert_eq!(*script.written.lock().unwrap(), [json!({"memory": 7})]);
+    assert_eq!(*script.restarts.lock().unwrap(), 1, "the agent itself was restarted once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_goes_away_during_a_restart_costs_no_budget_and_the_restart_is_still_owed() {
+    let script = Script::says([well(), well(), failed()]);
+    let mut scene = Scene::of(&script).await;
+    scene.until("decision").await;
+    let away = || DriverError::Unreachable("refused".to_owned());
+    script.refused_restarts.lock().unwrap().extend([away(), away(), away()]);
+    assert_eq!(scene.change().await, (Starting, Unknown));
+    assert_eq!(scene.change().await, (Unknown, Healthy));
+    assert_eq!((*script.restarts.lock().unwrap(), script.written.lock().unwrap().len()), (1, 1));
+    assert_eq!(scene.runtime.tree().find("root/planner").unwrap().vitals.generation, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_was_restarted_by_somebody_else_gets_its_state_back() {
+    let says = |uptime_s: f64| Observation::Answered {
+        reported: Reported::Healthy,
+        uptime_s: Some(uptime_s),
+        error_count: Some(0),
+    };
+    let script = Script::says([says(100.0), says(100.0), says(5.0)]);
+    let mut scene = Scene::of(&script).await;
+    assert_eq!(scene.change().await, (Starting, Healthy));
+    tokio::time::sleep(s(40)).await;
+    assert_eq!(*script.written.lock().unwrap(), [json!({"memory": 7})]);
+    assert_eq!(*script.restarts.lock().unwrap(), 0);
 }

@@ -75,6 +75,8 @@ pub struct ConnectionView {
     pub status: watch::Sender<ConnectionStatus>,
     /// Whether the link is up, as it changes; no later than the status says so.
     pub is_up: watch::Sender<bool>,
+    /// Whether the backend seems to be away, as it changes.
+    pub seems_away: watch::Sender<bool>,
     /// The backend's text frames, each once. Who falls behind is told so and misses frames.
     pub frames: broadcast::Sender<Arc<str>>,
     /// The change that an incarnation brought about by its end, and so could not record.
@@ -88,6 +90,7 @@ impl ConnectionView {
         Self {
             status: watch::Sender::new(Machine::new(policy.clone()).status()),
             is_up: watch::Sender::new(false),
+            seems_away: watch::Sender::new(false),
             frames: broadcast::Sender::new(frames_max.max(1)),
             untold: Arc::default(),
         }
@@ -119,7 +122,9 @@ impl ConnectionView {
 
     fn show(&self, status: ConnectionStatus) {
         let is_up = status.state == ConnectionState::Connected;
+        let seems_away = status.suggests_absence();
         self.is_up.send_if_modified(|shown| std::mem::replace(shown, is_up) != is_up);
+        self.seems_away.send_if_modified(|shown| std::mem::replace(shown, seems_away) != seems_away);
         self.status.send_if_modified(|shown| {
             let is_new = *shown != status;
             if is_new {
@@ -137,6 +142,8 @@ pub enum ConnectionMessage {
     Connect,
     /// Stay away until asked.
     Disconnect,
+    /// The backend has answered elsewhere: try again, if all attempts had been spent.
+    BackendSeen,
     /// Send a text frame; answered with what became of it.
     Send {
         /// The frame.
@@ -187,6 +194,7 @@ impl Message for ConnectionMessage {
         match self {
             Self::Connect => "Connect",
             Self::Disconnect => "Disconnect",
+            Self::BackendSeen => "BackendSeen",
             Self::Send { .. } => "Send",
             Self::TakeSocket { .. } => "TakeSocket",
             Self::TakeFrames { .. } => "TakeFrames",
@@ -326,6 +334,7 @@ impl Worker for ConnectionActor {
                 link.is_wanted = false;
                 self.tell(ctx, link, Event::Disconnect);
             }
+            ConnectionMessage::BackendSeen => self.tell(ctx, link, Event::BackendSeen),
             ConnectionMessage::Send { text, patience, reply } => {
                 self.accept(link, ctx.now(), text, patience, reply);
             }

@@ -27,6 +27,7 @@
 //! | `failed` | `Connect` | `connecting`, attempt 1; a probe under way becomes it | dial |
 //! | | `probe` and `probe_interval` over, or `Woke` | unchanged while dialling | dial |
 //! | | the probe fails | unchanged, next probe planned | drop |
+//! | | `BackendSeen`, if every attempt had been spent | `connecting`, attempt 1 | dial |
 //! | | the probe opens | `connected` | resume, flush |
 //! | any | `Disconnect` | `disconnected` | close gracefully, or drop what is not open yet |
 //!
@@ -90,6 +91,8 @@ pub enum Event {
     },
     /// The time of [`Machine::next_wake`] has come. Early, late or superfluous ticks do no harm.
     Tick,
+    /// The backend answered elsewhere, over HTTP. Early, late or superfluous news do no harm.
+    BackendSeen,
     /// The machine was asleep, as a jump between wall and monotonic time shows.
     Woke,
 }
@@ -308,6 +311,7 @@ impl Machine {
             Event::DialFailed { generation, fault }
             | Event::Closed { generation, fault }
             | Event::SendFailed { generation, fault } => self.ended(generation, fault, now, jitter),
+            Event::BackendSeen => self.backend_seen(now),
             Event::Tick => self.tick(now, jitter),
             Event::Woke => self.woke(now),
         }
@@ -346,6 +350,17 @@ impl Machine {
         };
         self.enter(Phase::Disconnected { closing }, Reason::Requested);
         actions
+    }
+
+    /// A connection that was given up because nobody answered starts over; one that was refused does not.
+    fn backend_seen(&mut self, now: Duration) -> Vec<Action> {
+        match self.phase {
+            Phase::Failed { .. } if self.reason == Reason::RetriesExhausted => {
+                self.start_over();
+                self.dial(Purpose::First, Reason::BackendSeen, now)
+            }
+            _ => Vec::new(),
+        }
     }
 
     // === what becomes of sockets ===

@@ -36,6 +36,8 @@ pub enum Reason {
     RetryDue,
     /// A probe in `failed` is due.
     ProbeDue,
+    /// The backend answered elsewhere after all attempts had been spent.
+    BackendSeen,
     /// The machine woke from sleep, so the wait was cut short.
     Woke,
     /// A handshake succeeded.
@@ -83,6 +85,19 @@ impl ConnectionStatus {
             next_attempt_at: None,
             reason: Reason::ActorEnded,
             ..self
+        }
+    }
+}
+
+impl ConnectionStatus {
+    /// Whether the backend itself seems to be away: it is being dialled in vain, or was so too often. One that stays
+    /// unconnected by somebody's wish, or that refuses WebSockets alone, may be there all the same.
+    #[must_use]
+    pub fn suggests_absence(&self) -> bool {
+        match self.state {
+            ConnectionState::Connecting | ConnectionState::Reconnecting => true,
+            ConnectionState::Failed => self.reason == Reason::RetriesExhausted,
+            ConnectionState::Connected | ConnectionState::Disconnected => false,
         }
     }
 }

@@ -37,8 +37,13 @@ pub enum Command {
     /// The cache.
     Cache {
         /// What is to be done.
-        #[serde(flatten)]
         action: CacheAction,
+        /// What an invalidation concerns: `key`, `prefix` or `all`.
+        #[serde(default)]
+        by: Option<InvalidateBy>,
+        /// The key or the prefix.
+        #[serde(default)]
+        pattern: Option<String>,
     },
     /// One request through the queue.
     Request(Box<RequestCommand>),
@@ -85,13 +90,25 @@ pub enum ConnectionAction {
 }
 
 /// What is to be done with the cache.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "action", rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CacheAction {
     /// Show how it is doing.
     Show,
     /// Drop what matches.
-    Invalidate(Pattern),
+    Invalidate,
+}
+
+/// What an invalidation concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InvalidateBy {
+    /// The entry with that key.
+    Key,
+    /// Every entry whose key begins so.
+    Prefix,
+    /// Every entry.
+    All,
 }
 
 /// One request through the queue.
@@ -154,8 +171,18 @@ pub async fn execute(mainstay: &Mainstay, command: Command) -> Result<Value, Err
         Command::Agents {} => to_json(&mainstay.agents().list()),
         Command::Agent { agent, action } => agent_action(mainstay, &agent, action).await,
         Command::Connection { action } => connection_action(mainstay, action).await,
-        Command::Cache { action: CacheAction::Show } => to_json(&mainstay.cache().stats().await?),
-        Command::Cache { action: CacheAction::Invalidate(pattern) } => {
+        Command::Cache { action: CacheAction::Show, .. } => to_json(&mainstay.cache().stats().await?),
+        Command::Cache { action: CacheAction::Invalidate, by, pattern } => {
+            let pattern = match (by, pattern) {
+                (Some(InvalidateBy::Key), Some(key)) => Pattern::Key(key),
+                (Some(InvalidateBy::Prefix), Some(prefix)) => Pattern::Prefix(prefix),
+                (Some(InvalidateBy::All), None) => Pattern::All,
+                _ => {
+                    return Err(malformed(
+                        "invalidate takes \"by\": \"key\" or \"prefix\" with a \"pattern\", or \"by\": \"all\"",
+                    ));
+                }
+            };
             Ok(json!({ "entries": mainstay.cache().invalidate(pattern).await? }))
         }
         Command::Request(command) => request(mainstay, *command).await,

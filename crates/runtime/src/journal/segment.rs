@@ -1,9 +1,10 @@
 //! The files of a journal: their names, their order, and how one that a crash left behind is taken up again.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use super::private;
 use super::record::Record;
 
 /// One file of a journal, named after the first number that it may hold.
@@ -50,7 +51,7 @@ pub(super) struct Tail {
 ///
 /// Whole lines that are damaged stay where they are, and each counts as one number, so that none is used twice.
 pub(super) fn take_up(segment: &Segment) -> io::Result<Tail> {
-    let mut file = OpenOptions::new().read(true).append(true).create(true).open(&segment.path)?;
+    let mut file = private::file().read(true).append(true).open(&segment.path)?;
     let mut content = Vec::new();
     file.read_to_end(&mut content)?;
     let whole = content.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);

@@ -33,12 +33,14 @@ pub struct Subscription {
     newest: watch::Receiver<u64>,
     last_seq: u64,
     fetched: VecDeque<Delivery>,
+    /// Where reading from disk stands, while memory is behind it.
+    disk: Option<Reader>,
 }
 
 impl Subscription {
     pub(super) fn new(journal: Journal, after: u64) -> Self {
         let newest = journal.0.newest.subscribe();
-        Self { journal, newest, last_seq: after, fetched: VecDeque::new() }
+        Self { journal, newest, last_seq: after, fetched: VecDeque::new(), disk: None }
     }
 
     /// The next delivery. Waits until there is one: a runtime's last event is `runtime_stopped`.
@@ -73,6 +75,9 @@ impl Subscription {
     pub fn try_next_in_memory(&mut self) -> Option<Delivery> {
         if self.fetched.is_empty() {
             let line = self.journal.log().memory.get(self.last_seq + 1);
+            if line.is_some() {
+                self.disk = None;
+            }
             self.fetched.extend(line.as_ref().and_then(parsed));
         }
         let delivery = self.fetched.pop_front()?;
@@ -88,10 +93,15 @@ impl Subscription {
         let after = self.last_seq;
         if let Some(dir) = self.journal.dir().map(Path::to_owned) {
             self.journal.flush().await;
-            let read = tokio::task::spawn_blocking(move || read(&dir, after, until)).await;
-            self.fetched.extend(read.unwrap_or_default());
+            let reader = self.disk.take().unwrap_or_else(|| Reader::after(&dir, after));
+            let read = tokio::task::spawn_blocking(move || read(reader, until)).await;
+            if let Ok((reader, deliveries)) = read {
+                self.disk = Some(reader);
+                self.fetched.extend(deliveries);
+            }
         }
         if self.fetched.is_empty() {
+            self.disk = None;
             self.fetched.push_back(Delivery::Lagged { from: after + 1, to: until - 1 });
         }
     }
@@ -101,20 +111,24 @@ fn parsed(line: &Arc<Line>) -> Option<Delivery> {
     Record::parse(&line.text).ok().map(|record| Delivery::Event(Box::new(record)))
 }
 
-fn read(dir: &Path, after: u64, until: u64) -> Vec<Delivery> {
-    let mut reader = Reader::after(dir, after);
+/// Reads on, and returns the reader where it stands.
+fn read(mut reader: Reader, until: u64) -> (Reader, Vec<Delivery>) {
     let mut deliveries = Vec::new();
     while deliveries.len() < DISK_LINES_MAX {
         match reader.next_entry() {
             Ok(Some(Entry::Event(record, _))) if record.seq < until => {
+                let is_last = record.seq + 1 == until;
                 deliveries.push(Delivery::Event(record));
+                if is_last {
+                    break;
+                }
             }
-            Ok(Some(Entry::Missing { from, to })) => {
+            Ok(Some(Entry::Missing { from, to })) if from < until => {
                 deliveries.push(Delivery::Lagged { from, to: to.min(until - 1) });
             }
             Ok(Some(Entry::Damaged { .. })) => {}
-            Ok(Some(Entry::Event(..)) | None) | Err(_) => break,
+            Ok(Some(Entry::Event(..) | Entry::Missing { .. }) | None) | Err(_) => break,
         }
     }
-    deliveries
+    (reader, deliveries)
 }

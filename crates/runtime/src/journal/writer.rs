@@ -4,7 +4,7 @@
 //! has written what it was given.
 
 use std::collections::VecDeque;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::memory::Line;
+use super::private;
 use super::segment::{self, Segment, Tail};
 use super::{JournalConfig, JournalDegraded, JournalError};
 
@@ -75,7 +76,7 @@ impl Writer {
     /// Locks `dir`, takes up its last segment, and starts the thread. Also says where the numbering stands.
     pub(super) fn open(dir: &Path, config: &JournalConfig) -> Result<(Self, u64), JournalError> {
         let io = |source| JournalError::Io { dir: dir.to_owned(), source };
-        fs::create_dir_all(dir).map_err(io)?;
+        private::folder(dir).map_err(io)?;
         let lock = lock(dir)?;
         let segments = segment::list(dir).map_err(io)?;
         let last = segments.last().cloned().unwrap_or_else(|| Segment::new(dir, 1));
@@ -141,12 +142,7 @@ impl Writer {
 /// One writer a folder: the lock goes with the process, however that ends.
 fn lock(dir: &Path) -> Result<File, JournalError> {
     let io = |source| JournalError::Io { dir: dir.to_owned(), source };
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(dir.join("journal.lock"))
-        .map_err(io)?;
+    let file = private::file().write(true).open(dir.join("journal.lock")).map_err(io)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(JournalError::InUse { dir: dir.to_owned() }),
@@ -243,13 +239,14 @@ impl Thread {
             group.extend_from_slice(line.text.as_bytes());
             group.push(b'\n');
         }
-        if let Err(error) = self.tail.file.write_all(&group) {
-            // What was written of the group goes again, so that it can be written whole later.
+        let written = self.tail.file.write_all(&group).and_then(|()| self.tail.file.sync_data());
+        if let Err(error) = written {
+            // What is there of the group goes again, so that it can be written whole later, and once.
             self.tail.file.set_len(self.tail.bytes)?;
             return Err(error);
         }
         self.tail.bytes += group.len() as u64;
-        self.tail.file.sync_data()
+        Ok(())
     }
 
     fn begin_segment(&mut self, first_seq: u64) -> io::Result<()> {

@@ -274,11 +274,11 @@ impl Roster {
             }
             Decision::Leave => {
                 member.phase = Phase::Stopped;
-                vec![Action::Settle { key, rest: Rest::Stopped }]
+                self.rested(key, Rest::Stopped)
             }
             Decision::Abandon => {
                 member.phase = Phase::Failed;
-                vec![Action::Settle { key, rest: Rest::Failed }]
+                self.rested(key, Rest::Failed)
             }
             Decision::Escalate => {
                 member.phase = Phase::Failed;
@@ -287,6 +287,15 @@ impl Roster {
                 actions
             }
         }
+    }
+
+    /// A child has come to rest; those that come after it do not wait for it.
+    fn rested(&mut self, key: Key, rest: Rest) -> Vec<Action> {
+        let mut actions = vec![Action::Settle { key, rest }];
+        if self.course == Course::ComingUp {
+            actions.extend(self.come_up_if_idle());
+        }
+        actions
     }
 
     /// Goes on coming up, unless a child is on its way already.
@@ -309,6 +318,8 @@ impl Roster {
         };
         if going_down {
             actions.extend(self.go_down(now));
+        } else if self.course == Course::ComingUp {
+            actions.extend(self.come_up_if_idle());
         }
         actions
     }
@@ -322,9 +333,10 @@ impl Roster {
     }
 
     fn tick_one(&mut self, key: Key, now: Duration) -> Vec<Action> {
+        let is_going_down = self.check_course().is_err();
         let Some(member) = self.members.get_mut(&key) else { return Vec::new() };
         match &mut member.phase {
-            Phase::Restarting { due } if *due <= now => self.launch(key),
+            Phase::Restarting { due } if *due <= now && !is_going_down => self.launch(key),
             Phase::Stopping { kill_at, .. } if kill_at.is_some_and(|at| at <= now) => {
                 *kill_at = None;
                 vec![Action::Kill { key }]
@@ -362,6 +374,7 @@ impl Roster {
         self.check_course()?;
         Ok(match self.members.get_mut(&key).map(|member| &mut member.phase) {
             Some(Phase::Stopped | Phase::Failed | Phase::Restarting { .. }) => self.launch(key),
+            Some(Phase::Stopping { then: Then::Forget, .. }) => return Err(Objection::Restarting),
             Some(Phase::Stopping { then, .. }) => {
                 *then = Then::Launch;
                 Vec::new()
@@ -394,6 +407,8 @@ impl Roster {
     fn end(&mut self, key: Key, then: Then, now: Duration) -> Vec<Action> {
         let Some(member) = self.members.get_mut(&key) else { return Vec::new() };
         match &mut member.phase {
+            // A child that is to be dropped is dropped, whatever else is asked of it meanwhile.
+            Phase::Stopping { then: Then::Forget, .. } => Vec::new(),
             Phase::Stopping { then: earlier, .. } => {
                 *earlier = then;
                 Vec::new()
@@ -420,7 +435,9 @@ impl Roster {
             return Vec::new();
         }
         self.course = Course::GoingDown { reason };
-        self.go_down(now)
+        let mut actions = self.give_up_pending();
+        actions.extend(self.go_down(now));
+        actions
     }
 
     fn go_down(&mut self, now: Duration) -> Vec<Action> {
@@ -432,9 +449,7 @@ impl Roster {
             None => {
                 let reason = reason.clone();
                 self.course = Course::Finished;
-                let mut actions = self.give_up_pending();
-                actions.push(Action::Finish(reason));
-                actions
+                vec![Action::Finish(reason)]
             }
         }
     }

@@ -284,6 +284,27 @@ fn a_manual_reconnect_after_failed_starts_over() {
 }
 
 #[test]
+fn a_connection_that_was_given_up_starts_over_when_the_backend_is_seen_elsewhere() {
+    let (mut play, last) = Play::failed(policy());
+    assert_eq!(play.on(Event::BackendSeen), [dial(last + 1)]);
+    assert_eq!((play.state(), play.attempt()), (ConnectionState::Connecting, 1));
+    assert_eq!(play.all_on(Event::BackendSeen), []);
+}
+
+#[test]
+fn news_of_the_backend_override_neither_a_refusal_nor_a_wish_to_stay_away() {
+    let mut refused = Play::new(policy());
+    refused.on(Event::Connect);
+    refused.on(Event::DialFailed { generation: 1, fault: fault(FaultKind::Unauthenticated) });
+    assert_eq!(refused.state(), ConnectionState::Failed);
+    assert_eq!(refused.all_on(Event::BackendSeen), []);
+    let mut away = Play::connected(policy());
+    away.on(Event::Disconnect);
+    assert_eq!(away.all_on(Event::BackendSeen), []);
+    assert_eq!(Play::waiting(policy()).all_on(Event::BackendSeen), []);
+}
+
+#[test]
 fn a_manual_reconnect_during_an_attempt_changes_nothing() {
     let mut play = Play::new(policy());
     play.on(Event::Connect);

@@ -174,3 +174,33 @@ fn a_child_that_is_not_to_be_restarted_stays_stopped_and_can_be_started() {
     assert_eq!(roster.start(0), Ok(vec![Action::Launch { key: 0 }]));
     assert_eq!(roster.start(0), Err(Objection::Running));
 }
+
+#[test]
+fn a_restart_that_falls_due_during_a_shutdown_does_not_happen() {
+    let mut roster = up(2, policy());
+    roster.exited(1, crash(), s(1), 0.0);
+    let actions = roster.shut_down(None, s(2));
+    assert!(settled(&actions).contains(&(1, Rest::Stopped)), "{actions:?}");
+    assert_eq!(roster.tick(s(6)), [Action::Kill { key: 0 }]);
+}
+
+#[test]
+fn an_initial_child_that_is_stopped_while_it_starts_does_not_hold_up_the_next() {
+    let mut roster = Roster::new(SupervisorPolicy::default());
+    roster.enlist(policy());
+    roster.enlist(policy());
+    roster.come_up();
+    assert_eq!(roster.stop(0, s(1)), [Action::AskToStop { key: 0 }]);
+    let actions = roster.exited(0, Exit { cause: ExitCause::Normal, ..crash() }, s(1), 0.0);
+    assert!(actions.contains(&Action::Launch { key: 1 }), "{actions:?}");
+}
+
+#[test]
+fn a_child_that_is_being_dropped_is_dropped_whatever_else_is_asked_meanwhile() {
+    let mut roster = up(1, policy());
+    roster.remove(0, s(1));
+    roster.stop(0, s(1));
+    assert_eq!(roster.restart(0, s(1)), Err(Objection::Restarting));
+    let actions = roster.exited(0, Exit { cause: ExitCause::Normal, ..crash() }, s(2), 0.0);
+    assert!(actions.contains(&Action::Forget { key: 0 }), "{actions:?}");
+}

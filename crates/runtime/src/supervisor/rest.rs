@@ -1,0 +1,42 @@
+//! Laying slots to rest: nothing that was in them is left without a word.
+
+use crate::any_slot::AnySlot;
+use crate::context::RestContext;
+use crate::env::Env;
+use crate::events::{ActorExited, DeadLetter, DeadLetterReason};
+use crate::identity::Status;
+use crate::path::ActorPath;
+
+/// Marks a slot as at rest, and accounts for the messages that it will not handle; those below it likewise.
+pub(crate) fn lay(env: &Env, slot: &dyn AnySlot, path: &ActorPath, status: Status) {
+    let generation = {
+        let mut standing = slot.identity().standing();
+        standing.become_status(status, env.now());
+        standing.generation
+    };
+    for label in slot.close() {
+        let reason = DeadLetterReason::Stopped;
+        env.journal.record(path, generation, &DeadLetter { reason, label: label.to_owned() });
+    }
+    slot.rest(&RestContext { env, path, generation });
+    lay_those_below(env, slot);
+}
+
+/// Lays the children of a supervisor to rest that has ended. Where it ended in order they are at rest already; where it
+/// was killed nobody else is left who could.
+pub(crate) fn lay_those_below(env: &Env, slot: &dyn AnySlot) {
+    for child in slot.children() {
+        let Some(path) = child.identity().path() else { continue };
+        let (status, generation) = {
+            let standing = child.identity().standing();
+            (standing.status, standing.generation)
+        };
+        if let Some(record) = child.take_exit() {
+            let exited =
+                ActorExited { cause: record.exit.cause, message: record.message, location: record.location };
+            env.journal.record(path, generation, &exited);
+        }
+        let status = if status == Status::Failed { Status::Failed } else { Status::Stopped };
+        lay(env, child.as_ref(), path, status);
+    }
+}

@@ -11,26 +11,32 @@
 //! These do:
 //!
 //! - [`QueueActor`]: asks them, and obeys with a transport; [`QueuePolicy`] is what it is told
+//! - `desk`: what one incarnation of it works on; `attempt`: one attempt, as its task
 //! - `book`: the requests that have no fate yet, and their callers; outlives a crash of the actor
 //! - [`QueueHandle`]: how requests are made, followed and called off
 //! - [`QueueView`]: how the queue is doing, for all to see without asking the actor
 //! - [`events`]: what the journal says of requests
 
 mod actor;
+mod attempt;
 mod book;
 pub mod budget;
+mod desk;
 pub mod events;
 mod handle;
 pub mod lanes;
+mod message;
 pub mod permits;
 mod policy;
 pub mod retry;
 mod view;
 
-pub use actor::{Attempted, QueueActor, QueueMemory, QueueMessage};
+pub use actor::{QueueActor, QueueMemory};
+pub use attempt::Attempted;
 pub use budget::BudgetPolicy;
 pub use handle::QueueHandle;
 pub use lanes::{LanesPolicy, Overflow};
+pub use message::QueueMessage;
 pub use policy::QueuePolicy;
 pub use retry::RetryPolicy;
 pub use view::{QueueStats, QueueView, WaitingByPriority};

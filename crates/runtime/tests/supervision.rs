@@ -43,6 +43,17 @@ async fn the_call_that_the_actor_crashed_on_and_the_replies_that_it_held_answer_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_can_be_sent_at_once_and_its_answer_awaited_later() {
+    let (_runtime, probe) = tree_of(Probe::default(), quick()).await;
+    let (reply, answer) = Reply::channel();
+    probe.try_cast(Act::Get(reply)).unwrap();
+    assert_eq!(answer.await, Ok(0));
+    let (reply, answer) = Reply::channel();
+    probe.try_cast(Act::PanicOver(reply)).unwrap();
+    assert_eq!(answer.await, Err(CallError::Crashed));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reply_that_the_handler_drops_says_that_there_is_no_answer() {
     let (_runtime, probe) = tree_of(Probe::default(), quick()).await;
     assert_eq!(probe.call(Act::Ignore).await, Err(CallError::Unanswered));

@@ -9,107 +9,33 @@
 //! may have reached the backend: repeated if that is safe, else `outcome_unknown`. No caller notices more than that.
 //! When the actor comes to rest, stopped or given up, whoever still waits is told.
 
-mod desk;
+use std::{sync::Arc, time::Duration};
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use mainstay_runtime::{Context, Failure, RestContext, Worker};
 
-use futures_util::FutureExt;
-use mainstay_runtime::{Context, Failure, Message, Reply, RestContext, Worker};
-use tokio::sync::oneshot;
-
-use self::desk::Desk;
 use super::{
-    QueuePolicy, QueueStats, QueueView,
+    attempt::{Attempted, make},
     book::{Book, Caller, Page, Phase},
     budget::RetryBudget,
+    desk::Desk,
     events::{
         QueueOverflow, RequestDone, RequestFailed, RequestRetry, RequestStarted, RequestTimedOut, Scribe,
         Subject, millis,
     },
     lanes::{Popped, Pushed},
-    retry::{Moment, Outcome, Verdict, after_attempt},
+    message::QueueMessage,
+    policy::QueuePolicy,
+    retry::{Moment, Verdict, after_attempt},
+    view::{QueueStats, QueueView},
 };
 use crate::{
     error::{Code, Error, Reason},
     request::{Request, RequestId, Response},
-    transport::{Answer, Transport, TransportError},
+    transport::{Answer, Transport},
 };
 
 /// The shortest time that a request may wait: with less it would expire before its turn could come.
 const WAIT_MIN: Duration = Duration::from_millis(1);
-
-/// A queue actor's messages.
-#[derive(Debug)]
-pub enum QueueMessage {
-    /// Take a request in; answered with its fate. [`QueueHandle`](super::QueueHandle) gives out the ids.
-    Enqueue {
-        /// Its id, which no other request has had.
-        id: RequestId,
-        /// The request.
-        request: Box<Request>,
-        /// Where its fate goes.
-        reply: Reply<Result<Response, Error>>,
-    },
-    /// Call a request off; answered with whether it had not ended yet.
-    Cancel {
-        /// Which.
-        id: RequestId,
-        /// Where the answer goes.
-        reply: Reply<bool>,
-    },
-    /// Its caller has gone: call the request off.
-    Abandon {
-        /// Which.
-        id: RequestId,
-    },
-    /// An attempt has ended.
-    TakeOutcome {
-        /// At which request.
-        id: RequestId,
-        /// How.
-        attempted: Box<Attempted>,
-    },
-    /// The time that was waited for has come.
-    MindTime,
-    /// Panic, to show what the supervisor does about it. Only in debug builds.
-    #[cfg(debug_assertions)]
-    Panic,
-}
-
-impl Message for QueueMessage {
-    fn label(&self) -> &'static str {
-        match self {
-            Self::Enqueue { .. } => "Enqueue",
-            Self::Cancel { .. } => "Cancel",
-            Self::Abandon { .. } => "Abandon",
-            Self::TakeOutcome { .. } => "TakeOutcome",
-            Self::MindTime => "MindTime",
-            #[cfg(debug_assertions)]
-            Self::Panic => "Panic",
-        }
-    }
-}
-
-/// How an attempt ended.
-#[derive(Debug)]
-pub enum Attempted {
-    /// The backend answered, with whatever status.
-    Answered(Answer),
-    /// There was no answer, or none that could be read.
-    Failed(TransportError),
-    /// It was cut off: called off, or what carried it out crashed.
-    Lost,
-}
-
-impl Attempted {
-    fn outcome(&self) -> Outcome<'_> {
-        match self {
-            Self::Answered(answer) => Outcome::Answered(answer),
-            Self::Failed(failure) => Outcome::Failed(failure),
-            Self::Lost => Outcome::Lost,
-        }
-    }
-}
 
 /// What every incarnation of the queue's actor is made from, and the requests that outlive each.
 pub struct QueueActor {
@@ -360,25 +286,6 @@ impl QueueActor {
             _ => scribe.write(&RequestFailed::new(subject, &error, lasted)),
         }
         page.caller.send(Err(error));
-    }
-}
-
-/// Makes one attempt, unless it is called off before it ends. A transport that panics fails this attempt alone.
-async fn make(
-    transport: &dyn Transport,
-    request: &Request,
-    timeout: Duration,
-    called_off: oneshot::Receiver<()>,
-) -> Attempted {
-    let attempt = AssertUnwindSafe(async { transport.attempt(request, timeout).await }).catch_unwind();
-    tokio::select! {
-        biased;
-        _ = called_off => Attempted::Lost,
-        ended = attempt => match ended {
-            Ok(Ok(answer)) => Attempted::Answered(answer),
-            Ok(Err(failure)) => Attempted::Failed(failure),
-            Err(_panic) => Attempted::Lost,
-        },
     }
 }
 

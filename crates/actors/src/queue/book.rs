@@ -170,3 +170,63 @@ impl Drop for Book {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// A book in which these ids were admitted, one a second.
+    fn book(ids: &[u64]) -> Book {
+        let book = Book::default();
+        for (id, second) in ids.iter().zip(1..) {
+            let request = Request::post("/x").build().unwrap();
+            book.admit(RequestId(*id), request, Reply::channel().0, s(second), s(100));
+        }
+        book
+    }
+
+    fn arrivals(book: &Book) -> Vec<Duration> {
+        let arrival = |(id, _)| book.look(id, |page| page.queued_at);
+        book.phases().into_iter().filter_map(arrival).collect()
+    }
+
+    #[test]
+    fn ids_grow_with_the_time_of_arrival_however_they_come() {
+        assert_eq!(arrivals(&book(&[1, 2, 3])), [s(1), s(2), s(3)]);
+        assert_eq!(arrivals(&book(&[1, 4, 3, 5, 2])), [s(1), s(2), s(2), s(2), s(4)]);
+    }
+
+    #[test]
+    fn one_that_was_overtaken_by_a_request_that_has_gone_arrives_when_it_comes() {
+        let book = book(&[5]);
+        drop(book.strike(RequestId(5)));
+        book.admit(RequestId(4), Request::get("/").build().unwrap(), Reply::channel().0, s(9), s(100));
+        assert_eq!(arrivals(&book), [s(9)]);
+    }
+
+    #[test]
+    fn an_attempt_is_counted_when_it_begins_and_leaves_doubt_only_while_it_is_under_way() {
+        let (book, id) = (book(&[1]), RequestId(1));
+        let loss = || book.look(id, |page| page.loss(Reason::Stopped).reason).unwrap();
+        assert_eq!(loss(), Reason::Stopped);
+        assert_eq!(book.begin(id).unwrap().number, 1);
+        assert_eq!((loss(), book.entry(id)), (Reason::OutcomeUnknown, None));
+        book.put_off(id, Reason::ConnectionRefused, s(2), s(9));
+        assert_eq!((loss(), book.entry(id).unwrap().deadline), (Reason::Stopped, Some(s(9))));
+        assert_eq!(book.begin(id).unwrap().number, 2);
+    }
+
+    #[tokio::test]
+    async fn a_book_that_is_thrown_away_tells_its_callers() {
+        let (book, id) = (Book::default(), RequestId(7));
+        let (caller, answer) = Reply::channel();
+        book.admit(id, Request::get("/").build().unwrap(), caller, s(1), s(2));
+        drop(book);
+        let error = answer.await.unwrap().unwrap_err();
+        assert_eq!((error.reason, error.request_id), (Reason::Stopped, Some(id)));
+    }
+}

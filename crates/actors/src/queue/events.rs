@@ -6,12 +6,12 @@
 use std::time::Duration;
 
 use mainstay_runtime::{
-    Context, RestContext,
+    Context, Message, RestContext,
     journal::{Event, Level},
 };
 use serde::{Deserialize, Serialize};
 
-use super::{QueueMessage, lanes::Overflow};
+use super::lanes::Overflow;
 use crate::{
     error::{Code, Error, Reason, excerpt},
     request::{Priority, Request, RequestId},
@@ -168,7 +168,7 @@ pub(super) trait Scribe {
     fn write(&self, event: &impl Event);
 }
 
-impl Scribe for Context<QueueMessage> {
+impl<M: Message> Scribe for Context<M> {
     fn write(&self, event: &impl Event) {
         self.record(event);
     }

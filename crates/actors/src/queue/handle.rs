@@ -7,7 +7,7 @@ use std::sync::{
 
 use mainstay_runtime::{Address, CallError, Promise, Refusal, Reply, SendError};
 
-use super::QueueMessage;
+use super::message::QueueMessage;
 use crate::{
     error::{Error, of_call},
     request::{Request, RequestId, Response},

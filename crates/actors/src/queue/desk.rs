@@ -1,17 +1,19 @@
-//! What one incarnation of the queue works on: all of it follows from the book, and none of it survives.
+//! What one incarnation of the queue works on. It follows from the book and ends with the incarnation, all but the budget.
 
 use std::{collections::HashMap, time::Duration};
 
 use mainstay_runtime::{Context, TaskHandle};
 use tokio::sync::oneshot;
 
-use super::QueueMessage;
-use crate::{
-    queue::{
-        QueuePolicy, QueueStats, WaitingByPriority, budget::RetryBudget, lanes::Lanes, permits::Permits,
-    },
-    request::{Priority, RequestId},
+use super::{
+    budget::RetryBudget,
+    lanes::Lanes,
+    message::QueueMessage,
+    permits::Permits,
+    policy::QueuePolicy,
+    view::{QueueStats, WaitingByPriority},
 };
+use crate::request::{Priority, RequestId};
 
 /// The state of one incarnation.
 pub struct Desk {
@@ -100,5 +102,24 @@ impl Desk {
                 low: self.lanes.count(Priority::Low),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_that_is_called_off_keeps_its_permit_until_it_has_let_go() {
+        let policy = QueuePolicy { max_concurrent: 1, ..QueuePolicy::default() };
+        let (mut desk, id) = (Desk::new(&policy, Duration::ZERO), RequestId(1));
+        let mut called_off = desk.begin_attempt(id).unwrap();
+        assert!(called_off.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty));
+        desk.forget(id);
+        assert!(called_off.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Closed));
+        assert!(desk.is_running(id) && !desk.permits.is_free());
+        assert!(desk.begin_attempt(RequestId(2)).is_none());
+        desk.end_attempt(id);
+        assert!(!desk.is_running(id) && desk.begin_attempt(RequestId(2)).is_some());
     }
 }

@@ -1,0 +1,61 @@
+//! What the queue's actor is sent.
+
+use mainstay_runtime::{Message, Reply};
+
+use super::attempt::Attempted;
+use crate::{
+    error::Error,
+    request::{Request, RequestId, Response},
+};
+
+/// A queue actor's messages.
+#[derive(Debug)]
+pub enum QueueMessage {
+    /// Take a request in; answered with its fate. [`QueueHandle`](super::QueueHandle) gives out the ids.
+    Enqueue {
+        /// Its id, which no other request has had.
+        id: RequestId,
+        /// The request.
+        request: Box<Request>,
+        /// Where its fate goes.
+        reply: Reply<Result<Response, Error>>,
+    },
+    /// Call a request off; answered with whether it had not ended yet.
+    Cancel {
+        /// Which.
+        id: RequestId,
+        /// Where the answer goes.
+        reply: Reply<bool>,
+    },
+    /// Its caller has gone: call the request off.
+    Abandon {
+        /// Which.
+        id: RequestId,
+    },
+    /// An attempt has ended.
+    TakeOutcome {
+        /// At which request.
+        id: RequestId,
+        /// How.
+        attempted: Box<Attempted>,
+    },
+    /// The time that was waited for has come.
+    MindTime,
+    /// Panic, to show what the supervisor does about it. Only in debug builds.
+    #[cfg(debug_assertions)]
+    Panic,
+}
+
+impl Message for QueueMessage {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Enqueue { .. } => "Enqueue",
+            Self::Cancel { .. } => "Cancel",
+            Self::Abandon { .. } => "Abandon",
+            Self::TakeOutcome { .. } => "TakeOutcome",
+            Self::MindTime => "MindTime",
+            #[cfg(debug_assertions)]
+            Self::Panic => "Panic",
+        }
+    }
+}

@@ -35,6 +35,8 @@ pub enum CacheMessage {
     Get {
         /// The key.
         key: String,
+        /// How old the value may be; `None` for any age at which it is fresh.
+        age_max: Option<Duration>,
         /// Where the value goes.
         reply: Reply<Option<CacheValue>>,
     },
@@ -103,7 +105,7 @@ impl Worker for CacheActor {
         CacheState(store): &mut CacheState,
     ) -> Result<(), Failure> {
         match message {
-            CacheMessage::Get { key, reply } => reply.send(store.get(&key, ctx.now())),
+            CacheMessage::Get { key, age_max, reply } => reply.send(store.get(&key, age_max, ctx.now())),
             CacheMessage::Put { key, value, ttl } => {
                 store.put(key, value, ttl.unwrap_or(self.ttl), ctx.now());
             }
@@ -139,7 +141,7 @@ mod tests {
         let actor = CacheActor { ttl: Duration::from_secs(60), bytes_max: 1 << 20 };
         let cache = root.child(Child::new("cache", actor)).unwrap();
         let _runtime = Runtime::builder().start(root).await.unwrap();
-        let get = || cache.call(|reply| CacheMessage::Get { key: "k".to_owned(), reply });
+        let get = || cache.call(|reply| CacheMessage::Get { key: "k".to_owned(), age_max: None, reply });
         cache.cast(put()).await.unwrap();
         assert!(get().await.unwrap().is_some());
         cache.cast(CacheMessage::Panic).await.unwrap();
@@ -153,7 +155,7 @@ mod tests {
         let cache = root.child(Child::new("cache", actor)).unwrap();
         let _runtime = Runtime::builder().start(root).await.unwrap();
         cache.cast(put()).await.unwrap();
-        let get = || cache.call(|reply| CacheMessage::Get { key: "k".to_owned(), reply });
+        let get = || cache.call(|reply| CacheMessage::Get { key: "k".to_owned(), age_max: None, reply });
         tokio::time::sleep(Duration::from_secs(59)).await;
         assert!(get().await.unwrap().is_some());
         tokio::time::sleep(Duration::from_secs(1)).await;

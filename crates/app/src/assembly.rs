@@ -85,6 +85,31 @@ pub(crate) fn secrets(config: &Config) -> Result<Option<String>, AssemblyError> 
     }
 }
 
+/// Whether the configuration can be carried out, without doing so.
+#[cfg(feature = "cli")]
+pub(crate) fn check(config: &Config) -> Result<(), AssemblyError> {
+    // The token is a matter of the environment that the runtime will find, not of the file.
+    Assembly::of(config, &None, None).map(|_| ())
+}
+
+/// The keys that are set to something and do nothing yet.
+#[cfg(feature = "cli")]
+pub(crate) fn without_effect(config: &Config) -> Vec<&'static str> {
+    let default = Config::default();
+    let is_stuck_wanted = |agents: &AgentsConfig| agents.progress_timeout != default.agents.progress_timeout;
+    let keys = [
+        (config.cache.watch != default.cache.watch, "cache.watch"),
+        (config.cache.stale_for != default.cache.stale_for, "cache.stale_for"),
+        (config.cache.negative_ttl != default.cache.negative_ttl, "cache.negative_ttl"),
+        (
+            is_stuck_wanted(&config.agents)
+                || config.agent.iter().any(|agent| is_stuck_wanted(&agent.upkeep)),
+            "agents.progress_timeout",
+        ),
+    ];
+    keys.into_iter().filter_map(|(is_set, key)| is_set.then_some(key)).collect()
+}
+
 impl Assembly {
     pub(crate) fn of(
         config: &Config,

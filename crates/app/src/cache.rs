@@ -21,7 +21,7 @@ pub struct Cache(pub(crate) Arc<Parts>);
 impl Cache {
     /// The bytes kept under `key`, while they are fresh. A cache that cannot answer is a cold one.
     pub async fn get(&self, key: &str) -> Option<Bytes> {
-        match self.look_up(key).await? {
+        match self.look_up(key, None).await? {
             CacheValue::Bytes(bytes) => Some(bytes),
             CacheValue::Response(_) => None,
         }
@@ -40,7 +40,8 @@ impl Cache {
         self.keep(key.into(), CacheValue::Bytes(value.into()), ttl).await
     }
 
-    /// Drops what matches, and says how many entries that were. What was read before this call is not served after.
+    /// Drops what matches, and says how many entries that were. A value that is on its way meanwhile may be kept after
+    /// this returns.
     ///
     /// # Errors
     /// `crashed` or `stopped` when the cache's actor could not answer; after a crash the cache is cold.
@@ -56,8 +57,8 @@ impl Cache {
         self.0.cache.call_within(PATIENCE, CacheMessage::Report).await.map_err(of_call)
     }
 
-    pub(crate) async fn response(&self, key: &str) -> Option<Response> {
-        match self.look_up(key).await? {
+    pub(crate) async fn response(&self, key: &str, age_max: Duration) -> Option<Response> {
+        match self.look_up(key, Some(age_max)).await? {
             CacheValue::Response(response) => Some(*response),
             CacheValue::Bytes(_) => None,
         }
@@ -68,9 +69,9 @@ impl Cache {
         let _ = self.keep(key, CacheValue::Response(Box::new(response)), Some(ttl)).await;
     }
 
-    async fn look_up(&self, key: &str) -> Option<CacheValue> {
+    async fn look_up(&self, key: &str, age_max: Option<Duration>) -> Option<CacheValue> {
         let key = key.to_owned();
-        let found = self.0.cache.call_within(PATIENCE, |reply| CacheMessage::Get { key, reply });
+        let found = self.0.cache.call_within(PATIENCE, |reply| CacheMessage::Get { key, age_max, reply });
         found.await.ok().flatten()
     }
 

@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
+use crate::assembly;
 use crate::bridge::{AgentAction, Command as BridgeCommand, ConnectionAction};
 use crate::config::{Config, DEFAULT_TOML};
 use args::{AgentCommand, Args, Command, ConfigCommand};
@@ -68,7 +69,11 @@ async fn dispatch(args: Args) -> Result<(), Failure> {
         Command::Events(events) => journal::events(&mut out, events, args.data_dir.folder()?).await,
         Command::Config(ConfigCommand::Default) => out.text(&DEFAULT_TOML),
         Command::Config(ConfigCommand::Check { file }) => {
-            Config::load(&file)?;
+            let config = Config::load(&file)?;
+            assembly::check(&config).map_err(|error| Failure::usage(error.to_string()))?;
+            for key in assembly::without_effect(&config) {
+                eprintln!("mainstay: {key} is set, and has no effect in this version");
+            }
             out.line(&format!("{} is valid", file.display()))
         }
         command => ask(&mut out, command, &args.data_dir).await,

@@ -58,11 +58,17 @@ pub struct Control {
 }
 
 impl Control {
-    /// Serves `mainstay` on `port` of 127.0.0.1 (0: any free one), and says so in the data folder.
+    /// Serves `mainstay` on `port` of 127.0.0.1 (0: any free one), with or without the dashboard's page, and says so in
+    /// the data folder.
     ///
     /// # Errors
     /// When the port cannot be opened, or the data folder not written to.
-    pub async fn start(mainstay: &Mainstay, data: DataDir, port: u16) -> Result<Self, ControlError> {
+    pub async fn start(
+        mainstay: &Mainstay,
+        data: DataDir,
+        port: u16,
+        has_dashboard: bool,
+    ) -> Result<Self, ControlError> {
         let listener =
             TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|source| match source.kind() {
                 io::ErrorKind::AddrInUse => ControlError::PortInUse { port },
@@ -82,7 +88,7 @@ impl Control {
         let (stop, stopped) = oneshot::channel();
         let guard = guard::Guard::new(address.port(), token.clone());
         let mut tasks = JoinSet::new();
-        tasks.spawn(server::serve(listener, stopped, mainstay.clone(), guard));
+        tasks.spawn(server::serve(listener, stopped, mainstay.clone(), guard, has_dashboard));
         Ok(Self { address, token, boot, data, stop, tasks })
     }
 

@@ -191,22 +191,23 @@ impl Mainstay {
         self.0.queue.request(request).await
     }
 
-    /// Like [`request`](Self::request), but a GET is answered from the cache while the last response is younger than
-    /// `ttl`. Other methods are never cached.
+    /// Like [`request`](Self::request), but a GET is answered from the cache if the response there is no older than
+    /// `age_max`, and the response is kept for that long. Other methods, and requests with headers of their own, are
+    /// never cached: their answer may be meant for them alone.
     ///
     /// # Errors
     /// As [`request`](Self::request).
-    pub async fn request_cached(&self, request: Request, ttl: Duration) -> Result<Response, Error> {
-        if request.method() != Method::GET {
+    pub async fn request_cached(&self, request: Request, age_max: Duration) -> Result<Response, Error> {
+        if request.method() != Method::GET || !request.headers().is_empty() {
             return self.request(request).await;
         }
         let cache = self.cache();
         let key = format!("http:{}", request.path());
-        if let Some(response) = cache.response(&key).await {
+        if let Some(response) = cache.response(&key, age_max).await {
             return Ok(Response { cached: true, attempts: 0, ms: 0, ..response });
         }
         let response = self.request(request).await?;
-        cache.keep_response(key, response.clone(), ttl).await;
+        cache.keep_response(key, response.clone(), age_max).await;
         Ok(response)
     }
 

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::journal::{Event, Level, millis};
 use crate::path::ActorPath;
 use crate::policy::{
-    Budget, ChildHistory, ChildPolicy, Decision, Exit, ExitCause, StateSource, SupervisorPolicy,
+    Budget, ChildHistory, ChildPolicy, Decision, Exit, ExitCause, StateSource, SupervisorHistory,
+    SupervisorPolicy,
 };
 
 macro_rules! event {
@@ -134,6 +135,8 @@ pub struct DecisionInputs {
     pub exit: Exit,
     /// What was remembered of the child before.
     pub history: ChildHistory,
+    /// What was remembered of all children together before.
+    pub siblings: SupervisorHistory,
     /// The child's policy.
     pub child: ChildPolicy,
     /// The supervisor's policy.

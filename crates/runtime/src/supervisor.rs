@@ -389,6 +389,7 @@ impl Ward {
             jitter: ruling.jitter,
             exit: ruling.exit,
             history: ruling.history,
+            siblings: ruling.siblings,
             child: *identity.policy(),
             supervisor: *self.roster.policy(),
         };

@@ -40,6 +40,7 @@ impl CacheValue {
 #[derive(Debug, Clone)]
 struct Entry {
     value: CacheValue,
+    put_at: Duration,
     fresh_until: Duration,
 }
 
@@ -98,24 +99,29 @@ impl Store {
         Self { entries, hits: 0, misses: 0 }
     }
 
-    /// The value of `key`, if it is fresh at `now`.
-    pub(super) fn get(&mut self, key: &str, now: Duration) -> Option<CacheValue> {
+    /// The value of `key`, if it is fresh at `now` and no older than `age_max`.
+    pub(super) fn get(&mut self, key: &str, age_max: Option<Duration>, now: Duration) -> Option<CacheValue> {
+        let is_young =
+            |entry: &Entry| age_max.is_none_or(|age_max| now.saturating_sub(entry.put_at) <= age_max);
         let found = self.entries.get(key).filter(|entry| now < entry.fresh_until);
-        match found {
+        let is_stale = found.is_none();
+        match found.filter(is_young) {
             Some(entry) => {
                 self.hits += 1;
                 Some(entry.value)
             }
             None => {
                 self.misses += 1;
-                self.entries.invalidate(key);
+                if is_stale {
+                    self.entries.invalidate(key);
+                }
                 None
             }
         }
     }
 
     pub(super) fn put(&self, key: String, value: CacheValue, ttl: Duration, now: Duration) {
-        self.entries.insert(key, Entry { value, fresh_until: now.saturating_add(ttl) });
+        self.entries.insert(key, Entry { value, put_at: now, fresh_until: now.saturating_add(ttl) });
     }
 
     /// Drops what matches, and says how many entries that were.
@@ -162,10 +168,18 @@ mod tests {
     #[test]
     fn a_value_is_served_until_its_time_is_over_and_not_at_that_time() {
         let mut store = store_with(&["a"]);
-        assert!(matches!(store.get("a", s(9)), Some(CacheValue::Bytes(value)) if value == "value"));
-        assert!(store.get("a", s(10)).is_none());
-        assert!(store.get("a", s(9)).is_none(), "what was found stale is gone");
+        assert!(matches!(store.get("a", None, s(9)), Some(CacheValue::Bytes(value)) if value == "value"));
+        assert!(store.get("a", None, s(10)).is_none());
+        assert!(store.get("a", None, s(9)).is_none(), "what was found stale is gone");
         assert_eq!((store.stats().hits, store.stats().misses), (1, 2));
+    }
+
+    #[test]
+    fn a_value_that_is_too_old_for_one_asker_is_still_there_for_another() {
+        let mut store = store_with(&["a"]);
+        assert!(store.get("a", Some(s(2)), s(3)).is_none());
+        assert!(store.get("a", Some(s(3)), s(3)).is_some());
+        assert!(store.get("a", None, s(9)).is_some());
     }
 
     #[test]

@@ -1,16 +1,20 @@
 //! `demo`, `run` and `backend`: what keeps running until it is told to stop.
 
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
+use mainstay_runtime::Ending;
 use mainstay_runtime::journal::Delivery;
 use mainstay_runtime::policy::ExitCause;
-use tokio::time::sleep;
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
 
 use super::account;
 use super::args::{BackendArgs, DemoArgs, RunArgs};
 use super::failure::Failure;
 use super::output::Output;
 use crate::DataDir;
+use crate::assembly;
 use crate::backend::{Backend, BackendConfig};
 use crate::config::{AgentConfig, AgentsConfig, Config};
 use crate::control::Control;
@@ -18,6 +22,11 @@ use crate::mainstay::Mainstay;
 
 /// The agents of the demo, before they are numbered.
 const DEMO_AGENTS: [&str; 3] = ["planner", "coder", "reviewer"];
+
+/// Events on their way to the terminal.
+const TELLER_DELIVERIES_MAX: usize = 1024;
+/// How long the end waits for what is still to be printed.
+const TELLER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The whole tree against the embedded backend.
 pub(super) async fn demo(
@@ -80,8 +89,9 @@ pub(super) async fn run(
 pub(super) async fn backend(out: &mut Output, args: BackendArgs) -> Result<(), Failure> {
     let config = BackendConfig { port: args.port, agents: args.agents, ..BackendConfig::default() };
     let backend = Backend::bind(config).await.map_err(|error| Failure::failed(error.to_string()))?;
+    let mut signals = Signals::listen()?;
     out.line(&format!("listening on {}", backend.url()))?;
-    told_to_stop().await?;
+    signals.next().await;
     backend.stop().await;
     Ok(())
 }
@@ -95,10 +105,14 @@ async fn serve(
     lasting: Option<Duration>,
     hint: Option<&str>,
 ) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
     let (port, has_dashboard) = (config.control.port, config.control.dashboard);
     let backend_url = config.backend.url.clone();
+    for key in assembly::without_effect(&config) {
+        eprintln!("mainstay: {key} is set, and has no effect in this version");
+    }
     let mainstay = Mainstay::builder().config(config).data_dir(data.path()).verbose(verbose).start().await?;
-    let control = match Control::start(&mainstay, data, port).await {
+    let control = match Control::start(&mainstay, data, port, has_dashboard).await {
         Ok(control) => control,
         Err(error) => {
             mainstay.shutdown().await;
@@ -110,29 +124,31 @@ async fn serve(
     } else {
         format!("backend {backend_url}")
     };
-    out.line(&greeting)?;
+    // The runtime does not depend on being listened to, so a stdout that is gone ends the telling and nothing else.
+    let _ = out.line(&greeting);
     if let Some(hint) = hint {
-        out.line(&format!("to crash an agent: {hint}"))?;
+        let _ = out.line(&format!("to crash an agent: {hint}"));
     }
-    let told = tell_until_the_end(out, &mainstay, lasting).await;
-    let ending = mainstay.shutdown().await;
+    let ending = tell_until_the_end(&mainstay, &mut signals, lasting).await;
     control.stop().await;
-    told?;
-    match (ending.cause, ending.message) {
-        (ExitCause::Normal, _) => Ok(()),
-        (_, message) => Err(Failure::failed(format!(
+    match ending {
+        None => Err(Failure::failed("stopped at once, before everything had ended in order")),
+        Some(Ending { cause: ExitCause::Normal, .. }) => Ok(()),
+        Some(Ending { message, .. }) => Err(Failure::failed(format!(
             "the tree could not go on: {}",
             message.unwrap_or_else(|| "its root was killed".to_owned())
         ))),
     }
 }
 
-/// Tells of every event until it is time to stop, then stops and tells of the rest.
+/// Tells of every event until it is time to stop, then stops and tells of the rest. `None` where somebody would not wait
+/// for an orderly end.
 async fn tell_until_the_end(
-    out: &mut Output,
     mainstay: &Mainstay,
+    signals: &mut Signals,
     lasting: Option<Duration>,
-) -> Result<(), Failure> {
+) -> Option<Ending> {
+    let mut teller = Teller::start();
     let mut events = mainstay.events_after(mainstay.journal().began_after());
     let time_is_over = async {
         match lasting {
@@ -140,51 +156,124 @@ async fn tell_until_the_end(
             None => std::future::pending().await,
         }
     };
-    let stop = async {
-        tokio::select! {
-            told = told_to_stop() => told,
-            () = time_is_over => Ok(()),
-            _ = mainstay.finished() => Ok(()),
-        }
-    };
-    tokio::pin!(stop);
+    tokio::pin!(time_is_over);
     loop {
         tokio::select! {
-            delivery = events.next() => show(out, delivery)?,
-            stopped = &mut stop => {
-                stopped?;
-                break;
-            }
+            delivery = events.next() => teller.tell(delivery),
+            () = signals.next() => break,
+            () = &mut time_is_over => break,
+            _ = mainstay.finished() => break,
         }
     }
-    mainstay.shutdown().await;
-    while let Some(delivery) = events.try_next().await {
-        show(out, delivery)?;
+    let stopping = mainstay.shutdown();
+    tokio::pin!(stopping);
+    let ending = loop {
+        tokio::select! {
+            delivery = events.next() => teller.tell(delivery),
+            ending = &mut stopping => break Some(ending),
+            () = signals.next() => break None,
+        }
+    };
+    while let Some(delivery) = events.try_next_in_memory() {
+        teller.tell(delivery);
     }
-    Ok(())
+    teller.finish().await;
+    ending
+}
+
+/// Prints events on a thread of its own: a terminal that is held, or a pipe that nobody reads, must not hold up the rest.
+struct Teller {
+    deliveries: SyncSender<Delivery>,
+    done: oneshot::Receiver<()>,
+    /// Events that found no room.
+    skipped: Option<(u64, u64)>,
+}
+
+impl Teller {
+    fn start() -> Self {
+        let (deliveries, inbox) = sync_channel(TELLER_DELIVERIES_MAX);
+        let (finished, done) = oneshot::channel();
+        std::thread::spawn(move || {
+            let mut out = Output::stdout();
+            while let Ok(delivery) = inbox.recv() {
+                if show(&mut out, delivery).is_err() {
+                    break;
+                }
+            }
+            // Nobody may be waiting.
+            let _ = finished.send(());
+        });
+        Self { deliveries, done, skipped: None }
+    }
+
+    fn tell(&mut self, delivery: Delivery) {
+        if let Some((from, to)) = self.skipped
+            && self.deliveries.try_send(Delivery::Lagged { from, to }).is_ok()
+        {
+            self.skipped = None;
+        }
+        let (from, to) = match &delivery {
+            Delivery::Event(record) => (record.seq, record.seq),
+            Delivery::Lagged { from, to } => (*from, *to),
+        };
+        if self.skipped.is_some() || matches!(self.deliveries.try_send(delivery), Err(TrySendError::Full(_)))
+        {
+            self.skipped = Some((self.skipped.map_or(from, |(first, _)| first), to));
+        }
+    }
+
+    /// Waits a moment for what is still to be printed.
+    async fn finish(self) {
+        drop(self.deliveries);
+        let _ = timeout(TELLER_PATIENCE, self.done).await;
+    }
 }
 
 fn show(out: &mut Output, delivery: Delivery) -> Result<(), Failure> {
     match delivery {
         Delivery::Event(record) => account::tell(out, &record),
-        Delivery::Lagged { from, to } => out.line(&format!("events {from} to {to} were not kept")),
+        Delivery::Lagged { from, to } => {
+            out.line(&format!("events {from} to {to} are not shown; `mainstay events` has what is kept"))
+        }
     }
 }
 
-/// Returns when Ctrl-C is pressed or, on Unix, a SIGTERM or SIGHUP comes in.
-async fn told_to_stop() -> Result<(), Failure> {
+/// Ctrl-C and, on Unix, SIGTERM and SIGHUP.
+struct Signals {
     #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut hang_up = signal(SignalKind::hangup())?;
-        tokio::select! {
-            pressed = tokio::signal::ctrl_c() => pressed?,
-            _ = terminate.recv() => {}
-            _ = hang_up.recv() => {}
+    streams: [tokio::signal::unix::Signal; 3],
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            let streams = [
+                signal(SignalKind::interrupt())?,
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::hangup())?,
+            ];
+            Ok(Self { streams })
         }
-        Ok(())
+        #[cfg(not(unix))]
+        Ok(Self {})
     }
-    #[cfg(not(unix))]
-    Ok(tokio::signal::ctrl_c().await?)
+
+    /// Returns at the next one. Cancel safe.
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        {
+            let [interrupt, terminate, hang_up] = &mut self.streams;
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                _ = hang_up.recv() => {}
+            }
+        }
+        #[cfg(not(unix))]
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
+    }
 }

@@ -37,16 +37,18 @@ pub(super) async fn serve(
     stop: oneshot::Receiver<()>,
     mainstay: Mainstay,
     guard: Guard,
+    has_dashboard: bool,
 ) {
-    serving::accept(listener, stop, |stream| serve_one(stream, mainstay.clone(), guard.clone())).await;
+    let serve = |stream| serve_one(stream, mainstay.clone(), guard.clone(), has_dashboard);
+    serving::accept(listener, stop, serve).await;
 }
 
 /// Serves one connection: as HTTP and, after an upgrade, as a session of the bridge.
-async fn serve_one(stream: TcpStream, mainstay: Mainstay, guard: Guard) {
+async fn serve_one(stream: TcpStream, mainstay: Mainstay, guard: Guard, has_dashboard: bool) {
     // A std mutex: it is never held over an await.
     let is_upgraded: Arc<Mutex<bool>> = Arc::default();
     let service = service_fn(|request: Request<Incoming>| {
-        let response = answer(&request, &guard);
+        let response = answer(&request, &guard, has_dashboard);
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             *is_upgraded.lock().unwrap_or_else(PoisonError::into_inner) = true;
         }
@@ -61,13 +63,13 @@ async fn serve_one(stream: TcpStream, mainstay: Mainstay, guard: Guard) {
     }
 }
 
-fn answer(request: &Request<Incoming>, guard: &Guard) -> Response<String> {
+fn answer(request: &Request<Incoming>, guard: &Guard, has_dashboard: bool) -> Response<String> {
     let forbidden = |why: &str| plain(StatusCode::FORBIDDEN, why);
     if !guard.is_local(request.headers()) {
         return forbidden("this server answers its own pages and local programs only");
     }
     let (method, path) = (request.method(), request.uri().path());
-    if method == Method::GET && path == "/" {
+    if has_dashboard && method == Method::GET && path == "/" {
         return page();
     }
     if !guard.knows_token(request.headers(), request.uri()) {

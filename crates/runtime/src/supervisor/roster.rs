@@ -45,6 +45,7 @@ pub(crate) struct Ruling {
     pub(crate) jitter: f64,
     pub(crate) exit: Exit,
     pub(crate) history: ChildHistory,
+    pub(crate) siblings: SupervisorHistory,
     /// Restarts that count against the budget after this decision.
     pub(crate) budget_used: u32,
 }
@@ -238,7 +239,7 @@ impl Roster {
 
     fn rule_on(&mut self, key: Key, exit: Exit, now: Duration, jitter: f64) -> Vec<Action> {
         let Some(member) = self.members.get_mut(&key) else { return Vec::new() };
-        let history = member.history.clone();
+        let (history, siblings) = (member.history.clone(), self.history.clone());
         let decision = decide(
             (&member.policy, &self.policy),
             (&mut member.history, &mut self.history),
@@ -247,7 +248,7 @@ impl Roster {
             jitter,
         );
         let budget_used = member.policy.budget.map_or(0, |budget| member.history.used(budget, now));
-        let ruling = Ruling { decision, now, jitter, exit, history, budget_used };
+        let ruling = Ruling { decision, now, jitter, exit, history, siblings, budget_used };
         let mut actions = vec![Action::Record { key, decided: Box::new(ruling) }];
         actions.extend(self.obey(key, decision, now));
         actions

@@ -87,14 +87,20 @@ async fn an_agent_that_is_restarted_by_hand_keeps_its_state_and_its_budget() {
     story.agent_becomes("planner", "healthy").await;
     post(&format!("{backend}/api/agents/planner/message"), json!({"text": "remember me"})).await;
     state_is_kept_since(data.path(), now()).await;
-    let before = get(&format!("{backend}/api/agents/planner/health")).await;
+    // Uptimes are whole seconds: the agent must be old enough for a restart to show.
+    let uptime =
+        async || get(&format!("{backend}/api/agents/planner/health")).await["uptime"].as_u64().unwrap();
+    while uptime().await < 3 {}
+    let asked = now();
 
     let restarted = support::run(data.path(), &["agent", "restart", "planner"]).await;
     assert_eq!(restarted.code, Some(0), "{restarted:?}");
     let state = get(&format!("{backend}/api/agents/planner/state")).await;
     assert_eq!(state["count"], 1, "{state}");
-    let after = get(&format!("{backend}/api/agents/planner/health")).await;
-    assert!(after["uptime"].as_u64() <= before["uptime"].as_u64(), "the agent itself was restarted");
+    assert!(
+        uptime().await <= u64::try_from(now().duration_since(asked).as_secs()).unwrap(),
+        "the agent itself was restarted"
+    );
     let agent = ask(data.path(), &["agent", "show", "planner"]).await;
     assert_eq!((&agent["generation"], &agent["budget_left"]), (&json!(2), &json!(5)));
 }

@@ -4,8 +4,11 @@ mod support;
 
 use std::time::Duration;
 
+use mainstay::runtime::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
-use support::{BackendProgram, Program, Story, connection, health, json as ask, quick_config, run};
+use support::{
+    BackendProgram, Program, Story, connection, get, health, json as ask, post, quick_config, run,
+};
 
 #[tokio::test]
 async fn an_outage_is_told_survived_and_healed_with_no_hand_laid_on() {
@@ -60,6 +63,57 @@ async fn an_outage_is_told_survived_and_healed_with_no_hand_laid_on() {
     let (status, _) = runtime.stop().await;
     assert!(status.success());
     backend.kill().await;
+}
+
+#[tokio::test]
+async fn an_outage_that_outlasts_every_attempt_is_healed_when_the_backend_answers_again() {
+    let data = tempfile::tempdir().unwrap();
+    let backend = BackendProgram::start(0, "planner").await;
+    let port = backend.port();
+    let config = quick_config(data.path(), &backend.url, "[[agent]]\nid = \"planner\"\n");
+    let few = std::fs::read_to_string(&config).unwrap().replace("max_retries = 100000", "max_retries = 2");
+    std::fs::write(&config, few).unwrap();
+    let _runtime = Program::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
+    let mut story = Story::follow(data.path());
+    story.since(0, health("planner", "healthy")).await;
+    let mark = story.mark();
+    backend.kill().await;
+    let failed = story.since(mark, connection("failed")).await;
+    assert_eq!(failed["reason"], "retries_exhausted");
+    let mark = story.mark();
+    let _backend = BackendProgram::start(port, "planner").await;
+    story.since(mark, connection("connected")).await;
+}
+
+#[tokio::test]
+async fn an_agent_whose_backend_was_started_anew_gets_the_state_back_that_it_had() {
+    let data = tempfile::tempdir().unwrap();
+    let backend = BackendProgram::start(0, "planner").await;
+    let (url, port) = (backend.url.clone(), backend.port());
+    let config = quick_config(data.path(), &url, "[[agent]]\nid = \"planner\"\n");
+    let _runtime = Program::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
+    let mut story = Story::follow(data.path());
+    story.since(0, health("planner", "healthy")).await;
+    post(&format!("{url}/api/agents/planner/message"), json!({"text": "remember me"})).await;
+    let told = SystemClock.now();
+    // Old enough that its uptime will tell the new one from it, and with its state kept.
+    let is_due = |agent: &Value| {
+        let kept = agent["state_kept_at"].as_str().and_then(|at| at.parse::<jiff::Timestamp>().ok());
+        kept.is_some_and(|kept| kept > told) && agent["uptime_s"].as_f64().is_some_and(|uptime| uptime >= 4.0)
+    };
+    while !is_due(&ask(data.path(), &["agent", "show", "planner"]).await) {}
+    let mark = story.mark();
+    backend.kill().await;
+    story.since(mark, health("planner", "unknown")).await;
+    let _backend = BackendProgram::start(port, "planner").await;
+    story.since(mark, health("planner", "healthy")).await;
+    let state = format!("{url}/api/agents/planner/state");
+    for _ in 0..10_000 {
+        if get(&state).await["count"] == 1 {
+            return;
+        }
+    }
+    panic!("the state was not given back: {}", get(&state).await);
 }
 
 #[tokio::test]

@@ -117,3 +117,42 @@ async fn a_token_that_the_environment_does_not_have_is_named() {
     let ended = run(data.path(), &["run", "--config", file.to_str().unwrap()]).await;
     assert!(refused(&ended, 2).contains("MAINSTAY_TEST_TOKEN_THAT_IS_NOT_SET"), "{ended:?}");
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_stdout_that_takes_nothing_ends_the_telling_and_not_the_runtime() {
+    let data = tempfile::tempdir().unwrap();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut demo = support::mainstay(data.path(), &["demo", "--for", "2s"]).stdout(full).spawn().unwrap();
+    Story::follow(data.path()).agent_becomes("planner", "healthy").await;
+    let status = demo.wait().await.unwrap();
+    assert!(status.success(), "{status}");
+    let stopped = run(data.path(), &["events", "--kind", "runtime_stopped", "--json"]).await;
+    assert_eq!(stopped.stdout.lines().count(), 1, "{stopped:?}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_journal_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let data = tempfile::tempdir().unwrap();
+    run(data.path(), &["demo", "--for", "100ms"]).await;
+    let journal = data.path().join("journal");
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&journal), 0o700);
+    for file in fs::read_dir(&journal).unwrap() {
+        assert_eq!(mode(&file.unwrap().path()), 0o600);
+    }
+}
+
+#[tokio::test]
+async fn what_is_set_without_effect_and_what_cannot_be_carried_out_is_said() {
+    let data = tempfile::tempdir().unwrap();
+    let file = data.path().join("odd.toml");
+    fs::write(&file, "[cache]\nstale_for = \"5s\"\n").unwrap();
+    let ended = run(data.path(), &["config", "check", file.to_str().unwrap()]).await;
+    assert!(ended.code == Some(0) && ended.stderr.contains("cache.stale_for"), "{ended:?}");
+    fs::write(&file, "[[agent]]\nid = \"a\"\ndriver = \"process\"\ncommand = [\"x\"]\n").unwrap();
+    let ended = run(data.path(), &["config", "check", file.to_str().unwrap()]).await;
+    assert!(refused(&ended, 2).contains("\"process\""), "{ended:?}");
+}

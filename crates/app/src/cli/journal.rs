@@ -16,6 +16,8 @@ use crate::DataDir;
 
 /// How often a follower looks for more.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(100);
+// What happens is to be seen within a second.
+const _: () = assert!(FOLLOW_INTERVAL.as_millis() <= 500);
 
 /// Which events are wanted.
 struct Filter {

@@ -39,7 +39,7 @@ impl Agents {
     pub fn list(&self) -> Vec<AgentView> {
         let tree = self.0.runtime.tree();
         let moment = self.0.moment();
-        let agents = self.0.agents.path().and_then(|path| tree.find(path.as_str()));
+        let agents = self.0.members.agents.path().and_then(|path| tree.find(path.as_str()));
         let nodes = agents.iter().flat_map(|agents| &agents.children);
         nodes.filter_map(|node| self.view(node, moment)).collect()
     }
@@ -59,9 +59,9 @@ impl Agents {
     /// `agent_unknown`; `agent_failed` when the restart failed; `disconnected` when the backend is away: the agent is
     /// restarted as soon as it is back.
     pub async fn restart(&self, id: &str) -> Result<(), Error> {
-        let line = self.0.agent_lines.get(id).ok_or_else(|| self.unknown(id))?;
+        let line = self.0.members.agent_lines.get(id).ok_or_else(|| self.unknown(id))?;
         line.debts.owe_restart();
-        self.0.agents.restart(id).await.map_err(|error| self.error(&error))?;
+        self.0.members.agents.restart(id).await.map_err(|error| self.error(&error))?;
         match line.address.call_within(RESTART_PATIENCE, AgentMessage::AwaitRevival).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(DriverError::Unreachable(why))) => {
@@ -77,7 +77,7 @@ impl Agents {
     /// # Errors
     /// `agent_unknown`.
     pub async fn stop(&self, id: &str) -> Result<(), Error> {
-        self.0.agents.stop(id).await.map_err(|error| self.error(&error))
+        self.0.members.agents.stop(id).await.map_err(|error| self.error(&error))
     }
 
     /// Starts an agent that was stopped or has failed. One that runs is left alone.
@@ -85,7 +85,7 @@ impl Agents {
     /// # Errors
     /// `agent_unknown`, or `agent_failed` when it does not start.
     pub async fn start(&self, id: &str) -> Result<(), Error> {
-        match self.0.agents.start(id).await {
+        match self.0.members.agents.start(id).await {
             Ok(()) | Err(AdminError::Running { .. }) => Ok(()),
             Err(error) => Err(self.error(&error)),
         }
@@ -97,15 +97,15 @@ impl Agents {
     /// `agent_unknown`, or `agent_failed` when it does not start.
     pub async fn reset(&self, id: &str) -> Result<(), Error> {
         let before = self.get(id)?;
-        if let Some(path) = self.0.agents.path().and_then(|path| path.child(id).ok()) {
+        if let Some(path) = self.0.members.agents.path().and_then(|path| path.child(id).ok()) {
             self.0.runtime.journal().record(&path, before.generation, &AgentReset { from: before.status });
         }
-        self.0.agents.reset(id).await.map_err(|error| self.error(&error))
+        self.0.members.agents.reset(id).await.map_err(|error| self.error(&error))
     }
 
     fn view(&self, node: &TreeNode, moment: Moment) -> Option<AgentView> {
         let id = node.path.rsplit('/').next()?;
-        let report = self.0.board.get(id)?;
+        let report = self.0.members.board.get(id)?;
         let vitals = &node.vitals;
         let (status, since) = prevailing(vitals, &report);
         let at = |at| moment.wall_time_of(at);
@@ -129,7 +129,7 @@ impl Agents {
     }
 
     fn unknown(&self, id: &str) -> Error {
-        let known = self.0.agents.names().join(", ");
+        let known = self.0.members.agents.names().join(", ");
         let details = format!("there is no agent {id:?}; known are: {known}");
         Error::new(Reason::AgentUnknown).with_details(&details)
     }

@@ -6,22 +6,21 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use mainstay_actors::agent::{AgentActor, AgentBoard, AgentDebts, HealthPolicy, HttpDriver};
-use mainstay_actors::cache::{CacheActor, CacheMessage};
+use mainstay_actors::cache::CacheActor;
 use mainstay_actors::connection::policy::{AfterFailed, ConnectionPolicy};
 use mainstay_actors::connection::target::{SocketTarget, TargetError};
-use mainstay_actors::connection::{ConnectionActor, ConnectionMessage, ConnectionView};
+use mainstay_actors::connection::{ConnectionActor, ConnectionView};
 use mainstay_actors::error::Error;
 use mainstay_actors::queue::{
-    BudgetPolicy, LanesPolicy, Overflow, QueueActor, QueueHandle, QueueMessage, QueuePolicy, QueueView,
-    RetryPolicy,
+    BudgetPolicy, LanesPolicy, Overflow, QueueActor, QueueHandle, QueuePolicy, QueueView, RetryPolicy,
 };
 use mainstay_actors::transport::{HttpSettings, HttpTransport, Transport};
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, Exhausted, Shutdown};
-use mainstay_runtime::{Address, Child, InvalidName, SupervisorHandle, SupervisorSpec};
+use mainstay_runtime::{Child, InvalidName, SupervisorSpec};
 use thiserror::Error as ThisError;
 
 use crate::config::{self, AgentConfig, AgentsConfig, Config, Driver};
-use crate::parts::AgentLine;
+use crate::parts::{AgentLine, Members};
 use crate::witness::Witness;
 
 /// Frames of the backend that are kept for a slow subscriber.
@@ -59,18 +58,10 @@ pub enum AssemblyError {
     Name(#[from] InvalidName),
 }
 
-/// The tree before it runs, and the addresses of what is in it.
+/// The tree before it runs, and who is in it.
 pub(crate) struct Assembly {
     pub(crate) root: SupervisorSpec,
-    pub(crate) connection: Address<ConnectionMessage>,
-    pub(crate) connection_view: ConnectionView,
-    pub(crate) queue: QueueHandle,
-    pub(crate) queue_address: Address<QueueMessage>,
-    pub(crate) queue_view: QueueView,
-    pub(crate) cache: Address<CacheMessage>,
-    pub(crate) agents: SupervisorHandle,
-    pub(crate) board: AgentBoard,
-    pub(crate) agent_lines: HashMap<String, AgentLine>,
+    pub(crate) members: Members,
 }
 
 /// The bearer token, from the environment variable that the configuration names.
@@ -154,8 +145,7 @@ impl Assembly {
             agent_lines.insert(agent.id.clone(), AgentLine { address, debts });
         }
         let agents = root.supervisor(agents)?;
-        Ok(Self {
-            root,
+        let members = Members {
             connection,
             connection_view,
             queue,
@@ -165,7 +155,8 @@ impl Assembly {
             agents,
             board,
             agent_lines,
-        })
+        };
+        Ok(Self { root, members })
     }
 }
 

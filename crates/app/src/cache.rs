@@ -46,7 +46,7 @@ impl Cache {
     /// # Errors
     /// `crashed` or `stopped` when the cache's actor could not answer; after a crash the cache is cold.
     pub async fn invalidate(&self, pattern: Pattern) -> Result<u64, Error> {
-        self.0.cache.call(|reply| CacheMessage::Invalidate { pattern, reply }).await.map_err(of_call)
+        self.0.members.cache.call(|reply| CacheMessage::Invalidate { pattern, reply }).await.map_err(of_call)
     }
 
     /// How it is doing.
@@ -54,7 +54,7 @@ impl Cache {
     /// # Errors
     /// As [`invalidate`](Self::invalidate).
     pub async fn stats(&self) -> Result<CacheStats, Error> {
-        self.0.cache.call_within(PATIENCE, CacheMessage::Report).await.map_err(of_call)
+        self.0.members.cache.call_within(PATIENCE, CacheMessage::Report).await.map_err(of_call)
     }
 
     pub(crate) async fn response(&self, key: &str, age_max: Duration) -> Option<Response> {
@@ -71,12 +71,13 @@ impl Cache {
 
     async fn look_up(&self, key: &str, age_max: Option<Duration>) -> Option<CacheValue> {
         let key = key.to_owned();
-        let found = self.0.cache.call_within(PATIENCE, |reply| CacheMessage::Get { key, age_max, reply });
+        let found =
+            self.0.members.cache.call_within(PATIENCE, |reply| CacheMessage::Get { key, age_max, reply });
         found.await.ok().flatten()
     }
 
     async fn keep(&self, key: String, value: CacheValue, ttl: Option<Duration>) -> Result<(), Error> {
-        let kept = self.0.cache.cast(CacheMessage::Put { key, value, ttl });
+        let kept = self.0.members.cache.cast(CacheMessage::Put { key, value, ttl });
         kept.await.map_err(|_| of_call(CallError::Stopped))
     }
 }

@@ -22,7 +22,7 @@ impl Connection {
     #[must_use]
     pub fn report(&self) -> ConnectionReport {
         let moment = self.0.moment();
-        let status = self.0.connection_view.status.borrow().clone();
+        let status = self.0.members.connection_view.status.borrow().clone();
         let wait = status.next_attempt_at.map(|at| at.saturating_sub(moment.now));
         ConnectionReport {
             state: status.state,
@@ -38,7 +38,7 @@ impl Connection {
     /// Follows its status. A slow reader sees the newest one, not each.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<ConnectionStatus> {
-        self.0.connection_view.status.subscribe()
+        self.0.members.connection_view.status.subscribe()
     }
 
     /// Tries now during a wait, starts over after `failed` or `disconnected`, and changes nothing during an attempt.
@@ -63,19 +63,19 @@ impl Connection {
     /// `crashed` or `stopped` when the connection's actor could not see it through: then it may have been sent.
     pub async fn send(&self, text: impl Into<String>, patience: Duration) -> Result<Fate, Error> {
         let text = text.into();
-        let sent = self.0.connection.call(|reply| ConnectionMessage::Send { text, patience, reply });
+        let sent = self.0.members.connection.call(|reply| ConnectionMessage::Send { text, patience, reply });
         sent.await.map_err(of_call)
     }
 
     /// The backend's text frames from now on, each once.
     #[must_use]
     pub fn frames(&self) -> broadcast::Receiver<Arc<str>> {
-        self.0.connection_view.frames.subscribe()
+        self.0.members.connection_view.frames.subscribe()
     }
 
     /// Sends an order, and returns when the report shows what came of it at first.
     async fn order(&self, message: ConnectionMessage) -> Result<(), Error> {
-        self.0.connection.cast(message).await.map_err(|_| of_call(CallError::Stopped))?;
-        self.0.connection.call(ConnectionMessage::Settle).await.map_err(of_call)
+        self.0.members.connection.cast(message).await.map_err(|_| of_call(CallError::Stopped))?;
+        self.0.members.connection.call(ConnectionMessage::Settle).await.map_err(of_call)
     }
 }

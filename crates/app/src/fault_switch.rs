@@ -15,12 +15,12 @@ impl Mainstay {
     /// # Errors
     /// `agent_unknown` when there is no such actor, `stopped` when it is stopped.
     pub async fn inject_panic(&self, actor: &str) -> Result<(), Error> {
-        let parts = &self.0;
+        let members = &self.0.members;
         let accepted = match actor {
-            "connection" => parts.connection.cast(ConnectionMessage::Panic).await.is_ok(),
-            "queue" => parts.queue_address.cast(QueueMessage::Panic).await.is_ok(),
-            "cache" => parts.cache.cast(CacheMessage::Panic).await.is_ok(),
-            agent => match parts.agent_lines.get(agent) {
+            "connection" => members.connection.cast(ConnectionMessage::Panic).await.is_ok(),
+            "queue" => members.queue_address.cast(QueueMessage::Panic).await.is_ok(),
+            "cache" => members.cache.cast(CacheMessage::Panic).await.is_ok(),
+            agent => match members.agent_lines.get(agent) {
                 Some(line) => line.address.cast(AgentMessage::Panic).await.is_ok(),
                 None => {
                     let details = format!(

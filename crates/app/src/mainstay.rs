@@ -120,36 +120,13 @@ impl MainstayBuilder {
                 ..JournalConfig::default()
             },
         )?;
-        let Assembly {
-            root,
-            connection,
-            connection_view,
-            queue,
-            queue_address,
-            queue_view,
-            cache,
-            agents,
-            board,
-            agent_lines,
-        } = assembly;
+        let Assembly { root, members } = assembly;
         let mut builder = Runtime::builder().journal(journal);
         if let Some(seed) = self.seed {
             builder = builder.seed(seed);
         }
         let runtime = builder.start(root).await?;
-        let parts = Parts {
-            runtime,
-            connection,
-            connection_view,
-            queue,
-            queue_address,
-            queue_view,
-            cache,
-            agents,
-            board,
-            agent_lines,
-        };
-        Ok(Mainstay(Arc::new(parts)))
+        Ok(Mainstay(Arc::new(Parts { runtime, members })))
     }
 }
 
@@ -188,7 +165,7 @@ impl Mainstay {
     /// # Errors
     /// Whatever became of it instead: see [`Error`].
     pub async fn request(&self, request: Request) -> Result<Response, Error> {
-        self.0.queue.request(request).await
+        self.0.members.queue.request(request).await
     }
 
     /// Like [`request`](Self::request), but a GET is answered from the cache if the response there is no older than
@@ -264,7 +241,7 @@ impl Mainstay {
                 seq: journal.seq(),
             },
             connection: self.connection().report(),
-            queue: self.0.queue_view.stats(),
+            queue: self.0.members.queue_view.stats(),
             cache: self.cache().stats().await.ok(),
             agents: self.agents().list(),
         }

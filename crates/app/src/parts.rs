@@ -17,9 +17,8 @@ pub(crate) struct AgentLine {
     pub(crate) debts: Arc<AgentDebts>,
 }
 
-/// Everything behind a handle.
-pub(crate) struct Parts {
-    pub(crate) runtime: Runtime,
+/// The actors of a runtime: how they are spoken to, and what they show.
+pub(crate) struct Members {
     pub(crate) connection: Address<ConnectionMessage>,
     pub(crate) connection_view: ConnectionView,
     pub(crate) queue: QueueHandle,
@@ -33,6 +32,12 @@ pub(crate) struct Parts {
     pub(crate) agents: SupervisorHandle,
     pub(crate) board: AgentBoard,
     pub(crate) agent_lines: HashMap<String, AgentLine>,
+}
+
+/// Everything behind a handle.
+pub(crate) struct Parts {
+    pub(crate) runtime: Runtime,
+    pub(crate) members: Members,
 }
 
 impl Parts {

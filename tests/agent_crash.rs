@@ -104,3 +104,76 @@ async fn an_agent_that_is_restarted_by_hand_keeps_its_state_and_its_budget() {
     let agent = ask(data.path(), &["agent", "show", "planner"]).await;
     assert_eq!((&agent["generation"], &agent["budget_left"]), (&json!(2), &json!(5)));
 }
+
+#[tokio::test]
+async fn an_agent_is_stopped_started_given_up_and_reset_from_another_process() {
+    let data = tempfile::tempdir().unwrap();
+    let backend = support::BackendProgram::start(0, "planner").await;
+    let one_restart = "max_restarts = 1\n[[agent]]\nid = \"planner\"\n";
+    let config = support::quick_config(data.path(), &backend.url, one_restart);
+    let _runtime = Program::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
+    let mut story = Story::follow(data.path());
+    story.since(0, support::health("planner", "healthy")).await;
+    let steer = async |action: &str| {
+        let ended = support::run(data.path(), &["agent", action, "planner"]).await;
+        assert_eq!(ended.code, Some(0), "{action}: {ended:?}");
+        ended.stdout
+    };
+    assert!(steer("stop").await.contains("status      stopped"));
+    assert_eq!(ask(data.path(), &["agent", "show", "planner"]).await["status"], "stopped");
+    let mark = story.mark();
+    steer("start").await;
+    story.since(mark, support::health("planner", "healthy")).await;
+
+    let crash = json!({"kind": "crash_agent", "agent": "planner"});
+    for _ in 0..2 {
+        let mark = story.mark();
+        post(&format!("{}/_fault", backend.url), crash.clone()).await;
+        story.since(mark, support::health("planner", "failed")).await;
+        let settled = |event: &Value| {
+            event["actor"] == PLANNER
+                && (event["kind"] == "gave_up" || support::health("planner", "healthy")(event))
+        };
+        story.since(mark, settled).await;
+    }
+    let gave_up = story.told.iter().find(|event| event["kind"] == "gave_up").unwrap();
+    assert!(gave_up["next_step"].as_str().unwrap().contains("reset"), "{gave_up}");
+    let agent = ask(data.path(), &["agent", "show", "planner"]).await;
+    assert_eq!((&agent["status"], &agent["budget_left"]), (&json!("failed"), &json!(0)), "{agent}");
+    assert!(agent["next_step"].as_str().unwrap().contains("mainstay agent reset planner"));
+
+    let mark = story.mark();
+    steer("reset").await;
+    story.since(mark, |event| event["kind"] == "agent_reset").await;
+    story.since(mark, support::health("planner", "healthy")).await;
+    let agent = ask(data.path(), &["agent", "show", "planner"]).await;
+    assert_eq!((&agent["status"], &agent["budget_left"]), (&json!("healthy"), &json!(1)), "{agent}");
+}
+
+#[tokio::test]
+async fn status_and_tree_have_the_members_that_programs_rely_on() {
+    let data = tempfile::tempdir().unwrap();
+    let _demo = Program::start(data.path(), &["demo", "--agents", "1"]);
+    Story::follow(data.path()).agent_becomes("planner", "healthy").await;
+    let status = ask(data.path(), &["status"]).await;
+    let members = [
+        ("runtime", &["boot", "pid", "uptime_ms", "seq"][..]),
+        ("connection", &["state", "since", "attempt", "max", "next_attempt_at", "last_error"]),
+        ("queue", &["waiting", "running", "max_concurrent", "by_priority"]),
+        ("cache", &["entries", "bytes", "hits", "misses"]),
+    ];
+    for (part, members) in members {
+        for member in members {
+            assert!(status[part].get(member).is_some(), "{part}.{member}: {status}");
+        }
+    }
+    let agent = ["id", "driver", "status", "since", "generation", "restarts", "budget_left", "last_error"];
+    assert!(agent.iter().all(|member| status["agents"][0].get(member).is_some()), "{status}");
+    let tree = ask(data.path(), &["tree"]).await;
+    let node = ["path", "kind", "status", "generation", "restarts", "mailbox", "children"];
+    assert!(node.iter().all(|member| tree.get(member).is_some()), "{tree}");
+    let paths: Vec<_> =
+        tree["children"].as_array().unwrap().iter().map(|child| child["path"].clone()).collect();
+    assert_eq!(paths, ["root/connection", "root/queue", "root/cache", "root/agents"]);
+    assert_eq!(tree["children"][3]["children"][0]["path"], PLANNER);
+}

@@ -46,9 +46,14 @@ async fn after_a_sigkill_at_any_moment_the_journal_reads_and_the_next_start_goes
         demo.kill().await;
         let seqs = read(data.path());
         assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>(), "after {lines} lines");
-        assert!(seqs.len() > newest, "run {lines} wrote nothing");
+        // What is told comes from memory; how much of it the disk has by then is a matter of luck.
+        assert!(seqs.len() >= newest, "run {lines} took something away");
         newest = seqs.len();
     }
+    assert_eq!(support::run(data.path(), &["demo", "--for", "100ms"]).await.code, Some(0));
+    let seqs = read(data.path());
+    assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>());
+    assert!(seqs.len() > newest + 10, "the last run told its whole story");
 }
 
 #[tokio::test]

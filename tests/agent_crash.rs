@@ -14,14 +14,12 @@ fn now() -> jiff::Timestamp {
 
 /// The state of the planner as it would be given back was read after `at`.
 async fn state_is_kept_since(data: &std::path::Path, at: jiff::Timestamp) {
-    for _ in 0..600 {
+    support::eventually("the planner's state is kept", async || {
         let agent = ask(data, &["agent", "show", "planner"]).await;
         let kept = agent["state_kept_at"].as_str().and_then(|at| at.parse::<jiff::Timestamp>().ok());
-        if kept.is_some_and(|kept| kept > at) {
-            return;
-        }
-    }
-    panic!("the planner's state was never kept");
+        kept.is_some_and(|kept| kept > at)
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -90,7 +88,7 @@ async fn an_agent_that_is_restarted_by_hand_keeps_its_state_and_its_budget() {
     // Uptimes are whole seconds: the agent must be old enough for a restart to show.
     let uptime =
         async || get(&format!("{backend}/api/agents/planner/health")).await["uptime"].as_u64().unwrap();
-    while uptime().await < 3 {}
+    support::eventually("the agent is three seconds old", async || uptime().await >= 3).await;
     let asked = now();
 
     let restarted = support::run(data.path(), &["agent", "restart", "planner"]).await;

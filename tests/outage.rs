@@ -5,7 +5,7 @@ mod support;
 use mainstay::runtime::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 use support::{
-    BackendProgram, Program, Story, connection, get, health, json as ask, post, quick_config, run,
+    BackendProgram, Program, Story, connection, eventually, get, health, json as ask, post, quick_config, run,
 };
 
 #[tokio::test]
@@ -98,19 +98,15 @@ async fn an_agent_whose_backend_was_started_anew_gets_the_state_back_that_it_had
         let kept = agent["state_kept_at"].as_str().and_then(|at| at.parse::<jiff::Timestamp>().ok());
         kept.is_some_and(|kept| kept > told) && agent["uptime_s"].as_f64().is_some_and(|uptime| uptime >= 4.0)
     };
-    while !is_due(&ask(data.path(), &["agent", "show", "planner"]).await) {}
+    let agent = async || ask(data.path(), &["agent", "show", "planner"]).await;
+    eventually("the state is kept and the agent old enough", async || is_due(&agent().await)).await;
     let mark = story.mark();
     backend.kill().await;
     story.since(mark, health("planner", "unknown")).await;
     let _backend = BackendProgram::start(port, "planner").await;
     story.since(mark, health("planner", "healthy")).await;
     let state = format!("{url}/api/agents/planner/state");
-    for _ in 0..10_000 {
-        if get(&state).await["count"] == 1 {
-            return;
-        }
-    }
-    panic!("the state was not given back: {}", get(&state).await);
+    eventually("the state is given back", async || get(&state).await["count"] == 1).await;
 }
 
 #[tokio::test]

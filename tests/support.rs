@@ -236,6 +236,13 @@ pub fn connection(state: &str) -> impl Fn(&Value) -> bool {
     move |event| event["kind"] == "connection_state" && event["to"] == state
 }
 
+/// Asks again and again until the answer is yes, for what no event tells of. Bounded by time alone: how often it can be
+/// asked meanwhile says only how fast the machine is.
+pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let asking = async { while !is_so().await {} };
+    timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("it never came about: {what}"));
+}
+
 /// Posts JSON to a backend.
 pub async fn post(url: &str, body: Value) -> Value {
     let sent = reqwest::Client::new()

@@ -6,22 +6,22 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::any_slot::AnySlot;
+use crate::actor::launch::Launch;
+use crate::actor::panics;
+use crate::actor::wake::Wake;
 use crate::clock::SystemClock;
 use crate::entropy::Entropy;
 use crate::env::Env;
 use crate::events::{ActorExited, ActorStarted, RuntimeStarted, RuntimeStopped, RuntimeStopping};
-use crate::exit_record::ExitRecord;
-use crate::identity::Status;
 use crate::journal::{Journal, JournalConfig};
-use crate::launch::Launch;
-use crate::panics;
 use crate::path::{ActorPath, InvalidName};
 use crate::policy::{ExitCause, Shutdown};
 use crate::slot::Slot;
+use crate::slot::any_slot::AnySlot;
+use crate::slot::exit_record::ExitRecord;
+use crate::slot::identity::Status;
 use crate::supervisor::{Supervisor, SupervisorHandle, SupervisorSpec, rest};
 use crate::tree::TreeNode;
-use crate::wake::Wake;
 
 /// Why a tree did not come up.
 #[derive(Debug, Error)]

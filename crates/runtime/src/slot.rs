@@ -3,15 +3,20 @@
 //! It holds what must survive a crash: the path, the mailbox, the last checkpoint. Its supervisor owns it and puts
 //! one incarnation after another into it, never two at a time.
 
+pub(crate) mod any_slot;
+pub(crate) mod exit_record;
+pub(crate) mod identity;
+mod occupancy;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::address::Address;
-use crate::behaviour::Behaviour;
-use crate::exit_record::ExitRecord;
-use crate::identity::Identity;
-use crate::mailbox::Mailbox;
+use crate::actor::behaviour::Behaviour;
+use crate::messaging::address::Address;
+use crate::messaging::mailbox::Mailbox;
+use crate::slot::exit_record::ExitRecord;
+use crate::slot::identity::Identity;
 
 pub(crate) struct Slot<B: Behaviour> {
     pub(crate) identity: Arc<Identity>,

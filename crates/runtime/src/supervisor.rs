@@ -31,22 +31,22 @@ pub use spec::{Child, SupervisorSpec};
 pub(crate) use command::{Answer, Command, Order};
 pub(crate) use listing::Listing;
 
-use crate::any_slot::AnySlot;
-use crate::behaviour::{Behaviour, Flow};
-use crate::context::{Context, TaskHandle};
+use crate::actor::behaviour::{Behaviour, Flow};
+use crate::actor::context::{Context, TaskHandle};
+use crate::actor::failure::Failure;
+use crate::actor::launch::{Launch, OnReady};
+use crate::actor::wake::Wake;
 use crate::events::{
     ActorExited, ActorStarted, CheckpointDiscarded, DeadLetter, DeadLetterReason, Decided, DecisionInputs,
     Escalated, GaveUp,
 };
-use crate::exit_record::ExitRecord;
-use crate::failure::Failure;
-use crate::identity::{Kind, Status};
 use crate::journal::millis;
-use crate::launch::{Launch, OnReady};
+use crate::messaging::reply::Reply;
 use crate::path::ActorPath;
 use crate::policy::{Exit, SupervisorPolicy};
-use crate::reply::Reply;
-use crate::wake::Wake;
+use crate::slot::any_slot::AnySlot;
+use crate::slot::exit_record::ExitRecord;
+use crate::slot::identity::{Kind, Status};
 use roster::{Action, Key, Objection, Rest, Roster, Ruling};
 
 /// What every incarnation of a supervisor is made from.
@@ -316,7 +316,7 @@ impl Supervisor {
             Box::new(move || {
                 let ready = Command::ChildReady { key, generation };
                 // A supervisor that has ended meanwhile has no use for the news.
-                drop(mailbox.push_own(own, crate::mailbox::Own::Message(ready)));
+                drop(mailbox.push_own(own, crate::messaging::mailbox::Own::Message(ready)));
             })
         });
         let launch = Launch {

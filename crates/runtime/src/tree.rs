@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::any_slot::AnySlot;
-use crate::identity::{Kind, Vitals};
+use crate::slot::any_slot::AnySlot;
+use crate::slot::identity::{Kind, Vitals};
 
 /// An actor and those below it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::roster::Objection;
-use crate::call_error::CallError;
+use crate::messaging::call_error::CallError;
 use crate::path::InvalidName;
 
 /// Why a supervisor did not do what it was asked.

@@ -4,8 +4,8 @@ use super::admin_error::AdminError;
 use super::command::Command;
 use super::handle::SupervisorHandle;
 use super::spec::{Child, SupervisorSpec};
-use crate::address::Address;
-use crate::worker::Worker;
+use crate::actor::worker::Worker;
+use crate::messaging::address::Address;
 
 impl SupervisorHandle {
     /// Takes in a child, starts it, and returns its address once it is ready.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::admin_error::AdminError;
 use super::roster::Key;
-use crate::any_slot::AnySlot;
-use crate::exit_record::ExitRecord;
-use crate::message::Message;
-use crate::reply::Reply;
+use crate::messaging::message::Message;
+use crate::messaging::reply::Reply;
+use crate::slot::any_slot::AnySlot;
+use crate::slot::exit_record::ExitRecord;
 
 /// How an order ended.
 pub(crate) type Answer = Result<(), AdminError>;

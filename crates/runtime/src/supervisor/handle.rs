@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::admin_error::AdminError;
 use super::command::{Answer, Command, Order};
 use super::listing::Listing;
-use crate::address::Address;
+use crate::messaging::address::Address;
+use crate::messaging::reply::Reply;
 use crate::path::ActorPath;
-use crate::reply::Reply;
 
 /// A handle on a supervisor. Cheap to clone; it survives the supervisor's restarts.
 #[derive(Clone)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::roster::Key;
-use crate::any_slot::AnySlot;
+use crate::slot::any_slot::AnySlot;
 
 /// The children in their order.
 #[derive(Default)]

@@ -1,11 +1,11 @@
 //! Laying slots to rest: nothing that was in them is left without a word.
 
-use crate::any_slot::AnySlot;
-use crate::context::RestContext;
+use crate::actor::context::RestContext;
 use crate::env::Env;
 use crate::events::{ActorExited, DeadLetter, DeadLetterReason};
-use crate::identity::Status;
 use crate::path::ActorPath;
+use crate::slot::any_slot::AnySlot;
+use crate::slot::identity::Status;
 
 /// Marks a slot as at rest, and accounts for the messages that it will not handle; those below it likewise.
 pub(crate) fn lay(env: &Env, slot: &dyn AnySlot, path: &ActorPath, status: Status) {

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use super::Supervisor;
 use super::handle::SupervisorHandle;
 use super::listing::Listing;
-use crate::address::Address;
-use crate::any_slot::AnySlot;
-use crate::identity::{Identity, Kind};
-use crate::mailbox;
+use crate::actor::worker::{Plain, Worker};
+use crate::messaging::address::Address;
+use crate::messaging::mailbox;
 use crate::path::{self, InvalidName};
 use crate::policy::{ChildPolicy, Shutdown, SupervisorPolicy};
 use crate::slot::Slot;
-use crate::worker::{Plain, Worker};
+use crate::slot::any_slot::AnySlot;
+use crate::slot::identity::{Identity, Kind};
 
 /// A worker with a name and a policy, ready to be supervised.
 pub struct Child<W: Worker> {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use ractor::SupervisionEvent;
 
-use crate::any_slot::AnySlot;
-use crate::context::{Context, RestContext};
-use crate::failure::Failure;
-use crate::message::Message;
+use crate::actor::context::{Context, RestContext};
+use crate::actor::failure::Failure;
+use crate::messaging::message::Message;
+use crate::slot::any_slot::AnySlot;
 
 /// Whether an incarnation goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use ractor::{Actor, ActorCell, ActorRuntime, SpawnErr};
 
-use crate::any_slot::AnySlot;
-use crate::behaviour::Behaviour;
-use crate::call_error::CallError;
-use crate::context::RestContext;
-use crate::exit_record::ExitRecord;
-use crate::identity::Identity;
-use crate::incarnation::Incarnation;
-use crate::launch::Launch;
-use crate::message::Message;
-use crate::panics;
+use crate::actor::behaviour::Behaviour;
+use crate::actor::context::RestContext;
+use crate::actor::incarnation::Incarnation;
+use crate::actor::launch::Launch;
+use crate::actor::panics;
+use crate::messaging::call_error::CallError;
+use crate::messaging::message::Message;
 use crate::slot::Slot;
+use crate::slot::any_slot::AnySlot;
+use crate::slot::exit_record::ExitRecord;
+use crate::slot::identity::Identity;
 
 impl<B: Behaviour> Slot<B> {
     /// Puts a new incarnation into the slot, linked to `supervisor` if there is one. It starts by itself; this

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use crate::call_error::CallError;
+use crate::messaging::call_error::CallError;
 
 thread_local! {
     static REASON: Cell<Option<CallError>> = const { Cell::new(None) };

@@ -7,12 +7,12 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
-use crate::call_error::CallError;
-use crate::identity::Identity;
-use crate::mailbox::{Envelope, Mailbox, Refusal};
-use crate::message::Message;
+use crate::messaging::call_error::CallError;
+use crate::messaging::mailbox::{Envelope, Mailbox, Refusal};
+use crate::messaging::message::Message;
+use crate::messaging::reply::Reply;
 use crate::path::ActorPath;
-use crate::reply::Reply;
+use crate::slot::identity::Identity;
 
 /// A message that was not accepted, and why. The message comes back unharmed.
 #[derive(Error)]

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use ractor::SupervisionEvent;
 
-use crate::any_slot::AnySlot;
-use crate::behaviour::{Behaviour, Flow};
-use crate::context::{Context, RestContext};
-use crate::failure::Failure;
-use crate::message::Message;
+use crate::actor::behaviour::{Behaviour, Flow};
+use crate::actor::context::{Context, RestContext};
+use crate::actor::failure::Failure;
+use crate::messaging::message::Message;
+use crate::slot::any_slot::AnySlot;
 
 /// An actor, written as its recipe: `self` holds what every incarnation is made from and is never changed, while
 /// [`State`](Self::State) is what one incarnation works on.

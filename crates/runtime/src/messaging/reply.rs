@@ -5,8 +5,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::sync::oneshot;
 
-use crate::call_error::CallError;
-use crate::teardown;
+use crate::messaging::call_error::CallError;
+use crate::messaging::teardown;
 
 /// The one place that the answer to a call goes to. Part of the message that makes the call.
 ///

@@ -11,8 +11,8 @@ use std::sync::Once;
 
 use futures_util::FutureExt;
 
-use crate::call_error::CallError;
-use crate::teardown;
+use crate::messaging::call_error::CallError;
+use crate::messaging::teardown;
 
 thread_local! {
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };

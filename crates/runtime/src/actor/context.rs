@@ -9,18 +9,18 @@ use ractor::ActorCell;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
 
-use crate::address::Address;
-use crate::call_error::CallError;
+use crate::actor::launch::{Launch, OnReady};
+use crate::actor::panics;
 use crate::env::Env;
 use crate::events::{ActorReady, ActorRestarted, StateOrigin};
-use crate::identity::Identity;
 use crate::journal::{Event, millis};
-use crate::launch::{Launch, OnReady};
-use crate::mailbox::{Mailbox, Own};
-use crate::message::Message;
-use crate::panics;
+use crate::messaging::address::Address;
+use crate::messaging::call_error::CallError;
+use crate::messaging::mailbox::{Mailbox, Own};
+use crate::messaging::message::Message;
+use crate::messaging::teardown;
 use crate::path::ActorPath;
-use crate::teardown;
+use crate::slot::identity::Identity;
 
 /// A handler's view of its own incarnation: who and when it is, what it may record, and the tasks that it owns.
 pub struct Context<M: Message> {

@@ -8,9 +8,9 @@ use ractor::ActorRef;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::message::Message;
-use crate::panics::Panic;
-use crate::wake::Wake;
+use crate::actor::panics::Panic;
+use crate::actor::wake::Wake;
+use crate::messaging::message::Message;
 
 /// Messages that a mailbox holds if nothing else is said.
 pub(crate) const CAPACITY_DEFAULT: usize = 1024;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use ractor::{ActorCell, SpawnErr};
 
-use crate::context::RestContext;
-use crate::exit_record::ExitRecord;
-use crate::identity::Identity;
-use crate::launch::Launch;
+use crate::actor::context::RestContext;
+use crate::actor::launch::Launch;
+use crate::slot::exit_record::ExitRecord;
+use crate::slot::identity::Identity;
 
 /// A slot whatever it holds.
 pub(crate) trait AnySlot: Send + Sync {

@@ -12,20 +12,20 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use thiserror::Error;
 use tokio::time::Instant;
 
-use crate::behaviour::{Behaviour, Flow};
-use crate::call_error::CallError;
-use crate::context::Context;
+use crate::actor::behaviour::{Behaviour, Flow};
+use crate::actor::context::Context;
+use crate::actor::failure::Failure;
+use crate::actor::launch::Launch;
+use crate::actor::panics::{self, Panic};
+use crate::actor::wake::Wake;
 use crate::events::{DeadLetter, DeadLetterReason};
-use crate::exit_record::ExitRecord;
-use crate::failure::Failure;
-use crate::launch::Launch;
-use crate::mailbox::{Envelope, Next, Own};
-use crate::message::Message;
-use crate::panics::{self, Panic};
+use crate::messaging::call_error::CallError;
+use crate::messaging::mailbox::{Envelope, Next, Own};
+use crate::messaging::message::Message;
+use crate::messaging::teardown;
 use crate::policy::{Exit, ExitCause};
 use crate::slot::Slot;
-use crate::teardown;
-use crate::wake::Wake;
+use crate::slot::exit_record::ExitRecord;
 
 /// Messages handled before the incarnation yields to ractor.
 const BATCH_MESSAGES_MAX: usize = 64;

@@ -16,7 +16,7 @@ use mainstay_actors::queue::{
 };
 use mainstay_actors::transport::{HttpSettings, HttpTransport, Transport};
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, Exhausted, Shutdown};
-use mainstay_runtime::{Child, InvalidName, SupervisorSpec};
+use mainstay_runtime::{Child, SpecError, SupervisorSpec};
 use thiserror::Error as ThisError;
 
 use crate::config::{self, AgentConfig, AgentsConfig, Config, Driver};
@@ -53,9 +53,9 @@ pub enum AssemblyError {
     /// The backend's address or headers cannot be used.
     #[error("the backend's address cannot be used: {}", .0.details.as_deref().unwrap_or(&.0.message))]
     Transport(Box<Error>),
-    /// A name cannot stand in a path.
+    /// The tree cannot be as it was described.
     #[error(transparent)]
-    Name(#[from] InvalidName),
+    Spec(#[from] SpecError),
 }
 
 /// The tree before it runs, and who is in it.

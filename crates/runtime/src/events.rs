@@ -1,5 +1,7 @@
 //! The events that the runtime itself records.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::journal::{Event, Level, millis};
@@ -68,8 +70,24 @@ pub struct ActorExited {
     pub message: Option<String>,
     /// Where a panic happened: `file:line:column`.
     pub location: Option<String>,
+    /// A permanent child ended of itself while its supervisor went down.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unexpected: bool,
+    /// It was killed, did not end and was abandoned: it may still be at work.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub abandoned: bool,
 }
 event!(ActorExited, "actor_exited", Warn);
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// An incarnation that had been abandoned has ended after all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AbandonedEnded {}
+event!(AbandonedEnded, "abandoned_ended");
 
 /// From what the successor of an exited incarnation began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,7 +125,7 @@ pub struct BudgetUse {
 /// What the supervisor will do about an exit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Decided {
-    /// `restart`, `leave`, `abandon` or `escalate`.
+    /// `restart`, `leave`, `abandon`, `escalate` or `shut_down`.
     pub decision: String,
     /// How long the restart waits.
     pub delay_ms: Option<u64>,
@@ -131,6 +149,8 @@ pub struct DecisionInputs {
     pub now_ms: u64,
     /// The random number that was drawn.
     pub jitter: f64,
+    /// Other significant children that had not ended.
+    pub significant_others: u32,
     /// The exit.
     pub exit: Exit,
     /// What was remembered of the child before.
@@ -138,7 +158,7 @@ pub struct DecisionInputs {
     /// What was remembered of all children together before.
     pub siblings: SupervisorHistory,
     /// The child's policy.
-    pub child: ChildPolicy,
+    pub child: Arc<ChildPolicy>,
     /// The supervisor's policy.
     pub supervisor: SupervisorPolicy,
 }
@@ -169,6 +189,7 @@ impl Decided {
             Decision::Leave => base("leave"),
             Decision::Abandon => base("abandon"),
             Decision::Escalate => base("escalate"),
+            Decision::ShutDown => base("shut_down"),
             Decision::Restart { scope: _, delay, attempt, state } => Self {
                 delay_ms: Some(millis(delay)),
                 attempt: Some(attempt),
@@ -191,13 +212,21 @@ pub struct GaveUp {
 }
 event!(GaveUp, "gave_up", Error);
 
-/// A supervisor fails, and leaves the decision to its own parent.
+/// A supervisor ends itself, and leaves the decision to its own parent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Escalated {
     /// Why.
     pub reason: String,
 }
 event!(Escalated, "escalated", Error);
+
+/// A supervisor ends itself because its significant children have ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AutoShutDown {
+    /// The significant child whose end ended it.
+    pub by: ActorPath,
+}
+event!(AutoShutDown, "auto_shutdown");
 
 /// A checkpoint crashed its successors again and again, and was set aside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

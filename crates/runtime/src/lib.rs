@@ -39,7 +39,7 @@ mod supervisor;
 mod tree;
 
 pub use actor::context::{Context, RestContext, TaskHandle};
-pub use actor::failure::Failure;
+pub use actor::failure::{Declined, Failure};
 pub use actor::worker::Worker;
 pub use messaging::address::{Address, SendError};
 pub use messaging::call_error::CallError;
@@ -49,5 +49,5 @@ pub use messaging::reply::{Promise, Reply};
 pub use path::{ActorPath, InvalidName};
 pub use runtime::{Ending, Runtime, RuntimeBuilder, StartError};
 pub use slot::identity::{Kind, Status, Vitals};
-pub use supervisor::{AdminError, Child, SupervisorHandle, SupervisorSpec};
+pub use supervisor::{AdminError, Child, Counts, SpecError, SupervisorHandle, SupervisorSpec};
 pub use tree::TreeNode;

@@ -6,10 +6,15 @@
 
 mod decide;
 mod delay;
+mod fault;
 mod history;
 mod restart;
 
-pub use decide::{Decision, Exit, ExitCause, Scope, StateSource, decide};
+pub use decide::{Decision, Exit, ExitCause, Moment, Scope, StateSource, decide};
 pub use delay::Delay;
+pub use fault::PolicyFault;
 pub use history::{ChildHistory, SupervisorHistory};
-pub use restart::{Budget, ChildPolicy, Exhausted, RestartType, Shutdown, Strategy, SupervisorPolicy};
+pub use restart::{
+    Abandoned, AutoShutdown, Budget, ChildPolicy, Exhausted, RestartType, Shutdown, Strategy,
+    SupervisorPolicy,
+};

@@ -14,21 +14,21 @@ use crate::entropy::Entropy;
 use crate::env::Env;
 use crate::events::{ActorExited, ActorStarted, RuntimeStarted, RuntimeStopped, RuntimeStopping};
 use crate::journal::{Journal, JournalConfig};
-use crate::path::{ActorPath, InvalidName};
+use crate::path::ActorPath;
 use crate::policy::{ExitCause, Shutdown};
 use crate::slot::Slot;
 use crate::slot::any_slot::AnySlot;
 use crate::slot::exit_record::ExitRecord;
 use crate::slot::identity::Status;
-use crate::supervisor::{Supervisor, SupervisorHandle, SupervisorSpec, rest};
+use crate::supervisor::{SpecError, Supervisor, SupervisorHandle, SupervisorSpec, rest};
 use crate::tree::TreeNode;
 
 /// Why a tree did not come up.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// The root's name is no valid one.
+    /// The root cannot be a supervisor as it was described.
     #[error(transparent)]
-    InvalidName(#[from] InvalidName),
+    Spec(#[from] SpecError),
     /// An actor did not become ready; everything that had started was stopped again.
     #[error("the tree did not come up: {path} did not start: {message}")]
     ChildFailed {
@@ -84,7 +84,7 @@ impl RuntimeBuilder {
         let env = Env { journal, entropy };
         let shutdown = root.own_shutdown();
         let (slot, handle) = root.into_slot()?;
-        let path = ActorPath::root(slot.identity.name())?;
+        let path = ActorPath::root(slot.identity.name()).map_err(SpecError::from)?;
         slot.identity.place(path.clone());
         let runtime = Runtime {
             env,
@@ -204,7 +204,13 @@ impl Runtime {
         let ExitRecord { exit, message, location, .. } = record;
         let status = if exit.cause == ExitCause::Normal { Status::Stopped } else { Status::Failed };
         self.slot.identity.standing().last_error.clone_from(&message);
-        let exited = ActorExited { cause: exit.cause, message: message.clone(), location };
+        let exited = ActorExited {
+            cause: exit.cause,
+            message: message.clone(),
+            location,
+            unexpected: false,
+            abandoned: exit.abandoned,
+        };
         self.record(1, &exited);
         rest::lay(&self.env, &*self.slot, &self.path, status);
         self.record(0, &RuntimeStopped { cause: exit.cause, message: message.clone() });

@@ -1,8 +1,9 @@
 //! The supervisor: an actor that observes exits, asks the policy, writes the decision down and obeys it.
 //!
 //! - `roster`: its bookkeeping, pure
+//! - `ward`: the children of one incarnation, as the mechanism knows them
 //! - `command`: what it can be asked; [`SupervisorHandle`] asks it
-//! - [`SupervisorSpec`], [`Child`]: what it is made from
+//! - [`SupervisorSpec`], [`Child`]: what it is made from; [`SpecError`]: what is wrong with them
 //!
 //! It never sleeps and never awaits a child in a handler: a delay is a due time and one timer, a stop is a request
 //! and a deadline, and whoever waits for an outcome is answered when it is there.
@@ -10,73 +11,58 @@
 mod admin_error;
 mod admission;
 mod command;
+mod counts;
 mod handle;
 mod listing;
 pub(crate) mod rest;
 mod roster;
 mod spec;
+mod spec_error;
+mod ward;
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ractor::{ActorCell, ActorId, SupervisionEvent};
+use ractor::{ActorCell, SupervisionEvent};
 use tokio::task::JoinSet;
-use tokio::time::sleep_until;
+use tokio::time::timeout;
 
 pub use admin_error::AdminError;
+pub use counts::Counts;
 pub use handle::SupervisorHandle;
 pub use spec::{Child, SupervisorSpec};
+pub use spec_error::SpecError;
 
-pub(crate) use command::{Answer, Command, Order};
 pub(crate) use listing::Listing;
+pub(crate) use roster::Progress;
 
 use crate::actor::behaviour::{Behaviour, Flow};
-use crate::actor::context::{Context, TaskHandle};
-use crate::actor::failure::Failure;
+use crate::actor::context::Context;
+use crate::actor::failure::{Failure, OwnShutdown};
 use crate::actor::launch::{Launch, OnReady};
-use crate::actor::wake::Wake;
-use crate::events::{
-    ActorExited, ActorStarted, CheckpointDiscarded, DeadLetter, DeadLetterReason, Decided, DecisionInputs,
-    Escalated, GaveUp,
-};
+use crate::events::{ActorExited, ActorStarted, AutoShutDown, DeadLetter, DeadLetterReason, Escalated};
 use crate::journal::millis;
+use crate::messaging::mailbox::Own;
 use crate::messaging::reply::Reply;
 use crate::path::ActorPath;
-use crate::policy::{Exit, SupervisorPolicy};
+use crate::policy::{Exit, ExitCause, SupervisorPolicy};
 use crate::slot::any_slot::AnySlot;
 use crate::slot::exit_record::ExitRecord;
 use crate::slot::identity::{Kind, Status};
-use roster::{Action, Key, Objection, Rest, Roster, Ruling};
+use command::{Answer, Command, Order};
+use roster::{Action, Ending, Key, Verdict};
+use ward::Ward;
 
 /// What every incarnation of a supervisor is made from.
 pub(crate) struct Supervisor {
     policy: SupervisorPolicy,
     /// Children that are there from the start, in order.
     initial: Vec<Arc<dyn AnySlot>>,
+    /// Children that were added later and come back with it all the same.
+    lasting: Mutex<Vec<Arc<dyn AnySlot>>>,
     /// Children of the present incarnation, for all to see.
     listing: Arc<Listing>,
-}
-
-/// The state of one incarnation of a supervisor.
-pub(crate) struct Ward {
-    roster: Roster,
-    wards: HashMap<Key, Charge>,
-    by_name: HashMap<String, Key>,
-    by_actor: HashMap<ActorId, Key>,
-    alarm: Option<(Duration, TaskHandle)>,
-}
-
-/// One child, as the mechanism knows it.
-struct Charge {
-    slot: Arc<dyn AnySlot>,
-    path: ActorPath,
-    cell: Option<ActorCell>,
-    /// When its last incarnation ended, if it did not end by order.
-    down_since: Option<Duration>,
-    /// Whoever waits for it to come to rest.
-    waiting: Vec<Reply<Answer>>,
-    last_error: Option<String>,
 }
 
 type Ctx = Context<Command>;
@@ -87,20 +73,15 @@ impl Behaviour for Supervisor {
     type Snapshot = ();
 
     async fn start(&self, ctx: &mut Ctx, _: Option<()>) -> Result<Ward, Failure> {
-        self.clear_predecessor(ctx).await;
-        let mut ward = Ward {
-            roster: Roster::new(self.policy),
-            wards: HashMap::new(),
-            by_name: HashMap::new(),
-            by_actor: HashMap::new(),
-            alarm: None,
-        };
-        for slot in &self.initial {
+        let returning = self.returning();
+        self.clear_predecessor(ctx, &returning).await;
+        let mut ward = Ward::new(self.policy);
+        for slot in returning {
             let path = place(ctx, slot.as_ref())?;
-            let key = ward.roster.enlist(*slot.identity().policy());
-            self.take_in(&mut ward, key, Arc::clone(slot), path);
+            let key = ward.roster.enlist(Arc::clone(slot.identity().policy()));
+            self.take_in(&mut ward, key, slot, path);
         }
-        let actions = ward.roster.come_up();
+        let actions = ward.roster.come_up(ctx.now());
         self.obey(ctx, &mut ward, actions).await?;
         Ok(ward)
     }
@@ -108,12 +89,15 @@ impl Behaviour for Supervisor {
     async fn handle(&self, ctx: &mut Ctx, command: Command, ward: &mut Ward) -> Result<Flow, Failure> {
         let actions = match command {
             Command::Add { slot, reply } => self.add(ctx, ward, slot, reply),
-            Command::Direct { name, order, reply } => direct(ctx, ward, &name, order, reply),
-            Command::ChildReady { key, generation } => {
-                let current = ward.wards.get(&key).map(|charge| charge.slot.identity().standing().generation);
-                if current == Some(generation) { self.ready(ctx, ward, key) } else { Vec::new() }
+            Command::Direct { name, order, reply } => ward.direct(ctx, &name, order, reply),
+            Command::ChildReady { key, generation } if ward.generation(key) == Some(generation) => {
+                ward.ready(ctx, key)
             }
-            Command::TornDown { key, record } => self.exited(ctx, ward, key, *record),
+            Command::ChildReady { .. } => Vec::new(),
+            Command::TornDown { key, generation, record } if ward.generation(key) == Some(generation) => {
+                self.exited(ctx, ward, key, *record)
+            }
+            Command::TornDown { .. } => Vec::new(),
         };
         self.obey(ctx, ward, actions).await
     }
@@ -123,7 +107,7 @@ impl Behaviour for Supervisor {
     }
 
     async fn stop(&self, ctx: &mut Ctx, ward: &mut Ward) -> Result<Flow, Failure> {
-        let actions = ward.roster.shut_down(None, ctx.now());
+        let actions = ward.roster.shut_down(Ending::Asked, ctx.now());
         self.obey(ctx, ward, actions).await
     }
 
@@ -141,7 +125,7 @@ impl Behaviour for Supervisor {
     ) -> Result<Flow, Failure> {
         let actions = match event {
             SupervisionEvent::ActorStarted(cell) => match ward.by_actor.get(&cell.get_id()) {
-                Some(&key) if ward.kind(key) == Some(Kind::Worker) => self.ready(ctx, ward, key),
+                Some(&key) if ward.kind(key) == Some(Kind::Worker) => ward.ready(ctx, key),
                 _ => Vec::new(),
             },
             SupervisionEvent::ActorTerminated(cell, torn, _) => {
@@ -166,15 +150,27 @@ impl Supervisor {
         initial: Vec<Arc<dyn AnySlot>>,
         listing: Arc<Listing>,
     ) -> Self {
-        Self { policy, initial, listing }
+        Self { policy, initial, lasting: Mutex::default(), listing }
     }
 
-    /// Waits until nothing of an earlier incarnation's children is left, and closes what it had added.
-    async fn clear_predecessor(&self, ctx: &Ctx) {
+    fn lasting(&self) -> MutexGuard<'_, Vec<Arc<dyn AnySlot>>> {
+        self.lasting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The children that every incarnation begins with.
+    fn returning(&self) -> Vec<Arc<dyn AnySlot>> {
+        self.initial.iter().chain(self.lasting().iter()).cloned().collect()
+    }
+
+    /// Waits until nothing of an earlier incarnation's children is left, and closes those that do not come back.
+    async fn clear_predecessor(&self, ctx: &Ctx, returning: &[Arc<dyn AnySlot>]) {
         for slot in self.listing.take() {
-            slot.vacated().await;
-            let initial = self.initial.iter().any(|one| Arc::ptr_eq(one, &slot));
-            if !initial && let Some(path) = slot.identity().path() {
+            let patience = slot.identity().policy().kill_timeout;
+            if timeout(patience, slot.vacated()).await.is_err() {
+                rest::cut_off(&ctx.env, slot.as_ref());
+            }
+            let returns = returning.iter().any(|one| Arc::ptr_eq(one, &slot));
+            if !returns && let Some(path) = slot.identity().path() {
                 rest::lay(&ctx.env, slot.as_ref(), path, Status::Stopped);
             }
         }
@@ -182,61 +178,57 @@ impl Supervisor {
 
     fn take_in(&self, ward: &mut Ward, key: Key, slot: Arc<dyn AnySlot>, path: ActorPath) {
         self.listing.insert(key, Arc::clone(&slot));
-        ward.by_name.insert(path.name().to_owned(), key);
-        let charge =
-            Charge { slot, path, cell: None, down_since: None, waiting: Vec::new(), last_error: None };
-        ward.wards.insert(key, charge);
+        ward.take_in(key, slot, path);
     }
 
     fn add(&self, ctx: &Ctx, ward: &mut Ward, slot: Arc<dyn AnySlot>, reply: Reply<Answer>) -> Vec<Action> {
-        let name = slot.identity().name().to_owned();
-        if ward.by_name.contains_key(&name) {
-            reply.send(Err(AdminError::AlreadyPresent { name }));
-            return Vec::new();
-        }
-        let path = match place(ctx, slot.as_ref()) {
-            Ok(path) => path,
+        match self.admit(ctx, ward, &slot) {
+            Ok((key, actions)) => {
+                ward.wait(key, Order::Add, reply);
+                actions
+            }
             Err(error) => {
                 reply.send(Err(error));
-                return Vec::new();
-            }
-        };
-        match ward.roster.add(*slot.identity().policy()) {
-            Err(objection) => {
-                reply.send(Err(AdminError::from_objection(objection, name)));
                 Vec::new()
-            }
-            Ok((key, actions)) => {
-                self.take_in(ward, key, slot, path);
-                ward.wait(key, reply);
-                actions
             }
         }
     }
 
-    fn ready(&self, ctx: &Ctx, ward: &mut Ward, key: Key) -> Vec<Action> {
-        if let Some(charge) = ward.wards.get_mut(&key) {
-            charge.down_since = None;
-            let now = ctx.now();
-            let mut standing = charge.slot.identity().standing();
-            standing.become_status(Status::Running, now);
-            standing.ready_since = Some(now);
+    fn admit(
+        &self,
+        ctx: &Ctx,
+        ward: &mut Ward,
+        slot: &Arc<dyn AnySlot>,
+    ) -> Result<(Key, Vec<Action>), AdminError> {
+        let identity = slot.identity();
+        ward.check_absent(ctx, identity.name())?;
+        spec::check_significance(&self.policy, slot.as_ref())?;
+        let path = place(ctx, slot.as_ref())?;
+        let admitted = ward.roster.add(Arc::clone(identity.policy()), ctx.now());
+        let (key, actions) = admitted
+            .map_err(|objection| AdminError::from_objection(objection, identity.name().to_owned()))?;
+        self.take_in(ward, key, Arc::clone(slot), path);
+        if identity.is_lasting() {
+            self.lasting().push(Arc::clone(slot));
         }
-        ward.roster.ready(key)
+        Ok((key, actions))
     }
+
+    // === exits ===
 
     /// An incarnation has left; what it owned may still be ending.
     fn left(&self, ctx: &mut Ctx, ward: &mut Ward, cell: &ActorCell) -> Vec<Action> {
         let Some(key) = ward.by_actor.remove(&cell.get_id()) else { return Vec::new() };
-        let Some(charge) = ward.wards.get_mut(&key) else { return Vec::new() };
+        let Some(charge) = ward.charges.get_mut(&key) else { return Vec::new() };
         charge.cell = None;
+        let generation = charge.slot.identity().standing().generation;
         let Some(mut record) = charge.slot.take_exit() else {
             // It was killed before it was ready: ractor tells of it before its state is gone.
             let slot = Arc::clone(&charge.slot);
             ctx.spawn(async move {
                 slot.vacated().await;
                 let record = slot.take_exit().unwrap_or_else(ExitRecord::unexplained);
-                Command::TornDown { key, record: Box::new(record) }
+                Command::TornDown { key, generation, record: Box::new(record) }
             });
             return Vec::new();
         };
@@ -246,52 +238,68 @@ impl Supervisor {
         let mut tasks = std::mem::replace(&mut record.tasks, JoinSet::new());
         ctx.spawn(async move {
             tasks.shutdown().await;
-            Command::TornDown { key, record: Box::new(record) }
+            Command::TornDown { key, generation, record: Box::new(record) }
         });
         Vec::new()
     }
 
     /// Nothing of the incarnation is left: its exit is told and decided upon.
     fn exited(&self, ctx: &Ctx, ward: &mut Ward, key: Key, record: ExitRecord) -> Vec<Action> {
-        let Some(charge) = ward.wards.get_mut(&key) else { return Vec::new() };
+        let Some(charge) = ward.charges.get_mut(&key) else { return Vec::new() };
         let now = ctx.now();
-        let generation = {
-            let mut standing = charge.slot.identity().standing();
-            standing.ready_since = None;
-            standing.last_error.clone_from(&record.message);
-            standing.generation
-        };
-        charge.down_since = Some(now);
-        charge.last_error.clone_from(&record.message);
-        let ExitRecord { exit, message, location, in_flight, tasks: _ } = record;
+        let generation = charge.note_exit(now, record.message.as_deref());
+        let ExitRecord { exit, message, location, in_flight, declined, tasks: _ } = record;
         let journal = &ctx.env.journal;
-        journal.record(&charge.path, generation, &ActorExited { cause: exit.cause, message, location });
+        let exited = ActorExited {
+            cause: exit.cause,
+            message,
+            location,
+            unexpected: ward.roster.is_unexpected(key, exit.cause),
+            abandoned: exit.abandoned,
+        };
+        journal.record(&charge.path, generation, &exited);
         if let Some(label) = in_flight {
-            let reason = DeadLetterReason::Crashed;
+            let ordered = ward.roster.was_told_to_end(key);
+            let reason = if ordered { DeadLetterReason::Stopped } else { DeadLetterReason::Crashed };
             journal.record(&charge.path, generation, &DeadLetter { reason, label: label.to_owned() });
+        }
+        if declined {
+            return ward.roster.declined(key, now);
         }
         let exit = Exit { ready_since: exit.ready_since.map(whole_millis), ..exit };
         ward.roster.exited(key, exit, now, ctx.random_unit())
     }
 
+    /// An incarnation that was killed does not end: it no longer counts.
+    fn cut_off(&self, ctx: &Ctx, ward: &mut Ward, key: Key) -> Vec<Action> {
+        let Some(charge) = ward.charges.get_mut(&key) else { return Vec::new() };
+        // One that has ended at the last moment is about to be told of.
+        let Some(record) = charge.slot.cut_off() else { return Vec::new() };
+        if let Some(cell) = charge.cell.take() {
+            ward.by_actor.remove(&cell.get_id());
+        }
+        self.exited(ctx, ward, key, record)
+    }
+
     // === obeying ===
 
     async fn obey(&self, ctx: &mut Ctx, ward: &mut Ward, actions: Vec<Action>) -> Result<Flow, Failure> {
-        for action in actions {
+        let mut actions = VecDeque::from(actions);
+        while let Some(action) = actions.pop_front() {
             match action {
                 Action::Launch { key } => self.launch(ctx, ward, key).await?,
                 Action::DiscardCheckpoint { key } => ward.discard_checkpoint(ctx, key),
                 Action::AskToStop { key } => ward.ask_to_stop(ctx, key),
-                Action::Kill { key } => ward.kill(key),
+                Action::Kill { key, verdict: Verdict::Ordered } => ward.kill(key, ExitCause::Killed),
+                Action::Kill { key, verdict: Verdict::Stuck } => ward.kill(key, ExitCause::Stuck),
+                Action::Inspect { key } => actions.extend(ward.inspect(ctx, key)),
+                Action::CutOff { key } => actions.extend(self.cut_off(ctx, ward, key)),
                 Action::Record { key, decided } => ward.record(ctx, key, *decided),
                 Action::Settle { key, rest } => ward.settle(ctx, key, rest),
                 Action::Forget { key } => self.forget(ward, key),
                 Action::ComeUp => ctx.become_ready(),
-                Action::Finish(None) => return Ok(Flow::Stop),
-                Action::Finish(Some(reason)) => {
-                    ctx.record(&Escalated { reason: reason.clone() });
-                    return Err(reason.into());
-                }
+                Action::Finish(Ending::Asked) => return Ok(Flow::Stop),
+                Action::Finish(ending) => return Err(tell_why(ctx, ward, ending).into()),
             }
         }
         ward.set_alarm(ctx);
@@ -299,7 +307,7 @@ impl Supervisor {
     }
 
     async fn launch(&self, ctx: &mut Ctx, ward: &mut Ward, key: Key) -> Result<(), Failure> {
-        let Some(charge) = ward.wards.get_mut(&key) else { return Ok(()) };
+        let Some(charge) = ward.charges.get_mut(&key) else { return Ok(()) };
         let now = ctx.now();
         let identity = charge.slot.identity();
         let generation = {
@@ -316,7 +324,7 @@ impl Supervisor {
             Box::new(move || {
                 let ready = Command::ChildReady { key, generation };
                 // A supervisor that has ended meanwhile has no use for the news.
-                drop(mailbox.push_own(own, crate::messaging::mailbox::Own::Message(ready)));
+                drop(mailbox.push_own(own, Own::Message(ready)));
             })
         });
         let launch = Launch {
@@ -336,197 +344,37 @@ impl Supervisor {
 
     fn forget(&self, ward: &mut Ward, key: Key) {
         self.listing.remove(key);
-        if let Some(charge) = ward.wards.remove(&key) {
-            ward.by_name.remove(charge.path.name());
+        if let Some(charge) = ward.forget(key) {
+            self.lasting().retain(|one| !Arc::ptr_eq(one, &charge));
         }
     }
 }
 
-impl Ward {
-    fn kind(&self, key: Key) -> Option<Kind> {
-        self.wards.get(&key).map(|charge| charge.slot.identity().kind())
-    }
-
-    fn wait(&mut self, key: Key, reply: Reply<Answer>) {
-        if let Some(charge) = self.wards.get_mut(&key) {
-            charge.waiting.push(reply);
-        }
-    }
-
-    fn ask_to_stop(&mut self, ctx: &Ctx, key: Key) {
-        let Some(charge) = self.wards.get_mut(&key) else { return };
-        charge.slot.identity().standing().become_status(Status::Stopping, ctx.now());
-        charge.slot.stop_reading();
-        if let Some(cell) = &charge.cell {
-            // One that has just ended by itself is about to be told of; nothing is lost.
-            let _ = cell.send_message(Wake::Stop);
-        }
-    }
-
-    fn kill(&mut self, key: Key) {
-        if let Some(charge) = self.wards.get_mut(&key) {
-            charge.slot.stop_reading();
-            if let Some(cell) = &charge.cell {
-                cell.kill();
+/// Records why the supervisor ends itself, and says it.
+fn tell_why(ctx: &Ctx, ward: &Ward, ending: Ending) -> OwnShutdown {
+    let reason = match ending {
+        Ending::Asked => "it was asked to".to_owned(),
+        Ending::ChildNotStarted(key) => ward.describe(key, "did not start"),
+        Ending::TooManyFailures(key) => ward.describe(key, "failed once too often"),
+        Ending::SignificantEnded(key) => {
+            if let Some(by) = ward.path(key) {
+                ctx.record(&AutoShutDown { by });
             }
+            return OwnShutdown(ward.describe(key, "has ended, and is significant"));
         }
-    }
-
-    fn discard_checkpoint(&mut self, ctx: &Ctx, key: Key) {
-        let Some(charge) = self.wards.get(&key) else { return };
-        charge.slot.discard_checkpoint();
-        let identity = charge.slot.identity();
-        let crashes = identity.policy().checkpoint_crashes_max;
-        let generation = identity.standing().generation;
-        ctx.env.journal.record(&charge.path, generation, &CheckpointDiscarded { crashes });
-    }
-
-    fn record(&mut self, ctx: &Ctx, key: Key, ruling: Ruling) {
-        let Some(charge) = self.wards.get(&key) else { return };
-        let identity = charge.slot.identity();
-        let inputs = DecisionInputs {
-            now_ms: millis(ruling.now),
-            jitter: ruling.jitter,
-            exit: ruling.exit,
-            history: ruling.history,
-            siblings: ruling.siblings,
-            child: *identity.policy(),
-            supervisor: *self.roster.policy(),
-        };
-        let scope = vec![charge.path.clone()];
-        let decided = Decided::new(ruling.decision, ruling.budget_used, scope, inputs);
-        let generation = {
-            let mut standing = identity.standing();
-            standing.history = self.roster.history(key).cloned().unwrap_or_default();
-            standing.generation
-        };
-        ctx.env.journal.record(&charge.path, generation, &decided);
-    }
-
-    /// A child has come to rest: its slot shows it, and whoever waits learns it.
-    fn settle(&mut self, ctx: &Ctx, key: Key, rest: Rest) {
-        let Some(charge) = self.wards.get_mut(&key) else { return };
-        let answer = match rest {
-            Rest::Running => Ok(()),
-            Rest::Restarting(due) => {
-                let mut standing = charge.slot.identity().standing();
-                standing.become_status(Status::Restarting, ctx.now());
-                standing.restart_due = Some(due);
-                drop(standing);
-                Err(charge.failed_to_start())
-            }
-            Rest::Stopped => {
-                rest::lay(&ctx.env, charge.slot.as_ref(), &charge.path, Status::Stopped);
-                charge.down_since = None;
-                Ok(())
-            }
-            Rest::Refused => {
-                rest::lay(&ctx.env, charge.slot.as_ref(), &charge.path, Status::Stopped);
-                Err(charge.failed_to_start())
-            }
-            Rest::Failed => {
-                charge.tell_that_it_gave_up(ctx);
-                rest::lay(&ctx.env, charge.slot.as_ref(), &charge.path, Status::Failed);
-                Err(charge.failed_to_start())
-            }
-        };
-        for reply in charge.waiting.drain(..) {
-            reply.send(answer.clone());
-        }
-    }
-
-    /// Keeps one timer, for the next time that something is due.
-    fn set_alarm(&mut self, ctx: &mut Ctx) {
-        let due = self.roster.next_wake();
-        if self.alarm.as_ref().map(|(at, _)| *at) == due {
-            return;
-        }
-        if let Some((_, timer)) = self.alarm.take() {
-            timer.abort();
-        }
-        let Some(due) = due else { return };
-        let (at, cell) = (ctx.env.instant(due), ctx.cell.clone());
-        let timer = ctx.spawn_maybe(async move {
-            sleep_until(at).await;
-            // A supervisor that has ended needs no alarm.
-            let _ = cell.send_message(Wake::Tick);
-            None
-        });
-        self.alarm = Some((due, timer));
-    }
-}
-
-impl Charge {
-    fn failed_to_start(&self) -> AdminError {
-        AdminError::StartFailed {
-            name: self.path.name().to_owned(),
-            message: self.last_error.clone().unwrap_or_else(|| "it ended before it was ready".to_owned()),
-        }
-    }
-
-    fn tell_that_it_gave_up(&self, ctx: &Ctx) {
-        let identity = self.slot.identity();
-        let (generation, restarts) = {
-            let standing = identity.standing();
-            (standing.generation, standing.history.attempts())
-        };
-        let gave_up = GaveUp {
-            restarts,
-            last_error: self.last_error.clone(),
-            next_step: format!("it stays failed until {} is reset", self.path),
-        };
-        ctx.env.journal.record(&self.path, generation, &gave_up);
-    }
+    };
+    ctx.record(&Escalated { reason: reason.clone() });
+    OwnShutdown(reason)
 }
 
 /// Gives a slot its place below this supervisor.
 fn place(ctx: &Ctx, slot: &dyn AnySlot) -> Result<ActorPath, AdminError> {
     let identity = slot.identity();
-    let path = ctx.path().child(identity.name())?;
+    let path = ctx.path().child(identity.name()).map_err(SpecError::from)?;
     if !identity.place(path.clone()) && identity.path() != Some(&path) {
-        return Err(AdminError::AlreadyPresent { name: identity.name().to_owned() });
+        return Err(AdminError::AlreadyPresent { path });
     }
     Ok(path)
-}
-
-/// Carries out an order about one child.
-fn direct(ctx: &Ctx, ward: &mut Ward, name: &str, order: Order, reply: Reply<Answer>) -> Vec<Action> {
-    let Some(&key) = ward.by_name.get(name) else {
-        reply.send(Err(AdminError::NotFound { name: name.to_owned() }));
-        return Vec::new();
-    };
-    let now = ctx.now();
-    let actions: Result<Vec<Action>, Objection> = match order {
-        Order::Stop => Ok(ward.roster.stop(key, now)),
-        Order::Start => ward.roster.start(key),
-        Order::Restart => ward.roster.restart(key, now),
-        Order::Remove => Ok(ward.roster.remove(key, now)),
-        Order::Reset => ward.roster.reset(key).inspect(|_| ward.forget_history(key)),
-    };
-    match actions {
-        Err(objection) => {
-            reply.send(Err(AdminError::from_objection(objection, name.to_owned())));
-            Vec::new()
-        }
-        Ok(actions) if actions.is_empty() && order == Order::Reset => {
-            reply.send(Ok(()));
-            actions
-        }
-        Ok(actions) => {
-            ward.wait(key, reply);
-            actions
-        }
-    }
-}
-
-impl Ward {
-    fn forget_history(&mut self, key: Key) {
-        if let Some(charge) = self.wards.get(&key) {
-            let mut standing = charge.slot.identity().standing();
-            standing.history.reset();
-            standing.restarts = 0;
-        }
-    }
 }
 
 fn whole_millis(duration: Duration) -> Duration {

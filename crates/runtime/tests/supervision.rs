@@ -282,7 +282,7 @@ async fn children_are_added_stopped_and_removed_while_the_tree_runs() {
     let probe = root.add(Child::new("probe", Probe::default()).policy(quick())).await.unwrap();
     assert_eq!(sum(&probe).await, Ok(0));
     let again = root.add(Child::new("probe", Probe::default())).await.unwrap_err();
-    assert_eq!(again, AdminError::AlreadyPresent { name: "probe".to_owned() });
+    assert!(matches!(again, AdminError::AlreadyRunning { path } if path.as_str() == "root/probe"));
     let refused = root.add(Child::new("other", Probe::that_fails_to_start())).await.unwrap_err();
     assert!(matches!(refused, AdminError::StartFailed { message, .. } if message == "no luck today"));
     assert_eq!(root.names(), ["probe"]);

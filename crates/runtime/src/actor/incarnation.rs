@@ -14,14 +14,13 @@ use tokio::time::Instant;
 
 use crate::actor::behaviour::{Behaviour, Flow};
 use crate::actor::context::Context;
-use crate::actor::failure::Failure;
+use crate::actor::failure::{Declined, Failure, OwnShutdown};
 use crate::actor::launch::Launch;
 use crate::actor::panics::{self, Panic};
 use crate::actor::wake::Wake;
-use crate::events::{DeadLetter, DeadLetterReason};
+use crate::events::{AbandonedEnded, DeadLetter, DeadLetterReason};
 use crate::messaging::call_error::CallError;
 use crate::messaging::mailbox::{Envelope, Next, Own};
-use crate::messaging::message::Message;
 use crate::messaging::teardown;
 use crate::policy::{Exit, ExitCause};
 use crate::slot::Slot;
@@ -55,6 +54,7 @@ pub(crate) struct Life<B: Behaviour> {
     in_flight: Option<&'static str>,
     progressed: bool,
     reading: bool,
+    declined: bool,
     ended: bool,
 }
 
@@ -76,7 +76,7 @@ impl<B: Behaviour> Life<B> {
         self.ctx.birth.restored = kept.is_some();
         self.snapshot.clone_from(&kept);
         self.state = Some(self.slot.behaviour.start(&mut self.ctx, kept).await?);
-        Ok(Flow::Continue)
+        if self.ctx.stop_requested { self.stop().await } else { Ok(Flow::Continue) }
     }
 
     /// Handles a batch of messages.
@@ -86,9 +86,9 @@ impl<B: Behaviour> Life<B> {
                 Next::Empty | Next::Stop => return Ok(Flow::Continue),
                 Next::Own(Own::Panic(panic)) => return Err(Fault::Panic(panic)),
                 Next::Own(Own::Message(message)) => self.handle(message).await?,
-                Next::Mail(envelope) if has_expired(&envelope) => self.expire(envelope),
-                Next::Mail(envelope) => {
-                    self.in_flight = Some(envelope.message.label());
+                Next::Mail(envelope, label) if has_expired(&envelope) => self.expire(envelope, label),
+                Next::Mail(envelope, label) => {
+                    self.in_flight = Some(label);
                     let flow = self.handle(envelope.message).await?;
                     self.in_flight = None;
                     flow
@@ -118,9 +118,8 @@ impl<B: Behaviour> Life<B> {
         Ok(flow)
     }
 
-    fn expire(&self, envelope: Envelope<B::Message>) -> Flow {
-        let label = envelope.message.label().to_owned();
-        self.ctx.record(&DeadLetter { reason: DeadLetterReason::Expired, label });
+    fn expire(&self, envelope: Envelope<B::Message>, label: &'static str) -> Flow {
+        self.ctx.record(&DeadLetter { reason: DeadLetterReason::Expired, label: label.to_owned() });
         teardown::drop_for(CallError::Expired, envelope);
         Flow::Continue
     }
@@ -153,10 +152,17 @@ impl<B: Behaviour> Life<B> {
 
     fn fault(&mut self, fault: Fault) -> ExitCause {
         let (cause, message, location) = match fault {
+            Fault::Failure(failure) if failure.is::<Declined>() && !self.ctx.is_ready => {
+                self.declined = true;
+                (ExitCause::Normal, failure.to_string(), None)
+            }
+            Fault::Failure(failure) if failure.is::<OwnShutdown>() => {
+                (ExitCause::Shutdown, failure.to_string(), None)
+            }
             Fault::Failure(failure) => (ExitCause::Error, failure.to_string(), None),
             Fault::Panic(panic) => (ExitCause::Panic, panic.message, panic.location),
         };
-        let cause = if self.ctx.is_ready { cause } else { ExitCause::StartFailed };
+        let cause = if self.ctx.is_ready || self.declined { cause } else { ExitCause::StartFailed };
         self.end(cause, Some(message), location);
         cause
     }
@@ -174,7 +180,10 @@ impl<B: Behaviour> Life<B> {
         tasks.abort_all();
         let state = self.state.take();
         panics::drop_quietly(reason, (unhandled, state));
-        if let Some(snapshot) = self.snapshot.take() {
+        let generation = self.ctx.generation;
+        if let Some(snapshot) = self.snapshot.take()
+            && self.slot.tenancy.is_of(generation)
+        {
             *self.slot.checkpoint() = Some(snapshot);
         }
         let exit = Exit {
@@ -182,9 +191,15 @@ impl<B: Behaviour> Life<B> {
             ready_since: self.ready_since,
             restored: self.ctx.birth.restored,
             progressed: self.progressed,
+            abandoned: false,
         };
         let in_flight = self.in_flight.take();
-        self.slot.vacate(ExitRecord { exit, message, location, in_flight, tasks });
+        let declined = self.declined;
+        let account = ExitRecord { exit, message, location, in_flight, declined, tasks };
+        if !self.slot.tenancy.end(generation, Some(account)) {
+            self.slot.identity.standing().abandoned -= 1;
+            self.ctx.record(&AbandonedEnded {});
+        }
     }
 }
 
@@ -197,7 +212,9 @@ fn has_expired<M>(envelope: &Envelope<M>) -> bool {
 impl<B: Behaviour> Drop for Life<B> {
     /// A life that was not ended otherwise was killed.
     fn drop(&mut self) {
-        self.end(ExitCause::Killed, None, None);
+        let cause = self.slot.tenancy.verdict(self.ctx.generation);
+        let message = (cause == ExitCause::Stuck).then(|| "it made no progress within its limit".to_owned());
+        self.end(cause, message, None);
     }
 }
 
@@ -242,6 +259,7 @@ impl<B: Behaviour> Actor for Incarnation<B> {
             in_flight: None,
             progressed: false,
             reading: false,
+            declined: false,
             ended: false,
         })
     }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::mem;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ractor::ActorRef;
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 use crate::actor::panics::Panic;
 use crate::actor::wake::Wake;
 use crate::messaging::message::Message;
+use crate::supervisor::Progress;
 
 /// Messages that a mailbox holds if nothing else is said.
 pub(crate) const CAPACITY_DEFAULT: usize = 1024;
@@ -37,8 +39,8 @@ pub(crate) struct Envelope<M> {
 /// What an incarnation finds when it looks into its mailbox.
 #[derive(Debug)]
 pub(crate) enum Next<M> {
-    /// A message from outside.
-    Mail(Envelope<M>),
+    /// A message from outside, and its label.
+    Mail(Envelope<M>, &'static str),
     /// What a task of this incarnation came back with.
     Own(Own<M>),
     /// Nothing for now; the next push wakes the incarnation.
@@ -70,6 +72,11 @@ struct Inner<M> {
     /// The incarnation whose tasks may bring something: from its birth, so before it reads, to its end.
     owner: Option<u64>,
     reader: Option<Reader>,
+    /// The label of the message from outside that the reader has in hand.
+    in_hand: Option<&'static str>,
+    /// What the reader has taken so far, and whether it is still at work on the last of it.
+    taken: u64,
+    at_work: bool,
     /// How many senders wait for room.
     waiting: usize,
     closed: bool,
@@ -92,6 +99,20 @@ impl Reader {
     }
 }
 
+impl<M> Inner<M> {
+    /// Notes that the reader is at work on something.
+    fn take(&mut self, label: Option<&'static str>) {
+        self.in_hand = label;
+        self.at_work = true;
+        self.taken += 1;
+    }
+}
+
+/// The label of a message, also of one whose own word on it panics.
+fn label_of<M: Message>(message: &M) -> &'static str {
+    panic::catch_unwind(AssertUnwindSafe(|| message.label())).unwrap_or("a message without a label")
+}
+
 impl<M: Message> Mailbox<M> {
     pub(crate) fn new(capacity: usize) -> Self {
         let inner = Inner {
@@ -99,6 +120,9 @@ impl<M: Message> Mailbox<M> {
             own: VecDeque::new(),
             owner: None,
             reader: None,
+            in_hand: None,
+            taken: 0,
+            at_work: false,
             waiting: 0,
             closed: false,
         };
@@ -178,14 +202,19 @@ impl<M: Message> Mailbox<M> {
         }
         inner.owner = None;
         inner.reader = None;
+        inner.in_hand = None;
+        inner.at_work = false;
         mem::take(&mut inner.own)
     }
 
     /// The next message for the reader. After `Empty` the next push wakes it.
     pub(crate) fn pop(&self) -> Next<M> {
         let mut inner = self.lock();
+        inner.in_hand = None;
+        inner.at_work = false;
         // What is its own an incarnation sees even while it stops: a supervisor hears of its last children so.
         if let Some(own) = inner.own.pop_front() {
+            inner.take(None);
             return Next::Own(own);
         }
         if inner.reader.as_ref().is_none_or(|reader| reader.stopping) {
@@ -200,6 +229,8 @@ impl<M: Message> Mailbox<M> {
             }
             return Next::Empty;
         };
+        let label = label_of(&envelope.message);
+        inner.take(Some(label));
         if inner.queue.is_empty() && inner.queue.capacity() > ROOM_KEPT {
             inner.queue.shrink_to(ROOM_KEPT);
         }
@@ -208,12 +239,14 @@ impl<M: Message> Mailbox<M> {
         if waiting {
             self.room.notify_one();
         }
-        Next::Mail(envelope)
+        Next::Mail(envelope, label)
     }
 
     /// Wakes the reader once more, because it ends its turn with messages left.
     pub(crate) fn wake_again(&self) {
-        if let Some(reader) = &mut self.lock().reader {
+        let mut inner = self.lock();
+        inner.at_work = false;
+        if let Some(reader) = &mut inner.reader {
             reader.woken = false;
             reader.wake();
         }
@@ -239,6 +272,17 @@ impl<M: Message> Mailbox<M> {
         if let Some(reader) = &mut self.lock().reader {
             reader.stopping = true;
         }
+    }
+
+    /// How far the reader has come. One that does not read yet is at work on its start.
+    pub(crate) fn progress(&self) -> Progress {
+        let inner = self.lock();
+        Progress { steps: inner.taken, is_busy: inner.at_work || inner.reader.is_none() }
+    }
+
+    /// The label of the message from outside that the reader has in hand.
+    pub(crate) fn in_hand(&self) -> Option<&'static str> {
+        self.lock().in_hand
     }
 
     /// Whether the reader has been told to stop.

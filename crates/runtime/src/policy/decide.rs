@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ChildHistory, ChildPolicy, Exhausted, RestartType, Strategy, SupervisorHistory, SupervisorPolicy,
+    Abandoned, AutoShutdown, ChildHistory, ChildPolicy, Exhausted, RestartType, Strategy, SupervisorHistory,
+    SupervisorPolicy,
 };
 
 /// Why an incarnation ended.
@@ -14,6 +15,8 @@ use super::{
 pub enum ExitCause {
     /// It ended of itself, in order.
     Normal,
+    /// A supervisor ended itself: its children had failed too often, or its significant ones had ended.
+    Shutdown,
     /// A handler returned an error.
     Error,
     /// A handler panicked.
@@ -37,6 +40,25 @@ pub struct Exit {
     pub restored: bool,
     /// Whether it handled at least one message to the end.
     pub progressed: bool,
+    /// Whether it was killed and did not end, and has been abandoned.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub abandoned: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// What else a decision depends on, at the moment when it is made.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Moment {
+    /// The time since the runtime started.
+    pub now: Duration,
+    /// A random number in `[0, 1)`; only the delay depends on it.
+    pub jitter: f64,
+    /// How many other significant children have not ended.
+    pub significant_others: u32,
 }
 
 /// Who is restarted.
@@ -45,6 +67,20 @@ pub struct Exit {
 pub enum Scope {
     /// The child that exited.
     One,
+    /// All children.
+    All,
+    /// The child that exited and those that come after it.
+    Rest,
+}
+
+impl From<Strategy> for Scope {
+    fn from(strategy: Strategy) -> Self {
+        match strategy {
+            Strategy::OneForOne => Self::One,
+            Strategy::OneForAll => Self::All,
+            Strategy::RestForOne => Self::Rest,
+        }
+    }
 }
 
 /// From which state the next incarnation starts.
@@ -72,32 +108,57 @@ pub enum Decision {
         /// From which state.
         state: StateSource,
     },
-    /// The exit needs no answer: the child stays stopped.
+    /// The exit needs no answer: the child stays stopped; a temporary one is dropped.
     Leave,
-    /// The budget is spent: the child stays failed, the rest goes on.
+    /// The child stays failed, the rest goes on: its budget is spent, or it was abandoned and has no successor.
     Abandon,
-    /// The supervisor itself fails, and its parent decides.
+    /// The supervisor itself ends, and its parent decides.
     Escalate,
+    /// The supervisor itself ends, because its significant children have.
+    ShutDown,
 }
 
 /// Decides what follows `exit`, and remembers it in the histories.
 ///
-/// Pure: the same arguments always give the same decision. `now` and every time in `exit` are durations since
-/// the runtime started; `jitter` is a random number in `[0, 1)` that only the delay depends on.
+/// Pure: the same arguments always give the same decision. Every time in them is a duration since the runtime
+/// started.
+///
+/// ```
+/// use std::time::Duration;
+/// use mainstay_runtime::policy::{
+///     ChildHistory, ChildPolicy, Decision, Exit, ExitCause, Moment, SupervisorHistory, SupervisorPolicy, decide,
+/// };
+///
+/// let (child, supervisor) = (ChildPolicy::default(), SupervisorPolicy::default());
+/// let (mut history, mut siblings) = (ChildHistory::default(), SupervisorHistory::default());
+/// let exit = Exit { cause: ExitCause::Panic, ready_since: None, restored: false, progressed: true, abandoned: false };
+/// let mut crash = |second| {
+///     let moment = Moment { now: Duration::from_secs(second), jitter: 0.0, significant_others: 0 };
+///     decide((&child, &supervisor), (&mut history, &mut siblings), exit, moment)
+/// };
+/// assert!(matches!(crash(1), Decision::Restart { attempt: 1, .. }));
+/// for second in 2..=5 {
+///     crash(second);
+/// }
+/// assert_eq!(crash(6), Decision::Abandon, "five restarts in ten minutes, and no more");
+/// ```
 pub fn decide(
     (child, supervisor): (&ChildPolicy, &SupervisorPolicy),
     (history, siblings): (&mut ChildHistory, &mut SupervisorHistory),
-    now: Duration,
     exit: Exit,
-    jitter: f64,
+    moment: Moment,
 ) -> Decision {
+    let now = moment.now;
     if child.is_stable(exit.ready_since, now) {
         history.earn_back();
     }
     let to_blame = exit.cause != ExitCause::Normal && exit.restored && !exit.progressed;
     let condemned = history.blame_checkpoint(to_blame, child.checkpoint_crashes_max);
+    if exit.abandoned && child.abandoned == Abandoned::Fail {
+        return Decision::Abandon;
+    }
     if !calls_for_restart(child.restart, exit.cause) {
-        return Decision::Leave;
+        return if ends_supervisor(child, supervisor, moment) { Decision::ShutDown } else { Decision::Leave };
     }
     let Some(attempt) = history.spend(child.budget, now) else {
         return match child.exhausted {
@@ -109,10 +170,8 @@ pub fn decide(
         return Decision::Escalate;
     }
     Decision::Restart {
-        scope: match supervisor.strategy {
-            Strategy::OneForOne => Scope::One,
-        },
-        delay: child.delay.before(attempt, jitter),
+        scope: if supervisor.dynamic { Scope::One } else { supervisor.strategy.into() },
+        delay: child.delay.before(attempt, moment.jitter),
         attempt,
         state: if condemned { StateSource::Fresh } else { StateSource::Checkpoint },
     }
@@ -121,9 +180,18 @@ pub fn decide(
 fn calls_for_restart(restart: RestartType, cause: ExitCause) -> bool {
     match restart {
         RestartType::Permanent => true,
-        RestartType::Transient => cause != ExitCause::Normal,
+        RestartType::Transient => !matches!(cause, ExitCause::Normal | ExitCause::Shutdown),
         RestartType::Temporary => false,
     }
+}
+
+fn ends_supervisor(child: &ChildPolicy, supervisor: &SupervisorPolicy, moment: Moment) -> bool {
+    child.significant
+        && match supervisor.auto_shutdown {
+            AutoShutdown::Never => false,
+            AutoShutdown::AnySignificant => true,
+            AutoShutdown::AllSignificant => moment.significant_others == 0,
+        }
 }
 
 #[cfg(test)]
@@ -135,8 +203,13 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    const CRASH: Exit =
-        Exit { cause: ExitCause::Panic, ready_since: None, restored: false, progressed: true };
+    const CRASH: Exit = Exit {
+        cause: ExitCause::Panic,
+        ready_since: None,
+        restored: false,
+        progressed: true,
+        abandoned: false,
+    };
 
     fn policy() -> ChildPolicy {
         ChildPolicy {
@@ -151,6 +224,7 @@ mod tests {
         supervisor: SupervisorPolicy,
         history: ChildHistory,
         siblings: SupervisorHistory,
+        significant_others: u32,
     }
 
     impl Case {
@@ -160,11 +234,13 @@ mod tests {
                 supervisor: SupervisorPolicy::default(),
                 history: ChildHistory::default(),
                 siblings: SupervisorHistory::default(),
+                significant_others: 0,
             }
         }
 
         fn at(&mut self, now: Duration, exit: Exit) -> Decision {
-            decide((&self.child, &self.supervisor), (&mut self.history, &mut self.siblings), now, exit, 0.5)
+            let moment = Moment { now, jitter: 0.5, significant_others: self.significant_others };
+            decide((&self.child, &self.supervisor), (&mut self.history, &mut self.siblings), exit, moment)
         }
     }
 
@@ -178,16 +254,16 @@ mod tests {
     #[test]
     fn each_restart_type_answers_each_cause_as_documented() {
         use ExitCause::*;
-        let causes = [Normal, Error, Panic, Killed, Stuck, StartFailed];
+        let causes = [Normal, Shutdown, Error, Panic, Killed, Stuck, StartFailed];
         let restarted = |restart| {
             causes.map(|cause| {
                 let mut case = Case::new(ChildPolicy { restart, ..policy() });
                 attempt(case.at(s(1), Exit { cause, ..CRASH })).is_some()
             })
         };
-        assert_eq!(restarted(RestartType::Permanent), [true; 6]);
-        assert_eq!(restarted(RestartType::Transient), [false, true, true, true, true, true]);
-        assert_eq!(restarted(RestartType::Temporary), [false; 6]);
+        assert_eq!(restarted(RestartType::Permanent), [true; 7]);
+        assert_eq!(restarted(RestartType::Transient), [false, false, true, true, true, true, true]);
+        assert_eq!(restarted(RestartType::Temporary), [false; 7]);
     }
 
     #[test]
@@ -250,5 +326,49 @@ mod tests {
         assert!(attempt(case.at(s(1), CRASH)).is_some());
         assert!(attempt(case.at(s(2), CRASH)).is_some());
         assert_eq!(case.at(s(3), CRASH), Decision::Escalate);
+    }
+
+    #[test]
+    fn a_group_restart_concerns_whom_the_strategy_says_and_a_dynamic_supervisor_has_no_groups() {
+        let mut case = Case::new(ChildPolicy { budget: None, ..policy() });
+        let mut scope = |strategy, dynamic| {
+            case.supervisor = SupervisorPolicy { strategy, dynamic, ..SupervisorPolicy::default() };
+            match case.at(s(1), CRASH) {
+                Decision::Restart { scope, .. } => scope,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(scope(Strategy::OneForOne, false), Scope::One);
+        assert_eq!(scope(Strategy::OneForAll, false), Scope::All);
+        assert_eq!(scope(Strategy::RestForOne, false), Scope::Rest);
+        assert_eq!(scope(Strategy::OneForAll, true), Scope::One);
+    }
+
+    #[test]
+    fn the_end_of_a_significant_child_ends_its_supervisor_as_configured() {
+        let ends = |auto_shutdown, restart, cause, significant_others| {
+            let mut case = Case::new(ChildPolicy { restart, significant: true, ..policy() });
+            case.supervisor.auto_shutdown = auto_shutdown;
+            case.significant_others = significant_others;
+            case.at(s(1), Exit { cause, ..CRASH }) == Decision::ShutDown
+        };
+        use AutoShutdown::*;
+        use ExitCause::{Normal, Panic};
+        use RestartType::{Temporary, Transient};
+        assert!(!ends(Never, Temporary, Panic, 0));
+        assert!(ends(AnySignificant, Transient, Normal, 3));
+        assert!(!ends(AnySignificant, Transient, Panic, 3));
+        assert!(ends(AnySignificant, Temporary, Panic, 3));
+        assert!(!ends(AllSignificant, Temporary, Panic, 1));
+        assert!(ends(AllSignificant, Temporary, Panic, 0));
+    }
+
+    #[test]
+    fn an_abandoned_child_is_replaced_only_if_its_embedder_chose_so() {
+        let mut case = Case::new(policy());
+        let abandoned = Exit { cause: ExitCause::Stuck, abandoned: true, ..CRASH };
+        assert_eq!(case.at(s(1), abandoned), Decision::Abandon);
+        case.child.abandoned = Abandoned::Replace;
+        assert_eq!(attempt(case.at(s(1), abandoned)), Some(1));
     }
 }

@@ -12,9 +12,9 @@ use super::Delay;
 pub enum RestartType {
     /// After every exit, a normal one included.
     Permanent,
-    /// After every exit that is not normal.
+    /// After every exit that was neither normal nor a supervisor's own shutdown.
     Transient,
-    /// Never.
+    /// Never; once it has ended, nothing of it is kept.
     Temporary,
 }
 
@@ -43,8 +43,25 @@ pub enum Exhausted {
 pub enum Shutdown {
     /// It is asked to stop, and killed when it has not ended within the timeout.
     Graceful(Duration),
+    /// It is asked to stop, and waited for however long that takes. Meant for supervisors: their children have
+    /// timeouts of their own.
+    Unlimited,
     /// It is killed at once.
     Kill,
+}
+
+/// What follows when an incarnation that was killed does not end, because its handler never comes to an await point.
+///
+/// Nothing can end such a handler from outside. It is abandoned: its messages, its snapshots and its tasks no longer
+/// count, and what it still does goes on beside its successor, if it has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Abandoned {
+    /// The child stays `failed` until it is reset: two incarnations of it never work at once.
+    #[default]
+    Fail,
+    /// A new incarnation takes its place, as after any exit.
+    Replace,
 }
 
 /// The policy of one child.
@@ -65,6 +82,15 @@ pub struct ChildPolicy {
     /// After this many crashes in a row of incarnations that began from the same checkpoint, the checkpoint is
     /// set aside and the next start is fresh.
     pub checkpoint_crashes_max: u32,
+    /// A handler, or a start, that takes longer than this is stuck, and is killed; `None` sets no limit. It is
+    /// found at the latest a quarter of this time later.
+    pub stuck_after: Option<Duration>,
+    /// How long an incarnation that was killed may take to end before it is abandoned.
+    pub kill_timeout: Duration,
+    /// What follows an incarnation that was abandoned.
+    pub abandoned: Abandoned,
+    /// Whether its end can end its supervisor; see [`AutoShutdown`].
+    pub significant: bool,
 }
 
 impl ChildPolicy {
@@ -76,8 +102,8 @@ impl ChildPolicy {
 }
 
 impl Default for ChildPolicy {
-    /// Permanent, five restarts in ten minutes, 5 s growing to 60 s between them, a minute to be stable, and
-    /// five seconds to stop.
+    /// Permanent, five restarts in ten minutes, 5 s growing to 60 s between them, a minute to be stable, five
+    /// seconds to stop and five more to end when killed, and no limit on a handler's time.
     fn default() -> Self {
         Self {
             restart: RestartType::Permanent,
@@ -92,6 +118,10 @@ impl Default for ChildPolicy {
             exhausted: Exhausted::Abandon,
             shutdown: Shutdown::Graceful(Duration::from_secs(5)),
             checkpoint_crashes_max: 3,
+            stuck_after: None,
+            kill_timeout: Duration::from_secs(5),
+            abandoned: Abandoned::Fail,
+            significant: false,
         }
     }
 }
@@ -103,6 +133,27 @@ pub enum Strategy {
     /// The child alone.
     #[default]
     OneForOne,
+    /// All children: the others are stopped in the reverse of their order, then all start in order.
+    OneForAll,
+    /// The child and those that come after it: these are stopped in the reverse of their order, then all of them
+    /// start in order.
+    RestForOne,
+}
+
+/// Whether a supervisor ends by itself when its significant children have ended.
+///
+/// What counts is an end that calls for no restart: a transient child's normal exit, a temporary child's exit for
+/// whatever reason. Stopping a child by hand, or with its group, does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AutoShutdown {
+    /// It goes on.
+    #[default]
+    Never,
+    /// It ends with the first significant child that has ended.
+    AnySignificant,
+    /// It ends with the last significant child that has ended. One that is being restarted has not ended.
+    AllSignificant,
 }
 
 /// The policy of a supervisor.
@@ -110,6 +161,12 @@ pub enum Strategy {
 pub struct SupervisorPolicy {
     /// Whom the exit of one child concerns.
     pub strategy: Strategy,
-    /// How many restarts all children together are granted before the supervisor fails; `None` sets no limit.
+    /// How many restarts all children together are granted before the supervisor ends; `None` sets no limit. The
+    /// restart of a group counts once, and each attempt to start counts.
     pub intensity: Option<Budget>,
+    /// Whether it ends by itself when its significant children have ended.
+    pub auto_shutdown: AutoShutdown,
+    /// Whether its children are all added while it runs, in no order that matters: they are stopped all at once, and
+    /// the strategy is one-for-one.
+    pub dynamic: bool,
 }

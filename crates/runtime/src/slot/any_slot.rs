@@ -7,8 +7,10 @@ use ractor::{ActorCell, SpawnErr};
 
 use crate::actor::context::RestContext;
 use crate::actor::launch::Launch;
+use crate::policy::ExitCause;
 use crate::slot::exit_record::ExitRecord;
 use crate::slot::identity::Identity;
+use crate::supervisor::Progress;
 
 /// A slot whatever it holds.
 pub(crate) trait AnySlot: Send + Sync {
@@ -28,6 +30,13 @@ pub(crate) trait AnySlot: Send + Sync {
     fn rest(&self, ctx: &RestContext<'_>);
     fn open(&self);
     fn discard_checkpoint(&self);
+    /// Says why the incarnation is being killed.
+    fn condemn(&self, cause: ExitCause);
+    /// Whether the incarnation goes on from message to message.
+    fn progress(&self) -> Progress;
+    /// Takes the slot back from an incarnation that was killed and does not end. From now on nothing that it does
+    /// reaches the slot. `None` if it has ended meanwhile.
+    fn cut_off(&self) -> Option<ExitRecord>;
     /// Returns when no incarnation is left in the slot.
     fn vacated(&self) -> BoxFuture<'_, ()>;
     fn children(&self) -> Vec<Arc<dyn AnySlot>>;

@@ -12,6 +12,8 @@ pub(crate) struct ExitRecord {
     pub(crate) location: Option<String>,
     /// The label of the message that it was handling.
     pub(crate) in_flight: Option<&'static str>,
+    /// It declined to start.
+    pub(crate) declined: bool,
     /// Tasks of its own that have not ended yet.
     pub(crate) tasks: JoinSet<()>,
 }
@@ -19,11 +21,13 @@ pub(crate) struct ExitRecord {
 impl ExitRecord {
     /// The exit of an incarnation that left no account of itself.
     pub(crate) fn unexplained() -> Self {
+        let cause = ExitCause::Killed;
         Self {
-            exit: Exit { cause: ExitCause::Killed, ready_since: None, restored: false, progressed: false },
+            exit: Exit { cause, ready_since: None, restored: false, progressed: false, abandoned: false },
             message: None,
             location: None,
             in_flight: None,
+            declined: false,
             tasks: JoinSet::new(),
         }
     }

@@ -1,6 +1,6 @@
 //! Who an actor is, whichever incarnation it is in.
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,9 @@ pub struct Vitals {
     pub budget_left: Option<u32>,
     /// Why its last incarnation ended, if that was not in order.
     pub last_error: Option<String>,
+    /// Incarnations that were killed, did not end and were abandoned, and still have not ended.
+    #[serde(default)]
+    pub abandoned: u32,
 }
 
 /// What a supervisor keeps up to date about a child.
@@ -66,6 +69,7 @@ pub(crate) struct Standing {
     pub(crate) ready_since: Option<Duration>,
     pub(crate) history: ChildHistory,
     pub(crate) last_error: Option<String>,
+    pub(crate) abandoned: u32,
 }
 
 impl Standing {
@@ -84,13 +88,14 @@ impl Standing {
 pub(crate) struct Identity {
     name: Box<str>,
     kind: Kind,
-    policy: ChildPolicy,
+    policy: Arc<ChildPolicy>,
+    lasting: bool,
     path: OnceLock<ActorPath>,
     standing: Mutex<Standing>,
 }
 
 impl Identity {
-    pub(crate) fn new(name: &str, kind: Kind, policy: ChildPolicy) -> Self {
+    pub(crate) fn new(name: &str, kind: Kind, policy: Arc<ChildPolicy>, lasting: bool) -> Self {
         let standing = Standing {
             status: Status::Starting,
             since: Duration::ZERO,
@@ -100,8 +105,16 @@ impl Identity {
             ready_since: None,
             history: ChildHistory::default(),
             last_error: None,
+            abandoned: 0,
         };
-        Self { name: name.into(), kind, policy, path: OnceLock::new(), standing: Mutex::new(standing) }
+        Self {
+            name: name.into(),
+            kind,
+            policy,
+            lasting,
+            path: OnceLock::new(),
+            standing: Mutex::new(standing),
+        }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -112,8 +125,13 @@ impl Identity {
         self.kind
     }
 
-    pub(crate) fn policy(&self) -> &ChildPolicy {
+    pub(crate) fn policy(&self) -> &Arc<ChildPolicy> {
         &self.policy
+    }
+
+    /// Whether it comes back with a supervisor that it was added to.
+    pub(crate) fn is_lasting(&self) -> bool {
+        self.lasting
     }
 
     pub(crate) fn path(&self) -> Option<&ActorPath> {
@@ -139,6 +157,7 @@ impl Identity {
             restart_due: standing.restart_due,
             budget_left: standing.history.budget_left(&self.policy, standing.ready_since, now),
             last_error: standing.last_error.clone(),
+            abandoned: standing.abandoned,
         }
     }
 }

@@ -12,10 +12,12 @@ use crate::actor::launch::Launch;
 use crate::actor::panics;
 use crate::messaging::call_error::CallError;
 use crate::messaging::message::Message;
+use crate::policy::{Exit, ExitCause};
 use crate::slot::Slot;
 use crate::slot::any_slot::AnySlot;
 use crate::slot::exit_record::ExitRecord;
 use crate::slot::identity::Identity;
+use crate::supervisor::Progress;
 
 impl<B: Behaviour> Slot<B> {
     /// Puts a new incarnation into the slot, linked to `supervisor` if there is one. It starts by itself; this
@@ -25,7 +27,8 @@ impl<B: Behaviour> Slot<B> {
         launch: Launch,
         supervisor: Option<ActorCell>,
     ) -> Result<ActorCell, SpawnErr> {
-        self.occupied.send_replace(true);
+        let generation = launch.generation;
+        self.tenancy.begin(generation);
         let slot = Arc::clone(&self);
         let incarnation = Incarnation::<B>::new();
         let spawned = match supervisor {
@@ -33,7 +36,7 @@ impl<B: Behaviour> Slot<B> {
             None => ActorRuntime::spawn(None, incarnation, (slot, launch)).await,
         };
         if spawned.is_err() {
-            self.occupied.send_replace(false);
+            self.tenancy.end(generation, None);
         }
         // The task belongs to the link: a supervisor that ends takes it along.
         spawned.map(|(actor, _task)| actor.get_cell())
@@ -54,7 +57,7 @@ impl<B: Behaviour> AnySlot for Slot<B> {
     }
 
     fn take_exit(&self) -> Option<ExitRecord> {
-        self.exit().take()
+        self.tenancy.take_account()
     }
 
     fn backlog(&self) -> usize {
@@ -84,12 +87,31 @@ impl<B: Behaviour> AnySlot for Slot<B> {
         *self.checkpoint() = None;
     }
 
+    fn condemn(&self, cause: ExitCause) {
+        self.tenancy.condemn(cause);
+    }
+
+    fn progress(&self) -> Progress {
+        self.mailbox.progress()
+    }
+
+    fn cut_off(&self) -> Option<ExitRecord> {
+        let generation = self.tenancy.tenant()?;
+        let in_flight = self.mailbox.in_hand();
+        let ready_since = self.identity.standing().ready_since;
+        let cause = self.tenancy.verdict(generation);
+        if !self.tenancy.end(generation, None) {
+            return None;
+        }
+        panics::drop_quietly(CallError::Crashed, self.mailbox.detach(generation));
+        self.identity.standing().abandoned += 1;
+        let exit = Exit { cause, ready_since, restored: false, progressed: true, abandoned: true };
+        let message = "it was killed and has not ended: its handler never comes to an await point";
+        Some(ExitRecord { exit, message: Some(message.to_owned()), in_flight, ..ExitRecord::unexplained() })
+    }
+
     fn vacated(&self) -> BoxFuture<'_, ()> {
-        let mut occupied = self.occupied.subscribe();
-        Box::pin(async move {
-            // The sender lives in this slot, so the wait ends with the incarnation and not with an error.
-            let _ = occupied.wait_for(|occupied| !occupied).await;
-        })
+        Box::pin(self.tenancy.vacated())
     }
 
     fn children(&self) -> Vec<Arc<dyn AnySlot>> {

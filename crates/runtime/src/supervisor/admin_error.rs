@@ -3,8 +3,9 @@
 use thiserror::Error;
 
 use super::roster::Objection;
+use super::spec_error::SpecError;
 use crate::messaging::call_error::CallError;
-use crate::path::InvalidName;
+use crate::path::ActorPath;
 
 /// Why a supervisor did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -15,11 +16,17 @@ pub enum AdminError {
         /// The name.
         name: String,
     },
-    /// There is a child of that name already.
-    #[error("there is a child named {name:?} already")]
+    /// There is such a child already, and it runs.
+    #[error("{path} is there already, and runs")]
+    AlreadyRunning {
+        /// The child.
+        path: ActorPath,
+    },
+    /// There is such a child already; it does not run now.
+    #[error("{path} is there already; it is not running: start it, or delete it first")]
     AlreadyPresent {
-        /// The name.
-        name: String,
+        /// The child.
+        path: ActorPath,
     },
     /// The child runs.
     #[error("{name:?} is running")]
@@ -41,9 +48,15 @@ pub enum AdminError {
         /// What it had to say.
         message: String,
     },
-    /// The name cannot be part of a path.
+    /// The child was stopped by another order before it was ready.
+    #[error("{name:?} was stopped by another order before it was ready")]
+    Superseded {
+        /// The child.
+        name: String,
+    },
+    /// The child cannot be taken in as it is.
     #[error(transparent)]
-    InvalidName(#[from] InvalidName),
+    Spec(#[from] SpecError),
     /// The supervisor is stopping, or has failed.
     #[error("the supervisor does not answer: {0}")]
     Unavailable(CallError),

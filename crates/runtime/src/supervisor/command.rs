@@ -15,9 +15,11 @@ pub(crate) type Answer = Result<(), AdminError>;
 /// What is to be done with one child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
+    Add,
     Stop,
     Start,
     Restart,
+    Delete,
     Remove,
     Reset,
 }
@@ -31,7 +33,7 @@ pub(crate) enum Command {
     /// A child that is itself a supervisor has come up.
     ChildReady { key: Key, generation: u64 },
     /// The tasks of an incarnation that has left have ended.
-    TornDown { key: Key, record: Box<ExitRecord> },
+    TornDown { key: Key, generation: u64, record: Box<ExitRecord> },
 }
 
 impl Message for Command {
@@ -39,9 +41,11 @@ impl Message for Command {
         match self {
             Self::Add { .. } => "Add",
             Self::Direct { order, .. } => match order {
+                Order::Add => "Add",
                 Order::Stop => "Stop",
                 Order::Start => "Start",
                 Order::Restart => "Restart",
+                Order::Delete => "Delete",
                 Order::Remove => "Remove",
                 Order::Reset => "Reset",
             },

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::admin_error::AdminError;
 use super::command::{Answer, Command, Order};
+use super::counts::Counts;
 use super::listing::Listing;
 use crate::messaging::address::Address;
 use crate::messaging::reply::Reply;
@@ -45,12 +46,21 @@ impl SupervisorHandle {
     }
 
     /// Restarts the child `name` now, whatever it is doing. It keeps its mailbox and its checkpoint, and no budget
-    /// is spent.
+    /// is spent. Its siblings are not touched, whatever the strategy; one whose group is being restarted takes its
+    /// turn there.
     ///
     /// # Errors
-    /// When there is no such child, or when it does not become ready.
+    /// When there is no such child, when it does not become ready, or when it is stopped meanwhile.
     pub async fn restart(&self, name: &str) -> Result<(), AdminError> {
         self.direct(name, Order::Restart).await
+    }
+
+    /// Drops the child `name`, which is at rest.
+    ///
+    /// # Errors
+    /// When there is no such child, when it runs or is being restarted.
+    pub async fn delete(&self, name: &str) -> Result<(), AdminError> {
+        self.direct(name, Order::Delete).await
     }
 
     /// Stops the child `name` and drops it.
@@ -73,6 +83,16 @@ impl SupervisorHandle {
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         self.listing.slots().iter().map(|slot| slot.identity().name().to_owned()).collect()
+    }
+
+    /// How many children there are, by what they are and do. Asks nobody, so a busy supervisor does not hold it up.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for slot in self.listing.slots() {
+            counts.add(slot.as_ref());
+        }
+        counts
     }
 
     async fn direct(&self, name: &str, order: Order) -> Result<(), AdminError> {

@@ -5,6 +5,7 @@ use crate::env::Env;
 use crate::events::{ActorExited, DeadLetter, DeadLetterReason};
 use crate::path::ActorPath;
 use crate::slot::any_slot::AnySlot;
+use crate::slot::exit_record::ExitRecord;
 use crate::slot::identity::Status;
 
 /// Marks a slot as at rest, and accounts for the messages that it will not handle; those below it likewise.
@@ -32,11 +33,29 @@ pub(crate) fn lay_those_below(env: &Env, slot: &dyn AnySlot) {
             (standing.status, standing.generation)
         };
         if let Some(record) = child.take_exit() {
-            let exited =
-                ActorExited { cause: record.exit.cause, message: record.message, location: record.location };
-            env.journal.record(path, generation, &exited);
+            tell(env, path, generation, record);
         }
         let status = if status == Status::Failed { Status::Failed } else { Status::Stopped };
         lay(env, child.as_ref(), path, status);
+    }
+}
+
+/// Takes the slot back from an incarnation that was killed and does not end.
+pub(crate) fn cut_off(env: &Env, slot: &dyn AnySlot) {
+    let generation = slot.identity().standing().generation;
+    if let (Some(path), Some(record)) = (slot.identity().path(), slot.cut_off()) {
+        tell(env, path, generation, record);
+    }
+}
+
+/// Records an exit that nobody decides about, and what was not handled because of it.
+fn tell(env: &Env, path: &ActorPath, generation: u64, record: ExitRecord) {
+    let ExitRecord { exit, message, location, in_flight, .. } = record;
+    let exited =
+        ActorExited { cause: exit.cause, message, location, unexpected: false, abandoned: exit.abandoned };
+    env.journal.record(path, generation, &exited);
+    if let Some(label) = in_flight {
+        let reason = DeadLetterReason::Stopped;
+        env.journal.record(path, generation, &DeadLetter { reason, label: label.to_owned() });
     }
 }

@@ -2,125 +2,37 @@
 //!
 //! Pure and synchronous: events and the time go in, actions come out. The supervisor only observes and obeys. The
 //! one question that is not answered here, what follows an exit, goes to [`decide`].
+//!
+//! - `action`: what goes out
+//! - `member`: one child, and the index that finds children by their phase
+//! - `round`: starting children in order, and restarting groups
+//! - `orders`: what is asked by hand
+
+mod action;
+mod member;
+mod orders;
+mod round;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::policy::{
-    ChildHistory, ChildPolicy, Decision, Exit, ExitCause, Shutdown, StateSource, SupervisorHistory,
-    SupervisorPolicy, decide,
+    AutoShutdown, ChildHistory, ChildPolicy, Decision, Exit, ExitCause, Moment, RestartType, Scope, Shutdown,
+    StateSource, SupervisorHistory, SupervisorPolicy, decide,
 };
 
-/// A child, numbered in the order of its coming.
-pub(crate) type Key = u64;
+pub(crate) use action::{Action, Ending, Key, Objection, Rest, Ruling, Verdict};
+pub(crate) use member::Progress;
 
-/// What the supervisor has to do.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Action {
-    /// Start the child's next incarnation.
-    Launch { key: Key },
-    /// Set the child's checkpoint aside.
-    DiscardCheckpoint { key: Key },
-    /// Ask the child to end in order.
-    AskToStop { key: Key },
-    /// Kill the child.
-    Kill { key: Key },
-    /// Record what was decided about an exit.
-    Record { key: Key, decided: Box<Ruling> },
-    /// The child has come to rest: whoever waits for it learns how.
-    Settle { key: Key, rest: Rest },
-    /// Drop the child altogether.
-    Forget { key: Key },
-    /// All children that were there from the start are ready.
-    ComeUp,
-    /// The supervisor has ended: in order, or for a reason.
-    Finish(Option<String>),
-}
-
-/// A decision with everything that it followed from.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Ruling {
-    pub(crate) decision: Decision,
-    pub(crate) now: Duration,
-    pub(crate) jitter: f64,
-    pub(crate) exit: Exit,
-    pub(crate) history: ChildHistory,
-    pub(crate) siblings: SupervisorHistory,
-    /// Restarts that count against the budget after this decision.
-    pub(crate) budget_used: u32,
-}
-
-/// How a child has come to rest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rest {
-    /// It runs.
-    Running,
-    /// It waits for its next incarnation, due at this time.
-    Restarting(Duration),
-    /// It is stopped.
-    Stopped,
-    /// It could not be started, and nothing of it is kept.
-    Refused,
-    /// Its budget is spent.
-    Failed,
-}
-
-/// Why an order was not carried out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Objection {
-    /// The child runs.
-    Running,
-    /// The child is between two incarnations.
-    Restarting,
-    /// The supervisor itself is stopping.
-    Stopping,
-}
+use member::{Index, Member, Phase, Then, Urge};
+use round::Round;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Phase {
-    /// Not started yet: it was there from the start, and others come first.
-    Waiting,
-    Starting,
-    Running,
-    Restarting {
-        due: Duration,
-    },
-    Stopping {
-        kill_at: Option<Duration>,
-        then: Then,
-    },
-    Stopped,
-    Failed,
-}
-
-/// What follows when a child that was asked to stop has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Then {
-    Rest,
-    Launch,
-    Forget,
-}
-
-#[derive(Debug)]
-struct Member {
-    policy: ChildPolicy,
-    history: ChildHistory,
-    phase: Phase,
-    /// Added while the supervisor ran, and never ready so far.
-    on_probation: bool,
-}
-
-impl Member {
-    fn is_live(&self) -> bool {
-        matches!(self.phase, Phase::Starting | Phase::Running | Phase::Stopping { .. })
-    }
-}
-
-#[derive(Debug, Clone, PartialEq)]
 enum Course {
     ComingUp,
     Up,
-    GoingDown { reason: Option<String> },
+    GoingDown { ending: Ending },
     Finished,
 }
 
@@ -130,7 +42,10 @@ pub(crate) struct Roster {
     policy: SupervisorPolicy,
     history: SupervisorHistory,
     members: BTreeMap<Key, Member>,
+    index: Index,
     course: Course,
+    /// The starts in order that are under way, if any are.
+    round: Option<Round>,
     next_key: Key,
 }
 
@@ -140,21 +55,26 @@ impl Roster {
             policy,
             history: SupervisorHistory::default(),
             members: BTreeMap::new(),
+            index: Index::default(),
             course: Course::ComingUp,
+            round: Some(Round::of_all()),
             next_key: 0,
         }
     }
 
     /// Takes in a child that is there from the start.
-    pub(crate) fn enlist(&mut self, policy: ChildPolicy) -> Key {
-        self.insert(policy, Phase::Waiting, false)
+    pub(crate) fn enlist(&mut self, policy: Arc<ChildPolicy>) -> Key {
+        self.insert(policy, false)
     }
 
-    fn insert(&mut self, policy: ChildPolicy, phase: Phase, on_probation: bool) -> Key {
+    fn insert(&mut self, policy: Arc<ChildPolicy>, on_probation: bool) -> Key {
         let key = self.next_key;
         self.next_key += 1;
         let history = ChildHistory::default();
-        self.members.insert(key, Member { policy, history, phase, on_probation });
+        let member =
+            Member { policy, history, phase: Phase::Waiting, watch: None, on_probation, ever_ready: false };
+        self.index.enter(key, &member);
+        self.members.insert(key, member);
         key
     }
 
@@ -168,303 +88,353 @@ impl Roster {
 
     /// When [`tick`](Self::tick) is next needed.
     pub(crate) fn next_wake(&self) -> Option<Duration> {
-        let wake = |member: &Member| match member.phase {
-            Phase::Restarting { due } => Some(due),
-            Phase::Stopping { kill_at, .. } => kill_at,
-            _ => None,
-        };
-        self.members.values().filter_map(wake).min()
+        let of_members = self.index.alarms.first().map(|(at, _)| *at);
+        let of_round = self.round.and_then(Round::due);
+        of_members.into_iter().chain(of_round).min()
     }
 
-    // === coming up ===
+    fn phase(&self, key: Key) -> Option<Phase> {
+        self.members.get(&key).map(|member| member.phase)
+    }
+
+    /// Changes a child, and keeps the index true.
+    fn change(&mut self, key: Key, change: impl FnOnce(&mut Member)) {
+        if let Some(member) = self.members.get_mut(&key) {
+            self.index.leave(key, member);
+            change(member);
+            self.index.enter(key, member);
+        }
+    }
+
+    fn become_phase(&mut self, key: Key, phase: Phase) {
+        self.change(key, |member| member.phase = phase);
+    }
+
+    fn drop_member(&mut self, key: Key) {
+        if let Some(member) = self.members.remove(&key) {
+            self.index.leave(key, &member);
+        }
+    }
+
+    fn is_going_down(&self) -> bool {
+        matches!(self.course, Course::GoingDown { .. } | Course::Finished)
+    }
+
+    // === starting ===
 
     /// Starts the children that were there from the start, one after the other.
-    pub(crate) fn come_up(&mut self) -> Vec<Action> {
-        if self.course != Course::ComingUp {
-            return Vec::new();
-        }
-        let waiting = self.members.iter().find(|(_, member)| member.phase == Phase::Waiting);
-        let Some((&key, _)) = waiting else {
-            self.course = Course::Up;
-            return vec![Action::ComeUp];
-        };
-        self.launch(key)
+    pub(crate) fn come_up(&mut self, now: Duration) -> Vec<Action> {
+        self.advance(now)
     }
 
-    fn launch(&mut self, key: Key) -> Vec<Action> {
-        let Some(member) = self.members.get_mut(&key) else { return Vec::new() };
-        member.phase = Phase::Starting;
+    fn launch(&mut self, key: Key, now: Duration) -> Vec<Action> {
+        self.change(key, |member| {
+            member.phase = Phase::Starting;
+            member.watch_from(now);
+        });
         vec![Action::Launch { key }]
     }
 
     /// A child is ready.
-    pub(crate) fn ready(&mut self, key: Key) -> Vec<Action> {
-        let Some(member) = self.members.get_mut(&key) else { return Vec::new() };
-        if member.phase != Phase::Starting {
+    pub(crate) fn ready(&mut self, key: Key, now: Duration) -> Vec<Action> {
+        if self.phase(key) != Some(Phase::Starting) {
             return Vec::new();
         }
-        member.phase = Phase::Running;
-        member.on_probation = false;
+        self.change(key, |member| {
+            member.phase = Phase::Running;
+            member.watch_from(now);
+            member.on_probation = false;
+            member.ever_ready = true;
+        });
         let mut actions = vec![Action::Settle { key, rest: Rest::Running }];
-        actions.extend(self.come_up());
+        actions.extend(self.advance(now));
+        actions
+    }
+
+    /// A child's incarnation declined to start, and has ended.
+    pub(crate) fn declined(&mut self, key: Key, now: Duration) -> Vec<Action> {
+        let Some(member) = self.members.get(&key) else { return Vec::new() };
+        if let Phase::Stopping { then, .. } = member.phase {
+            return self.stopped(key, then, false, now);
+        }
+        let mut actions = vec![Action::Settle { key, rest: Rest::Declined }];
+        if member.policy.restart == RestartType::Temporary || self.policy.dynamic {
+            self.drop_member(key);
+            actions.push(Action::Forget { key });
+        } else {
+            self.become_phase(key, Phase::Stopped);
+        }
+        actions.extend(self.advance(now));
         actions
     }
 
     // === exits ===
 
+    /// Whether the child was told to end, or to be killed.
+    pub(crate) fn was_told_to_end(&self, key: Key) -> bool {
+        matches!(self.phase(key), Some(Phase::Stopping { .. }))
+    }
+
+    /// Whether the exit of this child is out of turn: it is to run for ever, and ended of itself while its
+    /// supervisor goes down.
+    pub(crate) fn is_unexpected(&self, key: Key, cause: ExitCause) -> bool {
+        let permanent = |member: &Member| {
+            member.policy.restart == RestartType::Permanent && member.phase == Phase::Running
+        };
+        self.is_going_down() && cause == ExitCause::Normal && self.members.get(&key).is_some_and(permanent)
+    }
+
     /// A child's incarnation has ended and is torn down.
     pub(crate) fn exited(&mut self, key: Key, exit: Exit, now: Duration, jitter: f64) -> Vec<Action> {
-        let Some(member) = self.members.get_mut(&key) else { return Vec::new() };
-        if let Phase::Stopping { then, .. } = member.phase {
-            return self.stopped(key, then, now);
+        let Some(member) = self.members.get(&key) else { return Vec::new() };
+        if !member.is_live() {
+            return Vec::new();
         }
-        if matches!(self.course, Course::GoingDown { .. } | Course::Finished) {
-            member.phase = Phase::Stopped;
-            let mut actions = vec![Action::Settle { key, rest: Rest::Stopped }];
-            actions.extend(self.go_down(now));
+        let failed_to_start = exit.ready_since.is_none() && exit.cause != ExitCause::Normal;
+        let (on_probation, ever_ready) = (member.on_probation, member.ever_ready);
+        if let Phase::Stopping { then, .. } = member.phase {
+            return self.stopped(key, then, exit.abandoned, now);
+        }
+        if self.is_going_down() {
+            return self.stopped(key, Then::Rest, exit.abandoned, now);
+        }
+        if on_probation && failed_to_start {
+            self.drop_member(key);
+            let mut actions = vec![Action::Settle { key, rest: Rest::Refused }, Action::Forget { key }];
+            actions.extend(self.advance(now));
             return actions;
         }
-        if member.on_probation && exit.cause == ExitCause::StartFailed {
-            self.members.remove(&key);
-            return vec![Action::Settle { key, rest: Rest::Refused }, Action::Forget { key }];
-        }
-        if self.course == Course::ComingUp && exit.cause == ExitCause::StartFailed {
-            member.phase = Phase::Stopped;
+        if self.course == Course::ComingUp && failed_to_start && !ever_ready {
+            self.become_phase(key, Phase::Stopped);
             let mut actions = vec![Action::Settle { key, rest: Rest::Stopped }];
-            actions.extend(self.shut_down(Some("a child failed to start".to_owned()), now));
+            actions.extend(self.shut_down(Ending::ChildNotStarted(key), now));
             return actions;
         }
         self.rule_on(key, exit, now, jitter)
     }
 
     fn rule_on(&mut self, key: Key, exit: Exit, now: Duration, jitter: f64) -> Vec<Action> {
+        let moment = Moment { now, jitter, significant_others: self.significant_others(key) };
         let Some(member) = self.members.get_mut(&key) else { return Vec::new() };
         let (history, siblings) = (member.history.clone(), self.history.clone());
-        let decision = decide(
-            (&member.policy, &self.policy),
-            (&mut member.history, &mut self.history),
-            now,
-            exit,
-            jitter,
-        );
+        let decision =
+            decide((&member.policy, &self.policy), (&mut member.history, &mut self.history), exit, moment);
         let budget_used = member.policy.budget.map_or(0, |budget| member.history.used(budget, now));
-        let ruling = Ruling { decision, now, jitter, exit, history, siblings, budget_used };
+        let scope = self.concerned(key, decision);
+        let ruling = Ruling { decision, moment, exit, history, siblings, budget_used, scope };
         let mut actions = vec![Action::Record { key, decided: Box::new(ruling) }];
         actions.extend(self.obey(key, decision, now));
         actions
     }
 
+    /// How many other significant children have not ended; counted only where it matters.
+    fn significant_others(&self, key: Key) -> u32 {
+        let is_significant = |member: &Member| member.policy.significant;
+        let matters = self.policy.auto_shutdown == AutoShutdown::AllSignificant
+            && self.members.get(&key).is_some_and(is_significant);
+        if !matters {
+            return 0;
+        }
+        let others = self.members.iter().filter(|(other, _)| **other != key);
+        let active = others.filter(|(_, member)| is_significant(member) && member.is_active()).count();
+        u32::try_from(active).unwrap_or(u32::MAX)
+    }
+
     fn obey(&mut self, key: Key, decision: Decision, now: Duration) -> Vec<Action> {
-        let Some(member) = self.members.get_mut(&key) else { return Vec::new() };
         match decision {
-            Decision::Restart { scope: _, delay, attempt: _, state } => {
+            Decision::Restart { scope, delay, attempt: _, state } => {
                 let mut actions = Vec::new();
                 if state == StateSource::Fresh {
                     actions.push(Action::DiscardCheckpoint { key });
                 }
-                if delay.is_zero() {
-                    actions.extend(self.launch(key));
-                } else {
-                    let due = now + delay;
-                    member.phase = Phase::Restarting { due };
-                    actions.push(Action::Settle { key, rest: Rest::Restarting(due) });
-                }
-                // A child that crashed after it was ready does not hold up those that come after it.
-                actions.extend(self.come_up_if_idle());
+                let due = now.saturating_add(delay);
+                actions.extend(match scope {
+                    Scope::One => self.restart_one(key, due, now),
+                    Scope::All => self.restart_group(key, 0, due, now),
+                    Scope::Rest => self.restart_group(key, key, due, now),
+                });
                 actions
             }
-            Decision::Leave => {
-                member.phase = Phase::Stopped;
-                self.rested(key, Rest::Stopped)
-            }
-            Decision::Abandon => {
-                member.phase = Phase::Failed;
-                self.rested(key, Rest::Failed)
-            }
+            Decision::Leave => self.stopped(key, Then::Rest, false, now),
+            Decision::Abandon => self.failed(key, now),
             Decision::Escalate => {
-                member.phase = Phase::Failed;
+                self.become_phase(key, Phase::Failed);
                 let mut actions = vec![Action::Settle { key, rest: Rest::Failed }];
-                actions.extend(self.shut_down(Some("its children failed too often".to_owned()), now));
+                actions.extend(self.shut_down(Ending::TooManyFailures(key), now));
+                actions
+            }
+            Decision::ShutDown => {
+                self.become_phase(key, Phase::Stopped);
+                let mut actions = vec![Action::Settle { key, rest: Rest::Stopped }];
+                actions.extend(self.shut_down(Ending::SignificantEnded(key), now));
                 actions
             }
         }
     }
 
-    /// A child has come to rest; those that come after it do not wait for it.
-    fn rested(&mut self, key: Key, rest: Rest) -> Vec<Action> {
-        let mut actions = vec![Action::Settle { key, rest }];
-        if self.course == Course::ComingUp {
-            actions.extend(self.come_up_if_idle());
+    fn restart_one(&mut self, key: Key, due: Duration, now: Duration) -> Vec<Action> {
+        if due <= now {
+            return self.launch(key, now);
         }
+        self.become_phase(key, Phase::Restarting { due });
+        let mut actions = vec![Action::Settle { key, rest: Rest::Restarting(due) }];
+        // A child that crashed after it was ready does not hold up those that come after it.
+        actions.extend(self.advance(now));
         actions
     }
 
-    /// Goes on coming up, unless a child is on its way already.
-    fn come_up_if_idle(&mut self) -> Vec<Action> {
-        let busy = self.members.values().any(|member| member.phase == Phase::Starting);
-        if busy { Vec::new() } else { self.come_up() }
+    fn failed(&mut self, key: Key, now: Duration) -> Vec<Action> {
+        self.become_phase(key, Phase::Failed);
+        let mut actions = vec![Action::Settle { key, rest: Rest::Failed }];
+        actions.extend(self.advance(now));
+        actions
     }
 
-    fn stopped(&mut self, key: Key, then: Then, now: Duration) -> Vec<Action> {
-        let Some(member) = self.members.get_mut(&key) else { return Vec::new() };
-        member.phase = Phase::Stopped;
-        let going_down = matches!(self.course, Course::GoingDown { .. });
+    /// A child that was to end has ended, or had no incarnation in the first place.
+    fn stopped(&mut self, key: Key, then: Then, abandoned: bool, now: Duration) -> Vec<Action> {
+        let Some(member) = self.members.get(&key) else { return Vec::new() };
+        let is_temporary = member.policy.restart == RestartType::Temporary;
+        let stays_failed = abandoned && member.policy.abandoned == crate::policy::Abandoned::Fail;
         let mut actions = match then {
-            Then::Launch if !going_down => return self.launch(key),
-            Then::Forget => {
-                self.members.remove(&key);
-                vec![Action::Settle { key, rest: Rest::Stopped }, Action::Forget { key }]
-            }
-            Then::Rest | Then::Launch => vec![Action::Settle { key, rest: Rest::Stopped }],
+            Then::Launch | Then::Wait if self.is_going_down() => self.come_to_rest(key, is_temporary),
+            Then::Launch | Then::Wait if stays_failed => return self.failed(key, now),
+            Then::Launch => return self.bring(key, now),
+            Then::Wait => self.wait_for_turn(key),
+            Then::Forget => self.come_to_rest(key, true),
+            Then::Rest => self.come_to_rest(key, is_temporary),
         };
-        if going_down {
-            actions.extend(self.go_down(now));
-        } else if self.course == Course::ComingUp {
-            actions.extend(self.come_up_if_idle());
+        actions.extend(self.advance(now));
+        actions
+    }
+
+    fn come_to_rest(&mut self, key: Key, forget: bool) -> Vec<Action> {
+        let mut actions = vec![Action::Settle { key, rest: Rest::Stopped }];
+        if forget {
+            self.drop_member(key);
+            actions.push(Action::Forget { key });
+        } else {
+            self.become_phase(key, Phase::Stopped);
         }
         actions
     }
 
     // === time ===
 
-    /// Restarts what is due, and kills what did not stop in time.
+    /// Does what is due: restarts, kills of what did not stop in time, looks at those that are watched.
     pub(crate) fn tick(&mut self, now: Duration) -> Vec<Action> {
-        let keys: Vec<Key> = self.members.keys().copied().collect();
-        keys.into_iter().flat_map(|key| self.tick_one(key, now)).collect()
+        let due = self.index.alarms.range(..=(now, Key::MAX));
+        let keys: Vec<Key> = due.map(|(_, key)| *key).collect();
+        let mut actions: Vec<Action> = keys.into_iter().flat_map(|key| self.tick_one(key, now)).collect();
+        actions.extend(self.advance(now));
+        actions
     }
 
     fn tick_one(&mut self, key: Key, now: Duration) -> Vec<Action> {
-        let is_going_down = self.check_course().is_err();
-        let Some(member) = self.members.get_mut(&key) else { return Vec::new() };
-        match &mut member.phase {
-            Phase::Restarting { due } if *due <= now && !is_going_down => self.launch(key),
-            Phase::Stopping { kill_at, .. } if kill_at.is_some_and(|at| at <= now) => {
-                *kill_at = None;
-                vec![Action::Kill { key }]
+        let Some(member) = self.members.get(&key) else { return Vec::new() };
+        match member.phase {
+            Phase::Restarting { .. } => self.launch(key, now),
+            Phase::Stopping { then, urge: Urge::KillAt(_) } => {
+                let urge = Urge::CutOffAt(member.cut_off_at(now));
+                self.become_phase(key, Phase::Stopping { then, urge });
+                vec![Action::Kill { key, verdict: Verdict::Ordered }]
             }
+            Phase::Stopping { then, urge: Urge::CutOffAt(_) } => {
+                self.become_phase(key, Phase::Stopping { then, urge: Urge::Never });
+                vec![Action::CutOff { key }]
+            }
+            Phase::Condemned { .. } => {
+                self.become_phase(key, Phase::Condemned { cut_off_at: None });
+                vec![Action::CutOff { key }]
+            }
+            Phase::Starting | Phase::Running => vec![Action::Inspect { key }],
             _ => Vec::new(),
         }
     }
 
-    // === orders ===
-
-    /// Takes in a child and starts it. If it cannot be started, nothing of it is kept.
-    pub(crate) fn add(&mut self, policy: ChildPolicy) -> Result<(Key, Vec<Action>), Objection> {
-        self.check_course()?;
-        let key = self.insert(policy, Phase::Waiting, true);
-        Ok((key, self.launch(key)))
-    }
-
-    /// Stops a child; a restart that is pending will not happen. Idempotent.
-    pub(crate) fn stop(&mut self, key: Key, now: Duration) -> Vec<Action> {
-        self.end(key, Then::Rest, now)
-    }
-
-    /// Starts a child that is stopped or has failed.
-    pub(crate) fn start(&mut self, key: Key) -> Result<Vec<Action>, Objection> {
-        self.check_course()?;
-        match self.members.get(&key).map(|member| member.phase) {
-            Some(Phase::Stopped | Phase::Failed) => Ok(self.launch(key)),
-            Some(Phase::Restarting { .. } | Phase::Stopping { .. }) => Err(Objection::Restarting),
-            _ => Err(Objection::Running),
+    /// A look at a child's progress showed this.
+    pub(crate) fn inspected(&mut self, key: Key, progress: Progress, now: Duration) -> Vec<Action> {
+        if !matches!(self.phase(key), Some(Phase::Starting | Phase::Running)) {
+            return Vec::new();
         }
-    }
-
-    /// Restarts a child by hand: now, whatever phase it is in, and without touching its budget.
-    pub(crate) fn restart(&mut self, key: Key, now: Duration) -> Result<Vec<Action>, Objection> {
-        self.check_course()?;
-        Ok(match self.members.get_mut(&key).map(|member| &mut member.phase) {
-            Some(Phase::Stopped | Phase::Failed | Phase::Restarting { .. }) => self.launch(key),
-            Some(Phase::Stopping { then: Then::Forget, .. }) => return Err(Objection::Restarting),
-            Some(Phase::Stopping { then, .. }) => {
-                *then = Then::Launch;
-                Vec::new()
+        let mut verdict = None;
+        self.change(key, |member| {
+            verdict = member.note_progress(progress, now);
+            if verdict.is_some() {
+                member.phase = Phase::Condemned { cut_off_at: Some(member.cut_off_at(now)) };
             }
-            _ => self.end(key, Then::Launch, now),
-        })
-    }
-
-    /// Gives a child its whole budget back, and starts it if it had failed.
-    pub(crate) fn reset(&mut self, key: Key) -> Result<Vec<Action>, Objection> {
-        self.check_course()?;
-        let Some(member) = self.members.get_mut(&key) else { return Ok(Vec::new()) };
-        member.history.reset();
-        Ok(if member.phase == Phase::Failed { self.launch(key) } else { Vec::new() })
-    }
-
-    /// Stops a child and drops it.
-    pub(crate) fn remove(&mut self, key: Key, now: Duration) -> Vec<Action> {
-        self.end(key, Then::Forget, now)
-    }
-
-    fn check_course(&self) -> Result<(), Objection> {
-        match self.course {
-            Course::ComingUp | Course::Up => Ok(()),
-            Course::GoingDown { .. } | Course::Finished => Err(Objection::Stopping),
-        }
-    }
-
-    /// Ends a child, and then does what `then` says.
-    fn end(&mut self, key: Key, then: Then, now: Duration) -> Vec<Action> {
-        let Some(member) = self.members.get_mut(&key) else { return Vec::new() };
-        match &mut member.phase {
-            // A child that is to be dropped is dropped, whatever else is asked of it meanwhile.
-            Phase::Stopping { then: Then::Forget, .. } => Vec::new(),
-            Phase::Stopping { then: earlier, .. } => {
-                *earlier = then;
-                Vec::new()
-            }
-            Phase::Starting | Phase::Running => {
-                let (kill_at, action) = match member.policy.shutdown {
-                    Shutdown::Graceful(timeout) => (Some(now + timeout), Action::AskToStop { key }),
-                    Shutdown::Kill => (None, Action::Kill { key }),
-                };
-                member.phase = Phase::Stopping { kill_at, then };
-                vec![action]
-            }
-            Phase::Waiting | Phase::Restarting { .. } | Phase::Stopped | Phase::Failed => {
-                self.stopped(key, then, now)
-            }
-        }
+        });
+        verdict.map(|verdict| Action::Kill { key, verdict }).into_iter().collect()
     }
 
     // === going down ===
 
-    /// Stops all children in the reverse of their order, and then finishes.
-    pub(crate) fn shut_down(&mut self, reason: Option<String>, now: Duration) -> Vec<Action> {
-        if matches!(self.course, Course::GoingDown { .. } | Course::Finished) {
+    /// Stops all children in the reverse of their order, or all at once where their order does not matter, and then
+    /// finishes.
+    pub(crate) fn shut_down(&mut self, ending: Ending, now: Duration) -> Vec<Action> {
+        if self.is_going_down() {
             return Vec::new();
         }
-        self.course = Course::GoingDown { reason };
+        self.course = Course::GoingDown { ending };
+        self.round = None;
         let mut actions = self.give_up_pending();
-        actions.extend(self.go_down(now));
+        if self.policy.dynamic {
+            for key in self.all_that_run() {
+                actions.extend(self.end(key, Then::Rest, now));
+            }
+        }
+        actions.extend(self.advance(now));
         actions
     }
 
-    fn go_down(&mut self, now: Duration) -> Vec<Action> {
-        let Course::GoingDown { reason } = &self.course else { return Vec::new() };
-        let last = self.members.iter().rev().find(|(_, member)| member.is_live());
-        match last.map(|(key, member)| (*key, member.phase)) {
-            Some((_, Phase::Stopping { .. })) => Vec::new(),
-            Some((key, _)) => self.end(key, Then::Rest, now),
-            None => {
-                let reason = reason.clone();
-                self.course = Course::Finished;
-                vec![Action::Finish(reason)]
-            }
+    fn go_down(&mut self, ending: Ending, now: Duration) -> Vec<Action> {
+        if self.index.live.is_empty() {
+            self.course = Course::Finished;
+            return vec![Action::Finish(ending)];
         }
+        self.last_that_runs(0).map_or_else(Vec::new, |key| self.end(key, Then::Rest, now))
+    }
+
+    fn all_that_run(&self) -> Vec<Key> {
+        let runs = |key: &Key| !matches!(self.phase(*key), Some(Phase::Stopping { .. }));
+        self.index.live.iter().copied().filter(runs).collect()
+    }
+
+    /// The last child from `from` on that has an incarnation, unless that is already being stopped.
+    fn last_that_runs(&self, from: Key) -> Option<Key> {
+        let last = self.index.live.range(from..).next_back().copied();
+        last.filter(|key| !matches!(self.phase(*key), Some(Phase::Stopping { .. })))
     }
 
     /// Children that only waited for something come to rest.
     fn give_up_pending(&mut self) -> Vec<Action> {
-        let mut actions = Vec::new();
-        for (&key, member) in &mut self.members {
-            if matches!(member.phase, Phase::Waiting | Phase::Restarting { .. }) {
-                member.phase = Phase::Stopped;
-                actions.push(Action::Settle { key, rest: Rest::Stopped });
+        let pending = |member: &Member| matches!(member.phase, Phase::Waiting | Phase::Restarting { .. });
+        let keys: Vec<Key> =
+            self.members.iter().filter(|(_, member)| pending(member)).map(|(key, _)| *key).collect();
+        keys.into_iter().flat_map(|key| self.come_to_rest(key, false)).collect()
+    }
+
+    /// Ends a child, and then does what `then` says.
+    fn end(&mut self, key: Key, then: Then, now: Duration) -> Vec<Action> {
+        let Some(member) = self.members.get(&key) else { return Vec::new() };
+        let cut_off = Urge::CutOffAt(member.cut_off_at(now));
+        let (urge, action) = match member.phase {
+            // A child that is to be dropped is dropped, whatever else is asked of it meanwhile.
+            Phase::Stopping { then: Then::Forget, .. } => return Vec::new(),
+            Phase::Stopping { urge, .. } => (urge, None),
+            Phase::Condemned { cut_off_at } => (cut_off_at.map_or(Urge::Never, Urge::CutOffAt), None),
+            Phase::Starting | Phase::Running => match member.policy.shutdown {
+                Shutdown::Graceful(timeout) => {
+                    (Urge::KillAt(now.saturating_add(timeout)), Some(Action::AskToStop { key }))
+                }
+                Shutdown::Unlimited => (Urge::Never, Some(Action::AskToStop { key })),
+                Shutdown::Kill => (cut_off, Some(Action::Kill { key, verdict: Verdict::Ordered })),
+            },
+            Phase::Waiting | Phase::Restarting { .. } | Phase::Stopped | Phase::Failed => {
+                return self.stopped(key, then, false, now);
             }
-        }
-        actions
+        };
+        self.become_phase(key, Phase::Stopping { then, urge });
+        action.into_iter().collect()
     }
 }
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use super::Supervisor;
 use super::handle::SupervisorHandle;
 use super::listing::Listing;
+use super::spec_error::SpecError;
 use crate::actor::worker::{Plain, Worker};
 use crate::messaging::address::Address;
 use crate::messaging::mailbox;
-use crate::path::{self, InvalidName};
-use crate::policy::{ChildPolicy, Shutdown, SupervisorPolicy};
+use crate::path;
+use crate::policy::{AutoShutdown, ChildPolicy, Shutdown, SupervisorPolicy};
 use crate::slot::Slot;
 use crate::slot::any_slot::AnySlot;
 use crate::slot::identity::{Identity, Kind};
@@ -18,21 +19,27 @@ use crate::slot::identity::{Identity, Kind};
 pub struct Child<W: Worker> {
     name: String,
     worker: W,
-    policy: ChildPolicy,
+    policy: Arc<ChildPolicy>,
     mailbox_capacity: usize,
+    lasting: bool,
 }
 
 impl<W: Worker> Child<W> {
     /// A child with the default policy and a mailbox for 1,024 messages.
     pub fn new(name: impl Into<String>, worker: W) -> Self {
-        let policy = ChildPolicy::default();
-        Self { name: name.into(), worker, policy, mailbox_capacity: mailbox::CAPACITY_DEFAULT }
+        Self {
+            name: name.into(),
+            worker,
+            policy: Arc::default(),
+            mailbox_capacity: mailbox::CAPACITY_DEFAULT,
+            lasting: false,
+        }
     }
 
-    /// Sets the policy.
+    /// Sets the policy. Many children can share one.
     #[must_use]
-    pub fn policy(mut self, policy: ChildPolicy) -> Self {
-        self.policy = policy;
+    pub fn policy(mut self, policy: impl Into<Arc<ChildPolicy>>) -> Self {
+        self.policy = policy.into();
         self
     }
 
@@ -43,9 +50,21 @@ impl<W: Worker> Child<W> {
         self
     }
 
-    pub(super) fn into_slot(self) -> Result<Arc<Slot<Plain<W>>>, InvalidName> {
-        path::check_name(&self.name)?;
-        let identity = Identity::new(&self.name, Kind::Worker, self.policy);
+    /// Lets a child that is added while the tree runs come back when its supervisor is restarted. Without this it
+    /// goes with the incarnation of the supervisor that it was added to. One that is there from the start always
+    /// comes back.
+    #[must_use]
+    pub fn lasting(mut self) -> Self {
+        self.lasting = true;
+        self
+    }
+
+    pub(super) fn into_slot(self) -> Result<Arc<Slot<Plain<W>>>, SpecError> {
+        check(&self.name, &self.policy)?;
+        if self.mailbox_capacity == 0 {
+            return Err(SpecError::NoRoom { name: self.name });
+        }
+        let identity = Identity::new(&self.name, Kind::Worker, self.policy, self.lasting);
         Ok(Slot::new(identity, self.mailbox_capacity, Plain(self.worker)))
     }
 }
@@ -54,19 +73,28 @@ impl<W: Worker> Child<W> {
 pub struct SupervisorSpec {
     name: String,
     policy: SupervisorPolicy,
-    as_child: ChildPolicy,
+    as_child: Arc<ChildPolicy>,
+    lasting: bool,
     children: Vec<Arc<dyn AnySlot>>,
 }
 
 impl SupervisorSpec {
-    /// A supervisor without children, one-for-one, whose own restarts follow the default policy.
+    /// A supervisor without children, one-for-one, whose own restarts follow the default policy. It may take its
+    /// time to stop: its children have timeouts of their own.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
             policy: SupervisorPolicy::default(),
-            as_child: ChildPolicy::default(),
+            as_child: Arc::new(ChildPolicy { shutdown: Shutdown::Unlimited, ..ChildPolicy::default() }),
+            lasting: false,
             children: Vec::new(),
         }
+    }
+
+    /// A supervisor whose children are all added while it runs, one-for-one; they are stopped all at once.
+    pub fn dynamic(name: impl Into<String>) -> Self {
+        let policy = SupervisorPolicy { dynamic: true, ..SupervisorPolicy::default() };
+        Self::new(name).policy(policy)
     }
 
     /// Sets how it supervises.
@@ -78,43 +106,79 @@ impl SupervisorSpec {
 
     /// Sets how it is itself supervised.
     #[must_use]
-    pub fn as_child(mut self, policy: ChildPolicy) -> Self {
-        self.as_child = policy;
+    pub fn as_child(mut self, policy: impl Into<Arc<ChildPolicy>>) -> Self {
+        self.as_child = policy.into();
+        self
+    }
+
+    /// As [`Child::lasting`].
+    #[must_use]
+    pub fn lasting(mut self) -> Self {
+        self.lasting = true;
         self
     }
 
     /// Appends a child; it starts after those before it. Its address accepts messages already.
     ///
     /// # Errors
-    /// When its name is no valid one.
-    pub fn child<W: Worker>(&mut self, child: Child<W>) -> Result<Address<W::Message>, InvalidName> {
+    /// When its name is no valid one or is taken, or when its policy cannot be followed.
+    pub fn child<W: Worker>(&mut self, child: Child<W>) -> Result<Address<W::Message>, SpecError> {
         let slot = child.into_slot()?;
         let address = slot.address();
-        self.children.push(slot);
+        self.append(slot)?;
         Ok(address)
     }
 
     /// Appends a child that is itself a supervisor.
     ///
     /// # Errors
-    /// When its name is no valid one.
-    pub fn supervisor(&mut self, spec: Self) -> Result<SupervisorHandle, InvalidName> {
+    /// As [`child`](Self::child), and when it cannot be a supervisor of the children that it has.
+    pub fn supervisor(&mut self, spec: Self) -> Result<SupervisorHandle, SpecError> {
         let (slot, handle) = spec.into_slot()?;
-        self.children.push(slot);
+        self.append(slot)?;
         Ok(handle)
+    }
+
+    fn append(&mut self, slot: Arc<dyn AnySlot>) -> Result<(), SpecError> {
+        let name = slot.identity().name();
+        if self.children.iter().any(|other| other.identity().name() == name) {
+            return Err(SpecError::Duplicate { path: format!("{}/{name}", self.name) });
+        }
+        self.children.push(slot);
+        Ok(())
     }
 
     pub(crate) fn own_shutdown(&self) -> Shutdown {
         self.as_child.shutdown
     }
 
-    pub(crate) fn into_slot(self) -> Result<(Arc<Slot<Supervisor>>, SupervisorHandle), InvalidName> {
-        path::check_name(&self.name)?;
+    pub(crate) fn into_slot(self) -> Result<(Arc<Slot<Supervisor>>, SupervisorHandle), SpecError> {
+        check(&self.name, &self.as_child)?;
+        for child in &self.children {
+            check_significance(&self.policy, child.as_ref())?;
+        }
+        if let (true, Some(child)) = (self.policy.dynamic, self.children.first()) {
+            return Err(SpecError::InitialChildOfDynamic { name: child.identity().name().to_owned() });
+        }
         let listing = Arc::new(Listing::default());
-        let identity = Identity::new(&self.name, Kind::Supervisor, self.as_child);
+        let identity = Identity::new(&self.name, Kind::Supervisor, self.as_child, self.lasting);
         let supervisor = Supervisor::new(self.policy, self.children, Arc::clone(&listing));
         let slot = Slot::new(identity, mailbox::CAPACITY_DEFAULT, supervisor);
         let handle = SupervisorHandle::new(slot.address(), listing);
         Ok((slot, handle))
     }
+}
+
+fn check(name: &str, policy: &ChildPolicy) -> Result<(), SpecError> {
+    path::check_name(name)?;
+    policy.check().map_err(|fault| SpecError::Policy { name: name.to_owned(), fault })
+}
+
+/// Refuses a significant child below a supervisor that never ends by itself.
+pub(super) fn check_significance(policy: &SupervisorPolicy, child: &dyn AnySlot) -> Result<(), SpecError> {
+    let identity = child.identity();
+    if identity.policy().significant && policy.auto_shutdown == AutoShutdown::Never {
+        return Err(SpecError::NoAutoShutdown { name: identity.name().to_owned() });
+    }
+    Ok(())
 }

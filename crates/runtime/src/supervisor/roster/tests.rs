@@ -8,7 +8,13 @@ const fn s(seconds: u64) -> Duration {
 }
 
 fn crash() -> Exit {
-    Exit { cause: ExitCause::Panic, ready_since: Some(s(0)), restored: false, progressed: true }
+    Exit {
+        cause: ExitCause::Panic,
+        ready_since: Some(s(0)),
+        restored: false,
+        progressed: true,
+        abandoned: false,
+    }
 }
 
 fn policy() -> ChildPolicy {
@@ -24,12 +30,12 @@ fn policy() -> ChildPolicy {
 fn up(children: usize, policy: ChildPolicy) -> Roster {
     let mut roster = Roster::new(SupervisorPolicy::default());
     for _ in 0..children {
-        roster.enlist(policy);
+        roster.enlist(Arc::new(policy));
     }
-    let mut actions = roster.come_up();
+    let mut actions = roster.come_up(s(0));
     for key in 0..children as Key {
         assert!(actions.contains(&Action::Launch { key }), "{actions:?}");
-        actions = roster.ready(key);
+        actions = roster.ready(key, s(0));
     }
     assert!(actions.contains(&Action::ComeUp));
     roster
@@ -48,10 +54,10 @@ fn settled(actions: &[Action]) -> Vec<(Key, Rest)> {
 #[test]
 fn children_start_in_order_each_when_the_one_before_is_ready() {
     let mut roster = Roster::new(SupervisorPolicy::default());
-    let (first, second) = (roster.enlist(policy()), roster.enlist(policy()));
-    assert_eq!(roster.come_up(), [Action::Launch { key: first }]);
-    assert!(roster.ready(first).contains(&Action::Launch { key: second }));
-    assert!(roster.ready(second).contains(&Action::ComeUp));
+    let (first, second) = (roster.enlist(policy().into()), roster.enlist(policy().into()));
+    assert_eq!(roster.come_up(s(0)), [Action::Launch { key: first }]);
+    assert!(roster.ready(first, s(0)).contains(&Action::Launch { key: second }));
+    assert!(roster.ready(second, s(0)).contains(&Action::ComeUp));
 }
 
 #[test]
@@ -72,11 +78,11 @@ fn a_child_whose_budget_is_spent_fails_alone_and_a_reset_brings_it_back() {
     for now in [s(1), s(10)] {
         roster.exited(0, crash(), now, 0.0);
         roster.tick(now + s(5));
-        roster.ready(0);
+        roster.ready(0, s(0));
     }
     assert_eq!(settled(&roster.exited(0, crash(), s(20), 0.0)), [(0, Rest::Failed)]);
     assert_eq!(roster.next_wake(), None);
-    assert_eq!(roster.reset(0), Ok(vec![Action::Launch { key: 0 }]));
+    assert_eq!(roster.reset(0, s(0)), Ok(vec![Action::Launch { key: 0 }]));
 }
 
 #[test]
@@ -92,7 +98,7 @@ fn a_child_that_does_not_stop_in_time_is_killed_once() {
     let mut roster = up(1, policy());
     assert_eq!(roster.stop(0, s(1)), [Action::AskToStop { key: 0 }]);
     assert_eq!(roster.tick(s(3)), []);
-    assert_eq!(roster.tick(s(4)), [Action::Kill { key: 0 }]);
+    assert_eq!(roster.tick(s(4)), [Action::Kill { key: 0, verdict: Verdict::Ordered }]);
     assert_eq!(roster.tick(s(5)), []);
     assert_eq!(settled(&roster.exited(0, crash(), s(5), 0.0)), [(0, Rest::Stopped)]);
 }
@@ -100,41 +106,41 @@ fn a_child_that_does_not_stop_in_time_is_killed_once() {
 #[test]
 fn shutdown_stops_the_children_one_by_one_in_reverse_order() {
     let mut roster = up(3, policy());
-    let mut actions = roster.shut_down(None, s(1));
+    let mut actions = roster.shut_down(Ending::Asked, s(1));
     for key in [2, 1, 0] {
         assert!(actions.contains(&Action::AskToStop { key }), "{key}: {actions:?}");
         actions = roster.exited(key, Exit { cause: ExitCause::Normal, ..crash() }, s(2), 0.0);
     }
-    assert_eq!(actions.last(), Some(&Action::Finish(None)));
+    assert_eq!(actions.last(), Some(&Action::Finish(Ending::Asked)));
 }
 
 #[test]
 fn a_crash_during_shutdown_is_not_restarted() {
     let mut roster = up(2, policy());
-    roster.shut_down(None, s(1));
+    roster.shut_down(Ending::Asked, s(1));
     let actions = roster.exited(0, crash(), s(1), 0.0);
     assert!(!actions.iter().any(|action| matches!(action, Action::Launch { .. } | Action::Record { .. })));
-    assert_eq!(roster.add(policy()).err(), Some(Objection::Stopping));
+    assert_eq!(roster.add(policy().into(), s(0)).err(), Some(Objection::Stopping));
 }
 
 #[test]
 fn an_initial_child_that_fails_to_start_stops_the_others_and_the_supervisor() {
     let mut roster = Roster::new(SupervisorPolicy::default());
-    roster.enlist(policy());
-    roster.enlist(policy());
-    roster.come_up();
-    roster.ready(0);
+    roster.enlist(policy().into());
+    roster.enlist(policy().into());
+    roster.come_up(s(0));
+    roster.ready(0, s(0));
     let failed = Exit { cause: ExitCause::StartFailed, ready_since: None, ..crash() };
     let actions = roster.exited(1, failed, s(1), 0.0);
     assert_eq!(actions.last(), Some(&Action::AskToStop { key: 0 }));
     let actions = roster.exited(0, Exit { cause: ExitCause::Normal, ..crash() }, s(2), 0.0);
-    assert!(matches!(actions.last(), Some(Action::Finish(Some(_)))));
+    assert!(matches!(actions.last(), Some(Action::Finish(_))));
 }
 
 #[test]
 fn an_added_child_that_fails_to_start_leaves_nothing_behind() {
     let mut roster = up(0, policy());
-    let (key, actions) = roster.add(policy()).unwrap();
+    let (key, actions) = roster.add(policy().into(), s(0)).unwrap();
     assert_eq!(actions, [Action::Launch { key }]);
     let failed = Exit { cause: ExitCause::StartFailed, ready_since: None, ..crash() };
     let actions = roster.exited(key, failed, s(1), 0.0);
@@ -147,7 +153,7 @@ fn a_restart_by_hand_spends_no_budget_and_cuts_a_delay_short() {
     assert_eq!(roster.restart(0, s(1)), Ok(vec![Action::AskToStop { key: 0 }]));
     let actions = roster.exited(0, Exit { cause: ExitCause::Normal, ..crash() }, s(2), 0.0);
     assert_eq!(actions, [Action::Launch { key: 0 }]);
-    roster.ready(0);
+    roster.ready(0, s(0));
     assert_eq!(roster.history(0).map(ChildHistory::attempts), Some(0));
     roster.exited(0, crash(), s(3), 0.0);
     assert_eq!(roster.restart(0, s(4)), Ok(vec![Action::Launch { key: 0 }]));
@@ -164,32 +170,33 @@ fn an_escalation_stops_the_siblings_and_ends_the_supervisor_with_a_reason() {
     let actions = roster.exited(1, crash(), s(1), 0.0);
     assert_eq!(actions.last(), Some(&Action::AskToStop { key: 0 }));
     let actions = roster.exited(0, Exit { cause: ExitCause::Normal, ..crash() }, s(2), 0.0);
-    assert!(matches!(actions.last(), Some(Action::Finish(Some(_)))));
+    assert!(matches!(actions.last(), Some(Action::Finish(_))));
 }
 
 #[test]
 fn a_child_that_is_not_to_be_restarted_stays_stopped_and_can_be_started() {
-    let mut roster = up(1, ChildPolicy { restart: RestartType::Temporary, ..policy() });
-    assert_eq!(settled(&roster.exited(0, crash(), s(1), 0.0)), [(0, Rest::Stopped)]);
-    assert_eq!(roster.start(0), Ok(vec![Action::Launch { key: 0 }]));
-    assert_eq!(roster.start(0), Err(Objection::Running));
+    let mut roster = up(1, ChildPolicy { restart: RestartType::Transient, ..policy() });
+    let normal = Exit { cause: ExitCause::Normal, ..crash() };
+    assert_eq!(settled(&roster.exited(0, normal, s(1), 0.0)), [(0, Rest::Stopped)]);
+    assert_eq!(roster.start(0, s(0)), Ok(vec![Action::Launch { key: 0 }]));
+    assert_eq!(roster.start(0, s(0)), Err(Objection::Running));
 }
 
 #[test]
 fn a_restart_that_falls_due_during_a_shutdown_does_not_happen() {
     let mut roster = up(2, policy());
     roster.exited(1, crash(), s(1), 0.0);
-    let actions = roster.shut_down(None, s(2));
+    let actions = roster.shut_down(Ending::Asked, s(2));
     assert!(settled(&actions).contains(&(1, Rest::Stopped)), "{actions:?}");
-    assert_eq!(roster.tick(s(6)), [Action::Kill { key: 0 }]);
+    assert_eq!(roster.tick(s(6)), [Action::Kill { key: 0, verdict: Verdict::Ordered }]);
 }
 
 #[test]
 fn an_initial_child_that_is_stopped_while_it_starts_does_not_hold_up_the_next() {
     let mut roster = Roster::new(SupervisorPolicy::default());
-    roster.enlist(policy());
-    roster.enlist(policy());
-    roster.come_up();
+    roster.enlist(policy().into());
+    roster.enlist(policy().into());
+    roster.come_up(s(0));
     assert_eq!(roster.stop(0, s(1)), [Action::AskToStop { key: 0 }]);
     let actions = roster.exited(0, Exit { cause: ExitCause::Normal, ..crash() }, s(1), 0.0);
     assert!(actions.contains(&Action::Launch { key: 1 }), "{actions:?}");

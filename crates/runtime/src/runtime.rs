@@ -169,6 +169,9 @@ impl Runtime {
     /// The tree as it stands now. Asks no actor, so a busy or broken one does not hold it up.
     #[must_use]
     pub fn tree(&self) -> TreeNode {
+        if self.slot.tenancy.tenant().is_none() {
+            self.notice_the_end();
+        }
         let root: Arc<dyn AnySlot> = Arc::clone(&self.slot) as Arc<dyn AnySlot>;
         TreeNode::of(&root, self.env.now())
     }
@@ -188,9 +191,7 @@ impl Runtime {
     /// Returns when the tree has ended, of itself or by [`shutdown`](Self::shutdown).
     pub async fn finished(&self) -> Ending {
         self.slot.vacated().await;
-        if self.cell.send_replace(None).is_some() {
-            self.tell_of_the_end();
-        }
+        self.notice_the_end();
         let mut ending = self.ending.subscribe();
         // The sender lives in this runtime, so the wait ends with the word of whoever was first.
         match ending.wait_for(Option::is_some).await.map(|ending| ending.clone()) {
@@ -199,7 +200,11 @@ impl Runtime {
         }
     }
 
-    fn tell_of_the_end(&self) {
+    /// The root has ended: whoever sees it first tells of it.
+    fn notice_the_end(&self) {
+        if self.cell.send_replace(None).is_none() {
+            return;
+        }
         let record = self.slot.take_exit().unwrap_or_else(ExitRecord::unexplained);
         let ExitRecord { exit, message, location, .. } = record;
         let status = if exit.cause == ExitCause::Normal { Status::Stopped } else { Status::Failed };

@@ -55,6 +55,18 @@ enum Refuses {
     Nothing,
     Everything,
     Sum(i64),
+    /// Hangs in a start, once, when it is armed.
+    Once(Fuse),
+}
+
+/// Makes the next start hang.
+#[derive(Clone, Default)]
+pub(crate) struct Fuse(Arc<AtomicBool>);
+
+impl Fuse {
+    pub(crate) fn arm(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 impl Probe {
@@ -70,6 +82,12 @@ impl Probe {
 
     pub(crate) fn that_fails_to_start_from(sum: i64) -> Self {
         Self { refuses: Refuses::Sum(sum), ..Self::default() }
+    }
+
+    /// A probe whose next start hangs once its fuse is armed.
+    pub(crate) fn that_hangs_once_in_its_start() -> (Self, Fuse) {
+        let fuse = Fuse::default();
+        (Self { refuses: Refuses::Once(fuse.clone()), ..Self::default() }, fuse)
     }
 
     pub(crate) fn ended(&self) -> Ended {
@@ -117,9 +135,10 @@ impl Worker for Probe {
     type Snapshot = i64;
 
     async fn start(&self, _: &mut Context<Act>, kept: Option<i64>) -> Result<Held, Failure> {
-        match self.refuses {
+        match &self.refuses {
             Refuses::Everything => return Err("no luck today".into()),
-            Refuses::Sum(sum) if kept == Some(sum) => return Err("not with this".into()),
+            Refuses::Sum(sum) if kept == Some(*sum) => return Err("not with this".into()),
+            Refuses::Once(fuse) if fuse.0.swap(false, Ordering::SeqCst) => std::future::pending().await,
             _ => {}
         }
         Ok(Held { sum: kept.unwrap_or(0), replies: Vec::new() })
@@ -187,7 +206,8 @@ pub(crate) async fn sum(probe: &Address<Act>) -> Result<i64, CallError> {
 
 /// Lets time pass on the paused clock, and everything happen that is due meanwhile.
 pub(crate) async fn pass(duration: Duration) {
-    tokio::time::sleep(duration).await;
+    // The clock moves on only when nothing else can be done.
+    let _ = tokio::time::timeout(duration, std::future::pending::<()>()).await;
 }
 
 /// What the journal says from now on.

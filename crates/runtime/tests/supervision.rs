@@ -9,6 +9,7 @@
 
 mod probe;
 mod rest;
+mod stuck;
 
 use std::time::Duration;
 

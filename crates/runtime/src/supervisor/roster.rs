@@ -198,6 +198,9 @@ impl Roster {
         if self.is_going_down() {
             return self.stopped(key, Then::Rest, exit.abandoned, now);
         }
+        if let Some(then) = self.after_pending_round_stop(key) {
+            return self.stopped(key, then, exit.abandoned, now);
+        }
         if on_probation && failed_to_start {
             self.drop_member(key);
             let mut actions = vec![Action::Settle { key, rest: Rest::Refused }, Action::Forget { key }];
@@ -273,11 +276,12 @@ impl Roster {
     }
 
     fn restart_one(&mut self, key: Key, due: Duration, now: Duration) -> Vec<Action> {
+        let mut actions = vec![Action::Settle { key, rest: Rest::Restarting(due) }];
         if due <= now {
-            return self.launch(key, now);
+            actions.extend(self.launch(key, now));
+            return actions;
         }
         self.become_phase(key, Phase::Restarting { due });
-        let mut actions = vec![Action::Settle { key, rest: Rest::Restarting(due) }];
         // A child that crashed after it was ready does not hold up those that come after it.
         actions.extend(self.advance(now));
         actions

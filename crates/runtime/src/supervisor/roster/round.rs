@@ -163,9 +163,18 @@ impl Roster {
     }
 
     fn end_for_round(&mut self, key: Key, now: Duration) -> Vec<Action> {
+        self.end(key, self.after_round_stop(key), now)
+    }
+
+    fn after_round_stop(&self, key: Key) -> Then {
         let restart = self.members.get(&key).map(|member| member.policy.restart);
-        let then = if restart == Some(RestartType::Temporary) { Then::Forget } else { Then::Wait };
-        self.end(key, then, now)
+        if restart == Some(RestartType::Temporary) { Then::Forget } else { Then::Wait }
+    }
+
+    /// What follows the end of a child that a round was about to stop anyway: it counts as stopped by it.
+    pub(super) fn after_pending_round_stop(&self, key: Key) -> Option<Then> {
+        let round = self.round.filter(|round| key >= round.from)?;
+        matches!(round.step, Step::Stopping { .. }).then(|| self.after_round_stop(key))
     }
 
     fn start_next(&mut self, round: Round, now: Duration) -> Vec<Action> {

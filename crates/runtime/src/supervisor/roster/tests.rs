@@ -211,3 +211,35 @@ fn a_child_that_is_being_dropped_is_dropped_whatever_else_is_asked_meanwhile() {
     let actions = roster.exited(0, Exit { cause: ExitCause::Normal, ..crash() }, s(2), 0.0);
     assert!(actions.contains(&Action::Forget { key: 0 }), "{actions:?}");
 }
+
+/// Were each step to look at all children, this would be ten thousand million looks and not end in our time.
+#[test]
+fn a_hundred_thousand_children_start_crash_and_stop_without_a_look_at_the_others() {
+    const CHILDREN: Key = 100_000;
+    let policy = Arc::new(policy());
+    for dynamic in [true, false] {
+        let mut roster = Roster::new(SupervisorPolicy { dynamic, ..SupervisorPolicy::default() });
+        roster.come_up(s(0));
+        for key in 0..CHILDREN {
+            let (added, actions) = roster.add(Arc::clone(&policy), s(0)).unwrap();
+            assert_eq!((added, actions), (key, vec![Action::Launch { key }]));
+            roster.ready(key, s(0));
+        }
+        for key in 0..CHILDREN {
+            roster.exited(key, crash(), s(1), 0.0);
+            assert_eq!(roster.next_wake(), Some(s(6)));
+        }
+        assert_eq!(roster.tick(s(6)).len(), CHILDREN as usize);
+        for key in 0..CHILDREN {
+            roster.ready(key, s(6));
+        }
+        let mut asked = roster.shut_down(Ending::Asked, s(7)).len();
+        for key in (0..CHILDREN).rev() {
+            let normal = Exit { cause: ExitCause::Normal, ..crash() };
+            let actions = roster.exited(key, normal, s(8), 0.0);
+            asked += actions.iter().filter(|action| matches!(action, Action::AskToStop { .. })).count();
+        }
+        assert_eq!(asked, CHILDREN as usize);
+        assert_eq!(roster.course, Course::Finished);
+    }
+}

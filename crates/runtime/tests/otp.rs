@@ -1,0 +1,30 @@
+//! What Erlang/OTP's own supervisor suite tests, put for this runtime: one test a line of docs/supervision.md.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that meets the unexpected should say so at once"
+)]
+
+#[path = "otp/administration.rs"]
+mod administration;
+#[path = "otp/delayed_restart.rs"]
+mod delayed_restart;
+#[path = "otp/intensity.rs"]
+mod intensity;
+#[path = "otp/introspection.rs"]
+mod introspection;
+#[path = "otp/list.rs"]
+mod list;
+#[path = "otp/restart_types.rs"]
+mod restart_types;
+#[path = "otp/significant_children.rs"]
+mod significant_children;
+#[path = "otp/stage.rs"]
+mod stage;
+#[path = "otp/start.rs"]
+mod start;
+#[path = "otp/stop.rs"]
+mod stop;
+#[path = "otp/strategies.rs"]
+mod strategies;

@@ -8,22 +8,39 @@ pub(crate) mod exit_record;
 pub(crate) mod identity;
 mod occupancy;
 
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
 use crate::actor::behaviour::Behaviour;
+use crate::actor::panics;
 use crate::messaging::address::Address;
+use crate::messaging::call_error::CallError;
 use crate::messaging::mailbox::Mailbox;
+use crate::slot::any_slot::AnySlot;
 use crate::slot::exit_record::ExitRecord;
 use crate::slot::identity::Identity;
+
+/// What takes in the account of an incarnation whose supervisor will not.
+pub(crate) type Executor = Box<dyn FnOnce(&dyn AnySlot, ExitRecord) + Send>;
+
+/// The account of an incarnation that has ended, or who waits for it.
+enum Account {
+    /// Its supervisor does.
+    Awaited,
+    /// It lies here until its supervisor takes it.
+    Left(Box<ExitRecord>),
+    /// No supervisor is left, and this was left in its place.
+    Entrusted(Executor),
+}
 
 pub(crate) struct Slot<B: Behaviour> {
     pub(crate) identity: Arc<Identity>,
     pub(crate) mailbox: Arc<Mailbox<B::Message>>,
     pub(crate) behaviour: B,
     pub(crate) checkpoint: Mutex<Option<B::Snapshot>>,
-    exit: Mutex<Option<ExitRecord>>,
+    account: Mutex<Account>,
     pub(crate) occupied: watch::Sender<bool>,
 }
 
@@ -34,7 +51,7 @@ impl<B: Behaviour> Slot<B> {
             mailbox: Arc::new(Mailbox::new(mailbox_capacity)),
             behaviour,
             checkpoint: Mutex::new(None),
-            exit: Mutex::new(None),
+            account: Mutex::new(Account::Awaited),
             occupied: watch::Sender::new(false),
         })
     }
@@ -47,13 +64,46 @@ impl<B: Behaviour> Slot<B> {
         self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn exit(&self) -> MutexGuard<'_, Option<ExitRecord>> {
-        self.exit.lock().unwrap_or_else(PoisonError::into_inner)
+    fn account(&self) -> MutexGuard<'_, Account> {
+        self.account.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Leaves the account of an incarnation that has been torn down.
     pub(crate) fn vacate(&self, record: ExitRecord) {
-        *self.exit() = Some(record);
+        let entrusted = {
+            let mut account = self.account();
+            match mem::replace(&mut *account, Account::Awaited) {
+                Account::Entrusted(executor) => Some((executor, record)),
+                Account::Awaited | Account::Left(_) => {
+                    *account = Account::Left(Box::new(record));
+                    None
+                }
+            }
+        };
+        if let Some((executor, record)) = entrusted {
+            executor(self, record);
+        }
         self.occupied.send_replace(false);
+    }
+
+    /// The account, once.
+    fn take_account(&self) -> Option<ExitRecord> {
+        let mut account = self.account();
+        match mem::replace(&mut *account, Account::Awaited) {
+            Account::Left(record) => Some(*record),
+            other => {
+                *account = other;
+                None
+            }
+        }
+    }
+}
+
+impl<B: Behaviour> Drop for Slot<B> {
+    /// Whoever waits at a slot that never was in a tree, or that was dropped with it, gets an answer.
+    fn drop(&mut self) {
+        for envelope in self.mailbox.close() {
+            panics::drop_quietly(CallError::Stopped, envelope);
+        }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! - `roster`: its bookkeeping, pure
 //! - `command`: what it can be asked; [`SupervisorHandle`] asks it
+//! - `exits`, `rest`: what is told of those that ended, and of what they leave behind
 //! - [`SupervisorSpec`], [`Child`]: what it is made from
 //!
 //! It never sleeps and never awaits a child in a handler: a delay is a due time and one timer, a stop is a request
@@ -10,6 +11,7 @@
 mod admin_error;
 mod admission;
 mod command;
+pub(crate) mod exits;
 mod handle;
 mod listing;
 pub(crate) mod rest;
@@ -35,12 +37,11 @@ use crate::actor::behaviour::{Behaviour, Flow};
 use crate::actor::context::{Context, TaskHandle};
 use crate::actor::failure::Failure;
 use crate::actor::launch::{Launch, OnReady};
+use crate::actor::panics;
 use crate::actor::wake::Wake;
-use crate::events::{
-    ActorExited, ActorStarted, CheckpointDiscarded, DeadLetter, DeadLetterReason, Decided, DecisionInputs,
-    Escalated, GaveUp,
-};
+use crate::events::{ActorStarted, CheckpointDiscarded, Decided, DecisionInputs, Escalated, GaveUp};
 use crate::journal::millis;
+use crate::messaging::call_error::CallError;
 use crate::messaging::reply::Reply;
 use crate::path::ActorPath;
 use crate::policy::{Exit, SupervisorPolicy};
@@ -113,7 +114,7 @@ impl Behaviour for Supervisor {
                 let current = ward.wards.get(&key).map(|charge| charge.slot.identity().standing().generation);
                 if current == Some(generation) { self.ready(ctx, ward, key) } else { Vec::new() }
             }
-            Command::TornDown { key, record } => self.exited(ctx, ward, key, *record),
+            Command::TornDown { key } => self.exited(ctx, ward, key),
         };
         self.obey(ctx, ward, actions).await
     }
@@ -146,7 +147,7 @@ impl Behaviour for Supervisor {
             },
             SupervisionEvent::ActorTerminated(cell, torn, _) => {
                 // A killed incarnation hands its state over: dropping it is what tears it down.
-                drop(torn);
+                panics::drop_quietly(CallError::Crashed, torn);
                 self.left(ctx, ward, &cell)
             }
             SupervisionEvent::ActorFailed(cell, _) => self.left(ctx, ward, &cell),
@@ -172,11 +173,14 @@ impl Supervisor {
     /// Waits until nothing of an earlier incarnation's children is left, and closes what it had added.
     async fn clear_predecessor(&self, ctx: &Ctx) {
         for slot in self.listing.take() {
-            slot.vacated().await;
             let initial = self.initial.iter().any(|one| Arc::ptr_eq(one, &slot));
-            if !initial && let Some(path) = slot.identity().path() {
-                rest::lay(&ctx.env, slot.as_ref(), path, Status::Stopped);
+            if let Some(path) = slot.identity().path() {
+                exits::tell_of_orphan(&ctx.env, slot.as_ref(), path).await;
+                if !initial {
+                    rest::lay(&ctx.env, slot.as_ref(), path, Status::Stopped);
+                }
             }
+            panics::drop_quietly(CallError::Stopped, slot);
         }
     }
 
@@ -191,21 +195,14 @@ impl Supervisor {
     fn add(&self, ctx: &Ctx, ward: &mut Ward, slot: Arc<dyn AnySlot>, reply: Reply<Answer>) -> Vec<Action> {
         let name = slot.identity().name().to_owned();
         if ward.by_name.contains_key(&name) {
-            reply.send(Err(AdminError::AlreadyPresent { name }));
-            return Vec::new();
+            return refuse(slot, reply, AdminError::AlreadyPresent { name });
         }
         let path = match place(ctx, slot.as_ref()) {
             Ok(path) => path,
-            Err(error) => {
-                reply.send(Err(error));
-                return Vec::new();
-            }
+            Err(error) => return refuse(slot, reply, error),
         };
         match ward.roster.add(*slot.identity().policy()) {
-            Err(objection) => {
-                reply.send(Err(AdminError::from_objection(objection, name)));
-                Vec::new()
-            }
+            Err(objection) => refuse(slot, reply, AdminError::from_objection(objection, name)),
             Ok((key, actions)) => {
                 self.take_in(ward, key, slot, path);
                 ward.wait(key, reply);
@@ -230,46 +227,35 @@ impl Supervisor {
         let Some(key) = ward.by_actor.remove(&cell.get_id()) else { return Vec::new() };
         let Some(charge) = ward.wards.get_mut(&key) else { return Vec::new() };
         charge.cell = None;
-        let Some(mut record) = charge.slot.take_exit() else {
-            // It was killed before it was ready: ractor tells of it before its state is gone.
-            let slot = Arc::clone(&charge.slot);
-            ctx.spawn(async move {
-                slot.vacated().await;
-                let record = slot.take_exit().unwrap_or_else(ExitRecord::unexplained);
-                Command::TornDown { key, record: Box::new(record) }
-            });
-            return Vec::new();
-        };
-        if record.tasks.is_empty() {
-            return self.exited(ctx, ward, key, record);
+        // The account stays in the slot until it is told: this supervisor may end before.
+        let tasks = charge.slot.take_tasks();
+        if tasks.as_ref().is_some_and(JoinSet::is_empty) {
+            return self.exited(ctx, ward, key);
         }
-        let mut tasks = std::mem::replace(&mut record.tasks, JoinSet::new());
+        let slot = Arc::clone(&charge.slot);
         ctx.spawn(async move {
+            // One that was killed before it was ready: ractor tells of it before its state is gone.
+            slot.vacated().await;
+            let mut tasks = tasks.or_else(|| slot.take_tasks()).unwrap_or_default();
             tasks.shutdown().await;
-            Command::TornDown { key, record: Box::new(record) }
+            Command::TornDown { key }
         });
         Vec::new()
     }
 
     /// Nothing of the incarnation is left: its exit is told and decided upon.
-    fn exited(&self, ctx: &Ctx, ward: &mut Ward, key: Key, record: ExitRecord) -> Vec<Action> {
+    fn exited(&self, ctx: &Ctx, ward: &mut Ward, key: Key) -> Vec<Action> {
         let Some(charge) = ward.wards.get_mut(&key) else { return Vec::new() };
+        let record = charge.slot.take_exit().unwrap_or_else(ExitRecord::unexplained);
         let now = ctx.now();
-        let generation = {
+        {
             let mut standing = charge.slot.identity().standing();
             standing.ready_since = None;
             standing.last_error.clone_from(&record.message);
-            standing.generation
-        };
+        }
         charge.down_since = Some(now);
         charge.last_error.clone_from(&record.message);
-        let ExitRecord { exit, message, location, in_flight, tasks: _ } = record;
-        let journal = &ctx.env.journal;
-        journal.record(&charge.path, generation, &ActorExited { cause: exit.cause, message, location });
-        if let Some(label) = in_flight {
-            let reason = DeadLetterReason::Crashed;
-            journal.record(&charge.path, generation, &DeadLetter { reason, label: label.to_owned() });
-        }
+        let exit = exits::tell(&ctx.env, charge.slot.as_ref(), &charge.path, record);
         let exit = Exit { ready_since: exit.ready_since.map(whole_millis), ..exit };
         ward.roster.exited(key, exit, now, ctx.random_unit())
     }
@@ -338,6 +324,8 @@ impl Supervisor {
         self.listing.remove(key);
         if let Some(charge) = ward.wards.remove(&key) {
             ward.by_name.remove(charge.path.name());
+            // What a worker is made from goes with it, and may panic as it does.
+            panics::drop_quietly(CallError::Stopped, charge);
         }
     }
 }
@@ -366,6 +354,7 @@ impl Ward {
     fn kill(&mut self, key: Key) {
         if let Some(charge) = self.wards.get_mut(&key) {
             charge.slot.stop_reading();
+            rest::stop_those_below(charge.slot.as_ref());
             if let Some(cell) = &charge.cell {
                 cell.kill();
             }
@@ -477,6 +466,13 @@ impl Charge {
         };
         ctx.env.journal.record(&self.path, generation, &gave_up);
     }
+}
+
+/// Does not take a slot in. What its worker is made from goes with it, and may panic as it does.
+fn refuse(slot: Arc<dyn AnySlot>, reply: Reply<Answer>, error: AdminError) -> Vec<Action> {
+    reply.send(Err(error));
+    panics::drop_quietly(CallError::Stopped, slot);
+    Vec::new()
 }
 
 /// Gives a slot its place below this supervisor.

@@ -8,9 +8,11 @@ use ractor::ActorRef;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::actor::panics::Panic;
+use crate::actor::panics::{self, Panic};
 use crate::actor::wake::Wake;
-use crate::messaging::message::Message;
+use crate::messaging::call_error::CallError;
+use crate::messaging::message::{Message, name_of};
+use crate::messaging::teardown;
 
 /// Messages that a mailbox holds if nothing else is said.
 pub(crate) const CAPACITY_DEFAULT: usize = 1024;
@@ -32,6 +34,28 @@ pub(crate) struct Envelope<M> {
     pub(crate) message: M,
     /// After this it is no longer handled.
     pub(crate) expires_at: Option<Instant>,
+    /// What is known of it if an incarnation has begun to handle it before.
+    pub(crate) returned: Option<Returned>,
+}
+
+/// What is known of a message that is delivered again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Returned {
+    /// Crashes on it so far.
+    pub(crate) crashes: u32,
+    /// With this many it is poison.
+    pub(crate) crashes_max: u32,
+}
+
+impl<M: Message> Envelope<M> {
+    pub(crate) fn new(message: M, expires_at: Option<Instant>) -> Self {
+        Self { message, expires_at, returned: None }
+    }
+
+    /// What the journal calls the message, even if the message itself panics when it is asked.
+    pub(crate) fn label(&self) -> &'static str {
+        panics::attempt(|| self.message.label()).unwrap_or_else(|_| name_of::<M>())
+    }
 }
 
 /// What an incarnation finds when it looks into its mailbox.
@@ -119,10 +143,16 @@ impl<M: Message> Mailbox<M> {
 
     /// Accepts a message as soon as there is room.
     pub(crate) async fn push_when_room(&self, envelope: Envelope<M>) -> Result<(), (Envelope<M>, Refusal)> {
-        let mut envelope = match self.push(envelope) {
-            Err((envelope, Refusal::Full)) => envelope,
-            settled => return settled,
-        };
+        match self.push(envelope) {
+            // A sender that gives up while it waits drops a message that nobody had room for.
+            Err((envelope, Refusal::Full)) => {
+                teardown::scoped(|| CallError::Full, self.wait_for_room(envelope)).await
+            }
+            settled => settled,
+        }
+    }
+
+    async fn wait_for_room(&self, mut envelope: Envelope<M>) -> Result<(), (Envelope<M>, Refusal)> {
         let _waiting = Waiting::register(self);
         loop {
             let room = self.room.notified();
@@ -232,7 +262,32 @@ impl<M: Message> Mailbox<M> {
         None
     }
 
+    /// Takes a message back from an incarnation that has ended: in front of all others, room or no room. A mailbox
+    /// that is closed hands it back.
+    pub(crate) fn give_back(&self, envelope: Envelope<M>) -> Result<(), Envelope<M>> {
+        let mut inner = self.lock();
+        if inner.closed {
+            return Err(envelope);
+        }
+        inner.queue.push_front(envelope);
+        Ok(())
+    }
+
     // === for the supervisor ===
+
+    /// Counts a crash on the message that was given back, and takes it out if that was one too many.
+    ///
+    /// Nobody reads between the return of a message and the account of the exit, so it is still in front. A mailbox
+    /// that was closed meanwhile has told of it already.
+    pub(crate) fn blame_returned(&self) -> Option<Envelope<M>> {
+        let mut inner = self.lock();
+        let returned = inner.queue.front_mut()?.returned.as_mut()?;
+        returned.crashes = returned.crashes.saturating_add(1);
+        if returned.crashes < returned.crashes_max {
+            return None;
+        }
+        inner.queue.pop_front()
+    }
 
     /// Lets the reader take no further message from outside.
     pub(crate) fn stop_reading(&self) {
@@ -290,11 +345,12 @@ impl<M: Message> Drop for Waiting<'_, M> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::messaging::reply::Reply;
 
     impl Message for u32 {}
 
     fn letter(message: u32) -> Envelope<u32> {
-        Envelope { message, expires_at: None }
+        Envelope::new(message, None)
     }
 
     #[test]
@@ -322,5 +378,45 @@ mod tests {
         assert!(futures_util::poll!(&mut waiting).is_pending());
         mailbox.close();
         assert!(matches!(waiting.await, Err((Envelope { message: 2, .. }, Refusal::Stopped))));
+    }
+
+    fn returned(message: u32, crashes_max: u32) -> Envelope<u32> {
+        Envelope { returned: Some(Returned { crashes: 0, crashes_max }), ..letter(message) }
+    }
+
+    #[test]
+    fn a_message_that_is_given_back_waits_in_front_of_all_others_even_if_there_is_no_room() {
+        let mailbox = Mailbox::new(1);
+        mailbox.push(letter(2)).unwrap();
+        mailbox.give_back(returned(1, 2)).unwrap();
+        assert!(matches!(mailbox.push(letter(3)), Err((_, Refusal::Full))));
+        let order: Vec<u32> = mailbox.close().into_iter().map(|envelope| envelope.message).collect();
+        assert_eq!(order, [1, 2]);
+        assert!(mailbox.give_back(returned(4, 2)).is_err());
+    }
+
+    #[test]
+    fn the_crash_that_is_one_too_many_takes_the_message_out_and_leaves_the_others() {
+        let mailbox = Mailbox::new(4);
+        mailbox.push(letter(2)).unwrap();
+        mailbox.give_back(returned(1, 2)).unwrap();
+        assert!(mailbox.blame_returned().is_none());
+        assert_eq!(mailbox.blame_returned().map(|envelope| envelope.message), Some(1));
+        assert!(mailbox.blame_returned().is_none(), "a message that was never handled was blamed");
+        assert_eq!(mailbox.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_sender_that_gives_up_waiting_for_room_leaves_word_that_there_was_none() {
+        struct Letter(#[allow(dead_code, reason = "held, never answered")] Option<Reply<()>>);
+        impl Message for Letter {}
+        let mailbox = Mailbox::new(1);
+        assert!(mailbox.push(Envelope::new(Letter(None), None)).is_ok());
+        let (reply, promise) = Reply::channel();
+        let mut waiting = Box::pin(mailbox.push_when_room(Envelope::new(Letter(Some(reply)), None)));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        drop(waiting);
+        assert_eq!(promise.await, Err(CallError::Full));
+        assert_eq!(mailbox.len(), 1);
     }
 }

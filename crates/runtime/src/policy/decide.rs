@@ -37,6 +37,10 @@ pub struct Exit {
     pub restored: bool,
     /// Whether it handled at least one message to the end.
     pub progressed: bool,
+    /// Whether it ended on a message that an earlier incarnation had crashed on. That says nothing new about the
+    /// checkpoint, so it neither adds to its blame nor takes any away.
+    #[serde(default)]
+    pub on_suspect: bool,
 }
 
 /// Who is restarted.
@@ -95,7 +99,7 @@ pub fn decide(
         history.earn_back();
     }
     let to_blame = exit.cause != ExitCause::Normal && exit.restored && !exit.progressed;
-    let condemned = history.blame_checkpoint(to_blame, child.checkpoint_crashes_max);
+    let condemned = !exit.on_suspect && history.blame_checkpoint(to_blame, child.checkpoint_crashes_max);
     if !calls_for_restart(child.restart, exit.cause) {
         return Decision::Leave;
     }
@@ -135,8 +139,13 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    const CRASH: Exit =
-        Exit { cause: ExitCause::Panic, ready_since: None, restored: false, progressed: true };
+    const CRASH: Exit = Exit {
+        cause: ExitCause::Panic,
+        ready_since: None,
+        restored: false,
+        progressed: true,
+        on_suspect: false,
+    };
 
     fn policy() -> ChildPolicy {
         ChildPolicy {
@@ -241,6 +250,20 @@ mod tests {
             let decision = case.at(s(second), Exit { progressed, ..blamed });
             assert!(matches!(decision, Decision::Restart { state: StateSource::Checkpoint, .. }));
         }
+    }
+
+    #[test]
+    fn crashing_again_on_the_same_message_neither_adds_to_the_blame_on_the_checkpoint_nor_clears_it() {
+        let mut case = Case::new(ChildPolicy { budget: None, ..policy() });
+        let blamed = Exit { restored: true, progressed: false, ..CRASH };
+        let mut sources = Vec::new();
+        for (second, on_suspect) in [(1, false), (2, true), (3, false), (4, true), (5, true), (6, false)] {
+            if let Decision::Restart { state, .. } = case.at(s(second), Exit { on_suspect, ..blamed }) {
+                sources.push(state);
+            }
+        }
+        use StateSource::*;
+        assert_eq!(sources, [Checkpoint, Checkpoint, Checkpoint, Checkpoint, Checkpoint, Fresh]);
     }
 
     #[test]

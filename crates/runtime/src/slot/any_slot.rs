@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use ractor::{ActorCell, SpawnErr};
+use tokio::task::JoinSet;
 
 use crate::actor::context::RestContext;
 use crate::actor::launch::Launch;
+use crate::slot::Executor;
 use crate::slot::exit_record::ExitRecord;
 use crate::slot::identity::Identity;
 
@@ -19,6 +21,13 @@ pub(crate) trait AnySlot: Send + Sync {
         supervisor: ActorCell,
     ) -> BoxFuture<'static, Result<ActorCell, SpawnErr>>;
     fn take_exit(&self) -> Option<ExitRecord>;
+    /// The tasks that an incarnation which has ended left behind; `None` as long as it has not.
+    fn take_tasks(&self) -> Option<JoinSet<()>>;
+    /// Lets `executor` take in the account of the incarnation in the slot: now, or when it has ended.
+    fn entrust(&self, executor: Executor);
+    /// Counts a crash on the message that the last incarnation gave back. If that was one too many, the message is
+    /// dropped and the number of crashes on it returned.
+    fn blame_returned(&self) -> Option<u32>;
     fn backlog(&self) -> usize;
     /// Lets the incarnation take no further message.
     fn stop_reading(&self);

@@ -1,9 +1,11 @@
 //! Putting incarnations into slots.
 
+use std::mem;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use ractor::{Actor, ActorCell, ActorRuntime, SpawnErr};
+use tokio::task::JoinSet;
 
 use crate::actor::behaviour::Behaviour;
 use crate::actor::context::RestContext;
@@ -11,11 +13,11 @@ use crate::actor::incarnation::Incarnation;
 use crate::actor::launch::Launch;
 use crate::actor::panics;
 use crate::messaging::call_error::CallError;
-use crate::messaging::message::Message;
-use crate::slot::Slot;
+use crate::messaging::mailbox::Envelope;
 use crate::slot::any_slot::AnySlot;
 use crate::slot::exit_record::ExitRecord;
 use crate::slot::identity::Identity;
+use crate::slot::{Account, Executor, Slot};
 
 impl<B: Behaviour> Slot<B> {
     /// Puts a new incarnation into the slot, linked to `supervisor` if there is one. It starts by itself; this
@@ -25,6 +27,8 @@ impl<B: Behaviour> Slot<B> {
         launch: Launch,
         supervisor: Option<ActorCell>,
     ) -> Result<ActorCell, SpawnErr> {
+        // What was left for an incarnation that could not be spawned is no later one's.
+        *self.account() = Account::Awaited;
         self.occupied.send_replace(true);
         let slot = Arc::clone(&self);
         let incarnation = Incarnation::<B>::new();
@@ -54,7 +58,37 @@ impl<B: Behaviour> AnySlot for Slot<B> {
     }
 
     fn take_exit(&self) -> Option<ExitRecord> {
-        self.exit().take()
+        self.take_account()
+    }
+
+    fn take_tasks(&self) -> Option<JoinSet<()>> {
+        match &mut *self.account() {
+            Account::Left(record) => Some(mem::take(&mut record.tasks)),
+            Account::Awaited | Account::Entrusted(_) => None,
+        }
+    }
+
+    fn entrust(&self, executor: Executor) {
+        let record = {
+            let mut account = self.account();
+            match mem::replace(&mut *account, Account::Awaited) {
+                Account::Left(record) => *record,
+                // An incarnation that was never spawned leaves none.
+                Account::Awaited if !*self.occupied.borrow() => return,
+                Account::Awaited | Account::Entrusted(_) => {
+                    *account = Account::Entrusted(executor);
+                    return;
+                }
+            }
+        };
+        executor(self, record);
+    }
+
+    fn blame_returned(&self) -> Option<u32> {
+        let poison = self.mailbox.blame_returned()?;
+        let crashes = poison.returned.map_or(0, |returned| returned.crashes);
+        panics::drop_quietly(CallError::Crashed, poison);
+        Some(crashes)
     }
 
     fn backlog(&self) -> usize {
@@ -67,8 +101,10 @@ impl<B: Behaviour> AnySlot for Slot<B> {
 
     fn close(&self) -> Vec<&'static str> {
         let emptied = self.mailbox.close();
-        let labels = emptied.iter().map(|envelope| envelope.message.label()).collect();
-        panics::drop_quietly(CallError::Stopped, emptied);
+        let labels = emptied.iter().map(Envelope::label).collect();
+        for envelope in emptied {
+            panics::drop_quietly(CallError::Stopped, envelope);
+        }
         labels
     }
 

@@ -7,7 +7,6 @@ use super::roster::Key;
 use crate::messaging::message::Message;
 use crate::messaging::reply::Reply;
 use crate::slot::any_slot::AnySlot;
-use crate::slot::exit_record::ExitRecord;
 
 /// How an order ended.
 pub(crate) type Answer = Result<(), AdminError>;
@@ -30,8 +29,8 @@ pub(crate) enum Command {
     Direct { name: String, order: Order, reply: Reply<Answer> },
     /// A child that is itself a supervisor has come up.
     ChildReady { key: Key, generation: u64 },
-    /// The tasks of an incarnation that has left have ended.
-    TornDown { key: Key, record: Box<ExitRecord> },
+    /// The tasks of an incarnation that has left have ended; its account lies in the slot.
+    TornDown { key: Key },
 }
 
 impl Message for Command {

@@ -8,7 +8,13 @@ const fn s(seconds: u64) -> Duration {
 }
 
 fn crash() -> Exit {
-    Exit { cause: ExitCause::Panic, ready_since: Some(s(0)), restored: false, progressed: true }
+    Exit {
+        cause: ExitCause::Panic,
+        ready_since: Some(s(0)),
+        restored: false,
+        progressed: true,
+        on_suspect: false,
+    }
 }
 
 fn policy() -> ChildPolicy {

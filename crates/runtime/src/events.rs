@@ -70,6 +70,9 @@ pub struct ActorExited {
     pub message: Option<String>,
     /// Where a panic happened: `file:line:column`.
     pub location: Option<String>,
+    /// How a panic came about, where backtraces are enabled (`RUST_BACKTRACE`): from what panicked down to the handler.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backtrace: Option<String>,
     /// A permanent child ended of itself while its supervisor went down.
     #[serde(default, skip_serializing_if = "is_false")]
     pub unexpected: bool,
@@ -246,6 +249,8 @@ pub enum DeadLetterReason {
     Stopped,
     /// It waited beyond its deadline.
     Expired,
+    /// It was delivered again after a crash, and the actor crashed on it too often.
+    Poison,
 }
 
 /// A message was accepted and not handled to the end.
@@ -255,5 +260,26 @@ pub struct DeadLetter {
     pub reason: DeadLetterReason,
     /// What kind of message it was.
     pub label: String,
+    /// How often the actor crashed on it, where it is poison.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crashes: Option<u32>,
 }
 event!(DeadLetter, "dead_letter", Warn);
+
+impl DeadLetter {
+    pub(crate) fn new(reason: DeadLetterReason, label: &str) -> Self {
+        Self { reason, label: label.to_owned(), crashes: None }
+    }
+}
+
+/// A message that an earlier incarnation did not handle to the end is delivered again, as its type asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redelivered {
+    /// What kind of message it is.
+    pub label: String,
+    /// Crashes on it so far; 0 if its handler was only killed by order.
+    pub crashes: u32,
+    /// With this many it is poison.
+    pub crashes_max: u32,
+}
+event!(Redelivered, "redelivered");

@@ -12,7 +12,7 @@ use crate::actor::wake::Wake;
 use crate::clock::SystemClock;
 use crate::entropy::Entropy;
 use crate::env::Env;
-use crate::events::{ActorExited, ActorStarted, RuntimeStarted, RuntimeStopped, RuntimeStopping};
+use crate::events::{ActorStarted, RuntimeStarted, RuntimeStopped, RuntimeStopping};
 use crate::journal::{Journal, JournalConfig};
 use crate::path::ActorPath;
 use crate::policy::{ExitCause, Shutdown};
@@ -20,7 +20,7 @@ use crate::slot::Slot;
 use crate::slot::any_slot::AnySlot;
 use crate::slot::exit_record::ExitRecord;
 use crate::slot::identity::Status;
-use crate::supervisor::{SpecError, Supervisor, SupervisorHandle, SupervisorSpec, rest};
+use crate::supervisor::{SpecError, Supervisor, SupervisorHandle, SupervisorSpec, exits, rest};
 use crate::tree::TreeNode;
 
 /// Why a tree did not come up.
@@ -191,6 +191,7 @@ impl Runtime {
     /// Returns when the tree has ended, of itself or by [`shutdown`](Self::shutdown).
     pub async fn finished(&self) -> Ending {
         self.slot.vacated().await;
+        rest::vacated_below(&*self.slot).await;
         self.notice_the_end();
         let mut ending = self.ending.subscribe();
         // The sender lives in this runtime, so the wait ends with the word of whoever was first.
@@ -206,17 +207,10 @@ impl Runtime {
             return;
         }
         let record = self.slot.take_exit().unwrap_or_else(ExitRecord::unexplained);
-        let ExitRecord { exit, message, location, .. } = record;
-        let status = if exit.cause == ExitCause::Normal { Status::Stopped } else { Status::Failed };
+        let message = record.message.clone();
         self.slot.identity.standing().last_error.clone_from(&message);
-        let exited = ActorExited {
-            cause: exit.cause,
-            message: message.clone(),
-            location,
-            unexpected: false,
-            abandoned: exit.abandoned,
-        };
-        self.record(1, &exited);
+        let exit = exits::tell(&self.env, &*self.slot, &self.path, record, false);
+        let status = if exit.cause == ExitCause::Normal { Status::Stopped } else { Status::Failed };
         rest::lay(&self.env, &*self.slot, &self.path, status);
         self.record(0, &RuntimeStopped { cause: exit.cause, message: message.clone() });
         self.ending.send_replace(Some(Ending { cause: exit.cause, message }));
@@ -234,6 +228,7 @@ impl Runtime {
             if let Shutdown::Graceful(timeout) = self.shutdown
                 && tokio::time::timeout(timeout, self.slot.vacated()).await.is_err()
             {
+                rest::stop_those_below(&*self.slot);
                 cell.kill();
             }
         }
@@ -250,9 +245,11 @@ impl Runtime {
 impl Drop for Runtime {
     fn drop(&mut self) {
         if let Some(cell) = self.cell.send_replace(None) {
+            self.slot.stop_reading();
+            rest::stop_those_below(&*self.slot);
             cell.kill();
-            // Whoever still waits for an answer gets one now.
-            rest::lay(&self.env, &*self.slot, &self.path, Status::Stopped);
+            // Whoever still waits for an answer gets one now, and what is being handled is accounted for as it ends.
+            rest::lay_orphan(&self.env, &*self.slot);
         }
     }
 }

@@ -8,15 +8,18 @@ pub(crate) mod any_slot;
 pub(crate) mod exit_record;
 pub(crate) mod identity;
 mod occupancy;
-mod tenancy;
+pub(crate) mod tenancy;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::actor::behaviour::Behaviour;
+use crate::actor::panics;
 use crate::messaging::address::Address;
+use crate::messaging::call_error::CallError;
 use crate::messaging::mailbox::Mailbox;
+use exit_record::ExitRecord;
 use identity::Identity;
-use tenancy::Tenancy;
+use tenancy::{Leaving, Tenancy};
 
 pub(crate) struct Slot<B: Behaviour> {
     pub(crate) identity: Arc<Identity>,
@@ -43,5 +46,27 @@ impl<B: Behaviour> Slot<B> {
 
     pub(crate) fn checkpoint(&self) -> MutexGuard<'_, Option<B::Snapshot>> {
         self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves the account of incarnation `generation`, which has been torn down; false if it was cut off before.
+    pub(crate) fn leave(&self, generation: u64, record: ExitRecord) -> bool {
+        match self.tenancy.leave(generation, record) {
+            Leaving::CutOff => return false,
+            Leaving::Left => {}
+            Leaving::Entrusted(executor, record) => {
+                executor(self, *record);
+                self.tenancy.vacate(generation);
+            }
+        }
+        true
+    }
+}
+
+impl<B: Behaviour> Drop for Slot<B> {
+    /// Whoever waits at a slot that never was in a tree, or that was dropped with it, gets an answer.
+    fn drop(&mut self) {
+        for envelope in self.mailbox.close() {
+            panics::drop_quietly(CallError::Stopped, envelope);
+        }
     }
 }

@@ -12,6 +12,7 @@ mod admin_error;
 mod admission;
 mod command;
 mod counts;
+pub(crate) mod exits;
 mod handle;
 mod listing;
 pub(crate) mod rest;
@@ -41,8 +42,10 @@ use crate::actor::behaviour::{Behaviour, Flow};
 use crate::actor::context::Context;
 use crate::actor::failure::{Failure, OwnShutdown};
 use crate::actor::launch::{Launch, OnReady};
-use crate::events::{ActorExited, ActorStarted, AutoShutDown, DeadLetter, DeadLetterReason, Escalated};
+use crate::actor::panics;
+use crate::events::{ActorStarted, AutoShutDown, Escalated};
 use crate::journal::millis;
+use crate::messaging::call_error::CallError;
 use crate::messaging::mailbox::Own;
 use crate::messaging::reply::Reply;
 use crate::path::ActorPath;
@@ -94,8 +97,8 @@ impl Behaviour for Supervisor {
                 ward.ready(ctx, key)
             }
             Command::ChildReady { .. } => Vec::new(),
-            Command::TornDown { key, generation, record } if ward.generation(key) == Some(generation) => {
-                self.exited(ctx, ward, key, *record)
+            Command::TornDown { key, generation } if ward.generation(key) == Some(generation) => {
+                self.exited(ctx, ward, key)
             }
             Command::TornDown { .. } => Vec::new(),
         };
@@ -167,12 +170,16 @@ impl Supervisor {
         for slot in self.listing.take() {
             let patience = slot.identity().policy().kill_timeout;
             if timeout(patience, slot.vacated()).await.is_err() {
-                rest::cut_off(&ctx.env, slot.as_ref());
+                slot.cut_off();
             }
             let returns = returning.iter().any(|one| Arc::ptr_eq(one, &slot));
-            if !returns && let Some(path) = slot.identity().path() {
-                rest::lay(&ctx.env, slot.as_ref(), path, Status::Stopped);
+            if let Some(path) = slot.identity().path() {
+                exits::tell_of_orphan(&ctx.env, slot.as_ref(), path).await;
+                if !returns {
+                    rest::lay(&ctx.env, slot.as_ref(), path, Status::Stopped);
+                }
             }
+            panics::drop_quietly(CallError::Stopped, slot);
         }
     }
 
@@ -189,6 +196,8 @@ impl Supervisor {
             }
             Err(error) => {
                 reply.send(Err(error));
+                // What its worker is made from goes with it, and may panic as it does.
+                panics::drop_quietly(CallError::Stopped, slot);
                 Vec::new()
             }
         }
@@ -222,47 +231,31 @@ impl Supervisor {
         let Some(charge) = ward.charges.get_mut(&key) else { return Vec::new() };
         charge.cell = None;
         let generation = charge.slot.identity().standing().generation;
-        let Some(mut record) = charge.slot.take_exit() else {
-            // It was killed before it was ready: ractor tells of it before its state is gone.
-            let slot = Arc::clone(&charge.slot);
-            ctx.spawn(async move {
-                slot.vacated().await;
-                let record = slot.take_exit().unwrap_or_else(ExitRecord::unexplained);
-                Command::TornDown { key, generation, record: Box::new(record) }
-            });
-            return Vec::new();
-        };
-        if record.tasks.is_empty() {
-            return self.exited(ctx, ward, key, record);
+        // The account stays in the slot until it is told: this supervisor may end before.
+        let tasks = charge.slot.take_tasks();
+        if tasks.as_ref().is_some_and(JoinSet::is_empty) {
+            return self.exited(ctx, ward, key);
         }
-        let mut tasks = std::mem::replace(&mut record.tasks, JoinSet::new());
+        let slot = Arc::clone(&charge.slot);
         ctx.spawn(async move {
+            // One that was killed before it was ready: ractor tells of it before its state is gone.
+            slot.vacated().await;
+            let mut tasks = tasks.or_else(|| slot.take_tasks()).unwrap_or_default();
             tasks.shutdown().await;
-            Command::TornDown { key, generation, record: Box::new(record) }
+            Command::TornDown { key, generation }
         });
         Vec::new()
     }
 
     /// Nothing of the incarnation is left: its exit is told and decided upon.
-    fn exited(&self, ctx: &Ctx, ward: &mut Ward, key: Key, record: ExitRecord) -> Vec<Action> {
+    fn exited(&self, ctx: &Ctx, ward: &mut Ward, key: Key) -> Vec<Action> {
         let Some(charge) = ward.charges.get_mut(&key) else { return Vec::new() };
+        let record = charge.slot.take_exit().unwrap_or_else(ExitRecord::unexplained);
         let now = ctx.now();
-        let generation = charge.note_exit(now, record.message.as_deref());
-        let ExitRecord { exit, message, location, in_flight, declined, tasks: _ } = record;
-        let journal = &ctx.env.journal;
-        let exited = ActorExited {
-            cause: exit.cause,
-            message,
-            location,
-            unexpected: ward.roster.is_unexpected(key, exit.cause),
-            abandoned: exit.abandoned,
-        };
-        journal.record(&charge.path, generation, &exited);
-        if let Some(label) = in_flight {
-            let ordered = ward.roster.was_told_to_end(key);
-            let reason = if ordered { DeadLetterReason::Stopped } else { DeadLetterReason::Crashed };
-            journal.record(&charge.path, generation, &DeadLetter { reason, label: label.to_owned() });
-        }
+        charge.note_exit(now, record.message.as_deref());
+        let (cause, declined) = (record.exit.cause, record.declined);
+        let unexpected = ward.roster.is_unexpected(key, cause);
+        let exit = exits::tell(&ctx.env, charge.slot.as_ref(), &charge.path, record, unexpected);
         if declined {
             return ward.roster.declined(key, now);
         }
@@ -274,11 +267,13 @@ impl Supervisor {
     fn cut_off(&self, ctx: &Ctx, ward: &mut Ward, key: Key) -> Vec<Action> {
         let Some(charge) = ward.charges.get_mut(&key) else { return Vec::new() };
         // One that has ended at the last moment is about to be told of.
-        let Some(record) = charge.slot.cut_off() else { return Vec::new() };
+        if !charge.slot.cut_off() {
+            return Vec::new();
+        }
         if let Some(cell) = charge.cell.take() {
             ward.by_actor.remove(&cell.get_id());
         }
-        self.exited(ctx, ward, key, record)
+        self.exited(ctx, ward, key)
     }
 
     // === obeying ===
@@ -346,6 +341,8 @@ impl Supervisor {
         self.listing.remove(key);
         if let Some(charge) = ward.forget(key) {
             self.lasting().retain(|one| !Arc::ptr_eq(one, &charge));
+            // What a worker is made from goes with it, and may panic as it does.
+            panics::drop_quietly(CallError::Stopped, charge);
         }
     }
 }

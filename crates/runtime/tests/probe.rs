@@ -219,6 +219,10 @@ impl Story {
         Self(journal.subscribe_after(journal.seq()))
     }
 
+    pub(crate) fn from_the_start(runtime: &Runtime) -> Self {
+        Self(runtime.journal().subscribe_after(0))
+    }
+
     /// Everything up to and with the next event of this kind.
     pub(crate) async fn until(&mut self, kind: &str) -> Vec<Record> {
         let mut told = Vec::new();

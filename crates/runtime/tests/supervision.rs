@@ -7,7 +7,9 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
 
+mod mishaps;
 mod probe;
+mod redelivery;
 mod rest;
 mod stuck;
 

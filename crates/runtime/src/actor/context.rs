@@ -1,6 +1,6 @@
 //! What a handler can ask of its incarnation.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -34,6 +34,8 @@ pub struct Context<M: Message> {
     pub(crate) is_ready: bool,
     pub(crate) stop_requested: bool,
     tasks: JoinSet<()>,
+    /// What those learn whom its tasks leave unanswered: set once the incarnation has ended.
+    ending: Arc<OnceLock<CallError>>,
 }
 
 /// How an incarnation came to be; told once it is ready.
@@ -95,6 +97,7 @@ impl<M: Message> Context<M> {
             is_ready: false,
             stop_requested: false,
             tasks: JoinSet::new(),
+            ending: Arc::default(),
         }
     }
 
@@ -185,7 +188,10 @@ impl<M: Message> Context<M> {
     {
         while self.tasks.try_join_next().is_some() {}
         let (mailbox, generation) = (Arc::clone(&self.mailbox), self.generation);
-        let work = teardown::scoped(|| CallError::Crashed, work);
+        let ending = Arc::clone(&self.ending);
+        // A task that is ended before its incarnation simply leaves its callers.
+        let left = Arc::clone(&ending);
+        let work = teardown::scoped(move || *left.get().unwrap_or(&CallError::Unanswered), work);
         TaskHandle(self.tasks.spawn(async move {
             let own = match panics::caught(work).await {
                 Ok(None) => return,
@@ -193,7 +199,8 @@ impl<M: Message> Context<M> {
                 Err(panic) => Own::Panic(panic),
             };
             // Only an incarnation that has ended refuses what is its own.
-            teardown::drop_for(CallError::Crashed, mailbox.push_own(generation, own));
+            let reason = *ending.get().unwrap_or(&CallError::Crashed);
+            teardown::drop_for(reason, mailbox.push_own(generation, own));
         }))
     }
 
@@ -205,9 +212,12 @@ impl<M: Message> Context<M> {
         })
     }
 
-    /// Takes the owned tasks that have not ended away, to be ended.
-    pub(crate) fn take_tasks(&mut self) -> JoinSet<()> {
+    /// Ends the owned tasks, whose callers are told `reason`, and hands over those that take a while.
+    pub(crate) fn end_tasks(&mut self, reason: CallError) -> JoinSet<()> {
+        // An incarnation ends once.
+        let _ = self.ending.set(reason);
         while self.tasks.try_join_next().is_some() {}
+        self.tasks.abort_all();
         std::mem::take(&mut self.tasks)
     }
 }

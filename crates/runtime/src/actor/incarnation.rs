@@ -4,6 +4,7 @@
 //! then yields to ractor, so that stop, kill and supervision are seen. Whatever ends the life, the state is torn
 //! down before the supervisor hears of it, and the account of it lies in the slot.
 
+use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,13 +19,14 @@ use crate::actor::failure::{Declined, Failure, OwnShutdown};
 use crate::actor::launch::Launch;
 use crate::actor::panics::{self, Panic};
 use crate::actor::wake::Wake;
-use crate::events::{AbandonedEnded, DeadLetter, DeadLetterReason};
+use crate::events::{AbandonedEnded, DeadLetter, DeadLetterReason, Redelivered};
 use crate::messaging::call_error::CallError;
-use crate::messaging::mailbox::{Envelope, Next, Own};
+use crate::messaging::mailbox::{Envelope, Next, Own, Returned};
+use crate::messaging::message::{Message, name_of};
 use crate::messaging::teardown;
 use crate::policy::{Exit, ExitCause};
 use crate::slot::Slot;
-use crate::slot::exit_record::ExitRecord;
+use crate::slot::exit_record::{ExitRecord, InFlight};
 
 /// Messages handled before the incarnation yields to ractor.
 const BATCH_MESSAGES_MAX: usize = 64;
@@ -50,12 +52,22 @@ pub(crate) struct Life<B: Behaviour> {
     state: Option<B::State>,
     snapshot: Option<B::Snapshot>,
     ready_since: Option<Duration>,
-    /// The label of the message from outside that is being handled. What it brings itself has no caller to account to.
-    in_flight: Option<&'static str>,
+    /// The message from outside that is being handled. What it brings itself has no caller to account to.
+    in_flight: Option<Flight<B::Message>>,
     progressed: bool,
     reading: bool,
     declined: bool,
     ended: bool,
+}
+
+/// A message from outside from the moment that it leaves the mailbox to the end of its handler.
+struct Flight<M> {
+    /// `None` until the message has said.
+    label: Option<&'static str>,
+    /// What is delivered again if the handler does not come to its end.
+    copy: Option<M>,
+    expires_at: Option<Instant>,
+    deliveries: Returned,
 }
 
 /// How a step of a life went wrong.
@@ -86,13 +98,8 @@ impl<B: Behaviour> Life<B> {
                 Next::Empty | Next::Stop => return Ok(Flow::Continue),
                 Next::Own(Own::Panic(panic)) => return Err(Fault::Panic(panic)),
                 Next::Own(Own::Message(message)) => self.handle(message).await?,
-                Next::Mail(envelope, label) if has_expired(&envelope) => self.expire(envelope, label),
-                Next::Mail(envelope, label) => {
-                    self.in_flight = Some(label);
-                    let flow = self.handle(envelope.message).await?;
-                    self.in_flight = None;
-                    flow
-                }
+                Next::Mail(envelope, _) if has_expired(&envelope) => self.expire(envelope),
+                Next::Mail(envelope, label) => self.deliver(envelope, label).await?,
             };
             if flow == Flow::Stop {
                 return Ok(Flow::Stop);
@@ -105,21 +112,48 @@ impl<B: Behaviour> Life<B> {
         Ok(Flow::Continue)
     }
 
+    /// Handles a message from outside, which is accounted for from here on even if its own methods panic.
+    async fn deliver(
+        &mut self,
+        envelope: Envelope<B::Message>,
+        label: Option<&'static str>,
+    ) -> Result<Flow, Fault> {
+        let Envelope { mut message, expires_at, returned } = envelope;
+        let deliveries = returned.unwrap_or(Returned { crashes: 0, crashes_max: 1 });
+        let flight = self.in_flight.insert(Flight { label, copy: None, expires_at, deliveries });
+        // A message that panicked when it was asked does so again, and that is its handler's panic.
+        let label = label.unwrap_or_else(|| message.label());
+        if let Some(copy) = message.retained() {
+            flight.deliveries.crashes_max = message.crashes_max().max(1);
+            flight.copy = Some(copy);
+        }
+        if let Some(Returned { crashes, crashes_max }) = returned {
+            self.ctx.record(&Redelivered { label: label.to_owned(), crashes, crashes_max });
+        }
+        let flow = self.handle(message).await?;
+        drop(self.in_flight.take());
+        Ok(flow)
+    }
+
     async fn handle(&mut self, message: B::Message) -> Result<Flow, Fault> {
         let Some(state) = &mut self.state else { return Ok(Flow::Continue) };
-        let mailbox = &self.slot.mailbox;
+        let Slot { mailbox, behaviour, .. } = &*self.slot;
         let reason = || if mailbox.is_stopping() { CallError::Stopped } else { CallError::Crashed };
-        let handled = self.slot.behaviour.handle(&mut self.ctx, message, state);
-        let flow = teardown::scoped(reason, handled).await?;
+        let ctx = &mut self.ctx;
+        let handled = async {
+            let flow = behaviour.handle(ctx, message, state).await?;
+            Ok::<_, Failure>((flow, behaviour.snapshot(state)))
+        };
+        let (flow, snapshot) = teardown::scoped(reason, teardown::judged(handled)).await?;
         self.progressed = true;
-        if let Some(snapshot) = self.slot.behaviour.snapshot(state) {
+        if let Some(snapshot) = snapshot {
             self.snapshot = Some(snapshot);
         }
         Ok(flow)
     }
 
-    fn expire(&self, envelope: Envelope<B::Message>, label: &'static str) -> Flow {
-        self.ctx.record(&DeadLetter { reason: DeadLetterReason::Expired, label: label.to_owned() });
+    fn expire(&self, envelope: Envelope<B::Message>) -> Flow {
+        self.ctx.record(&DeadLetter::new(DeadLetterReason::Expired, envelope.label()));
         teardown::drop_for(CallError::Expired, envelope);
         Flow::Continue
     }
@@ -151,24 +185,29 @@ impl<B: Behaviour> Life<B> {
     }
 
     fn fault(&mut self, fault: Fault) -> ExitCause {
-        let (cause, message, location) = match fault {
-            Fault::Failure(failure) if failure.is::<Declined>() && !self.ctx.is_ready => {
-                self.declined = true;
-                (ExitCause::Normal, failure.to_string(), None)
+        let (cause, last_word) = match fault {
+            Fault::Failure(failure) => {
+                self.declined = failure.is::<Declined>() && !self.ctx.is_ready;
+                let cause = if self.declined {
+                    ExitCause::Normal
+                } else if failure.is::<OwnShutdown>() {
+                    ExitCause::Shutdown
+                } else {
+                    ExitCause::Error
+                };
+                let message = panics::text_of(failure.as_ref());
+                panics::drop_quietly(CallError::Crashed, failure);
+                (cause, Panic { message, location: None, backtrace: None })
             }
-            Fault::Failure(failure) if failure.is::<OwnShutdown>() => {
-                (ExitCause::Shutdown, failure.to_string(), None)
-            }
-            Fault::Failure(failure) => (ExitCause::Error, failure.to_string(), None),
-            Fault::Panic(panic) => (ExitCause::Panic, panic.message, panic.location),
+            Fault::Panic(panic) => (ExitCause::Panic, panic),
         };
         let cause = if self.ctx.is_ready || self.declined { cause } else { ExitCause::StartFailed };
-        self.end(cause, Some(message), location);
+        self.end(cause, Some(last_word));
         cause
     }
 
     /// Tears the life down, once, and leaves its account in the slot.
-    fn end(&mut self, cause: ExitCause, message: Option<String>, location: Option<String>) {
+    fn end(&mut self, cause: ExitCause, last_word: Option<Panic>) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
@@ -176,30 +215,62 @@ impl<B: Behaviour> Life<B> {
         let reason = if in_order { CallError::Stopped } else { CallError::Crashed };
         let unhandled = self.slot.mailbox.detach(self.ctx.generation);
         // They end now; whoever follows waits until they have.
-        let mut tasks = self.ctx.take_tasks();
-        tasks.abort_all();
-        let state = self.state.take();
-        panics::drop_quietly(reason, (unhandled, state));
-        let generation = self.ctx.generation;
-        if let Some(snapshot) = self.snapshot.take()
-            && self.slot.tenancy.is_of(generation)
-        {
-            *self.slot.checkpoint() = Some(snapshot);
-        }
+        let tasks = self.ctx.end_tasks(reason);
         let exit = Exit {
             cause,
             ready_since: self.ready_since,
             restored: self.ctx.birth.restored,
             progressed: self.progressed,
+            on_suspect: self.in_flight.as_ref().is_some_and(|flight| flight.deliveries.crashes > 0),
             abandoned: false,
         };
-        let in_flight = self.in_flight.take();
+        let in_flight = self.in_flight.take().map(|flight| self.give_back(flight, exit.cause, reason));
+        let torn = self.tear_down(reason, unhandled);
+        let (message, location, backtrace) = match last_word.or(torn) {
+            Some(Panic { message, location, backtrace }) => (Some(message), location, backtrace),
+            None => (None, None, None),
+        };
         let declined = self.declined;
-        let account = ExitRecord { exit, message, location, in_flight, declined, tasks };
-        if !self.slot.tenancy.end(generation, Some(account)) {
+        let account = ExitRecord { exit, message, location, backtrace, declined, in_flight, tasks };
+        if !self.slot.leave(self.ctx.generation, account) {
             self.slot.identity.standing().abandoned -= 1;
             self.ctx.record(&AbandonedEnded {});
         }
+    }
+
+    /// Drops what the life was made of, each part by itself: returns the first panic of a destructor.
+    fn tear_down(&mut self, reason: CallError, unhandled: VecDeque<Own<B::Message>>) -> Option<Panic> {
+        let mut panics = vec![panics::drop_caught(reason, self.state.take())];
+        let mut outdated = self.snapshot.take();
+        // One that was cut off has no say in what its successors begin with.
+        if outdated.is_some() && self.slot.tenancy.is_of(self.ctx.generation) {
+            std::mem::swap(&mut outdated, &mut *self.slot.checkpoint());
+        }
+        panics.push(panics::drop_caught(reason, outdated));
+        panics.extend(unhandled.into_iter().map(|own| panics::drop_caught(reason, own)));
+        panics.into_iter().flatten().next()
+    }
+
+    /// Gives a message whose handler did not end back to the mailbox, if it may be delivered again.
+    fn give_back(&self, flight: Flight<B::Message>, cause: ExitCause, reason: CallError) -> InFlight {
+        let Flight { label, copy, expires_at, deliveries } = flight;
+        let label = label.unwrap_or_else(name_of::<B::Message>);
+        let by_order = cause == ExitCause::Killed && reason == CallError::Stopped;
+        let lost = match copy {
+            None if by_order => Some(DeadLetterReason::Stopped),
+            None => Some(DeadLetterReason::Crashed),
+            // A message that was cut off with its handler has been accounted for.
+            Some(_) if !self.slot.tenancy.is_of(self.ctx.generation) => None,
+            Some(message) => {
+                let envelope = Envelope { message, expires_at, returned: Some(deliveries) };
+                let refused = self.slot.mailbox.give_back(envelope).err();
+                refused.map(|envelope| {
+                    panics::drop_quietly(CallError::Stopped, envelope);
+                    DeadLetterReason::Stopped
+                })
+            }
+        };
+        InFlight { label, lost }
     }
 }
 
@@ -213,8 +284,12 @@ impl<B: Behaviour> Drop for Life<B> {
     /// A life that was not ended otherwise was killed.
     fn drop(&mut self) {
         let cause = self.slot.tenancy.verdict(self.ctx.generation);
-        let message = (cause == ExitCause::Stuck).then(|| "it made no progress within its limit".to_owned());
-        self.end(cause, message, None);
+        let last_word = (cause == ExitCause::Stuck).then(|| Panic {
+            message: "it made no progress within its limit".to_owned(),
+            location: None,
+            backtrace: None,
+        });
+        self.end(cause, last_word);
     }
 }
 
@@ -227,7 +302,7 @@ fn settle<B: Behaviour>(
     match outcome {
         Ok(Ok(Flow::Continue)) => life.note_readiness(myself),
         Ok(Ok(Flow::Stop)) => {
-            life.end(ExitCause::Normal, None, None);
+            life.end(ExitCause::Normal, None);
             myself.stop(None);
         }
         Ok(Err(fault)) => return Err(Box::new(Ended(life.fault(fault)))),

@@ -1,21 +1,44 @@
-//! Where a panic happened.
+//! Catching panics, with what they say and where they happened.
 //!
 //! A panic's payload says what, never where; only the process-wide panic hook is told the place. So the first
-//! runtime of a process puts a hook in front of the one that it finds. Ours notes the place for the thread that
-//! panicked and then calls the other, so what the embedder's hook does stays as it was.
+//! runtime of a process puts a hook in front of the one that it finds. Ours takes notes of panics that will be caught
+//! here, and of no others, and then calls the one that it found: what the embedder's hook does stays as it was. A hook
+//! that the embedder sets later takes the place of ours; then a panic still says what, but no longer where.
 
 use std::any::Any;
-use std::cell::RefCell;
-use std::panic::{self, AssertUnwindSafe};
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::error::Error;
+use std::fmt::Display;
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::pin::Pin;
 use std::sync::Once;
+use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
+use pin_project_lite::pin_project;
 
+use crate::actor::backtrace;
+use crate::actor::failure::Failure;
 use crate::messaging::call_error::CallError;
 use crate::messaging::teardown;
 
+/// The most that is kept of what a panic or an error says.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 8 * 1024;
+
 thread_local! {
-    static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+    /// How many scopes of this thread would catch a panic now.
+    static WATCHED: Cell<u32> = const { Cell::new(0) };
+    static NOTE: RefCell<Option<Note>> = const { RefCell::new(None) };
+}
+
+/// What the hook has seen of a panic.
+struct Note {
+    /// What it says, by which it is known again: somebody in between may have caught it.
+    text: Option<String>,
+    place: Option<String>,
+    backtrace: Backtrace,
 }
 
 /// A panic that was caught.
@@ -24,6 +47,8 @@ pub(crate) struct Panic {
     pub(crate) message: String,
     /// `file:line:column`.
     pub(crate) location: Option<String>,
+    /// Where backtraces are enabled, as by `RUST_BACKTRACE=1`.
+    pub(crate) backtrace: Option<String>,
 }
 
 /// Puts the hook in place, once a process.
@@ -32,48 +57,156 @@ pub(crate) fn install_hook() {
     INSTALLED.call_once(|| {
         let previous = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            let place = info.location().map(ToString::to_string);
-            PLACE.with(|noted| {
-                if let Ok(mut noted) = noted.try_borrow_mut() {
-                    *noted = place;
-                }
-            });
+            if WATCHED.try_with(Cell::get).is_ok_and(|watched| watched > 0) {
+                note(info);
+            }
             previous(info);
         }));
     });
 }
 
+fn note(info: &PanicHookInfo<'_>) {
+    let note = Note {
+        text: plain_text(info.payload()).map(str::to_owned),
+        place: info.location().map(ToString::to_string),
+        backtrace: Backtrace::capture(),
+    };
+    NOTE.with(|noted| {
+        if let Ok(mut noted) = noted.try_borrow_mut() {
+            *noted = Some(note);
+        }
+    });
+}
+
+/// While it lives, panics of this thread are noted.
+struct Watch;
+
+impl Watch {
+    fn begin() -> Self {
+        WATCHED.set(WATCHED.get().saturating_add(1));
+        Self
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        WATCHED.set(WATCHED.get().saturating_sub(1));
+    }
+}
+
+pin_project! {
+    /// A future whose panics are noted.
+    struct Watched<F> {
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future> Future for Watched<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let _watch = Watch::begin();
+        self.project().future.poll(cx)
+    }
+}
+
 /// Runs `future`, and returns its panic if it panics.
 pub(crate) async fn caught<F: Future>(future: F) -> Result<F::Output, Panic> {
-    AssertUnwindSafe(future).catch_unwind().await.map_err(describe)
+    AssertUnwindSafe(Watched { future }).catch_unwind().await.map_err(describe)
+}
+
+/// Runs `work`, and returns its panic if it panics.
+pub(crate) fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, Panic> {
+    let watched = || {
+        let _watch = Watch::begin();
+        work()
+    };
+    panic::catch_unwind(AssertUnwindSafe(watched)).map_err(describe)
+}
+
+/// Drops `doomed`, whose replies answer with `reason`; returns the panic of its destructor, if it panics.
+pub(crate) fn drop_caught<T>(reason: CallError, doomed: T) -> Option<Panic> {
+    attempt(|| teardown::drop_for(reason, doomed)).err()
 }
 
 /// Drops `doomed`, whose replies answer with `reason`. The panic of a destructor is swallowed: what it belongs to
 /// has ended already.
 pub(crate) fn drop_quietly<T>(reason: CallError, doomed: T) {
-    quietly(reason, || drop(doomed));
+    drop(drop_caught(reason, doomed));
 }
 
 /// Runs `work`, and swallows its panic. Replies that it drops answer with `reason`.
 pub(crate) fn quietly(reason: CallError, work: impl FnOnce()) {
-    let _ = panic::catch_unwind(AssertUnwindSafe(|| teardown::run_for(reason, work)));
+    drop(attempt(|| teardown::run_for(reason, work)));
 }
 
 fn describe(payload: Box<dyn Any + Send>) -> Panic {
-    let message = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
-        (Some(text), _) => (*text).to_owned(),
-        (_, Some(text)) => text.clone(),
-        _ => "a panic whose payload is no text".to_owned(),
-    };
-    let location = PLACE.with(|noted| noted.borrow_mut().take());
+    let note = NOTE.take().filter(|note| note.text.as_deref() == plain_text(payload.as_ref()));
+    let message = shortened(said_by(payload.as_ref()));
     // The payload's own destructor might panic as well.
-    drop_quietly(CallError::Crashed, payload);
-    Panic { message, location }
+    let _ = panic::catch_unwind(AssertUnwindSafe(|| teardown::drop_for(CallError::Crashed, payload)));
+    let Some(Note { place, backtrace, .. }) = note else {
+        return Panic { message, location: None, backtrace: None };
+    };
+    let is_captured = backtrace.status() == BacktraceStatus::Captured;
+    Panic { message, location: place, backtrace: is_captured.then(|| backtrace::told(&backtrace)) }
+}
+
+/// The text that `panic!` makes.
+fn plain_text(payload: &(dyn Any + Send)) -> Option<&str> {
+    let literal = payload.downcast_ref::<&str>().copied();
+    literal.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+}
+
+/// What a payload says. One that is no text can only be told where its type is known here.
+fn said_by(payload: &(dyn Any + Send)) -> String {
+    let text = plain_text(payload)
+        .or_else(|| payload.downcast_ref::<Box<str>>().map(AsRef::as_ref))
+        .or_else(|| payload.downcast_ref::<Cow<'static, str>>().map(AsRef::as_ref));
+    if let Some(text) = text {
+        return text.to_owned();
+    }
+    if let Some(failure) = payload.downcast_ref::<Failure>() {
+        return text_of(failure.as_ref());
+    }
+    number::<i32>(payload)
+        .or_else(|| number::<u32>(payload))
+        .or_else(|| number::<i64>(payload))
+        .or_else(|| number::<u64>(payload))
+        .or_else(|| number::<usize>(payload))
+        .unwrap_or_else(|| "a panic whose payload is no text".to_owned())
+}
+
+fn number<N: Any + Display>(payload: &(dyn Any + Send)) -> Option<String> {
+    payload.downcast_ref::<N>().map(|number| format!("{number}, a {}", std::any::type_name::<N>()))
+}
+
+/// What an error says, even if it panics when it is asked.
+pub(crate) fn text_of(error: &(dyn Error + Send + Sync)) -> String {
+    let text = attempt(|| error.to_string());
+    shortened(
+        text.unwrap_or_else(|panic| format!("an error that could not say what it is: {}", panic.message)),
+    )
+}
+
+/// The start of `text`, as far as it is kept.
+fn shortened(mut text: String) -> String {
+    if text.len() > MESSAGE_BYTES_MAX {
+        let end = (0..=MESSAGE_BYTES_MAX).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    async fn panics_with<P: Any + Send>(payload: P) -> Panic {
+        caught(async { panic::panic_any(payload) }).await.unwrap_err()
+    }
 
     #[tokio::test]
     async fn a_caught_panic_says_what_and_where() {
@@ -81,5 +214,57 @@ mod tests {
         let panic = caught(async { panic!("out of {}", "luck") }).await.unwrap_err();
         assert_eq!(panic.message, "out of luck");
         assert!(panic.location.unwrap().contains("panics.rs:"));
+    }
+
+    #[tokio::test]
+    async fn a_payload_that_is_no_text_is_told_as_far_as_its_type_is_known() {
+        install_hook();
+        assert_eq!(panics_with(7_i32).await.message, "7, a i32");
+        assert_eq!(panics_with(Failure::from("no luck")).await.message, "no luck");
+        assert_eq!(panics_with(Cow::Borrowed("lent")).await.message, "lent");
+        let unknown = panics_with(Some(1.5)).await;
+        assert_eq!(unknown.message, "a panic whose payload is no text");
+        assert!(unknown.location.unwrap().contains("panics.rs:"));
+    }
+
+    #[tokio::test]
+    async fn what_a_panic_says_is_kept_up_to_a_limit_and_cut_between_characters() {
+        let panic = panics_with("ß".repeat(MESSAGE_BYTES_MAX)).await;
+        assert_eq!(panic.message.len(), MESSAGE_BYTES_MAX + '…'.len_utf8());
+        assert!(panic.message.ends_with("ß…"));
+    }
+
+    #[tokio::test]
+    async fn the_place_of_a_panic_that_somebody_else_caught_is_not_told_of_another_one() {
+        install_hook();
+        let panic = caught(async {
+            let own = panic::catch_unwind(|| panic!("caught by the handler itself"));
+            assert!(own.is_err());
+            // Runs no hook.
+            panic::resume_unwind(Box::new("unnoticed"));
+        });
+        let panic: Result<(), Panic> = panic.await;
+        assert_eq!(
+            panic.unwrap_err(),
+            Panic { message: "unnoticed".to_owned(), location: None, backtrace: None }
+        );
+    }
+
+    #[test]
+    fn a_panic_that_nobody_here_would_catch_is_not_noted() {
+        install_hook();
+        assert!(panic::catch_unwind(|| panic!("not ours")).is_err());
+        assert!(NOTE.take().is_none());
+    }
+
+    #[test]
+    fn the_panic_of_a_destructor_is_caught_and_told() {
+        struct Fragile;
+        impl Drop for Fragile {
+            fn drop(&mut self) {
+                panic!("broken");
+            }
+        }
+        assert_eq!(drop_caught(CallError::Stopped, Fragile).unwrap().message, "broken");
     }
 }

@@ -32,8 +32,9 @@ impl<M> fmt::Debug for SendError<M> {
 
 /// The address of an actor. It stays valid across restarts, and is cheap to clone.
 ///
-/// An accepted message has exactly one fate: it is handled once, to the end; or it is not handled, a
-/// `dead_letter` event says why, and its [`Reply`], if it has one, answers with a [`CallError`].
+/// An accepted message has exactly one fate: it is handled once, to the end; or it is not handled to the end, a
+/// `dead_letter` event says why, and its [`Reply`], if it has one, answers with a [`CallError`]. A message that opts in
+/// to redelivery ([`Message::retained`]) is first tried again when its handler crashes.
 pub struct Address<M: Message> {
     identity: Arc<Identity>,
     mailbox: Arc<Mailbox<M>>,
@@ -51,7 +52,7 @@ impl<M: Message> Address<M> {
     /// # Errors
     /// When the actor is stopped; the message comes back.
     pub async fn cast(&self, message: M) -> Result<(), SendError<M>> {
-        self.mailbox.push_when_room(Envelope { message, expires_at: None }).await.map_err(refused)
+        self.mailbox.push_when_room(Envelope::new(message, None)).await.map_err(refused)
     }
 
     /// Sends a message if there is room now.
@@ -59,7 +60,7 @@ impl<M: Message> Address<M> {
     /// # Errors
     /// When there is no room, or the actor is stopped; the message comes back.
     pub fn try_cast(&self, message: M) -> Result<(), SendError<M>> {
-        self.mailbox.push(Envelope { message, expires_at: None }).map_err(refused)
+        self.mailbox.push(Envelope::new(message, None)).map_err(refused)
     }
 
     /// Sends the message that `make` builds around a reply, and waits for the answer, however long it takes.
@@ -68,7 +69,7 @@ impl<M: Message> Address<M> {
     /// See [`CallError`]. Restarts of the actor while the message waits are not errors: the message is kept.
     pub async fn call<T>(&self, make: impl FnOnce(Reply<T>) -> M) -> Result<T, CallError> {
         let (reply, answer) = Reply::channel();
-        let envelope = Envelope { message: make(reply), expires_at: None };
+        let envelope = Envelope::new(make(reply), None);
         self.mailbox.push_when_room(envelope).await.map_err(not_called)?;
         answer.await
     }
@@ -84,9 +85,12 @@ impl<M: Message> Address<M> {
         make: impl FnOnce(Reply<T>) -> M,
     ) -> Result<T, CallError> {
         #[allow(clippy::disallowed_methods, reason = "tokio's clock is the paused one in tests")]
-        let deadline = Instant::now() + patience;
+        let Some(deadline) = Instant::now().checked_add(patience) else {
+            // Beyond what a clock can tell, so never.
+            return self.call(make).await;
+        };
         let (reply, answer) = Reply::channel();
-        let envelope = Envelope { message: make(reply), expires_at: Some(deadline) };
+        let envelope = Envelope::new(make(reply), Some(deadline));
         let exchange = async {
             self.mailbox.push_when_room(envelope).await.map_err(not_called)?;
             answer.await

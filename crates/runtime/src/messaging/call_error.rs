@@ -20,7 +20,7 @@ pub enum CallError {
     /// The caller's time ran out; the message may have been handled.
     #[error("no answer came in time")]
     TimedOut,
-    /// The message was handled to the end, but the handler gave no answer.
+    /// The handler dropped the reply without an answer, and did not fail by that.
     #[error("the actor gave no answer")]
     Unanswered,
 }

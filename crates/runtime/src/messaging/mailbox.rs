@@ -2,16 +2,17 @@
 
 use std::collections::VecDeque;
 use std::mem;
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ractor::ActorRef;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::actor::panics::Panic;
+use crate::actor::panics::{self, Panic};
 use crate::actor::wake::Wake;
-use crate::messaging::message::Message;
+use crate::messaging::call_error::CallError;
+use crate::messaging::message::{Message, name_of};
+use crate::messaging::teardown;
 use crate::supervisor::Progress;
 
 /// Messages that a mailbox holds if nothing else is said.
@@ -34,13 +35,35 @@ pub(crate) struct Envelope<M> {
     pub(crate) message: M,
     /// After this it is no longer handled.
     pub(crate) expires_at: Option<Instant>,
+    /// What is known of it if an incarnation has begun to handle it before.
+    pub(crate) returned: Option<Returned>,
+}
+
+/// What is known of a message that is delivered again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Returned {
+    /// Crashes on it so far.
+    pub(crate) crashes: u32,
+    /// With this many it is poison.
+    pub(crate) crashes_max: u32,
+}
+
+impl<M: Message> Envelope<M> {
+    pub(crate) fn new(message: M, expires_at: Option<Instant>) -> Self {
+        Self { message, expires_at, returned: None }
+    }
+
+    /// What the journal calls the message, even if the message itself panics when it is asked.
+    pub(crate) fn label(&self) -> &'static str {
+        panics::attempt(|| self.message.label()).unwrap_or_else(|_| name_of::<M>())
+    }
 }
 
 /// What an incarnation finds when it looks into its mailbox.
 #[derive(Debug)]
 pub(crate) enum Next<M> {
-    /// A message from outside, and its label.
-    Mail(Envelope<M>, &'static str),
+    /// A message from outside, and what it calls itself; `None` if it panicked when it was asked.
+    Mail(Envelope<M>, Option<&'static str>),
     /// What a task of this incarnation came back with.
     Own(Own<M>),
     /// Nothing for now; the next push wakes the incarnation.
@@ -108,11 +131,6 @@ impl<M> Inner<M> {
     }
 }
 
-/// The label of a message, also of one whose own word on it panics.
-fn label_of<M: Message>(message: &M) -> &'static str {
-    panic::catch_unwind(AssertUnwindSafe(|| message.label())).unwrap_or("a message without a label")
-}
-
 impl<M: Message> Mailbox<M> {
     pub(crate) fn new(capacity: usize) -> Self {
         let inner = Inner {
@@ -143,10 +161,16 @@ impl<M: Message> Mailbox<M> {
 
     /// Accepts a message as soon as there is room.
     pub(crate) async fn push_when_room(&self, envelope: Envelope<M>) -> Result<(), (Envelope<M>, Refusal)> {
-        let mut envelope = match self.push(envelope) {
-            Err((envelope, Refusal::Full)) => envelope,
-            settled => return settled,
-        };
+        match self.push(envelope) {
+            // A sender that gives up while it waits drops a message that nobody had room for.
+            Err((envelope, Refusal::Full)) => {
+                teardown::scoped(|| CallError::Full, self.wait_for_room(envelope)).await
+            }
+            settled => settled,
+        }
+    }
+
+    async fn wait_for_room(&self, mut envelope: Envelope<M>) -> Result<(), (Envelope<M>, Refusal)> {
         let _waiting = Waiting::register(self);
         loop {
             let room = self.room.notified();
@@ -229,8 +253,8 @@ impl<M: Message> Mailbox<M> {
             }
             return Next::Empty;
         };
-        let label = label_of(&envelope.message);
-        inner.take(Some(label));
+        let label = panics::attempt(|| envelope.message.label()).ok();
+        inner.take(Some(label.unwrap_or_else(name_of::<M>)));
         if inner.queue.is_empty() && inner.queue.capacity() > ROOM_KEPT {
             inner.queue.shrink_to(ROOM_KEPT);
         }
@@ -265,7 +289,32 @@ impl<M: Message> Mailbox<M> {
         None
     }
 
+    /// Takes a message back from an incarnation that has ended: in front of all others, room or no room. A mailbox
+    /// that is closed hands it back.
+    pub(crate) fn give_back(&self, envelope: Envelope<M>) -> Result<(), Envelope<M>> {
+        let mut inner = self.lock();
+        if inner.closed {
+            return Err(envelope);
+        }
+        inner.queue.push_front(envelope);
+        Ok(())
+    }
+
     // === for the supervisor ===
+
+    /// Counts a crash on the message that was given back, and takes it out if that was one too many.
+    ///
+    /// Nobody reads between the return of a message and the account of the exit, so it is still in front. A mailbox
+    /// that was closed meanwhile has told of it already.
+    pub(crate) fn blame_returned(&self) -> Option<Envelope<M>> {
+        let mut inner = self.lock();
+        let returned = inner.queue.front_mut()?.returned.as_mut()?;
+        returned.crashes = returned.crashes.saturating_add(1);
+        if returned.crashes < returned.crashes_max {
+            return None;
+        }
+        inner.queue.pop_front()
+    }
 
     /// Lets the reader take no further message from outside.
     pub(crate) fn stop_reading(&self) {
@@ -334,11 +383,12 @@ impl<M: Message> Drop for Waiting<'_, M> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::messaging::reply::Reply;
 
     impl Message for u32 {}
 
     fn letter(message: u32) -> Envelope<u32> {
-        Envelope { message, expires_at: None }
+        Envelope::new(message, None)
     }
 
     #[test]
@@ -366,5 +416,45 @@ mod tests {
         assert!(futures_util::poll!(&mut waiting).is_pending());
         mailbox.close();
         assert!(matches!(waiting.await, Err((Envelope { message: 2, .. }, Refusal::Stopped))));
+    }
+
+    fn returned(message: u32, crashes_max: u32) -> Envelope<u32> {
+        Envelope { returned: Some(Returned { crashes: 0, crashes_max }), ..letter(message) }
+    }
+
+    #[test]
+    fn a_message_that_is_given_back_waits_in_front_of_all_others_even_if_there_is_no_room() {
+        let mailbox = Mailbox::new(1);
+        mailbox.push(letter(2)).unwrap();
+        mailbox.give_back(returned(1, 2)).unwrap();
+        assert!(matches!(mailbox.push(letter(3)), Err((_, Refusal::Full))));
+        let order: Vec<u32> = mailbox.close().into_iter().map(|envelope| envelope.message).collect();
+        assert_eq!(order, [1, 2]);
+        assert!(mailbox.give_back(returned(4, 2)).is_err());
+    }
+
+    #[test]
+    fn the_crash_that_is_one_too_many_takes_the_message_out_and_leaves_the_others() {
+        let mailbox = Mailbox::new(4);
+        mailbox.push(letter(2)).unwrap();
+        mailbox.give_back(returned(1, 2)).unwrap();
+        assert!(mailbox.blame_returned().is_none());
+        assert_eq!(mailbox.blame_returned().map(|envelope| envelope.message), Some(1));
+        assert!(mailbox.blame_returned().is_none(), "a message that was never handled was blamed");
+        assert_eq!(mailbox.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_sender_that_gives_up_waiting_for_room_leaves_word_that_there_was_none() {
+        struct Letter(#[allow(dead_code, reason = "held, never answered")] Option<Reply<()>>);
+        impl Message for Letter {}
+        let mailbox = Mailbox::new(1);
+        assert!(mailbox.push(Envelope::new(Letter(None), None)).is_ok());
+        let (reply, promise) = Reply::channel();
+        let mut waiting = Box::pin(mailbox.push_when_room(Envelope::new(Letter(Some(reply)), None)));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        drop(waiting);
+        assert_eq!(promise.await, Err(CallError::Full));
+        assert_eq!(mailbox.len(), 1);
     }
 }

@@ -1,10 +1,64 @@
 //! What can be sent to an actor.
 
 /// A message. Most need only `impl Message for MyMessage {}`.
+///
+/// A message whose handler crashes is not handled again, unless its type opts in with [`retained`](Self::retained):
+/// then the next incarnation handles it before all others. A message that goes on crashing is *poison*: after
+/// [`crashes_max`](Self::crashes_max) crashes on it, it is set aside for good. Redelivery thus is for messages
+/// that do no harm when they are handled twice: a crashed handler may have done half of its work.
+///
+/// ```
+/// use mainstay_runtime::{Message, Reply};
+///
+/// enum Store {
+///     Put { key: String, value: u64, done: Reply<()> },
+///     Compact,
+/// }
+///
+/// impl Message for Store {
+///     fn retained(&mut self) -> Option<Self> {
+///         match self {
+///             Self::Put { key, value, done } => {
+///                 Some(Self::Put { key: key.clone(), value: *value, done: done.share() })
+///             }
+///             Self::Compact => None,
+///         }
+///     }
+/// }
+/// ```
 pub trait Message: Send + Sized + 'static {
     /// What the journal calls this message when it could not be handled. Say the variant, never its content.
     fn label(&self) -> &'static str {
-        let name = std::any::type_name::<Self>();
-        name.rsplit("::").next().unwrap_or(name)
+        name_of::<Self>()
     }
+
+    /// A copy to be handled by the next incarnation if this one crashes on the message; `None` for a message that
+    /// must not be handled twice.
+    ///
+    /// Asked before each delivery, and dropped once the message is handled to the end. Share a [`Reply`] with
+    /// [`Reply::share`], so that the caller goes on waiting over a crash.
+    ///
+    /// The copy goes to the front of the mailbox, where there is always room for it; it keeps its deadline. If the
+    /// actor does not come back, it is a dead letter like every message that waits.
+    ///
+    /// [`Reply`]: crate::Reply
+    /// [`Reply::share`]: crate::Reply::share
+    fn retained(&mut self) -> Option<Self> {
+        None
+    }
+
+    /// After how many crashes on this message it is poison: not handled again, a dead letter that says so, and its
+    /// caller is told [`Crashed`](crate::CallError::Crashed). At least 1; 2 if nothing else is said.
+    ///
+    /// A panic, an error and a handler that is stuck are crashes. A handler that was killed by order, as by a stop
+    /// or a restart, is no fault of the message and is not counted.
+    fn crashes_max(&self) -> u32 {
+        2
+    }
+}
+
+/// The last part of a message type's name.
+pub(crate) fn name_of<M>() -> &'static str {
+    let name = std::any::type_name::<M>();
+    name.rsplit("::").next().unwrap_or(name)
 }

@@ -5,29 +5,51 @@
 //! Whoever tears such a place down does it inside a scope that carries the reason; the reply reads it there.
 //! One mechanism thus gives every caller a typed error, and no message type needs to know of it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
+use tokio::sync::oneshot;
 
 use crate::messaging::call_error::CallError;
 
 thread_local! {
     static REASON: Cell<Option<CallError>> = const { Cell::new(None) };
+    /// Replies that the handler being polled on this thread has dropped.
+    static LEFT: RefCell<Option<Vec<oneshot::Sender<CallError>>>> = const { RefCell::new(None) };
+}
+
+/// Why a reply is dropped unanswered.
+#[derive(Debug)]
+pub(crate) enum Reason {
+    Known(CallError),
+    /// It depends on how the handler ends that is dropping it.
+    Pending(oneshot::Receiver<CallError>),
 }
 
 /// The reason in force on this thread.
 ///
-/// Outside every scope, an unwinding thread says that a handler panicked; else nobody tore anything down, and the
-/// handler simply dropped the reply.
-pub(crate) fn reason() -> CallError {
+/// Outside every scope, an unwinding thread says that a handler panicked. Else it was dropped by a handler, which may be
+/// about to fail; and where there is none either, nobody tore anything down and it was simply dropped.
+pub(crate) fn reason() -> Reason {
     match REASON.get() {
-        Some(reason) => reason,
-        None if std::thread::panicking() => CallError::Crashed,
-        None => CallError::Unanswered,
+        Some(reason) => Reason::Known(reason),
+        None if std::thread::panicking() => Reason::Known(CallError::Crashed),
+        None => left_by_handler().map_or(Reason::Known(CallError::Unanswered), Reason::Pending),
     }
+}
+
+fn left_by_handler() -> Option<oneshot::Receiver<CallError>> {
+    // A thread that is ending has no handler any more.
+    let left = LEFT.try_with(|left| {
+        let mut left = left.try_borrow_mut().ok()?;
+        let (sender, receiver) = oneshot::channel();
+        left.as_mut()?.push(sender);
+        Some(receiver)
+    });
+    left.ok().flatten()
 }
 
 /// Puts a reason in force until it is dropped.
@@ -87,6 +109,61 @@ impl<R: Fn() -> CallError, F: Future> Future for Scoped<R, F> {
     }
 }
 
+pin_project! {
+    /// Runs a handler; a reply that it drops in its last step, as `?` does, answers by how that step ends.
+    pub(crate) struct Judged<F> {
+        #[pin]
+        handler: F,
+    }
+}
+
+/// See [`Judged`].
+pub(crate) fn judged<F, T, E>(handler: F) -> Judged<F>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    Judged { handler }
+}
+
+impl<F, T, E> Future for Judged<F>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    type Output = Result<T, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
+        let mut step = Step::begin();
+        let polled = self.project().handler.poll(cx);
+        // A handler that goes on has left the reply for good.
+        step.verdict =
+            if matches!(polled, Poll::Ready(Err(_))) { CallError::Crashed } else { CallError::Unanswered };
+        polled
+    }
+}
+
+/// One step of a handler, and how those fare whose replies it dropped.
+struct Step {
+    outer: Option<Vec<oneshot::Sender<CallError>>>,
+    verdict: CallError,
+}
+
+impl Step {
+    fn begin() -> Self {
+        let outer = LEFT.with(|left| left.replace(Some(Vec::new())));
+        // Unless the step comes to its end.
+        Self { outer, verdict: CallError::Crashed }
+    }
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        let left = LEFT.with(|left| left.replace(self.outer.take()));
+        for caller in left.into_iter().flatten() {
+            let _ = caller.send(self.verdict);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,7 +172,14 @@ mod tests {
 
     impl Drop for Witness<'_> {
         fn drop(&mut self) {
-            self.0.set(Some(reason()));
+            self.0.set(Some(known()));
+        }
+    }
+
+    fn known() -> CallError {
+        match reason() {
+            Reason::Known(reason) => reason,
+            Reason::Pending(_) => panic!("no handler is being polled"),
         }
     }
 
@@ -111,7 +195,7 @@ mod tests {
         let seen = Cell::new(None);
         drop_for(CallError::Stopped, Witness(&seen));
         assert_eq!(seen.get(), Some(CallError::Stopped));
-        assert_eq!(reason(), CallError::Unanswered);
+        assert_eq!(known(), CallError::Unanswered);
     }
 
     #[tokio::test]
@@ -124,7 +208,7 @@ mod tests {
         assert!(futures_util::poll!(&mut future).is_pending());
         drop(future);
         assert_eq!(seen.get(), Some(CallError::Crashed));
-        assert_eq!(reason(), CallError::Unanswered);
+        assert_eq!(known(), CallError::Unanswered);
     }
 
     #[tokio::test]
@@ -143,5 +227,49 @@ mod tests {
         }));
         assert!(caught.is_err());
         assert_eq!(seen.get(), Some(CallError::Crashed));
+    }
+
+    fn pending() -> oneshot::Receiver<CallError> {
+        match reason() {
+            Reason::Known(reason) => panic!("{reason} is known already"),
+            Reason::Pending(verdict) => verdict,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_handler_drops_as_it_fails_has_crashed_and_as_it_ends_was_left_unanswered() {
+        let mut verdict = None;
+        let failed: Result<(), ()> = judged(async {
+            verdict = Some(pending());
+            Err(())
+        })
+        .await;
+        assert!(failed.is_err());
+        assert_eq!(verdict.unwrap().await, Ok(CallError::Crashed));
+        let ended: Result<_, ()> = judged(async { Ok(pending()) }).await;
+        assert_eq!(ended.unwrap().await, Ok(CallError::Unanswered));
+    }
+
+    #[tokio::test]
+    async fn a_handler_may_wait_for_what_it_dropped_itself() {
+        let ended: Result<_, ()> = judged(async { Ok(pending().await) }).await;
+        assert_eq!(ended, Ok(Ok(CallError::Unanswered)));
+        assert_eq!(known(), CallError::Unanswered);
+    }
+
+    fn luckless() -> Result<(), ()> {
+        panic!("on purpose");
+    }
+
+    #[tokio::test]
+    async fn what_a_handler_dropped_in_the_step_that_panicked_has_crashed() {
+        let verdict = Cell::new(None);
+        let handler = judged(async {
+            verdict.set(Some(pending()));
+            luckless()
+        });
+        let caught = futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(handler)).await;
+        assert!(caught.is_err());
+        assert_eq!(verdict.take().unwrap().await, Ok(CallError::Crashed));
     }
 }

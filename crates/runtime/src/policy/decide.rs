@@ -40,9 +40,28 @@ pub struct Exit {
     pub restored: bool,
     /// Whether it handled at least one message to the end.
     pub progressed: bool,
+    /// Whether it ended on a message that an earlier incarnation had crashed on. That says nothing new about the
+    /// checkpoint, so it neither adds to its blame nor takes any away.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub on_suspect: bool,
     /// Whether it was killed and did not end, and has been abandoned.
     #[serde(default, skip_serializing_if = "is_false")]
     pub abandoned: bool,
+}
+
+impl Exit {
+    /// The exit of an incarnation that was never ready.
+    #[must_use]
+    pub const fn of(cause: ExitCause) -> Self {
+        Self {
+            cause,
+            ready_since: None,
+            restored: false,
+            progressed: false,
+            on_suspect: false,
+            abandoned: false,
+        }
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
@@ -131,7 +150,7 @@ pub enum Decision {
 ///
 /// let (child, supervisor) = (ChildPolicy::default(), SupervisorPolicy::default());
 /// let (mut history, mut siblings) = (ChildHistory::default(), SupervisorHistory::default());
-/// let exit = Exit { cause: ExitCause::Panic, ready_since: None, restored: false, progressed: true, abandoned: false };
+/// let exit = Exit::of(ExitCause::Panic);
 /// let mut crash = |second| {
 ///     let moment = Moment { now: Duration::from_secs(second), jitter: 0.0, significant_others: 0 };
 ///     decide((&child, &supervisor), (&mut history, &mut siblings), exit, moment)
@@ -153,7 +172,7 @@ pub fn decide(
         history.earn_back();
     }
     let to_blame = exit.cause != ExitCause::Normal && exit.restored && !exit.progressed;
-    let condemned = history.blame_checkpoint(to_blame, child.checkpoint_crashes_max);
+    let condemned = !exit.on_suspect && history.blame_checkpoint(to_blame, child.checkpoint_crashes_max);
     if exit.abandoned && child.abandoned == Abandoned::Fail {
         return Decision::Abandon;
     }
@@ -203,13 +222,7 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    const CRASH: Exit = Exit {
-        cause: ExitCause::Panic,
-        ready_since: None,
-        restored: false,
-        progressed: true,
-        abandoned: false,
-    };
+    const CRASH: Exit = Exit { progressed: true, ..Exit::of(ExitCause::Panic) };
 
     fn policy() -> ChildPolicy {
         ChildPolicy {
@@ -317,6 +330,20 @@ mod tests {
             let decision = case.at(s(second), Exit { progressed, ..blamed });
             assert!(matches!(decision, Decision::Restart { state: StateSource::Checkpoint, .. }));
         }
+    }
+
+    #[test]
+    fn crashing_again_on_the_same_message_neither_adds_to_the_blame_on_the_checkpoint_nor_clears_it() {
+        let mut case = Case::new(ChildPolicy { budget: None, ..policy() });
+        let blamed = Exit { restored: true, progressed: false, ..CRASH };
+        let mut sources = Vec::new();
+        for (second, on_suspect) in [(1, false), (2, true), (3, false), (4, true), (5, true), (6, false)] {
+            if let Decision::Restart { state, .. } = case.at(s(second), Exit { on_suspect, ..blamed }) {
+                sources.push(state);
+            }
+        }
+        use StateSource::*;
+        assert_eq!(sources, [Checkpoint, Checkpoint, Checkpoint, Checkpoint, Checkpoint, Fresh]);
     }
 
     #[test]

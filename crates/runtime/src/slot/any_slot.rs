@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use ractor::{ActorCell, SpawnErr};
+use tokio::task::JoinSet;
 
 use crate::actor::context::RestContext;
 use crate::actor::launch::Launch;
 use crate::policy::ExitCause;
 use crate::slot::exit_record::ExitRecord;
 use crate::slot::identity::Identity;
+use crate::slot::tenancy::Executor;
 use crate::supervisor::Progress;
 
 /// A slot whatever it holds.
@@ -21,6 +23,13 @@ pub(crate) trait AnySlot: Send + Sync {
         supervisor: ActorCell,
     ) -> BoxFuture<'static, Result<ActorCell, SpawnErr>>;
     fn take_exit(&self) -> Option<ExitRecord>;
+    /// The tasks that an incarnation which has ended left behind; `None` as long as it has not.
+    fn take_tasks(&self) -> Option<JoinSet<()>>;
+    /// Lets `executor` take in the account of the incarnation in the slot: now, or when it has ended.
+    fn entrust(&self, executor: Executor);
+    /// Counts a crash on the message that the last incarnation gave back. If that was one too many, the message is
+    /// dropped and the number of crashes on it returned.
+    fn blame_returned(&self) -> Option<u32>;
     fn backlog(&self) -> usize;
     /// Lets the incarnation take no further message.
     fn stop_reading(&self);
@@ -34,9 +43,9 @@ pub(crate) trait AnySlot: Send + Sync {
     fn condemn(&self, cause: ExitCause);
     /// Whether the incarnation goes on from message to message.
     fn progress(&self) -> Progress;
-    /// Takes the slot back from an incarnation that was killed and does not end. From now on nothing that it does
-    /// reaches the slot. `None` if it has ended meanwhile.
-    fn cut_off(&self) -> Option<ExitRecord>;
+    /// Takes the slot back from an incarnation that was killed and does not end, and leaves an account in its place.
+    /// From now on nothing that it does reaches the slot. False if it has ended meanwhile.
+    fn cut_off(&self) -> bool;
     /// Returns when no incarnation is left in the slot.
     fn vacated(&self) -> BoxFuture<'_, ()>;
     fn children(&self) -> Vec<Arc<dyn AnySlot>>;

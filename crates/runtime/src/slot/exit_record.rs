@@ -2,6 +2,7 @@
 
 use tokio::task::JoinSet;
 
+use crate::events::DeadLetterReason;
 use crate::policy::{Exit, ExitCause};
 
 /// How an incarnation ended, with everything that outlasts it.
@@ -10,24 +11,33 @@ pub(crate) struct ExitRecord {
     pub(crate) exit: Exit,
     pub(crate) message: Option<String>,
     pub(crate) location: Option<String>,
-    /// The label of the message that it was handling.
-    pub(crate) in_flight: Option<&'static str>,
+    pub(crate) backtrace: Option<String>,
     /// It declined to start.
     pub(crate) declined: bool,
+    /// The message that it was handling.
+    pub(crate) in_flight: Option<InFlight>,
     /// Tasks of its own that have not ended yet.
     pub(crate) tasks: JoinSet<()>,
+}
+
+/// A message whose handler did not end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct InFlight {
+    pub(crate) label: &'static str,
+    /// Why it is not handled again; `None` if a copy of it waits in the mailbox.
+    pub(crate) lost: Option<DeadLetterReason>,
 }
 
 impl ExitRecord {
     /// The exit of an incarnation that left no account of itself.
     pub(crate) fn unexplained() -> Self {
-        let cause = ExitCause::Killed;
         Self {
-            exit: Exit { cause, ready_since: None, restored: false, progressed: false, abandoned: false },
+            exit: Exit::of(ExitCause::Killed),
             message: None,
             location: None,
-            in_flight: None,
+            backtrace: None,
             declined: false,
+            in_flight: None,
             tasks: JoinSet::new(),
         }
     }

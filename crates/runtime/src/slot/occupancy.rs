@@ -4,19 +4,22 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use ractor::{Actor, ActorCell, ActorRuntime, SpawnErr};
+use tokio::task::JoinSet;
 
 use crate::actor::behaviour::Behaviour;
 use crate::actor::context::RestContext;
 use crate::actor::incarnation::Incarnation;
 use crate::actor::launch::Launch;
 use crate::actor::panics;
+use crate::events::DeadLetterReason;
 use crate::messaging::call_error::CallError;
-use crate::messaging::message::Message;
+use crate::messaging::mailbox::Envelope;
 use crate::policy::{Exit, ExitCause};
 use crate::slot::Slot;
 use crate::slot::any_slot::AnySlot;
-use crate::slot::exit_record::ExitRecord;
+use crate::slot::exit_record::{ExitRecord, InFlight};
 use crate::slot::identity::Identity;
+use crate::slot::tenancy::Executor;
 use crate::supervisor::Progress;
 
 impl<B: Behaviour> Slot<B> {
@@ -36,7 +39,7 @@ impl<B: Behaviour> Slot<B> {
             None => ActorRuntime::spawn(None, incarnation, (slot, launch)).await,
         };
         if spawned.is_err() {
-            self.tenancy.end(generation, None);
+            self.tenancy.vacate(generation);
         }
         // The task belongs to the link: a supervisor that ends takes it along.
         spawned.map(|(actor, _task)| actor.get_cell())
@@ -60,6 +63,23 @@ impl<B: Behaviour> AnySlot for Slot<B> {
         self.tenancy.take_account()
     }
 
+    fn take_tasks(&self) -> Option<JoinSet<()>> {
+        self.tenancy.take_tasks()
+    }
+
+    fn entrust(&self, executor: Executor) {
+        if let Some((executor, record)) = self.tenancy.entrust(executor) {
+            executor(self, record);
+        }
+    }
+
+    fn blame_returned(&self) -> Option<u32> {
+        let poison = self.mailbox.blame_returned()?;
+        let crashes = poison.returned.map_or(0, |returned| returned.crashes);
+        panics::drop_quietly(CallError::Crashed, poison);
+        Some(crashes)
+    }
+
     fn backlog(&self) -> usize {
         self.mailbox.len()
     }
@@ -70,8 +90,10 @@ impl<B: Behaviour> AnySlot for Slot<B> {
 
     fn close(&self) -> Vec<&'static str> {
         let emptied = self.mailbox.close();
-        let labels = emptied.iter().map(|envelope| envelope.message.label()).collect();
-        panics::drop_quietly(CallError::Stopped, emptied);
+        let labels = emptied.iter().map(Envelope::label).collect();
+        for envelope in emptied {
+            panics::drop_quietly(CallError::Stopped, envelope);
+        }
         labels
     }
 
@@ -95,19 +117,23 @@ impl<B: Behaviour> AnySlot for Slot<B> {
         self.mailbox.progress()
     }
 
-    fn cut_off(&self) -> Option<ExitRecord> {
-        let generation = self.tenancy.tenant()?;
-        let in_flight = self.mailbox.in_hand();
-        let ready_since = self.identity.standing().ready_since;
+    fn cut_off(&self) -> bool {
+        let Some(generation) = self.tenancy.tenant() else { return false };
         let cause = self.tenancy.verdict(generation);
-        if !self.tenancy.end(generation, None) {
-            return None;
+        let by_order = cause == ExitCause::Killed;
+        let lost = if by_order { DeadLetterReason::Stopped } else { DeadLetterReason::Crashed };
+        let in_flight = self.mailbox.in_hand().map(|label| InFlight { label, lost: Some(lost) });
+        let ready_since = self.identity.standing().ready_since;
+        let exit = Exit { ready_since, progressed: true, abandoned: true, ..Exit::of(cause) };
+        let message = "it was killed and has not ended: its handler never comes to an await point";
+        let account =
+            ExitRecord { exit, message: Some(message.to_owned()), in_flight, ..ExitRecord::unexplained() };
+        if !self.leave(generation, account) {
+            return false;
         }
         panics::drop_quietly(CallError::Crashed, self.mailbox.detach(generation));
         self.identity.standing().abandoned += 1;
-        let exit = Exit { cause, ready_since, restored: false, progressed: true, abandoned: true };
-        let message = "it was killed and has not ended: its handler never comes to an await point";
-        Some(ExitRecord { exit, message: Some(message.to_owned()), in_flight, ..ExitRecord::unexplained() })
+        true
     }
 
     fn vacated(&self) -> BoxFuture<'_, ()> {

@@ -7,7 +7,6 @@ use super::roster::Key;
 use crate::messaging::message::Message;
 use crate::messaging::reply::Reply;
 use crate::slot::any_slot::AnySlot;
-use crate::slot::exit_record::ExitRecord;
 
 /// How an order ended.
 pub(crate) type Answer = Result<(), AdminError>;
@@ -32,8 +31,8 @@ pub(crate) enum Command {
     Direct { name: String, order: Order, reply: Reply<Answer> },
     /// A child that is itself a supervisor has come up.
     ChildReady { key: Key, generation: u64 },
-    /// The tasks of an incarnation that has left have ended.
-    TornDown { key: Key, generation: u64, record: Box<ExitRecord> },
+    /// The tasks of an incarnation that has left have ended; its account lies in the slot.
+    TornDown { key: Key, generation: u64 },
 }
 
 impl Message for Command {

@@ -1,12 +1,20 @@
 //! Laying slots to rest: nothing that was in them is left without a word.
 
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::exits;
 use crate::actor::context::RestContext;
 use crate::env::Env;
-use crate::events::{ActorExited, DeadLetter, DeadLetterReason};
+use crate::events::{DeadLetter, DeadLetterReason};
 use crate::path::ActorPath;
 use crate::slot::any_slot::AnySlot;
-use crate::slot::exit_record::ExitRecord;
 use crate::slot::identity::Status;
+
+/// How long those below a supervisor that has ended are waited for. They have been killed; one that is still there after
+/// this never yields.
+const VACATING_MAX: Duration = Duration::from_secs(1);
 
 /// Marks a slot as at rest, and accounts for the messages that it will not handle; those below it likewise.
 pub(crate) fn lay(env: &Env, slot: &dyn AnySlot, path: &ActorPath, status: Status) {
@@ -16,8 +24,7 @@ pub(crate) fn lay(env: &Env, slot: &dyn AnySlot, path: &ActorPath, status: Statu
         standing.generation
     };
     for label in slot.close() {
-        let reason = DeadLetterReason::Stopped;
-        env.journal.record(path, generation, &DeadLetter { reason, label: label.to_owned() });
+        env.journal.record(path, generation, &DeadLetter::new(DeadLetterReason::Stopped, label));
     }
     slot.rest(&RestContext { env, path, generation });
     lay_those_below(env, slot);
@@ -27,35 +34,43 @@ pub(crate) fn lay(env: &Env, slot: &dyn AnySlot, path: &ActorPath, status: Statu
 /// was killed nobody else is left who could.
 pub(crate) fn lay_those_below(env: &Env, slot: &dyn AnySlot) {
     for child in slot.children() {
-        let Some(path) = child.identity().path() else { continue };
-        let (status, generation) = {
-            let standing = child.identity().standing();
-            (standing.status, standing.generation)
-        };
-        if let Some(record) = child.take_exit() {
-            tell(env, path, generation, record);
+        lay_orphan(env, child.as_ref());
+    }
+}
+
+/// Lays a slot to rest that has no supervisor any more. An incarnation that is still in it is being killed: its exit is
+/// told when it has ended, and the slot laid to rest once more, as its last act may have been to start a child.
+pub(crate) fn lay_orphan(env: &Env, slot: &dyn AnySlot) {
+    let Some(path) = slot.identity().path().cloned() else { return };
+    let status = match slot.identity().standing().status {
+        Status::Failed => Status::Failed,
+        _ => Status::Stopped,
+    };
+    lay(env, slot, &path, status);
+    let env = env.clone();
+    slot.entrust(Box::new(move |slot, record| {
+        exits::tell(&env, slot, &path, record, false);
+        lay(&env, slot, &path, status);
+    }));
+}
+
+/// Lets those below a supervisor that is about to be killed take no further message: they end by the same order.
+pub(crate) fn stop_those_below(slot: &dyn AnySlot) {
+    for child in slot.children() {
+        child.stop_reading();
+        stop_those_below(child.as_ref());
+    }
+}
+
+/// Waits, though not for ever, until nobody is left below a supervisor that has ended.
+pub(crate) async fn vacated_below(slot: &dyn AnySlot) {
+    let mut below = slot.children();
+    let vacated = async {
+        while let Some(child) = below.pop() {
+            child.vacated().await;
+            below.extend(child.children());
         }
-        let status = if status == Status::Failed { Status::Failed } else { Status::Stopped };
-        lay(env, child.as_ref(), path, status);
-    }
-}
-
-/// Takes the slot back from an incarnation that was killed and does not end.
-pub(crate) fn cut_off(env: &Env, slot: &dyn AnySlot) {
-    let generation = slot.identity().standing().generation;
-    if let (Some(path), Some(record)) = (slot.identity().path(), slot.cut_off()) {
-        tell(env, path, generation, record);
-    }
-}
-
-/// Records an exit that nobody decides about, and what was not handled because of it.
-fn tell(env: &Env, path: &ActorPath, generation: u64, record: ExitRecord) {
-    let ExitRecord { exit, message, location, in_flight, .. } = record;
-    let exited =
-        ActorExited { cause: exit.cause, message, location, unexpected: false, abandoned: exit.abandoned };
-    env.journal.record(path, generation, &exited);
-    if let Some(label) = in_flight {
-        let reason = DeadLetterReason::Stopped;
-        env.journal.record(path, generation, &DeadLetter { reason, label: label.to_owned() });
-    }
+    };
+    // Whoever is left tells of its end itself.
+    let _ = timeout(VACATING_MAX, vacated).await;
 }

@@ -170,11 +170,6 @@ impl Roster {
 
     // === exits ===
 
-    /// Whether the child was told to end, or to be killed.
-    pub(crate) fn was_told_to_end(&self, key: Key) -> bool {
-        matches!(self.phase(key), Some(Phase::Stopping { .. }))
-    }
-
     /// Whether the exit of this child is out of turn: it is to run for ever, and ended of itself while its
     /// supervisor goes down.
     pub(crate) fn is_unexpected(&self, key: Key, cause: ExitCause) -> bool {

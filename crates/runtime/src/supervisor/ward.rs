@@ -189,6 +189,7 @@ impl Ward {
         // One that is stuck was not told to end: who waits for it learns that it crashed.
         if cause == ExitCause::Killed {
             charge.slot.stop_reading();
+            rest::stop_those_below(charge.slot.as_ref());
         }
         if let Some(cell) = &charge.cell {
             cell.kill();
@@ -262,13 +263,11 @@ impl Ward {
 }
 
 impl Charge {
-    /// Notes an exit, and returns whose it is.
-    pub(super) fn note_exit(&mut self, now: Duration, message: Option<&str>) -> u64 {
+    pub(super) fn note_exit(&mut self, now: Duration, message: Option<&str>) {
         self.down_since = Some(now);
         let mut standing = self.slot.identity().standing();
         standing.ready_since = None;
         standing.last_error = message.map(str::to_owned);
-        standing.generation
     }
 
     /// Lets the slot show how the child has come to rest.

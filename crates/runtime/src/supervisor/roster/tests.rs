@@ -8,13 +8,7 @@ const fn s(seconds: u64) -> Duration {
 }
 
 fn crash() -> Exit {
-    Exit {
-        cause: ExitCause::Panic,
-        ready_since: Some(s(0)),
-        restored: false,
-        progressed: true,
-        abandoned: false,
-    }
+    Exit { ready_since: Some(s(0)), progressed: true, ..Exit::of(ExitCause::Panic) }
 }
 
 fn policy() -> ChildPolicy {

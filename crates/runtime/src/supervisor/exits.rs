@@ -1,0 +1,49 @@
+//! Telling how incarnations ended, and what became of the message that each was handling.
+
+use tokio::task::JoinSet;
+
+use crate::env::Env;
+use crate::events::{ActorExited, DeadLetter, DeadLetterReason};
+use crate::path::ActorPath;
+use crate::policy::{Exit, ExitCause};
+use crate::slot::any_slot::AnySlot;
+use crate::slot::exit_record::{ExitRecord, InFlight};
+
+/// Records an exit and, if it has one, the dead letter. A message that is to be handled again is left in front of the
+/// mailbox.
+pub(crate) fn tell(
+    env: &Env,
+    slot: &dyn AnySlot,
+    path: &ActorPath,
+    record: ExitRecord,
+    unexpected: bool,
+) -> Exit {
+    let ExitRecord { exit, message, location, backtrace, declined: _, in_flight, tasks: _ } = record;
+    let generation = slot.identity().standing().generation;
+    let abandoned = exit.abandoned;
+    let exited = ActorExited { cause: exit.cause, message, location, backtrace, unexpected, abandoned };
+    env.journal.record(path, generation, &exited);
+    if let Some(letter) = in_flight.and_then(|in_flight| dead_letter(slot, in_flight, exit.cause)) {
+        env.journal.record(path, generation, &letter);
+    }
+    exit
+}
+
+fn dead_letter(slot: &dyn AnySlot, in_flight: InFlight, cause: ExitCause) -> Option<DeadLetter> {
+    if let Some(reason) = in_flight.lost {
+        return Some(DeadLetter::new(reason, in_flight.label));
+    }
+    let is_crash = !matches!(cause, ExitCause::Normal | ExitCause::Killed);
+    let crashes = is_crash.then(|| slot.blame_returned()).flatten()?;
+    Some(DeadLetter { crashes: Some(crashes), ..DeadLetter::new(DeadLetterReason::Poison, in_flight.label) })
+}
+
+/// Tells of the exit of a child whose supervisor ended before it could, once nothing of that child is left.
+pub(super) async fn tell_of_orphan(env: &Env, slot: &dyn AnySlot, path: &ActorPath) {
+    slot.vacated().await;
+    let mut tasks: JoinSet<()> = slot.take_tasks().unwrap_or_default();
+    tasks.shutdown().await;
+    if let Some(record) = slot.take_exit() {
+        tell(env, slot, path, record, false);
+    }
+}

@@ -1,0 +1,155 @@
+//! Panic hooks and backtraces. Both are global to a process, so each test does its work in a process of its own: it
+//! runs this very program again with nothing but itself.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that meets the unexpected should say so at once"
+)]
+
+use std::panic;
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use mainstay_runtime::journal::{Delivery, Record};
+use mainstay_runtime::policy::{ChildPolicy, Delay};
+use mainstay_runtime::{Child, Context, Failure, Message, Runtime, SupervisorSpec, Worker};
+
+/// Set in the process that a test starts.
+const INSIDE: &str = "MAINSTAY_TEST_INSIDE";
+
+/// Runs the test `name` in a process of its own, where `RUST_BACKTRACE` is as said.
+fn alone(name: &str, backtrace: &str, work: impl Future<Output = ()>) {
+    if std::env::var_os(INSIDE).is_some() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        return runtime.unwrap().block_on(work);
+    }
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(INSIDE, "1")
+        .env("RUST_BACKTRACE", backtrace)
+        .env_remove("RUST_LIB_BACKTRACE")
+        .output()
+        .unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && out.contains("1 passed"), "{out}\n{err}");
+}
+
+struct Panic;
+
+impl Message for Panic {}
+
+struct Worrier;
+
+#[inline(never)]
+fn lose_heart() {
+    panic!("out of luck");
+}
+
+impl Worker for Worrier {
+    type Message = Panic;
+    type State = ();
+    type Snapshot = ();
+
+    async fn start(&self, _: &mut Context<Panic>, _: Option<()>) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn handle(&self, _: &mut Context<Panic>, _: Panic, (): &mut ()) -> Result<(), Failure> {
+        lose_heart();
+        Ok(())
+    }
+}
+
+async fn tree() -> (Runtime, mainstay_runtime::Address<Panic>) {
+    let mut root = SupervisorSpec::new("root");
+    let policy = ChildPolicy { delay: Delay::NONE, ..ChildPolicy::default() };
+    let worrier = root.child(Child::new("worrier", Worrier).policy(policy)).unwrap();
+    (Runtime::builder().start(root).await.unwrap(), worrier)
+}
+
+/// Lets the worker panic once, and returns its exit.
+async fn exit_of((runtime, worrier): &(Runtime, mainstay_runtime::Address<Panic>)) -> Record {
+    let mut story = runtime.journal().subscribe_after(runtime.journal().seq());
+    worrier.cast(Panic).await.unwrap();
+    loop {
+        let Delivery::Event(record) = story.next().await else { panic!("events are missing") };
+        if record.kind == "actor_exited" {
+            return *record;
+        }
+    }
+}
+
+#[test]
+fn a_hook_that_the_embedder_had_set_before_still_runs_once_a_panic() {
+    static SEEN: AtomicUsize = AtomicUsize::new(0);
+    alone("a_hook_that_the_embedder_had_set_before_still_runs_once_a_panic", "0", async {
+        panic::set_hook(Box::new(|info| {
+            assert_eq!(info.payload().downcast_ref::<&str>(), Some(&"out of luck"));
+            SEEN.fetch_add(1, Ordering::SeqCst);
+        }));
+        let (one, another) = (tree().await, tree().await);
+        for (tree, seen) in [(&one, 1), (&another, 2), (&one, 3)] {
+            let exited = exit_of(tree).await;
+            assert!(exited.fields["location"].as_str().unwrap().contains("panics.rs:"));
+            assert_eq!(SEEN.load(Ordering::SeqCst), seen);
+        }
+        assert!(panic::catch_unwind(lose_heart).is_err());
+        assert_eq!(SEEN.load(Ordering::SeqCst), 4);
+    });
+}
+
+#[test]
+fn a_hook_that_the_embedder_sets_later_runs_once_a_panic_and_the_exit_still_says_what_happened() {
+    static SEEN: AtomicUsize = AtomicUsize::new(0);
+    alone(
+        "a_hook_that_the_embedder_sets_later_runs_once_a_panic_and_the_exit_still_says_what_happened",
+        "1",
+        async {
+            let tree = tree().await;
+            panic::set_hook(Box::new(|_| {
+                SEEN.fetch_add(1, Ordering::SeqCst);
+            }));
+            for seen in [1, 2] {
+                let exited = exit_of(&tree).await;
+                assert_eq!(
+                    (&exited.fields["cause"], &exited.fields["message"]),
+                    (&"panic".into(), &"out of luck".into())
+                );
+                assert!(exited.fields["location"].is_null() && !exited.fields.contains_key("backtrace"));
+                assert_eq!(SEEN.load(Ordering::SeqCst), seen);
+            }
+        },
+    );
+}
+
+#[test]
+fn a_hook_that_the_embedder_sets_later_around_ours_hides_nothing() {
+    alone("a_hook_that_the_embedder_sets_later_around_ours_hides_nothing", "0", async {
+        let tree = tree().await;
+        let ours = panic::take_hook();
+        panic::set_hook(Box::new(move |info| ours(info)));
+        assert!(exit_of(&tree).await.fields["location"].as_str().unwrap().contains("panics.rs:"));
+    });
+}
+
+#[test]
+fn where_backtraces_are_enabled_the_exit_tells_the_way_from_the_handler_to_the_panic() {
+    alone("where_backtraces_are_enabled_the_exit_tells_the_way_from_the_handler_to_the_panic", "1", async {
+        let exited = exit_of(&tree().await).await;
+        let told = exited.fields["backtrace"].as_str().unwrap();
+        assert!(told.lines().next().unwrap().contains("lose_heart"), "{told}");
+        assert!(told.contains("handle"), "{told}");
+        for machinery in ["rust_begin_unwind", "std::backtrace", "panic_fmt", "tokio::runtime", "incarnation"]
+        {
+            assert!(!told.contains(machinery), "{machinery}: {told}");
+        }
+    });
+}
+
+#[test]
+fn where_backtraces_are_not_enabled_the_exit_has_none() {
+    alone("where_backtraces_are_not_enabled_the_exit_has_none", "0", async {
+        assert!(!exit_of(&tree().await).await.fields.contains_key("backtrace"));
+    });
+}

@@ -1,0 +1,218 @@
+//! Whether what came of a trace is what was promised.
+
+use std::collections::BTreeMap;
+
+use mainstay_runtime::CallError;
+use mainstay_runtime::journal::Record;
+
+use crate::drive::Lived;
+use crate::postman::{Accepted, Entry};
+use crate::trace::{Deed, LABELS, Letter, Sent, Trace};
+
+/// Everything that is wrong.
+pub(crate) fn faults(trace: &Trace, lived: &Lived) -> Vec<String> {
+    let mut faults = Vec::new();
+    if lived.unanswered > 0 {
+        faults.push(format!("{} callers or orders never got an answer", lived.unanswered));
+    }
+    for (id, (letter, entry)) in trace.letters.iter().zip(&lived.entries).enumerate() {
+        let of_letter = Told::of(LABELS[id], &lived.records);
+        let case = Case { id, letter, entry, told: &of_letter };
+        if let Err(fault) = case.check() {
+            faults.push(format!("{}: {fault}\n    {letter:?}\n    {entry:?}\n    {of_letter:?}", LABELS[id]));
+        }
+    }
+    faults.extend(numbering(&lived.records));
+    faults.extend(incarnations(&lived.records));
+    faults
+}
+
+/// Sequence numbers begin with 1 and skip none.
+fn numbering(records: &[Record]) -> Option<String> {
+    let skipped = records.iter().zip(1..).find(|(record, seq)| record.seq != *seq);
+    skipped.map(|(record, seq)| format!("number {seq} is {}", record.seq))
+}
+
+/// Each incarnation that began has ended, once.
+fn incarnations(records: &[Record]) -> Vec<String> {
+    let mut balance: BTreeMap<(&str, u64), i32> = BTreeMap::new();
+    for record in records {
+        let change = match record.kind.as_str() {
+            "actor_started" => 1,
+            "actor_exited" => -1,
+            _ => continue,
+        };
+        *balance.entry((&record.actor, record.generation)).or_default() += change;
+    }
+    let unbalanced = balance.into_iter().filter(|(_, balance)| *balance != 0);
+    unbalanced.map(|(who, balance)| format!("{who:?}: {balance} more starts than exits")).collect()
+}
+
+/// What the journal tells of a letter.
+#[derive(Debug)]
+struct Told {
+    /// Reason, and how many crashes.
+    dead: Vec<(String, Option<u64>)>,
+    redelivered: usize,
+}
+
+impl Told {
+    fn of(label: &str, records: &[Record]) -> Self {
+        let of_letter =
+            records.iter().filter(|record| record.fields.get("label").is_some_and(|own| own == label));
+        let mut told = Self { dead: Vec::new(), redelivered: 0 };
+        for record in of_letter {
+            match record.kind.as_str() {
+                "dead_letter" => {
+                    let reason = record.fields["reason"].as_str().unwrap_or_default().to_owned();
+                    told.dead
+                        .push((reason, record.fields.get("crashes").and_then(serde_json::Value::as_u64)));
+                }
+                "redelivered" => told.redelivered += 1,
+                _ => {}
+            }
+        }
+        told
+    }
+}
+
+/// One letter, with everything that is known of it.
+struct Case<'a> {
+    id: usize,
+    letter: &'a Letter,
+    entry: &'a Entry,
+    told: &'a Told,
+}
+
+impl Case<'_> {
+    fn check(&self) -> Result<(), String> {
+        if !self.was_accepted() {
+            return self.check_refused();
+        }
+        ensure(self.entry.ended + self.told.dead.len() == 1, "it has not exactly one fate")?;
+        ensure(
+            self.told.redelivered == self.entry.deliveries.len().saturating_sub(1),
+            "the journal does not tell each delivery but the first",
+        )?;
+        ensure(self.letter.opted_in || self.entry.deliveries.len() <= 1, "it was handled twice")?;
+        ensure(!self.must_be_poison() || self.is_dead("poison"), "it was not quarantined")?;
+        if let Some((reason, crashes)) = self.told.dead.first() {
+            self.check_reason(reason, *crashes)?;
+        }
+        self.check_answer()
+    }
+
+    /// One that waited for room until its sender gave up, or was told that the actor is stopped, was not.
+    fn was_accepted(&self) -> bool {
+        match self.entry.accepted {
+            Accepted::Yes => true,
+            Accepted::Never | Accepted::No => false,
+            Accepted::Unknown => !self.entry.deliveries.is_empty() || !self.told.dead.is_empty(),
+        }
+    }
+
+    fn check_refused(&self) -> Result<(), String> {
+        let trail =
+            self.entry.deliveries.len() + self.entry.ended + self.told.dead.len() + self.told.redelivered;
+        ensure(trail == 0, "it was refused, and left a trail")?;
+        let calls = matches!(self.letter.sent, Sent::Call | Sent::CallWithin(_));
+        match self.entry.answers[..] {
+            [] => ensure(!calls, "its caller was not told"),
+            [Err(CallError::Stopped)] => ensure(calls, "nobody asked"),
+            [Err(CallError::TimedOut)] => ensure(self.has_patience(), "nobody said how long"),
+            _ => Err("it was refused, and answered otherwise".to_owned()),
+        }
+    }
+
+    fn has_patience(&self) -> bool {
+        matches!(self.letter.sent, Sent::CallWithin(_))
+    }
+
+    fn is_dead(&self, reason: &str) -> bool {
+        self.told.dead.iter().any(|(told, _)| told == reason)
+    }
+
+    fn deliveries_with(&self, which: impl Fn(Deed) -> bool) -> usize {
+        self.entry.deliveries.iter().filter(|deed| which(**deed)).count()
+    }
+
+    fn must_be_poison(&self) -> bool {
+        self.letter.opted_in && self.deliveries_with(crashes_at_once) >= self.letter.crashes_max as usize
+    }
+
+    fn check_reason(&self, reason: &str, crashes: Option<u64>) -> Result<(), String> {
+        let max = u64::from(self.letter.crashes_max);
+        let crashed = self.deliveries_with(may_crash) as u64;
+        ensure((reason == "poison") == crashes.is_some(), "crashes are told of poison, and of nothing else")?;
+        match reason {
+            "poison" => {
+                ensure(self.letter.opted_in && crashes == Some(max), "it is no poison")?;
+                ensure(crashed >= max, "it did not crash as often")
+            }
+            "crashed" => ensure(!self.letter.opted_in && crashed == 1, "nothing crashed on it"),
+            "expired" => ensure(self.has_patience(), "it had no deadline"),
+            "stopped" => {
+                let interrupted = self.entry.deliveries.last().is_none_or(|deed| may_be_killed(*deed));
+                ensure(self.letter.opted_in || interrupted, "its handler was not interrupted")
+            }
+            _ => Err(format!("{reason} is no reason")),
+        }
+    }
+
+    fn check_answer(&self) -> Result<(), String> {
+        if matches!(self.letter.sent, Sent::Cast | Sent::TryCast) {
+            return ensure(self.entry.answers.is_empty(), "nobody asked");
+        }
+        let [answer] = self.entry.answers[..] else {
+            return Err(format!("its caller got {} answers", self.entry.answers.len()));
+        };
+        // An earlier delivery may have answered before it crashed.
+        let answered_early =
+            self.deliveries_with(|deed| matches!(deed, Deed::AnswerThenPanic | Deed::Smudge)) > 0;
+        let fits = match answer {
+            Ok(id) => id == self.id && (answered_early || self.ends_with(may_answer)),
+            Err(CallError::TimedOut) => self.has_patience(),
+            Err(_) if answered_early => false,
+            Err(CallError::Crashed) => {
+                self.is_dead("crashed") || self.is_dead("poison") || self.ends_with(may_leave_waiting)
+            }
+            Err(CallError::Stopped) => self.is_dead("stopped") || self.ends_with(may_leave_waiting),
+            Err(CallError::Unanswered) => self.ends_with(|deed| deed == Deed::Leave),
+            // Its deadline and the end of its caller's patience are one moment: either may be seen first.
+            Err(CallError::Expired) => self.is_dead("expired"),
+            Err(CallError::Full) => false,
+        };
+        ensure(fits, &format!("{answer:?} does not fit what became of it"))
+    }
+
+    /// Whether it was handled to its end, by such a deed.
+    fn ends_with(&self, which: impl Fn(Deed) -> bool) -> bool {
+        self.entry.ended == 1 && self.entry.deliveries.last().is_some_and(|deed| which(*deed))
+    }
+}
+
+fn ensure(holds: bool, fault: &str) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(fault.to_owned()) }
+}
+
+/// Whether the deed crashes before anybody could kill its handler.
+fn crashes_at_once(deed: Deed) -> bool {
+    matches!(deed, Deed::Panic | Deed::Fail | Deed::AnswerThenPanic | Deed::Smudge)
+}
+
+fn may_crash(deed: Deed) -> bool {
+    crashes_at_once(deed) || matches!(deed, Deed::PanicAfter(_))
+}
+
+fn may_be_killed(deed: Deed) -> bool {
+    matches!(deed, Deed::AnswerAfter(_) | Deed::PanicAfter(_) | Deed::Hang)
+}
+
+fn may_answer(deed: Deed) -> bool {
+    !matches!(deed, Deed::Leave)
+}
+
+/// Whether the caller may still wait when the handler has come to its end.
+fn may_leave_waiting(deed: Deed) -> bool {
+    matches!(deed, Deed::Keep | Deed::Delegate(_))
+}

@@ -46,6 +46,10 @@ pub(crate) fn lay_orphan(env: &Env, slot: &dyn AnySlot) {
         Status::Failed => Status::Failed,
         _ => Status::Stopped,
     };
+    // Its last word may be about a message that waits.
+    if let Some(record) = slot.take_exit() {
+        exits::tell(env, slot, &path, record);
+    }
     lay(env, slot, &path, status);
     let env = env.clone();
     slot.entrust(Box::new(move |slot, record| {

@@ -48,7 +48,7 @@ pub(crate) fn lay_orphan(env: &Env, slot: &dyn AnySlot) {
     };
     // Its last word may be about a message that waits.
     if let Some(record) = slot.take_exit() {
-        exits::tell(env, slot, &path, record);
+        exits::tell(env, slot, &path, record, false);
     }
     lay(env, slot, &path, status);
     let env = env.clone();

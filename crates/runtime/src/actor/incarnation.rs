@@ -25,6 +25,7 @@ use crate::messaging::teardown;
 use crate::policy::{Exit, ExitCause};
 use crate::slot::Slot;
 use crate::slot::exit_record::ExitRecord;
+use crate::state::Keeper;
 
 /// Messages handled before the incarnation yields to ractor.
 const BATCH_MESSAGES_MAX: usize = 64;
@@ -72,10 +73,14 @@ impl From<Failure> for Fault {
 
 impl<B: Behaviour> Life<B> {
     async fn start(&mut self) -> Result<Flow, Fault> {
+        self.slot.recall(&self.ctx).await;
         let kept = self.slot.checkpoint().clone();
         self.ctx.birth.restored = kept.is_some();
         self.snapshot.clone_from(&kept);
         self.state = Some(self.slot.behaviour.start(&mut self.ctx, kept).await?);
+        if let Some(keeper) = self.keeper() {
+            keeper.started();
+        }
         if self.ctx.stop_requested { self.stop().await } else { Ok(Flow::Continue) }
     }
 
@@ -113,9 +118,18 @@ impl<B: Behaviour> Life<B> {
         let flow = teardown::scoped(reason, handled).await?;
         self.progressed = true;
         if let Some(snapshot) = self.slot.behaviour.snapshot(state) {
+            if let Some(keeper) = self.keeper() {
+                keeper.save(&snapshot);
+            }
             self.snapshot = Some(snapshot);
         }
         Ok(flow)
+    }
+
+    /// Where snapshots go that outlive the process, unless the slot was taken back from this incarnation.
+    fn keeper(&self) -> Option<&Keeper<B::Snapshot>> {
+        let keeper = self.slot.keeper.as_ref()?;
+        self.slot.tenancy.is_of(self.ctx.generation).then_some(keeper)
     }
 
     fn expire(&self, envelope: Envelope<B::Message>, label: &'static str) -> Flow {
@@ -185,6 +199,9 @@ impl<B: Behaviour> Life<B> {
             && self.slot.tenancy.is_of(generation)
         {
             *self.slot.checkpoint() = Some(snapshot);
+        }
+        if let (ExitCause::StartFailed, Some(keeper)) = (cause, self.keeper()) {
+            keeper.start_failed();
         }
         let exit = Exit {
             cause,

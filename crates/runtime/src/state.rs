@@ -3,6 +3,7 @@
 //! - [`Durable`]: what a snapshot must be able to do; [`Child::durable`](crate::Child::durable) opts in
 //! - [`StateStore`]: where snapshots are kept; an embedder may bring its own
 //! - [`MemoryStore`]: for tests, and for what need not outlive the process
+//! - [`RedbStore`]: one file on disk, with grouped writes and a checksum on every state
 //! - [`Draft`], [`StoredState`]: a snapshot on its way into a store, and one that is in it
 //! - `keeper`: one slot's line to the store
 //!
@@ -15,6 +16,8 @@
 //! What cannot be used is never dropped: it is set aside, where a person can look at it, an event says so, and the
 //! actor starts fresh.
 
+#[cfg(feature = "redb")]
+mod disk;
 mod draft;
 mod durable;
 mod event;
@@ -27,6 +30,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+#[cfg(feature = "redb")]
+pub use disk::{RedbConfig, RedbStore, StoreError};
 pub use draft::Draft;
 pub use durable::Durable;
 pub use event::{StateDegraded, StateLoaded, StateMigrated, StateRefused};

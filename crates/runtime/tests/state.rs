@@ -241,6 +241,17 @@ async fn deleting_a_child_that_is_at_rest_drops_its_state_and_being_refused_keep
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_state_that_the_store_cannot_read_is_refused_without_a_version() {
+    let store = store();
+    store.save(&path(), Draft::new(1, || Err("the disk ate it".into())));
+    let (runtime, counter) = start::<1>(store).await;
+    assert_eq!(total(&counter).await, 0);
+    let refused = told(&runtime, "state_refused").await.pop().unwrap();
+    assert_eq!(refused.fields["version"], serde_json::Value::Null);
+    assert_eq!(refused.fields["reason"], "the snapshot cannot be encoded: the disk ate it");
+}
+
+#[tokio::test(start_paused = true)]
 async fn stopping_a_child_keeps_its_state_and_removing_it_drops_it() {
     let store = store();
     let (runtime, counter) = start::<1>(store.clone()).await;

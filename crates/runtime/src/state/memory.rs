@@ -7,7 +7,7 @@ use super::{Damaged, Draft, Flushed, SetAside, StateStore, StoredState};
 use crate::path::ActorPath;
 
 /// States set aside that are kept for one path; the oldest goes first.
-const ASIDES_PER_PATH_MAX: usize = 4;
+pub(super) const ASIDES_PER_PATH_MAX: usize = 4;
 
 /// A store in memory: states survive a runtime, not the process. For tests, and to share states between runtimes that
 /// follow each other in one process.

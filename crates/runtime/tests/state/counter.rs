@@ -17,6 +17,7 @@ pub(crate) enum Count {
     Get(Reply<u64>),
     Panic,
     /// Adds a hundred, and then holds its thread until something comes or the other end is gone.
+    #[allow(dead_code, reason = "not every test holds a thread")]
     Seize(Mutex<Receiver<()>>),
 }
 

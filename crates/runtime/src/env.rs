@@ -1,4 +1,4 @@
-//! What every actor of one runtime shares: the journal, the clock, the source of randomness.
+//! What every actor of one runtime shares: the journal, the clock, the source of randomness, the state store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,12 +7,14 @@ use tokio::time::Instant;
 
 use crate::entropy::Entropy;
 use crate::journal::Journal;
+use crate::state::StateStore;
 
 /// What every actor of one runtime shares. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Env {
     pub(crate) journal: Journal,
     pub(crate) entropy: Arc<Entropy>,
+    pub(crate) state_store: Option<Arc<dyn StateStore>>,
 }
 
 impl Env {

@@ -14,7 +14,7 @@
 mod event;
 mod line;
 mod memory;
-mod private;
+pub(crate) mod private;
 mod reader;
 mod record;
 mod segment;

@@ -13,9 +13,10 @@
 //! - [`Address`], [`Message`], [`Reply`], [`Promise`]: how actors are reached
 //! - [`policy`]: the decisions, as data and pure functions
 //! - [`journal`], [`events`]: what happened, in order, with its cause
+//! - [`state`]: snapshots that outlive the process
 //! - [`clock`], [`entropy`]: time and randomness, passed in
 //!
-//! This crate knows no network, no files but its journal, and nothing of what the actors do.
+//! This crate knows no network, no files but its journal and its states, and nothing of what the actors do.
 
 #[cfg(panic = "abort")]
 compile_error!(
@@ -35,6 +36,7 @@ mod path;
 pub mod policy;
 mod runtime;
 mod slot;
+pub mod state;
 mod supervisor;
 mod tree;
 

@@ -46,6 +46,18 @@ impl ActorPath {
         Self("journal".into())
     }
 
+    /// Under which a state store records what befalls itself.
+    #[cfg(feature = "redb")]
+    pub(crate) fn of_state_store() -> Self {
+        Self("state".into())
+    }
+
+    /// The path of an actor as it was written down when it was valid.
+    #[cfg(feature = "redb")]
+    pub(crate) fn recalled(text: &str) -> Self {
+        Self(text.into())
+    }
+
     /// The path as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -20,6 +20,7 @@ use crate::slot::Slot;
 use crate::slot::any_slot::AnySlot;
 use crate::slot::exit_record::ExitRecord;
 use crate::slot::identity::Status;
+use crate::state::{StateDegraded, StateStore};
 use crate::supervisor::{SpecError, Supervisor, SupervisorHandle, SupervisorSpec, exits, rest};
 use crate::tree::TreeNode;
 
@@ -53,6 +54,7 @@ pub struct Ending {
 pub struct RuntimeBuilder {
     journal: Option<Journal>,
     seed: Option<u64>,
+    state_store: Option<Arc<dyn StateStore>>,
 }
 
 impl RuntimeBuilder {
@@ -70,6 +72,15 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Sets where the state of durable children is kept; without one, it is lost with the process.
+    ///
+    /// The store outlives the runtime, so a later one can go on with it. It serves one runtime at a time.
+    #[must_use]
+    pub fn state_store(mut self, store: Arc<dyn StateStore>) -> Self {
+        self.state_store = Some(store);
+        self
+    }
+
     /// Starts the tree, and returns once every initial child is ready.
     ///
     /// # Errors
@@ -81,7 +92,10 @@ impl RuntimeBuilder {
             let boot = format!("{:016x}", entropy.bits());
             Journal::in_memory(boot, Arc::new(SystemClock), JournalConfig::default())
         });
-        let env = Env { journal, entropy };
+        if let Some(store) = &self.state_store {
+            store.report_to(&journal);
+        }
+        let env = Env { journal, entropy, state_store: self.state_store };
         let shutdown = root.own_shutdown();
         let (slot, handle) = root.into_slot()?;
         let path = ActorPath::root(slot.identity.name()).map_err(SpecError::from)?;
@@ -95,8 +109,14 @@ impl RuntimeBuilder {
             cell: watch::Sender::new(None),
             ending: watch::Sender::new(None),
         };
-        runtime.bring_up().await?;
-        Ok(runtime)
+        match runtime.bring_up().await {
+            Ok(()) => Ok(runtime),
+            Err(error) => {
+                // That a stored state kept its actor from starting is to be known next time.
+                runtime.flush_state().await;
+                Err(error)
+            }
+        }
     }
 }
 
@@ -217,7 +237,8 @@ impl Runtime {
     }
 
     /// Stops all actors in the reverse of their order, within the root's shutdown timeout; what has not ended by
-    /// then is killed. The journal is on disk when this returns.
+    /// then is killed. The states and the journal are on disk when this returns; states that are not are told of by a
+    /// `state_degraded`.
     pub async fn shutdown(&self) -> Ending {
         let cell = self.cell.borrow().clone();
         if let Some(cell) = cell {
@@ -232,9 +253,19 @@ impl Runtime {
                 cell.kill();
             }
         }
+        self.slot.vacated().await;
+        self.flush_state().await;
         let ending = self.finished().await;
         self.env.journal.close().await;
         ending
+    }
+
+    /// Waits until the states that were handed in are safe, or have failed to get there.
+    async fn flush_state(&self) {
+        let Some(store) = &self.env.state_store else { return };
+        if let Err(unsaved) = store.flush().await {
+            self.record(0, &StateDegraded { reason: unsaved.to_string() });
+        }
     }
 
     fn record<E: crate::journal::Event>(&self, generation: u64, event: &E) {

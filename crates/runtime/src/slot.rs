@@ -13,10 +13,12 @@ pub(crate) mod tenancy;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::actor::behaviour::Behaviour;
+use crate::actor::context::Context;
 use crate::actor::panics;
 use crate::messaging::address::Address;
 use crate::messaging::call_error::CallError;
 use crate::messaging::mailbox::Mailbox;
+use crate::state::{Codec, Keeper};
 use exit_record::ExitRecord;
 use identity::Identity;
 use tenancy::{Leaving, Tenancy};
@@ -27,16 +29,24 @@ pub(crate) struct Slot<B: Behaviour> {
     pub(crate) behaviour: B,
     pub(crate) checkpoint: Mutex<Option<B::Snapshot>>,
     pub(crate) tenancy: Tenancy,
+    /// Where snapshots go that outlive the process.
+    pub(crate) keeper: Option<Keeper<B::Snapshot>>,
 }
 
 impl<B: Behaviour> Slot<B> {
-    pub(crate) fn new(identity: Identity, mailbox_capacity: usize, behaviour: B) -> Arc<Self> {
+    pub(crate) fn new(
+        identity: Identity,
+        mailbox_capacity: usize,
+        behaviour: B,
+        codec: Option<Codec<B::Snapshot>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             identity: Arc::new(identity),
             mailbox: Arc::new(Mailbox::new(mailbox_capacity)),
             behaviour,
             checkpoint: Mutex::new(None),
             tenancy: Tenancy::default(),
+            keeper: codec.map(Keeper::new),
         })
     }
 
@@ -59,6 +69,16 @@ impl<B: Behaviour> Slot<B> {
             }
         }
         true
+    }
+
+    /// Takes up the state that an earlier process has stored, at the first launch in this one.
+    pub(crate) async fn recall(&self, ctx: &Context<B::Message>) {
+        let Some(keeper) = &self.keeper else { return };
+        let crashes_max = self.identity.policy().checkpoint_crashes_max;
+        let recalled = keeper.recall(&ctx.env, &ctx.path, ctx.generation, crashes_max).await;
+        if recalled.is_some() {
+            *self.checkpoint() = recalled;
+        }
     }
 }
 

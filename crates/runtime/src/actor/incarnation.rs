@@ -27,6 +27,7 @@ use crate::messaging::teardown;
 use crate::policy::{Exit, ExitCause};
 use crate::slot::Slot;
 use crate::slot::exit_record::{ExitRecord, InFlight};
+use crate::state::Keeper;
 
 /// Messages handled before the incarnation yields to ractor.
 const BATCH_MESSAGES_MAX: usize = 64;
@@ -84,10 +85,14 @@ impl From<Failure> for Fault {
 
 impl<B: Behaviour> Life<B> {
     async fn start(&mut self) -> Result<Flow, Fault> {
+        self.slot.recall(&self.ctx).await;
         let kept = self.slot.checkpoint().clone();
         self.ctx.birth.restored = kept.is_some();
         self.snapshot.clone_from(&kept);
         self.state = Some(self.slot.behaviour.start(&mut self.ctx, kept).await?);
+        if let Some(keeper) = self.keeper() {
+            keeper.started();
+        }
         if self.ctx.stop_requested { self.stop().await } else { Ok(Flow::Continue) }
     }
 
@@ -147,9 +152,18 @@ impl<B: Behaviour> Life<B> {
         let (flow, snapshot) = teardown::scoped(reason, teardown::judged(handled)).await?;
         self.progressed = true;
         if let Some(snapshot) = snapshot {
+            if let Some(keeper) = self.keeper() {
+                keeper.save(&snapshot);
+            }
             self.snapshot = Some(snapshot);
         }
         Ok(flow)
+    }
+
+    /// Where snapshots go that outlive the process, unless the slot was taken back from this incarnation.
+    fn keeper(&self) -> Option<&Keeper<B::Snapshot>> {
+        let keeper = self.slot.keeper.as_ref()?;
+        self.slot.tenancy.is_of(self.ctx.generation).then_some(keeper)
     }
 
     fn expire(&self, envelope: Envelope<B::Message>) -> Flow {
@@ -216,6 +230,9 @@ impl<B: Behaviour> Life<B> {
         let unhandled = self.slot.mailbox.detach(self.ctx.generation);
         // They end now; whoever follows waits until they have.
         let tasks = self.ctx.end_tasks(reason);
+        if let (ExitCause::StartFailed, Some(keeper)) = (cause, self.keeper()) {
+            keeper.start_failed();
+        }
         let exit = Exit {
             cause,
             ready_since: self.ready_since,

@@ -1,11 +1,11 @@
-//! Files and folders for their owner alone: a journal tells what somebody does.
+//! Files and folders for their owner alone: a journal tells what somebody does, a stored state what they have.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io;
 use std::path::Path;
 
 /// Makes a folder, and those above it, unless it is there.
-pub(super) fn folder(path: &Path) -> io::Result<()> {
+pub(crate) fn folder(path: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -14,7 +14,7 @@ pub(super) fn folder(path: &Path) -> io::Result<()> {
 }
 
 /// How a file is opened, and made if it is not there.
-pub(super) fn file() -> OpenOptions {
+pub(crate) fn file() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.create(true);
     #[cfg(unix)]

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 
 use crate::actor::context::RestContext;
 use crate::actor::launch::Launch;
+use crate::env::Env;
 use crate::policy::ExitCause;
 use crate::slot::exit_record::ExitRecord;
 use crate::slot::identity::Identity;
@@ -39,6 +40,8 @@ pub(crate) trait AnySlot: Send + Sync {
     fn rest(&self, ctx: &RestContext<'_>);
     fn open(&self);
     fn discard_checkpoint(&self);
+    /// Drops what is stored of this actor and of those below it: it is being removed for good.
+    fn forget_state(&self, env: &Env);
     /// Says why the incarnation is being killed.
     fn condemn(&self, cause: ExitCause);
     /// Whether the incarnation goes on from message to message.

@@ -11,6 +11,7 @@ use crate::actor::context::RestContext;
 use crate::actor::incarnation::Incarnation;
 use crate::actor::launch::Launch;
 use crate::actor::panics;
+use crate::env::Env;
 use crate::events::DeadLetterReason;
 use crate::messaging::call_error::CallError;
 use crate::messaging::mailbox::Envelope;
@@ -107,6 +108,18 @@ impl<B: Behaviour> AnySlot for Slot<B> {
 
     fn discard_checkpoint(&self) {
         *self.checkpoint() = None;
+        if let Some(keeper) = &self.keeper {
+            keeper.set_aside("it crashed every incarnation that began from it");
+        }
+    }
+
+    fn forget_state(&self, env: &Env) {
+        if let (Some(keeper), Some(path)) = (&self.keeper, self.identity.path()) {
+            keeper.forget(env, path);
+        }
+        for child in self.behaviour.children() {
+            child.forget_state(env);
+        }
     }
 
     fn condemn(&self, cause: ExitCause) {

@@ -14,6 +14,7 @@ use crate::policy::{AutoShutdown, ChildPolicy, Shutdown, SupervisorPolicy};
 use crate::slot::Slot;
 use crate::slot::any_slot::AnySlot;
 use crate::slot::identity::{Identity, Kind};
+use crate::state::{Codec, Durable};
 
 /// A worker with a name and a policy, ready to be supervised.
 pub struct Child<W: Worker> {
@@ -22,6 +23,7 @@ pub struct Child<W: Worker> {
     policy: Arc<ChildPolicy>,
     mailbox_capacity: usize,
     lasting: bool,
+    codec: Option<Codec<W::Snapshot>>,
 }
 
 impl<W: Worker> Child<W> {
@@ -33,6 +35,7 @@ impl<W: Worker> Child<W> {
             policy: Arc::default(),
             mailbox_capacity: mailbox::CAPACITY_DEFAULT,
             lasting: false,
+            codec: None,
         }
     }
 
@@ -59,13 +62,27 @@ impl<W: Worker> Child<W> {
         self
     }
 
+    /// Lets its snapshots outlive the process, in the runtime's state store under the child's path. Without a store
+    /// (see [`RuntimeBuilder::state_store`](crate::RuntimeBuilder::state_store)) they survive crashes alone.
+    ///
+    /// The first incarnation in a process starts from what is stored. Stopping the child keeps its state;
+    /// [`SupervisorHandle::remove`] and [`delete`](SupervisorHandle::delete) drop it.
+    #[must_use]
+    pub fn durable(mut self) -> Self
+    where
+        W::Snapshot: Durable,
+    {
+        self.codec = Some(Codec::new());
+        self
+    }
+
     pub(super) fn into_slot(self) -> Result<Arc<Slot<Plain<W>>>, SpecError> {
         check(&self.name, &self.policy)?;
         if self.mailbox_capacity == 0 {
             return Err(SpecError::NoRoom { name: self.name });
         }
         let identity = Identity::new(&self.name, Kind::Worker, self.policy, self.lasting);
-        Ok(Slot::new(identity, self.mailbox_capacity, Plain(self.worker)))
+        Ok(Slot::new(identity, self.mailbox_capacity, Plain(self.worker), self.codec))
     }
 }
 
@@ -163,7 +180,7 @@ impl SupervisorSpec {
         let listing = Arc::new(Listing::default());
         let identity = Identity::new(&self.name, Kind::Supervisor, self.as_child, self.lasting);
         let supervisor = Supervisor::new(self.policy, self.children, Arc::clone(&listing));
-        let slot = Slot::new(identity, mailbox::CAPACITY_DEFAULT, supervisor);
+        let slot = Slot::new(identity, mailbox::CAPACITY_DEFAULT, supervisor, None);
         let handle = SupervisorHandle::new(slot.address(), listing);
         Ok((slot, handle))
     }

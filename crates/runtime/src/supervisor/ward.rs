@@ -125,8 +125,11 @@ impl Ward {
             Order::Add | Order::Start => self.roster.start(key, now),
             Order::Stop => Ok(self.roster.stop(key, now)),
             Order::Restart => self.roster.restart(key, now),
-            Order::Delete => self.roster.delete(key, now),
-            Order::Remove => Ok(self.roster.remove(key, now)),
+            Order::Delete => self.roster.delete(key, now).inspect(|_| self.forget_state(ctx, key)),
+            Order::Remove => {
+                self.forget_state(ctx, key);
+                Ok(self.roster.remove(key, now))
+            }
             Order::Reset => self.roster.reset(key, now).inspect(|_| self.forget_history(key)),
         };
         match actions {
@@ -142,6 +145,13 @@ impl Ward {
                 self.wait(key, order, reply);
                 actions
             }
+        }
+    }
+
+    /// What is stored of a child goes when the child is dropped by hand, and only then.
+    fn forget_state(&self, ctx: &Ctx, key: Key) {
+        if let Some(charge) = self.charges.get(&key) {
+            charge.slot.forget_state(&ctx.env);
         }
     }
 

@@ -1,0 +1,296 @@
+//! Durable state as an embedder sees it: through the public API, on a paused clock, in a store in memory.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that meets the unexpected should say so at once"
+)]
+
+#[path = "state/counter.rs"]
+mod counter;
+
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use counter::{Count, Counter, start, start_with, tireless, told, total};
+use mainstay_runtime::journal::Delivery;
+use mainstay_runtime::policy::{ChildPolicy, Shutdown};
+use mainstay_runtime::state::{Draft, MemoryStore, StateStore};
+use mainstay_runtime::{ActorPath, AdminError, Child, Runtime, StartError, SupervisorSpec};
+
+fn store() -> Arc<MemoryStore> {
+    Arc::new(MemoryStore::new())
+}
+
+fn path() -> ActorPath {
+    ActorPath::root("root").unwrap().child("counter").unwrap()
+}
+
+/// What is stored, as text.
+fn stored(store: &MemoryStore) -> Option<String> {
+    let state = store.load(&path()).unwrap()?;
+    Some(String::from_utf8(state.content.to_vec()).unwrap())
+}
+
+async fn count_to(store: &Arc<MemoryStore>, up: u64) {
+    let (runtime, counter) = start::<1>(store.clone()).await;
+    for _ in 0..up {
+        counter.cast(Count::Up).await.unwrap();
+    }
+    assert_eq!(total(&counter).await, up);
+    runtime.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn state_survives_the_runtime_and_the_first_start_of_the_next_one_says_so() {
+    let store = store();
+    count_to(&store, 3).await;
+    let (runtime, counter) = start::<1>(store).await;
+    assert_eq!(total(&counter).await, 3);
+    let loaded = told(&runtime, "state_loaded").await;
+    assert_eq!((loaded.len(), loaded[0].actor.as_str()), (1, "root/counter"));
+    assert_eq!(loaded[0].fields["version"], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runtime_that_was_dropped_instead_of_stopped_has_handed_its_state_in_all_the_same() {
+    let store = store();
+    let (runtime, counter) = start::<1>(store.clone()).await;
+    counter.cast(Count::Up).await.unwrap();
+    counter.cast(Count::Panic).await.unwrap();
+    counter.cast(Count::Up).await.unwrap();
+    assert_eq!(total(&counter).await, 2);
+    drop(runtime);
+    let (_runtime, counter) = start::<1>(store).await;
+    assert_eq!(total(&counter).await, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_stored_is_loaded_once_a_process_and_later_restarts_begin_from_the_newest() {
+    let store = store();
+    count_to(&store, 3).await;
+    let (runtime, counter) = start::<1>(store).await;
+    counter.cast(Count::Up).await.unwrap();
+    counter.cast(Count::Panic).await.unwrap();
+    assert_eq!(total(&counter).await, 4);
+    assert_eq!(told(&runtime, "state_loaded").await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_is_not_durable_and_a_runtime_without_a_store_store_nothing() {
+    let store = store();
+    let mut root = SupervisorSpec::new("root");
+    let plain = root.child(Child::new("counter", Counter::<1>::default())).unwrap();
+    let runtime = Runtime::builder().state_store(store.clone()).start(root).await.unwrap();
+    plain.cast(Count::Up).await.unwrap();
+    runtime.shutdown().await;
+    assert_eq!(stored(&store), None);
+    let mut root = SupervisorSpec::new("root");
+    let durable = Child::new("counter", Counter::<1>::default()).policy(tireless()).durable();
+    let counter = root.child(durable).unwrap();
+    let _runtime = Runtime::builder().start(root).await.unwrap();
+    counter.cast(Count::Up).await.unwrap();
+    counter.cast(Count::Panic).await.unwrap();
+    assert_eq!(total(&counter).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_that_crashes_its_successors_is_set_aside_in_the_store_as_well() {
+    let store = store();
+    let counter = Counter::<1> { refuses: Some(2) };
+    let (runtime, counter) = start_with(store.clone(), counter).await.unwrap();
+    counter.cast(Count::Up).await.unwrap();
+    counter.cast(Count::Up).await.unwrap();
+    counter.cast(Count::Panic).await.unwrap();
+    assert_eq!(total(&counter).await, 0);
+    assert_eq!(told(&runtime, "checkpoint_discarded").await.len(), 1);
+    runtime.shutdown().await;
+    let asides = store.asides();
+    assert_eq!(asides.len(), 1);
+    assert_eq!(asides[0].why, "it crashed every incarnation that began from it");
+    assert_eq!(&*asides[0].remains.as_ref().unwrap().content, br#"{"total":2,"migrated":false}"#);
+    let (runtime, counter) = start::<1>(store).await;
+    assert_eq!(total(&counter).await, 0);
+    drop(runtime);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stored_state_that_keeps_the_tree_from_coming_up_is_set_aside_after_as_many_tries() {
+    let store = store();
+    count_to(&store, 3).await;
+    for _ in 0..3 {
+        let counter = Counter::<1> { refuses: Some(3) };
+        let Err(StartError::ChildFailed { message, .. }) = start_with(store.clone(), counter).await else {
+            panic!("it started");
+        };
+        assert_eq!(message, "not from this");
+    }
+    let counter = Counter::<1> { refuses: Some(3) };
+    let (runtime, counter) = start_with(store.clone(), counter).await.unwrap();
+    assert_eq!(total(&counter).await, 0);
+    let refused = told(&runtime, "state_refused").await;
+    assert_eq!(refused[0].fields["reason"], "3 starts in a row failed that began from it");
+    assert_eq!(store.asides().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_succeeds_clears_the_stored_state_of_the_failures_before_it() {
+    let store = store();
+    count_to(&store, 3).await;
+    for _ in 0..4 {
+        for _ in 0..2 {
+            let counter = Counter::<1> { refuses: Some(3) };
+            assert!(start_with(store.clone(), counter).await.is_err());
+        }
+        let (runtime, _) = start::<1>(store.clone()).await;
+        runtime.shutdown().await;
+    }
+    assert_eq!(store.load(&path()).unwrap().unwrap().failed_starts, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_of_an_older_version_is_migrated_where_there_is_a_way() {
+    let store = store();
+    count_to(&store, 3).await;
+    let (runtime, counter) = start::<2>(store.clone()).await;
+    assert_eq!(total(&counter).await, 3);
+    let migrated = told(&runtime, "state_migrated").await;
+    assert_eq!((&migrated[0].fields["from"], &migrated[0].fields["to"]), (&1.into(), &2.into()));
+    runtime.shutdown().await;
+    assert_eq!(store.load(&path()).unwrap().unwrap().version, 2);
+}
+
+/// Starts version `V` on what version `W` has left, and returns why that was refused.
+async fn refusal<const W: u32, const V: u32>() -> String {
+    let store = store();
+    let (runtime, counter) = start::<W>(store.clone()).await;
+    counter.cast(Count::Up).await.unwrap();
+    runtime.shutdown().await;
+    let before = stored(&store);
+    let (runtime, counter) = start::<V>(store.clone()).await;
+    assert_eq!(total(&counter).await, 0);
+    let refused = told(&runtime, "state_refused").await.pop().unwrap();
+    assert_eq!((&refused.fields["version"], &refused.fields["expected"]), (&W.into(), &V.into()));
+    let aside = store.asides().pop().unwrap();
+    let content = aside.remains.unwrap().content.to_vec();
+    assert_eq!(Some(String::from_utf8(content).unwrap()), before);
+    let reason = refused.fields["reason"].as_str().unwrap().to_owned();
+    assert_eq!(aside.why, reason);
+    reason
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_of_a_version_that_does_not_fit_is_refused_and_kept_and_the_start_is_fresh() {
+    assert_eq!(refusal::<1, 3>().await, "nobody wrote a way from 1 to 3");
+    assert_eq!(refusal::<3, 1>().await, "version 3 is newer than 1, the newest one known");
+    assert_eq!(refusal::<1, 4>().await, "reading it panicked: on purpose");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_that_is_not_what_its_version_says_is_refused() {
+    let store = store();
+    store.save(&path(), Draft::new(1, || Ok(br#"{"sum":"three"}"#.to_vec())));
+    let (runtime, counter) = start::<1>(store.clone()).await;
+    assert_eq!(total(&counter).await, 0);
+    let refused = told(&runtime, "state_refused").await.pop().unwrap();
+    assert!(refused.fields["reason"].as_str().unwrap().contains("missing field `total`"));
+    assert_eq!(store.asides().len(), 1);
+}
+
+/// On the clock of the machine: a thread that is held up does not let time pass on a paused one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_incarnation_that_was_abandoned_still_does_is_not_stored() {
+    let store = store();
+    let mut root = SupervisorSpec::new("root");
+    let kill_timeout = Duration::from_millis(10);
+    let policy = ChildPolicy { shutdown: Shutdown::Kill, kill_timeout, ..tireless() };
+    let child = Child::new("counter", Counter::<1>::default()).policy(policy).durable();
+    let counter = root.child(child).unwrap();
+    let runtime = Runtime::builder().state_store(store.clone()).start(root).await.unwrap();
+    counter.cast(Count::Up).await.unwrap();
+    assert_eq!(total(&counter).await, 1);
+    let mut story = runtime.journal().subscribe_after(runtime.journal().seq());
+    let (release, gate) = sync_channel(1);
+    counter.cast(Count::Seize(Mutex::new(gate))).await.unwrap();
+    while counter.backlog() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let _ = runtime.root().stop("counter").await;
+    drop(release);
+    loop {
+        let Delivery::Event(record) = story.next().await else { panic!("events are missing") };
+        if record.kind == "abandoned_ended" {
+            break;
+        }
+    }
+    assert_eq!(stored(&store).as_deref(), Some(r#"{"total":1,"migrated":false}"#));
+}
+
+#[tokio::test(start_paused = true)]
+async fn deleting_a_child_that_is_at_rest_drops_its_state_and_being_refused_keeps_it() {
+    let store = store();
+    let (runtime, counter) = start::<1>(store.clone()).await;
+    counter.cast(Count::Up).await.unwrap();
+    assert_eq!(total(&counter).await, 1);
+    runtime.root().delete("counter").await.unwrap_err();
+    assert!(stored(&store).is_some());
+    runtime.root().stop("counter").await.unwrap();
+    runtime.root().delete("counter").await.unwrap();
+    assert_eq!(stored(&store), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_that_the_store_cannot_read_is_refused_without_a_version() {
+    let store = store();
+    store.save(&path(), Draft::new(1, || Err("the disk ate it".into())));
+    let (runtime, counter) = start::<1>(store).await;
+    assert_eq!(total(&counter).await, 0);
+    let refused = told(&runtime, "state_refused").await.pop().unwrap();
+    assert_eq!(refused.fields["version"], serde_json::Value::Null);
+    assert_eq!(refused.fields["reason"], "the snapshot cannot be encoded: the disk ate it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_a_child_keeps_its_state_and_removing_it_drops_it() {
+    let store = store();
+    let (runtime, counter) = start::<1>(store.clone()).await;
+    counter.cast(Count::Up).await.unwrap();
+    runtime.root().stop("counter").await.unwrap();
+    assert!(stored(&store).is_some());
+    runtime.root().start("counter").await.unwrap();
+    assert_eq!(total(&counter).await, 1);
+    runtime.root().remove("counter").await.unwrap();
+    assert_eq!(stored(&store), None);
+    let again = Child::new("counter", Counter::<1>::default()).durable();
+    let counter = runtime.root().add(again).await.unwrap();
+    assert_eq!(total(&counter).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn removing_a_supervisor_drops_the_states_of_those_below_it() {
+    let store = store();
+    let runtime =
+        Runtime::builder().state_store(store.clone()).start(SupervisorSpec::new("root")).await.unwrap();
+    let pool = runtime.root().add_supervisor(SupervisorSpec::new("pool")).await.unwrap();
+    let counter = pool.add(Child::new("counter", Counter::<1>::default()).durable()).await.unwrap();
+    counter.cast(Count::Up).await.unwrap();
+    assert_eq!(total(&counter).await, 1);
+    let below = ActorPath::root("root").unwrap().child("pool").unwrap().child("counter").unwrap();
+    assert!(store.load(&below).unwrap().is_some());
+    runtime.root().remove("pool").await.unwrap();
+    assert_eq!(store.load(&below), Ok(None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_cannot_be_added_because_of_its_state_keeps_it() {
+    let store = store();
+    count_to(&store, 3).await;
+    let runtime =
+        Runtime::builder().state_store(store.clone()).start(SupervisorSpec::new("root")).await.unwrap();
+    let refusing = Child::new("counter", Counter::<1> { refuses: Some(3) }).durable();
+    let refused = runtime.root().add(refusing).await.unwrap_err();
+    assert!(matches!(refused, AdminError::StartFailed { message, .. } if message == "not from this"));
+    let counter = runtime.root().add(Child::new("counter", Counter::<1>::default()).durable()).await.unwrap();
+    assert_eq!(total(&counter).await, 3);
+}

@@ -1,0 +1,193 @@
+//! A process that is killed again and again while it hands in states.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child as Process, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay_runtime::policy::{ChildPolicy, Shutdown};
+use mainstay_runtime::state::{Durable, RedbConfig, RedbStore, StateStore};
+use mainstay_runtime::{
+    ActorPath, Address, Child, Context, Failure, Message, Reply, Runtime, SupervisorSpec, Worker,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::another_process;
+
+const KILLS: u32 = 300;
+const NAMES: [&str; 3] = ["small", "middle", "large"];
+
+/// A number, and what follows from it: a state that is a mixture of two is noticed.
+#[derive(Clone, Serialize, Deserialize)]
+struct Page {
+    number: u64,
+    text: String,
+}
+
+impl Durable for Page {
+    const VERSION: u32 = 1;
+}
+
+impl Page {
+    fn new(number: u64, name: &str) -> Self {
+        let times = match name {
+            "small" => 1,
+            "middle" => 100 + number % 100,
+            _ => 4000 + number % 1000,
+        };
+        Self { number, text: format!("{number} ").repeat(usize::try_from(times).unwrap()) }
+    }
+}
+
+enum Turn {
+    Over,
+    Get(Reply<u64>),
+}
+
+impl Message for Turn {}
+
+struct Book(&'static str);
+
+impl Worker for Book {
+    type Message = Turn;
+    type State = u64;
+    type Snapshot = Page;
+
+    async fn start(&self, _: &mut Context<Turn>, kept: Option<Page>) -> Result<u64, Failure> {
+        Ok(kept.map_or(0, |page| page.number))
+    }
+
+    async fn handle(&self, _: &mut Context<Turn>, turn: Turn, number: &mut u64) -> Result<(), Failure> {
+        match turn {
+            Turn::Over => *number += 1,
+            Turn::Get(reply) => reply.send(*number),
+        }
+        Ok(())
+    }
+
+    fn snapshot(&self, number: &u64) -> Option<Page> {
+        Some(Page::new(*number, self.0))
+    }
+}
+
+fn path(name: &str) -> ActorPath {
+    ActorPath::root("root").unwrap().child(name).unwrap()
+}
+
+#[tokio::test]
+#[ignore = "run by another test, in a process of its own"]
+async fn a_process_turns_pages_until_it_is_killed() {
+    let Some(file) = another_process::file() else { return };
+    let config = RedbConfig { commit_interval: Duration::from_millis(1), ..RedbConfig::default() };
+    let store = Arc::new(RedbStore::open(&file, config).unwrap());
+    let mut root = SupervisorSpec::new("root");
+    let policy = ChildPolicy { shutdown: Shutdown::Kill, ..ChildPolicy::default() };
+    let books = NAMES.map(|name| root.child(Child::new(name, Book(name)).policy(policy).durable()).unwrap());
+    let _runtime = Runtime::builder().state_store(store.clone()).start(root).await.unwrap();
+    loop {
+        let numbers = turn_pages(&books).await;
+        store.flush().await.unwrap();
+        println!("\nsaved {} {} {}", numbers[0], numbers[1], numbers[2]);
+    }
+}
+
+/// Turns a few pages in every book, and returns where they are when those snapshots have been handed in.
+async fn turn_pages(books: &[Address<Turn>; 3]) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    for book in books {
+        for _ in 0..5 {
+            book.cast(Turn::Over).await.unwrap();
+        }
+        // The snapshots of the five messages before it were handed in before this one is handled.
+        numbers.push(book.call(Turn::Get).await.unwrap());
+    }
+    numbers
+}
+
+/// What was said to be saved: read until the process has ended, for what is in the pipe was said as well.
+fn acknowledged(said: BufReader<ChildStdout>, known: &mut BTreeMap<&str, u64>) {
+    for line in said.lines() {
+        note(&line.unwrap(), known);
+    }
+}
+
+/// Whether the line tells of saved pages.
+fn note(line: &str, known: &mut BTreeMap<&str, u64>) -> bool {
+    let Some(numbers) = line.strip_prefix("saved ") else { return false };
+    let numbers: Vec<u64> = numbers.split(' ').filter_map(|number| number.parse().ok()).collect();
+    // The last line may be torn.
+    if numbers.len() == NAMES.len() {
+        known.extend(NAMES.into_iter().zip(numbers));
+    }
+    true
+}
+
+fn spawn(file: &Path) -> (Process, BufReader<ChildStdout>) {
+    let command = Command::new(another_process::this_binary());
+    let name = "kill::a_process_turns_pages_until_it_is_killed";
+    let mut process = another_process::running(command, name, file).stderr(Stdio::inherit()).spawn().unwrap();
+    let said = BufReader::new(process.stdout.take().unwrap());
+    (process, said)
+}
+
+/// Spends a little time that no clock tells.
+fn dawdle(rng: &mut fastrand::Rng) {
+    for n in 0..rng.u32(..200_000) {
+        std::hint::black_box(n);
+    }
+}
+
+#[tokio::test]
+async fn over_three_hundred_kills_no_acknowledged_snapshot_is_lost_and_no_torn_one_is_loaded() {
+    let seed = std::env::var("MAINSTAY_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("state.redb");
+    let mut known: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut ahead = 0;
+    for kill in 1..=KILLS {
+        let (mut process, mut said) = spawn(&file);
+        // None at all in every fourth run: then it is killed while it opens the file and comes up.
+        let lines = if rng.u8(..4) == 0 { 0 } else { rng.u32(1..12) };
+        let mut heard = 0;
+        while heard < lines {
+            let mut line = String::new();
+            assert!(said.read_line(&mut line).unwrap() > 0, "seed {seed}, kill {kill}: it ended by itself");
+            heard += u32::from(note(line.trim_end(), &mut known));
+        }
+        dawdle(&mut rng);
+        process.kill().unwrap();
+        acknowledged(said, &mut known);
+        let status = process.wait().unwrap();
+        assert!(!status.success(), "seed {seed}, kill {kill}: it ended by itself");
+        ahead += check(&file, &known, &format!("seed {seed}, kill {kill}")).await;
+    }
+    assert!(known["small"] > u64::from(KILLS), "hardly anything was saved: {known:?}");
+    // Else the kills came only between one saving and the next.
+    assert!(ahead > 0, "seed {seed}: no kill came between a commit and its acknowledgement");
+}
+
+/// Whether what the file holds is whole and no older than what was acknowledged; and how many states are newer.
+async fn check(file: &Path, known: &BTreeMap<&str, u64>, when: &str) -> u32 {
+    let store = RedbStore::open(file, RedbConfig::default()).unwrap();
+    let mut ahead = 0;
+    for name in NAMES {
+        let least = known.get(name).copied().unwrap_or(0);
+        let Some(state) = store.load(&path(name)).unwrap() else {
+            assert_eq!(least, 0, "{when}: {name} is lost");
+            continue;
+        };
+        let page: Page = serde_json::from_slice(&state.content).unwrap();
+        assert_eq!(page.text, Page::new(page.number, name).text, "{when}: {name} is torn");
+        assert!(page.number >= least, "{when}: {name} is at {}, {least} was acknowledged", page.number);
+        ahead += u32::from(page.number > least);
+    }
+    assert_eq!(store.asides().unwrap(), [], "{when}");
+    store.close().await;
+    let files = std::fs::read_dir(file.parent().unwrap()).unwrap();
+    let damaged = files.filter(|entry| entry.as_ref().unwrap().path().to_string_lossy().contains("damaged"));
+    assert_eq!(damaged.count(), 0, "{when}: the whole file was found damaged");
+    ahead
+}

@@ -1,0 +1,73 @@
+//! Durable state on disk: across runs, on a disk that is full, and when the process is killed at any moment.
+//!
+//! Some tests run this same binary again as another process; what that process does is a test of its own, which does
+//! nothing unless it is told which file to use.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that meets the unexpected should say so at once"
+)]
+
+#[path = "state/another_process.rs"]
+mod another_process;
+#[path = "state/counter.rs"]
+mod counter;
+#[cfg(unix)]
+#[path = "state/full_disk.rs"]
+mod full_disk;
+#[path = "state/kill.rs"]
+mod kill;
+
+use std::sync::Arc;
+
+use counter::{Count, start, told, total};
+use mainstay_runtime::ActorPath;
+use mainstay_runtime::state::{RedbConfig, RedbStore, StateStore};
+
+#[tokio::test]
+async fn state_survives_the_process_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("state.redb");
+    for run in 1..=3 {
+        let store = Arc::new(RedbStore::open(&file, RedbConfig::default()).unwrap());
+        let (runtime, counter) = start::<1>(store.clone()).await;
+        counter.cast(Count::Up).await.unwrap();
+        counter.cast(Count::Panic).await.unwrap();
+        assert_eq!(total(&counter).await, run);
+        runtime.shutdown().await;
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_damaged_is_told_of_in_the_journal_and_the_tree_comes_up_fresh() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("state.redb");
+    std::fs::write(&file, "not a database").unwrap();
+    let store = Arc::new(RedbStore::open(&file, RedbConfig::default()).unwrap());
+    let (runtime, counter) = start::<1>(store).await;
+    assert_eq!(total(&counter).await, 0);
+    let degraded = told(&runtime, "state_degraded").await;
+    assert_eq!((degraded.len(), degraded[0].actor.as_str()), (1, "state"));
+    let reason = degraded[0].fields["reason"].as_str().unwrap();
+    assert!(reason.ends_with("state.redb.damaged-1 and an empty one begun"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_state_too_large_to_be_kept_is_told_of_once_and_its_actor_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = RedbConfig { state_bytes_max: 28, ..RedbConfig::default() };
+    let store = Arc::new(RedbStore::open(&dir.path().join("state.redb"), config).unwrap());
+    let (runtime, counter) = start::<1>(store.clone()).await;
+    for _ in 0..12 {
+        counter.cast(Count::Up).await.unwrap();
+        assert!(total(&counter).await > 0);
+        let _ = store.flush().await;
+    }
+    let degraded = told(&runtime, "state_degraded").await;
+    assert_eq!((degraded.len(), degraded[0].actor.as_str()), (1, "root/counter"));
+    let path = ActorPath::root("root").unwrap().child("counter").unwrap();
+    store.flush().await.unwrap_err();
+    assert_eq!(store.load(&path).unwrap().unwrap().content.len(), 28);
+}

@@ -212,7 +212,7 @@ impl Runtime {
     }
 
     /// Stops all actors in the reverse of their order, within the root's shutdown timeout; what has not ended by
-    /// then is killed. The journal is on disk when this returns.
+    /// then is killed. The journal is on disk when this returns, unless the disk refuses it: [`Journal::close`] says so.
     pub async fn shutdown(&self) -> Ending {
         let cell = self.cell.borrow().clone();
         if let Some(cell) = cell {
@@ -227,7 +227,8 @@ impl Runtime {
             }
         }
         let ending = self.finished().await;
-        self.env.journal.close().await;
+        // What was lost then has been told, and whoever asks the journal to close again gets it as well.
+        let _ = self.env.journal.close().await;
         ending
     }
 

@@ -60,6 +60,8 @@ use redaction::Redaction;
 
 /// The longest event, as JSON. A line that holds one is well within what readers take.
 const EVENT_BYTES_MAX: usize = 1024 * 1024;
+/// Most events need no more room than this.
+const EVENT_BYTES_USUAL: usize = 512;
 
 /// A handle on the journal. Cheap to clone; all clones write to the same one.
 ///
@@ -98,8 +100,15 @@ impl Journal {
     ) -> Result<Self, JournalError> {
         let (files, legacy) = Files::open(dir, &config)?;
         let dir = dir.to_owned();
-        let started =
-            Self::on_disk(Some(dir.clone()), boot.into(), clock, &config, files, &legacy, writer::RETRY_AFTER);
+        let started = Self::on_disk(
+            Some(dir.clone()),
+            boot.into(),
+            clock,
+            &config,
+            files,
+            &legacy,
+            writer::RETRY_AFTER,
+        );
         started.map_err(|source| JournalError::Io { dir, source })
     }
 
@@ -236,7 +245,9 @@ impl Drop for Shared {
 
 /// The event's own JSON object, or what is wrong with it.
 fn fields<E: Event>(event: &E) -> Result<String, String> {
-    let json = serde_json::to_string(event).map_err(|error| error.to_string())?;
+    let mut json = Vec::with_capacity(EVENT_BYTES_USUAL);
+    serde_json::to_writer(&mut json, event).map_err(|error| error.to_string())?;
+    let json = String::from_utf8(json).map_err(|error| error.to_string())?;
     if !json.starts_with('{') {
         return Err("it does not serialise to a JSON object".to_owned());
     }

@@ -12,8 +12,8 @@ use super::error::JournalLoss;
 use super::event::{self, Event};
 use super::line::Draft;
 use super::log::Log;
-use super::redaction::Redaction;
 use super::millis;
+use super::redaction::Redaction;
 use crate::clock::Clock;
 use crate::path::ActorPath;
 
@@ -129,9 +129,7 @@ impl Ledger {
         sleeps(&mut log, true);
         let mut log = match patience {
             None => self.work.wait(log).unwrap_or_else(PoisonError::into_inner),
-            Some(patience) => {
-                self.work.wait_timeout(log, patience).unwrap_or_else(PoisonError::into_inner).0
-            }
+            Some(patience) => self.work.wait_timeout(log, patience).unwrap_or_else(PoisonError::into_inner).0,
         };
         sleeps(&mut log, false);
         log
@@ -154,7 +152,9 @@ impl Ledger {
     /// Returns once the writer has brought line `seq` to disk, has failed to, or has ended.
     pub(super) async fn settled(&self, seq: u64) {
         let is_settled = |log: &Log| {
-            log.debt.as_ref().is_none_or(|debt| debt.settled >= seq || debt.is_refusing || debt.ended.is_some())
+            log.debt
+                .as_ref()
+                .is_none_or(|debt| debt.settled >= seq || debt.is_refusing || debt.ended.is_some())
         };
         self.writer_reaches(|log| is_settled(log).then_some(())).await;
     }

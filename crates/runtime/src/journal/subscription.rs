@@ -67,7 +67,7 @@ impl Subscription {
             let place = self.journal.0.ledger.log().place(next);
             match place {
                 Place::Ahead => return None,
-                Place::Memory(line) => return Some(self.from_memory(&line)),
+                Place::Memory(line) => return Some(self.parsed(&line)),
                 Place::Gone(to) => return Some(self.lagged(to)),
                 Place::Underway => self.journal.0.ledger.settled(next).await,
                 Place::Disk => {
@@ -86,7 +86,7 @@ impl Subscription {
         }
         let place = self.journal.0.ledger.log().place(self.last_seq + 1);
         match place {
-            Place::Memory(line) => Some(self.from_memory(&line)),
+            Place::Memory(line) => Some(self.parsed(&line)),
             _ => None,
         }
     }
@@ -100,7 +100,7 @@ impl Subscription {
         self.fetched.pop_front().map(Delivery::Event)
     }
 
-    fn from_memory(&mut self, line: &str) -> Delivery {
+    fn parsed(&mut self, line: &str) -> Delivery {
         self.disk = None;
         match Record::parse(line) {
             Ok(record) => {
@@ -144,11 +144,11 @@ impl Subscription {
 }
 
 /// Reads on, and returns the reader where it stands.
-fn read(mut reader: Reader) -> (Reader, Vec<Box<Record>>, io::Result<()>) {
-    let mut records = Vec::new();
+fn read(mut reader: Reader) -> (Reader, VecDeque<Box<Record>>, io::Result<()>) {
+    let mut records = VecDeque::new();
     while records.len() < DISK_LINES_MAX {
         match reader.next_entry() {
-            Ok(Some(Entry::Event(record, _))) => records.push(record),
+            Ok(Some(Entry::Event(record, _))) => records.push_back(record),
             // The number of the next event says what is missing.
             Ok(Some(Entry::Missing { .. } | Entry::Damaged { .. })) => {}
             Ok(None) => break,

@@ -1,8 +1,8 @@
 //! The journal as a whole: on real files, and on disks that do as they are told.
 
+mod following;
 #[cfg(unix)]
 mod full_disk;
-mod following;
 mod numbering;
 mod reading;
 mod recording;

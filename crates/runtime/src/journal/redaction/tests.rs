@@ -25,7 +25,8 @@ fn a_secret_is_replaced_wherever_it_stands() {
 
 #[test]
 fn a_secret_that_json_escapes_is_found() {
-    for secret in ["to\"ken", "to\\ken", "\"", "\\", "ends in \\", "ends in \"", "line\nbreak", "\u{1}", "tökén", "🗝"]
+    for secret in
+        ["to\"ken", "to\\ken", "\"", "\\", "ends in \\", "ends in \"", "line\nbreak", "\u{1}", "tökén", "🗝"]
     {
         let value = json!({ "text": format!("before {secret} after"), (secret): secret });
         let expected = json!({ "text": "before [redacted] after", "[redacted]": "[redacted]" });
@@ -36,7 +37,9 @@ fn a_secret_that_json_escapes_is_found() {
 #[test]
 fn a_secret_is_not_found_in_what_only_looks_like_it() {
     // As they are escaped, each of these texts holds its secret.
-    for (secret, text) in [("nab", "\nab"), ("u0001", "\u{1}"), ("\"", "\\"), ("\\n", "\n"), ("text", "\text")] {
+    for (secret, text) in
+        [("nab", "\nab"), ("u0001", "\u{1}"), ("\"", "\\"), ("\\n", "\n"), ("text", "\text")]
+    {
         let value = json!({ "value": text });
         assert_eq!(clean(&[secret], &value), value, "{secret:?} in {text:?}");
     }
@@ -51,8 +54,7 @@ fn a_secret_behind_an_escape_that_need_not_be_is_found() {
 #[test]
 fn a_number_that_holds_a_secret_is_replaced_as_a_whole() {
     let value = json!({"pin": 94711, "negative": -4711.5, "list": [4711, 471, 1e300], "other": 12});
-    let expected =
-        json!({"pin": "[redacted]", "negative": "[redacted]", "list": ["[redacted]", 471, 1e300], "other": 12});
+    let expected = json!({"pin": "[redacted]", "negative": "[redacted]", "list": ["[redacted]", 471, 1e300], "other": 12});
     assert_eq!(clean(&["4711"], &value), expected);
 }
 
@@ -68,7 +70,11 @@ fn of_two_secrets_that_overlap_nothing_is_left() {
     for secrets in [["token", "token-long"], ["token-long", "token"]] {
         assert_eq!(redaction(&secrets).text("a token-long b"), "a [redacted] b", "one holds the other");
     }
-    assert_eq!(redaction(&["abcd", "cdef"]).text("xabcdefx"), "x[redacted]x", "each holds an end of the other");
+    assert_eq!(
+        redaction(&["abcd", "cdef"]).text("xabcdefx"),
+        "x[redacted]x",
+        "each holds an end of the other"
+    );
     assert_eq!(redaction(&["aba"]).text("xababax"), "x[redacted]x", "it overlaps itself");
 }
 
@@ -87,12 +93,14 @@ fn without_a_secret_nothing_is_touched() {
 
 /// Few characters, so that secrets are often in the text, and all of the kinds that JSON treats differently.
 fn text() -> impl Strategy<Value = String> {
-    let char = prop::sample::select(vec!['a', 'b', 'n', 'u', '0', '1', '"', '\\', '/', '\n', '\u{1}', 'ö', '🗝']);
+    let char =
+        prop::sample::select(vec!['a', 'b', 'n', 'u', '0', '1', '"', '\\', '/', '\n', '\u{1}', 'ö', '🗝']);
     prop::collection::vec(char, 0..12).prop_map(|chars| chars.into_iter().collect())
 }
 
 fn value() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![text().prop_map(Value::from), any::<i32>().prop_map(Value::from), Just(Value::Null)];
+    let leaf =
+        prop_oneof![text().prop_map(Value::from), any::<i32>().prop_map(Value::from), Just(Value::Null)];
     leaf.prop_recursive(3, 16, 4, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),

@@ -35,7 +35,8 @@ fn open_patiently(dir: &Path, retry_after: Duration) -> Journal {
     let config = JournalConfig { segments_max: 1000, ..JournalConfig::default() };
     let (files, legacy) = Files::open(dir, &config).unwrap();
     let clock = Arc::new(SystemClock);
-    Journal::on_disk(Some(dir.to_owned()), "boot".to_owned(), clock, &config, files, &legacy, retry_after).unwrap()
+    Journal::on_disk(Some(dir.to_owned()), "boot".to_owned(), clock, &config, files, &legacy, retry_after)
+        .unwrap()
 }
 
 #[derive(Serialize)]

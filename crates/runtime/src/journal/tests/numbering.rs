@@ -89,7 +89,8 @@ async fn each_damaged_line_at_the_end_counts_as_one_number() {
     journal.close().await.unwrap();
     fs::remove_file(dir.path().join("journal.numbers")).unwrap();
     let path = only_segment(dir.path());
-    let damaged = fs::read_to_string(&path).unwrap().replace("\"n\":1", "\"n\":7").replace("\"n\":2", "\"n\":8");
+    let damaged =
+        fs::read_to_string(&path).unwrap().replace("\"n\":1", "\"n\":7").replace("\"n\":2", "\"n\":8");
     fs::write(&path, damaged).unwrap();
     let journal = open(dir.path(), JournalConfig::default());
     assert_eq!(journal.began_after(), 3);
@@ -115,7 +116,9 @@ async fn nothing_is_shown_under_a_number_that_is_not_reserved() {
     assert!(matches!(subscription.try_next().await, Some(Delivery::Event(_))));
     assert_eq!(subscription.try_next().await, None);
     disk.hold_numbers(false);
-    assert!(matches!(subscription.next().await, Delivery::Event(record) if record.seq == RESERVED_NUMBERS + 1));
+    assert!(
+        matches!(subscription.next().await, Delivery::Event(record) if record.seq == RESERVED_NUMBERS + 1)
+    );
     assert_eq!(journal.seq(), RESERVED_NUMBERS + 100);
 }
 

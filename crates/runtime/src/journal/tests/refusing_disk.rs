@@ -62,7 +62,11 @@ async fn a_disk_that_refuses_is_not_tried_again_before_its_time_however_much_is_
     assert_eq!(disk.appends(), 1);
     disk.has_room();
     journal.close().await.unwrap();
-    assert_eq!(disk.appends(), 4, "at the end come what was refused, the others, and the word that it goes on");
+    assert_eq!(
+        disk.appends(),
+        4,
+        "at the end come what was refused, the others, and the word that it goes on"
+    );
     assert_eq!(disk.seqs(), numbers(1..=102));
 }
 
@@ -79,8 +83,11 @@ async fn lines_that_memory_cannot_keep_for_a_disk_that_refuses_are_named_exactly
     disk.has_room();
     while !next_account(&mut subscription).await.reason.contains("again") {}
     journal.close().await.unwrap();
-    let told: Vec<_> =
-        accounts(&journal, 0).await.iter().filter_map(|told| Some((told.lost_from?, told.lost_to?))).collect();
+    let told: Vec<_> = accounts(&journal, 0)
+        .await
+        .iter()
+        .filter_map(|told| Some((told.lost_from?, told.lost_to?)))
+        .collect();
     let [(from, to)] = told[..] else { panic!("{told:?}") };
     assert!(to - from > OWED_LINES_MAX as u64 / 2, "{from} to {to}");
     let on_disk: Vec<_> = (1..from).chain(to + 1..=journal.seq()).collect();
@@ -98,7 +105,8 @@ async fn lines_that_a_slow_disk_cannot_follow_are_named_exactly() {
     note(&journal, 1..last);
     disk.release();
     journal.close().await.unwrap();
-    let lost = JournalDegraded::new("the disk could not follow; these lines were never written", Some((2, 100)));
+    let lost =
+        JournalDegraded::new("the disk could not follow; these lines were never written", Some((2, 100)));
     assert_eq!(accounts(&journal, 101).await, [lost]);
     assert_eq!(disk.seqs(), [vec![1], numbers(101..=last + 1)].concat());
 }

@@ -46,7 +46,11 @@ async fn a_reader_from_any_number_gets_each_kept_line_and_is_told_exactly_what_w
         if is_late {
             assert_eq!(entries[0], Entry::Missing { from: after + 1, to: first - 1 });
         }
-        assert_eq!(seqs(&entries[usize::from(is_late)..]), numbers(first.max(after + 1)..=60), "after {after}");
+        assert_eq!(
+            seqs(&entries[usize::from(is_late)..]),
+            numbers(first.max(after + 1)..=60),
+            "after {after}"
+        );
     }
 }
 

@@ -113,6 +113,7 @@ async fn a_subscriber_that_retention_overtakes_lags_by_what_is_gone_and_by_nothi
         }
     }
     recorder.join().unwrap();
+    journal.flush().await;
     // Whoever comes now is told of everything that is gone, at once.
     let lagged = all_up_to(LAST, journal.subscribe_after(0), 1).await;
     let first = segment::list(dir.path()).unwrap()[0].first_seq;

@@ -1,36 +1,50 @@
 //! The journal: every exit, decision and change, in order, with what caused it.
 //!
 //! - [`event`](Event): what can be recorded; any crate adds kinds of its own
-//! - `line`: one event as one line of JSON with a checksum
-//! - `memory`: the newest lines, for subscribers
-//! - `segment`: the files on disk; `writer`: the thread that fills them
+//! - `redaction`: takes secrets out; `line`: one event as one line of JSON with a checksum
+//! - `log`: the numbering; `memory`: the newest lines; `ledger`: both, shared, and who wakes whom
+//! - `numbers`: which numbers are spoken for; `segment`: the files on disk; `files`: the folder with both
+//! - `writer`: the thread that brings lines to disk
 //! - [`Reader`]: reads the files, in this process or another, while they are written
 //! - [`Subscription`]: follows the journal from a sequence number: memory first, the disk behind it
 //!
-//! Recording never blocks: a line is numbered and kept in memory under a short lock, and handed to the writer
-//! thread through a bounded channel. When the disk cannot follow, the loss is itself an event
-//! (`journal_degraded`) and nothing else stops.
+//! Recording never blocks: a line is numbered and kept in memory under a short lock, and the writer takes it from
+//! there. When the disk cannot follow, that is itself an event (`journal_degraded`), the lines that are lost are named,
+//! and nothing else stops.
+//!
+//! A number is never given twice, by this run or a later one: lines are shown only under numbers that have been reserved
+//! on disk. After a run that did not end in order, the numbers that it had reserved and not written are left out; readers
+//! say so ([`Entry::Missing`]), and so does the next run's first event.
 
+mod config;
+mod degraded;
+mod error;
 mod event;
+mod files;
+mod ledger;
 mod line;
+mod log;
 mod memory;
+mod numbers;
 pub(crate) mod private;
 mod reader;
 mod record;
+mod redaction;
 mod segment;
+mod stamp;
 mod subscription;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use thiserror::Error;
-use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+pub use config::JournalConfig;
+pub use degraded::JournalDegraded;
+pub use error::{JournalError, JournalLoss};
 pub use event::{Event, Level};
 pub use line::LineError;
 pub use reader::{Entry, Reader};
@@ -39,105 +53,42 @@ pub use subscription::{Delivery, Subscription};
 
 use crate::clock::Clock;
 use crate::path::ActorPath;
-use memory::{Line, Memory};
-use writer::Writer;
+use files::{Disk, Files, Legacy};
+use ledger::Ledger;
+use log::{Debt, Log, RESERVED_NUMBERS};
+use redaction::Redaction;
 
-/// How a journal is kept.
-#[derive(Clone)]
-pub struct JournalConfig {
-    /// A segment that has reached this many bytes is closed and the next one begun.
-    pub segment_bytes_max: u64,
-    /// Segments kept; older ones are deleted.
-    pub segments_max: usize,
-    /// Lines kept in memory for subscribers.
-    pub memory_lines_max: usize,
-    /// Whether events that are marked verbose are recorded.
-    pub verbose: bool,
-    /// Texts that must never reach a file: each occurrence is replaced before a line is made.
-    pub secrets: Vec<String>,
-}
-
-impl Default for JournalConfig {
-    fn default() -> Self {
-        Self {
-            segment_bytes_max: 16 * 1024 * 1024,
-            segments_max: 8,
-            memory_lines_max: 4096,
-            verbose: false,
-            secrets: Vec::new(),
-        }
-    }
-}
-
-/// Why a journal could not be opened.
-#[derive(Debug, Error)]
-pub enum JournalError {
-    /// Another process writes to this folder.
-    #[error("another runtime is using {dir}", dir = dir.display())]
-    InUse {
-        /// The folder.
-        dir: PathBuf,
-    },
-    /// The folder or a file in it could not be read or made.
-    #[error("the journal in {dir} cannot be opened: {source}", dir = dir.display())]
-    Io {
-        /// The folder.
-        dir: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-}
-
-/// Lines were lost, or the disk is not being written to. Recorded by the journal itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JournalDegraded {
-    /// What is wrong, or that it is mended.
-    pub reason: String,
-    /// The first sequence number that is missing on disk, if any is.
-    pub lost_from: Option<u64>,
-    /// The last sequence number that is missing on disk, if any is.
-    pub lost_to: Option<u64>,
-}
-
-impl Event for JournalDegraded {
-    const KIND: &'static str = "journal_degraded";
-    const LEVEL: Level = Level::Warn;
-}
+/// The longest event, as JSON. A line that holds one is well within what readers take.
+const EVENT_BYTES_MAX: usize = 1024 * 1024;
+/// Most events need no more room than this.
+const EVENT_BYTES_USUAL: usize = 512;
 
 /// A handle on the journal. Cheap to clone; all clones write to the same one.
+///
+/// When the last one is dropped, what was recorded is still written, but nobody waits for it: see
+/// [`close`](Self::close).
 #[derive(Clone)]
 pub struct Journal(Arc<Shared>);
 
 struct Shared {
     boot: String,
-    clock: Arc<dyn Clock>,
-    epoch: Instant,
     began_after: u64,
-    config: JournalConfig,
+    is_verbose: bool,
     dir: Option<PathBuf>,
-    log: Mutex<Log>,
-    newest: watch::Sender<u64>,
-    /// Under which path the journal speaks of itself.
-    path: ActorPath,
-}
-
-/// What is behind the lock: the numbering and everything that must follow its order.
-struct Log {
-    seq: u64,
-    memory: Memory,
-    writer: Option<Writer>,
+    ledger: Arc<Ledger>,
 }
 
 impl Journal {
     /// A journal that lives in memory alone.
     #[must_use]
     pub fn in_memory(boot: impl Into<String>, clock: Arc<dyn Clock>, config: JournalConfig) -> Self {
-        Self::assemble(boot.into(), clock, config, None, 0, None)
+        Self::assemble(boot.into(), clock, &config, None, 0, None)
     }
 
-    /// Opens or creates the journal in `dir`, and goes on numbering where the last one ended.
+    /// Opens or creates the journal in `dir`, and goes on numbering after every number that was ever given.
     ///
-    /// A last line that was torn off by a crash is cut away; every whole line stays.
+    /// A last line that was torn off by a crash is cut away; every whole line stays. If the last run lost lines, or did not
+    /// end in order, the first event is a [`JournalDegraded`] that names the numbers that are not there.
     ///
     /// # Errors
     /// When another process writes to `dir`, or when the folder cannot be read or written.
@@ -147,85 +98,77 @@ impl Journal {
         clock: Arc<dyn Clock>,
         config: JournalConfig,
     ) -> Result<Self, JournalError> {
-        let (writer, seq) = Writer::open(dir, &config)?;
-        let journal = Self::assemble(boot.into(), clock, config, Some(dir.to_owned()), seq, Some(writer));
+        let (files, legacy) = Files::open(dir, &config)?;
+        let dir = dir.to_owned();
+        let started = Self::on_disk(
+            Some(dir.clone()),
+            boot.into(),
+            clock,
+            &config,
+            files,
+            &legacy,
+            writer::RETRY_AFTER,
+        );
+        started.map_err(|source| JournalError::Io { dir, source })
+    }
+
+    fn on_disk(
+        dir: Option<PathBuf>,
+        boot: String,
+        clock: Arc<dyn Clock>,
+        config: &JournalConfig,
+        mut disk: impl Disk,
+        legacy: &Legacy,
+        retry_after: Duration,
+    ) -> std::io::Result<Self> {
+        let reserved = disk.reserve(legacy.seq + RESERVED_NUMBERS);
+        let debt = Debt {
+            settled: legacy.seq,
+            reserved: reserved.as_ref().map_or(u64::MAX, |()| legacy.seq + RESERVED_NUMBERS),
+            is_refusing: false,
+            is_asleep: false,
+            is_closing: false,
+            ended: None,
+        };
+        let journal = Self::assemble(boot, clock, config, dir, legacy.seq, Some(debt));
+        let ledger = &journal.0.ledger;
+        legacy.account().into_iter().for_each(|account| ledger.tell(&account));
+        if let Err(error) = reserved {
+            ledger.tell(&writer::no_numbers(&error));
+        }
+        writer::start(Arc::clone(ledger), disk, retry_after)?;
         Ok(journal)
     }
 
     fn assemble(
         boot: String,
         clock: Arc<dyn Clock>,
-        config: JournalConfig,
+        config: &JournalConfig,
         dir: Option<PathBuf>,
         seq: u64,
-        writer: Option<Writer>,
+        debt: Option<Debt>,
     ) -> Self {
-        let memory = Memory::new(config.memory_lines_max);
-        let newest = watch::Sender::new(seq);
-        let log = Mutex::new(Log { seq, memory, writer });
-        #[allow(clippy::disallowed_methods, reason = "tokio's clock is the paused one in tests")]
-        let epoch = Instant::now();
-        let path = ActorPath::of_journal();
-        let shared = Shared { boot, clock, epoch, began_after: seq, config, dir, log, newest, path };
-        Self(Arc::new(shared))
+        let redaction = Redaction::of(&config.secrets);
+        let log = Log::new(&redaction.text(&boot), seq, config.memory_lines_max, debt);
+        let ledger = Arc::new(Ledger::new(log, clock, redaction));
+        Self(Arc::new(Shared { boot, began_after: seq, is_verbose: config.verbose, dir, ledger }))
     }
 
-    /// Records `event` of `actor`'s incarnation `generation` (0 where there is none). Never blocks.
+    /// Records `event` of `actor`'s incarnation `generation` (0 where there is none). Never blocks and never fails: an event
+    /// that cannot be written, because it is no JSON object or has more than 1 MiB, is replaced by a [`JournalDegraded`].
+    ///
+    /// After [`close`](Self::close) the event goes to `tracing` alone.
     pub fn record<E: Event>(&self, actor: &ActorPath, generation: u64, event: &E) {
-        if E::VERBOSE && !self.0.config.verbose {
+        if E::VERBOSE && !self.0.is_verbose {
             return;
         }
-        let fields = match serde_json::to_string(event) {
-            Ok(json) => self.redacted(json),
-            Err(error) => {
-                let degraded = JournalDegraded {
-                    reason: format!("an event of kind {} cannot be written: {error}", E::KIND),
-                    lost_from: None,
-                    lost_to: None,
-                };
-                return self.record(actor, generation, &degraded);
-            }
-        };
-        event::trace::<E>(actor, generation, &fields);
-        let mut log = self.log();
-        if let Some(degraded) = log.writer.as_mut().and_then(Writer::account_for_loss) {
-            let account = serde_json::to_string(&degraded).unwrap_or_default();
-            self.append(&mut log, JournalDegraded::KIND, &self.0.path, 0, &account);
-        }
-        self.append(&mut log, E::KIND, actor, generation, &fields);
-        let seq = log.seq;
-        drop(log);
-        self.0.newest.send_replace(seq);
-    }
-
-    /// Numbers, keeps and hands on one line.
-    fn append(&self, log: &mut Log, kind: &str, actor: &ActorPath, generation: u64, fields: &str) {
-        log.seq += 1;
-        let header = line::Header {
-            seq: log.seq,
-            boot: &self.0.boot,
-            at: self.wall_time(),
-            mono_ms: millis(self.now()),
-            actor: actor.as_str(),
-            generation,
-            kind,
-        };
-        let line = Arc::new(Line { seq: log.seq, text: line::encode(&header, fields) });
-        log.memory.push(Arc::clone(&line));
-        if let Some(writer) = &mut log.writer {
-            writer.write(line);
-        }
-    }
-
-    fn redacted(&self, mut json: String) -> String {
-        for secret in self.0.config.secrets.iter().filter(|secret| !secret.is_empty()) {
-            let escaped = serde_json::to_string(secret).unwrap_or_default();
-            let escaped = escaped.trim_matches('"');
-            if json.contains(escaped) {
-                json = json.replace(escaped, "[redacted]");
+        match fields(event) {
+            Ok(fields) => self.0.ledger.record::<E>(actor, generation, &fields),
+            Err(why) => {
+                let reason = format!("an event of kind {} was left out: {why}", E::KIND);
+                self.record(actor, generation, &JournalDegraded::new(reason, None));
             }
         }
-        json
     }
 
     /// Follows the journal from the event after `seq` on. A number that has not been reached yet, as one from another
@@ -235,13 +178,13 @@ impl Journal {
         Subscription::new(self.clone(), seq.min(self.seq()))
     }
 
-    /// The newest sequence number.
+    /// The newest sequence number that a subscriber can have.
     #[must_use]
     pub fn seq(&self) -> u64 {
-        self.log().seq
+        self.0.ledger.log().shown()
     }
 
-    /// The newest sequence number when this run began: its own events come after.
+    /// The newest sequence number that may have been given when this run began: its own events come after.
     #[must_use]
     pub fn began_after(&self) -> u64 {
         self.0.began_after
@@ -262,48 +205,56 @@ impl Journal {
     /// The time since the journal was opened, in whole milliseconds: what `mono_ms` says.
     #[must_use]
     pub fn now(&self) -> Duration {
-        Duration::from_millis(millis(self.0.epoch.elapsed()))
+        Duration::from_millis(millis(self.epoch().elapsed()))
     }
 
     /// The wall time now.
     #[must_use]
     pub fn wall_time(&self) -> Timestamp {
-        self.0.clock.now()
+        self.0.ledger.wall_time()
     }
 
     /// The instant that [`now`](Self::now) counts from.
     #[must_use]
     pub fn epoch(&self) -> Instant {
-        self.0.epoch
+        self.0.ledger.epoch()
     }
 
-    /// Returns when everything recorded so far is on disk, or has failed to get there.
+    /// Returns when everything recorded so far is on disk, or when the disk refuses it.
     pub async fn flush(&self) {
-        let written = {
-            let (done, written) = oneshot::channel();
-            match &mut self.log().writer {
-                Some(writer) => writer.flush(done),
-                None => return,
-            }
-            written
-        };
-        // An error says that the writer has ended, and then there is nothing left to wait for.
-        let _ = written.await;
+        let newest = self.0.ledger.log().newest();
+        self.0.ledger.settled(newest).await;
     }
 
-    /// Writes what was recorded, ends the writer and gives the folder free. What is recorded after this stays in
-    /// memory.
-    pub async fn close(&self) {
-        let writer = self.log().writer.take();
-        if let Some(writer) = writer {
-            // The join fails only if the thread panicked or the process is ending: there is nothing left to close.
-            let _ = tokio::task::spawn_blocking(move || writer.join()).await;
-        }
+    /// Writes what was recorded, ends the writer and gives the folder free. A journal in memory goes on as before. May be
+    /// called again, to learn how it ended.
+    ///
+    /// # Errors
+    /// When the disk refused the last lines to the end. They are lost; subscribers still get those that memory has.
+    pub async fn close(&self) -> Result<(), JournalLoss> {
+        self.0.ledger.ask_to_end();
+        self.0.ledger.ended().await
     }
+}
 
-    fn log(&self) -> MutexGuard<'_, Log> {
-        self.0.log.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.ledger.ask_to_end();
     }
+}
+
+/// The event's own JSON object, or what is wrong with it.
+fn fields<E: Event>(event: &E) -> Result<String, String> {
+    let mut json = Vec::with_capacity(EVENT_BYTES_USUAL);
+    serde_json::to_writer(&mut json, event).map_err(|error| error.to_string())?;
+    let json = String::from_utf8(json).map_err(|error| error.to_string())?;
+    if !json.starts_with('{') {
+        return Err("it does not serialise to a JSON object".to_owned());
+    }
+    if json.len() > EVENT_BYTES_MAX {
+        return Err(format!("it has {} bytes, and {EVENT_BYTES_MAX} are allowed", json.len()));
+    }
+    Ok(json)
 }
 
 /// Whole milliseconds of `duration`.

@@ -238,7 +238,7 @@ impl Runtime {
 
     /// Stops all actors in the reverse of their order, within the root's shutdown timeout; what has not ended by
     /// then is killed. The states and the journal are on disk when this returns; states that are not are told of by a
-    /// `state_degraded`.
+    /// `state_degraded`, and lines that the disk refuses by [`Journal::close`].
     pub async fn shutdown(&self) -> Ending {
         let cell = self.cell.borrow().clone();
         if let Some(cell) = cell {
@@ -256,7 +256,8 @@ impl Runtime {
         self.slot.vacated().await;
         self.flush_state().await;
         let ending = self.finished().await;
-        self.env.journal.close().await;
+        // What was lost then has been told, and whoever asks the journal to close again gets it as well.
+        let _ = self.env.journal.close().await;
         ending
     }
 

@@ -131,6 +131,11 @@ async fn serve(
     }
     let ending = tell_until_the_end(&mainstay, &mut signals, lasting).await;
     control.stop().await;
+    if ending.is_some()
+        && let Err(loss) = mainstay.journal().close().await
+    {
+        eprintln!("mainstay: {loss}");
+    }
     match ending {
         None => Err(Failure::failed("stopped at once, before everything had ended in order")),
         Some(Ending { cause: ExitCause::Normal, .. }) => Ok(()),

@@ -2,8 +2,6 @@
 
 use serde::Serialize;
 
-use crate::path::ActorPath;
-
 /// How much an event deserves a person's attention; also the level of its `tracing` event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
@@ -31,7 +29,7 @@ pub trait Event: Serialize {
 }
 
 /// Hands the event on to `tracing`.
-pub(super) fn trace<E: Event>(actor: &ActorPath, generation: u64, fields: &str) {
+pub(super) fn trace<E: Event>(actor: &str, generation: u64, fields: &str) {
     match E::LEVEL {
         Level::Debug => tracing::debug!(target: "mainstay", kind = E::KIND, %actor, generation, "{fields}"),
         Level::Info => tracing::info!(target: "mainstay", kind = E::KIND, %actor, generation, "{fields}"),

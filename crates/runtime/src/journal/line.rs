@@ -3,9 +3,16 @@
 //! The checksum is CRC-32C (Castagnoli; RFC 3720, appendix B.4) over the line's bytes with the member
 //! `,"crc":"…"` taken out, as eight lower-case hex digits.
 
+use std::fmt::Write;
+use std::sync::Arc;
+
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
 use thiserror::Error;
+
+use super::stamp::Stamp;
+
+/// Room that is kept for the next line after a long one.
+const LINE_BYTES_KEPT: usize = 16 * 1024;
 
 /// Why a line is not an event.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -26,38 +33,82 @@ pub enum LineError {
     NoEvent(String),
 }
 
-/// What the journal adds to an event, in the order of the line.
-#[derive(Serialize)]
-pub(super) struct Header<'a> {
-    pub(super) seq: u64,
-    pub(super) boot: &'a str,
-    /// RFC 3339 in UTC, to the millisecond.
-    #[serde(serialize_with = "millisecond")]
-    pub(super) at: Timestamp,
-    pub(super) mono_ms: u64,
-    pub(super) actor: &'a str,
-    pub(super) generation: u64,
-    pub(super) kind: &'a str,
+/// An event on its way to becoming a line: everything but its place in the journal. Made before the journal is locked.
+pub(super) struct Draft<'a> {
+    /// `actor`, `generation` and `kind`, as members of the line.
+    members: String,
+    /// The event's own JSON object.
+    fields: &'a str,
 }
 
-fn millisecond<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{at:.3}"))
-}
-
-/// The line, without its line break. `fields` is the event's own JSON object.
-pub(super) fn encode(header: &Header<'_>, fields: &str) -> String {
-    let mut line = serde_json::to_string(header).unwrap_or_default();
-    line.pop();
-    let own = fields.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default();
-    if !own.is_empty() {
-        line.push(',');
-        line.push_str(own);
+impl<'a> Draft<'a> {
+    pub(super) fn new(actor: &str, generation: u64, kind: &str, fields: &'a str) -> Self {
+        let mut members = String::with_capacity(64 + actor.len() + kind.len());
+        members.push_str(r#","actor":"#);
+        push_string(actor, &mut members);
+        // Writing to a string cannot fail.
+        let _ = write!(members, r#","generation":{generation},"kind":"#);
+        push_string(kind, &mut members);
+        Self { members, fields }
     }
-    line.push('}');
-    let crc = checksum(&line);
-    line.pop();
-    line.push_str(&format!(",\"crc\":\"{crc}\"}}"));
-    line
+}
+
+/// Writes lines. Keeps what they have in common.
+pub(super) struct Scribe {
+    /// The boot id and the beginning of what follows it, as members of the line.
+    boot: String,
+    stamp: Stamp,
+    line: String,
+}
+
+impl Scribe {
+    pub(super) fn new(boot: &str) -> Self {
+        let mut members = r#","boot":"#.to_owned();
+        push_string(boot, &mut members);
+        members.push_str(r#","at":""#);
+        Self { boot: members, stamp: Stamp::default(), line: String::new() }
+    }
+
+    /// The line of `draft`, without its line break.
+    pub(super) fn line(&mut self, seq: u64, at: Timestamp, mono_ms: u64, draft: &Draft<'_>) -> Arc<str> {
+        let line = &mut self.line;
+        line.clear();
+        let _ = write!(line, r#"{{"seq":{seq}"#);
+        line.push_str(&self.boot);
+        self.stamp.write(at, line);
+        let _ = write!(line, r#"","mono_ms":{mono_ms}"#);
+        line.push_str(&draft.members);
+        let own = draft.fields.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default();
+        if !own.is_empty() {
+            line.push(',');
+            line.push_str(own);
+        }
+        line.push('}');
+        seal(line);
+        let sealed = Arc::from(line.as_str());
+        line.shrink_to(LINE_BYTES_KEPT);
+        sealed
+    }
+}
+
+/// Appends `text` as a JSON string.
+pub(super) fn push_string(text: &str, json: &mut String) {
+    if text.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+        // A string always serialises.
+        json.push_str(&serde_json::to_string(text).unwrap_or_default());
+    } else {
+        json.push('"');
+        json.push_str(text);
+        json.push('"');
+    }
+}
+
+/// Puts the checksum of a JSON object that has members into it, as its last one.
+pub(super) fn seal(object: &mut String) {
+    let crc = crc32c::crc32c(object.as_bytes());
+    object.pop();
+    // Writing to a string cannot fail.
+    let _ = write!(object, r#","crc":"{crc:08x}"}}"#);
 }
 
 /// The line's content without its checksum, once that has been found right.
@@ -89,22 +140,31 @@ fn checksum(content: &str) -> String {
 mod tests {
     use super::*;
 
-    fn header() -> Header<'static> {
-        Header {
-            seq: 7,
-            boot: "b0",
-            at: Timestamp::UNIX_EPOCH,
-            mono_ms: 12,
-            actor: "root/a",
-            generation: 2,
-            kind: "actor_exited",
-        }
+    fn line(actor: &str, fields: &str) -> Arc<str> {
+        let draft = Draft::new(actor, 2, "actor_exited", fields);
+        Scribe::new("b0").line(7, Timestamp::UNIX_EPOCH, 12, &draft)
     }
 
     #[test]
     fn a_line_has_the_header_then_the_events_fields_then_the_checksum() {
-        let line = encode(&header(), r#"{"cause":"panic"}"#);
+        let line = line("root/a", r#"{"cause":"panic"}"#);
         expect_test::expect![[r#"{"seq":7,"boot":"b0","at":"1970-01-01T00:00:00.000Z","mono_ms":12,"actor":"root/a","generation":2,"kind":"actor_exited","cause":"panic","crc":"ab3f9591"}"#]].assert_eq(&line);
+    }
+
+    #[test]
+    fn an_event_without_fields_has_a_line_as_well() {
+        let line = line("root/a", "{}");
+        expect_test::expect![[r#"{"seq":7,"boot":"b0","at":"1970-01-01T00:00:00.000Z","mono_ms":12,"actor":"root/a","generation":2,"kind":"actor_exited","crc":"5c23debd"}"#]].assert_eq(&line);
+        assert!(verify(&line).is_ok());
+    }
+
+    #[test]
+    fn a_name_that_json_must_escape_comes_back_as_it_was() {
+        for name in ["a\"b", "a\\", "\n", "ä\u{7f}"] {
+            let content = verify(&line(name, "{}")).unwrap();
+            let value: serde_json::Value = serde_json::from_str(&content).unwrap();
+            assert_eq!(value["actor"], name);
+        }
     }
 
     #[test]
@@ -114,10 +174,10 @@ mod tests {
 
     #[test]
     fn a_line_that_was_changed_anywhere_is_found_out() {
-        let line = encode(&header(), r#"{"cause":"panic"}"#);
+        let line = line("root/a", r#"{"cause":"panic"}"#);
         assert!(verify(&line).is_ok());
         for at in 0..line.len() {
-            let mut bytes = line.clone().into_bytes();
+            let mut bytes = line.as_bytes().to_vec();
             bytes[at] ^= 1;
             let changed = String::from_utf8_lossy(&bytes).into_owned();
             assert!(verify(&changed).is_err(), "a change at byte {at} went unseen");

@@ -1,43 +1,115 @@
-//! The newest lines, bounded.
+//! The newest lines, bounded: for subscribers, and for the disk until it has them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// A numbered line, without its line break.
-#[derive(Debug)]
-pub(super) struct Line {
-    pub(super) seq: u64,
-    pub(super) text: String,
-}
+/// Lines that wait for the disk, at most.
+pub(super) const OWED_LINES_MAX: usize = 8192;
+/// All lines together, at most, but for the newest one.
+const BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// A bounded run of lines with consecutive numbers.
 #[derive(Debug)]
 pub(super) struct Memory {
-    lines: VecDeque<Arc<Line>>,
+    /// The number of the oldest line here; where there is none, of the one that will come.
+    first_seq: u64,
+    lines: VecDeque<Arc<str>>,
     lines_max: usize,
+    bytes: usize,
 }
 
 impl Memory {
-    pub(super) fn new(lines_max: usize) -> Self {
-        Self { lines: VecDeque::new(), lines_max: lines_max.max(1) }
+    /// An empty one, whose first line will bear the number `first_seq`.
+    pub(super) fn new(first_seq: u64, lines_max: usize) -> Self {
+        Self { first_seq, lines: VecDeque::new(), lines_max: lines_max.max(1), bytes: 0 }
     }
 
-    pub(super) fn push(&mut self, line: Arc<Line>) {
-        if self.lines.len() == self.lines_max {
-            self.lines.pop_front();
-        }
+    /// Adds the line that bears the next number.
+    pub(super) fn push(&mut self, line: Arc<str>) {
+        self.bytes += line.len();
         self.lines.push_back(line);
     }
 
-    /// The line numbered `seq`, if it is still here.
-    pub(super) fn get(&self, seq: u64) -> Option<Arc<Line>> {
-        let first = self.first()?;
-        let at = usize::try_from(seq.checked_sub(first)?).ok()?;
-        self.lines.get(at).map(Arc::clone)
+    /// Takes out the oldest line if there are too many. Those from number `owed_from` on still have to go to disk.
+    pub(super) fn pop_surplus(&mut self, owed_from: u64) -> Option<Arc<str>> {
+        if !self.is_too_much(owed_from) {
+            return None;
+        }
+        let oldest = self.lines.pop_front()?;
+        self.first_seq += 1;
+        self.bytes -= oldest.len();
+        Some(oldest)
     }
 
-    /// The number of the oldest line here.
-    pub(super) fn first(&self) -> Option<u64> {
-        self.lines.front().map(|line| line.seq)
+    fn is_too_much(&self, owed_from: u64) -> bool {
+        let is_owed = self.first_seq >= owed_from;
+        let lines_max = if is_owed { self.lines_max.max(OWED_LINES_MAX) } else { self.lines_max };
+        self.lines.len() > lines_max || self.bytes > BYTES_MAX && self.lines.len() > 1
+    }
+
+    /// The line numbered `seq`, if it is still here.
+    pub(super) fn get(&self, seq: u64) -> Option<&Arc<str>> {
+        self.lines.get(usize::try_from(seq.checked_sub(self.first_seq)?).ok()?)
+    }
+
+    /// The number of the oldest line here; where there is none, of the one that will come.
+    pub(super) fn first_seq(&self) -> u64 {
+        self.first_seq
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many lines were too many.
+    fn trim(memory: &mut Memory, owed_from: u64) -> usize {
+        std::iter::from_fn(|| memory.pop_surplus(owed_from)).count()
+    }
+
+    /// A memory of two lines, after lines 1 to `newest`, with those from `owed_from` on owed.
+    fn memory(newest: u64, owed_from: u64) -> Memory {
+        let mut memory = Memory::new(1, 2);
+        for seq in 1..=newest {
+            memory.push(seq.to_string().into());
+            trim(&mut memory, owed_from);
+        }
+        memory
+    }
+
+    #[test]
+    fn the_newest_lines_are_kept_under_their_numbers() {
+        let memory = memory(5, u64::MAX);
+        assert_eq!(memory.first_seq(), 4);
+        assert_eq!(memory.get(3), None);
+        assert_eq!(memory.get(5).map(|line| &**line), Some("5"));
+        assert_eq!(memory.get(6), None);
+    }
+
+    #[test]
+    fn lines_that_the_disk_waits_for_are_kept_beyond_that_and_go_when_it_has_them() {
+        let mut memory = memory(10, 4);
+        assert_eq!(memory.first_seq(), 4);
+        assert_eq!(trim(&mut memory, 8), 4);
+        assert_eq!(memory.first_seq(), 8);
+        assert_eq!(trim(&mut memory, 11), 1);
+        assert_eq!(memory.first_seq(), 9);
+    }
+
+    #[test]
+    fn a_disk_that_takes_nothing_does_not_fill_memory() {
+        let memory = memory(OWED_LINES_MAX as u64 + 7, 1);
+        assert_eq!(memory.first_seq(), 8);
+    }
+
+    #[test]
+    fn large_lines_are_bounded_by_their_bytes_but_for_the_newest() {
+        let large: Arc<str> = "x".repeat(BYTES_MAX / 2 + 1).into();
+        let mut memory = Memory::new(1, 100);
+        memory.push(Arc::clone(&large));
+        assert_eq!(trim(&mut memory, 1), 0);
+        memory.push(large);
+        assert_eq!(trim(&mut memory, 1), 1);
+        assert_eq!(memory.first_seq(), 2);
     }
 }

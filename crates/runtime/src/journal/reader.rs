@@ -117,25 +117,40 @@ impl Reader {
 
     /// Opens the segment that follows; false when there is none.
     fn open_next(&mut self) -> io::Result<bool> {
-        let segments = segments(&self.dir)?;
-        let next = match &self.open {
-            Some(open) => segments.into_iter().find(|later| later.first_seq > open.segment.first_seq),
+        let mut gone = Vec::new();
+        loop {
+            let following = self.following_segments()?;
+            for segment in &following {
+                match File::open(&segment.path) {
+                    Ok(file) => {
+                        let segment = segment.clone();
+                        self.open = Some(OpenSegment { segment, file, offset_bytes: 0, buffer: Vec::new() });
+                        return Ok(true);
+                    }
+                    // Retention took it between the listing and now; the numbers will tell what is missing.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            // If all of them went, there are newer ones by now.
+            if following == gone {
+                return Ok(false);
+            }
+            gone = following;
+        }
+    }
+
+    /// Where to read on, the first choice first.
+    fn following_segments(&self) -> io::Result<Vec<Segment>> {
+        let mut segments = segments(&self.dir)?;
+        let first = match &self.open {
+            Some(open) => segments.iter().position(|later| later.first_seq > open.segment.first_seq),
             None => {
-                let wanted = self.after + 1;
-                let start = segments.iter().rposition(|segment| segment.first_seq <= wanted).unwrap_or(0);
-                segments.into_iter().nth(start)
+                let wanted = self.after.saturating_add(1);
+                Some(segments.iter().rposition(|segment| segment.first_seq <= wanted).unwrap_or(0))
             }
         };
-        let Some(segment) = next else { return Ok(false) };
-        match File::open(&segment.path) {
-            Ok(file) => {
-                self.open = Some(OpenSegment { segment, file, offset_bytes: 0, buffer: Vec::new() });
-                Ok(true)
-            }
-            // Retention took it between the listing and now; the numbers will tell what is missing.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
+        Ok(segments.split_off(first.unwrap_or(segments.len()).min(segments.len())))
     }
 }
 

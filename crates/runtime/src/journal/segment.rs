@@ -1,7 +1,7 @@
 //! The files of a journal: their names, their order, and how one that a crash left behind is taken up again.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::private;
@@ -40,28 +40,83 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<Segment>> {
 /// A segment open for appending.
 #[derive(Debug)]
 pub(super) struct Tail {
-    pub(super) file: File,
+    file: File,
     /// The length up to the last whole line.
     pub(super) bytes: u64,
-    /// The last number in it.
-    pub(super) last_seq: u64,
+    /// There may be something behind the last whole line.
+    is_torn: bool,
 }
 
-/// Opens `segment` for appending, cuts off a torn last line, and finds out where the numbering stands.
-///
-/// Whole lines that are damaged stay where they are, and each counts as one number, so that none is used twice.
-pub(super) fn take_up(segment: &Segment) -> io::Result<Tail> {
-    let mut file = private::file().read(true).append(true).open(&segment.path)?;
-    let mut content = Vec::new();
-    file.read_to_end(&mut content)?;
-    let whole = content.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    if whole < content.len() {
-        file.set_len(whole as u64)?;
+impl Tail {
+    /// Opens `segment` for appending, cuts off a torn last line, and finds the last number in it.
+    ///
+    /// Whole lines that are damaged stay where they are, and each counts as one number, so that none is used twice.
+    pub(super) fn take_up(segment: &Segment) -> io::Result<(Self, u64)> {
+        let mut file = private::file().read(true).append(true).open(&segment.path)?;
+        let mut content = Vec::new();
+        file.read_to_end(&mut content)?;
+        let whole = whole_bytes(&content);
+        let mut tail = Self { file, bytes: whole as u64, is_torn: whole < content.len() };
+        tail.mend()?;
+        Ok((tail, last_seq(segment, &content[..whole])))
     }
-    let mut last_seq = segment.first_seq.saturating_sub(1);
-    for line in content[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let parsed = std::str::from_utf8(line).ok().and_then(|text| Record::parse(text).ok());
-        last_seq = parsed.map_or(last_seq + 1, |record| record.seq);
+
+    /// Adds whole lines and syncs them. Also says how many bytes of whole lines are there to stay: all, unless there is an
+    /// error.
+    ///
+    /// What is not there to stay has to be given again before anything else: readers may have seen it.
+    pub(super) fn append(&mut self, lines: &[u8]) -> (usize, io::Result<()>) {
+        if let Err(error) = self.mend() {
+            return (0, Err(error));
+        }
+        self.is_torn = true;
+        let (written, outcome) = write(&mut self.file, lines);
+        let whole = whole_bytes(&lines[..written]);
+        // A sync that fails may have lost any of it, so all of it is written anew, at the same place.
+        if let Err(error) = self.file.sync_data() {
+            return (0, outcome.and(Err(error)));
+        }
+        self.bytes += whole as u64;
+        self.is_torn = whole < written;
+        let outcome = outcome.and(self.mend());
+        (whole, outcome)
     }
-    Ok(Tail { file, bytes: whole as u64, last_seq })
+
+    fn mend(&mut self) -> io::Result<()> {
+        if self.is_torn {
+            self.file.set_len(self.bytes)?;
+            self.is_torn = false;
+        }
+        Ok(())
+    }
+}
+
+/// Writes as much as there is room for. Also says how much that was.
+fn write(file: &mut File, content: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while written < content.len() {
+        match file.write(&content[written..]) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(more) => written += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, Ok(()))
+}
+
+/// How much of `content` is whole lines.
+fn whole_bytes(content: &[u8]) -> usize {
+    content.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1)
+}
+
+fn last_seq(segment: &Segment, whole_lines: &[u8]) -> u64 {
+    let mut damaged = 0;
+    for line in whole_lines.split(|byte| *byte == b'\n').rev().filter(|line| !line.is_empty()) {
+        if let Some(record) = std::str::from_utf8(line).ok().and_then(|text| Record::parse(text).ok()) {
+            return record.seq.saturating_add(damaged);
+        }
+        damaged += 1;
+    }
+    segment.first_seq.saturating_sub(1).saturating_add(damaged)
 }

@@ -1,12 +1,11 @@
 //! Follows a journal from a sequence number on.
 
 use std::collections::VecDeque;
-use std::path::Path;
-use std::sync::Arc;
+use std::io;
 
 use tokio::sync::watch;
 
-use super::memory::Line;
+use super::log::Place;
 use super::reader::{Entry, Reader};
 use super::{Journal, Record};
 
@@ -30,17 +29,17 @@ pub enum Delivery {
 /// A subscriber's place in the journal: each event after its start once, in order, or a word on what is missing.
 pub struct Subscription {
     journal: Journal,
-    newest: watch::Receiver<u64>,
+    shown: watch::Receiver<()>,
     last_seq: u64,
-    fetched: VecDeque<Delivery>,
-    /// Where reading from disk stands, while memory is behind it.
+    fetched: VecDeque<Box<Record>>,
+    /// Where reading from disk stands, while memory is ahead of it.
     disk: Option<Reader>,
 }
 
 impl Subscription {
     pub(super) fn new(journal: Journal, after: u64) -> Self {
-        let newest = journal.0.newest.subscribe();
-        Self { journal, newest, last_seq: after, fetched: VecDeque::new(), disk: None }
+        let shown = journal.0.ledger.shown();
+        Self { journal, shown, last_seq: after, fetched: VecDeque::new(), disk: None }
     }
 
     /// The next delivery. Waits until there is one: a runtime's last event is `runtime_stopped`.
@@ -52,83 +51,109 @@ impl Subscription {
                 return delivery;
             }
             // The sender lives in the journal that this subscription holds, so the wait cannot fail.
-            let _ = self.newest.changed().await;
+            let _ = self.shown.changed().await;
         }
     }
 
-    /// The next delivery if there is one already.
+    /// The next delivery if there is one already, which may have to be read from disk. Cancel safe.
     pub async fn try_next(&mut self) -> Option<Delivery> {
-        if let Some(delivery) = self.try_next_in_memory() {
-            return Some(delivery);
+        // What is seen below need not wake `next` again.
+        self.shown.borrow_and_update();
+        loop {
+            if !self.fetched.is_empty() {
+                return self.next_fetched();
+            }
+            let next = self.last_seq + 1;
+            let place = self.journal.0.ledger.log().place(next);
+            match place {
+                Place::Ahead => return None,
+                Place::Memory(line) => return Some(self.parsed(&line)),
+                Place::Gone(to) => return Some(self.lagged(to)),
+                Place::Underway => self.journal.0.ledger.settled(next).await,
+                Place::Disk => {
+                    if let Some(lagged) = self.fetch().await {
+                        return Some(lagged);
+                    }
+                }
+            }
         }
-        // What has been seen up to here need not wake `next` again.
-        let newest = *self.newest.borrow_and_update();
-        let until = self.journal.log().memory.first().unwrap_or(newest + 1);
-        // Equal where the line has come into memory since the look above.
-        if self.last_seq < newest && until > self.last_seq + 1 {
-            self.fetch_from_disk(until).await;
-        }
-        self.try_next_in_memory()
     }
 
     /// The next delivery if it is in memory already. Never waits, and never reads from disk.
     pub fn try_next_in_memory(&mut self) -> Option<Delivery> {
-        if self.fetched.is_empty() {
-            let line = self.journal.log().memory.get(self.last_seq + 1);
-            if line.is_some() {
-                self.disk = None;
-            }
-            self.fetched.extend(line.as_ref().and_then(parsed));
+        if !self.fetched.is_empty() {
+            return self.next_fetched();
         }
-        let delivery = self.fetched.pop_front()?;
-        self.last_seq = match &delivery {
-            Delivery::Event(record) => record.seq,
-            Delivery::Lagged { to, .. } => *to,
-        };
-        Some(delivery)
+        let place = self.journal.0.ledger.log().place(self.last_seq + 1);
+        match place {
+            Place::Memory(line) => Some(self.parsed(&line)),
+            _ => None,
+        }
     }
 
-    /// Fetches lines that memory no longer has, up to but not including number `until`.
-    async fn fetch_from_disk(&mut self, until: u64) {
+    fn next_fetched(&mut self) -> Option<Delivery> {
+        let seq = self.fetched.front()?.seq;
+        if seq > self.last_seq + 1 {
+            return Some(self.lagged(seq - 1));
+        }
+        self.last_seq = seq;
+        self.fetched.pop_front().map(Delivery::Event)
+    }
+
+    fn parsed(&mut self, line: &str) -> Delivery {
+        self.disk = None;
+        match Record::parse(line) {
+            Ok(record) => {
+                self.last_seq = record.seq;
+                Delivery::Event(Box::new(record))
+            }
+            // An event whose own fields bear the names that the journal gives cannot be read by anybody.
+            Err(_) => self.lagged(self.last_seq + 1),
+        }
+    }
+
+    fn lagged(&mut self, to: u64) -> Delivery {
+        let from = self.last_seq + 1;
+        self.last_seq = to;
+        Delivery::Lagged { from, to }
+    }
+
+    /// Fetches lines that memory no longer has. If the disk has nothing of them either, says which are missing.
+    async fn fetch(&mut self) -> Option<Delivery> {
+        // A reader is kept only while everything that it has read is on its way from here.
+        let reader = self.disk.take();
         let after = self.last_seq;
-        if let Some(dir) = self.journal.dir().map(Path::to_owned) {
-            self.journal.flush().await;
-            let reader = self.disk.take().unwrap_or_else(|| Reader::after(&dir, after));
-            let read = tokio::task::spawn_blocking(move || read(reader, until)).await;
-            if let Ok((reader, deliveries)) = read {
-                self.disk = Some(reader);
-                self.fetched.extend(deliveries);
+        let to = self.journal.0.ledger.log().last_on_disk_alone();
+        if let Some(dir) = self.journal.dir() {
+            let reader = reader.unwrap_or_else(|| Reader::after(dir, after));
+            let read = tokio::task::spawn_blocking(move || read(reader)).await;
+            if let Ok((reader, records, outcome)) = read {
+                if let Err(error) = &outcome {
+                    tracing::warn!(target: "mainstay", %error, "the journal cannot be read back from disk");
+                }
+                self.disk = outcome.is_ok().then_some(reader);
+                self.fetched.extend(records.into_iter().filter(|record| record.seq > after));
             }
         }
         if self.fetched.is_empty() {
             self.disk = None;
-            self.fetched.push_back(Delivery::Lagged { from: after + 1, to: until - 1 });
+            return Some(self.lagged(to));
         }
+        None
     }
-}
-
-fn parsed(line: &Arc<Line>) -> Option<Delivery> {
-    Record::parse(&line.text).ok().map(|record| Delivery::Event(Box::new(record)))
 }
 
 /// Reads on, and returns the reader where it stands.
-fn read(mut reader: Reader, until: u64) -> (Reader, Vec<Delivery>) {
-    let mut deliveries = Vec::new();
-    while deliveries.len() < DISK_LINES_MAX {
+fn read(mut reader: Reader) -> (Reader, VecDeque<Box<Record>>, io::Result<()>) {
+    let mut records = VecDeque::new();
+    while records.len() < DISK_LINES_MAX {
         match reader.next_entry() {
-            Ok(Some(Entry::Event(record, _))) if record.seq < until => {
-                let is_last = record.seq + 1 == until;
-                deliveries.push(Delivery::Event(record));
-                if is_last {
-                    break;
-                }
-            }
-            Ok(Some(Entry::Missing { from, to })) if from < until => {
-                deliveries.push(Delivery::Lagged { from, to: to.min(until - 1) });
-            }
-            Ok(Some(Entry::Damaged { .. })) => {}
-            Ok(Some(Entry::Event(..) | Entry::Missing { .. }) | None) | Err(_) => break,
+            Ok(Some(Entry::Event(record, _))) => records.push_back(record),
+            // The number of the next event says what is missing.
+            Ok(Some(Entry::Missing { .. } | Entry::Damaged { .. })) => {}
+            Ok(None) => break,
+            Err(error) => return (reader, records, Err(error)),
         }
     }
-    (reader, deliveries)
+    (reader, records, Ok(()))
 }

@@ -1,261 +1,233 @@
 //! The thread that brings lines to disk: in groups, synced once a group.
 //!
-//! It is a thread and not a task because file systems block; it ends when its [`Writer`] is dropped, after it
-//! has written what it was given.
+//! It is a thread and not a task because file systems block. It ends when the ledger asks it to, after it has written what
+//! there is.
 
-use std::collections::VecDeque;
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use super::degraded::JournalDegraded;
+use super::error::JournalLoss;
+use super::files::Disk;
+use super::ledger::Ledger;
+use super::log::{Debt, Group, Log, RESERVED_NUMBERS};
 
-use super::memory::Line;
-use super::private;
-use super::segment::{self, Segment, Tail};
-use super::{JournalConfig, JournalDegraded, JournalError};
-
-/// Lines on their way to the thread.
-const CHANNEL_LINES_MAX: usize = 8192;
-/// Lines that the thread holds back while the disk refuses them.
-const BACKLOG_LINES_MAX: usize = 8192;
-/// Lines written and synced together.
-const GROUP_LINES_MAX: usize = 512;
 /// How long the thread waits before it tries a disk again that refused.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-enum Order {
-    Write(Arc<Line>),
-    Flush(oneshot::Sender<()>),
+/// Starts the thread.
+pub(super) fn start(ledger: Arc<Ledger>, disk: impl Disk, retry_after: Duration) -> io::Result<()> {
+    // Where the disk has let no numbers be reserved so far, that is tried again with each group.
+    let are_numbers_refused = ledger.log().debt.as_ref().is_some_and(|debt| debt.reserved == u64::MAX);
+    let writer = Writer {
+        ledger: Arc::clone(&ledger),
+        disk,
+        group: Group { first_seq: 0, lines: Vec::new() },
+        retry_after,
+        retry_at: None,
+        are_numbers_refused,
+    };
+    let run = move || {
+        let ending = Ending { ledger, outcome: None };
+        ending.with(writer.run());
+    };
+    thread::Builder::new().name("mainstay-journal".to_owned()).spawn(run).map(drop)
 }
 
-/// The caller's end of the thread.
-pub(super) struct Writer {
-    orders: SyncSender<Order>,
-    /// Lines that found the channel full.
-    overrun: Option<(u64, u64)>,
-    trouble: Arc<Trouble>,
-    thread: JoinHandle<()>,
+struct Writer<D> {
+    ledger: Arc<Ledger>,
+    disk: D,
+    /// What is to be written next. What the disk has refused stays in here until it is taken, so that readers who have
+    /// seen it in the file find it there again.
+    group: Group,
+    retry_after: Duration,
+    /// When a disk that refused is tried again.
+    retry_at: Option<Instant>,
+    are_numbers_refused: bool,
 }
 
-/// What the thread has to tell, picked up with the next event.
-#[derive(Default)]
-struct Trouble {
-    any: AtomicBool,
-    accounts: Mutex<VecDeque<JournalDegraded>>,
-}
-
-impl Trouble {
-    fn tell(&self, account: JournalDegraded) {
-        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        // A disk that fails, recovers and fails again between two events tells its newest troubles.
-        if accounts.len() == 16 {
-            accounts.pop_front();
-        }
-        accounts.push_back(account);
-        self.any.store(true, Ordering::Release);
-    }
-
-    fn take(&self) -> Option<JournalDegraded> {
-        if !self.any.load(Ordering::Acquire) {
-            return None;
-        }
-        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        let account = accounts.pop_front();
-        self.any.store(!accounts.is_empty(), Ordering::Release);
-        account
-    }
-}
-
-impl Writer {
-    /// Locks `dir`, takes up its last segment, and starts the thread. Also says where the numbering stands.
-    pub(super) fn open(dir: &Path, config: &JournalConfig) -> Result<(Self, u64), JournalError> {
-        let io = |source| JournalError::Io { dir: dir.to_owned(), source };
-        private::folder(dir).map_err(io)?;
-        let lock = lock(dir)?;
-        let segments = segment::list(dir).map_err(io)?;
-        let last = segments.last().cloned().unwrap_or_else(|| Segment::new(dir, 1));
-        let tail = segment::take_up(&last).map_err(io)?;
-        let last_seq = tail.last_seq;
-        let (orders, inbox) = sync_channel(CHANNEL_LINES_MAX);
-        let trouble = Arc::new(Trouble::default());
-        let thread = Thread {
-            dir: dir.to_owned(),
-            tail,
-            segment_bytes_max: config.segment_bytes_max.max(1),
-            segments_max: config.segments_max.max(1),
-            backlog: VecDeque::new(),
-            lost: None,
-            failing: false,
-            trouble: Arc::clone(&trouble),
-            _lock: lock,
-        };
-        let thread = thread::Builder::new()
-            .name("mainstay-journal".to_owned())
-            .spawn(move || thread.run(&inbox))
-            .map_err(io)?;
-        Ok((Self { orders, overrun: None, trouble, thread }, last_seq))
-    }
-
-    /// Hands a line on; one that finds no room is counted as lost.
-    pub(super) fn write(&mut self, line: Arc<Line>) {
-        let seq = line.seq;
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
-            self.orders.try_send(Order::Write(line))
-        {
-            let from = self.overrun.map_or(seq, |(from, _)| from);
-            self.overrun = Some((from, seq));
-        }
-    }
-
-    /// Says `done` once everything handed on so far was written or has failed.
-    pub(super) fn flush(&mut self, done: oneshot::Sender<()>) {
-        // Dropping `done` when there is no room wakes the caller, who then knows that the disk is behind.
-        let _ = self.orders.try_send(Order::Flush(done));
-    }
-
-    /// Ends the thread, after it has written what it was given.
-    pub(super) fn join(self) {
-        drop(self.orders);
-        // A thread that panicked has nothing more to say than its panic message did.
-        let _ = self.thread.join();
-    }
-
-    /// What was lost or refused since the last call, if anything.
-    pub(super) fn account_for_loss(&mut self) -> Option<JournalDegraded> {
-        if let Some((from, to)) = self.overrun.take() {
-            return Some(JournalDegraded {
-                reason: "the disk could not follow; these lines were never written".to_owned(),
-                lost_from: Some(from),
-                lost_to: Some(to),
-            });
-        }
-        self.trouble.take()
-    }
-}
-
-/// One writer a folder: the lock goes with the process, however that ends.
-fn lock(dir: &Path) -> Result<File, JournalError> {
-    let io = |source| JournalError::Io { dir: dir.to_owned(), source };
-    let file = private::file().write(true).open(dir.join("journal.lock")).map_err(io)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(JournalError::InUse { dir: dir.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(io(source)),
-    }
-}
-
-struct Thread {
-    dir: PathBuf,
-    tail: Tail,
-    segment_bytes_max: u64,
-    segments_max: usize,
-    backlog: VecDeque<Arc<Line>>,
+/// What there is to do.
+struct Turn {
+    /// Numbers up to this one are to be reserved.
+    reserve: Option<u64>,
+    /// The group is to be written.
+    writes: bool,
+    /// Lines that there was no room for.
     lost: Option<(u64, u64)>,
-    failing: bool,
-    trouble: Arc<Trouble>,
-    _lock: File,
+    is_closing: bool,
 }
 
-impl Thread {
-    fn run(mut self, inbox: &Receiver<Order>) {
+/// What became of a group.
+struct Written {
+    /// The disk took some of it.
+    any: bool,
+    outcome: io::Result<()>,
+}
+
+impl<D: Disk> Writer<D> {
+    /// Writes until it is asked to end. The disk is given free when this returns.
+    fn run(mut self) -> Result<(), JournalLoss> {
         loop {
-            let first = if self.failing {
-                inbox.recv_timeout(RETRY_AFTER)
-            } else {
-                inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            };
-            let ended = matches!(first, Err(RecvTimeoutError::Disconnected));
-            let mut flushed = Vec::new();
-            for order in first.into_iter().chain(inbox.try_iter()) {
-                match order {
-                    Order::Write(line) => self.hold(line),
-                    Order::Flush(done) => flushed.push(done),
-                }
-                if self.backlog.len() >= GROUP_LINES_MAX || !flushed.is_empty() {
-                    break;
-                }
+            let turn = self.next_turn();
+            if let Some(through) = turn.reserve {
+                self.reserve(through);
             }
-            self.write_backlog();
-            for done in flushed {
-                // The one who waited may have gone.
-                let _ = done.send(());
+            if turn.lost.is_some() {
+                self.tell("the disk could not follow; these lines were never written", turn.lost);
             }
-            if ended {
-                return;
+            let written = if turn.writes { self.write() } else { Written { any: false, outcome: Ok(()) } };
+            if turn.is_closing
+                && let Some(end) = self.end(written)
+            {
+                return end;
             }
         }
     }
 
-    fn hold(&mut self, line: Arc<Line>) {
-        if self.backlog.len() == BACKLOG_LINES_MAX
-            && let Some(oldest) = self.backlog.pop_front()
+    fn next_turn(&mut self) -> Turn {
+        let ledger = Arc::clone(&self.ledger);
+        let mut log = ledger.log();
+        loop {
+            let is_closing = log.debt.as_ref().is_some_and(|debt| debt.is_closing);
+            let may_write = is_closing || self.retry_at.is_none_or(|at| at <= now());
+            let writes = may_write && log.is_owed();
+            let reserves = log.is_short() || self.are_numbers_refused && writes;
+            if !is_closing && !writes && !reserves {
+                let patience = self.retry_at.map(|at| at.saturating_duration_since(now()));
+                log = ledger.sleep(log, patience);
+                continue;
+            }
+            let reserve = reserves.then(|| log.newest() + RESERVED_NUMBERS);
+            let lost = if writes && self.group.lines.is_empty() { self.take_group(&mut log) } else { None };
+            return Turn { reserve, writes, lost, is_closing };
+        }
+    }
+
+    fn take_group(&mut self, log: &mut Log) -> Option<(u64, u64)> {
+        let (group, lost) = log.next_group();
+        self.group = group;
+        lost
+    }
+
+    fn reserve(&mut self, through: u64) {
+        let outcome = self.disk.reserve(through);
+        let was_refused = std::mem::replace(&mut self.are_numbers_refused, outcome.is_err());
+        // Where none can be reserved, lines are shown all the same.
+        self.note(|debt| debt.reserved = if outcome.is_ok() { through } else { u64::MAX });
+        self.ledger.show();
+        if let Err(error) = outcome
+            && !was_refused
         {
-            let from = self.lost.map_or(oldest.seq, |(from, _)| from);
-            self.lost = Some((from, oldest.seq));
+            self.ledger.tell(&no_numbers(&error));
         }
-        self.backlog.push_back(line);
     }
 
-    fn write_backlog(&mut self) {
-        if self.backlog.is_empty() {
-            return;
+    /// Writes the group.
+    fn write(&mut self) -> Written {
+        let (taken, outcome) = self.disk.append(self.group.first_seq, &self.group.lines);
+        self.group.lines.drain(..taken);
+        self.group.first_seq += taken as u64;
+        let through = self.group.first_seq - 1;
+        let settled = self.ledger.log().settle(through);
+        drop(settled);
+        match &outcome {
+            Ok(()) => self.recover(),
+            Err(error) => self.back_off(error),
         }
-        match self.try_write() {
-            Ok(()) => {
-                self.backlog.clear();
-                if std::mem::take(&mut self.failing) {
-                    self.tell("the disk takes lines again".to_owned());
-                }
+        self.ledger.announce();
+        Written { any: taken > 0, outcome }
+    }
+
+    fn recover(&mut self) {
+        if self.retry_at.take().is_some() {
+            self.note(|debt| debt.is_refusing = false);
+            // What comes next is taken out of memory before this is told there: that may be full.
+            let ledger = Arc::clone(&self.ledger);
+            let lost = self.take_group(&mut ledger.log());
+            self.tell("the disk takes lines again", lost);
+        }
+    }
+
+    fn back_off(&mut self, error: &io::Error) {
+        if self.retry_at.replace(now() + self.retry_after).is_none() {
+            self.note(|debt| debt.is_refusing = true);
+            self.tell(&format!("the disk refuses lines, they wait in memory: {error}"), None);
+        }
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Debt)) {
+        if let Some(debt) = &mut self.ledger.log().debt {
+            change(debt);
+        }
+    }
+
+    fn tell(&self, reason: &str, lost: Option<(u64, u64)>) {
+        self.ledger.tell(&JournalDegraded::new(reason, lost));
+    }
+
+    /// How it ends, once nothing more can be done: everything is written, or the disk takes no more.
+    fn end(&mut self, written: Written) -> Option<Result<(), JournalLoss>> {
+        let (is_owed, settled, newest) = {
+            let log = self.ledger.log();
+            (log.is_owed(), log.debt.as_ref().map_or(0, |debt| debt.settled), log.newest())
+        };
+        let end = match written.outcome {
+            Err(error) if !written.any => {
+                Err(JournalLoss { from: settled + 1, to: newest, reason: error.to_string() })
             }
-            Err(error) => {
-                if !std::mem::replace(&mut self.failing, true) {
-                    self.tell(format!("the disk refuses lines, they wait in memory: {error}"));
-                }
+            _ if is_owed => return None,
+            _ => Ok(()),
+        };
+        if let Err(error) = self.disk.conclude(newest) {
+            // The next run takes it for one that did not end in order, and leaves numbers out.
+            tracing::warn!(target: "mainstay", %error, "the end of the journal cannot be noted");
+        }
+        Some(end)
+    }
+}
+
+/// What there is to say when numbers cannot be reserved.
+pub(super) fn no_numbers(error: &io::Error) -> JournalDegraded {
+    let said = "no numbers can be reserved; if this run does not end in order, some may come again";
+    JournalDegraded::new(format!("{said}: {error}"), None)
+}
+
+#[allow(clippy::disallowed_methods, reason = "the disk is real, and so is the time that it is given")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// Says how the writer ended, also if it panicked.
+struct Ending {
+    ledger: Arc<Ledger>,
+    outcome: Option<Result<(), JournalLoss>>,
+}
+
+impl Ending {
+    fn with(mut self, outcome: Result<(), JournalLoss>) {
+        self.outcome = Some(outcome);
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let mut log = self.ledger.log();
+        let newest = log.newest();
+        if let Some(debt) = &mut log.debt {
+            let outcome = self.outcome.take().unwrap_or_else(|| {
+                let reason = "the thread that writes it has ended".to_owned();
+                Err(JournalLoss { from: debt.settled + 1, to: newest, reason })
+            });
+            if let Err(loss) = &outcome {
+                tracing::error!(target: "mainstay", from = loss.from, to = loss.to, "{loss}");
             }
+            debt.reserved = u64::MAX;
+            debt.ended = Some(outcome);
         }
-    }
-
-    fn tell(&mut self, reason: String) {
-        tracing::warn!(target: "mainstay", kind = "journal_degraded", "{reason}");
-        let lost = self.lost.take();
-        let (lost_from, lost_to) = (lost.map(|(from, _)| from), lost.map(|(_, to)| to));
-        self.trouble.tell(JournalDegraded { reason, lost_from, lost_to });
-    }
-
-    /// Writes the whole backlog as one group, or leaves the file as it was.
-    fn try_write(&mut self) -> io::Result<()> {
-        let Some(first_seq) = self.backlog.front().map(|line| line.seq) else { return Ok(()) };
-        if self.tail.bytes >= self.segment_bytes_max {
-            self.begin_segment(first_seq)?;
-        }
-        let mut group = Vec::with_capacity(self.backlog.iter().map(|line| line.text.len() + 1).sum());
-        for line in &self.backlog {
-            group.extend_from_slice(line.text.as_bytes());
-            group.push(b'\n');
-        }
-        let written = self.tail.file.write_all(&group).and_then(|()| self.tail.file.sync_data());
-        if let Err(error) = written {
-            // What is there of the group goes again, so that it can be written whole later, and once.
-            self.tail.file.set_len(self.tail.bytes)?;
-            return Err(error);
-        }
-        self.tail.bytes += group.len() as u64;
-        Ok(())
-    }
-
-    fn begin_segment(&mut self, first_seq: u64) -> io::Result<()> {
-        self.tail = segment::take_up(&Segment::new(&self.dir, first_seq))?;
-        let segments = segment::list(&self.dir)?;
-        let surplus = segments.len().saturating_sub(self.segments_max);
-        for old in &segments[..surplus] {
-            fs::remove_file(&old.path)?;
-        }
-        Ok(())
+        drop(log);
+        self.ledger.show();
+        self.ledger.announce();
     }
 }

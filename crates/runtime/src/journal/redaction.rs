@@ -1,0 +1,127 @@
+//! Secrets are taken out of an event before it becomes a line.
+//!
+//! What is looked at is the text that a string of the JSON stands for, not how it is escaped: a secret is found behind
+//! any escape, and never across one. A number that holds a secret is replaced as a whole.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::line::push_string;
+
+const REPLACEMENT: &str = "[redacted]";
+
+/// The texts that must not be written.
+#[derive(Default)]
+pub(super) struct Redaction {
+    secrets: Vec<String>,
+}
+
+impl Redaction {
+    pub(super) fn of(secrets: &[String]) -> Self {
+        Self { secrets: secrets.iter().filter(|secret| !secret.is_empty()).cloned().collect() }
+    }
+
+    /// Plain text without the secrets.
+    pub(super) fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let places = self.places(text);
+        if places.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        let mut clean = String::with_capacity(text.len());
+        let mut done = 0;
+        for place in places {
+            clean.push_str(&text[done..place.start]);
+            clean.push_str(REPLACEMENT);
+            done = place.end;
+        }
+        clean.push_str(&text[done..]);
+        Cow::Owned(clean)
+    }
+
+    /// A JSON text whose keys, strings and numbers are without the secrets.
+    pub(super) fn json<'a>(&self, json: &'a str) -> Cow<'a, str> {
+        // Without an escape the JSON has every string as it is, so a plain search finds whatever there is.
+        if self.secrets.is_empty() || !json.contains('\\') && !self.is_told_in(json) {
+            return Cow::Borrowed(json);
+        }
+        let mut clean = String::with_capacity(json.len());
+        let mut rest = json;
+        while let Some(first) = rest.bytes().next() {
+            let (token, behind) = rest.split_at(token_bytes(first, rest));
+            match first {
+                b'"' => self.clean_string(token, &mut clean),
+                b'-' | b'0'..=b'9' if self.is_told_in(token) => push_string(REPLACEMENT, &mut clean),
+                _ => clean.push_str(token),
+            }
+            rest = behind;
+        }
+        Cow::Owned(clean)
+    }
+
+    fn is_told_in(&self, text: &str) -> bool {
+        self.secrets.iter().any(|secret| text.contains(secret))
+    }
+
+    fn clean_string(&self, token: &str, clean: &mut String) {
+        let text = match serde_json::from_str::<Cow<'_, str>>(token) {
+            Ok(text) => text,
+            // Our own serialiser writes no such string; nobody can say what is in it.
+            Err(_) => return push_string(REPLACEMENT, clean),
+        };
+        match self.text(&text) {
+            Cow::Borrowed(_) => clean.push_str(token),
+            Cow::Owned(redacted) => push_string(&redacted, clean),
+        }
+    }
+
+    /// Where the secrets stand, from left to right. Those that overlap are one place, so that nothing of either is left.
+    fn places(&self, text: &str) -> Vec<Range<usize>> {
+        let mut found: Vec<Range<usize>> =
+            self.secrets.iter().flat_map(|secret| occurrences(text, secret)).collect();
+        found.sort_by_key(|place| place.start);
+        let mut merged: Vec<Range<usize>> = Vec::with_capacity(found.len());
+        for place in found {
+            match merged.last_mut() {
+                Some(last) if place.start < last.end => last.end = last.end.max(place.end),
+                _ => merged.push(place),
+            }
+        }
+        merged
+    }
+}
+
+/// All of them, also those that overlap one another.
+fn occurrences<'a>(text: &'a str, secret: &'a str) -> impl Iterator<Item = Range<usize>> + 'a {
+    let step = secret.chars().next().map_or(1, char::len_utf8);
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let at = from + text.get(from..)?.find(secret)?;
+        from = at + step;
+        Some(at..at + secret.len())
+    })
+}
+
+/// How long the string, the number or the run of anything else is that `json` begins with.
+fn token_bytes(first: u8, json: &str) -> usize {
+    let bytes = json.as_bytes();
+    match first {
+        b'"' => {
+            let mut at = 1;
+            while at < bytes.len() && bytes[at] != b'"' {
+                at += if bytes[at] == b'\\' { 2 } else { 1 };
+            }
+            (at + 1).min(bytes.len())
+        }
+        b'-' | b'0'..=b'9' => {
+            let is_of_a_number = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
+            bytes.iter().position(|byte| !is_of_a_number(byte)).unwrap_or(bytes.len())
+        }
+        _ => {
+            let begins_a_token = |byte: &u8| matches!(byte, b'"' | b'-' | b'0'..=b'9');
+            bytes.iter().position(begins_a_token).unwrap_or(bytes.len())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

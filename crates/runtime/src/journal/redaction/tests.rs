@@ -1,0 +1,143 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn redaction(secrets: &[&str]) -> Redaction {
+    Redaction::of(&secrets.iter().map(|secret| (*secret).to_owned()).collect::<Vec<_>>())
+}
+
+/// What becomes of `value`. Panics if that is no JSON.
+fn clean(secrets: &[&str], value: &Value) -> Value {
+    serde_json::from_str(&redaction(secrets).json(&value.to_string())).unwrap()
+}
+
+#[test]
+fn a_secret_is_replaced_wherever_it_stands() {
+    let value = json!({"a": "s3cret", "b": ["x s3cret y", {"c": "s3crets3cret"}], "key s3cret": null});
+    let expected = json!({
+        "a": "[redacted]",
+        "b": ["x [redacted] y", {"c": "[redacted][redacted]"}],
+        "key [redacted]": null,
+    });
+    assert_eq!(clean(&["s3cret"], &value), expected);
+}
+
+#[test]
+fn a_secret_that_json_escapes_is_found() {
+    for secret in
+        ["to\"ken", "to\\ken", "\"", "\\", "ends in \\", "ends in \"", "line\nbreak", "\u{1}", "tökén", "🗝"]
+    {
+        let value = json!({ "text": format!("before {secret} after"), (secret): secret });
+        let expected = json!({ "text": "before [redacted] after", "[redacted]": "[redacted]" });
+        assert_eq!(clean(&[secret], &value), expected, "{secret:?}");
+    }
+}
+
+#[test]
+fn a_secret_is_not_found_in_what_only_looks_like_it() {
+    // As they are escaped, each of these texts holds its secret.
+    for (secret, text) in
+        [("nab", "\nab"), ("u0001", "\u{1}"), ("\"", "\\"), ("\\n", "\n"), ("text", "\text")]
+    {
+        let value = json!({ "value": text });
+        assert_eq!(clean(&[secret], &value), value, "{secret:?} in {text:?}");
+    }
+}
+
+#[test]
+fn a_secret_behind_an_escape_that_need_not_be_is_found() {
+    let clean = redaction(&["a/b"]).json(r#"{"text":"\u0061\/b"}"#).into_owned();
+    assert_eq!(clean, r#"{"text":"[redacted]"}"#);
+}
+
+#[test]
+fn a_number_that_holds_a_secret_is_replaced_as_a_whole() {
+    let value = json!({"pin": 94711, "negative": -4711.5, "list": [4711, 471, 1e300], "other": 12});
+    let expected = json!({"pin": "[redacted]", "negative": "[redacted]", "list": ["[redacted]", 471, 1e300], "other": 12});
+    assert_eq!(clean(&["4711"], &value), expected);
+}
+
+#[test]
+fn what_json_itself_consists_of_stays() {
+    let value = json!({"null": null, "on": true, "off": false, "deep": [[], {}]});
+    let expected = json!({"[redacted]": null, "on": true, "off": false, "deep": [[], {}]});
+    assert_eq!(clean(&["null", "true", "{", "},", "\":", ","], &value), expected);
+}
+
+#[test]
+fn of_two_secrets_that_overlap_nothing_is_left() {
+    for secrets in [["token", "token-long"], ["token-long", "token"]] {
+        assert_eq!(redaction(&secrets).text("a token-long b"), "a [redacted] b", "one holds the other");
+    }
+    assert_eq!(
+        redaction(&["abcd", "cdef"]).text("xabcdefx"),
+        "x[redacted]x",
+        "each holds an end of the other"
+    );
+    assert_eq!(redaction(&["aba"]).text("xababax"), "x[redacted]x", "it overlaps itself");
+}
+
+#[test]
+fn a_replacement_is_not_searched_again() {
+    assert_eq!(redaction(&["act", "pass"]).text("pass"), "[redacted]");
+}
+
+#[test]
+fn without_a_secret_nothing_is_touched() {
+    for secrets in [&[][..], &[""], &["absent"]] {
+        let json = r#"{"text":"a \"quoted\" \\ text","n":1}"#;
+        assert_eq!(redaction(secrets).json(json), json);
+    }
+}
+
+/// Few characters, so that secrets are often in the text, and all of the kinds that JSON treats differently.
+fn text() -> impl Strategy<Value = String> {
+    let char =
+        prop::sample::select(vec!['a', 'b', 'n', 'u', '0', '1', '"', '\\', '/', '\n', '\u{1}', 'ö', '🗝']);
+    prop::collection::vec(char, 0..12).prop_map(|chars| chars.into_iter().collect())
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    let leaf =
+        prop_oneof![text().prop_map(Value::from), any::<i32>().prop_map(Value::from), Just(Value::Null)];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::vec((text(), inner), 0..4).prop_map(|members| members.into_iter().collect()),
+        ]
+    })
+}
+
+fn texts(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::String(text) => found.push(text.clone()),
+        Value::Number(number) => found.push(number.to_string()),
+        Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
+        Value::Object(members) => members.iter().for_each(|(key, member)| {
+            found.push(key.clone());
+            texts(member, found);
+        }),
+        Value::Null | Value::Bool(_) => {}
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_said_no_secret_is_left_and_the_rest_is_json(
+        value in value(),
+        secrets in prop::collection::vec(text(), 0..3),
+    ) {
+        let redaction = Redaction::of(&secrets);
+        let clean: Value = serde_json::from_str(&redaction.json(&value.to_string())).unwrap();
+        let mut found = Vec::new();
+        texts(&clean, &mut found);
+        for text in found {
+            // A secret may happen to stand in what replaces it.
+            let rest = text.replace(REPLACEMENT, "\u{0}");
+            for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+                prop_assert!(!rest.contains(secret), "{secret:?} is in {text:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Several readers, in this process and another, while segments change.
+
+use std::env;
+use std::process::{Child, Command};
+
+use super::*;
+
+const DIR: &str = "MAINSTAY_TEST_FOLLOWED_DIR";
+const LAST: u64 = 400;
+
+/// Ends the other process, whatever becomes of the test.
+struct Follower(Child);
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What the other process does: follows up to the last event, and fails at the first thing that is wrong.
+fn follow(dir: &Path) {
+    let mut reader = Reader::after(dir, 0);
+    let mut expected = 1;
+    while expected <= LAST {
+        match reader.next_entry().unwrap() {
+            Some(Entry::Event(record, _)) => {
+                assert_eq!((record.seq, record.decode::<Noted>().unwrap().n), (expected, expected));
+                expected += 1;
+            }
+            Some(other) => panic!("{other:?} where {expected} should be"),
+            None => std::thread::yield_now(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_readers_and_a_follower_in_another_process_see_each_line_once_across_segments() {
+    if let Some(dir) = env::var_os(DIR) {
+        return follow(Path::new(&dir));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let this_test = "journal::tests::following::\
+                     two_readers_and_a_follower_in_another_process_see_each_line_once_across_segments";
+    let follower = Command::new(env::current_exe().unwrap())
+        .args([this_test, "--exact"])
+        .env(DIR, dir.path())
+        .spawn()
+        .unwrap();
+    let mut follower = Follower(follower);
+    let config = JournalConfig { segment_bytes_max: 2000, segments_max: 1000, ..JournalConfig::default() };
+    let journal = open(dir.path(), config);
+    let (mut eager, mut lazy) = (Reader::after(dir.path(), 0), Reader::after(dir.path(), 0));
+    let (mut seen_eagerly, mut seen_lazily) = (Vec::new(), Vec::new());
+    for n in 1..=LAST {
+        journal.record(&actor(), 1, &Noted { n });
+        // The eager one also looks while lines are being written.
+        seen_eagerly.extend(std::iter::from_fn(|| eager.next_entry().unwrap()));
+        if n % 3 == 0 {
+            journal.flush().await;
+        }
+        if n % 7 == 0 {
+            seen_lazily.extend(lazy.next_entry().unwrap());
+        }
+    }
+    journal.close().await.unwrap();
+    seen_eagerly.extend(std::iter::from_fn(|| eager.next_entry().unwrap()));
+    seen_lazily.extend(std::iter::from_fn(|| lazy.next_entry().unwrap()));
+    assert!(segments(dir.path()).len() > 10, "{:?}", segments(dir.path()));
+    assert_eq!(seqs(&seen_eagerly), numbers(1..=LAST));
+    assert_eq!(seqs(&seen_lazily), numbers(1..=LAST));
+    assert!(follower.0.wait().unwrap().success());
+}

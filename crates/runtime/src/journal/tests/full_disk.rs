@@ -1,0 +1,145 @@
+//! A disk that is full for real: the system lets no file of this process grow beyond a limit.
+//!
+//! The limit cannot be set from within, so each test starts itself once more under a shell that sets it. A limit is one
+//! of each file: a segment that has reached it takes nothing more, and the next one does.
+
+use std::env;
+use std::process::Command;
+
+use super::*;
+use crate::journal::writer::RETRY_AFTER;
+
+const DIR: &str = "MAINSTAY_TEST_FULL_DISK_DIR";
+
+/// The folder, in the process that the limit holds for.
+fn limited_dir() -> Option<PathBuf> {
+    env::var_os(DIR).map(PathBuf::from)
+}
+
+/// Runs the test named `test` once more, with no file allowed more than `blocks` blocks of 512 or 1024 bytes.
+fn run_limited(test: &str, blocks: u32, dir: &Path) {
+    let status = Command::new("sh")
+        .arg("-c")
+        // Without the trap the system would end the process, and not fail the write.
+        .arg(format!("trap '' XFSZ; ulimit -f {blocks} && exec \"$0\" \"$@\""))
+        .arg(env::current_exe().unwrap())
+        .args([&format!("journal::tests::full_disk::{test}"), "--exact", "--nocapture"])
+        .env(DIR, dir)
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+/// As [`open`], but with a chosen patience with the disk.
+fn open_patiently(dir: &Path, retry_after: Duration) -> Journal {
+    let config = JournalConfig { segments_max: 1000, ..JournalConfig::default() };
+    let (files, legacy) = Files::open(dir, &config).unwrap();
+    let clock = Arc::new(SystemClock);
+    Journal::on_disk(Some(dir.to_owned()), "boot".to_owned(), clock, &config, files, &legacy, retry_after)
+        .unwrap()
+}
+
+#[derive(Serialize)]
+struct Long {
+    text: String,
+}
+
+impl Event for Long {
+    const KIND: &'static str = "long";
+}
+
+#[tokio::test]
+async fn a_full_file_is_told_of_and_the_next_segment_takes_what_waited() {
+    if let Some(dir) = limited_dir() {
+        return fill_files(&dir).await;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    run_limited("a_full_file_is_told_of_and_the_next_segment_takes_what_waited", 16, dir.path());
+    // Whoever reads it later finds every line where it should be, and so does the next run.
+    let entries = entries(dir.path(), 0);
+    let seqs = seqs(&entries);
+    assert_eq!(seqs, numbers(1..=seqs.len() as u64));
+    assert!(segments(dir.path()).len() > 3);
+    assert_eq!(open(dir.path(), JournalConfig::default()).began_after(), seqs.len() as u64);
+}
+
+async fn fill_files(dir: &Path) {
+    let journal = open_patiently(dir, Duration::from_millis(1));
+    let mut subscription = journal.subscribe_after(0);
+    note(&journal, 0..1000);
+    let mut told = Vec::new();
+    let mut noted = 0;
+    // A segment is far from its own limit: what ends it is the system's.
+    while noted < 1000 || !told.ends_with(&[true]) {
+        let Delivery::Event(record) = subscription.next().await else { panic!("lines are missing") };
+        if record.kind == JournalDegraded::KIND {
+            let account: JournalDegraded = record.decode().unwrap();
+            assert_eq!((account.lost_from, account.lost_to), (None, None));
+            told.push(account.reason == "the disk takes lines again");
+        } else {
+            assert_eq!(record.decode::<Noted>().unwrap().n, noted);
+            noted += 1;
+        }
+    }
+    assert!(told.chunks(2).all(|pair| pair == [false, true]), "{told:?}");
+    // What is told last may be what finds the file full.
+    journal.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_disk_that_takes_nothing_stops_nothing_and_the_next_run_names_what_is_lost() {
+    if let Some(dir) = limited_dir() {
+        return record_on_a_full_disk(&dir).await;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path(), JournalConfig::default());
+    note(&journal, 0..3);
+    journal.close().await.unwrap();
+    run_limited("a_disk_that_takes_nothing_stops_nothing_and_the_next_run_names_what_is_lost", 4, dir.path());
+
+    let journal = open(dir.path(), JournalConfig::default());
+    assert_eq!(journal.began_after(), 2004, "numbers that nobody has on disk are not given again");
+    note_on_disk(&journal, [3]).await;
+    let told = JournalDegraded::new("the disk refused the last lines of the last run", Some((4, 2004)));
+    assert_eq!(accounts(&journal, 2004).await, [told]);
+    let entries = entries(dir.path(), 0);
+    assert_eq!(seqs(&entries[..3]), [1, 2, 3]);
+    assert_eq!(entries[3], Entry::Missing { from: 4, to: 2004 });
+    assert_eq!(seqs(&entries[4..]), [2005, 2006]);
+}
+
+async fn record_on_a_full_disk(dir: &Path) {
+    // No file has room for any of these lines.
+    let journal = open_patiently(dir, RETRY_AFTER);
+    let mut subscription = journal.subscribe_after(3);
+    for n in 0..2000 {
+        journal.record(&actor(), n, &Long { text: "x".repeat(5000) });
+    }
+    journal.flush().await;
+    let accounts = accounts(&journal, 3).await;
+    assert_eq!(accounts.len(), 1, "{accounts:?}");
+    assert!(accounts[0].reason.contains("refuses lines, they wait in memory"), "{accounts:?}");
+    let loss = journal.close().await.unwrap_err();
+    assert_eq!((loss.from, loss.to), (4, 2004), "{loss}");
+    // Nobody who follows in this process misses any of it.
+    for seq in 4..=2004 {
+        assert!(matches!(subscription.next().await, Delivery::Event(record) if record.seq == seq));
+    }
+}
+
+#[tokio::test]
+async fn a_journal_is_opened_on_a_disk_that_takes_not_a_byte() {
+    if let Some(dir) = limited_dir() {
+        let journal = open_patiently(&dir, RETRY_AFTER);
+        note_on_disk(&journal, 0..3).await;
+        let reasons: Vec<_> = accounts(&journal, 0).await.into_iter().map(|told| told.reason).collect();
+        assert!(reasons[0].contains("no numbers can be reserved"), "{reasons:?}");
+        assert!(reasons[1].contains("refuses lines"), "{reasons:?}");
+        let loss = journal.close().await.unwrap_err();
+        assert_eq!((loss.from, loss.to), (1, 5), "{loss}");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    run_limited("a_journal_is_opened_on_a_disk_that_takes_not_a_byte", 0, dir.path());
+    assert_eq!(open(dir.path(), JournalConfig::default()).began_after(), 0);
+}

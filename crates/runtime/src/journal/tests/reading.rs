@@ -1,0 +1,39 @@
+//! What is recorded is what other readers find.
+
+use super::*;
+
+#[tokio::test]
+async fn what_was_recorded_is_read_back_in_order_by_another_reader() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path(), JournalConfig::default());
+    note_on_disk(&journal, 0..5).await;
+    let entries = entries(dir.path(), 0);
+    assert_eq!(seqs(&entries), [1, 2, 3, 4, 5]);
+    let Entry::Event(third, line) = &entries[2] else { panic!() };
+    assert_eq!(third.decode::<Noted>().unwrap().n, 2);
+    assert_eq!(Record::parse(line).as_ref(), Ok(&**third));
+}
+
+#[tokio::test]
+async fn a_damaged_line_is_named_and_what_follows_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path(), JournalConfig::default());
+    note_on_disk(&journal, 0..3).await;
+    let path = only_segment(dir.path());
+    let damaged = fs::read_to_string(&path).unwrap().replace("\"n\":1", "\"n\":7");
+    fs::write(&path, damaged).unwrap();
+    let entries = entries(dir.path(), 0);
+    assert!(matches!(&entries[1], Entry::Damaged { reason, .. } if reason.contains("checksum")));
+    assert_eq!(entries[2], Entry::Missing { from: 2, to: 2 });
+    assert!(matches!(&entries[3], Entry::Event(record, _) if record.seq == 3));
+}
+
+#[tokio::test]
+async fn a_second_writer_on_the_same_folder_is_refused_until_the_first_has_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path(), JournalConfig::default());
+    let second = Journal::open(dir.path(), "b", Arc::new(SystemClock), JournalConfig::default());
+    assert!(matches!(second, Err(JournalError::InUse { .. })));
+    first.close().await.unwrap();
+    open(dir.path(), JournalConfig::default());
+}

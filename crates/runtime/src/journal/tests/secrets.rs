@@ -1,0 +1,95 @@
+//! Secrets reach neither the disk, nor subscribers, nor `tracing`.
+
+use std::fmt::{self, Write};
+use std::sync::Mutex;
+
+use tracing::field::{Field, Visit};
+use tracing::span;
+
+use super::*;
+
+const SECRET: &str = "to\"ken\\ä\n";
+
+#[derive(Serialize)]
+struct Said {
+    text: String,
+}
+
+impl Event for Said {
+    const KIND: &'static str = "said";
+}
+
+fn config(secrets: &[&str]) -> JournalConfig {
+    let secrets = secrets.iter().map(|secret| (*secret).to_owned()).collect();
+    JournalConfig { secrets, ..JournalConfig::default() }
+}
+
+/// Keeps what `tracing` is told.
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<String>>);
+
+struct Listener<'a>(&'a mut String);
+
+impl Visit for Listener<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        writeln!(self.0, "{field}={value:?}").unwrap();
+    }
+}
+
+impl tracing::Subscriber for Heard {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(&mut Listener(&mut self.0.lock().unwrap()));
+    }
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[tokio::test]
+async fn a_secret_reaches_no_file_and_the_line_can_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path(), config(&[SECRET]));
+    journal.record(&actor(), 1, &Said { text: format!("bearer {SECRET}!") });
+    journal.flush().await;
+    let text = fs::read_to_string(only_segment(dir.path())).unwrap();
+    assert!(text.contains(r#""text":"bearer [redacted]!""#), "{text}");
+    assert_eq!(seqs(&entries(dir.path(), 0)), [1]);
+}
+
+#[tokio::test]
+async fn a_secret_reaches_no_subscriber() {
+    let journal = in_memory(config(&[SECRET]));
+    journal.record(&actor(), 1, &Said { text: SECRET.to_owned() });
+    let Delivery::Event(record) = journal.subscribe_after(0).next().await else { panic!() };
+    assert_eq!(record.fields["text"], "[redacted]");
+}
+
+#[test]
+fn a_secret_reaches_no_listener_of_tracing() {
+    let heard = Heard::default();
+    let journal = in_memory(config(&["s3cret", SECRET]));
+    let path = ActorPath::root("root").and_then(|root| root.child("agent-s3cret")).unwrap();
+    tracing::subscriber::with_default(heard.clone(), || {
+        journal.record(&path, 1, &Said { text: format!("{SECRET} and s3cret") });
+    });
+    let heard = heard.0.lock().unwrap();
+    assert!(heard.contains("actor=root/agent-[redacted]"), "{heard}");
+    assert!(heard.contains(r#"{"text":"[redacted] and [redacted]"}"#), "{heard}");
+    assert!(!heard.contains("s3cret") && !heard.contains("ken"), "{heard}");
+}
+
+#[tokio::test]
+async fn a_secret_in_the_path_of_an_actor_or_the_id_of_the_run_is_replaced() {
+    let journal = Journal::in_memory("boot-s3cret", Arc::new(SystemClock), config(&["s3cret"]));
+    let path = ActorPath::root("root").and_then(|root| root.child("s3cret-agent")).unwrap();
+    journal.record(&path, 1, &Noted { n: 0 });
+    let Delivery::Event(record) = journal.subscribe_after(0).next().await else { panic!() };
+    assert_eq!((&*record.actor, &*record.boot), ("root/[redacted]-agent", "boot-[redacted]"));
+}

@@ -1,0 +1,141 @@
+//! A subscriber gets each event after the one that it has, once, in order, or is told what is gone.
+
+use super::*;
+
+fn tiny_memory(segments_max: usize) -> JournalConfig {
+    JournalConfig { memory_lines_max: 4, segment_bytes_max: 5000, segments_max, ..JournalConfig::default() }
+}
+
+/// Everything up to number `last`.
+async fn all_up_to(last: u64, mut subscription: Subscription, mut next: u64) -> Vec<(u64, u64)> {
+    let mut lagged = Vec::new();
+    while next <= last {
+        match subscription.next().await {
+            Delivery::Event(record) => {
+                assert_eq!(record.seq, next);
+                next += 1;
+            }
+            Delivery::Lagged { from, to } => {
+                assert_eq!(from, next);
+                lagged.push((from, to));
+                next = to + 1;
+            }
+        }
+    }
+    lagged
+}
+
+#[tokio::test]
+async fn a_subscriber_goes_on_after_any_number_from_disk_and_then_from_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path(), tiny_memory(1000));
+    note_on_disk(&journal, 0..600).await;
+    for after in 0..=600 {
+        let mut subscription = journal.subscribe_after(after);
+        let mut got = Vec::new();
+        while let Some(delivery) = subscription.try_next().await {
+            let Delivery::Event(record) = delivery else { panic!("{delivery:?}") };
+            assert_eq!(record.decode::<Noted>().unwrap().n, record.seq - 1);
+            got.push(record.seq);
+        }
+        assert_eq!(got, numbers(after + 1..=600));
+    }
+    let mut subscription = journal.subscribe_after(600);
+    note(&journal, [600]);
+    assert!(matches!(subscription.next().await, Delivery::Event(record) if record.seq == 601));
+}
+
+#[tokio::test]
+async fn a_subscriber_that_memory_alone_cannot_serve_is_told_what_it_missed() {
+    let journal = in_memory(JournalConfig { memory_lines_max: 10, ..JournalConfig::default() });
+    note(&journal, 0..30);
+    let mut subscription = journal.subscribe_after(0);
+    assert_eq!(subscription.next().await, Delivery::Lagged { from: 1, to: 20 });
+    assert!(matches!(subscription.next().await, Delivery::Event(record) if record.seq == 21));
+}
+
+#[tokio::test]
+async fn a_number_that_was_never_reached_counts_as_the_newest() {
+    let journal = in_memory(JournalConfig::default());
+    note(&journal, 0..3);
+    let mut subscription = journal.subscribe_after(1000);
+    note(&journal, [3]);
+    assert!(matches!(subscription.next().await, Delivery::Event(record) if record.seq == 4));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn subscribers_miss_nothing_while_others_record_and_the_disk_is_behind_memory() {
+    const LAST: u64 = 6000;
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path(), tiny_memory(1000));
+    let recorders: Vec<_> = (0..3)
+        .map(|_| {
+            let journal = journal.clone();
+            std::thread::spawn(move || note(&journal, 0..LAST / 3))
+        })
+        .collect();
+    let mut subscribers = tokio::task::JoinSet::new();
+    for started in 0..12 {
+        // Some start where the others are, some at the beginning.
+        let after = if started % 3 == 0 { 0 } else { journal.seq() };
+        subscribers.spawn(all_up_to(LAST, journal.subscribe_after(after), after + 1));
+        tokio::task::yield_now().await;
+    }
+    while let Some(lagged) = subscribers.join_next().await {
+        assert_eq!(lagged.unwrap(), []);
+    }
+    recorders.into_iter().for_each(|recorder| recorder.join().unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscriber_that_retention_overtakes_lags_by_what_is_gone_and_by_nothing_else() {
+    const LAST: u64 = 3000;
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path(), tiny_memory(2));
+    let recorder = {
+        let journal = journal.clone();
+        std::thread::spawn(move || note(&journal, 0..LAST))
+    };
+    let mut subscription = journal.subscribe_after(0);
+    let mut next = 1;
+    while next <= LAST {
+        match subscription.next().await {
+            Delivery::Event(record) => {
+                assert_eq!((record.seq, record.fields.len()), (next, 1));
+                next += 1;
+            }
+            Delivery::Lagged { from, to } => {
+                assert_eq!(from, next);
+                let kept = segment::list(dir.path()).unwrap()[0].first_seq;
+                assert!(to < kept, "{from} to {to} are said to be gone, and the disk has all from {kept} on");
+                next = to + 1;
+            }
+        }
+    }
+    recorder.join().unwrap();
+    journal.flush().await;
+    // Whoever comes now is told of everything that is gone, at once.
+    let lagged = all_up_to(LAST, journal.subscribe_after(0), 1).await;
+    let first = segment::list(dir.path()).unwrap()[0].first_seq;
+    assert_eq!(lagged, [(1, first - 1)]);
+}
+
+#[tokio::test]
+async fn giving_up_the_wait_for_a_delivery_loses_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path(), tiny_memory(1000));
+    note_on_disk(&journal, 0..50).await;
+    let mut subscription = journal.subscribe_after(0);
+    let mut got = Vec::new();
+    while got.len() < 50 {
+        // Reading from disk takes more than one poll; every other attempt is given up after its first.
+        let polled_once = futures_util::FutureExt::now_or_never(subscription.next());
+        let delivery = match polled_once {
+            Some(delivery) => delivery,
+            None => subscription.next().await,
+        };
+        let Delivery::Event(record) = delivery else { panic!("{delivery:?}") };
+        got.push(record.seq);
+    }
+    assert_eq!(got, numbers(1..=50));
+}

@@ -60,5 +60,7 @@ pub trait Message: Send + Sized + 'static {
 /// The last part of a message type's name.
 pub(crate) fn name_of<M>() -> &'static str {
     let name = std::any::type_name::<M>();
-    name.rsplit("::").next().unwrap_or(name)
+    // Asked once a message, and names end soon: going through the bytes is several times faster than a search.
+    let start = name.bytes().rposition(|byte| byte == b':').map_or(0, |colon| colon + 1);
+    name.get(start..).unwrap_or(name)
 }

@@ -84,6 +84,7 @@ pin_project! {
         #[pin]
         future: F,
         reason: R,
+        ended: bool,
         // Dropped after the future: fields go in the order of their declaration.
         scope: Option<Scope>,
     }
@@ -91,21 +92,27 @@ pin_project! {
     impl<R: Fn() -> CallError, F> PinnedDrop for Scoped<R, F> {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
-            *this.scope = Some(Scope::enter((this.reason)()));
+            // Asking for the reason has its price, and most futures come to their end.
+            if !*this.ended {
+                *this.scope = Some(Scope::enter((this.reason)()));
+            }
         }
     }
 }
 
 /// See [`Scoped`].
 pub(crate) fn scoped<R: Fn() -> CallError, F: Future>(reason: R, future: F) -> Scoped<R, F> {
-    Scoped { future, reason, scope: None }
+    Scoped { future, reason, ended: false, scope: None }
 }
 
 impl<R: Fn() -> CallError, F: Future> Future for Scoped<R, F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        self.project().future.poll(cx)
+        let this = self.project();
+        let polled = this.future.poll(cx);
+        *this.ended = polled.is_ready();
+        polled
     }
 }
 

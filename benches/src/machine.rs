@@ -1,0 +1,32 @@
+//! What the figures were measured on.
+
+use std::process::Command;
+
+use crate::settings::Settings;
+
+/// One line a fact; what cannot be found out is left out.
+pub(crate) fn description(settings: &Settings) -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let cpu = first_value("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".to_owned());
+    let rustc = Command::new("rustc").arg("--version").output().ok();
+    let rustc = rustc.and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();
+    format!(
+        "cpu      {cpu}, {cores} cores\nrustc    {}\nload     {}\nworkers  {}, journals in {}\n",
+        rustc.trim(),
+        load(),
+        settings.workers,
+        settings.dir.display(),
+    )
+}
+
+/// What the system says of its load, over 1, 5 and 15 minutes.
+pub(crate) fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
+}
+
+fn first_value(file: &str, key: &str) -> Option<String> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let line = text.lines().find(|line| line.starts_with(key))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}

@@ -1,0 +1,110 @@
+//! Measures the runtime beside plain ractor and kameo, in one run, on one machine, from a task of the same tokio.
+//!
+//! - `contender`: the same counter, written for each of the three
+//! - `exchange`: messages and calls; `crash`: restarts; `children`: very many of them
+//! - `scoreboard`: what came out against what should
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a benchmark reads the machine's own clock, and its tasks are its own"
+)]
+
+mod children;
+mod contender;
+mod crash;
+mod exchange;
+mod machine;
+mod scoreboard;
+mod settings;
+mod statistic;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use contender::Fault;
+use scoreboard::Line;
+use settings::Settings;
+
+fn main() -> ExitCode {
+    crash::silence();
+    let mut args = std::env::args().skip(1).peekable();
+    if args.peek().is_some_and(|first| first == children::ERRAND) {
+        return told(errand(args.skip(1).collect()));
+    }
+    if args.peek().is_some_and(|first| first == "--help") {
+        print!("{}", settings::USAGE);
+        return ExitCode::SUCCESS;
+    }
+    match Settings::read(args) {
+        Ok(settings) => told(run(settings)),
+        Err(reason) => {
+            eprintln!("{reason}\n\n{}", settings::USAGE);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn told(outcome: Result<ExitCode, Fault>) -> ExitCode {
+    outcome.unwrap_or_else(|fault| {
+        eprintln!("the measuring itself failed: {fault}");
+        ExitCode::from(2)
+    })
+}
+
+fn run(settings: Settings) -> Result<ExitCode, Fault> {
+    println!("{}", machine::description(&settings));
+    let dir = tempfile::Builder::new().prefix("mainstay-benches-").tempdir_in(&settings.dir)?;
+    let mut lines = Vec::new();
+    for part in ["cast", "call", "crash", "losses"] {
+        if settings.wants(part) {
+            eprintln!("measuring {part} ...");
+            // A fresh tokio each: what one part leaves behind is no matter to the next.
+            let (settings, dir) = (settings.clone(), dir.path().to_owned());
+            lines.extend(on_a_worker(settings.workers, measure(part, settings, dir))?);
+        }
+    }
+    if settings.wants("memory") {
+        eprintln!("measuring memory ...");
+        lines.extend(children::measure_memory(&settings));
+    }
+    if settings.wants("children") {
+        eprintln!("measuring children ...");
+        lines.extend(children::measure_children(&settings));
+    }
+    println!("{}", scoreboard::table(&lines));
+    println!("load at the end  {}", machine::load());
+    let tolerance = f64::from(settings.tolerance_percent) / 100.0;
+    let missed = settings.check && lines.iter().any(|line| !line.passes(tolerance));
+    Ok(if missed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+async fn measure(part: &'static str, settings: Settings, dir: PathBuf) -> Result<Vec<Line>, Fault> {
+    match part {
+        "cast" => exchange::measure_casts(&settings, &dir).await,
+        "call" => exchange::measure_calls(&settings, &dir).await,
+        "crash" => crash::measure_recovery(&settings, &dir).await,
+        _ => crash::count_losses(&settings, &dir).await,
+    }
+}
+
+/// Measures one figure about many children, in a process of its own.
+fn errand(args: Vec<String>) -> Result<ExitCode, Fault> {
+    let base = std::env::var("MAINSTAY_BENCHES_DIR").map_or_else(|_| std::env::temp_dir(), PathBuf::from);
+    let workers =
+        std::env::var("MAINSTAY_BENCHES_WORKERS").ok().and_then(|text| text.parse().ok()).unwrap_or(2);
+    let dir = tempfile::Builder::new().prefix("mainstay-benches-").tempdir_in(base)?;
+    let path: &Path = dir.path();
+    let journals = path.to_owned();
+    on_a_worker(workers, async move { children::run_errand(&args, &journals).await })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs `work` as a task among the others, as an embedder's own code runs, and not on the thread that waits for it.
+fn on_a_worker<T: Send + 'static>(
+    workers: usize,
+    work: impl Future<Output = Result<T, Fault>> + Send + 'static,
+) -> Result<T, Fault> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_time().build()?;
+    runtime.block_on(async { tokio::spawn(work).await? })
+}

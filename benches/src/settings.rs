@@ -1,0 +1,119 @@
+//! What a run measures, as the command line says it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub(crate) const USAGE: &str = "\
+Measures the runtime beside plain ractor and kameo, in one run.
+
+usage: mainstay-benches [options]
+
+  --only LIST         of cast, call, crash, losses, memory, children; separated by commas (default: all)
+  --rounds N          rounds of cast, call and crash for each contender (default 21)
+  --restarts N        restarts in the run that counts losses (default 100000)
+  --children-max N    largest number of children in one process (default 100000)
+  --limit-s N         seconds after which one process of memory or children is ended (default 120)
+  --workers N         worker threads of tokio (default: one for each core)
+  --dir PATH          where journals are written meanwhile (default: the system's folder for temporary files)
+  --check             exit with 1 if a target is missed
+  --tolerance N       with --check: how far above its target a ratio may be, in percent (default 10)
+";
+
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) only: Vec<String>,
+    pub(crate) rounds: usize,
+    pub(crate) restarts: u64,
+    pub(crate) children_max: u64,
+    pub(crate) limit: Duration,
+    pub(crate) workers: usize,
+    pub(crate) dir: PathBuf,
+    pub(crate) check: bool,
+    pub(crate) tolerance_percent: u32,
+}
+
+const PARTS: [&str; 6] = ["cast", "call", "crash", "losses", "memory", "children"];
+
+impl Settings {
+    fn new() -> Self {
+        Self {
+            only: PARTS.map(str::to_owned).to_vec(),
+            rounds: 21,
+            restarts: 100_000,
+            children_max: 100_000,
+            limit: Duration::from_secs(120),
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            dir: std::env::temp_dir(),
+            check: false,
+            tolerance_percent: 10,
+        }
+    }
+
+    pub(crate) fn read(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut settings = Self::new();
+        while let Some(option) = args.next() {
+            let mut value = || args.next().ok_or_else(|| format!("{option} needs a value"));
+            match option.as_str() {
+                "--only" => settings.only = parts(&value()?)?,
+                "--rounds" => settings.rounds = number(&option, &value()?)?,
+                "--restarts" => settings.restarts = number(&option, &value()?)?,
+                "--children-max" => settings.children_max = number(&option, &value()?)?,
+                "--limit-s" => settings.limit = Duration::from_secs(number(&option, &value()?)?),
+                "--workers" => settings.workers = number(&option, &value()?)?,
+                "--dir" => settings.dir = value()?.into(),
+                "--check" => settings.check = true,
+                "--tolerance" => settings.tolerance_percent = number(&option, &value()?)?,
+                _ => return Err(format!("{option} is no option")),
+            }
+        }
+        Ok(settings)
+    }
+
+    pub(crate) fn wants(&self, part: &str) -> bool {
+        self.only.iter().any(|one| one == part)
+    }
+}
+
+fn parts(list: &str) -> Result<Vec<String>, String> {
+    let parts: Vec<String> = list.split(',').map(str::to_owned).collect();
+    match parts.iter().find(|part| !PARTS.contains(&part.as_str())) {
+        Some(unknown) => Err(format!("--only knows no {unknown:?}; it knows {}", PARTS.join(", "))),
+        None => Ok(parts),
+    }
+}
+
+/// A whole number that is at least 1.
+fn number<T: TryFrom<u64>>(option: &str, text: &str) -> Result<T, String> {
+    let number = text.parse::<u64>().ok().filter(|number| *number > 0);
+    number
+        .and_then(|number| T::try_from(number).ok())
+        .ok_or_else(|| format!("{option} needs a whole number from 1 on, not {text:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Settings, String> {
+        Settings::read(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn a_part_that_is_not_named_is_not_wanted() {
+        let settings = read("--only cast,memory");
+        assert!(settings.is_ok_and(|settings| settings.wants("memory") && !settings.wants("call")));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused_with_the_reason() {
+        for (line, reason) in [
+            ("--only casts", "casts"),
+            ("--rounds", "needs a value"),
+            ("--rounds 0", "from 1 on"),
+            ("--fast", "no option"),
+        ] {
+            let refusal = read(line).err().unwrap_or_default();
+            assert!(refusal.contains(reason), "{line}: {refusal}");
+        }
+    }
+}

@@ -200,8 +200,9 @@ fn crashes_at_once(deed: Deed) -> bool {
     matches!(deed, Deed::Panic | Deed::Fail | Deed::AnswerThenPanic | Deed::Smudge)
 }
 
+/// Whether the deed crashes, or may take longer than its worker is granted.
 fn may_crash(deed: Deed) -> bool {
-    crashes_at_once(deed) || matches!(deed, Deed::PanicAfter(_))
+    crashes_at_once(deed) || matches!(deed, Deed::PanicAfter(_) | Deed::AnswerAfter(_) | Deed::Hang)
 }
 
 fn may_be_killed(deed: Deed) -> bool {

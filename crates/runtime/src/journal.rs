@@ -4,7 +4,7 @@
 //! - `line`: one event as one line of JSON with a checksum
 //! - `memory`: the newest lines, for subscribers
 //! - `segment`: the files on disk; `writer`: the thread that fills them
-//! - [`Reader`]: reads the files, in this process or another, while they are written
+//! - [`Reader`]: reads the files, in this process or another, while they are written; [`Lines`]: reads one stream
 //! - [`Subscription`]: follows the journal from a sequence number: memory first, the disk behind it
 //!
 //! Recording never blocks: a line is numbered and kept in memory under a short lock, and handed to the writer
@@ -13,6 +13,7 @@
 
 mod event;
 mod line;
+mod lines;
 mod memory;
 pub(crate) mod private;
 mod reader;
@@ -33,6 +34,7 @@ use tokio::time::Instant;
 
 pub use event::{Event, Level};
 pub use line::LineError;
+pub use lines::Lines;
 pub use reader::{Entry, Reader};
 pub use record::Record;
 pub use subscription::{Delivery, Subscription};

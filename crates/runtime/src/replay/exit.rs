@@ -36,8 +36,9 @@ fn check_account(inputs: &DecisionInputs, life: &Life, ended: Ended) -> Vec<Mism
     let cause = Mismatch::between("inputs.exit.cause", &json(&exit.cause), &json(&ended.cause), told);
     let abandoned =
         Mismatch::between("inputs.exit.abandoned", &exit.abandoned.into(), &ended.abandoned.into(), told);
-    // Of one that was abandoned nobody knows what it began from.
-    let known = life.restored.filter(|_| !exit.abandoned && !ended.abandoned);
+    // One that was abandoned, or left no account, does not say what it began from.
+    let says = exit.ready_since.is_some() && !exit.abandoned && !ended.abandoned;
+    let known = life.restored.filter(|_| says);
     let restored = known.and_then(|restored| {
         let why = || "the incarnation said so when it was ready".to_owned();
         Mismatch::between("inputs.exit.restored", &exit.restored.into(), &restored.into(), why)

@@ -221,11 +221,9 @@ impl Story {
         self.scribe.now_ms += 5_000;
         let generation = self.generations[index];
         let exit = Exit {
-            cause: ExitCause::Panic,
             ready_since: Some(Duration::from_millis(self.starts_ms[index])),
             restored: generation > 1,
-            progressed: false,
-            abandoned: false,
+            ..Exit::of(ExitCause::Panic)
         };
         self.scribe.exit(actor, generation, exit);
         let decision = self.scribe.decide(
@@ -439,7 +437,7 @@ fn a_checkpoint_that_was_set_aside_is_not_begun_from() {
 fn a_supervisor_that_starts_again_begins_with_nothing_and_so_does_a_child_that_is_added_anew() {
     let mut story = Story::begin();
     story.crash(0);
-    story.scribe.exit(POOL, 1, Exit { ready_since: None, ..crash() });
+    story.scribe.exit(POOL, 1, Exit::of(ExitCause::Panic));
     story.scribe.record(POOL, 2, &ActorStarted {});
     story.histories = Default::default();
     story.siblings = SupervisorHistory::default();
@@ -454,10 +452,6 @@ fn a_supervisor_that_starts_again_begins_with_nothing_and_so_does_a_child_that_i
     story.crash(0);
     let report = check(story.scribe.records);
     assert_eq!((told(&report), report.replayed), (vec![], 3));
-}
-
-fn crash() -> Exit {
-    Exit { cause: ExitCause::Panic, ready_since: None, restored: false, progressed: true, abandoned: false }
 }
 
 #[test]

@@ -54,7 +54,14 @@ impl Scribe {
 
     pub(super) fn exit(&mut self, actor: &str, generation: u64, exit: Exit) {
         let Exit { cause, abandoned, .. } = exit;
-        let exited = ActorExited { cause, message: None, location: None, unexpected: false, abandoned };
+        let exited = ActorExited {
+            cause,
+            message: None,
+            location: None,
+            backtrace: None,
+            unexpected: false,
+            abandoned,
+        };
         self.record(actor, generation, &exited);
     }
 
@@ -272,10 +279,7 @@ impl Pool {
         let Some(child) = self.children.get_mut(&key).filter(|child| child.state == State::Running) else {
             return;
         };
-        let cause = ExitCause::Normal;
-        let exit =
-            Exit { cause, ready_since: None, restored: child.restored, progressed: true, abandoned: false };
-        self.scribe.exit(&child.path, child.generation, exit);
+        self.scribe.exit(&child.path, child.generation, Exit::of(ExitCause::Normal));
         child.state = State::AtRest;
     }
 
@@ -366,6 +370,7 @@ fn random_exit(rng: &mut Rng, child: &Child) -> Exit {
         ready_since: Some(Duration::from_millis(child.ready_ms)),
         restored: child.restored,
         progressed: rng.bool(),
+        on_suspect: rng.u8(0..4) == 0,
         abandoned: cause == Stuck && rng.bool(),
     }
 }

@@ -31,7 +31,7 @@ use serde_json::Value;
 
 pub use report::{Difference, Report};
 
-use crate::events::Decided;
+use crate::events::{Decided, RuntimeStarted};
 use crate::journal::{Entry, Event, Record};
 use mismatch::Mismatch;
 use run::Run;
@@ -152,17 +152,19 @@ impl Replay {
 
     // === runs ===
 
+    /// A run begins with another id, or with the word that it does.
     fn change_run(&mut self, record: &Record) {
-        if self.run.boot() == Some(&record.boot) {
+        let is_same = self.run.boot() == Some(&record.boot);
+        if is_same && record.kind != RuntimeStarted::KIND {
             return;
         }
+        self.report.runs += 1;
         let before = std::mem::replace(&mut self.run, Run::new(record));
-        if !self.boots.insert(record.boot.clone()) {
+        if !self.boots.insert(record.boot.clone()) && !is_same {
             let expected = before.boot().unwrap_or_default().into();
             let why = "this run was over: another one had begun";
             self.tell(record, vec![Mismatch::new("boot", record.boot.as_str().into(), expected, why)]);
         }
-        self.report.runs = self.boots.len() as u64;
     }
 
     // === decisions ===

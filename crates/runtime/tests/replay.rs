@@ -1,6 +1,10 @@
 //! Journals of real trees are decided again: whatever happened to a tree, its journal agrees with the policy.
 
-#![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should say so at once")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that meets the unexpected should say so at once"
+)]
 #![allow(clippy::disallowed_methods, reason = "a test's tasks end with it")]
 
 #[allow(dead_code, reason = "shared with other tests, which use other parts of it")]

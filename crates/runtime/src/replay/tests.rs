@@ -405,20 +405,25 @@ fn numbers_rise_time_does_not_run_backwards_and_a_run_that_is_over_does_not_go_o
     });
     assert_eq!(told(&report), [(Some(Story::whole().len() as u64), "mono_ms")]);
     let report = with(|records| records[8].boot = "another".to_owned());
-    assert_eq!((told(&report), report.runs), (vec![(Some(10), "boot")], 2));
+    assert_eq!((told(&report), report.runs), (vec![(Some(10), "boot")], 3));
 }
 
 #[test]
 fn a_next_run_begins_anew_with_time_and_histories() {
-    let mut records = Story::whole();
-    let first = records.len() as u64;
-    records.extend(Story::whole().into_iter().map(|record| Record {
-        seq: record.seq + first,
-        boot: "another".to_owned(),
-        ..record
-    }));
-    let report = check(records);
-    assert_eq!((told(&report), report.runs, report.replayed), (vec![], 2, 12));
+    for (boot, kind) in [("another", "noted"), ("boot", RuntimeStarted::KIND)] {
+        let mut records = Story::whole();
+        let first = records.len() as u64;
+        let mut begun = records[0].clone();
+        (begun.seq, begun.kind, begun.boot) = (first + 1, kind.to_owned(), boot.to_owned());
+        records.push(begun);
+        records.extend(Story::whole().into_iter().map(|record| Record {
+            seq: record.seq + first + 1,
+            boot: boot.to_owned(),
+            ..record
+        }));
+        let report = check(records);
+        assert_eq!((told(&report), report.runs, report.replayed), (vec![], 2, 12), "{boot}");
+    }
 }
 
 #[test]

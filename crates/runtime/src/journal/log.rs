@@ -86,6 +86,11 @@ impl Log {
         self.seq
     }
 
+    /// The oldest number that memory has a line for, or the next one to be given.
+    pub(super) fn oldest_in_memory(&self) -> u64 {
+        self.memory.first_seq()
+    }
+
     /// The newest number that may be shown: it must not come again even if the process ends at once.
     pub(super) fn shown(&self) -> u64 {
         self.debt.as_ref().map_or(self.seq, |debt| self.seq.min(debt.reserved))

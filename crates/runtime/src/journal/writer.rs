@@ -28,6 +28,7 @@ pub(super) fn start(ledger: Arc<Ledger>, disk: impl Disk, retry_after: Duration)
         retry_after,
         retry_at: None,
         are_numbers_refused,
+        dropped: 0,
     };
     let run = move || {
         let ending = Ending { ledger, outcome: None };
@@ -46,6 +47,8 @@ struct Writer<D> {
     /// When a disk that refused is tried again.
     retry_at: Option<Instant>,
     are_numbers_refused: bool,
+    /// Lines lost since the disk began to refuse, as far as it was told.
+    dropped: u64,
 }
 
 /// What there is to do.
@@ -151,10 +154,23 @@ impl<D: Disk> Writer<D> {
     }
 
     fn back_off(&mut self, error: &io::Error) {
-        if self.retry_at.replace(now() + self.retry_after).is_none() {
+        let was_refusing = self.retry_at.replace(now() + self.retry_after).is_some();
+        if !was_refusing {
             self.note(|debt| debt.is_refusing = true);
+            self.dropped = 0;
             self.tell(&format!("the disk refuses lines, they wait in memory: {error}"), None);
+        } else if self.dropped_so_far() > self.dropped {
+            let dropped = self.dropped_so_far();
+            self.tell(&format!("the disk still refuses lines, {dropped} are lost so far: {error}"), None);
+            // What was just told may have taken the room of another one.
+            self.dropped = self.dropped_so_far();
         }
+    }
+
+    /// Lines between those in hand and those in memory.
+    fn dropped_so_far(&self) -> u64 {
+        let in_hand = self.group.first_seq + self.group.lines.len() as u64;
+        self.ledger.log().oldest_in_memory().saturating_sub(in_hand)
     }
 
     fn note(&self, change: impl FnOnce(&mut Debt)) {

@@ -124,14 +124,8 @@ impl Journal {
         retry_after: Duration,
     ) -> std::io::Result<Self> {
         let reserved = disk.reserve(legacy.seq + RESERVED_NUMBERS);
-        let debt = Debt {
-            settled: legacy.seq,
-            reserved: reserved.as_ref().map_or(u64::MAX, |()| legacy.seq + RESERVED_NUMBERS),
-            is_refusing: false,
-            is_asleep: false,
-            is_closing: false,
-            ended: None,
-        };
+        let debt =
+            Debt::none(legacy.seq, reserved.as_ref().map_or(u64::MAX, |()| legacy.seq + RESERVED_NUMBERS));
         let journal = Self::assemble(boot, clock, config, dir, legacy.seq, Some(debt));
         let ledger = &journal.0.ledger;
         legacy.account().into_iter().for_each(|account| ledger.tell(&account));

@@ -114,11 +114,12 @@ impl Reader {
             }
             // The end of this file: either the writer has gone on to the next one, or there is no more yet.
             let current = open.segment.first_seq;
-            if !segments(&self.dir)?.iter().any(|later| later.first_seq > current) {
-                open.forget_partial_line();
+            let has_later = segments(&self.dir)?.iter().any(|later| later.first_seq > current);
+            // What is there of a line may have been cut off or finished since it was read, so it is read again.
+            open.forget_partial_line();
+            if !has_later {
                 return Ok(None);
             }
-            // The writer may have finished this file between the last read and the look for a next one.
             if let Some(entry) = open.next_line()? {
                 return Ok(Some(entry));
             }
@@ -210,7 +211,6 @@ impl OpenSegment {
         Some(self.damaged(offset_bytes, "the line has no end".to_owned()))
     }
 
-    /// A line without an end may be cut off and written anew by the next run, so it is read again each time.
     fn forget_partial_line(&mut self) {
         self.buffer.clear();
     }

@@ -122,7 +122,7 @@ impl Run {
     }
 
     fn below(&mut self, actor: &str) -> impl Iterator<Item = (&String, &mut Trace)> {
-        // The character after the slash: what begins with the path and a slash lies between the two.
+        // In the order of bytes '0' comes right after '/', so all that begins with the path and a slash lies in between.
         self.traces.range_mut(format!("{actor}/")..format!("{actor}0"))
     }
 

@@ -152,10 +152,12 @@ impl Replay {
 
     // === runs ===
 
-    /// A run begins with another id, or with the word that it does.
+    /// A run begins with another id, or with a second word that it does.
     fn change_run(&mut self, record: &Record) {
         let is_same = self.run.boot() == Some(&record.boot);
-        if is_same && record.kind != RuntimeStarted::KIND {
+        let begins = record.kind == RuntimeStarted::KIND;
+        if is_same && !(begins && self.run.has_begun) {
+            self.run.has_begun |= begins;
             return;
         }
         self.report.runs += 1;

@@ -121,8 +121,8 @@ fn totals(report: &Report) -> String {
         line.push_str(&format!("; {decisions} of an older format and cannot be decided again"));
     }
     if report.missing > 0 {
-        let events = count(report.missing, "event is", "events are");
-        line.push_str(&format!("; {events} missing in between"));
+        let numbers = count(report.missing, "number is", "numbers are");
+        line.push_str(&format!("; {numbers} missing in between"));
     }
     line
 }
@@ -146,7 +146,7 @@ mod tests {
             there are no events
             240 events (1 to 240, 2 runs): nothing was decided
             240 events (1 to 240, 2 runs): 1 decision, decided again, comes out the same
-            240 events (1 to 240, 2 runs): 6 decisions, decided again, come out the same; 1 decision is of an older format and cannot be decided again; 3 events are missing in between"]]
+            240 events (1 to 240, 2 runs): 6 decisions, decided again, come out the same; 1 decision is of an older format and cannot be decided again; 3 numbers are missing in between"]]
         .assert_eq(&told.join("\n"));
     }
 }

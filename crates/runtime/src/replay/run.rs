@@ -13,7 +13,9 @@ use super::exit;
 use super::mismatch::{Mismatch, json};
 use super::trace::{Ended, Known, Life, Sequel, Trace, Ward};
 use super::verdict::{Stated, Verdict, parent};
-use crate::events::{ActorExited, ActorReady, ActorRestarted, ActorStarted, BudgetReset, StartOrdered};
+use crate::events::{
+    ActorExited, ActorReady, ActorRestarted, ActorStarted, BudgetReset, RuntimeStarted, StartOrdered,
+};
 use crate::journal::{Event, Record, millis};
 use crate::policy::{ChildHistory, Decision, StateSource};
 
@@ -21,6 +23,8 @@ use crate::policy::{ChildHistory, Decision, StateSource};
 #[derive(Debug, Default)]
 pub(super) struct Run {
     boot: Option<String>,
+    /// Whether it has said so: the journal may have a word to say before.
+    pub(super) has_begun: bool,
     mono_ms: u64,
     traces: BTreeMap<String, Trace>,
     /// Actors of which an incarnation was abandoned: as supervisors, two of them may have recorded at once.
@@ -30,7 +34,8 @@ pub(super) struct Run {
 impl Run {
     /// The run that `record` begins.
     pub(super) fn new(record: &Record) -> Self {
-        Self { boot: Some(record.boot.clone()), ..Self::default() }
+        let has_begun = record.kind == RuntimeStarted::KIND;
+        Self { boot: Some(record.boot.clone()), has_begun, ..Self::default() }
     }
 
     pub(super) fn boot(&self) -> Option<&str> {

@@ -410,17 +410,22 @@ fn numbers_rise_time_does_not_run_backwards_and_a_run_that_is_over_does_not_go_o
 
 #[test]
 fn a_next_run_begins_anew_with_time_and_histories() {
-    for (boot, kind) in [("another", "noted"), ("boot", RuntimeStarted::KIND)] {
+    let run = |kinds: &[&str], boot: &str| {
         let mut records = Story::whole();
-        let first = records.len() as u64;
-        let mut begun = records[0].clone();
-        (begun.seq, begun.kind, begun.boot) = (first + 1, kind.to_owned(), boot.to_owned());
-        records.push(begun);
-        records.extend(Story::whole().into_iter().map(|record| Record {
-            seq: record.seq + first + 1,
-            boot: boot.to_owned(),
-            ..record
-        }));
+        for kind in kinds.iter().rev() {
+            let word = Record { kind: (*kind).to_owned(), ..records[0].clone() };
+            records.insert(0, word);
+        }
+        records.into_iter().map(|record| Record { boot: boot.to_owned(), ..record }).collect::<Vec<_>>()
+    };
+    let begun = RuntimeStarted::KIND;
+    for (kinds, boot) in [(&["journal_degraded", begun][..], "another"), (&[begun], "boot"), (&[], "another")]
+    {
+        let mut records = run(&[begun], "boot");
+        records.extend(run(kinds, boot));
+        for (record, seq) in records.iter_mut().zip(1..) {
+            record.seq = seq;
+        }
         let report = check(records);
         assert_eq!((told(&report), report.runs, report.replayed), (vec![], 2, 12), "{boot}");
     }

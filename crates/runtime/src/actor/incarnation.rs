@@ -145,10 +145,12 @@ impl<B: Behaviour> Life<B> {
         let Slot { mailbox, behaviour, .. } = &*self.slot;
         let reason = || if mailbox.is_stopping() { CallError::Stopped } else { CallError::Crashed };
         let ctx = &mut self.ctx;
-        let handled = async {
+        // Caught as close to the handler as can be: each frame that a panic unwinds has its price.
+        let handled = panics::caught(async {
             let flow = behaviour.handle(ctx, message, state).await?;
             Ok::<_, Failure>((flow, behaviour.snapshot(state)))
-        };
+        });
+        let handled = async { handled.await.map_err(Fault::Panic)?.map_err(Fault::Failure) };
         let (flow, snapshot) = teardown::scoped(reason, teardown::judged(handled)).await?;
         self.progressed = true;
         if let Some(snapshot) = snapshot {

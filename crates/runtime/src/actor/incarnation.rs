@@ -104,7 +104,12 @@ impl<B: Behaviour> Life<B> {
                 Next::Own(Own::Panic(panic)) => return Err(Fault::Panic(panic)),
                 Next::Own(Own::Message(message)) => self.handle(message).await?,
                 Next::Mail(envelope, _) if has_expired(&envelope) => self.expire(envelope),
-                Next::Mail(envelope, label) => self.deliver(envelope, label).await?,
+                Next::Mail(envelope, label) => {
+                    let message = self.take_off(envelope, label);
+                    let flow = self.handle(message).await?;
+                    drop(self.in_flight.take());
+                    flow
+                }
             };
             if flow == Flow::Stop {
                 return Ok(Flow::Stop);
@@ -117,12 +122,8 @@ impl<B: Behaviour> Life<B> {
         Ok(Flow::Continue)
     }
 
-    /// Handles a message from outside, which is accounted for from here on even if its own methods panic.
-    async fn deliver(
-        &mut self,
-        envelope: Envelope<B::Message>,
-        label: Option<&'static str>,
-    ) -> Result<Flow, Fault> {
+    /// Takes a message out of its envelope; it is accounted for from here on even if its own methods panic.
+    fn take_off(&mut self, envelope: Envelope<B::Message>, label: Option<&'static str>) -> B::Message {
         let Envelope { mut message, expires_at, returned } = envelope;
         let deliveries = returned.unwrap_or(Returned { crashes: 0, crashes_max: 1 });
         let flight = self.in_flight.insert(Flight { label, copy: None, expires_at, deliveries });
@@ -135,9 +136,7 @@ impl<B: Behaviour> Life<B> {
         if let Some(Returned { crashes, crashes_max }) = returned {
             self.ctx.record(&Redelivered { label: label.to_owned(), crashes, crashes_max });
         }
-        let flow = self.handle(message).await?;
-        drop(self.in_flight.take());
-        Ok(flow)
+        message
     }
 
     async fn handle(&mut self, message: B::Message) -> Result<Flow, Fault> {

@@ -17,8 +17,12 @@ use crate::messaging::call_error::CallError;
 
 thread_local! {
     static REASON: Cell<Option<CallError>> = const { Cell::new(None) };
-    /// Replies that the handler being polled on this thread has dropped.
-    static LEFT: RefCell<Option<Vec<oneshot::Sender<CallError>>>> = const { RefCell::new(None) };
+    /// Whether a handler is being polled on this thread.
+    static IN_STEP: Cell<bool> = const { Cell::new(false) };
+    /// Replies that handlers being polled on this thread have dropped, those of the innermost last.
+    static LEFT: RefCell<Vec<oneshot::Sender<CallError>>> = const { RefCell::new(Vec::new()) };
+    /// How many those are: asked once a message, which is cheaper than to look.
+    static LEFT_COUNT: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Why a reply is dropped unanswered.
@@ -42,11 +46,15 @@ pub(crate) fn reason() -> Reason {
 }
 
 fn left_by_handler() -> Option<oneshot::Receiver<CallError>> {
+    if !IN_STEP.get() {
+        return None;
+    }
     // A thread that is ending has no handler any more.
     let left = LEFT.try_with(|left| {
         let mut left = left.try_borrow_mut().ok()?;
         let (sender, receiver) = oneshot::channel();
-        left.as_mut()?.push(sender);
+        left.push(sender);
+        LEFT_COUNT.set(left.len());
         Some(receiver)
     });
     left.ok().flatten()
@@ -150,23 +158,35 @@ where
 
 /// One step of a handler, and how those fare whose replies it dropped.
 struct Step {
-    outer: Option<Vec<oneshot::Sender<CallError>>>,
+    /// Whether it is part of another's step, and how many replies that had dropped before.
+    is_inner: bool,
+    before: usize,
     verdict: CallError,
 }
 
 impl Step {
     fn begin() -> Self {
-        let outer = LEFT.with(|left| left.replace(Some(Vec::new())));
         // Unless the step comes to its end.
-        Self { outer, verdict: CallError::Crashed }
+        let verdict = CallError::Crashed;
+        Self { is_inner: IN_STEP.replace(true), before: LEFT_COUNT.get(), verdict }
+    }
+
+    /// Tells those whose replies were dropped in this step.
+    #[cold]
+    fn tell(&self) {
+        let left = LEFT.with(|left| left.borrow_mut().split_off(self.before));
+        LEFT_COUNT.set(self.before);
+        for caller in left {
+            let _ = caller.send(self.verdict);
+        }
     }
 }
 
 impl Drop for Step {
     fn drop(&mut self) {
-        let left = LEFT.with(|left| left.replace(self.outer.take()));
-        for caller in left.into_iter().flatten() {
-            let _ = caller.send(self.verdict);
+        IN_STEP.set(self.is_inner);
+        if LEFT_COUNT.get() > self.before {
+            self.tell();
         }
     }
 }

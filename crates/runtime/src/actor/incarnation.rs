@@ -83,6 +83,12 @@ impl From<Failure> for Fault {
     }
 }
 
+impl From<Panic> for Fault {
+    fn from(panic: Panic) -> Self {
+        Self::Panic(panic)
+    }
+}
+
 impl<B: Behaviour> Life<B> {
     async fn start(&mut self) -> Result<Flow, Fault> {
         self.slot.recall(&self.ctx).await;
@@ -146,7 +152,7 @@ impl<B: Behaviour> Life<B> {
         let ctx = &mut self.ctx;
         let handled = async {
             let flow = behaviour.handle(ctx, message, state).await?;
-            Ok::<_, Failure>((flow, behaviour.snapshot(state)))
+            Ok::<_, Fault>((flow, behaviour.snapshot(state)))
         };
         let (flow, snapshot) = teardown::scoped(reason, teardown::judged(handled)).await?;
         self.progressed = true;

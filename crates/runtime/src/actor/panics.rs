@@ -118,11 +118,15 @@ pub(crate) async fn caught<F: Future>(future: F) -> Result<F::Output, Panic> {
 
 /// Runs `work`, and returns its panic if it panics.
 pub(crate) fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, Panic> {
-    let watched = || {
+    attempt_again(|| {
         let _watch = Watch::begin();
         work()
-    };
-    panic::catch_unwind(AssertUnwindSafe(watched)).map_err(describe)
+    })
+}
+
+/// Like [`attempt`], for work that is part of what is watched already.
+pub(crate) fn attempt_again<T>(work: impl FnOnce() -> T) -> Result<T, Panic> {
+    panic::catch_unwind(AssertUnwindSafe(work)).map_err(describe)
 }
 
 /// Drops `doomed`, whose replies answer with `reason`; returns the panic of its destructor, if it panics.

@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 use tokio::sync::oneshot;
 
+use crate::actor::panics::{self, Panic};
 use crate::messaging::call_error::CallError;
 
 thread_local! {
@@ -125,7 +126,8 @@ impl<R: Fn() -> CallError, F: Future> Future for Scoped<R, F> {
 }
 
 pin_project! {
-    /// Runs a handler; a reply that it drops in its last step, as `?` does, answers by how that step ends.
+    /// Runs a handler; if it panics, that is its error. A reply that it drops in its last step, as `?` does, answers by
+    /// how that step ends.
     pub(crate) struct Judged<F> {
         #[pin]
         handler: F,
@@ -136,6 +138,7 @@ pin_project! {
 pub(crate) fn judged<F, T, E>(handler: F) -> Judged<F>
 where
     F: Future<Output = Result<T, E>>,
+    E: From<Panic>,
 {
     Judged { handler }
 }
@@ -143,12 +146,16 @@ where
 impl<F, T, E> Future for Judged<F>
 where
     F: Future<Output = Result<T, E>>,
+    E: From<Panic>,
 {
     type Output = Result<T, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
         let mut step = Step::begin();
-        let polled = self.project().handler.poll(cx);
+        let handler = self.project().handler;
+        // Caught as near to the handler as can be: most of what a crash costs is unwinding, and that costs by the frame.
+        let polled =
+            panics::attempt_again(|| handler.poll(cx)).unwrap_or_else(|panic| Poll::Ready(Err(panic.into())));
         // A handler that goes on has left the reply for good.
         step.verdict =
             if matches!(polled, Poll::Ready(Err(_))) { CallError::Crashed } else { CallError::Unanswered };
@@ -263,28 +270,37 @@ mod tests {
         }
     }
 
+    #[derive(Debug, PartialEq)]
+    struct Failed;
+
+    impl From<Panic> for Failed {
+        fn from(_: Panic) -> Self {
+            Self
+        }
+    }
+
     #[tokio::test]
     async fn what_a_handler_drops_as_it_fails_has_crashed_and_as_it_ends_was_left_unanswered() {
         let mut verdict = None;
-        let failed: Result<(), ()> = judged(async {
+        let failed: Result<(), Failed> = judged(async {
             verdict = Some(pending());
-            Err(())
+            Err(Failed)
         })
         .await;
         assert!(failed.is_err());
         assert_eq!(verdict.unwrap().await, Ok(CallError::Crashed));
-        let ended: Result<_, ()> = judged(async { Ok(pending()) }).await;
+        let ended: Result<_, Failed> = judged(async { Ok(pending()) }).await;
         assert_eq!(ended.unwrap().await, Ok(CallError::Unanswered));
     }
 
     #[tokio::test]
     async fn a_handler_may_wait_for_what_it_dropped_itself() {
-        let ended: Result<_, ()> = judged(async { Ok(pending().await) }).await;
+        let ended: Result<_, Failed> = judged(async { Ok(pending().await) }).await;
         assert_eq!(ended, Ok(Ok(CallError::Unanswered)));
         assert_eq!(known(), CallError::Unanswered);
     }
 
-    fn luckless() -> Result<(), ()> {
+    fn luckless() -> Result<(), Failed> {
         panic!("on purpose");
     }
 
@@ -295,8 +311,7 @@ mod tests {
             verdict.set(Some(pending()));
             luckless()
         });
-        let caught = futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(handler)).await;
-        assert!(caught.is_err());
+        assert_eq!(handler.await, Err(Failed));
         assert_eq!(verdict.take().unwrap().await, Ok(CallError::Crashed));
     }
 }

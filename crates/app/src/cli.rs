@@ -3,16 +3,18 @@
 //! - `args`: what can be typed
 //! - `foreground`: `demo`, `run` and `backend`, which keep running
 //! - `client`: asks a running runtime, over its bridge; `report`: shows the answers
-//! - `journal`: `events`, which needs no running runtime; `account`: an event as a sentence
+//! - `journal`: `events`, `dead_letters`, `replay`: they need no running runtime; `account`: an event as a sentence
 //! - `failure`: why a command failed, and its exit code; `output`: where text goes, and in which colours
 
 mod account;
 mod args;
 mod client;
+mod dead_letters;
 mod failure;
 mod foreground;
 mod journal;
 mod output;
+mod replay;
 mod report;
 
 use std::process::ExitCode;
@@ -67,6 +69,10 @@ async fn dispatch(args: Args) -> Result<(), Failure> {
         Command::Run(run) => foreground::run(&mut out, run, args.data_dir.folder()?, is_verbose).await,
         Command::Backend(backend) => foreground::backend(&mut out, backend).await,
         Command::Events(events) => journal::events(&mut out, events, args.data_dir.folder()?).await,
+        Command::DeadLetters(shape) => {
+            dead_letters::dead_letters(&mut out, shape.json, &args.data_dir.folder()?)
+        }
+        Command::Replay(arguments) => replay::replay(&mut out, arguments, &args.data_dir),
         Command::Config(ConfigCommand::Default) => out.text(&DEFAULT_TOML),
         Command::Config(ConfigCommand::Check { file }) => {
             let config = Config::load(&file)?;
@@ -115,6 +121,8 @@ async fn ask(out: &mut Output, command: Command, data: &args::DataDirArg) -> Res
         | Command::Run(_)
         | Command::Backend(_)
         | Command::Events(_)
+        | Command::DeadLetters(_)
+        | Command::Replay(_)
         | Command::Config(_) => Ok(()),
     }
 }

@@ -203,6 +203,30 @@ impl Decided {
     }
 }
 
+/// A child's whole budget was given back by hand: what was remembered of its restarts is forgotten.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BudgetReset {}
+event!(BudgetReset, "budget_reset");
+
+/// What a child was told by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StartOrder {
+    /// To start, having been stopped or given up.
+    Start,
+    /// To restart, whatever it was doing.
+    Restart,
+}
+
+/// A child is to start by hand: now, whatever was decided about it. Where its group is being restarted, the group's
+/// delay is cut short with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartOrdered {
+    /// What it was told.
+    pub order: StartOrder,
+}
+event!(StartOrdered, "start_ordered");
+
 /// A child's budget is spent; it stays failed until it is reset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GaveUp {

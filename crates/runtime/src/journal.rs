@@ -5,7 +5,7 @@
 //! - `log`: the numbering; `memory`: the newest lines; `ledger`: both, shared, and who wakes whom
 //! - `numbers`: which numbers are spoken for; `segment`: the files on disk; `files`: the folder with both
 //! - `writer`: the thread that brings lines to disk
-//! - [`Reader`]: reads the files, in this process or another, while they are written
+//! - [`Reader`]: reads the files, in this process or another, while they are written; [`Lines`]: reads one stream
 //! - [`Subscription`]: follows the journal from a sequence number: memory first, the disk behind it
 //!
 //! Recording never blocks: a line is numbered and kept in memory under a short lock, and the writer takes it from
@@ -23,6 +23,7 @@ mod event;
 mod files;
 mod ledger;
 mod line;
+mod lines;
 mod log;
 mod memory;
 mod numbers;
@@ -47,6 +48,7 @@ pub use degraded::JournalDegraded;
 pub use error::{JournalError, JournalLoss};
 pub use event::{Event, Level};
 pub use line::LineError;
+pub use lines::Lines;
 pub use reader::{Entry, Reader};
 pub use record::Record;
 pub use subscription::{Delivery, Subscription};
@@ -122,14 +124,8 @@ impl Journal {
         retry_after: Duration,
     ) -> std::io::Result<Self> {
         let reserved = disk.reserve(legacy.seq + RESERVED_NUMBERS);
-        let debt = Debt {
-            settled: legacy.seq,
-            reserved: reserved.as_ref().map_or(u64::MAX, |()| legacy.seq + RESERVED_NUMBERS),
-            is_refusing: false,
-            is_asleep: false,
-            is_closing: false,
-            ended: None,
-        };
+        let debt =
+            Debt::none(legacy.seq, reserved.as_ref().map_or(u64::MAX, |()| legacy.seq + RESERVED_NUMBERS));
         let journal = Self::assemble(boot, clock, config, dir, legacy.seq, Some(debt));
         let ledger = &journal.0.ledger;
         legacy.account().into_iter().for_each(|account| ledger.tell(&account));

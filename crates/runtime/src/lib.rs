@@ -13,6 +13,7 @@
 //! - [`Address`], [`Message`], [`Reply`], [`Promise`]: how actors are reached
 //! - [`policy`]: the decisions, as data and pure functions
 //! - [`journal`], [`events`]: what happened, in order, with its cause
+//! - [`replay`]: decides a journal's decisions again
 //! - [`state`]: snapshots that outlive the process
 //! - [`clock`], [`entropy`]: time and randomness, passed in
 //!
@@ -34,6 +35,7 @@ pub mod journal;
 mod messaging;
 mod path;
 pub mod policy;
+pub mod replay;
 mod runtime;
 mod slot;
 pub mod state;

@@ -361,6 +361,22 @@ async fn a_checkpoint_is_not_set_aside_for_what_one_message_did() {
     assert!(all_of(&runtime).await.iter().all(|record| record.kind != "checkpoint_discarded"));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_caller_gets_the_answer_to_a_message_that_crashes_once_on_many_threads() {
+    let clerk = Clerk::with((0..1000).map(|task| if task % 2 == 0 { Panic } else { Mishap::None }));
+    let (runtime, address) = office_of(&clerk, ChildPolicy { budget: None, ..quick() }).await;
+    let calls = (0..500).map(|id| {
+        let address = address.clone();
+        async move { address.call(|reply| Task::Do(id, reply)).await }
+    });
+    let callers: tokio::task::JoinSet<_> = calls.collect();
+    let mut answers = callers.join_all().await;
+    answers.sort_by_key(|answer| *answer.as_ref().unwrap());
+    assert_eq!(answers, (0..500).map(Ok).collect::<Vec<_>>());
+    assert_eq!(done(&address).await.len(), 500);
+    assert_eq!(letters(&all_of(&runtime).await), []);
+}
+
 // === those that end with their supervisor ===
 
 /// A pool whose clerk takes longer to stop than the pool is given.

@@ -355,7 +355,7 @@ async fn two_runtimes_in_one_process_do_not_see_each_other() {
     assert_eq!(sum(&probe_two).await, Ok(0));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nothing_that_waits_is_lost_over_a_thousand_crashes_on_many_threads() {
     let policy = ChildPolicy {
         budget: None,

@@ -40,6 +40,8 @@ fn sentence(record: &Record) -> (String, Tone) {
             format!("given up after {} restarts: {}", fields.show("restarts"), fields.show("next_step")),
             Tone::Bad,
         ),
+        "budget_reset" => ("its whole budget was given back by hand".to_owned(), Tone::Plain),
+        "start_ordered" => (format!("told by hand to {}", fields.show("order")), Tone::Plain),
         "dead_letter" => {
             (format!("message {} not handled: {}", fields.show("label"), fields.show("reason")), Tone::Warn)
         }

@@ -80,6 +80,10 @@ pub(super) enum Command {
     Tree(Shape),
     /// Read the journal; needs no running runtime
     Events(EventsArgs),
+    /// Show the messages that were not handled, and why; needs no running runtime
+    DeadLetters(Shape),
+    /// Decide the journal's decisions again: exit code 1 and the first difference if one differs
+    Replay(ReplayArgs),
     /// Send one request through the queue of a running runtime
     Request(RequestArgs),
     /// List the agents
@@ -157,6 +161,16 @@ pub(super) struct EventsArgs {
     #[arg(long, value_name = "KIND,…", value_delimiter = ',')]
     pub(super) kind: Vec<String>,
     /// Print the stored lines
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ReplayArgs {
+    /// A journal's folder, a data folder, a file of events one a line, or - for stdin [default: the data folder's journal]
+    #[arg(value_name = "DIR or FILE")]
+    pub(super) source: Option<PathBuf>,
+    /// Print one JSON value and nothing else
     #[arg(long)]
     pub(super) json: bool,
 }

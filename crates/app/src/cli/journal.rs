@@ -1,5 +1,6 @@
 //! `mainstay events`: reads the journal, whether a runtime is running or not.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use globset::{Glob, GlobMatcher};
@@ -50,10 +51,7 @@ impl Filter {
 
 pub(super) async fn events(out: &mut Output, args: EventsArgs, data: DataDir) -> Result<(), Failure> {
     let filter = Filter::of(&args)?;
-    let dir = data.journal();
-    if !args.follow && !dir.exists() {
-        return Err(Failure::failed(format!("there is no journal in {}", data.path().display())));
-    }
+    let dir = if args.follow { data.journal() } else { folder(&data)? };
     let mut reader = Reader::after(&dir, args.after);
     loop {
         while let Some(entry) = reader.next_entry()? {
@@ -63,6 +61,16 @@ pub(super) async fn events(out: &mut Output, args: EventsArgs, data: DataDir) ->
             return Ok(());
         }
         sleep(FOLLOW_INTERVAL).await;
+    }
+}
+
+/// The folder of the journal, which is there.
+pub(super) fn folder(data: &DataDir) -> Result<PathBuf, Failure> {
+    let dir = data.journal();
+    if dir.exists() {
+        Ok(dir)
+    } else {
+        Err(Failure::failed(format!("there is no journal in {}", data.path().display())))
     }
 }
 
@@ -77,13 +85,22 @@ fn show(out: &mut Output, entry: Entry, filter: &Filter, json: bool) -> Result<(
             }
         }
         Entry::Event(..) => Ok(()),
+        flaw => {
+            tell_flaw(&flaw);
+            Ok(())
+        }
+    }
+}
+
+/// Says on stderr what is wrong with the journal.
+pub(super) fn tell_flaw(entry: &Entry) {
+    match entry {
+        Entry::Event(..) => {}
         Entry::Damaged { file, offset_bytes, reason } => {
             eprintln!("mainstay: {} is damaged at byte {offset_bytes}: {reason}", file.display());
-            Ok(())
         }
         Entry::Missing { from, to } => {
             eprintln!("mainstay: the journal no longer has events {from} to {to}");
-            Ok(())
         }
     }
 }

@@ -62,7 +62,8 @@ pub trait Worker: Send + Sync + 'static {
         kept: Option<Self::Snapshot>,
     ) -> impl Future<Output = Result<Self::State, Failure>> + Send;
 
-    /// Handles one message. An `Err` or a panic ends the incarnation, and its supervisor decides.
+    /// Handles one message. An `Err` or a panic ends the incarnation, and its supervisor decides. The message is not
+    /// handled again, unless its type asks for that: see [`Message::retained`].
     fn handle(
         &self,
         ctx: &mut Context<Self::Message>,

@@ -1,5 +1,6 @@
 //! What is behind the journal's lock: the numbering and everything that must follow its order.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -30,6 +31,9 @@ pub(super) struct Log {
 pub(super) struct Debt {
     /// Every line up to this number is on disk, or known to be lost.
     pub(super) settled: u64,
+    /// The lines after that one, as far as the writer has taken them. What the disk has refused stays here until it is
+    /// taken: readers may have seen it in the file, and must find it there again.
+    pub(super) hand: VecDeque<Arc<str>>,
     /// Numbers up to this one are never used by another run. All of them while the disk lets none be reserved.
     pub(super) reserved: u64,
     /// The disk has refused, and will be tried again after a while.
@@ -42,12 +46,6 @@ pub(super) struct Debt {
     pub(super) ended: Option<Result<(), JournalLoss>>,
 }
 
-/// Lines that go to disk together.
-pub(super) struct Group {
-    pub(super) first_seq: u64,
-    pub(super) lines: Vec<Arc<str>>,
-}
-
 /// Where a line is to be found.
 #[derive(Debug, PartialEq)]
 pub(super) enum Place {
@@ -55,8 +53,6 @@ pub(super) enum Place {
     Ahead,
     Memory(Arc<str>),
     Disk,
-    /// It is being written.
-    Underway,
     /// It, and all up to this number, cannot be had any more.
     Gone(u64),
 }
@@ -96,17 +92,17 @@ impl Log {
         if seq > self.shown() {
             return Place::Ahead;
         }
-        if let Some(line) = self.memory.get(seq) {
+        let in_hand = || self.debt.as_ref().and_then(|debt| debt.in_hand(seq));
+        if let Some(line) = self.memory.get(seq).or_else(in_hand) {
             return Place::Memory(Arc::clone(line));
         }
         match &self.debt {
             Some(debt) if seq <= debt.settled => Place::Disk,
-            Some(debt) if !debt.is_refusing && debt.ended.is_none() => Place::Underway,
             _ => Place::Gone(self.memory.first_seq() - 1),
         }
     }
 
-    /// The last number, from `seq` on, that only the disk can have.
+    /// The last number that only the disk can have.
     pub(super) fn last_on_disk_alone(&self) -> u64 {
         let settled = self.debt.as_ref().map_or(0, |debt| debt.settled);
         settled.min(self.memory.first_seq() - 1)
@@ -129,36 +125,57 @@ impl Log {
         self.debt.as_ref().is_some_and(|debt| debt.reserved - self.shown() < RESERVED_NUMBERS / 2)
     }
 
-    /// The next lines for the disk. What it lacks and memory no longer has is lost, and counts as settled from now on.
-    pub(super) fn next_group(&mut self) -> (Group, Option<(u64, u64)>) {
-        let lost = self.write_off();
-        let first_seq = self.owed_from();
-        let mut lines = Vec::new();
+    /// Takes the next lines in hand, if there are none. What the disk lacks and memory no longer has is lost, and counts as
+    /// settled from now on.
+    pub(super) fn take_in_hand(&mut self) -> Option<(u64, u64)> {
+        let debt = self.debt.as_mut().filter(|debt| debt.hand.is_empty())?;
+        let lost = (debt.settled + 1, self.memory.first_seq() - 1);
+        debt.settled = debt.settled.max(lost.1);
         let mut bytes = 0;
-        while lines.len() < GROUP_LINES_MAX
+        while debt.hand.len() < GROUP_LINES_MAX
             && bytes < GROUP_BYTES_MAX
-            && let Some(line) = self.memory.get(first_seq + lines.len() as u64)
+            && let Some(line) = self.memory.get(debt.settled + 1 + debt.hand.len() as u64)
         {
             bytes += line.len();
-            lines.push(Arc::clone(line));
+            debt.hand.push_back(Arc::clone(line));
         }
-        (Group { first_seq, lines }, lost)
+        (lost.0 <= lost.1).then_some(lost)
     }
 
-    /// Counts as settled what the disk lacks and memory no longer has: it is lost.
-    pub(super) fn write_off(&mut self) -> Option<(u64, u64)> {
-        let lost = (self.owed_from(), self.memory.first_seq() - 1);
-        let debt = self.debt.as_mut().filter(|_| lost.0 <= lost.1)?;
-        debt.settled = lost.1;
-        Some(lost)
-    }
-
-    /// The disk has every line up to number `through`. Gives out what need not be kept any longer.
-    pub(super) fn settle(&mut self, through: u64) -> Vec<Arc<str>> {
+    /// The first `taken` lines in hand are on disk. Gives out what need not be kept any longer.
+    pub(super) fn settle(&mut self, taken: usize) -> Vec<Arc<str>> {
+        let mut settled = Vec::new();
         if let Some(debt) = &mut self.debt {
-            debt.settled = through;
+            debt.settled += taken as u64;
+            settled.extend(debt.hand.drain(..taken));
         }
         let owed_from = self.owed_from();
-        std::iter::from_fn(|| self.memory.pop_surplus(owed_from)).collect()
+        settled.extend(std::iter::from_fn(|| self.memory.pop_surplus(owed_from)));
+        settled
+    }
+
+    /// How many lines there was no room for since those in hand were taken.
+    pub(super) fn dropped(&self) -> u64 {
+        let in_hand = self.debt.as_ref().map_or(0, |debt| debt.hand.len() as u64);
+        self.memory.first_seq().saturating_sub(self.owed_from().saturating_add(in_hand))
+    }
+}
+
+impl Debt {
+    /// Of a disk that has every line up to number `seq`.
+    pub(super) fn none(seq: u64, reserved: u64) -> Self {
+        Self {
+            settled: seq,
+            hand: VecDeque::new(),
+            reserved,
+            is_refusing: false,
+            is_asleep: false,
+            is_closing: false,
+            ended: None,
+        }
+    }
+
+    fn in_hand(&self, seq: u64) -> Option<&Arc<str>> {
+        self.hand.get(usize::try_from(seq.checked_sub(self.settled + 1)?).ok()?)
     }
 }

@@ -8,7 +8,7 @@ use super::record::Record;
 use super::segment::{self, Segment};
 
 /// The longest line that is read; a longer run without a line break counts as damage.
-const LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub(super) const LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
 const READ_BYTES: usize = 64 * 1024;
 
 /// What stands next in a journal.
@@ -32,6 +32,21 @@ pub enum Entry {
         /// The last that is missing.
         to: u64,
     },
+}
+
+impl Entry {
+    /// What stands in `line`, which begins at `offset_bytes` of `file` and is given without its line break.
+    pub(super) fn of_line(line: Vec<u8>, file: &Path, offset_bytes: u64) -> Self {
+        let damaged = |reason| Self::Damaged { file: file.to_owned(), offset_bytes, reason };
+        let text = match String::from_utf8(line) {
+            Ok(text) => text,
+            Err(_) => return damaged("the line is not UTF-8".to_owned()),
+        };
+        match Record::parse(&text) {
+            Ok(record) => Self::Event(Box::new(record), text),
+            Err(error) => damaged(error.to_string()),
+        }
+    }
 }
 
 /// Reads a journal in order, from one process or another. Never writes.
@@ -99,11 +114,12 @@ impl Reader {
             }
             // The end of this file: either the writer has gone on to the next one, or there is no more yet.
             let current = open.segment.first_seq;
-            if !segments(&self.dir)?.iter().any(|later| later.first_seq > current) {
-                open.forget_partial_line();
+            let has_later = segments(&self.dir)?.iter().any(|later| later.first_seq > current);
+            // What is there of a line may have been cut off or finished since it was read, so it is read again.
+            open.forget_partial_line();
+            if !has_later {
                 return Ok(None);
             }
-            // The writer may have finished this file between the last read and the look for a next one.
             if let Some(entry) = open.next_line()? {
                 return Ok(Some(entry));
             }
@@ -169,7 +185,7 @@ impl OpenSegment {
                 let line: Vec<u8> = self.buffer.drain(..=at).take(at).collect();
                 let offset_bytes = self.offset_bytes;
                 self.offset_bytes += at as u64 + 1;
-                return Ok(Some(self.entry(line, offset_bytes)));
+                return Ok(Some(Entry::of_line(line, &self.segment.path, offset_bytes)));
             }
             if self.buffer.len() > LINE_BYTES_MAX {
                 return Ok(self.torn_line());
@@ -184,17 +200,6 @@ impl OpenSegment {
         }
     }
 
-    fn entry(&self, line: Vec<u8>, offset_bytes: u64) -> Entry {
-        let text = match String::from_utf8(line) {
-            Ok(text) => text,
-            Err(_) => return self.damaged(offset_bytes, "the line is not UTF-8".to_owned()),
-        };
-        match Record::parse(&text) {
-            Ok(record) => Entry::Event(Box::new(record), text),
-            Err(error) => self.damaged(offset_bytes, error.to_string()),
-        }
-    }
-
     /// What is left without a line break, as damage; it is passed over.
     fn torn_line(&mut self) -> Option<Entry> {
         if self.buffer.is_empty() {
@@ -206,7 +211,6 @@ impl OpenSegment {
         Some(self.damaged(offset_bytes, "the line has no end".to_owned()))
     }
 
-    /// A line without an end may be cut off and written anew by the next run, so it is read again each time.
     fn forget_partial_line(&mut self) {
         self.buffer.clear();
     }

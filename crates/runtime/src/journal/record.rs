@@ -9,7 +9,7 @@ use super::line::{self, LineError};
 /// One event as it stands in the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// Its number: never repeated, never skipped.
+    /// Its number: never repeated, and skipped only after a run that did not end in order.
     pub seq: u64,
     /// The run that it belongs to.
     pub boot: String,

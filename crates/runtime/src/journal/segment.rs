@@ -120,3 +120,20 @@ fn last_seq(segment: &Segment, whole_lines: &[u8]) -> u64 {
     }
     segment.first_seq.saturating_sub(1).saturating_add(damaged)
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::fs::OpenOptions;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_synced_does_not_count_as_written() {
+        // It takes every byte, and refuses to sync.
+        let file = OpenOptions::new().append(true).open("/dev/null").unwrap();
+        let mut tail = Tail { file, bytes: 0, is_torn: false };
+        let (bytes, outcome) = tail.append(b"one\ntwo\n");
+        assert!(outcome.is_err());
+        assert_eq!((bytes, tail.bytes, tail.is_torn), (0, 0, true));
+    }
+}

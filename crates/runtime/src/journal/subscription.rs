@@ -63,13 +63,11 @@ impl Subscription {
             if !self.fetched.is_empty() {
                 return self.next_fetched();
             }
-            let next = self.last_seq + 1;
-            let place = self.journal.0.ledger.log().place(next);
+            let place = self.journal.0.ledger.log().place(self.last_seq + 1);
             match place {
                 Place::Ahead => return None,
                 Place::Memory(line) => return Some(self.parsed(&line)),
                 Place::Gone(to) => return Some(self.lagged(to)),
-                Place::Underway => self.journal.0.ledger.settled(next).await,
                 Place::Disk => {
                     if let Some(lagged) = self.fetch().await {
                         return Some(lagged);

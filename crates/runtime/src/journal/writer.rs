@@ -12,7 +12,7 @@ use super::degraded::JournalDegraded;
 use super::error::JournalLoss;
 use super::files::Disk;
 use super::ledger::Ledger;
-use super::log::{Debt, Group, Log, RESERVED_NUMBERS};
+use super::log::{Debt, RESERVED_NUMBERS};
 
 /// How long the thread waits before it tries a disk again that refused.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -24,10 +24,10 @@ pub(super) fn start(ledger: Arc<Ledger>, disk: impl Disk, retry_after: Duration)
     let writer = Writer {
         ledger: Arc::clone(&ledger),
         disk,
-        group: Group { first_seq: 0, lines: Vec::new() },
         retry_after,
         retry_at: None,
         are_numbers_refused,
+        dropped: 0,
     };
     let run = move || {
         let ending = Ending { ledger, outcome: None };
@@ -39,20 +39,19 @@ pub(super) fn start(ledger: Arc<Ledger>, disk: impl Disk, retry_after: Duration)
 struct Writer<D> {
     ledger: Arc<Ledger>,
     disk: D,
-    /// What is to be written next. What the disk has refused stays in here until it is taken, so that readers who have
-    /// seen it in the file find it there again.
-    group: Group,
     retry_after: Duration,
     /// When a disk that refused is tried again.
     retry_at: Option<Instant>,
     are_numbers_refused: bool,
+    /// Lines lost since the disk began to refuse, as far as it was told.
+    dropped: u64,
 }
 
 /// What there is to do.
 struct Turn {
     /// Numbers up to this one are to be reserved.
     reserve: Option<u64>,
-    /// The group is to be written.
+    /// The lines in hand are to be written.
     writes: bool,
     /// Lines that there was no room for.
     lost: Option<(u64, u64)>,
@@ -100,15 +99,9 @@ impl<D: Disk> Writer<D> {
                 continue;
             }
             let reserve = reserves.then(|| log.newest() + RESERVED_NUMBERS);
-            let lost = if writes && self.group.lines.is_empty() { self.take_group(&mut log) } else { None };
+            let lost = if writes { log.take_in_hand() } else { None };
             return Turn { reserve, writes, lost, is_closing };
         }
-    }
-
-    fn take_group(&mut self, log: &mut Log) -> Option<(u64, u64)> {
-        let (group, lost) = log.next_group();
-        self.group = group;
-        lost
     }
 
     fn reserve(&mut self, through: u64) {
@@ -124,14 +117,12 @@ impl<D: Disk> Writer<D> {
         }
     }
 
-    /// Writes the group.
+    /// Writes the lines in hand.
     fn write(&mut self) -> Written {
-        let (taken, outcome) = self.disk.append(self.group.first_seq, &self.group.lines);
-        self.group.lines.drain(..taken);
-        self.group.first_seq += taken as u64;
-        let through = self.group.first_seq - 1;
-        let settled = self.ledger.log().settle(through);
-        drop(settled);
+        let (first_seq, lines) = self.in_hand();
+        let (taken, outcome) = self.disk.append(first_seq, &lines);
+        let settled = self.ledger.log().settle(taken);
+        drop((lines, settled));
         match &outcome {
             Ok(()) => self.recover(),
             Err(error) => self.back_off(error),
@@ -143,18 +134,33 @@ impl<D: Disk> Writer<D> {
     fn recover(&mut self) {
         if self.retry_at.take().is_some() {
             self.note(|debt| debt.is_refusing = false);
-            // What comes next is taken out of memory before this is told there: that may be full.
-            let ledger = Arc::clone(&self.ledger);
-            let lost = self.take_group(&mut ledger.log());
+            // What comes next is taken in hand before this is told: memory may be full.
+            let lost = self.ledger.log().take_in_hand();
             self.tell("the disk takes lines again", lost);
         }
     }
 
     fn back_off(&mut self, error: &io::Error) {
-        if self.retry_at.replace(now() + self.retry_after).is_none() {
+        let was_refusing = self.retry_at.replace(now() + self.retry_after).is_some();
+        if !was_refusing {
             self.note(|debt| debt.is_refusing = true);
+            self.dropped = 0;
             self.tell(&format!("the disk refuses lines, they wait in memory: {error}"), None);
+            return;
         }
+        let dropped = self.ledger.log().dropped();
+        if dropped > self.dropped {
+            self.tell(&format!("the disk still refuses lines, {dropped} are lost so far: {error}"), None);
+            // What was just told may have taken the room of another one.
+            self.dropped = self.ledger.log().dropped();
+        }
+    }
+
+    fn in_hand(&self) -> (u64, Vec<Arc<str>>) {
+        let log = self.ledger.log();
+        log.debt
+            .as_ref()
+            .map_or((0, Vec::new()), |debt| (debt.settled + 1, debt.hand.iter().cloned().collect()))
     }
 
     fn note(&self, change: impl FnOnce(&mut Debt)) {

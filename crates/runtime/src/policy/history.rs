@@ -97,7 +97,7 @@ impl ChildHistory {
             self.checkpoint_crashes = 0;
             return false;
         }
-        self.checkpoint_crashes += 1;
+        self.checkpoint_crashes = self.checkpoint_crashes.saturating_add(1);
         let condemned = self.checkpoint_crashes >= crashes_max;
         if condemned {
             self.checkpoint_crashes = 0;

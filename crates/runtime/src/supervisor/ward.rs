@@ -14,8 +14,10 @@ use super::rest;
 use super::roster::{Action, Key, Objection, Rest, Roster, Ruling};
 use crate::actor::context::TaskHandle;
 use crate::actor::wake::Wake;
-use crate::events::{CheckpointDiscarded, Decided, DecisionInputs, GaveUp};
-use crate::journal::millis;
+use crate::events::{
+    BudgetReset, CheckpointDiscarded, Decided, DecisionInputs, GaveUp, StartOrder, StartOrdered,
+};
+use crate::journal::{Event, millis};
 use crate::messaging::reply::Reply;
 use crate::path::ActorPath;
 use crate::policy::{ExitCause, SupervisorPolicy};
@@ -122,15 +124,21 @@ impl Ward {
         };
         let now = ctx.now();
         let actions: Result<Vec<Action>, Objection> = match order {
-            Order::Add | Order::Start => self.roster.start(key, now),
+            Order::Add | Order::Start => {
+                let ordered = StartOrdered { order: StartOrder::Start };
+                self.roster.start(key, now).inspect(|_| self.tell(ctx, key, &ordered))
+            }
             Order::Stop => Ok(self.roster.stop(key, now)),
-            Order::Restart => self.roster.restart(key, now),
+            Order::Restart => {
+                let ordered = StartOrdered { order: StartOrder::Restart };
+                self.roster.restart(key, now).inspect(|_| self.tell(ctx, key, &ordered))
+            }
             Order::Delete => self.roster.delete(key, now).inspect(|_| self.forget_state(ctx, key)),
             Order::Remove => {
                 self.forget_state(ctx, key);
                 Ok(self.roster.remove(key, now))
             }
-            Order::Reset => self.roster.reset(key, now).inspect(|_| self.forget_history(key)),
+            Order::Reset => self.roster.reset(key, now).inspect(|_| self.forget_history(ctx, key)),
         };
         match actions {
             Err(objection) => {
@@ -155,11 +163,20 @@ impl Ward {
         }
     }
 
-    fn forget_history(&mut self, key: Key) {
+    fn forget_history(&self, ctx: &Ctx, key: Key) {
         if let Some(charge) = self.charges.get(&key) {
             let mut standing = charge.slot.identity().standing();
             standing.history.reset();
             standing.restarts = 0;
+        }
+        self.tell(ctx, key, &BudgetReset {});
+    }
+
+    /// Records what was ordered by hand, before anything is done about it: decisions are checked against it.
+    fn tell<E: Event>(&self, ctx: &Ctx, key: Key, event: &E) {
+        if let Some(charge) = self.charges.get(&key) {
+            let generation = charge.slot.identity().standing().generation;
+            ctx.env.journal.record(&charge.path, generation, event);
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use mainstay_runtime::CallError;
 use mainstay_runtime::journal::Record;
+use mainstay_runtime::replay;
 
 use crate::drive::Lived;
 use crate::postman::{Accepted, Entry};
@@ -24,6 +25,9 @@ pub(crate) fn faults(trace: &Trace, lived: &Lived) -> Vec<String> {
     }
     faults.extend(numbering(&lived.records));
     faults.extend(incarnations(&lived.records));
+    // What was decided must follow from what the journal tells.
+    let replayed = replay::check(lived.records.iter().cloned());
+    faults.extend(replayed.differences.iter().map(ToString::to_string));
     faults
 }
 
@@ -200,8 +204,9 @@ fn crashes_at_once(deed: Deed) -> bool {
     matches!(deed, Deed::Panic | Deed::Fail | Deed::AnswerThenPanic | Deed::Smudge)
 }
 
+/// Whether the deed crashes, or may take longer than its worker is granted.
 fn may_crash(deed: Deed) -> bool {
-    crashes_at_once(deed) || matches!(deed, Deed::PanicAfter(_))
+    crashes_at_once(deed) || matches!(deed, Deed::PanicAfter(_) | Deed::AnswerAfter(_) | Deed::Hang)
 }
 
 fn may_be_killed(deed: Deed) -> bool {

@@ -47,7 +47,13 @@ impl Lived {
         let handled = self.entries.iter().filter(|entry| entry.ended > 0).map(|_| "handled".to_owned());
         let told = self.records.iter().filter_map(|record| match record.kind.as_str() {
             "dead_letter" => record.fields["reason"].as_str().map(str::to_owned),
-            "redelivered" | "checkpoint_discarded" | "gave_up" | "escalated" => Some(record.kind.clone()),
+            "redelivered" | "checkpoint_discarded" | "gave_up" | "escalated" | "auto_shutdown" => {
+                Some(record.kind.clone())
+            }
+            "decision" if record.fields["scope"].as_array().is_some_and(|scope| scope.len() > 1) => {
+                Some("group".to_owned())
+            }
+            "actor_exited" if record.fields["cause"] == "stuck" => Some("stuck".to_owned()),
             _ => None,
         });
         handled.chain(told).collect()

@@ -75,7 +75,17 @@ fn every_accepted_message_is_handled_to_its_end_or_is_one_dead_letter_and_every_
     let seen = seen.into_inner().unwrap();
     println!("{traces} traces: {seen:?}");
     if traces >= 1000 && number("MAINSTAY_SEED").is_none() {
-        for fate in ["handled", "crashed", "stopped", "expired", "poison", "redelivered"] {
+        for fate in [
+            "handled",
+            "crashed",
+            "stopped",
+            "expired",
+            "poison",
+            "redelivered",
+            "group",
+            "stuck",
+            "auto_shutdown",
+        ] {
             assert!(
                 seen.get(fate).is_some_and(|times| *times >= traces / 100),
                 "{fate} is too rare: {seen:?}"

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use mainstay_runtime::policy::{
-    Budget, ChildPolicy, Delay, Exhausted, RestartType, Shutdown, Strategy, SupervisorPolicy,
+    AutoShutdown, Budget, ChildPolicy, Delay, Exhausted, RestartType, Shutdown, Strategy, SupervisorPolicy,
 };
 
 /// The strategies that supervisors draw from.
-const STRATEGIES: &[Strategy] = &[Strategy::OneForOne];
+const STRATEGIES: &[Strategy] = &[Strategy::OneForOne, Strategy::OneForAll, Strategy::RestForOne];
 /// Each message has a label of its own, so that the journal speaks of it alone.
 pub(crate) const LABELS: [&str; 24] = [
     "m00", "m01", "m02", "m03", "m04", "m05", "m06", "m07", "m08", "m09", "m10", "m11", "m12", "m13", "m14",
@@ -139,15 +139,15 @@ impl Trace {
     pub(crate) fn random(seed: u64) -> Self {
         let mut draw = Draw(Rng::with_seed(seed));
         let count = draw.0.usize(4..=LABELS.len());
+        let root = draw.supervisor();
         Self {
             seed,
-            root: draw.supervisor(),
+            root,
             root_shutdown: draw.shutdown(),
-            workers: (0..draw.0.usize(1..=2)).map(|_| draw.post()).collect(),
-            pool: draw.one_in(2).then(|| Pool {
-                policy: draw.supervisor(),
-                as_child: draw.child(),
-                workers: (0..draw.0.usize(1..=2)).map(|_| draw.post()).collect(),
+            workers: draw.posts(&root),
+            pool: draw.one_in(2).then(|| {
+                let policy = draw.supervisor();
+                Pool { policy, as_child: draw.child(&root), workers: draw.posts(&policy) }
             }),
             steps: draw.steps(count),
             letters: (0..count).map(|_| draw.letter()).collect(),
@@ -157,7 +157,7 @@ impl Trace {
 
     /// The worker that [`Step::Add`] adds.
     pub(crate) fn added(&self) -> Post {
-        Draw(Rng::with_seed(!self.seed)).post()
+        Draw(Rng::with_seed(!self.seed)).post(&self.root)
     }
 }
 
@@ -180,23 +180,32 @@ impl Draw {
         if self.one_in(4) { Shutdown::Kill } else { Shutdown::Graceful(self.span()) }
     }
 
-    #[allow(clippy::needless_update, reason = "what is not drawn here is as it is by default")]
     fn supervisor(&mut self) -> SupervisorPolicy {
         let intensity =
             self.one_in(4).then_some(Budget { restarts_max: 3, window: Duration::from_millis(50) });
-        SupervisorPolicy { strategy: self.of(STRATEGIES), intensity, ..SupervisorPolicy::default() }
+        let auto_shutdown = match self.0.u32(0..8) {
+            0 => AutoShutdown::AnySignificant,
+            1 => AutoShutdown::AllSignificant,
+            _ => AutoShutdown::Never,
+        };
+        SupervisorPolicy { strategy: self.of(STRATEGIES), intensity, auto_shutdown, dynamic: false }
     }
 
-    #[allow(clippy::needless_update, reason = "what is not drawn here is as it is by default")]
-    fn child(&mut self) -> ChildPolicy {
+    /// A policy for a child of a supervisor with that policy.
+    fn child(&mut self, above: &SupervisorPolicy) -> ChildPolicy {
         let window = self.span();
+        let restart = self.of(&[
+            RestartType::Permanent,
+            RestartType::Permanent,
+            RestartType::Transient,
+            RestartType::Temporary,
+        ]);
+        let may_be_significant =
+            restart != RestartType::Permanent && above.auto_shutdown != AutoShutdown::Never;
         ChildPolicy {
-            restart: self.of(&[
-                RestartType::Permanent,
-                RestartType::Permanent,
-                RestartType::Transient,
-                RestartType::Temporary,
-            ]),
+            restart,
+            significant: may_be_significant && self.one_in(2),
+            stuck_after: self.one_in(4).then(|| self.span()),
             delay: if self.one_in(2) { Delay::NONE } else { Delay::Fixed { delay: self.span() } },
             budget: self.one_in(2).then(|| Budget { restarts_max: self.0.u32(0..4), window }),
             stable_after: self.span(),
@@ -207,8 +216,12 @@ impl Draw {
         }
     }
 
-    fn post(&mut self) -> Post {
-        let policy = self.child();
+    fn posts(&mut self, above: &SupervisorPolicy) -> Vec<Post> {
+        (0..self.0.usize(1..=2)).map(|_| self.post(above)).collect()
+    }
+
+    fn post(&mut self, above: &SupervisorPolicy) -> Post {
+        let policy = self.child(above);
         let mailbox_capacity = self.of(&[1, 2, 32]);
         let starts = (0..4).map(|_| match self.0.u32(0..8) {
             0 => Start::Fails,

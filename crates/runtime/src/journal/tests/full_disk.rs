@@ -66,12 +66,15 @@ async fn a_full_file_is_told_of_and_the_next_segment_takes_what_waited() {
 async fn fill_files(dir: &Path) {
     let journal = open_patiently(dir, Duration::from_millis(1));
     let mut subscription = journal.subscribe_after(0);
+    let mut follower = Reader::after(dir, 0);
+    let mut followed = Vec::new();
     note(&journal, 0..1000);
     let mut told = Vec::new();
     let mut noted = 0;
     // A segment is far from its own limit: what ends it is the system's.
     while noted < 1000 || !told.ends_with(&[true]) {
         let Delivery::Event(record) = subscription.next().await else { panic!("lines are missing") };
+        followed.extend(follower.next_entry().unwrap());
         if record.kind == JournalDegraded::KIND {
             let account: JournalDegraded = record.decode().unwrap();
             assert_eq!((account.lost_from, account.lost_to), (None, None));
@@ -84,6 +87,9 @@ async fn fill_files(dir: &Path) {
     assert!(told.chunks(2).all(|pair| pair == [false, true]), "{told:?}");
     // What is told last may be what finds the file full.
     journal.close().await.unwrap();
+    // Nor does one who has read while lines were written, cut off and written anew.
+    followed.extend(std::iter::from_fn(|| follower.next_entry().unwrap()));
+    assert_eq!(seqs(&followed), numbers(1..=journal.seq()));
 }
 
 #[tokio::test]

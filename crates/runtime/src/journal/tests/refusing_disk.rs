@@ -80,6 +80,7 @@ async fn lines_that_memory_cannot_keep_for_a_disk_that_refuses_are_named_exactly
     note_on_disk(&journal, [0]).await;
     let last = 2 * OWED_LINES_MAX as u64;
     note(&journal, 1..last);
+    while !next_account(&mut subscription).await.reason.contains("lost so far") {}
     disk.has_room();
     while !next_account(&mut subscription).await.reason.contains("again") {}
     journal.close().await.unwrap();

@@ -7,7 +7,7 @@ fn tiny_memory(segments_max: usize) -> JournalConfig {
 }
 
 /// Everything up to number `last`.
-async fn all_up_to(last: u64, mut subscription: Subscription, mut next: u64) -> Vec<(u64, u64)> {
+async fn all_up_to(last: u64, subscription: &mut Subscription, mut next: u64) -> Vec<(u64, u64)> {
     let mut lagged = Vec::new();
     while next <= last {
         match subscription.next().await {
@@ -46,6 +46,25 @@ async fn a_subscriber_goes_on_after_any_number_from_disk_and_then_from_memory() 
 }
 
 #[tokio::test]
+async fn a_subscriber_changes_from_disk_to_memory_and_back_as_often_as_it_must() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path(), tiny_memory(1000));
+    let mut subscription = journal.subscribe_after(0);
+    let mut last = 0;
+    for _ in 0..3 {
+        // Memory no longer has the first of these, and later has each of those.
+        note_on_disk(&journal, last..last + 300).await;
+        assert_eq!(all_up_to(last + 300, &mut subscription, last + 1).await, []);
+        last += 300;
+        for n in last..last + 300 {
+            note_on_disk(&journal, [n]).await;
+            assert!(matches!(subscription.try_next_in_memory(), Some(Delivery::Event(_))));
+        }
+        last += 300;
+    }
+}
+
+#[tokio::test]
 async fn a_subscriber_that_memory_alone_cannot_serve_is_told_what_it_missed() {
     let journal = in_memory(JournalConfig { memory_lines_max: 10, ..JournalConfig::default() });
     note(&journal, 0..30);
@@ -78,7 +97,8 @@ async fn subscribers_miss_nothing_while_others_record_and_the_disk_is_behind_mem
     for started in 0..12 {
         // Some start where the others are, some at the beginning.
         let after = if started % 3 == 0 { 0 } else { journal.seq() };
-        subscribers.spawn(all_up_to(LAST, journal.subscribe_after(after), after + 1));
+        let mut subscription = journal.subscribe_after(after);
+        subscribers.spawn(async move { all_up_to(LAST, &mut subscription, after + 1).await });
         tokio::task::yield_now().await;
     }
     while let Some(lagged) = subscribers.join_next().await {
@@ -115,7 +135,7 @@ async fn a_subscriber_that_retention_overtakes_lags_by_what_is_gone_and_by_nothi
     recorder.join().unwrap();
     journal.flush().await;
     // Whoever comes now is told of everything that is gone, at once.
-    let lagged = all_up_to(LAST, journal.subscribe_after(0), 1).await;
+    let lagged = all_up_to(LAST, &mut journal.subscribe_after(0), 1).await;
     let first = segment::list(dir.path()).unwrap()[0].first_seq;
     assert_eq!(lagged, [(1, first - 1)]);
 }

@@ -1,0 +1,73 @@
+//! `mainstay dead-letters`: the messages that were not handled, and why.
+
+use std::collections::VecDeque;
+
+use mainstay_runtime::events::DeadLetter;
+use mainstay_runtime::journal::{Entry, Event, Reader, Record};
+use serde_json::Value;
+
+use super::failure::Failure;
+use super::journal;
+use super::output::{Output, Tone};
+use crate::DataDir;
+
+/// How many are shown as a table; `--json` prints all.
+const SHOWN_MAX: usize = 1000;
+
+pub(super) fn dead_letters(out: &mut Output, json: bool, data: &DataDir) -> Result<(), Failure> {
+    let mut reader = Reader::after(&journal::folder(data)?, 0);
+    let mut newest = VecDeque::new();
+    let mut earlier = 0;
+    while let Some(entry) = reader.next_entry()? {
+        match entry {
+            Entry::Event(record, line) if record.kind == DeadLetter::KIND => {
+                if json {
+                    out.line(&line)?;
+                    continue;
+                }
+                if newest.len() == SHOWN_MAX {
+                    newest.pop_front();
+                    earlier += 1;
+                }
+                newest.push_back(row(&record));
+            }
+            entry => journal::tell_flaw(&entry),
+        }
+    }
+    if json { Ok(()) } else { show(out, newest, earlier) }
+}
+
+fn show(out: &mut Output, newest: VecDeque<Vec<(String, Tone)>>, earlier: usize) -> Result<(), Failure> {
+    if newest.is_empty() {
+        return out.line("no dead letters: every message was handled");
+    }
+    if earlier > 0 {
+        out.line(&format!("{earlier} earlier ones are left out; --json prints all"))?;
+    }
+    out.table(&["time", "actor", "message", "reason", "that is"], &Vec::from(newest))
+}
+
+fn row(record: &Record) -> Vec<(String, Tone)> {
+    let text = |name: &str| record.fields.get(name).and_then(Value::as_str).unwrap_or("?").to_owned();
+    let reason = text("reason");
+    let more = record.fields.iter().filter(|(name, _)| !["reason", "label"].contains(&name.as_str()));
+    let more: String = more.map(|(name, value)| format!(", {name} {value}")).collect();
+    let meaning = format!("{}{more}", meaning(&reason));
+    vec![
+        (record.at.clone(), Tone::Soft),
+        (record.actor.clone(), Tone::Plain),
+        (text("label"), Tone::Plain),
+        (reason, Tone::Warn),
+        (meaning, Tone::Soft),
+    ]
+}
+
+fn meaning(reason: &str) -> &'static str {
+    match reason {
+        "crashed" => "the actor crashed on it",
+        "stopped" => "the actor was stopped, or given up, before it was done",
+        "expired" => "it waited beyond its deadline",
+        "poison" => "the actor crashed on it again and again",
+        _ => "it was not handled",
+    }
+}

@@ -1,0 +1,152 @@
+//! `mainstay replay`: decides a journal's decisions again.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+
+use mainstay_runtime::journal::{Entry, Lines, Reader};
+use mainstay_runtime::replay::{Replay, Report};
+
+use super::args::{DataDirArg, ReplayArgs};
+use super::failure::Failure;
+use super::output::Output;
+use crate::DataDir;
+
+/// What is replayed.
+enum Source {
+    Folder(PathBuf),
+    File(PathBuf),
+    Stdin,
+}
+
+impl Source {
+    fn of(named: Option<PathBuf>, data: &DataDirArg) -> Result<Self, Failure> {
+        match named {
+            None => Self::folder_of(&data.folder()?),
+            Some(path) if path.as_os_str() == "-" => Ok(Self::Stdin),
+            Some(path) => {
+                let metadata = fs::metadata(&path).map_err(|error| unreadable(&path, &error))?;
+                if !metadata.is_dir() {
+                    Ok(Self::File(path))
+                } else if Reader::after(&path, 0).next_entry()?.is_some() {
+                    Ok(Self::Folder(path))
+                } else {
+                    Self::folder_of(&DataDir::new(path))
+                }
+            }
+        }
+    }
+
+    fn folder_of(data: &DataDir) -> Result<Self, Failure> {
+        let dir = data.journal();
+        if dir.is_dir() {
+            return Ok(Self::Folder(dir));
+        }
+        let place = data.path().display();
+        let known = "name its folder, a file of events, or - for stdin";
+        Err(Failure::usage(format!("there is no journal in {place}: {known}")))
+    }
+
+    fn read(&self, replay: &mut Replay) -> Result<(), Failure> {
+        match self {
+            Self::Folder(dir) => {
+                let mut reader = Reader::after(dir, 0);
+                read(replay, || reader.next_entry())
+            }
+            Self::File(path) => {
+                let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+                let mut lines = Lines::new(BufReader::new(file), path);
+                read(replay, || lines.next_entry())
+            }
+            Self::Stdin => {
+                let mut lines = Lines::new(io::stdin().lock(), "stdin");
+                read(replay, || lines.next_entry())
+            }
+        }
+    }
+}
+
+fn read(replay: &mut Replay, mut next: impl FnMut() -> io::Result<Option<Entry>>) -> Result<(), Failure> {
+    while let Some(entry) = next()? {
+        replay.entry(&entry);
+    }
+    Ok(())
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    Failure::usage(format!("{} cannot be read: {error}", path.display()))
+}
+
+pub(super) fn replay(out: &mut Output, args: ReplayArgs, data: &DataDirArg) -> Result<(), Failure> {
+    let source = Source::of(args.source, data)?;
+    let mut replay = Replay::new();
+    source.read(&mut replay)?;
+    let report = replay.into_report();
+    if args.json {
+        out.json(&serde_json::to_value(&report).map_err(|error| Failure::failed(error.to_string()))?)?;
+    }
+    match first_difference(&report) {
+        Some(difference) => Err(Failure::failed(difference)),
+        None if args.json => Ok(()),
+        None => out.line(&totals(&report)),
+    }
+}
+
+fn first_difference(report: &Report) -> Option<String> {
+    let first = report.differences.first()?;
+    let others = report.differences.len() as u64 - 1 + report.differences_untold;
+    let others = match others {
+        0 => String::new(),
+        1 => " (and one more difference)".to_owned(),
+        _ => format!(" (and {others} more differences)"),
+    };
+    Some(format!("{first}{others}"))
+}
+
+/// One line that says what was read, and that all of it agrees.
+fn totals(report: &Report) -> String {
+    let (Some(first), Some(last)) = (report.first_seq, report.last_seq) else {
+        return "there are no events".to_owned();
+    };
+    let count = |n: u64, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
+    let events = count(report.events, "event", "events");
+    let runs = count(report.runs, "run", "runs");
+    let mut line = match report.replayed {
+        0 => format!("{events} ({first} to {last}, {runs}): nothing was decided"),
+        1 => format!("{events} ({first} to {last}, {runs}): 1 decision, decided again, comes out the same"),
+        n => format!("{events} ({first} to {last}, {runs}): {n} decisions, decided again, come out the same"),
+    };
+    if report.not_replayable > 0 {
+        let decisions = count(report.not_replayable, "decision is", "decisions are");
+        line.push_str(&format!("; {decisions} of an older format and cannot be decided again"));
+    }
+    if report.missing > 0 {
+        let numbers = count(report.missing, "number is", "numbers are");
+        line.push_str(&format!("; {numbers} missing in between"));
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_totals_read_as_a_sentence_whatever_was_found() {
+        let report =
+            Report { events: 240, first_seq: Some(1), last_seq: Some(240), runs: 2, ..Report::default() };
+        let told = [
+            Report::default(),
+            report.clone(),
+            Report { decisions: 1, replayed: 1, ..report.clone() },
+            Report { decisions: 7, replayed: 6, not_replayable: 1, missing: 3, ..report },
+        ];
+        let told: Vec<String> = told.iter().map(totals).collect();
+        expect_test::expect![[r"
+            there are no events
+            240 events (1 to 240, 2 runs): nothing was decided
+            240 events (1 to 240, 2 runs): 1 decision, decided again, comes out the same
+            240 events (1 to 240, 2 runs): 6 decisions, decided again, come out the same; 1 decision is of an older format and cannot be decided again; 3 numbers are missing in between"]]
+        .assert_eq(&told.join("\n"));
+    }
+}

@@ -1,0 +1,192 @@
+//! Decides a journal's decisions again, and finds where the journal and the policy do not agree.
+//!
+//! [`decide`](crate::policy::decide) is pure and everything that a decision followed from stands in the journal, so
+//! every decision can be checked afterwards, by anybody, without the runtime that made it:
+//!
+//! - against its own inputs: decided again, they must give the same
+//! - against what came before it: the histories and policies that it began with are those that the last decision left
+//!   behind, and its exit is the one that the journal tells
+//! - against what came after it: nobody starts before the delay is over, or at all, unless told to by hand
+//!
+//! Nothing is claimed that is not certain. Where numbers are missing, what was carried along is forgotten, and checked
+//! again from where it is known again.
+//!
+//! - `verdict`: one decision against its own inputs; `exit`: its exit against what is known of it
+//! - `run`: one run of a runtime, and what is known of its actors (`trace`) on the way
+//! - [`Report`], [`Difference`]: what is found
+
+mod exit;
+mod mismatch;
+mod report;
+mod run;
+#[cfg(test)]
+mod tests;
+mod trace;
+mod verdict;
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use serde_json::Value;
+
+pub use report::{Difference, Report};
+
+use crate::events::{Decided, RuntimeStarted};
+use crate::journal::{Entry, Event, Record};
+use mismatch::Mismatch;
+use run::Run;
+use verdict::{Reading, Stated};
+
+/// Checks the decisions among `records`, which come in the order of their numbers.
+///
+/// ```
+/// use mainstay_runtime::replay;
+///
+/// let report = replay::check([]);
+/// assert!(report.agrees() && report.events == 0);
+/// ```
+pub fn check(records: impl IntoIterator<Item = Record>) -> Report {
+    let mut replay = Replay::new();
+    for record in records {
+        replay.event(&record);
+    }
+    replay.into_report()
+}
+
+/// A replay under way: entries of a journal go in, one after the other, and a [`Report`] comes out.
+///
+/// It keeps what it knows of each actor of the present run, and never an entry.
+#[derive(Debug, Default)]
+pub struct Replay {
+    report: Report,
+    run: Run,
+    boots: HashSet<String>,
+    /// Damaged lines since the last event: each accounts for one number.
+    damaged_since: u64,
+}
+
+impl Replay {
+    /// A replay that has read nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reads on.
+    pub fn entry(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Event(record, _) => self.event(record),
+            Entry::Damaged { file, offset_bytes, reason } => self.damaged(file, *offset_bytes, reason),
+            Entry::Missing { from, to } => self.missing(*from, *to),
+        }
+    }
+
+    /// What has been found.
+    #[must_use]
+    pub fn into_report(self) -> Report {
+        self.report
+    }
+
+    fn event(&mut self, record: &Record) {
+        self.number(record);
+        self.change_run(record);
+        self.report.events += 1;
+        let mut found = self.run.note_time(record);
+        if record.kind == Decided::KIND {
+            found.extend(self.decision(record));
+        } else {
+            found.extend(self.run.event(record));
+        }
+        self.tell(record, found);
+    }
+
+    fn tell(&mut self, record: &Record, found: Vec<Mismatch>) {
+        for mismatch in found {
+            self.report.add(Difference::of(record, mismatch));
+        }
+    }
+
+    // === numbers ===
+
+    /// Checks that numbers rise, and forgets what was carried where some are missing.
+    fn number(&mut self, record: &Record) {
+        let seq = record.seq;
+        self.report.first_seq.get_or_insert(seq);
+        match self.report.last_seq {
+            Some(last) if seq <= last => {
+                self.run.forget();
+                let why = "numbers rise and never repeat";
+                let mismatch = Mismatch::new("seq", seq.into(), last.saturating_add(1).into(), why);
+                self.tell(record, vec![mismatch]);
+            }
+            Some(last) if seq - last > 1 => self.missing(last + 1, seq - 1),
+            _ => {}
+        }
+        self.report.last_seq = Some(seq);
+        self.damaged_since = 0;
+    }
+
+    fn missing(&mut self, from: u64, to: u64) {
+        let gone = to.saturating_sub(from).saturating_add(1);
+        let lost = gone.saturating_sub(self.damaged_since);
+        self.report.missing = self.report.missing.saturating_add(lost);
+        self.report.last_seq = Some(to);
+        self.damaged_since = 0;
+        self.run.forget();
+    }
+
+    fn damaged(&mut self, file: &Path, offset_bytes: u64, reason: &str) {
+        self.run.forget();
+        self.report.damaged += 1;
+        self.damaged_since += 1;
+        self.report.add(Difference {
+            seq: self.report.last_seq.map(|last| last.saturating_add(self.damaged_since)),
+            at: None,
+            actor: None,
+            what: "line".to_owned(),
+            stated: Value::Null,
+            expected: Value::Null,
+            why: format!("{} is damaged at byte {offset_bytes}: {reason}", file.display()),
+        });
+    }
+
+    // === runs ===
+
+    /// A run begins with another id, or with a second word that it does.
+    fn change_run(&mut self, record: &Record) {
+        let is_same = self.run.boot() == Some(&record.boot);
+        let begins = record.kind == RuntimeStarted::KIND;
+        if is_same && !(begins && self.run.has_begun) {
+            self.run.has_begun |= begins;
+            return;
+        }
+        self.report.runs += 1;
+        let before = std::mem::replace(&mut self.run, Run::new(record));
+        if !self.boots.insert(record.boot.clone()) && !is_same {
+            let expected = before.boot().unwrap_or_default().into();
+            let why = "this run was over: another one had begun";
+            self.tell(record, vec![Mismatch::new("boot", record.boot.as_str().into(), expected, why)]);
+        }
+    }
+
+    // === decisions ===
+
+    fn decision(&mut self, record: &Record) -> Vec<Mismatch> {
+        self.report.decisions += 1;
+        match Stated::read(record) {
+            Reading::Older => {
+                self.report.not_replayable += 1;
+                self.run.lose_track(record);
+                Vec::new()
+            }
+            Reading::Illegible(mismatch) => {
+                self.run.lose_track(record);
+                vec![mismatch]
+            }
+            Reading::Whole(stated) => {
+                self.report.replayed += 1;
+                self.run.decision(record, &stated)
+            }
+        }
+    }
+}

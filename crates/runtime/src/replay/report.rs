@@ -1,0 +1,141 @@
+//! What a replay has found.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::mismatch::Mismatch;
+use crate::journal::Record;
+
+/// What a replay has found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Events that were read.
+    pub events: u64,
+    /// The number of the first one; `None` when there was none.
+    pub first_seq: Option<u64>,
+    /// The number of the last one.
+    pub last_seq: Option<u64>,
+    /// Runs that the events belong to.
+    pub runs: u64,
+    /// Decisions among the events.
+    pub decisions: u64,
+    /// Decisions that were decided again.
+    pub replayed: u64,
+    /// Decisions that could not be: they are of an older format, which did not keep everything that they followed from.
+    pub not_replayable: u64,
+    /// Numbers between the first and the last event that are not there.
+    pub missing: u64,
+    /// Lines that are torn or were changed. Each is a difference as well.
+    pub damaged: u64,
+    /// Where the journal does not agree with the policy or with itself, in order; the first
+    /// [`DIFFERENCES_MAX`](Self::DIFFERENCES_MAX) of them.
+    pub differences: Vec<Difference>,
+    /// Differences beyond those.
+    pub differences_untold: u64,
+}
+
+impl Report {
+    /// How many differences are told one by one.
+    pub const DIFFERENCES_MAX: usize = 1000;
+
+    /// Whether no difference was found.
+    #[must_use]
+    pub fn agrees(&self) -> bool {
+        self.differences.is_empty()
+    }
+
+    pub(super) fn add(&mut self, difference: Difference) {
+        if self.differences.len() < Self::DIFFERENCES_MAX {
+            self.differences.push(difference);
+        } else {
+            self.differences_untold += 1;
+        }
+    }
+}
+
+/// One thing that the journal says and that cannot be so.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Difference {
+    /// The event's number; for a damaged line the number that it should have, if that is known.
+    pub seq: Option<u64>,
+    /// The event's wall time.
+    pub at: Option<String>,
+    /// The event's actor.
+    pub actor: Option<String>,
+    /// Which field, such as `delay_ms` or `inputs.history.attempts`; `start` when an actor should not have started, and
+    /// `line` when the line itself is damaged.
+    pub what: String,
+    /// What the journal says there.
+    pub stated: Value,
+    /// What would be right: for a bound on a time, the bound.
+    pub expected: Value,
+    /// From what that follows.
+    pub why: String,
+}
+
+impl Difference {
+    pub(super) fn of(record: &Record, mismatch: Mismatch) -> Self {
+        let Mismatch { what, stated, expected, why } = mismatch;
+        let (at, actor) = (Some(record.at.clone()), Some(record.actor.clone()));
+        Self { seq: Some(record.seq), at, actor, what, stated, expected, why }
+    }
+}
+
+impl fmt::Display for Difference {
+    /// One sentence: which event, what it says, what would be right and why.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.seq {
+            Some(seq) => write!(f, "event {seq}")?,
+            None => write!(f, "an event without a number")?,
+        }
+        if let (Some(at), Some(actor)) = (&self.at, &self.actor) {
+            write!(f, " at {at}, {actor}")?;
+        }
+        let Self { what, stated, expected, why, .. } = self;
+        match what.as_str() {
+            "line" => write!(f, ": {why}"),
+            _ => write!(f, ": {what} says {stated}, and {expected} would be right: {why}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_difference_reads_as_a_sentence() {
+        let difference = Difference {
+            seq: Some(57),
+            at: Some("2026-01-02T03:04:05.678Z".to_owned()),
+            actor: Some("root/pool/a".to_owned()),
+            what: "delay_ms".to_owned(),
+            stated: json!(1),
+            expected: json!(5000),
+            why: "the same inputs, decided again, give this".to_owned(),
+        };
+        expect_test::expect!["event 57 at 2026-01-02T03:04:05.678Z, root/pool/a: delay_ms says 1, and 5000 would be right: the same inputs, decided again, give this"].assert_eq(&difference.to_string());
+    }
+
+    #[test]
+    fn differences_are_told_up_to_a_limit_and_counted_beyond_it() {
+        let difference = Difference {
+            seq: None,
+            at: None,
+            actor: None,
+            what: "line".to_owned(),
+            stated: Value::Null,
+            expected: Value::Null,
+            why: "torn".to_owned(),
+        };
+        let mut report = Report::default();
+        for _ in 0..Report::DIFFERENCES_MAX + 3 {
+            report.add(difference.clone());
+        }
+        assert_eq!((report.differences.len(), report.differences_untold), (Report::DIFFERENCES_MAX, 3));
+    }
+}

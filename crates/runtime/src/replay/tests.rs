@@ -1,0 +1,530 @@
+//! Journals that are told as they should be, and journals in which something was changed.
+
+mod scribe;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
+use serde_json::{Map, Value, json};
+
+use super::*;
+use crate::events::*;
+use crate::journal::{Lines, Record};
+use crate::policy::{Strategy, *};
+use scribe::{POOL, Pool, Scribe};
+
+const A: &str = "root/pool/a";
+const B: &str = "root/pool/b";
+
+/// The line of a record, with its checksum, as the contract of the journal has it.
+fn sealed(record: &Record) -> String {
+    let content = serde_json::to_string(record).unwrap();
+    let crc = crc32c::crc32c(content.as_bytes());
+    format!("{},\"crc\":\"{crc:08x}\"}}", &content[..content.len() - 1])
+}
+
+/// What is found in these lines when they are read back.
+fn replayed(lines: &[String]) -> Report {
+    let text = lines.join("\n");
+    let mut lines = Lines::new(text.as_bytes(), "journal.jsonl");
+    let mut replay = Replay::new();
+    while let Some(entry) = lines.next_entry().unwrap() {
+        replay.entry(&entry);
+    }
+    replay.into_report()
+}
+
+fn told(report: &Report) -> Vec<(Option<u64>, &str)> {
+    report.differences.iter().map(|difference| (difference.seq, difference.what.as_str())).collect()
+}
+
+fn is_decision(record: &Record) -> bool {
+    record.kind == Decided::KIND
+}
+
+// === journals that are right ===
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn whatever_happened_a_journal_that_tells_it_is_replayed_without_a_difference(seed: u64) {
+        let records = Pool::new(seed).live(60);
+        let decisions = records.iter().filter(|record| is_decision(record)).count() as u64;
+        let report = check(records.iter().cloned());
+        prop_assert_eq!(&report.differences, &[]);
+        prop_assert_eq!((report.events, report.decisions), (records.len() as u64, decisions));
+        prop_assert_eq!((report.replayed, report.not_replayable, report.missing), (decisions, 0, 0));
+    }
+
+    #[test]
+    fn events_that_are_missing_are_counted_and_never_a_false_alarm(seed: u64, share in 1_usize..10) {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let records = Pool::new(seed).live(60);
+        let left: Vec<Record> = records.into_iter().filter(|_| rng.usize(0..10) >= share).collect();
+        let ends = left.first().zip(left.last()).map(|(first, last)| last.seq - first.seq + 1);
+        let missing = ends.map_or(0, |numbers| numbers - left.len() as u64);
+        let report = check(left);
+        prop_assert_eq!(&report.differences, &[]);
+        prop_assert_eq!(report.missing, missing);
+    }
+
+    #[test]
+    fn whatever_is_changed_in_what_was_decided_is_found_and_named(seed: u64) {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut records = Pool::new(seed).live(30);
+        let decisions: Vec<usize> = (0..records.len()).filter(|at| is_decision(&records[*at])).collect();
+        let Some(at) = rng.choice(decisions) else { return Ok(()) };
+        let outcome = ["decision", "delay_ms", "attempt", "state", "budget", "scope"];
+        let paths: Vec<String> = leaves(&records[at].fields)
+            .into_iter()
+            .filter(|path| outcome.iter().any(|name| path.trim_start_matches('/').starts_with(name)))
+            .collect();
+        let path = rng.choice(paths).unwrap();
+        edit(&mut records[at].fields, &path);
+        let seq = records[at].seq;
+        let report = check(records);
+        let what = member(&path);
+        prop_assert!(
+            report.differences.iter().any(|found| found.seq == Some(seq) && what.starts_with(&found.what)),
+            "{} at {}: {:?}", path, seq, report.differences
+        );
+    }
+}
+
+// === journals in which something was changed ===
+
+/// The places of all values that have no members of their own.
+fn leaves(fields: &Map<String, Value>) -> Vec<String> {
+    fn collect(value: &Value, path: &str, leaves: &mut Vec<String>) {
+        match value {
+            Value::Object(members) if !members.is_empty() => {
+                for (name, value) in members {
+                    collect(value, &format!("{path}/{name}"), leaves);
+                }
+            }
+            Value::Array(items) if !items.is_empty() => {
+                for (at, value) in items.iter().enumerate() {
+                    collect(value, &format!("{path}/{at}"), leaves);
+                }
+            }
+            _ => leaves.push(path.to_owned()),
+        }
+    }
+    let mut found = Vec::new();
+    collect(&Value::Object(fields.clone()), "", &mut found);
+    found
+}
+
+/// Changes one value, to one of the same type where it has one.
+fn edit(fields: &mut Map<String, Value>, path: &str) {
+    let mut value = Value::Object(std::mem::take(fields));
+    let leaf = value.pointer_mut(path).unwrap();
+    *leaf = match leaf.take() {
+        Value::Number(n) if n.is_f64() => {
+            json!((n.as_f64().unwrap() + 0.5) % 1.0 + n.as_f64().unwrap().floor())
+        }
+        Value::Number(n) => json!(n.as_u64().unwrap() ^ 1),
+        Value::Bool(b) => json!(!b),
+        Value::String(text) => json!(other_word(&text)),
+        Value::Array(_) => json!([{"secs": 1, "nanos": 0}]),
+        _ => json!(7),
+    };
+    let Value::Object(edited) = value else { unreachable!() };
+    *fields = edited;
+}
+
+/// Another word that may stand in the same place.
+fn other_word(word: &str) -> &str {
+    let alternatives = [
+        ["restart", "leave"],
+        ["panic", "error"],
+        ["fresh", "checkpoint"],
+        ["permanent", "transient"],
+        ["abandon", "escalate"],
+        ["one_for_all", "rest_for_one"],
+        ["never", "any_significant"],
+        ["fail", "replace"],
+    ];
+    let other = alternatives.iter().find_map(|[one, other]| match word {
+        _ if word == *one => Some(*other),
+        _ if word == *other => Some(*one),
+        _ => None,
+    });
+    other.unwrap_or("root/elsewhere/nobody")
+}
+
+/// `/inputs/history/spending/at/0` as a person reads it: `inputs.history.spending.at[0]`.
+fn member(path: &str) -> String {
+    let mut what = String::new();
+    for part in path.split('/').skip(1) {
+        match part.parse::<usize>() {
+            Ok(at) => what.push_str(&format!("[{at}]")),
+            Err(_) if what.is_empty() => what.push_str(part),
+            Err(_) => what.push_str(&format!(".{part}")),
+        }
+    }
+    what
+}
+
+/// A pool in which everything that can stand in a decision stands in one: two crashes of each child from a checkpoint
+/// that is to blame, with a budget, an intensity, a delay with jitter, and a group.
+struct Story {
+    scribe: Scribe,
+    child: Arc<ChildPolicy>,
+    supervisor: SupervisorPolicy,
+    histories: [ChildHistory; 2],
+    siblings: SupervisorHistory,
+    generations: [u64; 2],
+    starts_ms: [u64; 2],
+}
+
+impl Story {
+    fn begin() -> Self {
+        let child = ChildPolicy {
+            delay: Delay::Exponential {
+                min: Duration::from_secs(1),
+                max: Duration::from_secs(60),
+                factor: 2.0,
+                jitter: true,
+            },
+            checkpoint_crashes_max: 2,
+            stuck_after: Some(Duration::from_secs(9)),
+            ..ChildPolicy::default()
+        };
+        let supervisor = SupervisorPolicy {
+            strategy: Strategy::OneForAll,
+            intensity: Some(Budget { restarts_max: 10, window: Duration::from_secs(500) }),
+            ..SupervisorPolicy::default()
+        };
+        let mut story = Self {
+            scribe: Scribe::new("boot"),
+            child: Arc::new(child),
+            supervisor,
+            histories: Default::default(),
+            siblings: SupervisorHistory::default(),
+            generations: [1, 1],
+            starts_ms: [0, 0],
+        };
+        story.scribe.record(POOL, 1, &ActorStarted {});
+        story.scribe.now_ms = 1;
+        for actor in [A, B] {
+            story.scribe.bring_up(actor, 1, None);
+        }
+        story.starts_ms = [1, 1];
+        story
+    }
+
+    fn crash(&mut self, index: usize) -> Decision {
+        let (actor, other) = if index == 0 { (A, B) } else { (B, A) };
+        self.scribe.now_ms += 5_000;
+        let generation = self.generations[index];
+        let exit = Exit {
+            ready_since: Some(Duration::from_millis(self.starts_ms[index])),
+            restored: generation > 1,
+            ..Exit::of(ExitCause::Panic)
+        };
+        self.scribe.exit(actor, generation, exit);
+        let decision = self.scribe.decide(
+            (actor, generation),
+            (&self.child, &self.supervisor),
+            (&mut self.histories[index], &mut self.siblings),
+            (exit, 0.25, 0),
+            &[A.to_owned(), B.to_owned()],
+        );
+        let Decision::Restart { delay, state, .. } = decision else { return decision };
+        let stopped = Exit { cause: ExitCause::Normal, ..exit };
+        self.scribe.exit(other, self.generations[1 - index], stopped);
+        self.scribe.now_ms += u64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap();
+        for (at, actor) in [A, B].into_iter().enumerate() {
+            self.generations[at] += 1;
+            self.starts_ms[at] = self.scribe.now_ms;
+            let restored = at != index || state != StateSource::Fresh;
+            self.scribe.bring_up(actor, self.generations[at], Some(restored));
+        }
+        decision
+    }
+
+    /// Two crashes of each, and each once more.
+    fn whole() -> Vec<Record> {
+        let mut story = Self::begin();
+        for index in [0, 1, 0, 1, 0, 1] {
+            story.crash(index);
+        }
+        story.scribe.records
+    }
+}
+
+/// The fourth decision of [`Story::whole`]: by then every part of it holds something.
+fn fourth(records: &[Record]) -> usize {
+    (0..records.len()).filter(|at| is_decision(&records[*at])).nth(3).unwrap()
+}
+
+#[test]
+fn every_single_value_of_a_decision_that_is_changed_and_sealed_again_is_found_and_named() {
+    let records = Story::whole();
+    assert!(check(records.clone()).agrees(), "{:?}", check(records).differences);
+    let at = fourth(&records);
+    let mut unseen = Vec::new();
+    for path in leaves(&records[at].fields) {
+        let mut changed = records.clone();
+        edit(&mut changed[at].fields, &path);
+        let lines: Vec<String> = changed.iter().map(sealed).collect();
+        let report = replayed(&lines);
+        let Some(first) = report.differences.first() else {
+            unseen.push(path);
+            continue;
+        };
+        let is_named = first.seq == Some(records[at].seq) && member(&path).starts_with(&first.what);
+        // What no other event tells of is found by what would have been decided, or by what it would have left behind.
+        let is_heard_of_alone =
+            ["/inputs/jitter", "/inputs/exit/progressed", "/inputs/now_ms"].contains(&&*path);
+        assert!(is_named || is_heard_of_alone, "{path} is not named: {:?}", told(&report));
+    }
+    // Nothing follows from these two here: it was ready for a nanosecond more or less, and no significant child ended.
+    assert_eq!(unseen, ["/inputs/exit/ready_since/nanos", "/inputs/significant_others"]);
+}
+
+#[test]
+fn a_decision_that_is_changed_and_not_sealed_again_is_damage() {
+    let records = Story::whole();
+    let at = fourth(&records);
+    let mut lines: Vec<String> = records.iter().map(sealed).collect();
+    lines[at] = lines[at].replace("\"attempt\":2", "\"attempt\":1");
+    let report = replayed(&lines);
+    assert_eq!(told(&report), [(Some(records[at].seq), "line")]);
+    assert!(report.differences[0].why.contains("journal.jsonl is damaged at byte"), "{report:?}");
+    assert!(report.differences[0].why.contains("checksum"), "{report:?}");
+    assert_eq!((report.damaged, report.missing), (1, 0), "a damaged line is there, in a way");
+}
+
+#[test]
+fn what_the_reader_of_a_folder_says_of_missing_numbers_is_counted_once() {
+    let records = Story::whole();
+    let mut replay = Replay::new();
+    for record in records.iter().filter(|record| !(4..=6).contains(&record.seq)) {
+        if record.seq == 7 {
+            replay.entry(&Entry::Missing { from: 4, to: 6 });
+        }
+        replay.entry(&Entry::Event(Box::new(record.clone()), String::new()));
+    }
+    let report = replay.into_report();
+    assert_eq!((report.missing, told(&report)), (3, vec![]));
+}
+
+// === what must not come out of turn ===
+
+/// [`Story::whole`] with something done to it.
+fn with(change: impl FnOnce(&mut Vec<Record>)) -> Report {
+    let mut records = Story::whole();
+    change(&mut records);
+    check(records)
+}
+
+fn position(records: &[Record], kind: &str, actor: &str, generation: u64) -> usize {
+    let is_it = |record: &Record| {
+        (record.kind.as_str(), record.actor.as_str(), record.generation) == (kind, actor, generation)
+    };
+    records.iter().position(is_it).unwrap()
+}
+
+#[test]
+fn a_start_before_the_delay_is_over_is_found_unless_it_was_ordered() {
+    let early = |records: &mut Vec<Record>| {
+        let at = position(records, "actor_started", A, 2);
+        let due_ms = records[at].mono_ms;
+        for record in records.iter_mut().filter(|record| record.mono_ms == due_ms) {
+            record.mono_ms -= 1;
+        }
+        at
+    };
+    let report = with(|records| {
+        early(records);
+    });
+    assert_eq!(told(&report), [(Some(9), "start"), (Some(12), "start")], "both of the group");
+    assert!(report.differences[0].why.contains("no order came between"), "{report:?}");
+    let report = with(|records| {
+        let at = early(records);
+        // Another event gives its number away to the order.
+        let exited = &mut records[at - 1];
+        assert_eq!(exited.kind, "actor_exited");
+        exited.kind = StartOrdered::KIND.to_owned();
+        exited.fields = serde_json::from_value(json!({"order": "restart"})).unwrap();
+    });
+    assert_eq!(told(&report), []);
+}
+
+#[test]
+fn a_child_that_was_given_up_starts_only_by_order() {
+    let abandoned = |order: bool| {
+        let mut story = Story::begin();
+        let budget = Some(Budget { restarts_max: 0, window: Duration::from_secs(9) });
+        story.child = Arc::new(ChildPolicy { budget, ..*story.child });
+        assert_eq!(story.crash(0), Decision::Abandon);
+        if order {
+            story.scribe.record(A, 1, &BudgetReset {});
+        }
+        story.scribe.record(A, 2, &ActorStarted {});
+        check(story.scribe.records)
+    };
+    let report = abandoned(false);
+    assert_eq!(told(&report), [(Some(8), "start")]);
+    assert!(report.differences[0].to_string().contains("does not restart it"), "{report:?}");
+    assert!(abandoned(true).agrees());
+}
+
+#[test]
+fn a_decision_needs_an_exit_of_its_own() {
+    let report = with(|records| {
+        let exit = position(records, "actor_exited", A, 1);
+        records[exit].kind = "noted".to_owned();
+    });
+    assert_eq!(told(&report), [(Some(7), "inputs.exit")]);
+    let report = with(|records| {
+        let again = records[position(records, "decision", A, 1)].clone();
+        let stopped = position(records, "actor_exited", B, 1);
+        records[stopped] = Record { seq: records[stopped].seq, ..again };
+    });
+    assert_eq!(told(&report)[0], (Some(8), "inputs.exit"));
+    assert!(report.differences[0].why.contains("event 7 decided"), "{report:?}");
+    let report = with(|records| {
+        let at = position(records, "decision", A, 1);
+        records[at].generation = 9;
+    });
+    assert_eq!(told(&report), [(Some(7), "generation")]);
+}
+
+#[test]
+fn numbers_rise_time_does_not_run_backwards_and_a_run_that_is_over_does_not_go_on() {
+    let report = with(|records| records[8].seq = 8);
+    assert_eq!(told(&report), [(Some(8), "seq")]);
+    let report = with(|records| {
+        let last = records.last_mut().unwrap();
+        last.mono_ms = 3;
+    });
+    assert_eq!(told(&report), [(Some(Story::whole().len() as u64), "mono_ms")]);
+    let report = with(|records| records[8].boot = "another".to_owned());
+    assert_eq!((told(&report), report.runs), (vec![(Some(10), "boot")], 3));
+}
+
+#[test]
+fn a_next_run_begins_anew_with_time_and_histories() {
+    let run = |kinds: &[&str], boot: &str| {
+        let mut records = Story::whole();
+        for kind in kinds.iter().rev() {
+            let word = Record { kind: (*kind).to_owned(), ..records[0].clone() };
+            records.insert(0, word);
+        }
+        records.into_iter().map(|record| Record { boot: boot.to_owned(), ..record }).collect::<Vec<_>>()
+    };
+    let begun = RuntimeStarted::KIND;
+    for (kinds, boot) in [(&["journal_degraded", begun][..], "another"), (&[begun], "boot"), (&[], "another")]
+    {
+        let mut records = run(&[begun], "boot");
+        records.extend(run(kinds, boot));
+        for (record, seq) in records.iter_mut().zip(1..) {
+            record.seq = seq;
+        }
+        let report = check(records);
+        assert_eq!((told(&report), report.runs, report.replayed), (vec![], 2, 12), "{boot}");
+    }
+}
+
+#[test]
+fn a_checkpoint_that_was_set_aside_is_not_begun_from() {
+    let report = with(|records| {
+        let fresh = |record: &&mut Record| record.fields.get("state") == Some(&json!("fresh"));
+        let decided = records.iter_mut().filter(fresh).find(|record| record.kind != Decided::KIND).unwrap();
+        decided.fields.insert("state".to_owned(), json!("restored"));
+    });
+    let [first, ..] = &report.differences[..] else { panic!("{report:?}") };
+    assert_eq!((first.what.as_str(), first.stated.as_str()), ("state", Some("restored")));
+    assert!(first.why.contains("set the checkpoint aside"), "{first}");
+}
+
+#[test]
+fn a_supervisor_that_starts_again_begins_with_nothing_and_so_does_a_child_that_is_added_anew() {
+    let mut story = Story::begin();
+    story.crash(0);
+    story.scribe.exit(POOL, 1, Exit::of(ExitCause::Panic));
+    story.scribe.record(POOL, 2, &ActorStarted {});
+    story.histories = Default::default();
+    story.siblings = SupervisorHistory::default();
+    story.generations[0] += 1;
+    story.starts_ms[0] = story.scribe.now_ms;
+    story.scribe.bring_up(A, story.generations[0], Some(true));
+    story.crash(0);
+    story.generations[0] = 1;
+    story.histories[0] = ChildHistory::default();
+    story.starts_ms[0] = story.scribe.now_ms;
+    story.scribe.bring_up(A, 1, None);
+    story.crash(0);
+    let report = check(story.scribe.records);
+    assert_eq!((told(&report), report.replayed), (vec![], 3));
+}
+
+#[test]
+fn a_budget_that_comes_back_without_a_word_is_found() {
+    let resets = |told_of: bool| {
+        let mut story = Story::begin();
+        story.crash(0);
+        story.histories[0].reset();
+        if told_of {
+            story.scribe.record(A, 2, &BudgetReset {});
+        }
+        story.crash(0);
+        check(story.scribe.records)
+    };
+    assert!(resets(true).agrees());
+    let report = resets(false);
+    assert!(report.differences[0].what.starts_with("inputs.history"), "{:?}", told(&report));
+    assert!(report.differences[0].why.contains("event 7 left this behind"), "{report:?}");
+}
+
+// === what cannot be read ===
+
+#[test]
+fn a_decision_of_an_older_format_is_counted_and_what_follows_is_checked_all_the_same() {
+    for lacking in [&["inputs"][..], &["inputs", "child", "kill_timeout"]] {
+        let report = with(|records| {
+            let at = fourth(records);
+            let (last, parents) = lacking.split_last().unwrap();
+            let mut fields = &mut records[at].fields;
+            for parent in parents {
+                fields = fields.get_mut(*parent).and_then(Value::as_object_mut).unwrap();
+            }
+            fields.remove(*last).unwrap();
+        });
+        assert_eq!((told(&report), report.not_replayable, report.replayed), (vec![], 1, 5), "{lacking:?}");
+    }
+}
+
+#[test]
+fn inputs_that_no_runtime_writes_are_a_difference_and_never_a_panic() {
+    for (path, value) in [
+        ("/inputs/exit/cause", json!("boredom")),
+        ("/inputs/now_ms", json!(-1)),
+        ("/inputs/jitter", json!(1.0)),
+        ("/inputs/jitter", json!(-0.5)),
+        ("/inputs/child/delay/factor", json!("big")),
+        ("/inputs/history/checkpoint_crashes", json!(u32::MAX)),
+        ("/inputs/history/attempts", json!(u32::MAX)),
+        ("/inputs/child/delay/max/secs", json!(u64::MAX)),
+        ("/inputs/now_ms", json!(u64::MAX)),
+        ("/scope", json!("everybody")),
+        ("/scope", json!([])),
+        ("/decision", json!(7)),
+        ("/attempt", json!("two")),
+        ("/budget", json!(null)),
+    ] {
+        let report = with(|records| {
+            let at = fourth(records);
+            let mut fields = Value::Object(std::mem::take(&mut records[at].fields));
+            *fields.pointer_mut(path).unwrap() = value;
+            let Value::Object(fields) = fields else { unreachable!() };
+            records[at].fields = fields;
+        });
+        assert!(!report.agrees(), "{path}");
+    }
+}

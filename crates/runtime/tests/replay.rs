@@ -1,0 +1,194 @@
+//! Journals of real trees are decided again: whatever happened to a tree, its journal agrees with the policy.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that meets the unexpected should say so at once"
+)]
+#![allow(clippy::disallowed_methods, reason = "a test's tasks end with it")]
+
+#[allow(dead_code, reason = "shared with other tests, which use other parts of it")]
+mod probe;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use mainstay_runtime::clock::SystemClock;
+use mainstay_runtime::journal::{Delivery, Entry, Journal, JournalConfig, Reader, Record};
+use mainstay_runtime::policy::{
+    AutoShutdown, Budget, ChildPolicy, Delay, Exhausted, RestartType, Shutdown, Strategy, SupervisorPolicy,
+};
+use mainstay_runtime::replay::{self, Replay};
+use mainstay_runtime::{Address, Child, Runtime, SupervisorHandle, SupervisorSpec};
+use probe::{Act, Probe, pass};
+use tokio::task::JoinSet;
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn random_child(rng: &mut Rng) -> ChildPolicy {
+    use RestartType::{Permanent, Transient};
+    let min = ms(rng.u64(0..300));
+    ChildPolicy {
+        restart: rng.choice([Permanent, Permanent, Transient]).unwrap(),
+        delay: Delay::Exponential { min, max: min * 10, factor: 1.5, jitter: rng.bool() },
+        budget: Some(Budget { restarts_max: rng.u32(1..5), window: ms(rng.u64(500..9000)) }),
+        stable_after: ms(rng.u64(100..2000)),
+        exhausted: if rng.u8(0..3) == 0 { Exhausted::Escalate } else { Exhausted::Abandon },
+        shutdown: Shutdown::Graceful(ms(200)),
+        stuck_after: Some(ms(400)),
+        kill_timeout: ms(300),
+        ..ChildPolicy::default()
+    }
+}
+
+/// Pools of all strategies under a root that goes on whatever becomes of them.
+struct Grove {
+    pools: Vec<SupervisorHandle>,
+    probes: Vec<Address<Act>>,
+    runtime: Runtime,
+    rng: Rng,
+    orders: JoinSet<()>,
+}
+
+impl Grove {
+    async fn plant(seed: u64, journal: Journal) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let mut root = SupervisorSpec::new("root");
+        let (mut pools, mut probes) = (Vec::new(), Vec::new());
+        for strategy in [Strategy::OneForOne, Strategy::OneForAll, Strategy::RestForOne] {
+            let intensity = rng.bool().then_some(Budget { restarts_max: 6, window: ms(4000) });
+            let policy = SupervisorPolicy {
+                strategy,
+                intensity,
+                auto_shutdown: AutoShutdown::AnySignificant,
+                dynamic: false,
+            };
+            let own = ChildPolicy { budget: None, stuck_after: None, ..random_child(&mut rng) };
+            let mut pool = SupervisorSpec::new(format!("pool-{}", pools.len())).policy(policy).as_child(own);
+            for n in 0..3 {
+                let mut child = random_child(&mut rng);
+                child.significant = child.restart == RestartType::Transient && rng.u8(0..3) == 0;
+                probes.push(pool.child(Child::new(format!("p{n}"), probe()).policy(child)).unwrap());
+            }
+            pools.push(root.supervisor(pool).unwrap());
+        }
+        let runtime = Runtime::builder().seed(seed).journal(journal).start(root).await.unwrap();
+        Self { pools, probes, runtime, rng, orders: JoinSet::new() }
+    }
+
+    /// One thing happens, and then some time passes.
+    async fn happen(&mut self) {
+        let probe = self.rng.choice(&self.probes).unwrap();
+        let act = match self.rng.u8(0..8) {
+            0 => Act::End,
+            1 => Act::Block,
+            2 => Act::PanicLater,
+            3 => Act::Add(1),
+            _ => Act::Panic,
+        };
+        // One that has been given up takes no message; that is as good as any other.
+        drop(probe.try_cast(act));
+        if self.rng.u8(0..3) == 0 {
+            self.order();
+        }
+        let pause = self.rng.choice([0, 1, 40, 350, 1500]).unwrap();
+        pass(ms(pause)).await;
+    }
+
+    /// Somebody orders something, and the tree goes on meanwhile.
+    fn order(&mut self) {
+        let pool = self.rng.choice(&self.pools).unwrap().clone();
+        let name = format!("p{}", self.rng.u8(0..3));
+        let (what, policy) = (self.rng.u8(0..6), random_child(&mut self.rng));
+        self.orders.spawn(async move {
+            // Orders that cannot be carried out now are refused; that is as good as any other outcome.
+            match what {
+                0 => drop(pool.stop(&name).await),
+                1 => drop(pool.start(&name).await),
+                2 => drop(pool.restart(&name).await),
+                3 => drop(pool.reset(&name).await),
+                4 => drop(pool.remove(&name).await),
+                _ => drop(pool.add(Child::new(name, probe()).policy(policy)).await),
+            }
+        });
+    }
+
+    async fn fell(mut self) {
+        self.orders.shutdown().await;
+        self.runtime.shutdown().await;
+    }
+}
+
+/// A probe that panics, ends or hangs for ever when it is told to.
+fn probe() -> Probe {
+    Probe::gated().0
+}
+
+fn in_memory(seed: u64) -> Journal {
+    let config = JournalConfig { memory_lines_max: 1_000_000, ..JournalConfig::default() };
+    Journal::in_memory(seed.to_string(), Arc::new(SystemClock), config)
+}
+
+async fn records(journal: &Journal) -> Vec<Record> {
+    let mut subscription = journal.subscribe_after(0);
+    let mut records = Vec::new();
+    while let Some(Delivery::Event(record)) = subscription.try_next().await {
+        records.push(*record);
+    }
+    records
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_happens_to_a_tree_its_journal_agrees_with_the_policy() {
+    let mut decided = std::collections::BTreeMap::new();
+    for seed in 0..40 {
+        let journal = in_memory(seed);
+        let mut grove = Grove::plant(seed, journal.clone()).await;
+        for _ in 0..60 {
+            grove.happen().await;
+        }
+        grove.fell().await;
+        let records = records(&journal).await;
+        for record in records.iter().filter(|record| record.kind == "decision") {
+            *decided.entry(record.fields["decision"].as_str().unwrap().to_owned()).or_insert(0) += 1;
+        }
+        let report = replay::check(records);
+        let first = report.differences.first().map(ToString::to_string);
+        assert_eq!(first, None, "seed {seed}");
+        assert_eq!((report.replayed, report.missing), (report.decisions, 0), "seed {seed}");
+    }
+    let kinds: Vec<&str> = decided.keys().map(String::as_str).collect();
+    assert_eq!(
+        kinds,
+        ["abandon", "escalate", "leave", "restart", "shut_down"],
+        "everything came about: {decided:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_journal_on_disk_is_replayed_across_runs_and_without_the_segments_that_are_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = JournalConfig { segment_bytes_max: 60_000, segments_max: 3, ..JournalConfig::default() };
+    for seed in 0..4 {
+        let journal =
+            Journal::open(dir.path(), seed.to_string(), Arc::new(SystemClock), config.clone()).unwrap();
+        let mut grove = Grove::plant(seed, journal).await;
+        for _ in 0..40 {
+            grove.happen().await;
+        }
+        grove.fell().await;
+    }
+    let mut reader = Reader::after(dir.path(), 0);
+    let mut replay = Replay::new();
+    while let Some(entry) = reader.next_entry().unwrap() {
+        assert!(matches!(entry, Entry::Event(..)), "{entry:?}");
+        replay.entry(&entry);
+    }
+    let report = replay.into_report();
+    assert_eq!(report.differences.first().map(ToString::to_string), None);
+    assert!(report.first_seq > Some(1), "the first segments are gone");
+    assert!(report.runs > 1 && report.replayed > 10, "{report:?}");
+}

@@ -1,0 +1,150 @@
+//! A journal from the field is a test case: every decision in it is decided again, and a changed one is found.
+//!
+//! The fault switch is there in debug builds only.
+
+#![cfg(debug_assertions)]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use support::{Ended, Program, Story, run};
+use tokio::io::AsyncWriteExt;
+
+/// A run in which the cache crashes twice, and an agent is restarted and reset by hand.
+async fn eventful_run(data: &Path) {
+    let demo = Program::start(data, &["demo", "--agents", "1"]);
+    let mut story = Story::follow(data);
+    story.agent_becomes("planner", "healthy").await;
+    for _ in 0..2 {
+        assert_eq!(run(data, &["panic", "cache"]).await.code, Some(0));
+        story.next("root/cache", "actor_restarted").await;
+    }
+    for action in ["restart", "reset"] {
+        let ended = run(data, &["agent", action, "planner"]).await;
+        assert_eq!(ended.code, Some(0), "{action}: {ended:?}");
+    }
+    let (status, _) = demo.stop().await;
+    assert!(status.success(), "{status}");
+}
+
+fn segment(data: &Path) -> PathBuf {
+    let mut files = fs::read_dir(data.join("journal")).unwrap().map(|file| file.unwrap().path());
+    files.find(|path| path.extension().is_some_and(|extension| extension == "jsonl")).unwrap()
+}
+
+/// Changes the last decision in the file by hand; `seal` makes its checksum right again. Returns its number.
+fn edit_last_decision(file: &Path, from: &str, to: &str, seal: bool) -> u64 {
+    let text = fs::read_to_string(file).unwrap();
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let line = lines.iter_mut().rfind(|line| line.contains(r#""kind":"decision""#)).unwrap();
+    assert!(line.contains(from), "{line}");
+    *line = line.replacen(from, to, 1);
+    if seal {
+        let content = format!("{}}}", &line[..line.rfind(r#","crc":""#).unwrap()]);
+        let crc = crc32c::crc32c(content.as_bytes());
+        *line = format!("{},\"crc\":\"{crc:08x}\"}}", &content[..content.len() - 1]);
+    }
+    let edited: Value = serde_json::from_str(line).unwrap();
+    fs::write(file, lines.join("\n") + "\n").unwrap();
+    edited["seq"].as_u64().unwrap()
+}
+
+/// The command found a difference: it said so in one line on stderr, and printed nothing.
+fn difference(ended: &Ended) -> &str {
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert_eq!((ended.stdout.as_str(), ended.stderr.lines().count()), ("", 1), "{ended:?}");
+    ended.stderr.trim_end()
+}
+
+#[tokio::test]
+async fn the_journal_of_a_run_agrees_with_the_policy_wherever_it_is_read_from() {
+    let data = tempfile::tempdir().unwrap();
+    eventful_run(data.path()).await;
+    let file = segment(data.path());
+    let folder = file.parent().unwrap().to_str().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let from_data = run(data.path(), &["replay"]).await;
+    assert_eq!((from_data.code, from_data.stderr.as_str()), (Some(0), ""), "{from_data:?}");
+    assert!(from_data.stdout.contains("2 decisions, decided again, come out the same"), "{from_data:?}");
+    for source in [data.path().to_str().unwrap(), folder, file.to_str().unwrap()] {
+        let ended = run(elsewhere.path(), &["replay", source]).await;
+        assert_eq!((ended.code, &ended.stdout), (Some(0), &from_data.stdout), "{source}: {ended:?}");
+    }
+    let mut command = support::mainstay(elsewhere.path(), &["replay", "-"]);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&fs::read(&file).unwrap()).await.unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), from_data.stdout);
+
+    let report = support::json(data.path(), &["replay"]).await;
+    assert_eq!((&report["decisions"], &report["replayed"]), (&json!(2), &json!(2)));
+    assert_eq!((&report["differences"], &report["missing"]), (&json!([]), &json!(0)));
+}
+
+#[tokio::test]
+async fn a_decision_that_was_changed_by_hand_is_found_and_named() {
+    let data = tempfile::tempdir().unwrap();
+    eventful_run(data.path()).await;
+    let file = segment(data.path());
+    let original = fs::read(&file).unwrap();
+    for (from, to, what) in [
+        (r#""attempt":2"#, r#""attempt":1"#, "attempt"),
+        (r#""decision":"restart""#, r#""decision":"abandon""#, "decision"),
+        (r#""cause":"panic""#, r#""cause":"error""#, "inputs.exit.cause"),
+        (r#""attempts":1"#, r#""attempts":0"#, "inputs.history.attempts"),
+    ] {
+        let seq = edit_last_decision(&file, from, to, true);
+        let told = run(data.path(), &["replay"]).await;
+        let told = difference(&told);
+        assert!(told.contains(&format!("event {seq} at ")) && told.contains("root/cache"), "{told}");
+        assert!(told.contains(&format!(": {what} says ")), "{told}");
+        let ended = run(data.path(), &["replay", "--json"]).await;
+        let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert_eq!(ended.code, Some(1));
+        let first = &report["differences"][0];
+        assert_eq!((&first["seq"], &first["what"]), (&json!(seq), &json!(what)));
+        fs::write(&file, &original).unwrap();
+    }
+    let seq = edit_last_decision(&file, r#""attempt":2"#, r#""attempt":1"#, false);
+    let told = run(data.path(), &["replay"]).await;
+    let told = difference(&told);
+    assert!(told.contains(&format!("event {seq}: ")) && told.contains("is damaged at byte"), "{told}");
+}
+
+#[tokio::test]
+async fn what_is_not_there_cannot_be_replayed_and_says_so() {
+    let empty = tempfile::tempdir().unwrap();
+    let nowhere = empty.path().join("nowhere");
+    for args in
+        [&["replay"][..], &["replay", empty.path().to_str().unwrap()], &["replay", nowhere.to_str().unwrap()]]
+    {
+        let ended = run(empty.path(), args).await;
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{args:?}: {ended:?}");
+        assert!(ended.stderr.contains(empty.path().to_str().unwrap()), "{ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn dead_letters_are_listed_with_their_reason_whether_a_runtime_is_running_or_not() {
+    let data = tempfile::tempdir().unwrap();
+    assert_eq!(run(data.path(), &["dead-letters"]).await.code, Some(1), "there is no journal yet");
+    eventful_run(data.path()).await;
+    let ended = run(data.path(), &["dead-letters"]).await;
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
+    let rows: Vec<&str> = ended.stdout.lines().filter(|line| line.contains("root/cache")).collect();
+    assert_eq!(rows.len(), 2, "{}", ended.stdout);
+    for row in rows {
+        assert!(row.contains("crashed  the actor crashed on it"), "{row}");
+    }
+    let ended = run(data.path(), &["dead-letters", "--json"]).await;
+    let letters: Vec<Value> = ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let crashed = letters.iter().filter(|letter| letter["reason"] == "crashed");
+    assert_eq!(crashed.count(), 2, "{letters:?}");
+    assert!(letters.iter().all(|letter| letter["kind"] == "dead_letter" && letter["crc"].is_string()));
+}

@@ -373,9 +373,9 @@ impl<B: Behaviour> Actor for Incarnation<B> {
         life: &mut Life<B>,
     ) -> Result<(), ActorProcessingErr> {
         let outcome = match wake {
-            Wake::Mail => panics::caught(life.read_mail()).await,
-            Wake::Stop => panics::caught(life.stop()).await,
-            Wake::Tick => panics::caught(life.tick()).await,
+            Wake::Mail => panics::caught(Box::pin(life.read_mail())).await,
+            Wake::Stop => panics::caught(Box::pin(life.stop())).await,
+            Wake::Tick => panics::caught(Box::pin(life.tick())).await,
         };
         settle(&myself, life, outcome)
     }
@@ -386,7 +386,7 @@ impl<B: Behaviour> Actor for Incarnation<B> {
         event: SupervisionEvent,
         life: &mut Life<B>,
     ) -> Result<(), ActorProcessingErr> {
-        let outcome = panics::caught(life.child_changed(event)).await;
+        let outcome = panics::caught(Box::pin(life.child_changed(event))).await;
         settle(&myself, life, outcome)
     }
 }

@@ -83,6 +83,12 @@ impl From<Failure> for Fault {
     }
 }
 
+impl From<Panic> for Fault {
+    fn from(panic: Panic) -> Self {
+        Self::Panic(panic)
+    }
+}
+
 impl<B: Behaviour> Life<B> {
     async fn start(&mut self) -> Result<Flow, Fault> {
         self.slot.recall(&self.ctx).await;
@@ -104,7 +110,12 @@ impl<B: Behaviour> Life<B> {
                 Next::Own(Own::Panic(panic)) => return Err(Fault::Panic(panic)),
                 Next::Own(Own::Message(message)) => self.handle(message).await?,
                 Next::Mail(envelope, _) if has_expired(&envelope) => self.expire(envelope),
-                Next::Mail(envelope, label) => self.deliver(envelope, label).await?,
+                Next::Mail(envelope, label) => {
+                    let message = self.take_off(envelope, label);
+                    let flow = self.handle(message).await?;
+                    drop(self.in_flight.take());
+                    flow
+                }
             };
             if flow == Flow::Stop {
                 return Ok(Flow::Stop);
@@ -117,12 +128,8 @@ impl<B: Behaviour> Life<B> {
         Ok(Flow::Continue)
     }
 
-    /// Handles a message from outside, which is accounted for from here on even if its own methods panic.
-    async fn deliver(
-        &mut self,
-        envelope: Envelope<B::Message>,
-        label: Option<&'static str>,
-    ) -> Result<Flow, Fault> {
+    /// Takes a message out of its envelope; it is accounted for from here on even if its own methods panic.
+    fn take_off(&mut self, envelope: Envelope<B::Message>, label: Option<&'static str>) -> B::Message {
         let Envelope { mut message, expires_at, returned } = envelope;
         let deliveries = returned.unwrap_or(Returned { crashes: 0, crashes_max: 1 });
         let flight = self.in_flight.insert(Flight { label, copy: None, expires_at, deliveries });
@@ -135,9 +142,7 @@ impl<B: Behaviour> Life<B> {
         if let Some(Returned { crashes, crashes_max }) = returned {
             self.ctx.record(&Redelivered { label: label.to_owned(), crashes, crashes_max });
         }
-        let flow = self.handle(message).await?;
-        drop(self.in_flight.take());
-        Ok(flow)
+        message
     }
 
     async fn handle(&mut self, message: B::Message) -> Result<Flow, Fault> {
@@ -145,12 +150,10 @@ impl<B: Behaviour> Life<B> {
         let Slot { mailbox, behaviour, .. } = &*self.slot;
         let reason = || if mailbox.is_stopping() { CallError::Stopped } else { CallError::Crashed };
         let ctx = &mut self.ctx;
-        // Caught as close to the handler as can be: each frame that a panic unwinds has its price.
-        let handled = panics::caught(async {
+        let handled = async {
             let flow = behaviour.handle(ctx, message, state).await?;
-            Ok::<_, Failure>((flow, behaviour.snapshot(state)))
-        });
-        let handled = async { handled.await.map_err(Fault::Panic)?.map_err(Fault::Failure) };
+            Ok::<_, Fault>((flow, behaviour.snapshot(state)))
+        };
         let (flow, snapshot) = teardown::scoped(reason, teardown::judged(handled)).await?;
         self.progressed = true;
         if let Some(snapshot) = snapshot {
@@ -370,9 +373,9 @@ impl<B: Behaviour> Actor for Incarnation<B> {
         life: &mut Life<B>,
     ) -> Result<(), ActorProcessingErr> {
         let outcome = match wake {
-            Wake::Mail => panics::caught(life.read_mail()).await,
-            Wake::Stop => panics::caught(life.stop()).await,
-            Wake::Tick => panics::caught(life.tick()).await,
+            Wake::Mail => panics::caught(Box::pin(life.read_mail())).await,
+            Wake::Stop => panics::caught(Box::pin(life.stop())).await,
+            Wake::Tick => panics::caught(Box::pin(life.tick())).await,
         };
         settle(&myself, life, outcome)
     }
@@ -383,7 +386,7 @@ impl<B: Behaviour> Actor for Incarnation<B> {
         event: SupervisionEvent,
         life: &mut Life<B>,
     ) -> Result<(), ActorProcessingErr> {
-        let outcome = panics::caught(life.child_changed(event)).await;
+        let outcome = panics::caught(Box::pin(life.child_changed(event))).await;
         settle(&myself, life, outcome)
     }
 }

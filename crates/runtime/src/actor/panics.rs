@@ -16,7 +16,6 @@ use std::pin::Pin;
 use std::sync::Once;
 use std::task::{Context, Poll};
 
-use futures_util::FutureExt;
 use pin_project_lite::pin_project;
 
 use crate::actor::backtrace;
@@ -95,34 +94,42 @@ impl Drop for Watch {
 }
 
 pin_project! {
-    /// A future whose panics are noted.
-    struct Watched<F> {
+    /// Runs a future; its panics are noted and caught. A struct of its own, because an `async fn` would hold the future
+    /// twice, and each actor keeps room for it.
+    pub(crate) struct Caught<F> {
         #[pin]
         future: F,
     }
 }
 
-impl<F: Future> Future for Watched<F> {
-    type Output = F::Output;
+impl<F: Future> Future for Caught<F> {
+    type Output = Result<F::Output, Panic>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let _watch = Watch::begin();
-        self.project().future.poll(cx)
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let future = self.project().future;
+        match attempt(|| future.poll(cx)) {
+            Ok(polled) => polled.map(Ok),
+            Err(panic) => Poll::Ready(Err(panic)),
+        }
     }
 }
 
 /// Runs `future`, and returns its panic if it panics.
-pub(crate) async fn caught<F: Future>(future: F) -> Result<F::Output, Panic> {
-    AssertUnwindSafe(Watched { future }).catch_unwind().await.map_err(describe)
+pub(crate) fn caught<F: Future>(future: F) -> Caught<F> {
+    Caught { future }
 }
 
 /// Runs `work`, and returns its panic if it panics.
 pub(crate) fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, Panic> {
-    let watched = || {
+    attempt_again(|| {
         let _watch = Watch::begin();
         work()
-    };
-    panic::catch_unwind(AssertUnwindSafe(watched)).map_err(describe)
+    })
+}
+
+/// Like [`attempt`], for work that is part of what is watched already.
+pub(crate) fn attempt_again<T>(work: impl FnOnce() -> T) -> Result<T, Panic> {
+    panic::catch_unwind(AssertUnwindSafe(work)).map_err(describe)
 }
 
 /// Drops `doomed`, whose replies answer with `reason`; returns the panic of its destructor, if it panics.

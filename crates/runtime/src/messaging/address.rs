@@ -52,7 +52,11 @@ impl<M: Message> Address<M> {
     /// # Errors
     /// When the actor is stopped; the message comes back.
     pub async fn cast(&self, message: M) -> Result<(), SendError<M>> {
-        self.mailbox.push_when_room(Envelope::new(message, None)).await.map_err(refused)
+        // Mostly there is room, and then nothing of waiting for it has to be set up.
+        match self.mailbox.push(Envelope::new(message, None)) {
+            Err((envelope, Refusal::Full)) => self.mailbox.push_when_room(envelope).await.map_err(refused),
+            settled => settled.map_err(refused),
+        }
     }
 
     /// Sends a message if there is room now.

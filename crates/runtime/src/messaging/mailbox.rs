@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 use std::mem;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ractor::ActorRef;
@@ -82,10 +84,31 @@ pub(crate) enum Own<M> {
 }
 
 /// Bounded, ordered, and never without a word: what is pushed is popped, or handed back, or emptied out.
+///
+/// Senders and a reader that has much to do seldom meet at a lock: the reader takes over everything that waits, and comes
+/// back when that is handled. Where both locks are needed, the reader's comes first.
 pub(crate) struct Mailbox<M> {
+    hand: Mutex<Hand<M>>,
     inner: Mutex<Inner<M>>,
+    /// How many messages the reader has taken over. Changed under its lock, and raised under both.
+    ahead: AtomicUsize,
+    /// Whether the reader has to look into `inner` before it goes on with what it has taken over.
+    alert: AtomicBool,
     room: Notify,
     capacity: usize,
+}
+
+/// What is the reader's; the lock is for those who look on.
+struct Hand<M> {
+    /// What it has taken over. It goes before what is in [`Inner`].
+    queue: VecDeque<Envelope<M>>,
+    /// The label of the message from outside that the reader is handling.
+    label: Option<&'static str>,
+    /// What the reader has taken so far, and whether it is still at work on the last of it.
+    taken: u64,
+    at_work: bool,
+    /// How many senders wait for room.
+    waiting: usize,
 }
 
 struct Inner<M> {
@@ -95,13 +118,6 @@ struct Inner<M> {
     /// The incarnation whose tasks may bring something: from its birth, so before it reads, to its end.
     owner: Option<u64>,
     reader: Option<Reader>,
-    /// The label of the message from outside that the reader has in hand.
-    in_hand: Option<&'static str>,
-    /// What the reader has taken so far, and whether it is still at work on the last of it.
-    taken: u64,
-    at_work: bool,
-    /// How many senders wait for room.
-    waiting: usize,
     closed: bool,
 }
 
@@ -122,29 +138,51 @@ impl Reader {
     }
 }
 
-impl<M> Inner<M> {
+impl<M> Hand<M> {
     /// Notes that the reader is at work on something.
     fn take(&mut self, label: Option<&'static str>) {
-        self.in_hand = label;
+        self.label = label;
         self.at_work = true;
         self.taken += 1;
+    }
+
+    /// Notes that the reader is at work on nothing.
+    fn rest(&mut self) {
+        self.label = None;
+        self.at_work = false;
+    }
+}
+
+impl<M> Inner<M> {
+    fn is_stopping(&self) -> bool {
+        self.reader.as_ref().is_none_or(|reader| reader.stopping)
+    }
+
+    /// The reader has nothing to do: the next push wakes it.
+    fn sleep(&mut self) {
+        if let Some(reader) = &mut self.reader {
+            reader.woken = false;
+        }
     }
 }
 
 impl<M: Message> Mailbox<M> {
     pub(crate) fn new(capacity: usize) -> Self {
-        let inner = Inner {
-            queue: VecDeque::new(),
-            own: VecDeque::new(),
-            owner: None,
-            reader: None,
-            in_hand: None,
-            taken: 0,
-            at_work: false,
-            waiting: 0,
-            closed: false,
-        };
-        Self { inner: Mutex::new(inner), room: Notify::new(), capacity: capacity.max(1) }
+        let hand = Hand { queue: VecDeque::new(), label: None, taken: 0, at_work: false, waiting: 0 };
+        let inner =
+            Inner { queue: VecDeque::new(), own: VecDeque::new(), owner: None, reader: None, closed: false };
+        Self {
+            hand: Mutex::new(hand),
+            inner: Mutex::new(inner),
+            ahead: AtomicUsize::new(0),
+            alert: AtomicBool::new(false),
+            room: Notify::new(),
+            capacity: capacity.max(1),
+        }
+    }
+
+    fn hand(&self) -> MutexGuard<'_, Hand<M>> {
+        self.hand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<M>> {
@@ -186,7 +224,7 @@ impl<M: Message> Mailbox<M> {
         if inner.closed {
             return Err((envelope, Refusal::Stopped));
         }
-        if inner.queue.len() >= self.capacity {
+        if self.len_in(inner) >= self.capacity {
             return Err((envelope, Refusal::Full));
         }
         inner.queue.push_back(envelope);
@@ -198,7 +236,11 @@ impl<M: Message> Mailbox<M> {
 
     /// How many messages wait.
     pub(crate) fn len(&self) -> usize {
-        self.lock().queue.len()
+        self.len_in(&self.lock())
+    }
+
+    fn len_in(&self, inner: &Inner<M>) -> usize {
+        self.ahead.load(Acquire) + inner.queue.len()
     }
 
     // === for the incarnation ===
@@ -212,7 +254,7 @@ impl<M: Message> Mailbox<M> {
     pub(crate) fn attach(&self, wake: ActorRef<Wake>) {
         let mut inner = self.lock();
         let mut reader = Reader { wake, woken: false, stopping: false };
-        if !inner.queue.is_empty() || !inner.own.is_empty() {
+        if self.len_in(&inner) > 0 || !inner.own.is_empty() {
             reader.wake();
         }
         inner.reader = Some(reader);
@@ -220,56 +262,71 @@ impl<M: Message> Mailbox<M> {
 
     /// Ends the reading of incarnation `generation`, and returns what its tasks had brought and nobody handled.
     pub(crate) fn detach(&self, generation: u64) -> VecDeque<Own<M>> {
+        let mut hand = self.hand();
         let mut inner = self.lock();
         if inner.owner != Some(generation) {
             return VecDeque::new();
         }
         inner.owner = None;
         inner.reader = None;
-        inner.in_hand = None;
-        inner.at_work = false;
+        hand.rest();
+        self.alert.store(true, Release);
         mem::take(&mut inner.own)
     }
 
     /// The next message for the reader. After `Empty` the next push wakes it.
     pub(crate) fn pop(&self) -> Next<M> {
-        let mut inner = self.lock();
-        inner.in_hand = None;
-        inner.at_work = false;
-        // What is its own an incarnation sees even while it stops: a supervisor hears of its last children so.
-        if let Some(own) = inner.own.pop_front() {
-            inner.take(None);
-            return Next::Own(own);
+        let mut hand = self.hand();
+        hand.rest();
+        // Asked under the reader's lock, so that it takes no message any more once `stop_reading` has returned.
+        if (self.alert.load(Acquire) || hand.queue.is_empty())
+            && let Some(other) = self.look_in(&mut hand)
+        {
+            return other;
         }
-        if inner.reader.as_ref().is_none_or(|reader| reader.stopping) {
-            if let Some(reader) = &mut inner.reader {
-                reader.woken = false;
-            }
-            return Next::Stop;
-        }
-        let Some(envelope) = inner.queue.pop_front() else {
-            if let Some(reader) = &mut inner.reader {
-                reader.woken = false;
-            }
-            return Next::Empty;
-        };
+        let Some(envelope) = hand.queue.pop_front() else { return Next::Empty };
+        self.ahead.store(hand.queue.len(), Release);
         let label = panics::attempt(|| envelope.message.label()).ok();
-        inner.take(Some(label.unwrap_or_else(name_of::<M>)));
-        if inner.queue.is_empty() && inner.queue.capacity() > ROOM_KEPT {
-            inner.queue.shrink_to(ROOM_KEPT);
-        }
-        let waiting = inner.waiting > 0;
-        drop(inner);
+        hand.take(Some(label.unwrap_or_else(name_of::<M>)));
+        let waiting = hand.waiting > 0;
+        drop(hand);
         if waiting {
             self.room.notify_one();
         }
         Next::Mail(envelope, label)
     }
 
+    /// Returns what the reader does instead of taking the next message from outside; else there is one in its hand.
+    fn look_in(&self, hand: &mut Hand<M>) -> Option<Next<M>> {
+        let mut inner = self.lock();
+        // What is its own an incarnation sees even while it stops: a supervisor hears of its last children so.
+        if let Some(own) = inner.own.pop_front() {
+            hand.take(None);
+            return Some(Next::Own(own));
+        }
+        if inner.is_stopping() {
+            inner.sleep();
+            return Some(Next::Stop);
+        }
+        self.alert.store(false, Release);
+        if hand.queue.is_empty() {
+            mem::swap(&mut hand.queue, &mut inner.queue);
+            // Before senders can look again: else they would count these messages neither here nor there.
+            self.ahead.store(hand.queue.len(), Release);
+        }
+        if hand.queue.is_empty() {
+            inner.sleep();
+            hand.queue.shrink_to(ROOM_KEPT);
+            inner.queue.shrink_to(ROOM_KEPT);
+            return Some(Next::Empty);
+        }
+        None
+    }
+
     /// Wakes the reader once more, because it ends its turn with messages left.
     pub(crate) fn wake_again(&self) {
+        self.hand().at_work = false;
         let mut inner = self.lock();
-        inner.at_work = false;
         if let Some(reader) = &mut inner.reader {
             reader.woken = false;
             reader.wake();
@@ -283,6 +340,7 @@ impl<M: Message> Mailbox<M> {
             return Some(own);
         }
         inner.own.push_back(own);
+        self.alert.store(true, Release);
         if let Some(reader) = &mut inner.reader {
             reader.wake();
         }
@@ -292,11 +350,14 @@ impl<M: Message> Mailbox<M> {
     /// Takes a message back from an incarnation that has ended: in front of all others, room or no room. A mailbox
     /// that is closed hands it back.
     pub(crate) fn give_back(&self, envelope: Envelope<M>) -> Result<(), Envelope<M>> {
-        let mut inner = self.lock();
+        let mut hand = self.hand();
+        // Held, so that nobody closes it meanwhile, or counts.
+        let inner = self.lock();
         if inner.closed {
             return Err(envelope);
         }
-        inner.queue.push_front(envelope);
+        hand.queue.push_front(envelope);
+        self.ahead.store(hand.queue.len(), Release);
         Ok(())
     }
 
@@ -307,44 +368,52 @@ impl<M: Message> Mailbox<M> {
     /// Nobody reads between the return of a message and the account of the exit, so it is still in front. A mailbox
     /// that was closed meanwhile has told of it already.
     pub(crate) fn blame_returned(&self) -> Option<Envelope<M>> {
-        let mut inner = self.lock();
-        let returned = inner.queue.front_mut()?.returned.as_mut()?;
+        let mut hand = self.hand();
+        let returned = hand.queue.front_mut()?.returned.as_mut()?;
         returned.crashes = returned.crashes.saturating_add(1);
         if returned.crashes < returned.crashes_max {
             return None;
         }
-        inner.queue.pop_front()
+        let poison = hand.queue.pop_front();
+        self.ahead.store(hand.queue.len(), Release);
+        poison
     }
 
     /// Lets the reader take no further message from outside.
     pub(crate) fn stop_reading(&self) {
+        let _hand = self.hand();
         if let Some(reader) = &mut self.lock().reader {
             reader.stopping = true;
+            self.alert.store(true, Release);
         }
     }
 
     /// How far the reader has come. One that does not read yet is at work on its start.
     pub(crate) fn progress(&self) -> Progress {
-        let inner = self.lock();
-        Progress { steps: inner.taken, is_busy: inner.at_work || inner.reader.is_none() }
+        let hand = self.hand();
+        Progress { steps: hand.taken, is_busy: hand.at_work || self.lock().reader.is_none() }
     }
 
     /// The label of the message from outside that the reader has in hand.
     pub(crate) fn in_hand(&self) -> Option<&'static str> {
-        self.lock().in_hand
+        self.hand().label
     }
 
     /// Whether the reader has been told to stop.
     pub(crate) fn is_stopping(&self) -> bool {
-        self.lock().reader.as_ref().is_none_or(|reader| reader.stopping)
+        self.lock().is_stopping()
     }
 
     /// Refuses messages from now on, and returns those that wait.
     pub(crate) fn close(&self) -> VecDeque<Envelope<M>> {
         let emptied = {
+            let mut hand = self.hand();
             let mut inner = self.lock();
             inner.closed = true;
-            mem::take(&mut inner.queue)
+            self.ahead.store(0, Release);
+            let mut emptied = mem::take(&mut hand.queue);
+            emptied.append(&mut inner.queue);
+            emptied
         };
         self.room.notify_waiters();
         emptied
@@ -361,20 +430,21 @@ struct Waiting<'a, M: Message>(&'a Mailbox<M>);
 
 impl<'a, M: Message> Waiting<'a, M> {
     fn register(mailbox: &'a Mailbox<M>) -> Self {
-        mailbox.lock().waiting += 1;
+        // Under the reader's lock: the places that it made before are seen now, and those that it makes later are told of.
+        mailbox.hand().waiting += 1;
         Self(mailbox)
     }
 }
 
 impl<M: Message> Drop for Waiting<'_, M> {
     fn drop(&mut self) {
-        let left = {
-            let mut inner = self.0.lock();
-            inner.waiting -= 1;
-            inner.waiting > 0 && inner.queue.len() < self.0.capacity
+        let others = {
+            let mut hand = self.0.hand();
+            hand.waiting -= 1;
+            hand.waiting > 0
         };
         // A sender that was woken for a place and gave up passes the word on.
-        if left {
+        if others && self.0.len() < self.0.capacity {
             self.0.room.notify_one();
         }
     }

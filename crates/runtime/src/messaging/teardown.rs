@@ -13,12 +13,17 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 use tokio::sync::oneshot;
 
+use crate::actor::panics::{self, Panic};
 use crate::messaging::call_error::CallError;
 
 thread_local! {
     static REASON: Cell<Option<CallError>> = const { Cell::new(None) };
-    /// Replies that the handler being polled on this thread has dropped.
-    static LEFT: RefCell<Option<Vec<oneshot::Sender<CallError>>>> = const { RefCell::new(None) };
+    /// Whether a handler is being polled on this thread.
+    static IN_STEP: Cell<bool> = const { Cell::new(false) };
+    /// Replies that handlers being polled on this thread have dropped, those of the innermost last.
+    static LEFT: RefCell<Vec<oneshot::Sender<CallError>>> = const { RefCell::new(Vec::new()) };
+    /// How many those are: asked once a message, which is cheaper than to look.
+    static LEFT_COUNT: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Why a reply is dropped unanswered.
@@ -42,11 +47,15 @@ pub(crate) fn reason() -> Reason {
 }
 
 fn left_by_handler() -> Option<oneshot::Receiver<CallError>> {
+    if !IN_STEP.get() {
+        return None;
+    }
     // A thread that is ending has no handler any more.
     let left = LEFT.try_with(|left| {
         let mut left = left.try_borrow_mut().ok()?;
         let (sender, receiver) = oneshot::channel();
-        left.as_mut()?.push(sender);
+        left.push(sender);
+        LEFT_COUNT.set(left.len());
         Some(receiver)
     });
     left.ok().flatten()
@@ -117,7 +126,8 @@ impl<R: Fn() -> CallError, F: Future> Future for Scoped<R, F> {
 }
 
 pin_project! {
-    /// Runs a handler; a reply that it drops in its last step, as `?` does, answers by how that step ends.
+    /// Runs a handler; if it panics, that is its error. A reply that it drops in its last step, as `?` does, answers by
+    /// how that step ends.
     pub(crate) struct Judged<F> {
         #[pin]
         handler: F,
@@ -128,6 +138,7 @@ pin_project! {
 pub(crate) fn judged<F, T, E>(handler: F) -> Judged<F>
 where
     F: Future<Output = Result<T, E>>,
+    E: From<Panic>,
 {
     Judged { handler }
 }
@@ -135,12 +146,16 @@ where
 impl<F, T, E> Future for Judged<F>
 where
     F: Future<Output = Result<T, E>>,
+    E: From<Panic>,
 {
     type Output = Result<T, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
         let mut step = Step::begin();
-        let polled = self.project().handler.poll(cx);
+        let handler = self.project().handler;
+        // Caught as near to the handler as can be: most of what a crash costs is unwinding, and that costs by the frame.
+        let polled =
+            panics::attempt_again(|| handler.poll(cx)).unwrap_or_else(|panic| Poll::Ready(Err(panic.into())));
         // A handler that goes on has left the reply for good.
         step.verdict =
             if matches!(polled, Poll::Ready(Err(_))) { CallError::Crashed } else { CallError::Unanswered };
@@ -150,23 +165,35 @@ where
 
 /// One step of a handler, and how those fare whose replies it dropped.
 struct Step {
-    outer: Option<Vec<oneshot::Sender<CallError>>>,
+    /// Whether it is part of another's step, and how many replies that had dropped before.
+    is_inner: bool,
+    before: usize,
     verdict: CallError,
 }
 
 impl Step {
     fn begin() -> Self {
-        let outer = LEFT.with(|left| left.replace(Some(Vec::new())));
         // Unless the step comes to its end.
-        Self { outer, verdict: CallError::Crashed }
+        let verdict = CallError::Crashed;
+        Self { is_inner: IN_STEP.replace(true), before: LEFT_COUNT.get(), verdict }
+    }
+
+    /// Tells those whose replies were dropped in this step.
+    #[cold]
+    fn tell(&self) {
+        let left = LEFT.with(|left| left.borrow_mut().split_off(self.before));
+        LEFT_COUNT.set(self.before);
+        for caller in left {
+            let _ = caller.send(self.verdict);
+        }
     }
 }
 
 impl Drop for Step {
     fn drop(&mut self) {
-        let left = LEFT.with(|left| left.replace(self.outer.take()));
-        for caller in left.into_iter().flatten() {
-            let _ = caller.send(self.verdict);
+        IN_STEP.set(self.is_inner);
+        if LEFT_COUNT.get() > self.before {
+            self.tell();
         }
     }
 }
@@ -243,28 +270,37 @@ mod tests {
         }
     }
 
+    #[derive(Debug, PartialEq)]
+    struct Failed;
+
+    impl From<Panic> for Failed {
+        fn from(_: Panic) -> Self {
+            Self
+        }
+    }
+
     #[tokio::test]
     async fn what_a_handler_drops_as_it_fails_has_crashed_and_as_it_ends_was_left_unanswered() {
         let mut verdict = None;
-        let failed: Result<(), ()> = judged(async {
+        let failed: Result<(), Failed> = judged(async {
             verdict = Some(pending());
-            Err(())
+            Err(Failed)
         })
         .await;
         assert!(failed.is_err());
         assert_eq!(verdict.unwrap().await, Ok(CallError::Crashed));
-        let ended: Result<_, ()> = judged(async { Ok(pending()) }).await;
+        let ended: Result<_, Failed> = judged(async { Ok(pending()) }).await;
         assert_eq!(ended.unwrap().await, Ok(CallError::Unanswered));
     }
 
     #[tokio::test]
     async fn a_handler_may_wait_for_what_it_dropped_itself() {
-        let ended: Result<_, ()> = judged(async { Ok(pending().await) }).await;
+        let ended: Result<_, Failed> = judged(async { Ok(pending().await) }).await;
         assert_eq!(ended, Ok(Ok(CallError::Unanswered)));
         assert_eq!(known(), CallError::Unanswered);
     }
 
-    fn luckless() -> Result<(), ()> {
+    fn luckless() -> Result<(), Failed> {
         panic!("on purpose");
     }
 
@@ -275,8 +311,7 @@ mod tests {
             verdict.set(Some(pending()));
             luckless()
         });
-        let caught = futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(handler)).await;
-        assert!(caught.is_err());
+        assert_eq!(handler.await, Err(Failed));
         assert_eq!(verdict.take().unwrap().await, Ok(CallError::Crashed));
     }
 }

@@ -95,6 +95,7 @@ impl Ledger {
         let wakes_writer = log.wakes_writer();
         if wakes_writer && let Some(debt) = &mut log.debt {
             debt.is_asleep = false;
+            debt.is_gathering = false;
         }
         drop(log);
         if wakes_writer {
@@ -135,6 +136,22 @@ impl Ledger {
         log
     }
 
+    /// Lets lines come together for a while, unless they are pressing. Only the writer calls this.
+    pub(super) fn gather<'a>(
+        &'a self,
+        mut log: MutexGuard<'a, Log>,
+        patience: Duration,
+    ) -> MutexGuard<'a, Log> {
+        if let Some(debt) = &mut log.debt {
+            debt.is_gathering = true;
+        }
+        let mut log = self.work.wait_timeout(log, patience).unwrap_or_else(PoisonError::into_inner).0;
+        if let Some(debt) = &mut log.debt {
+            debt.is_gathering = false;
+        }
+        log
+    }
+
     /// Wakes those who wait for the writer.
     pub(super) fn announce(&self) {
         self.settled.send_replace(());
@@ -156,7 +173,17 @@ impl Ledger {
                 .as_ref()
                 .is_none_or(|debt| debt.settled >= seq || debt.is_refusing || debt.ended.is_some())
         };
+        self.hurry();
         self.writer_reaches(|log| is_settled(log).then_some(())).await;
+    }
+
+    /// Lets the writer write what there is without waiting for more.
+    fn hurry(&self) {
+        let mut log = self.log();
+        if let Some(debt) = &mut log.debt {
+            debt.is_urgent = true;
+        }
+        self.release(log);
     }
 
     /// How the writer ended, once it has.

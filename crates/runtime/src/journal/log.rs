@@ -40,6 +40,10 @@ pub(super) struct Debt {
     pub(super) is_refusing: bool,
     /// The writer waits to be woken.
     pub(super) is_asleep: bool,
+    /// The writer lets a group come together.
+    pub(super) is_gathering: bool,
+    /// Somebody waits until the lines so far are on disk.
+    pub(super) is_urgent: bool,
     /// No more lines are taken.
     pub(super) is_closing: bool,
     /// How the writer ended.
@@ -111,8 +115,18 @@ impl Log {
     /// Whether it should be woken up for what has happened since it went to sleep.
     pub(super) fn wakes_writer(&self) -> bool {
         self.debt.as_ref().is_some_and(|debt| {
-            debt.is_asleep && (debt.is_closing || self.is_owed() && !debt.is_refusing || self.is_short())
+            let work = debt.is_closing || self.is_owed() && !debt.is_refusing || self.is_short();
+            debt.is_asleep && work || debt.is_gathering && self.is_pressing()
         })
+    }
+
+    /// Whether the lines that the disk lacks should not wait for others to come together with them.
+    pub(super) fn is_pressing(&self) -> bool {
+        let owed = self.seq.saturating_sub(self.owed_from().saturating_sub(1));
+        self.is_short()
+            || self.debt.as_ref().is_some_and(|debt| {
+                debt.is_closing || debt.is_urgent || !debt.hand.is_empty() || owed >= GROUP_LINES_MAX as u64
+            })
     }
 
     /// Whether the disk lacks a line.
@@ -129,6 +143,7 @@ impl Log {
     /// settled from now on.
     pub(super) fn take_in_hand(&mut self) -> Option<(u64, u64)> {
         let debt = self.debt.as_mut().filter(|debt| debt.hand.is_empty())?;
+        debt.is_urgent = false;
         let lost = (debt.settled + 1, self.memory.first_seq() - 1);
         debt.settled = debt.settled.max(lost.1);
         let mut bytes = 0;
@@ -170,6 +185,8 @@ impl Debt {
             reserved,
             is_refusing: false,
             is_asleep: false,
+            is_gathering: false,
+            is_urgent: false,
             is_closing: false,
             ended: None,
         }
@@ -177,5 +194,39 @@ impl Debt {
 
     fn in_hand(&self, seq: u64) -> Option<&Arc<str>> {
         self.hand.get(usize::try_from(seq.checked_sub(self.settled + 1)?).ok()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log_with(lines: usize) -> Log {
+        let mut log = Log::new("boot", 0, 8192, Some(Debt::none(0, 1 << 20)));
+        for _ in 0..lines {
+            log.append(Timestamp::UNIX_EPOCH, 0, &Draft::new("root", 1, "noted", "{}"));
+        }
+        log
+    }
+
+    #[test]
+    fn a_line_may_wait_for_others_until_a_group_is_full_or_somebody_waits_for_it() {
+        assert!(!log_with(1).is_pressing());
+        assert!(!log_with(GROUP_LINES_MAX - 1).is_pressing());
+        assert!(log_with(GROUP_LINES_MAX).is_pressing());
+        for press in [|debt: &mut Debt| debt.is_urgent = true, |debt: &mut Debt| debt.is_closing = true] {
+            let mut log = log_with(1);
+            log.debt.iter_mut().for_each(press);
+            assert!(log.is_pressing());
+        }
+    }
+
+    #[test]
+    fn a_writer_that_gathers_is_woken_by_what_presses_and_by_nothing_else() {
+        let mut log = log_with(1);
+        log.debt.iter_mut().for_each(|debt| debt.is_gathering = true);
+        assert!(!log.wakes_writer());
+        log.debt.iter_mut().for_each(|debt| debt.is_urgent = true);
+        assert!(log.wakes_writer());
     }
 }

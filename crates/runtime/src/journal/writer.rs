@@ -14,6 +14,9 @@ use super::files::Disk;
 use super::ledger::Ledger;
 use super::log::{Debt, RESERVED_NUMBERS};
 
+/// How long the first line of a group waits for others. Each group costs a wake-up of this thread and a sync: so a burst
+/// costs few of them, and a line is not much later on disk than the sync alone would make it.
+const GATHERED_FOR: Duration = Duration::from_millis(2);
 /// How long the thread waits before it tries a disk again that refused.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -88,6 +91,7 @@ impl<D: Disk> Writer<D> {
     fn next_turn(&mut self) -> Turn {
         let ledger = Arc::clone(&self.ledger);
         let mut log = ledger.log();
+        let mut has_gathered = false;
         loop {
             let is_closing = log.debt.as_ref().is_some_and(|debt| debt.is_closing);
             let may_write = is_closing || self.retry_at.is_none_or(|at| at <= now());
@@ -96,6 +100,11 @@ impl<D: Disk> Writer<D> {
             if !is_closing && !writes && !reserves {
                 let patience = self.retry_at.map(|at| at.saturating_duration_since(now()));
                 log = ledger.sleep(log, patience);
+                continue;
+            }
+            if writes && !has_gathered && !log.is_pressing() {
+                log = ledger.gather(log, GATHERED_FOR);
+                has_gathered = true;
                 continue;
             }
             let reserve = reserves.then(|| log.newest() + RESERVED_NUMBERS);

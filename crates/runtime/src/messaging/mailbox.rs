@@ -87,15 +87,18 @@ pub(crate) enum Own<M> {
 ///
 /// Senders and a reader that has much to do seldom meet at a lock: the reader takes over everything that waits, and comes
 /// back when that is handled. Where both locks are needed, the reader's comes first.
+#[repr(C)]
 pub(crate) struct Mailbox<M> {
     hand: Mutex<Hand<M>>,
-    inner: Mutex<Inner<M>>,
     /// How many messages the reader has taken over. Changed under its lock, and raised under both.
     ahead: AtomicUsize,
     /// Whether the reader has to look into `inner` before it goes on with what it has taken over.
     alert: AtomicBool,
+    // These change seldom. They keep what the reader writes off the cache lines that senders write.
     room: Notify,
     capacity: usize,
+    _apart: [u64; 3],
+    inner: Mutex<Inner<M>>,
 }
 
 /// What is the reader's; the lock is for those who look on.
@@ -119,6 +122,8 @@ struct Inner<M> {
     owner: Option<u64>,
     reader: Option<Reader>,
     closed: bool,
+    /// How many messages the reader took over the last time; it has no more than these.
+    ahead_max: usize,
 }
 
 /// The incarnation that reads.
@@ -169,11 +174,18 @@ impl<M> Inner<M> {
 impl<M: Message> Mailbox<M> {
     pub(crate) fn new(capacity: usize) -> Self {
         let hand = Hand { queue: VecDeque::new(), label: None, taken: 0, at_work: false, waiting: 0 };
-        let inner =
-            Inner { queue: VecDeque::new(), own: VecDeque::new(), owner: None, reader: None, closed: false };
+        let inner = Inner {
+            queue: VecDeque::new(),
+            own: VecDeque::new(),
+            owner: None,
+            reader: None,
+            closed: false,
+            ahead_max: 0,
+        };
         Self {
             hand: Mutex::new(hand),
             inner: Mutex::new(inner),
+            _apart: [0; 3],
             ahead: AtomicUsize::new(0),
             alert: AtomicBool::new(false),
             room: Notify::new(),
@@ -224,7 +236,7 @@ impl<M: Message> Mailbox<M> {
         if inner.closed {
             return Err((envelope, Refusal::Stopped));
         }
-        if self.len_in(inner) >= self.capacity {
+        if inner.queue.len() + inner.ahead_max >= self.capacity && self.len_in(inner) >= self.capacity {
             return Err((envelope, Refusal::Full));
         }
         inner.queue.push_back(envelope);
@@ -313,6 +325,7 @@ impl<M: Message> Mailbox<M> {
             mem::swap(&mut hand.queue, &mut inner.queue);
             // Before senders can look again: else they would count these messages neither here nor there.
             self.ahead.store(hand.queue.len(), Release);
+            inner.ahead_max = hand.queue.len();
         }
         if hand.queue.is_empty() {
             inner.sleep();
@@ -352,10 +365,11 @@ impl<M: Message> Mailbox<M> {
     pub(crate) fn give_back(&self, envelope: Envelope<M>) -> Result<(), Envelope<M>> {
         let mut hand = self.hand();
         // Held, so that nobody closes it meanwhile, or counts.
-        let inner = self.lock();
+        let mut inner = self.lock();
         if inner.closed {
             return Err(envelope);
         }
+        inner.ahead_max = hand.queue.len() + 1;
         hand.queue.push_front(envelope);
         self.ahead.store(hand.queue.len(), Release);
         Ok(())

@@ -7,6 +7,7 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
 
+mod abandoned;
 mod mishaps;
 mod probe;
 mod redelivery;

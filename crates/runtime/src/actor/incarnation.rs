@@ -105,7 +105,7 @@ impl<B: Behaviour> Life<B> {
     /// Handles a batch of messages.
     async fn read_mail(&mut self) -> Result<Flow, Fault> {
         for _ in 0..BATCH_MESSAGES_MAX {
-            let flow = match self.slot.mailbox.pop() {
+            let flow = match self.slot.mailbox.pop(self.ctx.generation) {
                 Next::Empty | Next::Stop => return Ok(Flow::Continue),
                 Next::Own(Own::Panic(panic)) => return Err(Fault::Panic(panic)),
                 Next::Own(Own::Message(message)) => self.handle(message).await?,
@@ -178,7 +178,7 @@ impl<B: Behaviour> Life<B> {
     }
 
     async fn stop(&mut self) -> Result<Flow, Fault> {
-        self.slot.mailbox.stop_reading();
+        self.slot.mailbox.finish_reading(self.ctx.generation);
         let Some(state) = &mut self.state else { return Ok(Flow::Stop) };
         Ok(self.slot.behaviour.stop(&mut self.ctx, state).await?)
     }
@@ -199,7 +199,7 @@ impl<B: Behaviour> Life<B> {
             self.ready_since = Some(self.ctx.now());
         }
         if !std::mem::replace(&mut self.reading, true) {
-            self.slot.mailbox.attach(myself.clone());
+            self.slot.mailbox.attach(self.ctx.generation, myself.clone());
         }
     }
 

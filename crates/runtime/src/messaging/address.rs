@@ -54,9 +54,10 @@ impl<M: Message> Address<M> {
     pub async fn cast(&self, message: M) -> Result<(), SendError<M>> {
         // Mostly there is room, and then nothing of waiting for it has to be set up.
         match self.mailbox.push(Envelope::new(message, None)) {
-            Err((envelope, Refusal::Full)) => self.mailbox.push_when_room(envelope).await.map_err(refused),
-            settled => settled.map_err(refused),
+            Err((envelope, Refusal::Full)) => self.mailbox.push_when_room(envelope).await,
+            settled => settled,
         }
+        .map_err(refused)
     }
 
     /// Sends a message if there is room now.
@@ -73,8 +74,11 @@ impl<M: Message> Address<M> {
     /// See [`CallError`]. Restarts of the actor while the message waits are not errors: the message is kept.
     pub async fn call<T>(&self, make: impl FnOnce(Reply<T>) -> M) -> Result<T, CallError> {
         let (reply, answer) = Reply::channel();
-        let envelope = Envelope::new(make(reply), None);
-        self.mailbox.push_when_room(envelope).await.map_err(not_called)?;
+        match self.mailbox.push(Envelope::new(make(reply), None)) {
+            Err((envelope, Refusal::Full)) => self.mailbox.push_when_room(envelope).await,
+            settled => settled,
+        }
+        .map_err(not_called)?;
         answer.await
     }
 

@@ -87,19 +87,24 @@ pub(crate) enum Own<M> {
 ///
 /// Senders and a reader that has much to do seldom meet at a lock: the reader takes over everything that waits, and comes
 /// back when that is handled. Where both locks are needed, the reader's comes first.
+#[repr(C)]
 pub(crate) struct Mailbox<M> {
     hand: Mutex<Hand<M>>,
-    inner: Mutex<Inner<M>>,
     /// How many messages the reader has taken over. Changed under its lock, and raised under both.
     ahead: AtomicUsize,
     /// Whether the reader has to look into `inner` before it goes on with what it has taken over.
     alert: AtomicBool,
+    // These change seldom. They keep what the reader writes off the cache lines that senders write.
     room: Notify,
     capacity: usize,
+    _apart: [u64; 3],
+    inner: Mutex<Inner<M>>,
 }
 
 /// What is the reader's; the lock is for those who look on.
 struct Hand<M> {
+    /// The incarnation that reads.
+    reader: Option<u64>,
     /// What it has taken over. It goes before what is in [`Inner`].
     queue: VecDeque<Envelope<M>>,
     /// The label of the message from outside that the reader is handling.
@@ -119,6 +124,8 @@ struct Inner<M> {
     owner: Option<u64>,
     reader: Option<Reader>,
     closed: bool,
+    /// How many messages the reader took over the last time; it has no more than these.
+    ahead_max: usize,
 }
 
 /// The incarnation that reads.
@@ -168,12 +175,20 @@ impl<M> Inner<M> {
 
 impl<M: Message> Mailbox<M> {
     pub(crate) fn new(capacity: usize) -> Self {
-        let hand = Hand { queue: VecDeque::new(), label: None, taken: 0, at_work: false, waiting: 0 };
-        let inner =
-            Inner { queue: VecDeque::new(), own: VecDeque::new(), owner: None, reader: None, closed: false };
+        let hand =
+            Hand { reader: None, queue: VecDeque::new(), label: None, taken: 0, at_work: false, waiting: 0 };
+        let inner = Inner {
+            queue: VecDeque::new(),
+            own: VecDeque::new(),
+            owner: None,
+            reader: None,
+            closed: false,
+            ahead_max: 0,
+        };
         Self {
             hand: Mutex::new(hand),
             inner: Mutex::new(inner),
+            _apart: [0; 3],
             ahead: AtomicUsize::new(0),
             alert: AtomicBool::new(false),
             room: Notify::new(),
@@ -224,7 +239,7 @@ impl<M: Message> Mailbox<M> {
         if inner.closed {
             return Err((envelope, Refusal::Stopped));
         }
-        if self.len_in(inner) >= self.capacity {
+        if inner.queue.len() + inner.ahead_max >= self.capacity && self.len_in(inner) >= self.capacity {
             return Err((envelope, Refusal::Full));
         }
         inner.queue.push_back(envelope);
@@ -250,9 +265,14 @@ impl<M: Message> Mailbox<M> {
         self.lock().owner = Some(generation);
     }
 
-    /// Lets the owner read, and wakes it if messages wait.
-    pub(crate) fn attach(&self, wake: ActorRef<Wake>) {
+    /// Lets incarnation `generation` read, and wakes it if messages wait; not if the mailbox has another owner by now.
+    pub(crate) fn attach(&self, generation: u64, wake: ActorRef<Wake>) {
+        let mut hand = self.hand();
         let mut inner = self.lock();
+        if inner.owner != Some(generation) {
+            return;
+        }
+        hand.reader = Some(generation);
         let mut reader = Reader { wake, woken: false, stopping: false };
         if self.len_in(&inner) > 0 || !inner.own.is_empty() {
             reader.wake();
@@ -269,14 +289,19 @@ impl<M: Message> Mailbox<M> {
         }
         inner.owner = None;
         inner.reader = None;
+        hand.reader = None;
         hand.rest();
         self.alert.store(true, Release);
         mem::take(&mut inner.own)
     }
 
-    /// The next message for the reader. After `Empty` the next push wakes it.
-    pub(crate) fn pop(&self) -> Next<M> {
+    /// The next message for incarnation `generation`. After `Empty` the next push wakes it.
+    pub(crate) fn pop(&self, generation: u64) -> Next<M> {
         let mut hand = self.hand();
+        // One that was abandoned in a handler and has come back: what is here is its successor's.
+        if hand.reader != Some(generation) {
+            return Next::Stop;
+        }
         hand.rest();
         // Asked under the reader's lock, so that it takes no message any more once `stop_reading` has returned.
         if (self.alert.load(Acquire) || hand.queue.is_empty())
@@ -313,6 +338,7 @@ impl<M: Message> Mailbox<M> {
             mem::swap(&mut hand.queue, &mut inner.queue);
             // Before senders can look again: else they would count these messages neither here nor there.
             self.ahead.store(hand.queue.len(), Release);
+            inner.ahead_max = hand.queue.len();
         }
         if hand.queue.is_empty() {
             inner.sleep();
@@ -347,15 +373,32 @@ impl<M: Message> Mailbox<M> {
         None
     }
 
+    /// Incarnation `generation` takes no further message from outside.
+    pub(crate) fn finish_reading(&self, generation: u64) {
+        let hand = self.hand();
+        if hand.reader == Some(generation) {
+            self.halt(&hand);
+        }
+    }
+
+    /// With the reader's lock held: a reader that is about to take a message has taken it, or does not.
+    fn halt(&self, _hand: &Hand<M>) {
+        if let Some(reader) = &mut self.lock().reader {
+            reader.stopping = true;
+            self.alert.store(true, Release);
+        }
+    }
+
     /// Takes a message back from an incarnation that has ended: in front of all others, room or no room. A mailbox
     /// that is closed hands it back.
     pub(crate) fn give_back(&self, envelope: Envelope<M>) -> Result<(), Envelope<M>> {
         let mut hand = self.hand();
         // Held, so that nobody closes it meanwhile, or counts.
-        let inner = self.lock();
+        let mut inner = self.lock();
         if inner.closed {
             return Err(envelope);
         }
+        inner.ahead_max = hand.queue.len() + 1;
         hand.queue.push_front(envelope);
         self.ahead.store(hand.queue.len(), Release);
         Ok(())
@@ -381,11 +424,7 @@ impl<M: Message> Mailbox<M> {
 
     /// Lets the reader take no further message from outside.
     pub(crate) fn stop_reading(&self) {
-        let _hand = self.hand();
-        if let Some(reader) = &mut self.lock().reader {
-            reader.stopping = true;
-            self.alert.store(true, Release);
-        }
+        self.halt(&self.hand());
     }
 
     /// How far the reader has come. One that does not read yet is at work on its start.

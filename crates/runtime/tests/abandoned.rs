@@ -1,0 +1,81 @@
+//! An incarnation that was given up while its handler blocked a thread, and comes back later.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use mainstay_runtime::journal::Delivery;
+use mainstay_runtime::policy::{ChildPolicy, Shutdown};
+use mainstay_runtime::{Child, Context, Failure, Message, Reply, Runtime, SupervisorSpec, Worker};
+use tokio::sync::Notify;
+
+/// Blocks its thread, or waits in order, until the test says the word.
+struct Mule {
+    entered: SyncSender<()>,
+    release: Mutex<Receiver<()>>,
+    go: Arc<Notify>,
+}
+
+enum Load {
+    /// Never comes to an await point.
+    Block,
+    Wait,
+    Ask(Reply<u64>),
+}
+
+impl Message for Load {}
+
+impl Worker for Mule {
+    type Message = Load;
+    type State = ();
+    type Snapshot = ();
+
+    async fn start(&self, _: &mut Context<Load>, _: Option<()>) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn handle(&self, ctx: &mut Context<Load>, load: Load, (): &mut ()) -> Result<(), Failure> {
+        match load {
+            Load::Block => {
+                self.entered.send(())?;
+                self.release.lock().unwrap().recv()?;
+            }
+            Load::Wait => self.go.notified().await,
+            Load::Ask(reply) => reply.send(ctx.generation()),
+        }
+        Ok(())
+    }
+}
+
+/// Real time: what blocks a thread cannot be shown on a paused clock. The times are those of the policy alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn an_abandoned_incarnation_that_comes_back_takes_no_message_of_its_successor() {
+    let (entered_sender, entered) = sync_channel(1);
+    let (release, release_receiver) = sync_channel(1);
+    let go = Arc::new(Notify::new());
+    let mule = Mule { entered: entered_sender, release: Mutex::new(release_receiver), go: Arc::clone(&go) };
+    let moment = Duration::from_millis(20);
+    let policy =
+        ChildPolicy { shutdown: Shutdown::Graceful(moment), kill_timeout: moment, ..ChildPolicy::default() };
+    let mut root = SupervisorSpec::new("root");
+    let mule = root.child(Child::new("mule", mule).policy(policy)).unwrap();
+    let runtime = Runtime::builder().start(root).await.unwrap();
+    let mut story = runtime.journal().subscribe_after(runtime.journal().seq());
+
+    mule.try_cast(Load::Block).unwrap();
+    let _entered = tokio::task::spawn_blocking(move || entered.recv().map(|()| entered)).await.unwrap();
+    runtime.root().stop("mule").await.unwrap();
+    runtime.root().start("mule").await.unwrap();
+    mule.try_cast(Load::Wait).unwrap();
+    let (reply, answer) = Reply::channel();
+    mule.try_cast(Load::Ask(reply)).unwrap();
+    release.send(()).unwrap();
+    loop {
+        let Delivery::Event(record) = story.next().await else { panic!("events are missing") };
+        if record.kind == "abandoned_ended" {
+            break;
+        }
+    }
+    go.notify_one();
+    assert_eq!(answer.await, Ok(2));
+}

@@ -101,7 +101,7 @@ impl Roster {
             Some(Phase::Stopping { then: Then::Launch, urge }) => Phase::Stopping { then: Then::Wait, urge },
             Some(Phase::Condemned { cut_off_at }) => {
                 let urge = cut_off_at.map_or(Urge::Never, Urge::CutOffAt);
-                Phase::Stopping { then: Then::Wait, urge }
+                Phase::Stopping { then: self.after_round_stop(key), urge }
             }
             _ => return,
         };
@@ -181,7 +181,9 @@ impl Roster {
         if self.index.starting.range(round.from..).next().is_some() {
             return Vec::new();
         }
-        if let Some(&key) = self.index.waiting.range(round.from..).next() {
+        // One may come before those of this round: it waited for its turn in the round that this one displaced.
+        if let Some(&key) = self.index.waiting.first() {
+            self.round = Some(Round { from: round.from.min(key), ..round });
             return self.launch(key, now);
         }
         self.round = None;

@@ -1,7 +1,7 @@
 //! The roster without an actor: events and times in, actions out.
 
 use super::*;
-use crate::policy::{Budget, Delay, Exhausted, RestartType};
+use crate::policy::{Budget, Delay, Exhausted, RestartType, Strategy};
 
 const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -22,12 +22,14 @@ fn policy() -> ChildPolicy {
 
 /// A roster with `children` that have all come up.
 fn up(children: usize, policy: ChildPolicy) -> Roster {
-    let mut roster = Roster::new(SupervisorPolicy::default());
-    for _ in 0..children {
-        roster.enlist(Arc::new(policy));
-    }
+    up_with(Strategy::OneForOne, std::iter::repeat_n(policy, children))
+}
+
+fn up_with(strategy: Strategy, children: impl IntoIterator<Item = ChildPolicy>) -> Roster {
+    let mut roster = Roster::new(SupervisorPolicy { strategy, ..SupervisorPolicy::default() });
+    let keys: Vec<Key> = children.into_iter().map(|policy| roster.enlist(Arc::new(policy))).collect();
     let mut actions = roster.come_up(s(0));
-    for key in 0..children as Key {
+    for key in keys {
         assert!(actions.contains(&Action::Launch { key }), "{actions:?}");
         actions = roster.ready(key, s(0));
     }
@@ -204,6 +206,37 @@ fn a_child_that_is_being_dropped_is_dropped_whatever_else_is_asked_meanwhile() {
     assert_eq!(roster.restart(0, s(1)), Err(Objection::Restarting));
     let actions = roster.exited(0, Exit { cause: ExitCause::Normal, ..crash() }, s(2), 0.0);
     assert!(actions.contains(&Action::Forget { key: 0 }), "{actions:?}");
+}
+
+#[test]
+fn a_child_that_waits_for_its_turn_is_not_forgotten_when_a_later_one_fails_meanwhile() {
+    let mut roster = up_with(Strategy::RestForOne, [policy(), policy(), policy()]);
+    roster.exited(0, crash(), s(10), 0.0);
+    for key in [2, 1] {
+        roster.exited(key, crash(), s(10), 0.0);
+    }
+    assert_eq!(roster.tick(s(15)), [Action::Launch { key: 0 }]);
+    assert!(roster.ready(0, s(15)).contains(&Action::Launch { key: 1 }));
+    roster.stop(0, s(15));
+    roster.exited(0, crash(), s(15), 0.0);
+    assert_eq!(settled(&roster.start(0, s(15)).unwrap()), [(0, Rest::Postponed(s(0)))]);
+    let failed = Exit { cause: ExitCause::StartFailed, ready_since: None, ..crash() };
+    roster.exited(1, failed, s(15), 0.0);
+    assert_eq!(roster.tick(s(20)), [Action::Launch { key: 0 }]);
+    assert!(roster.ready(0, s(20)).contains(&Action::Launch { key: 1 }));
+    assert!(roster.ready(1, s(20)).contains(&Action::Launch { key: 2 }));
+}
+
+#[test]
+fn a_temporary_bystander_that_is_being_killed_as_stuck_is_not_restarted_with_its_group() {
+    let stuck = ChildPolicy { restart: RestartType::Temporary, stuck_after: Some(s(4)), ..policy() };
+    let mut roster = up_with(Strategy::OneForAll, [policy(), stuck]);
+    let busy = Progress { steps: 1, is_busy: true };
+    roster.inspected(1, busy, s(1));
+    assert_eq!(roster.inspected(1, busy, s(5)), [Action::Kill { key: 1, verdict: Verdict::Stuck }]);
+    roster.exited(0, crash(), s(5), 0.0);
+    let killed = Exit { cause: ExitCause::Stuck, ..crash() };
+    assert!(roster.exited(1, killed, s(6), 0.0).contains(&Action::Forget { key: 1 }));
 }
 
 /// Were each step to look at all children, this would be ten thousand million looks and not end in our time.

@@ -124,7 +124,7 @@ impl<B: Behaviour> Life<B> {
                 return self.stop().await;
             }
         }
-        self.slot.mailbox.wake_again();
+        self.slot.mailbox.wake_again(self.ctx.generation);
         Ok(Flow::Continue)
     }
 

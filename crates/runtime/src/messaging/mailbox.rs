@@ -282,17 +282,24 @@ impl<M: Message> Mailbox<M> {
 
     /// Ends the reading of incarnation `generation`, and returns what its tasks had brought and nobody handled.
     pub(crate) fn detach(&self, generation: u64) -> VecDeque<Own<M>> {
+        self.cut_off(generation).1
+    }
+
+    /// As [`detach`](Self::detach), from outside: returns as well the label of the message from outside that the
+    /// incarnation has in hand. It takes none after that one.
+    pub(crate) fn cut_off(&self, generation: u64) -> (Option<&'static str>, VecDeque<Own<M>>) {
         let mut hand = self.hand();
         let mut inner = self.lock();
         if inner.owner != Some(generation) {
-            return VecDeque::new();
+            return (None, VecDeque::new());
         }
         inner.owner = None;
         inner.reader = None;
         hand.reader = None;
+        let label = hand.label;
         hand.rest();
         self.alert.store(true, Release);
-        mem::take(&mut inner.own)
+        (label, mem::take(&mut inner.own))
     }
 
     /// The next message for incarnation `generation`. After `Empty` the next push wakes it.
@@ -349,9 +356,14 @@ impl<M: Message> Mailbox<M> {
         None
     }
 
-    /// Wakes the reader once more, because it ends its turn with messages left.
-    pub(crate) fn wake_again(&self) {
-        self.hand().at_work = false;
+    /// Wakes incarnation `generation` once more, because it ends its turn with messages left.
+    pub(crate) fn wake_again(&self, generation: u64) {
+        let mut hand = self.hand();
+        if hand.reader != Some(generation) {
+            return;
+        }
+        hand.rest();
+        drop(hand);
         let mut inner = self.lock();
         if let Some(reader) = &mut inner.reader {
             reader.woken = false;
@@ -431,11 +443,6 @@ impl<M: Message> Mailbox<M> {
     pub(crate) fn progress(&self) -> Progress {
         let hand = self.hand();
         Progress { steps: hand.taken, is_busy: hand.at_work || self.lock().reader.is_none() }
-    }
-
-    /// The label of the message from outside that the reader has in hand.
-    pub(crate) fn in_hand(&self) -> Option<&'static str> {
-        self.hand().label
     }
 
     /// Whether the reader has been told to stop.

@@ -135,18 +135,22 @@ impl<B: Behaviour> AnySlot for Slot<B> {
         let cause = self.tenancy.verdict(generation);
         let by_order = cause == ExitCause::Killed;
         let lost = if by_order { DeadLetterReason::Stopped } else { DeadLetterReason::Crashed };
-        let in_flight = self.mailbox.in_hand().map(|label| InFlight { label, lost: Some(lost) });
+        // What it has in hand is lost with it, and it takes nothing more.
+        let (in_hand, unhandled) = self.mailbox.cut_off(generation);
+        let in_flight = in_hand.map(|label| InFlight { label, lost: Some(lost) });
         let ready_since = self.identity.standing().ready_since;
         let exit = Exit { ready_since, progressed: true, abandoned: true, ..Exit::of(cause) };
         let message = "it was killed and has not ended: its handler never comes to an await point";
         let account =
             ExitRecord { exit, message: Some(message.to_owned()), in_flight, ..ExitRecord::unexplained() };
-        if !self.leave(generation, account) {
-            return false;
-        }
-        panics::drop_quietly(CallError::Crashed, self.mailbox.detach(generation));
+        // Counted before it is cut off: from then on it counts itself out when it ends.
         self.identity.standing().abandoned += 1;
-        true
+        let was_there = self.leave(generation, account);
+        if !was_there {
+            self.identity.standing().abandoned -= 1;
+        }
+        panics::drop_quietly(CallError::Crashed, unhandled);
+        was_there
     }
 
     fn vacated(&self) -> BoxFuture<'_, ()> {

@@ -246,8 +246,13 @@ impl Runtime {
             self.slot.stop_reading();
             // A root that has just ended by itself is what we wait for anyway.
             let _ = cell.send_message(Wake::Stop);
-            if let Shutdown::Graceful(timeout) = self.shutdown
-                && tokio::time::timeout(timeout, self.slot.vacated()).await.is_err()
+            let patience = match self.shutdown {
+                Shutdown::Graceful(timeout) => Some(timeout),
+                Shutdown::Unlimited => None,
+                Shutdown::Kill => Some(Duration::ZERO),
+            };
+            if let Some(patience) = patience
+                && tokio::time::timeout(patience, self.slot.vacated()).await.is_err()
             {
                 rest::stop_those_below(&*self.slot);
                 cell.kill();

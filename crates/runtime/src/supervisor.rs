@@ -49,7 +49,7 @@ use crate::messaging::call_error::CallError;
 use crate::messaging::mailbox::Own;
 use crate::messaging::reply::Reply;
 use crate::path::ActorPath;
-use crate::policy::{Exit, ExitCause, SupervisorPolicy};
+use crate::policy::{Abandoned, Exit, ExitCause, SupervisorPolicy};
 use crate::slot::any_slot::AnySlot;
 use crate::slot::exit_record::ExitRecord;
 use crate::slot::identity::{Kind, Status};
@@ -79,12 +79,20 @@ impl Behaviour for Supervisor {
         let returning = self.returning();
         self.clear_predecessor(ctx, &returning).await;
         let mut ward = Ward::new(self.policy);
+        let mut actions = Vec::new();
         for slot in returning {
             let path = place(ctx, slot.as_ref())?;
-            let key = ward.roster.enlist(Arc::clone(slot.identity().policy()));
+            let policy = Arc::clone(slot.identity().policy());
+            // One of its incarnations may be at work yet.
+            let is_abandoned = slot.identity().standing().abandoned > 0;
+            let stays_failed = policy.abandoned == Abandoned::Fail && is_abandoned;
+            let key = ward.roster.enlist(policy);
             self.take_in(&mut ward, key, slot, path);
+            if stays_failed {
+                actions.extend(ward.roster.fail(key));
+            }
         }
-        let actions = ward.roster.come_up(ctx.now());
+        actions.extend(ward.roster.come_up(ctx.now()));
         self.obey(ctx, &mut ward, actions).await?;
         Ok(ward)
     }
@@ -97,8 +105,8 @@ impl Behaviour for Supervisor {
                 ward.ready(ctx, key)
             }
             Command::ChildReady { .. } => Vec::new(),
-            Command::TornDown { key, generation } if ward.generation(key) == Some(generation) => {
-                self.exited(ctx, ward, key)
+            Command::TornDown { key, generation, abandoned } if ward.generation(key) == Some(generation) => {
+                self.exited(ctx, ward, key, abandoned)
             }
             Command::TornDown { .. } => Vec::new(),
         };
@@ -165,7 +173,8 @@ impl Supervisor {
         self.initial.iter().chain(self.lasting().iter()).cloned().collect()
     }
 
-    /// Waits until nothing of an earlier incarnation's children is left, and closes those that do not come back.
+    /// Waits until nothing of an earlier incarnation's children is left, and closes those that do not come back. One that
+    /// does not end is cut off.
     async fn clear_predecessor(&self, ctx: &Ctx, returning: &[Arc<dyn AnySlot>]) {
         for slot in self.listing.take() {
             let patience = slot.identity().policy().kill_timeout;
@@ -234,23 +243,27 @@ impl Supervisor {
         // The account stays in the slot until it is told: this supervisor may end before.
         let tasks = charge.slot.take_tasks();
         if tasks.as_ref().is_some_and(JoinSet::is_empty) {
-            return self.exited(ctx, ward, key);
+            return self.exited(ctx, ward, key, false);
         }
         let slot = Arc::clone(&charge.slot);
         ctx.spawn(async move {
             // One that was killed before it was ready: ractor tells of it before its state is gone.
             slot.vacated().await;
             let mut tasks = tasks.or_else(|| slot.take_tasks()).unwrap_or_default();
-            tasks.shutdown().await;
-            Command::TornDown { key, generation }
+            let patience = slot.identity().policy().kill_timeout;
+            let abandoned = timeout(patience, tasks.shutdown()).await.is_err();
+            Command::TornDown { key, generation, abandoned }
         });
         Vec::new()
     }
 
     /// Nothing of the incarnation is left: its exit is told and decided upon.
-    fn exited(&self, ctx: &Ctx, ward: &mut Ward, key: Key) -> Vec<Action> {
+    fn exited(&self, ctx: &Ctx, ward: &mut Ward, key: Key, abandoned: bool) -> Vec<Action> {
         let Some(charge) = ward.charges.get_mut(&key) else { return Vec::new() };
-        let record = charge.slot.take_exit().unwrap_or_else(ExitRecord::unexplained);
+        // One that was cut off has been told of.
+        let unexplained = || ward.roster.is_live(key).then(ExitRecord::unexplained);
+        let Some(mut record) = charge.slot.take_exit().or_else(unexplained) else { return Vec::new() };
+        record.exit.abandoned |= abandoned;
         let now = ctx.now();
         charge.note_exit(now, record.message.as_deref());
         let (cause, declined) = (record.exit.cause, record.declined);
@@ -273,7 +286,7 @@ impl Supervisor {
         if let Some(cell) = charge.cell.take() {
             ward.by_actor.remove(&cell.get_id());
         }
-        self.exited(ctx, ward, key)
+        self.exited(ctx, ward, key, true)
     }
 
     // === obeying ===
@@ -341,6 +354,7 @@ impl Supervisor {
         self.listing.remove(key);
         if let Some(charge) = ward.forget(key) {
             self.lasting().retain(|one| !Arc::ptr_eq(one, &charge));
+            charge.forget_checkpoint();
             // What a worker is made from goes with it, and may panic as it does.
             panics::drop_quietly(CallError::Stopped, charge);
         }

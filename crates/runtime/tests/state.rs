@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use counter::{Count, Counter, start, start_with, tireless, told, total};
 use mainstay_runtime::journal::Delivery;
-use mainstay_runtime::policy::{ChildPolicy, Shutdown};
+use mainstay_runtime::policy::{Budget, ChildPolicy, Shutdown, SupervisorPolicy};
 use mainstay_runtime::state::{Draft, MemoryStore, StateStore};
 use mainstay_runtime::{ActorPath, AdminError, Child, Runtime, StartError, SupervisorSpec};
 
@@ -293,4 +293,38 @@ async fn a_child_that_cannot_be_added_because_of_its_state_keeps_it() {
     assert!(matches!(refused, AdminError::StartFailed { message, .. } if message == "not from this"));
     let counter = runtime.root().add(Child::new("counter", Counter::<1>::default()).durable()).await.unwrap();
     assert_eq!(total(&counter).await, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_child_that_comes_back_with_its_supervisor_begins_anew_and_is_stored_again() {
+    let store = store();
+    let strict = SupervisorPolicy {
+        intensity: Some(Budget { restarts_max: 0, window: Duration::from_secs(1) }),
+        ..SupervisorPolicy::default()
+    };
+    let mut root = SupervisorSpec::new("root");
+    let mut pool = SupervisorSpec::new("pool").policy(strict).as_child(tireless());
+    let counter = pool
+        .child(Child::new("counter", Counter::<1> { refuses: None }).policy(tireless()).durable())
+        .unwrap();
+    let other = pool.child(Child::new("other", Counter::<1> { refuses: None }).policy(tireless())).unwrap();
+    let pool = root.supervisor(pool).unwrap();
+    let runtime = Runtime::builder().state_store(store.clone()).start(root).await.unwrap();
+    counter.cast(Count::Up).await.unwrap();
+    assert_eq!(total(&counter).await, 1);
+    pool.remove("counter").await.unwrap();
+    let mut story = runtime.journal().subscribe_after(runtime.journal().seq());
+    other.cast(Count::Panic).await.unwrap();
+    loop {
+        let Delivery::Event(record) = story.next().await else { panic!("events are missing") };
+        if record.kind == "actor_ready" && record.actor == "root/pool" {
+            break;
+        }
+    }
+    counter.cast(Count::Up).await.unwrap();
+    assert_eq!(total(&counter).await, 1);
+    runtime.shutdown().await;
+    let path =
+        ActorPath::root("root").and_then(|root| root.child("pool")).and_then(|pool| pool.child("counter"));
+    assert!(store.load(&path.unwrap()).unwrap().is_some());
 }

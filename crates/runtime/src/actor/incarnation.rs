@@ -232,7 +232,9 @@ impl<B: Behaviour> Life<B> {
         }
         let in_order = cause == ExitCause::Normal || self.slot.mailbox.is_stopping();
         let reason = if in_order { CallError::Stopped } else { CallError::Crashed };
-        let unhandled = self.slot.mailbox.detach(self.ctx.generation);
+        // Whoever ends the reading accounts for the message in hand: this life, or the one who cut it off.
+        let detached = self.slot.mailbox.detach(self.ctx.generation);
+        let flight = self.in_flight.take().filter(|_| detached.is_some());
         // They end now; whoever follows waits until they have.
         let tasks = self.ctx.end_tasks(reason);
         if let (ExitCause::StartFailed, Some(keeper)) = (cause, self.keeper()) {
@@ -243,11 +245,11 @@ impl<B: Behaviour> Life<B> {
             ready_since: self.ready_since,
             restored: self.ctx.birth.restored,
             progressed: self.progressed,
-            on_suspect: self.in_flight.as_ref().is_some_and(|flight| flight.deliveries.crashes > 0),
+            on_suspect: flight.as_ref().is_some_and(|flight| flight.deliveries.crashes > 0),
             abandoned: false,
         };
-        let in_flight = self.in_flight.take().map(|flight| self.give_back(flight, exit.cause, reason));
-        let torn = self.tear_down(reason, unhandled);
+        let in_flight = flight.map(|flight| self.give_back(flight, exit.cause, reason));
+        let torn = self.tear_down(reason, detached.map(|detached| detached.unhandled).unwrap_or_default());
         let (message, location, backtrace) = match last_word.or(torn) {
             Some(Panic { message, location, backtrace }) => (Some(message), location, backtrace),
             None => (None, None, None),
@@ -256,6 +258,10 @@ impl<B: Behaviour> Life<B> {
         let account = ExitRecord { exit, message, location, backtrace, declined, in_flight, tasks };
         if !self.slot.leave(self.ctx.generation, account) {
             self.slot.identity.standing().abandoned -= 1;
+            // Cut off at the last moment, with its account on the way: nobody else tells of the message.
+            if let Some(InFlight { label, lost: Some(reason) }) = in_flight {
+                self.ctx.record(&DeadLetter::new(reason, label));
+            }
             self.ctx.record(&AbandonedEnded {});
         }
     }
@@ -281,8 +287,6 @@ impl<B: Behaviour> Life<B> {
         let lost = match copy {
             None if by_order => Some(DeadLetterReason::Stopped),
             None => Some(DeadLetterReason::Crashed),
-            // A message that was cut off with its handler has been accounted for.
-            Some(_) if !self.slot.tenancy.is_of(self.ctx.generation) => None,
             Some(message) => {
                 let envelope = Envelope { message, expires_at, returned: Some(deliveries) };
                 let refused = self.slot.mailbox.give_back(envelope).err();

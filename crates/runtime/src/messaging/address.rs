@@ -35,6 +35,9 @@ impl<M> fmt::Debug for SendError<M> {
 /// An accepted message has exactly one fate: it is handled once, to the end; or it is not handled to the end, a
 /// `dead_letter` event says why, and its [`Reply`], if it has one, answers with a [`CallError`]. A message that opts in
 /// to redelivery ([`Message::retained`]) is first tried again when its handler crashes.
+///
+/// A handler that never yields cannot be ended. If it is abandoned, its message is a dead letter from then on; the caller
+/// is answered when the handler ends, if it does. [`call_within`](Self::call_within) does not wait for that.
 pub struct Address<M: Message> {
     identity: Arc<Identity>,
     mailbox: Arc<Mailbox<M>>,

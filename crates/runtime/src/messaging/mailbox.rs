@@ -83,6 +83,14 @@ pub(crate) enum Own<M> {
     Panic(Panic),
 }
 
+/// What an incarnation leaves in its mailbox when its reading ends.
+pub(crate) struct Detached<M> {
+    /// The label of the message from outside that it has in hand.
+    pub(crate) in_hand: Option<&'static str>,
+    /// What its tasks had brought and nobody handled.
+    pub(crate) unhandled: VecDeque<Own<M>>,
+}
+
 /// Bounded, ordered, and never without a word: what is pushed is popped, or handed back, or emptied out.
 ///
 /// Senders and a reader that has much to do seldom meet at a lock: the reader takes over everything that waits, and comes
@@ -280,18 +288,13 @@ impl<M: Message> Mailbox<M> {
         inner.reader = Some(reader);
     }
 
-    /// Ends the reading of incarnation `generation`, and returns what its tasks had brought and nobody handled.
-    pub(crate) fn detach(&self, generation: u64) -> VecDeque<Own<M>> {
-        self.cut_off(generation).1
-    }
-
-    /// As [`detach`](Self::detach), from outside: returns as well the label of the message from outside that the
-    /// incarnation has in hand. It takes none after that one.
-    pub(crate) fn cut_off(&self, generation: u64) -> (Option<&'static str>, VecDeque<Own<M>>) {
+    /// Ends the reading of incarnation `generation`; `None` if that was done before. It takes no message from outside
+    /// after the one that it has in hand.
+    pub(crate) fn detach(&self, generation: u64) -> Option<Detached<M>> {
         let mut hand = self.hand();
         let mut inner = self.lock();
         if inner.owner != Some(generation) {
-            return (None, VecDeque::new());
+            return None;
         }
         inner.owner = None;
         inner.reader = None;
@@ -299,7 +302,7 @@ impl<M: Message> Mailbox<M> {
         let label = hand.label;
         hand.rest();
         self.alert.store(true, Release);
-        (label, mem::take(&mut inner.own))
+        Some(Detached { in_hand: label, unhandled: mem::take(&mut inner.own) })
     }
 
     /// The next message for incarnation `generation`. After `Empty` the next push wakes it.

@@ -40,6 +40,8 @@ pub(crate) trait AnySlot: Send + Sync {
     fn rest(&self, ctx: &RestContext<'_>);
     fn open(&self);
     fn discard_checkpoint(&self);
+    /// Drops the last snapshot without a word: the child itself is dropped.
+    fn forget_checkpoint(&self);
     /// Drops what is stored of this actor and of those below it: it is being removed for good.
     fn forget_state(&self, env: &Env);
     /// Says why the incarnation is being killed.

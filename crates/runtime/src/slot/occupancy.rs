@@ -113,6 +113,11 @@ impl<B: Behaviour> AnySlot for Slot<B> {
         }
     }
 
+    fn forget_checkpoint(&self) {
+        let forgotten = self.checkpoint().take();
+        panics::drop_quietly(CallError::Stopped, forgotten);
+    }
+
     fn forget_state(&self, env: &Env) {
         if let (Some(keeper), Some(path)) = (&self.keeper, self.identity.path()) {
             keeper.forget(env, path);
@@ -136,7 +141,8 @@ impl<B: Behaviour> AnySlot for Slot<B> {
         let by_order = cause == ExitCause::Killed;
         let lost = if by_order { DeadLetterReason::Stopped } else { DeadLetterReason::Crashed };
         // What it has in hand is lost with it, and it takes nothing more.
-        let (in_hand, unhandled) = self.mailbox.cut_off(generation);
+        let detached = self.mailbox.detach(generation);
+        let in_hand = detached.as_ref().and_then(|detached| detached.in_hand);
         let in_flight = in_hand.map(|label| InFlight { label, lost: Some(lost) });
         let ready_since = self.identity.standing().ready_since;
         let exit = Exit { ready_since, progressed: true, abandoned: true, ..Exit::of(cause) };
@@ -149,7 +155,7 @@ impl<B: Behaviour> AnySlot for Slot<B> {
         if !was_there {
             self.identity.standing().abandoned -= 1;
         }
-        panics::drop_quietly(CallError::Crashed, unhandled);
+        panics::drop_quietly(CallError::Crashed, detached);
         was_there
     }
 

@@ -23,7 +23,7 @@ enum Line {
         /// What is stored is still what was loaded, with so many failed starts.
         as_loaded: Option<u32>,
     },
-    /// There is no store, or the state was dropped: nothing is handed in any more.
+    /// There is no store.
     Closed,
 }
 
@@ -146,10 +146,10 @@ impl<S: Clone + Send + 'static> Keeper<S> {
         }
     }
 
-    /// Drops what is stored, and takes nothing any more.
+    /// Drops what is stored, and takes nothing until the next launch.
     pub(crate) fn forget(&self, env: &Env, path: &ActorPath) {
         let mut line = self.line();
-        *line = Line::Closed;
+        *line = Line::Unopened;
         if let Some(store) = &env.state_store {
             store.remove(path);
         }

@@ -11,8 +11,8 @@ impl SupervisorHandle {
     /// Takes in a child, starts it, and returns its address once it is ready.
     ///
     /// # Errors
-    /// When there is a child of that name, when the name is no valid one, or when the child does not become ready;
-    /// nothing of it is kept then.
+    /// When there is a child of that name, when it cannot be taken in as it is, or when it does not become ready; nothing
+    /// of it is kept then. One that is stopped by another order before it is ready is kept, and stopped.
     pub async fn add<W: Worker>(&self, child: Child<W>) -> Result<Address<W::Message>, AdminError> {
         let slot = child.into_slot()?;
         let address = slot.address();

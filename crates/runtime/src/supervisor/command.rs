@@ -31,8 +31,9 @@ pub(crate) enum Command {
     Direct { name: String, order: Order, reply: Reply<Answer> },
     /// A child that is itself a supervisor has come up.
     ChildReady { key: Key, generation: u64 },
-    /// The tasks of an incarnation that has left have ended; its account lies in the slot.
-    TornDown { key: Key, generation: u64 },
+    /// The tasks of an incarnation that has left have ended, or have been abandoned because they never yield; its
+    /// account lies in the slot.
+    TornDown { key: Key, generation: u64, abandoned: bool },
 }
 
 impl Message for Command {

@@ -1,6 +1,7 @@
 //! Telling how incarnations ended, and what became of the message that each was handling.
 
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::env::Env;
 use crate::events::{ActorExited, DeadLetter, DeadLetterReason};
@@ -42,8 +43,10 @@ fn dead_letter(slot: &dyn AnySlot, in_flight: InFlight, cause: ExitCause) -> Opt
 pub(super) async fn tell_of_orphan(env: &Env, slot: &dyn AnySlot, path: &ActorPath) {
     slot.vacated().await;
     let mut tasks: JoinSet<()> = slot.take_tasks().unwrap_or_default();
-    tasks.shutdown().await;
-    if let Some(record) = slot.take_exit() {
+    let patience = slot.identity().policy().kill_timeout;
+    let abandoned = timeout(patience, tasks.shutdown()).await.is_err();
+    if let Some(mut record) = slot.take_exit() {
+        record.exit.abandoned |= abandoned;
         tell(env, slot, path, record, false);
     }
 }

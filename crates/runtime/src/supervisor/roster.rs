@@ -67,6 +67,17 @@ impl Roster {
         self.insert(policy, false)
     }
 
+    /// Takes a child that was enlisted for one that has failed: it does not start until it is reset.
+    pub(crate) fn fail(&mut self, key: Key) -> Vec<Action> {
+        self.become_phase(key, Phase::Failed);
+        vec![Action::Settle { key, rest: Rest::Failed }]
+    }
+
+    /// Whether the child has an incarnation.
+    pub(crate) fn is_live(&self, key: Key) -> bool {
+        self.members.get(&key).is_some_and(Member::is_live)
+    }
+
     fn insert(&mut self, policy: Arc<ChildPolicy>, on_probation: bool) -> Key {
         let key = self.next_key;
         self.next_key += 1;
@@ -312,7 +323,10 @@ impl Roster {
             self.drop_member(key);
             actions.push(Action::Forget { key });
         } else {
-            self.become_phase(key, Phase::Stopped);
+            self.change(key, |member| {
+                member.phase = Phase::Stopped;
+                member.on_probation = false;
+            });
         }
         actions
     }

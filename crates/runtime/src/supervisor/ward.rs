@@ -106,6 +106,8 @@ impl Ward {
 
     pub(super) fn wait(&mut self, key: Key, order: Order, reply: Reply<Answer>) {
         if let Some(charge) = self.charges.get_mut(&key) {
+            // Whoever has given up waiting needs no answer.
+            charge.waiting.retain(|(_, reply)| !reply.is_closed());
             charge.waiting.push((order, reply));
         }
     }
@@ -184,13 +186,17 @@ impl Ward {
 
     pub(super) fn ready(&mut self, ctx: &Ctx, key: Key) -> Vec<Action> {
         let now = ctx.now();
-        if let Some(charge) = self.charges.get_mut(&key) {
+        let actions = self.roster.ready(key, now);
+        // One that has been told to end meanwhile is not running any more.
+        if !actions.is_empty()
+            && let Some(charge) = self.charges.get_mut(&key)
+        {
             charge.down_since = None;
             let mut standing = charge.slot.identity().standing();
             standing.become_status(Status::Running, now);
             standing.ready_since = Some(now);
         }
-        self.roster.ready(key, now)
+        actions
     }
 
     pub(super) fn inspect(&mut self, ctx: &Ctx, key: Key) -> Vec<Action> {

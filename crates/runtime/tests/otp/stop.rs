@@ -1,14 +1,16 @@
 //! Lines 6 to 12: stopping.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mainstay_runtime::journal::Delivery;
+use mainstay_runtime::journal::{Delivery, Subscription};
 use mainstay_runtime::policy::{Abandoned, ChildPolicy, RestartType, Shutdown, SupervisorPolicy};
 use mainstay_runtime::{
     CallError, Child, Context, Failure, Message, Reply, Runtime, Status, SupervisorSpec, Worker,
 };
+use tokio::sync::Semaphore;
 
 use crate::stage::{Cue, Player, Script, Stage, at_once, s, settle};
 
@@ -107,18 +109,31 @@ async fn a_permanent_child_that_exits_normally_during_shutdown_is_recorded_as_su
 /// A child whose handler never comes to an await point until the test lets it.
 struct Mule {
     entered: SyncSender<()>,
-    release: Mutex<Receiver<()>>,
+    release: Arc<Mutex<Receiver<()>>>,
+    /// Its next start never comes to an await point either.
+    is_slow_to_rise: Arc<AtomicBool>,
+    rested: Arc<Semaphore>,
 }
 
 enum Load {
     Carry(#[allow(dead_code, reason = "held, never answered")] Reply<()>),
+    /// Carries, and ends the incarnation.
+    CarryHome,
+    /// Waits, at an await point, until the test lets it.
+    Rest,
+    Panic,
     Ask(Reply<u64>),
+    /// Leaves a task behind that never yields.
+    Delegate,
 }
 
 impl Message for Load {
     fn label(&self) -> &'static str {
         match self {
-            Self::Carry(_) => "Carry",
+            Self::Carry(_) | Self::CarryHome => "Carry",
+            Self::Delegate => "Delegate",
+            Self::Rest => "Rest",
+            Self::Panic => "Panic",
             Self::Ask(_) => "Ask",
         }
     }
@@ -130,19 +145,47 @@ impl Worker for Mule {
     type Snapshot = ();
 
     async fn start(&self, _: &mut Context<Load>, _: Option<()>) -> Result<(), Failure> {
+        if self.is_slow_to_rise.swap(false, Ordering::SeqCst) {
+            self.carry()?;
+        }
         Ok(())
     }
 
     async fn handle(&self, ctx: &mut Context<Load>, load: Load, (): &mut ()) -> Result<(), Failure> {
         match load {
-            Load::Carry(_reply) => {
-                self.entered.send(())?;
-                self.release.lock().unwrap().recv()?;
+            Load::Carry(_reply) => self.carry()?,
+            Load::CarryHome => {
+                self.carry()?;
+                ctx.stop();
             }
+            Load::Delegate => {
+                let (entered, release) = (self.entered.clone(), Arc::clone(&self.release));
+                drop(ctx.spawn_maybe(async move {
+                    carry(&entered, &release).ok();
+                    None
+                }));
+            }
+            Load::Rest => {
+                self.entered.send(())?;
+                self.rested.acquire().await?.forget();
+            }
+            Load::Panic => panic!("on purpose"),
             Load::Ask(reply) => reply.send(ctx.generation()),
         }
         Ok(())
     }
+}
+
+impl Mule {
+    fn carry(&self) -> Result<(), Failure> {
+        carry(&self.entered, &self.release)
+    }
+}
+
+/// Never comes to an await point until the test says so.
+fn carry(entered: &SyncSender<()>, release: &Mutex<Receiver<()>>) -> Result<(), Failure> {
+    entered.send(())?;
+    Ok(release.lock().unwrap().recv()?)
 }
 
 struct Stable {
@@ -150,17 +193,25 @@ struct Stable {
     mule: mainstay_runtime::Address<Load>,
     entered: Receiver<()>,
     release: SyncSender<()>,
+    is_slow_to_rise: Arc<AtomicBool>,
+    rested: Arc<Semaphore>,
 }
 
 /// Real time: what blocks a thread cannot be shown on a paused clock. The times are those of the policy alone.
 async fn stable(policy: ChildPolicy) -> Stable {
     let (entered_sender, entered) = sync_channel(1);
     let (release, release_receiver) = sync_channel(1);
-    let mule = Mule { entered: entered_sender, release: Mutex::new(release_receiver) };
+    let (is_slow_to_rise, rested) = (Arc::<AtomicBool>::default(), Arc::new(Semaphore::new(0)));
+    let mule = Mule {
+        entered: entered_sender,
+        release: Arc::new(Mutex::new(release_receiver)),
+        is_slow_to_rise: Arc::clone(&is_slow_to_rise),
+        rested: Arc::clone(&rested),
+    };
     let mut root = SupervisorSpec::new("root");
     let mule = root.child(Child::new("mule", mule).policy(policy)).unwrap();
     let runtime = Arc::new(Runtime::builder().start(root).await.unwrap());
-    Stable { runtime, mule, entered, release }
+    Stable { runtime, mule, entered, release, is_slow_to_rise, rested }
 }
 
 fn stubborn() -> ChildPolicy {
@@ -170,7 +221,7 @@ fn stubborn() -> ChildPolicy {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn a_child_that_never_yields_cannot_hang_the_supervisor_for_ever() {
-    let Stable { runtime, mule, entered, release } = stable(stubborn()).await;
+    let Stable { runtime, mule, entered, release, .. } = stable(stubborn()).await;
     let journal = runtime.journal();
     let mut story = journal.subscribe_after(journal.seq());
     let carried = tokio::task::spawn_blocking(move || entered.recv().map(|()| entered));
@@ -200,8 +251,8 @@ async fn a_child_that_never_yields_cannot_hang_the_supervisor_for_ever() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn a_stuck_child_that_never_yields_stays_failed_or_is_replaced_as_its_embedder_chose() {
     for (abandoned, answer) in [(Abandoned::Fail, Err(CallError::Stopped)), (Abandoned::Replace, Ok(2))] {
-        let policy = ChildPolicy { stuck_after: Some(Duration::from_millis(20)), abandoned, ..stubborn() };
-        let Stable { runtime, mule, entered, release } = stable(policy).await;
+        let policy = ChildPolicy { stuck_after: Some(Duration::from_millis(500)), abandoned, ..stubborn() };
+        let Stable { runtime, mule, entered, release, .. } = stable(policy).await;
         let journal = runtime.journal();
         let mut story = journal.subscribe_after(journal.seq());
         let (reply, _never) = Reply::channel();
@@ -217,4 +268,123 @@ async fn a_stuck_child_that_never_yields_stays_failed_or_is_replaced_as_its_embe
         assert_eq!(mule.call(Load::Ask).await, answer);
         release.send(()).unwrap();
     }
+}
+
+/// One whose handler or start does not yield is replaced.
+fn replaced() -> ChildPolicy {
+    let stuck_after = Some(Duration::from_millis(200));
+    ChildPolicy { stuck_after, abandoned: Abandoned::Replace, ..stubborn() }
+}
+
+async fn until(story: &mut Subscription, kind: &str, generation: u64) {
+    loop {
+        let Delivery::Event(record) = story.next().await else { panic!("events are missing") };
+        if (record.kind.as_str(), record.generation) == (kind, generation) {
+            return;
+        }
+    }
+}
+
+async fn entered(entered: Receiver<()>) -> Receiver<()> {
+    tokio::task::spawn_blocking(move || entered.recv().map(|()| entered)).await.unwrap().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn an_incarnation_that_was_abandoned_and_goes_on_takes_no_message_from_its_successor() {
+    let policy = ChildPolicy { stuck_after: None, ..replaced() };
+    let stable = stable(policy).await;
+    let mut story = stable.runtime.journal().subscribe_after(0);
+    stable.mule.try_cast(Load::Carry(Reply::channel().0)).unwrap();
+    let heard = entered(stable.entered).await;
+    stable.runtime.root().restart("mule").await.unwrap();
+    stable.mule.try_cast(Load::Rest).unwrap();
+    let _heard = entered(heard).await;
+    let (reply, generation) = Reply::channel();
+    stable.mule.try_cast(Load::Ask(reply)).unwrap();
+    stable.release.send(()).unwrap();
+    until(&mut story, "abandoned_ended", 1).await;
+    stable.rested.add_permits(1);
+    assert_eq!(generation.await, Ok(2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn an_incarnation_that_was_abandoned_and_ends_itself_does_not_end_its_successors_reading() {
+    let stable = stable(ChildPolicy { stuck_after: None, ..replaced() }).await;
+    let mut story = stable.runtime.journal().subscribe_after(0);
+    stable.mule.try_cast(Load::CarryHome).unwrap();
+    let _heard = entered(stable.entered).await;
+    stable.runtime.root().restart("mule").await.unwrap();
+    stable.release.send(()).unwrap();
+    until(&mut story, "abandoned_ended", 1).await;
+    assert_eq!(stable.mule.call_within(s(60), Load::Ask).await, Ok(2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn an_incarnation_that_was_abandoned_in_its_start_does_not_take_the_mailbox_when_it_is_ready_at_last() {
+    let stable = stable(replaced()).await;
+    let mut story = stable.runtime.journal().subscribe_after(0);
+    stable.is_slow_to_rise.store(true, Ordering::SeqCst);
+    stable.mule.try_cast(Load::Panic).unwrap();
+    let _heard = entered(stable.entered).await;
+    until(&mut story, "actor_ready", 3).await;
+    assert_eq!(stable.mule.call(Load::Ask).await, Ok(3));
+    stable.release.send(()).unwrap();
+    until(&mut story, "abandoned_ended", 2).await;
+    assert_eq!(stable.mule.call_within(s(60), Load::Ask).await, Ok(3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn an_owned_task_that_never_yields_cannot_hang_the_supervisor_either() {
+    let Stable { runtime, mule, entered: receiver, release, .. } = stable(stubborn()).await;
+    let journal = runtime.journal();
+    let mut story = journal.subscribe_after(journal.seq());
+    mule.try_cast(Load::Delegate).unwrap();
+    let _receiver = entered(receiver).await;
+    runtime.root().stop("mule").await.unwrap();
+    assert_eq!(runtime.tree().find("root/mule").unwrap().vitals.status, Status::Stopped);
+    let exited = loop {
+        let Delivery::Event(record) = story.next().await else { panic!("events are missing") };
+        if record.kind == "actor_exited" {
+            break record;
+        }
+    };
+    assert_eq!((&exited.fields["cause"], &exited.fields["abandoned"]), (&"normal".into(), &true.into()));
+    runtime.shutdown().await;
+    release.send(()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_child_that_never_yields_stays_failed_when_its_supervisor_is_restarted_if_that_was_chosen() {
+    let (entered_sender, receiver) = sync_channel(1);
+    let (release, release_receiver) = sync_channel(1);
+    let mule = Mule {
+        entered: entered_sender,
+        release: Arc::new(Mutex::new(release_receiver)),
+        is_slow_to_rise: Arc::default(),
+        rested: Arc::new(Semaphore::new(0)),
+    };
+    let script = Script::default();
+    let strict = SupervisorPolicy { intensity: crate::stage::intensity(0), ..SupervisorPolicy::default() };
+    let mut root = SupervisorSpec::new("root");
+    let mut pool = SupervisorSpec::new("pool").policy(strict).as_child(at_once());
+    let mule = pool.child(Child::new("mule", mule).policy(stubborn())).unwrap();
+    let other = pool.child(Player::new("other", &script).under(at_once())).unwrap();
+    root.supervisor(pool).unwrap();
+    let runtime = Runtime::builder().start(root).await.unwrap();
+    let (reply, _never) = Reply::channel();
+    mule.try_cast(Load::Carry(reply)).unwrap();
+    let _receiver = entered(receiver).await;
+    let mut story = runtime.journal().subscribe_after(runtime.journal().seq());
+    other.cast(Cue::Panic).await.unwrap();
+    loop {
+        let Delivery::Event(record) = story.next().await else { panic!("events are missing") };
+        if record.kind == "actor_ready" && record.actor == "root/pool" {
+            break;
+        }
+    }
+    let tree = runtime.tree();
+    let vitals = &tree.find("root/pool/mule").unwrap().vitals;
+    assert_eq!((vitals.status, vitals.generation), (Status::Failed, 1));
+    assert_eq!(mule.call(Load::Ask).await, Err(CallError::Stopped));
+    release.send(()).unwrap();
 }

@@ -1,5 +1,7 @@
 //! The roster without an actor: events and times in, actions out.
 
+mod random;
+
 use super::*;
 use crate::policy::{Budget, Delay, Exhausted, RestartType, Strategy};
 

@@ -25,7 +25,13 @@ use contender::Fault;
 use scoreboard::Line;
 use settings::Settings;
 
+/// With it set, std makes a backtrace of each panic that somebody asks it for, which takes longer than all the rest.
+const BACKTRACES: &str = "RUST_BACKTRACE";
+
 fn main() -> ExitCode {
+    if std::env::var_os(BACKTRACES).is_some_and(|value| value != "0") {
+        return told(without_backtraces());
+    }
     crash::silence();
     let mut args = std::env::args().skip(1).peekable();
     if args.peek().is_some_and(|first| first == children::ERRAND) {
@@ -42,6 +48,13 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Does it all in a process that makes no backtraces: only Mainstay would ask for them.
+fn without_backtraces() -> Result<ExitCode, Fault> {
+    let mut process = std::process::Command::new(std::env::current_exe()?);
+    let status = process.args(std::env::args_os().skip(1)).env(BACKTRACES, "0").status()?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
 fn told(outcome: Result<ExitCode, Fault>) -> ExitCode {

@@ -110,18 +110,19 @@ impl Contender for Mainstay {
 pub(crate) struct MainstayNursery {
     runtime: Arc<Runtime>,
     supervisor: SupervisorHandle,
+    policy: Arc<ChildPolicy>,
 }
 
 impl Nursery for MainstayNursery {
     async fn up(dir: &Path) -> Result<Self, Fault> {
         let mut root = SupervisorSpec::new("root").as_child(policy());
-        let supervisor = root.supervisor(SupervisorSpec::new("pool").as_child(policy()))?;
+        let supervisor = root.supervisor(SupervisorSpec::dynamic("pool").as_child(policy()))?;
         let runtime = Runtime::builder().journal(journal(dir)?).start(root).await?;
-        Ok(Self { runtime: Arc::new(runtime), supervisor })
+        Ok(Self { runtime: Arc::new(runtime), supervisor, policy: Arc::new(policy()) })
     }
 
     async fn add(&self, number: u64, greeted: bool) -> Result<(), Fault> {
-        let child = Child::new(format!("counter-{number}"), Counter).policy(policy());
+        let child = Child::new(format!("counter-{number}"), Counter).policy(Arc::clone(&self.policy));
         let counter = self.supervisor.add(child).await?;
         if greeted {
             counter.call(Act::Sum).await?;

@@ -33,8 +33,15 @@ pub struct Context<M: Message> {
     pub(crate) birth: Birth,
     pub(crate) is_ready: bool,
     pub(crate) stop_requested: bool,
-    tasks: JoinSet<()>,
-    /// What those learn whom its tasks leave unanswered: set once the incarnation has ended.
+    /// Made with the first task: most actors never have one.
+    tasks: Option<Tasks>,
+}
+
+/// The tasks that an incarnation owns.
+#[derive(Default)]
+struct Tasks {
+    running: JoinSet<()>,
+    /// What those learn whom they leave unanswered: set once the incarnation has ended.
     ending: Arc<OnceLock<CallError>>,
 }
 
@@ -96,8 +103,7 @@ impl<M: Message> Context<M> {
             birth,
             is_ready: false,
             stop_requested: false,
-            tasks: JoinSet::new(),
-            ending: Arc::default(),
+            tasks: None,
         }
     }
 
@@ -186,13 +192,14 @@ impl<M: Message> Context<M> {
     where
         F: Future<Output = Option<M>> + Send + 'static,
     {
-        while self.tasks.try_join_next().is_some() {}
+        let tasks = self.tasks.get_or_insert_default();
+        while tasks.running.try_join_next().is_some() {}
         let (mailbox, generation) = (Arc::clone(&self.mailbox), self.generation);
-        let ending = Arc::clone(&self.ending);
+        let ending = Arc::clone(&tasks.ending);
         // A task that is ended before its incarnation simply leaves its callers.
         let left = Arc::clone(&ending);
         let work = teardown::scoped(move || *left.get().unwrap_or(&CallError::Unanswered), work);
-        TaskHandle(self.tasks.spawn(async move {
+        TaskHandle(tasks.running.spawn(async move {
             let own = match panics::caught(work).await {
                 Ok(None) => return,
                 Ok(Some(message)) => Own::Message(message),
@@ -214,10 +221,11 @@ impl<M: Message> Context<M> {
 
     /// Ends the owned tasks, whose callers are told `reason`, and hands over those that take a while.
     pub(crate) fn end_tasks(&mut self, reason: CallError) -> JoinSet<()> {
+        let Some(Tasks { mut running, ending }) = self.tasks.take() else { return JoinSet::new() };
         // An incarnation ends once.
-        let _ = self.ending.set(reason);
-        while self.tasks.try_join_next().is_some() {}
-        self.tasks.abort_all();
-        std::mem::take(&mut self.tasks)
+        let _ = ending.set(reason);
+        while running.try_join_next().is_some() {}
+        running.abort_all();
+        running
     }
 }

@@ -321,7 +321,7 @@ impl<M: Message> Mailbox<M> {
         }
         let Some(envelope) = hand.queue.pop_front() else { return Next::Empty };
         self.ahead.store(hand.queue.len(), Release);
-        let label = panics::attempt(|| envelope.message.label()).ok();
+        let label = panics::attempt_again(|| envelope.message.label()).ok();
         hand.take(Some(label.unwrap_or_else(name_of::<M>)));
         let waiting = hand.waiting > 0;
         drop(hand);

@@ -5,6 +5,56 @@
 //! ([`policy::decide`]) says what follows, the supervisor writes that into the [`journal`] and obeys. Messages that
 //! waited are handled by the next incarnation; whoever waits for an answer that cannot come gets a typed error.
 //!
+//! ```
+//! use mainstay_runtime::policy::{ChildPolicy, Delay};
+//! use mainstay_runtime::{CallError, Child, Context, Failure, Message, Reply, Runtime, SupervisorSpec, Worker};
+//!
+//! enum Count { Up, Crash(Reply<u64>), Get(Reply<u64>) }
+//! impl Message for Count {}
+//!
+//! struct Counter;
+//! impl Worker for Counter {
+//!     type Message = Count;
+//!     type State = u64;
+//!     type Snapshot = u64;
+//!
+//!     async fn start(&self, _: &mut Context<Count>, kept: Option<u64>) -> Result<u64, Failure> {
+//!         Ok(kept.unwrap_or(0))
+//!     }
+//!
+//!     async fn handle(&self, _: &mut Context<Count>, message: Count, count: &mut u64) -> Result<(), Failure> {
+//!         match message {
+//!             Count::Up => *count += 1,
+//!             Count::Crash(_) => panic!("on purpose"),
+//!             Count::Get(reply) => reply.send(*count),
+//!         }
+//!         Ok(())
+//!     }
+//!
+//!     fn snapshot(&self, count: &u64) -> Option<u64> {
+//!         Some(*count)
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Failure> {
+//! let mut root = SupervisorSpec::new("root");
+//! let policy = ChildPolicy { delay: Delay::NONE, ..ChildPolicy::default() };
+//! let counter = root.child(Child::new("counter", Counter).policy(policy))?;
+//! let runtime = Runtime::builder().start(root).await?;
+//!
+//! counter.cast(Count::Up).await?;
+//! assert_eq!(counter.call(Count::Crash).await, Err(CallError::Crashed));
+//! // The next incarnation begins with the state of the last message that was handled to its end.
+//! assert_eq!(counter.call(Count::Get).await, Ok(1));
+//! assert_eq!(runtime.tree().find("root/counter").map(|node| node.vitals.generation), Some(2));
+//! runtime.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What a supervisor promises stands in `docs/supervision.md`, line by line with its tests.
+//!
 //! The code map, from the outside in:
 //!
 //! - [`Runtime`]: a running tree, as its embedder holds it

@@ -233,6 +233,14 @@ impl Journal {
     }
 }
 
+#[cfg(test)]
+impl Journal {
+    /// Keeps the journal's lock for as long as what is returned lives.
+    pub(crate) fn hold(&self) -> impl Drop {
+        self.0.ledger.log()
+    }
+}
+
 impl Drop for Shared {
     fn drop(&mut self) {
         self.ledger.ask_to_end();

@@ -296,3 +296,6 @@ fn blame(node: &TreeNode) -> Option<&TreeNode> {
     let below = node.children.iter().find_map(blame);
     below.or_else(|| node.vitals.last_error.is_some().then_some(node))
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,11 @@ impl SupervisorHandle {
         Self { address, listing }
     }
 
+    #[cfg(test)]
+    pub(crate) fn listing(&self) -> &Listing {
+        &self.listing
+    }
+
     /// The supervisor's path; `None` until it has been started.
     #[must_use]
     pub fn path(&self) -> Option<&ActorPath> {

@@ -15,6 +15,12 @@ impl Listing {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Keeps the lock for as long as what is returned lives.
+    #[cfg(test)]
+    pub(crate) fn hold(&self) -> impl Drop {
+        self.lock()
+    }
+
     pub(crate) fn insert(&self, key: Key, slot: Arc<dyn AnySlot>) {
         self.lock().insert(key, slot);
     }

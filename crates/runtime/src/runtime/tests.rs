@@ -1,0 +1,71 @@
+//! What the path of a message keeps clear of.
+
+use std::thread;
+
+use super::*;
+use crate::actor::context::Context;
+use crate::actor::failure::Failure;
+use crate::actor::worker::Worker;
+use crate::messaging::message::Message;
+use crate::messaging::reply::Reply;
+use crate::supervisor::Child;
+
+enum Count {
+    Up,
+    Get(Reply<u64>),
+}
+
+impl Message for Count {}
+
+struct Counter;
+
+impl Worker for Counter {
+    type Message = Count;
+    type State = u64;
+    type Snapshot = u64;
+
+    async fn start(&self, _: &mut Context<Count>, kept: Option<u64>) -> Result<u64, Failure> {
+        Ok(kept.unwrap_or(0))
+    }
+
+    async fn handle(&self, _: &mut Context<Count>, message: Count, count: &mut u64) -> Result<(), Failure> {
+        match message {
+            Count::Up => *count += 1,
+            Count::Get(reply) => reply.send(*count),
+        }
+        Ok(())
+    }
+
+    fn snapshot(&self, count: &u64) -> Option<u64> {
+        Some(*count)
+    }
+}
+
+/// Were one of these locks on the path, the call would not come back before its patience ends.
+#[test]
+fn a_message_is_sent_handled_and_answered_while_every_lock_of_journal_and_supervisor_is_held() {
+    let executor =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
+    let mut root = SupervisorSpec::new("root");
+    let counter = root.child(Child::new("counter", Counter)).unwrap();
+    let runtime = executor.block_on(Runtime::builder().start(root)).unwrap();
+    // The supervisor hears of the child's readiness after the child is ready.
+    while runtime.tree().find("root/counter").is_none_or(|node| node.vitals.status != Status::Running) {
+        thread::yield_now();
+    }
+    let slots = runtime.slot.children();
+    let answer = {
+        let _journal = runtime.env.journal.hold();
+        let _listing = runtime.handle.listing().hold();
+        let _standing = slots[0].identity().standing();
+        let _supervisors_standing = runtime.slot.identity.standing();
+        executor.block_on(async {
+            for _ in 0..1000 {
+                counter.cast(Count::Up).await.unwrap();
+            }
+            counter.call_within(Duration::from_secs(60), Count::Get).await
+        })
+    };
+    assert_eq!(answer, Ok(1000));
+    executor.block_on(runtime.shutdown());
+}

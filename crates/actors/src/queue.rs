@@ -5,7 +5,8 @@
 //!
 //! - [`lanes`]: the bounded, prioritised, ageing line of requests; expiry and overflow
 //! - [`permits`]: who is running, never more than may run at once
-//! - [`retry`]: what follows an attempt: done, again after a delay, or failed
+//! - [`gate`]: whether attempts may start, while the backend cannot be reached
+//! - [`retry`]: what follows an attempt: done, again after a delay, back into line, or failed
 //! - [`budget`]: all retries together stay a fraction of all requests
 //!
 //! These do:
@@ -23,6 +24,7 @@ mod book;
 pub mod budget;
 mod desk;
 pub mod events;
+pub mod gate;
 mod handle;
 pub mod lanes;
 mod message;

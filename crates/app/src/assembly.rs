@@ -119,16 +119,19 @@ impl Assembly {
         let target = socket_target(config, token.as_deref())?;
         let actor = ConnectionActor { target, policy, view: connection_view.clone() };
         let connection = root.child(Child::new("connection", actor).policy(core_policy()))?;
-        let transport: Arc<dyn Transport> =
-            Arc::new(Witness { transport, connection: connection.clone(), view: connection_view.clone() });
+        let witness = |queue| -> Arc<dyn Transport> {
+            let (transport, connection) = (Arc::clone(&transport), connection.clone());
+            Arc::new(Witness { transport, connection, view: connection_view.clone(), queue })
+        };
 
         let queue_view = QueueView::default();
-        let actor =
-            QueueActor::new(Arc::clone(&transport), queue_policy(&config.requests), queue_view.clone());
+        let actor = QueueActor::new(witness(None), queue_policy(&config.requests), queue_view.clone())
+            .minding(connection_view.status.subscribe());
         let capacity = config.requests.queue_max.max(1024);
         let child = Child::new("queue", actor).policy(core_policy()).mailbox_capacity(capacity);
         let queue_address = root.child(child)?;
         let queue = QueueHandle::new(queue_address.clone());
+        let transport = witness(Some((queue_address.clone(), queue_view.clone())));
 
         let actor = CacheActor { ttl: config.cache.ttl, bytes_max: config.cache.max_bytes };
         let cache = root.child(Child::new("cache", actor).policy(core_policy()))?;

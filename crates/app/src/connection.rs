@@ -8,6 +8,7 @@ use mainstay_actors::connection::outbound::Fate;
 use mainstay_actors::connection::status::ConnectionStatus;
 use mainstay_actors::error::{Error, of_call};
 use mainstay_runtime::CallError;
+use mainstay_runtime::journal::millis;
 use tokio::sync::{broadcast, watch};
 
 use crate::parts::Parts;
@@ -30,7 +31,7 @@ impl Connection {
             attempt: status.attempt,
             max: status.max,
             next_attempt_at: status.next_attempt_at.map(|at| moment.wall_time_of(at)),
-            next_attempt_in_ms: wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+            next_attempt_in_ms: wait.map(millis),
             last_error: status.last_error.map(|fault| fault.message),
         }
     }

@@ -42,7 +42,7 @@ pub use cache::Cache;
 pub use connection::Connection;
 pub use data_dir::{ControlFile, DataDir, DataDirError};
 pub use mainstay::{Mainstay, MainstayBuilder, StartError};
-pub use status::{AgentView, ConnectionReport, RuntimeStatus, Status};
+pub use status::{AgentView, ConnectionReport, HoldReport, QueueReport, RuntimeStatus, Status};
 
 pub use mainstay_actors as actors;
 pub use mainstay_actors::error::Error;

@@ -10,7 +10,7 @@ use mainstay_actors::request::{Request, Response};
 use mainstay_actors::transport::Transport;
 use mainstay_runtime::clock::{Clock, SystemClock};
 use mainstay_runtime::entropy::Entropy;
-use mainstay_runtime::journal::{Journal, JournalConfig, JournalError, Subscription};
+use mainstay_runtime::journal::{Journal, JournalConfig, JournalError, Subscription, millis};
 use mainstay_runtime::{Ending, Runtime, SupervisorHandle, TreeNode};
 use thiserror::Error as ThisError;
 
@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::connection::Connection;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::parts::Parts;
-use crate::status::{RuntimeStatus, Status};
+use crate::status::{HoldReport, QueueReport, RuntimeStatus, Status};
 
 /// Why a runtime did not start.
 #[derive(Debug, ThisError)]
@@ -237,14 +237,27 @@ impl Mainstay {
             runtime: RuntimeStatus {
                 boot: journal.boot().to_owned(),
                 pid: std::process::id(),
-                uptime_ms: u64::try_from(journal.now().as_millis()).unwrap_or(u64::MAX),
+                uptime_ms: millis(journal.now()),
                 seq: journal.seq(),
             },
             connection: self.connection().report(),
-            queue: self.0.members.queue_view.stats(),
+            queue: self.queue_report(),
             cache: self.cache().stats().await.ok(),
             agents: self.agents().list(),
         }
+    }
+
+    fn queue_report(&self) -> QueueReport {
+        let (stats, moment) = (self.0.members.queue_view.stats(), self.0.moment());
+        let hold = stats.hold.map(|hold| HoldReport {
+            since: moment.wall_time_of(hold.since),
+            reason: hold.reason,
+            message: hold.reason.message().to_owned(),
+            failures: hold.failures,
+            next_trial_at: moment.wall_time_of(hold.next_trial_at),
+            next_trial_in_ms: millis(hold.next_trial_at.saturating_sub(moment.now)),
+        });
+        QueueReport { stats, hold }
     }
 
     /// Stops everything in order. What waits is answered with `stopped`; the journal is on disk when this returns.

@@ -3,6 +3,7 @@
 use mainstay_actors::agent::AgentStatus;
 use mainstay_actors::cache::CacheStats;
 use mainstay_actors::connection::status::ConnectionState;
+use mainstay_actors::error::Reason;
 use mainstay_actors::queue::QueueStats;
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +15,7 @@ pub struct Status {
     /// The WebSocket.
     pub connection: ConnectionReport,
     /// The requests.
-    pub queue: QueueStats,
+    pub queue: QueueReport,
     /// The cache; `None` while its actor does not answer.
     pub cache: Option<CacheStats>,
     /// The agents, in the order in which they were added.
@@ -32,6 +33,33 @@ pub struct RuntimeStatus {
     pub uptime_ms: u64,
     /// The newest event's sequence number.
     pub seq: u64,
+}
+
+/// The requests. All times are RFC 3339 in UTC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueReport {
+    /// How many wait and run.
+    #[serde(flatten)]
+    pub stats: QueueStats,
+    /// Why all of them wait, while the backend cannot be reached.
+    pub hold: Option<HoldReport>,
+}
+
+/// Why requests are held: the backend cannot be reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldReport {
+    /// Since when.
+    pub since: String,
+    /// What keeps them.
+    pub reason: Reason,
+    /// The same for a person.
+    pub message: String,
+    /// How many trials have failed.
+    pub failures: u32,
+    /// When the next one may go out.
+    pub next_trial_at: String,
+    /// How long until then.
+    pub next_trial_in_ms: u64,
 }
 
 /// The WebSocket. All times are RFC 3339 in UTC.

@@ -11,7 +11,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mainstay_runtime::{Context, Failure, RestContext, Worker};
+use mainstay_runtime::{Context, Failure, RestContext, Worker, journal::millis};
+use tokio::sync::watch;
 
 use super::{
     attempt::{Attempted, make},
@@ -19,9 +20,10 @@ use super::{
     budget::RetryBudget,
     desk::Desk,
     events::{
-        QueueOverflow, RequestDone, RequestFailed, RequestRetry, RequestStarted, RequestTimedOut, Scribe,
-        Subject, millis,
+        QueueHeld, QueueOverflow, QueueReleased, RequestDone, RequestFailed, RequestRetry, RequestStarted,
+        RequestTimedOut, Scribe, Subject,
     },
+    gate::{Change, Evidence, LinkHint},
     lanes::{Popped, Pushed},
     message::QueueMessage,
     policy::QueuePolicy,
@@ -29,6 +31,7 @@ use super::{
     view::{QueueStats, QueueView},
 };
 use crate::{
+    connection::status::ConnectionStatus,
     error::{Code, Error, Reason},
     request::{Request, RequestId, Response},
     transport::{Answer, Transport},
@@ -43,6 +46,7 @@ pub struct QueueActor {
     policy: QueuePolicy,
     view: QueueView,
     book: Book,
+    link: Option<watch::Receiver<ConnectionStatus>>,
 }
 
 /// What survives an incarnation beside the requests.
@@ -59,7 +63,9 @@ impl Worker for QueueActor {
     type Snapshot = QueueMemory;
 
     async fn start(&self, ctx: &mut Ctx, kept: Option<QueueMemory>) -> Result<Desk, Failure> {
-        let mut desk = Desk::new(&self.policy, ctx.now());
+        // Before it is read: what changes in between is not missed.
+        self.await_link_change(ctx);
+        let mut desk = Desk::new(&self.policy, self.link_hint(), ctx.now());
         match kept {
             Some(memory) => {
                 desk.budget = memory.budget;
@@ -80,7 +86,19 @@ impl Worker for QueueActor {
             QueueMessage::Abandon { id } => drop(self.call_off(ctx, desk, id)),
             QueueMessage::TakeOutcome { id, attempted } => {
                 desk.end_attempt(id);
+                let evidence = Evidence::of(attempted.outcome());
+                let change = desk.gate.on_end(id, evidence, desk.now, ctx.random_unit());
                 self.conclude(ctx, desk, id, *attempted);
+                self.tell(ctx, desk, change);
+            }
+            QueueMessage::MindLink => {
+                self.await_link_change(ctx);
+                let change = desk.gate.on_link(self.link_hint(), desk.now);
+                self.tell(ctx, desk, change);
+            }
+            QueueMessage::BackendSeen => {
+                let change = desk.gate.on_backend_seen();
+                self.tell(ctx, desk, change);
             }
             QueueMessage::MindTime => desk.drop_alarm(),
             #[cfg(debug_assertions)]
@@ -106,7 +124,14 @@ impl QueueActor {
     #[must_use]
     pub fn new(transport: Arc<dyn Transport>, policy: QueuePolicy, view: QueueView) -> Self {
         view.publish(idle(&policy));
-        Self { transport, policy, view, book: Book::default() }
+        Self { transport, policy, view, book: Book::default(), link: None }
+    }
+
+    /// The same, minding what the link says: while it is down, requests are held as if one had reached nobody.
+    #[must_use]
+    pub fn minding(mut self, link: watch::Receiver<ConnectionStatus>) -> Self {
+        self.link = Some(link);
+        self
     }
 
     // === in ===
@@ -139,7 +164,7 @@ impl QueueActor {
     fn take_up(&self, ctx: &Ctx, desk: &mut Desk) {
         for (id, phase) in self.book.phases() {
             match phase {
-                Phase::Waiting { not_before, .. } => self.line_up(desk, id, not_before),
+                Phase::Waiting { not_before } => self.line_up(desk, id, not_before),
                 Phase::Running => self.conclude(ctx, desk, id, Attempted::Lost),
             }
         }
@@ -159,7 +184,7 @@ impl QueueActor {
     /// are brought up to date.
     fn settle(&self, ctx: &mut Ctx, desk: &mut Desk) {
         self.expire(ctx, desk);
-        while desk.permits.is_free() {
+        while desk.permits.is_free() && desk.gate.admits(desk.now) {
             match desk.lanes.pop(desk.now) {
                 Some(Popped::Ready(entry)) => self.begin(ctx, desk, entry.id),
                 Some(Popped::Expired(entry)) => self.fail_expired(ctx, desk, entry.id),
@@ -178,7 +203,8 @@ impl QueueActor {
             return self.fail(ctx, desk.now, id, Error::new(Reason::Internal));
         };
         let Some(attempt) = self.book.begin(id) else { return desk.end_attempt(id) };
-        if attempt.number == 1 {
+        desk.gate.on_start(id, desk.now, ctx.random_unit());
+        if attempt.is_first {
             desk.budget.count_request(desk.now);
         }
         ctx.record(&RequestStarted {
@@ -203,6 +229,10 @@ impl QueueActor {
         match after_attempt(&self.policy.retry, &facts, number, outcome, &mut desk.budget, moment) {
             Verdict::Done => self.answer(ctx, desk.now, id, attempted),
             Verdict::RetryIn { delay, reason } => self.put_off(ctx, desk, id, delay, reason),
+            Verdict::Hold { reason } => {
+                self.book.hold(id, reason);
+                self.line_up(desk, id, Duration::ZERO);
+            }
             Verdict::Fail(error) => self.fail(ctx, desk.now, id, error),
         }
     }
@@ -216,6 +246,31 @@ impl QueueActor {
         let attempt = attempts.saturating_add(1);
         ctx.record(&RequestRetry { subject, attempt, delay_ms: millis(delay), reason });
         self.line_up(desk, id, not_before);
+    }
+
+    // === held ===
+
+    fn link_hint(&self) -> LinkHint {
+        self.link.as_ref().map_or(LinkHint::Silent, |link| LinkHint::from(&*link.borrow()))
+    }
+
+    fn await_link_change(&self, ctx: &mut Ctx) {
+        let Some(mut link) = self.link.clone() else { return };
+        link.mark_unchanged();
+        ctx.spawn_maybe(async move {
+            // The link's view outlives its actor; an error says that the whole tree is going.
+            link.changed().await.ok().map(|()| QueueMessage::MindLink)
+        });
+    }
+
+    fn tell(&self, ctx: &Ctx, desk: &Desk, change: Option<Change>) {
+        match change {
+            Some(Change::Held(hold)) => ctx.record(&QueueHeld::new(&hold, desk.now, desk.lanes.len())),
+            Some(Change::Released(hold)) => {
+                ctx.record(&QueueReleased::new(&hold, desk.now, desk.lanes.len()));
+            }
+            None => {}
+        }
     }
 
     // === out ===
@@ -247,12 +302,17 @@ impl QueueActor {
 
     fn fail_expired(&self, ctx: &Ctx, desk: &Desk, id: RequestId) {
         let Some(setback) = self.book.look(id, |page| page.setback) else { return };
-        let error = Error::new(Reason::Expired);
-        let error = match setback {
+        let last = setback.map(|setback| format!("the last attempt failed: {setback}"));
+        let error = match (desk.gate.hold(), &last) {
+            // What kept it waiting tells a person more than that it waited.
+            (Some(hold), _) => Error::new(Reason::Disconnected).with_message(hold.reason.message()),
+            (None, None) => Error::new(Reason::Expired),
+            (None, Some(_)) => Error::new(Reason::Expired)
+                .with_message("The request waited too long for another attempt. Try again in a moment."),
+        };
+        let error = match last {
+            Some(last) => error.with_details(&last),
             None => error,
-            Some(setback) => error
-                .with_message("The request waited too long for another attempt. Try again in a moment.")
-                .with_details(&format!("the last attempt failed: {setback}")),
         };
         self.fail(ctx, desk.now, id, error);
     }

@@ -34,10 +34,12 @@ pub(super) struct Page {
     pub(super) caller: Caller,
     /// When it arrived.
     pub(super) queued_at: Duration,
-    /// How many attempts have begun.
+    /// How many attempts have begun that may have sent something.
     pub(super) attempts: u32,
     /// Why the last attempt that ended failed.
     pub(super) setback: Option<Reason>,
+    /// When it has waited too long, if it waits then.
+    pub(super) deadline: Duration,
     pub(super) phase: Phase,
 }
 
@@ -48,8 +50,6 @@ pub(super) enum Phase {
     Waiting {
         /// It takes no turn before this.
         not_before: Duration,
-        /// When it has waited too long.
-        deadline: Duration,
     },
     /// An attempt is under way.
     Running,
@@ -60,6 +60,8 @@ pub(super) struct Attempt {
     pub(super) request: Arc<Request>,
     /// The first is 1.
     pub(super) number: u32,
+    /// Whether none has ended before, not even one that reached nobody.
+    pub(super) is_first: bool,
     pub(super) queued_at: Duration,
 }
 
@@ -107,7 +109,8 @@ impl Book {
             queued_at: overtaken_at.map_or(now, |at| at.min(now)),
             attempts: 0,
             setback: None,
-            phase: Phase::Waiting { not_before: Duration::ZERO, deadline },
+            deadline,
+            phase: Phase::Waiting { not_before: Duration::ZERO },
         };
         pages.insert(id, page);
     }
@@ -116,9 +119,9 @@ impl Book {
     pub(super) fn entry(&self, id: RequestId) -> Option<Entry<()>> {
         let pages = self.pages();
         let page = pages.get(&id)?;
-        let Phase::Waiting { deadline, .. } = page.phase else { return None };
+        let Phase::Waiting { .. } = page.phase else { return None };
         let (priority, queued_at) = (page.request.priority(), page.queued_at);
-        Some(Entry { id, priority, queued_at, deadline: Some(deadline), item: () })
+        Some(Entry { id, priority, queued_at, deadline: Some(page.deadline), item: () })
     }
 
     /// Notes that an attempt begins. To be called before it does: what may have been sent must not look as if it
@@ -129,14 +132,25 @@ impl Book {
         page.phase = Phase::Running;
         page.attempts = page.attempts.saturating_add(1);
         let request = Arc::clone(&page.request);
-        Some(Attempt { request, number: page.attempts, queued_at: page.queued_at })
+        let is_first = page.setback.is_none();
+        Some(Attempt { request, number: page.attempts, is_first, queued_at: page.queued_at })
     }
 
     /// Notes that the attempt under way failed for `setback` and that the request waits again.
     pub(super) fn put_off(&self, id: RequestId, setback: Reason, not_before: Duration, deadline: Duration) {
         if let Some(page) = self.pages().get_mut(&id) {
             page.setback = Some(setback);
-            page.phase = Phase::Waiting { not_before, deadline };
+            page.deadline = deadline;
+            page.phase = Phase::Waiting { not_before };
+        }
+    }
+
+    /// Notes that the attempt under way sent nothing, for `setback`: the request waits as if it had not begun.
+    pub(super) fn hold(&self, id: RequestId, setback: Reason) {
+        if let Some(page) = self.pages().get_mut(&id) {
+            page.setback = Some(setback);
+            page.attempts = page.attempts.saturating_sub(1);
+            page.phase = Phase::Waiting { not_before: Duration::ZERO };
         }
     }
 

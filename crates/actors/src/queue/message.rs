@@ -39,6 +39,10 @@ pub enum QueueMessage {
         /// How.
         attempted: Box<Attempted>,
     },
+    /// The link says something else than before.
+    MindLink,
+    /// The backend has answered elsewhere.
+    BackendSeen,
     /// The time that was waited for has come.
     MindTime,
     /// Panic, to show what the supervisor does about it. Only in debug builds.
@@ -53,6 +57,8 @@ impl Message for QueueMessage {
             Self::Cancel { .. } => "Cancel",
             Self::Abandon { .. } => "Abandon",
             Self::TakeOutcome { .. } => "TakeOutcome",
+            Self::MindLink => "MindLink",
+            Self::BackendSeen => "BackendSeen",
             Self::MindTime => "MindTime",
             #[cfg(debug_assertions)]
             Self::Panic => "Panic",

@@ -1,4 +1,4 @@
-//! What follows an attempt: done, again after a delay, or failed for good.
+//! What follows an attempt: done, again after a delay, back into line, or failed for good.
 //!
 //! The first question is never whether a repeat may help, but whether it may do harm. A request that is neither
 //! idempotent by its method nor carries an idempotency key is repeated only if the server cannot have acted on it; if
@@ -13,7 +13,7 @@ use http::{HeaderMap, StatusCode, header};
 use mainstay_runtime::policy::Delay;
 use serde::{Deserialize, Serialize};
 
-use super::budget::RetryBudget;
+use super::{budget::RetryBudget, gate::Evidence};
 use crate::{
     error::{Error, Reason},
     request::Request,
@@ -95,6 +95,12 @@ pub enum Verdict {
         /// What went wrong.
         reason: Reason,
     },
+    /// Nobody was there to send it to, for `reason`, so it still waits for its first chance: put it back into its place
+    /// in line, at the cost of neither a retry nor the budget. The gate says when it may try again.
+    Hold {
+        /// Why nobody was there.
+        reason: Reason,
+    },
     /// Tell the caller.
     Fail(Error),
 }
@@ -112,6 +118,9 @@ pub fn after_attempt(
     budget: &mut RetryBudget,
     moment: Moment,
 ) -> Verdict {
+    if let Evidence::Unreachable(reason) = Evidence::of(outcome) {
+        return Verdict::Hold { reason };
+    }
     let Some(Failure { error, acted, may_help, retry_after }) = Failure::of(outcome, moment.wall) else {
         return Verdict::Done;
     };

@@ -131,6 +131,9 @@ pub struct RequestCommand {
     /// How long one attempt may stand still.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
+    /// How long it may wait for its turn, and for the backend to be reachable.
+    #[serde(default)]
+    pub wait_timeout_ms: Option<u64>,
     /// How often it may be repeated.
     #[serde(default)]
     pub retries: Option<u32>,
@@ -241,6 +244,9 @@ impl RequestCommand {
         }
         if let Some(timeout) = self.timeout_ms {
             builder = builder.timeout(Duration::from_millis(timeout));
+        }
+        if let Some(wait) = self.wait_timeout_ms {
+            builder = builder.wait_timeout(Duration::from_millis(wait));
         }
         if let Some(retries) = self.retries {
             builder = builder.retries(retries);

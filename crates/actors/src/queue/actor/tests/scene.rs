@@ -9,8 +9,15 @@ use mainstay_runtime::{
     policy::{ChildPolicy, Delay},
 };
 
+use tokio::sync::watch;
+
 use super::script::Script;
 use crate::{
+    connection::{
+        machine::Machine,
+        policy::ConnectionPolicy,
+        status::{ConnectionState, ConnectionStatus},
+    },
     error::{Error, Reason},
     queue::{QueueActor, QueueHandle, QueueMessage, QueuePolicy, QueueView, RetryPolicy},
     request::{Request, RequestBuilder, RequestId, Response},
@@ -42,6 +49,7 @@ pub(super) struct Scene {
     pub(super) queue: QueueHandle,
     pub(super) view: QueueView,
     pub(super) script: Arc<Script>,
+    link: watch::Sender<ConnectionStatus>,
 }
 
 impl Scene {
@@ -52,12 +60,19 @@ impl Scene {
     pub(super) async fn kept_by(upkeep: ChildPolicy, policy: QueuePolicy) -> Self {
         let script = Script::new();
         let (view, journal) = (QueueView::default(), verbose_journal());
-        let actor = QueueActor::new(Arc::clone(&script) as Arc<dyn Transport>, policy, view.clone());
+        let link = watch::Sender::new(Machine::new(ConnectionPolicy::default()).status());
+        let actor = QueueActor::new(Arc::clone(&script) as Arc<dyn Transport>, policy, view.clone())
+            .minding(link.subscribe());
         let mut root = SupervisorSpec::new("root");
         let address = root.child(Child::new("queue", actor).policy(upkeep)).unwrap();
         let runtime = Runtime::builder().seed(1).journal(journal).start(root).await.unwrap();
         let queue = QueueHandle::new(address.clone());
-        Self { runtime, address, queue, view, script }
+        Self { runtime, address, queue, view, script, link }
+    }
+
+    /// Lets the link be in that state.
+    pub(super) fn link(&self, state: ConnectionState) {
+        self.link.send_modify(|status| status.state = state);
     }
 
     pub(super) fn submit(

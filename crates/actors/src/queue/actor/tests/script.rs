@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -57,6 +57,7 @@ pub(super) struct Script {
     running: Arc<AtomicUsize>,
     peak: AtomicUsize,
     wrongs: Mutex<Vec<String>>,
+    refuses_all: AtomicBool,
     began: Instant,
 }
 
@@ -71,12 +72,18 @@ impl Script {
             running: Arc::default(),
             peak: AtomicUsize::new(0),
             wrongs: Mutex::default(),
+            refuses_all: AtomicBool::new(false),
             began: Instant::now(),
         })
     }
 
     pub(super) fn on(&self, path: &str, plays: impl IntoIterator<Item = Play>) {
         self.plays.lock().unwrap().insert(path.to_owned(), plays.into_iter().collect());
+    }
+
+    /// Whether nobody is there at all.
+    pub(super) fn refuse_all(&self, refuses: bool) {
+        self.refuses_all.store(refuses, Ordering::SeqCst);
     }
 
     pub(super) fn seen(&self) -> Vec<Seen> {
@@ -108,6 +115,9 @@ impl Script {
     }
 
     fn next(&self, path: &str) -> Play {
+        if self.refuses_all.load(Ordering::SeqCst) {
+            return Play::Refuse;
+        }
         let mut plays = self.plays.lock().unwrap();
         match plays.get_mut(path) {
             Some(plays) if plays.len() > 1 => plays.pop_front().unwrap(),

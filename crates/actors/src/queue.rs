@@ -13,7 +13,7 @@
 //!
 //! - [`QueueActor`]: asks them, and obeys with a transport; [`QueuePolicy`] is what it is told
 //! - `desk`: what one incarnation of it works on; `attempt`: one attempt, as its task
-//! - `book`: the requests that have no fate yet, and their callers; outlives a crash of the actor
+//! - `book`: the requests that have no fate yet; outlives a crash of the actor. `page`: one of them, and its callers
 //! - [`QueueHandle`]: how requests are made, followed and called off
 //! - [`QueueView`]: how the queue is doing, for all to see without asking the actor
 //! - [`events`]: what the journal says of requests
@@ -28,6 +28,7 @@ pub mod gate;
 mod handle;
 pub mod lanes;
 mod message;
+mod page;
 pub mod permits;
 mod policy;
 pub mod retry;

@@ -83,6 +83,7 @@ pub struct Request {
     wait_timeout: Option<Duration>,
     retries: Option<u32>,
     key: Key,
+    is_shared: bool,
 }
 
 /// The idempotency key of a request.
@@ -111,6 +112,7 @@ impl Request {
                 wait_timeout: None,
                 retries: None,
                 key: Key::None,
+                is_shared: false,
             },
             error: None,
         }
@@ -197,6 +199,21 @@ impl Request {
             Key::Given(key) => Some(key),
             Key::None | Key::Wanted => None,
         }
+    }
+
+    /// Whether it may wait for another that is the same; see [`RequestBuilder::shared`].
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
+    /// Whether the answer to the one is the answer to the other, asked as patiently and as often.
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        let manner = |request: &Self| (request.timeout, request.wait_timeout, request.retries);
+        self.path == other.path
+            && self.method == other.method
+            && self.headers == other.headers
+            && manner(self) == manner(other)
     }
 
     /// Makes the idempotency key that the caller asked for, from 128 random bits; changes nothing if none was asked
@@ -328,6 +345,16 @@ impl RequestBuilder {
         self
     }
 
+    /// Lets it share the attempts and the answer of a request that is the same and that is waiting or under way, if
+    /// that one is shared as well: same path, headers, timeouts and retries. For a GET without a body alone.
+    ///
+    /// Each caller keeps an id, a wait and a fate of its own; the request is called off when the last one leaves. The
+    /// answer may have begun before this caller asked: whoever has just changed something should not share.
+    pub fn shared(mut self) -> Self {
+        self.request.is_shared = true;
+        self
+    }
+
     /// The request, if it is valid and within the limits.
     ///
     /// # Errors
@@ -352,6 +379,9 @@ impl Request {
             return Err(Error::invalid(
                 "The request's method must be one that acts on a path, such as GET or POST.",
             ));
+        }
+        if self.is_shared && (self.method != Method::GET || self.body.is_some()) {
+            return Err(Error::invalid("Only a GET without a body can be shared with others."));
         }
         path::check(&self.path)?;
         self.check_headers()?;

@@ -16,16 +16,17 @@ use tokio::sync::watch;
 
 use super::{
     attempt::{Attempted, make},
-    book::{Book, Caller, Page, Phase},
+    book::Book,
     budget::RetryBudget,
     desk::Desk,
     events::{
-        QueueHeld, QueueOverflow, QueueReleased, RequestDone, RequestFailed, RequestRetry, RequestStarted,
-        RequestTimedOut, Scribe, Subject,
+        QueueHeld, QueueOverflow, QueueReleased, RequestDone, RequestFailed, RequestJoined, RequestRetry,
+        RequestStarted, RequestTimedOut, Scribe, Subject,
     },
     gate::{Change, Evidence, LinkHint},
     lanes::{Popped, Pushed},
     message::QueueMessage,
+    page::{Caller, Page, Phase, Waiter},
     policy::QueuePolicy,
     retry::{Moment, Verdict, after_attempt},
     view::{QueueStats, QueueView},
@@ -89,16 +90,16 @@ impl Worker for QueueActor {
                 let evidence = Evidence::of(attempted.outcome());
                 let change = desk.gate.on_end(id, evidence, desk.now, ctx.random_unit());
                 self.conclude(ctx, desk, id, *attempted);
-                self.tell(ctx, desk, change);
+                self.announce(ctx, desk, change);
             }
             QueueMessage::MindLink => {
                 self.await_link_change(ctx);
                 let change = desk.gate.on_link(self.link_hint(), desk.now);
-                self.tell(ctx, desk, change);
+                self.announce(ctx, desk, change);
             }
             QueueMessage::BackendSeen => {
                 let change = desk.gate.on_backend_seen();
-                self.tell(ctx, desk, change);
+                self.announce(ctx, desk, change);
             }
             QueueMessage::MindTime => desk.drop_alarm(),
             #[cfg(debug_assertions)]
@@ -146,7 +147,11 @@ impl QueueActor {
         // What has expired takes up no room.
         self.expire(ctx, desk);
         let deadline = desk.now.saturating_add(self.patience(&request));
-        self.book.admit(id, request, caller, desk.now, deadline);
+        let waiter = Waiter { id, caller, queued_at: desk.now, deadline };
+        if let Some(page) = self.book.same_as(&request) {
+            return self.join(ctx, desk, page, &request, waiter);
+        }
+        self.book.admit(request, waiter);
         let Some(entry) = self.book.entry(id) else { return };
         match desk.lanes.push(entry, desk.now) {
             Pushed::Queued => {}
@@ -154,6 +159,19 @@ impl QueueActor {
             Pushed::Rejected(_) => self.fail(ctx, desk.now, id, Error::new(Reason::QueueFull)),
             Pushed::Duplicate(_) => self.fail(ctx, desk.now, id, Error::new(Reason::Internal)),
         }
+    }
+
+    /// Lets a caller wait for a request that is under way already.
+    fn join(&self, ctx: &Ctx, desk: &mut Desk, page: RequestId, request: &Request, waiter: Waiter) {
+        let (id, subject) = (waiter.id, Subject::new(waiter.id, request));
+        if self.book.joined() >= self.policy.lanes.queue_max {
+            return self.tell(ctx, desk.now, request, 0, waiter, Error::new(Reason::QueueFull));
+        }
+        self.book.join(page, request, waiter);
+        let with = self.book.look(page, |page| page.lead(id)).unwrap_or(page);
+        ctx.record(&RequestJoined { subject, with });
+        // It may have become more urgent, or have somebody less patient.
+        self.line_up_again(desk, page);
     }
 
     fn patience(&self, request: &Request) -> Duration {
@@ -173,8 +191,15 @@ impl QueueActor {
     /// Puts a request that waits into its place in line.
     fn line_up(&self, desk: &mut Desk, id: RequestId, not_before: Duration) {
         if let Some(entry) = self.book.entry(id) {
-            // Nothing can be replaced: what runs, or is not in line yet, is not in line.
+            // What is replaced is the same request, with another priority or deadline.
             desk.lanes.put_back(entry, not_before);
+        }
+    }
+
+    /// The same for one that may have its place already, and whose callers are others than before.
+    fn line_up_again(&self, desk: &mut Desk, id: RequestId) {
+        if let Some(Phase::Waiting { not_before }) = self.book.look(id, |page| page.phase) {
+            self.line_up(desk, id, not_before);
         }
     }
 
@@ -196,8 +221,9 @@ impl QueueActor {
     }
 
     fn begin(&self, ctx: &mut Ctx, desk: &mut Desk, id: RequestId) {
-        if self.book.look(id, |page| page.caller.is_closed()) == Some(true) {
-            return self.fail(ctx, desk.now, id, Error::new(Reason::Cancelled));
+        let has_gone = |waiter: &Waiter| waiter.caller.is_closed();
+        if !self.part(ctx, desk, id, Error::new(Reason::Cancelled), has_gone) {
+            return;
         }
         let Some(called_off) = desk.begin_attempt(id) else {
             return self.fail(ctx, desk.now, id, Error::new(Reason::Internal));
@@ -208,7 +234,7 @@ impl QueueActor {
             desk.budget.count_request(desk.now);
         }
         ctx.record(&RequestStarted {
-            subject: Subject::new(id, &attempt.request),
+            subject: Subject::new(attempt.lead, &attempt.request),
             attempt: attempt.number,
             waited_ms: millis(desk.now.saturating_sub(attempt.queued_at)),
         });
@@ -238,8 +264,9 @@ impl QueueActor {
     }
 
     fn put_off(&self, ctx: &Ctx, desk: &mut Desk, id: RequestId, delay: Duration, reason: Reason) {
-        let seen =
-            |page: &Page| (Subject::new(id, &page.request), page.attempts, self.patience(&page.request));
+        let seen = |page: &Page| {
+            (Subject::new(page.lead(id), &page.request), page.attempts, self.patience(&page.request))
+        };
         let Some((subject, attempts, patience)) = self.book.look(id, seen) else { return };
         let not_before = desk.now.saturating_add(delay);
         self.book.put_off(id, reason, not_before, not_before.saturating_add(patience));
@@ -263,7 +290,7 @@ impl QueueActor {
         });
     }
 
-    fn tell(&self, ctx: &Ctx, desk: &Desk, change: Option<Change>) {
+    fn announce(&self, ctx: &Ctx, desk: &Desk, change: Option<Change>) {
         match change {
             Some(Change::Held(hold)) => ctx.record(&QueueHeld::new(&hold, desk.now, desk.lanes.len())),
             Some(Change::Released(hold)) => {
@@ -279,19 +306,52 @@ impl QueueActor {
         let Attempted::Answered(Answer { status, headers, body }) = attempted else {
             return self.fail(ctx, now, id, Error::new(Reason::Internal));
         };
-        let Some(Page { request, caller, queued_at, attempts, .. }) = self.book.strike(id) else { return };
-        let ms = millis(now.saturating_sub(queued_at));
-        let subject = Subject::new(id, &request);
-        ctx.record(&RequestDone { subject, status: status.as_u16(), ms, cached: false, attempts });
-        caller.send(Ok(Response { status, headers, body, ms, cached: false, attempts, request_id: id }));
+        let Some(Page { request, waiters, attempts, .. }) = self.book.strike(id) else { return };
+        let (cached, response) = (false, (status, headers, body));
+        // The last one takes what the others are given a copy of.
+        let copies = std::iter::repeat_n(response, waiters.len());
+        for (Waiter { id, caller, queued_at, .. }, (status, headers, body)) in waiters.into_iter().zip(copies)
+        {
+            let ms = millis(now.saturating_sub(queued_at));
+            let subject = Subject::new(id, &request);
+            ctx.record(&RequestDone { subject, status: status.as_u16(), ms, cached, attempts });
+            caller.send(Ok(Response { status, headers, body, ms, cached, attempts, request_id: id }));
+        }
     }
 
     /// Calls a request off; `false` if it has ended already.
     fn call_off(&self, ctx: &Ctx, desk: &mut Desk, id: RequestId) -> bool {
-        let is_open = self.book.holds(id);
-        desk.forget(id);
-        self.fail(ctx, desk.now, id, Error::new(Reason::Cancelled));
-        is_open
+        let Some(page) = self.book.page_of(id) else { return false };
+        self.part(ctx, desk, page, Error::new(Reason::Cancelled), |waiter| waiter.id == id);
+        true
+    }
+
+    /// Lets those callers leave a request of whom `leaves` holds, with `error`. The last one to leave calls it off;
+    /// `false` if there is none left.
+    fn part(
+        &self,
+        ctx: &Ctx,
+        desk: &mut Desk,
+        id: RequestId,
+        error: Error,
+        leaves: impl Fn(&Waiter) -> bool,
+    ) -> bool {
+        let leaving = |page: &Page| page.waiters.iter().filter(|waiter| leaves(waiter)).count();
+        let seen = |page: &Page| (leaving(page), page.waiters.len(), page.attempts);
+        let Some((leaving, all, attempts)) = self.book.look(id, seen) else { return false };
+        if leaving == all {
+            desk.forget(id);
+            self.fail(ctx, desk.now, id, error);
+            return false;
+        }
+        if leaving > 0
+            && let Some((request, parted)) = self.book.part(id, leaves)
+        {
+            for waiter in parted {
+                self.tell(ctx, desk.now, &request, attempts, waiter, error.clone());
+            }
+        }
+        true
     }
 
     fn expire(&self, ctx: &Ctx, desk: &mut Desk) {
@@ -300,7 +360,8 @@ impl QueueActor {
         }
     }
 
-    fn fail_expired(&self, ctx: &Ctx, desk: &Desk, id: RequestId) {
+    /// Somebody has waited too long for a request; whoever else waits for it goes on waiting.
+    fn fail_expired(&self, ctx: &Ctx, desk: &mut Desk, id: RequestId) {
         let Some(setback) = self.book.look(id, |page| page.setback) else { return };
         let last = setback.map(|setback| format!("the last attempt failed: {setback}"));
         let error = match (desk.gate.hold(), &last) {
@@ -314,7 +375,9 @@ impl QueueActor {
             Some(last) => error.with_details(&last),
             None => error,
         };
-        self.fail(ctx, desk.now, id, error);
+        let now = desk.now;
+        self.part(ctx, desk, id, error, |waiter| waiter.deadline <= now);
+        self.line_up_again(desk, id);
     }
 
     /// Tells every caller that nothing more can be done, for `reason`.
@@ -326,17 +389,32 @@ impl QueueActor {
         }
     }
 
-    /// Ends a request without an answer, once: writes down why, and tells its caller.
+    /// Ends a request without an answer, once, for all who wait for it.
     fn fail(&self, scribe: &impl Scribe, now: Duration, id: RequestId, error: Error) {
-        let Some(page) = self.book.strike(id) else { return };
-        let error = error.with_attempts(page.attempts).with_request_id(id);
-        let subject = Subject::new(id, &page.request);
-        let lasted = now.saturating_sub(page.queued_at);
+        let Some(Page { request, waiters, attempts, .. }) = self.book.strike(id) else { return };
+        for waiter in waiters {
+            self.tell(scribe, now, &request, attempts, waiter, error.clone());
+        }
+    }
+
+    /// Writes down why a caller gets no answer, and tells it.
+    fn tell(
+        &self,
+        scribe: &impl Scribe,
+        now: Duration,
+        request: &Request,
+        attempts: u32,
+        Waiter { id, caller, queued_at, .. }: Waiter,
+        error: Error,
+    ) {
+        let error = error.with_attempts(attempts).with_request_id(id);
+        let subject = Subject::new(id, request);
+        let lasted = now.saturating_sub(queued_at);
         match (error.reason, error.code) {
             (reason @ (Reason::QueueFull | Reason::Evicted), _) => scribe.write(&QueueOverflow {
                 subject,
                 reason,
-                priority: page.request.priority(),
+                priority: request.priority(),
                 overflow: self.policy.lanes.overflow,
                 queue_max: self.policy.lanes.queue_max,
             }),
@@ -345,7 +423,7 @@ impl QueueActor {
             }
             _ => scribe.write(&RequestFailed::new(subject, &error, lasted)),
         }
-        page.caller.send(Err(error));
+        caller.send(Err(error));
     }
 }
 

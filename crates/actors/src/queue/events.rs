@@ -56,6 +56,22 @@ impl Event for RequestStarted {
     const VERBOSE: bool = true;
 }
 
+/// A caller waits for a request that another had made already. Written only when the journal is verbose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestJoined {
+    /// Which request, by the id that this caller knows it by.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// The id of the request that it shares.
+    pub with: RequestId,
+}
+
+impl Event for RequestJoined {
+    const KIND: &'static str = "request_joined";
+    const LEVEL: Level = Level::Debug;
+    const VERBOSE: bool = true;
+}
+
 /// An attempt has failed and another will follow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestRetry {

@@ -12,6 +12,7 @@ use super::{
     script::Play,
 };
 use crate::{
+    connection::status::ConnectionState,
     error::{Error, Reason},
     queue::{LanesPolicy, Overflow, QueueMessage, QueuePolicy, RetryPolicy},
     request::{Priority, RequestId, Response},
@@ -27,6 +28,8 @@ enum Step {
     Leave { nth: usize },
     Crash,
     Restart,
+    Link(ConnectionState),
+    BackendSeen,
     Pass { ms: u64 },
 }
 
@@ -35,6 +38,8 @@ enum Method {
     Get,
     Post,
     KeyedPost,
+    /// One of two that all callers share.
+    SharedGet,
 }
 
 fn play() -> impl Strategy<Value = Play> {
@@ -52,8 +57,13 @@ fn play() -> impl Strategy<Value = Play> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let method = prop::sample::select(vec![Method::Get, Method::Post, Method::KeyedPost]);
+    let method = prop::sample::select(vec![Method::Get, Method::Post, Method::KeyedPost, Method::SharedGet]);
     let priority = prop::sample::select(Priority::ALL.to_vec());
+    let link = prop::sample::select(vec![
+        ConnectionState::Connected,
+        ConnectionState::Reconnecting,
+        ConnectionState::Disconnected,
+    ]);
     let wait_ms = prop::option::of(0..3_000_u64);
     let submit = (method, priority, wait_ms, prop::collection::vec(play(), 1..4));
     prop_oneof![
@@ -64,6 +74,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<usize>().prop_map(|nth| Step::Leave { nth }),
         1 => Just(Step::Crash),
         1 => Just(Step::Restart),
+        1 => link.prop_map(Step::Link),
+        1 => Just(Step::BackendSeen),
         6 => (0..2_000_u64).prop_map(|ms| Step::Pass { ms }),
     ]
 }
@@ -80,10 +92,14 @@ impl Trace {
     async fn take(&mut self, step: Step) {
         match step {
             Step::Submit { method, priority, wait_ms, plays } => {
-                let path = format!("/{}", self.open.len());
+                let path = match method {
+                    Method::SharedGet => format!("/shared-{}", self.open.len() % 2),
+                    _ => format!("/{}", self.open.len()),
+                };
                 self.scene.script.on(&path, plays);
                 let request = match method {
                     Method::Get => get(&path),
+                    Method::SharedGet => get(&path).shared(),
                     Method::Post => post(&path),
                     Method::KeyedPost => post(&path).generated_idempotency_key(),
                 };
@@ -106,6 +122,8 @@ impl Trace {
             Step::Cancel { .. } | Step::Leave { .. } => {}
             Step::Crash => self.scene.address.cast(QueueMessage::Panic).await.unwrap(),
             Step::Restart => self.scene.runtime.root().restart("queue").await.unwrap(),
+            Step::Link(state) => self.scene.link(state),
+            Step::BackendSeen => self.scene.address.cast(QueueMessage::BackendSeen).await.unwrap(),
             Step::Pass { ms } => pass(Duration::from_millis(ms)).await,
         }
     }

@@ -64,7 +64,13 @@ pub enum FailureKind {
     Refused,
     /// The host name does not resolve.
     HostNotFound,
-    /// The connection, TLS included, was not made in time.
+    /// The proxy cannot be reached, or what answers there is none.
+    ProxyUnreachable,
+    /// The proxy wants a user and a password, or others than it was given.
+    ProxyUnauthenticated,
+    /// The proxy does not connect to the backend: it may not, or it cannot.
+    ProxyRefused,
+    /// The connection, proxy and TLS included, was not made in time.
     ConnectTimedOut,
     /// TLS could not be set up.
     Tls,
@@ -93,6 +99,9 @@ impl FailureKind {
         match self {
             Self::Refused => Reason::ConnectionRefused,
             Self::HostNotFound => Reason::HostNotFound,
+            Self::ProxyUnreachable => Reason::ProxyUnreachable,
+            Self::ProxyUnauthenticated => Reason::ProxyUnauthenticated,
+            Self::ProxyRefused => Reason::ProxyRefused,
             Self::ConnectTimedOut => Reason::ConnectTimedOut,
             Self::Tls => Reason::TlsFailed,
             Self::Connect => Reason::ConnectionFailed,

@@ -26,6 +26,7 @@ mod connection;
 #[cfg(feature = "control")]
 pub mod control;
 mod data_dir;
+mod environment;
 #[cfg(debug_assertions)]
 mod fault_switch;
 mod mainstay;

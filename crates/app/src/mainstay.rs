@@ -15,11 +15,12 @@ use mainstay_runtime::{Ending, Runtime, SupervisorHandle, TreeNode};
 use thiserror::Error as ThisError;
 
 use crate::agents::Agents;
-use crate::assembly::{self, Assembly, AssemblyError};
+use crate::assembly::{Assembly, AssemblyError};
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::connection::Connection;
 use crate::data_dir::{DataDir, DataDirError};
+use crate::environment::Environment;
 use crate::parts::Parts;
 use crate::status::{HoldReport, QueueReport, RuntimeStatus, Status};
 
@@ -107,8 +108,8 @@ impl MainstayBuilder {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(self) -> Result<Mainstay, StartError> {
-        let secrets = assembly::secrets(&self.config)?;
-        let assembly = Assembly::of(&self.config, &secrets, self.transport)?;
+        let environment = Environment::read(&self.config, |name| std::env::var(name).ok())?;
+        let Assembly { root, members, secrets } = Assembly::of(&self.config, &environment, self.transport)?;
         let journal = open_journal(
             self.data_dir.map(DataDir::new),
             self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
@@ -116,11 +117,10 @@ impl MainstayBuilder {
                 segment_bytes_max: self.config.journal.segment_bytes,
                 segments_max: self.config.journal.segments as usize,
                 verbose: self.verbose,
-                secrets: secrets.into_iter().collect(),
+                secrets,
                 ..JournalConfig::default()
             },
         )?;
-        let Assembly { root, members } = assembly;
         let mut builder = Runtime::builder().journal(journal);
         if let Some(seed) = self.seed {
             builder = builder.seed(seed);

@@ -13,7 +13,6 @@ use jiff::{SignedDuration, Timestamp};
 use mainstay_runtime::journal::{Event as JournalEvent, Level};
 use mainstay_runtime::{Context, Failure, Message, Reply, RestContext, TaskHandle, Worker};
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpStream;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, timeout};
 
@@ -22,12 +21,12 @@ use super::frames::{Gap, Observed, Resumption};
 use super::machine::{Action, Event, Machine};
 use super::outbound::{Ended, Fate, OutboundBuffer, OutboundLimits};
 use super::policy::ConnectionPolicy;
-use super::socket::{Frame, SendError, SocketLimits, dial};
+use super::socket::{Frame, SendError, SocketLimits, Stream, dial};
 use super::status::{ConnectionState, ConnectionStatus, Reason, Transition};
 use super::target::SocketTarget;
 
-type Reader = super::socket::Reader<TcpStream>;
-type Writer = super::socket::Writer<TcpStream>;
+type Reader = super::socket::Reader<Stream>;
+type Writer = super::socket::Writer<Stream>;
 
 /// Frames taken from the socket before other messages have their turn.
 const READ_FRAMES_MAX: usize = 64;

@@ -91,6 +91,12 @@ reasons! {
     /// The backend's host name does not resolve.
     HostNotFound "host_not_found" NetworkError RETRYABLE
         "The backend's address could not be found. Check the network and the configured address."
+    /// The proxy cannot be reached, or what answers there is none.
+    ProxyUnreachable "proxy_unreachable" NetworkError RETRYABLE
+        "The proxy on the way to the backend cannot be reached. Check the network and the proxy settings."
+    /// The proxy does not connect to the backend: it may not, or it cannot.
+    ProxyRefused "proxy_refused" NetworkError RETRYABLE
+        "The proxy does not get through to the backend. Check the address, or ask somebody who runs the proxy."
     /// The handshake of the connection took longer than it may; nothing was sent.
     ConnectTimedOut "connect_timed_out" Timeout RETRYABLE
         "The backend did not take the connection in time. Check the network, then try again."
@@ -151,7 +157,7 @@ reasons! {
     /// HTTP 402.
     PaymentRequired "payment_required" PermissionDenied FINAL
         "The backend asks for payment before it does this. Check the account."
-    /// HTTP 407.
+    /// HTTP 407, or a SOCKS proxy that does not accept whom it is told.
     ProxyUnauthenticated "proxy_unauthenticated" PermissionDenied FINAL
         "The proxy on the way to the backend asks for a login. Check the proxy settings."
 
@@ -311,6 +317,8 @@ mod tests {
         expect![[r#"
             connection_refused NETWORK_ERROR retryable
             host_not_found NETWORK_ERROR retryable
+            proxy_unreachable NETWORK_ERROR retryable
+            proxy_refused NETWORK_ERROR retryable
             connect_timed_out TIMEOUT retryable
             tls_failed NETWORK_ERROR final
             connection_failed NETWORK_ERROR retryable

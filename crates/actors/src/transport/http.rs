@@ -22,6 +22,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, header};
 use reqwest::{Body, Client, Response, Url};
+use rustls::ClientConfig;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use self::{
@@ -31,6 +32,7 @@ use self::{
 use super::{Answer, AnswerHead, FailureKind, Reach, Transport, TransportError};
 use crate::{
     error::{Error, Reason},
+    reach::Route,
     request::{IDEMPOTENCY_KEY, Request},
 };
 
@@ -50,14 +52,16 @@ pub struct HttpSettings {
     pub headers: HeaderMap,
     /// A token that goes along as `Authorization: Bearer …`, unless the request brings its own.
     pub bearer_token: Option<String>,
-    /// How long a connection may take to be made, TLS included.
+    /// How long a connection may take to be made, proxy and TLS included.
     pub connect_timeout: Duration,
+    /// The way to the backend.
+    pub route: Route,
     /// The largest answer that is read.
     pub response_bytes_max: usize,
 }
 
 impl HttpSettings {
-    /// Settings for the backend at `base_url`: 10 s to connect, answers of at most 16 MiB.
+    /// Settings for the backend at `base_url`: straight there, 10 s to connect, answers of at most 16 MiB.
     #[must_use]
     pub fn new(base_url: impl Into<String>) -> Self {
         Self {
@@ -65,6 +69,7 @@ impl HttpSettings {
             headers: HeaderMap::new(),
             bearer_token: None,
             connect_timeout: Duration::from_secs(10),
+            route: Route::default(),
             response_bytes_max: 16 * 1024 * 1024,
         }
     }
@@ -78,6 +83,7 @@ impl fmt::Debug for HttpSettings {
             .field("headers", &self.headers.keys().map(http::HeaderName::as_str).collect::<Vec<_>>())
             .field("bearer_token", &self.bearer_token.is_some())
             .field("connect_timeout", &self.connect_timeout)
+            .field("route", &self.route)
             .field("response_bytes_max", &self.response_bytes_max)
             .finish()
     }
@@ -85,8 +91,7 @@ impl fmt::Debug for HttpSettings {
 
 /// [`Transport`] over HTTP/1.1.
 ///
-/// Headers that hold credentials never leave the origin of the base address. The proxy settings of the system are
-/// used, except for a backend on this computer.
+/// Headers that hold credentials never leave the origin of the base address.
 pub struct HttpTransport {
     base: Url,
     /// Keeps connections for the next request.
@@ -96,6 +101,8 @@ pub struct HttpTransport {
     /// How many answers came over connections that may still be kept: at most so many kept ones can be stale.
     kept: AtomicUsize,
     response_bytes_max: usize,
+    /// Whether it is a proxy that the connections are made to, which hands the requests on.
+    is_forwarded: bool,
 }
 
 impl HttpTransport {
@@ -108,13 +115,16 @@ impl HttpTransport {
     pub fn new(settings: &HttpSettings) -> Result<Self, Error> {
         let base = parse_base(&settings.base_url)?;
         let headers = default_headers(settings)?;
-        let client = |idle_max| build_client(settings, &base, &headers, idle_max);
+        let is_secure = base.scheme() == "https";
+        let tls = settings.route.tls_for(is_secure).map_err(unusable)?;
+        let client = |idle_max| build_client(settings, &tls, &headers, idle_max);
         Ok(Self {
             pooled: client(POOL_IDLE_MAX)?,
             fresh: client(0)?,
             base,
             kept: AtomicUsize::new(0),
             response_bytes_max: settings.response_bytes_max,
+            is_forwarded: settings.route.proxy.as_ref().is_some_and(|proxy| proxy.forwards(is_secure)),
         })
     }
 
@@ -190,7 +200,10 @@ impl Transport for HttpTransport {
         request: &'a Request,
         timeout: Duration,
     ) -> BoxFuture<'a, Result<Answer, TransportError>> {
-        Box::pin(self.exchange(request, timeout))
+        Box::pin(async move {
+            let exchanged = self.exchange(request, timeout).await;
+            if self.is_forwarded { failure::seen_through_proxy(exchanged) } else { exchanged }
+        })
     }
 }
 
@@ -339,29 +352,30 @@ fn default_headers(settings: &HttpSettings) -> Result<HeaderMap, Error> {
 
 fn build_client(
     settings: &HttpSettings,
-    base: &Url,
+    tls: &ClientConfig,
     headers: &HeaderMap,
     idle_max: usize,
 ) -> Result<Client, Error> {
-    let mut builder = Client::builder()
+    let builder = Client::builder()
         .user_agent(concat!("mainstay/", env!("CARGO_PKG_VERSION")))
         .default_headers(headers.clone())
         .connect_timeout(settings.connect_timeout)
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .pool_max_idle_per_host(idle_max)
+        .tls_backend_preconfigured(tls.clone())
         // Both are decided here instead, where it is known what may be sent twice.
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never());
-    if is_loopback(base) {
-        builder = builder.no_proxy();
-    }
-    builder.build().map_err(|error| Error::new(Reason::Internal).with_details(&failure::describe(error)))
+    let builder = match &settings.route.proxy {
+        Some(proxy) => {
+            builder.proxy(proxy.for_reqwest().map_err(|error| unusable(failure::describe(error)))?)
+        }
+        // The route has been decided already.
+        None => builder.no_proxy(),
+    };
+    builder.build().map_err(|error| unusable(failure::describe(error)))
 }
 
-/// Whether the backend is on this computer, where no proxy could reach it.
-fn is_loopback(base: &Url) -> bool {
-    let host = base.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost"
-        || host.ends_with(".localhost")
-        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+fn unusable(cause: impl fmt::Display) -> Error {
+    Error::new(Reason::Internal).with_details(&cause.to_string())
 }

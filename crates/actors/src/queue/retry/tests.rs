@@ -17,9 +17,12 @@ const POLICY: RetryPolicy = RetryPolicy {
 const IDEMPOTENT: RequestFacts = RequestFacts { repeatable: true, retries: None };
 const ONCE_ONLY: RequestFacts = RequestFacts { repeatable: false, retries: None };
 
-const KINDS: [FailureKind; 12] = [
+const KINDS: [FailureKind; 15] = [
     FailureKind::Refused,
     FailureKind::HostNotFound,
+    FailureKind::ProxyUnreachable,
+    FailureKind::ProxyUnauthenticated,
+    FailureKind::ProxyRefused,
     FailureKind::ConnectTimedOut,
     FailureKind::Tls,
     FailureKind::Connect,

@@ -572,7 +572,8 @@ impl Link {
     /// may take any word for the sign that nothing more is to come: had it heard a pong before it was asked for what was
     /// missed, it could send newer events before those.
     fn begin_reading(&mut self, ctx: &mut Ctx) {
-        if let Some(socket) = self.socket.as_mut().filter(|new| new.orders.is_empty() && new.writing.is_none())
+        if let Some(socket) =
+            self.socket.as_mut().filter(|new| new.orders.is_empty() && new.writing.is_none())
             && let Some(reader) = socket.unread.take()
         {
             socket.reading = Some(read(ctx, socket.generation, reader));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::Method;
 use mainstay_actors::error::Error;
-use mainstay_actors::request::{Request, Response};
+use mainstay_actors::request::{Request, RequestId, Response};
 use mainstay_actors::transport::Transport;
 use mainstay_runtime::clock::{Clock, SystemClock};
 use mainstay_runtime::entropy::Entropy;
@@ -166,6 +166,25 @@ impl Mainstay {
     /// Whatever became of it instead: see [`Error`].
     pub async fn request(&self, request: Request) -> Result<Response, Error> {
         self.0.members.queue.request(request).await
+    }
+
+    /// Like [`request`](Self::request), and says at once which id the request has, for [`cancel`](Self::cancel) and for
+    /// finding it in the journal. The request is on its way when this returns. Dropping the future cancels it.
+    #[must_use = "dropping the future cancels the request"]
+    pub fn submit(
+        &self,
+        request: Request,
+    ) -> (RequestId, impl Future<Output = Result<Response, Error>> + Send + use<>) {
+        self.0.members.queue.submit(request)
+    }
+
+    /// Cancels a request: its caller gets the reason `cancelled`. `false` if it had ended already. One that was under
+    /// way may have reached the backend.
+    ///
+    /// # Errors
+    /// `stopped` or `crashed` if the queue did not answer.
+    pub async fn cancel(&self, id: RequestId) -> Result<bool, Error> {
+        self.0.members.queue.cancel(id).await
     }
 
     /// Like [`request`](Self::request), but a GET is answered from the cache if the response there is no older than

@@ -155,7 +155,10 @@ impl QueueActor {
         let Some(entry) = self.book.entry(id) else { return };
         match desk.lanes.push(entry, desk.now) {
             Pushed::Queued => {}
-            Pushed::Displaced(left) => self.fail(ctx, desk.now, left.id, Error::new(Reason::Evicted)),
+            Pushed::Displaced(left) => {
+                let message = "The request had to make room for another before its next attempt. Try again in a moment.";
+                self.fail(ctx, desk.now, left.id, self.parting(left.id, Reason::Evicted, message));
+            }
             Pushed::Rejected(_) => self.fail(ctx, desk.now, id, Error::new(Reason::QueueFull)),
             Pushed::Duplicate(_) => self.fail(ctx, desk.now, id, Error::new(Reason::Internal)),
         }
@@ -362,22 +365,29 @@ impl QueueActor {
 
     /// Somebody has waited too long for a request; whoever else waits for it goes on waiting.
     fn fail_expired(&self, ctx: &Ctx, desk: &mut Desk, id: RequestId) {
-        let Some(setback) = self.book.look(id, |page| page.setback) else { return };
-        let last = setback.map(|setback| format!("the last attempt failed: {setback}"));
-        let error = match (desk.gate.hold(), &last) {
+        let message = "The request waited too long for another attempt. Try again in a moment.";
+        let error = match desk.gate.hold() {
             // What kept it waiting tells a person more than that it waited.
-            (Some(hold), _) => Error::new(Reason::Disconnected).with_message(hold.reason.message()),
-            (None, None) => Error::new(Reason::Expired),
-            (None, Some(_)) => Error::new(Reason::Expired)
-                .with_message("The request waited too long for another attempt. Try again in a moment."),
-        };
-        let error = match last {
-            Some(last) => error.with_details(&last),
-            None => error,
+            Some(hold) => {
+                let message = hold.reason.message();
+                self.parting(id, Reason::Disconnected, message).with_message(message)
+            }
+            None => self.parting(id, Reason::Expired, message),
         };
         let now = desk.now;
         self.part(ctx, desk, id, error, |waiter| waiter.deadline <= now);
         self.line_up_again(desk, id);
+    }
+
+    /// Why a request has to leave the line. The table's words for it say that it was not sent; where it has been
+    /// attempted, `message` is said instead.
+    fn parting(&self, id: RequestId, reason: Reason, message: &str) -> Error {
+        match self.book.look(id, |page| page.setback).flatten() {
+            None => Error::new(reason),
+            Some(setback) => Error::new(reason)
+                .with_message(message)
+                .with_details(&format!("the last attempt failed: {setback}")),
+        }
     }
 
     /// Tells every caller that nothing more can be done, for `reason`.

@@ -267,12 +267,18 @@ async fn what_is_no_proxy_counts_as_one_that_cannot_be_reached() {
 // === time ===
 
 #[tokio::test]
-async fn a_websockets_proxy_that_never_takes_the_connection_is_said_to_be_the_proxy() {
+async fn a_proxy_that_never_takes_the_connection_is_said_to_be_the_proxy() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("https://{}", silent.local_addr().unwrap());
     for mut way in ways().map(|way| way.through(&address)) {
         way.route.proxy_timeout = SHORT;
         assert_eq!(way.dial().await.unwrap_err().kind, ProxyUnreachable);
+        way.connect_timeout = SHORT;
+        let kind = way.ask().await.unwrap_err().kind;
+        // Of a tunnel it is not known which of its two ends did not answer.
+        let is_tunnel = way.base.starts_with("https");
+        let expected = if is_tunnel { FailureKind::ConnectTimedOut } else { FailureKind::ProxyUnreachable };
+        assert_eq!(kind, expected, "{}", way.base);
     }
 }
 

@@ -2,7 +2,11 @@
 
 use mainstay_actors::{connection::fault::FaultKind, reach::trust::Trust, transport::FailureKind};
 
-use crate::{backend::Backend, certificates::Authority, clients::Way};
+use crate::{
+    backend::Backend,
+    certificates::Authority,
+    clients::{LONG, Way},
+};
 
 async fn backend(authority: &Authority, name: &str) -> Backend {
     Backend::start(Some(authority.acceptor(name))).await
@@ -28,6 +32,42 @@ async fn a_server_of_a_private_authority_is_trusted_where_its_ca_file_is_given()
     std::fs::write(&file, format!("{}{}", Authority::new().pem(), authority.pem())).unwrap();
     let mut way = Way::to(format!("https://localhost:{}", backend.port()));
     way.route.trust = Trust::with_ca_file(&file).unwrap();
+    way.arrives().await;
+}
+
+/// Where the roots of the platform are files, which one they are can be said to another process, and to it alone.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_the_platform_trusts_is_trusted_beside_the_ca_file() {
+    let (platform, private) = (Authority::new(), Authority::new());
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, authority: &Authority| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, authority.pem()).unwrap();
+        file
+    };
+    let (of_platform, of_private) = (file("platform.pem", &platform), file("private.pem", &private));
+    for authority in [&platform, &private] {
+        let backend = backend(authority, "localhost").await;
+        let mut command = tokio::process::Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "tls::in_another_process_both_clients_arrive", "--ignored"]);
+        command.env("SSL_CERT_FILE", &of_platform).env_remove("SSL_CERT_DIR");
+        command.env(CA_FILE, &of_private).env(PORT, backend.port().to_string()).kill_on_drop(true);
+        let output = tokio::time::timeout(LONG, command.output()).await.unwrap().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+    }
+}
+
+const CA_FILE: &str = "MAINSTAY_TEST_CA_FILE";
+const PORT: &str = "MAINSTAY_TEST_PORT";
+
+#[tokio::test]
+#[ignore = "started by what_the_platform_trusts_is_trusted_beside_the_ca_file, as another process"]
+async fn in_another_process_both_clients_arrive() {
+    let (Some(file), Ok(port)) = (std::env::var_os(CA_FILE), std::env::var(PORT)) else { return };
+    let mut way = Way::to(format!("https://localhost:{port}"));
+    way.route.trust = Trust::with_ca_file(file.as_ref()).unwrap();
     way.arrives().await;
 }
 

@@ -62,13 +62,15 @@ fn connecting(error: &reqwest::Error) -> FailureKind {
 /// The same outcome where the connection was made to a proxy that hands requests on: whatever kept it from being made is
 /// the proxy's, and so is an answer that asks for a login to the proxy.
 pub(super) fn seen_through_proxy(outcome: Result<Answer, TransportError>) -> Result<Answer, TransportError> {
-    use FailureKind::{Connect, HostNotFound, ProxyUnauthenticated, ProxyUnreachable, Refused, Tls};
+    use FailureKind::{
+        Connect, ConnectTimedOut, HostNotFound, ProxyUnauthenticated, ProxyUnreachable, Refused, Tls,
+    };
     match outcome {
         Ok(answer) if answer.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
             let details = "the proxy answered with HTTP 407";
             Err(TransportError::new(ProxyUnauthenticated, Reach::NotSent, details))
         }
-        Err(failure) if matches!(failure.kind, Connect | HostNotFound | Refused | Tls) => {
+        Err(failure) if matches!(failure.kind, Connect | ConnectTimedOut | HostNotFound | Refused | Tls) => {
             let details = format!("{:?}: {}", failure.kind, failure.details);
             Err(TransportError { kind: ProxyUnreachable, details, ..failure })
         }

@@ -194,7 +194,8 @@ mod tests {
     #[test]
     fn a_secret_header_names_the_variable_that_holds_it_and_never_the_secret() {
         assert_eq!(read("{ X-Api-Key = \"KEY\" }", headers_env), Ok(pairs(&[("x-api-key", "KEY")])));
-        let toml = "{ \"a b\" = \"KEY\", x-a = \"sk-hush\", x-b = \"\", proxy-authorization = \"KEY\", X-C = \"K\", x-c = \"K\" }";
+        let toml = "{ \"a b\" = \"KEY\", x-a = \"sk-hush\", x-b = \"\", \
+                    proxy-authorization = \"KEY\", X-C = \"K\", x-c = \"K\" }";
         let refusal = read(toml, headers_env).unwrap_err();
         assert!(!refusal.contains("hush"));
         expect![[r#"

@@ -1,0 +1,203 @@
+//! From what a caller says to a request that is valid and within the limits.
+
+use std::{sync::LazyLock, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, header};
+use serde::Serialize;
+
+use super::{
+    IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_BYTES_MAX, Key, Priority, REQUEST_BODY_BYTES_MAX,
+    REQUEST_HEADERS_BYTES_MAX, REQUEST_HEADERS_MAX, RETRIES_MAX, Request, TIMEOUT_MAX, path,
+};
+use crate::error::{Error, Reason};
+
+/// Headers that belong to the transport: a caller that set them could break the framing of the connection.
+static FRAMING_HEADERS: LazyLock<[HeaderName; 9]> = LazyLock::new(|| {
+    [
+        header::HOST,
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::CONNECTION,
+        header::UPGRADE,
+        header::TE,
+        header::TRAILER,
+        header::EXPECT,
+        HeaderName::from_static("keep-alive"),
+    ]
+});
+
+/// Builds a [`Request`]. The first mistake is kept and told by [`build`](Self::build).
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct RequestBuilder {
+    request: Request,
+    error: Option<Error>,
+}
+
+impl RequestBuilder {
+    pub(super) fn new(request: Request) -> Self {
+        Self { request, error: None }
+    }
+
+    /// Adds a header. `Idempotency-Key` is taken as [`idempotency_key`](Self::idempotency_key).
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        match parse_header(name, value) {
+            Ok((name, value)) if name == IDEMPOTENCY_KEY => self.request.key = Key::Given(value),
+            Ok((name, value)) => {
+                // Appending to a map that is full panics inside the map.
+                if self.request.headers.try_append(name, value).is_err() {
+                    self.refuse(too_many_headers());
+                }
+            }
+            Err(error) => self.refuse(error),
+        }
+        self
+    }
+
+    /// The body as it is. The content type is for the caller to set.
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.request.body = Some(body.into());
+        self
+    }
+
+    /// `value` as a JSON body, with its content type.
+    pub fn json<T: Serialize + ?Sized>(mut self, value: &T) -> Self {
+        match serde_json::to_vec(value) {
+            Ok(json) => {
+                let kind = HeaderValue::from_static("application/json");
+                self.request.headers.insert(header::CONTENT_TYPE, kind);
+                self.body(json)
+            }
+            Err(cause) => {
+                let error = Error::invalid("The request's body cannot be written as JSON.");
+                self.refuse(error.with_details(&cause.to_string()));
+                self
+            }
+        }
+    }
+
+    /// Which lane of the queue it waits in.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.request.priority = priority;
+        self
+    }
+
+    /// How long one attempt may stand still, instead of the queue's default: until the answer begins, and then
+    /// between any two parts of it. More than zero, at most [`TIMEOUT_MAX`].
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.request.timeout = Some(timeout);
+        self
+    }
+
+    /// How long it may wait in the queue, instead of the queue's default. At most [`TIMEOUT_MAX`].
+    pub fn wait_timeout(mut self, timeout: Duration) -> Self {
+        self.request.wait_timeout = Some(timeout);
+        self
+    }
+
+    /// How often it may be repeated, instead of the queue's default. At most [`RETRIES_MAX`].
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.request.retries = Some(retries);
+        self
+    }
+
+    /// The key by which the backend recognises a repeat: visible ASCII, at most [`IDEMPOTENCY_KEY_BYTES_MAX`].
+    pub fn idempotency_key(self, key: &str) -> Self {
+        self.header(IDEMPOTENCY_KEY.as_str(), key)
+    }
+
+    /// Asks for a key to be made when the queue accepts the request. Only a backend that honours the key is safe
+    /// from acting twice, so this is never done unasked.
+    pub fn generated_idempotency_key(mut self) -> Self {
+        self.request.key = Key::Wanted;
+        self
+    }
+
+    /// The request, if it is valid and within the limits.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::InvalidRequest`] with the first rule that it breaks.
+    pub fn build(self) -> Result<Request, Error> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        self.request.check()?;
+        Ok(self.request)
+    }
+
+    fn refuse(&mut self, error: Error) {
+        self.error.get_or_insert(error);
+    }
+}
+
+impl Request {
+    fn check(&self) -> Result<(), Error> {
+        if self.method == Method::CONNECT || self.method == Method::TRACE {
+            return Err(Error::invalid(
+                "The request's method must be one that acts on a path, such as GET or POST.",
+            ));
+        }
+        path::check(&self.path)?;
+        self.check_headers()?;
+        self.check_numbers()?;
+        if self.body.as_ref().is_some_and(|body| body.len() > REQUEST_BODY_BYTES_MAX) {
+            return Err(Error::new(Reason::RequestTooLarge)
+                .with_message("The request's body is larger than 16 MiB. Send less at once."));
+        }
+        Ok(())
+    }
+
+    fn check_headers(&self) -> Result<(), Error> {
+        let bytes: usize = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        if self.headers.len() > REQUEST_HEADERS_MAX || bytes > REQUEST_HEADERS_BYTES_MAX {
+            return Err(too_many_headers());
+        }
+        match &self.key {
+            Key::Given(key) if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX => {
+                Err(Error::invalid("The idempotency key must have 1 to 255 characters."))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_numbers(&self) -> Result<(), Error> {
+        if self.timeout.is_some_and(|timeout| timeout.is_zero() || timeout > TIMEOUT_MAX) {
+            return Err(Error::invalid("The request's timeout must be more than zero and at most a day."));
+        }
+        if self.wait_timeout.is_some_and(|timeout| timeout > TIMEOUT_MAX) {
+            return Err(Error::invalid("The request's time to wait in the queue must be at most a day."));
+        }
+        if self.retries.is_some_and(|retries| retries > RETRIES_MAX) {
+            return Err(Error::invalid("The request must ask for at most 100 retries."));
+        }
+        Ok(())
+    }
+}
+
+fn parse_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Error> {
+    let shown = |error: Error| error.with_details(&format!("header {name}"));
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
+        shown(Error::invalid("A header's name must be of letters, digits and dashes, without spaces."))
+    })?;
+    if FRAMING_HEADERS.contains(&name) {
+        return Err(shown(Error::invalid(
+            "A header that frames the connection is set by the transport. Leave it out.",
+        )));
+    }
+    let mut value = HeaderValue::from_str(value).map_err(|_| {
+        shown(Error::invalid("A header's value must be of visible ASCII characters and spaces."))
+    })?;
+    value.set_sensitive(is_secret(&name));
+    Ok((name, value))
+}
+
+fn is_secret(name: &HeaderName) -> bool {
+    [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE].contains(name)
+}
+
+fn too_many_headers() -> Error {
+    Error::new(Reason::RequestTooLarge)
+        .with_message("The request has more than 64 headers, or more than 16 KiB of them. Send fewer.")
+}

@@ -1,23 +1,36 @@
 //! A request to the backend, and the response to it.
 //!
 //! A [`Request`] is checked when it is built: one that exists is valid and within the limits below.
+//!
+//! - `builder`: from what a caller says to a request; `path`: what a path may be
+//! - `body`: in memory, a file or a stream; opened anew for each attempt
+//! - `progress`: how far a request has come
+//! - `response`: what comes back, where it is wanted whole
 
+mod body;
 mod builder;
 pub(crate) mod id;
 mod path;
+mod progress;
 mod response;
 #[cfg(test)]
 mod tests;
 
 use std::{fmt, time::Duration};
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
-pub use self::{builder::RequestBuilder, id::RequestId, response::Response};
+pub use self::{
+    body::{BODY_PART_BYTES_MAX, Body, BodyError, OpenBody},
+    builder::RequestBuilder,
+    id::RequestId,
+    progress::{Meter, Progress},
+    response::Response,
+};
 
-/// The largest body that a request may carry.
+/// The largest body that a request may carry in memory. Files and streams have no limit.
 pub const REQUEST_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The most headers that a request may carry.
@@ -65,12 +78,13 @@ pub struct Request {
     method: Method,
     path: String,
     headers: HeaderMap,
-    body: Option<Bytes>,
+    body: Option<Body>,
     priority: Priority,
     timeout: Option<Duration>,
     wait_timeout: Option<Duration>,
     retries: Option<u32>,
     key: Key,
+    meter: Meter,
 }
 
 /// The idempotency key of a request.
@@ -98,6 +112,7 @@ impl Request {
             wait_timeout: None,
             retries: None,
             key: Key::None,
+            meter: Meter::default(),
         })
     }
 
@@ -147,7 +162,7 @@ impl Request {
 
     /// The body, if there is one.
     #[must_use]
-    pub fn body(&self) -> Option<&Bytes> {
+    pub fn body(&self) -> Option<&Body> {
         self.body.as_ref()
     }
 
@@ -184,6 +199,19 @@ impl Request {
         }
     }
 
+    /// Follows how far the request comes: to be called before it is made, as often as one likes. What is followed is
+    /// this request and the clones made of it from now on; the watch closes when the last of them is gone.
+    #[must_use]
+    pub fn progress(&mut self) -> watch::Receiver<Progress> {
+        self.meter.watch()
+    }
+
+    /// Where whoever carries it out notes how far it has come.
+    #[must_use]
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
     /// Makes the idempotency key that the caller asked for, from 128 random bits; changes nothing if none was asked
     /// for or there is one already. To be called once, when the request is accepted, so that all attempts share it.
     pub fn settle_key(&mut self, random: u128) {
@@ -200,7 +228,8 @@ impl Request {
         self.method.is_safe()
     }
 
-    /// Whether it may be sent twice: its method is idempotent (RFC 9110, 9.2.2), or it carries a key.
+    /// Whether it may be sent twice: its method is idempotent (RFC 9110, 9.2.2), or it carries a key. Whether it still
+    /// can be is another question: see [`Body::is_spent`].
     #[must_use]
     pub fn is_repeatable(&self) -> bool {
         self.method.is_idempotent() || self.key != Key::None
@@ -208,13 +237,13 @@ impl Request {
 }
 
 impl fmt::Debug for Request {
-    /// Leaves out the query, the headers' values and the body: they may hold secrets.
+    /// Leaves out the query, the headers' values and what is in the body: they may hold secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request")
             .field("method", &self.method)
             .field("path", &self.path_without_query())
             .field("headers", &self.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>())
-            .field("body_bytes", &self.body.as_ref().map(Bytes::len))
+            .field("body", &self.body)
             .field("priority", &self.priority)
             .field("timeout", &self.timeout)
             .field("wait_timeout", &self.wait_timeout)

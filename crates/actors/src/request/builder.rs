@@ -1,13 +1,14 @@
 //! From what a caller says to a request that is valid and within the limits.
 
-use std::{sync::LazyLock, time::Duration};
+use std::{io, path::Path, sync::LazyLock, time::Duration};
 
 use bytes::Bytes;
+use futures_util::Stream;
 use http::{HeaderName, HeaderValue, Method, header};
 use serde::Serialize;
 
 use super::{
-    IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_BYTES_MAX, Key, Priority, REQUEST_BODY_BYTES_MAX,
+    Body, IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_BYTES_MAX, Key, Priority, REQUEST_BODY_BYTES_MAX,
     REQUEST_HEADERS_BYTES_MAX, REQUEST_HEADERS_MAX, RETRIES_MAX, Request, TIMEOUT_MAX, path,
 };
 use crate::error::{Error, Reason};
@@ -55,9 +56,50 @@ impl RequestBuilder {
         self
     }
 
-    /// The body as it is. The content type is for the caller to set.
-    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
-        self.request.body = Some(body.into());
+    /// The body as it is, at most [`REQUEST_BODY_BYTES_MAX`]. The content type is for the caller to set.
+    pub fn body(self, body: impl Into<Bytes>) -> Self {
+        self.with_body(Body::from(body.into()))
+    }
+
+    /// The file at `path` as the body, of any size: each attempt opens it anew and reads it as it is sent, off the
+    /// async threads. The content type is for the caller to set.
+    ///
+    /// The request ends with [`Reason::BodyUnreadable`] if the file is missing, cannot be read, or is no file; and with
+    /// [`Reason::BodyChanged`] if it is written to while it is sent. In that case the backend sees that the request was
+    /// broken off. A change that leaves length and time of modification as they were is not noticed.
+    pub fn file(self, path: impl AsRef<Path>) -> Self {
+        self.with_body(Body::file(path.as_ref()))
+    }
+
+    /// A stream as the body, of any size: `open` makes a fresh one for each attempt, and each time the same bytes
+    /// must come out. Without a `length` it is sent in chunks.
+    ///
+    /// What the stream brings is sent in parts of at most [`BODY_PART_BYTES_MAX`](super::BODY_PART_BYTES_MAX), and it
+    /// is asked for no more than the connection takes. The time that it takes to bring a part counts as standing still.
+    ///
+    /// The request ends with [`Reason::BodyUnreadable`] if the stream fails or panics, and with
+    /// [`Reason::BodyChanged`] if it is longer or shorter than `length`; the backend then sees that the request was
+    /// broken off.
+    pub fn body_stream<S>(self, length: Option<u64>, open: impl Fn() -> S + Send + Sync + 'static) -> Self
+    where
+        S: Stream<Item = io::Result<Bytes>> + Send + 'static,
+    {
+        self.with_body(Body::fresh(length, open))
+    }
+
+    /// Like [`body_stream`](Self::body_stream), with a stream that is there only once. Once the connection has asked
+    /// for its first part the request cannot be repeated, whatever its method; and a redirect that would need the body
+    /// again is not followed.
+    pub fn body_once(
+        self,
+        length: Option<u64>,
+        stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    ) -> Self {
+        self.with_body(Body::once(length, stream))
+    }
+
+    fn with_body(mut self, body: Body) -> Self {
+        self.request.body = Some(body);
         self
     }
 
@@ -142,9 +184,10 @@ impl Request {
         path::check(&self.path)?;
         self.check_headers()?;
         self.check_numbers()?;
-        if self.body.as_ref().is_some_and(|body| body.len() > REQUEST_BODY_BYTES_MAX) {
+        let in_memory = self.body.as_ref().and_then(Body::bytes);
+        if in_memory.is_some_and(|body| body.len() > REQUEST_BODY_BYTES_MAX) {
             return Err(Error::new(Reason::RequestTooLarge)
-                .with_message("The request's body is larger than 16 MiB. Send less at once."));
+                .with_message("The request's body is larger than 16 MiB. Send it from a file or a stream."));
         }
         Ok(())
     }

@@ -28,7 +28,7 @@ fn a_request_keeps_what_it_was_given() {
     assert_eq!((request.path(), request.path_without_query()), ("/api/echo?x=1", "/api/echo"));
     assert_eq!(request.headers()[header::CONTENT_TYPE], "application/json");
     assert_eq!(request.headers()["x-trace"], "7");
-    assert_eq!(request.body().unwrap(), r#"{"a":1}"#);
+    assert_eq!(request.body().unwrap().bytes().unwrap(), r#"{"a":1}"#);
     assert_eq!(request.priority(), Priority::High);
     assert_eq!(request.timeout(), Some(Duration::from_secs(5)));
     assert_eq!(request.wait_timeout(), Some(Duration::ZERO));

@@ -7,16 +7,20 @@
 //! A request is accepted once it stands in the `book`, which survives a crash. The next incarnation puts those that
 //! waited back into their old places. Those whose attempt was cut off end by the same rules as after a failure that
 //! may have reached the backend: repeated if that is safe, else `outcome_unknown`. No caller notices more than that.
+//! Where the beginning of an answer was handed out (`streams`), there is no other attempt: the reader learns of the
+//! crash at once, and the next incarnation writes it down.
 //! When the actor comes to rest, stopped or given up, whoever still waits is told.
 
 use std::{sync::Arc, time::Duration};
 
+use http::StatusCode;
 use mainstay_runtime::{Context, Failure, RestContext, Worker};
 
 use super::{
-    attempt::{Attempted, make},
-    book::{Book, Caller, Page, Phase},
+    attempt::{Attempted, make, open},
+    book::{Attempt, Book, Page, Phase},
     budget::RetryBudget,
+    caller::Caller,
     desk::Desk,
     events::{
         QueueOverflow, RequestDone, RequestFailed, RequestRetry, RequestStarted, RequestTimedOut, Scribe,
@@ -75,13 +79,20 @@ impl Worker for QueueActor {
     async fn handle(&self, ctx: &mut Ctx, message: QueueMessage, desk: &mut Desk) -> Result<(), Failure> {
         desk.now = ctx.now();
         match message {
-            QueueMessage::Enqueue { id, request, reply } => self.accept(ctx, desk, id, *request, reply),
+            QueueMessage::Enqueue { id, request, reply } => {
+                self.accept(ctx, desk, id, *request, Caller::Response(reply));
+            }
+            QueueMessage::Open { id, request, reply } => {
+                self.accept(ctx, desk, id, *request, Caller::Download(reply));
+            }
             QueueMessage::Cancel { id, reply } => reply.send(self.call_off(ctx, desk, id)),
             QueueMessage::Abandon { id } => drop(self.call_off(ctx, desk, id)),
             QueueMessage::TakeOutcome { id, attempted } => {
                 desk.end_attempt(id);
                 self.conclude(ctx, desk, id, *attempted);
             }
+            QueueMessage::TakeHead { id, answer } => self.hand_over(ctx, desk, id, *answer),
+            QueueMessage::TakeEnd { id, pumped } => self.close(ctx, desk, id, *pumped),
             QueueMessage::MindTime => desk.drop_alarm(),
             #[cfg(debug_assertions)]
             #[allow(clippy::panic, reason = "this is the fault switch of debug builds")]
@@ -115,7 +126,7 @@ impl QueueActor {
     fn accept(&self, ctx: &Ctx, desk: &mut Desk, id: RequestId, mut request: Request, caller: Caller) {
         if self.book.holds(id) || desk.is_running(id) {
             let error = Error::new(Reason::Internal).with_details("another request has the same id");
-            return caller.send(Err(error.with_request_id(id)));
+            return caller.refuse(error.with_request_id(id));
         }
         request.settle_key(u128::from(ctx.random_bits()) << 64 | u128::from(ctx.random_bits()));
         // What has expired takes up no room.
@@ -141,6 +152,7 @@ impl QueueActor {
             match phase {
                 Phase::Waiting { not_before, .. } => self.line_up(desk, id, not_before),
                 Phase::Running => self.conclude(ctx, desk, id, Attempted::Lost),
+                Phase::Reading => self.fail_lost(ctx, desk.now, id, Reason::Crashed),
             }
         }
     }
@@ -188,8 +200,19 @@ impl QueueActor {
         });
         let transport = Arc::clone(&self.transport);
         let timeout = attempt.request.timeout().unwrap_or(self.policy.timeout);
+        let Attempt { request, number, wants_parts, .. } = attempt;
+        request.meter().begin(number);
+        if wants_parts {
+            ctx.spawn(async move {
+                match open(&*transport, &request, timeout, called_off).await {
+                    Ok(answer) => QueueMessage::TakeHead { id, answer: Box::new(answer) },
+                    Err(attempted) => QueueMessage::TakeOutcome { id, attempted: Box::new(attempted) },
+                }
+            });
+            return;
+        }
         ctx.spawn(async move {
-            let attempted = Box::new(make(&*transport, &attempt.request, timeout, called_off).await);
+            let attempted = Box::new(make(&*transport, &request, timeout, called_off).await);
             QueueMessage::TakeOutcome { id, attempted }
         });
     }
@@ -224,11 +247,41 @@ impl QueueActor {
         let Attempted::Answered(Answer { status, headers, body }) = attempted else {
             return self.fail(ctx, now, id, Error::new(Reason::Internal));
         };
-        let Some(Page { request, caller, queued_at, attempts, .. }) = self.book.strike(id) else { return };
-        let ms = millis(now.saturating_sub(queued_at));
-        let subject = Subject::new(id, &request);
-        ctx.record(&RequestDone { subject, status: status.as_u16(), ms, cached: false, attempts });
-        caller.send(Ok(Response { status, headers, body, ms, cached: false, attempts, request_id: id }));
+        let Some((page, ms)) = self.finish(ctx, now, id, status, body.len() as u64) else { return };
+        let attempts = page.attempts;
+        match page.caller {
+            Caller::Response(caller) => {
+                caller.send(Ok(Response {
+                    status,
+                    headers,
+                    body,
+                    ms,
+                    cached: false,
+                    attempts,
+                    request_id: id,
+                }));
+            }
+            // Their answers do not come this way.
+            other => other.refuse(Error::new(Reason::Internal).with_request_id(id)),
+        }
+    }
+
+    /// Ends a request with its answer, once: writes it down. Its caller is for whoever asked to tell, together with how
+    /// long it took in milliseconds.
+    fn finish(
+        &self,
+        ctx: &Ctx,
+        now: Duration,
+        id: RequestId,
+        status: StatusCode,
+        bytes: u64,
+    ) -> Option<(Page, u64)> {
+        let page = self.book.strike(id)?;
+        let ms = millis(now.saturating_sub(page.queued_at));
+        let subject = Subject::new(id, &page.request);
+        let (status, attempts) = (status.as_u16(), page.attempts);
+        ctx.record(&RequestDone { subject, status, ms, cached: false, attempts, bytes });
+        Some((page, ms))
     }
 
     /// Calls a request off; `false` if it has ended already.
@@ -260,9 +313,13 @@ impl QueueActor {
     /// Tells every caller that nothing more can be done, for `reason`.
     fn let_go(&self, scribe: &impl Scribe, now: Duration, reason: Reason) {
         for (id, _) in self.book.phases() {
-            if let Some(error) = self.book.look(id, |page| page.loss(reason)) {
-                self.fail(scribe, now, id, error);
-            }
+            self.fail_lost(scribe, now, id, reason);
+        }
+    }
+
+    fn fail_lost(&self, scribe: &impl Scribe, now: Duration, id: RequestId, reason: Reason) {
+        if let Some(error) = self.book.look(id, |page| page.loss(reason)) {
+            self.fail(scribe, now, id, error);
         }
     }
 
@@ -285,7 +342,7 @@ impl QueueActor {
             }
             _ => scribe.write(&RequestFailed::new(subject, &error, lasted)),
         }
-        page.caller.send(Err(error));
+        page.caller.refuse(error);
     }
 }
 
@@ -293,5 +350,6 @@ fn idle(policy: &QueuePolicy) -> QueueStats {
     QueueStats { max_concurrent: policy.max_concurrent.max(1), ..QueueStats::default() }
 }
 
+mod streams;
 #[cfg(test)]
 mod tests;

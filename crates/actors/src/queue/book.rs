@@ -18,14 +18,16 @@ use std::{
 
 use mainstay_runtime::Reply;
 
-use super::{lanes::Entry, retry::RequestFacts};
+use super::{
+    caller::{Caller, Reader},
+    download::Download,
+    lanes::Entry,
+    retry::RequestFacts,
+};
 use crate::{
     error::{Error, Reason},
-    request::{Request, RequestId, Response},
+    request::{Request, RequestId},
 };
-
-/// Where the fate of a request goes.
-pub(super) type Caller = Reply<Result<Response, Error>>;
 
 /// What is known of one request.
 #[derive(Debug)]
@@ -53,6 +55,8 @@ pub(super) enum Phase {
     },
     /// An attempt is under way.
     Running,
+    /// Its answer has begun, and its caller has the beginning. It takes no other attempt.
+    Reading,
 }
 
 /// An attempt that is to be made.
@@ -61,15 +65,26 @@ pub(super) struct Attempt {
     /// The first is 1.
     pub(super) number: u32,
     pub(super) queued_at: Duration,
+    /// Whether the answer is wanted as it comes.
+    pub(super) wants_parts: bool,
+}
+
+/// A request whose answer has begun, and who gets its beginning.
+pub(super) struct Opened {
+    pub(super) request: Arc<Request>,
+    pub(super) caller: Reply<Result<Download, Error>>,
+    pub(super) attempts: u32,
 }
 
 impl Page {
     /// What is to be said if nothing more can be done for the request, for `reason`.
     ///
-    /// If the attempt under way may have reached the backend and must not be repeated, its outcome is unknown.
+    /// If the attempt under way may have reached the backend and must not be repeated, its outcome is unknown. So it is
+    /// where an answer has begun: its rest might have told of a failure.
     pub(super) fn loss(&self, reason: Reason) -> Error {
         let error = Error::new(reason);
-        let in_doubt = self.phase == Phase::Running && !self.request.is_repeatable();
+        let under_way = matches!(self.phase, Phase::Running | Phase::Reading);
+        let in_doubt = under_way && !self.request.is_repeatable();
         if in_doubt { Error::outcome_unknown(error) } else { error }
     }
 }
@@ -129,7 +144,36 @@ impl Book {
         page.phase = Phase::Running;
         page.attempts = page.attempts.saturating_add(1);
         let request = Arc::clone(&page.request);
-        Some(Attempt { request, number: page.attempts, queued_at: page.queued_at })
+        let wants_parts = page.caller.wants_parts();
+        Some(Attempt { request, number: page.attempts, queued_at: page.queued_at, wants_parts })
+    }
+
+    /// Notes that the answer has begun, and gives out the caller who is about to get its beginning. `None` if the
+    /// request was called off meanwhile, or its caller wants the whole answer.
+    pub(super) fn open(&self, id: RequestId) -> Option<Opened> {
+        let mut pages = self.pages();
+        let page = pages.get_mut(&id)?;
+        match std::mem::replace(&mut page.caller, Caller::Reading) {
+            Caller::Download(caller) => {
+                page.phase = Phase::Reading;
+                Some(Opened { request: Arc::clone(&page.request), caller, attempts: page.attempts })
+            }
+            caller => {
+                page.caller = caller;
+                None
+            }
+        }
+    }
+
+    /// Notes who waits for how the answer ended; gives that one back if the request was called off meanwhile.
+    pub(super) fn await_end(&self, id: RequestId, reader: Reader) -> Result<(), Reader> {
+        match self.pages().get_mut(&id) {
+            Some(page) => {
+                page.caller = Caller::Reader(reader);
+                Ok(())
+            }
+            None => Err(reader),
+        }
     }
 
     /// Notes that the attempt under way failed for `setback` and that the request waits again.
@@ -166,7 +210,7 @@ impl Drop for Book {
     fn drop(&mut self) {
         for (id, page) in std::mem::take(&mut *self.pages()) {
             let error = page.loss(Reason::Stopped).with_attempts(page.attempts).with_request_id(id);
-            page.caller.send(Err(error));
+            page.caller.refuse(error);
         }
     }
 }
@@ -174,9 +218,14 @@ impl Drop for Book {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::Response;
 
     const fn s(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
+    }
+
+    fn nobody() -> Caller {
+        Caller::Response(Reply::channel().0)
     }
 
     /// A book in which these ids were admitted, one a second.
@@ -184,7 +233,7 @@ mod tests {
         let book = Book::default();
         for (id, second) in ids.iter().zip(1..) {
             let request = Request::post("/x").build().unwrap();
-            book.admit(RequestId(*id), request, Reply::channel().0, s(second), s(100));
+            book.admit(RequestId(*id), request, nobody(), s(second), s(100));
         }
         book
     }
@@ -204,7 +253,7 @@ mod tests {
     fn one_that_was_overtaken_by_a_request_that_has_gone_arrives_when_it_comes() {
         let book = book(&[5]);
         drop(book.strike(RequestId(5)));
-        book.admit(RequestId(4), Request::get("/").build().unwrap(), Reply::channel().0, s(9), s(100));
+        book.admit(RequestId(4), Request::get("/").build().unwrap(), nobody(), s(9), s(100));
         assert_eq!(arrivals(&book), [s(9)]);
     }
 
@@ -220,11 +269,29 @@ mod tests {
         assert_eq!(book.begin(id).unwrap().number, 2);
     }
 
+    #[test]
+    fn an_answer_that_has_begun_is_given_to_one_who_wants_it_so_and_leaves_doubt_until_its_end() {
+        let (book, id) = (book(&[1]), RequestId(1));
+        book.begin(id).unwrap();
+        assert!(book.open(id).is_none(), "its caller wants the whole answer");
+        let request = Request::post("/x").build().unwrap();
+        let (caller, _download) = Reply::channel();
+        book.admit(RequestId(2), request, Caller::Download(caller), s(1), s(9));
+        assert!(book.begin(RequestId(2)).unwrap().wants_parts);
+        assert_eq!(book.open(RequestId(2)).unwrap().attempts, 1);
+        assert!(book.open(RequestId(2)).is_none(), "its caller has the beginning");
+        let loss = book.look(RequestId(2), |page| page.loss(Reason::Crashed).reason);
+        assert_eq!((loss, book.entry(RequestId(2))), (Some(Reason::OutcomeUnknown), None));
+        assert!(book.await_end(RequestId(2), Reply::channel().0).is_ok());
+        drop(book.strike(RequestId(2)));
+        assert!(book.await_end(RequestId(2), Reply::channel().0).is_err());
+    }
+
     #[tokio::test]
     async fn a_book_that_is_thrown_away_tells_its_callers() {
         let (book, id) = (Book::default(), RequestId(7));
-        let (caller, answer) = Reply::channel();
-        book.admit(id, Request::get("/").build().unwrap(), caller, s(1), s(2));
+        let (caller, answer) = Reply::<Result<Response, Error>>::channel();
+        book.admit(id, Request::get("/").build().unwrap(), Caller::Response(caller), s(1), s(2));
         drop(book);
         let error = answer.await.unwrap().unwrap_err();
         assert_eq!((error.reason, error.request_id), (Reason::Stopped, Some(id)));

@@ -46,7 +46,8 @@ pub use status::{AgentView, ConnectionReport, RuntimeStatus, Status};
 
 pub use mainstay_actors as actors;
 pub use mainstay_actors::error::Error;
-pub use mainstay_actors::request::{Priority, Request, Response};
+pub use mainstay_actors::queue::Download;
+pub use mainstay_actors::request::{Priority, Progress, Request, Response};
 pub use mainstay_runtime as runtime;
 
 /// The README's example, compiled with the documentation's tests.

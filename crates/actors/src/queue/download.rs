@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use crate::{
     error::{Error, of_call},
     request::RequestId,
+    transport::{AnswerBody, OpenAnswer},
 };
 
 /// How many parts wait for their reader. Then the connection is not read, and the backend is held back.
@@ -50,19 +51,21 @@ pub struct Download {
 }
 
 impl Download {
-    /// An answer to request `request_id`, and where its parts go. `end` tells how it ended once nothing more comes.
+    /// An answer to request `request_id` after `attempts`, its body, and where the parts of that go. `end` tells how it
+    /// ended once nothing more comes.
     pub(super) fn new(
         request_id: RequestId,
-        status: StatusCode,
-        headers: HeaderMap,
+        attempts: u32,
         is_repeatable: bool,
+        answer: OpenAnswer,
         end: Promise<Result<(), Error>>,
-    ) -> (Self, mpsc::Sender<Bytes>) {
+    ) -> (Self, AnswerBody, mpsc::Sender<Bytes>) {
+        let OpenAnswer { status, headers, length, body } = answer;
         let (sender, parts) = mpsc::channel(PARTS_WAITING_MAX);
-        let (length, attempts, ended) = (None, 0, None);
+        let ended = None;
         let download =
             Self { status, headers, length, attempts, request_id, parts, end, ended, is_repeatable };
-        (download, sender)
+        (download, body, sender)
     }
 
     /// The next part; `None` once all have come. Dropping the future loses nothing.

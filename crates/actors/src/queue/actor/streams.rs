@@ -9,6 +9,7 @@ use super::{Ctx, QueueActor};
 use crate::{
     error::{Error, Reason},
     queue::{
+        book::Opened,
         caller::Caller,
         desk::Desk,
         download::Download,
@@ -30,17 +31,16 @@ impl QueueActor {
             return self.fail(ctx, desk.now, id, Error::new(Reason::Internal));
         };
         let (reader, end) = Reply::channel();
-        let OpenAnswer { status, headers, length, body } = answer;
-        let repeatable = opened.request.is_repeatable();
-        let (mut download, parts) = Download::new(id, status, headers, repeatable, end);
-        (download.length, download.attempts) = (length, opened.attempts);
-        let pump = Pump { body, parts, length, request: Arc::clone(&opened.request), called_off };
+        let Opened { request, caller, attempts } = opened;
+        let (status, length) = (answer.status, answer.length);
+        let (download, body, parts) = Download::new(id, attempts, request.is_repeatable(), answer, end);
+        let pump = Pump { body, parts, length, request, called_off };
         ctx.spawn(async move {
             let ending = pump.run().await;
             QueueMessage::TakeEnd { id, pumped: Box::new(Pumped { status, ending, reader }) }
         });
         // If nobody waits any more, this drops the download, and the task ends with that.
-        opened.caller.send(Ok(download));
+        caller.send(Ok(download));
     }
 
     /// Ends a request whose answer has ended.

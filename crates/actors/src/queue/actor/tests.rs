@@ -4,7 +4,7 @@
 //! - `turns`, `retries`, `departures`, `crashes`: what is promised, case by case
 //! - `streams`: answers that are read as they come
 //! - `fates`: whatever happens, each request has exactly one fate
-//! - `wire`: the same over real sockets
+//! - `wire`, `transfers`: the same over real sockets, `transfers` with bodies of any size
 
 mod crashes;
 mod departures;
@@ -13,5 +13,6 @@ mod retries;
 mod scene;
 mod script;
 mod streams;
+mod transfers;
 mod turns;
 mod wire;

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsString,
+    fs::Metadata,
     io,
     path::{Path, PathBuf},
 };
@@ -18,7 +19,8 @@ use crate::error::{Error, Reason};
 const NAMES_MAX: u32 = 100;
 
 impl Download {
-    /// Saves the whole body at `path`, and returns how many bytes it has. A file that is there is replaced.
+    /// Saves the whole body at `path`, and returns how many bytes it has. A file that is there is replaced; on Unix the
+    /// new one has its permissions. A link there is replaced, not followed.
     ///
     /// It is written under another name in the same folder, and renamed once it is whole and on the disk. Whatever
     /// happens before, dropping the future included, leaves `path` as it was and nothing beside it; only a process that
@@ -60,7 +62,8 @@ impl Draft {
         let Some(name) = path.file_name() else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it does not name a file"));
         };
-        if fs::metadata(path).await.is_ok_and(|found| found.is_dir()) {
+        let old = fs::metadata(path).await.ok();
+        if old.as_ref().is_some_and(Metadata::is_dir) {
             return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder"));
         }
         for number in 0..NAMES_MAX {
@@ -69,7 +72,14 @@ impl Draft {
             draft.push(format!(".{mark}-{number}.part"));
             let place = path.with_file_name(draft);
             match File::create_new(&place).await {
-                Ok(file) => return Ok(Self { file, place: Place(place) }),
+                Ok(file) => {
+                    let draft = Self { file, place: Place(place) };
+                    if let Some(old) = old.filter(|_| cfg!(unix)) {
+                        // What only its owner may read must not be open to all while it is written anew.
+                        draft.file.set_permissions(old.permissions()).await?;
+                    }
+                    return Ok(draft);
+                }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }

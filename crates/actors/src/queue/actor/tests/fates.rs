@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The events that end a request.
-const ENDS: [&str; 4] = ["request_done", "request_failed", "request_timed_out", "queue_overflow"];
+pub(super) const ENDS: [&str; 4] = ["request_done", "request_failed", "request_timed_out", "queue_overflow"];
 
 #[derive(Debug, Clone)]
 enum Step {

@@ -117,7 +117,7 @@ impl Scene {
     }
 }
 
-fn verbose_journal() -> Journal {
+pub(super) fn verbose_journal() -> Journal {
     let config = JournalConfig { verbose: true, memory_lines_max: 100_000, ..JournalConfig::default() };
     Journal::in_memory("boot", Arc::new(SystemClock), config)
 }

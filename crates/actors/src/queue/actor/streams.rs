@@ -1,8 +1,6 @@
 //! Answers that are read as they come: the beginning goes to the caller, the rest comes after it, by a task with the
 //! attempt's permit.
 
-use std::sync::Arc;
-
 use mainstay_runtime::Reply;
 
 use super::{Ctx, QueueActor};
@@ -25,7 +23,7 @@ impl QueueActor {
     /// Hands the beginning of an answer to its caller, and has the rest brought after it.
     pub(super) fn hand_over(&self, ctx: &mut Ctx, desk: &mut Desk, id: RequestId, answer: OpenAnswer) {
         let (Some(opened), Some(called_off)) = (self.book.open(id), desk.go_on(id)) else {
-            // It was called off meanwhile.
+            // It was called off meanwhile; else nobody is left who could be answered.
             drop(answer);
             desk.end_attempt(id);
             return self.fail(ctx, desk.now, id, Error::new(Reason::Internal));

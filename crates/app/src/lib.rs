@@ -47,7 +47,8 @@ pub use status::{AgentView, ConnectionReport, HoldReport, QueueReport, RuntimeSt
 
 pub use mainstay_actors as actors;
 pub use mainstay_actors::error::Error;
-pub use mainstay_actors::request::{Priority, Request, RequestId, Response};
+pub use mainstay_actors::queue::Download;
+pub use mainstay_actors::request::{Priority, Progress, Request, RequestId, Response};
 pub use mainstay_runtime as runtime;
 
 /// The README's example, compiled with the documentation's tests.

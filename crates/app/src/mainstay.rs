@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::Method;
 use mainstay_actors::error::Error;
+use mainstay_actors::queue::Download;
 use mainstay_actors::request::{Request, RequestId, Response};
 use mainstay_actors::transport::Transport;
 use mainstay_runtime::clock::{Clock, SystemClock};
@@ -185,6 +186,27 @@ impl Mainstay {
     /// `stopped` or `crashed` if the queue did not answer.
     pub async fn cancel(&self, id: RequestId) -> Result<bool, Error> {
         self.0.members.queue.cancel(id).await
+    }
+
+    /// Sends a request through the queue, and waits for a good answer to begin; its body is then read as it comes, of
+    /// any size and without being held in memory. Dropping the future, or the [`Download`], cancels the request.
+    ///
+    /// ```no_run
+    /// # async fn example(mainstay: mainstay::Mainstay) -> Result<(), mainstay::Error> {
+    /// use mainstay::Request;
+    ///
+    /// let request = Request::put("/api/reports/may").file("may.pdf").build()?;
+    /// mainstay.request(request).await?;
+    /// let report = mainstay.open(Request::get("/api/reports/may").build()?).await?;
+    /// let bytes = report.save_to("copy.pdf").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`request`](Self::request); what befalls the answer later is told by the [`Download`].
+    pub async fn open(&self, request: Request) -> Result<Download, Error> {
+        self.0.members.queue.open(request).await
     }
 
     /// Like [`request`](Self::request), but a GET is answered from the cache if the response there is no older than

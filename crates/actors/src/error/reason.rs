@@ -166,6 +166,16 @@ reasons! {
     /// Refused before it was sent: the request breaks a rule of its own.
     InvalidRequest "invalid_request" InvalidInput FINAL
         "The request is not valid and was not sent. Correct it, then try again."
+    /// What was to be sent cannot be read: the file is missing or closed to us, or the stream failed.
+    BodyUnreadable "body_unreadable" InvalidInput FINAL
+        "What was to be sent could not be read, and was not sent whole. Check that it is there and may be read."
+    /// What was being sent changed meanwhile, or is not as long as was announced. It was broken off, so the backend has
+    /// a part of it at most.
+    BodyChanged "body_changed" InvalidInput FINAL
+        "What was being sent changed meanwhile, so it was broken off. Check what the backend has, then send it again."
+    /// What came back could not be written to where it was to go.
+    NotSaved "not_saved" InvalidInput FINAL
+        "What the backend sent could not be saved. Check the folder and the free space, then try again."
     /// HTTP 400, and any 4xx that has no reason of its own.
     BadRequest "bad_request" InvalidInput FINAL
         "The backend did not understand the request. Correct it, then try again."
@@ -338,6 +348,9 @@ mod tests {
             payment_required PERMISSION_DENIED final
             proxy_unauthenticated PERMISSION_DENIED final
             invalid_request INVALID_INPUT final
+            body_unreadable INVALID_INPUT final
+            body_changed INVALID_INPUT final
+            not_saved INVALID_INPUT final
             bad_request INVALID_INPUT final
             method_not_allowed INVALID_INPUT final
             conflict INVALID_INPUT final

@@ -7,17 +7,21 @@
 //! A request is accepted once it stands in the `book`, which survives a crash. The next incarnation puts those that
 //! waited back into their old places. Those whose attempt was cut off end by the same rules as after a failure that
 //! may have reached the backend: repeated if that is safe, else `outcome_unknown`. No caller notices more than that.
+//! Where the beginning of an answer was handed out (`streams`), there is no other attempt: the reader learns of the
+//! crash at once, and the next incarnation writes it down.
 //! When the actor comes to rest, stopped or given up, whoever still waits is told.
 
 use std::{sync::Arc, time::Duration};
 
+use http::StatusCode;
 use mainstay_runtime::{Context, Failure, RestContext, Worker, journal::millis};
 use tokio::sync::watch;
 
 use super::{
-    attempt::{Attempted, make},
+    attempt::{Attempted, make, open},
     book::Book,
     budget::RetryBudget,
+    caller::Caller,
     desk::Desk,
     events::{
         QueueHeld, QueueOverflow, QueueReleased, RequestDone, RequestFailed, RequestJoined, RequestRetry,
@@ -26,7 +30,7 @@ use super::{
     gate::{Change, Evidence, LinkHint},
     lanes::{Popped, Pushed},
     message::QueueMessage,
-    page::{Caller, Page, Phase, Waiter},
+    page::{Attempt, Page, Phase, Waiter},
     policy::QueuePolicy,
     retry::{Moment, Verdict, after_attempt},
     view::{QueueStats, QueueView},
@@ -82,7 +86,12 @@ impl Worker for QueueActor {
     async fn handle(&self, ctx: &mut Ctx, message: QueueMessage, desk: &mut Desk) -> Result<(), Failure> {
         desk.now = ctx.now();
         match message {
-            QueueMessage::Enqueue { id, request, reply } => self.accept(ctx, desk, id, *request, reply),
+            QueueMessage::Enqueue { id, request, reply } => {
+                self.accept(ctx, desk, id, *request, Caller::Response(reply));
+            }
+            QueueMessage::Open { id, request, reply } => {
+                self.accept(ctx, desk, id, *request, Caller::Download(reply));
+            }
             QueueMessage::Cancel { id, reply } => reply.send(self.call_off(ctx, desk, id)),
             QueueMessage::Abandon { id } => drop(self.call_off(ctx, desk, id)),
             QueueMessage::TakeOutcome { id, attempted } => {
@@ -101,6 +110,12 @@ impl Worker for QueueActor {
                 let change = desk.gate.on_backend_seen();
                 self.announce(ctx, desk, change);
             }
+            QueueMessage::TakeHead { id, answer } => {
+                let change = desk.gate.on_end(id, Evidence::Answered, desk.now, ctx.random_unit());
+                self.hand_over(ctx, desk, id, *answer);
+                self.announce(ctx, desk, change);
+            }
+            QueueMessage::TakeEnd { id, pumped } => self.close(ctx, desk, id, *pumped),
             QueueMessage::MindTime => desk.drop_alarm(),
             #[cfg(debug_assertions)]
             #[allow(clippy::panic, reason = "this is the fault switch of debug builds")]
@@ -141,14 +156,14 @@ impl QueueActor {
     fn accept(&self, ctx: &Ctx, desk: &mut Desk, id: RequestId, mut request: Request, caller: Caller) {
         if self.book.holds(id) || desk.is_running(id) {
             let error = Error::new(Reason::Internal).with_details("another request has the same id");
-            return caller.send(Err(error.with_request_id(id)));
+            return caller.refuse(error.with_request_id(id));
         }
         request.settle_key(u128::from(ctx.random_bits()) << 64 | u128::from(ctx.random_bits()));
         // What has expired takes up no room.
         self.expire(ctx, desk);
         let deadline = desk.now.saturating_add(self.patience(&request));
         let waiter = Waiter { id, caller, queued_at: desk.now, deadline };
-        if let Some(page) = self.book.same_as(&request) {
+        if let Some(page) = self.book.same_as(&request, &waiter.caller) {
             return self.join(ctx, desk, page, &request, waiter);
         }
         self.book.admit(request, waiter);
@@ -187,6 +202,7 @@ impl QueueActor {
             match phase {
                 Phase::Waiting { not_before } => self.line_up(desk, id, not_before),
                 Phase::Running => self.conclude(ctx, desk, id, Attempted::Lost),
+                Phase::Reading => self.fail_lost(ctx, desk.now, id, Reason::Crashed),
             }
         }
     }
@@ -243,8 +259,19 @@ impl QueueActor {
         });
         let transport = Arc::clone(&self.transport);
         let timeout = attempt.request.timeout().unwrap_or(self.policy.timeout);
+        let Attempt { request, number, wants_parts, .. } = attempt;
+        request.meter().begin(number);
+        if wants_parts {
+            ctx.spawn(async move {
+                match open(&*transport, &request, timeout, called_off).await {
+                    Ok(answer) => QueueMessage::TakeHead { id, answer: Box::new(answer) },
+                    Err(attempted) => QueueMessage::TakeOutcome { id, attempted: Box::new(attempted) },
+                }
+            });
+            return;
+        }
         ctx.spawn(async move {
-            let attempted = Box::new(make(&*transport, &attempt.request, timeout, called_off).await);
+            let attempted = Box::new(make(&*transport, &request, timeout, called_off).await);
             QueueMessage::TakeOutcome { id, attempted }
         });
     }
@@ -309,17 +336,40 @@ impl QueueActor {
         let Attempted::Answered(Answer { status, headers, body }) = attempted else {
             return self.fail(ctx, now, id, Error::new(Reason::Internal));
         };
-        let Some(Page { request, waiters, attempts, .. }) = self.book.strike(id) else { return };
-        let (cached, response) = (false, (status, headers, body));
+        let Some(page) = self.finish(ctx, now, id, status, body.len() as u64) else { return };
+        let (cached, attempts) = (false, page.attempts);
         // The last one takes what the others are given a copy of.
-        let copies = std::iter::repeat_n(response, waiters.len());
-        for (Waiter { id, caller, queued_at, .. }, (status, headers, body)) in waiters.into_iter().zip(copies)
-        {
+        let copies = std::iter::repeat_n((headers, body), page.waiters.len());
+        for (Waiter { id, caller, queued_at, .. }, (headers, body)) in page.waiters.into_iter().zip(copies) {
             let ms = millis(now.saturating_sub(queued_at));
-            let subject = Subject::new(id, &request);
-            ctx.record(&RequestDone { subject, status: status.as_u16(), ms, cached, attempts });
-            caller.send(Ok(Response { status, headers, body, ms, cached, attempts, request_id: id }));
+            match caller {
+                Caller::Response(caller) => {
+                    let response = Response { status, headers, body, ms, cached, attempts, request_id: id };
+                    caller.send(Ok(response));
+                }
+                // Their answers do not come this way.
+                other => other.refuse(Error::new(Reason::Internal).with_request_id(id)),
+            }
         }
+    }
+
+    /// Ends a request with its answer, once: writes it down for all who wait for it, who are for the caller to tell.
+    fn finish(
+        &self,
+        ctx: &Ctx,
+        now: Duration,
+        id: RequestId,
+        status: StatusCode,
+        bytes: u64,
+    ) -> Option<Page> {
+        let page = self.book.strike(id)?;
+        for Waiter { id, queued_at, .. } in &page.waiters {
+            let ms = millis(now.saturating_sub(*queued_at));
+            let subject = Subject::new(*id, &page.request);
+            let (status, attempts) = (status.as_u16(), page.attempts);
+            ctx.record(&RequestDone { subject, status, ms, cached: false, attempts, bytes });
+        }
+        Some(page)
     }
 
     /// Calls a request off; `false` if it has ended already.
@@ -393,9 +443,13 @@ impl QueueActor {
     /// Tells every caller that nothing more can be done, for `reason`.
     fn let_go(&self, scribe: &impl Scribe, now: Duration, reason: Reason) {
         for (id, _) in self.book.phases() {
-            if let Some(error) = self.book.look(id, |page| page.loss(reason)) {
-                self.fail(scribe, now, id, error);
-            }
+            self.fail_lost(scribe, now, id, reason);
+        }
+    }
+
+    fn fail_lost(&self, scribe: &impl Scribe, now: Duration, id: RequestId, reason: Reason) {
+        if let Some(error) = self.book.look(id, |page| page.loss(reason)) {
+            self.fail(scribe, now, id, error);
         }
     }
 
@@ -433,7 +487,7 @@ impl QueueActor {
             }
             _ => scribe.write(&RequestFailed::new(subject, &error, lasted)),
         }
-        caller.send(Err(error));
+        caller.refuse(error);
     }
 }
 
@@ -441,5 +495,6 @@ fn idle(policy: &QueuePolicy) -> QueueStats {
     QueueStats { max_concurrent: policy.max_concurrent.max(1), ..QueueStats::default() }
 }
 
+mod streams;
 #[cfg(test)]
 mod tests;

@@ -17,8 +17,9 @@ use std::{
 };
 
 use super::{
+    caller::{Caller, Reader},
     lanes::Entry,
-    page::{Attempt, Page, Phase, Waiter},
+    page::{Attempt, Opened, Page, Phase, Waiter},
     retry::RequestFacts,
 };
 use crate::{
@@ -60,7 +61,8 @@ impl Book {
         let overtaken_at =
             pages.by_id.range((Excluded(id), Unbounded)).next().map(|(_, page)| page.queued_at);
         let queued_at = overtaken_at.map_or(now, |at| at.min(now));
-        if request.is_shared() {
+        // One who reads the answer as it comes has it alone.
+        if request.is_shared() && !waiter.caller.wants_parts() {
             pages.shared.entry(request.path().to_owned()).or_default().push(id);
         }
         let page = Page {
@@ -76,8 +78,8 @@ impl Book {
     }
 
     /// An open page for a request that is the same as this one, if both may be shared.
-    pub(super) fn same_as(&self, request: &Request) -> Option<RequestId> {
-        if !request.is_shared() {
+    pub(super) fn same_as(&self, request: &Request, caller: &Caller) -> Option<RequestId> {
+        if !request.is_shared() || caller.wants_parts() {
             return None;
         }
         let pages = self.pages();
@@ -144,7 +146,38 @@ impl Book {
         page.attempts = page.attempts.saturating_add(1);
         let (request, lead) = (Arc::clone(&page.request), page.lead(id));
         let is_first = page.setback.is_none();
-        Some(Attempt { request, lead, number: page.attempts, is_first, queued_at: page.queued_at })
+        let wants_parts = page.waiters.iter().any(|waiter| waiter.caller.wants_parts());
+        let (number, queued_at) = (page.attempts, page.queued_at);
+        Some(Attempt { request, lead, number, is_first, queued_at, wants_parts })
+    }
+
+    /// Notes that the answer has begun, and gives out the caller who is about to get its beginning. `None` if the
+    /// request was called off meanwhile, or its caller wants the whole answer.
+    pub(super) fn open(&self, id: RequestId) -> Option<Opened> {
+        let mut pages = self.pages();
+        let page = pages.by_id.get_mut(&id)?;
+        let waiter = page.waiters.first_mut()?;
+        match std::mem::replace(&mut waiter.caller, Caller::Reading) {
+            Caller::Download(caller) => {
+                page.phase = Phase::Reading;
+                Some(Opened { request: Arc::clone(&page.request), caller, attempts: page.attempts })
+            }
+            caller => {
+                waiter.caller = caller;
+                None
+            }
+        }
+    }
+
+    /// Notes who waits for how the answer ended; gives that one back if the request was called off meanwhile.
+    pub(super) fn await_end(&self, id: RequestId, reader: Reader) -> Result<(), Reader> {
+        match self.pages().by_id.get_mut(&id).and_then(|page| page.waiters.first_mut()) {
+            Some(waiter) => {
+                waiter.caller = Caller::Reader(reader);
+                Ok(())
+            }
+            None => Err(reader),
+        }
     }
 
     /// Notes that the attempt under way failed for `setback` and that the request waits again, until `deadline`.
@@ -205,7 +238,7 @@ impl Drop for Book {
         for page in std::mem::take(&mut self.pages().by_id).into_values() {
             let error = page.loss(Reason::Stopped).with_attempts(page.attempts);
             for waiter in page.waiters {
-                waiter.caller.send(Err(error.clone().with_request_id(waiter.id)));
+                waiter.caller.refuse(error.clone().with_request_id(waiter.id));
             }
         }
     }
@@ -215,10 +248,14 @@ impl Drop for Book {
 mod tests {
     use mainstay_runtime::Reply;
 
-    use super::{super::page::Caller, *};
+    use super::*;
 
     const fn s(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
+    }
+
+    fn nobody() -> Caller {
+        Caller::Response(Reply::channel().0)
     }
 
     fn admit(
@@ -237,7 +274,7 @@ mod tests {
         let book = Book::default();
         for (id, second) in ids.iter().zip(1..) {
             let request = Request::post("/x").build().unwrap();
-            admit(&book, RequestId(*id), request, Reply::channel().0, s(second), s(100));
+            admit(&book, RequestId(*id), request, nobody(), s(second), s(100));
         }
         book
     }
@@ -257,7 +294,7 @@ mod tests {
     fn one_that_was_overtaken_by_a_request_that_has_gone_arrives_when_it_comes() {
         let book = book(&[5]);
         drop(book.strike(RequestId(5)));
-        admit(&book, RequestId(4), Request::get("/").build().unwrap(), Reply::channel().0, s(9), s(100));
+        admit(&book, RequestId(4), Request::get("/").build().unwrap(), nobody(), s(9), s(100));
         assert_eq!(arrivals(&book), [s(9)]);
     }
 
@@ -273,10 +310,29 @@ mod tests {
         assert_eq!(book.begin(id).unwrap().number, 2);
     }
 
+    #[test]
+    fn an_answer_that_has_begun_is_given_to_one_who_wants_it_so_and_leaves_doubt_until_its_end() {
+        let (book, id) = (book(&[1]), RequestId(1));
+        book.begin(id).unwrap();
+        assert!(book.open(id).is_none(), "its caller wants the whole answer");
+        let request = Request::post("/x").build().unwrap();
+        let (caller, _download) = Reply::channel();
+        admit(&book, RequestId(2), request, Caller::Download(caller), s(1), s(9));
+        assert!(book.begin(RequestId(2)).unwrap().wants_parts);
+        assert_eq!(book.open(RequestId(2)).unwrap().attempts, 1);
+        assert!(book.open(RequestId(2)).is_none(), "its caller has the beginning");
+        let loss = book.look(RequestId(2), |page| page.loss(Reason::Crashed).reason);
+        assert_eq!((loss, book.entry(RequestId(2))), (Some(Reason::OutcomeUnknown), None));
+        assert!(book.await_end(RequestId(2), Reply::channel().0).is_ok());
+        drop(book.strike(RequestId(2)));
+        assert!(book.await_end(RequestId(2), Reply::channel().0).is_err());
+    }
+
     #[tokio::test]
     async fn a_book_that_is_thrown_away_tells_its_callers() {
         let (book, id) = (Book::default(), RequestId(7));
         let (caller, answer) = Reply::channel();
+        let caller = Caller::Response(caller);
         admit(&book, id, Request::get("/").build().unwrap(), caller, s(1), s(2));
         drop(book);
         let error = answer.await.unwrap().unwrap_err();

@@ -91,7 +91,7 @@ impl Event for RequestRetry {
     const LEVEL: Level = Level::Warn;
 }
 
-/// A request was answered. Written only when the journal is verbose.
+/// A request was answered, and its answer read to the end. Written only when the journal is verbose.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestDone {
     /// Which request.
@@ -105,6 +105,9 @@ pub struct RequestDone {
     pub cached: bool,
     /// How many attempts it took.
     pub attempts: u32,
+    /// How many bytes the answer's body had.
+    #[serde(default)]
+    pub bytes: u64,
 }
 
 impl Event for RequestDone {

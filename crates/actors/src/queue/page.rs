@@ -7,13 +7,11 @@ use std::{sync::Arc, time::Duration};
 
 use mainstay_runtime::Reply;
 
+use super::{caller::Caller, download::Download};
 use crate::{
     error::{Error, Reason},
-    request::{Priority, Request, RequestId, Response},
+    request::{Priority, Request, RequestId},
 };
-
-/// Where the fate of a request goes.
-pub(super) type Caller = Reply<Result<Response, Error>>;
 
 /// Somebody who waits for a request.
 #[derive(Debug)]
@@ -54,6 +52,8 @@ pub(super) enum Phase {
     },
     /// An attempt is under way.
     Running,
+    /// Its answer has begun, and its caller has the beginning. It takes no other attempt.
+    Reading,
 }
 
 /// An attempt that is to be made.
@@ -66,6 +66,15 @@ pub(super) struct Attempt {
     /// Whether none has ended before, not even one that reached nobody.
     pub(super) is_first: bool,
     pub(super) queued_at: Duration,
+    /// Whether the answer is wanted as it comes.
+    pub(super) wants_parts: bool,
+}
+
+/// A request whose answer has begun, and who gets its beginning.
+pub(super) struct Opened {
+    pub(super) request: Arc<Request>,
+    pub(super) caller: Reply<Result<Download, Error>>,
+    pub(super) attempts: u32,
 }
 
 impl Page {
@@ -81,10 +90,12 @@ impl Page {
 
     /// What is to be said if nothing more can be done for the request, for `reason`.
     ///
-    /// If the attempt under way may have reached the backend and must not be repeated, its outcome is unknown.
+    /// If the attempt under way may have reached the backend and must not be repeated, its outcome is unknown. So it is
+    /// where an answer has begun: its rest might have told of a failure.
     pub(super) fn loss(&self, reason: Reason) -> Error {
         let error = Error::new(reason);
-        let in_doubt = self.phase == Phase::Running && !self.request.is_repeatable();
+        let under_way = matches!(self.phase, Phase::Running | Phase::Reading);
+        let in_doubt = under_way && !self.request.is_repeatable();
         if in_doubt { Error::outcome_unknown(error) } else { error }
     }
 }

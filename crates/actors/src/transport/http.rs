@@ -1,12 +1,15 @@
 //! The real transport: HTTP/1.1 over reqwest.
 //!
-//! - `failure` reads reqwest's errors, `redirect` decides where a redirect leads
+//! - `outgoing` sends a request and waits for the answer to begin, `incoming` reads the answer
 //! - `upload` knows whether a request has left
+//! - `failure` reads reqwest's errors, `redirect` decides where a redirect leads
 //!
 //! One attempt may use more than one connection in two cases, neither of which is a retry: a redirect within the
 //! backend's own origin, and a safe request that met a pooled connection which the server had closed meanwhile.
 
 mod failure;
+mod incoming;
+mod outgoing;
 mod redirect;
 #[cfg(test)]
 pub(super) mod tests;
@@ -14,26 +17,29 @@ mod upload;
 
 use std::{
     fmt,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, header};
-use reqwest::{Body, Client, Response, Url};
+use reqwest::{Client, Url};
 use rustls::ClientConfig;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::Instant;
 
 use self::{
+    incoming::Incoming,
+    outgoing::send,
     redirect::{Hop, REDIRECTS_MAX},
-    upload::{Upload, UploadWatch},
 };
-use super::{Answer, AnswerHead, FailureKind, Reach, Transport, TransportError};
+use super::{Answer, FailureKind, OpenAnswer, Reach, Transport, TransportError};
 use crate::{
     error::{Error, Reason},
     reach::Route,
-    request::{IDEMPOTENCY_KEY, Request},
+    request::{Body, Request},
 };
 
 /// How long an unused connection is kept. Common servers (uvicorn, Node) close theirs after 5 s: letting go before
@@ -56,7 +62,7 @@ pub struct HttpSettings {
     pub connect_timeout: Duration,
     /// The way to the backend.
     pub route: Route,
-    /// The largest answer that is read.
+    /// The largest answer that is read as a whole. One that is read as it comes has no limit.
     pub response_bytes_max: usize,
 }
 
@@ -89,6 +95,25 @@ impl fmt::Debug for HttpSettings {
     }
 }
 
+/// How many answers came over connections that may still be kept: at most so many kept ones can be stale.
+#[derive(Debug, Clone, Default)]
+struct Kept(Arc<AtomicUsize>);
+
+impl Kept {
+    /// An answer came to its end.
+    fn add(&self) {
+        let add = |kept: usize| Some((kept + 1).min(POOL_IDLE_MAX));
+        // The closure never declines.
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+    }
+
+    /// Takes one back; `false` if there is none.
+    fn take(&self) -> bool {
+        let take = |kept: usize| kept.checked_sub(1);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+}
+
 /// [`Transport`] over HTTP/1.1.
 ///
 /// Headers that hold credentials never leave the origin of the base address.
@@ -98,8 +123,7 @@ pub struct HttpTransport {
     pooled: Client,
     /// Makes a connection for each request.
     fresh: Client,
-    /// How many answers came over connections that may still be kept: at most so many kept ones can be stale.
-    kept: AtomicUsize,
+    kept: Kept,
     response_bytes_max: usize,
     /// Whether it is a proxy that the connections are made to, which hands the requests on.
     is_forwarded: bool,
@@ -122,23 +146,33 @@ impl HttpTransport {
             pooled: client(POOL_IDLE_MAX)?,
             fresh: client(0)?,
             base,
-            kept: AtomicUsize::new(0),
+            kept: Kept::default(),
             response_bytes_max: settings.response_bytes_max,
             is_forwarded: settings.route.proxy.as_ref().is_some_and(|proxy| proxy.forwards(is_secure)),
         })
     }
 
-    async fn exchange(&self, request: &Request, idle: Duration) -> Result<Answer, TransportError> {
+    /// Sends the request, to where it is redirected too, and waits for the final answer to begin.
+    async fn exchange(&self, request: &Request, idle: Duration) -> Result<Incoming, TransportError> {
+        let exchanged = self.exchange_directly(request, idle).await;
+        if self.is_forwarded { failure::seen_through_proxy(exchanged) } else { exchanged }
+    }
+
+    async fn exchange_directly(&self, request: &Request, idle: Duration) -> Result<Incoming, TransportError> {
         let mut hop = self.first_hop(request)?;
         for redirects in 0..=REDIRECTS_MAX {
-            let response =
+            let incoming =
                 self.begin(request, &hop, idle).await.map_err(|failure| after(redirects, failure))?;
-            let next = redirect::next(&hop.method, &hop.url, response.status(), response.headers());
+            let next = redirect::next(&hop.method, &hop.url, incoming.status(), incoming.headers());
             match next {
                 Some(next) if redirects < REDIRECTS_MAX => {
-                    hop = Hop { keeps_body: hop.keeps_body && next.keeps_body, ..next };
+                    let keeps_body = hop.keeps_body && next.keeps_body;
+                    if keeps_body && is_spent(request) {
+                        return Ok(incoming);
+                    }
+                    hop = Hop { keeps_body, ..next };
                 }
-                _ => return self.finish(response, idle).await,
+                _ => return Ok(incoming),
             }
         }
         // The last round above always returns.
@@ -156,10 +190,10 @@ impl HttpTransport {
     }
 
     /// Sends the request and waits for the answer to begin.
-    async fn begin(&self, request: &Request, hop: &Hop, idle: Duration) -> Result<Response, TransportError> {
+    async fn begin(&self, request: &Request, hop: &Hop, idle: Duration) -> Result<Incoming, TransportError> {
         let started = Instant::now();
         match send(&self.pooled, request, hop, idle).await {
-            Err(failure) if self.was_stale(&hop.method, &failure) => {
+            Err(failure) if !is_spent(request) && self.was_stale(&hop.method, &failure) => {
                 send(&self.fresh, request, hop, idle.saturating_sub(started.elapsed())).await
             }
             other => other,
@@ -170,27 +204,7 @@ impl HttpTransport {
     /// without a second thought (RFC 9110, 9.2.2). Each answer that left a connection behind excuses one failure, so a
     /// backend that breaks every connection does not get every request twice.
     fn was_stale(&self, method: &Method, failure: &TransportError) -> bool {
-        let take = |kept: usize| kept.checked_sub(1);
-        failure.kind == FailureKind::Reset
-            && method.is_safe()
-            && self.kept.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
-    }
-
-    /// Reads the rest of the answer.
-    async fn finish(&self, mut response: Response, idle: Duration) -> Result<Answer, TransportError> {
-        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
-        let announced = response.content_length();
-        match read(&mut response, announced, self.response_bytes_max, idle).await {
-            Ok(body) => {
-                let add = |kept: usize| Some((kept + 1).min(POOL_IDLE_MAX));
-                // The closure never declines.
-                let _ = self.kept.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
-                Ok(Answer { status, headers, body })
-            }
-            Err((kind, details)) => {
-                Err(TransportError::within(kind, AnswerHead { status, headers }, details))
-            }
-        }
+        failure.kind == FailureKind::Reset && method.is_safe() && self.kept.take()
     }
 }
 
@@ -201,9 +215,17 @@ impl Transport for HttpTransport {
         timeout: Duration,
     ) -> BoxFuture<'a, Result<Answer, TransportError>> {
         Box::pin(async move {
-            let exchanged = self.exchange(request, timeout).await;
-            if self.is_forwarded { failure::seen_through_proxy(exchanged) } else { exchanged }
+            let incoming = self.exchange(request, timeout).await?;
+            incoming.whole(self.response_bytes_max, request.meter(), &self.kept).await
         })
+    }
+
+    fn open<'a>(
+        &'a self,
+        request: &'a Request,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<OpenAnswer, TransportError>> {
+        Box::pin(async move { Ok(self.exchange(request, timeout).await?.open(self.kept.clone())) })
     }
 }
 
@@ -213,108 +235,17 @@ impl fmt::Debug for HttpTransport {
     }
 }
 
+/// Whether the request has a body of which nothing is left, so that it cannot be sent again.
+fn is_spent(request: &Request) -> bool {
+    request.body().is_some_and(Body::is_spent)
+}
+
 /// A failure after `redirects` answers that pointed elsewhere: the server did receive the request by then.
 fn after(redirects: usize, mut failure: TransportError) -> TransportError {
     if redirects > 0 {
         failure.reach = failure.reach.max(Reach::MaybeSent);
     }
     failure
-}
-
-/// One request on one connection, until the answer begins.
-async fn send(
-    client: &Client,
-    request: &Request,
-    hop: &Hop,
-    idle: Duration,
-) -> Result<Response, TransportError> {
-    let (wire, upload) = assemble(request, hop);
-    match within_idle(client.execute(wire), upload.as_ref(), idle).await {
-        Some(Ok(response)) => Ok(response),
-        Some(Err(error)) => {
-            let unsent = failure::is_unsent(&error) || upload.is_some_and(|upload| upload.withdraw());
-            let reach = if unsent { Reach::NotSent } else { Reach::MaybeSent };
-            Err(TransportError::new(failure::before_answer(&error), reach, failure::describe(error)))
-        }
-        None => {
-            let unsent = upload.is_some_and(|upload| upload.withdraw());
-            let reach = if unsent { Reach::NotSent } else { Reach::MaybeSent };
-            Err(TransportError::new(FailureKind::TimedOut, reach, "no answer began in time"))
-        }
-    }
-}
-
-fn assemble(request: &Request, hop: &Hop) -> (reqwest::Request, Option<UploadWatch>) {
-    let mut wire = reqwest::Request::new(hop.method.clone(), hop.url.clone());
-    *wire.headers_mut() = request.headers().clone();
-    if let Some(key) = request.idempotency_key() {
-        wire.headers_mut().insert(&IDEMPOTENCY_KEY, key.clone());
-    }
-    let Some(body) = request.body().filter(|_| hop.keeps_body) else {
-        wire.headers_mut().remove(header::CONTENT_TYPE);
-        return (wire, None);
-    };
-    // Said outright, since a stream has no length of its own and would be sent in chunks.
-    wire.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-    if body.is_empty() {
-        return (wire, None);
-    }
-    let (upload, watch) = Upload::new(body.clone());
-    *wire.body_mut() = Some(Body::wrap_stream(upload));
-    (wire, Some(watch))
-}
-
-/// Waits for `answer`, but no longer than `idle` from the start or from the last part of the body that left.
-async fn within_idle<T>(
-    answer: impl Future<Output = T>,
-    upload: Option<&UploadWatch>,
-    idle: Duration,
-) -> Option<T> {
-    let mut answer = std::pin::pin!(answer);
-    let mut deadline = Instant::now() + idle;
-    loop {
-        let moved = async {
-            match upload {
-                Some(upload) => upload.moved().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            answer = timeout_at(deadline, &mut answer) => return answer.ok(),
-            () = moved => deadline = Instant::now() + idle,
-        }
-    }
-}
-
-type ReadFailure = (FailureKind, String);
-
-async fn read(
-    response: &mut Response,
-    announced: Option<u64>,
-    bytes_max: usize,
-    idle: Duration,
-) -> Result<Bytes, ReadFailure> {
-    let too_large = || (FailureKind::TooLarge, format!("more than {bytes_max} bytes"));
-    if announced.is_some_and(|length| length > bytes_max as u64) {
-        return Err(too_large());
-    }
-    let mut body = BytesMut::new();
-    while let Some(part) = read_part(response, idle).await? {
-        if body.len() + part.len() > bytes_max {
-            return Err(too_large());
-        }
-        body.extend_from_slice(&part);
-    }
-    Ok(body.freeze())
-}
-
-async fn read_part(response: &mut Response, idle: Duration) -> Result<Option<Bytes>, ReadFailure> {
-    match timeout(idle, response.chunk()).await {
-        Ok(Ok(part)) => Ok(part),
-        Ok(Err(error)) => Err((failure::within_answer(&error), failure::describe(error))),
-        Err(_) => Err((FailureKind::BodyTimedOut, "the answer stood still".to_owned())),
-    }
 }
 
 fn parse_base(text: &str) -> Result<Url, Error> {

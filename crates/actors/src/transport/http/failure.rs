@@ -4,9 +4,10 @@ use std::{error::Error as StdError, io};
 
 use http::StatusCode;
 
+use super::incoming::Incoming;
 use crate::{
     reach::refusal::ProxyRefusal,
-    transport::{Answer, FailureKind, Reach, TransportError},
+    transport::{FailureKind, Reach, TransportError},
 };
 
 /// What `error` means if it came before the answer had begun.
@@ -61,12 +62,14 @@ fn connecting(error: &reqwest::Error) -> FailureKind {
 
 /// The same outcome where the connection was made to a proxy that hands requests on: whatever kept it from being made is
 /// the proxy's, and so is an answer that asks for a login to the proxy.
-pub(super) fn seen_through_proxy(outcome: Result<Answer, TransportError>) -> Result<Answer, TransportError> {
+pub(super) fn seen_through_proxy(
+    outcome: Result<Incoming, TransportError>,
+) -> Result<Incoming, TransportError> {
     use FailureKind::{
         Connect, ConnectTimedOut, HostNotFound, ProxyUnauthenticated, ProxyUnreachable, Refused, Tls,
     };
     match outcome {
-        Ok(answer) if answer.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+        Ok(answer) if answer.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
             let details = "the proxy answered with HTTP 407";
             Err(TransportError::new(ProxyUnauthenticated, Reach::NotSent, details))
         }

@@ -27,7 +27,7 @@ use crate::{
         status::{ConnectionState, ConnectionStatus},
     },
     error::{Error, Reason},
-    queue::{QueueActor, QueueHandle, QueueMessage, QueuePolicy, QueueView, RetryPolicy},
+    queue::{Download, QueueActor, QueueHandle, QueueMessage, QueuePolicy, QueueView, RetryPolicy},
     request::{Request, RequestBuilder, RequestId, Response},
     transport::Transport,
 };
@@ -116,6 +116,14 @@ impl Scene {
         self.submit(request).1
     }
 
+    /// Makes a request whose answer is wanted as it comes.
+    pub(super) fn open(
+        &self,
+        request: RequestBuilder,
+    ) -> impl Future<Output = Result<Download, Error>> + Send + use<> {
+        self.queue.submit_open(request.build().unwrap()).1
+    }
+
     pub(super) async fn crash(&self) {
         self.address.cast(QueueMessage::Panic).await.unwrap();
         settle().await;
@@ -150,7 +158,7 @@ impl Scene {
     }
 }
 
-fn verbose_journal(clock: Arc<dyn Clock>) -> Journal {
+pub(super) fn verbose_journal(clock: Arc<dyn Clock>) -> Journal {
     let config = JournalConfig { verbose: true, memory_lines_max: 100_000, ..JournalConfig::default() };
     Journal::in_memory("boot", clock, config)
 }
@@ -180,6 +188,18 @@ pub(super) fn why(answer: Result<Response, Error>) -> (Reason, u32) {
         if error.reason == Reason::OutcomeUnknown { error.code } else { error.reason.code() }
     );
     (error.reason, error.attempts)
+}
+
+/// Reads an answer to its end: how many bytes came, and how it ended.
+pub(super) async fn read(download: &mut Download) -> (u64, Result<(), Error>) {
+    let mut bytes = 0;
+    loop {
+        match download.chunk().await {
+            Ok(Some(part)) => bytes += part.len() as u64,
+            Ok(None) => return (bytes, Ok(())),
+            Err(error) => return (bytes, Err(error)),
+        }
+    }
 }
 
 /// The status of an answer.

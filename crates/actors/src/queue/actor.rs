@@ -125,7 +125,10 @@ impl QueueActor {
         let Some(entry) = self.book.entry(id) else { return };
         match desk.lanes.push(entry, desk.now) {
             Pushed::Queued => {}
-            Pushed::Displaced(left) => self.fail(ctx, desk.now, left.id, Error::new(Reason::Evicted)),
+            Pushed::Displaced(left) => {
+                let message = "The request had to make room for another before its next attempt. Try again in a moment.";
+                self.fail(ctx, desk.now, left.id, self.parting(left.id, Reason::Evicted, message));
+            }
             Pushed::Rejected(_) => self.fail(ctx, desk.now, id, Error::new(Reason::QueueFull)),
             Pushed::Duplicate(_) => self.fail(ctx, desk.now, id, Error::new(Reason::Internal)),
         }
@@ -246,15 +249,19 @@ impl QueueActor {
     }
 
     fn fail_expired(&self, ctx: &Ctx, desk: &Desk, id: RequestId) {
-        let Some(setback) = self.book.look(id, |page| page.setback) else { return };
-        let error = Error::new(Reason::Expired);
-        let error = match setback {
-            None => error,
-            Some(setback) => error
-                .with_message("The request waited too long for another attempt. Try again in a moment.")
+        let message = "The request waited too long for another attempt. Try again in a moment.";
+        self.fail(ctx, desk.now, id, self.parting(id, Reason::Expired, message));
+    }
+
+    /// Why a request has to leave the line. The table's words for it say that it was not sent; where it has been
+    /// attempted, `message` is said instead.
+    fn parting(&self, id: RequestId, reason: Reason, message: &str) -> Error {
+        match self.book.look(id, |page| page.setback).flatten() {
+            None => Error::new(reason),
+            Some(setback) => Error::new(reason)
+                .with_message(message)
                 .with_details(&format!("the last attempt failed: {setback}")),
-        };
-        self.fail(ctx, desk.now, id, error);
+        }
     }
 
     /// Tells every caller that nothing more can be done, for `reason`.

@@ -239,6 +239,10 @@ fn assemble(request: &Request, hop: &Hop) -> (reqwest::Request, Option<UploadWat
     }
     let Some(body) = request.body().filter(|_| hop.keeps_body) else {
         wire.headers_mut().remove(header::CONTENT_TYPE);
+        // For these a server may insist on hearing that there is none (RFC 9110, 8.6), and some answer 411 otherwise.
+        if [Method::POST, Method::PUT, Method::PATCH].contains(&hop.method) {
+            wire.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(0));
+        }
         return (wire, None);
     };
     // Said outright, since a stream has no length of its own and would be sent in chunks.

@@ -342,7 +342,7 @@ impl Scene {
     async fn is_well(&self) -> bool {
         let status = self.mainstay.status().await;
         status.connection.state == ConnectionState::Connected
-            && status.queue.waiting + status.queue.running == 0
+            && status.queue.stats.waiting + status.queue.stats.running == 0
             && status.agents.iter().all(|agent| agent.status == AgentStatus::Healthy)
     }
 

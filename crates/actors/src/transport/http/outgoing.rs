@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderValue, header};
+use http::{HeaderValue, Method, header};
 use reqwest::Client;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -55,6 +55,10 @@ async fn assemble(
     }
     let Some(body) = request.body().filter(|_| hop.keeps_body) else {
         wire.headers_mut().remove(header::CONTENT_TYPE);
+        // For these a server may insist on hearing that there is none (RFC 9110, 8.6), and some answer 411 otherwise.
+        if [Method::POST, Method::PUT, Method::PATCH].contains(&hop.method) {
+            wire.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(0));
+        }
         request.meter().send(Some(0));
         return Ok((wire, None));
     };

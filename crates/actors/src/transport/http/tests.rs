@@ -74,6 +74,21 @@ async fn headers_token_key_and_body_arrive_as_they_were_given() {
 }
 
 #[tokio::test]
+async fn a_request_that_could_have_a_body_and_has_none_says_so() {
+    let requests = [Request::post("/a"), Request::put("/a"), Request::builder(Method::PATCH, "/a")];
+    let others = [Request::get("/a"), Request::delete("/a"), Request::builder(Method::OPTIONS, "/a")];
+    let exchange = [Step::Receive, ok("")];
+    let exchanges = exchange.iter().cycle().take(2 * (requests.len() + others.len()));
+    let mut server = Server::start([exchanges.cloned().collect()]).await;
+    let transport = transport(&server);
+    for (request, is_said) in requests.map(|it| (it, true)).into_iter().chain(others.map(|it| (it, false))) {
+        transport.attempt(&request.build().unwrap(), LONG).await.unwrap();
+        let received = server.received().await.to_lowercase();
+        assert_eq!(received.contains("\r\ncontent-length: 0\r\n"), is_said, "{received}");
+    }
+}
+
+#[tokio::test]
 async fn a_large_body_arrives_whole() {
     let mut server = Server::start([vec![Step::Receive, ok("")]]).await;
     let body = "0123456789abcdef".repeat(40_000);

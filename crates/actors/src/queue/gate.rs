@@ -29,7 +29,7 @@ use crate::{
     connection::status::{ConnectionState, ConnectionStatus},
     error::Reason,
     request::RequestId,
-    transport::{FailureKind, Reach, TransportError},
+    transport::{FailureKind, Reach},
 };
 
 /// What the link says about the backend.
@@ -58,7 +58,7 @@ impl From<&ConnectionStatus> for LinkHint {
 pub enum Evidence {
     /// It answered.
     Answered,
-    /// Nobody was there, and nothing was sent.
+    /// Nobody was there.
     Unreachable(Reason),
     /// No answer came, though the request may have arrived.
     Unanswered(Reason),
@@ -73,21 +73,20 @@ impl Evidence {
         match outcome {
             Outcome::Answered(_) => Self::Answered,
             Outcome::Failed(failure) if failure.reach == Reach::Answered => Self::Answered,
-            Outcome::Failed(failure) => match unreachable_reason(failure) {
-                Some(reason) => Self::Unreachable(reason),
-                None if failure.reach == Reach::MaybeSent => Self::Unanswered(failure.kind.reason()),
-                None => Self::None,
+            Outcome::Failed(failure) => match (failure.kind, failure.reach) {
+                (kind, _) if is_absence(kind) => Self::Unreachable(kind.reason()),
+                (kind, Reach::MaybeSent) => Self::Unanswered(kind.reason()),
+                _ => Self::None,
             },
             Outcome::Lost => Self::None,
         }
     }
 }
 
-/// Why the backend could not be reached, if that is what the failure says.
-pub(super) fn unreachable_reason(failure: &TransportError) -> Option<Reason> {
-    use FailureKind::{Connect, ConnectTimedOut, HostNotFound, Refused};
-    let is_absence = matches!(failure.kind, Refused | HostNotFound | ConnectTimedOut | Connect);
-    (is_absence && failure.reach == Reach::NotSent).then(|| failure.kind.reason())
+/// Whether a failure of this kind says that nobody is there.
+fn is_absence(kind: FailureKind) -> bool {
+    use FailureKind::{Connect, ConnectTimedOut, HostNotFound, ProxyUnreachable, Refused};
+    matches!(kind, Refused | HostNotFound | ConnectTimedOut | Connect | ProxyUnreachable)
 }
 
 /// Why requests are held, and until when at the least.

@@ -119,7 +119,9 @@ pub fn after_attempt(
     budget: &mut RetryBudget,
     moment: Moment,
 ) -> Verdict {
-    if let Evidence::Unreachable(reason) = Evidence::of(outcome) {
+    if let (Evidence::Unreachable(reason), Outcome::Failed(failure)) = (Evidence::of(outcome), outcome)
+        && failure.reach == Reach::NotSent
+    {
         return Verdict::Hold { reason };
     }
     let Some(Failure { error, acted, may_help, retry_after }) = Failure::of(outcome, moment.wall) else {

@@ -194,7 +194,8 @@ impl HttpTransport {
         let started = Instant::now();
         match send(&self.pooled, request, hop, idle).await {
             Err(failure) if !is_spent(request) && self.was_stale(&hop.method, &failure) => {
-                send(&self.fresh, request, hop, idle.saturating_sub(started.elapsed())).await
+                let again = send(&self.fresh, request, hop, idle.saturating_sub(started.elapsed())).await;
+                again.map_err(|second| may_have_arrived(second, failure.reach))
             }
             other => other,
         }
@@ -241,10 +242,13 @@ fn is_spent(request: &Request) -> bool {
 }
 
 /// A failure after `redirects` answers that pointed elsewhere: the server did receive the request by then.
-fn after(redirects: usize, mut failure: TransportError) -> TransportError {
-    if redirects > 0 {
-        failure.reach = failure.reach.max(Reach::MaybeSent);
-    }
+fn after(redirects: usize, failure: TransportError) -> TransportError {
+    if redirects > 0 { may_have_arrived(failure, Reach::MaybeSent) } else { failure }
+}
+
+/// A failure of a request that had come as far as `reach` before.
+fn may_have_arrived(mut failure: TransportError, reach: Reach) -> TransportError {
+    failure.reach = failure.reach.max(reach);
     failure
 }
 

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::transport::TransportError;
 
 const DELAY: Delay = Delay::Exponential { min: s(1), max: s(30), factor: 2.0, jitter: false };
 const REFUSED: Evidence = Evidence::Unreachable(Reason::ConnectionRefused);
@@ -135,14 +136,16 @@ fn a_trial_that_is_called_off_makes_room_for_the_next_at_once() {
 }
 
 #[test]
-fn only_what_was_not_sent_because_nobody_was_there_counts_as_unreachable() {
+fn only_that_nobody_was_there_counts_as_unreachable() {
     use FailureKind::*;
     let of = |kind, reach| {
         let failure = TransportError::new(kind, reach, "");
         Evidence::of(Outcome::Failed(&failure))
     };
-    for kind in [Refused, HostNotFound, ConnectTimedOut, Connect] {
-        assert_eq!(of(kind, Reach::NotSent), Evidence::Unreachable(kind.reason()));
+    for kind in [Refused, HostNotFound, ConnectTimedOut, Connect, ProxyUnreachable] {
+        for reach in [Reach::NotSent, Reach::MaybeSent] {
+            assert_eq!(of(kind, reach), Evidence::Unreachable(kind.reason()));
+        }
     }
     for kind in [Tls, BadRequest, TimedOut] {
         assert_eq!(of(kind, Reach::NotSent), Evidence::None, "{kind:?}");

@@ -141,6 +141,14 @@ fn what_reached_nobody_goes_back_into_line_however_often_and_costs_neither_a_ret
 }
 
 #[test]
+fn what_reached_nobody_at_last_but_may_have_arrived_before_is_a_retry_like_any_other() {
+    let absent = failed(FailureKind::Refused, Reach::MaybeSent);
+    assert_eq!(delay_of(&decide(IDEMPOTENT, 1, Outcome::Failed(&absent))), SECOND);
+    let error = error_of(decide(ONCE_ONLY, 1, Outcome::Failed(&absent)));
+    assert_eq!(error.reason, Reason::OutcomeUnknown);
+}
+
+#[test]
 fn the_facts_are_taken_from_the_request() {
     let facts = |builder: crate::request::RequestBuilder| RequestFacts::from(&builder.build().unwrap());
     assert_eq!(facts(Request::get("/")), IDEMPOTENT);

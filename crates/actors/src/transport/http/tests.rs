@@ -257,6 +257,16 @@ async fn a_safe_request_written_into_a_connection_that_is_just_being_closed_is_s
 }
 
 #[tokio::test]
+async fn one_that_was_sent_again_to_nobody_may_still_have_arrived_at_first() {
+    let server =
+        Server::start([vec![Step::Receive, ok("1"), Step::StopListening, Step::Receive, Step::Reset]]).await;
+    let transport = transport(&server);
+    assert_eq!(transport.attempt(&get(), LONG).await.unwrap().body, "1");
+    let failure = failure(&transport, &get(), LONG).await;
+    assert_eq!((failure.kind, failure.reach), (FailureKind::Refused, Reach::MaybeSent));
+}
+
+#[tokio::test]
 async fn several_stale_connections_still_fail_no_safe_request() {
     let stale = || vec![Step::Receive, Step::Meet, ok("1"), Step::Receive, Step::Close];
     let server = Server::start([stale(), stale(), vec![Step::Receive, ok("2")]]).await;

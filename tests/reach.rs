@@ -99,6 +99,36 @@ fn everything_in(folder: &Path) -> String {
     files.map(|file| String::from_utf8_lossy(&fs::read(file).unwrap()).into_owned()).collect()
 }
 
+/// `run` in an environment with this proxy and no other word about proxies.
+fn run_with_proxy(data: &Path, config: &Path, proxy: &str) -> tokio::process::Command {
+    let mut command = mainstay(data, &["run", "--config", config.to_str().unwrap()]);
+    for name in ["ALL_PROXY", "all_proxy", "http_proxy", "NO_PROXY", "no_proxy", "REQUEST_METHOD"] {
+        command.env_remove(name);
+    }
+    command.env("HTTP_PROXY", proxy);
+    command
+}
+
+/// How a request fails.
+async fn failed_request(data: &Path) -> Value {
+    let ended = request(data, "/").await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    serde_json::from_str(&ended.stdout).unwrap()
+}
+
+/// A request as soon as there is a control server, of which the journal does not tell.
+async fn request(data: &Path, path: &str) -> Ended {
+    let args = ["request", "GET", path, "--json"];
+    let mut ended = run(data, &args).await;
+    let asking = async {
+        while ended.code == Some(3) {
+            ended = run(data, &args).await;
+        }
+    };
+    timeout(PATIENCE, asking).await.unwrap();
+    ended
+}
+
 /// `config check` of this text.
 async fn check(data: &Path, text: &str) -> Ended {
     let file = data.join("checked.toml");
@@ -116,12 +146,9 @@ async fn secrets_of_the_environment_reach_proxy_and_backend_and_stay_out_of_the_
                 headers_env = { X-Api-Key = \"TEST_KEY\" }\n\
                 [connection]\ndelay_min = \"10ms\"\ndelay_max = \"10ms\"\n";
     fs::write(&file, text).unwrap();
-    let mut command = mainstay(data.path(), &["run", "--config", file.to_str().unwrap()]);
-    for name in ["ALL_PROXY", "all_proxy", "http_proxy", "NO_PROXY", "no_proxy", "REQUEST_METHOD"] {
-        command.env_remove(name);
-    }
+    let mut command =
+        run_with_proxy(data.path(), &file, &format!("http://user:pr0xy@127.0.0.1:{}", middle.port));
     // The password is base64 in the header, and in the journal if it were not known as a secret.
-    command.env("HTTP_PROXY", format!("http://user:pr0xy@127.0.0.1:{}", middle.port));
     command.env("TEST_TOKEN", "t0ken-hush").env("TEST_KEY", "k3y-hush");
     let mut runtime = command.spawn().unwrap();
 
@@ -132,7 +159,7 @@ async fn secrets_of_the_environment_reach_proxy_and_backend_and_stay_out_of_the_
         assert!(handshake.contains("authorization: Bearer t0ken-hush\r\n"), "{handshake}");
         assert!(handshake.contains("x-api-key: k3y-hush\r\n"), "{handshake}");
     }
-    let answered = run(data.path(), &["request", "GET", "/hello"]).await;
+    let answered = request(data.path(), "/hello").await;
     assert_eq!(answered.code, Some(0), "{answered:?}");
     let request = middle.head_of("GET http://backend.test:8000/hello ").await;
     for line in [
@@ -151,6 +178,28 @@ async fn secrets_of_the_environment_reach_proxy_and_backend_and_stay_out_of_the_
     for secret in ["t0ken-hush", "k3y-hush", "dXNlcjpwcjB4eQ"] {
         assert!(!journal.contains(secret), "{secret} in {journal}");
     }
+}
+
+#[tokio::test]
+async fn without_a_proxy_by_the_file_the_environments_is_left_alone() {
+    let data = tempfile::tempdir().unwrap();
+    let mut middle = Middle::start().await;
+    let file = data.path().join("mainstay.toml");
+    // Not even asked of a resolver: a label may have 63 characters.
+    let nowhere = format!("http://{}.test", "x".repeat(64));
+    let text = format!(
+        "[backend]\nurl = \"{nowhere}\"\nproxy = \"none\"\n\
+         [connection]\nmax_retries = 0\n[requests]\nretries = 0\n"
+    );
+    fs::write(&file, text).unwrap();
+    let proxy = format!("http://127.0.0.1:{}", middle.port);
+    let _runtime = run_with_proxy(data.path(), &file, &proxy).spawn().unwrap();
+    let mut story = support::Story::follow(data.path());
+    let failed = story.connection_becomes("failed").await;
+    assert_eq!(failed["error"]["kind"], "unresolved", "{failed}");
+    let error = failed_request(data.path()).await;
+    assert_eq!(error["reason"], "host_not_found", "{error}");
+    assert!(middle.heads.try_recv().is_err());
 }
 
 #[tokio::test]
@@ -202,7 +251,6 @@ async fn a_dead_proxy_is_named_as_such_in_the_journal_and_to_whoever_asks() {
     let mut story = support::Story::follow(data.path());
     let failed = story.connection_becomes("failed").await;
     assert_eq!(failed["error"]["kind"], "proxy_unreachable", "{failed}");
-    let answered = run(data.path(), &["request", "GET", "/", "--json"]).await;
-    let error: Value = serde_json::from_str(&answered.stdout).unwrap();
+    let error = failed_request(data.path()).await;
     assert_eq!(error["reason"], "proxy_unreachable", "{error}");
 }

@@ -130,16 +130,16 @@ async fn a_large_file_goes_up_whole() {
     assert_eq!((progress.sent, progress.to_send), (LARGE, Some(LARGE)));
 }
 
-/// A server that answers with a large body, and what it has written of it so far.
-async fn pouring() -> (Peer, Arc<AtomicU64>, mpsc::Receiver<&'static str>) {
+/// A server that answers with a body of that many bytes, and what it has written of it so far.
+async fn pouring(length: u64) -> (Peer, Arc<AtomicU64>, mpsc::Receiver<&'static str>) {
     let (written, (news, heard)) = (Arc::new(AtomicU64::new(0)), mpsc::channel(4));
     let counter = Arc::clone(&written);
     let peer = Peer::start(move |_, mut wire: Wire| {
         let (counter, news) = (Arc::clone(&counter), news.clone());
         async move {
             wire.head().await;
-            wire.begin(LARGE).await;
-            for _ in 0..LARGE / PART.len() as u64 {
+            wire.begin(length).await;
+            for _ in 0..length / PART.len() as u64 {
                 if !wire.send(PART).await {
                     return news.send("broken off").await.unwrap();
                 }
@@ -153,7 +153,7 @@ async fn pouring() -> (Peer, Arc<AtomicU64>, mpsc::Receiver<&'static str>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_answer_comes_down_and_only_a_little_of_it_is_on_the_way_at_a_time() {
-    let (peer, written, _news) = pouring().await;
+    let (peer, written, _news) = pouring(LARGE).await;
     let (runtime, queue, _) = by_http(&peer.url()).await;
     let mut request = get();
     let progress = request.progress();
@@ -174,7 +174,7 @@ async fn a_large_answer_comes_down_and_only_a_little_of_it_is_on_the_way_at_a_ti
 
 #[tokio::test]
 async fn a_reader_that_does_not_read_holds_the_server_back_and_loses_nothing() {
-    let (peer, written, mut news) = pouring().await;
+    let (peer, written, mut news) = pouring(LARGE).await;
     let (_runtime, queue, _) = by_http(&peer.url()).await;
     let mut download = queue.open(get()).await.unwrap();
     let mut bytes = download.chunk().await.unwrap().unwrap().len() as u64;
@@ -198,7 +198,7 @@ async fn begun(queue: &QueueHandle, request: Request) -> Download {
 
 #[tokio::test]
 async fn a_reader_that_goes_away_closes_the_connection() {
-    let (peer, _, mut news) = pouring().await;
+    let (peer, _, mut news) = pouring(LARGE).await;
     let (_runtime, queue, _) = by_http(&peer.url()).await;
     drop(begun(&queue, get()).await);
     assert_eq!(news.recv().await, Some("broken off"));
@@ -208,7 +208,7 @@ async fn a_reader_that_goes_away_closes_the_connection() {
 
 #[tokio::test]
 async fn a_request_that_is_called_off_while_its_answer_is_read_closes_the_connection() {
-    let (peer, _, mut news) = pouring().await;
+    let (peer, _, mut news) = pouring(LARGE).await;
     let (runtime, queue, _) = by_http(&peer.url()).await;
     let mut download = begun(&queue, get()).await;
     assert_eq!(queue.cancel(download.request_id).await, Ok(true));
@@ -220,7 +220,7 @@ async fn a_request_that_is_called_off_while_its_answer_is_read_closes_the_connec
 
 #[tokio::test]
 async fn a_crash_of_the_queue_closes_the_connection_and_reaches_the_reader() {
-    let (peer, _, mut news) = pouring().await;
+    let (peer, _, mut news) = pouring(LARGE).await;
     let (runtime, queue, address) = by_http(&peer.url()).await;
     let mut download = begun(&queue, get()).await;
     address.cast(QueueMessage::Panic).await.unwrap();
@@ -405,7 +405,7 @@ fn names(dir: &Path) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_is_saved_whole_in_the_place_of_what_was_there() {
-    let (peer, _, _news) = pouring().await;
+    let (peer, _, _news) = pouring(8 * MIB).await;
     let (_runtime, queue, _) = by_http(&peer.url()).await;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("file");
@@ -414,8 +414,8 @@ async fn an_answer_is_saved_whole_in_the_place_of_what_was_there() {
     fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     // What a process that was killed left behind is in nobody's way.
     fs::write(dir.path().join(".file.1-0.part"), "left").unwrap();
-    assert_eq!(queue.open(get()).await.unwrap().save_to(&path).await, Ok(LARGE));
-    assert_eq!(fs::metadata(&path).unwrap().len(), LARGE);
+    assert_eq!(queue.open(get()).await.unwrap().save_to(&path).await, Ok(8 * MIB));
+    assert_eq!(fs::metadata(&path).unwrap().len(), 8 * MIB);
     #[cfg(unix)]
     assert_eq!(
         std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions()) & 0o777,
@@ -441,7 +441,7 @@ async fn an_answer_that_breaks_off_leaves_what_was_there_and_nothing_beside_it()
 
 #[tokio::test]
 async fn saving_that_is_given_up_leaves_nothing_and_closes_the_connection() {
-    let (peer, _, mut news) = pouring().await;
+    let (peer, _, mut news) = pouring(LARGE).await;
     let (_runtime, queue, _) = by_http(&peer.url()).await;
     let dir = tempfile::tempdir().unwrap();
     let mut request = get();
@@ -457,7 +457,7 @@ async fn saving_that_is_given_up_leaves_nothing_and_closes_the_connection() {
 
 #[tokio::test]
 async fn a_place_where_nothing_can_be_saved_is_told_and_ends_the_request() {
-    let (peer, _, mut news) = pouring().await;
+    let (peer, _, mut news) = pouring(LARGE).await;
     let (runtime, queue, _) = by_http(&peer.url()).await;
     let dir = tempfile::tempdir().unwrap();
     for (id, place) in [(1, dir.path().join("missing/file")), (2, dir.path().to_owned()), (3, "/".into())] {

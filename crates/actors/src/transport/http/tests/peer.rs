@@ -118,6 +118,7 @@ impl Wire {
     }
 
     async fn read(&mut self) -> usize {
+        self.buffer.reserve(SOCKET_BYTES as usize);
         // A client that breaks off has ended the connection as well.
         self.socket.read_buf(&mut self.buffer).await.unwrap_or(0)
     }

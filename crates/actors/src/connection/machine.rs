@@ -35,107 +35,21 @@
 //! close, not by mere silence. So a server that accepts and drops, or accepts and says nothing, still ends in
 //! `failed`.
 
+mod action;
+mod event;
+mod phase;
+
 use std::time::Duration;
 
+pub use self::action::Action;
+pub use self::event::Event;
+use self::phase::{Closing, Phase, Purpose, Shown};
 use super::{
     fault::{Fault, FaultKind},
     liveness::{Check, Liveness},
     policy::{AfterFailed, ConnectionPolicy, is_retryable},
     status::{ConnectionState, ConnectionStatus, Reason, Transition},
 };
-
-/// What the machine is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// Connect, or try now, or start over: asked for by a person or at the start.
-    Connect,
-    /// Stay away until asked.
-    Disconnect,
-    /// The dial of `generation` gave an open socket.
-    Opened {
-        /// The dial's generation.
-        generation: u64,
-    },
-    /// The dial of `generation` failed.
-    DialFailed {
-        /// The dial's generation.
-        generation: u64,
-        /// How.
-        fault: Fault,
-    },
-    /// A frame of any kind came in.
-    Received {
-        /// The socket's generation.
-        generation: u64,
-    },
-    /// The answer to a ping came in.
-    Ponged {
-        /// The socket's generation.
-        generation: u64,
-        /// The ping's number.
-        number: u64,
-    },
-    /// The socket ended, from whichever side.
-    Closed {
-        /// The socket's generation.
-        generation: u64,
-        /// How.
-        fault: Fault,
-    },
-    /// Nothing more can be written to the socket.
-    SendFailed {
-        /// The socket's generation.
-        generation: u64,
-        /// How.
-        fault: Fault,
-    },
-    /// The time of [`Machine::next_wake`] has come. Early, late or superfluous ticks do no harm.
-    Tick,
-    /// The backend answered elsewhere, over HTTP. Early, late or superfluous news do no harm.
-    BackendSeen,
-    /// The machine was asleep, as a jump between wall and monotonic time shows.
-    Woke,
-}
-
-/// What is to be done, in the order given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Write this down. At most one an event, and always first.
-    Changed(Transition),
-    /// Begin to open a socket. The machine minds the time.
-    Dial {
-        /// What to report of it under.
-        generation: u64,
-    },
-    /// Drop the dial or the socket at once, without a close handshake. A socket that is already gone, or
-    /// unknown, is none to complain about.
-    Drop {
-        /// Which.
-        generation: u64,
-    },
-    /// Send a close frame and read until the peer ends the connection; a `Drop` follows in any case.
-    CloseGracefully {
-        /// Which.
-        generation: u64,
-    },
-    /// Send a ping that carries `number`.
-    SendPing {
-        /// On which socket.
-        generation: u64,
-        /// What its pong must carry.
-        number: u64,
-    },
-    /// Ask the backend for what was missed, if anything was received before; ahead of everything else.
-    Resume {
-        /// On which socket.
-        generation: u64,
-    },
-    /// Send what waited.
-    FlushOutbound {
-        /// On which socket.
-        generation: u64,
-    },
-}
 
 /// The state machine of one connection.
 #[derive(Debug, Clone)]
@@ -150,51 +64,6 @@ pub struct Machine {
     since: Duration,
     reason: Reason,
     last_error: Option<Fault>,
-}
-
-#[derive(Debug, Clone)]
-enum Phase {
-    /// The socket that was open may still be closing.
-    Disconnected {
-        closing: Option<Closing>,
-    },
-    Dialling {
-        purpose: Purpose,
-        deadline: Duration,
-    },
-    Connected {
-        attempt: u32,
-        peer: Liveness,
-    },
-    Waiting {
-        until: Duration,
-    },
-    Failed {
-        probe_at: Option<Duration>,
-    },
-}
-
-/// What a dial is for; it decides the state that is shown meanwhile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    First,
-    Retry,
-    Probe,
-}
-
-/// A socket that was asked to close, and until when it may take.
-#[derive(Debug, Clone, Copy)]
-struct Closing {
-    generation: u64,
-    deadline: Duration,
-}
-
-/// What a change of the status consists of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Shown {
-    state: ConnectionState,
-    attempt: u32,
-    next_attempt_at: Option<Duration>,
 }
 
 impl Machine {
@@ -229,7 +98,7 @@ impl Machine {
     ///
     /// `now` is the time since the runtime's start and never goes back; `jitter` is a fresh random number in
     /// `[0, 1)`.
-    pub fn on(&mut self, event: Event, now: Duration, jitter: f64) -> Vec<Action> {
+    pub fn on_event(&mut self, now: Duration, event: Event, jitter: f64) -> Vec<Action> {
         let before = self.shown();
         let mut actions = self.step(event, now, jitter);
         let after = self.shown();
@@ -531,17 +400,7 @@ impl Machine {
     }
 }
 
-impl Purpose {
-    fn state(self) -> ConnectionState {
-        match self {
-            Self::First => ConnectionState::Connecting,
-            Self::Retry => ConnectionState::Reconnecting,
-            Self::Probe => ConnectionState::Failed,
-        }
-    }
-}
-
-#[cfg(test)]
-mod cases;
 #[cfg(test)]
 mod sequences;
+#[cfg(test)]
+mod tests;

@@ -133,7 +133,7 @@ impl Obedient {
             Event::Disconnect => self.is_wanted = false,
             _ => {}
         }
-        let actions = self.machine.on(event, self.now, jitter);
+        let actions = self.machine.on_event(self.now, event, jitter);
         for (index, action) in actions.iter().enumerate() {
             self.obey_one(index, action)?;
         }

@@ -1,0 +1,95 @@
+//! A peer that is no longer there, and a machine that slept.
+
+use super::*;
+
+#[tokio::test]
+async fn a_peer_that_goes_silent_is_dropped_within_ping_interval_and_ping_timeout() {
+    let server = Server::up().await;
+    let (mut scene, peer) = Scene::connected(&server, patient()).await;
+    tokio::time::pause();
+    let silent_since = scene.runtime.now();
+    let (change, at) = scene.change_to(Reconnecting).await;
+    assert_eq!(change.reason, Reason::Fault(FaultKind::Unanswered));
+    assert!(at - silent_since <= s(15 + 10) + ROUNDING, "{:?}", at - silent_since);
+    tokio::time::resume();
+    assert_eq!(peer.rest().await, [ping(1)], "and no close frame");
+}
+
+#[tokio::test]
+async fn a_peer_that_answers_pings_is_kept() {
+    let server = Server::up().await;
+    let policy = ConnectionPolicy { ping_interval: Duration::from_millis(1), ..patient() };
+    let (scene, mut peer) = Scene::connected(&server, policy).await;
+    let mut pings = 0;
+    while pings < 20 {
+        // Reading on sends the answer to the one before.
+        pings += u32::from(peer.read().await.unwrap().is_ping());
+    }
+    assert_eq!(scene.view.status.borrow().state, Connected);
+}
+
+#[tokio::test]
+async fn after_a_sleep_the_open_socket_is_asked_for_proof_soon_and_once() {
+    let server = Server::up().await;
+    let (mut scene, peer) = Scene::connected(&server, patient()).await;
+    tokio::time::pause();
+    scene.clock.pass(s(8 * 3600));
+    let woke_at = scene.runtime.now();
+    let (change, at) = scene.change_to(Reconnecting).await;
+    assert_eq!(change.reason, Reason::Fault(FaultKind::Unanswered));
+    let limit = SLEEP_CHECK_INTERVAL + s(10) + ROUNDING;
+    assert!(at - woke_at <= limit, "{:?}", at - woke_at);
+    tokio::time::resume();
+    assert_eq!(peer.rest().await, [ping(1)]);
+}
+
+#[tokio::test]
+async fn after_a_sleep_that_ends_where_a_ping_is_due_there_is_one_and_it_asks_for_proof() {
+    let server = Server::up().await;
+    let (mut scene, peer) = Scene::connected(&server, patient()).await;
+    tokio::time::pause();
+    let just_before_the_ping = scene.view.status.borrow().since + s(15) - Duration::from_millis(500);
+    tokio::time::sleep(just_before_the_ping - scene.runtime.now()).await;
+    scene.clock.pass(s(60));
+    let (_, at) = scene.change_to(Reconnecting).await;
+    assert!(at <= just_before_the_ping + s(1 + 10));
+    tokio::time::resume();
+    assert_eq!(peer.rest().await, [ping(1)]);
+}
+
+#[tokio::test]
+async fn after_a_sleep_the_first_frame_leads_to_the_question_and_does_not_answer_it() {
+    let server = Server::up().await;
+    let (mut scene, mut peer) = Scene::connected(&server, patient()).await;
+    scene.clock.pass(s(60));
+    for text in ["sent before the sleep", "so was this"] {
+        peer.say(text).await;
+        assert_eq!(&*scene.frames.recv().await.unwrap(), text);
+    }
+    tokio::time::pause();
+    let (change, _) = scene.change_to(Reconnecting).await;
+    assert_eq!(change.reason, Reason::Fault(FaultKind::Unanswered));
+    tokio::time::resume();
+    assert_eq!(peer.rest().await, [ping(1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_sleep_a_wait_is_cut_short() {
+    let mut scene = Scene::start(nowhere(), patient()).await;
+    let (_, waiting_since) = scene.change_to(Reconnecting).await;
+    scene.clock.pass(s(60));
+    let (dialling, at) = scene.change_to(Reconnecting).await;
+    assert_eq!((dialling.attempt, dialling.reason), (2, Reason::Woke));
+    assert!(at - waiting_since <= SLEEP_CHECK_INTERVAL, "{:?}", at - waiting_since);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_is_corrected_by_a_little_or_set_back_changes_nothing() {
+    let mut scene = Scene::start(nowhere(), patient()).await;
+    let (_, waiting_since) = scene.change_to(Reconnecting).await;
+    scene.clock.pass(s(4));
+    tokio::time::sleep(s(60)).await;
+    *scene.clock.0.lock().unwrap() = "2025-01-01T00:00:00Z".parse().unwrap();
+    let (_, at) = scene.change_to(Reconnecting).await;
+    assert_eq!(at, waiting_since + NEVER);
+}

@@ -3,16 +3,15 @@
 use std::time::Duration;
 
 use mainstay_runtime::{Message, Reply};
-use tokio::net::TcpStream;
 
 use super::fault::Fault;
 use super::outbound::Fate;
-use super::socket::{Frame, SendError};
+use super::socket::{BoxedStream, Frame, SendError};
 
 /// The half of the actor's socket that reads.
-pub(super) type Reader = super::socket::Reader<TcpStream>;
+pub(super) type Reader = super::socket::Reader<BoxedStream>;
 /// The half of it that writes.
-pub(super) type Writer = super::socket::Writer<TcpStream>;
+pub(super) type Writer = super::socket::Writer<BoxedStream>;
 
 /// A connection actor's messages.
 #[derive(Debug)]

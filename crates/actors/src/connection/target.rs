@@ -14,6 +14,8 @@ use rustls_platform_verifier::BuilderVerifierExt;
 use thiserror::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
+use super::socket::{Carrier, Resolver};
+
 /// The most headers of one's own.
 pub const HEADERS_MAX: usize = 64;
 
@@ -81,6 +83,8 @@ pub struct SocketTarget {
     headers: HeaderMap,
     /// Set at the first `wss` dial: reading the system's certificates takes a moment.
     tls: OnceLock<Arc<ClientConfig>>,
+    resolver: Resolver,
+    carrier: Option<Arc<dyn Carrier>>,
 }
 
 impl SocketTarget {
@@ -107,7 +111,13 @@ impl SocketTarget {
         let path = format!("{}/{}", base.path().trim_end_matches('/'), path.trim().trim_start_matches('/'));
         let url = uri::Builder::new().scheme(scheme).authority(authority.clone()).path_and_query(path);
         let url = url.build().map_err(|_| TargetError::Path)?;
-        Ok(Self { url, headers: HeaderMap::new(), tls: OnceLock::new() })
+        Ok(Self {
+            url,
+            headers: HeaderMap::new(),
+            tls: OnceLock::new(),
+            resolver: Resolver::new(),
+            carrier: None,
+        })
     }
 
     /// Sends this header with every handshake.
@@ -139,6 +149,13 @@ impl SocketTarget {
         self
     }
 
+    /// Goes over `carrier` in place of TCP: the host then only names the backend, in the handshake and for TLS.
+    #[must_use]
+    pub fn carried_by(mut self, carrier: Arc<dyn Carrier>) -> Self {
+        self.carrier = Some(carrier);
+        self
+    }
+
     /// The address. Not for a person's eyes: its query may hold secrets.
     #[must_use]
     pub fn url(&self) -> &Uri {
@@ -162,6 +179,14 @@ impl SocketTarget {
         let host = self.url.host().unwrap_or_default();
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         (host, self.url.port_u16().unwrap_or(if self.is_secure() { 443 } else { 80 }))
+    }
+
+    pub(super) fn resolver(&self) -> &Resolver {
+        &self.resolver
+    }
+
+    pub(super) fn carrier(&self) -> Option<&Arc<dyn Carrier>> {
+        self.carrier.as_ref()
     }
 
     pub(super) fn is_secure(&self) -> bool {

@@ -121,6 +121,7 @@ impl Worker for ConnectionActor {
             ConnectionMessage::Settle(reply) => reply.send(()),
             ConnectionMessage::MindTime => {
                 link.alarm = None;
+                self.tell_of_bytes(ctx, link);
                 self.tell(ctx, link, Event::Tick);
             }
             #[cfg(debug_assertions)]
@@ -165,6 +166,11 @@ impl ConnectionActor {
                 }
                 Action::Dial { generation } => self.dial(ctx, link, generation),
                 Action::Drop { generation } => link.drop_socket(generation),
+                Action::SayWhy { generation, code } => {
+                    if let Some(socket) = link.open(generation) {
+                        socket.say_why(code);
+                    }
+                }
                 Action::CloseGracefully { generation } => link.order(generation, Order::Close),
                 Action::SendPing { generation, number } => link.order(generation, Order::Ping(number)),
                 Action::Resume { generation } => {
@@ -175,6 +181,15 @@ impl ConnectionActor {
                 // Whatever can be written is written once the message has been dealt with.
                 Action::FlushOutbound { .. } => {}
             }
+        }
+    }
+
+    /// Before the machine judges a peer by its silence, it is to know whether bytes moved.
+    fn tell_of_bytes(&self, ctx: &mut Ctx, link: &mut Link) {
+        let moved = link.socket.as_ref().and_then(|socket| Some((socket.generation(), socket.still_for()?)));
+        if let Some((generation, still_for)) = moved {
+            let at = ctx.now().saturating_sub(still_for);
+            self.tell(ctx, link, Event::Moved { generation, at });
         }
     }
 
@@ -195,13 +210,13 @@ impl ConnectionActor {
         generation: u64,
         outcome: Result<(Writer, Reader), Fault>,
     ) {
-        let (writer, reader) = match outcome {
+        let halves = match outcome {
             Ok(halves) => halves,
             Err(fault) => return self.tell(ctx, link, Event::DialFailed { generation, fault }),
         };
         // Where one is open already it is a later one, and what came too late ends here.
         if link.socket.is_none() {
-            link.socket = Some(OpenSocket::new(ctx, generation, writer, reader));
+            link.socket = Some(OpenSocket::new(ctx, generation, halves, &self.policy));
         }
         self.tell(ctx, link, Event::Opened { generation });
     }

@@ -47,7 +47,7 @@ use self::phase::{Closing, Phase, Purpose, Shown};
 use super::{
     fault::{Fault, FaultKind},
     liveness::{Check, Liveness},
-    policy::{AfterFailed, ConnectionPolicy, is_retryable},
+    policy::{AfterFailed, ConnectionPolicy, close_code, is_retryable},
     status::{ConnectionState, ConnectionStatus, Reason, Transition},
 };
 
@@ -64,6 +64,9 @@ pub struct Machine {
     since: Duration,
     reason: Reason,
     last_error: Option<Fault>,
+    last_error_at: Option<Duration>,
+    /// When news of the backend last made it start over, since a connection proved stable.
+    news_heeded_at: Option<Duration>,
 }
 
 impl Machine {
@@ -79,6 +82,8 @@ impl Machine {
             since: Duration::ZERO,
             reason: Reason::Started,
             last_error: None,
+            last_error_at: None,
+            news_heeded_at: None,
         }
     }
 
@@ -90,6 +95,7 @@ impl Machine {
             since: left.since,
             reason: left.reason,
             last_error: left.last_error.clone(),
+            last_error_at: left.last_error_at,
             ..Self::new(policy)
         }
     }
@@ -134,6 +140,7 @@ impl Machine {
             max: self.policy.max_retries,
             next_attempt_at,
             last_error: self.last_error.clone(),
+            last_error_at: self.last_error_at,
             reason: self.reason,
         }
     }
@@ -176,6 +183,7 @@ impl Machine {
             Event::Disconnect => self.disconnect(now),
             Event::Opened { generation } => self.opened(generation, now),
             Event::Received { generation } => self.heard(generation, |peer| peer.heard(now)),
+            Event::Moved { generation, at } => self.heard(generation, |peer| peer.moved(at.min(now))),
             Event::Ponged { generation, number } => self.heard(generation, |peer| peer.ponged(number, now)),
             Event::DialFailed { generation, fault }
             | Event::Closed { generation, fault }
@@ -221,15 +229,18 @@ impl Machine {
         actions
     }
 
-    /// A connection that was given up because nobody answered starts over; one that was refused does not.
+    /// A connection that was given up because nobody answered starts over; one that was refused does not. Where that
+    /// led to nothing, as with a backend whose WebSocket alone is broken, news are of no interest for a while.
     fn backend_seen(&mut self, now: Duration) -> Vec<Action> {
-        match self.phase {
-            Phase::Failed { .. } if self.reason == Reason::RetriesExhausted => {
-                self.start_over();
-                self.dial(Purpose::First, Reason::BackendSeen, now)
-            }
-            _ => Vec::new(),
+        let is_refused = self.last_error.as_ref().is_some_and(|fault| !is_retryable(fault.kind));
+        let is_stale =
+            self.news_heeded_at.is_some_and(|at| now < at.saturating_add(self.policy.probe_interval()));
+        if !matches!(self.phase, Phase::Failed { .. }) || is_refused || is_stale {
+            return Vec::new();
         }
+        self.news_heeded_at = Some(now);
+        self.start_over();
+        self.dial(Purpose::First, Reason::BackendSeen, now)
     }
 
     // === what becomes of sockets ===
@@ -302,7 +313,12 @@ impl Machine {
     fn woke(&mut self, now: Duration) -> Vec<Action> {
         match self.phase {
             Phase::Connected { .. } => self.prove(now),
-            Phase::Waiting { .. } => self.dial(Purpose::Retry, Reason::Woke, now),
+            Phase::Waiting { .. } => {
+                // What failed before a sleep says nothing about the network after it, and that is often not there at
+                // once: this dial must not be the last.
+                self.start_over();
+                self.dial(Purpose::Retry, Reason::Woke, now)
+            }
             Phase::Failed { probe_at: Some(_) } => self.dial(Purpose::Probe, Reason::Woke, now),
             Phase::Disconnected { .. } | Phase::Dialling { .. } | Phase::Failed { probe_at: None } => {
                 Vec::new()
@@ -327,6 +343,12 @@ impl Machine {
     /// Ends the live dial or socket, and waits or gives up.
     fn fail(&mut self, fault: Fault, now: Duration, jitter: f64) -> Vec<Action> {
         let was_probe = matches!(self.phase, Phase::Dialling { purpose: Purpose::Probe, .. });
+        let generation = self.generation;
+        let mut actions = Vec::new();
+        if let (Phase::Connected { .. }, Some(code)) = (&self.phase, close_code(fault.kind)) {
+            actions.push(Action::SayWhy { generation, code });
+        }
+        actions.push(Action::Drop { generation });
         if !is_retryable(fault.kind) {
             self.give_up(Reason::Fault(fault.kind), &fault, now);
         } else if self.attempts >= self.policy.max_retries {
@@ -337,7 +359,8 @@ impl Machine {
             self.wait(&fault, now, jitter);
         }
         self.last_error = Some(fault);
-        vec![Action::Drop { generation: self.generation }]
+        self.last_error_at = Some(now);
+        actions
     }
 
     fn wait(&mut self, fault: &Fault, now: Duration, jitter: f64) {
@@ -381,6 +404,7 @@ impl Machine {
             && peer.proven_for() >= self.policy.stable_after
         {
             self.start_over();
+            self.news_heeded_at = None;
         }
     }
 

@@ -3,15 +3,24 @@
 //! Each task comes back to the actor as a message, with its half of the socket.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use mainstay_runtime::{Context, TaskHandle};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 
+use super::fault::{Fault, FaultKind};
 use super::message::{ConnectionMessage, Reader, Writer};
-use super::socket::SendError;
+use super::policy::ConnectionPolicy;
+use super::socket::{self, Frame, Pulse, SendError};
 
 /// Frames taken from the socket before other messages have their turn.
 const READ_FRAMES_MAX: usize = 64;
+/// Likewise in bytes: no further frame is taken once these came in. A peer that sends faster than we work fills this and
+/// one message more, then the system's buffers, and then it waits.
+const READ_BYTES_MAX: usize = 256 << 10;
 
 /// The open socket. Dropping it, with its tasks aborted, closes it.
 pub(super) struct OpenSocket {
@@ -20,6 +29,9 @@ pub(super) struct OpenSocket {
     writer: Option<Box<Writer>>,
     /// What goes before any message that waits.
     orders: VecDeque<Order>,
+    pulse: Arc<Pulse>,
+    /// How long a write may go without a byte that the peer takes; `None`: for ever.
+    stall_max: Option<Duration>,
     reading: Option<TaskHandle>,
     writing: Option<TaskHandle>,
 }
@@ -36,9 +48,16 @@ type Ctx = Context<ConnectionMessage>;
 
 impl OpenSocket {
     /// Begins to read.
-    pub(super) fn new(ctx: &mut Ctx, generation: u64, writer: Writer, reader: Reader) -> Self {
+    pub(super) fn new(
+        ctx: &mut Ctx,
+        generation: u64,
+        (writer, reader): (Writer, Reader),
+        policy: &ConnectionPolicy,
+    ) -> Self {
         let mut socket = Self {
             generation,
+            pulse: Arc::clone(writer.pulse()),
+            stall_max: policy.stall_max(),
             writer: Some(Box::new(writer)),
             orders: VecDeque::new(),
             reading: None,
@@ -70,13 +89,7 @@ impl OpenSocket {
     pub(super) fn read_on(&mut self, ctx: &mut Ctx, mut reader: Box<Reader>) {
         let generation = self.generation;
         self.reading = Some(ctx.spawn(async move {
-            let mut frames = vec![reader.read().await];
-            while frames.len() < READ_FRAMES_MAX && frames.last().is_some_and(Result::is_ok) {
-                match reader.read().now_or_never() {
-                    Some(frame) => frames.push(frame),
-                    None => break,
-                }
-            }
+            let frames = read_batch(&mut reader).await;
             ConnectionMessage::TakeFrames { generation, reader, frames }
         }));
     }
@@ -94,12 +107,14 @@ impl OpenSocket {
             },
         };
         let Some(mut writer) = self.writer.take() else { return };
-        let generation = self.generation;
+        let (generation, pulse, stall_max) = (self.generation, Arc::clone(&self.pulse), self.stall_max);
         self.writing = Some(ctx.spawn(async move {
-            let outcome = match order {
-                Order::Text(text) => writer.send_text(text).await,
-                Order::Ping(number) => writer.ping(number).await.map_err(SendError::Lost),
-                Order::Close => writer.close().await.map_err(SendError::Lost),
+            let outcome = tokio::select! {
+                biased;
+                outcome = write(&mut writer, order) => outcome,
+                () = pulse.stalled(stall_max.unwrap_or_default()), if stall_max.is_some() => {
+                    Err(SendError::Lost(Fault::new(FaultKind::Unanswered, "the peer takes nothing any more")))
+                }
             };
             ConnectionMessage::TakeWriter { generation, writer, outcome, is_message }
         }));
@@ -111,9 +126,90 @@ impl OpenSocket {
         self.writing = None;
     }
 
+    /// Writes a close frame with this code, if there is room for it at once and nothing else is being written.
+    pub(super) fn say_why(&mut self, code: u16) {
+        if let Some(writer) = &mut self.writer {
+            let _ = writer.close_with(code).now_or_never();
+        }
+    }
+
+    /// For how long no byte has moved; `None`: none ever did.
+    pub(super) fn still_for(&self) -> Option<Duration> {
+        self.pulse.moved_at().map(|at| Instant::now().duration_since(at))
+    }
+
     pub(super) fn abort(self) {
         for task in [self.reading, self.writing].into_iter().flatten() {
             task.abort();
         }
+    }
+}
+
+async fn write(writer: &mut Writer, order: Order) -> Result<(), SendError> {
+    match order {
+        Order::Text(text) => writer.send_text(text).await,
+        Order::Ping(number) => writer.ping(number).await.map_err(SendError::Lost),
+        Order::Close => writer.close().await.map_err(SendError::Lost),
+    }
+}
+
+/// The next frame, and those behind it that are here already, within limits.
+async fn read_batch<S>(reader: &mut socket::Reader<S>) -> Vec<Result<Frame, Fault>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut frames = Vec::new();
+    let mut bytes = 0usize;
+    let mut next = Some(reader.read().await);
+    while let Some(frame) = next {
+        bytes = bytes.saturating_add(frame.as_ref().map_or(0, Frame::size_bytes));
+        let is_last = frame.is_err() || bytes >= READ_BYTES_MAX || frames.len() + 1 >= READ_FRAMES_MAX;
+        frames.push(frame);
+        next = if is_last { None } else { reader.read().now_or_never() };
+    }
+    frames
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::SinkExt;
+    use tokio::io::duplex;
+    use tokio_tungstenite::accept_async;
+    use tokio_tungstenite::tungstenite::Message;
+
+    use super::*;
+    use crate::connection::socket::{SocketLimits, handshake};
+    use crate::connection::target::SocketTarget;
+
+    /// The sizes of the batches in which these texts are read, if they all lie there.
+    async fn batches(texts: Vec<String>) -> Vec<usize> {
+        let (near, far) = duplex(16 << 20);
+        let target = SocketTarget::new("http://backend.example", "/ws").unwrap();
+        let limits = SocketLimits { message_max_bytes: 1 << 20 };
+        let (opened, server) = tokio::join!(handshake(&target, limits, near), accept_async(far));
+        let ((_writer, mut reader), mut server) = (opened.unwrap(), server.unwrap());
+        let mut left = texts.len();
+        for text in texts {
+            server.send(Message::text(text)).await.unwrap();
+        }
+        let mut sizes = Vec::new();
+        while left > 0 {
+            sizes.push(read_batch(&mut reader).await.len());
+            left -= sizes.last().unwrap();
+        }
+        sizes
+    }
+
+    #[tokio::test]
+    async fn frames_that_are_here_already_are_taken_together_but_not_without_end() {
+        assert_eq!(batches(vec!["x".to_owned(); 150]).await, [64, 64, 22]);
+    }
+
+    #[tokio::test]
+    async fn a_batch_of_large_frames_is_small() {
+        let large = "x".repeat(READ_BYTES_MAX / 2);
+        assert_eq!(batches(vec![large; 5]).await, [2, 2, 1]);
+        let huge = "x".repeat(1 << 20);
+        assert_eq!(batches(vec![huge; 3]).await, [1, 1, 1]);
     }
 }

@@ -82,6 +82,12 @@ impl ConnectionPolicy {
         self.probe_interval.max(Duration::from_secs(1))
     }
 
+    /// How long a write may go without a byte that the peer takes: as long as a silent peer is believed. `None` where it
+    /// is believed for ever.
+    pub(super) fn stall_max(&self) -> Option<Duration> {
+        (!self.ping_interval.is_zero()).then(|| self.ping_interval.saturating_add(self.ping_timeout))
+    }
+
     /// `delay`, or what the peer asked for if that is longer, up to `retry_after_max`.
     pub(super) fn at_least(&self, delay: Duration, retry_after: Option<Duration>) -> Duration {
         delay.max(retry_after.unwrap_or_default().min(self.retry_after_max))
@@ -96,4 +102,13 @@ impl ConnectionPolicy {
 pub const fn is_retryable(kind: FaultKind) -> bool {
     use FaultKind::{Forbidden, InvalidTarget, NotFound, PolicyViolation, Rejected, Unauthenticated};
     !matches!(kind, InvalidTarget | Unauthenticated | Forbidden | NotFound | Rejected | PolicyViolation)
+}
+
+/// The close code of RFC 6455 that tells a peer that it did this; `None` for what is not its doing.
+pub(super) const fn close_code(kind: FaultKind) -> Option<u16> {
+    match kind {
+        FaultKind::MessageTooLarge => Some(1009),
+        FaultKind::ProtocolViolation => Some(1002),
+        _ => None,
+    }
 }

@@ -18,6 +18,14 @@ pub enum Action {
         /// Which.
         generation: u64,
     },
+    /// Tell the peer by a close frame with this code what it did wrong, as far as that goes without waiting. A `Drop`
+    /// follows.
+    SayWhy {
+        /// Which.
+        generation: u64,
+        /// RFC 6455's.
+        code: u16,
+    },
     /// Send a close frame and read until the peer ends the connection; a `Drop` follows in any case.
     CloseGracefully {
         /// Which.

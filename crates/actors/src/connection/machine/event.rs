@@ -1,5 +1,7 @@
 //! What happens to a connection.
 
+use std::time::Duration;
+
 use crate::connection::fault::Fault;
 
 /// What the machine is told.
@@ -25,6 +27,14 @@ pub enum Event {
     Received {
         /// The socket's generation.
         generation: u64,
+    },
+    /// Bytes came in, or the peer made room for more of what is being written. A large message takes a while, and no
+    /// pong can overtake it.
+    Moved {
+        /// The socket's generation.
+        generation: u64,
+        /// When that was last so.
+        at: Duration,
     },
     /// The answer to a ping came in.
     Ponged {

@@ -79,7 +79,7 @@ async fn after_a_sleep_a_wait_is_cut_short() {
     let (_, waiting_since) = scene.change_to(Reconnecting).await;
     scene.clock.pass(s(60));
     let (dialling, at) = scene.change_to(Reconnecting).await;
-    assert_eq!((dialling.attempt, dialling.reason), (2, Reason::Woke));
+    assert_eq!((dialling.attempt, dialling.reason), (1, Reason::Woke));
     assert!(at - waiting_since <= SLEEP_CHECK_INTERVAL, "{:?}", at - waiting_since);
 }
 

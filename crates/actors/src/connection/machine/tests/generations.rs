@@ -46,5 +46,7 @@ fn a_sign_of_life_from_an_old_socket_does_not_keep_the_new_one_alive() {
     assert_eq!(play.wake(), [ping(2, 1)]);
     play.on(received(1));
     play.on(Event::Ponged { generation: 1, number: 1 });
+    let at = play.now;
+    play.on(Event::Moved { generation: 1, at });
     assert_eq!(play.wake(), [drop_of(2)]);
 }

@@ -65,7 +65,53 @@ fn after_a_sleep_a_backoff_is_cut_short_by_one_dial() {
     let mut play = Play::waiting(policy());
     assert_eq!(play.on(Event::Woke), [dial(2)]);
     assert_eq!(play.all_on(Event::Woke), []);
-    assert_eq!(play.attempt(), 2);
+}
+
+#[test]
+fn after_a_sleep_the_attempts_and_waits_start_over_since_the_network_is_seldom_there_at_once() {
+    let mut play = Play::waiting(policy());
+    for generation in 2..=4 {
+        play.wake();
+        play.on(refused(generation));
+    }
+    assert_eq!((play.attempt(), play.wait()), (5, secs(8)), "the next attempt is the last");
+    assert_eq!(play.on(Event::Woke), [dial(5)]);
+    assert_eq!((play.state(), play.attempt()), (ConnectionState::Reconnecting, 1));
+    play.on(Event::DialFailed { generation: 5, fault: fault(FaultKind::Unresolved) });
+    assert_eq!((play.state(), play.attempt(), play.wait()), (ConnectionState::Reconnecting, 2, secs(1)));
+}
+
+#[test]
+fn bytes_on_their_way_count_as_life_though_no_frame_is_complete() {
+    let mut play = Play::connected(policy());
+    let moved_at = play.pass(secs(14)).now;
+    play.pass(secs(1)).on(Event::Moved { generation: 1, at: moved_at });
+    assert_eq!(play.on(Event::Tick), [], "heard a second ago");
+    assert_eq!(play.machine.next_wake(), Some(moved_at + secs(15)));
+    assert_eq!(play.wake(), [ping(1, 1)]);
+    let moved_at = play.pass(secs(9)).now;
+    play.pass(secs(1)).on(Event::Moved { generation: 1, at: moved_at });
+    assert_eq!(play.on(Event::Tick), []);
+    assert_eq!(play.machine.next_wake(), Some(moved_at + secs(15)));
+}
+
+#[test]
+fn bytes_that_moved_before_a_ping_do_not_answer_it() {
+    let mut play = Play::connected(policy());
+    let moved_at = play.now;
+    play.wake();
+    play.on(Event::Moved { generation: 1, at: moved_at });
+    assert_eq!(play.wake(), [drop_of(1)]);
+}
+
+#[test]
+fn bytes_alone_are_no_proof_after_a_sleep() {
+    let mut play = Play::connected(policy());
+    play.on(Event::Woke);
+    play.pass(secs(9));
+    let at = play.now;
+    play.on(Event::Moved { generation: 1, at });
+    assert_eq!(play.wake(), [drop_of(1)]);
 }
 
 #[test]

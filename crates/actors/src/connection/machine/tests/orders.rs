@@ -107,6 +107,44 @@ fn a_connection_that_was_given_up_starts_over_when_the_backend_is_seen_elsewhere
 }
 
 #[test]
+fn news_that_led_to_nothing_are_not_heeded_again_for_a_while() {
+    let spend = |play: &mut Play| {
+        while play.state() != ConnectionState::Failed {
+            play.on(refused(play.machine.generation));
+            if play.state() == ConnectionState::Reconnecting {
+                play.wake();
+            }
+        }
+    };
+    let (mut play, _) = Play::failed(policy());
+    let heeded_at = play.now;
+    assert!(!play.on(Event::BackendSeen).is_empty());
+    spend(&mut play);
+    assert_eq!(play.all_on(Event::BackendSeen), [], "its WebSocket alone is broken");
+    play.now = heeded_at + secs(60);
+    assert!(!play.on(Event::BackendSeen).is_empty());
+
+    play.on(opened(play.machine.generation));
+    play.pass(secs(10));
+    play.on(received(play.machine.generation));
+    play.on(lost(play.machine.generation));
+    play.wake();
+    spend(&mut play);
+    assert!(play.now < heeded_at + secs(120));
+    assert!(!play.on(Event::BackendSeen).is_empty(), "since then a connection proved stable");
+}
+
+#[test]
+fn after_a_probe_found_nobody_where_there_had_been_a_refusal_news_are_heeded() {
+    let mut play = Play::new(probing());
+    play.on(Event::Connect);
+    play.on(Event::DialFailed { generation: 1, fault: Fault::from_status(401, None) });
+    play.wake();
+    play.on(refused(2));
+    assert_eq!(play.on(Event::BackendSeen), [dial(3)]);
+}
+
+#[test]
 fn news_of_the_backend_override_neither_a_refusal_nor_a_wish_to_stay_away() {
     let mut refused = Play::new(policy());
     refused.on(Event::Connect);

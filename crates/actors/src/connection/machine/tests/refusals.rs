@@ -5,7 +5,19 @@ use super::*;
 #[test]
 fn a_status_or_close_code_that_means_do_not_come_back_leads_to_failed_with_the_reason() {
     use FaultKind::*;
-    for (status, kind) in [(401, Unauthenticated), (403, Forbidden), (404, NotFound), (400, Rejected)] {
+    let statuses = [
+        (401, Unauthenticated),
+        (407, Unauthenticated),
+        (403, Forbidden),
+        (404, NotFound),
+        (410, NotFound),
+        (400, Rejected),
+        (402, Rejected),
+        (405, Rejected),
+        (426, Rejected),
+        (451, Rejected),
+    ];
+    for (status, kind) in statuses {
         let mut play = Play::new(policy());
         play.on(Event::Connect);
         let fault = Fault::from_status(status, None);
@@ -55,9 +67,31 @@ fn a_message_above_the_limit_closes_that_connection_with_the_reason() {
     let mut play = Play::connected(policy());
     let fault = Fault::new(FaultKind::MessageTooLarge, "");
     let actions = play.all_on(Event::Closed { generation: 1, fault });
-    let [Action::Changed(change), Action::Drop { generation: 1 }] = &actions[..] else {
+    let [Action::Changed(change), why, Action::Drop { generation: 1 }] = &actions[..] else {
         panic!("{actions:?}");
     };
+    assert_eq!(*why, Action::SayWhy { generation: 1, code: 1009 });
     assert_eq!((change.from, change.to), (ConnectionState::Connected, ConnectionState::Reconnecting));
     assert_eq!(change.reason, Reason::Fault(FaultKind::MessageTooLarge));
+}
+
+#[test]
+fn a_peer_is_told_why_only_where_it_did_something_wrong_on_an_open_socket() {
+    let told = |kind| Play::connected(policy()).on(Event::Closed { generation: 1, fault: fault(kind) });
+    assert_eq!(
+        told(FaultKind::ProtocolViolation),
+        [Action::SayWhy { generation: 1, code: 1002 }, drop_of(1)]
+    );
+    for kind in [FaultKind::Lost, FaultKind::Closed, FaultKind::Unanswered, FaultKind::PolicyViolation] {
+        assert_eq!(told(kind), [drop_of(1)], "{kind:?}");
+    }
+}
+
+#[test]
+fn a_final_close_ends_even_a_connection_that_was_stable() {
+    let mut play = Play::connected(policy());
+    play.pass(secs(3600)).on(received(1));
+    let fault = Fault::from_close(Some(4403), "");
+    assert_eq!(play.on(Event::Closed { generation: 1, fault }), [drop_of(1)]);
+    assert_eq!((play.state(), play.machine.next_wake()), (ConnectionState::Failed, None));
 }

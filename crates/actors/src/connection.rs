@@ -27,7 +27,9 @@
 mod actor;
 mod events;
 pub mod fault;
+pub mod feed;
 pub mod frames;
+mod link;
 mod liveness;
 pub mod machine;
 mod message;
@@ -37,10 +39,11 @@ pub mod policy;
 mod sleep;
 pub mod socket;
 pub mod status;
+mod tally;
 pub mod target;
 mod view;
 
 pub use actor::{ConnectionActor, ConnectionMemory};
-pub use events::ConnectionChanged;
+pub use events::{ConnectionChanged, ConnectionIgnored, ConnectionUnsent, IgnoredReason, UnsentReason};
 pub use message::ConnectionMessage;
 pub use view::ConnectionView;

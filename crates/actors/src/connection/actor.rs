@@ -4,23 +4,21 @@
 //! have one owner. Every dial, read and write is a task of its incarnation that comes back as a message under the
 //! socket's generation; no message waits for the network.
 
-use std::time::Duration;
-
-use mainstay_runtime::{Context, Failure, Reply, RestContext, TaskHandle, Worker};
+use mainstay_runtime::{Context, Failure, RestContext, Worker};
 use tokio::time::timeout;
 
-use super::events::ConnectionChanged;
+use super::events::{ConnectionChanged, IgnoredReason};
 use super::fault::Fault;
-use super::frames::{Observed, Resumption};
+use super::feed::Inbound;
+use super::frames::{Gap, Observed, Opening, Resumption};
+use super::link::{Heritage, Link};
 use super::machine::{Action, Event, Machine};
 use super::message::{ConnectionMessage, Reader, Writer};
 use super::open_socket::{OpenSocket, Order};
-use super::outbound::{Ended, Fate, OutboundBuffer, OutboundLimits};
 use super::policy::ConnectionPolicy;
-use super::sleep::{SLEEP_CHECK_INTERVAL, SleepWatch};
 use super::socket::{Frame, SendError, SocketLimits, dial};
 use super::target::SocketTarget;
-use super::view::{ConnectionView, Presence};
+use super::view::{ConnectionView, Untold};
 
 /// What every incarnation of the connection's actor is made from.
 pub struct ConnectionActor {
@@ -39,20 +37,6 @@ pub struct ConnectionMemory {
     is_wanted: bool,
 }
 
-/// The state of one incarnation.
-pub struct Link {
-    /// First to go, so that whoever hears of the end finds a view that knows of it.
-    _presence: Presence,
-    machine: Machine,
-    resumption: Resumption,
-    outbound: OutboundBuffer<String, Reply<Fate>>,
-    is_wanted: bool,
-    /// The dial under way, with its generation.
-    dial: Option<(u64, TaskHandle)>,
-    socket: Option<OpenSocket>,
-    alarm: Option<(Duration, TaskHandle)>,
-    sleep: SleepWatch,
-}
 type Ctx = Context<ConnectionMessage>;
 
 impl Worker for ConnectionActor {
@@ -62,24 +46,16 @@ impl Worker for ConnectionActor {
 
     async fn start(&self, ctx: &mut Ctx, kept: Option<ConnectionMemory>) -> Result<Link, Failure> {
         let kept = kept.unwrap_or(ConnectionMemory { resumption: Resumption::default(), is_wanted: true });
-        if let Some(change) = self.view.untold().take() {
-            ctx.record(&change);
-        }
+        let Untold { change, unsent } = self.view.take_untold();
+        change.iter().for_each(|change| ctx.record(change));
+        unsent.iter().for_each(|unsent| ctx.record(unsent));
         let left = self.view.status.borrow().clone();
-        let mut link = Link {
-            _presence: Presence::new(self.view.clone(), ctx.now()),
+        let heritage = Heritage {
             machine: Machine::succeeding(self.policy.clone(), &left),
             resumption: kept.resumption,
-            outbound: OutboundBuffer::new(OutboundLimits {
-                entries_max: self.policy.outbound_max,
-                bytes_max: self.policy.outbound_bytes_max,
-            }),
             is_wanted: kept.is_wanted,
-            dial: None,
-            socket: None,
-            alarm: None,
-            sleep: SleepWatch::new(ctx.wall_time(), ctx.now()),
         };
+        let mut link = Link::new(heritage, &self.policy, &self.view, (ctx.wall_time(), ctx.now()));
         if link.is_wanted {
             self.tell(ctx, &mut link, Event::Connect);
         }
@@ -106,7 +82,7 @@ impl Worker for ConnectionActor {
             }
             ConnectionMessage::BackendSeen => self.tell(ctx, link, Event::BackendSeen),
             ConnectionMessage::Send { text, patience, reply } => {
-                self.accept(link, ctx.now(), text, patience, reply);
+                link.accept(text, reply, patience, ctx.now());
             }
             ConnectionMessage::TakeSocket { generation, outcome } => {
                 self.take_socket(ctx, link, generation, *outcome);
@@ -139,8 +115,7 @@ impl Worker for ConnectionActor {
     /// Closes in order as far as that can be done at once: the peer gets a close frame, its answer is not awaited.
     async fn stop(&self, ctx: &mut Ctx, link: &mut Link) {
         self.tell(ctx, link, Event::Disconnect);
-        let nothing = OutboundBuffer::new(OutboundLimits { entries_max: 0, bytes_max: 0 });
-        answer(std::mem::replace(&mut link.outbound, nothing).shut_down());
+        link.record_rest(ctx);
         self.view.show(link.machine.status());
         if let Some(writer) = link.socket.as_mut().and_then(OpenSocket::writer) {
             // A peer that takes no close frame in time loses the socket without one.
@@ -150,9 +125,9 @@ impl Worker for ConnectionActor {
 
     /// No incarnation follows that could tell what the last one left behind.
     fn rest(&self, ctx: &RestContext<'_>) {
-        if let Some(change) = self.view.untold().take() {
-            ctx.record(&change);
-        }
+        let Untold { change, unsent } = self.view.take_untold();
+        change.iter().for_each(|change| ctx.record(change));
+        unsent.iter().for_each(|unsent| ctx.record(unsent));
     }
 }
 
@@ -173,11 +148,11 @@ impl ConnectionActor {
                 }
                 Action::CloseGracefully { generation } => link.order(generation, Order::Close),
                 Action::SendPing { generation, number } => link.order(generation, Order::Ping(number)),
-                Action::Resume { generation } => {
-                    if let Some(text) = link.resumption.reopened() {
-                        link.order(generation, Order::Text(text));
-                    }
-                }
+                Action::Resume { generation } => match link.resumption.open() {
+                    Opening::Resume(text) => link.order(generation, Order::Text(text)),
+                    Opening::Gap(gap) => self.tell_of_gap(ctx, gap),
+                    Opening::Fresh => {}
+                },
                 // Whatever can be written is written once the message has been dealt with.
                 Action::FlushOutbound { .. } => {}
             }
@@ -237,8 +212,10 @@ impl ConnectionActor {
             let event = match frame {
                 Ok(Frame::Pong(Some(number))) => Event::Ponged { generation, number },
                 Ok(frame) => {
-                    if let Frame::Text(text) = frame {
-                        self.take_text(ctx, link, text);
+                    match frame {
+                        Frame::Text(text) => self.take_text(ctx, link, text),
+                        Frame::Binary(bytes) => link.ignored.add(IgnoredReason::Binary, bytes, true),
+                        Frame::Ping | Frame::Pong(_) => {}
                     }
                     Event::Received { generation }
                 }
@@ -256,12 +233,18 @@ impl ConnectionActor {
 
     fn take_text(&self, ctx: &Ctx, link: &mut Link, text: String) {
         match link.resumption.observe(&text) {
-            Observed::Duplicate { .. } => return,
-            Observed::NewAfterGap { gap, .. } => ctx.record(&gap),
+            Observed::Duplicate { .. } => {
+                return link.ignored.add(IgnoredReason::SeenBefore, text.len(), true);
+            }
+            Observed::NewAfterGap { gap, .. } => self.tell_of_gap(ctx, gap),
             Observed::Unnumbered | Observed::New { .. } | Observed::Malformed => {}
         }
-        // Nobody may be listening.
-        let _ = self.view.frames.send(text.into());
+        self.view.frames.send(Inbound::Text(text.into()));
+    }
+
+    fn tell_of_gap(&self, ctx: &Ctx, gap: Gap) {
+        ctx.record(&gap);
+        self.view.frames.send(Inbound::Gap(gap));
     }
 
     fn take_writer(
@@ -276,97 +259,28 @@ impl ConnectionActor {
         let Some(socket) = link.open(generation) else { return };
         socket.take_back(writer);
         if is_message {
-            answer(link.outbound.settle(outcome.is_ok()));
+            let settled = link.outbound.settle(outcome.is_ok());
+            link.answer(settled);
         }
         if let Err(SendError::Lost(fault)) = outcome {
             self.tell(ctx, link, Event::SendFailed { generation, fault });
         }
     }
 
-    fn accept(&self, link: &mut Link, now: Duration, text: String, patience: Duration, reply: Reply<Fate>) {
-        answer(link.outbound.expire(now));
-        let refused = if text.len() > self.policy.message_max_bytes {
-            Some(Ended { ticket: reply, fate: Fate::Rejected })
-        } else {
-            link.outbound.push(text, reply, now.saturating_add(patience), now).err()
-        };
-        answer(refused);
-    }
-
     /// What follows every message: overdue messages are answered, the next one is written, the view and the timer
     /// are brought up to date.
     fn settle(&self, ctx: &mut Ctx, link: &mut Link) {
-        answer(link.outbound.expire(ctx.now()));
+        link.expire(ctx.now());
         link.write_next(ctx);
+        link.record_sums(ctx);
         link.set_alarm(ctx);
         self.view.show(link.machine.status());
     }
 
     fn notice_sleep(&self, ctx: &mut Ctx, link: &mut Link) {
-        if link.sleep.has_slept(ctx.wall_time(), ctx.now()) {
+        if link.has_slept(ctx.wall_time(), ctx.now()) {
             self.tell(ctx, link, Event::Woke);
         }
-    }
-}
-
-impl Link {
-    /// The socket of this generation, if it is open.
-    fn open(&mut self, generation: u64) -> Option<&mut OpenSocket> {
-        self.socket.as_mut().filter(|open| open.generation() == generation)
-    }
-
-    fn drop_socket(&mut self, generation: u64) {
-        if let Some((_, dial)) = self.dial.take_if(|(dialled, _)| *dialled == generation) {
-            dial.abort();
-        }
-        if let Some(socket) = self.socket.take_if(|open| open.generation() == generation) {
-            // A message in the hands of a writer that is dropped may or may not have arrived.
-            if socket.is_writing() {
-                answer(self.outbound.settle(false));
-            }
-            socket.abort();
-        }
-    }
-
-    fn order(&mut self, generation: u64, order: Order) {
-        if let Some(socket) = self.open(generation) {
-            socket.order(order);
-        }
-    }
-
-    /// Writes what is next in line: a message only if the socket is believed.
-    fn write_next(&mut self, ctx: &mut Ctx) {
-        let Some(socket) = &mut self.socket else { return };
-        let is_believed = self.machine.open_generation() == Some(socket.generation());
-        let (outbound, now) = (&mut self.outbound, ctx.now());
-        socket.write_next(ctx, || if is_believed { outbound.take(now) } else { None });
-    }
-
-    /// An alarm that comes too early only leads to the next one.
-    fn set_alarm(&mut self, ctx: &mut Ctx) {
-        let now = ctx.now();
-        let due = self.next_due(now);
-        if let (Some((at, _)), Some(due)) = (&self.alarm, due)
-            && *at <= due
-        {
-            return;
-        }
-        if let Some((_, timer)) = self.alarm.take() {
-            timer.abort();
-        }
-        self.alarm = due.map(|at| (at, ctx.send_after(at.saturating_sub(now), ConnectionMessage::MindTime)));
-    }
-
-    fn next_due(&self, now: Duration) -> Option<Duration> {
-        let sleep_check = now.saturating_add(SLEEP_CHECK_INTERVAL);
-        let machine = self.machine.next_wake().map(|at| at.min(sleep_check));
-        machine.into_iter().chain(self.outbound.next_expiry()).min()
-    }
-}
-
-fn answer(ended: impl IntoIterator<Item = Ended<Reply<Fate>>>) {
-    for Ended { ticket, fate } in ended {
-        ticket.send(fate);
     }
 }
 

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::fault::Fault;
 use super::frames::Gap;
+use super::policy::ConnectionPolicy;
 use super::status::{ConnectionState, Reason, Transition};
+use super::tally::Sum;
 
 /// The connection's state has changed, or its next attempt has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +41,92 @@ impl Event for ConnectionChanged {
 impl Event for Gap {
     const KIND: &'static str = "connection_gap";
     const LEVEL: Level = Level::Warn;
+}
+
+/// Why messages were not sent, or are not known to have been.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnsentReason {
+    /// Their time ran out before their turn came.
+    Expired,
+    /// As many waited as may.
+    NoRoom,
+    /// Each was larger than a message may be.
+    TooLarge,
+    /// The connection's actor ended before their turn came.
+    ActorEnded,
+    /// The socket or the actor ended while they were being written: they may have arrived.
+    Interrupted,
+}
+
+/// Messages were not sent, or are not known to have been. Whoever waited for their fate was told it as well. Those of one
+/// reason are told together, at most once a second.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionUnsent {
+    /// Why.
+    pub reason: UnsentReason,
+    /// How many.
+    pub messages: u64,
+    /// How large they were together.
+    pub bytes: u64,
+    /// How large the largest was.
+    pub largest_bytes: u64,
+    /// Of how many nobody waited for the fate any more.
+    pub unheard: u64,
+    /// How many messages may wait, where that was the limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages_max: Option<usize>,
+    /// How many bytes may wait or be in one message, where that was the limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_max: Option<usize>,
+}
+
+impl Event for ConnectionUnsent {
+    const KIND: &'static str = "connection_unsent";
+    const LEVEL: Level = Level::Warn;
+}
+
+impl ConnectionUnsent {
+    pub(super) fn new(reason: UnsentReason, sum: Sum, policy: &ConnectionPolicy) -> Self {
+        let (messages_max, bytes_max) = match reason {
+            UnsentReason::NoRoom => (Some(policy.outbound_max), Some(policy.outbound_bytes_max)),
+            UnsentReason::TooLarge => (None, Some(policy.message_max_bytes)),
+            UnsentReason::Expired | UnsentReason::ActorEnded | UnsentReason::Interrupted => (None, None),
+        };
+        let Sum { count, bytes, largest_bytes, unheard } = sum;
+        Self { reason, messages: count, bytes, largest_bytes, unheard, messages_max, bytes_max }
+    }
+}
+
+/// Why a frame is handed on to nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IgnoredReason {
+    /// It is binary, and only text means something here.
+    Binary,
+    /// Its number was seen before.
+    SeenBefore,
+}
+
+/// Frames came in that are handed on to nobody. Those of one reason are told together, at most once a second.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionIgnored {
+    /// Why.
+    pub reason: IgnoredReason,
+    /// How many.
+    pub frames: u64,
+    /// How large they were together.
+    pub bytes: u64,
+}
+
+impl Event for ConnectionIgnored {
+    const KIND: &'static str = "connection_ignored";
+}
+
+impl ConnectionIgnored {
+    pub(super) fn new(reason: IgnoredReason, sum: Sum) -> Self {
+        Self { reason, frames: sum.count, bytes: sum.bytes }
+    }
 }
 
 impl ConnectionChanged {

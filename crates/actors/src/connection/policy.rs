@@ -47,6 +47,10 @@ pub struct ConnectionPolicy {
     pub outbound_max: usize,
     /// The most bytes that wait to be sent, in all messages together.
     pub outbound_bytes_max: usize,
+    /// The most frames that are kept for a listener that is behind.
+    pub inbound_max: usize,
+    /// The most bytes in all of them together.
+    pub inbound_bytes_max: usize,
     /// The largest frame or message, either way.
     pub message_max_bytes: usize,
 }
@@ -71,6 +75,8 @@ impl Default for ConnectionPolicy {
             probe_interval: Duration::from_secs(60),
             outbound_max: 1024,
             outbound_bytes_max: 64 << 20,
+            inbound_max: 1024,
+            inbound_bytes_max: 64 << 20,
             message_max_bytes: 16 << 20,
         }
     }

@@ -1,12 +1,12 @@
 //! What the outside sees of the connection, also while no incarnation of its actor is there.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{broadcast, watch};
-use tokio::time::Instant;
+use tokio::sync::watch;
 
-use super::events::ConnectionChanged;
+use super::events::{ConnectionChanged, ConnectionUnsent};
+use super::feed::{Feed, FeedLimits};
 use super::machine::Machine;
 use super::policy::ConnectionPolicy;
 use super::status::{ConnectionState, ConnectionStatus};
@@ -20,45 +20,57 @@ pub struct ConnectionView {
     pub is_up: watch::Sender<bool>,
     /// Whether the backend seems to be away, as it changes.
     pub seems_away: watch::Sender<bool>,
-    /// The backend's text frames, each once. Who falls behind is told so and misses frames.
-    pub frames: broadcast::Sender<Arc<str>>,
-    /// The change that an incarnation brought about by its end, and so could not record.
-    untold: Arc<Mutex<Option<ConnectionChanged>>>,
+    /// The backend's text frames, each once, and the gaps between them.
+    pub frames: Feed,
+    untold: Arc<Mutex<Untold>>,
+}
+
+/// What incarnations brought about by their ends, and so could not record.
+#[derive(Debug, Default)]
+pub(super) struct Untold {
+    pub(super) change: Option<ConnectionChanged>,
+    pub(super) unsent: Vec<ConnectionUnsent>,
 }
 
 impl ConnectionView {
-    /// The view of a connection that nobody has asked for yet. `frames_max` are kept for a slow subscriber.
+    /// The view of a connection that nobody has asked for yet.
     #[must_use]
-    pub fn new(policy: &ConnectionPolicy, frames_max: usize) -> Self {
+    pub fn new(policy: &ConnectionPolicy) -> Self {
+        let limits =
+            FeedLimits { entries_max: policy.inbound_max.max(1), bytes_max: policy.inbound_bytes_max };
         Self {
             status: watch::Sender::new(Machine::new(policy.clone()).status()),
             is_up: watch::Sender::new(false),
             seems_away: watch::Sender::new(false),
-            frames: broadcast::Sender::new(frames_max.max(1)),
+            frames: Feed::new(limits),
             untold: Arc::default(),
         }
     }
 
-    pub(super) fn untold(&self) -> MutexGuard<'_, Option<ConnectionChanged>> {
-        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What is left to be recorded of incarnations that have ended.
+    pub(super) fn take_untold(&self) -> Untold {
+        std::mem::take(&mut *self.untold.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// An incarnation has ended at `now`, and any socket or dial with it.
-    fn abandon(&self, now: Duration) {
+    /// An incarnation has ended at `now`, and any socket or dial with it. It leaves these messages unsent.
+    pub(super) fn abandon(&self, now: Duration, unsent: Vec<ConnectionUnsent>) {
         let before = self.status.borrow().clone();
         let from = before.state;
         let after = before.abandoned(now);
-        if after.state != from {
-            *self.untold() = Some(ConnectionChanged {
-                from,
-                to: after.state,
-                attempt: after.attempt,
-                max: after.max,
-                next_attempt_at: None,
-                next_attempt_in_ms: None,
-                reason: after.reason,
-                error: None,
-            });
+        let change = (after.state != from).then_some(ConnectionChanged {
+            from,
+            to: after.state,
+            attempt: after.attempt,
+            max: after.max,
+            next_attempt_at: None,
+            next_attempt_in_ms: None,
+            reason: after.reason,
+            error: None,
+        });
+        {
+            let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+            untold.change = change.or(untold.change.take());
+            untold.unsent.extend(unsent);
         }
         self.show(after);
     }
@@ -75,28 +87,5 @@ impl ConnectionView {
             }
             is_new
         });
-    }
-}
-
-/// Whichever way an incarnation ends, the view does not go on showing what ended with it.
-pub(super) struct Presence {
-    view: ConnectionView,
-    /// An instant and the runtime's time then: a destructor has no context to ask.
-    since: (Instant, Duration),
-}
-
-impl Presence {
-    /// The presence of an incarnation that begins at the runtime's time `now`.
-    pub(super) fn new(view: ConnectionView, now: Duration) -> Self {
-        Self { view, since: (Instant::now(), now) }
-    }
-}
-
-impl Drop for Presence {
-    fn drop(&mut self) {
-        let (instant, then) = self.since;
-        let now = then.saturating_add(instant.elapsed());
-        let whole_millis = Duration::from_millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
-        self.view.abandon(whole_millis);
     }
 }

@@ -6,30 +6,34 @@ mod crashes;
 mod end;
 mod frames;
 mod liveness;
+mod network;
 mod orders;
 mod outbound;
+mod recovery;
 mod scene;
 mod server;
 
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::poll;
 use mainstay_runtime::CallError;
 use mainstay_runtime::journal::Event as _;
 use mainstay_runtime::policy::Delay;
 use tokio::io::AsyncReadExt;
-use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::TryRecvError;
 use tokio_tungstenite::tungstenite::Message as Wire;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
 
+use self::network::{Line, Network, Weather};
 use self::scene::Scene;
 use self::server::{Peer, Server, ended, event, read_head};
 use super::*;
+use crate::connection::events::{ConnectionIgnored, ConnectionUnsent, UnsentReason};
 use crate::connection::fault::FaultKind;
-use crate::connection::frames::Gap;
+use crate::connection::outbound::Fate;
+use crate::connection::sleep::SLEEP_CHECK_INTERVAL;
 use crate::connection::status::{ConnectionState, ConnectionStatus, Reason};
 use ConnectionState::{Connected, Connecting, Disconnected, Failed, Reconnecting};
 

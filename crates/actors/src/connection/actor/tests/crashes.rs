@@ -25,8 +25,8 @@ async fn a_crash_takes_the_socket_along_and_the_next_incarnation_goes_on_where_i
     let (mut scene, mut peer) = Scene::connected(&server, policy).await;
     peer.tell(41).await;
     peer.tell(42).await;
-    assert_eq!(&*scene.frames.recv().await.unwrap(), event(41));
-    assert_eq!(&*scene.frames.recv().await.unwrap(), event(42));
+    assert_eq!(scene.text().await, event(41));
+    assert_eq!(scene.text().await, event(42));
     let broken = scene.post("x".repeat(LARGE_BYTES), NEVER).await;
     let waiting = scene.post("waiting", NEVER).await;
     peer.raw().read_u8().await.unwrap();
@@ -41,7 +41,7 @@ async fn a_crash_takes_the_socket_along_and_the_next_incarnation_goes_on_where_i
     assert_eq!(peer.text().await, "behind the crash");
     assert_eq!(behind.await, Ok(Fate::Sent));
     peer.tell(43).await;
-    assert_eq!(&*scene.frames.recv().await.unwrap(), event(43));
+    assert_eq!(scene.text().await, event(43));
     assert!(*scene.view.is_up.borrow());
     let lost = scene.change().await;
     assert_eq!((lost.from, lost.to, lost.reason), (Connected, Disconnected, Reason::ActorEnded));
@@ -106,4 +106,40 @@ async fn a_restart_in_order_closes_in_order_and_connects_again() {
         changes.push(scene.change().await.to);
     }
     assert_eq!(changes, [Disconnected, Connecting, Connected]);
+}
+
+#[tokio::test]
+async fn what_a_crash_leaves_unsent_is_told_by_the_next_incarnation() {
+    let server = Server::up().await;
+    let policy = ConnectionPolicy { message_max_bytes: LARGE_BYTES, ..patient() };
+    let (mut scene, mut peer) = Scene::connected(&server, policy).await;
+    let broken = scene.post("x".repeat(LARGE_BYTES), NEVER).await;
+    let waiting = scene.post("waiting", NEVER).await;
+    drop(scene.post("nobody waits for this", NEVER).await);
+    peer.raw().read_u8().await.unwrap();
+    scene.tell(ConnectionMessage::Panic).await;
+    assert_eq!(broken.await, Err(CallError::Crashed));
+    assert_eq!(waiting.await, Err(CallError::Crashed));
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        let record = scene.record(ConnectionUnsent::KIND).await;
+        let unsent: ConnectionUnsent = record.decode().unwrap();
+        told.push((record.generation, unsent.reason, unsent.messages, unsent.unheard));
+    }
+    assert_eq!(told, [(2, UnsentReason::ActorEnded, 2, 1), (2, UnsentReason::Interrupted, 1, 0)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_connection_that_gave_up_leaves_unsent_is_told_all_the_same() {
+    let mut scene = Scene::start(nowhere(), patient()).await;
+    // The budget of five restarts, and one crash more.
+    for _ in 0..5 {
+        scene.tell(ConnectionMessage::Panic).await;
+        scene.record("actor_restarted").await;
+    }
+    let waiting = scene.post("waiting", NEVER).await;
+    scene.tell(ConnectionMessage::Panic).await;
+    assert_eq!(waiting.await, Err(CallError::Crashed));
+    let left: ConnectionUnsent = scene.record(ConnectionUnsent::KIND).await.decode().unwrap();
+    assert_eq!((left.reason, left.messages), (UnsentReason::ActorEnded, 1));
 }

@@ -23,3 +23,16 @@ async fn stopped_it_answers_whoever_waits() {
     scene.runtime.shutdown().await;
     assert_eq!(waiting.await, Ok(Fate::Dropped));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_stop_leaves_unsent_stands_in_the_journal() {
+    let mut scene = Scene::start(nowhere(), patient()).await;
+    drop(scene.post("nobody waits for this", NEVER).await);
+    let there = scene.post("waiting", NEVER).await;
+    assert_eq!(scene.post("", Duration::ZERO).await.await, Ok(Fate::Expired));
+    scene.record(ConnectionUnsent::KIND).await;
+    scene.runtime.shutdown().await;
+    assert_eq!(there.await, Ok(Fate::Dropped));
+    let left: ConnectionUnsent = scene.record(ConnectionUnsent::KIND).await.decode().unwrap();
+    assert_eq!((left.reason, left.messages, left.unheard), (UnsentReason::ActorEnded, 2, 1));
+}

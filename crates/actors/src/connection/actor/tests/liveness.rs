@@ -1,5 +1,9 @@
 //! A peer that is no longer there, and a machine that slept.
 
+use tokio::io::DuplexStream;
+use tokio::task::JoinSet;
+
+use super::network::CHUNK_BYTES;
 use super::*;
 
 #[tokio::test]
@@ -64,7 +68,7 @@ async fn after_a_sleep_the_first_frame_leads_to_the_question_and_does_not_answer
     scene.clock.pass(s(60));
     for text in ["sent before the sleep", "so was this"] {
         peer.say(text).await;
-        assert_eq!(&*scene.frames.recv().await.unwrap(), text);
+        assert_eq!(scene.text().await, text);
     }
     tokio::time::pause();
     let (change, _) = scene.change_to(Reconnecting).await;
@@ -92,4 +96,89 @@ async fn a_wall_clock_that_is_corrected_by_a_little_or_set_back_changes_nothing(
     *scene.clock.0.lock().unwrap() = "2025-01-01T00:00:00Z".parse().unwrap();
     let (_, at) = scene.change_to(Reconnecting).await;
     assert_eq!(at, waiting_since + NEVER);
+}
+
+// === over a network without a system, on a paused clock ===
+
+/// Connected over the network, with the server's end.
+async fn networked(line: Line, policy: ConnectionPolicy) -> (Scene, Peer<DuplexStream>) {
+    let (network, mut arrivals) = Network::new(line, Weather::Up);
+    let mut scene = Scene::start(network.target(), policy).await;
+    let peer = arrivals.accept().await;
+    scene.change_to(Connected).await;
+    (scene, peer)
+}
+
+const NEAR: Line = Line { latency: Duration::ZERO };
+/// A chunk a second: a large message takes a minute.
+const SLOW: Line = Line { latency: s(1) };
+const MINUTE_BYTES: usize = 60 * CHUNK_BYTES;
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_never_reads_is_dropped_in_time_though_no_ping_can_be_written() {
+    let (mut scene, _peer) = networked(NEAR, patient()).await;
+    let begun_at = scene.runtime.now();
+    let blocked = scene.post("x".repeat(MINUTE_BYTES), NEVER).await;
+    let (change, at) = scene.change_to(Reconnecting).await;
+    assert_eq!(change.reason, Reason::Fault(FaultKind::Unanswered));
+    assert!(at - begun_at <= s(15 + 10) + ROUNDING, "{:?}", at - begun_at);
+    assert_eq!(blocked.await, Ok(Fate::Unknown));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_speaks_but_takes_nothing_is_not_written_to_for_ever() {
+    let (mut scene, mut peer) = networked(NEAR, patient()).await;
+    let mut speaker = JoinSet::new();
+    speaker.spawn(async move {
+        loop {
+            peer.say("I am here").await;
+            tokio::time::sleep(s(5)).await;
+        }
+    });
+    let begun_at = scene.runtime.now();
+    let blocked = scene.post("x".repeat(MINUTE_BYTES), NEVER).await;
+    let (change, at) = scene.change_to(Reconnecting).await;
+    assert_eq!(change.reason, Reason::Fault(FaultKind::Unanswered));
+    assert!(at - begun_at <= s(15 + 10) + ROUNDING, "{:?}", at - begun_at);
+    assert_eq!(blocked.await, Ok(Fate::Unknown));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_message_over_a_slow_line_is_no_silence_while_it_is_being_sent() {
+    let (mut scene, mut peer) = networked(SLOW, patient()).await;
+    let begun_at = scene.runtime.now();
+    let sent = scene.post("x".repeat(MINUTE_BYTES), NEVER).await;
+    let (text, fate) = tokio::join!(peer.text(), sent);
+    assert_eq!((text.len(), fate), (MINUTE_BYTES, Ok(Fate::Sent)));
+    assert!(scene.runtime.now() - begun_at > s(50));
+    assert_eq!(scene.view.status.borrow().state, Connected);
+    assert_eq!(scene.story.try_next().await, None, "nothing has changed meanwhile");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_message_over_a_slow_line_is_no_silence_while_it_comes_in() {
+    let (mut scene, mut peer) = networked(SLOW, patient()).await;
+    let begun_at = scene.runtime.now();
+    let text = "x".repeat(MINUTE_BYTES);
+    let (received, ()) = tokio::join!(scene.frames.next(), peer.say(&text));
+    assert_eq!(received, Some(Inbound::Text(text.into())));
+    assert!(scene.runtime.now() - begun_at > s(50));
+    assert_eq!(scene.view.status.borrow().state, Connected);
+    assert_eq!(scene.story.try_next().await, None, "nothing has changed meanwhile");
+}
+
+#[tokio::test]
+async fn a_peer_that_floods_does_not_keep_orders_waiting() {
+    let server = Server::up().await;
+    let (mut scene, mut peer) = Scene::connected(&server, eager(5)).await;
+    let mut flood = JoinSet::new();
+    flood.spawn(async move {
+        let text = "x".repeat(1000);
+        while peer.try_say(&text).await.is_ok() {}
+    });
+    // It is under way.
+    scene.text().await;
+    scene.tell(ConnectionMessage::Disconnect).await;
+    scene.change_to(Disconnected).await;
+    flood.join_all().await;
 }

@@ -9,6 +9,7 @@ use mainstay_runtime::policy::ChildPolicy;
 use mainstay_runtime::{Address, CallError, Child, Runtime, SupervisorSpec};
 
 use super::*;
+use crate::connection::feed::Frames;
 
 /// Wall time that stands still until it is set forward.
 pub(super) struct WallClock(pub(super) Mutex<Timestamp>);
@@ -33,7 +34,7 @@ pub(super) struct Scene {
     pub(super) runtime: Runtime,
     pub(super) connection: Address<ConnectionMessage>,
     pub(super) view: ConnectionView,
-    pub(super) frames: broadcast::Receiver<Arc<str>>,
+    pub(super) frames: Frames,
     pub(super) clock: Arc<WallClock>,
     pub(super) story: Subscription,
 }
@@ -49,7 +50,16 @@ impl Scene {
         policy: ConnectionPolicy,
         restart_delay: Duration,
     ) -> Self {
-        let view = ConnectionView::new(&policy, 16);
+        Self::start_seeded(target, policy, restart_delay, 1).await
+    }
+
+    pub(super) async fn start_seeded(
+        target: SocketTarget,
+        policy: ConnectionPolicy,
+        restart_delay: Duration,
+        seed: u64,
+    ) -> Self {
+        let view = ConnectionView::new(&policy);
         let frames = view.frames.subscribe();
         let actor = ConnectionActor { target, policy, view: view.clone() };
         let child = ChildPolicy { delay: Delay::Fixed { delay: restart_delay }, ..ChildPolicy::default() };
@@ -59,7 +69,7 @@ impl Scene {
         let journal =
             Journal::in_memory("boot", Arc::clone(&clock) as Arc<dyn Clock>, JournalConfig::default());
         let story = journal.subscribe_after(0);
-        let runtime = Runtime::builder().journal(journal).seed(1).start(root).await.unwrap();
+        let runtime = Runtime::builder().journal(journal).seed(seed).start(root).await.unwrap();
         Self { runtime, connection, view, frames, clock, story }
     }
 
@@ -81,6 +91,19 @@ impl Scene {
         }
     }
 
+    /// What listeners get next.
+    pub(super) async fn inbound(&mut self) -> Inbound {
+        self.frames.next().await.unwrap()
+    }
+
+    /// The text frame that listeners get next.
+    pub(super) async fn text(&mut self) -> String {
+        match self.inbound().await {
+            Inbound::Text(text) => text.to_string(),
+            other => panic!("no text, but {other:?}"),
+        }
+    }
+
     /// The next change of the connection.
     pub(super) async fn change(&mut self) -> ConnectionChanged {
         self.record(ConnectionChanged::KIND).await.decode().unwrap()
@@ -89,12 +112,17 @@ impl Scene {
     /// The next change to this state, and when it came.
     pub(super) async fn change_to(&mut self, state: ConnectionState) -> (ConnectionChanged, Duration) {
         loop {
-            let record = self.record(ConnectionChanged::KIND).await;
-            let change: ConnectionChanged = record.decode().unwrap();
+            let (change, at) = self.timed_change().await;
             if change.to == state {
-                return (change, Duration::from_millis(record.mono_ms));
+                return (change, at);
             }
         }
+    }
+
+    /// The next change of the connection, and when it came.
+    pub(super) async fn timed_change(&mut self) -> (ConnectionChanged, Duration) {
+        let record = self.record(ConnectionChanged::KIND).await;
+        (record.decode().unwrap(), Duration::from_millis(record.mono_ms))
     }
 
     /// Waits until the view shows this state.

@@ -94,6 +94,18 @@ impl Liveness {
         }
     }
 
+    /// The number of the ping in flight.
+    #[cfg(test)]
+    pub(super) fn number_in_flight(&self) -> Option<u64> {
+        self.in_flight.map(|ping| ping.number)
+    }
+
+    /// Whether the ping in flight asks for proof; `None` where none is.
+    #[cfg(test)]
+    pub(super) fn is_doubted(&self) -> Option<bool> {
+        self.in_flight.map(|ping| ping.is_proof)
+    }
+
     fn ping(&mut self, now: Duration, policy: &ConnectionPolicy, is_proof: bool) -> Check {
         self.pings += 1;
         let deadline = now.saturating_add(policy.ping_timeout);

@@ -6,34 +6,14 @@
 //! old one changes nothing. At most one socket is live: a [`Action::Dial`] never comes before the
 //! [`Action::Drop`] of the one before.
 //!
-//! # Transitions
+//! Its states, and what each event leads to in each of them, stand in docs/connection-table.md, which is generated from
+//! what machines do; docs/connection.md explains them. "Waiting" and "dialling" are shown as the one state
+//! `reconnecting`: with a time of the next attempt and without.
 //!
-//! *Attempts* counts the dials since somebody asked or since the last connection proved stable; `max` is
-//! `max_retries`. "Waiting" and "dialling" are shown as the one state `reconnecting`: with a time of the next
-//! attempt and without. A *final* fault is one that [`is_retryable`] denies.
-//!
-//! | state | event | next state | actions |
-//! |---|---|---|---|
-//! | `disconnected` | `Connect` | `connecting`, attempt 1 | dial (a socket still closing is dropped first) |
-//! | `connecting`, `reconnecting` dialling | `Opened` | `connected` | resume, flush |
-//! | | `DialFailed`, or `connect_timeout` over | as *failure* below | drop |
-//! | | `Connect`, `Woke` | unchanged: the dial under way is the attempt | |
-//! | `connected` | `Closed`, `SendFailed`, a ping unanswered | as *failure* below | drop |
-//! | | silent for `ping_interval` | unchanged | ping |
-//! | | `Connect`, `Woke`, a tick that comes late | unchanged, but not believed until it answers | ping, at most one |
-//! | *failure* | attempts < `max` | `reconnecting`, waiting for attempt n + 1 | |
-//! | | attempts = `max`, or a final fault | `failed` | |
-//! | `reconnecting` waiting | the wait is over, `Connect`, `Woke` | `reconnecting` dialling | dial |
-//! | `failed` | `Connect` | `connecting`, attempt 1; a probe under way becomes it | dial |
-//! | | `probe` and `probe_interval` over, or `Woke` | unchanged while dialling | dial |
-//! | | the probe fails | unchanged, next probe planned | drop |
-//! | | `BackendSeen`, if every attempt had been spent | `connecting`, attempt 1 | dial |
-//! | | the probe opens | `connected` | resume, flush |
-//! | any | `Disconnect` | `disconnected` | close gracefully, or drop what is not open yet |
-//!
-//! Attempts and delays start over once a peer was *seen* alive for `stable_after`: by a frame or by its own
-//! close, not by mere silence. So a server that accepts and drops, or accepts and says nothing, still ends in
-//! `failed`.
+//! *Attempts* counts the dials since somebody asked or since the last connection proved stable. Attempts and delays
+//! start over once a peer was *seen* alive for `stable_after`: by its bytes or by its own close, not by mere silence. So
+//! a server that accepts and drops, or accepts and says nothing, still ends in `failed`. A fault that [`is_retryable`]
+//! denies ends there at once.
 
 mod action;
 mod event;
@@ -426,5 +406,7 @@ impl Machine {
 
 #[cfg(test)]
 mod sequences;
+#[cfg(test)]
+mod table;
 #[cfg(test)]
 mod tests;

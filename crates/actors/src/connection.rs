@@ -25,6 +25,8 @@
 //! that failed settles its message as not sent, so that it is reported and never sent twice.
 
 mod actor;
+#[cfg(test)]
+mod documentation;
 mod events;
 pub mod fault;
 pub mod feed;

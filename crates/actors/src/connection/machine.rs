@@ -18,17 +18,18 @@
 mod action;
 mod event;
 mod phase;
+mod shown;
 
 use std::time::Duration;
 
 pub use self::action::Action;
 pub use self::event::Event;
-use self::phase::{Closing, Phase, Purpose, Shown};
+use self::phase::{Closing, Phase, Purpose};
 use super::{
     fault::{Fault, FaultKind},
     liveness::{Check, Liveness},
     policy::{AfterFailed, ConnectionPolicy, close_code, is_retryable},
-    status::{ConnectionState, ConnectionStatus, Reason, Transition},
+    status::{ConnectionStatus, Reason},
 };
 
 /// The state machine of one connection.
@@ -109,52 +110,10 @@ impl Machine {
         }
     }
 
-    /// What a person asks about the connection.
-    #[must_use]
-    pub fn status(&self) -> ConnectionStatus {
-        let Shown { state, attempt, next_attempt_at } = self.shown();
-        ConnectionStatus {
-            state,
-            since: self.since,
-            attempt,
-            max: self.policy.max_retries,
-            next_attempt_at,
-            last_error: self.last_error.clone(),
-            last_error_at: self.last_error_at,
-            reason: self.reason,
-        }
-    }
-
     /// The generation of the open socket, if one is open.
     #[must_use]
     pub fn open_generation(&self) -> Option<u64> {
         matches!(self.phase, Phase::Connected { .. }).then_some(self.generation)
-    }
-
-    fn shown(&self) -> Shown {
-        let (state, attempt, next_attempt_at) = match self.phase {
-            Phase::Disconnected { .. } => (ConnectionState::Disconnected, 0, None),
-            Phase::Dialling { purpose, .. } => (purpose.state(), self.attempts, None),
-            Phase::Connected { attempt, .. } => (ConnectionState::Connected, attempt, None),
-            Phase::Waiting { until } => {
-                (ConnectionState::Reconnecting, self.attempts.saturating_add(1), Some(until))
-            }
-            Phase::Failed { probe_at } => (ConnectionState::Failed, self.attempts, probe_at),
-        };
-        Shown { state, attempt, next_attempt_at }
-    }
-
-    fn transition(&self, from: ConnectionState, to: Shown) -> Transition {
-        let is_fault = matches!(self.reason, Reason::Fault(_) | Reason::RetriesExhausted);
-        Transition {
-            from,
-            to: to.state,
-            attempt: to.attempt,
-            max: self.policy.max_retries,
-            next_attempt_at: to.next_attempt_at,
-            reason: self.reason,
-            error: self.last_error.clone().filter(|_| is_fault),
-        }
     }
 
     fn step(&mut self, event: Event, now: Duration, jitter: f64) -> Vec<Action> {

@@ -1,4 +1,4 @@
-//! What a connection is in the midst of, and what is shown of it.
+//! What a connection is in the midst of.
 
 use std::time::Duration;
 
@@ -39,14 +39,6 @@ pub(super) enum Purpose {
 pub(super) struct Closing {
     pub(super) generation: u64,
     pub(super) deadline: Duration,
-}
-
-/// What a change of the status consists of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shown {
-    pub(super) state: ConnectionState,
-    pub(super) attempt: u32,
-    pub(super) next_attempt_at: Option<Duration>,
 }
 
 impl Purpose {

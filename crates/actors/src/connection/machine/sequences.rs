@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::connection::status::ConnectionState;
 
 const KINDS: [FaultKind; 7] = [
     FaultKind::Refused,

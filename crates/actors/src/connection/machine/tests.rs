@@ -10,6 +10,7 @@ mod status;
 use mainstay_runtime::policy::Delay;
 
 use super::*;
+use crate::connection::status::{ConnectionState, Transition};
 
 /// A machine, its clock and its luck.
 struct Play {

@@ -41,7 +41,7 @@ impl Pulse {
         let asked_at = Instant::now();
         loop {
             let taken_at = self.instant(&self.taken).map_or(asked_at, |at| at.max(asked_at));
-            let due = taken_at + limit;
+            let Some(due) = taken_at.checked_add(limit) else { return std::future::pending().await };
             if due <= Instant::now() {
                 return;
             }

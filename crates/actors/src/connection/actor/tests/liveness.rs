@@ -167,6 +167,20 @@ async fn a_large_message_over_a_slow_line_is_no_silence_while_it_comes_in() {
     assert_eq!(scene.story.try_next().await, None, "nothing has changed meanwhile");
 }
 
+#[tokio::test(start_paused = true)]
+async fn after_a_sleep_in_which_both_clocks_ran_on_all_late_timers_together_lead_to_one_question() {
+    let (mut scene, peer) = networked(NEAR, patient()).await;
+    let sent = scene.post("before the sleep", Duration::from_secs(1)).await;
+    assert_eq!(sent.await, Ok(Fate::Sent));
+    scene.clock.pass(s(8 * 3600));
+    tokio::time::advance(s(8 * 3600)).await;
+    let woke_at = scene.runtime.now();
+    let (change, at) = scene.change_to(Reconnecting).await;
+    assert_eq!(change.reason, Reason::Fault(FaultKind::Unanswered));
+    assert!(at - woke_at <= s(10) + ROUNDING, "{:?}", at - woke_at);
+    assert_eq!(peer.rest().await, [Wire::text("before the sleep"), ping(1)]);
+}
+
 #[tokio::test]
 async fn a_peer_that_floods_does_not_keep_orders_waiting() {
     let server = Server::up().await;

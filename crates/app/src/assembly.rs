@@ -27,8 +27,6 @@ use crate::environment::Environment;
 use crate::parts::{AgentLine, Members};
 use crate::witness::Witness;
 
-/// Frames of the backend that are kept for a slow subscriber.
-const FRAMES_MAX: usize = 1024;
 /// How long the whole tree may take to stop.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(15);
 
@@ -147,7 +145,7 @@ impl Assembly {
             .as_child(ChildPolicy { shutdown: Shutdown::Graceful(SHUTDOWN_MAX), ..ChildPolicy::default() });
 
         let policy = connection_policy(&config.connection);
-        let connection_view = ConnectionView::new(&policy, FRAMES_MAX);
+        let connection_view = ConnectionView::new(&policy);
         let target = socket_target(config, environment, route)?;
         let actor = ConnectionActor { target, policy, view: connection_view.clone() };
         let connection = root.child(Child::new("connection", actor).policy(core_policy()))?;

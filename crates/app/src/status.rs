@@ -79,6 +79,9 @@ pub struct ConnectionReport {
     pub next_attempt_in_ms: Option<u64>,
     /// The last thing that went wrong, for a person.
     pub last_error: Option<String>,
+    /// When that was.
+    #[serde(default)]
+    pub last_error_at: Option<String>,
 }
 
 /// One agent. All times are RFC 3339 in UTC.

@@ -47,6 +47,10 @@ pub struct ConnectionPolicy {
     pub outbound_max: usize,
     /// The most bytes that wait to be sent, in all messages together.
     pub outbound_bytes_max: usize,
+    /// The most frames that are kept for a listener that is behind.
+    pub inbound_max: usize,
+    /// The most bytes in all of them together.
+    pub inbound_bytes_max: usize,
     /// The largest frame or message, either way.
     pub message_max_bytes: usize,
 }
@@ -71,6 +75,8 @@ impl Default for ConnectionPolicy {
             probe_interval: Duration::from_secs(60),
             outbound_max: 1024,
             outbound_bytes_max: 64 << 20,
+            inbound_max: 1024,
+            inbound_bytes_max: 64 << 20,
             message_max_bytes: 16 << 20,
         }
     }
@@ -80,6 +86,12 @@ impl ConnectionPolicy {
     /// The time between two probes.
     pub(super) fn probe_interval(&self) -> Duration {
         self.probe_interval.max(Duration::from_secs(1))
+    }
+
+    /// How long a write may go without a byte that the peer takes: as long as a silent peer is believed. `None` where it
+    /// is believed for ever.
+    pub(super) fn stall_max(&self) -> Option<Duration> {
+        (!self.ping_interval.is_zero()).then(|| self.ping_interval.saturating_add(self.ping_timeout))
     }
 
     /// `delay`, or what the peer asked for if that is longer, up to `retry_after_max`.
@@ -105,4 +117,13 @@ pub const fn is_retryable(kind: FaultKind) -> bool {
             | Rejected
             | PolicyViolation
     )
+}
+
+/// The close code of RFC 6455 that tells a peer that it did this; `None` for what is not its doing.
+pub(super) const fn close_code(kind: FaultKind) -> Option<u16> {
+    match kind {
+        FaultKind::MessageTooLarge => Some(1009),
+        FaultKind::ProtocolViolation => Some(1002),
+        _ => None,
+    }
 }

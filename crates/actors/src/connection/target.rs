@@ -3,12 +3,13 @@
 //! Nothing here ends up in a log by accident: `Debug` shows neither header values nor the query, and no error
 //! repeats what it was given.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header::AUTHORIZATION, uri};
 use thiserror::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
+use super::socket::{Carrier, Resolver};
 use crate::reach::Route;
 
 /// The most headers of one's own.
@@ -81,6 +82,8 @@ pub struct SocketTarget {
     url: Uri,
     headers: HeaderMap,
     route: Route,
+    resolver: Resolver,
+    carrier: Option<Arc<dyn Carrier>>,
 }
 
 impl SocketTarget {
@@ -107,7 +110,8 @@ impl SocketTarget {
         let path = format!("{}/{}", base.path().trim_end_matches('/'), path.trim().trim_start_matches('/'));
         let url = uri::Builder::new().scheme(scheme).authority(authority.clone()).path_and_query(path);
         let url = url.build().map_err(|_| TargetError::Path)?;
-        Ok(Self { url, headers: HeaderMap::new(), route: Route::default() })
+        let (resolver, carrier) = (Resolver::new(), None);
+        Ok(Self { url, headers: HeaderMap::new(), route: Route::default(), resolver, carrier })
     }
 
     /// Sends this header with every handshake.
@@ -139,6 +143,13 @@ impl SocketTarget {
         self
     }
 
+    /// Goes over `carrier` in place of TCP: the host then only names the backend, in the handshake and for TLS.
+    #[must_use]
+    pub fn carried_by(mut self, carrier: Arc<dyn Carrier>) -> Self {
+        self.carrier = Some(carrier);
+        self
+    }
+
     /// The address. Not for a person's eyes: its query may hold secrets.
     #[must_use]
     pub fn url(&self) -> &Uri {
@@ -162,6 +173,14 @@ impl SocketTarget {
         let host = self.url.host().unwrap_or_default();
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         (host, self.url.port_u16().unwrap_or(if self.is_secure() { 443 } else { 80 }))
+    }
+
+    pub(super) fn resolver(&self) -> &Resolver {
+        &self.resolver
+    }
+
+    pub(super) fn carrier(&self) -> Option<&Arc<dyn Carrier>> {
+        self.carrier.as_ref()
     }
 
     pub(super) fn is_secure(&self) -> bool {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mainstay_actors::{
     connection::{
         fault::Fault,
-        socket::{Frame, Reader, SocketLimits, Stream, Writer, dial},
+        socket::{BoxedStream, Frame, Reader, SocketLimits, Writer, dial},
         target::SocketTarget,
     },
     reach::{
@@ -75,7 +75,7 @@ impl Way {
     }
 
     /// One WebSocket.
-    pub(crate) async fn dial(&self) -> Result<(Writer<Stream>, Reader<Stream>), Fault> {
+    pub(crate) async fn dial(&self) -> Result<(Writer<BoxedStream>, Reader<BoxedStream>), Fault> {
         dial(&self.target(), LIMITS).await
     }
 

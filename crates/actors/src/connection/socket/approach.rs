@@ -10,15 +10,12 @@ use http::{HeaderValue, Method, Request, Response, Uri, header};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::{client::legacy::connect::proxy::SocksV5, rt::TokioIo};
 use rustls::pki_types::ServerName;
-use tokio::{
-    net::{TcpStream, lookup_host},
-    time::timeout,
-};
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::MaybeTlsStream;
 use tower_service::Service;
 
-use super::{Stream, classification};
+use super::{Resolver, Stream, classification, tcp};
 use crate::{
     connection::{
         fault::{Fault, FaultKind},
@@ -37,21 +34,20 @@ const ANSWER_BYTES_MAX: usize = 16 << 10;
 /// Opens a stream that ends at the backend.
 pub(super) async fn open(target: &SocketTarget) -> Result<Stream, Fault> {
     let (host, port) = target.host_and_port();
-    let route = target.route();
+    let (route, resolver) = (target.route(), target.resolver());
     let Some(proxy) = &route.proxy else {
-        return Ok(MaybeTlsStream::Plain(connect(host, port).await?));
+        return Ok(MaybeTlsStream::Plain(tcp::connect(resolver, host, port).await?));
     };
     let host = match proxy.scheme() {
         // Which the proxy would otherwise do.
         ProxyScheme::Socks5 => {
-            let mut found =
-                lookup_host((host, port)).await.map_err(|error| classification::lookup(&error))?;
+            let found = resolver.look_up(host, port).await.map_err(|error| classification::lookup(&error))?;
             let no_address = || Fault::new(FaultKind::Unresolved, "the name has no address");
-            found.next().ok_or_else(no_address)?.ip().to_string()
+            found.first().ok_or_else(no_address)?.ip().to_string()
         }
         _ => host.to_owned(),
     };
-    let stream = timeout(route.proxy_timeout, reach(route, proxy))
+    let stream = timeout(route.proxy_timeout, reach(resolver, route, proxy))
         .await
         .map_err(|_| unreachable("it did not take the connection in time"))??;
     let place = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
@@ -61,19 +57,10 @@ pub(super) async fn open(target: &SocketTarget) -> Result<Stream, Fault> {
     }
 }
 
-async fn connect(host: &str, port: u16) -> Result<TcpStream, Fault> {
-    let addresses: Vec<_> =
-        lookup_host((host, port)).await.map_err(|error| classification::lookup(&error))?.collect();
-    let stream = TcpStream::connect(&addresses[..]).await.map_err(|error| classification::connect(&error))?;
-    // Frames are small and written whole: waiting for more to send would only add latency.
-    stream.set_nodelay(true).map_err(|error| classification::connect(&error))?;
-    Ok(stream)
-}
-
 /// Opens a stream that ends at the proxy.
-async fn reach(route: &Route, proxy: &Proxy) -> Result<Stream, Fault> {
+async fn reach(resolver: &Resolver, route: &Route, proxy: &Proxy) -> Result<Stream, Fault> {
     let (host, port) = proxy.host_and_port();
-    let stream = connect(host, port).await.map_err(|fault| unreachable(&fault.details))?;
+    let stream = tcp::connect(resolver, host, port).await.map_err(|fault| unreachable(&fault.details))?;
     if !proxy.is_secure() {
         return Ok(MaybeTlsStream::Plain(stream));
     }

@@ -9,7 +9,7 @@ use rustls::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, duplex},
-    net::{TcpListener, TcpSocket},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::JoinSet,
 };
 use tokio_rustls::TlsAcceptor;
@@ -40,7 +40,7 @@ fn target(address: SocketAddr) -> SocketTarget {
 }
 
 /// A socket and the server's end of it.
-async fn connected(limits: SocketLimits) -> (Writer<Stream>, Reader<Stream>, Server) {
+async fn connected(limits: SocketLimits) -> (Writer<BoxedStream>, Reader<BoxedStream>, Server) {
     let (listener, address) = listen().await;
     let target = target(address);
     let server = async { accept_async(listener.accept().await.unwrap().0).await.unwrap() };

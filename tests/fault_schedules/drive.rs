@@ -58,7 +58,7 @@ pub(crate) struct Called {
     pub(crate) id: RequestId,
     /// `None` where the caller dropped the future.
     pub(crate) outcome: Option<Result<Response, Error>>,
-    /// What somebody who cancelled it was told.
+    /// What somebody who cancelled it was told, or would have cancelled it after its caller had dropped it.
     pub(crate) cancelled: Option<Result<bool, Error>>,
     /// Whether the runtime may have been stopping when it was made.
     pub(crate) is_last: bool,
@@ -312,11 +312,17 @@ impl Scene {
     async fn call(&self, tag: String, call: Call, is_last: bool) -> Ended {
         self.until(call.at_ms).await;
         let (id, answer) = self.mainstay.submit(request(&tag, &call));
-        let mut answer = std::pin::pin!(answer);
+        let mut answer = Box::pin(answer);
         let mut cancelled = None;
         let outcome = match call.patience {
             Patience::ToTheEnd => Some(answer.await),
-            Patience::DropAfterMs(ms) => timeout(Duration::from_millis(ms), answer).await.ok(),
+            Patience::DropAfterMs(ms) => {
+                let answered = timeout(Duration::from_millis(ms), answer).await.ok();
+                if answered.is_none() {
+                    cancelled = Some(self.mainstay.cancel(id).await);
+                }
+                answered
+            }
             Patience::CancelAfterMs(ms) => {
                 let answered = timeout(Duration::from_millis(ms), &mut answer).await;
                 cancelled = Some(self.mainstay.cancel(id).await);

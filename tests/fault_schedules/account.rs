@@ -349,7 +349,7 @@ fn sends(schedule: &Schedule, lived: &Lived) -> Vec<String> {
     for sent in &lived.sends {
         let seen = lived.wire.texts.iter().filter(|text| **text == sent.text).count();
         if let Err(fault) = check_sent(sent, seen) {
-            faults.push(format!("{fault}, and was seen {seen} times: {sent:?}"));
+            faults.push(format!("{fault}, and was seen {seen} times: {:?} of {:.100}", sent.fate, sent.text));
         }
     }
     faults

@@ -256,6 +256,19 @@ impl Scene {
                 self.bed.inject(BackendFault::Reset { path: path.to_owned(), times }).await;
             }
             What::DropWebSockets => self.bed.inject(BackendFault::DropWs).await,
+            What::RefuseWebSockets => {
+                self.bed.inject(BackendFault::RefuseWs { for_ms: trouble.lasts_ms }).await;
+                self.until(trouble.ends_ms()).await;
+            }
+            What::SilenceWebSockets => {
+                self.bed.inject(BackendFault::HalfOpenWs { for_ms: trouble.lasts_ms }).await;
+                self.until(trouble.ends_ms()).await;
+            }
+            What::HangAgent(agent) => {
+                self.bed.inject(BackendFault::HangAgent { agent: agent.to_owned() }).await;
+                self.until(trouble.ends_ms()).await;
+                self.bed.inject(BackendFault::HealAgent { agent: agent.to_owned() }).await;
+            }
             What::RestartBackend => {
                 self.bed.end().await;
                 self.until(trouble.ends_ms()).await;
@@ -372,7 +385,7 @@ impl Scene {
         for round in 0.. {
             let text = json!({ "type": "ping", "tag": format!("probe-{round}") }).to_string();
             let fate = self.mainstay.connection().send(text.clone(), PATIENCE).await;
-            let is_seen = async || self.proxy.wire().texts.contains(&text);
+            let is_seen = async || self.proxy.has_seen(&text);
             if fate == Ok(Fate::Sent) && timeout(MARK_PATIENCE, eventually(is_seen)).await.is_ok() {
                 break;
             }

@@ -164,6 +164,11 @@ impl Proxy {
         self.shared.wire().clone()
     }
 
+    /// Whether a client was seen to send this text frame.
+    pub fn has_seen(&self, text: &str) -> bool {
+        self.shared.wire().texts.iter().any(|seen| seen == text)
+    }
+
     /// How many connections their clients have not ended.
     pub fn open(&self) -> usize {
         *self.shared.open.borrow()

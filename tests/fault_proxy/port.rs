@@ -10,6 +10,9 @@ use tokio::net::{TcpListener, TcpSocket};
 
 /// Connections that wait to be accepted, at most.
 const BACKLOG: u32 = 256;
+/// What the system takes off a client's hands while nobody reads, as far as that is ours to say: little, so that a stall
+/// is felt.
+const UNREAD_BYTES: u32 = 8 * 1024;
 
 pub struct Port {
     pub address: SocketAddr,
@@ -32,6 +35,7 @@ impl Port {
 
     pub fn listen(&self) -> io::Result<TcpListener> {
         let socket = socket()?;
+        socket.set_recv_buffer_size(UNREAD_BYTES)?;
         socket.bind(self.address)?;
         socket.listen(BACKLOG)
     }

@@ -41,7 +41,7 @@ pub(crate) fn faults(schedule: &Schedule, lived: &Lived) -> Vec<String> {
     faults.extend(requests(schedule, lived));
     faults.extend(sends(schedule, lived));
     faults.extend(notes(lived));
-    faults.extend(events::faults(lived));
+    faults.extend(events::faults(schedule, lived));
     faults
 }
 
@@ -286,12 +286,12 @@ impl Case<'_> {
 
     fn check_cancellation(&self, end: &End) -> Result<(), String> {
         let is_cancelled = end.reason == Some(Reason::Cancelled);
-        match (&self.called.cancelled, self.called.call.patience) {
-            (Some(Ok(true)), _) => ensure(is_cancelled, "it was called off, and ended in another way"),
-            (Some(Ok(false)), _) => ensure(!is_cancelled, "it had ended, and was called off"),
+        match (&self.called.cancelled, self.called.outcome.is_some()) {
+            (Some(Ok(true)), true) => ensure(is_cancelled, "it was called off, and ended in another way"),
+            (Some(Ok(false)), true) => ensure(!is_cancelled, "it had ended, and was called off"),
+            (Some(Ok(goes_on)), false) => ensure(!goes_on, "its caller had dropped it, and it went on"),
             // Whoever cancels while the runtime is stopped is told so.
             (Some(Err(error)), _) => ensure(error.reason == Reason::Stopped, "cancelling it failed"),
-            (None, Patience::DropAfterMs(_)) => Ok(()),
             (None, _) => ensure(!is_cancelled, "nobody called it off"),
         }
     }
@@ -349,7 +349,7 @@ fn sends(schedule: &Schedule, lived: &Lived) -> Vec<String> {
     for sent in &lived.sends {
         let seen = lived.wire.texts.iter().filter(|text| **text == sent.text).count();
         if let Err(fault) = check_sent(sent, seen) {
-            faults.push(format!("{fault}, and was seen {seen} times: {sent:?}"));
+            faults.push(format!("{fault}, and was seen {seen} times: {:?} of {:.100}", sent.fate, sent.text));
         }
     }
     faults

@@ -59,7 +59,7 @@ pub(crate) struct Called {
     pub(crate) id: RequestId,
     /// `None` where the caller dropped the future.
     pub(crate) outcome: Option<Result<Response, Error>>,
-    /// What somebody who cancelled it was told.
+    /// What somebody who cancelled it was told, or would have cancelled it after its caller had dropped it.
     pub(crate) cancelled: Option<Result<bool, Error>>,
     /// Whether the runtime may have been stopping when it was made.
     pub(crate) is_last: bool,
@@ -258,6 +258,19 @@ impl Scene {
                 self.bed.inject(BackendFault::Reset { path: path.to_owned(), times }).await;
             }
             What::DropWebSockets => self.bed.inject(BackendFault::DropWs).await,
+            What::RefuseWebSockets => {
+                self.bed.inject(BackendFault::RefuseWs { for_ms: trouble.lasts_ms }).await;
+                self.until(trouble.ends_ms()).await;
+            }
+            What::SilenceWebSockets => {
+                self.bed.inject(BackendFault::HalfOpenWs { for_ms: trouble.lasts_ms }).await;
+                self.until(trouble.ends_ms()).await;
+            }
+            What::HangAgent(agent) => {
+                self.bed.inject(BackendFault::HangAgent { agent: agent.to_owned() }).await;
+                self.until(trouble.ends_ms()).await;
+                self.bed.inject(BackendFault::HealAgent { agent: agent.to_owned() }).await;
+            }
             What::RestartBackend => {
                 self.bed.end().await;
                 self.until(trouble.ends_ms()).await;
@@ -314,11 +327,17 @@ impl Scene {
     async fn call(&self, tag: String, call: Call, is_last: bool) -> Ended {
         self.until(call.at_ms).await;
         let (id, answer) = self.mainstay.submit(request(&tag, &call));
-        let mut answer = std::pin::pin!(answer);
+        let mut answer = Box::pin(answer);
         let mut cancelled = None;
         let outcome = match call.patience {
             Patience::ToTheEnd => Some(answer.await),
-            Patience::DropAfterMs(ms) => timeout(Duration::from_millis(ms), answer).await.ok(),
+            Patience::DropAfterMs(ms) => {
+                let answered = timeout(Duration::from_millis(ms), answer).await.ok();
+                if answered.is_none() {
+                    cancelled = Some(self.mainstay.cancel(id).await);
+                }
+                answered
+            }
             Patience::CancelAfterMs(ms) => {
                 let answered = timeout(Duration::from_millis(ms), &mut answer).await;
                 cancelled = Some(self.mainstay.cancel(id).await);
@@ -368,7 +387,7 @@ impl Scene {
         for round in 0.. {
             let text = json!({ "type": "ping", "tag": format!("probe-{round}") }).to_string();
             let fate = self.mainstay.connection().send(text.clone(), PATIENCE).await;
-            let is_seen = async || self.proxy.wire().texts.contains(&text);
+            let is_seen = async || self.proxy.has_seen(&text);
             if fate == Ok(Fate::Sent) && timeout(MARK_PATIENCE, eventually(is_seen)).await.is_ok() {
                 break;
             }

@@ -5,12 +5,25 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::drive::Lived;
-use crate::schedule::{CHATTER, LEDGER};
+use crate::schedule::{CHATTER, LEDGER, Schedule, What};
 
-pub(crate) fn faults(lived: &Lived) -> Vec<String> {
-    let mut faults = order(&lived.frames, gaps(lived));
-    faults.extend(repeats(lived));
+/// A backend that keeps so many events loses none in a schedule.
+const ALL_EVENTS: usize = 1024;
+
+pub(crate) fn faults(schedule: &Schedule, lived: &Lived) -> Vec<String> {
+    let gaps = gaps(lived);
+    let mut faults = repeats(lived);
+    if has_all(schedule) && !gaps.is_empty() {
+        faults.push(format!("the backend had every event, and gaps were told of: {gaps:?}"));
+    }
+    faults.extend(order(&lived.frames, gaps));
     faults
+}
+
+/// Whether the backend has every event to the end, for who resumes.
+fn has_all(schedule: &Schedule) -> bool {
+    let is_lost = schedule.troubles.iter().any(|trouble| trouble.what == What::RestartBackend);
+    schedule.history_max >= ALL_EVENTS && !is_lost
 }
 
 /// The gaps that the journal tells of, as the numbers before and behind.

@@ -72,6 +72,12 @@ pub(crate) enum What {
         times: u32,
     },
     DropWebSockets,
+    /// The backend answers handshakes with 503.
+    RefuseWebSockets,
+    /// The backend neither reads nor writes on WebSockets.
+    SilenceWebSockets,
+    /// The agent gives no answer to anything but a restart.
+    HangAgent(&'static str),
     /// The backend's process ends, and another one begins.
     RestartBackend,
     /// Somebody asks for a connection.
@@ -125,6 +131,8 @@ pub(crate) enum Patience {
 pub(crate) struct Send {
     pub(crate) at_ms: u64,
     pub(crate) patience_ms: u64,
+    /// By how much it is longer than it need be.
+    pub(crate) padding_bytes: usize,
 }
 
 /// A last fault, and what is under way when the runtime is shut down.
@@ -157,7 +165,8 @@ impl Trouble {
             What::Answer { .. } => "failing status",
             What::Slow { .. } => "slow backend",
             What::Reset { .. } => "backend resets",
-            What::DropWebSockets => "backend drops WebSockets",
+            What::DropWebSockets | What::RefuseWebSockets | What::SilenceWebSockets => "backend's WebSockets",
+            What::HangAgent(_) => "agent hangs",
             What::RestartBackend => "backend restart",
             What::Reconnect | What::Disconnect | What::RestartAgent(_) => "order",
         }
@@ -175,7 +184,10 @@ impl Schedule {
         let settings = Settings::random(&mut draw);
         let troubles = draw.troubles();
         let calls = draw.calls(CALLS_MS, 12..=32);
-        let sends = draw.sends(CALLS_MS, 2..=8);
+        let mut sends = draw.sends(CALLS_MS, 2..=8);
+        if draw.one_in(10) {
+            sends.extend(draw.flood());
+        }
         let pace_ms = draw.ms(8, 40);
         Self {
             seed,
@@ -238,17 +250,15 @@ impl Draw {
 
     fn trouble(&mut self) -> Trouble {
         let (at_ms, lasts_ms) = (self.ms(0, FAULTS_BEGIN_MS), self.ms(5, 250));
-        let what = match self.number(0, 15) {
-            0..=9 => What::Wire(self.fault()),
-            10 => What::CrashAgent(self.pick(&AGENTS)),
-            11 => self.failing_status(),
-            12 => What::Slow { path: self.path(), ms: self.ms(10, 250), times: self.number(1, 4) },
-            13 => self.pick(&[
-                What::Reset { path: "/api/agents/ledger", times: 2 },
-                What::Reset { path: "/", times: 3 },
-                What::DropWebSockets,
-            ]),
-            14 => What::RestartBackend,
+        let what = match self.number(0, 19) {
+            0..=11 => What::Wire(self.fault()),
+            12 => What::CrashAgent(self.pick(&AGENTS)),
+            13 => What::HangAgent(self.pick(&[AGENTS[0], AGENTS[1], LEDGER])),
+            14 => self.failing_status(),
+            15 => What::Slow { path: self.path(), ms: self.ms(10, 250), times: self.number(1, 4) },
+            16 => What::Reset { path: self.pick(&["/api/agents/ledger", "/"]), times: self.number(1, 4) },
+            17 => self.pick(&[What::DropWebSockets, What::RefuseWebSockets, What::SilenceWebSockets]),
+            18 => What::RestartBackend,
             _ => self.order(),
         };
         Trouble { at_ms, lasts_ms, what }
@@ -328,7 +338,7 @@ impl Draw {
             3 => Asked::Put,
             4..=6 => Asked::Post,
             7 | 8 => Asked::KeyedPost { is_generated: self.one_in(2) },
-            _ => Asked::Echo { bytes: self.pick(&[100, 5_000, 60_000]) },
+            _ => Asked::Echo { bytes: self.pick(&[100, 5_000, 60_000, 300_000]) },
         };
         let patience = match self.number(0, 9) {
             0 => Patience::DropAfterMs(self.ms(0, 150)),
@@ -350,8 +360,18 @@ impl Draw {
         let count = self.0.usize(count);
         let patience_ms = [0, 5, 40, 200, 2_000, 5_000];
         (0..count)
-            .map(|_| Send { at_ms: self.ms(0, within_ms), patience_ms: self.pick(&patience_ms) })
+            .map(|_| Send {
+                at_ms: self.ms(0, within_ms),
+                patience_ms: self.pick(&patience_ms),
+                padding_bytes: self.pick(&[0, 0, 100, 20_000]),
+            })
             .collect()
+    }
+
+    /// More than the system takes off one's hands while nobody reads.
+    fn flood(&mut self) -> Vec<Send> {
+        let (at_ms, patience_ms) = (self.ms(0, CALLS_MS), self.pick(&[40, 2_000, 5_000]));
+        vec![Send { at_ms, patience_ms, padding_bytes: 60_000 }; 60]
     }
 }
 
@@ -379,7 +399,7 @@ mod tests {
                 seen.insert(trouble.name());
             }
         }
-        assert_eq!(seen.len(), 17, "{seen:?}");
+        assert_eq!(seen.len(), 18, "{seen:?}");
     }
 
     #[test]

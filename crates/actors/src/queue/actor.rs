@@ -207,11 +207,13 @@ impl QueueActor {
         if attempt.is_first {
             desk.budget.count_request(desk.now);
         }
-        ctx.record(&RequestStarted {
-            subject: Subject::new(id, &attempt.request),
-            attempt: attempt.number,
-            waited_ms: millis(desk.now.saturating_sub(attempt.queued_at)),
-        });
+        if ctx.records::<RequestStarted>() {
+            ctx.record(&RequestStarted {
+                subject: Subject::new(id, &attempt.request),
+                attempt: attempt.number,
+                waited_ms: millis(desk.now.saturating_sub(attempt.queued_at)),
+            });
+        }
         let transport = Arc::clone(&self.transport);
         let timeout = attempt.request.timeout().unwrap_or(self.policy.timeout);
         ctx.spawn(async move {
@@ -281,8 +283,10 @@ impl QueueActor {
         };
         let Some(Page { request, caller, queued_at, attempts, .. }) = self.book.strike(id) else { return };
         let ms = millis(now.saturating_sub(queued_at));
-        let subject = Subject::new(id, &request);
-        ctx.record(&RequestDone { subject, status: status.as_u16(), ms, cached: false, attempts });
+        if ctx.records::<RequestDone>() {
+            let subject = Subject::new(id, &request);
+            ctx.record(&RequestDone { subject, status: status.as_u16(), ms, cached: false, attempts });
+        }
         caller.send(Ok(Response { status, headers, body, ms, cached: false, attempts, request_id: id }));
     }
 

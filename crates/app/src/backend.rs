@@ -160,7 +160,8 @@ impl BackendError {
 pub struct Backend {
     address: SocketAddr,
     world: Arc<World>,
-    stop: oneshot::Sender<()>,
+    /// `None` once it was closed.
+    stop: Option<oneshot::Sender<()>>,
     tasks: JoinSet<()>,
 }
 
@@ -180,7 +181,7 @@ impl Backend {
         let (stop, stopped) = oneshot::channel();
         let mut tasks = JoinSet::new();
         tasks.spawn(connections::accept(listener, world.clone(), stopped));
-        Ok(Self { address, world, stop, tasks })
+        Ok(Self { address, world, stop: Some(stop), tasks })
     }
 
     /// Where it listens.
@@ -211,11 +212,16 @@ impl Backend {
     }
 
     /// Cuts every connection as if the process had been killed, and returns when every task has ended and the
-    /// port is free.
-    pub async fn stop(self) {
-        let Self { stop, mut tasks, .. } = self;
-        drop(stop);
-        while tasks.join_next().await.is_some() {}
+    /// port is free. Nothing that was sent is carried out after that, and what the agents remember at the end
+    /// can still be asked for.
+    pub async fn close(&mut self) {
+        self.stop = None;
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    /// [`close`](Self::close), for whoever has no further question.
+    pub async fn stop(mut self) {
+        self.close().await;
     }
 }
 

@@ -6,13 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, TryFutureExt};
 use mainstay_actors::connection::status::ConnectionState;
 use mainstay_actors::connection::{ConnectionMessage, ConnectionView};
 use mainstay_actors::queue::{QueueMessage, QueueView};
 use mainstay_actors::request::Request;
-use mainstay_actors::transport::{Answer, Transport, TransportError};
+use mainstay_actors::transport::{Answer, OpenAnswer, Transport, TransportError};
 use mainstay_runtime::Address;
 
 /// See the module.
@@ -44,13 +44,14 @@ impl Transport for Witness {
         request: &'a Request,
         timeout: Duration,
     ) -> BoxFuture<'a, Result<Answer, TransportError>> {
-        let attempt = self.transport.attempt(request, timeout);
-        attempt
-            .inspect(|outcome| {
-                if outcome.is_ok() {
-                    self.saw_an_answer();
-                }
-            })
-            .boxed()
+        self.transport.attempt(request, timeout).inspect_ok(|_| self.saw_an_answer()).boxed()
+    }
+
+    fn open<'a>(
+        &'a self,
+        request: &'a Request,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<OpenAnswer, TransportError>> {
+        self.transport.open(request, timeout).inspect_ok(|_| self.saw_an_answer()).boxed()
     }
 }

@@ -750,6 +750,19 @@ async fn request_faults_strike_handshakes_too() {
 // Start and end
 
 #[tokio::test]
+async fn a_backend_that_was_closed_carries_out_nothing_more_and_still_tells_what_was_carried_out() {
+    let mut bench = Bench::start().await;
+    bench.message("heard").await;
+    let mut socket = bench.socket().await;
+    bench.backend.close().await;
+    assert!(TcpStream::connect(bench.backend.address()).await.is_err());
+    while let Some(Ok(_)) = socket.next().await {}
+    let heard = json!({ "messages": [{ "text": "heard" }], "count": 1 });
+    assert_eq!(bench.backend.state_of("planner"), Some(heard));
+    bench.backend.close().await;
+}
+
+#[tokio::test]
 async fn stop_cuts_everything_and_the_next_backend_takes_the_port_at_once() {
     let bench = Bench::start().await;
     let address = bench.backend.address();

@@ -13,7 +13,6 @@ use jiff::{SignedDuration, Timestamp};
 use mainstay_runtime::journal::{Event as JournalEvent, Level};
 use mainstay_runtime::{Context, Failure, Message, Reply, RestContext, TaskHandle, Worker};
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpStream;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, timeout};
 
@@ -22,12 +21,12 @@ use super::frames::{Gap, Observed, Resumption};
 use super::machine::{Action, Event, Machine};
 use super::outbound::{Ended, Fate, OutboundBuffer, OutboundLimits};
 use super::policy::ConnectionPolicy;
-use super::socket::{Frame, SendError, SocketLimits, dial};
+use super::socket::{Frame, SendError, SocketLimits, Stream, dial};
 use super::status::{ConnectionState, ConnectionStatus, Reason, Transition};
 use super::target::SocketTarget;
 
-type Reader = super::socket::Reader<TcpStream>;
-type Writer = super::socket::Writer<TcpStream>;
+type Reader = super::socket::Reader<Stream>;
+type Writer = super::socket::Writer<Stream>;
 
 /// Frames taken from the socket before other messages have their turn.
 const READ_FRAMES_MAX: usize = 64;
@@ -263,6 +262,8 @@ struct OpenSocket {
     writer: Option<Box<Writer>>,
     /// What goes before any message that waits.
     orders: VecDeque<Order>,
+    /// Here until what the machine wanted written at first has been: see [`Link::begin_reading`].
+    unread: Option<Box<Reader>>,
     reading: Option<TaskHandle>,
     writing: Option<TaskHandle>,
 }
@@ -429,10 +430,14 @@ impl ConnectionActor {
         };
         // Where one is open already it is a later one, and what came too late ends here.
         if link.socket.is_none() {
-            let reading = Some(read(ctx, generation, Box::new(reader)));
-            let writer = Some(Box::new(writer));
-            let orders = VecDeque::new();
-            link.socket = Some(OpenSocket { generation, writer, orders, reading, writing: None });
+            link.socket = Some(OpenSocket {
+                generation,
+                writer: Some(Box::new(writer)),
+                orders: VecDeque::new(),
+                unread: Some(Box::new(reader)),
+                reading: None,
+                writing: None,
+            });
         }
         self.tell(ctx, link, Event::Opened { generation });
     }
@@ -519,6 +524,7 @@ impl ConnectionActor {
     /// are brought up to date.
     fn settle(&self, ctx: &mut Ctx, link: &mut Link) {
         answer(link.outbound.expire(ctx.now()));
+        link.begin_reading(ctx);
         link.write_next(ctx);
         link.set_alarm(ctx);
         self.view.show(link.machine.status());
@@ -558,6 +564,18 @@ impl Link {
     fn order(&mut self, generation: u64, order: Order) {
         if let Some(socket) = self.socket.as_mut().filter(|open| open.generation == generation) {
             socket.orders.push_back(order);
+        }
+    }
+
+    /// Reads on a socket that is new, once what goes first has been written. To read is to answer pings, and a backend
+    /// may take any word for the sign that nothing more is to come: had it heard a pong before it was asked for what was
+    /// missed, it could send newer events before those.
+    fn begin_reading(&mut self, ctx: &mut Ctx) {
+        if let Some(socket) =
+            self.socket.as_mut().filter(|new| new.orders.is_empty() && new.writing.is_none())
+            && let Some(reader) = socket.unread.take()
+        {
+            socket.reading = Some(read(ctx, socket.generation, reader));
         }
     }
 

@@ -29,7 +29,7 @@ pub struct ConnectionPolicy {
     pub delay: Delay,
     /// The longest wait that a peer's `Retry-After` can ask for; it may exceed `delay`'s own cap.
     pub retry_after_max: Duration,
-    /// How long one dial may take: name, TCP, TLS and WebSocket handshake together.
+    /// How long one dial may take: name, TCP, proxy, TLS and WebSocket handshake together.
     pub connect_timeout: Duration,
     /// How long a peer may be silent before it is asked for a sign of life; zero: it is never asked.
     pub ping_interval: Duration,
@@ -94,6 +94,15 @@ impl ConnectionPolicy {
 /// which goes away.
 #[must_use]
 pub const fn is_retryable(kind: FaultKind) -> bool {
-    use FaultKind::{Forbidden, InvalidTarget, NotFound, PolicyViolation, Rejected, Unauthenticated};
-    !matches!(kind, InvalidTarget | Unauthenticated | Forbidden | NotFound | Rejected | PolicyViolation)
+    use FaultKind::*;
+    !matches!(
+        kind,
+        InvalidTarget
+            | Unauthenticated
+            | ProxyUnauthenticated
+            | Forbidden
+            | NotFound
+            | Rejected
+            | PolicyViolation
+    )
 }

@@ -4,6 +4,7 @@
 //! cancelled by dropping its future, a socket by dropping both halves. What goes wrong comes back as a
 //! [`Fault`]; what follows from it is the machine's to say.
 
+mod approach;
 mod classification;
 
 use futures_util::{
@@ -13,7 +14,7 @@ use futures_util::{
 use thiserror::Error;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, lookup_host},
+    net::TcpStream,
 };
 use tokio_tungstenite::{
     Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config,
@@ -78,20 +79,19 @@ pub struct Writer<S> {
     limits: SocketLimits,
 }
 
-/// Opens a socket: name, TCP, TLS where the target asks for it, WebSocket handshake.
+/// What a dialled socket runs over: TCP, within TLS where a proxy is spoken to in that way.
+pub type Stream = MaybeTlsStream<TcpStream>;
+
+/// Opens a socket, in this order: name resolution, TCP, the proxy where the target has one (it is then the proxy that the
+/// two before were about), TLS where the target asks for it, WebSocket handshake.
 ///
 /// # Errors
 /// A fault of the dial. It holds neither the address nor a header.
 pub async fn dial(
     target: &SocketTarget,
     limits: SocketLimits,
-) -> Result<(Writer<TcpStream>, Reader<TcpStream>), Fault> {
-    let (host, port) = target.host_and_port();
-    let addresses: Vec<_> =
-        lookup_host((host, port)).await.map_err(|error| classification::lookup(&error))?.collect();
-    let stream = TcpStream::connect(&addresses[..]).await.map_err(|error| classification::connect(&error))?;
-    // Frames are small and written whole: waiting for more to send would only add latency.
-    stream.set_nodelay(true).map_err(|error| classification::connect(&error))?;
+) -> Result<(Writer<Stream>, Reader<Stream>), Fault> {
+    let stream = approach::open(target).await?;
     handshake(target, limits, stream).await
 }
 
@@ -110,7 +110,13 @@ where
     let invalid = || Fault::new(FaultKind::InvalidTarget, "the address cannot be asked for a WebSocket");
     let request = target.request().ok_or_else(invalid)?;
     let connector = if target.is_secure() {
-        Connector::Rustls(target.tls().map_err(|error| Fault::new(FaultKind::Tls, &error.to_string()))?)
+        Connector::Rustls(
+            target
+                .route()
+                .trust
+                .client_config()
+                .map_err(|error| Fault::new(FaultKind::Tls, &error.to_string()))?,
+        )
     } else {
         Connector::Plain
     };

@@ -7,25 +7,30 @@
 //! A request is accepted once it stands in the `book`, which survives a crash. The next incarnation puts those that
 //! waited back into their old places. Those whose attempt was cut off end by the same rules as after a failure that
 //! may have reached the backend: repeated if that is safe, else `outcome_unknown`. No caller notices more than that.
+//! Where the beginning of an answer was handed out (`streams`), there is no other attempt: the reader learns of the
+//! crash at once, and the next incarnation writes it down.
 //! When the actor comes to rest, stopped or given up, whoever still waits is told.
 
 use std::{sync::Arc, time::Duration};
 
+use http::StatusCode;
 use mainstay_runtime::{Context, Failure, RestContext, Worker, journal::millis};
 use tokio::sync::watch;
 
 use super::{
-    attempt::{Attempted, make},
-    book::{Book, Caller, Page, Phase},
+    attempt::{Attempted, make, open},
+    book::Book,
     budget::RetryBudget,
+    caller::Caller,
     desk::Desk,
     events::{
-        QueueHeld, QueueOverflow, QueueReleased, RequestDone, RequestFailed, RequestRetry, RequestStarted,
-        RequestTimedOut, Scribe, Subject,
+        QueueHeld, QueueOverflow, QueueReleased, RequestDone, RequestFailed, RequestJoined, RequestRetry,
+        RequestStarted, RequestTimedOut, Scribe, Subject,
     },
     gate::{Change, Evidence, LinkHint},
     lanes::{Popped, Pushed},
     message::QueueMessage,
+    page::{Attempt, Page, Phase, Waiter},
     policy::QueuePolicy,
     retry::{Moment, Verdict, after_attempt},
     view::{QueueStats, QueueView},
@@ -81,7 +86,12 @@ impl Worker for QueueActor {
     async fn handle(&self, ctx: &mut Ctx, message: QueueMessage, desk: &mut Desk) -> Result<(), Failure> {
         desk.now = ctx.now();
         match message {
-            QueueMessage::Enqueue { id, request, reply } => self.accept(ctx, desk, id, *request, reply),
+            QueueMessage::Enqueue { id, request, reply } => {
+                self.accept(ctx, desk, id, *request, Caller::Response(reply));
+            }
+            QueueMessage::Open { id, request, reply } => {
+                self.accept(ctx, desk, id, *request, Caller::Download(reply));
+            }
             QueueMessage::Cancel { id, reply } => reply.send(self.call_off(ctx, desk, id)),
             QueueMessage::Abandon { id } => drop(self.call_off(ctx, desk, id)),
             QueueMessage::TakeOutcome { id, attempted } => {
@@ -89,17 +99,23 @@ impl Worker for QueueActor {
                 let evidence = Evidence::of(attempted.outcome());
                 let change = desk.gate.on_end(id, evidence, desk.now, ctx.random_unit());
                 self.conclude(ctx, desk, id, *attempted);
-                self.tell(ctx, desk, change);
+                self.announce(ctx, desk, change);
             }
             QueueMessage::MindLink => {
                 self.await_link_change(ctx);
                 let change = desk.gate.on_link(self.link_hint(), desk.now);
-                self.tell(ctx, desk, change);
+                self.announce(ctx, desk, change);
             }
             QueueMessage::BackendSeen => {
                 let change = desk.gate.on_backend_seen();
-                self.tell(ctx, desk, change);
+                self.announce(ctx, desk, change);
             }
+            QueueMessage::TakeHead { id, answer } => {
+                let change = desk.gate.on_end(id, Evidence::Answered, desk.now, ctx.random_unit());
+                self.hand_over(ctx, desk, id, *answer);
+                self.announce(ctx, desk, change);
+            }
+            QueueMessage::TakeEnd { id, pumped } => self.close(ctx, desk, id, *pumped),
             QueueMessage::MindTime => desk.drop_alarm(),
             #[cfg(debug_assertions)]
             #[allow(clippy::panic, reason = "this is the fault switch of debug builds")]
@@ -140,20 +156,40 @@ impl QueueActor {
     fn accept(&self, ctx: &Ctx, desk: &mut Desk, id: RequestId, mut request: Request, caller: Caller) {
         if self.book.holds(id) || desk.is_running(id) {
             let error = Error::new(Reason::Internal).with_details("another request has the same id");
-            return caller.send(Err(error.with_request_id(id)));
+            return caller.refuse(error.with_request_id(id));
         }
         request.settle_key(u128::from(ctx.random_bits()) << 64 | u128::from(ctx.random_bits()));
         // What has expired takes up no room.
         self.expire(ctx, desk);
         let deadline = desk.now.saturating_add(self.patience(&request));
-        self.book.admit(id, request, caller, desk.now, deadline);
+        let waiter = Waiter { id, caller, queued_at: desk.now, deadline };
+        if let Some(page) = self.book.same_as(&request, &waiter.caller) {
+            return self.join(ctx, desk, page, &request, waiter);
+        }
+        self.book.admit(request, waiter);
         let Some(entry) = self.book.entry(id) else { return };
         match desk.lanes.push(entry, desk.now) {
             Pushed::Queued => {}
-            Pushed::Displaced(left) => self.fail(ctx, desk.now, left.id, Error::new(Reason::Evicted)),
+            Pushed::Displaced(left) => {
+                let message = "The request had to make room for another before its next attempt. Try again in a moment.";
+                self.fail(ctx, desk.now, left.id, self.parting(left.id, Reason::Evicted, message));
+            }
             Pushed::Rejected(_) => self.fail(ctx, desk.now, id, Error::new(Reason::QueueFull)),
             Pushed::Duplicate(_) => self.fail(ctx, desk.now, id, Error::new(Reason::Internal)),
         }
+    }
+
+    /// Lets a caller wait for a request that is under way already.
+    fn join(&self, ctx: &Ctx, desk: &mut Desk, page: RequestId, request: &Request, waiter: Waiter) {
+        let (id, subject) = (waiter.id, Subject::new(waiter.id, request));
+        if self.book.joined() >= self.policy.lanes.queue_max {
+            return self.tell(ctx, desk.now, request, 0, waiter, Error::new(Reason::QueueFull));
+        }
+        self.book.join(page, request, waiter);
+        let with = self.book.look(page, |page| page.lead(id)).unwrap_or(page);
+        ctx.record(&RequestJoined { subject, with });
+        // It may have become more urgent, or have somebody less patient.
+        self.line_up_again(desk, page);
     }
 
     fn patience(&self, request: &Request) -> Duration {
@@ -166,6 +202,7 @@ impl QueueActor {
             match phase {
                 Phase::Waiting { not_before } => self.line_up(desk, id, not_before),
                 Phase::Running => self.conclude(ctx, desk, id, Attempted::Lost),
+                Phase::Reading => self.fail_lost(ctx, desk.now, id, Reason::Crashed),
             }
         }
     }
@@ -173,8 +210,15 @@ impl QueueActor {
     /// Puts a request that waits into its place in line.
     fn line_up(&self, desk: &mut Desk, id: RequestId, not_before: Duration) {
         if let Some(entry) = self.book.entry(id) {
-            // Nothing can be replaced: what runs, or is not in line yet, is not in line.
+            // What is replaced is the same request, with another priority or deadline.
             desk.lanes.put_back(entry, not_before);
+        }
+    }
+
+    /// The same for one that may have its place already, and whose callers are others than before.
+    fn line_up_again(&self, desk: &mut Desk, id: RequestId) {
+        if let Some(Phase::Waiting { not_before }) = self.book.look(id, |page| page.phase) {
+            self.line_up(desk, id, not_before);
         }
     }
 
@@ -196,8 +240,9 @@ impl QueueActor {
     }
 
     fn begin(&self, ctx: &mut Ctx, desk: &mut Desk, id: RequestId) {
-        if self.book.look(id, |page| page.caller.is_closed()) == Some(true) {
-            return self.fail(ctx, desk.now, id, Error::new(Reason::Cancelled));
+        let has_gone = |waiter: &Waiter| waiter.caller.is_closed();
+        if !self.part(ctx, desk, id, Error::new(Reason::Cancelled), has_gone) {
+            return;
         }
         let Some(called_off) = desk.begin_attempt(id) else {
             return self.fail(ctx, desk.now, id, Error::new(Reason::Internal));
@@ -209,15 +254,26 @@ impl QueueActor {
         }
         if ctx.records::<RequestStarted>() {
             ctx.record(&RequestStarted {
-                subject: Subject::new(id, &attempt.request),
+                subject: Subject::new(attempt.lead, &attempt.request),
                 attempt: attempt.number,
                 waited_ms: millis(desk.now.saturating_sub(attempt.queued_at)),
             });
         }
         let transport = Arc::clone(&self.transport);
         let timeout = attempt.request.timeout().unwrap_or(self.policy.timeout);
+        let Attempt { request, number, wants_parts, .. } = attempt;
+        request.meter().begin(number);
+        if wants_parts {
+            ctx.spawn(async move {
+                match open(&*transport, &request, timeout, called_off).await {
+                    Ok(answer) => QueueMessage::TakeHead { id, answer: Box::new(answer) },
+                    Err(attempted) => QueueMessage::TakeOutcome { id, attempted: Box::new(attempted) },
+                }
+            });
+            return;
+        }
         ctx.spawn(async move {
-            let attempted = Box::new(make(&*transport, &attempt.request, timeout, called_off).await);
+            let attempted = Box::new(make(&*transport, &request, timeout, called_off).await);
             QueueMessage::TakeOutcome { id, attempted }
         });
     }
@@ -240,8 +296,9 @@ impl QueueActor {
     }
 
     fn put_off(&self, ctx: &Ctx, desk: &mut Desk, id: RequestId, delay: Duration, reason: Reason) {
-        let seen =
-            |page: &Page| (Subject::new(id, &page.request), page.attempts, self.patience(&page.request));
+        let seen = |page: &Page| {
+            (Subject::new(page.lead(id), &page.request), page.attempts, self.patience(&page.request))
+        };
         let Some((subject, attempts, patience)) = self.book.look(id, seen) else { return };
         let not_before = desk.now.saturating_add(delay);
         self.book.put_off(id, reason, not_before, not_before.saturating_add(patience));
@@ -265,7 +322,7 @@ impl QueueActor {
         });
     }
 
-    fn tell(&self, ctx: &Ctx, desk: &Desk, change: Option<Change>) {
+    fn announce(&self, ctx: &Ctx, desk: &Desk, change: Option<Change>) {
         match change {
             Some(Change::Held(hold)) => ctx.record(&QueueHeld::new(&hold, desk.now, desk.lanes.len())),
             Some(Change::Released(hold)) => {
@@ -281,21 +338,76 @@ impl QueueActor {
         let Attempted::Answered(Answer { status, headers, body }) = attempted else {
             return self.fail(ctx, now, id, Error::new(Reason::Internal));
         };
-        let Some(Page { request, caller, queued_at, attempts, .. }) = self.book.strike(id) else { return };
-        let ms = millis(now.saturating_sub(queued_at));
-        if ctx.records::<RequestDone>() {
-            let subject = Subject::new(id, &request);
-            ctx.record(&RequestDone { subject, status: status.as_u16(), ms, cached: false, attempts });
+        let Some(page) = self.finish(ctx, now, id, status, body.len() as u64) else { return };
+        let (cached, attempts) = (false, page.attempts);
+        // The last one takes what the others are given a copy of.
+        let copies = std::iter::repeat_n((headers, body), page.waiters.len());
+        for (Waiter { id, caller, queued_at, .. }, (headers, body)) in page.waiters.into_iter().zip(copies) {
+            let ms = millis(now.saturating_sub(queued_at));
+            match caller {
+                Caller::Response(caller) => {
+                    let response = Response { status, headers, body, ms, cached, attempts, request_id: id };
+                    caller.send(Ok(response));
+                }
+                // Their answers do not come this way.
+                other => other.refuse(Error::new(Reason::Internal).with_request_id(id)),
+            }
         }
-        caller.send(Ok(Response { status, headers, body, ms, cached: false, attempts, request_id: id }));
+    }
+
+    /// Ends a request with its answer, once: writes it down for all who wait for it, who are for the caller to tell.
+    fn finish(
+        &self,
+        ctx: &Ctx,
+        now: Duration,
+        id: RequestId,
+        status: StatusCode,
+        bytes: u64,
+    ) -> Option<Page> {
+        let page = self.book.strike(id)?;
+        let told = if ctx.records::<RequestDone>() { &page.waiters[..] } else { &[] };
+        for Waiter { id, queued_at, .. } in told {
+            let ms = millis(now.saturating_sub(*queued_at));
+            let subject = Subject::new(*id, &page.request);
+            let (status, attempts) = (status.as_u16(), page.attempts);
+            ctx.record(&RequestDone { subject, status, ms, cached: false, attempts, bytes });
+        }
+        Some(page)
     }
 
     /// Calls a request off; `false` if it has ended already.
     fn call_off(&self, ctx: &Ctx, desk: &mut Desk, id: RequestId) -> bool {
-        let is_open = self.book.holds(id);
-        desk.forget(id);
-        self.fail(ctx, desk.now, id, Error::new(Reason::Cancelled));
-        is_open
+        let Some(page) = self.book.page_of(id) else { return false };
+        self.part(ctx, desk, page, Error::new(Reason::Cancelled), |waiter| waiter.id == id);
+        true
+    }
+
+    /// Lets those callers leave a request of whom `leaves` holds, with `error`. The last one to leave calls it off;
+    /// `false` if there is none left.
+    fn part(
+        &self,
+        ctx: &Ctx,
+        desk: &mut Desk,
+        id: RequestId,
+        error: Error,
+        leaves: impl Fn(&Waiter) -> bool,
+    ) -> bool {
+        let leaving = |page: &Page| page.waiters.iter().filter(|waiter| leaves(waiter)).count();
+        let seen = |page: &Page| (leaving(page), page.waiters.len(), page.attempts);
+        let Some((leaving, all, attempts)) = self.book.look(id, seen) else { return false };
+        if leaving == all {
+            desk.forget(id);
+            self.fail(ctx, desk.now, id, error);
+            return false;
+        }
+        if leaving > 0
+            && let Some((request, parted)) = self.book.part(id, leaves)
+        {
+            for waiter in parted {
+                self.tell(ctx, desk.now, &request, attempts, waiter, error.clone());
+            }
+        }
+        true
     }
 
     fn expire(&self, ctx: &Ctx, desk: &mut Desk) {
@@ -304,43 +416,72 @@ impl QueueActor {
         }
     }
 
-    fn fail_expired(&self, ctx: &Ctx, desk: &Desk, id: RequestId) {
-        let Some(setback) = self.book.look(id, |page| page.setback) else { return };
-        let last = setback.map(|setback| format!("the last attempt failed: {setback}"));
-        let error = match (desk.gate.hold(), &last) {
+    /// Somebody has waited too long for a request; whoever else waits for it goes on waiting.
+    fn fail_expired(&self, ctx: &Ctx, desk: &mut Desk, id: RequestId) {
+        let message = "The request waited too long for another attempt. Try again in a moment.";
+        let error = match desk.gate.hold() {
             // What kept it waiting tells a person more than that it waited.
-            (Some(hold), _) => Error::new(Reason::Disconnected).with_message(hold.reason.message()),
-            (None, None) => Error::new(Reason::Expired),
-            (None, Some(_)) => Error::new(Reason::Expired)
-                .with_message("The request waited too long for another attempt. Try again in a moment."),
+            Some(hold) => {
+                let message = hold.reason.message();
+                self.parting(id, Reason::Disconnected, message).with_message(message)
+            }
+            None => self.parting(id, Reason::Expired, message),
         };
-        let error = match last {
-            Some(last) => error.with_details(&last),
-            None => error,
-        };
-        self.fail(ctx, desk.now, id, error);
+        let now = desk.now;
+        self.part(ctx, desk, id, error, |waiter| waiter.deadline <= now);
+        self.line_up_again(desk, id);
+    }
+
+    /// Why a request has to leave the line. The table's words for it say that it was not sent; where it has been
+    /// attempted, `message` is said instead.
+    fn parting(&self, id: RequestId, reason: Reason, message: &str) -> Error {
+        match self.book.look(id, |page| page.setback).flatten() {
+            None => Error::new(reason),
+            Some(setback) => Error::new(reason)
+                .with_message(message)
+                .with_details(&format!("the last attempt failed: {setback}")),
+        }
     }
 
     /// Tells every caller that nothing more can be done, for `reason`.
     fn let_go(&self, scribe: &impl Scribe, now: Duration, reason: Reason) {
         for (id, _) in self.book.phases() {
-            if let Some(error) = self.book.look(id, |page| page.loss(reason)) {
-                self.fail(scribe, now, id, error);
-            }
+            self.fail_lost(scribe, now, id, reason);
         }
     }
 
-    /// Ends a request without an answer, once: writes down why, and tells its caller.
+    fn fail_lost(&self, scribe: &impl Scribe, now: Duration, id: RequestId, reason: Reason) {
+        if let Some(error) = self.book.look(id, |page| page.loss(reason)) {
+            self.fail(scribe, now, id, error);
+        }
+    }
+
+    /// Ends a request without an answer, once, for all who wait for it.
     fn fail(&self, scribe: &impl Scribe, now: Duration, id: RequestId, error: Error) {
-        let Some(page) = self.book.strike(id) else { return };
-        let error = error.with_attempts(page.attempts).with_request_id(id);
-        let subject = Subject::new(id, &page.request);
-        let lasted = now.saturating_sub(page.queued_at);
+        let Some(Page { request, waiters, attempts, .. }) = self.book.strike(id) else { return };
+        for waiter in waiters {
+            self.tell(scribe, now, &request, attempts, waiter, error.clone());
+        }
+    }
+
+    /// Writes down why a caller gets no answer, and tells it.
+    fn tell(
+        &self,
+        scribe: &impl Scribe,
+        now: Duration,
+        request: &Request,
+        attempts: u32,
+        Waiter { id, caller, queued_at, .. }: Waiter,
+        error: Error,
+    ) {
+        let error = error.with_attempts(attempts).with_request_id(id);
+        let subject = Subject::new(id, request);
+        let lasted = now.saturating_sub(queued_at);
         match (error.reason, error.code) {
             (reason @ (Reason::QueueFull | Reason::Evicted), _) => scribe.write(&QueueOverflow {
                 subject,
                 reason,
-                priority: page.request.priority(),
+                priority: request.priority(),
                 overflow: self.policy.lanes.overflow,
                 queue_max: self.policy.lanes.queue_max,
             }),
@@ -349,7 +490,7 @@ impl QueueActor {
             }
             _ => scribe.write(&RequestFailed::new(subject, &error, lasted)),
         }
-        page.caller.send(Err(error));
+        caller.refuse(error);
     }
 }
 
@@ -357,5 +498,6 @@ fn idle(policy: &QueuePolicy) -> QueueStats {
     QueueStats { max_concurrent: policy.max_concurrent.max(1), ..QueueStats::default() }
 }
 
+mod streams;
 #[cfg(test)]
 mod tests;

@@ -58,6 +58,14 @@ impl Desk {
         Some(called_off)
     }
 
+    /// Lets an attempt whose answer has begun go on with its permit; what it returns resolves when the attempt is called
+    /// off. `None` if no attempt is under way.
+    pub(super) fn go_on(&mut self, id: RequestId) -> Option<oneshot::Receiver<()>> {
+        let (call_off, called_off) = oneshot::channel();
+        *self.attempts.get_mut(&id)? = Some(call_off);
+        Some(called_off)
+    }
+
     /// Gives the permit back: nothing of the attempt is left.
     pub(super) fn end_attempt(&mut self, id: RequestId) {
         self.attempts.remove(&id);

@@ -56,6 +56,22 @@ impl Event for RequestStarted {
     const VERBOSE: bool = true;
 }
 
+/// A caller waits for a request that another had made already. Written only when the journal is verbose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestJoined {
+    /// Which request, by the id that this caller knows it by.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// The id of the request that it shares.
+    pub with: RequestId,
+}
+
+impl Event for RequestJoined {
+    const KIND: &'static str = "request_joined";
+    const LEVEL: Level = Level::Debug;
+    const VERBOSE: bool = true;
+}
+
 /// An attempt has failed and another will follow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestRetry {
@@ -75,7 +91,7 @@ impl Event for RequestRetry {
     const LEVEL: Level = Level::Warn;
 }
 
-/// A request was answered. Written only when the journal is verbose.
+/// A request was answered, and its answer read to the end. Written only when the journal is verbose.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestDone {
     /// Which request.
@@ -89,6 +105,9 @@ pub struct RequestDone {
     pub cached: bool,
     /// How many attempts it took.
     pub attempts: u32,
+    /// How many bytes the answer's body had.
+    #[serde(default)]
+    pub bytes: u64,
 }
 
 impl Event for RequestDone {

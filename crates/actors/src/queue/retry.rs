@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{budget::RetryBudget, gate::Evidence};
 use crate::{
     error::{Error, Reason},
-    request::Request,
+    request::{Body, Request},
     transport::{Answer, FailureKind, Reach, TransportError},
 };
 
@@ -50,13 +50,14 @@ impl Default for RetryPolicy {
 pub struct RequestFacts {
     /// Whether it may reach the server twice; see [`Request::is_repeatable`].
     pub repeatable: bool,
-    /// How often it may be repeated, if it says so itself.
+    /// How often it may be repeated, if it says so itself; not at all if its body can be sent only once, and was begun.
     pub retries: Option<u32>,
 }
 
 impl From<&Request> for RequestFacts {
     fn from(request: &Request) -> Self {
-        Self { repeatable: request.is_repeatable(), retries: request.retries() }
+        let retries = if request.body().is_some_and(Body::is_spent) { Some(0) } else { request.retries() };
+        Self { repeatable: request.is_repeatable(), retries }
     }
 }
 
@@ -138,6 +139,15 @@ pub fn after_attempt(
     Verdict::RetryIn { delay: policy.delay.before(attempt, moment.jitter).max(asked), reason: error.reason }
 }
 
+/// What a caller is told whose answer broke off in the middle, after the start of it was handed out. There is no other
+/// attempt: it could not be joined to what the caller has.
+#[must_use]
+pub fn broken_off(facts: &RequestFacts, failure: &TransportError) -> Error {
+    let error = Error::from(failure);
+    let in_doubt = acted_by_failure(failure) == Acted::Maybe && !facts.repeatable;
+    if in_doubt { Error::outcome_unknown(error) } else { error }
+}
+
 fn without_budget(error: Error) -> Error {
     let said = error.details.clone().unwrap_or_default();
     error.with_details(&format!("not repeated, as too many requests were of late: {said}"))
@@ -150,6 +160,8 @@ enum Acted {
     No,
     /// It may have; there is no telling.
     Maybe,
+    /// It received a part of the request, and that we broke off the rest: it can see that this is no whole request.
+    InPart,
     /// It did, as its answer says; only the rest of the answer is of no use.
     Yes,
 }
@@ -207,6 +219,9 @@ fn acted_by_status(status: StatusCode) -> Acted {
 fn acted_by_failure(failure: &TransportError) -> Acted {
     match (failure.reach, &failure.head) {
         (Reach::NotSent, _) => Acted::No,
+        (_, None) if matches!(failure.kind, FailureKind::UploadUnreadable | FailureKind::UploadChanged) => {
+            Acted::InPart
+        }
         (_, None) => Acted::Maybe,
         (_, Some(head)) => match acted_by_status(head.status) {
             // The rest of an answer that began well might have told of a failure.

@@ -137,6 +137,9 @@ pub struct RequestCommand {
     /// How often it may be repeated.
     #[serde(default)]
     pub retries: Option<u32>,
+    /// Whether it may share the answer of one that is the same and under way; for a GET alone.
+    #[serde(default)]
+    pub shared: bool,
     /// How old a cached response may be; none is used without it.
     #[serde(default)]
     pub cache_ms: Option<u64>,
@@ -250,6 +253,9 @@ impl RequestCommand {
         }
         if let Some(retries) = self.retries {
             builder = builder.retries(retries);
+        }
+        if self.shared {
+            builder = builder.shared();
         }
         if let Some(key) = self.idempotency_key {
             builder = builder.idempotency_key(&key);

@@ -231,6 +231,7 @@ impl RequestArgs {
             timeout_ms: self.timeout.map(millis),
             wait_timeout_ms: self.wait.map(millis),
             retries: self.retries,
+            shared: false,
             cache_ms: self.cache.map(millis),
             idempotency_key: self.idempotency_key,
         })

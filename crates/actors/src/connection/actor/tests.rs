@@ -415,6 +415,19 @@ async fn after_a_reconnect_it_first_asks_for_what_it_missed_and_tells_of_what_is
 }
 
 #[tokio::test]
+async fn it_says_nothing_before_it_has_asked_for_what_it_missed_not_even_a_pong() {
+    let server = Server::up().await;
+    let (mut scene, mut peer) = Scene::connected(&server, eager(9)).await;
+    peer.tell(1).await;
+    assert_eq!(&*scene.frames.recv().await.unwrap(), event(1));
+    drop(peer);
+    let mut peer = server.accept_with_a_ping().await;
+    let first = peer.read().await.unwrap();
+    assert_eq!(first, Wire::text(r#"{"type":"resume","after":1}"#));
+    assert!(peer.read().await.unwrap().is_pong());
+}
+
+#[tokio::test]
 async fn a_message_above_the_limit_ends_the_socket_and_says_why() {
     let server = Server::up().await;
     let policy = ConnectionPolicy { message_max_bytes: 64, ..patient() };

@@ -553,7 +553,13 @@ fn a_connect_drops_the_socket_that_is_still_closing_before_it_dials() {
 #[test]
 fn a_status_or_close_code_that_means_do_not_come_back_leads_to_failed_with_the_reason() {
     use FaultKind::*;
-    for (status, kind) in [(401, Unauthenticated), (403, Forbidden), (404, NotFound), (400, Rejected)] {
+    for (status, kind) in [
+        (401, Unauthenticated),
+        (407, ProxyUnauthenticated),
+        (403, Forbidden),
+        (404, NotFound),
+        (400, Rejected),
+    ] {
         let mut play = Play::new(policy());
         play.on(Event::Connect);
         let fault = Fault::from_status(status, None);

@@ -17,9 +17,12 @@ const POLICY: RetryPolicy = RetryPolicy {
 const IDEMPOTENT: RequestFacts = RequestFacts { repeatable: true, retries: None };
 const ONCE_ONLY: RequestFacts = RequestFacts { repeatable: false, retries: None };
 
-const KINDS: [FailureKind; 12] = [
+const KINDS: [FailureKind; 17] = [
     FailureKind::Refused,
     FailureKind::HostNotFound,
+    FailureKind::ProxyUnreachable,
+    FailureKind::ProxyUnauthenticated,
+    FailureKind::ProxyRefused,
     FailureKind::ConnectTimedOut,
     FailureKind::Tls,
     FailureKind::Connect,
@@ -30,6 +33,8 @@ const KINDS: [FailureKind; 12] = [
     FailureKind::TooLarge,
     FailureKind::BadResponse,
     FailureKind::BadRequest,
+    FailureKind::UploadUnreadable,
+    FailureKind::UploadChanged,
 ];
 
 /// Wall time at a whole second, as HTTP dates are.
@@ -142,6 +147,45 @@ fn the_facts_are_taken_from_the_request() {
     assert_eq!(facts(Request::builder(Method::PATCH, "/")), ONCE_ONLY);
     assert_eq!(facts(Request::post("/").retries(7)), RequestFacts { retries: Some(7), ..ONCE_ONLY });
     assert_eq!(facts(Request::post("/").idempotency_key("k")), IDEMPOTENT);
+}
+
+#[test]
+fn a_body_that_can_be_sent_only_once_leaves_no_retries_once_it_was_begun() {
+    let stream = futures_util::stream::iter([Ok(Bytes::from_static(b"x"))]);
+    let request = Request::put("/").retries(7).body_once(None, stream).build().unwrap();
+    assert_eq!(RequestFacts::from(&request), RequestFacts { retries: Some(7), ..IDEMPOTENT });
+    let body = request.body().unwrap().open();
+    let mut body = futures_util::FutureExt::now_or_never(body).unwrap().unwrap();
+    let _ = futures_util::FutureExt::now_or_never(futures_util::StreamExt::next(&mut body)).unwrap();
+    assert_eq!(RequestFacts::from(&request), RequestFacts { retries: Some(0), ..IDEMPOTENT });
+}
+
+#[test]
+fn a_body_that_failed_is_told_by_its_own_name_and_not_sent_again_whatever_left_of_it() {
+    for facts in [IDEMPOTENT, ONCE_ONLY] {
+        for reach in [Reach::NotSent, Reach::MaybeSent] {
+            for (kind, reason) in [
+                (FailureKind::UploadUnreadable, Reason::BodyUnreadable),
+                (FailureKind::UploadChanged, Reason::BodyChanged),
+            ] {
+                let error = error_of(decide(facts, 1, Outcome::Failed(&failed(kind, reach))));
+                assert_eq!((error.code, error.reason, error.retryable), (Code::InvalidInput, reason, false));
+            }
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_broke_off_in_the_middle_leaves_doubt_only_where_a_repeat_could_act_twice() {
+    for (kind, code, reason) in [
+        (FailureKind::BodyReset, Code::NetworkError, Reason::ConnectionReset),
+        (FailureKind::BodyTimedOut, Code::Timeout, Reason::TimedOut),
+    ] {
+        let error = broken_off(&IDEMPOTENT, &within(kind, 200));
+        assert_eq!((error.code, error.reason, error.status), (code, reason, Some(200)));
+        let error = broken_off(&ONCE_ONLY, &within(kind, 200));
+        assert_eq!((error.code, error.reason, error.status), (code, Reason::OutcomeUnknown, Some(200)));
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The transport against real servers on the loopback, each of which follows a script of its own.
 
+pub(crate) mod peer;
 pub(crate) mod server;
+mod uploads;
 
 use std::time::Duration;
 
@@ -8,8 +10,8 @@ use bytes::Bytes;
 use http::Method;
 
 use self::server::{Server, Step, ok};
-use super::*;
-use crate::error::Code;
+use super::{outgoing::within_idle, upload::Upload, *};
+use crate::{error::Code, request::Meter};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -360,23 +362,6 @@ fn an_address_that_cannot_be_a_backend_is_refused_with_the_rule() {
     assert_eq!(HttpTransport::new(&settings).unwrap_err().code, Code::InvalidInput);
 }
 
-#[test]
-fn a_backend_on_this_computer_is_recognised() {
-    let loopback = |url: &str| is_loopback(&Url::parse(url).unwrap());
-    for url in [
-        "http://localhost:8000",
-        "http://127.0.0.1",
-        "http://127.9.9.9",
-        "http://[::1]:80",
-        "http://a.localhost",
-    ] {
-        assert!(loopback(url), "{url}");
-    }
-    for url in ["http://example.test", "http://localhost.example.test", "http://10.0.0.1", "http://[::2]"] {
-        assert!(!loopback(url), "{url}");
-    }
-}
-
 // === Timeouts, without a network, on a paused clock ===
 
 #[tokio::test(start_paused = true)]
@@ -388,7 +373,8 @@ async fn an_answer_that_does_not_come_is_given_up_after_the_timeout() {
 
 #[tokio::test(start_paused = true)]
 async fn an_upload_that_keeps_moving_may_take_longer_than_the_timeout() {
-    let (mut upload, watch) = Upload::new(Bytes::from(vec![0; 640 * 1024]));
+    let body = Body::from(Bytes::from(vec![0; 640 * 1024])).open().await.unwrap();
+    let (mut upload, watch) = Upload::new(body, Meter::default());
     let started = Instant::now();
     let slow = async {
         while let Some(part) = futures_util::StreamExt::next(&mut upload).await {
@@ -402,7 +388,8 @@ async fn an_upload_that_keeps_moving_may_take_longer_than_the_timeout() {
 
 #[tokio::test(start_paused = true)]
 async fn an_upload_that_stops_moving_is_given_up() {
-    let (mut upload, watch) = Upload::new(Bytes::from(vec![0; 640 * 1024]));
+    let body = Body::from(Bytes::from(vec![0; 640 * 1024])).open().await.unwrap();
+    let (mut upload, watch) = Upload::new(body, Meter::default());
     let started = Instant::now();
     let stuck = async {
         tokio::time::sleep(LONG / 2).await;
@@ -414,36 +401,10 @@ async fn an_upload_that_stops_moving_is_given_up() {
     assert!(!watch.withdraw());
 }
 
-/// An answer whose parts come `gap` apart.
-fn trickling(parts: usize, gap: Duration) -> Response {
-    let part = move |left: usize| async move {
-        tokio::time::sleep(gap).await;
-        let part = Ok::<_, std::convert::Infallible>(Bytes::from_static(b"part"));
-        (left > 0).then(|| (part, left - 1))
-    };
-    let body = Body::wrap_stream(futures_util::stream::unfold(parts, part));
-    Response::from(http::Response::new(body))
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_answer_that_keeps_coming_may_take_longer_than_the_timeout() {
-    let started = Instant::now();
-    let body = read(&mut trickling(10, LONG / 2), None, 1000, LONG).await.unwrap();
-    assert_eq!(body, "part".repeat(10));
-    assert!(started.elapsed() > LONG * 5);
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_answer_that_stands_still_between_two_parts_is_given_up() {
-    let started = Instant::now();
-    let (kind, _) = read(&mut trickling(10, LONG * 2), None, 1000, LONG).await.unwrap_err();
-    assert_eq!((kind, started.elapsed()), (FailureKind::BodyTimedOut, LONG));
-}
-
 #[test]
 fn only_get_and_its_like_are_excused_for_a_stale_connection() {
     let transport = HttpTransport::new(&HttpSettings::new("http://localhost:1")).unwrap();
-    transport.kept.store(1, Ordering::Relaxed);
+    transport.kept.add();
     let reset = TransportError::new(FailureKind::Reset, Reach::MaybeSent, "");
     for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH] {
         assert!(!transport.was_stale(&method, &reset));

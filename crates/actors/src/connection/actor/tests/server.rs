@@ -9,7 +9,11 @@ use tokio::{
 };
 use tokio_tungstenite::{
     WebSocketStream, accept_async,
-    tungstenite::{Error, Message, protocol::CloseFrame},
+    tungstenite::{
+        Error, Message,
+        handshake::derive_accept_key,
+        protocol::{CloseFrame, Role},
+    },
 };
 
 use crate::connection::target::SocketTarget;
@@ -66,6 +70,21 @@ impl Server {
         Peer::greet(self.accept_raw().await).await
     }
 
+    /// The next connection, with its handshake answered and a ping right behind, in one piece.
+    pub(super) async fn accept_with_a_ping(&self) -> Peer {
+        let mut stream = self.accept_raw().await;
+        let head = read_head(&mut stream).await;
+        let key = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap();
+        let accept = derive_accept_key(key.as_bytes());
+        let answer = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Accept: {accept}\r\n\r\n"
+        );
+        let ping = [0x89, 0];
+        stream.write_all(&[answer.as_bytes(), &ping].concat()).await.unwrap();
+        Peer(WebSocketStream::from_raw_socket(stream, Role::Server, None).await)
+    }
+
     /// Answers the next handshake with these bytes instead.
     pub(super) async fn answer(&self, bytes: &str) {
         let mut stream = self.accept_raw().await;
@@ -83,11 +102,12 @@ fn bound(address: SocketAddr) -> TcpSocket {
 }
 
 /// Reads a request's head.
-pub(super) async fn read_head(stream: &mut TcpStream) {
+pub(super) async fn read_head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.unwrap());
     }
+    String::from_utf8(head).unwrap()
 }
 
 /// Waits until the other end is gone, whether in order or with a reset.

@@ -79,6 +79,19 @@ async fn a_refusal_by_the_backend_is_final_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_jumps_within_a_backoff_changes_nothing() {
+    for jump_s in [-86_400 * 365, -10, 10, 86_400 * 365] {
+        let scene = Scene::of(policy()).await;
+        scene.script.on("/a", [Play::AskToWait(20), Play::Reset, Play::Answer(200)]);
+        let answer = scene.ask(get("/a"));
+        pass(s(5)).await;
+        scene.clock.jump(jump_s);
+        assert_eq!(status(answer.await), 200);
+        assert_eq!(scene.script.times("/a"), [0, 20, 22]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_backoff_holds_no_place() {
     let scene = Scene::of(policy()).await;
     scene.script.on("/down", [Play::AskToWait(10), Play::Answer(200)]);

@@ -236,6 +236,26 @@ async fn each_overflow_policy_tells_the_one_that_had_to_leave() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_was_attempted_before_it_had_to_leave_is_not_said_not_to_have_been_sent() {
+    let lanes = LanesPolicy { queue_max: 2, overflow: Overflow::DropOldest, ..LanesPolicy::default() };
+    let scene = Scene::of(QueuePolicy { lanes, ..policy() }).await;
+    scene.script.on("/broken", [Play::Reset]);
+    scene.script.on("/long", [Play::AnswerAfter(s(60), 200)]);
+    let broken = scene.ask(get("/broken"));
+    settle().await;
+    // It takes the place while the other one waits for its second attempt, which then is due.
+    let long = scene.ask(get("/long").timeout(s(100)).priority(Priority::High));
+    pass(s(2)).await;
+    let rest = [(); 2].map(|()| scene.ask(get("/rest")));
+    let error = broken.await.unwrap_err();
+    assert_eq!((error.reason, error.attempts), (Reason::Evicted, 1));
+    assert!(!error.message.contains("not sent"), "{error}");
+    assert!(error.details.unwrap().contains("connection_reset"));
+    assert_eq!(status(long.await), 200);
+    assert!(join_all(rest).await.into_iter().all(|answer| answer.is_ok()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_has_expired_takes_up_no_room() {
     let lanes = LanesPolicy { queue_max: 1, ..LanesPolicy::default() };
     let scene = Scene::of(QueuePolicy { lanes, ..policy() }).await;

@@ -1,0 +1,95 @@
+//! The link and the requests, over random schedules of faults.
+//!
+//! A schedule is drawn from a seed: what breaks on the way to the backend and in the backend, and when; what is asked for
+//! meanwhile; and with which settings. `drive` lives it with the whole tree, an embedded backend and a proxy between them,
+//! lets all faults end, waits until the tree is well again, shuts it down (at times with a last fault and requests under
+//! way), and takes notes. `account` checks that the notes agree with what is promised. No promise depends on how fast the
+//! machine is: a timeout that fires because it is slow is one more way in which a request can end.
+//!
+//! A failure prints its seed. `MAINSTAY_FAULT_SEED` runs that schedule alone, `MAINSTAY_FAULT_SCHEDULES` says how many are
+//! run. The schedule follows from the seed; which bytes and tasks come first is the system's choice, so a rare failure may
+//! need `MAINSTAY_FAULT_SCHEDULES` runs of its seed.
+
+#[path = "fault_schedules/account.rs"]
+mod account;
+#[path = "fault_schedules/bed.rs"]
+mod bed;
+#[path = "fault_schedules/counted.rs"]
+mod counted;
+#[path = "fault_schedules/drive.rs"]
+mod drive;
+#[path = "fault_schedules/events.rs"]
+mod events;
+mod fault_proxy;
+#[path = "fault_schedules/schedule.rs"]
+mod schedule;
+#[path = "fault_schedules/settings.rs"]
+mod settings;
+#[path = "fault_schedules/tally.rs"]
+mod tally;
+#[path = "fault_schedules/told.rs"]
+mod told;
+
+use std::num::NonZero;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use schedule::Schedule;
+use tally::Tally;
+
+/// How many schedules are run if nobody says otherwise.
+const SCHEDULES: u64 = 30;
+/// How many are lived at once for each processor: most of the time a schedule waits, but not all of the time.
+const AT_ONCE: usize = 5;
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a whole number, and is {text:?}")))
+}
+
+/// Lives the schedule of `seed`, checks it, and counts what happened in it; or says what is wrong.
+fn check(seed: u64, tally: &Mutex<Tally>) -> Result<(), String> {
+    let schedule = Schedule::random(seed);
+    let lived = drive::live(&schedule);
+    let faults = account::faults(&schedule, &lived);
+    if faults.is_empty() {
+        tally.lock().unwrap().count(&schedule, &lived);
+        return Ok(());
+    }
+    let (story, faults) = (told::story(&schedule, &lived), faults.join("\n"));
+    Err(format!("{schedule:#?}\n\n{story}\n\nMAINSTAY_FAULT_SEED={seed} fails:\n{faults}"))
+}
+
+#[test]
+fn after_any_schedule_of_faults_the_tree_is_well_again_and_every_request_is_accounted_for() {
+    let only = number("MAINSTAY_FAULT_SEED");
+    let schedules = number("MAINSTAY_FAULT_SCHEDULES").unwrap_or(if only.is_some() { 1 } else { SCHEDULES });
+    let (next, has_failed) = (AtomicU64::new(0), AtomicBool::new(false));
+    let (tally, failures) = (Mutex::<Tally>::default(), Mutex::new(Vec::new()));
+    let live_those_left = || {
+        loop {
+            let round = next.fetch_add(1, Ordering::Relaxed);
+            if round >= schedules || has_failed.load(Ordering::Relaxed) {
+                return;
+            }
+            if let Err(failure) = check(only.unwrap_or(round), &tally) {
+                has_failed.store(true, Ordering::Relaxed);
+                failures.lock().unwrap().push(failure);
+            }
+        }
+    };
+    thread::scope(|scope| {
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        for _ in 0..AT_ONCE * processors {
+            scope.spawn(live_those_left);
+        }
+    });
+    let failures = failures.into_inner().unwrap();
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+    let tally = tally.into_inner().unwrap();
+    println!("{tally}");
+    if only.is_none() && schedules >= 1000 {
+        tally.check();
+    }
+}

@@ -1,0 +1,433 @@
+//! Lives a schedule, and takes notes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay::actors::agent::AgentStatus;
+use mainstay::actors::connection::outbound::Fate;
+use mainstay::actors::connection::status::ConnectionState;
+use mainstay::actors::transport::{HttpSettings, HttpTransport};
+use mainstay::backend::Fault as BackendFault;
+use mainstay::config::Config;
+use mainstay::runtime::journal::{Delivery, Record};
+use mainstay::runtime::policy::ExitCause;
+use mainstay::{Error, Mainstay, Request, RequestId, Response};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, interval, sleep_until, timeout};
+
+use crate::bed::{Bed, Done};
+use crate::counted::{Count, Counted, TAG};
+use crate::fault_proxy::Proxy;
+use crate::fault_proxy::wire::Wire;
+use crate::schedule::{Asked, Call, Finale, LEDGER, NOTES, Patience, Schedule, Send, Trouble, What};
+
+/// What has not come about after this never does.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a mark may take to come through before the next one is sent: events that nobody keeps can be lost.
+const MARK_PATIENCE: Duration = Duration::from_millis(500);
+/// How often it is looked whether what no event tells of has come about.
+const PACE: Duration = Duration::from_millis(3);
+
+/// What came of a schedule.
+#[derive(Debug, Default)]
+pub(crate) struct Lived {
+    pub(crate) calls: Vec<Called>,
+    pub(crate) sends: Vec<Sent>,
+    pub(crate) records: Vec<Record>,
+    /// The frames that the runtime handed on.
+    pub(crate) frames: Vec<Value>,
+    pub(crate) wire: Wire,
+    pub(crate) done: Done,
+    /// The most attempts that were under way at once.
+    pub(crate) most_under_way: usize,
+    /// When the schedule began, in milliseconds of the journal.
+    pub(crate) began_ms: u64,
+    /// From the end of the last fault until all was well.
+    pub(crate) settled_after: Duration,
+    /// What never came about, and what else the drive itself saw go wrong.
+    pub(crate) complaints: Vec<String>,
+}
+
+/// A request, and what its caller got.
+#[derive(Debug)]
+pub(crate) struct Called {
+    pub(crate) tag: String,
+    pub(crate) call: Call,
+    pub(crate) id: RequestId,
+    /// `None` where the caller dropped the future.
+    pub(crate) outcome: Option<Result<Response, Error>>,
+    /// What somebody who cancelled it was told.
+    pub(crate) cancelled: Option<Result<bool, Error>>,
+    /// Whether the runtime may have been stopping when it was made.
+    pub(crate) is_last: bool,
+}
+
+/// A text frame, and what its sender was told.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub(crate) text: String,
+    pub(crate) fate: Result<Fate, Error>,
+}
+
+/// One piece of work that has ended.
+enum Ended {
+    Called(Box<Called>),
+    Sent(Sent),
+    Other,
+}
+
+/// What all tasks of a run share.
+struct Scene {
+    schedule: Schedule,
+    mainstay: Mainstay,
+    proxy: Proxy,
+    bed: Bed,
+    start: Instant,
+}
+
+/// Lives a schedule on a runtime of its own.
+pub(crate) fn live(schedule: &Schedule) -> Lived {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("there are threads to be had");
+    let mut lived = runtime.block_on(live_on(schedule.clone()));
+    // Whoever has ended its tasks only lately may still be taking them down.
+    let left = || runtime.metrics().num_alive_tasks();
+    let gone = runtime.block_on(async { timeout(PATIENCE, eventually(async || left() == 0)).await });
+    if gone.is_err() {
+        lived.complaints.push(format!("{} tasks are left when all has ended", left()));
+    }
+    lived
+}
+
+async fn live_on(schedule: Schedule) -> Lived {
+    let mut lived = Lived::default();
+    let (bed, address) = Bed::make(schedule.history_max).await;
+    let proxy = Proxy::start(address, "/ws", schedule.seed).await.expect("there are ports to be had");
+    let count = Arc::<Count>::default();
+    let mainstay = start(&schedule, &proxy, &count).await;
+    let mut listeners = JoinSet::new();
+    let (records, frames) = listen(&mainstay, &mut listeners);
+    let mut scene = Scene { schedule, mainstay, proxy, bed, start: Instant::now() };
+    if scene.schedule.begins_well
+        && timeout(PATIENCE, eventually(async || scene.is_well().await)).await.is_err()
+    {
+        lived.complaints.push(format!("it was not well at first: {}", scene.state().await));
+    }
+    scene.start = Instant::now();
+    lived.began_ms = scene.mainstay.journal().now().as_millis() as u64;
+    let scene = Arc::new(scene);
+
+    let mut work = JoinSet::new();
+    scene.clone().begin_work(&mut work);
+    let mut troubles = JoinSet::new();
+    for trouble in scene.schedule.troubles.clone() {
+        let scene = Arc::clone(&scene);
+        troubles.spawn(async move { scene.trouble(&trouble).await });
+    }
+    all(&mut troubles, "troubles", &mut lived).await;
+    scene.calm_down().await;
+
+    let healed = Instant::now();
+    if timeout(PATIENCE, scene.settle(&frames)).await.is_err() {
+        lived.complaints.push(format!("it did not become well again: {}", scene.state().await));
+    }
+    lived.settled_after = healed.elapsed();
+    all(&mut work, "requests and sends", &mut lived).await;
+
+    if let Some(finale) = scene.schedule.finale.clone() {
+        scene.clone().begin_finale(&finale, &mut work).await;
+    }
+    match timeout(PATIENCE, scene.mainstay.shutdown()).await {
+        Ok(ending) if ending.cause == ExitCause::Normal => {}
+        Ok(ending) => lived.complaints.push(format!("it ended out of order: {ending:?}")),
+        Err(_) => lived.complaints.push("it did not shut down".to_owned()),
+    }
+    all(&mut work, "requests and sends after the shutdown", &mut lived).await;
+    let Scene { mainstay, proxy, bed, .. } = Arc::into_inner(scene).expect("all who shared it have ended");
+    drop(mainstay);
+    // What is held up would keep the proxy from looking at who has gone.
+    proxy.heal().await;
+    if timeout(PATIENCE, proxy.deserted()).await.is_err() {
+        lived.complaints.push(format!("{} connections are open after the end", proxy.open()));
+    }
+    lived.done = bed.leave().await;
+    lived.wire = proxy.wire();
+    proxy.stop().await;
+    if timeout(PATIENCE, async { while listeners.join_next().await.is_some() {} }).await.is_err() {
+        lived.complaints.push("the journal or the frames did not come to an end".to_owned());
+    }
+    lived.records = records.borrow().clone();
+    lived.frames = frames.borrow().clone();
+    lived.most_under_way = count.most();
+    lived
+}
+
+async fn start(schedule: &Schedule, proxy: &Proxy, count: &Arc<Count>) -> Mainstay {
+    let config = Config::from_toml(&schedule.settings.to_toml(&proxy.url())).expect("settings are valid");
+    let transport = HttpTransport::new(&HttpSettings {
+        connect_timeout: config.connection.connect_timeout,
+        ..HttpSettings::new(proxy.url())
+    });
+    let transport = Counted { transport: transport.expect("the address is valid"), count: Arc::clone(count) };
+    let builder = Mainstay::builder().config(config).transport(Arc::new(transport));
+    builder.seed(schedule.seed).verbose(true).start().await.expect("the tree comes up, backend or not")
+}
+
+type Noted<T> = watch::Receiver<Vec<T>>;
+
+/// Follows the journal and the frames to their ends.
+fn listen(mainstay: &Mainstay, listeners: &mut JoinSet<()>) -> (Noted<Record>, Noted<Value>) {
+    let (records, noted_records) = watch::channel(Vec::new());
+    let mut events = mainstay.events_after(0);
+    listeners.spawn(async move {
+        while let Delivery::Event(record) = events.next().await {
+            let is_last = record.kind == "runtime_stopped";
+            records.send_modify(|records| records.push(*record));
+            if is_last {
+                return;
+            }
+        }
+    });
+    let (frames, noted_frames) = watch::channel(Vec::new());
+    let mut received = mainstay.connection().frames();
+    listeners.spawn(async move {
+        while let Ok(text) = received.recv().await {
+            let frame = serde_json::from_str(&text).unwrap_or_else(|_| Value::from(&*text));
+            frames.send_modify(|frames| frames.push(frame));
+        }
+    });
+    (noted_records, noted_frames)
+}
+
+/// Looks again and again, for what no event tells of.
+async fn eventually(is_so: impl AsyncFn() -> bool) {
+    let mut pace = interval(PACE);
+    while !is_so().await {
+        pace.tick().await;
+    }
+}
+
+/// Takes in what tasks bring, until all have ended.
+async fn all(tasks: &mut JoinSet<Ended>, what: &str, lived: &mut Lived) {
+    let ending = timeout(PATIENCE, async {
+        while let Some(ended) = tasks.join_next().await {
+            match ended {
+                Ok(Ended::Called(called)) => lived.calls.push(*called),
+                Ok(Ended::Sent(sent)) => lived.sends.push(sent),
+                Ok(Ended::Other) => {}
+                Err(error) => lived.complaints.push(format!("a task of the test failed: {error}")),
+            }
+        }
+    });
+    if ending.await.is_err() {
+        lived.complaints.push(format!("{} {what} did not end", tasks.len()));
+        tasks.shutdown().await;
+    }
+}
+
+impl Scene {
+    async fn until(&self, at_ms: u64) {
+        sleep_until(self.start + Duration::from_millis(at_ms)).await;
+    }
+
+    // === what goes wrong ===
+
+    async fn trouble(&self, trouble: &Trouble) -> Ended {
+        self.until(trouble.at_ms).await;
+        match trouble.what.clone() {
+            What::Wire(fault) => {
+                let id = self.proxy.begin(fault).await;
+                self.until(trouble.ends_ms()).await;
+                self.proxy.end(id).await;
+            }
+            What::CrashAgent(agent) => {
+                self.bed.inject(BackendFault::CrashAgent { agent: agent.to_owned() }).await;
+            }
+            What::Answer { path, status, retry_after, times } => {
+                let path = path.to_owned();
+                self.bed.inject(BackendFault::Status { path, status, times, retry_after }).await;
+            }
+            What::Slow { path, ms, times } => {
+                self.bed.inject(BackendFault::Slow { path: path.to_owned(), ms, times }).await;
+            }
+            What::Reset { path, times } => {
+                self.bed.inject(BackendFault::Reset { path: path.to_owned(), times }).await;
+            }
+            What::DropWebSockets => self.bed.inject(BackendFault::DropWs).await,
+            What::RestartBackend => {
+                self.bed.end().await;
+                self.until(trouble.ends_ms()).await;
+                self.proxy.lead_to(self.bed.begin().await);
+            }
+            What::Reconnect => self.mainstay.connection().reconnect().await.expect("it is not stopped"),
+            What::Disconnect => {
+                self.mainstay.connection().disconnect().await.expect("it is not stopped");
+                self.until(trouble.ends_ms()).await;
+                self.mainstay.connection().reconnect().await.expect("it is not stopped");
+            }
+            // Whether the backend could be reached for it is told by the agent's health.
+            What::RestartAgent(agent) => _ = self.mainstay.agents().restart(agent).await,
+        }
+        Ended::Other
+    }
+
+    /// Ends what is left of all faults: from here on nothing goes wrong any more.
+    async fn calm_down(&self) {
+        self.proxy.heal().await;
+        for trouble in &self.schedule.troubles {
+            if let What::Answer { path, times, .. }
+            | What::Slow { path, times, .. }
+            | What::Reset { path, times } = &trouble.what
+            {
+                for _ in 0..*times {
+                    self.bed.ask_directly("GET", path, "").await;
+                }
+            }
+        }
+    }
+
+    // === what is asked for ===
+
+    fn begin_work(self: Arc<Self>, work: &mut JoinSet<Ended>) {
+        for (number, call) in self.schedule.calls.iter().cloned().enumerate() {
+            let scene = Arc::clone(&self);
+            work.spawn(async move { scene.call(format!("call-{number}"), call, false).await });
+        }
+        for (number, send) in self.schedule.sends.iter().copied().enumerate() {
+            let scene = Arc::clone(&self);
+            work.spawn(async move { scene.send(format!("send-{number}"), send).await });
+        }
+        let scene = Arc::clone(&self);
+        work.spawn(async move {
+            for (number, at_ms) in scene.schedule.chatter.iter().enumerate() {
+                scene.until(*at_ms).await;
+                scene.bed.chatter(&format!("chatter-{number}")).await;
+            }
+            Ended::Other
+        });
+    }
+
+    async fn call(&self, tag: String, call: Call, is_last: bool) -> Ended {
+        self.until(call.at_ms).await;
+        let (id, answer) = self.mainstay.submit(request(&tag, &call));
+        let mut answer = std::pin::pin!(answer);
+        let mut cancelled = None;
+        let outcome = match call.patience {
+            Patience::ToTheEnd => Some(answer.await),
+            Patience::DropAfterMs(ms) => timeout(Duration::from_millis(ms), answer).await.ok(),
+            Patience::CancelAfterMs(ms) => {
+                let answered = timeout(Duration::from_millis(ms), &mut answer).await;
+                cancelled = Some(self.mainstay.cancel(id).await);
+                match answered {
+                    Ok(answered) => Some(answered),
+                    Err(_) => Some(answer.await),
+                }
+            }
+        };
+        Ended::Called(Box::new(Called { tag, call, id, outcome, cancelled, is_last }))
+    }
+
+    async fn send(&self, tag: String, send: Send) -> Ended {
+        self.until(send.at_ms).await;
+        let text = json!({ "type": "ping", "tag": tag }).to_string();
+        let fate =
+            self.mainstay.connection().send(text.clone(), Duration::from_millis(send.patience_ms)).await;
+        Ended::Sent(Sent { text, fate })
+    }
+
+    // === how it is ===
+
+    async fn is_well(&self) -> bool {
+        let status = self.mainstay.status().await;
+        status.connection.state == ConnectionState::Connected
+            && status.queue.waiting + status.queue.running == 0
+            && status.agents.iter().all(|agent| agent.status == AgentStatus::Healthy)
+    }
+
+    async fn state(&self) -> String {
+        let status = self.mainstay.status().await;
+        format!("{:#?}\n{:#?}\n{:#?}", status.connection, status.queue, status.agents)
+    }
+
+    /// Returns when all is well: an event comes through, a text frame and a request go through, and nothing is left to do.
+    async fn settle(&self, frames: &Noted<Value>) {
+        let mut frames = frames.clone();
+        for round in 0.. {
+            let mark = format!("mark-{round}");
+            self.bed.chatter(&mark).await;
+            let has_come =
+                frames.wait_for(|frames| frames.iter().any(|frame| frame["message"]["text"] == *mark));
+            if timeout(MARK_PATIENCE, has_come).await.is_ok_and(|come| come.is_ok()) {
+                break;
+            }
+        }
+        for round in 0.. {
+            let text = json!({ "type": "ping", "tag": format!("probe-{round}") }).to_string();
+            let fate = self.mainstay.connection().send(text.clone(), PATIENCE).await;
+            let is_seen = async || self.proxy.wire().texts.contains(&text);
+            if fate == Ok(Fate::Sent) && timeout(MARK_PATIENCE, eventually(is_seen)).await.is_ok() {
+                break;
+            }
+        }
+        let probe = || Request::get("/api/search?q=probe").build().expect("it is valid");
+        eventually(async || self.mainstay.request(probe()).await.is_ok()).await;
+        eventually(async || self.is_well().await).await;
+    }
+
+    // === the end ===
+
+    /// Lets something go wrong once more, with requests under way.
+    async fn begin_finale(self: Arc<Self>, finale: &Finale, work: &mut JoinSet<Ended>) {
+        let from = self.start.elapsed().as_millis() as u64;
+        self.proxy.begin(finale.fault.clone()).await;
+        for (number, call) in finale.calls.iter().cloned().enumerate() {
+            let scene = Arc::clone(&self);
+            let call = Call { at_ms: from + call.at_ms, ..call };
+            work.spawn(async move { scene.call(format!("last-call-{number}"), call, true).await });
+        }
+        for (number, send) in finale.sends.iter().copied().enumerate() {
+            let scene = Arc::clone(&self);
+            let send = Send { at_ms: from + send.at_ms, ..send };
+            work.spawn(async move { scene.send(format!("last-send-{number}"), send).await });
+        }
+        self.until(from + finale.shutdown_at_ms).await;
+    }
+}
+
+/// The request of a call.
+fn request(tag: &str, call: &Call) -> Request {
+    let message = json!({ "text": tag });
+    let builder = match call.what {
+        Asked::Get => Request::get(format!("/api/search?q={tag}")),
+        Asked::Put => Request::put(format!("/api/agents/{NOTES}/state")).json(&message),
+        Asked::Post => Request::post(format!("/api/agents/{LEDGER}/message")).json(&message),
+        Asked::KeyedPost { is_generated } => {
+            let post = Request::post(format!("/api/agents/{LEDGER}/message")).json(&message);
+            if is_generated { post.generated_idempotency_key() } else { post.idempotency_key(&key(tag)) }
+        }
+        Asked::Echo { bytes } => Request::post("/api/echo").body(echo(tag, bytes)).idempotency_key(&key(tag)),
+    };
+    let mut builder = builder.header(TAG, tag).priority(call.priority);
+    if let Some(ms) = call.timeout_ms {
+        builder = builder.timeout(Duration::from_millis(ms));
+    }
+    if let Some(ms) = call.wait_timeout_ms {
+        builder = builder.wait_timeout(Duration::from_millis(ms));
+    }
+    if let Some(retries) = call.retries {
+        builder = builder.retries(retries);
+    }
+    builder.build().expect("schedules hold valid requests")
+}
+
+/// The key that a caller gives.
+pub(crate) fn key(tag: &str) -> String {
+    format!("key-of-{tag}")
+}
+
+/// What is to come back from an echo.
+pub(crate) fn echo(tag: &str, bytes: usize) -> Vec<u8> {
+    tag.bytes().cycle().take(bytes).collect()
+}

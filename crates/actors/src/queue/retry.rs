@@ -77,6 +77,14 @@ pub enum Outcome<'a> {
     Lost,
 }
 
+impl Outcome<'_> {
+    /// Whether it is an answer that does not fail, after which there is nothing to decide.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        matches!(self, Self::Answered(answer) if Reason::of_status(answer.status.as_u16()).is_none())
+    }
+}
+
 /// When a decision is taken, and the random number for it.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {

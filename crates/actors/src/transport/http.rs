@@ -119,6 +119,8 @@ impl Kept {
 /// Headers that hold credentials never leave the origin of the base address.
 pub struct HttpTransport {
     base: Url,
+    /// The base as text, without a slash at its end: what paths go behind.
+    prefix: String,
     /// Keeps connections for the next request.
     pooled: Client,
     /// Makes a connection for each request.
@@ -145,6 +147,7 @@ impl HttpTransport {
         Ok(Self {
             pooled: client(POOL_IDLE_MAX)?,
             fresh: client(0)?,
+            prefix: base.as_str().trim_end_matches('/').to_owned(),
             base,
             kept: Kept::default(),
             response_bytes_max: settings.response_bytes_max,
@@ -181,9 +184,9 @@ impl HttpTransport {
 
     fn first_hop(&self, request: &Request) -> Result<Hop, TransportError> {
         let refuse = |details: &str| TransportError::new(FailureKind::BadRequest, Reach::NotSent, details);
-        let joined = format!("{}{}", self.base.as_str().trim_end_matches('/'), request.path());
+        let joined = [self.prefix.as_str(), request.path()].concat();
         let url = Url::parse(&joined).map_err(|cause| refuse(&cause.to_string()))?;
-        if url.origin() != self.base.origin() {
+        if redirect::leads_away(&self.base, &url) {
             return Err(refuse("the path leads away from the backend"));
         }
         Ok(Hop { method: request.method().clone(), url, keeps_body: true })

@@ -44,7 +44,7 @@ async fn requests_that_waited_when_the_queue_crashed_are_answered_by_its_next_in
         async move { mainstay.request(request).await }
     }));
     let crash = async {
-        while mainstay.status().await.queue.waiting < 5 {
+        while mainstay.status().await.queue.stats.waiting < 5 {
             tokio::task::yield_now().await;
         }
         mainstay.inject_panic("queue").await.unwrap();

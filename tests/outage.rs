@@ -42,19 +42,30 @@ async fn an_outage_is_told_survived_and_healed_with_no_hand_laid_on() {
     for agent in status["agents"].as_array().unwrap() {
         assert_eq!((&agent["status"], &agent["generation"]), (&json!("unknown"), &json!(1)), "{agent}");
     }
-    let failed = run(data.path(), &["request", "GET", "/api/search?q=x", "--json"]).await;
+    // Who does not want to wait for long learns why there is nothing.
+    let args = ["request", "GET", "/api/search?q=x", "--wait", "1ms", "--json"];
+    let failed = run(data.path(), &args).await;
     assert_eq!(failed.code, Some(1), "{failed:?}");
-    let error: serde_json::Value = serde_json::from_str(&failed.stdout).unwrap();
-    assert_eq!((&error["code"], &error["reason"]), (&json!("NETWORK_ERROR"), &json!("connection_refused")));
-    assert_eq!((&error["attempts"], &error["retryable"]), (&json!(3), &json!(true)));
+    let error: Value = serde_json::from_str(&failed.stdout).unwrap();
+    assert_eq!((&error["code"], &error["reason"]), (&json!("NETWORK_ERROR"), &json!("disconnected")));
+    assert_eq!((&error["attempts"], &error["retryable"]), (&json!(0), &json!(true)));
+    // Whoever waits is answered when the backend is back, without a retry spent.
+    let mark = story.mark();
+    let mut patient = Program::start(data.path(), &["request", "GET", "/api/search?q=patience", "--json"]);
+    story.since(mark, |event| event["kind"] == "queue_held" && event["waiting"] == 1).await;
+    let held = ask(data.path(), &["status"]).await;
+    assert_eq!((&held["queue"]["waiting"], held["queue"]["hold"].is_object()), (&json!(1), true), "{held}");
 
     let mark = story.mark();
     let backend = BackendProgram::start(port, "planner,coder").await;
     story.since(mark, connection("connected")).await;
     story.since(mark, health("planner", "healthy")).await;
     story.since(mark, health("coder", "healthy")).await;
-    let answered = ask(data.path(), &["request", "GET", "/api/search?q=x"]).await;
-    assert_eq!(answered["status"], 200);
+    let (status, answered) = patient.ended().await;
+    assert!(status.success(), "{answered}");
+    let answered: Value = serde_json::from_str(&answered).unwrap();
+    assert_eq!((&answered["status"], &answered["attempts"]), (&json!(200), &json!(1)));
+    story.since(0, |event| event["kind"] == "queue_released").await;
     let restarts = story.told.iter().filter(|event| event["kind"] == "actor_exited").count();
     assert_eq!(restarts, 0, "nobody was restarted");
     let (status, _) = runtime.stop().await;

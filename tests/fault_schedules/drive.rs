@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay::actors::agent::AgentStatus;
+use mainstay::actors::connection::feed::Inbound;
 use mainstay::actors::connection::outbound::Fate;
 use mainstay::actors::connection::status::ConnectionState;
 use mainstay::actors::transport::{HttpSettings, HttpTransport};
@@ -193,7 +194,8 @@ fn listen(mainstay: &Mainstay, listeners: &mut JoinSet<()>) -> (Noted<Record>, N
     let (frames, noted_frames) = watch::channel(Vec::new());
     let mut received = mainstay.connection().frames();
     listeners.spawn(async move {
-        while let Ok(text) = received.recv().await {
+        while let Some(inbound) = received.next().await {
+            let Inbound::Text(text) = inbound else { continue };
             let frame = serde_json::from_str(&text).unwrap_or_else(|_| Value::from(&*text));
             frames.send_modify(|frames| frames.push(frame));
         }
@@ -361,7 +363,7 @@ impl Scene {
     async fn is_well(&self) -> bool {
         let status = self.mainstay.status().await;
         status.connection.state == ConnectionState::Connected
-            && status.queue.waiting + status.queue.running == 0
+            && status.queue.stats.waiting + status.queue.stats.running == 0
             && status.agents.iter().all(|agent| agent.status == AgentStatus::Healthy)
     }
 

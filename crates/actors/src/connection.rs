@@ -9,11 +9,14 @@
 //! - [`outbound`]: what waits to be sent, and what becomes of it
 //! - [`frames`]: which events are new, seen before, or missing
 //!
+//! - `liveness`: whether the peer of an open socket is still there; `sleep`: whether the machine slept
+//!
 //! These do:
 //!
 //! - [`target`]: where to connect, and with which headers
-//! - [`socket`]: the dial, and the two halves of an open socket
-//! - [`ConnectionActor`]: obeys the machine with real sockets
+//! - [`socket`]: the dial, and the two halves of an open socket; `open_socket`: the tasks that read and write it
+//! - [`ConnectionActor`]: obeys the machine with real sockets; [`ConnectionMessage`] is what it is told
+//! - [`ConnectionView`]: what the outside sees; `events`: what the journal says
 //!
 //! Whoever owns a connection keeps one machine, one outbound buffer and one resumption, and drives them so:
 //! it wakes no later than `Machine::next_wake` and `OutboundBuffer::next_expiry`; each action is obeyed in
@@ -22,14 +25,27 @@
 //! that failed settles its message as not sent, so that it is reported and never sent twice.
 
 mod actor;
+#[cfg(test)]
+mod documentation;
+mod events;
 pub mod fault;
+pub mod feed;
 pub mod frames;
+mod link;
 mod liveness;
 pub mod machine;
+mod message;
+mod open_socket;
 pub mod outbound;
 pub mod policy;
+mod sleep;
 pub mod socket;
 pub mod status;
+mod tally;
 pub mod target;
+mod view;
 
-pub use actor::{ConnectionActor, ConnectionChanged, ConnectionMemory, ConnectionMessage, ConnectionView};
+pub use actor::{ConnectionActor, ConnectionMemory};
+pub use events::{ConnectionChanged, ConnectionIgnored, ConnectionUnsent, IgnoredReason, UnsentReason};
+pub use message::ConnectionMessage;
+pub use view::ConnectionView;

@@ -6,6 +6,7 @@
 //! - [`agent`]: one actor an agent, which has it restarted with the state that it had
 //! - [`error`]: the one error that callers see, and the table of its reasons
 //! - [`request`]: requests and responses
+//! - [`reach`]: how the backend is reached: TLS, private authorities and proxies, for HTTP and the WebSocket alike
 //! - [`transport`]: one attempt at one request, over HTTP or in a simulation
 //!
 //! Calls point down only: an agent may use the queue or a transport, the queue a transport; none calls back.
@@ -15,5 +16,6 @@ pub mod cache;
 pub mod connection;
 pub mod error;
 pub mod queue;
+pub mod reach;
 pub mod request;
 pub mod transport;

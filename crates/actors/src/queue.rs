@@ -5,15 +5,17 @@
 //!
 //! - [`lanes`]: the bounded, prioritised, ageing line of requests; expiry and overflow
 //! - [`permits`]: who is running, never more than may run at once
-//! - [`retry`]: what follows an attempt: done, again after a delay, or failed
+//! - [`gate`]: whether attempts may start, while the backend cannot be reached
+//! - [`retry`]: what follows an attempt: done, again after a delay, back into line, or failed
 //! - [`budget`]: all retries together stay a fraction of all requests
 //!
 //! These do:
 //!
 //! - [`QueueActor`]: asks them, and obeys with a transport; [`QueuePolicy`] is what it is told
-//! - `desk`: what one incarnation of it works on; `attempt`: one attempt, as its task
-//! - `book`: the requests that have no fate yet, and their callers; outlives a crash of the actor
-//! - [`QueueHandle`]: how requests are made, followed and called off
+//! - `desk`: what one incarnation of it works on; `attempt`: one attempt, as its task; `pump`: brings the rest of an
+//!   answer that is read as it comes
+//! - `book`: the requests that have no fate yet; outlives a crash of the actor. `page`: one of them, and its `caller`s
+//! - [`QueueHandle`]: how requests are made, followed and called off; [`Download`]: an answer as it comes
 //! - [`QueueView`]: how the queue is doing, for all to see without asking the actor
 //! - [`events`]: what the journal says of requests
 
@@ -21,22 +23,29 @@ mod actor;
 mod attempt;
 mod book;
 pub mod budget;
+mod caller;
 mod desk;
+mod download;
 pub mod events;
+pub mod gate;
 mod handle;
 pub mod lanes;
 mod message;
+mod page;
 pub mod permits;
 mod policy;
+mod pump;
 pub mod retry;
 mod view;
 
 pub use actor::{QueueActor, QueueMemory};
 pub use attempt::Attempted;
 pub use budget::BudgetPolicy;
+pub use download::Download;
 pub use handle::QueueHandle;
 pub use lanes::{LanesPolicy, Overflow};
 pub use message::QueueMessage;
 pub use policy::QueuePolicy;
+pub use pump::Pumped;
 pub use retry::RetryPolicy;
 pub use view::{QueueStats, QueueView, WaitingByPriority};

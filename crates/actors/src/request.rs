@@ -1,20 +1,36 @@
 //! A request to the backend, and the response to it.
 //!
 //! A [`Request`] is checked when it is built: one that exists is valid and within the limits below.
+//!
+//! - `builder`: from what a caller says to a request; `path`: what a path may be
+//! - `body`: in memory, a file or a stream; opened anew for each attempt
+//! - `progress`: how far a request has come
+//! - `response`: what comes back, where it is wanted whole
 
+mod body;
+mod builder;
 pub(crate) mod id;
 mod path;
+mod progress;
+mod response;
+#[cfg(test)]
+mod tests;
 
-use std::{fmt, sync::LazyLock, time::Duration};
+use std::{fmt, time::Duration};
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
-pub use self::id::RequestId;
-use crate::error::{Error, Reason, start_of};
+pub use self::{
+    body::{BODY_PART_BYTES_MAX, Body, BodyError, OpenBody},
+    builder::RequestBuilder,
+    id::RequestId,
+    progress::{Meter, Progress},
+    response::Response,
+};
 
-/// The largest body that a request may carry.
+/// The largest body that a request may carry in memory. Files and streams have no limit.
 pub const REQUEST_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The most headers that a request may carry.
@@ -37,21 +53,6 @@ pub const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The header that carries the idempotency key.
 pub static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-
-/// Headers that belong to the transport: a caller that set them could break the framing of the connection.
-static FRAMING_HEADERS: LazyLock<[HeaderName; 9]> = LazyLock::new(|| {
-    [
-        header::HOST,
-        header::CONTENT_LENGTH,
-        header::TRANSFER_ENCODING,
-        header::CONNECTION,
-        header::UPGRADE,
-        header::TE,
-        header::TRAILER,
-        header::EXPECT,
-        HeaderName::from_static("keep-alive"),
-    ]
-});
 
 /// Which lane of the queue a request waits in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -77,12 +78,14 @@ pub struct Request {
     method: Method,
     path: String,
     headers: HeaderMap,
-    body: Option<Bytes>,
+    body: Option<Body>,
     priority: Priority,
     timeout: Option<Duration>,
     wait_timeout: Option<Duration>,
     retries: Option<u32>,
     key: Key,
+    is_shared: bool,
+    meter: Meter,
 }
 
 /// The idempotency key of a request.
@@ -100,20 +103,19 @@ impl Request {
     /// Starts a request with `method` to `path`, which is relative to the backend's base address, starts with `/`
     /// and may carry a query.
     pub fn builder(method: Method, path: impl Into<String>) -> RequestBuilder {
-        RequestBuilder {
-            request: Self {
-                method,
-                path: path.into(),
-                headers: HeaderMap::new(),
-                body: None,
-                priority: Priority::default(),
-                timeout: None,
-                wait_timeout: None,
-                retries: None,
-                key: Key::None,
-            },
-            error: None,
-        }
+        RequestBuilder::new(Self {
+            method,
+            path: path.into(),
+            headers: HeaderMap::new(),
+            body: None,
+            priority: Priority::default(),
+            timeout: None,
+            wait_timeout: None,
+            retries: None,
+            key: Key::None,
+            is_shared: false,
+            meter: Meter::default(),
+        })
     }
 
     /// Starts a GET request; see [`builder`](Self::builder).
@@ -162,7 +164,7 @@ impl Request {
 
     /// The body, if there is one.
     #[must_use]
-    pub fn body(&self) -> Option<&Bytes> {
+    pub fn body(&self) -> Option<&Body> {
         self.body.as_ref()
     }
 
@@ -199,6 +201,34 @@ impl Request {
         }
     }
 
+    /// Whether it may wait for another that is the same; see [`RequestBuilder::shared`].
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
+    /// Whether the answer to the one is the answer to the other, asked as patiently and as often.
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        let manner = |request: &Self| (request.timeout, request.wait_timeout, request.retries);
+        self.path == other.path
+            && self.method == other.method
+            && self.headers == other.headers
+            && manner(self) == manner(other)
+    }
+
+    /// Follows how far the request comes: to be called before it is made, as often as one likes. What is followed is
+    /// this request and the clones made of it from now on; the watch closes when the last of them is gone.
+    #[must_use]
+    pub fn progress(&mut self) -> watch::Receiver<Progress> {
+        self.meter.watch()
+    }
+
+    /// Where whoever carries it out notes how far it has come.
+    #[must_use]
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
     /// Makes the idempotency key that the caller asked for, from 128 random bits; changes nothing if none was asked
     /// for or there is one already. To be called once, when the request is accepted, so that all attempts share it.
     pub fn settle_key(&mut self, random: u128) {
@@ -215,7 +245,8 @@ impl Request {
         self.method.is_safe()
     }
 
-    /// Whether it may be sent twice: its method is idempotent (RFC 9110, 9.2.2), or it carries a key.
+    /// Whether it may be sent twice: its method is idempotent (RFC 9110, 9.2.2), or it carries a key. Whether it still
+    /// can be is another question: see [`Body::is_spent`].
     #[must_use]
     pub fn is_repeatable(&self) -> bool {
         self.method.is_idempotent() || self.key != Key::None
@@ -223,13 +254,13 @@ impl Request {
 }
 
 impl fmt::Debug for Request {
-    /// Leaves out the query, the headers' values and the body: they may hold secrets.
+    /// Leaves out the query, the headers' values and what is in the body: they may hold secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request")
             .field("method", &self.method)
             .field("path", &self.path_without_query())
             .field("headers", &self.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>())
-            .field("body_bytes", &self.body.as_ref().map(Bytes::len))
+            .field("body", &self.body)
             .field("priority", &self.priority)
             .field("timeout", &self.timeout)
             .field("wait_timeout", &self.wait_timeout)
@@ -243,336 +274,4 @@ fn uuid(random: u128) -> String {
     let bits = (random & !(0xf << 76 | 0x3 << 62)) | 0x4 << 76 | 0x2 << 62;
     let hex = format!("{bits:032x}");
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
-}
-
-/// Builds a [`Request`]. The first mistake is kept and told by [`build`](Self::build).
-#[derive(Debug)]
-#[must_use = "a builder does nothing until `build`"]
-pub struct RequestBuilder {
-    request: Request,
-    error: Option<Error>,
-}
-
-impl RequestBuilder {
-    /// Adds a header. `Idempotency-Key` is taken as [`idempotency_key`](Self::idempotency_key).
-    pub fn header(mut self, name: &str, value: &str) -> Self {
-        match parse_header(name, value) {
-            Ok((name, value)) if name == IDEMPOTENCY_KEY => self.request.key = Key::Given(value),
-            Ok((name, value)) => {
-                // Appending to a map that is full panics inside the map.
-                if self.request.headers.try_append(name, value).is_err() {
-                    self.refuse(too_many_headers());
-                }
-            }
-            Err(error) => self.refuse(error),
-        }
-        self
-    }
-
-    /// The body as it is. The content type is for the caller to set.
-    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
-        self.request.body = Some(body.into());
-        self
-    }
-
-    /// `value` as a JSON body, with its content type.
-    pub fn json<T: Serialize + ?Sized>(mut self, value: &T) -> Self {
-        match serde_json::to_vec(value) {
-            Ok(json) => {
-                let kind = HeaderValue::from_static("application/json");
-                self.request.headers.insert(header::CONTENT_TYPE, kind);
-                self.body(json)
-            }
-            Err(cause) => {
-                let error = Error::invalid("The request's body cannot be written as JSON.");
-                self.refuse(error.with_details(&cause.to_string()));
-                self
-            }
-        }
-    }
-
-    /// Which lane of the queue it waits in.
-    pub fn priority(mut self, priority: Priority) -> Self {
-        self.request.priority = priority;
-        self
-    }
-
-    /// How long one attempt may stand still, instead of the queue's default: until the answer begins, and then
-    /// between any two parts of it. More than zero, at most [`TIMEOUT_MAX`].
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.request.timeout = Some(timeout);
-        self
-    }
-
-    /// How long it may wait in the queue, instead of the queue's default. At most [`TIMEOUT_MAX`].
-    pub fn wait_timeout(mut self, timeout: Duration) -> Self {
-        self.request.wait_timeout = Some(timeout);
-        self
-    }
-
-    /// How often it may be repeated, instead of the queue's default. At most [`RETRIES_MAX`].
-    pub fn retries(mut self, retries: u32) -> Self {
-        self.request.retries = Some(retries);
-        self
-    }
-
-    /// The key by which the backend recognises a repeat: visible ASCII, at most [`IDEMPOTENCY_KEY_BYTES_MAX`].
-    pub fn idempotency_key(self, key: &str) -> Self {
-        self.header(IDEMPOTENCY_KEY.as_str(), key)
-    }
-
-    /// Asks for a key to be made when the queue accepts the request. Only a backend that honours the key is safe
-    /// from acting twice, so this is never done unasked.
-    pub fn generated_idempotency_key(mut self) -> Self {
-        self.request.key = Key::Wanted;
-        self
-    }
-
-    /// The request, if it is valid and within the limits.
-    ///
-    /// # Errors
-    ///
-    /// [`Reason::InvalidRequest`] with the first rule that it breaks.
-    pub fn build(self) -> Result<Request, Error> {
-        if let Some(error) = self.error {
-            return Err(error);
-        }
-        self.request.check()?;
-        Ok(self.request)
-    }
-
-    fn refuse(&mut self, error: Error) {
-        self.error.get_or_insert(error);
-    }
-}
-
-impl Request {
-    fn check(&self) -> Result<(), Error> {
-        if self.method == Method::CONNECT || self.method == Method::TRACE {
-            return Err(Error::invalid(
-                "The request's method must be one that acts on a path, such as GET or POST.",
-            ));
-        }
-        path::check(&self.path)?;
-        self.check_headers()?;
-        self.check_numbers()?;
-        if self.body.as_ref().is_some_and(|body| body.len() > REQUEST_BODY_BYTES_MAX) {
-            return Err(Error::new(Reason::RequestTooLarge)
-                .with_message("The request's body is larger than 16 MiB. Send less at once."));
-        }
-        Ok(())
-    }
-
-    fn check_headers(&self) -> Result<(), Error> {
-        let bytes: usize = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-        if self.headers.len() > REQUEST_HEADERS_MAX || bytes > REQUEST_HEADERS_BYTES_MAX {
-            return Err(too_many_headers());
-        }
-        match &self.key {
-            Key::Given(key) if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX => {
-                Err(Error::invalid("The idempotency key must have 1 to 255 characters."))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn check_numbers(&self) -> Result<(), Error> {
-        if self.timeout.is_some_and(|timeout| timeout.is_zero() || timeout > TIMEOUT_MAX) {
-            return Err(Error::invalid("The request's timeout must be more than zero and at most a day."));
-        }
-        if self.wait_timeout.is_some_and(|timeout| timeout > TIMEOUT_MAX) {
-            return Err(Error::invalid("The request's time to wait in the queue must be at most a day."));
-        }
-        if self.retries.is_some_and(|retries| retries > RETRIES_MAX) {
-            return Err(Error::invalid("The request must ask for at most 100 retries."));
-        }
-        Ok(())
-    }
-}
-
-fn parse_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Error> {
-    let shown = |error: Error| error.with_details(&format!("header {name}"));
-    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
-        shown(Error::invalid("A header's name must be of letters, digits and dashes, without spaces."))
-    })?;
-    if FRAMING_HEADERS.contains(&name) {
-        return Err(shown(Error::invalid(
-            "A header that frames the connection is set by the transport. Leave it out.",
-        )));
-    }
-    let mut value = HeaderValue::from_str(value).map_err(|_| {
-        shown(Error::invalid("A header's value must be of visible ASCII characters and spaces."))
-    })?;
-    value.set_sensitive(is_secret(&name));
-    Ok((name, value))
-}
-
-fn is_secret(name: &HeaderName) -> bool {
-    [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE].contains(name)
-}
-
-fn too_many_headers() -> Error {
-    Error::new(Reason::RequestTooLarge)
-        .with_message("The request has more than 64 headers, or more than 16 KiB of them. Send fewer.")
-}
-
-/// What the backend answered, for the caller that asked.
-#[derive(Debug, Clone)]
-pub struct Response {
-    /// The status: 2xx, or 304 to a conditional request.
-    pub status: StatusCode,
-    /// The headers.
-    pub headers: HeaderMap,
-    /// The whole body.
-    pub body: Bytes,
-    /// From the moment that the request was accepted to the last byte of the answer, in milliseconds.
-    pub ms: u64,
-    /// Whether it came from the cache.
-    pub cached: bool,
-    /// How many attempts it took; 0 if it came from the cache.
-    pub attempts: u32,
-    /// The request that it answers.
-    pub request_id: RequestId,
-}
-
-impl Response {
-    /// The body as JSON.
-    ///
-    /// # Errors
-    ///
-    /// [`Reason::BadResponse`] (`SERVER_ERROR`) with the start of the body in `details`, if it is not JSON or not of
-    /// the shape of `T`.
-    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_slice(&self.body).map_err(|cause| {
-            Error::new(Reason::BadResponse)
-                .with_status(self.status.as_u16())
-                .with_details(&format!("{cause}; the body starts with: {}", start_of(&self.body)))
-                .with_attempts(self.attempts)
-                .with_request_id(self.request_id)
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error::Code;
-
-    fn refused(builder: RequestBuilder) -> Error {
-        let error = builder.build().unwrap_err();
-        assert_eq!(error.code, Code::InvalidInput);
-        assert!(!error.retryable);
-        // A rule's own words, not the fallback of the table.
-        assert_ne!(error.message, error.reason.message());
-        error
-    }
-
-    #[test]
-    fn a_request_keeps_what_it_was_given() {
-        let request = Request::post("/api/echo?x=1")
-            .json(&serde_json::json!({"a": 1}))
-            .header("X-Trace", "7")
-            .priority(Priority::High)
-            .timeout(Duration::from_secs(5))
-            .wait_timeout(Duration::ZERO)
-            .retries(0)
-            .idempotency_key("k-1")
-            .build()
-            .unwrap();
-        assert_eq!(request.method(), Method::POST);
-        assert_eq!((request.path(), request.path_without_query()), ("/api/echo?x=1", "/api/echo"));
-        assert_eq!(request.headers()[header::CONTENT_TYPE], "application/json");
-        assert_eq!(request.headers()["x-trace"], "7");
-        assert_eq!(request.body().unwrap(), r#"{"a":1}"#);
-        assert_eq!(request.priority(), Priority::High);
-        assert_eq!(request.timeout(), Some(Duration::from_secs(5)));
-        assert_eq!(request.wait_timeout(), Some(Duration::ZERO));
-        assert_eq!(request.retries(), Some(0));
-        assert_eq!(request.idempotency_key().unwrap(), "k-1");
-    }
-
-    #[test]
-    fn only_a_safe_or_idempotent_method_or_a_key_makes_a_request_repeatable() {
-        let repeatable = |method: Method| Request::builder(method, "/").build().unwrap().is_repeatable();
-        for method in [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE] {
-            assert!(repeatable(method));
-        }
-        assert!(!repeatable(Method::POST) && !repeatable(Method::PATCH));
-        assert!(Request::post("/").idempotency_key("k").build().unwrap().is_repeatable());
-        assert!(Request::post("/").generated_idempotency_key().build().unwrap().is_repeatable());
-    }
-
-    #[test]
-    fn a_key_is_made_once_and_only_when_asked_for() {
-        let mut wanted = Request::post("/").generated_idempotency_key().build().unwrap();
-        wanted.settle_key(u128::MAX);
-        wanted.settle_key(0);
-        assert_eq!(wanted.idempotency_key().unwrap(), "ffffffff-ffff-4fff-bfff-ffffffffffff");
-        let mut unasked = Request::post("/").build().unwrap();
-        unasked.settle_key(1);
-        assert_eq!(unasked.idempotency_key(), None);
-        let mut given = Request::post("/").idempotency_key("mine").build().unwrap();
-        given.settle_key(1);
-        assert_eq!(given.idempotency_key().unwrap(), "mine");
-    }
-
-    #[test]
-    fn a_header_that_could_break_the_connection_is_refused() {
-        for name in ["Host", "Content-Length", "Transfer-Encoding", "Connection", "Upgrade", "Keep-Alive"] {
-            refused(Request::get("/").header(name, "x"));
-        }
-        let error = refused(Request::get("/").header("X-A", "one\r\nX-B: two"));
-        assert_eq!(error.details.as_deref(), Some("header X-A"));
-        refused(Request::get("/").header("two words", "x"));
-    }
-
-    #[test]
-    fn every_part_has_a_limit() {
-        refused(Request::post("/").body(vec![0; REQUEST_BODY_BYTES_MAX + 1]));
-        assert!(Request::post("/").body(vec![0; REQUEST_BODY_BYTES_MAX]).build().is_ok());
-        let many = (0..=REQUEST_HEADERS_MAX)
-            .fold(Request::get("/"), |builder, n| builder.header("x", &n.to_string()));
-        refused(many);
-        refused((0..100_000).fold(Request::get("/"), |builder, n| builder.header(&format!("x{n}"), "")));
-        refused(Request::get("/").header("x", &"v".repeat(REQUEST_HEADERS_BYTES_MAX)));
-        refused(Request::get("/").retries(RETRIES_MAX + 1));
-        refused(Request::get("/").timeout(Duration::ZERO));
-        refused(Request::get("/").timeout(TIMEOUT_MAX + Duration::from_secs(1)));
-        refused(Request::get("/").wait_timeout(Duration::MAX));
-        refused(Request::post("/").idempotency_key(""));
-        refused(Request::post("/").idempotency_key(&"k".repeat(IDEMPOTENCY_KEY_BYTES_MAX + 1)));
-    }
-
-    #[test]
-    fn a_method_without_a_path_is_refused_and_so_is_a_body_that_is_not_json() {
-        refused(Request::builder(Method::CONNECT, "/"));
-        let keyed_by_numbers = std::collections::HashMap::from([(vec![1], 1)]);
-        refused(Request::post("/").json(&keyed_by_numbers));
-    }
-
-    #[test]
-    fn a_request_shows_no_secret_when_it_is_logged() {
-        let request = Request::post("/x?token=sesame")
-            .header("Authorization", "sesame")
-            .body("sesame")
-            .idempotency_key("sesame");
-        assert!(!format!("{:?}", request.build().unwrap()).contains("sesame"));
-    }
-
-    #[test]
-    fn bad_json_is_a_server_error_with_the_start_of_the_body() {
-        let response = Response {
-            status: StatusCode::OK,
-            headers: HeaderMap::new(),
-            body: Bytes::from_static(b"<html>maintenance</html>"),
-            ms: 3,
-            cached: false,
-            attempts: 2,
-            request_id: RequestId(9),
-        };
-        let error = response.json::<serde_json::Value>().unwrap_err();
-        assert_eq!((error.code, error.reason), (Code::ServerError, Reason::BadResponse));
-        assert!(error.details.unwrap().contains("<html>maintenance"));
-        assert_eq!((error.status, error.attempts, error.request_id), (Some(200), 2, Some(RequestId(9))));
-    }
 }

@@ -4,23 +4,28 @@
 //! - [`TransportError`] says what failed *and* whether the server may have acted
 //! - [`HttpTransport`] is the real one, over reqwest
 
+mod answer;
 mod http;
 
 use std::time::Duration;
 
 use ::http::{HeaderMap, StatusCode};
-use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, future::BoxFuture};
 
 #[cfg(test)]
-pub(crate) use self::http::tests::server;
-pub use self::http::{HttpSettings, HttpTransport};
+pub(crate) use self::http::tests::{peer, server};
+pub use self::{
+    answer::{Answer, AnswerBody, OpenAnswer},
+    http::{HttpSettings, HttpTransport},
+};
 use crate::{
     error::{Error, Reason},
-    request::Request,
+    request::{BodyError, Request},
 };
 
 /// Makes single attempts at requests.
+///
+/// It notes in the request's [`Meter`](crate::request::Meter) what it sends.
 pub trait Transport: Send + Sync + 'static {
     /// Makes one attempt at `request`.
     ///
@@ -33,17 +38,20 @@ pub trait Transport: Send + Sync + 'static {
         request: &'a Request,
         timeout: Duration,
     ) -> BoxFuture<'a, Result<Answer, TransportError>>;
-}
 
-/// What came back over the wire.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// The final status, whatever it is.
-    pub status: StatusCode,
-    /// The headers.
-    pub headers: HeaderMap,
-    /// The whole body.
-    pub body: Bytes,
+    /// Like [`attempt`](Self::attempt), but comes back as soon as the answer has begun. Its body is bounded by nothing
+    /// but what is read of it; `timeout` applies to each part from when it is asked for, so the time in which nobody
+    /// asks does not count.
+    ///
+    /// Unless a transport says otherwise, the answer is waited for as a whole. One that wraps another has to say
+    /// otherwise, and pass this on.
+    fn open<'a>(
+        &'a self,
+        request: &'a Request,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<OpenAnswer, TransportError>> {
+        self.attempt(request, timeout).map(|answered| answered.map(OpenAnswer::from)).boxed()
+    }
 }
 
 /// How far an attempt came before it failed.
@@ -64,7 +72,13 @@ pub enum FailureKind {
     Refused,
     /// The host name does not resolve.
     HostNotFound,
-    /// The connection, TLS included, was not made in time.
+    /// The proxy cannot be reached, or what answers there is none.
+    ProxyUnreachable,
+    /// The proxy wants a user and a password, or others than it was given.
+    ProxyUnauthenticated,
+    /// The proxy does not connect to the backend: it may not, or it cannot.
+    ProxyRefused,
+    /// The connection, proxy and TLS included, was not made in time.
     ConnectTimedOut,
     /// TLS could not be set up.
     Tls,
@@ -84,6 +98,10 @@ pub enum FailureKind {
     BadResponse,
     /// The request could not be made into HTTP.
     BadRequest,
+    /// The request's body could not be read to its end; what had been sent of it was broken off.
+    UploadUnreadable,
+    /// The request's body changed while it was sent, or was not as long as announced; it was broken off.
+    UploadChanged,
 }
 
 impl FailureKind {
@@ -93,6 +111,9 @@ impl FailureKind {
         match self {
             Self::Refused => Reason::ConnectionRefused,
             Self::HostNotFound => Reason::HostNotFound,
+            Self::ProxyUnreachable => Reason::ProxyUnreachable,
+            Self::ProxyUnauthenticated => Reason::ProxyUnauthenticated,
+            Self::ProxyRefused => Reason::ProxyRefused,
             Self::ConnectTimedOut => Reason::ConnectTimedOut,
             Self::Tls => Reason::TlsFailed,
             Self::Connect => Reason::ConnectionFailed,
@@ -101,6 +122,8 @@ impl FailureKind {
             Self::TooLarge => Reason::ResponseTooLarge,
             Self::BadResponse => Reason::BadResponse,
             Self::BadRequest => Reason::InvalidRequest,
+            Self::UploadUnreadable => Reason::BodyUnreadable,
+            Self::UploadChanged => Reason::BodyChanged,
         }
     }
 }
@@ -145,6 +168,15 @@ impl TransportError {
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         self.head.as_ref().map(|head| head.status.as_u16())
+    }
+}
+
+impl From<&BodyError> for FailureKind {
+    fn from(error: &BodyError) -> Self {
+        match error {
+            BodyError::Unreadable(_) => Self::UploadUnreadable,
+            BodyError::Changed(_) => Self::UploadChanged,
+        }
     }
 }
 

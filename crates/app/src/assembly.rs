@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use mainstay_actors::agent::{AgentActor, AgentBoard, AgentDebts, HealthPolicy, HttpDriver};
 use mainstay_actors::cache::CacheActor;
 use mainstay_actors::connection::policy::{AfterFailed, ConnectionPolicy};
@@ -14,31 +14,60 @@ use mainstay_actors::error::Error;
 use mainstay_actors::queue::{
     BudgetPolicy, LanesPolicy, Overflow, QueueActor, QueueHandle, QueuePolicy, QueueView, RetryPolicy,
 };
+use mainstay_actors::reach::Route;
+use mainstay_actors::reach::proxy::{Proxy, ProxyUrlError, UnsupportedProxy};
+use mainstay_actors::reach::trust::{CaFileError, Trust};
 use mainstay_actors::transport::{HttpSettings, HttpTransport, Transport};
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, Exhausted, Shutdown};
 use mainstay_runtime::{Child, SpecError, SupervisorSpec};
 use thiserror::Error as ThisError;
 
 use crate::config::{self, AgentConfig, AgentsConfig, Config, Driver};
+use crate::environment::Environment;
 use crate::parts::{AgentLine, Members};
 use crate::witness::Witness;
 
-/// Frames of the backend that are kept for a slow subscriber.
-const FRAMES_MAX: usize = 1024;
 /// How long the whole tree may take to stop.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(15);
 
 /// Why a configuration cannot be carried out.
 #[derive(Debug, ThisError)]
 pub enum AssemblyError {
-    /// The environment variable that is to hold the token does not.
+    /// An environment variable that is to hold a secret does not.
     #[error(
-        "backend.token_env names the environment variable {name:?}, which is not set: set it, or empty the key"
+        "{key} names the environment variable {name:?}, which is not set or is empty: set it, or take the key out"
     )]
-    TokenMissing {
+    VariableMissing {
+        /// The key that names it.
+        key: String,
         /// The variable.
         name: String,
     },
+    /// An environment variable holds what its header cannot.
+    #[error(
+        "backend.headers_env.{header} names the environment variable {name:?}, which holds characters that a header \
+         cannot hold, such as the end of a line"
+    )]
+    HeaderValue {
+        /// The header.
+        header: String,
+        /// The variable.
+        name: String,
+    },
+    /// An environment variable holds no address of a proxy.
+    #[error("backend.proxy_env names the environment variable {name:?}, whose value {fault}")]
+    ProxyAddress {
+        /// The variable.
+        name: String,
+        /// What is wrong with its value.
+        fault: ProxyUrlError,
+    },
+    /// The system's proxy cannot be used.
+    #[error("{0}: name another by backend.proxy, or set that to \"none\"")]
+    SystemProxy(#[from] UnsupportedProxy),
+    /// The file of certificates cannot be used.
+    #[error("backend.ca_file: {0}")]
+    CaFile(#[from] CaFileError),
     /// The agent's driver is not there yet.
     #[error("agent {id:?} has the driver {driver:?}, which this version does not have: use \"http\"")]
     DriverMissing {
@@ -62,25 +91,23 @@ pub enum AssemblyError {
 pub(crate) struct Assembly {
     pub(crate) root: SupervisorSpec,
     pub(crate) members: Members,
+    /// What the journal must never hold.
+    pub(crate) secrets: Vec<String>,
 }
 
-/// The bearer token, from the environment variable that the configuration names.
-pub(crate) fn secrets(config: &Config) -> Result<Option<String>, AssemblyError> {
-    let name = &config.backend.token_env;
-    if name.is_empty() {
-        return Ok(None);
-    }
-    match std::env::var(name) {
-        Ok(token) if !token.is_empty() => Ok(Some(token)),
-        _ => Err(AssemblyError::TokenMissing { name: name.clone() }),
+impl AssemblyError {
+    /// The key of the file that has to change, where it is a single one and not the environment.
+    #[cfg(feature = "cli")]
+    pub(crate) fn key(&self) -> Option<&'static str> {
+        matches!(self, Self::CaFile(_)).then_some("backend.ca_file")
     }
 }
 
-/// Whether the configuration can be carried out, without doing so.
+/// Whether the configuration can be carried out, without doing so. Reads the files that it names, and not the
+/// environment: that is a matter of where the runtime will run.
 #[cfg(feature = "cli")]
 pub(crate) fn check(config: &Config) -> Result<(), AssemblyError> {
-    // The token is a matter of the environment that the runtime will find, not of the file.
-    Assembly::of(config, &None, None).map(|_| ())
+    Assembly::of(config, &Environment::unknown(), None).map(|_| ())
 }
 
 /// The keys that are set to something and do nothing yet.
@@ -104,31 +131,37 @@ pub(crate) fn without_effect(config: &Config) -> Vec<&'static str> {
 impl Assembly {
     pub(crate) fn of(
         config: &Config,
-        token: &Option<String>,
+        environment: &Environment,
         transport: Option<Arc<dyn Transport>>,
     ) -> Result<Self, AssemblyError> {
+        let route = route(config, environment)?;
+        let mut secrets = environment.secrets();
+        secrets.extend(route.proxy.iter().flat_map(Proxy::secrets).cloned());
         let transport = match transport {
             Some(transport) => transport,
-            None => http_transport(config, token.as_deref())?,
+            None => http_transport(config, environment, &route)?,
         };
         let mut root = SupervisorSpec::new("root")
             .as_child(ChildPolicy { shutdown: Shutdown::Graceful(SHUTDOWN_MAX), ..ChildPolicy::default() });
 
         let policy = connection_policy(&config.connection);
-        let connection_view = ConnectionView::new(&policy, FRAMES_MAX);
-        let target = socket_target(config, token.as_deref())?;
+        let connection_view = ConnectionView::new(&policy);
+        let target = socket_target(config, environment, route)?;
         let actor = ConnectionActor { target, policy, view: connection_view.clone() };
         let connection = root.child(Child::new("connection", actor).policy(core_policy()))?;
-        let transport: Arc<dyn Transport> =
-            Arc::new(Witness { transport, connection: connection.clone(), view: connection_view.clone() });
+        let witness = |queue| -> Arc<dyn Transport> {
+            let (transport, connection) = (Arc::clone(&transport), connection.clone());
+            Arc::new(Witness { transport, connection, view: connection_view.clone(), queue })
+        };
 
         let queue_view = QueueView::default();
-        let actor =
-            QueueActor::new(Arc::clone(&transport), queue_policy(&config.requests), queue_view.clone());
+        let actor = QueueActor::new(witness(None), queue_policy(&config.requests), queue_view.clone())
+            .minding(connection_view.status.subscribe());
         let capacity = config.requests.queue_max.max(1024);
         let child = Child::new("queue", actor).policy(core_policy()).mailbox_capacity(capacity);
         let queue_address = root.child(child)?;
         let queue = QueueHandle::new(queue_address.clone());
+        let transport = witness(Some((queue_address.clone(), queue_view.clone())));
 
         let actor = CacheActor { ttl: config.cache.ttl, bytes_max: config.cache.max_bytes };
         let cache = root.child(Child::new("cache", actor).policy(core_policy()))?;
@@ -156,15 +189,35 @@ impl Assembly {
             board,
             agent_lines,
         };
-        Ok(Self { root, members })
+        Ok(Self { root, members, secrets })
     }
 }
 
-fn http_transport(config: &Config, token: Option<&str>) -> Result<Arc<dyn Transport>, AssemblyError> {
+/// The one way to the backend, for HTTP and the WebSocket.
+fn route(config: &Config, environment: &Environment) -> Result<Route, AssemblyError> {
+    let backend = &config.backend;
+    let trust = match backend.ca_file.as_os_str().is_empty() {
+        true => Trust::default(),
+        false => Trust::with_ca_file(&backend.ca_file)?,
+    };
+    // An address that cannot be read is told by those who connect to it.
+    let proxy = match backend.url.parse::<Uri>() {
+        Ok(url) => environment.proxy(&backend.proxy).resolve(&url, || environment.system_proxies())?,
+        Err(_) => None,
+    };
+    Ok(Route { trust, proxy, proxy_timeout: config.connection.connect_timeout / 2 })
+}
+
+fn http_transport(
+    config: &Config,
+    environment: &Environment,
+    route: &Route,
+) -> Result<Arc<dyn Transport>, AssemblyError> {
     let settings = HttpSettings {
-        headers: headers(config),
-        bearer_token: token.map(str::to_owned),
+        headers: headers(config, environment),
+        bearer_token: environment.token.clone(),
         connect_timeout: config.connection.connect_timeout,
+        route: route.clone(),
         ..HttpSettings::new(&config.backend.url)
     };
     let transport =
@@ -172,19 +225,27 @@ fn http_transport(config: &Config, token: Option<&str>) -> Result<Arc<dyn Transp
     Ok(Arc::new(transport))
 }
 
-fn headers(config: &Config) -> HeaderMap {
-    let parsed = config.backend.headers.iter().filter_map(|(name, value)| {
-        Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
+fn headers(config: &Config, environment: &Environment) -> HeaderMap {
+    let open = config.backend.headers.iter().map(|(name, value)| (name, value, false));
+    let secret = environment.headers.iter().map(|(name, value)| (name, value, true));
+    let parsed = open.chain(secret).filter_map(|(name, value, is_secret)| {
+        let mut value = HeaderValue::try_from(value).ok()?;
+        value.set_sensitive(is_secret);
+        Some((HeaderName::try_from(name).ok()?, value))
     });
     parsed.collect()
 }
 
-fn socket_target(config: &Config, token: Option<&str>) -> Result<SocketTarget, AssemblyError> {
-    let mut target = SocketTarget::new(&config.backend.url, &config.connection.path)?;
-    for (name, value) in &config.backend.headers {
+fn socket_target(
+    config: &Config,
+    environment: &Environment,
+    route: Route,
+) -> Result<SocketTarget, AssemblyError> {
+    let mut target = SocketTarget::new(&config.backend.url, &config.connection.path)?.with_route(route);
+    for (name, value) in config.backend.headers.iter().chain(&environment.headers) {
         target = target.with_header(name, value)?;
     }
-    if let Some(token) = token {
+    if let Some(token) = &environment.token {
         target = target.with_bearer(token)?;
     }
     Ok(target)

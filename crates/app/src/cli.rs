@@ -76,7 +76,10 @@ async fn dispatch(args: Args) -> Result<(), Failure> {
         Command::Config(ConfigCommand::Default) => out.text(&DEFAULT_TOML),
         Command::Config(ConfigCommand::Check { file }) => {
             let config = Config::load(&file)?;
-            assembly::check(&config).map_err(|error| Failure::usage(error.to_string()))?;
+            assembly::check(&config).map_err(|error| match error.key() {
+                Some(key) => Config::problem_at(&file, key, &error.to_string()).into(),
+                None => Failure::usage(error.to_string()),
+            })?;
             for key in assembly::without_effect(&config) {
                 eprintln!("mainstay: {key} is set, and has no effect in this version");
             }

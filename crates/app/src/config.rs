@@ -2,7 +2,7 @@
 //!
 //! - `schema` declares every section and key, once: meaning, type, default, rule. `section` has the macro.
 //! - `rule` says what a value must be; `choice`, [`parse_duration`] and [`parse_size`] are the forms of values.
-//! - `table` reads a table by those rules; `agents` adds what must hold among agents.
+//! - `table` reads a table by those rules; `agents` adds what must hold among agents, `backend` between its keys.
 //! - `fault` is one thing that is wrong while reading, [`Problem`] the same with line and column for people.
 //!
 //! Reading goes on after a fault, so a [`ConfigError`] has all of them. No message repeats a text of the file
@@ -16,6 +16,7 @@ use std::sync::LazyLock;
 use toml::de::DeTable;
 
 mod agents;
+mod backend;
 mod choice;
 mod duration;
 mod fault;
@@ -28,6 +29,8 @@ mod suggestion;
 mod table;
 
 pub use choice::{AfterFailed, Driver, Overflow, Ready};
+pub use mainstay_actors::reach::proxy::{Proxy, ProxyChoice};
+
 pub use duration::{DURATION_MAX, ParseDurationError, format_duration, parse_duration};
 pub use problem::{ConfigError, Problem};
 pub use schema::{
@@ -80,6 +83,7 @@ impl Config {
         let mut root = TableReader::new(document);
         let config = Self::read(&mut root);
         let mut faults = root.finish();
+        faults.extend(backend::faults(document));
         faults.extend(agents::faults(text, document));
         if faults.is_empty() { Ok(config) } else { Err(ConfigError::new(Problem::locate(text, faults))) }
     }
@@ -91,6 +95,23 @@ impl Config {
     /// The file cannot be read, is not UTF-8, or does not pass [`Config::from_toml`]; the error names the file.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
         read_text(file).and_then(|text| Self::from_toml(&text)).map_err(|error| error.in_file(file))
+    }
+
+    /// What is wrong with a key of a file that can be read: `message` with the place of the key in the file, or of the
+    /// file where the key is not in it.
+    #[cfg(feature = "cli")]
+    pub(crate) fn problem_at(file: &Path, key: &str, message: &str) -> ConfigError {
+        let text = read_text(file).unwrap_or_default();
+        let place = DeTable::parse(&text).ok().and_then(|document| {
+            let (section, name) = key.split_once('.')?;
+            let section = document.get_ref().get(section)?.get_ref().as_table()?;
+            Some(section.get(name)?.span().start)
+        });
+        let problem = match place {
+            Some(at) => Problem { key: key.to_owned(), ..Problem::at(&text, at, message) },
+            None => Problem::whole(message),
+        };
+        ConfigError::new(vec![problem]).in_file(file)
     }
 
     fn read(root: &mut TableReader<'_, '_>) -> Self {
@@ -135,7 +156,7 @@ pub static DEFAULT_TOML: LazyLock<String> = LazyLock::new(|| {
 const ABOUT: &str = "\
 # The configuration of mainstay. Every key may be left out; each stands here with its default.
 # Durations are a whole number and ms, s, m or h. Sizes are bytes, or a whole number and KiB, MiB or GiB.
-# No secret belongs into this file: token_env names an environment variable that holds one.
+# No secret belongs into this file: token_env, headers_env and proxy_env name environment variables that hold one.
 # Lines that begin with # and no space are an example: take the # away to use them.
 ";
 

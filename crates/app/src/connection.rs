@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_actors::connection::ConnectionMessage;
+use mainstay_actors::connection::feed::Frames;
 use mainstay_actors::connection::outbound::Fate;
 use mainstay_actors::connection::status::ConnectionStatus;
 use mainstay_actors::error::{Error, of_call};
 use mainstay_runtime::CallError;
-use tokio::sync::{broadcast, watch};
+use mainstay_runtime::journal::millis;
+use tokio::sync::watch;
 
 use crate::parts::Parts;
 use crate::status::ConnectionReport;
@@ -30,8 +32,9 @@ impl Connection {
             attempt: status.attempt,
             max: status.max,
             next_attempt_at: status.next_attempt_at.map(|at| moment.wall_time_of(at)),
-            next_attempt_in_ms: wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+            next_attempt_in_ms: wait.map(millis),
             last_error: status.last_error.map(|fault| fault.message),
+            last_error_at: status.last_error_at.map(|at| moment.wall_time_of(at)),
         }
     }
 
@@ -67,9 +70,9 @@ impl Connection {
         sent.await.map_err(of_call)
     }
 
-    /// The backend's text frames from now on, each once.
+    /// The backend's text frames from now on, each once, and a marker wherever some are or may be missing.
     #[must_use]
-    pub fn frames(&self) -> broadcast::Receiver<Arc<str>> {
+    pub fn frames(&self) -> Frames {
         self.0.members.connection_view.frames.subscribe()
     }
 

@@ -26,6 +26,7 @@ mod connection;
 #[cfg(feature = "control")]
 pub mod control;
 mod data_dir;
+mod environment;
 #[cfg(debug_assertions)]
 mod fault_switch;
 mod mainstay;
@@ -42,11 +43,12 @@ pub use cache::Cache;
 pub use connection::Connection;
 pub use data_dir::{ControlFile, DataDir, DataDirError};
 pub use mainstay::{Mainstay, MainstayBuilder, StartError};
-pub use status::{AgentView, ConnectionReport, RuntimeStatus, Status};
+pub use status::{AgentView, ConnectionReport, HoldReport, QueueReport, RuntimeStatus, Status};
 
 pub use mainstay_actors as actors;
 pub use mainstay_actors::error::Error;
-pub use mainstay_actors::request::{Priority, Request, RequestId, Response};
+pub use mainstay_actors::queue::Download;
+pub use mainstay_actors::request::{Priority, Progress, Request, RequestId, Response};
 pub use mainstay_runtime as runtime;
 
 /// The README's example, compiled with the documentation's tests.

@@ -6,22 +6,24 @@ use std::time::Duration;
 
 use http::Method;
 use mainstay_actors::error::Error;
+use mainstay_actors::queue::Download;
 use mainstay_actors::request::{Request, RequestId, Response};
 use mainstay_actors::transport::Transport;
 use mainstay_runtime::clock::{Clock, SystemClock};
 use mainstay_runtime::entropy::Entropy;
-use mainstay_runtime::journal::{Journal, JournalConfig, JournalError, Subscription};
+use mainstay_runtime::journal::{Journal, JournalConfig, JournalError, Subscription, millis};
 use mainstay_runtime::{Ending, Runtime, SupervisorHandle, TreeNode};
 use thiserror::Error as ThisError;
 
 use crate::agents::Agents;
-use crate::assembly::{self, Assembly, AssemblyError};
+use crate::assembly::{Assembly, AssemblyError};
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::connection::Connection;
 use crate::data_dir::{DataDir, DataDirError};
+use crate::environment::Environment;
 use crate::parts::Parts;
-use crate::status::{RuntimeStatus, Status};
+use crate::status::{HoldReport, QueueReport, RuntimeStatus, Status};
 
 /// Why a runtime did not start.
 #[derive(Debug, ThisError)]
@@ -107,8 +109,8 @@ impl MainstayBuilder {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(self) -> Result<Mainstay, StartError> {
-        let secrets = assembly::secrets(&self.config)?;
-        let assembly = Assembly::of(&self.config, &secrets, self.transport)?;
+        let environment = Environment::read(&self.config, |name| std::env::var(name).ok())?;
+        let Assembly { root, members, secrets } = Assembly::of(&self.config, &environment, self.transport)?;
         let journal = open_journal(
             self.data_dir.map(DataDir::new),
             self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
@@ -116,11 +118,10 @@ impl MainstayBuilder {
                 segment_bytes_max: self.config.journal.segment_bytes,
                 segments_max: self.config.journal.segments as usize,
                 verbose: self.verbose,
-                secrets: secrets.into_iter().collect(),
+                secrets,
                 ..JournalConfig::default()
             },
         )?;
-        let Assembly { root, members } = assembly;
         let mut builder = Runtime::builder().journal(journal);
         if let Some(seed) = self.seed {
             builder = builder.seed(seed);
@@ -185,6 +186,27 @@ impl Mainstay {
     /// `stopped` or `crashed` if the queue did not answer.
     pub async fn cancel(&self, id: RequestId) -> Result<bool, Error> {
         self.0.members.queue.cancel(id).await
+    }
+
+    /// Sends a request through the queue, and waits for a good answer to begin; its body is then read as it comes, of
+    /// any size and without being held in memory. Dropping the future, or the [`Download`], cancels the request.
+    ///
+    /// ```no_run
+    /// # async fn example(mainstay: mainstay::Mainstay) -> Result<(), mainstay::Error> {
+    /// use mainstay::Request;
+    ///
+    /// let request = Request::put("/api/reports/may").file("may.pdf").build()?;
+    /// mainstay.request(request).await?;
+    /// let report = mainstay.open(Request::get("/api/reports/may").build()?).await?;
+    /// let bytes = report.save_to("copy.pdf").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`request`](Self::request); what befalls the answer later is told by the [`Download`].
+    pub async fn open(&self, request: Request) -> Result<Download, Error> {
+        self.0.members.queue.open(request).await
     }
 
     /// Like [`request`](Self::request), but a GET is answered from the cache if the response there is no older than
@@ -256,14 +278,27 @@ impl Mainstay {
             runtime: RuntimeStatus {
                 boot: journal.boot().to_owned(),
                 pid: std::process::id(),
-                uptime_ms: u64::try_from(journal.now().as_millis()).unwrap_or(u64::MAX),
+                uptime_ms: millis(journal.now()),
                 seq: journal.seq(),
             },
             connection: self.connection().report(),
-            queue: self.0.members.queue_view.stats(),
+            queue: self.queue_report(),
             cache: self.cache().stats().await.ok(),
             agents: self.agents().list(),
         }
+    }
+
+    fn queue_report(&self) -> QueueReport {
+        let (stats, moment) = (self.0.members.queue_view.stats(), self.0.moment());
+        let hold = stats.hold.map(|hold| HoldReport {
+            since: moment.wall_time_of(hold.since),
+            reason: hold.reason,
+            message: hold.reason.message().to_owned(),
+            failures: hold.failures,
+            next_trial_at: moment.wall_time_of(hold.next_trial_at),
+            next_trial_in_ms: millis(hold.next_trial_at.saturating_sub(moment.now)),
+        });
+        QueueReport { stats, hold }
     }
 
     /// Stops everything in order. What waits is answered with `stopped`; the journal is on disk when this returns.

@@ -3,6 +3,7 @@
 use mainstay_actors::agent::AgentStatus;
 use mainstay_actors::cache::CacheStats;
 use mainstay_actors::connection::status::ConnectionState;
+use mainstay_actors::error::Reason;
 use mainstay_actors::queue::QueueStats;
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +15,7 @@ pub struct Status {
     /// The WebSocket.
     pub connection: ConnectionReport,
     /// The requests.
-    pub queue: QueueStats,
+    pub queue: QueueReport,
     /// The cache; `None` while its actor does not answer.
     pub cache: Option<CacheStats>,
     /// The agents, in the order in which they were added.
@@ -34,6 +35,33 @@ pub struct RuntimeStatus {
     pub seq: u64,
 }
 
+/// The requests. All times are RFC 3339 in UTC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueReport {
+    /// How many wait and run.
+    #[serde(flatten)]
+    pub stats: QueueStats,
+    /// Why all of them wait, while the backend cannot be reached.
+    pub hold: Option<HoldReport>,
+}
+
+/// Why requests are held: the backend cannot be reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldReport {
+    /// Since when.
+    pub since: String,
+    /// What keeps them.
+    pub reason: Reason,
+    /// The same for a person.
+    pub message: String,
+    /// How many trials have failed.
+    pub failures: u32,
+    /// When the next one may go out.
+    pub next_trial_at: String,
+    /// How long until then.
+    pub next_trial_in_ms: u64,
+}
+
 /// The WebSocket. All times are RFC 3339 in UTC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionReport {
@@ -51,6 +79,9 @@ pub struct ConnectionReport {
     pub next_attempt_in_ms: Option<u64>,
     /// The last thing that went wrong, for a person.
     pub last_error: Option<String>,
+    /// When that was.
+    #[serde(default)]
+    pub last_error_at: Option<String>,
 }
 
 /// One agent. All times are RFC 3339 in UTC.

@@ -1,17 +1,18 @@
-//! A transport that tells the connection when the backend answers.
+//! A transport that tells the connection, and the queue, when the backend answers.
 //!
-//! The WebSocket may have spent all its attempts while the backend was away. When requests or checks are answered again,
-//! nobody should have to press a button.
+//! The WebSocket may have spent all its attempts while the backend was away, and requests may be held. When requests or
+//! checks are answered again, nobody should have to press a button, nor to wait for the next trial.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, TryFutureExt};
 use mainstay_actors::connection::status::ConnectionState;
 use mainstay_actors::connection::{ConnectionMessage, ConnectionView};
+use mainstay_actors::queue::{QueueMessage, QueueView};
 use mainstay_actors::request::Request;
-use mainstay_actors::transport::{Answer, Transport, TransportError};
+use mainstay_actors::transport::{Answer, OpenAnswer, Transport, TransportError};
 use mainstay_runtime::Address;
 
 /// See the module.
@@ -19,6 +20,22 @@ pub(crate) struct Witness {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) connection: Address<ConnectionMessage>,
     pub(crate) view: ConnectionView,
+    /// `None` for the queue's own transport: it sees for itself.
+    pub(crate) queue: Option<(Address<QueueMessage>, QueueView)>,
+}
+
+impl Witness {
+    fn saw_an_answer(&self) {
+        // With a full mailbox the news is not worth waiting for: the next answer brings it again.
+        if self.view.status.borrow().state == ConnectionState::Failed {
+            let _ = self.connection.try_cast(ConnectionMessage::BackendSeen);
+        }
+        if let Some((queue, view)) = &self.queue
+            && view.stats().hold.is_some()
+        {
+            let _ = queue.try_cast(QueueMessage::BackendSeen);
+        }
+    }
 }
 
 impl Transport for Witness {
@@ -27,14 +44,14 @@ impl Transport for Witness {
         request: &'a Request,
         timeout: Duration,
     ) -> BoxFuture<'a, Result<Answer, TransportError>> {
-        let attempt = self.transport.attempt(request, timeout);
-        attempt
-            .inspect(|outcome| {
-                if outcome.is_ok() && self.view.status.borrow().state == ConnectionState::Failed {
-                    // With a full mailbox the news is not worth waiting for: the next answer brings it again.
-                    let _ = self.connection.try_cast(ConnectionMessage::BackendSeen);
-                }
-            })
-            .boxed()
+        self.transport.attempt(request, timeout).inspect_ok(|_| self.saw_an_answer()).boxed()
+    }
+
+    fn open<'a>(
+        &'a self,
+        request: &'a Request,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<OpenAnswer, TransportError>> {
+        self.transport.open(request, timeout).inspect_ok(|_| self.saw_an_answer()).boxed()
     }
 }

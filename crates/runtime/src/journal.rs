@@ -262,7 +262,8 @@ fn fields<E: Event>(event: &E) -> Result<String, String> {
 }
 
 /// Whole milliseconds of `duration`.
-pub(crate) fn millis(duration: Duration) -> u64 {
+#[must_use]
+pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -125,6 +125,9 @@ fn driver_error(failure: &TransportError) -> DriverError {
         | FailureKind::HostNotFound
         | FailureKind::ConnectTimedOut
         | FailureKind::Tls
+        | FailureKind::ProxyUnreachable
+        | FailureKind::ProxyUnauthenticated
+        | FailureKind::ProxyRefused
         | FailureKind::Connect => DriverError::Unreachable(why),
         _ => DriverError::Failed(why),
     }

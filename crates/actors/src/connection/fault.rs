@@ -26,7 +26,13 @@ pub enum FaultKind {
     ConnectTimedOut,
     /// TLS failed: a certificate that is not trusted, or no TLS at the other end.
     Tls,
-    /// HTTP 401 or 407, or close code 4401.
+    /// The proxy cannot be reached, or what answers there is none.
+    ProxyUnreachable,
+    /// HTTP 407, or a SOCKS proxy that wants a user and a password or does not accept those that it was given.
+    ProxyUnauthenticated,
+    /// The proxy does not connect to the backend: it may not, or it cannot.
+    ProxyRefused,
+    /// HTTP 401, or close code 4401.
     Unauthenticated,
     /// HTTP 403, or close code 4403.
     Forbidden,
@@ -69,6 +75,15 @@ impl FaultKind {
                 "The backend did not answer in time: it may be overloaded or unreachable."
             }
             Self::Tls => "No secure connection to the backend: its certificate or its TLS was not accepted.",
+            Self::ProxyUnreachable => {
+                "The proxy on the way to the backend cannot be reached: check the network and the proxy settings."
+            }
+            Self::ProxyUnauthenticated => {
+                "The proxy on the way to the backend asks for a login: check the proxy settings."
+            }
+            Self::ProxyRefused => {
+                "The proxy does not get through to the backend: check the address, or ask who runs the proxy."
+            }
             Self::Unauthenticated => {
                 "The backend did not accept the credentials: sign in again or renew the token."
             }
@@ -101,7 +116,7 @@ pub struct Fault {
     pub message: String,
     /// For a log: at most [`DETAILS_MAX_BYTES`], without control characters. May hold what the peer wrote.
     pub details: String,
-    /// The handshake's HTTP status, where there was one.
+    /// The HTTP status of the handshake or of the proxy, where there was one.
     pub status: Option<u16>,
     /// The close code that the peer sent.
     pub close_code: Option<u16>,
@@ -127,7 +142,8 @@ impl Fault {
     #[must_use]
     pub fn from_status(status: u16, retry_after: Option<Duration>) -> Self {
         let kind = match status {
-            401 | 407 => FaultKind::Unauthenticated,
+            401 => FaultKind::Unauthenticated,
+            407 => FaultKind::ProxyUnauthenticated,
             403 => FaultKind::Forbidden,
             404 | 410 => FaultKind::NotFound,
             429 => FaultKind::RateLimited,
@@ -179,7 +195,7 @@ mod tests {
             kinds,
             [
                 Unauthenticated,
-                Unauthenticated,
+                ProxyUnauthenticated,
                 Forbidden,
                 NotFound,
                 NotFound,

@@ -6,20 +6,45 @@
 //!
 //! A backend may push a live event before it has read the request to resume. The gap is reported at once, and
 //! frames that fill it later on the same socket are still new. A backend that restarted may count from the
-//! start again: since an obedient one never repeats what lies before the last frame seen, a lower first number
-//! on a new socket means a new count. It is adopted, with a gap.
+//! start again: since an obedient one never repeats what was seen, a first number on a new socket that is not above
+//! the last one means a new count, unless it is the very frame that was seen last. It is adopted, with a gap. A backend
+//! that counts anew and has come further than the last one seen by the time of the reconnect cannot be told from one
+//! that went on.
+//!
+//! Where no number was ever seen there is nothing to resume by, and each reconnect is a gap of which nothing is known.
 
 use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hasher};
 
 use serde::{Deserialize, Serialize};
 
-/// Numbers of which it is not known what happened between them, for the journal's `connection_gap`.
+/// Events that are or may be missing, for the journal's `connection_gap`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
-    /// The last number seen before the gap.
-    pub after: u64,
+    /// The last number seen before the gap; `None` where the backend's frames have no numbers.
+    pub after: Option<u64>,
     /// The first number seen behind it; not above `after` where the backend began to count anew.
-    pub next: u64,
+    pub next: Option<u64>,
+}
+
+impl Gap {
+    /// Of which nothing is known.
+    const UNKNOWN: Self = Self { after: None, next: None };
+
+    fn between(after: u64, next: u64) -> Self {
+        Self { after: Some(after), next: Some(next) }
+    }
+}
+
+/// What a new socket begins with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Opening {
+    /// The first socket of all: nothing was missed.
+    Fresh,
+    /// This frame is to be sent ahead of everything else.
+    Resume(String),
+    /// Nothing can be resumed, so something may have been missed.
+    Gap(Gap),
 }
 
 /// What one text frame turned out to be.
@@ -52,6 +77,11 @@ pub enum Observed {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resumption {
     last: Option<u64>,
+    /// What the frame of that number held.
+    #[serde(skip)]
+    last_digest: Option<u64>,
+    #[serde(default)]
+    was_open: bool,
     #[serde(skip)]
     socket: SocketView,
 }
@@ -86,45 +116,53 @@ impl Resumption {
         self.last
     }
 
-    /// A new socket is open. Returns the frame to send first, unless no event was ever seen.
-    pub fn reopened(&mut self) -> Option<String> {
+    /// A new socket is open.
+    pub fn open(&mut self) -> Opening {
         self.socket = SocketView::default();
-        let request = ResumeRequest { kind: "resume", after: self.last? };
-        serde_json::to_string(&request).ok()
+        let is_first = !std::mem::replace(&mut self.was_open, true);
+        let request = self.last.map(|after| ResumeRequest { kind: "resume", after });
+        match request.and_then(|request| serde_json::to_string(&request).ok()) {
+            Some(text) => Opening::Resume(text),
+            None if is_first => Opening::Fresh,
+            None => Opening::Gap(Gap::UNKNOWN),
+        }
     }
 
     /// Accounts for one text frame.
     pub fn observe(&mut self, text: &str) -> Observed {
         match serde_json::from_str::<Envelope<'_>>(text) {
-            Ok(Envelope { kind, seq: Some(seq) }) if kind == "event" => self.observe_seq(seq),
+            Ok(Envelope { kind, seq: Some(seq) }) if kind == "event" => self.observe_seq(seq, text),
             Ok(_) => Observed::Unnumbered,
             Err(_) => Observed::Malformed,
         }
     }
 
-    fn observe_seq(&mut self, seq: u64) -> Observed {
+    fn observe_seq(&mut self, seq: u64, text: &str) -> Observed {
         let is_first = !std::mem::replace(&mut self.socket.has_events, true);
+        let digest = digest(text);
         let Some(last) = self.last else {
-            self.last = Some(seq);
+            self.adopt(seq, digest);
             return Observed::New { seq };
         };
+        let is_the_last = seq == last && self.last_digest.is_none_or(|seen| seen == digest);
         if seq > last {
-            self.advance(last, seq)
-        } else if is_first && seq < last {
-            self.last = Some(seq);
-            Observed::NewAfterGap { seq, gap: Gap { after: last, next: seq } }
+            self.adopt(seq, digest);
+            if seq - last == 1 {
+                return Observed::New { seq };
+            }
+            self.socket.missing = Some((last + 1, seq));
+            Observed::NewAfterGap { seq, gap: Gap::between(last, seq) }
+        } else if is_first && !is_the_last {
+            self.adopt(seq, digest);
+            Observed::NewAfterGap { seq, gap: Gap::between(last, seq) }
         } else {
             self.fill(seq)
         }
     }
 
-    fn advance(&mut self, last: u64, seq: u64) -> Observed {
+    fn adopt(&mut self, seq: u64, digest: u64) {
         self.last = Some(seq);
-        if seq - last == 1 {
-            return Observed::New { seq };
-        }
-        self.socket.missing = Some((last + 1, seq));
-        Observed::NewAfterGap { seq, gap: Gap { after: last, next: seq } }
+        self.last_digest = Some(digest);
     }
 
     fn fill(&mut self, seq: u64) -> Observed {
@@ -138,6 +176,12 @@ impl Resumption {
     }
 }
 
+fn digest(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(text.as_bytes());
+    hasher.finish()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,8 +190,14 @@ mod tests {
         format!(r#"{{"type":"event","seq":{seq},"payload":{{"type":"inner","seq":1}}}}"#)
     }
 
+    /// As a backend that was restarted numbers another event.
+    fn other_event(seq: u64) -> String {
+        format!(r#"{{"type":"event","seq":{seq},"payload":"another"}}"#)
+    }
+
     fn after_events(seqs: &[u64]) -> Resumption {
         let mut resumption = Resumption::default();
+        assert_eq!(resumption.open(), Opening::Fresh);
         for seq in seqs {
             resumption.observe(&event(*seq));
         }
@@ -155,25 +205,43 @@ mod tests {
     }
 
     #[test]
-    fn before_any_event_there_is_nothing_to_resume() {
-        assert_eq!(Resumption::default().reopened(), None);
+    fn where_no_number_was_seen_each_reconnect_is_a_gap_of_which_nothing_is_known() {
+        let mut resumption = after_events(&[]);
+        resumption.observe(r#"{"type":"note"}"#);
+        assert_eq!(resumption.open(), Opening::Gap(Gap { after: None, next: None }));
+        assert_eq!(
+            resumption.clone().open(),
+            Opening::Gap(Gap::UNKNOWN),
+            "also for who goes on from a snapshot"
+        );
+        resumption.observe(&event(5));
+        assert_eq!(resumption.open(), Opening::Resume(r#"{"type":"resume","after":5}"#.into()));
+    }
+
+    #[test]
+    fn a_backend_that_counts_anew_up_to_the_same_number_loses_no_event() {
+        let mut resumption = after_events(&[1]);
+        resumption.open();
+        assert_eq!(
+            resumption.observe(&other_event(1)),
+            Observed::NewAfterGap { seq: 1, gap: Gap::between(1, 1) }
+        );
+        assert_eq!(resumption.observe(&other_event(1)), Observed::Duplicate { seq: 1 });
+        assert_eq!(resumption.observe(&other_event(2)), Observed::New { seq: 2 });
     }
 
     #[test]
     fn a_reconnect_resumes_after_the_last_event() {
         let mut resumption = after_events(&[4, 5, 6]);
-        assert_eq!(resumption.reopened().as_deref(), Some(r#"{"type":"resume","after":6}"#));
+        assert_eq!(resumption.open(), Opening::Resume(r#"{"type":"resume","after":6}"#.into()));
         assert_eq!(resumption.observe(&event(7)), Observed::New { seq: 7 });
     }
 
     #[test]
     fn what_the_backend_no_longer_has_is_reported_as_a_gap() {
         let mut resumption = after_events(&[1, 2]);
-        resumption.reopened();
-        assert_eq!(
-            resumption.observe(&event(9)),
-            Observed::NewAfterGap { seq: 9, gap: Gap { after: 2, next: 9 } }
-        );
+        resumption.open();
+        assert_eq!(resumption.observe(&event(9)), Observed::NewAfterGap { seq: 9, gap: Gap::between(2, 9) });
         assert_eq!(resumption.observe(&event(10)), Observed::New { seq: 10 });
     }
 
@@ -181,7 +249,7 @@ mod tests {
     fn an_event_seen_before_is_a_duplicate() {
         let mut resumption = after_events(&[1, 2, 3]);
         assert_eq!(resumption.observe(&event(2)), Observed::Duplicate { seq: 2 });
-        resumption.reopened();
+        resumption.open();
         assert_eq!(resumption.observe(&event(3)), Observed::Duplicate { seq: 3 });
         assert_eq!(resumption.last(), Some(3));
     }
@@ -189,12 +257,12 @@ mod tests {
     #[test]
     fn a_live_event_ahead_of_the_resumed_ones_loses_none_of_them() {
         let mut resumption = after_events(&[1, 2]);
-        resumption.reopened();
+        resumption.open();
         let observed = [5, 3, 3, 4, 5, 6].map(|seq| resumption.observe(&event(seq)));
         assert_eq!(
             observed,
             [
-                Observed::NewAfterGap { seq: 5, gap: Gap { after: 2, next: 5 } },
+                Observed::NewAfterGap { seq: 5, gap: Gap::between(2, 5) },
                 Observed::New { seq: 3 },
                 Observed::Duplicate { seq: 3 },
                 Observed::New { seq: 4 },
@@ -207,11 +275,8 @@ mod tests {
     #[test]
     fn a_backend_that_counts_anew_is_followed_and_the_break_is_reported() {
         let mut resumption = after_events(&[40, 41]);
-        resumption.reopened();
-        assert_eq!(
-            resumption.observe(&event(1)),
-            Observed::NewAfterGap { seq: 1, gap: Gap { after: 41, next: 1 } }
-        );
+        resumption.open();
+        assert_eq!(resumption.observe(&event(1)), Observed::NewAfterGap { seq: 1, gap: Gap::between(41, 1) });
         assert_eq!(resumption.observe(&event(2)), Observed::New { seq: 2 });
     }
 
@@ -237,6 +302,6 @@ mod tests {
     fn a_checkpoint_keeps_the_last_number() {
         let stored = serde_json::to_string(&after_events(&[1, 2])).unwrap();
         let mut restored: Resumption = serde_json::from_str(&stored).unwrap();
-        assert_eq!(restored.reopened().as_deref(), Some(r#"{"type":"resume","after":2}"#));
+        assert_eq!(restored.open(), Opening::Resume(r#"{"type":"resume","after":2}"#.into()));
     }
 }

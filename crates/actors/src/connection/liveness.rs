@@ -23,6 +23,7 @@ pub(super) struct Liveness {
 #[derive(Debug, Clone, Copy)]
 struct Ping {
     number: u64,
+    sent_at: Duration,
     deadline: Duration,
     /// Sent to prove a socket that is not believed.
     is_proof: bool,
@@ -48,6 +49,12 @@ impl Liveness {
     pub(super) fn heard(&mut self, now: Duration) {
         self.heard_at = self.heard_at.max(now);
         self.in_flight = self.in_flight.filter(|ping| ping.is_proof);
+    }
+
+    /// Bytes were on their way at `at`, though they are no frame yet.
+    pub(super) fn moved(&mut self, at: Duration) {
+        self.heard_at = self.heard_at.max(at);
+        self.in_flight = self.in_flight.filter(|ping| ping.is_proof || ping.sent_at >= at);
     }
 
     /// The answer to ping `number` came in.
@@ -87,10 +94,22 @@ impl Liveness {
         }
     }
 
+    /// The number of the ping in flight.
+    #[cfg(test)]
+    pub(super) fn number_in_flight(&self) -> Option<u64> {
+        self.in_flight.map(|ping| ping.number)
+    }
+
+    /// Whether the ping in flight asks for proof; `None` where none is.
+    #[cfg(test)]
+    pub(super) fn is_doubted(&self) -> Option<bool> {
+        self.in_flight.map(|ping| ping.is_proof)
+    }
+
     fn ping(&mut self, now: Duration, policy: &ConnectionPolicy, is_proof: bool) -> Check {
         self.pings += 1;
         let deadline = now.saturating_add(policy.ping_timeout);
-        self.in_flight = Some(Ping { number: self.pings, deadline, is_proof });
+        self.in_flight = Some(Ping { number: self.pings, sent_at: now, deadline, is_proof });
         Check::Ping(self.pings)
     }
 }

@@ -6,136 +6,31 @@
 //! old one changes nothing. At most one socket is live: a [`Action::Dial`] never comes before the
 //! [`Action::Drop`] of the one before.
 //!
-//! # Transitions
+//! Its states, and what each event leads to in each of them, stand in docs/connection-table.md, which is generated from
+//! what machines do; docs/connection.md explains them. "Waiting" and "dialling" are shown as the one state
+//! `reconnecting`: with a time of the next attempt and without.
 //!
-//! *Attempts* counts the dials since somebody asked or since the last connection proved stable; `max` is
-//! `max_retries`. "Waiting" and "dialling" are shown as the one state `reconnecting`: with a time of the next
-//! attempt and without. A *final* fault is one that [`is_retryable`] denies.
-//!
-//! | state | event | next state | actions |
-//! |---|---|---|---|
-//! | `disconnected` | `Connect` | `connecting`, attempt 1 | dial (a socket still closing is dropped first) |
-//! | `connecting`, `reconnecting` dialling | `Opened` | `connected` | resume, flush |
-//! | | `DialFailed`, or `connect_timeout` over | as *failure* below | drop |
-//! | | `Connect`, `Woke` | unchanged: the dial under way is the attempt | |
-//! | `connected` | `Closed`, `SendFailed`, a ping unanswered | as *failure* below | drop |
-//! | | silent for `ping_interval` | unchanged | ping |
-//! | | `Connect`, `Woke`, a tick that comes late | unchanged, but not believed until it answers | ping, at most one |
-//! | *failure* | attempts < `max` | `reconnecting`, waiting for attempt n + 1 | |
-//! | | attempts = `max`, or a final fault | `failed` | |
-//! | `reconnecting` waiting | the wait is over, `Connect`, `Woke` | `reconnecting` dialling | dial |
-//! | `failed` | `Connect` | `connecting`, attempt 1; a probe under way becomes it | dial |
-//! | | `probe` and `probe_interval` over, or `Woke` | unchanged while dialling | dial |
-//! | | the probe fails | unchanged, next probe planned | drop |
-//! | | `BackendSeen`, if every attempt had been spent | `connecting`, attempt 1 | dial |
-//! | | the probe opens | `connected` | resume, flush |
-//! | any | `Disconnect` | `disconnected` | close gracefully, or drop what is not open yet |
-//!
-//! Attempts and delays start over once a peer was *seen* alive for `stable_after`: by a frame or by its own
-//! close, not by mere silence. So a server that accepts and drops, or accepts and says nothing, still ends in
-//! `failed`.
+//! *Attempts* counts the dials since somebody asked or since the last connection proved stable. Attempts and delays
+//! start over once a peer was *seen* alive for `stable_after`: by its bytes or by its own close, not by mere silence. So
+//! a server that accepts and drops, or accepts and says nothing, still ends in `failed`. A fault that [`is_retryable`]
+//! denies ends there at once.
+
+mod action;
+mod event;
+mod phase;
+mod shown;
 
 use std::time::Duration;
 
+pub use self::action::Action;
+pub use self::event::Event;
+use self::phase::{Closing, Phase, Purpose};
 use super::{
     fault::{Fault, FaultKind},
     liveness::{Check, Liveness},
-    policy::{AfterFailed, ConnectionPolicy, is_retryable},
-    status::{ConnectionState, ConnectionStatus, Reason, Transition},
+    policy::{AfterFailed, ConnectionPolicy, close_code, is_retryable},
+    status::{ConnectionStatus, Reason},
 };
-
-/// What the machine is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// Connect, or try now, or start over: asked for by a person or at the start.
-    Connect,
-    /// Stay away until asked.
-    Disconnect,
-    /// The dial of `generation` gave an open socket.
-    Opened {
-        /// The dial's generation.
-        generation: u64,
-    },
-    /// The dial of `generation` failed.
-    DialFailed {
-        /// The dial's generation.
-        generation: u64,
-        /// How.
-        fault: Fault,
-    },
-    /// A frame of any kind came in.
-    Received {
-        /// The socket's generation.
-        generation: u64,
-    },
-    /// The answer to a ping came in.
-    Ponged {
-        /// The socket's generation.
-        generation: u64,
-        /// The ping's number.
-        number: u64,
-    },
-    /// The socket ended, from whichever side.
-    Closed {
-        /// The socket's generation.
-        generation: u64,
-        /// How.
-        fault: Fault,
-    },
-    /// Nothing more can be written to the socket.
-    SendFailed {
-        /// The socket's generation.
-        generation: u64,
-        /// How.
-        fault: Fault,
-    },
-    /// The time of [`Machine::next_wake`] has come. Early, late or superfluous ticks do no harm.
-    Tick,
-    /// The backend answered elsewhere, over HTTP. Early, late or superfluous news do no harm.
-    BackendSeen,
-    /// The machine was asleep, as a jump between wall and monotonic time shows.
-    Woke,
-}
-
-/// What is to be done, in the order given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Write this down. At most one an event, and always first.
-    Changed(Transition),
-    /// Begin to open a socket. The machine minds the time.
-    Dial {
-        /// What to report of it under.
-        generation: u64,
-    },
-    /// Drop the dial or the socket at once, without a close handshake. A socket that is already gone, or
-    /// unknown, is none to complain about.
-    Drop {
-        /// Which.
-        generation: u64,
-    },
-    /// Send a close frame and read until the peer ends the connection; a `Drop` follows in any case.
-    CloseGracefully {
-        /// Which.
-        generation: u64,
-    },
-    /// Send a ping that carries `number`.
-    SendPing {
-        /// On which socket.
-        generation: u64,
-        /// What its pong must carry.
-        number: u64,
-    },
-    /// Ask the backend for what was missed, if anything was received before; ahead of everything else.
-    Resume {
-        /// On which socket.
-        generation: u64,
-    },
-    /// Send what waited.
-    FlushOutbound {
-        /// On which socket.
-        generation: u64,
-    },
-}
 
 /// The state machine of one connection.
 #[derive(Debug, Clone)]
@@ -150,51 +45,9 @@ pub struct Machine {
     since: Duration,
     reason: Reason,
     last_error: Option<Fault>,
-}
-
-#[derive(Debug, Clone)]
-enum Phase {
-    /// The socket that was open may still be closing.
-    Disconnected {
-        closing: Option<Closing>,
-    },
-    Dialling {
-        purpose: Purpose,
-        deadline: Duration,
-    },
-    Connected {
-        attempt: u32,
-        peer: Liveness,
-    },
-    Waiting {
-        until: Duration,
-    },
-    Failed {
-        probe_at: Option<Duration>,
-    },
-}
-
-/// What a dial is for; it decides the state that is shown meanwhile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    First,
-    Retry,
-    Probe,
-}
-
-/// A socket that was asked to close, and until when it may take.
-#[derive(Debug, Clone, Copy)]
-struct Closing {
-    generation: u64,
-    deadline: Duration,
-}
-
-/// What a change of the status consists of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Shown {
-    state: ConnectionState,
-    attempt: u32,
-    next_attempt_at: Option<Duration>,
+    last_error_at: Option<Duration>,
+    /// When news of the backend last made it start over, since a connection proved stable.
+    news_heeded_at: Option<Duration>,
 }
 
 impl Machine {
@@ -210,6 +63,8 @@ impl Machine {
             since: Duration::ZERO,
             reason: Reason::Started,
             last_error: None,
+            last_error_at: None,
+            news_heeded_at: None,
         }
     }
 
@@ -221,6 +76,7 @@ impl Machine {
             since: left.since,
             reason: left.reason,
             last_error: left.last_error.clone(),
+            last_error_at: left.last_error_at,
             ..Self::new(policy)
         }
     }
@@ -229,7 +85,7 @@ impl Machine {
     ///
     /// `now` is the time since the runtime's start and never goes back; `jitter` is a fresh random number in
     /// `[0, 1)`.
-    pub fn on(&mut self, event: Event, now: Duration, jitter: f64) -> Vec<Action> {
+    pub fn on_event(&mut self, now: Duration, event: Event, jitter: f64) -> Vec<Action> {
         let before = self.shown();
         let mut actions = self.step(event, now, jitter);
         let after = self.shown();
@@ -254,51 +110,10 @@ impl Machine {
         }
     }
 
-    /// What a person asks about the connection.
-    #[must_use]
-    pub fn status(&self) -> ConnectionStatus {
-        let Shown { state, attempt, next_attempt_at } = self.shown();
-        ConnectionStatus {
-            state,
-            since: self.since,
-            attempt,
-            max: self.policy.max_retries,
-            next_attempt_at,
-            last_error: self.last_error.clone(),
-            reason: self.reason,
-        }
-    }
-
     /// The generation of the open socket, if one is open.
     #[must_use]
     pub fn open_generation(&self) -> Option<u64> {
         matches!(self.phase, Phase::Connected { .. }).then_some(self.generation)
-    }
-
-    fn shown(&self) -> Shown {
-        let (state, attempt, next_attempt_at) = match self.phase {
-            Phase::Disconnected { .. } => (ConnectionState::Disconnected, 0, None),
-            Phase::Dialling { purpose, .. } => (purpose.state(), self.attempts, None),
-            Phase::Connected { attempt, .. } => (ConnectionState::Connected, attempt, None),
-            Phase::Waiting { until } => {
-                (ConnectionState::Reconnecting, self.attempts.saturating_add(1), Some(until))
-            }
-            Phase::Failed { probe_at } => (ConnectionState::Failed, self.attempts, probe_at),
-        };
-        Shown { state, attempt, next_attempt_at }
-    }
-
-    fn transition(&self, from: ConnectionState, to: Shown) -> Transition {
-        let is_fault = matches!(self.reason, Reason::Fault(_) | Reason::RetriesExhausted);
-        Transition {
-            from,
-            to: to.state,
-            attempt: to.attempt,
-            max: self.policy.max_retries,
-            next_attempt_at: to.next_attempt_at,
-            reason: self.reason,
-            error: self.last_error.clone().filter(|_| is_fault),
-        }
     }
 
     fn step(&mut self, event: Event, now: Duration, jitter: f64) -> Vec<Action> {
@@ -307,6 +122,7 @@ impl Machine {
             Event::Disconnect => self.disconnect(now),
             Event::Opened { generation } => self.opened(generation, now),
             Event::Received { generation } => self.heard(generation, |peer| peer.heard(now)),
+            Event::Moved { generation, at } => self.heard(generation, |peer| peer.moved(at.min(now))),
             Event::Ponged { generation, number } => self.heard(generation, |peer| peer.ponged(number, now)),
             Event::DialFailed { generation, fault }
             | Event::Closed { generation, fault }
@@ -352,15 +168,18 @@ impl Machine {
         actions
     }
 
-    /// A connection that was given up because nobody answered starts over; one that was refused does not.
+    /// A connection that was given up because nobody answered starts over; one that was refused does not. Where that
+    /// led to nothing, as with a backend whose WebSocket alone is broken, news are of no interest for a while.
     fn backend_seen(&mut self, now: Duration) -> Vec<Action> {
-        match self.phase {
-            Phase::Failed { .. } if self.reason == Reason::RetriesExhausted => {
-                self.start_over();
-                self.dial(Purpose::First, Reason::BackendSeen, now)
-            }
-            _ => Vec::new(),
+        let is_refused = self.last_error.as_ref().is_some_and(|fault| !is_retryable(fault.kind));
+        let is_stale =
+            self.news_heeded_at.is_some_and(|at| now < at.saturating_add(self.policy.probe_interval()));
+        if !matches!(self.phase, Phase::Failed { .. }) || is_refused || is_stale {
+            return Vec::new();
         }
+        self.news_heeded_at = Some(now);
+        self.start_over();
+        self.dial(Purpose::First, Reason::BackendSeen, now)
     }
 
     // === what becomes of sockets ===
@@ -433,7 +252,12 @@ impl Machine {
     fn woke(&mut self, now: Duration) -> Vec<Action> {
         match self.phase {
             Phase::Connected { .. } => self.prove(now),
-            Phase::Waiting { .. } => self.dial(Purpose::Retry, Reason::Woke, now),
+            Phase::Waiting { .. } => {
+                // What failed before a sleep says nothing about the network after it, and that is often not there at
+                // once: this dial must not be the last.
+                self.start_over();
+                self.dial(Purpose::Retry, Reason::Woke, now)
+            }
             Phase::Failed { probe_at: Some(_) } => self.dial(Purpose::Probe, Reason::Woke, now),
             Phase::Disconnected { .. } | Phase::Dialling { .. } | Phase::Failed { probe_at: None } => {
                 Vec::new()
@@ -458,6 +282,12 @@ impl Machine {
     /// Ends the live dial or socket, and waits or gives up.
     fn fail(&mut self, fault: Fault, now: Duration, jitter: f64) -> Vec<Action> {
         let was_probe = matches!(self.phase, Phase::Dialling { purpose: Purpose::Probe, .. });
+        let generation = self.generation;
+        let mut actions = Vec::new();
+        if let (Phase::Connected { .. }, Some(code)) = (&self.phase, close_code(fault.kind)) {
+            actions.push(Action::SayWhy { generation, code });
+        }
+        actions.push(Action::Drop { generation });
         if !is_retryable(fault.kind) {
             self.give_up(Reason::Fault(fault.kind), &fault, now);
         } else if self.attempts >= self.policy.max_retries {
@@ -468,7 +298,8 @@ impl Machine {
             self.wait(&fault, now, jitter);
         }
         self.last_error = Some(fault);
-        vec![Action::Drop { generation: self.generation }]
+        self.last_error_at = Some(now);
+        actions
     }
 
     fn wait(&mut self, fault: &Fault, now: Duration, jitter: f64) {
@@ -512,6 +343,7 @@ impl Machine {
             && peer.proven_for() >= self.policy.stable_after
         {
             self.start_over();
+            self.news_heeded_at = None;
         }
     }
 
@@ -531,17 +363,9 @@ impl Machine {
     }
 }
 
-impl Purpose {
-    fn state(self) -> ConnectionState {
-        match self {
-            Self::First => ConnectionState::Connecting,
-            Self::Retry => ConnectionState::Reconnecting,
-            Self::Probe => ConnectionState::Failed,
-        }
-    }
-}
-
-#[cfg(test)]
-mod cases;
 #[cfg(test)]
 mod sequences;
+#[cfg(test)]
+mod table;
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,8 @@ pub struct Ended<T> {
     pub ticket: T,
     /// What became of it.
     pub fate: Fate,
+    /// Its size.
+    pub bytes: usize,
 }
 
 /// How much may wait.
@@ -49,7 +51,7 @@ pub struct OutboundBuffer<P, T> {
     limits: OutboundLimits,
     waiting: VecDeque<Entry<P, T>>,
     waiting_bytes: usize,
-    in_flight: Option<T>,
+    in_flight: Option<(T, usize)>,
 }
 
 #[derive(Debug)]
@@ -72,14 +74,15 @@ impl<P: AsRef<[u8]>, T> OutboundBuffer<P, T> {
     /// The ticket comes back at once where the deadline has passed (`Expired`) or there is no room
     /// (`Rejected`). Call [`expire`](Self::expire) first, so that what is overdue takes no room.
     pub fn push(&mut self, payload: P, ticket: T, deadline: Duration, now: Duration) -> Result<(), Ended<T>> {
+        let bytes = payload.as_ref().len();
         if deadline <= now {
-            return Err(Ended { ticket, fate: Fate::Expired });
+            return Err(Ended { ticket, fate: Fate::Expired, bytes });
         }
-        let bytes = self.waiting_bytes.saturating_add(payload.as_ref().len());
-        if self.waiting.len() >= self.limits.entries_max || bytes > self.limits.bytes_max {
-            return Err(Ended { ticket, fate: Fate::Rejected });
+        let waiting_bytes = self.waiting_bytes.saturating_add(bytes);
+        if self.waiting.len() >= self.limits.entries_max || waiting_bytes > self.limits.bytes_max {
+            return Err(Ended { ticket, fate: Fate::Rejected, bytes });
         }
-        self.waiting_bytes = bytes;
+        self.waiting_bytes = waiting_bytes;
         self.waiting.push_back(Entry { payload, ticket, deadline });
         Ok(())
     }
@@ -95,15 +98,16 @@ impl<P: AsRef<[u8]>, T> OutboundBuffer<P, T> {
         }
         let next = self.waiting.iter().position(|entry| entry.deadline > now)?;
         let entry = self.waiting.remove(next)?;
-        self.waiting_bytes -= entry.payload.as_ref().len();
-        self.in_flight = Some(entry.ticket);
+        let bytes = entry.payload.as_ref().len();
+        self.waiting_bytes -= bytes;
+        self.in_flight = Some((entry.ticket, bytes));
         Some(entry.payload)
     }
 
     /// The message last taken was written, or its socket failed first. `None` where none was being written.
     pub fn settle(&mut self, is_sent: bool) -> Option<Ended<T>> {
         let fate = if is_sent { Fate::Sent } else { Fate::Unknown };
-        self.in_flight.take().map(|ticket| Ended { ticket, fate })
+        self.in_flight.take().map(|(ticket, bytes)| Ended { ticket, fate, bytes })
     }
 
     /// Ends every waiting message whose deadline has passed, in the order in which they came.
@@ -126,8 +130,10 @@ impl<P: AsRef<[u8]>, T> OutboundBuffer<P, T> {
 
     /// Ends everything: the owner stops.
     #[must_use]
-    pub fn shut_down(mut self) -> Vec<Ended<T>> {
-        self.settle(false).into_iter().chain(ended(self.waiting, Fate::Dropped)).collect()
+    pub fn shut_down(&mut self) -> Vec<Ended<T>> {
+        self.waiting_bytes = 0;
+        let waiting = std::mem::take(&mut self.waiting);
+        self.settle(false).into_iter().chain(ended(waiting, Fate::Dropped)).collect()
     }
 
     /// How many messages wait; one that is being written no longer does.
@@ -149,8 +155,12 @@ impl<P: AsRef<[u8]>, T> OutboundBuffer<P, T> {
     }
 }
 
-fn ended<P, T>(entries: VecDeque<Entry<P, T>>, fate: Fate) -> impl Iterator<Item = Ended<T>> {
-    entries.into_iter().map(move |entry| Ended { ticket: entry.ticket, fate })
+fn ended<P: AsRef<[u8]>, T>(entries: VecDeque<Entry<P, T>>, fate: Fate) -> impl Iterator<Item = Ended<T>> {
+    entries.into_iter().map(move |entry| Ended {
+        fate,
+        bytes: entry.payload.as_ref().len(),
+        ticket: entry.ticket,
+    })
 }
 
 #[cfg(test)]
@@ -181,7 +191,7 @@ mod tests {
         }
         for ticket in 0..3 {
             assert_eq!(buffer.take(at(1)), Some(ticket.to_string()));
-            assert_eq!(buffer.settle(true), Some(Ended { ticket, fate: Fate::Sent }));
+            assert_eq!(buffer.settle(true), Some(Ended { ticket, fate: Fate::Sent, bytes: 1 }));
         }
         assert_eq!(buffer.take(at(1)), None);
     }
@@ -192,7 +202,7 @@ mod tests {
         buffer.push("first".into(), 1, LATER, at(0)).unwrap();
         assert_eq!(
             buffer.push("second".into(), 2, LATER, at(0)),
-            Err(Ended { ticket: 2, fate: Fate::Rejected })
+            Err(Ended { ticket: 2, fate: Fate::Rejected, bytes: 6 })
         );
         assert_eq!(buffer.take(at(0)).as_deref(), Some("first"));
     }
@@ -203,7 +213,7 @@ mod tests {
         buffer.push("x".repeat(60), 1, LATER, at(0)).unwrap();
         assert!(buffer.push("x".repeat(41), 2, LATER, at(0)).is_err());
         buffer.push("x".repeat(40), 3, at(1), at(0)).unwrap();
-        assert_eq!(buffer.expire(at(1)), [Ended { ticket: 3, fate: Fate::Expired }]);
+        assert_eq!(buffer.expire(at(1)), [Ended { ticket: 3, fate: Fate::Expired, bytes: 40 }]);
         assert_eq!(buffer.waiting_bytes(), 60);
         buffer.take(at(1)).unwrap();
         assert_eq!(buffer.waiting_bytes(), 0);
@@ -217,10 +227,10 @@ mod tests {
         assert_eq!(buffer.next_expiry(), Some(at(5)));
         assert_eq!(buffer.expire(at(4)), []);
         assert_eq!(buffer.take(at(5)).as_deref(), Some("long"));
-        assert_eq!(buffer.expire(at(5)), [Ended { ticket: 1, fate: Fate::Expired }]);
+        assert_eq!(buffer.expire(at(5)), [Ended { ticket: 1, fate: Fate::Expired, bytes: 5 }]);
         assert_eq!(
             buffer.push("late".into(), 3, at(5), at(5)),
-            Err(Ended { ticket: 3, fate: Fate::Expired })
+            Err(Ended { ticket: 3, fate: Fate::Expired, bytes: 4 })
         );
     }
 
@@ -231,7 +241,7 @@ mod tests {
         buffer.push("next".into(), 2, LATER, at(0)).unwrap();
         assert_eq!(buffer.take(at(0)).as_deref(), Some("half"));
         assert_eq!(buffer.take(at(0)), None, "one at a time");
-        assert_eq!(buffer.settle(false), Some(Ended { ticket: 1, fate: Fate::Unknown }));
+        assert_eq!(buffer.settle(false), Some(Ended { ticket: 1, fate: Fate::Unknown, bytes: 4 }));
         assert_eq!(buffer.take(at(0)).as_deref(), Some("next"));
     }
 

@@ -29,7 +29,7 @@ pub struct ConnectionPolicy {
     pub delay: Delay,
     /// The longest wait that a peer's `Retry-After` can ask for; it may exceed `delay`'s own cap.
     pub retry_after_max: Duration,
-    /// How long one dial may take: name, TCP, TLS and WebSocket handshake together.
+    /// How long one dial may take: name, TCP, proxy, TLS and WebSocket handshake together.
     pub connect_timeout: Duration,
     /// How long a peer may be silent before it is asked for a sign of life; zero: it is never asked.
     pub ping_interval: Duration,
@@ -47,6 +47,10 @@ pub struct ConnectionPolicy {
     pub outbound_max: usize,
     /// The most bytes that wait to be sent, in all messages together.
     pub outbound_bytes_max: usize,
+    /// The most frames that are kept for a listener that is behind.
+    pub inbound_max: usize,
+    /// The most bytes in all of them together.
+    pub inbound_bytes_max: usize,
     /// The largest frame or message, either way.
     pub message_max_bytes: usize,
 }
@@ -71,6 +75,8 @@ impl Default for ConnectionPolicy {
             probe_interval: Duration::from_secs(60),
             outbound_max: 1024,
             outbound_bytes_max: 64 << 20,
+            inbound_max: 1024,
+            inbound_bytes_max: 64 << 20,
             message_max_bytes: 16 << 20,
         }
     }
@@ -80,6 +86,12 @@ impl ConnectionPolicy {
     /// The time between two probes.
     pub(super) fn probe_interval(&self) -> Duration {
         self.probe_interval.max(Duration::from_secs(1))
+    }
+
+    /// How long a write may go without a byte that the peer takes: as long as a silent peer is believed. `None` where it
+    /// is believed for ever.
+    pub(super) fn stall_max(&self) -> Option<Duration> {
+        (!self.ping_interval.is_zero()).then(|| self.ping_interval.saturating_add(self.ping_timeout))
     }
 
     /// `delay`, or what the peer asked for if that is longer, up to `retry_after_max`.
@@ -94,6 +106,24 @@ impl ConnectionPolicy {
 /// which goes away.
 #[must_use]
 pub const fn is_retryable(kind: FaultKind) -> bool {
-    use FaultKind::{Forbidden, InvalidTarget, NotFound, PolicyViolation, Rejected, Unauthenticated};
-    !matches!(kind, InvalidTarget | Unauthenticated | Forbidden | NotFound | Rejected | PolicyViolation)
+    use FaultKind::*;
+    !matches!(
+        kind,
+        InvalidTarget
+            | Unauthenticated
+            | ProxyUnauthenticated
+            | Forbidden
+            | NotFound
+            | Rejected
+            | PolicyViolation
+    )
+}
+
+/// The close code of RFC 6455 that tells a peer that it did this; `None` for what is not its doing.
+pub(super) const fn close_code(kind: FaultKind) -> Option<u16> {
+    match kind {
+        FaultKind::MessageTooLarge => Some(1009),
+        FaultKind::ProtocolViolation => Some(1002),
+        _ => None,
+    }
 }

@@ -4,7 +4,13 @@
 //! cancelled by dropping its future, a socket by dropping both halves. What goes wrong comes back as a
 //! [`Fault`]; what follows from it is the machine's to say.
 
+mod approach;
+mod carrier;
 mod classification;
+mod pulse;
+mod tcp;
+
+use std::sync::Arc;
 
 use futures_util::{
     SinkExt, StreamExt,
@@ -13,7 +19,7 @@ use futures_util::{
 use thiserror::Error;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, lookup_host},
+    net::TcpStream,
 };
 use tokio_tungstenite::{
     Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config,
@@ -23,10 +29,17 @@ use tokio_tungstenite::{
     },
 };
 
+pub use self::carrier::{BoxedStream, ByteStream, Carrier};
+pub use self::pulse::Pulse;
+use self::pulse::Pulsed;
+pub(super) use self::tcp::Resolver;
 use super::{
     fault::{Fault, FaultKind},
     target::SocketTarget,
 };
+
+/// A WebSocket over `S`.
+type Socket<S> = WebSocketStream<MaybeTlsStream<Pulsed<S>>>;
 
 /// Read and written at a time.
 const BUFFER_BYTES: usize = 16 << 10;
@@ -51,6 +64,16 @@ pub enum Frame {
     Pong(Option<u64>),
 }
 
+impl Frame {
+    /// How much of it is kept in memory.
+    pub(super) fn size_bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(_) | Self::Ping | Self::Pong(_) => 0,
+        }
+    }
+}
+
 /// Why a message was not written.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SendError {
@@ -69,29 +92,33 @@ pub enum SendError {
 
 /// The half that reads.
 pub struct Reader<S> {
-    stream: SplitStream<WebSocketStream<MaybeTlsStream<S>>>,
+    stream: SplitStream<Socket<S>>,
 }
 
 /// The half that writes.
 pub struct Writer<S> {
-    sink: SplitSink<WebSocketStream<MaybeTlsStream<S>>, Message>,
+    sink: SplitSink<Socket<S>, Message>,
     limits: SocketLimits,
+    pulse: Arc<Pulse>,
 }
 
-/// Opens a socket: name, TCP, TLS where the target asks for it, WebSocket handshake.
+/// What a dialled socket runs over: TCP, within TLS where a proxy is spoken to in that way.
+type Stream = MaybeTlsStream<TcpStream>;
+
+/// Opens a socket, in this order: name resolution, TCP, the proxy where the target has one (it is then the proxy that the
+/// two before were about), or what the target's carrier does in place of all that; TLS where the target asks for it;
+/// WebSocket handshake.
 ///
 /// # Errors
 /// A fault of the dial. It holds neither the address nor a header.
 pub async fn dial(
     target: &SocketTarget,
     limits: SocketLimits,
-) -> Result<(Writer<TcpStream>, Reader<TcpStream>), Fault> {
-    let (host, port) = target.host_and_port();
-    let addresses: Vec<_> =
-        lookup_host((host, port)).await.map_err(|error| classification::lookup(&error))?.collect();
-    let stream = TcpStream::connect(&addresses[..]).await.map_err(|error| classification::connect(&error))?;
-    // Frames are small and written whole: waiting for more to send would only add latency.
-    stream.set_nodelay(true).map_err(|error| classification::connect(&error))?;
+) -> Result<(Writer<BoxedStream>, Reader<BoxedStream>), Fault> {
+    let stream: BoxedStream = match target.carrier() {
+        Some(carrier) => carrier.open().await?,
+        None => Box::new(approach::open(target).await?),
+    };
     handshake(target, limits, stream).await
 }
 
@@ -110,14 +137,21 @@ where
     let invalid = || Fault::new(FaultKind::InvalidTarget, "the address cannot be asked for a WebSocket");
     let request = target.request().ok_or_else(invalid)?;
     let connector = if target.is_secure() {
-        Connector::Rustls(target.tls().map_err(|error| Fault::new(FaultKind::Tls, &error.to_string()))?)
+        Connector::Rustls(
+            target
+                .route()
+                .trust
+                .client_config()
+                .map_err(|error| Fault::new(FaultKind::Tls, &error.to_string()))?,
+        )
     } else {
         Connector::Plain
     };
+    let (stream, pulse) = Pulsed::new(stream);
     let opened = client_async_tls_with_config(request, stream, Some(config(limits)), Some(connector)).await;
     let (socket, _response) = opened.map_err(|error| classification::handshake(&error))?;
     let (sink, stream) = socket.split();
-    Ok((Writer { sink, limits }, Reader { stream }))
+    Ok((Writer { sink, limits, pulse }, Reader { stream }))
 }
 
 fn config(limits: SocketLimits) -> WebSocketConfig {
@@ -193,13 +227,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
         self.send(Message::Ping(number.to_be_bytes().to_vec().into())).await
     }
 
-    /// Writes a close frame (code 1000). The peer's answer comes as the reader's end: read on until then.
+    /// Writes a close frame with code 1000. The peer's answer comes as the reader's end: read on until then.
     ///
     /// # Errors
     /// The socket's end.
     pub async fn close(&mut self) -> Result<(), Fault> {
-        let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+        self.close_with(CloseCode::Normal.into()).await
+    }
+
+    /// Writes a close frame with this code.
+    ///
+    /// # Errors
+    /// The socket's end.
+    pub async fn close_with(&mut self, code: u16) -> Result<(), Fault> {
+        let frame = CloseFrame { code: code.into(), reason: "".into() };
         self.send(Message::Close(Some(frame))).await
+    }
+
+    /// When bytes last moved on this socket, either way.
+    #[must_use]
+    pub fn pulse(&self) -> &Arc<Pulse> {
+        &self.pulse
     }
 
     async fn send(&mut self, message: Message) -> Result<(), Fault> {

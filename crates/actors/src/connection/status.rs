@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::fault::{Fault, FaultKind};
+use super::{
+    fault::{Fault, FaultKind},
+    policy::is_retryable,
+};
 
 /// The connection's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -67,6 +70,8 @@ pub struct ConnectionStatus {
     pub next_attempt_at: Option<Duration>,
     /// The last thing that went wrong, however long ago.
     pub last_error: Option<Fault>,
+    /// When that was.
+    pub last_error_at: Option<Duration>,
     /// Why the state is what it is.
     pub reason: Reason,
 }
@@ -91,12 +96,13 @@ impl ConnectionStatus {
 
 impl ConnectionStatus {
     /// Whether the backend itself seems to be away: it is being dialled in vain, or was so too often. One that stays
-    /// unconnected by somebody's wish, or that refuses WebSockets alone, may be there all the same.
+    /// unconnected by somebody's wish, or whose last answer was a refusal, may be there all the same.
     #[must_use]
     pub fn suggests_absence(&self) -> bool {
         match self.state {
             ConnectionState::Connecting | ConnectionState::Reconnecting => true,
-            ConnectionState::Failed => self.reason == Reason::RetriesExhausted,
+            // Not by its reason, which changes with every probe.
+            ConnectionState::Failed => self.last_error.as_ref().is_some_and(|fault| is_retryable(fault.kind)),
             ConnectionState::Connected | ConnectionState::Disconnected => false,
         }
     }

@@ -3,16 +3,14 @@
 //! Nothing here ends up in a log by accident: `Debug` shows neither header values nor the query, and no error
 //! repeats what it was given.
 
-use std::{
-    fmt,
-    sync::{Arc, OnceLock},
-};
+use std::{fmt, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header::AUTHORIZATION, uri};
-use rustls::ClientConfig;
-use rustls_platform_verifier::BuilderVerifierExt;
 use thiserror::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+use super::socket::{Carrier, Resolver};
+use crate::reach::Route;
 
 /// The most headers of one's own.
 pub const HEADERS_MAX: usize = 64;
@@ -47,40 +45,45 @@ pub enum TargetError {
     #[error("connection.path: not a path; it should read like /ws")]
     Path,
     /// A header's name or value holds what must not be sent.
-    #[error("backend.headers: the header {name:?} holds characters that a header cannot hold")]
+    #[error(
+        "backend.headers, backend.headers_env: the header {name:?} holds characters that a header cannot hold"
+    )]
     Header {
         /// As it was given.
         name: String,
     },
     /// A header belongs to the handshake.
-    #[error("backend.headers: {name} is set by the WebSocket handshake and should not stand there")]
+    #[error(
+        "backend.headers, backend.headers_env: {name} is set by the WebSocket handshake and should not stand there"
+    )]
     Reserved {
         /// As it was given.
         name: String,
     },
     /// A header is given twice, or a token beside an `authorization`.
     #[error(
-        "backend.headers: {name} is given twice; a token from backend.token_env is an authorization header"
+        "backend.headers, backend.headers_env: {name} is given twice; a token from backend.token_env is an authorization header"
     )]
     Twice {
         /// As it was given.
         name: String,
     },
     /// More than [`HEADERS_MAX`] headers.
-    #[error("backend.headers: more than {HEADERS_MAX} headers")]
+    #[error("backend.headers, backend.headers_env: more than {HEADERS_MAX} headers together")]
     TooMany,
     /// The token holds what a header cannot hold.
     #[error("the token named by backend.token_env holds characters that a header cannot hold")]
     Token,
 }
 
-/// One backend's WebSocket: its address, headers and trust.
+/// One backend's WebSocket: its address, its headers, and the way to it.
 #[derive(Clone)]
 pub struct SocketTarget {
     url: Uri,
     headers: HeaderMap,
-    /// Set at the first `wss` dial: reading the system's certificates takes a moment.
-    tls: OnceLock<Arc<ClientConfig>>,
+    route: Route,
+    resolver: Resolver,
+    carrier: Option<Arc<dyn Carrier>>,
 }
 
 impl SocketTarget {
@@ -107,7 +110,8 @@ impl SocketTarget {
         let path = format!("{}/{}", base.path().trim_end_matches('/'), path.trim().trim_start_matches('/'));
         let url = uri::Builder::new().scheme(scheme).authority(authority.clone()).path_and_query(path);
         let url = url.build().map_err(|_| TargetError::Path)?;
-        Ok(Self { url, headers: HeaderMap::new(), tls: OnceLock::new() })
+        let (resolver, carrier) = (Resolver::new(), None);
+        Ok(Self { url, headers: HeaderMap::new(), route: Route::default(), resolver, carrier })
     }
 
     /// Sends this header with every handshake.
@@ -132,10 +136,17 @@ impl SocketTarget {
         self.insert(AUTHORIZATION, value)
     }
 
-    /// Uses `config` for `wss` in place of the system's certificates.
+    /// Goes this way, in place of straight there with trust in what the platform trusts.
     #[must_use]
-    pub fn with_tls(mut self, config: Arc<ClientConfig>) -> Self {
-        self.tls = OnceLock::from(config);
+    pub fn with_route(mut self, route: Route) -> Self {
+        self.route = route;
+        self
+    }
+
+    /// Goes over `carrier` in place of TCP: the host then only names the backend, in the handshake and for TLS.
+    #[must_use]
+    pub fn carried_by(mut self, carrier: Arc<dyn Carrier>) -> Self {
+        self.carrier = Some(carrier);
         self
     }
 
@@ -164,6 +175,14 @@ impl SocketTarget {
         (host, self.url.port_u16().unwrap_or(if self.is_secure() { 443 } else { 80 }))
     }
 
+    pub(super) fn resolver(&self) -> &Resolver {
+        &self.resolver
+    }
+
+    pub(super) fn carrier(&self) -> Option<&Arc<dyn Carrier>> {
+        self.carrier.as_ref()
+    }
+
     pub(super) fn is_secure(&self) -> bool {
         self.url.scheme_str() == Some("wss")
     }
@@ -175,19 +194,8 @@ impl SocketTarget {
         Some(request)
     }
 
-    /// What `wss` trusts: what was given, or else what this system trusts, as the HTTP client does.
-    ///
-    /// The provider is named, since `ClientConfig::builder` panics in a process whose dependencies enable two.
-    pub(super) fn tls(&self) -> Result<Arc<ClientConfig>, rustls::Error> {
-        if let Some(config) = self.tls.get() {
-            return Ok(Arc::clone(config));
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_platform_verifier()?
-            .with_no_client_auth();
-        Ok(Arc::clone(self.tls.get_or_init(|| Arc::new(config))))
+    pub(super) fn route(&self) -> &Route {
+        &self.route
     }
 }
 
@@ -198,7 +206,8 @@ impl fmt::Debug for SocketTarget {
             .field("host_and_port", &self.host_and_port())
             .field("path", &self.url.path())
             .field("headers", &self.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>())
-            .finish_non_exhaustive()
+            .field("route", &self.route)
+            .finish()
     }
 }
 

@@ -91,6 +91,12 @@ reasons! {
     /// The backend's host name does not resolve.
     HostNotFound "host_not_found" NetworkError RETRYABLE
         "The backend's address could not be found. Check the network and the configured address."
+    /// The proxy cannot be reached, or what answers there is none.
+    ProxyUnreachable "proxy_unreachable" NetworkError RETRYABLE
+        "The proxy on the way to the backend cannot be reached. Check the network and the proxy settings."
+    /// The proxy does not connect to the backend: it may not, or it cannot.
+    ProxyRefused "proxy_refused" NetworkError RETRYABLE
+        "The proxy does not get through to the backend. Check the address, or ask somebody who runs the proxy."
     /// The handshake of the connection took longer than it may; nothing was sent.
     ConnectTimedOut "connect_timed_out" Timeout RETRYABLE
         "The backend did not take the connection in time. Check the network, then try again."
@@ -151,7 +157,7 @@ reasons! {
     /// HTTP 402.
     PaymentRequired "payment_required" PermissionDenied FINAL
         "The backend asks for payment before it does this. Check the account."
-    /// HTTP 407.
+    /// HTTP 407, or a SOCKS proxy that does not accept whom it is told.
     ProxyUnauthenticated "proxy_unauthenticated" PermissionDenied FINAL
         "The proxy on the way to the backend asks for a login. Check the proxy settings."
 
@@ -160,6 +166,16 @@ reasons! {
     /// Refused before it was sent: the request breaks a rule of its own.
     InvalidRequest "invalid_request" InvalidInput FINAL
         "The request is not valid and was not sent. Correct it, then try again."
+    /// What was to be sent cannot be read: the file is missing or closed to us, or the stream failed.
+    BodyUnreadable "body_unreadable" InvalidInput FINAL
+        "What was to be sent could not be read, and was not sent whole. Check that it is there and may be read."
+    /// What was being sent changed meanwhile, or is not as long as was announced. It was broken off, so the backend has
+    /// a part of it at most.
+    BodyChanged "body_changed" InvalidInput FINAL
+        "What was being sent changed meanwhile, so it was broken off. Check what the backend has, then send it again."
+    /// What came back could not be written to where it was to go.
+    NotSaved "not_saved" InvalidInput FINAL
+        "What the backend sent could not be saved. Check the folder and the free space, then try again."
     /// HTTP 400, and any 4xx that has no reason of its own.
     BadRequest "bad_request" InvalidInput FINAL
         "The backend did not understand the request. Correct it, then try again."
@@ -311,6 +327,8 @@ mod tests {
         expect![[r#"
             connection_refused NETWORK_ERROR retryable
             host_not_found NETWORK_ERROR retryable
+            proxy_unreachable NETWORK_ERROR retryable
+            proxy_refused NETWORK_ERROR retryable
             connect_timed_out TIMEOUT retryable
             tls_failed NETWORK_ERROR final
             connection_failed NETWORK_ERROR retryable
@@ -330,6 +348,9 @@ mod tests {
             payment_required PERMISSION_DENIED final
             proxy_unauthenticated PERMISSION_DENIED final
             invalid_request INVALID_INPUT final
+            body_unreadable INVALID_INPUT final
+            body_changed INVALID_INPUT final
+            not_saved INVALID_INPUT final
             bad_request INVALID_INPUT final
             method_not_allowed INVALID_INPUT final
             conflict INVALID_INPUT final

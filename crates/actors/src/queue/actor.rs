@@ -7,28 +7,36 @@
 //! A request is accepted once it stands in the `book`, which survives a crash. The next incarnation puts those that
 //! waited back into their old places. Those whose attempt was cut off end by the same rules as after a failure that
 //! may have reached the backend: repeated if that is safe, else `outcome_unknown`. No caller notices more than that.
+//! Where the beginning of an answer was handed out (`streams`), there is no other attempt: the reader learns of the
+//! crash at once, and the next incarnation writes it down.
 //! When the actor comes to rest, stopped or given up, whoever still waits is told.
 
 use std::{sync::Arc, time::Duration};
 
-use mainstay_runtime::{Context, Failure, RestContext, Worker};
+use http::StatusCode;
+use mainstay_runtime::{Context, Failure, RestContext, Worker, journal::millis};
+use tokio::sync::watch;
 
 use super::{
-    attempt::{Attempted, make},
-    book::{Book, Caller, Page, Phase},
+    attempt::{Attempted, make, open},
+    book::Book,
     budget::RetryBudget,
+    caller::Caller,
     desk::Desk,
     events::{
-        QueueOverflow, RequestDone, RequestFailed, RequestRetry, RequestStarted, RequestTimedOut, Scribe,
-        Subject, millis,
+        QueueHeld, QueueOverflow, QueueReleased, RequestDone, RequestFailed, RequestJoined, RequestRetry,
+        RequestStarted, RequestTimedOut, Scribe, Subject,
     },
+    gate::{Change, Evidence, LinkHint},
     lanes::{Popped, Pushed},
     message::QueueMessage,
+    page::{Attempt, Page, Phase, Waiter},
     policy::QueuePolicy,
     retry::{Moment, Verdict, after_attempt},
     view::{QueueStats, QueueView},
 };
 use crate::{
+    connection::status::ConnectionStatus,
     error::{Code, Error, Reason},
     request::{Request, RequestId, Response},
     transport::{Answer, Transport},
@@ -43,6 +51,7 @@ pub struct QueueActor {
     policy: QueuePolicy,
     view: QueueView,
     book: Book,
+    link: Option<watch::Receiver<ConnectionStatus>>,
 }
 
 /// What survives an incarnation beside the requests.
@@ -59,7 +68,9 @@ impl Worker for QueueActor {
     type Snapshot = QueueMemory;
 
     async fn start(&self, ctx: &mut Ctx, kept: Option<QueueMemory>) -> Result<Desk, Failure> {
-        let mut desk = Desk::new(&self.policy, ctx.now());
+        // Before it is read: what changes in between is not missed.
+        self.await_link_change(ctx);
+        let mut desk = Desk::new(&self.policy, self.link_hint(), ctx.now());
         match kept {
             Some(memory) => {
                 desk.budget = memory.budget;
@@ -75,13 +86,36 @@ impl Worker for QueueActor {
     async fn handle(&self, ctx: &mut Ctx, message: QueueMessage, desk: &mut Desk) -> Result<(), Failure> {
         desk.now = ctx.now();
         match message {
-            QueueMessage::Enqueue { id, request, reply } => self.accept(ctx, desk, id, *request, reply),
+            QueueMessage::Enqueue { id, request, reply } => {
+                self.accept(ctx, desk, id, *request, Caller::Response(reply));
+            }
+            QueueMessage::Open { id, request, reply } => {
+                self.accept(ctx, desk, id, *request, Caller::Download(reply));
+            }
             QueueMessage::Cancel { id, reply } => reply.send(self.call_off(ctx, desk, id)),
             QueueMessage::Abandon { id } => drop(self.call_off(ctx, desk, id)),
             QueueMessage::TakeOutcome { id, attempted } => {
                 desk.end_attempt(id);
+                let evidence = Evidence::of(attempted.outcome());
+                let change = desk.gate.on_end(id, evidence, desk.now, ctx.random_unit());
                 self.conclude(ctx, desk, id, *attempted);
+                self.announce(ctx, desk, change);
             }
+            QueueMessage::MindLink => {
+                self.await_link_change(ctx);
+                let change = desk.gate.on_link(self.link_hint(), desk.now);
+                self.announce(ctx, desk, change);
+            }
+            QueueMessage::BackendSeen => {
+                let change = desk.gate.on_backend_seen();
+                self.announce(ctx, desk, change);
+            }
+            QueueMessage::TakeHead { id, answer } => {
+                let change = desk.gate.on_end(id, Evidence::Answered, desk.now, ctx.random_unit());
+                self.hand_over(ctx, desk, id, *answer);
+                self.announce(ctx, desk, change);
+            }
+            QueueMessage::TakeEnd { id, pumped } => self.close(ctx, desk, id, *pumped),
             QueueMessage::MindTime => desk.drop_alarm(),
             #[cfg(debug_assertions)]
             #[allow(clippy::panic, reason = "this is the fault switch of debug builds")]
@@ -106,7 +140,14 @@ impl QueueActor {
     #[must_use]
     pub fn new(transport: Arc<dyn Transport>, policy: QueuePolicy, view: QueueView) -> Self {
         view.publish(idle(&policy));
-        Self { transport, policy, view, book: Book::default() }
+        Self { transport, policy, view, book: Book::default(), link: None }
+    }
+
+    /// The same, minding what the link says: while it is down, requests are held as if one had reached nobody.
+    #[must_use]
+    pub fn minding(mut self, link: watch::Receiver<ConnectionStatus>) -> Self {
+        self.link = Some(link);
+        self
     }
 
     // === in ===
@@ -115,13 +156,17 @@ impl QueueActor {
     fn accept(&self, ctx: &Ctx, desk: &mut Desk, id: RequestId, mut request: Request, caller: Caller) {
         if self.book.holds(id) || desk.is_running(id) {
             let error = Error::new(Reason::Internal).with_details("another request has the same id");
-            return caller.send(Err(error.with_request_id(id)));
+            return caller.refuse(error.with_request_id(id));
         }
         request.settle_key(u128::from(ctx.random_bits()) << 64 | u128::from(ctx.random_bits()));
         // What has expired takes up no room.
         self.expire(ctx, desk);
         let deadline = desk.now.saturating_add(self.patience(&request));
-        self.book.admit(id, request, caller, desk.now, deadline);
+        let waiter = Waiter { id, caller, queued_at: desk.now, deadline };
+        if let Some(page) = self.book.same_as(&request, &waiter.caller) {
+            return self.join(ctx, desk, page, &request, waiter);
+        }
+        self.book.admit(request, waiter);
         let Some(entry) = self.book.entry(id) else { return };
         match desk.lanes.push(entry, desk.now) {
             Pushed::Queued => {}
@@ -134,6 +179,19 @@ impl QueueActor {
         }
     }
 
+    /// Lets a caller wait for a request that is under way already.
+    fn join(&self, ctx: &Ctx, desk: &mut Desk, page: RequestId, request: &Request, waiter: Waiter) {
+        let (id, subject) = (waiter.id, Subject::new(waiter.id, request));
+        if self.book.joined() >= self.policy.lanes.queue_max {
+            return self.tell(ctx, desk.now, request, 0, waiter, Error::new(Reason::QueueFull));
+        }
+        self.book.join(page, request, waiter);
+        let with = self.book.look(page, |page| page.lead(id)).unwrap_or(page);
+        ctx.record(&RequestJoined { subject, with });
+        // It may have become more urgent, or have somebody less patient.
+        self.line_up_again(desk, page);
+    }
+
     fn patience(&self, request: &Request) -> Duration {
         request.wait_timeout().unwrap_or(self.policy.wait_timeout).max(WAIT_MIN)
     }
@@ -142,8 +200,9 @@ impl QueueActor {
     fn take_up(&self, ctx: &Ctx, desk: &mut Desk) {
         for (id, phase) in self.book.phases() {
             match phase {
-                Phase::Waiting { not_before, .. } => self.line_up(desk, id, not_before),
+                Phase::Waiting { not_before } => self.line_up(desk, id, not_before),
                 Phase::Running => self.conclude(ctx, desk, id, Attempted::Lost),
+                Phase::Reading => self.fail_lost(ctx, desk.now, id, Reason::Crashed),
             }
         }
     }
@@ -151,8 +210,15 @@ impl QueueActor {
     /// Puts a request that waits into its place in line.
     fn line_up(&self, desk: &mut Desk, id: RequestId, not_before: Duration) {
         if let Some(entry) = self.book.entry(id) {
-            // Nothing can be replaced: what runs, or is not in line yet, is not in line.
+            // What is replaced is the same request, with another priority or deadline.
             desk.lanes.put_back(entry, not_before);
+        }
+    }
+
+    /// The same for one that may have its place already, and whose callers are others than before.
+    fn line_up_again(&self, desk: &mut Desk, id: RequestId) {
+        if let Some(Phase::Waiting { not_before }) = self.book.look(id, |page| page.phase) {
+            self.line_up(desk, id, not_before);
         }
     }
 
@@ -162,7 +228,7 @@ impl QueueActor {
     /// are brought up to date.
     fn settle(&self, ctx: &mut Ctx, desk: &mut Desk) {
         self.expire(ctx, desk);
-        while desk.permits.is_free() {
+        while desk.permits.is_free() && desk.gate.admits(desk.now) {
             match desk.lanes.pop(desk.now) {
                 Some(Popped::Ready(entry)) => self.begin(ctx, desk, entry.id),
                 Some(Popped::Expired(entry)) => self.fail_expired(ctx, desk, entry.id),
@@ -174,25 +240,38 @@ impl QueueActor {
     }
 
     fn begin(&self, ctx: &mut Ctx, desk: &mut Desk, id: RequestId) {
-        if self.book.look(id, |page| page.caller.is_closed()) == Some(true) {
-            return self.fail(ctx, desk.now, id, Error::new(Reason::Cancelled));
+        let has_gone = |waiter: &Waiter| waiter.caller.is_closed();
+        if !self.part(ctx, desk, id, Error::new(Reason::Cancelled), has_gone) {
+            return;
         }
         let Some(called_off) = desk.begin_attempt(id) else {
             return self.fail(ctx, desk.now, id, Error::new(Reason::Internal));
         };
         let Some(attempt) = self.book.begin(id) else { return desk.end_attempt(id) };
-        if attempt.number == 1 {
+        desk.gate.on_start(id, desk.now, ctx.random_unit());
+        if attempt.is_first {
             desk.budget.count_request(desk.now);
         }
         ctx.record(&RequestStarted {
-            subject: Subject::new(id, &attempt.request),
+            subject: Subject::new(attempt.lead, &attempt.request),
             attempt: attempt.number,
             waited_ms: millis(desk.now.saturating_sub(attempt.queued_at)),
         });
         let transport = Arc::clone(&self.transport);
         let timeout = attempt.request.timeout().unwrap_or(self.policy.timeout);
+        let Attempt { request, number, wants_parts, .. } = attempt;
+        request.meter().begin(number);
+        if wants_parts {
+            ctx.spawn(async move {
+                match open(&*transport, &request, timeout, called_off).await {
+                    Ok(answer) => QueueMessage::TakeHead { id, answer: Box::new(answer) },
+                    Err(attempted) => QueueMessage::TakeOutcome { id, attempted: Box::new(attempted) },
+                }
+            });
+            return;
+        }
         ctx.spawn(async move {
-            let attempted = Box::new(make(&*transport, &attempt.request, timeout, called_off).await);
+            let attempted = Box::new(make(&*transport, &request, timeout, called_off).await);
             QueueMessage::TakeOutcome { id, attempted }
         });
     }
@@ -206,13 +285,18 @@ impl QueueActor {
         match after_attempt(&self.policy.retry, &facts, number, outcome, &mut desk.budget, moment) {
             Verdict::Done => self.answer(ctx, desk.now, id, attempted),
             Verdict::RetryIn { delay, reason } => self.put_off(ctx, desk, id, delay, reason),
+            Verdict::Hold { reason } => {
+                self.book.hold(id, reason);
+                self.line_up(desk, id, Duration::ZERO);
+            }
             Verdict::Fail(error) => self.fail(ctx, desk.now, id, error),
         }
     }
 
     fn put_off(&self, ctx: &Ctx, desk: &mut Desk, id: RequestId, delay: Duration, reason: Reason) {
-        let seen =
-            |page: &Page| (Subject::new(id, &page.request), page.attempts, self.patience(&page.request));
+        let seen = |page: &Page| {
+            (Subject::new(page.lead(id), &page.request), page.attempts, self.patience(&page.request))
+        };
         let Some((subject, attempts, patience)) = self.book.look(id, seen) else { return };
         let not_before = desk.now.saturating_add(delay);
         self.book.put_off(id, reason, not_before, not_before.saturating_add(patience));
@@ -221,25 +305,106 @@ impl QueueActor {
         self.line_up(desk, id, not_before);
     }
 
+    // === held ===
+
+    fn link_hint(&self) -> LinkHint {
+        self.link.as_ref().map_or(LinkHint::Silent, |link| LinkHint::from(&*link.borrow()))
+    }
+
+    fn await_link_change(&self, ctx: &mut Ctx) {
+        let Some(mut link) = self.link.clone() else { return };
+        link.mark_unchanged();
+        ctx.spawn_maybe(async move {
+            // The link's view outlives its actor; an error says that the whole tree is going.
+            link.changed().await.ok().map(|()| QueueMessage::MindLink)
+        });
+    }
+
+    fn announce(&self, ctx: &Ctx, desk: &Desk, change: Option<Change>) {
+        match change {
+            Some(Change::Held(hold)) => ctx.record(&QueueHeld::new(&hold, desk.now, desk.lanes.len())),
+            Some(Change::Released(hold)) => {
+                ctx.record(&QueueReleased::new(&hold, desk.now, desk.lanes.len()));
+            }
+            None => {}
+        }
+    }
+
     // === out ===
 
     fn answer(&self, ctx: &Ctx, now: Duration, id: RequestId, attempted: Attempted) {
         let Attempted::Answered(Answer { status, headers, body }) = attempted else {
             return self.fail(ctx, now, id, Error::new(Reason::Internal));
         };
-        let Some(Page { request, caller, queued_at, attempts, .. }) = self.book.strike(id) else { return };
-        let ms = millis(now.saturating_sub(queued_at));
-        let subject = Subject::new(id, &request);
-        ctx.record(&RequestDone { subject, status: status.as_u16(), ms, cached: false, attempts });
-        caller.send(Ok(Response { status, headers, body, ms, cached: false, attempts, request_id: id }));
+        let Some(page) = self.finish(ctx, now, id, status, body.len() as u64) else { return };
+        let (cached, attempts) = (false, page.attempts);
+        // The last one takes what the others are given a copy of.
+        let copies = std::iter::repeat_n((headers, body), page.waiters.len());
+        for (Waiter { id, caller, queued_at, .. }, (headers, body)) in page.waiters.into_iter().zip(copies) {
+            let ms = millis(now.saturating_sub(queued_at));
+            match caller {
+                Caller::Response(caller) => {
+                    let response = Response { status, headers, body, ms, cached, attempts, request_id: id };
+                    caller.send(Ok(response));
+                }
+                // Their answers do not come this way.
+                other => other.refuse(Error::new(Reason::Internal).with_request_id(id)),
+            }
+        }
+    }
+
+    /// Ends a request with its answer, once: writes it down for all who wait for it, who are for the caller to tell.
+    fn finish(
+        &self,
+        ctx: &Ctx,
+        now: Duration,
+        id: RequestId,
+        status: StatusCode,
+        bytes: u64,
+    ) -> Option<Page> {
+        let page = self.book.strike(id)?;
+        for Waiter { id, queued_at, .. } in &page.waiters {
+            let ms = millis(now.saturating_sub(*queued_at));
+            let subject = Subject::new(*id, &page.request);
+            let (status, attempts) = (status.as_u16(), page.attempts);
+            ctx.record(&RequestDone { subject, status, ms, cached: false, attempts, bytes });
+        }
+        Some(page)
     }
 
     /// Calls a request off; `false` if it has ended already.
     fn call_off(&self, ctx: &Ctx, desk: &mut Desk, id: RequestId) -> bool {
-        let is_open = self.book.holds(id);
-        desk.forget(id);
-        self.fail(ctx, desk.now, id, Error::new(Reason::Cancelled));
-        is_open
+        let Some(page) = self.book.page_of(id) else { return false };
+        self.part(ctx, desk, page, Error::new(Reason::Cancelled), |waiter| waiter.id == id);
+        true
+    }
+
+    /// Lets those callers leave a request of whom `leaves` holds, with `error`. The last one to leave calls it off;
+    /// `false` if there is none left.
+    fn part(
+        &self,
+        ctx: &Ctx,
+        desk: &mut Desk,
+        id: RequestId,
+        error: Error,
+        leaves: impl Fn(&Waiter) -> bool,
+    ) -> bool {
+        let leaving = |page: &Page| page.waiters.iter().filter(|waiter| leaves(waiter)).count();
+        let seen = |page: &Page| (leaving(page), page.waiters.len(), page.attempts);
+        let Some((leaving, all, attempts)) = self.book.look(id, seen) else { return false };
+        if leaving == all {
+            desk.forget(id);
+            self.fail(ctx, desk.now, id, error);
+            return false;
+        }
+        if leaving > 0
+            && let Some((request, parted)) = self.book.part(id, leaves)
+        {
+            for waiter in parted {
+                self.tell(ctx, desk.now, &request, attempts, waiter, error.clone());
+            }
+        }
+        true
     }
 
     fn expire(&self, ctx: &Ctx, desk: &mut Desk) {
@@ -248,9 +413,20 @@ impl QueueActor {
         }
     }
 
-    fn fail_expired(&self, ctx: &Ctx, desk: &Desk, id: RequestId) {
+    /// Somebody has waited too long for a request; whoever else waits for it goes on waiting.
+    fn fail_expired(&self, ctx: &Ctx, desk: &mut Desk, id: RequestId) {
         let message = "The request waited too long for another attempt. Try again in a moment.";
-        self.fail(ctx, desk.now, id, self.parting(id, Reason::Expired, message));
+        let error = match desk.gate.hold() {
+            // What kept it waiting tells a person more than that it waited.
+            Some(hold) => {
+                let message = hold.reason.message();
+                self.parting(id, Reason::Disconnected, message).with_message(message)
+            }
+            None => self.parting(id, Reason::Expired, message),
+        };
+        let now = desk.now;
+        self.part(ctx, desk, id, error, |waiter| waiter.deadline <= now);
+        self.line_up_again(desk, id);
     }
 
     /// Why a request has to leave the line. The table's words for it say that it was not sent; where it has been
@@ -267,23 +443,42 @@ impl QueueActor {
     /// Tells every caller that nothing more can be done, for `reason`.
     fn let_go(&self, scribe: &impl Scribe, now: Duration, reason: Reason) {
         for (id, _) in self.book.phases() {
-            if let Some(error) = self.book.look(id, |page| page.loss(reason)) {
-                self.fail(scribe, now, id, error);
-            }
+            self.fail_lost(scribe, now, id, reason);
         }
     }
 
-    /// Ends a request without an answer, once: writes down why, and tells its caller.
+    fn fail_lost(&self, scribe: &impl Scribe, now: Duration, id: RequestId, reason: Reason) {
+        if let Some(error) = self.book.look(id, |page| page.loss(reason)) {
+            self.fail(scribe, now, id, error);
+        }
+    }
+
+    /// Ends a request without an answer, once, for all who wait for it.
     fn fail(&self, scribe: &impl Scribe, now: Duration, id: RequestId, error: Error) {
-        let Some(page) = self.book.strike(id) else { return };
-        let error = error.with_attempts(page.attempts).with_request_id(id);
-        let subject = Subject::new(id, &page.request);
-        let lasted = now.saturating_sub(page.queued_at);
+        let Some(Page { request, waiters, attempts, .. }) = self.book.strike(id) else { return };
+        for waiter in waiters {
+            self.tell(scribe, now, &request, attempts, waiter, error.clone());
+        }
+    }
+
+    /// Writes down why a caller gets no answer, and tells it.
+    fn tell(
+        &self,
+        scribe: &impl Scribe,
+        now: Duration,
+        request: &Request,
+        attempts: u32,
+        Waiter { id, caller, queued_at, .. }: Waiter,
+        error: Error,
+    ) {
+        let error = error.with_attempts(attempts).with_request_id(id);
+        let subject = Subject::new(id, request);
+        let lasted = now.saturating_sub(queued_at);
         match (error.reason, error.code) {
             (reason @ (Reason::QueueFull | Reason::Evicted), _) => scribe.write(&QueueOverflow {
                 subject,
                 reason,
-                priority: page.request.priority(),
+                priority: request.priority(),
                 overflow: self.policy.lanes.overflow,
                 queue_max: self.policy.lanes.queue_max,
             }),
@@ -292,7 +487,7 @@ impl QueueActor {
             }
             _ => scribe.write(&RequestFailed::new(subject, &error, lasted)),
         }
-        page.caller.send(Err(error));
+        caller.refuse(error);
     }
 }
 
@@ -300,5 +495,6 @@ fn idle(policy: &QueuePolicy) -> QueueStats {
     QueueStats { max_concurrent: policy.max_concurrent.max(1), ..QueueStats::default() }
 }
 
+mod streams;
 #[cfg(test)]
 mod tests;

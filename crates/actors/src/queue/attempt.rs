@@ -2,14 +2,19 @@
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
-use futures_util::FutureExt;
+use bytes::BytesMut;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::oneshot;
 
 use super::retry::Outcome;
 use crate::{
+    error::Reason,
     request::Request,
-    transport::{Answer, Transport, TransportError},
+    transport::{Answer, OpenAnswer, Transport, TransportError},
 };
+
+/// How much is read of an answer that says why it failed, where the answer was wanted as it comes.
+const FAILING_BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// How an attempt ended.
 #[derive(Debug)]
@@ -39,14 +44,56 @@ pub(super) async fn make(
     timeout: Duration,
     called_off: oneshot::Receiver<()>,
 ) -> Attempted {
-    let attempt = AssertUnwindSafe(async { transport.attempt(request, timeout).await }).catch_unwind();
+    let attempt = async { transport.attempt(request, timeout).await };
+    match unless_called_off(attempt, called_off).await {
+        Ok(answer) => {
+            let length = answer.body.len() as u64;
+            request.meter().received(length, Some(length));
+            Attempted::Answered(answer)
+        }
+        Err(attempted) => attempted,
+    }
+}
+
+/// Like [`make`], but comes back once a good answer has begun. One that fails is read here, as far as it says why.
+pub(super) async fn open(
+    transport: &dyn Transport,
+    request: &Request,
+    timeout: Duration,
+    called_off: oneshot::Receiver<()>,
+) -> Result<OpenAnswer, Attempted> {
+    let attempt = async {
+        let answer = transport.open(request, timeout).await?;
+        match Reason::of_status(answer.status.as_u16()) {
+            None => Ok(Ok(answer)),
+            Some(_) => read_failing(answer).await.map(Err),
+        }
+    };
+    unless_called_off(attempt, called_off).await?.map_err(Attempted::Answered)
+}
+
+async fn unless_called_off<T>(
+    attempt: impl Future<Output = Result<T, TransportError>>,
+    called_off: oneshot::Receiver<()>,
+) -> Result<T, Attempted> {
     tokio::select! {
         biased;
-        _ = called_off => Attempted::Lost,
-        ended = attempt => match ended {
-            Ok(Ok(answer)) => Attempted::Answered(answer),
-            Ok(Err(failure)) => Attempted::Failed(failure),
-            Err(_panic) => Attempted::Lost,
+        _ = called_off => Err(Attempted::Lost),
+        ended = AssertUnwindSafe(attempt).catch_unwind() => match ended {
+            Ok(ended) => ended.map_err(Attempted::Failed),
+            Err(_panic) => Err(Attempted::Lost),
         },
     }
+}
+
+async fn read_failing(answer: OpenAnswer) -> Result<Answer, TransportError> {
+    let OpenAnswer { status, headers, body: mut parts, .. } = answer;
+    let mut body = BytesMut::new();
+    while body.len() < FAILING_BODY_BYTES_MAX
+        && let Some(part) = parts.next().await
+    {
+        let part = part?;
+        body.extend_from_slice(&part[..part.len().min(FAILING_BODY_BYTES_MAX - body.len())]);
+    }
+    Ok(Answer { status, headers, body: body.freeze() })
 }

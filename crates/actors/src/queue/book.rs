@@ -10,139 +10,197 @@
 //! A reply can be taken out of the book in one way only, with its page. That makes one fate a request.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     ops::Bound::{Excluded, Unbounded},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use mainstay_runtime::Reply;
-
-use super::{lanes::Entry, retry::RequestFacts};
-use crate::{
-    error::{Error, Reason},
-    request::{Request, RequestId, Response},
+use super::{
+    caller::{Caller, Reader},
+    lanes::Entry,
+    page::{Attempt, Opened, Page, Phase, Waiter},
+    retry::RequestFacts,
 };
-
-/// Where the fate of a request goes.
-pub(super) type Caller = Reply<Result<Response, Error>>;
-
-/// What is known of one request.
-#[derive(Debug)]
-pub(super) struct Page {
-    pub(super) request: Arc<Request>,
-    pub(super) caller: Caller,
-    /// When it arrived.
-    pub(super) queued_at: Duration,
-    /// How many attempts have begun.
-    pub(super) attempts: u32,
-    /// Why the last attempt that ended failed.
-    pub(super) setback: Option<Reason>,
-    pub(super) phase: Phase,
-}
-
-/// What a request is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// It waits for its turn.
-    Waiting {
-        /// It takes no turn before this.
-        not_before: Duration,
-        /// When it has waited too long.
-        deadline: Duration,
-    },
-    /// An attempt is under way.
-    Running,
-}
-
-/// An attempt that is to be made.
-pub(super) struct Attempt {
-    pub(super) request: Arc<Request>,
-    /// The first is 1.
-    pub(super) number: u32,
-    pub(super) queued_at: Duration,
-}
-
-impl Page {
-    /// What is to be said if nothing more can be done for the request, for `reason`.
-    ///
-    /// If the attempt under way may have reached the backend and must not be repeated, its outcome is unknown.
-    pub(super) fn loss(&self, reason: Reason) -> Error {
-        let error = Error::new(reason);
-        let in_doubt = self.phase == Phase::Running && !self.request.is_repeatable();
-        if in_doubt { Error::outcome_unknown(error) } else { error }
-    }
-}
+use crate::{
+    error::Reason,
+    request::{Request, RequestId},
+};
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
-pub(super) struct Book(Mutex<BTreeMap<RequestId, Page>>);
+pub(super) struct Book(Mutex<Pages>);
+
+#[derive(Debug, Default)]
+struct Pages {
+    by_id: BTreeMap<RequestId, Page>,
+    /// Of the requests that may be shared: which pages are open, by path.
+    shared: HashMap<String, Vec<RequestId>>,
+    /// The page that each caller waits at who joined it.
+    joined: HashMap<RequestId, RequestId>,
+}
 
 impl Book {
-    fn pages(&self) -> MutexGuard<'_, BTreeMap<RequestId, Page>> {
+    fn pages(&self) -> MutexGuard<'_, Pages> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a page, or a caller at one, has this id.
     pub(super) fn holds(&self, id: RequestId) -> bool {
-        self.pages().contains_key(&id)
+        let pages = self.pages();
+        pages.by_id.contains_key(&id) || pages.joined.contains_key(&id)
     }
 
-    /// Takes a request in, to wait until `deadline`.
+    /// Takes a request in, with its first caller.
     ///
     /// Ids are given out in the order in which callers ask, and two callers can overtake one another on their way
     /// here. The order of the ids counts: one that was overtaken is taken to have arrived when the next id did.
-    pub(super) fn admit(
-        &self,
-        id: RequestId,
-        request: Request,
-        caller: Caller,
-        now: Duration,
-        deadline: Duration,
-    ) {
+    pub(super) fn admit(&self, request: Request, waiter: Waiter) {
+        let (id, now) = (waiter.id, waiter.queued_at);
         let mut pages = self.pages();
-        let overtaken_at = pages.range((Excluded(id), Unbounded)).next().map(|(_, page)| page.queued_at);
+        let overtaken_at =
+            pages.by_id.range((Excluded(id), Unbounded)).next().map(|(_, page)| page.queued_at);
+        let queued_at = overtaken_at.map_or(now, |at| at.min(now));
+        // One who reads the answer as it comes has it alone.
+        if request.is_shared() && !waiter.caller.wants_parts() {
+            pages.shared.entry(request.path().to_owned()).or_default().push(id);
+        }
         let page = Page {
+            priority: request.priority(),
             request: Arc::new(request),
-            caller,
-            queued_at: overtaken_at.map_or(now, |at| at.min(now)),
+            waiters: vec![Waiter { queued_at, ..waiter }],
+            queued_at,
             attempts: 0,
             setback: None,
-            phase: Phase::Waiting { not_before: Duration::ZERO, deadline },
+            phase: Phase::Waiting { not_before: Duration::ZERO },
         };
-        pages.insert(id, page);
+        pages.by_id.insert(id, page);
+    }
+
+    /// An open page for a request that is the same as this one, if both may be shared.
+    pub(super) fn same_as(&self, request: &Request, caller: &Caller) -> Option<RequestId> {
+        if !request.is_shared() || caller.wants_parts() {
+            return None;
+        }
+        let pages = self.pages();
+        let is_same =
+            |id: &&RequestId| pages.by_id.get(id).is_some_and(|page| page.request.is_same_as(request));
+        pages.shared.get(request.path())?.iter().find(is_same).copied()
+    }
+
+    /// Lets one more caller wait at page `id`, and makes the request as urgent as the caller wants it.
+    pub(super) fn join(&self, id: RequestId, request: &Request, waiter: Waiter) {
+        let mut pages = self.pages();
+        pages.joined.insert(waiter.id, id);
+        if let Some(page) = pages.by_id.get_mut(&id) {
+            page.waiters.push(waiter);
+            // The most urgent is the least.
+            page.priority = page.priority.min(request.priority());
+        }
+    }
+
+    /// How many callers have joined another's request.
+    pub(super) fn joined(&self) -> usize {
+        self.pages().joined.len()
+    }
+
+    /// The page that the caller of this id waits at.
+    pub(super) fn page_of(&self, id: RequestId) -> Option<RequestId> {
+        let pages = self.pages();
+        let is_here = |page: &Page| page.waiters.iter().any(|waiter| waiter.id == id);
+        let own = pages.by_id.get(&id).filter(|page| is_here(page)).map(|_| id);
+        own.or_else(|| pages.joined.get(&id).copied())
+    }
+
+    /// Lets those callers leave page `id` of whom `leaves` holds; returns them, with what they had waited for.
+    pub(super) fn part(
+        &self,
+        id: RequestId,
+        leaves: impl Fn(&Waiter) -> bool,
+    ) -> Option<(Arc<Request>, Vec<Waiter>)> {
+        let mut pages = self.pages();
+        let page = pages.by_id.get_mut(&id)?;
+        let request = Arc::clone(&page.request);
+        let parted: Vec<_> = page.waiters.extract_if(.., |waiter| leaves(waiter)).collect();
+        for waiter in &parted {
+            pages.joined.remove(&waiter.id);
+        }
+        Some((request, parted))
     }
 
     /// The request as it stands in line; `None` if it does not wait.
     pub(super) fn entry(&self, id: RequestId) -> Option<Entry<()>> {
         let pages = self.pages();
-        let page = pages.get(&id)?;
-        let Phase::Waiting { deadline, .. } = page.phase else { return None };
-        let (priority, queued_at) = (page.request.priority(), page.queued_at);
-        Some(Entry { id, priority, queued_at, deadline: Some(deadline), item: () })
+        let page = pages.by_id.get(&id)?;
+        let Phase::Waiting { .. } = page.phase else { return None };
+        let (priority, queued_at) = (page.priority, page.queued_at);
+        Some(Entry { id, priority, queued_at, deadline: page.deadline(), item: () })
     }
 
     /// Notes that an attempt begins. To be called before it does: what may have been sent must not look as if it
     /// had not.
     pub(super) fn begin(&self, id: RequestId) -> Option<Attempt> {
         let mut pages = self.pages();
-        let page = pages.get_mut(&id)?;
+        let page = pages.by_id.get_mut(&id)?;
         page.phase = Phase::Running;
         page.attempts = page.attempts.saturating_add(1);
-        let request = Arc::clone(&page.request);
-        Some(Attempt { request, number: page.attempts, queued_at: page.queued_at })
+        let (request, lead) = (Arc::clone(&page.request), page.lead(id));
+        let is_first = page.setback.is_none();
+        let wants_parts = page.waiters.iter().any(|waiter| waiter.caller.wants_parts());
+        let (number, queued_at) = (page.attempts, page.queued_at);
+        Some(Attempt { request, lead, number, is_first, queued_at, wants_parts })
     }
 
-    /// Notes that the attempt under way failed for `setback` and that the request waits again.
-    pub(super) fn put_off(&self, id: RequestId, setback: Reason, not_before: Duration, deadline: Duration) {
-        if let Some(page) = self.pages().get_mut(&id) {
-            page.setback = Some(setback);
-            page.phase = Phase::Waiting { not_before, deadline };
+    /// Notes that the answer has begun, and gives out the caller who is about to get its beginning. `None` if the
+    /// request was called off meanwhile, or its caller wants the whole answer.
+    pub(super) fn open(&self, id: RequestId) -> Option<Opened> {
+        let mut pages = self.pages();
+        let page = pages.by_id.get_mut(&id)?;
+        let waiter = page.waiters.first_mut()?;
+        match std::mem::replace(&mut waiter.caller, Caller::Reading) {
+            Caller::Download(caller) => {
+                page.phase = Phase::Reading;
+                Some(Opened { request: Arc::clone(&page.request), caller, attempts: page.attempts })
+            }
+            caller => {
+                waiter.caller = caller;
+                None
+            }
         }
     }
 
-    /// Looks at the page of a request.
+    /// Notes who waits for how the answer ended; gives that one back if the request was called off meanwhile.
+    pub(super) fn await_end(&self, id: RequestId, reader: Reader) -> Result<(), Reader> {
+        match self.pages().by_id.get_mut(&id).and_then(|page| page.waiters.first_mut()) {
+            Some(waiter) => {
+                waiter.caller = Caller::Reader(reader);
+                Ok(())
+            }
+            None => Err(reader),
+        }
+    }
+
+    /// Notes that the attempt under way failed for `setback` and that the request waits again, until `deadline`.
+    pub(super) fn put_off(&self, id: RequestId, setback: Reason, not_before: Duration, deadline: Duration) {
+        if let Some(page) = self.pages().by_id.get_mut(&id) {
+            page.setback = Some(setback);
+            page.waiters.iter_mut().for_each(|waiter| waiter.deadline = deadline);
+            page.phase = Phase::Waiting { not_before };
+        }
+    }
+
+    /// Notes that the attempt under way sent nothing, for `setback`: the request waits as if it had not begun.
+    pub(super) fn hold(&self, id: RequestId, setback: Reason) {
+        if let Some(page) = self.pages().by_id.get_mut(&id) {
+            page.setback = Some(setback);
+            page.attempts = page.attempts.saturating_sub(1);
+            page.phase = Phase::Waiting { not_before: Duration::ZERO };
+        }
+    }
+
+    /// Looks at a page.
     pub(super) fn look<T>(&self, id: RequestId, look: impl FnOnce(&Page) -> T) -> Option<T> {
-        self.pages().get(&id).map(look)
+        self.pages().by_id.get(&id).map(look)
     }
 
     /// What a retry is decided by: the request's facts, and the number of its last attempt.
@@ -150,33 +208,65 @@ impl Book {
         self.look(id, |page| (RequestFacts::from(&*page.request), page.attempts))
     }
 
-    /// Takes a page out: its caller is about to be told.
+    /// Takes a page out: its callers are about to be told.
     pub(super) fn strike(&self, id: RequestId) -> Option<Page> {
-        self.pages().remove(&id)
+        let mut pages = self.pages();
+        let page = pages.by_id.remove(&id)?;
+        for waiter in &page.waiters {
+            pages.joined.remove(&waiter.id);
+        }
+        if page.request.is_shared()
+            && let Some(open) = pages.shared.get_mut(page.request.path())
+        {
+            open.retain(|other| *other != id);
+            if open.is_empty() {
+                pages.shared.remove(page.request.path());
+            }
+        }
+        Some(page)
     }
 
     /// What every request is doing, in the order of their ids.
     pub(super) fn phases(&self) -> Vec<(RequestId, Phase)> {
-        self.pages().iter().map(|(id, page)| (*id, page.phase)).collect()
+        self.pages().by_id.iter().map(|(id, page)| (*id, page.phase)).collect()
     }
 }
 
 impl Drop for Book {
     /// The runtime is gone without having stopped anything, and its journal with it; the callers are not.
     fn drop(&mut self) {
-        for (id, page) in std::mem::take(&mut *self.pages()) {
-            let error = page.loss(Reason::Stopped).with_attempts(page.attempts).with_request_id(id);
-            page.caller.send(Err(error));
+        for page in std::mem::take(&mut self.pages().by_id).into_values() {
+            let error = page.loss(Reason::Stopped).with_attempts(page.attempts);
+            for waiter in page.waiters {
+                waiter.caller.refuse(error.clone().with_request_id(waiter.id));
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use mainstay_runtime::Reply;
+
     use super::*;
 
     const fn s(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
+    }
+
+    fn nobody() -> Caller {
+        Caller::Response(Reply::channel().0)
+    }
+
+    fn admit(
+        book: &Book,
+        id: RequestId,
+        request: Request,
+        caller: Caller,
+        now: Duration,
+        deadline: Duration,
+    ) {
+        book.admit(request, Waiter { id, caller, queued_at: now, deadline });
     }
 
     /// A book in which these ids were admitted, one a second.
@@ -184,7 +274,7 @@ mod tests {
         let book = Book::default();
         for (id, second) in ids.iter().zip(1..) {
             let request = Request::post("/x").build().unwrap();
-            book.admit(RequestId(*id), request, Reply::channel().0, s(second), s(100));
+            admit(&book, RequestId(*id), request, nobody(), s(second), s(100));
         }
         book
     }
@@ -204,7 +294,7 @@ mod tests {
     fn one_that_was_overtaken_by_a_request_that_has_gone_arrives_when_it_comes() {
         let book = book(&[5]);
         drop(book.strike(RequestId(5)));
-        book.admit(RequestId(4), Request::get("/").build().unwrap(), Reply::channel().0, s(9), s(100));
+        admit(&book, RequestId(4), Request::get("/").build().unwrap(), nobody(), s(9), s(100));
         assert_eq!(arrivals(&book), [s(9)]);
     }
 
@@ -220,11 +310,30 @@ mod tests {
         assert_eq!(book.begin(id).unwrap().number, 2);
     }
 
+    #[test]
+    fn an_answer_that_has_begun_is_given_to_one_who_wants_it_so_and_leaves_doubt_until_its_end() {
+        let (book, id) = (book(&[1]), RequestId(1));
+        book.begin(id).unwrap();
+        assert!(book.open(id).is_none(), "its caller wants the whole answer");
+        let request = Request::post("/x").build().unwrap();
+        let (caller, _download) = Reply::channel();
+        admit(&book, RequestId(2), request, Caller::Download(caller), s(1), s(9));
+        assert!(book.begin(RequestId(2)).unwrap().wants_parts);
+        assert_eq!(book.open(RequestId(2)).unwrap().attempts, 1);
+        assert!(book.open(RequestId(2)).is_none(), "its caller has the beginning");
+        let loss = book.look(RequestId(2), |page| page.loss(Reason::Crashed).reason);
+        assert_eq!((loss, book.entry(RequestId(2))), (Some(Reason::OutcomeUnknown), None));
+        assert!(book.await_end(RequestId(2), Reply::channel().0).is_ok());
+        drop(book.strike(RequestId(2)));
+        assert!(book.await_end(RequestId(2), Reply::channel().0).is_err());
+    }
+
     #[tokio::test]
     async fn a_book_that_is_thrown_away_tells_its_callers() {
         let (book, id) = (Book::default(), RequestId(7));
         let (caller, answer) = Reply::channel();
-        book.admit(id, Request::get("/").build().unwrap(), caller, s(1), s(2));
+        let caller = Caller::Response(caller);
+        admit(&book, id, Request::get("/").build().unwrap(), caller, s(1), s(2));
         drop(book);
         let error = answer.await.unwrap().unwrap_err();
         assert_eq!((error.reason, error.request_id), (Reason::Stopped, Some(id)));

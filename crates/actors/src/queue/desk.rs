@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{
     budget::RetryBudget,
+    gate::{Gate, LinkHint},
     lanes::Lanes,
     message::QueueMessage,
     permits::Permits,
@@ -22,18 +23,20 @@ pub struct Desk {
     pub(super) lanes: Lanes<()>,
     pub(super) permits: Permits,
     pub(super) budget: RetryBudget,
+    pub(super) gate: Gate,
     /// The attempts under way, each with what calls it off when dropped; `None` where that has been done.
     attempts: HashMap<RequestId, Option<oneshot::Sender<()>>>,
     alarm: Option<(Duration, TaskHandle)>,
 }
 
 impl Desk {
-    pub(super) fn new(policy: &QueuePolicy, now: Duration) -> Self {
+    pub(super) fn new(policy: &QueuePolicy, link: LinkHint, now: Duration) -> Self {
         Self {
             now,
             lanes: Lanes::new(policy.lanes),
             permits: Permits::new(policy.max_concurrent),
             budget: RetryBudget::new(policy.budget),
+            gate: Gate::new(policy.retry.delay, link, now),
             attempts: HashMap::new(),
             alarm: None,
         }
@@ -52,6 +55,14 @@ impl Desk {
         }
         let (call_off, called_off) = oneshot::channel();
         self.attempts.insert(id, Some(call_off));
+        Some(called_off)
+    }
+
+    /// Lets an attempt whose answer has begun go on with its permit; what it returns resolves when the attempt is called
+    /// off. `None` if no attempt is under way.
+    pub(super) fn go_on(&mut self, id: RequestId) -> Option<oneshot::Receiver<()>> {
+        let (call_off, called_off) = oneshot::channel();
+        *self.attempts.get_mut(&id)? = Some(call_off);
         Some(called_off)
     }
 
@@ -74,7 +85,7 @@ impl Desk {
     /// less than a new timer for every message.
     pub(super) fn set_alarm(&mut self, ctx: &mut Context<QueueMessage>) {
         // Without a permit nothing can run, however due it is; the permit's return is looked at anyway.
-        let due = if self.permits.is_free() { self.lanes.next_due() } else { None };
+        let due = if self.permits.is_free() { self.next_start() } else { None };
         let Some(due) = due.into_iter().chain(self.lanes.next_deadline()).min() else { return };
         if self.alarm.as_ref().is_some_and(|(at, _)| *at <= due) {
             return;
@@ -82,6 +93,14 @@ impl Desk {
         self.drop_alarm();
         let delay = due.saturating_sub(ctx.now());
         self.alarm = Some((due, ctx.send_after(delay, QueueMessage::MindTime)));
+    }
+
+    /// When the next attempt can start, as far as permits go. What may run and is not held has started already.
+    fn next_start(&self) -> Option<Duration> {
+        match self.gate.hold() {
+            None => self.lanes.next_due(),
+            Some(hold) => Some(self.lanes.next_ready(self.now)?.max(hold.next_trial_at)),
+        }
     }
 
     pub(super) fn drop_alarm(&mut self) {
@@ -96,6 +115,7 @@ impl Desk {
             backing_off: self.lanes.parked(),
             running: self.permits.held(),
             max_concurrent: max_concurrent.max(1),
+            hold: self.gate.hold(),
             by_priority: WaitingByPriority {
                 high: self.lanes.count(Priority::High),
                 normal: self.lanes.count(Priority::Normal),
@@ -112,7 +132,7 @@ mod tests {
     #[test]
     fn an_attempt_that_is_called_off_keeps_its_permit_until_it_has_let_go() {
         let policy = QueuePolicy { max_concurrent: 1, ..QueuePolicy::default() };
-        let (mut desk, id) = (Desk::new(&policy, Duration::ZERO), RequestId(1));
+        let (mut desk, id) = (Desk::new(&policy, LinkHint::Silent, Duration::ZERO), RequestId(1));
         let mut called_off = desk.begin_attempt(id).unwrap();
         assert!(called_off.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty));
         desk.forget(id);

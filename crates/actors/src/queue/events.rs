@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use mainstay_runtime::{
     Context, Message, RestContext,
-    journal::{Event, Level},
+    journal::{Event, Level, millis},
 };
 use serde::{Deserialize, Serialize};
 
-use super::lanes::Overflow;
+use super::{gate::Hold, lanes::Overflow};
 use crate::{
     error::{Code, Error, Reason, excerpt},
     request::{Priority, Request, RequestId},
@@ -56,6 +56,22 @@ impl Event for RequestStarted {
     const VERBOSE: bool = true;
 }
 
+/// A caller waits for a request that another had made already. Written only when the journal is verbose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestJoined {
+    /// Which request, by the id that this caller knows it by.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// The id of the request that it shares.
+    pub with: RequestId,
+}
+
+impl Event for RequestJoined {
+    const KIND: &'static str = "request_joined";
+    const LEVEL: Level = Level::Debug;
+    const VERBOSE: bool = true;
+}
+
 /// An attempt has failed and another will follow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestRetry {
@@ -75,7 +91,7 @@ impl Event for RequestRetry {
     const LEVEL: Level = Level::Warn;
 }
 
-/// A request was answered. Written only when the journal is verbose.
+/// A request was answered, and its answer read to the end. Written only when the journal is verbose.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestDone {
     /// Which request.
@@ -89,6 +105,9 @@ pub struct RequestDone {
     pub cached: bool,
     /// How many attempts it took.
     pub attempts: u32,
+    /// How many bytes the answer's body had.
+    #[serde(default)]
+    pub bytes: u64,
 }
 
 impl Event for RequestDone {
@@ -137,6 +156,56 @@ impl Event for RequestTimedOut {
     const LEVEL: Level = Level::Warn;
 }
 
+/// The backend cannot be reached, so requests are held: they wait, and use up no retry. Told again with each trial that
+/// fails.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueHeld {
+    /// What keeps them: `disconnected` where only the link has told so far.
+    pub reason: Reason,
+    /// How many trials have failed.
+    pub failures: u32,
+    /// After how long the next one may go out.
+    pub next_trial_in_ms: u64,
+    /// How many requests wait.
+    pub waiting: usize,
+}
+
+impl QueueHeld {
+    pub(super) fn new(hold: &Hold, now: Duration, waiting: usize) -> Self {
+        let next_trial_in_ms = millis(hold.next_trial_at.saturating_sub(now));
+        Self { reason: hold.reason, failures: hold.failures, next_trial_in_ms, waiting }
+    }
+}
+
+impl Event for QueueHeld {
+    const KIND: &'static str = "queue_held";
+    const LEVEL: Level = Level::Warn;
+}
+
+/// The backend can be reached again, and requests go out in their order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueReleased {
+    /// What kept them last.
+    pub reason: Reason,
+    /// How many trials had failed.
+    pub failures: u32,
+    /// How long they were held.
+    pub held_ms: u64,
+    /// How many requests wait.
+    pub waiting: usize,
+}
+
+impl QueueReleased {
+    pub(super) fn new(hold: &Hold, now: Duration, waiting: usize) -> Self {
+        let held_ms = millis(now.saturating_sub(hold.since));
+        Self { reason: hold.reason, failures: hold.failures, held_ms, waiting }
+    }
+}
+
+impl Event for QueueReleased {
+    const KIND: &'static str = "queue_released";
+}
+
 /// The queue was full, and this request was turned away or had to make room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueOverflow {
@@ -156,11 +225,6 @@ pub struct QueueOverflow {
 impl Event for QueueOverflow {
     const KIND: &'static str = "queue_overflow";
     const LEVEL: Level = Level::Warn;
-}
-
-/// Whole milliseconds of `duration`.
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Whoever can write into the journal on the queue's behalf.

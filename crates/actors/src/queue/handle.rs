@@ -7,7 +7,7 @@ use std::sync::{
 
 use mainstay_runtime::{Address, CallError, Promise, Refusal, Reply, SendError};
 
-use super::message::QueueMessage;
+use super::{download::Download, message::QueueMessage};
 use crate::{
     error::{Error, of_call},
     request::{Request, RequestId, Response},
@@ -48,15 +48,52 @@ impl QueueHandle {
         &self,
         request: Request,
     ) -> (RequestId, impl Future<Output = Result<Response, Error>> + Send + use<>) {
-        let id = RequestId(self.last_id.fetch_add(1, Ordering::Relaxed) + 1);
-        let (reply, answer) = Reply::channel();
-        let sent = self.address.try_cast(QueueMessage::Enqueue { id, request: Box::new(request), reply });
+        let (id, (reply, answer)) = (self.next_id(), Reply::channel());
+        (id, self.send(id, QueueMessage::Enqueue { id, request: Box::new(request), reply }, answer))
+    }
+
+    /// Makes a request, and waits for a good answer to begin; its body is then read as it comes, of any size and
+    /// without being held in memory. Dropping the future calls the request off, and so does dropping the [`Download`].
+    ///
+    /// Until the answer begins all is as for [`request`](Self::request): turns, retries, timeouts. From then on there
+    /// is no other attempt, and the request holds its place among those that run until its answer has ended or is
+    /// dropped.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request); what befalls the answer later is told by the [`Download`].
+    pub async fn open(&self, request: Request) -> Result<Download, Error> {
+        self.submit_open(request).1.await
+    }
+
+    /// Makes a request, and returns its id with what [`open`](Self::open) would have waited for; otherwise like
+    /// [`submit`](Self::submit).
+    #[must_use = "dropping the future calls the request off"]
+    pub fn submit_open(
+        &self,
+        request: Request,
+    ) -> (RequestId, impl Future<Output = Result<Download, Error>> + Send + use<>) {
+        let (id, (reply, answer)) = (self.next_id(), Reply::channel());
+        (id, self.send(id, QueueMessage::Open { id, request: Box::new(request), reply }, answer))
+    }
+
+    fn next_id(&self) -> RequestId {
+        RequestId(self.last_id.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    fn send<T: Send + 'static>(
+        &self,
+        id: RequestId,
+        message: QueueMessage,
+        answer: Promise<Result<T, Error>>,
+    ) -> impl Future<Output = Result<T, Error>> + Send + use<T> {
+        let sent = self.address.try_cast(message);
         let stake = Stake { address: self.address.clone(), id, is_open: true };
-        (id, stake.hold(sent, answer))
+        stake.hold(sent, answer)
     }
 
     /// Calls a request off: it leaves the line, or its attempt is dropped, and its caller gets the reason
-    /// `cancelled`. `false` if it has ended already, or was never made.
+    /// `cancelled`. An answer that is being read as it comes breaks off with that. `false` if the request has ended
+    /// already, or was never made.
     ///
     /// An attempt that was under way may have reached the backend.
     ///
@@ -76,11 +113,11 @@ struct Stake {
 }
 
 impl Stake {
-    async fn hold(
+    async fn hold<T>(
         mut self,
         sent: Result<(), SendError<QueueMessage>>,
-        answer: Promise<Result<Response, Error>>,
-    ) -> Result<Response, Error> {
+        answer: Promise<Result<T, Error>>,
+    ) -> Result<T, Error> {
         let answer = match self.send_again(sent).await {
             Ok(()) => answer.await,
             Err(error) => Err(error),

@@ -186,11 +186,12 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// Puts an entry back that had been popped, to run again not before `not_before`. It is never turned away: it was
-    /// admitted once, and no more than what ran can come back. An entry of the same id is replaced and handed out.
+    /// Puts an entry back that had been popped, to run again not before `not_before`; zero lets it run at once. It is
+    /// never turned away: it was admitted once, and no more than what ran can come back. An entry of the same id is
+    /// replaced and handed out.
     pub fn put_back(&mut self, entry: Entry<T>, not_before: Duration) -> Option<Entry<T>> {
         let replaced = self.remove(entry.id);
-        self.insert(entry, Some(not_before));
+        self.insert(entry, (!not_before.is_zero()).then_some(not_before));
         replaced
     }
 
@@ -231,6 +232,13 @@ impl<T> Lanes<T> {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// The next time at which an entry may run: `now` if there is one that may already.
+    #[must_use]
+    pub fn next_ready(&self, now: Duration) -> Option<Duration> {
+        let is_any_ready = self.lanes.iter().any(|lane| !lane.is_empty());
+        if is_any_ready { Some(now) } else { self.next_due() }
     }
 
     /// The next time at which a parked entry may run.

@@ -1,4 +1,4 @@
-//! What follows an attempt: done, again after a delay, or failed for good.
+//! What follows an attempt: done, again after a delay, back into line, or failed for good.
 //!
 //! The first question is never whether a repeat may help, but whether it may do harm. A request that is neither
 //! idempotent by its method nor carries an idempotency key is repeated only if the server cannot have acted on it; if
@@ -13,10 +13,10 @@ use http::{HeaderMap, StatusCode, header};
 use mainstay_runtime::policy::Delay;
 use serde::{Deserialize, Serialize};
 
-use super::budget::RetryBudget;
+use super::{budget::RetryBudget, gate::Evidence};
 use crate::{
     error::{Error, Reason},
-    request::Request,
+    request::{Body, Request},
     transport::{Answer, FailureKind, Reach, TransportError},
 };
 
@@ -50,13 +50,14 @@ impl Default for RetryPolicy {
 pub struct RequestFacts {
     /// Whether it may reach the server twice; see [`Request::is_repeatable`].
     pub repeatable: bool,
-    /// How often it may be repeated, if it says so itself.
+    /// How often it may be repeated, if it says so itself; not at all if its body can be sent only once, and was begun.
     pub retries: Option<u32>,
 }
 
 impl From<&Request> for RequestFacts {
     fn from(request: &Request) -> Self {
-        Self { repeatable: request.is_repeatable(), retries: request.retries() }
+        let retries = if request.body().is_some_and(Body::is_spent) { Some(0) } else { request.retries() };
+        Self { repeatable: request.is_repeatable(), retries }
     }
 }
 
@@ -95,6 +96,12 @@ pub enum Verdict {
         /// What went wrong.
         reason: Reason,
     },
+    /// Nobody was there to send it to, for `reason`, so it still waits for its first chance: put it back into its place
+    /// in line, at the cost of neither a retry nor the budget. The gate says when it may try again.
+    Hold {
+        /// Why nobody was there.
+        reason: Reason,
+    },
     /// Tell the caller.
     Fail(Error),
 }
@@ -112,6 +119,11 @@ pub fn after_attempt(
     budget: &mut RetryBudget,
     moment: Moment,
 ) -> Verdict {
+    if let (Evidence::Unreachable(reason), Outcome::Failed(failure)) = (Evidence::of(outcome), outcome)
+        && failure.reach == Reach::NotSent
+    {
+        return Verdict::Hold { reason };
+    }
     let Some(Failure { error, acted, may_help, retry_after }) = Failure::of(outcome, moment.wall) else {
         return Verdict::Done;
     };
@@ -129,6 +141,15 @@ pub fn after_attempt(
     Verdict::RetryIn { delay: policy.delay.before(attempt, moment.jitter).max(asked), reason: error.reason }
 }
 
+/// What a caller is told whose answer broke off in the middle, after the start of it was handed out. There is no other
+/// attempt: it could not be joined to what the caller has.
+#[must_use]
+pub fn broken_off(facts: &RequestFacts, failure: &TransportError) -> Error {
+    let error = Error::from(failure);
+    let in_doubt = acted_by_failure(failure) == Acted::Maybe && !facts.repeatable;
+    if in_doubt { Error::outcome_unknown(error) } else { error }
+}
+
 fn without_budget(error: Error) -> Error {
     let said = error.details.clone().unwrap_or_default();
     error.with_details(&format!("not repeated, as too many requests were of late: {said}"))
@@ -141,6 +162,8 @@ enum Acted {
     No,
     /// It may have; there is no telling.
     Maybe,
+    /// It received a part of the request, and that we broke off the rest: it can see that this is no whole request.
+    InPart,
     /// It did, as its answer says; only the rest of the answer is of no use.
     Yes,
 }
@@ -198,6 +221,9 @@ fn acted_by_status(status: StatusCode) -> Acted {
 fn acted_by_failure(failure: &TransportError) -> Acted {
     match (failure.reach, &failure.head) {
         (Reach::NotSent, _) => Acted::No,
+        (_, None) if matches!(failure.kind, FailureKind::UploadUnreadable | FailureKind::UploadChanged) => {
+            Acted::InPart
+        }
         (_, None) => Acted::Maybe,
         (_, Some(head)) => match acted_by_status(head.status) {
             // The rest of an answer that began well might have told of a failure.

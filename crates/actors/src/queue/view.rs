@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::gate::Hold;
+
 /// How a queue is doing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueStats {
@@ -16,6 +18,9 @@ pub struct QueueStats {
     pub max_concurrent: usize,
     /// The requests that wait, by the priority that they arrived with.
     pub by_priority: WaitingByPriority,
+    /// Why all of them wait, while the backend cannot be reached.
+    #[serde(skip)]
+    pub hold: Option<Hold>,
 }
 
 /// How many requests wait, by the priority that they arrived with.

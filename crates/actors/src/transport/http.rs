@@ -1,12 +1,15 @@
 //! The real transport: HTTP/1.1 over reqwest.
 //!
-//! - `failure` reads reqwest's errors, `redirect` decides where a redirect leads
+//! - `outgoing` sends a request and waits for the answer to begin, `incoming` reads the answer
 //! - `upload` knows whether a request has left
+//! - `failure` reads reqwest's errors, `redirect` decides where a redirect leads
 //!
 //! One attempt may use more than one connection in two cases, neither of which is a retry: a redirect within the
 //! backend's own origin, and a safe request that met a pooled connection which the server had closed meanwhile.
 
 mod failure;
+mod incoming;
+mod outgoing;
 mod redirect;
 #[cfg(test)]
 pub(super) mod tests;
@@ -14,24 +17,29 @@ mod upload;
 
 use std::{
     fmt,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, header};
-use reqwest::{Body, Client, Response, Url};
-use tokio::time::{Instant, timeout, timeout_at};
+use reqwest::{Client, Url};
+use rustls::ClientConfig;
+use tokio::time::Instant;
 
 use self::{
+    incoming::Incoming,
+    outgoing::send,
     redirect::{Hop, REDIRECTS_MAX},
-    upload::{Upload, UploadWatch},
 };
-use super::{Answer, AnswerHead, FailureKind, Reach, Transport, TransportError};
+use super::{Answer, FailureKind, OpenAnswer, Reach, Transport, TransportError};
 use crate::{
     error::{Error, Reason},
-    request::{IDEMPOTENCY_KEY, Request},
+    reach::Route,
+    request::{Body, Request},
 };
 
 /// How long an unused connection is kept. Common servers (uvicorn, Node) close theirs after 5 s: letting go before
@@ -50,14 +58,16 @@ pub struct HttpSettings {
     pub headers: HeaderMap,
     /// A token that goes along as `Authorization: Bearer …`, unless the request brings its own.
     pub bearer_token: Option<String>,
-    /// How long a connection may take to be made, TLS included.
+    /// How long a connection may take to be made, proxy and TLS included.
     pub connect_timeout: Duration,
-    /// The largest answer that is read.
+    /// The way to the backend.
+    pub route: Route,
+    /// The largest answer that is read as a whole. One that is read as it comes has no limit.
     pub response_bytes_max: usize,
 }
 
 impl HttpSettings {
-    /// Settings for the backend at `base_url`: 10 s to connect, answers of at most 16 MiB.
+    /// Settings for the backend at `base_url`: straight there, 10 s to connect, answers of at most 16 MiB.
     #[must_use]
     pub fn new(base_url: impl Into<String>) -> Self {
         Self {
@@ -65,6 +75,7 @@ impl HttpSettings {
             headers: HeaderMap::new(),
             bearer_token: None,
             connect_timeout: Duration::from_secs(10),
+            route: Route::default(),
             response_bytes_max: 16 * 1024 * 1024,
         }
     }
@@ -78,24 +89,44 @@ impl fmt::Debug for HttpSettings {
             .field("headers", &self.headers.keys().map(http::HeaderName::as_str).collect::<Vec<_>>())
             .field("bearer_token", &self.bearer_token.is_some())
             .field("connect_timeout", &self.connect_timeout)
+            .field("route", &self.route)
             .field("response_bytes_max", &self.response_bytes_max)
             .finish()
     }
 }
 
+/// How many answers came over connections that may still be kept: at most so many kept ones can be stale.
+#[derive(Debug, Clone, Default)]
+struct Kept(Arc<AtomicUsize>);
+
+impl Kept {
+    /// An answer came to its end.
+    fn add(&self) {
+        let add = |kept: usize| Some((kept + 1).min(POOL_IDLE_MAX));
+        // The closure never declines.
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+    }
+
+    /// Takes one back; `false` if there is none.
+    fn take(&self) -> bool {
+        let take = |kept: usize| kept.checked_sub(1);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+}
+
 /// [`Transport`] over HTTP/1.1.
 ///
-/// Headers that hold credentials never leave the origin of the base address. The proxy settings of the system are
-/// used, except for a backend on this computer.
+/// Headers that hold credentials never leave the origin of the base address.
 pub struct HttpTransport {
     base: Url,
     /// Keeps connections for the next request.
     pooled: Client,
     /// Makes a connection for each request.
     fresh: Client,
-    /// How many answers came over connections that may still be kept: at most so many kept ones can be stale.
-    kept: AtomicUsize,
+    kept: Kept,
     response_bytes_max: usize,
+    /// Whether it is a proxy that the connections are made to, which hands the requests on.
+    is_forwarded: bool,
 }
 
 impl HttpTransport {
@@ -108,27 +139,40 @@ impl HttpTransport {
     pub fn new(settings: &HttpSettings) -> Result<Self, Error> {
         let base = parse_base(&settings.base_url)?;
         let headers = default_headers(settings)?;
-        let client = |idle_max| build_client(settings, &base, &headers, idle_max);
+        let is_secure = base.scheme() == "https";
+        let tls = settings.route.tls_for(is_secure).map_err(unusable)?;
+        let client = |idle_max| build_client(settings, &tls, &headers, idle_max);
         Ok(Self {
             pooled: client(POOL_IDLE_MAX)?,
             fresh: client(0)?,
             base,
-            kept: AtomicUsize::new(0),
+            kept: Kept::default(),
             response_bytes_max: settings.response_bytes_max,
+            is_forwarded: settings.route.proxy.as_ref().is_some_and(|proxy| proxy.forwards(is_secure)),
         })
     }
 
-    async fn exchange(&self, request: &Request, idle: Duration) -> Result<Answer, TransportError> {
+    /// Sends the request, to where it is redirected too, and waits for the final answer to begin.
+    async fn exchange(&self, request: &Request, idle: Duration) -> Result<Incoming, TransportError> {
+        let exchanged = self.exchange_directly(request, idle).await;
+        if self.is_forwarded { failure::seen_through_proxy(exchanged) } else { exchanged }
+    }
+
+    async fn exchange_directly(&self, request: &Request, idle: Duration) -> Result<Incoming, TransportError> {
         let mut hop = self.first_hop(request)?;
         for redirects in 0..=REDIRECTS_MAX {
-            let response =
+            let incoming =
                 self.begin(request, &hop, idle).await.map_err(|failure| after(redirects, failure))?;
-            let next = redirect::next(&hop.method, &hop.url, response.status(), response.headers());
+            let next = redirect::next(&hop.method, &hop.url, incoming.status(), incoming.headers());
             match next {
                 Some(next) if redirects < REDIRECTS_MAX => {
-                    hop = Hop { keeps_body: hop.keeps_body && next.keeps_body, ..next };
+                    let keeps_body = hop.keeps_body && next.keeps_body;
+                    if keeps_body && is_spent(request) {
+                        return Ok(incoming);
+                    }
+                    hop = Hop { keeps_body, ..next };
                 }
-                _ => return self.finish(response, idle).await,
+                _ => return Ok(incoming),
             }
         }
         // The last round above always returns.
@@ -146,11 +190,12 @@ impl HttpTransport {
     }
 
     /// Sends the request and waits for the answer to begin.
-    async fn begin(&self, request: &Request, hop: &Hop, idle: Duration) -> Result<Response, TransportError> {
+    async fn begin(&self, request: &Request, hop: &Hop, idle: Duration) -> Result<Incoming, TransportError> {
         let started = Instant::now();
         match send(&self.pooled, request, hop, idle).await {
-            Err(failure) if self.was_stale(&hop.method, &failure) => {
-                send(&self.fresh, request, hop, idle.saturating_sub(started.elapsed())).await
+            Err(failure) if !is_spent(request) && self.was_stale(&hop.method, &failure) => {
+                let again = send(&self.fresh, request, hop, idle.saturating_sub(started.elapsed())).await;
+                again.map_err(|second| may_have_arrived(second, failure.reach))
             }
             other => other,
         }
@@ -160,27 +205,7 @@ impl HttpTransport {
     /// without a second thought (RFC 9110, 9.2.2). Each answer that left a connection behind excuses one failure, so a
     /// backend that breaks every connection does not get every request twice.
     fn was_stale(&self, method: &Method, failure: &TransportError) -> bool {
-        let take = |kept: usize| kept.checked_sub(1);
-        failure.kind == FailureKind::Reset
-            && method.is_safe()
-            && self.kept.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
-    }
-
-    /// Reads the rest of the answer.
-    async fn finish(&self, mut response: Response, idle: Duration) -> Result<Answer, TransportError> {
-        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
-        let announced = response.content_length();
-        match read(&mut response, announced, self.response_bytes_max, idle).await {
-            Ok(body) => {
-                let add = |kept: usize| Some((kept + 1).min(POOL_IDLE_MAX));
-                // The closure never declines.
-                let _ = self.kept.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
-                Ok(Answer { status, headers, body })
-            }
-            Err((kind, details)) => {
-                Err(TransportError::within(kind, AnswerHead { status, headers }, details))
-            }
-        }
+        failure.kind == FailureKind::Reset && method.is_safe() && self.kept.take()
     }
 }
 
@@ -190,7 +215,18 @@ impl Transport for HttpTransport {
         request: &'a Request,
         timeout: Duration,
     ) -> BoxFuture<'a, Result<Answer, TransportError>> {
-        Box::pin(self.exchange(request, timeout))
+        Box::pin(async move {
+            let incoming = self.exchange(request, timeout).await?;
+            incoming.whole(self.response_bytes_max, request.meter(), &self.kept).await
+        })
+    }
+
+    fn open<'a>(
+        &'a self,
+        request: &'a Request,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<OpenAnswer, TransportError>> {
+        Box::pin(async move { Ok(self.exchange(request, timeout).await?.open(self.kept.clone())) })
     }
 }
 
@@ -200,108 +236,20 @@ impl fmt::Debug for HttpTransport {
     }
 }
 
+/// Whether the request has a body of which nothing is left, so that it cannot be sent again.
+fn is_spent(request: &Request) -> bool {
+    request.body().is_some_and(Body::is_spent)
+}
+
 /// A failure after `redirects` answers that pointed elsewhere: the server did receive the request by then.
-fn after(redirects: usize, mut failure: TransportError) -> TransportError {
-    if redirects > 0 {
-        failure.reach = failure.reach.max(Reach::MaybeSent);
-    }
+fn after(redirects: usize, failure: TransportError) -> TransportError {
+    if redirects > 0 { may_have_arrived(failure, Reach::MaybeSent) } else { failure }
+}
+
+/// A failure of a request that had come as far as `reach` before.
+fn may_have_arrived(mut failure: TransportError, reach: Reach) -> TransportError {
+    failure.reach = failure.reach.max(reach);
     failure
-}
-
-/// One request on one connection, until the answer begins.
-async fn send(
-    client: &Client,
-    request: &Request,
-    hop: &Hop,
-    idle: Duration,
-) -> Result<Response, TransportError> {
-    let (wire, upload) = assemble(request, hop);
-    match within_idle(client.execute(wire), upload.as_ref(), idle).await {
-        Some(Ok(response)) => Ok(response),
-        Some(Err(error)) => {
-            let unsent = failure::is_unsent(&error) || upload.is_some_and(|upload| upload.withdraw());
-            let reach = if unsent { Reach::NotSent } else { Reach::MaybeSent };
-            Err(TransportError::new(failure::before_answer(&error), reach, failure::describe(error)))
-        }
-        None => {
-            let unsent = upload.is_some_and(|upload| upload.withdraw());
-            let reach = if unsent { Reach::NotSent } else { Reach::MaybeSent };
-            Err(TransportError::new(FailureKind::TimedOut, reach, "no answer began in time"))
-        }
-    }
-}
-
-fn assemble(request: &Request, hop: &Hop) -> (reqwest::Request, Option<UploadWatch>) {
-    let mut wire = reqwest::Request::new(hop.method.clone(), hop.url.clone());
-    *wire.headers_mut() = request.headers().clone();
-    if let Some(key) = request.idempotency_key() {
-        wire.headers_mut().insert(&IDEMPOTENCY_KEY, key.clone());
-    }
-    let Some(body) = request.body().filter(|_| hop.keeps_body) else {
-        wire.headers_mut().remove(header::CONTENT_TYPE);
-        return (wire, None);
-    };
-    // Said outright, since a stream has no length of its own and would be sent in chunks.
-    wire.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-    if body.is_empty() {
-        return (wire, None);
-    }
-    let (upload, watch) = Upload::new(body.clone());
-    *wire.body_mut() = Some(Body::wrap_stream(upload));
-    (wire, Some(watch))
-}
-
-/// Waits for `answer`, but no longer than `idle` from the start or from the last part of the body that left.
-async fn within_idle<T>(
-    answer: impl Future<Output = T>,
-    upload: Option<&UploadWatch>,
-    idle: Duration,
-) -> Option<T> {
-    let mut answer = std::pin::pin!(answer);
-    let mut deadline = Instant::now() + idle;
-    loop {
-        let moved = async {
-            match upload {
-                Some(upload) => upload.moved().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            answer = timeout_at(deadline, &mut answer) => return answer.ok(),
-            () = moved => deadline = Instant::now() + idle,
-        }
-    }
-}
-
-type ReadFailure = (FailureKind, String);
-
-async fn read(
-    response: &mut Response,
-    announced: Option<u64>,
-    bytes_max: usize,
-    idle: Duration,
-) -> Result<Bytes, ReadFailure> {
-    let too_large = || (FailureKind::TooLarge, format!("more than {bytes_max} bytes"));
-    if announced.is_some_and(|length| length > bytes_max as u64) {
-        return Err(too_large());
-    }
-    let mut body = BytesMut::new();
-    while let Some(part) = read_part(response, idle).await? {
-        if body.len() + part.len() > bytes_max {
-            return Err(too_large());
-        }
-        body.extend_from_slice(&part);
-    }
-    Ok(body.freeze())
-}
-
-async fn read_part(response: &mut Response, idle: Duration) -> Result<Option<Bytes>, ReadFailure> {
-    match timeout(idle, response.chunk()).await {
-        Ok(Ok(part)) => Ok(part),
-        Ok(Err(error)) => Err((failure::within_answer(&error), failure::describe(error))),
-        Err(_) => Err((FailureKind::BodyTimedOut, "the answer stood still".to_owned())),
-    }
 }
 
 fn parse_base(text: &str) -> Result<Url, Error> {
@@ -339,29 +287,30 @@ fn default_headers(settings: &HttpSettings) -> Result<HeaderMap, Error> {
 
 fn build_client(
     settings: &HttpSettings,
-    base: &Url,
+    tls: &ClientConfig,
     headers: &HeaderMap,
     idle_max: usize,
 ) -> Result<Client, Error> {
-    let mut builder = Client::builder()
+    let builder = Client::builder()
         .user_agent(concat!("mainstay/", env!("CARGO_PKG_VERSION")))
         .default_headers(headers.clone())
         .connect_timeout(settings.connect_timeout)
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .pool_max_idle_per_host(idle_max)
+        .tls_backend_preconfigured(tls.clone())
         // Both are decided here instead, where it is known what may be sent twice.
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never());
-    if is_loopback(base) {
-        builder = builder.no_proxy();
-    }
-    builder.build().map_err(|error| Error::new(Reason::Internal).with_details(&failure::describe(error)))
+    let builder = match &settings.route.proxy {
+        Some(proxy) => {
+            builder.proxy(proxy.for_reqwest().map_err(|error| unusable(failure::describe(error)))?)
+        }
+        // The route has been decided already.
+        None => builder.no_proxy(),
+    };
+    builder.build().map_err(|error| unusable(failure::describe(error)))
 }
 
-/// Whether the backend is on this computer, where no proxy could reach it.
-fn is_loopback(base: &Url) -> bool {
-    let host = base.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost"
-        || host.ends_with(".localhost")
-        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+fn unusable(cause: impl fmt::Display) -> Error {
+    Error::new(Reason::Internal).with_details(&cause.to_string())
 }

@@ -131,9 +131,15 @@ pub struct RequestCommand {
     /// How long one attempt may stand still.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
+    /// How long it may wait for its turn, and for the backend to be reachable.
+    #[serde(default)]
+    pub wait_timeout_ms: Option<u64>,
     /// How often it may be repeated.
     #[serde(default)]
     pub retries: Option<u32>,
+    /// Whether it may share the answer of one that is the same and under way; for a GET alone.
+    #[serde(default)]
+    pub shared: bool,
     /// How old a cached response may be; none is used without it.
     #[serde(default)]
     pub cache_ms: Option<u64>,
@@ -242,8 +248,14 @@ impl RequestCommand {
         if let Some(timeout) = self.timeout_ms {
             builder = builder.timeout(Duration::from_millis(timeout));
         }
+        if let Some(wait) = self.wait_timeout_ms {
+            builder = builder.wait_timeout(Duration::from_millis(wait));
+        }
         if let Some(retries) = self.retries {
             builder = builder.retries(retries);
+        }
+        if self.shared {
+            builder = builder.shared();
         }
         if let Some(key) = self.idempotency_key {
             builder = builder.idempotency_key(&key);

@@ -47,6 +47,23 @@ fn sentence(record: &Record) -> (String, Tone) {
         }
         "connection_state" => connection(&fields),
         "agent_health" => health(&fields),
+        "queue_held" => (
+            format!(
+                "holding {} requests, next trial in {}: {}",
+                fields.show("waiting"),
+                fields.millis("next_trial_in_ms"),
+                fields.show("reason")
+            ),
+            Tone::Warn,
+        ),
+        "queue_released" => (
+            format!(
+                "requests go out again after {}, {} waited",
+                fields.millis("held_ms"),
+                fields.show("waiting")
+            ),
+            Tone::Good,
+        ),
         "request_retry" => (
             format!(
                 "request {} is tried again in {}, attempt {}: {}",

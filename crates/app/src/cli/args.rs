@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use mainstay_runtime::journal::millis;
+
 use super::failure::Failure;
 use crate::bridge::RequestCommand;
 use crate::config::parse_duration;
@@ -197,6 +199,9 @@ pub(super) struct RequestArgs {
     /// How long one attempt may stand still
     #[arg(long, value_name = "DUR", value_parser = parse_duration)]
     timeout: Option<Duration>,
+    /// How long it may wait for its turn, and for the backend to be reachable
+    #[arg(long, value_name = "DUR", value_parser = parse_duration)]
+    wait: Option<Duration>,
     /// How often it may be repeated
     #[arg(long, value_name = "N")]
     retries: Option<u32>,
@@ -213,7 +218,6 @@ pub(super) struct RequestArgs {
 
 impl RequestArgs {
     pub(super) fn into_command(self) -> Result<RequestCommand, Failure> {
-        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Ok(RequestCommand {
             method: self.method.to_uppercase(),
             path: self.path,
@@ -225,7 +229,9 @@ impl RequestArgs {
                 PriorityArg::Low => Priority::Low,
             },
             timeout_ms: self.timeout.map(millis),
+            wait_timeout_ms: self.wait.map(millis),
             retries: self.retries,
+            shared: false,
             cache_ms: self.cache.map(millis),
             idempotency_key: self.idempotency_key,
         })

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::failure::Failure;
 use super::output::{Output, Tone};
 use crate::config::format_duration;
-use crate::status::{AgentView, ConnectionReport, Status};
+use crate::status::{AgentView, ConnectionReport, QueueReport, Status};
 use std::time::Duration;
 
 /// Everything in one view.
@@ -21,10 +21,7 @@ pub(super) fn status(out: &mut Output, status: Status) -> Result<(), Failure> {
         runtime.pid, runtime.seq, runtime.boot
     ))?;
     connection(out, &link)?;
-    out.line(&format!(
-        "queue       {} running of {}, {} waiting",
-        queue.running, queue.max_concurrent, queue.waiting
-    ))?;
+    requests(out, &queue)?;
     match cache {
         Some(cache) => out.line(&format!(
             "cache       {} entries, {} bytes, {} hits, {} misses",
@@ -34,6 +31,23 @@ pub(super) fn status(out: &mut Output, status: Status) -> Result<(), Failure> {
     }
     out.line("")?;
     agents(out, &list)
+}
+
+fn requests(out: &mut Output, queue: &QueueReport) -> Result<(), Failure> {
+    let QueueReport { stats, hold } = queue;
+    out.line(&format!(
+        "queue       {} running of {}, {} waiting",
+        stats.running, stats.max_concurrent, stats.waiting
+    ))?;
+    let Some(hold) = hold else { return Ok(()) };
+    let next = Duration::from_millis(hold.next_trial_in_ms).as_secs_f64();
+    out.line(&format!(
+        "            {} since {}, next trial at {} (in {next:.1} s)",
+        out.paint("held", Tone::Warn),
+        hold.since,
+        hold.next_trial_at
+    ))?;
+    out.line(&format!("            {}", hold.message))
 }
 
 /// The WebSocket.
@@ -57,7 +71,10 @@ pub(super) fn connection(out: &mut Output, link: &ConnectionReport) -> Result<()
     }
     out.line(&line)?;
     match &link.last_error {
-        Some(error) if link.state != ConnectionState::Connected => out.line(&format!("            {error}")),
+        Some(error) if link.state != ConnectionState::Connected => {
+            let at = link.last_error_at.as_deref().map(|at| format!(" ({at})")).unwrap_or_default();
+            out.line(&format!("            {error}{at}"))
+        }
         _ => Ok(()),
     }
 }

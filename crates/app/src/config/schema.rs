@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mainstay_actors::reach::proxy::ProxyChoice;
+
 use super::choice::{AfterFailed, Driver, Overflow, Ready};
-use super::rule::address::base_url;
-use super::rule::collection::{command, environment, folders, headers};
+use super::rule::address::{base_url, proxy};
+use super::rule::collection::{command, environment, folders, headers, headers_env};
 use super::rule::quantity::{choice, count, duration, flag, ratio, size};
-use super::rule::text::{agent_id, folder_or_empty, ready, url_path, variable_or_empty};
+use super::rule::text::{agent_id, file_or_empty, folder_or_empty, ready, url_path, variable_or_empty};
 use super::section::section;
 
 const ZERO: Duration = Duration::ZERO;
@@ -25,10 +27,19 @@ section! {
     pub struct BackendConfig in [backend] {
         /// Where it is: `http` or `https`, a host, perhaps a port and a base path; never a user, password or query.
         url: String = "http://localhost:8000", base_url;
-        /// Headers that every request carries; never one that holds a secret, such as `authorization`.
+        /// Headers that every request and the WebSocket carry; never one that holds a secret, such as `x-api-key`.
         headers: BTreeMap<String, String> = {}, headers;
+        /// Headers that hold a secret: of each, the name of an environment variable that holds its value.
+        headers_env: BTreeMap<String, String> = {}, headers_env;
         /// The name of an environment variable that holds a bearer token; empty for none.
         token_env: String = "", variable_or_empty;
+        /// A file of PEM certificates of private authorities, trusted beside those of the system; empty for none.
+        ca_file: PathBuf = "", file_or_empty;
+        /// The proxy in between: `system` (what the environment and the system say; none for a backend on this
+        /// machine), `none`, or the `http`, `https`, `socks5` or `socks5h` URL of one, without user and password.
+        proxy: ProxyChoice = "system", proxy;
+        /// The name of an environment variable that holds the URL of the proxy, with user and password; empty for none.
+        proxy_env: String = "", variable_or_empty;
     }
 }
 

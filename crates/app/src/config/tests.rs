@@ -35,7 +35,11 @@ fn the_default_is_what_the_documentation_promises() {
         [backend]
         url = "http://localhost:8000"
         headers = {}
+        headers_env = {}
         token_env = ""
+        ca_file = ""
+        proxy = "system"
+        proxy_env = ""
 
         [connection]
         path = "/ws"
@@ -152,7 +156,10 @@ fn keys_that_are_set_replace_the_default_and_no_other() {
         [backend]
         url = "https://example.com/base"
         headers = { X-Client = "desktop" }
+        headers_env = { X-Api-Key = "BACKEND_KEY" }
         token_env = "BACKEND_TOKEN"
+        ca_file = "ca.pem"
+        proxy = "socks5h://127.0.0.1:9050"
         [journal]
         segment_bytes = 65536
         "#,
@@ -165,7 +172,10 @@ fn keys_that_are_set_replace_the_default_and_no_other() {
     expected.requests.overflow = Overflow::DropLowest;
     expected.backend.url = "https://example.com/base".to_owned();
     expected.backend.headers.insert("x-client".to_owned(), "desktop".to_owned());
+    expected.backend.headers_env.insert("x-api-key".to_owned(), "BACKEND_KEY".to_owned());
     expected.backend.token_env = "BACKEND_TOKEN".to_owned();
+    expected.backend.ca_file = "ca.pem".into();
+    expected.backend.proxy = ProxyChoice::Explicit(Proxy::parse("socks5h://127.0.0.1:9050").unwrap());
     expected.journal.segment_bytes = 65_536;
     assert_eq!(config, expected);
 }
@@ -342,6 +352,29 @@ id = ""
 }
 
 #[test]
+fn what_the_backend_is_told_twice_is_refused() {
+    check(
+        r#"
+[backend]
+headers = { x-client = "desktop" }
+token_env = "TOKEN"
+proxy = "none"
+proxy_env = "PROXY"
+[backend.headers_env]
+X-Client = "CLIENT"
+Authorization = "LOGIN"
+x-api-key = "KEY"
+"#,
+        &expect![[r#"
+            6:13: "backend.proxy_env" names a proxy, and "proxy" is set as well: keep one of the two
+            8:1: "backend.headers_env.X-Client" stands in "headers" as well: keep one of the two
+            9:1: "backend.headers_env.Authorization" is what "token_env" sets as well: keep one of the two"#]],
+    );
+    let apart = "backend = { proxy = \"system\", proxy_env = \"PROXY\", headers_env = { authorization = \"LOGIN\" } }";
+    Config::from_toml(apart).unwrap();
+}
+
+#[test]
 fn a_driver_that_starts_a_program_needs_one() {
     check(
         r#"
@@ -410,6 +443,9 @@ fn no_message_repeats_a_secret() {
         url = "https://user:hush@example.com/?token=hush"
         token_env = "hush-hush"
         headers = { Authorization = "Bearer hush", x-api-key = "hush", cookie = "hush", x-a = "hush\n" }
+        headers_env = { x-b = "hush-hush" }
+        proxy = "http://user:hush@proxy.example"
+        proxy_env = "http://user:hush@proxy.example"
         [connection]
         path = "/ws?token=hush"
         delay_min = "hush"
@@ -423,7 +459,7 @@ fn no_message_repeats_a_secret() {
         ready = "hush"
     "#;
     let error = Config::from_toml(text).unwrap_err();
-    assert_eq!(error.problems.len(), 14, "{error}");
+    assert_eq!(error.problems.len(), 18, "{error}");
     assert!(!format!("{error} {error:?}").contains("hush"), "{error}");
 
     for broken in ["token_env = hush", "token_env = \"hush", "token_env = \"\" hush", "a = 'hush\n'"] {

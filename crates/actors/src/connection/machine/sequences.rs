@@ -5,14 +5,16 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::connection::status::ConnectionState;
 
-const KINDS: [FaultKind; 6] = [
+const KINDS: [FaultKind; 7] = [
     FaultKind::Refused,
     FaultKind::Lost,
     FaultKind::Unanswered,
     FaultKind::Unauthenticated,
     FaultKind::RateLimited,
     FaultKind::MessageTooLarge,
+    FaultKind::ProtocolViolation,
 ];
 
 /// An event before it is known which generations exist: `age` 0 is the latest dial, 1 the one before.
@@ -31,6 +33,10 @@ enum Step {
     Received {
         age: u64,
     },
+    Moved {
+        age: u64,
+        ago_ms: u64,
+    },
     Ponged {
         age: u64,
         number: u64,
@@ -47,6 +53,7 @@ enum Step {
     TickOnTime,
     Tick,
     Woke,
+    BackendSeen,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -60,12 +67,14 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (age(), kind(), retry_after_s)
             .prop_map(|(age, kind, retry_after_s)| Step::DialFailed { age, kind, retry_after_s }),
         2 => age().prop_map(|age| Step::Received { age }),
+        2 => (age(), 0..30_000u64).prop_map(|(age, ago_ms)| Step::Moved { age, ago_ms }),
         2 => (age(), 0..3u64).prop_map(|(age, number)| Step::Ponged { age, number }),
         3 => (age(), kind()).prop_map(|(age, kind)| Step::Closed { age, kind }),
         1 => (age(), kind()).prop_map(|(age, kind)| Step::SendFailed { age, kind }),
         8 => Just(Step::TickOnTime),
         2 => Just(Step::Tick),
         1 => Just(Step::Woke),
+        2 => Just(Step::BackendSeen),
     ]
 }
 
@@ -115,6 +124,10 @@ impl Obedient {
                 Event::DialFailed { generation: of(age), fault: Fault { retry_after, ..fault(kind) } }
             }
             Step::Received { age } => Event::Received { generation: of(age) },
+            Step::Moved { age, ago_ms } => {
+                let at = self.now.saturating_sub(Duration::from_millis(ago_ms));
+                Event::Moved { generation: of(age), at }
+            }
             Step::Ponged { age, number } => Event::Ponged { generation: of(age), number },
             Step::Closed { age, kind } => Event::Closed { generation: of(age), fault: fault(kind) },
             Step::SendFailed { age, kind } => Event::SendFailed { generation: of(age), fault: fault(kind) },
@@ -124,6 +137,7 @@ impl Obedient {
             }
             Step::Tick => Event::Tick,
             Step::Woke => Event::Woke,
+            Step::BackendSeen => Event::BackendSeen,
         }
     }
 
@@ -133,7 +147,7 @@ impl Obedient {
             Event::Disconnect => self.is_wanted = false,
             _ => {}
         }
-        let actions = self.machine.on(event, self.now, jitter);
+        let actions = self.machine.on_event(self.now, event, jitter);
         for (index, action) in actions.iter().enumerate() {
             self.obey_one(index, action)?;
         }
@@ -155,7 +169,8 @@ impl Obedient {
             Action::Drop { generation } => {
                 self.sockets.remove(generation);
             }
-            Action::CloseGracefully { generation }
+            Action::SayWhy { generation, .. }
+            | Action::CloseGracefully { generation }
             | Action::SendPing { generation, .. }
             | Action::Resume { generation }
             | Action::FlushOutbound { generation } => {

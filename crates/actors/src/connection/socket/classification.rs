@@ -77,7 +77,7 @@ fn is_tls(error: &io::Error) -> bool {
 
 /// How long `Retry-After` asks to stay away. A date is read against the answer's own `Date`, so neither clock
 /// needs to be right; without one, or in the past, it asks for nothing.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
     let asked = text(RETRY_AFTER)?;
     if let Ok(seconds) = asked.parse() {

@@ -9,13 +9,14 @@ use rustls::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, duplex},
-    net::{TcpListener, TcpSocket},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::JoinSet,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::accept_async;
 
 use super::*;
+use crate::reach::{Route, trust::Trust};
 
 /// Self-signed for `localhost`, until 2126: openssl req -x509 -newkey ec -pkeyopt
 /// ec_paramgen_curve:prime256v1 -days 36500 -subj /CN=localhost -addext subjectAltName=DNS:localhost
@@ -39,7 +40,7 @@ fn target(address: SocketAddr) -> SocketTarget {
 }
 
 /// A socket and the server's end of it.
-async fn connected(limits: SocketLimits) -> (Writer<TcpStream>, Reader<TcpStream>, Server) {
+async fn connected(limits: SocketLimits) -> (Writer<BoxedStream>, Reader<BoxedStream>, Server) {
     let (listener, address) = listen().await;
     let target = target(address);
     let server = async { accept_async(listener.accept().await.unwrap().0).await.unwrap() };
@@ -201,18 +202,19 @@ async fn serve_tls() -> (JoinSet<()>, SocketTarget) {
     (tasks, target)
 }
 
-fn trusting_ours() -> Arc<ClientConfig> {
+fn trusting_ours() -> Route {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from(CERTIFICATE)).unwrap();
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    Arc::new(config.with_root_certificates(roots).with_no_client_auth())
+    let config = config.with_root_certificates(roots).with_no_client_auth();
+    Route { trust: Trust::preconfigured(Arc::new(config)), ..Route::default() }
 }
 
 #[tokio::test]
 async fn wss_opens_where_the_certificate_is_trusted() {
     let (_server, target) = serve_tls().await;
-    let (_writer, mut reader) = dial(&target.with_tls(trusting_ours()), LIMITS).await.unwrap();
+    let (_writer, mut reader) = dial(&target.with_route(trusting_ours()), LIMITS).await.unwrap();
     assert_eq!(reader.read().await, Ok(Frame::Text("hello".into())));
 }
 
@@ -228,7 +230,7 @@ async fn wss_fails_where_this_system_does_not_trust_the_certificate() {
 async fn wss_to_a_server_without_tls_fails_as_tls() {
     let (listener, address) = listen().await;
     let target = SocketTarget::new(&format!("https://{address}"), "/ws").unwrap();
-    let target = target.with_tls(trusting_ours());
+    let target = target.with_route(trusting_ours());
     let server = async {
         let (mut stream, _) = listener.accept().await.unwrap();
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();

@@ -1,15 +1,20 @@
 //! The queue's actor under its supervisor.
 //!
 //! - `script`: a transport that does as it is told; `scene`: a runtime with a queue over it, on a paused clock
-//! - `turns`, `retries`, `departures`, `crashes`: what is promised, case by case
+//! - `turns`, `retries`, `held`, `shared`, `departures`, `crashes`: what is promised, case by case
+//! - `streams`: answers that are read as they come
 //! - `fates`: whatever happens, each request has exactly one fate
-//! - `wire`: the same over real sockets
+//! - `wire`, `transfers`: the same over real sockets, `transfers` with bodies of any size
 
 mod crashes;
 mod departures;
 mod fates;
+mod held;
 mod retries;
 mod scene;
 mod script;
+mod shared;
+mod streams;
+mod transfers;
 mod turns;
 mod wire;

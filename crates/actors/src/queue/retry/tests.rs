@@ -17,9 +17,12 @@ const POLICY: RetryPolicy = RetryPolicy {
 const IDEMPOTENT: RequestFacts = RequestFacts { repeatable: true, retries: None };
 const ONCE_ONLY: RequestFacts = RequestFacts { repeatable: false, retries: None };
 
-const KINDS: [FailureKind; 12] = [
+const KINDS: [FailureKind; 17] = [
     FailureKind::Refused,
     FailureKind::HostNotFound,
+    FailureKind::ProxyUnreachable,
+    FailureKind::ProxyUnauthenticated,
+    FailureKind::ProxyRefused,
     FailureKind::ConnectTimedOut,
     FailureKind::Tls,
     FailureKind::Connect,
@@ -30,6 +33,8 @@ const KINDS: [FailureKind; 12] = [
     FailureKind::TooLarge,
     FailureKind::BadResponse,
     FailureKind::BadRequest,
+    FailureKind::UploadUnreadable,
+    FailureKind::UploadChanged,
 ];
 
 /// Wall time at a whole second, as HTTP dates are.
@@ -97,26 +102,50 @@ fn a_good_answer_is_done_and_costs_no_budget() {
 
 #[test]
 fn delays_grow_until_the_retries_are_used_up_and_the_error_tells_the_attempts() {
-    let refused = failed(FailureKind::Refused, Reach::NotSent);
+    let reset = failed(FailureKind::Reset, Reach::MaybeSent);
     for (attempt, seconds) in [(1, 1), (2, 2), (3, 4)] {
-        let verdict = decide(IDEMPOTENT, attempt, Outcome::Failed(&refused));
-        let (delay, reason) = (SECOND * seconds, Reason::ConnectionRefused);
+        let verdict = decide(IDEMPOTENT, attempt, Outcome::Failed(&reset));
+        let (delay, reason) = (SECOND * seconds, Reason::ConnectionReset);
         assert_eq!(verdict, Verdict::RetryIn { delay, reason });
     }
-    let error = error_of(decide(IDEMPOTENT, 4, Outcome::Failed(&refused)));
-    assert_eq!((error.reason, error.attempts, error.retryable), (Reason::ConnectionRefused, 4, true));
+    let error = error_of(decide(IDEMPOTENT, 4, Outcome::Failed(&reset)));
+    assert_eq!((error.reason, error.attempts, error.retryable), (Reason::ConnectionReset, 4, true));
 }
 
 #[test]
 fn a_request_can_ask_for_fewer_or_more_retries() {
-    let refused = failed(FailureKind::Refused, Reach::NotSent);
+    let reset = failed(FailureKind::Reset, Reach::MaybeSent);
     let with = |retries, attempt| {
         let facts = RequestFacts { retries: Some(retries), ..IDEMPOTENT };
-        decide(facts, attempt, Outcome::Failed(&refused))
+        decide(facts, attempt, Outcome::Failed(&reset))
     };
     assert!(matches!(with(0, 1), Verdict::Fail(_)));
     assert!(matches!(with(5, 5), Verdict::RetryIn { .. }));
     assert!(matches!(with(5, 6), Verdict::Fail(_)));
+}
+
+#[test]
+fn what_reached_nobody_goes_back_into_line_however_often_and_costs_neither_a_retry_nor_the_budget() {
+    let mut budget = RetryBudget::new(BudgetPolicy { reserve: 0, ..BudgetPolicy::default() });
+    for kind in
+        [FailureKind::Refused, FailureKind::HostNotFound, FailureKind::ConnectTimedOut, FailureKind::Connect]
+    {
+        let absent = failed(kind, Reach::NotSent);
+        for (facts, attempt) in [(IDEMPOTENT, 1), (ONCE_ONLY, 1), (IDEMPOTENT, 1000)] {
+            let facts = RequestFacts { retries: Some(0), ..facts };
+            let outcome = Outcome::Failed(&absent);
+            let verdict = after_attempt(&POLICY, &facts, attempt, outcome, &mut budget, moment());
+            assert_eq!(verdict, Verdict::Hold { reason: kind.reason() });
+        }
+    }
+}
+
+#[test]
+fn what_reached_nobody_at_last_but_may_have_arrived_before_is_a_retry_like_any_other() {
+    let absent = failed(FailureKind::Refused, Reach::MaybeSent);
+    assert_eq!(delay_of(&decide(IDEMPOTENT, 1, Outcome::Failed(&absent))), SECOND);
+    let error = error_of(decide(ONCE_ONLY, 1, Outcome::Failed(&absent)));
+    assert_eq!(error.reason, Reason::OutcomeUnknown);
 }
 
 #[test]
@@ -126,6 +155,45 @@ fn the_facts_are_taken_from_the_request() {
     assert_eq!(facts(Request::builder(Method::PATCH, "/")), ONCE_ONLY);
     assert_eq!(facts(Request::post("/").retries(7)), RequestFacts { retries: Some(7), ..ONCE_ONLY });
     assert_eq!(facts(Request::post("/").idempotency_key("k")), IDEMPOTENT);
+}
+
+#[test]
+fn a_body_that_can_be_sent_only_once_leaves_no_retries_once_it_was_begun() {
+    let stream = futures_util::stream::iter([Ok(Bytes::from_static(b"x"))]);
+    let request = Request::put("/").retries(7).body_once(None, stream).build().unwrap();
+    assert_eq!(RequestFacts::from(&request), RequestFacts { retries: Some(7), ..IDEMPOTENT });
+    let body = request.body().unwrap().open();
+    let mut body = futures_util::FutureExt::now_or_never(body).unwrap().unwrap();
+    let _ = futures_util::FutureExt::now_or_never(futures_util::StreamExt::next(&mut body)).unwrap();
+    assert_eq!(RequestFacts::from(&request), RequestFacts { retries: Some(0), ..IDEMPOTENT });
+}
+
+#[test]
+fn a_body_that_failed_is_told_by_its_own_name_and_not_sent_again_whatever_left_of_it() {
+    for facts in [IDEMPOTENT, ONCE_ONLY] {
+        for reach in [Reach::NotSent, Reach::MaybeSent] {
+            for (kind, reason) in [
+                (FailureKind::UploadUnreadable, Reason::BodyUnreadable),
+                (FailureKind::UploadChanged, Reason::BodyChanged),
+            ] {
+                let error = error_of(decide(facts, 1, Outcome::Failed(&failed(kind, reach))));
+                assert_eq!((error.code, error.reason, error.retryable), (Code::InvalidInput, reason, false));
+            }
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_broke_off_in_the_middle_leaves_doubt_only_where_a_repeat_could_act_twice() {
+    for (kind, code, reason) in [
+        (FailureKind::BodyReset, Code::NetworkError, Reason::ConnectionReset),
+        (FailureKind::BodyTimedOut, Code::Timeout, Reason::TimedOut),
+    ] {
+        let error = broken_off(&IDEMPOTENT, &within(kind, 200));
+        assert_eq!((error.code, error.reason, error.status), (code, reason, Some(200)));
+        let error = broken_off(&ONCE_ONLY, &within(kind, 200));
+        assert_eq!((error.code, error.reason, error.status), (code, Reason::OutcomeUnknown, Some(200)));
+    }
 }
 
 #[test]
@@ -156,9 +224,7 @@ fn a_post_that_may_have_been_acted_on_ends_as_outcome_unknown() {
 
 #[test]
 fn a_post_that_never_left_or_was_turned_away_is_repeated() {
-    for kind in
-        [FailureKind::Refused, FailureKind::ConnectTimedOut, FailureKind::TimedOut, FailureKind::Reset]
-    {
+    for kind in [FailureKind::TimedOut, FailureKind::Reset] {
         let verdict = decide(ONCE_ONLY, 1, Outcome::Failed(&failed(kind, Reach::NotSent)));
         assert_eq!(delay_of(&verdict), SECOND);
     }
@@ -264,10 +330,10 @@ fn a_retry_after_counts_even_if_the_rest_of_the_answer_was_lost() {
 #[test]
 fn a_spent_budget_fails_with_the_cause_and_says_why_in_the_log() {
     let mut budget = RetryBudget::new(BudgetPolicy { reserve: 0, ..BudgetPolicy::default() });
-    let refused = failed(FailureKind::Refused, Reach::NotSent);
-    let verdict = after_attempt(&POLICY, &IDEMPOTENT, 1, Outcome::Failed(&refused), &mut budget, moment());
+    let reset = failed(FailureKind::Reset, Reach::MaybeSent);
+    let verdict = after_attempt(&POLICY, &IDEMPOTENT, 1, Outcome::Failed(&reset), &mut budget, moment());
     let error = error_of(verdict);
-    assert_eq!((error.reason, error.attempts), (Reason::ConnectionRefused, 1));
+    assert_eq!((error.reason, error.attempts), (Reason::ConnectionReset, 1));
     assert!(error.details.unwrap().contains("not repeated"));
 }
 
@@ -275,17 +341,16 @@ fn a_spent_budget_fails_with_the_cause_and_says_why_in_the_log() {
 fn with_the_backend_down_all_retries_together_stay_within_the_budget() {
     let policy = BudgetPolicy { percent: 20, reserve: 10, window: Duration::from_secs(60) };
     let mut budget = RetryBudget::new(policy);
-    let refused = failed(FailureKind::Refused, Reach::NotSent);
+    let reset = failed(FailureKind::Reset, Reach::MaybeSent);
     let mut repeated = 0;
     for request in 0..1000 {
         let moment = Moment { now: Duration::from_millis(request * 10), ..moment() };
         budget.count_request(moment.now);
         for attempt in 1.. {
-            match after_attempt(&POLICY, &IDEMPOTENT, attempt, Outcome::Failed(&refused), &mut budget, moment)
-            {
+            match after_attempt(&POLICY, &IDEMPOTENT, attempt, Outcome::Failed(&reset), &mut budget, moment) {
                 Verdict::RetryIn { .. } => repeated += 1,
                 Verdict::Fail(_) => break,
-                Verdict::Done => panic!("a refused connection is no answer"),
+                Verdict::Done | Verdict::Hold { .. } => panic!("a reset is no answer and no absence"),
             }
         }
     }
@@ -334,6 +399,10 @@ proptest! {
                     Err(None) => false,
                 };
                 prop_assert!(repeatable || harmless, "{outcome:?}");
+            }
+            Verdict::Hold { .. } => {
+                let was_sent = outcome.map_or_else(|failed| failed.is_none_or(|it| it.reach > Reach::NotSent), |_| true);
+                prop_assert!(!was_sent);
             }
             Verdict::Fail(error) => {
                 prop_assert_eq!(error.attempts, attempt);

@@ -2,7 +2,13 @@
 
 use std::{error::Error as StdError, io};
 
-use crate::transport::FailureKind;
+use http::StatusCode;
+
+use super::incoming::Incoming;
+use crate::{
+    reach::refusal::ProxyRefusal,
+    transport::{FailureKind, Reach, TransportError},
+};
 
 /// What `error` means if it came before the answer had begun.
 pub(super) fn before_answer(error: &reqwest::Error) -> FailureKind {
@@ -33,6 +39,13 @@ fn connecting(error: &reqwest::Error) -> FailureKind {
     if error.is_timeout() {
         return FailureKind::ConnectTimedOut;
     }
+    if let Some(refusal) = causes(error).find_map(|cause| ProxyRefusal::read(&cause.to_string())) {
+        return match refusal {
+            ProxyRefusal::Unreachable => FailureKind::ProxyUnreachable,
+            ProxyRefusal::Unauthenticated => FailureKind::ProxyUnauthenticated,
+            ProxyRefusal::Refused => FailureKind::ProxyRefused,
+        };
+    }
     if error.is_dns() {
         return FailureKind::HostNotFound;
     }
@@ -44,6 +57,27 @@ fn connecting(error: &reqwest::Error) -> FailureKind {
         FailureKind::Tls
     } else {
         FailureKind::Connect
+    }
+}
+
+/// The same outcome where the connection was made to a proxy that hands requests on: whatever kept it from being made is
+/// the proxy's, and so is an answer that asks for a login to the proxy.
+pub(super) fn seen_through_proxy(
+    outcome: Result<Incoming, TransportError>,
+) -> Result<Incoming, TransportError> {
+    use FailureKind::{
+        Connect, ConnectTimedOut, HostNotFound, ProxyUnauthenticated, ProxyUnreachable, Refused, Tls,
+    };
+    match outcome {
+        Ok(answer) if answer.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            let details = "the proxy answered with HTTP 407";
+            Err(TransportError::new(ProxyUnauthenticated, Reach::NotSent, details))
+        }
+        Err(failure) if matches!(failure.kind, Connect | ConnectTimedOut | HostNotFound | Refused | Tls) => {
+            let details = format!("{:?}: {}", failure.kind, failure.details);
+            Err(TransportError { kind: ProxyUnreachable, details, ..failure })
+        }
+        outcome => outcome,
     }
 }
 

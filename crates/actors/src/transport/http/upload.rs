@@ -3,126 +3,221 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt, task::AtomicWaker};
 use tokio::sync::Notify;
 
-/// How much is handed to the connection at once; each part counts as progress.
-const PART_BYTES_MAX: usize = 64 * 1024;
+use crate::{
+    request::{BodyError, Meter, OpenBody},
+    transport::{FailureKind, Reach, TransportError},
+};
 
 const WAITING: u8 = 0;
 const STARTED: u8 = 1;
-const WITHDRAWN: u8 = 2;
+const ENDED: u8 = 2;
+const STOPPED: u8 = 3;
 
-/// Watches, and can withdraw, an upload.
+/// Watches an upload, and ends it: dropped before the body was sent whole, it breaks the connection off.
 ///
 /// The connection takes the first part of the body only when it writes the request's head. A request whose body was
 /// withdrawn before can therefore not have reached the server whole, and a server cannot act on it.
-#[derive(Debug, Clone, Default)]
-pub(super) struct UploadWatch {
-    shared: Arc<Shared>,
-}
+#[derive(Debug)]
+pub(super) struct UploadWatch(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
     phase: AtomicU8,
     moved: Notify,
+    /// Whoever writes to the connection, while it waits for the next part.
+    writer: AtomicWaker,
+    failure: Mutex<Option<BodyError>>,
+}
+
+impl Shared {
+    fn turn(&self, from: u8, to: u8) -> bool {
+        self.phase.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    fn is(&self, phase: u8) -> bool {
+        self.phase.load(Ordering::Acquire) == phase
+    }
 }
 
 impl UploadWatch {
     /// Takes the body back; `false` if some of it may have left already.
     pub(super) fn withdraw(&self) -> bool {
-        let phase = &self.shared.phase;
-        match phase.compare_exchange(WAITING, WITHDRAWN, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => true,
-            Err(phase) => phase == WITHDRAWN,
-        }
+        self.0.turn(WAITING, STOPPED) || self.0.is(STOPPED)
     }
 
     /// Waits for the next part to leave.
     pub(super) async fn moved(&self) {
-        self.shared.moved.notified().await;
+        self.0.moved.notified().await;
     }
 
-    fn start(&self) -> bool {
-        let phase = &self.shared.phase;
-        match phase.compare_exchange(WAITING, STARTED, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => true,
-            Err(phase) => phase == STARTED,
+    /// Whether the whole of it has left.
+    pub(super) fn has_ended(&self) -> bool {
+        self.0.is(ENDED)
+    }
+
+    /// Why the body could not be sent whole, if it was the body that failed.
+    pub(super) fn failure(&self) -> Option<TransportError> {
+        let error = self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let reach = if self.0.is(WAITING) { Reach::NotSent } else { Reach::MaybeSent };
+        Some(TransportError::new(FailureKind::from(&error), reach, error.to_string()))
+    }
+}
+
+impl Drop for UploadWatch {
+    /// Nobody waits for what the rest would lead to.
+    fn drop(&mut self) {
+        if self.0.turn(WAITING, STOPPED) || self.0.turn(STARTED, STOPPED) {
+            self.0.writer.wake();
         }
     }
 }
 
-/// The body as a stream of parts.
+/// The body as a stream of parts, as the connection takes them.
 #[derive(Debug)]
 pub(super) struct Upload {
-    left: Bytes,
-    watch: UploadWatch,
+    body: OpenBody,
+    meter: Meter,
+    shared: Arc<Shared>,
 }
 
 impl Upload {
-    pub(super) fn new(body: Bytes) -> (Self, UploadWatch) {
-        let watch = UploadWatch::default();
-        (Self { left: body, watch: watch.clone() }, watch)
+    pub(super) fn new(body: OpenBody, meter: Meter) -> (Self, UploadWatch) {
+        let shared = Arc::<Shared>::default();
+        (Self { body, meter, shared: Arc::clone(&shared) }, UploadWatch(shared))
+    }
+
+    /// Notes that something leaves; `false` if the body was withdrawn before.
+    fn start(&self) -> bool {
+        self.shared.turn(WAITING, STARTED) || !self.shared.is(STOPPED)
     }
 }
 
-/// The body was taken back before it began.
+/// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
-#[error("the request was withdrawn before it was sent")]
-pub(super) struct Withdrawn;
+pub(super) enum BrokenOff {
+    #[error("the request was withdrawn before it was sent whole")]
+    Withdrawn,
+    #[error("the request's body could not be sent whole: {0}")]
+    Body(BodyError),
+}
 
 impl Stream for Upload {
-    type Item = Result<Bytes, Withdrawn>;
+    type Item = Result<Bytes, BrokenOff>;
 
-    fn poll_next(mut self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if !self.watch.start() {
-            return Poll::Ready(Some(Err(Withdrawn)));
-        }
-        if self.left.is_empty() {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.shared.is(ENDED) {
             return Poll::Ready(None);
         }
-        let part = PART_BYTES_MAX.min(self.left.len());
-        let part = self.left.split_to(part);
-        self.watch.shared.moved.notify_one();
-        Poll::Ready(Some(Ok(part)))
+        self.shared.writer.register(cx.waker());
+        if self.shared.is(STOPPED) {
+            return Poll::Ready(Some(Err(BrokenOff::Withdrawn)));
+        }
+        let part = ready!(self.body.poll_next_unpin(cx));
+        if let Some(Err(error)) = part {
+            self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error.clone());
+            return Poll::Ready(Some(Err(BrokenOff::Body(error))));
+        }
+        if !self.start() {
+            return Poll::Ready(Some(Err(BrokenOff::Withdrawn)));
+        }
+        let is_last = self.body.length().is_some() && self.body.has_ended();
+        if part.is_none() || is_last {
+            // Stopped just now, it is whole all the same.
+            self.shared.turn(STARTED, ENDED);
+        }
+        let part = part.and_then(Result::ok);
+        if let Some(part) = &part {
+            self.meter.sent(part.len());
+            self.shared.moved.notify_one();
+        }
+        Poll::Ready(part.map(Ok))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use futures_util::{FutureExt, StreamExt};
+    use std::io;
+
+    use futures_util::{FutureExt, stream};
 
     use super::*;
+    use crate::request::{BODY_PART_BYTES_MAX, Body, Request};
+
+    async fn upload(body: impl Into<Bytes>) -> (Upload, UploadWatch) {
+        let body = Body::from(body.into()).open().await.unwrap();
+        Upload::new(body, Meter::default())
+    }
 
     #[tokio::test]
     async fn it_gives_the_whole_body_in_parts_and_tells_of_each() {
-        let body = Bytes::from(vec![7; PART_BYTES_MAX * 2 + 1]);
-        let (mut upload, watch) = Upload::new(body.clone());
+        let body = Bytes::from(vec![7; BODY_PART_BYTES_MAX * 2 + 1]);
+        let (mut upload, watch) = upload(body.clone()).await;
         let mut given = Vec::new();
         while let Some(part) = upload.next().await {
             given.extend_from_slice(&part.unwrap());
             assert!(watch.moved().now_or_never().is_some());
         }
         assert_eq!(given, body);
-        assert!(watch.moved().now_or_never().is_none());
+        assert!(watch.moved().now_or_never().is_none() && watch.has_ended());
     }
 
     #[tokio::test]
     async fn once_withdrawn_it_gives_nothing_and_once_begun_it_cannot_be_withdrawn() {
-        let (mut upload, watch) = Upload::new(Bytes::from_static(b"body"));
+        let (mut once, watch) = upload("body").await;
         assert!(watch.withdraw() && watch.withdraw());
-        assert!(upload.next().await.unwrap().is_err());
+        assert!(once.next().await.unwrap().is_err());
 
-        let (mut upload, watch) = Upload::new(Bytes::from_static(b"body"));
-        assert_eq!(upload.next().await.unwrap().unwrap(), "body");
+        let (mut once, watch) = upload("body").await;
+        assert_eq!(once.next().await.unwrap().unwrap(), "body");
         assert!(!watch.withdraw());
+        assert!(once.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_body_that_nobody_waits_for_any_more_breaks_off_even_while_its_source_stands_still() {
+        let request = Request::put("/x").body_stream(None, || {
+            stream::iter([Ok(Bytes::from_static(b"part"))]).chain(stream::pending::<io::Result<Bytes>>())
+        });
+        let body = request.build().unwrap().body().unwrap().open().await.unwrap();
+        let (mut upload, watch) = Upload::new(body, Meter::default());
+        assert_eq!(upload.next().await.unwrap().unwrap(), "part");
+        let (rest, ()) = tokio::join!(upload.next(), async { drop(watch) });
+        assert!(matches!(rest, Some(Err(BrokenOff::Withdrawn))));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_was_sent_whole_ends_well_whoever_waits() {
+        let (mut upload, watch) = upload("body").await;
+        assert!(upload.next().await.unwrap().is_ok());
+        drop(watch);
         assert!(upload.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_body_that_fails_says_why_and_whether_some_of_it_has_left() {
+        for (parts, reach) in [(0, Reach::NotSent), (1, Reach::MaybeSent)] {
+            let request = Request::put("/x").body_stream(None, move || {
+                let good = std::iter::repeat_n((), parts).map(|()| Ok(Bytes::from_static(b"part")));
+                stream::iter(good.chain([Err(io::Error::other("worn out"))]))
+            });
+            let body = request.build().unwrap().body().unwrap().open().await.unwrap();
+            let (mut upload, watch) = Upload::new(body, Meter::default());
+            while upload.next().await.unwrap().is_ok() {
+                assert_eq!(watch.failure(), None);
+            }
+            let failure = watch.failure().unwrap();
+            assert_eq!((failure.kind, failure.reach), (FailureKind::UploadUnreadable, reach));
+            assert!(failure.details.contains("worn out"));
+        }
     }
 }

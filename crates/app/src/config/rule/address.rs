@@ -1,6 +1,8 @@
-//! The rule for the backend's address.
+//! The rules for the backend's address and for that of a proxy.
 
 use std::net::Ipv6Addr;
+
+use mainstay_actors::reach::proxy::{Proxy, ProxyChoice};
 
 use super::text::string;
 use super::{Reading, Value, refuse};
@@ -11,6 +13,20 @@ pub(crate) fn base_url(value: &Value<'_>) -> Reading<String> {
     match fault_of(text) {
         None => Ok(text.to_owned()),
         Some(predicate) => refuse(predicate),
+    }
+}
+
+/// Which proxy stands in between; never one with credentials: no secret stands in a file.
+pub(crate) fn proxy(value: &Value<'_>) -> Reading<ProxyChoice> {
+    match string(value, "\"system\", \"none\" or a string with the URL of a proxy")? {
+        "system" => Ok(ProxyChoice::System),
+        "none" => Ok(ProxyChoice::Direct),
+        url if url.contains('@') => refuse(
+            "must not hold a user or password: put the whole URL in an environment variable and name that in \"proxy_env\"",
+        ),
+        url => Proxy::parse(url).map(ProxyChoice::Explicit).or_else(|error| {
+            refuse(format!("must be \"system\", \"none\" or the URL of a proxy, which {error}"))
+        }),
     }
 }
 
@@ -145,6 +161,45 @@ mod tests {
         ] {
             let refusal = read(&format!("\"{url}\""), base_url).unwrap_err();
             assert!(refusal.contains("token_env") && !refusal.contains("hush"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_the_systems_or_none_or_one_with_an_address() {
+        assert_eq!(read("\"system\"", proxy), Ok(ProxyChoice::System));
+        assert_eq!(read("\"none\"", proxy), Ok(ProxyChoice::Direct));
+        for url in
+            ["http://proxy.example:3128", "https://10.0.0.1", "socks5://[::1]", "socks5h://localhost:9050"]
+        {
+            let named = ProxyChoice::Explicit(Proxy::parse(url).unwrap());
+            assert_eq!(read(&format!("\"{url}\""), proxy), Ok(named));
+        }
+        expect![[r#"
+            ""                       "k" must be "system", "none" or the URL of a proxy, which must start with "http://", "https://", "socks5://" or "socks5h://"
+            "direct"                 "k" must be "system", "none" or the URL of a proxy, which must start with "http://", "https://", "socks5://" or "socks5h://"
+            "socks4://proxy"         "k" must be "system", "none" or the URL of a proxy, which must start with "http://", "https://", "socks5://" or "socks5h://"
+            "http://proxy:0"         "k" must be "system", "none" or the URL of a proxy, which must have a valid host, and a port from 1 to 65535 if any, as in "http://proxy.example:3128"
+            "http://proxy/pac"       "k" must be "system", "none" or the URL of a proxy, which must end behind its host and port: a proxy has no path
+            false                    "k" must be "system", "none" or a string with the URL of a proxy, not a boolean
+        "#]]
+        .assert_eq(&refusals(
+            &[
+                "\"\"",
+                "\"direct\"",
+                "\"socks4://proxy\"",
+                "\"http://proxy:0\"",
+                "\"http://proxy/pac\"",
+                "false",
+            ],
+            proxy,
+        ));
+    }
+
+    #[test]
+    fn a_proxy_with_a_password_is_refused_and_not_repeated() {
+        for url in ["http://user:hush@proxy", "hush@proxy", "http://user:hu/sh@proxy", "ftp://hush@proxy"] {
+            let refusal = read(&format!("\"{url}\""), proxy).unwrap_err();
+            assert!(refusal.contains("proxy_env") && !refusal.contains("hush"), "{refusal}");
         }
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use http::header::PROXY_AUTHORIZATION;
 use http::{HeaderName, HeaderValue};
 
-use super::text::{any, folder, is_variable, string};
+use super::text::{any, folder, is_variable, string, variable_or_empty};
 use super::{Reading, Value, mismatch, refuse};
 use crate::config::fault::{Fault, item, member};
 
@@ -51,9 +52,7 @@ pub(crate) fn headers(value: &Value<'_>) -> Reading<TextMap> {
             return refuse("is no name of an HTTP header, as in x-client");
         };
         if SECRET_HEADERS.contains(&name.as_str()) {
-            return refuse(
-                "would put a secret into a file: put a token in an environment variable and name that in \"token_env\"",
-            );
+            return refuse(format!("would put a secret into a file: {}", place_of_secret(name.as_str())));
         }
         let text = string(value, "a string")?;
         if HeaderValue::from_str(text).is_err() {
@@ -61,6 +60,37 @@ pub(crate) fn headers(value: &Value<'_>) -> Reading<TextMap> {
         }
         Ok((name.as_str().to_owned(), text.to_owned()))
     })
+}
+
+/// HTTP headers, their names in lower case, and for each the name of the environment variable that holds its value.
+pub(crate) fn headers_env(value: &Value<'_>) -> Reading<TextMap> {
+    let expected =
+        "a table of headers and names of environment variables, as in { x-api-key = \"BACKEND_KEY\" }";
+    table(value, expected, |name, value| {
+        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
+            return refuse("is no name of an HTTP header, as in x-api-key");
+        };
+        if name == PROXY_AUTHORIZATION {
+            return refuse(format!("is not the backend's to see: {}", place_of_secret(name.as_str())));
+        }
+        match variable_or_empty(value)?.as_str() {
+            "" => refuse("must name an environment variable, as in \"BACKEND_KEY\""),
+            variable => Ok((name.as_str().to_owned(), variable.to_owned())),
+        }
+    })
+}
+
+/// Where the secret that a header holds belongs.
+fn place_of_secret(header: &str) -> &'static str {
+    match header {
+        "authorization" => {
+            "put a token in an environment variable and name that in \"token_env\", anything else in \"headers_env\""
+        }
+        "proxy-authorization" => {
+            "put the URL of the proxy, with user and password, in an environment variable and name that in \"proxy_env\""
+        }
+        _ => "put it in an environment variable and name that in \"headers_env\"",
+    }
 }
 
 /// Every item by one rule, or every fault.
@@ -155,10 +185,25 @@ mod tests {
         let refusal = read(toml, headers).unwrap_err();
         assert!(!refusal.contains("hush"));
         expect![[r#"
-            "k.Authorization" would put a secret into a file: put a token in an environment variable and name that in "token_env"
-            "k.X-API-Key" would put a secret into a file: put a token in an environment variable and name that in "token_env"
-            "k.cookie" would put a secret into a file: put a token in an environment variable and name that in "token_env""#]]
+            "k.Authorization" would put a secret into a file: put a token in an environment variable and name that in "token_env", anything else in "headers_env"
+            "k.X-API-Key" would put a secret into a file: put it in an environment variable and name that in "headers_env"
+            "k.cookie" would put a secret into a file: put it in an environment variable and name that in "headers_env""#]]
         .assert_eq(&refusal);
+    }
+
+    #[test]
+    fn a_secret_header_names_the_variable_that_holds_it_and_never_the_secret() {
+        assert_eq!(read("{ X-Api-Key = \"KEY\" }", headers_env), Ok(pairs(&[("x-api-key", "KEY")])));
+        let toml = "{ \"a b\" = \"KEY\", x-a = \"sk-hush\", x-b = \"\", \
+                    proxy-authorization = \"KEY\", X-C = \"K\", x-c = \"K\" }";
+        let refusal = read(toml, headers_env).unwrap_err();
+        assert!(!refusal.contains("hush"));
+        expect![[r#"
+            "k.a b" is no name of an HTTP header, as in x-api-key
+            "k.proxy-authorization" is not the backend's to see: put the URL of the proxy, with user and password, in an environment variable and name that in "proxy_env"
+            "k.x-a" must be the name of an environment variable (letters, digits and "_"), not the secret itself
+            "k.x-b" must name an environment variable, as in "BACKEND_KEY"
+            "k.x-c" is there twice: capitals make no difference here"#]].assert_eq(&refusal);
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub(crate) fn variable_or_empty(value: &Value<'_>) -> Reading<String> {
         Ok(text.to_owned())
     } else {
         refuse(
-            "must be the name of an environment variable (letters, digits and \"_\"), not the token itself",
+            "must be the name of an environment variable (letters, digits and \"_\"), not the secret itself",
         )
     }
 }
@@ -83,6 +83,11 @@ pub(crate) fn is_variable(name: &str) -> bool {
 /// A folder; empty for none.
 pub(crate) fn folder_or_empty(value: &Value<'_>) -> Reading<PathBuf> {
     string(value, "a string with a folder").map(PathBuf::from)
+}
+
+/// A file; empty for none.
+pub(crate) fn file_or_empty(value: &Value<'_>) -> Reading<PathBuf> {
+    string(value, "a string with a file").map(PathBuf::from)
 }
 
 /// A folder.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpSocket, TcpStream},
 };
 use tokio_tungstenite::{
@@ -111,22 +111,31 @@ pub(super) async fn read_head(stream: &mut TcpStream) -> String {
 }
 
 /// Waits until the other end is gone, whether in order or with a reset.
-pub(super) async fn ended(stream: &mut TcpStream) {
+pub(super) async fn ended(stream: &mut (impl AsyncRead + Unpin)) {
     let mut buffer = vec![0; 64 << 10];
     while stream.read(&mut buffer).await.is_ok_and(|bytes| bytes > 0) {}
 }
 
 /// The server's end of one socket. It answers no ping unless it reads.
-pub(super) struct Peer(WebSocketStream<TcpStream>);
+pub(super) struct Peer<S = TcpStream>(WebSocketStream<S>);
 
-impl Peer {
+impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     /// Answers the handshake on this connection.
-    pub(super) async fn greet(stream: TcpStream) -> Self {
+    pub(super) async fn greet(stream: S) -> Self {
         Self(accept_async(stream).await.unwrap())
     }
 
+    /// Sends this frame.
+    pub(super) async fn send(&mut self, frame: Message) {
+        self.0.send(frame).await.unwrap();
+    }
+
     pub(super) async fn say(&mut self, text: &str) {
-        self.0.send(Message::text(text)).await.unwrap();
+        self.try_say(text).await.unwrap();
+    }
+
+    pub(super) async fn try_say(&mut self, text: &str) -> Result<(), Error> {
+        self.0.send(Message::text(text)).await
     }
 
     /// Sends the event of this number.
@@ -162,7 +171,7 @@ impl Peer {
     }
 
     /// The bytes below the frames.
-    pub(super) fn raw(&mut self) -> &mut TcpStream {
+    pub(super) fn raw(&mut self) -> &mut S {
         self.0.get_mut()
     }
 }

@@ -2,31 +2,33 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
 use mainstay_runtime::policy::{ChildPolicy, Delay};
 use proptest::prelude::*;
 
 use super::{
-    scene::{Scene, get, pass, policy, post, s, settle, upkeep},
-    script::Play,
+    scene::{Scene, get, pass, policy, post, read, s, settle, upkeep},
+    script::{Play, Then},
 };
 use crate::{
+    connection::status::ConnectionState,
     error::{Error, Reason},
     queue::{LanesPolicy, Overflow, QueueMessage, QueuePolicy, RetryPolicy},
-    request::{Priority, RequestId, Response},
+    request::{Priority, RequestBuilder, RequestId},
 };
 
 /// The events that end a request.
-const ENDS: [&str; 4] = ["request_done", "request_failed", "request_timed_out", "queue_overflow"];
+pub(super) const ENDS: [&str; 4] = ["request_done", "request_failed", "request_timed_out", "queue_overflow"];
 
 #[derive(Debug, Clone)]
 enum Step {
-    Submit { method: Method, priority: Priority, wait_ms: Option<u64>, plays: Vec<Play> },
+    Submit { method: Method, priority: Priority, wait_ms: Option<u64>, plays: Vec<Play>, in_parts: bool },
     Cancel { nth: usize },
     Leave { nth: usize },
     Crash,
     Restart,
+    Link(ConnectionState),
+    BackendSeen,
     Pass { ms: u64 },
 }
 
@@ -35,6 +37,8 @@ enum Method {
     Get,
     Post,
     KeyedPost,
+    /// One of two that all callers share.
+    SharedGet,
 }
 
 fn play() -> impl Strategy<Value = Play> {
@@ -48,27 +52,42 @@ fn play() -> impl Strategy<Value = Play> {
         2 => Just(Play::Reset),
         1 => Just(Play::Hang),
         1 => Just(Play::Panic),
+        4 => trickle(),
     ]
 }
 
+/// Few enough parts to come to an end though nobody reads.
+fn trickle() -> impl Strategy<Value = Play> {
+    let then = prop::sample::select(vec![Then::End, Then::End, Then::Break, Then::Hang, Then::Panic]);
+    let parts = (0..4_usize, 0..2_000_u64, then);
+    parts.prop_map(|(parts, ms, then)| Play::Trickle(parts, Duration::from_millis(ms), then))
+}
+
 fn step() -> impl Strategy<Value = Step> {
-    let method = prop::sample::select(vec![Method::Get, Method::Post, Method::KeyedPost]);
+    let method = prop::sample::select(vec![Method::Get, Method::Post, Method::KeyedPost, Method::SharedGet]);
     let priority = prop::sample::select(Priority::ALL.to_vec());
+    let link = prop::sample::select(vec![
+        ConnectionState::Connected,
+        ConnectionState::Reconnecting,
+        ConnectionState::Disconnected,
+    ]);
     let wait_ms = prop::option::of(0..3_000_u64);
-    let submit = (method, priority, wait_ms, prop::collection::vec(play(), 1..4));
+    let submit = (method, priority, wait_ms, prop::collection::vec(play(), 1..4), any::<bool>());
     prop_oneof![
-        10 => submit.prop_map(|(method, priority, wait_ms, plays)| {
-            Step::Submit { method, priority, wait_ms, plays }
+        10 => submit.prop_map(|(method, priority, wait_ms, plays, in_parts)| {
+            Step::Submit { method, priority, wait_ms, plays, in_parts }
         }),
         2 => any::<usize>().prop_map(|nth| Step::Cancel { nth }),
         2 => any::<usize>().prop_map(|nth| Step::Leave { nth }),
         1 => Just(Step::Crash),
         1 => Just(Step::Restart),
+        1 => link.prop_map(Step::Link),
+        1 => Just(Step::BackendSeen),
         6 => (0..2_000_u64).prop_map(|ms| Step::Pass { ms }),
     ]
 }
 
-type Answer = BoxFuture<'static, Result<Response, Error>>;
+type Answer = BoxFuture<'static, Result<(), Error>>;
 
 struct Trace {
     scene: Scene,
@@ -77,13 +96,26 @@ struct Trace {
 }
 
 impl Trace {
+    fn ask(&self, request: RequestBuilder, in_parts: bool) -> (RequestId, Answer) {
+        if !in_parts {
+            let (id, answer) = self.scene.submit(request);
+            return (id, answer.map_ok(drop).boxed());
+        }
+        let (id, answer) = self.scene.queue.submit_open(request.build().unwrap());
+        (id, async move { read(&mut answer.await?).await.1 }.boxed())
+    }
+
     async fn take(&mut self, step: Step) {
         match step {
-            Step::Submit { method, priority, wait_ms, plays } => {
-                let path = format!("/{}", self.open.len());
+            Step::Submit { method, priority, wait_ms, plays, in_parts } => {
+                let path = match method {
+                    Method::SharedGet => format!("/shared-{}", self.open.len() % 2),
+                    _ => format!("/{}", self.open.len()),
+                };
                 self.scene.script.on(&path, plays);
                 let request = match method {
                     Method::Get => get(&path),
+                    Method::SharedGet => get(&path).shared(),
                     Method::Post => post(&path),
                     Method::KeyedPost => post(&path).generated_idempotency_key(),
                 };
@@ -92,8 +124,8 @@ impl Trace {
                     Some(ms) => request.wait_timeout(Duration::from_millis(ms)),
                     None => request,
                 };
-                let (id, answer) = self.scene.submit(request);
-                self.open.push((id, Some(answer.boxed())));
+                let (id, answer) = self.ask(request, in_parts);
+                self.open.push((id, Some(answer)));
             }
             Step::Cancel { nth } if !self.open.is_empty() => {
                 let (id, _) = self.open[nth % self.open.len()];
@@ -106,6 +138,8 @@ impl Trace {
             Step::Cancel { .. } | Step::Leave { .. } => {}
             Step::Crash => self.scene.address.cast(QueueMessage::Panic).await.unwrap(),
             Step::Restart => self.scene.runtime.root().restart("queue").await.unwrap(),
+            Step::Link(state) => self.scene.link(state),
+            Step::BackendSeen => self.scene.address.cast(QueueMessage::BackendSeen).await.unwrap(),
             Step::Pass { ms } => pass(Duration::from_millis(ms)).await,
         }
     }

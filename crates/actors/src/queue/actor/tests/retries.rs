@@ -65,10 +65,10 @@ async fn a_post_that_cannot_have_arrived_is_repeated() {
 #[tokio::test(start_paused = true)]
 async fn when_the_retries_are_used_up_the_caller_learns_the_last_failure() {
     let scene = Scene::of(policy()).await;
-    scene.script.on("/a", [Play::Reset, Play::Reset, Play::Refuse, Play::Answer(502)]);
+    scene.script.on("/a", [Play::Reset, Play::Reset, Play::Hang, Play::Answer(502)]);
     let error = scene.ask(get("/a")).await.unwrap_err();
     assert_eq!((error.reason, error.attempts, error.status), (Reason::BadGateway, 4, Some(502)));
-    assert_eq!(scene.script.times("/a"), [0, 1, 3, 7]);
+    assert_eq!(scene.script.times("/a"), [0, 1, 3, 37]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -76,6 +76,19 @@ async fn a_refusal_by_the_backend_is_final_at_once() {
     let scene = Scene::of(policy()).await;
     scene.script.on("/a", [Play::Answer(404)]);
     assert_eq!(why(scene.ask(get("/a")).await), (Reason::NotFound, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_jumps_within_a_backoff_changes_nothing() {
+    for jump_s in [-86_400 * 365, -10, 10, 86_400 * 365] {
+        let scene = Scene::of(policy()).await;
+        scene.script.on("/a", [Play::AskToWait(20), Play::Reset, Play::Answer(200)]);
+        let answer = scene.ask(get("/a"));
+        pass(s(5)).await;
+        scene.clock.jump(jump_s);
+        assert_eq!(status(answer.await), 200);
+        assert_eq!(scene.script.times("/a"), [0, 20, 22]);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -100,12 +113,12 @@ async fn neither_a_backoff_nor_an_attempt_uses_up_the_time_in_the_queue() {
 #[tokio::test(start_paused = true)]
 async fn a_request_can_expire_while_it_waits_for_another_attempt_and_then_says_so() {
     let scene = Scene::of(QueuePolicy { wait_timeout: s(5), ..policy() }).await;
-    scene.script.on("/down", [Play::Refuse, Play::Answer(200)]);
+    scene.script.on("/down", [Play::Reset, Play::Answer(200)]);
     scene.script.on("/long", [Play::AnswerAfter(s(20), 200)]);
     let (down, _long) = (scene.ask(get("/down")), scene.ask(get("/long")));
     let error = down.await.unwrap_err();
     assert_eq!((error.code, error.reason, error.attempts), (Code::Timeout, Reason::Expired, 1));
-    assert_eq!(error.details.as_deref(), Some("the last attempt failed: connection_refused"));
+    assert_eq!(error.details.as_deref(), Some("the last attempt failed: connection_reset"));
     assert!(!error.message.contains("not sent"));
     assert_eq!(scene.runtime.now().as_secs(), 6);
     pass(s(60)).await;
@@ -113,12 +126,12 @@ async fn a_request_can_expire_while_it_waits_for_another_attempt_and_then_says_s
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_the_backend_down_all_retries_together_stay_within_the_budget() {
+async fn with_the_backend_failing_all_retries_together_stay_within_the_budget() {
     let scene = Scene::of(QueuePolicy { max_concurrent: 5, ..policy() }).await;
-    scene.script.on("/x", [Play::Refuse]);
+    scene.script.on("/x", [Play::Answer(503)]);
     let answers: Vec<_> = (0..100).map(|_| scene.ask(get("/x"))).collect();
     for answer in join_all(answers).await {
-        assert_eq!(why(answer).0, Reason::ConnectionRefused);
+        assert_eq!(why(answer).0, Reason::Unavailable);
     }
     // A fifth of the requests, and the reserve of ten.
     assert_eq!(scene.script.paths().len(), 100 + 20 + 10);
@@ -126,6 +139,17 @@ async fn with_the_backend_down_all_retries_together_stay_within_the_budget() {
     let answers: Vec<_> = (0..10).map(|_| scene.ask(get("/x"))).collect();
     join_all(answers).await;
     assert_eq!(scene.script.paths().len(), 110 + 22 + 10, "a crash gives nothing back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_the_backend_down_there_are_no_retries_at_all_but_a_few_trials() {
+    let scene = Scene::of(QueuePolicy { max_concurrent: 5, ..policy() }).await;
+    scene.script.refuse_all(true);
+    let answers: Vec<_> = (0..100).map(|_| scene.ask(get("/x"))).collect();
+    for answer in join_all(answers).await {
+        assert_eq!(why(answer), (Reason::Disconnected, 0));
+    }
+    assert_eq!(scene.script.paths().len(), 5 + 5);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,18 +1,33 @@
 //! A runtime with a queue in it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
 
 use mainstay_runtime::{
     Address, Child, Runtime, SupervisorSpec,
-    clock::SystemClock,
+    clock::{Clock, SystemClock},
     journal::{Delivery, Event, Journal, JournalConfig, Record},
     policy::{ChildPolicy, Delay},
 };
 
+use tokio::sync::watch;
+
 use super::script::Script;
 use crate::{
+    connection::{
+        machine::Machine,
+        policy::ConnectionPolicy,
+        status::{ConnectionState, ConnectionStatus},
+    },
     error::{Error, Reason},
-    queue::{QueueActor, QueueHandle, QueueMessage, QueuePolicy, QueueView, RetryPolicy},
+    queue::{Download, QueueActor, QueueHandle, QueueMessage, QueuePolicy, QueueView, RetryPolicy},
     request::{Request, RequestBuilder, RequestId, Response},
     transport::Transport,
 };
@@ -42,6 +57,24 @@ pub(super) struct Scene {
     pub(super) queue: QueueHandle,
     pub(super) view: QueueView,
     pub(super) script: Arc<Script>,
+    pub(super) clock: Arc<JumpyClock>,
+    link: watch::Sender<ConnectionStatus>,
+}
+
+/// A wall clock that can be set.
+#[derive(Default)]
+pub(super) struct JumpyClock(AtomicI64);
+
+impl JumpyClock {
+    pub(super) fn jump(&self, seconds: i64) {
+        self.0.fetch_add(seconds, Ordering::Relaxed);
+    }
+}
+
+impl Clock for JumpyClock {
+    fn now(&self) -> Timestamp {
+        SystemClock.now() + SignedDuration::from_secs(self.0.load(Ordering::Relaxed))
+    }
 }
 
 impl Scene {
@@ -51,13 +84,21 @@ impl Scene {
 
     pub(super) async fn kept_by(upkeep: ChildPolicy, policy: QueuePolicy) -> Self {
         let script = Script::new();
-        let (view, journal) = (QueueView::default(), verbose_journal());
-        let actor = QueueActor::new(Arc::clone(&script) as Arc<dyn Transport>, policy, view.clone());
+        let (view, clock) = (QueueView::default(), Arc::<JumpyClock>::default());
+        let journal = verbose_journal(Arc::clone(&clock) as Arc<dyn Clock>);
+        let link = watch::Sender::new(Machine::new(ConnectionPolicy::default()).status());
+        let actor = QueueActor::new(Arc::clone(&script) as Arc<dyn Transport>, policy, view.clone())
+            .minding(link.subscribe());
         let mut root = SupervisorSpec::new("root");
         let address = root.child(Child::new("queue", actor).policy(upkeep)).unwrap();
         let runtime = Runtime::builder().seed(1).journal(journal).start(root).await.unwrap();
         let queue = QueueHandle::new(address.clone());
-        Self { runtime, address, queue, view, script }
+        Self { runtime, address, queue, view, script, clock, link }
+    }
+
+    /// Lets the link be in that state.
+    pub(super) fn link(&self, state: ConnectionState) {
+        self.link.send_modify(|status| status.state = state);
     }
 
     pub(super) fn submit(
@@ -73,6 +114,14 @@ impl Scene {
         request: RequestBuilder,
     ) -> impl Future<Output = Result<Response, Error>> + Send + use<> {
         self.submit(request).1
+    }
+
+    /// Makes a request whose answer is wanted as it comes.
+    pub(super) fn open(
+        &self,
+        request: RequestBuilder,
+    ) -> impl Future<Output = Result<Download, Error>> + Send + use<> {
+        self.queue.submit_open(request.build().unwrap()).1
     }
 
     pub(super) async fn crash(&self) {
@@ -109,9 +158,9 @@ impl Scene {
     }
 }
 
-fn verbose_journal() -> Journal {
+pub(super) fn verbose_journal(clock: Arc<dyn Clock>) -> Journal {
     let config = JournalConfig { verbose: true, memory_lines_max: 100_000, ..JournalConfig::default() };
-    Journal::in_memory("boot", Arc::new(SystemClock), config)
+    Journal::in_memory("boot", clock, config)
 }
 
 pub(super) fn get(path: &str) -> RequestBuilder {
@@ -139,6 +188,18 @@ pub(super) fn why(answer: Result<Response, Error>) -> (Reason, u32) {
         if error.reason == Reason::OutcomeUnknown { error.code } else { error.reason.code() }
     );
     (error.reason, error.attempts)
+}
+
+/// Reads an answer to its end: how many bytes came, and how it ended.
+pub(super) async fn read(download: &mut Download) -> (u64, Result<(), Error>) {
+    let mut bytes = 0;
+    loop {
+        match download.chunk().await {
+            Ok(Some(part)) => bytes += part.len() as u64,
+            Ok(None) => return (bytes, Ok(())),
+            Err(error) => return (bytes, Err(error)),
+        }
+    }
 }
 
 /// The status of an answer.

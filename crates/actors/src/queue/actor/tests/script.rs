@@ -4,19 +4,19 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use bytes::Bytes;
-use futures_util::{FutureExt, future::BoxFuture};
+use bytes::{Bytes, BytesMut};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     request::Request,
-    transport::{Answer, FailureKind, Reach, Transport, TransportError},
+    transport::{Answer, AnswerBody, AnswerHead, FailureKind, OpenAnswer, Reach, Transport, TransportError},
 };
 
 /// What becomes of one attempt.
@@ -32,9 +32,20 @@ pub(super) enum Play {
     Refuse,
     /// The connection breaks off, with the request maybe sent.
     Reset,
+    /// It answers 200 with this many parts of four bytes, each after so long, and then ends as said.
+    Trickle(usize, Duration, Then),
     /// Nothing comes back.
     Hang,
     /// The transport panics.
+    Panic,
+}
+
+/// How an answer in parts ends.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Then {
+    End,
+    Break,
+    Hang,
     Panic,
 }
 
@@ -56,7 +67,9 @@ pub(super) struct Script {
     in_doubt: Arc<Mutex<HashMap<String, bool>>>,
     running: Arc<AtomicUsize>,
     peak: AtomicUsize,
+    parts: Arc<AtomicUsize>,
     wrongs: Mutex<Vec<String>>,
+    refuses_all: AtomicBool,
     began: Instant,
 }
 
@@ -70,13 +83,20 @@ impl Script {
             in_doubt: Arc::default(),
             running: Arc::default(),
             peak: AtomicUsize::new(0),
+            parts: Arc::default(),
             wrongs: Mutex::default(),
+            refuses_all: AtomicBool::new(false),
             began: Instant::now(),
         })
     }
 
     pub(super) fn on(&self, path: &str, plays: impl IntoIterator<Item = Play>) {
         self.plays.lock().unwrap().insert(path.to_owned(), plays.into_iter().collect());
+    }
+
+    /// Whether nobody is there at all.
+    pub(super) fn refuse_all(&self, refuses: bool) {
+        self.refuses_all.store(refuses, Ordering::SeqCst);
     }
 
     pub(super) fn seen(&self) -> Vec<Seen> {
@@ -102,12 +122,20 @@ impl Script {
         self.peak.load(Ordering::SeqCst)
     }
 
+    /// How many parts of answers were taken.
+    pub(super) fn parts(&self) -> usize {
+        self.parts.load(Ordering::SeqCst)
+    }
+
     /// What must never happen and did.
     pub(super) fn wrongs(&self) -> Vec<String> {
         self.wrongs.lock().unwrap().clone()
     }
 
     fn next(&self, path: &str) -> Play {
+        if self.refuses_all.load(Ordering::SeqCst) {
+            return Play::Refuse;
+        }
         let mut plays = self.plays.lock().unwrap();
         match plays.get_mut(path) {
             Some(plays) if plays.len() > 1 => plays.pop_front().unwrap(),
@@ -128,6 +156,19 @@ impl Script {
             wrongs.push(format!("{path} changed its key"));
         }
         self.seen.lock().unwrap().push(Seen { path, key, at: self.began.elapsed() });
+    }
+
+    /// Counts the attempt in.
+    fn start(&self, request: &Request) -> Running {
+        self.watch(request);
+        let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
+        self.peak.fetch_max(running, Ordering::SeqCst);
+        Running {
+            running: Arc::clone(&self.running),
+            in_doubt: Arc::clone(&self.in_doubt),
+            path: request.path_without_query().to_owned(),
+            may_have_arrived: true,
+        }
     }
 }
 
@@ -154,30 +195,87 @@ impl Transport for Script {
         patience: Duration,
     ) -> BoxFuture<'a, Result<Answer, TransportError>> {
         async move {
-            self.watch(request);
-            let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
-            self.peak.fetch_max(running, Ordering::SeqCst);
-            let path = request.path_without_query();
-            let mut attempt = Running {
-                running: Arc::clone(&self.running),
-                in_doubt: Arc::clone(&self.in_doubt),
-                path: path.to_owned(),
-                may_have_arrived: true,
-            };
-            let ended = timeout(patience, play(self.next(path))).await.unwrap_or_else(|_| {
+            let OpenAnswer { status, headers, mut body, .. } = self.open(request, patience).await?;
+            let mut whole = BytesMut::new();
+            while let Some(part) = body.next().await {
+                whole.extend_from_slice(&part?);
+            }
+            Ok(Answer { status, headers, body: whole.freeze() })
+        }
+        .boxed()
+    }
+
+    fn open<'a>(
+        &'a self,
+        request: &'a Request,
+        patience: Duration,
+    ) -> BoxFuture<'a, Result<OpenAnswer, TransportError>> {
+        async move {
+            let mut attempt = self.start(request);
+            let play = self.next(&attempt.path);
+            if let Play::Trickle(parts, gap, then) = play {
+                let trickle = Trickle { left: parts, gap, then, patience, taken: Arc::clone(&self.parts) };
+                return Ok(trickle.open(attempt));
+            }
+            let ended = timeout(patience, play_whole(play)).await.unwrap_or_else(|_| {
                 Err(TransportError::new(FailureKind::TimedOut, Reach::MaybeSent, "nothing came"))
             });
             attempt.may_have_arrived = match &ended {
                 Ok(answer) => answer.status.is_server_error(),
                 Err(failure) => failure.reach != Reach::NotSent,
             };
-            ended
+            ended.map(OpenAnswer::from)
         }
         .boxed()
     }
 }
 
-async fn play(play: Play) -> Result<Answer, TransportError> {
+/// An answer in parts.
+struct Trickle {
+    left: usize,
+    gap: Duration,
+    then: Then,
+    patience: Duration,
+    taken: Arc<AtomicUsize>,
+}
+
+impl Trickle {
+    fn open(self, attempt: Running) -> OpenAnswer {
+        let length = (self.left * 4) as u64;
+        let body = stream::try_unfold((self, attempt), |(mut trickle, attempt)| async move {
+            let part = trickle.next().await?;
+            Ok(part.map(|part| (part, (trickle, attempt))))
+        });
+        let headers = HeaderMap::from_iter([(header::CONTENT_LENGTH, HeaderValue::from(length))]);
+        OpenAnswer { status: StatusCode::OK, headers, length: Some(length), body: AnswerBody::new(body) }
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, TransportError> {
+        let fail = |kind, details: &str| {
+            let head = AnswerHead { status: StatusCode::OK, headers: HeaderMap::new() };
+            Err(TransportError::within(kind, head, details))
+        };
+        let gap = match self.left {
+            0 if matches!(self.then, Then::Hang) => Duration::MAX,
+            _ => self.gap,
+        };
+        if timeout(self.patience, sleep(gap)).await.is_err() {
+            return fail(FailureKind::BodyTimedOut, "it stood still");
+        }
+        if self.left > 0 {
+            self.left -= 1;
+            self.taken.fetch_add(1, Ordering::SeqCst);
+            return Ok(Some(Bytes::from_static(b"part")));
+        }
+        match self.then {
+            Then::End | Then::Hang => Ok(None),
+            Then::Break => fail(FailureKind::BodyReset, "it broke off"),
+            Then::Panic => panic!("the answer panics on purpose"),
+        }
+    }
+}
+
+async fn play_whole(play: Play) -> Result<Answer, TransportError> {
     match play {
         Play::Answer(status) => Ok(answer(status, HeaderMap::new())),
         Play::AnswerAfter(delay, status) => {
@@ -191,6 +289,7 @@ async fn play(play: Play) -> Result<Answer, TransportError> {
         Play::Reset => Err(TransportError::new(FailureKind::Reset, Reach::MaybeSent, "reset")),
         Play::Hang => std::future::pending().await,
         Play::Panic => panic!("the transport panics on purpose"),
+        Play::Trickle(..) => unreachable!("it is played in parts"),
     }
 }
 

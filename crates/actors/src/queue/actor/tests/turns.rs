@@ -115,7 +115,7 @@ async fn two_requests_of_one_id_are_not_confused() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_says_how_long_it_took_after_how_many_attempts_and_to_what() {
     let scene = Scene::of(policy()).await;
-    scene.script.on("/a", [Play::Refuse, Play::AnswerAfter(s(2), 200)]);
+    scene.script.on("/a", [Play::Reset, Play::AnswerAfter(s(2), 200)]);
     let (id, answer) = scene.submit(get("/a"));
     let answer = answer.await.unwrap();
     assert_eq!((answer.ms, answer.attempts, answer.request_id, answer.cached), (3000, 2, id, false));
@@ -302,7 +302,7 @@ async fn callers_that_find_the_mailbox_full_are_heard_once_there_is_room() {
 async fn the_view_says_how_many_wait_and_run_without_asking_the_actor() {
     let scene = Scene::of(policy()).await;
     assert_eq!(scene.view.stats().max_concurrent, 1);
-    scene.script.on("/down", [Play::Refuse]);
+    scene.script.on("/down", [Play::Reset]);
     scene.script.on("/slow", [Play::AnswerAfter(s(60), 200)]);
     let _down = scene.ask(get("/down").priority(Priority::High));
     let _slow = scene.ask(get("/slow"));
@@ -318,10 +318,10 @@ async fn the_view_says_how_many_wait_and_run_without_asking_the_actor() {
 #[tokio::test(start_paused = true)]
 async fn the_journal_tells_of_requests_without_their_query_headers_or_body() {
     let scene = Scene::of(policy()).await;
-    scene.script.on("/a", [Play::Refuse]);
+    scene.script.on("/a", [Play::Answer(429)]);
     let request = post("/a?token=sesame").header("Authorization", "sesame").body("sesame").retries(1);
     let (id, answer) = scene.submit(request);
-    assert_eq!(why(answer.await), (Reason::ConnectionRefused, 2));
+    assert_eq!(why(answer.await), (Reason::RateLimited, 2));
     assert_eq!(status(scene.ask(get(&format!("/{}", "x".repeat(5000)))).await), 200);
     assert_eq!(scene.fate(id).await, ["request_retry", "request_failed"]);
     let story = scene.story().await;

@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mainstay_runtime::{Child, Runtime, SupervisorSpec, policy::Delay};
+use mainstay_runtime::{Address, Child, Runtime, SupervisorSpec, clock::SystemClock, policy::Delay};
 
-use super::scene::{policy, post, status, upkeep};
+use super::scene::{policy, post, status, upkeep, verbose_journal};
 use crate::{
     error::{Code, Reason},
     queue::{QueueActor, QueueHandle, QueueMessage, QueuePolicy, QueueView, RetryPolicy},
@@ -15,15 +15,20 @@ use crate::{
     },
 };
 
-/// A queue before this server, with no delay between attempts.
-async fn queue_before(server: &Server) -> (Runtime, QueueHandle, mainstay_runtime::Address<QueueMessage>) {
-    let transport = Arc::new(HttpTransport::new(&HttpSettings::new(server.url())).unwrap());
+async fn queue_before(server: &Server) -> (Runtime, QueueHandle, Address<QueueMessage>) {
+    by_http(&server.url()).await
+}
+
+/// A queue before the server there, with one place, no delay between attempts and a verbose journal.
+pub(super) async fn by_http(url: &str) -> (Runtime, QueueHandle, Address<QueueMessage>) {
+    let transport = Arc::new(HttpTransport::new(&HttpSettings::new(url)).unwrap());
     let retry = RetryPolicy { delay: Delay::NONE, ..RetryPolicy::default() };
     let policy = QueuePolicy { retry, max_concurrent: 1, ..policy() };
     let actor = QueueActor::new(transport, policy, QueueView::default());
     let mut root = SupervisorSpec::new("root");
     let address = root.child(Child::new("queue", actor).policy(upkeep())).unwrap();
-    let runtime = Runtime::builder().start(root).await.unwrap();
+    let runtime =
+        Runtime::builder().journal(verbose_journal(Arc::new(SystemClock))).start(root).await.unwrap();
     (runtime, QueueHandle::new(address.clone()), address)
 }
 

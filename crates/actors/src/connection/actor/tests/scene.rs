@@ -1,0 +1,163 @@
+//! A connection under its supervisor, and everything that can be seen of it.
+
+use std::pin::Pin;
+
+use jiff::{SignedDuration, Timestamp};
+use mainstay_runtime::clock::Clock;
+use mainstay_runtime::journal::{Delivery, Journal, JournalConfig, Record, Subscription};
+use mainstay_runtime::policy::ChildPolicy;
+use mainstay_runtime::{Address, CallError, Child, Runtime, SupervisorSpec};
+
+use super::*;
+use crate::connection::feed::Frames;
+
+/// Wall time that stands still until it is set forward.
+pub(super) struct WallClock(pub(super) Mutex<Timestamp>);
+
+impl WallClock {
+    pub(super) fn pass(&self, time: Duration) {
+        let mut now = self.0.lock().unwrap();
+        *now += SignedDuration::try_from(time).unwrap();
+    }
+}
+
+impl Clock for WallClock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().unwrap()
+    }
+}
+
+pub(super) type Answer = Pin<Box<dyn Future<Output = Result<Fate, CallError>>>>;
+
+/// A connection that is supervised, and everything that can be seen of it.
+pub(super) struct Scene {
+    pub(super) runtime: Runtime,
+    pub(super) connection: Address<ConnectionMessage>,
+    pub(super) view: ConnectionView,
+    pub(super) frames: Frames,
+    pub(super) clock: Arc<WallClock>,
+    pub(super) story: Subscription,
+}
+
+impl Scene {
+    /// Restarted at once when it crashes.
+    pub(super) async fn start(target: SocketTarget, policy: ConnectionPolicy) -> Self {
+        Self::start_with(target, policy, Duration::ZERO).await
+    }
+
+    pub(super) async fn start_with(
+        target: SocketTarget,
+        policy: ConnectionPolicy,
+        restart_delay: Duration,
+    ) -> Self {
+        Self::start_seeded(target, policy, restart_delay, 1).await
+    }
+
+    pub(super) async fn start_seeded(
+        target: SocketTarget,
+        policy: ConnectionPolicy,
+        restart_delay: Duration,
+        seed: u64,
+    ) -> Self {
+        let view = ConnectionView::new(&policy);
+        let frames = view.frames.subscribe();
+        let actor = ConnectionActor { target, policy, view: view.clone() };
+        let child = ChildPolicy { delay: Delay::Fixed { delay: restart_delay }, ..ChildPolicy::default() };
+        let mut root = SupervisorSpec::new("root");
+        let connection = root.child(Child::new("connection", actor).policy(child)).unwrap();
+        let clock = Arc::new(WallClock(Mutex::new("2026-01-01T00:00:00Z".parse().unwrap())));
+        let journal =
+            Journal::in_memory("boot", Arc::clone(&clock) as Arc<dyn Clock>, JournalConfig::default());
+        let story = journal.subscribe_after(0);
+        let runtime = Runtime::builder().journal(journal).seed(seed).start(root).await.unwrap();
+        Self { runtime, connection, view, frames, clock, story }
+    }
+
+    /// Connected to the server, with the server's end.
+    pub(super) async fn connected(server: &Server, policy: ConnectionPolicy) -> (Self, Peer) {
+        let mut scene = Self::start(server.target(), policy).await;
+        let peer = server.accept().await;
+        scene.change_to(Connected).await;
+        scene.shown(Connected).await;
+        (scene, peer)
+    }
+
+    pub(super) async fn record(&mut self, kind: &str) -> Record {
+        loop {
+            let Delivery::Event(record) = self.story.next().await else { panic!("events are missing") };
+            if record.kind == kind {
+                return *record;
+            }
+        }
+    }
+
+    /// What listeners get next.
+    pub(super) async fn inbound(&mut self) -> Inbound {
+        self.frames.next().await.unwrap()
+    }
+
+    /// The text frame that listeners get next.
+    pub(super) async fn text(&mut self) -> String {
+        match self.inbound().await {
+            Inbound::Text(text) => text.to_string(),
+            other => panic!("no text, but {other:?}"),
+        }
+    }
+
+    /// The next change of the connection.
+    pub(super) async fn change(&mut self) -> ConnectionChanged {
+        self.record(ConnectionChanged::KIND).await.decode().unwrap()
+    }
+
+    /// The next change to this state, and when it came.
+    pub(super) async fn change_to(&mut self, state: ConnectionState) -> (ConnectionChanged, Duration) {
+        loop {
+            let (change, at) = self.timed_change().await;
+            if change.to == state {
+                return (change, at);
+            }
+        }
+    }
+
+    /// The next change of the connection, and when it came.
+    pub(super) async fn timed_change(&mut self) -> (ConnectionChanged, Duration) {
+        let record = self.record(ConnectionChanged::KIND).await;
+        (record.decode().unwrap(), Duration::from_millis(record.mono_ms))
+    }
+
+    /// Waits until the view shows this state.
+    pub(super) async fn shown(&self, state: ConnectionState) -> ConnectionStatus {
+        let mut status = self.view.status.subscribe();
+        let shown = status.wait_for(|status| status.state == state).await.unwrap();
+        shown.clone()
+    }
+
+    pub(super) async fn tell(&self, message: ConnectionMessage) {
+        self.connection.cast(message).await.unwrap();
+    }
+
+    /// Puts a `Send` into the mailbox; its fate is to be awaited.
+    pub(super) async fn post(&self, text: impl Into<String>, patience: Duration) -> Answer {
+        let (connection, text) = (self.connection.clone(), text.into());
+        let mut answer: Answer = Box::pin(async move {
+            connection.call(|reply| ConnectionMessage::Send { text, patience, reply }).await
+        });
+        assert!(poll!(&mut answer).is_pending(), "only the actor answers");
+        answer
+    }
+
+    /// Whether it still stays away after an hour. The clock is paused from now on.
+    pub(super) async fn stays_away(mut self, server: Option<&Server>) {
+        if server.is_some() {
+            tokio::time::pause();
+        }
+        while self.story.try_next().await.is_some() {}
+        tokio::time::sleep(NEVER).await;
+        assert_eq!(self.story.try_next().await, None);
+        assert_eq!(self.view.status.borrow().state, Disconnected);
+        assert!(!*self.view.is_up.borrow());
+        if let Some(server) = server {
+            assert!(poll!(pin!(server.accept_raw())).is_pending(), "it came back");
+        }
+    }
+}

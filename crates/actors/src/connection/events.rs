@@ -1,0 +1,149 @@
+//! What the journal says of the connection.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use mainstay_runtime::journal::{Event, Level};
+use serde::{Deserialize, Serialize};
+
+use super::fault::Fault;
+use super::frames::Gap;
+use super::policy::ConnectionPolicy;
+use super::status::{ConnectionState, Reason, Transition};
+use super::tally::Sum;
+
+/// The connection's state has changed, or its next attempt has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionChanged {
+    /// The state before.
+    pub from: ConnectionState,
+    /// The state after.
+    pub to: ConnectionState,
+    /// The attempt under way or next.
+    pub attempt: u32,
+    /// How many may fail in a row.
+    pub max: u32,
+    /// When the next attempt begins: RFC 3339, in UTC.
+    pub next_attempt_at: Option<String>,
+    /// In how many milliseconds that is.
+    pub next_attempt_in_ms: Option<u64>,
+    /// Why.
+    pub reason: Reason,
+    /// What went wrong, where something did.
+    pub error: Option<Fault>,
+}
+
+impl Event for ConnectionChanged {
+    const KIND: &'static str = "connection_state";
+    const LEVEL: Level = Level::Info;
+}
+
+impl Event for Gap {
+    const KIND: &'static str = "connection_gap";
+    const LEVEL: Level = Level::Warn;
+}
+
+/// Why messages were not sent, or are not known to have been.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnsentReason {
+    /// Their time ran out before their turn came.
+    Expired,
+    /// As many waited as may.
+    NoRoom,
+    /// Each was larger than a message may be.
+    TooLarge,
+    /// The connection's actor ended before their turn came.
+    ActorEnded,
+    /// The socket or the actor ended while they were being written: they may have arrived.
+    Interrupted,
+}
+
+/// Messages were not sent, or are not known to have been. Whoever waited for their fate was told it as well. Those of one
+/// reason are told together, at most once a second.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionUnsent {
+    /// Why.
+    pub reason: UnsentReason,
+    /// How many.
+    pub messages: u64,
+    /// How large they were together.
+    pub bytes: u64,
+    /// How large the largest was.
+    pub largest_bytes: u64,
+    /// Of how many nobody waited for the fate any more.
+    pub unheard: u64,
+    /// How many messages may wait, where that was the limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages_max: Option<usize>,
+    /// How many bytes may wait or be in one message, where that was the limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_max: Option<usize>,
+}
+
+impl Event for ConnectionUnsent {
+    const KIND: &'static str = "connection_unsent";
+    const LEVEL: Level = Level::Warn;
+}
+
+impl ConnectionUnsent {
+    pub(super) fn new(reason: UnsentReason, sum: Sum, policy: &ConnectionPolicy) -> Self {
+        let (messages_max, bytes_max) = match reason {
+            UnsentReason::NoRoom => (Some(policy.outbound_max), Some(policy.outbound_bytes_max)),
+            UnsentReason::TooLarge => (None, Some(policy.message_max_bytes)),
+            UnsentReason::Expired | UnsentReason::ActorEnded | UnsentReason::Interrupted => (None, None),
+        };
+        let Sum { count, bytes, largest_bytes, unheard } = sum;
+        Self { reason, messages: count, bytes, largest_bytes, unheard, messages_max, bytes_max }
+    }
+}
+
+/// Why a frame is handed on to nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IgnoredReason {
+    /// It is binary, and only text means something here.
+    Binary,
+    /// Its number was seen before.
+    SeenBefore,
+}
+
+/// Frames came in that are handed on to nobody. Those of one reason are told together, at most once a second.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionIgnored {
+    /// Why.
+    pub reason: IgnoredReason,
+    /// How many.
+    pub frames: u64,
+    /// How large they were together.
+    pub bytes: u64,
+}
+
+impl Event for ConnectionIgnored {
+    const KIND: &'static str = "connection_ignored";
+}
+
+impl ConnectionIgnored {
+    pub(super) fn new(reason: IgnoredReason, sum: Sum) -> Self {
+        Self { reason, frames: sum.count, bytes: sum.bytes }
+    }
+}
+
+impl ConnectionChanged {
+    /// This change, told at the time `now` of the runtime, which is `wall` on the wall clock.
+    pub(super) fn new(transition: Transition, now: Duration, wall: Timestamp) -> Self {
+        let Transition { from, to, attempt, max, next_attempt_at, reason, error } = transition;
+        let wait = next_attempt_at.map(|at| at.saturating_sub(now));
+        let at = wait.and_then(|wait| wall.checked_add(SignedDuration::try_from(wait).ok()?).ok());
+        Self {
+            from,
+            to,
+            attempt,
+            max,
+            next_attempt_at: at.map(|at| format!("{at:.3}")),
+            next_attempt_in_ms: wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+            reason,
+            error,
+        }
+    }
+}

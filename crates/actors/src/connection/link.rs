@@ -1,0 +1,224 @@
+//! The state of one incarnation of the connection's actor: the machine, what it has opened, and what waits.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mainstay_runtime::{Context, Reply, TaskHandle};
+use tokio::time::Instant;
+
+use super::events::{ConnectionIgnored, ConnectionUnsent, IgnoredReason, UnsentReason};
+use super::frames::Resumption;
+use super::machine::Machine;
+use super::message::ConnectionMessage;
+use super::open_socket::{OpenSocket, Order};
+use super::outbound::{Ended, Fate, OutboundBuffer, OutboundLimits};
+use super::policy::ConnectionPolicy;
+use super::sleep::{SLEEP_CHECK_INTERVAL, SleepWatch};
+use super::tally::Tally;
+use super::view::ConnectionView;
+
+type Ctx = Context<ConnectionMessage>;
+
+/// The state of one incarnation.
+pub struct Link {
+    pub(super) machine: Machine,
+    pub(super) resumption: Resumption,
+    pub(super) outbound: OutboundBuffer<String, Reply<Fate>>,
+    pub(super) is_wanted: bool,
+    /// The dial under way, with its generation.
+    pub(super) dial: Option<(u64, TaskHandle)>,
+    pub(super) socket: Option<OpenSocket>,
+    pub(super) alarm: Option<(Duration, TaskHandle)>,
+    sleep: SleepWatch,
+    unsent: Tally<UnsentReason>,
+    pub(super) ignored: Tally<IgnoredReason>,
+    policy: ConnectionPolicy,
+    view: ConnectionView,
+    /// An instant and the runtime's time then: a destructor has no context to ask.
+    begun: (Instant, Duration),
+}
+
+/// What is known of a connection that was there before.
+pub(super) struct Heritage {
+    pub(super) machine: Machine,
+    pub(super) resumption: Resumption,
+    pub(super) is_wanted: bool,
+}
+
+impl Link {
+    pub(super) fn new(
+        heritage: Heritage,
+        policy: &ConnectionPolicy,
+        view: &ConnectionView,
+        (wall, now): (Timestamp, Duration),
+    ) -> Self {
+        let Heritage { machine, resumption, is_wanted } = heritage;
+        Self {
+            machine,
+            resumption,
+            outbound: OutboundBuffer::new(OutboundLimits {
+                entries_max: policy.outbound_max,
+                bytes_max: policy.outbound_bytes_max,
+            }),
+            is_wanted,
+            dial: None,
+            socket: None,
+            alarm: None,
+            sleep: SleepWatch::new(wall, now),
+            unsent: Tally::new(),
+            ignored: Tally::new(),
+            policy: policy.clone(),
+            view: view.clone(),
+            begun: (Instant::now(), now),
+        }
+    }
+
+    pub(super) fn has_slept(&mut self, wall: Timestamp, now: Duration) -> bool {
+        self.sleep.has_slept(wall, now)
+    }
+
+    // === the socket ===
+
+    /// The socket of this generation, if it is open.
+    pub(super) fn open(&mut self, generation: u64) -> Option<&mut OpenSocket> {
+        self.socket.as_mut().filter(|open| open.generation() == generation)
+    }
+
+    pub(super) fn drop_socket(&mut self, generation: u64) {
+        if let Some((_, dial)) = self.dial.take_if(|(dialled, _)| *dialled == generation) {
+            dial.abort();
+        }
+        if let Some(socket) = self.socket.take_if(|open| open.generation() == generation) {
+            // A message in the hands of a writer that is dropped may or may not have arrived.
+            if socket.is_writing() {
+                let interrupted = self.outbound.settle(false);
+                self.answer(interrupted);
+            }
+            socket.abort();
+        }
+    }
+
+    pub(super) fn order(&mut self, generation: u64, order: Order) {
+        if let Some(socket) = self.open(generation) {
+            socket.order(order);
+        }
+    }
+
+    /// Writes what is next in line, a message only if the socket is believed; and reads, once that may begin.
+    pub(super) fn work(&mut self, ctx: &mut Ctx) {
+        let Some(socket) = &mut self.socket else { return };
+        socket.begin_reading(ctx);
+        let is_believed = self.machine.open_generation() == Some(socket.generation());
+        let (outbound, now) = (&mut self.outbound, ctx.now());
+        socket.write_next(ctx, || if is_believed { outbound.take(now) } else { None });
+    }
+
+    // === messages ===
+
+    /// Takes a message in, or answers it at once.
+    pub(super) fn accept(&mut self, text: String, reply: Reply<Fate>, patience: Duration, now: Duration) {
+        self.expire(now);
+        let bytes = text.len();
+        if bytes > self.policy.message_max_bytes {
+            let refused = Ended { ticket: reply, fate: Fate::Rejected, bytes };
+            return self.end(UnsentReason::TooLarge, refused);
+        }
+        let refused = self.outbound.push(text, reply, now.saturating_add(patience), now).err();
+        self.answer(refused);
+    }
+
+    pub(super) fn expire(&mut self, now: Duration) {
+        let overdue = self.outbound.expire(now);
+        self.answer(overdue);
+    }
+
+    /// Tells whoever waits what became of messages, and notes what was not sent.
+    pub(super) fn answer(&mut self, ended: impl IntoIterator<Item = Ended<Reply<Fate>>>) {
+        for message in ended {
+            let reason = match message.fate {
+                Fate::Sent => {
+                    message.ticket.send(Fate::Sent);
+                    continue;
+                }
+                Fate::Expired => UnsentReason::Expired,
+                Fate::Rejected => UnsentReason::NoRoom,
+                Fate::Dropped => UnsentReason::ActorEnded,
+                Fate::Unknown => UnsentReason::Interrupted,
+            };
+            self.end(reason, message);
+        }
+    }
+
+    fn end(&mut self, reason: UnsentReason, Ended { ticket, fate, bytes }: Ended<Reply<Fate>>) {
+        self.unsent.add(reason, bytes, !ticket.is_closed());
+        ticket.send(fate);
+    }
+
+    /// Records what was not sent and what was ignored, as far as it is time to.
+    pub(super) fn record_sums(&mut self, ctx: &Ctx) {
+        let now = ctx.now();
+        for (reason, sum) in self.unsent.take_due(now) {
+            ctx.record(&ConnectionUnsent::new(reason, sum, &self.policy));
+        }
+        for (reason, sum) in self.ignored.take_due(now) {
+            ctx.record(&ConnectionIgnored::new(reason, sum));
+        }
+    }
+
+    /// Records what was not sent and what was ignored, and takes no more messages.
+    pub(super) fn record_rest(&mut self, ctx: &Ctx) {
+        let left = self.outbound.shut_down();
+        self.answer(left);
+        let now = ctx.now();
+        for (reason, sum) in self.unsent.take_all(now) {
+            ctx.record(&ConnectionUnsent::new(reason, sum, &self.policy));
+        }
+        for (reason, sum) in self.ignored.take_all(now) {
+            ctx.record(&ConnectionIgnored::new(reason, sum));
+        }
+    }
+
+    // === time ===
+
+    /// An alarm that comes too early only leads to the next one.
+    pub(super) fn set_alarm(&mut self, ctx: &mut Ctx) {
+        let now = ctx.now();
+        let due = self.next_due(now);
+        if let (Some((at, _)), Some(due)) = (&self.alarm, due)
+            && *at <= due
+        {
+            return;
+        }
+        if let Some((_, timer)) = self.alarm.take() {
+            timer.abort();
+        }
+        self.alarm = due.map(|at| (at, ctx.send_after(at.saturating_sub(now), ConnectionMessage::MindTime)));
+    }
+
+    fn next_due(&self, now: Duration) -> Option<Duration> {
+        let sleep_check = now.saturating_add(SLEEP_CHECK_INTERVAL);
+        let machine = self.machine.next_wake().map(|at| at.min(sleep_check));
+        let others = [self.outbound.next_expiry(), self.unsent.next_due(), self.ignored.next_due()];
+        machine.into_iter().chain(others.into_iter().flatten()).min()
+    }
+}
+
+/// Whichever way an incarnation ends, the view does not go on showing what ended with it, and what it had not sent is
+/// told by whoever comes after it. Before the fields go: whoever hears of the end finds a view that knows of it.
+impl Drop for Link {
+    fn drop(&mut self) {
+        let (instant, then) = self.begun;
+        let now = then.saturating_add(instant.elapsed());
+        let whole_millis = Duration::from_millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+        // Their callers learn how the actor ended when these are dropped.
+        let left = self.outbound.shut_down();
+        for message in &left {
+            let was_begun = message.fate == Fate::Unknown;
+            let reason = if was_begun { UnsentReason::Interrupted } else { UnsentReason::ActorEnded };
+            self.unsent.add(reason, message.bytes, !message.ticket.is_closed());
+        }
+        let unsent = self.unsent.take_all(whole_millis).into_iter();
+        let unsent = unsent.map(|(reason, sum)| ConnectionUnsent::new(reason, sum, &self.policy)).collect();
+        self.view.abandon(whole_millis, unsent);
+    }
+}

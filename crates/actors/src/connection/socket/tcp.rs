@@ -1,0 +1,211 @@
+//! TCP to a name: the addresses that it has, and a connection to the one that answers.
+
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fmt, io};
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use super::classification;
+use crate::connection::fault::Fault;
+
+/// The most lookups at a time. One that hangs cannot be called off and holds a thread until the system gives it up, so
+/// dials in a row must not begin one each. More than one, since after a change of networks only a new one gets an
+/// answer.
+const LOOKUPS_MAX: usize = 4;
+/// The most addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 16;
+/// How long one address is tried before the next one is tried beside it: RFC 8305's recommendation. Without this, a name
+/// whose first address lies in a network that swallows everything (IPv6 that is configured and does not work) would
+/// never be reached by its others.
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// Looks names up, a few at a time. Clones share the limit.
+#[derive(Clone)]
+pub(in crate::connection) struct Resolver {
+    slots: Arc<Semaphore>,
+}
+
+/// Opens a TCP connection to `host`.
+pub(super) async fn connect(resolver: &Resolver, host: &str, port: u16) -> Result<TcpStream, Fault> {
+    let addresses = resolver.look_up(host, port).await.map_err(|error| classification::lookup(&error))?;
+    let connected = race(in_turns(addresses), TcpStream::connect).await;
+    let stream = connected.map_err(|error| classification::connect(&error))?;
+    // Frames are small and written whole: waiting for more to send would only add latency.
+    stream.set_nodelay(true).map_err(|error| classification::connect(&error))?;
+    Ok(stream)
+}
+
+impl Resolver {
+    pub(in crate::connection) fn new() -> Self {
+        Self { slots: Arc::new(Semaphore::new(LOOKUPS_MAX)) }
+    }
+
+    pub(super) async fn look_up(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(address, port)]);
+        }
+        let host = host.to_owned();
+        self.run(move || (host.as_str(), port).to_socket_addrs().map(Iterator::collect)).await
+    }
+
+    /// Waits for a free slot, which `lookup` then holds for as long as it takes, whether anybody still waits for it or
+    /// not.
+    async fn run<T: Send + 'static>(
+        &self,
+        lookup: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(io::Error::other)?;
+        let found = spawn_blocking(move || {
+            let _slot = slot;
+            lookup()
+        });
+        found.await.map_err(io::Error::other)?
+    }
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolver").field("free", &self.slots.available_permits()).finish()
+    }
+}
+
+/// Both families in turns, each in the order given; the first address stays the first.
+fn in_turns(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let leads_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (leading, others): (Vec<_>, Vec<_>) =
+        addresses.into_iter().partition(|address| address.is_ipv6() == leads_v6);
+    let mut others = others.into_iter();
+    let mut ordered = Vec::new();
+    for address in leading {
+        ordered.push(address);
+        ordered.extend(others.next());
+    }
+    ordered.extend(others);
+    ordered.truncate(ADDRESSES_MAX);
+    ordered
+}
+
+/// The first connection that comes about. An address is tried when the one before it has failed or had its head start.
+async fn race<T, F>(addresses: Vec<SocketAddr>, connect: impl Fn(SocketAddr) -> F) -> io::Result<T>
+where
+    F: Future<Output = io::Result<T>>,
+{
+    let mut waiting = addresses.into_iter();
+    let mut attempts = FuturesUnordered::new();
+    let mut failure = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
+    loop {
+        attempts.extend(waiting.next().map(&connect));
+        let mut head_start = pin!(sleep(HEAD_START));
+        tokio::select! {
+            biased;
+            attempt = attempts.next() => match attempt {
+                Some(Ok(connection)) => return Ok(connection),
+                Some(Err(error)) => failure = error,
+                None => return Err(failure),
+            },
+            () = &mut head_start, if waiting.len() > 0 => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+    use std::sync::mpsc::sync_channel;
+
+    use futures_util::poll;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn refused() -> io::Error {
+        io::ErrorKind::ConnectionRefused.into()
+    }
+
+    #[tokio::test]
+    async fn a_resolver_that_hangs_holds_a_few_threads_however_many_dials_come_and_go() {
+        let resolver = Resolver::new();
+        let (begun_sender, begun) = sync_channel(1000);
+        let (release, released) = sync_channel::<()>(0);
+        let released = Arc::new(std::sync::Mutex::new(released));
+        for _ in 0..100 {
+            let (begun, released) = (begun_sender.clone(), Arc::clone(&released));
+            let lookup = resolver.run(move || {
+                begun.send(()).unwrap();
+                // Until the other end is dropped.
+                let _ = released.lock().unwrap().recv();
+                Ok(())
+            });
+            // The dial's time is over at once.
+            assert!(poll!(pin!(lookup)).is_pending());
+        }
+        for _ in 0..LOOKUPS_MAX {
+            begun.recv().unwrap();
+        }
+        drop(release);
+        resolver.run(|| Ok(())).await.unwrap();
+        drop(resolver.slots.acquire_many(u32::try_from(LOOKUPS_MAX).unwrap()).await.unwrap());
+        assert!(begun.try_recv().is_err(), "a dial that was over began a lookup");
+    }
+
+    #[tokio::test]
+    async fn an_address_needs_no_lookup() {
+        let resolver = Resolver { slots: Arc::new(Semaphore::new(0)) };
+        assert_eq!(resolver.look_up("::1", 80).await.unwrap(), addresses(&["[::1]:80"]));
+    }
+
+    #[test]
+    fn families_take_turns_and_the_number_is_bounded() {
+        let given = addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "10.0.0.1:1"]);
+        assert_eq!(in_turns(given), addresses(&["[::1]:1", "10.0.0.1:1", "[::2]:1", "[::3]:1"]));
+        let given = addresses(&["10.0.0.1:1", "[::1]:1", "[::2]:1"]);
+        assert_eq!(in_turns(given.clone()), given);
+        assert_eq!(in_turns(vec![given[0]; 100]).len(), ADDRESSES_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_swallows_everything_costs_a_head_start_and_not_the_attempt() {
+        let start = Instant::now();
+        let given = addresses(&["[::1]:1", "10.0.0.1:1"]);
+        let connected = race(given.clone(), |address| async move {
+            if address.is_ipv6() { pending().await } else { Ok(address) }
+        });
+        assert_eq!(connected.await.unwrap(), given[1]);
+        assert_eq!(start.elapsed(), HEAD_START);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_refuses_gives_way_at_once() {
+        let start = Instant::now();
+        let given = addresses(&["[::1]:1", "10.0.0.1:1"]);
+        let connected = race(given.clone(), |address| {
+            ready(if address.is_ipv6() { Err(refused()) } else { Ok(address) })
+        });
+        assert_eq!(connected.await.unwrap(), given[1]);
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_every_address_fails_the_last_failure_is_told() {
+        let given = addresses(&["[::1]:1", "10.0.0.1:1"]);
+        let unreachable = || io::Error::from(io::ErrorKind::NetworkUnreachable);
+        let connected: io::Result<()> =
+            race(given, |address| ready(Err(if address.is_ipv6() { unreachable() } else { refused() })))
+                .await;
+        assert_eq!(connected.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        let connected: io::Result<()> = race(Vec::new(), |_| pending()).await;
+        assert_eq!(connected.unwrap_err().kind(), io::ErrorKind::AddrNotAvailable);
+    }
+}

@@ -1,0 +1,91 @@
+//! What the outside sees of the connection, also while no incarnation of its actor is there.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::events::{ConnectionChanged, ConnectionUnsent};
+use super::feed::{Feed, FeedLimits};
+use super::machine::Machine;
+use super::policy::ConnectionPolicy;
+use super::status::{ConnectionState, ConnectionStatus};
+
+/// What the outside sees of the connection.
+#[derive(Debug, Clone)]
+pub struct ConnectionView {
+    /// The status, as it changes.
+    pub status: watch::Sender<ConnectionStatus>,
+    /// Whether the link is up, as it changes; no later than the status says so.
+    pub is_up: watch::Sender<bool>,
+    /// Whether the backend seems to be away, as it changes.
+    pub seems_away: watch::Sender<bool>,
+    /// The backend's text frames, each once, and the gaps between them.
+    pub frames: Feed,
+    untold: Arc<Mutex<Untold>>,
+}
+
+/// What incarnations brought about by their ends, and so could not record.
+#[derive(Debug, Default)]
+pub(super) struct Untold {
+    pub(super) change: Option<ConnectionChanged>,
+    pub(super) unsent: Vec<ConnectionUnsent>,
+}
+
+impl ConnectionView {
+    /// The view of a connection that nobody has asked for yet.
+    #[must_use]
+    pub fn new(policy: &ConnectionPolicy) -> Self {
+        let limits =
+            FeedLimits { entries_max: policy.inbound_max.max(1), bytes_max: policy.inbound_bytes_max };
+        Self {
+            status: watch::Sender::new(Machine::new(policy.clone()).status()),
+            is_up: watch::Sender::new(false),
+            seems_away: watch::Sender::new(false),
+            frames: Feed::new(limits),
+            untold: Arc::default(),
+        }
+    }
+
+    /// What is left to be recorded of incarnations that have ended.
+    pub(super) fn take_untold(&self) -> Untold {
+        std::mem::take(&mut *self.untold.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// An incarnation has ended at `now`, and any socket or dial with it. It leaves these messages unsent.
+    pub(super) fn abandon(&self, now: Duration, unsent: Vec<ConnectionUnsent>) {
+        let before = self.status.borrow().clone();
+        let from = before.state;
+        let after = before.abandoned(now);
+        let change = (after.state != from).then_some(ConnectionChanged {
+            from,
+            to: after.state,
+            attempt: after.attempt,
+            max: after.max,
+            next_attempt_at: None,
+            next_attempt_in_ms: None,
+            reason: after.reason,
+            error: None,
+        });
+        {
+            let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+            untold.change = change.or(untold.change.take());
+            untold.unsent.extend(unsent);
+        }
+        self.show(after);
+    }
+
+    pub(super) fn show(&self, status: ConnectionStatus) {
+        let is_up = status.state == ConnectionState::Connected;
+        let seems_away = status.suggests_absence();
+        self.is_up.send_if_modified(|shown| std::mem::replace(shown, is_up) != is_up);
+        self.seems_away.send_if_modified(|shown| std::mem::replace(shown, seems_away) != seems_away);
+        self.status.send_if_modified(|shown| {
+            let is_new = *shown != status;
+            if is_new {
+                *shown = status;
+            }
+            is_new
+        });
+    }
+}

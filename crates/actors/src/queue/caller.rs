@@ -1,0 +1,49 @@
+//! Who waits for a request, and for what.
+
+use mainstay_runtime::Reply;
+
+use super::download::Download;
+use crate::{error::Error, request::Response};
+
+/// How an answer that was read as it came ended goes there.
+pub(super) type Reader = Reply<Result<(), Error>>;
+
+/// Where the fate of a request goes.
+#[derive(Debug)]
+pub(super) enum Caller {
+    /// To one who waits for the whole answer.
+    Response(Reply<Result<Response, Error>>),
+    /// To one who waits for the answer to begin.
+    Download(Reply<Result<Download, Error>>),
+    /// Nowhere at the moment: the answer has begun, and whoever brings its parts has what the reader waits for.
+    Reading,
+    /// To one who has read the parts and waits for how they ended.
+    Reader(Reader),
+}
+
+impl Caller {
+    /// Whether nobody waits any more.
+    pub(super) fn is_closed(&self) -> bool {
+        match self {
+            Self::Response(reply) => reply.is_closed(),
+            Self::Download(reply) => reply.is_closed(),
+            Self::Reader(reply) => reply.is_closed(),
+            Self::Reading => false,
+        }
+    }
+
+    /// Whether the answer is wanted as it comes.
+    pub(super) fn wants_parts(&self) -> bool {
+        !matches!(self, Self::Response(_))
+    }
+
+    /// Tells that the request has failed.
+    pub(super) fn refuse(self, error: Error) {
+        match self {
+            Self::Response(reply) => reply.send(Err(error)),
+            Self::Download(reply) => reply.send(Err(error)),
+            Self::Reader(reply) => reply.send(Err(error)),
+            Self::Reading => {}
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Whether attempts may start: the gate that closes while the backend cannot be reached.
+//!
+//! A request that finds nobody at home has not been sent, so it need not fail and need not use up a retry: it goes
+//! back to its place in line and waits there, up to its own `wait_timeout`, until the backend is back. The gate
+//! decides when that is. It is closed
+//!
+//! - by an attempt that reached nobody (refused, no such host, no connection in time), or
+//! - by the link, when it goes down: then the next attempt shall show whether requests still get through.
+//!
+//! While it is closed, now and then one request goes out as a **trial**, the next in line. Any answer opens the gate,
+//! whatever its status; so does a link that is up again, and an answer that the backend gave elsewhere. A trial that
+//! reaches nobody puts the next one off, by the delays of the retry policy. A trial that takes long keeps nobody
+//! waiting behind it for longer than the first of these delays: then another goes out beside it.
+//!
+//! This is a circuit breaker (Nygard, "Release It!"), made for one user. It opens on the first failure, since a handful
+//! of calls gives no statistics; it looks only at whether the backend can be reached, since an answered 5xx is about one
+//! request, and the retry budget bounds what those cost; and whoever comes to a closed gate waits instead of failing,
+//! since a person would only press the button again.
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use mainstay_runtime::policy::Delay;
+
+use super::retry::Outcome;
+use crate::{
+    connection::status::{ConnectionState, ConnectionStatus},
+    error::Reason,
+    request::RequestId,
+    transport::{FailureKind, Reach},
+};
+
+/// What the link says about the backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkHint {
+    /// It is connected, so the backend is there.
+    Up,
+    /// It is being dialled in vain.
+    Away,
+    /// Nothing: nobody wants it, or it is refused for a reason of its own.
+    Silent,
+}
+
+impl From<&ConnectionStatus> for LinkHint {
+    fn from(status: &ConnectionStatus) -> Self {
+        match status.state {
+            ConnectionState::Connected => Self::Up,
+            _ if status.suggests_absence() => Self::Away,
+            _ => Self::Silent,
+        }
+    }
+}
+
+/// What the end of an attempt says about whether the backend can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Evidence {
+    /// It answered.
+    Answered,
+    /// Nobody was there.
+    Unreachable(Reason),
+    /// No answer came, though the request may have arrived.
+    Unanswered(Reason),
+    /// Nothing.
+    None,
+}
+
+impl Evidence {
+    /// What `outcome` says.
+    #[must_use]
+    pub fn of(outcome: Outcome<'_>) -> Self {
+        match outcome {
+            Outcome::Answered(_) => Self::Answered,
+            Outcome::Failed(failure) if failure.reach == Reach::Answered => Self::Answered,
+            Outcome::Failed(failure) => match (failure.kind, failure.reach) {
+                (kind, _) if is_absence(kind) => Self::Unreachable(kind.reason()),
+                (kind, Reach::MaybeSent) => Self::Unanswered(kind.reason()),
+                _ => Self::None,
+            },
+            Outcome::Lost => Self::None,
+        }
+    }
+}
+
+/// Whether a failure of this kind says that nobody is there.
+fn is_absence(kind: FailureKind) -> bool {
+    use FailureKind::{Connect, ConnectTimedOut, HostNotFound, ProxyUnreachable, Refused};
+    matches!(kind, Refused | HostNotFound | ConnectTimedOut | Connect | ProxyUnreachable)
+}
+
+/// Why requests are held, and until when at the least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hold {
+    /// Since when.
+    pub since: Duration,
+    /// What keeps them: `disconnected` where only the link has told so far.
+    pub reason: Reason,
+    /// How many trials have failed.
+    pub failures: u32,
+    /// When the next trial may go out.
+    pub next_trial_at: Duration,
+}
+
+/// What has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a change is to be written down"]
+pub enum Change {
+    /// Requests are held from now on, or for longer.
+    Held(Hold),
+    /// Requests go out again, after having been held like this.
+    Released(Hold),
+}
+
+/// See the module's documentation.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    delay: Delay,
+    link: LinkHint,
+    hold: Option<Hold>,
+    /// The trials under way.
+    trials: Vec<RequestId>,
+}
+
+impl Gate {
+    /// A gate whose trials keep the delays of `delay`. With a link that is away it starts closed, its first trial due at
+    /// once.
+    #[must_use]
+    pub fn new(delay: Delay, link: LinkHint, now: Duration) -> Self {
+        let mut gate = Self { delay, link: LinkHint::Silent, hold: None, trials: Vec::new() };
+        // Whoever makes it can see for themselves that it is closed.
+        let _ = gate.on_link(link, now);
+        gate
+    }
+
+    /// Whether an attempt may start at `now`.
+    #[must_use]
+    pub fn admits(&self, now: Duration) -> bool {
+        self.hold.is_none_or(|hold| hold.next_trial_at <= now)
+    }
+
+    /// Why requests are held, if they are.
+    #[must_use]
+    pub fn hold(&self) -> Option<Hold> {
+        self.hold
+    }
+
+    /// An attempt at `id` starts at `now`. While requests are held it is a trial.
+    pub fn on_start(&mut self, id: RequestId, now: Duration, jitter: f64) {
+        if let Some(hold) = &mut self.hold {
+            hold.next_trial_at = now.saturating_add(self.delay.before(1, jitter));
+            self.trials.push(id);
+        }
+    }
+
+    /// The attempt at `id` has ended.
+    pub fn on_end(
+        &mut self,
+        id: RequestId,
+        evidence: Evidence,
+        now: Duration,
+        jitter: f64,
+    ) -> Option<Change> {
+        let is_trial =
+            self.trials.iter().position(|trial| *trial == id).map(|at| self.trials.swap_remove(at));
+        let is_away = self.link == LinkHint::Away;
+        match (evidence, self.hold) {
+            (Evidence::Answered, _) => self.release(),
+            (Evidence::Unreachable(reason), None) => Some(self.close(reason, now, jitter)),
+            (Evidence::Unanswered(reason), None) if is_away => Some(self.close(reason, now, jitter)),
+            // What had started before the gate closed tells nothing new.
+            (_, Some(_)) if is_trial.is_none() => None,
+            (Evidence::Unreachable(reason), Some(hold)) => Some(self.prolong(hold, reason, now, jitter)),
+            (Evidence::Unanswered(reason), Some(hold)) if is_away => {
+                Some(self.prolong(hold, reason, now, jitter))
+            }
+            // Something took the request, and the link does not say otherwise.
+            (Evidence::Unanswered(_), Some(_)) => self.release(),
+            (Evidence::None, Some(hold)) => {
+                // The trial showed nothing, so the next one need not wait for long.
+                self.hold = Some(Hold { next_trial_at: hold.next_trial_at.min(now), ..hold });
+                None
+            }
+            (Evidence::Unanswered(_) | Evidence::None, None) => None,
+        }
+    }
+
+    /// The link says something else than before.
+    pub fn on_link(&mut self, link: LinkHint, now: Duration) -> Option<Change> {
+        let before = std::mem::replace(&mut self.link, link);
+        match link {
+            LinkHint::Up => self.release(),
+            // It has just gone: the next request shall try.
+            LinkHint::Away if before != LinkHint::Away && self.hold.is_none() => {
+                let hold = Hold { since: now, reason: Reason::Disconnected, failures: 0, next_trial_at: now };
+                self.hold = Some(hold);
+                Some(Change::Held(hold))
+            }
+            LinkHint::Away | LinkHint::Silent => None,
+        }
+    }
+
+    /// The backend has answered elsewhere.
+    pub fn on_backend_seen(&mut self) -> Option<Change> {
+        self.release()
+    }
+
+    fn close(&mut self, reason: Reason, now: Duration, jitter: f64) -> Change {
+        let next_trial_at = now.saturating_add(self.delay.before(1, jitter));
+        let hold = Hold { since: now, reason, failures: 1, next_trial_at };
+        self.hold = Some(hold);
+        Change::Held(hold)
+    }
+
+    fn prolong(&mut self, hold: Hold, reason: Reason, now: Duration, jitter: f64) -> Change {
+        let failures = hold.failures.saturating_add(1);
+        let next_trial_at = now.saturating_add(self.delay.before(failures, jitter));
+        let hold = Hold { reason, failures, next_trial_at, ..hold };
+        self.hold = Some(hold);
+        Change::Held(hold)
+    }
+
+    fn release(&mut self) -> Option<Change> {
+        self.trials.clear();
+        self.hold.take().map(Change::Released)
+    }
+}

@@ -1,0 +1,64 @@
+//! What went wrong with the proxy, and not with the backend behind it.
+
+/// What went wrong with the proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ProxyRefusal {
+    /// It cannot be reached, or what answers there is no proxy of that kind.
+    Unreachable,
+    /// It wants a user and a password, or others than it was given.
+    Unauthenticated,
+    /// It does not connect to the backend: it may not, or it cannot.
+    Refused,
+}
+
+impl ProxyRefusal {
+    /// Reads the words of hyper-util's tunnels, which HTTP (inside reqwest) and the WebSocket's SOCKS both go through:
+    /// it exports no type that would say the same. `None` where the words are not those of a tunnel.
+    pub(crate) fn read(words: &str) -> Option<Self> {
+        let (_, words) = words.split_once("tunnel error: ").or_else(|| words.split_once("SOCKS error: "))?;
+        let starts = |beginnings: &[&str]| beginnings.iter().any(|beginning| words.starts_with(beginning));
+        Some(
+            if starts(&[
+                "failed to create underlying connection",
+                "unexpected end of file",
+                "io error",
+                "failed parsing",
+                "proxy response",
+            ]) {
+                Self::Unreachable
+            } else if starts(&[
+                "proxy authorization required",
+                "credentials not accepted",
+                "server does not support user/pass",
+                "server implements authentication",
+            ]) {
+                Self::Unauthenticated
+            } else {
+                Self::Refused
+            },
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_a_tunnel_say_whose_fault_it_was() {
+        use ProxyRefusal::*;
+        for (words, refusal) in [
+            ("tunnel error: failed to create underlying connection", Some(Unreachable)),
+            ("tunnel error: unexpected end of file", Some(Unreachable)),
+            ("tunnel error: proxy authorization required", Some(Unauthenticated)),
+            ("tunnel error: unsuccessful", Some(Refused)),
+            ("SOCKS error: io error during SOCKS handshake", Some(Unreachable)),
+            ("SOCKS error: failed parsing server response", Some(Unreachable)),
+            ("SOCKS error: credentials not accepted", Some(Unauthenticated)),
+            ("SOCKS error: connection refused", Some(Refused)),
+            ("Connection refused (os error 111)", None),
+        ] {
+            assert_eq!(ProxyRefusal::read(words), refusal, "{words}");
+        }
+    }
+}

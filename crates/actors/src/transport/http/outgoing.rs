@@ -1,0 +1,109 @@
+//! A request on its way out, over one connection, until the answer begins.
+
+use std::time::Duration;
+
+use http::{HeaderValue, Method, header};
+use reqwest::Client;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::{
+    failure,
+    incoming::Incoming,
+    redirect::Hop,
+    upload::{Upload, UploadWatch},
+};
+use crate::{
+    request::{Body, IDEMPOTENCY_KEY, OpenBody, Request},
+    transport::{FailureKind, Reach, TransportError},
+};
+
+/// Sends the request and waits for the answer to begin.
+pub(super) async fn send(
+    client: &Client,
+    request: &Request,
+    hop: &Hop,
+    idle: Duration,
+) -> Result<Incoming, TransportError> {
+    let (wire, upload) = assemble(request, hop, idle).await?;
+    match within_idle(client.execute(wire), upload.as_ref(), idle).await {
+        Some(Ok(response)) => Ok(Incoming::new(response, upload, idle)),
+        Some(Err(error)) => {
+            if let Some(failure) = upload.as_ref().and_then(UploadWatch::failure) {
+                return Err(failure);
+            }
+            let unsent = failure::is_unsent(&error) || upload.is_some_and(|upload| upload.withdraw());
+            let reach = if unsent { Reach::NotSent } else { Reach::MaybeSent };
+            Err(TransportError::new(failure::before_answer(&error), reach, failure::describe(error)))
+        }
+        None => {
+            let unsent = upload.is_some_and(|upload| upload.withdraw());
+            let reach = if unsent { Reach::NotSent } else { Reach::MaybeSent };
+            Err(TransportError::new(FailureKind::TimedOut, reach, "no answer began in time"))
+        }
+    }
+}
+
+async fn assemble(
+    request: &Request,
+    hop: &Hop,
+    idle: Duration,
+) -> Result<(reqwest::Request, Option<UploadWatch>), TransportError> {
+    let mut wire = reqwest::Request::new(hop.method.clone(), hop.url.clone());
+    *wire.headers_mut() = request.headers().clone();
+    if let Some(key) = request.idempotency_key() {
+        wire.headers_mut().insert(&IDEMPOTENCY_KEY, key.clone());
+    }
+    let Some(body) = request.body().filter(|_| hop.keeps_body) else {
+        wire.headers_mut().remove(header::CONTENT_TYPE);
+        // For these a server may insist on hearing that there is none (RFC 9110, 8.6), and some answer 411 otherwise.
+        if [Method::POST, Method::PUT, Method::PATCH].contains(&hop.method) {
+            wire.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(0));
+        }
+        request.meter().send(Some(0));
+        return Ok((wire, None));
+    };
+    let body = open(body, idle).await?;
+    request.meter().send(body.length());
+    if let Some(length) = body.length() {
+        // Said outright, since a stream has no length of its own and would be sent in chunks.
+        wire.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        if length == 0 {
+            return Ok((wire, None));
+        }
+    }
+    let (upload, watch) = Upload::new(body, request.meter().clone());
+    *wire.body_mut() = Some(reqwest::Body::wrap_stream(upload));
+    Ok((wire, Some(watch)))
+}
+
+async fn open(body: &Body, idle: Duration) -> Result<OpenBody, TransportError> {
+    let refuse = |kind, details: &str| Err(TransportError::new(kind, Reach::NotSent, details));
+    match timeout(idle, body.open()).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(error)) => refuse(FailureKind::from(&error), &error.to_string()),
+        Err(_) => refuse(FailureKind::TimedOut, "the body could not be opened in time"),
+    }
+}
+
+/// Waits for `answer`, but no longer than `idle` from the start or from the last part of the body that left.
+pub(super) async fn within_idle<T>(
+    answer: impl Future<Output = T>,
+    upload: Option<&UploadWatch>,
+    idle: Duration,
+) -> Option<T> {
+    let mut answer = std::pin::pin!(answer);
+    let mut deadline = Instant::now() + idle;
+    loop {
+        let moved = async {
+            match upload {
+                Some(upload) => upload.moved().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            answer = timeout_at(deadline, &mut answer) => return answer.ok(),
+            () = moved => deadline = Instant::now() + idle,
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! What must hold between the keys of `[backend]`.
+
+use toml::de::DeTable;
+
+use super::fault::{Fault, member};
+use super::rule::Value;
+
+/// Headers that are given twice, and a proxy that is.
+pub(crate) fn faults(document: &DeTable<'_>) -> Vec<Fault> {
+    let Some(backend) = document.get("backend").and_then(|backend| backend.get_ref().as_table()) else {
+        return Vec::new();
+    };
+    let text =
+        |key| backend.get(key).and_then(|value: &Value<'_>| value.get_ref().as_str()).unwrap_or_default();
+    let mut faults = Vec::new();
+    for (name, at) in headers(backend, "headers_env") {
+        let predicate = if headers(backend, "headers").any(|(other, _)| other.eq_ignore_ascii_case(name)) {
+            "stands in \"headers\" as well: keep one of the two"
+        } else if name.eq_ignore_ascii_case("authorization") && !text("token_env").is_empty() {
+            "is what \"token_env\" sets as well: keep one of the two"
+        } else {
+            continue;
+        };
+        faults.push(Fault::new(predicate).within(&member(name), at).within(&member("headers_env"), at));
+    }
+    if let Some(value) = backend.get("proxy_env")
+        && !text("proxy_env").is_empty()
+        && !matches!(text("proxy"), "" | "system")
+    {
+        let predicate = "names a proxy, and \"proxy\" is set as well: keep one of the two";
+        faults.push(Fault::new(predicate).within(&member("proxy_env"), value.span().start));
+    }
+    faults.into_iter().map(|fault| fault.within(&member("backend"), 0)).collect()
+}
+
+fn headers<'t>(backend: &'t DeTable<'_>, key: &str) -> impl Iterator<Item = (&'t str, usize)> {
+    let table = backend.get(key).and_then(|value| value.get_ref().as_table());
+    table.into_iter().flat_map(|table| table.keys()).map(|key| (key.get_ref().as_ref(), key.span().start))
+}

@@ -1,0 +1,147 @@
+//! What the configuration leaves to the environment: secrets, and the proxies of the system.
+//!
+//! Read once, at the start. Nothing but this module asks the environment for any of it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use http::HeaderValue;
+use mainstay_actors::reach::proxy::{Proxy, ProxyChoice, ProxyVariables, SystemProxies};
+
+use crate::assembly::AssemblyError;
+use crate::config::Config;
+
+/// What the environment holds for one configuration.
+pub(crate) struct Environment {
+    /// The bearer token.
+    pub(crate) token: Option<String>,
+    /// The headers that hold secrets, by name.
+    pub(crate) headers: BTreeMap<String, String>,
+    proxy: Option<Proxy>,
+    /// Whether the system's proxies count.
+    is_known: bool,
+}
+
+impl Environment {
+    /// Reads what `config` names, from variables that `variable` knows.
+    pub(crate) fn read(
+        config: &Config,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, AssemblyError> {
+        let found = |key: &str, name: &str| {
+            let missing = || AssemblyError::VariableMissing { key: key.to_owned(), name: name.to_owned() };
+            variable(name).filter(|value| !value.is_empty()).ok_or_else(missing)
+        };
+        let named = |key: &str, name: &String| match name.as_str() {
+            "" => Ok(None),
+            name => found(key, name).map(Some),
+        };
+        let backend = &config.backend;
+        let mut headers = BTreeMap::new();
+        for (header, name) in &backend.headers_env {
+            let value = found(&format!("backend.headers_env.{header}"), name)?;
+            if HeaderValue::from_str(&value).is_err() {
+                return Err(AssemblyError::HeaderValue { header: header.clone(), name: name.clone() });
+            }
+            headers.insert(header.clone(), value);
+        }
+        let unreadable = |fault| AssemblyError::ProxyAddress { name: backend.proxy_env.clone(), fault };
+        let proxy = named("backend.proxy_env", &backend.proxy_env)?;
+        Ok(Self {
+            token: named("backend.token_env", &backend.token_env)?,
+            headers,
+            proxy: proxy.map(|url| Proxy::parse(&url).map_err(unreadable)).transpose()?,
+            is_known: true,
+        })
+    }
+
+    /// That of another place or time, of which nothing is known.
+    #[cfg(feature = "cli")]
+    pub(crate) fn unknown() -> Self {
+        Self { token: None, headers: BTreeMap::new(), proxy: None, is_known: false }
+    }
+
+    /// Which proxy is used, where the file says `configured`.
+    pub(crate) fn proxy(&self, configured: &ProxyChoice) -> ProxyChoice {
+        self.proxy.clone().map_or_else(|| configured.clone(), ProxyChoice::Explicit)
+    }
+
+    pub(crate) fn system_proxies(&self) -> SystemProxies {
+        if self.is_known { SystemProxies::read() } else { SystemProxies::of(ProxyVariables::default()) }
+    }
+
+    /// What must never be written; those of the proxy are its own to tell.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        self.token.iter().chain(self.headers.values()).cloned().collect()
+    }
+}
+
+impl fmt::Debug for Environment {
+    /// Names alone.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Environment")
+            .field("token", &self.token.is_some())
+            .field("headers", &self.headers.keys().collect::<Vec<_>>())
+            .field("proxy", &self.proxy)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::assembly::Assembly;
+
+    const FILE: &str = r#"
+        [backend]
+        token_env = "TOKEN"
+        headers_env = { X-Api-Key = "KEY" }
+        proxy_env = "PROXY"
+    "#;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Environment, String> {
+        let config = Config::from_toml(FILE).unwrap();
+        let value =
+            |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, it)| (*it).to_owned());
+        Environment::read(&config, value).map_err(|error| format!("{error} {error:?}"))
+    }
+
+    #[test]
+    fn each_secret_comes_from_the_variable_that_is_named_and_none_may_reach_the_journal() {
+        let environment =
+            read(&[("TOKEN", "t0ken"), ("KEY", "k3y"), ("PROXY", "http://user:hu%73h@127.0.0.1:1")]).unwrap();
+        assert!(!format!("{environment:?}").contains("k3y"), "{environment:?}");
+        let assembly = Assembly::of(&Config::from_toml(FILE).unwrap(), &environment, None).unwrap();
+        for secret in ["t0ken", "k3y", "hush", "hu%73h", "dXNlcjpodXNo"] {
+            assert!(assembly.secrets.iter().any(|known| known == secret), "{secret}");
+        }
+    }
+
+    #[test]
+    fn a_variable_that_is_not_set_is_named_with_the_key_that_names_it() {
+        let all = [("TOKEN", "t"), ("KEY", "k"), ("PROXY", "http://127.0.0.1:1")];
+        for (missing, key) in [
+            ("TOKEN", "backend.token_env"),
+            ("KEY", "backend.headers_env.x-api-key"),
+            ("PROXY", "backend.proxy_env"),
+        ] {
+            for value in [None, Some("")] {
+                let others = all.iter().filter(|(name, _)| *name != missing).copied();
+                let variables: Vec<_> = others.chain(value.map(|value| (missing, value))).collect();
+                let said = read(&variables).unwrap_err();
+                assert!(said.starts_with(key) && said.contains(&format!("{missing:?}")), "{said}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_variable_that_holds_something_else_is_named_and_not_repeated() {
+        let broken_key = [("TOKEN", "t"), ("KEY", "hush\n"), ("PROXY", "http://127.0.0.1:1")];
+        let said = read(&broken_key).unwrap_err();
+        assert!(said.contains("x-api-key") && said.contains("\"KEY\"") && !said.contains("hush"), "{said}");
+        let broken_proxy = [("TOKEN", "t"), ("KEY", "k"), ("PROXY", "user:hush@proxy")];
+        let said = read(&broken_proxy).unwrap_err();
+        assert!(said.contains("\"PROXY\"") && said.contains("must start with"), "{said}");
+        assert!(!said.contains("hush"), "{said}");
+    }
+}

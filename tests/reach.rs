@@ -1,0 +1,256 @@
+//! The way to the backend, as the file and the environment of a real process name it.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use futures_util::StreamExt;
+use serde_json::Value;
+use support::{Ended, PATIENCE, mainstay, run};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
+
+/// Proxy and backend in one: it never looks where it is to lead to. Each head that it gets is handed on, and the first
+/// WebSocket is closed with everything secret that it was told.
+struct Middle {
+    port: u16,
+    heads: mpsc::Receiver<String>,
+    _tasks: JoinSet<()>,
+}
+
+impl Middle {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (sender, heads) = mpsc::channel(64);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            let mut echoes = true;
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                // The connections come one after the other but for the request, which opens no WebSocket.
+                connections.spawn(serve(socket, sender.clone(), std::mem::take(&mut echoes)));
+            }
+        });
+        Self { port, heads, _tasks: tasks }
+    }
+
+    async fn head(&mut self) -> String {
+        timeout(PATIENCE, self.heads.recv()).await.unwrap().unwrap()
+    }
+
+    /// The next head that begins so.
+    async fn head_of(&mut self, beginning: &str) -> String {
+        loop {
+            let head = self.head().await;
+            if head.starts_with(beginning) {
+                return head;
+            }
+        }
+    }
+}
+
+async fn serve(mut socket: TcpStream, heads: mpsc::Sender<String>, echoes: bool) -> Option<()> {
+    let mut told = String::new();
+    loop {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(b"\r\n\r\n") {
+            bytes.push(socket.read_u8().await.ok()?);
+        }
+        let head = String::from_utf8(bytes).ok()?;
+        heads.send(head.clone()).await.ok()?;
+        let header = |name: &str| {
+            let lines = head.lines().filter_map(|line| line.split_once(": "));
+            lines.into_iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        };
+        for secret in ["proxy-authorization", "authorization", "x-api-key"] {
+            told.push_str(header(secret).unwrap_or_default());
+        }
+        let Some(key) = header("sec-websocket-key") else {
+            let length = if head.starts_with("CONNECT ") { "" } else { "content-length: 0\r\n" };
+            socket.write_all(format!("HTTP/1.1 200 OK\r\n{length}\r\n").as_bytes()).await.ok()?;
+            continue;
+        };
+        let accept = derive_accept_key(key.as_bytes());
+        let answer = format!(
+            "HTTP/1.1 101 Yes\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: {accept}\r\n\r\n"
+        );
+        socket.write_all(answer.as_bytes()).await.ok()?;
+        let mut socket = WebSocketStream::from_raw_socket(socket, Role::Server, None).await;
+        if echoes {
+            let frame = CloseFrame { code: 4000.into(), reason: format!("told {told}").into() };
+            socket.close(Some(frame)).await.ok()?;
+        }
+        while socket.next().await?.is_ok() {}
+        return None;
+    }
+}
+
+fn everything_in(folder: &Path) -> String {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files.map(|file| String::from_utf8_lossy(&fs::read(file).unwrap()).into_owned()).collect()
+}
+
+/// `run` in an environment with this proxy and no other word about proxies.
+fn run_with_proxy(data: &Path, config: &Path, proxy: &str) -> tokio::process::Command {
+    let mut command = mainstay(data, &["run", "--config", config.to_str().unwrap()]);
+    for name in ["ALL_PROXY", "all_proxy", "http_proxy", "NO_PROXY", "no_proxy", "REQUEST_METHOD"] {
+        command.env_remove(name);
+    }
+    command.env("HTTP_PROXY", proxy);
+    command
+}
+
+/// How a request fails.
+async fn failed_request(data: &Path) -> Value {
+    let ended = request(data, "/").await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    serde_json::from_str(&ended.stdout).unwrap()
+}
+
+/// A request as soon as there is a control server, of which the journal does not tell.
+async fn request(data: &Path, path: &str) -> Ended {
+    let args = ["request", "GET", path, "--json"];
+    let mut ended = run(data, &args).await;
+    let asking = async {
+        while ended.code == Some(3) {
+            ended = run(data, &args).await;
+        }
+    };
+    timeout(PATIENCE, asking).await.unwrap();
+    ended
+}
+
+/// `config check` of this text.
+async fn check(data: &Path, text: &str) -> Ended {
+    let file = data.join("checked.toml");
+    fs::write(&file, text).unwrap();
+    run(data, &["config", "check", file.to_str().unwrap()]).await
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn secrets_of_the_environment_reach_proxy_and_backend_and_stay_out_of_the_journal() {
+    let data = tempfile::tempdir().unwrap();
+    let mut middle = Middle::start().await;
+    let file = data.path().join("mainstay.toml");
+    let text = "[backend]\nurl = \"http://backend.test:8000\"\ntoken_env = \"TEST_TOKEN\"\n\
+                headers_env = { X-Api-Key = \"TEST_KEY\" }\n\
+                [connection]\ndelay_min = \"10ms\"\ndelay_max = \"10ms\"\n";
+    fs::write(&file, text).unwrap();
+    let mut command =
+        run_with_proxy(data.path(), &file, &format!("http://user:pr0xy@127.0.0.1:{}", middle.port));
+    // The password is base64 in the header, and in the journal if it were not known as a secret.
+    command.env("TEST_TOKEN", "t0ken-hush").env("TEST_KEY", "k3y-hush");
+    let mut runtime = command.spawn().unwrap();
+
+    for _ in 0..2 {
+        let asked = middle.head_of("CONNECT backend.test:8000 ").await.to_lowercase();
+        assert!(asked.contains("proxy-authorization: basic dxnlcjpwcjb4eq==\r\n"), "{asked}");
+        let handshake = middle.head_of("GET /ws ").await;
+        assert!(handshake.contains("authorization: Bearer t0ken-hush\r\n"), "{handshake}");
+        assert!(handshake.contains("x-api-key: k3y-hush\r\n"), "{handshake}");
+    }
+    let answered = request(data.path(), "/hello").await;
+    assert_eq!(answered.code, Some(0), "{answered:?}");
+    let request = middle.head_of("GET http://backend.test:8000/hello ").await;
+    for line in [
+        "authorization: Bearer t0ken-hush",
+        "x-api-key: k3y-hush",
+        "proxy-authorization: Basic dXNlcjpwcjB4eQ==",
+    ] {
+        assert!(request.contains(&format!("{line}\r\n")), "{line} is missing in {request}");
+    }
+
+    let asked = tokio::process::Command::new("kill").arg(runtime.id().unwrap().to_string()).status().await;
+    assert!(asked.unwrap().success());
+    timeout(PATIENCE, runtime.wait()).await.unwrap().unwrap();
+    let journal = everything_in(&data.path().join("journal"));
+    assert!(journal.contains("closed by the peer with code 4000: told Basic [redacted]"), "{journal}");
+    for secret in ["t0ken-hush", "k3y-hush", "dXNlcjpwcjB4eQ"] {
+        assert!(!journal.contains(secret), "{secret} in {journal}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_proxy_by_the_file_the_environments_is_left_alone() {
+    let data = tempfile::tempdir().unwrap();
+    let mut middle = Middle::start().await;
+    let file = data.path().join("mainstay.toml");
+    // Not even asked of a resolver: a label may have 63 characters.
+    let nowhere = format!("http://{}.test", "x".repeat(64));
+    let text = format!(
+        "[backend]\nurl = \"{nowhere}\"\nproxy = \"none\"\n\
+         [connection]\nmax_retries = 0\n[requests]\nretries = 0\n"
+    );
+    fs::write(&file, text).unwrap();
+    let proxy = format!("http://127.0.0.1:{}", middle.port);
+    let _runtime = run_with_proxy(data.path(), &file, &proxy).spawn().unwrap();
+    let mut story = support::Story::follow(data.path());
+    let failed = story.connection_becomes("failed").await;
+    assert_eq!(failed["error"]["kind"], "unresolved", "{failed}");
+    let error = failed_request(data.path()).await;
+    assert_eq!(error["reason"], "host_not_found", "{error}");
+    assert!(middle.heads.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_ca_file_that_cannot_be_used_is_told_with_its_place_and_what_would_be_right() {
+    let data = tempfile::tempdir().unwrap();
+    let pem = data.path().join("ca.pem");
+    let text = format!("[backend]\nca_file = {:?}\n", pem.to_str().unwrap());
+    let said = check(data.path(), &text).await;
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.stderr.contains("checked.toml:2:11: backend.ca_file: "), "{said:?}");
+    assert!(
+        said.stderr.contains(pem.to_str().unwrap()) && said.stderr.contains("cannot be read"),
+        "{said:?}"
+    );
+    fs::write(&pem, "no certificate").unwrap();
+    let said = check(data.path(), &text).await;
+    assert!(said.stderr.contains("-----BEGIN CERTIFICATE-----"), "{said:?}");
+    let file = data.path().join("checked.toml");
+    let ended = run(data.path(), &["run", "--config", file.to_str().unwrap()]).await;
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(ended.stderr.contains("backend.ca_file") && ended.stderr.contains("ca.pem"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_check_does_not_need_the_environment_that_the_runtime_will_find() {
+    let data = tempfile::tempdir().unwrap();
+    let text = "[backend]\ntoken_env = \"MAINSTAY_TEST_NOT_SET\"\nproxy_env = \"MAINSTAY_TEST_NOT_SET\"\n\
+                headers_env = { x-api-key = \"MAINSTAY_TEST_NOT_SET\" }\n";
+    let said = check(data.path(), text).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let file = data.path().join("checked.toml");
+    let ended = run(data.path(), &["run", "--config", file.to_str().unwrap()]).await;
+    assert!(ended.code == Some(2) && ended.stderr.contains("MAINSTAY_TEST_NOT_SET"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_dead_proxy_is_named_as_such_in_the_journal_and_to_whoever_asks() {
+    let data = tempfile::tempdir().unwrap();
+    // Bound and not listening: whoever connects is refused, and nobody else gets the port.
+    let dead = tokio::net::TcpSocket::new_v4().unwrap();
+    dead.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let text = format!(
+        "[backend]\nproxy = \"http://{}\"\n[connection]\nmax_retries = 0\n[requests]\nretries = 0\n",
+        dead.local_addr().unwrap()
+    );
+    let file = data.path().join("mainstay.toml");
+    fs::write(&file, text).unwrap();
+    let _runtime = support::Program::start(data.path(), &["run", "--config", file.to_str().unwrap()]);
+    let mut story = support::Story::follow(data.path());
+    let failed = story.connection_becomes("failed").await;
+    assert_eq!(failed["error"]["kind"], "proxy_unreachable", "{failed}");
+    let error = failed_request(data.path()).await;
+    assert_eq!(error["reason"], "proxy_unreachable", "{error}");
+}

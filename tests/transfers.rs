@@ -1,0 +1,83 @@
+//! Files go up and answers come down as they come, through the whole tree.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, stream};
+use mainstay::actors::transport::{Answer, AnswerBody, OpenAnswer, Transport, TransportError};
+use mainstay::backend::{Backend, BackendConfig};
+use mainstay::config::Config;
+use mainstay::runtime::journal::Delivery;
+use mainstay::{Mainstay, Request};
+use reqwest::StatusCode;
+use reqwest::header::HeaderMap;
+use serde_json::json;
+use support::PATIENCE;
+use tokio::time::timeout;
+
+async fn backend() -> (Backend, Config) {
+    let backend = Backend::bind(BackendConfig::default()).await.unwrap();
+    let mut config = Config::default();
+    config.backend.url = backend.url();
+    (backend, config)
+}
+
+#[tokio::test]
+async fn a_file_goes_up_and_its_answer_comes_down_into_another_with_progress_and_one_event() {
+    let (backend, config) = backend().await;
+    let mainstay = Mainstay::builder().config(config).verbose(true).start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (original, copy) = (folder.path().join("original"), folder.path().join("copy"));
+    let content: Vec<u8> = (0..1_000_000_u32).map(|number| number.to_le_bytes()[0]).collect();
+    std::fs::write(&original, &content).unwrap();
+    let mut request = Request::post("/api/echo").file(&original).build().unwrap();
+    let mut progress = request.progress();
+    let download = timeout(PATIENCE, mainstay.open(request)).await.unwrap().unwrap();
+    let id = download.request_id;
+    assert_eq!(download.save_to(&copy).await, Ok(1_000_000));
+    assert!(std::fs::read(&copy).unwrap() == content);
+    let last = *progress.borrow_and_update();
+    assert_eq!((last.sent, last.to_send), (1_000_000, Some(1_000_000)));
+    assert_eq!((last.received, last.to_receive), (1_000_000, Some(1_000_000)));
+    let mut events = mainstay.events_after(0);
+    let done = loop {
+        let Delivery::Event(event) = timeout(PATIENCE, events.next()).await.unwrap() else { continue };
+        if event.kind == "request_done" {
+            break event;
+        }
+    };
+    assert_eq!((&done.fields["request_id"], &done.fields["bytes"]), (&json!(id.0), &json!(1_000_000)));
+    mainstay.shutdown().await;
+    backend.stop().await;
+}
+
+/// A backend whose answers begin and never end.
+struct Endless;
+
+impl Transport for Endless {
+    fn attempt<'a>(&'a self, _: &'a Request, _: Duration) -> BoxFuture<'a, Result<Answer, TransportError>> {
+        std::future::pending().boxed()
+    }
+
+    fn open<'a>(&'a self, _: &'a Request, _: Duration) -> BoxFuture<'a, Result<OpenAnswer, TransportError>> {
+        let body = AnswerBody::new(stream::iter([Ok("part".into())]).chain(stream::pending()));
+        let answer = OpenAnswer { status: StatusCode::OK, headers: HeaderMap::new(), length: None, body };
+        std::future::ready(Ok(answer)).boxed()
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_handed_out_before_its_end_has_come() {
+    let (backend, config) = backend().await;
+    let mainstay = Mainstay::builder().config(config).transport(Arc::new(Endless)).start().await.unwrap();
+    let request = Request::get("/feed").build().unwrap();
+    let mut download = timeout(PATIENCE, mainstay.open(request)).await.unwrap().unwrap();
+    assert_eq!(timeout(PATIENCE, download.chunk()).await.unwrap().unwrap().unwrap(), "part");
+    assert_eq!(mainstay.status().await.queue.stats.running, 1);
+    drop(download);
+    mainstay.shutdown().await;
+    backend.stop().await;
+}

@@ -13,7 +13,7 @@ use mainstay::config::Config;
 use mainstay::runtime::journal::{Delivery, Record};
 use mainstay::runtime::policy::ExitCause;
 use mainstay::{Error, Mainstay, Request, RequestId, Response};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep_until, timeout};
@@ -37,8 +37,8 @@ pub(crate) struct Lived {
     pub(crate) calls: Vec<Called>,
     pub(crate) sends: Vec<Sent>,
     pub(crate) records: Vec<Record>,
-    /// The frames that the runtime handed on.
-    pub(crate) frames: Vec<Value>,
+    /// The frames that the runtime handed on, and the gaps between them.
+    pub(crate) frames: Vec<Inbound>,
     pub(crate) wire: Wire,
     pub(crate) done: Done,
     /// The most attempts that were under way at once.
@@ -179,7 +179,7 @@ async fn start(schedule: &Schedule, proxy: &Proxy, count: &Arc<Count>) -> Mainst
 type Noted<T> = watch::Receiver<Vec<T>>;
 
 /// Follows the journal and the frames to their ends.
-fn listen(mainstay: &Mainstay, listeners: &mut JoinSet<()>) -> (Noted<Record>, Noted<Value>) {
+fn listen(mainstay: &Mainstay, listeners: &mut JoinSet<()>) -> (Noted<Record>, Noted<Inbound>) {
     let (records, noted_records) = watch::channel(Vec::new());
     let mut events = mainstay.events_after(0);
     listeners.spawn(async move {
@@ -195,9 +195,7 @@ fn listen(mainstay: &Mainstay, listeners: &mut JoinSet<()>) -> (Noted<Record>, N
     let mut received = mainstay.connection().frames();
     listeners.spawn(async move {
         while let Some(inbound) = received.next().await {
-            let Inbound::Text(text) = inbound else { continue };
-            let frame = serde_json::from_str(&text).unwrap_or_else(|_| Value::from(&*text));
-            frames.send_modify(|frames| frames.push(frame));
+            frames.send_modify(|frames| frames.push(inbound));
         }
     });
     (noted_records, noted_frames)
@@ -373,13 +371,15 @@ impl Scene {
     }
 
     /// Returns when all is well: an event comes through, a text frame and a request go through, and nothing is left to do.
-    async fn settle(&self, frames: &Noted<Value>) {
+    async fn settle(&self, frames: &Noted<Inbound>) {
         let mut frames = frames.clone();
         for round in 0.. {
             let mark = format!("mark-{round}");
+            let quoted = format!("\"{mark}\"");
             self.bed.chatter(&mark).await;
-            let has_come =
-                frames.wait_for(|frames| frames.iter().any(|frame| frame["message"]["text"] == *mark));
+            let is_mark =
+                |inbound: &Inbound| matches!(inbound, Inbound::Text(text) if text.contains(&quoted));
+            let has_come = frames.wait_for(|frames| frames.iter().any(is_mark));
             if timeout(MARK_PATIENCE, has_come).await.is_ok_and(|come| come.is_ok()) {
                 break;
             }

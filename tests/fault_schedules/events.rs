@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use mainstay::actors::connection::feed::Inbound;
+use mainstay::actors::connection::frames::Gap;
 use serde_json::Value;
 
 use crate::drive::Lived;
@@ -11,12 +13,17 @@ use crate::schedule::{CHATTER, LEDGER, Schedule, What};
 const ALL_EVENTS: usize = 1024;
 
 pub(crate) fn faults(schedule: &Schedule, lived: &Lived) -> Vec<String> {
-    let gaps = gaps(lived);
-    let mut faults = repeats(lived);
-    if has_all(schedule) && !gaps.is_empty() {
-        faults.push(format!("the backend had every event, and gaps were told of: {gaps:?}"));
+    let events: Vec<Event> = lived.frames.iter().filter_map(Event::of).collect();
+    let gaps = gaps(&events);
+    let mut faults: Vec<String> = order(&events).into_iter().collect();
+    faults.extend(repeats(lived, &events));
+    if has_all(schedule) && gaps.iter().any(|gap| gap.after.is_some()) {
+        faults.push(format!("the backend had every event, and listeners were told of gaps: {gaps:?}"));
     }
-    faults.extend(order(&lived.frames, gaps));
+    let journalled = journalled(lived);
+    if journalled != gaps {
+        faults.push(format!("the journal tells of the gaps {journalled:?}, and listeners of {gaps:?}"));
+    }
     faults
 }
 
@@ -26,30 +33,82 @@ fn has_all(schedule: &Schedule) -> bool {
     schedule.history_max >= ALL_EVENTS && !is_lost
 }
 
-/// The gaps that the journal tells of, as the numbers before and behind.
-fn gaps(lived: &Lived) -> Vec<(u64, u64)> {
-    let number = |record: &mainstay::runtime::journal::Record, name| record.fields[name].as_u64();
-    let gaps = lived.records.iter().filter(|record| record.kind == "connection_gap");
-    gaps.filter_map(|gap| Some((number(gap, "after")?, number(gap, "next")?))).collect()
+/// What a listener was told.
+#[derive(Debug, Clone, PartialEq)]
+enum Event {
+    /// An event of the backend, and its number.
+    Numbered(u64, Value),
+    Gap(Gap),
+    /// So many things were lost to the listener, which takes all that it gets.
+    Lagged(u64),
 }
 
-/// Each event is followed by the next number, or by the one behind the next gap that was told of.
-fn order(frames: &[Value], gaps: Vec<(u64, u64)>) -> Vec<String> {
-    let numbered = frames.iter().filter(|frame| frame["type"] == "event");
-    let seqs: Vec<u64> = numbered.filter_map(|frame| frame["seq"].as_u64()).collect();
-    let leaps = seqs.windows(2).map(|pair| (pair[0], pair[1])).filter(|(last, next)| last + 1 != *next);
-    let leaps: Vec<_> = leaps.collect();
-    if leaps == gaps {
-        return Vec::new();
+impl Event {
+    /// `None` for frames that are no events.
+    fn of(inbound: &Inbound) -> Option<Self> {
+        match inbound {
+            Inbound::Text(text) => {
+                let frame: Value = serde_json::from_str(text).unwrap_or_default();
+                let seq = frame["seq"].as_u64().filter(|_| frame["type"] == "event")?;
+                Some(Self::Numbered(seq, frame))
+            }
+            Inbound::Gap(gap) => Some(Self::Gap(*gap)),
+            Inbound::Lagged(times) => Some(Self::Lagged(*times)),
+        }
     }
-    vec![format!("the events' numbers leap so: {leaps:?}\n    and the gaps that were told of are: {gaps:?}")]
+}
+
+/// The gaps that listeners were told of.
+fn gaps(events: &[Event]) -> Vec<Gap> {
+    let gap = |event: &Event| match event {
+        Event::Gap(gap) => Some(*gap),
+        _ => None,
+    };
+    events.iter().filter_map(gap).collect()
+}
+
+/// The gaps that the journal tells of.
+fn journalled(lived: &Lived) -> Vec<Gap> {
+    let gaps = lived.records.iter().filter(|record| record.kind == "connection_gap");
+    gaps.map(|record| record.decode().expect("it is a gap")).collect()
+}
+
+/// Each event is followed by the next number, or by the one behind the gap that comes between them.
+fn order(events: &[Event]) -> Option<String> {
+    let (mut last, mut gap) = (None, None);
+    for event in events {
+        match event {
+            Event::Lagged(_) => {
+                return Some(format!("a listener that takes everything lost something: {event:?}"));
+            }
+            Event::Gap(Gap { after: None, .. }) if last.is_none() => {}
+            Event::Gap(told) if gap.is_some() => {
+                return Some(format!("two gaps came together: {gap:?}, {told:?}"));
+            }
+            Event::Gap(told) => gap = Some(*told),
+            Event::Numbered(seq, _) => {
+                let follows = match (last, gap.take()) {
+                    (None, told) => told.is_none(),
+                    (Some(last), None) => last + 1 == *seq,
+                    (Some(last), Some(told)) => told == Gap { after: Some(last), next: Some(*seq) },
+                };
+                if !follows {
+                    return Some(format!("event {seq} does not follow from event {last:?}"));
+                }
+                last = Some(*seq);
+            }
+        }
+    }
+    None
 }
 
 /// An event comes at most as often as what it tells of happened.
-fn repeats(lived: &Lived) -> Vec<String> {
+fn repeats(lived: &Lived, events: &[Event]) -> Vec<String> {
     let mut come: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    for frame in lived.frames.iter().filter(|frame| frame["kind"] == "agent_message") {
-        if let (Some(agent), Some(text)) = (frame["agent"].as_str(), frame["message"]["text"].as_str()) {
+    for event in events {
+        if let Event::Numbered(_, frame) = event
+            && let (Some(agent), Some(text)) = (frame["agent"].as_str(), frame["message"]["text"].as_str())
+        {
             *come.entry((agent, text)).or_default() += 1;
         }
     }
@@ -65,23 +124,41 @@ fn repeats(lived: &Lived) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
-    fn faulty(seqs: &[u64], gaps: &[(u64, u64)]) -> bool {
-        let frames: Vec<Value> = seqs.iter().map(|seq| json!({ "type": "event", "seq": seq })).collect();
-        !order(&frames, gaps.to_vec()).is_empty()
+    fn event(seq: u64) -> Event {
+        Event::Numbered(seq, Value::Null)
     }
+
+    fn gap(after: u64, next: u64) -> Event {
+        Event::Gap(Gap { after: Some(after), next: Some(next) })
+    }
+
+    const UNKNOWN: Event = Event::Gap(Gap { after: None, next: None });
 
     #[test]
     fn a_hole_a_repeat_or_a_wrong_order_is_found_and_one_that_was_told_of_is_none() {
-        assert!(!faulty(&[3, 4, 5], &[]));
-        assert!(faulty(&[3, 5], &[]));
-        assert!(!faulty(&[3, 5], &[(3, 5)]));
-        assert!(faulty(&[3, 4, 4], &[]));
-        assert!(faulty(&[3, 5, 4, 6], &[(3, 5)]));
-        assert!(!faulty(&[3, 4, 1, 2], &[(4, 1)]));
-        assert!(faulty(&[3, 4], &[(4, 9)]));
+        let right: [&[Event]; 5] = [
+            &[event(3), event(4), event(5)],
+            &[event(3), gap(3, 5), event(5)],
+            &[event(3), event(4), gap(4, 1), event(1), event(2)],
+            &[UNKNOWN, UNKNOWN, event(7), event(8)],
+            &[event(3), gap(3, 5)],
+        ];
+        for events in right {
+            assert_eq!(order(events), None, "{events:?}");
+        }
+        let wrong: [&[Event]; 7] = [
+            &[event(3), event(5)],
+            &[event(3), event(4), event(4)],
+            &[event(3), gap(3, 5), event(5), event(4), event(6)],
+            &[event(3), event(4), gap(4, 9), event(5)],
+            &[event(3), UNKNOWN, event(4)],
+            &[event(3), gap(3, 5), gap(5, 7), event(7)],
+            &[event(3), Event::Lagged(1), event(4)],
+        ];
+        for events in wrong {
+            assert!(order(events).is_some(), "{events:?}");
+        }
     }
 }

@@ -46,7 +46,7 @@ use crate::{
 /// they do keeps a request from being written into a connection that is just being closed.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The most unused connections that are kept.
+/// The most unused connections that are kept, if nothing else is said.
 const POOL_IDLE_MAX: usize = 8;
 
 /// What an [`HttpTransport`] is made from.
@@ -62,12 +62,16 @@ pub struct HttpSettings {
     pub connect_timeout: Duration,
     /// The way to the backend.
     pub route: Route,
+    /// The most unused connections that are kept, each for 4 s. At least as many as requests may be under way at once:
+    /// with fewer, every burst closes some that the next one has to make again.
+    pub idle_connections_max: usize,
     /// The largest answer that is read as a whole. One that is read as it comes has no limit.
     pub response_bytes_max: usize,
 }
 
 impl HttpSettings {
-    /// Settings for the backend at `base_url`: straight there, 10 s to connect, answers of at most 16 MiB.
+    /// Settings for the backend at `base_url`: straight there, 10 s to connect, 8 connections kept, answers of at most
+    /// 16 MiB.
     #[must_use]
     pub fn new(base_url: impl Into<String>) -> Self {
         Self {
@@ -76,6 +80,7 @@ impl HttpSettings {
             bearer_token: None,
             connect_timeout: Duration::from_secs(10),
             route: Route::default(),
+            idle_connections_max: POOL_IDLE_MAX,
             response_bytes_max: 16 * 1024 * 1024,
         }
     }
@@ -90,27 +95,35 @@ impl fmt::Debug for HttpSettings {
             .field("bearer_token", &self.bearer_token.is_some())
             .field("connect_timeout", &self.connect_timeout)
             .field("route", &self.route)
+            .field("idle_connections_max", &self.idle_connections_max)
             .field("response_bytes_max", &self.response_bytes_max)
             .finish()
     }
 }
 
 /// How many answers came over connections that may still be kept: at most so many kept ones can be stale.
-#[derive(Debug, Clone, Default)]
-struct Kept(Arc<AtomicUsize>);
+#[derive(Debug, Clone)]
+struct Kept {
+    count: Arc<AtomicUsize>,
+    max: usize,
+}
 
 impl Kept {
+    fn none_of(max: usize) -> Self {
+        Self { count: Arc::default(), max }
+    }
+
     /// An answer came to its end.
     fn add(&self) {
-        let add = |kept: usize| Some((kept + 1).min(POOL_IDLE_MAX));
+        let add = |kept: usize| Some((kept + 1).min(self.max));
         // The closure never declines.
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        let _ = self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
 
     /// Takes one back; `false` if there is none.
     fn take(&self) -> bool {
         let take = |kept: usize| kept.checked_sub(1);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+        self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 }
 
@@ -145,11 +158,11 @@ impl HttpTransport {
         let tls = settings.route.tls_for(is_secure).map_err(unusable)?;
         let client = |idle_max| build_client(settings, &tls, &headers, idle_max);
         Ok(Self {
-            pooled: client(POOL_IDLE_MAX)?,
+            pooled: client(settings.idle_connections_max)?,
             fresh: client(0)?,
             prefix: base.as_str().trim_end_matches('/').to_owned(),
             base,
-            kept: Kept::default(),
+            kept: Kept::none_of(settings.idle_connections_max),
             response_bytes_max: settings.response_bytes_max,
             is_forwarded: settings.route.proxy.as_ref().is_some_and(|proxy| proxy.forwards(is_secure)),
         })

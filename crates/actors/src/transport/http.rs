@@ -132,7 +132,7 @@ impl Kept {
 /// Headers that hold credentials never leave the origin of the base address.
 pub struct HttpTransport {
     base: Url,
-    /// The base as text, without a slash at its end: what paths go behind.
+    /// The base's own path, without a slash at its end: what paths go behind.
     prefix: String,
     /// Keeps connections for the next request.
     pooled: Client,
@@ -160,7 +160,7 @@ impl HttpTransport {
         Ok(Self {
             pooled: client(settings.idle_connections_max)?,
             fresh: client(0)?,
-            prefix: base.as_str().trim_end_matches('/').to_owned(),
+            prefix: base.path().trim_end_matches('/').to_owned(),
             base,
             kept: Kept::none_of(settings.idle_connections_max),
             response_bytes_max: settings.response_bytes_max,
@@ -175,7 +175,7 @@ impl HttpTransport {
     }
 
     async fn exchange_directly(&self, request: &Request, idle: Duration) -> Result<Incoming, TransportError> {
-        let mut hop = self.first_hop(request)?;
+        let mut hop = self.first_hop(request);
         for redirects in 0..=REDIRECTS_MAX {
             let incoming =
                 self.begin(request, &hop, idle).await.map_err(|failure| after(redirects, failure))?;
@@ -195,14 +195,16 @@ impl HttpTransport {
         Err(TransportError::new(FailureKind::BadResponse, Reach::MaybeSent, "too many redirects"))
     }
 
-    fn first_hop(&self, request: &Request) -> Result<Hop, TransportError> {
-        let refuse = |details: &str| TransportError::new(FailureKind::BadRequest, Reach::NotSent, details);
-        let joined = [self.prefix.as_str(), request.path()].concat();
-        let url = Url::parse(&joined).map_err(|cause| refuse(&cause.to_string()))?;
-        if redirect::leads_away(&self.base, &url) {
-            return Err(refuse("the path leads away from the backend"));
-        }
-        Ok(Hop { method: request.method().clone(), url, keeps_body: true })
+    fn first_hop(&self, request: &Request) -> Hop {
+        let (path, query) = match request.path().split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (request.path(), None),
+        };
+        // Only the path is parsed, so it cannot lead away from the backend.
+        let mut url = self.base.clone();
+        url.set_path(&[self.prefix.as_str(), path].concat());
+        url.set_query(query);
+        Hop { method: request.method().clone(), url, keeps_body: true }
     }
 
     /// Sends the request and waits for the answer to begin.

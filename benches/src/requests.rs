@@ -70,12 +70,12 @@ struct Plain {
 
 impl Plain {
     /// Set up as Mainstay sets its own up. It keeps no time limit on answers, which Mainstay does.
-    fn new(base: &str) -> Result<Self, Fault> {
+    fn new(base: &str, callers: usize) -> Result<Self, Fault> {
         let client = reqwest::Client::builder()
             .user_agent("mainstay-benches")
             .connect_timeout(Duration::from_secs(10))
             .pool_idle_timeout(Duration::from_secs(4))
-            .pool_max_idle_per_host(8)
+            .pool_max_idle_per_host(callers)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .no_proxy()
@@ -120,7 +120,8 @@ async fn round<C: Client>(client: &C, way: Way, callers: usize) -> Result<f64, F
 }
 
 async fn queue(base: &str, callers: usize, dir: &Path) -> Result<(Runtime, Queued), Fault> {
-    let transport = Arc::new(HttpTransport::new(&HttpSettings::new(base))?);
+    let settings = HttpSettings { idle_connections_max: callers, ..HttpSettings::new(base) };
+    let transport = Arc::new(HttpTransport::new(&settings)?);
     let lanes = LanesPolicy::default();
     let policy = QueuePolicy { max_concurrent: callers, lanes, ..QueuePolicy::default() };
     let mut root = SupervisorSpec::new("root");
@@ -143,7 +144,7 @@ pub(crate) async fn measure(settings: &Settings, dir: &Path) -> Result<Vec<Line>
     let mut lines = Vec::new();
     for callers in CONCURRENCY {
         let (runtime, queued) = queue(&base, callers, &dir.join(format!("requests-{callers}"))).await?;
-        let plain = Plain::new(&base)?;
+        let plain = Plain::new(&base, callers)?;
         for way in Way::ALL {
             let what = format!("{}, {callers} at a time", way.name());
             let mut line = Line::beside(PEERS, what, "us").target(Target::OfFirst(1.1));

@@ -105,6 +105,20 @@ async fn the_path_goes_below_the_path_of_the_base() {
     assert!(server.received().await.starts_with("GET /prefix/thing?x=1 "));
 }
 
+#[test]
+fn an_address_is_what_parsing_it_as_a_whole_would_give() {
+    for base in ["http://localhost:8000", "https://a.test", "http://[::1]:9/prefix/", "http://a.test/a/b"] {
+        let transport = HttpTransport::new(&HttpSettings::new(base)).unwrap();
+        for path in
+            ["/", "/a/b", "/a/?", "/a?x=1&y=/../b?z", "/@host/x", "/a:80//b", "/caf%C3%A9?q='%20'", "/?//"]
+        {
+            let request = Request::get(path).build().unwrap();
+            let whole = Url::parse(&format!("{}{path}", base.trim_end_matches('/'))).unwrap();
+            assert_eq!(transport.first_hop(&request).url, whole, "{base} and {path}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_refused_connection_sent_nothing() {
     let server = Server::start([]).await;

@@ -3,10 +3,12 @@
 //! - `outgoing` sends a request and waits for the answer to begin, `incoming` reads the answer
 //! - `upload` knows whether a request has left
 //! - `failure` reads reqwest's errors, `redirect` decides where a redirect leads
+//! - `doubt` knows whether a kept connection may be one that is about to be closed
 //!
 //! One attempt may use more than one connection in two cases, neither of which is a retry: a redirect within the
 //! backend's own origin, and a safe request that met a pooled connection which the server had closed meanwhile.
 
+mod doubt;
 mod failure;
 mod incoming;
 mod outgoing;
@@ -31,6 +33,7 @@ use rustls::ClientConfig;
 use tokio::time::Instant;
 
 use self::{
+    doubt::Doubt,
     incoming::Incoming,
     outgoing::send,
     redirect::{Hop, REDIRECTS_MAX},
@@ -139,6 +142,7 @@ pub struct HttpTransport {
     /// Makes a connection for each request.
     fresh: Client,
     kept: Kept,
+    doubt: Doubt,
     response_bytes_max: usize,
     /// Whether it is a proxy that the connections are made to, which hands the requests on.
     is_forwarded: bool,
@@ -163,6 +167,7 @@ impl HttpTransport {
             prefix: base.path().trim_end_matches('/').to_owned(),
             base,
             kept: Kept::none_of(settings.idle_connections_max),
+            doubt: Doubt::none(),
             response_bytes_max: settings.response_bytes_max,
             is_forwarded: settings.route.proxy.as_ref().is_some_and(|proxy| proxy.forwards(is_secure)),
         })
@@ -171,6 +176,9 @@ impl HttpTransport {
     /// Sends the request, to where it is redirected too, and waits for the final answer to begin.
     async fn exchange(&self, request: &Request, idle: Duration) -> Result<Incoming, TransportError> {
         let exchanged = self.exchange_directly(request, idle).await;
+        if exchanged.as_ref().is_ok_and(|incoming| incoming.status().is_server_error()) {
+            self.doubt.arise(Instant::now());
+        }
         if self.is_forwarded { failure::seen_through_proxy(exchanged) } else { exchanged }
     }
 
@@ -210,6 +218,9 @@ impl HttpTransport {
     /// Sends the request and waits for the answer to begin.
     async fn begin(&self, request: &Request, hop: &Hop, idle: Duration) -> Result<Incoming, TransportError> {
         let started = Instant::now();
+        if !hop.method.is_safe() && self.doubt.is_there(started) {
+            return send(&self.fresh, request, hop, idle).await;
+        }
         match send(&self.pooled, request, hop, idle).await {
             Err(failure) if !is_spent(request) && self.was_stale(&hop.method, &failure) => {
                 let again = send(&self.fresh, request, hop, idle.saturating_sub(started.elapsed())).await;

@@ -146,7 +146,7 @@ impl Link {
             stable_after: Duration::ZERO,
             ..ConnectionPolicy::default()
         };
-        let view = ConnectionView::new(&policy, 16);
+        let view = ConnectionView::new(&policy);
         let status = view.status.subscribe();
         let mut root = SupervisorSpec::new("root");
         root.child(Child::new("connection", ConnectionActor { target, policy, view }))?;

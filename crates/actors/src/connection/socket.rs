@@ -5,6 +5,13 @@
 //! [`Fault`]; what follows from it is the machine's to say.
 
 mod classification;
+mod movement;
+
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use futures_util::{
     SinkExt, StreamExt,
@@ -18,11 +25,12 @@ use tokio::{
 use tokio_tungstenite::{
     Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config,
     tungstenite::{
-        Message,
+        self, Message,
         protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode},
     },
 };
 
+use self::movement::{Movement, Watched};
 use super::{
     fault::{Fault, FaultKind},
     target::SocketTarget,
@@ -49,6 +57,8 @@ pub enum Frame {
     Ping,
     /// The answer to a [`Writer::ping`] with its number; `None` if it carries something else.
     Pong(Option<u64>),
+    /// No frame yet, but the peer is there: a part of one came, or one of ours went on after it had to wait.
+    Part,
 }
 
 /// Why a message was not written.
@@ -67,14 +77,17 @@ pub enum SendError {
     Lost(Fault),
 }
 
+type Socket<S> = WebSocketStream<MaybeTlsStream<Watched<S>>>;
+
 /// The half that reads.
 pub struct Reader<S> {
-    stream: SplitStream<WebSocketStream<MaybeTlsStream<S>>>,
+    stream: SplitStream<Socket<S>>,
+    movement: Arc<Movement>,
 }
 
 /// The half that writes.
 pub struct Writer<S> {
-    sink: SplitSink<WebSocketStream<MaybeTlsStream<S>>, Message>,
+    sink: SplitSink<Socket<S>, Message>,
     limits: SocketLimits,
 }
 
@@ -114,10 +127,12 @@ where
     } else {
         Connector::Plain
     };
+    let (stream, movement) = Watched::new(stream);
     let opened = client_async_tls_with_config(request, stream, Some(config(limits)), Some(connector)).await;
     let (socket, _response) = opened.map_err(|error| classification::handshake(&error))?;
+    movement.forget();
     let (sink, stream) = socket.split();
-    Ok((Writer { sink, limits }, Reader { stream }))
+    Ok((Writer { sink, limits }, Reader { stream, movement }))
 }
 
 fn config(limits: SocketLimits) -> WebSocketConfig {
@@ -141,7 +156,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
     /// frame is answered before it is reported, as far as that goes without waiting.
     pub async fn read(&mut self) -> Result<Frame, Fault> {
         loop {
-            match self.stream.next().await {
+            let Some(message) = poll_fn(|context| self.poll_message(context)).await else {
+                return Ok(Frame::Part);
+            };
+            match message {
                 Some(Ok(Message::Text(text))) => return Ok(Frame::Text(text.as_str().to_owned())),
                 Some(Ok(Message::Binary(bytes))) => return Ok(Frame::Binary(bytes.len())),
                 Some(Ok(Message::Ping(_))) => return Ok(Frame::Ping),
@@ -153,6 +171,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
                 None => return Err(Fault::new(FaultKind::Lost, "the stream ended")),
             }
         }
+    }
+
+    /// The next message or the end, or `None` if something has moved meanwhile.
+    fn poll_message(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Option<Result<Message, tungstenite::Error>>>> {
+        if let Poll::Ready(message) = self.stream.poll_next_unpin(context) {
+            // That something moved is no news beside it.
+            self.movement.forget();
+            return Poll::Ready(Some(message));
+        }
+        self.movement.poll(context).map(|()| None)
     }
 
     async fn closed(&mut self, frame: Option<CloseFrame>) -> Fault {

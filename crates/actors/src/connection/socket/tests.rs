@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
     crypto::aws_lc_rs,
@@ -268,6 +269,45 @@ async fn a_pending_write_does_not_keep_frames_from_being_read() {
         biased;
         result = &mut write => panic!("the write ended: {result:?}"),
         frame = reader.read() => assert_eq!(frame, Ok(Frame::Text("news".into()))),
+    }
+}
+
+#[tokio::test]
+async fn a_part_of_a_message_is_a_sign_of_life() {
+    let (_writer, mut reader, mut server) = connected(LIMITS).await;
+    // A text frame of five bytes, in three parts.
+    for part in [&b"\x81\x05h"[..], b"el"] {
+        server.get_mut().write_all(part).await.unwrap();
+        assert_eq!(reader.read().await, Ok(Frame::Part));
+    }
+    server.get_mut().write_all(b"lo").await.unwrap();
+    assert_eq!(reader.read().await, Ok(Frame::Text("hello".into())));
+    assert!(reader.read().now_or_never().is_none(), "nothing has moved since");
+}
+
+#[tokio::test]
+async fn a_message_of_ours_that_goes_on_after_a_wait_is_a_sign_of_life_and_one_that_is_stuck_is_none() {
+    let (near, far) = duplex(256);
+    let target = SocketTarget::new("http://backend.example", "/ws").unwrap();
+    let (opened, server) = tokio::join!(handshake(&target, LIMITS, near), accept_async(far));
+    let ((mut writer, mut reader), mut server) = (opened.unwrap(), server.unwrap());
+    let mut write = pin!(writer.send_text("x".repeat(1024)));
+    let mut taken = [0; 200];
+    for _ in 0..3 {
+        assert!(futures_util::poll!(&mut write).is_pending());
+        assert!(reader.read().now_or_never().is_none());
+        server.get_mut().read_exact(&mut taken).await.unwrap();
+        assert!(futures_util::poll!(&mut write).is_pending());
+        assert_eq!(reader.read().await, Ok(Frame::Part));
+    }
+}
+
+#[tokio::test]
+async fn what_the_system_takes_at_once_is_no_sign_of_life() {
+    let (mut writer, mut reader, _server) = connected(LIMITS).await;
+    for _ in 0..10 {
+        writer.send_text("x".repeat(1000)).await.unwrap();
+        assert!(reader.read().now_or_never().is_none());
     }
 }
 

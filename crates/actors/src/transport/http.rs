@@ -14,7 +14,7 @@ mod upload;
 
 use std::{
     fmt,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -95,6 +95,9 @@ pub struct HttpTransport {
     fresh: Client,
     /// How many answers came over connections that may still be kept: at most so many kept ones can be stale.
     kept: AtomicUsize,
+    created: Instant,
+    /// Until when a kept connection may be one that the server closes, in milliseconds since `created`.
+    doubtful_until_ms: AtomicU64,
     response_bytes_max: usize,
 }
 
@@ -114,6 +117,8 @@ impl HttpTransport {
             fresh: client(0)?,
             base,
             kept: AtomicUsize::new(0),
+            created: Instant::now(),
+            doubtful_until_ms: AtomicU64::new(0),
             response_bytes_max: settings.response_bytes_max,
         })
     }
@@ -148,6 +153,9 @@ impl HttpTransport {
     /// Sends the request and waits for the answer to begin.
     async fn begin(&self, request: &Request, hop: &Hop, idle: Duration) -> Result<Response, TransportError> {
         let started = Instant::now();
+        if !hop.method.is_safe() && self.is_pool_doubtful(started) {
+            return send(&self.fresh, request, hop, idle).await;
+        }
         match send(&self.pooled, request, hop, idle).await {
             Err(failure) if self.was_stale(&hop.method, &failure) => {
                 send(&self.fresh, request, hop, idle.saturating_sub(started.elapsed())).await
@@ -166,9 +174,26 @@ impl HttpTransport {
             && self.kept.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 
+    /// Whether one of the kept connections carried a server's failure of late.
+    ///
+    /// Some servers close a connection after a fault of the application, without having said so in their answer (uvicorn
+    /// does). What must not be sent twice would run into that close, and then nobody knew whether it was carried out.
+    fn is_pool_doubtful(&self, now: Instant) -> bool {
+        self.since_created_ms(now) < self.doubtful_until_ms.load(Ordering::Relaxed)
+    }
+
+    fn since_created_ms(&self, now: Instant) -> u64 {
+        u64::try_from(now.duration_since(self.created).as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Reads the rest of the answer.
     async fn finish(&self, mut response: Response, idle: Duration) -> Result<Answer, TransportError> {
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+        if status.is_server_error() {
+            // A connection that is kept for longer has been used again since, or is let go.
+            let until = self.since_created_ms(Instant::now() + POOL_IDLE_TIMEOUT);
+            self.doubtful_until_ms.fetch_max(until, Ordering::Relaxed);
+        }
         let announced = response.content_length();
         match read(&mut response, announced, self.response_bytes_max, idle).await {
             Ok(body) => {

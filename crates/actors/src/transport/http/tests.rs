@@ -280,6 +280,31 @@ async fn a_request_that_could_act_twice_is_not_sent_again_by_the_transport() {
 }
 
 #[tokio::test]
+async fn after_a_servers_failure_what_could_act_twice_goes_out_on_a_connection_of_its_own() {
+    let failed = || Step::Send("HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n".into());
+    let kept = vec![Step::Receive, failed(), Step::Receive, ok("kept")];
+    let server = Server::start([kept, vec![Step::Receive, ok("new")], vec![Step::Receive, ok("new")]]).await;
+    let transport = transport(&server);
+    assert_eq!(transport.attempt(&get(), LONG).await.unwrap().status.as_u16(), 500);
+    for request in [post(), Request::put("/a").build().unwrap()] {
+        assert_eq!(transport.attempt(&request, LONG).await.unwrap().body, "new");
+    }
+    assert_eq!(transport.attempt(&get(), LONG).await.unwrap().body, "kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_servers_failure_is_forgotten_when_its_connection_is_no_longer_kept() {
+    let transport = HttpTransport::new(&HttpSettings::new("http://localhost:1")).unwrap();
+    let answer =
+        |status: u16| Response::from(http::Response::builder().status(status).body(Body::from("")).unwrap());
+    transport.finish(answer(404), LONG).await.unwrap();
+    assert!(!transport.is_pool_doubtful(Instant::now()));
+    transport.finish(answer(503), LONG).await.unwrap();
+    assert!(transport.is_pool_doubtful(Instant::now()));
+    assert!(!transport.is_pool_doubtful(Instant::now() + POOL_IDLE_TIMEOUT));
+}
+
+#[tokio::test]
 async fn a_backend_that_breaks_every_connection_does_not_get_each_request_twice() {
     let breaks = || vec![Step::Receive, Step::Close];
     let server = Server::start([breaks(), breaks(), breaks()]).await;

@@ -83,7 +83,14 @@ pub struct Program {
 
 impl Program {
     pub fn start(data: &Path, args: &[&str]) -> Self {
-        let mut child = mainstay(data, args).spawn().expect("the binary can be started");
+        Self::start_with(data, args, &[])
+    }
+
+    /// With these variables in its environment.
+    pub fn start_with(data: &Path, args: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut command = mainstay(data, args);
+        command.envs(variables.iter().copied());
+        let mut child = command.spawn().expect("the binary can be started");
         let stdout = child.stdout.take().expect("stdout is piped");
         let stderr = child.stderr.take().expect("stderr is piped");
         Self { child, lines: BufReader::new(stdout).lines(), stderr, transcript: Vec::new() }

@@ -1,0 +1,45 @@
+//! Mainstay against servers that nobody here wrote: `websockets`, FastAPI on uvicorn, Express and `ws` on Node.
+//!
+//! `tests/foreign/run` installs them and runs this. Each scenario runs against each server that it applies to, so
+//! its name is followed by the server's.
+//!
+//! - [`server`]: a server as a process of its own; [`scene`]: a runtime against one
+//! - [`link`], [`silence`], [`frames`], [`refusals`]: the WebSocket
+//! - [`requests`], [`failures`], [`answers`], [`pool`], [`crowds`]: HTTP
+//! - [`agents`], [`program`]: agents behind FastAPI; the binary
+//!
+//! Nothing sleeps: a scenario waits for an event, a frame, an answer, or a line that the server prints. Where time must
+//! pass, the server takes it before it answers.
+
+#[path = "../support.rs"]
+mod support;
+
+mod scene;
+mod server;
+
+mod agents;
+mod answers;
+mod crowds;
+mod failures;
+mod frames;
+mod link;
+mod pool;
+mod program;
+mod refusals;
+mod requests;
+mod silence;
+
+/// Runs a scenario against each of these servers, as a test of its own.
+macro_rules! against {
+    ($scenario:ident: $($server:ident),+) => {
+        mod $scenario {
+            $(
+                #[tokio::test]
+                async fn $server() {
+                    super::$scenario(crate::server::$server()).await;
+                }
+            )+
+        }
+    };
+}
+pub(crate) use against;

@@ -1,0 +1,188 @@
+//! A foreign server as a process of its own, on a loopback port.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::time::timeout;
+
+use crate::support::PATIENCE;
+
+const WEBSOCKETS: &str = "python/ws_server.py";
+
+/// What to start: which of our thin scripts over which library, and with which options.
+#[derive(Clone)]
+pub struct Foreign {
+    runtime: Runtime,
+    script: &'static str,
+    args: Vec<String>,
+}
+
+#[derive(Clone, Copy)]
+enum Runtime {
+    Python,
+    Node,
+}
+
+/// The `websockets` package, without HTTP.
+pub fn websockets() -> Foreign {
+    Foreign::new(Runtime::Python, WEBSOCKETS)
+}
+
+/// FastAPI on uvicorn as `uvicorn[standard]` has it: httptools, uvloop, the `websockets` package below ASGI.
+pub fn uvicorn() -> Foreign {
+    Foreign::new(Runtime::Python, "python/app.py")
+}
+
+/// FastAPI on uvicorn with what is written in Python alone: h11, asyncio's loop, wsproto.
+pub fn h11() -> Foreign {
+    uvicorn().with(["--http", "h11", "--loop", "asyncio", "--ws", "wsproto"])
+}
+
+/// Express on Node's HTTP server, with `ws`.
+pub fn node() -> Foreign {
+    Foreign::new(Runtime::Node, "node/server.js")
+}
+
+impl Foreign {
+    fn new(runtime: Runtime, script: &'static str) -> Self {
+        Self { runtime, script, args: Vec::new() }
+    }
+
+    /// The same with further options; a later one wins over an earlier one.
+    pub fn with<const N: usize>(mut self, args: [&str; N]) -> Self {
+        self.args.extend(args.map(str::to_owned));
+        self
+    }
+
+    /// Whether it has no HTTP beside the WebSocket.
+    pub fn is_websocket_alone(&self) -> bool {
+        self.script == WEBSOCKETS
+    }
+
+    /// Whether it is Node.
+    pub fn is_node(&self) -> bool {
+        matches!(self.runtime, Runtime::Node)
+    }
+
+    /// Starts it on any free port.
+    pub async fn start(&self) -> Server {
+        self.start_on(0).await
+    }
+
+    /// Starts it on this port, and returns when it listens.
+    pub async fn start_on(&self, port: u16) -> Server {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("foreign").join(self.script);
+        let mut command = match self.runtime {
+            Runtime::Python => {
+                let mut python = Command::new(installed("MAINSTAY_FOREIGN_PYTHON"));
+                // No compiled copies beside the sources.
+                python.arg("-B");
+                python
+            }
+            Runtime::Node => {
+                let mut node = Command::new("node");
+                node.env("NODE_PATH", installed("MAINSTAY_FOREIGN_NODE_MODULES"));
+                node
+            }
+        };
+        command.arg(script).args(&self.args).arg("--port").arg(port.to_string()).kill_on_drop(true);
+        // The other end of its stdin is held by this process, so it ends with this process, however that ends.
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the server can be started");
+        let stdin = child.stdin.take().expect("stdin is piped");
+        let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+        let mut server = Server { foreign: self.clone(), child, _stdin: stdin, lines, port };
+        let line = server.line().await;
+        let port = line.strip_prefix("listening on ").and_then(|port| port.parse().ok());
+        server.port = port.unwrap_or_else(|| panic!("it said {line:?} in place of its port"));
+        server
+    }
+}
+
+fn installed(name: &str) -> OsString {
+    std::env::var_os(name)
+        .unwrap_or_else(|| panic!("{name} is not set: run these tests with tests/foreign/run"))
+}
+
+/// A server that runs. Dropped, it is killed.
+pub struct Server {
+    pub foreign: Foreign,
+    child: Child,
+    /// Not left to `child`, which closes it as soon as somebody waits for it.
+    _stdin: ChildStdin,
+    lines: Lines<BufReader<ChildStdout>>,
+    port: u16,
+}
+
+impl Server {
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    async fn line(&mut self) -> String {
+        let line = timeout(PATIENCE, self.lines.next_line()).await.expect("the server prints a further line");
+        line.expect("it can be read").unwrap_or_else(|| panic!("the server has ended: see its stderr"))
+    }
+
+    /// Waits until it has printed this line. Of a kind that `wanted` is none of, it may print others before.
+    pub async fn says(&mut self, wanted: &str) {
+        let kind = wanted.split(' ').next();
+        loop {
+            let line = self.line().await;
+            if line.split(' ').next() == kind {
+                assert_eq!(line, wanted);
+                return;
+            }
+        }
+    }
+
+    /// Kills it without a warning, and returns when it is gone.
+    pub async fn kill(mut self) -> Gone {
+        self.child.kill().await.expect("it can be killed");
+        Gone { foreign: self.foreign, port: self.port }
+    }
+
+    /// Asks it to end, as a service manager does.
+    pub async fn ask_to_end(&self) {
+        self.signal("-TERM").await;
+    }
+
+    /// Waits until it has ended by itself.
+    pub async fn ended(mut self) -> (ExitStatus, Gone) {
+        let status =
+            timeout(PATIENCE, self.child.wait()).await.expect("it ends").expect("it can be waited for");
+        (status, Gone { foreign: self.foreign, port: self.port })
+    }
+
+    /// Stops all of its threads: from now on only the kernel answers for it.
+    pub async fn freeze(&self) {
+        self.signal("-STOP").await;
+    }
+
+    /// Lets it go on.
+    pub async fn thaw(&self) {
+        self.signal("-CONT").await;
+    }
+
+    async fn signal(&self, signal: &str) {
+        let pid = self.child.id().expect("it is running");
+        let sent = Command::new("kill").arg(signal).arg(pid.to_string()).status().await;
+        assert!(sent.expect("kill can be run").success());
+    }
+}
+
+/// A server that is no more.
+pub struct Gone {
+    foreign: Foreign,
+    port: u16,
+}
+
+impl Gone {
+    /// Starts it again on its port, with further options.
+    pub async fn back_with<const N: usize>(self, args: [&str; N]) -> Server {
+        self.foreign.with(args).start_on(self.port).await
+    }
+}

@@ -9,10 +9,10 @@ use mainstay::runtime::replay;
 use serde_json::Value;
 
 use crate::counted::TAG;
-use crate::drive::{Called, Lived, Sent, echo, key};
+use crate::drive::{Called, Lived, SHARED, Sent, echo, key};
 use crate::events;
 use crate::fault_proxy::wire::SeenRequest;
-use crate::schedule::{Asked, Patience, Schedule};
+use crate::schedule::{Asked, Call, Patience, Reading, Schedule};
 
 /// What never happens, whatever the network does.
 const NEVER: [&str; 9] = [
@@ -187,6 +187,10 @@ impl Case<'_> {
         self.check_cancellation(end)?;
         if let Some(attempts) = self.attempts(end) {
             ensure(attempts <= self.retries + 1, "there were more attempts than may be")?;
+            // What is shared is seen under one name.
+            if self.called.call.what == Asked::Shared {
+                return Ok(());
+            }
             ensure(attempts > 0 || self.seen.is_empty(), "it was sent without an attempt")?;
             ensure(
                 self.sent() as u64 <= attempts * self.sends_max(),
@@ -194,7 +198,7 @@ impl Case<'_> {
             )?;
         }
         match self.called.call.what {
-            Asked::Get | Asked::Put => Ok(()),
+            Asked::Get | Asked::Shared | Asked::Put => Ok(()),
             Asked::Post => self.check_single(end),
             Asked::KeyedPost { is_generated } => {
                 self.check_keys(is_generated)?;
@@ -202,6 +206,12 @@ impl Case<'_> {
             }
             Asked::Echo { .. } => self.check_keys(false),
         }
+    }
+
+    /// Whether its caller did not wait for all of the answer.
+    fn is_dropped(&self) -> bool {
+        let Call { patience, reading, .. } = &self.called.call;
+        matches!(patience, Patience::DropAfterMs(_)) || *reading == Reading::Partly
     }
 
     /// How many attempts there were, as the journal or the caller knows.
@@ -236,15 +246,12 @@ impl Case<'_> {
     /// What the caller was told is what the journal says.
     fn check_answer(&self, end: &End) -> Result<(), String> {
         match &self.called.outcome {
-            None => ensure(
-                matches!(self.called.call.patience, Patience::DropAfterMs(_)),
-                "its caller was told nothing",
-            ),
+            None => ensure(self.is_dropped(), "its caller was told nothing"),
             Some(Ok(response)) => {
                 ensure(end.is_done(), "it was answered, and the journal says that it failed")?;
-                ensure(end.status == Some(u64::from(response.status.as_u16())), "the statuses differ")?;
+                ensure(end.status == Some(u64::from(response.status)), "the statuses differ")?;
                 ensure(end.attempts == Some(response.attempts.into()), "the attempts differ")?;
-                ensure(response.request_id == self.called.id, "the ids differ")?;
+                ensure(response.id == self.called.id, "the ids differ")?;
                 self.check_body(&response.body)
             }
             Some(Err(error)) => {
@@ -266,7 +273,14 @@ impl Case<'_> {
                 ensure(end.code.as_deref() == Some(error.code.as_str()), "the codes differ")?;
                 ensure(end.status == error.status.map(u64::from), "the statuses differ")?;
                 ensure(end.attempts == Some(error.attempts.into()), "the attempts differ")?;
-                let own = [Reason::Crashed, Reason::Internal, Reason::NoAnswer, Reason::InvalidRequest];
+                let own = [
+                    Reason::Crashed,
+                    Reason::Internal,
+                    Reason::NoAnswer,
+                    Reason::InvalidRequest,
+                    Reason::BodyUnreadable,
+                    Reason::BodyChanged,
+                ];
                 ensure(!own.contains(&error.reason), "it failed for a fault of the runtime itself")
             }
         }
@@ -277,6 +291,7 @@ impl Case<'_> {
         let json = || serde_json::from_slice::<Value>(body).unwrap_or_default();
         let is_right = match self.called.call.what {
             Asked::Get => json()["query"] == tag,
+            Asked::Shared => json()["query"] == SHARED,
             Asked::Put => body.is_empty(),
             Asked::Post | Asked::KeyedPost { .. } => json()["count"].is_u64(),
             Asked::Echo { bytes } => body == echo(tag, bytes),
@@ -289,9 +304,12 @@ impl Case<'_> {
         match (&self.called.cancelled, self.called.outcome.is_some()) {
             (Some(Ok(true)), true) => ensure(is_cancelled, "it was called off, and ended in another way"),
             (Some(Ok(false)), true) => ensure(!is_cancelled, "it had ended, and was called off"),
+            // One who had read a part, and no more, may have called off what was over.
+            (Some(Ok(_)), false) if self.called.call.reading != Reading::Whole => Ok(()),
             (Some(Ok(goes_on)), false) => ensure(!goes_on, "its caller had dropped it, and it went on"),
             // Whoever cancels while the runtime is stopped is told so.
             (Some(Err(error)), _) => ensure(error.reason == Reason::Stopped, "cancelling it failed"),
+            (None, false) if self.is_dropped() => Ok(()),
             (None, _) => ensure(!is_cancelled, "nobody called it off"),
         }
     }

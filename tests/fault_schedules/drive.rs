@@ -3,16 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, stream};
 use mainstay::actors::agent::AgentStatus;
 use mainstay::actors::connection::feed::Inbound;
 use mainstay::actors::connection::outbound::Fate;
 use mainstay::actors::connection::status::ConnectionState;
+use mainstay::actors::request::RequestBuilder;
 use mainstay::actors::transport::{HttpSettings, HttpTransport};
 use mainstay::backend::Fault as BackendFault;
 use mainstay::config::Config;
 use mainstay::runtime::journal::{Delivery, Record};
 use mainstay::runtime::policy::ExitCause;
-use mainstay::{Error, Mainstay, Request, RequestId, Response};
+use mainstay::{Download, Error, Mainstay, Request, RequestId, Response};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -22,7 +26,9 @@ use crate::bed::{Bed, Done};
 use crate::counted::{Count, Counted, TAG};
 use crate::fault_proxy::Proxy;
 use crate::fault_proxy::wire::Wire;
-use crate::schedule::{Asked, Call, Finale, LEDGER, NOTES, Patience, Schedule, Send, Trouble, What};
+use crate::schedule::{
+    Asked, Call, Finale, Form, LEDGER, NOTES, Patience, Reading, Schedule, Send, Trouble, What,
+};
 
 /// What has not come about after this never does.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,6 +36,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const MARK_PATIENCE: Duration = Duration::from_millis(500);
 /// How often it is looked whether what no event tells of has come about.
 const PACE: Duration = Duration::from_millis(3);
+/// In what parts a stream brings a body.
+const PART_BYTES: usize = 7_000;
+/// What all ask for who share.
+pub(crate) const SHARED: &str = "shared";
 
 /// What came of a schedule.
 #[derive(Debug, Default)]
@@ -58,11 +68,20 @@ pub(crate) struct Called {
     pub(crate) call: Call,
     pub(crate) id: RequestId,
     /// `None` where the caller dropped the future.
-    pub(crate) outcome: Option<Result<Response, Error>>,
-    /// What somebody who cancelled it was told, or would have cancelled it after its caller had dropped it.
+    pub(crate) outcome: Option<Result<Answer, Error>>,
+    /// What somebody was told who cancelled it, or who would have after its caller had dropped it.
     pub(crate) cancelled: Option<Result<bool, Error>>,
     /// Whether the runtime may have been stopping when it was made.
     pub(crate) is_last: bool,
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) id: RequestId,
+    pub(crate) status: u16,
+    pub(crate) attempts: u32,
+    pub(crate) body: Bytes,
 }
 
 /// A text frame, and what its sender was told.
@@ -324,14 +343,14 @@ impl Scene {
 
     async fn call(&self, tag: String, call: Call, is_last: bool) -> Ended {
         self.until(call.at_ms).await;
-        let (id, answer) = self.mainstay.submit(request(&tag, &call));
-        let mut answer = Box::pin(answer);
+        let (id, mut answer) = self.ask(&tag, &call);
         let mut cancelled = None;
         let outcome = match call.patience {
-            Patience::ToTheEnd => Some(answer.await),
+            Patience::ToTheEnd => answer.await,
             Patience::DropAfterMs(ms) => {
-                let answered = timeout(Duration::from_millis(ms), answer).await.ok();
-                if answered.is_none() {
+                let answered = timeout(Duration::from_millis(ms), answer).await.ok().flatten();
+                // That an answer is dropped which has begun is noticed later.
+                if answered.is_none() && call.reading == Reading::Whole {
                     cancelled = Some(self.mainstay.cancel(id).await);
                 }
                 answered
@@ -340,12 +359,23 @@ impl Scene {
                 let answered = timeout(Duration::from_millis(ms), &mut answer).await;
                 cancelled = Some(self.mainstay.cancel(id).await);
                 match answered {
-                    Ok(answered) => Some(answered),
-                    Err(_) => Some(answer.await),
+                    Ok(answered) => answered,
+                    Err(_) => answer.await,
                 }
             }
         };
         Ended::Called(Box::new(Called { tag, call, id, outcome, cancelled, is_last }))
+    }
+
+    /// Makes a request; what comes of it is nothing where its caller does not read to the end.
+    fn ask(&self, tag: &str, call: &Call) -> (RequestId, BoxFuture<'static, Option<Result<Answer, Error>>>) {
+        let (request, reading) = (request(tag, call), call.reading);
+        if reading == Reading::Whole {
+            let (id, answer) = self.mainstay.submit(request);
+            return (id, answer.map(|answer| Some(answer.map(Answer::from))).boxed());
+        }
+        let (id, opening) = self.mainstay.submit_open(request);
+        (id, async move { read(opening.await, reading).await.transpose() }.boxed())
     }
 
     async fn send(&self, tag: String, send: Send) -> Ended {
@@ -362,6 +392,7 @@ impl Scene {
         let status = self.mainstay.status().await;
         status.connection.state == ConnectionState::Connected
             && status.queue.stats.waiting + status.queue.stats.running == 0
+            && status.queue.hold.is_none()
             && status.agents.iter().all(|agent| agent.status == AgentStatus::Healthy)
     }
 
@@ -417,19 +448,48 @@ impl Scene {
     }
 }
 
+impl From<Response> for Answer {
+    fn from(response: Response) -> Self {
+        let Response { request_id: id, status, attempts, body, .. } = response;
+        Self { id, status: status.as_u16(), attempts, body }
+    }
+}
+
+/// Reads an answer as it comes.
+async fn read(opened: Result<Download, Error>, reading: Reading) -> Result<Option<Answer>, Error> {
+    let mut download = opened?;
+    let mut body = BytesMut::new();
+    while let Some(part) = download.chunk().await? {
+        if reading == Reading::Partly {
+            return Ok(None);
+        }
+        body.extend_from_slice(&part);
+    }
+    let Download { request_id: id, status, attempts, .. } = download;
+    Ok(Some(Answer { id, status: status.as_u16(), attempts, body: body.freeze() }))
+}
+
 /// The request of a call.
 fn request(tag: &str, call: &Call) -> Request {
-    let message = json!({ "text": tag });
+    let message = || json!({ "text": tag }).to_string().into_bytes();
     let builder = match call.what {
         Asked::Get => Request::get(format!("/api/search?q={tag}")),
-        Asked::Put => Request::put(format!("/api/agents/{NOTES}/state")).json(&message),
-        Asked::Post => Request::post(format!("/api/agents/{LEDGER}/message")).json(&message),
+        Asked::Shared => Request::get(format!("/api/search?q={SHARED}")).shared(),
+        Asked::Put => with_body(Request::put(format!("/api/agents/{NOTES}/state")), message(), call.body),
+        Asked::Post => {
+            with_body(Request::post(format!("/api/agents/{LEDGER}/message")), message(), call.body)
+        }
         Asked::KeyedPost { is_generated } => {
-            let post = Request::post(format!("/api/agents/{LEDGER}/message")).json(&message);
+            let post =
+                with_body(Request::post(format!("/api/agents/{LEDGER}/message")), message(), call.body);
             if is_generated { post.generated_idempotency_key() } else { post.idempotency_key(&key(tag)) }
         }
-        Asked::Echo { bytes } => Request::post("/api/echo").body(echo(tag, bytes)).idempotency_key(&key(tag)),
+        Asked::Echo { bytes } => {
+            with_body(Request::post("/api/echo"), echo(tag, bytes), call.body).idempotency_key(&key(tag))
+        }
     };
+    // Only what is the same to the last header can be shared.
+    let tag = if call.what == Asked::Shared { SHARED } else { tag };
     let mut builder = builder.header(TAG, tag).priority(call.priority);
     if let Some(ms) = call.timeout_ms {
         builder = builder.timeout(Duration::from_millis(ms));
@@ -441,6 +501,24 @@ fn request(tag: &str, call: &Call) -> Request {
         builder = builder.retries(retries);
     }
     builder.build().expect("schedules hold valid requests")
+}
+
+fn with_body(builder: RequestBuilder, body: Vec<u8>, form: Form) -> RequestBuilder {
+    let length = Some(body.len() as u64);
+    let body = Bytes::from(body);
+    let parts = {
+        let body = body.clone();
+        move || {
+            let parts: Vec<_> =
+                body.chunks(PART_BYTES).map(|part| Ok(Bytes::copy_from_slice(part))).collect();
+            stream::iter(parts)
+        }
+    };
+    match form {
+        Form::InMemory => builder.body(body),
+        Form::Stream { has_length } => builder.body_stream(length.filter(|_| has_length), parts),
+        Form::Once => builder.body_once(length, parts()),
+    }
 }
 
 /// The key that a caller gives.

@@ -93,6 +93,8 @@ pub(crate) enum What {
 pub(crate) struct Call {
     pub(crate) at_ms: u64,
     pub(crate) what: Asked,
+    pub(crate) body: Form,
+    pub(crate) reading: Reading,
     pub(crate) priority: Priority,
     pub(crate) timeout_ms: Option<u64>,
     pub(crate) wait_timeout_ms: Option<u64>,
@@ -103,6 +105,8 @@ pub(crate) struct Call {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked {
     Get,
+    /// The same as others, who may share its answer.
+    Shared,
     Put,
     /// A message that must not be sent twice.
     Post,
@@ -114,6 +118,27 @@ pub(crate) enum Asked {
     Echo {
         bytes: usize,
     },
+}
+
+/// How a body is given, where there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    InMemory,
+    /// As a stream that is there anew for each attempt.
+    Stream {
+        has_length: bool,
+    },
+    /// As a stream that is there once.
+    Once,
+}
+
+/// How an answer is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reading {
+    Whole,
+    AsItComes,
+    /// No further than its first part.
+    Partly,
 }
 
 /// How long the caller wants the answer.
@@ -333,8 +358,9 @@ impl Draw {
     }
 
     fn call(&mut self, at_ms: u64) -> Call {
-        let what = match self.number(0, 9) {
-            0..=2 => Asked::Get,
+        let what = match self.number(0, 10) {
+            0 | 1 => Asked::Get,
+            2 => Asked::Shared,
             3 => Asked::Put,
             4..=6 => Asked::Post,
             7 | 8 => Asked::KeyedPost { is_generated: self.one_in(2) },
@@ -348,6 +374,20 @@ impl Draw {
         Call {
             at_ms,
             what,
+            body: self.pick(&[
+                Form::InMemory,
+                Form::InMemory,
+                Form::Stream { has_length: true },
+                Form::Stream { has_length: false },
+                Form::Once,
+            ]),
+            reading: self.pick(&[
+                Reading::Whole,
+                Reading::Whole,
+                Reading::Whole,
+                Reading::AsItComes,
+                Reading::Partly,
+            ]),
             priority: self.pick(&Priority::ALL),
             timeout_ms: self.one_in(5).then(|| self.ms(20, 400)),
             wait_timeout_ms: self.one_in(4).then(|| self.ms(1, 120)),
@@ -410,7 +450,7 @@ mod tests {
             let most = schedule.calls.iter().chain(finale).map(|call| match call.what {
                 Asked::Post => 1,
                 Asked::KeyedPost { .. } => call.retries.unwrap_or(schedule.settings.retries) + 1,
-                Asked::Get | Asked::Put | Asked::Echo { .. } => 0,
+                Asked::Get | Asked::Shared | Asked::Put | Asked::Echo { .. } => 0,
             });
             let most: u32 = most.sum();
             // What the embedded backend keeps of an agent's messages.

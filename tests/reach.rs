@@ -118,7 +118,7 @@ async fn failed_request(data: &Path) -> Value {
 
 /// A request as soon as there is a control server, of which the journal does not tell.
 async fn request(data: &Path, path: &str) -> Ended {
-    let args = ["request", "GET", path, "--json"];
+    let args = ["request", "GET", path, "--wait", "1s", "--json"];
     let mut ended = run(data, &args).await;
     let asking = async {
         while ended.code == Some(3) {
@@ -198,7 +198,7 @@ async fn without_a_proxy_by_the_file_the_environments_is_left_alone() {
     let failed = story.connection_becomes("failed").await;
     assert_eq!(failed["error"]["kind"], "unresolved", "{failed}");
     let error = failed_request(data.path()).await;
-    assert_eq!(error["reason"], "host_not_found", "{error}");
+    assert_eq!(error["details"], "the last attempt failed: host_not_found", "{error}");
     assert!(middle.heads.try_recv().is_err());
 }
 
@@ -252,5 +252,5 @@ async fn a_dead_proxy_is_named_as_such_in_the_journal_and_to_whoever_asks() {
     let failed = story.connection_becomes("failed").await;
     assert_eq!(failed["error"]["kind"], "proxy_unreachable", "{failed}");
     let error = failed_request(data.path()).await;
-    assert_eq!(error["reason"], "proxy_unreachable", "{error}");
+    assert_eq!(error["details"], "the last attempt failed: proxy_unreachable", "{error}");
 }

@@ -185,17 +185,13 @@ fn send_all(settings: &Settings, way: Way, children: u64, mut note: impl FnMut(u
     }
 }
 
-fn note(line: &mut Line, index: usize, figure: f64) {
-    [&mut line.mainstay, &mut line.plain, &mut line.kameo][index].push(figure);
-}
-
 pub(crate) fn measure_memory(settings: &Settings) -> Vec<Line> {
     let children = settings.children_max;
     let mut idle =
-        Line::new(format!("memory of an idle child, {children}"), "bytes").target(Target::OfPlain(1.25));
+        Line::new(format!("memory of an idle child, {children}"), "bytes").target(Target::OfFirst(1.25));
     let mut greeted = Line::new("memory of a child that handled a call", "bytes");
-    send_all(settings, Way::OneByOne, children, |index, found| note(&mut idle, index, found.bytes_each));
-    send_all(settings, Way::Greeted, children, |index, found| note(&mut greeted, index, found.bytes_each));
+    send_all(settings, Way::OneByOne, children, |index, found| idle.note_of(index, found.bytes_each));
+    send_all(settings, Way::Greeted, children, |index, found| greeted.note_of(index, found.bytes_each));
     vec![idle, greeted]
 }
 
@@ -207,10 +203,10 @@ pub(crate) fn measure_children(settings: &Settings) -> Vec<Line> {
         let mut stop = Line::new(format!("stop of a child, of {size}"), "us");
         let mut crowd = Line::new(format!("start of a child, {ADDERS} at a time, of {size}"), "us");
         send_all(settings, Way::OneByOne, size, |index, found| {
-            note(&mut start, index, found.start_each);
-            note(&mut stop, index, found.stop_each);
+            start.note_of(index, found.start_each);
+            stop.note_of(index, found.stop_each);
         });
-        send_all(settings, Way::AtOnce, size, |index, found| note(&mut crowd, index, found.start_each));
+        send_all(settings, Way::AtOnce, size, |index, found| crowd.note_of(index, found.start_each));
         starts.push(start);
         crowds.push(crowd);
         stops.push(stop);
@@ -226,13 +222,9 @@ fn growth(what: &str, lines: &[Line]) -> Option<Line> {
     let mut line =
         Line::new(format!("growth of {what}, {} to {} children", SIZES[0], SIZES[lines.len() - 1]), "times")
             .target(Target::AtMost(2.0));
-    for (index, (few, many)) in
-        [(&first.mainstay, &last.mainstay), (&first.plain, &last.plain), (&first.kameo, &last.kameo)]
-            .into_iter()
-            .enumerate()
-    {
+    for (index, (few, many)) in first.samples().iter().zip(last.samples()).enumerate() {
         if !few.is_empty() && !many.is_empty() {
-            note(&mut line, index, many.median() / few.median());
+            line.note_of(index, many.median() / few.median());
         }
     }
     Some(line)

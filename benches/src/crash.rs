@@ -12,7 +12,6 @@ use crate::contender::kameo::Kameo;
 use crate::contender::mainstay::Mainstay;
 use crate::contender::plain::Plain;
 use crate::contender::{Contender, Fault, ROOM, Sent, answered};
-use crate::exchange::note;
 use crate::scoreboard::{Line, Target};
 use crate::settings::Settings;
 
@@ -63,7 +62,7 @@ async fn recovery<C: Contender>(counter: &mut C) -> Result<f64, Fault> {
 }
 
 pub(crate) async fn measure_recovery(settings: &Settings, dir: &Path) -> Result<Vec<Line>, Fault> {
-    let mut line = Line::new("crash to first answer", "us").target(Target::OfBoth(1.0));
+    let mut line = Line::new("crash to first answer", "us").target(Target::OfEach(1.0));
     let mut mainstay = Mainstay::up(ROOM, &dir.join("crashes")).await?;
     let mut ours = Ours::put_away();
     let mut plain = Plain::up(ROOM, dir).await?;
@@ -74,7 +73,7 @@ pub(crate) async fn measure_recovery(settings: &Settings, dir: &Path) -> Result<
         ours = Ours::put_away();
         let all = [of_mainstay, recovery(&mut plain).await?, recovery(&mut kameo).await?];
         if round > 0 {
-            note(&mut line, all);
+            line.note(all);
         }
     }
     ours.put_in_place();
@@ -167,6 +166,6 @@ pub(crate) async fn count_losses(settings: &Settings, dir: &Path) -> Result<Vec<
     }
     println!();
     let mut line = Line::new(format!("messages lost in {restarts} restarts"), "").target(Target::AtMost(0.0));
-    note(&mut line, [of_mainstay.lost() as f64, of_plain.lost() as f64, of_kameo.lost() as f64]);
+    line.note([of_mainstay.lost() as f64, of_plain.lost() as f64, of_kameo.lost() as f64]);
     Ok(vec![line])
 }

@@ -79,7 +79,7 @@ impl Trio {
 
 /// Rounds go in turn, so that whatever else the machine does meets all alike. The first one warms up.
 pub(crate) async fn measure_casts(settings: &Settings, dir: &Path) -> Result<Vec<Line>, Fault> {
-    let mut handled = Line::new("cast, sent and handled", "ns").target(Target::OfPlain(0.3));
+    let mut handled = Line::new("cast, sent and handled", "ns").target(Target::OfFirst(0.3));
     let mut bursty = Line::new(format!("cast, in bursts of {BURST}"), "ns");
     let mut trio = Trio::up(ROOM, &dir.join("casts")).await?;
     for round in 0..=settings.rounds {
@@ -91,8 +91,8 @@ pub(crate) async fn measure_casts(settings: &Settings, dir: &Path) -> Result<Vec
         ];
         let burst = [bursts(mainstay).await?, bursts(plain).await?, bursts(kameo).await?];
         if round > 0 {
-            note(&mut handled, all);
-            note(&mut bursty, burst);
+            handled.note(all);
+            bursty.note(burst);
         }
     }
     trio.down().await;
@@ -105,8 +105,8 @@ pub(crate) async fn measure_casts(settings: &Settings, dir: &Path) -> Result<Vec
         let (a, b, c) =
             (casts(mainstay, CASTS).await?, casts(plain, CASTS).await?, casts(kameo, CASTS).await?);
         if round > 0 {
-            note(&mut sent, [a.sent, b.sent, c.sent]);
-            note(&mut roomy, [a.handled, b.handled, c.handled]);
+            sent.note([a.sent, b.sent, c.sent]);
+            roomy.note([a.handled, b.handled, c.handled]);
         }
     }
     trio.down().await;
@@ -114,21 +114,15 @@ pub(crate) async fn measure_casts(settings: &Settings, dir: &Path) -> Result<Vec
 }
 
 pub(crate) async fn measure_calls(settings: &Settings, dir: &Path) -> Result<Vec<Line>, Fault> {
-    let mut line = Line::new("call, there and back", "ns").target(Target::OfPlain(1.2));
+    let mut line = Line::new("call, there and back", "ns").target(Target::OfFirst(1.2));
     let mut trio = Trio::up(ROOM, &dir.join("calls")).await?;
     for round in 0..=settings.rounds {
         let Trio { mainstay, plain, kameo } = &mut trio;
         let all = [calls(mainstay).await, calls(plain).await, calls(kameo).await];
         if round > 0 {
-            note(&mut line, all);
+            line.note(all);
         }
     }
     trio.down().await;
     Ok(vec![line])
-}
-
-pub(crate) fn note(line: &mut Line, [mainstay, plain, kameo]: [f64; 3]) {
-    line.mainstay.push(mainstay);
-    line.plain.push(plain);
-    line.kameo.push(kameo);
 }

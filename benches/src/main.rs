@@ -1,8 +1,17 @@
-//! Measures the runtime beside plain ractor and kameo, in one run, on one machine, from a task of the same tokio.
+//! Measures Mainstay beside what one would use without it, in one run, on one machine.
+//!
+//! The runtime beside plain ractor and kameo, from a task of the same tokio:
 //!
 //! - `contender`: the same counter, written for each of the three
 //! - `exchange`: messages and calls; `crash`: restarts; `children`: very many of them
-//! - `scoreboard`: what came out against what should
+//!
+//! The actors:
+//!
+//! - `requests`: the queue beside plain reqwest, over a `server` in a process of its own
+//! - `jobs`: the queue alone beside p-queue, which runs in `node`
+//! - `link`: the connection beside the delay that it announced
+//!
+//! And `scoreboard`: what came out against what should.
 
 #![allow(
     clippy::disallowed_methods,
@@ -13,8 +22,13 @@ mod children;
 mod contender;
 mod crash;
 mod exchange;
+mod jobs;
+mod link;
 mod machine;
+mod node;
+mod requests;
 mod scoreboard;
+mod server;
 mod settings;
 mod statistic;
 
@@ -36,6 +50,9 @@ fn main() -> ExitCode {
     let mut args = std::env::args().skip(1).peekable();
     if args.peek().is_some_and(|first| first == children::ERRAND) {
         return told(errand(args.skip(1).collect()));
+    }
+    if args.peek().is_some_and(|first| first == server::ERRAND) {
+        return told(server::serve().map(|()| ExitCode::SUCCESS));
     }
     if args.peek().is_some_and(|first| first == "--help") {
         print!("{}", settings::USAGE);
@@ -68,7 +85,7 @@ fn run(settings: Settings) -> Result<ExitCode, Fault> {
     println!("{}", machine::description(&settings));
     let dir = tempfile::Builder::new().prefix("mainstay-benches-").tempdir_in(&settings.dir)?;
     let mut lines = Vec::new();
-    for part in ["cast", "call", "crash", "losses"] {
+    for part in ["cast", "call", "crash", "losses", "requests", "jobs", "link"] {
         if settings.wants(part) {
             eprintln!("measuring {part} ...");
             // A fresh tokio each: what one part leaves behind is no matter to the next.
@@ -84,7 +101,7 @@ fn run(settings: Settings) -> Result<ExitCode, Fault> {
         eprintln!("measuring children ...");
         lines.extend(children::measure_children(&settings));
     }
-    println!("{}", scoreboard::table(&lines));
+    println!("{}", scoreboard::tables(&lines));
     println!("load at the end  {}", machine::load());
     let tolerance = f64::from(settings.tolerance_percent) / 100.0;
     let missed = settings.check && lines.iter().any(|line| !line.passes(tolerance));
@@ -96,7 +113,10 @@ async fn measure(part: &'static str, settings: Settings, dir: PathBuf) -> Result
         "cast" => exchange::measure_casts(&settings, &dir).await,
         "call" => exchange::measure_calls(&settings, &dir).await,
         "crash" => crash::measure_recovery(&settings, &dir).await,
-        _ => crash::count_losses(&settings, &dir).await,
+        "losses" => crash::count_losses(&settings, &dir).await,
+        "requests" => requests::measure(&settings, &dir).await,
+        "jobs" => jobs::measure(&settings, &dir).await,
+        _ => link::measure(&settings, &dir).await,
     }
 }
 
@@ -117,7 +137,6 @@ fn on_a_worker<T: Send + 'static>(
     workers: usize,
     work: impl Future<Output = Result<T, Fault>> + Send + 'static,
 ) -> Result<T, Fault> {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_time().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
     runtime.block_on(async { tokio::spawn(work).await? })
 }

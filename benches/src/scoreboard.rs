@@ -4,31 +4,44 @@ use std::fmt::Write;
 
 use crate::statistic::Sample;
 
+/// What Mainstay is measured beside, where nothing else is said.
+const FRAMEWORKS: &[&str] = &["ractor", "kameo"];
+
 /// One thing that was measured, for each contender that it was measured for.
 pub(crate) struct Line {
     pub(crate) what: String,
-    pub(crate) unit: &'static str,
-    pub(crate) mainstay: Sample,
-    pub(crate) plain: Sample,
-    pub(crate) kameo: Sample,
-    pub(crate) target: Option<Target>,
+    unit: &'static str,
+    peers: &'static [&'static str],
+    /// Mainstay's first, then the peers' in their order.
+    samples: Vec<Sample>,
+    target: Option<Target>,
 }
 
 /// What a line should show.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Target {
-    /// At most so many times plain ractor's figure.
-    OfPlain(f64),
-    /// At most so many times the figure of each of the others.
-    OfBoth(f64),
+    /// At most so many times the first peer's figure.
+    OfFirst(f64),
+    /// At most so many times the figure of each peer.
+    OfEach(f64),
     /// At most this figure.
     AtMost(f64),
 }
 
 impl Line {
+    /// A line for Mainstay beside ractor and kameo.
     pub(crate) fn new(what: impl Into<String>, unit: &'static str) -> Self {
-        let (mainstay, plain, kameo) = Default::default();
-        Self { what: what.into(), unit, mainstay, plain, kameo, target: None }
+        Self::beside(FRAMEWORKS, what, unit)
+    }
+
+    /// A line for Mainstay beside these peers.
+    pub(crate) fn beside(
+        peers: &'static [&'static str],
+        what: impl Into<String>,
+        unit: &'static str,
+    ) -> Self {
+        let samples = vec![Sample::default(); peers.len() + 1];
+        Self { what: what.into(), unit, peers, samples, target: None }
     }
 
     pub(crate) fn target(mut self, target: Target) -> Self {
@@ -36,13 +49,38 @@ impl Line {
         self
     }
 
+    /// Takes in one round: Mainstay's figure, then the peers' in their order.
+    pub(crate) fn note(&mut self, figures: impl IntoIterator<Item = f64>) {
+        for (contender, figure) in figures.into_iter().enumerate() {
+            self.note_of(contender, figure);
+        }
+    }
+
+    /// Takes in one figure: Mainstay's if `contender` is 0, else that of a peer.
+    pub(crate) fn note_of(&mut self, contender: usize, figure: f64) {
+        self.samples[contender].push(figure);
+    }
+
+    /// What was measured, Mainstay's first.
+    pub(crate) fn samples(&self) -> &[Sample] {
+        &self.samples
+    }
+
+    /// Mainstay's figure as a multiple of a peer's; not a number if either is missing.
+    fn ratio(&self, peer: usize) -> f64 {
+        let median = |contender: usize| self.samples.get(contender).map_or(f64::NAN, Sample::median);
+        median(0) / median(peer)
+    }
+
     /// What is held against the target, and the target; not a number if it could not be measured.
     fn reached(&self) -> Option<(f64, f64)> {
-        let of = |peer: &Sample| self.mainstay.median() / peer.median();
         Some(match self.target? {
-            Target::OfPlain(target) => (of(&self.plain), target),
-            Target::OfBoth(target) => (worse(of(&self.plain), of(&self.kameo)), target),
-            Target::AtMost(target) => (self.mainstay.median(), target),
+            Target::OfFirst(target) => (self.ratio(1), target),
+            Target::OfEach(target) => {
+                let ratios = (1..self.samples.len()).map(|peer| self.ratio(peer));
+                (ratios.reduce(worse).unwrap_or(f64::NAN), target)
+            }
+            Target::AtMost(target) => (self.samples[0].median(), target),
         })
     }
 
@@ -54,11 +92,19 @@ impl Line {
     fn verdict(&self) -> String {
         let Some((_, target)) = self.reached() else { return String::new() };
         let word = if self.passes(0.0) { "PASS" } else { "MISS" };
-        match self.target {
-            Some(Target::OfPlain(_)) => format!("{word} (<= {target} of ractor)"),
-            Some(Target::OfBoth(_)) => format!("{word} (<= {target} of each)"),
-            Some(Target::AtMost(_)) | None => format!("{word} (<= {target})"),
+        match (self.target, self.peers) {
+            (Some(Target::OfFirst(_)), [first, ..]) => format!("{word} (<= {target} of {first})"),
+            (Some(Target::OfEach(_)), _) => format!("{word} (<= {target} of each)"),
+            _ => format!("{word} (<= {target})"),
         }
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let mut cells = vec![self.what.clone(), self.unit.to_owned()];
+        cells.extend(self.samples.iter().map(figure));
+        cells.extend((1..self.samples.len()).map(|peer| shown(self.ratio(peer))));
+        cells.push(self.verdict());
+        cells
     }
 }
 
@@ -67,30 +113,30 @@ fn worse(one: f64, other: f64) -> f64 {
     if one.is_nan() || one > other { one } else { other }
 }
 
-/// All lines as a table.
-pub(crate) fn table(lines: &[Line]) -> String {
-    let mut rows = vec![
-        ["what", "unit", "mainstay", "ractor", "kameo", "/ractor", "/kameo", "target"].map(str::to_owned),
-    ];
-    rows.extend(lines.iter().map(|line| {
-        [
-            line.what.clone(),
-            line.unit.to_owned(),
-            figure(&line.mainstay),
-            figure(&line.plain),
-            figure(&line.kameo),
-            ratio(&line.mainstay, &line.plain),
-            ratio(&line.mainstay, &line.kameo),
-            line.verdict(),
-        ]
-    }));
+/// All lines as tables: one for each stretch of lines with the same peers.
+pub(crate) fn tables(lines: &[Line]) -> String {
+    let tables: Vec<_> = lines.chunk_by(|one, next| one.peers == next.peers).map(table).collect();
+    tables.join("\n")
+}
+
+fn table(lines: &[Line]) -> String {
+    let Some(peers) = lines.first().map(|line| line.peers) else { return String::new() };
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let mut head = words(&["what", "unit", "mainstay"]);
+    head.extend(words(peers));
+    head.extend(peers.iter().map(|peer| format!("/{peer}")));
+    head.push("target".to_owned());
+    let mut rows = vec![head];
+    rows.extend(lines.iter().map(Line::cells));
+    let last = rows[0].len() - 1;
     let mut text = String::new();
     for row in &rows {
         for (column, cell) in row.iter().enumerate() {
             let width = rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
             // Words to the left, figures to the right. Writing to a String cannot fail.
             let _ = match column {
-                0 | 1 | 7 => write!(text, "{cell:<width$}  "),
+                0 | 1 => write!(text, "{cell:<width$}  "),
+                _ if column == last => write!(text, "{cell:<width$}  "),
                 _ => write!(text, "{cell:>width$}  "),
             };
         }
@@ -114,8 +160,7 @@ fn digits(figure: f64) -> String {
     if figure.abs() < 10.0 && figure.fract() != 0.0 { format!("{figure:.2}") } else { format!("{figure:.0}") }
 }
 
-fn ratio(ours: &Sample, theirs: &Sample) -> String {
-    let ratio = ours.median() / theirs.median();
+fn shown(ratio: f64) -> String {
     if ratio.is_finite() { format!("{ratio:.2}") } else { "-".to_owned() }
 }
 
@@ -124,29 +169,46 @@ mod tests {
     use super::*;
 
     fn line(mainstay: f64, plain: f64, kameo: f64, target: Target) -> Line {
-        let one =
-            |figure: f64| if figure.is_nan() { Sample::default() } else { [figure].into_iter().collect() };
-        Line { mainstay: one(mainstay), plain: one(plain), kameo: one(kameo), ..Line::new("x", "ns") }
-            .target(target)
+        let mut line = Line::new("x", "ns").target(target);
+        for (contender, figure) in [mainstay, plain, kameo].into_iter().enumerate() {
+            if !figure.is_nan() {
+                line.note_of(contender, figure);
+            }
+        }
+        line
     }
 
     #[test]
-    fn a_target_of_both_holds_against_the_faster_peer() {
-        assert!(line(5.0, 5.0, 6.0, Target::OfBoth(1.0)).passes(0.0));
-        assert!(!line(5.0, 9.0, 4.0, Target::OfBoth(1.0)).passes(0.0));
-        assert!(!line(5.0, 4.0, 9.0, Target::OfBoth(1.0)).passes(0.0));
+    fn a_target_of_each_holds_against_the_faster_peer() {
+        assert!(line(5.0, 5.0, 6.0, Target::OfEach(1.0)).passes(0.0));
+        assert!(!line(5.0, 9.0, 4.0, Target::OfEach(1.0)).passes(0.0));
+        assert!(!line(5.0, 4.0, 9.0, Target::OfEach(1.0)).passes(0.0));
+    }
+
+    #[test]
+    fn a_target_of_the_first_peer_leaves_the_others_out() {
+        assert!(line(5.0, 5.0, 1.0, Target::OfFirst(1.0)).passes(0.0));
+        assert!(!line(5.0, 4.0, 9.0, Target::OfFirst(1.0)).passes(0.0));
     }
 
     #[test]
     fn what_could_not_be_measured_is_missed() {
-        assert!(!line(f64::NAN, 4.0, 4.0, Target::OfPlain(1.2)).passes(0.5));
-        assert!(!line(4.0, f64::NAN, 4.0, Target::OfBoth(1.2)).passes(0.5));
+        assert!(!line(f64::NAN, 4.0, 4.0, Target::OfFirst(1.2)).passes(0.5));
+        assert!(!line(4.0, f64::NAN, 4.0, Target::OfFirst(1.2)).passes(0.5));
+        assert!(!line(4.0, f64::NAN, 4.0, Target::OfEach(1.2)).passes(0.5));
         assert!(!line(f64::NAN, 4.0, 4.0, Target::AtMost(2.0)).passes(0.5));
     }
 
     #[test]
     fn the_tolerance_is_a_share_of_the_target() {
-        let line = line(1.25, 1.0, 1.0, Target::OfPlain(1.2));
+        let line = line(1.25, 1.0, 1.0, Target::OfFirst(1.2));
         assert!(!line.passes(0.0) && line.passes(0.1));
+    }
+
+    #[test]
+    fn lines_with_other_peers_have_a_table_of_their_own() {
+        let lines = [Line::new("a", "ns"), Line::new("b", "ns"), Line::beside(&["reqwest"], "c", "us")];
+        let heads = tables(&lines).lines().filter(|line| line.starts_with("what")).count();
+        assert_eq!(heads, 2);
     }
 }

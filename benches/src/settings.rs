@@ -4,14 +4,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) const USAGE: &str = "\
-Measures the runtime beside plain ractor and kameo, in one run.
+Measures Mainstay beside what one would use without it, in one run.
 
 usage: mainstay-benches [options]
 
-  --only LIST         of cast, call, crash, losses, memory, children; separated by commas (default: all)
-  --rounds N          rounds of cast, call and crash for each contender (default 21)
+  --only LIST         of cast, call, crash, losses, requests, jobs, link, memory, children; separated by commas
+                      (default: all)
+  --rounds N          rounds of cast, call, crash, requests and jobs for each contender (default 21)
   --restarts N        restarts in the run that counts losses (default 100000)
   --children-max N    largest number of children in one process (default 100000)
+  --jobs N            jobs in line at once (default 100000)
+  --returns N         how often the backend goes and comes back for link (default 100)
   --limit-s N         seconds after which one process of memory or children is ended (default 120)
   --workers N         worker threads of tokio (default: one for each core)
   --dir PATH          where journals are written meanwhile (default: the system's folder for temporary files)
@@ -25,6 +28,8 @@ pub(crate) struct Settings {
     pub(crate) rounds: usize,
     pub(crate) restarts: u64,
     pub(crate) children_max: u64,
+    pub(crate) jobs: usize,
+    pub(crate) returns: usize,
     pub(crate) limit: Duration,
     pub(crate) workers: usize,
     pub(crate) dir: PathBuf,
@@ -32,7 +37,8 @@ pub(crate) struct Settings {
     pub(crate) tolerance_percent: u32,
 }
 
-const PARTS: [&str; 6] = ["cast", "call", "crash", "losses", "memory", "children"];
+const PARTS: [&str; 9] =
+    ["cast", "call", "crash", "losses", "requests", "jobs", "link", "memory", "children"];
 
 impl Settings {
     fn new() -> Self {
@@ -41,6 +47,8 @@ impl Settings {
             rounds: 21,
             restarts: 100_000,
             children_max: 100_000,
+            jobs: 100_000,
+            returns: 100,
             limit: Duration::from_secs(120),
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             dir: std::env::temp_dir(),
@@ -58,6 +66,8 @@ impl Settings {
                 "--rounds" => settings.rounds = number(&option, &value()?)?,
                 "--restarts" => settings.restarts = number(&option, &value()?)?,
                 "--children-max" => settings.children_max = number(&option, &value()?)?,
+                "--jobs" => settings.jobs = number(&option, &value()?)?,
+                "--returns" => settings.returns = number(&option, &value()?)?,
                 "--limit-s" => settings.limit = Duration::from_secs(number(&option, &value()?)?),
                 "--workers" => settings.workers = number(&option, &value()?)?,
                 "--dir" => settings.dir = value()?.into(),

@@ -17,6 +17,11 @@ impl Sample {
         self.quantile(0.5)
     }
 
+    /// The largest figure; not a number if there is none.
+    pub(crate) fn largest(&self) -> f64 {
+        self.quantile(1.0)
+    }
+
     /// The lower and the upper quartile: half of all rounds lie between them.
     pub(crate) fn quartiles(&self) -> (f64, f64) {
         (self.quantile(0.25), self.quantile(0.75))

@@ -64,7 +64,7 @@ fn policy() -> ChildPolicy {
     }
 }
 
-fn journal(dir: &Path) -> Result<Journal, Fault> {
+pub(crate) fn journal(dir: &Path) -> Result<Journal, Fault> {
     Ok(Journal::open(dir, "bench", Arc::new(SystemClock), JournalConfig::default())?)
 }
 

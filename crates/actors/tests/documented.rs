@@ -7,6 +7,7 @@ use std::fs;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
+const CONNECTION: &str = include_str!("../../../docs/connection.md");
 const REQUESTS: &str = include_str!("../../../docs/requests.md");
 
 /// Every function below `folder`.
@@ -40,6 +41,11 @@ fn check(page: &str, cases: RangeInclusive<u32>) {
     let told: BTreeSet<u32> =
         rows.filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok()).collect();
     assert_eq!(told, cases.collect());
+}
+
+#[test]
+fn each_case_of_the_connection_has_a_test_that_exists() {
+    check(CONNECTION, 1..=14);
 }
 
 #[test]

@@ -213,12 +213,15 @@ fn http_transport(
     environment: &Environment,
     route: &Route,
 ) -> Result<Arc<dyn Transport>, AssemblyError> {
+    let usual = HttpSettings::new(&config.backend.url);
     let settings = HttpSettings {
         headers: headers(config, environment),
         bearer_token: environment.token.clone(),
         connect_timeout: config.connection.connect_timeout,
         route: route.clone(),
-        ..HttpSettings::new(&config.backend.url)
+        // The agents have theirs checked beside the requests.
+        idle_connections_max: usual.idle_connections_max.max(config.requests.max_concurrent),
+        ..usual
     };
     let transport =
         HttpTransport::new(&settings).map_err(|error| AssemblyError::Transport(Box::new(error)))?;

@@ -155,7 +155,7 @@ impl Journal {
     ///
     /// After [`close`](Self::close) the event goes to `tracing` alone.
     pub fn record<E: Event>(&self, actor: &ActorPath, generation: u64, event: &E) {
-        if E::VERBOSE && !self.0.is_verbose {
+        if !self.records::<E>() {
             return;
         }
         match fields(event) {
@@ -165,6 +165,12 @@ impl Journal {
                 self.record(actor, generation, &JournalDegraded::new(reason, None));
             }
         }
+    }
+
+    /// Whether events of this kind are recorded: those that are verbose only if the journal is.
+    #[must_use]
+    pub fn records<E: Event>(&self) -> bool {
+        !E::VERBOSE || self.0.is_verbose
     }
 
     /// Follows the journal from the event after `seq` on. A number that has not been reached yet, as one from another

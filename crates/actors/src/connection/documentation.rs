@@ -1,8 +1,4 @@
-//! docs/connection.md says what the code does: its cases have their tests, and its statuses and close codes their reasons.
-
-use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
+//! docs/connection.md says what the code does: its statuses and close codes have their reasons, its limits their numbers.
 
 use super::fault::Fault;
 use super::policy::{ConnectionPolicy, is_retryable};
@@ -15,41 +11,6 @@ fn rows(heading: &str) -> Vec<Vec<&'static str>> {
     let lines = section.unwrap_or_else(|| panic!("no section {heading}")).lines();
     let tables = lines.filter_map(|line| line.strip_prefix('|')?.strip_suffix('|'));
     tables.skip(2).map(|row| row.split('|').map(str::trim).collect()).collect()
-}
-
-/// The names of the functions that follow a `test` attribute, in every file below.
-fn tests_below(folder: &Path, names: &mut BTreeSet<String>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            tests_below(&path, names);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            names.extend(tests(&fs::read_to_string(&path).unwrap()).map(str::to_owned));
-        }
-    }
-}
-
-fn tests(source: &str) -> impl Iterator<Item = &str> {
-    source.split("#[").filter_map(|part| {
-        let (attribute, rest) = part.split_once("]\n")?;
-        let is_test = attribute == "test" || attribute.starts_with("tokio::test");
-        let declaration = rest.trim_start().trim_start_matches("async ").strip_prefix("fn ")?;
-        is_test.then(|| declaration.split('(').next())?
-    })
-}
-
-#[test]
-fn every_case_is_in_the_docs_and_every_test_that_is_named_there_exists() {
-    let mut existing = BTreeSet::new();
-    tests_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/connection"), &mut existing);
-    let mut cases = BTreeSet::new();
-    for row in rows("The fourteen cases") {
-        let [case, _, test] = row[..] else { panic!("not three cells: {row:?}") };
-        cases.insert(case.parse::<u32>().unwrap());
-        let test = test.trim_matches('`');
-        assert!(existing.contains(test), "case {case}: there is no such test: {test}");
-    }
-    assert_eq!(cases, (1..=14).collect());
 }
 
 #[test]

@@ -93,7 +93,7 @@ impl OpenSocket {
 
     /// To be written ahead of messages.
     pub(super) fn order(&mut self, order: Order) {
-        self.orders.push_back(order);
+        enqueue(&mut self.orders, order);
     }
 
     /// Reads what there is, as a task that comes back with the reader.
@@ -156,6 +156,15 @@ impl OpenSocket {
     }
 }
 
+/// A ping takes the place of one that still waits, whose answer would mean nothing any more. So a write that takes long
+/// lets no pings pile up behind it.
+fn enqueue(orders: &mut VecDeque<Order>, order: Order) {
+    if matches!(order, Order::Ping(_)) {
+        orders.retain(|waiting| !matches!(waiting, Order::Ping(_)));
+    }
+    orders.push_back(order);
+}
+
 async fn write(writer: &mut Writer, order: Order) -> Result<(), SendError> {
     match order {
         Order::Text(text) => writer.send_text(text).await,
@@ -209,6 +218,18 @@ mod tests {
             left -= sizes.last().unwrap();
         }
         sizes
+    }
+
+    #[test]
+    fn pings_do_not_pile_up_behind_a_write_that_takes_long() {
+        let mut orders = VecDeque::new();
+        for order in [Order::Text("resume".into()), Order::Ping(1), Order::Ping(2), Order::Close] {
+            enqueue(&mut orders, order);
+        }
+        enqueue(&mut orders, Order::Ping(3));
+        let [Order::Text(_), Order::Close, Order::Ping(3)] = orders.make_contiguous() else {
+            panic!("{orders:?}");
+        };
     }
 
     #[tokio::test]

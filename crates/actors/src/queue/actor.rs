@@ -126,7 +126,7 @@ impl Worker for QueueActor {
     }
 
     fn snapshot(&self, desk: &Desk) -> Option<QueueMemory> {
-        Some(QueueMemory { budget: desk.budget.clone() })
+        Some(QueueMemory { budget: desk.budget })
     }
 
     fn rest(&self, ctx: &RestContext<'_>) {
@@ -166,8 +166,7 @@ impl QueueActor {
         if let Some(page) = self.book.same_as(&request, &waiter.caller) {
             return self.join(ctx, desk, page, &request, waiter);
         }
-        self.book.admit(request, waiter);
-        let Some(entry) = self.book.entry(id) else { return };
+        let entry = self.book.admit(request, waiter);
         match desk.lanes.push(entry, desk.now) {
             Pushed::Queued => {}
             Pushed::Displaced(left) => {
@@ -252,11 +251,13 @@ impl QueueActor {
         if attempt.is_first {
             desk.budget.count_request(desk.now);
         }
-        ctx.record(&RequestStarted {
-            subject: Subject::new(attempt.lead, &attempt.request),
-            attempt: attempt.number,
-            waited_ms: millis(desk.now.saturating_sub(attempt.queued_at)),
-        });
+        if ctx.records::<RequestStarted>() {
+            ctx.record(&RequestStarted {
+                subject: Subject::new(attempt.lead, &attempt.request),
+                attempt: attempt.number,
+                waited_ms: millis(desk.now.saturating_sub(attempt.queued_at)),
+            });
+        }
         let transport = Arc::clone(&self.transport);
         let timeout = attempt.request.timeout().unwrap_or(self.policy.timeout);
         let Attempt { request, number, wants_parts, .. } = attempt;
@@ -280,8 +281,11 @@ impl QueueActor {
     fn conclude(&self, ctx: &Ctx, desk: &mut Desk, id: RequestId, attempted: Attempted) {
         // Without a page it was called off meanwhile.
         let Some((facts, number)) = self.book.facts(id) else { return };
-        let moment = Moment { now: desk.now, wall: ctx.wall_time().into(), jitter: ctx.random_unit() };
         let outcome = attempted.outcome();
+        if outcome.is_good() {
+            return self.answer(ctx, desk.now, id, attempted);
+        }
+        let moment = Moment { now: desk.now, wall: ctx.wall_time().into(), jitter: ctx.random_unit() };
         match after_attempt(&self.policy.retry, &facts, number, outcome, &mut desk.budget, moment) {
             Verdict::Done => self.answer(ctx, desk.now, id, attempted),
             Verdict::RetryIn { delay, reason } => self.put_off(ctx, desk, id, delay, reason),
@@ -363,7 +367,8 @@ impl QueueActor {
         bytes: u64,
     ) -> Option<Page> {
         let page = self.book.strike(id)?;
-        for Waiter { id, queued_at, .. } in &page.waiters {
+        let told = if ctx.records::<RequestDone>() { &page.waiters[..] } else { &[] };
+        for Waiter { id, queued_at, .. } in told {
             let ms = millis(now.saturating_sub(*queued_at));
             let subject = Subject::new(*id, &page.request);
             let (status, attempts) = (status.as_u16(), page.attempts);

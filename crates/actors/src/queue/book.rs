@@ -24,7 +24,10 @@ use super::{
 };
 use crate::{
     error::Reason,
-    request::{Request, RequestId},
+    request::{
+        Request,
+        id::{IdMap, RequestId},
+    },
 };
 
 /// See the module's documentation.
@@ -37,7 +40,21 @@ struct Pages {
     /// Of the requests that may be shared: which pages are open, by path.
     shared: HashMap<String, Vec<RequestId>>,
     /// The page that each caller waits at who joined it.
-    joined: HashMap<RequestId, RequestId>,
+    joined: IdMap<RequestId>,
+}
+
+impl Pages {
+    fn next_after(&self, id: RequestId) -> Option<&Page> {
+        if self.is_newest(id) {
+            return None;
+        }
+        self.by_id.range((Excluded(id), Unbounded)).next().map(|(_, page)| page)
+    }
+
+    /// Whether no page has a higher id. Mostly they come in their order, and then nothing has to be looked for.
+    fn is_newest(&self, id: RequestId) -> bool {
+        self.by_id.last_key_value().is_none_or(|(last, _)| *last < id)
+    }
 }
 
 impl Book {
@@ -48,18 +65,17 @@ impl Book {
     /// Whether a page, or a caller at one, has this id.
     pub(super) fn holds(&self, id: RequestId) -> bool {
         let pages = self.pages();
-        pages.by_id.contains_key(&id) || pages.joined.contains_key(&id)
+        (!pages.is_newest(id) && pages.by_id.contains_key(&id)) || pages.joined.contains_key(&id)
     }
 
-    /// Takes a request in, with its first caller.
+    /// Takes a request in, with its first caller, and returns it as it is to stand in line.
     ///
     /// Ids are given out in the order in which callers ask, and two callers can overtake one another on their way
     /// here. The order of the ids counts: one that was overtaken is taken to have arrived when the next id did.
-    pub(super) fn admit(&self, request: Request, waiter: Waiter) {
+    pub(super) fn admit(&self, request: Request, waiter: Waiter) -> Entry<()> {
         let (id, now) = (waiter.id, waiter.queued_at);
         let mut pages = self.pages();
-        let overtaken_at =
-            pages.by_id.range((Excluded(id), Unbounded)).next().map(|(_, page)| page.queued_at);
+        let overtaken_at = pages.next_after(id).map(|page| page.queued_at);
         let queued_at = overtaken_at.map_or(now, |at| at.min(now));
         // One who reads the answer as it comes has it alone.
         if request.is_shared() && !waiter.caller.wants_parts() {
@@ -74,7 +90,9 @@ impl Book {
             setback: None,
             phase: Phase::Waiting { not_before: Duration::ZERO },
         };
+        let entry = page.entry(id);
         pages.by_id.insert(id, page);
+        entry
     }
 
     /// An open page for a request that is the same as this one, if both may be shared.
@@ -132,9 +150,7 @@ impl Book {
     pub(super) fn entry(&self, id: RequestId) -> Option<Entry<()>> {
         let pages = self.pages();
         let page = pages.by_id.get(&id)?;
-        let Phase::Waiting { .. } = page.phase else { return None };
-        let (priority, queued_at) = (page.priority, page.queued_at);
-        Some(Entry { id, priority, queued_at, deadline: page.deadline(), item: () })
+        matches!(page.phase, Phase::Waiting { .. }).then(|| page.entry(id))
     }
 
     /// Notes that an attempt begins. To be called before it does: what may have been sent must not look as if it

@@ -3,12 +3,15 @@
 //! Retries per request multiply the load on a backend that is down; a budget over all of them does not. Compare
 //! Marius Eriksen's `RetryBudget` in Finagle and "Retry Budgets" in the Google SRE book, chapter 21.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 /// Into how many parts the window is cut. More parts forget more smoothly.
-const SLOTS: u32 = 12;
+const SLOTS: u64 = 12;
+
+/// One slot more than the window has, so that the window is always covered whole.
+const SLOTS_KEPT: usize = SLOTS as usize + 1;
 
 /// How many retries there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,10 +34,13 @@ impl Default for BudgetPolicy {
 ///
 /// At the moment of each retry that is granted, the retries of the last `window` (this one included) are no more than
 /// `reserve + percent / 100 * requests`, where the requests are those of at most the last `window * 13 / 12`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct RetryBudget {
     policy: BudgetPolicy,
-    slots: VecDeque<Slot>,
+    /// The number of the latest slot.
+    latest: u64,
+    /// By their number, round and round.
+    slots: [Slot; SLOTS_KEPT],
 }
 
 /// The counts of one part of the window.
@@ -49,7 +55,7 @@ impl RetryBudget {
     /// A budget that nothing was taken from.
     #[must_use]
     pub fn new(policy: BudgetPolicy) -> Self {
-        Self { policy, slots: VecDeque::new() }
+        Self { policy, latest: 0, slots: [Slot::default(); SLOTS_KEPT] }
     }
 
     /// Counts the first attempt of a request.
@@ -70,28 +76,24 @@ impl RetryBudget {
     /// How many retries could be taken at `now`.
     #[must_use]
     pub fn left(&mut self, now: Duration) -> u64 {
-        self.slot(now);
-        let requests: u64 = self.slots.iter().map(|slot| slot.requests).sum();
-        let retries: u64 = self.slots.iter().map(|slot| slot.retries).sum();
+        let latest = self.slot(now).number;
+        let within = |slot: &&Slot| slot.number.saturating_add(SLOTS) >= latest;
+        let requests: u64 = self.slots.iter().filter(within).map(|slot| slot.requests).sum();
+        let retries: u64 = self.slots.iter().filter(within).map(|slot| slot.retries).sum();
         let earned = requests.saturating_mul(u64::from(self.policy.percent)) / 100;
         earned.saturating_add(u64::from(self.policy.reserve)).saturating_sub(retries)
     }
 
-    /// The slot of `now`, after forgetting those that lie outside the window. A time before the last one counts as the
-    /// last one.
+    /// The slot of `now`. A time before the last one counts as the last one.
     fn slot(&mut self, now: Duration) -> &mut Slot {
-        let length = (self.policy.window / SLOTS).as_nanos().max(1);
+        let length = (self.policy.window.as_nanos() / u128::from(SLOTS)).max(1);
         let number = u64::try_from(now.as_nanos() / length).unwrap_or(u64::MAX);
-        let number = self.slots.back().map_or(number, |last| last.number.max(number));
-        // One slot more than the window has, so that the window is always covered whole.
-        while self.slots.front().is_some_and(|slot| slot.number.saturating_add(u64::from(SLOTS)) < number) {
-            self.slots.pop_front();
+        self.latest = self.latest.max(number);
+        let slot = &mut self.slots[(self.latest % SLOTS_KEPT as u64) as usize];
+        if slot.number != self.latest {
+            *slot = Slot { number: self.latest, ..Slot::default() };
         }
-        if self.slots.back().is_none_or(|last| last.number < number) {
-            self.slots.push_back(Slot { number, ..Slot::default() });
-        }
-        let last = self.slots.len() - 1;
-        &mut self.slots[last]
+        slot
     }
 }
 
@@ -139,16 +141,6 @@ mod tests {
             RetryBudget::new(BudgetPolicy { percent: u32::MAX, reserve: u32::MAX, window: Duration::ZERO });
         point.count_request(Duration::MAX);
         assert!(point.take_retry(Duration::ZERO));
-    }
-
-    #[test]
-    fn memory_does_not_grow_with_the_load() {
-        let mut budget = RetryBudget::new(POLICY);
-        for second in 0..10_000 {
-            budget.count_request(Duration::from_secs(second));
-            let _ = budget.take_retry(Duration::from_secs(second));
-        }
-        assert!(budget.slots.len() <= SLOTS as usize + 1);
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! What one incarnation of the queue works on. It follows from the book and ends with the incarnation, all but the budget.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use mainstay_runtime::{Context, TaskHandle};
 use tokio::sync::oneshot;
@@ -21,11 +21,10 @@ pub struct Desk {
     /// When the message at hand came up. One time for all that it entails.
     pub(super) now: Duration,
     pub(super) lanes: Lanes<()>,
-    pub(super) permits: Permits,
+    /// Each with what calls the attempt off when dropped; `None` where that has been done.
+    pub(super) permits: Permits<Option<oneshot::Sender<()>>>,
     pub(super) budget: RetryBudget,
     pub(super) gate: Gate,
-    /// The attempts under way, each with what calls it off when dropped; `None` where that has been done.
-    attempts: HashMap<RequestId, Option<oneshot::Sender<()>>>,
     alarm: Option<(Duration, TaskHandle)>,
 }
 
@@ -37,38 +36,32 @@ impl Desk {
             permits: Permits::new(policy.max_concurrent),
             budget: RetryBudget::new(policy.budget),
             gate: Gate::new(policy.retry.delay, link, now),
-            attempts: HashMap::new(),
             alarm: None,
         }
     }
 
     /// Whether an attempt at the request is under way. One that was called off is, until it has let go.
     pub(super) fn is_running(&self, id: RequestId) -> bool {
-        self.attempts.contains_key(&id)
+        self.permits.is_held_by(id)
     }
 
     /// Takes a permit for an attempt; what it returns resolves when the attempt is called off. `None` if there is no
     /// permit for it.
     pub(super) fn begin_attempt(&mut self, id: RequestId) -> Option<oneshot::Receiver<()>> {
-        if !self.permits.take(id) {
-            return None;
-        }
         let (call_off, called_off) = oneshot::channel();
-        self.attempts.insert(id, Some(call_off));
-        Some(called_off)
+        self.permits.take(id, Some(call_off)).then_some(called_off)
     }
 
     /// Lets an attempt whose answer has begun go on with its permit; what it returns resolves when the attempt is called
     /// off. `None` if no attempt is under way.
     pub(super) fn go_on(&mut self, id: RequestId) -> Option<oneshot::Receiver<()>> {
         let (call_off, called_off) = oneshot::channel();
-        *self.attempts.get_mut(&id)? = Some(call_off);
+        *self.permits.holder(id)? = Some(call_off);
         Some(called_off)
     }
 
     /// Gives the permit back: nothing of the attempt is left.
     pub(super) fn end_attempt(&mut self, id: RequestId) {
-        self.attempts.remove(&id);
         self.permits.give_back(id);
     }
 
@@ -76,8 +69,8 @@ impl Desk {
     /// go, so that there is never one more connection than may be.
     pub(super) fn forget(&mut self, id: RequestId) {
         self.lanes.cancel(id);
-        if let Some(attempt) = self.attempts.get_mut(&id) {
-            *attempt = None;
+        if let Some(call_off) = self.permits.holder(id) {
+            *call_off = None;
         }
     }
 

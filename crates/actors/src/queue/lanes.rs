@@ -17,14 +17,14 @@
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::request::{Priority, RequestId};
+use crate::request::{
+    Priority,
+    id::{IdMap, RequestId},
+};
 
 /// What happens when an entry arrives and the line is full.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -99,7 +99,7 @@ pub enum Popped<T> {
 #[derive(Debug)]
 pub struct Lanes<T> {
     policy: LanesPolicy,
-    entries: HashMap<RequestId, Waiting<T>>,
+    entries: IdMap<Waiting<T>>,
     /// By priority of arrival: the ids that may run now, the oldest first.
     lanes: [BTreeSet<RequestId>; 3],
     /// By priority of arrival: how many entries there are, parked ones included.
@@ -121,7 +121,7 @@ impl<T> Lanes<T> {
     pub fn new(policy: LanesPolicy) -> Self {
         Self {
             policy: LanesPolicy { queue_max: policy.queue_max.max(1), ..policy },
-            entries: HashMap::new(),
+            entries: IdMap::default(),
             lanes: [const { BTreeSet::new() }; 3],
             counts: [0; 3],
             parked: BTreeSet::new(),

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use mainstay_runtime::Reply;
 
-use super::{caller::Caller, download::Download};
+use super::{caller::Caller, download::Download, lanes::Entry};
 use crate::{
     error::{Error, Reason},
     request::{Priority, Request, RequestId},
@@ -81,6 +81,12 @@ impl Page {
     /// The id that the journal knows it by: that of whoever has waited the longest.
     pub(super) fn lead(&self, id: RequestId) -> RequestId {
         self.waiters.first().map_or(id, |waiter| waiter.id)
+    }
+
+    /// As it stands in line, if it waits.
+    pub(super) fn entry(&self, id: RequestId) -> Entry<()> {
+        let (priority, queued_at) = (self.priority, self.queued_at);
+        Entry { id, priority, queued_at, deadline: self.deadline(), item: () }
     }
 
     /// When the first of its callers has waited too long.

@@ -1,21 +1,20 @@
 //! Who is running: never more than may run at once, and each place is given back exactly once.
 
-use std::collections::HashSet;
+use crate::request::id::{IdMap, RequestId};
 
-use crate::request::RequestId;
-
-/// The places of the running requests. A request that waits for its next attempt holds none.
+/// The places of the running requests, each with something that belongs to the one who holds it. A request that waits
+/// for its next attempt holds none.
 #[derive(Debug)]
-pub struct Permits {
+pub struct Permits<T = ()> {
     max: usize,
-    held: HashSet<RequestId>,
+    held: IdMap<T>,
 }
 
-impl Permits {
+impl<T> Permits<T> {
     /// Places for `max` requests; 0 counts as 1.
     #[must_use]
     pub fn new(max: usize) -> Self {
-        Self { max: max.max(1), held: HashSet::new() }
+        Self { max: max.max(1), held: IdMap::default() }
     }
 
     /// Whether another may run.
@@ -30,14 +29,29 @@ impl Permits {
         self.held.len()
     }
 
-    /// Takes a place; `false` if none is free or the request holds one already.
-    #[must_use]
-    pub fn take(&mut self, id: RequestId) -> bool {
-        self.is_free() && self.held.insert(id)
+    /// What belongs to a request that holds a place; `None` if it holds none.
+    pub fn holder(&mut self, id: RequestId) -> Option<&mut T> {
+        self.held.get_mut(&id)
     }
 
-    /// Gives the place back; `false` if the request held none, so that whoever asks twice changes nothing.
-    pub fn give_back(&mut self, id: RequestId) -> bool {
+    /// Whether the request holds a place.
+    #[must_use]
+    pub fn is_held_by(&self, id: RequestId) -> bool {
+        self.held.contains_key(&id)
+    }
+
+    /// Takes a place; `false` if none is free or the request holds one already.
+    #[must_use]
+    pub fn take(&mut self, id: RequestId, item: T) -> bool {
+        let may = self.is_free() && !self.is_held_by(id);
+        if may {
+            self.held.insert(id, item);
+        }
+        may
+    }
+
+    /// Gives the place back; `None` if the request held none, so that whoever asks twice changes nothing.
+    pub fn give_back(&mut self, id: RequestId) -> Option<T> {
         self.held.remove(&id)
     }
 }
@@ -46,22 +60,24 @@ impl Permits {
 mod tests {
     use proptest::prelude::*;
 
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
     fn no_more_run_than_may() {
         let mut permits = Permits::new(2);
-        assert!(permits.take(RequestId(1)) && permits.take(RequestId(2)));
-        assert!(!permits.is_free() && !permits.take(RequestId(3)));
-        assert!(permits.give_back(RequestId(1)) && permits.take(RequestId(3)));
+        assert!(permits.take(RequestId(1), ()) && permits.take(RequestId(2), ()));
+        assert!(!permits.is_free() && !permits.take(RequestId(3), ()));
+        assert!(permits.give_back(RequestId(1)).is_some() && permits.take(RequestId(3), ()));
     }
 
     #[test]
     fn a_place_is_given_back_once_however_often_one_asks() {
         let mut permits = Permits::new(2);
-        assert!(permits.take(RequestId(1)) && permits.take(RequestId(2)));
-        assert!(permits.give_back(RequestId(1)));
-        assert!(!permits.give_back(RequestId(1)));
+        assert!(permits.take(RequestId(1), ()) && permits.take(RequestId(2), ()));
+        assert!(permits.give_back(RequestId(1)).is_some());
+        assert!(permits.give_back(RequestId(1)).is_none());
         assert_eq!(permits.held(), 1);
     }
 
@@ -76,10 +92,10 @@ mod tests {
             for (take, id) in calls {
                 if take {
                     let granted = running.len() < max.max(1) && !running.contains(&id);
-                    prop_assert_eq!(permits.take(RequestId(id)), granted);
+                    prop_assert_eq!(permits.take(RequestId(id), ()), granted);
                     if granted { running.insert(id); }
                 } else {
-                    prop_assert_eq!(permits.give_back(RequestId(id)), running.remove(&id));
+                    prop_assert_eq!(permits.give_back(RequestId(id)).is_some(), running.remove(&id));
                 }
                 prop_assert_eq!(permits.held(), running.len());
             }

@@ -50,14 +50,19 @@ impl Default for RetryPolicy {
 pub struct RequestFacts {
     /// Whether it may reach the server twice; see [`Request::is_repeatable`].
     pub repeatable: bool,
-    /// How often it may be repeated, if it says so itself; not at all if its body can be sent only once, and was begun.
+    /// How often it may be repeated, if it says so itself.
     pub retries: Option<u32>,
+    /// Whether its body could be sent only once, and was begun: then it is not sent again.
+    pub is_spent: bool,
 }
 
 impl From<&Request> for RequestFacts {
     fn from(request: &Request) -> Self {
-        let retries = if request.body().is_some_and(Body::is_spent) { Some(0) } else { request.retries() };
-        Self { repeatable: request.is_repeatable(), retries }
+        Self {
+            repeatable: request.is_repeatable(),
+            retries: request.retries(),
+            is_spent: request.body().is_some_and(Body::is_spent),
+        }
     }
 }
 
@@ -70,6 +75,14 @@ pub enum Outcome<'a> {
     Failed(&'a TransportError),
     /// What was carrying the attempt out crashed under it.
     Lost,
+}
+
+impl Outcome<'_> {
+    /// Whether it is an answer that does not fail, after which there is nothing to decide.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        matches!(self, Self::Answered(answer) if Reason::of_status(answer.status.as_u16()).is_none())
+    }
 }
 
 /// When a decision is taken, and the random number for it.
@@ -121,6 +134,7 @@ pub fn after_attempt(
 ) -> Verdict {
     if let (Evidence::Unreachable(reason), Outcome::Failed(failure)) = (Evidence::of(outcome), outcome)
         && failure.reach == Reach::NotSent
+        && !facts.is_spent
     {
         return Verdict::Hold { reason };
     }
@@ -131,7 +145,7 @@ pub fn after_attempt(
     if acted == Acted::Maybe && !facts.repeatable {
         return Verdict::Fail(Error::outcome_unknown(error));
     }
-    if !may_help || attempt > facts.retries.unwrap_or(policy.retries) {
+    if !may_help || facts.is_spent || attempt > facts.retries.unwrap_or(policy.retries) {
         return Verdict::Fail(error);
     }
     if !budget.take_retry(moment.now) {

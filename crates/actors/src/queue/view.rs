@@ -55,6 +55,10 @@ impl QueueView {
     }
 
     pub(super) fn publish(&self, stats: QueueStats) {
-        self.0.send_if_modified(|shown| std::mem::replace(shown, stats) != stats);
+        self.0.send_if_modified(|shown| {
+            let is_new = std::mem::replace(shown, stats) != stats;
+            // Waking nobody takes its time, too. Who subscribes later begins with what is shown then.
+            is_new && self.0.receiver_count() > 0
+        });
     }
 }

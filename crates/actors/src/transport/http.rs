@@ -3,10 +3,12 @@
 //! - `outgoing` sends a request and waits for the answer to begin, `incoming` reads the answer
 //! - `upload` knows whether a request has left
 //! - `failure` reads reqwest's errors, `redirect` decides where a redirect leads
+//! - `doubt` knows whether a kept connection may be one that is about to be closed
 //!
 //! One attempt may use more than one connection in two cases, neither of which is a retry: a redirect within the
 //! backend's own origin, and a safe request that met a pooled connection which the server had closed meanwhile.
 
+mod doubt;
 mod failure;
 mod incoming;
 mod outgoing;
@@ -31,6 +33,7 @@ use rustls::ClientConfig;
 use tokio::time::Instant;
 
 use self::{
+    doubt::Doubt,
     incoming::Incoming,
     outgoing::send,
     redirect::{Hop, REDIRECTS_MAX},
@@ -46,7 +49,7 @@ use crate::{
 /// they do keeps a request from being written into a connection that is just being closed.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The most unused connections that are kept.
+/// The most unused connections that are kept, if nothing else is said.
 const POOL_IDLE_MAX: usize = 8;
 
 /// What an [`HttpTransport`] is made from.
@@ -62,12 +65,16 @@ pub struct HttpSettings {
     pub connect_timeout: Duration,
     /// The way to the backend.
     pub route: Route,
+    /// The most unused connections that are kept, each for 4 s. At least as many as requests may be under way at once:
+    /// with fewer, every burst closes some that the next one has to make again.
+    pub idle_connections_max: usize,
     /// The largest answer that is read as a whole. One that is read as it comes has no limit.
     pub response_bytes_max: usize,
 }
 
 impl HttpSettings {
-    /// Settings for the backend at `base_url`: straight there, 10 s to connect, answers of at most 16 MiB.
+    /// Settings for the backend at `base_url`: straight there, 10 s to connect, 8 connections kept, answers of at most
+    /// 16 MiB.
     #[must_use]
     pub fn new(base_url: impl Into<String>) -> Self {
         Self {
@@ -76,6 +83,7 @@ impl HttpSettings {
             bearer_token: None,
             connect_timeout: Duration::from_secs(10),
             route: Route::default(),
+            idle_connections_max: POOL_IDLE_MAX,
             response_bytes_max: 16 * 1024 * 1024,
         }
     }
@@ -90,27 +98,35 @@ impl fmt::Debug for HttpSettings {
             .field("bearer_token", &self.bearer_token.is_some())
             .field("connect_timeout", &self.connect_timeout)
             .field("route", &self.route)
+            .field("idle_connections_max", &self.idle_connections_max)
             .field("response_bytes_max", &self.response_bytes_max)
             .finish()
     }
 }
 
 /// How many answers came over connections that may still be kept: at most so many kept ones can be stale.
-#[derive(Debug, Clone, Default)]
-struct Kept(Arc<AtomicUsize>);
+#[derive(Debug, Clone)]
+struct Kept {
+    count: Arc<AtomicUsize>,
+    max: usize,
+}
 
 impl Kept {
+    fn none_of(max: usize) -> Self {
+        Self { count: Arc::default(), max }
+    }
+
     /// An answer came to its end.
     fn add(&self) {
-        let add = |kept: usize| Some((kept + 1).min(POOL_IDLE_MAX));
+        let add = |kept: usize| Some((kept + 1).min(self.max));
         // The closure never declines.
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        let _ = self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
 
     /// Takes one back; `false` if there is none.
     fn take(&self) -> bool {
         let take = |kept: usize| kept.checked_sub(1);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+        self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 }
 
@@ -119,11 +135,14 @@ impl Kept {
 /// Headers that hold credentials never leave the origin of the base address.
 pub struct HttpTransport {
     base: Url,
+    /// The base's own path, without a slash at its end: what paths go behind.
+    prefix: String,
     /// Keeps connections for the next request.
     pooled: Client,
     /// Makes a connection for each request.
     fresh: Client,
     kept: Kept,
+    doubt: Doubt,
     response_bytes_max: usize,
     /// Whether it is a proxy that the connections are made to, which hands the requests on.
     is_forwarded: bool,
@@ -143,10 +162,12 @@ impl HttpTransport {
         let tls = settings.route.tls_for(is_secure).map_err(unusable)?;
         let client = |idle_max| build_client(settings, &tls, &headers, idle_max);
         Ok(Self {
-            pooled: client(POOL_IDLE_MAX)?,
+            pooled: client(settings.idle_connections_max)?,
             fresh: client(0)?,
+            prefix: base.path().trim_end_matches('/').to_owned(),
             base,
-            kept: Kept::default(),
+            kept: Kept::none_of(settings.idle_connections_max),
+            doubt: Doubt::none(),
             response_bytes_max: settings.response_bytes_max,
             is_forwarded: settings.route.proxy.as_ref().is_some_and(|proxy| proxy.forwards(is_secure)),
         })
@@ -155,11 +176,14 @@ impl HttpTransport {
     /// Sends the request, to where it is redirected too, and waits for the final answer to begin.
     async fn exchange(&self, request: &Request, idle: Duration) -> Result<Incoming, TransportError> {
         let exchanged = self.exchange_directly(request, idle).await;
+        if exchanged.as_ref().is_ok_and(|incoming| incoming.status().is_server_error()) {
+            self.doubt.arise(Instant::now());
+        }
         if self.is_forwarded { failure::seen_through_proxy(exchanged) } else { exchanged }
     }
 
     async fn exchange_directly(&self, request: &Request, idle: Duration) -> Result<Incoming, TransportError> {
-        let mut hop = self.first_hop(request)?;
+        let mut hop = self.first_hop(request);
         for redirects in 0..=REDIRECTS_MAX {
             let incoming =
                 self.begin(request, &hop, idle).await.map_err(|failure| after(redirects, failure))?;
@@ -179,19 +203,24 @@ impl HttpTransport {
         Err(TransportError::new(FailureKind::BadResponse, Reach::MaybeSent, "too many redirects"))
     }
 
-    fn first_hop(&self, request: &Request) -> Result<Hop, TransportError> {
-        let refuse = |details: &str| TransportError::new(FailureKind::BadRequest, Reach::NotSent, details);
-        let joined = format!("{}{}", self.base.as_str().trim_end_matches('/'), request.path());
-        let url = Url::parse(&joined).map_err(|cause| refuse(&cause.to_string()))?;
-        if url.origin() != self.base.origin() {
-            return Err(refuse("the path leads away from the backend"));
-        }
-        Ok(Hop { method: request.method().clone(), url, keeps_body: true })
+    fn first_hop(&self, request: &Request) -> Hop {
+        let (path, query) = match request.path().split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (request.path(), None),
+        };
+        // Only the path is parsed, so it cannot lead away from the backend.
+        let mut url = self.base.clone();
+        url.set_path(&[self.prefix.as_str(), path].concat());
+        url.set_query(query);
+        Hop { method: request.method().clone(), url, keeps_body: true }
     }
 
     /// Sends the request and waits for the answer to begin.
     async fn begin(&self, request: &Request, hop: &Hop, idle: Duration) -> Result<Incoming, TransportError> {
         let started = Instant::now();
+        if !hop.method.is_safe() && self.doubt.is_there(started) {
+            return send(&self.fresh, request, hop, idle).await;
+        }
         match send(&self.pooled, request, hop, idle).await {
             Err(failure) if !is_spent(request) && self.was_stale(&hop.method, &failure) => {
                 let again = send(&self.fresh, request, hop, idle.saturating_sub(started.elapsed())).await;

@@ -171,6 +171,12 @@ impl<M: Message> Context<M> {
         self.env.journal.record(&self.path, self.generation, event);
     }
 
+    /// Whether events of this kind are recorded; where they are not, one need not be made.
+    #[must_use]
+    pub fn records<E: Event>(&self) -> bool {
+        self.env.journal.records::<E>()
+    }
+
     /// Ends this incarnation in order, after the message that is being handled.
     pub fn stop(&mut self) {
         self.stop_requested = true;

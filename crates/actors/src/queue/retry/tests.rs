@@ -14,8 +14,8 @@ const POLICY: RetryPolicy = RetryPolicy {
     retry_after_max: Duration::from_secs(60),
 };
 
-const IDEMPOTENT: RequestFacts = RequestFacts { repeatable: true, retries: None };
-const ONCE_ONLY: RequestFacts = RequestFacts { repeatable: false, retries: None };
+const IDEMPOTENT: RequestFacts = RequestFacts { repeatable: true, retries: None, is_spent: false };
+const ONCE_ONLY: RequestFacts = RequestFacts { repeatable: false, retries: None, is_spent: false };
 
 const KINDS: [FailureKind; 17] = [
     FailureKind::Refused,
@@ -141,6 +141,14 @@ fn what_reached_nobody_goes_back_into_line_however_often_and_costs_neither_a_ret
 }
 
 #[test]
+fn what_can_be_sent_only_once_is_not_held_for_another_time_when_it_was_begun() {
+    let facts = RequestFacts { is_spent: true, ..ONCE_ONLY };
+    let absent = failed(FailureKind::Refused, Reach::NotSent);
+    let error = error_of(decide(facts, 1, Outcome::Failed(&absent)));
+    assert_eq!(error.reason, Reason::ConnectionRefused);
+}
+
+#[test]
 fn what_reached_nobody_at_last_but_may_have_arrived_before_is_a_retry_like_any_other() {
     let absent = failed(FailureKind::Refused, Reach::MaybeSent);
     assert_eq!(delay_of(&decide(IDEMPOTENT, 1, Outcome::Failed(&absent))), SECOND);
@@ -165,7 +173,10 @@ fn a_body_that_can_be_sent_only_once_leaves_no_retries_once_it_was_begun() {
     let body = request.body().unwrap().open();
     let mut body = futures_util::FutureExt::now_or_never(body).unwrap().unwrap();
     let _ = futures_util::FutureExt::now_or_never(futures_util::StreamExt::next(&mut body)).unwrap();
-    assert_eq!(RequestFacts::from(&request), RequestFacts { retries: Some(0), ..IDEMPOTENT });
+    let spent = RequestFacts { retries: Some(7), is_spent: true, ..IDEMPOTENT };
+    assert_eq!(RequestFacts::from(&request), spent);
+    let reset = failed(FailureKind::Reset, Reach::MaybeSent);
+    assert!(matches!(decide(spent, 1, Outcome::Failed(&reset)), Verdict::Fail(_)));
 }
 
 #[test]
@@ -380,7 +391,7 @@ proptest! {
         jitter in 0.0..1.0,
     ) {
         let policy = RetryPolicy::default();
-        let facts = RequestFacts { repeatable, retries };
+        let facts = RequestFacts { repeatable, retries, is_spent: false };
         let view = match &outcome {
             Ok(answer) => Outcome::Answered(answer),
             Err(Some(failure)) => Outcome::Failed(failure),

@@ -153,7 +153,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_time_in_which_nobody_asks_for_the_next_part_does_not_count() {
         use futures_util::StreamExt;
-        let mut body = trickling(3, LONG / 2).open(Kept::default()).body;
+        let mut body = trickling(3, LONG / 2).open(Kept::none_of(1)).body;
         for _ in 0..3 {
             assert_eq!(body.next().await.unwrap().unwrap(), "part");
             sleep(LONG * 10).await;

@@ -85,7 +85,8 @@ async fn open(body: &Body, idle: Duration) -> Result<OpenBody, TransportError> {
     }
 }
 
-/// Waits for `answer`, but no longer than `idle` from the start or from the last part of the body that left.
+/// Waits for `answer`, but no longer than `idle` from the start or from the last part of the body that left. What leaves
+/// wakes nobody: it is asked about when the time is up.
 pub(super) async fn within_idle<T>(
     answer: impl Future<Output = T>,
     upload: Option<&UploadWatch>,
@@ -94,16 +95,10 @@ pub(super) async fn within_idle<T>(
     let mut answer = std::pin::pin!(answer);
     let mut deadline = Instant::now() + idle;
     loop {
-        let moved = async {
-            match upload {
-                Some(upload) => upload.moved().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            answer = timeout_at(deadline, &mut answer) => return answer.ok(),
-            () = moved => deadline = Instant::now() + idle,
+        if let Ok(answer) = timeout_at(deadline, &mut answer).await {
+            return Some(answer);
         }
+        let moved_at = upload.and_then(UploadWatch::moved_at);
+        deadline = moved_at.map(|at| at + idle).filter(|later| *later > deadline)?;
     }
 }

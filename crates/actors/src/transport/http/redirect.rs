@@ -15,6 +15,14 @@ pub(super) struct Hop {
     pub(super) keeps_body: bool,
 }
 
+/// Whether `to` has another origin than `from`.
+pub(super) fn leads_away(from: &Url, to: &Url) -> bool {
+    let is_same = from.scheme() == to.scheme()
+        && from.host_str() == to.host_str()
+        && from.port_or_known_default() == to.port_or_known_default();
+    !is_same
+}
+
 /// Where to go next; `None` if the answer is to be taken as it is.
 ///
 /// Redirects are followed within the origin of `url` alone: headers hold credentials, and a page of another origin is
@@ -29,7 +37,7 @@ pub(super) fn next(method: &Method, url: &Url, status: StatusCode, headers: &Hea
     let location = headers.get(header::LOCATION)?.to_str().ok()?;
     let mut next = url.join(location).ok()?;
     next.set_fragment(None);
-    if next.origin() != url.origin() || !next.username().is_empty() || next.password().is_some() {
+    if leads_away(url, &next) || !next.username().is_empty() || next.password().is_some() {
         return None;
     }
     let method = if keeps { method.clone() } else { Method::GET };

@@ -105,6 +105,20 @@ async fn the_path_goes_below_the_path_of_the_base() {
     assert!(server.received().await.starts_with("GET /prefix/thing?x=1 "));
 }
 
+#[test]
+fn an_address_is_what_parsing_it_as_a_whole_would_give() {
+    for base in ["http://localhost:8000", "https://a.test", "http://[::1]:9/prefix/", "http://a.test/a/b"] {
+        let transport = HttpTransport::new(&HttpSettings::new(base)).unwrap();
+        for path in
+            ["/", "/a/b", "/a/?", "/a?x=1&y=/../b?z", "/@host/x", "/a:80//b", "/caf%C3%A9?q='%20'", "/?//"]
+        {
+            let request = Request::get(path).build().unwrap();
+            let whole = Url::parse(&format!("{}{path}", base.trim_end_matches('/'))).unwrap();
+            assert_eq!(transport.first_hop(&request).url, whole, "{base} and {path}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_refused_connection_sent_nothing() {
     let server = Server::start([]).await;
@@ -289,6 +303,19 @@ async fn a_request_that_could_act_twice_is_not_sent_again_by_the_transport() {
     assert!(server.received().await.starts_with("GET"));
     assert!(server.received().await.starts_with("POST"));
     assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn after_a_servers_failure_what_could_act_twice_goes_out_on_a_connection_of_its_own() {
+    let failed = || Step::Send("HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n".into());
+    let kept = vec![Step::Receive, failed(), Step::Receive, ok("kept")];
+    let server = Server::start([kept, vec![Step::Receive, ok("new")], vec![Step::Receive, ok("new")]]).await;
+    let transport = transport(&server);
+    assert_eq!(transport.attempt(&get(), LONG).await.unwrap().status.as_u16(), 500);
+    for request in [post(), Request::put("/a").build().unwrap()] {
+        assert_eq!(transport.attempt(&request, LONG).await.unwrap().body, "new");
+    }
+    assert_eq!(transport.attempt(&get(), LONG).await.unwrap().body, "kept");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
     task::{Context, Poll, ready},
@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, task::AtomicWaker};
-use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::{
     request::{BodyError, Meter, OpenBody},
@@ -33,7 +33,8 @@ pub(super) struct UploadWatch(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     phase: AtomicU8,
-    moved: Notify,
+    /// When the last part left.
+    moved_at: Mutex<Option<Instant>>,
     /// Whoever writes to the connection, while it waits for the next part.
     writer: AtomicWaker,
     failure: Mutex<Option<BodyError>>,
@@ -47,6 +48,10 @@ impl Shared {
     fn is(&self, phase: u8) -> bool {
         self.phase.load(Ordering::Acquire) == phase
     }
+
+    fn moved_at(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.moved_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl UploadWatch {
@@ -55,9 +60,9 @@ impl UploadWatch {
         self.0.turn(WAITING, STOPPED) || self.0.is(STOPPED)
     }
 
-    /// Waits for the next part to leave.
-    pub(super) async fn moved(&self) {
-        self.0.moved.notified().await;
+    /// When the last part left, if one has.
+    pub(super) fn moved_at(&self) -> Option<Instant> {
+        *self.0.moved_at()
     }
 
     /// Whether the whole of it has left.
@@ -138,7 +143,7 @@ impl Stream for Upload {
         let part = part.and_then(Result::ok);
         if let Some(part) = &part {
             self.meter.sent(part.len());
-            self.shared.moved.notify_one();
+            *self.shared.moved_at() = Some(Instant::now());
         }
         Poll::Ready(part.map(Ok))
     }
@@ -148,7 +153,7 @@ impl Stream for Upload {
 mod tests {
     use std::io;
 
-    use futures_util::{FutureExt, stream};
+    use futures_util::stream;
 
     use super::*;
     use crate::request::{BODY_PART_BYTES_MAX, Body, Request};
@@ -158,17 +163,19 @@ mod tests {
         Upload::new(body, Meter::default())
     }
 
-    #[tokio::test]
-    async fn it_gives_the_whole_body_in_parts_and_tells_of_each() {
+    #[tokio::test(start_paused = true)]
+    async fn it_gives_the_whole_body_in_parts_and_tells_when_each_left() {
         let body = Bytes::from(vec![7; BODY_PART_BYTES_MAX * 2 + 1]);
         let (mut upload, watch) = upload(body.clone()).await;
-        let mut given = Vec::new();
+        let (mut given, mut left_at) = (Vec::new(), None);
         while let Some(part) = upload.next().await {
             given.extend_from_slice(&part.unwrap());
-            assert!(watch.moved().now_or_never().is_some());
+            left_at = Some(Instant::now());
+            assert_eq!(watch.moved_at(), left_at);
+            tokio::time::advance(std::time::Duration::from_secs(1)).await;
         }
         assert_eq!(given, body);
-        assert!(watch.moved().now_or_never().is_none() && watch.has_ended());
+        assert!(watch.moved_at() == left_at && watch.has_ended());
     }
 
     #[tokio::test]

@@ -1,0 +1,206 @@
+//! Jobs that do nothing, a hundred thousand of them in line: what the queue itself takes, beside p-queue's.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use mainstay_actors::queue::{LanesPolicy, QueueActor, QueueHandle, QueuePolicy, QueueView};
+use mainstay_actors::request::{Priority, Request, RequestId};
+use mainstay_actors::transport::{Answer, Transport, TransportError};
+use mainstay_runtime::{Child, Runtime, SupervisorSpec};
+use tokio::sync::Notify;
+
+use crate::contender::Fault;
+use crate::contender::mainstay::journal;
+use crate::node::PQueue;
+use crate::scoreboard::{Line, Target};
+use crate::settings::Settings;
+
+const CONCURRENCY: usize = 5;
+/// More than ever wait.
+const ROOM: usize = 200_000;
+/// From which the lanes of the jobs are drawn.
+const SEED: u32 = 7;
+/// The peers: p-queue as it is, and the last major version whose `shift` moves everything that waits.
+const PEERS: &[&str] = &["p-queue 9", "p-queue 8"];
+/// The older one takes seconds a round.
+const ROUNDS_OF_OLD_MAX: usize = 3;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Equal,
+    Lanes,
+}
+
+impl Way {
+    const ALL: [Self; 2] = [Self::Equal, Self::Lanes];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Equal => "all of one priority",
+            Self::Lanes => "in three lanes at random",
+        }
+    }
+
+    /// The requests of one round. They are made before the clock starts, and cloned while it runs.
+    fn requests(self) -> Result<[Request; 3], Fault> {
+        let request = |priority| Request::get("/job").priority(priority).build();
+        Ok(match self {
+            Self::Equal => [Priority::Normal; 3].map(request),
+            Self::Lanes => Priority::ALL.map(request),
+        }
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()?
+        .try_into()
+        .map_err(|_| "there are three lanes")?)
+    }
+}
+
+/// mulberry32: the same numbers as on the other side.
+struct Random(u32);
+
+impl Random {
+    fn next(&mut self) -> u32 {
+        self.0 = self.0.wrapping_add(0x6d2b_79f5);
+        let mut mixed = (self.0 ^ (self.0 >> 15)).wrapping_mul(self.0 | 1);
+        mixed ^= mixed.wrapping_add((mixed ^ (mixed >> 7)).wrapping_mul(mixed | 61));
+        mixed ^ (mixed >> 14)
+    }
+}
+
+/// Answers at once, after it has been told that all are in line.
+#[derive(Default)]
+struct NoOp {
+    is_open: AtomicBool,
+    opened: Notify,
+}
+
+impl NoOp {
+    fn open(&self) {
+        self.is_open.store(true, Ordering::Release);
+        self.opened.notify_waiters();
+    }
+
+    fn close(&self) {
+        self.is_open.store(false, Ordering::Release);
+    }
+
+    async fn wait(&self) {
+        let opened = self.opened.notified();
+        if !self.is_open.load(Ordering::Acquire) {
+            opened.await;
+        }
+    }
+}
+
+impl Transport for NoOp {
+    fn attempt<'a>(&'a self, _: &'a Request, _: Duration) -> BoxFuture<'a, Result<Answer, TransportError>> {
+        Box::pin(async {
+            self.wait().await;
+            Ok(Answer {
+                status: hyper::StatusCode::OK,
+                headers: hyper::HeaderMap::new(),
+                body: hyper::body::Bytes::new(),
+            })
+        })
+    }
+}
+
+struct Queue {
+    runtime: Runtime,
+    handle: QueueHandle,
+    view: QueueView,
+    transport: Arc<NoOp>,
+}
+
+impl Queue {
+    async fn up(dir: &Path) -> Result<Self, Fault> {
+        let transport = Arc::new(NoOp::default());
+        let lanes = LanesPolicy { queue_max: ROOM, ..LanesPolicy::default() };
+        let policy = QueuePolicy { max_concurrent: CONCURRENCY, lanes, ..QueuePolicy::default() };
+        let view = QueueView::default();
+        let actor = QueueActor::new(Arc::clone(&transport) as _, policy, view.clone());
+        let mut root = SupervisorSpec::new("root");
+        // What is submitted is accepted at once, as p-queue accepts it, and nobody waits for room.
+        let address = root.child(Child::new("queue", actor).mailbox_capacity(ROOM))?;
+        let runtime = Runtime::builder().journal(journal(dir)?).start(root).await?;
+        Ok(Self { runtime, handle: QueueHandle::new(address), view, transport })
+    }
+
+    /// Nanoseconds a job, from the first that is submitted to the answer to the last.
+    async fn round(&self, way: Way, jobs: usize) -> Result<f64, Fault> {
+        let mut random = Random(SEED);
+        let requests = way.requests()?;
+        let order: Vec<_> = (0..jobs).map(|_| random.next() as usize % requests.len()).collect();
+        let begun = Instant::now();
+        let answers: Vec<_> =
+            order.into_iter().map(|lane| self.handle.submit(requests[lane].clone()).1).collect();
+        // No request has this id. Messages are handled in order, so all of them are in line when this is answered.
+        self.handle.cancel(RequestId(u64::MAX)).await?;
+        let waiting = self.view.stats().waiting;
+        self.transport.open();
+        for answer in answers {
+            answer.await?;
+        }
+        let took = begun.elapsed();
+        self.transport.close();
+        if waiting != jobs.saturating_sub(CONCURRENCY) {
+            return Err(format!("{waiting} waited").into());
+        }
+        Ok(took.as_nanos() as f64 / jobs as f64)
+    }
+}
+
+/// Contenders take turns. The first round warms up.
+pub(crate) async fn measure(settings: &Settings, dir: &Path) -> Result<Vec<Line>, Fault> {
+    let jobs = settings.jobs;
+    let mut peers = match crate::node::install() {
+        Ok(folder) => Some([PQueue::start(&folder, "p-queue")?, PQueue::start(&folder, "p-queue-8")?]),
+        Err(reason) => {
+            println!("p-queue is not measured: {reason}\n");
+            None
+        }
+    };
+    let queue = Queue::up(&dir.join("jobs")).await?;
+    let mut lines = Vec::new();
+    for way in Way::ALL {
+        let what = format!("job that does nothing, {jobs} in line, {}", way.name());
+        let mut line = Line::beside(PEERS, what, "ns");
+        if peers.is_some() {
+            // Ten times the throughput.
+            line = line.target(Target::OfFirst(0.1));
+        }
+        for number in 0..=settings.rounds {
+            let ours = queue.round(way, jobs).await?;
+            if number > 0 {
+                line.note_of(0, ours);
+            }
+            for (index, peer) in peers.iter_mut().flatten().enumerate() {
+                if index == 1 && number > ROUNDS_OF_OLD_MAX {
+                    continue;
+                }
+                let theirs = peer.round(way == Way::Lanes, jobs, SEED)?;
+                if number > 0 {
+                    line.note_of(index + 1, theirs);
+                }
+            }
+        }
+        lines.push(line);
+    }
+    queue.runtime.shutdown().await;
+    Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_are_those_that_the_script_draws() {
+        let mut random = Random(SEED);
+        // What `random(7)` of node/p_queue.mjs gives.
+        assert_eq!([(); 4].map(|()| random.next()), [50_271_532, 266_108_690, 4_195_786_334, 3_002_305_430]);
+    }
+}

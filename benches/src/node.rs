@@ -1,0 +1,80 @@
+//! p-queue, in a Node process of its own.
+//!
+//! What it needs is installed once, by npm and as `node/package-lock.json` has it, into a folder beside the binary.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use crate::contender::Fault;
+
+const SCRIPT: &str = "p_queue.mjs";
+const FILES: [&str; 3] = ["package.json", "package-lock.json", SCRIPT];
+
+/// Installs what the script needs, and returns the folder.
+///
+/// # Errors
+/// Says in words why it cannot be had: there is no Node, no npm, or no registry within reach.
+pub(crate) fn install() -> Result<PathBuf, String> {
+    let version = Command::new("node").arg("--version").output();
+    let version = version.map_err(|error| format!("node cannot be started ({error})"))?;
+    eprintln!("  node {}", String::from_utf8_lossy(&version.stdout).trim());
+    let folder = folder().map_err(|error| format!("its folder cannot be made ({error})"))?;
+    // In place of `npm`, which is a script with another name on Windows.
+    let npm = if cfg!(windows) { "npm.cmd" } else { "npm" };
+    let mut install = Command::new(npm);
+    install.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]);
+    let done = install.current_dir(&folder).stdin(Stdio::null()).output();
+    let done = done.map_err(|error| format!("npm cannot be started ({error})"))?;
+    if !done.status.success() {
+        return Err(format!("npm ci ended with {}", done.status));
+    }
+    Ok(folder)
+}
+
+/// The folder, with everything in it but what npm brings.
+fn folder() -> Result<PathBuf, Fault> {
+    let binary = std::env::current_exe()?;
+    let folder = binary.parent().ok_or("the binary stands in no folder")?.join("node");
+    std::fs::create_dir_all(&folder)?;
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("node");
+    for file in FILES {
+        std::fs::copy(source.join(file), folder.join(file))?;
+    }
+    Ok(folder)
+}
+
+/// A process that measures one version of p-queue, again and again. It ends with this.
+pub(crate) struct PQueue {
+    process: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl PQueue {
+    pub(crate) fn start(folder: &Path, package: &str) -> Result<Self, Fault> {
+        let mut command = Command::new("node");
+        command.args([SCRIPT, package]).current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = command.spawn()?;
+        let (input, output) = (process.stdin.take(), process.stdout.take().ok_or("there is no output")?);
+        Ok(Self { process, input, output: BufReader::new(output) })
+    }
+
+    /// Nanoseconds a job.
+    pub(crate) fn round(&mut self, in_lanes: bool, jobs: usize, seed: u32) -> Result<f64, Fault> {
+        let input = self.input.as_mut().ok_or("there is no input")?;
+        let way = if in_lanes { "lanes" } else { "equal" };
+        writeln!(input, "{way} {jobs} {seed}")?;
+        let mut line = String::new();
+        self.output.read_line(&mut line)?;
+        let took: f64 = line.trim().parse().map_err(|_| "p-queue's process ended")?;
+        Ok(took / jobs as f64)
+    }
+}
+
+impl Drop for PQueue {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        let _ = self.process.wait();
+    }
+}

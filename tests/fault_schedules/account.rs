@@ -39,7 +39,9 @@ pub(crate) fn faults(schedule: &Schedule, lived: &Lived) -> Vec<String> {
         faults.push(format!("{most} attempts were under way at once, and {max} may be"));
     }
     faults.extend(requests(schedule, lived));
+    faults.extend(holds(schedule, lived));
     faults.extend(sends(schedule, lived));
+    faults.extend(unsent(lived));
     faults.extend(notes(lived));
     faults.extend(events::faults(schedule, lived));
     faults
@@ -364,13 +366,54 @@ fn sends(schedule: &Schedule, lived: &Lived) -> Vec<String> {
     if lived.sends.len() != schedule.sends.len() + finale {
         faults.push(format!("{} senders were told anything", lived.sends.len()));
     }
-    for sent in &lived.sends {
+    for sent in lived.sends.iter().chain(&lived.probes) {
         let seen = lived.wire.texts.iter().filter(|text| **text == sent.text).count();
         if let Err(fault) = check_sent(sent, seen) {
             faults.push(format!("{fault}, and was seen {seen} times: {:?} of {:.100}", sent.fate, sent.text));
         }
     }
     faults
+}
+
+/// The journal tells of as many texts that were not sent, or not for certain, as there were, reason by reason.
+fn unsent(lived: &Lived) -> Option<String> {
+    let mut told: BTreeMap<String, u64> = BTreeMap::new();
+    for record in lived.records.iter().filter(|record| record.kind == "connection_unsent") {
+        let reason = record.fields["reason"].as_str().unwrap_or_default().to_owned();
+        *told.entry(reason).or_default() += record.fields["messages"].as_u64().unwrap_or(0);
+    }
+    let mut happened: BTreeMap<String, u64> = BTreeMap::new();
+    for sent in lived.sends.iter().chain(&lived.probes) {
+        let reason = match sent.fate {
+            Ok(Fate::Expired) => "expired",
+            Ok(Fate::Rejected) => "no_room",
+            Ok(Fate::Dropped) => "actor_ended",
+            Ok(Fate::Unknown) => "interrupted",
+            Ok(Fate::Sent) | Err(_) => continue,
+        };
+        *happened.entry(reason.to_owned()).or_default() += 1;
+    }
+    let differ = told != happened;
+    differ.then(|| {
+        format!("the journal tells of these texts as unsent: {told:?}, and senders were told: {happened:?}")
+    })
+}
+
+/// Requests are held before they are let go, and are not held when all is well and the runtime is shut down.
+fn holds(schedule: &Schedule, lived: &Lived) -> Option<String> {
+    let mut is_held = false;
+    for record in &lived.records {
+        match record.kind.as_str() {
+            "queue_held" => is_held = true,
+            "queue_released" if !is_held => return Some(format!("nothing was held: {record:?}")),
+            "queue_released" => is_held = false,
+            "runtime_stopping" if schedule.finale.is_none() && is_held => {
+                return Some("requests are held, and all is well".to_owned());
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 fn check_sent(sent: &Sent, seen: usize) -> Result<(), String> {

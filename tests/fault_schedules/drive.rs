@@ -46,6 +46,8 @@ pub(crate) const SHARED: &str = "shared";
 pub(crate) struct Lived {
     pub(crate) calls: Vec<Called>,
     pub(crate) sends: Vec<Sent>,
+    /// The texts by which it was found out that all was well.
+    pub(crate) probes: Vec<Sent>,
     pub(crate) records: Vec<Record>,
     /// The frames that the runtime handed on, and the gaps between them.
     pub(crate) frames: Vec<Inbound>,
@@ -150,7 +152,7 @@ async fn live_on(schedule: Schedule) -> Lived {
     scene.calm_down().await;
 
     let healed = Instant::now();
-    if timeout(PATIENCE, scene.settle(&frames)).await.is_err() {
+    if timeout(PATIENCE, scene.settle(&frames, &mut lived.probes)).await.is_err() {
         lived.complaints.push(format!("it did not become well again: {}", scene.state().await));
     }
     lived.settled_after = healed.elapsed();
@@ -402,7 +404,7 @@ impl Scene {
     }
 
     /// Returns when all is well: an event comes through, a text frame and a request go through, and nothing is left to do.
-    async fn settle(&self, frames: &Noted<Inbound>) {
+    async fn settle(&self, frames: &Noted<Inbound>, probes: &mut Vec<Sent>) {
         let mut frames = frames.clone();
         for round in 0.. {
             let mark = format!("mark-{round}");
@@ -418,8 +420,10 @@ impl Scene {
         for round in 0.. {
             let text = json!({ "type": "ping", "tag": format!("probe-{round}") }).to_string();
             let fate = self.mainstay.connection().send(text.clone(), PATIENCE).await;
+            let is_sent = fate == Ok(Fate::Sent);
+            probes.push(Sent { text: text.clone(), fate });
             let is_seen = async || self.proxy.has_seen(&text);
-            if fate == Ok(Fate::Sent) && timeout(MARK_PATIENCE, eventually(is_seen)).await.is_ok() {
+            if is_sent && timeout(MARK_PATIENCE, eventually(is_seen)).await.is_ok() {
                 break;
             }
         }

@@ -3,32 +3,29 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, stream};
 use mainstay::actors::agent::AgentStatus;
 use mainstay::actors::connection::feed::Inbound;
 use mainstay::actors::connection::outbound::Fate;
 use mainstay::actors::connection::status::ConnectionState;
-use mainstay::actors::request::RequestBuilder;
 use mainstay::actors::transport::{HttpSettings, HttpTransport};
 use mainstay::backend::Fault as BackendFault;
 use mainstay::config::Config;
 use mainstay::runtime::journal::{Delivery, Record};
 use mainstay::runtime::policy::ExitCause;
-use mainstay::{Download, Error, Mainstay, Request, RequestId, Response};
+use mainstay::{Error, Mainstay, Request, RequestId};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep_until, timeout};
 
-use crate::bed::{Bed, Done};
-use crate::counted::{Count, Counted, TAG};
+use crate::bed::Bed;
+use crate::calls::{Answer, read, request};
+use crate::counted::{Count, Counted};
 use crate::fault_proxy::Proxy;
-use crate::fault_proxy::wire::Wire;
-use crate::schedule::{
-    Asked, Call, Finale, Form, LEDGER, NOTES, Patience, Reading, Schedule, Send, Trouble, What,
-};
+use crate::lived::{Called, Lived, Sent};
+use crate::schedule::{Call, Finale, Patience, Reading, Schedule, Send, Trouble, What};
 
 /// What has not come about after this never does.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -36,62 +33,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const MARK_PATIENCE: Duration = Duration::from_millis(500);
 /// How often it is looked whether what no event tells of has come about.
 const PACE: Duration = Duration::from_millis(3);
-/// In what parts a stream brings a body.
-const PART_BYTES: usize = 7_000;
-/// What all ask for who share.
-pub(crate) const SHARED: &str = "shared";
-
-/// What came of a schedule.
-#[derive(Debug, Default)]
-pub(crate) struct Lived {
-    pub(crate) calls: Vec<Called>,
-    pub(crate) sends: Vec<Sent>,
-    /// The texts by which it was found out that all was well.
-    pub(crate) probes: Vec<Sent>,
-    pub(crate) records: Vec<Record>,
-    /// The frames that the runtime handed on, and the gaps between them.
-    pub(crate) frames: Vec<Inbound>,
-    pub(crate) wire: Wire,
-    pub(crate) done: Done,
-    /// The most attempts that were under way at once.
-    pub(crate) most_under_way: usize,
-    /// When the schedule began, in milliseconds of the journal.
-    pub(crate) began_ms: u64,
-    /// From the end of the last fault until all was well.
-    pub(crate) settled_after: Duration,
-    /// What never came about, and what else the drive itself saw go wrong.
-    pub(crate) complaints: Vec<String>,
-}
-
-/// A request, and what its caller got.
-#[derive(Debug)]
-pub(crate) struct Called {
-    pub(crate) tag: String,
-    pub(crate) call: Call,
-    pub(crate) id: RequestId,
-    /// `None` where the caller dropped the future.
-    pub(crate) outcome: Option<Result<Answer, Error>>,
-    /// What somebody was told who cancelled it, or who would have after its caller had dropped it.
-    pub(crate) cancelled: Option<Result<bool, Error>>,
-    /// Whether the runtime may have been stopping when it was made.
-    pub(crate) is_last: bool,
-}
-
-/// A whole answer.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) id: RequestId,
-    pub(crate) status: u16,
-    pub(crate) attempts: u32,
-    pub(crate) body: Bytes,
-}
-
-/// A text frame, and what its sender was told.
-#[derive(Debug)]
-pub(crate) struct Sent {
-    pub(crate) text: String,
-    pub(crate) fate: Result<Fate, Error>,
-}
 
 /// One piece of work that has ended.
 enum Ended {
@@ -450,87 +391,4 @@ impl Scene {
         }
         self.until(from + finale.shutdown_at_ms).await;
     }
-}
-
-impl From<Response> for Answer {
-    fn from(response: Response) -> Self {
-        let Response { request_id: id, status, attempts, body, .. } = response;
-        Self { id, status: status.as_u16(), attempts, body }
-    }
-}
-
-/// Reads an answer as it comes.
-async fn read(opened: Result<Download, Error>, reading: Reading) -> Result<Option<Answer>, Error> {
-    let mut download = opened?;
-    let mut body = BytesMut::new();
-    while let Some(part) = download.chunk().await? {
-        if reading == Reading::Partly {
-            return Ok(None);
-        }
-        body.extend_from_slice(&part);
-    }
-    let Download { request_id: id, status, attempts, .. } = download;
-    Ok(Some(Answer { id, status: status.as_u16(), attempts, body: body.freeze() }))
-}
-
-/// The request of a call.
-fn request(tag: &str, call: &Call) -> Request {
-    let message = || json!({ "text": tag }).to_string().into_bytes();
-    let builder = match call.what {
-        Asked::Get => Request::get(format!("/api/search?q={tag}")),
-        Asked::Shared => Request::get(format!("/api/search?q={SHARED}")).shared(),
-        Asked::Put => with_body(Request::put(format!("/api/agents/{NOTES}/state")), message(), call.body),
-        Asked::Post => {
-            with_body(Request::post(format!("/api/agents/{LEDGER}/message")), message(), call.body)
-        }
-        Asked::KeyedPost { is_generated } => {
-            let post =
-                with_body(Request::post(format!("/api/agents/{LEDGER}/message")), message(), call.body);
-            if is_generated { post.generated_idempotency_key() } else { post.idempotency_key(&key(tag)) }
-        }
-        Asked::Echo { bytes } => {
-            with_body(Request::post("/api/echo"), echo(tag, bytes), call.body).idempotency_key(&key(tag))
-        }
-    };
-    // Only what is the same to the last header can be shared.
-    let tag = if call.what == Asked::Shared { SHARED } else { tag };
-    let mut builder = builder.header(TAG, tag).priority(call.priority);
-    if let Some(ms) = call.timeout_ms {
-        builder = builder.timeout(Duration::from_millis(ms));
-    }
-    if let Some(ms) = call.wait_timeout_ms {
-        builder = builder.wait_timeout(Duration::from_millis(ms));
-    }
-    if let Some(retries) = call.retries {
-        builder = builder.retries(retries);
-    }
-    builder.build().expect("schedules hold valid requests")
-}
-
-fn with_body(builder: RequestBuilder, body: Vec<u8>, form: Form) -> RequestBuilder {
-    let length = Some(body.len() as u64);
-    let body = Bytes::from(body);
-    let parts = {
-        let body = body.clone();
-        move || {
-            let parts: Vec<_> =
-                body.chunks(PART_BYTES).map(|part| Ok(Bytes::copy_from_slice(part))).collect();
-            stream::iter(parts)
-        }
-    };
-    match form {
-        Form::InMemory => builder.body(body),
-        Form::Stream { has_length } => builder.body_stream(length.filter(|_| has_length), parts),
-        Form::Once => builder.body_once(length, parts()),
-    }
-}
-
-/// The key that a caller gives.
-pub(crate) fn key(tag: &str) -> String {
-    format!("key-of-{tag}")
-}
-
-/// What is to come back from an echo.
-pub(crate) fn echo(tag: &str, bytes: usize) -> Vec<u8> {
-    tag.bytes().cycle().take(bytes).collect()
 }

@@ -14,19 +14,29 @@
 mod account;
 #[path = "fault_schedules/bed.rs"]
 mod bed;
+#[path = "fault_schedules/calls.rs"]
+mod calls;
 #[path = "fault_schedules/counted.rs"]
 mod counted;
+#[path = "fault_schedules/draw.rs"]
+mod draw;
 #[path = "fault_schedules/drive.rs"]
 mod drive;
 #[path = "fault_schedules/events.rs"]
 mod events;
 mod fault_proxy;
+#[path = "fault_schedules/lived.rs"]
+mod lived;
+#[path = "fault_schedules/requests.rs"]
+mod requests;
 #[path = "fault_schedules/schedule.rs"]
 mod schedule;
 #[path = "fault_schedules/settings.rs"]
 mod settings;
 #[path = "fault_schedules/tally.rs"]
 mod tally;
+#[path = "fault_schedules/texts.rs"]
+mod texts;
 #[path = "fault_schedules/told.rs"]
 mod told;
 

@@ -370,6 +370,8 @@ fn a_connection_that_has_said_nothing_yet_belongs_to_no_kind() {
 fn conversation() -> (Vec<u8>, Vec<Sight>) {
     let mut bytes = ASK.as_bytes().to_vec();
     bytes.extend_from_slice(b"POST /p?q=1 HTTP/1.1\r\nContent-Length: 5\r\nX-Tag:  t1 \r\n\r\nhello");
+    bytes.extend_from_slice(b"PUT /c HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n");
+    bytes.extend_from_slice(b"5\r\nhello\r\nA;x=y\r\n\r\n0\r\n\r\n345\r\n0\r\n\r\n");
     bytes.extend_from_slice(HANDSHAKE.as_bytes());
     let long = "y".repeat(300);
     for (opcode, text) in [(0x81, "hi"), (0x89, "ping"), (0x81, long.as_str())] {
@@ -398,6 +400,8 @@ fn conversation() -> (Vec<u8>, Vec<Sight>) {
     let sights = vec![
         seen("GET", "/x", &[("host", "y")], true),
         seen("POST", "/p?q=1", &[("content-length", "5"), ("x-tag", "t1")], false),
+        Sight::Rest(3),
+        seen("PUT", "/c", &[("transfer-encoding", "chunked")], false),
         Sight::Rest(3),
         seen("GET", "/ws", &[("upgrade", "websocket")], true),
         Sight::Text("hi".to_owned()),

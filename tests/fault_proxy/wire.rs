@@ -1,6 +1,6 @@
 //! What clients were seen to send: every request, every text frame, whether it went on or not.
 //!
-//! A small reader of HTTP/1.1 requests with a `Content-Length`, and of masked WebSocket frames, fed as bytes come.
+//! A small reader of HTTP/1.1 requests, with a length or in chunks, and of masked WebSocket frames, fed as bytes come.
 
 use super::fault::Kind;
 
@@ -57,9 +57,18 @@ pub struct WireReader {
 #[derive(Debug)]
 enum Phase {
     Head,
+    /// A body that ends after so many bytes.
     Body {
         left: usize,
     },
+    /// The line that says how long the next chunk is.
+    ChunkSize,
+    /// A chunk and the end of its last line.
+    Chunk {
+        left: usize,
+    },
+    /// What may follow the last chunk.
+    Trailer,
     Frames,
     /// Not understood: nothing more is read.
     Lost,
@@ -81,7 +90,14 @@ impl WireReader {
     fn step(&mut self, sights: &mut Vec<Sight>) -> bool {
         match self.phase {
             Phase::Head => self.read_head(sights),
-            Phase::Body { left } => self.read_body(left, sights),
+            Phase::Body { left } => {
+                let is_over = self.skip(left, |left| Phase::Body { left }, Phase::Head);
+                sights.extend(is_over.then_some(Sight::Rest(self.connection)));
+                is_over
+            }
+            Phase::ChunkSize => self.read_chunk_size(),
+            Phase::Chunk { left } => self.skip(left, |left| Phase::Chunk { left }, Phase::ChunkSize),
+            Phase::Trailer => self.read_trailer(sights),
             Phase::Frames => self.read_frame(sights),
             Phase::Lost => {
                 self.pending.clear();
@@ -103,12 +119,14 @@ impl WireReader {
             return true;
         };
         let left = request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
-        self.phase = match (request.header("upgrade"), left) {
-            (Some(_), _) => Phase::Frames,
-            (None, 0) => Phase::Head,
-            (None, left) => Phase::Body { left },
+        self.phase = match left {
+            _ if request.header("upgrade").is_some() => Phase::Frames,
+            _ if request.header("transfer-encoding") == Some("chunked") => Phase::ChunkSize,
+            0 => Phase::Head,
+            left => Phase::Body { left },
         };
-        sights.push(Sight::Request(SeenRequest { is_whole: left == 0, ..request }));
+        let is_whole = matches!(self.phase, Phase::Head | Phase::Frames);
+        sights.push(Sight::Request(SeenRequest { is_whole, ..request }));
         true
     }
 
@@ -124,16 +142,41 @@ impl WireReader {
         Some(SeenRequest { connection: self.connection, method, path, headers, is_whole: false })
     }
 
-    fn read_body(&mut self, left: usize, sights: &mut Vec<Sight>) -> bool {
+    /// Skips what has come of `left` bytes. Whether they are over.
+    fn skip(&mut self, left: usize, more: impl FnOnce(usize) -> Phase, then: Phase) -> bool {
         let taken = left.min(self.pending.len());
         self.pending.drain(..taken);
-        if taken < left {
-            self.phase = Phase::Body { left: left - taken };
-            return false;
-        }
-        self.phase = Phase::Head;
-        sights.push(Sight::Rest(self.connection));
+        let is_over = taken == left;
+        self.phase = if is_over { then } else { more(left - taken) };
+        is_over
+    }
+
+    /// RFC 9112, 7.1.
+    fn read_chunk_size(&mut self) -> bool {
+        let Some(line) = self.line() else { return false };
+        let digits = line.split(';').next().unwrap_or_default().trim();
+        self.phase = match usize::from_str_radix(digits, 16) {
+            Ok(0) => Phase::Trailer,
+            Ok(bytes) => Phase::Chunk { left: bytes + 2 },
+            Err(_) => Phase::Lost,
+        };
         true
+    }
+
+    fn read_trailer(&mut self, sights: &mut Vec<Sight>) -> bool {
+        let Some(line) = self.line() else { return false };
+        if line.is_empty() {
+            self.phase = Phase::Head;
+            sights.push(Sight::Rest(self.connection));
+        }
+        true
+    }
+
+    /// The next line without its end, if it has come.
+    fn line(&mut self) -> Option<String> {
+        let end = self.pending.windows(2).position(|bytes| bytes == b"\r\n")?;
+        let line: Vec<u8> = self.pending.drain(..end + 2).take(end).collect();
+        Some(String::from_utf8_lossy(&line).into_owned())
     }
 
     /// RFC 6455, 5.2. Clients mask; fragments are not put together, as no client here sends any.

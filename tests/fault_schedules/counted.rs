@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt};
 use mainstay::Request;
-use mainstay::actors::transport::{Answer, Transport, TransportError};
+use mainstay::actors::transport::{Answer, AnswerBody, OpenAnswer, Transport, TransportError};
 
 /// The header by which a request of the queue is known: agents are looked after past the queue.
 pub(crate) const TAG: &str = "x-tag";
@@ -34,17 +34,18 @@ pub(crate) struct Counted<T> {
     pub(crate) count: Arc<Count>,
 }
 
-struct UnderWay<'a>(&'a Count);
+/// An attempt is under way for as long as this lives.
+struct UnderWay(Arc<Count>);
 
-impl<'a> UnderWay<'a> {
-    fn begin(count: &'a Count) -> Self {
+impl UnderWay {
+    fn begin(count: &Arc<Count>) -> Self {
         let now = count.now.fetch_add(1, Ordering::SeqCst) + 1;
         count.most.fetch_max(now, Ordering::SeqCst);
-        Self(count)
+        Self(Arc::clone(count))
     }
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.now.fetch_sub(1, Ordering::SeqCst);
     }
@@ -63,6 +64,22 @@ impl<T: Transport> Transport for Counted<T> {
         async move {
             let _under_way = UnderWay::begin(&self.count);
             attempt.await
+        }
+        .boxed()
+    }
+
+    fn open<'a>(
+        &'a self,
+        request: &'a Request,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<OpenAnswer, TransportError>> {
+        let opening = self.transport.open(request, timeout);
+        async move {
+            let under_way = UnderWay::begin(&self.count);
+            let answer = opening.await?;
+            // To its last part, or until it is dropped.
+            let body = answer.body.inspect(move |_| _ = &under_way);
+            Ok(OpenAnswer { body: AnswerBody::new(body), ..answer })
         }
         .boxed()
     }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use mainstay::actors::agent::AgentStatus;
 use mainstay::actors::connection::feed::Inbound;
 use mainstay::actors::connection::outbound::Fate;
@@ -12,17 +14,18 @@ use mainstay::backend::Fault as BackendFault;
 use mainstay::config::Config;
 use mainstay::runtime::journal::{Delivery, Record};
 use mainstay::runtime::policy::ExitCause;
-use mainstay::{Error, Mainstay, Request, RequestId, Response};
+use mainstay::{Error, Mainstay, Request, RequestId};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep_until, timeout};
 
-use crate::bed::{Bed, Done};
-use crate::counted::{Count, Counted, TAG};
+use crate::bed::Bed;
+use crate::calls::{Answer, read, request};
+use crate::counted::{Count, Counted};
 use crate::fault_proxy::Proxy;
-use crate::fault_proxy::wire::Wire;
-use crate::schedule::{Asked, Call, Finale, LEDGER, NOTES, Patience, Schedule, Send, Trouble, What};
+use crate::lived::{Called, Lived, Sent};
+use crate::schedule::{Call, Finale, Patience, Reading, Schedule, Send, Trouble, What};
 
 /// What has not come about after this never does.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,47 +33,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const MARK_PATIENCE: Duration = Duration::from_millis(500);
 /// How often it is looked whether what no event tells of has come about.
 const PACE: Duration = Duration::from_millis(3);
-
-/// What came of a schedule.
-#[derive(Debug, Default)]
-pub(crate) struct Lived {
-    pub(crate) calls: Vec<Called>,
-    pub(crate) sends: Vec<Sent>,
-    pub(crate) records: Vec<Record>,
-    /// The frames that the runtime handed on, and the gaps between them.
-    pub(crate) frames: Vec<Inbound>,
-    pub(crate) wire: Wire,
-    pub(crate) done: Done,
-    /// The most attempts that were under way at once.
-    pub(crate) most_under_way: usize,
-    /// When the schedule began, in milliseconds of the journal.
-    pub(crate) began_ms: u64,
-    /// From the end of the last fault until all was well.
-    pub(crate) settled_after: Duration,
-    /// What never came about, and what else the drive itself saw go wrong.
-    pub(crate) complaints: Vec<String>,
-}
-
-/// A request, and what its caller got.
-#[derive(Debug)]
-pub(crate) struct Called {
-    pub(crate) tag: String,
-    pub(crate) call: Call,
-    pub(crate) id: RequestId,
-    /// `None` where the caller dropped the future.
-    pub(crate) outcome: Option<Result<Response, Error>>,
-    /// What somebody who cancelled it was told, or would have cancelled it after its caller had dropped it.
-    pub(crate) cancelled: Option<Result<bool, Error>>,
-    /// Whether the runtime may have been stopping when it was made.
-    pub(crate) is_last: bool,
-}
-
-/// A text frame, and what its sender was told.
-#[derive(Debug)]
-pub(crate) struct Sent {
-    pub(crate) text: String,
-    pub(crate) fate: Result<Fate, Error>,
-}
 
 /// One piece of work that has ended.
 enum Ended {
@@ -131,7 +93,7 @@ async fn live_on(schedule: Schedule) -> Lived {
     scene.calm_down().await;
 
     let healed = Instant::now();
-    if timeout(PATIENCE, scene.settle(&frames)).await.is_err() {
+    if timeout(PATIENCE, scene.settle(&frames, &mut lived.probes)).await.is_err() {
         lived.complaints.push(format!("it did not become well again: {}", scene.state().await));
     }
     lived.settled_after = healed.elapsed();
@@ -324,14 +286,14 @@ impl Scene {
 
     async fn call(&self, tag: String, call: Call, is_last: bool) -> Ended {
         self.until(call.at_ms).await;
-        let (id, answer) = self.mainstay.submit(request(&tag, &call));
-        let mut answer = Box::pin(answer);
+        let (id, mut answer) = self.ask(&tag, &call);
         let mut cancelled = None;
         let outcome = match call.patience {
-            Patience::ToTheEnd => Some(answer.await),
+            Patience::ToTheEnd => answer.await,
             Patience::DropAfterMs(ms) => {
-                let answered = timeout(Duration::from_millis(ms), answer).await.ok();
-                if answered.is_none() {
+                let answered = timeout(Duration::from_millis(ms), answer).await.ok().flatten();
+                // That an answer is dropped which has begun is noticed later.
+                if answered.is_none() && call.reading == Reading::Whole {
                     cancelled = Some(self.mainstay.cancel(id).await);
                 }
                 answered
@@ -340,12 +302,23 @@ impl Scene {
                 let answered = timeout(Duration::from_millis(ms), &mut answer).await;
                 cancelled = Some(self.mainstay.cancel(id).await);
                 match answered {
-                    Ok(answered) => Some(answered),
-                    Err(_) => Some(answer.await),
+                    Ok(answered) => answered,
+                    Err(_) => answer.await,
                 }
             }
         };
         Ended::Called(Box::new(Called { tag, call, id, outcome, cancelled, is_last }))
+    }
+
+    /// Makes a request; what comes of it is nothing where its caller does not read to the end.
+    fn ask(&self, tag: &str, call: &Call) -> (RequestId, BoxFuture<'static, Option<Result<Answer, Error>>>) {
+        let (request, reading) = (request(tag, call), call.reading);
+        if reading == Reading::Whole {
+            let (id, answer) = self.mainstay.submit(request);
+            return (id, answer.map(|answer| Some(answer.map(Answer::from))).boxed());
+        }
+        let (id, opening) = self.mainstay.submit_open(request);
+        (id, async move { read(opening.await, reading).await.transpose() }.boxed())
     }
 
     async fn send(&self, tag: String, send: Send) -> Ended {
@@ -362,6 +335,7 @@ impl Scene {
         let status = self.mainstay.status().await;
         status.connection.state == ConnectionState::Connected
             && status.queue.stats.waiting + status.queue.stats.running == 0
+            && status.queue.hold.is_none()
             && status.agents.iter().all(|agent| agent.status == AgentStatus::Healthy)
     }
 
@@ -371,7 +345,7 @@ impl Scene {
     }
 
     /// Returns when all is well: an event comes through, a text frame and a request go through, and nothing is left to do.
-    async fn settle(&self, frames: &Noted<Inbound>) {
+    async fn settle(&self, frames: &Noted<Inbound>, probes: &mut Vec<Sent>) {
         let mut frames = frames.clone();
         for round in 0.. {
             let mark = format!("mark-{round}");
@@ -387,8 +361,10 @@ impl Scene {
         for round in 0.. {
             let text = json!({ "type": "ping", "tag": format!("probe-{round}") }).to_string();
             let fate = self.mainstay.connection().send(text.clone(), PATIENCE).await;
+            let is_sent = fate == Ok(Fate::Sent);
+            probes.push(Sent { text: text.clone(), fate });
             let is_seen = async || self.proxy.has_seen(&text);
-            if fate == Ok(Fate::Sent) && timeout(MARK_PATIENCE, eventually(is_seen)).await.is_ok() {
+            if is_sent && timeout(MARK_PATIENCE, eventually(is_seen)).await.is_ok() {
                 break;
             }
         }
@@ -415,40 +391,4 @@ impl Scene {
         }
         self.until(from + finale.shutdown_at_ms).await;
     }
-}
-
-/// The request of a call.
-fn request(tag: &str, call: &Call) -> Request {
-    let message = json!({ "text": tag });
-    let builder = match call.what {
-        Asked::Get => Request::get(format!("/api/search?q={tag}")),
-        Asked::Put => Request::put(format!("/api/agents/{NOTES}/state")).json(&message),
-        Asked::Post => Request::post(format!("/api/agents/{LEDGER}/message")).json(&message),
-        Asked::KeyedPost { is_generated } => {
-            let post = Request::post(format!("/api/agents/{LEDGER}/message")).json(&message);
-            if is_generated { post.generated_idempotency_key() } else { post.idempotency_key(&key(tag)) }
-        }
-        Asked::Echo { bytes } => Request::post("/api/echo").body(echo(tag, bytes)).idempotency_key(&key(tag)),
-    };
-    let mut builder = builder.header(TAG, tag).priority(call.priority);
-    if let Some(ms) = call.timeout_ms {
-        builder = builder.timeout(Duration::from_millis(ms));
-    }
-    if let Some(ms) = call.wait_timeout_ms {
-        builder = builder.wait_timeout(Duration::from_millis(ms));
-    }
-    if let Some(retries) = call.retries {
-        builder = builder.retries(retries);
-    }
-    builder.build().expect("schedules hold valid requests")
-}
-
-/// The key that a caller gives.
-pub(crate) fn key(tag: &str) -> String {
-    format!("key-of-{tag}")
-}
-
-/// What is to come back from an echo.
-pub(crate) fn echo(tag: &str, bytes: usize) -> Vec<u8> {
-    tag.bytes().cycle().take(bytes).collect()
 }

@@ -6,7 +6,7 @@ use mainstay::actors::connection::feed::Inbound;
 use mainstay::actors::connection::frames::Gap;
 use serde_json::Value;
 
-use crate::drive::Lived;
+use crate::lived::Lived;
 use crate::schedule::{CHATTER, LEDGER, Schedule, What};
 
 /// A backend that keeps so many events loses none in a schedule.

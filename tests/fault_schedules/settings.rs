@@ -1,6 +1,7 @@
 //! The configuration of one run: quick, and different from run to run.
 
-use crate::schedule::{AGENTS, Draw};
+use crate::draw::Draw;
+use crate::schedule::AGENTS;
 
 /// What is drawn of a configuration; the rest has its default.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::drive::Lived;
+use crate::lived::Lived;
 use crate::schedule::Schedule;
 
 /// See the module.

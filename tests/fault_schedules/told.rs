@@ -2,7 +2,7 @@
 
 use mainstay::runtime::journal::Record;
 
-use crate::drive::Lived;
+use crate::lived::Lived;
 use crate::schedule::Schedule;
 
 /// Everything in the order of its time, in milliseconds of the journal. Troubles and requests stand where they were

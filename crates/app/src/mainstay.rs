@@ -209,6 +209,15 @@ impl Mainstay {
         self.0.members.queue.open(request).await
     }
 
+    /// Like [`open`](Self::open), and says at once which id the request has, as [`submit`](Self::submit) does.
+    #[must_use = "dropping the future cancels the request"]
+    pub fn submit_open(
+        &self,
+        request: Request,
+    ) -> (RequestId, impl Future<Output = Result<Download, Error>> + Send + use<>) {
+        self.0.members.queue.submit_open(request)
+    }
+
     /// Like [`request`](Self::request), but a GET is answered from the cache if the response there is no older than
     /// `age_max`, and the response is kept for that long. Other methods, and requests with headers of their own, are
     /// never cached: their answer may be meant for them alone.

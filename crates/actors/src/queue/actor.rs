@@ -71,6 +71,8 @@ impl Worker for QueueActor {
         // Before it is read: what changes in between is not missed.
         self.await_link_change(ctx);
         let mut desk = Desk::new(&self.policy, self.link_hint(), ctx.now());
+        // A gate that begins closed has not changed, and yet it holds requests from now on.
+        self.announce(ctx, &desk, desk.gate.hold().map(Change::Held));
         match kept {
             Some(memory) => {
                 desk.budget = memory.budget;

@@ -144,6 +144,20 @@ async fn a_crash_of_the_queue_meanwhile_loses_nothing_and_keeps_the_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_incarnation_that_begins_with_requests_held_says_so_before_it_lets_them_go() {
+    let scene = Scene::of(wide()).await;
+    scene.link(ConnectionState::Reconnecting);
+    settle().await;
+    scene.crash().await;
+    scene.link(ConnectionState::Connected);
+    settle().await;
+    let kinds = scene.story().await.into_iter().map(|record| (record.generation, record.kind));
+    let kinds: Vec<_> = kinds.filter(|(_, kind)| kind.starts_with("queue_")).collect();
+    let [held, released] = ["queue_held", "queue_released"].map(str::to_owned);
+    assert_eq!(kinds, [(1, held.clone()), (2, held), (2, released)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_journal_and_the_view_say_since_when_and_why_and_when_it_is_tried_again() {
     let scene = Scene::of(wide()).await;
     scene.script.on("/x", [Play::Refuse, Play::Refuse, Play::Answer(200)]);

@@ -33,6 +33,19 @@ async fn what_came_while_the_link_was_down_is_resumed(foreign: Foreign) {
     assert_eq!(scene.count("connection_gap"), 0);
 }
 
+against!(events_that_come_live_and_are_resumed_as_well_are_handed_on_once: websockets, uvicorn, h11, node);
+async fn events_that_come_live_and_are_resumed_as_well_are_handed_on_once(foreign: Foreign) {
+    let server = foreign.start().await;
+    let mut scene = Scene::connected(&server, |_| ()).await;
+    scene.order(json!({ "do": "emit", "count": 3 })).await;
+    assert_eq!(scene.seqs().await, [1, 2, 3]);
+    // Two events come meanwhile, and two more with the handshake, before the server reads what is asked for.
+    scene.order(json!({ "do": "drop", "count": 2, "at_next": 2 })).await;
+    let gap = scene.event("connection_gap").await;
+    assert_eq!((&gap["after"], &gap["next"]), (&json!(3), &json!(6)));
+    assert_eq!(scene.seqs().await, [6, 7, 4, 5]);
+}
+
 against!(a_server_that_was_killed_and_comes_back_is_resumed: websockets, uvicorn, h11, node);
 async fn a_server_that_was_killed_and_comes_back_is_resumed(foreign: Foreign) {
     let server = foreign.start().await;

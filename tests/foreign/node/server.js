@@ -214,7 +214,7 @@ server.keepAliveTimeoutBuffer = 0;
 
 // === the WebSocket ===
 
-const feed = { kept: [], last: options.last, peers: new Set() };
+const feed = { kept: [], last: options.last, atNext: 0, peers: new Set() };
 for (let seq = options.first; seq <= options.last; seq += 1) feed.kept.push(seq);
 
 const event = (seq) => JSON.stringify({ type: 'event', seq });
@@ -249,6 +249,7 @@ function obey(peer, text, request) {
       // Nobody is told of the events that come meanwhile.
       feed.peers.delete(peer);
       emit(order.count ?? 0);
+      feed.atNext = order.at_next ?? 0;
       peer.terminate();
     },
     reset: () => peer._socket.resetAndDestroy(),
@@ -299,6 +300,9 @@ sockets.on('connection', (peer, request) => {
   if (request.url === '/drop') return peer.terminate();
   say(`opened ${request.headers.authorization ?? null} ${request.headers['x-shell'] ?? null}`);
   feed.peers.add(peer);
+  // Events that were kept for this moment are told before anything is read from the socket.
+  emit(feed.atNext);
+  feed.atNext = 0;
   peer.pings = 0;
   peer.on('ping', () => (peer.pings += 1));
   peer.on('message', (data) => obey(peer, data.toString(), request));

@@ -325,8 +325,8 @@ async def attend(socket: WebSocket) -> None:
     await socket.accept()
     feed.say(f"opened {socket.headers.get('authorization')} {socket.headers.get('x-shell')}")
     peer = Peer(socket)
-    events.peers.add(peer)
     try:
+        await events.welcome(peer)
         async for order in socket.iter_text():
             await events.obey(peer, order)
             if peer.is_over:

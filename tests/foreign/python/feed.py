@@ -36,8 +36,15 @@ class Feed:
         """As if the events up to `last` had been, of which those before `first` are forgotten."""
         self.kept = deque(range(first, last + 1))
         self.last = last
+        self.at_next = 0
         self.peers: set[Peer] = set()
         self.later: set[asyncio.Task] = set()
+
+    async def welcome(self, peer: Peer) -> None:
+        """A socket is open. Events that were kept for this moment are told before anything is read from it."""
+        self.peers.add(peer)
+        count, self.at_next = self.at_next, 0
+        await self.emit(count)
 
     async def obey(self, peer: Peer, text: str) -> None:
         """Carries out what one text of a client says."""
@@ -59,6 +66,7 @@ class Feed:
                 # Nobody is told of the events that come meanwhile.
                 self.peers.discard(peer)
                 await self.emit(order.get("count", 0))
+                self.at_next = order.get("at_next", 0)
                 await peer.drop()
             case "binary":
                 await peer.send_bytes(bytes(order["bytes"]))

@@ -78,8 +78,8 @@ async def attend(socket: ServerConnection) -> None:
     headers = socket.request.headers
     feed.say(f"opened {headers.get('Authorization')} {headers.get('X-Shell')}")
     peer = Peer(socket)
-    events.peers.add(peer)
     try:
+        await events.welcome(peer)
         async for text in socket:
             await events.obey(peer, text)
     except ConnectionClosed:

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use self::id::RequestId;
-use crate::error::{Error, Reason, start_of};
+use crate::error::{Error, Reason, Secrets, is_credential, start_of};
 
 /// The largest body that a request may carry.
 pub const REQUEST_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -209,6 +209,18 @@ impl Request {
         }
     }
 
+    /// `beside`, and what the request itself sends and must not be told again: its headers' values, its idempotency key
+    /// and its query.
+    #[must_use]
+    pub fn secrets(&self, beside: Secrets) -> Secrets {
+        let query = self.path.split_once('?').map(|(_, query)| query);
+        let secrets = beside.with_headers(&self.headers).with_query(query);
+        match self.idempotency_key() {
+            Some(key) => secrets.with_header(&IDEMPOTENCY_KEY, key),
+            None => secrets,
+        }
+    }
+
     /// Whether acting on it changes nothing at the backend, by its method (RFC 9110, 9.2.1).
     #[must_use]
     pub fn is_safe(&self) -> bool {
@@ -284,7 +296,7 @@ impl RequestBuilder {
                 self.body(json)
             }
             Err(cause) => {
-                let error = Error::invalid("The request's body cannot be written as JSON.");
+                let error = Error::invalid("The request's body must be something that JSON can hold.");
                 self.refuse(error.with_details(&cause.to_string()));
                 self
             }
@@ -403,12 +415,8 @@ fn parse_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Er
     let mut value = HeaderValue::from_str(value).map_err(|_| {
         shown(Error::invalid("A header's value must be of visible ASCII characters and spaces."))
     })?;
-    value.set_sensitive(is_secret(&name));
+    value.set_sensitive(is_credential(&name));
     Ok((name, value))
-}
-
-fn is_secret(name: &HeaderName) -> bool {
-    [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE].contains(name)
 }
 
 fn too_many_headers() -> Error {
@@ -417,7 +425,7 @@ fn too_many_headers() -> Error {
 }
 
 /// What the backend answered, for the caller that asked.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Response {
     /// The status: 2xx, or 304 to a conditional request.
     pub status: StatusCode,
@@ -433,6 +441,8 @@ pub struct Response {
     pub attempts: u32,
     /// The request that it answers.
     pub request_id: RequestId,
+    /// What the request sent and must not be told in an error about its answer.
+    pub secrets: Secrets,
 }
 
 impl Response {
@@ -449,14 +459,30 @@ impl Response {
                 .with_details(&format!("{cause}; the body starts with: {}", start_of(&self.body)))
                 .with_attempts(self.attempts)
                 .with_request_id(self.request_id)
+                .without(&self.secrets)
         })
+    }
+}
+
+impl fmt::Debug for Response {
+    /// Leaves out the headers' values and the body: a backend may repeat there what is secret, or say what is.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("status", &self.status)
+            .field("headers", &self.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>())
+            .field("body_bytes", &self.body.len())
+            .field("ms", &self.ms)
+            .field("cached", &self.cached)
+            .field("attempts", &self.attempts)
+            .field("request_id", &self.request_id)
+            .finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Code;
+    use crate::error::{Code, words::assert_helps};
 
     fn refused(builder: RequestBuilder) -> Error {
         let error = builder.build().unwrap_err();
@@ -464,6 +490,7 @@ mod tests {
         assert!(!error.retryable);
         // A rule's own words, not the fallback of the table.
         assert_ne!(error.message, error.reason.message());
+        assert_helps(&error.message);
         error
     }
 
@@ -569,10 +596,11 @@ mod tests {
             cached: false,
             attempts: 2,
             request_id: RequestId(9),
+            secrets: Secrets::of(["maintenance".to_owned()]),
         };
         let error = response.json::<serde_json::Value>().unwrap_err();
         assert_eq!((error.code, error.reason), (Code::ServerError, Reason::BadResponse));
-        assert!(error.details.unwrap().contains("<html>maintenance"));
+        assert!(error.details.unwrap().contains("<html>[redacted]</html>"));
         assert_eq!((error.status, error.attempts, error.request_id), (Some(200), 2, Some(RequestId(9))));
     }
 }

@@ -6,9 +6,9 @@
 
 mod http;
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use ::http::{HeaderMap, StatusCode};
+use ::http::{HeaderMap, HeaderName, StatusCode};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 pub(crate) use self::http::tests::server;
 pub use self::http::{HttpSettings, HttpTransport};
 use crate::{
-    error::{Error, Reason},
+    error::{Error, Reason, Secrets},
     request::Request,
 };
 
@@ -33,10 +33,16 @@ pub trait Transport: Send + Sync + 'static {
         request: &'a Request,
         timeout: Duration,
     ) -> BoxFuture<'a, Result<Answer, TransportError>>;
+
+    /// What it adds to requests and must not be told again, such as a token. One that passes attempts on to another
+    /// passes this on as well.
+    fn secrets(&self) -> Secrets {
+        Secrets::default()
+    }
 }
 
 /// What came back over the wire.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The final status, whatever it is.
     pub status: StatusCode,
@@ -44,6 +50,13 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
+}
+
+impl fmt::Debug for Answer {
+    /// Leaves out the headers' values and the body.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        show_head(f, "Answer", self.status, &self.headers).field("body_bytes", &self.body.len()).finish()
+    }
 }
 
 /// How far an attempt came before it failed.
@@ -106,12 +119,31 @@ impl FailureKind {
 }
 
 /// How an answer began whose rest was lost.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct AnswerHead {
     /// The status.
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
+}
+
+impl fmt::Debug for AnswerHead {
+    /// Leaves out the headers' values.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        show_head(f, "AnswerHead", self.status, &self.headers).finish()
+    }
+}
+
+fn show_head<'a, 'f>(
+    f: &'a mut fmt::Formatter<'f>,
+    name: &str,
+    status: StatusCode,
+    headers: &HeaderMap,
+) -> fmt::DebugStruct<'a, 'f> {
+    let mut shown = f.debug_struct(name);
+    let names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+    shown.field("status", &status).field("headers", &names);
+    shown
 }
 
 /// Why an attempt gave no answer.

@@ -25,6 +25,7 @@ use super::policy::ConnectionPolicy;
 use super::socket::{Frame, SendError, SocketLimits, dial};
 use super::status::{ConnectionState, ConnectionStatus, Reason, Transition};
 use super::target::SocketTarget;
+use crate::error::Code;
 
 type Reader = super::socket::Reader<TcpStream>;
 type Writer = super::socket::Writer<TcpStream>;
@@ -54,6 +55,9 @@ pub struct ConnectionChanged {
     pub next_attempt_in_ms: Option<u64>,
     /// Why.
     pub reason: Reason,
+    /// The kind of failure, as errors have it, where something went wrong.
+    #[serde(default)]
+    pub code: Option<Code>,
     /// What went wrong, where something did.
     pub error: Option<Fault>,
 }
@@ -114,6 +118,7 @@ impl ConnectionView {
                 next_attempt_at: None,
                 next_attempt_in_ms: None,
                 reason: after.reason,
+                code: None,
                 error: None,
             });
         }
@@ -508,7 +513,7 @@ impl ConnectionActor {
     fn accept(&self, link: &mut Link, now: Duration, text: String, patience: Duration, reply: Reply<Fate>) {
         answer(link.outbound.expire(now));
         let refused = if text.len() > self.policy.message_max_bytes {
-            Some(Ended { ticket: reply, fate: Fate::Rejected })
+            Some(Ended { ticket: reply, fate: Fate::TooLarge })
         } else {
             link.outbound.push(text, reply, now.saturating_add(patience), now).err()
         };
@@ -625,6 +630,7 @@ fn record(ctx: &Ctx, transition: Transition) {
         next_attempt_at: at.map(|at| format!("{at:.3}")),
         next_attempt_in_ms: wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
         reason,
+        code: error.as_ref().map(|fault| fault.reason().code()),
         error,
     });
 }

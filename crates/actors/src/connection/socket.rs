@@ -27,6 +27,7 @@ use super::{
     fault::{Fault, FaultKind},
     target::SocketTarget,
 };
+use crate::error::Secrets;
 
 /// Read and written at a time.
 const BUFFER_BYTES: usize = 16 << 10;
@@ -70,6 +71,8 @@ pub enum SendError {
 /// The half that reads.
 pub struct Reader<S> {
     stream: SplitStream<WebSocketStream<MaybeTlsStream<S>>>,
+    /// What the peer was sent and must not be told again in a reason of its own.
+    secrets: Secrets,
 }
 
 /// The half that writes.
@@ -115,9 +118,10 @@ where
         Connector::Plain
     };
     let opened = client_async_tls_with_config(request, stream, Some(config(limits)), Some(connector)).await;
-    let (socket, _response) = opened.map_err(|error| classification::handshake(&error))?;
+    let secrets = target.secrets();
+    let (socket, _response) = opened.map_err(|error| classification::handshake(&error).without(&secrets))?;
     let (sink, stream) = socket.split();
-    Ok((Writer { sink, limits }, Reader { stream }))
+    Ok((Writer { sink, limits }, Reader { stream, secrets }))
 }
 
 fn config(limits: SocketLimits) -> WebSocketConfig {
@@ -159,7 +163,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
         // The answer to a close frame is written by the next poll.
         let _ = futures_util::poll!(self.stream.next());
         match frame {
-            Some(frame) => Fault::from_close(Some(frame.code.into()), frame.reason.as_str()),
+            Some(frame) => {
+                Fault::from_close(Some(frame.code.into()), frame.reason.as_str()).without(&self.secrets)
+            }
             None => Fault::from_close(None, ""),
         }
     }

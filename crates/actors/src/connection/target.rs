@@ -14,6 +14,8 @@ use rustls_platform_verifier::BuilderVerifierExt;
 use thiserror::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
+use crate::error::Secrets;
+
 /// The most headers of one's own.
 pub const HEADERS_MAX: usize = 64;
 
@@ -143,6 +145,12 @@ impl SocketTarget {
     #[must_use]
     pub fn url(&self) -> &Uri {
         &self.url
+    }
+
+    /// What it sends and must not be told again: its headers' values and its query.
+    #[must_use]
+    pub fn secrets(&self) -> Secrets {
+        Secrets::default().with_headers(&self.headers).with_query(self.url.query())
     }
 
     fn insert(mut self, name: HeaderName, mut value: HeaderValue) -> Result<Self, TargetError> {

@@ -23,12 +23,14 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
+    use crate::error::words::assert_helps;
 
     #[test]
     fn each_unanswered_call_has_a_code_a_reason_and_says_whether_a_repeat_is_safe() {
         use CallError::{Crashed, Expired, Full, Stopped, TimedOut, Unanswered};
         let row = |call| {
             let error = of_call(call);
+            assert_helps(&error.message);
             let repeat = if error.retryable { "retryable" } else { "final" };
             format!("{call:?}: {} {} {repeat}\n", error.code, error.reason)
         };

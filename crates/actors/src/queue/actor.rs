@@ -228,7 +228,9 @@ impl QueueActor {
         let ms = millis(now.saturating_sub(queued_at));
         let subject = Subject::new(id, &request);
         ctx.record(&RequestDone { subject, status: status.as_u16(), ms, cached: false, attempts });
-        caller.send(Ok(Response { status, headers, body, ms, cached: false, attempts, request_id: id }));
+        let secrets = request.secrets(self.transport.secrets());
+        let cached = false;
+        caller.send(Ok(Response { status, headers, body, ms, cached, attempts, request_id: id, secrets }));
     }
 
     /// Calls a request off; `false` if it has ended already.
@@ -269,7 +271,9 @@ impl QueueActor {
     /// Ends a request without an answer, once: writes down why, and tells its caller.
     fn fail(&self, scribe: &impl Scribe, now: Duration, id: RequestId, error: Error) {
         let Some(page) = self.book.strike(id) else { return };
-        let error = error.with_attempts(page.attempts).with_request_id(id);
+        // Whatever became of it goes this way, so nothing that the request sent is told again.
+        let secrets = page.request.secrets(self.transport.secrets());
+        let error = error.without(&secrets).with_attempts(page.attempts).with_request_id(id);
         let subject = Subject::new(id, &page.request);
         let lasted = now.saturating_sub(page.queued_at);
         match (error.reason, error.code) {

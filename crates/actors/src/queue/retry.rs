@@ -20,8 +20,7 @@ use crate::{
     transport::{Answer, FailureKind, Reach, TransportError},
 };
 
-/// The longest wait that an [`Error`] reports from a `Retry-After`.
-pub const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
+pub use crate::error::RETRY_AFTER_LIMIT;
 
 /// How often and how soon an attempt is repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

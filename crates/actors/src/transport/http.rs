@@ -30,7 +30,7 @@ use self::{
 };
 use super::{Answer, AnswerHead, FailureKind, Reach, Transport, TransportError};
 use crate::{
-    error::{Error, Reason},
+    error::{Error, Reason, Secrets},
     request::{IDEMPOTENCY_KEY, Request},
 };
 
@@ -96,6 +96,7 @@ pub struct HttpTransport {
     /// How many answers came over connections that may still be kept: at most so many kept ones can be stale.
     kept: AtomicUsize,
     response_bytes_max: usize,
+    secrets: Secrets,
 }
 
 impl HttpTransport {
@@ -103,7 +104,7 @@ impl HttpTransport {
     ///
     /// # Errors
     ///
-    /// [`Reason::InvalidRequest`] if the address or the token cannot be used, [`Reason::Internal`] if TLS cannot be
+    /// [`Reason::InvalidConfig`] if the address or the token cannot be used, [`Reason::Internal`] if TLS cannot be
     /// set up on this computer.
     pub fn new(settings: &HttpSettings) -> Result<Self, Error> {
         let base = parse_base(&settings.base_url)?;
@@ -115,6 +116,7 @@ impl HttpTransport {
             base,
             kept: AtomicUsize::new(0),
             response_bytes_max: settings.response_bytes_max,
+            secrets: Secrets::of(settings.bearer_token.clone()).with_headers(&headers).at_hand(),
         })
     }
 
@@ -191,6 +193,10 @@ impl Transport for HttpTransport {
         timeout: Duration,
     ) -> BoxFuture<'a, Result<Answer, TransportError>> {
         Box::pin(self.exchange(request, timeout))
+    }
+
+    fn secrets(&self) -> Secrets {
+        self.secrets.clone()
     }
 }
 
@@ -305,7 +311,7 @@ async fn read_part(response: &mut Response, idle: Duration) -> Result<Option<Byt
 }
 
 fn parse_base(text: &str) -> Result<Url, Error> {
-    let refuse = |message: &str| Err(Error::invalid(message));
+    let refuse = |message: &str| Err(Error::new(Reason::InvalidConfig).with_message(message));
     let Ok(url) = Url::parse(text) else {
         return refuse(
             "The backend's address cannot be read. It must be like that of a web page, with http or https.",
@@ -329,7 +335,8 @@ fn default_headers(settings: &HttpSettings) -> Result<HeaderMap, Error> {
     let mut headers = settings.headers.clone();
     if let Some(token) = &settings.bearer_token {
         let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
-            Error::invalid("The backend's token must be of visible ASCII characters, on one line.")
+            Error::new(Reason::InvalidConfig)
+                .with_message("The backend's token must be of visible ASCII characters, on one line.")
         })?;
         value.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, value);

@@ -50,6 +50,12 @@ impl Redaction {
         if places.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(replaced(text, merged(places))) }
     }
 
+    /// The text as it reads once the escapes of JSON in it are resolved.
+    #[must_use]
+    pub fn unescaped(text: &str) -> String {
+        Unescaped::of(text).plain
+    }
+
     /// A JSON text whose keys, strings and numbers are without the secrets.
     pub(super) fn json<'a>(&self, json: &'a str) -> Cow<'a, str> {
         // Without an escape the JSON has every string as it is, so a plain search finds whatever there is.

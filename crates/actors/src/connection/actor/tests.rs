@@ -474,7 +474,7 @@ async fn what_is_larger_than_a_message_may_be_is_rejected_and_the_socket_stays()
     let server = Server::up().await;
     let policy = ConnectionPolicy { message_max_bytes: 64, ..patient() };
     let (scene, mut peer) = Scene::connected(&server, policy).await;
-    assert_eq!(scene.post("x".repeat(65), NEVER).await.await, Ok(Fate::Rejected));
+    assert_eq!(scene.post("x".repeat(65), NEVER).await.await, Ok(Fate::TooLarge));
     assert_eq!(scene.post("x".repeat(64), NEVER).await.await, Ok(Fate::Sent));
     assert_eq!(peer.text().await, "x".repeat(64));
     assert_eq!(scene.view.status.borrow().state, Connected);

@@ -1,0 +1,268 @@
+//! What we send and must not be told again: tokens, the values of headers, queries.
+//!
+//! A backend may repeat any of it in a body, a problem document, a header or a close reason. Whoever makes an error of
+//! such words takes the secrets out ([`Error::without`](super::Error::without)), before anybody sees it.
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use mainstay_runtime::journal::Redaction;
+
+use super::plain::{ELLIPSIS, printable};
+
+/// A shorter value is no secret worth the name, and taking it out would leave holes everywhere.
+const VALUE_CHARS_MIN: usize = 4;
+
+/// So much of the beginning of a secret gives nothing away.
+const START_CHARS_MAX: usize = 3;
+
+/// What one request, or one socket, sends and must not be told. Cheap to clone where nothing is in it.
+#[derive(Clone, Default)]
+pub struct Secrets {
+    known: Arc<[String]>,
+    headers: HeaderMap,
+    query: Option<Box<str>>,
+}
+
+impl Secrets {
+    /// These texts, whatever they are; an empty one is ignored.
+    #[must_use]
+    pub fn of(texts: impl IntoIterator<Item = String>) -> Self {
+        Self { known: texts.into_iter().collect(), ..Self::default() }
+    }
+
+    /// With the values of `headers`; of credentials and cookies, their parts as well. Values of fewer than four
+    /// characters are left out.
+    #[must_use]
+    pub fn with_headers(mut self, headers: &HeaderMap) -> Self {
+        for (name, value) in headers {
+            self = self.with_header(name, value);
+        }
+        self
+    }
+
+    /// With one header's value, as [`with_headers`](Self::with_headers).
+    #[must_use]
+    pub fn with_header(mut self, name: &HeaderName, value: &HeaderValue) -> Self {
+        // A map that is full is one that no request can have.
+        let _ = self.headers.try_append(name, value.clone());
+        self
+    }
+
+    /// With a query: the whole, each of its pairs and each of their values, written as it is or decoded. Values of fewer
+    /// than four characters count with their name alone.
+    #[must_use]
+    pub fn with_query(mut self, query: Option<&str>) -> Self {
+        self.query = query.map(Box::from);
+        self
+    }
+
+    /// The same, at hand: cheap to clone, however many there are.
+    #[must_use]
+    pub(crate) fn at_hand(self) -> Self {
+        Self::of(self.texts())
+    }
+
+    /// The text with each place where a secret stands replaced, however JSON escapes it, and with the beginning of one
+    /// that was cut off in the middle.
+    #[must_use]
+    pub(crate) fn cut_out<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let mut secrets = self.texts();
+        if secrets.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        if text.contains(ELLIPSIS) {
+            let beginnings =
+                [text, &Redaction::unescaped(text)].map(|text| beginnings_before_cuts(text, &secrets));
+            secrets.extend(beginnings.concat());
+        }
+        Redaction::of(&secrets).quoting(text)
+    }
+
+    /// Whether a secret stands in the text.
+    #[must_use]
+    pub(crate) fn stand_in(&self, text: &str) -> bool {
+        matches!(self.cut_out(text), Cow::Owned(_))
+    }
+
+    fn texts(&self) -> Vec<String> {
+        let mut texts: Vec<String> = self.known.iter().filter(|text| !text.is_empty()).cloned().collect();
+        for (name, value) in &self.headers {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            if is_credential(name) {
+                texts.extend(credentials(&value).filter(is_long_enough).map(str::to_owned));
+            }
+            texts.extend(Some(value.into_owned()).filter(|value| is_long_enough(&value.as_str())));
+        }
+        if let Some(query) = self.query.as_deref() {
+            texts.extend(texts_of_query(query));
+        }
+        // As they would stand in a text that is shown.
+        texts.into_iter().map(|text| text.chars().map(printable).collect()).collect()
+    }
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secrets").finish_non_exhaustive()
+    }
+}
+
+fn is_long_enough(value: &&str) -> bool {
+    value.chars().count() >= VALUE_CHARS_MIN
+}
+
+/// Whether the header's value consists of parts that are secrets by themselves.
+pub(crate) fn is_credential(name: &HeaderName) -> bool {
+    [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE].contains(name)
+}
+
+/// The parts of credentials behind their scheme, or of cookies behind their names.
+fn credentials(value: &str) -> impl Iterator<Item = &str> {
+    let without_scheme = value.split_once(' ').map_or(value, |(_, rest)| rest);
+    let cookies = value.split("; ").filter_map(|cookie| Some(cookie.split_once('=')?.1));
+    std::iter::once(without_scheme).chain(cookies)
+}
+
+fn texts_of_query(query: &str) -> Vec<String> {
+    let mut texts: Vec<String> = Vec::new();
+    let mut add = |text: &str| {
+        texts.push(text.to_owned());
+        texts.push(decoded(text));
+        // In a form, a plus stands for a space.
+        texts.push(decoded(&text.replace('+', " ")));
+    };
+    if is_long_enough(&query) {
+        add(query);
+    }
+    for pair in query.split('&') {
+        match pair.split_once('=') {
+            Some((_, "")) => {}
+            Some((_, value)) => {
+                add(pair);
+                if is_long_enough(&value) {
+                    add(value);
+                }
+            }
+            None if is_long_enough(&pair) => add(pair),
+            None => {}
+        }
+    }
+    texts.sort();
+    texts.dedup();
+    texts
+}
+
+/// The text with its percent codes resolved.
+fn decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let code = text.get(at..at + 3).and_then(|code| code.strip_prefix('%'));
+        match code.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                decoded.push(byte);
+                at += 3;
+            }
+            None => {
+                decoded.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+/// What is left of secrets where the text was cut: each such beginning, up to the mark of the cut.
+fn beginnings_before_cuts(text: &str, secrets: &[String]) -> Vec<String> {
+    let mut beginnings = Vec::new();
+    for (cut, _) in text.match_indices(ELLIPSIS) {
+        let (before, torn) = text[..cut].split_at(start_of_torn_escape(&text[..cut]));
+        for secret in secrets {
+            let ends = secret.char_indices().map(|(at, _)| at).skip(START_CHARS_MAX + 1);
+            let shown = ends.filter(|end| before.ends_with(&secret[..*end])).last();
+            beginnings.extend(shown.map(|end| format!("{}{torn}{ELLIPSIS}", &secret[..end])));
+        }
+    }
+    beginnings
+}
+
+/// Where an escape of JSON begins that the end of the text tears apart; the end itself if there is none.
+fn start_of_torn_escape(text: &str) -> usize {
+    let is_torn = |tail: &str| match tail.strip_prefix("\\u") {
+        Some(digits) => digits.len() < 4 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()),
+        None => tail == "\\",
+    };
+    text.rfind('\\').filter(|at| is_torn(&text[*at..])).unwrap_or(text.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(HeaderName, &str)]) -> Secrets {
+        let headers = pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap()));
+        Secrets::default().with_headers(&headers.collect())
+    }
+
+    #[test]
+    fn a_token_is_cut_out_with_its_scheme_and_without() {
+        let secrets = headers(&[(header::AUTHORIZATION, "Bearer s3cr/t==")]);
+        assert_eq!(secrets.cut_out("got 'Bearer s3cr/t=='"), "got '[redacted]'");
+        assert_eq!(secrets.cut_out("bearer s3cr/t== is old"), "bearer [redacted] is old");
+        assert_eq!(secrets.cut_out(r#"{"t":"s3cr\/t\u003d="}"#), r#"{"t":"[redacted]"}"#);
+        assert_eq!(secrets.cut_out("a bearer is missing"), "a bearer is missing");
+    }
+
+    #[test]
+    fn the_values_of_headers_and_cookies_are_cut_out_but_not_those_that_are_too_short() {
+        let own = HeaderName::from_static("x-own");
+        let secrets = headers(&[(header::COOKIE, "sid=abcd; lang=de"), (own.clone(), "value"), (own, "1")]);
+        assert_eq!(secrets.cut_out("abcd de value 1"), "[redacted] de [redacted] 1");
+    }
+
+    #[test]
+    fn a_query_is_cut_out_whole_in_pairs_and_in_values_as_it_is_written_and_as_it_is_read() {
+        let secrets = Secrets::default().with_query(Some("q=my+caf%C3%A9&n=1&empty=&flag"));
+        for text in [
+            "q=my+caf%C3%A9&n=1&empty=&flag",
+            "q=my+caf%C3%A9",
+            "my caf\u{e9}",
+            "my+caf\u{e9}",
+            "my+caf%C3%A9",
+            "n=1",
+            "flag",
+        ] {
+            assert_eq!(secrets.cut_out(&format!("<{text}>")), "<[redacted]>", "{text}");
+        }
+        assert_eq!(secrets.cut_out("n is 1, empty is not"), "n is 1, empty is not");
+    }
+
+    #[test]
+    fn a_percent_sign_that_begins_no_code_stands_for_itself() {
+        assert_eq!(decoded("100%"), "100%");
+        assert_eq!(decoded("%4"), "%4");
+        assert_eq!(decoded("%zz%41%"), "%zzA%");
+        assert_eq!(decoded("\u{e9}%41"), "\u{e9}A");
+    }
+
+    #[test]
+    fn what_is_left_of_a_secret_where_a_text_was_cut_goes_too() {
+        let secrets = Secrets::of(["s3cret-t0ken".to_owned()]);
+        assert_eq!(secrets.cut_out("it was s3cret-t…"), "it was [redacted]");
+        assert_eq!(secrets.cut_out("it was s3cret-t0ken…: more"), "it was [redacted]…: more");
+        assert_eq!(secrets.cut_out("it was s3c…"), "it was s3c…", "that gives nothing away");
+        assert_eq!(secrets.cut_out("it was s3cret-t"), "it was s3cret-t", "that is no cut");
+        assert_eq!(secrets.cut_out(r#"{"t":"s3cret\u002Dt0…"#), r#"{"t":"[redacted]"#);
+        assert_eq!(secrets.cut_out(r#"{"t":"s3cret\u00…"#), r#"{"t":"[redacted]"#);
+    }
+
+    #[test]
+    fn without_a_secret_nothing_is_touched_and_none_shows_when_it_is_logged() {
+        assert_eq!(Secrets::default().cut_out("anything…"), "anything…");
+        assert_eq!(Secrets::of([String::new()]).cut_out("anything"), "anything");
+        let secrets = Secrets::of(["s3cret".to_owned()]).with_query(Some("q=s3cret"));
+        assert!(!format!("{secrets:?}").contains("s3cret"));
+    }
+}

@@ -165,10 +165,10 @@ impl Error {
         self
     }
 
-    /// What a log says of it: the reason, and the details where there are some.
+    /// What a log says of it: the details, or the message where there are none.
     #[must_use]
-    pub(crate) fn for_log(&self) -> String {
-        format!("{}: {}", self.reason, self.details.as_deref().unwrap_or(&self.message))
+    pub fn for_log(&self) -> &str {
+        self.details.as_deref().unwrap_or(&self.message)
     }
 
     /// With the HTTP status that the backend answered with.

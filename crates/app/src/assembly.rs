@@ -76,6 +76,18 @@ pub(crate) fn secrets(config: &Config) -> Result<Option<String>, AssemblyError> 
     }
 }
 
+/// What must reach no line of the journal: the token, and the values of headers whose names say that they are secret.
+/// What is cut out of errors is more than that, but there a hole does no harm.
+pub(crate) fn journal_secrets(config: &Config, token: &Option<String>) -> Vec<String> {
+    const TELLING: [&str; 6] = ["auth", "cookie", "key", "token", "secret", "password"];
+    let is_secret = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        TELLING.iter().any(|telling| name.contains(telling))
+    };
+    let headers = config.backend.headers.iter().filter(|(name, _)| is_secret(name));
+    headers.map(|(_, value)| value.clone()).chain(token.clone()).collect()
+}
+
 /// Whether the configuration can be carried out, without doing so.
 #[cfg(feature = "cli")]
 pub(crate) fn check(config: &Config) -> Result<(), AssemblyError> {

@@ -33,6 +33,7 @@ mod moment;
 mod parts;
 #[cfg(any(feature = "backend", feature = "control"))]
 mod serving;
+mod start_errors;
 mod status;
 mod witness;
 
@@ -45,7 +46,7 @@ pub use mainstay::{Mainstay, MainstayBuilder, StartError};
 pub use status::{AgentView, ConnectionReport, RuntimeStatus, Status};
 
 pub use mainstay_actors as actors;
-pub use mainstay_actors::error::Error;
+pub use mainstay_actors::error::{Code, Error, Reason};
 pub use mainstay_actors::request::{Priority, Request, Response};
 pub use mainstay_runtime as runtime;
 

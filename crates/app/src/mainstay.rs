@@ -116,7 +116,7 @@ impl MainstayBuilder {
                 segment_bytes_max: self.config.journal.segment_bytes,
                 segments_max: self.config.journal.segments as usize,
                 verbose: self.verbose,
-                secrets: secrets.into_iter().collect(),
+                secrets: assembly::journal_secrets(&self.config, &secrets),
                 ..JournalConfig::default()
             },
         )?;

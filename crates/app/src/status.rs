@@ -3,6 +3,7 @@
 use mainstay_actors::agent::AgentStatus;
 use mainstay_actors::cache::CacheStats;
 use mainstay_actors::connection::status::ConnectionState;
+use mainstay_actors::error::Error;
 use mainstay_actors::queue::QueueStats;
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +52,9 @@ pub struct ConnectionReport {
     pub next_attempt_in_ms: Option<u64>,
     /// The last thing that went wrong, for a person.
     pub last_error: Option<String>,
+    /// The same as a whole error.
+    #[serde(default)]
+    pub error: Option<Error>,
 }
 
 /// One agent. All times are RFC 3339 in UTC.
@@ -74,6 +78,9 @@ pub struct AgentView {
     pub restart_at: Option<String>,
     /// What is or was last wrong.
     pub last_error: Option<String>,
+    /// The same as a whole error.
+    #[serde(default)]
+    pub error: Option<Error>,
     /// Checks missed in a row.
     pub misses: u32,
     /// When it was last checked.

@@ -10,6 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use mainstay_actors::connection::status::ConnectionState;
 use mainstay_actors::connection::{ConnectionMessage, ConnectionView};
+use mainstay_actors::error::Secrets;
 use mainstay_actors::request::Request;
 use mainstay_actors::transport::{Answer, Transport, TransportError};
 use mainstay_runtime::Address;
@@ -36,5 +37,9 @@ impl Transport for Witness {
                 }
             })
             .boxed()
+    }
+
+    fn secrets(&self) -> Secrets {
+        self.transport.secrets()
     }
 }

@@ -13,6 +13,8 @@ mod close;
 mod plain;
 mod problem;
 mod reason;
+#[cfg(test)]
+pub(crate) mod reference;
 mod secrets;
 mod status;
 #[cfg(test)]

@@ -100,6 +100,22 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// Every kind.
+    pub const ALL: &[Self] = &[
+        Self::Refused,
+        Self::HostNotFound,
+        Self::ConnectTimedOut,
+        Self::Tls,
+        Self::Connect,
+        Self::TimedOut,
+        Self::BodyTimedOut,
+        Self::Reset,
+        Self::BodyReset,
+        Self::TooLarge,
+        Self::BadResponse,
+        Self::BadRequest,
+    ];
+
     /// The reason that callers see.
     #[must_use]
     pub const fn reason(self) -> Reason {

@@ -35,10 +35,11 @@ impl Secrets {
     /// characters are left out.
     #[must_use]
     pub fn with_headers(mut self, headers: &HeaderMap) -> Self {
-        for (name, value) in headers {
-            self = self.with_header(name, value);
+        if self.headers.is_empty() {
+            headers.clone_into(&mut self.headers);
+            return self;
         }
-        self
+        headers.iter().fold(self, |secrets, (name, value)| secrets.with_header(name, value))
     }
 
     /// With one header's value, as [`with_headers`](Self::with_headers).

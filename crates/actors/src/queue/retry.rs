@@ -133,9 +133,15 @@ fn without_budget(error: Error) -> Error {
     error.with_details(&format!("not repeated, as too many requests were of late: {said}"))
 }
 
+/// Whether the server acted on a request that failed so; `None` if it did not fail.
+#[cfg(test)]
+pub(crate) fn acted(outcome: Outcome<'_>) -> Option<Acted> {
+    Failure::of(outcome, SystemTime::UNIX_EPOCH).map(|failure| failure.acted)
+}
+
 /// Whether the server acted on a request that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Acted {
+pub(crate) enum Acted {
     /// It cannot have, or said that it did not.
     No,
     /// It may have; there is no telling.

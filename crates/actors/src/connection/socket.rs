@@ -32,6 +32,9 @@ use crate::error::Secrets;
 /// Read and written at a time.
 const BUFFER_BYTES: usize = 16 << 10;
 
+/// What tungstenite puts, under code 1002, in place of a close frame whose code must not be sent.
+const SUBSTITUTE: &str = "Protocol violation";
+
 /// How large a message may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SocketLimits {
@@ -163,6 +166,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
         // The answer to a close frame is written by the next poll.
         let _ = futures_util::poll!(self.stream.next());
         match frame {
+            Some(frame) if frame.code == CloseCode::Protocol && frame.reason == SUBSTITUTE => {
+                Fault::new(FaultKind::ProtocolViolation, "the peer closed with a code that must not be sent")
+            }
             Some(frame) => {
                 Fault::from_close(Some(frame.code.into()), frame.reason.as_str()).without(&self.secrets)
             }

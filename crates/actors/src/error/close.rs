@@ -15,7 +15,6 @@ impl Reason {
             Some(1009) => Self::RequestTooLarge,
             Some(1011) => Self::ServerError,
             Some(1012 | 1013) => Self::Unavailable,
-            Some(1014) => Self::BadGateway,
             Some(4401) => Self::Unauthenticated,
             Some(_) | None => Self::ConnectionClosed,
         }
@@ -50,8 +49,7 @@ mod tests {
             1010 bad_request
             1011 server_error
             1012 unavailable
-            1014 bad_gateway
-            1015 connection_closed
+            1014 connection_closed
             4401 unauthenticated
             4402 connection_closed
             4403 forbidden

@@ -3,7 +3,7 @@
 //! The rows are made here, from the code. That the causes really lead there is shown where they can be brought about:
 //! by the tests called `errors` of the queue and the connection, and of `call`, which look their rows up here.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, sync::LazyLock};
 
 use expect_test::expect_file;
 use http::{HeaderMap, StatusCode, header};
@@ -81,21 +81,20 @@ pub(crate) fn assert_row(part: Part, what: &str, error: &Error) {
 }
 
 /// The row of a cause.
-pub(crate) fn row(part: Part, what: &str) -> Cause {
+pub(crate) fn row(part: Part, what: &str) -> &'static Cause {
     let own = |cause: &Cause| cause.part == part && cause.what == what;
-    causes().into_iter().find(own).unwrap_or_else(|| panic!("no row of {part:?} says {what:?}"))
+    CAUSES.iter().find(|cause| own(cause)).unwrap_or_else(|| panic!("no row of {part:?} says {what:?}"))
 }
 
 /// Checks that these are all the causes of a part.
 pub(crate) fn assert_all(part: Part, seen: &BTreeSet<&str>) {
-    let causes = causes();
     let all: BTreeSet<&str> =
-        causes.iter().filter(|cause| cause.part == part).map(|cause| &*cause.what).collect();
+        CAUSES.iter().filter(|cause| cause.part == part).map(|cause| &*cause.what).collect();
     assert_eq!(*seen, all);
 }
 
 /// Every cause.
-pub(crate) fn causes() -> Vec<Cause> {
+static CAUSES: LazyLock<Vec<Cause>> = LazyLock::new(|| {
     let mut causes: Vec<Cause> = FailureKind::ALL.iter().map(|kind| of_failure(*kind)).collect();
     causes.extend(by_number(Part::Status, of_answered_status));
     causes.extend(of_the_queue());
@@ -109,7 +108,7 @@ pub(crate) fn causes() -> Vec<Cause> {
     causes.extend(of_calls());
     causes.extend(of_the_rest());
     causes
-}
+});
 
 // === requests ===
 
@@ -201,9 +200,9 @@ fn row_of_statuses(statuses: &[u16]) -> String {
 }
 
 /// What the row of a status says.
-pub(crate) fn what_of_status(part: Part, status: u16) -> String {
-    let own = |cause: &Cause| statuses_of(&cause.what).contains(&status);
-    causes().into_iter().find(|cause| cause.part == part && own(cause)).unwrap().what
+pub(crate) fn what_of_status(part: Part, status: u16) -> &'static str {
+    let own = |cause: &&Cause| cause.part == part && statuses_of(&cause.what).contains(&status);
+    &CAUSES.iter().find(own).unwrap().what
 }
 
 fn statuses_of(what: &str) -> BTreeSet<u16> {
@@ -290,7 +289,6 @@ fn of_closes() -> Vec<Cause> {
         (Some(1009), "1009: what we sent is too large"),
         (Some(1011), "1011: an error of the backend's own"),
         (Some(1012), "1012, 1013: it restarts, or is overloaded"),
-        (Some(1014), "1014: a bad gateway"),
         (Some(4401), "4401"),
         (Some(4403), "4403"),
     ];
@@ -375,10 +373,10 @@ fn table_of_reasons() -> String {
 fn table_of(part: Part) -> String {
     let mut table = "| what happened | code | reason | retryable | may have acted | message |\n".to_owned();
     table.push_str("|---|---|---|---|---|---|\n");
-    for Cause { what, error, acted, words, .. } in causes().into_iter().filter(|cause| cause.part == part) {
+    for Cause { what, error, acted, words, .. } in CAUSES.iter().filter(|cause| cause.part == part) {
         let Error { code, reason, retryable, message, .. } = error;
-        let message = words.map_or(message, |words| format!("({words})"));
-        let (retryable, acted) = (yes(retryable), acted.unwrap_or("–"));
+        let message = words.map_or(message.clone(), |words| format!("({words})"));
+        let (retryable, acted) = (yes(*retryable), acted.unwrap_or("–"));
         table.push_str(&format!("| {what} | {code} | `{reason}` | {retryable} | {acted} | {message} |\n"));
     }
     table
@@ -414,15 +412,14 @@ fn the_page_has_every_reason_and_every_cause_as_they_are() {
 
 #[test]
 fn every_reason_has_a_cause_and_every_cause_one_row() {
-    let causes = causes();
     let mut rows = BTreeSet::new();
-    for cause in &causes {
+    for cause in &*CAUSES {
         assert!(rows.insert((cause.part, &cause.what)), "{cause:?} stands twice");
         assert_helps(&cause.error.message);
         assert!(!cause.what.contains('|'), "{cause:?} would break the table");
     }
     for reason in Reason::ALL {
-        assert!(causes.iter().any(|cause| cause.error.reason == *reason), "{reason} has no cause");
+        assert!(CAUSES.iter().any(|cause| cause.error.reason == *reason), "{reason} has no cause");
     }
 }
 

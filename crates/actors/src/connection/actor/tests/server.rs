@@ -51,8 +51,12 @@ impl Server {
         Self { address: self.address, port: Port::Listening(socket.listen(16).unwrap()) }
     }
 
+    pub(super) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     pub(super) fn target(&self) -> SocketTarget {
-        SocketTarget::new(&format!("http://{}", self.address), "/ws").unwrap()
+        SocketTarget::new(&self.url(), "/ws").unwrap()
     }
 
     /// The next connection, before its handshake.
@@ -139,6 +143,11 @@ impl Peer {
             frames.push(frame);
         }
         frames
+    }
+
+    /// The connection below, without the WebSocket.
+    pub(super) fn into_raw(self) -> TcpStream {
+        self.0.into_inner()
     }
 
     /// The bytes below the frames.

@@ -172,7 +172,7 @@ async fn an_answer_that_began_with_a_failing_status_and_was_lost_has_the_row_of_
     let start = "HTTP/1.1 403 Forbidden\r\ncontent-length: 10\r\n\r\nhalf";
     let server = Server::start([vec![Step::Receive, bytes(start), Step::Close]]).await;
     let error = failure(&HttpSettings::new(server.url()), post("/x").build().unwrap()).await;
-    assert_row(Part::Status, &what_of_status(Part::Status, 403), &error);
+    assert_row(Part::Status, what_of_status(Part::Status, 403), &error);
     assert_eq!(error.status, Some(403));
 }
 
@@ -193,11 +193,11 @@ async fn every_status_gives_the_error_of_its_row() {
             server.received().await;
             assert_eq!(error.status, Some(*status));
             let what = what_of_status(Part::Status, *status);
-            let row = row(Part::Status, &what);
+            let row = row(Part::Status, what);
             if method == http::Method::POST && row.acted == Some("yes") {
                 assert_eq!((error.code, error.reason), (row.error.code, Reason::OutcomeUnknown), "{status}");
             } else {
-                assert_row(Part::Status, &what, &error);
+                assert_row(Part::Status, what, &error);
             }
         }
         assert_eq!(server.connections(), 1);
@@ -272,7 +272,7 @@ async fn a_redirect_to_another_origin_is_an_error_and_leads_nowhere() {
     let moved = format!("HTTP/1.1 302 Found\r\nlocation: {}/x\r\ncontent-length: 0\r\n\r\n", other.url());
     let server = Server::start([vec![Step::Receive, bytes(&moved)]]).await;
     let error = failure(&HttpSettings::new(server.url()), get("/thing").build().unwrap()).await;
-    assert_row(Part::Status, &what_of_status(Part::Status, 302), &error);
+    assert_row(Part::Status, what_of_status(Part::Status, 302), &error);
     assert_eq!(other.connections(), 0);
 }
 

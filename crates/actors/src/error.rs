@@ -12,6 +12,7 @@ mod call;
 mod close;
 mod plain;
 mod problem;
+mod reading;
 mod reason;
 #[cfg(test)]
 pub(crate) mod reference;

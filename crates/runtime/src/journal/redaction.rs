@@ -9,8 +9,6 @@ use std::ops::Range;
 use super::line::push_string;
 
 const REPLACEMENT: &str = "[redacted]";
-/// The length of `\uXXXX`.
-const UNIT_BYTES: usize = 6;
 
 /// The texts that must not be told, and how they are taken out of what is.
 #[derive(Clone, Default)]
@@ -28,32 +26,14 @@ impl Redaction {
     /// Plain text without the secrets: each place where one stands reads `[redacted]`.
     #[must_use]
     pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let places = self.places(text);
-        if places.is_empty() {
-            return Cow::Borrowed(text);
-        }
-        Cow::Owned(replaced(text, places))
+        Self::cut(text, self.places(text))
     }
 
-    /// Text that may quote JSON without the secrets, however their characters are escaped there, and whether the quote
-    /// is whole or not.
+    /// The text with these places replaced, in whatever order they come and whether or not they overlap. Each must lie
+    /// on the boundaries of characters.
     #[must_use]
-    pub fn quoting<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        if !text.contains('\\') {
-            return self.text(text);
-        }
-        let Unescaped { plain, origins } = Unescaped::of(text);
-        // Escaped or not: what an escape stands for is a guess where the text is no JSON.
-        let mut places: Vec<_> =
-            self.places(&plain).into_iter().map(|place| origins[place.start]..origins[place.end]).collect();
-        places.extend(self.places(text));
+    pub fn cut(text: &str, places: Vec<Range<usize>>) -> Cow<'_, str> {
         if places.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(replaced(text, merged(places))) }
-    }
-
-    /// The text as it reads once the escapes of JSON in it are resolved.
-    #[must_use]
-    pub fn unescaped(text: &str) -> String {
-        Unescaped::of(text).plain
     }
 
     /// A JSON text whose keys, strings and numbers are without the secrets.
@@ -93,7 +73,8 @@ impl Redaction {
     }
 
     /// Where the secrets stand, from left to right. Those that overlap are one place, so that nothing of either is left.
-    fn places(&self, text: &str) -> Vec<Range<usize>> {
+    #[must_use]
+    pub fn places(&self, text: &str) -> Vec<Range<usize>> {
         merged(self.secrets.iter().flat_map(|secret| occurrences(text, secret)).collect())
     }
 }
@@ -121,59 +102,6 @@ fn replaced(text: &str, places: Vec<Range<usize>>) -> String {
     }
     clean.push_str(&text[done..]);
     clean
-}
-
-/// A text as it reads once the escapes of JSON in it are resolved.
-struct Unescaped {
-    plain: String,
-    /// Where each byte of it came from, and where the text ends.
-    origins: Vec<usize>,
-}
-
-impl Unescaped {
-    fn of(text: &str) -> Self {
-        let mut plain = String::with_capacity(text.len());
-        let mut origins = Vec::with_capacity(text.len() + 1);
-        let mut at = 0;
-        while let Some(next) = text[at..].chars().next() {
-            let (character, bytes) = escape(&text[at..]).unwrap_or((next, next.len_utf8()));
-            plain.push(character);
-            origins.resize(plain.len(), at);
-            at += bytes;
-        }
-        origins.push(at);
-        Self { plain, origins }
-    }
-}
-
-/// The character that an escape at the beginning of `text` stands for, and the escape's length in bytes.
-fn escape(text: &str) -> Option<(char, usize)> {
-    let kind = text.strip_prefix('\\')?.chars().next()?;
-    Some(match kind {
-        '"' | '\\' | '/' => (kind, 2),
-        'b' => ('\u{8}', 2),
-        'f' => ('\u{c}', 2),
-        'n' => ('\n', 2),
-        'r' => ('\r', 2),
-        't' => ('\t', 2),
-        'u' => {
-            let first = code_unit(text)?;
-            match char::from_u32(first.into()) {
-                Some(character) => (character, UNIT_BYTES),
-                None => {
-                    let second = code_unit(text.get(UNIT_BYTES..)?)?;
-                    (char::decode_utf16([first, second]).next()?.ok()?, 2 * UNIT_BYTES)
-                }
-            }
-        }
-        _ => return None,
-    })
-}
-
-/// The code unit that a `\uXXXX` at the beginning of `text` stands for.
-fn code_unit(text: &str) -> Option<u16> {
-    let digits = text.strip_prefix("\\u")?.get(..4)?;
-    digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then(|| u16::from_str_radix(digits, 16).ok())?
 }
 
 /// All of them, also those that overlap one another.

@@ -3,7 +3,7 @@
 //! A backend may repeat any of it in a body, a problem document, a header or a close reason. Whoever makes an error of
 //! such words takes the secrets out ([`Error::without`](super::Error::without)), before anybody sees it.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{borrow::Cow, fmt, ops::Range, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use mainstay_runtime::journal::Redaction;
@@ -75,10 +75,10 @@ impl Secrets {
         if secrets.is_empty() {
             return Cow::Borrowed(text);
         }
+        let redaction = Redaction::of(&secrets);
         let places_of = |reading: Reading| {
-            let mut secrets = secrets.clone();
-            secrets.extend(beginnings_before_cuts(&reading, &secrets));
-            let places = Redaction::of(&secrets).places(&reading.plain);
+            let mut places = redaction.places(&reading.plain);
+            places.extend(beginnings_before_cuts(&reading, &secrets));
             places.iter().map(|place| reading.origin(place)).collect::<Vec<_>>()
         };
         Redaction::cut(text, Reading::all(text).into_iter().flat_map(places_of).collect())
@@ -145,16 +145,18 @@ fn texts_of_query(query: &str) -> impl Iterator<Item = &str> {
     texts.filter(|text| text.contains('=') || is_long_enough(text))
 }
 
-/// What is left of secrets where the text was cut: each such beginning, up to the mark of the cut.
-fn beginnings_before_cuts(reading: &Reading, secrets: &[String]) -> Vec<String> {
+/// Where a secret begins and the text was cut before its end: by us, which leaves a mark, or by whoever wrote it, which
+/// can be anywhere but shows at the end alone.
+fn beginnings_before_cuts(reading: &Reading, secrets: &[String]) -> Vec<Range<usize>> {
+    let marks = reading.plain.match_indices(ELLIPSIS).map(|(at, _)| at);
     let mut beginnings = Vec::new();
-    for (cut, _) in reading.plain.match_indices(ELLIPSIS) {
+    for cut in marks.chain([reading.plain.len()]) {
         let whole = &reading.plain[..cut];
-        let (before, torn) = whole.split_at(reading.start_of_torn(whole));
+        let before = &whole[..reading.start_of_torn(whole)];
         for secret in secrets {
             let ends = secret.char_indices().map(|(at, _)| at).skip(START_CHARS_MAX + 1);
             let shown = ends.filter(|end| before.ends_with(&secret[..*end])).last();
-            beginnings.extend(shown.map(|end| format!("{}{torn}{ELLIPSIS}", &secret[..end])));
+            beginnings.extend(shown.map(|end| before.len() - end..cut));
         }
     }
     beginnings
@@ -207,13 +209,14 @@ mod tests {
     #[test]
     fn what_is_left_of_a_secret_where_a_text_was_cut_goes_too() {
         let secrets = Secrets::of(["s3cret-t0ken".to_owned()]);
-        assert_eq!(secrets.cut_out("it was s3cret-t…"), "it was [redacted]");
+        assert_eq!(secrets.cut_out("it was s3cret-t…"), "it was [redacted]…");
         assert_eq!(secrets.cut_out("it was s3cret-t0ken…: more"), "it was [redacted]…: more");
         assert_eq!(secrets.cut_out("it was s3c…"), "it was s3c…", "that gives nothing away");
-        assert_eq!(secrets.cut_out("it was s3cret-t"), "it was s3cret-t", "that is no cut");
-        assert_eq!(secrets.cut_out(r#"{"t":"s3cret\u002Dt0…"#), r#"{"t":"[redacted]"#);
-        assert_eq!(secrets.cut_out(r#"{"t":"s3cret\u00…"#), r#"{"t":"[redacted]"#);
-        assert_eq!(secrets.cut_out("t=s3cret%2Dt0%6…"), "t=[redacted]");
+        assert_eq!(secrets.cut_out("it was s3cret-t"), "it was [redacted]", "its author cut it");
+        assert_eq!(secrets.cut_out("it was s3cret-t, or not"), "it was s3cret-t, or not", "that is no cut");
+        assert_eq!(secrets.cut_out(r#"{"t":"s3cret\u002Dt0…"#), r#"{"t":"[redacted]…"#);
+        assert_eq!(secrets.cut_out(r#"{"t":"s3cret\u00…"#), r#"{"t":"[redacted]…"#);
+        assert_eq!(secrets.cut_out("t=s3cret%2Dt0%6…"), "t=[redacted]…");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The connection's actor under its supervisor, against real servers on the loopback. Where time matters the clock
 //! is paused, at the latest once the socket is open.
 
+mod discretion;
 mod errors;
 mod server;
 

@@ -358,7 +358,9 @@ fn sends(schedule: &Schedule, lived: &Lived) -> Vec<String> {
 fn check_sent(sent: &Sent, seen: usize) -> Result<(), String> {
     match &sent.fate {
         Ok(Fate::Sent | Fate::Unknown) => ensure(seen <= 1, "a text was sent once"),
-        Ok(Fate::Expired | Fate::Rejected | Fate::Dropped) => ensure(seen == 0, "a text was not sent"),
+        Ok(Fate::Expired | Fate::Rejected | Fate::TooLarge | Fate::Dropped) => {
+            ensure(seen == 0, "a text was not sent")
+        }
         // The runtime stopped before its actor saw it.
         Err(error) if error.reason == Reason::Stopped => ensure(seen == 0, "a text came too late"),
         Err(_) => Err("a text has no fate".to_owned()),

@@ -37,6 +37,7 @@ fn unsent(lived: &Lived) -> Option<String> {
         let reason = match sent.fate {
             Ok(Fate::Expired) => "expired",
             Ok(Fate::Rejected) => "no_room",
+            Ok(Fate::TooLarge) => "too_large",
             Ok(Fate::Dropped) => "actor_ended",
             Ok(Fate::Unknown) => "interrupted",
             Ok(Fate::Sent) | Err(_) => continue,
@@ -52,7 +53,9 @@ fn unsent(lived: &Lived) -> Option<String> {
 fn check_sent(sent: &Sent, seen: usize) -> Result<(), String> {
     match &sent.fate {
         Ok(Fate::Sent | Fate::Unknown) => ensure(seen <= 1, "a text was sent once"),
-        Ok(Fate::Expired | Fate::Rejected | Fate::Dropped) => ensure(seen == 0, "a text was not sent"),
+        Ok(Fate::Expired | Fate::Rejected | Fate::TooLarge | Fate::Dropped) => {
+            ensure(seen == 0, "a text was not sent")
+        }
         // The runtime stopped before its actor saw it.
         Err(error) if error.reason == Reason::Stopped => ensure(seen == 0, "a text came too late"),
         Err(_) => Err("a text has no fate".to_owned()),

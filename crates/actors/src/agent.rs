@@ -32,6 +32,8 @@ pub use http::HttpDriver;
 use revival::revive;
 pub use revival::{AgentDebts, Revival};
 
+use crate::error::Error;
+
 /// An agent's status has changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentHealth {
@@ -41,8 +43,11 @@ pub struct AgentHealth {
     pub to: AgentStatus,
     /// Checks missed in a row.
     pub misses: u32,
-    /// What is wrong, if something is.
+    /// What is wrong, if something is, for a person.
     pub reason: Option<String>,
+    /// The same as an error.
+    #[serde(default)]
+    pub error: Option<Error>,
 }
 
 impl Event for AgentHealth {
@@ -234,7 +239,7 @@ impl AgentActor {
                 self.plan_check(ctx, watch);
                 Ok(())
             }
-            DriverError::Failed(why) => Err(why.into()),
+            DriverError::Failed(why) => Err(why.for_log().into()),
         }
     }
 
@@ -260,8 +265,9 @@ impl AgentActor {
     fn observe(&self, ctx: &Ctx, watch: &mut AgentWatch, observation: Observation) -> Result<(), Failure> {
         let outcome = watch.health.observe(observation, ctx.now());
         if let Some(Change { from, to }) = outcome.change {
-            let reason = watch.health.last_error().map(str::to_owned);
-            ctx.record(&AgentHealth { from, to, misses: watch.health.misses(), reason });
+            let error = watch.health.last_error().cloned();
+            let reason = error.as_ref().map(|error| error.message.clone());
+            ctx.record(&AgentHealth { from, to, misses: watch.health.misses(), reason, error });
         }
         if outcome.was_restarted_elsewhere && watch.memory.kept.is_some() {
             self.debts.owe_state();
@@ -314,7 +320,7 @@ impl AgentActor {
             since: health.since(),
             misses: health.misses(),
             last_check: health.last_check(),
-            last_error: health.last_error().map(str::to_owned),
+            last_error: health.last_error().cloned(),
             uptime_s: health.uptime_s(),
             error_count: health.error_count(),
             state_kept_at: watch.memory.kept.as_ref().map(|kept| kept.read_at),

@@ -1,31 +1,48 @@
 //! The one error that callers and bridges see: a code, a reason, and words for a person.
 //!
 //! - [`Reason`] is the table: each reason's code, whether a repeat may help, its message
-//! - [`Reason::of_status`] maps every HTTP status to a reason
+//! - [`Reason::of_status`] maps every HTTP status to a reason, [`Reason::of_close`] every close code of a WebSocket
 //! - [`of_call`] says what it means that an actor gave no answer
 //! - `problem` understands RFC 9457; `plain` decides which text from outside a person may see
+//! - [`Secrets`]: what must not be told again, whoever repeats it
+//!
+//! docs/errors.md has every reason and every cause of one, row by row; a test writes it.
 
 mod call;
+mod close;
 mod plain;
 mod problem;
+mod reading;
 mod reason;
+#[cfg(test)]
+pub(crate) mod reference;
+mod secrets;
 mod status;
+#[cfg(test)]
+pub(crate) mod words;
 
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::plain::excerpt;
 use self::problem::Problem;
 pub use self::{
     call::of_call,
     reason::{Code, Reason},
+    secrets::Secrets,
+};
+pub(crate) use self::{
+    plain::{excerpt, printable},
+    secrets::is_credential,
 };
 use crate::request::id::RequestId;
 
 /// The most of a body, or of a cause, that `details` keeps, in characters.
 const DETAILS_CHARS_MAX: usize = 1000;
+
+/// The longest wait that an error passes on from a `Retry-After`.
+pub const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The most of a body that `details` shows, in characters.
 const BODY_CHARS_MAX: usize = 500;
@@ -138,6 +155,25 @@ impl Error {
         self
     }
 
+    /// Without what must not be told: `details` has a mark in its place, and a message with some of it gives way to the
+    /// reason's own.
+    #[must_use]
+    pub fn without(mut self, secrets: &Secrets) -> Self {
+        if self.message != self.reason.message() && secrets.stand_in(&self.message) {
+            self.reason.message().clone_into(&mut self.message);
+        }
+        if let Some(details) = &self.details {
+            self.details = Some(secrets.cut_out(details).into_owned());
+        }
+        self
+    }
+
+    /// What a log says of it: the details, or the message where there are none.
+    #[must_use]
+    pub fn for_log(&self) -> &str {
+        self.details.as_deref().unwrap_or(&self.message)
+    }
+
     /// With the HTTP status that the backend answered with.
     #[must_use]
     pub fn with_status(mut self, status: u16) -> Self {
@@ -145,10 +181,11 @@ impl Error {
         self
     }
 
-    /// With the time that the backend asked us to wait.
+    /// With the time that the backend asked us to wait, cut to [`RETRY_AFTER_LIMIT`].
     #[must_use]
     pub fn with_retry_after(mut self, after: Option<Duration>) -> Self {
-        self.retry_after_ms = after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+        let whole_ms = |after: Duration| u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        self.retry_after_ms = after.map(|after| whole_ms(after.min(RETRY_AFTER_LIMIT)));
         self
     }
 

@@ -29,6 +29,7 @@ pub use self::{
     progress::{Meter, Progress},
     response::Response,
 };
+use crate::error::Secrets;
 
 /// The largest body that a request may carry in memory. Files and streams have no limit.
 pub const REQUEST_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -236,6 +237,18 @@ impl Request {
             && let Ok(key) = HeaderValue::from_str(&uuid(random))
         {
             self.key = Key::Given(key);
+        }
+    }
+
+    /// `beside`, and what the request itself sends and must not be told again: its headers' values, its idempotency key
+    /// and its query.
+    #[must_use]
+    pub fn secrets(&self, beside: Secrets) -> Secrets {
+        let query = self.path.split_once('?').map(|(_, query)| query);
+        let secrets = beside.with_headers(&self.headers).with_query(query);
+        match self.idempotency_key() {
+            Some(key) => secrets.with_header(&IDEMPOTENCY_KEY, key),
+            None => secrets,
         }
     }
 

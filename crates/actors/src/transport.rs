@@ -7,9 +7,9 @@
 mod answer;
 mod http;
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use ::http::{HeaderMap, StatusCode};
+use ::http::{HeaderMap, HeaderName, StatusCode};
 use futures_util::{FutureExt, future::BoxFuture};
 
 #[cfg(test)]
@@ -19,7 +19,7 @@ pub use self::{
     http::{HttpSettings, HttpTransport},
 };
 use crate::{
-    error::{Error, Reason},
+    error::{Error, Reason, Secrets},
     request::{BodyError, Request},
 };
 
@@ -51,6 +51,12 @@ pub trait Transport: Send + Sync + 'static {
         timeout: Duration,
     ) -> BoxFuture<'a, Result<OpenAnswer, TransportError>> {
         self.attempt(request, timeout).map(|answered| answered.map(OpenAnswer::from)).boxed()
+    }
+
+    /// What it adds to requests and must not be told again, such as a token. One that passes attempts on to another
+    /// passes this on as well.
+    fn secrets(&self) -> Secrets {
+        Secrets::default()
     }
 }
 
@@ -105,6 +111,27 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// Every kind.
+    pub const ALL: &[Self] = &[
+        Self::Refused,
+        Self::HostNotFound,
+        Self::ProxyUnreachable,
+        Self::ProxyUnauthenticated,
+        Self::ProxyRefused,
+        Self::ConnectTimedOut,
+        Self::Tls,
+        Self::Connect,
+        Self::TimedOut,
+        Self::BodyTimedOut,
+        Self::Reset,
+        Self::BodyReset,
+        Self::TooLarge,
+        Self::BadResponse,
+        Self::BadRequest,
+        Self::UploadUnreadable,
+        Self::UploadChanged,
+    ];
+
     /// The reason that callers see.
     #[must_use]
     pub const fn reason(self) -> Reason {
@@ -129,12 +156,32 @@ impl FailureKind {
 }
 
 /// How an answer began whose rest was lost.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct AnswerHead {
     /// The status.
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
+}
+
+impl fmt::Debug for AnswerHead {
+    /// Leaves out the headers' values.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        show_head(f, "AnswerHead", self.status, &self.headers).finish()
+    }
+}
+
+/// The beginning of how an answer is shown: its headers without their values.
+fn show_head<'a, 'f>(
+    f: &'a mut fmt::Formatter<'f>,
+    name: &str,
+    status: StatusCode,
+    headers: &HeaderMap,
+) -> fmt::DebugStruct<'a, 'f> {
+    let mut shown = f.debug_struct(name);
+    let names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+    shown.field("status", &status).field("headers", &names);
+    shown
 }
 
 /// Why an attempt gave no answer.

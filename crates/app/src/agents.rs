@@ -64,10 +64,15 @@ impl Agents {
         self.0.members.agents.restart(id).await.map_err(|error| self.error(&error))?;
         match line.address.call_within(RESTART_PATIENCE, AgentMessage::AwaitRevival).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(DriverError::Unreachable(why))) => {
-                Err(Error::new(Reason::Disconnected).with_details(&why))
+            Ok(Err(DriverError::Unreachable(why))) => Err(Error {
+                status: why.status,
+                ..Error::new(Reason::Disconnected).with_details(why.for_log())
+            }),
+            Ok(Err(DriverError::Failed(why))) => {
+                let error =
+                    not_up("The agent could not be restarted. Look into its last error, then try again.");
+                Err(Error { status: why.status, ..error.with_details(why.for_log()) })
             }
-            Ok(Err(DriverError::Failed(why))) => Err(Error::new(Reason::AgentFailed).with_details(&why)),
             Err(error) => Err(of_call(error)),
         }
     }
@@ -109,6 +114,9 @@ impl Agents {
         let vitals = &node.vitals;
         let (status, since) = prevailing(vitals, &report);
         let at = |at| moment.wall_time_of(at);
+        let crash =
+            || vitals.last_error.as_deref().map(|said| Error::new(Reason::Crashed).with_details(said));
+        let last_error = report.last_error.as_ref().map(|error| error.message.clone());
         Some(AgentView {
             status,
             since: at(since),
@@ -116,7 +124,8 @@ impl Agents {
             restarts: vitals.restarts,
             budget_left: vitals.budget_left,
             restart_at: vitals.restart_due.map(at),
-            last_error: report.last_error.or_else(|| vitals.last_error.clone()),
+            last_error: last_error.or_else(|| vitals.last_error.clone()),
+            error: report.last_error.or_else(crash),
             misses: report.misses,
             last_check: report.last_check.map(at),
             uptime_s: report.uptime_s,
@@ -138,12 +147,27 @@ impl Agents {
         match error {
             AdminError::NotFound { name } => self.unknown(name),
             AdminError::StartFailed { .. } => {
-                Error::new(Reason::AgentFailed).with_details(&error.to_string())
+                not_up("The agent could not be started. Look into its last error, then try again.")
+                    .with_details(&error.to_string())
             }
-            AdminError::Unavailable(_) => Error::new(Reason::Stopped).with_details(&error.to_string()),
-            _ => Error::new(Reason::Conflict).with_details(&error.to_string()),
+            AdminError::Unavailable(call) => of_call(*call),
+            AdminError::Running { .. } | AdminError::Restarting { .. } | AdminError::Superseded { .. } => {
+                Error::new(Reason::Conflict)
+                    .with_message(
+                        "The agent is being started or stopped just now. Wait for that, then try again.",
+                    )
+                    .with_details(&error.to_string())
+            }
+            // Nothing here adds an agent.
+            AdminError::AlreadyRunning { .. } | AdminError::AlreadyPresent { .. } | AdminError::Spec(_) => {
+                Error::new(Reason::Internal).with_details(&error.to_string())
+            }
         }
     }
+}
+
+fn not_up(message: &str) -> Error {
+    Error::new(Reason::AgentFailed).with_message(message)
 }
 
 /// While an agent's actor is down its supervisor knows how the agent is; else the actor does.

@@ -40,7 +40,7 @@ pub fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(dispatch(args)),
-        Err(error) => Err(Failure::failed(format!("the runtime's threads cannot be started: {error}"))),
+        Err(error) => Err(Failure::internal(format!("the runtime's threads cannot be started: {error}"))),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

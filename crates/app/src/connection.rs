@@ -33,6 +33,7 @@ impl Connection {
             max: status.max,
             next_attempt_at: status.next_attempt_at.map(|at| moment.wall_time_of(at)),
             next_attempt_in_ms: wait.map(millis),
+            error: status.last_error.as_ref().map(Error::from),
             last_error: status.last_error.map(|fault| fault.message),
             last_error_at: status.last_error_at.map(|at| moment.wall_time_of(at)),
         }
@@ -60,7 +61,8 @@ impl Connection {
         self.order(ConnectionMessage::Disconnect).await
     }
 
-    /// Sends a text frame, waiting at most `patience` for an open socket, and says what became of it.
+    /// Sends a text frame, waiting at most `patience` for an open socket, and says what became of it. Whoever asks only
+    /// whether it was sent makes a result of that, by [`Fate::into_result`].
     ///
     /// # Errors
     /// `crashed` or `stopped` when the connection's actor could not see it through: then it may have been sent.

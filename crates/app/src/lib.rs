@@ -34,6 +34,7 @@ mod moment;
 mod parts;
 #[cfg(any(feature = "backend", feature = "control"))]
 mod serving;
+mod start_errors;
 mod status;
 mod witness;
 
@@ -46,7 +47,7 @@ pub use mainstay::{Mainstay, MainstayBuilder, StartError};
 pub use status::{AgentView, ConnectionReport, HoldReport, QueueReport, RuntimeStatus, Status};
 
 pub use mainstay_actors as actors;
-pub use mainstay_actors::error::Error;
+pub use mainstay_actors::error::{Code, Error, Reason};
 pub use mainstay_actors::queue::Download;
 pub use mainstay_actors::request::{Priority, Progress, Request, RequestId, Response};
 pub use mainstay_runtime as runtime;

@@ -3,7 +3,7 @@
 use mainstay_actors::agent::AgentStatus;
 use mainstay_actors::cache::CacheStats;
 use mainstay_actors::connection::status::ConnectionState;
-use mainstay_actors::error::Reason;
+use mainstay_actors::error::{Error, Reason};
 use mainstay_actors::queue::QueueStats;
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +79,9 @@ pub struct ConnectionReport {
     pub next_attempt_in_ms: Option<u64>,
     /// The last thing that went wrong, for a person.
     pub last_error: Option<String>,
+    /// The same as a whole error.
+    #[serde(default)]
+    pub error: Option<Error>,
     /// When that was.
     #[serde(default)]
     pub last_error_at: Option<String>,
@@ -105,6 +108,9 @@ pub struct AgentView {
     pub restart_at: Option<String>,
     /// What is or was last wrong.
     pub last_error: Option<String>,
+    /// The same as a whole error.
+    #[serde(default)]
+    pub error: Option<Error>,
     /// Checks missed in a row.
     pub misses: u32,
     /// When it was last checked.

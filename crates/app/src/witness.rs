@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, TryFutureExt};
 use mainstay_actors::connection::status::ConnectionState;
 use mainstay_actors::connection::{ConnectionMessage, ConnectionView};
+use mainstay_actors::error::Secrets;
 use mainstay_actors::queue::{QueueMessage, QueueView};
 use mainstay_actors::request::Request;
 use mainstay_actors::transport::{Answer, OpenAnswer, Transport, TransportError};
@@ -53,5 +54,9 @@ impl Transport for Witness {
         timeout: Duration,
     ) -> BoxFuture<'a, Result<OpenAnswer, TransportError>> {
         self.transport.open(request, timeout).inspect_ok(|_| self.saw_an_answer()).boxed()
+    }
+
+    fn secrets(&self) -> Secrets {
+        self.transport.secrets()
     }
 }

@@ -1,7 +1,7 @@
 //! The journal: every exit, decision and change, in order, with what caused it.
 //!
 //! - [`event`](Event): what can be recorded; any crate adds kinds of its own
-//! - `redaction`: takes secrets out; `line`: one event as one line of JSON with a checksum
+//! - [`Redaction`]: takes secrets out; `line`: one event as one line of JSON with a checksum
 //! - `log`: the numbering; `memory`: the newest lines; `ledger`: both, shared, and who wakes whom
 //! - `numbers`: which numbers are spoken for; `segment`: the files on disk; `files`: the folder with both
 //! - `writer`: the thread that brings lines to disk
@@ -36,6 +36,7 @@ mod stamp;
 mod subscription;
 mod writer;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +52,7 @@ pub use line::LineError;
 pub use lines::Lines;
 pub use reader::{Entry, Reader};
 pub use record::Record;
+pub use redaction::Redaction;
 pub use subscription::{Delivery, Subscription};
 
 use crate::clock::Clock;
@@ -58,7 +60,6 @@ use crate::path::ActorPath;
 use files::{Disk, Files, Legacy};
 use ledger::Ledger;
 use log::{Debt, Log, RESERVED_NUMBERS};
-use redaction::Redaction;
 
 /// The longest event, as JSON. A line that holds one is well within what readers take.
 const EVENT_BYTES_MAX: usize = 1024 * 1024;
@@ -171,6 +172,12 @@ impl Journal {
     #[must_use]
     pub fn records<E: Event>(&self) -> bool {
         !E::VERBOSE || self.0.is_verbose
+    }
+
+    /// The text without what must not be told, as the journal would write it.
+    #[must_use]
+    pub fn without_secrets<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.0.ledger.without_secrets(text)
     }
 
     /// Follows the journal from the event after `seq` on. A number that has not been reached yet, as one from another

@@ -7,6 +7,7 @@ use dashmap::DashMap;
 use serde::{Deserialize, Serialize};
 
 use super::health::AgentStatus;
+use crate::error::Error;
 
 /// What an agent's actor last said of it. While the actor itself is down, its supervisor knows more.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,7 +25,7 @@ pub struct AgentReport {
     /// When a check last ended.
     pub last_check: Option<Duration>,
     /// What is wrong, while something is.
-    pub last_error: Option<String>,
+    pub last_error: Option<Error>,
     /// Seconds since the agent was started, as it says.
     pub uptime_s: Option<f64>,
     /// The agent's errors so far, as it says.

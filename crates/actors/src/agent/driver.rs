@@ -5,16 +5,24 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::health::Observation;
+use crate::error::{Error, Reason};
 
 /// Why a driver could not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum DriverError {
     /// The backend could not be reached.
     #[error("the backend cannot be reached: {0}")]
-    Unreachable(String),
+    Unreachable(Error),
     /// The agent or its backend refused, or did not answer.
     #[error("{0}")]
-    Failed(String),
+    Failed(Error),
+}
+
+impl DriverError {
+    /// One that has only words for a log.
+    pub fn failed(details: &str) -> Self {
+        Self::Failed(Error::new(Reason::AgentFailed).with_details(details))
+    }
 }
 
 /// What an agent's state is, as far as the driver can tell.

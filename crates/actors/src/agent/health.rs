@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Reason};
+
 /// How much an uptime may lag behind, in seconds, before it says that the agent was restarted: uptimes are often whole
 /// seconds, and clocks differ.
 const UPTIME_SLACK_S: f64 = 2.0;
@@ -73,12 +75,12 @@ pub enum Observation {
     /// The agent did not answer, or not so that it could be understood.
     Missed {
         /// What happened instead.
-        why: String,
+        why: Error,
     },
     /// The backend could not be reached.
     Unreachable {
         /// What happened instead.
-        why: String,
+        why: Error,
     },
 }
 
@@ -113,7 +115,7 @@ pub struct Health {
     misses: u32,
     hits: u32,
     last_check: Option<Duration>,
-    last_error: Option<String>,
+    last_error: Option<Error>,
     uptime_s: Option<f64>,
     /// The last uptime, and when it was said.
     uptime_seen: Option<(f64, Duration)>,
@@ -186,18 +188,24 @@ impl Health {
                 self.misses = 0;
                 self.hits = 0;
                 self.was_well = true;
-                self.last_error = Some("the agent reports that it is degraded".to_owned());
+                self.last_error = Some(trouble(
+                    "the agent reports that it is degraded",
+                    "The agent reports that it works with trouble. Look into its log if that stays so.",
+                ));
                 AgentStatus::Degraded
             }
             Reported::Failed => {
                 self.hits = 0;
-                self.last_error = Some("the agent reports that it failed".to_owned());
+                self.last_error = Some(trouble(
+                    "the agent reports that it failed",
+                    "The agent reports that it has failed. Look into its log, or restart it.",
+                ));
                 self.failed_unless_starting(now)
             }
         }
     }
 
-    fn missed(&mut self, why: String, now: Duration) -> AgentStatus {
+    fn missed(&mut self, why: Error, now: Duration) -> AgentStatus {
         self.hits = 0;
         self.misses += 1;
         self.last_error = Some(why);
@@ -225,7 +233,7 @@ impl Health {
         }
         self.since = now;
         let restart = (to == AgentStatus::Failed)
-            .then(|| self.last_error.clone().unwrap_or_else(|| "the agent failed".to_owned()));
+            .then(|| self.last_error.as_ref().map_or("the agent failed", Error::for_log).to_owned());
         Outcome { change: Some(Change { from, to }), restart, was_restarted_elsewhere: false }
     }
 
@@ -255,8 +263,8 @@ impl Health {
 
     /// What was last wrong, while something is.
     #[must_use]
-    pub fn last_error(&self) -> Option<&str> {
-        self.last_error.as_deref()
+    pub fn last_error(&self) -> Option<&Error> {
+        self.last_error.as_ref()
     }
 
     /// Seconds since the agent was started, as it last said.
@@ -272,9 +280,14 @@ impl Health {
     }
 }
 
+fn trouble(details: &str, message: &str) -> Error {
+    Error::new(Reason::AgentUnhealthy).with_details(details).with_message(message)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::words::assert_helps;
 
     const fn s(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -304,7 +317,7 @@ mod tests {
     }
 
     fn miss() -> Observation {
-        Observation::Missed { why: "no answer in time".to_owned() }
+        Observation::Missed { why: Error::new(Reason::TimedOut).with_details("no answer in time") }
     }
 
     #[test]
@@ -325,6 +338,7 @@ mod tests {
     fn an_agent_that_says_it_failed_is_restarted_at_once_and_once() {
         let mut health = well();
         assert!(health.observe(says(Reported::Failed), s(40)).restart.is_some());
+        assert_helps(&health.last_error().unwrap().message);
         assert_eq!(health.observe(says(Reported::Failed), s(41)), Outcome::default());
     }
 
@@ -360,7 +374,8 @@ mod tests {
     fn an_unreachable_backend_makes_agents_unknown_and_restarts_nobody() {
         let mut health = well();
         for at in 40..60 {
-            let outcome = health.observe(Observation::Unreachable { why: "refused".to_owned() }, s(at));
+            let outcome = health
+                .observe(Observation::Unreachable { why: Error::new(Reason::ConnectionRefused) }, s(at));
             assert_eq!(outcome.restart, None);
         }
         assert_eq!((health.status(), health.misses()), (AgentStatus::Unknown, 0));

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::driver::{AgentState, Driver, DriverError};
 use super::health::{Observation, Reported};
-use crate::error::{Error, start_of};
+use crate::error::{Error, Reason, start_of};
 use crate::request::{Priority, Request};
 use crate::transport::{Answer, FailureKind, Transport, TransportError};
 
@@ -48,19 +48,21 @@ impl HttpDriver {
         if let Some(body) = body {
             builder = builder.json(&body);
         }
-        let request = builder.build().map_err(|error| DriverError::Failed(error.to_string()))?;
+        let request = builder.build().map_err(DriverError::Failed)?;
         let attempt = self.transport.attempt(&request, self.timeout);
         // The transport minds a standstill; this minds an answer that drips for ever.
         match tokio::time::timeout(self.timeout, attempt).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(failure)) => Err(driver_error(&failure)),
-            Err(_) => Err(DriverError::Failed("no answer in time".to_owned())),
+            Ok(Err(failure)) => Err(self.driver_error(&failure)),
+            Err(_) => {
+                Err(DriverError::Failed(Error::new(Reason::TimedOut).with_details("no answer in time")))
+            }
         }
     }
 
     async fn observe(&self) -> Observation {
         match self.call(Method::GET, "health", None).await {
-            Ok(answer) => read_health(&answer),
+            Ok(answer) => self.read_health(&answer),
             Err(DriverError::Unreachable(why)) => Observation::Unreachable { why },
             Err(DriverError::Failed(why)) => Observation::Missed { why },
         }
@@ -68,7 +70,7 @@ impl HttpDriver {
 
     async fn post_restart(&self) -> Result<(), DriverError> {
         let answer = self.call(Method::POST, "restart", None).await?;
-        if answer.status.is_success() { Ok(()) } else { Err(refused("restart", answer.status)) }
+        if answer.status.is_success() { Ok(()) } else { Err(self.refused("restart", &answer)) }
     }
 
     /// A backend that keeps no state for its agents says so with 404 or 405, and then there is nothing to write.
@@ -77,7 +79,7 @@ impl HttpDriver {
         match answer.status {
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Ok(()),
             status if status.is_success() => Ok(()),
-            status => Err(refused("state", status)),
+            _ => Err(self.refused("state", &answer)),
         }
     }
 
@@ -87,49 +89,68 @@ impl HttpDriver {
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Ok(AgentState::Unsupported),
             status if status.is_success() => {
                 serde_json::from_slice(&answer.body).map(AgentState::Known).map_err(|error| {
-                    DriverError::Failed(format!("the agent's state is not JSON: {}", brief(&error)))
+                    DriverError::Failed(self.unreadable(
+                        "the agent's state is not JSON",
+                        answer.status,
+                        &error,
+                    ))
                 })
             }
-            status => Err(refused("state", status)),
+            _ => Err(self.refused("state", &answer)),
         }
     }
-}
 
-fn read_health(answer: &Answer) -> Observation {
-    if !answer.status.is_success() {
-        return Observation::Missed { why: format!("the backend answered {}", answer.status) };
-    }
-    match serde_json::from_slice(&answer.body) {
-        Ok(HealthAnswer { status: reported, uptime, error_count }) => {
-            Observation::Answered { reported, uptime_s: uptime.as_f64(), error_count: error_count.as_u64() }
+    fn read_health(&self, answer: &Answer) -> Observation {
+        if !answer.status.is_success() {
+            return Observation::Missed { why: self.refusal("health", answer) };
         }
-        Err(error) => {
-            Observation::Missed { why: format!("the answer is no health report: {}", brief(&error)) }
+        match serde_json::from_slice(&answer.body) {
+            Ok(HealthAnswer { status: reported, uptime, error_count }) => Observation::Answered {
+                reported,
+                uptime_s: uptime.as_f64(),
+                error_count: error_count.as_u64(),
+            },
+            Err(error) => Observation::Missed {
+                why: self.unreadable("the answer is no health report", answer.status, &error),
+            },
         }
     }
-}
 
-/// Bounded and on one line: the error quotes what the backend wrote.
-fn brief(error: &serde_json::Error) -> String {
-    start_of(error.to_string().as_bytes())
-}
+    fn refused(&self, what: &str, answer: &Answer) -> DriverError {
+        DriverError::Failed(self.refusal(what, answer))
+    }
 
-fn refused(what: &str, status: StatusCode) -> DriverError {
-    DriverError::Failed(format!("the backend answered {status} to {what}"))
-}
+    fn refusal(&self, what: &str, answer: &Answer) -> Error {
+        let error = Error::of_answer(answer.status, &answer.headers, &answer.body)
+            .unwrap_or_else(|| Error::new(Reason::BadResponse).with_status(answer.status.as_u16()));
+        let details = format!("the backend answered {} to {what}: {}", answer.status, error.for_log());
+        self.discreet(error.with_details(&details))
+    }
 
-fn driver_error(failure: &TransportError) -> DriverError {
-    let why = Error::from(failure).message;
-    match failure.kind {
-        FailureKind::Refused
-        | FailureKind::HostNotFound
-        | FailureKind::ConnectTimedOut
-        | FailureKind::Tls
-        | FailureKind::ProxyUnreachable
-        | FailureKind::ProxyUnauthenticated
-        | FailureKind::ProxyRefused
-        | FailureKind::Connect => DriverError::Unreachable(why),
-        _ => DriverError::Failed(why),
+    /// The cause is kept bounded and on one line: it quotes what the backend wrote.
+    fn unreadable(&self, what: &str, status: StatusCode, cause: &serde_json::Error) -> Error {
+        let details = format!("{what}: {}", start_of(cause.to_string().as_bytes()));
+        self.discreet(Error::new(Reason::BadResponse).with_status(status.as_u16()).with_details(&details))
+    }
+
+    fn driver_error(&self, failure: &TransportError) -> DriverError {
+        let error = self.discreet(Error::from(failure));
+        match failure.kind {
+            FailureKind::Refused
+            | FailureKind::HostNotFound
+            | FailureKind::ConnectTimedOut
+            | FailureKind::Tls
+            | FailureKind::ProxyUnreachable
+            | FailureKind::ProxyUnauthenticated
+            | FailureKind::ProxyRefused
+            | FailureKind::Connect => DriverError::Unreachable(error),
+            _ => DriverError::Failed(error),
+        }
+    }
+
+    /// Without what the transport sent along: a backend may have repeated it.
+    fn discreet(&self, error: Error) -> Error {
+        error.without(&self.transport.secrets())
     }
 }
 

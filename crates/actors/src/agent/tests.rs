@@ -11,6 +11,7 @@ use mainstay_runtime::{Address, Child, Runtime, SupervisorSpec};
 use serde_json::json;
 
 use super::*;
+use crate::error::Reason;
 
 const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -80,7 +81,7 @@ fn failed() -> Observation {
 }
 
 fn missed() -> Observation {
-    Observation::Missed { why: "no answer".to_owned() }
+    Observation::Missed { why: Error::new(Reason::TimedOut).with_details("no answer") }
 }
 
 struct Scene {
@@ -227,7 +228,7 @@ async fn a_state_that_could_not_be_given_back_is_still_owed_to_the_next_incarnat
     let mut scene = Scene::of(&script).await;
     scene.until("decision").await;
     // The restart succeeds, and then three times the state is not taken.
-    let refusal = || DriverError::Failed("503".to_owned());
+    let refusal = || DriverError::failed("503");
     script.refused_writes.lock().unwrap().extend([refusal(), refusal(), refusal()]);
     for _ in 0..3 {
         scene.until("decision").await;
@@ -243,7 +244,7 @@ async fn a_backend_that_goes_away_during_a_restart_costs_no_budget_and_the_resta
     let script = Script::says([well(), well(), failed()]);
     let mut scene = Scene::of(&script).await;
     scene.until("decision").await;
-    let away = || DriverError::Unreachable("refused".to_owned());
+    let away = || DriverError::Unreachable(Error::new(Reason::ConnectionRefused));
     script.refused_restarts.lock().unwrap().extend([away(), away(), away()]);
     assert_eq!(scene.change().await, (Starting, Unknown));
     assert_eq!(scene.change().await, (Unknown, Healthy));

@@ -11,6 +11,7 @@ use super::frames::Gap;
 use super::policy::ConnectionPolicy;
 use super::status::{ConnectionState, Reason, Transition};
 use super::tally::Sum;
+use crate::error::Code;
 
 /// The connection's state has changed, or its next attempt has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,9 @@ pub struct ConnectionChanged {
     pub next_attempt_in_ms: Option<u64>,
     /// Why.
     pub reason: Reason,
+    /// The kind of failure, as errors have it, where something went wrong.
+    #[serde(default)]
+    pub code: Option<Code>,
     /// What went wrong, where something did.
     pub error: Option<Fault>,
 }
@@ -143,6 +147,7 @@ impl ConnectionChanged {
             next_attempt_at: at.map(|at| format!("{at:.3}")),
             next_attempt_in_ms: wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
             reason,
+            code: error.as_ref().map(|fault| fault.reason().code()),
             error,
         }
     }

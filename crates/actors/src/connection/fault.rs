@@ -1,11 +1,14 @@
 //! What went wrong with a dial or a socket, as plain data.
 //!
 //! The mechanism states facts here ([`FaultKind`], status, close code); whether one comes back after them is
-//! the machine's decision.
+//! the machine's decision. What callers see of it is an [`Error`], from the same table as any other.
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::policy::is_retryable;
+use crate::error::{Code, Error, Reason, Secrets, printable};
 
 /// The longest `details` in bytes; what is longer is cut.
 pub const DETAILS_MAX_BYTES: usize = 512;
@@ -61,54 +64,94 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
-    /// What happened and what can be done, for a person: no URL, token or path.
+    /// Every kind.
+    pub const ALL: &[Self] = &[
+        Self::InvalidTarget,
+        Self::Unresolved,
+        Self::Refused,
+        Self::Unreachable,
+        Self::ConnectTimedOut,
+        Self::Tls,
+        Self::ProxyUnreachable,
+        Self::ProxyUnauthenticated,
+        Self::ProxyRefused,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::RateLimited,
+        Self::Unavailable,
+        Self::Rejected,
+        Self::NotWebsocket,
+        Self::Closed,
+        Self::PolicyViolation,
+        Self::Lost,
+        Self::Unanswered,
+        Self::MessageTooLarge,
+        Self::ProtocolViolation,
+    ];
+
+    /// The reason that callers see, where neither a status nor a close code says it more finely.
     #[must_use]
-    pub const fn message(self) -> &'static str {
+    pub const fn reason(self) -> Reason {
         match self {
-            Self::InvalidTarget => "The backend's address cannot be used: check the configuration.",
-            Self::Unresolved => {
-                "The backend's name was not found: check the network and the configured address."
-            }
-            Self::Refused => "The backend does not accept connections: it may be starting, or not running.",
-            Self::Unreachable => "The backend cannot be reached: check the network.",
-            Self::ConnectTimedOut => {
-                "The backend did not answer in time: it may be overloaded or unreachable."
-            }
-            Self::Tls => "No secure connection to the backend: its certificate or its TLS was not accepted.",
-            Self::ProxyUnreachable => {
-                "The proxy on the way to the backend cannot be reached: check the network and the proxy settings."
-            }
-            Self::ProxyUnauthenticated => {
-                "The proxy on the way to the backend asks for a login: check the proxy settings."
-            }
-            Self::ProxyRefused => {
-                "The proxy does not get through to the backend: check the address, or ask who runs the proxy."
-            }
-            Self::Unauthenticated => {
-                "The backend did not accept the credentials: sign in again or renew the token."
-            }
-            Self::Forbidden => "The backend does not allow this connection: ask for access.",
+            Self::InvalidTarget => Reason::InvalidConfig,
+            Self::Unresolved => Reason::HostNotFound,
+            Self::Refused => Reason::ConnectionRefused,
+            Self::Unreachable => Reason::ConnectionFailed,
+            Self::ConnectTimedOut => Reason::ConnectTimedOut,
+            Self::Tls => Reason::TlsFailed,
+            Self::ProxyUnreachable => Reason::ProxyUnreachable,
+            Self::ProxyUnauthenticated => Reason::ProxyUnauthenticated,
+            Self::ProxyRefused => Reason::ProxyRefused,
+            Self::Unauthenticated => Reason::Unauthenticated,
+            Self::Forbidden | Self::PolicyViolation => Reason::Forbidden,
+            Self::NotFound => Reason::NotFound,
+            Self::RateLimited => Reason::RateLimited,
+            Self::Unavailable => Reason::Unavailable,
+            Self::Rejected => Reason::BadRequest,
+            Self::NotWebsocket => Reason::NotWebsocket,
+            Self::Closed => Reason::ConnectionClosed,
+            Self::Lost => Reason::ConnectionReset,
+            Self::Unanswered => Reason::TimedOut,
+            Self::MessageTooLarge => Reason::ResponseTooLarge,
+            Self::ProtocolViolation => Reason::BadResponse,
+        }
+    }
+
+    /// What happened and what can be done, for a person: no URL, token or path. The words are the reason's own, except
+    /// where there is more to say of a connection than of a request.
+    #[must_use]
+    pub const fn message(self, reason: Reason) -> &'static str {
+        match self {
+            Self::InvalidTarget => "The backend's address cannot be used. Check the configuration.",
             Self::NotFound => {
-                "The backend has no WebSocket at the configured place: check the configuration."
+                "The backend has no live connection at the configured place. Check the configuration."
             }
-            Self::RateLimited => "The backend asks for fewer attempts: wait a little.",
-            Self::Unavailable => "The backend is not available at present: wait a little.",
-            Self::Rejected => "The backend refused the connection: its log may say why.",
-            Self::NotWebsocket => {
-                "What answered is not the backend's WebSocket: check for a proxy or a sign-in page in between."
+            Self::Rejected if !matches!(reason.code(), Code::PermissionDenied) => {
+                "The backend refused the connection. Look into its log for the cause."
             }
-            Self::Closed => "The backend closed the connection.",
-            Self::PolicyViolation => "The backend closed the connection and asked not to come back.",
-            Self::Lost => "The connection to the backend broke.",
-            Self::Unanswered => "The backend went silent: the connection is no longer alive.",
-            Self::MessageTooLarge => "The backend sent a message larger than the limit.",
-            Self::ProtocolViolation => "The backend sent something that is not valid on a WebSocket.",
+            Self::PolicyViolation => {
+                "The backend closed the connection and asked not to come back. Check the credentials, then reconnect."
+            }
+            Self::Lost => "The connection to the backend broke off. Wait for the next attempt, or reconnect.",
+            Self::Unanswered => {
+                "The backend went silent, so the connection was dropped. Wait for the next attempt, or reconnect."
+            }
+            Self::MessageTooLarge => {
+                "The backend sent a message that is larger than the limit. Ask it for less at once."
+            }
+            Self::ProtocolViolation => {
+                "The backend sent something that is not valid here. Check that its version is the right one."
+            }
+            _ => reason.message(),
         }
     }
 }
 
 /// One failed dial, or one socket's end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// In JSON it has beside its fields what an [`Error`] has: `code`, `reason`, `retryable` and `retry_after_ms`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Fault {
     /// What kind of thing went wrong.
     pub kind: FaultKind,
@@ -125,12 +168,12 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// A fault of `kind`; its message for a person is the kind's own.
+    /// A fault of `kind`, with the kind's reason and words.
     #[must_use]
     pub fn new(kind: FaultKind, details: &str) -> Self {
         Self {
             kind,
-            message: kind.message().to_owned(),
+            message: kind.message(kind.reason()).to_owned(),
             details: bounded(details),
             status: None,
             close_code: None,
@@ -152,7 +195,7 @@ impl Fault {
             _ => FaultKind::NotWebsocket,
         };
         let details = format!("the handshake was answered with HTTP {status}");
-        Self { status: Some(status), retry_after, ..Self::new(kind, &details) }
+        Self { status: Some(status), retry_after, ..Self::new(kind, &details) }.with_words_of_reason()
     }
 
     /// A close frame from the peer; `code` is `None` where it carried none, `text` is the peer's own reason.
@@ -166,7 +209,84 @@ impl Fault {
         };
         let code_text = code.map_or_else(|| "no code".to_owned(), |code| format!("code {code}"));
         let details = format!("closed by the peer with {code_text}: {text}");
-        Self { close_code: code, ..Self::new(kind, &details) }
+        Self { close_code: code, ..Self::new(kind, &details) }.with_words_of_reason()
+    }
+
+    /// The words of what the status or the close code says more finely than the kind.
+    fn with_words_of_reason(self) -> Self {
+        Self { message: self.kind.message(self.reason()).to_owned(), ..self }
+    }
+
+    /// Why, in the words of the one table that callers see.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        use FaultKind::{Closed, ProxyRefused, ProxyUnauthenticated, ProxyUnreachable};
+        match self.kind {
+            Closed => Reason::of_close(self.close_code),
+            // A status of the proxy's is not the backend's word.
+            ProxyUnreachable | ProxyUnauthenticated | ProxyRefused => self.kind.reason(),
+            _ => self.status.and_then(Reason::of_status).unwrap_or(self.kind.reason()),
+        }
+    }
+
+    /// Whether one comes back after it by oneself, or may by hand: another dial can succeed.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        is_retryable(self.kind)
+    }
+
+    /// Without what must not be told.
+    #[must_use]
+    pub fn without(self, secrets: &Secrets) -> Self {
+        Self { details: bounded(&secrets.cut_out(&self.details)), ..self }
+    }
+}
+
+impl From<&Fault> for Error {
+    /// The error as callers see it. Whether it is retryable is said of the dial, not of the reason: a connection comes
+    /// back after faults that a single request does not try its luck against.
+    fn from(fault: &Fault) -> Self {
+        let error = Self::new(fault.reason());
+        Self {
+            message: fault.message.clone(),
+            status: fault.status,
+            retryable: fault.is_retryable(),
+            ..error.with_details(&fault.details).with_retry_after(fault.retry_after)
+        }
+    }
+}
+
+impl Serialize for Fault {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Told<'a> {
+            kind: FaultKind,
+            code: Code,
+            reason: Reason,
+            message: &'a str,
+            details: &'a str,
+            status: Option<u16>,
+            close_code: Option<u16>,
+            retryable: bool,
+            retry_after: Option<Duration>,
+            retry_after_ms: Option<u64>,
+        }
+        let Self { kind, message, details, status, close_code, retry_after } = self;
+        let Error { code, reason, retryable, retry_after_ms, .. } = Error::from(self);
+        let (kind, status, close_code, retry_after) = (*kind, *status, *close_code, *retry_after);
+        Told {
+            kind,
+            code,
+            reason,
+            message,
+            details,
+            status,
+            close_code,
+            retryable,
+            retry_after,
+            retry_after_ms,
+        }
+        .serialize(serializer)
     }
 }
 
@@ -177,7 +297,7 @@ fn bounded(text: &str) -> String {
         if kept.len() + character.len_utf8() > DETAILS_MAX_BYTES {
             break;
         }
-        kept.push(if character.is_control() { ' ' } else { character });
+        kept.push(printable(character));
     }
     kept
 }
@@ -185,6 +305,7 @@ fn bounded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::words::assert_helps;
 
     #[test]
     fn a_status_says_what_kind_of_fault_it_is() {
@@ -218,6 +339,82 @@ mod tests {
             .map(|code| Fault::from_close(code, "").kind);
         use FaultKind::*;
         assert_eq!(kinds, [PolicyViolation, Unauthenticated, Forbidden, Closed, Closed, Closed, Closed]);
+    }
+
+    #[test]
+    fn every_fault_has_words_that_help_a_person_whatever_its_status_or_close_code() {
+        for kind in FaultKind::ALL {
+            assert_helps(kind.message(kind.reason()));
+        }
+        for status in 100..1000 {
+            assert_helps(&Fault::from_status(status, None).message);
+        }
+        for code in (1000..5000).map(Some).chain([None]) {
+            assert_helps(&Fault::from_close(code, "").message);
+        }
+    }
+
+    #[test]
+    fn a_status_and_a_close_code_say_more_than_the_kind() {
+        let of_status = |status| Error::from(&Fault::from_status(status, None)).reason;
+        use Reason::*;
+        assert_eq!(
+            [401, 402, 404, 407, 410, 451, 502, 504, 511, 302, 200].map(of_status),
+            [
+                Unauthenticated,
+                PaymentRequired,
+                NotFound,
+                ProxyUnauthenticated,
+                Gone,
+                Forbidden,
+                BadGateway,
+                GatewayTimedOut,
+                NetworkLoginRequired,
+                Redirected,
+                NotWebsocket,
+            ]
+        );
+        let fault = Fault::from_status(511, None);
+        assert_eq!(fault.message, NetworkLoginRequired.message());
+        assert_eq!(Fault::from_status(402, None).message, PaymentRequired.message());
+        assert_eq!(Fault::from_close(Some(1012), "").message, Unavailable.message());
+    }
+
+    #[test]
+    fn a_fault_is_retryable_where_one_comes_back_after_it() {
+        for kind in FaultKind::ALL {
+            assert_eq!(Error::from(&Fault::new(*kind, "")).retryable, is_retryable(*kind), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn in_json_it_is_an_error_with_more_in_it_and_can_be_read_as_either() {
+        let fault = Fault::from_status(503, Some(Duration::from_secs(2)));
+        let json = serde_json::to_value(&fault).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "kind": "unavailable",
+                "code": "SERVER_ERROR",
+                "reason": "unavailable",
+                "message": Reason::Unavailable.message(),
+                "details": "the handshake was answered with HTTP 503",
+                "status": 503,
+                "close_code": null,
+                "retryable": true,
+                "retry_after": { "secs": 2, "nanos": 0 },
+                "retry_after_ms": 2000,
+            })
+        );
+        assert_eq!(serde_json::from_value::<Error>(json.clone()).unwrap(), Error::from(&fault));
+        assert_eq!(serde_json::from_value::<Fault>(json).unwrap(), fault);
+    }
+
+    #[test]
+    fn a_fault_that_an_older_version_wrote_can_be_read() {
+        let json = r#"{"kind":"refused","message":"m","details":"d","status":null,"close_code":null,"retry_after":null}"#;
+        let fault: Fault = serde_json::from_str(json).unwrap();
+        assert_eq!((fault.kind, fault.reason()), (FaultKind::Refused, Reason::ConnectionRefused));
     }
 
     #[test]

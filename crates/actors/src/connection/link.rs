@@ -120,8 +120,7 @@ impl Link {
         self.expire(now);
         let bytes = text.len();
         if bytes > self.policy.message_max_bytes {
-            let refused = Ended { ticket: reply, fate: Fate::Rejected, bytes };
-            return self.end(UnsentReason::TooLarge, refused);
+            return self.answer([Ended { ticket: reply, fate: Fate::TooLarge, bytes }]);
         }
         let refused = self.outbound.push(text, reply, now.saturating_add(patience), now).err();
         self.answer(refused);
@@ -142,6 +141,7 @@ impl Link {
                 }
                 Fate::Expired => UnsentReason::Expired,
                 Fate::Rejected => UnsentReason::NoRoom,
+                Fate::TooLarge => UnsentReason::TooLarge,
                 Fate::Dropped => UnsentReason::ActorEnded,
                 Fate::Unknown => UnsentReason::Interrupted,
             };

@@ -9,6 +9,8 @@ use std::{collections::VecDeque, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Reason};
+
 /// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -17,12 +19,58 @@ pub enum Fate {
     Sent,
     /// Its deadline passed before its turn came.
     Expired,
-    /// There was no room for it, or it is larger than a message may be.
+    /// There was no room for it.
     Rejected,
+    /// It is larger than a message may be.
+    TooLarge,
     /// The connection's owner stopped before its turn came.
     Dropped,
     /// The socket failed, or the owner stopped, while it was being written: it may have arrived.
     Unknown,
+}
+
+impl Fate {
+    /// Every fate.
+    pub const ALL: &[Self] =
+        &[Self::Sent, Self::Expired, Self::Rejected, Self::TooLarge, Self::Dropped, Self::Unknown];
+
+    /// What it means for the sender as an error, in the words that callers see everywhere; `None` for
+    /// [`Sent`](Self::Sent).
+    #[must_use]
+    pub fn error(self) -> Option<Error> {
+        let (reason, message) = match self {
+            Self::Sent => return None,
+            Self::Expired => (
+                Reason::Expired,
+                "The message waited too long for a connection and was not sent. Reconnect, then send it again.",
+            ),
+            Self::Rejected => (
+                Reason::QueueFull,
+                "Too many messages are waiting already. Wait a moment, then send it again.",
+            ),
+            Self::TooLarge => {
+                (Reason::RequestTooLarge, "The message is larger than one may be. Send less at once.")
+            }
+            Self::Dropped => (
+                Reason::Stopped,
+                "The connection was stopped before the message was sent. Start it again, then send it again.",
+            ),
+            Self::Unknown => {
+                let cause = Error::new(Reason::ConnectionReset).with_details("while it was being written");
+                let words = "It is not known whether the message arrived. Check before sending it again.";
+                return Some(Error::outcome_unknown(cause).with_message(words));
+            }
+        };
+        Some(Error::new(reason).with_message(message))
+    }
+
+    /// The same as a result: `Ok` if it was sent.
+    ///
+    /// # Errors
+    /// As [`error`](Self::error).
+    pub fn into_result(self) -> Result<(), Error> {
+        self.error().map_or(Ok(()), Err)
+    }
 }
 
 /// A message at its end.
@@ -170,6 +218,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::error::words::assert_helps;
 
     type Buffer = OutboundBuffer<String, u32>;
 
@@ -181,6 +230,29 @@ mod tests {
 
     fn buffer(entries_max: usize) -> Buffer {
         Buffer::new(OutboundLimits { entries_max, bytes_max: 100 })
+    }
+
+    #[test]
+    fn every_fate_but_one_is_an_error_and_only_one_is_in_doubt() {
+        use expect_test::expect;
+        let row = |fate: &Fate| match fate.into_result() {
+            Ok(()) => format!("{fate:?}: ok\n"),
+            Err(error) => {
+                assert_helps(&error.message);
+                let repeat = if error.retryable { "retryable" } else { "final" };
+                format!("{fate:?}: {} {} {repeat}\n", error.code, error.reason)
+            }
+        };
+        let table: String = Fate::ALL.iter().map(row).collect();
+        expect![[r#"
+            Sent: ok
+            Expired: TIMEOUT expired retryable
+            Rejected: SERVER_ERROR queue_full retryable
+            TooLarge: INVALID_INPUT request_too_large final
+            Dropped: SERVER_ERROR stopped final
+            Unknown: NETWORK_ERROR outcome_unknown final
+        "#]]
+        .assert_eq(&table);
     }
 
     #[test]

@@ -37,12 +37,16 @@ use super::{
     fault::{Fault, FaultKind},
     target::SocketTarget,
 };
+use crate::error::Secrets;
 
 /// A WebSocket over `S`.
 type Socket<S> = WebSocketStream<MaybeTlsStream<Pulsed<S>>>;
 
 /// Read and written at a time.
 const BUFFER_BYTES: usize = 16 << 10;
+
+/// What tungstenite puts, under code 1002, in place of a close frame whose code must not be sent.
+const SUBSTITUTE: &str = "Protocol violation";
 
 /// How large a message may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +97,8 @@ pub enum SendError {
 /// The half that reads.
 pub struct Reader<S> {
     stream: SplitStream<Socket<S>>,
+    /// What the peer was sent and must not be told again in a reason of its own.
+    secrets: Secrets,
 }
 
 /// The half that writes.
@@ -116,9 +122,11 @@ pub async fn dial(
     limits: SocketLimits,
 ) -> Result<(Writer<BoxedStream>, Reader<BoxedStream>), Fault> {
     let stream: BoxedStream = match target.carrier() {
-        Some(carrier) => carrier.open().await?,
-        None => Box::new(approach::open(target).await?),
-    };
+        Some(carrier) => carrier.open().await,
+        None => approach::open(target).await.map(|stream| Box::new(stream) as BoxedStream),
+    }
+    // A proxy may repeat what it was sent, as a backend may.
+    .map_err(|fault| fault.without(&target.secrets()))?;
     handshake(target, limits, stream).await
 }
 
@@ -149,9 +157,10 @@ where
     };
     let (stream, pulse) = Pulsed::new(stream);
     let opened = client_async_tls_with_config(request, stream, Some(config(limits)), Some(connector)).await;
-    let (socket, _response) = opened.map_err(|error| classification::handshake(&error))?;
+    let secrets = target.secrets();
+    let (socket, _response) = opened.map_err(|error| classification::handshake(&error).without(&secrets))?;
     let (sink, stream) = socket.split();
-    Ok((Writer { sink, limits, pulse }, Reader { stream }))
+    Ok((Writer { sink, limits, pulse }, Reader { stream, secrets }))
 }
 
 fn config(limits: SocketLimits) -> WebSocketConfig {
@@ -193,7 +202,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
         // The answer to a close frame is written by the next poll.
         let _ = futures_util::poll!(self.stream.next());
         match frame {
-            Some(frame) => Fault::from_close(Some(frame.code.into()), frame.reason.as_str()),
+            Some(frame) if frame.code == CloseCode::Protocol && frame.reason == SUBSTITUTE => {
+                Fault::new(FaultKind::ProtocolViolation, "the peer closed with a code that must not be sent")
+            }
+            Some(frame) => {
+                Fault::from_close(Some(frame.code.into()), frame.reason.as_str()).without(&self.secrets)
+            }
             None => Fault::from_close(None, ""),
         }
     }

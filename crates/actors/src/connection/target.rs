@@ -10,7 +10,8 @@ use thiserror::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use super::socket::{Carrier, Resolver};
-use crate::reach::Route;
+use crate::error::Secrets;
+use crate::reach::{Route, proxy::Proxy};
 
 /// The most headers of one's own.
 pub const HEADERS_MAX: usize = 64;
@@ -154,6 +155,13 @@ impl SocketTarget {
     #[must_use]
     pub fn url(&self) -> &Uri {
         &self.url
+    }
+
+    /// What it sends and must not be told again: its headers' values, its query, and what the proxy is told.
+    #[must_use]
+    pub fn secrets(&self) -> Secrets {
+        let of_proxy = self.route.proxy.iter().flat_map(Proxy::secrets).cloned();
+        Secrets::of(of_proxy).with_headers(&self.headers).with_query(self.url.query())
     }
 
     fn insert(mut self, name: HeaderName, mut value: HeaderValue) -> Result<Self, TargetError> {

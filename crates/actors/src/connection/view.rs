@@ -65,6 +65,7 @@ impl ConnectionView {
             next_attempt_at: None,
             next_attempt_in_ms: None,
             reason: after.reason,
+            code: None,
             error: None,
         });
         {

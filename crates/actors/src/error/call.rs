@@ -19,28 +19,4 @@ pub fn of_call(error: CallError) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use expect_test::expect;
-
-    use super::*;
-
-    #[test]
-    fn each_unanswered_call_has_a_code_a_reason_and_says_whether_a_repeat_is_safe() {
-        use CallError::{Crashed, Expired, Full, Stopped, TimedOut, Unanswered};
-        let row = |call| {
-            let error = of_call(call);
-            let repeat = if error.retryable { "retryable" } else { "final" };
-            format!("{call:?}: {} {} {repeat}\n", error.code, error.reason)
-        };
-        let table: String = [Crashed, Stopped, Expired, Full, TimedOut, Unanswered].map(row).concat();
-        expect![[r#"
-            Crashed: SERVER_ERROR crashed final
-            Stopped: SERVER_ERROR stopped final
-            Expired: TIMEOUT expired retryable
-            Full: SERVER_ERROR queue_full retryable
-            TimedOut: TIMEOUT no_answer final
-            Unanswered: SERVER_ERROR internal final
-        "#]]
-        .assert_eq(&table);
-    }
-}
+mod tests;

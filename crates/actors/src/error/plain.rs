@@ -42,15 +42,23 @@ fn is_secretive(word: &str) -> bool {
     word.is_ascii() && (word.len() > WORD_CHARS_MAX || mixed && word.len() > MIXED_CHARS_MAX)
 }
 
+/// The mark where a text was cut.
+pub(crate) const ELLIPSIS: char = '…';
+
 /// The first `chars_max` characters of `text` on one line, with an ellipsis where something was left out. For logs.
 pub(crate) fn excerpt(text: &str, chars_max: usize) -> String {
     let mut chars = text.chars();
-    let mut short: String =
-        chars.by_ref().take(chars_max).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut short: String = chars.by_ref().take(chars_max).map(printable).collect();
     if chars.next().is_some() {
-        short.push('…');
+        short.push(ELLIPSIS);
     }
     short
+}
+
+/// The character itself, or a space in place of one that could drive a terminal or turn the direction of a text.
+pub(crate) fn printable(c: char) -> char {
+    let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if c.is_control() || turns { ' ' } else { c }
 }
 
 #[cfg(test)]
@@ -98,5 +106,6 @@ mod tests {
     fn an_excerpt_is_one_line_of_bounded_length() {
         assert_eq!(excerpt("a\nb", 10), "a b");
         assert_eq!(excerpt("äöü", 2), "äö…");
+        assert_eq!(excerpt("\u{1b}[2J\u{202e}gnp.exe", 20), " [2J gnp.exe");
     }
 }

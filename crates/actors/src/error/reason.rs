@@ -109,6 +109,9 @@ reasons! {
     /// The connection broke while a request was on it.
     ConnectionReset "connection_reset" NetworkError RETRYABLE
         "The connection to the backend broke off. Try again."
+    /// The backend closed the connection in order.
+    ConnectionClosed "connection_closed" NetworkError RETRYABLE
+        "The backend closed the connection. Wait for the next attempt, or reconnect."
     /// The link to the backend is down at the moment.
     Disconnected "disconnected" NetworkError RETRYABLE
         "There is no connection to the backend. Reconnect, then try again."
@@ -176,6 +179,12 @@ reasons! {
     /// What came back could not be written to where it was to go.
     NotSaved "not_saved" InvalidInput FINAL
         "What the backend sent could not be saved. Check the folder and the free space, then try again."
+    /// The configuration, or what was started with it, cannot be as it is.
+    InvalidConfig "invalid_config" InvalidInput FINAL
+        "The configuration cannot be used as it is. Correct it, then start again."
+    /// Another runtime has the same data folder, or another program the same port.
+    InUse "in_use" InvalidInput FINAL
+        "Another program is using the same data or port already. Close it, or choose another."
     /// HTTP 400, and any 4xx that has no reason of its own.
     BadRequest "bad_request" InvalidInput FINAL
         "The backend did not understand the request. Correct it, then try again."
@@ -224,6 +233,9 @@ reasons! {
     /// What came back is not HTTP, or not what was announced (bad JSON).
     BadResponse "bad_response" ServerError FINAL
         "The backend's answer could not be read. Check that its version is the right one."
+    /// What answered is no WebSocket: HTTP 2xx, or no HTTP at all.
+    NotWebsocket "not_websocket" ServerError RETRYABLE
+        "What answered does not offer the live connection. Check for a proxy or a sign-in page in between."
     /// The answer is larger than the limit.
     ResponseTooLarge "response_too_large" ServerError FINAL
         "The backend's answer is larger than the limit. Ask for less at once."
@@ -250,16 +262,22 @@ reasons! {
         "The part that handles this has stopped. Start it again, or restart the application."
     /// It crashed its handler again and again, and was set aside.
     Poisoned "poisoned" ServerError FINAL
-        "This message crashed its handler several times and was set aside. Look into the journal."
+        "This crashed the part that handles it several times and was set aside. Change it before sending it again."
     /// The agent has failed and is not restarted any more.
     AgentFailed "agent_failed" ServerError FINAL
         "The agent has failed and is not being restarted. Look into its last error, then reset it."
+    /// The agent says itself that it has trouble, or that it failed.
+    AgentUnhealthy "agent_unhealthy" ServerError RETRYABLE
+        "The agent reports trouble of its own. Wait until it has recovered, or restart it."
+    /// The data folder cannot be read or written.
+    DataUnusable "data_unusable" ServerError FINAL
+        "The application cannot use its data folder. Check that there is room, and that it may write there."
     /// A fault of the runtime itself.
     Internal "internal" ServerError FINAL
-        "Something went wrong inside the application. Look into the journal."
+        "Something went wrong inside the application. Try again; if it stays, restart the application."
     /// A reason that this version does not know: it was written by a newer one.
     Other "other" ServerError FINAL
-        "Something went wrong. Look into the journal."
+        "Something went wrong that this version has no words for. Update the application, then try again."
 }
 
 impl Reason {
@@ -315,7 +333,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::error::plain;
+    use crate::error::words::assert_helps;
 
     #[test]
     fn the_table_is_what_callers_were_promised() {
@@ -333,6 +351,7 @@ mod tests {
             tls_failed NETWORK_ERROR final
             connection_failed NETWORK_ERROR retryable
             connection_reset NETWORK_ERROR retryable
+            connection_closed NETWORK_ERROR retryable
             disconnected NETWORK_ERROR retryable
             network_login_required NETWORK_ERROR final
             timed_out TIMEOUT retryable
@@ -351,6 +370,8 @@ mod tests {
             body_unreadable INVALID_INPUT final
             body_changed INVALID_INPUT final
             not_saved INVALID_INPUT final
+            invalid_config INVALID_INPUT final
+            in_use INVALID_INPUT final
             bad_request INVALID_INPUT final
             method_not_allowed INVALID_INPUT final
             conflict INVALID_INPUT final
@@ -366,6 +387,7 @@ mod tests {
             not_implemented SERVER_ERROR final
             redirected SERVER_ERROR final
             bad_response SERVER_ERROR final
+            not_websocket SERVER_ERROR retryable
             response_too_large SERVER_ERROR final
             outcome_unknown NETWORK_ERROR final
             queue_full SERVER_ERROR retryable
@@ -375,6 +397,8 @@ mod tests {
             stopped SERVER_ERROR final
             poisoned SERVER_ERROR final
             agent_failed SERVER_ERROR final
+            agent_unhealthy SERVER_ERROR retryable
+            data_unusable SERVER_ERROR final
             internal SERVER_ERROR final
             other SERVER_ERROR final
         "#]]
@@ -388,9 +412,7 @@ mod tests {
             let (name, message) = (reason.as_str(), reason.message());
             assert!(names.insert(name), "{name} stands twice");
             assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{name} is not snake case");
-            assert!(plain::is_plain(message), "{name}: {message}");
-            // What happened, and what can be done: two sentences at least.
-            assert!(message.ends_with('.') && message.contains(". "), "{name}: {message}");
+            assert_helps(message);
         }
     }
 

@@ -344,13 +344,17 @@ impl QueueActor {
         };
         let Some(page) = self.finish(ctx, now, id, status, body.len() as u64) else { return };
         let (cached, attempts) = (false, page.attempts);
+        let secrets = page.request.secrets(self.transport.secrets());
         // The last one takes what the others are given a copy of.
-        let copies = std::iter::repeat_n((headers, body), page.waiters.len());
-        for (Waiter { id, caller, queued_at, .. }, (headers, body)) in page.waiters.into_iter().zip(copies) {
+        let copies = std::iter::repeat_n((headers, body, secrets), page.waiters.len());
+        for (waiter, (headers, body, secrets)) in page.waiters.into_iter().zip(copies) {
+            let Waiter { id, caller, queued_at, .. } = waiter;
             let ms = millis(now.saturating_sub(queued_at));
             match caller {
                 Caller::Response(caller) => {
-                    let response = Response { status, headers, body, ms, cached, attempts, request_id: id };
+                    let request_id = id;
+                    let response =
+                        Response { status, headers, body, ms, cached, attempts, request_id, secrets };
                     caller.send(Ok(response));
                 }
                 // Their answers do not come this way.
@@ -478,7 +482,9 @@ impl QueueActor {
         Waiter { id, caller, queued_at, .. }: Waiter,
         error: Error,
     ) {
-        let error = error.with_attempts(attempts).with_request_id(id);
+        // Whatever became of it goes this way, so nothing that the request sent is told again.
+        let secrets = request.secrets(self.transport.secrets());
+        let error = error.without(&secrets).with_attempts(attempts).with_request_id(id);
         let subject = Subject::new(id, request);
         let lasted = now.saturating_sub(queued_at);
         match (error.reason, error.code) {

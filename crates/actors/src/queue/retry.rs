@@ -20,8 +20,7 @@ use crate::{
     transport::{Answer, FailureKind, Reach, TransportError},
 };
 
-/// The longest wait that an [`Error`] reports from a `Retry-After`.
-pub const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
+pub use crate::error::RETRY_AFTER_LIMIT;
 
 /// How often and how soon an attempt is repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -169,9 +168,15 @@ fn without_budget(error: Error) -> Error {
     error.with_details(&format!("not repeated, as too many requests were of late: {said}"))
 }
 
+/// Whether the server acted on a request that failed so; `None` if it did not fail.
+#[cfg(test)]
+pub(crate) fn acted(outcome: Outcome<'_>) -> Option<Acted> {
+    Failure::of(outcome, SystemTime::UNIX_EPOCH).map(|failure| failure.acted)
+}
+
 /// Whether the server acted on a request that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Acted {
+pub(crate) enum Acted {
     /// It cannot have, or said that it did not.
     No,
     /// It may have; there is no telling.

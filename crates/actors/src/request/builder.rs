@@ -11,7 +11,7 @@ use super::{
     Body, IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_BYTES_MAX, Key, Priority, REQUEST_BODY_BYTES_MAX,
     REQUEST_HEADERS_BYTES_MAX, REQUEST_HEADERS_MAX, RETRIES_MAX, Request, TIMEOUT_MAX, path,
 };
-use crate::error::{Error, Reason};
+use crate::error::{Error, Reason, is_credential};
 
 /// Headers that belong to the transport: a caller that set them could break the framing of the connection.
 static FRAMING_HEADERS: LazyLock<[HeaderName; 9]> = LazyLock::new(|| {
@@ -112,7 +112,7 @@ impl RequestBuilder {
                 self.body(json)
             }
             Err(cause) => {
-                let error = Error::invalid("The request's body cannot be written as JSON.");
+                let error = Error::invalid("The request's body must be something that JSON can hold.");
                 self.refuse(error.with_details(&cause.to_string()));
                 self
             }
@@ -246,12 +246,8 @@ fn parse_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Er
     let mut value = HeaderValue::from_str(value).map_err(|_| {
         shown(Error::invalid("A header's value must be of visible ASCII characters and spaces."))
     })?;
-    value.set_sensitive(is_secret(&name));
+    value.set_sensitive(is_credential(&name));
     Ok((name, value))
-}
-
-fn is_secret(name: &HeaderName) -> bool {
-    [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE].contains(name)
 }
 
 fn too_many_headers() -> Error {

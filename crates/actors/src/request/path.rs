@@ -66,6 +66,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::error::words::assert_helps;
 
     #[test]
     fn ordinary_paths_pass() {
@@ -110,6 +111,7 @@ mod tests {
             let error = check(path).unwrap_err();
             assert_eq!(error.reason, Reason::InvalidRequest, "{path}");
             assert_ne!(error.message, Reason::InvalidRequest.message(), "{path}");
+            assert_helps(&error.message);
         }
         assert!(check(&"/x".repeat(REQUEST_PATH_BYTES_MAX)).is_err());
     }

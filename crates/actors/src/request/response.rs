@@ -1,14 +1,16 @@
 //! What the backend answered, for the caller that asked.
 
+use std::fmt;
+
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::RequestId;
-use crate::error::{Error, Reason, start_of};
+use crate::error::{Error, Reason, Secrets, start_of};
 
 /// What the backend answered, for the caller that asked.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Response {
     /// The status: 2xx, or 304 to a conditional request.
     pub status: StatusCode,
@@ -24,6 +26,8 @@ pub struct Response {
     pub attempts: u32,
     /// The request that it answers.
     pub request_id: RequestId,
+    /// What the request sent and must not be told in an error about its answer.
+    pub secrets: Secrets,
 }
 
 impl Response {
@@ -40,7 +44,23 @@ impl Response {
                 .with_details(&format!("{cause}; the body starts with: {}", start_of(&self.body)))
                 .with_attempts(self.attempts)
                 .with_request_id(self.request_id)
+                .without(&self.secrets)
         })
+    }
+}
+
+impl fmt::Debug for Response {
+    /// Leaves out the headers' values and the body: a backend may repeat there what is secret, or say what is.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("status", &self.status)
+            .field("headers", &self.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>())
+            .field("body_bytes", &self.body.len())
+            .field("ms", &self.ms)
+            .field("cached", &self.cached)
+            .field("attempts", &self.attempts)
+            .field("request_id", &self.request_id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -59,10 +79,11 @@ mod tests {
             cached: false,
             attempts: 2,
             request_id: RequestId(9),
+            secrets: Secrets::of(["maintenance".to_owned()]),
         };
         let error = response.json::<serde_json::Value>().unwrap_err();
         assert_eq!((error.code, error.reason), (Code::ServerError, Reason::BadResponse));
-        assert!(error.details.unwrap().contains("<html>maintenance"));
+        assert!(error.details.unwrap().contains("<html>[redacted]</html>"));
         assert_eq!((error.status, error.attempts, error.request_id), (Some(200), 2, Some(RequestId(9))));
     }
 }

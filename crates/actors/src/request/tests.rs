@@ -1,7 +1,7 @@
 use http::header;
 
 use super::*;
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, words::assert_helps};
 
 fn refused(builder: RequestBuilder) -> Error {
     let error = builder.build().unwrap_err();
@@ -9,6 +9,7 @@ fn refused(builder: RequestBuilder) -> Error {
     assert!(!error.retryable);
     // A rule's own words, not the fallback of the table.
     assert_ne!(error.message, error.reason.message());
+    assert_helps(&error.message);
     error
 }
 

@@ -10,10 +10,10 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream::BoxStream};
 use http::{HeaderMap, StatusCode};
 
-use super::TransportError;
+use super::{TransportError, show_head};
 
 /// What came back over the wire.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The final status, whatever it is.
     pub status: StatusCode,
@@ -24,7 +24,6 @@ pub struct Answer {
 }
 
 /// An answer that has begun. Dropping it ends the attempt and closes its connection.
-#[derive(Debug)]
 pub struct OpenAnswer {
     /// The final status, whatever it is.
     pub status: StatusCode,
@@ -34,6 +33,21 @@ pub struct OpenAnswer {
     pub length: Option<u64>,
     /// The body, as it comes.
     pub body: AnswerBody,
+}
+
+impl fmt::Debug for Answer {
+    /// Leaves out the headers' values and the body.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        show_head(f, "Answer", self.status, &self.headers).field("body_bytes", &self.body.len()).finish()
+    }
+}
+
+impl fmt::Debug for OpenAnswer {
+    /// Leaves out the headers' values and the body.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = show_head(f, "OpenAnswer", self.status, &self.headers);
+        shown.field("length", &self.length).field("body", &self.body).finish()
+    }
 }
 
 impl From<Answer> for OpenAnswer {

@@ -40,8 +40,8 @@ use self::{
 };
 use super::{Answer, FailureKind, OpenAnswer, Reach, Transport, TransportError};
 use crate::{
-    error::{Error, Reason},
-    reach::Route,
+    error::{Error, Reason, Secrets},
+    reach::{Route, proxy::Proxy},
     request::{Body, Request},
 };
 
@@ -146,6 +146,7 @@ pub struct HttpTransport {
     response_bytes_max: usize,
     /// Whether it is a proxy that the connections are made to, which hands the requests on.
     is_forwarded: bool,
+    secrets: Secrets,
 }
 
 impl HttpTransport {
@@ -153,7 +154,7 @@ impl HttpTransport {
     ///
     /// # Errors
     ///
-    /// [`Reason::InvalidRequest`] if the address or the token cannot be used, [`Reason::Internal`] if TLS cannot be
+    /// [`Reason::InvalidConfig`] if the address or the token cannot be used, [`Reason::Internal`] if TLS cannot be
     /// set up on this computer.
     pub fn new(settings: &HttpSettings) -> Result<Self, Error> {
         let base = parse_base(&settings.base_url)?;
@@ -170,6 +171,7 @@ impl HttpTransport {
             doubt: Doubt::none(),
             response_bytes_max: settings.response_bytes_max,
             is_forwarded: settings.route.proxy.as_ref().is_some_and(|proxy| proxy.forwards(is_secure)),
+            secrets: secrets_of(settings, &headers),
         })
     }
 
@@ -257,6 +259,10 @@ impl Transport for HttpTransport {
     ) -> BoxFuture<'a, Result<OpenAnswer, TransportError>> {
         Box::pin(async move { Ok(self.exchange(request, timeout).await?.open(self.kept.clone())) })
     }
+
+    fn secrets(&self) -> Secrets {
+        self.secrets.clone()
+    }
 }
 
 impl fmt::Debug for HttpTransport {
@@ -282,7 +288,7 @@ fn may_have_arrived(mut failure: TransportError, reach: Reach) -> TransportError
 }
 
 fn parse_base(text: &str) -> Result<Url, Error> {
-    let refuse = |message: &str| Err(Error::invalid(message));
+    let refuse = |message: &str| Err(Error::new(Reason::InvalidConfig).with_message(message));
     let Ok(url) = Url::parse(text) else {
         return refuse(
             "The backend's address cannot be read. It must be like that of a web page, with http or https.",
@@ -306,12 +312,19 @@ fn default_headers(settings: &HttpSettings) -> Result<HeaderMap, Error> {
     let mut headers = settings.headers.clone();
     if let Some(token) = &settings.bearer_token {
         let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
-            Error::invalid("The backend's token must be of visible ASCII characters, on one line.")
+            Error::new(Reason::InvalidConfig)
+                .with_message("The backend's token must be of visible ASCII characters, on one line.")
         })?;
         value.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, value);
     }
     Ok(headers)
+}
+
+/// What goes out with every request and must not be told: the token, the headers, and what the proxy is told.
+fn secrets_of(settings: &HttpSettings, headers: &HeaderMap) -> Secrets {
+    let of_proxy = settings.route.proxy.iter().flat_map(Proxy::secrets).cloned();
+    Secrets::of(settings.bearer_token.clone().into_iter().chain(of_proxy)).with_headers(headers).at_hand()
 }
 
 fn build_client(

@@ -199,7 +199,7 @@ pub async fn execute(mainstay: &Mainstay, command: Command) -> Result<Value, Err
 }
 
 fn to_json<T: Serialize>(value: &T) -> Result<Value, Error> {
-    serde_json::to_value(value).map_err(|error| malformed(&error.to_string()))
+    serde_json::to_value(value).map_err(|error| Error::new(Reason::Internal).with_details(&error.to_string()))
 }
 
 async fn agent_action(mainstay: &Mainstay, id: &str, action: AgentAction) -> Result<Value, Error> {

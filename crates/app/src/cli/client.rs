@@ -11,7 +11,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::failure::Failure;
 use crate::bridge::Command;
-use crate::{DataDir, Error};
+use crate::{DataDir, Error, Reason};
 
 /// One session with a running runtime.
 pub(super) struct Client {
@@ -28,7 +28,7 @@ impl Client {
         let stream = TcpStream::connect(("127.0.0.1", control.port)).await.map_err(|_| not_running())?;
         let mut request = format!("ws://127.0.0.1:{}/bridge", control.port)
             .into_client_request()
-            .map_err(|error| Failure::failed(error.to_string()))?;
+            .map_err(Failure::internal)?;
         let bearer = format!("Bearer {}", control.token).parse().map_err(|_| not_running())?;
         request.headers_mut().insert(AUTHORIZATION, bearer);
         let (socket, _) = client_async(request, stream).await.map_err(|_| not_running())?;
@@ -39,14 +39,13 @@ impl Client {
     pub(super) async fn ask(&mut self, command: Command) -> Result<Value, Failure> {
         let id = self.next_id;
         self.next_id += 1;
-        let mut text = serde_json::to_value(&command).map_err(|error| Failure::failed(error.to_string()))?;
+        let mut text = serde_json::to_value(&command).map_err(Failure::internal)?;
         text["id"] = id.into();
         self.socket.send(Message::text(text.to_string())).await.map_err(|_| hung_up())?;
         loop {
             let Some(Ok(message)) = self.socket.next().await else { return Err(hung_up()) };
             let Message::Text(text) = message else { continue };
-            let mut reply: Value =
-                serde_json::from_str(text.as_str()).map_err(|error| Failure::failed(error.to_string()))?;
+            let mut reply: Value = serde_json::from_str(text.as_str()).map_err(Failure::internal)?;
             if reply["id"] != id {
                 continue;
             }
@@ -59,11 +58,13 @@ impl Client {
 
     /// Reads a reply as what it should be.
     pub(super) fn read<T: DeserializeOwned>(&self, value: Value) -> Result<T, Failure> {
-        serde_json::from_value(value)
-            .map_err(|error| Failure::failed(format!("the runtime speaks another version: {error}")))
+        serde_json::from_value(value).map_err(|error| {
+            Failure::failed(Reason::BadResponse, format!("the runtime speaks another version: {error}"))
+        })
     }
 }
 
+/// It may have done what it was asked.
 fn hung_up() -> Failure {
-    Failure::failed("the runtime ended before it answered")
+    Failure::failed(Reason::Stopped, "the runtime ended before it answered")
 }

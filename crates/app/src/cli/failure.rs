@@ -1,20 +1,23 @@
 //! Why a command failed: one clear line on stderr, and the exit code of the contract.
 
+use std::fmt::Display;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::Error;
 use crate::config::ConfigError;
 use crate::control::ControlError;
 use crate::data_dir::DataDirError;
 use crate::mainstay::StartError;
+use crate::{Error, Reason};
 
 /// Why a command failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// It failed (1).
-    Failed(String),
+    /// It failed (1), for this reason.
+    Failed(Reason, String),
+    /// What was looked for is amiss (1), and that is all there is to say.
+    Amiss(String),
     /// The runtime answered with an error (1).
     Answered(Box<Error>),
     /// What was typed or configured is wrong (2).
@@ -26,8 +29,13 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    pub(super) fn failed(message: impl Into<String>) -> Self {
-        Self::Failed(message.into())
+    pub(super) fn failed(reason: Reason, message: impl Into<String>) -> Self {
+        Self::Failed(reason, message.into())
+    }
+
+    /// A fault of ours.
+    pub(super) fn internal(error: impl Display) -> Self {
+        Self::Failed(Reason::Internal, error.to_string())
     }
 
     pub(super) fn usage(message: impl Into<String>) -> Self {
@@ -41,11 +49,26 @@ impl Failure {
         ))
     }
 
+    /// In the words of the log: whoever types commands knows their own folders and ports.
+    fn of(error: &Error) -> Self {
+        Self::Failed(error.reason, error.for_log().to_owned())
+    }
+
+    /// The error that programs read, if there is one.
+    pub(super) fn error(&self) -> Option<Error> {
+        match self {
+            Self::Answered(error) => Some((**error).clone()),
+            Self::Failed(reason, message) => Some(Error::new(*reason).with_details(message)),
+            Self::Amiss(_) | Self::Usage(_) | Self::NotRunning(_) | Self::NobodyReads => None,
+        }
+    }
+
     /// Says it on stderr, and returns the exit code.
     pub(super) fn report(self) -> ExitCode {
         let (code, message) = match self {
             Self::NobodyReads => return ExitCode::SUCCESS,
-            Self::Failed(message) => (1, message),
+            Self::Failed(reason, message) => (1, format!("{} {reason}: {message}", reason.code())),
+            Self::Amiss(message) => (1, message),
             Self::Answered(error) => (1, describe(&error)),
             Self::Usage(message) => (2, message),
             Self::NotRunning(message) => (3, message),
@@ -65,7 +88,7 @@ impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::NobodyReads,
-            _ => Self::Failed(error.to_string()),
+            _ => Self::internal(error),
         }
     }
 }
@@ -80,19 +103,19 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
             StartError::Config(error) => Self::Usage(error.to_string()),
-            error => Self::Failed(error.to_string()),
+            error => Self::of(&Error::from(&error)),
         }
     }
 }
 
 impl From<ControlError> for Failure {
     fn from(error: ControlError) -> Self {
-        Self::Failed(error.to_string())
+        Self::of(&Error::from(&error))
     }
 }
 
 impl From<DataDirError> for Failure {
     fn from(error: DataDirError) -> Self {
-        Self::Failed(error.to_string())
+        Self::of(&Error::from(&error))
     }
 }

@@ -13,12 +13,12 @@ use super::account;
 use super::args::{BackendArgs, DemoArgs, RunArgs};
 use super::failure::Failure;
 use super::output::Output;
-use crate::DataDir;
 use crate::assembly;
-use crate::backend::{Backend, BackendConfig};
+use crate::backend::{Backend, BackendConfig, BackendError};
 use crate::config::{AgentConfig, AgentsConfig, Config};
 use crate::control::Control;
 use crate::mainstay::Mainstay;
+use crate::{DataDir, Reason};
 
 /// The agents of the demo, before they are numbered.
 const DEMO_AGENTS: [&str; 3] = ["planner", "coder", "reviewer"];
@@ -37,7 +37,7 @@ pub(super) async fn demo(
 ) -> Result<(), Failure> {
     let agents: Vec<String> = (1..=usize::from(args.agents)).map(demo_agent).collect();
     let backend_config = BackendConfig { agents: agents.clone(), ..BackendConfig::default() };
-    let backend = Backend::bind(backend_config).await.map_err(|error| Failure::failed(error.to_string()))?;
+    let backend = Backend::bind(backend_config).await.map_err(|error| backend_failure(&error))?;
     let mut config = demo_config(&agents);
     config.backend.url = backend.url();
     config.control.port = args.port;
@@ -85,10 +85,18 @@ pub(super) async fn run(
     serve(out, config, data, verbose, None, None).await
 }
 
+fn backend_failure(error: &BackendError) -> Failure {
+    let reason = match error {
+        BackendError::PortInUse { .. } => Reason::InUse,
+        _ => Reason::InvalidConfig,
+    };
+    Failure::failed(reason, error.to_string())
+}
+
 /// The embedded backend alone.
 pub(super) async fn backend(out: &mut Output, args: BackendArgs) -> Result<(), Failure> {
     let config = BackendConfig { port: args.port, agents: args.agents, ..BackendConfig::default() };
-    let backend = Backend::bind(config).await.map_err(|error| Failure::failed(error.to_string()))?;
+    let backend = Backend::bind(config).await.map_err(|error| backend_failure(&error))?;
     let mut signals = Signals::listen()?;
     out.line(&format!("listening on {}", backend.url()))?;
     signals.next().await;
@@ -137,12 +145,17 @@ async fn serve(
         eprintln!("mainstay: {loss}");
     }
     match ending {
-        None => Err(Failure::failed("stopped at once, before everything had ended in order")),
+        None => {
+            Err(Failure::failed(Reason::Stopped, "stopped at once, before everything had ended in order"))
+        }
         Some(Ending { cause: ExitCause::Normal, .. }) => Ok(()),
-        Some(Ending { message, .. }) => Err(Failure::failed(format!(
-            "the tree could not go on: {}",
-            message.unwrap_or_else(|| "its root was killed".to_owned())
-        ))),
+        Some(Ending { message, .. }) => Err(Failure::failed(
+            Reason::Internal,
+            format!(
+                "the tree could not go on: {}",
+                message.unwrap_or_else(|| "its root was killed".to_owned())
+            ),
+        )),
     }
 }
 

@@ -13,7 +13,7 @@ use super::account;
 use super::args::EventsArgs;
 use super::failure::Failure;
 use super::output::Output;
-use crate::DataDir;
+use crate::{DataDir, Reason};
 
 /// How often a follower looks for more.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(100);
@@ -70,7 +70,7 @@ pub(super) fn folder(data: &DataDir) -> Result<PathBuf, Failure> {
     if dir.exists() {
         Ok(dir)
     } else {
-        Err(Failure::failed(format!("there is no journal in {}", data.path().display())))
+        Err(Failure::failed(Reason::NotFound, format!("there is no journal in {}", data.path().display())))
     }
 }
 

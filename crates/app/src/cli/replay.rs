@@ -83,10 +83,10 @@ pub(super) fn replay(out: &mut Output, args: ReplayArgs, data: &DataDirArg) -> R
     source.read(&mut replay)?;
     let report = replay.into_report();
     if args.json {
-        out.json(&serde_json::to_value(&report).map_err(|error| Failure::failed(error.to_string()))?)?;
+        out.json(&serde_json::to_value(&report).map_err(Failure::internal)?)?;
     }
     match first_difference(&report) {
-        Some(difference) => Err(Failure::failed(difference)),
+        Some(difference) => Err(Failure::Amiss(difference)),
         None if args.json => Ok(()),
         None => out.line(&totals(&report)),
     }

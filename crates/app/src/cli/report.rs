@@ -197,10 +197,11 @@ pub(super) fn response(out: &mut Output, answer: Result<Value, Failure>, json: b
                 body => out.json(body),
             }
         }
-        Err(Failure::Answered(error)) if json => {
-            out.json(&serde_json::to_value(&*error).unwrap_or_default())?;
-            Err(Failure::Answered(error))
+        Err(failure) => {
+            if let Some(error) = failure.error().filter(|_| json) {
+                out.json(&serde_json::to_value(&error).unwrap_or_default())?;
+            }
+            Err(failure)
         }
-        Err(failure) => Err(failure),
     }
 }

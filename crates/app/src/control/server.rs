@@ -18,6 +18,9 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
+use mainstay_actors::error::{Error, Reason};
+use serde::Serialize;
+
 use super::guard::Guard;
 use crate::bridge;
 use crate::mainstay::Mainstay;
@@ -64,27 +67,35 @@ async fn serve_one(stream: TcpStream, mainstay: Mainstay, guard: Guard, has_dash
 }
 
 fn answer(request: &Request<Incoming>, guard: &Guard, has_dashboard: bool) -> Response<String> {
-    let forbidden = |why: &str| plain(StatusCode::FORBIDDEN, why);
     if !guard.is_local(request.headers()) {
-        return forbidden("this server answers its own pages and local programs only");
+        let words = "The runtime answers its own pages and local programs alone. Ask it from one of those.";
+        return refuse(StatusCode::FORBIDDEN, Reason::Forbidden, words);
     }
     let (method, path) = (request.method(), request.uri().path());
     if has_dashboard && method == Method::GET && path == "/" {
         return page();
     }
     if !guard.knows_token(request.headers(), request.uri()) {
-        return forbidden("the token is missing or wrong; control.json in the data folder has it");
+        let words = "The token is missing or wrong. Send the one in the control file of the data folder.";
+        return refuse(StatusCode::FORBIDDEN, Reason::Unauthenticated, words);
     }
     match (method, path) {
         (&Method::GET, "/bridge") => upgrade(request),
-        _ => plain(StatusCode::NOT_FOUND, "there is nothing here but / and /bridge"),
+        _ => {
+            let words = "There is nothing here but the dashboard and the bridge. Check the address.";
+            refuse(StatusCode::NOT_FOUND, Reason::NotFound, words)
+        }
     }
 }
 
 fn upgrade(request: &Request<Incoming>) -> Response<String> {
     match create_response_with_body(request, String::new) {
         Ok(response) => response,
-        Err(error) => plain(StatusCode::BAD_REQUEST, &format!("this is a WebSocket: {error}")),
+        Err(error) => {
+            tracing::debug!(%error, "no handshake");
+            let words = "The bridge is a WebSocket. Use a client that opens one.";
+            refuse(StatusCode::BAD_REQUEST, Reason::BadRequest, words)
+        }
     }
 }
 
@@ -104,12 +115,23 @@ fn page() -> Response<String> {
     response
 }
 
-fn plain(status: StatusCode, text: &str) -> Response<String> {
-    let mut response = Response::new(format!("{text}\n"));
+/// An error as problem details (RFC 9457), with the members that every error has beside them.
+fn refuse(status: StatusCode, reason: Reason, words: &str) -> Response<String> {
+    #[derive(Serialize)]
+    struct Problem<'a> {
+        r#type: &'static str,
+        title: &'static str,
+        detail: &'a str,
+        #[serde(flatten)]
+        error: &'a Error,
+    }
+    let error = Error::new(reason).with_message(words).with_status(status.as_u16());
+    let title = status.canonical_reason().unwrap_or("Error");
+    let problem = Problem { r#type: "about:blank", title, detail: &error.message, error: &error };
+    let mut response = Response::new(serde_json::to_string(&problem).unwrap_or_default());
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    let kind = HeaderValue::from_static("application/problem+json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
 }
 

@@ -251,7 +251,10 @@ impl<B: Behaviour> Life<B> {
         let in_flight = flight.map(|flight| self.give_back(flight, exit.cause, reason));
         let torn = self.tear_down(reason, detached.map(|detached| detached.unhandled).unwrap_or_default());
         let (message, location, backtrace) = match last_word.or(torn) {
-            Some(Panic { message, location, backtrace }) => (Some(message), location, backtrace),
+            // It is shown where no journal stands in between: in the tree, and to whoever ordered a start.
+            Some(Panic { message, location, backtrace }) => {
+                (Some(self.ctx.env.journal.without_secrets(&message).into_owned()), location, backtrace)
+            }
             None => (None, None, None),
         };
         let declined = self.declined;

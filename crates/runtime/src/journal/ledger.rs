@@ -1,5 +1,6 @@
 //! The log and its lock, shared by those who record and the writer, and how they wake one another.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -46,6 +47,10 @@ impl Ledger {
             settled: watch::Sender::new(()),
             path: ActorPath::of_journal(),
         }
+    }
+
+    pub(super) fn without_secrets<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.redaction.text(text)
     }
 
     pub(super) fn log(&self) -> MutexGuard<'_, Log> {

@@ -10,32 +10,30 @@ use super::line::push_string;
 
 const REPLACEMENT: &str = "[redacted]";
 
-/// The texts that must not be written.
-#[derive(Default)]
-pub(super) struct Redaction {
+/// The texts that must not be told, and how they are taken out of what is.
+#[derive(Clone, Default)]
+pub struct Redaction {
     secrets: Vec<String>,
 }
 
 impl Redaction {
-    pub(super) fn of(secrets: &[String]) -> Self {
+    /// One that knows these texts. An empty one is ignored.
+    #[must_use]
+    pub fn of(secrets: &[String]) -> Self {
         Self { secrets: secrets.iter().filter(|secret| !secret.is_empty()).cloned().collect() }
     }
 
-    /// Plain text without the secrets.
-    pub(super) fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let places = self.places(text);
-        if places.is_empty() {
-            return Cow::Borrowed(text);
-        }
-        let mut clean = String::with_capacity(text.len());
-        let mut done = 0;
-        for place in places {
-            clean.push_str(&text[done..place.start]);
-            clean.push_str(REPLACEMENT);
-            done = place.end;
-        }
-        clean.push_str(&text[done..]);
-        Cow::Owned(clean)
+    /// Plain text without the secrets: each place where one stands reads `[redacted]`.
+    #[must_use]
+    pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        Self::cut(text, self.places(text))
+    }
+
+    /// The text with these places replaced, in whatever order they come and whether or not they overlap. Each must lie
+    /// on the boundaries of characters.
+    #[must_use]
+    pub fn cut(text: &str, places: Vec<Range<usize>>) -> Cow<'_, str> {
+        if places.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(replaced(text, merged(places))) }
     }
 
     /// A JSON text whose keys, strings and numbers are without the secrets.
@@ -75,19 +73,35 @@ impl Redaction {
     }
 
     /// Where the secrets stand, from left to right. Those that overlap are one place, so that nothing of either is left.
-    fn places(&self, text: &str) -> Vec<Range<usize>> {
-        let mut found: Vec<Range<usize>> =
-            self.secrets.iter().flat_map(|secret| occurrences(text, secret)).collect();
-        found.sort_by_key(|place| place.start);
-        let mut merged: Vec<Range<usize>> = Vec::with_capacity(found.len());
-        for place in found {
-            match merged.last_mut() {
-                Some(last) if place.start < last.end => last.end = last.end.max(place.end),
-                _ => merged.push(place),
-            }
-        }
-        merged
+    #[must_use]
+    pub fn places(&self, text: &str) -> Vec<Range<usize>> {
+        merged(self.secrets.iter().flat_map(|secret| occurrences(text, secret)).collect())
     }
+}
+
+/// The same places, from left to right and none within another.
+fn merged(mut found: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    found.sort_by_key(|place| place.start);
+    let mut merged: Vec<Range<usize>> = Vec::with_capacity(found.len());
+    for place in found {
+        match merged.last_mut() {
+            Some(last) if place.start < last.end => last.end = last.end.max(place.end),
+            _ => merged.push(place),
+        }
+    }
+    merged
+}
+
+fn replaced(text: &str, places: Vec<Range<usize>>) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut done = 0;
+    for place in places {
+        clean.push_str(&text[done..place.start]);
+        clean.push_str(REPLACEMENT);
+        done = place.end;
+    }
+    clean.push_str(&text[done..]);
+    clean
 }
 
 /// All of them, also those that overlap one another.

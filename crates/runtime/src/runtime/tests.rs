@@ -1,4 +1,4 @@
-//! What the path of a message keeps clear of.
+//! What the path of a message keeps clear of, and what the tree does not show.
 
 use std::thread;
 
@@ -68,4 +68,47 @@ fn a_message_is_sent_handled_and_answered_while_every_lock_of_journal_and_superv
     };
     assert_eq!(answer, Ok(1000));
     executor.block_on(runtime.shutdown());
+}
+
+/// Fails with what it must not tell, at its start or at the first message.
+struct Blabber {
+    starts: bool,
+}
+
+impl Blabber {
+    fn blab(&self) -> Result<(), Failure> {
+        Err("the token s3cret was refused".into())
+    }
+}
+
+impl Worker for Blabber {
+    type Message = Count;
+    type State = ();
+    type Snapshot = ();
+
+    async fn start(&self, _: &mut Context<Count>, _: Option<()>) -> Result<(), Failure> {
+        if self.starts { Ok(()) } else { self.blab() }
+    }
+
+    async fn handle(&self, _: &mut Context<Count>, _: Count, (): &mut ()) -> Result<(), Failure> {
+        self.blab()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_in_an_actors_last_words_is_shown_neither_by_the_tree_nor_to_whoever_ordered_its_start() {
+    const TOLD: &str = "the token [redacted] was refused";
+    let config = JournalConfig { secrets: vec!["s3cret".to_owned()], ..JournalConfig::default() };
+    let journal = Journal::in_memory("boot", Arc::new(SystemClock), config);
+    let runtime = Runtime::builder().journal(journal).start(SupervisorSpec::new("root")).await.unwrap();
+    let refused = runtime.root().add(Child::new("mute", Blabber { starts: false })).await.unwrap_err();
+    assert!(refused.to_string().contains(TOLD), "{refused}");
+
+    let blabber = runtime.root().add(Child::new("blabber", Blabber { starts: true })).await.unwrap();
+    assert_eq!(blabber.call(Count::Get).await, Err(crate::CallError::Crashed));
+    // The supervisor's turn comes when nothing else is left to do.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let tree = runtime.tree();
+    let shown = tree.find("root/blabber").and_then(|node| node.vitals.last_error.as_deref());
+    assert_eq!(shown, Some(TOLD));
 }

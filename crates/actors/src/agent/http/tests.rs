@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::*;
+use crate::error::words::assert_helps;
 use crate::transport::{HttpSettings, HttpTransport};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -71,8 +72,9 @@ fn reports(reported: Reported, uptime_s: Option<f64>, error_count: Option<u64>) 
 /// Why a check was missed. Neither the address nor a path stands in it: people read it.
 fn miss(observation: Observation) -> String {
     let Observation::Missed { why } = observation else { panic!("no miss, but {observation:?}") };
-    assert!(!why.contains("127.0.0.1") && !why.contains("/api"), "{why}");
-    why
+    assert_helps(&why.message);
+    assert!(!why.for_log().contains("127.0.0.1") && !why.for_log().contains("/api"), "{why:?}");
+    why.for_log().to_owned()
 }
 
 // === health ===
@@ -145,6 +147,8 @@ async fn a_restart_that_is_refused_is_an_error_that_names_the_status() {
     for status in ["404 Not Found", "405 Method Not Allowed", "409 Conflict", "500 Internal Server Error"] {
         let (restarted, _) = answered(status, "", |driver| driver.restart()).await;
         let Err(DriverError::Failed(why)) = restarted else { panic!("{restarted:?}") };
+        assert_eq!(why.status.map(|told| told.to_string()).as_deref(), status.get(..3));
+        let why = why.for_log();
         assert!(why.contains(status) && why.contains("restart"), "{why}");
     }
 }
@@ -183,10 +187,10 @@ async fn a_state_that_cannot_be_had_is_an_error_and_not_the_lack_of_one() {
     for (status, body, expected) in cases {
         let (read, _) = answered(status, body, |driver| driver.read_state()).await;
         let Err(DriverError::Failed(why)) = read else { panic!("{read:?}") };
-        assert!(why.contains(expected), "{why}");
+        assert!(why.for_log().contains(expected), "{why:?}");
     }
     let (written, _) = answered("507 Insufficient Storage", "", |driver| driver.write_state(json!({}))).await;
-    assert!(matches!(written, Err(DriverError::Failed(why)) if why.contains("507")));
+    assert!(matches!(written, Err(DriverError::Failed(why)) if why.status == Some(507)));
 }
 
 // === no answer ===

@@ -3,7 +3,9 @@
 
 mod attempts;
 mod crashes;
+mod discretion;
 mod end;
+mod errors;
 mod frames;
 mod liveness;
 mod network;

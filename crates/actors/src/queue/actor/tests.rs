@@ -5,9 +5,13 @@
 //! - `streams`: answers that are read as they come
 //! - `fates`: whatever happens, each request has exactly one fate
 //! - `wire`, `transfers`: the same over real sockets, `transfers` with bodies of any size
+//! - `discretion`: what was sent does not come back in an error
+//! - `errors`: each cause of an error, and its row in docs/errors.md
 
 mod crashes;
 mod departures;
+mod discretion;
+mod errors;
 mod fates;
 mod held;
 mod retries;

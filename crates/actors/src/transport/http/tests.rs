@@ -11,7 +11,10 @@ use http::Method;
 
 use self::server::{Server, Step, ok};
 use super::{outgoing::within_idle, upload::Upload, *};
-use crate::{error::Code, request::Meter};
+use crate::{
+    error::{Code, words::assert_helps},
+    request::Meter,
+};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -406,8 +409,9 @@ fn an_address_that_cannot_be_a_backend_is_refused_with_the_rule() {
         "file:///tmp",
     ] {
         let error = HttpTransport::new(&HttpSettings::new(url)).unwrap_err();
-        assert_eq!(error.reason, Reason::InvalidRequest, "{url}");
+        assert_eq!(error.reason, Reason::InvalidConfig, "{url}");
         assert_ne!(error.message, error.reason.message(), "{url}");
+        assert_helps(&error.message);
     }
     let mut settings = HttpSettings::new("http://localhost:1");
     settings.bearer_token = Some("two\nlines".to_owned());

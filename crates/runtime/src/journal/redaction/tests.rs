@@ -52,6 +52,12 @@ fn a_secret_behind_an_escape_that_need_not_be_is_found() {
 }
 
 #[test]
+fn places_that_overlap_or_come_in_no_order_are_cut_once() {
+    assert_eq!(Redaction::cut("0123456789", vec![5..7, 1..3, 6..9, 2..4]), "0[redacted]4[redacted]9");
+    assert_eq!(Redaction::cut("0123", Vec::new()), "0123");
+}
+
+#[test]
 fn a_number_that_holds_a_secret_is_replaced_as_a_whole() {
     let value = json!({"pin": 94711, "negative": -4711.5, "list": [4711, 471, 1e300], "other": 12});
     let expected = json!({"pin": "[redacted]", "negative": "[redacted]", "list": ["[redacted]", 471, 1e300], "other": 12});

@@ -47,7 +47,7 @@ async fn what_is_larger_than_a_message_may_be_is_rejected_and_the_socket_stays()
     let server = Server::up().await;
     let policy = ConnectionPolicy { message_max_bytes: 64, ..patient() };
     let (scene, mut peer) = Scene::connected(&server, policy).await;
-    assert_eq!(scene.post("x".repeat(65), NEVER).await.await, Ok(Fate::Rejected));
+    assert_eq!(scene.post("x".repeat(65), NEVER).await.await, Ok(Fate::TooLarge));
     assert_eq!(scene.post("x".repeat(64), NEVER).await.await, Ok(Fate::Sent));
     assert_eq!(peer.text().await, "x".repeat(64));
     assert_eq!(scene.view.status.borrow().state, Connected);
@@ -113,7 +113,7 @@ async fn what_has_no_room_stands_in_the_journal_with_the_limits_and_a_flood_of_i
 async fn what_is_too_large_to_send_stands_in_the_journal_with_its_size_and_the_limit() {
     let policy = ConnectionPolicy { message_max_bytes: 64, ..patient() };
     let mut scene = Scene::start(nowhere(), policy).await;
-    assert_eq!(scene.post("x".repeat(65), NEVER).await.await, Ok(Fate::Rejected));
+    assert_eq!(scene.post("x".repeat(65), NEVER).await.await, Ok(Fate::TooLarge));
     let refused = unsent(UnsentReason::TooLarge, 1, 65, 65);
     assert_eq!(scene.unsent().await, ConnectionUnsent { bytes_max: Some(64), ..refused });
 }

@@ -55,8 +55,12 @@ impl Server {
         Self { address: self.address, port: Port::Listening(socket.listen(16).unwrap()) }
     }
 
+    pub(super) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     pub(super) fn target(&self) -> SocketTarget {
-        SocketTarget::new(&format!("http://{}", self.address), "/ws").unwrap()
+        SocketTarget::new(&self.url(), "/ws").unwrap()
     }
 
     /// The next connection, before its handshake.
@@ -168,6 +172,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             frames.push(frame);
         }
         frames
+    }
+
+    /// The connection below, without the WebSocket.
+    pub(super) fn into_raw(self) -> S {
+        self.0.into_inner()
     }
 
     /// The bytes below the frames.

@@ -1,0 +1,301 @@
+//! Each cause of a fault, brought about at a real server, gives the error that its row in docs/errors.md has: in the
+//! journal, in the status, and so to whoever looks.
+
+use std::collections::BTreeSet;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use super::*;
+use crate::error::Error;
+use crate::error::reference::{Part, assert_all, assert_row, what_of_status};
+use crate::reach::{Route, proxy::Proxy};
+
+const SHORT: Duration = Duration::from_millis(50);
+
+/// What the server does with the connection that comes.
+enum Deed {
+    /// Answers the handshake so.
+    Answer(String),
+    /// Says this and listens to nothing.
+    Blurt(&'static str),
+    /// Never answers the handshake.
+    Hold,
+    /// Hangs up during the handshake, in order or with a reset.
+    HangUp { resets: bool },
+    /// Opens the socket, writes these bytes on it, and goes on as said.
+    Write(Vec<u8>, Then),
+}
+
+enum Then {
+    /// Keeps the connection, and reads no more.
+    Stay,
+    /// Ends it without a close frame, in order or with a reset.
+    Go { resets: bool },
+}
+
+/// Brings the deed about for a connection to `target`, and returns the error that it led to.
+async fn befall(server: &Server, target: SocketTarget, policy: ConnectionPolicy, deed: Deed) -> Error {
+    let mut scene = Scene::start(target, policy).await;
+    let mut kept = None;
+    let mut stream = server.accept_raw().await;
+    match deed {
+        Deed::Hold => kept = Some(stream),
+        Deed::HangUp { resets } => {
+            read_head(&mut stream).await;
+            leave(stream, resets);
+        }
+        Deed::Blurt(text) => {
+            stream.write_all(text.as_bytes()).await.unwrap();
+            kept = Some(stream);
+        }
+        Deed::Answer(bytes) => {
+            read_head(&mut stream).await;
+            // The client may hang up as soon as it has seen enough.
+            let _ = stream.write_all(bytes.as_bytes()).await;
+            kept = Some(stream);
+        }
+        Deed::Write(bytes, then) => {
+            let mut peer = Peer::greet(stream).await;
+            scene.shown(Connected).await;
+            peer.raw().write_all(&bytes).await.unwrap();
+            match then {
+                Then::Stay => kept = Some(peer.into_raw()),
+                Then::Go { resets } => leave(peer.into_raw(), resets),
+            }
+        }
+    }
+    let error = scene.error().await;
+    drop(kept);
+    error
+}
+
+fn leave(stream: TcpStream, resets: bool) {
+    if resets {
+        stream.set_zero_linger().unwrap();
+    }
+}
+
+impl Scene {
+    /// The error of the next change that has one, as the journal, the status and the machine tell it alike.
+    async fn error(&mut self) -> Error {
+        loop {
+            let record = self.record(ConnectionChanged::KIND).await;
+            let change: ConnectionChanged = record.decode().unwrap();
+            let Some(fault) = &change.error else {
+                assert_eq!(change.code, None);
+                continue;
+            };
+            let error = Error::from(fault);
+            let told: Error = serde_json::from_value(record.fields["error"].clone()).unwrap();
+            assert_eq!(told, error);
+            assert_eq!(change.code, Some(error.code));
+            // No retry has been spent yet, so it comes back where that may help.
+            let comes_back = matches!(change.to, Reconnecting);
+            assert_eq!(comes_back, error.retryable, "{change:?}");
+            let shown = self.shown(change.to).await.last_error.unwrap();
+            assert_eq!(Error::from(&shown), error);
+            return error;
+        }
+    }
+}
+
+/// A backend that is reached through this server as its proxy.
+fn behind(proxy: &Server) -> SocketTarget {
+    let proxy = Some(Proxy::parse(&proxy.url()).unwrap());
+    let target = SocketTarget::new("http://backend.example", "/ws").unwrap();
+    target.with_route(Route { proxy, ..Route::default() })
+}
+
+fn answer(head: &str) -> Deed {
+    Deed::Answer(format!("{head}\r\n\r\n"))
+}
+
+fn write(bytes: impl Into<Vec<u8>>) -> Deed {
+    Deed::Write(bytes.into(), Then::Stay)
+}
+
+fn close_frame(code: u16, reason: &str) -> Vec<u8> {
+    let length = u8::try_from(2 + reason.len()).unwrap();
+    [&[0x88, length][..], &code.to_be_bytes(), reason.as_bytes()].concat()
+}
+
+fn deeds() -> Vec<(&'static str, Deed)> {
+    let refused = |status: u16| answer(&format!("HTTP/1.1 {status} Status\r\ncontent-length: 0"));
+    let lost = "the connection broke without a close frame";
+    let no_handshake = "the answer is no handshake: a page, a wrong Sec-WebSocket-Accept, or no HTTP";
+    let violation = "the peer broke the WebSocket protocol";
+    let large = "the peer sent a frame or message above the limit";
+    let upgrade = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade";
+    vec![
+        ("the credentials were not accepted (see the handshake and close codes)", refused(401)),
+        ("the backend does not allow it (see the handshake and close codes)", refused(403)),
+        ("the path is not a WebSocket's (see the handshake)", refused(404)),
+        ("the backend asks for fewer attempts (see the handshake)", refused(429)),
+        ("the backend is not available (see the handshake)", refused(503)),
+        ("the handshake was refused (see there)", refused(400)),
+        (no_handshake, answer("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 0")),
+        (no_handshake, answer(&format!("{upgrade}\r\nsec-websocket-accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA="))),
+        (no_handshake, answer(upgrade)),
+        (no_handshake, answer("HTTP/1.1 101 Switching Protocols")),
+        (no_handshake, answer("SSH-2.0-OpenSSH_9.9")),
+        (no_handshake, answer(&format!("HTTP/1.1 101 Yes\r\nx-long: {}", "x".repeat(100_000)))),
+        (lost, Deed::HangUp { resets: false }),
+        (lost, Deed::HangUp { resets: true }),
+        (lost, Deed::Write(Vec::new(), Then::Go { resets: false })),
+        (lost, Deed::Write(Vec::new(), Then::Go { resets: true })),
+        // Five bytes are announced, and two come.
+        (lost, Deed::Write(vec![0x81, 5, b'h', b'a'], Then::Go { resets: false })),
+        ("the peer closed in order (see the close codes)", write(close_frame(1000, ""))),
+        ("the peer closed with 1008 (see the close codes)", write(close_frame(1008, "no"))),
+        (large, write([&[0x81, 127][..], &1_000_000_u64.to_be_bytes()].concat())),
+        (large, write([&[0x01, 120][..], &[b'x'; 120], &[0x80, 120], &[b'x'; 120]].concat())),
+        // Not UTF-8.
+        (violation, write([0x81, 1, 0xff])),
+        // A reserved bit, and reserved opcodes.
+        (violation, write([0xc1, 1, b'x'])),
+        (violation, write([0x83, 0])),
+        (violation, write([0x8b, 0])),
+        // A server masks nothing.
+        (violation, write([0x81, 0x81, 1, 2, 3, 4, b'x' ^ 1])),
+        // A ping that is too long, one in pieces, and a continuation of nothing.
+        (violation, write([&[0x89, 126, 0, 126][..], &[0; 126]].concat())),
+        (violation, write([0x09, 0])),
+        (violation, write([0x80, 1, b'x'])),
+        // A close frame with half a code, and one whose reason is not UTF-8.
+        (violation, write([0x88, 1, 3])),
+        (violation, write([0x88, 3, 0x03, 0xe8, 0xff])),
+    ]
+}
+
+#[tokio::test]
+async fn whatever_befalls_a_connection_gives_the_error_of_its_row() {
+    let server = Server::up().await;
+    let mut seen = BTreeSet::new();
+    let small = || ConnectionPolicy { message_max_bytes: 200, ..patient() };
+    for (what, deed) in deeds() {
+        let error = befall(&server, server.target(), small(), deed).await;
+        assert_row(Part::Fault, what, &error);
+        seen.insert(what);
+    }
+
+    let hurried = ConnectionPolicy { connect_timeout: SHORT, ..patient() };
+    let late = "the handshake did not end within connect_timeout";
+    assert_row(Part::Fault, late, &befall(&server, server.target(), hurried, Deed::Hold).await);
+    let tls = "TLS failed: a certificate that is not trusted, or no TLS there";
+    let secure = SocketTarget::new(&server.url().replace("http:", "https:"), "/ws").unwrap();
+    let plain = Deed::Blurt("HTTP/1.1 400 Bad Request\r\n\r\n");
+    assert_row(Part::Fault, tls, &befall(&server, secure, patient(), plain).await);
+
+    let refused = "nobody listens there";
+    let down = Server::down();
+    assert_row(Part::Fault, refused, &Scene::start(down.target(), patient()).await.error().await);
+    let unresolved = "the host's name has no address";
+    assert_row(Part::Fault, unresolved, &Scene::start(nowhere(), patient()).await.error().await);
+    // An address of a link that is not named: the system refuses it before anything is sent.
+    let unreachable = "no route, or another failure below TCP";
+    let linkless = SocketTarget::new("http://[fe80::1]:9", "/ws").unwrap();
+    assert_row(Part::Fault, unreachable, &Scene::start(linkless, patient()).await.error().await);
+
+    let no_proxy = "the proxy cannot be reached, or what answers there is none";
+    assert_row(Part::Fault, no_proxy, &Scene::start(behind(&down), patient()).await.error().await);
+    let no_login = "the proxy wants a login, or another one";
+    let denied = answer("HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0");
+    assert_row(Part::Fault, no_login, &befall(&server, behind(&server), patient(), denied).await);
+    let no_way = "the proxy does not connect to the backend: it may not, or it cannot";
+    for status in [403, 502, 503] {
+        let refusal = answer(&format!("HTTP/1.1 {status} No\r\ncontent-length: 0"));
+        assert_row(Part::Fault, no_way, &befall(&server, behind(&server), patient(), refusal).await);
+    }
+    seen.extend([no_proxy, no_login, no_way]);
+
+    let silent = "a ping stayed without an answer for ping_timeout";
+    let (mut scene, _peer) = Scene::connected(&server, patient()).await;
+    tokio::time::pause();
+    assert_row(Part::Fault, silent, &scene.error().await);
+
+    seen.extend([late, tls, refused, unresolved, unreachable, silent]);
+    // No target that can be made leads there: the socket's last guard.
+    seen.insert("the address cannot be asked for a WebSocket");
+    assert_all(Part::Fault, &seen);
+}
+
+#[tokio::test]
+async fn every_status_in_place_of_a_handshake_gives_the_error_of_its_row() {
+    let server = Server::up().await;
+    for status in 200..=599 {
+        let deed = answer(&format!("HTTP/1.1 {status} Status\r\nretry-after: 7\r\ncontent-length: 0"));
+        let error = befall(&server, server.target(), patient(), deed).await;
+        assert_row(Part::Handshake, what_of_status(Part::Handshake, status), &error);
+        assert_eq!((error.status, error.retry_after_ms), (Some(status), Some(7000)));
+    }
+}
+
+#[tokio::test]
+async fn every_close_code_gives_the_error_of_its_row() {
+    let server = Server::up().await;
+    let rows: [(&[u16], &str); 8] = [
+        (&[1000, 1001, 3000, 4000, 4400, 4404, 4999], "1000, 1001 and any code that is not named here"),
+        (&[1002, 1003, 1007, 1010], "1002, 1003, 1007, 1010: what we sent was not understood"),
+        (&[1008], "1008: against its policy"),
+        (&[1009], "1009: what we sent is too large"),
+        (&[1011], "1011: an error of the backend's own"),
+        (&[1012, 1013], "1012, 1013: it restarts, or is overloaded"),
+        (&[4401], "4401"),
+        (&[4403], "4403"),
+    ];
+    let mut seen = BTreeSet::new();
+    for (codes, what) in rows {
+        for code in codes {
+            let frame = close_frame(*code, "because");
+            let error = befall(&server, server.target(), patient(), write(frame)).await;
+            assert_row(Part::Close, what, &error);
+            assert!(error.for_log().contains(&format!("code {code}: because")), "{error:?}");
+        }
+        seen.insert(what);
+    }
+    assert_row(Part::Close, "no code", &befall(&server, server.target(), patient(), write([0x88, 0])).await);
+    seen.insert("no code");
+    assert_all(Part::Close, &seen);
+}
+
+#[tokio::test]
+async fn a_close_code_that_must_not_be_sent_breaks_the_protocol() {
+    let server = Server::up().await;
+    for code in [0, 999, 1004, 1005, 1006, 1014, 1015, 1016, 2999, 5000, 65535] {
+        let error = befall(&server, server.target(), patient(), write(close_frame(code, "x"))).await;
+        assert_row(Part::Fault, "the peer broke the WebSocket protocol", &error);
+    }
+}
+
+#[tokio::test]
+async fn each_fate_but_sent_gives_the_error_of_its_row() {
+    let mut seen = BTreeSet::new();
+    let mut check = |what: &'static str, answer: Result<Fate, CallError>| {
+        assert_row(Part::Fate, what, &answer.unwrap().into_result().unwrap_err());
+        seen.insert(what);
+    };
+    let server = Server::up().await;
+    let policy = ConnectionPolicy { message_max_bytes: LARGE_BYTES, ..patient() };
+    let (scene, mut peer) = Scene::connected(&server, policy).await;
+    let large = "x".repeat(LARGE_BYTES + 1);
+    check("`too_large`: it is larger than a message may be", scene.post(large, NEVER).await.await);
+    // No socket buffer takes this much, so it is still being written when its first byte is here.
+    let broken = scene.post("x".repeat(LARGE_BYTES), NEVER).await;
+    peer.raw().read_u8().await.unwrap();
+    drop(peer);
+    check("`unknown`: the socket failed while it was being written", broken.await);
+
+    let down = Server::down();
+    let narrow = ConnectionPolicy { outbound_max: 1, ..patient() };
+    let mut scene = Scene::start(down.target(), narrow).await;
+    scene.change_to(Reconnecting).await;
+    let hasty = scene.post("hasty", Duration::ZERO).await.await;
+    check("`expired`: its patience was over before a socket was open", hasty);
+    let kept = scene.post("kept", NEVER).await;
+    let rejected = scene.post("too much", NEVER).await.await;
+    check("`rejected`: outbound_max messages, or as many bytes as may, wait already", rejected);
+    scene.runtime.shutdown().await;
+    check("`dropped`: the connection's owner stopped before its turn came", kept.await);
+    assert_all(Part::Fate, &seen);
+}

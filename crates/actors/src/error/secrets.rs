@@ -1,0 +1,229 @@
+//! What we send and must not be told again: tokens, the values of headers, queries.
+//!
+//! A backend may repeat any of it in a body, a problem document, a header or a close reason. Whoever makes an error of
+//! such words takes the secrets out ([`Error::without`](super::Error::without)), before anybody sees it.
+
+use std::{borrow::Cow, fmt, ops::Range, sync::Arc};
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use mainstay_runtime::journal::Redaction;
+
+use super::{
+    plain::{ELLIPSIS, printable},
+    reading::Reading,
+};
+
+/// A shorter value is no secret worth the name, and taking it out would leave holes everywhere.
+const VALUE_CHARS_MIN: usize = 4;
+
+/// So much of the beginning of a secret gives nothing away.
+const START_CHARS_MAX: usize = 3;
+
+/// What one request, or one socket, sends and must not be told. Cheap to clone where nothing is in it.
+#[derive(Clone, Default)]
+pub struct Secrets {
+    known: Arc<[String]>,
+    headers: HeaderMap,
+    query: Option<Box<str>>,
+}
+
+impl Secrets {
+    /// These texts, whatever they are; an empty one is ignored.
+    #[must_use]
+    pub fn of(texts: impl IntoIterator<Item = String>) -> Self {
+        Self { known: texts.into_iter().collect(), ..Self::default() }
+    }
+
+    /// With the values of `headers`; of credentials and cookies, their parts as well. Values of fewer than four
+    /// characters are left out.
+    #[must_use]
+    pub fn with_headers(mut self, headers: &HeaderMap) -> Self {
+        if self.headers.is_empty() {
+            headers.clone_into(&mut self.headers);
+            return self;
+        }
+        headers.iter().fold(self, |secrets, (name, value)| secrets.with_header(name, value))
+    }
+
+    /// With one header's value, as [`with_headers`](Self::with_headers).
+    #[must_use]
+    pub fn with_header(mut self, name: &HeaderName, value: &HeaderValue) -> Self {
+        // A map that is full is one that no request can have.
+        let _ = self.headers.try_append(name, value.clone());
+        self
+    }
+
+    /// With a query: the whole, each of its pairs and each of their values, written as it is or decoded. Values of fewer
+    /// than four characters count with their name alone.
+    #[must_use]
+    pub fn with_query(mut self, query: Option<&str>) -> Self {
+        self.query = query.map(Box::from);
+        self
+    }
+
+    /// The same, at hand: cheap to clone, however many there are.
+    #[must_use]
+    pub(crate) fn at_hand(self) -> Self {
+        Self::of(self.texts())
+    }
+
+    /// The text with each place where a secret stands replaced, however JSON or an address escapes it, and with the
+    /// beginning of one that was cut off in the middle.
+    #[must_use]
+    pub(crate) fn cut_out<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let secrets = self.texts();
+        if secrets.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        let redaction = Redaction::of(&secrets);
+        let places_of = |reading: Reading| {
+            let mut places = redaction.places(&reading.plain);
+            places.extend(beginnings_before_cuts(&reading, &secrets));
+            places.iter().map(|place| reading.origin(place)).collect::<Vec<_>>()
+        };
+        Redaction::cut(text, Reading::all(text).into_iter().flat_map(places_of).collect())
+    }
+
+    /// Whether a secret stands in the text.
+    #[must_use]
+    pub(crate) fn stand_in(&self, text: &str) -> bool {
+        matches!(self.cut_out(text), Cow::Owned(_))
+    }
+
+    fn texts(&self) -> Vec<String> {
+        let mut texts: Vec<String> = self.known.iter().filter(|text| !text.is_empty()).cloned().collect();
+        for (name, value) in &self.headers {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            if is_credential(name) {
+                texts.extend(credentials(&value).filter(is_long_enough).map(str::to_owned));
+            }
+            texts.extend(Some(value.into_owned()).filter(|value| is_long_enough(&value.as_str())));
+        }
+        if let Some(query) = self.query.as_deref() {
+            texts.extend(texts_of_query(query).map(str::to_owned));
+        }
+        // As they would stand in a text that is shown: a backend may have read them as what they look like.
+        let readings = texts.iter().flat_map(|text| Reading::all(text)).map(|reading| reading.plain);
+        let mut texts: Vec<String> = readings.map(|text| text.chars().map(printable).collect()).collect();
+        texts.sort();
+        texts.dedup();
+        texts
+    }
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secrets").finish_non_exhaustive()
+    }
+}
+
+fn is_long_enough(value: &&str) -> bool {
+    value.chars().count() >= VALUE_CHARS_MIN
+}
+
+/// Whether the header's value consists of parts that are secrets by themselves.
+pub(crate) fn is_credential(name: &HeaderName) -> bool {
+    [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE].contains(name)
+}
+
+/// The parts of credentials behind their scheme, or of cookies behind their names.
+fn credentials(value: &str) -> impl Iterator<Item = &str> {
+    let without_scheme = value.split_once(' ').map_or(value, |(_, rest)| rest);
+    let cookies = value.split("; ").filter_map(|cookie| Some(cookie.split_once('=')?.1));
+    std::iter::once(without_scheme).chain(cookies)
+}
+
+/// The query, its pairs and their values.
+fn texts_of_query(query: &str) -> impl Iterator<Item = &str> {
+    let of_pair = |pair| match str::split_once(pair, '=') {
+        // A name alone says little, and so does a short value; the two together do.
+        Some((_, "")) => [None, None],
+        Some((_, value)) => [Some(value), Some(pair)],
+        None => [Some(pair), None],
+    };
+    let texts = std::iter::once(query).chain(query.split('&').flat_map(of_pair).flatten());
+    texts.filter(|text| text.contains('=') || is_long_enough(text))
+}
+
+/// Where a secret begins and the text was cut before its end: by us, which leaves a mark, or by whoever wrote it, which
+/// can be anywhere but shows at the end alone.
+fn beginnings_before_cuts(reading: &Reading, secrets: &[String]) -> Vec<Range<usize>> {
+    let marks = reading.plain.match_indices(ELLIPSIS).map(|(at, _)| at);
+    let mut beginnings = Vec::new();
+    for cut in marks.chain([reading.plain.len()]) {
+        let whole = &reading.plain[..cut];
+        let before = &whole[..reading.start_of_torn(whole)];
+        for secret in secrets {
+            let ends = secret.char_indices().map(|(at, _)| at).skip(START_CHARS_MAX + 1);
+            let shown = ends.filter(|end| before.ends_with(&secret[..*end])).last();
+            beginnings.extend(shown.map(|end| before.len() - end..cut));
+        }
+    }
+    beginnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(HeaderName, &str)]) -> Secrets {
+        let headers = pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap()));
+        Secrets::default().with_headers(&headers.collect())
+    }
+
+    #[test]
+    fn a_token_is_cut_out_with_its_scheme_and_without() {
+        let secrets = headers(&[(header::AUTHORIZATION, "Bearer s3cr/t==")]);
+        assert_eq!(secrets.cut_out("got 'Bearer s3cr/t=='"), "got '[redacted]'");
+        assert_eq!(secrets.cut_out("bearer s3cr/t== is old"), "bearer [redacted] is old");
+        assert_eq!(secrets.cut_out(r#"{"t":"s3cr\/t\u003d="}"#), r#"{"t":"[redacted]"}"#);
+        assert_eq!(secrets.cut_out("a bearer is missing"), "a bearer is missing");
+    }
+
+    #[test]
+    fn the_values_of_headers_and_cookies_are_cut_out_but_not_those_that_are_too_short() {
+        let own = HeaderName::from_static("x-own");
+        let secrets = headers(&[(header::COOKIE, "sid=abcd; lang=de"), (own.clone(), "value"), (own, "1")]);
+        assert_eq!(secrets.cut_out("abcd de value 1"), "[redacted] de [redacted] 1");
+    }
+
+    #[test]
+    fn a_query_is_cut_out_whole_in_pairs_and_in_values_as_it_is_written_and_as_it_is_read() {
+        let secrets = Secrets::default().with_query(Some("q=my+caf%C3%A9&n=1&empty=&flag"));
+        for text in [
+            "q=my+caf%C3%A9&n=1&empty=&flag",
+            "q=my+caf%C3%A9",
+            "my caf\u{e9}",
+            "my+caf\u{e9}",
+            "my%20caf%c3%a9",
+            r"my+caf\u00e9",
+            "my+caf%C3%A9",
+            "n=1",
+            "flag",
+        ] {
+            assert_eq!(secrets.cut_out(&format!("<{text}>")), "<[redacted]>", "{text}");
+        }
+        assert_eq!(secrets.cut_out("n is 1, empty is not"), "n is 1, empty is not");
+    }
+
+    #[test]
+    fn what_is_left_of_a_secret_where_a_text_was_cut_goes_too() {
+        let secrets = Secrets::of(["s3cret-t0ken".to_owned()]);
+        assert_eq!(secrets.cut_out("it was s3cret-t…"), "it was [redacted]…");
+        assert_eq!(secrets.cut_out("it was s3cret-t0ken…: more"), "it was [redacted]…: more");
+        assert_eq!(secrets.cut_out("it was s3c…"), "it was s3c…", "that gives nothing away");
+        assert_eq!(secrets.cut_out("it was s3cret-t"), "it was [redacted]", "its author cut it");
+        assert_eq!(secrets.cut_out("it was s3cret-t, or not"), "it was s3cret-t, or not", "that is no cut");
+        assert_eq!(secrets.cut_out(r#"{"t":"s3cret\u002Dt0…"#), r#"{"t":"[redacted]…"#);
+        assert_eq!(secrets.cut_out(r#"{"t":"s3cret\u00…"#), r#"{"t":"[redacted]…"#);
+        assert_eq!(secrets.cut_out("t=s3cret%2Dt0%6…"), "t=[redacted]…");
+    }
+
+    #[test]
+    fn without_a_secret_nothing_is_touched_and_none_shows_when_it_is_logged() {
+        assert_eq!(Secrets::default().cut_out("anything…"), "anything…");
+        assert_eq!(Secrets::of([String::new()]).cut_out("anything"), "anything");
+        let secrets = Secrets::of(["s3cret".to_owned()]).with_query(Some("q=s3cret"));
+        assert!(!format!("{secrets:?}").contains("s3cret"));
+    }
+}

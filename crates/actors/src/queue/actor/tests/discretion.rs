@@ -1,0 +1,330 @@
+//! A backend that repeats what it was sent, in whatever form and place: none of it comes back in an error.
+
+use std::sync::Arc;
+
+use http::Method;
+use mainstay_runtime::{
+    Child, Runtime, SupervisorSpec,
+    clock::SystemClock,
+    journal::{Delivery, Journal, JournalConfig},
+};
+use proptest::prelude::*;
+
+use super::scene::{policy, upkeep};
+use crate::{
+    error::{Error, words::assert_helps},
+    queue::{QueueActor, QueueHandle, QueueView},
+    request::Request,
+    transport::{
+        HttpSettings, HttpTransport,
+        server::{Server, Step},
+    },
+};
+
+/// So much of a secret in a row gives it away.
+const WINDOW_CHARS: usize = 8;
+
+/// What is sent, and must not come back. None of it has a character of [`junk`].
+#[derive(Debug, Clone)]
+struct Sent {
+    token: String,
+    configured: String,
+    header: String,
+    key: String,
+    cookie: String,
+    /// A value of the query, as it is before it is encoded.
+    asked: String,
+}
+
+impl Sent {
+    fn path(&self) -> String {
+        format!("/things/of/mine?q={}&page=1", encoded(&self.asked))
+    }
+
+    /// Every secret, in every form in which it could be read.
+    fn secrets(&self) -> Vec<String> {
+        let Self { token, configured, header, key, cookie, asked } = self.clone();
+        let in_form = encoded(&asked).replace("%20", "+");
+        vec![token, configured, header, key, cookie, encoded(&asked), in_form, asked]
+    }
+}
+
+fn encoded(text: &str) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric();
+    let code = |byte: u8| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    text.bytes().map(code).collect()
+}
+
+fn sent() -> impl Strategy<Value = Sent> {
+    let token = "[A-Wa-w0-9+/._~-]{10,40}={0,2}";
+    let visible = r#"[A-Wa-w0-9!-/:-@\[-`{-~]{10,40}"#;
+    (token, visible, visible, visible, "[A-Wa-w0-9/+]{10,40}", "[A-Wa-w0-9 /&?+%\"äö🗝]{10,30}").prop_map(
+        |(token, configured, header, key, cookie, asked)| Sent {
+            token,
+            configured,
+            header,
+            key,
+            cookie,
+            asked,
+        },
+    )
+}
+
+fn junk() -> impl Strategy<Value = String> {
+    "[xyzXYZ ]{0,520}"
+}
+
+/// How a secret is written where it is repeated.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    Plain,
+    Json,
+    /// Every character as its code.
+    Coded,
+    /// As PHP does it.
+    Slashed,
+}
+
+impl Form {
+    fn of(self, text: &str) -> String {
+        let json = || {
+            let quoted = serde_json::to_string(text).unwrap();
+            quoted[1..quoted.len() - 1].to_owned()
+        };
+        match self {
+            Self::Plain => text.to_owned(),
+            Self::Json => json(),
+            Self::Coded => text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect(),
+            Self::Slashed => json().replace('/', "\\/"),
+        }
+    }
+
+    /// Whether it may stand in a head.
+    fn fits_a_head(self, text: &str) -> bool {
+        text.is_ascii() || matches!(self, Self::Coded)
+    }
+}
+
+/// Where it is repeated.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Text,
+    Html,
+    Json,
+    ProblemDetail,
+    ProblemTitle,
+    ProblemType,
+    Header,
+    Location,
+    RetryAfter,
+    StatusLine,
+    CutBody,
+    BrokenChunk,
+    NoHttp,
+}
+
+const PLACES: [Place; 13] = [
+    Place::Text,
+    Place::Html,
+    Place::Json,
+    Place::ProblemDetail,
+    Place::ProblemTitle,
+    Place::ProblemType,
+    Place::Header,
+    Place::Location,
+    Place::RetryAfter,
+    Place::StatusLine,
+    Place::CutBody,
+    Place::BrokenChunk,
+    Place::NoHttp,
+];
+
+/// The answer that repeats `echo` there.
+fn answer(place: Place, status: u16, echo: &str) -> String {
+    let close = "connection: close\r\n";
+    let body = |kind: &str, body: String| {
+        let length = body.len();
+        format!(
+            "HTTP/1.1 {status} S\r\n{close}content-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+    };
+    let head = |head: String| format!("HTTP/1.1 {status} {head}\r\n{close}content-length: 0\r\n\r\n");
+    let problem = "application/problem+json";
+    match place {
+        Place::Text => body("text/plain", echo.to_owned()),
+        Place::Html => body("text/html", format!("<p>{echo}</p>")),
+        Place::Json => body("application/json", format!(r#"{{"detail":"{echo}"}}"#)),
+        Place::ProblemDetail => body(problem, format!(r#"{{"detail":"{echo}"}}"#)),
+        Place::ProblemTitle => body(problem, format!(r#"{{"title":"{echo}","detail":7}}"#)),
+        Place::ProblemType => body(problem, format!(r#"{{"type":"{echo}"}}"#)),
+        Place::Header => head(format!("S\r\nx-echo: {echo}")),
+        Place::Location => head(format!("S\r\nlocation: http://other.invalid/{echo}")),
+        Place::RetryAfter => head(format!("S\r\nretry-after: {echo}")),
+        Place::StatusLine => head(echo.to_owned()),
+        Place::CutBody => format!("HTTP/1.1 {status} S\r\ncontent-length: 100000\r\n\r\n{echo}"),
+        Place::BrokenChunk => format!("HTTP/1.1 {status} S\r\ntransfer-encoding: chunked\r\n\r\n{echo}\r\n"),
+        Place::NoHttp => format!("{echo}\r\n\r\n"),
+    }
+}
+
+/// One answer that repeats something.
+#[derive(Debug, Clone)]
+struct Echo {
+    /// Which secret is repeated.
+    which: usize,
+    form: Form,
+    place: Place,
+    status: u16,
+    junk: String,
+    is_post: bool,
+}
+
+fn echo() -> impl Strategy<Value = Echo> {
+    let form = prop::sample::select(vec![Form::Plain, Form::Json, Form::Coded, Form::Slashed]);
+    let status = prop::sample::select(vec![200, 302, 400, 401, 403, 404, 409, 422, 429, 500, 503]);
+    let place = prop::sample::select(PLACES.to_vec());
+    (0..8_usize, form, place, status, junk(), any::<bool>()).prop_map(
+        |(which, form, place, status, junk, is_post)| Echo { which, form, place, status, junk, is_post },
+    )
+}
+
+impl Echo {
+    fn bytes(&self, sent: &Sent) -> Vec<u8> {
+        let secret = &sent.secrets()[self.which];
+        let in_head = matches!(
+            self.place,
+            Place::Header | Place::Location | Place::RetryAfter | Place::StatusLine | Place::NoHttp
+        );
+        let form = if in_head && !self.form.fits_a_head(secret) { Form::Coded } else { self.form };
+        answer(self.place, self.status, &format!("{0}{1}{0}", self.junk, form.of(secret))).into()
+    }
+}
+
+/// What the callers get, and every line of the journal.
+async fn outcomes(sent: &Sent, echoes: &[Echo]) -> (Vec<Option<Error>>, Vec<String>) {
+    let script = |echo: &Echo| vec![Step::Receive, Step::Send(echo.bytes(sent)), Step::Close];
+    let server = Server::start(echoes.iter().map(script).collect::<Vec<_>>()).await;
+    let mut settings = HttpSettings::new(server.url());
+    settings.bearer_token = Some(sent.token.clone());
+    settings.headers.insert("x-configured", sent.configured.parse().unwrap());
+    assert_discreet(sent, &format!("{settings:?}"));
+    let config = JournalConfig { verbose: true, ..JournalConfig::default() };
+    let journal = Journal::in_memory("boot", Arc::new(SystemClock), config);
+    let mut story = journal.subscribe_after(0);
+    let transport = Arc::new(HttpTransport::new(&settings).unwrap());
+    let mut root = SupervisorSpec::new("root");
+    let child = Child::new("queue", QueueActor::new(transport, policy(), QueueView::default()));
+    let queue = QueueHandle::new(root.child(child.policy(upkeep())).unwrap());
+    let runtime = Runtime::builder().journal(journal).start(root).await.unwrap();
+
+    let mut errors = Vec::new();
+    for echo in echoes {
+        let method = if echo.is_post { Method::POST } else { Method::GET };
+        let request = Request::builder(method, sent.path())
+            .header("x-own", &sent.header)
+            .header("cookie", &format!("sid={}", sent.cookie))
+            .idempotency_key(&sent.key)
+            .retries(0)
+            .build()
+            .unwrap();
+        assert_discreet(sent, &format!("{request:?}"));
+        errors.push(match queue.request(request).await {
+            Ok(response) => {
+                assert_discreet(sent, &format!("{response:?}"));
+                response.json::<u8>().err()
+            }
+            Err(error) => Some(error),
+        });
+    }
+    runtime.shutdown().await;
+    let mut lines = Vec::new();
+    while let Some(Delivery::Event(record)) = story.try_next().await {
+        lines.push(serde_json::to_string(&*record).unwrap());
+    }
+    (errors, lines)
+}
+
+/// Nothing of what was sent is in the text: no secret, and no long part of one.
+fn assert_discreet(sent: &Sent, text: &str) {
+    for secret in sent.secrets() {
+        let chars: Vec<char> = secret.chars().collect();
+        for window in chars.windows(WINDOW_CHARS) {
+            let part: String = window.iter().collect();
+            assert!(!text.contains(&part), "{part:?} of {secret:?} stands in {text:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn whatever_a_backend_repeats_no_error_and_no_line_of_the_journal_tells_it_again(
+        sent in sent(),
+        echoes in prop::collection::vec(echo(), 1..24),
+    ) {
+        let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (errors, lines) = executor.block_on(outcomes(&sent, &echoes));
+        for line in &lines {
+            assert_discreet(&sent, line);
+        }
+        prop_assert!(lines.len() > echoes.len());
+        for error in errors.into_iter().flatten() {
+            assert_discreet(&sent, error.details.as_deref().unwrap_or_default());
+            assert_discreet(&sent, &error.to_string());
+            assert_discreet(&sent, &format!("{error:?}"));
+            assert_discreet(&sent, &serde_json::to_string(&error).unwrap());
+            let is_plain = !error.message.contains('/') && !error.message.contains("127.0.0.1");
+            prop_assert!(is_plain, "{}", error.message);
+            prop_assert!(error.details.is_none_or(|details| details.chars().count() <= 1010));
+        }
+    }
+
+    /// Any bytes at all: an error, and never a panic or words that a person should not see.
+    #[test]
+    fn a_backend_that_answers_with_junk_gives_an_error_that_helps(
+        answers in prop::collection::vec((junk_bytes(), 400..600_u16), 1..24),
+        kind in prop::sample::select(vec!["application/problem+json", "application/json", "text/html"]),
+    ) {
+        let with_head = |(junk, status): &(Vec<u8>, u16)| {
+            let head = format!("HTTP/1.1 {status} S\r\nconnection: close\r\ncontent-type: {kind}\r\n");
+            let head = format!("{head}content-length: {}\r\n\r\n", junk.len());
+            [head.as_bytes(), junk].concat()
+        };
+        let alone = answers.iter().map(|(junk, _)| junk.clone());
+        let answers: Vec<_> = answers.iter().map(with_head).chain(alone).collect();
+        let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        for error in executor.block_on(failures(answers)) {
+            // What a backend said plainly is shown as it is; the rest is ours.
+            if error.message == error.reason.message() {
+                assert_helps(&error.message);
+            }
+            let details = error.for_log();
+            prop_assert!(!details.contains(char::is_control), "{}", details);
+            prop_assert!(details.chars().count() <= 1010, "{}", details);
+        }
+    }
+}
+
+fn junk_bytes() -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(any::<u8>(), 0..600)
+}
+
+/// What becomes of one request for each of these answers.
+async fn failures(answers: Vec<Vec<u8>>) -> Vec<Error> {
+    let count = answers.len();
+    let script = |answer| vec![Step::Receive, Step::Send(answer), Step::Close];
+    let server = Server::start(answers.into_iter().map(script).collect::<Vec<_>>()).await;
+    let transport = Arc::new(HttpTransport::new(&HttpSettings::new(server.url())).unwrap());
+    let mut root = SupervisorSpec::new("root");
+    let queue = QueueActor::new(transport, policy(), QueueView::default());
+    let queue = QueueHandle::new(root.child(Child::new("queue", queue)).unwrap());
+    let _runtime = Runtime::builder().start(root).await.unwrap();
+    let mut errors = Vec::new();
+    for _ in 0..count {
+        // With its key it is a request that may be repeated, yet not one that the transport repeats of itself.
+        let request = Request::post("/thing").idempotency_key("key").retries(0).build().unwrap();
+        errors.push(queue.request(request).await.unwrap_err());
+    }
+    errors
+}

@@ -1,0 +1,55 @@
+//! What it means to a caller that something did not start: the same errors as everywhere else.
+//!
+//! The words of these errors name folders, ports and keys of the configuration, so they go into the details; a person is
+//! told what the reason says.
+
+use mainstay_actors::error::{Error, Reason};
+use mainstay_runtime::journal::JournalError;
+
+use crate::assembly::AssemblyError;
+#[cfg(feature = "control")]
+use crate::control::ControlError;
+use crate::data_dir::DataDirError;
+use crate::mainstay::StartError;
+
+fn told(reason: Reason, error: &dyn std::error::Error) -> Error {
+    Error::new(reason).with_details(&error.to_string())
+}
+
+impl From<&StartError> for Error {
+    fn from(error: &StartError) -> Self {
+        match error {
+            StartError::Config(error) => Self::from(error),
+            StartError::DataDir(error) => Self::from(error),
+            StartError::InUse { .. } | StartError::Journal(JournalError::InUse { .. }) => {
+                told(Reason::InUse, error)
+            }
+            StartError::Journal(JournalError::Io { .. }) => told(Reason::DataUnusable, error),
+            StartError::Tree(_) => told(Reason::Internal, error),
+        }
+    }
+}
+
+impl From<&AssemblyError> for Error {
+    fn from(error: &AssemblyError) -> Self {
+        told(Reason::InvalidConfig, error)
+    }
+}
+
+impl From<&DataDirError> for Error {
+    fn from(error: &DataDirError) -> Self {
+        told(Reason::DataUnusable, error)
+    }
+}
+
+#[cfg(feature = "control")]
+impl From<&ControlError> for Error {
+    fn from(error: &ControlError) -> Self {
+        match error {
+            ControlError::PortInUse { .. } => told(Reason::InUse, error),
+            ControlError::Listen { .. } => told(Reason::InvalidConfig, error),
+            ControlError::Random(_) => told(Reason::Internal, error),
+            ControlError::DataDir(error) => Self::from(error),
+        }
+    }
+}

@@ -16,7 +16,9 @@ use tokio::io::AsyncWriteExt;
 
 /// A run in which the cache crashes twice, and an agent is restarted and reset by hand.
 async fn eventful_run(data: &Path) {
-    let demo = Program::start(data, &["demo", "--agents", "1"]);
+    let mut demo = Program::start(data, &["demo", "--agents", "1"]);
+    // It can be steered from then on.
+    demo.line_with("http://").await;
     let mut story = Story::follow(data);
     story.agent_becomes("planner", "healthy").await;
     for _ in 0..2 {

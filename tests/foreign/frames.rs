@@ -68,7 +68,7 @@ async fn a_large_message_of_ours_arrives_whole_and_one_above_the_limit_is_refuse
     let of_size = |size: usize| json!({ "do": "measure", "text": "x".repeat(size - bare) }).to_string();
     assert_eq!(scene.send(of_size(MESSAGE_BYTES_MAX)).await, Fate::Sent);
     assert_eq!(scene.frame().await, json!({ "type": "measured", "bytes": MESSAGE_BYTES_MAX }));
-    assert_eq!(scene.send(of_size(MESSAGE_BYTES_MAX + 1)).await, Fate::Rejected);
+    assert_eq!(scene.send(of_size(MESSAGE_BYTES_MAX + 1)).await, Fate::TooLarge);
     scene.order(json!({ "do": "emit", "count": 1 })).await;
     assert_eq!(scene.seqs().await, [1]);
 }

@@ -69,7 +69,7 @@ async fn the_commands_say_what_the_server_said(foreign: Foreign) {
     let error: serde_json::Value = serde_json::from_str(&refused.stdout).unwrap();
     assert_eq!((refused.code, &error["reason"]), (Some(1), &json!("unprocessable")), "{refused:?}");
 
-    let refused = run(data.path(), &["request", "GET", "/problem/409?detail=The%20tray%20is%20empty."]).await;
+    let refused = run(data.path(), &["request", "GET", "/problem/409/plain"]).await;
     assert_eq!(refused.code, Some(1));
     assert!(refused.stderr.contains("The tray is empty."), "{refused:?}");
 }

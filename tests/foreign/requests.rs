@@ -123,13 +123,13 @@ against!(a_problem_document_speaks_to_the_person_where_it_can_be_shown: uvicorn,
 async fn a_problem_document_speaks_to_the_person_where_it_can_be_shown(foreign: Foreign) {
     let server = foreign.start().await;
     let scene = Scene::against(&server, |_| ()).await;
-    let request = Request::get("/problem/409?detail=The%20tray%20is%20empty.");
+    let request = Request::get("/problem/409/plain");
     let (code, reason, _, message) = refusal(&scene, request).await;
     assert_eq!(
         (code, reason, message.as_str()),
         (Code::InvalidInput, Reason::Conflict, "The tray is empty.")
     );
-    let request = Request::get("/problem/409?detail=no%20such%20file%20%2Fsrv%2Fpaper");
+    let request = Request::get("/problem/409/path");
     let (_, _, _, message) = refusal(&scene, request).await;
     assert_eq!(message, "Out of paper");
 }

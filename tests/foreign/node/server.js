@@ -93,9 +93,12 @@ app.all('/raise', () => {
   throw new Error('a fault of the application');
 });
 
-app.get('/problem/:status', (request, response) => {
+// What was asked with is cut out of what is told, so it is not asked with the words themselves.
+const DETAILS = { plain: 'The tray is empty.', path: 'no such file /srv/paper' };
+
+app.get('/problem/:status/:kind', (request, response) => {
   const status = Number(request.params.status);
-  const document = { type: 'about:blank', title: 'Out of paper', detail: request.query.detail, status };
+  const document = { type: 'about:blank', title: 'Out of paper', detail: DETAILS[request.params.kind], status };
   response.status(status).type('application/problem+json').send(JSON.stringify(document));
 });
 

@@ -61,6 +61,9 @@ pub enum CacheMessage {
     /// Panic, to show what the supervisor does about it. Only in debug builds.
     #[cfg(debug_assertions)]
     Panic,
+    /// Panic although somebody waits for an answer. Only in debug builds.
+    #[cfg(debug_assertions)]
+    PanicOn(Reply<()>),
 }
 
 impl Message for CacheMessage {
@@ -71,7 +74,7 @@ impl Message for CacheMessage {
             Self::Invalidate { .. } => "Invalidate",
             Self::Report(_) => "Report",
             #[cfg(debug_assertions)]
-            Self::Panic => "Panic",
+            Self::Panic | Self::PanicOn(_) => "Panic",
         }
     }
 }
@@ -117,7 +120,7 @@ impl Worker for CacheActor {
             CacheMessage::Report(reply) => reply.send(store.stats()),
             #[cfg(debug_assertions)]
             #[allow(clippy::panic, reason = "this is the fault switch of debug builds")]
-            CacheMessage::Panic => panic!("asked to panic"),
+            CacheMessage::Panic | CacheMessage::PanicOn(_) => panic!("asked to panic"),
         }
         Ok(())
     }

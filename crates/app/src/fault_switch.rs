@@ -3,7 +3,7 @@
 use mainstay_actors::agent::AgentMessage;
 use mainstay_actors::cache::CacheMessage;
 use mainstay_actors::connection::ConnectionMessage;
-use mainstay_actors::error::{Error, Reason};
+use mainstay_actors::error::{Error, Reason, of_call};
 use mainstay_actors::queue::QueueMessage;
 
 use crate::mainstay::Mainstay;
@@ -31,5 +31,14 @@ impl Mainstay {
             },
         };
         if accepted { Ok(()) } else { Err(Error::new(Reason::Stopped)) }
+    }
+
+    /// Makes the cache's actor panic on a message that this call waits for. The other actors keep callers waiting by
+    /// themselves; the cache answers at once.
+    ///
+    /// # Errors
+    /// `crashed`, or `stopped` when it is stopped.
+    pub async fn inject_panic_into_a_call(&self) -> Result<(), Error> {
+        self.0.members.cache.call(CacheMessage::PanicOn).await.map_err(of_call)
     }
 }

@@ -123,6 +123,25 @@ async fn what_a_backend_wrote_is_not_repeated_at_length() {
 }
 
 #[tokio::test]
+async fn what_the_transport_sent_along_is_not_repeated() {
+    let body = json!({"status": "Bearer s3cret-t0ken"}).to_string();
+    for status in ["200 OK", "401 Unauthorized"] {
+        let (listener, address) = listen().await;
+        let mut settings = HttpSettings::new(format!("http://{address}"));
+        settings.bearer_token = Some("s3cret-t0ken".to_owned());
+        let driver = HttpDriver::new(Arc::new(HttpTransport::new(&settings).unwrap()), "planner", LONG);
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let (observed, ()) = tokio::join!(driver.check(), async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert!(receive(&mut stream).await.contains("s3cret-t0ken"));
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        });
+        let shown = format!("{observed:?}");
+        assert!(!shown.contains("s3cret") && shown.contains("[redacted]"), "{shown}");
+    }
+}
+
+#[tokio::test]
 async fn a_status_that_is_no_success_is_a_miss_and_is_named() {
     let healthy = r#"{"status":"healthy"}"#;
     for status in ["404 Not Found", "500 Internal Server Error", "503 Service Unavailable"] {

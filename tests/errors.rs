@@ -1,0 +1,485 @@
+//! Whatever goes wrong reaches whoever asked in one shape, at once, and without what must not be told.
+
+mod support;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mainstay::config::Config;
+use mainstay::control::Control;
+use mainstay::runtime::journal::{Delivery, Record, Subscription};
+use mainstay::{Code, DataDir, Error, Mainstay, Reason, Request, bridge};
+use serde_json::{Value, json};
+use support::{PATIENCE, Program, run};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+const NEVER: Duration = Duration::from_secs(3600);
+
+/// A backend that takes every connection and says nothing.
+async fn silent() -> (JoinSet<()>, String) {
+    serve(|_| None).await
+}
+
+/// A backend that answers each request with these bytes, then hangs up; with none, it holds its tongue.
+async fn serve(
+    answer: impl Fn(&str) -> Option<String> + Send + Sync + Clone + 'static,
+) -> (JoinSet<()>, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address: SocketAddr = listener.local_addr().unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut connections = JoinSet::new();
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let answer = answer.clone();
+            connections.spawn(async move { attend(stream, answer).await });
+            while connections.try_join_next().is_some() {}
+        }
+    });
+    (tasks, format!("http://{address}"))
+}
+
+async fn attend(mut stream: TcpStream, answer: impl Fn(&str) -> Option<String>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let Ok(byte) = stream.read_u8().await else { return };
+        head.push(byte);
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    match answer(&head) {
+        Some(bytes) => drop(stream.write_all(bytes.as_bytes()).await),
+        None => while stream.read_u8().await.is_ok() {},
+    }
+}
+
+async fn against(url: &str, more: &str) -> Mainstay {
+    let text = format!("[backend]\nurl = \"{url}\"\n{more}");
+    Mainstay::builder().config(Config::from_toml(&text).unwrap()).start().await.unwrap()
+}
+
+/// The address of a port where nobody listens, and what keeps it from others.
+fn refusing() -> (tokio::net::TcpSocket, String) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}", socket.local_addr().unwrap());
+    (socket, url)
+}
+
+async fn until(events: &mut Subscription, wanted: impl Fn(&Record) -> bool) -> Record {
+    loop {
+        let next = timeout(PATIENCE, events.next()).await.expect("the event came");
+        let Delivery::Event(event) = next else { panic!("events are missing") };
+        if wanted(&event) {
+            return *event;
+        }
+    }
+}
+
+/// Two sentences for a person, without anything that looks like an address.
+fn assert_plain(message: &str) {
+    assert!(message.ends_with('.') && message.contains(' '), "{message}");
+    for mark in ["://", "/", "\\", "127.0.0.1", "localhost", "@", "="] {
+        assert!(!message.contains(mark), "{message}");
+    }
+}
+
+// === a panic reaches whoever waits ===
+
+#[cfg(debug_assertions)]
+mod panics {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_of_the_connection_reaches_a_sender_that_waits() {
+        let (_backend, url) = silent().await;
+        let mainstay = against(&url, "").await;
+        let connection = mainstay.connection();
+        let (sent, injected) = tokio::join!(
+            timeout(PATIENCE, connection.send("hello", NEVER)),
+            mainstay.inject_panic("connection")
+        );
+        injected.unwrap();
+        let error = sent.expect("it was told").unwrap_err();
+        assert_eq!((error.code, error.reason, error.retryable), (Code::ServerError, Reason::Crashed, false));
+        mainstay.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_the_queue_reaches_a_caller_whose_request_was_under_way() {
+        let (_backend, url) = silent().await;
+        let mainstay = against(&url, "").await;
+        let get = Request::get("/x").retries(0).build().unwrap();
+        let post = Request::post("/x").retries(0).build().unwrap();
+        let (get, post, injected) = tokio::join!(
+            timeout(PATIENCE, mainstay.request(get)),
+            timeout(PATIENCE, mainstay.request(post)),
+            mainstay.inject_panic("queue")
+        );
+        injected.unwrap();
+        let error = get.expect("it was told").unwrap_err();
+        assert_eq!((error.code, error.reason, error.attempts), (Code::ServerError, Reason::Crashed, 1));
+        // It may have acted, which the caller has to know.
+        let error = post.expect("it was told").unwrap_err();
+        assert_eq!((error.code, error.reason), (Code::ServerError, Reason::OutcomeUnknown));
+        assert!(error.details.unwrap().starts_with("crashed"), "it says what hid the outcome");
+        mainstay.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_the_cache_reaches_the_caller_of_the_message_and_nobody_behind_it() {
+        let (_backend, url) = silent().await;
+        let mainstay = against(&url, "").await;
+        let cache = mainstay.cache();
+        let (crashed, behind) = tokio::join!(
+            timeout(PATIENCE, mainstay.inject_panic_into_a_call()),
+            cache.invalidate(everything())
+        );
+        let error = crashed.expect("it was told").unwrap_err();
+        assert_eq!((error.code, error.reason, error.retryable), (Code::ServerError, Reason::Crashed, false));
+        assert_eq!(behind, Ok(0), "it is handled by the next incarnation");
+        mainstay.shutdown().await;
+    }
+
+    fn everything() -> mainstay::actors::cache::Pattern {
+        mainstay::actors::cache::Pattern::All
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_an_agents_actor_reaches_whoever_waits_for_its_restart() {
+        let (_backend, url) = silent().await;
+        let agent = "[agents]\nhealth_timeout = \"60s\"\nrestart_delay = \"10ms\"\nmax_restarts = 1000\n";
+        let mainstay = against(&url, &format!("{agent}[[agent]]\nid = \"planner\"")).await;
+        let agents = mainstay.agents();
+        let mut events = mainstay.events_after(mainstay.journal().seq());
+        // Whether the caller waits in the mailbox or in the handler's hands when the first panic comes is a matter of luck;
+        // at one of the next it is the latter.
+        let panics = async {
+            loop {
+                let is_ready =
+                    |event: &Record| event.kind == "actor_ready" && event.actor.ends_with("/planner");
+                until(&mut events, is_ready).await;
+                mainstay.inject_panic("planner").await.unwrap();
+            }
+        };
+        let error = tokio::select! {
+            biased;
+            restarted = timeout(PATIENCE, agents.restart("planner")) => restarted.expect("it was told").unwrap_err(),
+            () = panics => panic!("panics never end"),
+        };
+        assert_eq!((error.code, error.reason, error.retryable), (Code::ServerError, Reason::Crashed, false));
+        mainstay.shutdown().await;
+    }
+}
+
+// === one shape, wherever it is asked for ===
+
+/// A session of the bridge, as a user interface has it.
+struct Session {
+    commands: mpsc::Sender<String>,
+    texts: mpsc::Receiver<String>,
+    _session: JoinSet<()>,
+}
+
+impl Session {
+    fn open(mainstay: &Mainstay) -> Self {
+        let (commands, incoming) = mpsc::channel(16);
+        let (outgoing, texts) = mpsc::channel(16);
+        let mut session = JoinSet::new();
+        session.spawn(bridge::serve(mainstay.clone(), incoming, outgoing));
+        Self { commands, texts, _session: session }
+    }
+
+    /// What it answers to this text.
+    async fn say(&mut self, text: &str) -> Value {
+        self.commands.send(text.to_owned()).await.unwrap();
+        let answer = timeout(PATIENCE, self.texts.recv()).await.expect("it answers").unwrap();
+        serde_json::from_str(&answer).unwrap()
+    }
+
+    /// The error that it answers with, which must be whole.
+    async fn fail(&mut self, text: &str) -> Error {
+        let answer = self.say(text).await;
+        let told = answer.get("error").unwrap_or_else(|| panic!("{text}: {answer}"));
+        for member in ["code", "reason", "message", "retryable", "attempts"] {
+            assert!(
+                told.get(member).is_some_and(|value| !value.is_null()),
+                "{text}: {member} is missing: {told}"
+            );
+        }
+        let error: Error = serde_json::from_value(told.clone()).unwrap();
+        assert_ne!(error.reason, Reason::Other, "{told}");
+        assert_plain(&error.message);
+        error
+    }
+}
+
+#[tokio::test]
+async fn every_error_of_the_bridge_has_a_code_a_reason_and_says_whether_a_repeat_may_help() {
+    let (_port, url) = refusing();
+    let mainstay = against(&url, "[requests]\nretries = 0\n[[agent]]\nid = \"planner\"").await;
+    let mut session = Session::open(&mainstay);
+    let invalid = (Code::InvalidInput, Reason::InvalidRequest);
+    let unknown = (Code::NotFound, Reason::AgentUnknown);
+    let refused = (Code::NetworkError, Reason::ConnectionRefused);
+    for (text, expected) in [
+        ("no json", invalid),
+        ("[1]", invalid),
+        (r#"{"type":"status"}"#, invalid),
+        (r#"{"id":-1,"type":"status"}"#, invalid),
+        (r#"{"id":1}"#, invalid),
+        (r#"{"id":1,"type":"no_such_thing"}"#, invalid),
+        (r#"{"id":1,"type":"status","surplus":1}"#, invalid),
+        (r#"{"id":1,"type":"agent","agent":"nobody","action":"show"}"#, unknown),
+        (r#"{"id":1,"type":"agent","agent":"nobody","action":"restart"}"#, unknown),
+        (r#"{"id":1,"type":"agent","agent":"nobody","action":"stop"}"#, unknown),
+        (r#"{"id":1,"type":"agent","agent":"nobody","action":"start"}"#, unknown),
+        (r#"{"id":1,"type":"agent","agent":"nobody","action":"reset"}"#, unknown),
+        (r#"{"id":1,"type":"agent","agent":"planner","action":"dance"}"#, invalid),
+        (r#"{"id":1,"type":"cache","action":"invalidate"}"#, invalid),
+        (r#"{"id":1,"type":"cache","action":"invalidate","by":"all","pattern":"x"}"#, invalid),
+        (r#"{"id":1,"type":"request","method":"GET","path":"no-slash"}"#, invalid),
+        (r#"{"id":1,"type":"request","method":"not a method","path":"/"}"#, invalid),
+        (r#"{"id":1,"type":"request","method":"GET","path":"/","headers":{"host":"x"}}"#, invalid),
+        (r#"{"id":1,"type":"request","method":"GET","path":"/x?token=1"}"#, refused),
+        (r#"{"id":1,"type":"request","method":"POST","path":"/x","body":{}}"#, refused),
+    ] {
+        let error = session.fail(text).await;
+        assert_eq!((error.code, error.reason), expected, "{text}: {error:?}");
+    }
+    let away = session.fail(r#"{"id":1,"type":"agent","agent":"planner","action":"restart"}"#).await;
+    assert_eq!((away.code, away.reason, away.retryable), (Code::NetworkError, Reason::Disconnected, true));
+
+    mainstay.shutdown().await;
+    for text in [
+        r#"{"id":1,"type":"agent","agent":"planner","action":"restart"}"#,
+        r#"{"id":1,"type":"agent","agent":"planner","action":"stop"}"#,
+        r#"{"id":1,"type":"connection","action":"reconnect"}"#,
+        r#"{"id":1,"type":"connection","action":"disconnect"}"#,
+        r#"{"id":1,"type":"cache","action":"show"}"#,
+        r#"{"id":1,"type":"cache","action":"invalidate","by":"all"}"#,
+        r#"{"id":1,"type":"request","method":"GET","path":"/"}"#,
+    ] {
+        let error = session.fail(text).await;
+        assert_eq!((error.code, error.reason), (Code::ServerError, Reason::Stopped), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn the_connection_and_the_agents_show_their_last_error_whole() {
+    let (_port, url) = refusing();
+    let mainstay = against(&url, "[agents]\nhealth_interval = \"20ms\"\n[[agent]]\nid = \"planner\"").await;
+    let mut link = mainstay.connection().watch();
+    timeout(PATIENCE, link.wait_for(|link| link.last_error.is_some())).await.unwrap().unwrap();
+    let mut events = mainstay.events_after(0);
+    let health = until(&mut events, |event| event.kind == "agent_health").await;
+    let status = mainstay.status().await;
+
+    let error = status.connection.error.clone().unwrap();
+    assert_eq!(
+        (error.code, error.reason, error.retryable),
+        (Code::NetworkError, Reason::ConnectionRefused, true)
+    );
+    assert_eq!(status.connection.last_error.as_deref(), Some(error.message.as_str()));
+    assert_plain(&error.message);
+    let error = status.agents[0].error.clone().unwrap();
+    assert_eq!(
+        (error.code, error.reason, error.retryable),
+        (Code::NetworkError, Reason::ConnectionRefused, true)
+    );
+    assert_eq!(status.agents[0].last_error.as_deref(), Some(error.message.as_str()));
+
+    // As JSON, as the bridge and `status --json` have it.
+    let told = serde_json::to_value(&status).unwrap();
+    assert_eq!(told["connection"]["error"]["code"], "NETWORK_ERROR");
+    assert_eq!(told["connection"]["error"]["retryable"], true);
+    assert!(told["connection"]["last_error"].is_string());
+    assert_eq!(told["agents"][0]["error"]["reason"], "connection_refused");
+    assert_eq!(health.fields["error"]["reason"], "connection_refused");
+    mainstay.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_runtime_that_does_not_start_says_why_as_any_other_error() {
+    let start = async |config: &str, data: Option<&std::path::Path>| {
+        let builder = Mainstay::builder().config(Config::from_toml(config).unwrap());
+        let builder = match data {
+            Some(data) => builder.data_dir(data),
+            None => builder,
+        };
+        builder.start().await
+    };
+    let refusal = async |config: &str, data: Option<&std::path::Path>| {
+        let error = Error::from(&start(config, data).await.err().expect("it does not start"));
+        assert_plain(&error.message);
+        assert!(!error.retryable && error.details.is_some());
+        (error.code, error.reason)
+    };
+    let invalid = (Code::InvalidInput, Reason::InvalidConfig);
+    assert_eq!(refusal("[backend]\ntoken_env = \"MAINSTAY_TEST_NO_SUCH_TOKEN\"", None).await, invalid);
+    let headers = "[backend.headers]\nupgrade = \"x\"";
+    assert_eq!(refusal(headers, None).await, invalid);
+
+    let data = tempfile::tempdir().unwrap();
+    let first = start("", Some(data.path())).await.unwrap();
+    assert_eq!(refusal("", Some(data.path())).await, (Code::InvalidInput, Reason::InUse));
+    first.shutdown().await;
+    let file = data.path().join("a-file");
+    std::fs::write(&file, "").unwrap();
+    assert_eq!(refusal("", Some(&file)).await, (Code::ServerError, Reason::DataUnusable));
+}
+
+#[tokio::test]
+async fn the_control_server_refuses_in_problem_details_with_the_members_of_every_error() {
+    let data = tempfile::tempdir().unwrap();
+    let (_port, url) = refusing();
+    let mainstay = against(&url, "").await;
+    let folder = DataDir::new(data.path());
+    let control = Control::start(&mainstay, folder.clone(), 0, true).await.unwrap();
+    let token = folder.read_control().unwrap().unwrap().token;
+    let client = reqwest::Client::new();
+    let ask = async |path: &str, headers: &[(&str, &str)]| {
+        let mut request = client.get(format!("http://{}{path}", control.address()));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.send().await.unwrap();
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        let status = response.status().as_u16();
+        let problem: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+        assert_eq!((&problem["status"], &problem["type"]), (&json!(status), &json!("about:blank")));
+        assert_eq!(problem["detail"], problem["message"]);
+        let error: Error = serde_json::from_value(problem).unwrap();
+        assert_plain(&error.message);
+        (status, error.code, error.reason)
+    };
+    let bearer = format!("Bearer {token}");
+    let known = [("authorization", bearer.as_str())];
+    let foreign = [("authorization", bearer.as_str()), ("origin", "http://evil.example")];
+    assert_eq!(ask("/bridge", &[]).await, (403, Code::PermissionDenied, Reason::Unauthenticated));
+    assert_eq!(ask("/bridge", &foreign).await, (403, Code::PermissionDenied, Reason::Forbidden));
+    assert_eq!(ask("/nothing", &known).await, (404, Code::NotFound, Reason::NotFound));
+    assert_eq!(ask("/bridge", &known).await, (400, Code::InvalidInput, Reason::BadRequest));
+    control.stop().await;
+    mainstay.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_command_that_fails_says_its_code_and_its_reason_on_stderr() {
+    let data = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    for (args, said) in [
+        (vec!["backend", "--port", &port], "INVALID_INPUT in_use: port"),
+        (vec!["demo", "--port", &port], "INVALID_INPUT in_use: port"),
+        (vec!["events"], "NOT_FOUND not_found: there is no journal"),
+    ] {
+        let empty = tempfile::tempdir_in(data.path()).unwrap();
+        let ended = run(empty.path(), &args).await;
+        assert!(ended.stderr.contains(said), "{args:?}: {ended:?}");
+        assert_eq!(ended.code, Some(1), "{args:?}: {ended:?}");
+    }
+}
+
+// === nothing secret, anywhere ===
+
+const TOKEN: &str = "s3cret/t0ken+with=marks==";
+const API_KEY: &str = "k3y-of-the-configuration";
+const ASKED: &str = "my private question";
+
+/// Repeats whatever it is sent, in a form of JSON that few would look for.
+fn parrot(head: &str) -> Option<String> {
+    let coded: String = head.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+    let slashed = head.replace('\r', "").replace('\n', " ").replace('"', "\\\"").replace('/', "\\/");
+    let body = format!(r#"{{"title":"You said {slashed}","detail":"{coded}","type":"{slashed}"}}"#);
+    let length = body.len();
+    let head = "HTTP/1.1 409 Conflict\r\nconnection: close\r\ncontent-type: application/problem+json";
+    Some(format!("{head}\r\ncontent-length: {length}\r\n\r\n{body}"))
+}
+
+#[tokio::test]
+async fn a_backend_that_repeats_everything_is_quoted_nowhere_with_what_must_not_be_told() {
+    let data = tempfile::tempdir().unwrap();
+    let (_backend, url) = serve(parrot).await;
+    let config = support::quick_config(
+        data.path(),
+        &url,
+        &format!("[[agent]]\nid = \"planner\"\n[backend.headers]\nx-tenant-key = \"{API_KEY}\"\n"),
+    );
+    let text = std::fs::read_to_string(&config).unwrap();
+    let text = text.replacen("[backend]\n", "[backend]\ntoken_env = \"MAINSTAY_TEST_TOKEN\"\n", 1);
+    std::fs::write(&config, text).unwrap();
+    let mut command = support::mainstay(data.path(), &["run", "--config", config.to_str().unwrap()]);
+    let mut runtime = command.env("MAINSTAY_TEST_TOKEN", TOKEN).spawn().unwrap();
+    support::Story::follow(data.path()).connection_becomes("failed").await;
+
+    let mut said = Vec::new();
+    for args in [
+        &["request", "GET", "/x?q=my+private%20question&n=1", "--json"][..],
+        &["request", "POST", "/x?q=my%20private+question", "--idempotency-key", "k3y-of-the-request"],
+        &["request", "POST", "/x?q=my%20private+question", "--json"],
+        &["status", "--json"],
+        &["status"],
+        &["tree", "--json"],
+        &["agents", "--json"],
+        &["agent", "restart", "planner"],
+        &["connection", "--json"],
+        &["dead-letters", "--json"],
+        &["events", "--json"],
+        &["events"],
+    ] {
+        let ended = run(data.path(), args).await;
+        said.push((format!("{args:?}"), ended.stdout + &ended.stderr));
+    }
+    // The error on stdout, before what stderr says.
+    let failed = serde_json::Deserializer::from_str(&said[0].1).into_iter::<Value>().next().unwrap().unwrap();
+    assert_eq!((&failed["code"], &failed["reason"]), (&json!("INVALID_INPUT"), &json!("conflict")));
+    assert!(
+        failed["details"].as_str().unwrap().contains("[redacted]"),
+        "it was repeated, so it was cut out: {failed}"
+    );
+    runtime.kill().await.unwrap();
+    let mut lines = String::new();
+    runtime.stdout.take().unwrap().read_to_string(&mut lines).await.unwrap();
+    runtime.stderr.take().unwrap().read_to_string(&mut lines).await.unwrap();
+    said.push(("run".to_owned(), lines));
+    for file in std::fs::read_dir(data.path().join("journal")).unwrap() {
+        let text = std::fs::read(file.unwrap().path()).unwrap();
+        if !text.is_empty() {
+            said.push(("the journal".to_owned(), String::from_utf8_lossy(&text).into_owned()));
+        }
+    }
+    assert_eq!(said.last().unwrap().0, "the journal");
+    for (whose, text) in said {
+        assert!(!text.is_empty() || whose.contains("dead-letters"), "{whose} says nothing");
+        for secret in [TOKEN, API_KEY, ASKED, "my+private", "my%20private", "s3cret", "k3y-of"] {
+            assert!(!text.contains(secret), "{whose}: {secret} stands in {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_the_runtime_leaves_unanswered_is_an_error_on_stdout_as_well() {
+    let data = tempfile::tempdir().unwrap();
+    let (_backend, url) = silent().await;
+    let config = support::quick_config(data.path(), &url, "");
+    let mut runtime = Program::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
+    runtime.line_with("dashboard").await;
+    let asking = run(data.path(), &["request", "GET", "/x", "--json"]);
+    let killing = async {
+        // It is under way once the queue says so.
+        support::eventually("the request runs", async || {
+            support::json(data.path(), &["status"]).await["queue"]["running"] == 1
+        })
+        .await;
+        runtime.kill().await;
+    };
+    let (ended, ()) = tokio::join!(asking, killing);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let error: Error = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!((error.code, error.reason, error.retryable), (Code::ServerError, Reason::Stopped, false));
+    assert!(ended.stderr.contains("SERVER_ERROR stopped"), "{ended:?}");
+}

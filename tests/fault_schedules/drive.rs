@@ -16,6 +16,7 @@ use mainstay::runtime::journal::{Delivery, Record};
 use mainstay::runtime::policy::ExitCause;
 use mainstay::{Error, Mainstay, Request, RequestId};
 use serde_json::json;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep_until, timeout};
@@ -31,6 +32,11 @@ use crate::schedule::{Call, Finale, Patience, Reading, Schedule, Send, Trouble, 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a mark may take to come through before the next one is sent: events that nobody keeps can be lost.
 const MARK_PATIENCE: Duration = Duration::from_millis(500);
+/// What a runtime that is well has open at most: a WebSocket, eight connections that are kept, and the agents' checks; and
+/// some that are just going.
+const OPEN_MAX: usize = 16;
+/// What it, the backend and the proxy need for all that, by far.
+const TASKS_MAX: usize = 128;
 /// How often it is looked whether what no event tells of has come about.
 const PACE: Duration = Duration::from_millis(3);
 
@@ -333,7 +339,9 @@ impl Scene {
 
     async fn is_well(&self) -> bool {
         let status = self.mainstay.status().await;
-        status.connection.state == ConnectionState::Connected
+        self.proxy.open() <= OPEN_MAX
+            && Handle::current().metrics().num_alive_tasks() <= TASKS_MAX
+            && status.connection.state == ConnectionState::Connected
             && status.queue.stats.waiting + status.queue.stats.running == 0
             && status.queue.hold.is_none()
             && status.agents.iter().all(|agent| agent.status == AgentStatus::Healthy)
@@ -341,7 +349,11 @@ impl Scene {
 
     async fn state(&self) -> String {
         let status = self.mainstay.status().await;
-        format!("{:#?}\n{:#?}\n{:#?}", status.connection, status.queue, status.agents)
+        let (open, tasks) = (self.proxy.open(), Handle::current().metrics().num_alive_tasks());
+        format!(
+            "{open} connections, {tasks} tasks\n{:#?}\n{:#?}\n{:#?}",
+            status.connection, status.queue, status.agents
+        )
     }
 
     /// Returns when all is well: an event comes through, a text frame and a request go through, and nothing is left to do.

@@ -17,7 +17,7 @@ use std::{
 };
 
 use super::{
-    caller::{Caller, Reader},
+    caller::{Caller, Reader, Verdict},
     lanes::Entry,
     page::{Attempt, Opened, Page, Phase, Waiter},
     retry::RequestFacts,
@@ -173,10 +173,11 @@ impl Book {
         let mut pages = self.pages();
         let page = pages.by_id.get_mut(&id)?;
         let waiter = page.waiters.first_mut()?;
-        match std::mem::replace(&mut waiter.caller, Caller::Reading) {
+        let verdict = Verdict::default();
+        match std::mem::replace(&mut waiter.caller, Caller::Reading(Arc::clone(&verdict))) {
             Caller::Download(caller) => {
                 page.phase = Phase::Reading;
-                Some(Opened { request: Arc::clone(&page.request), caller, attempts: page.attempts })
+                Some(Opened { request: Arc::clone(&page.request), caller, verdict, attempts: page.attempts })
             }
             caller => {
                 waiter.caller = caller;

@@ -1,5 +1,7 @@
 //! Who waits for a request, and for what.
 
+use std::sync::{Arc, OnceLock};
+
 use mainstay_runtime::Reply;
 
 use super::download::Download;
@@ -8,6 +10,10 @@ use crate::{error::Error, request::Response};
 /// How an answer that was read as it came ended goes there.
 pub(super) type Reader = Reply<Result<(), Error>>;
 
+/// What was written down of a request while its answer was read, for its reader: the task that brings the parts may be
+/// gone before it could pass that on.
+pub(super) type Verdict = Arc<OnceLock<Error>>;
+
 /// Where the fate of a request goes.
 #[derive(Debug)]
 pub(super) enum Caller {
@@ -15,8 +21,8 @@ pub(super) enum Caller {
     Response(Reply<Result<Response, Error>>),
     /// To one who waits for the answer to begin.
     Download(Reply<Result<Download, Error>>),
-    /// Nowhere at the moment: the answer has begun, and whoever brings its parts has what the reader waits for.
-    Reading,
+    /// The answer has begun, and whoever brings its parts has what the reader waits for. A failure meanwhile goes here.
+    Reading(Verdict),
     /// To one who has read the parts and waits for how they ended.
     Reader(Reader),
 }
@@ -28,7 +34,7 @@ impl Caller {
             Self::Response(reply) => reply.is_closed(),
             Self::Download(reply) => reply.is_closed(),
             Self::Reader(reply) => reply.is_closed(),
-            Self::Reading => false,
+            Self::Reading(_) => false,
         }
     }
 
@@ -43,7 +49,10 @@ impl Caller {
             Self::Response(reply) => reply.send(Err(error)),
             Self::Download(reply) => reply.send(Err(error)),
             Self::Reader(reply) => reply.send(Err(error)),
-            Self::Reading => {}
+            // It is the first: a request has one fate.
+            Self::Reading(verdict) => {
+                let _ = verdict.set(error);
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ use http::{HeaderMap, StatusCode};
 use mainstay_runtime::{CallError, Promise};
 use tokio::sync::mpsc;
 
+use super::caller::Verdict;
 use crate::{
     error::{Error, of_call},
     request::RequestId,
@@ -47,24 +48,27 @@ pub struct Download {
     end: Promise<Result<(), Error>>,
     /// How it ended, once that is known.
     ended: Option<Result<(), Error>>,
+    /// What was written down of the request, if that was before its answer had ended.
+    verdict: Verdict,
     is_repeatable: bool,
 }
 
 impl Download {
     /// An answer to request `request_id` after `attempts`, its body, and where the parts of that go. `end` tells how it
-    /// ended once nothing more comes.
+    /// ended once nothing more comes; where nobody is left to tell, it is in `verdict`.
     pub(super) fn new(
         request_id: RequestId,
         attempts: u32,
         is_repeatable: bool,
         answer: OpenAnswer,
         end: Promise<Result<(), Error>>,
+        verdict: Verdict,
     ) -> (Self, AnswerBody, mpsc::Sender<Bytes>) {
         let OpenAnswer { status, headers, length, body } = answer;
         let (sender, parts) = mpsc::channel(PARTS_WAITING_MAX);
         let ended = None;
         let download =
-            Self { status, headers, length, attempts, request_id, parts, end, ended, is_repeatable };
+            Self { status, headers, length, attempts, request_id, parts, end, ended, verdict, is_repeatable };
         (download, body, sender)
     }
 
@@ -94,8 +98,12 @@ impl Download {
         Poll::Ready(self.ended.insert(ended).clone().map(|()| None))
     }
 
-    /// What is to be said if the queue's actor has ended under the answer: the same as what its successor writes down.
+    /// What is to be said if nobody told the end: what has been written down, or else, as the queue's actor has ended
+    /// under the answer, what its successor will.
     fn lost(&self, why: CallError) -> Error {
+        if let Some(error) = self.verdict.get() {
+            return error.clone();
+        }
         let error = of_call(why).with_request_id(self.request_id);
         if self.is_repeatable { error } else { Error::outcome_unknown(error) }
     }

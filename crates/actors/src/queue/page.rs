@@ -7,7 +7,11 @@ use std::{sync::Arc, time::Duration};
 
 use mainstay_runtime::Reply;
 
-use super::{caller::Caller, download::Download, lanes::Entry};
+use super::{
+    caller::{Caller, Verdict},
+    download::Download,
+    lanes::Entry,
+};
 use crate::{
     error::{Error, Reason},
     request::{Priority, Request, RequestId},
@@ -74,6 +78,7 @@ pub(super) struct Attempt {
 pub(super) struct Opened {
     pub(super) request: Arc<Request>,
     pub(super) caller: Reply<Result<Download, Error>>,
+    pub(super) verdict: Verdict,
     pub(super) attempts: u32,
 }
 

@@ -29,9 +29,10 @@ impl QueueActor {
             return self.fail(ctx, desk.now, id, Error::new(Reason::Internal));
         };
         let (reader, end) = Reply::channel();
-        let Opened { request, caller, attempts } = opened;
+        let Opened { request, caller, verdict, attempts } = opened;
         let (status, length) = (answer.status, answer.length);
-        let (download, body, parts) = Download::new(id, attempts, request.is_repeatable(), answer, end);
+        let (download, body, parts) =
+            Download::new(id, attempts, request.is_repeatable(), answer, end, verdict);
         let pump = Pump { body, parts, length, request, called_off };
         ctx.spawn(async move {
             let ending = pump.run().await;
@@ -45,8 +46,9 @@ impl QueueActor {
     pub(super) fn close(&self, ctx: &Ctx, desk: &mut Desk, id: RequestId, pumped: Pumped) {
         desk.end_attempt(id);
         let Pumped { status, ending, reader } = pumped;
-        if let Err(reader) = self.book.await_end(id, reader) {
-            return reader.send(Err(Error::new(Reason::Cancelled).with_request_id(id)));
+        // Where its fate has been written down meanwhile the reader finds it, unanswered, in its verdict.
+        if self.book.await_end(id, reader).is_err() {
+            return;
         }
         match ending {
             Ending::Whole { bytes } => {

@@ -1,7 +1,10 @@
 //! Answers that are read as they come.
 
 use futures_util::{FutureExt, StreamExt};
-use mainstay_runtime::policy::{ChildPolicy, Delay};
+use mainstay_runtime::{
+    Reply,
+    policy::{ChildPolicy, Delay},
+};
 
 use super::{
     scene::{Scene, get, pass, policy, post, read, s, settle, status, upkeep},
@@ -10,7 +13,7 @@ use super::{
 use crate::{
     error::{Code, Error, Reason},
     queue::{
-        Download, QueuePolicy,
+        Download, QueueMessage, QueuePolicy,
         events::{RequestDone, RequestFailed},
     },
     request::{Progress, RequestBuilder, RequestId},
@@ -278,6 +281,23 @@ async fn a_crash_reaches_the_reader_at_once_and_the_next_incarnation_writes_it_d
         is_free(&scene).await;
         assert_eq!(scene.script.paths(), ["/stream", "/next"]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_whose_request_was_called_off_just_before_a_crash_is_told_what_the_journal_says() {
+    let scene = streaming(100, Then::End).await;
+    let mut download = begun(&scene, stream()).await;
+    // Both are handled before the task that brings the parts can notice either.
+    let (reply, called_off) = Reply::channel();
+    scene.address.cast(QueueMessage::Cancel { id: download.request_id, reply }).await.unwrap();
+    scene.address.cast(QueueMessage::Panic).await.unwrap();
+    let error = end(&mut download).await;
+    assert_eq!(called_off.await, Ok(true));
+    assert_eq!((error.reason, error.attempts, error.request_id), (Reason::Cancelled, 1, Some(RequestId(1))));
+    settle().await;
+    assert_eq!((scene.generation(), scene.fate(RequestId(1)).await), (2, vec!["request_failed".into()]));
+    assert_eq!(scene.told::<RequestFailed>().await[0].reason, Reason::Cancelled);
+    is_free(&scene).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -230,10 +230,16 @@ impl Request {
         &self.meter
     }
 
+    /// Whether an idempotency key is still to be made: see [`settle_key`](Self::settle_key).
+    #[must_use]
+    pub fn wants_key(&self) -> bool {
+        self.key == Key::Wanted
+    }
+
     /// Makes the idempotency key that the caller asked for, from 128 random bits; changes nothing if none was asked
     /// for or there is one already. To be called once, when the request is accepted, so that all attempts share it.
     pub fn settle_key(&mut self, random: u128) {
-        if self.key == Key::Wanted
+        if self.wants_key()
             && let Ok(key) = HeaderValue::from_str(&uuid(random))
         {
             self.key = Key::Given(key);

@@ -89,10 +89,10 @@ impl Worker for QueueActor {
         desk.now = ctx.now();
         match message {
             QueueMessage::Enqueue { id, request, reply } => {
-                self.accept(ctx, desk, id, *request, Caller::Response(reply));
+                self.accept(ctx, desk, id, request, Caller::Response(reply));
             }
             QueueMessage::Open { id, request, reply } => {
-                self.accept(ctx, desk, id, *request, Caller::Download(reply));
+                self.accept(ctx, desk, id, request, Caller::Download(reply));
             }
             QueueMessage::Cancel { id, reply } => reply.send(self.call_off(ctx, desk, id)),
             QueueMessage::Abandon { id } => drop(self.call_off(ctx, desk, id)),
@@ -155,12 +155,15 @@ impl QueueActor {
     // === in ===
 
     /// Takes a request in, or turns it away. Once it is admitted, a crash of this handler does not lose it.
-    fn accept(&self, ctx: &Ctx, desk: &mut Desk, id: RequestId, mut request: Request, caller: Caller) {
+    fn accept(&self, ctx: &Ctx, desk: &mut Desk, id: RequestId, mut request: Arc<Request>, caller: Caller) {
         if self.book.holds(id) || desk.is_running(id) {
             let error = Error::new(Reason::Internal).with_details("another request has the same id");
             return caller.refuse(error.with_request_id(id));
         }
-        request.settle_key(u128::from(ctx.random_bits()) << 64 | u128::from(ctx.random_bits()));
+        if request.wants_key() {
+            let random = u128::from(ctx.random_bits()) << 64 | u128::from(ctx.random_bits());
+            Arc::make_mut(&mut request).settle_key(random);
+        }
         // What has expired takes up no room.
         self.expire(ctx, desk);
         let deadline = desk.now.saturating_add(self.patience(&request));

@@ -72,7 +72,7 @@ impl Book {
     ///
     /// Ids are given out in the order in which callers ask, and two callers can overtake one another on their way
     /// here. The order of the ids counts: one that was overtaken is taken to have arrived when the next id did.
-    pub(super) fn admit(&self, request: Request, waiter: Waiter) -> Entry<()> {
+    pub(super) fn admit(&self, request: Arc<Request>, waiter: Waiter) -> Entry<()> {
         let (id, now) = (waiter.id, waiter.queued_at);
         let mut pages = self.pages();
         let overtaken_at = pages.next_after(id).map(|page| page.queued_at);
@@ -83,7 +83,7 @@ impl Book {
         }
         let page = Page {
             priority: request.priority(),
-            request: Arc::new(request),
+            request,
             waiters: vec![Waiter { queued_at, ..waiter }],
             queued_at,
             attempts: 0,
@@ -283,7 +283,7 @@ mod tests {
         now: Duration,
         deadline: Duration,
     ) {
-        book.admit(request, Waiter { id, caller, queued_at: now, deadline });
+        book.admit(Arc::new(request), Waiter { id, caller, queued_at: now, deadline });
     }
 
     /// A book in which these ids were admitted, one a second.

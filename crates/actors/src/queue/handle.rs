@@ -49,7 +49,7 @@ impl QueueHandle {
         request: Request,
     ) -> (RequestId, impl Future<Output = Result<Response, Error>> + Send + use<>) {
         let (id, (reply, answer)) = (self.next_id(), Reply::channel());
-        (id, self.send(id, QueueMessage::Enqueue { id, request: Box::new(request), reply }, answer))
+        (id, self.send(id, QueueMessage::Enqueue { id, request: Arc::new(request), reply }, answer))
     }
 
     /// Makes a request, and waits for a good answer to begin; its body is then read as it comes, of any size and
@@ -73,7 +73,7 @@ impl QueueHandle {
         request: Request,
     ) -> (RequestId, impl Future<Output = Result<Download, Error>> + Send + use<>) {
         let (id, (reply, answer)) = (self.next_id(), Reply::channel());
-        (id, self.send(id, QueueMessage::Open { id, request: Box::new(request), reply }, answer))
+        (id, self.send(id, QueueMessage::Open { id, request: Arc::new(request), reply }, answer))
     }
 
     fn next_id(&self) -> RequestId {
@@ -86,9 +86,21 @@ impl QueueHandle {
         message: QueueMessage,
         answer: Promise<Result<T, Error>>,
     ) -> impl Future<Output = Result<T, Error>> + Send + use<T> {
-        let sent = self.address.try_cast(message);
-        let stake = Stake { address: self.address.clone(), id, is_open: true };
-        stake.hold(sent, answer)
+        // Mostly there is room, and then the future carries nothing of waiting for it.
+        let unsent = self.address.try_cast(message).err().map(Box::new);
+        let mut stake = Stake { address: self.address.clone(), id, is_open: true };
+        async move {
+            let sent = match unsent {
+                None => Ok(()),
+                Some(unsent) => Box::pin(stake.send_again(*unsent)).await,
+            };
+            let answer = match sent {
+                Ok(()) => answer.await,
+                Err(error) => Err(error),
+            };
+            stake.is_open = false;
+            answer.unwrap_or_else(|error| Err(of_call(error).with_request_id(stake.id)))
+        }
     }
 
     /// Calls a request off: it leaves the line, or its attempt is dropped, and its caller gets the reason
@@ -113,27 +125,11 @@ struct Stake {
 }
 
 impl Stake {
-    async fn hold<T>(
-        mut self,
-        sent: Result<(), SendError<QueueMessage>>,
-        answer: Promise<Result<T, Error>>,
-    ) -> Result<T, Error> {
-        let answer = match self.send_again(sent).await {
-            Ok(()) => answer.await,
-            Err(error) => Err(error),
-        };
-        self.is_open = false;
-        answer.unwrap_or_else(|error| Err(of_call(error).with_request_id(self.id)))
-    }
-
     /// Sends what could not be sent, once there is room.
-    async fn send_again(&self, sent: Result<(), SendError<QueueMessage>>) -> Result<(), CallError> {
-        match sent {
-            Ok(()) => Ok(()),
-            Err(SendError { message, reason: Refusal::Full }) => {
-                self.address.cast(message).await.map_err(|_| CallError::Stopped)
-            }
-            Err(SendError { reason: Refusal::Stopped, .. }) => Err(CallError::Stopped),
+    async fn send_again(&self, unsent: SendError<QueueMessage>) -> Result<(), CallError> {
+        match unsent.reason {
+            Refusal::Full => self.address.cast(unsent.message).await.map_err(|_| CallError::Stopped),
+            Refusal::Stopped => Err(CallError::Stopped),
         }
     }
 }

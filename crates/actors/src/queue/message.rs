@@ -1,5 +1,7 @@
 //! What the queue's actor is sent.
 
+use std::sync::Arc;
+
 use mainstay_runtime::{Message, Reply};
 
 use super::{attempt::Attempted, download::Download, pump::Pumped};
@@ -17,7 +19,7 @@ pub enum QueueMessage {
         /// Its id, which no other request has had.
         id: RequestId,
         /// The request.
-        request: Box<Request>,
+        request: Arc<Request>,
         /// Where its fate goes.
         reply: Reply<Result<Response, Error>>,
     },
@@ -26,7 +28,7 @@ pub enum QueueMessage {
         /// Its id, which no other request has had.
         id: RequestId,
         /// The request.
-        request: Box<Request>,
+        request: Arc<Request>,
         /// Where the beginning of the answer goes.
         reply: Reply<Result<Download, Error>>,
     },

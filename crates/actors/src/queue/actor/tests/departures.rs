@@ -1,5 +1,7 @@
 //! Requests that are called off, and callers that go away.
 
+use std::sync::Arc;
+
 use super::{
     scene::{Scene, get, pass, policy, s, settle, status, why},
     script::Play,
@@ -112,7 +114,7 @@ async fn a_caller_that_goes_away_ends_its_attempt() {
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_goes_away_without_a_word_is_found_out_when_its_turn_comes() {
     let (scene, long) = occupied().await;
-    let request = Box::new(get("/x").build().unwrap());
+    let request = Arc::new(get("/x").build().unwrap());
     let id = RequestId(50);
     let mut silent = Box::pin(scene.address.call(|reply| QueueMessage::Enqueue { id, request, reply }));
     assert!(futures_util::poll!(&mut silent).is_pending());

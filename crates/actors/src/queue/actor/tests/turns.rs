@@ -89,7 +89,7 @@ async fn the_order_of_the_ids_counts_when_two_callers_overtake_one_another_on_th
     let scene = Scene::of(policy()).await;
     scene.script.on("/first", [Play::AnswerAfter(s(1), 200)]);
     let enqueue = |id, path: &str| {
-        let request = Box::new(get(path).build().unwrap());
+        let request = Arc::new(get(path).build().unwrap());
         scene.address.call(move |reply| QueueMessage::Enqueue { id: RequestId(id), request, reply })
     };
     let (first, third, second) =
@@ -103,7 +103,7 @@ async fn two_requests_of_one_id_are_not_confused() {
     let scene = Scene::of(policy()).await;
     scene.script.on("/one", [Play::AnswerAfter(s(1), 200)]);
     let enqueue = |path: &str| {
-        let request = Box::new(get(path).build().unwrap());
+        let request = Arc::new(get(path).build().unwrap());
         scene.address.call(move |reply| QueueMessage::Enqueue { id: RequestId(7), request, reply })
     };
     let (one, other) = tokio::join!(enqueue("/one"), enqueue("/other"));

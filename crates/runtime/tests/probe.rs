@@ -15,6 +15,7 @@ pub(crate) enum Act {
     Add(i64),
     AddOver(i64, Reply<()>),
     AddLater(Duration, i64),
+    AddAt(Duration, i64),
     Double,
     Get(Reply<i64>),
     Hold(Reply<i64>),
@@ -30,7 +31,7 @@ pub(crate) enum Act {
 impl Message for Act {
     fn label(&self) -> &'static str {
         match self {
-            Self::Add(_) | Self::AddOver(..) | Self::AddLater(..) => "Add",
+            Self::Add(_) | Self::AddOver(..) | Self::AddLater(..) | Self::AddAt(..) => "Add",
             Self::Double => "Double",
             Self::Get(_) => "Get",
             Self::Hold(_) | Self::Ignore(_) => "Hold",
@@ -151,6 +152,7 @@ impl Worker for Probe {
                 held.sum += n;
                 reply.send(());
             }
+            Act::AddAt(at, n) => drop(ctx.send_at(at, Act::Add(n))),
             Act::AddLater(delay, n) => drop(ctx.send_after(delay, Act::Add(n))),
             Act::Double => held.sum *= 2,
             Act::Get(reply) => reply.send(held.sum),

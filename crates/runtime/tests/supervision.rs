@@ -244,6 +244,20 @@ async fn what_an_owned_task_brings_is_handled_and_its_panic_is_a_crash() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_due_at_a_time_is_handled_as_soon_as_the_clock_shows_that_time() {
+    let (runtime, probe) = tree_of(Probe::default(), quick()).await;
+    pass(s(1)).await;
+    // The clock shows whole milliseconds: it shows that 1010.2 of them have passed when it shows 1011.
+    for (micros, n) in [(1_010_000, 1), (1_010_200, 10), (0, 100), (u64::MAX, 1000)] {
+        probe.cast(Act::AddAt(Duration::from_micros(micros), n)).await.unwrap();
+    }
+    for (shown_ms, sum_then) in [(1_009, 100), (1_010, 101), (1_011, 111)] {
+        pass(Duration::from_millis(shown_ms) - runtime.now()).await;
+        assert_eq!((runtime.now().as_millis(), sum(&probe).await), (shown_ms.into(), Ok(sum_then)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_task_of_an_incarnation_that_has_ended_reaches_no_later_one() {
     let (_runtime, probe) = tree_of(Probe::default(), quick()).await;
     probe.cast(Act::AddLater(s(1), 8)).await.unwrap();

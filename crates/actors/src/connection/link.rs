@@ -192,7 +192,7 @@ impl Link {
         if let Some((_, timer)) = self.alarm.take() {
             timer.abort();
         }
-        self.alarm = due.map(|at| (at, ctx.send_after(at.saturating_sub(now), ConnectionMessage::MindTime)));
+        self.alarm = due.map(|at| (at, ctx.send_at(at, ConnectionMessage::MindTime)));
     }
 
     fn next_due(&self, now: Duration) -> Option<Duration> {

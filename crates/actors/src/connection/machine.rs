@@ -22,6 +22,8 @@ mod shown;
 
 use std::time::Duration;
 
+use mainstay_runtime::journal::millis;
+
 pub use self::action::Action;
 pub use self::event::Event;
 use self::phase::{Closing, Phase, Purpose};
@@ -306,6 +308,8 @@ impl Machine {
         self.delays = self.delays.saturating_add(1);
         let delay = self.policy.delay.before(self.delays, jitter);
         let until = now.saturating_add(self.policy.at_least(delay, fault.retry_after));
+        // The clock shows whole milliseconds: with a part of one, it would be over when the next one is shown.
+        let until = Duration::from_millis(millis(until));
         self.enter(Phase::Waiting { until }, Reason::Fault(fault.kind));
     }
 

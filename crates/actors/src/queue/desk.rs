@@ -84,8 +84,7 @@ impl Desk {
             return;
         }
         self.drop_alarm();
-        let delay = due.saturating_sub(ctx.now());
-        self.alarm = Some((due, ctx.send_after(delay, QueueMessage::MindTime)));
+        self.alarm = Some((due, ctx.send_at(due, QueueMessage::MindTime)));
     }
 
     /// When the next attempt can start, as far as permits go. What may run and is not held has started already.

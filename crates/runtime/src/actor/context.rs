@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use jiff::Timestamp;
 use ractor::ActorCell;
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::sleep;
+use tokio::time::{sleep, sleep_until};
 
 use crate::actor::launch::{Launch, OnReady};
 use crate::actor::panics;
@@ -221,6 +221,22 @@ impl<M: Message> Context<M> {
     pub fn send_after(&mut self, delay: Duration, message: M) -> TaskHandle {
         self.spawn(async move {
             sleep(delay).await;
+            message
+        })
+    }
+
+    /// Handles `message` at `since_start`, the time since the runtime started, unless this incarnation has ended by
+    /// then; at once if that has passed. [`now`](Self::now) says at least that time when it is handled.
+    ///
+    /// For what is due at a time that was told: [`now`](Self::now) knows whole milliseconds alone, and a delay from there
+    /// to a given time ends up to one of them late.
+    pub fn send_at(&mut self, since_start: Duration, message: M) -> TaskHandle {
+        // As the clock shows it: not before it shows the time that was asked for.
+        let whole_millis = since_start.as_nanos().div_ceil(1_000_000);
+        let shown = Duration::from_millis(u64::try_from(whole_millis).unwrap_or(u64::MAX));
+        let at = self.env.instant(shown);
+        self.spawn(async move {
+            sleep_until(at).await;
             message
         })
     }

@@ -147,8 +147,26 @@ async fn requests_go_through_the_queue_with_their_options_from_another_process()
     let second = ask(&["GET", "/api/search?q=rust", "--cache", "1m"]).await;
     assert_eq!((&first["cached"], &second["cached"]), (&json!(false), &json!(true)));
     assert_eq!(first["body"], second["body"]);
+    let with_body = ask(&["GET", "/api/search?q=rust", "--cache", "1m", "--body", "{}"]).await;
+    assert_eq!(with_body["cached"], false, "{with_body}");
     let missing = support::run(data.path(), &["request", "GET", "/nothing-here", "--json"]).await;
     assert_eq!(missing.code, Some(1));
     let error: Value = serde_json::from_str(&missing.stdout).unwrap();
     assert_eq!((&error["code"], &error["status"]), (&json!("NOT_FOUND"), &json!(404)));
+}
+
+#[tokio::test]
+async fn a_command_that_is_too_long_ends_its_session_with_words() {
+    let data = tempfile::tempdir().unwrap();
+    let (_demo, port, token) = running(data.path()).await;
+    let url = format!("ws://127.0.0.1:{port}/bridge?token={token}");
+    let (socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+    let (mut sink, mut source) = socket.split();
+    let say = async { sink.send(Message::text("x".repeat(20 * 1024 * 1024 + 1))).await };
+    let (_, heard) = tokio::join!(say, timeout(PATIENCE, source.next()));
+    let Some(Ok(Message::Close(Some(farewell)))) = heard.expect("no word came") else {
+        panic!("no farewell came");
+    };
+    assert_eq!(u16::from(farewell.code), 1009);
+    assert!(farewell.reason.as_str().contains("20971520 bytes"), "{farewell}");
 }

@@ -16,6 +16,7 @@ mod reading;
 mod reason;
 #[cfg(test)]
 pub(crate) mod reference;
+mod retry_after;
 mod secrets;
 mod status;
 #[cfg(test)]
@@ -30,19 +31,18 @@ use self::problem::Problem;
 pub use self::{
     call::of_call,
     reason::{Code, Reason},
+    retry_after::RETRY_AFTER_LIMIT,
     secrets::Secrets,
 };
 pub(crate) use self::{
     plain::{excerpt, printable},
+    retry_after::retry_after,
     secrets::is_credential,
 };
 use crate::request::id::RequestId;
 
 /// The most of a body, or of a cause, that `details` keeps, in characters.
 const DETAILS_CHARS_MAX: usize = 1000;
-
-/// The longest wait that an error passes on from a `Retry-After`.
-pub const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The most of a body that `details` shows, in characters.
 const BODY_CHARS_MAX: usize = 500;

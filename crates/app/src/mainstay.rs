@@ -219,13 +219,13 @@ impl Mainstay {
     }
 
     /// Like [`request`](Self::request), but a GET is answered from the cache if the response there is no older than
-    /// `age_max`, and the response is kept for that long. Other methods, and requests with headers of their own, are
-    /// never cached: their answer may be meant for them alone.
+    /// `age_max`, and the response is kept for that long. Other methods, and requests with headers or a body of
+    /// their own, are never cached: their answer may be meant for them alone.
     ///
     /// # Errors
     /// As [`request`](Self::request).
     pub async fn request_cached(&self, request: Request, age_max: Duration) -> Result<Response, Error> {
-        if request.method() != Method::GET || !request.headers().is_empty() {
+        if request.method() != Method::GET || !request.headers().is_empty() || request.body().is_some() {
             return self.request(request).await;
         }
         let cache = self.cache();

@@ -9,13 +9,13 @@ mod tests;
 
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, StatusCode, header};
+use http::StatusCode;
 use mainstay_runtime::policy::Delay;
 use serde::{Deserialize, Serialize};
 
 use super::{budget::RetryBudget, gate::Evidence};
 use crate::{
-    error::{Error, Reason},
+    error::{Error, Reason, retry_after},
     request::{Body, Request},
     transport::{Answer, FailureKind, Reach, TransportError},
 };
@@ -211,11 +211,11 @@ impl Failure {
 
     fn of_answer(answer: &Answer, wall: SystemTime) -> Option<Self> {
         let error = Error::of_answer(answer.status, &answer.headers, &answer.body)?;
-        Some(Self::new(error, acted_by_status(answer.status), retry_after(&answer.headers, wall)))
+        Some(Self::new(error, acted_by_status(answer.status), retry_after(&answer.headers, Some(wall))))
     }
 
     fn of_failure(failure: &TransportError, wall: SystemTime) -> Self {
-        let wait = failure.head.as_ref().and_then(|head| retry_after(&head.headers, wall));
+        let wait = failure.head.as_ref().and_then(|head| retry_after(&head.headers, Some(wall)));
         Self::new(Error::from(failure), acted_by_failure(failure), wait)
     }
 
@@ -250,17 +250,4 @@ fn acted_by_failure(failure: &TransportError) -> Acted {
             acted => acted,
         },
     }
-}
-
-/// How long the backend asks to wait (RFC 9110, 10.2.3): seconds, or a date. A date in the past asks for nothing, and
-/// an absurd wait is cut to [`RETRY_AFTER_LIMIT`]. `None` if it asks for nothing that can be read.
-fn retry_after(headers: &HeaderMap, wall: SystemTime) -> Option<Duration> {
-    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // Digits that are no number are too many digits.
-        value.parse().map_or(Duration::MAX, Duration::from_secs)
-    } else {
-        httpdate::parse_http_date(value).ok()?.duration_since(wall).unwrap_or_default()
-    };
-    Some(wait.min(RETRY_AFTER_LIMIT))
 }

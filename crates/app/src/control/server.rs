@@ -10,13 +10,15 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1::Parts;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{self, Message};
 
 use mainstay_actors::error::{Error, Reason};
 use serde::Serialize;
@@ -28,7 +30,7 @@ use crate::serving;
 
 /// The dashboard: one page, which asks the bridge for everything else.
 const DASHBOARD: &str = include_str!("dashboard.html");
-/// A command has at most this many bytes; a larger one ends the session.
+/// A command has at most this many bytes; a larger one ends the session, with the close code 1009.
 const COMMAND_BYTES_MAX: usize = 20 * 1024 * 1024;
 /// Texts on their way between the socket and the session.
 const TEXTS_MAX: usize = 16;
@@ -144,12 +146,17 @@ async fn attend(stream: TcpStream, read: &[u8], mainstay: Mainstay) {
     let (mut sink, mut source) = socket.await.split();
     let (commands, incoming) = mpsc::channel(TEXTS_MAX);
     let (outgoing, mut texts) = mpsc::channel(TEXTS_MAX);
-    let hear = async move {
-        while let Some(Ok(message)) = source.next().await {
-            if let Message::Text(text) = message
-                && commands.send(text.as_str().to_owned()).await.is_err()
-            {
-                return;
+    let hear = async {
+        loop {
+            match source.next().await {
+                Some(Ok(Message::Text(text))) => {
+                    if commands.send(text.as_str().to_owned()).await.is_err() {
+                        return None;
+                    }
+                }
+                Some(Ok(_)) => {}
+                Some(Err(tungstenite::Error::Capacity(_))) => return Some(too_large()),
+                Some(Err(_)) | None => return None,
             }
         }
     };
@@ -161,11 +168,24 @@ async fn attend(stream: TcpStream, read: &[u8], mainstay: Mainstay) {
             }
         }
     };
-    tokio::select! {
-        () = bridge::serve(mainstay, incoming, outgoing) => {}
-        () = hear => {}
-        () = speak => {}
-    }
+    let farewell = tokio::select! {
+        () = bridge::serve(mainstay, incoming, outgoing) => None,
+        farewell = hear => farewell,
+        () = speak => None,
+    };
     // A client that has gone needs no farewell.
+    let is_cut_off = farewell.is_some();
+    let _ = timeout(SEND_TIMEOUT, sink.send(Message::Close(farewell))).await;
     let _ = timeout(SEND_TIMEOUT, sink.close()).await;
+    if is_cut_off && let Ok(socket) = source.reunite(sink) {
+        // To close while it is still sending would take the farewell away from it.
+        let mut rest = socket.into_inner().take(2 * COMMAND_BYTES_MAX as u64);
+        let _ = timeout(SEND_TIMEOUT, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
+    }
+}
+
+/// What a client is told whose command is too long to be read, and so to be answered.
+fn too_large() -> CloseFrame {
+    let reason = format!("a command has at most {COMMAND_BYTES_MAX} bytes").into();
+    CloseFrame { code: CloseCode::Size, reason }
 }

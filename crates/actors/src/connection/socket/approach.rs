@@ -21,6 +21,7 @@ use crate::{
         fault::{Fault, FaultKind},
         target::SocketTarget,
     },
+    error::retry_after,
     reach::{
         Route,
         proxy::{Proxy, ProxyScheme},
@@ -116,7 +117,7 @@ fn accepted(answer: &Response<Incoming>) -> Result<(), Fault> {
     }
     let kind = if status.as_u16() == 407 { FaultKind::ProxyUnauthenticated } else { FaultKind::ProxyRefused };
     let fault = Fault::new(kind, &format!("the proxy answered with HTTP {}", status.as_u16()));
-    let retry_after = classification::retry_after(answer.headers());
+    let retry_after = retry_after(answer.headers(), None);
     Err(Fault { status: Some(status.as_u16()), retry_after, ..fault })
 }
 

@@ -2,18 +2,14 @@
 //!
 //! The errors' own texts go into `details`, and only where they cannot hold the address or a header.
 
-use std::{
-    io::{self, ErrorKind},
-    time::Duration,
-};
+use std::io::{self, ErrorKind};
 
-use http::{
-    HeaderMap, HeaderName,
-    header::{DATE, RETRY_AFTER},
-};
 use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
 
-use crate::connection::fault::{Fault, FaultKind};
+use crate::{
+    connection::fault::{Fault, FaultKind},
+    error::retry_after,
+};
 
 /// The host's name gave no address.
 pub(super) fn lookup(error: &io::Error) -> Fault {
@@ -34,7 +30,7 @@ pub(super) fn connect(error: &io::Error) -> Fault {
 pub(super) fn handshake(error: &Error) -> Fault {
     match error {
         Error::Http(response) => {
-            Fault::from_status(response.status().as_u16(), retry_after(response.headers()))
+            Fault::from_status(response.status().as_u16(), retry_after(response.headers(), None))
         }
         Error::Tls(error) => Fault::new(FaultKind::Tls, &error.to_string()),
         Error::Io(error) if is_tls(error) => Fault::new(FaultKind::Tls, &error.to_string()),
@@ -73,46 +69,4 @@ fn is_tls(error: &io::Error) -> bool {
     inner.is_some_and(|inner| {
         inner.is::<rustls::Error>() || inner.source().is_some_and(|it| it.is::<rustls::Error>())
     })
-}
-
-/// How long `Retry-After` asks to stay away. A date is read against the answer's own `Date`, so neither clock
-/// needs to be right; without one, or in the past, it asks for nothing.
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
-    let asked = text(RETRY_AFTER)?;
-    if let Ok(seconds) = asked.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let until = httpdate::parse_http_date(asked).ok()?;
-    let now = httpdate::parse_http_date(text(DATE)?).ok()?;
-    until.duration_since(now).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn asked(headers: &[(HeaderName, &'static str)]) -> Option<Duration> {
-        let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap()));
-        retry_after(&headers.collect())
-    }
-
-    #[test]
-    fn retry_after_is_read_as_seconds_or_against_the_answers_own_date() {
-        const NOW: &str = "Tue, 15 Nov 1994 08:12:31 GMT";
-        const THEN: &str = "Tue, 15 Nov 1994 08:13:01 GMT";
-        assert_eq!(asked(&[(RETRY_AFTER, "120")]), Some(Duration::from_secs(120)));
-        assert_eq!(asked(&[(RETRY_AFTER, THEN), (DATE, NOW)]), Some(Duration::from_secs(30)));
-    }
-
-    #[test]
-    fn a_retry_after_in_the_past_or_unreadable_asks_for_nothing() {
-        const NOW: &str = "Tue, 15 Nov 1994 08:12:31 GMT";
-        const THEN: &str = "Tue, 15 Nov 1994 08:13:01 GMT";
-        assert_eq!(asked(&[(RETRY_AFTER, NOW), (DATE, THEN)]), None);
-        assert_eq!(asked(&[(RETRY_AFTER, THEN)]), None);
-        assert_eq!(asked(&[(RETRY_AFTER, "-5")]), None);
-        assert_eq!(asked(&[(RETRY_AFTER, "soon")]), None);
-        assert_eq!(asked(&[]), None);
-    }
 }

@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use http::{HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, header};
 use proptest::prelude::*;
 
 use super::*;

@@ -73,7 +73,7 @@ async fn the_fate_of_what_was_being_written_when_the_socket_broke_is_unknown_and
 
 impl Scene {
     async fn unsent(&mut self) -> ConnectionUnsent {
-        self.record(ConnectionUnsent::KIND).await.decode().unwrap()
+        scene::next(&mut self.sums, ConnectionUnsent::KIND).await.decode().unwrap()
     }
 }
 

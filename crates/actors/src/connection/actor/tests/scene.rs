@@ -37,6 +37,8 @@ pub(super) struct Scene {
     pub(super) frames: Frames,
     pub(super) clock: Arc<WallClock>,
     pub(super) story: Subscription,
+    /// The journal once more: what was not sent may be told before or after a change of state.
+    pub(super) sums: Subscription,
 }
 
 impl Scene {
@@ -68,9 +70,9 @@ impl Scene {
         let clock = Arc::new(WallClock(Mutex::new("2026-01-01T00:00:00Z".parse().unwrap())));
         let journal =
             Journal::in_memory("boot", Arc::clone(&clock) as Arc<dyn Clock>, JournalConfig::default());
-        let story = journal.subscribe_after(0);
+        let (story, sums) = (journal.subscribe_after(0), journal.subscribe_after(0));
         let runtime = Runtime::builder().journal(journal).seed(seed).start(root).await.unwrap();
-        Self { runtime, connection, view, frames, clock, story }
+        Self { runtime, connection, view, frames, clock, story, sums }
     }
 
     /// Connected to the server, with the server's end.
@@ -83,12 +85,7 @@ impl Scene {
     }
 
     pub(super) async fn record(&mut self, kind: &str) -> Record {
-        loop {
-            let Delivery::Event(record) = self.story.next().await else { panic!("events are missing") };
-            if record.kind == kind {
-                return *record;
-            }
-        }
+        next(&mut self.story, kind).await
     }
 
     /// What listeners get next.
@@ -158,6 +155,16 @@ impl Scene {
         assert!(!*self.view.is_up.borrow());
         if let Some(server) = server {
             assert!(poll!(pin!(server.accept_raw())).is_pending(), "it came back");
+        }
+    }
+}
+
+/// The next event of this kind.
+pub(super) async fn next(story: &mut Subscription, kind: &str) -> Record {
+    loop {
+        let Delivery::Event(record) = story.next().await else { panic!("events are missing") };
+        if record.kind == kind {
+            return *record;
         }
     }
 }

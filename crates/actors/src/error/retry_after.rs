@@ -1,0 +1,66 @@
+//! How long an answer asks to stay away: `Retry-After` (RFC 9110, 10.2.3).
+
+use std::time::{Duration, SystemTime};
+
+use http::header::{DATE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName};
+
+/// The longest wait that is taken from a `Retry-After`.
+pub const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long the answer with these headers asks to wait: as seconds, or until a date. A date is read against the answer's
+/// own `Date`, so that neither clock needs to be right, or else against `wall`. An absurd wait is cut to
+/// [`RETRY_AFTER_LIMIT`]. `None` if it asks for nothing that can be read, or for a moment that has passed.
+pub(crate) fn retry_after(headers: &HeaderMap, wall: Option<SystemTime>) -> Option<Duration> {
+    let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
+    let asked = text(RETRY_AFTER)?;
+    let wait = if !asked.is_empty() && asked.bytes().all(|byte| byte.is_ascii_digit()) {
+        // Digits that are no number are too many digits.
+        asked.parse().map_or(Duration::MAX, Duration::from_secs)
+    } else {
+        let until = httpdate::parse_http_date(asked).ok()?;
+        let now = text(DATE).and_then(|date| httpdate::parse_http_date(date).ok()).or(wall)?;
+        until.duration_since(now).ok()?
+    };
+    Some(wait.min(RETRY_AFTER_LIMIT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: &str = "Tue, 15 Nov 1994 08:12:31 GMT";
+    const THEN: &str = "Tue, 15 Nov 1994 08:13:01 GMT";
+
+    fn asked(headers: &[(HeaderName, &'static str)], wall: Option<&str>) -> Option<Duration> {
+        let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap()));
+        let wall = wall.map(|date| httpdate::parse_http_date(date).unwrap());
+        retry_after(&headers.collect(), wall)
+    }
+
+    #[test]
+    fn it_is_read_as_seconds_or_against_the_answers_own_date_before_the_machines() {
+        let half_a_minute = Some(Duration::from_secs(30));
+        assert_eq!(asked(&[(RETRY_AFTER, "30")], None), half_a_minute);
+        assert_eq!(asked(&[(RETRY_AFTER, THEN), (DATE, NOW)], Some(THEN)), half_a_minute);
+        assert_eq!(asked(&[(RETRY_AFTER, THEN)], Some(NOW)), half_a_minute);
+    }
+
+    #[test]
+    fn one_in_the_past_or_unreadable_asks_for_nothing() {
+        assert_eq!(asked(&[(RETRY_AFTER, NOW), (DATE, THEN)], None), None);
+        assert_eq!(asked(&[(RETRY_AFTER, THEN)], None), None);
+        for unreadable in ["-5", "+5", "1.5", "soon", ""] {
+            assert_eq!(asked(&[(RETRY_AFTER, unreadable)], Some(NOW)), None, "{unreadable}");
+        }
+        assert_eq!(asked(&[], Some(NOW)), None);
+    }
+
+    #[test]
+    fn an_absurd_one_is_cut_to_the_limit() {
+        const CENTURIES: &str = "Sat, 15 Nov 2994 08:13:01 GMT";
+        for value in ["86401", "18446744073709551615", "99999999999999999999999999", CENTURIES] {
+            assert_eq!(asked(&[(RETRY_AFTER, value)], Some(NOW)), Some(RETRY_AFTER_LIMIT), "{value}");
+        }
+    }
+}

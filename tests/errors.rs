@@ -220,11 +220,12 @@ impl Session {
 #[tokio::test]
 async fn every_error_of_the_bridge_has_a_code_a_reason_and_says_whether_a_repeat_may_help() {
     let (_port, url) = refusing();
-    let mainstay = against(&url, "[requests]\nretries = 0\n[[agent]]\nid = \"planner\"").await;
+    let mainstay = against(&url, "[requests]\nwait_timeout = \"1s\"\n[[agent]]\nid = \"planner\"").await;
     let mut session = Session::open(&mainstay);
     let invalid = (Code::InvalidInput, Reason::InvalidRequest);
     let unknown = (Code::NotFound, Reason::AgentUnknown);
-    let refused = (Code::NetworkError, Reason::ConnectionRefused);
+    // They wait for the backend, in vain.
+    let away = (Code::NetworkError, Reason::Disconnected);
     for (text, expected) in [
         ("no json", invalid),
         ("[1]", invalid),
@@ -244,8 +245,8 @@ async fn every_error_of_the_bridge_has_a_code_a_reason_and_says_whether_a_repeat
         (r#"{"id":1,"type":"request","method":"GET","path":"no-slash"}"#, invalid),
         (r#"{"id":1,"type":"request","method":"not a method","path":"/"}"#, invalid),
         (r#"{"id":1,"type":"request","method":"GET","path":"/","headers":{"host":"x"}}"#, invalid),
-        (r#"{"id":1,"type":"request","method":"GET","path":"/x?token=1"}"#, refused),
-        (r#"{"id":1,"type":"request","method":"POST","path":"/x","body":{}}"#, refused),
+        (r#"{"id":1,"type":"request","method":"GET","path":"/x?token=1"}"#, away),
+        (r#"{"id":1,"type":"request","method":"POST","path":"/x","body":{}}"#, away),
     ] {
         let error = session.fail(text).await;
         assert_eq!((error.code, error.reason), expected, "{text}: {error:?}");

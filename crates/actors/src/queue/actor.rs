@@ -27,7 +27,7 @@ use super::{
         QueueHeld, QueueOverflow, QueueReleased, RequestDone, RequestFailed, RequestJoined, RequestRetry,
         RequestStarted, RequestTimedOut, Scribe, Subject,
     },
-    gate::{Change, Evidence, LinkHint},
+    gate::{Change, Evidence, Hold, LinkHint},
     lanes::{Popped, Pushed},
     message::QueueMessage,
     page::{Attempt, Page, Phase, Waiter},
@@ -58,6 +58,7 @@ pub struct QueueActor {
 #[derive(Debug, Clone)]
 pub struct QueueMemory {
     budget: RetryBudget,
+    hold: Option<Hold>,
 }
 
 type Ctx = Context<QueueMessage>;
@@ -76,6 +77,9 @@ impl Worker for QueueActor {
         match kept {
             Some(memory) => {
                 desk.budget = memory.budget;
+                // This one finds out anew whether the backend can be reached.
+                let is_over = desk.gate.hold().is_none();
+                self.announce(ctx, &desk, memory.hold.filter(|_| is_over).map(Change::Released));
                 self.take_up(ctx, &mut desk);
             }
             // There was no incarnation before, or its successors could not start from what it left.
@@ -128,7 +132,7 @@ impl Worker for QueueActor {
     }
 
     fn snapshot(&self, desk: &Desk) -> Option<QueueMemory> {
-        Some(QueueMemory { budget: desk.budget })
+        Some(QueueMemory { budget: desk.budget, hold: desk.gate.hold() })
     }
 
     fn rest(&self, ctx: &RestContext<'_>) {

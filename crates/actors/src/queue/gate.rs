@@ -39,7 +39,7 @@ pub enum LinkHint {
     Up,
     /// It is being dialled in vain.
     Away,
-    /// Nothing: nobody wants it, or it is refused for a reason of its own.
+    /// Nothing: nobody wants it, it is being dialled for the first time, or it is refused for a reason of its own.
     Silent,
 }
 
@@ -47,6 +47,8 @@ impl From<&ConnectionStatus> for LinkHint {
     fn from(status: &ConnectionStatus) -> Self {
         match status.state {
             ConnectionState::Connected => Self::Up,
+            // As at every start: nothing has failed yet.
+            ConnectionState::Connecting if status.last_error.is_none() => Self::Silent,
             _ if status.suggests_absence() => Self::Away,
             _ => Self::Silent,
         }

@@ -117,6 +117,31 @@ async fn a_link_that_somebody_closed_holds_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_link_that_is_dialled_for_the_first_time_holds_nothing_and_one_that_is_dialled_again_does() {
+    let scene = Scene::of(wide()).await;
+    scene.link(ConnectionState::Connecting);
+    settle().await;
+    assert_eq!(scene.view.stats().hold, None);
+    scene.link(ConnectionState::Reconnecting);
+    settle().await;
+    assert_eq!(scene.view.stats().hold.unwrap().reason, Reason::Disconnected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_that_a_crash_ends_is_told_as_over() {
+    let scene = Scene::of(wide()).await;
+    scene.script.on("/x", [Play::Refuse, Play::Answer(200)]);
+    let answer = scene.ask(get("/x"));
+    settle().await;
+    assert!(scene.view.stats().hold.is_some());
+    scene.crash().await;
+    assert_eq!(status(answer.await), 200);
+    let kinds = scene.story().await.into_iter().map(|record| record.kind);
+    let kinds: Vec<_> = kinds.filter(|kind| kind.starts_with("queue_")).collect();
+    assert_eq!(kinds, ["queue_held", "queue_released"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_that_the_backend_gave_elsewhere_lets_all_of_them_go() {
     let scene = Scene::of(wide()).await;
     scene.script.refuse_all(true);

@@ -10,6 +10,8 @@ use mainstay_runtime::journal::{Event, Level};
 use mainstay_runtime::{AdminError, TreeNode, Vitals};
 use serde::{Deserialize, Serialize};
 
+use crate::agent_factory::AgentLine;
+use crate::config::AgentConfig;
 use crate::moment::Moment;
 use crate::parts::Parts;
 use crate::status::AgentView;
@@ -59,7 +61,7 @@ impl Agents {
     /// `agent_unknown`; `agent_failed` when the restart failed; `disconnected` when the backend is away: the agent is
     /// restarted as soon as it is back.
     pub async fn restart(&self, id: &str) -> Result<(), Error> {
-        let line = self.0.members.agent_lines.get(id).ok_or_else(|| self.unknown(id))?;
+        let line = self.line(id)?;
         line.debts.owe_restart();
         self.0.members.agents.restart(id).await.map_err(|error| self.error(&error))?;
         match line.address.call_within(RESTART_PATIENCE, AgentMessage::AwaitRevival).await {
@@ -108,6 +110,49 @@ impl Agents {
         self.0.members.agents.reset(id).await.map_err(|error| self.error(&error))
     }
 
+    /// Takes in one more agent and starts it, beside those of the configuration. It is forgotten when the runtime ends:
+    /// whoever wants it again adds it again, and it goes on with what it is remembered by.
+    ///
+    /// # Errors
+    /// `conflict` when there is an agent of that id; `invalid_config` when it cannot be as it is described; `stopped` when
+    /// the runtime is stopping.
+    pub async fn add(&self, config: &AgentConfig) -> Result<(), Error> {
+        let members = &self.0.members;
+        if members.agent_lines.contains_key(&config.id) {
+            return Err(self.taken(&config.id));
+        }
+        let draft = members.factory.make(config, 1).map_err(|error| Error::from(&error))?;
+        let (child, line) = draft.split();
+        let address = members.agents.add(child).await.map_err(|error| match error {
+            AdminError::AlreadyRunning { .. } | AdminError::AlreadyPresent { .. } => self.taken(&config.id),
+            AdminError::Spec(error) => Error::new(Reason::InvalidConfig).with_details(&error.to_string()),
+            error => self.error(&error),
+        })?;
+        members.agent_lines.insert(config.id.clone(), line(address));
+        Ok(())
+    }
+
+    /// Stops an agent and forgets it, with its state.
+    ///
+    /// # Errors
+    /// `agent_unknown`.
+    pub async fn remove(&self, id: &str) -> Result<(), Error> {
+        self.0.members.agents.remove(id).await.map_err(|error| self.error(&error))?;
+        self.0.members.agent_lines.remove(id);
+        self.0.members.factory.forget(id);
+        Ok(())
+    }
+
+    fn taken(&self, id: &str) -> Error {
+        Error::new(Reason::Conflict)
+            .with_message("There is an agent of that name already. Choose another, or remove that one first.")
+            .with_details(&format!("there is an agent {id:?}"))
+    }
+
+    pub(crate) fn line(&self, id: &str) -> Result<AgentLine, Error> {
+        self.0.members.agent_lines.get(id).map(|line| line.clone()).ok_or_else(|| self.unknown(id))
+    }
+
     fn view(&self, node: &TreeNode, moment: Moment) -> Option<AgentView> {
         let id = node.path.rsplit('/').next()?;
         let report = self.0.members.board.get(id)?;
@@ -130,7 +175,10 @@ impl Agents {
             last_check: report.last_check.map(at),
             uptime_s: report.uptime_s,
             error_count: report.error_count,
-            state_kept_at: report.state_kept_at.map(at),
+            state_kept_at: report.state_kept_at.map(|at| at.to_string()),
+            process: report.process,
+            letters_waiting: report.letters_waiting,
+            letters_under_way: report.letters_under_way,
             next_step: next_step(status, vitals, &report.id, moment),
             id: report.id,
             driver: report.driver,

@@ -1,11 +1,11 @@
 //! From the configuration to the tree: which actors there are, and by which policies they live.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dashmap::DashMap;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
-use mainstay_actors::agent::{AgentActor, AgentBoard, AgentDebts, HealthPolicy, HttpDriver};
+use mainstay_actors::agent::AgentBoard;
 use mainstay_actors::cache::CacheActor;
 use mainstay_actors::connection::policy::{AfterFailed, ConnectionPolicy};
 use mainstay_actors::connection::target::{SocketTarget, TargetError};
@@ -18,13 +18,15 @@ use mainstay_actors::reach::Route;
 use mainstay_actors::reach::proxy::{Proxy, ProxyUrlError, UnsupportedProxy};
 use mainstay_actors::reach::trust::{CaFileError, Trust};
 use mainstay_actors::transport::{HttpSettings, HttpTransport, Transport};
-use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, Exhausted, Shutdown};
+use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, Shutdown};
 use mainstay_runtime::{Child, SpecError, SupervisorSpec};
 use thiserror::Error as ThisError;
 
-use crate::config::{self, AgentConfig, AgentsConfig, Config, Driver};
+use crate::agent_factory::AgentFactory;
+use crate::agent_meter::{Metered, Meters};
+use crate::config::{self, Config};
 use crate::environment::Environment;
-use crate::parts::{AgentLine, Members};
+use crate::parts::Members;
 use crate::witness::Witness;
 
 /// How long the whole tree may take to stop.
@@ -114,16 +116,10 @@ pub(crate) fn check(config: &Config) -> Result<(), AssemblyError> {
 #[cfg(feature = "cli")]
 pub(crate) fn without_effect(config: &Config) -> Vec<&'static str> {
     let default = Config::default();
-    let is_stuck_wanted = |agents: &AgentsConfig| agents.progress_timeout != default.agents.progress_timeout;
     let keys = [
         (config.cache.watch != default.cache.watch, "cache.watch"),
         (config.cache.stale_for != default.cache.stale_for, "cache.stale_for"),
         (config.cache.negative_ttl != default.cache.negative_ttl, "cache.negative_ttl"),
-        (
-            is_stuck_wanted(&config.agents)
-                || config.agent.iter().any(|agent| is_stuck_wanted(&agent.upkeep)),
-            "agents.progress_timeout",
-        ),
     ];
     keys.into_iter().filter_map(|(is_set, key)| is_set.then_some(key)).collect()
 }
@@ -156,7 +152,9 @@ impl Assembly {
         };
 
         let queue_view = QueueView::default();
-        let actor = QueueActor::new(witness(None), queue_policy(&config.requests), queue_view.clone())
+        let meters = Meters::default();
+        let metered = Arc::new(Metered { transport: witness(None), meters: meters.clone() });
+        let actor = QueueActor::new(metered, queue_policy(&config.requests), queue_view.clone())
             .minding(connection_view.status.subscribe());
         let capacity = config.requests.queue_max.max(1024);
         let child = Child::new("queue", actor).policy(core_policy()).mailbox_capacity(capacity);
@@ -170,13 +168,18 @@ impl Assembly {
         let board = AgentBoard::default();
         let mut agents = SupervisorSpec::new("agents")
             .as_child(ChildPolicy { shutdown: Shutdown::Graceful(SHUTDOWN_MAX), ..core_policy() });
-        let mut agent_lines = HashMap::new();
+        let factory = AgentFactory {
+            transport,
+            connection: connection_view.clone(),
+            queue: queue.clone(),
+            board: board.clone(),
+            meters,
+        };
+        let agent_lines = DashMap::new();
         for agent in &config.agent {
-            let debts = Arc::<AgentDebts>::default();
-            let actor = agent_actor(agent, &transport, &connection_view, &board, &debts)?;
-            let child = Child::new(&agent.id, actor).policy(agent_policy(&agent.upkeep));
+            let (child, line) = factory.make(agent, config.agent.len())?.split();
             let address = agents.child(child)?;
-            agent_lines.insert(agent.id.clone(), AgentLine { address, debts });
+            agent_lines.insert(agent.id.clone(), line(address));
         }
         let agents = root.supervisor(agents)?;
         let members = Members {
@@ -189,6 +192,7 @@ impl Assembly {
             agents,
             board,
             agent_lines,
+            factory,
         };
         Ok(Self { root, members, secrets })
     }
@@ -267,29 +271,6 @@ fn socket_target(
     Ok(target)
 }
 
-fn agent_actor(
-    agent: &AgentConfig,
-    transport: &Arc<dyn Transport>,
-    connection: &ConnectionView,
-    board: &AgentBoard,
-    debts: &Arc<AgentDebts>,
-) -> Result<AgentActor, AssemblyError> {
-    let missing = |driver| AssemblyError::DriverMissing { id: agent.id.clone(), driver };
-    let driver = match agent.driver {
-        Driver::Http => HttpDriver::new(Arc::clone(transport), &agent.id, agent.upkeep.health_timeout),
-        Driver::Process => return Err(missing("process")),
-        Driver::Acp => return Err(missing("acp")),
-    };
-    Ok(AgentActor {
-        id: agent.id.clone(),
-        driver: Arc::new(driver),
-        health: health_policy(&agent.upkeep),
-        debts: Arc::clone(debts),
-        backend_seems_away: connection.seems_away.subscribe(),
-        board: board.clone(),
-    })
-}
-
 // === policies ===
 
 /// The connection, the queue and the cache come back fast: people wait for them.
@@ -304,33 +285,6 @@ fn core_policy() -> ChildPolicy {
         budget: Some(Budget { restarts_max: 10, window: Duration::from_secs(60) }),
         stable_after: Duration::from_secs(30),
         ..ChildPolicy::default()
-    }
-}
-
-fn agent_policy(agents: &AgentsConfig) -> ChildPolicy {
-    ChildPolicy {
-        delay: Delay::Exponential {
-            min: agents.restart_delay,
-            max: agents.restart_delay_max,
-            factor: 2.0,
-            jitter: false,
-        },
-        budget: Some(Budget { restarts_max: agents.max_restarts, window: agents.window }),
-        stable_after: agents.stable_after,
-        exhausted: Exhausted::Abandon,
-        // A restart that fails is the agent's fault or the backend's, never that of the state we keep for it.
-        checkpoint_crashes_max: u32::MAX,
-        ..ChildPolicy::default()
-    }
-}
-
-fn health_policy(agents: &AgentsConfig) -> HealthPolicy {
-    HealthPolicy {
-        interval: agents.health_interval,
-        timeout: agents.health_timeout,
-        fail_after: agents.fail_after,
-        recover_after: agents.recover_after,
-        startup_grace: agents.startup_grace,
     }
 }
 

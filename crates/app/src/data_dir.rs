@@ -74,6 +74,12 @@ impl DataDir {
         self.0.join("journal")
     }
 
+    /// Where the states are that outlive the process.
+    #[must_use]
+    pub fn states(&self) -> PathBuf {
+        self.0.join("state.redb")
+    }
+
     fn control(&self) -> PathBuf {
         self.0.join("control.json")
     }

@@ -13,6 +13,8 @@
 //!
 //! `assembly` is the one place where the configuration becomes a tree.
 
+mod agent_factory;
+mod agent_meter;
 mod agents;
 mod assembly;
 #[cfg(feature = "backend")]
@@ -29,6 +31,7 @@ mod data_dir;
 mod environment;
 #[cfg(debug_assertions)]
 mod fault_switch;
+mod letters;
 mod mainstay;
 mod moment;
 mod parts;
@@ -43,6 +46,7 @@ pub use assembly::AssemblyError;
 pub use cache::Cache;
 pub use connection::Connection;
 pub use data_dir::{ControlFile, DataDir, DataDirError};
+pub use letters::{LetterOptions, SentLetter};
 pub use mainstay::{Mainstay, MainstayBuilder, StartError};
 pub use status::{AgentView, ConnectionReport, HoldReport, QueueReport, RuntimeStatus, Status};
 

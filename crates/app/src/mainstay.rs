@@ -12,6 +12,7 @@ use mainstay_actors::transport::Transport;
 use mainstay_runtime::clock::{Clock, SystemClock};
 use mainstay_runtime::entropy::Entropy;
 use mainstay_runtime::journal::{Journal, JournalConfig, JournalError, Subscription, millis};
+use mainstay_runtime::state::{RedbConfig, RedbStore, StateStore, StoreError};
 use mainstay_runtime::{Ending, Runtime, SupervisorHandle, TreeNode};
 use thiserror::Error as ThisError;
 
@@ -45,6 +46,9 @@ pub enum StartError {
     /// The journal cannot be opened.
     #[error(transparent)]
     Journal(JournalError),
+    /// The states that outlive the process cannot be opened.
+    #[error(transparent)]
+    States(StoreError),
     /// The tree did not come up.
     #[error(transparent)]
     Tree(#[from] mainstay_runtime::StartError),
@@ -59,6 +63,7 @@ pub struct MainstayBuilder {
     clock: Option<Arc<dyn Clock>>,
     seed: Option<u64>,
     verbose: bool,
+    state_store: Option<Arc<dyn StateStore>>,
 }
 
 impl MainstayBuilder {
@@ -69,7 +74,14 @@ impl MainstayBuilder {
         self
     }
 
-    /// Sets the folder for the journal; without one, events are kept in memory alone.
+    /// Sets where the actors' states are kept that outlive the process, in place of a file in the data folder.
+    #[must_use]
+    pub fn state_store(mut self, store: Arc<dyn StateStore>) -> Self {
+        self.state_store = Some(store);
+        self
+    }
+
+    /// Sets the folder for the journal and for what is known of the agents; without one, both are kept in memory alone.
     #[must_use]
     pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.data_dir = Some(path.into());
@@ -111,8 +123,9 @@ impl MainstayBuilder {
     pub async fn start(self) -> Result<Mainstay, StartError> {
         let environment = Environment::read(&self.config, |name| std::env::var(name).ok())?;
         let Assembly { root, members, secrets } = Assembly::of(&self.config, &environment, self.transport)?;
+        let data_dir = self.data_dir.map(DataDir::new);
         let journal = open_journal(
-            self.data_dir.map(DataDir::new),
+            data_dir.as_ref(),
             self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
             JournalConfig {
                 segment_bytes_max: self.config.journal.segment_bytes,
@@ -122,7 +135,14 @@ impl MainstayBuilder {
                 ..JournalConfig::default()
             },
         )?;
+        let store = self.state_store.or(match &data_dir {
+            Some(data) => Some(open_states(data)?),
+            None => None,
+        });
         let mut builder = Runtime::builder().journal(journal);
+        if let Some(store) = store {
+            builder = builder.state_store(store);
+        }
         if let Some(seed) = self.seed {
             builder = builder.seed(seed);
         }
@@ -132,7 +152,7 @@ impl MainstayBuilder {
 }
 
 fn open_journal(
-    data: Option<DataDir>,
+    data: Option<&DataDir>,
     clock: Arc<dyn Clock>,
     config: JournalConfig,
 ) -> Result<Journal, StartError> {
@@ -140,13 +160,23 @@ fn open_journal(
     let Some(data) = data else { return Ok(Journal::in_memory(boot, clock, config)) };
     data.create()?;
     Journal::open(&data.journal(), boot, clock, config).map_err(|error| match error {
-        JournalError::InUse { .. } => {
-            let control = data.read_control().ok().flatten();
-            let by = control.map_or_else(String::new, |control| format!(" (process {})", control.pid));
-            StartError::InUse { dir: data.path().to_owned(), by }
-        }
+        JournalError::InUse { .. } => in_use(data),
         error => StartError::Journal(error),
     })
+}
+
+fn open_states(data: &DataDir) -> Result<Arc<dyn StateStore>, StartError> {
+    match RedbStore::open(&data.states(), RedbConfig::default()) {
+        Ok(store) => Ok(Arc::new(store)),
+        Err(StoreError::InUse { .. }) => Err(in_use(data)),
+        Err(error) => Err(StartError::States(error)),
+    }
+}
+
+fn in_use(data: &DataDir) -> StartError {
+    let control = data.read_control().ok().flatten();
+    let by = control.map_or_else(String::new, |control| format!(" (process {})", control.pid));
+    StartError::InUse { dir: data.path().to_owned(), by }
 }
 
 /// A running runtime. Cheap to clone; dropping the last clone kills the tree, [`shutdown`](Self::shutdown) stops it in

@@ -1,21 +1,14 @@
 //! What every handle of one runtime shares.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
-use mainstay_actors::agent::{AgentBoard, AgentDebts, AgentMessage};
+use dashmap::DashMap;
+use mainstay_actors::agent::AgentBoard;
 use mainstay_actors::cache::CacheMessage;
 use mainstay_actors::connection::{ConnectionMessage, ConnectionView};
 use mainstay_actors::queue::{QueueHandle, QueueMessage, QueueView};
 use mainstay_runtime::{Address, Runtime, SupervisorHandle};
 
+use crate::agent_factory::{AgentFactory, AgentLine};
 use crate::moment::Moment;
-
-/// How one agent's actor is spoken to.
-pub(crate) struct AgentLine {
-    pub(crate) address: Address<AgentMessage>,
-    pub(crate) debts: Arc<AgentDebts>,
-}
 
 /// The actors of a runtime: how they are spoken to, and what they show.
 pub(crate) struct Members {
@@ -31,7 +24,9 @@ pub(crate) struct Members {
     pub(crate) cache: Address<CacheMessage>,
     pub(crate) agents: SupervisorHandle,
     pub(crate) board: AgentBoard,
-    pub(crate) agent_lines: HashMap<String, AgentLine>,
+    /// Clone out of it: a guard must not be held over an await.
+    pub(crate) agent_lines: DashMap<String, AgentLine>,
+    pub(crate) factory: AgentFactory,
 }
 
 /// Everything behind a handle.

@@ -24,7 +24,9 @@ impl From<&StartError> for Error {
             StartError::InUse { .. } | StartError::Journal(JournalError::InUse { .. }) => {
                 told(Reason::InUse, error)
             }
-            StartError::Journal(JournalError::Io { .. }) => told(Reason::DataUnusable, error),
+            StartError::Journal(JournalError::Io { .. }) | StartError::States(_) => {
+                told(Reason::DataUnusable, error)
+            }
             StartError::Tree(_) => told(Reason::Internal, error),
         }
     }

@@ -1,6 +1,6 @@
 //! The state of a runtime in one view, as `mainstay status --json` prints it.
 
-use mainstay_actors::agent::AgentStatus;
+use mainstay_actors::agent::{AgentStatus, ProcessFacts};
 use mainstay_actors::cache::CacheStats;
 use mainstay_actors::connection::status::ConnectionState;
 use mainstay_actors::error::{Error, Reason};
@@ -121,6 +121,15 @@ pub struct AgentView {
     pub error_count: Option<u64>,
     /// When the state was read that it would be given back.
     pub state_kept_at: Option<String>,
+    /// Its process, if it has one of its own here.
+    #[serde(default)]
+    pub process: Option<ProcessFacts>,
+    /// How many letters wait to be handed to it.
+    #[serde(default)]
+    pub letters_waiting: usize,
+    /// How many letters it is at work on.
+    #[serde(default)]
+    pub letters_under_way: usize,
     /// What happens next, in plain words.
     pub next_step: String,
 }

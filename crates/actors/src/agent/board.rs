@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::DashMap;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::driver::ProcessFacts;
 use super::health::AgentStatus;
 use crate::error::Error;
 
@@ -31,7 +33,16 @@ pub struct AgentReport {
     /// The agent's errors so far, as it says.
     pub error_count: Option<u64>,
     /// When the state that would be given back was read; `None` while there is none.
-    pub state_kept_at: Option<Duration>,
+    pub state_kept_at: Option<Timestamp>,
+    /// Its process, if it has one of its own here.
+    #[serde(default)]
+    pub process: Option<ProcessFacts>,
+    /// How many letters wait to be handed to it.
+    #[serde(default)]
+    pub letters_waiting: usize,
+    /// How many letters it is at work on.
+    #[serde(default)]
+    pub letters_under_way: usize,
 }
 
 /// The reports of all agents of one runtime. Cheap to clone.
@@ -42,6 +53,11 @@ impl AgentBoard {
     /// Publishes a report in place of the agent's last one.
     pub fn publish(&self, report: AgentReport) {
         self.0.insert(report.id.clone(), report);
+    }
+
+    /// Forgets agent `id`.
+    pub fn remove(&self, id: &str) {
+        self.0.remove(id);
     }
 
     /// The last report of agent `id`.

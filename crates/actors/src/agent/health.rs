@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Reason};
 
+/// The shortest time from one look at an agent to the next.
+const LOOK_MIN: Duration = Duration::from_millis(10);
+
 /// How much an uptime may lag behind, in seconds, before it says that the agent was restarted: uptimes are often whole
 /// seconds, and clocks differ.
 const UPTIME_SLACK_S: f64 = 2.0;
@@ -46,6 +49,17 @@ pub struct HealthPolicy {
     pub recover_after: u32,
     /// How long after its start an agent that was never well is not failed.
     pub startup_grace: Duration,
+    /// How long an agent that is at work may make no progress; zero: for ever.
+    pub progress_timeout: Duration,
+}
+
+/// What an agent is seen to do, apart from answering checks: busy is not dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Signs {
+    /// Whether it is working on a request.
+    pub is_at_work: bool,
+    /// When it last showed progress, or was last given something to do.
+    pub progressed_at: Option<Duration>,
 }
 
 /// What an agent says of itself.
@@ -82,6 +96,11 @@ pub enum Observation {
         /// What happened instead.
         why: Error,
     },
+    /// The agent is not there: it has ended, or has to be ended.
+    Gone {
+        /// What happened.
+        why: Error,
+    },
 }
 
 /// A change of status.
@@ -102,6 +121,8 @@ pub struct Outcome {
     pub restart: Option<String>,
     /// Whether the agent says by its uptime that somebody else restarted it since the last answer.
     pub was_restarted_elsewhere: bool,
+    /// For how long the agent has been at work without progress, if that is why it is restarted.
+    pub stuck_for: Option<Duration>,
 }
 
 /// One incarnation's health.
@@ -142,10 +163,16 @@ impl Health {
         }
     }
 
-    /// Takes in what a check brought.
-    pub fn observe(&mut self, observation: Observation, now: Duration) -> Outcome {
+    /// Takes in what a check brought, of an agent that is seen to do this.
+    ///
+    /// An agent that is at work, or that has made progress since the last check, is not failed for missing checks: it is
+    /// busy, and so degraded. One that is at work without progress for `progress_timeout` is failed whatever it answers.
+    pub fn observe(&mut self, observation: Observation, signs: Signs, now: Duration) -> Outcome {
+        let is_busy = signs.is_at_work || signs.progressed_at.is_some_and(|at| Some(at) > self.last_check);
         self.last_check = Some(now);
         let mut was_restarted_elsewhere = false;
+        let stuck_for =
+            self.stuck_for(signs, now).filter(|_| !matches!(observation, Observation::Gone { .. }));
         let to = match observation {
             Observation::Answered { reported, uptime_s, error_count } => {
                 was_restarted_elsewhere = reported != Reported::Failed && self.is_younger(uptime_s, now);
@@ -154,15 +181,48 @@ impl Health {
                 self.error_count = error_count;
                 self.answered(reported, now)
             }
-            Observation::Missed { why } => self.missed(why, now),
+            Observation::Missed { why } => self.missed(why, is_busy, now),
             Observation::Unreachable { why } => {
                 self.misses = 0;
                 self.hits = 0;
                 self.last_error = Some(why);
                 AgentStatus::Unknown
             }
+            Observation::Gone { why } => {
+                self.hits = 0;
+                self.last_error = Some(why);
+                AgentStatus::Failed
+            }
         };
-        Outcome { was_restarted_elsewhere, ..self.change_to(to, now) }
+        // One whose backend is out of reach cannot show its progress.
+        let Some(quiet) = stuck_for.filter(|_| to != AgentStatus::Unknown) else {
+            return Outcome { was_restarted_elsewhere, ..self.change_to(to, now) };
+        };
+        let details = format!("it has been at work for {} s without progress", quiet.as_secs());
+        let words = "The agent hangs: it works on something without getting on. It is restarted.";
+        self.last_error = Some(trouble(&details, words));
+        Outcome { stuck_for: Some(quiet), ..self.change_to(AgentStatus::Failed, now) }
+    }
+
+    /// For how long the agent has been at work without progress, if that is too long.
+    fn stuck_for(&self, signs: Signs, now: Duration) -> Option<Duration> {
+        let is_limited = !self.policy.progress_timeout.is_zero();
+        let quiet = now.saturating_sub(signs.progressed_at?);
+        (is_limited && signs.is_at_work && quiet >= self.policy.progress_timeout).then_some(quiet)
+    }
+
+    /// When the agent is to be looked at next, counted from `now`: after the interval, or when it has been at work without
+    /// progress for too long.
+    #[must_use]
+    pub fn next_check_in(&self, signs: Signs, now: Duration) -> Duration {
+        let Some(progressed_at) = signs.progressed_at.filter(|_| signs.is_at_work) else {
+            return self.policy.interval;
+        };
+        if self.policy.progress_timeout.is_zero() {
+            return self.policy.interval;
+        }
+        let limit = progressed_at.saturating_add(self.policy.progress_timeout);
+        self.policy.interval.min(limit.saturating_sub(now).max(LOOK_MIN))
     }
 
     /// Whether an uptime is less than what the last one has grown to since.
@@ -205,11 +265,11 @@ impl Health {
         }
     }
 
-    fn missed(&mut self, why: Error, now: Duration) -> AgentStatus {
+    fn missed(&mut self, why: Error, is_busy: bool, now: Duration) -> AgentStatus {
         self.hits = 0;
         self.misses += 1;
         self.last_error = Some(why);
-        if self.misses >= self.policy.fail_after.max(1) {
+        if self.misses >= self.policy.fail_after.max(1) && !is_busy {
             self.failed_unless_starting(now)
         } else if self.is_starting(now) {
             AgentStatus::Starting
@@ -234,7 +294,7 @@ impl Health {
         self.since = now;
         let restart = (to == AgentStatus::Failed)
             .then(|| self.last_error.as_ref().map_or("the agent failed", Error::for_log).to_owned());
-        Outcome { change: Some(Change { from, to }), restart, was_restarted_elsewhere: false }
+        Outcome { change: Some(Change { from, to }), restart, ..Outcome::default() }
     }
 
     /// The status.
@@ -293,6 +353,8 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
+    const IDLE: Signs = Signs { is_at_work: false, progressed_at: None };
+
     fn health() -> Health {
         let policy = HealthPolicy {
             interval: s(30),
@@ -300,14 +362,15 @@ mod tests {
             fail_after: 3,
             recover_after: 2,
             startup_grace: s(30),
+            progress_timeout: Duration::ZERO,
         };
         Health::new(policy, s(0))
     }
 
     fn well() -> Health {
         let mut health = health();
-        health.observe(says(Reported::Healthy), s(1));
-        health.observe(says(Reported::Healthy), s(2));
+        health.observe(says(Reported::Healthy), IDLE, s(1));
+        health.observe(says(Reported::Healthy), IDLE, s(2));
         assert_eq!(health.status(), AgentStatus::Healthy);
         health
     }
@@ -323,38 +386,38 @@ mod tests {
     #[test]
     fn one_miss_degrades_three_fail_and_two_good_answers_heal() {
         let mut health = well();
-        health.observe(miss(), s(40));
+        health.observe(miss(), IDLE, s(40));
         assert_eq!(health.status(), AgentStatus::Degraded);
-        health.observe(says(Reported::Healthy), s(50));
+        health.observe(says(Reported::Healthy), IDLE, s(50));
         assert_eq!(health.status(), AgentStatus::Degraded);
-        health.observe(says(Reported::Healthy), s(60));
+        health.observe(says(Reported::Healthy), IDLE, s(60));
         assert_eq!(health.status(), AgentStatus::Healthy);
         let outcomes: Vec<_> =
-            [70, 80, 90].map(|at| health.observe(miss(), s(at)).restart).into_iter().collect();
+            [70, 80, 90].map(|at| health.observe(miss(), IDLE, s(at)).restart).into_iter().collect();
         assert_eq!(outcomes, [None, None, Some("no answer in time".to_owned())]);
     }
 
     #[test]
     fn an_agent_that_says_it_failed_is_restarted_at_once_and_once() {
         let mut health = well();
-        assert!(health.observe(says(Reported::Failed), s(40)).restart.is_some());
+        assert!(health.observe(says(Reported::Failed), IDLE, s(40)).restart.is_some());
         assert_helps(&health.last_error().unwrap().message);
-        assert_eq!(health.observe(says(Reported::Failed), s(41)), Outcome::default());
+        assert_eq!(health.observe(says(Reported::Failed), IDLE, s(41)), Outcome::default());
     }
 
     #[test]
     fn within_its_grace_an_agent_that_was_never_well_is_starting_and_not_restarted() {
         let mut health = health();
         for at in [1, 5, 10, 29] {
-            assert_eq!(health.observe(miss(), s(at)), Outcome::default());
+            assert_eq!(health.observe(miss(), IDLE, s(at)), Outcome::default());
         }
-        assert!(health.observe(miss(), s(30)).restart.is_some());
+        assert!(health.observe(miss(), IDLE, s(30)).restart.is_some());
     }
 
     #[test]
     fn grace_ends_with_the_first_good_answer() {
         let mut health = well();
-        assert!(health.observe(says(Reported::Failed), s(3)).restart.is_some());
+        assert!(health.observe(says(Reported::Failed), IDLE, s(3)).restart.is_some());
     }
 
     #[test]
@@ -366,7 +429,7 @@ mod tests {
         };
         let mut health = health();
         let restarted = [(1.0, 10), (11.0, 20), (20.0, 30), (3.0, 40), (13.0, 50), (30.0, 90)]
-            .map(|(uptime, at)| health.observe(says(uptime), s(at)).was_restarted_elsewhere);
+            .map(|(uptime, at)| health.observe(says(uptime), IDLE, s(at)).was_restarted_elsewhere);
         assert_eq!(restarted, [false, false, false, true, false, true]);
     }
 
@@ -374,13 +437,16 @@ mod tests {
     fn an_unreachable_backend_makes_agents_unknown_and_restarts_nobody() {
         let mut health = well();
         for at in 40..60 {
-            let outcome = health
-                .observe(Observation::Unreachable { why: Error::new(Reason::ConnectionRefused) }, s(at));
+            let outcome = health.observe(
+                Observation::Unreachable { why: Error::new(Reason::ConnectionRefused) },
+                IDLE,
+                s(at),
+            );
             assert_eq!(outcome.restart, None);
         }
         assert_eq!((health.status(), health.misses()), (AgentStatus::Unknown, 0));
-        health.observe(says(Reported::Healthy), s(60));
-        health.observe(says(Reported::Healthy), s(61));
+        health.observe(says(Reported::Healthy), IDLE, s(60));
+        health.observe(says(Reported::Healthy), IDLE, s(61));
         assert_eq!(health.status(), AgentStatus::Healthy);
     }
 }

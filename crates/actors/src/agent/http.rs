@@ -9,9 +9,12 @@ use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::driver::{AgentState, Driver, DriverError};
+use super::activity::ActivityMeter;
+use super::driver::{Activity, AgentState, Driver, DriverError};
 use super::health::{Observation, Reported};
+use super::letter::Letter;
 use crate::error::{Error, Reason, start_of};
+use crate::queue::QueueHandle;
 use crate::request::{Priority, Request};
 use crate::transport::{Answer, FailureKind, Transport, TransportError};
 
@@ -22,7 +25,14 @@ pub struct HttpDriver {
     transport: Arc<dyn Transport>,
     id: String,
     timeout: Duration,
+    queue: Option<QueueHandle>,
+    meter: ActivityMeter,
 }
+
+/// How long an answer to a letter may stand still: agents think for a while.
+const LETTER_TIMEOUT: Duration = Duration::from_secs(600);
+/// How many letters an agent behind the backend may have at once.
+const LETTERS_MAX: usize = 4;
 
 /// A health answer. Unknown members are ignored, and all but the status may be missing or unreadable: nobody is
 /// restarted over a figure.
@@ -39,7 +49,36 @@ impl HttpDriver {
     /// Reaches agent `id`; each call may stand still for `timeout`.
     #[must_use]
     pub fn new(transport: Arc<dyn Transport>, id: impl Into<String>, timeout: Duration) -> Self {
-        Self { transport, id: id.into(), timeout }
+        Self { transport, id: id.into(), timeout, queue: None, meter: ActivityMeter::default() }
+    }
+
+    /// With the queue that its letters go through, at `/api/agents/{id}/message`: they are people's requests, and wait
+    /// for their turn and for the backend like any other.
+    #[must_use]
+    pub fn with_queue(mut self, queue: QueueHandle) -> Self {
+        self.queue = Some(queue);
+        self
+    }
+
+    /// With what counts the requests that the agent is working on.
+    #[must_use]
+    pub fn with_meter(mut self, meter: ActivityMeter) -> Self {
+        self.meter = meter;
+        self
+    }
+
+    async fn post_letter(&self, letter: Letter) -> Result<Value, Error> {
+        let Some(queue) = &self.queue else {
+            return Err(Error::new(Reason::NotImplemented).with_details("no queue is there for letters"));
+        };
+        let path = format!("/api/agents/{}/message", self.id);
+        // Whether it may be repeated is decided where letters are; the backend alone knows whether it did act.
+        let request = Request::post(path).json(&letter.body).retries(0).timeout(LETTER_TIMEOUT).build()?;
+        let response = queue.request(request).await?;
+        if response.body.is_empty() {
+            return Ok(Value::Null);
+        }
+        response.json()
     }
 
     async fn call(&self, method: Method, what: &str, body: Option<Value>) -> Result<Answer, DriverError> {
@@ -173,6 +212,18 @@ impl Driver for HttpDriver {
 
     fn write_state(&self, state: Value) -> BoxFuture<'_, Result<(), DriverError>> {
         self.put_state(state).boxed()
+    }
+
+    fn activity(&self) -> Activity {
+        self.meter.activity()
+    }
+
+    fn letters_max(&self) -> usize {
+        LETTERS_MAX
+    }
+
+    fn deliver(&self, letter: Letter) -> BoxFuture<'_, Result<Value, Error>> {
+        self.post_letter(letter).boxed()
     }
 }
 

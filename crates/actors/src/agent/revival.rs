@@ -1,12 +1,15 @@
 //! How an agent is brought back, and what it is still owed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use serde_json::Value;
 
 use super::driver::{Driver, DriverError};
 use super::health::{Observation, Reported};
+
+/// How often an agent is given a state that it ends over, before that state is set aside.
+const STATE_ATTEMPTS_MAX: u32 = 3;
 
 /// What an agent still has to get. It outlives every incarnation of the agent's actor, so that an attempt that broke
 /// off in the middle is taken up where it was.
@@ -14,6 +17,8 @@ use super::health::{Observation, Reported};
 pub struct AgentDebts {
     restart: AtomicBool,
     state: AtomicBool,
+    /// How often it was given its state and has not been seen to live with it since.
+    states_in_doubt: AtomicU32,
 }
 
 impl AgentDebts {
@@ -25,6 +30,16 @@ impl AgentDebts {
     /// The agent may have lost its state.
     pub(super) fn owe_state(&self) {
         self.state.store(true, Ordering::SeqCst);
+    }
+
+    /// The agent lives with the state that it was given.
+    pub(super) fn note_state_is_good(&self) {
+        self.states_in_doubt.store(0, Ordering::SeqCst);
+    }
+
+    /// Whether the agent has ended each time that it was given its state.
+    pub(super) fn state_is_bad(&self) -> bool {
+        self.states_in_doubt.load(Ordering::SeqCst) >= STATE_ATTEMPTS_MAX
     }
 
     pub(super) fn any(&self) -> bool {
@@ -64,7 +79,9 @@ async fn pay(driver: &dyn Driver, debts: &AgentDebts, kept: Option<Arc<Value>>) 
             // It was the actor that had crashed, or somebody was faster.
             Observation::Answered { reported: Reported::Healthy | Reported::Degraded, .. } => {}
             Observation::Unreachable { why } => return Err(DriverError::Unreachable(why)),
-            Observation::Answered { .. } | Observation::Missed { .. } => debts.owe_restart(),
+            Observation::Answered { .. } | Observation::Missed { .. } | Observation::Gone { .. } => {
+                debts.owe_restart();
+            }
         }
     }
     if debts.owes_restart() {
@@ -76,6 +93,7 @@ async fn pay(driver: &dyn Driver, debts: &AgentDebts, kept: Option<Arc<Value>>) 
     if debts.owes_state() {
         if let Some(kept) = kept {
             driver.write_state(Value::clone(&kept)).await?;
+            debts.states_in_doubt.fetch_add(1, Ordering::SeqCst);
         }
         debts.state.store(false, Ordering::SeqCst);
     }

@@ -1,17 +1,27 @@
 //! The agent's actor under its supervisor, with a driver that follows a script, on a paused clock.
 
+mod letters;
+mod liveness;
+
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use mainstay_runtime::journal::{Delivery, Subscription};
+use mainstay_runtime::journal::{Delivery, Event, Subscription};
 use mainstay_runtime::policy::{ChildPolicy, Delay};
+use mainstay_runtime::state::{MemoryStore, StateStore};
 use mainstay_runtime::{Address, Child, Runtime, SupervisorSpec};
 use serde_json::json;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::watch;
+
 use super::*;
-use crate::error::Reason;
+use crate::error::{Error, Reason};
 
 const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -25,8 +35,17 @@ struct Script {
     written: Mutex<Vec<Value>>,
     /// What the next restarts end with; then they succeed.
     refused_restarts: Mutex<VecDeque<DriverError>>,
+    /// How the next letters end; then they are answered with what they say.
+    endings: Mutex<VecDeque<Ending>>,
+    delivered: Mutex<Vec<Value>>,
+    meter: ActivityMeter,
     /// What the next writes end with; then they succeed.
     refused_writes: Mutex<VecDeque<DriverError>>,
+}
+
+enum Ending {
+    Never,
+    Error(Error),
 }
 
 impl Script {
@@ -63,6 +82,20 @@ impl Driver for Script {
         std::future::ready(Ok(AgentState::Known(json!({"memory": 7})))).boxed()
     }
 
+    fn deliver(&self, letter: Letter) -> BoxFuture<'_, Result<Value, Error>> {
+        self.delivered.lock().unwrap().push(letter.body.clone());
+        let ending = self.endings.lock().unwrap().pop_front();
+        match ending {
+            None => std::future::ready(Ok(letter.body)).boxed(),
+            Some(Ending::Never) => std::future::pending().boxed(),
+            Some(Ending::Error(error)) => std::future::ready(Err(error)).boxed(),
+        }
+    }
+
+    fn activity(&self) -> Activity {
+        self.meter.activity()
+    }
+
     fn write_state(&self, state: Value) -> BoxFuture<'_, Result<(), DriverError>> {
         if let Some(refusal) = self.refused_writes.lock().unwrap().pop_front() {
             return std::future::ready(Err(refusal)).boxed();
@@ -84,6 +117,17 @@ fn missed() -> Observation {
     Observation::Missed { why: Error::new(Reason::TimedOut).with_details("no answer") }
 }
 
+fn policy() -> HealthPolicy {
+    HealthPolicy {
+        interval: s(30),
+        timeout: s(5),
+        fail_after: 3,
+        recover_after: 1,
+        startup_grace: s(30),
+        progress_timeout: Duration::ZERO,
+    }
+}
+
 struct Scene {
     runtime: Runtime,
     planner: Address<AgentMessage>,
@@ -95,19 +139,23 @@ struct Scene {
 
 impl Scene {
     async fn of(script: &Arc<Script>) -> Self {
+        Self::with(script, policy(), None).await
+    }
+
+    async fn stored(script: &Arc<Script>, store: Option<&Arc<MemoryStore>>) -> Self {
+        Self::with(script, policy(), store).await
+    }
+
+    async fn with(script: &Arc<Script>, health: HealthPolicy, store: Option<&Arc<MemoryStore>>) -> Self {
         let away = watch::Sender::new(false);
         let debts = Arc::<AgentDebts>::default();
         let board = AgentBoard::default();
         let actor = AgentActor {
             id: "planner".to_owned(),
             driver: Arc::clone(script) as Arc<dyn Driver>,
-            health: HealthPolicy {
-                interval: s(30),
-                timeout: s(5),
-                fail_after: 3,
-                recover_after: 1,
-                startup_grace: s(30),
-            },
+            health,
+            first_check_within: Duration::ZERO,
+            callers: Arc::default(),
             debts: Arc::clone(&debts),
             backend_seems_away: away.subscribe(),
             board: board.clone(),
@@ -118,10 +166,19 @@ impl Scene {
             ..ChildPolicy::default()
         };
         let mut root = SupervisorSpec::new("root");
-        let planner = root.child(Child::new("planner", actor).policy(policy)).unwrap();
-        let runtime = Runtime::builder().start(root).await.unwrap();
+        let planner = root.child(Child::new("planner", actor).policy(policy).durable()).unwrap();
+        let mut builder = Runtime::builder();
+        if let Some(store) = store {
+            builder = builder.state_store(Arc::clone(store) as Arc<dyn StateStore>);
+        }
+        let runtime = builder.start(root).await.unwrap();
         let story = runtime.journal().subscribe_after(0);
         Self { runtime, planner, debts, board, away, story }
+    }
+
+    async fn next(&mut self) -> mainstay_runtime::journal::Record {
+        let Delivery::Event(record) = self.story.next().await else { panic!("events are missing") };
+        *record
     }
 
     /// Waits for the next change of the agent's health.
@@ -133,9 +190,9 @@ impl Scene {
 
     async fn until(&mut self, kind: &str) -> mainstay_runtime::journal::Record {
         loop {
-            let Delivery::Event(record) = self.story.next().await else { panic!("events are missing") };
+            let record = self.next().await;
             if record.kind == kind {
-                return *record;
+                return record;
             }
         }
     }

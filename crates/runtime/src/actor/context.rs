@@ -21,6 +21,7 @@ use crate::messaging::message::Message;
 use crate::messaging::teardown;
 use crate::path::ActorPath;
 use crate::slot::identity::Identity;
+use crate::state::Unsaved;
 
 /// A handler's view of its own incarnation: who and when it is, what it may record, and the tasks that it owns.
 pub struct Context<M: Message> {
@@ -175,6 +176,19 @@ impl<M: Message> Context<M> {
     #[must_use]
     pub fn records<E: Event>(&self) -> bool {
         self.env.journal.records::<E>()
+    }
+
+    /// Resolves once every snapshot that was handed in before this call is safe, as far as the store can make it so: with
+    /// an error once that has been tried in vain, and at once where there is no store. The snapshot after the message at
+    /// hand is not among them.
+    pub fn saved(&self) -> impl Future<Output = Result<(), Unsaved>> + Send + use<M> {
+        let flushed = self.env.state_store.as_ref().map(|store| store.flush());
+        async move {
+            match flushed {
+                Some(flushed) => flushed.await,
+                None => Ok(()),
+            }
+        }
     }
 
     /// Ends this incarnation in order, after the message that is being handled.

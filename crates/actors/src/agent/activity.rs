@@ -1,0 +1,49 @@
+//! Counts what an agent is seen to do.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+
+use super::driver::Activity;
+
+/// Counts the requests that an agent is working on, and notes its progress. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct ActivityMeter(Arc<Mutex<Activity>>);
+
+/// A request that an agent is working on, until this is dropped.
+#[derive(Debug)]
+pub struct AtWork(ActivityMeter);
+
+impl ActivityMeter {
+    fn lock(&self) -> MutexGuard<'_, Activity> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The agent is given something to do.
+    #[must_use = "it is at work for as long as this is kept"]
+    pub fn begin(&self) -> AtWork {
+        let mut activity = self.lock();
+        activity.in_flight += 1;
+        activity.progressed_at = Some(Instant::now());
+        AtWork(self.clone())
+    }
+
+    /// The agent shows that it is getting on.
+    pub fn progress(&self) {
+        self.lock().progressed_at = Some(Instant::now());
+    }
+
+    /// What it is seen to do.
+    #[must_use]
+    pub fn activity(&self) -> Activity {
+        *self.lock()
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        let mut activity = self.0.lock();
+        activity.in_flight = activity.in_flight.saturating_sub(1);
+        activity.progressed_at = Some(Instant::now());
+    }
+}

@@ -1,0 +1,98 @@
+//! What an agent's actor is told.
+
+use std::time::Duration;
+
+use mainstay_runtime::{Message, Reply};
+use serde_json::Value;
+
+use super::callers::LetterReply;
+use super::driver::{AgentState, DriverError};
+use super::health::Observation;
+use super::letter::LetterId;
+use super::revival::Revival;
+use crate::error::Error;
+
+/// A letter as its sender hands it in.
+#[derive(Debug)]
+pub struct Post {
+    /// What it says.
+    pub body: Value,
+    /// Whether it may be handed to the agent again if the agent, its actor or the runtime ends over it. Else it ends as
+    /// `outcome_unknown` then.
+    pub may_repeat: bool,
+    /// How long it may wait to be handed to the agent; `None`: for ever.
+    pub patience: Option<Duration>,
+    /// Told whether the letter was accepted, and what it is known by.
+    pub accepted: Reply<Result<LetterId, Error>>,
+    /// Told the answer.
+    pub reply: LetterReply,
+}
+
+/// An agent actor's messages.
+#[derive(Debug)]
+pub enum AgentMessage {
+    /// It is time for a check.
+    Check,
+    /// A check has ended.
+    TakeObservation(Observation),
+    /// Something befell the agent.
+    TakeIncident(Observation),
+    /// The agent's state was read, or could not be.
+    TakeState(Result<AgentState, DriverError>),
+    /// The attempt to bring the agent back has ended.
+    TakeRevival(Revival),
+    /// The agent has failed for this reason. What is to be remembered has been noted.
+    Fail(String),
+    /// The backend seems to have gone, or to be back.
+    MindLink,
+    /// Say when the agent has been brought back, or why it has not been so far.
+    AwaitRevival(Reply<Result<(), DriverError>>),
+    /// Hand the agent a letter.
+    Post(Box<Post>),
+    /// A letter counts as handed out, and that has been noted: now hand it out.
+    HandOut(LetterId),
+    /// The delivery of a letter has ended.
+    TakeAnswer {
+        /// Which letter.
+        id: LetterId,
+        /// The agent's answer, or what became of the letter instead.
+        answer: Box<Result<Value, Error>>,
+    },
+    /// Call a letter off; `false` if it has ended already.
+    CallOff {
+        /// Which letter.
+        id: LetterId,
+        /// Told whether there was something to call off.
+        reply: Reply<bool>,
+    },
+    /// The sender of a letter has gone.
+    Abandon(LetterId),
+    /// A letter has waited long enough.
+    MindMail,
+    /// Panic, to show what the supervisor does about it. Only in debug builds.
+    #[cfg(debug_assertions)]
+    Panic,
+}
+
+impl Message for AgentMessage {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Check => "Check",
+            Self::TakeObservation(_) => "TakeObservation",
+            Self::TakeIncident(_) => "TakeIncident",
+            Self::TakeState(_) => "TakeState",
+            Self::TakeRevival(_) => "TakeRevival",
+            Self::Fail(_) => "Fail",
+            Self::MindLink => "MindLink",
+            Self::AwaitRevival(_) => "AwaitRevival",
+            Self::Post(_) => "Post",
+            Self::HandOut(_) => "HandOut",
+            Self::TakeAnswer { .. } => "TakeAnswer",
+            Self::CallOff { .. } => "CallOff",
+            Self::Abandon(_) => "Abandon",
+            Self::MindMail => "MindMail",
+            #[cfg(debug_assertions)]
+            Self::Panic => "Panic",
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! From an agent's configuration to its actor, at the start and while the runtime runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay_actors::agent::{
+    AgentActor, AgentBoard, AgentDebts, AgentFeed, AgentMessage, Driver as AgentDriver, HealthPolicy,
+    HttpDriver,
+};
+use mainstay_actors::connection::ConnectionView;
+use mainstay_actors::queue::QueueHandle;
+use mainstay_actors::transport::Transport;
+use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, Exhausted, Shutdown};
+use mainstay_runtime::{Address, Child};
+
+use crate::agent_meter::Meters;
+use crate::assembly::AssemblyError;
+use crate::config::{AgentConfig, AgentsConfig, Driver};
+
+/// How long a program that is asked to end has before it is killed.
+const GRACE: Duration = Duration::from_secs(5);
+/// Each agent adds so much to the time in which the first checks of all begin.
+const FIRST_CHECK_SHARE: Duration = Duration::from_millis(10);
+
+/// How one agent's actor is spoken to. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct AgentLine {
+    pub(crate) address: Address<AgentMessage>,
+    pub(crate) debts: Arc<AgentDebts>,
+    pub(crate) driver: Arc<dyn AgentDriver>,
+    pub(crate) feed: AgentFeed,
+}
+
+/// See the module's documentation.
+pub(crate) struct AgentFactory {
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) connection: ConnectionView,
+    pub(crate) queue: QueueHandle,
+    pub(crate) board: AgentBoard,
+    pub(crate) meters: Meters,
+}
+
+/// An agent's actor that is not in the tree yet.
+pub(crate) struct Draft {
+    pub(crate) child: Child<AgentActor>,
+    debts: Arc<AgentDebts>,
+    driver: Arc<dyn AgentDriver>,
+    feed: AgentFeed,
+}
+
+impl Draft {
+    /// The actor's child for the tree, and what makes its line once it has an address.
+    pub(crate) fn split(self) -> (Child<AgentActor>, impl FnOnce(Address<AgentMessage>) -> AgentLine) {
+        let Self { child, debts, driver, feed } = self;
+        (child, |address| AgentLine { address, debts, driver, feed })
+    }
+}
+
+impl AgentFactory {
+    /// The actor of an agent, one of `agents` in all.
+    pub(crate) fn make(&self, config: &AgentConfig, agents: usize) -> Result<Draft, AssemblyError> {
+        let (debts, feed) = (Arc::<AgentDebts>::default(), AgentFeed::default());
+        let driver = self.driver(config)?;
+        let health = health_policy(&config.upkeep);
+        let agents = u32::try_from(agents).unwrap_or(u32::MAX);
+        let actor = AgentActor {
+            id: config.id.clone(),
+            driver: Arc::clone(&driver),
+            health,
+            first_check_within: FIRST_CHECK_SHARE.saturating_mul(agents).min(health.interval),
+            debts: Arc::clone(&debts),
+            callers: Arc::default(),
+            backend_seems_away: self.connection.seems_away.subscribe(),
+            board: self.board.clone(),
+        };
+        let policy = agent_policy(&config.upkeep, driver.owns_agent());
+        let child = Child::new(&config.id, actor).policy(policy).durable();
+        Ok(Draft { child, debts, driver, feed })
+    }
+
+    fn driver(&self, config: &AgentConfig) -> Result<Arc<dyn AgentDriver>, AssemblyError> {
+        let missing = |driver| AssemblyError::DriverMissing { id: config.id.clone(), driver };
+        match config.driver {
+            Driver::Http => {
+                let meter = self.meters.of(&config.id);
+                let driver =
+                    HttpDriver::new(Arc::clone(&self.transport), &config.id, config.upkeep.health_timeout);
+                Ok(Arc::new(driver.with_queue(self.queue.clone()).with_meter(meter)))
+            }
+            Driver::Process => Err(missing("process")),
+            Driver::Acp => Err(missing("acp")),
+        }
+    }
+
+    /// Forgets what was kept for an agent that has been removed.
+    pub(crate) fn forget(&self, id: &str) {
+        self.meters.forget(id);
+        self.board.remove(id);
+    }
+}
+
+fn agent_policy(agents: &AgentsConfig, owns_agent: bool) -> ChildPolicy {
+    // One that starts its agent counts as ready before the agent is, which may take up to the startup grace.
+    let stable_after =
+        if owns_agent { agents.stable_after + agents.startup_grace } else { agents.stable_after };
+    let shutdown = if owns_agent { Shutdown::Graceful(GRACE * 2) } else { ChildPolicy::default().shutdown };
+    ChildPolicy {
+        delay: Delay::Exponential {
+            min: agents.restart_delay,
+            max: agents.restart_delay_max,
+            factor: 2.0,
+            jitter: false,
+        },
+        budget: Some(Budget { restarts_max: agents.max_restarts, window: agents.window }),
+        stable_after,
+        shutdown,
+        exhausted: Exhausted::Abandon,
+        // A restart that fails is the agent's fault or the backend's, never that of the state we keep for it.
+        checkpoint_crashes_max: u32::MAX,
+        ..ChildPolicy::default()
+    }
+}
+
+fn health_policy(agents: &AgentsConfig) -> HealthPolicy {
+    HealthPolicy {
+        interval: agents.health_interval,
+        timeout: agents.health_timeout,
+        fail_after: agents.fail_after,
+        recover_after: agents.recover_after,
+        startup_grace: agents.startup_grace,
+        progress_timeout: agents.progress_timeout,
+    }
+}

@@ -118,7 +118,7 @@ pub(super) struct Shape {
 #[derive(Debug, clap::Args)]
 pub(super) struct DemoArgs {
     /// How many agents the backend has
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub(super) agents: u16,
     /// The port of the dashboard (0: any free one)
     #[arg(long, value_name = "PORT", default_value_t = 0)]

@@ -47,6 +47,8 @@ pub(crate) struct AgentFactory {
     pub(crate) queue: QueueHandle,
     pub(crate) board: AgentBoard,
     pub(crate) meters: Meters,
+    /// What holds for an agent that does not say otherwise.
+    pub(crate) usual: AgentsConfig,
 }
 
 /// An agent's actor that is not in the tree yet.

@@ -16,7 +16,7 @@ use mainstay_runtime::journal::{Event, Level};
 use serde::{Deserialize, Serialize};
 
 use crate::agent_factory::AgentLine;
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, AgentsConfig};
 use crate::moment::Moment;
 use crate::parts::Parts;
 use crate::status::AgentView;
@@ -119,7 +119,8 @@ impl Agents {
     }
 
     /// Takes in one more agent and starts it, beside those of the configuration. It is forgotten when the runtime ends:
-    /// whoever wants it again adds it again, and it goes on with what it is remembered by.
+    /// whoever wants it again adds it again, and it goes on with what it is remembered by. [`AgentConfig::from_json`] with
+    /// [`usual`](Self::usual) reads one as in an `[[agent]]` block.
     ///
     /// # Errors
     /// `conflict` when there is an agent of that id; `invalid_config` when it cannot be as it is described; `stopped` when
@@ -149,6 +150,12 @@ impl Agents {
         self.0.members.agent_lines.remove(id);
         self.0.members.factory.forget(id);
         Ok(())
+    }
+
+    /// What the configuration says for an agent that does not say otherwise itself.
+    #[must_use]
+    pub fn usual(&self) -> &AgentsConfig {
+        &self.0.members.factory.usual
     }
 
     fn taken(&self, id: &str) -> Error {

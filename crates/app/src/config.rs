@@ -125,7 +125,7 @@ impl Config {
             connection: root.section(),
             requests: root.section(),
             cache: root.section(),
-            agent: root.sections(&agent, agents::AGENTS_MAX),
+            agent: root.sections(&agent, AGENTS_MAX),
             agents,
             journal: root.section(),
             control: root.section(),

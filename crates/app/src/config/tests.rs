@@ -421,19 +421,18 @@ fn a_section_of_the_wrong_shape_is_told_its_header() {
 
 #[test]
 fn more_agents_than_the_limit_are_refused() {
-    let agents: String =
-        (0..=agents::AGENTS_MAX).map(|index| format!("[[agent]]\nid = \"a{index}\"\n")).collect();
+    let agents: String = (0..=AGENTS_MAX).map(|index| format!("[[agent]]\nid = \"a{index}\"\n")).collect();
     check(&agents, &expect![[r#"20001:1: "agent" must not have more than 10000 entries"#]]);
 }
 
 #[test]
 fn as_many_agents_as_are_allowed_are_read_and_one_that_repeats_an_id_is_told_both_lines() {
-    let last = agents::AGENTS_MAX - 1;
+    let last = AGENTS_MAX - 1;
     let agents = |repeated: usize| -> String {
         let id = |index| if index == last { repeated } else { index };
         (0..=last).map(|index| format!("[[agent]]\nid = \"a{}\"\n", id(index))).collect()
     };
-    assert_eq!(Config::from_toml(&agents(last)).unwrap().agent.len(), agents::AGENTS_MAX);
+    assert_eq!(Config::from_toml(&agents(last)).unwrap().agent.len(), AGENTS_MAX);
     check(
         &agents(1),
         &expect![[

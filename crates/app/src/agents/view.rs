@@ -48,7 +48,7 @@ pub(super) fn view(report: AgentReport, vitals: &Vitals, terms: &RestartTerms, m
         last_check: report.last_check.map(at),
         uptime_s: report.uptime_s,
         error_count: report.error_count,
-        state_kept_at: report.state_kept_at.map(|at| at.to_string()),
+        state_kept_at: report.state_kept_at.map(|at| format!("{at:.3}")),
         process: report.process,
         letters_waiting: report.letters_waiting,
         letters_under_way: report.letters_under_way,

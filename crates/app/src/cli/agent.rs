@@ -85,6 +85,9 @@ async fn add(client: &mut Client, file: &Path) -> Result<Value, Failure> {
 
 async fn listen(out: &mut Output, client: &mut Client, id: String, json: bool) -> Result<(), Failure> {
     client.ask(about(id.clone(), AgentAction::Listen {})).await?;
+    if !json {
+        out.line(&out.paint(&format!("listening to {id}; Ctrl-C ends that"), Tone::Soft))?;
+    }
     loop {
         let mut heard = client.hear().await?;
         if json {

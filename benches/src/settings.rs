@@ -8,13 +8,14 @@ Measures Mainstay beside what one would use without it, in one run.
 
 usage: mainstay-benches [options]
 
-  --only LIST         of cast, call, crash, losses, requests, jobs, link, memory, children; separated by commas
+  --only LIST         of cast, call, crash, losses, requests, jobs, link, agents, memory, children; separated by commas
                       (default: all)
   --rounds N          rounds of cast, call, crash, requests and jobs for each contender (default 21)
   --restarts N        restarts in the run that counts losses (default 100000)
   --children-max N    largest number of children in one process (default 100000)
   --jobs N            jobs in line at once (default 100000)
   --returns N         how often the backend goes and comes back for link (default 100)
+  --agents N          agents that are watched at once, at most 10000 (default 10000)
   --limit-s N         seconds after which one process of memory or children is ended (default 120)
   --workers N         worker threads of tokio (default: one for each core)
   --dir PATH          where journals are written meanwhile (default: the system's folder for temporary files)
@@ -30,6 +31,7 @@ pub(crate) struct Settings {
     pub(crate) children_max: u64,
     pub(crate) jobs: usize,
     pub(crate) returns: usize,
+    pub(crate) agents: usize,
     pub(crate) limit: Duration,
     pub(crate) workers: usize,
     pub(crate) dir: PathBuf,
@@ -37,8 +39,8 @@ pub(crate) struct Settings {
     pub(crate) tolerance_percent: u32,
 }
 
-const PARTS: [&str; 9] =
-    ["cast", "call", "crash", "losses", "requests", "jobs", "link", "memory", "children"];
+const PARTS: [&str; 10] =
+    ["cast", "call", "crash", "losses", "requests", "jobs", "link", "agents", "memory", "children"];
 
 impl Settings {
     fn new() -> Self {
@@ -49,6 +51,7 @@ impl Settings {
             children_max: 100_000,
             jobs: 100_000,
             returns: 100,
+            agents: 10_000,
             limit: Duration::from_secs(120),
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             dir: std::env::temp_dir(),
@@ -68,6 +71,7 @@ impl Settings {
                 "--children-max" => settings.children_max = number(&option, &value()?)?,
                 "--jobs" => settings.jobs = number(&option, &value()?)?,
                 "--returns" => settings.returns = number(&option, &value()?)?,
+                "--agents" => settings.agents = number(&option, &value()?)?,
                 "--limit-s" => settings.limit = Duration::from_secs(number(&option, &value()?)?),
                 "--workers" => settings.workers = number(&option, &value()?)?,
                 "--dir" => settings.dir = value()?.into(),

@@ -21,5 +21,6 @@ pub use agent::{AgentAction, AgentCommand};
 pub use command::{CacheAction, Command, ConnectionAction, InvalidateBy, RequestCommand, execute};
 pub use session::serve;
 
-#[cfg(all(test, feature = "backend"))]
+#[cfg(test)]
+#[cfg(feature = "backend")]
 mod tests;

@@ -24,7 +24,12 @@ pub(super) async fn send(
     hop: &Hop,
     idle: Duration,
 ) -> Result<Incoming, TransportError> {
-    let (wire, upload) = assemble(request, hop, idle).await?;
+    let body = match request.body().filter(|_| hop.keeps_body) {
+        // Boxed, so that requests without a body need not make room for its opening.
+        Some(body) => Some(Box::pin(open(body, idle)).await?),
+        None => None,
+    };
+    let (wire, upload) = assemble(request, hop, body);
     match within_idle(client.execute(wire), upload.as_ref(), idle).await {
         Some(Ok(response)) => Ok(Incoming::new(response, upload, idle)),
         Some(Err(error)) => {
@@ -43,37 +48,32 @@ pub(super) async fn send(
     }
 }
 
-async fn assemble(
-    request: &Request,
-    hop: &Hop,
-    idle: Duration,
-) -> Result<(reqwest::Request, Option<UploadWatch>), TransportError> {
+fn assemble(request: &Request, hop: &Hop, body: Option<OpenBody>) -> (reqwest::Request, Option<UploadWatch>) {
     let mut wire = reqwest::Request::new(hop.method.clone(), hop.url.clone());
     *wire.headers_mut() = request.headers().clone();
     if let Some(key) = request.idempotency_key() {
         wire.headers_mut().insert(&IDEMPOTENCY_KEY, key.clone());
     }
-    let Some(body) = request.body().filter(|_| hop.keeps_body) else {
+    let Some(body) = body else {
         wire.headers_mut().remove(header::CONTENT_TYPE);
         // For these a server may insist on hearing that there is none (RFC 9110, 8.6), and some answer 411 otherwise.
         if [Method::POST, Method::PUT, Method::PATCH].contains(&hop.method) {
             wire.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(0));
         }
         request.meter().send(Some(0));
-        return Ok((wire, None));
+        return (wire, None);
     };
-    let body = open(body, idle).await?;
     request.meter().send(body.length());
     if let Some(length) = body.length() {
         // Said outright, since a stream has no length of its own and would be sent in chunks.
         wire.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         if length == 0 {
-            return Ok((wire, None));
+            return (wire, None);
         }
     }
     let (upload, watch) = Upload::new(body, request.meter().clone());
     *wire.body_mut() = Some(reqwest::Body::wrap_stream(upload));
-    Ok((wire, Some(watch)))
+    (wire, Some(watch))
 }
 
 async fn open(body: &Body, idle: Duration) -> Result<OpenBody, TransportError> {

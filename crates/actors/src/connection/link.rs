@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use super::events::{ConnectionIgnored, ConnectionUnsent, IgnoredReason, UnsentReason};
 use super::frames::Resumption;
-use super::machine::Machine;
 use super::liveness::LATE_MIN;
+use super::machine::Machine;
 use super::message::ConnectionMessage;
 use super::open_socket::{OpenSocket, Order};
 use super::outbound::{Ended, Fate, OutboundBuffer, OutboundLimits};

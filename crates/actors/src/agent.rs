@@ -7,7 +7,8 @@
 //! - [`ActivityMeter`]: what an agent is seen to do apart from answering checks
 //! - `memory`: what outlives incarnations, and the process
 //! - `revival`: how an agent is brought back, and what it is still owed
-//! - [`Driver`]: how an agent is reached; `http` reaches one behind the backend
+//! - [`Driver`]: how an agent is reached; `http` reaches one behind the backend, `process` one that is a process of
+//!   its own
 //! - [`AgentFeed`]: what an agent says beside its answers
 //! - [`AgentBoard`]: what is known of the agents, for all to see
 //!
@@ -29,6 +30,7 @@ mod letter;
 mod mail;
 mod memory;
 mod message;
+mod process;
 mod revival;
 
 pub use activity::{ActivityMeter, AtWork};
@@ -46,6 +48,7 @@ pub use letter::{Letter, LetterId};
 pub use mail::{ATTEMPTS_MAX, LETTERS_WAITING_MAX};
 pub use memory::AgentMemory;
 pub use message::{AgentMessage, Post};
+pub use process::ProcessDriver;
 pub use revival::{AgentDebts, Revival};
 
 #[cfg(test)]

@@ -15,12 +15,16 @@ mod client;
 mod desk;
 mod ears;
 mod fault;
+mod options;
 mod pipe;
 mod prompt;
 mod session;
+mod turn;
 mod verdict;
 
-pub use client::{AcpClient, AcpLimits, AcpOptions, TurnEnd};
+pub use client::AcpClient;
 pub use fault::AcpFault;
+pub use options::{AcpLimits, AcpOptions};
 pub use prompt::{Accepts, AcpPrompt};
 pub use session::{LostSession, SessionHow, SessionStart};
+pub use turn::TurnEnd;

@@ -6,6 +6,7 @@
 //! - [`questions`]: what an agent asks
 //! - [`returns`]: conversations that are taken up again, or cannot be
 //! - [`offences`]: agents that break the protocol, or speak none
+//! - [`foreign`]: an agent that nobody here wrote
 
 #![allow(
     clippy::unwrap_used,
@@ -17,6 +18,7 @@
 #[allow(dead_code, unreachable_pub, reason = "what only the process needs")]
 #[path = "../../examples/acp_agent.rs"]
 mod agent;
+mod foreign;
 mod offences;
 mod questions;
 mod returns;

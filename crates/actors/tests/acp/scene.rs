@@ -83,7 +83,7 @@ pub(crate) async fn run(mut command: Command, options: AcpOptions) -> Result<Sce
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
+        .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()
         .unwrap();

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use agent_client_protocol::schema::ProtocolVersion;
@@ -14,20 +13,21 @@ use agent_client_protocol::{
     Agent, Builder, Channel, Client, ConnectionTo, Error as RpcError, JsonRpcRequest, JsonRpcResponse,
     is_connection_terminated, is_incoming_transport_closed,
 };
-use serde::Serialize;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::desk::{Choice, Said};
+use super::desk::Choice;
 use super::ears::{Ears, Ending, Shared};
 use super::fault::AcpFault;
+use super::options::AcpOptions;
 use super::pipe::carry;
 use super::prompt::{Accepts, AcpPrompt};
 use super::session::{LostSession, NO_WAY_BACK, Offers, SessionHow, SessionStart, ways_back};
-use crate::agent::{ActivityMeter, AgentFeed, AtWork, LetterId};
+use super::turn::{Turn, TurnEnd};
+use crate::agent::{AgentFeed, LetterId};
 use crate::error::excerpt;
 
 /// How long the bookkeeping may take to wind up once nothing comes in any more.
@@ -38,76 +38,6 @@ const QUOTE_CHARS_MAX: usize = 200;
 
 /// What an agent may be known by, in characters.
 const NAME_CHARS_MAX: usize = 100;
-
-/// Limits on what an agent sends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AcpLimits {
-    /// The bytes of one message, either way. Two or three times as much is held in memory for a moment.
-    pub message_bytes_max: usize,
-    /// The lines in a row that may be no messages, and are passed over.
-    pub strays_max: usize,
-    /// The questions that may be open at once. More are refused.
-    pub asks_max: usize,
-    /// What the agent may have asked in all without having been sent an answer.
-    pub unanswered_max: usize,
-    /// The bytes of what it says in a turn that are kept for [`TurnEnd::text`].
-    pub text_bytes_max: usize,
-}
-
-impl Default for AcpLimits {
-    fn default() -> Self {
-        Self {
-            message_bytes_max: 16 * 1024 * 1024,
-            strays_max: 100,
-            asks_max: 16,
-            unanswered_max: 256,
-            text_bytes_max: 1024 * 1024,
-        }
-    }
-}
-
-/// How a connection is used.
-#[derive(Debug, Clone)]
-pub struct AcpOptions {
-    /// Limits on what the agent sends.
-    pub limits: AcpLimits,
-    /// Within what time the agent introduces itself, and begins or resumes a conversation.
-    pub setup_timeout: Duration,
-    /// Within what time it tells a whole conversation again.
-    pub load_timeout: Duration,
-    /// How long a turn waits for the end of the one before it, which was called off.
-    pub turn_wait: Duration,
-    /// Counts questions up. Share it among the connections to one agent: then no answer meets another question.
-    pub asks: Arc<AtomicU64>,
-    /// Notes that the agent is at work, and its progress.
-    pub meter: ActivityMeter,
-}
-
-impl Default for AcpOptions {
-    fn default() -> Self {
-        Self {
-            limits: AcpLimits::default(),
-            setup_timeout: Duration::from_secs(60),
-            load_timeout: Duration::from_secs(300),
-            turn_wait: Duration::from_secs(10),
-            asks: Arc::default(),
-            meter: ActivityMeter::default(),
-        }
-    }
-}
-
-/// How a turn ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct TurnEnd {
-    /// Why the agent stopped, in the protocol's words: `end_turn`, `max_tokens`, `max_turn_requests`, `refusal`,
-    /// `cancelled`.
-    pub stop_reason: String,
-    /// What it said, as far as that is text.
-    pub text: String,
-    /// Whether it said more than is kept.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub is_text_cut: bool,
-}
 
 /// What an agent said of itself.
 #[derive(Debug, Clone, Default)]
@@ -413,46 +343,6 @@ impl std::fmt::Debug for AcpClient {
             .field("introduction", &self.introduction)
             .field("end", &*self.end.borrow())
             .finish_non_exhaustive()
-    }
-}
-
-/// A turn that runs, until the agent has ended it.
-struct Turn {
-    shared: Arc<Shared>,
-    is_ended: bool,
-    _work: AtWork,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Turn {
-    fn begin(shared: &Arc<Shared>, letter: LetterId, permit: OwnedSemaphorePermit) -> (Self, u64) {
-        let number = shared.desk().begin_turn(letter);
-        let turn = Self {
-            shared: Arc::clone(shared),
-            is_ended: false,
-            _work: shared.meter.begin(),
-            _permit: permit,
-        };
-        (turn, number)
-    }
-
-    fn end(mut self) -> Said {
-        self.close()
-    }
-
-    fn close(&mut self) -> Said {
-        self.is_ended = true;
-        let (said, open) = self.shared.desk().end_turn();
-        self.shared.call_off(open);
-        said
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        if !self.is_ended {
-            self.close();
-        }
     }
 }
 

@@ -10,9 +10,9 @@ use agent_client_protocol::{
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::client::AcpLimits;
 use super::desk::{Choice, Desk, NotPut, OpenAsk};
 use super::fault::AcpFault;
+use super::options::AcpLimits;
 use super::pipe::Notices;
 use crate::agent::{ActivityMeter, AgentFeed, AgentUpdate, LetterId, UpdateKind};
 use crate::error::excerpt;

@@ -8,8 +8,8 @@ use agent_client_protocol::{Channel, RawJsonRpcMessage, TransportFrame};
 use futures_util::StreamExt;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 
-use super::client::AcpLimits;
 use super::fault::AcpFault;
+use super::options::AcpLimits;
 use super::verdict::{Verdict, judge};
 
 /// How long an agent that does not read any more is still listened to: one that has crashed has said its last words

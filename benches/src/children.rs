@@ -12,6 +12,7 @@ use crate::contender::kameo::KameoNursery;
 use crate::contender::mainstay::MainstayNursery;
 use crate::contender::plain::PlainNursery;
 use crate::contender::{Fault, Live, Nursery};
+use crate::machine::resident_bytes;
 use crate::scoreboard::{Line, Target};
 use crate::settings::Settings;
 
@@ -120,15 +121,6 @@ async fn add_at_once<N: Nursery>(nursery: &N, children: u64) -> Result<(), Fault
         outcome??;
     }
     Ok(())
-}
-
-/// What the process holds in memory now; only Linux says so.
-fn resident_bytes() -> Result<u64, Fault> {
-    const PAGE_BYTES: u64 = 4096;
-    let statm = std::fs::read_to_string("/proc/self/statm")?;
-    let pages: u64 =
-        statm.split_whitespace().nth(1).ok_or("/proc/self/statm has no second figure")?.parse()?;
-    Ok(pages * PAGE_BYTES)
 }
 
 // === in the process that asks ===

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::contender::Fault;
 use crate::settings::Settings;
 
 /// One line a fact; what cannot be found out is left out.
@@ -23,6 +24,15 @@ pub(crate) fn description(settings: &Settings) -> String {
 pub(crate) fn load() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
+}
+
+/// What this process holds in memory now; only Linux says so.
+pub(crate) fn resident_bytes() -> Result<u64, Fault> {
+    const PAGE_BYTES: u64 = 4096;
+    let statm = std::fs::read_to_string("/proc/self/statm")?;
+    let pages: u64 =
+        statm.split_whitespace().nth(1).ok_or("/proc/self/statm has no second figure")?.parse()?;
+    Ok(pages * PAGE_BYTES)
 }
 
 fn first_value(file: &str, key: &str) -> Option<String> {

@@ -10,6 +10,7 @@
 //! - `requests`: the queue beside plain reqwest, over a `server` in a process of its own
 //! - `jobs`: the queue alone beside p-queue, which runs in `node`
 //! - `link`: the connection beside the delay that it announced
+//! - `agents`: very many of them, watched by the whole tree
 //!
 //! And `scoreboard`: what came out against what should.
 
@@ -18,6 +19,7 @@
     reason = "a benchmark reads the machine's own clock, and its tasks are its own"
 )]
 
+mod agents;
 mod children;
 mod contender;
 mod crash;
@@ -34,6 +36,7 @@ mod statistic;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use contender::Fault;
 use scoreboard::Line;
@@ -50,6 +53,9 @@ fn main() -> ExitCode {
     let mut args = std::env::args().skip(1).peekable();
     if args.peek().is_some_and(|first| first == children::ERRAND) {
         return told(errand(args.skip(1).collect()));
+    }
+    if args.peek().is_some_and(|first| first == agents::WATCH_ERRAND || first == agents::BACKEND_ERRAND) {
+        return told(agents_errand(args.collect()));
     }
     if args.peek().is_some_and(|first| first == server::ERRAND) {
         return told(server::serve().map(|()| ExitCode::SUCCESS));
@@ -93,6 +99,10 @@ fn run(settings: Settings) -> Result<ExitCode, Fault> {
             lines.extend(on_a_worker(settings.workers, measure(part, settings, dir))?);
         }
     }
+    if settings.wants("agents") {
+        eprintln!("measuring agents ...");
+        lines.extend(agents::measure(&settings)?);
+    }
     if settings.wants("memory") {
         eprintln!("measuring memory ...");
         lines.extend(children::measure_memory(&settings));
@@ -120,16 +130,39 @@ async fn measure(part: &'static str, settings: Settings, dir: PathBuf) -> Result
     }
 }
 
+/// Serves very many agents, or watches them.
+fn agents_errand(args: Vec<String>) -> Result<ExitCode, Fault> {
+    let (workers, dir) = errand_place()?;
+    let path = dir.path().to_owned();
+    on_a_worker(workers, async move {
+        match &args[..] {
+            [_, agents] => agents::serve(agents.parse()?).await,
+            [_, agents, url, seconds] => {
+                let measured = Duration::from_secs(seconds.parse()?);
+                agents::watch(url, agents.parse()?, measured, &path).await
+            }
+            _ => Err("an errand of agents has one or three arguments".into()),
+        }
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Measures one figure about many children, in a process of its own.
 fn errand(args: Vec<String>) -> Result<ExitCode, Fault> {
-    let base = std::env::var("MAINSTAY_BENCHES_DIR").map_or_else(|_| std::env::temp_dir(), PathBuf::from);
-    let workers =
-        std::env::var("MAINSTAY_BENCHES_WORKERS").ok().and_then(|text| text.parse().ok()).unwrap_or(2);
-    let dir = tempfile::Builder::new().prefix("mainstay-benches-").tempdir_in(base)?;
+    let (workers, dir) = errand_place()?;
     let path: &Path = dir.path();
     let journals = path.to_owned();
     on_a_worker(workers, async move { children::run_errand(&args, &journals).await })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// With how many workers an errand is carried out, and where it may write.
+fn errand_place() -> Result<(usize, tempfile::TempDir), Fault> {
+    let base = std::env::var("MAINSTAY_BENCHES_DIR").map_or_else(|_| std::env::temp_dir(), PathBuf::from);
+    let workers =
+        std::env::var("MAINSTAY_BENCHES_WORKERS").ok().and_then(|text| text.parse().ok()).unwrap_or(2);
+    let dir = tempfile::Builder::new().prefix("mainstay-benches-").tempdir_in(base)?;
+    Ok((workers, dir))
 }
 
 /// Runs `work` as a task among the others, as an embedder's own code runs, and not on the thread that waits for it.

@@ -8,13 +8,15 @@ Measures Mainstay beside what one would use without it, in one run.
 
 usage: mainstay-benches [options]
 
-  --only LIST         of cast, call, crash, losses, requests, jobs, link, memory, children; separated by commas
+  --only LIST         of cast, call, crash, losses, requests, jobs, link, agents, memory, children; separated by commas
                       (default: all)
   --rounds N          rounds of cast, call, crash, requests and jobs for each contender (default 21)
   --restarts N        restarts in the run that counts losses (default 100000)
   --children-max N    largest number of children in one process (default 100000)
   --jobs N            jobs in line at once (default 100000)
   --returns N         how often the backend goes and comes back for link (default 100)
+  --agents N          agents that are watched at once, at most 10000 (default 10000)
+  --agents-s N        seconds over which the watching of agents is measured (default 60)
   --limit-s N         seconds after which one process of memory or children is ended (default 120)
   --workers N         worker threads of tokio (default: one for each core)
   --dir PATH          where journals are written meanwhile (default: the system's folder for temporary files)
@@ -30,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) children_max: u64,
     pub(crate) jobs: usize,
     pub(crate) returns: usize,
+    pub(crate) agents: usize,
+    pub(crate) agents_for: Duration,
     pub(crate) limit: Duration,
     pub(crate) workers: usize,
     pub(crate) dir: PathBuf,
@@ -37,8 +41,8 @@ pub(crate) struct Settings {
     pub(crate) tolerance_percent: u32,
 }
 
-const PARTS: [&str; 9] =
-    ["cast", "call", "crash", "losses", "requests", "jobs", "link", "memory", "children"];
+const PARTS: [&str; 10] =
+    ["cast", "call", "crash", "losses", "requests", "jobs", "link", "agents", "memory", "children"];
 
 impl Settings {
     fn new() -> Self {
@@ -49,6 +53,8 @@ impl Settings {
             children_max: 100_000,
             jobs: 100_000,
             returns: 100,
+            agents: 10_000,
+            agents_for: Duration::from_secs(60),
             limit: Duration::from_secs(120),
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             dir: std::env::temp_dir(),
@@ -68,6 +74,8 @@ impl Settings {
                 "--children-max" => settings.children_max = number(&option, &value()?)?,
                 "--jobs" => settings.jobs = number(&option, &value()?)?,
                 "--returns" => settings.returns = number(&option, &value()?)?,
+                "--agents" => settings.agents = number(&option, &value()?)?,
+                "--agents-s" => settings.agents_for = Duration::from_secs(number(&option, &value()?)?),
                 "--limit-s" => settings.limit = Duration::from_secs(number(&option, &value()?)?),
                 "--workers" => settings.workers = number(&option, &value()?)?,
                 "--dir" => settings.dir = value()?.into(),

@@ -82,8 +82,10 @@ pub enum FailureKind {
     ProxyUnreachable,
     /// The proxy wants a user and a password, or others than it was given.
     ProxyUnauthenticated,
-    /// The proxy does not connect to the backend: it may not, or it cannot.
+    /// The proxy does not get through to the backend. Why is not known of a tunnel of HTTP: it may not, or it cannot.
     ProxyRefused,
+    /// The proxy says that it may not connect to the backend, or cannot connect to such an address.
+    ProxyDenied,
     /// The connection, proxy and TLS included, was not made in time.
     ConnectTimedOut,
     /// TLS could not be set up.
@@ -118,6 +120,7 @@ impl FailureKind {
         Self::ProxyUnreachable,
         Self::ProxyUnauthenticated,
         Self::ProxyRefused,
+        Self::ProxyDenied,
         Self::ConnectTimedOut,
         Self::Tls,
         Self::Connect,
@@ -140,7 +143,7 @@ impl FailureKind {
             Self::HostNotFound => Reason::HostNotFound,
             Self::ProxyUnreachable => Reason::ProxyUnreachable,
             Self::ProxyUnauthenticated => Reason::ProxyUnauthenticated,
-            Self::ProxyRefused => Reason::ProxyRefused,
+            Self::ProxyRefused | Self::ProxyDenied => Reason::ProxyRefused,
             Self::ConnectTimedOut => Reason::ConnectTimedOut,
             Self::Tls => Reason::TlsFailed,
             Self::Connect => Reason::ConnectionFailed,

@@ -182,6 +182,7 @@ impl HttpDriver {
             | FailureKind::ProxyUnreachable
             | FailureKind::ProxyUnauthenticated
             | FailureKind::ProxyRefused
+            | FailureKind::ProxyDenied
             | FailureKind::Connect => DriverError::Unreachable(error),
             _ => DriverError::Failed(error),
         }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::events::{ConnectionIgnored, ConnectionUnsent, IgnoredReason, UnsentReason};
 use super::frames::Resumption;
+use super::liveness::LATE_MIN;
 use super::machine::Machine;
 use super::message::ConnectionMessage;
 use super::open_socket::{OpenSocket, Order};
@@ -73,8 +74,12 @@ impl Link {
         }
     }
 
+    /// Whether the machine slept since this was last asked. Where monotonic time runs on meanwhile, the alarm that did
+    /// not go off in time says so; another one is then set once the message at hand has been dealt with.
     pub(super) fn has_slept(&mut self, wall: Timestamp, now: Duration) -> bool {
-        self.sleep.has_slept(wall, now)
+        let overdue = self.alarm.take_if(|(due, _)| now.saturating_sub(*due) > LATE_MIN);
+        let is_overdue = overdue.map(|(_, timer)| timer.abort()).is_some();
+        self.sleep.has_slept(wall, now) || is_overdue
     }
 
     // === the socket ===

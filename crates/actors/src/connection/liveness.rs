@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::policy::ConnectionPolicy;
 
 /// A deadline missed by more than this was missed by us (sleep, a stalled process), not by the peer.
-const LATE_MIN: Duration = Duration::from_secs(5);
+pub(super) const LATE_MIN: Duration = Duration::from_secs(5);
 
 /// What is known of one open socket's peer.
 #[derive(Debug, Clone)]

@@ -260,10 +260,19 @@ impl Machine {
                 self.start_over();
                 self.dial(Purpose::Retry, Reason::Woke, now)
             }
-            Phase::Failed { probe_at: Some(_) } => self.dial(Purpose::Probe, Reason::Woke, now),
-            Phase::Disconnected { .. } | Phase::Dialling { .. } | Phase::Failed { probe_at: None } => {
+            Phase::Dialling { purpose, .. } => {
+                // Nor does what becomes of a dial that the sleep came upon: it has its whole time, and is the first.
+                let deadline = now.saturating_add(self.policy.connect_timeout);
+                self.phase = Phase::Dialling { purpose, deadline };
+                if purpose != Purpose::Probe && self.attempts > 1 {
+                    self.reason = Reason::Woke;
+                    self.attempts = 1;
+                }
+                self.delays = 0;
                 Vec::new()
             }
+            Phase::Failed { probe_at: Some(_) } => self.dial(Purpose::Probe, Reason::Woke, now),
+            Phase::Disconnected { .. } | Phase::Failed { probe_at: None } => Vec::new(),
         }
     }
 

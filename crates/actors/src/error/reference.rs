@@ -123,11 +123,13 @@ fn of_failure(kind: FailureKind) -> Cause {
             ("the proxy cannot be reached, or what answers there is none", Reach::NotSent)
         }
         FailureKind::ProxyUnauthenticated => ("the proxy wants a login, or another one", Reach::NotSent),
-        FailureKind::ProxyRefused => {
-            ("the proxy does not connect to the backend: it may not, or it cannot", Reach::NotSent)
-        }
+        FailureKind::ProxyRefused => ("the proxy does not get through to the backend", Reach::NotSent),
+        FailureKind::ProxyDenied => (
+            "the proxy says that it may not connect to the backend, or not to such an address",
+            Reach::NotSent,
+        ),
         FailureKind::ConnectTimedOut => {
-            ("the connection, proxy and TLS included, was not made within connect_timeout", Reach::NotSent)
+            ("the connection, proxy and TLS included, was not made in time", Reach::NotSent)
         }
         FailureKind::Tls => {
             ("TLS failed: a certificate that is not trusted, or no TLS there", Reach::NotSent)

@@ -4,7 +4,7 @@
 //! back to its place in line and waits there, up to its own `wait_timeout`, until the backend is back. The gate
 //! decides when that is. It is closed
 //!
-//! - by an attempt that reached nobody (refused, no such host, no connection in time), or
+//! - by an attempt that reached nobody (refused, no such host, no connection in time, no way on from the proxy), or
 //! - by the link, when it goes down: then the next attempt shall show whether requests still get through.
 //!
 //! While it is closed, now and then one request goes out as a **trial**, the next in line. Any answer opens the gate,
@@ -87,8 +87,8 @@ impl Evidence {
 
 /// Whether a failure of this kind says that nobody is there.
 fn is_absence(kind: FailureKind) -> bool {
-    use FailureKind::{Connect, ConnectTimedOut, HostNotFound, ProxyUnreachable, Refused};
-    matches!(kind, Refused | HostNotFound | ConnectTimedOut | Connect | ProxyUnreachable)
+    use FailureKind::{Connect, ConnectTimedOut, HostNotFound, ProxyRefused, ProxyUnreachable, Refused};
+    matches!(kind, Refused | HostNotFound | ConnectTimedOut | Connect | ProxyUnreachable | ProxyRefused)
 }
 
 /// Why requests are held, and until when at the least.

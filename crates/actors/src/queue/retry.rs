@@ -132,7 +132,7 @@ pub fn after_attempt(
     moment: Moment,
 ) -> Verdict {
     if let (Evidence::Unreachable(reason), Outcome::Failed(failure)) = (Evidence::of(outcome), outcome)
-        && failure.reach == Reach::NotSent
+        && (failure.reach == Reach::NotSent || facts.repeatable)
         && !facts.is_spent
     {
         return Verdict::Hold { reason };

@@ -2,6 +2,7 @@
 
 use std::{fmt, net::IpAddr};
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderValue, Uri, uri::Authority};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use thiserror::Error;
@@ -154,8 +155,19 @@ impl Proxy {
         let port = uri.port_u16().unwrap_or(scheme.default_port());
         let header = intercept.basic_auth().and_then(|header| header.to_str().ok());
         let encoded = header.and_then(|header| header.strip_prefix("Basic ")).map(str::to_owned);
+        // A user without a password may be a token.
+        let in_the_clear = encoded.as_deref().and_then(in_the_clear).map(|text| match text.split_once(':') {
+            Some((user, "")) => user.to_owned(),
+            Some((_, password)) => password.to_owned(),
+            None => text,
+        });
         let password = intercept.raw_auth().map(|(_, password)| password.to_owned());
-        let secrets = encoded.into_iter().chain(password).filter(|secret| !secret.is_empty()).collect();
+        let secrets = encoded
+            .into_iter()
+            .chain(in_the_clear)
+            .chain(password)
+            .filter(|secret| !secret.is_empty())
+            .collect();
         Ok(Self { scheme, host, port, intercept, secrets })
     }
 
@@ -300,6 +312,11 @@ fn secrets_of(credentials: &str) -> Vec<String> {
         Some((_, written)) => vec![written.to_owned(), password.to_owned()],
         None => vec![credentials.to_owned(), user.to_owned()],
     }
+}
+
+/// What stands in a Basic header.
+fn in_the_clear(encoded: &str) -> Option<String> {
+    String::from_utf8(BASE64_STANDARD.decode(encoded).ok()?).ok()
 }
 
 /// What hyper-util, and so reqwest, makes of a proxy's address.

@@ -7,8 +7,11 @@ pub(crate) enum ProxyRefusal {
     Unreachable,
     /// It wants a user and a password, or others than it was given.
     Unauthenticated,
-    /// It does not connect to the backend: it may not, or it cannot.
+    /// It does not get through to the backend. A tunnel of HTTP ends here whatever the proxy's status is, since that is
+    /// not told; one of SOCKS only where the backend seems to be away.
     Refused,
+    /// It may not connect to the backend, or cannot connect to such an address.
+    Denied,
 }
 
 impl ProxyRefusal {
@@ -33,6 +36,13 @@ impl ProxyRefusal {
                 "server implements authentication",
             ]) {
                 Self::Unauthenticated
+            } else if starts(&[
+                "connection not allowed",
+                "command not supported",
+                "address type not supported",
+                "host address is",
+            ]) {
+                Self::Denied
             } else {
                 Self::Refused
             },
@@ -56,6 +66,10 @@ mod tests {
             ("SOCKS error: failed parsing server response", Some(Unreachable)),
             ("SOCKS error: credentials not accepted", Some(Unauthenticated)),
             ("SOCKS error: connection refused", Some(Refused)),
+            ("SOCKS error: general server failure", Some(Refused)),
+            ("SOCKS error: connection not allowed", Some(Denied)),
+            ("SOCKS error: address type not supported", Some(Denied)),
+            ("SOCKS error: host address is more than 255 characters", Some(Denied)),
             ("Connection refused (os error 111)", None),
         ] {
             assert_eq!(ProxyRefusal::read(words), refusal, "{words}");

@@ -240,7 +240,10 @@ async fn a_proxy_that_does_not_get_through_is_told_from_one_that_is_not_there() 
     for code in [2, 4, 5] {
         let proxy = Proxy::socks(None, Conduct::Answer(vec![5, code, 0, 1, 0, 0, 0, 0, 0, 0])).await;
         for way in ways() {
-            proxy_fails(&way.through(&format!("socks5h://127.0.0.1:{}", proxy.port())), ProxyRefused).await;
+            let way = way.through(&format!("socks5h://127.0.0.1:{}", proxy.port()));
+            let (failure, fault) = way.fails().await;
+            let kind = if code == 2 { FailureKind::ProxyDenied } else { FailureKind::ProxyRefused };
+            assert_eq!((failure.kind, fault.kind), (kind, ProxyRefused), "{code}");
         }
     }
 }

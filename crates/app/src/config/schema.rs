@@ -87,7 +87,7 @@ section! {
         overflow: Overflow = "reject", choice;
         /// A request that waited this long moves up one priority.
         age_after: Duration = "5s", duration(MILLISECOND..=DAY);
-        /// How long one attempt may take.
+        /// How long one attempt may stand still: until the answer begins, and then between any two parts of it.
         timeout: Duration = "30s", duration(MILLISECOND..=DAY);
         /// How long a request may wait in the queue; an expired one is never sent.
         wait_timeout: Duration = "60s", duration(MILLISECOND..=DAY);

@@ -61,6 +61,7 @@ pub enum Event {
     Tick,
     /// The backend answered elsewhere, over HTTP. Early, late or superfluous news do no harm.
     BackendSeen,
-    /// The machine was asleep, as a jump between wall and monotonic time shows.
+    /// The machine was asleep, as a jump between wall and monotonic time shows, or a timer that came far too late. To be
+    /// told before whatever comes after the sleep.
     Woke,
 }

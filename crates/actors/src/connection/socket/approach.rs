@@ -133,7 +133,7 @@ async fn socks(stream: Stream, place: &str, proxy: &Proxy) -> Result<Stream, Fau
         let words = error.to_string();
         let kind = match ProxyRefusal::read(&words) {
             Some(ProxyRefusal::Unauthenticated) => FaultKind::ProxyUnauthenticated,
-            Some(ProxyRefusal::Refused) => FaultKind::ProxyRefused,
+            Some(ProxyRefusal::Refused | ProxyRefusal::Denied) => FaultKind::ProxyRefused,
             Some(ProxyRefusal::Unreachable) | None => FaultKind::ProxyUnreachable,
         };
         Fault::new(kind, &words)

@@ -142,12 +142,12 @@ fn only_that_nobody_was_there_counts_as_unreachable() {
         let failure = TransportError::new(kind, reach, "");
         Evidence::of(Outcome::Failed(&failure))
     };
-    for kind in [Refused, HostNotFound, ConnectTimedOut, Connect, ProxyUnreachable] {
+    for kind in [Refused, HostNotFound, ConnectTimedOut, Connect, ProxyUnreachable, ProxyRefused] {
         for reach in [Reach::NotSent, Reach::MaybeSent] {
             assert_eq!(of(kind, reach), Evidence::Unreachable(kind.reason()));
         }
     }
-    for kind in [Tls, BadRequest, TimedOut] {
+    for kind in [Tls, BadRequest, TimedOut, ProxyDenied, ProxyUnauthenticated] {
         assert_eq!(of(kind, Reach::NotSent), Evidence::None, "{kind:?}");
     }
     for kind in [Reset, TimedOut] {

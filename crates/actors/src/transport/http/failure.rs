@@ -44,6 +44,7 @@ fn connecting(error: &reqwest::Error) -> FailureKind {
             ProxyRefusal::Unreachable => FailureKind::ProxyUnreachable,
             ProxyRefusal::Unauthenticated => FailureKind::ProxyUnauthenticated,
             ProxyRefusal::Refused => FailureKind::ProxyRefused,
+            ProxyRefusal::Denied => FailureKind::ProxyDenied,
         };
     }
     if error.is_dns() {

@@ -17,7 +17,7 @@ use crate::{
 /// have come to their end.
 pub(super) struct Incoming {
     response: Response,
-    upload: Option<UploadWatch>,
+    upload: UploadWatch,
     idle: Duration,
 }
 
@@ -26,7 +26,7 @@ type Failure = (FailureKind, String);
 impl Incoming {
     /// An answer of which each part must come within `idle`, counted from when it is asked for or from the last part
     /// of the request that left.
-    pub(super) fn new(response: Response, upload: Option<UploadWatch>, idle: Duration) -> Self {
+    pub(super) fn new(response: Response, upload: UploadWatch, idle: Duration) -> Self {
         Self { response, upload, idle }
     }
 
@@ -40,7 +40,7 @@ impl Incoming {
 
     /// Reads it to its end, as long as it has no more than `bytes_max`.
     pub(super) async fn whole(
-        mut self,
+        &mut self,
         bytes_max: usize,
         meter: &Meter,
         kept: &Kept,
@@ -81,7 +81,7 @@ impl Incoming {
 
     /// A connection that still has to send is not kept.
     fn note_end(&self, kept: &Kept) {
-        if self.upload.as_ref().is_none_or(UploadWatch::has_ended) {
+        if self.upload.has_ended() {
             kept.add();
         }
     }
@@ -105,9 +105,9 @@ impl Incoming {
     }
 
     async fn part(&mut self) -> Result<Option<Bytes>, Failure> {
-        match within_idle(self.response.chunk(), self.upload.as_ref(), self.idle).await {
+        match within_idle(self.response.chunk(), &self.upload, self.idle).await {
             Some(Ok(part)) => Ok(part),
-            Some(Err(error)) => Err(match self.upload.as_ref().and_then(UploadWatch::failure) {
+            Some(Err(error)) => Err(match self.upload.failure() {
                 Some(failure) => (failure.kind, failure.details),
                 None => (failure::within_answer(&error), failure::describe(error)),
             }),
@@ -120,7 +120,7 @@ impl Incoming {
 mod tests {
     use tokio::time::{Instant, sleep};
 
-    use super::*;
+    use super::{super::upload::NoBody, *};
 
     const LONG: Duration = Duration::from_secs(60);
 
@@ -132,7 +132,7 @@ mod tests {
             (left > 0).then(|| (part, left - 1))
         };
         let body = reqwest::Body::wrap_stream(stream::unfold(parts, part));
-        Incoming::new(Response::from(http::Response::new(body)), None, LONG)
+        Incoming::new(Response::from(http::Response::new(body)), NoBody::new(false).1, LONG)
     }
 
     #[tokio::test(start_paused = true)]

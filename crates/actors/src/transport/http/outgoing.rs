@@ -10,7 +10,7 @@ use super::{
     failure,
     incoming::Incoming,
     redirect::Hop,
-    upload::{Upload, UploadWatch},
+    upload::{NoBody, Upload, UploadWatch},
 };
 use crate::{
     request::{Body, IDEMPOTENCY_KEY, OpenBody, Request},
@@ -24,56 +24,65 @@ pub(super) async fn send(
     hop: &Hop,
     idle: Duration,
 ) -> Result<Incoming, TransportError> {
-    let (wire, upload) = assemble(request, hop, idle).await?;
-    match within_idle(client.execute(wire), upload.as_ref(), idle).await {
+    let body = match request.body().filter(|_| hop.keeps_body) {
+        // Boxed, so that requests without a body need not make room for its opening.
+        Some(body) => Some(Box::pin(open(body, idle)).await?),
+        None => None,
+    };
+    let (wire, upload) = assemble(request, hop, body);
+    match within_idle(client.execute(wire), &upload, idle).await {
         Some(Ok(response)) => Ok(Incoming::new(response, upload, idle)),
         Some(Err(error)) => {
-            if let Some(failure) = upload.as_ref().and_then(UploadWatch::failure) {
+            if let Some(failure) = upload.failure() {
                 return Err(failure);
             }
-            let unsent = failure::is_unsent(&error) || upload.is_some_and(|upload| upload.withdraw());
+            let unsent = failure::is_unsent(&error) || upload.withdraw();
             let reach = if unsent { Reach::NotSent } else { Reach::MaybeSent };
             Err(TransportError::new(failure::before_answer(&error), reach, failure::describe(error)))
         }
         None => {
-            let unsent = upload.is_some_and(|upload| upload.withdraw());
+            let unsent = upload.withdraw();
+            if !upload.was_asked_for() {
+                let details = "no connection was made within the request's timeout";
+                return Err(TransportError::new(FailureKind::ConnectTimedOut, Reach::NotSent, details));
+            }
             let reach = if unsent { Reach::NotSent } else { Reach::MaybeSent };
             Err(TransportError::new(FailureKind::TimedOut, reach, "no answer began in time"))
         }
     }
 }
 
-async fn assemble(
-    request: &Request,
-    hop: &Hop,
-    idle: Duration,
-) -> Result<(reqwest::Request, Option<UploadWatch>), TransportError> {
+fn assemble(request: &Request, hop: &Hop, body: Option<OpenBody>) -> (reqwest::Request, UploadWatch) {
     let mut wire = reqwest::Request::new(hop.method.clone(), hop.url.clone());
     *wire.headers_mut() = request.headers().clone();
     if let Some(key) = request.idempotency_key() {
         wire.headers_mut().insert(&IDEMPOTENCY_KEY, key.clone());
     }
-    let Some(body) = request.body().filter(|_| hop.keeps_body) else {
+    let Some(body) = body else {
         wire.headers_mut().remove(header::CONTENT_TYPE);
-        // For these a server may insist on hearing that there is none (RFC 9110, 8.6), and some answer 411 otherwise.
-        if [Method::POST, Method::PUT, Method::PATCH].contains(&hop.method) {
-            wire.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(0));
-        }
         request.meter().send(Some(0));
-        return Ok((wire, None));
+        // For these a server may insist on hearing that there is none (RFC 9110, 8.6), and some answer 411 otherwise.
+        return without_body(wire, [Method::POST, Method::PUT, Method::PATCH].contains(&hop.method));
     };
-    let body = open(body, idle).await?;
     request.meter().send(body.length());
-    if let Some(length) = body.length() {
+    match body.length() {
+        Some(0) => return without_body(wire, true),
         // Said outright, since a stream has no length of its own and would be sent in chunks.
-        wire.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-        if length == 0 {
-            return Ok((wire, None));
+        Some(length) => {
+            wire.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
+        None => {}
     }
     let (upload, watch) = Upload::new(body, request.meter().clone());
     *wire.body_mut() = Some(reqwest::Body::wrap_stream(upload));
-    Ok((wire, Some(watch)))
+    (wire, watch)
+}
+
+/// With nothing behind the head, which says so where `is_announced`.
+fn without_body(mut wire: reqwest::Request, is_announced: bool) -> (reqwest::Request, UploadWatch) {
+    let (body, watch) = NoBody::new(is_announced);
+    *wire.body_mut() = Some(reqwest::Body::wrap(body));
+    (wire, watch)
 }
 
 async fn open(body: &Body, idle: Duration) -> Result<OpenBody, TransportError> {
@@ -89,7 +98,7 @@ async fn open(body: &Body, idle: Duration) -> Result<OpenBody, TransportError> {
 /// wakes nobody: it is asked about when the time is up.
 pub(super) async fn within_idle<T>(
     answer: impl Future<Output = T>,
-    upload: Option<&UploadWatch>,
+    upload: &UploadWatch,
     idle: Duration,
 ) -> Option<T> {
     let mut answer = std::pin::pin!(answer);
@@ -98,7 +107,6 @@ pub(super) async fn within_idle<T>(
         if let Ok(answer) = timeout_at(deadline, &mut answer).await {
             return Some(answer);
         }
-        let moved_at = upload.and_then(UploadWatch::moved_at);
-        deadline = moved_at.map(|at| at + idle).filter(|later| *later > deadline)?;
+        deadline = upload.moved_at().map(|at| at + idle).filter(|later| *later > deadline)?;
     }
 }

@@ -10,7 +10,11 @@ use bytes::Bytes;
 use http::Method;
 
 use self::server::{Server, Step, ok};
-use super::{outgoing::within_idle, upload::Upload, *};
+use super::{
+    outgoing::within_idle,
+    upload::{NoBody, Upload},
+    *,
+};
 use crate::{
     error::{Code, words::assert_helps},
     request::Meter,
@@ -154,10 +158,36 @@ async fn a_handshake_that_never_ends_times_out_as_a_connection_that_sent_nothing
 }
 
 #[tokio::test]
-async fn a_body_that_never_left_is_known_not_to_have_been_sent_when_the_attempt_times_out() {
+async fn an_attempt_that_times_out_before_there_is_a_connection_has_sent_nothing() {
+    for request in
+        [post(), get(), Request::post("/a").build().unwrap(), Request::delete("/a").build().unwrap()]
+    {
+        let server = Server::start([vec![Step::Hold]]).await;
+        let settings = HttpSettings::new(server.url().replace("http:", "https:"));
+        let failure = failure(&HttpTransport::new(&settings).unwrap(), &request, SHORT).await;
+        assert_eq!(
+            (failure.kind, failure.reach),
+            (FailureKind::ConnectTimedOut, Reach::NotSent),
+            "{request:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_that_times_out_once_its_head_has_left_may_have_arrived() {
+    for request in [get(), Request::post("/a").build().unwrap(), Request::delete("/a").build().unwrap()] {
+        let server = Server::start([vec![Step::Receive, Step::Hold]]).await;
+        let failure = failure(&transport(&server), &request, SHORT).await;
+        assert_eq!((failure.kind, failure.reach), (FailureKind::TimedOut, Reach::MaybeSent), "{request:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_no_missing_connection() {
     let server = Server::start([vec![Step::Hold]]).await;
-    let settings = HttpSettings::new(server.url().replace("http:", "https:"));
-    let failure = failure(&HttpTransport::new(&settings).unwrap(), &post(), SHORT).await;
+    let source = || futures_util::stream::pending::<std::io::Result<Bytes>>();
+    let request = Request::put("/a").body_stream(Some(1), source).build().unwrap();
+    let failure = failure(&transport(&server), &request, SHORT).await;
     assert_eq!((failure.kind, failure.reach), (FailureKind::TimedOut, Reach::NotSent));
 }
 
@@ -422,8 +452,9 @@ fn an_address_that_cannot_be_a_backend_is_refused_with_the_rule() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_does_not_come_is_given_up_after_the_timeout() {
+    let (_body, watch) = NoBody::new(false);
     let started = Instant::now();
-    assert_eq!(within_idle(std::future::pending::<()>(), None, LONG).await, None);
+    assert_eq!(within_idle(std::future::pending::<()>(), &watch, LONG).await, None);
     assert_eq!(started.elapsed(), LONG);
 }
 
@@ -438,7 +469,7 @@ async fn an_upload_that_keeps_moving_may_take_longer_than_the_timeout() {
             tokio::time::sleep(LONG / 2).await;
         }
     };
-    assert_eq!(within_idle(slow, Some(&watch), LONG).await, Some(()));
+    assert_eq!(within_idle(slow, &watch, LONG).await, Some(()));
     assert_eq!(started.elapsed(), LONG / 2 * 10);
 }
 
@@ -452,7 +483,7 @@ async fn an_upload_that_stops_moving_is_given_up() {
         futures_util::StreamExt::next(&mut upload).await;
         std::future::pending::<()>().await;
     };
-    assert_eq!(within_idle(stuck, Some(&watch), LONG).await, None);
+    assert_eq!(within_idle(stuck, &watch, LONG).await, None);
     assert_eq!(started.elapsed(), LONG / 2 + LONG);
     assert!(!watch.withdraw());
 }

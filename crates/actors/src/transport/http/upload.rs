@@ -4,13 +4,14 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, task::AtomicWaker};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 
 use crate::{
@@ -33,6 +34,8 @@ pub(super) struct UploadWatch(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     phase: AtomicU8,
+    /// Whether a connection has asked for the body, though there may have been nothing of it to give yet.
+    is_asked_for: AtomicBool,
     /// When the last part left.
     moved_at: Mutex<Option<Instant>>,
     /// Whoever writes to the connection, while it waits for the next part.
@@ -58,6 +61,11 @@ impl UploadWatch {
     /// Takes the body back; `false` if some of it may have left already.
     pub(super) fn withdraw(&self) -> bool {
         self.0.turn(WAITING, STOPPED) || self.0.is(STOPPED)
+    }
+
+    /// Whether there was a connection to send the request over.
+    pub(super) fn was_asked_for(&self) -> bool {
+        self.0.is_asked_for.load(Ordering::Acquire)
     }
 
     /// When the last part left, if one has.
@@ -123,6 +131,7 @@ impl Stream for Upload {
         if self.shared.is(ENDED) {
             return Poll::Ready(None);
         }
+        self.shared.is_asked_for.store(true, Ordering::Release);
         self.shared.writer.register(cx.waker());
         if self.shared.is(STOPPED) {
             return Poll::Ready(Some(Err(BrokenOff::Withdrawn)));
@@ -146,6 +155,52 @@ impl Stream for Upload {
             *self.shared.moved_at() = Some(Instant::now());
         }
         Poll::Ready(part.map(Ok))
+    }
+}
+
+/// The body of a request that has none: nothing of it can be asked for, but whether it is there, and a connection asks
+/// that when it writes the request's head.
+///
+/// Withdrawn before, it passes for a body of unknown length that breaks off at once, so the server never gets the
+/// request whole. A GET or HEAD has no such form and goes out, but that does no harm.
+#[derive(Debug)]
+pub(super) struct NoBody {
+    /// Whether the head says that there is nothing to come.
+    is_announced: bool,
+    shared: Arc<Shared>,
+}
+
+impl NoBody {
+    pub(super) fn new(is_announced: bool) -> (Self, UploadWatch) {
+        let shared = Arc::<Shared>::default();
+        (Self { is_announced, shared: Arc::clone(&shared) }, UploadWatch(shared))
+    }
+
+    /// Notes that the head leaves; `false` if the request was withdrawn before.
+    fn start(&self) -> bool {
+        self.shared.is_asked_for.store(true, Ordering::Release);
+        self.shared.turn(WAITING, ENDED) || self.shared.is(ENDED)
+    }
+}
+
+impl HttpBody for NoBody {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        Poll::Ready((!self.start()).then_some(Err(BrokenOff::Withdrawn)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.start() && !self.is_announced
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // This is asked in other places as well, before there is a connection.
+        if self.shared.is(ENDED) { SizeHint::with_exact(0) } else { SizeHint::default() }
     }
 }
 
@@ -188,6 +243,23 @@ mod tests {
         assert_eq!(once.next().await.unwrap().unwrap(), "body");
         assert!(!watch.withdraw());
         assert!(once.next().await.is_none());
+    }
+
+    #[test]
+    fn a_body_that_is_none_is_gone_once_it_was_asked_for_and_breaks_off_if_it_was_withdrawn_before() {
+        for is_announced in [false, true] {
+            let (body, watch) = NoBody::new(is_announced);
+            assert_eq!(body.size_hint().exact(), None);
+            assert!(!watch.was_asked_for());
+            assert_eq!((body.is_end_stream(), body.size_hint().exact()), (!is_announced, Some(0)));
+            assert!(watch.was_asked_for() && watch.has_ended() && !watch.withdraw());
+
+            let (mut body, watch) = NoBody::new(is_announced);
+            assert!(watch.withdraw());
+            assert_eq!((body.is_end_stream(), body.size_hint().exact()), (false, None));
+            let polled = Pin::new(&mut body).poll_frame(&mut Context::from_waker(std::task::Waker::noop()));
+            assert!(matches!(polled, Poll::Ready(Some(Err(BrokenOff::Withdrawn)))));
+        }
     }
 
     #[tokio::test]

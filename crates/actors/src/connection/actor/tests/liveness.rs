@@ -181,6 +181,29 @@ async fn after_a_sleep_in_which_both_clocks_ran_on_all_late_timers_together_lead
     assert_eq!(peer.rest().await, [Wire::text("before the sleep"), ping(1)]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn after_a_sleep_in_which_both_clocks_ran_on_a_wait_starts_over() {
+    let mut scene = Scene::start(nowhere(), patient()).await;
+    while scene.change_to(Reconnecting).await.0.attempt < 3 {}
+    scene.clock.pass(s(8 * 3600));
+    tokio::time::advance(s(8 * 3600)).await;
+    let (change, _) = scene.change_to(Reconnecting).await;
+    assert_eq!((change.attempt, change.next_attempt_at, change.reason), (1, None, Reason::Woke));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_sleep_in_which_both_clocks_ran_on_a_dial_that_was_under_way_does_not_count_as_failed() {
+    let (network, _arrivals) = Network::new(NEAR, Weather::Swallowing);
+    let mut scene = Scene::start(network.target(), patient()).await;
+    scene.change_to(Connecting).await;
+    scene.clock.pass(s(8 * 3600));
+    tokio::time::advance(s(8 * 3600)).await;
+    let woke_at = scene.runtime.now();
+    let (change, at) = scene.change_to(Reconnecting).await;
+    assert_eq!((change.attempt, change.reason), (2, Reason::Fault(FaultKind::ConnectTimedOut)));
+    assert!(at - woke_at >= s(10) - ROUNDING, "{:?}", at - woke_at);
+}
+
 #[tokio::test]
 async fn a_peer_that_floods_does_not_keep_orders_waiting() {
     let server = Server::up().await;

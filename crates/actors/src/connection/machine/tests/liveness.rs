@@ -82,6 +82,32 @@ fn after_a_sleep_the_attempts_and_waits_start_over_since_the_network_is_seldom_t
 }
 
 #[test]
+fn after_a_sleep_that_came_upon_the_last_attempt_its_failure_is_not_the_end() {
+    let mut play = Play::waiting(policy());
+    for generation in 2..=4 {
+        play.wake();
+        play.on(refused(generation));
+    }
+    assert_eq!(play.wake(), [dial(5)]);
+    assert_eq!(play.attempt(), 5, "the last");
+    let change = play.change_on(Event::Woke);
+    assert_eq!((change.to, change.attempt, change.reason), (ConnectionState::Reconnecting, 1, Reason::Woke));
+    play.on(Event::DialFailed { generation: 5, fault: fault(FaultKind::Unresolved) });
+    assert_eq!((play.state(), play.attempt(), play.wait()), (ConnectionState::Reconnecting, 2, secs(1)));
+}
+
+#[test]
+fn after_a_sleep_a_dial_that_it_came_upon_has_its_whole_time_again() {
+    for mut play in [Play::waiting(policy()), Play::failed(probing()).0] {
+        play.wake();
+        let state = play.state();
+        play.pass(secs(3600)).on(Event::Woke);
+        assert_eq!(play.on(Event::Tick), [], "{state:?}");
+        assert_eq!((play.state(), play.machine.next_wake()), (state, Some(play.now + secs(10))));
+    }
+}
+
+#[test]
 fn bytes_on_their_way_count_as_life_though_no_frame_is_complete() {
     let mut play = Play::connected(policy());
     let moved_at = play.pass(secs(14)).now;

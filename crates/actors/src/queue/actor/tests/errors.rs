@@ -27,6 +27,7 @@ use crate::{
     request::{REQUEST_BODY_BYTES_MAX, Request, Response},
     transport::{
         HttpSettings, HttpTransport,
+        peer::Peer,
         server::{Server, Step, ok},
     },
 };
@@ -107,7 +108,7 @@ impl Mishap {
 fn mishaps() -> Vec<Mishap> {
     const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n";
     const CHUNKS: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
-    let late = "the connection, proxy and TLS included, was not made within connect_timeout";
+    let late = "the connection, proxy and TLS included, was not made in time";
     let tls = "TLS failed: a certificate that is not trusted, or no TLS there";
     let reset = "the connection broke before an answer had begun";
     let cut = "the connection broke within the answer";
@@ -117,6 +118,7 @@ fn mishaps() -> Vec<Mishap> {
     let breaks_off = |text: &str, end| [Step::Receive, bytes(text), end];
     vec![
         Mishap { connect_timeout: SHORT, ..Mishap::new(late, [Step::Hold]).over_tls() },
+        Mishap::new(late, [Step::Hold]).over_tls().in_time(SHORT),
         Mishap::new(tls, [bytes("HTTP/1.1 400 Bad Request\r\n\r\n"), Step::Hold]).over_tls(),
         Mishap::new("the connection could not be made, for another cause", [Step::Close]).over_tls(),
         Mishap::new("no answer began within the timeout", [Step::Receive, Step::Hold]).in_time(SHORT),
@@ -189,16 +191,28 @@ async fn whatever_befalls_an_attempt_its_caller_gets_the_error_of_its_row() {
         seen.insert(what);
     }
     let no_login = "the proxy wants a login, or another one";
-    let no_way = "the proxy does not connect to the backend: it may not, or it cannot";
+    let no_way = "the proxy does not get through to the backend";
     for (what, status) in [(no_login, 407), (no_way, 403), (no_way, 502)] {
         for request in [get("/thing"), post("/thing").body("payload")] {
             let answer = bytes(&format!("HTTP/1.1 {status} No\r\ncontent-length: 0\r\n\r\n"));
             let proxy = Server::start([vec![Step::Receive, answer]]).await;
-            let error = failure(&behind(&proxy.url()), request.retries(0).build().unwrap()).await;
-            assert_row(Part::Failure, what, &error);
+            let request = request.retries(0).wait_timeout(Duration::ZERO).build().unwrap();
+            assert_row(Part::Failure, what, &failure(&behind(&proxy.url()), request).await);
         }
         seen.insert(what);
     }
+    let denied = "the proxy says that it may not connect to the backend, or not to such an address";
+    let proxy = Peer::start(|_, mut wire| async move {
+        wire.some().await;
+        wire.send([5, 0]).await;
+        wire.some().await;
+        wire.send([5, 2, 0, 1, 0, 0, 0, 0, 0, 0]).await;
+    })
+    .await;
+    let way = behind(&proxy.url().replace("http", "socks5h"));
+    let error = failure(&way, get("/thing").retries(0).build().unwrap()).await;
+    assert_row(Part::Failure, denied, &error);
+    seen.insert(denied);
     let unreadable = "the request's body could not be read to its end";
     let changed = "the request's body changed while it was sent, or is not as long as was announced";
     let missing = tempfile::tempdir().unwrap().path().join("missing");

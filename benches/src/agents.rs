@@ -1,0 +1,140 @@
+//! Very many agents behind one backend, each checked every 30 s: what watching them takes of a core and of memory.
+//!
+//! The embedded backend runs in one process, the whole tree in another, with its journal and its states on disk, as it is
+//! meant to run. Measured is the second, once every agent has been seen healthy.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use mainstay::Mainstay;
+use mainstay::backend::{Backend, BackendConfig};
+use mainstay::config::{AgentConfig, Config};
+use mainstay_actors::agent::AgentStatus;
+
+use crate::contender::Fault;
+use crate::machine;
+use crate::scoreboard::{Line, Target};
+use crate::settings::Settings;
+
+/// The first argument of a process that serves agents.
+pub(crate) const BACKEND_ERRAND: &str = "agents-backend";
+/// The first argument of a process that watches agents.
+pub(crate) const WATCH_ERRAND: &str = "agents-watch";
+/// How long it may take until every agent has been seen healthy.
+const SETTLING_MAX: Duration = Duration::from_secs(120);
+const MIB: f64 = 1024.0 * 1024.0;
+
+fn ids(agents: usize) -> Vec<String> {
+    (0..agents).map(|number| format!("agent-{number}")).collect()
+}
+
+// === in the process that serves ===
+
+/// Prints its address, then serves so many agents until its input ends.
+pub(crate) async fn serve(agents: usize) -> Result<(), Fault> {
+    let backend = Backend::bind(BackendConfig { agents: ids(agents), ..BackendConfig::default() }).await?;
+    println!("{}", backend.url());
+    std::io::stdout().flush()?;
+    let ended = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
+    ended.await??;
+    backend.stop().await;
+    Ok(())
+}
+
+// === in the process that watches ===
+
+/// Watches so many agents at `url`, and prints the share of one core in percent, the resident mebibytes, and how many
+/// of them are healthy at the end.
+pub(crate) async fn watch(url: &str, agents: usize, measured: Duration, dir: &Path) -> Result<(), Fault> {
+    let mut config = Config::default();
+    config.backend.url = url.to_owned();
+    config.agent = ids(agents).into_iter().map(|id| AgentConfig { id, ..AgentConfig::default() }).collect();
+    let mainstay = Mainstay::builder().config(config).data_dir(dir).start().await?;
+    let begun = Instant::now();
+    while healthy(&mainstay) < agents {
+        if begun.elapsed() > SETTLING_MAX {
+            return Err(format!("{} of {agents} agents are healthy", healthy(&mainstay)).into());
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    // Their first states are kept, and their checks are spread over the period, after two of them.
+    tokio::time::sleep(measured).await;
+    let (before, begun) = (cpu_seconds()?, Instant::now());
+    tokio::time::sleep(measured).await;
+    let percent = (cpu_seconds()? - before) / begun.elapsed().as_secs_f64() * 100.0;
+    let resident = machine::resident_bytes()? as f64 / MIB;
+    println!("{percent} {resident} {}", healthy(&mainstay));
+    mainstay.shutdown().await;
+    Ok(())
+}
+
+fn healthy(mainstay: &Mainstay) -> usize {
+    mainstay.agents().list().iter().filter(|agent| agent.status == AgentStatus::Healthy).count()
+}
+
+/// What this process has used of the processors; only Linux says so.
+fn cpu_seconds() -> Result<f64, Fault> {
+    // Of each thread in nanoseconds: `stat` counts in hundredths of a second.
+    let mut nanos = 0_u64;
+    for thread in std::fs::read_dir("/proc/self/task")? {
+        let text = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+        nanos += text.split_whitespace().next().ok_or("schedstat is empty")?.parse::<u64>()?;
+    }
+    Ok(nanos as f64 / 1e9)
+}
+
+// === in the process that asks ===
+
+struct Served {
+    process: Child,
+    url: String,
+}
+
+impl Served {
+    fn start(settings: &Settings) -> Result<Self, Fault> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args([BACKEND_ERRAND, &settings.agents.to_string()]);
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut url = String::new();
+        if let Some(output) = process.stdout.take() {
+            BufReader::new(output).read_line(&mut url)?;
+        }
+        Ok(Self { process, url: url.trim().to_owned() })
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        let _ = self.process.wait();
+    }
+}
+
+pub(crate) fn measure(settings: &Settings) -> Result<Vec<Line>, Fault> {
+    let agents = settings.agents;
+    let served = Served::start(settings)?;
+    let output = Command::new(std::env::current_exe()?)
+        .args([WATCH_ERRAND, &agents.to_string(), &served.url, &settings.agents_for.as_secs().to_string()])
+        .env("MAINSTAY_BENCHES_DIR", &settings.dir)
+        .env("MAINSTAY_BENCHES_WORKERS", settings.workers.to_string())
+        .stderr(Stdio::inherit())
+        .output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let figures: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    let [percent, resident, healthy] = figures[..] else {
+        return Err(
+            format!("the process that watches agents ended with {} and no figures", output.status).into()
+        );
+    };
+    if healthy < agents as f64 {
+        return Err(format!("{healthy} of {agents} agents were healthy at the end").into());
+    }
+    let what = |what: &str| format!("{what} of watching {agents} agents, each every 30 s");
+    let mut cpu = Line::beside(&[], what("share of one core"), "%").target(Target::AtMost(10.0));
+    cpu.note([percent]);
+    let mut memory = Line::beside(&[], what("resident memory"), "MiB").target(Target::AtMost(150.0));
+    memory.note([resident]);
+    Ok(vec![cpu, memory])
+}

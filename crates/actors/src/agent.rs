@@ -9,6 +9,7 @@
 //! - `revival`: how an agent is brought back, and what it is still owed
 //! - [`Driver`]: how an agent is reached; `http` reaches one behind the backend, `process` one that is a process of
 //!   its own
+//! - `acp`: the Agent Client Protocol, spoken with an agent over its standard input and output
 //! - [`AgentFeed`]: what an agent says beside its answers
 //! - [`AgentBoard`]: what is known of the agents, for all to see
 //!
@@ -17,6 +18,8 @@
 //! It never restarts an agent for which no incarnation was spent, never has two checks in flight, and never sends
 //! an agent's health down the queue of people's requests.
 
+#[cfg(feature = "acp")]
+pub mod acp;
 mod activity;
 mod actor;
 mod board;

@@ -1,0 +1,397 @@
+//! An agent that speaks the Agent Client Protocol over its standard input and output, needs no model and no key, and
+//! does what its prompts say. For tests, and to try a client out:
+//!
+//! ```sh
+//! cargo run -p mainstay-actors --example acp_agent -- --resume --load --sessions FOLDER
+//! ```
+//!
+//! `--resume` and `--load` offer to take a conversation up again; `--sessions FOLDER` keeps conversations there, so that
+//! it can; `--login` wants a login first; `--version N` speaks another version of the protocol; `--mute` never answers.
+//!
+//! A prompt's first word says what to do: `stream N`, `recall`, `ask N`, `withdraw`, `hang`, `deaf`, `files`, `fail`,
+//! `crash`, `stray N`, `broken`, `long N`, `pile N`. Whatever else it is, it is said again.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use agent_client_protocol::schema::ProtocolVersion;
+use agent_client_protocol::v1::schema::{
+    AgentCapabilities, CancelNotification, ContentBlock, ContentChunk, CreateTerminalRequest, Implementation,
+    InitializeRequest, InitializeResponse, LoadSessionRequest, LoadSessionResponse, NewSessionRequest,
+    NewSessionResponse, PermissionOption, PermissionOptionKind, PromptRequest, PromptResponse,
+    ReadTextFileRequest, RequestPermissionOutcome, RequestPermissionRequest, ResumeSessionRequest,
+    ResumeSessionResponse, SessionCapabilities, SessionId, SessionNotification, SessionResumeCapabilities,
+    SessionUpdate, StopReason, ToolCallUpdate, ToolCallUpdateFields,
+};
+use agent_client_protocol::{
+    Agent, Builder, Client, ConnectTo, ConnectionTo, Error, Lines, on_receive_notification,
+    on_receive_request,
+};
+use futures_util::future::join_all;
+use futures_util::{sink, stream};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::sync::{mpsc, watch};
+
+/// What the agent offers, and how it behaves from the start.
+#[derive(Debug, Clone, Default)]
+pub struct Switches {
+    /// It resumes conversations.
+    pub resume: bool,
+    /// It loads conversations.
+    pub load: bool,
+    /// It wants a login first.
+    pub login: bool,
+    /// It answers nothing.
+    pub mute: bool,
+    /// It speaks this version of the protocol, where it is not 1.
+    pub version: Option<u16>,
+    /// It keeps conversations here, one a file, a prompt a line.
+    pub sessions: Option<PathBuf>,
+}
+
+impl Switches {
+    fn of_arguments() -> Result<Self, String> {
+        let mut switches = Self::default();
+        let mut arguments = std::env::args().skip(1);
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--resume" => switches.resume = true,
+                "--load" => switches.load = true,
+                "--login" => switches.login = true,
+                "--mute" => switches.mute = true,
+                "--version" => switches.version = arguments.next().and_then(|version| version.parse().ok()),
+                "--sessions" => switches.sessions = arguments.next().map(PathBuf::from),
+                other => return Err(format!("{other:?} is no switch of this agent")),
+            }
+        }
+        Ok(switches)
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), String> {
+    let switches = Switches::of_arguments()?;
+    serve(tokio::io::stdin(), tokio::io::stdout(), switches).await.map_err(|error| error.to_string())
+}
+
+/// Serves one client, until it closes its side.
+///
+/// # Errors
+///
+/// The pipe breaks.
+pub async fn serve(
+    read: impl AsyncRead + Unpin + Send + 'static,
+    mut write: impl AsyncWrite + Unpin,
+    switches: Switches,
+) -> Result<(), Error> {
+    // Everything is written through this, so that what is no message can be written as well.
+    let (lines, mut written) = mpsc::channel::<String>(64);
+    let outgoing = sink::unfold(lines.clone(), |lines, line| async move {
+        lines.send(line).await.map_err(io::Error::other)?;
+        Ok(lines)
+    });
+    let incoming = stream::unfold(BufReader::new(read).lines(), |mut lines| async move {
+        lines.next_line().await.transpose().map(|line| (line, lines))
+    });
+    let writing = async {
+        while let Some(mut line) = written.recv().await {
+            line.push('\n');
+            write.write_all(line.as_bytes()).await?;
+            write.flush().await?;
+        }
+        Ok::<(), io::Error>(())
+    };
+    let house = House(Arc::new(Rooms { switches, lines, sessions: Mutex::default() }));
+    tokio::select! {
+        served = house.serve(Lines::new(Box::pin(outgoing), Box::pin(incoming))) => served,
+        written = writing => written.map_err(Error::into_internal_error),
+    }
+}
+
+struct Rooms {
+    switches: Switches,
+    lines: mpsc::Sender<String>,
+    sessions: Mutex<HashMap<SessionId, Session>>,
+}
+
+struct Session {
+    prompts: Vec<String>,
+    is_cancelled: watch::Sender<bool>,
+}
+
+/// The agent. Cheap to clone.
+#[derive(Clone)]
+struct House(Arc<Rooms>);
+
+impl House {
+    async fn serve(self, transport: impl ConnectTo<Agent> + 'static) -> Result<(), Error> {
+        let (starting, opening, resuming) = (self.clone(), self.clone(), self.clone());
+        let (loading, working, cancelling) = (self.clone(), self.clone(), self);
+        // This builder leaves the version of the protocol to us.
+        Builder::new(Agent)
+            .on_receive_request(
+                async move |request: InitializeRequest, responder, _| {
+                    if starting.0.switches.mute {
+                        std::future::pending::<()>().await;
+                    }
+                    responder.respond(starting.introduction(&request))
+                },
+                on_receive_request!(),
+            )
+            .on_receive_request(
+                async move |_: NewSessionRequest, responder, _| match opening.open() {
+                    Ok(session) => responder.respond(NewSessionResponse::new(session)),
+                    Err(error) => responder.respond_with_error(error),
+                },
+                on_receive_request!(),
+            )
+            .on_receive_request(
+                async move |request: ResumeSessionRequest, responder, _| match resuming
+                    .back(&request.session_id)
+                {
+                    Ok(_) => responder.respond(ResumeSessionResponse::new()),
+                    Err(error) => responder.respond_with_error(error),
+                },
+                on_receive_request!(),
+            )
+            .on_receive_request(
+                async move |request: LoadSessionRequest, responder, connection: ConnectionTo<Client>| {
+                    match loading.back(&request.session_id) {
+                        Ok(prompts) => {
+                            for prompt in prompts {
+                                let chunk = SessionUpdate::UserMessageChunk(said(&prompt));
+                                connection.send_notification(SessionNotification::new(
+                                    request.session_id.clone(),
+                                    chunk,
+                                ))?;
+                            }
+                            responder.respond(LoadSessionResponse::new())
+                        }
+                        Err(error) => responder.respond_with_error(error),
+                    }
+                },
+                on_receive_request!(),
+            )
+            .on_receive_request(
+                async move |request: PromptRequest, responder, connection: ConnectionTo<Client>| {
+                    let turn = working.clone().turn(request, connection.clone());
+                    connection.spawn(async move { responder.respond_with_result(turn.await) })
+                },
+                on_receive_request!(),
+            )
+            .on_receive_notification(
+                async move |request: CancelNotification, _| {
+                    if let Some(session) = cancelling.sessions().get(&request.session_id) {
+                        session.is_cancelled.send_replace(true);
+                    }
+                    Ok(())
+                },
+                on_receive_notification!(),
+            )
+            .connect_to(transport)
+            .await
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, HashMap<SessionId, Session>> {
+        self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn introduction(&self, request: &InitializeRequest) -> InitializeResponse {
+        let switches = &self.0.switches;
+        let resume = switches.resume.then(SessionResumeCapabilities::new);
+        let version = match switches.version {
+            Some(version) => ProtocolVersion::from(version),
+            None => request.protocol_version,
+        };
+        InitializeResponse::new(version)
+            .agent_info(Implementation::new("acp_agent", "1.0.0"))
+            .agent_capabilities(
+                AgentCapabilities::new()
+                    .load_session(switches.load)
+                    .session_capabilities(SessionCapabilities::new().resume(resume)),
+            )
+    }
+
+    fn open(&self) -> Result<SessionId, Error> {
+        if self.0.switches.login {
+            return Err(Error::auth_required());
+        }
+        let mut sessions = self.sessions();
+        let kept = |id: &SessionId| self.file(id).is_some_and(|file| file.exists());
+        let id = (1_u32..).map(|number| SessionId::new(format!("s{number}")));
+        let id = id
+            .into_iter()
+            .find(|id| !sessions.contains_key(id) && !kept(id))
+            .ok_or_else(Error::internal_error)?;
+        self.keep(&id, &[])?;
+        sessions.insert(id.clone(), Session { prompts: Vec::new(), is_cancelled: watch::Sender::new(false) });
+        Ok(id)
+    }
+
+    /// Takes a conversation up again, and says what was said in it.
+    fn back(&self, id: &SessionId) -> Result<Vec<String>, Error> {
+        let unknown = || Error::from(agent_client_protocol::v1::schema::Error::session_not_found(id.clone()));
+        let file = self.file(id).ok_or_else(unknown)?;
+        let kept = std::fs::read_to_string(file).map_err(|_| unknown())?;
+        let prompts: Vec<String> = kept.lines().map(str::to_owned).collect();
+        let session = Session { prompts: prompts.clone(), is_cancelled: watch::Sender::new(false) };
+        self.sessions().insert(id.clone(), session);
+        Ok(prompts)
+    }
+
+    fn file(&self, id: &SessionId) -> Option<PathBuf> {
+        let folder = self.0.switches.sessions.as_deref()?;
+        let name = Path::new(&*id.0).file_name()?;
+        Some(folder.join(name))
+    }
+
+    fn keep(&self, id: &SessionId, prompts: &[String]) -> Result<(), Error> {
+        let Some(file) = self.file(id) else { return Ok(()) };
+        let text: String = prompts.iter().map(|prompt| prompt.replace('\n', " ") + "\n").collect();
+        std::fs::write(file, text).map_err(Error::into_internal_error)
+    }
+
+    async fn turn(
+        self,
+        request: PromptRequest,
+        client: ConnectionTo<Client>,
+    ) -> Result<PromptResponse, Error> {
+        let id = request.session_id.clone();
+        let text = request.prompt.iter().filter_map(|block| match block {
+            ContentBlock::Text(text) => Some(text.text.as_str()),
+            _ => None,
+        });
+        let text = text.collect::<Vec<_>>().join(" ");
+        let (prompts, cancelled) = {
+            let mut sessions = self.sessions();
+            let session = sessions.get_mut(&id).ok_or_else(Error::invalid_params)?;
+            session.is_cancelled.send_replace(false);
+            session.prompts.push(text.clone());
+            (session.prompts.clone(), session.is_cancelled.subscribe())
+        };
+        self.keep(&id, &prompts)?;
+        let turn = Turn { house: self, id, client, cancelled };
+        turn.work(&text, &prompts).await.map(PromptResponse::new)
+    }
+}
+
+struct Turn {
+    house: House,
+    id: SessionId,
+    client: ConnectionTo<Client>,
+    cancelled: watch::Receiver<bool>,
+}
+
+impl Turn {
+    async fn work(mut self, text: &str, prompts: &[String]) -> Result<StopReason, Error> {
+        let mut words = text.split(' ');
+        let (word, number) = (words.next(), words.next().and_then(|word| word.parse::<usize>().ok()));
+        let number = number.unwrap_or(1);
+        match word.unwrap_or_default() {
+            "stream" => {
+                for chunk in 0..number {
+                    self.say(&format!("{chunk} "))?;
+                }
+            }
+            "recall" => self.say(&prompts.join(" | "))?,
+            "ask" => {
+                let asked = async || self.say(&format!("{} ", self.ask().await));
+                join_all((0..number).map(|_| asked())).await.into_iter().collect::<Result<(), _>>()?;
+                if *self.cancelled.borrow() {
+                    return Ok(StopReason::Cancelled);
+                }
+            }
+            "withdraw" => {
+                let asked = self.client.send_request(self.question());
+                asked.cancel()?;
+                let answer = asked.block_task().await;
+                self.say(&format!("withdrawn: {}", answer.is_err()))?;
+            }
+            "hang" => {
+                self.say("hanging")?;
+                let _ = self.cancelled.wait_for(|is_cancelled| *is_cancelled).await;
+                return Ok(StopReason::Cancelled);
+            }
+            "deaf" => {
+                self.say("deaf")?;
+                std::future::pending::<()>().await;
+            }
+            "files" => self.say(&self.files().await)?,
+            "fail" => return Err(Error::internal_error().data("as it was asked to")),
+            "crash" => {
+                self.say("crashing")?;
+                self.flushed().await;
+                std::process::exit(3);
+            }
+            "stray" => {
+                for line in 0..number {
+                    self.write(format!("loading model, part {line}")).await?;
+                }
+                self.say("strayed")?;
+            }
+            "broken" => self.write(r#"{"jsonrpc":"2.0","method":"session/upd"#.to_owned()).await?,
+            "long" => self.write(format!(r#"{{"jsonrpc":"2.0","x":"{}"#, "x".repeat(number))).await?,
+            "pile" => {
+                for _ in 0..number {
+                    self.client.send_request(self.question()).detach();
+                }
+                std::future::pending::<()>().await;
+            }
+            _ => self.say(&format!("you said: {text}"))?,
+        }
+        Ok(StopReason::EndTurn)
+    }
+
+    fn say(&self, text: &str) -> Result<(), Error> {
+        let update = SessionUpdate::AgentMessageChunk(said(text));
+        self.client.send_notification(SessionNotification::new(self.id.clone(), update))
+    }
+
+    async fn write(&self, line: String) -> Result<(), Error> {
+        self.house.0.lines.send(line).await.map_err(Error::into_internal_error)
+    }
+
+    /// Waits until what was said before has been written, as far as it can be told: a request has been answered.
+    async fn flushed(&self) {
+        let _ = self
+            .client
+            .send_request(ReadTextFileRequest::new(self.id.clone(), "/flushed"))
+            .block_task()
+            .await;
+    }
+
+    fn question(&self) -> RequestPermissionRequest {
+        let fields = ToolCallUpdateFields::new().title("Delete everything".to_owned());
+        RequestPermissionRequest::new(
+            self.id.clone(),
+            ToolCallUpdate::new("call-1", fields),
+            vec![
+                PermissionOption::new("allow", "Allow", PermissionOptionKind::AllowOnce),
+                PermissionOption::new("reject", "Reject", PermissionOptionKind::RejectOnce),
+            ],
+        )
+    }
+
+    async fn ask(&self) -> String {
+        match self.client.send_request(self.question()).block_task().await.map(|answer| answer.outcome) {
+            Ok(RequestPermissionOutcome::Selected(selected)) => selected.option_id.0.to_string(),
+            Ok(_) => "cancelled".to_owned(),
+            Err(error) => format!("refused ({})", i32::from(error.code)),
+        }
+    }
+
+    async fn files(&self) -> String {
+        let read = ReadTextFileRequest::new(self.id.clone(), "/etc/hostname");
+        let read = self.client.send_request(read).block_task().await;
+        let run =
+            self.client.send_request(CreateTerminalRequest::new(self.id.clone(), "ls")).block_task().await;
+        let code = |error: Option<Error>| error.map_or(0, |error| i32::from(error.code));
+        format!("read {}, run {}", code(read.err()), code(run.err()))
+    }
+}
+
+fn said(text: &str) -> ContentChunk {
+    ContentChunk::new(ContentBlock::from(text))
+}

@@ -1,0 +1,30 @@
+//! The Agent Client Protocol, version 1, spoken with an agent over any pair of pipes.
+//!
+//! - [`AcpClient`]: one connection, with the one conversation (session) that it has
+//! - [`AcpFault`]: why something did not come to pass
+//! - `pipe`: the lines, with their limits; `verdict` judges one, pure
+//! - `desk`: what is under way: the turn, the questions, pure
+//! - `prompt`: what a letter's body may be, pure; `session`: how a conversation is taken up again, pure
+//! - `ears`: what the agent says and asks of its own accord
+//!
+//! The messages and their bookkeeping are the official crate's. What is ours: limits on all that an agent sends, one
+//! owner of every task, and a known end of everything that was asked, whatever happens in between. The agent is offered
+//! no files and no terminal; what it asks of that kind is refused as the protocol says.
+
+mod client;
+mod desk;
+mod ears;
+mod fault;
+mod options;
+mod pipe;
+mod prompt;
+mod session;
+mod turn;
+mod verdict;
+
+pub use client::AcpClient;
+pub use fault::AcpFault;
+pub use options::{AcpLimits, AcpOptions};
+pub use prompt::{Accepts, AcpPrompt};
+pub use session::{LostSession, SessionHow, SessionStart};
+pub use turn::TurnEnd;

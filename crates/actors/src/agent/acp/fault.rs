@@ -1,0 +1,239 @@
+//! Why something between us and an agent did not come to pass.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use agent_client_protocol::ErrorCode;
+use thiserror::Error;
+
+use crate::error::{Error, Reason, excerpt};
+
+/// The most of an agent's own words that an error repeats, in characters.
+const WORDS_CHARS_MAX: usize = 300;
+
+/// Why something that an agent was asked for did not come to pass.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum AcpFault {
+    /// The agent closed its side, or nobody holds the connection any more.
+    #[error("the agent closed the connection")]
+    Closed,
+    /// The pipe cannot be read or written.
+    #[error("the pipe to the agent broke: {0}")]
+    Broken(String),
+    /// What the agent sent is not the protocol, or breaks a limit. The connection has ended.
+    #[error("the agent broke the protocol: {what}{}", quoted(.quote))]
+    Violation {
+        /// What is wrong.
+        what: String,
+        /// The beginning of what it sent, bounded; empty where there is nothing to show.
+        quote: String,
+    },
+    /// The agent speaks another version of the protocol.
+    #[error("the agent speaks version {0} of the protocol; it has to speak version 1")]
+    Version(u16),
+    /// The agent wants somebody to log in first.
+    #[error("the agent wants a login first{}: log in with the agent's own program, then start it again", offered(.0))]
+    LoginWanted(Vec<String>),
+    /// The agent refused, with an error of its own.
+    #[error("the agent refused {method}: {words} (code {code})")]
+    Refused {
+        /// What it was asked.
+        method: &'static str,
+        /// The error's number.
+        code: i32,
+        /// What it said, bounded.
+        words: String,
+    },
+    /// The agent's answer is not what the protocol says.
+    #[error("the agent's answer to {method} cannot be understood: {quote:?}")]
+    Unreadable {
+        /// What it was asked.
+        method: &'static str,
+        /// The beginning of what it answered, bounded.
+        quote: String,
+    },
+    /// The agent did not answer in time.
+    #[error("the agent did not answer {method} within {after:?}")]
+    TimedOut {
+        /// What it was asked.
+        method: &'static str,
+        /// How long it had.
+        after: Duration,
+    },
+    /// What was to be said is nothing that this agent can be told. Nothing was sent.
+    #[error("{0}")]
+    Unfit(String),
+    /// The folder that a conversation is about has to be given from the root.
+    #[error("the working directory {0:?} has to be an absolute path")]
+    FolderNotAbsolute(PathBuf),
+    /// Nothing can be said before a conversation has begun.
+    #[error("no conversation with the agent has begun")]
+    NoSession,
+    /// The agent has not ended the turn before this one, which was called off. Nothing was sent.
+    #[error("the agent is still at work on what was called off before")]
+    TurnNotEnded,
+    /// The agent does not ask this, or not any more.
+    #[error("the agent asks nothing named {0:?}")]
+    NotAsked(String),
+    /// The answer is not one of those that the agent offers.
+    #[error("{given:?} is no answer to that; it may be one of {options:?}")]
+    NoSuchOption {
+        /// What was given.
+        given: String,
+        /// What may be given.
+        options: Vec<String>,
+    },
+}
+
+fn quoted(quote: &str) -> String {
+    if quote.is_empty() { String::new() } else { format!(": {quote:?}") }
+}
+
+fn offered(logins: &[String]) -> String {
+    if logins.is_empty() { String::new() } else { format!(" (it offers {})", logins.join(", ")) }
+}
+
+impl AcpFault {
+    /// The agent sent something that is wrong, of which `line` is shown in part.
+    pub(super) fn violation(what: impl Into<String>, line: &str) -> Self {
+        Self::Violation { what: what.into(), quote: excerpt(line, WORDS_CHARS_MAX) }
+    }
+
+    /// The agent answered with an error.
+    pub(super) fn refused(
+        method: &'static str,
+        error: &agent_client_protocol::Error,
+        logins: &[String],
+    ) -> Self {
+        if error.code == ErrorCode::AUTH_REQUIRED {
+            return Self::LoginWanted(logins.to_vec());
+        }
+        let words = match &error.data {
+            Some(serde_json::Value::String(data)) => format!("{}: {data}", error.message),
+            Some(data) => format!("{}: {data}", error.message),
+            None => error.message.clone(),
+        };
+        Self::Refused { method, code: error.code.into(), words: excerpt(&words, WORDS_CHARS_MAX) }
+    }
+
+    /// Whether the connection has ended, so that nothing more comes of it.
+    #[must_use]
+    pub fn ends_connection(&self) -> bool {
+        matches!(self, Self::Closed | Self::Broken(_) | Self::Violation { .. })
+    }
+
+    /// The same for whoever sent the agent something. Where it may have acted on it all the same, the outcome is
+    /// unknown.
+    #[must_use]
+    pub fn of_turn(&self) -> Error {
+        let error = self.as_error();
+        if self.ends_connection() { Error::outcome_unknown(error) } else { error }
+    }
+
+    /// The same as an error; what it says is for the log, since it repeats the agent's words.
+    #[must_use]
+    pub fn as_error(&self) -> Error {
+        let reason = match self {
+            Self::Closed | Self::Broken(_) => Reason::ConnectionClosed,
+            Self::Violation { .. } | Self::Unreadable { .. } | Self::Version(_) => Reason::BadResponse,
+            Self::LoginWanted(_) => Reason::Unauthenticated,
+            Self::Refused { .. } => Reason::ServerError,
+            Self::TimedOut { .. } => Reason::TimedOut,
+            Self::Unfit(_) | Self::NoSuchOption { .. } => Reason::InvalidRequest,
+            Self::FolderNotAbsolute(_) => Reason::InvalidConfig,
+            Self::NoSession | Self::TurnNotEnded => Reason::Unavailable,
+            Self::NotAsked(_) => Reason::NotFound,
+        };
+        let error = Error::new(reason).with_details(&self.to_string());
+        let error = match self.words_for_a_person() {
+            Some(words) => error.with_message(words),
+            None => error,
+        };
+        // Whatever an agent was told once, it may have acted on.
+        Error { retryable: matches!(self, Self::TurnNotEnded | Self::NoSession), ..error }
+    }
+
+    /// What a person reads instead of the reason's own words, which speak of a backend.
+    fn words_for_a_person(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Closed | Self::Broken(_) => {
+                "The agent ended the conversation. Wait until it has been restarted."
+            }
+            Self::Violation { .. } | Self::Unreadable { .. } => {
+                "The agent's answer could not be understood. Check that its version is the right one."
+            }
+            Self::Version(_) => {
+                "The agent speaks another version of the protocol. Check that its version is the right one."
+            }
+            Self::LoginWanted(_) => {
+                "The agent wants a login first. Log in with its own program, then start it again."
+            }
+            Self::Refused { .. } => "The agent refused, or met an error of its own. Look into the log.",
+            Self::TimedOut { .. } => "The agent did not answer in time. Restart it if that goes on.",
+            Self::TurnNotEnded => "The agent is still at work on what was called off. Try again in a moment.",
+            Self::NoSession => "The agent is not ready yet. Try again in a moment.",
+            Self::NotAsked(_) => "The agent does not ask this any more.",
+            Self::NoSuchOption { .. } => {
+                "That is none of the answers that the agent offers. Choose one of them."
+            }
+            Self::Unfit(_) | Self::FolderNotAbsolute(_) => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Code;
+
+    #[test]
+    fn what_an_agent_may_have_acted_on_is_of_unknown_outcome_and_what_it_refused_is_not() {
+        let ended = AcpFault::violation("it wrote nonsense", "{]").of_turn();
+        assert_eq!(ended.reason, Reason::OutcomeUnknown);
+        assert_eq!(ended.code, Code::ServerError);
+        assert!(ended.details.unwrap().contains("it wrote nonsense: \"{]\""));
+        let refused = agent_client_protocol::Error::internal_error();
+        let refused = AcpFault::refused("session/prompt", &refused, &[]).of_turn();
+        assert_eq!((refused.reason, refused.retryable), (Reason::ServerError, false));
+    }
+
+    #[test]
+    fn a_login_that_is_wanted_is_said_in_plain_words_with_what_the_agent_offers() {
+        let error = agent_client_protocol::Error::auth_required();
+        let fault = AcpFault::refused("session/new", &error, &["Log in with Acme".to_owned()]);
+        let error = fault.as_error();
+        assert_eq!(error.reason, Reason::Unauthenticated);
+        assert_eq!(
+            error.message,
+            "The agent wants a login first. Log in with its own program, then start it again."
+        );
+        assert!(error.details.unwrap().contains("(it offers Log in with Acme)"));
+    }
+
+    #[test]
+    fn what_a_person_reads_is_fit_to_be_shown() {
+        for fault in [
+            AcpFault::Closed,
+            AcpFault::violation("", ""),
+            AcpFault::Version(2),
+            AcpFault::LoginWanted(Vec::new()),
+            AcpFault::refused("", &agent_client_protocol::Error::internal_error(), &[]),
+            AcpFault::TimedOut { method: "", after: Duration::ZERO },
+            AcpFault::TurnNotEnded,
+            AcpFault::NoSession,
+            AcpFault::NotAsked(String::new()),
+            AcpFault::NoSuchOption { given: String::new(), options: Vec::new() },
+        ] {
+            assert_eq!(Some(&*fault.as_error().message), fault.words_for_a_person(), "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn an_agents_words_are_bounded_and_kept_out_of_what_a_person_reads() {
+        let error = agent_client_protocol::Error::internal_error().data("x".repeat(100_000));
+        let fault = AcpFault::refused("session/new", &error, &[]);
+        assert!(fault.to_string().len() < 500);
+        assert!(!fault.as_error().message.contains("xxx"));
+    }
+}

@@ -1,0 +1,70 @@
+//! How a conversation begins, or is taken up again. Pure.
+
+use serde::{Deserialize, Serialize};
+
+/// How a conversation began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionHow {
+    /// It is another one than before, or the first.
+    New,
+    /// The agent took it up where it was.
+    Resumed,
+    /// The agent read it back from where it keeps it, and told it again.
+    Loaded,
+}
+
+/// A conversation that could not be taken up again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostSession {
+    /// What the agent knew it by.
+    pub id: String,
+    /// Why it could not.
+    pub why: String,
+}
+
+/// What became of the attempt to talk to an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionStart {
+    /// What the agent knows the conversation by.
+    pub id: String,
+    /// How it began.
+    pub how: SessionHow,
+    /// The one before, if this is another one in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<LostSession>,
+}
+
+/// What an agent offers for taking up a conversation again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Offers {
+    /// `session/resume`
+    pub(super) resume: bool,
+    /// `session/load`
+    pub(super) load: bool,
+}
+
+/// In which ways a conversation is taken up again, the best one first. Resuming is better than loading: nothing has to
+/// be told again.
+pub(super) fn ways_back(offers: Offers) -> impl Iterator<Item = SessionHow> {
+    let resume = offers.resume.then_some(SessionHow::Resumed);
+    let load = offers.load.then_some(SessionHow::Loaded);
+    resume.into_iter().chain(load)
+}
+
+/// Why a conversation is lost with an agent that offers no way back.
+pub(super) const NO_WAY_BACK: &str = "the agent offers neither session/resume nor session/load";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resuming_comes_before_loading_and_nothing_is_tried_that_is_not_offered() {
+        let ways = |resume, load| ways_back(Offers { resume, load }).collect::<Vec<_>>();
+        assert_eq!(ways(true, true), [SessionHow::Resumed, SessionHow::Loaded]);
+        assert_eq!(ways(true, false), [SessionHow::Resumed]);
+        assert_eq!(ways(false, true), [SessionHow::Loaded]);
+        assert_eq!(ways(false, false), []);
+    }
+}

@@ -1,0 +1,44 @@
+//! The Agent Client Protocol with a real agent: examples/acp_agent.rs, which is built from the official crate's other
+//! side. Where a scenario allows it, it runs over a pipe within this process and with the agent as a process of its own.
+//!
+//! - [`scene`]: an agent and a client that talks to it
+//! - [`talks`]: turns, what is said in them, calling them off
+//! - [`questions`]: what an agent asks
+//! - [`returns`]: conversations that are taken up again, or cannot be
+//! - [`offences`]: agents that break the protocol, or speak none
+//! - [`foreign`]: an agent that nobody here wrote
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test whose surroundings fail has failed"
+)]
+
+#[allow(dead_code, unreachable_pub, reason = "what only the process needs")]
+#[path = "../../examples/acp_agent.rs"]
+mod agent;
+mod foreign;
+mod offences;
+mod questions;
+mod returns;
+mod scene;
+mod talks;
+
+/// Runs a scenario in both ways of reaching the agent, as two tests.
+macro_rules! both {
+    ($scenario:ident) => {
+        mod $scenario {
+            #[tokio::test]
+            async fn in_this_process() {
+                crate::scene::within(super::$scenario(crate::scene::Way::Here)).await;
+            }
+
+            #[tokio::test]
+            async fn in_a_process_of_its_own() {
+                crate::scene::within(super::$scenario(crate::scene::Way::Process)).await;
+            }
+        }
+    };
+}
+pub(crate) use both;

@@ -22,8 +22,6 @@ use crate::settings::Settings;
 pub(crate) const BACKEND_ERRAND: &str = "agents-backend";
 /// The first argument of a process that watches agents.
 pub(crate) const WATCH_ERRAND: &str = "agents-watch";
-/// How long the watching is measured: two periods of checks.
-const MEASURED: Duration = Duration::from_secs(60);
 /// How long it may take until every agent has been seen healthy.
 const SETTLING_MAX: Duration = Duration::from_secs(120);
 const MIB: f64 = 1024.0 * 1024.0;
@@ -49,7 +47,7 @@ pub(crate) async fn serve(agents: usize) -> Result<(), Fault> {
 
 /// Watches so many agents at `url`, and prints the share of one core in percent, the resident mebibytes, and how many
 /// of them are healthy at the end.
-pub(crate) async fn watch(url: &str, agents: usize, dir: &Path) -> Result<(), Fault> {
+pub(crate) async fn watch(url: &str, agents: usize, measured: Duration, dir: &Path) -> Result<(), Fault> {
     let mut config = Config::default();
     config.backend.url = url.to_owned();
     config.agent = ids(agents).into_iter().map(|id| AgentConfig { id, ..AgentConfig::default() }).collect();
@@ -62,9 +60,9 @@ pub(crate) async fn watch(url: &str, agents: usize, dir: &Path) -> Result<(), Fa
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     // Their first states are kept, and their checks are spread over the period, after two of them.
-    tokio::time::sleep(MEASURED).await;
+    tokio::time::sleep(measured).await;
     let (before, begun) = (cpu_seconds()?, Instant::now());
-    tokio::time::sleep(MEASURED).await;
+    tokio::time::sleep(measured).await;
     let percent = (cpu_seconds()? - before) / begun.elapsed().as_secs_f64() * 100.0;
     let resident = machine::resident_bytes()? as f64 / MIB;
     println!("{percent} {resident} {}", healthy(&mainstay));
@@ -118,7 +116,7 @@ pub(crate) fn measure(settings: &Settings) -> Result<Vec<Line>, Fault> {
     let agents = settings.agents;
     let served = Served::start(settings)?;
     let output = Command::new(std::env::current_exe()?)
-        .args([WATCH_ERRAND, &agents.to_string(), &served.url])
+        .args([WATCH_ERRAND, &agents.to_string(), &served.url, &settings.agents_for.as_secs().to_string()])
         .env("MAINSTAY_BENCHES_DIR", &settings.dir)
         .env("MAINSTAY_BENCHES_WORKERS", settings.workers.to_string())
         .stderr(Stdio::inherit())

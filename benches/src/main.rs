@@ -36,6 +36,7 @@ mod statistic;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use contender::Fault;
 use scoreboard::Line;
@@ -136,8 +137,11 @@ fn agents_errand(args: Vec<String>) -> Result<ExitCode, Fault> {
     on_a_worker(workers, async move {
         match &args[..] {
             [_, agents] => agents::serve(agents.parse()?).await,
-            [_, agents, url] => agents::watch(url, agents.parse()?, &path).await,
-            _ => Err("an errand of agents has one or two arguments".into()),
+            [_, agents, url, seconds] => {
+                let measured = Duration::from_secs(seconds.parse()?);
+                agents::watch(url, agents.parse()?, measured, &path).await
+            }
+            _ => Err("an errand of agents has one or three arguments".into()),
         }
     })?;
     Ok(ExitCode::SUCCESS)

@@ -16,6 +16,7 @@ usage: mainstay-benches [options]
   --jobs N            jobs in line at once (default 100000)
   --returns N         how often the backend goes and comes back for link (default 100)
   --agents N          agents that are watched at once, at most 10000 (default 10000)
+  --agents-s N        seconds over which the watching of agents is measured (default 60)
   --limit-s N         seconds after which one process of memory or children is ended (default 120)
   --workers N         worker threads of tokio (default: one for each core)
   --dir PATH          where journals are written meanwhile (default: the system's folder for temporary files)
@@ -32,6 +33,7 @@ pub(crate) struct Settings {
     pub(crate) jobs: usize,
     pub(crate) returns: usize,
     pub(crate) agents: usize,
+    pub(crate) agents_for: Duration,
     pub(crate) limit: Duration,
     pub(crate) workers: usize,
     pub(crate) dir: PathBuf,
@@ -52,6 +54,7 @@ impl Settings {
             jobs: 100_000,
             returns: 100,
             agents: 10_000,
+            agents_for: Duration::from_secs(60),
             limit: Duration::from_secs(120),
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             dir: std::env::temp_dir(),
@@ -72,6 +75,7 @@ impl Settings {
                 "--jobs" => settings.jobs = number(&option, &value()?)?,
                 "--returns" => settings.returns = number(&option, &value()?)?,
                 "--agents" => settings.agents = number(&option, &value()?)?,
+                "--agents-s" => settings.agents_for = Duration::from_secs(number(&option, &value()?)?),
                 "--limit-s" => settings.limit = Duration::from_secs(number(&option, &value()?)?),
                 "--workers" => settings.workers = number(&option, &value()?)?,
                 "--dir" => settings.dir = value()?.into(),

@@ -29,6 +29,15 @@ pub(crate) struct AgentLine {
     pub(crate) debts: Arc<AgentDebts>,
     pub(crate) driver: Arc<dyn AgentDriver>,
     pub(crate) feed: AgentFeed,
+    pub(crate) terms: RestartTerms,
+}
+
+/// How much an agent may fail, for whoever shows it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RestartTerms {
+    pub(crate) fail_after: u32,
+    pub(crate) budget: Option<Budget>,
+    pub(crate) stable_after: Duration,
 }
 
 /// See the module's documentation.
@@ -38,6 +47,8 @@ pub(crate) struct AgentFactory {
     pub(crate) queue: QueueHandle,
     pub(crate) board: AgentBoard,
     pub(crate) meters: Meters,
+    /// What holds for an agent that does not say otherwise.
+    pub(crate) usual: AgentsConfig,
 }
 
 /// An agent's actor that is not in the tree yet.
@@ -46,13 +57,14 @@ pub(crate) struct Draft {
     debts: Arc<AgentDebts>,
     driver: Arc<dyn AgentDriver>,
     feed: AgentFeed,
+    terms: RestartTerms,
 }
 
 impl Draft {
     /// The actor's child for the tree, and what makes its line once it has an address.
     pub(crate) fn split(self) -> (Child<AgentActor>, impl FnOnce(Address<AgentMessage>) -> AgentLine) {
-        let Self { child, debts, driver, feed } = self;
-        (child, |address| AgentLine { address, debts, driver, feed })
+        let Self { child, debts, driver, feed, terms } = self;
+        (child, move |address| AgentLine { address, debts, driver, feed, terms })
     }
 }
 
@@ -74,8 +86,13 @@ impl AgentFactory {
             board: self.board.clone(),
         };
         let policy = agent_policy(&config.upkeep, driver.owns_agent());
+        let terms = RestartTerms {
+            fail_after: config.upkeep.fail_after,
+            budget: policy.budget,
+            stable_after: policy.stable_after,
+        };
         let child = Child::new(&config.id, actor).policy(policy).durable();
-        Ok(Draft { child, debts, driver, feed })
+        Ok(Draft { child, debts, driver, feed, terms })
     }
 
     fn driver(&self, config: &AgentConfig) -> Result<Arc<dyn AgentDriver>, AssemblyError> {

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::DashMap;
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt};
 use mainstay_actors::agent::{ActivityMeter, AtWork};
 use mainstay_actors::error::Secrets;
 use mainstay_actors::request::Request;
-use mainstay_actors::transport::{Answer, OpenAnswer, Transport, TransportError};
+use mainstay_actors::transport::{Answer, AnswerBody, OpenAnswer, Transport, TransportError};
 
 /// Where the backend has its agents.
 const AGENTS_PATH: &str = "/api/agents/";
@@ -68,13 +68,72 @@ impl Transport for Metered {
         };
         let attempt = self.transport.open(request, timeout);
         async move {
-            let _at_work = at_work;
-            attempt.await
+            let answer = attempt.await?;
+            // An answer that goes on is work that goes on.
+            let body = answer.body.inspect(move |_| at_work.progress());
+            Ok(OpenAnswer { body: AnswerBody::new(body), ..answer })
         }
         .boxed()
     }
 
     fn secrets(&self) -> Secrets {
         self.transport.secrets()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use http::{HeaderMap, StatusCode};
+
+    use super::*;
+
+    /// Answers with two parts.
+    struct Speaker;
+
+    impl Transport for Speaker {
+        fn attempt<'a>(
+            &'a self,
+            _: &'a Request,
+            _: Duration,
+        ) -> BoxFuture<'a, Result<Answer, TransportError>> {
+            std::future::pending().boxed()
+        }
+
+        fn open<'a>(
+            &'a self,
+            _: &'a Request,
+            _: Duration,
+        ) -> BoxFuture<'a, Result<OpenAnswer, TransportError>> {
+            let parts = stream::iter(["one", "two"].map(|part| Ok(part.into())));
+            let (status, headers, length) = (StatusCode::OK, HeaderMap::new(), None);
+            std::future::ready(Ok(OpenAnswer { status, headers, length, body: AnswerBody::new(parts) }))
+                .boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_agent_is_at_work_until_the_last_part_of_its_answer_is_read_or_dropped() {
+        let meters = Meters::default();
+        let planner = meters.of("planner");
+        let metered = Metered { transport: Arc::new(Speaker), meters: meters.clone() };
+        let at_work = || planner.activity().in_flight;
+        let second = Duration::from_secs(1);
+        let elsewhere = Request::get("/api/agents/other/message").build().unwrap();
+        drop(metered.open(&elsewhere, second).await.unwrap());
+        assert_eq!(planner.activity().progressed_at, None);
+
+        let request = Request::post("/api/agents/planner/message?x=1").build().unwrap();
+        let mut answer = metered.open(&request, second).await.unwrap();
+        assert_eq!(at_work(), 1);
+        answer.body.next().await.unwrap().unwrap();
+        assert_eq!(at_work(), 1);
+        drop(answer);
+        assert_eq!(at_work(), 0);
+
+        let attempt = metered.attempt(&request, second);
+        assert_eq!(at_work(), 1);
+        drop(attempt);
+        assert_eq!(at_work(), 0);
     }
 }

@@ -1,23 +1,32 @@
 //! The agents, as the embedder sees and steers them.
+//!
+//! - `view`: one agent as it is shown, from what its actor and its supervisor know
+//! - `next_step`: what happens to it next, in plain words
+
+mod next_step;
+mod view;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_actors::agent::{AgentMessage, AgentReport, AgentStatus, DriverError};
+use mainstay_actors::agent::{AgentMessage, AgentStatus, DriverError};
 use mainstay_actors::error::{Error, Reason, of_call};
-use mainstay_runtime::Status as ActorStatus;
+use mainstay_runtime::AdminError;
 use mainstay_runtime::journal::{Event, Level};
-use mainstay_runtime::{AdminError, TreeNode, Vitals};
 use serde::{Deserialize, Serialize};
 
 use crate::agent_factory::AgentLine;
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, AgentsConfig};
 use crate::moment::Moment;
 use crate::parts::Parts;
 use crate::status::AgentView;
+use view::view;
 
 /// How long the restart of an agent may take before its caller is told that it is not over yet.
 const RESTART_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How many agents an error names.
+const KNOWN_TOLD_MAX: usize = 20;
 
 /// Somebody gave an agent its whole budget back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,19 +48,18 @@ impl Agents {
     /// All agents, in the order in which they were added.
     #[must_use]
     pub fn list(&self) -> Vec<AgentView> {
-        let tree = self.0.runtime.tree();
         let moment = self.0.moment();
-        let agents = self.0.members.agents.path().and_then(|path| tree.find(path.as_str()));
-        let nodes = agents.iter().flat_map(|agents| &agents.children);
-        nodes.filter_map(|node| self.view(node, moment)).collect()
+        let names = self.0.members.agents.names();
+        names.iter().filter_map(|id| self.view(&self.line(id).ok()?, id, moment)).collect()
     }
 
-    /// The agent `id`.
+    /// The agent `id`. Looks at no other.
     ///
     /// # Errors
     /// `agent_unknown` when there is none of that id.
     pub fn get(&self, id: &str) -> Result<AgentView, Error> {
-        self.list().into_iter().find(|agent| agent.id == id).ok_or_else(|| self.unknown(id))
+        let line = self.line(id)?;
+        self.view(&line, id, self.0.moment()).ok_or_else(|| self.unknown(id))
     }
 
     /// Restarts the agent now, well or not, with the state that it has; its budget stays as it is. Returns when it has
@@ -111,7 +119,8 @@ impl Agents {
     }
 
     /// Takes in one more agent and starts it, beside those of the configuration. It is forgotten when the runtime ends:
-    /// whoever wants it again adds it again, and it goes on with what it is remembered by.
+    /// whoever wants it again adds it again, and it goes on with what it is remembered by. [`AgentConfig::from_json`] with
+    /// [`usual`](Self::usual) reads one as in an `[[agent]]` block.
     ///
     /// # Errors
     /// `conflict` when there is an agent of that id; `invalid_config` when it cannot be as it is described; `stopped` when
@@ -143,6 +152,12 @@ impl Agents {
         Ok(())
     }
 
+    /// What the configuration says for an agent that does not say otherwise itself.
+    #[must_use]
+    pub fn usual(&self) -> &AgentsConfig {
+        &self.0.members.factory.usual
+    }
+
     fn taken(&self, id: &str) -> Error {
         Error::new(Reason::Conflict)
             .with_message("There is an agent of that name already. Choose another, or remove that one first.")
@@ -153,41 +168,17 @@ impl Agents {
         self.0.members.agent_lines.get(id).map(|line| line.clone()).ok_or_else(|| self.unknown(id))
     }
 
-    fn view(&self, node: &TreeNode, moment: Moment) -> Option<AgentView> {
-        let id = node.path.rsplit('/').next()?;
+    fn view(&self, line: &AgentLine, id: &str, moment: Moment) -> Option<AgentView> {
         let report = self.0.members.board.get(id)?;
-        let vitals = &node.vitals;
-        let (status, since) = prevailing(vitals, &report);
-        let at = |at| moment.wall_time_of(at);
-        let crash =
-            || vitals.last_error.as_deref().map(|said| Error::new(Reason::Crashed).with_details(said));
-        let last_error = report.last_error.as_ref().map(|error| error.message.clone());
-        Some(AgentView {
-            status,
-            since: at(since),
-            generation: vitals.generation,
-            restarts: vitals.restarts,
-            budget_left: vitals.budget_left,
-            restart_at: vitals.restart_due.map(at),
-            last_error: last_error.or_else(|| vitals.last_error.clone()),
-            error: report.last_error.or_else(crash),
-            misses: report.misses,
-            last_check: report.last_check.map(at),
-            uptime_s: report.uptime_s,
-            error_count: report.error_count,
-            state_kept_at: report.state_kept_at.map(|at| at.to_string()),
-            process: report.process,
-            letters_waiting: report.letters_waiting,
-            letters_under_way: report.letters_under_way,
-            next_step: next_step(status, vitals, &report.id, moment),
-            id: report.id,
-            driver: report.driver,
-        })
+        Some(view(report, &line.address.vitals(moment.now), &line.terms, moment))
     }
 
     fn unknown(&self, id: &str) -> Error {
-        let known = self.0.members.agents.names().join(", ");
-        let details = format!("there is no agent {id:?}; known are: {known}");
+        let mut known = self.0.members.agents.names();
+        let untold = known.len().saturating_sub(KNOWN_TOLD_MAX);
+        known.truncate(KNOWN_TOLD_MAX);
+        let more = if untold == 0 { String::new() } else { format!(" and {untold} more") };
+        let details = format!("there is no agent {id:?}; known are: {}{more}", known.join(", "));
         Error::new(Reason::AgentUnknown).with_details(&details)
     }
 
@@ -206,7 +197,7 @@ impl Agents {
                     )
                     .with_details(&error.to_string())
             }
-            // Nothing here adds an agent.
+            // Whoever adds an agent has told these apart already.
             AdminError::AlreadyRunning { .. } | AdminError::AlreadyPresent { .. } | AdminError::Spec(_) => {
                 Error::new(Reason::Internal).with_details(&error.to_string())
             }
@@ -216,36 +207,4 @@ impl Agents {
 
 fn not_up(message: &str) -> Error {
     Error::new(Reason::AgentFailed).with_message(message)
-}
-
-/// While an agent's actor is down its supervisor knows how the agent is; else the actor does.
-fn prevailing(vitals: &Vitals, report: &AgentReport) -> (AgentStatus, Duration) {
-    match vitals.status {
-        ActorStatus::Running => (report.status, report.since),
-        ActorStatus::Starting if vitals.generation <= 1 => (AgentStatus::Starting, vitals.since),
-        ActorStatus::Starting | ActorStatus::Restarting => (AgentStatus::Restarting, vitals.since),
-        ActorStatus::Stopping | ActorStatus::Stopped => (AgentStatus::Stopped, vitals.since),
-        ActorStatus::Failed => (AgentStatus::Failed, vitals.since),
-    }
-}
-
-fn next_step(status: AgentStatus, vitals: &Vitals, id: &str, moment: Moment) -> String {
-    let left = match vitals.budget_left {
-        Some(left) => format!("{left} restarts left"),
-        None => "no limit to restarts".to_owned(),
-    };
-    match status {
-        AgentStatus::Restarting => match vitals.restart_due {
-            Some(due) => {
-                let seconds = due.saturating_sub(moment.now).as_secs_f64();
-                format!("is restarted in {seconds:.0} s ({left})")
-            }
-            None => format!("is being restarted ({left})"),
-        },
-        AgentStatus::Failed => format!("given up; `mainstay agent reset {id}` gives it another chance"),
-        AgentStatus::Stopped => format!("stopped; `mainstay agent start {id}` starts it"),
-        AgentStatus::Unknown => "checked again when the backend can be reached".to_owned(),
-        AgentStatus::Degraded => format!("restarted if it misses more checks ({left})"),
-        AgentStatus::Starting | AgentStatus::Healthy => "checked regularly".to_owned(),
-    }
 }

@@ -175,6 +175,7 @@ impl Assembly {
             queue: queue.clone(),
             board: board.clone(),
             meters,
+            usual: config.agents.clone(),
         };
         let agent_lines = DashMap::new();
         for agent in &config.agent {

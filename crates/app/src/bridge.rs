@@ -6,13 +6,21 @@
 //! then the events in batches, `{"events":[…],"seq":N}`: at most one batch every 50 ms, so a slow client gets fewer and
 //! larger ones. Events that are kept nowhere any more are announced: `{"lagged":{"from":…,"to":…}}`.
 //!
-//! - [`Command`]: what a client can ask
+//! Letters to agents wait for their answers beside the commands, so many may be under way. What an agent says of its own
+//! accord comes after `{"id":3,"type":"agent","agent":ID,"action":"listen"}`: see [`AgentAction`].
+//!
+//! - [`Command`]: what a client can ask; [`AgentCommand`]: of one agent
 //! - [`serve`]: one client's session
 
+mod agent;
 mod command;
+mod correspondence;
 mod session;
 
-pub use command::{
-    AgentAction, CacheAction, Command, ConnectionAction, InvalidateBy, RequestCommand, execute,
-};
+pub use agent::{AgentAction, AgentCommand};
+pub use command::{CacheAction, Command, ConnectionAction, InvalidateBy, RequestCommand, execute};
 pub use session::serve;
+
+#[cfg(test)]
+#[cfg(feature = "backend")]
+mod tests;

@@ -3,10 +3,13 @@
 //! - `args`: what can be typed
 //! - `foreground`: `demo`, `run` and `backend`, which keep running
 //! - `client`: asks a running runtime, over its bridge; `report`: shows the answers
+//! - `agent`: what is asked of one agent; `agent_report`: how agents are shown
 //! - `journal`: `events`, `dead_letters`, `replay`: they need no running runtime; `account`: an event as a sentence
 //! - `failure`: why a command failed, and its exit code; `output`: where text goes, and in which colours
 
 mod account;
+mod agent;
+mod agent_report;
 mod args;
 mod client;
 mod dead_letters;
@@ -23,9 +26,9 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use crate::assembly;
-use crate::bridge::{AgentAction, Command as BridgeCommand, ConnectionAction};
+use crate::bridge::{Command as BridgeCommand, ConnectionAction};
 use crate::config::{Config, DEFAULT_TOML};
-use args::{AgentCommand, Args, Command, ConfigCommand};
+use args::{Args, Command, ConfigCommand};
 use client::Client;
 use failure::Failure;
 use output::Output;
@@ -103,13 +106,13 @@ async fn ask(out: &mut Output, command: Command, data: &args::DataDirArg) -> Res
         }
         Command::Agents(shape) => {
             let agents = client.ask(BridgeCommand::Agents {}).await?;
-            if shape.json { out.json(&agents) } else { report::agents(out, &client.read::<Vec<_>>(agents)?) }
+            if shape.json {
+                out.json(&agents)
+            } else {
+                agent_report::list(out, &client.read::<Vec<_>>(agents)?)
+            }
         }
-        Command::Agent(command) => {
-            let (agent, action, json) = agent_action(command);
-            let agent = client.ask(BridgeCommand::Agent { agent, action }).await?;
-            if json { out.json(&agent) } else { report::agent(out, &client.read(agent)?) }
-        }
+        Command::Agent(command) => agent::run(out, &mut client, command).await,
         Command::Connection(shape) => connection(out, &mut client, ConnectionAction::Show, shape.json).await,
         Command::Reconnect => connection(out, &mut client, ConnectionAction::Reconnect, false).await,
         Command::Disconnect => connection(out, &mut client, ConnectionAction::Disconnect, false).await,
@@ -138,14 +141,4 @@ async fn connection(
 ) -> Result<(), Failure> {
     let connection = client.ask(BridgeCommand::Connection { action }).await?;
     if json { out.json(&connection) } else { report::connection(out, &client.read(connection)?) }
-}
-
-fn agent_action(command: AgentCommand) -> (String, AgentAction, bool) {
-    match command {
-        AgentCommand::Show { id, shape } => (id, AgentAction::Show, shape.json),
-        AgentCommand::Restart { id } => (id, AgentAction::Restart, false),
-        AgentCommand::Stop { id } => (id, AgentAction::Stop, false),
-        AgentCommand::Start { id } => (id, AgentAction::Start, false),
-        AgentCommand::Reset { id } => (id, AgentAction::Reset, false),
-    }
 }

@@ -28,6 +28,9 @@ mod size;
 mod suggestion;
 mod table;
 
+pub use agents::AGENTS_MAX;
+#[cfg(feature = "cli")]
+pub(crate) use agents::block_of;
 pub use choice::{AfterFailed, Driver, Overflow, Ready};
 pub use mainstay_actors::reach::proxy::{Proxy, ProxyChoice};
 
@@ -43,7 +46,7 @@ use section::Section;
 use table::TableReader;
 
 /// The largest file that is read, in bytes.
-pub const FILE_BYTES_MAX: usize = 1 << 20;
+pub const FILE_BYTES_MAX: usize = 4 << 20;
 
 /// Everything that can be set. The default has no agent; all else is as [`DEFAULT_TOML`] says.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -59,7 +62,7 @@ pub struct Config {
     /// How agents are watched and restarted, for all that do not say otherwise. Reading has put it into each
     /// agent's `upkeep` already; a later change here does not reach them.
     pub agents: AgentsConfig,
-    /// The agents, in the order of the file, at most 256.
+    /// The agents, in the order of the file, at most [`AGENTS_MAX`].
     pub agent: Vec<AgentConfig>,
     /// The record of what happened.
     pub journal: JournalConfig,
@@ -122,7 +125,7 @@ impl Config {
             connection: root.section(),
             requests: root.section(),
             cache: root.section(),
-            agent: root.sections(&agent, agents::AGENTS_MAX),
+            agent: root.sections(&agent, AGENTS_MAX),
             agents,
             journal: root.section(),
             control: root.section(),
@@ -164,7 +167,7 @@ fn block<S: Section>() -> String {
     format!("\n{}{}\n{}", S::ABOUT, S::HEADER, S::KEYS)
 }
 
-fn read_text(file: &Path) -> Result<String, ConfigError> {
+pub(crate) fn read_text(file: &Path) -> Result<String, ConfigError> {
     let mut bytes = Vec::new();
     // One byte more than is allowed shows that there is more, however much that is.
     let limit = FILE_BYTES_MAX as u64 + 1;

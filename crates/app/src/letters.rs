@@ -11,7 +11,7 @@ use crate::agents::Agents;
 
 /// How long a letter waits to be handed to an agent, where its sender does not say it.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long the agent's actor may take to accept a letter.
+/// How long the agent's actor may take at least to accept a letter.
 const ACCEPTANCE: Duration = Duration::from_secs(10);
 
 /// How a letter is to be treated.
@@ -20,7 +20,8 @@ pub struct LetterOptions {
     /// Whether it may be handed to the agent again if the agent or the runtime ends over it. Else it ends as
     /// `outcome_unknown` then.
     pub may_repeat: bool,
-    /// How long it may wait to be handed to the agent.
+    /// How long it may wait to be handed to the agent, counted from when it was accepted; an agent that is being
+    /// restarted may take as long to accept it.
     pub wait: Duration,
 }
 
@@ -89,7 +90,9 @@ impl Agents {
                 reply,
             }))
         };
-        let id = line.address.call_within(ACCEPTANCE, post).await.map_err(of_call)??;
+        // One that is being restarted takes letters in when it is back, and that may take its time.
+        let patience = options.wait.max(ACCEPTANCE);
+        let id = line.address.call_within(patience, post).await.map_err(of_call)??;
         Ok(SentLetter { address: line.address, id, answer: Some(answer) })
     }
 

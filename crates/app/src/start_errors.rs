@@ -7,6 +7,7 @@ use mainstay_actors::error::{Error, Reason};
 use mainstay_runtime::journal::JournalError;
 
 use crate::assembly::AssemblyError;
+use crate::config::ConfigError;
 #[cfg(feature = "control")]
 use crate::control::ControlError;
 use crate::data_dir::DataDirError;
@@ -35,6 +36,16 @@ impl From<&StartError> for Error {
 impl From<&AssemblyError> for Error {
     fn from(error: &AssemblyError) -> Self {
         told(Reason::InvalidConfig, error)
+    }
+}
+
+/// Of a configuration that somebody hands in while the runtime runs.
+impl From<&ConfigError> for Error {
+    fn from(error: &ConfigError) -> Self {
+        let problems: Vec<&str> = error.problems.iter().map(|problem| problem.message.as_str()).collect();
+        Self::new(Reason::InvalidConfig)
+            .with_message("It cannot be as it is described. Correct the description, then try again.")
+            .with_details(&problems.join("; "))
     }
 }
 

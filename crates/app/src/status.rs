@@ -98,12 +98,18 @@ pub struct AgentView {
     pub status: AgentStatus,
     /// Since when.
     pub since: String,
+    /// Whether its restarts are used up: it stays as it is until somebody resets it.
+    #[serde(default)]
+    pub gave_up: bool,
     /// The incarnation of its actor.
     pub generation: u64,
     /// How often it has been restarted.
     pub restarts: u64,
     /// Restarts that are left before it is given up; `None` where there is no limit.
     pub budget_left: Option<u32>,
+    /// How many there are in all, and how they are earned back; `None` where there is no limit.
+    #[serde(default)]
+    pub budget: Option<AgentBudget>,
     /// When it is restarted next, if that is planned.
     pub restart_at: Option<String>,
     /// What is or was last wrong.
@@ -113,6 +119,9 @@ pub struct AgentView {
     pub error: Option<Error>,
     /// Checks missed in a row.
     pub misses: u32,
+    /// How many of them fail it, while it is not at work.
+    #[serde(default)]
+    pub fail_after: u32,
     /// When it was last checked.
     pub last_check: Option<String>,
     /// Seconds since it was started, as it says.
@@ -132,4 +141,15 @@ pub struct AgentView {
     pub letters_under_way: usize,
     /// What happens next, in plain words.
     pub next_step: String,
+}
+
+/// How often an agent may be restarted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentBudget {
+    /// Restarts within `window_ms`.
+    pub max: u32,
+    /// For how long a restart counts.
+    pub window_ms: u64,
+    /// An agent that has been up for this long has all of them back.
+    pub stable_after_ms: u64,
 }

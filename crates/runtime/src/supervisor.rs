@@ -21,7 +21,7 @@ mod spec;
 mod spec_error;
 mod ward;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -176,12 +176,13 @@ impl Supervisor {
     /// Waits until nothing of an earlier incarnation's children is left, and closes those that do not come back. One that
     /// does not end is cut off.
     async fn clear_predecessor(&self, ctx: &Ctx, returning: &[Arc<dyn AnySlot>]) {
+        let returning: HashSet<usize> = returning.iter().map(place_of).collect();
         for slot in self.listing.take() {
             let patience = slot.identity().policy().kill_timeout;
             if timeout(patience, slot.vacated()).await.is_err() {
                 slot.cut_off();
             }
-            let returns = returning.iter().any(|one| Arc::ptr_eq(one, &slot));
+            let returns = returning.contains(&place_of(&slot));
             if let Some(path) = slot.identity().path() {
                 exits::tell_of_orphan(&ctx.env, slot.as_ref(), path).await;
                 if !returns {
@@ -386,6 +387,11 @@ fn place(ctx: &Ctx, slot: &dyn AnySlot) -> Result<ActorPath, AdminError> {
         return Err(AdminError::AlreadyPresent { path });
     }
     Ok(path)
+}
+
+/// What tells one slot from another while both are kept.
+fn place_of(slot: &Arc<dyn AnySlot>) -> usize {
+    Arc::as_ptr(slot).addr()
 }
 
 fn whole_millis(duration: Duration) -> Duration {

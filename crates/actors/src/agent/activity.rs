@@ -40,6 +40,13 @@ impl ActivityMeter {
     }
 }
 
+impl AtWork {
+    /// The agent shows that it is getting on.
+    pub fn progress(&self) {
+        self.0.progress();
+    }
+}
+
 impl Drop for AtWork {
     fn drop(&mut self) {
         let mut activity = self.0.lock();

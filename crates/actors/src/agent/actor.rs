@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use mainstay_runtime::journal::millis;
 use mainstay_runtime::{Context, Failure, Reply, RestContext, TaskHandle, Worker};
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::board::{AgentBoard, AgentReport};
 use super::callers::Callers;
@@ -56,8 +56,10 @@ pub struct AgentWatch {
     waiting: Vec<Reply<Result<(), DriverError>>>,
     /// A check or an attempt to bring the agent back is in flight.
     is_busy: bool,
-    /// The link changed while a check was in flight, so another one follows at once.
+    /// Something changed while a check was in flight, so another one follows at once.
     is_check_outdated: bool,
+    /// Whether the backend seemed away when that was last looked at.
+    was_away: bool,
     next_check: Option<TaskHandle>,
     /// How many checks have been planned: the first two are spread over the period.
     checks: u32,
@@ -92,13 +94,13 @@ impl Worker for AgentActor {
             waiting: Vec::new(),
             is_busy: false,
             is_check_outdated: false,
+            was_away: *self.backend_seems_away.borrow(),
             next_check: None,
             checks: 0,
             is_shut: false,
             deliveries: HashMap::new(),
             mail_alarm: None,
         };
-        self.await_link_change(ctx);
         self.publish(&watch);
         if watch.is_reviving {
             self.begin_check(ctx, &mut watch);
@@ -117,11 +119,11 @@ impl Worker for AgentActor {
         watch.is_dirty = false;
         match message {
             AgentMessage::Check => self.begin_check(ctx, watch),
-            AgentMessage::TakeObservation(observation) => self.take_observation(ctx, watch, observation),
-            AgentMessage::TakeIncident(observation) => self.observe(ctx, watch, observation),
-            AgentMessage::TakeRevival(revival) => self.take_revival(ctx, watch, revival)?,
+            AgentMessage::TakeObservation(observation) => self.take_observation(ctx, watch, *observation),
+            AgentMessage::TakeIncident(observation) => self.observe(ctx, watch, *observation),
+            AgentMessage::TakeRevival(revival) => self.take_revival(ctx, watch, *revival)?,
             AgentMessage::TakeState(read) => {
-                self.take_state(ctx, watch, read);
+                self.take_state(ctx, watch, *read);
                 // The first state is worth a check of its own; later ones wait for the next.
                 if watch.memory.kept.is_none() && watch.candidate.is_some() {
                     self.begin_check(ctx, watch);
@@ -131,13 +133,7 @@ impl Worker for AgentActor {
                 self.publish(watch);
                 return Err(reason.into());
             }
-            AgentMessage::MindLink => {
-                self.await_link_change(ctx);
-                watch.is_check_outdated = watch.is_busy;
-                if !watch.is_busy {
-                    self.check_soon(ctx, watch);
-                }
-            }
+            AgentMessage::MindLink => self.check_soon(ctx, watch),
             AgentMessage::AwaitRevival(reply) if watch.is_reviving => watch.waiting.push(reply),
             AgentMessage::AwaitRevival(reply) => reply.send(Ok(())),
             AgentMessage::Post(post) => self.accept(ctx, watch, *post),
@@ -182,10 +178,12 @@ impl AgentActor {
         let driver = Arc::clone(&self.driver);
         if watch.is_reviving {
             let debts = Arc::clone(&self.debts);
-            let kept = watch.memory.kept.as_ref().map(|kept| Arc::clone(&kept.value));
-            ctx.spawn(async move { AgentMessage::TakeRevival(revive(&*driver, &debts, kept).await) });
+            let kept = watch.memory.kept.as_ref().map(|kept| Arc::clone(kept.json()));
+            ctx.spawn(
+                async move { AgentMessage::TakeRevival(Box::new(revive(&*driver, &debts, kept).await)) },
+            );
         } else {
-            ctx.spawn(async move { AgentMessage::TakeObservation(driver.check().await) });
+            ctx.spawn(async move { AgentMessage::TakeObservation(Box::new(driver.check().await)) });
         }
     }
 
@@ -197,8 +195,28 @@ impl AgentActor {
         self.plan_check_in(ctx, watch, self.first_check_within.mul_f64(ctx.random_unit()));
     }
 
+    /// Plans a check after `delay`, or for when the backend seems to have gone or to be back, if that is sooner.
     fn plan_check_in(&self, ctx: &mut Ctx, watch: &mut AgentWatch, delay: Duration) {
-        if let Some(planned) = watch.next_check.replace(ctx.send_after(delay, AgentMessage::Check)) {
+        let mut link = self.backend_seems_away.clone();
+        let was_away = *link.borrow_and_update();
+        let minds_link = !self.driver.owns_agent();
+        if std::mem::replace(&mut watch.was_away, was_away) != was_away && minds_link && !delay.is_zero() {
+            // It changed while nobody was waiting for that.
+            return self.check_soon(ctx, watch);
+        }
+        let planned = ctx.spawn(async move {
+            let change = async {
+                // The link's view outlives its actor; an error says that the whole tree is going.
+                if !minds_link || link.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            match timeout(delay, change).await {
+                Ok(()) => AgentMessage::MindLink,
+                Err(_) => AgentMessage::Check,
+            }
+        });
+        if let Some(planned) = watch.next_check.replace(planned) {
             planned.abort();
         }
     }
@@ -257,7 +275,7 @@ impl AgentActor {
         }
         if watch.health.status() == AgentStatus::Healthy && !watch.is_reviving && !watch.memory.has_no_state {
             let driver = Arc::clone(&self.driver);
-            ctx.spawn(async move { AgentMessage::TakeState(driver.read_state().await) });
+            ctx.spawn(async move { AgentMessage::TakeState(Box::new(driver.read_state().await)) });
         }
         self.plan_check(ctx, watch);
     }
@@ -289,7 +307,7 @@ impl AgentActor {
             if self.driver.owns_agent()
                 && let Some(Ok(AgentState::Known(value))) = self.driver.read_state().now_or_never()
             {
-                watch.keep(KeptState { value: Arc::new(value), read_at: ctx.wall_time() });
+                watch.keep(KeptState::new(&value, ctx.wall_time()));
             }
             watch.is_busy = true;
             ctx.spawn(std::future::ready(AgentMessage::Fail(reason)));
@@ -311,8 +329,8 @@ impl AgentActor {
             return;
         }
         if let Some(kept) = memory.kept.take() {
-            let bytes = serde_json::to_vec(&*kept.value).map_or(0, |json| json.len());
-            ctx.record(&AgentStateSetAside { read_at: kept.read_at.to_string(), bytes });
+            let (read_at, bytes) = (kept.read_at.to_string(), kept.json().len());
+            ctx.record(&AgentStateSetAside { read_at, bytes });
             memory.set_aside = Some(kept);
         }
         self.debts.note_state_is_good();
@@ -327,7 +345,7 @@ impl AgentActor {
     fn take_state(&self, ctx: &Ctx, watch: &mut AgentWatch, read: Result<AgentState, DriverError>) {
         match read {
             Ok(AgentState::Known(value)) => {
-                let kept = KeptState { value: Arc::new(value), read_at: ctx.wall_time() };
+                let kept = watch.shared(KeptState::new(&value, ctx.wall_time()));
                 if self.driver.owns_agent() {
                     // It was handed over on purpose.
                     watch.keep(kept);
@@ -365,22 +383,10 @@ impl AgentActor {
         }
     }
 
-    fn await_link_change(&self, ctx: &mut Ctx) {
-        if self.driver.owns_agent() {
-            return;
-        }
-        let mut backend_seems_away = self.backend_seems_away.clone();
-        backend_seems_away.mark_unchanged();
-        ctx.spawn_maybe(async move {
-            // The link's view outlives its actor; an error says that the whole tree is going.
-            backend_seems_away.changed().await.ok().map(|()| AgentMessage::MindLink)
-        });
-    }
-
     fn await_incident(&self, ctx: &mut Ctx) {
         if self.driver.owns_agent() {
             let driver = Arc::clone(&self.driver);
-            ctx.spawn(async move { AgentMessage::TakeIncident(driver.incident().await) });
+            ctx.spawn(async move { AgentMessage::TakeIncident(Box::new(driver.incident().await)) });
         }
     }
 
@@ -425,9 +431,17 @@ impl AgentWatch {
         }
     }
 
+    /// The same state, in the memory of the one that is kept where the two are alike.
+    fn shared(&self, state: KeptState) -> KeptState {
+        match &self.memory.kept {
+            Some(kept) if kept.is_same_as(&state) => kept.read_again(state.read_at),
+            _ => state,
+        }
+    }
+
     fn keep(&mut self, state: KeptState) {
         if let Some(kept) = &mut self.memory.kept
-            && kept.value == state.value
+            && kept.is_same_as(&state)
         {
             // The same as before need not be written again; it is shown as read later.
             kept.read_at = state.read_at;

@@ -47,12 +47,15 @@ pub struct AgentReport {
 
 /// The reports of all agents of one runtime. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct AgentBoard(Arc<DashMap<String, AgentReport>>);
+pub struct AgentBoard(Arc<DashMap<String, Box<AgentReport>>>);
 
 impl AgentBoard {
     /// Publishes a report in place of the agent's last one.
     pub fn publish(&self, report: AgentReport) {
-        self.0.insert(report.id.clone(), report);
+        match self.0.get_mut(&report.id) {
+            Some(mut known) => **known = report,
+            None => drop(self.0.insert(report.id.clone(), Box::new(report))),
+        }
     }
 
     /// Forgets agent `id`.
@@ -63,6 +66,6 @@ impl AgentBoard {
     /// The last report of agent `id`.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<AgentReport> {
-        self.0.get(id).map(|report| report.clone())
+        self.0.get(id).map(|report| AgentReport::clone(&report))
     }
 }

@@ -35,8 +35,28 @@ pub struct AgentMemory {
 /// A state that was read from the agent while it was well.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct KeptState {
-    pub(super) value: Arc<Value>,
+    /// As JSON: there may be many, and mostly they only lie there.
+    json: Arc<str>,
     pub(super) read_at: Timestamp,
+}
+
+impl KeptState {
+    pub(super) fn new(value: &Value, read_at: Timestamp) -> Self {
+        Self { json: value.to_string().into(), read_at }
+    }
+
+    pub(super) fn json(&self) -> &Arc<str> {
+        &self.json
+    }
+
+    /// The same state in the same memory, read once more.
+    pub(super) fn read_again(&self, read_at: Timestamp) -> Self {
+        Self { json: Arc::clone(&self.json), read_at }
+    }
+
+    pub(super) fn is_same_as(&self, other: &Self) -> bool {
+        self.json == other.json
+    }
 }
 
 impl Durable for AgentMemory {

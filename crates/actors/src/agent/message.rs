@@ -28,19 +28,19 @@ pub struct Post {
     pub reply: LetterReply,
 }
 
-/// An agent actor's messages.
+/// An agent actor's messages. Small, since each task that is to bring one lays out room for several.
 #[derive(Debug)]
 pub enum AgentMessage {
     /// It is time for a check.
     Check,
     /// A check has ended.
-    TakeObservation(Observation),
+    TakeObservation(Box<Observation>),
     /// Something befell the agent.
-    TakeIncident(Observation),
+    TakeIncident(Box<Observation>),
     /// The agent's state was read, or could not be.
-    TakeState(Result<AgentState, DriverError>),
+    TakeState(Box<Result<AgentState, DriverError>>),
     /// The attempt to bring the agent back has ended.
-    TakeRevival(Revival),
+    TakeRevival(Box<Revival>),
     /// The agent has failed for this reason. What is to be remembered has been noted.
     Fail(String),
     /// The backend seems to have gone, or to be back.
@@ -94,5 +94,15 @@ impl Message for AgentMessage {
             #[cfg(debug_assertions)]
             Self::Panic => "Panic",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_small() {
+        assert!(size_of::<AgentMessage>() <= 32, "{}", size_of::<AgentMessage>());
     }
 }

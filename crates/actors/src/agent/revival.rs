@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use serde_json::Value;
-
 use super::driver::{Driver, DriverError};
 use super::health::{Observation, Reported};
 
@@ -66,14 +64,14 @@ pub enum Revival {
 
 /// Looks how the agent is, unless its restart is owed anyway; restarts it if it is not well; and gives it `kept`, the
 /// state that it had, back. Nothing is owed any more only when that has been done.
-pub(super) async fn revive(driver: &dyn Driver, debts: &AgentDebts, kept: Option<Arc<Value>>) -> Revival {
+pub(super) async fn revive(driver: &dyn Driver, debts: &AgentDebts, kept: Option<Arc<str>>) -> Revival {
     match pay(driver, debts, kept).await {
         Ok(()) => Revival::Done,
         Err(error) => Revival::Failed(error),
     }
 }
 
-async fn pay(driver: &dyn Driver, debts: &AgentDebts, kept: Option<Arc<Value>>) -> Result<(), DriverError> {
+async fn pay(driver: &dyn Driver, debts: &AgentDebts, kept: Option<Arc<str>>) -> Result<(), DriverError> {
     if !debts.owes_restart() {
         match driver.check().await {
             // It was the actor that had crashed, or somebody was faster.
@@ -92,7 +90,9 @@ async fn pay(driver: &dyn Driver, debts: &AgentDebts, kept: Option<Arc<Value>>) 
     }
     if debts.owes_state() {
         if let Some(kept) = kept {
-            driver.write_state(Value::clone(&kept)).await?;
+            let state =
+                serde_json::from_str(&kept).map_err(|error| DriverError::failed(&error.to_string()))?;
+            driver.write_state(state).await?;
             debts.states_in_doubt.fetch_add(1, Ordering::SeqCst);
         }
         debts.state.store(false, Ordering::SeqCst);

@@ -249,7 +249,7 @@ impl QueueActor {
 
     fn begin(&self, ctx: &mut Ctx, desk: &mut Desk, id: RequestId) {
         let has_gone = |waiter: &Waiter| waiter.caller.is_closed();
-        if !self.part(ctx, desk, id, Error::new(Reason::Cancelled), has_gone) {
+        if !self.part(ctx, desk, id, || Error::new(Reason::Cancelled), has_gone) {
             return;
         }
         let Some(called_off) = desk.begin_attempt(id) else {
@@ -393,7 +393,7 @@ impl QueueActor {
     /// Calls a request off; `false` if it has ended already.
     fn call_off(&self, ctx: &Ctx, desk: &mut Desk, id: RequestId) -> bool {
         let Some(page) = self.book.page_of(id) else { return false };
-        self.part(ctx, desk, page, Error::new(Reason::Cancelled), |waiter| waiter.id == id);
+        self.part(ctx, desk, page, || Error::new(Reason::Cancelled), |waiter| waiter.id == id);
         true
     }
 
@@ -404,7 +404,7 @@ impl QueueActor {
         ctx: &Ctx,
         desk: &mut Desk,
         id: RequestId,
-        error: Error,
+        error: impl FnOnce() -> Error,
         leaves: impl Fn(&Waiter) -> bool,
     ) -> bool {
         let leaving = |page: &Page| page.waiters.iter().filter(|waiter| leaves(waiter)).count();
@@ -412,12 +412,13 @@ impl QueueActor {
         let Some((leaving, all, attempts)) = self.book.look(id, seen) else { return false };
         if leaving == all {
             desk.forget(id);
-            self.fail(ctx, desk.now, id, error);
+            self.fail(ctx, desk.now, id, error());
             return false;
         }
         if leaving > 0
             && let Some((request, parted)) = self.book.part(id, leaves)
         {
+            let error = error();
             for waiter in parted {
                 self.tell(ctx, desk.now, &request, attempts, waiter, error.clone());
             }
@@ -443,7 +444,7 @@ impl QueueActor {
             None => self.parting(id, Reason::Expired, message),
         };
         let now = desk.now;
-        self.part(ctx, desk, id, error, |waiter| waiter.deadline <= now);
+        self.part(ctx, desk, id, || error, |waiter| waiter.deadline <= now);
         self.line_up_again(desk, id);
     }
 

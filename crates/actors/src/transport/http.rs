@@ -221,15 +221,25 @@ impl HttpTransport {
     async fn begin(&self, request: &Request, hop: &Hop, idle: Duration) -> Result<Incoming, TransportError> {
         let started = Instant::now();
         if !hop.method.is_safe() && self.doubt.is_there(started) {
-            return send(&self.fresh, request, hop, idle).await;
+            return self.send_freshly(request, hop, idle).await;
         }
         match send(&self.pooled, request, hop, idle).await {
             Err(failure) if !is_spent(request) && self.was_stale(&hop.method, &failure) => {
-                let again = send(&self.fresh, request, hop, idle.saturating_sub(started.elapsed())).await;
+                let again = self.send_freshly(request, hop, idle.saturating_sub(started.elapsed())).await;
                 again.map_err(|second| may_have_arrived(second, failure.reach))
             }
             other => other,
         }
+    }
+
+    /// The same over a connection of its own. Boxed, so that every other attempt need not make room for it.
+    fn send_freshly<'a>(
+        &'a self,
+        request: &'a Request,
+        hop: &'a Hop,
+        idle: Duration,
+    ) -> BoxFuture<'a, Result<Incoming, TransportError>> {
+        Box::pin(send(&self.fresh, request, hop, idle))
     }
 
     /// Whether a failure may be due to a kept connection that the server had closed, and the request can be sent again
@@ -247,7 +257,7 @@ impl Transport for HttpTransport {
         timeout: Duration,
     ) -> BoxFuture<'a, Result<Answer, TransportError>> {
         Box::pin(async move {
-            let incoming = self.exchange(request, timeout).await?;
+            let mut incoming = self.exchange(request, timeout).await?;
             incoming.whole(self.response_bytes_max, request.meter(), &self.kept).await
         })
     }

@@ -9,6 +9,7 @@ use mainstay_actors::error::{Error, Reason};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::agent::{self, AgentCommand};
 use crate::mainstay::Mainstay;
 use crate::{Priority, Request, Response};
 
@@ -23,12 +24,7 @@ pub enum Command {
     /// All agents.
     Agents {},
     /// One agent.
-    Agent {
-        /// Its id.
-        agent: String,
-        /// What is to be done.
-        action: AgentAction,
-    },
+    Agent(AgentCommand),
     /// The WebSocket.
     Connection {
         /// What is to be done.
@@ -59,22 +55,6 @@ pub enum Command {
         /// `connection`, `queue`, `cache`, or an agent's id.
         actor: String,
     },
-}
-
-/// What is to be done with an agent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AgentAction {
-    /// Show it.
-    Show,
-    /// Restart it now.
-    Restart,
-    /// Stop watching it.
-    Stop,
-    /// Start it again.
-    Start,
-    /// Give its budget back.
-    Reset,
 }
 
 /// What is to be done with the WebSocket.
@@ -162,11 +142,11 @@ pub(super) fn read(text: &str) -> (Option<u64>, Result<Command, Error>) {
     (Some(id), command)
 }
 
-fn malformed(details: &str) -> Error {
+pub(super) fn malformed(details: &str) -> Error {
     Error::new(Reason::InvalidRequest).with_details(details)
 }
 
-/// Carries out a command. `Subscribe` is the session's own affair and answers nothing but `null` here.
+/// Carries out a command. To subscribe and to listen is the session's own affair, and answers nothing but `null` here.
 ///
 /// # Errors
 /// Whatever became of it instead.
@@ -175,7 +155,7 @@ pub async fn execute(mainstay: &Mainstay, command: Command) -> Result<Value, Err
         Command::Status {} => to_json(&mainstay.status().await),
         Command::Tree {} => to_json(&mainstay.tree()),
         Command::Agents {} => to_json(&mainstay.agents().list()),
-        Command::Agent { agent, action } => agent_action(mainstay, &agent, action).await,
+        Command::Agent(command) => agent::execute(&mainstay.agents(), command).await,
         Command::Connection { action } => connection_action(mainstay, action).await,
         Command::Cache { action: CacheAction::Show, .. } => to_json(&mainstay.cache().stats().await?),
         Command::Cache { action: CacheAction::Invalidate, by, pattern } => {
@@ -198,20 +178,8 @@ pub async fn execute(mainstay: &Mainstay, command: Command) -> Result<Value, Err
     }
 }
 
-fn to_json<T: Serialize>(value: &T) -> Result<Value, Error> {
+pub(super) fn to_json<T: Serialize>(value: &T) -> Result<Value, Error> {
     serde_json::to_value(value).map_err(|error| Error::new(Reason::Internal).with_details(&error.to_string()))
-}
-
-async fn agent_action(mainstay: &Mainstay, id: &str, action: AgentAction) -> Result<Value, Error> {
-    let agents = mainstay.agents();
-    match action {
-        AgentAction::Show => {}
-        AgentAction::Restart => agents.restart(id).await?,
-        AgentAction::Stop => agents.stop(id).await?,
-        AgentAction::Start => agents.start(id).await?,
-        AgentAction::Reset => agents.reset(id).await?,
-    }
-    to_json(&agents.get(id)?)
 }
 
 async fn connection_action(mainstay: &Mainstay, action: ConnectionAction) -> Result<Value, Error> {

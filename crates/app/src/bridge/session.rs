@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use super::agent::{AgentAction, AgentCommand, options};
 use super::command::{self, Command};
+use super::correspondence::{Ears, Letters};
 use crate::mainstay::Mainstay;
 
 /// Commands of one client that run side by side; further ones wait to be read.
@@ -21,10 +23,12 @@ const BATCH_EVENTS_MAX: usize = 1000;
 const BATCH_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Serves one client until it has nothing more to say (`incoming` ends) or does not listen any more (`outgoing` is
-/// closed). Both channels should be short: a full one makes the session wait, and loses nothing.
+/// closed). Both channels should be short: a full one makes the session wait, and loses nothing but what agents say
+/// meanwhile, of which it is told how much. The letters that it has under way are called off at its end.
 pub async fn serve(mainstay: Mainstay, mut incoming: mpsc::Receiver<String>, outgoing: mpsc::Sender<String>) {
     let mut running = FuturesUnordered::new();
     let mut feed: Option<Feed> = None;
+    let (mut letters, mut ears) = (Letters::default(), Ears::default());
     loop {
         let text = tokio::select! {
             text = incoming.recv(), if running.len() < COMMANDS_MAX => {
@@ -40,6 +44,23 @@ pub async fn serve(mainstay: Mainstay, mut incoming: mpsc::Receiver<String>, out
                         }
                         snapshot
                     }
+                    Ok(Command::Agent(AgentCommand { agent, action: AgentAction::Listen {} })) => {
+                        reply(id, ears.listen(&mainstay.agents(), agent).map(|()| Value::Null))
+                    }
+                    Ok(Command::Agent(AgentCommand { agent, action: AgentAction::Unlisten {} })) => {
+                        ears.unlisten(&agent);
+                        reply(id, Ok(Value::Null))
+                    }
+                    Ok(Command::Agent(AgentCommand {
+                        agent,
+                        action: AgentAction::Send { body, may_repeat, wait_ms },
+                    })) => {
+                        let options = options(may_repeat, wait_ms);
+                        match letters.send(mainstay.agents(), agent, id, body, options) {
+                            Ok(()) => continue,
+                            Err(error) => reply(id, Err(error)),
+                        }
+                    }
                     Ok(command) => {
                         let mainstay = mainstay.clone();
                         running.push(async move { reply(id, command::execute(&mainstay, command).await) });
@@ -48,6 +69,8 @@ pub async fn serve(mainstay: Mainstay, mut incoming: mpsc::Receiver<String>, out
                 }
             }
             Some(reply) = running.next() => reply,
+            Some(text) = letters.next() => text,
+            Some(text) = ears.next() => text,
             batch = next_batch(&mut feed) => batch,
         };
         if outgoing.send(text).await.is_err() {
@@ -56,7 +79,7 @@ pub async fn serve(mainstay: Mainstay, mut incoming: mpsc::Receiver<String>, out
     }
 }
 
-fn reply(id: Option<u64>, outcome: Result<Value, Error>) -> String {
+pub(super) fn reply(id: Option<u64>, outcome: Result<Value, Error>) -> String {
     match outcome {
         Ok(value) => json!({ "id": id, "ok": value }),
         Err(error) => json!({ "id": id, "error": error }),

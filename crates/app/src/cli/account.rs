@@ -47,6 +47,34 @@ fn sentence(record: &Record) -> (String, Tone) {
         }
         "connection_state" => connection(&fields),
         "agent_health" => health(&fields),
+        "agent_stuck" => (
+            format!(
+                "hangs: at work on {} for {} without progress, and at most {} are allowed; it is restarted",
+                fields.count("in_flight", "request"),
+                fields.millis("quiet_ms"),
+                fields.millis("progress_timeout_ms")
+            ),
+            Tone::Bad,
+        ),
+        "agent_state_set_aside" => (
+            format!(
+                "ended each time that it was given its state back ({} bytes, read {}): it starts without, and the state \
+                 is kept aside",
+                fields.show("bytes"),
+                fields.show("read_at")
+            ),
+            Tone::Bad,
+        ),
+        "letter_failed" => letter_failed(&fields),
+        "letter_again" => (
+            format!(
+                "letter {} broke off on its way and is handed over again, as its sender allowed ({} of {} times so far)",
+                fields.show("letter"),
+                fields.show("attempts"),
+                fields.show("attempts_max")
+            ),
+            Tone::Warn,
+        ),
         "queue_held" => (
             format!(
                 "holding {} requests, next trial in {}: {}",
@@ -145,6 +173,22 @@ fn health(fields: &Fields<'_>) -> (String, Tone) {
     (format!("{} -> {to}{why}", fields.show("from")), tone)
 }
 
+fn letter_failed(fields: &Fields<'_>) -> (String, Tone) {
+    let (letter, reason) = (fields.show("letter"), fields.show("reason"));
+    let sentence = match reason.as_str() {
+        "outcome_unknown" => format!(
+            "letter {letter} broke off on its way: the agent may have acted on it, so it is not handed over again \
+             ({reason})"
+        ),
+        "cancelled" => format!("letter {letter} was called off"),
+        _ if fields.show("attempts") == "0" => {
+            format!("letter {letter} was not handed over: {}, {reason}", fields.show("code"))
+        }
+        _ => format!("letter {letter} has failed: {}, {reason}", fields.show("code")),
+    };
+    (sentence, Tone::Warn)
+}
+
 /// A kind that has no sentence of its own.
 fn other(record: &Record) -> String {
     let fields = record.fields.iter().map(|(name, value)| match value {
@@ -171,11 +215,61 @@ impl Fields<'_> {
         }
     }
 
+    fn count(&self, name: &str, one: &str) -> String {
+        match self.show(name) {
+            number if number == "1" => format!("1 {one}"),
+            number => format!("{number} {one}s"),
+        }
+    }
+
     fn millis(&self, name: &str) -> String {
         match self.0.fields.get(name).and_then(Value::as_u64) {
             Some(ms) if ms < 1000 => format!("{ms} ms"),
             Some(ms) => format!("{:.1} s", std::time::Duration::from_millis(ms).as_secs_f64()),
             None => "?".to_owned(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use serde_json::json;
+
+    use super::*;
+
+    fn told(kind: &str, fields: Value) -> String {
+        let mut line = json!({
+            "seq": 1, "boot": "b", "at": "2026-03-01T12:00:00.000Z", "mono_ms": 1, "actor": "root/agents/planner",
+            "generation": 1, "kind": kind,
+        });
+        line.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        sentence(&serde_json::from_value(line).unwrap()).0
+    }
+
+    #[test]
+    fn what_befalls_agents_and_letters_is_told_in_words() {
+        let failed = |reason: &str, code: &str, attempts: u32| {
+            told("letter_failed", json!({"letter": 7, "attempts": attempts, "code": code, "reason": reason}))
+        };
+        let told = [
+            told("agent_stuck", json!({"quiet_ms": 100_000, "progress_timeout_ms": 90_000, "in_flight": 1})),
+            told("agent_stuck", json!({"quiet_ms": 500, "progress_timeout_ms": 400, "in_flight": 2})),
+            told("agent_state_set_aside", json!({"read_at": "2026-03-01T11:00:00Z", "bytes": 1234})),
+            told("letter_again", json!({"letter": 7, "attempts": 1, "attempts_max": 3})),
+            failed("outcome_unknown", "SERVER_ERROR", 1),
+            failed("cancelled", "TIMEOUT", 1),
+            failed("expired", "TIMEOUT", 0),
+            failed("bad_response", "SERVER_ERROR", 1),
+        ];
+        expect![[r#"
+            hangs: at work on 1 request for 100.0 s without progress, and at most 90.0 s are allowed; it is restarted
+            hangs: at work on 2 requests for 500 ms without progress, and at most 400 ms are allowed; it is restarted
+            ended each time that it was given its state back (1234 bytes, read 2026-03-01T11:00:00Z): it starts without, and the state is kept aside
+            letter 7 broke off on its way and is handed over again, as its sender allowed (1 of 3 times so far)
+            letter 7 broke off on its way: the agent may have acted on it, so it is not handed over again (outcome_unknown)
+            letter 7 was called off
+            letter 7 was not handed over: TIMEOUT, expired
+            letter 7 has failed: SERVER_ERROR, bad_response"#]].assert_eq(&told.join("\n"));
     }
 }

@@ -118,7 +118,7 @@ pub(super) struct Shape {
 #[derive(Debug, clap::Args)]
 pub(super) struct DemoArgs {
     /// How many agents the backend has
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub(super) agents: u16,
     /// The port of the dashboard (0: any free one)
     #[arg(long, value_name = "PORT", default_value_t = 0)]
@@ -221,7 +221,7 @@ impl RequestArgs {
         Ok(RequestCommand {
             method: self.method.to_uppercase(),
             path: self.path,
-            body: self.body.as_deref().map(read_body).transpose()?,
+            body: self.body.as_deref().map(|body| read_json(body, "--body")).transpose()?,
             headers: BTreeMap::new(),
             priority: match self.priority {
                 PriorityArg::High => Priority::High,
@@ -238,12 +238,13 @@ impl RequestArgs {
     }
 }
 
-fn read_body(body: &str) -> Result<serde_json::Value, Failure> {
-    let (text, what) = match body.strip_prefix('@') {
-        None => (body.to_owned(), "--body".to_owned()),
+/// Reads JSON, or the file with JSON that is named after an @; `name` is what the argument is called.
+pub(super) fn read_json(text: &str, name: &str) -> Result<serde_json::Value, Failure> {
+    let (text, what) = match text.strip_prefix('@') {
+        None => (text.to_owned(), name.to_owned()),
         Some(file) => {
             let text = std::fs::read_to_string(file)
-                .map_err(|error| Failure::usage(format!("--body: {file} cannot be read: {error}")))?;
+                .map_err(|error| Failure::usage(format!("{name}: {file} cannot be read: {error}")))?;
             (text, file.to_owned())
         }
     };
@@ -276,6 +277,50 @@ pub(super) enum AgentCommand {
     },
     /// Give its spent budget back, and start it if it had been given up
     Reset {
+        /// The agent
+        id: String,
+    },
+    /// Hand it a letter, and print its answer; Ctrl-C calls the letter off
+    Send {
+        /// The agent
+        id: String,
+        /// What the letter says: JSON, or @FILE with JSON in it
+        #[arg(value_name = "JSON or @FILE")]
+        letter: String,
+        /// It may be handed over again if the agent or the runtime ends over it
+        #[arg(long)]
+        repeat: bool,
+        /// How long it may wait to be handed over [default: 60s]
+        #[arg(long, value_name = "DUR", value_parser = parse_duration)]
+        wait: Option<Duration>,
+        #[command(flatten)]
+        shape: Shape,
+    },
+    /// Follow what it says beside its answers, until Ctrl-C
+    Listen {
+        /// The agent
+        id: String,
+        /// Print one JSON value a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Answer a question of its own
+    Answer {
+        /// The agent
+        id: String,
+        /// The question's name, as `listen` shows it
+        ask: String,
+        /// The answer: JSON, or @FILE with JSON in it
+        #[arg(value_name = "JSON or @FILE")]
+        answer: String,
+    },
+    /// Take one more agent in, until the runtime ends
+    Add {
+        /// A file with one [[agent]] block
+        file: PathBuf,
+    },
+    /// Stop it and forget it, with its state
+    Remove {
         /// The agent
         id: String,
     },

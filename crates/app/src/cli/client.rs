@@ -43,9 +43,7 @@ impl Client {
         text["id"] = id.into();
         self.socket.send(Message::text(text.to_string())).await.map_err(|_| hung_up())?;
         loop {
-            let Some(Ok(message)) = self.socket.next().await else { return Err(hung_up()) };
-            let Message::Text(text) = message else { continue };
-            let mut reply: Value = serde_json::from_str(text.as_str()).map_err(Failure::internal)?;
+            let mut reply = self.hear().await?;
             if reply["id"] != id {
                 continue;
             }
@@ -53,6 +51,16 @@ impl Client {
                 Some(ok) => Ok(ok.take()),
                 None => Err(Failure::Answered(Box::new(self.read::<Error>(reply["error"].take())?))),
             };
+        }
+    }
+
+    /// The next text of the runtime, whatever it is about.
+    pub(super) async fn hear(&mut self) -> Result<Value, Failure> {
+        loop {
+            let Some(Ok(message)) = self.socket.next().await else { return Err(hung_up()) };
+            if let Message::Text(text) = message {
+                return serde_json::from_str(text.as_str()).map_err(Failure::internal);
+            }
         }
     }
 

@@ -79,7 +79,7 @@ impl Failure {
 }
 
 /// The error's code, its message for a person, and what a log would say.
-fn describe(error: &Error) -> String {
+pub(super) fn describe(error: &Error) -> String {
     let details = error.details.as_deref().map(|details| format!(" ({details})")).unwrap_or_default();
     format!("{} {}: {}{details}", error.code, error.reason, error.message)
 }

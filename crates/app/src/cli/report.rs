@@ -1,14 +1,14 @@
 //! Shows a runtime's answers to a person.
 
-use mainstay_actors::agent::AgentStatus;
 use mainstay_actors::connection::status::ConnectionState;
 use mainstay_runtime::{Status as ActorStatus, TreeNode};
 use serde_json::Value;
 
+use super::agent_report;
 use super::failure::Failure;
 use super::output::{Output, Tone};
 use crate::config::format_duration;
-use crate::status::{AgentView, ConnectionReport, QueueReport, Status};
+use crate::status::{ConnectionReport, QueueReport, Status};
 use std::time::Duration;
 
 /// Everything in one view.
@@ -30,7 +30,7 @@ pub(super) fn status(out: &mut Output, status: Status) -> Result<(), Failure> {
         None => out.line("cache       not answering")?,
     }
     out.line("")?;
-    agents(out, &list)
+    agent_report::list(out, &list)
 }
 
 fn requests(out: &mut Output, queue: &QueueReport) -> Result<(), Failure> {
@@ -79,70 +79,6 @@ pub(super) fn connection(out: &mut Output, link: &ConnectionReport) -> Result<()
     }
 }
 
-/// All agents.
-pub(super) fn agents(out: &mut Output, agents: &[AgentView]) -> Result<(), Failure> {
-    if agents.is_empty() {
-        return out.line("no agents: the configuration has no [[agent]]");
-    }
-    let plain = |text: String| (text, Tone::Plain);
-    let rows: Vec<_> = agents
-        .iter()
-        .map(|agent| {
-            vec![
-                plain(agent.id.clone()),
-                agent_status(agent.status),
-                plain(agent.since.clone()),
-                plain(agent.restarts.to_string()),
-                plain(budget(agent)),
-                plain(agent.next_step.clone()),
-                (agent.last_error.clone().unwrap_or_default(), Tone::Soft),
-            ]
-        })
-        .collect();
-    out.table(&["agent", "status", "since", "restarts", "left", "next", "last error"], &rows)
-}
-
-/// One agent, whole.
-pub(super) fn agent(out: &mut Output, agent: &AgentView) -> Result<(), Failure> {
-    let none = || "none".to_owned();
-    let (status, tone) = agent_status(agent.status);
-    let facts = [
-        ("agent", agent.id.clone()),
-        ("driver", agent.driver.clone()),
-        ("status", format!("{} since {}", out.paint(&status, tone), agent.since)),
-        ("next", agent.next_step.clone()),
-        ("restarts", format!("{}, {} left", agent.restarts, budget(agent))),
-        ("generation", agent.generation.to_string()),
-        ("last error", agent.last_error.clone().unwrap_or_else(none)),
-        ("last check", agent.last_check.clone().unwrap_or_else(none)),
-        ("misses", agent.misses.to_string()),
-        ("uptime", agent.uptime_s.map_or_else(none, |seconds| format!("{seconds} s, as it says"))),
-        ("errors", agent.error_count.map_or_else(none, |errors| format!("{errors}, as it says"))),
-        ("state kept", agent.state_kept_at.clone().unwrap_or_else(none)),
-    ];
-    for (name, value) in facts {
-        out.line(&format!("{name:<12}{value}"))?;
-    }
-    Ok(())
-}
-
-fn budget(agent: &AgentView) -> String {
-    agent.budget_left.map_or_else(|| "no limit".to_owned(), |left| left.to_string())
-}
-
-fn agent_status(status: AgentStatus) -> (String, Tone) {
-    let (name, tone) = match status {
-        AgentStatus::Starting => ("starting", Tone::Warn),
-        AgentStatus::Healthy => ("healthy", Tone::Good),
-        AgentStatus::Degraded => ("degraded", Tone::Warn),
-        AgentStatus::Failed => ("failed", Tone::Bad),
-        AgentStatus::Restarting => ("restarting", Tone::Warn),
-        AgentStatus::Stopped => ("stopped", Tone::Soft),
-        AgentStatus::Unknown => ("unknown", Tone::Warn),
-    };
-    (name.to_owned(), tone)
-}
-
 /// The supervision tree.
 pub(super) fn tree(out: &mut Output, root: &TreeNode) -> Result<(), Failure> {
     let mut rows = Vec::new();
@@ -184,24 +120,36 @@ fn actor_status(status: ActorStatus) -> (&'static str, Tone) {
 
 /// A response, or the error in its place; with `json`, the error goes to stdout as well.
 pub(super) fn response(out: &mut Output, answer: Result<Value, Failure>, json: bool) -> Result<(), Failure> {
-    match answer {
-        Ok(response) if json => out.json(&response),
-        Ok(response) => {
-            let cached = if response["cached"] == true { ", from the cache" } else { "" };
-            eprintln!(
-                "HTTP {} in {} ms, {} attempts{cached}",
-                response["status"], response["ms"], response["attempts"]
-            );
-            match &response["body"] {
-                Value::String(text) => out.line(text),
-                body => out.json(body),
-            }
-        }
-        Err(failure) => {
-            if let Some(error) = failure.error().filter(|_| json) {
-                out.json(&serde_json::to_value(&error).unwrap_or_default())?;
-            }
-            Err(failure)
-        }
+    let response = or_error(out, answer, json)?;
+    if json {
+        return out.json(&response);
+    }
+    let cached = if response["cached"] == true { ", from the cache" } else { "" };
+    eprintln!(
+        "HTTP {} in {} ms, {} attempts{cached}",
+        response["status"], response["ms"], response["attempts"]
+    );
+    text_or_json(out, &response["body"])
+}
+
+/// An answer; with `json`, an error in its place goes to stdout as well.
+pub(super) fn or_error(
+    out: &mut Output,
+    answer: Result<Value, Failure>,
+    json: bool,
+) -> Result<Value, Failure> {
+    if let Err(failure) = &answer
+        && let Some(error) = failure.error().filter(|_| json)
+    {
+        out.json(&serde_json::to_value(&error).unwrap_or_default())?;
+    }
+    answer
+}
+
+/// A text as it is, and anything else as JSON.
+pub(super) fn text_or_json(out: &mut Output, value: &Value) -> Result<(), Failure> {
+    match value {
+        Value::String(text) => out.line(text),
+        value => out.json(value),
     }
 }

@@ -1,41 +1,136 @@
-//! What must hold among the agents of a file, and between the keys of one.
+//! What must hold among the agents of a file, and between the keys of one; and how one agent is read by itself.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
+use serde_json::{Value, json};
 use toml::de::DeTable;
 
 use super::choice::Driver;
 use super::fault::{Fault, item, member};
+use super::problem::{ConfigError, Problem};
 use super::rule::quantity::choice;
 use super::rule::text::agent_id;
+use super::schema::{AgentConfig, AgentsConfig};
+use super::table::TableReader;
+use super::{FILE_BYTES_MAX, syntax_error, too_large};
 
-/// The most agents of one runtime.
-pub(crate) const AGENTS_MAX: usize = 256;
+/// The most agents of one file.
+pub const AGENTS_MAX: usize = 10_000;
+
+/// Where an agent that is read by itself stands.
+const ALONE: &str = "agent[0]";
+
+impl AgentConfig {
+    /// Reads one agent, an object with the keys of an `[[agent]]` block, with `usual` for what it does not set itself.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, by key; a place in a text it has not.
+    pub fn from_json(block: &Value, usual: &AgentsConfig) -> Result<Self, ConfigError> {
+        let whole = |message: &str| ConfigError::new(vec![Problem::whole(message)]);
+        if !block.is_object() {
+            return Err(whole("an agent must be an object with the keys of an [[agent]] block"));
+        }
+        if let Some(step) = step_to_null(block) {
+            let fault = Fault::new("must not be null; leave it out for its default").within(&step, 0);
+            return Err(whole(&fault.message()));
+        }
+        let text = toml::to_string(&json!({ "agent": [block] }))
+            .map_err(|error| whole(&format!("an agent must be what TOML can hold: {error}")))?;
+        if text.len() > FILE_BYTES_MAX {
+            return Err(ConfigError::new(vec![too_large()]));
+        }
+        let document = DeTable::parse(&text).map_err(|error| syntax_error(&text, &error))?;
+        let document = document.get_ref();
+        let mut root = TableReader::new(document);
+        let base = Self { upkeep: usual.clone(), ..Self::default() };
+        let agent = root.sections(&base, 1).pop();
+        let mut found = root.finish();
+        found.extend(faults(&text, document));
+        match agent {
+            Some(agent) if found.is_empty() => Ok(agent),
+            _ => Err(ConfigError::new(Problem::locate(&text, found).into_iter().map(alone).collect())),
+        }
+    }
+}
+
+/// Where the first null stands in a value: TOML has none.
+fn step_to_null(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => Some(String::new()),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .find_map(|(index, value)| Some(format!("{}{}", item(index), step_to_null(value)?))),
+        Value::Object(keys) => {
+            keys.iter().find_map(|(key, value)| Some(format!("{}{}", member(key), step_to_null(value)?)))
+        }
+        _ => None,
+    }
+}
+
+/// The one `[[agent]]` block of a file, as [`AgentConfig::from_json`] takes it. What its keys hold is not looked at.
+#[cfg(feature = "cli")]
+pub(crate) fn block_of(text: &str) -> Result<Value, ConfigError> {
+    let table: toml::Table = toml::from_str(text).map_err(|error| syntax_error(text, &error))?;
+    let mut agents = match table.get("agent") {
+        Some(toml::Value::Array(agents)) if table.len() == 1 => agents.iter(),
+        _ => [].iter(),
+    };
+    let block = match (agents.next(), agents.next()) {
+        (Some(block @ toml::Value::Table(_)), None) => serde_json::to_value(block).ok(),
+        _ => None,
+    };
+    let wrong =
+        || Problem::whole("must hold one agent and nothing else: a line [[agent]] and its keys below it");
+    block.ok_or_else(|| ConfigError::new(vec![wrong()]))
+}
+
+/// A problem of an agent that stands in no file.
+fn alone(problem: Problem) -> Problem {
+    let key = problem.key.strip_prefix(ALONE).map(|key| key.trim_start_matches('.'));
+    let message = problem.message.replace(&format!("\"{ALONE}."), "\"").replace(ALONE, "agent");
+    Problem { key: key.unwrap_or_default().to_owned(), ..Problem::whole(message) }
+}
 
 /// Agents without an id, with the id of another, or without the program that their driver starts.
 pub(crate) fn faults(text: &str, document: &DeTable<'_>) -> Vec<Fault> {
     let agents = document.get("agent").and_then(|agents| agents.get_ref().as_array());
+    let lines = Lines::of(text);
     let mut owners = BTreeMap::new();
     let mut faults = Vec::new();
     for (index, agent) in agents.into_iter().flat_map(|agents| agents.iter()).take(AGENTS_MAX).enumerate() {
         let Some(table) = agent.get_ref().as_table() else {
             continue;
         };
-        let found = [id_fault(text, table, &mut owners), command_fault(table)];
+        let found = [id_fault(&lines, table, &mut owners), command_fault(table)];
         let step = format!("{}{}", member("agent"), item(index));
         faults.extend(found.into_iter().flatten().map(|fault| fault.within(&step, agent.span().start)));
     }
     faults
 }
 
+/// The lines of a text, each found without counting those before it.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        Self(text.match_indices('\n').map(|(at, _)| at).collect())
+    }
+
+    /// The line of a byte, counted from 1.
+    fn line(&self, at: usize) -> usize {
+        1 + self.0.partition_point(|end| *end < at)
+    }
+}
+
 /// `owners` has the line of each id so far.
-fn id_fault(text: &str, agent: &DeTable<'_>, owners: &mut BTreeMap<String, usize>) -> Option<Fault> {
+fn id_fault(lines: &Lines, agent: &DeTable<'_>, owners: &mut BTreeMap<String, usize>) -> Option<Fault> {
     let Some(value) = agent.get("id") else {
         return Some(Fault::new("needs an id of its own, as in id = \"planner\""));
     };
     let at = value.span().start;
-    let line = 1 + text.get(..at).map_or(0, |before| before.matches('\n').count());
+    let line = lines.line(at);
     match owners.entry(agent_id(value).ok()?) {
         Entry::Vacant(free) => {
             free.insert(line);

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use expect_test::{Expect, expect};
+use serde_json::json;
 
 use super::*;
 
@@ -420,9 +421,92 @@ fn a_section_of_the_wrong_shape_is_told_its_header() {
 
 #[test]
 fn more_agents_than_the_limit_are_refused() {
-    let agents: String =
-        (0..=agents::AGENTS_MAX).map(|index| format!("[[agent]]\nid = \"a{index}\"\n")).collect();
-    check(&agents, &expect![[r#"513:1: "agent" must not have more than 256 entries"#]]);
+    let agents: String = (0..=AGENTS_MAX).map(|index| format!("[[agent]]\nid = \"a{index}\"\n")).collect();
+    check(&agents, &expect![[r#"20001:1: "agent" must not have more than 10000 entries"#]]);
+}
+
+#[test]
+fn as_many_agents_as_are_allowed_are_read_and_one_that_repeats_an_id_is_told_both_lines() {
+    let last = AGENTS_MAX - 1;
+    let agents = |repeated: usize| -> String {
+        let id = |index| if index == last { repeated } else { index };
+        (0..=last).map(|index| format!("[[agent]]\nid = \"a{}\"\n", id(index))).collect()
+    };
+    assert_eq!(Config::from_toml(&agents(last)).unwrap().agent.len(), AGENTS_MAX);
+    check(
+        &agents(1),
+        &expect![[
+            r#"20000:6: "agent[9999].id" on line 20000 repeats that of line 4; every agent needs an id of its own"#
+        ]],
+    );
+}
+
+// === One agent by itself ===
+
+fn agent_of(json: serde_json::Value) -> Result<AgentConfig, String> {
+    let usual = AgentsConfig {
+        max_restarts: 9,
+        restart_delay_max: Duration::from_secs(600),
+        ..AgentsConfig::default()
+    };
+    AgentConfig::from_json(&json, &usual).map_err(|error| error.to_string())
+}
+
+#[test]
+fn an_agent_by_itself_is_read_by_the_rules_of_the_file() {
+    let block = json!({
+        "id": "helper", "driver": "process", "command": ["helper", "--stdio"], "env": { "A": "1", "B": "two\nlines" },
+        "ready": "stdout:ready", "restart_delay": "2m", "fail_after": 7,
+    });
+    let agent = agent_of(block.clone()).unwrap();
+    let toml = format!(
+        "[agents]\nmax_restarts = 9\nrestart_delay_max = \"10m\"\n{}",
+        toml::to_string(&json!({"agent": [block]})).unwrap()
+    );
+    assert_eq!(agent, Config::from_toml(&toml).unwrap().agent[0]);
+    assert_eq!((agent.upkeep.max_restarts, agent.upkeep.fail_after), (9, 7));
+}
+
+#[test]
+fn what_is_wrong_with_an_agent_by_itself_is_told_by_key_and_holds_no_value() {
+    let told = [
+        json!("planner"),
+        json!({}),
+        json!({ "id": null }),
+        json!({ "id": "a", "fail_after": "secret" }),
+        json!({ "id": "a", "max_restart": 3 }),
+        json!({ "id": "a", "driver": "acp", "restart_delay": "20m" }),
+        json!({ "id": "a", "env": { "SECRET": null } }),
+        json!({ "id": "a", "fail_after": u64::MAX }),
+        json!({ "id": "a", "env": { "A": ["secret"] } }),
+    ]
+    .map(|block| agent_of(block).unwrap_err());
+    expect![[r#"
+        an agent must be an object with the keys of an [[agent]] block
+        "agent" needs an id of its own, as in id = "planner"
+        "id" must not be null; leave it out for its default
+        "fail_after" must be a whole number from 1 to 1000, not a string
+        unknown key "max_restart"; did you mean "max_restarts"?
+        "command" must name the program that this driver starts, as in ["planner", "--stdio"]
+        "restart_delay" must not be longer than "restart_delay_max", which is "10m"
+        "env.SECRET" must not be null; leave it out for its default
+        "fail_after" must be from 1 to 1000
+        "env.A" must be a string, not a list"#]]
+    .assert_eq(&told.join("\n"));
+}
+
+#[test]
+fn a_file_that_holds_an_agent_holds_that_alone() {
+    let block =
+        block_of("[[agent]]\nid = \"a\"\nhealth_interval = \"5s\"\n[agent.env]\nA = \"1\"\n").unwrap();
+    assert_eq!(block, json!({ "id": "a", "health_interval": "5s", "env": { "A": "1" } }));
+    let wrong = "must hold one agent and nothing else: a line [[agent]] and its keys below it";
+    for text in
+        ["", "agent = 1", "[[agent]]\n[[agent]]\n", "[[agent]]\n[backend]\n", "agent = [1]", "[agent]\n"]
+    {
+        assert_eq!(block_of(text).unwrap_err().to_string(), wrong, "{text:?}");
+    }
+    assert_eq!(block_of("[[agent]]\nid = a\n").unwrap_err().problems[0].line, 2);
 }
 
 #[test]
@@ -504,7 +588,7 @@ fn a_flood_of_problems_is_reported_to_the_last() {
 #[test]
 fn too_large_a_text_is_refused() {
     let text = "#".repeat(FILE_BYTES_MAX + 1);
-    check(&text, &expect!["is too large: a config has at most 1MiB"]);
+    check(&text, &expect!["is too large: a config has at most 4MiB"]);
     assert_eq!(Config::from_toml(&text[1..]), Ok(Config::default()));
 }
 
@@ -537,7 +621,7 @@ fn every_line_of_an_error_names_the_file() {
 fn a_file_that_cannot_be_read_is_named_with_the_reason() {
     expect!["mainstay.toml:2:8: this is not UTF-8; save the file as UTF-8"]
         .assert_eq(&load(b"[cache]\nttl = \"\xff\"").unwrap_err());
-    expect!["mainstay.toml: is too large: a config has at most 1MiB"]
+    expect!["mainstay.toml: is too large: a config has at most 4MiB"]
         .assert_eq(&load(&[b'#'; FILE_BYTES_MAX + 1]).unwrap_err());
 
     let folder = tempfile::tempdir().unwrap();

@@ -219,8 +219,9 @@ impl<M: Message> Context<M> {
         // A task that is ended before its incarnation simply leaves its callers.
         let left = Arc::clone(&ending);
         let work = teardown::scoped(move || *left.get().unwrap_or(&CallError::Unanswered), work);
-        TaskHandle(tasks.running.spawn(async move {
-            let own = match panics::caught(work).await {
+        // Not an async block, which would hold the work twice.
+        TaskHandle(tasks.running.spawn(panics::caught(work).map(move |ended| {
+            let own = match ended {
                 Ok(None) => return,
                 Ok(Some(message)) => Own::Message(message),
                 Err(panic) => Own::Panic(panic),
@@ -228,7 +229,7 @@ impl<M: Message> Context<M> {
             // Only an incarnation that has ended refuses what is its own.
             let reason = *ending.get().unwrap_or(&CallError::Crashed);
             teardown::drop_for(reason, mailbox.push_own(generation, own));
-        }))
+        })))
     }
 
     /// Handles `message` after `delay`, unless this incarnation has ended by then.

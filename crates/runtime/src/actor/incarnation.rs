@@ -369,7 +369,8 @@ impl<B: Behaviour> Actor for Incarnation<B> {
     }
 
     async fn post_start(&self, myself: ActorRef<Wake>, life: &mut Life<B>) -> Result<(), ActorProcessingErr> {
-        let outcome = panics::caught(life.start()).await;
+        // It is over once for all, and its room need not stay in the actor's task.
+        let outcome = panics::caught(Box::pin(life.start())).await;
         settle(&myself, life, outcome)
     }
 

@@ -12,7 +12,7 @@ use crate::messaging::mailbox::{Envelope, Mailbox, Refusal};
 use crate::messaging::message::Message;
 use crate::messaging::reply::Reply;
 use crate::path::ActorPath;
-use crate::slot::identity::Identity;
+use crate::slot::identity::{Identity, Vitals};
 
 /// A message that was not accepted, and why. The message comes back unharmed.
 #[derive(Error)]
@@ -113,6 +113,13 @@ impl<M: Message> Address<M> {
     #[must_use]
     pub fn backlog(&self) -> usize {
         self.mailbox.len()
+    }
+
+    /// How the actor stands at `now`, which is [`Runtime::now`](crate::Runtime::now). Asks nobody, and looks at no other
+    /// actor.
+    #[must_use]
+    pub fn vitals(&self, now: Duration) -> Vitals {
+        self.identity.vitals(now)
     }
 
     /// The actor's path; `None` until its supervisor has taken it in.

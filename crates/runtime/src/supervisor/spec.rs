@@ -1,5 +1,6 @@
 //! What supervisors and their children are made from.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::Supervisor;
@@ -93,6 +94,7 @@ pub struct SupervisorSpec {
     as_child: Arc<ChildPolicy>,
     lasting: bool,
     children: Vec<Arc<dyn AnySlot>>,
+    names: HashSet<Box<str>>,
 }
 
 impl SupervisorSpec {
@@ -105,6 +107,7 @@ impl SupervisorSpec {
             as_child: Arc::new(ChildPolicy { shutdown: Shutdown::Unlimited, ..ChildPolicy::default() }),
             lasting: false,
             children: Vec::new(),
+            names: HashSet::new(),
         }
     }
 
@@ -158,7 +161,7 @@ impl SupervisorSpec {
 
     fn append(&mut self, slot: Arc<dyn AnySlot>) -> Result<(), SpecError> {
         let name = slot.identity().name();
-        if self.children.iter().any(|other| other.identity().name() == name) {
+        if !self.names.insert(name.into()) {
             return Err(SpecError::Duplicate { path: format!("{}/{name}", self.name) });
         }
         self.children.push(slot);

@@ -20,6 +20,9 @@ async fn counts_of_specs_active_supervisors_and_workers_are_right_at_every_momen
     assert_eq!(handle.counts(), counts(2, 1, 1, 1));
     pass(s(5)).await;
     assert_eq!(handle.counts(), counts(2, 2, 1, 1));
+    let tree = stage.runtime.tree();
+    let (shown, vitals) = (&tree.find("root/a").unwrap().vitals, a.vitals(stage.runtime.now()));
+    assert_eq!((shown, vitals.generation), (&vitals, 2), "an address shows what the tree does");
     let held = Player::new("b", &script);
     let gate = held.direction.hold_starts();
     let adding = async { handle.add(held.under(at_once())).await.unwrap() };

@@ -40,7 +40,7 @@ impl Incoming {
 
     /// Reads it to its end, as long as it has no more than `bytes_max`.
     pub(super) async fn whole(
-        mut self,
+        &mut self,
         bytes_max: usize,
         meter: &Meter,
         kept: &Kept,

@@ -24,7 +24,12 @@ pub(super) async fn send(
     hop: &Hop,
     idle: Duration,
 ) -> Result<Incoming, TransportError> {
-    let (wire, upload) = assemble(request, hop, idle).await?;
+    let body = match request.body().filter(|_| hop.keeps_body) {
+        // Boxed, so that requests without a body need not make room for its opening.
+        Some(body) => Some(Box::pin(open(body, idle)).await?),
+        None => None,
+    };
+    let (wire, upload) = assemble(request, hop, body);
     match within_idle(client.execute(wire), &upload, idle).await {
         Some(Ok(response)) => Ok(Incoming::new(response, upload, idle)),
         Some(Err(error)) => {
@@ -47,26 +52,21 @@ pub(super) async fn send(
     }
 }
 
-async fn assemble(
-    request: &Request,
-    hop: &Hop,
-    idle: Duration,
-) -> Result<(reqwest::Request, UploadWatch), TransportError> {
+fn assemble(request: &Request, hop: &Hop, body: Option<OpenBody>) -> (reqwest::Request, UploadWatch) {
     let mut wire = reqwest::Request::new(hop.method.clone(), hop.url.clone());
     *wire.headers_mut() = request.headers().clone();
     if let Some(key) = request.idempotency_key() {
         wire.headers_mut().insert(&IDEMPOTENCY_KEY, key.clone());
     }
-    let Some(body) = request.body().filter(|_| hop.keeps_body) else {
+    let Some(body) = body else {
         wire.headers_mut().remove(header::CONTENT_TYPE);
         request.meter().send(Some(0));
         // For these a server may insist on hearing that there is none (RFC 9110, 8.6), and some answer 411 otherwise.
-        return Ok(without_body(wire, [Method::POST, Method::PUT, Method::PATCH].contains(&hop.method)));
+        return without_body(wire, [Method::POST, Method::PUT, Method::PATCH].contains(&hop.method));
     };
-    let body = open(body, idle).await?;
     request.meter().send(body.length());
     match body.length() {
-        Some(0) => return Ok(without_body(wire, true)),
+        Some(0) => return without_body(wire, true),
         // Said outright, since a stream has no length of its own and would be sent in chunks.
         Some(length) => {
             wire.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
@@ -75,7 +75,7 @@ async fn assemble(
     }
     let (upload, watch) = Upload::new(body, request.meter().clone());
     *wire.body_mut() = Some(reqwest::Body::wrap_stream(upload));
-    Ok((wire, watch))
+    (wire, watch)
 }
 
 /// With nothing behind the head, which says so where `is_announced`.

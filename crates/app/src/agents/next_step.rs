@@ -1,0 +1,115 @@
+//! What happens to an agent next, in plain words: pure.
+
+use std::time::Duration;
+
+use mainstay_actors::agent::AgentStatus;
+
+/// What is known of an agent's near future.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Prospect<'a> {
+    pub(super) id: &'a str,
+    pub(super) status: AgentStatus,
+    /// Whether its supervisor leaves it as it is until somebody resets it.
+    pub(super) gave_up: bool,
+    /// How long until its restart, where that is planned.
+    pub(super) restart_in: Option<Duration>,
+    /// `None` where there is no limit.
+    pub(super) budget_left: Option<u32>,
+    pub(super) misses: u32,
+    pub(super) fail_after: u32,
+}
+
+/// See the module.
+pub(super) fn next_step(prospect: Prospect<'_>) -> String {
+    let Prospect { id, status, gave_up, restart_in, budget_left, misses, fail_after } = prospect;
+    let left = match budget_left {
+        Some(1) => "1 restart left".to_owned(),
+        Some(left) => format!("{left} restarts left"),
+        None => "no limit to restarts".to_owned(),
+    };
+    match status {
+        AgentStatus::Failed if gave_up => format!(
+            "given up: its restarts are used up, so it stays as it is until `mainstay agent reset {id}` gives them \
+             back and starts it"
+        ),
+        AgentStatus::Failed if budget_left == Some(0) => {
+            "is about to be given up (0 restarts left)".to_owned()
+        }
+        AgentStatus::Failed => format!("is about to be restarted ({left})"),
+        AgentStatus::Restarting => match restart_in {
+            Some(wait) => format!("is restarted in {:.0} s ({left})", wait.as_secs_f64()),
+            None => format!("is being restarted ({left})"),
+        },
+        AgentStatus::Stopped => format!("stopped; `mainstay agent start {id}` starts it"),
+        AgentStatus::Unknown => {
+            "checked again when the backend can be reached; nobody is restarted until then".to_owned()
+        }
+        AgentStatus::Degraded if misses > 0 => {
+            let more = match fail_after.saturating_sub(misses) {
+                0 | 1 => "the next check".to_owned(),
+                more => format!("{more} more checks in a row"),
+            };
+            format!("restarted if it misses {more} while it is not at work ({left})")
+        }
+        AgentStatus::Degraded => "checked regularly; it answers, and reports trouble".to_owned(),
+        AgentStatus::Starting => format!("checked until it is well, or its startup grace is over ({left})"),
+        AgentStatus::Healthy => "checked regularly".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    const PROSPECT: Prospect<'_> = Prospect {
+        id: "planner",
+        status: AgentStatus::Healthy,
+        gave_up: false,
+        restart_in: None,
+        budget_left: Some(4),
+        misses: 0,
+        fail_after: 3,
+    };
+
+    #[test]
+    fn each_status_says_what_comes_next_and_names_the_command_where_a_person_has_to_act() {
+        let prospects = [
+            Prospect { status: AgentStatus::Starting, ..PROSPECT },
+            PROSPECT,
+            Prospect { status: AgentStatus::Degraded, ..PROSPECT },
+            Prospect { status: AgentStatus::Degraded, misses: 1, ..PROSPECT },
+            Prospect { status: AgentStatus::Degraded, misses: 2, ..PROSPECT },
+            // It is at work, and so it may miss as many as it likes.
+            Prospect { status: AgentStatus::Degraded, misses: 7, budget_left: Some(1), ..PROSPECT },
+            Prospect { status: AgentStatus::Failed, misses: 3, ..PROSPECT },
+            Prospect { status: AgentStatus::Failed, misses: 3, budget_left: Some(0), ..PROSPECT },
+            Prospect { status: AgentStatus::Failed, gave_up: true, budget_left: Some(0), ..PROSPECT },
+            Prospect {
+                status: AgentStatus::Restarting,
+                restart_in: Some(Duration::from_millis(4_600)),
+                ..PROSPECT
+            },
+            Prospect { status: AgentStatus::Restarting, budget_left: None, ..PROSPECT },
+            Prospect { status: AgentStatus::Stopped, ..PROSPECT },
+            Prospect { status: AgentStatus::Unknown, ..PROSPECT },
+        ];
+        let told: Vec<String> = prospects.into_iter().map(next_step).collect();
+        expect![[r#"
+            checked until it is well, or its startup grace is over (4 restarts left)
+            checked regularly
+            checked regularly; it answers, and reports trouble
+            restarted if it misses 2 more checks in a row while it is not at work (4 restarts left)
+            restarted if it misses the next check while it is not at work (4 restarts left)
+            restarted if it misses the next check while it is not at work (1 restart left)
+            is about to be restarted (4 restarts left)
+            is about to be given up (0 restarts left)
+            given up: its restarts are used up, so it stays as it is until `mainstay agent reset planner` gives them back and starts it
+            is restarted in 5 s (4 restarts left)
+            is being restarted (no limit to restarts)
+            stopped; `mainstay agent start planner` starts it
+            checked again when the backend can be reached; nobody is restarted until then"#]]
+        .assert_eq(&told.join("\n"));
+    }
+}

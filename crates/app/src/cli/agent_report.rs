@@ -1,0 +1,260 @@
+//! Shows agents to a person: all of them as a table, one with everything that is known of it.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use mainstay_actors::agent::AgentStatus;
+use mainstay_runtime::clock::{Clock, SystemClock};
+
+use super::failure::{Failure, describe};
+use super::output::{Output, Tone};
+use crate::status::AgentView;
+
+/// All agents.
+pub(super) fn list(out: &mut Output, agents: &[AgentView]) -> Result<(), Failure> {
+    if agents.is_empty() {
+        return out.line("no agents: the configuration has no [[agent]], and none was added");
+    }
+    let now = SystemClock.now();
+    let header = ["agent", "driver", "status", "for", "restarts", "left", "letters", "next", "last error"];
+    let rows: Vec<_> = agents.iter().map(|agent| row(agent, now)).collect();
+    out.table(&header, &rows)
+}
+
+fn row(agent: &AgentView, now: Timestamp) -> Vec<(String, Tone)> {
+    let plain = |text: String| (text, Tone::Plain);
+    let letters = match (agent.letters_waiting, agent.letters_under_way) {
+        (0, 0) => "none".to_owned(),
+        (waiting, under_way) => format!("{under_way} under way, {waiting} waiting"),
+    };
+    let error = agent.error.as_ref().map(|error| format!("{}: {}", error.code, error.message));
+    vec![
+        plain(agent.id.clone()),
+        plain(agent.driver.clone()),
+        status(agent),
+        plain(age(&agent.since, now).unwrap_or_default()),
+        plain(agent.restarts.to_string()),
+        plain(left(agent)),
+        plain(letters),
+        plain(agent.next_step.clone()),
+        (error.or_else(|| agent.last_error.clone()).unwrap_or_default(), Tone::Soft),
+    ]
+}
+
+/// One agent, whole.
+pub(super) fn one(out: &mut Output, agent: &AgentView) -> Result<(), Failure> {
+    let (name, tone) = status(agent);
+    for (fact, value) in facts(agent, SystemClock.now()) {
+        let value = match fact {
+            "status" => value.replacen(&name, &out.paint(&name, tone), 1),
+            _ => value,
+        };
+        out.line(&format!("{fact:<12}{value}"))?;
+    }
+    Ok(())
+}
+
+fn facts(agent: &AgentView, now: Timestamp) -> Vec<(&'static str, String)> {
+    let none = || "none".to_owned();
+    let ago = |at: &String| match age(at, now) {
+        Some(age) => format!("{age} ago ({at})"),
+        None => at.clone(),
+    };
+    let lasting = age(&agent.since, now).map(|age| format!(" for {age}")).unwrap_or_default();
+    let mut facts = vec![
+        ("agent", agent.id.clone()),
+        ("driver", agent.driver.clone()),
+        ("status", format!("{}{lasting}, since {}", status(agent).0, agent.since)),
+        ("next", agent.next_step.clone()),
+    ];
+    if let Some(process) = agent.process {
+        let memory = process.memory_bytes.map(|bytes| format!(", {} of memory", roughly(bytes)));
+        facts.push(("process", format!("{}{}", process.pid, memory.unwrap_or_default())));
+    }
+    let error = agent.error.as_ref().map(describe);
+    facts.extend([
+        ("generation", agent.generation.to_string()),
+        ("restarts", restarts(agent)),
+        ("misses", format!("{} in a row; {} fail it", agent.misses, agent.fail_after)),
+        ("last check", agent.last_check.as_ref().map_or_else(none, ago)),
+        ("last error", error.or_else(|| agent.last_error.clone()).unwrap_or_else(none)),
+        ("letters", format!("{} under way, {} waiting", agent.letters_under_way, agent.letters_waiting)),
+        ("state kept", agent.state_kept_at.as_ref().map_or_else(none, |at| format!("read {}", ago(at)))),
+        ("uptime", agent.uptime_s.map_or_else(none, |seconds| format!("{}, as it says", span(seconds)))),
+        ("errors", agent.error_count.map_or_else(none, |errors| format!("{errors}, as it says"))),
+    ]);
+    facts
+}
+
+fn restarts(agent: &AgentView) -> String {
+    let terms = agent.budget.map(|budget| {
+        let [window, stable_after] = [budget.window_ms, budget.stable_after_ms].map(whole_span);
+        format!("; each counts for {window}, and all are earned back once it has been up for {stable_after}")
+    });
+    format!("{} so far, {} left{}", agent.restarts, left(agent), terms.unwrap_or_default())
+}
+
+fn left(agent: &AgentView) -> String {
+    match (agent.budget_left, agent.budget) {
+        (Some(left), Some(budget)) => format!("{left} of {}", budget.max),
+        (Some(left), None) => left.to_string(),
+        (None, _) => "no limit".to_owned(),
+    }
+}
+
+fn status(agent: &AgentView) -> (String, Tone) {
+    let (name, tone) = match agent.status {
+        AgentStatus::Starting => ("starting", Tone::Warn),
+        AgentStatus::Healthy => ("healthy", Tone::Good),
+        AgentStatus::Degraded => ("degraded", Tone::Warn),
+        AgentStatus::Failed if agent.gave_up => ("failed (given up)", Tone::Bad),
+        AgentStatus::Failed => ("failed", Tone::Bad),
+        AgentStatus::Restarting => ("restarting", Tone::Warn),
+        AgentStatus::Stopped => ("stopped", Tone::Soft),
+        AgentStatus::Unknown => ("unknown", Tone::Warn),
+    };
+    (name.to_owned(), tone)
+}
+
+// === times and sizes ===
+
+/// How long ago that was; `None` if it is no time.
+fn age(at: &str, now: Timestamp) -> Option<String> {
+    let at: Timestamp = at.parse().ok()?;
+    Some(span(now.duration_since(at).max(SignedDuration::ZERO).as_secs_f64()))
+}
+
+fn whole_span(ms: u64) -> String {
+    span(Duration::from_millis(ms).as_secs_f64())
+}
+
+/// A time as one says it: no finer than it has to be, as nobody wants the seconds of an hour.
+fn span(seconds: f64) -> String {
+    let count = |unit_s: f64| (seconds / unit_s).floor();
+    match seconds {
+        s if s < 1.0 => format!("{:.0} ms", s * 1000.0),
+        s if s < 120.0 => format!("{} s", count(1.0)),
+        s if s < 2.0 * 3600.0 => format!("{} min", count(60.0)),
+        s if s < 48.0 * 3600.0 => format!("{} h", count(3600.0)),
+        _ => format!("{} days", count(24.0 * 3600.0)),
+    }
+}
+
+/// A size as one says it.
+fn roughly(bytes: u64) -> String {
+    const MIB: u64 = 1 << 20;
+    match bytes {
+        0..MIB => format!("{} KiB", bytes / 1024),
+        _ => format!("{} MiB", bytes / MIB),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use mainstay_actors::agent::ProcessFacts;
+
+    use super::*;
+    use crate::status::AgentBudget;
+    use crate::{Error, Reason};
+
+    fn healthy() -> AgentView {
+        AgentView {
+            id: "planner".to_owned(),
+            driver: "http".to_owned(),
+            status: AgentStatus::Healthy,
+            since: "2026-03-01T11:57:00.000Z".to_owned(),
+            gave_up: false,
+            generation: 1,
+            restarts: 0,
+            budget_left: Some(5),
+            budget: Some(AgentBudget { max: 5, window_ms: 600_000, stable_after_ms: 60_000 }),
+            restart_at: None,
+            last_error: None,
+            error: None,
+            misses: 0,
+            fail_after: 3,
+            last_check: Some("2026-03-01T11:59:47.500Z".to_owned()),
+            uptime_s: Some(7300.0),
+            error_count: Some(0),
+            state_kept_at: Some("2026-03-01T11:59:47.7Z".to_owned()),
+            process: None,
+            letters_waiting: 0,
+            letters_under_way: 1,
+            next_step: "checked regularly".to_owned(),
+        }
+    }
+
+    fn told(agent: &AgentView) -> String {
+        let now = "2026-03-01T12:00:00Z".parse().unwrap();
+        let lines = facts(agent, now).into_iter().map(|(fact, value)| format!("{fact:<12}{value}"));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn an_agent_is_shown_with_everything_that_is_known_of_it() {
+        expect![[r#"
+            agent       planner
+            driver      http
+            status      healthy for 3 min, since 2026-03-01T11:57:00.000Z
+            next        checked regularly
+            generation  1
+            restarts    0 so far, 5 of 5 left; each counts for 10 min, and all are earned back once it has been up for 60 s
+            misses      0 in a row; 3 fail it
+            last check  12 s ago (2026-03-01T11:59:47.500Z)
+            last error  none
+            letters     1 under way, 0 waiting
+            state kept  read 12 s ago (2026-03-01T11:59:47.7Z)
+            uptime      2 h, as it says
+            errors      0, as it says"#]].assert_eq(&told(&healthy()));
+    }
+
+    #[test]
+    fn one_that_was_given_up_says_so_and_which_error_it_was() {
+        let error = Error::new(Reason::AgentUnhealthy).with_details("the agent reports that it failed");
+        let agent = AgentView {
+            status: AgentStatus::Failed,
+            gave_up: true,
+            generation: 6,
+            restarts: 5,
+            budget_left: Some(0),
+            last_error: Some(error.message.clone()),
+            error: Some(error),
+            misses: 3,
+            last_check: None,
+            uptime_s: None,
+            error_count: None,
+            state_kept_at: None,
+            next_step: "given up".to_owned(),
+            process: Some(ProcessFacts { pid: 4711, memory_bytes: Some(35 << 20) }),
+            ..healthy()
+        };
+        expect![[r#"
+            agent       planner
+            driver      http
+            status      failed (given up) for 3 min, since 2026-03-01T11:57:00.000Z
+            next        given up
+            process     4711, 35 MiB of memory
+            generation  6
+            restarts    5 so far, 0 of 5 left; each counts for 10 min, and all are earned back once it has been up for 60 s
+            misses      3 in a row; 3 fail it
+            last check  none
+            last error  SERVER_ERROR agent_unhealthy: The agent reports trouble of its own. Wait until it has recovered, or restart it. (the agent reports that it failed)
+            letters     1 under way, 0 waiting
+            state kept  none
+            uptime      none
+            errors      none"#]].assert_eq(&told(&agent));
+        let row = row(&agent, "2026-03-01T12:00:00Z".parse().unwrap());
+        let cells: Vec<String> = row.into_iter().map(|(text, _)| text).collect();
+        expect!["planner | http | failed (given up) | 3 min | 5 | 0 of 5 | 1 under way, 0 waiting | given up | SERVER_ERROR: The agent reports trouble of its own. Wait until it has recovered, or restart it."].assert_eq(&cells.join(" | "));
+    }
+
+    #[test]
+    fn times_are_no_finer_than_they_have_to_be() {
+        let spans = [0.0, 0.25, 1.0, 119.9, 120.0, 7199.0, 7200.0, 172_799.0, 172_800.0].map(span);
+        assert_eq!(spans, ["0 ms", "250 ms", "1 s", "119 s", "2 min", "119 min", "2 h", "47 h", "2 days"]);
+        let now = "2026-03-01T12:00:00Z".parse().unwrap();
+        assert_eq!(age("2026-03-01T12:00:05Z", now).as_deref(), Some("0 ms"), "clocks differ a little");
+        assert_eq!(age("then", now), None);
+    }
+}

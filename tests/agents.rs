@@ -1,0 +1,422 @@
+//! Agents from outside: they are written to, watched, taken in and removed by another process, and what becomes of a letter
+//! is known whatever is killed.
+
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use support::{
+    BackendProgram, PATIENCE, Program, Story, eventually, get, health, json as ask, post, quick_config, run,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// A runtime against a backend of its own.
+struct Scene {
+    data: tempfile::TempDir,
+    backend: BackendProgram,
+    _runtime: Program,
+    story: Story,
+}
+
+impl Scene {
+    /// With these agents, of which `more` says how they are watched.
+    async fn start(agents: &str, more: &str) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let backend = BackendProgram::start(0, agents).await;
+        let config = quick_config(data.path(), &backend.url, more);
+        let runtime = Program::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
+        let story = Story::follow(data.path());
+        Self { data, backend, _runtime: runtime, story }
+    }
+
+    async fn fault(&self, fault: Value) {
+        post(&format!("{}/_fault", self.backend.url), fault).await;
+    }
+
+    async fn show(&self, agent: &str) -> Value {
+        ask(self.data.path(), &["agent", "show", agent]).await
+    }
+
+    /// What a person is shown, once the agent has this status.
+    async fn shown_when(&self, agent: &str, status: &str) -> String {
+        eventually(status, async || self.show(agent).await["status"] == status).await;
+        let shown = run(self.data.path(), &["agent", "show", agent]).await;
+        assert_eq!(shown.code, Some(0), "{shown:?}");
+        assert!(!shown.stdout.contains('\u{1b}'), "no colours where there is no terminal: {shown:?}");
+        shown.stdout
+    }
+
+    /// Sends the agent a letter, and returns its number and its answer.
+    async fn send(&self, agent: &str, letter: &str) -> Value {
+        ask(self.data.path(), &["agent", "send", agent, letter]).await
+    }
+
+    /// What its supervisor has told of an agent so far.
+    fn told_of(&self, agent: &str) -> Vec<&str> {
+        let actor = format!("root/agents/{agent}");
+        let told = self.story.told.iter().filter(|event| event["actor"] == actor.as_str());
+        let kinds = told.filter_map(|event| event["kind"].as_str());
+        kinds
+            .filter(|kind| ["actor_exited", "decision", "actor_restarted", "gave_up"].contains(kind))
+            .collect()
+    }
+}
+
+/// The line of a report about `fact`.
+fn line<'a>(report: &'a str, fact: &str) -> &'a str {
+    let found = report.lines().find_map(|line| line.strip_prefix(&format!("{fact:<12}")));
+    found.unwrap_or_else(|| panic!("{fact} is missing:\n{report}"))
+}
+
+const BOTH: &str = "[[agent]]\nid = \"planner\"\n[[agent]]\nid = \"coder\"\n";
+
+#[tokio::test]
+async fn a_letter_from_another_process_is_answered_and_what_is_wrong_with_one_is_told() {
+    let mut scene = Scene::start("planner,coder", BOTH).await;
+    scene.story.since(0, health("planner", "healthy")).await;
+    let first = scene.send("planner", r#"{"text":"hello"}"#).await;
+    assert_eq!((&first["letter"], &first["answer"]["count"]), (&json!(1), &json!(1)), "{first}");
+    assert_eq!(scene.send("coder", "[1, 2]").await["letter"], 1, "each agent counts its own");
+
+    let file = scene.data.path().join("letter.json");
+    std::fs::write(&file, r#"{"text":"from a file"}"#).unwrap();
+    let at_file = format!("@{}", file.display());
+    let told =
+        run(scene.data.path(), &["agent", "send", "planner", &at_file, "--repeat", "--wait", "5s"]).await;
+    assert_eq!(told.code, Some(0), "{told:?}");
+    let answer: Value = serde_json::from_str(&told.stdout).unwrap();
+    assert_eq!(
+        (&answer["count"], told.stderr.contains("letter 2 was answered")),
+        (&json!(2), true),
+        "{told:?}"
+    );
+    let heard = get(&format!("{}/api/agents/planner/state", scene.backend.url)).await;
+    assert_eq!(heard["messages"], json!([{"text": "hello"}, {"text": "from a file"}]));
+
+    let nobody = run(scene.data.path(), &["agent", "send", "nobody", "1", "--json"]).await;
+    let error: Value = serde_json::from_str(&nobody.stdout).unwrap();
+    assert_eq!((nobody.code, &error["reason"]), (Some(1), &json!("agent_unknown")), "{nobody:?}");
+    for (letter, said) in [("hello", "the letter is not JSON"), ("@absent.json", "cannot be read")] {
+        let refused = run(scene.data.path(), &["agent", "send", "planner", letter]).await;
+        assert_eq!((refused.code, refused.stderr.contains(said)), (Some(2), true), "{refused:?}");
+    }
+    let asks_nothing = run(scene.data.path(), &["agent", "answer", "planner", "a1", "true"]).await;
+    assert_eq!(
+        (asks_nothing.code, asks_nothing.stderr.contains("NOT_FOUND")),
+        (Some(1), true),
+        "{asks_nothing:?}"
+    );
+}
+
+#[tokio::test]
+async fn one_that_crashed_and_one_that_hangs_say_what_is_wrong_and_what_comes_next_and_their_neighbour_is_well()
+ {
+    let slow_to_return = "restart_delay = \"5m\"\nrestart_delay_max = \"5m\"\n";
+    let agents = format!(
+        "[[agent]]\nid = \"planner\"\n{slow_to_return}\
+         [[agent]]\nid = \"coder\"\nhealth_timeout = \"200ms\"\n{slow_to_return}\
+         [[agent]]\nid = \"reviewer\"\n"
+    );
+    let mut scene = Scene::start("planner,coder,reviewer", &agents).await;
+    for agent in ["planner", "coder", "reviewer"] {
+        scene.story.since(0, health(agent, "healthy")).await;
+    }
+    let well = scene.shown_when("reviewer", "healthy").await;
+    assert!(line(&well, "status").starts_with("healthy for "), "{well}");
+    assert_eq!(line(&well, "next"), "checked regularly");
+    let terms =
+        "0 so far, 5 of 5 left; each counts for 10 min, and all are earned back once it has been up for 60 s";
+    assert_eq!(line(&well, "restarts"), terms);
+    assert_eq!((line(&well, "driver"), line(&well, "last error")), ("http", "none"));
+    assert_eq!(line(&well, "letters"), "0 under way, 0 waiting");
+
+    scene.fault(json!({"kind": "crash_agent", "agent": "planner"})).await;
+    scene.fault(json!({"kind": "hang_agent", "agent": "coder"})).await;
+    let crashed = scene.shown_when("planner", "restarting").await;
+    assert!(line(&crashed, "next").ends_with(" s (4 restarts left)"), "{crashed}");
+    assert!(line(&crashed, "restarts").starts_with("0 so far, 4 of 5 left"), "{crashed}");
+    assert!(line(&crashed, "last error").starts_with("SERVER_ERROR agent_unhealthy: "), "{crashed}");
+    let hung = scene.shown_when("coder", "restarting").await;
+    assert!(line(&hung, "last error").starts_with("TIMEOUT timed_out: "), "{hung}");
+    assert_eq!(line(&hung, "misses"), "3 in a row; 3 fail it");
+    assert!(line(&hung, "last check").contains(" ago ("), "{hung}");
+
+    let agents = ask(scene.data.path(), &["agents"]).await;
+    let members = [
+        "id",
+        "driver",
+        "status",
+        "since",
+        "gave_up",
+        "generation",
+        "restarts",
+        "budget_left",
+        "budget",
+        "restart_at",
+        "last_error",
+        "error",
+        "misses",
+        "fail_after",
+        "last_check",
+        "uptime_s",
+        "error_count",
+        "state_kept_at",
+        "process",
+        "letters_waiting",
+        "letters_under_way",
+        "next_step",
+    ];
+    for agent in agents.as_array().unwrap() {
+        for member in members {
+            assert!(agent.get(member).is_some(), "{member} is missing: {agent}");
+        }
+    }
+    assert_eq!(agents[0]["budget"], json!({"max": 5, "window_ms": 600_000, "stable_after_ms": 60_000}));
+    assert_eq!(
+        (&agents[0]["error"]["code"], agents[0]["restart_at"].is_string()),
+        (&json!("SERVER_ERROR"), true)
+    );
+    let neighbour = &agents[2];
+    assert_eq!(
+        (&neighbour["status"], &neighbour["generation"], &neighbour["budget_left"]),
+        (&json!("healthy"), &json!(1), &json!(5))
+    );
+    assert_eq!(scene.send("reviewer", "1").await["answer"]["count"], 1);
+    assert_eq!(scene.told_of("reviewer"), Vec::<&str>::new());
+
+    let table = run(scene.data.path(), &["agents"]).await.stdout;
+    let rows: Vec<&str> = table.lines().collect();
+    assert!(rows[0].starts_with("agent     driver  status      for"), "{table}");
+    assert!(rows[1].starts_with("planner   http    restarting") && rows[1].contains("4 of 5"), "{table}");
+    assert!(rows[3].starts_with("reviewer  http    healthy") && rows[3].contains("5 of 5"), "{table}");
+}
+
+#[tokio::test]
+async fn one_that_was_given_up_says_how_it_comes_back_and_its_neighbour_never_noticed() {
+    let agents = "[[agent]]\nid = \"planner\"\nmax_restarts = 1\n[[agent]]\nid = \"coder\"\n";
+    let mut scene = Scene::start("planner,coder", agents).await;
+    for agent in ["planner", "coder"] {
+        scene.story.since(0, health(agent, "healthy")).await;
+    }
+    for _ in 0..2 {
+        let mark = scene.story.mark();
+        scene.fault(json!({"kind": "crash_agent", "agent": "planner"})).await;
+        scene.story.since(mark, health("planner", "failed")).await;
+        let is_settled = |event: &Value| event["kind"] == "gave_up" || health("planner", "healthy")(event);
+        scene.story.since(mark, is_settled).await;
+    }
+    let given_up = scene.shown_when("planner", "failed").await;
+    assert!(line(&given_up, "status").starts_with("failed (given up) for "), "{given_up}");
+    let next = "given up: its restarts are used up, so it stays as it is until `mainstay agent reset planner` gives them \
+                back and starts it";
+    assert_eq!(line(&given_up, "next"), next);
+    assert!(line(&given_up, "restarts").starts_with("1 so far, 0 of 1 left"), "{given_up}");
+    assert_eq!(scene.show("planner").await["gave_up"], true);
+    // A letter is not kept for one that may never come back.
+    let refused = run(scene.data.path(), &["agent", "send", "planner", "1"]).await;
+    assert_eq!((refused.code, refused.stderr.contains("stopped")), (Some(1), true), "{refused:?}");
+
+    assert_eq!(scene.send("coder", "1").await["answer"]["count"], 1);
+    assert_eq!(scene.show("coder").await["generation"], 1);
+    assert_eq!(scene.told_of("coder"), Vec::<&str>::new());
+
+    let reset = run(scene.data.path(), &["agent", "reset", "planner"]).await;
+    assert_eq!(reset.code, Some(0), "{reset:?}");
+    let well = scene.shown_when("planner", "healthy").await;
+    assert!(line(&well, "restarts").contains("1 of 1 left"), "{well}");
+    assert_eq!(scene.show("planner").await["gave_up"], false);
+}
+
+#[tokio::test]
+async fn an_agent_is_taken_in_and_removed_while_the_runtime_runs_and_whoever_listens_learns_of_its_end() {
+    let mut scene = Scene::start("planner,later", "[[agent]]\nid = \"planner\"\n").await;
+    scene.story.since(0, health("planner", "healthy")).await;
+    let file = scene.data.path().join("later.toml");
+    let path = file.to_str().unwrap().to_owned();
+    let add = async |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        run(scene.data.path(), &["agent", "add", &path]).await
+    };
+    for (text, said) in [
+        ("[[agent]]\nid = \"later\"\nfail_after = 0\n", "\"fail_after\" must be from 1 to 1000"),
+        ("[[agent]]\nid = \"later\"\nmax_restart = 2\n", "did you mean \"max_restarts\"?"),
+        ("[[agent]]\nfail_after = 2\n", "\"id\" must be"),
+        ("[backend]\nurl = \"http://127.0.0.1:1\"\n", "must hold one agent and nothing else"),
+        ("[[agent]]\nid = later\n", "2:6: this is not TOML"),
+    ] {
+        let refused = add(text).await;
+        assert_eq!(refused.code, Some(2), "{text}: {refused:?}");
+        assert!(
+            refused.stderr.contains(said) && refused.stderr.contains("later.toml"),
+            "{text}: {refused:?}"
+        );
+    }
+    let block = "[[agent]]\nid = \"later\"\nmax_restarts = 2\n";
+    let added = add(block).await;
+    assert_eq!(added.code, Some(0), "{added:?}");
+    assert_eq!(line(&added.stdout, "agent"), "later");
+    assert!(line(&added.stdout, "restarts").contains("2 of 2 left"), "{added:?}");
+    let twice = add(block).await;
+    assert_eq!((twice.code, twice.stderr.contains("conflict")), (Some(1), true), "{twice:?}");
+    scene.story.since(0, health("later", "healthy")).await;
+    let ids: Vec<Value> = ask(scene.data.path(), &["agents"])
+        .await
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|agent| agent["id"].clone())
+        .collect();
+    assert_eq!(ids, ["planner", "later"]);
+    assert_eq!(scene.send("later", "1").await["letter"], 1);
+
+    let mut listener = Program::start(scene.data.path(), &["agent", "listen", "later"]);
+    listener.line_with("listening to later").await;
+    let removed = run(scene.data.path(), &["agent", "remove", "later"]).await;
+    assert_eq!(removed.code, Some(0), "{removed:?}");
+    let (ended, told) = listener.ended().await;
+    assert!(ended.success() && told.ends_with("later was removed"), "{ended} {told}");
+    let gone = run(scene.data.path(), &["agent", "show", "later"]).await;
+    assert_eq!((gone.code, gone.stderr.contains("agent_unknown")), (Some(1), true), "{gone:?}");
+    assert_eq!(scene.show("planner").await["generation"], 1);
+    assert_eq!(scene.told_of("planner"), Vec::<&str>::new());
+
+    // What was known of it is gone with it.
+    let added = run(scene.data.path(), &["agent", "add", &path]).await;
+    assert_eq!(added.code, Some(0), "{added:?}");
+    assert_eq!(scene.send("later", "2").await["letter"], 1);
+}
+
+// === killed with a letter under way ===
+
+/// Passes on what goes to the backend, and counts the letters in it.
+struct Counter {
+    url: String,
+    letters: Arc<watch::Sender<Vec<String>>>,
+    _passing: JoinSet<()>,
+}
+
+impl Counter {
+    async fn before(backend: &BackendProgram) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let letters = Arc::new(watch::Sender::new(Vec::new()));
+        let (port, seen) = (backend.port(), Arc::clone(&letters));
+        let mut passing = JoinSet::new();
+        passing.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                connections.spawn(pass(client, port, Arc::clone(&seen)));
+            }
+        });
+        Self { url, letters, _passing: passing }
+    }
+
+    /// Waits until so many letters to `agent` have come by.
+    async fn until(&self, agent: &str, count: usize) {
+        let mut letters = self.letters.subscribe();
+        let come = letters.wait_for(|letters| letters.iter().filter(|to| *to == agent).count() >= count);
+        timeout(PATIENCE, come).await.unwrap_or_else(|_| panic!("{agent} got no {count} letters")).unwrap();
+    }
+
+    fn count(&self, agent: &str) -> usize {
+        self.letters.borrow().iter().filter(|to| *to == agent).count()
+    }
+}
+
+async fn pass(mut client: TcpStream, port: u16, seen: Arc<watch::Sender<Vec<String>>>) {
+    let Ok(mut backend) = TcpStream::connect(("127.0.0.1", port)).await else { return };
+    let (mut from, mut to) = client.split();
+    let (mut back_from, mut back_to) = backend.split();
+    let there = async {
+        let (mut chunk, mut text) = (vec![0; 65_536], String::new());
+        while let Ok(length @ 1..) = from.read(&mut chunk).await {
+            text.push_str(&String::from_utf8_lossy(&chunk[..length]));
+            if back_to.write_all(&chunk[..length]).await.is_err() {
+                return;
+            }
+            // Whole lines are looked at, whatever parts they come in. A body may stand before the next head on one.
+            while let Some(end) = text.find('\n') {
+                let line: String = text.drain(..=end).collect();
+                let rest = line.split_once("POST /api/agents/").map(|(_, rest)| rest);
+                if let Some((agent, _)) = rest.and_then(|rest| rest.split_once("/message HTTP/")) {
+                    seen.send_modify(|letters| letters.push(agent.to_owned()));
+                }
+            }
+        }
+    };
+    let back = tokio::io::copy(&mut back_from, &mut to);
+    tokio::select! {
+        () = there => {}
+        _ = back => {}
+    }
+}
+
+/// The end of a program that was told of an error as JSON.
+async fn error_of(sender: &mut Program) -> Value {
+    let (status, told) = sender.ended().await;
+    assert_eq!(status.code(), Some(1), "{told}");
+    serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}"))
+}
+
+fn runtime(data: &Path, url: &str) -> Program {
+    let config = quick_config(data, url, BOTH);
+    Program::start(data, &["run", "--config", config.to_str().unwrap()])
+}
+
+#[tokio::test]
+async fn a_letter_under_way_when_the_runtime_is_killed_is_in_doubt_and_not_sent_again_unless_that_was_asked_for()
+ {
+    let data = tempfile::tempdir().unwrap();
+    let backend = BackendProgram::start(0, "planner,coder").await;
+    let counter = Counter::before(&backend).await;
+    let first = runtime(data.path(), &counter.url);
+    let mut story = Story::follow(data.path());
+    for agent in ["planner", "coder"] {
+        story.since(0, health(agent, "healthy")).await;
+        let path = format!("/api/agents/{agent}/message");
+        post(
+            &format!("{}/_fault", backend.url),
+            json!({"kind": "slow", "path": path, "ms": 3_600_000, "times": 1}),
+        )
+        .await;
+    }
+    let mut once = Program::start(data.path(), &["agent", "send", "planner", "\"once\"", "--json"]);
+    let mut again =
+        Program::start(data.path(), &["agent", "send", "coder", "\"again\"", "--repeat", "--json"]);
+    counter.until("planner", 1).await;
+    counter.until("coder", 1).await;
+    first.kill().await;
+    for sender in [&mut once, &mut again] {
+        assert_eq!(error_of(sender).await["reason"], "stopped");
+    }
+
+    let mark = story.mark();
+    let _second = runtime(data.path(), &counter.url);
+    let failed = story.since(mark, |event| event["kind"] == "letter_failed").await;
+    assert_eq!(failed["actor"], "root/agents/planner");
+    assert_eq!(
+        (&failed["letter"], &failed["attempts"], &failed["reason"]),
+        (&json!(1), &json!(1), &json!("outcome_unknown"))
+    );
+    let repeated = story.since(mark, |event| event["kind"] == "letter_again").await;
+    assert_eq!((&repeated["actor"], &repeated["letter"]), (&json!("root/agents/coder"), &json!(1)));
+    counter.until("coder", 2).await;
+    // Letters go in order, so one that was sent again would come before these.
+    let next = ask(data.path(), &["agent", "send", "planner", "\"next\""]).await;
+    assert_eq!((&next["letter"], &next["answer"]["count"]), (&json!(2), &json!(1)), "{next}");
+    let next = ask(data.path(), &["agent", "send", "coder", "\"next\""]).await;
+    assert_eq!((&next["letter"], &next["answer"]["count"]), (&json!(2), &json!(2)), "{next}");
+    let heard = async |agent: &str| {
+        get(&format!("{}/api/agents/{agent}/state", backend.url)).await["messages"].take()
+    };
+    assert_eq!((heard("planner").await, heard("coder").await), (json!(["next"]), json!(["again", "next"])));
+    assert_eq!((counter.count("planner"), counter.count("coder")), (2, 3));
+    let kinds = story.told[mark..].iter().filter(|event| event["kind"] == "letter_failed").count();
+    assert_eq!(kinds, 1, "the other one was answered");
+}

@@ -10,7 +10,7 @@ use mainstay_actors::cache::CacheActor;
 use mainstay_actors::connection::policy::{AfterFailed, ConnectionPolicy};
 use mainstay_actors::connection::target::{SocketTarget, TargetError};
 use mainstay_actors::connection::{ConnectionActor, ConnectionView};
-use mainstay_actors::error::Error;
+use mainstay_actors::error::{Error, names_a_secret};
 use mainstay_actors::queue::{
     BudgetPolicy, LanesPolicy, Overflow, QueueActor, QueueHandle, QueuePolicy, QueueView, RetryPolicy,
 };
@@ -109,7 +109,7 @@ impl AssemblyError {
 /// environment: that is a matter of where the runtime will run.
 #[cfg(feature = "cli")]
 pub(crate) fn check(config: &Config) -> Result<(), AssemblyError> {
-    Assembly::of(config, &Environment::unknown(), None).map(|_| ())
+    Assembly::of(config, &Environment::unknown(), None, None).map(|_| ())
 }
 
 /// The keys that are set to something and do nothing yet.
@@ -129,8 +129,9 @@ impl Assembly {
         config: &Config,
         environment: &Environment,
         transport: Option<Arc<dyn Transport>>,
+        trust: Option<Trust>,
     ) -> Result<Self, AssemblyError> {
-        let route = route(config, environment)?;
+        let route = route(config, environment, trust)?;
         let mut secrets = environment.secrets();
         secrets.extend(route.proxy.iter().flat_map(Proxy::secrets).cloned());
         secrets.extend(telling_headers(config));
@@ -202,21 +203,17 @@ impl Assembly {
 /// The values of the headers in the file whose names say that they are secret: they must reach no line of the journal.
 /// What is cut out of errors is more than that, but there a hole does no harm.
 fn telling_headers(config: &Config) -> impl Iterator<Item = String> {
-    const TELLING: [&str; 6] = ["auth", "cookie", "key", "token", "secret", "password"];
-    let is_secret = |name: &str| {
-        let name = name.to_ascii_lowercase();
-        TELLING.iter().any(|telling| name.contains(telling))
-    };
-    let headers = config.backend.headers.iter().filter(move |(name, _)| is_secret(name));
+    let headers = config.backend.headers.iter().filter(|(name, _)| names_a_secret(name));
     headers.map(|(_, value)| value.clone())
 }
 
 /// The one way to the backend, for HTTP and the WebSocket.
-fn route(config: &Config, environment: &Environment) -> Result<Route, AssemblyError> {
+fn route(config: &Config, environment: &Environment, trust: Option<Trust>) -> Result<Route, AssemblyError> {
     let backend = &config.backend;
-    let trust = match backend.ca_file.as_os_str().is_empty() {
-        true => Trust::default(),
-        false => Trust::with_ca_file(&backend.ca_file)?,
+    let trust = match trust {
+        Some(trust) => trust,
+        None if backend.ca_file.as_os_str().is_empty() => Trust::default(),
+        None => Trust::with_ca_file(&backend.ca_file)?,
     };
     // An address that cannot be read is told by those who connect to it.
     let proxy = match backend.url.parse::<Uri>() {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::Method;
 use mainstay_actors::error::Error;
 use mainstay_actors::queue::Download;
+use mainstay_actors::reach::trust::Trust;
 use mainstay_actors::request::{Request, RequestId, Response};
 use mainstay_actors::transport::Transport;
 use mainstay_runtime::clock::{Clock, SystemClock};
@@ -60,6 +61,7 @@ pub struct MainstayBuilder {
     config: Config,
     data_dir: Option<PathBuf>,
     transport: Option<Arc<dyn Transport>>,
+    trust: Option<Trust>,
     clock: Option<Arc<dyn Clock>>,
     seed: Option<u64>,
     verbose: bool,
@@ -95,6 +97,15 @@ impl MainstayBuilder {
         self
     }
 
+    /// Sets whom TLS trusts and what it shows, for HTTP and the WebSocket, in place of the platform's trust and
+    /// `backend.ca_file`: with [`Trust::preconfigured`] a client certificate of the embedder's own, for one. A transport of
+    /// the embedder's own does as it likes.
+    #[must_use]
+    pub fn trust(mut self, trust: Trust) -> Self {
+        self.trust = Some(trust);
+        self
+    }
+
     /// Sets where wall time comes from, in place of the machine's clock.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -122,7 +133,8 @@ impl MainstayBuilder {
     /// See [`StartError`].
     pub async fn start(self) -> Result<Mainstay, StartError> {
         let environment = Environment::read(&self.config, |name| std::env::var(name).ok())?;
-        let Assembly { root, members, secrets } = Assembly::of(&self.config, &environment, self.transport)?;
+        let Assembly { root, members, secrets } =
+            Assembly::of(&self.config, &environment, self.transport, self.trust)?;
         let data_dir = self.data_dir.map(DataDir::new);
         let journal = open_journal(
             data_dir.as_ref(),

@@ -170,16 +170,16 @@ async fn many_letters_may_be_under_way_and_commands_are_answered_beside_them() {
     let scene = Scene::start().await;
     scene.slow().await;
     let mut session = Session::open(&scene);
-    // Four at once, and 64 that wait: more than commands may be.
+    // One, and 64 that wait: more than commands may be.
     let mut letters = BTreeSet::new();
-    for id in 1..=68 {
+    for id in 1..=65 {
         letters.insert(session.send(id).await.as_u64().unwrap());
     }
-    assert_eq!(letters.len(), 68);
+    assert_eq!(letters.len(), 65);
     let refused = session.ask("send", json!({"body": null})).await;
     assert_eq!(refused["error"]["reason"], "queue_full", "{refused}");
     let shown = session.ask("show", json!({})).await["ok"].take();
-    assert_eq!((&shown["letters_under_way"], &shown["letters_waiting"]), (&json!(4), &json!(64)), "{shown}");
+    assert_eq!((&shown["letters_under_way"], &shown["letters_waiting"]), (&json!(1), &json!(64)), "{shown}");
     scene.end().await;
 }
 

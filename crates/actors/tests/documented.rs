@@ -12,7 +12,7 @@ const REQUESTS: &str = include_str!("../../../docs/requests.md");
 const AGENTS: &str = include_str!("../../../docs/agents.md");
 
 /// Where tests are that the pages name, from this crate's folder.
-const FOLDERS: [&str; 3] = ["src", "../app/src", "../../tests"];
+const FOLDERS: [&str; 4] = ["src", "tests", "../app/src", "../../tests"];
 
 /// Every test below `folder` that runs by itself. A helper proves nothing, nor does a test that is ignored.
 fn tests(folder: &Path, found: &mut BTreeSet<String>) {
@@ -82,7 +82,7 @@ fn each_case_of_the_requests_has_a_test_that_exists() {
 
 #[test]
 fn each_case_of_the_agents_has_a_test_that_exists() {
-    check(AGENTS, 43..=51);
+    check(AGENTS, 43..=57);
 }
 
 #[test]

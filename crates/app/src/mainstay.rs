@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::Method;
 use mainstay_actors::error::Error;
+use mainstay_actors::process::{OpenFault, Opening, Warden};
 use mainstay_actors::queue::Download;
 use mainstay_actors::reach::trust::Trust;
 use mainstay_actors::request::{Request, RequestId, Response};
@@ -16,6 +17,7 @@ use mainstay_runtime::journal::{Journal, JournalConfig, JournalError, Subscripti
 use mainstay_runtime::state::{RedbConfig, RedbStore, StateStore, StoreError};
 use mainstay_runtime::{Ending, Runtime, SupervisorHandle, TreeNode};
 use thiserror::Error as ThisError;
+use tokio::task::JoinSet;
 
 use crate::agents::Agents;
 use crate::assembly::{Assembly, AssemblyError};
@@ -25,6 +27,7 @@ use crate::connection::Connection;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::environment::Environment;
 use crate::parts::Parts;
+use crate::process_events::{record_opening, record_troubles};
 use crate::status::{HoldReport, QueueReport, RuntimeStatus, Status};
 
 /// Why a runtime did not start.
@@ -50,6 +53,9 @@ pub enum StartError {
     /// The states that outlive the process cannot be opened.
     #[error(transparent)]
     States(StoreError),
+    /// The record of child processes cannot be used.
+    #[error(transparent)]
+    Processes(OpenFault),
     /// The tree did not come up.
     #[error(transparent)]
     Tree(#[from] mainstay_runtime::StartError),
@@ -127,7 +133,8 @@ impl MainstayBuilder {
         self
     }
 
-    /// Starts the tree, and returns once every actor in it is ready. The backend need not be there.
+    /// Starts the tree, and returns once every actor in it is ready. The backend need not be there; one that the
+    /// configuration has the runtime start is waited for until it is ready, has ended, or its startup grace is over.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -147,6 +154,10 @@ impl MainstayBuilder {
                 ..JournalConfig::default()
             },
         )?;
+        let warden = members.warden.clone();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(record_troubles(journal.clone(), warden.troubles()));
+        record_opening(&journal, begin(&warden, data_dir.as_ref()).await?);
         let store = self.state_store.or(match &data_dir {
             Some(data) => Some(open_states(data)?),
             None => None,
@@ -159,7 +170,7 @@ impl MainstayBuilder {
             builder = builder.seed(seed);
         }
         let runtime = builder.start(root).await?;
-        Ok(Mainstay(Arc::new(Parts { runtime, members })))
+        Ok(Mainstay(Arc::new(Parts { runtime, members, _tasks: tasks })))
     }
 }
 
@@ -174,6 +185,14 @@ fn open_journal(
     Journal::open(&data.journal(), boot, clock, config).map_err(|error| match error {
         JournalError::InUse { .. } => in_use(data),
         error => StartError::Journal(error),
+    })
+}
+
+/// Ends what processes an earlier run has left behind.
+async fn begin(warden: &Warden, data: Option<&DataDir>) -> Result<Opening, StartError> {
+    warden.begin(data.map(DataDir::path)).await.map_err(|error| match (error, data) {
+        (OpenFault::InUse { .. }, Some(data)) => in_use(data),
+        (error, _) => StartError::Processes(error),
     })
 }
 
@@ -354,11 +373,15 @@ impl Mainstay {
 
     /// Stops everything in order. What waits is answered with `stopped`; the journal is on disk when this returns.
     pub async fn shutdown(&self) -> Ending {
-        self.0.runtime.shutdown().await
+        let ending = self.0.runtime.shutdown().await;
+        self.0.members.warden.close().await;
+        ending
     }
 
     /// Returns when the tree has ended, by [`shutdown`](Self::shutdown) or because it could not go on.
     pub async fn finished(&self) -> Ending {
-        self.0.runtime.finished().await
+        let ending = self.0.runtime.finished().await;
+        self.0.members.warden.close().await;
+        ending
     }
 }

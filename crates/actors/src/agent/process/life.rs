@@ -216,7 +216,7 @@ impl Desk {
 
     /// Gives the agent back what it was about.
     pub(super) async fn restore(&self, state: &Value) -> Result<(), Error> {
-        let line = Told::Restore(state).line();
+        let line = Told::Restore { state }.line();
         self.outgoing.send(Outgoing::Line(line)).await.map_err(|_| self.over())
     }
 
@@ -272,7 +272,7 @@ impl Drop for CallOff<'_> {
         if self.desk.talk().call_off(self.id)
             && let Some(room) = self.room.take()
         {
-            room.send(Outgoing::Line(Told::Cancel(self.id).line()));
+            room.send(Outgoing::Line(Told::Cancel { id: self.id }.line()));
         }
     }
 }

@@ -22,7 +22,7 @@ const ECHO: &str = r#"
     while IFS= read -r line; do
         id=${line##*\"id\":}; id=${id%%,*}
         case $line in
-            *'"type":"message"}') printf '{"type":"reply","id":%s,"body":%s}\n' "$id" "$line" ;;
+            *'"type":"message"'*) printf '{"type":"reply","id":%s,"body":%s}\n' "$id" "$line" ;;
             *) printf '{"type":"got","line":%s}\n' "$line" ;;
         esac
     done"#;

@@ -14,7 +14,8 @@ const STUBBORN: &str = "trap '' TERM; echo up; while :; do sleep 1000; done";
 #[tokio::test]
 async fn a_process_that_obeys_ends_in_its_own_way() {
     let scene = Scene::new().await;
-    let mut it = scene.up(&script("trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.1; done")).await;
+    let mut it =
+        scene.up(&script("trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.1; done")).await;
     let exit = timeout(LIMIT, it.process.stop()).await.unwrap();
     assert_eq!((exit.code, exit.signal), (Some(3), None));
     assert_eq!(it.gone().await, "bye\n");

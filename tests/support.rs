@@ -90,6 +90,23 @@ impl Program {
     pub fn start_with(data: &Path, args: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = mainstay(data, args);
         command.envs(variables.iter().copied());
+        Self::spawn(command)
+    }
+
+    /// With its output as descriptor 3 as well, which all inherit that it starts: [`ended`](Self::ended) waits until
+    /// nothing of it is left, whoever ended it.
+    #[cfg(unix)]
+    pub fn start_traced(data: &Path, args: &[&str]) -> Self {
+        let inner = mainstay(data, args);
+        let mut command = Command::new("sh");
+        command.args(["-c", "exec \"$@\" 3>&1", "sh"]);
+        command.arg(inner.as_std().get_program()).args(inner.as_std().get_args()).kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.env_remove("RUST_BACKTRACE").env("NO_COLOR", "1");
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
         let mut child = command.spawn().expect("the binary can be started");
         let stdout = child.stdout.take().expect("stdout is piped");
         let stderr = child.stderr.take().expect("stderr is piped");
@@ -131,11 +148,16 @@ impl Program {
         self.child.kill().await.expect("it can be killed");
     }
 
+    /// Sends it a signal.
+    #[cfg(unix)]
+    pub async fn signal(&self, signal: &str) {
+        send_signal(self.pid().into(), signal).await;
+    }
+
     /// Asks it to stop, and waits until it has.
     #[cfg(unix)]
     pub async fn stop(mut self) -> (ExitStatus, String) {
-        let asked = Command::new("kill").arg("-TERM").arg(self.pid().to_string()).status().await;
-        assert!(asked.expect("kill can be run").success());
+        self.signal("TERM").await;
         self.ended().await
     }
 
@@ -151,6 +173,13 @@ impl Program {
         let transcript = self.transcript.join("\n");
         (status.unwrap_or_else(|_| panic!("it did not end:\n{transcript}")), transcript)
     }
+}
+
+/// Sends a process a signal.
+#[cfg(unix)]
+pub async fn send_signal(pid: u64, signal: &str) {
+    let sent = Command::new("kill").args(["-s", signal]).arg(pid.to_string()).status().await;
+    assert!(sent.expect("kill can be run").success(), "{pid} {signal}");
 }
 
 /// The embedded backend in a process of its own.

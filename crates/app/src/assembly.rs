@@ -74,7 +74,9 @@ pub enum AssemblyError {
     #[error("backend.ca_file: {0}")]
     CaFile(#[from] CaFileError),
     /// The agent's driver is not there yet.
-    #[error("agent {id:?} has the driver {driver:?}, which this version does not have: use \"http\"")]
+    #[error(
+        "agent {id:?} has the driver {driver:?}, which this version does not have: use \"http\" or \"process\""
+    )]
     DriverMissing {
         /// The agent.
         id: String,

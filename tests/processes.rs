@@ -1,0 +1,273 @@
+//! Agents and backends that are processes of the runtime's own, through the real binary: started, watched, brought back,
+//! and never left behind.
+
+#![cfg(unix)]
+
+mod support;
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use support::{Program, Story, binary, connection, eventually, health, json as ask, run, send_signal};
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+
+/// Counts its messages; the count is its state.
+const COUNTER: &str = r#"
+n=0
+while IFS= read -r line; do
+    case $line in
+        *'"type":"restore"'*) n=${line#*\"state\":}; n=${n%%[,\}]*} ;;
+        *'"type":"message"'*)
+            n=$((n + 1)); id=${line##*\"id\":}; id=${id%%[,\}]*}
+            echo "{\"type\":\"state\",\"state\":$n}"; echo "{\"type\":\"reply\",\"id\":$id,\"body\":$n}" ;;
+    esac
+done"#;
+
+/// An agent that is this script of the shell.
+fn agent(id: &str, script: &str, more: &str) -> String {
+    format!(
+        "[[agent]]\nid = \"{id}\"\ndriver = \"process\"\ncommand = [\"sh\", \"-c\", '''{script}''']\n{more}\n"
+    )
+}
+
+/// A configuration for a backend at `port`, of which `backend` says more.
+fn config(data: &Path, port: u16, backend: &str, agents: &str) -> PathBuf {
+    let path = data.join("mainstay.toml");
+    let text = format!(
+        "[backend]\nurl = \"http://127.0.0.1:{port}\"\n{backend}\n\
+         [connection]\ndelay_min = \"1m\"\ndelay_max = \"1m\"\n\
+         [agents]\nhealth_interval = \"100ms\"\nrestart_delay = \"50ms\"\nrestart_delay_max = \"50ms\"\n{agents}"
+    );
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+/// A port that nobody listens at.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn start(data: &Path, config: &Path) -> (Program, Story) {
+    let runtime = Program::start_traced(data, &["run", "--config", config.to_str().unwrap()]);
+    (runtime, Story::follow(data))
+}
+
+async fn count(data: &Path, agent: &str) -> Value {
+    ask(data, &["agent", "send", agent, "null"]).await["answer"].clone()
+}
+
+async fn pid(data: &Path, agent: &str) -> u64 {
+    ask(data, &["agent", "show", agent]).await["process"]["pid"].as_u64().unwrap()
+}
+
+// === agents ===
+
+#[tokio::test]
+async fn an_agent_that_is_killed_comes_back_with_its_state_and_so_does_one_whose_runtime_is_killed() {
+    let data = tempfile::tempdir().unwrap();
+    let agents = agent("planner", COUNTER, "") + &agent("coder", COUNTER, "");
+    let config = config(data.path(), free_port(), "", &agents);
+    let (mut runtime, mut story) = start(data.path(), &config);
+    story.since(0, health("planner", "healthy")).await;
+    story.since(0, health("coder", "healthy")).await;
+    assert_eq!(count(data.path(), "planner").await, 1);
+    assert_eq!(count(data.path(), "planner").await, 2);
+    let (first, neighbour) = (pid(data.path(), "planner").await, pid(data.path(), "coder").await);
+
+    let mark = story.mark();
+    send_signal(first, "KILL").await;
+    let failed = story.since(mark, health("planner", "failed")).await;
+    let told = failed["error"]["details"].as_str().unwrap();
+    assert_eq!(told, "its process ended: it was ended by signal 9 (KILL)");
+    story.agent_becomes("planner", "healthy").await;
+    assert_eq!(count(data.path(), "planner").await, 3);
+    assert_ne!(pid(data.path(), "planner").await, first);
+    assert_eq!(pid(data.path(), "coder").await, neighbour);
+
+    // A state is kept with the check after it was said.
+    eventually("the state is kept", async || {
+        let shown = ask(data.path(), &["agent", "show", "planner"]).await;
+        shown["state_kept_at"].as_str() > failed["at"].as_str()
+    })
+    .await;
+    runtime.signal("KILL").await;
+    runtime.ended().await;
+    let (mut runtime, mut story) = start(data.path(), &config);
+    let second = runtime.pid();
+    story.until(|event| event["kind"] == "runtime_started" && event["pid"] == second).await;
+    story.agent_becomes("planner", "healthy").await;
+    let counted = count(data.path(), "planner").await;
+    assert!(counted == 4 || counted == 3, "the last state but one at least: {counted}");
+    runtime.signal("TERM").await;
+    assert!(runtime.ended().await.0.success());
+}
+
+#[tokio::test]
+async fn an_agent_is_removed_with_its_process_and_one_is_added_with_it() {
+    let data = tempfile::tempdir().unwrap();
+    let config = config(data.path(), free_port(), "", &agent("planner", COUNTER, ""));
+    let (mut runtime, mut story) = start(data.path(), &config);
+    story.since(0, health("planner", "healthy")).await;
+    let file = data.path().join("coder.toml");
+    std::fs::write(&file, agent("coder", COUNTER, "")).unwrap();
+    let added = run(data.path(), &["agent", "add", file.to_str().unwrap()]).await;
+    assert_eq!(added.code, Some(0), "{added:?}");
+    story.since(0, health("coder", "healthy")).await;
+    assert_eq!(count(data.path(), "coder").await, 1);
+    let recorded = || std::fs::read_to_string(data.path().join("processes")).unwrap();
+    assert_eq!(recorded().lines().count(), 2);
+    for id in ["planner", "coder"] {
+        let removed = run(data.path(), &["agent", "remove", id]).await;
+        assert_eq!(removed.code, Some(0), "{removed:?}");
+    }
+    assert_eq!(recorded(), "");
+    runtime.signal("TERM").await;
+    runtime.ended().await;
+}
+
+// === the backend ===
+
+fn sidecar(port: u16) -> String {
+    let program = binary();
+    format!(
+        "command = ['{}', 'backend', '--port', '{port}', '--agents', 'planner']\nready = \"stdout:listening on\"",
+        program.display()
+    )
+}
+
+#[tokio::test]
+async fn the_backend_is_started_before_the_first_dial_restarted_when_it_ends_and_ended_with_the_runtime() {
+    let data = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let config = config(data.path(), port, &sidecar(port), "[[agent]]\nid = \"planner\"\n");
+    let (mut runtime, mut story) = start(data.path(), &config);
+    let started = story.until(|event| event["kind"] == "backend_started").await;
+    let is_dial = |event: &Value| event["kind"] == "connection_state";
+    assert!(!story.told.iter().any(is_dial), "it was not dialled before there was something to dial");
+    // It would wait for a minute after a failed attempt.
+    story.connection_becomes("connected").await;
+    story.since(0, health("planner", "healthy")).await;
+
+    let mark = story.mark();
+    send_signal(started["pid"].as_u64().unwrap(), "KILL").await;
+    let again = story.since(mark, |event| event["kind"] == "backend_started").await;
+    assert_ne!(again["pid"], started["pid"]);
+    story.since(mark, connection("connected")).await;
+    let exit = story.told[mark..].iter().find(|event| event["kind"] == "actor_exited").unwrap();
+    assert_eq!(exit["actor"], "root/backend");
+    assert_eq!(exit["message"], "the backend's process ended: it was ended by signal 9 (KILL)");
+
+    runtime.signal("TERM").await;
+    assert!(runtime.ended().await.0.success());
+    assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err());
+}
+
+#[tokio::test]
+async fn a_backend_that_does_not_come_up_is_given_up_with_its_last_words_and_the_rest_goes_on() {
+    let data = tempfile::tempdir().unwrap();
+    let backend = "command = ['sh', '-c', 'echo no database >&2; exit 3']\nready = \"http:/health\"";
+    let agents = format!("max_restarts = 2\n{}", agent("planner", COUNTER, ""));
+    let config = config(data.path(), free_port(), backend, &agents);
+    let (mut runtime, mut story) = start(data.path(), &config);
+    story.since(0, |event| event["kind"] == "gave_up" && event["actor"] == "root/backend").await;
+    let told = story.told.iter().filter(|event| event["actor"] == "root/backend");
+    let exits: Vec<&Value> =
+        told.filter(|event| event["kind"] == "actor_exited").map(|event| &event["message"]).collect();
+    let words = "the backend's process did not come up: before it was ready, it exited with code 3; \
+                 its last words on stderr: no database";
+    assert_eq!(exits, [words; 3]);
+    story.since(0, health("planner", "healthy")).await;
+    assert_eq!(count(data.path(), "planner").await, 1);
+    runtime.signal("TERM").await;
+    runtime.ended().await;
+}
+
+#[tokio::test]
+async fn a_backend_whose_address_another_has_taken_is_not_started_and_the_other_is_not_taken_for_it() {
+    let data = tempfile::tempdir().unwrap();
+    let other = support::BackendProgram::start(0, "planner").await;
+    let port = other.port();
+    let backend = "command = ['sh', '-c', 'touch it-ran']\nready = \"http:/api/agents/planner/health\"";
+    let config = config(
+        data.path(),
+        port,
+        &format!("{backend}\ncwd = '{}'", data.path().display()),
+        "max_restarts = 0\n",
+    );
+    let (mut runtime, mut story) = start(data.path(), &config);
+    story.since(0, |event| event["kind"] == "gave_up").await;
+    let exit = story.told.iter().find(|event| event["kind"] == "actor_exited").unwrap();
+    assert!(exit["message"].as_str().unwrap().contains("somebody else answered"), "{exit}");
+    assert!(!data.path().join("it-ran").exists());
+    runtime.signal("TERM").await;
+    runtime.ended().await;
+}
+
+// === the runtime is killed ===
+
+#[tokio::test]
+async fn what_a_killed_runtime_and_its_guardian_left_is_ended_and_told_of_by_the_next() {
+    let data = tempfile::tempdir().unwrap();
+    let config = config(data.path(), free_port(), "", &agent("planner", "exec sleep 1000", ""));
+    let (mut runtime, mut story) = start(data.path(), &config);
+    story.since(0, health("planner", "healthy")).await;
+    let left = pid(data.path(), "planner").await;
+    // A runtime that stands still puts no other guardian in its place.
+    runtime.signal("STOP").await;
+    send_signal(guardian_of(runtime.pid()).await, "KILL").await;
+    runtime.signal("KILL").await;
+    let (mut next, mut story) = start(data.path(), &config);
+    let told = story.until(|event| event["kind"] == "process_leftover").await;
+    assert_eq!(
+        (&told["name"], &told["pid"], &told["processes"]),
+        (&json!("planner"), &json!(left), &json!(1))
+    );
+    assert_eq!(told["left"], json!([]));
+    runtime.ended().await;
+    story.agent_becomes("planner", "healthy").await;
+    next.signal("TERM").await;
+    next.ended().await;
+}
+
+async fn guardian_of(runtime: u32) -> u64 {
+    let listed =
+        tokio::process::Command::new("ps").args(["-A", "-o", "pid=,ppid=,args="]).output().await.unwrap();
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let guardian = listed.lines().filter(|line| line.contains("mainstay-guardian")).find_map(|line| {
+        let mut fields = line.split_ascii_whitespace();
+        let (pid, parent) = (fields.next()?.parse().ok()?, fields.next()?.parse::<u32>().ok()?);
+        (parent == runtime).then_some(pid)
+    });
+    guardian.expect("a runtime with processes has a guardian")
+}
+
+/// How often a runtime is killed at a random moment; the variable asks for more.
+const KILLS: u64 = 5;
+const MORE: &str = "MAINSTAY_TEST_KILLS";
+
+#[tokio::test]
+async fn whenever_a_runtime_is_killed_neither_its_agents_nor_its_backend_outlive_it() {
+    let kills = std::env::var(MORE).map_or(KILLS, |kills| kills.parse().unwrap());
+    let mut slowest = Duration::ZERO;
+    for kill in 0..kills {
+        let data = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let agents = agent("planner", COUNTER, "")
+            + &agent("forks", "sleep 1000 & (sleep 1000 & (trap '' TERM; exec sleep 1000)) & wait", "")
+            + &agent("daemonises", "(setsid sh -c '(trap \"\" TERM; exec sleep 1000) &' &); sleep 1000", "")
+            + &agent("flaps", "sleep 0.01; exit 1", "max_restarts = 1000\nrestart_delay = \"10ms\"");
+        let config = config(data.path(), port, &sidecar(port), &agents);
+        let mut runtime = Program::start_traced(data.path(), &["run", "--config", config.to_str().unwrap()]);
+        // Spread over the start and what follows it; the golden ratio leaves no gaps.
+        sleep(Duration::from_micros(kill.wrapping_mul(618_034) % 1_000_000)).await;
+        runtime.signal("KILL").await;
+        #[allow(clippy::disallowed_methods, reason = "there is no runtime here whose clock could be asked")]
+        let killed = Instant::now();
+        runtime.ended().await;
+        slowest = slowest.max(killed.elapsed());
+    }
+    println!("{kills} kills; the last process was gone after at most {slowest:?}");
+}

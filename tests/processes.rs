@@ -9,6 +9,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
 use serde_json::{Value, json};
 use support::{Program, Story, binary, connection, eventually, health, json as ask, run, send_signal};
 use tokio::net::TcpStream;
@@ -248,26 +249,32 @@ async fn guardian_of(runtime: u32) -> u64 {
 const KILLS: u64 = 5;
 const MORE: &str = "MAINSTAY_TEST_KILLS";
 
+/// So many runtimes live at the same time.
+const AT_ONCE: usize = 4;
+
 #[tokio::test]
 async fn whenever_a_runtime_is_killed_neither_its_agents_nor_its_backend_outlive_it() {
     let kills = std::env::var(MORE).map_or(KILLS, |kills| kills.parse().unwrap());
-    let mut slowest = Duration::ZERO;
-    for kill in 0..kills {
-        let data = tempfile::tempdir().unwrap();
-        let port = free_port();
-        let agents = agent("planner", COUNTER, "")
-            + &agent("forks", "sleep 1000 & (sleep 1000 & (trap '' TERM; exec sleep 1000)) & wait", "")
-            + &agent("daemonises", "(setsid sh -c '(trap \"\" TERM; exec sleep 1000) &' &); sleep 1000", "")
-            + &agent("flaps", "sleep 0.01; exit 1", "max_restarts = 1000\nrestart_delay = \"10ms\"");
-        let config = config(data.path(), port, &sidecar(port), &agents);
-        let mut runtime = Program::start_traced(data.path(), &["run", "--config", config.to_str().unwrap()]);
-        // Spread over the start and what follows it; the golden ratio leaves no gaps.
-        sleep(Duration::from_micros(kill.wrapping_mul(618_034) % 1_000_000)).await;
-        runtime.signal("KILL").await;
-        #[allow(clippy::disallowed_methods, reason = "there is no runtime here whose clock could be asked")]
-        let killed = Instant::now();
-        runtime.ended().await;
-        slowest = slowest.max(killed.elapsed());
-    }
+    let took = futures_util::stream::iter((0..kills).map(kill)).buffer_unordered(AT_ONCE);
+    let slowest = took.fold(Duration::ZERO, async |slowest, took| slowest.max(took)).await;
     println!("{kills} kills; the last process was gone after at most {slowest:?}");
+}
+
+/// Kills a runtime at a moment of no meaning, and says how long the last process of it was there after that.
+async fn kill(number: u64) -> Duration {
+    let data = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let agents = agent("planner", COUNTER, "")
+        + &agent("forks", "sleep 1000 & (sleep 1000 & (trap '' TERM; exec sleep 1000)) & wait", "")
+        + &agent("daemonises", "(setsid sh -c '(trap \"\" TERM; exec sleep 1000) &' &); sleep 1000", "")
+        + &agent("flaps", "sleep 0.01; exit 1", "max_restarts = 1000\nrestart_delay = \"10ms\"");
+    let config = config(data.path(), port, &sidecar(port), &agents);
+    let mut runtime = Program::start_traced(data.path(), &["run", "--config", config.to_str().unwrap()]);
+    // Spread over the start and what follows it; the golden ratio leaves no gaps.
+    sleep(Duration::from_micros(number.wrapping_mul(618_034) % 1_000_000)).await;
+    runtime.signal("KILL").await;
+    #[allow(clippy::disallowed_methods, reason = "there is no runtime here whose clock could be asked")]
+    let killed = Instant::now();
+    runtime.ended().await;
+    killed.elapsed()
 }

@@ -41,7 +41,7 @@ tick() {
 
 signal "$1" TERM
 ticks=0
-while any_left "$1" && [ "$ticks" -lt 15 ]; do tick; ticks=$((ticks + 1)); done
+while any_left "$1" && [ "$ticks" -lt 10 ]; do tick; ticks=$((ticks + 1)); done
 # What is becoming another program bears no mark for a moment: nothing is believed to be gone before it was not there twice.
 ticks=0
 misses=0

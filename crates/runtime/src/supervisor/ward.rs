@@ -320,6 +320,8 @@ impl Charge {
             }
             Rest::Refused => rest::lay(&ctx.env, self.slot.as_ref(), &self.path, Status::Stopped),
             Rest::Failed => {
+                // Whoever reads the event and looks at the slot then sees what it says.
+                self.slot.identity().standing().become_status(Status::Failed, ctx.now());
                 self.tell_that_it_gave_up(ctx);
                 rest::lay(&ctx.env, self.slot.as_ref(), &self.path, Status::Failed);
             }

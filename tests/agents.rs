@@ -292,6 +292,36 @@ async fn an_agent_is_taken_in_and_removed_while_the_runtime_runs_and_whoever_lis
     assert_eq!(scene.send("later", "2").await["letter"], 1);
 }
 
+#[tokio::test]
+async fn an_agent_is_checked_while_requests_of_users_take_every_place_there_is() {
+    let more = format!("{BOTH}[requests]\nmax_concurrent = 1\n");
+    let data = tempfile::tempdir().unwrap();
+    let backend = BackendProgram::start(0, "planner,coder").await;
+    let config = data.path().join("mainstay.toml");
+    let text = format!("[backend]\nurl = \"{}\"\n[agents]\nhealth_interval = \"100ms\"\n{more}", backend.url);
+    std::fs::write(&config, text).unwrap();
+    let _runtime = Program::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
+    let mut story = Story::follow(data.path());
+    story.since(0, health("planner", "healthy")).await;
+    post(
+        &format!("{}/_fault", backend.url),
+        json!({"kind": "slow", "path": "/api/echo", "ms": 3_600_000, "times": 9}),
+    )
+    .await;
+    let request = ["request", "POST", "/api/echo", "--body", "1", "--timeout", "1h"];
+    let _requests = [Program::start(data.path(), &request), Program::start(data.path(), &request)];
+    eventually("one runs and one waits", async || {
+        let queue = ask(data.path(), &["status"]).await["queue"].take();
+        (&queue["running"], &queue["waiting"]) == (&json!(1), &json!(1))
+    })
+    .await;
+    let mark = story.mark();
+    post(&format!("{}/_fault", backend.url), json!({"kind": "crash_agent", "agent": "planner"})).await;
+    story.since(mark, health("planner", "failed")).await;
+    let queue = ask(data.path(), &["status"]).await["queue"].take();
+    assert_eq!((&queue["running"], &queue["waiting"]), (&json!(1), &json!(1)), "{queue}");
+}
+
 // === killed with a letter under way ===
 
 /// Passes on what goes to the backend, and counts the letters in it.

@@ -7,8 +7,8 @@
 //! - [`ActivityMeter`]: what an agent is seen to do apart from answering checks
 //! - `memory`: what outlives incarnations, and the process
 //! - `revival`: how an agent is brought back, and what it is still owed
-//! - [`Driver`]: how an agent is reached; `http` reaches one behind the backend
-//! - `acp`: the Agent Client Protocol, spoken with an agent over its standard input and output
+//! - [`Driver`]: how an agent is reached; `http` reaches one behind the backend, `process` one that is a process of
+//!   its own, `acp` one of those that speaks the Agent Client Protocol
 //! - [`AgentFeed`]: what an agent says beside its answers
 //! - [`AgentBoard`]: what is known of the agents, for all to see
 //!
@@ -32,6 +32,7 @@ mod letter;
 mod mail;
 mod memory;
 mod message;
+mod process;
 mod revival;
 
 pub use activity::{ActivityMeter, AtWork};
@@ -49,6 +50,7 @@ pub use letter::{Letter, LetterId};
 pub use mail::{ATTEMPTS_MAX, LETTERS_WAITING_MAX};
 pub use memory::AgentMemory;
 pub use message::{AgentMessage, Post};
+pub use process::ProcessDriver;
 pub use revival::{AgentDebts, Revival};
 
 #[cfg(test)]

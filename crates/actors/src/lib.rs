@@ -4,6 +4,7 @@
 //! - [`queue`]: requests, in order of their priority, each with a known fate
 //! - [`cache`]: answers that are kept, and until when
 //! - [`agent`]: one actor an agent, which has it restarted with the state that it had
+//! - [`process`]: child processes that never outlive the runtime
 //! - [`error`]: the one error that callers see, and the table of its reasons
 //! - [`request`]: requests and responses
 //! - [`reach`]: how the backend is reached: TLS, private authorities and proxies, for HTTP and the WebSocket alike
@@ -15,6 +16,7 @@ pub mod agent;
 pub mod cache;
 pub mod connection;
 pub mod error;
+pub mod process;
 pub mod queue;
 pub mod reach;
 pub mod request;

@@ -9,6 +9,10 @@ use std::path::Path;
 
 const CONNECTION: &str = include_str!("../../../docs/connection.md");
 const REQUESTS: &str = include_str!("../../../docs/requests.md");
+const AGENTS: &str = include_str!("../../../docs/agents.md");
+
+/// Where tests are that the pages name, from this crate's folder.
+const FOLDERS: [&str; 3] = ["src", "../app/src", "../../tests"];
 
 /// Every function below `folder`.
 fn functions(folder: &Path, found: &mut BTreeSet<String>) {
@@ -34,7 +38,9 @@ fn named(page: &str) -> impl Iterator<Item = &str> {
 
 fn check(page: &str, cases: RangeInclusive<u32>) {
     let mut functions_here = BTreeSet::new();
-    functions(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut functions_here);
+    for folder in FOLDERS {
+        functions(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut functions_here);
+    }
     let missing: Vec<_> = named(page).filter(|name| !functions_here.contains(*name)).collect();
     assert!(missing.is_empty(), "named, but not there: {missing:?}");
     let rows = page.lines().filter(|line| line.contains('`'));
@@ -51,4 +57,9 @@ fn each_case_of_the_connection_has_a_test_that_exists() {
 #[test]
 fn each_case_of_the_requests_has_a_test_that_exists() {
     check(REQUESTS, 15..=30);
+}
+
+#[test]
+fn each_case_of_the_agents_has_a_test_that_exists() {
+    check(AGENTS, 43..=51);
 }

@@ -1,5 +1,6 @@
 //! The agent's actor under its supervisor, with a driver that follows a script, on a paused clock.
 
+mod checks;
 mod letters;
 mod liveness;
 

@@ -1,0 +1,509 @@
+//! The driver with real processes: scripts of the shell.
+
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
+
+use super::lines::Told;
+use super::*;
+use crate::agent::feed::{AgentListener, AgentUpdate, Heard, UpdateKind};
+use crate::agent::health::Reported;
+use crate::agent::letter::LetterId;
+use crate::error::words::assert_helps;
+use crate::process::{HttpProbe, ProcessSpec, Readiness};
+use crate::transport::{HttpSettings, HttpTransport};
+
+/// Nothing that is waited for takes so long, however slow the machine.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Answers every message with its own line.
+const ECHO: &str = r#"
+    while IFS= read -r line; do
+        id=${line##*\"id\":}; id=${id%%,*}
+        case $line in
+            *'"type":"message"}') printf '{"type":"reply","id":%s,"body":%s}\n' "$id" "$line" ;;
+            *) printf '{"type":"got","line":%s}\n' "$line" ;;
+        esac
+    done"#;
+
+struct Bed {
+    driver: ProcessDriver,
+    listener: AgentListener,
+    folder: TempDir,
+}
+
+impl Bed {
+    async fn new(script: &str) -> Self {
+        Self::with(script, Readiness::None, |driver| driver).await
+    }
+
+    async fn with(
+        script: &str,
+        ready: Readiness,
+        settle: impl FnOnce(ProcessDriver) -> ProcessDriver,
+    ) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let warden = Warden::open(Some(folder.path())).await.unwrap().warden;
+        let mut spec = ProcessSpec::new("planner", ["sh", "-c", script]);
+        // Ten times as long as any test waits, unless it says otherwise.
+        spec.grace = LIMIT * 10;
+        let feed = AgentFeed::default();
+        let listener = feed.listen();
+        let launch = Launch { spec, ready, ready_within: LIMIT * 10 };
+        let driver = settle(ProcessDriver::new(launch, warden).with_feed(feed));
+        Self { driver, listener, folder }
+    }
+
+    async fn up(script: &str) -> Self {
+        let bed = Self::new(script).await;
+        bed.restart().await.unwrap();
+        bed
+    }
+
+    async fn restart(&self) -> Result<(), DriverError> {
+        timeout(LIMIT, self.driver.restart()).await.unwrap()
+    }
+
+    async fn send(&self, body: Value) -> Result<Value, Error> {
+        timeout(LIMIT, self.driver.deliver(letter(body))).await.unwrap()
+    }
+
+    async fn next(&mut self) -> Arc<AgentUpdate> {
+        match timeout(LIMIT, self.listener.next()).await.unwrap() {
+            Some(Heard::Update(update)) => update,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn incident(&self) -> Error {
+        gone(timeout(LIMIT, self.driver.incident()).await.unwrap())
+    }
+
+    /// Whether anything of it is known to run.
+    fn is_recorded(&self) -> bool {
+        !std::fs::read_to_string(self.folder.path().join("processes")).unwrap().is_empty()
+    }
+}
+
+fn letter(body: Value) -> Letter {
+    Letter { id: LetterId(7), body }
+}
+
+fn gone(observation: Observation) -> Error {
+    match observation {
+        Observation::Gone { why } => {
+            assert_helps(&why.message);
+            why
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn failed(outcome: Result<(), DriverError>) -> Error {
+    match outcome {
+        Err(DriverError::Failed(why)) => {
+            assert_helps(&why.message);
+            why
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+// === letters ===
+
+#[tokio::test]
+async fn a_letter_is_answered_by_the_reply_with_its_id() {
+    let bed = Bed::up(ECHO).await;
+    for body in [json!({"ask": ["two\nlines", 1.5, null]}), json!("ä"), json!(null)] {
+        let answer = bed.send(body.clone()).await.unwrap();
+        assert_eq!(answer, json!({"type": "message", "id": 7, "body": body}));
+    }
+    assert_eq!(bed.driver.activity().in_flight, 0);
+}
+
+#[tokio::test]
+async fn a_letter_may_be_larger_than_a_pipe() {
+    let bed =
+        Bed::up(r#"n=$(head -n 1 | wc -c); echo "{\"type\":\"reply\",\"id\":7,\"body\":$n}"; read -r _"#)
+            .await;
+    let body = json!("x".repeat(1 << 20));
+    assert_eq!(bed.send(body.clone()).await, Ok(json!(Told::Message(&letter(body)).line().len())));
+}
+
+#[tokio::test]
+async fn an_agent_says_itself_why_it_cannot_answer() {
+    let bed =
+        Bed::up(r#"read -r _; echo '{"type":"reply","id":7,"error":"There is no model"}'; read -r _"#).await;
+    let error = bed.send(json!("hello")).await.unwrap_err();
+    assert_eq!((error.reason, error.message.as_str()), (Reason::ServerError, "There is no model"));
+}
+
+#[tokio::test]
+async fn a_letter_to_an_agent_that_does_not_run_reaches_nobody_and_says_so() {
+    let bed = Bed::new("exit 0").await;
+    let error = bed.send(json!("hello")).await.unwrap_err();
+    assert_eq!(error.reason, Reason::AgentFailed);
+    bed.restart().await.unwrap();
+    bed.incident().await;
+    let error = bed.send(json!("hello")).await.unwrap_err();
+    assert_eq!(error.reason, Reason::AgentFailed);
+    assert_helps(&error.message);
+}
+
+#[tokio::test]
+async fn a_letter_that_an_agent_ends_over_is_in_doubt() {
+    let bed = Bed::up("read -r _; echo no memory >&2; exit 3").await;
+    let error = bed.send(json!("hello")).await.unwrap_err();
+    assert_eq!(error.reason, Reason::OutcomeUnknown);
+    assert!(error.for_log().contains("code 3") && error.for_log().contains("no memory"), "{error:?}");
+    assert_helps(&error.message);
+}
+
+#[tokio::test]
+async fn what_an_agent_says_just_before_it_ends_is_heard() {
+    let words =
+        r#"read -r _; echo '{"type":"state","state":9}'; echo '{"type":"reply","id":7,"body":1}'; exit 0"#;
+    let bed = Bed::new(words).await;
+    for _ in 0..10 {
+        bed.restart().await.unwrap();
+        assert_eq!(bed.send(json!("hello")).await.unwrap(), json!(1));
+        bed.incident().await;
+        assert_eq!(bed.driver.read_state().await, Ok(AgentState::Known(json!(9))));
+    }
+}
+
+#[tokio::test]
+async fn a_letter_that_is_called_off_is_called_off_at_the_agent() {
+    let mut bed = Bed::up(r#"while read -r line; do echo "{\"type\":\"got\",\"line\":$line}"; done"#).await;
+    let mut delivery = bed.driver.deliver(letter(json!("long")));
+    let got = tokio::select! {
+        answer = &mut delivery => panic!("{answer:?}"),
+        got = bed.listener.next() => got,
+    };
+    assert!(matches!(got, Some(Heard::Update(update)) if update.body["line"]["type"] == "message"));
+    assert_eq!(bed.driver.activity().in_flight, 1);
+    drop(delivery);
+    assert_eq!(bed.next().await.body["line"], json!({"type": "cancel", "id": 7}));
+    assert_eq!(bed.driver.activity().in_flight, 0);
+}
+
+#[tokio::test]
+async fn whatever_an_agent_says_is_a_sign_of_progress() {
+    let mut bed = Bed::up(r#"read -r _; echo '{"type":"progress","id":7,"step":2}'; read -r _"#).await;
+    let mut delivery = bed.driver.deliver(letter(json!("long")));
+    assert!((&mut delivery).now_or_never().is_none());
+    let begun = bed.driver.activity().progressed_at.unwrap();
+    let Some(Heard::Update(update)) = timeout(LIMIT, bed.listener.next()).await.unwrap() else {
+        panic!("lost")
+    };
+    assert_eq!((update.kind, update.letter), (UpdateKind::Progress, Some(LetterId(7))));
+    assert_eq!(update.body, json!({"step": 2}));
+    assert!(bed.driver.activity().progressed_at.unwrap() > begun);
+}
+
+#[tokio::test]
+async fn a_question_is_answered_once_and_lapses_with_the_agent() {
+    let script = r#"echo '{"type":"ask","ask":"a1","id":7,"body":"may I?"}'
+        read -r line; echo "{\"type\":\"got\",\"line\":$line}"
+        echo '{"type":"ask","ask":"a2"}'; read -r _"#;
+    let mut bed = Bed::up(script).await;
+    let update = bed.next().await;
+    assert_eq!(
+        (update.kind, update.ask.as_deref(), &update.body),
+        (UpdateKind::Ask, Some("a1"), &json!("may I?"))
+    );
+    assert_eq!(bed.driver.answer("a0", json!(true)).unwrap_err().reason, Reason::NotFound);
+    bed.driver.answer("a1", json!(true)).unwrap();
+    assert_eq!(bed.driver.answer("a1", json!(true)).unwrap_err().reason, Reason::NotFound);
+    assert_eq!(bed.next().await.kind, UpdateKind::Settled);
+    assert_eq!(bed.next().await.body["line"], json!({"type": "answer", "ask": "a1", "body": true}));
+    assert_eq!(bed.next().await.ask.as_deref(), Some("a2"));
+    bed.driver.stop().await;
+    let update = bed.next().await;
+    assert_eq!((update.kind, update.ask.as_deref()), (UpdateKind::Settled, Some("a2")));
+    assert_eq!(bed.driver.answer("a2", json!(true)).unwrap_err().reason, Reason::AgentFailed);
+}
+
+// === health and state ===
+
+#[tokio::test]
+async fn an_agent_is_as_well_as_it_last_said() {
+    let script = r#"while read -r line; do
+            echo '{"type":"health","status":"degraded"}'; echo '{"type":"reply","id":7,"body":0}'
+        done"#;
+    let bed = Bed::up(script).await;
+    let reported = async || match bed.driver.check().await {
+        Observation::Answered { reported, uptime_s, .. } => {
+            assert!(uptime_s.unwrap() < 600.0);
+            reported
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(reported().await, Reported::Healthy);
+    bed.send(json!(0)).await.unwrap();
+    assert_eq!(reported().await, Reported::Degraded);
+    bed.restart().await.unwrap();
+    assert_eq!(reported().await, Reported::Healthy);
+}
+
+#[tokio::test]
+async fn a_line_that_is_no_json_or_too_long_is_dropped_counted_and_harms_no_other() {
+    let script = r#"echo starting; head -c 2000000 /dev/zero | tr '\0' x; echo
+        echo '{"type":"reply"}'; echo '{"type":"up"}'; read -r _"#;
+    let mut bed = Bed::up(script).await;
+    assert_eq!(bed.next().await.body, json!({"type": "up"}));
+    let Observation::Answered { error_count, .. } = bed.driver.check().await else { panic!("it is there") };
+    assert_eq!(error_count, Some(3));
+}
+
+#[tokio::test]
+async fn a_flood_of_lines_holds_nobody_up() {
+    let script = r#"read -r _; i=0; while [ $i -lt 50 ]; do i=$((i+1))
+            head -c 1000000 /dev/zero | tr '\0' '\n'; head -c 100000 /dev/zero | tr '\0' x; echo
+            head -c 100000 /dev/zero | tr '\0' x >&2
+        done; echo '{"type":"reply","id":7,"body":"done"}'; read -r _"#;
+    let bed = Bed::up(script).await;
+    assert_eq!(bed.send(json!(0)).await, Ok(json!("done")));
+}
+
+#[tokio::test]
+async fn an_agent_is_given_back_what_it_said_of_its_state() {
+    let mut bed =
+        Bed::up(&format!("echo '{{\"type\":\"state\",\"state\":[1,2]}}'; echo '\"up\"'; {ECHO}")).await;
+    assert_eq!(bed.next().await.body, json!("up"));
+    assert_eq!(bed.driver.read_state().await, Ok(AgentState::Known(json!([1, 2]))));
+    bed.driver.write_state(json!([1, 2])).await.unwrap();
+    assert_eq!(bed.next().await.body["line"], json!({"type": "restore", "state": [1, 2]}));
+    bed.driver.stop().await;
+    assert_eq!(bed.driver.read_state().await, Ok(AgentState::None));
+    failed(bed.driver.write_state(json!(1)).await);
+}
+
+// === ends ===
+
+#[tokio::test]
+async fn however_an_agent_ends_that_is_told_at_once_with_its_last_words() {
+    for (script, words) in [
+        ("exit 0", "it exited with code 0"),
+        ("echo no model >&2; exit 1", "it exited with code 1; its last words on stderr: no model"),
+        ("kill -s KILL $$", "it was ended by signal 9 (KILL)"),
+        ("(sleep 1000 &) ; exit 0", "it exited with code 0"),
+        ("exec sleep-that-is-not-there 2>/dev/null", "it exited with code 127"),
+    ] {
+        let bed = Bed::up(script).await;
+        let why = bed.incident().await;
+        assert!(why.for_log().contains(words), "{script}: {why:?}");
+        assert_eq!(gone(bed.driver.check().await), why);
+        bed.driver.stop().await;
+        assert!(!bed.is_recorded());
+    }
+}
+
+#[tokio::test]
+async fn a_restart_ends_what_is_there_and_starts_another() {
+    let bed = Bed::up("(trap '' TERM; exec sleep 1000) & trap 'kill -s KILL 0' TERM; wait").await;
+    let first = bed.driver.process().unwrap().pid;
+    bed.restart().await.unwrap();
+    let second = bed.driver.process().unwrap().pid;
+    assert_ne!(first, second);
+    assert!(matches!(bed.driver.check().await, Observation::Answered { .. }));
+    bed.driver.stop().await;
+    assert_eq!(bed.driver.process(), None);
+    assert!(!bed.is_recorded());
+    // Idempotent.
+    bed.driver.stop().await;
+}
+
+#[tokio::test]
+async fn an_agent_that_ignores_the_request_to_end_is_killed_after_its_grace() {
+    let mut bed = Bed::new(r#"trap '' TERM; echo '"up"'; while :; do sleep 1000; done"#).await;
+    bed.driver.launch.spec.grace = Duration::from_millis(50);
+    bed.restart().await.unwrap();
+    bed.next().await;
+    timeout(LIMIT, bed.driver.stop()).await.unwrap();
+    assert!(!bed.is_recorded());
+}
+
+#[tokio::test]
+async fn an_agent_that_is_abandoned_is_killed_whatever_it_is_about() {
+    let mut bed = Bed::up(r#"trap '' TERM; echo '"up"'; while :; do sleep 1000; done"#).await;
+    bed.next().await;
+    let mut delivery = bed.driver.deliver(letter(json!(0)));
+    assert!((&mut delivery).now_or_never().is_none());
+    bed.driver.abandon();
+    assert!(timeout(LIMIT, delivery).await.unwrap().is_err());
+    timeout(LIMIT, bed.driver.warden.close()).await.unwrap();
+    assert!(!bed.is_recorded());
+}
+
+#[tokio::test]
+async fn an_agent_that_takes_too_much_memory_is_to_be_restarted() {
+    let settle =
+        |driver: ProcessDriver| driver.with_memory_ceiling(1).with_memory_interval(Duration::from_millis(1));
+    let bed = Bed::with(ECHO, Readiness::None, settle).await;
+    bed.restart().await.unwrap();
+    let why = bed.incident().await;
+    assert!(why.for_log().contains("memory"), "{why:?}");
+    assert!(bed.driver.process().unwrap().memory_bytes.unwrap() > 10_000);
+    // It runs, and is not believed to be well.
+    assert_eq!(gone(bed.driver.check().await), why);
+    bed.restart().await.unwrap();
+    assert!(matches!(bed.driver.check().await, Observation::Answered { .. }));
+}
+
+#[tokio::test]
+async fn an_agent_within_its_memory_is_left_alone() {
+    let settle = |driver: ProcessDriver| {
+        driver.with_memory_ceiling(1 << 40).with_memory_interval(Duration::from_millis(1))
+    };
+    let bed = Bed::with("read -r _; exit 7", Readiness::None, settle).await;
+    bed.restart().await.unwrap();
+    let mut incident = bed.driver.incident();
+    // Until it was looked at often enough.
+    while bed.driver.process().unwrap().memory_bytes.is_none() {
+        assert!(timeout(Duration::from_millis(10), &mut incident).await.is_err());
+    }
+    let _ = bed.send(json!(0)).await;
+    assert!(gone(timeout(LIMIT, incident).await.unwrap()).for_log().contains("code 7"));
+}
+
+// === starts ===
+
+#[tokio::test]
+async fn what_cannot_be_started_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let notes = folder.path().join("notes");
+    std::fs::write(&notes, "text").unwrap();
+    for (command, cwd, words) in [
+        (vec!["mainstay-has-no-such-program"], None, "there is no program `mainstay-has-no-such-program`"),
+        (vec![notes.to_str().unwrap()], None, "cannot be run"),
+        (vec!["sh"], Some(folder.path().join("missing")), "does not exist"),
+    ] {
+        let mut bed = Bed::new("").await;
+        bed.driver.launch.spec.command = command.into_iter().map(str::to_owned).collect();
+        bed.driver.launch.spec.cwd = cwd;
+        let why = failed(bed.restart().await);
+        assert!(why.for_log().contains(words), "{why:?}");
+        gone(bed.driver.check().await);
+    }
+}
+
+#[tokio::test]
+async fn an_agent_is_ready_when_it_prints_the_line_that_was_agreed() {
+    let script = r#"echo loading; read -r _ < go; echo "now listening on 1234"; echo '"up"'; read -r _"#;
+    let mut bed = Bed::with(script, Readiness::Stdout("listening on".to_owned()), |driver| driver).await;
+    let go = bed.folder.path().join("go");
+    assert!(std::process::Command::new("mkfifo").arg(&go).status().unwrap().success());
+    bed.driver.launch.spec.cwd = Some(bed.folder.path().to_owned());
+    let (restarted, ()) = tokio::join!(bed.restart(), async {
+        // Opening it waits for the other end.
+        tokio::fs::write(&go, "\n").await.unwrap();
+        assert_eq!(
+            bed.driver.check().now_or_never().map(gone).map(|why| why.reason),
+            Some(Reason::AgentFailed)
+        );
+    });
+    restarted.unwrap();
+    assert_eq!(bed.next().await.body, json!("up"));
+    let Observation::Answered { error_count, .. } = bed.driver.check().await else { panic!("it is there") };
+    assert_eq!(error_count, Some(1), "the line that says that it is ready is no mistake");
+}
+
+#[tokio::test]
+async fn an_agent_that_ends_before_it_is_ready_fails_its_start_at_once_with_its_last_words() {
+    let script = "echo port 80 is taken >&2; exit 2";
+    let bed = Bed::with(script, Readiness::Stdout("up".to_owned()), |driver| driver).await;
+    let why = failed(bed.restart().await);
+    let words = "before it was ready, it exited with code 2; its last words on stderr: port 80 is taken";
+    assert!(why.for_log().contains(words), "{why:?}");
+    assert!(!bed.is_recorded());
+}
+
+#[tokio::test]
+async fn an_agent_that_is_never_ready_is_ended_when_its_time_is_over() {
+    let script = "echo still loading >&2; echo down; read -r _";
+    let mut bed = Bed::with(script, Readiness::Stdout("up".to_owned()), |driver| driver).await;
+    bed.driver.launch.ready_within = Duration::from_millis(300);
+    let why = failed(bed.restart().await);
+    assert!(why.for_log().contains("it was not ready within 0.3 s"), "{why:?}");
+    assert!(!bed.is_recorded());
+    assert_eq!(bed.driver.process(), None);
+}
+
+#[tokio::test]
+async fn a_start_is_cut_short_by_a_stop_and_by_whoever_gives_it_up() {
+    let bed = Bed::with("read -r _", Readiness::Stdout("up".to_owned()), |driver| driver).await;
+    let stopped = async {
+        while bed.driver.process().is_none() {
+            tokio::task::yield_now().await;
+        }
+        bed.driver.stop().await;
+    };
+    let (restarted, ()) = tokio::join!(bed.restart(), stopped);
+    assert!(failed(restarted).for_log().contains("before it was ready"));
+    assert!(!bed.is_recorded());
+
+    let mut restart = bed.driver.restart();
+    while bed.driver.process().is_none() {
+        assert!((&mut restart).now_or_never().is_none());
+        tokio::task::yield_now().await;
+    }
+    drop(restart);
+    // It runs, and nobody waited until it was ready.
+    gone(bed.driver.check().await);
+    bed.driver.abandon();
+    bed.driver.warden.close().await;
+    assert!(!bed.is_recorded());
+}
+
+/// An address that nobody answers at before it is listened to, and that nobody else gets.
+fn address() -> (TcpSocket, Readiness) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let base = format!("http://{}", socket.local_addr().unwrap());
+    let transport = HttpTransport::new(&HttpSettings::new(base)).unwrap();
+    (socket, Readiness::Http(HttpProbe::new(Arc::new(transport), "/ready")))
+}
+
+async fn answer(listener: &tokio::net::TcpListener, status: &str) {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    assert!(head.starts_with(b"GET /ready "));
+    let answer = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    stream.write_all(answer.as_bytes()).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_agent_is_ready_when_it_answers_well_at_its_address() {
+    let (socket, ready) = address();
+    let mut bed = Bed::with(r#"echo '"started"'; read -r _"#, ready, |driver| driver).await;
+    let Bed { driver, listener, .. } = &mut bed;
+    let served = async {
+        assert!(matches!(listener.next().await, Some(Heard::Update(_))));
+        let listener = socket.listen(16).unwrap();
+        for status in ["503 Service Unavailable", "404 Not Found", "200 OK"] {
+            answer(&listener, status).await;
+        }
+    };
+    let (restarted, ()) = tokio::join!(timeout(LIMIT, driver.restart()), served);
+    restarted.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_address_at_which_somebody_answers_before_the_start_is_in_use_and_nothing_is_started() {
+    for status in ["200 OK", "500 Internal Server Error"] {
+        let (socket, ready) = address();
+        let folder = tempfile::tempdir().unwrap();
+        let marker = folder.path().join("it-ran");
+        let bed = Bed::with(&format!("touch {}", marker.display()), ready, |driver| driver).await;
+        let listener = socket.listen(16).unwrap();
+        let (restarted, ()) = tokio::join!(bed.restart(), answer(&listener, status));
+        let why = failed(restarted);
+        assert_eq!(why.reason, Reason::InUse);
+        assert!(!marker.exists());
+    }
+}

@@ -1,0 +1,135 @@
+//! How a process ended.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::excerpt;
+
+/// So many of the last lines of stderr stand in the words for a log.
+const LINES_TOLD: usize = 5;
+
+/// So much of each of them, in characters.
+const LINE_CHARS_TOLD: usize = 160;
+
+/// How a process ended, and what it last said about it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// The exit code, if it ended by itself.
+    pub code: Option<i32>,
+    /// The number of the signal that ended it, if one did. Neither is there where somebody else took the status away.
+    pub signal: Option<i32>,
+    /// The last lines of its stderr, oldest first: at most 64, and 16 KiB. They may contain anything that the process
+    /// knows: whoever shows them takes secrets out before.
+    pub stderr: Vec<String>,
+    /// The ids of processes that it started and that could not be ended. Empty but where the kernel holds one up.
+    pub left: Vec<u32>,
+}
+
+impl Exit {
+    /// Whether it ended by itself and says that all went well.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        self.code == Some(0)
+    }
+
+    /// How it ended, in words: `it exited with code 1`.
+    #[must_use]
+    pub fn how(&self) -> String {
+        match (self.code, self.signal) {
+            // What a shell says for one that it could not become; a program may use the same numbers.
+            (Some(code @ 126), _) => format!("it exited with code {code} (often: it may not be run)"),
+            (Some(code @ 127), _) => format!("it exited with code {code} (often: a program was not found)"),
+            (Some(code), _) => format!("it exited with code {code}"),
+            (None, Some(signal)) => match name_of(signal) {
+                Some(name) => format!("it was ended by signal {signal} ({name})"),
+                None => format!("it was ended by signal {signal}"),
+            },
+            (None, None) => "it ended, and how is not known".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Exit {
+    /// For a log: how it ended, and the last lines of stderr.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.how())?;
+        let words = last_words(&self.stderr);
+        if words.is_empty() { Ok(()) } else { write!(f, "; {words}") }
+    }
+}
+
+/// The last lines of stderr, for a log; empty where there are none.
+pub(super) fn last_words(stderr: &[String]) -> String {
+    let mut last: Vec<String> = stderr
+        .iter()
+        .rev()
+        .map(|line| line.trim())
+        .filter(|line| !line.is_empty())
+        .take(LINES_TOLD)
+        .map(|line| excerpt(line, LINE_CHARS_TOLD))
+        .collect();
+    if last.is_empty() {
+        return String::new();
+    }
+    last.reverse();
+    format!("its last words on stderr: {}", last.join(" | "))
+}
+
+#[cfg(unix)]
+fn name_of(signal: i32) -> Option<&'static str> {
+    use rustix::process::Signal;
+
+    let names = [
+        (Signal::HUP, "HUP"),
+        (Signal::INT, "INT"),
+        (Signal::QUIT, "QUIT"),
+        (Signal::ILL, "ILL"),
+        (Signal::TRAP, "TRAP"),
+        (Signal::ABORT, "ABRT"),
+        (Signal::BUS, "BUS"),
+        (Signal::FPE, "FPE"),
+        (Signal::KILL, "KILL"),
+        (Signal::SEGV, "SEGV"),
+        (Signal::PIPE, "PIPE"),
+        (Signal::ALARM, "ALRM"),
+        (Signal::TERM, "TERM"),
+        (Signal::XCPU, "XCPU"),
+        (Signal::XFSZ, "XFSZ"),
+    ];
+    names.into_iter().find(|(known, _)| known.as_raw() == signal).map(|(_, name)| name)
+}
+
+#[cfg(not(unix))]
+fn name_of(_: i32) -> Option<&'static str> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(code: Option<i32>, signal: Option<i32>, stderr: &[&str]) -> String {
+        let stderr = stderr.iter().map(|line| (*line).to_owned()).collect();
+        Exit { code, signal, stderr, left: Vec::new() }.to_string()
+    }
+
+    #[test]
+    fn it_says_how_it_ended() {
+        assert_eq!(said(Some(0), None, &[]), "it exited with code 0");
+        assert_eq!(said(None, None, &[]), "it ended, and how is not known");
+        assert_eq!(said(Some(127), None, &[]), "it exited with code 127 (often: a program was not found)");
+        #[cfg(unix)]
+        assert_eq!(said(None, Some(9), &[]), "it was ended by signal 9 (KILL)");
+        assert_eq!(said(None, Some(99), &[]), "it was ended by signal 99");
+    }
+
+    #[test]
+    fn it_repeats_the_last_lines_of_stderr_in_their_order_without_the_empty_ones() {
+        let lines = ["zero", "one", "", "two", "three ", "four", "five", ""];
+        assert_eq!(
+            said(Some(1), None, &lines),
+            "it exited with code 1; its last words on stderr: one | two | three | four | five"
+        );
+    }
+}

@@ -1,0 +1,233 @@
+//! What is to be started.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+use std::{fmt, io};
+
+use thiserror::Error;
+
+/// The variable in a process's environment that says to whom it belongs, whatever becomes of its group.
+pub(super) const MARKER: &str = "MAINSTAY_PROCESS";
+
+/// What is to be started, and how it is ended.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ProcessSpec {
+    /// What it is called in the record of processes and in logs.
+    pub name: String,
+    /// The program, then its arguments. A program without a slash is looked for in `PATH`; one with a slash that is
+    /// relative is found from `cwd`.
+    pub command: Vec<String>,
+    /// The folder in which it runs; the runtime's own if there is none.
+    pub cwd: Option<PathBuf>,
+    /// What is put into its environment, beside the runtime's own.
+    pub env: BTreeMap<String, String>,
+    /// How long it has between being asked to end and being killed. Zero: it is killed at once.
+    pub grace: Duration,
+}
+
+impl ProcessSpec {
+    /// A command in the runtime's own folder and environment, with 5 s to end in.
+    pub fn new(name: impl Into<String>, command: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self {
+            name: name.into(),
+            command: command.into_iter().map(Into::into).collect(),
+            cwd: None,
+            env: BTreeMap::new(),
+            grace: Duration::from_secs(5),
+        }
+    }
+
+    /// Whether it can be started at all: what is found wrong is told before anything runs.
+    pub(super) fn check(&self) -> Result<(), StartFault> {
+        let Some(program) = self.command.first().filter(|program| !program.is_empty()) else {
+            return Err(StartFault::NoCommand);
+        };
+        if let Some(name) = self.env.keys().find(|name| !is_variable(name)) {
+            return Err(StartFault::BadVariable { name: name.clone() });
+        }
+        let mut texts = self.command.iter().chain(self.env.values());
+        if texts.any(|text| text.contains('\0')) {
+            return Err(StartFault::ContainsNul);
+        }
+        if let Some(cwd) = self.cwd.as_ref().filter(|cwd| !cwd.is_dir()) {
+            return Err(StartFault::NoFolder { cwd: cwd.clone() });
+        }
+        self.find(program)
+    }
+
+    #[cfg(not(unix))]
+    fn find(&self, _: &str) -> Result<(), StartFault> {
+        // Spawning it tells.
+        Ok(())
+    }
+
+    #[cfg(unix)]
+    fn find(&self, program: &str) -> Result<(), StartFault> {
+        use std::os::unix::ffi::OsStrExt;
+        use std::path::Path;
+
+        let places: Vec<PathBuf> = if program.contains('/') {
+            vec![PathBuf::from(program)]
+        } else {
+            let path = self.env.get("PATH").map(Into::into).or_else(|| std::env::var_os("PATH"));
+            // What a shell looks through where it is not told.
+            let path = path.unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+            let folders = path.as_bytes().split(|byte| *byte == b':');
+            folders.map(|folder| Path::new(std::ffi::OsStr::from_bytes(folder)).join(program)).collect()
+        };
+        let from = self.cwd.clone().unwrap_or_default();
+        let found: Vec<std::fs::Metadata> =
+            places.iter().filter_map(|place| from.join(place).metadata().ok()).collect();
+        if found.iter().any(is_runnable) {
+            return Ok(());
+        }
+        let program = program.to_owned();
+        match found.is_empty() {
+            true => Err(StartFault::NoProgram { program }),
+            false => Err(StartFault::NotRunnable { program }),
+        }
+    }
+}
+
+impl fmt::Debug for ProcessSpec {
+    /// Arguments and values of the environment may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcessSpec")
+            .field("name", &self.name)
+            .field("program", &self.command.first())
+            .field("arguments", &self.command.len().saturating_sub(1))
+            .field("cwd", &self.cwd)
+            .field("env", &self.env.keys())
+            .field("grace", &self.grace)
+            .finish()
+    }
+}
+
+#[cfg(unix)]
+fn is_runnable(file: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+
+    file.is_file() && file.permissions().mode() & 0o111 != 0
+}
+
+/// Whether a shell hands a variable of this name on.
+fn is_variable(name: &str) -> bool {
+    let begins = name.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+    begins && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && name != MARKER
+}
+
+/// Why a process was not started. Nothing runs after it.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartFault {
+    /// The command has no program.
+    #[error("the command is empty: it has to begin with a program")]
+    NoCommand,
+    /// There is no such program.
+    #[error("there is no program `{program}`: check its name, its place and PATH")]
+    NoProgram {
+        /// As the command names it.
+        program: String,
+    },
+    /// There is such a file, and it is none that can be run.
+    #[error("`{program}` cannot be run: it is no program, or its permission to be run is missing")]
+    NotRunnable {
+        /// As the command names it.
+        program: String,
+    },
+    /// The folder in which it was to run does not exist.
+    #[error("the folder `{}` in which it is to run does not exist", cwd.display())]
+    NoFolder {
+        /// The folder.
+        cwd: PathBuf,
+    },
+    /// A name in the environment that cannot be handed on.
+    #[error(
+        "the environment cannot have `{name}`: a name is letters, digits and `_`, does not begin with a digit, \
+         and is not `{MARKER}`"
+    )]
+    BadVariable {
+        /// The name.
+        name: String,
+    },
+    /// A text in the command or the environment contains a NUL.
+    #[error("the command and the environment cannot contain a NUL character")]
+    ContainsNul,
+    /// The system did not start it.
+    #[error("the system did not start it: {0}")]
+    Refused(#[source] io::Error),
+    /// Nobody is there who would end it if the runtime were killed, so it was not let go.
+    #[error("it was not started, for nothing would end it if this program were killed: {0}")]
+    Unguarded(String),
+    /// The runtime is about to end.
+    #[error("it was not started, for everything is being stopped")]
+    Stopping,
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn checked(command: &[&str]) -> String {
+        told(&ProcessSpec::new("it", command.iter().copied()))
+    }
+
+    fn told(spec: &ProcessSpec) -> String {
+        spec.check().map_or_else(|fault| fault.to_string(), |()| "fine".to_owned())
+    }
+
+    #[test]
+    fn a_program_is_found_in_the_path_by_its_place_and_from_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tool");
+        std::fs::write(&file, "#!/bin/sh\n").unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+        assert_eq!(checked(&["sh"]), "fine");
+        assert_eq!(checked(&["/bin/sh"]), "fine");
+        assert_eq!(checked(&[file.to_str().unwrap()]), "fine");
+        let mut spec = ProcessSpec::new("it", ["./tool"]);
+        assert!(told(&spec).starts_with("there is no program `./tool`"), "{}", told(&spec));
+        spec.cwd = Some(folder.path().to_owned());
+        assert_eq!(told(&spec), "fine");
+        let mut spec = ProcessSpec::new("it", ["tool"]);
+        assert!(told(&spec).starts_with("there is no program `tool`"));
+        spec.env.insert("PATH".to_owned(), folder.path().to_str().unwrap().to_owned());
+        assert_eq!(told(&spec), "fine");
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_told_from_what_is_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("notes");
+        std::fs::write(&file, "text").unwrap();
+        assert!(checked(&[file.to_str().unwrap()]).contains("cannot be run"));
+        assert!(checked(&[folder.path().to_str().unwrap()]).contains("cannot be run"));
+        assert!(checked(&["mainstay-has-no-such-program"]).starts_with("there is no program"));
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_rest_is_told_as_well() {
+        assert!(checked(&[]).contains("empty"));
+        assert!(checked(&[""]).contains("empty"));
+        assert!(checked(&["sh", "a\0b"]).contains("NUL"));
+        let mut spec = ProcessSpec::new("it", ["sh"]);
+        spec.cwd = Some("/mainstay/has/no/such/folder".into());
+        assert!(told(&spec).contains("`/mainstay/has/no/such/folder`"));
+        for name in ["", "1A", "A-B", "A=B", MARKER] {
+            let mut spec = ProcessSpec::new("it", ["sh"]);
+            spec.env.insert(name.to_owned(), "x".to_owned());
+            assert!(told(&spec).contains(&format!("`{name}`")), "{name}");
+        }
+    }
+
+    #[test]
+    fn its_debug_output_has_no_argument_and_no_value() {
+        let mut spec = ProcessSpec::new("it", ["sh", "--token=hunter2"]);
+        spec.env.insert("KEY".to_owned(), "hunter2".to_owned());
+        let debug = format!("{spec:?}");
+        assert!(debug.contains("KEY") && !debug.contains("hunter2"), "{debug}");
+    }
+}

@@ -1,0 +1,170 @@
+//! Who sees to it that no process outlives the runtime.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{fmt, io};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinSet;
+
+use super::spec::StartFault;
+use super::system::{Custody, Found};
+
+/// So many troubles are kept for one who does not listen.
+const TROUBLES_MAX: usize = 16;
+
+/// Keeps what must not outlive the runtime. One a runtime; cheap to clone.
+///
+/// When the last clone and the last [`Process`](super::Process) are dropped, or the runtime dies in any other way,
+/// everything that still runs is ended.
+#[derive(Debug, Clone)]
+pub struct Warden(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    custody: Arc<Custody>,
+    /// One task a process.
+    lives: Mutex<JoinSet<()>>,
+    closing: watch::Sender<bool>,
+    troubles: broadcast::Sender<Trouble>,
+}
+
+/// A warden, and what it found.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Opening {
+    /// The warden.
+    pub warden: Warden,
+    /// What a run before had left behind. It has been ended.
+    pub leftovers: Vec<Leftover>,
+    /// How many lines of the record could not be read: what they told of is not known. A copy is set aside as
+    /// `processes.damaged`.
+    pub damaged_lines: usize,
+}
+
+/// A process of a run before that was still there, or something that it had started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leftover {
+    /// What it was called.
+    pub name: String,
+    /// Its id, as recorded.
+    pub pid: u32,
+    /// How many processes were found to be left of it.
+    pub processes: usize,
+    /// The ids of those that could not be ended.
+    pub left: Vec<u32>,
+}
+
+/// Something is wrong with the precautions. Processes run on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "trouble", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Trouble {
+    /// The guardian has ended or does not answer; another is started, and told of everything.
+    GuardianLost {
+        /// What is known of its end.
+        why: String,
+    },
+    /// No guardian can be started. Until one can, nothing new is started, and if the program is killed, what runs is
+    /// ended only at its next start.
+    Unguarded {
+        /// Why not.
+        why: String,
+    },
+    /// The record on disk cannot be written. Leftovers of a run that ends now would not be found.
+    NotRecorded {
+        /// Why not.
+        why: String,
+    },
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::GuardianLost { why } => {
+                write!(f, "the guardian of processes was lost ({why}); another is started")
+            }
+            Self::Unguarded { why } => write!(f, "no guardian of processes can be started: {why}"),
+            Self::NotRecorded { why } => write!(f, "the record of processes cannot be written: {why}"),
+        }
+    }
+}
+
+/// Why there is no warden.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenFault {
+    /// Another runtime has the same data folder.
+    #[error("another runtime uses the record of processes already ({})", file.display())]
+    InUse {
+        /// The lock.
+        file: PathBuf,
+    },
+    /// The record, or its lock, can be neither read nor made.
+    #[error("the record of processes cannot be used ({}): {source}", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The system gives no random number.
+    #[error("the system gives no random number: {0}")]
+    Random(String),
+}
+
+impl Warden {
+    /// Ends what a run before has left behind, as far as the record in the folder tells of it, and begins a record of its
+    /// own. That takes a few seconds where something does not want to end. Without a folder nothing is recorded.
+    ///
+    /// # Errors
+    ///
+    /// If another runtime has the record, or it can be neither read nor made.
+    pub async fn open(data_dir: Option<&Path>) -> Result<Opening, OpenFault> {
+        let troubles = broadcast::Sender::new(TROUBLES_MAX);
+        let (custody, Found { leftovers, damaged_lines }) = Custody::open(data_dir, troubles.clone()).await?;
+        let (custody, lives) = (Arc::new(custody), Mutex::default());
+        let inner = Inner { custody, lives, closing: watch::Sender::new(false), troubles };
+        Ok(Opening { warden: Self(Arc::new(inner)), leftovers, damaged_lines })
+    }
+
+    /// What goes wrong with the precautions from now on; at most the last 16 are kept for a reader that is late.
+    #[must_use]
+    pub fn troubles(&self) -> broadcast::Receiver<Trouble> {
+        self.0.troubles.subscribe()
+    }
+
+    /// Stops everything that still runs, each process with the grace that it has, and returns when nothing is left.
+    /// Nothing can be started after that.
+    pub async fn close(&self) {
+        self.0.closing.send_replace(true);
+        let mut lives = std::mem::take(&mut *self.lives());
+        while lives.join_next().await.is_some() {}
+        self.0.custody.close().await;
+    }
+
+    pub(super) fn custody(&self) -> &Arc<Custody> {
+        &self.0.custody
+    }
+
+    pub(super) fn closing(&self) -> watch::Receiver<bool> {
+        self.0.closing.subscribe()
+    }
+
+    /// Has a process's task run until its end.
+    pub(super) fn keep(&self, life: impl Future<Output = ()> + Send + 'static) -> Result<(), StartFault> {
+        let mut lives = self.lives();
+        if *self.0.closing.borrow() {
+            return Err(StartFault::Stopping);
+        }
+        while lives.try_join_next().is_some() {}
+        lives.spawn(life);
+        Ok(())
+    }
+
+    fn lives(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.0.lives.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

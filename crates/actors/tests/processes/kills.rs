@@ -1,0 +1,82 @@
+//! The runtime is killed, and leaves nothing behind.
+
+use std::time::{Duration, Instant};
+use std::{env, process, thread};
+
+use mainstay_actors::process::Process;
+
+use crate::another_runtime::{AnotherRuntime, folder};
+use crate::scene::{Scene, has, script};
+
+/// How often a runtime is killed at a random moment; the variable asks for more.
+const KILLS: u64 = 20;
+const MORE: &str = "MAINSTAY_TEST_KILLS";
+
+/// What processes do that are hard to get rid of.
+const KINDS: [&str; 5] = [
+    "echo up; sleep 1000; sleep 1000",
+    "trap '' TERM HUP INT; echo up; while :; do sleep 1000; done",
+    "sleep 1000 & (sleep 1000 & (trap '' TERM; exec sleep 1000) & wait) & echo up; wait",
+    "(setsid sh -c '(trap \"\" TERM; exec sleep 1000) &' &); echo up; wait",
+    "trap '(trap \"\" TERM; exec sleep 1000) & wait' TERM; echo up; sleep 1000 & wait; wait",
+];
+
+fn kinds() -> impl Iterator<Item = &'static str> {
+    KINDS.into_iter().filter(|kind| !kind.contains("setsid") || (has("setsid") && cfg!(target_os = "linux")))
+}
+
+#[tokio::test]
+#[ignore = "run by another test, in a process of its own"]
+async fn a_runtime_starts_processes_of_every_kind_until_it_is_killed() {
+    let Some(_) = folder() else { return };
+    let scene = Scene::new().await;
+    println!("\nbegun");
+    let mut all = Vec::new();
+    for kind in kinds() {
+        all.push(scene.up(&script(kind)).await);
+    }
+    println!("\nall up {}", process::id());
+    loop {
+        // Some are always just being started, and some just being stopped.
+        let fresh = Process::start(&script("sleep 1000 & wait"), &scene.warden).await.unwrap();
+        fresh.stop().await;
+    }
+}
+
+fn start() -> (AnotherRuntime, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let name = "kills::a_runtime_starts_processes_of_every_kind_until_it_is_killed";
+    (AnotherRuntime::start(name, folder.path()), folder)
+}
+
+#[test]
+fn a_runtime_that_is_killed_leaves_no_process_behind() {
+    let (mut runtime, _folder) = start();
+    runtime.says("all up ");
+    runtime.kill();
+    runtime.remains().gone();
+}
+
+#[test]
+fn whenever_a_runtime_is_killed_it_leaves_no_process_behind() {
+    let kills = env::var(MORE).map_or(KILLS, |kills| kills.parse().unwrap());
+    let mut slowest = Duration::ZERO;
+    for kill in 0..kills {
+        let (mut runtime, _folder) = start();
+        runtime.says("begun");
+        // Spread over what it does from its first process on; the golden ratio leaves no gaps.
+        let moment = Duration::from_micros(kill.wrapping_mul(61_803) % 100_000);
+        #[allow(clippy::disallowed_methods, reason = "it is to be killed at a moment of no meaning")]
+        thread::sleep(moment);
+        runtime.kill();
+        let killed = now();
+        runtime.remains().gone();
+        slowest = slowest.max(killed.elapsed());
+    }
+    println!("{kills} kills; the last process was gone after at most {slowest:?}");
+}
+
+#[allow(clippy::disallowed_methods, reason = "there is no runtime here whose clock could be asked")]
+fn now() -> Instant {
+    Instant::now()
+}

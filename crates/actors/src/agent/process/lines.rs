@@ -1,6 +1,7 @@
 //! What is said to an agent's process and what it says, as lines of JSON. Pure.
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::agent::health::Reported;
 use crate::agent::letter::{Letter, LetterId};
@@ -92,15 +93,16 @@ fn whole(line: &[u8], rest: Map<String, Value>) -> Value {
     serde_json::from_slice(line).unwrap_or(Value::Object(rest))
 }
 
-/// What is said to an agent.
-#[derive(Debug, Clone, PartialEq)]
+/// What is said to an agent. Its members are written in this order, whatever order a map of them would have.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
 pub(super) enum Told<'a> {
     /// A letter, which is to be answered.
     Message(&'a Letter),
     /// A letter need not be answered any more.
-    Cancel(LetterId),
+    Cancel { id: LetterId },
     /// What it was about when it ended.
-    Restore(&'a Value),
+    Restore { state: &'a Value },
     /// What somebody answers to its question.
     Answer { ask: &'a str, body: &'a Value },
 }
@@ -108,18 +110,17 @@ pub(super) enum Told<'a> {
 impl Told<'_> {
     /// As one line, its end included.
     pub(super) fn line(&self) -> String {
-        let value = match self {
-            Self::Message(Letter { id, body }) => json!({"type": "message", "id": id, "body": body}),
-            Self::Cancel(id) => json!({"type": "cancel", "id": id}),
-            Self::Restore(state) => json!({"type": "restore", "state": state}),
-            Self::Answer { ask, body } => json!({"type": "answer", "ask": ask, "body": body}),
-        };
-        format!("{value}\n")
+        // What has text alone for the names of its members can be written.
+        let mut line = serde_json::to_string(self).unwrap_or_default();
+        line.push('\n');
+        line
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn read(line: &str) -> Result<Said, Unreadable> {
@@ -184,11 +185,11 @@ mod tests {
         let letter = Letter { id: LetterId(7), body: json!("two\nlines\u{2028}") };
         let lines = [
             Told::Message(&letter).line(),
-            Told::Cancel(LetterId(7)).line(),
-            Told::Restore(&json!({"n": 1})).line(),
+            Told::Cancel { id: LetterId(7) }.line(),
+            Told::Restore { state: &json!({"n": 1}) }.line(),
             Told::Answer { ask: "a1", body: &json!(true) }.line(),
         ];
-        assert_eq!(lines[0], "{\"body\":\"two\\nlines\u{2028}\",\"id\":7,\"type\":\"message\"}\n");
+        assert_eq!(lines[0], "{\"type\":\"message\",\"id\":7,\"body\":\"two\\nlines\u{2028}\"}\n");
         for line in lines {
             assert!(line.ends_with('\n') && line.matches('\n').count() == 1, "{line:?}");
             assert!(serde_json::from_str::<Value>(&line).is_ok(), "{line:?}");

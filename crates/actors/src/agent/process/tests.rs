@@ -10,6 +10,7 @@ use super::*;
 use crate::agent::feed::{AgentListener, AgentUpdate, Heard, UpdateKind};
 use crate::agent::health::Reported;
 use crate::agent::letter::LetterId;
+use crate::error::Reason;
 use crate::error::words::assert_helps;
 use crate::process::{HttpProbe, ProcessSpec, Readiness};
 use crate::transport::{HttpSettings, HttpTransport};
@@ -22,7 +23,7 @@ const ECHO: &str = r#"
     while IFS= read -r line; do
         id=${line##*\"id\":}; id=${id%%,*}
         case $line in
-            *'"type":"message"}') printf '{"type":"reply","id":%s,"body":%s}\n' "$id" "$line" ;;
+            *'"type":"message"'*) printf '{"type":"reply","id":%s,"body":%s}\n' "$id" "$line" ;;
             *) printf '{"type":"got","line":%s}\n' "$line" ;;
         esac
     done"#;

@@ -64,7 +64,13 @@ impl Transport for Endless {
 
     fn open<'a>(&'a self, _: &'a Request, _: Duration) -> BoxFuture<'a, Result<OpenAnswer, TransportError>> {
         let body = AnswerBody::new(stream::iter([Ok("part".into())]).chain(stream::pending()));
-        let answer = OpenAnswer { status: StatusCode::OK, headers: HeaderMap::new(), length: None, body };
+        let answer = OpenAnswer {
+            status: StatusCode::OK,
+            headers: HeaderMap::new(),
+            length: None,
+            is_end_marked: true,
+            body,
+        };
         std::future::ready(Ok(answer)).boxed()
     }
 }

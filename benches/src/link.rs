@@ -308,6 +308,7 @@ mod tests {
             next_attempt_at: None,
             next_attempt_in_ms: wait,
             reason: Reason::RetryDue,
+            code: None,
             error: None,
         };
         Said { at: ms(at), event }
@@ -321,6 +322,7 @@ mod tests {
             max: 9,
             next_attempt_at,
             last_error: None,
+            last_error_at: None,
             reason: Reason::RetryDue,
         }
     }

@@ -32,7 +32,7 @@ pub use self::{
     call::of_call,
     reason::{Code, Reason},
     retry_after::RETRY_AFTER_LIMIT,
-    secrets::Secrets,
+    secrets::{Secrets, names_a_secret},
 };
 pub(crate) use self::{
     plain::{excerpt, printable},

@@ -5,6 +5,7 @@
 //! - [`cache`]: answers that are kept, and until when
 //! - [`agent`]: one actor an agent, which has it restarted with the state that it had
 //! - [`process`]: child processes that never outlive the runtime
+//! - [`sidecar`]: the backend's own process, where the runtime is to start it
 //! - [`error`]: the one error that callers see, and the table of its reasons
 //! - [`request`]: requests and responses
 //! - [`reach`]: how the backend is reached: TLS, private authorities and proxies, for HTTP and the WebSocket alike
@@ -20,4 +21,5 @@ pub mod process;
 pub mod queue;
 pub mod reach;
 pub mod request;
+pub mod sidecar;
 pub mod transport;

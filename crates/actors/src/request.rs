@@ -246,22 +246,17 @@ impl Request {
         }
     }
 
-    /// `beside`, and what the request itself sends and must not be told again: its headers' values, its idempotency key
-    /// and its query.
+    /// `beside`, and what the request itself sends and must not be told again: its headers' values, its idempotency key,
+    /// its query, and what a body in memory holds as JSON under names that say that it is secret.
     #[must_use]
     pub fn secrets(&self, beside: Secrets) -> Secrets {
         let query = self.path.split_once('?').map(|(_, query)| query);
-        let secrets = beside.with_headers(&self.headers).with_query(query);
+        let body = self.body.as_ref().and_then(Body::bytes);
+        let secrets = beside.with_headers(&self.headers).with_query(query).with_body(body);
         match self.idempotency_key() {
             Some(key) => secrets.with_header(&IDEMPOTENCY_KEY, key),
             None => secrets,
         }
-    }
-
-    /// Whether acting on it changes nothing at the backend, by its method (RFC 9110, 9.2.1).
-    #[must_use]
-    pub fn is_safe(&self) -> bool {
-        self.method.is_safe()
     }
 
     /// Whether it may be sent twice: its method is idempotent (RFC 9110, 9.2.2), or it carries a key. Whether it still

@@ -12,20 +12,41 @@ const REQUESTS: &str = include_str!("../../../docs/requests.md");
 const AGENTS: &str = include_str!("../../../docs/agents.md");
 
 /// Where tests are that the pages name, from this crate's folder.
-const FOLDERS: [&str; 3] = ["src", "../app/src", "../../tests"];
+const FOLDERS: [&str; 4] = ["src", "tests", "../app/src", "../../tests"];
 
-/// Every function below `folder`.
-fn functions(folder: &Path, found: &mut BTreeSet<String>) {
+/// Every test below `folder` that runs by itself. A helper proves nothing, nor does a test that is ignored.
+fn tests(folder: &Path, found: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            functions(&path, found);
+            tests(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let source = fs::read_to_string(&path).unwrap();
-            let names = source.split("fn ").skip(1).filter_map(|rest| rest.split('(').next());
-            found.extend(names.map(str::to_owned));
+            found.extend(tests_of(&source));
         }
     }
+}
+
+/// The functions right below an attribute that makes them a test, with others between at most.
+fn tests_of(source: &str) -> Vec<String> {
+    let (mut attributes, mut names) = (Vec::new(), Vec::new());
+    for line in source.lines().map(str::trim) {
+        if line.starts_with("#[") {
+            attributes.push(line);
+        } else if let Some((_, rest)) = line.split_once("fn ")
+            && !line.starts_with("//")
+        {
+            let is_test = |line: &&str| line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+            let is_ignored = attributes.iter().any(|line| line.starts_with("#[ignore"));
+            if attributes.iter().any(is_test) && !is_ignored {
+                names.extend(rest.split('(').next().map(str::to_owned));
+            }
+            attributes.clear();
+        } else if !line.starts_with("//") {
+            attributes.clear();
+        }
+    }
+    names
 }
 
 /// What stands in backticks and reads like a test's name.
@@ -37,11 +58,11 @@ fn named(page: &str) -> impl Iterator<Item = &str> {
 }
 
 fn check(page: &str, cases: RangeInclusive<u32>) {
-    let mut functions_here = BTreeSet::new();
+    let mut tests_here = BTreeSet::new();
     for folder in FOLDERS {
-        functions(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut functions_here);
+        tests(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut tests_here);
     }
-    let missing: Vec<_> = named(page).filter(|name| !functions_here.contains(*name)).collect();
+    let missing: Vec<_> = named(page).filter(|name| !tests_here.contains(*name)).collect();
     assert!(missing.is_empty(), "named, but not there: {missing:?}");
     let rows = page.lines().filter(|line| line.contains('`'));
     let told: BTreeSet<u32> =
@@ -61,5 +82,12 @@ fn each_case_of_the_requests_has_a_test_that_exists() {
 
 #[test]
 fn each_case_of_the_agents_has_a_test_that_exists() {
-    check(AGENTS, 43..=51);
+    check(AGENTS, 43..=57);
+}
+
+#[test]
+fn only_a_test_that_runs_counts_as_one() {
+    let source = "#[test]\nfn a_test() {\n    fn helper() {}\n}\nfn helper_of_a_test() {}\n#[tokio::test]\n\
+                  // Why.\n#[cfg(unix)]\nasync fn another() {}\n#[test]\n#[ignore]\nfn ignored() {}\n";
+    assert_eq!(tests_of(source), ["a_test", "another"]);
 }

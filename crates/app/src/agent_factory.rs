@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "acp")]
+use mainstay_actors::agent::acp::AcpDriver;
 use mainstay_actors::agent::{
     AgentActor, AgentBoard, AgentDebts, AgentFeed, AgentMessage, Driver as AgentDriver, HealthPolicy,
-    HttpDriver,
+    HttpDriver, ProcessDriver,
 };
 use mainstay_actors::connection::ConnectionView;
+use mainstay_actors::process::Launch;
 use mainstay_actors::queue::QueueHandle;
 use mainstay_actors::transport::Transport;
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, Exhausted, Shutdown};
@@ -16,9 +19,8 @@ use mainstay_runtime::{Address, Child};
 use crate::agent_meter::Meters;
 use crate::assembly::AssemblyError;
 use crate::config::{AgentConfig, AgentsConfig, Driver};
+use crate::programs::{GRACE, Program, Programs};
 
-/// How long a program that is asked to end has before it is killed.
-const GRACE: Duration = Duration::from_secs(5);
 /// Each agent adds so much to the time in which the first checks of all begin.
 const FIRST_CHECK_SHARE: Duration = Duration::from_millis(10);
 
@@ -47,6 +49,7 @@ pub(crate) struct AgentFactory {
     pub(crate) queue: QueueHandle,
     pub(crate) board: AgentBoard,
     pub(crate) meters: Meters,
+    pub(crate) programs: Programs,
     /// What holds for an agent that does not say otherwise.
     pub(crate) usual: AgentsConfig,
 }
@@ -72,7 +75,7 @@ impl AgentFactory {
     /// The actor of an agent, one of `agents` in all.
     pub(crate) fn make(&self, config: &AgentConfig, agents: usize) -> Result<Draft, AssemblyError> {
         let (debts, feed) = (Arc::<AgentDebts>::default(), AgentFeed::default());
-        let driver = self.driver(config)?;
+        let driver = self.driver(config, &feed)?;
         let health = health_policy(&config.upkeep);
         let agents = u32::try_from(agents).unwrap_or(u32::MAX);
         let actor = AgentActor {
@@ -95,8 +98,7 @@ impl AgentFactory {
         Ok(Draft { child, debts, driver, feed, terms })
     }
 
-    fn driver(&self, config: &AgentConfig) -> Result<Arc<dyn AgentDriver>, AssemblyError> {
-        let missing = |driver| AssemblyError::DriverMissing { id: config.id.clone(), driver };
+    fn driver(&self, config: &AgentConfig, feed: &AgentFeed) -> Result<Arc<dyn AgentDriver>, AssemblyError> {
         match config.driver {
             Driver::Http => {
                 let meter = self.meters.of(&config.id);
@@ -104,9 +106,42 @@ impl AgentFactory {
                     HttpDriver::new(Arc::clone(&self.transport), &config.id, config.upkeep.health_timeout);
                 Ok(Arc::new(driver.with_queue(self.queue.clone()).with_meter(meter)))
             }
-            Driver::Process => Err(missing("process")),
-            Driver::Acp => Err(missing("acp")),
+            Driver::Process => {
+                let launch = self.launch(config)?;
+                let driver = ProcessDriver::new(launch, self.programs.warden.clone())
+                    .with_feed(feed.clone())
+                    .with_secrets(self.transport.secrets());
+                Ok(Arc::new(match config.memory_max {
+                    0 => driver,
+                    bytes_max => driver.with_memory_ceiling(bytes_max),
+                }))
+            }
+            #[cfg(feature = "acp")]
+            Driver::Acp => {
+                let launch = self.launch(config)?;
+                let driver = AcpDriver::new(launch, self.programs.warden.clone())
+                    .with_feed(feed.clone())
+                    .with_secrets(self.transport.secrets());
+                Ok(Arc::new(match config.memory_max {
+                    0 => driver,
+                    bytes_max => driver.with_memory_ceiling(bytes_max),
+                }))
+            }
+            #[cfg(not(feature = "acp"))]
+            Driver::Acp => Err(AssemblyError::DriverMissing { id: config.id.clone(), driver: "acp" }),
         }
+    }
+
+    /// How the program of an agent that is one is started.
+    fn launch(&self, config: &AgentConfig) -> Result<Launch, AssemblyError> {
+        self.programs.launch(&Program {
+            name: &config.id,
+            command: &config.command,
+            cwd: &config.cwd,
+            env: &config.env,
+            ready: &config.ready,
+            startup_grace: config.upkeep.startup_grace,
+        })
     }
 
     /// Forgets what was kept for an agent that has been removed.
@@ -116,7 +151,7 @@ impl AgentFactory {
     }
 }
 
-fn agent_policy(agents: &AgentsConfig, owns_agent: bool) -> ChildPolicy {
+pub(crate) fn agent_policy(agents: &AgentsConfig, owns_agent: bool) -> ChildPolicy {
     // One that starts its agent counts as ready before the agent is, which may take up to the startup grace.
     let stable_after =
         if owns_agent { agents.stable_after + agents.startup_grace } else { agents.stable_after };

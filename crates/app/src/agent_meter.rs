@@ -107,8 +107,14 @@ mod tests {
         ) -> BoxFuture<'a, Result<OpenAnswer, TransportError>> {
             let parts = stream::iter(["one", "two"].map(|part| Ok(part.into())));
             let (status, headers, length) = (StatusCode::OK, HeaderMap::new(), None);
-            std::future::ready(Ok(OpenAnswer { status, headers, length, body: AnswerBody::new(parts) }))
-                .boxed()
+            std::future::ready(Ok(OpenAnswer {
+                status,
+                headers,
+                length,
+                is_end_marked: true,
+                body: AnswerBody::new(parts),
+            }))
+            .boxed()
         }
     }
 

@@ -1,6 +1,6 @@
 //! From the configuration to the tree: which actors there are, and by which policies they live.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -9,24 +9,27 @@ use mainstay_actors::agent::AgentBoard;
 use mainstay_actors::cache::CacheActor;
 use mainstay_actors::connection::policy::{AfterFailed, ConnectionPolicy};
 use mainstay_actors::connection::target::{SocketTarget, TargetError};
-use mainstay_actors::connection::{ConnectionActor, ConnectionView};
-use mainstay_actors::error::Error;
+use mainstay_actors::connection::{ConnectionActor, ConnectionMessage, ConnectionView};
+use mainstay_actors::error::{Error, names_a_secret};
+use mainstay_actors::process::Warden;
 use mainstay_actors::queue::{
     BudgetPolicy, LanesPolicy, Overflow, QueueActor, QueueHandle, QueuePolicy, QueueView, RetryPolicy,
 };
 use mainstay_actors::reach::Route;
 use mainstay_actors::reach::proxy::{Proxy, ProxyUrlError, UnsupportedProxy};
 use mainstay_actors::reach::trust::{CaFileError, Trust};
+use mainstay_actors::sidecar::SidecarActor;
 use mainstay_actors::transport::{HttpSettings, HttpTransport, Transport};
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, Shutdown};
-use mainstay_runtime::{Child, SpecError, SupervisorSpec};
+use mainstay_runtime::{Address, Child, SpecError, SupervisorSpec};
 use thiserror::Error as ThisError;
 
-use crate::agent_factory::AgentFactory;
+use crate::agent_factory::{AgentFactory, agent_policy};
 use crate::agent_meter::{Metered, Meters};
-use crate::config::{self, Config};
+use crate::config::{self, BackendConfig, Config};
 use crate::environment::Environment;
 use crate::parts::Members;
+use crate::programs::{Program, Programs};
 use crate::witness::Witness;
 
 /// How long the whole tree may take to stop.
@@ -70,8 +73,8 @@ pub enum AssemblyError {
     /// The file of certificates cannot be used.
     #[error("backend.ca_file: {0}")]
     CaFile(#[from] CaFileError),
-    /// The agent's driver is not there yet.
-    #[error("agent {id:?} has the driver {driver:?}, which this version does not have: use \"http\"")]
+    /// The agent's driver is one that this library was built without.
+    #[error("agent {id:?} has the driver {driver:?}, which this program was built without: use \"http\" or \"process\"")]
     DriverMissing {
         /// The agent.
         id: String,
@@ -109,7 +112,7 @@ impl AssemblyError {
 /// environment: that is a matter of where the runtime will run.
 #[cfg(feature = "cli")]
 pub(crate) fn check(config: &Config) -> Result<(), AssemblyError> {
-    Assembly::of(config, &Environment::unknown(), None).map(|_| ())
+    Assembly::of(config, &Environment::unknown(), None, None).map(|_| ())
 }
 
 /// The keys that are set to something and do nothing yet.
@@ -129,8 +132,9 @@ impl Assembly {
         config: &Config,
         environment: &Environment,
         transport: Option<Arc<dyn Transport>>,
+        trust: Option<Trust>,
     ) -> Result<Self, AssemblyError> {
-        let route = route(config, environment)?;
+        let route = route(config, environment, trust)?;
         let mut secrets = environment.secrets();
         secrets.extend(route.proxy.iter().flat_map(Proxy::secrets).cloned());
         secrets.extend(telling_headers(config));
@@ -141,11 +145,20 @@ impl Assembly {
         let mut root = SupervisorSpec::new("root")
             .as_child(ChildPolicy { shutdown: Shutdown::Graceful(SHUTDOWN_MAX), ..ChildPolicy::default() });
 
+        let programs = Programs { warden: Warden::new(), transport: Arc::clone(&transport) };
         let policy = connection_policy(&config.connection);
         let connection_view = ConnectionView::new(&policy);
         let target = socket_target(config, environment, route)?;
         let actor = ConnectionActor { target, policy, view: connection_view.clone() };
+        let connection_slot = Arc::<OnceLock<Address<ConnectionMessage>>>::default();
+        if !config.backend.command.is_empty() {
+            let sidecar = sidecar(config, &programs, Arc::clone(&connection_slot))?;
+            // Its children start in order, and no socket is dialled before there is something to dial.
+            root.child(Child::new("backend", sidecar).policy(agent_policy(&config.agents, true)))?;
+        }
         let connection = root.child(Child::new("connection", actor).policy(core_policy()))?;
+        // Nothing runs yet, so nobody has set it.
+        let _ = connection_slot.set(connection.clone());
         let witness = |queue| -> Arc<dyn Transport> {
             let (transport, connection) = (Arc::clone(&transport), connection.clone());
             Arc::new(Witness { transport, connection, view: connection_view.clone(), queue })
@@ -174,6 +187,7 @@ impl Assembly {
             queue: queue.clone(),
             board: board.clone(),
             meters,
+            programs: programs.clone(),
             usual: config.agents.clone(),
         };
         let agent_lines = DashMap::new();
@@ -194,29 +208,48 @@ impl Assembly {
             board,
             agent_lines,
             factory,
+            warden: programs.warden,
         };
         Ok(Self { root, members, secrets })
     }
 }
 
+/// The backend's own process. When it is back after a restart, the connection tries at once.
+fn sidecar(
+    config: &Config,
+    programs: &Programs,
+    connection: Arc<OnceLock<Address<ConnectionMessage>>>,
+) -> Result<SidecarActor, AssemblyError> {
+    let BackendConfig { command, cwd, env, ready, .. } = &config.backend;
+    let startup_grace = config.agents.startup_grace;
+    let launch = programs.launch(&Program { name: "backend", command, cwd, env, ready, startup_grace })?;
+    Ok(SidecarActor {
+        launch,
+        warden: programs.warden.clone(),
+        secrets: programs.transport.secrets(),
+        when_back: Box::new(move || {
+            if let Some(connection) = connection.get() {
+                // With a full mailbox it has enough to do, and tries in its time.
+                let _ = connection.try_cast(ConnectionMessage::Connect);
+            }
+        }),
+    })
+}
+
 /// The values of the headers in the file whose names say that they are secret: they must reach no line of the journal.
 /// What is cut out of errors is more than that, but there a hole does no harm.
 fn telling_headers(config: &Config) -> impl Iterator<Item = String> {
-    const TELLING: [&str; 6] = ["auth", "cookie", "key", "token", "secret", "password"];
-    let is_secret = |name: &str| {
-        let name = name.to_ascii_lowercase();
-        TELLING.iter().any(|telling| name.contains(telling))
-    };
-    let headers = config.backend.headers.iter().filter(move |(name, _)| is_secret(name));
+    let headers = config.backend.headers.iter().filter(|(name, _)| names_a_secret(name));
     headers.map(|(_, value)| value.clone())
 }
 
 /// The one way to the backend, for HTTP and the WebSocket.
-fn route(config: &Config, environment: &Environment) -> Result<Route, AssemblyError> {
+fn route(config: &Config, environment: &Environment, trust: Option<Trust>) -> Result<Route, AssemblyError> {
     let backend = &config.backend;
-    let trust = match backend.ca_file.as_os_str().is_empty() {
-        true => Trust::default(),
-        false => Trust::with_ca_file(&backend.ca_file)?,
+    let trust = match trust {
+        Some(trust) => trust,
+        None if backend.ca_file.as_os_str().is_empty() => Trust::default(),
+        None => Trust::with_ca_file(&backend.ca_file)?,
     };
     // An address that cannot be read is told by those who connect to it.
     let proxy = match backend.url.parse::<Uri>() {

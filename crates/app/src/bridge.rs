@@ -6,6 +6,10 @@
 //! then the events in batches, `{"events":[…],"seq":N}`: at most one batch every 50 ms, so a slow client gets fewer and
 //! larger ones. Events that are kept nowhere any more are announced: `{"lagged":{"from":…,"to":…}}`.
 //!
+//! `{"id":9,"type":"cancel","request":ID}` calls off the request that command ID of the same session made; that one is then
+//! answered with the reason `cancelled`, as far as it was still under way. Requests may wait for long and keep no other
+//! command waiting.
+//!
 //! Letters to agents wait for their answers beside the commands, so many may be under way. What an agent says of its own
 //! accord comes after `{"id":3,"type":"agent","agent":ID,"action":"listen"}`: see [`AgentAction`].
 //!
@@ -15,6 +19,7 @@
 mod agent;
 mod command;
 mod correspondence;
+mod requests;
 mod session;
 
 pub use agent::{AgentAction, AgentCommand};

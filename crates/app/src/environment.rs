@@ -111,7 +111,7 @@ mod tests {
         let environment =
             read(&[("TOKEN", "t0ken"), ("KEY", "k3y"), ("PROXY", "http://user:hu%73h@127.0.0.1:1")]).unwrap();
         assert!(!format!("{environment:?}").contains("k3y"), "{environment:?}");
-        let assembly = Assembly::of(&Config::from_toml(FILE).unwrap(), &environment, None).unwrap();
+        let assembly = Assembly::of(&Config::from_toml(FILE).unwrap(), &environment, None, None).unwrap();
         for secret in ["t0ken", "k3y", "hush", "hu%73h", "dXNlcjpodXNo"] {
             assert!(assembly.secrets.iter().any(|known| known == secret), "{secret}");
         }

@@ -35,6 +35,8 @@ mod letters;
 mod mainstay;
 mod moment;
 mod parts;
+mod process_events;
+mod programs;
 #[cfg(any(feature = "backend", feature = "control"))]
 mod serving;
 mod start_errors;

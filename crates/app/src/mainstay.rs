@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use http::Method;
 use mainstay_actors::error::Error;
+use mainstay_actors::process::{OpenFault, Opening, Warden};
 use mainstay_actors::queue::Download;
+use mainstay_actors::reach::trust::Trust;
 use mainstay_actors::request::{Request, RequestId, Response};
 use mainstay_actors::transport::Transport;
 use mainstay_runtime::clock::{Clock, SystemClock};
@@ -15,6 +17,7 @@ use mainstay_runtime::journal::{Journal, JournalConfig, JournalError, Subscripti
 use mainstay_runtime::state::{RedbConfig, RedbStore, StateStore, StoreError};
 use mainstay_runtime::{Ending, Runtime, SupervisorHandle, TreeNode};
 use thiserror::Error as ThisError;
+use tokio::task::JoinSet;
 
 use crate::agents::Agents;
 use crate::assembly::{Assembly, AssemblyError};
@@ -24,6 +27,7 @@ use crate::connection::Connection;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::environment::Environment;
 use crate::parts::Parts;
+use crate::process_events::{record_opening, record_troubles};
 use crate::status::{HoldReport, QueueReport, RuntimeStatus, Status};
 
 /// Why a runtime did not start.
@@ -49,6 +53,9 @@ pub enum StartError {
     /// The states that outlive the process cannot be opened.
     #[error(transparent)]
     States(StoreError),
+    /// The record of child processes cannot be used.
+    #[error(transparent)]
+    Processes(OpenFault),
     /// The tree did not come up.
     #[error(transparent)]
     Tree(#[from] mainstay_runtime::StartError),
@@ -60,6 +67,7 @@ pub struct MainstayBuilder {
     config: Config,
     data_dir: Option<PathBuf>,
     transport: Option<Arc<dyn Transport>>,
+    trust: Option<Trust>,
     clock: Option<Arc<dyn Clock>>,
     seed: Option<u64>,
     verbose: bool,
@@ -95,6 +103,15 @@ impl MainstayBuilder {
         self
     }
 
+    /// Sets whom TLS trusts and what it shows, for HTTP and the WebSocket, in place of the platform's trust and
+    /// `backend.ca_file`: with [`Trust::preconfigured`] a client certificate of the embedder's own, for one. A transport of
+    /// the embedder's own does as it likes.
+    #[must_use]
+    pub fn trust(mut self, trust: Trust) -> Self {
+        self.trust = Some(trust);
+        self
+    }
+
     /// Sets where wall time comes from, in place of the machine's clock.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -116,13 +133,15 @@ impl MainstayBuilder {
         self
     }
 
-    /// Starts the tree, and returns once every actor in it is ready. The backend need not be there.
+    /// Starts the tree, and returns once every actor in it is ready. The backend need not be there; one that the
+    /// configuration has the runtime start is waited for until it is ready, has ended, or its startup grace is over.
     ///
     /// # Errors
     /// See [`StartError`].
     pub async fn start(self) -> Result<Mainstay, StartError> {
         let environment = Environment::read(&self.config, |name| std::env::var(name).ok())?;
-        let Assembly { root, members, secrets } = Assembly::of(&self.config, &environment, self.transport)?;
+        let Assembly { root, members, secrets } =
+            Assembly::of(&self.config, &environment, self.transport, self.trust)?;
         let data_dir = self.data_dir.map(DataDir::new);
         let journal = open_journal(
             data_dir.as_ref(),
@@ -135,6 +154,10 @@ impl MainstayBuilder {
                 ..JournalConfig::default()
             },
         )?;
+        let warden = members.warden.clone();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(record_troubles(journal.clone(), warden.troubles()));
+        record_opening(&journal, begin(&warden, data_dir.as_ref()).await?);
         let store = self.state_store.or(match &data_dir {
             Some(data) => Some(open_states(data)?),
             None => None,
@@ -147,7 +170,7 @@ impl MainstayBuilder {
             builder = builder.seed(seed);
         }
         let runtime = builder.start(root).await?;
-        Ok(Mainstay(Arc::new(Parts { runtime, members })))
+        Ok(Mainstay(Arc::new(Parts { runtime, members, _tasks: tasks })))
     }
 }
 
@@ -162,6 +185,14 @@ fn open_journal(
     Journal::open(&data.journal(), boot, clock, config).map_err(|error| match error {
         JournalError::InUse { .. } => in_use(data),
         error => StartError::Journal(error),
+    })
+}
+
+/// Ends what processes an earlier run has left behind.
+async fn begin(warden: &Warden, data: Option<&DataDir>) -> Result<Opening, StartError> {
+    warden.begin(data.map(DataDir::path)).await.map_err(|error| match (error, data) {
+        (OpenFault::InUse { .. }, Some(data)) => in_use(data),
+        (error, _) => StartError::Processes(error),
     })
 }
 
@@ -342,11 +373,15 @@ impl Mainstay {
 
     /// Stops everything in order. What waits is answered with `stopped`; the journal is on disk when this returns.
     pub async fn shutdown(&self) -> Ending {
-        self.0.runtime.shutdown().await
+        let ending = self.0.runtime.shutdown().await;
+        self.0.members.warden.close().await;
+        ending
     }
 
     /// Returns when the tree has ended, by [`shutdown`](Self::shutdown) or because it could not go on.
     pub async fn finished(&self) -> Ending {
-        self.0.runtime.finished().await
+        let ending = self.0.runtime.finished().await;
+        self.0.members.warden.close().await;
+        ending
     }
 }

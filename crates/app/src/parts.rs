@@ -4,8 +4,10 @@ use dashmap::DashMap;
 use mainstay_actors::agent::AgentBoard;
 use mainstay_actors::cache::CacheMessage;
 use mainstay_actors::connection::{ConnectionMessage, ConnectionView};
+use mainstay_actors::process::Warden;
 use mainstay_actors::queue::{QueueHandle, QueueMessage, QueueView};
 use mainstay_runtime::{Address, Runtime, SupervisorHandle};
+use tokio::task::JoinSet;
 
 use crate::agent_factory::{AgentFactory, AgentLine};
 use crate::moment::Moment;
@@ -27,12 +29,15 @@ pub(crate) struct Members {
     /// Clone out of it: a guard must not be held over an await.
     pub(crate) agent_lines: DashMap<String, AgentLine>,
     pub(crate) factory: AgentFactory,
+    pub(crate) warden: Warden,
 }
 
 /// Everything behind a handle.
 pub(crate) struct Parts {
     pub(crate) runtime: Runtime,
     pub(crate) members: Members,
+    /// What runs beside the tree; never looked at.
+    pub(crate) _tasks: JoinSet<()>,
 }
 
 impl Parts {

@@ -25,9 +25,9 @@ impl From<&StartError> for Error {
             StartError::InUse { .. } | StartError::Journal(JournalError::InUse { .. }) => {
                 told(Reason::InUse, error)
             }
-            StartError::Journal(JournalError::Io { .. }) | StartError::States(_) => {
-                told(Reason::DataUnusable, error)
-            }
+            StartError::Journal(JournalError::Io { .. })
+            | StartError::States(_)
+            | StartError::Processes(_) => told(Reason::DataUnusable, error),
             StartError::Tree(_) => told(Reason::Internal, error),
         }
     }

@@ -31,8 +31,8 @@ pub struct HttpDriver {
 
 /// How long an answer to a letter may stand still: agents think for a while.
 const LETTER_TIMEOUT: Duration = Duration::from_secs(600);
-/// How many letters an agent behind the backend may have at once.
-const LETTERS_MAX: usize = 4;
+/// How many letters an agent behind the backend has at once: they are answered in their order.
+const LETTERS_MAX: usize = 1;
 
 /// A health answer. Unknown members are ignored, and all but the status may be missing or unreadable: nobody is
 /// restarted over a figure.

@@ -1,6 +1,9 @@
 //! docs/connection.md says what the code does: its statuses and close codes have their reasons, its limits their numbers.
 
+use expect_test::expect_file;
+
 use super::fault::Fault;
+use super::outbound::Fate;
 use super::policy::{ConnectionPolicy, is_retryable};
 
 const PAGE: &str = include_str!("../../../../docs/connection.md");
@@ -48,4 +51,30 @@ fn the_limits_in_the_docs_are_the_defaults() {
         let row = rows.iter().find(|row| row[0] == limit).unwrap_or_else(|| panic!("no limit {limit}"));
         assert_eq!(row[1], value, "{limit}");
     }
+}
+
+#[test]
+fn the_fates_in_the_docs_are_all_that_there_are() {
+    let (begin, end) = ("<!-- fates: written by a test -->\n\n", "<!-- end of the table -->");
+    let (before, rest) = PAGE.split_once(begin).unwrap();
+    let (_, after) = rest.split_once(end).unwrap();
+    let row = |fate: &Fate| {
+        let word = serde_json::to_value(fate).unwrap();
+        let meaning = match fate {
+            Fate::Sent => {
+                "written to the socket to the last byte; whether the backend read it, only the backend knows"
+            }
+            Fate::Expired => "its patience ran out before its turn came",
+            Fate::Rejected => "there was no room for it",
+            Fate::TooLarge => "it is larger than a message may be",
+            Fate::Dropped => "the connection was stopped before its turn came",
+            Fate::Unknown => {
+                "the socket ended while it was being written: it may have arrived. It is not sent again"
+            }
+        };
+        format!("| `{}` | {meaning} |\n", word.as_str().unwrap())
+    };
+    let table: String = Fate::ALL.iter().map(row).collect();
+    let page = format!("{before}{begin}| fate | what it means |\n|---|---|\n{table}\n{end}{after}");
+    expect_file!["../../../../docs/connection.md"].assert_eq(&page);
 }

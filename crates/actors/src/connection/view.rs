@@ -9,15 +9,13 @@ use super::events::{ConnectionChanged, ConnectionUnsent};
 use super::feed::{Feed, FeedLimits};
 use super::machine::Machine;
 use super::policy::ConnectionPolicy;
-use super::status::{ConnectionState, ConnectionStatus};
+use super::status::ConnectionStatus;
 
 /// What the outside sees of the connection.
 #[derive(Debug, Clone)]
 pub struct ConnectionView {
     /// The status, as it changes.
     pub status: watch::Sender<ConnectionStatus>,
-    /// Whether the link is up, as it changes; no later than the status says so.
-    pub is_up: watch::Sender<bool>,
     /// Whether the backend seems to be away, as it changes.
     pub seems_away: watch::Sender<bool>,
     /// The backend's text frames, each once, and the gaps between them.
@@ -40,7 +38,6 @@ impl ConnectionView {
             FeedLimits { entries_max: policy.inbound_max.max(1), bytes_max: policy.inbound_bytes_max };
         Self {
             status: watch::Sender::new(Machine::new(policy.clone()).status()),
-            is_up: watch::Sender::new(false),
             seems_away: watch::Sender::new(false),
             frames: Feed::new(limits),
             untold: Arc::default(),
@@ -77,9 +74,7 @@ impl ConnectionView {
     }
 
     pub(super) fn show(&self, status: ConnectionStatus) {
-        let is_up = status.state == ConnectionState::Connected;
         let seems_away = status.suggests_absence();
-        self.is_up.send_if_modified(|shown| std::mem::replace(shown, is_up) != is_up);
         self.seems_away.send_if_modified(|shown| std::mem::replace(shown, seems_away) != seems_away);
         self.status.send_if_modified(|shown| {
             let is_new = *shown != status;

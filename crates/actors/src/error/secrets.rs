@@ -5,8 +5,10 @@
 
 use std::{borrow::Cow, fmt, ops::Range, sync::Arc};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use mainstay_runtime::journal::Redaction;
+use serde_json::Value;
 
 use super::{
     plain::{ELLIPSIS, printable},
@@ -19,12 +21,26 @@ const VALUE_CHARS_MIN: usize = 4;
 /// So much of the beginning of a secret gives nothing away.
 const START_CHARS_MAX: usize = 3;
 
+/// A larger body is not looked through, and of a smaller one no more values than this count.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+const BODY_VALUES_MAX: usize = 64;
+
+/// Whether what goes by this name, a header's or that of a value in JSON, is a secret by what it is.
+#[must_use]
+pub fn names_a_secret(name: &str) -> bool {
+    const TELLING: [&str; 10] =
+        ["auth", "cookie", "key", "token", "secret", "password", "passphrase", "passwd", "pwd", "credential"];
+    let name = name.to_ascii_lowercase();
+    TELLING.iter().any(|telling| name.contains(telling))
+}
+
 /// What one request, or one socket, sends and must not be told. Cheap to clone where nothing is in it.
 #[derive(Clone, Default)]
 pub struct Secrets {
     known: Arc<[String]>,
     headers: HeaderMap,
     query: Option<Box<str>>,
+    body: Option<Bytes>,
 }
 
 impl Secrets {
@@ -58,6 +74,15 @@ impl Secrets {
     #[must_use]
     pub fn with_query(mut self, query: Option<&str>) -> Self {
         self.query = query.map(Box::from);
+        self
+    }
+
+    /// With what a body in JSON holds under names that say that it is secret ([`names_a_secret`]). Other values are left
+    /// alone: a backend that says which one it does not like helps. So are values of fewer than four characters, those
+    /// behind the first 64, and bodies of more than 64 KiB.
+    #[must_use]
+    pub fn with_body(mut self, body: Option<&Bytes>) -> Self {
+        self.body = body.filter(|body| body.len() <= BODY_BYTES_MAX).cloned();
         self
     }
 
@@ -102,6 +127,11 @@ impl Secrets {
         if let Some(query) = self.query.as_deref() {
             texts.extend(texts_of_query(query).map(str::to_owned));
         }
+        if let Some(Ok(body)) = self.body.as_deref().map(serde_json::from_slice) {
+            let mut found = Vec::new();
+            collect_telling(&body, false, &mut found);
+            texts.extend(found);
+        }
         // As they would stand in a text that is shown: a backend may have read them as what they look like.
         let readings = texts.iter().flat_map(|text| Reading::all(text)).map(|reading| reading.plain);
         let mut texts: Vec<String> = readings.map(|text| text.chars().map(printable).collect()).collect();
@@ -124,6 +154,27 @@ fn is_long_enough(value: &&str) -> bool {
 /// Whether the header's value consists of parts that are secrets by themselves.
 pub(crate) fn is_credential(name: &HeaderName) -> bool {
     [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE].contains(name)
+}
+
+/// What stands in the JSON under names that say that it is secret.
+fn collect_telling(value: &Value, is_secret: bool, found: &mut Vec<String>) {
+    let text = match value {
+        Value::Object(members) => {
+            for (name, value) in members {
+                collect_telling(value, is_secret || names_a_secret(name), found);
+            }
+            return;
+        }
+        Value::Array(values) => {
+            return values.iter().for_each(|value| collect_telling(value, is_secret, found));
+        }
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        Value::Bool(_) | Value::Null => return,
+    };
+    if is_secret && found.len() < BODY_VALUES_MAX && is_long_enough(&text.as_str()) {
+        found.push(text);
+    }
 }
 
 /// The parts of credentials behind their scheme, or of cookies behind their names.
@@ -204,6 +255,21 @@ mod tests {
             assert_eq!(secrets.cut_out(&format!("<{text}>")), "<[redacted]>", "{text}");
         }
         assert_eq!(secrets.cut_out("n is 1, empty is not"), "n is 1, empty is not");
+    }
+
+    #[test]
+    fn of_a_body_in_json_what_is_secret_by_its_name_is_cut_out_and_nothing_else() {
+        let body =
+            br#"{"name":"project","login":{"Password":"hunter22","pin_token":[4711,"a\"b/c"],"auth":"abc"}}"#;
+        let secrets = Secrets::default().with_body(Some(&Bytes::from_static(body)));
+        let said = r#"project hunter22 4711 abc {"input":"a\"b\/c"}"#;
+        assert_eq!(secrets.cut_out(said), r#"project [redacted] [redacted] abc {"input":"[redacted]"}"#);
+        for other in ["hunter22", "[\"hunter22\"]", "{\"password\":"] {
+            let secrets = Secrets::default().with_body(Some(&Bytes::from(other.to_owned())));
+            assert_eq!(secrets.cut_out("hunter22"), "hunter22", "{other}");
+        }
+        let large = format!("{{\"password\":\"hunter22\",\"x\":\"{}\"}}", "x".repeat(BODY_BYTES_MAX));
+        assert_eq!(Secrets::default().with_body(Some(&large.into())).cut_out("hunter22"), "hunter22");
     }
 
     #[test]

@@ -92,7 +92,8 @@ impl Process {
     /// interpreter, is told by its [`Exit`], with code 126 or 127.
     pub async fn start(spec: &ProcessSpec, warden: &Warden) -> Result<Self, StartFault> {
         spec.check()?;
-        let (body, Pipes { stdin, stdout, stderr }) = Body::spawn(spec, warden.custody())?;
+        let custody = warden.custody()?;
+        let (body, Pipes { stdin, stdout, stderr }) = Body::spawn(spec, custody)?;
         let identity = body.identity();
         let (order, ordered) = watch::channel(Order::Run);
         let (told, phase) = watch::channel(Phase::Running);
@@ -100,7 +101,7 @@ impl Process {
         let tail = Arc::<Mutex<Tail>>::default();
         let life = Life {
             body,
-            custody: Arc::clone(warden.custody()),
+            custody: Arc::clone(custody),
             orders: Orders { ordered, closing: warden.closing() },
             told,
             tail: Arc::clone(&tail),

@@ -1,7 +1,7 @@
 //! Who sees to it that no process outlives the runtime.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::{fmt, io};
 
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,8 @@ pub struct Warden(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    custody: Arc<Custody>,
+    /// Once it has begun.
+    custody: OnceLock<Arc<Custody>>,
     /// One task a process.
     lives: Mutex<JoinSet<()>>,
     closing: watch::Sender<bool>,
@@ -110,24 +111,49 @@ pub enum OpenFault {
         /// What the system says.
         source: io::Error,
     },
+    /// The warden has begun already.
+    #[error("the warden of processes has begun already")]
+    Begun,
     /// The system gives no random number.
     #[error("the system gives no random number: {0}")]
     Random(String),
 }
 
+impl Default for Warden {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Warden {
+    /// One that has not begun yet: nothing can be started until it has.
+    #[must_use]
+    pub fn new() -> Self {
+        let troubles = broadcast::Sender::new(TROUBLES_MAX);
+        let (custody, lives) = (OnceLock::new(), Mutex::default());
+        Self(Arc::new(Inner { custody, lives, closing: watch::Sender::new(false), troubles }))
+    }
+
+    /// One that has begun; see [`begin`](Self::begin).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn open(data_dir: Option<&Path>) -> Result<Opening, OpenFault> {
+        Self::new().begin(data_dir).await
+    }
+
     /// Ends what a run before has left behind, as far as the record in the folder tells of it, and begins a record of its
     /// own. That takes a few seconds where something does not want to end. Without a folder nothing is recorded.
     ///
     /// # Errors
     ///
-    /// If another runtime has the record, or it can be neither read nor made.
-    pub async fn open(data_dir: Option<&Path>) -> Result<Opening, OpenFault> {
-        let troubles = broadcast::Sender::new(TROUBLES_MAX);
-        let (custody, Found { leftovers, damaged_lines }) = Custody::open(data_dir, troubles.clone()).await?;
-        let (custody, lives) = (Arc::new(custody), Mutex::default());
-        let inner = Inner { custody, lives, closing: watch::Sender::new(false), troubles };
-        Ok(Opening { warden: Self(Arc::new(inner)), leftovers, damaged_lines })
+    /// If another runtime has the record, or it can be neither read nor made; or if this has begun already.
+    pub async fn begin(&self, data_dir: Option<&Path>) -> Result<Opening, OpenFault> {
+        let (custody, found) = Custody::open(data_dir, self.0.troubles.clone()).await?;
+        self.0.custody.set(Arc::new(custody)).map_err(|_| OpenFault::Begun)?;
+        let Found { leftovers, damaged_lines } = found;
+        Ok(Opening { warden: self.clone(), leftovers, damaged_lines })
     }
 
     /// What goes wrong with the precautions from now on; at most the last 16 are kept for a reader that is late.
@@ -142,11 +168,14 @@ impl Warden {
         self.0.closing.send_replace(true);
         let mut lives = std::mem::take(&mut *self.lives());
         while lives.join_next().await.is_some() {}
-        self.0.custody.close().await;
+        if let Some(custody) = self.0.custody.get() {
+            custody.close().await;
+        }
     }
 
-    pub(super) fn custody(&self) -> &Arc<Custody> {
-        &self.0.custody
+    pub(super) fn custody(&self) -> Result<&Arc<Custody>, StartFault> {
+        let absent = || StartFault::Unguarded("the warden of processes has not begun".to_owned());
+        self.0.custody.get().ok_or_else(absent)
     }
 
     pub(super) fn closing(&self) -> watch::Receiver<bool> {

@@ -32,7 +32,9 @@ const PARTS_WAITING_MAX: usize = 4;
 /// in which nobody reads does not count. The request holds its place among those that run until the answer has ended;
 /// dropping this before ends it, closes its connection, and stands in the journal as `cancelled`.
 ///
-/// What comes is never whole by mistake: only after `Ok(None)` has all of it come.
+/// What comes is not whole by mistake: only after `Ok(None)` has all of it come. There is one exception, since nothing tells
+/// the two apart: a body in the clear that ends with its connection, as HTTP/1.0 has it, looks whole also where its backend
+/// was killed in the middle. [`is_end_marked`](Self::is_end_marked) says whether it is one.
 pub struct Download {
     /// The status: 2xx, or 304 to a conditional request.
     pub status: StatusCode,
@@ -40,6 +42,9 @@ pub struct Download {
     pub headers: HeaderMap,
     /// How long the body will be, in bytes, if the backend says so.
     pub length: Option<u64>,
+    /// Whether the body says where it ends, by its length or in chunks. Where it does not, one that was cut off may look
+    /// whole.
+    pub is_end_marked: bool,
     /// How many attempts it took.
     pub attempts: u32,
     /// The request that it answers; it can be called off by this.
@@ -64,11 +69,22 @@ impl Download {
         end: Promise<Result<(), Error>>,
         verdict: Verdict,
     ) -> (Self, AnswerBody, mpsc::Sender<Bytes>) {
-        let OpenAnswer { status, headers, length, body } = answer;
+        let OpenAnswer { status, headers, length, is_end_marked, body } = answer;
         let (sender, parts) = mpsc::channel(PARTS_WAITING_MAX);
         let ended = None;
-        let download =
-            Self { status, headers, length, attempts, request_id, parts, end, ended, verdict, is_repeatable };
+        let download = Self {
+            status,
+            headers,
+            length,
+            is_end_marked,
+            attempts,
+            request_id,
+            parts,
+            end,
+            ended,
+            verdict,
+            is_repeatable,
+        };
         (download, body, sender)
     }
 

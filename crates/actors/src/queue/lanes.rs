@@ -147,12 +147,6 @@ impl<T> Lanes<T> {
         self.parked.len()
     }
 
-    /// How many may run now, by the priority that they arrived with.
-    #[must_use]
-    pub fn waiting(&self, priority: Priority) -> usize {
-        self.lanes[lane(priority)].len()
-    }
-
     /// How many wait, parked ones included, by the priority that they arrived with.
     #[must_use]
     pub fn count(&self, priority: Priority) -> usize {
@@ -215,17 +209,6 @@ impl<T> Lanes<T> {
     /// Takes out everything whose deadline has come, the earliest first.
     pub fn expire(&mut self, now: Duration) -> Vec<Entry<T>> {
         std::iter::from_fn(|| self.first_expired(now).and_then(|id| self.remove(id))).collect()
-    }
-
-    /// Takes out everything, the oldest first: the line is being closed.
-    pub fn drain(&mut self) -> Vec<Entry<T>> {
-        let mut left: Vec<_> = self.entries.drain().map(|(_, waiting)| waiting.entry).collect();
-        self.lanes.iter_mut().for_each(BTreeSet::clear);
-        self.counts = [0; 3];
-        self.parked.clear();
-        self.deadlines.clear();
-        left.sort_unstable_by_key(|entry| entry.id);
-        left
     }
 
     /// The next time at which something expires.

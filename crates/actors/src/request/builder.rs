@@ -161,7 +161,8 @@ impl RequestBuilder {
     ///
     /// Each caller keeps an id, a wait and a fate of its own; the request is called off when the last one leaves. The
     /// answer may have begun before this caller asked: whoever has just changed something should not share. An answer
-    /// that is read as it comes is never shared.
+    /// that is read as it comes is never shared. Nor is the progress: that of a request which shares another's attempts stays
+    /// where it was.
     pub fn shared(mut self) -> Self {
         self.request.is_shared = true;
         self

@@ -31,6 +31,8 @@ pub struct OpenAnswer {
     pub headers: HeaderMap,
     /// How long the body will be, in bytes, if the backend says so.
     pub length: Option<u64>,
+    /// Whether the body says where it ends, by its length or in chunks. Where it does not, it ends with the connection.
+    pub is_end_marked: bool,
     /// The body, as it comes.
     pub body: AnswerBody,
 }
@@ -53,12 +55,18 @@ impl fmt::Debug for OpenAnswer {
 impl From<Answer> for OpenAnswer {
     fn from(answer: Answer) -> Self {
         let Answer { status, headers, body } = answer;
-        Self { status, headers, length: Some(body.len() as u64), body: AnswerBody::from(body) }
+        Self {
+            status,
+            headers,
+            length: Some(body.len() as u64),
+            is_end_marked: true,
+            body: AnswerBody::from(body),
+        }
     }
 }
 
-/// The body of an answer, as it comes: a stream of parts. It ends after the last part, or with an error; one that was
-/// cut off never looks whole.
+/// The body of an answer, as it comes: a stream of parts. It ends after the last part, or with an error. One that was
+/// cut off never looks whole, but where nothing marks the end ([`OpenAnswer::is_end_marked`]).
 pub struct AnswerBody(Parts);
 
 enum Parts {

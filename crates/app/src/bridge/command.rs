@@ -43,6 +43,11 @@ pub enum Command {
     },
     /// One request through the queue.
     Request(Box<RequestCommand>),
+    /// Calls a request of this session off.
+    Cancel {
+        /// The id of the command that made it.
+        request: u64,
+    },
     /// The stream of events, from the one after `after` on, or from now on.
     Subscribe {
         /// The last sequence number that the client has.
@@ -146,7 +151,8 @@ pub(super) fn malformed(details: &str) -> Error {
     Error::new(Reason::InvalidRequest).with_details(details)
 }
 
-/// Carries out a command. To subscribe and to listen is the session's own affair, and answers nothing but `null` here.
+/// Carries out a command. To subscribe, to listen and to call off is the session's own affair, and answers nothing but
+/// `null` here.
 ///
 /// # Errors
 /// Whatever became of it instead.
@@ -172,7 +178,7 @@ pub async fn execute(mainstay: &Mainstay, command: Command) -> Result<Value, Err
             Ok(json!({ "entries": mainstay.cache().invalidate(pattern).await? }))
         }
         Command::Request(command) => request(mainstay, *command).await,
-        Command::Subscribe { .. } => Ok(Value::Null),
+        Command::Subscribe { .. } | Command::Cancel { .. } => Ok(Value::Null),
         #[cfg(debug_assertions)]
         Command::Panic { actor } => mainstay.inject_panic(&actor).await.map(|()| Value::Null),
     }
@@ -192,7 +198,7 @@ async fn connection_action(mainstay: &Mainstay, action: ConnectionAction) -> Res
     to_json(&connection.report())
 }
 
-async fn request(mainstay: &Mainstay, command: RequestCommand) -> Result<Value, Error> {
+pub(super) async fn request(mainstay: &Mainstay, command: RequestCommand) -> Result<Value, Error> {
     let cache = command.cache_ms.map(Duration::from_millis);
     let request = command.into_request()?;
     let response = match cache {

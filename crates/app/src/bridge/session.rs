@@ -13,9 +13,10 @@ use tokio::time::{Instant, sleep_until};
 use super::agent::{AgentAction, AgentCommand, options};
 use super::command::{self, Command};
 use super::correspondence::{Ears, Letters};
+use super::requests::Requests;
 use crate::mainstay::Mainstay;
 
-/// Commands of one client that run side by side; further ones wait to be read.
+/// Commands of one client, but for requests and letters, that run side by side; further ones wait to be read.
 const COMMANDS_MAX: usize = 64;
 /// Events in one batch.
 const BATCH_EVENTS_MAX: usize = 1000;
@@ -24,11 +25,13 @@ const BATCH_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Serves one client until it has nothing more to say (`incoming` ends) or does not listen any more (`outgoing` is
 /// closed). Both channels should be short: a full one makes the session wait, and loses nothing but what agents say
-/// meanwhile, of which it is told how much. The letters that it has under way are called off at its end.
+/// meanwhile, of which it is told how much. The letters and requests that it has under way are called off at its
+/// end.
 pub async fn serve(mainstay: Mainstay, mut incoming: mpsc::Receiver<String>, outgoing: mpsc::Sender<String>) {
     let mut running = FuturesUnordered::new();
     let mut feed: Option<Feed> = None;
     let (mut letters, mut ears) = (Letters::default(), Ears::default());
+    let mut requests = Requests::default();
     loop {
         let text = tokio::select! {
             text = incoming.recv(), if running.len() < COMMANDS_MAX => {
@@ -61,6 +64,13 @@ pub async fn serve(mainstay: Mainstay, mut incoming: mpsc::Receiver<String>, out
                             Err(error) => reply(id, Err(error)),
                         }
                     }
+                    Ok(Command::Request(command)) => match requests.make(mainstay.clone(), id, *command) {
+                        Ok(()) => continue,
+                        Err(error) => reply(id, Err(error)),
+                    },
+                    Ok(Command::Cancel { request }) => {
+                        reply(id, Ok(json!({ "cancelled": requests.cancel(request) })))
+                    }
                     Ok(command) => {
                         let mainstay = mainstay.clone();
                         running.push(async move { reply(id, command::execute(&mainstay, command).await) });
@@ -69,6 +79,7 @@ pub async fn serve(mainstay: Mainstay, mut incoming: mpsc::Receiver<String>, out
                 }
             }
             Some(reply) = running.next() => reply,
+            Some(reply) = requests.next() => reply,
             Some(text) = letters.next() => text,
             Some(text) = ears.next() => text,
             batch = next_batch(&mut feed) => batch,

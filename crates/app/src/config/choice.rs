@@ -62,6 +62,8 @@ pub enum Ready {
     None,
     /// It prints a line that contains this text, which is never empty.
     Stdout(String),
-    /// It answers 2xx on this path, which starts with `/`.
+    /// The backend answers 2xx on this path, which starts with `/`.
     Http(String),
+    /// Something on this machine answers 2xx at this `http` URL, which has a path and no query.
+    HttpAt(String),
 }

@@ -40,6 +40,16 @@ section! {
         proxy: ProxyChoice = "system", proxy;
         /// The name of an environment variable that holds the URL of the proxy, with user and password; empty for none.
         proxy_env: String = "", variable_or_empty;
+        /// The backend's program and its arguments, if the runtime is to start it, restart it as it does agents, and end
+        /// it; empty where somebody else does.
+        command: Vec<String> = [], command;
+        /// The folder that the program starts in; empty for the runtime's own.
+        cwd: PathBuf = "", folder_or_empty;
+        /// Environment variables of the program, beside those of the runtime.
+        env: BTreeMap<String, String> = {}, environment;
+        /// When the started program is ready: `none` (at once), `stdout:TEXT` (it prints a line with this text), or
+        /// `http:PATH` (it answers there, at its url).
+        ready: Ready = "none", ready;
     }
 }
 
@@ -164,9 +174,13 @@ section! {
         cwd: PathBuf = "", folder_or_empty;
         /// Environment variables of the program, beside those of the runtime.
         env: BTreeMap<String, String> = {}, environment;
-        /// When the started program is ready: `none` (at once), `stdout:TEXT` (it prints a line with this text)
-        /// or `http:PATH` (it answers there).
+        /// When the started program is ready: `none` (at once), `stdout:TEXT` (it prints a line with this text),
+        /// `http:PATH` (the backend answers there) or the URL on this machine at which it answers itself, as in
+        /// `http://127.0.0.1:9000/health`.
         ready: Ready = "none", ready;
+        /// How much memory the program and what it starts may hold before it is restarted, in bytes or as `512MiB`;
+        /// 0 for any amount. For `process`.
+        memory_max: u64 = 0, size(0..=1024 * GIB);
     }
     /// How it is watched and restarted: its own keys where it sets them, those of `[agents]` where not.
     inherits upkeep: AgentsConfig;

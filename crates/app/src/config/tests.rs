@@ -41,6 +41,10 @@ fn the_default_is_what_the_documentation_promises() {
         ca_file = ""
         proxy = "system"
         proxy_env = ""
+        command = []
+        cwd = ""
+        env = {}
+        ready = "none"
 
         [connection]
         path = "/ws"
@@ -97,6 +101,7 @@ fn the_default_is_what_the_documentation_promises() {
         cwd = ""
         env = {}
         ready = "none"
+        memory_max = 0
 
         [journal]
         segment_bytes = "16MiB"
@@ -290,7 +295,7 @@ max_restart = 5
             5:1: unknown key "journal.folder"; valid keys are "segment_bytes" and "segments"
             7:1: unknown key "agents.id"; valid keys are "health_interval", "health_timeout", "fail_after", "recover_after", "startup_grace", "progress_timeout", "max_restarts", "restart_delay", "restart_delay_max", "window" and "stable_after"
             10:1: unknown key "agent[0].max_restart"; did you mean "max_restarts"?
-            11:8: unknown key "agent[0].environment"; valid keys are "id", "driver", "command", "cwd", "env", "ready", "health_interval", "health_timeout", "fail_after", "recover_after", "startup_grace", "progress_timeout", "max_restarts", "restart_delay", "restart_delay_max", "window" and "stable_after""#]],
+            11:8: unknown key "agent[0].environment"; valid keys are "id", "driver", "command", "cwd", "env", "ready", "memory_max", "health_interval", "health_timeout", "fail_after", "recover_after", "startup_grace", "progress_timeout", "max_restarts", "restart_delay", "restart_delay_max", "window" and "stable_after""#]],
     );
 }
 

@@ -26,6 +26,9 @@ impl Download {
     /// happens before, dropping the future included, leaves `path` as it was and nothing beside it; only a process that
     /// is killed leaves a file there, whose name ends with `.part`.
     ///
+    /// A body that ends with its connection is saved as it came, and may be cut off; whoever would rather keep the old
+    /// file looks at [`is_end_marked`](Self::is_end_marked) before.
+    ///
     /// # Errors
     ///
     /// As [`chunk`](Self::chunk); [`Reason::NotSaved`] if the file cannot be written, and then the request is called

@@ -30,7 +30,7 @@ fn high_goes_before_normal_before_low_and_equals_in_order_of_arrival() {
     for (id, priority) in (1..).zip(order) {
         assert_eq!(lanes.push(entry(id, priority, Duration::ZERO), Duration::ZERO), Pushed::Queued);
     }
-    assert_eq!([2; 3], Priority::ALL.map(|priority| lanes.waiting(priority)));
+    assert_eq!([2; 3], Priority::ALL.map(|priority| lanes.count(priority)));
     assert_eq!(run_all(&mut lanes, SECOND), [3, 6, 2, 5, 1, 4]);
     assert!(lanes.is_empty());
 }
@@ -346,16 +346,16 @@ proptest! {
             prop_assert_eq!(lanes.len(), model.entries.len());
             let deadline = model.entries.iter().filter_map(|(entry, _)| entry.deadline).min();
             prop_assert_eq!(lanes.next_deadline(), deadline);
-            let held = lanes.parked() + Priority::ALL.iter().map(|lane| lanes.waiting(*lane)).sum::<usize>();
+            let held = lanes.parked() + lanes.lanes.iter().map(BTreeSet::len).sum::<usize>();
             prop_assert_eq!(lanes.len(), held);
             for lane in Priority::ALL {
                 let count = model.entries.iter().filter(|(entry, _)| entry.priority == lane).count();
                 prop_assert_eq!(lanes.count(lane), count);
             }
         }
-        let mut rest: Vec<_> = model.entries.into_iter().map(|(entry, _)| entry).collect();
-        rest.sort_by_key(|entry| entry.id);
-        prop_assert_eq!(lanes.drain(), rest);
+        for (entry, _) in model.entries {
+            prop_assert_eq!(lanes.remove(entry.id), Some(entry));
+        }
         prop_assert!(lanes.is_empty() && lanes.parked() == 0 && lanes.next_deadline().is_none());
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, header};
 use reqwest::Response;
 
 use super::{Kept, failure, outgoing::within_idle, upload::UploadWatch};
@@ -61,6 +61,7 @@ impl Incoming {
     pub(super) fn open(mut self, kept: Kept) -> OpenAnswer {
         let (status, headers) = self.take_head();
         let length = self.response.content_length();
+        let is_end_marked = length.is_some() || headers.contains_key(header::TRANSFER_ENCODING);
         let head = AnswerHead { status, headers: headers.clone() };
         let parts = stream::try_unfold((self, head, kept), |(mut incoming, head, kept)| async move {
             match incoming.part().await {
@@ -72,7 +73,7 @@ impl Incoming {
                 Err((kind, details)) => Err(TransportError::within(kind, head, details)),
             }
         });
-        OpenAnswer { status, headers, length, body: AnswerBody::new(parts) }
+        OpenAnswer { status, headers, length, is_end_marked, body: AnswerBody::new(parts) }
     }
 
     fn take_head(&mut self) -> (StatusCode, HeaderMap) {

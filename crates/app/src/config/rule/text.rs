@@ -39,6 +39,9 @@ pub(crate) fn url_path(value: &Value<'_>) -> Reading<String> {
 pub(crate) fn ready(value: &Value<'_>) -> Reading<Ready> {
     let expected = "\"none\", \"stdout:TEXT\" or \"http:PATH\"";
     let text = string(value, expected)?;
+    if let Some(rest) = text.strip_prefix("http://") {
+        return local_url(rest).map(|()| Ready::HttpAt(text.to_owned())).or_else(refuse);
+    }
     match text.split_once(':') {
         None if text == "none" => Ok(Ready::None),
         Some(("stdout", line)) if !line.is_empty() => Ok(Ready::Stdout(line.to_owned())),
@@ -96,6 +99,21 @@ pub(crate) fn folder(value: &Value<'_>) -> Reading<PathBuf> {
         "" => refuse("must not be empty; \".\" is the current folder"),
         text => Ok(PathBuf::from(text)),
     }
+}
+
+/// What follows `http://` in the URL of a program on this machine.
+fn local_url(rest: &str) -> Result<(), String> {
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (host, port) = authority.rsplit_once(':').unwrap_or((authority, ""));
+    let is_local = host == "localhost"
+        || host == "[::1]"
+        || host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback());
+    if !is_local || port.parse::<u16>().is_ok_and(|port| port == 0) || port.parse::<u16>().is_err() {
+        return Err(
+            "must be a URL on this machine with a port, as in \"http://127.0.0.1:9000/health\"".to_owned()
+        );
+    }
+    server_path(path).map(|_| ()).map_err(|predicate| format!("has a path that {predicate}"))
 }
 
 fn server_path(text: &str) -> Result<&str, &'static str> {
@@ -156,6 +174,9 @@ mod tests {
         assert_eq!(read("\"none\"", ready), Ok(Ready::None));
         assert_eq!(read("\"stdout:up: \"", ready), Ok(Ready::Stdout("up: ".to_owned())));
         assert_eq!(read("\"http:/health\"", ready), Ok(Ready::Http("/health".to_owned())));
+        for url in ["http://127.0.0.1:9000/health", "http://localhost:1/", "http://[::1]:65535/a/b"] {
+            assert_eq!(read(&format!("\"{url}\""), ready), Ok(Ready::HttpAt(url.to_owned())));
+        }
         expect![[r#"
             ""                       "k" must be "none", "stdout:TEXT" or "http:PATH"
             "stderr:up"              "k" must be "none", "stdout:TEXT" or "http:PATH"
@@ -163,7 +184,11 @@ mod tests {
             "stdout"                 "k" must be "none", "stdout:TEXT" or "http:PATH"
             "stdout:"                "k" needs a text to wait for, as in "stdout:listening"
             "http:health"            "k" has a path that must start with one "/"
-            "http://host/health"     "k" has a path that must start with one "/"
+            "http://host:80/health"  "k" must be a URL on this machine with a port, as in "http://127.0.0.1:9000/health"
+            "http://127.0.0.1/"      "k" must be a URL on this machine with a port, as in "http://127.0.0.1:9000/health"
+            "http://[::1]:0/"        "k" must be a URL on this machine with a port, as in "http://127.0.0.1:9000/health"
+            "http://localhost:80"    "k" has a path that must start with one "/"
+            "http://localhost:8/?a"  "k" has a path that must not have a query or fragment: a file is no place for a secret
             false                    "k" must be "none", "stdout:TEXT" or "http:PATH", not a boolean
         "#]]
         .assert_eq(&refusals(
@@ -174,7 +199,11 @@ mod tests {
                 "\"stdout\"",
                 "\"stdout:\"",
                 "\"http:health\"",
-                "\"http://host/health\"",
+                "\"http://host:80/health\"",
+                "\"http://127.0.0.1/\"",
+                "\"http://[::1]:0/\"",
+                "\"http://localhost:80\"",
+                "\"http://localhost:8/?a\"",
                 "false",
             ],
             ready,

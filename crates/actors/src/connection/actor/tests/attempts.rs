@@ -16,7 +16,7 @@ async fn it_comes_up_by_itself_and_says_so() {
     assert_eq!(connected.next_attempt_at, None);
     let status = scene.shown(Connected).await;
     assert_eq!((status.attempt, status.max, status.last_error), (1, 5, None));
-    assert!(*scene.view.is_up.borrow());
+    assert_eq!(scene.view.status.borrow().state, Connected);
 }
 
 #[tokio::test]
@@ -37,7 +37,7 @@ async fn a_server_that_went_down_is_tried_until_it_is_back_on_its_port() {
     let refused = scene.change().await;
     assert_eq!((refused.to, refused.attempt), (Reconnecting, 3));
     assert_eq!(refused.reason, Reason::Fault(FaultKind::Refused));
-    assert!(!*scene.view.is_up.borrow());
+    assert_ne!(scene.view.status.borrow().state, Connected);
 
     let server = server.come_back();
     let _peer = server.accept().await;
@@ -46,7 +46,7 @@ async fn a_server_that_went_down_is_tried_until_it_is_back_on_its_port() {
     assert!(connected.attempt >= 3, "{connected:?}");
     let status = scene.shown(Connected).await;
     assert_eq!(status.last_error.unwrap().kind, FaultKind::Refused, "what went wrong last is still told");
-    assert!(*scene.view.is_up.borrow());
+    assert_eq!(scene.view.status.borrow().state, Connected);
 }
 
 #[tokio::test]

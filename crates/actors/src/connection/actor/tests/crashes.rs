@@ -8,9 +8,9 @@ async fn while_its_actor_is_down_nobody_is_told_that_the_link_is_up() {
     let mut scene = Scene::start_with(server.target(), patient(), NEVER).await;
     let mut peer = server.accept().await;
     scene.shown(Connected).await;
-    let mut is_up = scene.view.is_up.subscribe();
+    let mut status = scene.view.status.subscribe();
     scene.tell(ConnectionMessage::Panic).await;
-    is_up.wait_for(|is_up| !is_up).await.unwrap();
+    status.wait_for(|status| status.state != Connected).await.unwrap();
     let status = scene.shown(Disconnected).await;
     assert_eq!((status.reason, status.next_attempt_at), (Reason::ActorEnded, None));
     ended(peer.raw()).await;
@@ -42,7 +42,7 @@ async fn a_crash_takes_the_socket_along_and_the_next_incarnation_goes_on_where_i
     assert_eq!(behind.await, Ok(Fate::Sent));
     peer.tell(43).await;
     assert_eq!(scene.text().await, event(43));
-    assert!(*scene.view.is_up.borrow());
+    assert_eq!(scene.view.status.borrow().state, Connected);
     let lost = scene.change().await;
     assert_eq!((lost.from, lost.to, lost.reason), (Connected, Disconnected, Reason::ActorEnded));
     let connecting = scene.change().await;
@@ -91,7 +91,7 @@ async fn a_connection_whose_actor_gave_up_is_told_to_be_disconnected() {
     let change = scene.change().await;
     assert_eq!((change.to, change.reason), (Disconnected, Reason::ActorEnded));
     assert_eq!(scene.view.status.borrow().reason, Reason::ActorEnded);
-    assert!(!*scene.view.is_up.borrow());
+    assert_ne!(scene.view.status.borrow().state, Connected);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ async fn stopped_it_closes_in_order() {
     let change = scene.change().await;
     assert_eq!((change.from, change.to, change.reason), (Connected, Disconnected, Reason::Requested));
     assert_eq!(scene.view.status.borrow().state, Disconnected);
-    assert!(!*scene.view.is_up.borrow());
+    assert_ne!(scene.view.status.borrow().state, Connected);
 }
 
 #[tokio::test(start_paused = true)]

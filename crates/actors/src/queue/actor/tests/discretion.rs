@@ -34,6 +34,8 @@ struct Sent {
     cookie: String,
     /// A value of the query, as it is before it is encoded.
     asked: String,
+    /// A value of the body.
+    password: String,
 }
 
 impl Sent {
@@ -43,11 +45,11 @@ impl Sent {
 
     /// Every secret, character by character, in every form in which it could be read.
     fn secrets(&self) -> Vec<Vec<String>> {
-        let Self { token, configured, header, key, cookie, asked } = self;
+        let Self { token, configured, header, key, cookie, asked, password } = self;
         let plain = |text: &String| text.chars().map(String::from).collect();
         let in_address = asked.chars().map(|letter| encoded(&letter.to_string()));
         let in_form = in_address.clone().map(|letter| letter.replace("%20", "+")).collect();
-        let mut secrets: Vec<_> = [token, configured, header, key, cookie, asked].map(plain).into();
+        let mut secrets: Vec<_> = [token, configured, header, key, cookie, asked, password].map(plain).into();
         secrets.extend([in_address.collect(), in_form]);
         secrets
     }
@@ -62,14 +64,16 @@ fn encoded(text: &str) -> String {
 fn sent() -> impl Strategy<Value = Sent> {
     let token = "[A-Wa-w0-9+/._~-]{10,40}={0,2}";
     let visible = r#"[A-Wa-w0-9!-/:-@\[-`{-~]{10,40}"#;
-    (token, visible, visible, visible, "[A-Wa-w0-9/+]{10,40}", "[A-Wa-w0-9 /&?+%\"äö🗝]{10,30}").prop_map(
-        |(token, configured, header, key, cookie, asked)| Sent {
+    let text = "[A-Wa-w0-9 /&?+%\"äö🗝]{10,30}";
+    (token, visible, visible, visible, "[A-Wa-w0-9/+]{10,40}", text, text).prop_map(
+        |(token, configured, header, key, cookie, asked, password)| Sent {
             token,
             configured,
             header,
             key,
             cookie,
             asked,
+            password,
         },
     )
 }
@@ -187,7 +191,7 @@ fn echo() -> impl Strategy<Value = Echo> {
     let form = prop::sample::select(vec![Form::Plain, Form::Json, Form::Coded, Form::Slashed]);
     let status = prop::sample::select(vec![200, 302, 400, 401, 403, 404, 409, 422, 429, 500, 503]);
     let place = prop::sample::select(PLACES.to_vec());
-    (0..8_usize, form, place, status, junk(), any::<bool>()).prop_map(
+    (0..9_usize, form, place, status, junk(), any::<bool>()).prop_map(
         |(which, form, place, status, junk, is_post)| Echo { which, form, place, status, junk, is_post },
     )
 }
@@ -228,6 +232,7 @@ async fn outcomes(sent: &Sent, echoes: &[Echo]) -> (Vec<Option<Error>>, Vec<Stri
             .header("x-own", &sent.header)
             .header("cookie", &format!("sid={}", sent.cookie))
             .idempotency_key(&sent.key)
+            .json(&serde_json::json!({ "user": "somebody", "password": sent.password }))
             .retries(0)
             .build()
             .unwrap();

@@ -247,7 +247,13 @@ impl Trickle {
             Ok(part.map(|part| (part, (trickle, attempt))))
         });
         let headers = HeaderMap::from_iter([(header::CONTENT_LENGTH, HeaderValue::from(length))]);
-        OpenAnswer { status: StatusCode::OK, headers, length: Some(length), body: AnswerBody::new(body) }
+        OpenAnswer {
+            status: StatusCode::OK,
+            headers,
+            length: Some(length),
+            is_end_marked: true,
+            body: AnswerBody::new(body),
+        }
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, TransportError> {

@@ -456,6 +456,29 @@ async fn saving_that_is_given_up_leaves_nothing_and_closes_the_connection() {
 }
 
 #[tokio::test]
+async fn only_a_body_that_says_where_it_ends_is_never_whole_by_mistake() {
+    for (head, is_marked) in [
+        ("HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n", true),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n8\r\n", true),
+        ("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n", false),
+        ("HTTP/1.0 200 OK\r\n\r\n", false),
+    ] {
+        // Killed in the middle.
+        let peer = Peer::start(move |_, mut wire| async move {
+            wire.head().await;
+            wire.send(format!("{head}half")).await;
+        })
+        .await;
+        let (_runtime, queue, _) = by_http(&peer.url()).await;
+        let download = queue.open(get()).await.unwrap();
+        assert_eq!(download.is_end_marked, is_marked, "{head}");
+        let dir = tempfile::tempdir().unwrap();
+        let saved = download.save_to(dir.path().join("file")).await;
+        assert_eq!(saved.is_err(), is_marked, "{head}: {saved:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_place_where_nothing_can_be_saved_is_told_and_ends_the_request() {
     let (peer, _, mut news) = pouring(LARGE).await;
     let (runtime, queue, _) = by_http(&peer.url()).await;

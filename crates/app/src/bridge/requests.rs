@@ -1,0 +1,79 @@
+//! The requests that one session has under way. They end with it.
+
+use std::collections::HashMap;
+
+use futures_util::future::{AbortHandle, BoxFuture, abortable};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use mainstay_actors::error::{Error, Reason};
+
+use super::command::{RequestCommand, request};
+use super::session::reply;
+use crate::mainstay::Mainstay;
+
+/// Requests of one client that have no answer yet; further ones are turned away. Each may wait for long, and the client's
+/// other commands do not wait for them.
+const REQUESTS_MAX: usize = 1024;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Requests {
+    running: FuturesUnordered<BoxFuture<'static, Ended>>,
+    /// By the command, which request of this session it is, and how it is called off.
+    by_command: HashMap<u64, (u64, AbortHandle)>,
+    made: u64,
+}
+
+struct Ended {
+    command: Option<u64>,
+    number: u64,
+    reply: String,
+}
+
+impl Requests {
+    /// Makes a request, of which [`next`](Self::next) gives the reply to command `id`.
+    ///
+    /// # Errors
+    /// `queue_full` when the client has too many without an answer.
+    pub(super) fn make(
+        &mut self,
+        mainstay: Mainstay,
+        id: Option<u64>,
+        command: RequestCommand,
+    ) -> Result<(), Error> {
+        if self.running.len() >= REQUESTS_MAX {
+            let details = format!("{REQUESTS_MAX} requests of this session have no answer yet");
+            return Err(Error::new(Reason::QueueFull).with_details(&details));
+        }
+        let (answer, handle) = abortable(async move { request(&mainstay, command).await });
+        self.made += 1;
+        let number = self.made;
+        if let Some(id) = id {
+            self.by_command.insert(id, (number, handle));
+        }
+        let ended = async move {
+            // Dropped, it is called off at the queue.
+            let answer = answer.await.unwrap_or_else(|_| Err(Error::new(Reason::Cancelled)));
+            Ended { command: id, number, reply: reply(id, answer) }
+        };
+        self.running.push(ended.boxed());
+        Ok(())
+    }
+
+    /// Calls off the request that command `id` made, the latest if there were more. `false` if there is none under way.
+    pub(super) fn cancel(&mut self, id: u64) -> bool {
+        let found = self.by_command.remove(&id);
+        found.map(|(_, handle)| handle.abort()).is_some()
+    }
+
+    /// The next reply; `None` while there is no request.
+    pub(super) async fn next(&mut self) -> Option<String> {
+        let Ended { command, number, reply } = self.running.next().await?;
+        if let Some(id) = command
+            && self.by_command.get(&id).is_some_and(|(latest, _)| *latest == number)
+        {
+            self.by_command.remove(&id);
+        }
+        Some(reply)
+    }
+}

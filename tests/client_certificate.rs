@@ -1,0 +1,123 @@
+//! A backend that answers nobody without a certificate, and an embedder that has one.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay::actors::reach::trust::Trust;
+use mainstay::config::Config;
+use mainstay::{Error, Mainstay, Reason, Request};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use support::PATIENCE;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+/// An authority that nobody trusts by nature.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone()).unwrap();
+        roots
+    }
+
+    fn certificate(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        (vec![certificate.der().clone()], PrivatePkcs8KeyDer::from(key.serialize_der()).into())
+    }
+
+    fn acceptor(&self) -> TlsAcceptor {
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()), provider()).build().unwrap();
+        let (chain, key) = self.certificate();
+        let config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain, key)
+            .unwrap();
+        TlsAcceptor::from(Arc::new(config))
+    }
+
+    /// What trusts this authority, and shows a certificate of it where `shows_one`.
+    fn trust(&self, shows_one: bool) -> Trust {
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(self.roots());
+        let (chain, key) = self.certificate();
+        let config = if shows_one {
+            config.with_client_auth_cert(chain, key).unwrap()
+        } else {
+            config.with_no_client_auth()
+        };
+        Trust::preconfigured(Arc::new(config))
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+/// A backend that says "hello" to whoever shows a certificate, on this port.
+async fn backend(tls: TlsAcceptor) -> (u16, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut connections = JoinSet::new();
+        loop {
+            let (socket, _) = listener.accept().await.unwrap();
+            let tls = tls.clone();
+            connections.spawn(async move {
+                // Whoever is turned away, or turns away, hangs up in the middle.
+                let mut stream = tls.accept(socket).await.ok()?;
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(stream.read_u8().await.ok()?);
+                }
+                let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello";
+                stream.write_all(answer).await.ok()?;
+                stream.shutdown().await.ok()
+            });
+        }
+    });
+    (port, tasks)
+}
+
+/// What a request comes to with this trust.
+async fn ask(port: u16, trust: Trust) -> Result<String, Error> {
+    let config = Config::from_toml(&format!("[backend]\nurl = \"https://localhost:{port}\"\n")).unwrap();
+    let mainstay = Mainstay::builder().config(config).trust(trust).start().await.unwrap();
+    let request = Request::get("/").retries(0).wait_timeout(Duration::ZERO).build().unwrap();
+    let answer = timeout(PATIENCE, mainstay.request(request)).await.unwrap();
+    mainstay.shutdown().await;
+    answer.map(|response| String::from_utf8(response.body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn an_embedder_shows_a_client_certificate_of_its_own() {
+    let authority = Authority::new();
+    let (port, _tasks) = backend(authority.acceptor()).await;
+    assert_eq!(ask(port, authority.trust(true)).await.unwrap(), "hello");
+    assert!(ask(port, authority.trust(false)).await.is_err(), "without one nobody is answered");
+    let stranger = ask(port, Authority::new().trust(true)).await.unwrap_err();
+    assert_eq!(stranger.reason, Reason::TlsFailed);
+}

@@ -74,7 +74,9 @@ pub enum AssemblyError {
     #[error("backend.ca_file: {0}")]
     CaFile(#[from] CaFileError),
     /// The agent's driver is one that this library was built without.
-    #[error("agent {id:?} has the driver {driver:?}, which this program was built without: use \"http\" or \"process\"")]
+    #[error(
+        "agent {id:?} has the driver {driver:?}, which this program was built without: use \"http\" or \"process\""
+    )]
     DriverMissing {
         /// The agent.
         id: String,

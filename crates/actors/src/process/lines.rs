@@ -41,6 +41,7 @@ impl Lines {
     }
 
     /// Whether the line that has not ended yet is longer already than it may be.
+    #[cfg(any(feature = "acp", test))]
     pub(crate) fn is_skipping(&self) -> bool {
         self.is_skipping
     }

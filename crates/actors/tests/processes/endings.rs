@@ -14,7 +14,8 @@ const STUBBORN: &str = "trap '' TERM; echo up; while :; do sleep 1000; done";
 #[tokio::test]
 async fn a_process_that_obeys_ends_in_its_own_way() {
     let scene = Scene::new().await;
-    let mut it = scene.up(&script("trap 'echo bye; exit 3' TERM; echo up; sleep 1000 & wait")).await;
+    let mut it =
+        scene.up(&script("trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.1; done")).await;
     let exit = timeout(LIMIT, it.process.stop()).await.unwrap();
     assert_eq!((exit.code, exit.signal), (Some(3), None));
     assert_eq!(it.gone().await, "bye\n");
@@ -128,7 +129,7 @@ async fn a_start_that_is_called_off_leaves_nothing_behind() {
 #[tokio::test]
 async fn stopping_twice_is_the_same_as_once() {
     let scene = Scene::new().await;
-    let it = scene.up(&script("trap 'exit 3' TERM; echo up; sleep 1000 & wait")).await;
+    let it = scene.up(&script("trap 'exit 3' TERM; echo up; while :; do sleep 0.1; done")).await;
     let (first, second) = tokio::join!(it.process.stop(), it.process.stop());
     assert_eq!((first.code, &first), (Some(3), &second));
     assert_eq!(it.process.stop().await, first);
@@ -150,7 +151,7 @@ async fn closing_the_warden_stops_everything_and_nothing_starts_after_it() {
     let scene = Scene::new().await;
     let mut all = Vec::new();
     for _ in 0..5 {
-        all.push(scene.up(&script("trap 'exit 3' TERM; echo up; sleep 1000 & wait")).await);
+        all.push(scene.up(&script("trap 'exit 3' TERM; echo up; while :; do sleep 0.1; done")).await);
     }
     timeout(LIMIT, scene.warden.close()).await.unwrap();
     for it in &mut all {

@@ -17,7 +17,7 @@ pub struct AcpLimits {
     pub asks_max: usize,
     /// What the agent may have asked in all without having been sent an answer.
     pub unanswered_max: usize,
-    /// The bytes of what it says in a turn that are kept for [`TurnEnd::text`].
+    /// The bytes of what it says in a turn that are kept for [`TurnEnd::text`](super::TurnEnd::text).
     pub text_bytes_max: usize,
 }
 

@@ -152,7 +152,7 @@ async fn what_is_set_without_effect_and_what_cannot_be_carried_out_is_said() {
     fs::write(&file, "[cache]\nstale_for = \"5s\"\n").unwrap();
     let ended = run(data.path(), &["config", "check", file.to_str().unwrap()]).await;
     assert!(ended.code == Some(0) && ended.stderr.contains("cache.stale_for"), "{ended:?}");
-    fs::write(&file, "[[agent]]\nid = \"a\"\ndriver = \"acp\"\ncommand = [\"x\"]\n").unwrap();
+    fs::write(&file, "[backend]\nca_file = \"/mainstay/has/no/such/file.pem\"\n").unwrap();
     let ended = run(data.path(), &["config", "check", file.to_str().unwrap()]).await;
-    assert!(refused(&ended, 2).contains("\"acp\""), "{ended:?}");
+    assert!(refused(&ended, 2).contains("backend.ca_file"), "{ended:?}");
 }

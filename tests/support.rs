@@ -20,18 +20,27 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The binary `mainstay`, as it was built together with this test.
 pub fn binary() -> PathBuf {
+    built(Path::new("mainstay"), "cargo build -p mainstay")
+}
+
+/// The agent that speaks the Agent Client Protocol, an example of the actors' crate.
+pub fn acp_agent() -> PathBuf {
+    built(Path::new("examples/acp_agent"), "cargo build -p mainstay-actors --example acp_agent")
+}
+
+/// A program that cargo has built beside this test, and that is as new as its sources.
+fn built(program: &Path, order: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
     let folder = test.parent().and_then(Path::parent).expect("tests are built into target/PROFILE/deps");
-    let binary = folder.join(format!("mainstay{}", std::env::consts::EXE_SUFFIX));
-    let built = modified(&binary)
-        .unwrap_or_else(|| panic!("{} is missing: run `cargo build -p mainstay`", binary.display()));
-    let sources = fs::read_to_string(folder.join("mainstay.d")).unwrap_or_default();
+    let file = folder.join(format!("{}{}", program.display(), std::env::consts::EXE_SUFFIX));
+    let built = modified(&file).unwrap_or_else(|| panic!("{} is missing: run `{order}`", file.display()));
+    let sources = fs::read_to_string(folder.join(program).with_extension("d")).unwrap_or_default();
     let newer =
         sources.split_whitespace().skip(1).map(Path::new).find(|source| modified(source) > Some(built));
     if let Some(newer) = newer {
-        panic!("{} is older than {}: run `cargo build -p mainstay`", binary.display(), newer.display());
+        panic!("{} is older than {}: run `{order}`", file.display(), newer.display());
     }
-    binary
+    file
 }
 
 fn modified(path: &Path) -> Option<SystemTime> {

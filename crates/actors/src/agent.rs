@@ -8,8 +8,7 @@
 //! - `memory`: what outlives incarnations, and the process
 //! - `revival`: how an agent is brought back, and what it is still owed
 //! - [`Driver`]: how an agent is reached; `http` reaches one behind the backend, `process` one that is a process of
-//!   its own
-//! - `acp`: the Agent Client Protocol, spoken with an agent over its standard input and output
+//!   its own, `acp` one of those that speaks the Agent Client Protocol
 //! - [`AgentFeed`]: what an agent says beside its answers
 //! - [`AgentBoard`]: what is known of the agents, for all to see
 //!

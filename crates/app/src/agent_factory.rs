@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "acp")]
+use mainstay_actors::agent::acp::AcpDriver;
 use mainstay_actors::agent::{
     AgentActor, AgentBoard, AgentDebts, AgentFeed, AgentMessage, Driver as AgentDriver, HealthPolicy,
     HttpDriver, ProcessDriver,
 };
 use mainstay_actors::connection::ConnectionView;
+use mainstay_actors::process::Launch;
 use mainstay_actors::queue::QueueHandle;
 use mainstay_actors::transport::Transport;
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, Exhausted, Shutdown};
@@ -96,7 +99,6 @@ impl AgentFactory {
     }
 
     fn driver(&self, config: &AgentConfig, feed: &AgentFeed) -> Result<Arc<dyn AgentDriver>, AssemblyError> {
-        let missing = |driver| AssemblyError::DriverMissing { id: config.id.clone(), driver };
         match config.driver {
             Driver::Http => {
                 let meter = self.meters.of(&config.id);
@@ -105,14 +107,7 @@ impl AgentFactory {
                 Ok(Arc::new(driver.with_queue(self.queue.clone()).with_meter(meter)))
             }
             Driver::Process => {
-                let launch = self.programs.launch(&Program {
-                    name: &config.id,
-                    command: &config.command,
-                    cwd: &config.cwd,
-                    env: &config.env,
-                    ready: &config.ready,
-                    startup_grace: config.upkeep.startup_grace,
-                })?;
+                let launch = self.launch(config)?;
                 let driver = ProcessDriver::new(launch, self.programs.warden.clone())
                     .with_feed(feed.clone())
                     .with_secrets(self.transport.secrets());
@@ -121,8 +116,32 @@ impl AgentFactory {
                     bytes_max => driver.with_memory_ceiling(bytes_max),
                 }))
             }
-            Driver::Acp => Err(missing("acp")),
+            #[cfg(feature = "acp")]
+            Driver::Acp => {
+                let launch = self.launch(config)?;
+                let driver = AcpDriver::new(launch, self.programs.warden.clone())
+                    .with_feed(feed.clone())
+                    .with_secrets(self.transport.secrets());
+                Ok(Arc::new(match config.memory_max {
+                    0 => driver,
+                    bytes_max => driver.with_memory_ceiling(bytes_max),
+                }))
+            }
+            #[cfg(not(feature = "acp"))]
+            Driver::Acp => Err(AssemblyError::DriverMissing { id: config.id.clone(), driver: "acp" }),
         }
+    }
+
+    /// How the program of an agent that is one is started.
+    fn launch(&self, config: &AgentConfig) -> Result<Launch, AssemblyError> {
+        self.programs.launch(&Program {
+            name: &config.id,
+            command: &config.command,
+            cwd: &config.cwd,
+            env: &config.env,
+            ready: &config.ready,
+            startup_grace: config.upkeep.startup_grace,
+        })
     }
 
     /// Forgets what was kept for an agent that has been removed.

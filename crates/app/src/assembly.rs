@@ -73,9 +73,9 @@ pub enum AssemblyError {
     /// The file of certificates cannot be used.
     #[error("backend.ca_file: {0}")]
     CaFile(#[from] CaFileError),
-    /// The agent's driver is not there yet.
+    /// The agent's driver is one that this library was built without.
     #[error(
-        "agent {id:?} has the driver {driver:?}, which this version does not have: use \"http\" or \"process\""
+        "agent {id:?} has the driver {driver:?}, which this program was built without: use \"http\" or \"process\""
     )]
     DriverMissing {
         /// The agent.

@@ -1,6 +1,7 @@
-//! The Agent Client Protocol, version 1, spoken with an agent over any pair of pipes.
+//! The Agent Client Protocol, version 1, spoken with an agent that is a process of the runtime's own.
 //!
-//! - [`AcpClient`]: one connection, with the one conversation (session) that it has
+//! - [`AcpDriver`]: the driver; `life` is one life of the process
+//! - [`AcpClient`]: one connection, over any pair of pipes, with the one conversation (session) that it has
 //! - [`AcpFault`]: why something did not come to pass
 //! - `pipe`: the lines, with their limits; `verdict` judges one, pure
 //! - `desk`: what is under way: the turn, the questions, pure
@@ -13,8 +14,10 @@
 
 mod client;
 mod desk;
+mod driver;
 mod ears;
 mod fault;
+mod life;
 mod options;
 mod pipe;
 mod prompt;
@@ -23,6 +26,7 @@ mod turn;
 mod verdict;
 
 pub use client::AcpClient;
+pub use driver::AcpDriver;
 pub use fault::AcpFault;
 pub use options::{AcpLimits, AcpOptions};
 pub use prompt::{Accepts, AcpPrompt};

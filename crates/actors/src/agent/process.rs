@@ -4,15 +4,18 @@
 //! - `life`: one life of the process, from its start to its end
 //! - `talk`: the conversation with it, pure
 //! - `lines`: what is said, as lines, pure
+//! - `memory`: when it takes too much of it; `words`: what is said of it when it is not there
 //!
 //! docs/agents.md says what an agent may say and is told.
 
 mod life;
 mod lines;
+pub(super) mod memory;
 mod talk;
 #[cfg(test)]
 #[cfg(unix)]
 mod tests;
+pub(super) mod words;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,16 +23,18 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-use self::life::{Life, absent};
+use self::life::Life;
+use self::memory::over_ceiling;
+use self::words::{absent, not_started};
 use super::activity::ActivityMeter;
 use super::driver::{Activity, AgentState, Driver, DriverError, ProcessFacts};
 use super::feed::AgentFeed;
 use super::health::Observation;
 use super::letter::Letter;
-use crate::error::{Error, Reason, Secrets};
-use crate::process::{Launch, LaunchFault, MemoryCeiling, Warden};
+use crate::error::{Error, Secrets};
+use crate::process::{Launch, Warden};
 
 /// How often it is looked how much memory the process takes, where nothing else is said.
 const MEMORY_INTERVAL: Duration = Duration::from_secs(10);
@@ -119,20 +124,16 @@ impl ProcessDriver {
         let over = life.over();
         // Whoever ends the agent for good must not find it held up by this.
         let life = Arc::downgrade(&life);
+        let memory = over_ceiling(self.memory_bytes_max, self.memory_interval, || {
+            let life = life.clone();
+            async move { Some(life.upgrade()?.look_at_memory().await) }
+        });
         let memory = async {
-            let mut ceiling = self.memory_bytes_max.map(MemoryCeiling::new);
-            loop {
-                sleep(self.memory_interval).await;
-                let Some(life) = life.upgrade() else { return std::future::pending().await };
-                let bytes = life.look_at_memory().await;
-                if let Some(ceiling) = &mut ceiling
-                    && ceiling.is_exceeded_by(bytes)
-                {
-                    let why = too_large(bytes.unwrap_or_default(), ceiling.bytes_max());
-                    life.condemn(&why);
-                    return why;
-                }
+            let why = memory.await;
+            if let Some(life) = life.upgrade() {
+                life.condemn(&why);
             }
+            why
         };
         tokio::select! {
             () = over => self.observe().await,
@@ -144,13 +145,15 @@ impl ProcessDriver {
         let _turn = self.turn.lock().await;
         self.end().await;
         let started = Life::begin(&self.launch, &self.warden, &self.feed, &self.meter, &self.secrets).await;
-        let life = Arc::new(started.map_err(|fault| self.fault(&fault))?);
+        let life = Arc::new(
+            started.map_err(|fault| DriverError::Failed(not_started(&fault).without(&self.secrets)))?,
+        );
         *self.slot() = Some(Arc::clone(&life));
         let ready = life.ready(&self.launch).await;
         if ready.is_err() {
             self.end_this(&life).await;
         }
-        ready.map_err(|fault| self.fault(&fault))
+        ready.map_err(|fault| DriverError::Failed(not_started(&fault).without(&self.secrets)))
     }
 
     async fn end(&self) {
@@ -163,16 +166,6 @@ impl ProcessDriver {
         life.stop().await;
         // Another may have been started meanwhile.
         self.slot().take_if(|now| Arc::ptr_eq(now, life));
-    }
-
-    fn fault(&self, fault: &LaunchFault) -> DriverError {
-        let error = match fault {
-            LaunchFault::InUse => Error::new(Reason::InUse),
-            _ => Error::new(Reason::AgentFailed).with_message(
-                "The agent could not be started. Look into its last error, and check how it is configured.",
-            ),
-        };
-        DriverError::Failed(error.with_details(&fault.to_string()).without(&self.secrets))
     }
 
     async fn give_back(&self, state: Value) -> Result<(), DriverError> {
@@ -191,15 +184,6 @@ impl ProcessDriver {
         let desk = self.life().map(|life| life.desk().clone());
         desk.ok_or_else(|| absent("its process does not run"))?.deliver(letter).await
     }
-}
-
-fn too_large(bytes: u64, bytes_max: u64) -> Error {
-    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-    let details =
-        format!("it takes {} MiB of memory, more than the {} MiB that it may", mib(bytes), mib(bytes_max));
-    Error::new(Reason::AgentFailed)
-        .with_message("The agent takes more memory than it may, and is to be restarted. Look for a leak if that repeats.")
-        .with_details(&details)
 }
 
 impl Driver for ProcessDriver {

@@ -40,6 +40,12 @@ impl Lines {
         }
     }
 
+    /// Whether the line that has not ended yet is longer already than it may be.
+    #[cfg(any(feature = "acp", test))]
+    pub(crate) fn is_skipping(&self) -> bool {
+        self.is_skipping
+    }
+
     /// The output has ended: hands on the last line, if it did not end by itself.
     pub(crate) fn end(mut self, mut each: impl FnMut(Line<'_>)) {
         self.end_line(&[], &mut each);
@@ -111,6 +117,7 @@ mod tests {
         let mut lines = Lines::new(1000);
         for _ in 0..10_000 {
             lines.take(&[b'x'; 997], |_| panic!("no line has ended"));
+            assert_eq!(lines.is_skipping(), lines.open.is_empty());
             assert!(lines.open.capacity() <= 2000);
         }
         let mut told = 0;

@@ -6,6 +6,7 @@
 //! - [`questions`]: what an agent asks
 //! - [`returns`]: conversations that are taken up again, or cannot be
 //! - [`offences`]: agents that break the protocol, or speak none
+//! - [`driven`]: the driver, which owns the agent's process
 //! - [`foreign`]: an agent that nobody here wrote
 
 #![allow(
@@ -18,6 +19,8 @@
 #[allow(dead_code, unreachable_pub, reason = "what only the process needs")]
 #[path = "../../examples/acp_agent.rs"]
 mod agent;
+#[cfg(unix)]
+mod driven;
 mod foreign;
 mod offences;
 mod questions;

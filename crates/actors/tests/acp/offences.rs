@@ -30,7 +30,7 @@ async fn half_a_message_ends_the_connection_with_its_beginning_as_the_reason(way
     assert_eq!(fault.to_string(), words);
     assert_eq!(fault.of_turn().reason, Reason::OutcomeUnknown);
     assert_eq!(scene.client.ended().await, fault);
-    assert_eq!(scene.says(2, "hello").await, Err(fault));
+    assert_eq!(scene.says(2, "hello").await, Err(AcpFault::Over(Box::new(fault))));
 }
 
 both!(a_message_beyond_the_limit_ends_the_connection_and_is_not_kept);
@@ -41,9 +41,8 @@ async fn a_message_beyond_the_limit_ends_the_connection_and_is_not_kept(way: Way
     assert!(fault.to_string().contains("it wrote a message that is not JSON"), "{fault}");
     let scene = talking_within(way, limits).await;
     let fault = scene.says(1, "long 3000000").await.unwrap_err();
-    let words = "the agent broke the protocol: it wrote a line of more than 100000 bytes: ";
-    assert!(fault.to_string().starts_with(words), "{fault}");
-    assert!(fault.to_string().len() < 500);
+    let words = "the agent broke the protocol: it wrote a line of more than 100000 bytes";
+    assert_eq!(fault.to_string(), words);
 }
 
 both!(an_agent_that_piles_up_requests_is_cut_off);

@@ -28,7 +28,9 @@ async fn crashed(switches: &Switches) -> (String, AcpOptions) {
     assert_eq!((error.reason, error.retryable), (Reason::OutcomeUnknown, false));
     assert_eq!(scene.hears_text().await.0, "crashing");
     assert_eq!(scene.client.end(), Some(AcpFault::Closed));
-    assert_eq!(scene.says(4, "anybody there?").await, Err(AcpFault::Closed));
+    let nobody = scene.says(4, "anybody there?").await.unwrap_err();
+    assert_eq!(nobody, AcpFault::Over(Box::new(AcpFault::Closed)));
+    assert_eq!(nobody.of_turn().reason, Reason::AgentFailed);
     (start.id, scene.options)
 }
 

@@ -58,7 +58,7 @@ pub(crate) fn program() -> PathBuf {
     program
 }
 
-fn arguments(switches: &Switches) -> Vec<String> {
+pub(crate) fn arguments(switches: &Switches) -> Vec<String> {
     let flags = [
         (switches.resume, "--resume"),
         (switches.load, "--load"),

@@ -93,7 +93,8 @@ fn alone(problem: Problem) -> Problem {
     Problem { key: key.unwrap_or_default().to_owned(), ..Problem::whole(message) }
 }
 
-/// Agents without an id, with the id of another, or without the program that their driver starts.
+/// Agents without an id, with the id of another, without the program that their driver starts, or with
+/// a readiness that their driver does not see.
 pub(crate) fn faults(text: &str, document: &DeTable<'_>) -> Vec<Fault> {
     let agents = document.get("agent").and_then(|agents| agents.get_ref().as_array());
     let lines = Lines::of(text);
@@ -103,7 +104,7 @@ pub(crate) fn faults(text: &str, document: &DeTable<'_>) -> Vec<Fault> {
         let Some(table) = agent.get_ref().as_table() else {
             continue;
         };
-        let found = [id_fault(&lines, table, &mut owners), command_fault(table)];
+        let found = [id_fault(&lines, table, &mut owners), command_fault(table), ready_fault(table)];
         let step = format!("{}{}", member("agent"), item(index));
         faults.extend(found.into_iter().flatten().map(|fault| fault.within(&step, agent.span().start)));
     }
@@ -156,4 +157,16 @@ fn command_fault(agent: &DeTable<'_>) -> Option<Fault> {
     }
     let predicate = "must name the program that this driver starts, as in [\"planner\", \"--stdio\"]";
     Some(Fault::new(predicate).within(&member("command"), command.unwrap_or(driver).span().start))
+}
+
+/// What an agent prints that speaks ACP is the protocol.
+fn ready_fault(agent: &DeTable<'_>) -> Option<Fault> {
+    let ready = agent.get("ready")?;
+    let is_on_stdout = ready.get_ref().as_str().is_some_and(|ready| ready.starts_with("stdout:"));
+    if choice::<Driver>(agent.get("driver")?).ok()? != Driver::Acp || !is_on_stdout {
+        return None;
+    }
+    let predicate =
+        "must not wait for a line where the driver is \"acp\", which sees by itself when the agent is ready";
+    Some(Fault::new(predicate).within(&member("ready"), ready.span().start))
 }

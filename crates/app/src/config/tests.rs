@@ -404,6 +404,26 @@ driver = "process"
 }
 
 #[test]
+fn an_agent_that_speaks_acp_cannot_say_on_stdout_that_it_is_ready() {
+    check(
+        r#"
+[[agent]]
+id = "a"
+driver = "acp"
+command = ["a"]
+ready = "stdout:up"
+[[agent]]
+id = "b"
+driver = "acp"
+command = ["b"]
+ready = "none"
+"#,
+        &expect![[r#"
+            6:9: "agent[0].ready" must not wait for a line where the driver is "acp", which sees by itself when the agent is ready"#]],
+    );
+}
+
+#[test]
 fn a_section_of_the_wrong_shape_is_told_its_header() {
     check(
         "cache = 5\ncontrol = [1]\nagent = { id = \"a\" }",

@@ -273,7 +273,7 @@ impl AcpClient {
     }
 
     /// Waits for the end of the connection, and says why it ended.
-    pub fn ended(&self) -> impl Future<Output = AcpFault> + Send + 'static {
+    pub fn ended(&self) -> impl Future<Output = AcpFault> + Send + use<> {
         let mut end = self.end.clone();
         async move {
             let end = end.wait_for(Option::is_some).await;
@@ -307,7 +307,7 @@ impl AcpClient {
         in_order: impl FnOnce(Result<Value, AcpFault>) -> T + Send + 'static,
     ) -> Result<T, AcpFault> {
         if let Some(fault) = self.end() {
-            return Err(fault);
+            return Err(AcpFault::Over(Box::new(fault)));
         }
         let untyped = request.to_untyped_message();
         let untyped =

@@ -18,6 +18,9 @@ pub enum AcpFault {
     /// The agent closed its side, or nobody holds the connection any more.
     #[error("the agent closed the connection")]
     Closed,
+    /// The connection had ended before, for this reason, and nothing was sent.
+    #[error("nothing was sent, for the connection had ended before: {0}")]
+    Over(Box<Self>),
     /// The pipe cannot be read or written.
     #[error("the pipe to the agent broke: {0}")]
     Broken(String),
@@ -136,6 +139,8 @@ impl AcpFault {
     pub fn as_error(&self) -> Error {
         let reason = match self {
             Self::Closed | Self::Broken(_) => Reason::ConnectionClosed,
+            // It reached nobody, and can be handed to whoever comes next.
+            Self::Over(_) => Reason::AgentFailed,
             Self::Violation { .. } | Self::Unreadable { .. } | Self::Version(_) => Reason::BadResponse,
             Self::LoginWanted(_) => Reason::Unauthenticated,
             Self::Refused { .. } => Reason::ServerError,
@@ -157,6 +162,9 @@ impl AcpFault {
     /// What a person reads instead of the reason's own words, which speak of a backend.
     fn words_for_a_person(&self) -> Option<&'static str> {
         Some(match self {
+            Self::Over(_) => {
+                "The agent is not there at the moment. Wait until it has been started, then try again."
+            }
             Self::Closed | Self::Broken(_) => {
                 "The agent ended the conversation. Wait until it has been restarted."
             }
@@ -173,9 +181,9 @@ impl AcpFault {
             Self::TimedOut { .. } => "The agent did not answer in time. Restart it if that goes on.",
             Self::TurnNotEnded => "The agent is still at work on what was called off. Try again in a moment.",
             Self::NoSession => "The agent is not ready yet. Try again in a moment.",
-            Self::NotAsked(_) => "The agent does not ask this any more.",
+            Self::NotAsked(_) => "The agent does not ask this any more. Refresh the view.",
             Self::NoSuchOption { .. } => {
-                "That is none of the answers that the agent offers. Choose one of them."
+                "That is none of the answers that the agent offers. Use one of them."
             }
             Self::Unfit(_) | Self::FolderNotAbsolute(_) => return None,
         })
@@ -186,6 +194,7 @@ impl AcpFault {
 mod tests {
     use super::*;
     use crate::error::Code;
+    use crate::error::words::assert_helps;
 
     #[test]
     fn what_an_agent_may_have_acted_on_is_of_unknown_outcome_and_what_it_refused_is_not() {
@@ -215,6 +224,7 @@ mod tests {
     fn what_a_person_reads_is_fit_to_be_shown() {
         for fault in [
             AcpFault::Closed,
+            AcpFault::Over(Box::new(AcpFault::Closed)),
             AcpFault::violation("", ""),
             AcpFault::Version(2),
             AcpFault::LoginWanted(Vec::new()),
@@ -226,6 +236,7 @@ mod tests {
             AcpFault::NoSuchOption { given: String::new(), options: Vec::new() },
         ] {
             assert_eq!(Some(&*fault.as_error().message), fault.words_for_a_person(), "{fault:?}");
+            assert_helps(&fault.as_error().message);
         }
     }
 

@@ -6,18 +6,19 @@ use std::time::Duration;
 
 use agent_client_protocol::{Channel, RawJsonRpcMessage, TransportFrame};
 use futures_util::StreamExt;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::fault::AcpFault;
 use super::options::AcpLimits;
 use super::verdict::{Verdict, judge};
+use crate::process::{Line, Lines};
 
 /// How long an agent that does not read any more is still listened to: one that has crashed has said its last words
 /// before, and they are in the pipe.
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(5);
 
-/// A line's buffer that has grown beyond this is given back once the line has been dealt with.
-const BUFFER_KEPT_BYTES: usize = 64 * 1024;
+/// So much is read at once.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// What is noticed on the way, apart from the messages themselves.
 pub(super) trait Notices {
@@ -30,7 +31,7 @@ pub(super) trait Notices {
 /// Carries messages both ways until the agent ends it or breaks a rule, and returns why. What came before that is in the
 /// channel by then.
 pub(super) async fn carry(
-    read: impl AsyncRead + Unpin,
+    mut read: impl AsyncRead + Unpin,
     mut write: impl AsyncWrite + Unpin,
     channel: Channel,
     limits: &AcpLimits,
@@ -41,27 +42,42 @@ pub(super) async fn carry(
     let unanswered = AtomicUsize::new(0);
 
     let incoming = async {
-        let mut lines = Lines::new(read, limits.message_bytes_max);
-        let mut judge_of = Judging { limits, notices, unanswered: &unanswered, strays: 0 };
+        let mut lines = Lines::new(limits.message_bytes_max);
+        let mut judging = Judging { limits, notices, unanswered: &unanswered, strays: 0, frames: Vec::new() };
+        let mut piece = vec![0; PIECE_BYTES];
         loop {
-            let line = match lines.next().await {
-                Ok(Some(line)) => line,
-                Ok(None) => return AcpFault::Closed,
-                Err(error) => return AcpFault::Broken(error.to_string()),
+            let count = read.read(&mut piece).await;
+            let mut end = None;
+            let mut hear = |line: Line<'_>| {
+                if end.is_none() {
+                    end = judging.take(&line).err();
+                }
             };
-            match judge_of.take(line) {
-                Ok(Some(frame)) => {
-                    if tx.unbounded_send(frame).is_err() {
-                        return AcpFault::Closed;
+            match count {
+                Ok(count @ 1..) => {
+                    lines.take(&piece[..count], &mut hear);
+                    if lines.is_skipping() {
+                        hear(Line::TooLong);
                     }
                 }
-                Ok(None) => {}
-                Err(fault) => return fault,
+                Ok(0) => {
+                    std::mem::replace(&mut lines, Lines::new(0)).end(hear);
+                    end = end.or(Some(AcpFault::Closed));
+                }
+                Err(error) => end = Some(AcpFault::Broken(error.to_string())),
             }
-            // The channel has no bound of its own, so the next message is read when this one has been taken. Whoever
-            // takes it is polled by the same task, and never waits for anything.
-            while !tx.is_empty() && !tx.is_closed() {
-                tokio::task::yield_now().await;
+            for frame in judging.frames.drain(..) {
+                if tx.unbounded_send(frame).is_err() {
+                    return AcpFault::Closed;
+                }
+                // The channel has no bound of its own, so the next message follows when this one has been taken. Whoever
+                // takes it is polled by the same task, and never waits for anything.
+                while !tx.is_empty() && !tx.is_closed() {
+                    tokio::task::yield_now().await;
+                }
+            }
+            if let Some(end) = end {
+                return end;
             }
         }
     };
@@ -103,16 +119,15 @@ struct Judging<'a, N> {
     unanswered: &'a AtomicUsize,
     /// Lines in a row that were no messages.
     strays: usize,
+    /// The messages of one piece.
+    frames: Vec<TransportFrame>,
 }
 
 impl<N: Notices> Judging<'_, N> {
-    fn take(&mut self, line: Line<'_>) -> Result<Option<TransportFrame>, AcpFault> {
-        let line = match line {
-            Line::Whole(bytes) => bytes,
-            Line::TooLong(start) => {
-                let what = format!("it wrote a line of more than {} bytes", self.limits.message_bytes_max);
-                return Err(AcpFault::violation(what, &String::from_utf8_lossy(start)));
-            }
+    fn take(&mut self, line: &Line<'_>) -> Result<(), AcpFault> {
+        let Line::Whole(line) = line else {
+            let what = format!("it wrote a line of more than {} bytes", self.limits.message_bytes_max);
+            return Err(AcpFault::violation(what, ""));
         };
         let Ok(line) = std::str::from_utf8(line) else {
             return Err(AcpFault::violation(
@@ -121,7 +136,7 @@ impl<N: Notices> Judging<'_, N> {
             ));
         };
         if line.trim().is_empty() {
-            return Ok(None);
+            return Ok(());
         }
         match judge(line) {
             Verdict::Message { frame, is_request } => {
@@ -135,7 +150,8 @@ impl<N: Notices> Judging<'_, N> {
                     );
                     return Err(AcpFault::violation(what, line));
                 }
-                Ok(Some(frame))
+                self.frames.push(frame);
+                Ok(())
             }
             Verdict::Stray => {
                 self.strays += 1;
@@ -145,94 +161,9 @@ impl<N: Notices> Judging<'_, N> {
                     return Err(AcpFault::violation(what, line));
                 }
                 self.notices.stray(line);
-                Ok(None)
+                Ok(())
             }
             Verdict::Violation(what) => Err(AcpFault::violation(what, line)),
         }
-    }
-}
-
-/// One line, without its end.
-enum Line<'a> {
-    Whole(&'a [u8]),
-    /// It is longer than it may be: its beginning.
-    TooLong(&'a [u8]),
-}
-
-/// Reads lines of a bounded length.
-struct Lines<R> {
-    reader: BufReader<R>,
-    bytes_max: usize,
-    line: Vec<u8>,
-}
-
-impl<R: AsyncRead + Unpin> Lines<R> {
-    fn new(read: R, bytes_max: usize) -> Self {
-        Self { reader: BufReader::new(read), bytes_max, line: Vec::new() }
-    }
-
-    /// The next line; at the end, what stands there without a line's end counts as one. `None` at the end.
-    async fn next(&mut self) -> io::Result<Option<Line<'_>>> {
-        self.line.clear();
-        self.line.shrink_to(BUFFER_KEPT_BYTES);
-        loop {
-            let chunk = self.reader.fill_buf().await?;
-            if chunk.is_empty() {
-                return Ok((!self.line.is_empty()).then_some(Line::Whole(&self.line)));
-            }
-            let (part, end) = match chunk.iter().position(|byte| *byte == b'\n') {
-                Some(end) => (&chunk[..end], Some(end)),
-                None => (chunk, None),
-            };
-            let is_too_long = self.line.len() + part.len() > self.bytes_max;
-            if !is_too_long || self.line.is_empty() {
-                self.line.extend_from_slice(part);
-            }
-            let used = end.map_or(part.len(), |end| end + 1);
-            self.reader.consume(used);
-            if is_too_long {
-                return Ok(Some(Line::TooLong(&self.line)));
-            }
-            if end.is_some() {
-                return Ok(Some(Line::Whole(&self.line)));
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn lines(bytes: &[u8], bytes_max: usize) -> Vec<String> {
-        let mut lines = Lines::new(bytes, bytes_max);
-        let mut read = Vec::new();
-        while let Some(line) = lines.next().await.unwrap() {
-            read.push(match line {
-                Line::Whole(line) => String::from_utf8_lossy(line).into_owned(),
-                Line::TooLong(start) => {
-                    read.push(format!("too long: {}", start.len()));
-                    return read;
-                }
-            });
-        }
-        read
-    }
-
-    #[tokio::test]
-    async fn lines_are_read_one_by_one_and_the_last_one_needs_no_end() {
-        assert_eq!(lines(b"a\n\nbc\nd", 10).await, ["a", "", "bc", "d"]);
-        assert_eq!(lines(b"", 10).await, [""; 0]);
-        assert_eq!(lines(b"1234567890\nx\n", 10).await, ["1234567890", "x"]);
-    }
-
-    #[tokio::test]
-    async fn a_line_without_end_is_not_kept_beyond_its_limit() {
-        let endless = vec![b'x'; 1 << 20];
-        let read = lines(&endless, 100_000).await;
-        assert_eq!(read.len(), 1);
-        let kept: usize = read[0].strip_prefix("too long: ").unwrap().parse().unwrap();
-        assert!((1..=100_000).contains(&kept), "{kept}");
-        assert_eq!(lines(b"12345678901\n", 10).await, ["too long: 11"]);
     }
 }

@@ -13,13 +13,14 @@ use tokio::time::{Instant, timeout};
 
 use super::lines::{LINE_BYTES_MAX, Said, Told, Unreadable};
 use super::talk::{Answer, Talk};
+use super::words::{absent, ended, stopped};
 use crate::agent::activity::ActivityMeter;
 use crate::agent::driver::ProcessFacts;
 use crate::agent::feed::{AgentFeed, AgentUpdate};
 use crate::agent::health::Observation;
 use crate::agent::letter::{Letter, LetterId};
 use crate::error::{Error, Reason, Secrets};
-use crate::process::{Cue, Exit, Launch, LaunchFault, Line, Lines, Process, Warden};
+use crate::process::{Cue, Launch, LaunchFault, Line, Lines, Process, Warden};
 
 /// So many lines wait for the agent to read them; who has more waits with them.
 const LINES_WAITING_MAX: usize = 64;
@@ -339,24 +340,4 @@ impl Ear {
             tracing::warn!(agent = self.name, %why, dropped, "an agent said a line that was dropped");
         }
     }
-}
-
-/// The agent's process has ended by itself.
-fn ended(exit: &Exit) -> Error {
-    let message =
-        "The agent has ended by itself, and is to be restarted. Look into its last error if that repeats.";
-    Error::new(Reason::AgentFailed).with_message(message).with_details(&format!("its process ended: {exit}"))
-}
-
-fn stopped() -> Error {
-    Error::new(Reason::AgentFailed)
-        .with_message("The agent was stopped. Start it, then try again.")
-        .with_details("its process was stopped")
-}
-
-/// Nobody is there.
-pub(super) fn absent(details: &str) -> Error {
-    Error::new(Reason::AgentFailed)
-        .with_message("The agent is not there at the moment. Wait until it has been started, then try again.")
-        .with_details(details)
 }

@@ -10,6 +10,7 @@ use super::*;
 use crate::agent::feed::{AgentListener, AgentUpdate, Heard, UpdateKind};
 use crate::agent::health::Reported;
 use crate::agent::letter::LetterId;
+use crate::error::Reason;
 use crate::error::words::assert_helps;
 use crate::process::{HttpProbe, ProcessSpec, Readiness};
 use crate::transport::{HttpSettings, HttpTransport};

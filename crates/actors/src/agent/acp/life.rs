@@ -1,0 +1,187 @@
+//! One life of an agent's process, with the connection to it.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::time::{Instant, timeout};
+
+use super::client::AcpClient;
+use super::fault::AcpFault;
+use super::options::AcpOptions;
+use super::session::SessionStart;
+use crate::agent::driver::ProcessFacts;
+use crate::agent::feed::AgentFeed;
+use crate::agent::health::{Observation, Reported};
+use crate::agent::process::words::{absent, ended};
+use crate::error::{Error, Reason};
+use crate::process::{Exit, Launch, LaunchFault, Process, Warden};
+
+/// How long the end of a connection waits for the end of the process, which says more.
+const EXIT_WITHIN: Duration = Duration::from_millis(500);
+
+/// Why an agent does not talk to us.
+#[derive(Debug)]
+pub(super) enum NotTalking {
+    /// Its process did not come up.
+    Launch(LaunchFault),
+    /// It did not introduce itself, or begin a conversation.
+    Acp(AcpFault),
+}
+
+/// The process and the connection. When this is dropped, the process is killed with all that it started.
+pub(super) struct Life {
+    process: Process,
+    /// Once it has introduced itself and begun a conversation.
+    client: OnceLock<AcpClient>,
+    started_at: Instant,
+    /// Why it is to be ended though it runs.
+    condemned: Mutex<Option<Error>>,
+    /// As last looked at; 0 where that is not known.
+    memory_bytes: AtomicU64,
+}
+
+impl Life {
+    /// Starts the process. Nothing has been said yet: see [`talk`](Self::talk).
+    pub(super) async fn begin(launch: &Launch, warden: &Warden) -> Result<Self, LaunchFault> {
+        Ok(Self {
+            process: launch.start(warden).await?,
+            client: OnceLock::new(),
+            started_at: Instant::now(),
+            condemned: Mutex::default(),
+            memory_bytes: AtomicU64::new(0),
+        })
+    }
+
+    /// Has the agent introduce itself, and begins a conversation with it or takes up the one known as `kept`.
+    pub(super) async fn talk(
+        &self,
+        launch: &Launch,
+        cwd: &Path,
+        kept: Option<&str>,
+        feed: &AgentFeed,
+        options: &AcpOptions,
+    ) -> Result<SessionStart, NotTalking> {
+        launch.ready(&self.process, &launch.ready.cue()).await.map_err(NotTalking::Launch)?;
+        let Some((write, read)) = self.process.take_stdio() else {
+            return Err(NotTalking::Acp(AcpFault::Closed));
+        };
+        let begun = async {
+            let client = AcpClient::open(read, write, feed.clone(), options.clone()).await?;
+            let start = client.start_session(cwd, kept).await?;
+            Ok((client, start))
+        };
+        let begun = tokio::select! {
+            biased;
+            exit = self.process.exited() => return Err(NotTalking::Launch(LaunchFault::Exited(exit))),
+            begun = timeout(launch.ready_within, begun) => begun,
+        };
+        let begun = begun
+            .map_err(|_| LaunchFault::Late { within: launch.ready_within, stderr: self.process.stderr() });
+        match begun.map_err(NotTalking::Launch)? {
+            Ok((client, start)) => {
+                // One life talks once.
+                let _ = self.client.set(client);
+                Ok(start)
+            }
+            Err(fault) => Err(match self.exit_behind(&fault).await {
+                Some(exit) => NotTalking::Launch(LaunchFault::Exited(exit)),
+                None => NotTalking::Acp(fault),
+            }),
+        }
+    }
+
+    /// The connection, where there is a conversation.
+    pub(super) fn client(&self) -> Option<&AcpClient> {
+        self.client.get()
+    }
+
+    /// How it is.
+    pub(super) async fn observe(&self) -> Observation {
+        let over = self.client().and_then(AcpClient::end);
+        let exit = match &over {
+            Some(fault) => self.exit_behind(fault).await,
+            None => self.process.exit(),
+        };
+        if let Some(exit) = exit {
+            return Observation::Gone { why: ended(&exit) };
+        }
+        if let Some(why) = self.condemned().clone().or_else(|| over.as_ref().map(cut_off)) {
+            return Observation::Gone { why };
+        }
+        if self.client().is_none() {
+            return Observation::Gone { why: absent("its process has not begun a conversation yet") };
+        }
+        Observation::Answered {
+            reported: Reported::Healthy,
+            uptime_s: Some(self.started_at.elapsed().as_secs_f64()),
+            error_count: None,
+        }
+    }
+
+    /// Waits until it has ended, or talks no more.
+    pub(super) fn over(&self) -> impl Future<Output = ()> + Send + use<> {
+        let exited = self.process.exited().boxed();
+        let ended = self.client().map(AcpClient::ended);
+        async move {
+            match ended {
+                Some(ended) => tokio::select! {
+                    _ = exited => {}
+                    _ = ended => {}
+                },
+                None => drop(exited.await),
+            }
+        }
+    }
+
+    /// How the process ended, where that is why the connection did.
+    pub(super) async fn exit_behind(&self, fault: &AcpFault) -> Option<Exit> {
+        match fault {
+            AcpFault::Closed | AcpFault::Broken(_) => timeout(EXIT_WITHIN, self.process.exited()).await.ok(),
+            _ => None,
+        }
+    }
+
+    /// Stops it, and returns when nothing is left of it.
+    pub(super) async fn stop(&self) {
+        self.process.stop().await;
+    }
+
+    /// Kills it, and waits for nothing.
+    pub(super) fn kill(&self) {
+        self.process.kill();
+    }
+
+    /// It is to be ended, though it runs.
+    pub(super) fn condemn(&self, why: &Error) {
+        *self.condemned() = Some(why.clone());
+    }
+
+    /// Looks how much memory it takes, in bytes.
+    pub(super) async fn look_at_memory(&self) -> Option<u64> {
+        let bytes = self.process.memory().await;
+        self.memory_bytes.store(bytes.unwrap_or(0), Ordering::Relaxed);
+        bytes
+    }
+
+    /// What is known of the process.
+    pub(super) fn facts(&self) -> ProcessFacts {
+        let bytes = self.memory_bytes.load(Ordering::Relaxed);
+        ProcessFacts { pid: self.process.pid(), memory_bytes: (bytes > 0).then_some(bytes) }
+    }
+
+    fn condemned(&self) -> MutexGuard<'_, Option<Error>> {
+        self.condemned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The agent runs, and cannot be talked to any more.
+fn cut_off(fault: &AcpFault) -> Error {
+    Error::new(Reason::AgentFailed)
+        .with_message(
+            "The agent cannot be talked to any more, and is to be restarted. Look into its last error.",
+        )
+        .with_details(&fault.to_string())
+}

@@ -1,0 +1,36 @@
+//! What is said of an agent's process when it is not there.
+
+use crate::error::{Error, Reason};
+use crate::process::{Exit, LaunchFault};
+
+/// The agent's process has ended by itself.
+pub(in crate::agent) fn ended(exit: &Exit) -> Error {
+    let message =
+        "The agent has ended by itself, and is to be restarted. Look into its last error if that repeats.";
+    Error::new(Reason::AgentFailed).with_message(message).with_details(&format!("its process ended: {exit}"))
+}
+
+/// It was stopped.
+pub(in crate::agent) fn stopped() -> Error {
+    Error::new(Reason::AgentFailed)
+        .with_message("The agent was stopped. Start it, then try again.")
+        .with_details("its process was stopped")
+}
+
+/// Nobody is there.
+pub(in crate::agent) fn absent(details: &str) -> Error {
+    Error::new(Reason::AgentFailed)
+        .with_message("The agent is not there at the moment. Wait until it has been started, then try again.")
+        .with_details(details)
+}
+
+/// It could not be started, or did not come up.
+pub(in crate::agent) fn not_started(fault: &LaunchFault) -> Error {
+    let error = match fault {
+        LaunchFault::InUse => Error::new(Reason::InUse),
+        _ => Error::new(Reason::AgentFailed).with_message(
+            "The agent could not be started. Look into its last error, and check how it is configured.",
+        ),
+    };
+    error.with_details(&fault.to_string())
+}

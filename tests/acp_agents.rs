@@ -1,0 +1,140 @@
+//! Agents that speak the Agent Client Protocol, supervised: whatever is killed, their conversation goes on where it was, and
+//! no prompt is sent twice.
+#![cfg(unix)]
+
+mod support;
+
+use std::path::Path;
+use std::time::Duration;
+
+use mainstay::actors::agent::{AgentListener, Heard, UpdateKind};
+use mainstay::config::Config;
+use mainstay::runtime::journal::{Delivery, Record, Subscription};
+use mainstay::{Error, LetterOptions, Mainstay, Reason, StartError};
+use serde_json::{Value, json};
+use support::{PATIENCE, acp_agent};
+use tokio::time::timeout;
+
+struct Scene {
+    mainstay: Mainstay,
+    story: Subscription,
+}
+
+impl Scene {
+    /// A runtime with one agent, `x`, that keeps its conversations in `home`; `more` is further keys of its configuration.
+    async fn start(home: &Path, more: &str) -> Self {
+        let config = format!(
+            "[backend]\nurl = \"http://127.0.0.1:9\"\n\
+             [agents]\nhealth_interval = \"50ms\"\nrestart_delay = \"10ms\"\nrestart_delay_max = \"10ms\"\n\
+             [[agent]]\nid = \"x\"\ndriver = \"acp\"\ncwd = {home:?}\n\
+             command = [{program:?}, \"--resume\", \"--sessions\", {home:?}]\n{more}",
+            program = acp_agent(),
+        );
+        let config = Config::from_toml(&config).unwrap_or_else(|error| panic!("{error}"));
+        let start = async {
+            loop {
+                let builder = Mainstay::builder().config(config.clone()).data_dir(home.join("data"));
+                match builder.start().await {
+                    // The store of an earlier run closes by itself, soon after the end of that.
+                    Err(StartError::InUse { .. }) => tokio::time::sleep(Duration::from_millis(5)).await,
+                    started => return started.unwrap(),
+                }
+            }
+        };
+        let mainstay = timeout(PATIENCE, start).await.expect("the folder is let go");
+        let story = mainstay.events_after(mainstay.status().await.runtime.seq);
+        Self { mainstay, story }
+    }
+
+    async fn says(&self, text: &str) -> Result<Value, Error> {
+        let options = LetterOptions::default();
+        let letter = self.mainstay.agents().send("x", json!({ "text": text }), options).await?;
+        timeout(PATIENCE, letter.answer()).await.expect("its fate is told")
+    }
+
+    async fn until(&mut self, is_it: impl Fn(&Record) -> bool) {
+        let found = async {
+            loop {
+                match self.story.next().await {
+                    Delivery::Event(record) if record.actor == "root/agents/x" && is_it(&record) => return,
+                    Delivery::Event(_) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        };
+        timeout(PATIENCE, found).await.expect("it comes to that");
+    }
+
+    fn listen(&self) -> AgentListener {
+        self.mainstay.agents().listen("x").unwrap()
+    }
+
+    async fn end(self) {
+        timeout(PATIENCE, self.mainstay.shutdown()).await.expect("it stops in order");
+    }
+}
+
+/// The name of the next question, or what is said next of the conversation.
+async fn next(listener: &mut AgentListener, kind: UpdateKind) -> (Option<String>, Value) {
+    loop {
+        match timeout(PATIENCE, listener.next()).await.expect("it says something") {
+            Some(Heard::Update(update)) if update.kind == kind => {
+                return (update.ask.clone(), update.body.clone());
+            }
+            Some(_) => {}
+            None => panic!("it is gone"),
+        }
+    }
+}
+
+fn turn(text: &str) -> Value {
+    json!({ "stop_reason": "end_turn", "text": text })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_outlives_its_agent_and_the_runtime_and_no_prompt_is_sent_twice() {
+    let home = tempfile::tempdir().unwrap();
+    let mut scene = Scene::start(home.path(), "").await;
+    assert_eq!(scene.says("one").await.unwrap(), turn("you said: one"));
+    let mut listener = scene.listen();
+    let error = scene.says("crash").await.unwrap_err();
+    assert_eq!((error.reason, error.retryable), (Reason::OutcomeUnknown, false));
+    scene.until(|record| record.kind == "actor_restarted").await;
+    assert_eq!(next(&mut listener, UpdateKind::Session).await.1, json!({ "id": "s1", "how": "resumed" }));
+    assert_eq!(scene.says("recall").await.unwrap(), turn("one | crash | recall"));
+    scene.end().await;
+
+    let scene = Scene::start(home.path(), "").await;
+    assert_eq!(scene.says("recall").await.unwrap(), turn("one | crash | recall | recall"));
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_hangs_over_a_letter_is_restarted_and_one_that_waits_for_a_person_is_not() {
+    let home = tempfile::tempdir().unwrap();
+    let mut scene = Scene::start(home.path(), "progress_timeout = \"300ms\"").await;
+    let mut listener = scene.listen();
+    let options = LetterOptions::default();
+    let asking = scene.mainstay.agents().send("x", json!("ask"), options).await.unwrap();
+    let ask = next(&mut listener, UpdateKind::Ask).await.0.unwrap();
+    // As long as it takes to be looked at a few times, and to hang.
+    let checks = async {
+        let mut last = None;
+        let mut seen = 0;
+        while seen < 12 {
+            let now = scene.mainstay.agents().get("x").unwrap().last_check;
+            seen += usize::from(now != last);
+            last = now;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, checks).await.expect("it is checked");
+    scene.mainstay.agents().answer("x", &ask, json!("allow")).unwrap();
+    let answered = timeout(PATIENCE, asking.answer()).await.expect("its fate is told");
+    assert_eq!(answered.unwrap(), turn("allow "));
+
+    assert_eq!(scene.says("deaf").await.unwrap_err().reason, Reason::OutcomeUnknown);
+    scene.until(|record| record.kind == "agent_stuck").await;
+    assert_eq!(scene.says("recall").await.unwrap(), turn("ask | deaf | recall"));
+    scene.end().await;
+}

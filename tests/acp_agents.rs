@@ -10,7 +10,7 @@ use std::time::Duration;
 use mainstay::actors::agent::{AgentListener, Heard, UpdateKind};
 use mainstay::config::Config;
 use mainstay::runtime::journal::{Delivery, Record, Subscription};
-use mainstay::{Error, LetterOptions, Mainstay, Reason, StartError};
+use mainstay::{Error, LetterOptions, Mainstay, Reason};
 use serde_json::{Value, json};
 use support::{PATIENCE, acp_agent};
 use tokio::time::timeout;
@@ -31,17 +31,8 @@ impl Scene {
             program = acp_agent(),
         );
         let config = Config::from_toml(&config).unwrap_or_else(|error| panic!("{error}"));
-        let start = async {
-            loop {
-                let builder = Mainstay::builder().config(config.clone()).data_dir(home.join("data"));
-                match builder.start().await {
-                    // The store of an earlier run closes by itself, soon after the end of that.
-                    Err(StartError::InUse { .. }) => tokio::time::sleep(Duration::from_millis(5)).await,
-                    started => return started.unwrap(),
-                }
-            }
-        };
-        let mainstay = timeout(PATIENCE, start).await.expect("the folder is let go");
+        let builder = Mainstay::builder().config(config).data_dir(home.join("data"));
+        let mainstay = builder.start().await.unwrap();
         let story = mainstay.events_after(mainstay.status().await.runtime.seq);
         Self { mainstay, story }
     }

@@ -328,6 +328,9 @@ async fn a_runtime_that_does_not_start_says_why_as_any_other_error() {
     let first = start("", Some(data.path())).await.unwrap();
     assert_eq!(refusal("", Some(data.path())).await, (Code::InvalidInput, Reason::InUse));
     first.shutdown().await;
+    // The handle is still there, and the folder is free all the same.
+    start("", Some(data.path())).await.unwrap().shutdown().await;
+    drop(first);
     let file = data.path().join("a-file");
     std::fs::write(&file, "").unwrap();
     assert_eq!(refusal("", Some(&file)).await, (Code::ServerError, Reason::DataUnusable));

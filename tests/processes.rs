@@ -249,8 +249,11 @@ async fn guardian_of(runtime: u32) -> u64 {
 const KILLS: u64 = 5;
 const MORE: &str = "MAINSTAY_TEST_KILLS";
 
+/// Nobody outlives a killed runtime for longer than this; asked of a long run alone, which has the machine to itself.
+const GONE_AFTER: Duration = Duration::from_secs(5);
+
 /// So many runtimes live at the same time.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 12;
 
 #[tokio::test]
 async fn whenever_a_runtime_is_killed_neither_its_agents_nor_its_backend_outlive_it() {
@@ -258,6 +261,7 @@ async fn whenever_a_runtime_is_killed_neither_its_agents_nor_its_backend_outlive
     let took = futures_util::stream::iter((0..kills).map(kill)).buffer_unordered(AT_ONCE);
     let slowest = took.fold(Duration::ZERO, async |slowest, took| slowest.max(took)).await;
     println!("{kills} kills; the last process was gone after at most {slowest:?}");
+    assert!(kills <= KILLS || slowest < GONE_AFTER, "{slowest:?}");
 }
 
 /// Kills a runtime at a moment of no meaning, and says how long the last process of it was there after that.

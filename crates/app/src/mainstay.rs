@@ -158,19 +158,19 @@ impl MainstayBuilder {
         let mut tasks = JoinSet::new();
         tasks.spawn(record_troubles(journal.clone(), warden.troubles()));
         record_opening(&journal, begin(&warden, data_dir.as_ref()).await?);
-        let store = self.state_store.or(match &data_dir {
-            Some(data) => Some(open_states(data)?),
-            None => None,
-        });
         let mut builder = Runtime::builder().journal(journal);
-        if let Some(store) = store {
+        let mut states = None;
+        if let Some(store) = self.state_store {
             builder = builder.state_store(store);
+        } else if let Some(data) = &data_dir {
+            let store = states.insert(Arc::new(open_states(data)?));
+            builder = builder.state_store(Arc::clone(store) as Arc<dyn StateStore>);
         }
         if let Some(seed) = self.seed {
             builder = builder.seed(seed);
         }
         let runtime = builder.start(root).await?;
-        Ok(Mainstay(Arc::new(Parts { runtime, members, _tasks: tasks })))
+        Ok(Mainstay(Arc::new(Parts { runtime, members, states, _tasks: tasks })))
     }
 }
 
@@ -196,9 +196,9 @@ async fn begin(warden: &Warden, data: Option<&DataDir>) -> Result<Opening, Start
     })
 }
 
-fn open_states(data: &DataDir) -> Result<Arc<dyn StateStore>, StartError> {
+fn open_states(data: &DataDir) -> Result<RedbStore, StartError> {
     match RedbStore::open(&data.states(), RedbConfig::default()) {
-        Ok(store) => Ok(Arc::new(store)),
+        Ok(store) => Ok(store),
         Err(StoreError::InUse { .. }) => Err(in_use(data)),
         Err(error) => Err(StartError::States(error)),
     }
@@ -374,14 +374,14 @@ impl Mainstay {
     /// Stops everything in order. What waits is answered with `stopped`; the journal is on disk when this returns.
     pub async fn shutdown(&self) -> Ending {
         let ending = self.0.runtime.shutdown().await;
-        self.0.members.warden.close().await;
+        self.0.close().await;
         ending
     }
 
     /// Returns when the tree has ended, by [`shutdown`](Self::shutdown) or because it could not go on.
     pub async fn finished(&self) -> Ending {
         let ending = self.0.runtime.finished().await;
-        self.0.members.warden.close().await;
+        self.0.close().await;
         ending
     }
 }

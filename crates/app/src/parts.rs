@@ -1,11 +1,14 @@
 //! What every handle of one runtime shares.
 
+use std::sync::Arc;
+
 use dashmap::DashMap;
 use mainstay_actors::agent::AgentBoard;
 use mainstay_actors::cache::CacheMessage;
 use mainstay_actors::connection::{ConnectionMessage, ConnectionView};
 use mainstay_actors::process::Warden;
 use mainstay_actors::queue::{QueueHandle, QueueMessage, QueueView};
+use mainstay_runtime::state::RedbStore;
 use mainstay_runtime::{Address, Runtime, SupervisorHandle};
 use tokio::task::JoinSet;
 
@@ -36,11 +39,21 @@ pub(crate) struct Members {
 pub(crate) struct Parts {
     pub(crate) runtime: Runtime,
     pub(crate) members: Members,
+    /// The store of states, where the embedder brought none.
+    pub(crate) states: Option<Arc<RedbStore>>,
     /// What runs beside the tree; never looked at.
     pub(crate) _tasks: JoinSet<()>,
 }
 
 impl Parts {
+    /// Leaves the data folder to the next runtime, when the tree has ended.
+    pub(crate) async fn close(&self) {
+        self.members.warden.close().await;
+        if let Some(states) = &self.states {
+            states.close().await;
+        }
+    }
+
     pub(crate) fn moment(&self) -> Moment {
         Moment { now: self.runtime.now(), wall: self.runtime.journal().wall_time() }
     }

@@ -53,9 +53,10 @@ impl Custody {
         Ok((custody, Found { leftovers, damaged_lines: read.damaged_lines }))
     }
 
-    /// Lets the guardian go, once nothing is left that it guards.
+    /// Lets the guardian go, once nothing is left that it guards, and leaves the record to the next run.
     pub(super) async fn close(&self) {
         self.guardian.close().await;
+        self.record.lock().await.close();
     }
 
     fn next_marker(&self) -> String {

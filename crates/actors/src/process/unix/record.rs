@@ -52,14 +52,14 @@ pub(super) struct Record {
     file: Option<PathBuf>,
     entries: Vec<Entry>,
     /// One runtime a record: the lock goes with the process, however that ends.
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 impl Record {
     /// Takes the record in the folder over, and says what it says. Without a folder nothing is recorded.
     pub(super) fn open(folder: Option<&Path>) -> Result<(Self, Read), OpenFault> {
         let Some(folder) = folder else {
-            return Ok((Self { file: None, entries: Vec::new(), _lock: None }, Read::default()));
+            return Ok((Self { file: None, entries: Vec::new(), lock: None }, Read::default()));
         };
         let file = folder.join(FILE);
         let lock = lock(&file.with_extension("lock"))?;
@@ -72,7 +72,13 @@ impl Record {
             // For whoever wants to know what it was; one is enough.
             let _ = fs::copy(&file, file.with_extension("damaged"));
         }
-        Ok((Self { file: Some(file), entries: Vec::new(), _lock: Some(lock) }, read))
+        Ok((Self { file: Some(file), entries: Vec::new(), lock: Some(lock) }, read))
+    }
+
+    /// Leaves the record to the next run. What changes from now on is not recorded.
+    pub(super) fn close(&mut self) {
+        self.file = None;
+        self.lock = None;
     }
 
     /// Changes it, and writes it in one step.

@@ -6,10 +6,11 @@
 //! ```
 //!
 //! `--resume` and `--load` offer to take a conversation up again; `--sessions FOLDER` keeps conversations there, so that
-//! it can; `--login` wants a login first; `--version N` speaks another version of the protocol; `--mute` never answers.
+//! it can; `--login` wants a login first; `--version N` speaks another version of the protocol; `--mute` never answers;
+//! `--fragile` ends when it is to take a conversation up again.
 //!
 //! A prompt's first word says what to do: `stream N`, `recall`, `ask N`, `withdraw`, `hang`, `deaf`, `files`, `fail`,
-//! `crash`, `stray N`, `broken`, `long N`, `pile N`. Whatever else it is, it is said again.
+//! `crash`, `exit N`, `stray N`, `broken`, `long N`, `pile N`. Whatever else it is, it is said again.
 
 use std::collections::HashMap;
 use std::io;
@@ -45,6 +46,8 @@ pub struct Switches {
     pub login: bool,
     /// It answers nothing.
     pub mute: bool,
+    /// It ends when it is to take a conversation up again.
+    pub fragile: bool,
     /// It speaks this version of the protocol, where it is not 1.
     pub version: Option<u16>,
     /// It keeps conversations here, one a file, a prompt a line.
@@ -61,6 +64,7 @@ impl Switches {
                 "--load" => switches.load = true,
                 "--login" => switches.login = true,
                 "--mute" => switches.mute = true,
+                "--fragile" => switches.fragile = true,
                 "--version" => switches.version = arguments.next().and_then(|version| version.parse().ok()),
                 "--sessions" => switches.sessions = arguments.next().map(PathBuf::from),
                 other => return Err(format!("{other:?} is no switch of this agent")),
@@ -232,6 +236,9 @@ impl House {
 
     /// Takes a conversation up again, and says what was said in it.
     fn back(&self, id: &SessionId) -> Result<Vec<String>, Error> {
+        if self.0.switches.fragile {
+            std::process::exit(4);
+        }
         let unknown = || Error::from(agent_client_protocol::v1::schema::Error::session_not_found(id.clone()));
         let file = self.file(id).ok_or_else(unknown)?;
         let kept = std::fs::read_to_string(file).map_err(|_| unknown())?;
@@ -325,6 +332,7 @@ impl Turn {
                 self.flushed().await;
                 std::process::exit(3);
             }
+            "exit" => std::process::exit(i32::try_from(number).unwrap_or(1)),
             "stray" => {
                 for line in 0..number {
                     self.write(format!("loading model, part {line}")).await?;

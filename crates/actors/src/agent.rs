@@ -41,7 +41,8 @@ pub use board::{AgentBoard, AgentReport};
 pub use callers::{Callers, LetterReply};
 pub use driver::{Activity, AgentState, Driver, DriverError, ProcessFacts};
 pub use events::{
-    AgentHealth, AgentStateSetAside, AgentStuck, LetterAgain, LetterAnswered, LetterFailed, LetterSent,
+    AgentHealth, AgentSessionLost, AgentStateSetAside, AgentStuck, LetterAgain, LetterAnswered, LetterFailed,
+    LetterSent,
 };
 pub use feed::{AgentFeed, AgentListener, AgentUpdate, Heard, UPDATES_KEPT, UpdateKind};
 pub use health::{AgentStatus, Change, Health, HealthPolicy, Observation, Outcome, Reported, Signs};

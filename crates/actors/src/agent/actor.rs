@@ -226,7 +226,7 @@ impl AgentActor {
         let error = match revival {
             Revival::Done => {
                 watch.end_revival(&Ok(()));
-                self.note_session(watch);
+                self.note_session(ctx, watch);
                 self.await_incident(ctx);
                 self.begin_check(ctx, watch);
                 return Ok(());
@@ -295,6 +295,8 @@ impl AgentActor {
             });
         }
         if let Some(Change { from, to }) = outcome.change {
+            // Whoever reads the event and looks at the board then sees what it says.
+            self.publish(watch);
             let error = watch.health.last_error().cloned();
             let reason = error.as_ref().map(|error| error.message.clone());
             ctx.record(&AgentHealth { from, to, misses: watch.health.misses(), reason, error });

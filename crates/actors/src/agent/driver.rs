@@ -126,6 +126,7 @@ pub trait Driver: Send + Sync + 'static {
     }
 
     /// What has to be known to take up the agent's conversation again after it was started anew; it outlives the process.
+    /// Where another one began in the place of one that was lost, it has a member `lost` with that one's `id` and `why`.
     fn session(&self) -> Option<Value> {
         None
     }

@@ -59,6 +59,20 @@ impl Event for AgentStateSetAside {
     const LEVEL: Level = Level::Warn;
 }
 
+/// The agent's conversation could not be taken up again, and another one has begun.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentSessionLost {
+    /// What the agent knew it by.
+    pub id: String,
+    /// Why it could not.
+    pub why: String,
+}
+
+impl Event for AgentSessionLost {
+    const KIND: &'static str = "agent_session_lost";
+    const LEVEL: Level = Level::Warn;
+}
+
 /// A letter was handed to the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LetterSent {

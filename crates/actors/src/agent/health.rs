@@ -198,7 +198,8 @@ impl Health {
         let Some(quiet) = stuck_for.filter(|_| to != AgentStatus::Unknown) else {
             return Outcome { was_restarted_elsewhere, ..self.change_to(to, now) };
         };
-        let details = format!("it has been at work for {} s without progress", quiet.as_secs());
+        let limit = self.policy.progress_timeout;
+        let details = format!("it has been at work without progress for longer than {limit:?}");
         let words = "The agent hangs: it works on something without getting on. It is restarted.";
         self.last_error = Some(trouble(&details, words));
         Outcome { stuck_for: Some(quiet), ..self.change_to(AgentStatus::Failed, now) }

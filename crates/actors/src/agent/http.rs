@@ -92,8 +92,9 @@ impl HttpDriver {
         // The transport minds a standstill; this minds an answer that drips for ever.
         match tokio::time::timeout(self.timeout, attempt).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(failure)) => Err(self.driver_error(&failure)),
-            Err(_) => {
+            Ok(Err(failure)) if failure.kind != FailureKind::TimedOut => Err(self.driver_error(&failure)),
+            // Either may be first.
+            Ok(Err(_)) | Err(_) => {
                 Err(DriverError::Failed(Error::new(Reason::TimedOut).with_details("no answer in time")))
             }
         }

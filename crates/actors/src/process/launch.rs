@@ -40,7 +40,7 @@ pub enum LaunchFault {
     #[error("before it was ready, {0}")]
     Exited(Exit),
     /// It was not ready in time. It may still run.
-    #[error("it was not ready within {} s{}", within.as_secs_f64(), told(stderr))]
+    #[error("it was not ready within {within:?}{}", told(stderr))]
     Late {
         /// How long it had.
         within: Duration,

@@ -56,6 +56,14 @@ fn sentence(record: &Record) -> (String, Tone) {
             ),
             Tone::Bad,
         ),
+        "agent_session_lost" => (
+            format!(
+                "lost its conversation {}, and has begun another one: {}",
+                fields.show("id"),
+                fields.show("why")
+            ),
+            Tone::Bad,
+        ),
         "agent_state_set_aside" => (
             format!(
                 "ended each time that it was given its state back ({} bytes, read {}): it starts without, and the state \
@@ -256,6 +264,7 @@ mod tests {
             told("agent_stuck", json!({"quiet_ms": 100_000, "progress_timeout_ms": 90_000, "in_flight": 1})),
             told("agent_stuck", json!({"quiet_ms": 500, "progress_timeout_ms": 400, "in_flight": 2})),
             told("agent_state_set_aside", json!({"read_at": "2026-03-01T11:00:00Z", "bytes": 1234})),
+            told("agent_session_lost", json!({"id": "s1", "why": "it was about another folder"})),
             told("letter_again", json!({"letter": 7, "attempts": 1, "attempts_max": 3})),
             failed("outcome_unknown", "SERVER_ERROR", 1),
             failed("cancelled", "TIMEOUT", 1),

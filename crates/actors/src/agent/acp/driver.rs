@@ -1,6 +1,7 @@
 //! Starts an agent that speaks the Agent Client Protocol, talks to it, and takes the conversation up again.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,12 +29,18 @@ use crate::process::{Launch, Readiness, Warden};
 /// How often it is looked how much memory the process takes.
 const MEMORY_INTERVAL: Duration = Duration::from_secs(10);
 
+/// After so many starts in a row that ended when the agent was to take its conversation up again, it begins another one.
+const TAKE_UPS_MAX: u32 = 3;
+
 /// What of a conversation outlives the process, and the runtime.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct KeptSession {
     id: String,
     /// What it is about: an agent takes a conversation up again only there.
     cwd: PathBuf,
+    /// The one before, if this is another one in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lost: Option<LostSession>,
 }
 
 /// Starts an agent's process, and talks to it over its input and output. Its letters are prompts.
@@ -52,6 +59,8 @@ pub struct AcpDriver {
     turn: tokio::sync::Mutex<()>,
     life: Mutex<Option<Arc<Life>>>,
     session: Mutex<Option<KeptSession>>,
+    /// Starts in a row that ended when the agent was to take its conversation up again.
+    take_ups_failed: AtomicU32,
 }
 
 impl AcpDriver {
@@ -76,6 +85,7 @@ impl AcpDriver {
             turn: tokio::sync::Mutex::default(),
             life: Mutex::default(),
             session: Mutex::default(),
+            take_ups_failed: AtomicU32::new(0),
         }
     }
 
@@ -174,17 +184,29 @@ impl AcpDriver {
         let cwd = std::path::absolute(cwd.join("."))
             .map_err(|error| Error::new(Reason::AgentFailed).with_details(&error.to_string()))?;
         let before = self.kept().clone();
-        let kept = before.as_ref().filter(|kept| kept.cwd == cwd).map(|kept| kept.id.as_str());
+        let is_hopeless = self.take_ups_failed.load(Ordering::Relaxed) >= TAKE_UPS_MAX;
+        let kept =
+            before.as_ref().filter(|kept| kept.cwd == cwd && !is_hopeless).map(|kept| kept.id.as_str());
         let life = Life::begin(&self.launch, &self.warden).await;
         let life = Arc::new(life.map_err(|fault| not_started(&fault))?);
         *self.slot() = Some(Arc::clone(&life));
         let started = life.talk(&self.launch, &cwd, kept, &self.feed, &self.options).await;
         if started.is_err() {
+            if life.is_taking_up() {
+                self.take_ups_failed.fetch_add(1, Ordering::Relaxed);
+            }
             self.end_this(&life).await;
         }
         let mut start = started.map_err(|why| not_talking(&why))?;
-        if let Some(before) = before.filter(|before| before.cwd != cwd) {
-            start.lost = Some(LostSession { id: before.id, why: "it was about another folder".to_owned() });
+        self.take_ups_failed.store(0, Ordering::Relaxed);
+        if let Some(before) = before {
+            let why = if before.cwd != cwd {
+                Some("it was about another folder".to_owned())
+            } else {
+                is_hopeless
+                    .then(|| format!("{TAKE_UPS_MAX} times in a row the agent ended over taking it up again"))
+            };
+            start.lost = start.lost.or(why.map(|why| LostSession { id: before.id, why }));
         }
         self.note(start, cwd);
         Ok(())
@@ -192,7 +214,7 @@ impl AcpDriver {
 
     fn note(&self, start: SessionStart, cwd: PathBuf) {
         let body = serde_json::to_value(&start).unwrap_or_default();
-        *self.kept() = Some(KeptSession { id: start.id, cwd });
+        *self.kept() = Some(KeptSession { id: start.id, cwd, lost: start.lost });
         self.feed.publish(AgentUpdate::new(UpdateKind::Session, body));
     }
 

@@ -1,7 +1,7 @@
 //! One life of an agent's process, with the connection to it.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ pub(super) struct Life {
     process: Process,
     /// Once it has introduced itself and begun a conversation.
     client: OnceLock<AcpClient>,
+    /// It has introduced itself, and is to take a conversation up again.
+    is_taking_up: AtomicBool,
     started_at: Instant,
     /// Why it is to be ended though it runs.
     condemned: Mutex<Option<Error>>,
@@ -49,6 +51,7 @@ impl Life {
         Ok(Self {
             process: launch.start(warden).await?,
             client: OnceLock::new(),
+            is_taking_up: AtomicBool::new(false),
             started_at: Instant::now(),
             condemned: Mutex::default(),
             memory_bytes: AtomicU64::new(0),
@@ -70,7 +73,9 @@ impl Life {
         };
         let begun = async {
             let client = AcpClient::open(read, write, feed.clone(), options.clone()).await?;
+            self.is_taking_up.store(kept.is_some(), Ordering::Relaxed);
             let start = client.start_session(cwd, kept).await?;
+            self.is_taking_up.store(false, Ordering::Relaxed);
             Ok((client, start))
         };
         let begun = tokio::select! {
@@ -91,6 +96,11 @@ impl Life {
                 None => NotTalking::Acp(fault),
             }),
         }
+    }
+
+    /// Whether it has introduced itself and got no further, since it was to take a conversation up again.
+    pub(super) fn is_taking_up(&self) -> bool {
+        self.is_taking_up.load(Ordering::Relaxed)
     }
 
     /// The connection, where there is a conversation.

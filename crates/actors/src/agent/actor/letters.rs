@@ -7,10 +7,11 @@
 use std::sync::Arc;
 
 use mainstay_runtime::RestContext;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::{AgentActor, AgentWatch, Ctx};
-use crate::agent::events::{LetterAgain, LetterAnswered, LetterFailed, LetterSent};
+use crate::agent::events::{AgentSessionLost, LetterAgain, LetterAnswered, LetterFailed, LetterSent};
 use crate::agent::letter::LetterId;
 use crate::agent::mail::{ATTEMPTS_MAX, Broken, LETTERS_WAITING_MAX, Pending};
 use crate::agent::memory::AgentMemory;
@@ -112,7 +113,7 @@ impl AgentActor {
     ) {
         watch.deliveries.remove(&id);
         watch.is_dirty = true;
-        self.note_session(watch);
+        self.note_session(ctx, watch);
         match answer {
             // It reached nobody: the agent is not there just now, and will be told to come back.
             Err(error) if error.reason == Reason::AgentFailed => {
@@ -160,9 +161,13 @@ impl AgentActor {
     }
 
     /// Notes how the agent's conversation would be taken up again.
-    pub(super) fn note_session(&self, watch: &mut AgentWatch) {
+    pub(super) fn note_session(&self, ctx: &Ctx, watch: &mut AgentWatch) {
         let session = self.driver.session();
         if session.is_some() && session != watch.memory.session {
+            let lost = session.as_ref().and_then(|session| session.get("lost"));
+            if let Some(lost) = lost.and_then(|lost| AgentSessionLost::deserialize(lost).ok()) {
+                ctx.record(&lost);
+            }
             watch.memory.session = session;
             watch.is_dirty = true;
         }

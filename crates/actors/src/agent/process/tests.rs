@@ -427,7 +427,7 @@ async fn an_agent_that_is_never_ready_is_ended_when_its_time_is_over() {
     let mut bed = Bed::with(script, Readiness::Stdout("up".to_owned()), |driver| driver).await;
     bed.driver.launch.ready_within = Duration::from_millis(300);
     let why = failed(bed.restart().await);
-    assert!(why.for_log().contains("it was not ready within 0.3 s"), "{why:?}");
+    assert!(why.for_log().contains("it was not ready within 300ms"), "{why:?}");
     assert!(!bed.is_recorded());
     assert_eq!(bed.driver.process(), None);
 }

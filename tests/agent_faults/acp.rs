@@ -164,6 +164,20 @@ async fn one_that_floods_with_what_is_no_message_is_restarted_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_that_writes_a_message_without_end_is_restarted_for_it() {
+    let scene = provoked("", "long 20000000").await;
+    scene.expect(&expect![[r#"
+        starting -> healthy
+        healthy -> failed
+        exited: error: the agent broke the protocol: it wrote a line of more than 16777216 bytes
+        decision: restart, 1 of 5
+        restarted, restored
+        starting -> healthy
+    "#]]);
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_that_is_never_ready_is_given_up_when_its_restarts_are_spent() {
     let mut scene = acp(&script("", "--mute"), "startup_grace = \"1s\"\nmax_restarts = 1").await;
     scene.until(|record| record.kind == "gave_up").await;

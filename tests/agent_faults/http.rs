@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::scene::Scene;
-use crate::support::BackendProgram;
+use crate::support::{BackendProgram, eventually, get, post};
 
 /// How the agent behaves.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,6 +22,8 @@ enum Way {
     SaysItFailed,
     HangsOverChecks,
     HangsOverLetters,
+    FloodsItsAnswers,
+    DiesOverLetters,
     FloodsItsReport,
     NeverWell,
     RefusesRestarts,
@@ -75,6 +77,13 @@ impl Agent {
                 Reply::Answer(204, Vec::new())
             }
             ("POST", "message") if self.way == Way::HangsOverLetters => Reply::Never,
+            ("POST", "message") if self.way == Way::FloodsItsAnswers => {
+                Reply::Answer(200, vec![b' '; 20 << 20])
+            }
+            ("POST", "message") if self.way == Way::DiesOverLetters => {
+                (self.state, self.is_dead) = (json!({}), true);
+                Reply::Answer(503, b"it has failed".to_vec())
+            }
             ("POST", "message") => Reply::Answer(200, b"\"done\"".to_vec()),
             _ => Reply::Answer(404, Vec::new()),
         }
@@ -242,6 +251,35 @@ async fn one_that_hangs_over_a_letter_is_restarted_for_it_though_it_answers_its_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_that_fails_over_a_letter_is_restarted_and_has_its_state_back() {
+    let (backend, mut scene) = turned(Way::DiesOverLetters, "").await;
+    assert_eq!(scene.says(json!("now")).await, Err(Reason::OutcomeUnknown));
+    scene.becomes("healthy").await;
+    scene.expect(&expect![[r#"
+        starting -> healthy
+        healthy -> failed
+        exited: error: the agent reports that it failed
+        decision: restart, 1 of 5
+        restarted, restored
+        starting -> healthy
+    "#]]);
+    assert_eq!(backend.state(), json!({ "step": 7 }));
+    assert_eq!(scene.says(json!("now")).await, Ok(json!("done")));
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_floods_its_answer_is_well_and_the_letter_says_what_happened() {
+    let (_backend, scene) = turned(Way::FloodsItsAnswers, "").await;
+    assert_eq!(scene.says(json!("now")).await, Err(Reason::ResponseTooLarge));
+    assert_eq!(scene.view().status, AgentStatus::Healthy);
+    scene.expect(&expect![[r#"
+        starting -> healthy
+    "#]]);
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_that_floods_its_report_misses_its_checks() {
     let (_backend, mut scene) = turned(Way::FloodsItsReport, "").await;
     scene.becomes("healthy").await;
@@ -354,14 +392,25 @@ async fn one_that_fails_over_the_state_that_it_is_given_back_goes_on_without_it_
 #[tokio::test(flavor = "multi_thread")]
 async fn one_whose_backend_is_killed_is_unknown_and_restarted_by_nobody_until_it_can_be_asked_again() {
     let backend = BackendProgram::start(0, "x").await;
-    let port = backend.port();
-    let mut scene = Scene::with(tempfile::tempdir().unwrap(), &backend.url, "").await;
+    let (url, port) = (backend.url.clone(), backend.port());
+    post(&format!("{url}/api/agents/x/message"), json!("remember me")).await;
+    // It is looked at when the link goes and comes, and at no other time: a check that the kill meets on its way would be
+    // a miss.
+    let rarely = "health_interval = \"1h\"";
+    let mut scene = Scene::with(tempfile::tempdir().unwrap(), &url, rarely).await;
     scene.becomes("healthy").await;
+    state_kept(&scene).await;
+    // Uptimes are whole seconds: the agent must be old enough for a restart to show.
+    let uptime = async || get(&format!("{url}/api/agents/x/health")).await["uptime"].as_u64().unwrap();
+    eventually("the agent is three seconds old", async || uptime().await >= 3).await;
     backend.kill().await;
     scene.becomes("unknown").await;
     assert_eq!(scene.view().status, AgentStatus::Unknown);
     let _backend = BackendProgram::start(port, "x").await;
     scene.becomes("healthy").await;
+    let state = async || get(&format!("{url}/api/agents/x/state")).await;
+    eventually("it has its state back", async || state().await["count"] == 1).await;
+    assert_eq!(scene.view().generation, 1);
     scene.expect(&expect![[r#"
         starting -> healthy
         healthy -> unknown

@@ -224,3 +224,32 @@ done
     assert!(Path::new(&scene.dir.path().join("had")).exists());
     scene.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_dies_each_time_that_it_is_ready_is_given_up_however_well_it_starts() {
+    let mut scene = process(&on_a_letter("exit 1"), "max_restarts = 2").await;
+    for _ in 0..3 {
+        scene.becomes("healthy").await;
+        assert_eq!(scene.says(json!("now")).await, Err(Reason::OutcomeUnknown));
+    }
+    scene.until(|record| record.kind == "gave_up").await;
+    scene.expect(&expect![[r#"
+        starting -> healthy
+        healthy -> failed
+        exited: error: its process ended: it exited with code 1
+        decision: restart, 1 of 2
+        restarted, restored
+        starting -> healthy
+        healthy -> failed
+        exited: error: its process ended: it exited with code 1
+        decision: restart, 2 of 2
+        restarted, restored
+        starting -> healthy
+        healthy -> failed
+        exited: error: its process ended: it exited with code 1
+        decision: abandon, 2 of 2
+        gave_up
+    "#]]);
+    assert!(scene.view().next_step.contains("mainstay agent reset x"));
+    scene.end().await;
+}

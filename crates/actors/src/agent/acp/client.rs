@@ -169,6 +169,11 @@ impl AcpClient {
         self.new_session(cwd, Some(LostSession { id: kept.to_owned(), why })).await
     }
 
+    /// Whether the agent takes conversations up again at all.
+    pub(super) fn offers_a_way_back(&self) -> bool {
+        ways_back(self.introduction.offers).next().is_some()
+    }
+
     async fn new_session(&self, cwd: &Path, lost: Option<LostSession>) -> Result<SessionStart, AcpFault> {
         let shared = Arc::clone(&self.shared);
         let answer = self

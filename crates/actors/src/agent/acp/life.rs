@@ -73,7 +73,7 @@ impl Life {
         };
         let begun = async {
             let client = AcpClient::open(read, write, feed.clone(), options.clone()).await?;
-            self.is_taking_up.store(kept.is_some(), Ordering::Relaxed);
+            self.is_taking_up.store(kept.is_some() && client.offers_a_way_back(), Ordering::Relaxed);
             let start = client.start_session(cwd, kept).await?;
             self.is_taking_up.store(false, Ordering::Relaxed);
             Ok((client, start))

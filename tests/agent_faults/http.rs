@@ -362,10 +362,9 @@ async fn one_whose_backend_is_killed_is_unknown_and_restarted_by_nobody_until_it
     assert_eq!(scene.view().status, AgentStatus::Unknown);
     let _backend = BackendProgram::start(port, "x").await;
     scene.becomes("healthy").await;
-    scene.expect(&expect![[r#"
-        starting -> healthy
-        healthy -> unknown
-        unknown -> healthy
-    "#]]);
+    // A check that was under way when it was killed may count as a miss.
+    let account = scene.account();
+    assert!(!account.contains("exited") && !account.contains("decision"), "{account}");
+    assert_eq!(scene.view().generation, 1);
     scene.end().await;
 }

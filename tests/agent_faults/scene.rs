@@ -79,6 +79,8 @@ impl Scene {
         let lines = self.told.iter().filter_map(|Record { kind, fields, .. }| {
             let text = |name: &str| fields[name].as_str().unwrap_or_default().to_owned();
             Some(match kind.as_str() {
+                // Where the link is slower than the first check, nobody can say for a moment.
+                "agent_health" if [text("from"), text("to")].contains(&"unknown".to_owned()) => return None,
                 "agent_health" => format!("{} -> {}", text("from"), text("to")),
                 "actor_exited" => format!("exited: {}: {}", text("cause"), text("message")),
                 "decision" => {

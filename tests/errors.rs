@@ -136,16 +136,12 @@ mod panics {
         let cache = mainstay.cache();
         let (crashed, behind) = tokio::join!(
             timeout(PATIENCE, mainstay.inject_panic_into_a_call()),
-            cache.invalidate(everything())
+            cache.invalidate(&mainstay::actors::cache::Pattern::All)
         );
         let error = crashed.expect("it was told").unwrap_err();
         assert_eq!((error.code, error.reason, error.retryable), (Code::ServerError, Reason::Crashed, false));
         assert_eq!(behind, Ok(0), "it is handled by the next incarnation");
         mainstay.shutdown().await;
-    }
-
-    fn everything() -> mainstay::actors::cache::Pattern {
-        mainstay::actors::cache::Pattern::All
     }
 
     #[tokio::test]

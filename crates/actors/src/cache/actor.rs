@@ -11,6 +11,7 @@ use tokio::task::yield_now;
 
 use super::handle::CacheHandle;
 use super::pattern::{Pattern, Selection};
+use super::shelf::Term;
 
 /// Entries were invalidated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,11 +124,14 @@ pub struct CacheActor {
 
 /// The time of one incarnation. When it ends, in whatever way, everything is forgotten.
 #[derive(Debug)]
-pub struct Tenure(CacheHandle);
+pub struct Tenure {
+    cache: CacheHandle,
+    term: Term,
+}
 
 impl Drop for Tenure {
     fn drop(&mut self) {
-        self.0.close();
+        self.cache.close(self.term);
     }
 }
 
@@ -137,24 +141,23 @@ impl Worker for CacheActor {
     type Snapshot = ();
 
     async fn start(&self, _: &mut Context<CacheMessage>, _: Option<()>) -> Result<Tenure, Failure> {
-        self.cache.open();
-        Ok(Tenure(self.cache.clone()))
+        Ok(Tenure { cache: self.cache.clone(), term: self.cache.open() })
     }
 
     async fn handle(
         &self,
         ctx: &mut Context<CacheMessage>,
         message: CacheMessage,
-        Tenure(cache): &mut Tenure,
+        tenure: &mut Tenure,
     ) -> Result<(), Failure> {
         match message {
             CacheMessage::Invalidate { invalidation, reply } => {
                 let Invalidation { by, pattern, selections } = invalidation;
                 let mut entries = 0;
                 for selection in selections {
-                    let mut sweep = cache.invalidate(selection);
+                    let mut sweep = tenure.cache.invalidate(selection);
                     while !sweep.is_done() {
-                        entries += cache.sweep(&mut sweep);
+                        entries += tenure.cache.sweep(&mut sweep);
                         yield_now().await;
                     }
                 }

@@ -10,7 +10,7 @@ use super::freshness::Lease;
 use super::ledger::Sweep;
 use super::load::{Line, Loaded, Ticket, caught};
 use super::pattern::Selection;
-use super::shelf::{Found, LoadTerms, Shelf, Terms, Turn};
+use super::shelf::{Found, LoadTerms, Shelf, Term, Terms, Turn};
 use super::stats::CacheStats;
 use super::value::CacheValue;
 use crate::error::Error;
@@ -161,13 +161,14 @@ impl CacheHandle {
         self.0.shelf.sweep(sweep)
     }
 
-    pub(super) fn open(&self) {
-        self.0.shelf.open();
+    pub(super) fn open(&self) -> Term {
+        self.0.shelf.open()
     }
 
-    pub(super) fn close(&self) {
-        self.0.shelf.close();
-        self.refreshes().abort_all();
+    pub(super) fn close(&self, term: Term) {
+        if self.0.shelf.close(term) {
+            self.refreshes().abort_all();
+        }
     }
 
     fn now(&self) -> Duration {

@@ -34,7 +34,8 @@ pub enum KeyError {
 
 impl From<KeyError> for Error {
     fn from(error: KeyError) -> Self {
-        let reason = if error == KeyError::TooLong { Reason::RequestTooLarge } else { Reason::InvalidRequest };
+        let reason =
+            if error == KeyError::TooLong { Reason::RequestTooLarge } else { Reason::InvalidRequest };
         Self::new(reason).with_details(&error.to_string())
     }
 }
@@ -45,7 +46,8 @@ impl From<KeyError> for Error {
 /// Says what is wrong with it.
 pub fn check_own(key: &str) -> Result<(), KeyError> {
     let namespace = key.split_once(':').map_or("", |(namespace, _)| namespace);
-    let is_fit = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
+    let is_fit =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
     if key.len() > KEY_BYTES_MAX {
         Err(KeyError::TooLong)
     } else if namespace.is_empty() || !namespace.bytes().all(is_fit) {

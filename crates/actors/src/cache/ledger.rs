@@ -97,8 +97,7 @@ impl<L> Ledger<L> {
 
     /// The load of `key` that is under way, if it will be young enough.
     pub(super) fn load(&self, key: &str, age_max: Option<Duration>, now: Duration) -> Option<&Load<L>> {
-        let is_young =
-            |load: &&Load<L>| age_max.is_none_or(|max| now.saturating_sub(load.begun_at) <= max);
+        let is_young = |load: &&Load<L>| age_max.is_none_or(|max| now.saturating_sub(load.begun_at) <= max);
         self.loads.get(key).filter(is_young)
     }
 

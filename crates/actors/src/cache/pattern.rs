@@ -136,7 +136,8 @@ fn glob(pattern: &str) -> Result<Rule, PatternError> {
         pattern: pattern.to_owned(),
         reason: error.kind().to_string(),
     })?;
-    let literal = pattern.find(['*', '?', '[', ']', '{', '}', '\\', '!']).map_or(pattern, |end| &pattern[..end]);
+    let literal =
+        pattern.find(['*', '?', '[', ']', '{', '}', '\\', '!']).map_or(pattern, |end| &pattern[..end]);
     Ok(Rule::Glob { beginning: literal.into(), matcher: Arc::new(glob.compile_matcher()) })
 }
 

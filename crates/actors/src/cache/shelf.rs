@@ -27,16 +27,24 @@ const SWEEP_VISITS: usize = 256;
 pub(super) struct Shelf {
     entries: Cache<Arc<str>, Arc<Entry>>,
     inner: Mutex<Inner>,
-    evicted: Arc<Mutex<Vec<(Arc<str>, Stamp)>>>,
+    evicted: Evicted,
     tally: Tally,
     bytes_max: u64,
 }
 
+/// What moka has dropped and the ledger does not know of yet.
+type Evicted = Arc<Mutex<Vec<(Arc<str>, Stamp)>>>;
+
 struct Inner {
     ledger: Ledger<WeakLine>,
+    term: Term,
     /// While nobody is there who invalidates, nothing is kept.
     is_open: bool,
 }
+
+/// How often the shelf was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Term(u64);
 
 #[derive(Debug)]
 struct Entry {
@@ -81,7 +89,7 @@ pub(super) enum Turn<T> {
 
 impl Shelf {
     pub(super) fn new(bytes_max: u64) -> Self {
-        let evicted = Arc::new(Mutex::new(Vec::new()));
+        let evicted = Evicted::default();
         let told = Arc::clone(&evicted);
         // moka calls this where it likes, also within an insertion, which holds the ledger.
         let listener = move |key: Arc<Arc<str>>, entry: Arc<Entry>, cause: RemovalCause| {
@@ -90,11 +98,13 @@ impl Shelf {
             }
         };
         let entries = Cache::builder()
-            .weigher(|key: &Arc<str>, entry: &Arc<Entry>| u32::try_from(entry.kept.weight(key)).unwrap_or(u32::MAX))
+            .weigher(|key: &Arc<str>, entry: &Arc<Entry>| {
+                u32::try_from(entry.kept.weight(key)).unwrap_or(u32::MAX)
+            })
             .max_capacity(bytes_max)
             .eviction_listener(listener)
             .build();
-        let inner = Mutex::new(Inner { ledger: Ledger::new(), is_open: false });
+        let inner = Mutex::new(Inner { ledger: Ledger::new(), term: Term::default(), is_open: false });
         Self { entries, inner, evicted, tally: Tally::default(), bytes_max }
     }
 
@@ -196,7 +206,14 @@ impl Shelf {
     }
 
     /// A load ended with an error that is kept for as long as `lease` says. What stands there and is still of use stays.
-    pub(super) fn fail(&self, key: &Arc<str>, stamp: Stamp, error: &Error, lease: Option<Lease>, now: Duration) {
+    pub(super) fn fail(
+        &self,
+        key: &Arc<str>,
+        stamp: Stamp,
+        error: &Error,
+        lease: Option<Lease>,
+        now: Duration,
+    ) {
         self.tally.load_failures.add(1);
         let mut inner = self.inner();
         let ledger = &mut inner.ledger;
@@ -265,16 +282,29 @@ impl Shelf {
         dropped
     }
 
-    /// From now on values are kept.
-    pub(super) fn open(&self) {
-        self.inner().is_open = true;
+    /// From now on values are kept, until this term is closed.
+    pub(super) fn open(&self) -> Term {
+        let mut inner = self.inner();
+        self.clear(&mut inner.ledger);
+        inner.is_open = true;
+        inner.term.0 += 1;
+        inner.term
     }
 
-    /// Forgets everything, and keeps nothing until it is opened again.
-    pub(super) fn close(&self) {
+    /// Forgets everything, and keeps nothing until it is opened again. Whether it was open in that term: who comes late
+    /// closes nothing that another has opened.
+    pub(super) fn close(&self, term: Term) -> bool {
         let mut inner = self.inner();
-        inner.is_open = false;
-        inner.ledger.clear(|key| self.entries.invalidate(key));
+        let is_current = inner.is_open && inner.term == term;
+        if is_current {
+            inner.is_open = false;
+            self.clear(&mut inner.ledger);
+        }
+        is_current
+    }
+
+    fn clear(&self, ledger: &mut Ledger<WeakLine>) {
+        ledger.clear(|key| self.entries.invalidate(key));
     }
 
     pub(super) fn stats(&self, now: Duration) -> CacheStats {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use mainstay_runtime::{Address, Child, Runtime, SupervisorSpec};
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio::time::{advance, sleep};
 
 use super::*;
@@ -68,7 +69,8 @@ impl Scene {
         let (end, told) = oneshot::channel::<Result<&'static str, Error>>();
         let (cache, key) = (self.cache.clone(), key.to_owned());
         let loads = cache.stats().loads;
-        let waiting = tokio::spawn({
+        let mut waiting = JoinSet::new();
+        waiting.spawn({
             let cache = cache.clone();
             async move {
                 let load = || async move {
@@ -87,13 +89,13 @@ impl Scene {
 
 struct Open {
     end: oneshot::Sender<Result<&'static str, Error>>,
-    waiting: tokio::task::JoinHandle<Result<String, Error>>,
+    waiting: JoinSet<Result<String, Error>>,
 }
 
 impl Open {
-    async fn ends(self, with: Result<&'static str, Error>) -> Result<String, Error> {
+    async fn ends(mut self, with: Result<&'static str, Error>) -> Result<String, Error> {
         self.end.send(with).unwrap();
-        self.waiting.await.unwrap()
+        self.waiting.join_next().await.unwrap().unwrap()
     }
 }
 
@@ -144,21 +146,20 @@ async fn a_hundred_who_miss_at_the_same_time_load_once() {
 #[tokio::test(start_paused = true)]
 async fn when_the_first_who_asked_goes_the_load_goes_on_for_the_rest_and_with_the_last_it_is_called_off() {
     let scene = Scene::new().await;
-    let load = scene.begin("n:a", KEEPING).await;
+    let mut load = scene.begin("n:a", KEEPING).await;
     let cache = scene.cache.clone();
-    let second = tokio::spawn(async move {
+    let mut second = JoinSet::new();
+    second.spawn(async move {
         let never = || async { Err(Error::new(Reason::Internal)) };
         cache.get_or_load("n:a", None, KEEPING, never).await.map(|answer| text(&answer.value))
     });
     tokio::task::yield_now().await;
-    load.waiting.abort();
-    assert!(load.waiting.await.unwrap_err().is_cancelled());
+    load.waiting.shutdown().await;
     load.end.send(Ok("v")).unwrap();
-    assert_eq!(second.await.unwrap(), ok("v"));
+    assert_eq!(second.join_next().await.unwrap().unwrap(), ok("v"));
 
-    let load = scene.begin("n:b", KEEPING).await;
-    load.waiting.abort();
-    assert!(load.waiting.await.unwrap_err().is_cancelled());
+    let mut load = scene.begin("n:b", KEEPING).await;
+    load.waiting.shutdown().await;
     assert!(load.end.is_closed(), "nobody waits, and so nothing is loaded");
     assert_eq!(scene.loaded("n:b", KEEPING, "v").await, (ok("v"), true));
 }

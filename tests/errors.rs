@@ -256,7 +256,6 @@ async fn every_error_of_the_bridge_has_a_code_a_reason_and_says_whether_a_repeat
         r#"{"id":1,"type":"agent","agent":"planner","action":"stop"}"#,
         r#"{"id":1,"type":"connection","action":"reconnect"}"#,
         r#"{"id":1,"type":"connection","action":"disconnect"}"#,
-        r#"{"id":1,"type":"cache","action":"show"}"#,
         r#"{"id":1,"type":"cache","action":"invalidate","by":"all"}"#,
         r#"{"id":1,"type":"request","method":"GET","path":"/"}"#,
     ] {

@@ -107,7 +107,7 @@ impl<B: Behaviour> Life<B> {
         for _ in 0..BATCH_MESSAGES_MAX {
             let flow = match self.slot.mailbox.pop(self.ctx.generation) {
                 Next::Empty | Next::Stop => return Ok(Flow::Continue),
-                Next::Own(Own::Panic(panic)) => return Err(Fault::Panic(panic)),
+                Next::Own(Own::Panic(panic)) => return Err(Fault::Panic(*panic)),
                 Next::Own(Own::Message(message)) => self.handle(message).await?,
                 Next::Mail(envelope, _) if has_expired(&envelope) => self.expire(envelope),
                 Next::Mail(envelope, label) => {

@@ -161,7 +161,7 @@ impl AgentActor {
 
     /// Notes how the agent's conversation would be taken up again.
     pub(super) fn note_session(&self, watch: &mut AgentWatch) {
-        let session = self.driver.session();
+        let session = self.driver.session().map(Box::new);
         if session.is_some() && session != watch.memory.session {
             watch.memory.session = session;
             watch.is_dirty = true;

@@ -24,7 +24,7 @@ use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, Shutdown};
 use mainstay_runtime::{Address, Child, SpecError, SupervisorSpec};
 use thiserror::Error as ThisError;
 
-use crate::agent_factory::{AgentFactory, agent_policy};
+use crate::agent_factory::{AgentFactory, Rules, agent_policy};
 use crate::agent_meter::{Metered, Meters};
 use crate::config::{self, BackendConfig, Config};
 use crate::environment::Environment;
@@ -188,6 +188,7 @@ impl Assembly {
             meters,
             programs: programs.clone(),
             usual: config.agents.clone(),
+            usual_rules: Rules::of(&config.agents, false),
         };
         let agent_lines = DashMap::new();
         for agent in &config.agent {

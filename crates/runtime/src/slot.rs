@@ -30,8 +30,8 @@ pub(crate) struct Slot<B: Behaviour> {
     /// Boxed: most actors never have one.
     pub(crate) checkpoint: Mutex<Option<Box<B::Snapshot>>>,
     pub(crate) tenancy: Tenancy,
-    /// Where snapshots go that outlive the process.
-    pub(crate) keeper: Option<Keeper<B::Snapshot>>,
+    /// Where snapshots go that outlive the process. Boxed: most actors have none.
+    pub(crate) keeper: Option<Box<Keeper<B::Snapshot>>>,
 }
 
 impl<B: Behaviour> Slot<B> {
@@ -47,7 +47,7 @@ impl<B: Behaviour> Slot<B> {
             behaviour,
             checkpoint: Mutex::new(None),
             tenancy: Tenancy::default(),
-            keeper: codec.map(Keeper::new),
+            keeper: codec.map(|codec| Box::new(Keeper::new(codec))),
         })
     }
 

@@ -167,7 +167,7 @@ impl<B: Behaviour> Life<B> {
 
     /// Where snapshots go that outlive the process, unless the slot was taken back from this incarnation.
     fn keeper(&self) -> Option<&Keeper<B::Snapshot>> {
-        let keeper = self.slot.keeper.as_ref()?;
+        let keeper = self.slot.keeper.as_deref()?;
         self.slot.tenancy.is_of(self.ctx.generation).then_some(keeper)
     }
 

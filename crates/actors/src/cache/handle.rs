@@ -12,7 +12,7 @@ use super::load::{Line, Loaded, Ticket, caught};
 use super::pattern::Selection;
 use super::shelf::{Found, LoadTerms, Shelf, Term, Terms, Turn};
 use super::stats::CacheStats;
-use super::value::CacheValue;
+use super::value::{CacheValue, Kept};
 use crate::error::Error;
 
 /// A cache: the values, and how to get at them. Cheap to clone; all clones share the same values.
@@ -132,6 +132,8 @@ impl CacheHandle {
         }
         let value = match shelf.turn(&key, age_max, terms, load, line) {
             Turn::Join(line) | Turn::Begin(line) => line.await?,
+            Turn::Take(Kept::Value(value)) => return Ok(Answer { value, is_kept: true }),
+            Turn::Take(Kept::Failure(error)) => return Err((*error).clone()),
             Turn::Pass(load) => caught(load).await?.value,
         };
         Ok(Answer { value, is_kept: false })
@@ -159,6 +161,11 @@ impl CacheHandle {
 
     pub(super) fn sweep(&self, sweep: &mut Sweep) -> u64 {
         self.0.shelf.sweep(sweep)
+    }
+
+    #[cfg(test)]
+    pub(super) fn sweep_by(&self, sweep: &mut Sweep, visits: usize) -> u64 {
+        self.0.shelf.sweep_by(sweep, visits)
     }
 
     pub(super) fn open(&self) -> Term {

@@ -83,6 +83,12 @@ impl<L> Ledger<L> {
         self.marks.insert(key, mark);
     }
 
+    /// Something was to be kept under `key` and is not: what was there, or is being loaded, is older.
+    pub(super) fn refuse(&mut self, key: &str) {
+        self.loads.remove(key);
+        self.marks.remove(key);
+    }
+
     /// The entry of that stamp is no longer there.
     pub(super) fn strike(&mut self, key: &str, stamp: Stamp) -> bool {
         self.stands(key, stamp) && self.marks.remove(key).is_some()
@@ -127,7 +133,8 @@ impl<L> Ledger<L> {
     pub(super) fn sweep(&mut self, sweep: &mut Sweep, visits: usize, mut removed: impl FnMut(&str)) {
         let Sweep { selection, up_to, from, is_done } = sweep;
         if let Some(key) = selection.only_key() {
-            if self.marks.remove(key).is_some() {
+            if self.marks.get(key).is_some_and(|mark| mark.stamp < *up_to) {
+                self.marks.remove(key);
                 removed(key);
             }
             *is_done = true;
@@ -261,6 +268,24 @@ mod tests {
         begin(&mut ledger, "a:1");
         assert!(ledger.load("a:1", Some(s(2)), s(2)).is_some());
         assert!(ledger.load("a:1", Some(s(1)), s(2)).is_none());
+    }
+
+    #[test]
+    fn what_was_being_loaded_or_kept_when_something_newer_was_refused_is_older() {
+        let mut ledger = ledger_with(&["a:1"]);
+        let load = begin(&mut ledger, "a:1");
+        ledger.refuse("a:1");
+        assert!(ledger.mark("a:1").is_none());
+        assert!(!ledger.end("a:1", load));
+    }
+
+    #[test]
+    fn the_sweep_of_one_key_spares_what_was_kept_after_it_had_begun() {
+        let mut ledger = ledger_with(&["a:1"]);
+        let mut sweep = ledger.invalidate(Selection::key("a:1"));
+        enter(&mut ledger, "a:1");
+        ledger.sweep(&mut sweep, 1, |key| panic!("{key}"));
+        assert!(sweep.is_done() && ledger.mark("a:1").is_some());
     }
 
     #[test]

@@ -101,8 +101,9 @@ impl Ticket {
             Err(error) => {
                 let is_kept = tells_of_the_value(&error) && !failures_for.is_zero();
                 // It counts from its end: a load may take longer to fail than its failure is kept.
-                let lease = is_kept.then(|| Lease::new(now, failures_for, Duration::ZERO));
-                self.shelf.fail(&self.key, self.stamp, &error, lease, now);
+                let lease = Lease::new(now, failures_for, Duration::ZERO);
+                let terms = is_kept.then_some(Terms { lease, is_of_the_link });
+                self.shelf.fail(&self.key, self.stamp, &error, terms, now);
                 Err(error)
             }
         }

@@ -131,7 +131,10 @@ impl TryFrom<&Pattern> for Selection {
 }
 
 fn glob(pattern: &str) -> Result<Rule, PatternError> {
-    let built = GlobBuilder::new(pattern).literal_separator(true).backslash_escape(true).build();
+    let built = GlobBuilder::new(&in_words_of_globset(pattern))
+        .literal_separator(true)
+        .backslash_escape(true)
+        .build();
     let glob = built.map_err(|error| PatternError::Glob {
         pattern: pattern.to_owned(),
         reason: error.kind().to_string(),
@@ -139,6 +142,37 @@ fn glob(pattern: &str) -> Result<Rule, PatternError> {
     let literal =
         pattern.find(['*', '?', '[', ']', '{', '}', '\\', '!']).map_or(pattern, |end| &pattern[..end]);
     Ok(Rule::Glob { beginning: literal.into(), matcher: Arc::new(glob.compile_matcher()) })
+}
+
+/// globset takes `**` for anything only where it fills a segment; elsewhere it is one `*` for it, which ends at a `/`.
+fn in_words_of_globset(pattern: &str) -> String {
+    let mut words = String::with_capacity(pattern.len());
+    let mut rest = pattern.char_indices().peekable();
+    let mut is_in_class = false;
+    while let Some((at, char)) = rest.next() {
+        match char {
+            '\\' => {
+                words.push(char);
+                words.extend(rest.next().map(|(_, escaped)| escaped));
+            }
+            '*' if !is_in_class && pattern[at..].starts_with("**") => {
+                let run = pattern[at..].len() - pattern[at..].trim_start_matches('*').len();
+                for _ in 1..run {
+                    rest.next();
+                }
+                let (before, after) = (&pattern[..at], &pattern[at + run..]);
+                let is_segment = (before.is_empty() || before.ends_with('/'))
+                    && (after.is_empty() || after.starts_with('/'));
+                // No slash, or at least one.
+                words.push_str(if is_segment { "**" } else { "{*,*/**/*}" });
+            }
+            _ => {
+                is_in_class = if is_in_class { char != ']' } else { char == '[' };
+                words.push(char);
+            }
+        }
+    }
+    words
 }
 
 impl fmt::Debug for Selection {
@@ -178,6 +212,17 @@ mod tests {
         assert_eq!(matched(Pattern::Glob(text("http:/**"))).len(), 4);
         assert_eq!(matched(Pattern::Glob(text("{file,http}:/[ab]"))), ["file:/a", "http:/b"]);
         assert_eq!(matched(Pattern::Glob(text("http:/a"))), [""; 0]);
+        for anything in ["http:**", "h**", "{http,none}:**", "http:/**", "***p:/**", "**/?", "http:**/**"] {
+            assert!(matched(Pattern::Glob(text(anything))).len() >= 3, "{anything}");
+        }
+        assert_eq!(matched(Pattern::Glob(text("**1**x"))), ["http:/a/1/x"]);
+        assert_eq!(matched(Pattern::Glob(text("**a"))), ["file:/a"]);
+        assert_eq!(matched(Pattern::Glob(text("http:/a/[**12]"))), ["http:/a/1", "http:/a/2"]);
+        assert_eq!(
+            matched(Pattern::Glob(text("{http:/a/1**,file:**}"))),
+            ["file:/a", "http:/a/1", "http:/a/1/x"]
+        );
+        assert_eq!(matched(Pattern::Glob(text("http:\\**"))), [""; 0]);
         assert_eq!(matched(Pattern::All).len(), 5);
     }
 

@@ -20,8 +20,9 @@ use super::stats::{CacheStats, Tally};
 use super::value::{CacheValue, Kept};
 use crate::error::Error;
 
-/// An invalidation looks at so many keys before it lets others at the ledger.
-const SWEEP_VISITS: usize = 256;
+/// An invalidation looks at so many keys before it lets others at the ledger, and other tasks at its thread: moka takes
+/// one to two microseconds to drop one, and four to five where it tidies up meanwhile.
+const SWEEP_VISITS: usize = 32;
 
 /// The values of one cache.
 pub(super) struct Shelf {
@@ -83,6 +84,8 @@ pub(super) enum Turn<T> {
     Join(Line),
     /// Begin this one: it has been entered.
     Begin(Line),
+    /// Nothing: it came while one was looking.
+    Take(Kept),
     /// Load it, and keep nothing: there is nobody who invalidates.
     Pass(T),
 }
@@ -173,6 +176,10 @@ impl Shelf {
         if let Some(line) = under_way.and_then(|load| load.line.upgrade()) {
             return Turn::Join(line);
         }
+        // A load may have landed since one looked, and it is not made twice.
+        if let Some(kept) = self.fresh(&inner.ledger, key, age_max, begun_at) {
+            return Turn::Take(kept);
+        }
         let stamp = inner.ledger.next_stamp();
         let line = line(load, stamp);
         if let Some(weak) = line.downgrade() {
@@ -181,6 +188,18 @@ impl Shelf {
         }
         self.tally.loads.add(1);
         Turn::Begin(line)
+    }
+
+    fn fresh(
+        &self,
+        ledger: &Ledger<WeakLine>,
+        key: &str,
+        age_max: Option<Duration>,
+        now: Duration,
+    ) -> Option<Kept> {
+        ledger.mark(key)?;
+        let entry = self.entries.get(key)?;
+        (entry.lease.freshness(age_max, now) == Freshness::Fresh).then(|| entry.kept.clone())
     }
 
     /// As [`turn`](Self::turn), for a value that is still of use. `None` where the last refresh failed a moment ago.
@@ -205,13 +224,13 @@ impl Shelf {
         }
     }
 
-    /// A load ended with an error that is kept for as long as `lease` says. What stands there and is still of use stays.
+    /// A load ended with an error that is kept as `terms` say. What stands there and is still of use stays.
     pub(super) fn fail(
         &self,
         key: &Arc<str>,
         stamp: Stamp,
         error: &Error,
-        lease: Option<Lease>,
+        terms: Option<Terms>,
         now: Duration,
     ) {
         self.tally.load_failures.add(1);
@@ -220,15 +239,14 @@ impl Shelf {
         if !ledger.end(key, stamp) {
             return;
         }
-        let Some(lease) = lease else { return };
+        let Some(terms) = terms else { return };
         let is_of_use = |entry: &Arc<Entry>| {
             matches!(entry.kept, Kept::Value(_)) && entry.lease.freshness(None, now) != Freshness::Spent
         };
         if self.entries.get(&**key).as_ref().is_some_and(is_of_use) {
-            ledger.put_off(key, lease.fresh_until);
+            ledger.put_off(key, terms.lease.fresh_until);
         } else {
-            let kept = Kept::Failure(Arc::new(error.clone()));
-            self.keep(ledger, key, kept, Terms { lease, is_of_the_link: false });
+            self.keep(ledger, key, Kept::Failure(Arc::new(error.clone())), terms);
         }
     }
 
@@ -245,10 +263,14 @@ impl Shelf {
             // It would be there until moka finds the time to refuse it.
             self.tally.evictions.add(1);
             self.entries.invalidate(&**key);
-            if let Some(mark) = ledger.mark(key).copied() {
-                ledger.strike(key, mark.stamp);
-            }
+            ledger.refuse(key);
             return;
+        }
+        // moka loses count of its weight where an entry is updated with one of another weight and dropped before it has
+        // tidied up: it never updates one, then. Who looks meanwhile finds nothing, and looks again under the lock.
+        let is_of_another_weight = |old: &Arc<Entry>| old.kept.weight(key) != kept.weight(key);
+        if ledger.mark(key).is_some() && self.entries.get(&**key).as_ref().is_some_and(is_of_another_weight) {
+            self.entries.invalidate(&**key);
         }
         let refresh_after = Duration::ZERO;
         ledger.enter(Arc::clone(key), Mark { stamp, true_at: lease.true_at, is_of_the_link, refresh_after });
@@ -273,8 +295,13 @@ impl Shelf {
 
     /// Goes on with an invalidation for a moment. How many values it has dropped.
     pub(super) fn sweep(&self, sweep: &mut Sweep) -> u64 {
+        self.sweep_by(sweep, SWEEP_VISITS)
+    }
+
+    /// … by so many keys at most.
+    pub(super) fn sweep_by(&self, sweep: &mut Sweep, visits: usize) -> u64 {
         let mut dropped = 0;
-        self.inner().ledger.sweep(sweep, SWEEP_VISITS, |key| {
+        self.inner().ledger.sweep(sweep, visits, |key| {
             self.entries.invalidate(key);
             dropped += 1;
         });

@@ -1,4 +1,14 @@
-//! The cache under its supervisor, on a paused clock.
+//! The cache under its supervisor, on a paused clock; and random traces of it:
+//!
+//! - `draws`: what they are made of
+//! - `steps`: step by step, beside `oracle`, which says what the answers must be
+//! - `traffic`: through the actor, by tasks; `threads`: on several threads
+
+mod draws;
+mod oracle;
+mod steps;
+mod threads;
+mod traffic;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -6,6 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
+use mainstay_runtime::policy::{ChildPolicy, Delay};
 use mainstay_runtime::{Address, Child, Runtime, SupervisorSpec};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -28,9 +39,14 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
-        let cache = CacheHandle::new(1 << 20, KEEPING);
+        Self::of(CacheHandle::new(1 << 20, KEEPING)).await
+    }
+
+    async fn of(cache: CacheHandle) -> Self {
         let mut root = SupervisorSpec::new("root");
-        let actor = root.child(Child::new("cache", CacheActor { cache: cache.clone() })).unwrap();
+        let upkeep = ChildPolicy { delay: Delay::NONE, budget: None, ..ChildPolicy::default() };
+        let child = Child::new("cache", CacheActor { cache: cache.clone() }).policy(upkeep);
+        let actor = root.child(child).unwrap();
         let runtime = Runtime::builder().start(root).await.unwrap();
         Self { cache, actor, runtime }
     }
@@ -297,6 +313,22 @@ async fn the_size_is_bounded_by_bytes_and_one_giant_value_empties_nothing() {
         let after = scene.cache.stats();
         assert!(after.entries >= before.entries && after.bytes <= 1 << 20, "{after:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_replaced_by_something_of_another_size_and_dropped_at_once_leaves_nothing_behind() {
+    let scene = Scene::new().await;
+    for (first, second) in [("v", "a longer one"), ("a longer one", "v")] {
+        scene.put("n:a", first);
+        assert_eq!(scene.cache.stats().entries, 1);
+        scene.put("n:a", second);
+        assert_eq!(scene.invalidate(Pattern::All).await, 1);
+        let stats = scene.cache.stats();
+        assert_eq!((stats.entries, stats.bytes), (0, 0));
+    }
+    scene.put("n:a", "v");
+    let of_one = scene.cache.stats().bytes;
+    assert!(of_one > 256, "{of_one}");
 }
 
 #[tokio::test(start_paused = true)]

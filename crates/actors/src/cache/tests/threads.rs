@@ -68,7 +68,7 @@ async fn read(cache: CacheHandle, source: Arc<Source>, first: usize) -> u64 {
         turn += 1;
         let key = turn % KEYS.len();
         let promised = source.promised[key].load(Ordering::SeqCst);
-        let found = if turn % 3 == 0 {
+        let found = if turn.is_multiple_of(3) {
             let load = {
                 let source = Arc::clone(&source);
                 move || async move {
@@ -84,7 +84,7 @@ async fn read(cache: CacheHandle, source: Arc<Source>, first: usize) -> u64 {
         if let Some(found) = found.as_ref().map(version) {
             assert!(found >= promised, "{}: {found} is from before {promised}", KEYS[key]);
         }
-        if turn % 7 == 0 {
+        if turn.is_multiple_of(7) {
             yield_now().await;
         }
     }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::super::{CacheHandle, CacheMessage, InvalidatedBy, Invalidation, Keeping, Loaded};
 use super::Scene;
-use super::draws::{KEYS, Key, Order, Promises, Token, age_max, keeping, key, ms, order, pause};
+use super::draws::{Concerns, KEYS, Key, Order, Promises, Token, age_max, keeping, key, ms, order, pause};
 use crate::error::{Error, Reason};
 
 const BYTES_MAX: u64 = 2_000;
@@ -176,7 +176,7 @@ struct Change {
     watch: Watch,
     version: u64,
     is_changing: [bool; KEYS.len()],
-    concerns: Box<dyn Fn(&str, bool) -> bool + Send + Sync>,
+    concerns: Concerns,
     has_returned: bool,
 }
 
@@ -358,8 +358,7 @@ async fn run(steps: Vec<Step>) -> Vec<String> {
         trace.take(step).await;
     }
     trace.end().await;
-    let faults = std::mem::take(&mut watch.truth().faults);
-    faults
+    std::mem::take(&mut watch.truth().faults)
 }
 
 proptest! {

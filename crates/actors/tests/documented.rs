@@ -4,11 +4,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::ops::RangeInclusive;
 use std::path::Path;
 
 const CONNECTION: &str = include_str!("../../../docs/connection.md");
 const REQUESTS: &str = include_str!("../../../docs/requests.md");
+const CACHE: &str = include_str!("../../../docs/cache.md");
 const AGENTS: &str = include_str!("../../../docs/agents.md");
 
 /// Where tests are that the pages name, from this crate's folder.
@@ -57,7 +57,7 @@ fn named(page: &str) -> impl Iterator<Item = &str> {
     page.split('`').skip(1).step_by(2).filter(is_name)
 }
 
-fn check(page: &str, cases: RangeInclusive<u32>) {
+fn check(page: &str, cases: impl IntoIterator<Item = u32>) {
     let mut tests_here = BTreeSet::new();
     for folder in FOLDERS {
         tests(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut tests_here);
@@ -67,7 +67,7 @@ fn check(page: &str, cases: RangeInclusive<u32>) {
     let rows = page.lines().filter(|line| line.contains('`'));
     let told: BTreeSet<u32> =
         rows.filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok()).collect();
-    assert_eq!(told, cases.collect());
+    assert_eq!(told, cases.into_iter().collect());
 }
 
 #[test]
@@ -78,6 +78,11 @@ fn each_case_of_the_connection_has_a_test_that_exists() {
 #[test]
 fn each_case_of_the_requests_has_a_test_that_exists() {
     check(REQUESTS, 15..=30);
+}
+
+#[test]
+fn each_case_of_the_cache_but_those_of_watched_files_has_a_test_that_exists() {
+    check(CACHE, (31..=34).chain(38..=39));
 }
 
 #[test]

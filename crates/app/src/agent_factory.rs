@@ -52,6 +52,21 @@ pub(crate) struct AgentFactory {
     pub(crate) programs: Programs,
     /// What holds for an agent that does not say otherwise.
     pub(crate) usual: AgentsConfig,
+    /// The same, as the actors of agents behind the backend take it: they are many, and share it.
+    pub(crate) usual_rules: Rules,
+}
+
+/// The rules by which an agent is checked, and its actor restarted.
+#[derive(Clone)]
+pub(crate) struct Rules {
+    health: Arc<HealthPolicy>,
+    policy: Arc<ChildPolicy>,
+}
+
+impl Rules {
+    pub(crate) fn of(upkeep: &AgentsConfig, owns_agent: bool) -> Self {
+        Self { health: Arc::new(health_policy(upkeep)), policy: Arc::new(agent_policy(upkeep, owns_agent)) }
+    }
 }
 
 /// An agent's actor that is not in the tree yet.
@@ -76,19 +91,23 @@ impl AgentFactory {
     pub(crate) fn make(&self, config: &AgentConfig, agents: usize) -> Result<Draft, AssemblyError> {
         let (debts, feed) = (Arc::<AgentDebts>::default(), AgentFeed::default());
         let driver = self.driver(config, &feed)?;
-        let health = health_policy(&config.upkeep);
+        let owns_agent = driver.owns_agent();
+        let Rules { health, policy } = if !owns_agent && config.upkeep == self.usual {
+            self.usual_rules.clone()
+        } else {
+            Rules::of(&config.upkeep, owns_agent)
+        };
         let agents = u32::try_from(agents).unwrap_or(u32::MAX);
         let actor = AgentActor {
             id: config.id.clone(),
             driver: Arc::clone(&driver),
-            health,
             first_check_within: FIRST_CHECK_SHARE.saturating_mul(agents).min(health.interval),
+            health,
             debts: Arc::clone(&debts),
             callers: Arc::default(),
             backend_seems_away: self.connection.seems_away.subscribe(),
             board: self.board.clone(),
         };
-        let policy = agent_policy(&config.upkeep, driver.owns_agent());
         let terms = RestartTerms {
             fail_after: config.upkeep.fail_after,
             budget: policy.budget,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use mainstay_actors::agent::AgentBoard;
-use mainstay_actors::cache::CacheActor;
+use mainstay_actors::cache::{CacheActor, CacheHandle, Keeping};
 use mainstay_actors::connection::policy::{AfterFailed, ConnectionPolicy};
 use mainstay_actors::connection::target::{SocketTarget, TargetError};
 use mainstay_actors::connection::{ConnectionActor, ConnectionMessage, ConnectionView};
@@ -24,7 +24,7 @@ use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, Shutdown};
 use mainstay_runtime::{Address, Child, SpecError, SupervisorSpec};
 use thiserror::Error as ThisError;
 
-use crate::agent_factory::{AgentFactory, agent_policy};
+use crate::agent_factory::{AgentFactory, Rules, agent_policy};
 use crate::agent_meter::{Metered, Meters};
 use crate::config::{self, BackendConfig, Config};
 use crate::environment::Environment;
@@ -121,11 +121,7 @@ pub(crate) fn check(config: &Config) -> Result<(), AssemblyError> {
 #[cfg(feature = "cli")]
 pub(crate) fn without_effect(config: &Config) -> Vec<&'static str> {
     let default = Config::default();
-    let keys = [
-        (config.cache.watch != default.cache.watch, "cache.watch"),
-        (config.cache.stale_for != default.cache.stale_for, "cache.stale_for"),
-        (config.cache.negative_ttl != default.cache.negative_ttl, "cache.negative_ttl"),
-    ];
+    let keys = [(config.cache.watch != default.cache.watch, "cache.watch")];
     keys.into_iter().filter_map(|(is_set, key)| is_set.then_some(key)).collect()
 }
 
@@ -177,8 +173,9 @@ impl Assembly {
         let queue = QueueHandle::new(queue_address.clone());
         let transport = witness(Some((queue_address.clone(), queue_view.clone())));
 
-        let actor = CacheActor { ttl: config.cache.ttl, bytes_max: config.cache.max_bytes };
-        let cache = root.child(Child::new("cache", actor).policy(core_policy()))?;
+        let cache = CacheHandle::new(config.cache.max_bytes, keeping(&config.cache));
+        let actor = CacheActor { cache: cache.clone() };
+        let cache_address = root.child(Child::new("cache", actor).policy(core_policy()))?;
 
         let board = AgentBoard::default();
         let mut agents = SupervisorSpec::new("agents")
@@ -191,6 +188,7 @@ impl Assembly {
             meters,
             programs: programs.clone(),
             usual: config.agents.clone(),
+            usual_rules: Rules::of(&config.agents, false),
         };
         let agent_lines = DashMap::new();
         for agent in &config.agent {
@@ -206,6 +204,7 @@ impl Assembly {
             queue_address,
             queue_view,
             cache,
+            cache_address,
             agents,
             board,
             agent_lines,
@@ -308,6 +307,15 @@ fn socket_target(
 }
 
 // === policies ===
+
+const fn keeping(config: &config::CacheConfig) -> Keeping {
+    Keeping {
+        ttl: config.ttl,
+        stale_for: config.stale_for,
+        failures_for: config.negative_ttl,
+        is_of_the_link: false,
+    }
+}
 
 /// The connection, the queue and the cache come back fast: people wait for them.
 fn core_policy() -> ChildPolicy {

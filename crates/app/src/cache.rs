@@ -1,83 +1,112 @@
 //! The cache, as the embedder uses it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use mainstay_actors::cache::{CacheMessage, CacheStats, CacheValue, Pattern};
-use mainstay_actors::error::{Error, of_call};
-use mainstay_actors::request::Response;
-use mainstay_runtime::CallError;
+use mainstay_actors::cache::{
+    CacheMessage, CacheStats, CacheValue, Invalidation, Keeping, Loaded, Pattern, PatternError, key,
+};
+use mainstay_actors::error::{Error, Reason, of_call};
 
 use crate::parts::Parts;
 
-/// How long a lookup may take before the cache counts as cold.
-const PATIENCE: Duration = Duration::from_secs(1);
-
 /// The cache of a runtime. Cheap to clone.
+///
+/// Keys begin with a namespace of the embedder's own, as in `notes:today`; `file:`, `search:` and `http:` are filled by the
+/// runtime. A lookup needs no message and no lock. Whoever asks after an invalidation has returned gets nothing from before
+/// it.
 #[derive(Clone)]
 pub struct Cache(pub(crate) Arc<Parts>);
 
 impl Cache {
-    /// The bytes kept under `key`, while they are fresh. A cache that cannot answer is a cold one.
-    pub async fn get(&self, key: &str) -> Option<Bytes> {
-        match self.look_up(key, None).await? {
+    /// The bytes kept under `key`, while they are fresh.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<Bytes> {
+        match self.0.members.cache.get(key, None)? {
             CacheValue::Bytes(bytes) => Some(bytes),
             CacheValue::Response(_) => None,
         }
     }
 
-    /// Keeps bytes under `key`, for `ttl` or for the configured time.
+    /// How values are kept where the configuration says all of it; to be changed and given to [`put`](Self::put) or
+    /// [`get_or_load`](Self::get_or_load).
+    #[must_use]
+    pub fn keeping(&self) -> Keeping {
+        self.0.members.cache.keeping()
+    }
+
+    /// Keeps bytes under `key`. Those that are being loaded for it meanwhile are older, and are not kept.
+    ///
+    /// Bytes that were read before an invalidation and are put after it are stale ones, and nobody can tell: where that
+    /// may be, use [`get_or_load`](Self::get_or_load).
     ///
     /// # Errors
-    /// `stopped` when the runtime is stopping.
-    pub async fn put(
+    /// When the key is none of the embedder's own.
+    pub fn put(&self, key: &str, value: impl Into<Bytes>, keeping: Keeping) -> Result<(), Error> {
+        key::check_own(key)?;
+        self.0.members.cache.put(key, CacheValue::Bytes(value.into()), keeping);
+        Ok(())
+    }
+
+    /// The bytes kept under `key`, or those that `load` brings. However many ask at the same time, one load runs; it goes
+    /// on as long as one of them waits, and what it brings is not kept if the key was invalidated meanwhile. Bytes that are
+    /// stale and still of use are returned at once, and loaded anew meanwhile.
+    ///
+    /// # Errors
+    /// When the key is none of the embedder's own; else what the load failed with, which is kept for as long as `keeping`
+    /// says. A load that panics is `crashed`.
+    pub async fn get_or_load<F>(
         &self,
-        key: impl Into<String>,
-        value: impl Into<Bytes>,
-        ttl: Option<Duration>,
-    ) -> Result<(), Error> {
-        self.keep(key.into(), CacheValue::Bytes(value.into()), ttl).await
-    }
-
-    /// Drops what matches, and says how many entries that were. A value that is on its way meanwhile may be kept after
-    /// this returns.
-    ///
-    /// # Errors
-    /// `crashed` or `stopped` when the cache's actor could not answer; after a crash the cache is cold.
-    pub async fn invalidate(&self, pattern: Pattern) -> Result<u64, Error> {
-        self.0.members.cache.call(|reply| CacheMessage::Invalidate { pattern, reply }).await.map_err(of_call)
-    }
-
-    /// How it is doing.
-    ///
-    /// # Errors
-    /// As [`invalidate`](Self::invalidate).
-    pub async fn stats(&self) -> Result<CacheStats, Error> {
-        self.0.members.cache.call_within(PATIENCE, CacheMessage::Report).await.map_err(of_call)
-    }
-
-    pub(crate) async fn response(&self, key: &str, age_max: Duration) -> Option<Response> {
-        match self.look_up(key, Some(age_max)).await? {
-            CacheValue::Response(response) => Some(*response),
-            CacheValue::Bytes(_) => None,
+        key: &str,
+        keeping: Keeping,
+        load: impl FnOnce() -> F + Send + 'static,
+    ) -> Result<Bytes, Error>
+    where
+        F: Future<Output = Result<Bytes, Error>> + Send + 'static,
+    {
+        key::check_own(key)?;
+        let load = || async { load().await.map(|bytes| Loaded::new(CacheValue::Bytes(bytes))) };
+        match self.0.members.cache.get_or_load(key, None, keeping, load).await?.value {
+            CacheValue::Bytes(bytes) => Ok(bytes),
+            CacheValue::Response(_) => Err(Error::new(Reason::Internal)),
         }
     }
 
-    pub(crate) async fn keep_response(&self, key: String, response: Response, ttl: Duration) {
-        // A response that could not be kept is loaded again next time.
-        let _ = self.keep(key, CacheValue::Response(Box::new(response)), Some(ttl)).await;
+    /// Drops what matches, and says how many entries that were. When this returns, none of them is found any more, and
+    /// nothing that was being loaded meanwhile is kept. It runs to its end also if the future is dropped.
+    ///
+    /// # Errors
+    /// `invalid_request` when the pattern is none; `crashed` or `stopped` when the cache's actor could not answer: after a
+    /// crash the cache is cold.
+    pub async fn invalidate(&self, pattern: &Pattern) -> Result<u64, Error> {
+        self.order(Invalidation::by_pattern(pattern).map_err(unusable)?).await
     }
 
-    async fn look_up(&self, key: &str, age_max: Option<Duration>) -> Option<CacheValue> {
-        let key = key.to_owned();
-        let found =
-            self.0.members.cache.call_within(PATIENCE, |reply| CacheMessage::Get { key, age_max, reply });
-        found.await.ok().flatten()
+    /// Drops every entry for whose key `holds` says so; `name` says in the journal which those are. It is called for every
+    /// key.
+    ///
+    /// # Errors
+    /// As [`invalidate`](Self::invalidate).
+    pub async fn invalidate_where(
+        &self,
+        name: &str,
+        holds: impl Fn(&str) -> bool + Send + Sync + 'static,
+    ) -> Result<u64, Error> {
+        self.order(Invalidation::by_predicate(name, holds)).await
     }
 
-    async fn keep(&self, key: String, value: CacheValue, ttl: Option<Duration>) -> Result<(), Error> {
-        let kept = self.0.members.cache.cast(CacheMessage::Put { key, value, ttl });
-        kept.await.map_err(|_| of_call(CallError::Stopped))
+    /// How it is doing. Looks at every entry; meant for people, not for each request.
+    #[must_use]
+    pub fn stats(&self) -> CacheStats {
+        self.0.members.cache.stats()
     }
+
+    async fn order(&self, invalidation: Invalidation) -> Result<u64, Error> {
+        let message = |reply| CacheMessage::Invalidate { invalidation, reply: Some(reply) };
+        self.0.members.cache_address.call(message).await.map_err(of_call)
+    }
+}
+
+fn unusable(error: PatternError) -> Error {
+    Error::new(Reason::InvalidRequest).with_details(&error.to_string())
 }

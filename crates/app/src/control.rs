@@ -1,13 +1,15 @@
-//! The local control server: the bridge over WebSocket, and the dashboard.
+//! The local control server: the bridge over WebSocket, the dashboard, and the status for Prometheus.
 //!
 //! It listens on 127.0.0.1 alone. Every request but that for the dashboard's page, which holds nothing secret, must
 //! carry the token; a foreign `Host` or `Origin` gets 403 whatever it carries, so that no web page can reach in, not
 //! even by rebinding a name. `control.json` in the data folder says where the server is.
 //!
 //! - `guard`: who is let in, pure
+//! - `metrics`: the text of `/metrics`, pure
 //! - `server`: the routes, and the WebSocket behind `/bridge`
 
 mod guard;
+mod metrics;
 mod server;
 
 use std::io;

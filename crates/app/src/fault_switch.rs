@@ -19,7 +19,7 @@ impl Mainstay {
         let accepted = match actor {
             "connection" => members.connection.cast(ConnectionMessage::Panic).await.is_ok(),
             "queue" => members.queue_address.cast(QueueMessage::Panic).await.is_ok(),
-            "cache" => members.cache.cast(CacheMessage::Panic).await.is_ok(),
+            "cache" => members.cache_address.cast(CacheMessage::Panic).await.is_ok(),
             agent => match members.agent_lines.get(agent) {
                 Some(line) => line.address.cast(AgentMessage::Panic).await.is_ok(),
                 None => {
@@ -39,6 +39,6 @@ impl Mainstay {
     /// # Errors
     /// `crashed`, or `stopped` when it is stopped.
     pub async fn inject_panic_into_a_call(&self) -> Result<(), Error> {
-        self.0.members.cache.call(CacheMessage::PanicOn).await.map_err(of_call)
+        self.0.members.cache_address.call(CacheMessage::PanicOn).await.map_err(of_call)
     }
 }

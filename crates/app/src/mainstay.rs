@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
-use mainstay_actors::error::Error;
+use mainstay_actors::cache::{CacheValue, Keeping, Loaded, key};
+use mainstay_actors::error::{Error, Reason};
 use mainstay_actors::process::{OpenFault, Opening, Warden};
 use mainstay_actors::queue::Download;
 use mainstay_actors::reach::trust::Trust;
@@ -289,14 +290,22 @@ impl Mainstay {
         if request.method() != Method::GET || !request.headers().is_empty() || request.body().is_some() {
             return self.request(request).await;
         }
-        let cache = self.cache();
-        let key = format!("http:{}", request.path());
-        if let Some(response) = cache.response(&key, age_max).await {
-            return Ok(Response { cached: true, attempts: 0, ms: 0, ..response });
+        let cache = &self.0.members.cache;
+        let key = format!("{}{}", key::RESPONSES, request.path());
+        let keeping = Keeping { ttl: age_max, failures_for: Duration::ZERO, ..cache.keeping() };
+        let queue = self.0.members.queue.clone();
+        let load = || async move {
+            let response = queue.request(request).await?;
+            Ok(Loaded::new(CacheValue::Response(Arc::new(response))))
+        };
+        let answer = cache.get_or_load(&key, Some(age_max), keeping, load).await?;
+        match answer.value {
+            CacheValue::Response(response) if answer.is_kept => {
+                Ok(Response { cached: true, attempts: 0, ms: 0, ..(*response).clone() })
+            }
+            CacheValue::Response(response) => Ok((*response).clone()),
+            CacheValue::Bytes(_) => Err(Error::new(Reason::Internal)),
         }
-        let response = self.request(request).await?;
-        cache.keep_response(key, response.clone(), age_max).await;
-        Ok(response)
     }
 
     /// The cache.
@@ -353,7 +362,7 @@ impl Mainstay {
             },
             connection: self.connection().report(),
             queue: self.queue_report(),
-            cache: self.cache().stats().await.ok(),
+            cache: self.cache().stats(),
             agents: self.agents().list(),
         }
     }

@@ -16,8 +16,8 @@ pub struct Status {
     pub connection: ConnectionReport,
     /// The requests.
     pub queue: QueueReport,
-    /// The cache; `None` while its actor does not answer.
-    pub cache: Option<CacheStats>,
+    /// The cache.
+    pub cache: CacheStats,
     /// The agents, in the order in which they were added.
     pub agents: Vec<AgentView>,
 }

@@ -27,10 +27,11 @@ pub(crate) struct Slot<B: Behaviour> {
     pub(crate) identity: Arc<Identity>,
     pub(crate) mailbox: Arc<Mailbox<B::Message>>,
     pub(crate) behaviour: B,
-    pub(crate) checkpoint: Mutex<Option<B::Snapshot>>,
+    /// Boxed: most actors never have one.
+    pub(crate) checkpoint: Mutex<Option<Box<B::Snapshot>>>,
     pub(crate) tenancy: Tenancy,
-    /// Where snapshots go that outlive the process.
-    pub(crate) keeper: Option<Keeper<B::Snapshot>>,
+    /// Where snapshots go that outlive the process. Boxed: most actors have none.
+    pub(crate) keeper: Option<Box<Keeper<B::Snapshot>>>,
 }
 
 impl<B: Behaviour> Slot<B> {
@@ -46,7 +47,7 @@ impl<B: Behaviour> Slot<B> {
             behaviour,
             checkpoint: Mutex::new(None),
             tenancy: Tenancy::default(),
-            keeper: codec.map(Keeper::new),
+            keeper: codec.map(|codec| Box::new(Keeper::new(codec))),
         })
     }
 
@@ -54,7 +55,7 @@ impl<B: Behaviour> Slot<B> {
         Address::new(Arc::clone(&self.identity), Arc::clone(&self.mailbox))
     }
 
-    pub(crate) fn checkpoint(&self) -> MutexGuard<'_, Option<B::Snapshot>> {
+    pub(crate) fn checkpoint(&self) -> MutexGuard<'_, Option<Box<B::Snapshot>>> {
         self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -77,7 +78,7 @@ impl<B: Behaviour> Slot<B> {
         let crashes_max = self.identity.policy().checkpoint_crashes_max;
         let recalled = keeper.recall(&ctx.env, &ctx.path, ctx.generation, crashes_max).await;
         if recalled.is_some() {
-            *self.checkpoint() = recalled;
+            *self.checkpoint() = recalled.map(Box::new);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 mod letters;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub struct AgentActor {
     /// How it is reached.
     pub driver: Arc<dyn Driver>,
     /// When it counts as ill or well.
-    pub health: HealthPolicy,
+    pub health: Arc<HealthPolicy>,
     /// Within what time from the start, or from the backend's return, its first check begins: agents share it out among
     /// them, so that many of them are not all checked at once.
     pub first_check_within: Duration,
@@ -65,7 +65,7 @@ pub struct AgentWatch {
     checks: u32,
     /// The agent took no letter: none is handed out before it has been seen well again.
     is_shut: bool,
-    deliveries: HashMap<LetterId, TaskHandle>,
+    deliveries: BTreeMap<LetterId, TaskHandle>,
     mail_alarm: Option<(Duration, TaskHandle)>,
 }
 
@@ -81,12 +81,12 @@ impl Worker for AgentActor {
         let owns = self.driver.owns_agent();
         let mut memory = kept.unwrap_or_default();
         if let Some(session) = memory.session.clone().filter(|_| is_first) {
-            self.driver.recall(session);
+            self.driver.recall(*session);
         }
         self.take_up_mail(ctx, &mut memory, is_first);
         self.set_bad_state_aside(ctx, &mut memory);
         let mut watch = AgentWatch {
-            health: Health::new(self.health, ctx.now()),
+            health: Health::new(Arc::clone(&self.health), ctx.now()),
             is_dirty: true,
             memory,
             candidate: None,
@@ -98,7 +98,7 @@ impl Worker for AgentActor {
             next_check: None,
             checks: 0,
             is_shut: false,
-            deliveries: HashMap::new(),
+            deliveries: BTreeMap::new(),
             mail_alarm: None,
         };
         self.publish(&watch);
@@ -204,18 +204,17 @@ impl AgentActor {
             // It changed while nobody was waiting for that.
             return self.check_soon(ctx, watch);
         }
-        let planned = ctx.spawn(async move {
-            let change = async {
-                // The link's view outlives its actor; an error says that the whole tree is going.
-                if !minds_link || link.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            };
-            match timeout(delay, change).await {
-                Ok(()) => AgentMessage::MindLink,
-                Err(_) => AgentMessage::Check,
+        let change = async move {
+            // The link's view outlives its actor; an error says that the whole tree is going.
+            if !minds_link || link.changed().await.is_err() {
+                std::future::pending::<()>().await;
             }
-        });
+        };
+        // Not an async block around both, which would hold them twice: this is what each agent mostly does.
+        let planned = ctx.spawn(timeout(delay, change).map(|changed| match changed {
+            Ok(()) => AgentMessage::MindLink,
+            Err(_) => AgentMessage::Check,
+        }));
         if let Some(planned) = watch.next_check.replace(planned) {
             planned.abort();
         }
@@ -333,7 +332,7 @@ impl AgentActor {
         if let Some(kept) = memory.kept.take() {
             let (read_at, bytes) = (kept.read_at.to_string(), kept.json().len());
             ctx.record(&AgentStateSetAside { read_at, bytes });
-            memory.set_aside = Some(kept);
+            memory.set_aside = Some(Box::new(kept));
         }
         self.debts.note_state_is_good();
     }
@@ -401,7 +400,7 @@ impl AgentActor {
             since: health.since(),
             misses: health.misses(),
             last_check: health.last_check(),
-            last_error: health.last_error().cloned(),
+            last_error: health.last_error().cloned().map(Box::new),
             uptime_s: health.uptime_s(),
             error_count: health.error_count(),
             state_kept_at: watch.memory.kept.as_ref().map(|kept| kept.read_at),

@@ -26,8 +26,8 @@ pub struct AgentReport {
     pub misses: u32,
     /// When a check last ended.
     pub last_check: Option<Duration>,
-    /// What is wrong, while something is.
-    pub last_error: Option<Error>,
+    /// What is wrong, while something is. Boxed: mostly there is nothing.
+    pub last_error: Option<Box<Error>>,
     /// Seconds since the agent was started, as it says.
     pub uptime_s: Option<f64>,
     /// The agent's errors so far, as it says.

@@ -3,6 +3,7 @@
 //! One miss degrades an agent, `fail_after` misses in a row fail it, `recover_after` good answers in a row heal it.
 //! A backend that cannot be reached says nothing about its agents: they become `unknown`, and nobody is restarted.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -128,7 +129,7 @@ pub struct Outcome {
 /// One incarnation's health.
 #[derive(Debug, Clone)]
 pub struct Health {
-    policy: HealthPolicy,
+    policy: Arc<HealthPolicy>,
     status: AgentStatus,
     since: Duration,
     started_at: Duration,
@@ -136,7 +137,8 @@ pub struct Health {
     misses: u32,
     hits: u32,
     last_check: Option<Duration>,
-    last_error: Option<Error>,
+    /// Boxed: mostly there is none.
+    last_error: Option<Box<Error>>,
     uptime_s: Option<f64>,
     /// The last uptime, and when it was said.
     uptime_seen: Option<(f64, Duration)>,
@@ -146,7 +148,7 @@ pub struct Health {
 impl Health {
     /// The health of an agent that was started at `now`.
     #[must_use]
-    pub fn new(policy: HealthPolicy, now: Duration) -> Self {
+    pub fn new(policy: Arc<HealthPolicy>, now: Duration) -> Self {
         Self {
             policy,
             status: AgentStatus::Starting,
@@ -185,12 +187,12 @@ impl Health {
             Observation::Unreachable { why } => {
                 self.misses = 0;
                 self.hits = 0;
-                self.last_error = Some(why);
+                self.last_error = Some(Box::new(why));
                 AgentStatus::Unknown
             }
             Observation::Gone { why } => {
                 self.hits = 0;
-                self.last_error = Some(why);
+                self.last_error = Some(Box::new(why));
                 AgentStatus::Failed
             }
         };
@@ -269,7 +271,7 @@ impl Health {
     fn missed(&mut self, why: Error, is_busy: bool, now: Duration) -> AgentStatus {
         self.hits = 0;
         self.misses += 1;
-        self.last_error = Some(why);
+        self.last_error = Some(Box::new(why));
         if self.misses >= self.policy.fail_after.max(1) && !is_busy {
             self.failed_unless_starting(now)
         } else if self.is_starting(now) {
@@ -294,7 +296,7 @@ impl Health {
         }
         self.since = now;
         let restart = (to == AgentStatus::Failed)
-            .then(|| self.last_error.as_ref().map_or("the agent failed", Error::for_log).to_owned());
+            .then(|| self.last_error.as_ref().map_or("the agent failed", |error| error.for_log()).to_owned());
         Outcome { change: Some(Change { from, to }), restart, ..Outcome::default() }
     }
 
@@ -325,7 +327,7 @@ impl Health {
     /// What was last wrong, while something is.
     #[must_use]
     pub fn last_error(&self) -> Option<&Error> {
-        self.last_error.as_ref()
+        self.last_error.as_deref()
     }
 
     /// Seconds since the agent was started, as it last said.
@@ -341,8 +343,8 @@ impl Health {
     }
 }
 
-fn trouble(details: &str, message: &str) -> Error {
-    Error::new(Reason::AgentUnhealthy).with_details(details).with_message(message)
+fn trouble(details: &str, message: &str) -> Box<Error> {
+    Box::new(Error::new(Reason::AgentUnhealthy).with_details(details).with_message(message))
 }
 
 #[cfg(test)]
@@ -365,7 +367,7 @@ mod tests {
             startup_grace: s(30),
             progress_timeout: Duration::ZERO,
         };
-        Health::new(policy, s(0))
+        Health::new(Arc::new(policy), s(0))
     }
 
     fn well() -> Health {

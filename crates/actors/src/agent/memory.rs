@@ -13,21 +13,21 @@ use super::mail::Mail;
 /// the next, before it says that the agent was started anew: clocks are set.
 const BIRTH_SLACK: SignedDuration = SignedDuration::from_secs(60);
 
-/// See the module's documentation.
+/// See the module's documentation. Kept twice for each agent, so what is seldom there is boxed.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct AgentMemory {
     /// The state that the agent is given back.
     pub(super) kept: Option<KeptState>,
     /// One that the agent ended over, time and again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) set_aside: Option<KeptState>,
+    pub(super) set_aside: Option<Box<KeptState>>,
     /// Found out anew by each process: another version of the backend may have states.
     #[serde(skip)]
     pub(super) has_no_state: bool,
     /// When the agent was started, as it says itself.
     pub(super) born_at: Option<Timestamp>,
     /// How its conversation is taken up again.
-    pub(super) session: Option<Value>,
+    pub(super) session: Option<Box<Value>>,
     /// The letters that have no answer yet.
     pub(super) mail: Mail,
 }

@@ -154,7 +154,7 @@ impl Scene {
         let actor = AgentActor {
             id: "planner".to_owned(),
             driver: Arc::clone(script) as Arc<dyn Driver>,
-            health,
+            health: Arc::new(health),
             first_check_within: Duration::ZERO,
             callers: Arc::default(),
             debts: Arc::clone(&debts),

@@ -273,7 +273,7 @@ async fn what_is_no_agent_fails_its_start_with_the_reason_and_nothing_is_left_of
         assert_eq!(why.for_log(), "the agent refused initialize: Method not found: initialize (code -32601)");
         assert_eq!(why.reason, Reason::AgentFailed);
         let why = run(shell("echo thinking >&2; sleep 1000"), short).await;
-        assert!(why.for_log().contains("within 0.3 s; its last words on stderr: thinking"), "{why:?}");
+        assert!(why.for_log().contains("within 300ms; its last words on stderr: thinking"), "{why:?}");
         let why = run(vec!["mainstay-has-no-such-program".to_owned()], long).await;
         assert!(why.for_log().contains("there is no program"), "{why:?}");
         let why = run(shell("read -r _"), |launch| launch.ready = Readiness::Stdout("up".to_owned())).await;

@@ -42,7 +42,7 @@ pub(super) fn view(report: AgentReport, vitals: &Vitals, terms: &RestartTerms, m
         }),
         restart_at: vitals.restart_due.map(at),
         last_error: last_error.or_else(|| vitals.last_error.clone()),
-        error: report.last_error.or_else(crash),
+        error: report.last_error.map(|error| *error).or_else(crash),
         misses: report.misses,
         fail_after: terms.fail_after,
         last_check: report.last_check.map(at),

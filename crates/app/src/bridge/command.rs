@@ -92,6 +92,8 @@ pub enum InvalidateBy {
     Key,
     /// Every entry whose key begins so.
     Prefix,
+    /// Every entry whose key it matches.
+    Glob,
     /// Every entry.
     All,
 }
@@ -163,19 +165,20 @@ pub async fn execute(mainstay: &Mainstay, command: Command) -> Result<Value, Err
         Command::Agents {} => to_json(&mainstay.agents().list()),
         Command::Agent(command) => agent::execute(&mainstay.agents(), command).await,
         Command::Connection { action } => connection_action(mainstay, action).await,
-        Command::Cache { action: CacheAction::Show, .. } => to_json(&mainstay.cache().stats().await?),
+        Command::Cache { action: CacheAction::Show, .. } => to_json(&mainstay.cache().stats()),
         Command::Cache { action: CacheAction::Invalidate, by, pattern } => {
             let pattern = match (by, pattern) {
                 (Some(InvalidateBy::Key), Some(key)) => Pattern::Key(key),
                 (Some(InvalidateBy::Prefix), Some(prefix)) => Pattern::Prefix(prefix),
+                (Some(InvalidateBy::Glob), Some(glob)) => Pattern::Glob(glob),
                 (Some(InvalidateBy::All), None) => Pattern::All,
                 _ => {
                     return Err(malformed(
-                        "invalidate takes \"by\": \"key\" or \"prefix\" with a \"pattern\", or \"by\": \"all\"",
+                        "invalidate takes \"by\": \"key\", \"prefix\" or \"glob\" with a \"pattern\", or \"by\": \"all\"",
                     ));
                 }
             };
-            Ok(json!({ "entries": mainstay.cache().invalidate(pattern).await? }))
+            Ok(json!({ "entries": mainstay.cache().invalidate(&pattern).await? }))
         }
         Command::Request(command) => request(mainstay, *command).await,
         Command::Subscribe { .. } | Command::Cancel { .. } => Ok(Value::Null),

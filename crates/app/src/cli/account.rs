@@ -275,6 +275,7 @@ mod tests {
             hangs: at work on 1 request for 100.0 s without progress, and at most 90.0 s are allowed; it is restarted
             hangs: at work on 2 requests for 500 ms without progress, and at most 400 ms are allowed; it is restarted
             ended each time that it was given its state back (1234 bytes, read 2026-03-01T11:00:00Z): it starts without, and the state is kept aside
+            lost its conversation s1, and has begun another one: it was about another folder
             letter 7 broke off on its way and is handed over again, as its sender allowed (1 of 3 times so far)
             letter 7 broke off on its way: the agent may have acted on it, so it is not handed over again (outcome_unknown)
             letter 7 was called off

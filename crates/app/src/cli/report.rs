@@ -22,13 +22,11 @@ pub(super) fn status(out: &mut Output, status: Status) -> Result<(), Failure> {
     ))?;
     connection(out, &link)?;
     requests(out, &queue)?;
-    match cache {
-        Some(cache) => out.line(&format!(
-            "cache       {} entries, {} bytes, {} hits, {} misses",
-            cache.entries, cache.bytes, cache.hits, cache.misses
-        ))?,
-        None => out.line("cache       not answering")?,
-    }
+    let loads = if cache.loads == 0 { String::new() } else { format!(", {} loads", cache.loads) };
+    out.line(&format!(
+        "cache       {} entries, {} bytes, {} hits, {} misses{loads}",
+        cache.entries, cache.bytes, cache.hits, cache.misses
+    ))?;
     out.line("")?;
     agent_report::list(out, &list)
 }

@@ -24,9 +24,11 @@ use mainstay_actors::error::{Error, Reason};
 use serde::Serialize;
 
 use super::guard::Guard;
+use super::metrics;
 use crate::bridge;
 use crate::mainstay::Mainstay;
 use crate::serving;
+use crate::status::Status;
 
 /// The dashboard: one page, which asks the bridge for everything else.
 const DASHBOARD: &str = include_str!("dashboard.html");
@@ -53,11 +55,18 @@ async fn serve_one(stream: TcpStream, mainstay: Mainstay, guard: Guard, has_dash
     // A std mutex: it is never held over an await.
     let is_upgraded: Arc<Mutex<bool>> = Arc::default();
     let service = service_fn(|request: Request<Incoming>| {
-        let response = answer(&request, &guard, has_dashboard);
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let answer = answer(&request, &guard, has_dashboard);
+        let mainstay = mainstay.clone();
+        if matches!(&answer, Answer::Ready(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS)
+        {
             *is_upgraded.lock().unwrap_or_else(PoisonError::into_inner) = true;
         }
-        std::future::ready(Ok::<_, Infallible>(response))
+        async move {
+            Ok::<_, Infallible>(match answer {
+                Answer::Ready(response) => response,
+                Answer::Metrics => metered(&mainstay.status().await),
+            })
+        }
     });
     let mut connection = serving::http().serve_connection(TokioIo::new(stream), service);
     let served = (&mut connection).await;
@@ -68,24 +77,32 @@ async fn serve_one(stream: TcpStream, mainstay: Mainstay, guard: Guard, has_dash
     }
 }
 
-fn answer(request: &Request<Incoming>, guard: &Guard, has_dashboard: bool) -> Response<String> {
+/// What is answered: at once, or once the runtime has been asked.
+enum Answer {
+    Ready(Response<String>),
+    Metrics,
+}
+
+fn answer(request: &Request<Incoming>, guard: &Guard, has_dashboard: bool) -> Answer {
     if !guard.is_local(request.headers()) {
         let words = "The runtime answers its own pages and local programs alone. Ask it from one of those.";
-        return refuse(StatusCode::FORBIDDEN, Reason::Forbidden, words);
+        return Answer::Ready(refuse(StatusCode::FORBIDDEN, Reason::Forbidden, words));
     }
     let (method, path) = (request.method(), request.uri().path());
     if has_dashboard && method == Method::GET && path == "/" {
-        return page();
+        return Answer::Ready(page());
     }
     if !guard.knows_token(request.headers(), request.uri()) {
         let words = "The token is missing or wrong. Send the one in the control file of the data folder.";
-        return refuse(StatusCode::FORBIDDEN, Reason::Unauthenticated, words);
+        return Answer::Ready(refuse(StatusCode::FORBIDDEN, Reason::Unauthenticated, words));
     }
     match (method, path) {
-        (&Method::GET, "/bridge") => upgrade(request),
+        (&Method::GET, "/bridge") => Answer::Ready(upgrade(request)),
+        (&Method::GET, "/metrics") => Answer::Metrics,
         _ => {
-            let words = "There is nothing here but the dashboard and the bridge. Check the address.";
-            refuse(StatusCode::NOT_FOUND, Reason::NotFound, words)
+            let words =
+                "There is nothing here but the dashboard, the bridge and the metrics. Check the address.";
+            Answer::Ready(refuse(StatusCode::NOT_FOUND, Reason::NotFound, words))
         }
     }
 }
@@ -113,6 +130,14 @@ fn page() -> Response<String> {
         ),
     );
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn metered(status: &Status) -> Response<String> {
+    let mut response = Response::new(metrics::text(status));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

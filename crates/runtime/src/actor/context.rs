@@ -224,7 +224,7 @@ impl<M: Message> Context<M> {
             let own = match ended {
                 Ok(None) => return,
                 Ok(Some(message)) => Own::Message(message),
-                Err(panic) => Own::Panic(panic),
+                Err(panic) => Own::Panic(Box::new(panic)),
             };
             // Only an incarnation that has ended refuses what is its own.
             let reason = *ending.get().unwrap_or(&CallError::Crashed);

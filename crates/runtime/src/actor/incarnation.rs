@@ -92,7 +92,7 @@ impl From<Panic> for Fault {
 impl<B: Behaviour> Life<B> {
     async fn start(&mut self) -> Result<Flow, Fault> {
         self.slot.recall(&self.ctx).await;
-        let kept = self.slot.checkpoint().clone();
+        let kept = self.slot.checkpoint().as_deref().cloned();
         self.ctx.birth.restored = kept.is_some();
         self.snapshot.clone_from(&kept);
         self.state = Some(self.slot.behaviour.start(&mut self.ctx, kept).await?);
@@ -107,7 +107,7 @@ impl<B: Behaviour> Life<B> {
         for _ in 0..BATCH_MESSAGES_MAX {
             let flow = match self.slot.mailbox.pop(self.ctx.generation) {
                 Next::Empty | Next::Stop => return Ok(Flow::Continue),
-                Next::Own(Own::Panic(panic)) => return Err(Fault::Panic(panic)),
+                Next::Own(Own::Panic(panic)) => return Err(Fault::Panic(*panic)),
                 Next::Own(Own::Message(message)) => self.handle(message).await?,
                 Next::Mail(envelope, _) if has_expired(&envelope) => self.expire(envelope),
                 Next::Mail(envelope, label) => {
@@ -167,7 +167,7 @@ impl<B: Behaviour> Life<B> {
 
     /// Where snapshots go that outlive the process, unless the slot was taken back from this incarnation.
     fn keeper(&self) -> Option<&Keeper<B::Snapshot>> {
-        let keeper = self.slot.keeper.as_ref()?;
+        let keeper = self.slot.keeper.as_deref()?;
         self.slot.tenancy.is_of(self.ctx.generation).then_some(keeper)
     }
 
@@ -272,7 +272,7 @@ impl<B: Behaviour> Life<B> {
     /// Drops what the life was made of, each part by itself: returns the first panic of a destructor.
     fn tear_down(&mut self, reason: CallError, unhandled: VecDeque<Own<B::Message>>) -> Option<Panic> {
         let mut panics = vec![panics::drop_caught(reason, self.state.take())];
-        let mut outdated = self.snapshot.take();
+        let mut outdated = self.snapshot.take().map(Box::new);
         // One that was cut off has no say in what its successors begin with.
         if outdated.is_some() && self.slot.tenancy.is_of(self.ctx.generation) {
             std::mem::swap(&mut outdated, &mut *self.slot.checkpoint());
@@ -374,27 +374,33 @@ impl<B: Behaviour> Actor for Incarnation<B> {
         settle(&myself, life, outcome)
     }
 
-    async fn handle(
+    /// Boxed as a whole: ractor lays out room for it several times, in each actor.
+    fn handle(
         &self,
         myself: ActorRef<Wake>,
         wake: Wake,
         life: &mut Life<B>,
-    ) -> Result<(), ActorProcessingErr> {
-        let outcome = match wake {
-            Wake::Mail => panics::caught(Box::pin(life.read_mail())).await,
-            Wake::Stop => panics::caught(Box::pin(life.stop())).await,
-            Wake::Tick => panics::caught(Box::pin(life.tick())).await,
-        };
-        settle(&myself, life, outcome)
+    ) -> impl Future<Output = Result<(), ActorProcessingErr>> + Send {
+        Box::pin(async move {
+            let outcome = match wake {
+                Wake::Mail => panics::caught(life.read_mail()).await,
+                Wake::Stop => panics::caught(life.stop()).await,
+                Wake::Tick => panics::caught(life.tick()).await,
+            };
+            settle(&myself, life, outcome)
+        })
     }
 
-    async fn handle_supervisor_evt(
+    /// Boxed as a whole: ractor lays out room for it several times, in each actor.
+    fn handle_supervisor_evt(
         &self,
         myself: ActorRef<Wake>,
         event: SupervisionEvent,
         life: &mut Life<B>,
-    ) -> Result<(), ActorProcessingErr> {
-        let outcome = panics::caught(Box::pin(life.child_changed(event))).await;
-        settle(&myself, life, outcome)
+    ) -> impl Future<Output = Result<(), ActorProcessingErr>> + Send {
+        Box::pin(async move {
+            let outcome = panics::caught(life.child_changed(event)).await;
+            settle(&myself, life, outcome)
+        })
     }
 }

@@ -79,8 +79,8 @@ pub(crate) enum Next<M> {
 pub(crate) enum Own<M> {
     /// A message for the incarnation.
     Message(M),
-    /// A panic, which is the incarnation's own.
-    Panic(Panic),
+    /// A panic, which is the incarnation's own. It is rare, and each actor keeps room for several of these.
+    Panic(Box<Panic>),
 }
 
 /// What an incarnation leaves in its mailbox when its reading ends.

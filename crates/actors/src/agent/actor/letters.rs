@@ -162,7 +162,7 @@ impl AgentActor {
 
     /// Notes how the agent's conversation would be taken up again.
     pub(super) fn note_session(&self, ctx: &Ctx, watch: &mut AgentWatch) {
-        let session = self.driver.session();
+        let session = self.driver.session().map(Box::new);
         if session.is_some() && session != watch.memory.session {
             let lost = session.as_ref().and_then(|session| session.get("lost"));
             if let Some(lost) = lost.and_then(|lost| AgentSessionLost::deserialize(lost).ok()) {

@@ -95,7 +95,7 @@ impl Crowd {
     async fn of(drivers: &[Arc<Slow>], health: HealthPolicy, first_check_within: Duration) -> Self {
         let (away, board) = (watch::Sender::new(false), AgentBoard::default());
         let mut root = SupervisorSpec::new("root");
-        let mut all_debts = Vec::new();
+        let (health, mut all_debts) = (Arc::new(health), Vec::new());
         for (number, driver) in drivers.iter().enumerate() {
             let debts = Arc::<AgentDebts>::default();
             all_debts.push(Arc::clone(&debts));
@@ -103,7 +103,7 @@ impl Crowd {
             let actor = AgentActor {
                 id: id.clone(),
                 driver: Arc::clone(driver) as Arc<dyn Driver>,
-                health,
+                health: Arc::clone(&health),
                 first_check_within,
                 callers: Arc::default(),
                 debts,

@@ -1,0 +1,175 @@
+//! The cache's actor: whoever invalidates.
+//!
+//! Values are read and kept without it. It is an actor so that invalidations have one order, so that one which has begun
+//! ends whether its caller waits or not, and so that a crash leaves a cold cache and never a stale one: nothing is kept
+//! while it is not there.
+
+use mainstay_runtime::journal::Event;
+use mainstay_runtime::{Context, Failure, Message, Reply, Worker};
+use serde::{Deserialize, Serialize};
+use tokio::task::yield_now;
+
+use super::handle::CacheHandle;
+use super::pattern::{Pattern, Selection};
+use super::shelf::Term;
+
+/// Entries were invalidated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheInvalidated {
+    /// By what.
+    pub by: InvalidatedBy,
+    /// What was meant, in words: a key, a beginning of keys, a pattern, a path, or how many of them.
+    pub pattern: String,
+    /// How many there were.
+    pub entries: u64,
+}
+
+impl Event for CacheInvalidated {
+    const KIND: &'static str = "cache_invalidated";
+}
+
+/// By what entries were invalidated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InvalidatedBy {
+    /// The embedder or a person: one key.
+    Key,
+    /// … the beginning of keys.
+    Prefix,
+    /// … a pattern.
+    Glob,
+    /// … a function.
+    Predicate,
+    /// … everything.
+    All,
+    /// A change of files.
+    Files,
+    /// A request that changes what it is sent to.
+    Write,
+    /// The backend, over the link.
+    Backend,
+    /// Something that the backend said over the link may have been missed.
+    Gap,
+}
+
+/// One order to invalidate.
+#[derive(Debug, Clone)]
+pub struct Invalidation {
+    /// By what.
+    pub by: InvalidatedBy,
+    /// What is meant, for the journal.
+    pub pattern: String,
+    /// What is dropped.
+    pub selections: Vec<Selection>,
+}
+
+impl Invalidation {
+    /// What a pattern says.
+    ///
+    /// # Errors
+    /// When the pattern cannot be used.
+    pub fn by_pattern(pattern: &Pattern) -> Result<Self, super::PatternError> {
+        let selections = vec![Selection::try_from(pattern)?];
+        let (by, text) = match pattern {
+            Pattern::Key(text) => (InvalidatedBy::Key, text.as_str()),
+            Pattern::Prefix(text) => (InvalidatedBy::Prefix, text.as_str()),
+            Pattern::Glob(text) => (InvalidatedBy::Glob, text.as_str()),
+            Pattern::All => (InvalidatedBy::All, "**"),
+        };
+        Ok(Self { by, pattern: text.to_owned(), selections })
+    }
+
+    /// Whatever a function chooses; `name` says in the journal what that is.
+    #[must_use]
+    pub fn by_predicate(name: &str, holds: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        let selections = vec![Selection::predicate(holds)];
+        Self { by: InvalidatedBy::Predicate, pattern: name.to_owned(), selections }
+    }
+}
+
+/// A cache actor's messages.
+#[derive(Debug)]
+pub enum CacheMessage {
+    /// Drop what is meant; answered with how many entries that were, when none of them is left.
+    Invalidate {
+        /// What is meant.
+        invalidation: Invalidation,
+        /// Where the count goes; `None` where nobody waits for it.
+        reply: Option<Reply<u64>>,
+    },
+    /// Panic, to show what the supervisor does about it. Only in debug builds.
+    #[cfg(debug_assertions)]
+    Panic,
+    /// Panic although somebody waits for an answer. Only in debug builds.
+    #[cfg(debug_assertions)]
+    PanicOn(Reply<()>),
+}
+
+impl Message for CacheMessage {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Invalidate { .. } => "Invalidate",
+            #[cfg(debug_assertions)]
+            Self::Panic | Self::PanicOn(_) => "Panic",
+        }
+    }
+}
+
+/// What every incarnation of the cache's actor is made from.
+#[derive(Debug, Clone)]
+pub struct CacheActor {
+    /// The cache.
+    pub cache: CacheHandle,
+}
+
+/// The time of one incarnation. When it ends, in whatever way, everything is forgotten.
+#[derive(Debug)]
+pub struct Tenure {
+    cache: CacheHandle,
+    term: Term,
+}
+
+impl Drop for Tenure {
+    fn drop(&mut self) {
+        self.cache.close(self.term);
+    }
+}
+
+impl Worker for CacheActor {
+    type Message = CacheMessage;
+    type State = Tenure;
+    type Snapshot = ();
+
+    async fn start(&self, _: &mut Context<CacheMessage>, _: Option<()>) -> Result<Tenure, Failure> {
+        Ok(Tenure { cache: self.cache.clone(), term: self.cache.open() })
+    }
+
+    async fn handle(
+        &self,
+        ctx: &mut Context<CacheMessage>,
+        message: CacheMessage,
+        tenure: &mut Tenure,
+    ) -> Result<(), Failure> {
+        match message {
+            CacheMessage::Invalidate { invalidation, reply } => {
+                let Invalidation { by, pattern, selections } = invalidation;
+                let mut entries = 0;
+                for selection in selections {
+                    let mut sweep = tenure.cache.invalidate(selection);
+                    while !sweep.is_done() {
+                        entries += tenure.cache.sweep(&mut sweep);
+                        yield_now().await;
+                    }
+                }
+                ctx.record(&CacheInvalidated { by, pattern, entries });
+                if let Some(reply) = reply {
+                    reply.send(entries);
+                }
+            }
+            #[cfg(debug_assertions)]
+            #[allow(clippy::panic, reason = "this is the fault switch of debug builds")]
+            CacheMessage::Panic | CacheMessage::PanicOn(_) => panic!("asked to panic"),
+        }
+        Ok(())
+    }
+}

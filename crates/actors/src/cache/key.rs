@@ -1,0 +1,79 @@
+//! What a key may be: `namespace:rest`.
+
+use thiserror::Error;
+
+use crate::error::{Error, Reason};
+
+/// The longest key.
+pub const KEY_BYTES_MAX: usize = 8 * 1024;
+
+/// Where the contents of files stand, by absolute path.
+pub const FILES: &str = "file:";
+
+/// Where the results of searches stand, by absolute folder and what was searched for.
+pub const SEARCHES: &str = "search:";
+
+/// Where responses stand, by method and path.
+pub const RESPONSES: &str = "http:";
+
+/// Why a key cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum KeyError {
+    /// It is too long.
+    #[error("a key has at most {KEY_BYTES_MAX} bytes")]
+    TooLong,
+    /// It has no namespace.
+    #[error(
+        "a key begins with a namespace of lower-case letters, digits, \"-\" and \"_\" and a colon, as in \"notes:today\""
+    )]
+    NoNamespace,
+    /// Its namespace is one that the runtime fills itself.
+    #[error("\"file:\", \"search:\" and \"http:\" are filled by the runtime: use a namespace of your own")]
+    Reserved,
+}
+
+impl From<KeyError> for Error {
+    fn from(error: KeyError) -> Self {
+        let reason =
+            if error == KeyError::TooLong { Reason::RequestTooLarge } else { Reason::InvalidRequest };
+        Self::new(reason).with_details(&error.to_string())
+    }
+}
+
+/// Whether an embedder may keep something under `key`.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn check_own(key: &str) -> Result<(), KeyError> {
+    let namespace = key.split_once(':').map_or("", |(namespace, _)| namespace);
+    let is_fit =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
+    if key.len() > KEY_BYTES_MAX {
+        Err(KeyError::TooLong)
+    } else if namespace.is_empty() || !namespace.bytes().all(is_fit) {
+        Err(KeyError::NoNamespace)
+    } else if [FILES, SEARCHES, RESPONSES].iter().any(|reserved| key.starts_with(reserved)) {
+        Err(KeyError::Reserved)
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_has_a_namespace_that_is_not_the_runtimes_own_and_an_end() {
+        for fit in ["notes:today", "a_b-2:", "n::x", "https:/a"] {
+            assert_eq!(check_own(fit), Ok(()), "{fit}");
+        }
+        for unfit in ["", "today", ":today", "Notes:today", "no tes:x", "ü:x"] {
+            assert_eq!(check_own(unfit), Err(KeyError::NoNamespace), "{unfit}");
+        }
+        for reserved in ["file:/a", "search:/a//b", "http:/a"] {
+            assert_eq!(check_own(reserved), Err(KeyError::Reserved), "{reserved}");
+        }
+        assert_eq!(check_own(&format!("n:{}", "x".repeat(KEY_BYTES_MAX))), Err(KeyError::TooLong));
+    }
+}

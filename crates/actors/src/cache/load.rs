@@ -1,0 +1,132 @@
+//! Loading what is not there: once, however many ask for it, and not at all where nobody does any more.
+//!
+//! A load is one future that all who wait for it drive together. So it goes on when the first of them goes, and is dropped
+//! with the last.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared, WeakShared};
+
+use super::freshness::Lease;
+use super::handle::Keeping;
+use super::ledger::Stamp;
+use super::shelf::{Shelf, Terms};
+use super::value::CacheValue;
+use crate::error::{Error, Reason};
+
+/// How a load ended, for whoever waits for it.
+pub(super) type Outcome = Result<CacheValue, Error>;
+/// A load, as it is waited for.
+pub(super) type Line = Shared<BoxFuture<'static, Outcome>>;
+/// A load, as it can be joined while somebody waits for it.
+pub(super) type WeakLine = WeakShared<BoxFuture<'static, Outcome>>;
+
+/// What a load has brought.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    pub(super) value: CacheValue,
+    pub(super) is_kept: bool,
+    pub(super) ttl: Option<Duration>,
+    pub(super) stale_for: Option<Duration>,
+}
+
+impl Loaded {
+    /// A value that is kept as its caller said.
+    #[must_use]
+    pub const fn new(value: CacheValue) -> Self {
+        Self { value, is_kept: true, ttl: None, stale_for: None }
+    }
+
+    /// Keeps it fresh for so long since the load began, whatever its caller said.
+    #[must_use]
+    pub const fn fresh_for(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// Lets it be of use for so long after that, while it is loaded anew, whatever its caller said.
+    #[must_use]
+    pub const fn stale_for(mut self, stale_for: Duration) -> Self {
+        self.stale_for = Some(stale_for);
+        self
+    }
+
+    /// For those who wait for it alone.
+    #[must_use]
+    pub const fn not_kept(mut self) -> Self {
+        self.is_kept = false;
+        self
+    }
+}
+
+/// A load that has been entered. It is struck out when this is dropped, however it ends.
+pub(super) struct Ticket {
+    pub(super) shelf: Arc<Shelf>,
+    pub(super) key: Arc<str>,
+    pub(super) stamp: Stamp,
+    pub(super) begun_at: Duration,
+    pub(super) keeping: Keeping,
+}
+
+impl Ticket {
+    /// The load, with what becomes of its value.
+    pub(super) fn line(
+        self,
+        load: impl Future<Output = Result<Loaded, Error>> + Send + 'static,
+        now: impl FnOnce() -> Duration + Send + 'static,
+    ) -> Line {
+        async move {
+            let outcome = caught(load).await;
+            self.settle(outcome, now())
+        }
+        .boxed()
+        .shared()
+    }
+
+    fn settle(&self, outcome: Result<Loaded, Error>, now: Duration) -> Outcome {
+        let Keeping { ttl, stale_for, failures_for, is_of_the_link } = self.keeping;
+        match outcome {
+            Ok(loaded) => {
+                if loaded.is_kept {
+                    let ttl = loaded.ttl.unwrap_or(ttl);
+                    let lease = Lease::new(self.begun_at, ttl, loaded.stale_for.unwrap_or(stale_for));
+                    let terms = Terms { lease, is_of_the_link };
+                    self.shelf.land(&self.key, self.stamp, loaded.value.clone(), terms);
+                }
+                Ok(loaded.value)
+            }
+            Err(error) => {
+                let is_kept = tells_of_the_value(&error) && !failures_for.is_zero();
+                // It counts from its end: a load may take longer to fail than its failure is kept.
+                let lease = Lease::new(now, failures_for, Duration::ZERO);
+                let terms = is_kept.then_some(Terms { lease, is_of_the_link });
+                self.shelf.fail(&self.key, self.stamp, &error, terms, now);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.shelf.abandon(&self.key, self.stamp);
+    }
+}
+
+/// Runs a load. A panic in it is an error for those who wait.
+pub(super) async fn caught(
+    load: impl Future<Output = Result<Loaded, Error>> + Send,
+) -> Result<Loaded, Error> {
+    AssertUnwindSafe(load)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| Err(Error::new(Reason::Crashed).with_details("the load of a value panicked")))
+}
+
+/// Whether an error says something of what was to be loaded, and not only of who wanted it and when.
+const fn tells_of_the_value(error: &Error) -> bool {
+    !matches!(error.reason, Reason::Cancelled | Reason::Stopped)
+}

@@ -1,0 +1,239 @@
+//! Which entries an invalidation concerns: pure.
+
+use std::fmt;
+use std::sync::Arc;
+
+use globset::{GlobBuilder, GlobMatcher};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::key::KEY_BYTES_MAX;
+
+/// Which entries an invalidation concerns, in words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", content = "pattern", rename_all = "snake_case")]
+pub enum Pattern {
+    /// The entry with this key.
+    Key(String),
+    /// Every entry whose key begins so.
+    Prefix(String),
+    /// Every entry whose key this matches from its first character to its last: `*` and `?` stand for what has no `/` in
+    /// it, `**` for anything, `[ab]` and `{one,other}` for one of those.
+    Glob(String),
+    /// Every entry.
+    All,
+}
+
+/// Why a pattern cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PatternError {
+    /// It is longer than any key.
+    #[error("a pattern for keys has at most {KEY_BYTES_MAX} bytes")]
+    TooLong,
+    /// It is no glob.
+    #[error("{pattern:?} is no pattern for keys: {reason}")]
+    Glob {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Which entries an invalidation concerns, ready to be asked. Cheap to clone.
+#[derive(Clone)]
+pub struct Selection(Rule);
+
+#[derive(Clone)]
+enum Rule {
+    Key(Arc<str>),
+    Prefix(Arc<str>),
+    Glob { beginning: Arc<str>, matcher: Arc<GlobMatcher> },
+    Predicate(Arc<dyn Fn(&str) -> bool + Send + Sync>),
+    OfTheLink,
+    All,
+}
+
+/// What an entry shows to a selection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Candidate<'a> {
+    pub(super) key: &'a str,
+    pub(super) is_of_the_link: bool,
+}
+
+impl Selection {
+    /// The entry with this key.
+    #[must_use]
+    pub fn key(key: &str) -> Self {
+        Self(Rule::Key(key.into()))
+    }
+
+    /// Every entry whose key begins so.
+    #[must_use]
+    pub fn prefix(beginning: &str) -> Self {
+        Self(Rule::Prefix(beginning.into()))
+    }
+
+    /// Every entry for whose key this holds. It is called for every key that there is, on the cache's actor: a panic in it
+    /// leaves a cold cache.
+    #[must_use]
+    pub fn predicate(holds: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        Self(Rule::Predicate(Arc::new(holds)))
+    }
+
+    /// Every entry that was kept on the understanding that the backend says over the link when it changes.
+    #[must_use]
+    pub fn of_the_link() -> Self {
+        Self(Rule::OfTheLink)
+    }
+
+    pub(super) fn matches(&self, Candidate { key, is_of_the_link }: Candidate<'_>) -> bool {
+        match &self.0 {
+            Rule::Key(wanted) => key == &**wanted,
+            Rule::Prefix(beginning) => key.starts_with(&**beginning),
+            Rule::Glob { matcher, .. } => matcher.is_match(key),
+            Rule::Predicate(holds) => holds(key),
+            Rule::OfTheLink => is_of_the_link,
+            Rule::All => true,
+        }
+    }
+
+    /// The one key that this can match.
+    pub(super) fn only_key(&self) -> Option<&str> {
+        if let Rule::Key(key) = &self.0 { Some(key) } else { None }
+    }
+
+    /// What every key that this matches begins with.
+    pub(super) fn beginning(&self) -> &str {
+        match &self.0 {
+            Rule::Key(text) | Rule::Prefix(text) | Rule::Glob { beginning: text, .. } => text,
+            Rule::Predicate(_) | Rule::OfTheLink | Rule::All => "",
+        }
+    }
+}
+
+impl TryFrom<&Pattern> for Selection {
+    type Error = PatternError;
+
+    fn try_from(pattern: &Pattern) -> Result<Self, PatternError> {
+        let (Pattern::Key(text) | Pattern::Prefix(text) | Pattern::Glob(text)) = pattern else {
+            return Ok(Self(Rule::All));
+        };
+        if text.len() > KEY_BYTES_MAX {
+            return Err(PatternError::TooLong);
+        }
+        Ok(match pattern {
+            Pattern::Key(key) => Self::key(key),
+            Pattern::Prefix(beginning) => Self::prefix(beginning),
+            _ => Self(glob(text)?),
+        })
+    }
+}
+
+fn glob(pattern: &str) -> Result<Rule, PatternError> {
+    let built = GlobBuilder::new(&in_words_of_globset(pattern))
+        .literal_separator(true)
+        .backslash_escape(true)
+        .build();
+    let glob = built.map_err(|error| PatternError::Glob {
+        pattern: pattern.to_owned(),
+        reason: error.kind().to_string(),
+    })?;
+    let literal =
+        pattern.find(['*', '?', '[', ']', '{', '}', '\\', '!']).map_or(pattern, |end| &pattern[..end]);
+    Ok(Rule::Glob { beginning: literal.into(), matcher: Arc::new(glob.compile_matcher()) })
+}
+
+/// globset takes `**` for anything only where it fills a segment; elsewhere it is one `*` for it, which ends at a `/`.
+fn in_words_of_globset(pattern: &str) -> String {
+    let mut words = String::with_capacity(pattern.len());
+    let mut rest = pattern.char_indices().peekable();
+    let mut is_in_class = false;
+    while let Some((at, char)) = rest.next() {
+        match char {
+            '\\' => {
+                words.push(char);
+                words.extend(rest.next().map(|(_, escaped)| escaped));
+            }
+            '*' if !is_in_class && pattern[at..].starts_with("**") => {
+                let run = pattern[at..].len() - pattern[at..].trim_start_matches('*').len();
+                for _ in 1..run {
+                    rest.next();
+                }
+                let (before, after) = (&pattern[..at], &pattern[at + run..]);
+                let is_segment = (before.is_empty() || before.ends_with('/'))
+                    && (after.is_empty() || after.starts_with('/'));
+                // No slash, or at least one.
+                words.push_str(if is_segment { "**" } else { "{*,*/**/*}" });
+            }
+            _ => {
+                is_in_class = if is_in_class { char != ']' } else { char == '[' };
+                words.push(char);
+            }
+        }
+    }
+    words
+}
+
+impl fmt::Debug for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Rule::Key(key) => write!(f, "key {key:?}"),
+            Rule::Prefix(beginning) => write!(f, "prefix {beginning:?}"),
+            Rule::Glob { matcher, .. } => write!(f, "glob {:?}", matcher.glob().glob()),
+            Rule::Predicate(_) => f.write_str("predicate"),
+            Rule::OfTheLink => f.write_str("of the link"),
+            Rule::All => f.write_str("all"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matched(pattern: Pattern) -> Vec<&'static str> {
+        let keys = ["file:/a", "http:/a/1", "http:/a/1/x", "http:/a/2", "http:/b"];
+        let selection = Selection::try_from(&pattern).unwrap();
+        let chosen = keys.into_iter().filter(|key| {
+            let is_chosen = selection.matches(Candidate { key, is_of_the_link: false });
+            assert!(!is_chosen || key.starts_with(selection.beginning()), "{selection:?} {key}");
+            is_chosen
+        });
+        chosen.collect()
+    }
+
+    #[test]
+    fn a_pattern_matches_what_its_words_say() {
+        let text = |text: &str| text.to_owned();
+        assert_eq!(matched(Pattern::Key(text("http:/a/1"))), ["http:/a/1"]);
+        assert_eq!(matched(Pattern::Prefix(text("http:/a/"))), ["http:/a/1", "http:/a/1/x", "http:/a/2"]);
+        assert_eq!(matched(Pattern::Glob(text("http:/a/*"))), ["http:/a/1", "http:/a/2"]);
+        assert_eq!(matched(Pattern::Glob(text("http:/**"))).len(), 4);
+        assert_eq!(matched(Pattern::Glob(text("{file,http}:/[ab]"))), ["file:/a", "http:/b"]);
+        assert_eq!(matched(Pattern::Glob(text("http:/a"))), [""; 0]);
+        for anything in ["http:**", "h**", "{http,none}:**", "http:/**", "***p:/**", "**/?", "http:**/**"] {
+            assert!(matched(Pattern::Glob(text(anything))).len() >= 3, "{anything}");
+        }
+        assert_eq!(matched(Pattern::Glob(text("**1**x"))), ["http:/a/1/x"]);
+        assert_eq!(matched(Pattern::Glob(text("**a"))), ["file:/a"]);
+        assert_eq!(matched(Pattern::Glob(text("http:/a/[**12]"))), ["http:/a/1", "http:/a/2"]);
+        assert_eq!(
+            matched(Pattern::Glob(text("{http:/a/1**,file:**}"))),
+            ["file:/a", "http:/a/1", "http:/a/1/x"]
+        );
+        assert_eq!(matched(Pattern::Glob(text("http:\\**"))), [""; 0]);
+        assert_eq!(matched(Pattern::All).len(), 5);
+    }
+
+    #[test]
+    fn a_glob_that_is_none_and_a_pattern_without_end_are_refused_in_words() {
+        let refusal = |pattern| Selection::try_from(&pattern).unwrap_err().to_string();
+        assert_eq!(
+            refusal(Pattern::Glob("http:/[a".to_owned())),
+            "\"http:/[a\" is no pattern for keys: unclosed character class; missing ']'"
+        );
+        let long = "k".repeat(KEY_BYTES_MAX + 1);
+        assert_eq!(refusal(Pattern::Prefix(long)), "a pattern for keys has at most 8192 bytes");
+    }
+}

@@ -1,0 +1,138 @@
+//! The cache on several threads at once. What is checked holds at whatever speed and in whatever order they run.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use bytes::Bytes;
+use tokio::task::{JoinSet, yield_now};
+
+use super::{CacheHandle, CacheMessage, CacheValue, KEEPING, Keeping, Loaded, Pattern, Scene, s};
+use crate::cache::Invalidation;
+
+const KEYS: [&str; 4] = ["n:a/1", "n:a/2", "n:b/1", "n:b/2"];
+const CHANGES: u64 = 3_000;
+const READERS: usize = 3;
+
+/// What is true: each change of a key makes a new version, which its writer alone does.
+#[derive(Default)]
+struct Source {
+    versions: [AtomicU64; KEYS.len()],
+    /// The cache has been told of these, and has said so.
+    promised: [AtomicU64; KEYS.len()],
+    is_over: AtomicBool,
+}
+
+fn value(version: u64) -> CacheValue {
+    CacheValue::Bytes(Bytes::copy_from_slice(&version.to_be_bytes()))
+}
+
+fn version(value: &CacheValue) -> u64 {
+    let CacheValue::Bytes(bytes) = value else { panic!("not put here") };
+    u64::from_be_bytes(bytes[..].try_into().unwrap())
+}
+
+/// Changes every other key, and tells the cache in each way that there is.
+async fn write(scene: Arc<Scene>, source: Arc<Source>, first: usize) {
+    for change in 0..CHANGES {
+        let key = first + 2 * usize::try_from(change / 5 % 2).unwrap();
+        let version = source.versions[key].fetch_add(1, Ordering::SeqCst) + 1;
+        let pattern = match change % 5 {
+            0 => Pattern::Key(KEYS[key].to_owned()),
+            1 => Pattern::Prefix(KEYS[key][..4].to_owned()),
+            2 => Pattern::Glob("n:*/*".to_owned()),
+            3 => Pattern::All,
+            _ => {
+                // Nobody else changes this key, so this is still what is true.
+                scene.cache.put(KEYS[key], value(version), KEEPING);
+                source.promised[key].fetch_max(version, Ordering::SeqCst);
+                continue;
+            }
+        };
+        if change % 500 == 250 {
+            scene.actor.cast(CacheMessage::Panic).await.unwrap();
+        }
+        let invalidation = Invalidation::by_pattern(&pattern).unwrap();
+        let told =
+            scene.actor.call(|reply| CacheMessage::Invalidate { invalidation, reply: Some(reply) }).await;
+        if told.is_ok() {
+            source.promised[key].fetch_max(version, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Asks until nothing changes any more. How often something was there.
+async fn read(cache: CacheHandle, source: Arc<Source>, first: usize) -> u64 {
+    let mut kept = 0;
+    let mut turn = first;
+    while !source.is_over.load(Ordering::SeqCst) {
+        turn += 1;
+        let key = turn % KEYS.len();
+        let promised = source.promised[key].load(Ordering::SeqCst);
+        let found = if turn.is_multiple_of(3) {
+            let load = {
+                let source = Arc::clone(&source);
+                move || async move {
+                    let version = source.versions[key].load(Ordering::SeqCst);
+                    yield_now().await;
+                    Ok(Loaded::new(value(version)))
+                }
+            };
+            Some(cache.get_or_load(KEYS[key], None, KEEPING, load).await.unwrap().value)
+        } else {
+            cache.get(KEYS[key], None).inspect(|_| kept += 1)
+        };
+        if let Some(found) = found.as_ref().map(version) {
+            assert!(found >= promised, "{}: {found} is from before {promised}", KEYS[key]);
+        }
+        if turn.is_multiple_of(7) {
+            yield_now().await;
+        }
+    }
+    kept
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn on_several_threads_too_nobody_is_told_what_was_true_before_an_invalidation_that_had_returned() {
+    let scene = Arc::new(Scene::new().await);
+    let source = Arc::new(Source::default());
+    let mut writers = JoinSet::new();
+    for first in 0..2 {
+        writers.spawn(write(Arc::clone(&scene), Arc::clone(&source), first));
+    }
+    let mut readers = JoinSet::new();
+    for first in 0..READERS {
+        readers.spawn(read(scene.cache.clone(), Arc::clone(&source), first));
+    }
+    let written = writers.join_all().await;
+    source.is_over.store(true, Ordering::SeqCst);
+    readers.join_all().await;
+    assert_eq!(written.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn on_several_threads_too_what_is_kept_is_loaded_once() {
+    const LOADS: usize = 20_000;
+    let cache = CacheHandle::new(64 << 20, KEEPING);
+    let scene = Scene::of(cache.clone()).await;
+    let ran: Arc<Vec<AtomicU64>> = Arc::new((0..LOADS).map(|_| AtomicU64::new(0)).collect());
+    let mut askers = JoinSet::new();
+    for _ in 0..4 {
+        let (cache, ran) = (cache.clone(), Arc::clone(&ran));
+        askers.spawn(async move {
+            for n in 0..LOADS {
+                let ran = Arc::clone(&ran);
+                let load = move || async move {
+                    ran[n].fetch_add(1, Ordering::SeqCst);
+                    Ok(Loaded::new(value(n as u64)))
+                };
+                let keeping = Keeping { ttl: s(3_600), ..KEEPING };
+                let answer = cache.get_or_load(&format!("n:{n}"), None, keeping, load).await.unwrap();
+                assert_eq!(version(&answer.value), n as u64);
+            }
+        });
+    }
+    askers.join_all().await;
+    let twice = ran.iter().filter(|ran| ran.load(Ordering::SeqCst) != 1).count();
+    assert_eq!(twice, 0, "of {LOADS}");
+    drop(scene);
+}

@@ -1,0 +1,53 @@
+//! What can be kept, and what that takes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+
+use crate::error::Error;
+use crate::request::Response;
+
+/// What an entry costs beside its key and its value: its places in the map and in the index.
+const ENTRY_OVERHEAD_BYTES: u64 = 256;
+
+/// What can be kept. Cheap to clone.
+#[derive(Debug, Clone)]
+pub enum CacheValue {
+    /// A response of the backend.
+    Response(Arc<Response>),
+    /// Anything else.
+    Bytes(Bytes),
+}
+
+impl CacheValue {
+    /// What it takes, in bytes.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Response(response) => {
+                let header = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+                response.body.len() + response.headers.iter().map(header).sum::<usize>()
+            }
+        }
+    }
+}
+
+/// What stands under a key.
+#[derive(Debug, Clone)]
+pub(super) enum Kept {
+    Value(CacheValue),
+    /// It could not be had.
+    Failure(Arc<Error>),
+}
+
+impl Kept {
+    /// What it takes together with its key, in bytes.
+    pub(super) fn weight(&self, key: &str) -> u64 {
+        let bytes = match self {
+            Self::Value(value) => value.bytes(),
+            Self::Failure(error) => error.message.len() + error.details.as_ref().map_or(0, String::len),
+        };
+        (key.len() as u64).saturating_add(bytes as u64).saturating_add(ENTRY_OVERHEAD_BYTES)
+    }
+}

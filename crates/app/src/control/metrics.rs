@@ -1,0 +1,430 @@
+//! The status as Prometheus reads it: pure, from the status to the text format, version 0.0.4.
+//!
+//! Names end with their unit, seconds and bytes, and counts that only grow with `_total`. What can be one of several is 1 for
+//! the one that it is and 0 for each other. Counts begin anew with each run of the runtime.
+
+use std::fmt::{Display, Write};
+use std::time::Duration;
+
+use mainstay_actors::agent::AgentStatus;
+use mainstay_actors::cache::CacheStats;
+use mainstay_actors::connection::status::ConnectionState;
+use serde::Serialize;
+
+use crate::status::{AgentView, ConnectionReport, QueueReport, RuntimeStatus, Status};
+
+/// What the text is, for whoever asked for it.
+pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+const CONNECTION_STATES: [ConnectionState; 5] = [
+    ConnectionState::Disconnected,
+    ConnectionState::Connecting,
+    ConnectionState::Connected,
+    ConnectionState::Reconnecting,
+    ConnectionState::Failed,
+];
+
+const AGENT_STATUSES: [AgentStatus; 7] = [
+    AgentStatus::Starting,
+    AgentStatus::Healthy,
+    AgentStatus::Degraded,
+    AgentStatus::Failed,
+    AgentStatus::Restarting,
+    AgentStatus::Stopped,
+    AgentStatus::Unknown,
+];
+
+/// The whole status, as one text.
+pub(super) fn text(status: &Status) -> String {
+    let mut page = Page::default();
+    runtime(&mut page, &status.runtime);
+    connection(&mut page, &status.connection);
+    queue(&mut page, &status.queue);
+    cache(&mut page, &status.cache);
+    agents(&mut page, &status.agents);
+    page.0
+}
+
+fn runtime(page: &mut Page, status: &RuntimeStatus) {
+    page.gauge(
+        "mainstay_uptime_seconds",
+        "How long the runtime has been running.",
+        seconds(status.uptime_ms),
+    );
+    page.counter("mainstay_journal_events_total", "Events in the journal, of earlier runs too.", status.seq);
+}
+
+fn connection(page: &mut Page, report: &ConnectionReport) {
+    let states = CONNECTION_STATES.map(|state| (word(state), u8::from(state == report.state)));
+    page.gauges(
+        "mainstay_connection_state",
+        "Which state the WebSocket is in.",
+        &["state"],
+        &states.map(one_label),
+    );
+    page.gauge(
+        "mainstay_connection_attempt",
+        "The attempt to connect that is under way or next, or that succeeded.",
+        report.attempt,
+    );
+    page.gauge("mainstay_connection_max_attempts", "How many attempts may fail in a row.", report.max);
+    if let Some(next) = report.next_attempt_in_ms {
+        page.gauge("mainstay_connection_next_attempt_seconds", "Until the next attempt.", seconds(next));
+    }
+}
+
+fn queue(page: &mut Page, report: &QueueReport) {
+    let stats = &report.stats;
+    let waiting = stats.by_priority;
+    let waiting = [("high", waiting.high), ("normal", waiting.normal), ("low", waiting.low)];
+    let waiting = waiting.map(|(priority, count)| one_label((priority.to_owned(), count)));
+    page.gauges(
+        "mainstay_queue_waiting_requests",
+        "Requests that wait, by their priority.",
+        &["priority"],
+        &waiting,
+    );
+    page.gauge(
+        "mainstay_queue_backing_off_requests",
+        "Those of them that wait for the end of a backoff.",
+        stats.backing_off,
+    );
+    page.gauge("mainstay_queue_running_requests", "Attempts under way.", stats.running);
+    page.gauge(
+        "mainstay_queue_max_running_requests",
+        "How many attempts may be under way at once.",
+        stats.max_concurrent,
+    );
+    page.gauge(
+        "mainstay_queue_held",
+        "Whether all requests wait, since the backend cannot be reached.",
+        u8::from(report.hold.is_some()),
+    );
+}
+
+fn cache(page: &mut Page, stats: &CacheStats) {
+    page.gauge("mainstay_cache_entries", "Values that are kept.", stats.entries);
+    page.gauge("mainstay_cache_bytes", "What they take, with their keys.", stats.bytes);
+    page.gauge("mainstay_cache_max_bytes", "What they may take.", stats.bytes_max);
+    if let Some(oldest) = stats.oldest_ms {
+        page.gauge("mainstay_cache_oldest_age_seconds", "The age of the oldest value.", seconds(oldest));
+    }
+    for (name, help, count) in [
+        ("hits", "Lookups that found a fresh value, or a failure that is kept.", stats.hits),
+        ("stale_hits", "Lookups answered with a stale value, while it was loaded anew.", stats.stale_hits),
+        ("misses", "Lookups that found nothing.", stats.misses),
+        ("loads", "Loads that have begun.", stats.loads),
+        ("load_failures", "Loads that ended with an error.", stats.load_failures),
+        (
+            "loads_overtaken",
+            "Loads whose value was not kept, since something newer came.",
+            stats.loads_overtaken,
+        ),
+        ("evictions", "Values that had to make room, or had none.", stats.evictions),
+        ("invalidated_entries", "Values that were invalidated.", stats.invalidated),
+    ] {
+        page.counter(&format!("mainstay_cache_{name}_total"), help, count);
+    }
+}
+
+fn agents(page: &mut Page, agents: &[AgentView]) {
+    let statuses: Vec<_> = agents
+        .iter()
+        .flat_map(|agent| {
+            AGENT_STATUSES.map(|status| {
+                (vec![agent.id.clone(), word(status)], u8::from(status == agent.status).to_string())
+            })
+        })
+        .collect();
+    page.gauges("mainstay_agent_status", "Which state each agent is in.", &["agent", "status"], &statuses);
+    let each = |figure: fn(&AgentView) -> Option<u64>| {
+        let of_one = |agent: &AgentView| Some(one_label((agent.id.clone(), figure(agent)?)));
+        agents.iter().filter_map(of_one).collect::<Vec<_>>()
+    };
+    page.family(
+        "mainstay_agent_restarts_total",
+        Kind::Counter,
+        "How often it has been restarted, since it was last reset.",
+        &["agent"],
+        &each(|agent| Some(agent.restarts)),
+    );
+    for (name, help, figure) in [
+        (
+            "restarts_left",
+            "Restarts before it is given up; not there where there is no limit.",
+            (|agent| agent.budget_left.map(u64::from)) as fn(&AgentView) -> Option<u64>,
+        ),
+        ("gave_up", "Whether its restarts are used up.", |agent| Some(u64::from(agent.gave_up))),
+        ("missed_checks", "Checks missed in a row.", |agent| Some(u64::from(agent.misses))),
+        ("waiting_letters", "Letters that wait to be handed to it.", |agent| {
+            Some(agent.letters_waiting as u64)
+        }),
+        ("open_letters", "Letters that it is at work on.", |agent| Some(agent.letters_under_way as u64)),
+    ] {
+        page.gauges(&format!("mainstay_agent_{name}"), help, &["agent"], &each(figure));
+    }
+}
+
+/// A sample: the values of its labels, and its figure.
+type Sample = (Vec<String>, String);
+
+fn one_label((label, figure): (String, impl Display)) -> Sample {
+    (vec![label], figure.to_string())
+}
+
+fn seconds(ms: u64) -> f64 {
+    Duration::from_millis(ms).as_secs_f64()
+}
+
+/// A state as it is written everywhere else.
+fn word(state: impl Serialize) -> String {
+    serde_json::to_value(state).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Counter,
+    Gauge,
+}
+
+/// The text, so far.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn counter(&mut self, name: &str, help: &str, figure: u64) {
+        self.family(name, Kind::Counter, help, &[], &[(Vec::new(), figure.to_string())]);
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, figure: impl Display) {
+        self.gauges(name, help, &[], &[(Vec::new(), figure.to_string())]);
+    }
+
+    fn gauges(&mut self, name: &str, help: &str, labels: &[&str], samples: &[Sample]) {
+        self.family(name, Kind::Gauge, help, labels, samples);
+    }
+
+    /// All samples of one name; nothing where there is none.
+    fn family(&mut self, name: &str, kind: Kind, help: &str, labels: &[&str], samples: &[Sample]) {
+        if samples.is_empty() {
+            return;
+        }
+        let kind = match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+        };
+        // A string takes what is written to it.
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for (values, figure) in samples {
+            let pairs: Vec<_> = labels
+                .iter()
+                .zip(values)
+                .map(|(label, value)| format!("{label}=\"{}\"", escaped(value)))
+                .collect();
+            let pairs = if pairs.is_empty() { String::new() } else { format!("{{{}}}", pairs.join(",")) };
+            let _ = writeln!(self.0, "{name}{pairs} {figure}");
+        }
+    }
+}
+
+/// A label's value, as it stands between quotes.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+    use serde_json::json;
+
+    use super::*;
+
+    fn agent(id: &str, status: &str, budget_left: Option<u32>) -> serde_json::Value {
+        json!({
+            "id": id, "driver": "http", "status": status, "since": "", "generation": 3, "restarts": 2,
+            "budget_left": budget_left, "restart_at": null, "last_error": null, "misses": 1, "last_check": null,
+            "uptime_s": null, "error_count": null, "state_kept_at": null, "letters_waiting": 4, "next_step": "",
+        })
+    }
+
+    fn status() -> serde_json::Value {
+        json!({
+            "runtime": {"boot": "b", "pid": 1, "uptime_ms": 61_500, "seq": 1234},
+            "connection": {
+                "state": "reconnecting", "since": "", "attempt": 3, "max": 10, "next_attempt_at": "",
+                "next_attempt_in_ms": 250, "last_error": null,
+            },
+            "queue": {
+                "waiting": 6, "backing_off": 1, "running": 5, "max_concurrent": 5,
+                "by_priority": {"high": 1, "normal": 2, "low": 3}, "hold": null,
+            },
+            "cache": {
+                "entries": 7, "bytes": 4096, "bytes_max": 67_108_864, "hits": 100, "stale_hits": 2, "misses": 30,
+                "loads": 28, "load_failures": 3, "loads_overtaken": 1, "evictions": 4, "invalidated": 9,
+                "oldest_ms": 12_000,
+            },
+            "agents": [agent("planner", "healthy", Some(5))],
+        })
+    }
+
+    fn text_of(status: serde_json::Value) -> String {
+        text(&serde_json::from_value(status).unwrap())
+    }
+
+    fn check(status: serde_json::Value, expected: &Expect) {
+        expected.assert_eq(&text_of(status));
+    }
+
+    #[test]
+    fn the_whole_status_is_there_in_the_text_format() {
+        check(
+            status(),
+            &expect![[r##"
+            # HELP mainstay_uptime_seconds How long the runtime has been running.
+            # TYPE mainstay_uptime_seconds gauge
+            mainstay_uptime_seconds 61.5
+            # HELP mainstay_journal_events_total Events in the journal, of earlier runs too.
+            # TYPE mainstay_journal_events_total counter
+            mainstay_journal_events_total 1234
+            # HELP mainstay_connection_state Which state the WebSocket is in.
+            # TYPE mainstay_connection_state gauge
+            mainstay_connection_state{state="disconnected"} 0
+            mainstay_connection_state{state="connecting"} 0
+            mainstay_connection_state{state="connected"} 0
+            mainstay_connection_state{state="reconnecting"} 1
+            mainstay_connection_state{state="failed"} 0
+            # HELP mainstay_connection_attempt The attempt to connect that is under way or next, or that succeeded.
+            # TYPE mainstay_connection_attempt gauge
+            mainstay_connection_attempt 3
+            # HELP mainstay_connection_max_attempts How many attempts may fail in a row.
+            # TYPE mainstay_connection_max_attempts gauge
+            mainstay_connection_max_attempts 10
+            # HELP mainstay_connection_next_attempt_seconds Until the next attempt.
+            # TYPE mainstay_connection_next_attempt_seconds gauge
+            mainstay_connection_next_attempt_seconds 0.25
+            # HELP mainstay_queue_waiting_requests Requests that wait, by their priority.
+            # TYPE mainstay_queue_waiting_requests gauge
+            mainstay_queue_waiting_requests{priority="high"} 1
+            mainstay_queue_waiting_requests{priority="normal"} 2
+            mainstay_queue_waiting_requests{priority="low"} 3
+            # HELP mainstay_queue_backing_off_requests Those of them that wait for the end of a backoff.
+            # TYPE mainstay_queue_backing_off_requests gauge
+            mainstay_queue_backing_off_requests 1
+            # HELP mainstay_queue_running_requests Attempts under way.
+            # TYPE mainstay_queue_running_requests gauge
+            mainstay_queue_running_requests 5
+            # HELP mainstay_queue_max_running_requests How many attempts may be under way at once.
+            # TYPE mainstay_queue_max_running_requests gauge
+            mainstay_queue_max_running_requests 5
+            # HELP mainstay_queue_held Whether all requests wait, since the backend cannot be reached.
+            # TYPE mainstay_queue_held gauge
+            mainstay_queue_held 0
+            # HELP mainstay_cache_entries Values that are kept.
+            # TYPE mainstay_cache_entries gauge
+            mainstay_cache_entries 7
+            # HELP mainstay_cache_bytes What they take, with their keys.
+            # TYPE mainstay_cache_bytes gauge
+            mainstay_cache_bytes 4096
+            # HELP mainstay_cache_max_bytes What they may take.
+            # TYPE mainstay_cache_max_bytes gauge
+            mainstay_cache_max_bytes 67108864
+            # HELP mainstay_cache_oldest_age_seconds The age of the oldest value.
+            # TYPE mainstay_cache_oldest_age_seconds gauge
+            mainstay_cache_oldest_age_seconds 12
+            # HELP mainstay_cache_hits_total Lookups that found a fresh value, or a failure that is kept.
+            # TYPE mainstay_cache_hits_total counter
+            mainstay_cache_hits_total 100
+            # HELP mainstay_cache_stale_hits_total Lookups answered with a stale value, while it was loaded anew.
+            # TYPE mainstay_cache_stale_hits_total counter
+            mainstay_cache_stale_hits_total 2
+            # HELP mainstay_cache_misses_total Lookups that found nothing.
+            # TYPE mainstay_cache_misses_total counter
+            mainstay_cache_misses_total 30
+            # HELP mainstay_cache_loads_total Loads that have begun.
+            # TYPE mainstay_cache_loads_total counter
+            mainstay_cache_loads_total 28
+            # HELP mainstay_cache_load_failures_total Loads that ended with an error.
+            # TYPE mainstay_cache_load_failures_total counter
+            mainstay_cache_load_failures_total 3
+            # HELP mainstay_cache_loads_overtaken_total Loads whose value was not kept, since something newer came.
+            # TYPE mainstay_cache_loads_overtaken_total counter
+            mainstay_cache_loads_overtaken_total 1
+            # HELP mainstay_cache_evictions_total Values that had to make room, or had none.
+            # TYPE mainstay_cache_evictions_total counter
+            mainstay_cache_evictions_total 4
+            # HELP mainstay_cache_invalidated_entries_total Values that were invalidated.
+            # TYPE mainstay_cache_invalidated_entries_total counter
+            mainstay_cache_invalidated_entries_total 9
+            # HELP mainstay_agent_status Which state each agent is in.
+            # TYPE mainstay_agent_status gauge
+            mainstay_agent_status{agent="planner",status="starting"} 0
+            mainstay_agent_status{agent="planner",status="healthy"} 1
+            mainstay_agent_status{agent="planner",status="degraded"} 0
+            mainstay_agent_status{agent="planner",status="failed"} 0
+            mainstay_agent_status{agent="planner",status="restarting"} 0
+            mainstay_agent_status{agent="planner",status="stopped"} 0
+            mainstay_agent_status{agent="planner",status="unknown"} 0
+            # HELP mainstay_agent_restarts_total How often it has been restarted, since it was last reset.
+            # TYPE mainstay_agent_restarts_total counter
+            mainstay_agent_restarts_total{agent="planner"} 2
+            # HELP mainstay_agent_restarts_left Restarts before it is given up; not there where there is no limit.
+            # TYPE mainstay_agent_restarts_left gauge
+            mainstay_agent_restarts_left{agent="planner"} 5
+            # HELP mainstay_agent_gave_up Whether its restarts are used up.
+            # TYPE mainstay_agent_gave_up gauge
+            mainstay_agent_gave_up{agent="planner"} 0
+            # HELP mainstay_agent_missed_checks Checks missed in a row.
+            # TYPE mainstay_agent_missed_checks gauge
+            mainstay_agent_missed_checks{agent="planner"} 1
+            # HELP mainstay_agent_waiting_letters Letters that wait to be handed to it.
+            # TYPE mainstay_agent_waiting_letters gauge
+            mainstay_agent_waiting_letters{agent="planner"} 4
+            # HELP mainstay_agent_open_letters Letters that it is at work on.
+            # TYPE mainstay_agent_open_letters gauge
+            mainstay_agent_open_letters{agent="planner"} 0
+        "##]],
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_out_and_does_not_stand_there_as_nothing() {
+        let mut status = status();
+        status["connection"]["next_attempt_in_ms"] = json!(null);
+        status["cache"]["oldest_ms"] = json!(null);
+        status["agents"] = json!([agent("planner", "healthy", None)]);
+        let text = text_of(status.clone());
+        for name in
+            ["mainstay_connection_next_attempt_seconds", "mainstay_cache_oldest_age_seconds", "restarts_left"]
+        {
+            assert!(!text.contains(name), "{name}\n{text}");
+        }
+        status["agents"] = json!([]);
+        assert!(!text_of(status).contains("mainstay_agent"));
+    }
+
+    #[test]
+    fn a_label_cannot_end_its_line() {
+        let mut status = status();
+        status["agents"] = json!([agent("a\"b\\c\nd", "failed", None)]);
+        let line = r#"mainstay_agent_status{agent="a\"b\\c\nd",status="failed"} 1"#;
+        assert!(text_of(status).lines().any(|one| one == line));
+    }
+
+    #[test]
+    fn whichever_state_there_is_one_of_them_is_1() {
+        let mut status = status();
+        for state in CONNECTION_STATES.map(word) {
+            status["connection"]["state"] = json!(state);
+            let lines = text_of(status.clone());
+            let lines: Vec<_> =
+                lines.lines().filter(|line| line.starts_with("mainstay_connection_state{")).collect();
+            let ones: Vec<_> = lines.iter().filter(|line| line.ends_with(" 1")).collect();
+            assert_eq!(ones, [&&*format!("mainstay_connection_state{{state=\"{state}\"}} 1")]);
+        }
+        for state in AGENT_STATUSES.map(word) {
+            status["agents"][0]["status"] = json!(state);
+            let line = format!("mainstay_agent_status{{agent=\"planner\",status=\"{state}\"}} 1");
+            assert!(text_of(status.clone()).lines().any(|one| one == line), "{line}");
+        }
+    }
+}

@@ -365,8 +365,8 @@ impl Drop for CallOff<'_> {
 
 /// The connection's one task.
 async fn run(
-    read: impl AsyncRead + Unpin,
-    write: impl AsyncWrite + Unpin,
+    mut read: impl AsyncRead + Unpin,
+    mut write: impl AsyncWrite + Unpin,
     ending: Ending,
     connected: oneshot::Sender<ConnectionTo<Agent>>,
 ) {
@@ -379,7 +379,9 @@ async fn run(
         Ok(())
     });
     let shared = &*ending.shared;
-    let carried = carry(read, write, theirs, &shared.limits, shared);
+    // The pipes stay open until the end is told: an agent that is cut off may end over a pipe that closes, and that would
+    // be taken for the cause.
+    let carried = carry(&mut read, &mut write, theirs, &shared.limits, shared);
     let (mut bookkeeping, carried) = (std::pin::pin!(bookkeeping), std::pin::pin!(carried));
     let fault = tokio::select! {
         biased;

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use expect_test::expect;
-use mainstay::Reason;
 use mainstay::actors::agent::AgentStatus;
+use mainstay::{LetterOptions, Reason, SentLetter};
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -141,6 +141,46 @@ async fn one_that_hangs_over_a_letter_is_restarted_for_it() {
         agent_stuck
         healthy -> failed
         exited: error: it has been at work without progress for longer than 300ms
+        decision: restart, 1 of 5
+        restarted, restored
+        starting -> healthy
+    "#]]);
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_closes_its_input_and_lives_is_restarted_over_the_letter_that_it_cannot_be_told() {
+    let mut scene = process("exec 0<&-\necho ready\nexec sleep 3600\n", "").await;
+    scene.becomes("healthy").await;
+    assert_eq!(scene.says(json!("now")).await, Err(Reason::OutcomeUnknown));
+    scene.becomes("healthy").await;
+    scene.expect(&expect![[r#"
+        starting -> healthy
+        healthy -> failed
+        exited: error: its process has closed its input, and runs on
+        decision: restart, 1 of 5
+        restarted, restored
+        starting -> healthy
+    "#]]);
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_behind_one_over_which_the_agent_ends_is_kept_for_the_next_incarnation() {
+    let ends = OBEDIENT.replace("  case $line", "  case $line in *'\"end\"'*) exit 1 ;; esac\n  case $line");
+    let mut scene = process(&ends, "").await;
+    scene.becomes("healthy").await;
+    let agents = scene.mainstay.agents();
+    let first = agents.send("x", json!("end"), LetterOptions::default()).await.unwrap();
+    let second = agents.send("x", json!("live"), LetterOptions::default()).await.unwrap();
+    let fate = async |letter: SentLetter| timeout(PATIENCE, letter.answer()).await.expect("its fate is told");
+    assert_eq!(fate(first).await.unwrap_err().reason, Reason::OutcomeUnknown);
+    assert_eq!(fate(second).await, Ok(json!("done")));
+    scene.becomes("healthy").await;
+    scene.expect(&expect![[r#"
+        starting -> healthy
+        healthy -> failed
+        exited: error: its process ended: it exited with code 1
         decision: restart, 1 of 5
         restarted, restored
         starting -> healthy

@@ -311,6 +311,8 @@ impl AgentActor {
                 watch.keep(KeptState::new(&value, ctx.wall_time()));
             }
             watch.is_busy = true;
+            // Letters wait for the next incarnation.
+            watch.is_shut = true;
             ctx.spawn(std::future::ready(AgentMessage::Fail(reason)));
         }
     }

@@ -41,6 +41,10 @@ impl AgentActor {
     /// Takes a letter in, or turns it away.
     pub(super) fn accept(&self, ctx: &Ctx, watch: &mut AgentWatch, post: Post) {
         let Post { body, may_repeat, patience, accepted, reply } = post;
+        if accepted.is_closed() {
+            // Its sender has gone, and was never told that it had been accepted.
+            return;
+        }
         let size = serde_json::to_vec(&body).map_or(usize::MAX, |bytes| bytes.len());
         if size > BODY_BYTES_MAX {
             let details = format!("a letter has at most {BODY_BYTES_MAX} bytes, and this one {size}");
@@ -122,6 +126,11 @@ impl AgentActor {
                 self.begin_check(ctx, watch);
             }
             Err(error) if error.reason == Reason::OutcomeUnknown => {
+                if self.driver.owns_agent() {
+                    // Mostly the agent has ended. Those behind it wait until it is known whether it has.
+                    watch.is_shut = true;
+                    self.begin_check(ctx, watch);
+                }
                 if let Some(broken) = watch.memory.mail.break_off(id) {
                     self.settle(ctx, broken, &error);
                 }
@@ -132,9 +141,11 @@ impl AgentActor {
                 }
             }
             Ok(answer) => {
-                watch.memory.mail.end(id);
-                ctx.record(&LetterAnswered { letter: id });
-                self.callers.tell(id, Ok(answer));
+                // One that was called off meanwhile has its fate.
+                if watch.memory.mail.end(id).is_some() {
+                    ctx.record(&LetterAnswered { letter: id });
+                    self.callers.tell(id, Ok(answer));
+                }
             }
         }
     }

@@ -1,5 +1,6 @@
 //! One life of an agent's process, from its start to its end.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -29,6 +30,9 @@ const LINES_WAITING_MAX: usize = 64;
 /// itself wrote is in the pipe by then, and takes no longer than this to be read.
 const LAST_LINES_WITHIN: Duration = Duration::from_millis(500);
 
+/// How long the end of its input waits for the end of the process, which says more.
+const EXIT_WITHIN: Duration = Duration::from_millis(500);
+
 /// So much of its output is read at once.
 const PIECE_BYTES: usize = 64 * 1024;
 
@@ -43,7 +47,7 @@ pub(super) struct Life {
     condemned: Mutex<Option<Error>>,
     /// As last looked at; 0 where that is not known.
     memory_bytes: AtomicU64,
-    /// Whether it has ended, and all that it said has been taken in.
+    /// Whether it has ended, and all that it said has been taken in; or it can be told no letter any more.
     is_over: watch::Receiver<bool>,
     /// Owns them; never looked at.
     _tasks: JoinSet<()>,
@@ -89,7 +93,15 @@ impl Life {
         let (cue, mut tasks) = (Arc::new(launch.ready.cue()), JoinSet::new());
         // Nobody else has taken them.
         if let Some((stdin, stdout)) = process.take_stdio() {
-            tasks.spawn(write(stdin, to_write, Arc::clone(&desk.talk)));
+            let (writer, exited, over) = (desk.clone(), process.exited(), over.clone());
+            tasks.spawn(async move {
+                if write(stdin, to_write, &writer.talk).await.is_err()
+                    && timeout(EXIT_WITHIN, exited).await.is_err()
+                {
+                    writer.close(&absent("its process has closed its input, and runs on"));
+                    over.send_replace(true);
+                }
+            });
             let (name, cue) = (launch.spec.name.clone(), Arc::clone(&cue));
             let ear = Ear { name, desk: desk.clone(), cue, meter: meter.clone() };
             tasks.spawn(listen(stdout, ear, is_read));
@@ -278,23 +290,27 @@ impl Drop for CallOff<'_> {
     }
 }
 
-/// Writes what is handed in, in its order, until the agent reads no more.
-async fn write(mut stdin: ChildStdin, mut to_write: mpsc::Receiver<Outgoing>, talk: Arc<Mutex<Talk>>) {
+/// Writes what is handed in, in its order. An error says that the agent cannot be told a letter any more; one that reads
+/// nothing may well do without all else.
+async fn write(
+    mut stdin: ChildStdin,
+    mut to_write: mpsc::Receiver<Outgoing>,
+    talk: &Mutex<Talk>,
+) -> io::Result<()> {
     while let Some(outgoing) = to_write.recv().await {
-        let line = match outgoing {
+        match outgoing {
             Outgoing::Letter { id, line } => {
                 let is_wanted = talk.lock().unwrap_or_else(PoisonError::into_inner).note_sent(id);
-                if !is_wanted {
-                    continue;
+                if is_wanted {
+                    stdin.write_all(line.as_bytes()).await?;
                 }
-                line
             }
-            Outgoing::Line(line) => line,
-        };
-        if stdin.write_all(line.as_bytes()).await.is_err() {
-            return;
+            Outgoing::Line(line) => {
+                let _ = stdin.write_all(line.as_bytes()).await;
+            }
         }
     }
+    Ok(())
 }
 
 /// Takes in what the agent says.

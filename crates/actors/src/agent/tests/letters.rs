@@ -105,6 +105,19 @@ async fn a_letter_that_is_called_off_ends_as_that_whether_it_waits_or_is_under_w
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_letter_whose_sender_has_gone_before_it_was_accepted_is_not_handed_out() {
+    let script = Script::says([well()]);
+    let scene = Scene::of(&script).await;
+    let (accepted, _) = Reply::channel();
+    let (reply, _) = Reply::channel();
+    let (body, may_repeat, patience) = (json!("given up"), false, None);
+    let post = AgentMessage::Post(Box::new(Post { body, may_repeat, patience, accepted, reply }));
+    scene.planner.cast(post).await.unwrap();
+    assert_eq!(scene.post("one", false).await.1.await.unwrap(), Ok(json!("one")));
+    assert_eq!(*script.delivered.lock().unwrap(), ["one"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_letter_that_waits_too_long_expires_to_the_point_and_is_not_handed_out() {
     let script = Script::says([well()]);
     script.endings.lock().unwrap().push_back(Ending::Never);

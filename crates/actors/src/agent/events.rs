@@ -44,8 +44,8 @@ impl Event for AgentStuck {
     const LEVEL: Level = Level::Warn;
 }
 
-/// The agent ended each time that it was given its state back, so it starts without it. The state is kept aside, for a
-/// person to look at.
+/// The agent ended each time that it was given its state back, so it starts without it. The state is kept aside, in
+/// the store of states.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentStateSetAside {
     /// When it was read.

@@ -265,7 +265,7 @@ pub(super) enum AgentCommand {
         /// The agent
         id: String,
     },
-    /// Stop watching it
+    /// Stop it until it is started again: end its process if it has one, and stop watching it
     Stop {
         /// The agent
         id: String,

@@ -93,8 +93,8 @@ fn alone(problem: Problem) -> Problem {
     Problem { key: key.unwrap_or_default().to_owned(), ..Problem::whole(message) }
 }
 
-/// Agents without an id, with the id of another, without the program that their driver starts, or with
-/// a readiness that their driver does not see.
+/// Agents without an id, with the id of another, without the program that their driver starts, with a
+/// readiness that their driver does not see, or with a program that their driver does not start.
 pub(crate) fn faults(text: &str, document: &DeTable<'_>) -> Vec<Fault> {
     let agents = document.get("agent").and_then(|agents| agents.get_ref().as_array());
     let lines = Lines::of(text);
@@ -104,7 +104,12 @@ pub(crate) fn faults(text: &str, document: &DeTable<'_>) -> Vec<Fault> {
         let Some(table) = agent.get_ref().as_table() else {
             continue;
         };
-        let found = [id_fault(&lines, table, &mut owners), command_fault(table), ready_fault(table)];
+        let found = [
+            id_fault(&lines, table, &mut owners),
+            command_fault(table),
+            ready_fault(table),
+            program_fault(table),
+        ];
         let step = format!("{}{}", member("agent"), item(index));
         faults.extend(found.into_iter().flatten().map(|fault| fault.within(&step, agent.span().start)));
     }
@@ -157,6 +162,19 @@ fn command_fault(agent: &DeTable<'_>) -> Option<Fault> {
     }
     let predicate = "must name the program that this driver starts, as in [\"planner\", \"--stdio\"]";
     Some(Fault::new(predicate).within(&member("command"), command.unwrap_or(driver).span().start))
+}
+
+/// A program that nobody starts: most likely its driver was forgotten.
+fn program_fault(agent: &DeTable<'_>) -> Option<Fault> {
+    let driver = agent.get("driver").map_or(Some(Driver::Http), |driver| choice::<Driver>(driver).ok())?;
+    let command = agent.get("command")?;
+    let is_named = command.get_ref().as_array().is_some_and(|words| !words.is_empty());
+    if driver != Driver::Http || !is_named {
+        return None;
+    }
+    let predicate = "is for an agent that is a program of its own: say so by driver = \"process\" or driver = \"acp\", or \
+                     take it out";
+    Some(Fault::new(predicate).within(&member("command"), command.span().start))
 }
 
 /// What an agent prints that speaks ACP is the protocol.

@@ -229,7 +229,8 @@ fn an_agent_inherits_what_it_does_not_set_itself() {
 #[test]
 fn every_driver_of_the_contract_is_read() {
     for (name, driver) in [("http", Driver::Http), ("process", Driver::Process), ("acp", Driver::Acp)] {
-        let text = format!("[[agent]]\nid = \"a\"\ndriver = \"{name}\"\ncommand = [\"a\"]");
+        let command = if driver == Driver::Http { "" } else { "command = [\"a\"]" };
+        let text = format!("[[agent]]\nid = \"a\"\ndriver = \"{name}\"\n{command}");
         assert_eq!(Config::from_toml(&text).unwrap().agent[0].driver, driver);
     }
 }
@@ -378,6 +379,15 @@ x-api-key = "KEY"
     );
     let apart = "backend = { proxy = \"system\", proxy_env = \"PROXY\", headers_env = { authorization = \"LOGIN\" } }";
     Config::from_toml(apart).unwrap();
+}
+
+#[test]
+fn a_program_without_a_driver_that_starts_it_is_refused_with_those_that_do() {
+    check(
+        "[[agent]]\nid = \"a\"\ncommand = [\"sh\"]\n[[agent]]\nid = \"b\"\ndriver = \"http\"\ncommand = []\n",
+        &expect![[r#"
+            3:11: "agent[0].command" is for an agent that is a program of its own: say so by driver = "process" or driver = "acp", or take it out"#]],
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! One life of an agent's process, with the connection to it.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use super::session::SessionStart;
 use crate::agent::driver::ProcessFacts;
 use crate::agent::feed::AgentFeed;
 use crate::agent::health::{Observation, Reported};
+use crate::agent::process::memory::MemoryGauge;
 use crate::agent::process::words::{absent, ended};
 use crate::error::{Error, Reason};
 use crate::process::{Exit, Launch, LaunchFault, Process, Warden};
@@ -41,8 +42,7 @@ pub(super) struct Life {
     started_at: Instant,
     /// Why it is to be ended though it runs.
     condemned: Mutex<Option<Error>>,
-    /// As last looked at; 0 where that is not known.
-    memory_bytes: AtomicU64,
+    memory: MemoryGauge,
 }
 
 impl Life {
@@ -54,7 +54,7 @@ impl Life {
             is_taking_up: AtomicBool::new(false),
             started_at: Instant::now(),
             condemned: Mutex::default(),
-            memory_bytes: AtomicU64::new(0),
+            memory: MemoryGauge::default(),
         })
     }
 
@@ -171,15 +171,12 @@ impl Life {
 
     /// Looks how much memory it takes, in bytes.
     pub(super) async fn look_at_memory(&self) -> Option<u64> {
-        let bytes = self.process.memory().await;
-        self.memory_bytes.store(bytes.unwrap_or(0), Ordering::Relaxed);
-        bytes
+        self.memory.look_at(&self.process).await
     }
 
     /// What is known of the process.
     pub(super) fn facts(&self) -> ProcessFacts {
-        let bytes = self.memory_bytes.load(Ordering::Relaxed);
-        ProcessFacts { pid: self.process.pid(), memory_bytes: (bytes > 0).then_some(bytes) }
+        self.memory.facts_of(&self.process)
     }
 
     fn condemned(&self) -> MutexGuard<'_, Option<Error>> {

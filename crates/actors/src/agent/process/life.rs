@@ -1,7 +1,7 @@
 //! One life of an agent's process, from its start to its end.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::lines::{LINE_BYTES_MAX, Said, Told, Unreadable};
+use super::memory::MemoryGauge;
 use super::talk::{Answer, Talk};
 use super::words::{absent, ended, stopped};
 use crate::agent::activity::ActivityMeter;
@@ -45,8 +46,7 @@ pub(super) struct Life {
     is_ready: AtomicBool,
     /// Why it is to be ended though it runs.
     condemned: Mutex<Option<Error>>,
-    /// As last looked at; 0 where that is not known.
-    memory_bytes: AtomicU64,
+    memory: MemoryGauge,
     /// Whether it has ended, and all that it said has been taken in; or it can be told no letter any more.
     is_over: watch::Receiver<bool>,
     /// Owns them; never looked at.
@@ -120,7 +120,7 @@ impl Life {
             started_at: Instant::now(),
             is_ready: AtomicBool::new(false),
             condemned: Mutex::default(),
-            memory_bytes: AtomicU64::new(0),
+            memory: MemoryGauge::default(),
             is_over,
             _tasks: tasks,
         })
@@ -191,15 +191,12 @@ impl Life {
 
     /// Looks how much memory it takes, in bytes.
     pub(super) async fn look_at_memory(&self) -> Option<u64> {
-        let bytes = self.process.memory().await;
-        self.memory_bytes.store(bytes.unwrap_or(0), Ordering::Relaxed);
-        bytes
+        self.memory.look_at(&self.process).await
     }
 
     /// What is known of the process.
     pub(super) fn facts(&self) -> ProcessFacts {
-        let bytes = self.memory_bytes.load(Ordering::Relaxed);
-        ProcessFacts { pid: self.process.pid(), memory_bytes: (bytes > 0).then_some(bytes) }
+        self.memory.facts_of(&self.process)
     }
 
     fn condemned(&self) -> MutexGuard<'_, Option<Error>> {

@@ -1,11 +1,32 @@
-//! When an agent takes more memory than it may.
+//! How much memory an agent takes, and when that is more than it may.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::sleep;
 
+use crate::agent::driver::ProcessFacts;
 use crate::error::{Error, Reason};
-use crate::process::MemoryCeiling;
+use crate::process::{MemoryCeiling, Process};
+
+/// What a process takes, in bytes, as last looked at; 0 where that is not known.
+#[derive(Debug, Default)]
+pub(in crate::agent) struct MemoryGauge(AtomicU64);
+
+impl MemoryGauge {
+    /// Looks how much it takes.
+    pub(in crate::agent) async fn look_at(&self, process: &Process) -> Option<u64> {
+        let bytes = process.memory().await;
+        self.0.store(bytes.unwrap_or(0), Ordering::Relaxed);
+        bytes
+    }
+
+    /// What is known of the process.
+    pub(in crate::agent) fn facts_of(&self, process: &Process) -> ProcessFacts {
+        let bytes = self.0.load(Ordering::Relaxed);
+        ProcessFacts { pid: process.pid(), memory_bytes: (bytes > 0).then_some(bytes) }
+    }
+}
 
 /// Looks at the memory that an agent takes, in bytes, every `interval`, and returns why it is to be restarted once that is
 /// too much. Never returns where it may take any, or once `look` says that it is gone.

@@ -19,14 +19,18 @@ pub const FILE_BYTES_MAX: u64 = 256 << 20;
 
 /// The user's files, kept while the folders that they are in are watched. Cheap to clone.
 ///
-/// What is kept of a watched folder is fresh without end: a change drops it. Between a change and that there are the time
-/// in which changes are gathered and at most 50 ms more, on a machine that is not overloaded; so long it may be told as it
-/// was. Somebody who asks while another's read is under way shares it.
+/// A change drops what was kept of it. Between the two there are the time in which changes are gathered and at most 50 ms
+/// more, on a machine that is not overloaded; so long it may be told as it was. Somebody who asks while another's read is
+/// under way shares it.
 ///
 /// Nothing is kept of what no event would tell about: what is outside of the watched folders, or in one that is not watched
 /// at the moment; what a symlink below a watched folder leads to (it is read, never followed by the watch); a path with
-/// `..` or one that is no UTF-8; a file that has another name somewhere (a hard link). All of that is read plainly. What
-/// other machines change on a network file system, and what is mounted below a watched folder, is not told by the system.
+/// `..` or one that is no UTF-8; a file that has another name somewhere (a hard link). All of that is read plainly.
+///
+/// Of some changes no system tells: what another machine does on a network file system, what is mounted below a watched
+/// folder, what is written by another name that a file has been given since it was read, or has changed its capitals
+/// where those make no difference. So what is kept is kept for the cache's own time at most, and that something is not
+/// there for as long as failures are.
 #[derive(Debug, Clone)]
 pub struct Files {
     cache: CacheHandle,
@@ -135,12 +139,7 @@ impl Files {
     where
         F: Future<Output = Result<Loaded, Error>> + Send + 'static,
     {
-        let keeping = Keeping {
-            ttl: Duration::MAX,
-            stale_for: Duration::ZERO,
-            failures_for: self.cache.keeping().failures_for,
-            is_of_the_link: false,
-        };
+        let keeping = Keeping { stale_for: Duration::ZERO, is_of_the_link: false, ..self.cache.keeping() };
         match self.cache.get_or_load(key, None, keeping, load).await?.value {
             CacheValue::Bytes(bytes) => Ok(bytes),
             CacheValue::Response(_) => Err(Error::new(Reason::Internal)),

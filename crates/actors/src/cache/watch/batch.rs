@@ -12,7 +12,6 @@ use notify::event::{AccessKind, AccessMode, CreateKind, Event, EventKind, Metada
 
 use super::fault::{Trouble, WatchFault};
 use super::place::{Dropped, Place};
-use crate::cache::pattern::Selection;
 use crate::cache::{InvalidatedBy, Invalidation};
 
 /// With more paths than this the whole root is dropped: it costs less.
@@ -113,7 +112,7 @@ impl Batch {
             (Some(place), 1) => place.as_str().to_owned(),
             (_, count) => format!("{count} paths under {}", scope.place.as_str()),
         };
-        let selections = drops.iter().map(Selection::from).collect();
+        let selections = drops.iter().map(Dropped::selection).collect();
         Invalidation { by: InvalidatedBy::Files, pattern, selections }
     }
 }
@@ -124,7 +123,7 @@ pub(super) fn everything(root: &Place) -> Invalidation {
     Invalidation {
         by: InvalidatedBy::Files,
         pattern: format!("everything under {}", root.as_str()),
-        selections: drops.iter().map(Selection::from).collect(),
+        selections: drops.iter().map(Dropped::selection).collect(),
     }
 }
 

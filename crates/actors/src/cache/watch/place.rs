@@ -96,11 +96,11 @@ pub(super) enum Dropped {
     Prefix(String),
 }
 
-impl From<&Dropped> for Selection {
-    fn from(dropped: &Dropped) -> Self {
-        match dropped {
-            Dropped::Key(key) => Self::key(key),
-            Dropped::Prefix(beginning) => Self::prefix(beginning),
+impl Dropped {
+    pub(super) fn selection(&self) -> Selection {
+        match self {
+            Self::Key(key) => Selection::key(key),
+            Self::Prefix(beginning) => Selection::prefix(beginning),
         }
     }
 }

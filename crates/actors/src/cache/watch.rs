@@ -15,7 +15,8 @@ mod eye;
 mod fault;
 pub(super) mod place;
 mod roots;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;
 
 pub use actor::{WatchActor, WatchLost, WatchMessage, WatchPolicy, WatchRegained, WatchStarted};

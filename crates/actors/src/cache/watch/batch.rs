@@ -160,7 +160,8 @@ const fn may_bring_folder(kind: EventKind) -> bool {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use notify::event::{DataChange, Flag, RemoveKind, RenameMode};
 

@@ -109,7 +109,8 @@ fn fit(key: String) -> Option<String> {
     (key.len() <= KEY_BYTES_MAX).then_some(key)
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
 

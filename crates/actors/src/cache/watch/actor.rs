@@ -69,16 +69,16 @@ impl Event for WatchRegained {
 
 /// A watching actor's messages; all but the faults of debug builds are its own.
 #[derive(Debug)]
-pub struct WatchMessage(Step);
+pub struct WatchMessage(pub(super) Step);
 
 #[derive(Debug)]
-enum Step {
+pub(super) enum Step {
     /// Try to watch a root.
     Open { root: usize },
     /// A root is watched, or cannot be.
     Opened { root: usize, eye: Result<Eye, Trouble> },
-    /// Something has changed in a root, or with its watcher.
-    Gathered { root: usize, batch: Batch },
+    /// Something has changed in a root, or with its watcher, in that term.
+    Gathered { root: usize, term: u64, batch: Batch },
     #[cfg(debug_assertions)]
     Panic,
     #[cfg(debug_assertions)]
@@ -236,9 +236,13 @@ impl Worker for WatchActor {
                     Err(trouble) => self.try_again(ctx, root, watch, trouble),
                 }
             }
-            Step::Gathered { root, batch } => {
-                let Some(watch) = state.watches.get_mut(root) else { return Ok(()) };
-                self.carry_out(ctx, root, watch, batch).await;
+            Step::Gathered { root, term, batch } => {
+                let watch = state.watches.get_mut(root);
+                let is_current =
+                    |watch: &&mut Watch| watch.standing.as_ref().is_some_and(|it| it.term == term);
+                if let Some(watch) = watch.filter(is_current) {
+                    self.carry_out(ctx, root, watch, batch).await;
+                }
             }
             #[cfg(debug_assertions)]
             #[allow(clippy::panic, reason = "this is the fault switch of debug builds")]
@@ -289,7 +293,8 @@ impl WatchActor {
     fn attend(&self, ctx: &mut Ctx, root: usize, watch: &Watch) {
         let Some(standing) = &watch.standing else { return };
         let attended = Eye::attend(Arc::clone(&standing.eye), self.policy.debounce, self.policy.look_every);
-        ctx.spawn(async move { WatchMessage(Step::Gathered { root, batch: attended.await }) });
+        let term = standing.term;
+        ctx.spawn(async move { WatchMessage(Step::Gathered { root, term, batch: attended.await }) });
     }
 
     async fn carry_out(&self, ctx: &mut Ctx, root: usize, watch: &mut Watch, mut batch: Batch) {

@@ -125,6 +125,13 @@ impl Roots {
         seat.term
     }
 
+    #[cfg(test)]
+    #[cfg(target_os = "linux")]
+    pub(super) fn seated(&self, root: usize) -> Option<(Arc<Scope>, u64)> {
+        let seat = self.0.get(root)?.read();
+        seat.scope.clone().map(|scope| (scope, seat.term))
+    }
+
     /// Where an absolute path is, if that is watched and can stand in a key.
     pub(crate) fn stand(&self, path: &Path) -> Option<Stand> {
         let within = |(index, root): (usize, &Root)| {

@@ -146,12 +146,12 @@ async fn the_journal_is_for_its_owner_alone() {
 }
 
 #[tokio::test]
-async fn what_is_set_without_effect_and_what_cannot_be_carried_out_is_said() {
+async fn what_cannot_be_carried_out_is_said() {
     let data = tempfile::tempdir().unwrap();
     let file = data.path().join("odd.toml");
-    fs::write(&file, "[cache]\nwatch = [\"/somewhere\"]\n").unwrap();
+    fs::write(&file, "[cache]\nwatch = [\"/a/../b\"]\n").unwrap();
     let ended = run(data.path(), &["config", "check", file.to_str().unwrap()]).await;
-    assert!(ended.code == Some(0) && ended.stderr.contains("cache.watch"), "{ended:?}");
+    assert!(refused(&ended, 2).contains("cache.watch"), "{ended:?}");
     fs::write(&file, "[backend]\nca_file = \"/mainstay/has/no/such/file.pem\"\n").unwrap();
     let ended = run(data.path(), &["config", "check", file.to_str().unwrap()]).await;
     assert!(refused(&ended, 2).contains("backend.ca_file"), "{ended:?}");

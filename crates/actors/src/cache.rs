@@ -7,10 +7,13 @@
 //! - `freshness`: how long a value may be used; `ledger`: the one order of loads, values and invalidations. Both are pure
 //! - `shelf`: moka with the ledger
 //! - `load`: one load for all who wait
+//! - [`Files`]: files and searches, kept until a change is told
+//! - [`watch`]: the actor that tells
 //!
 //! The rule that everything serves: **whoever asks after an invalidation has returned gets nothing from before it.**
 
 mod actor;
+mod files;
 mod freshness;
 mod handle;
 pub mod key;
@@ -22,8 +25,10 @@ mod stats;
 #[cfg(test)]
 mod tests;
 mod value;
+pub mod watch;
 
 pub use actor::{CacheActor, CacheInvalidated, CacheMessage, InvalidatedBy, Invalidation, Tenure};
+pub use files::{FILE_BYTES_MAX, Files};
 pub use handle::{Answer, CacheHandle, Keeping};
 pub use load::Loaded;
 pub use pattern::{Pattern, PatternError, Selection};

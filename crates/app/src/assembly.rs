@@ -1,12 +1,14 @@
 //! From the configuration to the tree: which actors there are, and by which policies they live.
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dashmap::DashMap;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use mainstay_actors::agent::AgentBoard;
-use mainstay_actors::cache::{CacheActor, CacheHandle, Keeping};
+use mainstay_actors::cache::watch::{RootError, Roots, WatchActor, WatchPolicy};
+use mainstay_actors::cache::{CacheActor, CacheHandle, Files, Keeping};
 use mainstay_actors::connection::policy::{AfterFailed, ConnectionPolicy};
 use mainstay_actors::connection::target::{SocketTarget, TargetError};
 use mainstay_actors::connection::{ConnectionActor, ConnectionMessage, ConnectionView};
@@ -89,6 +91,12 @@ pub enum AssemblyError {
     /// The backend's address or headers cannot be used.
     #[error("the backend's address cannot be used: {}", .0.details.as_deref().unwrap_or(&.0.message))]
     Transport(Box<Error>),
+    /// A folder to watch begins with `~`, and there is no home folder.
+    #[error("cache.watch: {0:?} begins at the home folder, and HOME names none: give the whole path")]
+    NoHome(PathBuf),
+    /// A folder cannot be watched, wherever it may be.
+    #[error("cache.watch: {0}")]
+    Root(#[from] RootError),
     /// The tree cannot be as it was described.
     #[error(transparent)]
     Spec(#[from] SpecError),
@@ -106,7 +114,11 @@ impl AssemblyError {
     /// The key of the file that has to change, where it is a single one and not the environment.
     #[cfg(feature = "cli")]
     pub(crate) fn key(&self) -> Option<&'static str> {
-        matches!(self, Self::CaFile(_)).then_some("backend.ca_file")
+        match self {
+            Self::CaFile(_) => Some("backend.ca_file"),
+            Self::Root(_) => Some("cache.watch"),
+            _ => None,
+        }
     }
 }
 
@@ -115,14 +127,6 @@ impl AssemblyError {
 #[cfg(feature = "cli")]
 pub(crate) fn check(config: &Config) -> Result<(), AssemblyError> {
     Assembly::of(config, &Environment::unknown(), None, None).map(|_| ())
-}
-
-/// The keys that are set to something and do nothing yet.
-#[cfg(feature = "cli")]
-pub(crate) fn without_effect(config: &Config) -> Vec<&'static str> {
-    let default = Config::default();
-    let keys = [(config.cache.watch != default.cache.watch, "cache.watch")];
-    keys.into_iter().filter_map(|(is_set, key)| is_set.then_some(key)).collect()
 }
 
 impl Assembly {
@@ -176,6 +180,17 @@ impl Assembly {
         let cache = CacheHandle::new(config.cache.max_bytes, keeping(&config.cache));
         let actor = CacheActor { cache: cache.clone() };
         let cache_address = root.child(Child::new("cache", actor).policy(core_policy()))?;
+        let roots = roots(config, environment)?;
+        if !roots.is_empty() {
+            let actor = WatchActor {
+                cache: cache.clone(),
+                cache_address: cache_address.clone(),
+                roots: roots.clone(),
+                policy: WatchPolicy { debounce: config.cache.debounce, ..WatchPolicy::default() },
+            };
+            root.child(Child::new("watch", actor).policy(core_policy()))?;
+        }
+        let files = Files::new(cache.clone(), roots);
 
         let board = AgentBoard::default();
         let mut agents = SupervisorSpec::new("agents")
@@ -205,6 +220,7 @@ impl Assembly {
             queue_view,
             cache,
             cache_address,
+            files,
             agents,
             board,
             agent_lines,
@@ -242,6 +258,20 @@ fn sidecar(
 fn telling_headers(config: &Config) -> impl Iterator<Item = String> {
     let headers = config.backend.headers.iter().filter(|(name, _)| names_a_secret(name));
     headers.map(|(_, value)| value.clone())
+}
+
+/// The folders to watch.
+fn roots(config: &Config, environment: &Environment) -> Result<Roots, AssemblyError> {
+    let mut folders = Vec::new();
+    for folder in &config.cache.watch {
+        match environment.at_home(folder) {
+            Some(folder) => folders.push(folder),
+            None if environment.is_known() => return Err(AssemblyError::NoHome(folder.clone())),
+            // Where it will run there may be a home.
+            None => {}
+        }
+    }
+    Ok(Roots::new(folders)?)
 }
 
 /// The one way to the backend, for HTTP and the WebSocket.

@@ -1,5 +1,6 @@
 //! The cache, as the embedder uses it.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -70,6 +71,41 @@ impl Cache {
             CacheValue::Bytes(bytes) => Ok(bytes),
             CacheValue::Response(_) => Err(Error::new(Reason::Internal)),
         }
+    }
+
+    /// The contents of a file, by its absolute path, at most 256 MiB. In the folders of `cache.watch` they are kept until
+    /// something tells that they have changed, for the cache's own time at most; see
+    /// [`Files`](mainstay_actors::cache::Files) for what is not kept.
+    ///
+    /// # Errors
+    /// `not_found` when it is not there, which is kept for `negative_ttl` and dropped when it appears; `forbidden`;
+    /// `invalid_request` when the path is not absolute, or what is there is no file, is too large or cannot be read.
+    pub async fn file(&self, path: impl AsRef<Path>) -> Result<Bytes, Error> {
+        self.0.members.files.file(path.as_ref()).await
+    }
+
+    /// What a search of a folder finds, by its absolute path: what is kept, or what `load` brings. In the folders of
+    /// `cache.watch` it is kept until anything in the folder, or in one in it, changes. `load` must read nothing else.
+    ///
+    /// # Errors
+    /// `invalid_request` when the path is not absolute; else what `load` failed with, which is kept for `negative_ttl`.
+    pub async fn search<F>(
+        &self,
+        folder: impl AsRef<Path>,
+        query: &str,
+        load: impl FnOnce() -> F + Send + 'static,
+    ) -> Result<Bytes, Error>
+    where
+        F: Future<Output = Result<Bytes, Error>> + Send + 'static,
+    {
+        self.0.members.files.search(folder.as_ref(), query, load).await
+    }
+
+    /// The folders of `cache.watch`, and whether each of them is watched at the moment; the journal says why not.
+    #[must_use]
+    pub fn watched(&self) -> Vec<(PathBuf, bool)> {
+        let standing = self.0.members.files.roots().standing();
+        standing.map(|(root, is_watched)| (root.to_owned(), is_watched)).collect()
     }
 
     /// Drops what matches, and says how many entries that were. When this returns, none of them is found any more, and

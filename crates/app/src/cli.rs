@@ -83,9 +83,6 @@ async fn dispatch(args: Args) -> Result<(), Failure> {
                 Some(key) => Config::problem_at(&file, key, &error.to_string()).into(),
                 None => Failure::usage(error.to_string()),
             })?;
-            for key in assembly::without_effect(&config) {
-                eprintln!("mainstay: {key} is set, and has no effect in this version");
-            }
             out.line(&format!("{} is valid", file.display()))
         }
         command => ask(&mut out, command, &args.data_dir).await,

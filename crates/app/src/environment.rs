@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use http::HeaderValue;
 use mainstay_actors::reach::proxy::{Proxy, ProxyChoice, ProxyVariables, SystemProxies};
@@ -17,6 +18,8 @@ pub(crate) struct Environment {
     pub(crate) token: Option<String>,
     /// The headers that hold secrets, by name.
     pub(crate) headers: BTreeMap<String, String>,
+    /// The home folder of the user.
+    home: Option<PathBuf>,
     proxy: Option<Proxy>,
     /// Whether the system's proxies count.
     is_known: bool,
@@ -50,6 +53,7 @@ impl Environment {
         Ok(Self {
             token: named("backend.token_env", &backend.token_env)?,
             headers,
+            home: home(&variable),
             proxy: proxy.map(|url| Proxy::parse(&url).map_err(unreadable)).transpose()?,
             is_known: true,
         })
@@ -58,12 +62,25 @@ impl Environment {
     /// That of another place or time, of which nothing is known.
     #[cfg(feature = "cli")]
     pub(crate) fn unknown() -> Self {
-        Self { token: None, headers: BTreeMap::new(), proxy: None, is_known: false }
+        Self { token: None, headers: BTreeMap::new(), home: None, proxy: None, is_known: false }
     }
 
     /// Which proxy is used, where the file says `configured`.
     pub(crate) fn proxy(&self, configured: &ProxyChoice) -> ProxyChoice {
         self.proxy.clone().map_or_else(|| configured.clone(), ProxyChoice::Explicit)
+    }
+
+    /// A folder of the file, where it may begin with `~`; `None` where that is not known.
+    pub(crate) fn at_home(&self, folder: &Path) -> Option<PathBuf> {
+        match folder.strip_prefix("~") {
+            Ok(rest) => self.home.as_ref().map(|home| home.join(rest)),
+            Err(_) => Some(folder.to_owned()),
+        }
+    }
+
+    /// Whether this is the place where the runtime will run.
+    pub(crate) const fn is_known(&self) -> bool {
+        self.is_known
     }
 
     pub(crate) fn system_proxies(&self) -> SystemProxies {
@@ -74,6 +91,11 @@ impl Environment {
     pub(crate) fn secrets(&self) -> Vec<String> {
         self.token.iter().chain(self.headers.values()).cloned().collect()
     }
+}
+
+fn home(variable: &impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    let home = variable(if cfg!(windows) { "USERPROFILE" } else { "HOME" })?;
+    Some(PathBuf::from(home)).filter(|home| home.is_absolute())
 }
 
 impl fmt::Debug for Environment {
@@ -115,6 +137,24 @@ mod tests {
         for secret in ["t0ken", "k3y", "hush", "hu%73h", "dXNlcjpodXNo"] {
             assert!(assembly.secrets.iter().any(|known| known == secret), "{secret}");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_to_watch_may_begin_at_home_where_there_is_one() {
+        let config = Config::from_toml("cache.watch = [\"~/notes\", \"/b\"]").unwrap();
+        let watched = |home: Option<&str>| {
+            let variable = |name: &str| home.filter(|_| name == "HOME").map(ToOwned::to_owned);
+            let environment = Environment::read(&config, variable).unwrap();
+            let assembly =
+                Assembly::of(&config, &environment, None, None).map_err(|error| error.to_string())?;
+            let standing = assembly.members.files.roots().standing();
+            Ok::<_, String>(standing.map(|(root, _)| root.to_owned()).collect::<Vec<_>>())
+        };
+        let expected = [PathBuf::from("/home/me/notes"), PathBuf::from("/b")];
+        assert_eq!(watched(Some("/home/me")).unwrap(), expected);
+        let refusal = watched(None).unwrap_err();
+        assert!(refusal.contains("~/notes") && refusal.contains("cache.watch"), "{refusal}");
     }
 
     #[test]

@@ -80,6 +80,11 @@ impl CacheHandle {
         }
     }
 
+    /// Whether anything is kept under `key`: a value, be it stale, or a failure. No lookup, for the numbers.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.0.shelf.has(key)
+    }
+
     /// Keeps a value. What is being loaded for the same key meanwhile is older, and is not kept.
     ///
     /// A value that was read before an invalidation and is put after it is a stale one, and nobody can tell: where that

@@ -140,6 +140,11 @@ impl Shelf {
         found
     }
 
+    /// Whether anything stands under `key`, be it spent. Takes no lock.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
     fn remove(&self, key: &str, stamp: Stamp) {
         let mut inner = self.inner();
         if inner.ledger.strike(key, stamp) {

@@ -13,7 +13,6 @@ use super::account;
 use super::args::{BackendArgs, DemoArgs, RunArgs};
 use super::failure::Failure;
 use super::output::Output;
-use crate::assembly;
 use crate::backend::{Backend, BackendConfig, BackendError};
 use crate::config::{AgentConfig, AgentsConfig, Config};
 use crate::control::Control;
@@ -116,9 +115,6 @@ async fn serve(
     let mut signals = Signals::listen()?;
     let (port, has_dashboard) = (config.control.port, config.control.dashboard);
     let backend_url = config.backend.url.clone();
-    for key in assembly::without_effect(&config) {
-        eprintln!("mainstay: {key} is set, and has no effect in this version");
-    }
     let mainstay = Mainstay::builder().config(config).data_dir(data.path()).verbose(verbose).start().await?;
     let control = match Control::start(&mainstay, data, port, has_dashboard).await {
         Ok(control) => control,

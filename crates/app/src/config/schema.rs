@@ -15,6 +15,7 @@ use super::section::section;
 
 const ZERO: Duration = Duration::ZERO;
 const MILLISECOND: Duration = Duration::from_millis(1);
+const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const MONTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -126,8 +127,11 @@ section! {
         stale_for: Duration = "0s", duration(ZERO..=MONTH);
         /// How long a failure is kept.
         negative_ttl: Duration = "1s", duration(ZERO..=DAY);
-        /// Folders whose changes invalidate what came from them.
+        /// Folders whose files and searches are kept until something in them changes: absolute, or from the home folder
+        /// as in `~/notes`.
         watch: Vec<PathBuf> = [], folders;
+        /// How long changes in them are gathered before what they concern is dropped.
+        debounce: Duration = "100ms", duration(MILLISECOND..=MINUTE);
     }
 }
 

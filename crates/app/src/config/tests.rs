@@ -80,6 +80,7 @@ fn the_default_is_what_the_documentation_promises() {
         stale_for = "0s"
         negative_ttl = "1s"
         watch = []
+        debounce = "100ms"
 
         [agents]
         health_interval = "30s"

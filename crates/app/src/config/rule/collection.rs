@@ -20,9 +20,15 @@ const SECRET_HEADERS: [&str; 6] =
 /// Text for text.
 pub(crate) type TextMap = BTreeMap<String, String>;
 
-/// Folders to watch.
+/// Folders to watch, wherever the runtime is started from.
 pub(crate) fn folders(value: &Value<'_>) -> Reading<Vec<PathBuf>> {
-    list(value, "a list of folders, as in [\"prompts\"]", folder)
+    list(value, "a list of folders, as in [\"~/notes\"]", |value| {
+        let folder = folder(value)?;
+        if folder.is_absolute() || folder.starts_with("~") {
+            return Ok(folder);
+        }
+        refuse("must be absolute, or begin with \"~/\", as in \"~/notes\"")
+    })
 }
 
 /// A program and its arguments, or nothing.
@@ -159,7 +165,7 @@ mod tests {
 
     #[test]
     fn lists_and_tables_read_item_by_item() {
-        assert_eq!(read("[\"a\", \"/b\"]", folders), Ok(vec![PathBuf::from("a"), PathBuf::from("/b")]));
+        assert_eq!(read("[\"~/a\", \"/b\"]", folders), Ok(vec![PathBuf::from("~/a"), PathBuf::from("/b")]));
         assert_eq!(read("[]", command), Ok(vec![]));
         assert_eq!(read("[\"a\", \"\"]", command), Ok(vec!["a".to_owned(), String::new()]));
         assert_eq!(read("{ A = \"1\", _b2 = \"\" }", environment), Ok(pairs(&[("A", "1"), ("_b2", "")])));
@@ -170,8 +176,10 @@ mod tests {
     fn every_bad_item_is_reported_by_its_place() {
         expect![[r#"
             "k[1]" must be a string with a folder, not an integer
-            "k[2]" must not be empty; "." is the current folder"#]]
-        .assert_eq(&read("[\"a\", 1, \"\"]", folders).unwrap_err());
+            "k[2]" must not be empty
+            "k[3]" must be absolute, or begin with "~/", as in "~/notes"
+            "k[4]" must be absolute, or begin with "~/", as in "~/notes""#]]
+        .assert_eq(&read("[\"/a\", 1, \"\", \"b\", \"~me/b\"]", folders).unwrap_err());
         expect![[r#"
             "k.A" must be a string, not an integer
             "k.b-c" is no name of an environment variable: it takes letters, digits and "_""#]]

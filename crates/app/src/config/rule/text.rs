@@ -96,7 +96,7 @@ pub(crate) fn file_or_empty(value: &Value<'_>) -> Reading<PathBuf> {
 /// A folder.
 pub(crate) fn folder(value: &Value<'_>) -> Reading<PathBuf> {
     match string(value, "a string with a folder")? {
-        "" => refuse("must not be empty; \".\" is the current folder"),
+        "" => refuse("must not be empty"),
         text => Ok(PathBuf::from(text)),
     }
 }

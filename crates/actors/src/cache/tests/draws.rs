@@ -86,10 +86,13 @@ const GLOBS: [Glob; 5] = [
     Glob("http:**", |key| key.starts_with("http:")),
 ];
 
+/// Whether a key is concerned, with whether what stands there is of the link.
+pub(super) type Concerns = Box<dyn Fn(&str, bool) -> bool + Send + Sync>;
+
 /// One of the selections of an order, and what it means in plain words of the test's own.
 pub(super) struct Part {
     pub(super) selection: Selection,
-    pub(super) concerns: Box<dyn Fn(&str, bool) -> bool + Send + Sync>,
+    pub(super) concerns: Concerns,
 }
 
 pub(super) fn order() -> impl Strategy<Value = Order> {
@@ -107,8 +110,7 @@ pub(super) fn order() -> impl Strategy<Value = Order> {
 
 impl Order {
     pub(super) fn parts(&self) -> Vec<Part> {
-        let part =
-            |selection, concerns: Box<dyn Fn(&str, bool) -> bool + Send + Sync>| Part { selection, concerns };
+        let part = |selection, concerns: Concerns| Part { selection, concerns };
         let of = |pattern: Pattern| Selection::try_from(&pattern).unwrap();
         match *self {
             Self::Key(key) => {

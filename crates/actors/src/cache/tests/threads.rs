@@ -60,15 +60,14 @@ async fn write(scene: Arc<Scene>, source: Arc<Source>, first: usize) {
     }
 }
 
-/// Asks until nothing changes any more. How often something was there.
-async fn read(cache: CacheHandle, source: Arc<Source>, first: usize) -> u64 {
-    let mut kept = 0;
+/// Asks until nothing changes any more.
+async fn read(cache: CacheHandle, source: Arc<Source>, first: usize) {
     let mut turn = first;
     while !source.is_over.load(Ordering::SeqCst) {
         turn += 1;
         let key = turn % KEYS.len();
         let promised = source.promised[key].load(Ordering::SeqCst);
-        let found = if turn % 3 == 0 {
+        let found = if turn.is_multiple_of(3) {
             let load = {
                 let source = Arc::clone(&source);
                 move || async move {
@@ -79,16 +78,15 @@ async fn read(cache: CacheHandle, source: Arc<Source>, first: usize) -> u64 {
             };
             Some(cache.get_or_load(KEYS[key], None, KEEPING, load).await.unwrap().value)
         } else {
-            cache.get(KEYS[key], None).inspect(|_| kept += 1)
+            cache.get(KEYS[key], None)
         };
         if let Some(found) = found.as_ref().map(version) {
             assert!(found >= promised, "{}: {found} is from before {promised}", KEYS[key]);
         }
-        if turn % 7 == 0 {
+        if turn.is_multiple_of(7) {
             yield_now().await;
         }
     }
-    kept
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -103,10 +101,9 @@ async fn on_several_threads_too_nobody_is_told_what_was_true_before_an_invalidat
     for first in 0..READERS {
         readers.spawn(read(scene.cache.clone(), Arc::clone(&source), first));
     }
-    let written = writers.join_all().await;
+    writers.join_all().await;
     source.is_over.store(true, Ordering::SeqCst);
     readers.join_all().await;
-    assert_eq!(written.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -10,6 +10,7 @@
 //! - `requests`: the queue beside plain reqwest, over a `server` in a process of its own
 //! - `jobs`: the queue alone beside p-queue, which runs in `node`
 //! - `link`: the connection beside the delay that it announced
+//! - `cache`: hits beside plain moka's, and what an invalidation does to them
 //! - `agents`: very many of them, watched by the whole tree
 //!
 //! And `scoreboard`: what came out against what should.
@@ -20,6 +21,7 @@
 )]
 
 mod agents;
+mod cache;
 mod children;
 mod contender;
 mod crash;
@@ -91,13 +93,17 @@ fn run(settings: Settings) -> Result<ExitCode, Fault> {
     println!("{}", machine::description(&settings));
     let dir = tempfile::Builder::new().prefix("mainstay-benches-").tempdir_in(&settings.dir)?;
     let mut lines = Vec::new();
-    for part in ["cast", "call", "crash", "losses", "requests", "jobs", "link"] {
+    for part in ["cast", "call", "crash", "losses", "requests", "jobs", "link", "hits"] {
         if settings.wants(part) {
             eprintln!("measuring {part} ...");
             // A fresh tokio each: what one part leaves behind is no matter to the next.
             let (settings, dir) = (settings.clone(), dir.path().to_owned());
             lines.extend(on_a_worker(settings.workers, measure(part, settings, dir))?);
         }
+    }
+    if settings.wants("invalidation") {
+        eprintln!("measuring invalidation ...");
+        lines.extend(cache::measure_invalidations(&settings)?);
     }
     if settings.wants("agents") {
         eprintln!("measuring agents ...");
@@ -126,6 +132,7 @@ async fn measure(part: &'static str, settings: Settings, dir: PathBuf) -> Result
         "losses" => crash::count_losses(&settings, &dir).await,
         "requests" => requests::measure(&settings, &dir).await,
         "jobs" => jobs::measure(&settings, &dir).await,
+        "hits" => cache::measure_hits(&settings).await,
         _ => link::measure(&settings, &dir).await,
     }
 }

@@ -8,9 +8,10 @@ Measures Mainstay beside what one would use without it, in one run.
 
 usage: mainstay-benches [options]
 
-  --only LIST         of cast, call, crash, losses, requests, jobs, link, agents, memory, children; separated by commas
-                      (default: all)
-  --rounds N          rounds of cast, call, crash, requests and jobs for each contender (default 21)
+  --only LIST         of cast, call, crash, losses, requests, jobs, link, hits, invalidation, agents, memory, children;
+                      separated by commas (default: all)
+  --rounds N          rounds of cast, call, crash, requests, jobs and hits for each contender, and at most 11 of
+                      invalidation (default 21)
   --restarts N        restarts in the run that counts losses (default 100000)
   --children-max N    largest number of children in one process (default 100000)
   --jobs N            jobs in line at once (default 100000)
@@ -41,8 +42,20 @@ pub(crate) struct Settings {
     pub(crate) tolerance_percent: u32,
 }
 
-const PARTS: [&str; 10] =
-    ["cast", "call", "crash", "losses", "requests", "jobs", "link", "agents", "memory", "children"];
+const PARTS: [&str; 12] = [
+    "cast",
+    "call",
+    "crash",
+    "losses",
+    "requests",
+    "jobs",
+    "link",
+    "hits",
+    "invalidation",
+    "agents",
+    "memory",
+    "children",
+];
 
 impl Settings {
     fn new() -> Self {

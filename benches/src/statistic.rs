@@ -22,6 +22,11 @@ impl Sample {
         self.quantile(1.0)
     }
 
+    /// The figure that this share of all are not above.
+    pub(crate) fn share(&self, share: f64) -> f64 {
+        self.quantile(share)
+    }
+
     /// The lower and the upper quartile: half of all rounds lie between them.
     pub(crate) fn quartiles(&self) -> (f64, f64) {
         (self.quantile(0.25), self.quantile(0.75))

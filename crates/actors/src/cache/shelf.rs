@@ -20,9 +20,10 @@ use super::stats::{CacheStats, Tally};
 use super::value::{CacheValue, Kept};
 use crate::error::Error;
 
-/// An invalidation looks at so many keys before it lets others at the ledger, and other tasks at its thread: moka takes
-/// one to two microseconds to drop one, and four to five where it tidies up meanwhile.
-const SWEEP_VISITS: usize = 32;
+/// An invalidation looks at so many keys before it lets others at the ledger, and other tasks at its thread. moka takes
+/// four microseconds to drop one, and in one step of a hundred more than ten times that: of hits on the same thread, one in
+/// a hundred stopped for 8 ms with 256 at a time, for 1.3 ms with 32 and for 0.4 ms with 4. The whole took a tenth longer.
+const SWEEP_VISITS: usize = 4;
 
 /// The values of one cache.
 pub(super) struct Shelf {

@@ -1,0 +1,58 @@
+//! The cache: what a hit takes beside plain moka's, and what an invalidation does to hits.
+
+mod hits;
+mod invalidation;
+
+use std::time::Duration;
+
+pub(crate) use hits::measure as measure_hits;
+pub(crate) use invalidation::measure as measure_invalidations;
+
+use bytes::Bytes;
+use mainstay_actors::cache::{CacheActor, CacheHandle, CacheMessage, CacheValue, Keeping};
+use mainstay_runtime::{Address, Child, Runtime, SupervisorSpec};
+
+use crate::contender::Fault;
+
+/// More than all that is kept.
+const BYTES_MAX: u64 = 1 << 30;
+/// Longer than any round.
+const KEEPING: Keeping = Keeping {
+    ttl: Duration::from_secs(3_600),
+    stale_for: Duration::ZERO,
+    failures_for: Duration::ZERO,
+    is_of_the_link: false,
+};
+
+/// A cache with the actor that it needs.
+struct Kept {
+    cache: CacheHandle,
+    actor: Address<CacheMessage>,
+    runtime: Runtime,
+}
+
+impl Kept {
+    async fn up() -> Result<Self, Fault> {
+        let cache = CacheHandle::new(BYTES_MAX, KEEPING);
+        let mut root = SupervisorSpec::new("root");
+        let actor = root.child(Child::new("cache", CacheActor { cache: cache.clone() }))?;
+        let runtime = Runtime::builder().start(root).await?;
+        Ok(Self { cache, actor, runtime })
+    }
+
+    fn put(&self, key: &str, value: &Bytes) {
+        self.cache.put(key, CacheValue::Bytes(value.clone()), KEEPING);
+    }
+}
+
+/// xorshift64: an order that is the same in each run, and that no prefetcher guesses.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % end as u64) as usize
+    }
+}

@@ -149,7 +149,7 @@ impl Link {
         let view = ConnectionView::new(&policy);
         let status = view.status.subscribe();
         let mut root = SupervisorSpec::new("root");
-        root.child(Child::new("connection", ConnectionActor { target, policy, view }))?;
+        root.child(Child::new("connection", ConnectionActor { target, policy, view, cache: None }))?;
         let journal = journal(dir)?;
         let events = journal.subscribe_after(0);
         let runtime = Runtime::builder().journal(journal.clone()).start(root).await?;

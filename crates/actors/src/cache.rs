@@ -3,6 +3,7 @@
 //! - [`CacheHandle`]: reading, keeping and loading, from the caller's own task
 //! - [`CacheActor`]: whoever invalidates; nothing is kept while it is not there
 //! - [`Pattern`], [`Selection`]: what an invalidation concerns
+//! - [`WriteRule`], [`invalidated_by`]: what a request that changes something makes of it
 //! - `key`: what a key may be; `value`: what can be kept, and what that takes
 //! - `freshness`: how long a value may be used; `ledger`: the one order of loads, values and invalidations. Both are pure
 //! - `shelf`: moka with the ledger
@@ -26,6 +27,7 @@ mod stats;
 mod tests;
 mod value;
 pub mod watch;
+mod writes;
 
 pub use actor::{CacheActor, CacheInvalidated, CacheMessage, InvalidatedBy, Invalidation, Tenure};
 pub use files::{FILE_BYTES_MAX, Files};
@@ -34,3 +36,4 @@ pub use load::Loaded;
 pub use pattern::{Pattern, PatternError, Selection};
 pub use stats::CacheStats;
 pub use value::CacheValue;
+pub use writes::{Write, WriteRule, invalidated_by};

@@ -7,6 +7,7 @@
 //! - [`status`]: what can be said about the connection at any moment
 //! - [`fault`]: what went wrong, as plain data with a message for a person
 //! - [`outbound`]: what waits to be sent, and what becomes of it
+//! - `invalidation`: what the backend says that the cache must not serve any more
 //! - [`frames`]: which events are new, seen before, or missing
 //! - `liveness`: whether the peer of an open socket is still there; `sleep`: whether the machine slept
 //! - `tally`: sums of what happens too often to be told each time
@@ -34,6 +35,7 @@ mod events;
 pub mod fault;
 pub mod feed;
 pub mod frames;
+mod invalidation;
 mod link;
 mod liveness;
 pub mod machine;

@@ -8,7 +8,7 @@ use dashmap::DashMap;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use mainstay_actors::agent::AgentBoard;
 use mainstay_actors::cache::watch::{RootError, Roots, WatchActor, WatchPolicy};
-use mainstay_actors::cache::{CacheActor, CacheHandle, Files, Keeping};
+use mainstay_actors::cache::{CacheActor, CacheHandle, CacheMessage, Files, Keeping, WriteRule};
 use mainstay_actors::connection::policy::{AfterFailed, ConnectionPolicy};
 use mainstay_actors::connection::target::{SocketTarget, TargetError};
 use mainstay_actors::connection::{ConnectionActor, ConnectionMessage, ConnectionView};
@@ -30,6 +30,7 @@ use crate::agent_factory::{AgentFactory, Rules, agent_policy};
 use crate::agent_meter::{Metered, Meters};
 use crate::config::{self, BackendConfig, Config};
 use crate::environment::Environment;
+use crate::invalidator::Invalidator;
 use crate::parts::Members;
 use crate::programs::{Program, Programs};
 use crate::witness::Witness;
@@ -102,6 +103,14 @@ pub enum AssemblyError {
     Spec(#[from] SpecError),
 }
 
+/// What the embedder brings beside the configuration.
+#[derive(Default)]
+pub(crate) struct Embedding {
+    pub(crate) transport: Option<Arc<dyn Transport>>,
+    pub(crate) trust: Option<Trust>,
+    pub(crate) write_rules: Vec<WriteRule>,
+}
+
 /// The tree before it runs, and who is in it.
 pub(crate) struct Assembly {
     pub(crate) root: SupervisorSpec,
@@ -126,16 +135,16 @@ impl AssemblyError {
 /// environment: that is a matter of where the runtime will run.
 #[cfg(feature = "cli")]
 pub(crate) fn check(config: &Config) -> Result<(), AssemblyError> {
-    Assembly::of(config, &Environment::unknown(), None, None).map(|_| ())
+    Assembly::of(config, &Environment::unknown(), Embedding::default()).map(|_| ())
 }
 
 impl Assembly {
     pub(crate) fn of(
         config: &Config,
         environment: &Environment,
-        transport: Option<Arc<dyn Transport>>,
-        trust: Option<Trust>,
+        embedding: Embedding,
     ) -> Result<Self, AssemblyError> {
+        let Embedding { transport, trust, write_rules } = embedding;
         let route = route(config, environment, trust)?;
         let mut secrets = environment.secrets();
         secrets.extend(route.proxy.iter().flat_map(Proxy::secrets).cloned());
@@ -144,6 +153,14 @@ impl Assembly {
             Some(transport) => transport,
             None => http_transport(config, environment, &route)?,
         };
+        let cache = CacheHandle::new(config.cache.max_bytes, keeping(&config.cache));
+        let cache_slot = Arc::<OnceLock<Address<CacheMessage>>>::default();
+        let transport: Arc<dyn Transport> = Arc::new(Invalidator {
+            transport,
+            cache: cache.clone(),
+            actor: Arc::clone(&cache_slot),
+            rules: write_rules.into(),
+        });
         let mut root = SupervisorSpec::new("root")
             .as_child(ChildPolicy { shutdown: Shutdown::Graceful(SHUTDOWN_MAX), ..ChildPolicy::default() });
 
@@ -151,7 +168,8 @@ impl Assembly {
         let policy = connection_policy(&config.connection);
         let connection_view = ConnectionView::new(&policy);
         let target = socket_target(config, environment, route)?;
-        let actor = ConnectionActor { target, policy, view: connection_view.clone() };
+        let actor =
+            ConnectionActor { target, policy, view: connection_view.clone(), cache: Some(cache.clone()) };
         let connection_slot = Arc::<OnceLock<Address<ConnectionMessage>>>::default();
         if !config.backend.command.is_empty() {
             let sidecar = sidecar(config, &programs, Arc::clone(&connection_slot))?;
@@ -177,9 +195,9 @@ impl Assembly {
         let queue = QueueHandle::new(queue_address.clone());
         let transport = witness(Some((queue_address.clone(), queue_view.clone())));
 
-        let cache = CacheHandle::new(config.cache.max_bytes, keeping(&config.cache));
         let actor = CacheActor { cache: cache.clone() };
         let cache_address = root.child(Child::new("cache", actor).policy(core_policy()))?;
+        let _ = cache_slot.set(cache_address.clone());
         let roots = roots(config, environment)?;
         if !roots.is_empty() {
             let actor = WatchActor {

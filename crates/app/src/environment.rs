@@ -112,7 +112,7 @@ impl fmt::Debug for Environment {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::assembly::Assembly;
+    use crate::assembly::{Assembly, Embedding};
 
     const FILE: &str = r#"
         [backend]
@@ -133,7 +133,8 @@ mod tests {
         let environment =
             read(&[("TOKEN", "t0ken"), ("KEY", "k3y"), ("PROXY", "http://user:hu%73h@127.0.0.1:1")]).unwrap();
         assert!(!format!("{environment:?}").contains("k3y"), "{environment:?}");
-        let assembly = Assembly::of(&Config::from_toml(FILE).unwrap(), &environment, None, None).unwrap();
+        let assembly =
+            Assembly::of(&Config::from_toml(FILE).unwrap(), &environment, Embedding::default()).unwrap();
         for secret in ["t0ken", "k3y", "hush", "hu%73h", "dXNlcjpodXNo"] {
             assert!(assembly.secrets.iter().any(|known| known == secret), "{secret}");
         }
@@ -146,8 +147,8 @@ mod tests {
         let watched = |home: Option<&str>| {
             let variable = |name: &str| home.filter(|_| name == "HOME").map(ToOwned::to_owned);
             let environment = Environment::read(&config, variable).unwrap();
-            let assembly =
-                Assembly::of(&config, &environment, None, None).map_err(|error| error.to_string())?;
+            let assembly = Assembly::of(&config, &environment, Embedding::default())
+                .map_err(|error| error.to_string())?;
             let standing = assembly.members.files.roots().standing();
             Ok::<_, String>(standing.map(|(root, _)| root.to_owned()).collect::<Vec<_>>())
         };

@@ -31,6 +31,7 @@ mod data_dir;
 mod environment;
 #[cfg(debug_assertions)]
 mod fault_switch;
+mod invalidator;
 mod letters;
 mod mainstay;
 mod moment;
@@ -53,6 +54,7 @@ pub use mainstay::{Mainstay, MainstayBuilder, StartError};
 pub use status::{AgentBudget, AgentView, ConnectionReport, HoldReport, QueueReport, RuntimeStatus, Status};
 
 pub use mainstay_actors as actors;
+pub use mainstay_actors::cache::{Selection, Write, WriteRule};
 pub use mainstay_actors::error::{Code, Error, Reason};
 pub use mainstay_actors::queue::Download;
 pub use mainstay_actors::request::{Priority, Progress, Request, RequestId, Response};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
-use mainstay_actors::cache::{CacheValue, Keeping, Loaded, key};
+use mainstay_actors::cache::{CacheValue, Keeping, Loaded, WriteRule, key};
 use mainstay_actors::error::{Error, Reason};
 use mainstay_actors::process::{OpenFault, Opening, Warden};
 use mainstay_actors::queue::Download;
@@ -21,7 +21,7 @@ use thiserror::Error as ThisError;
 use tokio::task::JoinSet;
 
 use crate::agents::Agents;
-use crate::assembly::{Assembly, AssemblyError};
+use crate::assembly::{Assembly, AssemblyError, Embedding};
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::connection::Connection;
@@ -67,8 +67,7 @@ pub enum StartError {
 pub struct MainstayBuilder {
     config: Config,
     data_dir: Option<PathBuf>,
-    transport: Option<Arc<dyn Transport>>,
-    trust: Option<Trust>,
+    embedding: Embedding,
     clock: Option<Arc<dyn Clock>>,
     seed: Option<u64>,
     verbose: bool,
@@ -100,7 +99,7 @@ impl MainstayBuilder {
     /// Sets what makes the attempts at requests, in place of HTTP.
     #[must_use]
     pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
-        self.transport = Some(transport);
+        self.embedding.transport = Some(transport);
         self
     }
 
@@ -109,7 +108,27 @@ impl MainstayBuilder {
     /// the embedder's own does as it likes.
     #[must_use]
     pub fn trust(mut self, trust: Trust) -> Self {
-        self.trust = Some(trust);
+        self.embedding.trust = Some(trust);
+        self
+    }
+
+    /// Adds a rule for what a write makes invalid in the cache, beside the responses of the path that it is sent to: what a
+    /// POST to `/api/tasks/7/notes` makes of the list of tasks, the backend alone knows. It is obeyed before the caller has
+    /// the answer, for every request through the runtime.
+    ///
+    /// ```
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use mainstay::{Mainstay, Selection, WriteRule};
+    ///
+    /// let rule = WriteRule::after("/api/tasks/**", [Selection::glob("http:/api/tasks**")?])?;
+    /// let builder = Mainstay::builder().invalidate_after(rule);
+    /// # let _ = builder;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn invalidate_after(mut self, rule: WriteRule) -> Self {
+        self.embedding.write_rules.push(rule);
         self
     }
 
@@ -141,8 +160,7 @@ impl MainstayBuilder {
     /// See [`StartError`].
     pub async fn start(self) -> Result<Mainstay, StartError> {
         let environment = Environment::read(&self.config, |name| std::env::var(name).ok())?;
-        let Assembly { root, members, secrets } =
-            Assembly::of(&self.config, &environment, self.transport, self.trust)?;
+        let Assembly { root, members, secrets } = Assembly::of(&self.config, &environment, self.embedding)?;
         let data_dir = self.data_dir.map(DataDir::new);
         let journal = open_journal(
             data_dir.as_ref(),
@@ -292,7 +310,8 @@ impl Mainstay {
         }
         let cache = &self.0.members.cache;
         let key = format!("{}{}", key::RESPONSES, request.path());
-        let keeping = Keeping { ttl: age_max, failures_for: Duration::ZERO, ..cache.keeping() };
+        let keeping =
+            Keeping { ttl: age_max, failures_for: Duration::ZERO, is_of_the_link: true, ..cache.keeping() };
         let queue = self.0.members.queue.clone();
         let load = || async move {
             let response = queue.request(request).await?;

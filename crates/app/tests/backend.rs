@@ -116,8 +116,18 @@ impl Bench {
     }
 }
 
-/// The next JSON frame.
+/// The next JSON frame that is not about caches.
 async fn frame(socket: &mut Socket) -> Value {
+    loop {
+        let frame = any_frame(socket).await;
+        if frame["type"] != "invalidate" {
+            return frame;
+        }
+    }
+}
+
+/// The next JSON frame.
+async fn any_frame(socket: &mut Socket) -> Value {
     loop {
         if let Message::Text(text) = socket.next().await.unwrap().unwrap() {
             return serde_json::from_str(&text).unwrap();
@@ -542,6 +552,17 @@ async fn what_happens_to_agents_comes_as_numbered_events() {
     for event in expected {
         assert_eq!(frame(&mut socket).await, event);
     }
+}
+
+#[tokio::test]
+async fn each_event_comes_behind_what_it_makes_untrue() {
+    let bench = Bench::start().await;
+    let mut socket = bench.socket().await;
+    say(&mut socket, json!({ "type": "resume", "after": 0 })).await;
+    bench.message("hi").await;
+    let keys = ["http:/api/agents/planner/health", "http:/api/agents/planner/state"];
+    assert_eq!(any_frame(&mut socket).await, json!({ "type": "invalidate", "keys": keys }));
+    assert_eq!(any_frame(&mut socket).await["kind"], "agent_message");
 }
 
 #[tokio::test]

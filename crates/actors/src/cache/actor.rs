@@ -7,7 +7,6 @@
 use mainstay_runtime::journal::Event;
 use mainstay_runtime::{Context, Failure, Message, Reply, Worker};
 use serde::{Deserialize, Serialize};
-use tokio::task::yield_now;
 
 use super::handle::CacheHandle;
 use super::pattern::{Pattern, Selection};
@@ -153,14 +152,7 @@ impl Worker for CacheActor {
         match message {
             CacheMessage::Invalidate { invalidation, reply } => {
                 let Invalidation { by, pattern, selections } = invalidation;
-                let mut entries = 0;
-                for selection in selections {
-                    let mut sweep = tenure.cache.invalidate(selection);
-                    while !sweep.is_done() {
-                        entries += tenure.cache.sweep(&mut sweep);
-                        yield_now().await;
-                    }
-                }
+                let entries = tenure.cache.drop_all(selections).await;
                 ctx.record(&CacheInvalidated { by, pattern, entries });
                 if let Some(reply) = reply {
                     reply.send(entries);

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::Instant;
 
 use super::freshness::Lease;
@@ -158,6 +158,39 @@ impl CacheHandle {
     #[must_use]
     pub fn stats(&self) -> CacheStats {
         self.0.shelf.stats(self.now())
+    }
+
+    /// Whether one of these would drop something, or keep something out that is being loaded. It may say so needlessly.
+    #[must_use]
+    pub fn concerns(&self, selections: &[Selection]) -> bool {
+        self.0.shelf.concerns(selections)
+    }
+
+    /// Drops what is meant, and says how many entries that were. When it returns, none of them is found any more. It goes
+    /// on as long as it is polled, and lets other tasks at its thread.
+    pub(crate) async fn drop_all(&self, selections: Vec<Selection>) -> u64 {
+        let mut entries = 0;
+        for mut sweep in self.begin_drop(selections) {
+            while !sweep.is_done() {
+                entries += self.sweep(&mut sweep);
+                yield_now().await;
+            }
+        }
+        entries
+    }
+
+    /// Like `drop_all`, without a turn for anybody else: for those who cannot wait.
+    pub fn drop_at_once(&self, selections: Vec<Selection>) {
+        for mut sweep in self.begin_drop(selections) {
+            while !sweep.is_done() {
+                self.sweep(&mut sweep);
+            }
+        }
+    }
+
+    /// What is being loaded is kept out at once, of all of them.
+    fn begin_drop(&self, selections: Vec<Selection>) -> Vec<Sweep> {
+        selections.into_iter().map(|selection| self.invalidate(selection)).collect()
     }
 
     pub(super) fn invalidate(&self, selection: Selection) -> Sweep {

@@ -118,6 +118,17 @@ impl<L> Ledger<L> {
         is_current && self.loads.remove(key).is_some()
     }
 
+    /// Whether something may be there, or is being loaded, that an invalidation would take away. It may say so needlessly.
+    pub(super) fn concerns(&self, selection: &Selection) -> bool {
+        if let Some(key) = selection.only_key() {
+            return self.marks.contains_key(key) || self.loads.contains_key(key);
+        }
+        let beginning = selection.beginning();
+        let next = self.marks.range::<str, _>((Bound::Included(beginning), Bound::Unbounded)).next();
+        next.is_some_and(|(key, _)| key.starts_with(beginning))
+            || self.loads.keys().any(|key| key.starts_with(beginning))
+    }
+
     /// Begins an invalidation: from now on nothing that is being loaded and matches is kept.
     pub(super) fn invalidate(&mut self, selection: Selection) -> Sweep {
         match selection.only_key() {
@@ -222,6 +233,20 @@ mod tests {
             assert_eq!(by(Pattern::Key("b:2".to_owned())), ["b:2"]);
             assert_eq!(by(Pattern::Prefix("d:".to_owned())), [""; 0]);
             assert_eq!(by(Pattern::All), keys);
+        }
+    }
+
+    #[test]
+    fn what_an_invalidation_would_take_away_is_known_before() {
+        let mut ledger = ledger_with(&["a:1"]);
+        begin(&mut ledger, "b:1");
+        for concerned in
+            [Selection::key("a:1"), Selection::key("b:1"), Selection::prefix("b:"), Selection::all()]
+        {
+            assert!(ledger.concerns(&concerned), "{concerned:?}");
+        }
+        for other in [Selection::key("a:"), Selection::prefix("a:2"), Selection::glob("c:*").unwrap()] {
+            assert!(!ledger.concerns(&other), "{other:?}");
         }
     }
 

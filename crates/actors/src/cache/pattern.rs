@@ -81,6 +81,23 @@ impl Selection {
         Self(Rule::Predicate(Arc::new(holds)))
     }
 
+    /// Every entry whose key this pattern matches; see [`Pattern::Glob`].
+    ///
+    /// # Errors
+    /// When it is no pattern, or longer than any key.
+    pub fn glob(pattern: &str) -> Result<Self, PatternError> {
+        if pattern.len() > KEY_BYTES_MAX {
+            return Err(PatternError::TooLong);
+        }
+        glob(pattern).map(Self)
+    }
+
+    /// Every entry.
+    #[must_use]
+    pub const fn all() -> Self {
+        Self(Rule::All)
+    }
+
     /// Every entry that was kept on the understanding that the backend says over the link when it changes.
     #[must_use]
     pub fn of_the_link() -> Self {
@@ -96,6 +113,11 @@ impl Selection {
             Rule::OfTheLink => is_of_the_link,
             Rule::All => true,
         }
+    }
+
+    /// Whether it matches a text that is no key of an entry.
+    pub(super) fn matches_text(&self, text: &str) -> bool {
+        self.matches(Candidate { key: text, is_of_the_link: false })
     }
 
     /// The one key that this can match.
@@ -117,7 +139,7 @@ impl TryFrom<&Pattern> for Selection {
 
     fn try_from(pattern: &Pattern) -> Result<Self, PatternError> {
         let (Pattern::Key(text) | Pattern::Prefix(text) | Pattern::Glob(text)) = pattern else {
-            return Ok(Self(Rule::All));
+            return Ok(Self::all());
         };
         if text.len() > KEY_BYTES_MAX {
             return Err(PatternError::TooLong);
@@ -125,7 +147,7 @@ impl TryFrom<&Pattern> for Selection {
         Ok(match pattern {
             Pattern::Key(key) => Self::key(key),
             Pattern::Prefix(beginning) => Self::prefix(beginning),
-            _ => Self(glob(text)?),
+            _ => Self::glob(text)?,
         })
     }
 }

@@ -293,6 +293,12 @@ impl Shelf {
 
     // === invalidating ===
 
+    /// Whether one of these would take something away. It may say so needlessly.
+    pub(super) fn concerns(&self, selections: &[Selection]) -> bool {
+        let inner = self.inner();
+        selections.iter().any(|selection| inner.ledger.concerns(selection))
+    }
+
     /// Begins an invalidation: what is being loaded and matches is not kept. What is there goes with
     /// [`sweep`](Self::sweep).
     pub(super) fn invalidate(&self, selection: Selection) -> Sweep {

@@ -4,6 +4,8 @@
 //! have one owner. Every dial, read and write is a task of its incarnation that comes back as a message under the
 //! socket's generation; no message waits for the network.
 
+use std::mem;
+
 use mainstay_runtime::{Context, Failure, RestContext, Worker};
 use tokio::time::timeout;
 
@@ -11,6 +13,7 @@ use super::events::{ConnectionChanged, IgnoredReason};
 use super::fault::Fault;
 use super::feed::Inbound;
 use super::frames::{Gap, Observed, Opening, Resumption};
+use super::invalidation;
 use super::link::{Heritage, Link};
 use super::machine::{Action, Event, Machine};
 use super::message::{ConnectionMessage, Reader, Writer};
@@ -19,6 +22,7 @@ use super::policy::ConnectionPolicy;
 use super::socket::{Frame, SendError, SocketLimits, dial};
 use super::target::SocketTarget;
 use super::view::{ConnectionView, Untold};
+use crate::cache::{CacheHandle, Invalidation};
 
 /// What every incarnation of the connection's actor is made from.
 pub struct ConnectionActor {
@@ -28,6 +32,8 @@ pub struct ConnectionActor {
     pub policy: ConnectionPolicy,
     /// Where it shows what it knows.
     pub view: ConnectionView,
+    /// What the backend may say is no longer true.
+    pub cache: Option<CacheHandle>,
 }
 
 /// What survives an incarnation.
@@ -85,10 +91,10 @@ impl Worker for ConnectionActor {
                 link.accept(text, reply, patience, ctx.now());
             }
             ConnectionMessage::TakeSocket { generation, outcome } => {
-                self.take_socket(ctx, link, generation, *outcome);
+                self.take_socket(ctx, link, generation, *outcome).await;
             }
             ConnectionMessage::TakeFrames { generation, reader, frames } => {
-                self.take_frames(ctx, link, generation, reader, frames);
+                self.take_frames(ctx, link, generation, reader, frames).await;
             }
             ConnectionMessage::TakeWriter { generation, writer, outcome, is_message } => {
                 self.take_writer(ctx, link, generation, writer, outcome, is_message);
@@ -178,7 +184,7 @@ impl ConnectionActor {
         link.dial = Some((generation, dialling));
     }
 
-    fn take_socket(
+    async fn take_socket(
         &self,
         ctx: &mut Ctx,
         link: &mut Link,
@@ -192,11 +198,14 @@ impl ConnectionActor {
         // Where one is open already it is a later one, and what came too late ends here.
         if link.socket.is_none() {
             link.socket = Some(OpenSocket::new(generation, halves, &self.policy));
+            // Invalidations have no numbers: without a socket any may have been missed. What is loaded from now on is
+            // covered by this one.
+            self.invalidate(ctx, invalidation::of_gap()).await;
         }
         self.tell(ctx, link, Event::Opened { generation });
     }
 
-    fn take_frames(
+    async fn take_frames(
         &self,
         ctx: &mut Ctx,
         link: &mut Link,
@@ -213,7 +222,7 @@ impl ConnectionActor {
                 Ok(Frame::Pong(Some(number))) => Event::Ponged { generation, number },
                 Ok(frame) => {
                     match frame {
-                        Frame::Text(text) => self.take_text(ctx, link, text),
+                        Frame::Text(text) => self.take_text(ctx, link, text).await,
                         Frame::Binary(bytes) => link.ignored.add(IgnoredReason::Binary, bytes, true),
                         Frame::Ping | Frame::Pong(_) => {}
                     }
@@ -231,15 +240,26 @@ impl ConnectionActor {
         }
     }
 
-    fn take_text(&self, ctx: &Ctx, link: &mut Link, text: String) {
+    /// What it invalidates is gone before a listener has the frame.
+    async fn take_text(&self, ctx: &mut Ctx, link: &mut Link, text: String) {
         match link.resumption.observe(&text) {
             Observed::Duplicate { .. } => {
                 return link.ignored.add(IgnoredReason::SeenBefore, text.len(), true);
             }
-            Observed::NewAfterGap { gap, .. } => self.tell_of_gap(ctx, gap),
+            Observed::NewAfterGap { gap, .. } => {
+                self.invalidate(ctx, invalidation::of_gap()).await;
+                self.tell_of_gap(ctx, gap);
+            }
+            Observed::Invalidation => self.invalidate(ctx, invalidation::of_frame(&text)).await,
             Observed::Unnumbered | Observed::New { .. } | Observed::Malformed => {}
         }
         self.view.frames.send(Inbound::Text(text.into()));
+    }
+
+    async fn invalidate(&self, ctx: &mut Ctx, mut invalidation: Invalidation) {
+        let Some(cache) = &self.cache else { return };
+        let entries = cache.drop_all(mem::take(&mut invalidation.selections)).await;
+        invalidation::told(invalidation, entries).iter().for_each(|told| ctx.record(told));
     }
 
     fn tell_of_gap(&self, ctx: &Ctx, gap: Gap) {

@@ -69,6 +69,8 @@ pub enum Observed {
         /// Its number.
         seq: u64,
     },
+    /// What the backend says is no longer true. It has no number.
+    Invalidation,
     /// Not a JSON object with a `type`, or an event whose `seq` is no whole number from 0 to 2^64 - 1.
     Malformed,
 }
@@ -132,6 +134,7 @@ impl Resumption {
     pub fn observe(&mut self, text: &str) -> Observed {
         match serde_json::from_str::<Envelope<'_>>(text) {
             Ok(Envelope { kind, seq: Some(seq) }) if kind == "event" => self.observe_seq(seq, text),
+            Ok(Envelope { kind, .. }) if kind == "invalidate" => Observed::Invalidation,
             Ok(_) => Observed::Unnumbered,
             Err(_) => Observed::Malformed,
         }

@@ -28,6 +28,35 @@ pub(super) enum Happening<'a> {
     StateWritten { agent: &'a str },
 }
 
+impl<'a> Happening<'a> {
+    /// The agent that it happened to.
+    fn agent(&self) -> &'a str {
+        match self {
+            Self::Crashed { agent, .. }
+            | Self::Hung { agent }
+            | Self::Healed { agent }
+            | Self::Restarted { agent, .. }
+            | Self::Message { agent, .. }
+            | Self::StateWritten { agent } => agent,
+        }
+    }
+}
+
+/// What a client's cache must not serve any more.
+#[derive(Serialize)]
+struct InvalidateFrame {
+    r#type: &'static str,
+    keys: [String; 2],
+}
+
+impl InvalidateFrame {
+    fn after(happening: &Happening<'_>) -> Self {
+        let agent = happening.agent();
+        let key = |what| format!("http:/api/agents/{agent}/{what}");
+        Self { r#type: "invalidate", keys: [key("health"), key("state")] }
+    }
+}
+
 #[derive(Serialize)]
 struct EventFrame<'a> {
     r#type: &'static str,
@@ -39,18 +68,26 @@ struct EventFrame<'a> {
 /// What a client that has everything up to some event gets next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// The event with this number, as its text frame.
-    Event(u64, Utf8Bytes),
+    /// The event with this number.
+    Event(u64, Frames),
     /// The history does not hold what follows; it goes on with the event of this number.
     Gap(u64),
     /// Nothing yet.
     Nothing,
 }
 
+/// The text frames of one event, in the order in which they are sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Frames {
+    /// What it makes untrue: whoever has the event and asks again must not get that from a cache.
+    pub(super) invalidate: Utf8Bytes,
+    pub(super) event: Utf8Bytes,
+}
+
 /// The last events, numbered from 1 without a hole. Plain data.
 #[derive(Debug)]
 pub(super) struct History {
-    frames: VecDeque<Utf8Bytes>,
+    frames: VecDeque<Frames>,
     max: usize,
     last: u64,
 }
@@ -64,7 +101,9 @@ impl History {
     /// Adds an event and gives its number.
     pub(super) fn push(&mut self, happening: &Happening<'_>) -> Result<u64, serde_json::Error> {
         let frame = EventFrame { r#type: "event", seq: self.last + 1, happening };
-        self.frames.push_back(serde_json::to_string(&frame)?.into());
+        let event = serde_json::to_string(&frame)?.into();
+        let invalidate = serde_json::to_string(&InvalidateFrame::after(happening))?.into();
+        self.frames.push_back(Frames { invalidate, event });
         self.last += 1;
         if self.frames.len() > self.max {
             self.frames.pop_front();
@@ -139,24 +178,28 @@ mod tests {
 
     /// The number that stands in the event's text.
     fn seq(next: &Next) -> Value {
-        let Next::Event(_, text) = next else { panic!("{next:?} is no event") };
-        serde_json::from_str::<Value>(text).unwrap()["seq"].clone()
+        let Next::Event(_, frames) = next else { panic!("{next:?} is no event") };
+        serde_json::from_str::<Value>(&frames.event).unwrap()["seq"].clone()
     }
 
     #[test]
-    fn an_event_is_one_json_object_with_type_seq_and_kind() {
+    fn an_event_is_one_json_object_with_type_seq_and_kind_behind_what_it_makes_untrue() {
         let mut history = History::new(8);
         let message = json!({ "text": "hi" });
         history.push(&Happening::Message { agent: "planner", count: 3, message: &message }).unwrap();
         history.push(&Happening::Crashed { agent: "planner", error_count: 1 }).unwrap();
-        let Next::Event(1, text) = history.next(0) else { panic!() };
+        let Next::Event(1, frames) = history.next(0) else { panic!() };
         assert_eq!(
-            text.as_str(),
+            frames.invalidate.as_str(),
+            r#"{"type":"invalidate","keys":["http:/api/agents/planner/health","http:/api/agents/planner/state"]}"#
+        );
+        assert_eq!(
+            frames.event.as_str(),
             r#"{"type":"event","seq":1,"kind":"agent_message","agent":"planner","count":3,"message":{"text":"hi"}}"#
         );
-        let Next::Event(2, text) = history.next(1) else { panic!() };
+        let Next::Event(2, frames) = history.next(1) else { panic!() };
         assert_eq!(
-            text.as_str(),
+            frames.event.as_str(),
             r#"{"type":"event","seq":2,"kind":"agent_crashed","agent":"planner","errorCount":1}"#
         );
     }

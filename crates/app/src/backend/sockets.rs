@@ -28,7 +28,7 @@ use tokio_tungstenite::{
 };
 
 use super::{
-    events::Next,
+    events::{Frames, Next},
     problem::Problem,
     world::{Orders, World},
 };
@@ -222,9 +222,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     async fn send_next(&mut self) -> Flow {
         match self.world.events.next(self.after) {
             Next::Nothing => Flow::Continue(()),
-            Next::Event(seq, text) => {
+            Next::Event(seq, Frames { invalidate, event }) => {
                 self.after = seq;
-                self.send(Message::Text(text)).await
+                self.send(Message::Text(invalidate)).await?;
+                self.send(Message::Text(event)).await
             }
             Next::Gap(next) => {
                 let gap = json!({ "type": "gap", "after": self.after, "next": next });
@@ -309,11 +310,14 @@ mod tests {
         said.expect("the agent does not hang").expect("the agent accepts it");
     }
 
-    /// The next text frame.
+    /// The next text frame that is not about caches.
     async fn text(client: &mut Client) -> Value {
         loop {
-            if let Message::Text(text) = client.next().await.unwrap().unwrap() {
-                return serde_json::from_str(&text).unwrap();
+            if let Message::Text(text) = client.next().await.unwrap().unwrap()
+                && let frame = serde_json::from_str::<Value>(&text).unwrap()
+                && frame["type"] != "invalidate"
+            {
+                return frame;
             }
         }
     }

@@ -63,7 +63,7 @@ impl Scene {
     ) -> Self {
         let view = ConnectionView::new(&policy);
         let frames = view.frames.subscribe();
-        let actor = ConnectionActor { target, policy, view: view.clone() };
+        let actor = ConnectionActor { target, policy, view: view.clone(), cache: None };
         let child = ChildPolicy { delay: Delay::Fixed { delay: restart_delay }, ..ChildPolicy::default() };
         let mut root = SupervisorSpec::new("root");
         let connection = root.child(Child::new("connection", actor).policy(child)).unwrap();

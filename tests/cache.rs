@@ -1,0 +1,341 @@
+//! What drops responses from the cache: requests that change something, the backend's word, and gaps in it.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, stream};
+use http::{HeaderMap, StatusCode};
+use mainstay::actors::connection::feed::Inbound;
+use mainstay::actors::connection::status::ConnectionState;
+use mainstay::actors::transport::{
+    Answer, AnswerBody, FailureKind, OpenAnswer, Reach, Transport, TransportError,
+};
+use mainstay::backend::{Backend, BackendConfig, Fault};
+use mainstay::config::Config;
+use mainstay::runtime::journal::{Delivery, Subscription};
+use mainstay::{Mainstay, MainstayBuilder, Request, Selection, WriteRule};
+use serde_json::{Map, Value};
+use support::PATIENCE;
+use tokio::sync::{Mutex, Notify};
+use tokio::time::timeout;
+
+const LONG: Duration = Duration::from_secs(3600);
+
+/// How an attempt at a write ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Status(u16),
+    Failure(Reach),
+    Never,
+}
+
+/// A backend that has one number, which every write but those that do not reach it raises.
+struct Counter {
+    value: AtomicU64,
+    reads: AtomicU64,
+    end: Mutex<End>,
+    /// A write has been carried out, or a read has begun.
+    began: Notify,
+    /// Reads wait for this where it is locked.
+    gate: Mutex<()>,
+    /// An answer that is read as it comes has its last part when this says so.
+    last_part: Arc<Notify>,
+}
+
+impl Counter {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            value: AtomicU64::new(0),
+            reads: AtomicU64::new(0),
+            end: Mutex::new(End::Status(200)),
+            began: Notify::new(),
+            gate: Mutex::new(()),
+            last_part: Arc::default(),
+        })
+    }
+
+    fn answer(&self, status: u16) -> Answer {
+        let (status, headers) = (StatusCode::from_u16(status).unwrap(), HeaderMap::new());
+        Answer { status, headers, body: self.value.load(Ordering::SeqCst).to_string().into() }
+    }
+}
+
+impl Transport for Counter {
+    fn attempt<'a>(
+        &'a self,
+        request: &'a Request,
+        _: Duration,
+    ) -> BoxFuture<'a, Result<Answer, TransportError>> {
+        async move {
+            if request.method().is_safe() {
+                self.reads.fetch_add(1, Ordering::SeqCst);
+                let answer = self.answer(200);
+                self.began.notify_one();
+                drop(self.gate.lock().await);
+                return Ok(answer);
+            }
+            let end = *self.end.lock().await;
+            if end != End::Failure(Reach::NotSent) {
+                self.value.fetch_add(1, Ordering::SeqCst);
+            }
+            self.began.notify_one();
+            match end {
+                End::Status(status) => Ok(self.answer(status)),
+                End::Failure(reach) => {
+                    Err(TransportError::new(FailureKind::Reset, reach, "as the test says"))
+                }
+                End::Never => std::future::pending().await,
+            }
+        }
+        .boxed()
+    }
+
+    fn open<'a>(
+        &'a self,
+        request: &'a Request,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<OpenAnswer, TransportError>> {
+        async move {
+            let Answer { status, headers, body } = self.attempt(request, timeout).await?;
+            let last = Arc::clone(&self.last_part);
+            let parts = stream::iter([Ok(body)]).chain(stream::once(async move {
+                last.notified().await;
+                Ok("the last".into())
+            }));
+            Ok(OpenAnswer {
+                status,
+                headers,
+                length: None,
+                is_end_marked: true,
+                body: AnswerBody::new(parts),
+            })
+        }
+        .boxed()
+    }
+}
+
+/// Where nothing listens, so that there is no link.
+fn alone() -> Config {
+    let mut config = Config::default();
+    config.backend.url = "http://127.0.0.1:9".to_owned();
+    config.requests.retries = 0;
+    config
+}
+
+async fn start(counter: &Arc<Counter>, with: impl FnOnce(MainstayBuilder) -> MainstayBuilder) -> Mainstay {
+    let builder = Mainstay::builder().config(alone()).transport(Arc::clone(counter) as Arc<dyn Transport>);
+    with(builder).start().await.unwrap()
+}
+
+async fn read(mainstay: &Mainstay, path: &str) -> String {
+    let request = Request::get(path).build().unwrap();
+    let response = timeout(PATIENCE, mainstay.request_cached(request, LONG)).await.unwrap().unwrap();
+    String::from_utf8(response.body.to_vec()).unwrap()
+}
+
+fn write(path: &str) -> Request {
+    Request::post(path).build().unwrap()
+}
+
+async fn told(events: &mut Subscription, kind: &str) -> Map<String, Value> {
+    loop {
+        if let Delivery::Event(event) = timeout(PATIENCE, events.next()).await.unwrap()
+            && event.kind == kind
+        {
+            return event.fields;
+        }
+    }
+}
+
+#[tokio::test]
+async fn however_a_write_ends_whoever_asks_after_it_gets_what_the_backend_has() {
+    for end in [
+        End::Status(200),
+        End::Status(204),
+        End::Status(409),
+        End::Status(500),
+        End::Failure(Reach::MaybeSent),
+        End::Failure(Reach::Answered),
+        End::Failure(Reach::NotSent),
+    ] {
+        let counter = Counter::new();
+        let mainstay = start(&counter, |builder| builder).await;
+        *counter.end.lock().await = end;
+        assert_eq!((read(&mainstay, "/n").await, read(&mainstay, "/n?x").await), ("0".into(), "0".into()));
+        let _ = mainstay.request(write("/n")).await;
+        let now = counter.value.load(Ordering::SeqCst).to_string();
+        assert_eq!(
+            (read(&mainstay, "/n").await, read(&mainstay, "/n?x").await),
+            (now.clone(), now),
+            "{end:?}"
+        );
+        let was_sent = end != End::Failure(Reach::NotSent);
+        assert_eq!(counter.reads.load(Ordering::SeqCst), if was_sent { 4 } else { 2 }, "{end:?}");
+        mainstay.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_is_called_off_may_have_been_carried_out() {
+    let counter = Counter::new();
+    *counter.end.lock().await = End::Never;
+    let mainstay = start(&counter, |builder| builder).await;
+    let mut events = mainstay.events_after(0);
+    assert_eq!(read(&mainstay, "/n").await, "0");
+    counter.began.notified().await;
+    let (id, answer) = mainstay.submit(write("/n"));
+    timeout(PATIENCE, counter.began.notified()).await.unwrap();
+    assert!(mainstay.cancel(id).await.unwrap());
+    assert!(answer.await.is_err());
+    let told = told(&mut events, "cache_invalidated").await;
+    assert_eq!((&told["by"], &told["pattern"], &told["entries"]), (&"write".into(), &"/n".into(), &1.into()));
+    assert_eq!(read(&mainstay, "/n").await, "1");
+    mainstay.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_was_being_read_while_a_write_was_carried_out_is_not_kept() {
+    let counter = Counter::new();
+    let mainstay = start(&counter, |builder| builder).await;
+    let closed = counter.gate.lock().await;
+    let early = read(&mainstay, "/n");
+    let rest = async {
+        counter.began.notified().await;
+        mainstay.request(write("/n")).await.unwrap();
+        drop(closed);
+    };
+    let (early, ()) = tokio::join!(early, rest);
+    assert_eq!(early, "0", "who asked before may get what was before");
+    assert_eq!(read(&mainstay, "/n").await, "1");
+    mainstay.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_write_drops_what_the_embedders_rules_name() {
+    let counter = Counter::new();
+    let rule = WriteRule::after("/tasks/**", [Selection::glob("http:/tasks*").unwrap()]).unwrap();
+    let mainstay = start(&counter, |builder| builder.invalidate_after(rule)).await;
+    for path in ["/tasks?open", "/others"] {
+        assert_eq!(read(&mainstay, path).await, "0");
+    }
+    mainstay.request(write("/tasks/7/notes?secret")).await.unwrap();
+    assert_eq!(
+        (read(&mainstay, "/tasks?open").await, read(&mainstay, "/others").await),
+        ("1".into(), "0".into())
+    );
+    mainstay.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_write_that_goes_on_changing_things_while_it_answers_is_obeyed_again_at_its_end() {
+    let counter = Counter::new();
+    let mainstay = start(&counter, |builder| builder).await;
+    assert_eq!(read(&mainstay, "/n").await, "0");
+    let mut answer = mainstay.open(write("/n")).await.unwrap();
+    assert_eq!(read(&mainstay, "/n").await, "1");
+    counter.value.store(7, Ordering::SeqCst);
+    assert_eq!(read(&mainstay, "/n").await, "1");
+    counter.last_part.notify_one();
+    let mut parts = 0;
+    while let Some(part) = answer.next().await {
+        part.unwrap();
+        parts += 1;
+    }
+    assert_eq!(parts, 2);
+    assert_eq!(read(&mainstay, "/n").await, "7");
+    mainstay.shutdown().await;
+}
+
+// === the link ===
+
+const STATE: &str = "/api/agents/planner/state";
+
+struct Linked {
+    backend: Backend,
+    mainstay: Mainstay,
+    events: Subscription,
+}
+
+impl Linked {
+    async fn start() -> Self {
+        let backend = Backend::bind(BackendConfig::default()).await.unwrap();
+        let mut config = Config::default();
+        config.backend.url = backend.url();
+        let mainstay = Mainstay::builder().config(config).start().await.unwrap();
+        let events = mainstay.events_after(0);
+        let linked = Self { backend, mainstay, events };
+        linked.connected().await;
+        linked
+    }
+
+    async fn connected(&self) {
+        let mut status = self.mainstay.connection().watch();
+        let wait = status.wait_for(|status| status.state == ConnectionState::Connected);
+        timeout(PATIENCE, wait).await.unwrap().unwrap();
+    }
+
+    async fn state(&self) -> Value {
+        serde_json::from_str(&read(&self.mainstay, STATE).await).unwrap()
+    }
+
+    /// Another client's message to the agent, which changes its state.
+    async fn change(&self) {
+        let url = format!("{}/api/agents/planner/message", self.backend.url());
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        client.post(url).body("\"hi\"").send().await.unwrap().error_for_status().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_the_backend_says_is_no_longer_true_is_gone_before_a_listener_hears_of_it() {
+    let mut linked = Linked::start().await;
+    let mut frames = linked.mainstay.connection().frames();
+    for count in 1..=20 {
+        assert_eq!(linked.state().await["count"], count - 1);
+        linked.change().await;
+        loop {
+            let frame = timeout(PATIENCE, frames.next()).await.unwrap().unwrap();
+            if matches!(&frame, Inbound::Text(text) if text.contains("agent_message")) {
+                break;
+            }
+        }
+        assert_eq!(linked.state().await["count"], count);
+    }
+    let told = told(&mut linked.events, "cache_invalidated").await;
+    assert_eq!((&told["by"], &told["entries"]), (&"backend".into(), &1.into()));
+    linked.mainstay.shutdown().await;
+    linked.backend.stop().await;
+}
+
+#[tokio::test]
+async fn after_a_gap_in_the_link_nothing_that_depends_on_it_is_left() {
+    let mut linked = Linked::start().await;
+    let cache = linked.mainstay.cache();
+    cache.put("own:apart", "kept", cache.keeping()).unwrap();
+    let mut of_the_link = cache.keeping();
+    of_the_link.is_of_the_link = true;
+    cache.put("own:of-the-link", "dropped", of_the_link).unwrap();
+    assert_eq!(linked.state().await["count"], 0);
+
+    linked.backend.inject(Fault::RefuseWs { for_ms: 3_600_000 }).unwrap();
+    linked.backend.inject(Fault::DropWs).unwrap();
+    let mut status = linked.mainstay.connection().watch();
+    let wait = status.wait_for(|status| status.state != ConnectionState::Connected);
+    timeout(PATIENCE, wait).await.unwrap().unwrap();
+    linked.change().await;
+    assert_eq!(linked.state().await["count"], 0, "nobody said that it had changed");
+    linked.backend.inject(Fault::RefuseWs { for_ms: 0 }).unwrap();
+    linked.mainstay.connection().reconnect().await.unwrap();
+    linked.connected().await;
+
+    let told = told(&mut linked.events, "cache_invalidated").await;
+    assert_eq!((&told["by"], &told["entries"]), (&"gap".into(), &2.into()));
+    assert_eq!(linked.state().await["count"], 1);
+    assert_eq!((cache.get("own:apart"), cache.get("own:of-the-link")), (Some("kept".into()), None));
+    linked.mainstay.shutdown().await;
+    linked.backend.stop().await;
+}

@@ -161,6 +161,7 @@ async fn one_that_crashed_and_one_that_hangs_say_what_is_wrong_and_what_comes_ne
         "restart_at",
         "last_error",
         "error",
+        "past_error",
         "misses",
         "fail_after",
         "last_check",

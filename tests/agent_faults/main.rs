@@ -21,5 +21,6 @@ mod support;
 
 mod acp;
 mod http;
+mod letters;
 mod process;
 mod scene;

@@ -38,7 +38,7 @@ mod revival;
 pub use activity::{ActivityMeter, AtWork};
 pub use actor::{AgentActor, AgentWatch};
 pub use board::{AgentBoard, AgentReport};
-pub use callers::{Callers, LetterReply};
+pub use callers::{Callers, LetterReply, not_handed_out};
 pub use driver::{Activity, AgentState, Driver, DriverError, ProcessFacts};
 pub use events::{
     AgentHealth, AgentSessionLost, AgentStateSetAside, AgentStuck, LetterAgain, LetterAnswered, LetterFailed,

@@ -6,8 +6,8 @@ use std::time::Duration;
 #[cfg(feature = "acp")]
 use mainstay_actors::agent::acp::AcpDriver;
 use mainstay_actors::agent::{
-    AgentActor, AgentBoard, AgentDebts, AgentFeed, AgentMessage, Driver as AgentDriver, HealthPolicy,
-    HttpDriver, ProcessDriver,
+    AgentActor, AgentBoard, AgentDebts, AgentFeed, AgentMessage, Callers, Driver as AgentDriver,
+    HealthPolicy, HttpDriver, ProcessDriver,
 };
 use mainstay_actors::connection::ConnectionView;
 use mainstay_actors::process::Launch;
@@ -31,6 +31,7 @@ pub(crate) struct AgentLine {
     pub(crate) debts: Arc<AgentDebts>,
     pub(crate) driver: Arc<dyn AgentDriver>,
     pub(crate) feed: AgentFeed,
+    pub(crate) callers: Arc<Callers>,
     pub(crate) terms: RestartTerms,
 }
 
@@ -75,14 +76,15 @@ pub(crate) struct Draft {
     debts: Arc<AgentDebts>,
     driver: Arc<dyn AgentDriver>,
     feed: AgentFeed,
+    callers: Arc<Callers>,
     terms: RestartTerms,
 }
 
 impl Draft {
     /// The actor's child for the tree, and what makes its line once it has an address.
     pub(crate) fn split(self) -> (Child<AgentActor>, impl FnOnce(Address<AgentMessage>) -> AgentLine) {
-        let Self { child, debts, driver, feed, terms } = self;
-        (child, move |address| AgentLine { address, debts, driver, feed, terms })
+        let Self { child, debts, driver, feed, callers, terms } = self;
+        (child, move |address| AgentLine { address, debts, driver, feed, callers, terms })
     }
 }
 
@@ -90,6 +92,7 @@ impl AgentFactory {
     /// The actor of an agent, one of `agents` in all.
     pub(crate) fn make(&self, config: &AgentConfig, agents: usize) -> Result<Draft, AssemblyError> {
         let (debts, feed) = (Arc::<AgentDebts>::default(), AgentFeed::default());
+        let callers = Arc::<Callers>::default();
         let driver = self.driver(config, &feed)?;
         let owns_agent = driver.owns_agent();
         let Rules { health, policy } = if !owns_agent && config.upkeep == self.usual {
@@ -104,7 +107,7 @@ impl AgentFactory {
             first_check_within: FIRST_CHECK_SHARE.saturating_mul(agents).min(health.interval),
             health,
             debts: Arc::clone(&debts),
-            callers: Arc::default(),
+            callers: Arc::clone(&callers),
             backend_seems_away: self.connection.seems_away.subscribe(),
             board: self.board.clone(),
         };
@@ -114,7 +117,7 @@ impl AgentFactory {
             stable_after: policy.stable_after,
         };
         let child = Child::new(&config.id, actor).policy(policy).durable();
-        Ok(Draft { child, debts, driver, feed, terms })
+        Ok(Draft { child, debts, driver, feed, callers, terms })
     }
 
     fn driver(&self, config: &AgentConfig, feed: &AgentFeed) -> Result<Arc<dyn AgentDriver>, AssemblyError> {

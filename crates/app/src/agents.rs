@@ -169,7 +169,9 @@ impl Agents {
     }
 
     fn view(&self, line: &AgentLine, id: &str, moment: Moment) -> Option<AgentView> {
-        let report = self.0.members.board.get(id)?;
+        let mut report = self.0.members.board.get(id)?;
+        // The actor does not see its end while it is down itself.
+        report.process = line.driver.process();
         Some(view(report, &line.address.vitals(moment.now), &line.terms, moment))
     }
 

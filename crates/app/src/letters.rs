@@ -1,18 +1,21 @@
 //! Letters to agents, as the embedder sends them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_actors::agent::{AgentListener, AgentMessage, LetterId, Post};
-use mainstay_actors::error::{Error, of_call};
-use mainstay_runtime::{Address, CallError, Promise, Reply};
+use mainstay_actors::agent::{
+    AgentListener, AgentMessage, Callers, LetterFailed, LetterId, Post, not_handed_out,
+};
+use mainstay_actors::error::{Error, Reason, of_call};
+use mainstay_runtime::{ActorPath, Address, CallError, Promise, Reply, Status as ActorStatus};
 use serde_json::Value;
+use tokio::time::{Instant, sleep_until};
 
+use crate::agent_factory::AgentLine;
 use crate::agents::Agents;
 
 /// How long a letter waits to be handed to an agent, where its sender does not say it.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long the agent's actor may take at least to accept a letter.
-const ACCEPTANCE: Duration = Duration::from_secs(10);
 
 /// How a letter is to be treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,8 +23,8 @@ pub struct LetterOptions {
     /// Whether it may be handed to the agent again if the agent or the runtime ends over it. Else it ends as
     /// `outcome_unknown` then.
     pub may_repeat: bool,
-    /// How long it may wait to be handed to the agent, counted from when it was accepted; an agent that is being
-    /// restarted may take as long to accept it.
+    /// How long it may wait to be handed to the agent, counted from when it is sent. One that was not handed over by then
+    /// ends as `expired`, also while its agent is being restarted or its backend is away; one that was is waited for.
     pub wait: Duration,
 }
 
@@ -35,8 +38,12 @@ impl Default for LetterOptions {
 /// A letter that was accepted. Dropping it calls the letter off; [`answer`](Self::answer) waits for what becomes of it.
 #[must_use = "dropping it calls the letter off"]
 pub struct SentLetter {
+    agents: Agents,
     address: Address<AgentMessage>,
+    callers: Arc<Callers>,
     id: LetterId,
+    /// Until when it may wait; `None` where no clock can tell.
+    deadline: Option<Instant>,
     answer: Option<Promise<Result<Value, Error>>>,
 }
 
@@ -54,9 +61,31 @@ impl SentLetter {
     /// agent may have acted on it, `cancelled`, or what the agent itself says.
     pub async fn answer(mut self) -> Result<Value, Error> {
         let Some(answer) = &mut self.answer else { return Err(of_call(CallError::Unanswered)) };
-        let told = answer.await;
+        let in_time = async {
+            match self.deadline {
+                Some(deadline) => sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        let told = tokio::select! {
+            biased;
+            told = &mut *answer => told,
+            () = in_time => {
+                // The agent's actor sees to it as well, unless there is none just now.
+                if let Some(error) = self.callers.expire(self.id) {
+                    self.agents.record_failed(&self.address, self.id, &error);
+                }
+                answer.await
+            }
+        };
         self.answer = None;
-        told.unwrap_or_else(|error| Err(of_call(error)))
+        match told {
+            Ok(Err(error)) if error.reason == Reason::Stopped => {
+                Err(self.agents.at_rest(&self.address, error))
+            }
+            Ok(told) => told,
+            Err(error) => Err(self.agents.unanswered(&self.address, error)),
+        }
     }
 }
 
@@ -76,24 +105,58 @@ impl Agents {
     ///
     /// # Errors
     /// `agent_unknown`; `queue_full` when too many wait for this agent; `request_too_large`; `stopped` when the agent is
-    /// stopped.
+    /// stopped, or was given up; `expired` when it did not come to accept it in time, as while it is being restarted.
     pub async fn send(&self, id: &str, body: Value, options: LetterOptions) -> Result<SentLetter, Error> {
         let line = self.line(id)?;
         let (reply, answer) = Reply::channel();
-        let post = |accepted| {
-            let patience = Some(options.wait);
-            AgentMessage::Post(Box::new(Post {
-                body,
-                may_repeat: options.may_repeat,
-                patience,
-                accepted,
-                reply,
-            }))
-        };
+        let may_repeat = options.may_repeat;
+        let deadline = Instant::now().checked_add(options.wait);
+        let post =
+            |accepted| AgentMessage::Post(Box::new(Post { body, may_repeat, deadline, accepted, reply }));
         // One that is being restarted takes letters in when it is back, and that may take its time.
-        let patience = options.wait.max(ACCEPTANCE);
-        let id = line.address.call_within(patience, post).await.map_err(of_call)??;
-        Ok(SentLetter { address: line.address, id, answer: Some(answer) })
+        let accepted = line.address.call_within(options.wait, post).await;
+        let letter = accepted.map_err(|error| self.turned_away(&line.address, error))??;
+        let AgentLine { address, callers, .. } = line;
+        Ok(SentLetter { agents: self.clone(), address, callers, id: letter, deadline, answer: Some(answer) })
+    }
+
+    /// Why the letter was not taken in.
+    fn turned_away(&self, address: &Address<AgentMessage>, error: CallError) -> Error {
+        match error {
+            // An actor takes a letter in only while its sender waits for that, so it has not and will not.
+            CallError::TimedOut | CallError::Expired => {
+                not_handed_out(Reason::Expired).with_details(&error.to_string())
+            }
+            error => self.unanswered(address, error),
+        }
+    }
+
+    /// What it means that the agent's actor gave no answer.
+    fn unanswered(&self, address: &Address<AgentMessage>, error: CallError) -> Error {
+        let error = of_call(error);
+        if error.reason == Reason::Stopped { self.at_rest(address, error) } else { error }
+    }
+
+    /// The same error in words about an agent that does not run: why, and what starts it.
+    fn at_rest(&self, address: &Address<AgentMessage>, error: Error) -> Error {
+        let id = address.path().map(ActorPath::name).unwrap_or_default();
+        let (why, order) = match address.vitals(self.0.runtime.now()).status {
+            ActorStatus::Failed => ("The agent was given up, as its restarts are used up.", "reset"),
+            ActorStatus::Stopping | ActorStatus::Stopped => ("The agent was stopped.", "start"),
+            ActorStatus::Starting | ActorStatus::Running | ActorStatus::Restarting => return error,
+        };
+        let words =
+            |name: &str| format!("{why} Start it with 'mainstay agent {order}{name}', then send this again.");
+        // An id that looks like a token is for the log.
+        error.with_message(&words("")).with_message(&words(&format!(" {id}")))
+    }
+
+    /// Records what became of a letter that never was handed out.
+    fn record_failed(&self, address: &Address<AgentMessage>, letter: LetterId, error: &Error) {
+        let Some(path) = address.path() else { return };
+        let generation = address.vitals(self.0.runtime.now()).generation;
+        let failed = LetterFailed { letter, attempts: 0, code: error.code, reason: error.reason };
+        self.0.runtime.journal().record(path, generation, &failed);
     }
 
     /// Calls a letter off. `false` if it had ended already.
@@ -102,7 +165,8 @@ impl Agents {
     /// `agent_unknown`; `stopped` or `crashed` when the agent's actor could not answer.
     pub async fn call_off(&self, agent: &str, id: LetterId) -> Result<bool, Error> {
         let line = self.line(agent)?;
-        line.address.call(|reply| AgentMessage::CallOff { id, reply }).await.map_err(of_call)
+        let called_off = line.address.call(|reply| AgentMessage::CallOff { id, reply }).await;
+        called_off.map_err(|error| self.unanswered(&line.address, error))
     }
 
     /// Hands the agent what somebody answered to its question `ask`.

@@ -51,7 +51,9 @@ pub use connection::Connection;
 pub use data_dir::{ControlFile, DataDir, DataDirError};
 pub use letters::{LetterOptions, SentLetter};
 pub use mainstay::{Mainstay, MainstayBuilder, StartError};
-pub use status::{AgentBudget, AgentView, ConnectionReport, HoldReport, QueueReport, RuntimeStatus, Status};
+pub use status::{
+    AgentBudget, AgentView, ConnectionReport, HoldReport, PastError, QueueReport, RuntimeStatus, Status,
+};
 
 pub use mainstay_actors as actors;
 pub use mainstay_actors::cache::{Selection, Write, WriteRule};

@@ -112,11 +112,14 @@ pub struct AgentView {
     pub budget: Option<AgentBudget>,
     /// When it is restarted next, if that is planned.
     pub restart_at: Option<String>,
-    /// What is or was last wrong.
+    /// What is wrong, while something is.
     pub last_error: Option<String>,
     /// The same as a whole error.
     #[serde(default)]
     pub error: Option<Error>,
+    /// Why it was last restarted, once that is over.
+    #[serde(default)]
+    pub past_error: Option<PastError>,
     /// Checks missed in a row.
     pub misses: u32,
     /// How many of them fail it, while it is not at work.
@@ -141,6 +144,15 @@ pub struct AgentView {
     pub letters_under_way: usize,
     /// What happens next, in plain words.
     pub next_step: String,
+}
+
+/// What was wrong with an agent, and is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastError {
+    /// When it ended the agent, or had it ended.
+    pub at: String,
+    /// What it was, for a log.
+    pub message: String,
 }
 
 /// How often an agent may be restarted.

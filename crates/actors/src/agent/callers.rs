@@ -33,19 +33,52 @@ impl Callers {
         self.lock().replies.insert(id, (reply, false));
     }
 
-    /// From now on the agent may be acting on the letter.
-    pub(super) fn note_handed_out(&self, id: LetterId) {
-        if let Some((_, is_handed_out)) = self.lock().replies.get_mut(&id) {
+    /// Nobody has sent the letter after all.
+    pub(super) fn forget(&self, id: LetterId) {
+        self.lock().replies.remove(&id);
+    }
+
+    /// From now on the agent may be acting on the letter. False where the letter has had its fate, and must not be
+    /// handed out.
+    pub(super) fn note_handed_out(&self, id: LetterId) -> bool {
+        let mut waiting = self.lock();
+        if let Some((_, is_handed_out)) = waiting.replies.get_mut(&id) {
             *is_handed_out = true;
+        }
+        !waiting.told.remove(&id)
+    }
+
+    /// The letter reached nobody, and waits as if it had never been handed out.
+    pub(super) fn note_put_back(&self, id: LetterId) {
+        if let Some((_, is_handed_out)) = self.lock().replies.get_mut(&id) {
+            *is_handed_out = false;
         }
     }
 
-    /// Tells a letter's sender, if one waits.
-    pub(super) fn tell(&self, id: LetterId, answer: Result<Value, Error>) {
-        let reply = self.lock().replies.remove(&id);
-        if let Some((reply, _)) = reply {
-            reply.send(answer);
+    /// The right to tell what became of a letter; `None` where that has been told already.
+    pub(super) fn claim(&self, id: LetterId) -> Option<Claim> {
+        let mut waiting = self.lock();
+        if waiting.told.remove(&id) {
+            return None;
         }
+        Some(Claim(waiting.replies.remove(&id).map(|(reply, _)| reply)))
+    }
+
+    /// Ends a letter whose time is over, unless the agent may be acting on it or it has ended already; returns what its
+    /// sender is told. This needs no incarnation of the agent's actor, and so is to the point while there is none. Whoever
+    /// calls it records the fate.
+    #[must_use = "what became of the letter is to be recorded"]
+    pub fn expire(&self, id: LetterId) -> Option<Error> {
+        let mut waiting = self.lock();
+        if waiting.replies.get(&id).is_none_or(|(_, is_handed_out)| *is_handed_out) {
+            return None;
+        }
+        let (reply, _) = waiting.replies.remove(&id)?;
+        waiting.told.insert(id);
+        drop(waiting);
+        let error = not_handed_out(Reason::Expired);
+        reply.send(Err(error.clone()));
+        Some(error)
     }
 
     /// Tells all who wait that their letters are not going to be answered, with the error for those that have been
@@ -63,10 +96,33 @@ impl Callers {
         told
     }
 
-    /// The letters whose senders were told since this was last asked.
+    /// The letters whose senders were told, with no incarnation to strike them from its mail, since this was last asked.
     pub(super) fn take_told(&self) -> BTreeSet<LetterId> {
         std::mem::take(&mut self.lock().told)
     }
+}
+
+/// The right to tell what became of one letter, which is done once.
+#[derive(Debug)]
+pub(super) struct Claim(Option<LetterReply>);
+
+impl Claim {
+    /// Tells the letter's sender, if one waits.
+    pub(super) fn tell(self, answer: Result<Value, Error>) {
+        if let Some(reply) = self.0 {
+            reply.send(answer);
+        }
+    }
+}
+
+/// What becomes of a letter that did not come to its turn.
+#[must_use]
+pub fn not_handed_out(reason: Reason) -> Error {
+    let message = match reason {
+        Reason::Expired => "The agent did not get to this in time. It was not handed to it; try again later.",
+        _ => "The agent was stopped before it got to this. Start it, then send it again.",
+    };
+    Error::new(reason).with_message(message)
 }
 
 impl Drop for Callers {

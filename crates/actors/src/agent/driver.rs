@@ -58,6 +58,13 @@ pub struct ProcessFacts {
     pub memory_bytes: Option<u64>,
 }
 
+/// Nobody is asked that, or not any more.
+pub(super) fn not_asked(ask: &str) -> Error {
+    Error::new(Reason::NotFound)
+        .with_message("The agent does not ask this, or not any more. Refresh the view.")
+        .with_details(&format!("the agent asks nothing named {ask:?}"))
+}
+
 /// Reaches one agent. Every call ends within the driver's own timeout, and dropping its future ends it.
 ///
 /// A driver outlives the incarnations of the agent's actor, so a crash of the actor does not touch the agent.
@@ -96,7 +103,7 @@ pub trait Driver: Send + Sync + 'static {
     /// Gives the agent a state back.
     fn write_state(&self, state: Value) -> BoxFuture<'_, Result<(), DriverError>>;
 
-    /// The process of an agent that has one of its own here.
+    /// The process of an agent that has one of its own here, while it runs.
     fn process(&self) -> Option<ProcessFacts> {
         None
     }
@@ -114,7 +121,9 @@ pub trait Driver: Send + Sync + 'static {
     /// Hands the agent a letter, and waits for its answer. Dropping the future calls it off at the agent.
     ///
     /// # Errors
-    /// Whatever became of it instead; `outcome_unknown` where the agent may have acted on it.
+    /// Whatever became of it instead; `outcome_unknown` where the agent may have acted on it. `agent_failed` says that the
+    /// agent is not there, and `expired` that the letter's deadline came before the letter could be handed over: in either
+    /// case nobody has got it.
     fn deliver(&self, letter: Letter) -> BoxFuture<'_, Result<Value, Error>>;
 
     /// Hands the agent what somebody answered to its question `ask`.
@@ -122,7 +131,7 @@ pub trait Driver: Send + Sync + 'static {
     /// # Errors
     /// `not_found` where it does not ask that (any more), `invalid_request` where that is no answer to it.
     fn answer(&self, ask: &str, _answer: Value) -> Result<(), Error> {
-        Err(Error::new(Reason::NotFound).with_details(&format!("the agent asks nothing named {ask:?}")))
+        Err(not_asked(ask))
     }
 
     /// What has to be known to take up the agent's conversation again after it was started anew; it outlives the process.

@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::activity::ActivityMeter;
 use super::driver::{Activity, AgentState, Driver, DriverError};
@@ -15,7 +16,7 @@ use super::health::{Observation, Reported};
 use super::letter::Letter;
 use crate::error::{Error, Reason, start_of};
 use crate::queue::QueueHandle;
-use crate::request::{Priority, Request};
+use crate::request::{Priority, Request, TIMEOUT_MAX};
 use crate::transport::{Answer, FailureKind, Transport, TransportError};
 
 /// Reaches an agent at `/api/agents/{id}/…`.
@@ -73,8 +74,12 @@ impl HttpDriver {
         };
         let path = format!("/api/agents/{}/message", self.id);
         // Whether it may be repeated is decided where letters are; the backend alone knows whether it did act.
-        let request = Request::post(path).json(&letter.body).retries(0).timeout(LETTER_TIMEOUT).build()?;
-        let response = queue.request(request).await?;
+        let mut request = Request::post(path).json(&letter.body).retries(0).timeout(LETTER_TIMEOUT);
+        if let Some(deadline) = letter.deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            request = request.wait_timeout(left.min(TIMEOUT_MAX));
+        }
+        let response = queue.request(request.build()?).await.map_err(never_sent)?;
         if response.body.is_empty() {
             return Ok(Value::Null);
         }
@@ -192,6 +197,17 @@ impl HttpDriver {
     /// Without what the transport sent along: a backend may have repeated it.
     fn discreet(&self, error: Error) -> Error {
         error.without(&self.transport.secrets())
+    }
+}
+
+/// A request that waited in the queue for too long was not sent, whatever it waited for: it is tried once.
+fn never_sent(error: Error) -> Error {
+    match error.reason {
+        Reason::Disconnected => {
+            let details = format!("{}: {}", error.reason, error.for_log());
+            Error::new(Reason::Expired).with_details(&details)
+        }
+        _ => error,
     }
 }
 

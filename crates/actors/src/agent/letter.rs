@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::time::Instant;
 
 /// What a letter is known by: counted up for each agent, over all runs of the runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -23,4 +24,7 @@ pub struct Letter {
     pub id: LetterId,
     /// What it says; what that may be is a matter between the sender and the agent.
     pub body: Value,
+    /// Until when it may be handed over, in this process alone; `None`: whenever that is.
+    #[serde(skip)]
+    pub deadline: Option<Instant>,
 }

@@ -61,7 +61,12 @@ impl Mail {
         }
         self.last_id += 1;
         let id = LetterId(self.last_id);
-        self.waiting.push_back(Pending { letter: Letter { id, body }, may_repeat, attempts: 0, deadline });
+        self.waiting.push_back(Pending {
+            letter: Letter { id, body, deadline: None },
+            may_repeat,
+            attempts: 0,
+            deadline,
+        });
         Some(id)
     }
 
@@ -92,13 +97,15 @@ impl Mail {
         self.waiting.remove(at)
     }
 
-    /// Puts a letter that reached nobody back into its place, as if it had not been handed out.
-    pub(super) fn put_back(&mut self, id: LetterId) {
-        if let Some(at) = self.under_way.iter().position(|pending| pending.letter.id == id) {
-            let mut pending = self.under_way.swap_remove(at);
-            pending.attempts = pending.attempts.saturating_sub(1);
-            self.line_up(pending);
-        }
+    /// Puts a letter that reached nobody back into its place, as if it had not been handed out; how often it has been
+    /// before.
+    pub(super) fn put_back(&mut self, id: LetterId) -> Option<u32> {
+        let at = self.under_way.iter().position(|pending| pending.letter.id == id)?;
+        let mut pending = self.under_way.swap_remove(at);
+        pending.attempts = pending.attempts.saturating_sub(1);
+        let attempts = pending.attempts;
+        self.line_up(pending);
+        Some(attempts)
     }
 
     fn line_up(&mut self, pending: Pending) {

@@ -1,9 +1,8 @@
 //! What an agent's actor is told.
 
-use std::time::Duration;
-
 use mainstay_runtime::{Message, Reply};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::callers::LetterReply;
 use super::driver::{AgentState, DriverError};
@@ -20,9 +19,10 @@ pub struct Post {
     /// Whether it may be handed to the agent again if the agent, its actor or the runtime ends over it. Else it ends as
     /// `outcome_unknown` then.
     pub may_repeat: bool,
-    /// How long it may wait to be handed to the agent; `None`: for ever.
-    pub patience: Option<Duration>,
-    /// Told whether the letter was accepted, and what it is known by.
+    /// Until when it may wait to be handed to the agent; `None`: for ever.
+    pub deadline: Option<Instant>,
+    /// Told whether the letter was accepted, and what it is known by. Whoever does not wait for that any more has sent no
+    /// letter.
     pub accepted: Reply<Result<LetterId, Error>>,
     /// Told the answer.
     pub reply: LetterReply,

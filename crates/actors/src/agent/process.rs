@@ -227,7 +227,7 @@ impl Driver for ProcessDriver {
     }
 
     fn process(&self) -> Option<ProcessFacts> {
-        self.life().map(|life| life.facts())
+        self.life()?.facts()
     }
 
     fn activity(&self) -> Activity {

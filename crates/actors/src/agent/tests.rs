@@ -118,6 +118,10 @@ fn missed() -> Observation {
     Observation::Missed { why: Error::new(Reason::TimedOut).with_details("no answer") }
 }
 
+fn unreachable() -> Observation {
+    Observation::Unreachable { why: Error::new(Reason::ConnectionRefused) }
+}
+
 fn policy() -> HealthPolicy {
     HealthPolicy {
         interval: s(30),
@@ -133,6 +137,7 @@ struct Scene {
     runtime: Runtime,
     planner: Address<AgentMessage>,
     debts: Arc<AgentDebts>,
+    callers: Arc<Callers>,
     board: AgentBoard,
     away: watch::Sender<bool>,
     story: Subscription,
@@ -150,13 +155,14 @@ impl Scene {
     async fn with(script: &Arc<Script>, health: HealthPolicy, store: Option<&Arc<MemoryStore>>) -> Self {
         let away = watch::Sender::new(false);
         let debts = Arc::<AgentDebts>::default();
+        let callers = Arc::<Callers>::default();
         let board = AgentBoard::default();
         let actor = AgentActor {
             id: "planner".to_owned(),
             driver: Arc::clone(script) as Arc<dyn Driver>,
             health: Arc::new(health),
             first_check_within: Duration::ZERO,
-            callers: Arc::default(),
+            callers: Arc::clone(&callers),
             debts: Arc::clone(&debts),
             backend_seems_away: away.subscribe(),
             board: board.clone(),
@@ -174,7 +180,7 @@ impl Scene {
         }
         let runtime = builder.start(root).await.unwrap();
         let story = runtime.journal().subscribe_after(0);
-        Self { runtime, planner, debts, board, away, story }
+        Self { runtime, planner, debts, callers, board, away, story }
     }
 
     async fn next(&mut self) -> mainstay_runtime::journal::Record {

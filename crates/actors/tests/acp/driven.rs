@@ -53,7 +53,7 @@ fn shell(script: &str) -> Vec<String> {
 }
 
 fn letter(id: u64, text: &str) -> Letter {
-    Letter { id: LetterId(id), body: json!({ "text": text }) }
+    Letter { id: LetterId(id), body: json!({ "text": text }), deadline: None }
 }
 
 impl Bed {
@@ -128,7 +128,8 @@ async fn an_agent_is_started_talked_to_and_stopped_and_nothing_is_left_of_it() {
         assert_eq!(bed.says(2, "hello").await, Ok(turn("you said: hello")));
         assert_eq!(bed.driver.activity().in_flight, 0);
 
-        let wrong = bed.driver.deliver(Letter { id: LetterId(3), body: json!(7) }).await.unwrap_err();
+        let wrong =
+            bed.driver.deliver(Letter { id: LetterId(3), body: json!(7), deadline: None }).await.unwrap_err();
         assert_eq!(wrong.reason, Reason::InvalidRequest);
         assert!(bed.is_recorded() && bed.driver.process().unwrap().pid > 0);
         bed.end().await;

@@ -10,14 +10,14 @@ use mainstay_runtime::{Status as ActorStatus, Vitals};
 use super::next_step::{Prospect, next_step};
 use crate::agent_factory::RestartTerms;
 use crate::moment::Moment;
-use crate::status::{AgentBudget, AgentView};
+use crate::status::{AgentBudget, AgentView, PastError};
 
 /// See the module.
 pub(super) fn view(report: AgentReport, vitals: &Vitals, terms: &RestartTerms, moment: Moment) -> AgentView {
     let (status, since) = prevailing(vitals, &report);
     let gave_up = vitals.status == ActorStatus::Failed;
     let at = |at| moment.wall_time_of(at);
-    let crash = || vitals.last_error.as_deref().map(|said| Error::new(Reason::Crashed).with_details(said));
+    let (crash, past_error) = crash(vitals, status, moment);
     let last_error = report.last_error.as_ref().map(|error| error.message.clone());
     let next_step = next_step(Prospect {
         id: &report.id,
@@ -41,12 +41,16 @@ pub(super) fn view(report: AgentReport, vitals: &Vitals, terms: &RestartTerms, m
             stable_after_ms: millis(terms.stable_after),
         }),
         restart_at: vitals.restart_due.map(at),
-        last_error: last_error.or_else(|| vitals.last_error.clone()),
-        error: report.last_error.map(|error| *error).or_else(crash),
+        last_error: last_error.or_else(|| crash.clone()),
+        error: report
+            .last_error
+            .map(|error| *error)
+            .or_else(|| crash.map(|said| Error::new(Reason::Crashed).with_details(&said))),
+        past_error,
         misses: report.misses,
         fail_after: terms.fail_after,
         last_check: report.last_check.map(at),
-        uptime_s: report.uptime_s,
+        uptime_s: report.uptime_s.filter(|_| may_be_up(status)),
         error_count: report.error_count,
         state_kept_at: report.state_kept_at.map(|at| format!("{at:.3}")),
         process: report.process,
@@ -58,6 +62,28 @@ pub(super) fn view(report: AgentReport, vitals: &Vitals, terms: &RestartTerms, m
     }
 }
 
+/// Why the last incarnation ended: as what is wrong, or, where the agent has been seen alive since, as what is over.
+fn crash(vitals: &Vitals, status: AgentStatus, moment: Moment) -> (Option<String>, Option<PastError>) {
+    let Some(said) = vitals.last_error.clone() else { return (None, None) };
+    match status {
+        AgentStatus::Healthy | AgentStatus::Degraded | AgentStatus::Unknown => {
+            let at = vitals.last_error_at.map(|at| moment.wall_time_of(at));
+            (None, at.map(|at| PastError { at, message: said }))
+        }
+        AgentStatus::Starting | AgentStatus::Failed | AgentStatus::Restarting | AgentStatus::Stopped => {
+            (Some(said), None)
+        }
+    }
+}
+
+/// Whether what the agent said of its uptime may still hold.
+fn may_be_up(status: AgentStatus) -> bool {
+    match status {
+        AgentStatus::Starting | AgentStatus::Healthy | AgentStatus::Degraded | AgentStatus::Unknown => true,
+        AgentStatus::Failed | AgentStatus::Restarting | AgentStatus::Stopped => false,
+    }
+}
+
 /// While an agent's actor is down its supervisor knows how the agent is; else the actor does.
 fn prevailing(vitals: &Vitals, report: &AgentReport) -> (AgentStatus, Duration) {
     match vitals.status {
@@ -66,5 +92,89 @@ fn prevailing(vitals: &Vitals, report: &AgentReport) -> (AgentStatus, Duration) 
         ActorStatus::Starting | ActorStatus::Restarting => (AgentStatus::Restarting, vitals.since),
         ActorStatus::Stopping | ActorStatus::Stopped => (AgentStatus::Stopped, vitals.since),
         ActorStatus::Failed => (AgentStatus::Failed, vitals.since),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jiff::Timestamp;
+    use mainstay_actors::agent::ProcessFacts;
+
+    use super::*;
+
+    const MOMENT: Moment = Moment { now: s(100), wall: Timestamp::UNIX_EPOCH };
+
+    const fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn report(status: AgentStatus) -> AgentReport {
+        AgentReport {
+            id: "planner".to_owned(),
+            driver: "process".to_owned(),
+            status,
+            since: s(80),
+            misses: 0,
+            last_check: Some(s(90)),
+            last_error: None,
+            uptime_s: Some(12.0),
+            error_count: Some(0),
+            state_kept_at: None,
+            process: Some(ProcessFacts { pid: 4711, memory_bytes: None }),
+            letters_waiting: 0,
+            letters_under_way: 0,
+        }
+    }
+
+    fn vitals(status: ActorStatus) -> Vitals {
+        Vitals {
+            status,
+            since: s(70),
+            generation: 2,
+            restarts: 1,
+            restart_due: None,
+            budget_left: Some(4),
+            last_error: Some("it exited with code 1".to_owned()),
+            last_error_at: Some(s(60)),
+            abandoned: 0,
+        }
+    }
+
+    fn shown(actor: ActorStatus, status: AgentStatus) -> AgentView {
+        let terms = RestartTerms { fail_after: 3, budget: None, stable_after: s(60) };
+        view(report(status), &vitals(actor), &terms, MOMENT)
+    }
+
+    #[test]
+    fn a_crash_is_what_is_wrong_until_the_agent_has_been_seen_well_and_then_it_is_past() {
+        for (actor, status) in [
+            (ActorStatus::Restarting, AgentStatus::Healthy),
+            (ActorStatus::Failed, AgentStatus::Healthy),
+            (ActorStatus::Running, AgentStatus::Starting),
+        ] {
+            let shown = shown(actor, status);
+            assert_eq!(shown.last_error.as_deref(), Some("it exited with code 1"), "{actor:?}");
+            assert_eq!(
+                (shown.error.map(|error| error.reason), shown.past_error),
+                (Some(Reason::Crashed), None)
+            );
+        }
+        let shown = shown(ActorStatus::Running, AgentStatus::Healthy);
+        assert_eq!((shown.last_error, shown.error), (None, None));
+        let past = shown.past_error.unwrap();
+        assert_eq!(
+            (past.at.as_str(), past.message.as_str()),
+            ("1969-12-31T23:59:20.000Z", "it exited with code 1")
+        );
+    }
+
+    #[test]
+    fn an_uptime_is_shown_only_of_an_agent_that_may_be_up() {
+        assert_eq!(shown(ActorStatus::Running, AgentStatus::Healthy).uptime_s, Some(12.0));
+        for actor in [ActorStatus::Restarting, ActorStatus::Stopped, ActorStatus::Failed] {
+            assert_eq!(shown(actor, AgentStatus::Healthy).uptime_s, None, "{actor:?}");
+        }
     }
 }

@@ -72,12 +72,14 @@ fn facts(agent: &AgentView, now: Timestamp) -> Vec<(&'static str, String)> {
         facts.push(("process", format!("{}{}", process.pid, memory.unwrap_or_default())));
     }
     let error = agent.error.as_ref().map(describe);
+    let past = agent.past_error.as_ref();
+    let past = past.map(|past| format!("none now; {} it was: {}", ago(&past.at), past.message));
     facts.extend([
         ("generation", agent.generation.to_string()),
         ("restarts", restarts(agent)),
         ("misses", format!("{} in a row; {} fail it", agent.misses, agent.fail_after)),
         ("last check", agent.last_check.as_ref().map_or_else(none, ago)),
-        ("last error", error.or_else(|| agent.last_error.clone()).unwrap_or_else(none)),
+        ("last error", error.or_else(|| agent.last_error.clone()).or(past).unwrap_or_else(none)),
         ("letters", format!("{} under way, {} waiting", agent.letters_under_way, agent.letters_waiting)),
         ("state kept", agent.state_kept_at.as_ref().map_or_else(none, |at| format!("read {}", ago(at)))),
         ("uptime", agent.uptime_s.map_or_else(none, |seconds| format!("{}, as it says", span(seconds)))),
@@ -155,7 +157,7 @@ mod tests {
     use mainstay_actors::agent::ProcessFacts;
 
     use super::*;
-    use crate::status::AgentBudget;
+    use crate::status::{AgentBudget, PastError};
     use crate::{Error, Reason};
 
     fn healthy() -> AgentView {
@@ -172,6 +174,7 @@ mod tests {
             restart_at: None,
             last_error: None,
             error: None,
+            past_error: None,
             misses: 0,
             fail_after: 3,
             last_check: Some("2026-03-01T11:59:47.500Z".to_owned()),
@@ -247,6 +250,23 @@ mod tests {
         let row = row(&agent, "2026-03-01T12:00:00Z".parse().unwrap());
         let cells: Vec<String> = row.into_iter().map(|(text, _)| text).collect();
         expect!["planner | http | failed (given up) | 3 min | 5 | 0 of 5 | 1 under way, 0 waiting | given up | SERVER_ERROR: The agent reports trouble of its own. Wait until it has recovered, or restart it."].assert_eq(&cells.join(" | "));
+    }
+
+    #[test]
+    fn what_is_over_is_shown_with_its_time_and_not_in_the_list() {
+        let past = PastError {
+            at: "2026-03-01T11:55:00.000Z".to_owned(),
+            message: "its process ended: it exited with code 1".to_owned(),
+        };
+        let agent = AgentView { past_error: Some(past), ..healthy() };
+        let told = told(&agent);
+        let line = told.lines().find(|line| line.starts_with("last error")).unwrap();
+        assert_eq!(
+            line,
+            "last error  none now; 5 min ago (2026-03-01T11:55:00.000Z) it was: its process ended: it exited with code 1"
+        );
+        let row = row(&agent, "2026-03-01T12:00:00Z".parse().unwrap());
+        assert_eq!(row.last().unwrap().0, "");
     }
 
     #[test]

@@ -100,13 +100,16 @@ impl<M: Message> Address<M> {
             // Beyond what a clock can tell, so never.
             return self.call(make).await;
         };
-        let (reply, answer) = Reply::channel();
+        let (reply, mut answer) = Reply::channel();
         let envelope = Envelope::new(make(reply), Some(deadline));
         let exchange = async {
             self.mailbox.push_when_room(envelope).await.map_err(not_called)?;
-            answer.await
+            (&mut answer).await
         };
-        timeout_at(deadline, exchange).await.unwrap_or(Err(CallError::TimedOut))
+        match timeout_at(deadline, exchange).await {
+            Ok(answer) => answer,
+            Err(_) => answer.close().ok_or(CallError::TimedOut),
+        }
     }
 
     /// How many messages wait in the mailbox.

@@ -61,15 +61,23 @@ impl<T> Reply<T> {
     ///
     /// A caller that has gone away is no error of the actor that answers, so nothing is returned: an error here
     /// would tempt a handler to fail, and its supervisor to restart it, because somebody stopped listening.
-    pub fn send(mut self, answer: T) {
+    pub fn send(self, answer: T) {
+        let _ = self.offer(answer);
+    }
+
+    /// Answers the call, and says whether the caller still waited; false where it has gone away, and is not going to learn
+    /// of the answer. For an answer that holds only as long as somebody knows of it.
+    ///
+    /// A caller of [`Address::call_within`](crate::Address::call_within) that gives up takes an answer that has come by
+    /// then, so of the two one holds: the answer was given, or the caller has been told that there is none.
+    #[must_use]
+    pub fn offer(mut self, answer: T) -> bool {
         let sender = match std::mem::replace(&mut self.0, Line::Spent) {
             Line::Own(sender) => Some(sender),
             Line::Shared(shared) => shared.lock().unwrap_or_else(PoisonError::into_inner).take(),
             Line::Spent => None,
         };
-        if let Some(sender) = sender {
-            let _ = sender.send(Answer::Value(answer));
-        }
+        sender.is_some_and(|sender| sender.send(Answer::Value(answer)).is_ok())
     }
 
     /// Whether nobody waits for the answer any more.
@@ -111,6 +119,18 @@ enum Waiting<T> {
     ForReason(oneshot::Receiver<CallError>),
 }
 
+impl<T> Promise<T> {
+    /// Waits no longer: the answer, if it has come. From now on none can.
+    pub(crate) fn close(&mut self) -> Option<T> {
+        let Waiting::ForAnswer(answer) = &mut self.0 else { return None };
+        answer.close();
+        match answer.try_recv() {
+            Ok(Answer::Value(value)) => Some(value),
+            Ok(Answer::None(_)) | Err(_) => None,
+        }
+    }
+}
+
 impl<T> Future for Promise<T> {
     type Output = Result<T, CallError>;
 
@@ -144,6 +164,17 @@ mod tests {
         assert!(second.is_closed());
         second.send(2);
         assert_eq!(promise.await, Ok(1));
+    }
+
+    #[test]
+    fn an_answer_is_taken_by_who_gives_up_waiting_or_comes_to_nobody_and_says_so() {
+        let (reply, mut promise) = Reply::channel();
+        assert!(reply.offer(1));
+        assert_eq!(promise.close(), Some(1));
+
+        let (reply, mut promise) = Reply::channel();
+        assert_eq!(promise.close(), None);
+        assert!(!reply.offer(2));
     }
 
     #[tokio::test]

@@ -53,6 +53,9 @@ pub struct Vitals {
     pub budget_left: Option<u32>,
     /// Why its last incarnation ended, if that was not in order.
     pub last_error: Option<String>,
+    /// When that was, counted from the start of the runtime.
+    #[serde(default)]
+    pub last_error_at: Option<Duration>,
     /// Incarnations that were killed, did not end and were abandoned, and still have not ended.
     #[serde(default)]
     pub abandoned: u32,
@@ -69,6 +72,7 @@ pub(crate) struct Standing {
     pub(crate) ready_since: Option<Duration>,
     pub(crate) history: ChildHistory,
     pub(crate) last_error: Option<String>,
+    pub(crate) last_error_at: Option<Duration>,
     pub(crate) abandoned: u32,
 }
 
@@ -105,6 +109,7 @@ impl Identity {
             ready_since: None,
             history: ChildHistory::default(),
             last_error: None,
+            last_error_at: None,
             abandoned: 0,
         };
         Self {
@@ -157,6 +162,7 @@ impl Identity {
             restart_due: standing.restart_due,
             budget_left: standing.history.budget_left(&self.policy, standing.ready_since, now),
             last_error: standing.last_error.clone(),
+            last_error_at: standing.last_error_at,
             abandoned: standing.abandoned,
         }
     }

@@ -301,6 +301,7 @@ impl Charge {
         let mut standing = self.slot.identity().standing();
         standing.ready_since = None;
         standing.last_error = message.map(str::to_owned);
+        standing.last_error_at = message.map(|_| now);
     }
 
     /// Lets the slot show how the child has come to rest.

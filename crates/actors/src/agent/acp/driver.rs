@@ -22,7 +22,7 @@ use crate::agent::feed::{AgentFeed, AgentUpdate, UpdateKind};
 use crate::agent::health::Observation;
 use crate::agent::letter::Letter;
 use crate::agent::process::memory::over_ceiling;
-use crate::agent::process::words::{absent, ended, not_started};
+use crate::agent::process::words::{absent, ended, in_doubt, not_started};
 use crate::error::{Error, Reason, Secrets};
 use crate::process::{Launch, Readiness, Warden};
 
@@ -239,7 +239,7 @@ impl AcpDriver {
                 .map_err(|error| Error::new(Reason::BadResponse).with_details(&error.to_string())),
             Err(fault) => {
                 let error = match life.exit_behind(&fault).await {
-                    Some(exit) => Error::outcome_unknown(ended(&exit)),
+                    Some(exit) => in_doubt(&ended(&exit)),
                     None => fault.of_turn(),
                 };
                 Err(error.without(&self.secrets))
@@ -300,7 +300,7 @@ impl Driver for AcpDriver {
     }
 
     fn process(&self) -> Option<ProcessFacts> {
-        self.life().map(|life| life.facts())
+        self.life()?.facts()
     }
 
     /// One that waits for a person's answer does not hang.
@@ -318,7 +318,9 @@ impl Driver for AcpDriver {
     fn answer(&self, ask: &str, answer: Value) -> Result<(), Error> {
         let option = answer.as_str().or_else(|| answer["optionId"].as_str()).ok_or_else(|| {
             let words = "an answer is the id of one of the options, as a text or in \"optionId\"";
-            Error::new(Reason::InvalidRequest).with_details(words)
+            Error::new(Reason::InvalidRequest)
+                .with_message("That is no answer to what the agent asks. Use the id of one of its options.")
+                .with_details(words)
         })?;
         let life = self.life().ok_or_else(|| absent("its process does not run"))?;
         let client = life.client().ok_or_else(|| AcpFault::NotAsked(ask.to_owned()).as_error())?;

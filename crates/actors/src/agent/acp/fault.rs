@@ -131,7 +131,12 @@ impl AcpFault {
     #[must_use]
     pub fn of_turn(&self) -> Error {
         let error = self.as_error();
-        if self.ends_connection() { Error::outcome_unknown(error) } else { error }
+        if !self.ends_connection() {
+            return error;
+        }
+        Error::outcome_unknown(error).with_message(
+            "The talk with the agent broke off over this, and it may have done it. Look before sending it again.",
+        )
     }
 
     /// The same as an error; what it says is for the log, since it repeats the agent's words.
@@ -201,6 +206,8 @@ mod tests {
         let ended = AcpFault::violation("it wrote nonsense", "{]").of_turn();
         assert_eq!(ended.reason, Reason::OutcomeUnknown);
         assert_eq!(ended.code, Code::ServerError);
+        assert!(!ended.message.contains("backend"), "{}", ended.message);
+        assert_helps(&ended.message);
         assert!(ended.details.unwrap().contains("it wrote nonsense: \"{]\""));
         let refused = agent_client_protocol::Error::internal_error();
         let refused = AcpFault::refused("session/prompt", &refused, &[]).of_turn();

@@ -174,8 +174,8 @@ impl Life {
         self.memory.look_at(&self.process).await
     }
 
-    /// What is known of the process.
-    pub(super) fn facts(&self) -> ProcessFacts {
+    /// What is known of the process, while it runs.
+    pub(super) fn facts(&self) -> Option<ProcessFacts> {
         self.memory.facts_of(&self.process)
     }
 

@@ -9,10 +9,13 @@ use std::sync::Arc;
 use mainstay_runtime::RestContext;
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::{AgentActor, AgentWatch, Ctx};
+use crate::agent::callers::not_handed_out;
 use crate::agent::events::{AgentSessionLost, LetterAgain, LetterAnswered, LetterFailed, LetterSent};
-use crate::agent::letter::LetterId;
+use crate::agent::health::AgentStatus;
+use crate::agent::letter::{Letter, LetterId};
 use crate::agent::mail::{ATTEMPTS_MAX, Broken, LETTERS_WAITING_MAX, Pending};
 use crate::agent::memory::AgentMemory;
 use crate::agent::message::{AgentMessage, Post};
@@ -33,14 +36,14 @@ impl AgentActor {
         if is_first {
             // Their senders went with the earlier run.
             for pending in memory.mail.part(|pending| !pending.may_repeat) {
-                self.fail(ctx, &pending, not_sent(Reason::Stopped));
+                self.fail(ctx, &pending, not_handed_out(Reason::Stopped));
             }
         }
     }
 
     /// Takes a letter in, or turns it away.
-    pub(super) fn accept(&self, ctx: &Ctx, watch: &mut AgentWatch, post: Post) {
-        let Post { body, may_repeat, patience, accepted, reply } = post;
+    pub(super) fn accept(&self, ctx: &mut Ctx, watch: &mut AgentWatch, post: Post) {
+        let Post { body, may_repeat, deadline, accepted, reply } = post;
         if accepted.is_closed() {
             // Its sender has gone, and was never told that it had been accepted.
             return;
@@ -50,12 +53,21 @@ impl AgentActor {
             let details = format!("a letter has at most {BODY_BYTES_MAX} bytes, and this one {size}");
             return accepted.send(Err(Error::new(Reason::RequestTooLarge).with_details(&details)));
         }
-        let deadline = patience.map(|patience| ctx.now().saturating_add(patience));
+        let deadline =
+            deadline.map(|at| ctx.now().saturating_add(at.saturating_duration_since(Instant::now())));
         match watch.memory.mail.post(body, may_repeat, deadline) {
             Some(id) => {
                 self.callers.add(id, reply);
+                if !accepted.offer(Ok(id)) {
+                    self.callers.forget(id);
+                    watch.memory.mail.end(id);
+                    return;
+                }
                 watch.is_dirty = true;
-                accepted.send(Ok(id));
+                if watch.health.status() == AgentStatus::Unknown {
+                    // It need not wait for the next check if the backend is back.
+                    self.begin_check(ctx, watch);
+                }
             }
             None => {
                 let details = format!("{LETTERS_WAITING_MAX} letters are waiting for the agent already");
@@ -68,16 +80,29 @@ impl AgentActor {
     pub(super) fn mind_mail(&self, ctx: &mut Ctx, watch: &mut AgentWatch) {
         let now = ctx.now();
         let mail = &mut watch.memory.mail;
+        for id in self.callers.take_told() {
+            watch.is_dirty |= mail.end(id).is_some();
+        }
         if mail.next_deadline().is_some_and(|at| at <= now) {
             for pending in mail.part(|pending| pending.deadline.is_some_and(|at| at <= now)) {
-                self.fail(ctx, &pending, not_sent(Reason::Expired));
+                // One that broke off and was to be handed out again may have been acted on.
+                let error = match pending.attempts {
+                    0 => not_handed_out(Reason::Expired),
+                    _ => in_doubt("it waited too long to be handed out again"),
+                };
+                self.fail(ctx, &pending, error);
             }
             watch.is_dirty = true;
         }
-        let may_hand_out = !watch.is_reviving && !watch.is_shut;
+        // What is handed to an agent behind a backend that is away would wait all the same, and be in doubt.
+        let is_away = watch.health.status() == AgentStatus::Unknown;
+        let may_hand_out = !watch.is_reviving && !watch.is_shut && !is_away;
         while may_hand_out && let Some(id) = watch.memory.mail.next(self.driver.letters_max()) {
             watch.is_dirty = true;
-            self.callers.note_handed_out(id);
+            if !self.callers.note_handed_out(id) {
+                watch.memory.mail.end(id);
+                continue;
+            }
             ctx.spawn(std::future::ready(AgentMessage::HandOut(id)));
         }
         self.set_mail_alarm(ctx, watch);
@@ -98,7 +123,10 @@ impl AgentActor {
     pub(super) fn deliver(&self, ctx: &mut Ctx, watch: &mut AgentWatch, id: LetterId) {
         let Some(pending) = watch.memory.mail.under_way(id) else { return };
         ctx.record(&LetterSent { letter: id, attempt: pending.attempts });
-        let (driver, saved, letter) = (Arc::clone(&self.driver), ctx.saved(), pending.letter.clone());
+        let (driver, saved) = (Arc::clone(&self.driver), ctx.saved());
+        let deadline =
+            pending.deadline.and_then(|at| Instant::now().checked_add(at.saturating_sub(ctx.now())));
+        let letter = Letter { deadline, ..pending.letter.clone() };
         let delivery = ctx.spawn(async move {
             // A disk that takes nothing is told of by the store, and is no reason to keep letters back.
             let _ = saved.await;
@@ -122,8 +150,21 @@ impl AgentActor {
             // It reached nobody: the agent is not there just now, and will be told to come back.
             Err(error) if error.reason == Reason::AgentFailed => {
                 watch.is_shut = true;
-                watch.memory.mail.put_back(id);
+                if watch.memory.mail.put_back(id) == Some(0) {
+                    self.callers.note_put_back(id);
+                }
                 self.begin_check(ctx, watch);
+            }
+            // It reached nobody, and its time is over: as one that waited here.
+            Err(error) if error.reason == Reason::Expired => {
+                if let Some(mut pending) = watch.memory.mail.end(id) {
+                    pending.attempts = pending.attempts.saturating_sub(1);
+                    let error = match pending.attempts {
+                        0 => not_handed_out(Reason::Expired).with_details(error.for_log()),
+                        _ => in_doubt("it waited too long to be handed out again"),
+                    };
+                    self.fail(ctx, &pending, error);
+                }
             }
             Err(error) if error.reason == Reason::OutcomeUnknown => {
                 if self.driver.owns_agent() {
@@ -142,9 +183,11 @@ impl AgentActor {
             }
             Ok(answer) => {
                 // One that was called off meanwhile has its fate.
-                if watch.memory.mail.end(id).is_some() {
+                if watch.memory.mail.end(id).is_some()
+                    && let Some(claim) = self.callers.claim(id)
+                {
                     ctx.record(&LetterAnswered { letter: id });
-                    self.callers.tell(id, Ok(answer));
+                    claim.tell(Ok(answer));
                 }
             }
         }
@@ -157,14 +200,14 @@ impl AgentActor {
         }
         let Some(pending) = watch.memory.mail.end(id) else { return false };
         watch.is_dirty = true;
-        self.fail(ctx, &pending, Error::new(Reason::Cancelled));
-        true
+        self.fail(ctx, &pending, Error::new(Reason::Cancelled))
     }
 
     /// Nobody is left to hand letters out: tells all who wait.
     pub(super) fn send_back_mail(&self, ctx: &RestContext<'_>) {
         let doubt = in_doubt("the agent was stopped meanwhile");
-        let error = |is_handed_out| if is_handed_out { doubt.clone() } else { not_sent(Reason::Stopped) };
+        let error =
+            |is_handed_out| if is_handed_out { doubt.clone() } else { not_handed_out(Reason::Stopped) };
         for (id, error) in self.callers.tell_all(error) {
             // How often it was handed out is known to the incarnation that has gone.
             ctx.record(&LetterFailed::new(id, u32::from(error.reason == Reason::OutcomeUnknown), &error));
@@ -189,14 +232,19 @@ impl AgentActor {
             Broken::Again(Pending { letter, attempts, .. }) => {
                 ctx.record(&LetterAgain { letter: letter.id, attempts, attempts_max: ATTEMPTS_MAX });
             }
-            Broken::InDoubt(pending) => self.fail(ctx, &pending, error.clone()),
+            Broken::InDoubt(pending) => {
+                self.fail(ctx, &pending, error.clone());
+            }
         }
     }
 
-    fn fail(&self, ctx: &Ctx, pending: &Pending, error: Error) {
+    /// Records what became of a letter, and tells its sender; false where that has been done already.
+    fn fail(&self, ctx: &Ctx, pending: &Pending, error: Error) -> bool {
+        let Some(claim) = self.callers.claim(pending.letter.id) else { return false };
         let error = error.with_attempts(pending.attempts);
         ctx.record(&LetterFailed::new(pending.letter.id, pending.attempts, &error));
-        self.callers.tell(pending.letter.id, Err(error));
+        claim.tell(Err(error));
+        true
     }
 }
 
@@ -204,13 +252,4 @@ fn in_doubt(why: &str) -> Error {
     Error::outcome_unknown(Error::new(Reason::Crashed).with_details(why)).with_message(
         "The agent went away while it was working on this, and may have done it. Look before sending it again.",
     )
-}
-
-/// One that did not come to its turn.
-fn not_sent(reason: Reason) -> Error {
-    let message = match reason {
-        Reason::Expired => "The agent did not get to this in time. It was not handed to it; try again later.",
-        _ => "The agent was stopped before it got to this. Start it, then send it again.",
-    };
-    Error::new(reason).with_message(message)
 }

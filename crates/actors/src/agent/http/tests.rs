@@ -2,13 +2,16 @@
 
 use std::net::SocketAddr;
 
+use mainstay_runtime::{Child, Runtime, SupervisorSpec};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::*;
+use crate::agent::LetterId;
 use crate::error::words::assert_helps;
-use crate::transport::{HttpSettings, HttpTransport};
+use crate::queue::{QueueActor, QueuePolicy, QueueView};
+use crate::transport::{HttpSettings, HttpTransport, Reach};
 
 const LONG: Duration = Duration::from_secs(60);
 /// For calls that are meant to time out: the servers there never answer in full, so no speed is assumed.
@@ -265,4 +268,33 @@ async fn a_backend_that_hangs_up_is_a_miss() {
         receive(&mut listener.accept().await.unwrap().0).await;
     });
     miss(observed);
+}
+
+// === letters ===
+
+/// A backend that nobody reaches.
+struct Away;
+
+impl Transport for Away {
+    fn attempt<'a>(&'a self, _: &'a Request, _: Duration) -> BoxFuture<'a, Result<Answer, TransportError>> {
+        let refused = TransportError::new(FailureKind::Refused, Reach::NotSent, "nobody listens");
+        std::future::ready(Err(refused)).boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_to_a_backend_that_is_away_waits_until_its_own_deadline_and_was_not_handed_over_then() {
+    let mut root = SupervisorSpec::new("root");
+    let queue = QueueActor::new(Arc::new(Away), QueuePolicy::default(), QueueView::default());
+    let address = root.child(Child::new("queue", queue)).unwrap();
+    let _runtime = Runtime::builder().start(root).await.unwrap();
+    let driver = HttpDriver::new(Arc::new(Away), "planner", LONG).with_queue(QueueHandle::new(address));
+    // Shorter and longer than the minute that a request waits of itself.
+    for wait in [5, 300].map(Duration::from_secs) {
+        let begun = Instant::now();
+        let letter = Letter { id: LetterId(7), body: json!("hello"), deadline: Some(begun + wait) };
+        let error = driver.deliver(letter).await.unwrap_err();
+        assert_eq!((error.reason, begun.elapsed()), (Reason::Expired, wait), "{error:?}");
+        assert!(error.for_log().contains("disconnected"), "{error:?}");
+    }
 }

@@ -17,7 +17,7 @@ use super::memory::MemoryGauge;
 use super::talk::{Answer, Talk};
 use super::words::{absent, ended, stopped};
 use crate::agent::activity::ActivityMeter;
-use crate::agent::driver::ProcessFacts;
+use crate::agent::driver::{ProcessFacts, not_asked};
 use crate::agent::feed::{AgentFeed, AgentUpdate};
 use crate::agent::health::Observation;
 use crate::agent::letter::{Letter, LetterId};
@@ -194,8 +194,8 @@ impl Life {
         self.memory.look_at(&self.process).await
     }
 
-    /// What is known of the process.
-    pub(super) fn facts(&self) -> ProcessFacts {
+    /// What is known of the process, while it runs.
+    pub(super) fn facts(&self) -> Option<ProcessFacts> {
         self.memory.facts_of(&self.process)
     }
 
@@ -234,12 +234,14 @@ impl Desk {
     pub(super) fn answer(&self, ask: &str, body: &Value) -> Result<(), Error> {
         let mut talk = self.talk();
         if !talk.asks(ask) {
-            let details = format!("the agent asks nothing named {ask:?}");
-            return Err(Error::new(Reason::NotFound).with_details(&details));
+            return Err(not_asked(ask));
         }
         let line = Told::Answer { ask, body }.line();
         self.outgoing.try_send(Outgoing::Line(line)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Error::new(Reason::QueueFull)
+                .with_message(
+                    "The agent does not read what it is told. Try again, or restart it if that goes on.",
+                )
                 .with_details(&format!("the agent does not read: {LINES_WAITING_MAX} lines wait for it")),
             mpsc::error::TrySendError::Closed(_) => absent("its process reads no more"),
         })?;

@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn what_is_told_is_one_line_whatever_is_in_it() {
-        let letter = Letter { id: LetterId(7), body: json!("two\nlines\u{2028}") };
+        let letter = Letter { id: LetterId(7), body: json!("two\nlines\u{2028}"), deadline: None };
         let lines = [
             Told::Message(&letter).line(),
             Told::Cancel { id: LetterId(7) }.line(),

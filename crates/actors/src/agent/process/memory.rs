@@ -21,10 +21,13 @@ impl MemoryGauge {
         bytes
     }
 
-    /// What is known of the process.
-    pub(in crate::agent) fn facts_of(&self, process: &Process) -> ProcessFacts {
+    /// What is known of the process, while it runs.
+    pub(in crate::agent) fn facts_of(&self, process: &Process) -> Option<ProcessFacts> {
+        if process.exit().is_some() {
+            return None;
+        }
         let bytes = self.0.load(Ordering::Relaxed);
-        ProcessFacts { pid: process.pid(), memory_bytes: (bytes > 0).then_some(bytes) }
+        Some(ProcessFacts { pid: process.pid(), memory_bytes: (bytes > 0).then_some(bytes) })
     }
 }
 

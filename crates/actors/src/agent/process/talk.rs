@@ -6,6 +6,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::lines::Said;
+use super::words::in_doubt;
 use crate::agent::feed::{AgentUpdate, UpdateKind};
 use crate::agent::health::Reported;
 use crate::agent::letter::LetterId;
@@ -176,12 +177,6 @@ fn refused(words: &str) -> Error {
         .with_message(words);
     // Whether it did a part of it only the agent knows.
     Error { retryable: false, ..error }
-}
-
-fn in_doubt(why: &Error) -> Error {
-    Error::outcome_unknown(why.clone()).with_message(
-        "The agent ended while it was working on this, and may have done it. Look before sending it again.",
-    )
 }
 
 #[cfg(test)]

@@ -88,7 +88,7 @@ impl Bed {
 }
 
 fn letter(body: Value) -> Letter {
-    Letter { id: LetterId(7), body }
+    Letter { id: LetterId(7), body, deadline: None }
 }
 
 fn gone(observation: Observation) -> Error {

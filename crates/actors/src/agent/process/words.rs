@@ -34,3 +34,10 @@ pub(in crate::agent) fn not_started(fault: &LaunchFault) -> Error {
     };
     error.with_details(&fault.to_string())
 }
+
+/// It ended over what it was told, and may have acted on it.
+pub(in crate::agent) fn in_doubt(why: &Error) -> Error {
+    Error::outcome_unknown(why.clone()).with_message(
+        "The agent ended while it was working on this, and may have done it. Look before sending it again.",
+    )
+}

@@ -1,7 +1,8 @@
 //! Letters: handed out in order, answered once, and never handed out twice unasked.
 
 use mainstay_runtime::state::MemoryStore;
-use mainstay_runtime::{Promise, Reply};
+use mainstay_runtime::{Promise, Reply, Status as ActorStatus};
+use tokio::time::Instant;
 
 use super::*;
 
@@ -20,9 +21,18 @@ impl Scene {
     ) -> (LetterId, Answer) {
         let (reply, answer) = Reply::channel();
         let body = json!(body);
+        let deadline = patience.map(|patience| Instant::now() + patience);
         let post =
-            |accepted| AgentMessage::Post(Box::new(Post { body, may_repeat, patience, accepted, reply }));
+            |accepted| AgentMessage::Post(Box::new(Post { body, may_repeat, deadline, accepted, reply }));
         (self.planner.call(post).await.unwrap().unwrap(), answer)
+    }
+
+    /// Returns while the actor waits for its restart. Never idle, so that the clock does not go on; and not by the journal,
+    /// of which one hears while it does.
+    async fn waits_for_its_restart(&self) {
+        while self.planner.vitals(self.runtime.now()).status != ActorStatus::Restarting {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Waits until so many letters were handed to the agent in all.
@@ -110,8 +120,8 @@ async fn a_letter_whose_sender_has_gone_before_it_was_accepted_is_not_handed_out
     let scene = Scene::of(&script).await;
     let (accepted, _) = Reply::channel();
     let (reply, _) = Reply::channel();
-    let (body, may_repeat, patience) = (json!("given up"), false, None);
-    let post = AgentMessage::Post(Box::new(Post { body, may_repeat, patience, accepted, reply }));
+    let (body, may_repeat, deadline) = (json!("given up"), false, None);
+    let post = AgentMessage::Post(Box::new(Post { body, may_repeat, deadline, accepted, reply }));
     scene.planner.cast(post).await.unwrap();
     assert_eq!(scene.post("one", false).await.1.await.unwrap(), Ok(json!("one")));
     assert_eq!(*script.delivered.lock().unwrap(), ["one"]);
@@ -128,6 +138,95 @@ async fn a_letter_that_waits_too_long_expires_to_the_point_and_is_not_handed_out
     assert_eq!(reason(late.await.unwrap()), Reason::Expired);
     assert_eq!(scene.runtime.now(), before + s(7));
     assert_eq!(*script.delivered.lock().unwrap(), ["busy"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_handed_out_while_the_backend_is_away_and_a_letter_expires_to_the_point_then() {
+    let script = Script::says([unreachable()]);
+    let mut scene = Scene::of(&script).await;
+    assert_eq!(scene.change().await, (Starting, Unknown));
+    let before = scene.runtime.now();
+    let (id, late) = scene.post_within("late", false, Some(s(7))).await;
+    let (_, patient) = scene.post_within("patient", false, Some(s(600))).await;
+    let late = late.await.unwrap().unwrap_err();
+    assert_eq!((late.reason, late.retryable, late.attempts), (Reason::Expired, true, 0));
+    assert!(late.message.contains("It was not handed to it"), "{}", late.message);
+    assert_eq!(scene.runtime.now(), before + s(7));
+    let failed: LetterFailed = scene.until(LetterFailed::KIND).await.decode().unwrap();
+    assert_eq!((failed.letter, failed.attempts, failed.reason), (id, 0, Reason::Expired));
+    assert_eq!(*script.delivered.lock().unwrap(), Vec::<Value>::new());
+
+    // The backend is back, and nobody has noticed yet: a letter is reason enough to look.
+    script.then([well()]);
+    let before = scene.runtime.now();
+    let (_, next) = scene.post_within("next", false, Some(s(1))).await;
+    assert_eq!((patient.await.unwrap(), next.await.unwrap()), (Ok(json!("patient")), Ok(json!("next"))));
+    assert_eq!(scene.runtime.now(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_that_the_driver_could_not_hand_over_in_time_ends_as_one_that_was_never_handed_out() {
+    let script = Script::says([well()]);
+    let not_sent = Error::new(Reason::Expired).with_details("the backend is away");
+    script.endings.lock().unwrap().push_back(Ending::Error(not_sent));
+    let mut scene = Scene::of(&script).await;
+    let (_, answer) = scene.post("late", false).await;
+    let error = answer.await.unwrap().unwrap_err();
+    assert_eq!((error.reason, error.retryable, error.attempts), (Reason::Expired, true, 0));
+    assert!(error.message.contains("It was not handed to it"), "{}", error.message);
+    let failed: LetterFailed = scene.until(LetterFailed::KIND).await.decode().unwrap();
+    assert_eq!((failed.attempts, failed.reason), (0, Reason::Expired));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_whose_time_is_over_while_its_agent_waits_for_its_restart_ends_as_expired_then_and_once() {
+    let script = Script::says([well()]);
+    let not_there = Error::new(Reason::AgentFailed).with_details("it is not there");
+    script.endings.lock().unwrap().push_back(Ending::Error(not_there));
+    let mut scene = Scene::of(&script).await;
+    assert_eq!(scene.change().await, (Starting, Healthy));
+    script.then([failed()]);
+    let (id, first) = scene.post_within("first", false, Some(s(40))).await;
+    scene.waits_for_its_restart().await;
+    let told = scene.callers.expire(id).unwrap();
+    assert_eq!((told.reason, told.retryable, told.attempts), (Reason::Expired, true, 0));
+    assert_eq!(scene.callers.expire(id), None, "a letter has one fate");
+    assert_eq!(reason(first.await.unwrap()), Reason::Expired);
+
+    let (next, answer) = scene.post("next", false).await;
+    assert_eq!(answer.await.unwrap(), Ok(json!("next")));
+    assert_eq!(scene.callers.expire(next), None, "it was answered");
+    assert_eq!(*script.delivered.lock().unwrap(), ["first", "next"]);
+    assert_eq!(scene.board.get("planner").unwrap().letters_waiting, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_that_is_or_was_handed_out_is_not_expired_from_outside() {
+    let script = Script::says([well()]);
+    script.endings.lock().unwrap().push_back(Ending::Never);
+    let mut scene = Scene::of(&script).await;
+    let (under_way, answer) = scene.post("under way", true).await;
+    scene.handed_out(1).await;
+    assert_eq!(scene.callers.expire(under_way), None);
+    // It broke off and waits to be handed out again: it may have been acted on.
+    scene.planner.cast(AgentMessage::Panic).await.unwrap();
+    scene.waits_for_its_restart().await;
+    assert_eq!(scene.callers.expire(under_way), None);
+    assert_eq!(answer.await.unwrap(), Ok(json!("under way")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_broke_off_and_waits_too_long_to_be_handed_out_again_is_in_doubt() {
+    let script = Script::says([well()]);
+    script.endings.lock().unwrap().push_back(Ending::Never);
+    let mut scene = Scene::of(&script).await;
+    let (_, answer) = scene.post_within("again", true, Some(s(3))).await;
+    scene.handed_out(1).await;
+    // Its restart takes longer than the letter may wait.
+    scene.planner.cast(AgentMessage::Panic).await.unwrap();
+    let error = answer.await.unwrap().unwrap_err();
+    assert_eq!((error.reason, error.attempts), (Reason::OutcomeUnknown, 1));
+    assert_eq!(*script.delivered.lock().unwrap(), ["again"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -192,7 +291,7 @@ async fn too_many_letters_and_too_large_ones_are_turned_away_with_the_limit() {
         let (reply, _answer) = Reply::channel();
         let post = move |accepted| {
             let body = json!(body);
-            AgentMessage::Post(Box::new(Post { body, may_repeat: false, patience: None, accepted, reply }))
+            AgentMessage::Post(Box::new(Post { body, may_repeat: false, deadline: None, accepted, reply }))
         };
         let planner = scene.planner.clone();
         async move { planner.call(post).await.unwrap().unwrap_err() }

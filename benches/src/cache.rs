@@ -1,10 +1,12 @@
-//! The cache: what a hit takes beside plain moka's, and what an invalidation does to hits.
+//! The cache: what a hit takes beside plain moka's, what an invalidation does to hits, and how soon a change of files shows.
 
+mod files;
 mod hits;
 mod invalidation;
 
 use std::time::Duration;
 
+pub(crate) use files::measure as measure_files;
 pub(crate) use hits::measure as measure_hits;
 pub(crate) use invalidation::measure as measure_invalidations;
 

@@ -10,7 +10,7 @@
 //! - `requests`: the queue beside plain reqwest, over a `server` in a process of its own
 //! - `jobs`: the queue alone beside p-queue, which runs in `node`
 //! - `link`: the connection beside the delay that it announced
-//! - `cache`: hits beside plain moka's, and what an invalidation does to them
+//! - `cache`: hits beside plain moka's, what an invalidation does to them, and how soon a change of files shows
 //! - `agents`: very many of them, watched by the whole tree
 //!
 //! And `scoreboard`: what came out against what should.
@@ -93,7 +93,7 @@ fn run(settings: Settings) -> Result<ExitCode, Fault> {
     println!("{}", machine::description(&settings));
     let dir = tempfile::Builder::new().prefix("mainstay-benches-").tempdir_in(&settings.dir)?;
     let mut lines = Vec::new();
-    for part in ["cast", "call", "crash", "losses", "requests", "jobs", "link", "hits"] {
+    for part in ["cast", "call", "crash", "losses", "requests", "jobs", "link", "hits", "files"] {
         if settings.wants(part) {
             eprintln!("measuring {part} ...");
             // A fresh tokio each: what one part leaves behind is no matter to the next.
@@ -133,6 +133,7 @@ async fn measure(part: &'static str, settings: Settings, dir: PathBuf) -> Result
         "requests" => requests::measure(&settings, &dir).await,
         "jobs" => jobs::measure(&settings, &dir).await,
         "hits" => cache::measure_hits(&settings).await,
+        "files" => cache::measure_files(&settings, &dir).await,
         _ => link::measure(&settings, &dir).await,
     }
 }

@@ -8,9 +8,9 @@ Measures Mainstay beside what one would use without it, in one run.
 
 usage: mainstay-benches [options]
 
-  --only LIST         of cast, call, crash, losses, requests, jobs, link, hits, invalidation, agents, memory, children;
+  --only LIST         of cast, call, crash, losses, requests, jobs, link, hits, invalidation, files, agents, memory, children;
                       separated by commas (default: all)
-  --rounds N          rounds of cast, call, crash, requests, jobs and hits for each contender, and at most 11 of
+  --rounds N          rounds of cast, call, crash, requests, jobs, hits and files for each contender, and at most 11 of
                       invalidation (default 21)
   --restarts N        restarts in the run that counts losses (default 100000)
   --children-max N    largest number of children in one process (default 100000)
@@ -42,7 +42,7 @@ pub(crate) struct Settings {
     pub(crate) tolerance_percent: u32,
 }
 
-const PARTS: [&str; 12] = [
+const PARTS: [&str; 13] = [
     "cast",
     "call",
     "crash",
@@ -52,6 +52,7 @@ const PARTS: [&str; 12] = [
     "link",
     "hits",
     "invalidation",
+    "files",
     "agents",
     "memory",
     "children",

@@ -44,6 +44,30 @@ pub struct Keeping {
     pub is_of_the_link: bool,
 }
 
+/// When an invalidation lets other tasks at its thread: to look for what is not there takes less than that.
+#[derive(Debug, Default)]
+struct Turns {
+    dropped: u64,
+    looked: u32,
+}
+
+impl Turns {
+    /// How many values are dropped in one turn.
+    const DROPPED_MAX: u64 = 4;
+    /// How many selections are looked after in one turn where nothing is dropped.
+    const LOOKED_MAX: u32 = 64;
+
+    fn is_over_after(&mut self, dropped: u64, is_done: bool) -> bool {
+        self.dropped += dropped;
+        self.looked += 1;
+        let is_over = !is_done || self.dropped >= Self::DROPPED_MAX || self.looked >= Self::LOOKED_MAX;
+        if is_over {
+            *self = Self::default();
+        }
+        is_over
+    }
+}
+
 /// A value, and where it came from.
 #[derive(Debug, Clone)]
 pub struct Answer {
@@ -169,11 +193,14 @@ impl CacheHandle {
     /// Drops what is meant, and says how many entries that were. When it returns, none of them is found any more. It goes
     /// on as long as it is polled, and lets other tasks at its thread.
     pub(crate) async fn drop_all(&self, selections: Vec<Selection>) -> u64 {
-        let mut entries = 0;
+        let (mut entries, mut turn) = (0, Turns::default());
         for mut sweep in self.begin_drop(selections) {
             while !sweep.is_done() {
-                entries += self.sweep(&mut sweep);
-                yield_now().await;
+                let dropped = self.sweep(&mut sweep);
+                entries += dropped;
+                if turn.is_over_after(dropped, sweep.is_done()) {
+                    yield_now().await;
+                }
             }
         }
         entries

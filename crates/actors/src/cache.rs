@@ -7,6 +7,7 @@
 //! - `freshness`: how long a value may be used; `ledger`: the one order of loads, values and invalidations. Both are pure
 //! - `shelf`: moka with the ledger
 //! - `load`: one load for all who wait
+//! - [`Responses`]: responses of GETs, kept as their server allows
 //! - [`Files`]: files and searches, kept until a change is told
 //! - [`watch`]: the actor that tells
 //!
@@ -16,6 +17,7 @@ mod actor;
 mod files;
 mod freshness;
 mod handle;
+mod http;
 pub mod key;
 mod ledger;
 mod load;
@@ -30,6 +32,7 @@ pub mod watch;
 pub use actor::{CacheActor, CacheInvalidated, CacheMessage, InvalidatedBy, Invalidation, Tenure};
 pub use files::{FILE_BYTES_MAX, Files};
 pub use handle::{Answer, CacheHandle, Keeping};
+pub use self::http::{Held, Responses};
 pub use load::Loaded;
 pub use pattern::{Pattern, PatternError, Selection};
 pub use stats::CacheStats;

@@ -29,10 +29,10 @@ mod tests;
 mod value;
 pub mod watch;
 
+pub use self::http::{Held, Responses};
 pub use actor::{CacheActor, CacheInvalidated, CacheMessage, InvalidatedBy, Invalidation, Tenure};
 pub use files::{FILE_BYTES_MAX, Files};
 pub use handle::{Answer, CacheHandle, Keeping};
-pub use self::http::{Held, Responses};
 pub use load::Loaded;
 pub use pattern::{Pattern, PatternError, Selection};
 pub use stats::CacheStats;

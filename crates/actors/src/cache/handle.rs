@@ -151,7 +151,8 @@ impl CacheHandle {
         };
         let line = |load, stamp| {
             let (shelf, key) = (Arc::clone(shelf), Arc::clone(&key));
-            Ticket { shelf, key, stamp, begun_at: now, keeping }.line(load, move || BEGINNING + began.elapsed())
+            Ticket { shelf, key, stamp, begun_at: now, keeping }
+                .line(load, move || BEGINNING + began.elapsed())
         };
         let terms = LoadTerms { begun_at: now, is_of_the_link: keeping.is_of_the_link };
         if let Some(value) = stale {

@@ -49,14 +49,7 @@ impl Loaded {
     /// A value that is kept as its caller said.
     #[must_use]
     pub const fn new(value: CacheValue) -> Self {
-        Self {
-            value,
-            fate: Fate::Kept,
-            is_renewable: false,
-            age: Duration::ZERO,
-            ttl: None,
-            stale_for: None,
-        }
+        Self { value, fate: Fate::Kept, is_renewable: false, age: Duration::ZERO, ttl: None, stale_for: None }
     }
 
     /// It was so old already when its load began. Its time counts from then.
@@ -134,7 +127,8 @@ impl Ticket {
                 match loaded.fate {
                     Fate::Kept => {
                         let true_at = self.begun_at.saturating_sub(loaded.age);
-                        let (ttl, stale_for) = (loaded.ttl.unwrap_or(ttl), loaded.stale_for.unwrap_or(stale_for));
+                        let (ttl, stale_for) =
+                            (loaded.ttl.unwrap_or(ttl), loaded.stale_for.unwrap_or(stale_for));
                         let lease = Lease::new(true_at, ttl, stale_for).renewable(loaded.is_renewable);
                         let terms = Terms { lease, is_of_the_link };
                         self.shelf.land(&self.key, self.stamp, loaded.value.clone(), terms);

@@ -55,8 +55,7 @@ impl Directives {
             b"must-revalidate" => self.must_revalidate = true,
             b"max-age" => self.max_age = Some(merge(self.max_age, seconds_of(argument))),
             b"stale-while-revalidate" => {
-                self.stale_while_revalidate =
-                    Some(merge(self.stale_while_revalidate, seconds_of(argument)));
+                self.stale_while_revalidate = Some(merge(self.stale_while_revalidate, seconds_of(argument)));
             }
             _ => {}
         }

@@ -87,4 +87,12 @@ mod tests {
         assert_eq!(Lease::new(s(1), Duration::MAX, s(1)).freshness(None, s(u64::MAX)), Freshness::Fresh);
         assert_eq!(Lease::new(s(1), s(0), s(0)).freshness(None, s(1)), Freshness::Spent);
     }
+
+    #[test]
+    fn an_entry_that_can_be_renewed_is_not_spent_but_lapsed_when_its_time_is_over() {
+        let lease = Lease::new(s(0), s(10), s(2)).renewable(true);
+        let at = |now| lease.freshness(None, s(now));
+        assert_eq!([9, 11].map(at), [Freshness::Fresh, Freshness::Stale]);
+        assert_eq!([12, 1_000_000].map(at), [Freshness::Lapsed; 2]);
+    }
 }

@@ -64,7 +64,8 @@ impl Responses {
             return self.queue.request(request).await;
         }
         let key = format!("{}{}", key::RESPONSES, request.path());
-        let keeping = Keeping { ttl: age_max, failures_for: Duration::ZERO, ..self.cache.keeping() };
+        // Where the server sets no bound, each who asks sets his own: what is too old for one may not be for the next.
+        let keeping = Keeping { ttl: Duration::MAX, failures_for: Duration::ZERO, ..self.cache.keeping() };
         let has_loaded = Arc::new(AtomicBool::new(false));
         let load = {
             let (queue, request, has_loaded) = (self.queue.clone(), request.clone(), Arc::clone(&has_loaded));

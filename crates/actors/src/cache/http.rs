@@ -78,7 +78,7 @@ impl Responses {
         let answer = self.cache.get_or_renew(&key, Some(age_max), keeping, load).await?;
         let CacheValue::Response(held) = answer.value else { return Err(Error::new(Reason::Internal)) };
         if answer.is_kept && held.answers(&request) {
-            return Ok(held.from_the_cache(Instant::now()));
+            return Ok(held.out_of_the_cache(Instant::now()));
         }
         // A refresh that runs meanwhile loads as well, but what it brings is not what was found.
         let is_own = !answer.is_kept && has_loaded.load(Ordering::Relaxed);

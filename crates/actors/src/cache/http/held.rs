@@ -121,7 +121,7 @@ impl Held {
     }
 
     /// What it is for one who gets it from the cache, with its age (RFC 9111, 5.1).
-    pub(super) fn from_the_cache(&self, now: Instant) -> Response {
+    pub(super) fn out_of_the_cache(&self, now: Instant) -> Response {
         let mut response = Response { cached: true, attempts: 0, ms: 0, ..self.response.clone() };
         response.headers.insert(header::AGE, HeaderValue::from(self.age(now).as_secs()));
         response

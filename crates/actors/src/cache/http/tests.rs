@@ -361,7 +361,7 @@ fn asked() -> Asked {
 }
 
 #[test]
-fn only_a_plain_get_is_answered_from_the_cache() {
+fn only_a_plain_get_is_answered_out_of_the_cache() {
     assert!(is_cacheable(&get(|request| request)));
     assert!(is_cacheable(&get(|request| request.header("accept-language", "de"))));
     for name in
@@ -408,11 +408,11 @@ fn what_is_not_fresh_when_it_comes_is_for_the_one_who_asked_alone() {
 }
 
 #[test]
-fn what_comes_from_the_cache_tells_its_age_and_that_nobody_was_asked() {
+fn what_comes_out_of_the_cache_tells_its_age_and_that_nobody_was_asked() {
     // 5.1.
     let asked = asked();
     let held = Held::new(&get(|request| request), response(200, &["Age: 5"], "body"), asked);
-    let told = held.from_the_cache(asked.at + s(10));
+    let told = held.out_of_the_cache(asked.at + s(10));
     assert_eq!(told.headers[header::AGE], "15");
     assert_eq!((told.cached, told.attempts, told.ms, &*told.body), (true, 0, 0, &b"body"[..]));
 }

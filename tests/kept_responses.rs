@@ -414,3 +414,21 @@ async fn what_was_invalidated_is_loaded_whole() {
         assert_eq!(scene.seen().await.header("if-none-match"), None);
     }
 }
+
+#[tokio::test]
+async fn what_a_redirect_led_to_is_not_kept() {
+    let mut scene = Scene::of(|_, head| {
+        if head.starts_with("GET /thing?q=1 ") {
+            answer(302, &["Location: /other"], "")
+        } else {
+            answer(200, &["Cache-Control: max-age=60", "ETag: \"1\""], "a")
+        }
+    })
+    .await;
+    for _ in 0..2 {
+        assert_eq!(scene.told(HOUR).await, loaded("a"));
+        for _ in 0..2 {
+            assert_eq!(scene.seen().await.header("if-none-match"), None);
+        }
+    }
+}

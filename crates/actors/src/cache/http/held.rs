@@ -57,7 +57,9 @@ pub(super) fn is_cacheable(request: &Request) -> bool {
 impl Held {
     /// The response to `request`.
     pub(super) fn new(request: &Request, mut response: Response, asked: Asked) -> Self {
-        let terms = Terms::of(response.status, &response.headers, asked.wall);
+        // How long the redirect itself holds is not told here.
+        let terms =
+            Terms::of(response.status, &response.headers, asked.wall).filter(|_| !response.is_redirected);
         // What the server does not say of when it was made is written down (RFC 9110, 6.6.1).
         if terms.is_some() && !response.headers.contains_key(header::DATE) {
             response.headers.extend(date(asked.wall).map(|date| (header::DATE, date)));

@@ -347,6 +347,7 @@ fn response(status: u16, lines: &[&str], body: &'static str) -> Response {
         ms: 5,
         cached: false,
         attempts: 2,
+        is_redirected: false,
         request_id: RequestId(7),
         secrets: Secrets::default(),
     }
@@ -405,6 +406,14 @@ fn what_is_not_fresh_when_it_comes_is_for_the_one_who_asked_alone() {
         let held = Held::new(&get(|request| request), response(200, lines, ""), asked());
         assert_eq!(held.is_for_all(), is_for_all, "{lines:?}");
     }
+}
+
+#[test]
+fn what_a_redirect_led_to_is_not_kept_since_nothing_is_known_of_how_long_the_redirect_holds() {
+    // RFC 9110, 15.4: a redirect is a response of its own, with a lifetime of its own.
+    let led_to = Response { is_redirected: true, ..response(200, &["Cache-Control: max-age=60"], "") };
+    let held = Held::new(&get(|request| request), led_to, asked());
+    assert_eq!((held.terms(), held.is_for_all()), (None, false));
 }
 
 #[test]

@@ -60,7 +60,8 @@ impl Counter {
 
     fn answer(&self, status: u16) -> Answer {
         let (status, headers) = (StatusCode::from_u16(status).unwrap(), HeaderMap::new());
-        Answer { status, headers, body: self.value.load(Ordering::SeqCst).to_string().into() }
+        let body = self.value.load(Ordering::SeqCst).to_string().into();
+        Answer { status, headers, body, is_redirected: false }
     }
 }
 
@@ -100,7 +101,7 @@ impl Transport for Counter {
         timeout: Duration,
     ) -> BoxFuture<'a, Result<OpenAnswer, TransportError>> {
         async move {
-            let Answer { status, headers, body } = self.attempt(request, timeout).await?;
+            let Answer { status, headers, body, .. } = self.attempt(request, timeout).await?;
             let last = Arc::clone(&self.last_part);
             let parts = stream::iter([Ok(body)]).chain(stream::once(async move {
                 last.notified().await;

@@ -103,6 +103,7 @@ impl Transport for NoOp {
                 status: hyper::StatusCode::OK,
                 headers: hyper::HeaderMap::new(),
                 body: hyper::body::Bytes::new(),
+                is_redirected: false,
             })
         })
     }

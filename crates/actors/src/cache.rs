@@ -8,6 +8,7 @@
 //! - `freshness`: how long a value may be used; `ledger`: the one order of loads, values and invalidations. Both are pure
 //! - `shelf`: moka with the ledger
 //! - `load`: one load for all who wait
+//! - [`Responses`]: responses of GETs, kept as their server allows
 //! - [`Files`]: files and searches, kept until a change is told
 //! - [`watch`]: the actor that tells
 //!
@@ -17,6 +18,7 @@ mod actor;
 mod files;
 mod freshness;
 mod handle;
+mod http;
 pub mod key;
 mod ledger;
 mod load;
@@ -29,6 +31,7 @@ mod value;
 pub mod watch;
 mod writes;
 
+pub use self::http::{Held, Responses};
 pub use actor::{CacheActor, CacheInvalidated, CacheMessage, InvalidatedBy, Invalidation, Tenure};
 pub use files::{FILE_BYTES_MAX, Files};
 pub use handle::{Answer, CacheHandle, Keeping};

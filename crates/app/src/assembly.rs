@@ -8,7 +8,7 @@ use dashmap::DashMap;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use mainstay_actors::agent::AgentBoard;
 use mainstay_actors::cache::watch::{RootError, Roots, WatchActor, WatchPolicy};
-use mainstay_actors::cache::{CacheActor, CacheHandle, CacheMessage, Files, Keeping, WriteRule};
+use mainstay_actors::cache::{CacheActor, CacheHandle, CacheMessage, Files, Keeping, Responses, WriteRule};
 use mainstay_actors::connection::policy::{AfterFailed, ConnectionPolicy};
 use mainstay_actors::connection::target::{SocketTarget, TargetError};
 use mainstay_actors::connection::{ConnectionActor, ConnectionMessage, ConnectionView};
@@ -209,6 +209,7 @@ impl Assembly {
             root.child(Child::new("watch", actor).policy(core_policy()))?;
         }
         let files = Files::new(cache.clone(), roots);
+        let responses = Responses::new(cache.clone(), queue.clone());
 
         let board = AgentBoard::default();
         let mut agents = SupervisorSpec::new("agents")
@@ -239,6 +240,7 @@ impl Assembly {
             cache,
             cache_address,
             files,
+            responses,
             agents,
             board,
             agent_lines,

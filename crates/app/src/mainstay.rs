@@ -4,9 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
-use mainstay_actors::cache::{CacheValue, Keeping, Loaded, WriteRule, key};
-use mainstay_actors::error::{Error, Reason};
+use mainstay_actors::cache::WriteRule;
+use mainstay_actors::error::Error;
 use mainstay_actors::process::{OpenFault, Opening, Warden};
 use mainstay_actors::queue::Download;
 use mainstay_actors::reach::trust::Trust;
@@ -299,32 +298,18 @@ impl Mainstay {
     }
 
     /// Like [`request`](Self::request), but a GET is answered from the cache if the response there is no older than
-    /// `age_max`, and the response is kept for that long. Other methods, and requests with headers or a body of
-    /// their own, are never cached: their answer may be meant for them alone.
+    /// `age_max`, and the backend's `Cache-Control` and `Expires` let it be used (RFC 9111, as a private cache). Where they
+    /// say nothing of how long, `age_max` alone decides. What may not be used any more and has an `ETag` or
+    /// `Last-Modified` is asked for under a condition; a 304 is never seen here.
+    ///
+    /// A response is used only for requests with the same headers of their own. Other methods, and requests with a body, an
+    /// idempotency key, credentials of their own, or headers that themselves say something of caching or of a range, go to
+    /// the backend, and nothing is kept of them.
     ///
     /// # Errors
     /// As [`request`](Self::request).
     pub async fn request_cached(&self, request: Request, age_max: Duration) -> Result<Response, Error> {
-        if request.method() != Method::GET || !request.headers().is_empty() || request.body().is_some() {
-            return self.request(request).await;
-        }
-        let cache = &self.0.members.cache;
-        let key = format!("{}{}", key::RESPONSES, request.path());
-        let keeping =
-            Keeping { ttl: age_max, failures_for: Duration::ZERO, is_of_the_link: true, ..cache.keeping() };
-        let queue = self.0.members.queue.clone();
-        let load = || async move {
-            let response = queue.request(request).await?;
-            Ok(Loaded::new(CacheValue::Response(Arc::new(response))))
-        };
-        let answer = cache.get_or_load(&key, Some(age_max), keeping, load).await?;
-        match answer.value {
-            CacheValue::Response(response) if answer.is_kept => {
-                Ok(Response { cached: true, attempts: 0, ms: 0, ..(*response).clone() })
-            }
-            CacheValue::Response(response) => Ok((*response).clone()),
-            CacheValue::Bytes(_) => Err(Error::new(Reason::Internal)),
-        }
+        self.0.members.responses.request(request, age_max, self.0.moment().wall.into()).await
     }
 
     /// The cache.

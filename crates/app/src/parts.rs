@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 use mainstay_actors::agent::AgentBoard;
-use mainstay_actors::cache::{CacheHandle, CacheMessage, Files};
+use mainstay_actors::cache::{CacheHandle, CacheMessage, Files, Responses};
 use mainstay_actors::connection::{ConnectionMessage, ConnectionView};
 use mainstay_actors::process::Warden;
 use mainstay_actors::queue::{QueueHandle, QueueMessage, QueueView};
@@ -29,6 +29,7 @@ pub(crate) struct Members {
     pub(crate) cache: CacheHandle,
     pub(crate) cache_address: Address<CacheMessage>,
     pub(crate) files: Files,
+    pub(crate) responses: Responses,
     pub(crate) agents: SupervisorHandle,
     pub(crate) board: AgentBoard,
     /// Clone out of it: a guard must not be held over an await.

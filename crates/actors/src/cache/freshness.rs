@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-/// The times of one entry. All are since the start of the runtime.
+/// The times of one entry, all by the clock of the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Lease {
     /// When it was true: when it was put, or when its load began.
     pub(super) true_at: Duration,
     /// From then on it is no longer fresh.
     pub(super) fresh_until: Duration,
-    /// From then on it is of no use at all.
+    /// From then on nobody gets it any more.
     pub(super) usable_until: Duration,
+    /// Whether it is kept beyond that, for whoever finds out that it still holds.
+    pub(super) is_renewable: bool,
 }
 
 /// What may be done with an entry.
@@ -22,6 +24,8 @@ pub(super) enum Freshness {
     Stale,
     /// It is too old for whoever asks; another may still use it.
     TooOld,
+    /// Nobody may use it, before it is known that it still holds.
+    Lapsed,
     /// Nobody may use it.
     Spent,
 }
@@ -30,13 +34,19 @@ impl Lease {
     /// From `true_at` on, fresh for `ttl` and of use for `stale_for` beyond that.
     pub(super) const fn new(true_at: Duration, ttl: Duration, stale_for: Duration) -> Self {
         let fresh_until = true_at.saturating_add(ttl);
-        Self { true_at, fresh_until, usable_until: fresh_until.saturating_add(stale_for) }
+        let usable_until = fresh_until.saturating_add(stale_for);
+        Self { true_at, fresh_until, usable_until, is_renewable: false }
+    }
+
+    pub(super) const fn renewable(mut self, is_renewable: bool) -> Self {
+        self.is_renewable = is_renewable;
+        self
     }
 
     /// For whoever wants nothing older than `age_max`.
     pub(super) fn freshness(&self, age_max: Option<Duration>, now: Duration) -> Freshness {
         if now >= self.usable_until {
-            Freshness::Spent
+            if self.is_renewable { Freshness::Lapsed } else { Freshness::Spent }
         } else if age_max.is_some_and(|age_max| now.saturating_sub(self.true_at) > age_max) {
             Freshness::TooOld
         } else if now >= self.fresh_until {
@@ -76,5 +86,13 @@ mod tests {
     fn a_ttl_without_end_is_one_and_one_of_nothing_is_never_fresh() {
         assert_eq!(Lease::new(s(1), Duration::MAX, s(1)).freshness(None, s(u64::MAX)), Freshness::Fresh);
         assert_eq!(Lease::new(s(1), s(0), s(0)).freshness(None, s(1)), Freshness::Spent);
+    }
+
+    #[test]
+    fn an_entry_that_can_be_renewed_is_not_spent_but_lapsed_when_its_time_is_over() {
+        let lease = Lease::new(s(0), s(10), s(2)).renewable(true);
+        let at = |now| lease.freshness(None, s(now));
+        assert_eq!([9, 11].map(at), [Freshness::Fresh, Freshness::Stale]);
+        assert_eq!([12, 1_000_000].map(at), [Freshness::Lapsed; 2]);
     }
 }

@@ -31,6 +31,10 @@ struct Inner {
     refreshes: Mutex<JoinSet<()>>,
 }
 
+/// The clock of the cache shows this when the cache begins: what is loaded may be older than the cache. It is the longest age
+/// that HTTP tells (RFC 9111, 1.2.2), 68 years.
+const BEGINNING: Duration = Duration::from_secs(1 << 31);
+
 /// How what is loaded or put is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keeping {
@@ -137,6 +141,24 @@ impl CacheHandle {
     where
         F: Future<Output = Result<Loaded, Error>> + Send + 'static,
     {
+        self.get_or_renew(key, age_max, keeping, |_| load()).await
+    }
+
+    /// As [`get_or_load`](Self::get_or_load); the load gets the value that stands there, however old it is, to find out
+    /// whether it still holds. It gets none from before an invalidation that had returned when it began.
+    ///
+    /// # Errors
+    /// As [`get_or_load`](Self::get_or_load).
+    pub async fn get_or_renew<F>(
+        &self,
+        key: &str,
+        age_max: Option<Duration>,
+        keeping: Keeping,
+        load: impl FnOnce(Option<CacheValue>) -> F + Send + 'static,
+    ) -> Result<Answer, Error>
+    where
+        F: Future<Output = Result<Loaded, Error>> + Send + 'static,
+    {
         let now = self.now();
         let stale = match self.0.shelf.find(key, age_max, now) {
             Some(Found::Fresh(value)) => return Ok(Answer { value, is_kept: true }),
@@ -147,10 +169,14 @@ impl CacheHandle {
         let key: Arc<str> = Arc::from(key);
         let (shelf, began) = (&self.0.shelf, self.0.began);
         // It begins when it is driven: nothing of the caller's runs under the shelf's lock.
-        let load = async move { load().await };
+        let load = {
+            let (shelf, key) = (Arc::clone(shelf), Arc::clone(&key));
+            async move { load(shelf.held(&key)).await }
+        };
         let line = |load, stamp| {
             let (shelf, key) = (Arc::clone(shelf), Arc::clone(&key));
-            Ticket { shelf, key, stamp, begun_at: now, keeping }.line(load, move || began.elapsed())
+            Ticket { shelf, key, stamp, begun_at: now, keeping }
+                .line(load, move || BEGINNING + began.elapsed())
         };
         let terms = LoadTerms { begun_at: now, is_of_the_link: keeping.is_of_the_link };
         if let Some(value) = stale {
@@ -244,7 +270,7 @@ impl CacheHandle {
     }
 
     fn now(&self) -> Duration {
-        self.0.began.elapsed()
+        BEGINNING + self.0.began.elapsed()
     }
 
     fn refreshes(&self) -> MutexGuard<'_, JoinSet<()>> {

@@ -28,16 +28,43 @@ pub(super) type WeakLine = WeakShared<BoxFuture<'static, Outcome>>;
 #[derive(Debug, Clone)]
 pub struct Loaded {
     pub(super) value: CacheValue,
-    pub(super) is_kept: bool,
+    pub(super) fate: Fate,
+    pub(super) is_renewable: bool,
+    pub(super) age: Duration,
     pub(super) ttl: Option<Duration>,
     pub(super) stale_for: Option<Duration>,
+}
+
+/// What becomes of what was loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Kept,
+    /// It goes to those who wait for it, and what stands there stays.
+    Passed,
+    /// It goes to those who wait for it, and what stands there is dropped.
+    Superseding,
 }
 
 impl Loaded {
     /// A value that is kept as its caller said.
     #[must_use]
     pub const fn new(value: CacheValue) -> Self {
-        Self { value, is_kept: true, ttl: None, stale_for: None }
+        Self { value, fate: Fate::Kept, is_renewable: false, age: Duration::ZERO, ttl: None, stale_for: None }
+    }
+
+    /// It was so old already when its load began. Its time counts from then.
+    #[must_use]
+    pub const fn aged(mut self, age: Duration) -> Self {
+        self.age = age;
+        self
+    }
+
+    /// Keeps it beyond its time, until room is needed, for [`CacheHandle::get_or_renew`](super::CacheHandle::get_or_renew).
+    /// Nobody else gets it then.
+    #[must_use]
+    pub const fn renewable(mut self) -> Self {
+        self.is_renewable = true;
+        self
     }
 
     /// Keeps it fresh for so long since the load began, whatever its caller said.
@@ -57,7 +84,14 @@ impl Loaded {
     /// For those who wait for it alone.
     #[must_use]
     pub const fn not_kept(mut self) -> Self {
-        self.is_kept = false;
+        self.fate = Fate::Passed;
+        self
+    }
+
+    /// For those who wait for it alone; what stands there is older, and is dropped.
+    #[must_use]
+    pub const fn in_place_of_all(mut self) -> Self {
+        self.fate = Fate::Superseding;
         self
     }
 }
@@ -90,11 +124,17 @@ impl Ticket {
         let Keeping { ttl, stale_for, failures_for, is_of_the_link } = self.keeping;
         match outcome {
             Ok(loaded) => {
-                if loaded.is_kept {
-                    let ttl = loaded.ttl.unwrap_or(ttl);
-                    let lease = Lease::new(self.begun_at, ttl, loaded.stale_for.unwrap_or(stale_for));
-                    let terms = Terms { lease, is_of_the_link };
-                    self.shelf.land(&self.key, self.stamp, loaded.value.clone(), terms);
+                match loaded.fate {
+                    Fate::Kept => {
+                        let true_at = self.begun_at.saturating_sub(loaded.age);
+                        let (ttl, stale_for) =
+                            (loaded.ttl.unwrap_or(ttl), loaded.stale_for.unwrap_or(stale_for));
+                        let lease = Lease::new(true_at, ttl, stale_for).renewable(loaded.is_renewable);
+                        let terms = Terms { lease, is_of_the_link };
+                        self.shelf.land(&self.key, self.stamp, loaded.value.clone(), terms);
+                    }
+                    Fate::Superseding => self.shelf.supersede(&self.key, self.stamp),
+                    Fate::Passed => {}
                 }
                 Ok(loaded.value)
             }

@@ -130,7 +130,7 @@ impl Shelf {
                 self.remove(key, entry.stamp);
                 None
             }
-            (Freshness::TooOld, _) | (Freshness::Stale, Kept::Failure(_)) => None,
+            (Freshness::TooOld | Freshness::Lapsed, _) | (Freshness::Stale, Kept::Failure(_)) => None,
         };
         let count = match &found {
             Some(Found::Fresh(_) | Found::Failed(_)) => &self.tally.hits,
@@ -144,6 +144,15 @@ impl Shelf {
     /// Whether anything stands under `key`, be it spent. Takes no lock.
     pub(super) fn has(&self, key: &str) -> bool {
         self.entries.contains_key(key)
+    }
+
+    /// The value that stands under `key`, however old it is: for whoever asks whether it still holds. No lookup, for the
+    /// numbers.
+    pub(super) fn held(&self, key: &str) -> Option<CacheValue> {
+        match &self.entries.get(key)?.kept {
+            Kept::Value(value) => Some(value.clone()),
+            Kept::Failure(_) => None,
+        }
     }
 
     fn remove(&self, key: &str, stamp: Stamp) {
@@ -230,6 +239,15 @@ impl Shelf {
         }
     }
 
+    /// A load brought what is for its callers alone, and what stands there is older.
+    pub(super) fn supersede(&self, key: &str, stamp: Stamp) {
+        let mut inner = self.inner();
+        if inner.ledger.end(key, stamp) {
+            inner.ledger.refuse(key);
+            self.entries.invalidate(key);
+        }
+    }
+
     /// A load ended with an error that is kept as `terms` say. What stands there and is still of use stays.
     pub(super) fn fail(
         &self,
@@ -247,7 +265,8 @@ impl Shelf {
         }
         let Some(terms) = terms else { return };
         let is_of_use = |entry: &Arc<Entry>| {
-            matches!(entry.kept, Kept::Value(_)) && entry.lease.freshness(None, now) != Freshness::Spent
+            let freshness = entry.lease.freshness(None, now);
+            matches!(entry.kept, Kept::Value(_)) && matches!(freshness, Freshness::Fresh | Freshness::Stale)
         };
         if self.entries.get(&**key).as_ref().is_some_and(is_of_use) {
             ledger.put_off(key, terms.lease.fresh_until);

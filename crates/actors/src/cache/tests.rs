@@ -377,3 +377,97 @@ async fn what_is_for_its_callers_alone_is_not_kept() {
     advance(s(1)).await;
     assert_eq!(scene.get("n:a"), None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_loaded_at_an_age_has_that_of_its_time_behind_it_even_from_before_the_cache_began() {
+    let scene = Scene::new().await;
+    let load = || async { Ok(Loaded::new(value("v")).aged(s(3600)).fresh_for(s(3610))) };
+    scene.cache.get_or_load("n:a", None, KEEPING, load).await.unwrap();
+    assert_eq!(scene.cache.stats().oldest_ms, Some(3_600_000));
+    advance(s(9)).await;
+    assert!(scene.cache.get("n:a", Some(s(3609))).is_some());
+    assert!(scene.cache.get("n:a", Some(s(3608))).is_none(), "it is older than that");
+    advance(s(1)).await;
+    assert_eq!(scene.get("n:a"), None);
+}
+
+/// What a renewal of `n:a` is given.
+async fn given(scene: &Scene) -> Option<String> {
+    let (tell, told) = oneshot::channel();
+    let load = |held: Option<CacheValue>| async move {
+        tell.send(held.as_ref().map(text)).unwrap();
+        Err(Error::new(Reason::ServerError))
+    };
+    let none_kept = Keeping { failures_for: s(0), ..KEEPING };
+    scene.cache.get_or_renew("n:a", Some(s(0)), none_kept, load).await.unwrap_err();
+    told.await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_can_be_renewed_is_held_beyond_its_time_for_whoever_does_and_nobody_else() {
+    let scene = Scene::new().await;
+    let load = || async { Ok(Loaded::new(value("v")).renewable()) };
+    scene.cache.get_or_load("n:a", None, KEEPING, load).await.unwrap();
+    advance(s(100_000)).await;
+    assert_eq!(scene.get("n:a"), None);
+    assert_eq!(given(&scene).await.as_deref(), Some("v"));
+    assert_eq!(given(&scene).await.as_deref(), Some("v"), "a renewal that fails leaves it");
+    assert_eq!(scene.loaded("n:a", KEEPING, "new").await, (ok("new"), true));
+    assert_eq!(scene.get("n:a").as_deref(), Some("new"));
+    advance(s(60)).await;
+    assert_eq!(scene.get("n:a"), None);
+    assert_eq!(given(&scene).await, None, "what cannot be renewed goes when its time is over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_invalidated_is_given_to_nobody_for_renewal_and_what_was_renewed_meanwhile_is_not_kept() {
+    let scene = Scene::new().await;
+    scene.put("n:a", "old");
+    advance(s(1)).await;
+    assert_eq!(given(&scene).await.as_deref(), Some("old"));
+    let (begun, has_begun) = oneshot::channel();
+    let (end, ends) = oneshot::channel::<()>();
+    let renew = scene.cache.get_or_renew("n:a", Some(s(0)), KEEPING, |held| async move {
+        begun.send(()).unwrap();
+        ends.await.unwrap();
+        Ok(Loaded::new(held.unwrap()))
+    });
+    let invalidate = async {
+        has_begun.await.unwrap();
+        assert_eq!(scene.invalidate(Pattern::All).await, 1);
+        end.send(()).unwrap();
+    };
+    let (renewed, ()) = tokio::join!(renew, invalidate);
+    assert_eq!(text(&renewed.unwrap().value), "old", "it had asked before");
+    assert_eq!(scene.get("n:a"), None);
+    assert_eq!(given(&scene).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_takes_the_place_of_all_drops_what_stands_and_is_not_kept_itself() {
+    let scene = Scene::new().await;
+    scene.put("n:a", "old");
+    advance(s(1)).await;
+    let load = |says: &'static str| move || async move { Ok(Loaded::new(value(says)).in_place_of_all()) };
+    let told = scene.cache.get_or_load("n:a", Some(s(0)), KEEPING, load("new")).await.unwrap();
+    assert_eq!((text(&told.value), told.is_kept), ("new".to_owned(), false));
+    assert_eq!((scene.get("n:a"), scene.cache.stats().entries), (None, 0));
+    // One that was overtaken drops nothing.
+    scene.put("n:a", "old");
+    advance(s(1)).await;
+    let (begun, has_begun) = oneshot::channel();
+    let (end, ends) = oneshot::channel::<()>();
+    let asks = scene.cache.get_or_load("n:a", Some(s(0)), KEEPING, || async move {
+        begun.send(()).unwrap();
+        ends.await.unwrap();
+        Ok(Loaded::new(value("new")).in_place_of_all())
+    });
+    let puts = async {
+        has_begun.await.unwrap();
+        scene.put("n:a", "newest");
+        end.send(()).unwrap();
+    };
+    let (told, ()) = tokio::join!(asks, puts);
+    assert_eq!(text(&told.unwrap().value), "new");
+    assert_eq!(scene.get("n:a").as_deref(), Some("newest"));
+}

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
 
+use super::http::Held;
 use crate::error::Error;
-use crate::request::Response;
 
 /// What an entry costs beside its key and its value: its places in the map and in the index.
 const ENTRY_OVERHEAD_BYTES: u64 = 256;
@@ -15,7 +14,7 @@ const ENTRY_OVERHEAD_BYTES: u64 = 256;
 #[derive(Debug, Clone)]
 pub enum CacheValue {
     /// A response of the backend.
-    Response(Arc<Response>),
+    Response(Arc<Held>),
     /// Anything else.
     Bytes(Bytes),
 }
@@ -25,10 +24,7 @@ impl CacheValue {
     fn bytes(&self) -> usize {
         match self {
             Self::Bytes(bytes) => bytes.len(),
-            Self::Response(response) => {
-                let header = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
-                response.body.len() + response.headers.iter().map(header).sum::<usize>()
-            }
+            Self::Response(held) => held.bytes(),
         }
     }
 }

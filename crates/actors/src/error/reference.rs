@@ -184,6 +184,7 @@ fn of_answered_status(status: u16) -> Option<(Error, Option<&'static str>)> {
         status: StatusCode::from_u16(status).unwrap(),
         headers: HeaderMap::new(),
         body: bytes::Bytes::new(),
+        is_redirected: false,
     };
     let error = Error::of_answer(answer.status, &answer.headers, &answer.body)?;
     let told = told(acted(Outcome::Answered(&answer)));

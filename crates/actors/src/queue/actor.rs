@@ -346,7 +346,7 @@ impl QueueActor {
     // === out ===
 
     fn answer(&self, ctx: &Ctx, now: Duration, id: RequestId, attempted: Attempted) {
-        let Attempted::Answered(Answer { status, headers, body }) = attempted else {
+        let Attempted::Answered(Answer { status, headers, body, is_redirected }) = attempted else {
             return self.fail(ctx, now, id, Error::new(Reason::Internal));
         };
         let Some(page) = self.finish(ctx, now, id, status, body.len() as u64) else { return };
@@ -360,8 +360,17 @@ impl QueueActor {
             match caller {
                 Caller::Response(caller) => {
                     let request_id = id;
-                    let response =
-                        Response { status, headers, body, ms, cached, attempts, request_id, secrets };
+                    let response = Response {
+                        status,
+                        headers,
+                        body,
+                        ms,
+                        cached,
+                        attempts,
+                        is_redirected,
+                        request_id,
+                        secrets,
+                    };
                     caller.send(Ok(response));
                 }
                 // Their answers do not come this way.

@@ -95,5 +95,5 @@ async fn read_failing(answer: OpenAnswer) -> Result<Answer, TransportError> {
         let part = part?;
         body.extend_from_slice(&part[..part.len().min(FAILING_BODY_BYTES_MAX - body.len())]);
     }
-    Ok(Answer { status, headers, body: body.freeze() })
+    Ok(Answer { status, headers, body: body.freeze(), is_redirected: false })
 }

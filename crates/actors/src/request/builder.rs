@@ -4,7 +4,7 @@ use std::{io, path::Path, sync::LazyLock, time::Duration};
 
 use bytes::Bytes;
 use futures_util::Stream;
-use http::{HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde::Serialize;
 
 use super::{
@@ -187,6 +187,15 @@ impl RequestBuilder {
 }
 
 impl Request {
+    /// The same request with these headers on top; `None` if they are more than a request may carry.
+    pub(crate) fn under(&self, headers: &HeaderMap) -> Option<Self> {
+        let mut request = self.clone();
+        for (name, value) in headers {
+            request.headers.try_append(name.clone(), value.clone()).ok()?;
+        }
+        request.check_headers().is_ok().then_some(request)
+    }
+
     fn check(&self) -> Result<(), Error> {
         if self.method == Method::CONNECT || self.method == Method::TRACE {
             return Err(Error::invalid(

@@ -24,6 +24,8 @@ pub struct Response {
     pub cached: bool,
     /// How many attempts it took; 0 if it came from the cache.
     pub attempts: u32,
+    /// Whether a redirect led to it: then it is the response of another path than the one that was asked for.
+    pub is_redirected: bool,
     /// The request that it answers.
     pub request_id: RequestId,
     /// What the request sent and must not be told in an error about its answer.
@@ -78,6 +80,7 @@ mod tests {
             ms: 3,
             cached: false,
             attempts: 2,
+            is_redirected: false,
             request_id: RequestId(9),
             secrets: Secrets::of(["maintenance".to_owned()]),
         };

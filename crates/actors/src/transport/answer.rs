@@ -21,6 +21,8 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
+    /// Whether a redirect led to it: then it is the answer of another path than the one that was asked for.
+    pub is_redirected: bool,
 }
 
 /// An answer that has begun. Dropping it ends the attempt and closes its connection.
@@ -54,7 +56,7 @@ impl fmt::Debug for OpenAnswer {
 
 impl From<Answer> for OpenAnswer {
     fn from(answer: Answer) -> Self {
-        let Answer { status, headers, body } = answer;
+        let Answer { status, headers, body, .. } = answer;
         Self {
             status,
             headers,

@@ -194,11 +194,11 @@ impl HttpTransport {
                 Some(next) if redirects < REDIRECTS_MAX => {
                     let keeps_body = hop.keeps_body && next.keeps_body;
                     if keeps_body && is_spent(request) {
-                        return Ok(incoming);
+                        return Ok(incoming.after(redirects));
                     }
                     hop = Hop { keeps_body, ..next };
                 }
-                _ => return Ok(incoming),
+                _ => return Ok(incoming.after(redirects)),
             }
         }
         // The last round above always returns.

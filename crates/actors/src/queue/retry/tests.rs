@@ -57,7 +57,7 @@ fn decide(facts: RequestFacts, attempt: u32, outcome: Outcome<'_>) -> Verdict {
 
 fn answer(status: u16) -> Answer {
     let status = StatusCode::from_u16(status).unwrap();
-    Answer { status, headers: HeaderMap::new(), body: Bytes::from_static(b"said so") }
+    Answer { status, headers: HeaderMap::new(), body: Bytes::from_static(b"said so"), is_redirected: false }
 }
 
 fn asking(status: u16, retry_after: &str) -> Answer {

@@ -19,6 +19,7 @@ pub(super) struct Incoming {
     response: Response,
     upload: UploadWatch,
     idle: Duration,
+    is_redirected: bool,
 }
 
 type Failure = (FailureKind, String);
@@ -27,7 +28,13 @@ impl Incoming {
     /// An answer of which each part must come within `idle`, counted from when it is asked for or from the last part
     /// of the request that left.
     pub(super) fn new(response: Response, upload: UploadWatch, idle: Duration) -> Self {
-        Self { response, upload, idle }
+        Self { response, upload, idle, is_redirected: false }
+    }
+
+    /// As what redirects led to, if there were any.
+    pub(super) fn after(mut self, redirects: usize) -> Self {
+        self.is_redirected = redirects > 0;
+        self
     }
 
     pub(super) fn status(&self) -> StatusCode {
@@ -49,7 +56,7 @@ impl Incoming {
         match self.read(bytes_max, meter).await {
             Ok(body) => {
                 self.note_end(kept);
-                Ok(Answer { status, headers, body })
+                Ok(Answer { status, headers, body, is_redirected: self.is_redirected })
             }
             Err((kind, details)) => {
                 Err(TransportError::within(kind, AnswerHead { status, headers }, details))

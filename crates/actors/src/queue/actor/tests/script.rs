@@ -200,7 +200,7 @@ impl Transport for Script {
             while let Some(part) = body.next().await {
                 whole.extend_from_slice(&part?);
             }
-            Ok(Answer { status, headers, body: whole.freeze() })
+            Ok(Answer { status, headers, body: whole.freeze(), is_redirected: false })
         }
         .boxed()
     }
@@ -300,5 +300,10 @@ async fn play_whole(play: Play) -> Result<Answer, TransportError> {
 }
 
 fn answer(status: u16, headers: HeaderMap) -> Answer {
-    Answer { status: StatusCode::from_u16(status).unwrap(), headers, body: Bytes::from_static(b"{}") }
+    Answer {
+        status: StatusCode::from_u16(status).unwrap(),
+        headers,
+        body: Bytes::from_static(b"{}"),
+        is_redirected: false,
+    }
 }

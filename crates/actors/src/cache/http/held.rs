@@ -1,0 +1,146 @@
+//! A response that is held, and whom it may be given to. Pure, with the time passed in.
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use tokio::time::Instant;
+
+use super::terms::Terms;
+use super::validators;
+use crate::error::is_credential;
+use crate::request::{Request, Response};
+
+/// Headers of a request that say themselves what is wanted of a cache, or want a part alone.
+const OF_ITS_OWN: [HeaderName; 8] = [
+    header::CACHE_CONTROL,
+    header::PRAGMA,
+    header::IF_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_NONE_MATCH,
+    header::IF_RANGE,
+    header::IF_UNMODIFIED_SINCE,
+    header::RANGE,
+];
+
+/// What is held has at most so many headers: each confirmation may bring more.
+const HEADERS_MAX: usize = 256;
+
+/// When something was asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    /// By the clock that only goes on.
+    pub(super) at: Instant,
+    /// By the clock on the wall, for dates.
+    pub(super) wall: SystemTime,
+}
+
+/// A response that is held.
+#[derive(Debug)]
+pub struct Held {
+    response: Response,
+    /// The headers that the request had beside those that every request has.
+    asked_with: HeaderMap,
+    asked: Asked,
+    terms: Option<Terms>,
+}
+
+/// Whether the answer to a request may be one that is held: it is a GET without a body, an idempotency key or
+/// credentials of its own, and says nothing of caching itself.
+pub(super) fn is_cacheable(request: &Request) -> bool {
+    let has_key = request.wants_key() || request.idempotency_key().is_some();
+    request.method() == Method::GET
+        && request.body().is_none()
+        && !has_key
+        && !request.headers().keys().any(|name| is_credential(name) || OF_ITS_OWN.contains(name))
+}
+
+impl Held {
+    /// The response to `request`.
+    pub(super) fn new(request: &Request, mut response: Response, asked: Asked) -> Self {
+        // How long the redirect itself holds is not told here.
+        let terms =
+            Terms::of(response.status, &response.headers, asked.wall).filter(|_| !response.is_redirected);
+        // What the server does not say of when it was made is written down (RFC 9110, 6.6.1).
+        if terms.is_some() && !response.headers.contains_key(header::DATE) {
+            response.headers.extend(date(asked.wall).map(|date| (header::DATE, date)));
+        }
+        Self { response, asked_with: request.headers().clone(), asked, terms }
+    }
+
+    /// How it is kept; `None` if it is not.
+    pub(super) const fn terms(&self) -> Option<Terms> {
+        self.terms
+    }
+
+    /// Whether it may be given to others who asked at the same time: to them as well it is fresh (RFC 9111, 4).
+    pub(super) fn is_for_all(&self) -> bool {
+        self.terms.is_some_and(|terms| terms.is_fresh())
+    }
+
+    /// Whether it answers `request` (4.1). Stricter than what `Vary` asks for: also a header that the server does not name
+    /// has to be the same, since one that names too few is a common mistake, and what another sees for it is the worst
+    /// that a cache can do. Headers that every request has do not differ.
+    pub(super) fn answers(&self, request: &Request) -> bool {
+        self.asked_with == *request.headers()
+    }
+
+    /// How old it is.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        let when_asked_for = self.terms.map_or(Duration::ZERO, |terms| terms.age);
+        when_asked_for.saturating_add(now.saturating_duration_since(self.asked.at))
+    }
+
+    /// `request`, under the condition that it is not as it is held; `None` if it cannot be asked for so.
+    pub(super) fn conditional(&self, request: &Request) -> Option<Request> {
+        let conditions = validators::conditions(&self.response.headers, self.asked.wall);
+        if conditions.is_empty() || !self.answers(request) {
+            return None;
+        }
+        request.under(&conditions)
+    }
+
+    /// What is held from now on, after a 304 to a [`conditional`](Self::conditional) request; `None` if that speaks of
+    /// something else.
+    pub(super) fn renewed(&self, not_modified: Response, request: &Request, asked: Asked) -> Option<Self> {
+        if not_modified.status != StatusCode::NOT_MODIFIED
+            || !validators::is_confirmed(&self.response.headers, &not_modified.headers)
+        {
+            return None;
+        }
+        let response = Response {
+            status: self.response.status,
+            headers: validators::renewed(&self.response.headers, &not_modified.headers),
+            body: self.response.body.clone(),
+            secrets: self.response.secrets.clone(),
+            ..not_modified
+        };
+        (response.headers.len() <= HEADERS_MAX).then(|| Self::new(request, response, asked))
+    }
+
+    /// What it came as, for those who waited for it.
+    pub(super) fn as_it_came(&self) -> Response {
+        self.response.clone()
+    }
+
+    /// What it is for one who gets it from the cache, with its age (RFC 9111, 5.1).
+    pub(super) fn out_of_the_cache(&self, now: Instant) -> Response {
+        let mut response = Response { cached: true, attempts: 0, ms: 0, ..self.response.clone() };
+        response.headers.insert(header::AGE, HeaderValue::from(self.age(now).as_secs()));
+        response
+    }
+
+    /// What it takes, in bytes.
+    pub(in crate::cache) fn bytes(&self) -> usize {
+        let of = |headers: &HeaderMap| {
+            let header = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+            headers.iter().map(header).sum::<usize>()
+        };
+        self.response.body.len() + of(&self.response.headers) + of(&self.asked_with)
+    }
+}
+
+/// The time as a header has it; `None` before 1970, when there was none.
+fn date(wall: SystemTime) -> Option<HeaderValue> {
+    wall.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    HeaderValue::try_from(httpdate::fmt_http_date(wall)).ok()
+}

@@ -302,8 +302,10 @@ impl WatchActor {
         if let Some(trouble) = batch.trouble.take() {
             return self.lose(ctx, root, watch, trouble).await;
         }
-        self.invalidate(batch.invalidation(&standing.eye.scope)).await;
+        let invalidation = batch.invalidation(&standing.eye.scope);
+        // What changes meanwhile is gathered meanwhile.
         self.attend(ctx, root, watch);
+        self.invalidate(invalidation).await;
     }
 
     /// A root is no longer watched: nothing more is kept of it, and what was goes.

@@ -129,6 +129,10 @@ impl Worker for AgentActor {
                     self.begin_check(ctx, watch);
                 }
             }
+            // First what was under way is told, and noted; then it fails.
+            AgentMessage::Fail(reason) if self.break_mail_off(ctx, watch) => {
+                ctx.spawn(std::future::ready(AgentMessage::Fail(reason)));
+            }
             AgentMessage::Fail(reason) => {
                 self.publish(watch);
                 return Err(reason.into());

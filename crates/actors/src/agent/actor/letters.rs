@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use mainstay_runtime::RestContext;
+use mainstay_runtime::{RestContext, TaskHandle};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -39,6 +39,21 @@ impl AgentActor {
                 self.fail(ctx, &pending, not_handed_out(Reason::Stopped));
             }
         }
+    }
+
+    /// Settles what is under way with an agent that has failed: who waits for it need not wait for the restart. False where
+    /// there is nothing.
+    pub(super) fn break_mail_off(&self, ctx: &Ctx, watch: &mut AgentWatch) -> bool {
+        let broken = watch.memory.mail.break_off_all();
+        if broken.is_empty() {
+            return false;
+        }
+        watch.is_dirty = true;
+        std::mem::take(&mut watch.deliveries).values().for_each(TaskHandle::abort);
+        for broken in broken {
+            self.settle(ctx, broken, &in_doubt("the agent failed meanwhile"));
+        }
+        true
     }
 
     /// Takes a letter in, or turns it away.

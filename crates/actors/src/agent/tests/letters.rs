@@ -73,6 +73,24 @@ async fn a_letter_under_way_when_the_actor_crashes_is_in_doubt_and_those_behind_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_letter_under_way_when_its_agent_fails_is_in_doubt_at_once_and_those_behind_it_wait() {
+    let script = Script::says([well(), well(), failed()]);
+    script.endings.lock().unwrap().extend([Ending::Never, Ending::Never]);
+    let mut scene = Scene::of(&script).await;
+    let (id, broken) = scene.post("broken", false).await;
+    let (_, behind) = scene.post("behind", true).await;
+    assert_eq!(reason(broken.await.unwrap()), Reason::OutcomeUnknown);
+    assert_eq!(scene.planner.vitals(scene.runtime.now()).generation, 1);
+    let told = scene.until("letter_failed").await;
+    assert_eq!(told.fields["letter"], id.0);
+    let exited = scene.until("actor_exited").await;
+    assert_eq!((told.mono_ms, told.generation), (exited.mono_ms, 1));
+    script.endings.lock().unwrap().clear();
+    assert_eq!(behind.await.unwrap(), Ok(json!("behind")));
+    assert_eq!(*script.delivered.lock().unwrap(), ["broken", "behind"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_letter_that_may_be_repeated_is_handed_out_again_before_those_behind_it() {
     let script = Script::says([well()]);
     script.endings.lock().unwrap().push_back(Ending::Never);

@@ -1,7 +1,7 @@
 //! Child processes that never outlive the runtime, however it ends.
 //!
 //! - [`ProcessSpec`]: what is to be started; [`StartFault`]: why it was not
-//! - [`Process`]: one that runs, with all that it starts: its input and output, its [`Exit`], its end
+//! - [`Process`]: one that runs, with all that it starts: its [`Input`] and output, its [`Exit`], its end
 //! - [`Launch`]: starts one and waits until it is ready ([`Readiness`]), or says why it is not ([`LaunchFault`])
 //! - [`Warden`]: sees to it that none is left behind, by a guardian, by a record on disk, and at the next start
 //! - [`MemoryCeiling`]: when one takes more memory than it may
@@ -15,6 +15,7 @@ mod child;
 #[cfg(any(unix, test))]
 mod ending;
 mod exit;
+mod input;
 mod launch;
 mod lines;
 mod memory;
@@ -29,6 +30,7 @@ mod windows;
 
 pub use child::{Identity, Process};
 pub use exit::Exit;
+pub use input::Input;
 pub use launch::{Launch, LaunchFault};
 pub(crate) use lines::{Line, Lines};
 pub use memory::MemoryCeiling;

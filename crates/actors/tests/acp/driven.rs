@@ -238,6 +238,26 @@ async fn a_letter_that_is_dropped_is_called_off_at_the_agent() {
     .await;
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn an_agent_that_ends_with_its_input_is_not_killed_and_its_end_is_told_as_a_stop() {
+    within(async {
+        let script = r#"trap '' TERM; "$0"; echo "$?" > farewell"#;
+        let command = [shell(script), vec![program().display().to_string()]].concat();
+        let mut bed = driving(command, |launch| launch.spec.grace = LONG * 10).await;
+        bed.driver.restart().await.unwrap();
+        let mut hanging = bed.starts(1, "hang");
+        bed.hears_of(UpdateKind::Message).await;
+        bed.driver.stop().await;
+        let error = hanging.join_next().await.unwrap().unwrap().unwrap_err();
+        assert_eq!(error.reason, Reason::OutcomeUnknown);
+        assert!(error.for_log().contains("its process was stopped"), "{error:?}");
+        assert_eq!(std::fs::read_to_string(bed.folder.path().join("farewell")).unwrap(), "0\n");
+        bed.end().await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn an_agent_that_breaks_the_protocol_is_gone_though_it_runs() {
     within(async {

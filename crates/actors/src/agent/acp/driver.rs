@@ -238,9 +238,11 @@ impl AcpDriver {
             Ok(end) => serde_json::to_value(&end)
                 .map_err(|error| Error::new(Reason::BadResponse).with_details(&error.to_string())),
             Err(fault) => {
-                let error = match life.exit_behind(&fault).await {
-                    Some(exit) => Error::outcome_unknown(ended(&exit)),
-                    None => fault.of_turn(),
+                let error = match (life.exit_behind(&fault).await, life.ending()) {
+                    // Its input and output end with it, however it takes that.
+                    (_, Some(why)) if fault.is_end_of_pipe() => Error::outcome_unknown(why),
+                    (Some(exit), _) => Error::outcome_unknown(ended(&exit)),
+                    (None, _) => fault.of_turn(),
                 };
                 Err(error.without(&self.secrets))
             }

@@ -327,6 +327,26 @@ async fn an_agent_that_ignores_the_request_to_end_is_killed_after_its_grace() {
 }
 
 #[tokio::test]
+async fn an_agent_that_ends_with_its_input_is_not_killed_and_its_end_is_told_as_a_stop() {
+    let script = r#"trap '' TERM; echo '"up"'; while read -r _; do echo '"got"'; done; echo bye > farewell"#;
+    let mut bed = Bed::new(script).await;
+    bed.driver.launch.spec.cwd = Some(bed.folder.path().to_owned());
+    bed.restart().await.unwrap();
+    assert_eq!(bed.next().await.body, json!("up"));
+    let mut delivery = bed.driver.deliver(letter(json!(0)));
+    let got = tokio::select! {
+        answer = &mut delivery => panic!("{answer:?}"),
+        got = timeout(LIMIT, bed.listener.next()) => got.unwrap(),
+    };
+    assert!(matches!(got, Some(Heard::Update(update)) if update.body == "got"));
+    let (answer, ()) = tokio::join!(delivery, async { timeout(LIMIT, bed.driver.stop()).await.unwrap() });
+    let error = answer.unwrap_err();
+    assert_eq!(error.reason, Reason::OutcomeUnknown);
+    assert!(error.for_log().contains("its process was stopped"), "{error:?}");
+    assert_eq!(std::fs::read_to_string(bed.folder.path().join("farewell")).unwrap(), "bye\n");
+}
+
+#[tokio::test]
 async fn an_agent_that_is_abandoned_is_killed_whatever_it_is_about() {
     let mut bed = Bed::up(r#"trap '' TERM; echo '"up"'; while :; do sleep 1000; done"#).await;
     bed.next().await;

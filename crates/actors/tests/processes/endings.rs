@@ -56,13 +56,17 @@ async fn a_process_that_ends_with_its_input_is_not_killed_though_it_ignores_the_
 #[tokio::test]
 async fn whoever_waits_for_a_process_to_read_waits_no_more_once_it_is_stopped() {
     let scene = Scene::new().await;
-    let mut it = scene.up(&script("trap 'exit 3' TERM; echo up; while :; do sleep 0.1; done")).await;
+    let mut it = scene.up(&script(STUBBORN)).await;
     let mut stdin = it.pipes.stdin.take().unwrap();
     let mut write = Box::pin(timeout(LIMIT, stdin.write_all(&[b'x'; 1 << 20])));
     assert!((&mut write).now_or_never().is_none(), "it fits into no pipe");
-    let (written, exit) = tokio::join!(write, timeout(LIMIT, it.process.stop()));
-    assert_eq!(written.unwrap().unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
-    assert_eq!(exit.unwrap().code, Some(3));
+    let written = tokio::select! {
+        written = write => written.expect("it waits though nobody can read any more"),
+        exit = it.process.stop() => panic!("{exit:?}"),
+    };
+    assert_eq!(written.unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
+    it.process.kill();
+    it.gone().await;
 }
 
 #[tokio::test]

@@ -289,6 +289,12 @@ async fn what_is_no_agent_fails_its_start_with_the_reason_and_nothing_is_left_of
         };
         let why = run(shell("echo no key >&2; exit 4"), long).await;
         assert!(why.for_log().contains("it exited with code 4; its last words on stderr: no key"), "{why:?}");
+        let words = "echo refused: $KEY at https://me:pass@host/a?b=c >&2; exit 4";
+        let secret =
+            |launch: &mut Launch| drop(launch.spec.env.insert("KEY".to_owned(), "sk-4711-x".to_owned()));
+        let why = run(shell(words), secret).await;
+        let told = "refused: [redacted] at https://[redacted]@host/a?[redacted]";
+        assert!(why.for_log().ends_with(told), "{why:?}");
         let why = run(shell("exec cat"), long).await;
         assert_eq!(why.for_log(), "the agent refused initialize: Method not found: initialize (code -32601)");
         assert_eq!(why.reason, Reason::AgentFailed);

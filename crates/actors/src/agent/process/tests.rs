@@ -442,6 +442,29 @@ async fn an_agent_that_ends_before_it_is_ready_fails_its_start_at_once_with_its_
 }
 
 #[tokio::test]
+async fn no_secret_of_an_agents_environment_and_of_no_address_is_told_with_its_last_words() {
+    let words = "echo refused: $ACME_TOKEN at https://me:pass@host/a?b=c, $MODEL >&2; exit 2";
+    let told = "last words on stderr: refused: [redacted] at https://[redacted]@host/a?[redacted] large-one";
+    let agent = |ready| async {
+        let settle = |mut driver: ProcessDriver| {
+            let variables = [("ACME_TOKEN", "sk-4711-x"), ("MODEL", "large-one")];
+            let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            driver.launch.spec.env = variables.into();
+            // As embedders make it, and as the runtime does.
+            ProcessDriver::new(driver.launch, driver.warden).with_secrets(Secrets::default())
+        };
+        Bed::with(words, ready, settle).await
+    };
+    let bed = agent(Readiness::Stdout("up".to_owned())).await;
+    let why = failed(bed.restart().await);
+    assert!(why.for_log().contains(told), "{why:?}");
+    let bed = agent(Readiness::None).await;
+    bed.restart().await.unwrap();
+    let why = bed.incident().await;
+    assert!(why.for_log().contains(told), "{why:?}");
+}
+
+#[tokio::test]
 async fn an_agent_that_is_never_ready_is_ended_when_its_time_is_over() {
     let script = "echo still loading >&2; echo down; read -r _";
     let mut bed = Bed::with(script, Readiness::Stdout("up".to_owned()), |driver| driver).await;

@@ -8,8 +8,8 @@
 //!
 //! It knows no agent, and restarts nothing. On unix a process is the leader of a group of its own; a small shell, the
 //! guardian, waits for the runtime to go away, and then ends every group. On Linux, what left its group is found by a
-//! mark in its environment or by its ancestors; elsewhere by its ancestors alone. What has no living ancestor there and
-//! no mark is not found. On Windows a job object does all of this.
+//! mark in its environment or by its ancestors; elsewhere by its ancestors alone. What has left its
+//! group and has neither a mark nor a living ancestor is not found; docs/agents.md says what can be done about that. On Windows a job object does all of this.
 
 mod child;
 #[cfg(any(unix, test))]

@@ -167,6 +167,46 @@ async fn the_backend_is_started_before_the_first_dial_restarted_when_it_ends_and
 }
 
 #[tokio::test]
+async fn no_secret_of_a_programs_environment_stands_in_the_journal() {
+    let data = tempfile::tempdir().unwrap();
+    let script = "echo no $DB_PASSWORD for db://me:$DB_PASSWORD@host/x?y=z >&2; exit 3";
+    let env = "env = { DB_PASSWORD = \"s3same-0pen\" }";
+    let backend = format!("command = ['sh', '-c', '{script}']\nready = \"http:/health\"\n{env}");
+    let agents = format!("max_restarts = 1\n{}", agent("planner", script, env));
+    let config = config(data.path(), free_port(), &backend, &agents);
+    let (mut runtime, mut story) = start(data.path(), &config);
+    story.since(0, |event| event["kind"] == "gave_up" && event["actor"] == "root/backend").await;
+    story.since(0, |event| event["kind"] == "gave_up" && event["actor"] == "root/agents/planner").await;
+    runtime.signal("TERM").await;
+    runtime.ended().await;
+    let told: Vec<String> = story.told.iter().map(Value::to_string).collect();
+    let words = "no [redacted] for db://[redacted]@host/x?[redacted]";
+    for whose in ["root/backend", "root/agents/planner"] {
+        assert!(
+            told.iter().any(|event| event.contains(whose) && event.contains(words)),
+            "{whose}: {told:#?}"
+        );
+    }
+    assert!(!told.iter().any(|event| event.contains("s3same") || event.contains("y=z")), "{told:#?}");
+}
+
+#[tokio::test]
+async fn a_backend_that_ends_with_its_input_is_not_killed_when_the_runtime_stops() {
+    let data = tempfile::tempdir().unwrap();
+    let script = r#"trap "" TERM; echo up; while read -r _; do :; done; echo bye > farewell"#;
+    let backend = format!(
+        "command = ['sh', '-c', '{script}']\ncwd = '{}'\nready = \"stdout:up\"",
+        data.path().display()
+    );
+    let config = config(data.path(), free_port(), &backend, "");
+    let (mut runtime, mut story) = start(data.path(), &config);
+    story.until(|event| event["kind"] == "backend_started").await;
+    runtime.signal("TERM").await;
+    assert!(runtime.ended().await.0.success());
+    assert_eq!(std::fs::read_to_string(data.path().join("farewell")).unwrap(), "bye\n");
+}
+
+#[tokio::test]
 async fn a_backend_that_does_not_come_up_is_given_up_with_its_last_words_and_the_rest_goes_on() {
     let data = tempfile::tempdir().unwrap();
     let backend = "command = ['sh', '-c', 'echo no database >&2; exit 3']\nready = \"http:/health\"";

@@ -44,7 +44,7 @@ pub use events::{
     AgentHealth, AgentSessionLost, AgentStateSetAside, AgentStuck, LetterAgain, LetterAnswered, LetterFailed,
     LetterSent,
 };
-pub use feed::{AgentFeed, AgentListener, AgentUpdate, Heard, UPDATES_KEPT, UpdateKind};
+pub use feed::{AgentFeed, AgentListener, AgentUpdate, Heard, UPDATES_BYTES_KEPT, UPDATES_KEPT, UpdateKind};
 pub use health::{AgentStatus, Change, Health, HealthPolicy, Observation, Outcome, Reported, Signs};
 pub use http::HttpDriver;
 pub use letter::{Letter, LetterId};

@@ -4,10 +4,12 @@
 //! - [`Reason::of_status`] maps every HTTP status to a reason, [`Reason::of_close`] every close code of a WebSocket
 //! - [`of_call`] says what it means that an actor gave no answer
 //! - `problem` understands RFC 9457; `plain` decides which text from outside a person may see
+//! - `addresses` finds what is private in the addresses of a text
 //! - [`Secrets`]: what must not be told again, whoever repeats it
 //!
 //! docs/errors.md has every reason and every cause of one, row by row; a test writes it.
 
+mod addresses;
 mod call;
 mod close;
 mod plain;

@@ -13,11 +13,11 @@ use mainstay_runtime::journal::{Event, Level, millis};
 use mainstay_runtime::{Context, Failure, Message, Worker};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
-use tokio::process::{ChildStdin, ChildStdout};
+use tokio::process::ChildStdout;
 use tokio::time::Instant;
 
 use crate::error::{Error, Reason, Secrets};
-use crate::process::{Cue, Launch, Line, Lines, Process, Warden};
+use crate::process::{Cue, Input, Launch, Line, Lines, Process, Warden};
 
 /// The longest line of its output in which the text is looked for that says that it is ready, in bytes.
 const LINE_BYTES_MAX: usize = 64 * 1024;
@@ -40,8 +40,8 @@ pub struct SidecarActor {
 /// One incarnation: the process, until this is dropped.
 pub struct Sidecar {
     process: Option<Process>,
-    /// One that reads its input to the end learns by that end that the runtime is gone.
-    _stdin: Option<ChildStdin>,
+    /// One that reads its input to the end learns by that end that it is stopped, or that the runtime is gone.
+    _stdin: Option<Input>,
 }
 
 /// What the sidecar's actor is told, by its own tasks alone.

@@ -263,7 +263,7 @@ fn sidecar(
     Ok(SidecarActor {
         launch,
         warden: programs.warden.clone(),
-        secrets: programs.transport.secrets(),
+        secrets: programs.transport.secrets().with_environment(env),
         when_back: Box::new(move || {
             if let Some(connection) = connection.get() {
                 // With a full mailbox it has enough to do, and tries in its time.

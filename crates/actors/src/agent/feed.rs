@@ -1,15 +1,21 @@
 //! What an agent says beside its answers, for all who listen.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::letter::LetterId;
 
-/// How many updates are kept for a listener that is slow. What it misses, it is told.
+/// How many updates of one agent are kept for listeners that are slow. What one misses, it is told.
 pub const UPDATES_KEPT: usize = 1024;
+
+/// How much memory they may hold, all of one agent together, in bytes. A single update that is larger is kept all the
+/// same, alone: one who keeps up misses none, and how large one may be is bounded by who reads it.
+pub const UPDATES_BYTES_KEPT: usize = 4 << 20;
 
 /// What kind of update it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,11 +57,52 @@ impl AgentUpdate {
     pub fn new(kind: UpdateKind, body: Value) -> Self {
         Self { kind, letter: None, ask: None, is_replay: false, body }
     }
+
+    /// About how much memory it holds, in bytes.
+    fn held_bytes(&self) -> usize {
+        size_of::<Self>() + self.ask.as_ref().map_or(0, String::len) + held_beside(&self.body)
+    }
 }
+
+/// About how much memory a value holds beside itself, in bytes. A small value takes many times the bytes of its text.
+fn held_beside(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.capacity(),
+        Value::Array(values) => {
+            values.capacity() * size_of::<Value>() + values.iter().map(held_beside).sum::<usize>()
+        }
+        Value::Object(members) => {
+            let of_member =
+                |(name, value): (&String, &Value)| MEMBER_BYTES + name.capacity() + held_beside(value);
+            members.iter().map(of_member).sum()
+        }
+    }
+}
+
+/// What a member of an object takes beside its texts: name, value, and its places in the map.
+const MEMBER_BYTES: usize = size_of::<String>() + size_of::<Value>() + 4 * size_of::<usize>();
 
 /// The updates of one agent: those who publish and those who listen. Cheap to clone, and small until somebody listens.
 #[derive(Debug, Clone, Default)]
-pub struct AgentFeed(Arc<OnceLock<broadcast::Sender<Arc<AgentUpdate>>>>);
+pub struct AgentFeed(Arc<OnceLock<Channel>>);
+
+#[derive(Debug)]
+struct Channel {
+    sender: broadcast::Sender<Arc<Slot>>,
+    /// Locked while an update is published, so that both know them in the same order.
+    ledger: Mutex<Ledger>,
+}
+
+/// An update on its way; `None` once it had to make room.
+type Slot = Mutex<Option<Arc<AgentUpdate>>>;
+
+/// What waits for a listener, and how much memory it holds.
+#[derive(Debug, Default)]
+struct Ledger {
+    waiting: VecDeque<(Weak<Slot>, usize)>,
+    bytes: usize,
+}
 
 /// What a listener gets next.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,14 +115,26 @@ pub enum Heard {
 
 /// Listens to one agent.
 #[derive(Debug)]
-pub struct AgentListener(broadcast::Receiver<Arc<AgentUpdate>>);
+pub struct AgentListener {
+    receiver: broadcast::Receiver<Arc<Slot>>,
+    /// What was missed and is to be told.
+    missed: u64,
+    /// What comes behind that.
+    next: Option<Arc<Slot>>,
+}
 
 impl AgentFeed {
-    /// Publishes an update; one that nobody listens to is gone.
+    /// Publishes an update; one that nobody listens to is gone. Those that waited for a slow listener make room for it,
+    /// the oldest first.
     pub fn publish(&self, update: AgentUpdate) {
-        if let Some(channel) = self.0.get() {
-            // Nobody listens any more: that is no failure.
-            let _ = channel.send(Arc::new(update));
+        let Some(channel) = self.0.get() else { return };
+        let bytes = update.held_bytes();
+        let slot = Arc::new(Mutex::new(Some(Arc::new(update))));
+        let handle = Arc::downgrade(&slot);
+        let mut ledger = channel.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        // An error says that nobody listens any more: that is no failure.
+        if channel.sender.send(slot).is_ok() {
+            ledger.enter(handle, bytes);
         }
     }
 
@@ -83,18 +142,77 @@ impl AgentFeed {
     #[must_use]
     pub fn listen(&self) -> AgentListener {
         // The channel lays out room for all that it keeps, and most agents are never listened to.
-        AgentListener(self.0.get_or_init(|| broadcast::Sender::new(UPDATES_KEPT)).subscribe())
+        let channel = self.0.get_or_init(|| Channel {
+            sender: broadcast::Sender::new(UPDATES_KEPT),
+            ledger: Mutex::default(),
+        });
+        AgentListener { receiver: channel.sender.subscribe(), missed: 0, next: None }
     }
 }
 
-impl AgentListener {
-    /// The next update; `None` once the agent is gone for good.
-    pub async fn next(&mut self) -> Option<Heard> {
-        match self.0.recv().await {
-            Ok(update) => Some(Heard::Update(update)),
-            Err(broadcast::error::RecvError::Lagged(missed)) => Some(Heard::Missed(missed)),
-            Err(broadcast::error::RecvError::Closed) => None,
+impl Ledger {
+    fn enter(&mut self, slot: Weak<Slot>, bytes: usize) {
+        // Everybody hears them in their order, so those that nobody waits for any more come first.
+        while self.waiting.front().is_some_and(|(slot, _)| slot.strong_count() == 0) {
+            self.take_oldest();
         }
+        self.waiting.push_back((slot, bytes));
+        self.bytes = self.bytes.saturating_add(bytes);
+        // One that was asked for and not given out yet is counted too, so there can be one more than the channel keeps.
+        let is_too_much = |ledger: &Self| {
+            ledger.waiting.len() > UPDATES_KEPT
+                || ledger.bytes > UPDATES_BYTES_KEPT && ledger.waiting.len() > 1
+        };
+        while is_too_much(self) {
+            if let Some(slot) = self.take_oldest() {
+                *slot.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            }
+        }
+    }
+
+    fn take_oldest(&mut self) -> Option<Arc<Slot>> {
+        let (slot, bytes) = self.waiting.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(bytes);
+        slot.upgrade()
+    }
+}
+
+fn update_in(slot: &Slot) -> Option<Arc<AgentUpdate>> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+impl AgentListener {
+    /// The next update; `None` once the agent is gone for good. Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<Heard> {
+        loop {
+            let received = match self.next.take() {
+                Some(slot) => Ok(slot),
+                // What was missed is told as one, and at once where nothing comes behind it.
+                None if self.missed > 0 => self.receiver.try_recv(),
+                None => self.receiver.recv().await.map_err(|error| match error {
+                    RecvError::Closed => TryRecvError::Closed,
+                    RecvError::Lagged(missed) => TryRecvError::Lagged(missed),
+                }),
+            };
+            let missed = match received {
+                Ok(slot) => match update_in(&slot) {
+                    Some(update) if self.missed == 0 => return Some(Heard::Update(update)),
+                    Some(_) => {
+                        self.next = Some(slot);
+                        return self.told_missed();
+                    }
+                    None => 1,
+                },
+                Err(TryRecvError::Lagged(missed)) => missed,
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return self.told_missed(),
+            };
+            self.missed = self.missed.saturating_add(missed);
+        }
+    }
+
+    fn told_missed(&mut self) -> Option<Heard> {
+        let missed = std::mem::take(&mut self.missed);
+        (missed > 0).then_some(Heard::Missed(missed))
     }
 }
 
@@ -119,5 +237,78 @@ mod tests {
             assert!(matches!(listener.next().await, Some(Heard::Update(_))));
         }
         assert_eq!(listener.next().await, None);
+    }
+    fn long(number: u8) -> AgentUpdate {
+        AgentUpdate::new(UpdateKind::Message, json!([number, "x".repeat(1 << 20)]))
+    }
+
+    fn number(heard: Option<Heard>) -> Value {
+        match heard {
+            Some(Heard::Update(update)) => update.body[0].clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// How many updates the feed still holds, and how much memory they hold.
+    fn held(feed: &AgentFeed) -> (usize, usize) {
+        let ledger = feed.0.get().unwrap().ledger.lock().unwrap();
+        let held: Vec<usize> = ledger
+            .waiting
+            .iter()
+            .filter_map(|(slot, _)| Some(slot.upgrade()?.lock().unwrap().as_ref()?.held_bytes()))
+            .collect();
+        (held.len(), held.iter().sum())
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_a_listener_that_reads_no_more_is_bounded_by_its_bytes_and_the_oldest_go() {
+        let feed = AgentFeed::default();
+        let mut listener = feed.listen();
+        for number in 0..100 {
+            feed.publish(long(number));
+            let (updates, bytes) = held(&feed);
+            assert!(updates <= 3 && bytes <= UPDATES_BYTES_KEPT, "{number}: {updates} {bytes}");
+        }
+        assert_eq!(listener.next().await, Some(Heard::Missed(97)));
+        // Whatever it has not been given goes on making room.
+        feed.publish(long(100));
+        assert_eq!(listener.next().await, Some(Heard::Missed(1)));
+        assert_eq!(number(listener.next().await), json!(98));
+        assert_eq!(number(listener.next().await), json!(99));
+        drop(feed);
+        assert_eq!(number(listener.next().await), json!(100));
+        assert_eq!(listener.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn one_who_keeps_up_misses_nothing_of_what_another_is_too_slow_for() {
+        let feed = AgentFeed::default();
+        let (mut quick, mut slow) = (feed.listen(), feed.listen());
+        for told in 0..10 {
+            feed.publish(long(told));
+            assert_eq!(number(quick.next().await), json!(told));
+        }
+        assert_eq!(slow.next().await, Some(Heard::Missed(7)));
+        assert_eq!(number(slow.next().await), json!(7));
+        drop(slow);
+        feed.publish(long(10));
+        assert_eq!(held(&feed).0, 1, "nobody waits for the others any more");
+    }
+
+    #[tokio::test]
+    async fn a_single_update_beyond_the_bound_is_kept_alone_and_makes_room_for_the_next() {
+        let feed = AgentFeed::default();
+        let mut listener = feed.listen();
+        feed.publish(long(0));
+        // A few bytes of text each, and together many times the bound.
+        let many = json!([1, vec![json!(0); UPDATES_BYTES_KEPT / 8]]);
+        feed.publish(AgentUpdate::new(UpdateKind::Message, many));
+        assert_eq!(held(&feed).0, 1);
+        assert_eq!(listener.next().await, Some(Heard::Missed(1)));
+        assert_eq!(number(listener.next().await), json!(1));
+        feed.publish(AgentUpdate::new(UpdateKind::Message, json!([2, "x".repeat(UPDATES_BYTES_KEPT)])));
+        feed.publish(long(3));
+        assert_eq!(listener.next().await, Some(Heard::Missed(1)));
+        assert_eq!(number(listener.next().await), json!(3));
     }
 }

@@ -63,11 +63,11 @@ impl ProcessDriver {
     #[must_use]
     pub fn new(launch: Launch, warden: Warden) -> Self {
         Self {
+            secrets: Secrets::default().with_environment(&launch.spec.env),
             launch,
             warden,
             feed: AgentFeed::default(),
             meter: ActivityMeter::default(),
-            secrets: Secrets::default(),
             memory_bytes_max: None,
             memory_interval: MEMORY_INTERVAL,
             turn: tokio::sync::Mutex::default(),
@@ -82,10 +82,10 @@ impl ProcessDriver {
         self
     }
 
-    /// Cuts these out of what it tells of the agent's words.
+    /// Cuts these out of what it tells of the agent's words, beside what is secret in the agent's own environment.
     #[must_use]
     pub fn with_secrets(mut self, secrets: Secrets) -> Self {
-        self.secrets = secrets;
+        self.secrets = secrets.with_environment(&self.launch.spec.env);
         self
     }
 

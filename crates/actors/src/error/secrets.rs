@@ -1,9 +1,10 @@
-//! What we send and must not be told again: tokens, the values of headers, queries.
+//! What we send and must not be told again: tokens, the values of headers, queries, those of a program's environment.
 //!
-//! A backend may repeat any of it in a body, a problem document, a header or a close reason. Whoever makes an error of
+//! A backend may repeat any of it in a body, a problem document, a header or a close reason, a program on its stderr, and
+//! both may name addresses with secrets of their own. Whoever makes an error of
 //! such words takes the secrets out ([`Error::without`](super::Error::without)), before anybody sees it.
 
-use std::{borrow::Cow, fmt, ops::Range, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -11,12 +12,16 @@ use mainstay_runtime::journal::Redaction;
 use serde_json::Value;
 
 use super::{
+    addresses::private_places,
     plain::{ELLIPSIS, printable},
     reading::Reading,
 };
 
 /// A shorter value is no secret worth the name, and taking it out would leave holes everywhere.
 const VALUE_CHARS_MIN: usize = 4;
+
+/// The same in an environment, where many a short value under a telling name is a switch: `true`, `none`.
+const VARIABLE_CHARS_MIN: usize = 6;
 
 /// So much of the beginning of a secret gives nothing away.
 const START_CHARS_MAX: usize = 3;
@@ -25,7 +30,7 @@ const START_CHARS_MAX: usize = 3;
 const BODY_BYTES_MAX: usize = 64 * 1024;
 const BODY_VALUES_MAX: usize = 64;
 
-/// Whether what goes by this name, a header's or that of a value in JSON, is a secret by what it is.
+/// Whether what goes by this name, a header's, a variable's or that of a value in JSON, is a secret by what it is.
 #[must_use]
 pub fn names_a_secret(name: &str) -> bool {
     const TELLING: [&str; 10] =
@@ -86,6 +91,20 @@ impl Secrets {
         self
     }
 
+    /// With the values of an environment whose names say that they are secret ([`names_a_secret`]), each of their lines as
+    /// well, and with the passwords and queries of the addresses that stand in any of it. Values of fewer than six
+    /// characters are left out.
+    #[must_use]
+    pub fn with_environment(mut self, variables: &BTreeMap<String, String>) -> Self {
+        let is_long_enough = |text: &String| text.chars().count() >= VARIABLE_CHARS_MIN;
+        let found = variables.iter().flat_map(|(name, value)| texts_of_variable(name, value));
+        let known: Vec<String> = found.filter(is_long_enough).collect();
+        if !known.is_empty() {
+            self.known = self.known.iter().cloned().chain(known).collect();
+        }
+        self
+    }
+
     /// The same, at hand: cheap to clone, however many there are.
     #[must_use]
     pub(crate) fn at_hand(self) -> Self {
@@ -93,17 +112,16 @@ impl Secrets {
     }
 
     /// The text with each place where a secret stands replaced, however JSON or an address escapes it, and with the
-    /// beginning of one that was cut off in the middle.
+    /// beginning of one that was cut off in the middle. So are the users, passwords and queries of all addresses in it,
+    /// known or not.
     #[must_use]
     pub(crate) fn cut_out<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let secrets = self.texts();
-        if secrets.is_empty() {
-            return Cow::Borrowed(text);
-        }
         let redaction = Redaction::of(&secrets);
         let places_of = |reading: Reading| {
             let mut places = redaction.places(&reading.plain);
             places.extend(beginnings_before_cuts(&reading, &secrets));
+            places.extend(private_places(&reading.plain));
             places.iter().map(|place| reading.origin(place)).collect::<Vec<_>>()
         };
         Redaction::cut(text, Reading::all(text).into_iter().flat_map(places_of).collect())
@@ -182,6 +200,24 @@ fn credentials(value: &str) -> impl Iterator<Item = &str> {
     let without_scheme = value.split_once(' ').map_or(value, |(_, rest)| rest);
     let cookies = value.split("; ").filter_map(|cookie| Some(cookie.split_once('=')?.1));
     std::iter::once(without_scheme).chain(cookies)
+}
+
+/// What is secret of a variable of an environment.
+fn texts_of_variable(name: &str, value: &str) -> Vec<String> {
+    let mut texts: Vec<String> = private_places(value)
+        .into_iter()
+        .flat_map(|place| {
+            let part = &value[place];
+            let password = part.split_once(':').map(|(_, password)| password);
+            texts_of_query(part).chain(password).collect::<Vec<_>>()
+        })
+        .map(str::to_owned)
+        .collect();
+    if names_a_secret(name) {
+        texts.extend(value.lines().map(|line| line.trim().to_owned()));
+        texts.push(value.to_owned());
+    }
+    texts
 }
 
 /// The query, its pairs and their values.
@@ -283,6 +319,41 @@ mod tests {
         assert_eq!(secrets.cut_out(r#"{"t":"s3cret\u002Dt0…"#), r#"{"t":"[redacted]…"#);
         assert_eq!(secrets.cut_out(r#"{"t":"s3cret\u00…"#), r#"{"t":"[redacted]…"#);
         assert_eq!(secrets.cut_out("t=s3cret%2Dt0%6…"), "t=[redacted]…");
+    }
+
+    #[test]
+    fn of_an_environment_what_is_secret_by_its_name_is_cut_out_and_so_are_passwords_in_its_addresses() {
+        let variables = [
+            ("MODEL", "large-one"),
+            ("Acme_Api_Key", "sk-4711-x"),
+            ("USE_TOKENS", "true"),
+            ("PRIVATE_KEY", "-- begin --\nabc/def+ghi\n-- end --"),
+            ("DATABASE", "db://me:s3same@host/db?cert=a-long-one"),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let secrets = Secrets::of(["known".to_owned()]).with_environment(&variables.into());
+        for (said, shown) in [
+            ("large-one known true", "large-one [redacted] true"),
+            ("bad key 'sk-4711-x'", "bad key '[redacted]'"),
+            ("bad key sk-471…", "bad key [redacted]…"),
+            (r#"{"key":"sk\u002d4711-x"}"#, r#"{"key":"[redacted]"}"#),
+            ("read abc/def+ghi | next", "read [redacted] | next"),
+            ("s3same is wrong for me, a-long-one is old", "[redacted] is wrong for me, [redacted] is old"),
+        ] {
+            assert_eq!(secrets.cut_out(said), shown);
+        }
+    }
+
+    #[test]
+    fn users_passwords_and_queries_of_addresses_are_cut_out_though_nobody_knows_them() {
+        for (said, shown) in [
+            ("get https://me:pass@host/a?b=c failed", "get https://[redacted]@host/a?[redacted] failed"),
+            (r#"{"u":"https:\/\/me:pass@host"}"#, r#"{"u":"https:\/\/[redacted]@host"}"#),
+            ("next=https%3A%2F%2Fme%3Apass%40host", "next=https%3A%2F%2F[redacted]%40host"),
+            ("get http://localhost:8000/a failed", "get http://localhost:8000/a failed"),
+        ] {
+            assert_eq!(Secrets::default().cut_out(said), shown);
+        }
     }
 
     #[test]

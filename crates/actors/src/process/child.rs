@@ -10,6 +10,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
 use super::exit::Exit;
+use super::input::{Input, Pipe};
 use super::spec::{ProcessSpec, StartFault};
 use super::system::{self, Body, Custody};
 use super::tail::Tail;
@@ -35,7 +36,7 @@ pub struct Identity {
 #[derive(Debug)]
 pub struct Process {
     identity: Identity,
-    stdio: Mutex<Option<(ChildStdin, ChildStdout)>>,
+    stdio: Mutex<Option<(Input, ChildStdout)>>,
     phase: watch::Receiver<Phase>,
     order: watch::Sender<Order>,
     tail: Arc<Mutex<Tail>>,
@@ -113,7 +114,7 @@ impl Process {
     }
 
     /// Its input and output, once.
-    pub fn take_stdio(&self) -> Option<(ChildStdin, ChildStdout)> {
+    pub fn take_stdio(&self) -> Option<(Input, ChildStdout)> {
         self.stdio.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -140,8 +141,8 @@ impl Process {
         self.phase.borrow().exit().cloned()
     }
 
-    /// Stops it, and returns when nothing is left of it: all that it started is asked to end, has the grace that was
-    /// agreed, and is then killed. If it has ended already, waits until the rest has as well. Dropping the future changes
+    /// Stops it, and returns when nothing is left of it: its input is closed, all that it started is asked to end, has
+    /// the grace that was agreed, and is then killed. If it has ended already, waits until the rest has as well. Dropping the future changes
     /// nothing.
     pub async fn stop(&self) -> Exit {
         // A kill is not taken back.
@@ -235,18 +236,20 @@ impl Life {
         self,
         mut stdin: ChildStdin,
         stderr: ChildStderr,
-        gate: oneshot::Sender<Result<ChildStdin, StartFault>>,
+        gate: oneshot::Sender<Result<Input, StartFault>>,
     ) {
         let registered = self.body.register(&self.custody).await;
         if registered.is_err() || gate.is_closed() {
             let left = self.body.end(Grace::None, std::future::pending()).await;
             self.body.bury(&self.custody, &left).await;
-            let _ = gate.send(registered.map(|()| stdin));
+            let _ = gate.send(registered.map(|()| Input::new(stdin)));
             return;
         }
         self.body.open_gate(&mut stdin).await;
+        let input = Input::new(stdin);
+        let pipe = input.pipe();
         // Whoever does not take it has dropped the order as well.
-        let _ = gate.send(Ok(stdin));
+        let _ = gate.send(Ok(input));
         let Self { body, custody, orders, told, tail } = self;
         let (is_drained, drained) = oneshot::channel();
         let drain = async {
@@ -254,7 +257,7 @@ impl Life {
             drop(is_drained);
             std::future::pending().await
         };
-        let live = Box::pin(live(body, &custody, orders, &told, &tail, drained));
+        let live = Box::pin(live(body, &custody, orders, &pipe, &told, &tail, drained));
         tokio::select! {
             () = live => {}
             () = drain => {}
@@ -266,6 +269,7 @@ async fn live(
     mut body: Body,
     custody: &Custody,
     mut orders: Orders,
+    input: &Pipe,
     told: &watch::Sender<Phase>,
     tail: &Mutex<Tail>,
     drained: oneshot::Receiver<()>,
@@ -283,6 +287,8 @@ async fn live(
             tokio::join!(tell(status), rest)
         }
         grace = orders.ending() => {
+            // Some end when their input does, and whatever else is to happen to them; on Windows nothing else asks them to.
+            input.close();
             let left = body.end(grace, orders.clone().hurried()).await;
             // One that the kernel holds up may end much later.
             let status = if left.is_empty() { body.ended().await } else { Status::default() };

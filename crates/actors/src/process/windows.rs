@@ -1,7 +1,7 @@
 //! Processes on Windows: each in a job object, which the system ends when the runtime is gone.
 //!
 //! So there is no guardian and no record here. There is no request to end either: a process that is to be stopped has
-//! until the end of its grace to see that its input has ended, and is then killed.
+//! until the end of its grace to see that its input, which was closed, has ended, and is then killed.
 
 use std::path::Path;
 use std::pin::pin;

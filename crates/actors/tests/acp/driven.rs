@@ -239,6 +239,26 @@ async fn a_letter_that_is_dropped_is_called_off_at_the_agent() {
     .await;
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn an_agent_that_ends_with_its_input_is_not_killed_and_its_end_is_told_as_a_stop() {
+    within(async {
+        let script = r#"trap '' TERM; "$0"; echo "$?" > farewell"#;
+        let command = [shell(script), vec![program().display().to_string()]].concat();
+        let mut bed = driving(command, |launch| launch.spec.grace = LONG * 10).await;
+        bed.driver.restart().await.unwrap();
+        let mut hanging = bed.starts(1, "hang");
+        bed.hears_of(UpdateKind::Message).await;
+        bed.driver.stop().await;
+        let error = hanging.join_next().await.unwrap().unwrap().unwrap_err();
+        assert_eq!(error.reason, Reason::OutcomeUnknown);
+        assert!(error.for_log().contains("its process was stopped"), "{error:?}");
+        assert_eq!(std::fs::read_to_string(bed.folder.path().join("farewell")).unwrap(), "0\n");
+        bed.end().await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn an_agent_that_breaks_the_protocol_is_gone_though_it_runs() {
     within(async {
@@ -270,6 +290,12 @@ async fn what_is_no_agent_fails_its_start_with_the_reason_and_nothing_is_left_of
         };
         let why = run(shell("echo no key >&2; exit 4"), long).await;
         assert!(why.for_log().contains("it exited with code 4; its last words on stderr: no key"), "{why:?}");
+        let words = "echo refused: $KEY at https://me:pass@host/a?b=c >&2; exit 4";
+        let secret =
+            |launch: &mut Launch| drop(launch.spec.env.insert("KEY".to_owned(), "sk-4711-x".to_owned()));
+        let why = run(shell(words), secret).await;
+        let told = "refused: [redacted] at https://[redacted]@host/a?[redacted]";
+        assert!(why.for_log().ends_with(told), "{why:?}");
         let why = run(shell("exec cat"), long).await;
         assert_eq!(why.for_log(), "the agent refused initialize: Method not found: initialize (code -32601)");
         assert_eq!(why.reason, Reason::AgentFailed);

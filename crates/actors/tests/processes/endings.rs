@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use mainstay_actors::process::{Process, ProcessSpec, StartFault, Warden};
+use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use crate::scene::{LIMIT, Running, Scene, has, script};
@@ -27,6 +28,44 @@ async fn a_process_that_ignores_the_request_is_killed_when_its_grace_is_over() {
     let mut it = scene.up(&ProcessSpec { grace: Duration::from_millis(100), ..script(STUBBORN) }).await;
     let exit = timeout(LIMIT, it.process.stop()).await.unwrap();
     assert_eq!((exit.code, exit.signal, exit.left.len()), (None, Some(9), 0));
+    it.gone().await;
+}
+
+#[tokio::test]
+async fn a_process_that_ends_with_its_input_is_not_killed_though_it_ignores_the_request_to_end() {
+    let until_its_end = script("trap '' TERM; echo up; echo up >&2; while read -r _; do :; done; exit 7");
+    let scene = Scene::new().await;
+    // Whether somebody holds its input, or nobody has taken that.
+    let it = scene.up(&until_its_end).await;
+    let exit = timeout(LIMIT, it.process.stop()).await.unwrap();
+    assert_eq!((exit.code, exit.signal), (Some(7), None));
+    let untaken = Process::start(&until_its_end, &scene.warden).await.unwrap();
+    let is_up = async {
+        while untaken.stderr().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LIMIT, is_up).await.unwrap();
+    assert_eq!(timeout(LIMIT, untaken.stop()).await.unwrap().code, Some(7));
+    // And when everything is stopped.
+    let it = scene.up(&until_its_end).await;
+    timeout(LIMIT, scene.warden.close()).await.unwrap();
+    assert_eq!(it.process.exit().unwrap().code, Some(7));
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_process_to_read_waits_no_more_once_it_is_stopped() {
+    let scene = Scene::new().await;
+    let mut it = scene.up(&script(STUBBORN)).await;
+    let mut stdin = it.pipes.stdin.take().unwrap();
+    let mut write = Box::pin(timeout(LIMIT, stdin.write_all(&[b'x'; 1 << 20])));
+    assert!((&mut write).now_or_never().is_none(), "it fits into no pipe");
+    let written = tokio::select! {
+        written = write => written.expect("it waits though nobody can read any more"),
+        exit = it.process.stop() => panic!("{exit:?}"),
+    };
+    assert_eq!(written.unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
+    it.process.kill();
     it.gone().await;
 }
 
@@ -166,7 +205,7 @@ async fn closing_the_warden_stops_everything_and_nothing_starts_after_it() {
 #[tokio::test]
 async fn without_a_folder_processes_run_and_end_all_the_same() {
     let warden = Warden::open(None).await.unwrap().warden;
-    let process = Process::start(&script("echo up; read -r _"), &warden).await.unwrap();
+    let process = Process::start(&script("exec sleep 1000"), &warden).await.unwrap();
     assert_eq!(timeout(LIMIT, process.stop()).await.unwrap().signal, Some(15));
 }
 

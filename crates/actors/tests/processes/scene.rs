@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mainstay_actors::process::{Process, ProcessSpec, Warden};
+use mainstay_actors::process::{Input, Process, ProcessSpec, Warden};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::process::{ChildStdin, ChildStdout};
+use tokio::process::ChildStdout;
 use tokio::time::timeout;
 
 /// Nothing that is waited for takes so long, however slow the machine.
@@ -59,7 +59,7 @@ pub(crate) struct Running {
 
 /// A process may take the end of its input for an order to end, so this is kept with its output.
 pub(crate) struct Pipes {
-    pub(crate) stdin: Option<ChildStdin>,
+    pub(crate) stdin: Option<Input>,
     stdout: BufReader<ChildStdout>,
 }
 

@@ -75,11 +75,11 @@ impl AcpDriver {
             ..AcpOptions::default()
         };
         Self {
+            secrets: Secrets::default().with_environment(&launch.spec.env),
             launch,
             warden,
             feed: AgentFeed::default(),
             options,
-            secrets: Secrets::default(),
             memory_bytes_max: None,
             memory_interval: MEMORY_INTERVAL,
             turn: tokio::sync::Mutex::default(),
@@ -103,10 +103,10 @@ impl AcpDriver {
         self
     }
 
-    /// Cuts these out of what it tells of the agent's words.
+    /// Cuts these out of what it tells of the agent's words, beside what is secret in the agent's own environment.
     #[must_use]
     pub fn with_secrets(mut self, secrets: Secrets) -> Self {
-        self.secrets = secrets;
+        self.secrets = secrets.with_environment(&self.launch.spec.env);
         self
     }
 
@@ -212,7 +212,10 @@ impl AcpDriver {
         Ok(())
     }
 
-    fn note(&self, start: SessionStart, cwd: PathBuf) {
+    fn note(&self, mut start: SessionStart, cwd: PathBuf) {
+        if let Some(lost) = &mut start.lost {
+            lost.why = self.secrets.cut_out(&lost.why).into_owned();
+        }
         let body = serde_json::to_value(&start).unwrap_or_default();
         *self.kept() = Some(KeptSession { id: start.id, cwd, lost: start.lost });
         self.feed.publish(AgentUpdate::new(UpdateKind::Session, body));
@@ -238,9 +241,11 @@ impl AcpDriver {
             Ok(end) => serde_json::to_value(&end)
                 .map_err(|error| Error::new(Reason::BadResponse).with_details(&error.to_string())),
             Err(fault) => {
-                let error = match life.exit_behind(&fault).await {
-                    Some(exit) => in_doubt(&ended(&exit)),
-                    None => fault.of_turn(),
+                let error = match (life.exit_behind(&fault).await, life.ending()) {
+                    // Its input and output end with it, however it takes that.
+                    (_, Some(why)) if fault.is_end_of_pipe() => in_doubt(&why),
+                    (Some(exit), _) => in_doubt(&ended(&exit)),
+                    (None, _) => fault.of_turn(),
                 };
                 Err(error.without(&self.secrets))
             }

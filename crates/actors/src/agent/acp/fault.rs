@@ -126,6 +126,11 @@ impl AcpFault {
         matches!(self, Self::Closed | Self::Broken(_) | Self::Violation { .. })
     }
 
+    /// Whether a pipe between us has ended, which the end of the process explains better.
+    pub(super) fn is_end_of_pipe(&self) -> bool {
+        matches!(self, Self::Closed | Self::Broken(_))
+    }
+
     /// The same for whoever sent the agent something. Where it may have acted on it all the same, the outcome is
     /// unknown.
     #[must_use]

@@ -16,7 +16,7 @@ use crate::agent::driver::ProcessFacts;
 use crate::agent::feed::AgentFeed;
 use crate::agent::health::{Observation, Reported};
 use crate::agent::process::memory::MemoryGauge;
-use crate::agent::process::words::{absent, ended};
+use crate::agent::process::words::{absent, ended, stopped};
 use crate::error::{Error, Reason};
 use crate::process::{Exit, Launch, LaunchFault, Process, Warden};
 
@@ -42,6 +42,8 @@ pub(super) struct Life {
     started_at: Instant,
     /// Why it is to be ended though it runs.
     condemned: Mutex<Option<Error>>,
+    /// Why it is being stopped, once it is: then however it ends, it ends for that.
+    ending: OnceLock<Error>,
     memory: MemoryGauge,
 }
 
@@ -54,6 +56,7 @@ impl Life {
             is_taking_up: AtomicBool::new(false),
             started_at: Instant::now(),
             condemned: Mutex::default(),
+            ending: OnceLock::new(),
             memory: MemoryGauge::default(),
         })
     }
@@ -116,7 +119,7 @@ impl Life {
             None => self.process.exit(),
         };
         if let Some(exit) = exit {
-            return Observation::Gone { why: ended(&exit) };
+            return Observation::Gone { why: self.ending().unwrap_or_else(|| ended(&exit)) };
         }
         if let Some(why) = self.condemned().clone().or_else(|| over.as_ref().map(cut_off)) {
             return Observation::Gone { why };
@@ -148,14 +151,23 @@ impl Life {
 
     /// How the process ended, where that is why the connection did.
     pub(super) async fn exit_behind(&self, fault: &AcpFault) -> Option<Exit> {
-        match fault {
-            AcpFault::Closed | AcpFault::Broken(_) => timeout(EXIT_WITHIN, self.process.exited()).await.ok(),
-            _ => None,
+        if !fault.is_end_of_pipe() {
+            return None;
         }
+        timeout(EXIT_WITHIN, self.process.exited()).await.ok()
+    }
+
+    /// Why it is being stopped, or was, if that came before its end.
+    pub(super) fn ending(&self) -> Option<Error> {
+        self.ending.get().cloned()
     }
 
     /// Stops it, and returns when nothing is left of it.
     pub(super) async fn stop(&self) {
+        // What happened before is told as what it was.
+        if self.process.exit().is_none() && self.client().is_none_or(|client| client.end().is_none()) {
+            let _ = self.ending.set(self.condemned().clone().unwrap_or_else(stopped));
+        }
         self.process.stop().await;
     }
 

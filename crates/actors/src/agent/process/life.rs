@@ -2,12 +2,12 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{ChildStdin, ChildStdout};
+use tokio::process::ChildStdout;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -22,7 +22,7 @@ use crate::agent::feed::{AgentFeed, AgentUpdate};
 use crate::agent::health::Observation;
 use crate::agent::letter::{Letter, LetterId};
 use crate::error::{Error, Reason, Secrets};
-use crate::process::{Cue, Launch, LaunchFault, Line, Lines, Process, Warden};
+use crate::process::{Cue, Input, Launch, LaunchFault, Line, Lines, Process, Warden};
 
 /// So many lines wait for the agent to read them; who has more waits with them.
 const LINES_WAITING_MAX: usize = 64;
@@ -58,6 +58,8 @@ pub(super) struct Life {
 pub(super) struct Desk {
     talk: Arc<Mutex<Talk>>,
     outgoing: mpsc::Sender<Outgoing>,
+    /// Why it is being stopped, once it is: then however it ends, it ends for that.
+    ending: Arc<OnceLock<Error>>,
     feed: AgentFeed,
     secrets: Secrets,
 }
@@ -85,6 +87,7 @@ impl Life {
         let desk = Desk {
             talk: Arc::new(Mutex::new(Talk::new())),
             outgoing,
+            ending: Arc::default(),
             feed: feed.clone(),
             secrets: secrets.clone(),
         };
@@ -97,6 +100,8 @@ impl Life {
             tasks.spawn(async move {
                 if write(stdin, to_write, &writer.talk).await.is_err()
                     && timeout(EXIT_WITHIN, exited).await.is_err()
+                    // It was not the agent that closed it, and may still answer.
+                    && writer.ending.get().is_none()
                 {
                     writer.close(&absent("its process has closed its input, and runs on"));
                     over.send_replace(true);
@@ -135,6 +140,10 @@ impl Life {
 
     /// Stops it, and returns when nothing is left of it.
     pub(super) async fn stop(&self) {
+        // What happened before is told as what it was.
+        if self.process.exit().is_none() {
+            let _ = self.desk.ending.set(self.condemned().clone().unwrap_or_else(stopped));
+        }
         self.process.stop().await;
         self.desk.close(&stopped());
     }
@@ -253,12 +262,13 @@ impl Desk {
 
     /// Why nobody is there any more.
     fn over(&self) -> Error {
-        self.talk().over().cloned().unwrap_or_else(|| absent("its process reads no more"))
+        let over = self.talk().over().or(self.ending.get()).cloned();
+        over.unwrap_or_else(|| absent("its process reads no more"))
     }
 
     /// Nobody is there any more: tells all who wait.
     fn close(&self, why: &Error) {
-        let why = why.clone().without(&self.secrets);
+        let why = self.ending.get().unwrap_or(why).clone().without(&self.secrets);
         let updates = self.talk().end(&why);
         self.publish(updates);
     }
@@ -292,7 +302,7 @@ impl Drop for CallOff<'_> {
 /// Writes what is handed in, in its order. An error says that the agent cannot be told a letter any more; one that reads
 /// nothing may well do without all else.
 async fn write(
-    mut stdin: ChildStdin,
+    mut stdin: Input,
     mut to_write: mpsc::Receiver<Outgoing>,
     talk: &Mutex<Talk>,
 ) -> io::Result<()> {

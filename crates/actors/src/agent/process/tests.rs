@@ -327,6 +327,26 @@ async fn an_agent_that_ignores_the_request_to_end_is_killed_after_its_grace() {
 }
 
 #[tokio::test]
+async fn an_agent_that_ends_with_its_input_is_not_killed_and_its_end_is_told_as_a_stop() {
+    let script = r#"trap '' TERM; echo '"up"'; while read -r _; do echo '"got"'; done; echo bye > farewell"#;
+    let mut bed = Bed::new(script).await;
+    bed.driver.launch.spec.cwd = Some(bed.folder.path().to_owned());
+    bed.restart().await.unwrap();
+    assert_eq!(bed.next().await.body, json!("up"));
+    let mut delivery = bed.driver.deliver(letter(json!(0)));
+    let got = tokio::select! {
+        answer = &mut delivery => panic!("{answer:?}"),
+        got = timeout(LIMIT, bed.listener.next()) => got.unwrap(),
+    };
+    assert!(matches!(got, Some(Heard::Update(update)) if update.body == "got"));
+    let (answer, ()) = tokio::join!(delivery, async { timeout(LIMIT, bed.driver.stop()).await.unwrap() });
+    let error = answer.unwrap_err();
+    assert_eq!(error.reason, Reason::OutcomeUnknown);
+    assert!(error.for_log().contains("its process was stopped"), "{error:?}");
+    assert_eq!(std::fs::read_to_string(bed.folder.path().join("farewell")).unwrap(), "bye\n");
+}
+
+#[tokio::test]
 async fn an_agent_that_is_abandoned_is_killed_whatever_it_is_about() {
     let mut bed = Bed::up(r#"trap '' TERM; echo '"up"'; while :; do sleep 1000; done"#).await;
     bed.next().await;
@@ -419,6 +439,29 @@ async fn an_agent_that_ends_before_it_is_ready_fails_its_start_at_once_with_its_
     let words = "before it was ready, it exited with code 2; its last words on stderr: port 80 is taken";
     assert!(why.for_log().contains(words), "{why:?}");
     assert!(!bed.is_recorded());
+}
+
+#[tokio::test]
+async fn no_secret_of_an_agents_environment_and_of_no_address_is_told_with_its_last_words() {
+    let words = "echo refused: $ACME_TOKEN at https://me:pass@host/a?b=c, $MODEL >&2; exit 2";
+    let told = "last words on stderr: refused: [redacted] at https://[redacted]@host/a?[redacted] large-one";
+    let agent = |ready| async {
+        let settle = |mut driver: ProcessDriver| {
+            let variables = [("ACME_TOKEN", "sk-4711-x"), ("MODEL", "large-one")];
+            let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            driver.launch.spec.env = variables.into();
+            // As embedders make it, and as the runtime does.
+            ProcessDriver::new(driver.launch, driver.warden).with_secrets(Secrets::default())
+        };
+        Bed::with(words, ready, settle).await
+    };
+    let bed = agent(Readiness::Stdout("up".to_owned())).await;
+    let why = failed(bed.restart().await);
+    assert!(why.for_log().contains(told), "{why:?}");
+    let bed = agent(Readiness::None).await;
+    bed.restart().await.unwrap();
+    let why = bed.incident().await;
+    assert!(why.for_log().contains(told), "{why:?}");
 }
 
 #[tokio::test]

@@ -38,6 +38,8 @@ async fn what_is_read_in_a_folder_of_the_configuration_is_kept_until_it_changes(
     assert_eq!(told(&mut events, "watch_started").await["root"], root.display().to_string());
     let cache = mainstay.cache();
     assert_eq!(cache.watched(), [(root.to_owned(), true)]);
+    let shown = mainstay.status().await.cache.folders;
+    assert_eq!((&shown[0].path, shown[0].is_watched), (&root.display().to_string(), true));
     assert_eq!(cache.file(&file).await.unwrap(), "old");
     assert_eq!(cache.file(&file).await.unwrap(), "old");
     assert_eq!(search(&cache, root, "found before").await.unwrap(), "found before");

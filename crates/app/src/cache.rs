@@ -10,6 +10,7 @@ use mainstay_actors::cache::{
 use mainstay_actors::error::{Error, Reason, of_call};
 
 use crate::parts::Parts;
+use crate::status::{CacheReport, WatchedFolder};
 
 /// The cache of a runtime. Cheap to clone.
 ///
@@ -135,6 +136,16 @@ impl Cache {
     #[must_use]
     pub fn stats(&self) -> CacheStats {
         self.0.members.cache.stats()
+    }
+
+    /// How it is doing, and which folders are watched, in one view.
+    #[must_use]
+    pub fn report(&self) -> CacheReport {
+        let folders = self
+            .watched()
+            .into_iter()
+            .map(|(path, is_watched)| WatchedFolder { path: path.display().to_string(), is_watched });
+        CacheReport { stats: self.stats(), folders: folders.collect() }
     }
 
     async fn order(&self, invalidation: Invalidation) -> Result<u64, Error> {

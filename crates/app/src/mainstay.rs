@@ -366,7 +366,7 @@ impl Mainstay {
             },
             connection: self.connection().report(),
             queue: self.queue_report(),
-            cache: self.cache().stats(),
+            cache: self.cache().report(),
             agents: self.agents().list(),
         }
     }

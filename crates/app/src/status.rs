@@ -17,7 +17,7 @@ pub struct Status {
     /// The requests.
     pub queue: QueueReport,
     /// The cache.
-    pub cache: CacheStats,
+    pub cache: CacheReport,
     /// The agents, in the order in which they were added.
     pub agents: Vec<AgentView>,
 }
@@ -43,6 +43,26 @@ pub struct QueueReport {
     pub stats: QueueStats,
     /// Why all of them wait, while the backend cannot be reached.
     pub hold: Option<HoldReport>,
+}
+
+/// The cache.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheReport {
+    /// How it is doing.
+    #[serde(flatten)]
+    pub stats: CacheStats,
+    /// The folders of `cache.watch`.
+    #[serde(default)]
+    pub folders: Vec<WatchedFolder>,
+}
+
+/// A folder of `cache.watch`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchedFolder {
+    /// Its path, as it was named.
+    pub path: String,
+    /// Whether it is watched at the moment, and what is read in it is kept; the journal says why not.
+    pub is_watched: bool,
 }
 
 /// Why requests are held: the backend cannot be reached.

@@ -165,7 +165,7 @@ pub async fn execute(mainstay: &Mainstay, command: Command) -> Result<Value, Err
         Command::Agents {} => to_json(&mainstay.agents().list()),
         Command::Agent(command) => agent::execute(&mainstay.agents(), command).await,
         Command::Connection { action } => connection_action(mainstay, action).await,
-        Command::Cache { action: CacheAction::Show, .. } => to_json(&mainstay.cache().stats()),
+        Command::Cache { action: CacheAction::Show, .. } => to_json(&mainstay.cache().report()),
         Command::Cache { action: CacheAction::Invalidate, by, pattern } => {
             let pattern = match (by, pattern) {
                 (Some(InvalidateBy::Key), Some(key)) => Pattern::Key(key),

@@ -8,7 +8,7 @@ use super::agent_report;
 use super::failure::Failure;
 use super::output::{Output, Tone};
 use crate::config::format_duration;
-use crate::status::{ConnectionReport, QueueReport, Status};
+use crate::status::{CacheReport, ConnectionReport, QueueReport, Status};
 use std::time::Duration;
 
 /// Everything in one view.
@@ -22,13 +22,27 @@ pub(super) fn status(out: &mut Output, status: Status) -> Result<(), Failure> {
     ))?;
     connection(out, &link)?;
     requests(out, &queue)?;
-    let loads = if cache.loads == 0 { String::new() } else { format!(", {} loads", cache.loads) };
-    out.line(&format!(
-        "cache       {} entries, {} bytes, {} hits, {} misses{loads}",
-        cache.entries, cache.bytes, cache.hits, cache.misses
-    ))?;
+    cached(out, &cache)?;
     out.line("")?;
     agent_report::list(out, &list)
+}
+
+fn cached(out: &mut Output, cache: &CacheReport) -> Result<(), Failure> {
+    let CacheReport { stats, folders } = cache;
+    let loads = if stats.loads == 0 { String::new() } else { format!(", {} loads", stats.loads) };
+    out.line(&format!(
+        "cache       {} entries, {} bytes, {} hits, {} misses{loads}",
+        stats.entries, stats.bytes, stats.hits, stats.misses
+    ))?;
+    for folder in folders {
+        let state = match folder.is_watched {
+            true => out.paint("watched", Tone::Good),
+            false => out.paint("not watched", Tone::Warn),
+        };
+        let why = if folder.is_watched { "" } else { ": see watch_lost in the events" };
+        out.line(&format!("            {} {state}{why}", folder.path))?;
+    }
+    Ok(())
 }
 
 fn requests(out: &mut Output, queue: &QueueReport) -> Result<(), Failure> {

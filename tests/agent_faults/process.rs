@@ -248,7 +248,7 @@ echo ready
 if [ ! -e "$1/had" ]; then : > "$1/had"; echo '{"type":"state","state":{"poison":true}}'; fi
 while IFS= read -r line; do
   case $line in
-    *'"restore"'*) exit 1 ;;
+    *'"restore"'*) while [ ! -e "$1/end" ]; do sleep 0.01; done; rm "$1/end"; exit 1 ;;
     *'"message"'*) exit 1 ;;
   esac
 done
@@ -259,8 +259,37 @@ done
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(scene.says(json!("now")).await, Err(Reason::OutcomeUnknown));
+    // It ends over the state a moment after it was seen well, so that the story has one course.
+    for _ in 0..3 {
+        scene.becomes("healthy").await;
+        std::fs::write(scene.dir.path().join("end"), "").unwrap();
+    }
     scene.until(|record| record.kind == "agent_state_set_aside").await;
     scene.becomes("healthy").await;
+    scene.expect(&expect![[r#"
+        starting -> healthy
+        healthy -> failed
+        exited: error: its process ended: it exited with code 1
+        decision: restart, 1 of 9
+        restarted, restored
+        starting -> healthy
+        healthy -> failed
+        exited: error: its process ended: it exited with code 1
+        decision: restart, 2 of 9
+        restarted, restored
+        starting -> healthy
+        healthy -> failed
+        exited: error: its process ended: it exited with code 1
+        decision: restart, 3 of 9
+        restarted, restored
+        starting -> healthy
+        healthy -> failed
+        exited: error: its process ended: it exited with code 1
+        decision: restart, 4 of 9
+        agent_state_set_aside
+        restarted, restored
+        starting -> healthy
+    "#]]);
     assert!(Path::new(&scene.dir.path().join("had")).exists());
     scene.end().await;
 }

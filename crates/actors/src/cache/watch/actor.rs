@@ -195,12 +195,7 @@ impl Drop for Watches {
 
 /// Drops what was kept of a root without anybody's help.
 fn forget(cache: &CacheHandle, root: &Place) {
-    for selection in everything(root).selections {
-        let mut sweep = cache.invalidate(selection);
-        while !sweep.is_done() {
-            cache.sweep(&mut sweep);
-        }
-    }
+    cache.drop_at_once(everything(root).selections);
 }
 
 impl Worker for WatchActor {

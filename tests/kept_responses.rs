@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use mainstay::actors::cache::Pattern;
+use mainstay::actors::connection::status::ConnectionState;
 use mainstay::actors::request::RequestBuilder;
 use mainstay::config::Config;
 use mainstay::{Error, Mainstay, Request, Response};
@@ -47,6 +48,10 @@ impl Scene {
         let config = format!("[backend]\nurl = \"{url}\"\n[connection]\nping_interval = \"1h\"\n");
         let config = Config::from_toml(&config).unwrap();
         let mainstay = Mainstay::builder().config(config).start().await.unwrap();
+        // What was loaded before the first socket goes with it: an invalidation may have been missed.
+        let mut link = mainstay.connection().watch();
+        let connected = link.wait_for(|status| status.state == ConnectionState::Connected);
+        timeout(PATIENCE, connected).await.unwrap().unwrap();
         Self { mainstay, heads, _backend: backend }
     }
 

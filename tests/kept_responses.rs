@@ -437,3 +437,23 @@ async fn what_a_redirect_led_to_is_not_kept() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_the_backend_says_is_no_longer_there_is_told_to_nobody_any_more() {
+    for status in [400, 401, 403, 404, 410, 451] {
+        for held in [&["ETag: \"1\"", "Cache-Control: max-age=3600", "Age: 30"][..], &["Age: 30"]] {
+            let mut scene = Scene::of(move |number, _| match number {
+                0 => answer(200, held, "old"),
+                _ => answer(status, &[], ""),
+            })
+            .await;
+            assert_eq!(scene.told(HOUR).await, loaded("old"));
+            assert_eq!(scene.asks(Duration::from_secs(10)).await.unwrap_err().status, Some(status));
+            let next = scene.asks(HOUR).await;
+            assert_eq!(next.unwrap_err().status, Some(status), "the old one was fresh for him");
+            for condition in [None, held.len().ge(&3).then_some("\"1\""), None] {
+                assert_eq!(scene.seen().await.header("if-none-match"), condition);
+            }
+        }
+    }
+}

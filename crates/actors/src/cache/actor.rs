@@ -12,7 +12,7 @@ use super::handle::CacheHandle;
 use super::pattern::{Pattern, Selection};
 use super::shelf::Term;
 
-/// Entries were invalidated.
+/// Entries were invalidated. Where nothing was kept of what has changed in a folder, it is not told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CacheInvalidated {
     /// By what.
@@ -153,7 +153,10 @@ impl Worker for CacheActor {
             CacheMessage::Invalidate { invalidation, reply } => {
                 let Invalidation { by, pattern, selections } = invalidation;
                 let entries = tenure.cache.drop_all(selections).await;
-                ctx.record(&CacheInvalidated { by, pattern, entries });
+                // A folder that a program writes to all day changes ten times a second, and mostly nothing is kept of it.
+                if entries > 0 || by != InvalidatedBy::Files {
+                    ctx.record(&CacheInvalidated { by, pattern, entries });
+                }
                 if let Some(reply) = reply {
                     reply.send(entries);
                 }

@@ -457,3 +457,15 @@ async fn what_the_backend_says_is_no_longer_there_is_told_to_nobody_any_more() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_write_that_was_sent_elsewhere_drops_what_is_held_of_there() {
+    let scene = Scene::of(|number, head| match () {
+        () if head.starts_with("POST /other ") => answer(307, &["Location: /thing?q=1"], ""),
+        () => answer(200, &["Cache-Control: max-age=3600"], &number.to_string()),
+    })
+    .await;
+    assert_eq!((scene.told(HOUR).await, scene.told(HOUR).await), (loaded("0"), kept("0")));
+    scene.mainstay.request(Request::post("/other").build().unwrap()).await.unwrap();
+    assert_eq!(scene.told(HOUR).await, loaded("3"));
+}

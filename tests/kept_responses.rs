@@ -48,9 +48,9 @@ impl Scene {
         let config = format!("[backend]\nurl = \"{url}\"\n[connection]\nping_interval = \"1h\"\n");
         let config = Config::from_toml(&config).unwrap();
         let mainstay = Mainstay::builder().config(config).start().await.unwrap();
-        // What is kept before there is a link may be untrue by then, and goes.
-        let mut status = mainstay.connection().watch();
-        let connected = status.wait_for(|status| status.state == ConnectionState::Connected);
+        // What was loaded before the first socket goes with it: an invalidation may have been missed.
+        let mut link = mainstay.connection().watch();
+        let connected = link.wait_for(|status| status.state == ConnectionState::Connected);
         timeout(PATIENCE, connected).await.unwrap().unwrap();
         Self { mainstay, heads, _backend: backend }
     }
@@ -157,7 +157,7 @@ async fn what_is_fresh_is_not_asked_for_again_and_tells_how_old_it_is() {
     assert_eq!((text(&second), second.cached, second.attempts), ("a".to_owned(), true, 0));
     let age: u64 = second.headers["age"].to_str().unwrap().parse().unwrap();
     assert!((30..3600).contains(&age), "{age}");
-    let oldest = scene.mainstay.status().await.cache.stats.oldest_ms.unwrap();
+    let oldest = scene.mainstay.status().await.cache.oldest_ms.unwrap();
     assert!((30_000..3_600_000).contains(&oldest), "the status tells the same age: {oldest}");
     scene.seen().await;
     assert!(scene.is_left_alone());
@@ -436,4 +436,36 @@ async fn what_a_redirect_led_to_is_not_kept() {
             assert_eq!(scene.seen().await.header("if-none-match"), None);
         }
     }
+}
+
+#[tokio::test]
+async fn what_the_backend_says_is_no_longer_there_is_told_to_nobody_any_more() {
+    for status in [400, 401, 403, 404, 410, 451] {
+        for held in [&["ETag: \"1\"", "Cache-Control: max-age=3600", "Age: 30"][..], &["Age: 30"]] {
+            let mut scene = Scene::of(move |number, _| match number {
+                0 => answer(200, held, "old"),
+                _ => answer(status, &[], ""),
+            })
+            .await;
+            assert_eq!(scene.told(HOUR).await, loaded("old"));
+            assert_eq!(scene.asks(Duration::from_secs(10)).await.unwrap_err().status, Some(status));
+            let next = scene.asks(HOUR).await;
+            assert_eq!(next.unwrap_err().status, Some(status), "the old one was fresh for him");
+            for condition in [None, held.len().ge(&3).then_some("\"1\""), None] {
+                assert_eq!(scene.seen().await.header("if-none-match"), condition);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_was_sent_elsewhere_drops_what_is_held_of_there() {
+    let scene = Scene::of(|number, head| match () {
+        () if head.starts_with("POST /other ") => answer(307, &["Location: /thing?q=1"], ""),
+        () => answer(200, &["Cache-Control: max-age=3600"], &number.to_string()),
+    })
+    .await;
+    assert_eq!((scene.told(HOUR).await, scene.told(HOUR).await), (loaded("0"), kept("0")));
+    scene.mainstay.request(Request::post("/other").build().unwrap()).await.unwrap();
+    assert_eq!(scene.told(HOUR).await, loaded("3"));
 }

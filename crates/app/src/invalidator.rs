@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use mainstay_actors::cache::{
-    CacheHandle, CacheMessage, InvalidatedBy, Invalidation, Selection, Write, WriteRule, invalidated_by,
+    CacheHandle, CacheMessage, InvalidatedBy, Invalidation, Selection, Write, WriteRule, invalidated_by, key,
 };
 use mainstay_actors::error::Secrets;
 use mainstay_actors::request::Request;
@@ -44,8 +44,12 @@ impl Transport for Invalidator {
     ) -> BoxFuture<'a, Result<Answer, TransportError>> {
         let Some(write) = Write::of(request) else { return self.transport.attempt(request, timeout) };
         async move {
-            let aftermath = self.aftermath(write);
+            let mut aftermath = self.aftermath(write);
             let ended = self.transport.attempt(request, timeout).await;
+            if ended.as_ref().is_ok_and(|answer| answer.is_redirected) {
+                // It was carried out elsewhere, and nobody tells where.
+                aftermath.selections.push(Selection::prefix(key::RESPONSES));
+            }
             aftermath.settle(may_have_acted(&ended)).await;
             ended
         }

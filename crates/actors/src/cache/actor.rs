@@ -12,7 +12,7 @@ use super::handle::CacheHandle;
 use super::pattern::{Pattern, Selection};
 use super::shelf::Term;
 
-/// Entries were invalidated.
+/// Entries were invalidated. Where nothing was kept of what has changed in a folder, it is not told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CacheInvalidated {
     /// By what.
@@ -134,6 +134,21 @@ impl Drop for Tenure {
     }
 }
 
+/// An order that is being carried out. Where that is cut off, everything is forgotten before its caller is told: this is to
+/// be dropped before the reply.
+struct Unfinished<'a> {
+    tenure: &'a Tenure,
+    is_over: bool,
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.tenure.cache.close(self.tenure.term);
+        }
+    }
+}
+
 impl Worker for CacheActor {
     type Message = CacheMessage;
     type State = Tenure;
@@ -152,15 +167,23 @@ impl Worker for CacheActor {
         match message {
             CacheMessage::Invalidate { invalidation, reply } => {
                 let Invalidation { by, pattern, selections } = invalidation;
+                let mut unfinished = Unfinished { tenure, is_over: false };
                 let entries = tenure.cache.drop_all(selections).await;
-                ctx.record(&CacheInvalidated { by, pattern, entries });
+                unfinished.is_over = true;
+                // A folder that a program writes to all day changes ten times a second, and mostly nothing is kept of it.
+                if entries > 0 || by != InvalidatedBy::Files {
+                    ctx.record(&CacheInvalidated { by, pattern, entries });
+                }
                 if let Some(reply) = reply {
                     reply.send(entries);
                 }
             }
             #[cfg(debug_assertions)]
             #[allow(clippy::panic, reason = "this is the fault switch of debug builds")]
-            CacheMessage::Panic | CacheMessage::PanicOn(_) => panic!("asked to panic"),
+            CacheMessage::Panic | CacheMessage::PanicOn(_) => {
+                let _unfinished = Unfinished { tenure, is_over: false };
+                panic!("asked to panic")
+            }
         }
         Ok(())
     }

@@ -27,6 +27,7 @@ pub use self::held::Held;
 use super::handle::{CacheHandle, Keeping};
 use super::key;
 use super::load::Loaded;
+use super::pattern::Selection;
 use super::value::CacheValue;
 use crate::error::{Error, Reason};
 use crate::queue::QueueHandle;
@@ -75,9 +76,14 @@ impl Responses {
         let load = {
             let (queue, request, has_loaded) = (self.queue.clone(), request.clone(), Arc::clone(&has_loaded));
             let asked = Asked { at: Instant::now(), wall };
+            let (cache, key) = (self.cache.clone(), Selection::key(&key));
             move |held| async move {
                 has_loaded.store(true, Ordering::Relaxed);
-                load(&queue, request, held, asked).await
+                let loaded = load(&queue, request, held, asked).await;
+                if loaded.as_ref().is_err_and(held::is_over) {
+                    cache.drop_at_once(vec![key]);
+                }
+                loaded
             }
         };
         let answer = self.cache.get_or_renew(&key, Some(age_max), keeping, load).await?;

@@ -9,6 +9,11 @@ use thiserror::Error;
 
 use super::key::KEY_BYTES_MAX;
 
+/// The most stars and choices, as in `{one,other}`, in a pattern. Choices may stand in each other, and what turns a pattern
+/// into a matcher goes down into each: where there were thousands, it would run out of stack. Of a pattern of thousands of
+/// stars, a single long key can be matched in many ways, and to follow them all takes seconds.
+const CHOICES_MAX: usize = 32;
+
 /// Which entries an invalidation concerns, in words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "by", content = "pattern", rename_all = "snake_case")]
@@ -18,7 +23,7 @@ pub enum Pattern {
     /// Every entry whose key begins so.
     Prefix(String),
     /// Every entry whose key this matches from its first character to its last: `*` and `?` stand for what has no `/` in
-    /// it, `**` for anything, `[ab]` and `{one,other}` for one of those.
+    /// it, `**` for anything, `[ab]` and `{one,other}` for one of those. Stars and braces are at most 32 together.
     Glob(String),
     /// Every entry.
     All,
@@ -30,6 +35,9 @@ pub enum PatternError {
     /// It is longer than any key.
     #[error("a pattern for keys has at most {KEY_BYTES_MAX} bytes")]
     TooLong,
+    /// It has too many stars and choices.
+    #[error("a pattern for keys has at most {CHOICES_MAX} stars and choices in braces")]
+    TooManyChoices,
     /// It is no glob.
     #[error("{pattern:?} is no pattern for keys: {reason}")]
     Glob {
@@ -84,10 +92,13 @@ impl Selection {
     /// Every entry whose key this pattern matches; see [`Pattern::Glob`].
     ///
     /// # Errors
-    /// When it is no pattern, or longer than any key.
+    /// When it is no pattern, is longer than any key, or has too many stars and choices.
     pub fn glob(pattern: &str) -> Result<Self, PatternError> {
         if pattern.len() > KEY_BYTES_MAX {
             return Err(PatternError::TooLong);
+        }
+        if choices(pattern) > CHOICES_MAX {
+            return Err(PatternError::TooManyChoices);
         }
         glob(pattern).map(Self)
     }
@@ -164,6 +175,20 @@ fn glob(pattern: &str) -> Result<Rule, PatternError> {
     let literal =
         pattern.find(['*', '?', '[', ']', '{', '}', '\\', '!']).map_or(pattern, |end| &pattern[..end]);
     Ok(Rule::Glob { beginning: literal.into(), matcher: Arc::new(glob.compile_matcher()) })
+}
+
+/// How many stars and choices it may have. What stands in a class is neither, and is counted all the same: this is a bound.
+fn choices(pattern: &str) -> usize {
+    let (mut count, mut before, mut chars) = (0, None, pattern.chars());
+    while let Some(char) = chars.next() {
+        if char == '\\' {
+            chars.next();
+        } else if char == '{' || (char == '*' && before != Some('*')) {
+            count += 1;
+        }
+        before = Some(char);
+    }
+    count
 }
 
 /// globset takes `**` for anything only where it fills a segment; elsewhere it is one `*` for it, which ends at a `/`.
@@ -257,5 +282,27 @@ mod tests {
         );
         let long = "k".repeat(KEY_BYTES_MAX + 1);
         assert_eq!(refusal(Pattern::Prefix(long)), "a pattern for keys has at most 8192 bytes");
+    }
+
+    #[test]
+    fn a_pattern_of_choices_and_stars_without_end_is_refused_in_words_and_one_as_long_as_can_be_does_no_harm()
+    {
+        let nested = |depth: usize| format!("{}a{}", "{".repeat(depth), "}".repeat(depth));
+        let refusal = |pattern: &str| Selection::glob(pattern).unwrap_err().to_string();
+        let expected = "a pattern for keys has at most 32 stars and choices in braces";
+        for depth in [CHOICES_MAX + 1, 300, 2000] {
+            assert_eq!(refusal(&nested(depth)), expected, "{depth}");
+            // A brace in a class closes nothing, and a class is not closed by a brace.
+            assert_eq!(refusal(&"{[}]".repeat(depth)), expected, "{depth}");
+            assert_eq!(refusal(&format!("[\\]{}", nested(depth))), expected, "{depth}");
+            assert_eq!(refusal(&"**a".repeat(depth)), expected, "{depth}");
+        }
+        assert!(Selection::glob(&nested(CHOICES_MAX)).unwrap().matches_text("a"));
+        assert!(Selection::glob(&"**/".repeat(CHOICES_MAX)).is_ok());
+        assert!(Selection::glob(&"\\{\\*".repeat(100)).unwrap().matches_text(&"{*".repeat(100)));
+        for part in ["***", "?", "[a-z]", "[!\u{1}-\u{10ffff}]", "[", "]", "\\", "}", ","] {
+            let long = part.repeat(KEY_BYTES_MAX / part.len());
+            let _ = Selection::glob(&long).map(|selection| selection.matches_text(&"a/".repeat(4096)));
+        }
     }
 }

@@ -285,6 +285,21 @@ async fn after_a_crash_the_cache_is_cold_and_what_was_being_loaded_meanwhile_is_
     assert!(scene.get("n:a").is_some());
 }
 
+/// On threads of their own, the caller may go on before the actor's state is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_told_that_the_actor_crashed_gets_nothing_from_before() {
+    for _ in 0..20 {
+        let scene = Scene::new().await;
+        let keys: Vec<String> = (0..1000).map(|n| format!("n:{n}")).collect();
+        keys.iter().for_each(|key| scene.put(key, "v"));
+        let invalidation = Invalidation::by_predicate("one that cannot", |_| panic!("a rule that cannot"));
+        let message = |reply| CacheMessage::Invalidate { invalidation, reply: Some(reply) };
+        assert!(scene.actor.call(message).await.is_err());
+        assert_eq!(keys.iter().filter(|key| scene.get(key).is_some()).count(), 0);
+        scene.runtime.shutdown().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn while_nobody_is_there_who_invalidates_nothing_is_kept_and_loads_still_run() {
     let scene = Scene::new().await;

@@ -104,6 +104,13 @@ struct Envelope<'a> {
     seq: Option<u64>,
 }
 
+/// What is told of a frame whose other fields are not as they should be.
+#[derive(Deserialize)]
+struct Kind<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+}
+
 #[derive(Serialize)]
 struct ResumeRequest {
     #[serde(rename = "type")]
@@ -136,7 +143,11 @@ impl Resumption {
             Ok(Envelope { kind, seq: Some(seq) }) if kind == "event" => self.observe_seq(seq, text),
             Ok(Envelope { kind, .. }) if kind == "invalidate" => Observed::Invalidation,
             Ok(_) => Observed::Unnumbered,
-            Err(_) => Observed::Malformed,
+            // What is no longer true is so whatever stands beside it.
+            Err(_) => match serde_json::from_str::<Kind<'_>>(text) {
+                Ok(Kind { kind }) if kind == "invalidate" => Observed::Invalidation,
+                _ => Observed::Malformed,
+            },
         }
     }
 
@@ -306,5 +317,15 @@ mod tests {
         let stored = serde_json::to_string(&after_events(&[1, 2])).unwrap();
         let mut restored: Resumption = serde_json::from_str(&stored).unwrap();
         assert_eq!(restored.open(), Opening::Resume(r#"{"type":"resume","after":2}"#.into()));
+    }
+
+    #[test]
+    fn an_invalidation_is_one_whatever_number_it_bears() {
+        for seq in
+            ["", r#""seq":7,"#, r#""seq":-1,"#, r#""seq":1.5,"#, r#""seq":"7","#, r#""seq":7,"seq":8,"#]
+        {
+            let text = format!(r#"{{"type":"invalidate",{seq}"keys":["a:1"]}}"#);
+            assert_eq!(Resumption::default().observe(&text), Observed::Invalidation, "{text}");
+        }
     }
 }

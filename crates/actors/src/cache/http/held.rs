@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::terms::Terms;
 use super::validators;
-use crate::error::is_credential;
+use crate::error::{Error, is_credential};
 use crate::request::{Request, Response};
 
 /// Headers of a request that say themselves what is wanted of a cache, or want a part alone.
@@ -52,6 +52,13 @@ pub(super) fn is_cacheable(request: &Request) -> bool {
         && request.body().is_none()
         && !has_key
         && !request.headers().keys().any(|name| is_credential(name) || OF_ITS_OWN.contains(name))
+}
+
+/// Whether an error says that what is held is no longer what there is: the backend has answered, and that is its answer
+/// (RFC 9111, 4.3.3). One that speaks of the moment alone, or of itself, says nothing of that.
+pub(super) fn is_over(error: &Error) -> bool {
+    let is_of_the_moment = |status| matches!(status, 407 | 408 | 425 | 429 | 500..);
+    error.status.is_some_and(|status| !is_of_the_moment(status))
 }
 
 impl Held {

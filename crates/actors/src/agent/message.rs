@@ -39,6 +39,8 @@ pub enum AgentMessage {
     TakeIncident(Box<Observation>),
     /// The agent's state was read, or could not be.
     TakeState(Box<Result<AgentState, DriverError>>),
+    /// The agent has handed over a state of its own accord.
+    MindState,
     /// The attempt to bring the agent back has ended.
     TakeRevival(Box<Revival>),
     /// The agent has failed for this reason. What is to be remembered has been noted.
@@ -80,6 +82,7 @@ impl Message for AgentMessage {
             Self::Check => "Check",
             Self::TakeObservation(_) => "TakeObservation",
             Self::TakeIncident(_) => "TakeIncident",
+            Self::MindState => "MindState",
             Self::TakeState(_) => "TakeState",
             Self::TakeRevival(_) => "TakeRevival",
             Self::Fail(_) => "Fail",

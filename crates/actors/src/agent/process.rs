@@ -156,10 +156,11 @@ impl ProcessDriver {
         ready.map_err(|fault| DriverError::Failed(not_started(&fault).without(&self.secrets)))
     }
 
-    async fn end(&self) {
-        if let Some(life) = self.life() {
-            self.end_this(&life).await;
-        }
+    /// Gives the state that it said last.
+    async fn end(&self) -> Option<Value> {
+        let life = self.life()?;
+        self.end_this(&life).await;
+        life.state()
     }
 
     async fn end_this(&self, life: &Arc<Life>) {
@@ -207,7 +208,7 @@ impl Driver for ProcessDriver {
         self.start_anew().boxed()
     }
 
-    fn stop(&self) -> BoxFuture<'_, ()> {
+    fn stop(&self) -> BoxFuture<'_, Option<Value>> {
         self.end().boxed()
     }
 
@@ -220,6 +221,17 @@ impl Driver for ProcessDriver {
     fn read_state(&self) -> BoxFuture<'_, Result<AgentState, DriverError>> {
         let state = self.life().and_then(|life| life.state());
         std::future::ready(Ok(state.map_or(AgentState::None, AgentState::Known))).boxed()
+    }
+
+    fn state_said(&self) -> BoxFuture<'_, ()> {
+        let said = self.life().map(|life| life.state_said());
+        async move {
+            match said {
+                Some(said) => said.await,
+                None => std::future::pending().await,
+            }
+        }
+        .boxed()
     }
 
     fn write_state(&self, state: Value) -> BoxFuture<'_, Result<(), DriverError>> {

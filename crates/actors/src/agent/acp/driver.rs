@@ -285,8 +285,8 @@ impl Driver for AcpDriver {
         self.start_anew().boxed()
     }
 
-    fn stop(&self) -> BoxFuture<'_, ()> {
-        self.end().boxed()
+    fn stop(&self) -> BoxFuture<'_, Option<Value>> {
+        self.end().map(|()| None).boxed()
     }
 
     fn abandon(&self) {

@@ -276,8 +276,8 @@ async fn an_agent_is_given_back_what_it_said_of_its_state() {
     assert_eq!(bed.driver.read_state().await, Ok(AgentState::Known(json!([1, 2]))));
     bed.driver.write_state(json!([1, 2])).await.unwrap();
     assert_eq!(bed.next().await.body["line"], json!({"type": "restore", "state": [1, 2]}));
-    bed.driver.stop().await;
-    assert_eq!(bed.driver.read_state().await, Ok(AgentState::None));
+    assert_eq!(bed.driver.stop().await, Some(json!([1, 2])));
+    assert_eq!((bed.driver.read_state().await, bed.driver.stop().await), (Ok(AgentState::None), None));
     failed(bed.driver.write_state(json!(1)).await);
 }
 
@@ -339,7 +339,7 @@ async fn an_agent_that_ends_with_its_input_is_not_killed_and_its_end_is_told_as_
         got = timeout(LIMIT, bed.listener.next()) => got.unwrap(),
     };
     assert!(matches!(got, Some(Heard::Update(update)) if update.body == "got"));
-    let (answer, ()) = tokio::join!(delivery, async { timeout(LIMIT, bed.driver.stop()).await.unwrap() });
+    let (answer, _) = tokio::join!(delivery, async { timeout(LIMIT, bed.driver.stop()).await.unwrap() });
     let error = answer.unwrap_err();
     assert_eq!(error.reason, Reason::OutcomeUnknown);
     assert!(error.for_log().contains("its process was stopped"), "{error:?}");

@@ -65,6 +65,8 @@ pub struct AgentWatch {
     /// Whether the backend seemed away when that was last looked at.
     was_away: bool,
     next_check: Option<TaskHandle>,
+    /// When that begins, if nothing comes in between.
+    next_check_at: Duration,
     /// How many checks have been planned: the first two are spread over the period.
     checks: u32,
     /// The agent took no letter: none is handed out before it has been seen well again.
@@ -100,6 +102,7 @@ impl Worker for AgentActor {
             is_check_outdated: false,
             was_away: *self.backend_seems_away.borrow(),
             next_check: None,
+            next_check_at: Duration::ZERO,
             checks: 0,
             is_shut: false,
             deliveries: BTreeMap::new(),
@@ -145,6 +148,7 @@ impl Worker for AgentActor {
                 self.publish(watch);
                 return Err(reason.into());
             }
+            AgentMessage::MindWork => self.look_in_time(ctx, watch),
             AgentMessage::MindLink => self.check_soon(ctx, watch),
             AgentMessage::AwaitRevival(reply) if watch.is_reviving => watch.waiting.push(reply),
             AgentMessage::AwaitRevival(reply) => reply.send(Ok(())),
@@ -228,14 +232,40 @@ impl AgentActor {
                 std::future::pending::<()>().await;
             }
         };
-        // Not an async block around both, which would hold them twice: this is what each agent mostly does.
-        let planned = ctx.spawn(timeout(delay, change).map(|changed| match changed {
-            Ok(()) => AgentMessage::MindLink,
-            Err(_) => AgentMessage::Check,
-        }));
+        watch.next_check_at = ctx.now().saturating_add(delay);
+        let limit = self.health.progress_timeout;
+        let planned = if limit.is_zero() || delay <= limit {
+            // Not an async block around both, which would hold them twice: this is what each agent mostly does.
+            ctx.spawn(timeout(delay, change).map(|changed| match changed {
+                Ok(()) => AgentMessage::MindLink,
+                Err(_) => AgentMessage::Check,
+            }))
+        } else {
+            // What it is given to do meanwhile may make it hang before that.
+            let driver = Arc::clone(&self.driver);
+            let sooner = async move {
+                tokio::select! {
+                    () = change => AgentMessage::MindLink,
+                    () = driver.work_begun() => AgentMessage::MindWork,
+                }
+            };
+            ctx.spawn(timeout(delay, sooner).map(|sooner| sooner.unwrap_or(AgentMessage::Check)))
+        };
         if let Some(planned) = watch.next_check.replace(planned) {
             planned.abort();
         }
+    }
+
+    /// Sees to it that an agent that has just been given something to do is looked at when it would hang.
+    fn look_in_time(&self, ctx: &mut Ctx, watch: &mut AgentWatch) {
+        if watch.is_busy {
+            // The check that is in flight plans the next.
+            return;
+        }
+        let now = ctx.now();
+        let planned = watch.next_check_at.saturating_sub(now);
+        let limit = watch.health.next_check_in(self.signs(now), now);
+        self.plan_check_in(ctx, watch, planned.min(limit));
     }
 
     fn take_revival(&self, ctx: &mut Ctx, watch: &mut AgentWatch, revival: Revival) -> Result<(), Failure> {

@@ -119,6 +119,11 @@ pub trait Driver: Send + Sync + 'static {
         Activity::default()
     }
 
+    /// Resolves when the agent is seen to have something to do.
+    fn work_begun(&self) -> BoxFuture<'_, ()> {
+        std::future::pending().boxed()
+    }
+
     /// How many letters may be under way at once.
     fn letters_max(&self) -> usize {
         1

@@ -47,6 +47,8 @@ pub enum AgentMessage {
     Fail(String),
     /// The backend seems to have gone, or to be back.
     MindLink,
+    /// The agent, which had nothing to do, has something to do.
+    MindWork,
     /// Say when the agent has been brought back, or why it has not been so far.
     AwaitRevival(Reply<Result<(), DriverError>>),
     /// Hand the agent a letter.
@@ -82,6 +84,7 @@ impl Message for AgentMessage {
             Self::Check => "Check",
             Self::TakeObservation(_) => "TakeObservation",
             Self::TakeIncident(_) => "TakeIncident",
+            Self::MindWork => "MindWork",
             Self::MindState => "MindState",
             Self::TakeState(_) => "TakeState",
             Self::TakeRevival(_) => "TakeRevival",

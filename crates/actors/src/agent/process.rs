@@ -246,6 +246,10 @@ impl Driver for ProcessDriver {
         self.meter.activity()
     }
 
+    fn work_begun(&self) -> BoxFuture<'_, ()> {
+        self.meter.begun().boxed()
+    }
+
     fn deliver(&self, letter: Letter) -> BoxFuture<'_, Result<Value, Error>> {
         self.hand_over(letter).boxed()
     }

@@ -315,6 +315,10 @@ impl Driver for AcpDriver {
         if asks { Activity { progressed_at: Some(Instant::now()), ..activity } } else { activity }
     }
 
+    fn work_begun(&self) -> BoxFuture<'_, ()> {
+        self.options.meter.begun().boxed()
+    }
+
     fn deliver(&self, letter: Letter) -> BoxFuture<'_, Result<Value, Error>> {
         self.hand_over(letter).boxed()
     }

@@ -23,7 +23,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use self::life::Life;
 use self::memory::over_ceiling;
@@ -242,8 +242,11 @@ impl Driver for ProcessDriver {
         self.life()?.facts()
     }
 
+    /// One that waits for a person's answer does not hang.
     fn activity(&self) -> Activity {
-        self.meter.activity()
+        let activity = self.meter.activity();
+        let asks = self.life().is_some_and(|life| life.desk().has_asks());
+        if asks { Activity { progressed_at: Some(Instant::now()), ..activity } } else { activity }
     }
 
     fn work_begun(&self) -> BoxFuture<'_, ()> {
@@ -256,6 +259,9 @@ impl Driver for ProcessDriver {
 
     fn answer(&self, ask: &str, answer: Value) -> Result<(), Error> {
         let desk = self.life().map(|life| life.desk().clone());
-        desk.ok_or_else(|| absent("its process does not run"))?.answer(ask, &answer)
+        desk.ok_or_else(|| absent("its process does not run"))?.answer(ask, &answer)?;
+        // From now on it is the agent again that is waited for.
+        self.meter.progress();
+        Ok(())
     }
 }

@@ -333,7 +333,10 @@ impl Driver for AcpDriver {
         })?;
         let life = self.life().ok_or_else(|| absent("its process does not run"))?;
         let client = life.client().ok_or_else(|| AcpFault::NotAsked(ask.to_owned()).as_error())?;
-        client.answer(ask, option).map_err(|fault| fault.as_error())
+        client.answer(ask, option).map_err(|fault| fault.as_error())?;
+        // From now on it is the agent again that is waited for.
+        self.options.meter.progress();
+        Ok(())
     }
 
     fn session(&self) -> Option<Value> {

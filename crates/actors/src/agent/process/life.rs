@@ -260,6 +260,11 @@ impl Desk {
         self.outgoing.send(Outgoing::Line(line)).await.map_err(|_| self.over())
     }
 
+    /// Whether the agent waits for an answer to a question.
+    pub(super) fn has_asks(&self) -> bool {
+        self.talk().has_asks()
+    }
+
     /// Hands the agent an answer to its question.
     pub(super) fn answer(&self, ask: &str, body: &Value) -> Result<(), Error> {
         let mut talk = self.talk();

@@ -204,6 +204,26 @@ async fn whatever_an_agent_says_is_a_sign_of_progress() {
 }
 
 #[tokio::test]
+async fn an_agent_that_waits_for_a_persons_answer_does_not_hang_and_is_waited_for_from_the_answer_on() {
+    let script =
+        r#"read -r _; echo '{"type":"ask","ask":"a1","id":7,"body":"may I?"}'; read -r _; read -r _"#;
+    let mut bed = Bed::up(script).await;
+    let mut delivery = bed.driver.deliver(letter(json!("long")));
+    assert!((&mut delivery).now_or_never().is_none());
+    let progressed_since = |at: Instant| bed.driver.activity().progressed_at.unwrap() >= at;
+    let Some(Heard::Update(update)) = timeout(LIMIT, bed.listener.next()).await.unwrap() else {
+        panic!("lost")
+    };
+    assert_eq!(update.kind, UpdateKind::Ask);
+    assert!(progressed_since(Instant::now()), "it waits for a person");
+    let before = Instant::now();
+    bed.driver.answer("a1", json!(true)).unwrap();
+    assert!(progressed_since(before), "the answer gives it its time again");
+    let after = Instant::now();
+    assert!(!progressed_since(after + Duration::from_nanos(1)), "and it is waited for");
+}
+
+#[tokio::test]
 async fn a_question_is_answered_once_and_lapses_with_the_agent() {
     let script = r#"echo '{"type":"ask","ask":"a1","id":7,"body":"may I?"}'
         read -r line; echo "{\"type\":\"got\",\"line\":$line}"

@@ -27,6 +27,20 @@ while IFS= read -r line; do
     esac
 done"#;
 
+/// Counts its messages as well, and says nothing of its state before its input ends.
+const PARTING: &str = r#"
+trap '' TERM
+n=0
+while IFS= read -r line; do
+    case $line in
+        *'"type":"restore"'*) n=${line#*\"state\":}; n=${n%%[,\}]*} ;;
+        *'"type":"message"'*)
+            n=$((n + 1)); id=${line##*\"id\":}; id=${id%%[,\}]*}
+            echo "{\"type\":\"reply\",\"id\":$id,\"body\":$n}" ;;
+    esac
+done
+echo "{\"type\":\"state\",\"state\":$n}""#;
+
 /// An agent that is this script of the shell.
 fn agent(id: &str, script: &str, more: &str) -> String {
     format!(
@@ -88,7 +102,7 @@ async fn an_agent_that_is_killed_comes_back_with_its_state_and_so_does_one_whose
     assert_ne!(pid(data.path(), "planner").await, first);
     assert_eq!(pid(data.path(), "coder").await, neighbour);
 
-    // A state is kept with the check after it was said.
+    // A state is kept with the answer after it, on disk soon after that.
     eventually("the state is kept", async || {
         let shown = ask(data.path(), &["agent", "show", "planner"]).await;
         shown["state_kept_at"].as_str() > failed["at"].as_str()
@@ -102,6 +116,60 @@ async fn an_agent_that_is_killed_comes_back_with_its_state_and_so_does_one_whose
     story.agent_becomes("planner", "healthy").await;
     let counted = count(data.path(), "planner").await;
     assert!(counted == 4 || counted == 3, "the last state but one at least: {counted}");
+    runtime.signal("TERM").await;
+    assert!(runtime.ended().await.0.success());
+}
+
+#[tokio::test]
+async fn what_an_agent_says_of_its_state_is_given_back_when_it_or_the_runtime_is_stopped_though_no_check_came()
+ {
+    let data = tempfile::tempdir().unwrap();
+    let rarely = "health_interval = \"1h\"";
+    let agents = agent("planner", COUNTER, rarely) + &agent("parting", PARTING, rarely);
+    let config = config(data.path(), free_port(), "", &agents);
+    let (mut runtime, mut story) = start(data.path(), &config);
+    story.since(0, health("planner", "healthy")).await;
+    story.since(0, health("parting", "healthy")).await;
+    for id in ["planner", "parting"] {
+        assert_eq!(count(data.path(), id).await, 1, "{id}");
+        for (round, orders) in [(2, &["restart"][..]), (3, &["stop", "start"])] {
+            for order in orders {
+                let done = run(data.path(), &["agent", order, id]).await;
+                assert_eq!(done.code, Some(0), "{done:?}");
+            }
+            assert_eq!(count(data.path(), id).await, round, "{id} after {orders:?}");
+        }
+    }
+    runtime.signal("TERM").await;
+    assert!(runtime.ended().await.0.success());
+    let (mut runtime, mut story) = start(data.path(), &config);
+    let second = runtime.pid();
+    story.until(|event| event["kind"] == "runtime_started" && event["pid"] == second).await;
+    let mark = story.mark();
+    for id in ["planner", "parting"] {
+        story.since(mark, health(id, "healthy")).await;
+        assert_eq!(count(data.path(), id).await, 4, "{id}");
+    }
+    runtime.signal("TERM").await;
+    assert!(runtime.ended().await.0.success());
+}
+
+#[tokio::test]
+async fn a_state_that_an_agent_says_of_its_own_accord_is_kept_then_and_not_at_the_next_check() {
+    let data = tempfile::tempdir().unwrap();
+    // It says its state after its answer.
+    let script = COUNTER.replace(r#"echo "{\"type\":\"state\",\"state\":$n}"; "#, "").replace(
+        " ;;\n    esac",
+        "\n            sleep 1; echo \"{\\\"type\\\":\\\"state\\\",\\\"state\\\":$n}\" ;;\n    esac",
+    );
+    let config = config(data.path(), free_port(), "", &agent("planner", &script, "health_interval = \"1h\""));
+    let (mut runtime, mut story) = start(data.path(), &config);
+    story.since(0, health("planner", "healthy")).await;
+    assert_eq!(count(data.path(), "planner").await, 1);
+    eventually("the state is kept", async || {
+        ask(data.path(), &["agent", "show", "planner"]).await["state_kept_at"].is_string()
+    })
+    .await;
     runtime.signal("TERM").await;
     assert!(runtime.ended().await.0.success());
 }

@@ -17,7 +17,9 @@ use counter::{Count, Counter, start, start_with, tireless, told, total};
 use mainstay_runtime::journal::Delivery;
 use mainstay_runtime::policy::{Budget, ChildPolicy, Shutdown, SupervisorPolicy};
 use mainstay_runtime::state::{Draft, MemoryStore, StateStore};
-use mainstay_runtime::{ActorPath, AdminError, Child, Runtime, StartError, SupervisorSpec};
+use mainstay_runtime::{
+    ActorPath, AdminError, Child, Context, Failure, Runtime, StartError, SupervisorSpec, Worker,
+};
 
 fn store() -> Arc<MemoryStore> {
     Arc::new(MemoryStore::new())
@@ -51,6 +53,46 @@ async fn state_survives_the_runtime_and_the_first_start_of_the_next_one_says_so(
     let loaded = told(&runtime, "state_loaded").await;
     assert_eq!((loaded.len(), loaded[0].actor.as_str()), (1, "root/counter"));
     assert_eq!(loaded[0].fields["version"], 1);
+}
+
+/// Adds ten when it is stopped.
+struct Closing;
+
+impl Worker for Closing {
+    type Message = Count;
+    type State = u64;
+    type Snapshot = u64;
+
+    async fn start(&self, _: &mut Context<Count>, kept: Option<u64>) -> Result<u64, Failure> {
+        Ok(kept.unwrap_or(0))
+    }
+
+    async fn handle(&self, _: &mut Context<Count>, message: Count, count: &mut u64) -> Result<(), Failure> {
+        if let Count::Get(reply) = message {
+            reply.send(*count);
+        }
+        Ok(())
+    }
+
+    fn snapshot(&self, count: &u64) -> Option<u64> {
+        Some(*count)
+    }
+
+    async fn stop(&self, _: &mut Context<Count>, count: &mut u64) {
+        *count += 10;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_worker_still_does_when_it_is_stopped_is_kept() {
+    let mut root = SupervisorSpec::new("root");
+    let closing = root.child(Child::new("closing", Closing)).unwrap();
+    let runtime = Runtime::builder().start(root).await.unwrap();
+    for stops in 0..3 {
+        assert_eq!(total(&closing).await, 10 * stops);
+        runtime.root().stop("closing").await.unwrap();
+        runtime.root().start("closing").await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]

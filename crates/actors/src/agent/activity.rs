@@ -2,13 +2,21 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::driver::Activity;
 
 /// Counts the requests that an agent is working on, and notes its progress. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct ActivityMeter(Arc<Mutex<Activity>>);
+pub struct ActivityMeter(Arc<Meter>);
+
+#[derive(Debug, Default)]
+struct Meter {
+    activity: Mutex<Activity>,
+    /// Told when the agent is given something to do that had nothing.
+    begun: Notify,
+}
 
 /// A request that an agent is working on, until this is dropped.
 #[derive(Debug)]
@@ -16,7 +24,7 @@ pub struct AtWork(ActivityMeter);
 
 impl ActivityMeter {
     fn lock(&self) -> MutexGuard<'_, Activity> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.activity.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The agent is given something to do.
@@ -25,7 +33,20 @@ impl ActivityMeter {
         let mut activity = self.lock();
         activity.in_flight += 1;
         activity.progressed_at = Some(Instant::now());
+        drop(activity);
+        self.0.begun.notify_waiters();
         AtWork(self.clone())
+    }
+
+    /// Waits until the agent has something to do.
+    pub async fn begun(&self) {
+        let begun = self.0.begun.notified();
+        tokio::pin!(begun);
+        // What begins from here on is not missed.
+        begun.as_mut().enable();
+        if self.activity().in_flight == 0 {
+            begun.await;
+        }
     }
 
     /// The agent shows that it is getting on.

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use mainstay_runtime::journal::millis;
 use mainstay_runtime::{Context, Failure, Reply, RestContext, TaskHandle, Worker};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::board::{AgentBoard, AgentReport};
 use super::callers::Callers;
@@ -21,6 +21,10 @@ use super::letter::LetterId;
 use super::memory::{AgentMemory, KeptState};
 use super::message::AgentMessage;
 use super::revival::{AgentDebts, Revival, revive};
+
+/// How long after a state that an agent handed over of its own accord the next is kept, where nothing else is a reason
+/// to: one that says its state all the time does not have it written all the time.
+const STATE_PAUSE: Duration = Duration::from_secs(1);
 
 /// What every incarnation of an agent's actor is made from.
 pub struct AgentActor {
@@ -61,6 +65,8 @@ pub struct AgentWatch {
     /// Whether the backend seemed away when that was last looked at.
     was_away: bool,
     next_check: Option<TaskHandle>,
+    /// When that begins, if nothing comes in between.
+    next_check_at: Duration,
     /// How many checks have been planned: the first two are spread over the period.
     checks: u32,
     /// The agent took no letter: none is handed out before it has been seen well again.
@@ -96,6 +102,7 @@ impl Worker for AgentActor {
             is_check_outdated: false,
             was_away: *self.backend_seems_away.borrow(),
             next_check: None,
+            next_check_at: Duration::ZERO,
             checks: 0,
             is_shut: false,
             deliveries: BTreeMap::new(),
@@ -121,6 +128,10 @@ impl Worker for AgentActor {
             AgentMessage::Check => self.begin_check(ctx, watch),
             AgentMessage::TakeObservation(observation) => self.take_observation(ctx, watch, *observation),
             AgentMessage::TakeIncident(observation) => self.observe(ctx, watch, *observation),
+            AgentMessage::MindState => {
+                self.note_state(ctx, watch);
+                self.await_state(ctx, STATE_PAUSE);
+            }
             AgentMessage::TakeRevival(revival) => self.take_revival(ctx, watch, *revival)?,
             AgentMessage::TakeState(read) => {
                 self.take_state(ctx, watch, *read);
@@ -137,6 +148,7 @@ impl Worker for AgentActor {
                 self.publish(watch);
                 return Err(reason.into());
             }
+            AgentMessage::MindWork => self.look_in_time(ctx, watch),
             AgentMessage::MindLink => self.check_soon(ctx, watch),
             AgentMessage::AwaitRevival(reply) if watch.is_reviving => watch.waiting.push(reply),
             AgentMessage::AwaitRevival(reply) => reply.send(Ok(())),
@@ -159,9 +171,15 @@ impl Worker for AgentActor {
         watch.is_dirty.then(|| watch.memory.clone())
     }
 
-    async fn stop(&self, _ctx: &mut Ctx, watch: &mut AgentWatch) {
+    async fn stop(&self, ctx: &mut Ctx, watch: &mut AgentWatch) {
+        watch.is_dirty = false;
         watch.deliveries.values().for_each(TaskHandle::abort);
-        self.driver.stop().await;
+        if let Some(state) = self.driver.stop().await
+            && !watch.is_reviving
+        {
+            watch.keep(KeptState::new(&state, ctx.wall_time()));
+            self.publish(watch);
+        }
     }
 
     fn rest(&self, ctx: &RestContext<'_>) {
@@ -214,14 +232,40 @@ impl AgentActor {
                 std::future::pending::<()>().await;
             }
         };
-        // Not an async block around both, which would hold them twice: this is what each agent mostly does.
-        let planned = ctx.spawn(timeout(delay, change).map(|changed| match changed {
-            Ok(()) => AgentMessage::MindLink,
-            Err(_) => AgentMessage::Check,
-        }));
+        watch.next_check_at = ctx.now().saturating_add(delay);
+        let limit = self.health.progress_timeout;
+        let planned = if limit.is_zero() || delay <= limit {
+            // Not an async block around both, which would hold them twice: this is what each agent mostly does.
+            ctx.spawn(timeout(delay, change).map(|changed| match changed {
+                Ok(()) => AgentMessage::MindLink,
+                Err(_) => AgentMessage::Check,
+            }))
+        } else {
+            // What it is given to do meanwhile may make it hang before that.
+            let driver = Arc::clone(&self.driver);
+            let sooner = async move {
+                tokio::select! {
+                    () = change => AgentMessage::MindLink,
+                    () = driver.work_begun() => AgentMessage::MindWork,
+                }
+            };
+            ctx.spawn(timeout(delay, sooner).map(|sooner| sooner.unwrap_or(AgentMessage::Check)))
+        };
         if let Some(planned) = watch.next_check.replace(planned) {
             planned.abort();
         }
+    }
+
+    /// Sees to it that an agent that has just been given something to do is looked at when it would hang.
+    fn look_in_time(&self, ctx: &mut Ctx, watch: &mut AgentWatch) {
+        if watch.is_busy {
+            // The check that is in flight plans the next.
+            return;
+        }
+        let now = ctx.now();
+        let planned = watch.next_check_at.saturating_sub(now);
+        let limit = watch.health.next_check_in(self.signs(now), now);
+        self.plan_check_in(ctx, watch, planned.min(limit));
     }
 
     fn take_revival(&self, ctx: &mut Ctx, watch: &mut AgentWatch, revival: Revival) -> Result<(), Failure> {
@@ -231,6 +275,7 @@ impl AgentActor {
                 watch.end_revival(&Ok(()));
                 self.note_session(ctx, watch);
                 self.await_incident(ctx);
+                self.await_state(ctx, Duration::ZERO);
                 self.begin_check(ctx, watch);
                 return Ok(());
             }
@@ -309,11 +354,7 @@ impl AgentActor {
         }
         if let Some(reason) = outcome.restart {
             // What it said last may be more than was read after the last check.
-            if self.driver.owns_agent()
-                && let Some(Ok(AgentState::Known(value))) = self.driver.read_state().now_or_never()
-            {
-                watch.keep(KeptState::new(&value, ctx.wall_time()));
-            }
+            self.note_state(ctx, watch);
             watch.is_busy = true;
             // Letters wait for the next incarnation.
             watch.is_shut = true;
@@ -394,6 +435,29 @@ impl AgentActor {
         if self.driver.owns_agent() {
             let driver = Arc::clone(&self.driver);
             ctx.spawn(async move { AgentMessage::TakeIncident(Box::new(driver.incident().await)) });
+        }
+    }
+
+    /// Has a state that the agent hands over of its own accord kept, not before `pause` is over.
+    fn await_state(&self, ctx: &mut Ctx, pause: Duration) {
+        if self.driver.owns_agent() {
+            let driver = Arc::clone(&self.driver);
+            ctx.spawn(async move {
+                sleep(pause).await;
+                driver.state_said().await;
+                AgentMessage::MindState
+            });
+        }
+    }
+
+    /// Keeps what an agent of the driver's own said of its state so far. What it says before it has its state back is not
+    /// worth as much as that.
+    pub(super) fn note_state(&self, ctx: &Ctx, watch: &mut AgentWatch) {
+        if self.driver.owns_agent()
+            && !watch.is_reviving
+            && let Some(Ok(AgentState::Known(value))) = self.driver.read_state().now_or_never()
+        {
+            watch.keep(KeptState::new(&value, ctx.wall_time()));
         }
     }
 

@@ -89,9 +89,10 @@ pub trait Driver: Send + Sync + 'static {
     /// that it owns is ready.
     fn restart(&self) -> BoxFuture<'_, Result<(), DriverError>>;
 
-    /// Ends an agent that the driver owns, with all that it started. Idempotent.
-    fn stop(&self) -> BoxFuture<'_, ()> {
-        std::future::ready(()).boxed()
+    /// Ends an agent that the driver owns, with all that it started. Idempotent. Gives the state that it last handed over
+    /// of its own accord, be it on its way out.
+    fn stop(&self) -> BoxFuture<'_, Option<Value>> {
+        std::future::ready(None).boxed()
     }
 
     /// Ends at once, without waiting, what is left of an agent that the driver owns: nobody looks after it any more.
@@ -99,6 +100,11 @@ pub trait Driver: Send + Sync + 'static {
 
     /// Reads the agent's state.
     fn read_state(&self) -> BoxFuture<'_, Result<AgentState, DriverError>>;
+
+    /// Resolves when the agent has handed over a state of its own accord that was not read yet.
+    fn state_said(&self) -> BoxFuture<'_, ()> {
+        std::future::pending().boxed()
+    }
 
     /// Gives the agent a state back.
     fn write_state(&self, state: Value) -> BoxFuture<'_, Result<(), DriverError>>;
@@ -111,6 +117,11 @@ pub trait Driver: Send + Sync + 'static {
     /// What the agent is seen to do.
     fn activity(&self) -> Activity {
         Activity::default()
+    }
+
+    /// Resolves when the agent is seen to have something to do.
+    fn work_begun(&self) -> BoxFuture<'_, ()> {
+        std::future::pending().boxed()
     }
 
     /// How many letters may be under way at once.

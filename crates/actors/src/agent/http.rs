@@ -240,6 +240,10 @@ impl Driver for HttpDriver {
         LETTERS_MAX
     }
 
+    fn work_begun(&self) -> BoxFuture<'_, ()> {
+        self.meter.begun().boxed()
+    }
+
     fn deliver(&self, letter: Letter) -> BoxFuture<'_, Result<Value, Error>> {
         self.post_letter(letter).boxed()
     }

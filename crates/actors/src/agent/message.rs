@@ -39,12 +39,16 @@ pub enum AgentMessage {
     TakeIncident(Box<Observation>),
     /// The agent's state was read, or could not be.
     TakeState(Box<Result<AgentState, DriverError>>),
+    /// The agent has handed over a state of its own accord.
+    MindState,
     /// The attempt to bring the agent back has ended.
     TakeRevival(Box<Revival>),
     /// The agent has failed for this reason. What is to be remembered has been noted.
     Fail(String),
     /// The backend seems to have gone, or to be back.
     MindLink,
+    /// The agent, which had nothing to do, has something to do.
+    MindWork,
     /// Say when the agent has been brought back, or why it has not been so far.
     AwaitRevival(Reply<Result<(), DriverError>>),
     /// Hand the agent a letter.
@@ -80,6 +84,8 @@ impl Message for AgentMessage {
             Self::Check => "Check",
             Self::TakeObservation(_) => "TakeObservation",
             Self::TakeIncident(_) => "TakeIncident",
+            Self::MindWork => "MindWork",
+            Self::MindState => "MindState",
             Self::TakeState(_) => "TakeState",
             Self::TakeRevival(_) => "TakeRevival",
             Self::Fail(_) => "Fail",

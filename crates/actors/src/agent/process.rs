@@ -23,7 +23,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use self::life::Life;
 use self::memory::over_ceiling;
@@ -156,10 +156,11 @@ impl ProcessDriver {
         ready.map_err(|fault| DriverError::Failed(not_started(&fault).without(&self.secrets)))
     }
 
-    async fn end(&self) {
-        if let Some(life) = self.life() {
-            self.end_this(&life).await;
-        }
+    /// Gives the state that it said last.
+    async fn end(&self) -> Option<Value> {
+        let life = self.life()?;
+        self.end_this(&life).await;
+        life.state()
     }
 
     async fn end_this(&self, life: &Arc<Life>) {
@@ -207,7 +208,7 @@ impl Driver for ProcessDriver {
         self.start_anew().boxed()
     }
 
-    fn stop(&self) -> BoxFuture<'_, ()> {
+    fn stop(&self) -> BoxFuture<'_, Option<Value>> {
         self.end().boxed()
     }
 
@@ -222,6 +223,17 @@ impl Driver for ProcessDriver {
         std::future::ready(Ok(state.map_or(AgentState::None, AgentState::Known))).boxed()
     }
 
+    fn state_said(&self) -> BoxFuture<'_, ()> {
+        let said = self.life().map(|life| life.state_said());
+        async move {
+            match said {
+                Some(said) => said.await,
+                None => std::future::pending().await,
+            }
+        }
+        .boxed()
+    }
+
     fn write_state(&self, state: Value) -> BoxFuture<'_, Result<(), DriverError>> {
         self.give_back(state).boxed()
     }
@@ -230,8 +242,15 @@ impl Driver for ProcessDriver {
         self.life()?.facts()
     }
 
+    /// One that waits for a person's answer does not hang.
     fn activity(&self) -> Activity {
-        self.meter.activity()
+        let activity = self.meter.activity();
+        let asks = self.life().is_some_and(|life| life.desk().has_asks());
+        if asks { Activity { progressed_at: Some(Instant::now()), ..activity } } else { activity }
+    }
+
+    fn work_begun(&self) -> BoxFuture<'_, ()> {
+        self.meter.begun().boxed()
     }
 
     fn deliver(&self, letter: Letter) -> BoxFuture<'_, Result<Value, Error>> {
@@ -240,6 +259,9 @@ impl Driver for ProcessDriver {
 
     fn answer(&self, ask: &str, answer: Value) -> Result<(), Error> {
         let desk = self.life().map(|life| life.desk().clone());
-        desk.ok_or_else(|| absent("its process does not run"))?.answer(ask, &answer)
+        desk.ok_or_else(|| absent("its process does not run"))?.answer(ask, &answer)?;
+        // From now on it is the agent again that is waited for.
+        self.meter.progress();
+        Ok(())
     }
 }

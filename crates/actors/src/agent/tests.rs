@@ -97,6 +97,10 @@ impl Driver for Script {
         self.meter.activity()
     }
 
+    fn work_begun(&self) -> BoxFuture<'_, ()> {
+        self.meter.begun().boxed()
+    }
+
     fn write_state(&self, state: Value) -> BoxFuture<'_, Result<(), DriverError>> {
         if let Some(refusal) = self.refused_writes.lock().unwrap().pop_front() {
             return std::future::ready(Err(refusal)).boxed();

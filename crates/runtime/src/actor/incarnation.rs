@@ -156,13 +156,16 @@ impl<B: Behaviour> Life<B> {
         };
         let (flow, snapshot) = teardown::scoped(reason, teardown::judged(handled)).await?;
         self.progressed = true;
-        if let Some(snapshot) = snapshot {
-            if let Some(keeper) = self.keeper() {
-                keeper.save(&snapshot);
-            }
-            self.snapshot = Some(snapshot);
-        }
+        self.keep(snapshot);
         Ok(flow)
+    }
+
+    fn keep(&mut self, snapshot: Option<B::Snapshot>) {
+        let Some(snapshot) = snapshot else { return };
+        if let Some(keeper) = self.keeper() {
+            keeper.save(&snapshot);
+        }
+        self.snapshot = Some(snapshot);
     }
 
     /// Where snapshots go that outlive the process, unless the slot was taken back from this incarnation.
@@ -180,7 +183,10 @@ impl<B: Behaviour> Life<B> {
     async fn stop(&mut self) -> Result<Flow, Fault> {
         self.slot.mailbox.finish_reading(self.ctx.generation);
         let Some(state) = &mut self.state else { return Ok(Flow::Stop) };
-        Ok(self.slot.behaviour.stop(&mut self.ctx, state).await?)
+        let flow = self.slot.behaviour.stop(&mut self.ctx, state).await?;
+        let snapshot = self.slot.behaviour.snapshot(state);
+        self.keep(snapshot);
+        Ok(flow)
     }
 
     async fn tick(&mut self) -> Result<Flow, Fault> {

@@ -71,7 +71,8 @@ pub trait Worker: Send + Sync + 'static {
         state: &mut Self::State,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// What to keep, asked after each message that was handled to the end; `None` keeps the last snapshot.
+    /// What to keep, asked after each message that was handled to the end, and after [`stop`](Self::stop); `None` keeps
+    /// the last snapshot.
     ///
     /// This runs once a message, so it must be cheap; a large state hands out a snapshot only now and then.
     fn snapshot(&self, _state: &Self::State) -> Option<Self::Snapshot> {

@@ -285,8 +285,8 @@ impl Driver for AcpDriver {
         self.start_anew().boxed()
     }
 
-    fn stop(&self) -> BoxFuture<'_, ()> {
-        self.end().boxed()
+    fn stop(&self) -> BoxFuture<'_, Option<Value>> {
+        self.end().map(|()| None).boxed()
     }
 
     fn abandon(&self) {
@@ -315,6 +315,10 @@ impl Driver for AcpDriver {
         if asks { Activity { progressed_at: Some(Instant::now()), ..activity } } else { activity }
     }
 
+    fn work_begun(&self) -> BoxFuture<'_, ()> {
+        self.options.meter.begun().boxed()
+    }
+
     fn deliver(&self, letter: Letter) -> BoxFuture<'_, Result<Value, Error>> {
         self.hand_over(letter).boxed()
     }
@@ -329,7 +333,10 @@ impl Driver for AcpDriver {
         })?;
         let life = self.life().ok_or_else(|| absent("its process does not run"))?;
         let client = life.client().ok_or_else(|| AcpFault::NotAsked(ask.to_owned()).as_error())?;
-        client.answer(ask, option).map_err(|fault| fault.as_error())
+        client.answer(ask, option).map_err(|fault| fault.as_error())?;
+        // From now on it is the agent again that is waited for.
+        self.options.meter.progress();
+        Ok(())
     }
 
     fn session(&self) -> Option<Value> {

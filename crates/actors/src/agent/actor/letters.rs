@@ -161,6 +161,8 @@ impl AgentActor {
         watch.deliveries.remove(&id);
         watch.is_dirty = true;
         self.note_session(ctx, watch);
+        // What it said before it answered is noted together with the answer.
+        self.note_state(ctx, watch);
         match answer {
             // It reached nobody: the agent is not there just now, and will be told to come back.
             Err(error) if error.reason == Reason::AgentFailed => {

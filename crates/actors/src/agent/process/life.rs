@@ -1,7 +1,7 @@
 //! One life of an agent's process, from its start to its end.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -47,6 +47,8 @@ pub(super) struct Life {
     /// Why it is to be ended though it runs.
     condemned: Mutex<Option<Error>>,
     memory: MemoryGauge,
+    /// How many states it had said when its state was last read.
+    states_read: Arc<AtomicU64>,
     /// Whether it has ended, and all that it said has been taken in; or it can be told no letter any more.
     is_over: watch::Receiver<bool>,
     /// Owns them; never looked at.
@@ -60,6 +62,8 @@ pub(super) struct Desk {
     outgoing: mpsc::Sender<Outgoing>,
     /// Why it is being stopped, once it is: then however it ends, it ends for that.
     ending: Arc<OnceLock<Error>>,
+    /// How many states it has said.
+    states: watch::Sender<u64>,
     feed: AgentFeed,
     secrets: Secrets,
 }
@@ -88,6 +92,7 @@ impl Life {
             talk: Arc::new(Mutex::new(Talk::new())),
             outgoing,
             ending: Arc::default(),
+            states: watch::Sender::default(),
             feed: feed.clone(),
             secrets: secrets.clone(),
         };
@@ -126,6 +131,7 @@ impl Life {
             is_ready: AtomicBool::new(false),
             condemned: Mutex::default(),
             memory: MemoryGauge::default(),
+            states_read: Arc::default(),
             is_over,
             _tasks: tasks,
         })
@@ -145,6 +151,8 @@ impl Life {
             let _ = self.desk.ending.set(self.condemned().clone().unwrap_or_else(stopped));
         }
         self.process.stop().await;
+        // What it said on its way out is being taken in.
+        self.over().await;
         self.desk.close(&stopped());
     }
 
@@ -181,7 +189,20 @@ impl Life {
 
     /// What it wants to be given back after its end.
     pub(super) fn state(&self) -> Option<Value> {
+        // One that is said in between is read twice.
+        self.states_read.store(*self.desk.states.borrow(), Ordering::SeqCst);
         self.desk.talk().state().cloned()
+    }
+
+    /// Waits until it has said a state that was not read yet. Keeps nothing of it alive.
+    pub(super) fn state_said(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (mut states, read) = (self.desk.states.subscribe(), Arc::clone(&self.states_read));
+        async move {
+            if states.wait_for(|said| *said > read.load(Ordering::SeqCst)).await.is_err() {
+                // It says nothing any more.
+                std::future::pending().await
+            }
+        }
     }
 
     /// Waits until it has ended, and all that it said has been taken in.
@@ -237,6 +258,11 @@ impl Desk {
     pub(super) async fn restore(&self, state: &Value) -> Result<(), Error> {
         let line = Told::Restore { state }.line();
         self.outgoing.send(Outgoing::Line(line)).await.map_err(|_| self.over())
+    }
+
+    /// Whether the agent waits for an answer to a question.
+    pub(super) fn has_asks(&self) -> bool {
+        self.talk().has_asks()
     }
 
     /// Hands the agent an answer to its question.
@@ -350,7 +376,11 @@ impl Ear {
         };
         match said {
             Ok(said) => {
+                let is_state = matches!(said, Said::State(_));
                 let updates = self.desk.talk().hear(said);
+                if is_state {
+                    self.desk.states.send_modify(|said| *said += 1);
+                }
                 self.desk.publish(updates);
             }
             Err(why) => self.drop_line(why),

@@ -130,6 +130,11 @@ impl Talk {
         self.asks.iter().any(|asked| asked.ask == ask)
     }
 
+    /// Whether any question is open.
+    pub(super) fn has_asks(&self) -> bool {
+        !self.asks.is_empty()
+    }
+
     fn settle(&mut self, is_settled: impl Fn(&Asked) -> bool) -> Vec<AgentUpdate> {
         self.asks.extract_if(.., |asked| is_settled(asked)).map(settled).collect()
     }

@@ -204,6 +204,26 @@ async fn whatever_an_agent_says_is_a_sign_of_progress() {
 }
 
 #[tokio::test]
+async fn an_agent_that_waits_for_a_persons_answer_does_not_hang_and_is_waited_for_from_the_answer_on() {
+    let script =
+        r#"read -r _; echo '{"type":"ask","ask":"a1","id":7,"body":"may I?"}'; read -r _; read -r _"#;
+    let mut bed = Bed::up(script).await;
+    let mut delivery = bed.driver.deliver(letter(json!("long")));
+    assert!((&mut delivery).now_or_never().is_none());
+    let progressed_since = |at: Instant| bed.driver.activity().progressed_at.unwrap() >= at;
+    let Some(Heard::Update(update)) = timeout(LIMIT, bed.listener.next()).await.unwrap() else {
+        panic!("lost")
+    };
+    assert_eq!(update.kind, UpdateKind::Ask);
+    assert!(progressed_since(Instant::now()), "it waits for a person");
+    let before = Instant::now();
+    bed.driver.answer("a1", json!(true)).unwrap();
+    assert!(progressed_since(before), "the answer gives it its time again");
+    let after = Instant::now();
+    assert!(!progressed_since(after + Duration::from_nanos(1)), "and it is waited for");
+}
+
+#[tokio::test]
 async fn a_question_is_answered_once_and_lapses_with_the_agent() {
     let script = r#"echo '{"type":"ask","ask":"a1","id":7,"body":"may I?"}'
         read -r line; echo "{\"type\":\"got\",\"line\":$line}"
@@ -276,8 +296,8 @@ async fn an_agent_is_given_back_what_it_said_of_its_state() {
     assert_eq!(bed.driver.read_state().await, Ok(AgentState::Known(json!([1, 2]))));
     bed.driver.write_state(json!([1, 2])).await.unwrap();
     assert_eq!(bed.next().await.body["line"], json!({"type": "restore", "state": [1, 2]}));
-    bed.driver.stop().await;
-    assert_eq!(bed.driver.read_state().await, Ok(AgentState::None));
+    assert_eq!(bed.driver.stop().await, Some(json!([1, 2])));
+    assert_eq!((bed.driver.read_state().await, bed.driver.stop().await), (Ok(AgentState::None), None));
     failed(bed.driver.write_state(json!(1)).await);
 }
 
@@ -339,7 +359,7 @@ async fn an_agent_that_ends_with_its_input_is_not_killed_and_its_end_is_told_as_
         got = timeout(LIMIT, bed.listener.next()) => got.unwrap(),
     };
     assert!(matches!(got, Some(Heard::Update(update)) if update.body == "got"));
-    let (answer, ()) = tokio::join!(delivery, async { timeout(LIMIT, bed.driver.stop()).await.unwrap() });
+    let (answer, _) = tokio::join!(delivery, async { timeout(LIMIT, bed.driver.stop()).await.unwrap() });
     let error = answer.unwrap_err();
     assert_eq!(error.reason, Reason::OutcomeUnknown);
     assert!(error.for_log().contains("its process was stopped"), "{error:?}");

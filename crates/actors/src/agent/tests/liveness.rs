@@ -50,6 +50,22 @@ async fn an_agent_at_work_without_progress_is_restarted_for_it_though_it_answers
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_agent_hangs_to_the_point_though_its_checks_come_less_often_than_that() {
+    let script = Script::says([well()]);
+    let policy = HealthPolicy { progress_timeout: s(7), ..policy() };
+    let mut scene = Scene::with(&script, policy, None).await;
+    // Work that is done in time is no reason, and moves no check.
+    wait(1).await;
+    drop(script.meter.begin());
+    wait(1).await;
+    let _at_work = script.meter.begin();
+    let stuck = scene.until(AgentStuck::KIND).await;
+    assert_eq!((stuck.mono_ms, &stuck.fields["quiet_ms"]), (9000, &json!(7000)));
+    scene.until("actor_restarted").await;
+    assert_eq!(*script.restarts.lock().unwrap(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_agent_without_work_may_be_quiet_for_as_long_as_it_likes() {
     let script = Script::says([well()]);
     let policy = HealthPolicy { progress_timeout: s(10), ..policy() };

@@ -157,7 +157,7 @@ async fn what_is_fresh_is_not_asked_for_again_and_tells_how_old_it_is() {
     assert_eq!((text(&second), second.cached, second.attempts), ("a".to_owned(), true, 0));
     let age: u64 = second.headers["age"].to_str().unwrap().parse().unwrap();
     assert!((30..3600).contains(&age), "{age}");
-    let oldest = scene.mainstay.status().await.cache.oldest_ms.unwrap();
+    let oldest = scene.mainstay.status().await.cache.stats.oldest_ms.unwrap();
     assert!((30_000..3_600_000).contains(&oldest), "the status tells the same age: {oldest}");
     scene.seen().await;
     assert!(scene.is_left_alone());

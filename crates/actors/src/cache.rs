@@ -5,6 +5,7 @@
 //! - [`Pattern`], [`Selection`]: what an invalidation concerns
 //! - [`WriteRule`], [`invalidated_by`]: what a request that changes something makes of it
 //! - `key`: what a key may be; `value`: what can be kept, and what that takes
+//! - `clock`: by what time that is; it knows of sleep
 //! - `freshness`: how long a value may be used; `ledger`: the one order of loads, values and invalidations. Both are pure
 //! - `shelf`: moka with the ledger
 //! - `load`: one load for all who wait
@@ -15,6 +16,7 @@
 //! The rule that everything serves: **whoever asks after an invalidation has returned gets nothing from before it.**
 
 mod actor;
+mod clock;
 mod files;
 mod freshness;
 mod handle;
@@ -32,7 +34,9 @@ pub mod watch;
 mod writes;
 
 pub use self::http::{Held, Responses};
-pub use actor::{CacheActor, CacheInvalidated, CacheMessage, InvalidatedBy, Invalidation, Tenure};
+pub use actor::{
+    CacheActor, CacheInvalidated, CacheMessage, CacheSlept, InvalidatedBy, Invalidation, Tenure,
+};
 pub use files::{FILE_BYTES_MAX, Files};
 pub use handle::{Answer, CacheHandle, Keeping};
 pub use load::Loaded;

@@ -9,7 +9,7 @@
 //! - [`outbound`]: what waits to be sent, and what becomes of it
 //! - `invalidation`: what the backend says that the cache must not serve any more
 //! - [`frames`]: which events are new, seen before, or missing
-//! - `liveness`: whether the peer of an open socket is still there; `sleep`: whether the machine slept
+//! - `liveness`: whether the peer of an open socket is still there
 //! - `tally`: sums of what happens too often to be told each time
 //!
 //! These do:
@@ -43,7 +43,6 @@ mod message;
 mod open_socket;
 pub mod outbound;
 pub mod policy;
-mod sleep;
 pub mod socket;
 pub mod status;
 mod tally;

@@ -9,6 +9,7 @@
 //! - [`error`]: the one error that callers see, and the table of its reasons
 //! - [`request`]: requests and responses
 //! - [`reach`]: how the backend is reached: TLS, private authorities and proxies, for HTTP and the WebSocket alike
+//! - `sleep`: how long the machine was asleep
 //! - [`transport`]: one attempt at one request, over HTTP or in a simulation
 //!
 //! Calls point down only: an agent may use the queue or a transport, the queue a transport; none calls back.
@@ -22,4 +23,5 @@ pub mod queue;
 pub mod reach;
 pub mod request;
 pub mod sidecar;
+mod sleep;
 pub mod transport;

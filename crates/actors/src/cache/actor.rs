@@ -4,13 +4,14 @@
 //! ends whether its caller waits or not, and so that a crash leaves a cold cache and never a stale one: nothing is kept
 //! while it is not there.
 
-use mainstay_runtime::journal::Event;
+use mainstay_runtime::journal::{Event, millis};
 use mainstay_runtime::{Context, Failure, Message, Reply, Worker};
 use serde::{Deserialize, Serialize};
 
 use super::handle::CacheHandle;
 use super::pattern::{Pattern, Selection};
 use super::shelf::Term;
+use crate::sleep::{SLEEP_CHECK_INTERVAL, SleepWatch};
 
 /// Entries were invalidated. Where nothing was kept of what has changed in a folder, it is not told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +26,17 @@ pub struct CacheInvalidated {
 
 impl Event for CacheInvalidated {
     const KIND: &'static str = "cache_invalidated";
+}
+
+/// The machine slept, and what is kept has grown older meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheSlept {
+    /// For how long, in milliseconds.
+    pub slept_ms: u64,
+}
+
+impl Event for CacheSlept {
+    const KIND: &'static str = "cache_slept";
 }
 
 /// By what entries were invalidated.
@@ -96,6 +108,8 @@ pub enum CacheMessage {
         /// Where the count goes; `None` where nobody waits for it.
         reply: Option<Reply<u64>>,
     },
+    /// Look whether the machine slept.
+    MindTime,
     /// Panic, to show what the supervisor does about it. Only in debug builds.
     #[cfg(debug_assertions)]
     Panic,
@@ -108,6 +122,7 @@ impl Message for CacheMessage {
     fn label(&self) -> &'static str {
         match self {
             Self::Invalidate { .. } => "Invalidate",
+            Self::MindTime => "MindTime",
             #[cfg(debug_assertions)]
             Self::Panic | Self::PanicOn(_) => "Panic",
         }
@@ -126,6 +141,7 @@ pub struct CacheActor {
 pub struct Tenure {
     cache: CacheHandle,
     term: Term,
+    sleep: SleepWatch,
 }
 
 impl Drop for Tenure {
@@ -154,8 +170,10 @@ impl Worker for CacheActor {
     type State = Tenure;
     type Snapshot = ();
 
-    async fn start(&self, _: &mut Context<CacheMessage>, _: Option<()>) -> Result<Tenure, Failure> {
-        Ok(Tenure { cache: self.cache.clone(), term: self.cache.open() })
+    async fn start(&self, ctx: &mut Context<CacheMessage>, _: Option<()>) -> Result<Tenure, Failure> {
+        ctx.send_after(SLEEP_CHECK_INTERVAL, CacheMessage::MindTime);
+        let sleep = SleepWatch::new(ctx.wall_time(), ctx.now());
+        Ok(Tenure { cache: self.cache.clone(), term: self.cache.open(), sleep })
     }
 
     async fn handle(
@@ -165,6 +183,13 @@ impl Worker for CacheActor {
         tenure: &mut Tenure,
     ) -> Result<(), Failure> {
         match message {
+            CacheMessage::MindTime => {
+                ctx.send_after(SLEEP_CHECK_INTERVAL, CacheMessage::MindTime);
+                if let Some(slept) = tenure.sleep.slept(ctx.wall_time(), ctx.now()) {
+                    tenure.cache.note_sleep(slept);
+                    ctx.record(&CacheSlept { slept_ms: millis(slept) });
+                }
+            }
             CacheMessage::Invalidate { invalidation, reply } => {
                 let Invalidation { by, pattern, selections } = invalidation;
                 let mut unfinished = Unfinished { tenure, is_over: false };

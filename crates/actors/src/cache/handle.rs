@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::task::{JoinSet, yield_now};
-use tokio::time::Instant;
 
+use super::clock::CacheClock;
 use super::freshness::Lease;
 use super::ledger::Sweep;
 use super::load::{Line, Loaded, Ticket, caught};
@@ -25,15 +25,11 @@ pub struct CacheHandle(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     shelf: Arc<Shelf>,
-    began: Instant,
+    clock: CacheClock,
     keeping: Keeping,
     /// Loads that nobody waits for: of values that are still of use meanwhile.
     refreshes: Mutex<JoinSet<()>>,
 }
-
-/// The clock of the cache shows this when the cache begins: what is loaded may be older than the cache. It is the longest age
-/// that HTTP tells (RFC 9111, 1.2.2), 68 years.
-const BEGINNING: Duration = Duration::from_secs(1 << 31);
 
 /// How what is loaded or put is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +83,7 @@ impl CacheHandle {
     pub fn new(bytes_max: u64, keeping: Keeping) -> Self {
         Self(Arc::new(Inner {
             shelf: Arc::new(Shelf::new(bytes_max)),
-            began: Instant::now(),
+            clock: CacheClock::new(),
             keeping,
             refreshes: Mutex::default(),
         }))
@@ -167,16 +163,15 @@ impl CacheHandle {
             None => None,
         };
         let key: Arc<str> = Arc::from(key);
-        let (shelf, began) = (&self.0.shelf, self.0.began);
+        let (shelf, clock) = (&self.0.shelf, &self.0.clock);
         // It begins when it is driven: nothing of the caller's runs under the shelf's lock.
         let load = {
             let (shelf, key) = (Arc::clone(shelf), Arc::clone(&key));
             async move { load(shelf.held(&key)).await }
         };
         let line = |load, stamp| {
-            let (shelf, key) = (Arc::clone(shelf), Arc::clone(&key));
-            Ticket { shelf, key, stamp, begun_at: now, keeping }
-                .line(load, move || BEGINNING + began.elapsed())
+            let (shelf, key, clock) = (Arc::clone(shelf), Arc::clone(&key), clock.clone());
+            Ticket { shelf, key, stamp, begun_at: now, keeping }.line(load, move || clock.now())
         };
         let terms = LoadTerms { begun_at: now, is_of_the_link: keeping.is_of_the_link };
         if let Some(value) = stale {
@@ -269,8 +264,14 @@ impl CacheHandle {
         }
     }
 
-    fn now(&self) -> Duration {
-        BEGINNING + self.0.began.elapsed()
+    /// The time by which values grow old.
+    pub(super) fn now(&self) -> Duration {
+        self.0.clock.now()
+    }
+
+    /// The machine slept for so long: everything is older by that.
+    pub(super) fn note_sleep(&self, slept: Duration) {
+        self.0.clock.note_sleep(slept);
     }
 
     fn refreshes(&self) -> MutexGuard<'_, JoinSet<()>> {

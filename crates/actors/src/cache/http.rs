@@ -20,7 +20,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
-use tokio::time::Instant;
 
 use self::held::Asked;
 pub use self::held::Held;
@@ -75,7 +74,7 @@ impl Responses {
         let has_loaded = Arc::new(AtomicBool::new(false));
         let load = {
             let (queue, request, has_loaded) = (self.queue.clone(), request.clone(), Arc::clone(&has_loaded));
-            let asked = Asked { at: Instant::now(), wall };
+            let asked = Asked { at: self.cache.now(), wall };
             let (cache, key) = (self.cache.clone(), Selection::key(&key));
             move |held| async move {
                 has_loaded.store(true, Ordering::Relaxed);
@@ -89,7 +88,7 @@ impl Responses {
         let answer = self.cache.get_or_renew(&key, Some(age_max), keeping, load).await?;
         let CacheValue::Response(held) = answer.value else { return Err(Error::new(Reason::Internal)) };
         if answer.is_kept && held.answers(&request) {
-            return Ok(held.out_of_the_cache(Instant::now()));
+            return Ok(held.out_of_the_cache(self.cache.now()));
         }
         // A refresh that runs meanwhile loads as well, but what it brings is not what was found.
         let is_own = !answer.is_kept && has_loaded.load(Ordering::Relaxed);

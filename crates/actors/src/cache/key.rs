@@ -13,7 +13,7 @@ pub const FILES: &str = "file:";
 /// Where the results of searches stand, by absolute folder and what was searched for.
 pub const SEARCHES: &str = "search:";
 
-/// Where responses stand, by method and path.
+/// Where the responses of GETs stand, by path and query.
 pub const RESPONSES: &str = "http:";
 
 /// Why a key cannot be used.

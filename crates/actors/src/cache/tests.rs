@@ -10,20 +10,23 @@ mod steps;
 mod threads;
 mod traffic;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
+use mainstay_runtime::clock::Clock;
+use mainstay_runtime::journal::{Delivery, Event, Journal, JournalConfig};
 use mainstay_runtime::policy::{ChildPolicy, Delay};
-use mainstay_runtime::{Address, Child, Runtime, SupervisorSpec};
+use mainstay_runtime::{Address, Child, Runtime, RuntimeBuilder, SupervisorSpec};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{advance, sleep};
 
 use super::*;
 use crate::error::{Error, Reason};
+use crate::sleep::WallClock;
 
 const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -43,11 +46,15 @@ impl Scene {
     }
 
     async fn of(cache: CacheHandle) -> Self {
+        Self::with(cache, Runtime::builder()).await
+    }
+
+    async fn with(cache: CacheHandle, builder: RuntimeBuilder) -> Self {
         let mut root = SupervisorSpec::new("root");
         let upkeep = ChildPolicy { delay: Delay::NONE, budget: None, ..ChildPolicy::default() };
         let child = Child::new("cache", CacheActor { cache: cache.clone() }).policy(upkeep);
         let actor = root.child(child).unwrap();
-        let runtime = Runtime::builder().start(root).await.unwrap();
+        let runtime = builder.start(root).await.unwrap();
         Self { cache, actor, runtime }
     }
 
@@ -128,6 +135,32 @@ fn text(value: &CacheValue) -> String {
 
 fn ok(text: &str) -> Result<String, Error> {
     Ok(text.to_owned())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_grows_old_while_the_machine_sleeps() {
+    let clock = Arc::new(WallClock(Mutex::new("2026-01-01T00:00:00Z".parse().unwrap())));
+    let journal = Journal::in_memory("boot", Arc::clone(&clock) as Arc<dyn Clock>, JournalConfig::default());
+    let mut story = journal.subscribe_after(0);
+    let cache = CacheHandle::new(1 << 20, KEEPING);
+    let scene = Scene::with(cache, Runtime::builder().journal(journal)).await;
+    scene.put("n:a", "old");
+    scene.cache.put("n:b", value("long"), Keeping { ttl: s(7200), ..KEEPING });
+    clock.pass(s(3600));
+    loop {
+        let Delivery::Event(event) = story.next().await else { panic!("events are missing") };
+        if event.kind == CacheSlept::KIND {
+            // Wall time has stood still but for the sleep, and the other clock has gone on by the wait for the look.
+            let slept_ms = event.decode::<CacheSlept>().unwrap().slept_ms;
+            assert!((3_597_000..=3_600_000).contains(&slept_ms), "{slept_ms}");
+            break;
+        }
+    }
+    assert_eq!((scene.get("n:a"), scene.get("n:b")), (None, Some("long".to_owned())));
+    clock.pass(s(3700));
+    sleep(s(5)).await;
+    assert_eq!(scene.get("n:b"), None);
+    scene.runtime.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -357,7 +390,7 @@ async fn what_a_function_chooses_is_dropped_and_the_journal_says_by_which() {
     assert_eq!(scene.order(by).await, 2);
     assert_eq!(scene.get("n:2").as_deref(), Some("v"));
     let told = loop {
-        if let mainstay_runtime::journal::Delivery::Event(record) = events.next().await
+        if let Delivery::Event(record) = events.next().await
             && record.kind == "cache_invalidated"
         {
             break record.fields;

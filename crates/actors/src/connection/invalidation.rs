@@ -10,7 +10,8 @@ struct Invalidate {
     keys: Vec<String>,
 }
 
-/// What a frame of the type `invalidate` drops. A key that begins with a slash is the path of a response.
+/// What a frame of the type `invalidate` drops. A key that begins with a slash is the path of a response; where it has no
+/// query, those with one go as well.
 ///
 /// Where it cannot be read, something is no longer true and nobody knows what: all that depends on the link goes.
 pub(super) fn of_frame(text: &str) -> Invalidation {
@@ -19,9 +20,11 @@ pub(super) fn of_frame(text: &str) -> Invalidation {
         let pattern = "unreadable: \"keys\" is a list of texts; all that depends on the link".to_owned();
         return Invalidation { by, pattern, selections: vec![Selection::of_the_link()] };
     };
-    let selections = keys.iter().map(|named| match named.starts_with('/') {
-        true => Selection::key(&format!("{}{named}", key::RESPONSES)),
-        false => Selection::key(named),
+    let selections = keys.iter().flat_map(|named| {
+        let is_path = named.starts_with('/');
+        let named = if is_path { &format!("{}{named}", key::RESPONSES) } else { named };
+        let with_query = (is_path && !named.contains('?')).then(|| Selection::prefix(&format!("{named}?")));
+        [Selection::key(named)].into_iter().chain(with_query)
     });
     let selections = selections.collect();
     let pattern = match &keys[..] {
@@ -72,6 +75,8 @@ mod tests {
         let (pattern, selections) = read(r#"{"type":"invalidate","keys":["/api/tasks?token=x"]}"#);
         assert_eq!(pattern, "/api/tasks");
         assert_eq!(selections, r#"[key "http:/api/tasks?token=x"]"#);
+        let (_, selections) = read(r#"{"type":"invalidate","keys":["/api/tasks"]}"#);
+        assert_eq!(selections, r#"[key "http:/api/tasks", prefix "http:/api/tasks?"]"#);
     }
 
     #[test]

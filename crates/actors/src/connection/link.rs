@@ -14,9 +14,9 @@ use super::message::ConnectionMessage;
 use super::open_socket::{OpenSocket, Order};
 use super::outbound::{Ended, Fate, OutboundBuffer, OutboundLimits};
 use super::policy::ConnectionPolicy;
-use super::sleep::{SLEEP_CHECK_INTERVAL, SleepWatch};
 use super::tally::Tally;
 use super::view::ConnectionView;
+use crate::sleep::{SLEEP_CHECK_INTERVAL, SleepWatch};
 
 type Ctx = Context<ConnectionMessage>;
 
@@ -79,7 +79,7 @@ impl Link {
     pub(super) fn has_slept(&mut self, wall: Timestamp, now: Duration) -> bool {
         let overdue = self.alarm.take_if(|(due, _)| now.saturating_sub(*due) > LATE_MIN);
         let is_overdue = overdue.map(|(_, timer)| timer.abort()).is_some();
-        self.sleep.has_slept(wall, now) || is_overdue
+        self.sleep.slept(wall, now).is_some() || is_overdue
     }
 
     // === the socket ===

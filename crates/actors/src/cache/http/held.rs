@@ -3,7 +3,6 @@
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use tokio::time::Instant;
 
 use super::terms::Terms;
 use super::validators;
@@ -28,8 +27,8 @@ const HEADERS_MAX: usize = 256;
 /// When something was asked for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked {
-    /// By the clock that only goes on.
-    pub(super) at: Instant,
+    /// By the cache's clock.
+    pub(super) at: Duration,
     /// By the clock on the wall, for dates.
     pub(super) wall: SystemTime,
 }
@@ -92,9 +91,9 @@ impl Held {
     }
 
     /// How old it is.
-    pub(super) fn age(&self, now: Instant) -> Duration {
+    pub(super) fn age(&self, now: Duration) -> Duration {
         let when_asked_for = self.terms.map_or(Duration::ZERO, |terms| terms.age);
-        when_asked_for.saturating_add(now.saturating_duration_since(self.asked.at))
+        when_asked_for.saturating_add(now.saturating_sub(self.asked.at))
     }
 
     /// `request`, under the condition that it is not as it is held; `None` if it cannot be asked for so.
@@ -130,7 +129,7 @@ impl Held {
     }
 
     /// What it is for one who gets it from the cache, with its age (RFC 9111, 5.1).
-    pub(super) fn out_of_the_cache(&self, now: Instant) -> Response {
+    pub(super) fn out_of_the_cache(&self, now: Duration) -> Response {
         let mut response = Response { cached: true, attempts: 0, ms: 0, ..self.response.clone() };
         response.headers.insert(header::AGE, HeaderValue::from(self.age(now).as_secs()));
         response

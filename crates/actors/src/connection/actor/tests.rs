@@ -35,8 +35,8 @@ use super::*;
 use crate::connection::events::{ConnectionIgnored, ConnectionUnsent, UnsentReason};
 use crate::connection::fault::FaultKind;
 use crate::connection::outbound::Fate;
-use crate::connection::sleep::SLEEP_CHECK_INTERVAL;
 use crate::connection::status::{ConnectionState, ConnectionStatus, Reason};
+use crate::sleep::SLEEP_CHECK_INTERVAL;
 use ConnectionState::{Connected, Connecting, Disconnected, Failed, Reconnecting};
 
 /// Longer than any test takes: what is due then does not happen by itself.

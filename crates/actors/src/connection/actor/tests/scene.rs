@@ -2,7 +2,6 @@
 
 use std::pin::Pin;
 
-use jiff::{SignedDuration, Timestamp};
 use mainstay_runtime::clock::Clock;
 use mainstay_runtime::journal::{Delivery, Journal, JournalConfig, Record, Subscription};
 use mainstay_runtime::policy::ChildPolicy;
@@ -10,22 +9,7 @@ use mainstay_runtime::{Address, CallError, Child, Runtime, SupervisorSpec};
 
 use super::*;
 use crate::connection::feed::Frames;
-
-/// Wall time that stands still until it is set forward.
-pub(super) struct WallClock(pub(super) Mutex<Timestamp>);
-
-impl WallClock {
-    pub(super) fn pass(&self, time: Duration) {
-        let mut now = self.0.lock().unwrap();
-        *now += SignedDuration::try_from(time).unwrap();
-    }
-}
-
-impl Clock for WallClock {
-    fn now(&self) -> Timestamp {
-        *self.0.lock().unwrap()
-    }
-}
+use crate::sleep::WallClock;
 
 pub(super) type Answer = Pin<Box<dyn Future<Output = Result<Fate, CallError>>>>;
 

@@ -1,4 +1,4 @@
-//! Whether the machine was asleep: monotonic time stands still meanwhile, wall time does not.
+//! How long the machine was asleep: monotonic time stands still meanwhile, wall time does not. Pure.
 
 use std::time::Duration;
 
@@ -6,29 +6,48 @@ use jiff::Timestamp;
 
 /// A jump between wall and monotonic time that only sleep explains.
 const SLEEP_MIN: Duration = Duration::from_secs(5);
-/// How often such a jump is looked for while the machine waits for anything: a person who opens a laptop does not
+/// How often such a jump is looked for: a person who opens a laptop does not
 /// wait for the next ping.
-pub(super) const SLEEP_CHECK_INTERVAL: Duration = Duration::from_secs(2);
+pub(crate) const SLEEP_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Compares the two clocks.
 #[derive(Debug)]
-pub(super) struct SleepWatch {
+pub(crate) struct SleepWatch {
     /// Both when they were last compared.
     wall: Timestamp,
     now: Duration,
 }
 
 impl SleepWatch {
-    pub(super) fn new(wall: Timestamp, now: Duration) -> Self {
+    pub(crate) fn new(wall: Timestamp, now: Duration) -> Self {
         Self { wall, now }
     }
 
-    /// Whether the machine slept since this was last asked.
-    pub(super) fn has_slept(&mut self, wall: Timestamp, now: Duration) -> bool {
+    /// For how long the machine slept since this was last asked; `None` where it did not.
+    pub(crate) fn slept(&mut self, wall: Timestamp, now: Duration) -> Option<Duration> {
         let before = std::mem::replace(self, Self { wall, now });
         // A wall clock that was set back is no sleep.
         let passed = Duration::try_from(wall.duration_since(before.wall)).unwrap_or_default();
-        passed.saturating_sub(now.saturating_sub(before.now)) >= SLEEP_MIN
+        Some(passed.saturating_sub(now.saturating_sub(before.now))).filter(|slept| *slept >= SLEEP_MIN)
+    }
+}
+
+/// Wall time that stands still until it is set forward.
+#[cfg(test)]
+pub(crate) struct WallClock(pub(crate) std::sync::Mutex<Timestamp>);
+
+#[cfg(test)]
+impl WallClock {
+    pub(crate) fn pass(&self, time: Duration) {
+        let mut now = self.0.lock().unwrap();
+        *now += jiff::SignedDuration::try_from(time).unwrap();
+    }
+}
+
+#[cfg(test)]
+impl mainstay_runtime::clock::Clock for WallClock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().unwrap()
     }
 }
 
@@ -41,7 +60,7 @@ mod tests {
         let start = Timestamp::UNIX_EPOCH;
         let mut watch = SleepWatch::new(start, Duration::from_secs(100));
         let wall = start + jiff::SignedDuration::from_secs(wall_s);
-        watch.has_slept(wall, Duration::from_secs(100 + now_s))
+        watch.slept(wall, Duration::from_secs(100 + now_s)).is_some()
     }
 
     #[test]
@@ -68,7 +87,7 @@ mod tests {
         let start = Timestamp::UNIX_EPOCH;
         let mut watch = SleepWatch::new(start, Duration::ZERO);
         let woke = start + jiff::SignedDuration::from_secs(3600);
-        assert!(watch.has_slept(woke, Duration::ZERO));
-        assert!(!watch.has_slept(woke, Duration::ZERO));
+        assert_eq!(watch.slept(woke, Duration::ZERO), Some(Duration::from_secs(3600)));
+        assert_eq!(watch.slept(woke, Duration::ZERO), None);
     }
 }

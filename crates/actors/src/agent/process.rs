@@ -132,6 +132,8 @@ impl ProcessDriver {
             let why = memory.await;
             if let Some(life) = life.upgrade() {
                 life.condemn(&why);
+                // It is not to grow until its restart is due.
+                life.stop().await;
             }
             why
         };

@@ -326,6 +326,8 @@ async fn an_agent_that_is_abandoned_is_killed_and_one_that_takes_too_much_memory
         driver.restart().await.unwrap();
         assert!(gone(driver.incident().await).contains("memory"));
         assert!(gone(driver.check().await).contains("memory"));
+        assert!(driver.process().is_none(), "it does not grow until its restart is due");
+        driver.restart().await.unwrap();
         let mut hanging = driver.deliver(letter(1, "hang"));
         assert!(futures_util::FutureExt::now_or_never(&mut hanging).is_none());
         driver.abandon();

@@ -162,6 +162,8 @@ impl AcpDriver {
             why = memory => {
                 if let Some(life) = life.upgrade() {
                     life.condemn(&why);
+                    // It is not to grow until its restart is due.
+                    life.stop().await;
                 }
                 Observation::Gone { why }
             }

@@ -382,12 +382,14 @@ async fn an_agent_that_is_abandoned_is_killed_whatever_it_is_about() {
 async fn an_agent_that_takes_too_much_memory_is_to_be_restarted() {
     let settle =
         |driver: ProcessDriver| driver.with_memory_ceiling(1).with_memory_interval(Duration::from_millis(1));
-    let bed = Bed::with(ECHO, Readiness::None, settle).await;
+    let parting = format!("trap '' TERM; echo up; {ECHO}; echo '{{\"type\":\"state\",\"state\":7}}'");
+    let bed = Bed::with(&parting, Readiness::Stdout("up".to_owned()), settle).await;
     bed.restart().await.unwrap();
     let why = bed.incident().await;
     assert!(why.for_log().contains("memory"), "{why:?}");
-    assert!(bed.driver.process().unwrap().memory_bytes.unwrap() > 10_000);
-    // It runs, and is not believed to be well.
+    // It does not grow until its restart is due, and what it said on its way out is known.
+    assert!(bed.driver.process().is_none());
+    assert_eq!(bed.driver.read_state().await, Ok(AgentState::Known(json!(7))));
     assert_eq!(gone(bed.driver.check().await), why);
     bed.restart().await.unwrap();
     assert!(matches!(bed.driver.check().await, Observation::Answered { .. }));

@@ -100,7 +100,10 @@ pub(super) fn tell_flaw(entry: &Entry) {
             eprintln!("mainstay: {} is damaged at byte {offset_bytes}: {reason}", file.display());
         }
         Entry::Missing { from, to } => {
-            eprintln!("mainstay: the journal no longer has events {from} to {to}");
+            eprintln!(
+                "mainstay: the journal has no events {from} to {to}: they are too old to be kept, or a run that was killed left \
+                 these numbers unused"
+            );
         }
     }
 }

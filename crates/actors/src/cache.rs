@@ -5,11 +5,11 @@
 //! - [`Pattern`], [`Selection`]: what an invalidation concerns
 //! - [`WriteRule`], [`invalidated_by`]: what a request that changes something makes of it
 //! - `key`: what a key may be; `value`: what can be kept, and what that takes
-//! - `clock`: by what time that is; it knows of sleep
-//! - `freshness`: how long a value may be used; `ledger`: the one order of loads, values and invalidations. Both are pure
-//! - `shelf`: moka with the ledger
-//! - `load`: one load for all who wait
-//! - [`Responses`]: responses of GETs, kept as their server allows
+//! - [`Keeping`]: how it is kept, as its caller says; `freshness`: how long it may be used; `clock`: by what time, which knows
+//!   of sleep
+//! - `ledger`: the one order of loads, values and invalidations; pure. `shelf`: moka with the ledger
+//! - `load`: one load for all who wait; `ticket`: what becomes of what it brings
+//! - [`Responses`]: responses of GETs, kept as their server allows; `http`: what that is; pure
 //! - [`Files`]: files and searches, kept until a change is told
 //! - [`watch`]: the actor that tells
 //!
@@ -21,26 +21,31 @@ mod files;
 mod freshness;
 mod handle;
 mod http;
+mod keeping;
 pub mod key;
 mod ledger;
 mod load;
 mod pattern;
+mod responses;
 mod shelf;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod ticket;
 mod value;
 pub mod watch;
 mod writes;
 
-pub use self::http::{Held, Responses};
+pub use self::http::Held;
 pub use actor::{
     CacheActor, CacheInvalidated, CacheMessage, CacheSlept, InvalidatedBy, Invalidation, Tenure,
 };
 pub use files::{FILE_BYTES_MAX, Files};
-pub use handle::{Answer, CacheHandle, Keeping};
+pub use handle::{Answer, CacheHandle};
+pub use keeping::Keeping;
 pub use load::Loaded;
 pub use pattern::{Pattern, PatternError, Selection};
+pub use responses::Responses;
 pub use stats::CacheStats;
 pub use value::CacheValue;
 pub use writes::{Write, WriteRule, invalidated_by};

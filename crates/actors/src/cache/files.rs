@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
-use super::handle::{CacheHandle, Keeping};
+use super::handle::CacheHandle;
+use super::keeping::Keeping;
 use super::load::Loaded;
 use super::value::CacheValue;
 use super::watch::{Roots, Stand};

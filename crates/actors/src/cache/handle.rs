@@ -7,11 +7,13 @@ use tokio::task::{JoinSet, yield_now};
 
 use super::clock::CacheClock;
 use super::freshness::Lease;
+use super::keeping::Keeping;
 use super::ledger::Sweep;
-use super::load::{Line, Loaded, Ticket, caught};
+use super::load::{Line, Loaded, caught};
 use super::pattern::Selection;
 use super::shelf::{Found, LoadTerms, Shelf, Term, Terms, Turn};
 use super::stats::CacheStats;
+use super::ticket::Ticket;
 use super::value::{CacheValue, Kept};
 use crate::error::Error;
 
@@ -29,19 +31,6 @@ struct Inner {
     keeping: Keeping,
     /// Loads that nobody waits for: of values that are still of use meanwhile.
     refreshes: Mutex<JoinSet<()>>,
-}
-
-/// How what is loaded or put is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Keeping {
-    /// How long it is fresh.
-    pub ttl: Duration,
-    /// How long it is of use after that, while it is loaded anew.
-    pub stale_for: Duration,
-    /// How long a failure to load it is kept: until then whoever asks gets the error, and nothing is loaded.
-    pub failures_for: Duration,
-    /// Whether it is dropped when something that the backend said over the link may have been missed.
-    pub is_of_the_link: bool,
 }
 
 /// When an invalidation lets other tasks at its thread: to look for what is not there takes less than that.

@@ -26,11 +26,11 @@ const HEADERS_MAX: usize = 256;
 
 /// When something was asked for.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Asked {
+pub(in crate::cache) struct Asked {
     /// By the cache's clock.
-    pub(super) at: Duration,
+    pub(in crate::cache) at: Duration,
     /// By the clock on the wall, for dates.
-    pub(super) wall: SystemTime,
+    pub(in crate::cache) wall: SystemTime,
 }
 
 /// A response that is held.
@@ -45,7 +45,7 @@ pub struct Held {
 
 /// Whether the answer to a request may be one that is held: it is a GET without a body, an idempotency key or
 /// credentials of its own, and says nothing of caching itself.
-pub(super) fn is_cacheable(request: &Request) -> bool {
+pub(in crate::cache) fn is_cacheable(request: &Request) -> bool {
     let has_key = request.wants_key() || request.idempotency_key().is_some();
     request.method() == Method::GET
         && request.body().is_none()
@@ -55,14 +55,14 @@ pub(super) fn is_cacheable(request: &Request) -> bool {
 
 /// Whether an error says that what is held is no longer what there is: the backend has answered, and that is its answer
 /// (RFC 9111, 4.3.3). One that speaks of the moment alone, or of itself, says nothing of that.
-pub(super) fn is_over(error: &Error) -> bool {
+pub(in crate::cache) fn is_over(error: &Error) -> bool {
     let is_of_the_moment = |status| matches!(status, 407 | 408 | 425 | 429 | 500..);
     error.status.is_some_and(|status| !is_of_the_moment(status))
 }
 
 impl Held {
     /// The response to `request`.
-    pub(super) fn new(request: &Request, mut response: Response, asked: Asked) -> Self {
+    pub(in crate::cache) fn new(request: &Request, mut response: Response, asked: Asked) -> Self {
         // How long the redirect itself holds is not told here.
         let terms =
             Terms::of(response.status, &response.headers, asked.wall).filter(|_| !response.is_redirected);
@@ -74,30 +74,30 @@ impl Held {
     }
 
     /// How it is kept; `None` if it is not.
-    pub(super) const fn terms(&self) -> Option<Terms> {
+    pub(in crate::cache) const fn terms(&self) -> Option<Terms> {
         self.terms
     }
 
     /// Whether it may be given to others who asked at the same time: to them as well it is fresh (RFC 9111, 4).
-    pub(super) fn is_for_all(&self) -> bool {
+    pub(in crate::cache) fn is_for_all(&self) -> bool {
         self.terms.is_some_and(|terms| terms.is_fresh())
     }
 
     /// Whether it answers `request` (4.1). Stricter than what `Vary` asks for: also a header that the server does not name
     /// has to be the same, since one that names too few is a common mistake, and what another sees for it is the worst
     /// that a cache can do. Headers that every request has do not differ.
-    pub(super) fn answers(&self, request: &Request) -> bool {
+    pub(in crate::cache) fn answers(&self, request: &Request) -> bool {
         self.asked_with == *request.headers()
     }
 
     /// How old it is.
-    pub(super) fn age(&self, now: Duration) -> Duration {
+    pub(in crate::cache) fn age(&self, now: Duration) -> Duration {
         let when_asked_for = self.terms.map_or(Duration::ZERO, |terms| terms.age);
         when_asked_for.saturating_add(now.saturating_sub(self.asked.at))
     }
 
     /// `request`, under the condition that it is not as it is held; `None` if it cannot be asked for so.
-    pub(super) fn conditional(&self, request: &Request) -> Option<Request> {
+    pub(in crate::cache) fn conditional(&self, request: &Request) -> Option<Request> {
         let conditions = validators::conditions(&self.response.headers, self.asked.wall);
         if conditions.is_empty() || !self.answers(request) {
             return None;
@@ -107,7 +107,12 @@ impl Held {
 
     /// What is held from now on, after a 304 to a [`conditional`](Self::conditional) request; `None` if that speaks of
     /// something else.
-    pub(super) fn renewed(&self, not_modified: Response, request: &Request, asked: Asked) -> Option<Self> {
+    pub(in crate::cache) fn renewed(
+        &self,
+        not_modified: Response,
+        request: &Request,
+        asked: Asked,
+    ) -> Option<Self> {
         if not_modified.status != StatusCode::NOT_MODIFIED
             || !validators::is_confirmed(&self.response.headers, &not_modified.headers)
         {
@@ -124,12 +129,12 @@ impl Held {
     }
 
     /// What it came as, for those who waited for it.
-    pub(super) fn as_it_came(&self) -> Response {
+    pub(in crate::cache) fn as_it_came(&self) -> Response {
         self.response.clone()
     }
 
     /// What it is for one who gets it from the cache, with its age (RFC 9111, 5.1).
-    pub(super) fn out_of_the_cache(&self, now: Duration) -> Response {
+    pub(in crate::cache) fn out_of_the_cache(&self, now: Duration) -> Response {
         let mut response = Response { cached: true, attempts: 0, ms: 0, ..self.response.clone() };
         response.headers.insert(header::AGE, HeaderValue::from(self.age(now).as_secs()));
         response

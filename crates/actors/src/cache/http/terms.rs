@@ -9,21 +9,25 @@ use super::validators;
 
 /// How a response is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Terms {
+pub(in crate::cache) struct Terms {
     /// How old it was when it was asked for: for so long caches on the way had held it.
-    pub(super) age: Duration,
+    pub(in crate::cache) age: Duration,
     /// Up to what age it is fresh; `None` where the server says nothing of it. There is no guessing (4.2.2): whoever
     /// asked has said how old it may be.
-    pub(super) lifetime: Option<Duration>,
+    pub(in crate::cache) lifetime: Option<Duration>,
     /// How long it may be served after that while it is loaded anew; `None` where the server says nothing of it.
-    pub(super) stale_for: Option<Duration>,
+    pub(in crate::cache) stale_for: Option<Duration>,
     /// Whether the server can be asked whether it still holds.
-    pub(super) is_renewable: bool,
+    pub(in crate::cache) is_renewable: bool,
 }
 
 impl Terms {
     /// The terms of a response to a GET that was asked for at `asked_at`; `None` if it may not be kept, or need not be.
-    pub(super) fn of(status: StatusCode, headers: &HeaderMap, asked_at: SystemTime) -> Option<Self> {
+    pub(in crate::cache) fn of(
+        status: StatusCode,
+        headers: &HeaderMap,
+        asked_at: SystemTime,
+    ) -> Option<Self> {
         let directives = Directives::of(headers);
         // 206 is a part, and what others mean is not known here (3: "the response status code is final and understood").
         let is_whole = matches!(status.as_u16(), 200 | 203 | 204);
@@ -45,7 +49,7 @@ impl Terms {
     }
 
     /// Whether it was fresh when it was asked for, as far as the server is concerned (4.2).
-    pub(super) fn is_fresh(&self) -> bool {
+    pub(in crate::cache) fn is_fresh(&self) -> bool {
         self.lifetime.is_none_or(|lifetime| lifetime > self.age)
     }
 }

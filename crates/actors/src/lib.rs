@@ -12,7 +12,8 @@
 //! - `sleep`: how long the machine was asleep
 //! - [`transport`]: one attempt at one request, over HTTP or in a simulation
 //!
-//! Calls point down only: an agent may use the queue or a transport, the queue a transport; none calls back.
+//! Calls point down only: an agent may use the queue or a transport, the connection the cache, the cache the queue, the queue a
+//! transport; none calls back.
 
 pub mod agent;
 pub mod cache;

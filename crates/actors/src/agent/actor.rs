@@ -26,10 +26,6 @@ use super::revival::{AgentDebts, Revival, revive};
 /// to: one that says its state all the time does not have it written all the time.
 const STATE_PAUSE: Duration = Duration::from_secs(1);
 
-/// Checks of different agents begin together in steps of at most this: with more agents than fit into one, their requests
-/// would wait for each other.
-const STEP_MAX: Duration = Duration::from_millis(10);
-
 /// What every incarnation of an agent's actor is made from.
 pub struct AgentActor {
     /// The agent's id.
@@ -423,17 +419,9 @@ impl AgentActor {
         let is_spread = watch.checks == 1 && !self.first_check_within.is_zero();
         let delay = if is_spread { usual.mul_f64(0.5 + ctx.random_unit() / 2.0) } else { usual };
         // Sooner than the period is to the point.
-        let delay = if usual == self.health.interval { self.in_step(ctx.now(), delay) } else { delay };
+        let is_usual = usual == self.health.interval;
+        let delay = if is_usual { self.health.in_step(delay, ctx.now()) } else { delay };
         self.plan_check_in(ctx, watch, delay);
-    }
-
-    /// A delay that ends with a step that all agents of this period share, at most a hundredth of it later: where there are
-    /// thousands, a thread wakes once for several checks, and not for each.
-    fn in_step(&self, now: Duration, delay: Duration) -> Duration {
-        let step = (self.health.interval / 100).min(STEP_MAX).as_millis();
-        let due = now.saturating_add(delay).as_millis();
-        let late = u64::try_from(due.checked_rem(step).map_or(0, |past| (step - past) % step));
-        delay.saturating_add(Duration::from_millis(late.unwrap_or_default()))
     }
 
     /// A check that was missed while the backend seems away says nothing about an agent behind it.

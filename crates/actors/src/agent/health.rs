@@ -54,6 +54,23 @@ pub struct HealthPolicy {
     pub progress_timeout: Duration,
 }
 
+/// The checks of many agents begin together in steps of this, or of a hundredth of their period where that is less. With
+/// longer ones more requests are under way at once, and take memory: benches/README.md has the figures.
+const STEP_MAX: Duration = Duration::from_millis(10);
+
+impl HealthPolicy {
+    /// A delay from `now` that ends with a step which all agents of this period share, less than a step later: where there
+    /// are thousands, a thread wakes once for several checks, and not for each.
+    #[must_use]
+    pub fn in_step(&self, delay: Duration, now: Duration) -> Duration {
+        let step = (self.interval / 100).min(STEP_MAX).as_nanos();
+        let due = now.saturating_add(delay).as_nanos();
+        let late = due.checked_rem(step).map_or(0, |past| (step - past) % step);
+        // Less than a step, which has few nanoseconds.
+        delay.saturating_add(Duration::from_nanos(u64::try_from(late).unwrap_or_default()))
+    }
+}
+
 /// What an agent is seen to do, apart from answering checks: busy is not dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Signs {
@@ -384,6 +401,32 @@ mod tests {
 
     fn miss() -> Observation {
         Observation::Missed { why: Error::new(Reason::TimedOut).with_details("no answer in time") }
+    }
+
+    #[test]
+    fn checks_of_different_agents_are_due_in_steps_that_they_share_and_less_than_a_step_late() {
+        let policy = health().policy;
+        let us = Duration::from_micros;
+        for now in [us(0), us(1), us(9_999), us(10_000), us(123_456_789)] {
+            for delay in [us(0), us(7_001), s(15), s(30)] {
+                let stepped = policy.in_step(delay, now);
+                let late = stepped - delay;
+                assert_eq!((now + stepped).as_nanos() % 10_000_000, 0, "{now:?} {delay:?}");
+                assert!(late < us(10_000), "{now:?} {delay:?} {late:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn steps_are_a_hundredth_of_a_short_period_and_none_of_no_period() {
+        let ms = Duration::from_millis;
+        let of = |interval| HealthPolicy { interval, ..*health().policy };
+        assert_eq!(
+            of(ms(100)).in_step(ms(100), Duration::from_micros(10_300)),
+            Duration::from_micros(100_700)
+        );
+        assert_eq!(of(Duration::ZERO).in_step(ms(3), ms(1)), ms(3));
+        assert_eq!(of(s(30)).in_step(Duration::MAX, ms(1)), Duration::MAX);
     }
 
     #[test]

@@ -401,6 +401,32 @@ async fn what_a_function_chooses_is_dropped_and_the_journal_says_by_which() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_change_of_files_of_which_nothing_was_kept_is_not_told() {
+    let scene = Scene::new().await;
+    let changed = |path: &str| Invalidation {
+        by: InvalidatedBy::Files,
+        pattern: path.to_owned(),
+        selections: vec![Selection::key(&format!("{}{path}", key::FILES))],
+    };
+    scene.put("file:/kept", "v");
+    assert_eq!(scene.order(changed("/other")).await, 0);
+    assert_eq!(scene.order(changed("/kept")).await, 1);
+    assert_eq!(scene.order(changed("/kept")).await, 0);
+    assert_eq!(scene.invalidate(Pattern::Key("n:none".to_owned())).await, 0);
+    let mut events = scene.runtime.journal().subscribe_after(0);
+    let mut told = Vec::new();
+    // The last is a person's, of which the journal has to say that there was nothing.
+    while told.len() < 2 {
+        if let Delivery::Event(record) = events.next().await
+            && record.kind == CacheInvalidated::KIND
+        {
+            told.push(record.decode::<CacheInvalidated>().unwrap().pattern);
+        }
+    }
+    assert_eq!(told, ["/kept", "n:none"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_may_have_changed_unheard_is_dropped_with_the_link_and_nothing_else() {
     let scene = Scene::new().await;
     let of_the_link = Keeping { is_of_the_link: true, ..KEEPING };

@@ -2,9 +2,6 @@
 
 use std::fs;
 
-use mainstay_actors::cache::watch::WatchPolicy;
-use mainstay_runtime::journal::Delivery;
-
 use crate::scene::{Scene, new, write};
 
 #[tokio::test]
@@ -47,22 +44,4 @@ async fn a_file_that_is_written_to_without_end_is_forgotten_all_the_same() {
     fs::write(scene.path("log"), "new").unwrap();
     scene.settle().await;
     assert_eq!(scene.read("log").await, new());
-}
-
-#[tokio::test]
-async fn a_change_of_what_nothing_is_kept_of_is_not_told() {
-    let mut scene = Scene::with(&["kept"]).await;
-    let begun = scene.runtime.journal().seq();
-    for round in 0..3 {
-        fs::write(scene.path(&format!("written-{round}")), "x").unwrap();
-        // More than one batch: each change is carried out before the next.
-        tokio::time::sleep(WatchPolicy::default().debounce * 3).await;
-    }
-    scene.settle().await;
-    let mut events = scene.runtime.journal().subscribe_after(begun);
-    let mut told = Vec::new();
-    while let Some(Delivery::Event(record)) = events.try_next().await {
-        told.extend((record.kind == "cache_invalidated").then(|| record.fields["entries"].clone()));
-    }
-    assert_eq!(told, [1], "only that the mark was not there");
 }

@@ -7,20 +7,20 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 
-use mainstay::actors::agent::{AgentListener, Heard, UpdateKind};
+use mainstay::actors::agent::{UpdateSubscription, UpdateEvent, UpdateKind};
 use mainstay::config::Config;
 use mainstay::runtime::journal::{Delivery, Record, Subscription};
-use mainstay::{Error, LetterOptions, Mainstay, Reason};
+use mainstay::{Error, SendOptions, Mainstay, Reason};
 use serde_json::{Value, json};
 use support::{PATIENCE, acp_agent};
 use tokio::time::timeout;
 
-struct Scene {
+struct ConversationFixture {
     mainstay: Mainstay,
-    story: Subscription,
+    events: Subscription,
 }
 
-impl Scene {
+impl ConversationFixture {
     /// A runtime with one agent, `x`, that keeps its conversations in `home`; `more` is further keys of its configuration.
     async fn start(home: &Path, more: &str) -> Self {
         let config = format!(
@@ -34,19 +34,19 @@ impl Scene {
         let builder = Mainstay::builder().config(config).data_dir(home.join("data"));
         let mainstay = builder.start().await.unwrap();
         let story = mainstay.events_after(mainstay.status().await.runtime.seq);
-        Self { mainstay, story }
+        Self { mainstay, events: story }
     }
 
-    async fn says(&self, text: &str) -> Result<Value, Error> {
-        let options = LetterOptions::default();
+    async fn send(&self, text: &str) -> Result<Value, Error> {
+        let options = SendOptions::default();
         let letter = self.mainstay.agents().send("x", json!({ "text": text }), options).await?;
         timeout(PATIENCE, letter.answer()).await.expect("its fate is told")
     }
 
-    async fn until(&mut self, is_it: impl Fn(&Record) -> bool) {
+    async fn wait_for(&mut self, is_it: impl Fn(&Record) -> bool) {
         let found = async {
             loop {
-                match self.story.next().await {
+                match self.events.next().await {
                     Delivery::Event(record) if record.actor == "root/agents/x" && is_it(&record) => return,
                     Delivery::Event(_) => {}
                     other => panic!("{other:?}"),
@@ -56,20 +56,20 @@ impl Scene {
         timeout(PATIENCE, found).await.expect("it comes to that");
     }
 
-    fn listen(&self) -> AgentListener {
+    fn listen(&self) -> UpdateSubscription {
         self.mainstay.agents().listen("x").unwrap()
     }
 
-    async fn end(self) {
+    async fn stop(self) {
         timeout(PATIENCE, self.mainstay.shutdown()).await.expect("it stops in order");
     }
 }
 
 /// The name of the next question, or what is said next of the conversation.
-async fn next(listener: &mut AgentListener, kind: UpdateKind) -> (Option<String>, Value) {
+async fn next_update(listener: &mut UpdateSubscription, kind: UpdateKind) -> (Option<String>, Value) {
     loop {
         match timeout(PATIENCE, listener.next()).await.expect("it says something") {
-            Some(Heard::Update(update)) if update.kind == kind => {
+            Some(UpdateEvent::Update(update)) if update.kind == kind => {
                 return (update.ask.clone(), update.body.clone());
             }
             Some(_) => {}
@@ -83,31 +83,31 @@ fn turn(text: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_conversation_outlives_its_agent_and_the_runtime_and_no_prompt_is_sent_twice() {
+async fn conversation_survives_restarts_without_repeated_prompts() {
     let home = tempfile::tempdir().unwrap();
-    let mut scene = Scene::start(home.path(), "").await;
-    assert_eq!(scene.says("one").await.unwrap(), turn("you said: one"));
+    let mut scene = ConversationFixture::start(home.path(), "").await;
+    assert_eq!(scene.send("one").await.unwrap(), turn("you said: one"));
     let mut listener = scene.listen();
-    let error = scene.says("crash").await.unwrap_err();
+    let error = scene.send("crash").await.unwrap_err();
     assert_eq!((error.reason, error.retryable), (Reason::OutcomeUnknown, false));
-    scene.until(|record| record.kind == "actor_restarted").await;
-    assert_eq!(next(&mut listener, UpdateKind::Session).await.1, json!({ "id": "s1", "how": "resumed" }));
-    assert_eq!(scene.says("recall").await.unwrap(), turn("one | crash | recall"));
-    scene.end().await;
+    scene.wait_for(|record| record.kind == "actor_restarted").await;
+    assert_eq!(next_update(&mut listener, UpdateKind::Session).await.1, json!({ "id": "s1", "how": "resumed" }));
+    assert_eq!(scene.send("recall").await.unwrap(), turn("one | crash | recall"));
+    scene.stop().await;
 
-    let scene = Scene::start(home.path(), "").await;
-    assert_eq!(scene.says("recall").await.unwrap(), turn("one | crash | recall | recall"));
-    scene.end().await;
+    let scene = ConversationFixture::start(home.path(), "").await;
+    assert_eq!(scene.send("recall").await.unwrap(), turn("one | crash | recall | recall"));
+    scene.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_that_hangs_over_a_letter_is_restarted_and_one_that_waits_for_a_person_is_not() {
+async fn hung_agent_is_restarted_but_not_while_a_question_waits() {
     let home = tempfile::tempdir().unwrap();
-    let mut scene = Scene::start(home.path(), "progress_timeout = \"300ms\"").await;
+    let mut scene = ConversationFixture::start(home.path(), "progress_timeout = \"300ms\"").await;
     let mut listener = scene.listen();
-    let options = LetterOptions::default();
+    let options = SendOptions::default();
     let asking = scene.mainstay.agents().send("x", json!("ask"), options).await.unwrap();
-    let ask = next(&mut listener, UpdateKind::Ask).await.0.unwrap();
+    let ask = next_update(&mut listener, UpdateKind::Ask).await.0.unwrap();
     // As long as it takes to be looked at a few times, and to hang.
     let checks = async {
         let mut last = None;
@@ -124,8 +124,8 @@ async fn an_agent_that_hangs_over_a_letter_is_restarted_and_one_that_waits_for_a
     let answered = timeout(PATIENCE, asking.answer()).await.expect("its fate is told");
     assert_eq!(answered.unwrap(), turn("allow "));
 
-    assert_eq!(scene.says("deaf").await.unwrap_err().reason, Reason::OutcomeUnknown);
-    scene.until(|record| record.kind == "agent_stuck").await;
-    assert_eq!(scene.says("recall").await.unwrap(), turn("ask | deaf | recall"));
-    scene.end().await;
+    assert_eq!(scene.send("deaf").await.unwrap_err().reason, Reason::OutcomeUnknown);
+    scene.wait_for(|record| record.kind == "agent_stuck").await;
+    assert_eq!(scene.send("recall").await.unwrap(), turn("ask | deaf | recall"));
+    scene.stop().await;
 }

@@ -8,19 +8,19 @@ mod support;
 
 use futures_util::future::join_all;
 use mainstay::actors::connection::status::ConnectionState;
-use mainstay::backend::{Backend, BackendConfig, Fault};
+use mainstay::backend::{Backend, BackendOptions, Fault};
 use mainstay::config::Config;
 use mainstay::runtime::journal::{Delivery, Record, Subscription};
 use mainstay::{Mainstay, Request};
 use support::PATIENCE;
 use tokio::time::timeout;
 
-async fn against(backend: &Backend, more: &str) -> Mainstay {
+async fn start_against(backend: &Backend, more: &str) -> Mainstay {
     let text = format!("[backend]\nurl = \"{}\"\n[connection]\ndelay_min = \"10ms\"\n{more}", backend.url());
     Mainstay::builder().config(Config::from_toml(&text).unwrap()).start().await.unwrap()
 }
 
-async fn until(events: &mut Subscription, wanted: impl Fn(&Record) -> bool) -> Record {
+async fn wait_for(events: &mut Subscription, wanted: impl Fn(&Record) -> bool) -> Record {
     loop {
         let next = timeout(PATIENCE, events.next()).await.expect("the event came");
         let Delivery::Event(event) = next else { panic!("events are missing") };
@@ -31,9 +31,9 @@ async fn until(events: &mut Subscription, wanted: impl Fn(&Record) -> bool) -> R
 }
 
 #[tokio::test]
-async fn requests_that_waited_when_the_queue_crashed_are_answered_by_its_next_incarnation() {
-    let backend = Backend::bind(BackendConfig::default()).await.unwrap();
-    let mainstay = against(&backend, "[requests]\nmax_concurrent = 1\nretry_delay_min = \"10ms\"").await;
+async fn queue_crash_waiting_requests_are_answered_after_restart() {
+    let backend = Backend::bind(BackendOptions::default()).await.unwrap();
+    let mainstay = start_against(&backend, "[requests]\nmax_concurrent = 1\nretry_delay_min = \"10ms\"").await;
     let mut events = mainstay.events_after(0);
     // The first request is held at the backend while the others wait behind it.
     backend.inject(Fault::HangAgent { agent: "planner".to_owned() }).unwrap();
@@ -49,7 +49,7 @@ async fn requests_that_waited_when_the_queue_crashed_are_answered_by_its_next_in
         }
         mainstay.inject_panic("queue").await.unwrap();
         let restarted =
-            until(&mut events, |event| event.actor == "root/queue" && event.kind == "actor_restarted").await;
+            wait_for(&mut events, |event| event.actor == "root/queue" && event.kind == "actor_restarted").await;
         backend.inject(Fault::HealAgent { agent: "planner".to_owned() }).unwrap();
         restarted
     };
@@ -64,9 +64,9 @@ async fn requests_that_waited_when_the_queue_crashed_are_answered_by_its_next_in
 }
 
 #[tokio::test]
-async fn each_actor_that_panics_is_restarted_alone_and_the_others_keep_their_incarnation() {
-    let backend = Backend::bind(BackendConfig::default()).await.unwrap();
-    let mainstay = against(&backend, "[agents]\nrestart_delay = \"10ms\"\n[[agent]]\nid = \"planner\"").await;
+async fn panicked_actor_is_restarted_alone() {
+    let backend = Backend::bind(BackendOptions::default()).await.unwrap();
+    let mainstay = start_against(&backend, "[agents]\nrestart_delay = \"10ms\"\n[[agent]]\nid = \"planner\"").await;
     let actors = [
         ("connection", "root/connection"),
         ("queue", "root/queue"),
@@ -76,9 +76,9 @@ async fn each_actor_that_panics_is_restarted_alone_and_the_others_keep_their_inc
     let mut events = mainstay.events_after(0);
     for (count, (name, path)) in actors.iter().enumerate() {
         mainstay.inject_panic(name).await.unwrap();
-        until(&mut events, |event| event.actor == *path && event.kind == "actor_restarted").await;
+        wait_for(&mut events, |event| event.actor == *path && event.kind == "actor_restarted").await;
         let tree = mainstay.tree();
-        let generation = |path: &str| tree.find(path).unwrap().vitals.generation;
+        let generation = |path: &str| tree.find(path).unwrap().info.generation;
         for (at, (_, path)) in actors.iter().enumerate() {
             assert_eq!(generation(path), if at <= count { 2 } else { 1 }, "{path} after {name}");
         }
@@ -91,7 +91,7 @@ async fn each_actor_that_panics_is_restarted_alone_and_the_others_keep_their_inc
 }
 
 #[tokio::test]
-async fn a_panic_is_told_with_its_words_and_its_place_from_another_process() {
+async fn injected_panic_is_journalled_with_message_and_location() {
     let data = tempfile::tempdir().unwrap();
     let _demo = support::Program::start(data.path(), &["demo", "--agents", "1"]);
     let mut story = support::Story::follow(data.path());

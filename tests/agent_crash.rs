@@ -4,7 +4,7 @@ mod support;
 
 use mainstay::runtime::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
-use support::{Program, Story, get, json as ask, post};
+use support::{MainstayProcess, EventFollower, get_json, run_json as ask, post_json};
 
 const PLANNER: &str = "root/agents/planner";
 
@@ -13,7 +13,7 @@ fn now() -> jiff::Timestamp {
 }
 
 /// The state of the planner as it would be given back was read after `at`.
-async fn state_is_kept_since(data: &std::path::Path, at: jiff::Timestamp) {
+async fn wait_for_saved_state(data: &std::path::Path, at: jiff::Timestamp) {
     support::eventually("the planner's state is kept", async || {
         let agent = ask(data, &["agent", "show", "planner"]).await;
         let kept = agent["state_kept_at"].as_str().and_then(|at| at.parse::<jiff::Timestamp>().ok());
@@ -23,25 +23,25 @@ async fn state_is_kept_since(data: &std::path::Path, at: jiff::Timestamp) {
 }
 
 #[tokio::test]
-async fn a_crashed_agent_comes_back_with_its_state_and_the_journal_tells_it_in_order() {
+async fn crashed_agent_is_restored_and_journalled_in_order() {
     let data = tempfile::tempdir().unwrap();
-    let mut demo = Program::start(data.path(), &["demo", "--agents", "2"]);
+    let mut demo = MainstayProcess::start(data.path(), &["demo", "--agents", "2"]);
     let greeting = demo.line().await;
     assert!(greeting.starts_with("dashboard http://127.0.0.1:"), "{greeting}");
     let backend = greeting.rsplit(' ').next().unwrap().to_owned();
-    let mut story = Story::follow(data.path());
-    story.agent_becomes("planner", "healthy").await;
+    let mut story = EventFollower::follow(data.path());
+    story.wait_for_agent("planner", "healthy").await;
 
-    post(&format!("{backend}/api/agents/planner/message"), json!({"text": "remember me"})).await;
-    let before = get(&format!("{backend}/api/agents/planner/state")).await;
+    post_json(&format!("{backend}/api/agents/planner/message"), json!({"text": "remember me"})).await;
+    let before = get_json(&format!("{backend}/api/agents/planner/state")).await;
     assert_eq!(before["count"], 1);
-    state_is_kept_since(data.path(), now()).await;
+    wait_for_saved_state(data.path(), now()).await;
 
-    post(&format!("{backend}/_fault"), json!({"kind": "crash_agent", "agent": "planner"})).await;
-    story.agent_becomes("planner", "failed").await;
-    let from = story.told.len();
-    let restarted = story.next(PLANNER, "actor_restarted").await;
-    let told: Vec<&Value> = story.told[from..].iter().filter(|event| event["actor"] == PLANNER).collect();
+    post_json(&format!("{backend}/_fault"), json!({"kind": "crash_agent", "agent": "planner"})).await;
+    story.wait_for_agent("planner", "failed").await;
+    let from = story.events.len();
+    let restarted = story.wait_for_event(PLANNER, "actor_restarted").await;
+    let told: Vec<&Value> = story.events[from..].iter().filter(|event| event["actor"] == PLANNER).collect();
     let kinds: Vec<&str> = told.iter().filter_map(|event| event["kind"].as_str()).collect();
     assert_eq!(kinds, ["actor_exited", "decision", "actor_started", "actor_ready", "actor_restarted"]);
     assert_eq!(told[0]["cause"], "error");
@@ -53,8 +53,8 @@ async fn a_crashed_agent_comes_back_with_its_state_and_the_journal_tells_it_in_o
     assert!(restarted["downtime_ms"].as_u64().unwrap() >= 5000);
     assert_eq!(restarted["state"], "restored");
 
-    story.agent_becomes("planner", "healthy").await;
-    assert_eq!(get(&format!("{backend}/api/agents/planner/state")).await, before);
+    story.wait_for_agent("planner", "healthy").await;
+    assert_eq!(get_json(&format!("{backend}/api/agents/planner/state")).await, before);
     let agents = ask(data.path(), &["agents"]).await;
     assert_eq!((&agents[0]["generation"], &agents[0]["budget_left"]), (&json!(2), &json!(4)));
     assert_eq!(agents[1]["generation"], 1, "its neighbour was not touched");
@@ -65,7 +65,7 @@ async fn a_crashed_agent_comes_back_with_its_state_and_the_journal_tells_it_in_o
 }
 
 #[tokio::test]
-async fn the_demo_ends_by_itself_when_its_time_is_over_and_its_journal_says_so() {
+async fn demo_for_duration_stops_and_journals_its_end() {
     let data = tempfile::tempdir().unwrap();
     let ended = support::run(data.path(), &["demo", "--for", "1s"]).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -77,23 +77,23 @@ async fn the_demo_ends_by_itself_when_its_time_is_over_and_its_journal_says_so()
 }
 
 #[tokio::test]
-async fn an_agent_that_is_restarted_by_hand_keeps_its_state_and_its_budget() {
+async fn manual_restart_keeps_state_and_budget() {
     let data = tempfile::tempdir().unwrap();
-    let mut demo = Program::start(data.path(), &["demo", "--agents", "1"]);
+    let mut demo = MainstayProcess::start(data.path(), &["demo", "--agents", "1"]);
     let backend = demo.line().await.rsplit(' ').next().unwrap().to_owned();
-    let mut story = Story::follow(data.path());
-    story.agent_becomes("planner", "healthy").await;
-    post(&format!("{backend}/api/agents/planner/message"), json!({"text": "remember me"})).await;
-    state_is_kept_since(data.path(), now()).await;
+    let mut story = EventFollower::follow(data.path());
+    story.wait_for_agent("planner", "healthy").await;
+    post_json(&format!("{backend}/api/agents/planner/message"), json!({"text": "remember me"})).await;
+    wait_for_saved_state(data.path(), now()).await;
     // Uptimes are whole seconds: the agent must be old enough for a restart to show.
     let uptime =
-        async || get(&format!("{backend}/api/agents/planner/health")).await["uptime"].as_u64().unwrap();
+        async || get_json(&format!("{backend}/api/agents/planner/health")).await["uptime"].as_u64().unwrap();
     support::eventually("the agent is three seconds old", async || uptime().await >= 3).await;
     let asked = now();
 
     let restarted = support::run(data.path(), &["agent", "restart", "planner"]).await;
     assert_eq!(restarted.code, Some(0), "{restarted:?}");
-    let state = get(&format!("{backend}/api/agents/planner/state")).await;
+    let state = get_json(&format!("{backend}/api/agents/planner/state")).await;
     assert_eq!(state["count"], 1, "{state}");
     assert!(
         uptime().await <= u64::try_from(now().duration_since(asked).as_secs()).unwrap(),
@@ -104,14 +104,14 @@ async fn an_agent_that_is_restarted_by_hand_keeps_its_state_and_its_budget() {
 }
 
 #[tokio::test]
-async fn an_agent_is_stopped_started_given_up_and_reset_from_another_process() {
+async fn cli_stops_starts_and_resets_a_given_up_agent() {
     let data = tempfile::tempdir().unwrap();
-    let backend = support::BackendProgram::start(0, "planner").await;
+    let backend = support::BackendProcess::start(0, "planner").await;
     let one_restart = "max_restarts = 1\n[[agent]]\nid = \"planner\"\n";
     let config = support::quick_config(data.path(), &backend.url, one_restart);
-    let _runtime = Program::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
-    let mut story = Story::follow(data.path());
-    story.since(0, support::health("planner", "healthy")).await;
+    let _runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
+    let mut story = EventFollower::follow(data.path());
+    story.wait_since(0, support::is_agent_health("planner", "healthy")).await;
     let steer = async |action: &str| {
         let ended = support::run(data.path(), &["agent", action, "planner"]).await;
         assert_eq!(ended.code, Some(0), "{action}: {ended:?}");
@@ -121,20 +121,20 @@ async fn an_agent_is_stopped_started_given_up_and_reset_from_another_process() {
     assert_eq!(ask(data.path(), &["agent", "show", "planner"]).await["status"], "stopped");
     let mark = story.mark();
     steer("start").await;
-    story.since(mark, support::health("planner", "healthy")).await;
+    story.wait_since(mark, support::is_agent_health("planner", "healthy")).await;
 
     let crash = json!({"kind": "crash_agent", "agent": "planner"});
     for _ in 0..2 {
         let mark = story.mark();
-        post(&format!("{}/_fault", backend.url), crash.clone()).await;
-        story.since(mark, support::health("planner", "failed")).await;
+        post_json(&format!("{}/_fault", backend.url), crash.clone()).await;
+        story.wait_since(mark, support::is_agent_health("planner", "failed")).await;
         let settled = |event: &Value| {
             event["actor"] == PLANNER
-                && (event["kind"] == "gave_up" || support::health("planner", "healthy")(event))
+                && (event["kind"] == "gave_up" || support::is_agent_health("planner", "healthy")(event))
         };
-        story.since(mark, settled).await;
+        story.wait_since(mark, settled).await;
     }
-    let gave_up = story.told.iter().find(|event| event["kind"] == "gave_up").unwrap();
+    let gave_up = story.events.iter().find(|event| event["kind"] == "gave_up").unwrap();
     assert!(gave_up["next_step"].as_str().unwrap().contains("reset"), "{gave_up}");
     let agent = ask(data.path(), &["agent", "show", "planner"]).await;
     assert_eq!((&agent["status"], &agent["budget_left"]), (&json!("failed"), &json!(0)), "{agent}");
@@ -142,8 +142,8 @@ async fn an_agent_is_stopped_started_given_up_and_reset_from_another_process() {
 
     let mark = story.mark();
     steer("reset").await;
-    story.since(mark, |event| event["kind"] == "agent_reset").await;
-    story.since(mark, support::health("planner", "healthy")).await;
+    story.wait_since(mark, |event| event["kind"] == "agent_reset").await;
+    story.wait_since(mark, support::is_agent_health("planner", "healthy")).await;
     let agent = ask(data.path(), &["agent", "show", "planner"]).await;
     assert_eq!((&agent["status"], &agent["budget_left"]), (&json!("healthy"), &json!(1)), "{agent}");
 }
@@ -151,8 +151,8 @@ async fn an_agent_is_stopped_started_given_up_and_reset_from_another_process() {
 #[tokio::test]
 async fn status_and_tree_have_the_members_that_programs_rely_on() {
     let data = tempfile::tempdir().unwrap();
-    let _demo = Program::start(data.path(), &["demo", "--agents", "1"]);
-    Story::follow(data.path()).agent_becomes("planner", "healthy").await;
+    let _demo = MainstayProcess::start(data.path(), &["demo", "--agents", "1"]);
+    EventFollower::follow(data.path()).wait_for_agent("planner", "healthy").await;
     let status = ask(data.path(), &["status"]).await;
     let members = [
         ("runtime", &["boot", "pid", "uptime_ms", "seq"][..]),

@@ -17,14 +17,14 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// A runtime against a backend of its own.
-struct Scene {
+struct AgentsFixture {
     data: tempfile::TempDir,
     backend: BackendProgram,
     _runtime: Program,
-    story: Story,
+    events: Story,
 }
 
-impl Scene {
+impl AgentsFixture {
     /// With these agents, of which `more` says how they are watched.
     async fn start(agents: &str, more: &str) -> Self {
         let data = tempfile::tempdir().unwrap();
@@ -32,7 +32,7 @@ impl Scene {
         let config = quick_config(data.path(), &backend.url, more);
         let runtime = Program::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
         let story = Story::follow(data.path());
-        Self { data, backend, _runtime: runtime, story }
+        Self { data, backend, _runtime: runtime, events: story }
     }
 
     async fn fault(&self, fault: Value) {
@@ -44,7 +44,7 @@ impl Scene {
     }
 
     /// What a person is shown, once the agent has this status.
-    async fn shown_when(&self, agent: &str, status: &str) -> String {
+    async fn show_when(&self, agent: &str, status: &str) -> String {
         eventually(status, async || self.show(agent).await["status"] == status).await;
         let shown = run(self.data.path(), &["agent", "show", agent]).await;
         assert_eq!(shown.code, Some(0), "{shown:?}");
@@ -58,9 +58,9 @@ impl Scene {
     }
 
     /// What its supervisor has told of an agent so far.
-    fn told_of(&self, agent: &str) -> Vec<&str> {
+    fn lifecycle_kinds(&self, agent: &str) -> Vec<&str> {
         let actor = format!("root/agents/{agent}");
-        let told = self.story.told.iter().filter(|event| event["actor"] == actor.as_str());
+        let told = self.events.told.iter().filter(|event| event["actor"] == actor.as_str());
         let kinds = told.filter_map(|event| event["kind"].as_str());
         kinds
             .filter(|kind| ["actor_exited", "decision", "actor_restarted", "gave_up"].contains(kind))
@@ -69,17 +69,17 @@ impl Scene {
 }
 
 /// The line of a report about `fact`.
-fn line<'a>(report: &'a str, fact: &str) -> &'a str {
+fn fact_line<'a>(report: &'a str, fact: &str) -> &'a str {
     let found = report.lines().find_map(|line| line.strip_prefix(&format!("{fact:<12}")));
     found.unwrap_or_else(|| panic!("{fact} is missing:\n{report}"))
 }
 
-const BOTH: &str = "[[agent]]\nid = \"planner\"\n[[agent]]\nid = \"coder\"\n";
+const TWO_AGENTS: &str = "[[agent]]\nid = \"planner\"\n[[agent]]\nid = \"coder\"\n";
 
 #[tokio::test]
-async fn a_letter_from_another_process_is_answered_and_what_is_wrong_with_one_is_told() {
-    let mut scene = Scene::start("planner,coder", BOTH).await;
-    scene.story.since(0, health("planner", "healthy")).await;
+async fn cli_send_is_answered_and_invalid_messages_are_refused() {
+    let mut scene = AgentsFixture::start("planner,coder", TWO_AGENTS).await;
+    scene.events.since(0, health("planner", "healthy")).await;
     let first = scene.send("planner", r#"{"text":"hello"}"#).await;
     assert_eq!((&first["letter"], &first["answer"]["count"]), (&json!(1), &json!(1)), "{first}");
     assert_eq!(scene.send("coder", "[1, 2]").await["letter"], 1, "each agent counts its own");
@@ -115,7 +115,7 @@ async fn a_letter_from_another_process_is_answered_and_what_is_wrong_with_one_is
 }
 
 #[tokio::test]
-async fn one_that_crashed_and_one_that_hangs_say_what_is_wrong_and_what_comes_next_and_their_neighbour_is_well()
+async fn crashed_and_hung_agents_show_error_and_next_step()
  {
     let slow_to_return = "restart_delay = \"5m\"\nrestart_delay_max = \"5m\"\n";
     let agents = format!(
@@ -123,29 +123,29 @@ async fn one_that_crashed_and_one_that_hangs_say_what_is_wrong_and_what_comes_ne
          [[agent]]\nid = \"coder\"\nhealth_timeout = \"200ms\"\n{slow_to_return}\
          [[agent]]\nid = \"reviewer\"\n"
     );
-    let mut scene = Scene::start("planner,coder,reviewer", &agents).await;
+    let mut scene = AgentsFixture::start("planner,coder,reviewer", &agents).await;
     for agent in ["planner", "coder", "reviewer"] {
-        scene.story.since(0, health(agent, "healthy")).await;
+        scene.events.since(0, health(agent, "healthy")).await;
     }
-    let well = scene.shown_when("reviewer", "healthy").await;
-    assert!(line(&well, "status").starts_with("healthy for "), "{well}");
-    assert_eq!(line(&well, "next"), "checked regularly");
+    let well = scene.show_when("reviewer", "healthy").await;
+    assert!(fact_line(&well, "status").starts_with("healthy for "), "{well}");
+    assert_eq!(fact_line(&well, "next"), "checked regularly");
     let terms =
         "0 so far, 5 of 5 left; each counts for 10 min, and all are earned back once it has been up for 60 s";
-    assert_eq!(line(&well, "restarts"), terms);
-    assert_eq!((line(&well, "driver"), line(&well, "last error")), ("http", "none"));
-    assert_eq!(line(&well, "letters"), "0 under way, 0 waiting");
+    assert_eq!(fact_line(&well, "restarts"), terms);
+    assert_eq!((fact_line(&well, "driver"), fact_line(&well, "last error")), ("http", "none"));
+    assert_eq!(fact_line(&well, "letters"), "0 under way, 0 waiting");
 
     scene.fault(json!({"kind": "crash_agent", "agent": "planner"})).await;
     scene.fault(json!({"kind": "hang_agent", "agent": "coder"})).await;
-    let crashed = scene.shown_when("planner", "restarting").await;
-    assert!(line(&crashed, "next").ends_with(" s (4 restarts left)"), "{crashed}");
-    assert!(line(&crashed, "restarts").starts_with("0 so far, 4 of 5 left"), "{crashed}");
-    assert!(line(&crashed, "last error").starts_with("SERVER_ERROR agent_unhealthy: "), "{crashed}");
-    let hung = scene.shown_when("coder", "restarting").await;
-    assert!(line(&hung, "last error").starts_with("TIMEOUT timed_out: "), "{hung}");
-    assert_eq!(line(&hung, "misses"), "3 in a row; 3 fail it");
-    assert!(line(&hung, "last check").contains(" ago ("), "{hung}");
+    let crashed = scene.show_when("planner", "restarting").await;
+    assert!(fact_line(&crashed, "next").ends_with(" s (4 restarts left)"), "{crashed}");
+    assert!(fact_line(&crashed, "restarts").starts_with("0 so far, 4 of 5 left"), "{crashed}");
+    assert!(fact_line(&crashed, "last error").starts_with("SERVER_ERROR agent_unhealthy: "), "{crashed}");
+    let hung = scene.show_when("coder", "restarting").await;
+    assert!(fact_line(&hung, "last error").starts_with("TIMEOUT timed_out: "), "{hung}");
+    assert_eq!(fact_line(&hung, "misses"), "3 in a row; 3 fail it");
+    assert!(fact_line(&hung, "last check").contains(" ago ("), "{hung}");
 
     let agents = ask(scene.data.path(), &["agents"]).await;
     let members = [
@@ -189,7 +189,7 @@ async fn one_that_crashed_and_one_that_hangs_say_what_is_wrong_and_what_comes_ne
         (&json!("healthy"), &json!(1), &json!(5))
     );
     assert_eq!(scene.send("reviewer", "1").await["answer"]["count"], 1);
-    assert_eq!(scene.told_of("reviewer"), Vec::<&str>::new());
+    assert_eq!(scene.lifecycle_kinds("reviewer"), Vec::<&str>::new());
 
     let table = run(scene.data.path(), &["agents"]).await.stdout;
     let rows: Vec<&str> = table.lines().collect();
@@ -199,25 +199,25 @@ async fn one_that_crashed_and_one_that_hangs_say_what_is_wrong_and_what_comes_ne
 }
 
 #[tokio::test]
-async fn one_that_was_given_up_says_how_it_comes_back_and_its_neighbour_never_noticed() {
+async fn given_up_agent_shows_reset_and_neighbour_is_unaffected() {
     let agents = "[[agent]]\nid = \"planner\"\nmax_restarts = 1\n[[agent]]\nid = \"coder\"\n";
-    let mut scene = Scene::start("planner,coder", agents).await;
+    let mut scene = AgentsFixture::start("planner,coder", agents).await;
     for agent in ["planner", "coder"] {
-        scene.story.since(0, health(agent, "healthy")).await;
+        scene.events.since(0, health(agent, "healthy")).await;
     }
     for _ in 0..2 {
-        let mark = scene.story.mark();
+        let mark = scene.events.mark();
         scene.fault(json!({"kind": "crash_agent", "agent": "planner"})).await;
-        scene.story.since(mark, health("planner", "failed")).await;
+        scene.events.since(mark, health("planner", "failed")).await;
         let is_settled = |event: &Value| event["kind"] == "gave_up" || health("planner", "healthy")(event);
-        scene.story.since(mark, is_settled).await;
+        scene.events.since(mark, is_settled).await;
     }
-    let given_up = scene.shown_when("planner", "failed").await;
-    assert!(line(&given_up, "status").starts_with("failed (given up) for "), "{given_up}");
+    let given_up = scene.show_when("planner", "failed").await;
+    assert!(fact_line(&given_up, "status").starts_with("failed (given up) for "), "{given_up}");
     let next = "given up: its restarts are used up, so it stays as it is until `mainstay agent reset planner` gives them \
                 back and starts it";
-    assert_eq!(line(&given_up, "next"), next);
-    assert!(line(&given_up, "restarts").starts_with("1 so far, 0 of 1 left"), "{given_up}");
+    assert_eq!(fact_line(&given_up, "next"), next);
+    assert!(fact_line(&given_up, "restarts").starts_with("1 so far, 0 of 1 left"), "{given_up}");
     assert_eq!(scene.show("planner").await["gave_up"], true);
     // A letter is not kept for one that may never come back.
     let refused = run(scene.data.path(), &["agent", "send", "planner", "1"]).await;
@@ -225,19 +225,19 @@ async fn one_that_was_given_up_says_how_it_comes_back_and_its_neighbour_never_no
 
     assert_eq!(scene.send("coder", "1").await["answer"]["count"], 1);
     assert_eq!(scene.show("coder").await["generation"], 1);
-    assert_eq!(scene.told_of("coder"), Vec::<&str>::new());
+    assert_eq!(scene.lifecycle_kinds("coder"), Vec::<&str>::new());
 
     let reset = run(scene.data.path(), &["agent", "reset", "planner"]).await;
     assert_eq!(reset.code, Some(0), "{reset:?}");
-    let well = scene.shown_when("planner", "healthy").await;
-    assert!(line(&well, "restarts").contains("1 of 1 left"), "{well}");
+    let well = scene.show_when("planner", "healthy").await;
+    assert!(fact_line(&well, "restarts").contains("1 of 1 left"), "{well}");
     assert_eq!(scene.show("planner").await["gave_up"], false);
 }
 
 #[tokio::test]
-async fn an_agent_is_taken_in_and_removed_while_the_runtime_runs_and_whoever_listens_learns_of_its_end() {
-    let mut scene = Scene::start("planner,later", "[[agent]]\nid = \"planner\"\n").await;
-    scene.story.since(0, health("planner", "healthy")).await;
+async fn agent_is_added_and_removed_at_run_time() {
+    let mut scene = AgentsFixture::start("planner,later", "[[agent]]\nid = \"planner\"\n").await;
+    scene.events.since(0, health("planner", "healthy")).await;
     let file = scene.data.path().join("later.toml");
     let path = file.to_str().unwrap().to_owned();
     let add = async |text: &str| {
@@ -261,11 +261,11 @@ async fn an_agent_is_taken_in_and_removed_while_the_runtime_runs_and_whoever_lis
     let block = "[[agent]]\nid = \"later\"\nmax_restarts = 2\n";
     let added = add(block).await;
     assert_eq!(added.code, Some(0), "{added:?}");
-    assert_eq!(line(&added.stdout, "agent"), "later");
-    assert!(line(&added.stdout, "restarts").contains("2 of 2 left"), "{added:?}");
+    assert_eq!(fact_line(&added.stdout, "agent"), "later");
+    assert!(fact_line(&added.stdout, "restarts").contains("2 of 2 left"), "{added:?}");
     let twice = add(block).await;
     assert_eq!((twice.code, twice.stderr.contains("conflict")), (Some(1), true), "{twice:?}");
-    scene.story.since(0, health("later", "healthy")).await;
+    scene.events.since(0, health("later", "healthy")).await;
     let ids: Vec<Value> = ask(scene.data.path(), &["agents"])
         .await
         .as_array()
@@ -285,7 +285,7 @@ async fn an_agent_is_taken_in_and_removed_while_the_runtime_runs_and_whoever_lis
     let gone = run(scene.data.path(), &["agent", "show", "later"]).await;
     assert_eq!((gone.code, gone.stderr.contains("agent_unknown")), (Some(1), true), "{gone:?}");
     assert_eq!(scene.show("planner").await["generation"], 1);
-    assert_eq!(scene.told_of("planner"), Vec::<&str>::new());
+    assert_eq!(scene.lifecycle_kinds("planner"), Vec::<&str>::new());
 
     // What was known of it is gone with it.
     let added = run(scene.data.path(), &["agent", "add", &path]).await;
@@ -294,8 +294,8 @@ async fn an_agent_is_taken_in_and_removed_while_the_runtime_runs_and_whoever_lis
 }
 
 #[tokio::test]
-async fn an_agent_is_checked_while_requests_of_users_take_every_place_there_is() {
-    let more = format!("{BOTH}[requests]\nmax_concurrent = 1\n");
+async fn health_checks_run_while_the_queue_is_full() {
+    let more = format!("{TWO_AGENTS}[requests]\nmax_concurrent = 1\n");
     let data = tempfile::tempdir().unwrap();
     let backend = BackendProgram::start(0, "planner,coder").await;
     let config = data.path().join("mainstay.toml");
@@ -326,14 +326,14 @@ async fn an_agent_is_checked_while_requests_of_users_take_every_place_there_is()
 // === killed with a letter under way ===
 
 /// Passes on what goes to the backend, and counts the letters in it.
-struct Counter {
+struct CountingProxy {
     url: String,
-    letters: Arc<watch::Sender<Vec<String>>>,
-    _passing: JoinSet<()>,
+    messages: Arc<watch::Sender<Vec<String>>>,
+    _tasks: JoinSet<()>,
 }
 
-impl Counter {
-    async fn before(backend: &BackendProgram) -> Self {
+impl CountingProxy {
+    async fn start(backend: &BackendProgram) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let letters = Arc::new(watch::Sender::new(Vec::new()));
@@ -342,25 +342,25 @@ impl Counter {
         passing.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
-                connections.spawn(pass(client, port, Arc::clone(&seen)));
+                connections.spawn(forward(client, port, Arc::clone(&seen)));
             }
         });
-        Self { url, letters, _passing: passing }
+        Self { url, messages: letters, _tasks: passing }
     }
 
     /// Waits until so many letters to `agent` have come by.
-    async fn until(&self, agent: &str, count: usize) {
-        let mut letters = self.letters.subscribe();
+    async fn wait_for_count(&self, agent: &str, count: usize) {
+        let mut letters = self.messages.subscribe();
         let come = letters.wait_for(|letters| letters.iter().filter(|to| *to == agent).count() >= count);
         timeout(PATIENCE, come).await.unwrap_or_else(|_| panic!("{agent} got no {count} letters")).unwrap();
     }
 
     fn count(&self, agent: &str) -> usize {
-        self.letters.borrow().iter().filter(|to| *to == agent).count()
+        self.messages.borrow().iter().filter(|to| *to == agent).count()
     }
 }
 
-async fn pass(mut client: TcpStream, port: u16, seen: Arc<watch::Sender<Vec<String>>>) {
+async fn forward(mut client: TcpStream, port: u16, seen: Arc<watch::Sender<Vec<String>>>) {
     let Ok(mut backend) = TcpStream::connect(("127.0.0.1", port)).await else { return };
     let (mut from, mut to) = client.split();
     let (mut back_from, mut back_to) = backend.split();
@@ -395,18 +395,18 @@ async fn error_of(sender: &mut Program) -> Value {
     serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}"))
 }
 
-fn runtime(data: &Path, url: &str) -> Program {
-    let config = quick_config(data, url, BOTH);
+fn start_runtime(data: &Path, url: &str) -> Program {
+    let config = quick_config(data, url, TWO_AGENTS);
     Program::start(data, &["run", "--config", config.to_str().unwrap()])
 }
 
 #[tokio::test]
-async fn a_letter_under_way_when_the_runtime_is_killed_is_in_doubt_and_not_sent_again_unless_that_was_asked_for()
+async fn killed_runtime_redelivers_only_repeatable_messages()
  {
     let data = tempfile::tempdir().unwrap();
     let backend = BackendProgram::start(0, "planner,coder").await;
-    let counter = Counter::before(&backend).await;
-    let first = runtime(data.path(), &counter.url);
+    let counter = CountingProxy::start(&backend).await;
+    let first = start_runtime(data.path(), &counter.url);
     let mut story = Story::follow(data.path());
     for agent in ["planner", "coder"] {
         story.since(0, health(agent, "healthy")).await;
@@ -420,15 +420,15 @@ async fn a_letter_under_way_when_the_runtime_is_killed_is_in_doubt_and_not_sent_
     let mut once = Program::start(data.path(), &["agent", "send", "planner", "\"once\"", "--json"]);
     let mut again =
         Program::start(data.path(), &["agent", "send", "coder", "\"again\"", "--repeat", "--json"]);
-    counter.until("planner", 1).await;
-    counter.until("coder", 1).await;
+    counter.wait_for_count("planner", 1).await;
+    counter.wait_for_count("coder", 1).await;
     first.kill().await;
     for sender in [&mut once, &mut again] {
         assert_eq!(error_of(sender).await["reason"], "stopped");
     }
 
     let mark = story.mark();
-    let _second = runtime(data.path(), &counter.url);
+    let _second = start_runtime(data.path(), &counter.url);
     let failed = story.since(mark, |event| event["kind"] == "letter_failed").await;
     assert_eq!(failed["actor"], "root/agents/planner");
     assert_eq!(
@@ -437,7 +437,7 @@ async fn a_letter_under_way_when_the_runtime_is_killed_is_in_doubt_and_not_sent_
     );
     let repeated = story.since(mark, |event| event["kind"] == "letter_again").await;
     assert_eq!((&repeated["actor"], &repeated["letter"]), (&json!("root/agents/coder"), &json!(1)));
-    counter.until("coder", 2).await;
+    counter.wait_for_count("coder", 2).await;
     // Letters go in order, so one that was sent again would come before these.
     let next = ask(data.path(), &["agent", "send", "planner", "\"next\""]).await;
     assert_eq!((&next["letter"], &next["answer"]["count"]), (&json!(2), &json!(1)), "{next}");

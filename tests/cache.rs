@@ -9,12 +9,12 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use http::{HeaderMap, StatusCode};
-use mainstay::actors::connection::feed::Inbound;
+use mainstay::actors::connection::broadcast::Inbound;
 use mainstay::actors::connection::status::ConnectionState;
 use mainstay::actors::transport::{
-    Answer, AnswerBody, FailureKind, OpenAnswer, Reach, Transport, TransportError,
+    FullResponse, ResponseBody, FailureKind, StreamingResponse, SendProgress, Transport, TransportError,
 };
-use mainstay::backend::{Backend, BackendConfig, Fault};
+use mainstay::backend::{Backend, BackendOptions, Fault};
 use mainstay::config::Config;
 use mainstay::runtime::journal::{Delivery, Subscription};
 use mainstay::{Mainstay, MainstayBuilder, Request, Selection, WriteRule};
@@ -27,17 +27,17 @@ const LONG: Duration = Duration::from_secs(3600);
 
 /// How an attempt at a write ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+enum WriteEnd {
     Status(u16),
-    Failure(Reach),
+    Failure(SendProgress),
     Never,
 }
 
 /// A backend that has one number, which every write but those that do not reach it raises.
-struct Counter {
+struct CounterTransport {
     value: AtomicU64,
     reads: AtomicU64,
-    end: Mutex<End>,
+    end: Mutex<WriteEnd>,
     /// A write has been carried out, or a read has begun.
     began: Notify,
     /// Reads wait for this where it is locked.
@@ -46,31 +46,31 @@ struct Counter {
     last_part: Arc<Notify>,
 }
 
-impl Counter {
+impl CounterTransport {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             value: AtomicU64::new(0),
             reads: AtomicU64::new(0),
-            end: Mutex::new(End::Status(200)),
+            end: Mutex::new(WriteEnd::Status(200)),
             began: Notify::new(),
             gate: Mutex::new(()),
             last_part: Arc::default(),
         })
     }
 
-    fn answer(&self, status: u16) -> Answer {
+    fn answer(&self, status: u16) -> FullResponse {
         let (status, headers) = (StatusCode::from_u16(status).unwrap(), HeaderMap::new());
         let body = self.value.load(Ordering::SeqCst).to_string().into();
-        Answer { status, headers, body, is_redirected: false }
+        FullResponse { status, headers, body, is_redirected: false }
     }
 }
 
-impl Transport for Counter {
-    fn attempt<'a>(
+impl Transport for CounterTransport {
+    fn send<'a>(
         &'a self,
         request: &'a Request,
         _: Duration,
-    ) -> BoxFuture<'a, Result<Answer, TransportError>> {
+    ) -> BoxFuture<'a, Result<FullResponse, TransportError>> {
         async move {
             if request.method().is_safe() {
                 self.reads.fetch_add(1, Ordering::SeqCst);
@@ -80,39 +80,39 @@ impl Transport for Counter {
                 return Ok(answer);
             }
             let end = *self.end.lock().await;
-            if end != End::Failure(Reach::NotSent) {
+            if end != WriteEnd::Failure(SendProgress::NotSent) {
                 self.value.fetch_add(1, Ordering::SeqCst);
             }
             self.began.notify_one();
             match end {
-                End::Status(status) => Ok(self.answer(status)),
-                End::Failure(reach) => {
+                WriteEnd::Status(status) => Ok(self.answer(status)),
+                WriteEnd::Failure(reach) => {
                     Err(TransportError::new(FailureKind::Reset, reach, "as the test says"))
                 }
-                End::Never => std::future::pending().await,
+                WriteEnd::Never => std::future::pending().await,
             }
         }
         .boxed()
     }
 
-    fn open<'a>(
+    fn send_streaming<'a>(
         &'a self,
         request: &'a Request,
         timeout: Duration,
-    ) -> BoxFuture<'a, Result<OpenAnswer, TransportError>> {
+    ) -> BoxFuture<'a, Result<StreamingResponse, TransportError>> {
         async move {
-            let Answer { status, headers, body, .. } = self.attempt(request, timeout).await?;
+            let FullResponse { status, headers, body, .. } = self.send(request, timeout).await?;
             let last = Arc::clone(&self.last_part);
             let parts = stream::iter([Ok(body)]).chain(stream::once(async move {
                 last.notified().await;
                 Ok("the last".into())
             }));
-            Ok(OpenAnswer {
+            Ok(StreamingResponse {
                 status,
                 headers,
                 length: None,
                 is_end_marked: true,
-                body: AnswerBody::new(parts),
+                body: ResponseBody::new(parts),
             })
         }
         .boxed()
@@ -120,15 +120,15 @@ impl Transport for Counter {
 }
 
 /// Where nothing listens, so that there is no link.
-fn alone() -> Config {
+fn offline_config() -> Config {
     let mut config = Config::default();
     config.backend.url = "http://127.0.0.1:9".to_owned();
     config.requests.retries = 0;
     config
 }
 
-async fn start(counter: &Arc<Counter>, with: impl FnOnce(MainstayBuilder) -> MainstayBuilder) -> Mainstay {
-    let builder = Mainstay::builder().config(alone()).transport(Arc::clone(counter) as Arc<dyn Transport>);
+async fn start(counter: &Arc<CounterTransport>, with: impl FnOnce(MainstayBuilder) -> MainstayBuilder) -> Mainstay {
+    let builder = Mainstay::builder().config(offline_config()).transport(Arc::clone(counter) as Arc<dyn Transport>);
     with(builder).start().await.unwrap()
 }
 
@@ -142,7 +142,7 @@ fn write(path: &str) -> Request {
     Request::post(path).build().unwrap()
 }
 
-async fn told(events: &mut Subscription, kind: &str) -> Map<String, Value> {
+async fn wait_for_fields(events: &mut Subscription, kind: &str) -> Map<String, Value> {
     loop {
         if let Delivery::Event(event) = timeout(PATIENCE, events.next()).await.unwrap()
             && event.kind == kind
@@ -153,17 +153,17 @@ async fn told(events: &mut Subscription, kind: &str) -> Map<String, Value> {
 }
 
 #[tokio::test]
-async fn however_a_write_ends_whoever_asks_after_it_gets_what_the_backend_has() {
+async fn read_after_any_write_outcome_is_current() {
     for end in [
-        End::Status(200),
-        End::Status(204),
-        End::Status(409),
-        End::Status(500),
-        End::Failure(Reach::MaybeSent),
-        End::Failure(Reach::Answered),
-        End::Failure(Reach::NotSent),
+        WriteEnd::Status(200),
+        WriteEnd::Status(204),
+        WriteEnd::Status(409),
+        WriteEnd::Status(500),
+        WriteEnd::Failure(SendProgress::MaybeSent),
+        WriteEnd::Failure(SendProgress::Answered),
+        WriteEnd::Failure(SendProgress::NotSent),
     ] {
-        let counter = Counter::new();
+        let counter = CounterTransport::new();
         let mainstay = start(&counter, |builder| builder).await;
         *counter.end.lock().await = end;
         assert_eq!((read(&mainstay, "/n").await, read(&mainstay, "/n?x").await), ("0".into(), "0".into()));
@@ -174,16 +174,16 @@ async fn however_a_write_ends_whoever_asks_after_it_gets_what_the_backend_has() 
             (now.clone(), now),
             "{end:?}"
         );
-        let was_sent = end != End::Failure(Reach::NotSent);
+        let was_sent = end != WriteEnd::Failure(SendProgress::NotSent);
         assert_eq!(counter.reads.load(Ordering::SeqCst), if was_sent { 4 } else { 2 }, "{end:?}");
         mainstay.shutdown().await;
     }
 }
 
 #[tokio::test]
-async fn a_write_that_is_called_off_may_have_been_carried_out() {
-    let counter = Counter::new();
-    *counter.end.lock().await = End::Never;
+async fn cancelled_write_still_invalidates() {
+    let counter = CounterTransport::new();
+    *counter.end.lock().await = WriteEnd::Never;
     let mainstay = start(&counter, |builder| builder).await;
     let mut events = mainstay.events_after(0);
     assert_eq!(read(&mainstay, "/n").await, "0");
@@ -192,15 +192,15 @@ async fn a_write_that_is_called_off_may_have_been_carried_out() {
     timeout(PATIENCE, counter.began.notified()).await.unwrap();
     assert!(mainstay.cancel(id).await.unwrap());
     assert!(answer.await.is_err());
-    let told = told(&mut events, "cache_invalidated").await;
+    let told = wait_for_fields(&mut events, "cache_invalidated").await;
     assert_eq!((&told["by"], &told["pattern"], &told["entries"]), (&"write".into(), &"/n".into(), &1.into()));
     assert_eq!(read(&mainstay, "/n").await, "1");
     mainstay.shutdown().await;
 }
 
 #[tokio::test]
-async fn what_was_being_read_while_a_write_was_carried_out_is_not_kept() {
-    let counter = Counter::new();
+async fn read_overlapping_a_write_is_not_cached() {
+    let counter = CounterTransport::new();
     let mainstay = start(&counter, |builder| builder).await;
     let closed = counter.gate.lock().await;
     let early = read(&mainstay, "/n");
@@ -217,8 +217,8 @@ async fn what_was_being_read_while_a_write_was_carried_out_is_not_kept() {
 
 #[tokio::test]
 async fn a_write_drops_what_the_embedders_rules_name() {
-    let counter = Counter::new();
-    let rule = WriteRule::after("/tasks/**", [Selection::glob("http:/tasks*").unwrap()]).unwrap();
+    let counter = CounterTransport::new();
+    let rule = WriteRule::after("/tasks/**", [Selection::compile_glob("http:/tasks*").unwrap()]).unwrap();
     let mainstay = start(&counter, |builder| builder.invalidate_after(rule)).await;
     for path in ["/tasks?open", "/others"] {
         assert_eq!(read(&mainstay, path).await, "0");
@@ -232,8 +232,8 @@ async fn a_write_drops_what_the_embedders_rules_name() {
 }
 
 #[tokio::test]
-async fn a_write_that_goes_on_changing_things_while_it_answers_is_obeyed_again_at_its_end() {
-    let counter = Counter::new();
+async fn streaming_write_invalidates_again_at_its_end() {
+    let counter = CounterTransport::new();
     let mainstay = start(&counter, |builder| builder).await;
     assert_eq!(read(&mainstay, "/n").await, "0");
     let mut answer = mainstay.open(write("/n")).await.unwrap();
@@ -255,15 +255,15 @@ async fn a_write_that_goes_on_changing_things_while_it_answers_is_obeyed_again_a
 
 const STATE: &str = "/api/agents/planner/state";
 
-struct Linked {
+struct ConnectedFixture {
     backend: Backend,
     mainstay: Mainstay,
     events: Subscription,
 }
 
-impl Linked {
+impl ConnectedFixture {
     async fn start() -> Self {
-        let backend = Backend::bind(BackendConfig::default()).await.unwrap();
+        let backend = Backend::bind(BackendOptions::default()).await.unwrap();
         let mut config = Config::default();
         config.backend.url = backend.url();
         let mainstay = Mainstay::builder().config(config).start().await.unwrap();
@@ -292,8 +292,8 @@ impl Linked {
 }
 
 #[tokio::test]
-async fn what_the_backend_says_is_no_longer_true_is_gone_before_a_listener_hears_of_it() {
-    let mut linked = Linked::start().await;
+async fn invalidation_applies_before_listeners_get_the_event() {
+    let mut linked = ConnectedFixture::start().await;
     let mut frames = linked.mainstay.connection().frames();
     for count in 1..=20 {
         assert_eq!(linked.state().await["count"], count - 1);
@@ -306,19 +306,19 @@ async fn what_the_backend_says_is_no_longer_true_is_gone_before_a_listener_hears
         }
         assert_eq!(linked.state().await["count"], count);
     }
-    let told = told(&mut linked.events, "cache_invalidated").await;
+    let told = wait_for_fields(&mut linked.events, "cache_invalidated").await;
     assert_eq!((&told["by"], &told["entries"]), (&"backend".into(), &1.into()));
     linked.mainstay.shutdown().await;
     linked.backend.stop().await;
 }
 
 #[tokio::test]
-async fn after_a_gap_in_the_link_nothing_that_depends_on_it_is_left() {
-    let mut linked = Linked::start().await;
+async fn connection_gap_drops_dependent_entries() {
+    let mut linked = ConnectedFixture::start().await;
     let cache = linked.mainstay.cache();
-    cache.put("own:apart", "kept", cache.keeping()).unwrap();
-    let mut of_the_link = cache.keeping();
-    of_the_link.is_of_the_link = true;
+    cache.put("own:apart", "kept", cache.default_options()).unwrap();
+    let mut of_the_link = cache.default_options();
+    of_the_link.depends_on_connection = true;
     cache.put("own:of-the-link", "dropped", of_the_link).unwrap();
     assert_eq!(linked.state().await["count"], 0);
 
@@ -333,7 +333,7 @@ async fn after_a_gap_in_the_link_nothing_that_depends_on_it_is_left() {
     linked.mainstay.connection().reconnect().await.unwrap();
     linked.connected().await;
 
-    let told = told(&mut linked.events, "cache_invalidated").await;
+    let told = wait_for_fields(&mut linked.events, "cache_invalidated").await;
     assert_eq!((&told["by"], &told["entries"]), (&"gap".into(), &2.into()));
     assert_eq!(linked.state().await["count"], 1);
     assert_eq!((cache.get("own:apart"), cache.get("own:of-the-link")), (Some("kept".into()), None));

@@ -5,7 +5,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay::actors::reach::trust::Trust;
+use mainstay::actors::network::tls::TlsTrust;
 use mainstay::config::Config;
 use mainstay::{Error, Mainstay, Reason, Request};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -21,9 +21,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 /// An authority that nobody trusts by nature.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+struct TestCa(CertifiedIssuer<'static, KeyPair>);
 
-impl Authority {
+impl TestCa {
     fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -57,7 +57,7 @@ impl Authority {
     }
 
     /// What trusts this authority, and shows a certificate of it where `shows_one`.
-    fn trust(&self, shows_one: bool) -> Trust {
+    fn trust(&self, shows_one: bool) -> TlsTrust {
         let config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .unwrap()
@@ -68,7 +68,7 @@ impl Authority {
         } else {
             config.with_no_client_auth()
         };
-        Trust::preconfigured(Arc::new(config))
+        TlsTrust::preconfigured(Arc::new(config))
     }
 }
 
@@ -77,7 +77,7 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 /// A backend that says "hello" to whoever shows a certificate, on this port.
-async fn backend(tls: TlsAcceptor) -> (u16, JoinSet<()>) {
+async fn start_backend(tls: TlsAcceptor) -> (u16, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let mut tasks = JoinSet::new();
@@ -103,7 +103,7 @@ async fn backend(tls: TlsAcceptor) -> (u16, JoinSet<()>) {
 }
 
 /// What a request comes to with this trust.
-async fn ask(port: u16, trust: Trust) -> Result<String, Error> {
+async fn ask(port: u16, trust: TlsTrust) -> Result<String, Error> {
     let config = Config::from_toml(&format!("[backend]\nurl = \"https://localhost:{port}\"\n")).unwrap();
     let mainstay = Mainstay::builder().config(config).trust(trust).start().await.unwrap();
     let request = Request::get("/").retries(0).wait_timeout(Duration::ZERO).build().unwrap();
@@ -114,10 +114,10 @@ async fn ask(port: u16, trust: Trust) -> Result<String, Error> {
 
 #[tokio::test]
 async fn an_embedder_shows_a_client_certificate_of_its_own() {
-    let authority = Authority::new();
-    let (port, _tasks) = backend(authority.acceptor()).await;
+    let authority = TestCa::new();
+    let (port, _tasks) = start_backend(authority.acceptor()).await;
     assert_eq!(ask(port, authority.trust(true)).await.unwrap(), "hello");
     assert!(ask(port, authority.trust(false)).await.is_err(), "without one nobody is answered");
-    let stranger = ask(port, Authority::new().trust(true)).await.unwrap_err();
+    let stranger = ask(port, TestCa::new().trust(true)).await.unwrap_err();
     assert_eq!(stranger.reason, Reason::TlsFailed);
 }

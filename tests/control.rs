@@ -15,7 +15,7 @@ fn control_file(data: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(data.join("control.json")).unwrap()).unwrap()
 }
 
-async fn running(data: &Path) -> (Program, u64, String) {
+async fn start_demo(data: &Path) -> (Program, u64, String) {
     let mut demo = Program::start(data, &["demo", "--agents", "1"]);
     demo.line_with("dashboard").await;
     let control = control_file(data);
@@ -31,9 +31,9 @@ async fn status_of(url: &str, headers: &[(&str, &str)]) -> StatusCode {
 }
 
 #[tokio::test]
-async fn strangers_are_refused_whatever_they_carry() {
+async fn foreign_origin_or_missing_token_is_refused() {
     let data = tempfile::tempdir().unwrap();
-    let (_demo, port, token) = running(data.path()).await;
+    let (_demo, port, token) = start_demo(data.path()).await;
     let bridge = format!("http://127.0.0.1:{port}/bridge");
     let bearer = format!("Bearer {token}");
     assert_eq!(status_of(&bridge, &[]).await, StatusCode::FORBIDDEN);
@@ -53,7 +53,7 @@ async fn strangers_are_refused_whatever_they_carry() {
 #[tokio::test]
 async fn the_dashboards_page_needs_no_token_and_holds_none() {
     let data = tempfile::tempdir().unwrap();
-    let (_demo, port, token) = running(data.path()).await;
+    let (_demo, port, token) = start_demo(data.path()).await;
     let page = reqwest::get(format!("http://127.0.0.1:{port}/")).await.unwrap();
     assert_eq!(page.status(), StatusCode::OK);
     let text = page.text().await.unwrap();
@@ -63,7 +63,7 @@ async fn the_dashboards_page_needs_no_token_and_holds_none() {
 #[tokio::test]
 async fn prometheus_reads_the_status_with_the_token_and_not_without() {
     let data = tempfile::tempdir().unwrap();
-    let (_demo, port, token) = running(data.path()).await;
+    let (_demo, port, token) = start_demo(data.path()).await;
     Story::follow(data.path()).agent_becomes("planner", "healthy").await;
     let url = format!("http://127.0.0.1:{port}/metrics");
     let bearer = format!("Bearer {token}");
@@ -120,14 +120,14 @@ fn check_exposition(text: &str) {
     assert!(introduced.len() > 20, "{introduced:?}");
 }
 
-type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+type BridgeSocket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
 
-async fn say(socket: &mut Socket, text: &str) {
+async fn send_text(socket: &mut BridgeSocket, text: &str) {
     socket.send(Message::text(text)).await.unwrap();
 }
 
 /// The next message for which `wanted` holds.
-async fn hear(socket: &mut Socket, wanted: impl Fn(&Value) -> bool) -> Value {
+async fn receive_until(socket: &mut BridgeSocket, wanted: impl Fn(&Value) -> bool) -> Value {
     loop {
         let message = timeout(PATIENCE, socket.next()).await.expect("no message came").unwrap().unwrap();
         let Message::Text(text) = message else { continue };
@@ -139,15 +139,15 @@ async fn hear(socket: &mut Socket, wanted: impl Fn(&Value) -> bool) -> Value {
 }
 
 #[tokio::test]
-async fn the_bridge_answers_each_command_once_and_streams_events_after_a_snapshot() {
+async fn bridge_answers_once_and_streams_events_after_snapshot() {
     let data = tempfile::tempdir().unwrap();
-    let (_demo, port, token) = running(data.path()).await;
+    let (_demo, port, token) = start_demo(data.path()).await;
     Story::follow(data.path()).agent_becomes("planner", "healthy").await;
     let url = format!("ws://127.0.0.1:{port}/bridge?token={token}");
     let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
 
-    say(&mut socket, r#"{"id":1,"type":"request","method":"POST","path":"/api/echo","body":{"a":1}}"#).await;
-    let answer = hear(&mut socket, |message| message["id"] == 1).await;
+    send_text(&mut socket, r#"{"id":1,"type":"request","method":"POST","path":"/api/echo","body":{"a":1}}"#).await;
+    let answer = receive_until(&mut socket, |message| message["id"] == 1).await;
     assert_eq!((&answer["ok"]["status"], &answer["ok"]["body"]), (&json!(200), &json!({"a": 1})));
 
     for (text, entries) in [
@@ -157,8 +157,8 @@ async fn the_bridge_answers_each_command_once_and_streams_events_after_a_snapsho
         (r#"{"id":5,"type":"cache","action":"invalidate","by":"all"}"#, Some(0)),
         (r#"{"id":5,"type":"cache","action":"show"}"#, Some(0)),
     ] {
-        say(&mut socket, text).await;
-        let answer = hear(&mut socket, |message| message["id"] == 5).await;
+        send_text(&mut socket, text).await;
+        let answer = receive_until(&mut socket, |message| message["id"] == 5).await;
         assert!(answer.get("ok").is_some(), "{text}: {answer}");
         if let Some(entries) = entries {
             assert_eq!(answer["ok"]["entries"], entries, "{text}");
@@ -172,32 +172,32 @@ async fn the_bridge_answers_each_command_once_and_streams_events_after_a_snapsho
         (r#"{"id":2,"type":"request","method":"GET","path":"no-slash"}"#, "invalid_request"),
         (r#"{"id":2,"type":"status","surplus":1}"#, "invalid_request"),
     ] {
-        say(&mut socket, text).await;
-        let answer = hear(&mut socket, |message| message["id"] == 2).await;
+        send_text(&mut socket, text).await;
+        let answer = receive_until(&mut socket, |message| message["id"] == 2).await;
         assert_eq!(answer["error"]["reason"], reason, "{text}");
     }
-    say(&mut socket, "rubbish").await;
-    let answer = hear(&mut socket, |message| message.get("error").is_some()).await;
+    send_text(&mut socket, "rubbish").await;
+    let answer = receive_until(&mut socket, |message| message.get("error").is_some()).await;
     assert_eq!(answer["id"], Value::Null);
 
-    say(&mut socket, r#"{"id":3,"type":"subscribe","after":2}"#).await;
-    hear(&mut socket, |message| message["id"] == 3).await;
-    let snapshot = hear(&mut socket, |message| message.get("snapshot").is_some()).await;
+    send_text(&mut socket, r#"{"id":3,"type":"subscribe","after":2}"#).await;
+    receive_until(&mut socket, |message| message["id"] == 3).await;
+    let snapshot = receive_until(&mut socket, |message| message.get("snapshot").is_some()).await;
     assert_eq!(snapshot["snapshot"]["tree"]["path"], "root");
-    let batch = hear(&mut socket, |message| message.get("events").is_some()).await;
+    let batch = receive_until(&mut socket, |message| message.get("events").is_some()).await;
     assert_eq!(batch["events"][0]["seq"], 3);
-    say(&mut socket, r#"{"id":4,"type":"agent","agent":"planner","action":"stop"}"#).await;
+    send_text(&mut socket, r#"{"id":4,"type":"agent","agent":"planner","action":"stop"}"#).await;
     let is_exit = |event: &Value| event["actor"] == "root/agents/planner" && event["kind"] == "actor_exited";
-    hear(&mut socket, |message| {
+    receive_until(&mut socket, |message| {
         message["events"].as_array().is_some_and(|events| events.iter().any(is_exit))
     })
     .await;
 }
 
 #[tokio::test]
-async fn requests_go_through_the_queue_with_their_options_from_another_process() {
+async fn cli_request_options_reach_the_queue() {
     let data = tempfile::tempdir().unwrap();
-    let (_demo, ..) = running(data.path()).await;
+    let (_demo, ..) = start_demo(data.path()).await;
     let ask = async |args: &[&str]| support::json(data.path(), &[&["request"], args].concat()).await;
     let echoed =
         ask(&["POST", "/api/echo", "--body", r#"{"n":7}"#, "--idempotency-key", "k1", "--priority", "high"])
@@ -216,9 +216,9 @@ async fn requests_go_through_the_queue_with_their_options_from_another_process()
 }
 
 #[tokio::test]
-async fn a_command_that_is_too_long_ends_its_session_with_words() {
+async fn too_long_command_closes_session_with_reason() {
     let data = tempfile::tempdir().unwrap();
-    let (_demo, port, token) = running(data.path()).await;
+    let (_demo, port, token) = start_demo(data.path()).await;
     let url = format!("ws://127.0.0.1:{port}/bridge?token={token}");
     let (socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
     let (mut sink, mut source) = socket.split();

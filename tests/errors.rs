@@ -17,10 +17,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-const NEVER: Duration = Duration::from_secs(3600);
+const ONE_HOUR: Duration = Duration::from_secs(3600);
 
 /// A backend that takes every connection and says nothing.
-async fn silent() -> (JoinSet<()>, String) {
+async fn silent_backend() -> (JoinSet<()>, String) {
     serve(|_| None).await
 }
 
@@ -36,14 +36,14 @@ async fn serve(
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             let answer = answer.clone();
-            connections.spawn(async move { attend(stream, answer).await });
+            connections.spawn(async move { serve_connection(stream, answer).await });
             while connections.try_join_next().is_some() {}
         }
     });
     (tasks, format!("http://{address}"))
 }
 
-async fn attend(mut stream: TcpStream, answer: impl Fn(&str) -> Option<String>) {
+async fn serve_connection(mut stream: TcpStream, answer: impl Fn(&str) -> Option<String>) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let Ok(byte) = stream.read_u8().await else { return };
@@ -56,20 +56,20 @@ async fn attend(mut stream: TcpStream, answer: impl Fn(&str) -> Option<String>) 
     }
 }
 
-async fn against(url: &str, more: &str) -> Mainstay {
+async fn start_against(url: &str, more: &str) -> Mainstay {
     let text = format!("[backend]\nurl = \"{url}\"\n{more}");
     Mainstay::builder().config(Config::from_toml(&text).unwrap()).start().await.unwrap()
 }
 
 /// The address of a port where nobody listens, and what keeps it from others.
-fn refusing() -> (tokio::net::TcpSocket, String) {
+fn refusing_backend() -> (tokio::net::TcpSocket, String) {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let url = format!("http://{}", socket.local_addr().unwrap());
     (socket, url)
 }
 
-async fn until(events: &mut Subscription, wanted: impl Fn(&Record) -> bool) -> Record {
+async fn wait_for(events: &mut Subscription, wanted: impl Fn(&Record) -> bool) -> Record {
     loop {
         let next = timeout(PATIENCE, events.next()).await.expect("the event came");
         let Delivery::Event(event) = next else { panic!("events are missing") };
@@ -95,11 +95,11 @@ mod panics {
 
     #[tokio::test]
     async fn a_panic_of_the_connection_reaches_a_sender_that_waits() {
-        let (_backend, url) = silent().await;
-        let mainstay = against(&url, "").await;
+        let (_backend, url) = silent_backend().await;
+        let mainstay = start_against(&url, "").await;
         let connection = mainstay.connection();
         let (sent, injected) = tokio::join!(
-            timeout(PATIENCE, connection.send("hello", NEVER)),
+            timeout(PATIENCE, connection.send("hello", ONE_HOUR)),
             mainstay.inject_panic("connection")
         );
         injected.unwrap();
@@ -109,9 +109,9 @@ mod panics {
     }
 
     #[tokio::test]
-    async fn a_panic_of_the_queue_reaches_a_caller_whose_request_was_under_way() {
-        let (_backend, url) = silent().await;
-        let mainstay = against(&url, "").await;
+    async fn queue_panic_fails_requests_in_flight() {
+        let (_backend, url) = silent_backend().await;
+        let mainstay = start_against(&url, "").await;
         let get = Request::get("/x").retries(0).build().unwrap();
         let post = Request::post("/x").retries(0).build().unwrap();
         let (get, post, injected) = tokio::join!(
@@ -130,12 +130,12 @@ mod panics {
     }
 
     #[tokio::test]
-    async fn a_panic_of_the_cache_reaches_the_caller_of_the_message_and_nobody_behind_it() {
-        let (_backend, url) = silent().await;
-        let mainstay = against(&url, "").await;
+    async fn cache_panic_fails_only_the_current_caller() {
+        let (_backend, url) = silent_backend().await;
+        let mainstay = start_against(&url, "").await;
         let cache = mainstay.cache();
         let (crashed, behind) = tokio::join!(
-            timeout(PATIENCE, mainstay.inject_panic_into_a_call()),
+            timeout(PATIENCE, mainstay.inject_panic_into_call()),
             cache.invalidate(&mainstay::actors::cache::Pattern::All)
         );
         let error = crashed.expect("it was told").unwrap_err();
@@ -145,10 +145,10 @@ mod panics {
     }
 
     #[tokio::test]
-    async fn a_panic_of_an_agents_actor_reaches_whoever_waits_for_its_restart() {
-        let (_backend, url) = silent().await;
+    async fn agent_panic_fails_a_waiting_restart() {
+        let (_backend, url) = silent_backend().await;
         let agent = "[agents]\nhealth_timeout = \"60s\"\nrestart_delay = \"10ms\"\nmax_restarts = 1000\n";
-        let mainstay = against(&url, &format!("{agent}[[agent]]\nid = \"planner\"")).await;
+        let mainstay = start_against(&url, &format!("{agent}[[agent]]\nid = \"planner\"")).await;
         let agents = mainstay.agents();
         let mut events = mainstay.events_after(mainstay.journal().seq());
         // Whether the caller waits in the mailbox or in the handler's hands when the first panic comes is a matter of luck;
@@ -157,7 +157,7 @@ mod panics {
             loop {
                 let is_ready =
                     |event: &Record| event.kind == "actor_ready" && event.actor.ends_with("/planner");
-                until(&mut events, is_ready).await;
+                wait_for(&mut events, is_ready).await;
                 mainstay.inject_panic("planner").await.unwrap();
             }
         };
@@ -174,13 +174,13 @@ mod panics {
 // === one shape, wherever it is asked for ===
 
 /// A session of the bridge, as a user interface has it.
-struct Session {
+struct BridgeSession {
     commands: mpsc::Sender<String>,
     texts: mpsc::Receiver<String>,
     _session: JoinSet<()>,
 }
 
-impl Session {
+impl BridgeSession {
     fn open(mainstay: &Mainstay) -> Self {
         let (commands, incoming) = mpsc::channel(16);
         let (outgoing, texts) = mpsc::channel(16);
@@ -190,15 +190,15 @@ impl Session {
     }
 
     /// What it answers to this text.
-    async fn say(&mut self, text: &str) -> Value {
+    async fn request(&mut self, text: &str) -> Value {
         self.commands.send(text.to_owned()).await.unwrap();
         let answer = timeout(PATIENCE, self.texts.recv()).await.expect("it answers").unwrap();
         serde_json::from_str(&answer).unwrap()
     }
 
     /// The error that it answers with, which must be whole.
-    async fn fail(&mut self, text: &str) -> Error {
-        let answer = self.say(text).await;
+    async fn request_error(&mut self, text: &str) -> Error {
+        let answer = self.request(text).await;
         let told = answer.get("error").unwrap_or_else(|| panic!("{text}: {answer}"));
         for member in ["code", "reason", "message", "retryable", "attempts"] {
             assert!(
@@ -214,10 +214,10 @@ impl Session {
 }
 
 #[tokio::test]
-async fn every_error_of_the_bridge_has_a_code_a_reason_and_says_whether_a_repeat_may_help() {
-    let (_port, url) = refusing();
-    let mainstay = against(&url, "[requests]\nwait_timeout = \"1s\"\n[[agent]]\nid = \"planner\"").await;
-    let mut session = Session::open(&mainstay);
+async fn bridge_errors_have_code_reason_and_retryable() {
+    let (_port, url) = refusing_backend();
+    let mainstay = start_against(&url, "[requests]\nwait_timeout = \"1s\"\n[[agent]]\nid = \"planner\"").await;
+    let mut session = BridgeSession::open(&mainstay);
     let invalid = (Code::InvalidInput, Reason::InvalidRequest);
     let unknown = (Code::NotFound, Reason::AgentUnknown);
     // They wait for the backend, in vain.
@@ -244,10 +244,10 @@ async fn every_error_of_the_bridge_has_a_code_a_reason_and_says_whether_a_repeat
         (r#"{"id":1,"type":"request","method":"GET","path":"/x?token=1"}"#, away),
         (r#"{"id":1,"type":"request","method":"POST","path":"/x","body":{}}"#, away),
     ] {
-        let error = session.fail(text).await;
+        let error = session.request_error(text).await;
         assert_eq!((error.code, error.reason), expected, "{text}: {error:?}");
     }
-    let away = session.fail(r#"{"id":1,"type":"agent","agent":"planner","action":"restart"}"#).await;
+    let away = session.request_error(r#"{"id":1,"type":"agent","agent":"planner","action":"restart"}"#).await;
     assert_eq!((away.code, away.reason, away.retryable), (Code::NetworkError, Reason::Disconnected, true));
 
     mainstay.shutdown().await;
@@ -259,19 +259,19 @@ async fn every_error_of_the_bridge_has_a_code_a_reason_and_says_whether_a_repeat
         r#"{"id":1,"type":"cache","action":"invalidate","by":"all"}"#,
         r#"{"id":1,"type":"request","method":"GET","path":"/"}"#,
     ] {
-        let error = session.fail(text).await;
+        let error = session.request_error(text).await;
         assert_eq!((error.code, error.reason), (Code::ServerError, Reason::Stopped), "{text}");
     }
 }
 
 #[tokio::test]
 async fn the_connection_and_the_agents_show_their_last_error_whole() {
-    let (_port, url) = refusing();
-    let mainstay = against(&url, "[agents]\nhealth_interval = \"20ms\"\n[[agent]]\nid = \"planner\"").await;
+    let (_port, url) = refusing_backend();
+    let mainstay = start_against(&url, "[agents]\nhealth_interval = \"20ms\"\n[[agent]]\nid = \"planner\"").await;
     let mut link = mainstay.connection().watch();
     timeout(PATIENCE, link.wait_for(|link| link.last_error.is_some())).await.unwrap().unwrap();
     let mut events = mainstay.events_after(0);
-    let health = until(&mut events, |event| event.kind == "agent_health").await;
+    let health = wait_for(&mut events, |event| event.kind == "agent_health").await;
     let status = mainstay.status().await;
 
     let error = status.connection.error.clone().unwrap();
@@ -299,7 +299,7 @@ async fn the_connection_and_the_agents_show_their_last_error_whole() {
 }
 
 #[tokio::test]
-async fn a_runtime_that_does_not_start_says_why_as_any_other_error() {
+async fn start_errors_have_code_and_reason() {
     let start = async |config: &str, data: Option<&std::path::Path>| {
         let builder = Mainstay::builder().config(Config::from_toml(config).unwrap());
         let builder = match data {
@@ -332,10 +332,10 @@ async fn a_runtime_that_does_not_start_says_why_as_any_other_error() {
 }
 
 #[tokio::test]
-async fn the_control_server_refuses_in_problem_details_with_the_members_of_every_error() {
+async fn control_refusals_are_problem_details_with_error_members() {
     let data = tempfile::tempdir().unwrap();
-    let (_port, url) = refusing();
-    let mainstay = against(&url, "").await;
+    let (_port, url) = refusing_backend();
+    let mainstay = start_against(&url, "").await;
     let folder = DataDir::new(data.path());
     let control = Control::start(&mainstay, folder.clone(), 0, true).await.unwrap();
     let token = folder.read_control().unwrap().unwrap().token;
@@ -387,10 +387,10 @@ async fn a_command_that_fails_says_its_code_and_its_reason_on_stderr() {
 
 const TOKEN: &str = "s3cret/t0ken+with=marks==";
 const API_KEY: &str = "k3y-of-the-configuration";
-const ASKED: &str = "my private question";
+const PRIVATE_QUERY: &str = "my private question";
 
 /// Repeats whatever it is sent, in a form of JSON that few would look for.
-fn parrot(head: &str) -> Option<String> {
+fn echo_problem(head: &str) -> Option<String> {
     let coded: String = head.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
     let slashed = head.replace('\r', "").replace('\n', " ").replace('"', "\\\"").replace('/', "\\/");
     let body = format!(r#"{{"title":"You said {slashed}","detail":"{coded}","type":"{slashed}"}}"#);
@@ -400,9 +400,9 @@ fn parrot(head: &str) -> Option<String> {
 }
 
 #[tokio::test]
-async fn a_backend_that_repeats_everything_is_quoted_nowhere_with_what_must_not_be_told() {
+async fn echoing_backend_leaks_no_secret_anywhere() {
     let data = tempfile::tempdir().unwrap();
-    let (_backend, url) = serve(parrot).await;
+    let (_backend, url) = serve(echo_problem).await;
     let config = support::quick_config(
         data.path(),
         &url,
@@ -454,16 +454,16 @@ async fn a_backend_that_repeats_everything_is_quoted_nowhere_with_what_must_not_
     assert_eq!(said.last().unwrap().0, "the journal");
     for (whose, text) in said {
         assert!(!text.is_empty() || whose.contains("dead-letters"), "{whose} says nothing");
-        for secret in [TOKEN, API_KEY, ASKED, "my+private", "my%20private", "s3cret", "k3y-of"] {
+        for secret in [TOKEN, API_KEY, PRIVATE_QUERY, "my+private", "my%20private", "s3cret", "k3y-of"] {
             assert!(!text.contains(secret), "{whose}: {secret} stands in {text}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_request_that_the_runtime_leaves_unanswered_is_an_error_on_stdout_as_well() {
+async fn unanswered_request_prints_a_json_error() {
     let data = tempfile::tempdir().unwrap();
-    let (_backend, url) = silent().await;
+    let (_backend, url) = silent_backend().await;
     let config = support::quick_config(data.path(), &url, "");
     let mut runtime = Program::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
     runtime.line_with("dashboard").await;

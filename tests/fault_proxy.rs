@@ -19,64 +19,64 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-mod carriage;
+mod proxy_stream;
 pub mod fault;
 mod port;
 pub mod rules;
 #[cfg(test)]
 mod tests;
-pub mod wire;
+pub mod frames;
 
-use fault::{Evil, Fault, Hangup, InForce, Target};
-use port::Port;
-use wire::{Sight, Wire};
+use fault::{NetworkFaultKind, NetworkFault, CloseKind, ActiveFault, FaultTarget};
+use port::ReservedPort;
+use frames::{TrafficEvent, ObservedTraffic};
 
 /// The faults as they stand.
 #[derive(Debug, Clone, Default)]
-struct Faults {
+struct ActiveFaults {
     /// Of the last fault that was begun.
     last_id: u64,
     /// Rises with every change.
     version: u64,
     /// Cuts stay here: who has not seen one yet must find it.
-    in_force: Vec<InForce>,
+    active: Vec<ActiveFault>,
 }
 
 /// What everything in a proxy shares.
 #[derive(Debug)]
-struct Shared {
+struct ProxyShared {
     seed: u64,
     websocket_path: &'static str,
-    faults: watch::Sender<Faults>,
+    faults: watch::Sender<ActiveFaults>,
     /// The version of the faults that the listener has obeyed.
-    obeyed: watch::Sender<u64>,
+    applied_version: watch::Sender<u64>,
     backend: watch::Sender<SocketAddr>,
     /// Connections whose client has not ended them.
     open: watch::Sender<usize>,
     /// A std mutex: it is never held over an await.
-    wire: Mutex<Wire>,
+    traffic: Mutex<ObservedTraffic>,
 }
 
-impl Shared {
-    fn wire(&self) -> MutexGuard<'_, Wire> {
-        self.wire.lock().unwrap_or_else(PoisonError::into_inner)
+impl ProxyShared {
+    fn traffic(&self) -> MutexGuard<'_, ObservedTraffic> {
+        self.traffic.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes down what one client was seen to send; says how many requests it began.
-    fn note(&self, sights: Vec<Sight>) -> u64 {
-        let mut wire = self.wire();
+    fn record(&self, sights: Vec<TrafficEvent>) -> u64 {
+        let mut wire = self.traffic();
         let mut begun = 0;
         for sight in sights {
             match sight {
-                Sight::Request(request) => {
+                TrafficEvent::Request(request) => {
                     begun += 1;
                     wire.requests.push(request);
                 }
-                Sight::Rest(connection) => {
+                TrafficEvent::BodyEnd(connection) => {
                     let last = wire.requests.iter_mut().rfind(|request| request.connection == connection);
                     last.expect("a body comes after its head").is_whole = true;
                 }
-                Sight::Text(text) => wire.texts.push(text),
+                TrafficEvent::Text(text) => wire.texts.push(text),
             }
         }
         begun
@@ -85,27 +85,27 @@ impl Shared {
 
 /// A running proxy. Dropped, it ends with all its connections.
 #[derive(Debug)]
-pub struct Proxy {
+pub struct FaultProxy {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<ProxyShared>,
     tasks: JoinSet<()>,
 }
 
-impl Proxy {
+impl FaultProxy {
     /// Starts to listen on a port of its own, for a backend at `backend` whose WebSockets are at `websocket_path`.
     /// `seed` decides how much jitter each piece meets.
     pub async fn start(backend: SocketAddr, websocket_path: &'static str, seed: u64) -> io::Result<Self> {
-        let port = Port::reserve()?;
+        let port = ReservedPort::reserve()?;
         let address = port.address;
         let listener = port.listen()?;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ProxyShared {
             seed,
             websocket_path,
             faults: watch::Sender::default(),
-            obeyed: watch::Sender::new(0),
+            applied_version: watch::Sender::new(0),
             backend: watch::Sender::new(backend),
             open: watch::Sender::new(0),
-            wire: Mutex::default(),
+            traffic: Mutex::default(),
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(port, listener, Arc::clone(&shared)));
@@ -122,17 +122,17 @@ impl Proxy {
     }
 
     /// From now on new connections lead to another backend.
-    pub fn lead_to(&self, backend: SocketAddr) {
+    pub fn set_backend(&self, backend: SocketAddr) {
         self.shared.backend.send_replace(backend);
     }
 
     /// Lets a fault begin; it is in force when this returns.
-    pub async fn begin(&self, fault: Fault) -> u64 {
+    pub async fn begin(&self, fault: NetworkFault) -> u64 {
         let mut id = 0;
         self.change(|faults| {
             faults.last_id += 1;
             id = faults.last_id;
-            faults.in_force.push(InForce { id, fault });
+            faults.active.push(ActiveFault { id, fault });
         })
         .await;
         id
@@ -140,42 +140,42 @@ impl Proxy {
 
     /// Lets a fault end. A cut has ended as soon as it began.
     pub async fn end(&self, id: u64) {
-        self.change(|faults| faults.in_force.retain(|fault| fault.id != id || is_cut(fault))).await;
+        self.change(|faults| faults.active.retain(|fault| fault.id != id || is_cut(fault))).await;
     }
 
     /// Lets all faults end.
-    pub async fn heal(&self) {
-        self.change(|faults| faults.in_force.retain(is_cut)).await;
+    pub async fn clear(&self) {
+        self.change(|faults| faults.active.retain(is_cut)).await;
     }
 
-    async fn change(&self, change: impl FnOnce(&mut Faults)) {
+    async fn change(&self, change: impl FnOnce(&mut ActiveFaults)) {
         let mut version = 0;
         self.shared.faults.send_modify(|faults| {
             change(faults);
             faults.version += 1;
             version = faults.version;
         });
-        let mut obeyed = self.shared.obeyed.subscribe();
+        let mut obeyed = self.shared.applied_version.subscribe();
         obeyed.wait_for(|obeyed| *obeyed >= version).await.expect("the proxy is running");
     }
 
     /// What clients were seen to send so far.
-    pub fn wire(&self) -> Wire {
-        self.shared.wire().clone()
+    pub fn traffic(&self) -> ObservedTraffic {
+        self.shared.traffic().clone()
     }
 
     /// Whether a client was seen to send this text frame.
     pub fn has_seen(&self, text: &str) -> bool {
-        self.shared.wire().texts.iter().any(|seen| seen == text)
+        self.shared.traffic().texts.iter().any(|seen| seen == text)
     }
 
     /// How many connections their clients have not ended.
-    pub fn open(&self) -> usize {
+    pub fn open_connections(&self) -> usize {
         *self.shared.open.borrow()
     }
 
     /// Returns when every client has ended its connections.
-    pub async fn deserted(&self) {
+    pub async fn wait_until_idle(&self) {
         let mut open = self.shared.open.subscribe();
         open.wait_for(|open| *open == 0).await.expect("the proxy is running");
     }
@@ -186,12 +186,12 @@ impl Proxy {
     }
 }
 
-fn is_cut(fault: &InForce) -> bool {
-    matches!(fault.fault.evil, Evil::Cut(_))
+fn is_cut(fault: &ActiveFault) -> bool {
+    matches!(fault.fault.kind, NetworkFaultKind::Cut(_))
 }
 
 /// Accepts connections, and ends them all when it is dropped.
-async fn accept(port: Port, listener: TcpListener, shared: Arc<Shared>) {
+async fn accept(port: ReservedPort, listener: TcpListener, shared: Arc<ProxyShared>) {
     let mut faults = shared.faults.subscribe();
     let mut connections = JoinSet::new();
     let mut listener = Some(listener);
@@ -199,14 +199,14 @@ async fn accept(port: Port, listener: TcpListener, shared: Arc<Shared>) {
         let client = loop {
             let (version, refuses) = {
                 let faults = faults.borrow_and_update();
-                (faults.version, rules::refuses(&faults.in_force))
+                (faults.version, rules::refuses(&faults.active))
             };
             if refuses {
                 listener = None;
             } else if listener.is_none() {
                 listener = Some(port.listen().expect("the port is ours"));
             }
-            shared.obeyed.send_replace(version);
+            shared.applied_version.send_replace(version);
             tokio::select! {
                 biased;
                 Ok(()) = faults.changed() => {}
@@ -216,21 +216,21 @@ async fn accept(port: Port, listener: TcpListener, shared: Arc<Shared>) {
         };
         let (since, drop) = {
             let faults = faults.borrow();
-            (faults.last_id, dropped_unheard(&faults.in_force))
+            (faults.last_id, drop_on_accept(&faults.active))
         };
         match drop {
-            Some(Hangup::Fin) => {}
+            Some(CloseKind::Fin) => {}
             // Where this fails the connection is closed in the ordinary way.
-            Some(Hangup::Rst) => _ = client.set_zero_linger(),
-            None => _ = connections.spawn(carriage::carry(number, since, client, Arc::clone(&shared))),
+            Some(CloseKind::Rst) => _ = client.set_zero_linger(),
+            None => _ = connections.spawn(proxy_stream::proxy_connection(number, since, client, Arc::clone(&shared))),
         }
     }
 }
 
 /// The hangup that meets whoever comes, without a look at what he wants.
-fn dropped_unheard(faults: &[InForce]) -> Option<Hangup> {
-    faults.iter().find_map(|fault| match fault.fault.evil {
-        Evil::DropNew(hangup) if fault.fault.target == Target::All => Some(hangup),
+fn drop_on_accept(faults: &[ActiveFault]) -> Option<CloseKind> {
+    faults.iter().find_map(|fault| match fault.fault.kind {
+        NetworkFaultKind::DropNew(hangup) if fault.fault.target == FaultTarget::All => Some(hangup),
         _ => None,
     })
 }

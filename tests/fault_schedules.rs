@@ -11,34 +11,34 @@
 //! need `MAINSTAY_FAULT_SCHEDULES` runs of its seed.
 
 #[path = "fault_schedules/account.rs"]
-mod account;
+mod run_checks;
 #[path = "fault_schedules/bed.rs"]
-mod bed;
+mod backend_fixture;
 #[path = "fault_schedules/calls.rs"]
 mod calls;
 #[path = "fault_schedules/counted.rs"]
-mod counted;
+mod counting_transport;
 #[path = "fault_schedules/draw.rs"]
-mod draw;
+mod generator;
 #[path = "fault_schedules/drive.rs"]
-mod drive;
+mod driver;
 #[path = "fault_schedules/events.rs"]
-mod events;
+mod event_checks;
 mod fault_proxy;
 #[path = "fault_schedules/lived.rs"]
-mod lived;
+mod run_result;
 #[path = "fault_schedules/requests.rs"]
-mod requests;
+mod request_checks;
 #[path = "fault_schedules/schedule.rs"]
 mod schedule;
 #[path = "fault_schedules/settings.rs"]
 mod settings;
 #[path = "fault_schedules/tally.rs"]
-mod tally;
+mod coverage;
 #[path = "fault_schedules/texts.rs"]
-mod texts;
+mod text_checks;
 #[path = "fault_schedules/told.rs"]
-mod told;
+mod failure_report;
 
 use std::num::NonZero;
 use std::sync::Mutex;
@@ -46,44 +46,44 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use schedule::Schedule;
-use tally::Tally;
+use coverage::Coverage;
 
 /// How many schedules are run if nobody says otherwise.
 const SCHEDULES: u64 = 30;
 /// How many are lived at once for each processor: most of the time a schedule waits, but not all of the time.
 const AT_ONCE: usize = 5;
 
-fn number(name: &str) -> Option<u64> {
+fn variable(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a whole number, and is {text:?}")))
 }
 
 /// Lives the schedule of `seed`, checks it, and counts what happened in it; or says what is wrong.
-fn check(seed: u64, tally: &Mutex<Tally>) -> Result<(), String> {
+fn run_seed(seed: u64, tally: &Mutex<Coverage>) -> Result<(), String> {
     let schedule = Schedule::random(seed);
-    let lived = drive::live(&schedule);
-    let faults = account::faults(&schedule, &lived);
+    let lived = driver::run(&schedule);
+    let faults = run_checks::violations(&schedule, &lived);
     if faults.is_empty() {
         tally.lock().unwrap().count(&schedule, &lived);
         return Ok(());
     }
-    let (story, faults) = (told::story(&schedule, &lived), faults.join("\n"));
+    let (story, faults) = (failure_report::failure_report(&schedule, &lived), faults.join("\n"));
     Err(format!("{schedule:#?}\n\n{story}\n\nMAINSTAY_FAULT_SEED={seed} fails:\n{faults}"))
 }
 
 #[test]
-fn after_any_schedule_of_faults_the_tree_is_well_again_and_every_request_is_accounted_for() {
-    let only = number("MAINSTAY_FAULT_SEED");
-    let schedules = number("MAINSTAY_FAULT_SCHEDULES").unwrap_or(if only.is_some() { 1 } else { SCHEDULES });
+fn any_fault_schedule_recovers_and_accounts_for_requests() {
+    let only = variable("MAINSTAY_FAULT_SEED");
+    let schedules = variable("MAINSTAY_FAULT_SCHEDULES").unwrap_or(if only.is_some() { 1 } else { SCHEDULES });
     let (next, has_failed) = (AtomicU64::new(0), AtomicBool::new(false));
-    let (tally, failures) = (Mutex::<Tally>::default(), Mutex::new(Vec::new()));
+    let (tally, failures) = (Mutex::<Coverage>::default(), Mutex::new(Vec::new()));
     let live_those_left = || {
         loop {
             let round = next.fetch_add(1, Ordering::Relaxed);
             if round >= schedules || has_failed.load(Ordering::Relaxed) {
                 return;
             }
-            if let Err(failure) = check(only.unwrap_or(round), &tally) {
+            if let Err(failure) = run_seed(only.unwrap_or(round), &tally) {
                 has_failed.store(true, Ordering::Relaxed);
                 failures.lock().unwrap().push(failure);
             }

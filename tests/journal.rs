@@ -8,7 +8,7 @@ use support::{Program, Story, post};
 
 /// Everything that is in the journal, or the first thing that is wrong with it. Numbers may be missing only where the next
 /// run says so.
-fn read(data: &std::path::Path) -> Vec<u64> {
+fn read_seqs(data: &std::path::Path) -> Vec<u64> {
     let mut reader = Reader::after(&DataDir::new(data).journal(), 0);
     let mut missing = None;
     let mut seqs = Vec::new();
@@ -31,7 +31,7 @@ fn read(data: &std::path::Path) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn a_follower_in_another_process_sees_what_happens_while_it_follows() {
+async fn follower_process_sees_events_live_in_order() {
     let data = tempfile::tempdir().unwrap();
     let mut story = Story::follow(data.path());
     let mut demo = Program::start(data.path(), &["demo", "--agents", "1"]);
@@ -47,7 +47,7 @@ async fn a_follower_in_another_process_sees_what_happens_while_it_follows() {
 }
 
 #[tokio::test]
-async fn after_a_sigkill_at_any_moment_the_journal_reads_and_the_next_start_names_the_numbers_that_it_leaves_out()
+async fn journal_after_sigkill_reads_and_names_skipped_seqs()
  {
     let data = tempfile::tempdir().unwrap();
     let mut newest = 0;
@@ -58,13 +58,13 @@ async fn after_a_sigkill_at_any_moment_the_journal_reads_and_the_next_start_name
             demo.line().await;
         }
         demo.kill().await;
-        let seqs = read(data.path());
+        let seqs = read_seqs(data.path());
         // What is told comes from memory; how much of it the disk has by then is a matter of luck.
         assert!(seqs.len() >= newest, "run {lines} took something away");
         newest = seqs.len();
     }
     assert_eq!(support::run(data.path(), &["demo", "--for", "100ms"]).await.code, Some(0));
-    let seqs = read(data.path());
+    let seqs = read_seqs(data.path());
     assert!(seqs.len() > newest + 10, "the last run told its whole story");
 }
 

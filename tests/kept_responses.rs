@@ -23,20 +23,20 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// What the backend says to a request, given how many there were before it, and its head.
-type Answering = Arc<dyn Fn(usize, &str) -> String + Send + Sync>;
+type AnswerFn = Arc<dyn Fn(usize, &str) -> String + Send + Sync>;
 
-struct Scene {
+struct HttpCacheFixture {
     mainstay: Mainstay,
     heads: mpsc::Receiver<String>,
     _backend: JoinSet<()>,
 }
 
-impl Scene {
-    async fn of(answering: impl Fn(usize, &str) -> String + Send + Sync + 'static) -> Self {
+impl HttpCacheFixture {
+    async fn with_answers(answering: impl Fn(usize, &str) -> String + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (sender, heads) = mpsc::channel(1024);
-        let answering: Answering = Arc::new(answering);
+        let answering: AnswerFn = Arc::new(answering);
         let mut backend = JoinSet::new();
         backend.spawn(async move {
             let (mut connections, number) = (JoinSet::new(), Arc::default());
@@ -56,15 +56,15 @@ impl Scene {
     }
 
     /// One that says the same each time.
-    async fn saying(head: &'static [&'static str], body: &'static str) -> Self {
-        Self::of(move |_, _| answer(200, head, body)).await
+    async fn with_answer(head: &'static [&'static str], body: &'static str) -> Self {
+        Self::with_answers(move |_, _| answer(200, head, body)).await
     }
 
-    async fn asks(&self, age_max: Duration) -> Result<Response, Error> {
-        self.asks_for(age_max, |request| request).await
+    async fn request(&self, age_max: Duration) -> Result<Response, Error> {
+        self.request_with(age_max, |request| request).await
     }
 
-    async fn asks_for(
+    async fn request_with(
         &self,
         age_max: Duration,
         build: impl FnOnce(RequestBuilder) -> RequestBuilder,
@@ -74,27 +74,27 @@ impl Scene {
     }
 
     /// What is said, and whether it came from the cache.
-    async fn told(&self, age_max: Duration) -> (String, bool) {
-        let response = self.asks(age_max).await.unwrap();
+    async fn request_text(&self, age_max: Duration) -> (String, bool) {
+        let response = self.request(age_max).await.unwrap();
         assert_eq!(response.status, 200);
         (text(&response), response.cached)
     }
 
     /// The next request that the backend sees.
-    async fn seen(&mut self) -> Seen {
-        Seen(timeout(PATIENCE, self.heads.recv()).await.unwrap().unwrap())
+    async fn next_request(&mut self) -> RequestHead {
+        RequestHead(timeout(PATIENCE, self.heads.recv()).await.unwrap().unwrap())
     }
 
     /// Whether it has seen no other: it notes each before it answers.
-    fn is_left_alone(&mut self) -> bool {
+    fn has_no_request(&mut self) -> bool {
         self.heads.try_recv().is_err()
     }
 }
 
 /// The head of a request.
-struct Seen(String);
+struct RequestHead(String);
 
-impl Seen {
+impl RequestHead {
     fn header(&self, name: &str) -> Option<&str> {
         header(&self.0, name)
     }
@@ -107,7 +107,7 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 
 async fn serve(
     mut socket: TcpStream,
-    answering: Answering,
+    answering: AnswerFn,
     heads: mpsc::Sender<String>,
     number: Arc<std::sync::atomic::AtomicUsize>,
 ) -> Option<()> {
@@ -145,64 +145,64 @@ fn loaded(text: &str) -> (String, bool) {
     (text.to_owned(), false)
 }
 
-fn kept(text: &str) -> (String, bool) {
+fn cached(text: &str) -> (String, bool) {
     (text.to_owned(), true)
 }
 
 #[tokio::test]
-async fn what_is_fresh_is_not_asked_for_again_and_tells_how_old_it_is() {
-    let mut scene = Scene::saying(&["Cache-Control: max-age=3600", "Age: 30"], "a").await;
-    assert_eq!(scene.told(HOUR).await, loaded("a"));
-    let second = scene.asks(HOUR).await.unwrap();
+async fn fresh_response_is_served_with_age() {
+    let mut scene = HttpCacheFixture::with_answer(&["Cache-Control: max-age=3600", "Age: 30"], "a").await;
+    assert_eq!(scene.request_text(HOUR).await, loaded("a"));
+    let second = scene.request(HOUR).await.unwrap();
     assert_eq!((text(&second), second.cached, second.attempts), ("a".to_owned(), true, 0));
     let age: u64 = second.headers["age"].to_str().unwrap().parse().unwrap();
     assert!((30..3600).contains(&age), "{age}");
     let oldest = scene.mainstay.status().await.cache.stats.oldest_ms.unwrap();
     assert!((30_000..3_600_000).contains(&oldest), "the status tells the same age: {oldest}");
-    scene.seen().await;
-    assert!(scene.is_left_alone());
+    scene.next_request().await;
+    assert!(scene.has_no_request());
 }
 
 #[tokio::test]
-async fn what_is_stale_is_asked_about_by_its_entity_tag_and_a_304_gives_the_body_that_is_held_and_its_new_time()
+async fn stale_response_is_revalidated_by_etag_and_304_refreshes()
  {
-    let mut scene = Scene::of(|number, head| match (number, header(head, "if-none-match")) {
+    let mut scene = HttpCacheFixture::with_answers(|number, head| match (number, header(head, "if-none-match")) {
         (0, None) => answer(200, &["ETag: \"1\"", "Cache-Control: no-cache", "X-Kept: yes"], "a"),
         (1, Some("\"1\"")) => answer(304, &["ETag: \"1\""], ""),
         (2, Some("\"1\"")) => answer(304, &["ETag: \"1\"", "Cache-Control: max-age=60"], ""),
         _ => answer(500, &[], ""),
     })
     .await;
-    assert_eq!(scene.told(HOUR).await, loaded("a"));
-    let confirmed = scene.asks(HOUR).await.unwrap();
+    assert_eq!(scene.request_text(HOUR).await, loaded("a"));
+    let confirmed = scene.request(HOUR).await.unwrap();
     assert_eq!((confirmed.status.as_u16(), text(&confirmed)), (200, "a".to_owned()));
     assert_eq!((confirmed.cached, confirmed.attempts), (false, 1), "the backend was asked");
     assert_eq!(confirmed.headers["x-kept"], "yes");
-    assert_eq!(scene.told(HOUR).await, loaded("a"));
-    assert_eq!(scene.told(HOUR).await, kept("a"), "the second 304 has given it a minute");
+    assert_eq!(scene.request_text(HOUR).await, loaded("a"));
+    assert_eq!(scene.request_text(HOUR).await, cached("a"), "the second 304 has given it a minute");
     for condition in [None, Some("\"1\""), Some("\"1\"")] {
-        assert_eq!(scene.seen().await.header("if-none-match"), condition);
+        assert_eq!(scene.next_request().await.header("if-none-match"), condition);
     }
-    assert!(scene.is_left_alone());
+    assert!(scene.has_no_request());
 }
 
 #[tokio::test]
-async fn what_has_changed_comes_anew_and_is_asked_about_by_its_new_entity_tag() {
-    let mut scene = Scene::of(|number, _| {
+async fn changed_response_is_revalidated_by_its_new_etag() {
+    let mut scene = HttpCacheFixture::with_answers(|number, _| {
         let etag = format!("ETag: \"{number}\"");
         answer(200, &[&etag, "Cache-Control: no-cache"], &number.to_string())
     })
     .await;
     for (number, condition) in [("0", None), ("1", Some("\"0\"")), ("2", Some("\"1\""))] {
-        assert_eq!(scene.told(HOUR).await, loaded(number));
-        assert_eq!(scene.seen().await.header("if-none-match"), condition);
+        assert_eq!(scene.request_text(HOUR).await, loaded(number));
+        assert_eq!(scene.next_request().await.header("if-none-match"), condition);
     }
 }
 
 #[tokio::test]
-async fn what_has_no_entity_tag_is_asked_about_by_the_time_of_its_last_change() {
+async fn response_without_etag_is_revalidated_by_last_modified() {
     let modified = "Sun, 06 Nov 1994 08:49:37 GMT";
-    let mut scene = Scene::of(|_, head| match header(head, "if-modified-since") {
+    let mut scene = HttpCacheFixture::with_answers(|_, head| match header(head, "if-modified-since") {
         None => answer(
             200,
             &["Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT", "Cache-Control: max-age=60", "Age: 60"],
@@ -212,84 +212,84 @@ async fn what_has_no_entity_tag_is_asked_about_by_the_time_of_its_last_change() 
     })
     .await;
     for condition in [None, Some(modified), Some(modified)] {
-        assert_eq!(scene.told(HOUR).await, loaded("a"));
-        assert_eq!(scene.seen().await.header("if-modified-since"), condition);
+        assert_eq!(scene.request_text(HOUR).await, loaded("a"));
+        assert_eq!(scene.next_request().await.header("if-modified-since"), condition);
     }
 }
 
 #[tokio::test]
-async fn a_304_about_something_else_has_it_asked_for_without_a_condition() {
-    let mut scene = Scene::of(|number, _| match number {
+async fn mismatched_304_is_retried_unconditionally() {
+    let mut scene = HttpCacheFixture::with_answers(|number, _| match number {
         0 => answer(200, &["ETag: \"1\"", "Cache-Control: no-cache"], "a"),
         1 => answer(304, &["ETag: \"2\""], ""),
         _ => answer(200, &["ETag: \"2\"", "Cache-Control: no-cache"], "b"),
     })
     .await;
-    assert_eq!(scene.told(HOUR).await, loaded("a"));
-    assert_eq!(scene.told(HOUR).await, loaded("b"));
+    assert_eq!(scene.request_text(HOUR).await, loaded("a"));
+    assert_eq!(scene.request_text(HOUR).await, loaded("b"));
     for condition in [None, Some("\"1\""), None] {
-        assert_eq!(scene.seen().await.header("if-none-match"), condition);
+        assert_eq!(scene.next_request().await.header("if-none-match"), condition);
     }
 }
 
 #[tokio::test]
-async fn what_may_not_be_stored_is_asked_for_each_time_and_by_each_who_asks_at_the_same_time() {
+async fn no_store_is_never_cached_or_shared() {
     let mut scene =
-        Scene::of(|number, _| answer(200, &["Cache-Control: No-Store", "ETag: \"1\""], &number.to_string()))
+        HttpCacheFixture::with_answers(|number, _| answer(200, &["Cache-Control: No-Store", "ETag: \"1\""], &number.to_string()))
             .await;
-    assert_eq!(scene.told(HOUR).await, loaded("0"));
-    assert_eq!(scene.told(HOUR).await, loaded("1"));
-    let mut told = join_all((0..4).map(|_| scene.told(HOUR))).await;
+    assert_eq!(scene.request_text(HOUR).await, loaded("0"));
+    assert_eq!(scene.request_text(HOUR).await, loaded("1"));
+    let mut told = join_all((0..4).map(|_| scene.request_text(HOUR))).await;
     told.sort();
     assert_eq!(told, ["2", "3", "4", "5"].map(loaded));
     assert_eq!(scene.mainstay.cache().stats().entries, 0);
     for _ in 0..6 {
-        assert_eq!(scene.seen().await.header("if-none-match"), None);
+        assert_eq!(scene.next_request().await.header("if-none-match"), None);
     }
 }
 
 #[tokio::test]
-async fn a_hundred_who_miss_at_the_same_time_are_one_request() {
-    let mut scene = Scene::saying(&["Cache-Control: max-age=60"], "a").await;
+async fn concurrent_misses_share_one_request() {
+    let mut scene = HttpCacheFixture::with_answer(&["Cache-Control: max-age=60"], "a").await;
     // One after the other they ask before anything else runs: the test has a single thread.
-    let told = join_all((0..100).map(|_| scene.told(HOUR))).await;
+    let told = join_all((0..100).map(|_| scene.request_text(HOUR))).await;
     assert_eq!(told, vec![loaded("a"); 100]);
-    scene.seen().await;
-    assert!(scene.is_left_alone());
+    scene.next_request().await;
+    assert!(scene.has_no_request());
 }
 
 #[tokio::test]
-async fn a_response_is_for_those_alone_who_ask_with_the_same_headers() {
-    let mut scene = Scene::of(|_, head| {
+async fn vary_separates_responses_by_header() {
+    let mut scene = HttpCacheFixture::with_answers(|_, head| {
         let language = header(head, "accept-language").unwrap_or("none");
         answer(200, &["Vary: Accept-Language", "Cache-Control: max-age=60"], language)
     })
     .await;
     let told = async |language: &str| {
-        let asked = scene.asks_for(HOUR, |request| request.header("Accept-Language", language));
+        let asked = scene.request_with(HOUR, |request| request.header("Accept-Language", language));
         let response = asked.await.unwrap();
         (text(&response), response.cached)
     };
     assert_eq!(told("de").await, loaded("de"));
-    assert_eq!(told("de").await, kept("de"));
+    assert_eq!(told("de").await, cached("de"));
     assert_eq!(told("en").await, loaded("en"));
-    assert_eq!(told("de").await, kept("de"), "another's answer does not displace it");
-    assert_eq!(scene.told(HOUR).await, loaded("none"));
+    assert_eq!(told("de").await, cached("de"), "another's answer does not displace it");
+    assert_eq!(scene.request_text(HOUR).await, loaded("none"));
     for language in [Some("de"), Some("en"), None] {
-        assert_eq!(scene.seen().await.header("accept-language"), language);
+        assert_eq!(scene.next_request().await.header("accept-language"), language);
     }
-    assert!(scene.is_left_alone());
+    assert!(scene.has_no_request());
 }
 
 #[tokio::test]
-async fn whoever_asks_at_the_same_time_with_other_headers_gets_an_answer_of_his_own() {
-    let scene = Scene::of(|_, head| {
+async fn concurrent_misses_with_other_headers_are_separate() {
+    let scene = HttpCacheFixture::with_answers(|_, head| {
         answer(200, &["Cache-Control: max-age=60"], header(head, "accept-language").unwrap())
     })
     .await;
     let told =
         join_all(["de", "en", "de"].map(|language| {
-            scene.asks_for(HOUR, move |request| request.header("accept-language", language))
+            scene.request_with(HOUR, move |request| request.header("accept-language", language))
         }))
         .await;
     let told: Vec<String> = told.into_iter().map(|response| text(&response.unwrap())).collect();
@@ -297,43 +297,43 @@ async fn whoever_asks_at_the_same_time_with_other_headers_gets_an_answer_of_his_
 }
 
 #[tokio::test]
-async fn what_varies_by_anything_is_asked_for_each_time() {
-    let mut scene = Scene::saying(&["Vary: *", "Cache-Control: max-age=60", "ETag: \"1\""], "a").await;
+async fn vary_star_is_never_cached() {
+    let mut scene = HttpCacheFixture::with_answer(&["Vary: *", "Cache-Control: max-age=60", "ETag: \"1\""], "a").await;
     for _ in 0..2 {
-        assert_eq!(scene.told(HOUR).await, loaded("a"));
-        assert_eq!(scene.seen().await.header("if-none-match"), None);
+        assert_eq!(scene.request_text(HOUR).await, loaded("a"));
+        assert_eq!(scene.next_request().await.header("if-none-match"), None);
     }
 }
 
 #[tokio::test]
-async fn the_shorter_of_the_callers_age_and_the_servers_counts() {
-    let mut scene = Scene::saying(&["Cache-Control: max-age=3600", "Age: 30", "ETag: \"1\""], "a").await;
-    assert_eq!(scene.told(HOUR).await, loaded("a"));
-    scene.seen().await;
-    assert_eq!(scene.told(Duration::from_secs(10)).await, loaded("a"), "for him it is too old");
-    assert_eq!(scene.seen().await.header("if-none-match"), Some("\"1\""));
-    assert_eq!(scene.told(HOUR).await, kept("a"));
-    let mut scene = Scene::saying(&["Cache-Control: max-age=30", "Age: 30", "ETag: \"1\""], "a").await;
-    assert_eq!(scene.told(HOUR).await, loaded("a"));
-    assert_eq!(scene.told(HOUR).await, loaded("a"), "for the server it is too old");
-    scene.seen().await;
-    assert_eq!(scene.seen().await.header("if-none-match"), Some("\"1\""));
+async fn shorter_of_caller_and_server_max_age_applies() {
+    let mut scene = HttpCacheFixture::with_answer(&["Cache-Control: max-age=3600", "Age: 30", "ETag: \"1\""], "a").await;
+    assert_eq!(scene.request_text(HOUR).await, loaded("a"));
+    scene.next_request().await;
+    assert_eq!(scene.request_text(Duration::from_secs(10)).await, loaded("a"), "for him it is too old");
+    assert_eq!(scene.next_request().await.header("if-none-match"), Some("\"1\""));
+    assert_eq!(scene.request_text(HOUR).await, cached("a"));
+    let mut scene = HttpCacheFixture::with_answer(&["Cache-Control: max-age=30", "Age: 30", "ETag: \"1\""], "a").await;
+    assert_eq!(scene.request_text(HOUR).await, loaded("a"));
+    assert_eq!(scene.request_text(HOUR).await, loaded("a"), "for the server it is too old");
+    scene.next_request().await;
+    assert_eq!(scene.next_request().await.header("if-none-match"), Some("\"1\""));
 }
 
 #[tokio::test]
-async fn where_the_server_says_nothing_of_how_long_the_callers_age_alone_counts() {
-    let mut scene = Scene::saying(&["Age: 30", "Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT"], "a").await;
-    assert_eq!(scene.told(HOUR).await, loaded("a"));
-    assert_eq!(scene.told(HOUR).await, kept("a"));
-    assert_eq!(scene.told(Duration::from_secs(10)).await, loaded("a"));
-    scene.seen().await;
-    assert!(scene.seen().await.header("if-modified-since").is_some());
-    assert!(scene.is_left_alone());
+async fn without_server_lifetime_caller_max_age_applies() {
+    let mut scene = HttpCacheFixture::with_answer(&["Age: 30", "Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT"], "a").await;
+    assert_eq!(scene.request_text(HOUR).await, loaded("a"));
+    assert_eq!(scene.request_text(HOUR).await, cached("a"));
+    assert_eq!(scene.request_text(Duration::from_secs(10)).await, loaded("a"));
+    scene.next_request().await;
+    assert!(scene.next_request().await.header("if-modified-since").is_some());
+    assert!(scene.has_no_request());
 }
 
 #[tokio::test]
-async fn what_the_server_lets_be_stale_is_told_at_once_while_it_is_asked_about() {
-    let mut scene = Scene::of(|number, _| match number {
+async fn stale_while_revalidate_is_served_and_refreshed() {
+    let mut scene = HttpCacheFixture::with_answers(|number, _| match number {
         0 => answer(
             200,
             &["ETag: \"1\"", "Cache-Control: max-age=60, stale-while-revalidate=3600", "Age: 70"],
@@ -342,34 +342,34 @@ async fn what_the_server_lets_be_stale_is_told_at_once_while_it_is_asked_about()
         _ => answer(200, &["Cache-Control: max-age=60"], "new"),
     })
     .await;
-    assert_eq!(scene.told(HOUR).await, loaded("old"));
-    assert_eq!(scene.told(HOUR).await, kept("old"));
-    scene.seen().await;
-    assert_eq!(scene.seen().await.header("if-none-match"), Some("\"1\""));
+    assert_eq!(scene.request_text(HOUR).await, loaded("old"));
+    assert_eq!(scene.request_text(HOUR).await, cached("old"));
+    scene.next_request().await;
+    assert_eq!(scene.next_request().await.header("if-none-match"), Some("\"1\""));
     let renewed = async {
-        while scene.told(HOUR).await != kept("new") {
+        while scene.request_text(HOUR).await != cached("new") {
             tokio::task::yield_now().await;
         }
     };
     timeout(PATIENCE, renewed).await.unwrap();
-    assert!(scene.is_left_alone());
+    assert!(scene.has_no_request());
 }
 
 #[tokio::test]
-async fn what_is_stale_is_not_told_to_one_for_whom_it_is_too_old() {
-    let scene = Scene::of(|number, _| {
+async fn stale_response_beyond_caller_max_age_is_not_served() {
+    let scene = HttpCacheFixture::with_answers(|number, _| {
         let head = ["Cache-Control: max-age=60, stale-while-revalidate=3600", "Age: 70"];
         answer(200, &head, &number.to_string())
     })
     .await;
     let minute = Duration::from_secs(60);
-    assert_eq!(scene.told(minute).await, loaded("0"));
-    assert_eq!(scene.told(minute).await, loaded("1"));
+    assert_eq!(scene.request_text(minute).await, loaded("0"));
+    assert_eq!(scene.request_text(minute).await, loaded("1"));
 }
 
 #[tokio::test]
-async fn what_must_be_validated_is_told_to_nobody_when_the_backend_fails_and_still_held() {
-    let mut scene = Scene::of(|number, _| match number {
+async fn must_revalidate_error_is_returned_and_entry_kept() {
+    let mut scene = HttpCacheFixture::with_answers(|number, _| match number {
         0 => {
             let control = "Cache-Control: max-age=60, must-revalidate, stale-while-revalidate=3600";
             answer(200, &["ETag: \"1\"", control, "Age: 60"], "a")
@@ -378,51 +378,51 @@ async fn what_must_be_validated_is_told_to_nobody_when_the_backend_fails_and_sti
         _ => answer(304, &["ETag: \"1\""], ""),
     })
     .await;
-    assert_eq!(scene.told(HOUR).await, loaded("a"));
-    assert_eq!(scene.asks(HOUR).await.unwrap_err().status, Some(500));
-    assert_eq!(scene.told(HOUR).await, loaded("a"));
+    assert_eq!(scene.request_text(HOUR).await, loaded("a"));
+    assert_eq!(scene.request(HOUR).await.unwrap_err().status, Some(500));
+    assert_eq!(scene.request_text(HOUR).await, loaded("a"));
     for condition in [None, Some("\"1\""), Some("\"1\"")] {
-        assert_eq!(scene.seen().await.header("if-none-match"), condition);
+        assert_eq!(scene.next_request().await.header("if-none-match"), condition);
     }
 }
 
 #[tokio::test]
-async fn what_may_not_be_stored_any_more_takes_what_is_held_away_from_everybody() {
-    let scene = Scene::of(|number, _| match number {
+async fn no_store_answer_removes_the_stored_response() {
+    let scene = HttpCacheFixture::with_answers(|number, _| match number {
         0 => answer(200, &["Cache-Control: max-age=3600", "Age: 30"], "old"),
         _ => answer(200, &["Cache-Control: no-store"], "new"),
     })
     .await;
-    assert_eq!(scene.told(HOUR).await, loaded("old"));
-    assert_eq!(scene.told(Duration::from_secs(10)).await, loaded("new"));
-    assert_eq!(scene.told(HOUR).await, loaded("new"), "the old one was fresh for him");
+    assert_eq!(scene.request_text(HOUR).await, loaded("old"));
+    assert_eq!(scene.request_text(Duration::from_secs(10)).await, loaded("new"));
+    assert_eq!(scene.request_text(HOUR).await, loaded("new"), "the old one was fresh for him");
 }
 
 #[tokio::test]
-async fn an_answer_that_is_an_error_is_not_kept() {
-    let mut scene = Scene::of(|_, _| answer(404, &["Cache-Control: max-age=60", "ETag: \"1\""], "")).await;
+async fn error_response_is_not_cached() {
+    let mut scene = HttpCacheFixture::with_answers(|_, _| answer(404, &["Cache-Control: max-age=60", "ETag: \"1\""], "")).await;
     for _ in 0..2 {
-        assert_eq!(scene.asks(HOUR).await.unwrap_err().status, Some(404));
-        assert_eq!(scene.seen().await.header("if-none-match"), None);
+        assert_eq!(scene.request(HOUR).await.unwrap_err().status, Some(404));
+        assert_eq!(scene.next_request().await.header("if-none-match"), None);
     }
     assert_eq!(scene.mainstay.cache().stats().entries, 0);
 }
 
 #[tokio::test]
-async fn what_was_invalidated_is_loaded_whole() {
-    let mut scene = Scene::saying(&["Cache-Control: max-age=60", "ETag: \"1\""], "a").await;
-    assert_eq!(scene.told(HOUR).await, loaded("a"));
+async fn invalidated_response_is_loaded_unconditionally() {
+    let mut scene = HttpCacheFixture::with_answer(&["Cache-Control: max-age=60", "ETag: \"1\""], "a").await;
+    assert_eq!(scene.request_text(HOUR).await, loaded("a"));
     let key = Pattern::Key("http:/thing?q=1".to_owned());
     assert_eq!(scene.mainstay.cache().invalidate(&key).await, Ok(1));
-    assert_eq!(scene.told(HOUR).await, loaded("a"));
+    assert_eq!(scene.request_text(HOUR).await, loaded("a"));
     for _ in 0..2 {
-        assert_eq!(scene.seen().await.header("if-none-match"), None);
+        assert_eq!(scene.next_request().await.header("if-none-match"), None);
     }
 }
 
 #[tokio::test]
-async fn what_a_redirect_led_to_is_not_kept() {
-    let mut scene = Scene::of(|_, head| {
+async fn redirected_response_is_not_cached() {
+    let mut scene = HttpCacheFixture::with_answers(|_, head| {
         if head.starts_with("GET /thing?q=1 ") {
             answer(302, &["Location: /other"], "")
         } else {
@@ -431,41 +431,41 @@ async fn what_a_redirect_led_to_is_not_kept() {
     })
     .await;
     for _ in 0..2 {
-        assert_eq!(scene.told(HOUR).await, loaded("a"));
+        assert_eq!(scene.request_text(HOUR).await, loaded("a"));
         for _ in 0..2 {
-            assert_eq!(scene.seen().await.header("if-none-match"), None);
+            assert_eq!(scene.next_request().await.header("if-none-match"), None);
         }
     }
 }
 
 #[tokio::test]
-async fn what_the_backend_says_is_no_longer_there_is_told_to_nobody_any_more() {
+async fn gone_statuses_remove_the_stored_response() {
     for status in [400, 401, 403, 404, 410, 451] {
         for held in [&["ETag: \"1\"", "Cache-Control: max-age=3600", "Age: 30"][..], &["Age: 30"]] {
-            let mut scene = Scene::of(move |number, _| match number {
+            let mut scene = HttpCacheFixture::with_answers(move |number, _| match number {
                 0 => answer(200, held, "old"),
                 _ => answer(status, &[], ""),
             })
             .await;
-            assert_eq!(scene.told(HOUR).await, loaded("old"));
-            assert_eq!(scene.asks(Duration::from_secs(10)).await.unwrap_err().status, Some(status));
-            let next = scene.asks(HOUR).await;
+            assert_eq!(scene.request_text(HOUR).await, loaded("old"));
+            assert_eq!(scene.request(Duration::from_secs(10)).await.unwrap_err().status, Some(status));
+            let next = scene.request(HOUR).await;
             assert_eq!(next.unwrap_err().status, Some(status), "the old one was fresh for him");
             for condition in [None, held.len().ge(&3).then_some("\"1\""), None] {
-                assert_eq!(scene.seen().await.header("if-none-match"), condition);
+                assert_eq!(scene.next_request().await.header("if-none-match"), condition);
             }
         }
     }
 }
 
 #[tokio::test]
-async fn a_write_that_was_sent_elsewhere_drops_what_is_held_of_there() {
-    let scene = Scene::of(|number, head| match () {
+async fn redirected_write_invalidates_its_target() {
+    let scene = HttpCacheFixture::with_answers(|number, head| match () {
         () if head.starts_with("POST /other ") => answer(307, &["Location: /thing?q=1"], ""),
         () => answer(200, &["Cache-Control: max-age=3600"], &number.to_string()),
     })
     .await;
-    assert_eq!((scene.told(HOUR).await, scene.told(HOUR).await), (loaded("0"), kept("0")));
+    assert_eq!((scene.request_text(HOUR).await, scene.request_text(HOUR).await), (loaded("0"), cached("0")));
     scene.mainstay.request(Request::post("/other").build().unwrap()).await.unwrap();
-    assert_eq!(scene.told(HOUR).await, loaded("3"));
+    assert_eq!(scene.request_text(HOUR).await, loaded("3"));
 }

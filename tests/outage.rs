@@ -9,7 +9,7 @@ use support::{
 };
 
 #[tokio::test]
-async fn an_outage_is_told_survived_and_healed_with_no_hand_laid_on() {
+async fn outage_is_reported_and_recovers_without_help() {
     let data = tempfile::tempdir().unwrap();
     let backend = BackendProgram::start(0, "planner,coder").await;
     let port = backend.port();
@@ -74,7 +74,7 @@ async fn an_outage_is_told_survived_and_healed_with_no_hand_laid_on() {
 }
 
 #[tokio::test]
-async fn an_outage_that_outlasts_every_attempt_is_healed_when_the_backend_answers_again() {
+async fn exhausted_retries_recover_when_backend_answers() {
     let data = tempfile::tempdir().unwrap();
     let backend = BackendProgram::start(0, "planner").await;
     let port = backend.port();
@@ -94,7 +94,7 @@ async fn an_outage_that_outlasts_every_attempt_is_healed_when_the_backend_answer
 }
 
 #[tokio::test]
-async fn an_agent_whose_backend_was_started_anew_gets_the_state_back_that_it_had() {
+async fn backend_restart_restores_agent_state() {
     let data = tempfile::tempdir().unwrap();
     let backend = BackendProgram::start(0, "planner").await;
     let (url, port) = (backend.url.clone(), backend.port());
@@ -121,7 +121,7 @@ async fn an_agent_whose_backend_was_started_anew_gets_the_state_back_that_it_had
 }
 
 #[tokio::test]
-async fn a_runtime_that_starts_before_its_backend_finds_it_when_it_comes() {
+async fn runtime_started_first_connects_when_backend_comes_up() {
     let data = tempfile::tempdir().unwrap();
     let backend = BackendProgram::start(0, "planner").await;
     let (url, port) = (backend.url.clone(), backend.port());

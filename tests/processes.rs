@@ -28,7 +28,7 @@ while IFS= read -r line; do
 done"#;
 
 /// Counts its messages as well, and says nothing of its state before its input ends.
-const PARTING: &str = r#"
+const SAVES_STATE_ON_EXIT: &str = r#"
 trap '' TERM
 n=0
 while IFS= read -r line; do
@@ -70,7 +70,7 @@ fn start(data: &Path, config: &Path) -> (Program, Story) {
     (runtime, Story::follow(data))
 }
 
-async fn count(data: &Path, agent: &str) -> Value {
+async fn send_and_count(data: &Path, agent: &str) -> Value {
     ask(data, &["agent", "send", agent, "null"]).await["answer"].clone()
 }
 
@@ -81,15 +81,15 @@ async fn pid(data: &Path, agent: &str) -> u64 {
 // === agents ===
 
 #[tokio::test]
-async fn an_agent_that_is_killed_comes_back_with_its_state_and_so_does_one_whose_runtime_is_killed() {
+async fn killed_agent_or_runtime_restores_agent_state() {
     let data = tempfile::tempdir().unwrap();
     let agents = agent("planner", COUNTER, "") + &agent("coder", COUNTER, "");
     let config = config(data.path(), free_port(), "", &agents);
     let (mut runtime, mut story) = start(data.path(), &config);
     story.since(0, health("planner", "healthy")).await;
     story.since(0, health("coder", "healthy")).await;
-    assert_eq!(count(data.path(), "planner").await, 1);
-    assert_eq!(count(data.path(), "planner").await, 2);
+    assert_eq!(send_and_count(data.path(), "planner").await, 1);
+    assert_eq!(send_and_count(data.path(), "planner").await, 2);
     let (first, neighbour) = (pid(data.path(), "planner").await, pid(data.path(), "coder").await);
 
     let mark = story.mark();
@@ -98,7 +98,7 @@ async fn an_agent_that_is_killed_comes_back_with_its_state_and_so_does_one_whose
     let told = failed["error"]["details"].as_str().unwrap();
     assert_eq!(told, "its process ended: it was ended by signal 9 (KILL)");
     story.agent_becomes("planner", "healthy").await;
-    assert_eq!(count(data.path(), "planner").await, 3);
+    assert_eq!(send_and_count(data.path(), "planner").await, 3);
     assert_ne!(pid(data.path(), "planner").await, first);
     assert_eq!(pid(data.path(), "coder").await, neighbour);
 
@@ -114,30 +114,30 @@ async fn an_agent_that_is_killed_comes_back_with_its_state_and_so_does_one_whose
     let second = runtime.pid();
     story.until(|event| event["kind"] == "runtime_started" && event["pid"] == second).await;
     story.agent_becomes("planner", "healthy").await;
-    let counted = count(data.path(), "planner").await;
+    let counted = send_and_count(data.path(), "planner").await;
     assert!(counted == 4 || counted == 3, "the last state but one at least: {counted}");
     runtime.signal("TERM").await;
     assert!(runtime.ended().await.0.success());
 }
 
 #[tokio::test]
-async fn what_an_agent_says_of_its_state_is_given_back_when_it_or_the_runtime_is_stopped_though_no_check_came()
+async fn reported_state_is_restored_after_stop_without_check()
  {
     let data = tempfile::tempdir().unwrap();
     let rarely = "health_interval = \"1h\"";
-    let agents = agent("planner", COUNTER, rarely) + &agent("parting", PARTING, rarely);
+    let agents = agent("planner", COUNTER, rarely) + &agent("parting", SAVES_STATE_ON_EXIT, rarely);
     let config = config(data.path(), free_port(), "", &agents);
     let (mut runtime, mut story) = start(data.path(), &config);
     story.since(0, health("planner", "healthy")).await;
     story.since(0, health("parting", "healthy")).await;
     for id in ["planner", "parting"] {
-        assert_eq!(count(data.path(), id).await, 1, "{id}");
+        assert_eq!(send_and_count(data.path(), id).await, 1, "{id}");
         for (round, orders) in [(2, &["restart"][..]), (3, &["stop", "start"])] {
             for order in orders {
                 let done = run(data.path(), &["agent", order, id]).await;
                 assert_eq!(done.code, Some(0), "{done:?}");
             }
-            assert_eq!(count(data.path(), id).await, round, "{id} after {orders:?}");
+            assert_eq!(send_and_count(data.path(), id).await, round, "{id} after {orders:?}");
         }
     }
     runtime.signal("TERM").await;
@@ -148,14 +148,14 @@ async fn what_an_agent_says_of_its_state_is_given_back_when_it_or_the_runtime_is
     let mark = story.mark();
     for id in ["planner", "parting"] {
         story.since(mark, health(id, "healthy")).await;
-        assert_eq!(count(data.path(), id).await, 4, "{id}");
+        assert_eq!(send_and_count(data.path(), id).await, 4, "{id}");
     }
     runtime.signal("TERM").await;
     assert!(runtime.ended().await.0.success());
 }
 
 #[tokio::test]
-async fn a_state_that_an_agent_says_of_its_own_accord_is_kept_then_and_not_at_the_next_check() {
+async fn unsolicited_state_is_saved_at_once() {
     let data = tempfile::tempdir().unwrap();
     // It says its state after its answer.
     let script = COUNTER.replace(r#"echo "{\"type\":\"state\",\"state\":$n}"; "#, "").replace(
@@ -165,7 +165,7 @@ async fn a_state_that_an_agent_says_of_its_own_accord_is_kept_then_and_not_at_th
     let config = config(data.path(), free_port(), "", &agent("planner", &script, "health_interval = \"1h\""));
     let (mut runtime, mut story) = start(data.path(), &config);
     story.since(0, health("planner", "healthy")).await;
-    assert_eq!(count(data.path(), "planner").await, 1);
+    assert_eq!(send_and_count(data.path(), "planner").await, 1);
     eventually("the state is kept", async || {
         ask(data.path(), &["agent", "show", "planner"]).await["state_kept_at"].is_string()
     })
@@ -175,7 +175,7 @@ async fn a_state_that_an_agent_says_of_its_own_accord_is_kept_then_and_not_at_th
 }
 
 #[tokio::test]
-async fn an_agent_is_removed_with_its_process_and_one_is_added_with_it() {
+async fn adding_or_removing_an_agent_updates_the_pid_file() {
     let data = tempfile::tempdir().unwrap();
     let config = config(data.path(), free_port(), "", &agent("planner", COUNTER, ""));
     let (mut runtime, mut story) = start(data.path(), &config);
@@ -185,7 +185,7 @@ async fn an_agent_is_removed_with_its_process_and_one_is_added_with_it() {
     let added = run(data.path(), &["agent", "add", file.to_str().unwrap()]).await;
     assert_eq!(added.code, Some(0), "{added:?}");
     story.since(0, health("coder", "healthy")).await;
-    assert_eq!(count(data.path(), "coder").await, 1);
+    assert_eq!(send_and_count(data.path(), "coder").await, 1);
     let recorded = || std::fs::read_to_string(data.path().join("processes")).unwrap();
     assert_eq!(recorded().lines().count(), 2);
     for id in ["planner", "coder"] {
@@ -208,7 +208,7 @@ fn sidecar(port: u16) -> String {
 }
 
 #[tokio::test]
-async fn the_backend_is_started_before_the_first_dial_restarted_when_it_ends_and_ended_with_the_runtime() {
+async fn owned_backend_starts_first_restarts_and_ends_with_runtime() {
     let data = tempfile::tempdir().unwrap();
     let port = free_port();
     let config = config(data.path(), port, &sidecar(port), "[[agent]]\nid = \"planner\"\n");
@@ -235,7 +235,7 @@ async fn the_backend_is_started_before_the_first_dial_restarted_when_it_ends_and
 }
 
 #[tokio::test]
-async fn no_secret_of_a_programs_environment_stands_in_the_journal() {
+async fn process_environment_secrets_are_not_journalled() {
     let data = tempfile::tempdir().unwrap();
     let script = "echo no $DB_PASSWORD for db://me:$DB_PASSWORD@host/x?y=z >&2; exit 3";
     let env = "env = { DB_PASSWORD = \"s3same-0pen\" }";
@@ -259,7 +259,7 @@ async fn no_secret_of_a_programs_environment_stands_in_the_journal() {
 }
 
 #[tokio::test]
-async fn a_backend_that_ends_with_its_input_is_not_killed_when_the_runtime_stops() {
+async fn backend_that_ends_on_stdin_eof_is_not_killed() {
     let data = tempfile::tempdir().unwrap();
     let script = r#"trap "" TERM; echo up; while read -r _; do :; done; echo bye > farewell"#;
     let backend = format!(
@@ -275,7 +275,7 @@ async fn a_backend_that_ends_with_its_input_is_not_killed_when_the_runtime_stops
 }
 
 #[tokio::test]
-async fn a_backend_that_does_not_come_up_is_given_up_with_its_last_words_and_the_rest_goes_on() {
+async fn backend_that_never_starts_is_given_up_with_stderr() {
     let data = tempfile::tempdir().unwrap();
     let backend = "command = ['sh', '-c', 'echo no database >&2; exit 3']\nready = \"http:/health\"";
     let agents = format!("max_restarts = 2\n{}", agent("planner", COUNTER, ""));
@@ -289,13 +289,13 @@ async fn a_backend_that_does_not_come_up_is_given_up_with_its_last_words_and_the
                  its last words on stderr: no database";
     assert_eq!(exits, [words; 3]);
     story.since(0, health("planner", "healthy")).await;
-    assert_eq!(count(data.path(), "planner").await, 1);
+    assert_eq!(send_and_count(data.path(), "planner").await, 1);
     runtime.signal("TERM").await;
     runtime.ended().await;
 }
 
 #[tokio::test]
-async fn a_backend_whose_address_another_has_taken_is_not_started_and_the_other_is_not_taken_for_it() {
+async fn backend_with_taken_port_is_not_started() {
     let data = tempfile::tempdir().unwrap();
     let other = support::BackendProgram::start(0, "planner").await;
     let port = other.port();
@@ -318,7 +318,7 @@ async fn a_backend_whose_address_another_has_taken_is_not_started_and_the_other_
 // === the runtime is killed ===
 
 #[tokio::test]
-async fn what_a_killed_runtime_and_its_guardian_left_is_ended_and_told_of_by_the_next() {
+async fn next_runtime_kills_and_reports_orphans() {
     let data = tempfile::tempdir().unwrap();
     let config = config(data.path(), free_port(), "", &agent("planner", "exec sleep 1000", ""));
     let (mut runtime, mut story) = start(data.path(), &config);
@@ -326,7 +326,7 @@ async fn what_a_killed_runtime_and_its_guardian_left_is_ended_and_told_of_by_the
     let left = pid(data.path(), "planner").await;
     // A runtime that stands still puts no other guardian in its place.
     runtime.signal("STOP").await;
-    send_signal(guardian_of(runtime.pid()).await, "KILL").await;
+    send_signal(watchdog_of(runtime.pid()).await, "KILL").await;
     runtime.signal("KILL").await;
     let (mut next, mut story) = start(data.path(), &config);
     let told = story.until(|event| event["kind"] == "process_leftover").await;
@@ -341,7 +341,7 @@ async fn what_a_killed_runtime_and_its_guardian_left_is_ended_and_told_of_by_the
     next.ended().await;
 }
 
-async fn guardian_of(runtime: u32) -> u64 {
+async fn watchdog_of(runtime: u32) -> u64 {
     let listed =
         tokio::process::Command::new("ps").args(["-A", "-o", "pid=,ppid=,args="]).output().await.unwrap();
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
@@ -355,7 +355,7 @@ async fn guardian_of(runtime: u32) -> u64 {
 
 /// How often a runtime is killed at a random moment; the variable asks for more.
 const KILLS: u64 = 5;
-const MORE: &str = "MAINSTAY_TEST_KILLS";
+const KILLS_VARIABLE: &str = "MAINSTAY_TEST_KILLS";
 
 /// Nobody outlives a killed runtime for longer than this; asked of a long run alone, which has the machine to itself.
 const GONE_AFTER: Duration = Duration::from_secs(5);
@@ -364,16 +364,16 @@ const GONE_AFTER: Duration = Duration::from_secs(5);
 const AT_ONCE: usize = 12;
 
 #[tokio::test]
-async fn whenever_a_runtime_is_killed_neither_its_agents_nor_its_backend_outlive_it() {
-    let kills = std::env::var(MORE).map_or(KILLS, |kills| kills.parse().unwrap());
-    let took = futures_util::stream::iter((0..kills).map(kill)).buffer_unordered(AT_ONCE);
+async fn killed_runtime_leaves_no_process() {
+    let kills = std::env::var(KILLS_VARIABLE).map_or(KILLS, |kills| kills.parse().unwrap());
+    let took = futures_util::stream::iter((0..kills).map(kill_once)).buffer_unordered(AT_ONCE);
     let slowest = took.fold(Duration::ZERO, async |slowest, took| slowest.max(took)).await;
     println!("{kills} kills; the last process was gone after at most {slowest:?}");
     assert!(kills <= KILLS || slowest < GONE_AFTER, "{slowest:?}");
 }
 
 /// Kills a runtime at a moment of no meaning, and says how long the last process of it was there after that.
-async fn kill(number: u64) -> Duration {
+async fn kill_once(number: u64) -> Duration {
     let data = tempfile::tempdir().unwrap();
     let port = free_port();
     let agents = agent("planner", COUNTER, "")

@@ -19,13 +19,13 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 
 /// Proxy and backend in one: it never looks where it is to lead to. Each head that it gets is handed on, and the first
 /// WebSocket is closed with everything secret that it was told.
-struct Middle {
+struct RecordingProxy {
     port: u16,
     heads: mpsc::Receiver<String>,
     _tasks: JoinSet<()>,
 }
 
-impl Middle {
+impl RecordingProxy {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -43,14 +43,14 @@ impl Middle {
         Self { port, heads, _tasks: tasks }
     }
 
-    async fn head(&mut self) -> String {
+    async fn next_head(&mut self) -> String {
         timeout(PATIENCE, self.heads.recv()).await.unwrap().unwrap()
     }
 
     /// The next head that begins so.
-    async fn head_of(&mut self, beginning: &str) -> String {
+    async fn next_head_with(&mut self, beginning: &str) -> String {
         loop {
-            let head = self.head().await;
+            let head = self.next_head().await;
             if head.starts_with(beginning) {
                 return head;
             }
@@ -130,7 +130,7 @@ async fn request(data: &Path, path: &str) -> Ended {
 }
 
 /// `config check` of this text.
-async fn check(data: &Path, text: &str) -> Ended {
+async fn check_config(data: &Path, text: &str) -> Ended {
     let file = data.join("checked.toml");
     fs::write(&file, text).unwrap();
     run(data, &["config", "check", file.to_str().unwrap()]).await
@@ -138,9 +138,9 @@ async fn check(data: &Path, text: &str) -> Ended {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn secrets_of_the_environment_reach_proxy_and_backend_and_stay_out_of_the_journal() {
+async fn secrets_reach_proxy_and_backend_but_not_the_journal() {
     let data = tempfile::tempdir().unwrap();
-    let mut middle = Middle::start().await;
+    let mut middle = RecordingProxy::start().await;
     let file = data.path().join("mainstay.toml");
     let text = "[backend]\nurl = \"http://backend.test:8000\"\ntoken_env = \"TEST_TOKEN\"\n\
                 headers_env = { X-Api-Key = \"TEST_KEY\" }\n\
@@ -153,15 +153,15 @@ async fn secrets_of_the_environment_reach_proxy_and_backend_and_stay_out_of_the_
     let mut runtime = command.spawn().unwrap();
 
     for _ in 0..2 {
-        let asked = middle.head_of("CONNECT backend.test:8000 ").await.to_lowercase();
+        let asked = middle.next_head_with("CONNECT backend.test:8000 ").await.to_lowercase();
         assert!(asked.contains("proxy-authorization: basic dxnlcjpwcjb4eq==\r\n"), "{asked}");
-        let handshake = middle.head_of("GET /ws ").await;
+        let handshake = middle.next_head_with("GET /ws ").await;
         assert!(handshake.contains("authorization: Bearer t0ken-hush\r\n"), "{handshake}");
         assert!(handshake.contains("x-api-key: k3y-hush\r\n"), "{handshake}");
     }
     let answered = request(data.path(), "/hello").await;
     assert_eq!(answered.code, Some(0), "{answered:?}");
-    let request = middle.head_of("GET http://backend.test:8000/hello ").await;
+    let request = middle.next_head_with("GET http://backend.test:8000/hello ").await;
     for line in [
         "authorization: Bearer t0ken-hush",
         "x-api-key: k3y-hush",
@@ -181,9 +181,9 @@ async fn secrets_of_the_environment_reach_proxy_and_backend_and_stay_out_of_the_
 }
 
 #[tokio::test]
-async fn without_a_proxy_by_the_file_the_environments_is_left_alone() {
+async fn proxy_none_ignores_environment_proxies() {
     let data = tempfile::tempdir().unwrap();
-    let mut middle = Middle::start().await;
+    let mut middle = RecordingProxy::start().await;
     let file = data.path().join("mainstay.toml");
     // Not even asked of a resolver: a label may have 63 characters.
     let nowhere = format!("http://{}.test", "x".repeat(64));
@@ -203,11 +203,11 @@ async fn without_a_proxy_by_the_file_the_environments_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_ca_file_that_cannot_be_used_is_told_with_its_place_and_what_would_be_right() {
+async fn invalid_ca_file_error_names_line_and_fix() {
     let data = tempfile::tempdir().unwrap();
     let pem = data.path().join("ca.pem");
     let text = format!("[backend]\nca_file = {:?}\n", pem.to_str().unwrap());
-    let said = check(data.path(), &text).await;
+    let said = check_config(data.path(), &text).await;
     assert_eq!(said.code, Some(2), "{said:?}");
     assert!(said.stderr.contains("checked.toml:2:11: backend.ca_file: "), "{said:?}");
     assert!(
@@ -215,7 +215,7 @@ async fn a_ca_file_that_cannot_be_used_is_told_with_its_place_and_what_would_be_
         "{said:?}"
     );
     fs::write(&pem, "no certificate").unwrap();
-    let said = check(data.path(), &text).await;
+    let said = check_config(data.path(), &text).await;
     assert!(said.stderr.contains("-----BEGIN CERTIFICATE-----"), "{said:?}");
     let file = data.path().join("checked.toml");
     let ended = run(data.path(), &["run", "--config", file.to_str().unwrap()]).await;
@@ -224,11 +224,11 @@ async fn a_ca_file_that_cannot_be_used_is_told_with_its_place_and_what_would_be_
 }
 
 #[tokio::test]
-async fn a_check_does_not_need_the_environment_that_the_runtime_will_find() {
+async fn config_check_works_without_the_environment() {
     let data = tempfile::tempdir().unwrap();
     let text = "[backend]\ntoken_env = \"MAINSTAY_TEST_NOT_SET\"\nproxy_env = \"MAINSTAY_TEST_NOT_SET\"\n\
                 headers_env = { x-api-key = \"MAINSTAY_TEST_NOT_SET\" }\n";
-    let said = check(data.path(), text).await;
+    let said = check_config(data.path(), text).await;
     assert_eq!(said.code, Some(0), "{said:?}");
     let file = data.path().join("checked.toml");
     let ended = run(data.path(), &["run", "--config", file.to_str().unwrap()]).await;
@@ -236,7 +236,7 @@ async fn a_check_does_not_need_the_environment_that_the_runtime_will_find() {
 }
 
 #[tokio::test]
-async fn a_dead_proxy_is_named_as_such_in_the_journal_and_to_whoever_asks() {
+async fn dead_proxy_is_named_in_journal_and_errors() {
     let data = tempfile::tempdir().unwrap();
     // Bound and not listening: whoever connects is refused, and nobody else gets the port.
     let dead = tokio::net::TcpSocket::new_v4().unwrap();

@@ -7,7 +7,7 @@ use std::fs;
 use support::{Ended, Program, Story, run};
 
 /// The command said one line on stderr, nothing on stdout, and ended with `code`.
-fn refused(ended: &Ended, code: i32) -> &str {
+fn error_line(ended: &Ended, code: i32) -> &str {
     assert_eq!(ended.code, Some(code), "{ended:?}");
     assert_eq!(ended.stdout, "", "{ended:?}");
     assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
@@ -21,7 +21,7 @@ async fn a_wrong_key_is_named_with_its_line_and_the_nearest_right_one() {
     fs::write(&file, "[connection]\nmax_retires = 3\n").unwrap();
     for args in [["config", "check"], ["run", "--config"]] {
         let ended = run(data.path(), &[args[0], args[1], file.to_str().unwrap()]).await;
-        let said = refused(&ended, 2);
+        let said = error_line(&ended, 2);
         assert!(said.contains("wrong.toml:2:1") && said.contains("max_retries"), "{said}");
     }
 }
@@ -41,11 +41,11 @@ async fn a_port_in_use_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let ended = run(data.path(), &["backend", "--port", &port]).await;
-    assert!(refused(&ended, 1).contains(&format!("port {port}")), "{ended:?}");
+    assert!(error_line(&ended, 1).contains(&format!("port {port}")), "{ended:?}");
     let file = data.path().join("port.toml");
     fs::write(&file, format!("[control]\nport = {port}\n")).unwrap();
     let ended = run(data.path(), &["run", "--config", file.to_str().unwrap()]).await;
-    assert!(refused(&ended, 1).contains(&format!("port {port}")), "{ended:?}");
+    assert!(error_line(&ended, 1).contains(&format!("port {port}")), "{ended:?}");
 }
 
 #[tokio::test]
@@ -55,7 +55,7 @@ async fn a_data_folder_in_use_is_refused_and_says_by_whom() {
     Story::follow(data.path()).next("root", "actor_ready").await;
     // The control file is written right after the tree is up; whether it names the process yet is a matter of luck.
     let ended = run(data.path(), &["demo", "--for", "1s"]).await;
-    let said = refused(&ended, 1);
+    let said = error_line(&ended, 1);
     assert!(said.contains("in use by another runtime"), "{said}");
     assert!(said.contains(data.path().to_str().unwrap()), "{said}");
     let (status, _) = first.stop().await;
@@ -64,7 +64,7 @@ async fn a_data_folder_in_use_is_refused_and_says_by_whom() {
 }
 
 #[tokio::test]
-async fn without_a_running_runtime_each_command_that_needs_one_says_so() {
+async fn commands_without_runtime_say_not_running() {
     let data = tempfile::tempdir().unwrap();
     let commands: [&[&str]; 9] = [
         &["status"],
@@ -79,19 +79,19 @@ async fn without_a_running_runtime_each_command_that_needs_one_says_so() {
     ];
     for command in commands {
         let ended = run(data.path(), command).await;
-        assert!(refused(&ended, 3).contains("no runtime is running"), "{command:?}");
+        assert!(error_line(&ended, 3).contains("no runtime is running"), "{command:?}");
     }
 }
 
 #[tokio::test]
-async fn a_runtime_that_was_killed_counts_as_not_running_although_its_control_file_is_still_there() {
+async fn killed_runtime_counts_as_not_running() {
     let data = tempfile::tempdir().unwrap();
     let mut demo = Program::start(data.path(), &["demo"]);
     demo.line_with("dashboard").await;
     demo.kill().await;
     assert!(data.path().join("control.json").exists());
     let ended = run(data.path(), &["status"]).await;
-    assert!(refused(&ended, 3).contains("no runtime is running"));
+    assert!(error_line(&ended, 3).contains("no runtime is running"));
 }
 
 #[tokio::test]
@@ -115,12 +115,12 @@ async fn a_token_that_the_environment_does_not_have_is_named() {
     let file = data.path().join("token.toml");
     fs::write(&file, "[backend]\ntoken_env = \"MAINSTAY_TEST_TOKEN_THAT_IS_NOT_SET\"\n").unwrap();
     let ended = run(data.path(), &["run", "--config", file.to_str().unwrap()]).await;
-    assert!(refused(&ended, 2).contains("MAINSTAY_TEST_TOKEN_THAT_IS_NOT_SET"), "{ended:?}");
+    assert!(error_line(&ended, 2).contains("MAINSTAY_TEST_TOKEN_THAT_IS_NOT_SET"), "{ended:?}");
 }
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_stdout_that_takes_nothing_ends_the_telling_and_not_the_runtime() {
+async fn full_stdout_stops_printing_but_not_the_runtime() {
     let data = tempfile::tempdir().unwrap();
     let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let mut demo = support::mainstay(data.path(), &["demo", "--for", "2s"]).stdout(full).spawn().unwrap();
@@ -146,13 +146,13 @@ async fn the_journal_is_for_its_owner_alone() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_carried_out_is_said() {
+async fn config_check_reports_unusable_paths() {
     let data = tempfile::tempdir().unwrap();
     let file = data.path().join("odd.toml");
     fs::write(&file, "[cache]\nwatch = [\"/a/../b\"]\n").unwrap();
     let ended = run(data.path(), &["config", "check", file.to_str().unwrap()]).await;
-    assert!(refused(&ended, 2).contains("cache.watch"), "{ended:?}");
+    assert!(error_line(&ended, 2).contains("cache.watch"), "{ended:?}");
     fs::write(&file, "[backend]\nca_file = \"/mainstay/has/no/such/file.pem\"\n").unwrap();
     let ended = run(data.path(), &["config", "check", file.to_str().unwrap()]).await;
-    assert!(refused(&ended, 2).contains("backend.ca_file"), "{ended:?}");
+    assert!(error_line(&ended, 2).contains("backend.ca_file"), "{ended:?}");
 }

@@ -56,14 +56,14 @@ fn edit_last_decision(file: &Path, from: &str, to: &str, seal: bool) -> u64 {
 }
 
 /// The command found a difference: it said so in one line on stderr, and printed nothing.
-fn difference(ended: &Ended) -> &str {
+fn difference_line(ended: &Ended) -> &str {
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert_eq!((ended.stdout.as_str(), ended.stderr.lines().count()), ("", 1), "{ended:?}");
     ended.stderr.trim_end()
 }
 
 #[tokio::test]
-async fn the_journal_of_a_run_agrees_with_the_policy_wherever_it_is_read_from() {
+async fn replay_of_a_run_agrees_from_every_source() {
     let data = tempfile::tempdir().unwrap();
     eventful_run(data.path()).await;
     let file = segment(data.path());
@@ -103,7 +103,7 @@ async fn a_decision_that_was_changed_by_hand_is_found_and_named() {
     ] {
         let seq = edit_last_decision(&file, from, to, true);
         let told = run(data.path(), &["replay"]).await;
-        let told = difference(&told);
+        let told = difference_line(&told);
         assert!(told.contains(&format!("event {seq} at ")) && told.contains("root/cache"), "{told}");
         assert!(told.contains(&format!(": {what} says ")), "{told}");
         let ended = run(data.path(), &["replay", "--json"]).await;
@@ -115,12 +115,12 @@ async fn a_decision_that_was_changed_by_hand_is_found_and_named() {
     }
     let seq = edit_last_decision(&file, r#""attempt":2"#, r#""attempt":1"#, false);
     let told = run(data.path(), &["replay"]).await;
-    let told = difference(&told);
+    let told = difference_line(&told);
     assert!(told.contains(&format!("event {seq}: ")) && told.contains("is damaged at byte"), "{told}");
 }
 
 #[tokio::test]
-async fn what_is_not_there_cannot_be_replayed_and_says_so() {
+async fn replay_of_missing_source_is_a_usage_error() {
     let empty = tempfile::tempdir().unwrap();
     let nowhere = empty.path().join("nowhere");
     for args in
@@ -133,7 +133,7 @@ async fn what_is_not_there_cannot_be_replayed_and_says_so() {
 }
 
 #[tokio::test]
-async fn dead_letters_are_listed_with_their_reason_whether_a_runtime_is_running_or_not() {
+async fn dead_letters_are_listed_with_reason() {
     let data = tempfile::tempdir().unwrap();
     assert_eq!(run(data.path(), &["dead-letters"]).await.code, Some(1), "there is no journal yet");
     eventful_run(data.path()).await;

@@ -16,20 +16,20 @@ use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::time::timeout;
 
 /// After this a scenario has failed.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The binary `mainstay`, as it was built together with this test.
-pub fn binary() -> PathBuf {
-    built(Path::new("mainstay"), "cargo build -p mainstay")
+pub fn mainstay_binary() -> PathBuf {
+    built_binary(Path::new("mainstay"), "cargo build -p mainstay")
 }
 
 /// The agent that speaks the Agent Client Protocol, an example of the actors' crate.
-pub fn acp_agent() -> PathBuf {
-    built(Path::new("examples/acp_agent"), "cargo build -p mainstay-actors --example acp_agent")
+pub fn acp_agent_binary() -> PathBuf {
+    built_binary(Path::new("examples/acp_agent"), "cargo build -p mainstay-actors --example acp_agent")
 }
 
 /// A program that cargo has built beside this test, and that is as new as its sources.
-fn built(program: &Path, order: &str) -> PathBuf {
+fn built_binary(program: &Path, order: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
     let folder = test.parent().and_then(Path::parent).expect("tests are built into target/PROFILE/deps");
     let file = folder.join(format!("{}{}", program.display(), std::env::consts::EXE_SUFFIX));
@@ -49,7 +49,7 @@ fn modified(path: &Path) -> Option<SystemTime> {
 
 /// A command of the binary, in a data folder of its own.
 pub fn mainstay(data: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(binary());
+    let mut command = Command::new(mainstay_binary());
     command.arg("--data-dir").arg(data).args(args).kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.env_remove("RUST_BACKTRACE").env("NO_COLOR", "1");
@@ -58,17 +58,17 @@ pub fn mainstay(data: &Path, args: &[&str]) -> Command {
 
 /// A command that ended by itself.
 #[derive(Debug)]
-pub struct Ended {
+pub struct CommandOutput {
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
 }
 
 /// Runs a command to its end.
-pub async fn run(data: &Path, args: &[&str]) -> Ended {
-    let output = timeout(PATIENCE, mainstay(data, args).output()).await;
+pub async fn run(data: &Path, args: &[&str]) -> CommandOutput {
+    let output = timeout(TEST_TIMEOUT, mainstay(data, args).output()).await;
     let output = output.unwrap_or_else(|_| panic!("mainstay {args:?} did not end")).expect("it was started");
-    Ended {
+    CommandOutput {
         code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
@@ -76,21 +76,21 @@ pub async fn run(data: &Path, args: &[&str]) -> Ended {
 }
 
 /// Runs a command with `--json`, and reads what it prints.
-pub async fn json(data: &Path, args: &[&str]) -> Value {
+pub async fn run_json(data: &Path, args: &[&str]) -> Value {
     let ended = run(data, &[args, &["--json"]].concat()).await;
     assert_eq!(ended.code, Some(0), "{args:?}: {ended:?}");
     serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{args:?}: {error}: {ended:?}"))
 }
 
 /// A command that goes on running. Dropped, it is killed.
-pub struct Program {
+pub struct MainstayProcess {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
     stderr: ChildStderr,
     transcript: Vec<String>,
 }
 
-impl Program {
+impl MainstayProcess {
     pub fn start(data: &Path, args: &[&str]) -> Self {
         Self::start_with(data, args, &[])
     }
@@ -128,7 +128,7 @@ impl Program {
 
     /// The next line that it prints.
     pub async fn line(&mut self) -> String {
-        match timeout(PATIENCE, self.lines.next_line()).await {
+        match timeout(TEST_TIMEOUT, self.lines.next_line()).await {
             Ok(Ok(Some(line))) => {
                 self.transcript.push(line.clone());
                 line
@@ -143,7 +143,7 @@ impl Program {
     }
 
     /// The next line that has `part` in it.
-    pub async fn line_with(&mut self, part: &str) -> String {
+    pub async fn line_containing(&mut self, part: &str) -> String {
         loop {
             let line = self.line().await;
             if line.contains(part) {
@@ -167,18 +167,18 @@ impl Program {
     #[cfg(unix)]
     pub async fn stop(mut self) -> (ExitStatus, String) {
         self.signal("TERM").await;
-        self.ended().await
+        self.wait().await
     }
 
     /// Waits until it has ended by itself; returns everything that it printed.
-    pub async fn ended(&mut self) -> (ExitStatus, String) {
+    pub async fn wait(&mut self) -> (ExitStatus, String) {
         let rest = async {
             while let Ok(Some(line)) = self.lines.next_line().await {
                 self.transcript.push(line);
             }
             self.child.wait().await.expect("it can be waited for")
         };
-        let status = timeout(PATIENCE, rest).await;
+        let status = timeout(TEST_TIMEOUT, rest).await;
         let transcript = self.transcript.join("\n");
         (status.unwrap_or_else(|_| panic!("it did not end:\n{transcript}")), transcript)
     }
@@ -192,20 +192,20 @@ pub async fn send_signal(pid: u64, signal: &str) {
 }
 
 /// The embedded backend in a process of its own.
-pub struct BackendProgram {
-    program: Program,
+pub struct BackendProcess {
+    process: MainstayProcess,
     pub url: String,
 }
 
-impl BackendProgram {
+impl BackendProcess {
     pub async fn start(port: u16, agents: &str) -> Self {
         // The backend keeps nothing; the folder is only there because every command takes one.
         let nowhere = std::env::temp_dir();
         let args = ["backend", "--port", &port.to_string(), "--agents", agents];
-        let mut program = Program::start(&nowhere, &args);
+        let mut program = MainstayProcess::start(&nowhere, &args);
         let line = program.line().await;
         let url = line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}")).to_owned();
-        Self { program, url }
+        Self { process: program, url }
     }
 
     pub fn port(&self) -> u16 {
@@ -213,27 +213,27 @@ impl BackendProgram {
     }
 
     pub async fn kill(self) {
-        self.program.kill().await;
+        self.process.kill().await;
     }
 }
 
 /// The journal, event by event, through `mainstay events --follow --json` in a process of its own.
-pub struct Story {
-    program: Program,
-    pub told: Vec<Value>,
+pub struct EventFollower {
+    process: MainstayProcess,
+    pub events: Vec<Value>,
 }
 
-impl Story {
+impl EventFollower {
     pub fn follow(data: &Path) -> Self {
-        Self { program: Program::start(data, &["events", "--follow", "--json"]), told: Vec::new() }
+        Self { process: MainstayProcess::start(data, &["events", "--follow", "--json"]), events: Vec::new() }
     }
 
     /// The next event for which `wanted` holds.
-    pub async fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub async fn wait_for(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
-            let line = self.program.line().await;
+            let line = self.process.line().await;
             let event: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
-            self.told.push(event.clone());
+            self.events.push(event.clone());
             if wanted(&event) {
                 return event;
             }
@@ -242,42 +242,42 @@ impl Story {
 
     /// How much has been told: a place to come back to with [`since`](Self::since).
     pub fn mark(&self) -> usize {
-        self.told.len()
+        self.events.len()
     }
 
     /// The first event from `mark` on for which `wanted` holds, whether it has been told already or is still to come:
     /// for events whose order among others is nobody's promise.
-    pub async fn since(&mut self, mark: usize, wanted: impl Fn(&Value) -> bool) -> Value {
-        if let Some(event) = self.told[mark..].iter().find(|event| wanted(event)) {
+    pub async fn wait_since(&mut self, mark: usize, wanted: impl Fn(&Value) -> bool) -> Value {
+        if let Some(event) = self.events[mark..].iter().find(|event| wanted(event)) {
             return event.clone();
         }
-        self.until(wanted).await
+        self.wait_for(wanted).await
     }
 
     /// The next event of `actor` and `kind`.
-    pub async fn next(&mut self, actor: &str, kind: &str) -> Value {
-        self.until(|event| event["actor"] == actor && event["kind"] == kind).await
+    pub async fn wait_for_event(&mut self, actor: &str, kind: &str) -> Value {
+        self.wait_for(|event| event["actor"] == actor && event["kind"] == kind).await
     }
 
     /// The next change of the connection to `state`.
-    pub async fn connection_becomes(&mut self, state: &str) -> Value {
-        self.until(connection(state)).await
+    pub async fn wait_for_connection(&mut self, state: &str) -> Value {
+        self.wait_for(is_connection_state(state)).await
     }
 
     /// The next change of an agent's health to `status`.
-    pub async fn agent_becomes(&mut self, agent: &str, status: &str) -> Value {
-        self.until(health(agent, status)).await
+    pub async fn wait_for_agent(&mut self, agent: &str, status: &str) -> Value {
+        self.wait_for(is_agent_health(agent, status)).await
     }
 }
 
 /// Whether an event is an agent's change to `status`.
-pub fn health(agent: &str, status: &str) -> impl Fn(&Value) -> bool {
+pub fn is_agent_health(agent: &str, status: &str) -> impl Fn(&Value) -> bool {
     let actor = format!("root/agents/{agent}");
     move |event| event["actor"] == actor.as_str() && event["kind"] == "agent_health" && event["to"] == status
 }
 
 /// Whether an event is a change of the connection to `state`.
-pub fn connection(state: &str) -> impl Fn(&Value) -> bool {
+pub fn is_connection_state(state: &str) -> impl Fn(&Value) -> bool {
     move |event| event["kind"] == "connection_state" && event["to"] == state
 }
 
@@ -285,11 +285,11 @@ pub fn connection(state: &str) -> impl Fn(&Value) -> bool {
 /// asked meanwhile says only how fast the machine is.
 pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let asking = async { while !is_so().await {} };
-    timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("it never came about: {what}"));
+    timeout(TEST_TIMEOUT, asking).await.unwrap_or_else(|_| panic!("it never came about: {what}"));
 }
 
 /// Posts JSON to a backend.
-pub async fn post(url: &str, body: Value) -> Value {
+pub async fn post_json(url: &str, body: Value) -> Value {
     let sent = reqwest::Client::new()
         .post(url)
         .header("content-type", "application/json")
@@ -302,7 +302,7 @@ pub async fn post(url: &str, body: Value) -> Value {
 }
 
 /// Gets JSON from a backend.
-pub async fn get(url: &str) -> Value {
+pub async fn get_json(url: &str) -> Value {
     let got = reqwest::get(url).await.unwrap_or_else(|error| panic!("{url}: {error}"));
     serde_json::from_slice(&got.bytes().await.expect("there is a body")).expect("it is JSON")
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
-use mainstay::actors::transport::{Answer, AnswerBody, OpenAnswer, Transport, TransportError};
-use mainstay::backend::{Backend, BackendConfig};
+use mainstay::actors::transport::{FullResponse, ResponseBody, StreamingResponse, Transport, TransportError};
+use mainstay::backend::{Backend, BackendOptions};
 use mainstay::config::Config;
 use mainstay::runtime::journal::Delivery;
 use mainstay::{Mainstay, Request};
@@ -18,16 +18,16 @@ use serde_json::json;
 use support::PATIENCE;
 use tokio::time::timeout;
 
-async fn backend() -> (Backend, Config) {
-    let backend = Backend::bind(BackendConfig::default()).await.unwrap();
+async fn start_backend() -> (Backend, Config) {
+    let backend = Backend::bind(BackendOptions::default()).await.unwrap();
     let mut config = Config::default();
     config.backend.url = backend.url();
     (backend, config)
 }
 
 #[tokio::test]
-async fn a_file_goes_up_and_its_answer_comes_down_into_another_with_progress_and_one_event() {
-    let (backend, config) = backend().await;
+async fn file_upload_and_download_report_progress_and_one_event() {
+    let (backend, config) = start_backend().await;
     let mainstay = Mainstay::builder().config(config).verbose(true).start().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (original, copy) = (folder.path().join("original"), folder.path().join("copy"));
@@ -55,16 +55,16 @@ async fn a_file_goes_up_and_its_answer_comes_down_into_another_with_progress_and
 }
 
 /// A backend whose answers begin and never end.
-struct Endless;
+struct EndlessTransport;
 
-impl Transport for Endless {
-    fn attempt<'a>(&'a self, _: &'a Request, _: Duration) -> BoxFuture<'a, Result<Answer, TransportError>> {
+impl Transport for EndlessTransport {
+    fn send<'a>(&'a self, _: &'a Request, _: Duration) -> BoxFuture<'a, Result<FullResponse, TransportError>> {
         std::future::pending().boxed()
     }
 
-    fn open<'a>(&'a self, _: &'a Request, _: Duration) -> BoxFuture<'a, Result<OpenAnswer, TransportError>> {
-        let body = AnswerBody::new(stream::iter([Ok("part".into())]).chain(stream::pending()));
-        let answer = OpenAnswer {
+    fn send_streaming<'a>(&'a self, _: &'a Request, _: Duration) -> BoxFuture<'a, Result<StreamingResponse, TransportError>> {
+        let body = ResponseBody::new(stream::iter([Ok("part".into())]).chain(stream::pending()));
+        let answer = StreamingResponse {
             status: StatusCode::OK,
             headers: HeaderMap::new(),
             length: None,
@@ -77,8 +77,8 @@ impl Transport for Endless {
 
 #[tokio::test]
 async fn an_answer_is_handed_out_before_its_end_has_come() {
-    let (backend, config) = backend().await;
-    let mainstay = Mainstay::builder().config(config).transport(Arc::new(Endless)).start().await.unwrap();
+    let (backend, config) = start_backend().await;
+    let mainstay = Mainstay::builder().config(config).transport(Arc::new(EndlessTransport)).start().await.unwrap();
     let request = Request::get("/feed").build().unwrap();
     let mut download = timeout(PATIENCE, mainstay.open(request)).await.unwrap().unwrap();
     assert_eq!(timeout(PATIENCE, download.chunk()).await.unwrap().unwrap().unwrap(), "part");

@@ -3,14 +3,14 @@
 mod support;
 
 use bytes::Bytes;
-use mainstay::backend::{Backend, BackendConfig};
+use mainstay::backend::{Backend, BackendOptions};
 use mainstay::config::Config;
 use mainstay::runtime::journal::{Delivery, Subscription};
 use mainstay::{Cache, Error, Mainstay};
 use support::PATIENCE;
 use tokio::time::timeout;
 
-async fn told(events: &mut Subscription, kind: &str) -> serde_json::Map<String, serde_json::Value> {
+async fn wait_for_fields(events: &mut Subscription, kind: &str) -> serde_json::Map<String, serde_json::Value> {
     loop {
         if let Delivery::Event(event) = timeout(PATIENCE, events.next()).await.unwrap()
             && event.kind == kind
@@ -25,8 +25,8 @@ async fn search(cache: &Cache, folder: &std::path::Path, says: &'static str) -> 
 }
 
 #[tokio::test]
-async fn what_is_read_in_a_folder_of_the_configuration_is_kept_until_it_changes() {
-    let backend = Backend::bind(BackendConfig::default()).await.unwrap();
+async fn watched_file_is_cached_until_it_changes() {
+    let backend = Backend::bind(BackendOptions::default()).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (root, file) = (folder.path(), folder.path().join("notes.txt"));
     std::fs::write(&file, "old").unwrap();
@@ -35,7 +35,7 @@ async fn what_is_read_in_a_folder_of_the_configuration_is_kept_until_it_changes(
     config.cache.watch = vec![root.to_owned()];
     let mainstay = Mainstay::builder().config(config).start().await.unwrap();
     let mut events = mainstay.events_after(0);
-    assert_eq!(told(&mut events, "watch_started").await["root"], root.display().to_string());
+    assert_eq!(wait_for_fields(&mut events, "watch_started").await["root"], root.display().to_string());
     let cache = mainstay.cache();
     assert_eq!(cache.watched(), [(root.to_owned(), true)]);
     let shown = mainstay.status().await.cache.folders;
@@ -49,7 +49,7 @@ async fn what_is_read_in_a_folder_of_the_configuration_is_kept_until_it_changes(
     // By a rename, and so in one event.
     std::fs::write(folder.path().with_extension("beside"), "new").unwrap();
     std::fs::rename(folder.path().with_extension("beside"), &file).unwrap();
-    let invalidated = told(&mut events, "cache_invalidated").await;
+    let invalidated = wait_for_fields(&mut events, "cache_invalidated").await;
     assert_eq!((&invalidated["by"], &invalidated["entries"]), (&"files".into(), &2.into()));
     assert_eq!(cache.file(&file).await.unwrap(), "new");
     assert_eq!(search(&cache, root, "found after").await.unwrap(), "found after");

@@ -13,17 +13,17 @@ use mainstay::backend::{Backend, BackendConfig};
 use mainstay::config::{AgentConfig, Config};
 use mainstay_actors::agent::AgentStatus;
 
-use crate::contender::Fault;
+use crate::contender::BenchError;
 use crate::machine;
-use crate::scoreboard::{Line, Target};
-use crate::settings::Settings;
+use crate::scoreboard::{ScoreLine, ScoreTarget};
+use crate::settings::BenchSettings;
 
 /// The first argument of a process that serves agents.
-pub(crate) const BACKEND_ERRAND: &str = "agents-backend";
+pub(crate) const BACKEND_SUBCOMMAND: &str = "agents-backend";
 /// The first argument of a process that watches agents.
-pub(crate) const WATCH_ERRAND: &str = "agents-watch";
+pub(crate) const WATCH_SUBCOMMAND: &str = "agents-watch";
 /// How long it may take until every agent has been seen healthy.
-const SETTLING_MAX: Duration = Duration::from_secs(120);
+const STARTUP_TIMEOUT: Duration = Duration::from_secs(120);
 const MIB: f64 = 1024.0 * 1024.0;
 
 fn ids(agents: usize) -> Vec<String> {
@@ -33,7 +33,7 @@ fn ids(agents: usize) -> Vec<String> {
 // === in the process that serves ===
 
 /// Prints its address, then serves so many agents until its input ends.
-pub(crate) async fn serve(agents: usize) -> Result<(), Fault> {
+pub(crate) async fn serve(agents: usize) -> Result<(), BenchError> {
     let backend = Backend::bind(BackendConfig { agents: ids(agents), ..BackendConfig::default() }).await?;
     println!("{}", backend.url());
     std::io::stdout().flush()?;
@@ -47,15 +47,15 @@ pub(crate) async fn serve(agents: usize) -> Result<(), Fault> {
 
 /// Watches so many agents at `url`, and prints the share of one core in percent, the resident mebibytes, and how many
 /// of them are healthy at the end.
-pub(crate) async fn watch(url: &str, agents: usize, measured: Duration, dir: &Path) -> Result<(), Fault> {
+pub(crate) async fn watch(url: &str, agents: usize, measured: Duration, dir: &Path) -> Result<(), BenchError> {
     let mut config = Config::default();
     config.backend.url = url.to_owned();
     config.agent = ids(agents).into_iter().map(|id| AgentConfig { id, ..AgentConfig::default() }).collect();
     let mainstay = Mainstay::builder().config(config).data_dir(dir).start().await?;
     let begun = Instant::now();
-    while healthy(&mainstay) < agents {
-        if begun.elapsed() > SETTLING_MAX {
-            return Err(format!("{} of {agents} agents are healthy", healthy(&mainstay)).into());
+    while count_healthy(&mainstay) < agents {
+        if begun.elapsed() > STARTUP_TIMEOUT {
+            return Err(format!("{} of {agents} agents are healthy", count_healthy(&mainstay)).into());
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
@@ -65,17 +65,17 @@ pub(crate) async fn watch(url: &str, agents: usize, measured: Duration, dir: &Pa
     tokio::time::sleep(measured).await;
     let percent = (cpu_seconds()? - before) / begun.elapsed().as_secs_f64() * 100.0;
     let resident = machine::resident_bytes()? as f64 / MIB;
-    println!("{percent} {resident} {}", healthy(&mainstay));
+    println!("{percent} {resident} {}", count_healthy(&mainstay));
     mainstay.shutdown().await;
     Ok(())
 }
 
-fn healthy(mainstay: &Mainstay) -> usize {
+fn count_healthy(mainstay: &Mainstay) -> usize {
     mainstay.agents().list().iter().filter(|agent| agent.status == AgentStatus::Healthy).count()
 }
 
 /// What this process has used of the processors; only Linux says so.
-fn cpu_seconds() -> Result<f64, Fault> {
+fn cpu_seconds() -> Result<f64, BenchError> {
     // Of each thread in nanoseconds: `stat` counts in hundredths of a second.
     let mut nanos = 0_u64;
     for thread in std::fs::read_dir("/proc/self/task")? {
@@ -87,15 +87,15 @@ fn cpu_seconds() -> Result<f64, Fault> {
 
 // === in the process that asks ===
 
-struct Served {
+struct AgentsBackend {
     process: Child,
     url: String,
 }
 
-impl Served {
-    fn start(settings: &Settings) -> Result<Self, Fault> {
+impl AgentsBackend {
+    fn start(settings: &BenchSettings) -> Result<Self, BenchError> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args([BACKEND_ERRAND, &settings.agents.to_string()]);
+        command.args([BACKEND_SUBCOMMAND, &settings.agents.to_string()]);
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let mut url = String::new();
         if let Some(output) = process.stdout.take() {
@@ -105,18 +105,18 @@ impl Served {
     }
 }
 
-impl Drop for Served {
+impl Drop for AgentsBackend {
     fn drop(&mut self) {
         drop(self.process.stdin.take());
         let _ = self.process.wait();
     }
 }
 
-pub(crate) fn measure(settings: &Settings) -> Result<Vec<Line>, Fault> {
+pub(crate) fn measure(settings: &BenchSettings) -> Result<Vec<ScoreLine>, BenchError> {
     let agents = settings.agents;
-    let served = Served::start(settings)?;
+    let served = AgentsBackend::start(settings)?;
     let output = Command::new(std::env::current_exe()?)
-        .args([WATCH_ERRAND, &agents.to_string(), &served.url, &settings.agents_for.as_secs().to_string()])
+        .args([WATCH_SUBCOMMAND, &agents.to_string(), &served.url, &settings.agents_duration.as_secs().to_string()])
         .env("MAINSTAY_BENCHES_DIR", &settings.dir)
         .env("MAINSTAY_BENCHES_WORKERS", settings.workers.to_string())
         .stderr(Stdio::inherit())
@@ -132,9 +132,9 @@ pub(crate) fn measure(settings: &Settings) -> Result<Vec<Line>, Fault> {
         return Err(format!("{healthy} of {agents} agents were healthy at the end").into());
     }
     let what = |what: &str| format!("{what} of watching {agents} agents, each every 30 s");
-    let mut cpu = Line::beside(&[], what("share of one core"), "%").target(Target::AtMost(10.0));
-    cpu.note([percent]);
-    let mut memory = Line::beside(&[], what("resident memory"), "MiB").target(Target::AtMost(150.0));
-    memory.note([resident]);
+    let mut cpu = ScoreLine::against(&[], what("share of one core"), "%").target(ScoreTarget::AtMost(10.0));
+    cpu.record([percent]);
+    let mut memory = ScoreLine::against(&[], what("resident memory"), "MiB").target(ScoreTarget::AtMost(150.0));
+    memory.record([resident]);
     Ok(vec![cpu, memory])
 }

@@ -14,12 +14,12 @@ use bytes::Bytes;
 use mainstay_actors::cache::{CacheActor, CacheHandle, CacheMessage, CacheValue, Keeping};
 use mainstay_runtime::{Address, Child, Runtime, SupervisorSpec};
 
-use crate::contender::Fault;
+use crate::contender::BenchError;
 
 /// More than all that is kept.
 const BYTES_MAX: u64 = 1 << 30;
 /// Longer than any round.
-const KEEPING: Keeping = Keeping {
+const ENTRY_OPTIONS: Keeping = Keeping {
     ttl: Duration::from_secs(3_600),
     stale_for: Duration::ZERO,
     failures_for: Duration::ZERO,
@@ -27,15 +27,15 @@ const KEEPING: Keeping = Keeping {
 };
 
 /// A cache with the actor that it needs.
-struct Kept {
+struct CacheRuntime {
     cache: CacheHandle,
     actor: Address<CacheMessage>,
     runtime: Runtime,
 }
 
-impl Kept {
-    async fn up() -> Result<Self, Fault> {
-        let cache = CacheHandle::new(BYTES_MAX, KEEPING);
+impl CacheRuntime {
+    async fn start() -> Result<Self, BenchError> {
+        let cache = CacheHandle::new(BYTES_MAX, ENTRY_OPTIONS);
         let mut root = SupervisorSpec::new("root");
         let actor = root.child(Child::new("cache", CacheActor { cache: cache.clone() }))?;
         let runtime = Runtime::builder().start(root).await?;
@@ -43,14 +43,14 @@ impl Kept {
     }
 
     fn put(&self, key: &str, value: &Bytes) {
-        self.cache.put(key, CacheValue::Bytes(value.clone()), KEEPING);
+        self.cache.put(key, CacheValue::Bytes(value.clone()), ENTRY_OPTIONS);
     }
 }
 
 /// xorshift64: an order that is the same in each run, and that no prefetcher guesses.
-struct Random(u64);
+struct XorShift(u64);
 
-impl Random {
+impl XorShift {
     fn below(&mut self, end: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;

@@ -4,28 +4,28 @@
 
 pub(crate) mod kameo;
 pub(crate) mod mainstay;
-pub(crate) mod plain;
+pub(crate) mod ractor;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What went wrong with the measuring itself.
-pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type BenchError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Messages that a mailbox holds where it has a limit and nothing else is said: what Mainstay's has by default.
-pub(crate) const ROOM: usize = 1024;
+pub(crate) const MAILBOX_CAPACITY: usize = 1024;
 
 /// The state of a counter: small, and copied as a snapshot where there are snapshots.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Tally {
+pub(crate) struct CounterState {
     messages: u64,
     sum: u64,
     largest: u64,
     newest: u64,
 }
 
-impl Tally {
+impl CounterState {
     pub(crate) fn add(&mut self, amount: u64) {
         self.messages += 1;
         self.sum = self.sum.wrapping_add(amount);
@@ -39,12 +39,12 @@ impl Tally {
 }
 
 /// Counters that are alive: each state holds one of these.
-pub(crate) struct Live(());
+pub(crate) struct LiveGuard(());
 
 static LIVE: AtomicU64 = AtomicU64::new(0);
 
-impl Live {
-    pub(crate) fn one() -> Self {
+impl LiveGuard {
+    pub(crate) fn new() -> Self {
         LIVE.fetch_add(1, Ordering::Relaxed);
         Self(())
     }
@@ -54,7 +54,7 @@ impl Live {
     }
 }
 
-impl Drop for Live {
+impl Drop for LiveGuard {
     fn drop(&mut self) {
         LIVE.fetch_sub(1, Ordering::Relaxed);
     }
@@ -62,13 +62,13 @@ impl Drop for Live {
 
 /// What became of a message at the moment that it was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sent {
+pub(crate) enum CastResult {
     Accepted,
     Refused,
 }
 
-impl Sent {
-    pub(crate) fn of<T, E>(outcome: Result<T, E>) -> Self {
+impl CastResult {
+    pub(crate) fn from_result<T, E>(outcome: Result<T, E>) -> Self {
         if outcome.is_ok() { Self::Accepted } else { Self::Refused }
     }
 }
@@ -76,45 +76,45 @@ impl Sent {
 /// A supervised counter and its caller.
 pub(crate) trait Contender: Send + Sized + 'static {
     /// Starts it. `room` is how many messages its mailbox holds, where that can be said; `dir` is for what it writes.
-    fn up(room: usize, dir: &Path) -> impl Future<Output = Result<Self, Fault>> + Send;
+    fn start(room: usize, dir: &Path) -> impl Future<Output = Result<Self, BenchError>> + Send;
 
     /// Sends a number to be added.
-    fn cast(&self, amount: u64) -> impl Future<Output = Sent> + Send;
+    fn cast(&self, amount: u64) -> impl Future<Output = CastResult> + Send;
 
     /// Sends a message that raises `seen` when it is handled.
-    fn mark(&self, seen: &Arc<AtomicU64>) -> impl Future<Output = Sent> + Send;
+    fn mark(&self, seen: &Arc<AtomicU64>) -> impl Future<Output = CastResult> + Send;
 
     /// Sends a message whose handler panics.
-    fn crash(&self) -> impl Future<Output = Sent> + Send;
+    fn crash(&self) -> impl Future<Output = CastResult> + Send;
 
     /// Asks for the sum, once.
     fn call(&self) -> impl Future<Output = Option<u64>> + Send;
 
     /// Waits until asking once more makes sense, after a call without an answer.
-    fn again(&mut self) -> impl Future<Output = ()> + Send;
+    fn prepare_retry(&mut self) -> impl Future<Output = ()> + Send;
 
-    fn down(self) -> impl Future<Output = ()> + Send;
+    fn stop(self) -> impl Future<Output = ()> + Send;
 }
 
 /// Asks for the sum until there is an answer, and says how often it had to ask.
-pub(crate) async fn answered<C: Contender>(counter: &mut C) -> (u64, u32) {
+pub(crate) async fn call_until_answered<C: Contender>(counter: &mut C) -> (u64, u32) {
     let mut attempts = 1;
     loop {
         if let Some(sum) = counter.call().await {
             return (sum, attempts);
         }
-        counter.again().await;
+        counter.prepare_retry().await;
         attempts += 1;
     }
 }
 
 /// A supervisor to which any number of counters is added while it runs.
-pub(crate) trait Nursery: Clone + Send + Sync + Sized + 'static {
-    fn up(dir: &Path) -> impl Future<Output = Result<Self, Fault>> + Send;
+pub(crate) trait ChildSpawner: Clone + Send + Sync + Sized + 'static {
+    fn start(dir: &Path) -> impl Future<Output = Result<Self, BenchError>> + Send;
 
     /// Starts one more counter, and returns when it is ready. With `greeted`, it has then handled a message.
-    fn add(&self, number: u64, greeted: bool) -> impl Future<Output = Result<(), Fault>> + Send;
+    fn add(&self, number: u64, greeted: bool) -> impl Future<Output = Result<(), BenchError>> + Send;
 
     /// Stops them all in order.
-    fn down(self) -> impl Future<Output = ()> + Send;
+    fn stop(self) -> impl Future<Output = ()> + Send;
 }

@@ -12,15 +12,15 @@ use mainstay_actors::transport::{Answer, Transport, TransportError};
 use mainstay_runtime::{Child, Runtime, SupervisorSpec};
 use tokio::sync::Notify;
 
-use crate::contender::Fault;
+use crate::contender::BenchError;
 use crate::contender::mainstay::journal;
 use crate::node::PQueue;
-use crate::scoreboard::{Line, Target};
-use crate::settings::Settings;
+use crate::scoreboard::{ScoreLine, ScoreTarget};
+use crate::settings::BenchSettings;
 
 const CONCURRENCY: usize = 5;
 /// More than ever wait.
-const ROOM: usize = 200_000;
+const QUEUE_CAPACITY: usize = 200_000;
 /// From which the lanes of the jobs are drawn.
 const SEED: u32 = 7;
 /// The peers: p-queue as it is, and the last major version whose `shift` moves everything that waits.
@@ -29,27 +29,27 @@ const PEERS: &[&str] = &["p-queue 9", "p-queue 8"];
 const ROUNDS_OF_OLD_MAX: usize = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum PriorityMix {
     Equal,
-    Lanes,
+    Mixed,
 }
 
-impl Way {
-    const ALL: [Self; 2] = [Self::Equal, Self::Lanes];
+impl PriorityMix {
+    const ALL: [Self; 2] = [Self::Equal, Self::Mixed];
 
     fn name(self) -> &'static str {
         match self {
             Self::Equal => "all of one priority",
-            Self::Lanes => "in three lanes at random",
+            Self::Mixed => "in three lanes at random",
         }
     }
 
     /// The requests of one round. They are made before the clock starts, and cloned while it runs.
-    fn requests(self) -> Result<[Request; 3], Fault> {
+    fn requests(self) -> Result<[Request; 3], BenchError> {
         let request = |priority| Request::get("/job").priority(priority).build();
         Ok(match self {
             Self::Equal => [Priority::Normal; 3].map(request),
-            Self::Lanes => Priority::ALL.map(request),
+            Self::Mixed => Priority::ALL.map(request),
         }
         .into_iter()
         .collect::<Result<Vec<_>, _>>()?
@@ -59,9 +59,9 @@ impl Way {
 }
 
 /// mulberry32: the same numbers as on the other side.
-struct Random(u32);
+struct Mulberry32(u32);
 
-impl Random {
+impl Mulberry32 {
     fn next(&mut self) -> u32 {
         self.0 = self.0.wrapping_add(0x6d2b_79f5);
         let mut mixed = (self.0 ^ (self.0 >> 15)).wrapping_mul(self.0 | 1);
@@ -72,12 +72,12 @@ impl Random {
 
 /// Answers at once, after it has been told that all are in line.
 #[derive(Default)]
-struct NoOp {
+struct GatedTransport {
     is_open: AtomicBool,
     opened: Notify,
 }
 
-impl NoOp {
+impl GatedTransport {
     fn open(&self) {
         self.is_open.store(true, Ordering::Release);
         self.opened.notify_waiters();
@@ -95,7 +95,7 @@ impl NoOp {
     }
 }
 
-impl Transport for NoOp {
+impl Transport for GatedTransport {
     fn attempt<'a>(&'a self, _: &'a Request, _: Duration) -> BoxFuture<'a, Result<Answer, TransportError>> {
         Box::pin(async {
             self.wait().await;
@@ -109,30 +109,30 @@ impl Transport for NoOp {
     }
 }
 
-struct Queue {
+struct QueueRuntime {
     runtime: Runtime,
     handle: QueueHandle,
     view: QueueView,
-    transport: Arc<NoOp>,
+    transport: Arc<GatedTransport>,
 }
 
-impl Queue {
-    async fn up(dir: &Path) -> Result<Self, Fault> {
-        let transport = Arc::new(NoOp::default());
-        let lanes = LanesPolicy { queue_max: ROOM, ..LanesPolicy::default() };
+impl QueueRuntime {
+    async fn start(dir: &Path) -> Result<Self, BenchError> {
+        let transport = Arc::new(GatedTransport::default());
+        let lanes = LanesPolicy { queue_max: QUEUE_CAPACITY, ..LanesPolicy::default() };
         let policy = QueuePolicy { max_concurrent: CONCURRENCY, lanes, ..QueuePolicy::default() };
         let view = QueueView::default();
         let actor = QueueActor::new(Arc::clone(&transport) as _, policy, view.clone());
         let mut root = SupervisorSpec::new("root");
         // What is submitted is accepted at once, as p-queue accepts it, and nobody waits for room.
-        let address = root.child(Child::new("queue", actor).mailbox_capacity(ROOM))?;
+        let address = root.child(Child::new("queue", actor).mailbox_capacity(QUEUE_CAPACITY))?;
         let runtime = Runtime::builder().journal(journal(dir)?).start(root).await?;
         Ok(Self { runtime, handle: QueueHandle::new(address), view, transport })
     }
 
     /// Nanoseconds a job, from the first that is submitted to the answer to the last.
-    async fn round(&self, way: Way, jobs: usize) -> Result<f64, Fault> {
-        let mut random = Random(SEED);
+    async fn round(&self, way: PriorityMix, jobs: usize) -> Result<f64, BenchError> {
+        let mut random = Mulberry32(SEED);
         let requests = way.requests()?;
         let order: Vec<_> = (0..jobs).map(|_| random.next() as usize % requests.len()).collect();
         let begun = Instant::now();
@@ -155,7 +155,7 @@ impl Queue {
 }
 
 /// Contenders take turns. The first round warms up.
-pub(crate) async fn measure(settings: &Settings, dir: &Path) -> Result<Vec<Line>, Fault> {
+pub(crate) async fn measure(settings: &BenchSettings, dir: &Path) -> Result<Vec<ScoreLine>, BenchError> {
     let jobs = settings.jobs;
     let mut peers = match crate::node::install() {
         Ok(folder) => Some([PQueue::start(&folder, "p-queue")?, PQueue::start(&folder, "p-queue-8")?]),
@@ -164,27 +164,27 @@ pub(crate) async fn measure(settings: &Settings, dir: &Path) -> Result<Vec<Line>
             None
         }
     };
-    let queue = Queue::up(&dir.join("jobs")).await?;
+    let queue = QueueRuntime::start(&dir.join("jobs")).await?;
     let mut lines = Vec::new();
-    for way in Way::ALL {
+    for way in PriorityMix::ALL {
         let what = format!("job that does nothing, {jobs} in line, {}", way.name());
-        let mut line = Line::beside(PEERS, what, "ns");
+        let mut line = ScoreLine::against(PEERS, what, "ns");
         if peers.is_some() {
             // Ten times the throughput.
-            line = line.target(Target::OfFirst(0.1));
+            line = line.target(ScoreTarget::OfFirst(0.1));
         }
         for number in 0..=settings.rounds {
             let ours = queue.round(way, jobs).await?;
             if number > 0 {
-                line.note_of(0, ours);
+                line.record_of(0, ours);
             }
             for (index, peer) in peers.iter_mut().flatten().enumerate() {
                 if index == 1 && number > ROUNDS_OF_OLD_MAX {
                     continue;
                 }
-                let theirs = peer.round(way == Way::Lanes, jobs, SEED)?;
+                let theirs = peer.round(way == PriorityMix::Mixed, jobs, SEED)?;
                 if number > 0 {
-                    line.note_of(index + 1, theirs);
+                    line.record_of(index + 1, theirs);
                 }
             }
         }
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn the_numbers_are_those_that_the_script_draws() {
-        let mut random = Random(SEED);
+        let mut random = Mulberry32(SEED);
         // What `random(7)` of node/p_queue.mjs gives.
         assert_eq!([(); 4].map(|()| random.next()), [50_271_532, 266_108_690, 4_195_786_334, 3_002_305_430]);
     }

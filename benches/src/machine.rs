@@ -2,11 +2,11 @@
 
 use std::process::Command;
 
-use crate::contender::Fault;
-use crate::settings::Settings;
+use crate::contender::BenchError;
+use crate::settings::BenchSettings;
 
 /// One line a fact; what cannot be found out is left out.
-pub(crate) fn description(settings: &Settings) -> String {
+pub(crate) fn description(settings: &BenchSettings) -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let cpu = first_value("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".to_owned());
     let rustc = Command::new("rustc").arg("--version").output().ok();
@@ -27,7 +27,7 @@ pub(crate) fn load() -> String {
 }
 
 /// What this process holds in memory now; only Linux says so.
-pub(crate) fn resident_bytes() -> Result<u64, Fault> {
+pub(crate) fn resident_bytes() -> Result<u64, BenchError> {
     const PAGE_BYTES: u64 = 4096;
     let statm = std::fs::read_to_string("/proc/self/statm")?;
     let pages: u64 =

@@ -25,49 +25,49 @@ mod cache;
 mod children;
 mod contender;
 mod crash;
-mod exchange;
+mod messages;
 mod jobs;
-mod link;
+mod reconnect;
 mod machine;
 mod node;
 mod requests;
 mod scoreboard;
 mod server;
 mod settings;
-mod statistic;
+mod statistics;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use contender::Fault;
-use scoreboard::Line;
-use settings::Settings;
+use contender::BenchError;
+use scoreboard::ScoreLine;
+use settings::BenchSettings;
 
 /// With it set, std makes a backtrace of each panic that somebody asks it for, which takes longer than all the rest.
 const BACKTRACES: &str = "RUST_BACKTRACE";
 
 fn main() -> ExitCode {
     if std::env::var_os(BACKTRACES).is_some_and(|value| value != "0") {
-        return told(without_backtraces());
+        return exit_code(without_backtraces());
     }
-    crash::silence();
+    crash::silence_panics();
     let mut args = std::env::args().skip(1).peekable();
-    if args.peek().is_some_and(|first| first == children::ERRAND) {
-        return told(errand(args.skip(1).collect()));
+    if args.peek().is_some_and(|first| first == children::SUBCOMMAND) {
+        return exit_code(run_children_subcommand(args.skip(1).collect()));
     }
-    if args.peek().is_some_and(|first| first == agents::WATCH_ERRAND || first == agents::BACKEND_ERRAND) {
-        return told(agents_errand(args.collect()));
+    if args.peek().is_some_and(|first| first == agents::WATCH_SUBCOMMAND || first == agents::BACKEND_SUBCOMMAND) {
+        return exit_code(run_agents_subcommand(args.collect()));
     }
-    if args.peek().is_some_and(|first| first == server::ERRAND) {
-        return told(server::serve().map(|()| ExitCode::SUCCESS));
+    if args.peek().is_some_and(|first| first == server::SUBCOMMAND) {
+        return exit_code(server::serve().map(|()| ExitCode::SUCCESS));
     }
     if args.peek().is_some_and(|first| first == "--help") {
         print!("{}", settings::USAGE);
         return ExitCode::SUCCESS;
     }
-    match Settings::read(args) {
-        Ok(settings) => told(run(settings)),
+    match BenchSettings::read(args) {
+        Ok(settings) => exit_code(run(settings)),
         Err(reason) => {
             eprintln!("{reason}\n\n{}", settings::USAGE);
             ExitCode::from(2)
@@ -76,44 +76,44 @@ fn main() -> ExitCode {
 }
 
 /// Does it all in a process that makes no backtraces: only Mainstay would ask for them.
-fn without_backtraces() -> Result<ExitCode, Fault> {
+fn without_backtraces() -> Result<ExitCode, BenchError> {
     let mut process = std::process::Command::new(std::env::current_exe()?);
     let status = process.args(std::env::args_os().skip(1)).env(BACKTRACES, "0").status()?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-fn told(outcome: Result<ExitCode, Fault>) -> ExitCode {
+fn exit_code(outcome: Result<ExitCode, BenchError>) -> ExitCode {
     outcome.unwrap_or_else(|fault| {
         eprintln!("the measuring itself failed: {fault}");
         ExitCode::from(2)
     })
 }
 
-fn run(settings: Settings) -> Result<ExitCode, Fault> {
+fn run(settings: BenchSettings) -> Result<ExitCode, BenchError> {
     println!("{}", machine::description(&settings));
     let dir = tempfile::Builder::new().prefix("mainstay-benches-").tempdir_in(&settings.dir)?;
     let mut lines = Vec::new();
     for part in ["cast", "call", "crash", "losses", "requests", "jobs", "link", "hits", "files"] {
-        if settings.wants(part) {
+        if settings.includes(part) {
             eprintln!("measuring {part} ...");
             // A fresh tokio each: what one part leaves behind is no matter to the next.
             let (settings, dir) = (settings.clone(), dir.path().to_owned());
             lines.extend(on_a_worker(settings.workers, measure(part, settings, dir))?);
         }
     }
-    if settings.wants("invalidation") {
+    if settings.includes("invalidation") {
         eprintln!("measuring invalidation ...");
         lines.extend(cache::measure_invalidations(&settings)?);
     }
-    if settings.wants("agents") {
+    if settings.includes("agents") {
         eprintln!("measuring agents ...");
         lines.extend(agents::measure(&settings)?);
     }
-    if settings.wants("memory") {
+    if settings.includes("memory") {
         eprintln!("measuring memory ...");
         lines.extend(children::measure_memory(&settings));
     }
-    if settings.wants("children") {
+    if settings.includes("children") {
         eprintln!("measuring children ...");
         lines.extend(children::measure_children(&settings));
     }
@@ -124,23 +124,23 @@ fn run(settings: Settings) -> Result<ExitCode, Fault> {
     Ok(if missed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-async fn measure(part: &'static str, settings: Settings, dir: PathBuf) -> Result<Vec<Line>, Fault> {
+async fn measure(part: &'static str, settings: BenchSettings, dir: PathBuf) -> Result<Vec<ScoreLine>, BenchError> {
     match part {
-        "cast" => exchange::measure_casts(&settings, &dir).await,
-        "call" => exchange::measure_calls(&settings, &dir).await,
+        "cast" => messages::measure_casts(&settings, &dir).await,
+        "call" => messages::measure_calls(&settings, &dir).await,
         "crash" => crash::measure_recovery(&settings, &dir).await,
         "losses" => crash::count_losses(&settings, &dir).await,
         "requests" => requests::measure(&settings, &dir).await,
         "jobs" => jobs::measure(&settings, &dir).await,
         "hits" => cache::measure_hits(&settings).await,
         "files" => cache::measure_files(&settings, &dir).await,
-        _ => link::measure(&settings, &dir).await,
+        _ => reconnect::measure(&settings, &dir).await,
     }
 }
 
 /// Serves very many agents, or watches them.
-fn agents_errand(args: Vec<String>) -> Result<ExitCode, Fault> {
-    let (workers, dir) = errand_place()?;
+fn run_agents_subcommand(args: Vec<String>) -> Result<ExitCode, BenchError> {
+    let (workers, dir) = subcommand_settings()?;
     let path = dir.path().to_owned();
     on_a_worker(workers, async move {
         match &args[..] {
@@ -156,16 +156,16 @@ fn agents_errand(args: Vec<String>) -> Result<ExitCode, Fault> {
 }
 
 /// Measures one figure about many children, in a process of its own.
-fn errand(args: Vec<String>) -> Result<ExitCode, Fault> {
-    let (workers, dir) = errand_place()?;
+fn run_children_subcommand(args: Vec<String>) -> Result<ExitCode, BenchError> {
+    let (workers, dir) = subcommand_settings()?;
     let path: &Path = dir.path();
     let journals = path.to_owned();
-    on_a_worker(workers, async move { children::run_errand(&args, &journals).await })?;
+    on_a_worker(workers, async move { children::run_subcommand(&args, &journals).await })?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// With how many workers an errand is carried out, and where it may write.
-fn errand_place() -> Result<(usize, tempfile::TempDir), Fault> {
+fn subcommand_settings() -> Result<(usize, tempfile::TempDir), BenchError> {
     let base = std::env::var("MAINSTAY_BENCHES_DIR").map_or_else(|_| std::env::temp_dir(), PathBuf::from);
     let workers =
         std::env::var("MAINSTAY_BENCHES_WORKERS").ok().and_then(|text| text.parse().ok()).unwrap_or(2);
@@ -176,8 +176,8 @@ fn errand_place() -> Result<(usize, tempfile::TempDir), Fault> {
 /// Runs `work` as a task among the others, as an embedder's own code runs, and not on the thread that waits for it.
 fn on_a_worker<T: Send + 'static>(
     workers: usize,
-    work: impl Future<Output = Result<T, Fault>> + Send + 'static,
-) -> Result<T, Fault> {
+    work: impl Future<Output = Result<T, BenchError>> + Send + 'static,
+) -> Result<T, BenchError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
     runtime.block_on(async { tokio::spawn(work).await? })
 }

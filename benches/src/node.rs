@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use crate::contender::Fault;
+use crate::contender::BenchError;
 
 const SCRIPT: &str = "p_queue.mjs";
 const FILES: [&str; 3] = ["package.json", "package-lock.json", SCRIPT];
@@ -33,7 +33,7 @@ pub(crate) fn install() -> Result<PathBuf, String> {
 }
 
 /// The folder, with everything in it but what npm brings.
-fn folder() -> Result<PathBuf, Fault> {
+fn folder() -> Result<PathBuf, BenchError> {
     let binary = std::env::current_exe()?;
     let folder = binary.parent().ok_or("the binary stands in no folder")?.join("node");
     std::fs::create_dir_all(&folder)?;
@@ -52,7 +52,7 @@ pub(crate) struct PQueue {
 }
 
 impl PQueue {
-    pub(crate) fn start(folder: &Path, package: &str) -> Result<Self, Fault> {
+    pub(crate) fn start(folder: &Path, package: &str) -> Result<Self, BenchError> {
         let mut command = Command::new("node");
         command.args([SCRIPT, package]).current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn()?;
@@ -61,7 +61,7 @@ impl PQueue {
     }
 
     /// Nanoseconds a job.
-    pub(crate) fn round(&mut self, in_lanes: bool, jobs: usize, seed: u32) -> Result<f64, Fault> {
+    pub(crate) fn round(&mut self, in_lanes: bool, jobs: usize, seed: u32) -> Result<f64, BenchError> {
         let input = self.input.as_mut().ok_or("there is no input")?;
         let way = if in_lanes { "lanes" } else { "equal" };
         writeln!(input, "{way} {jobs} {seed}")?;

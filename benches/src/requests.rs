@@ -11,11 +11,11 @@ use mainstay_actors::transport::{HttpSettings, HttpTransport};
 use mainstay_runtime::{Child, Runtime, SupervisorSpec};
 use tokio::task::JoinSet;
 
-use crate::contender::Fault;
+use crate::contender::BenchError;
 use crate::contender::mainstay::journal;
-use crate::scoreboard::{Line, Target};
-use crate::server::{BODY_BYTES, COUNT_PATH, Server};
-use crate::settings::Settings;
+use crate::scoreboard::{ScoreLine, ScoreTarget};
+use crate::server::{BODY_BYTES, COUNT_PATH, HttpServer};
+use crate::settings::BenchSettings;
 
 /// How many requests are under way at once.
 const CONCURRENCY: [usize; 3] = [1, 5, 32];
@@ -25,12 +25,12 @@ const PEERS: &[&str] = &["reqwest"];
 const PATH: &str = "/thing";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum RequestMethod {
     Get,
     Post,
 }
 
-impl Way {
+impl RequestMethod {
     const ALL: [Self; 2] = [Self::Get, Self::Post];
 
     fn name(self) -> &'static str {
@@ -42,20 +42,20 @@ impl Way {
 }
 
 /// Whoever makes requests.
-trait Client: Clone + Send + Sync + 'static {
+trait HttpClient: Clone + Send + Sync + 'static {
     /// Makes one request, reads the whole answer and returns its length.
-    fn exchange(&self, way: Way, body: &Bytes) -> impl Future<Output = Result<usize, Fault>> + Send;
+    fn exchange(&self, way: RequestMethod, body: &Bytes) -> impl Future<Output = Result<usize, BenchError>> + Send;
 }
 
 /// Mainstay's: a queue under its supervisor, with nothing else in the tree.
 #[derive(Clone)]
-struct Queued(QueueHandle);
+struct QueueClient(QueueHandle);
 
-impl Client for Queued {
-    async fn exchange(&self, way: Way, body: &Bytes) -> Result<usize, Fault> {
+impl HttpClient for QueueClient {
+    async fn exchange(&self, way: RequestMethod, body: &Bytes) -> Result<usize, BenchError> {
         let request = match way {
-            Way::Get => Request::get(PATH).build()?,
-            Way::Post => Request::post(PATH).body(body.clone()).build()?,
+            RequestMethod::Get => Request::get(PATH).build()?,
+            RequestMethod::Post => Request::post(PATH).body(body.clone()).build()?,
         };
         Ok(self.0.request(request).await?.body.len())
     }
@@ -63,14 +63,14 @@ impl Client for Queued {
 
 /// The client that Mainstay's transport is built on, by itself.
 #[derive(Clone)]
-struct Plain {
+struct ReqwestClient {
     client: reqwest::Client,
     url: Arc<str>,
 }
 
-impl Plain {
+impl ReqwestClient {
     /// Set up as Mainstay sets its own up. It keeps no time limit on answers, which Mainstay does.
-    fn new(base: &str, callers: usize) -> Result<Self, Fault> {
+    fn new(base: &str, callers: usize) -> Result<Self, BenchError> {
         let client = reqwest::Client::builder()
             .user_agent("mainstay-benches")
             .connect_timeout(Duration::from_secs(10))
@@ -84,11 +84,11 @@ impl Plain {
     }
 }
 
-impl Client for Plain {
-    async fn exchange(&self, way: Way, body: &Bytes) -> Result<usize, Fault> {
+impl HttpClient for ReqwestClient {
+    async fn exchange(&self, way: RequestMethod, body: &Bytes) -> Result<usize, BenchError> {
         let request = match way {
-            Way::Get => self.client.get(&*self.url),
-            Way::Post => self.client.post(&*self.url).body(body.clone()),
+            RequestMethod::Get => self.client.get(&*self.url),
+            RequestMethod::Post => self.client.post(&*self.url).body(body.clone()),
         };
         let response = request.send().await?.error_for_status()?;
         Ok(response.bytes().await?.len())
@@ -96,7 +96,7 @@ impl Client for Plain {
 }
 
 /// Microseconds a request: the time of a round of `REQUESTS`, made by so many callers one after the other.
-async fn round<C: Client>(client: &C, way: Way, callers: usize) -> Result<f64, Fault> {
+async fn round<C: HttpClient>(client: &C, way: RequestMethod, callers: usize) -> Result<f64, BenchError> {
     let body = Bytes::from(vec![b'y'; BODY_BYTES]);
     let each = REQUESTS / callers;
     let mut tasks = JoinSet::new();
@@ -110,7 +110,7 @@ async fn round<C: Client>(client: &C, way: Way, callers: usize) -> Result<f64, F
                     return Err(format!("an answer has {length} bytes").into());
                 }
             }
-            Ok::<_, Fault>(())
+            Ok::<_, BenchError>(())
         });
     }
     while let Some(outcome) = tasks.join_next().await {
@@ -119,7 +119,7 @@ async fn round<C: Client>(client: &C, way: Way, callers: usize) -> Result<f64, F
     Ok(begun.elapsed().as_nanos() as f64 / 1e3 / (each * callers) as f64)
 }
 
-async fn queue(base: &str, callers: usize, dir: &Path) -> Result<(Runtime, Queued), Fault> {
+async fn start_queue(base: &str, callers: usize, dir: &Path) -> Result<(Runtime, QueueClient), BenchError> {
     let settings = HttpSettings { idle_connections_max: callers, ..HttpSettings::new(base) };
     let transport = Arc::new(HttpTransport::new(&settings)?);
     let lanes = LanesPolicy::default();
@@ -128,41 +128,41 @@ async fn queue(base: &str, callers: usize, dir: &Path) -> Result<(Runtime, Queue
     let actor = QueueActor::new(transport, policy, QueueView::default());
     let address = root.child(Child::new("queue", actor))?;
     let runtime = Runtime::builder().journal(journal(dir)?).start(root).await?;
-    Ok((runtime, Queued(QueueHandle::new(address))))
+    Ok((runtime, QueueClient(QueueHandle::new(address))))
 }
 
 /// How many connections the server has taken, this one included.
-async fn connections(base: &str) -> Result<u64, Fault> {
+async fn count_connections(base: &str) -> Result<u64, BenchError> {
     let client = reqwest::Client::builder().no_proxy().build()?;
     Ok(client.get(format!("{base}{COUNT_PATH}")).send().await?.text().await?.parse()?)
 }
 
 /// Contenders take turns, and each goes first in every other round. The first round warms up.
-pub(crate) async fn measure(settings: &Settings, dir: &Path) -> Result<Vec<Line>, Fault> {
-    let server = Server::start()?;
+pub(crate) async fn measure(settings: &BenchSettings, dir: &Path) -> Result<Vec<ScoreLine>, BenchError> {
+    let server = HttpServer::start()?;
     let base = server.base();
     let mut lines = Vec::new();
     for callers in CONCURRENCY {
-        let (runtime, queued) = queue(&base, callers, &dir.join(format!("requests-{callers}"))).await?;
-        let plain = Plain::new(&base, callers)?;
-        for way in Way::ALL {
+        let (runtime, queued) = start_queue(&base, callers, &dir.join(format!("requests-{callers}"))).await?;
+        let plain = ReqwestClient::new(&base, callers)?;
+        for way in RequestMethod::ALL {
             let what = format!("{}, {callers} at a time", way.name());
-            let mut line = Line::beside(PEERS, what, "us").target(Target::OfFirst(1.1));
+            let mut line = ScoreLine::against(PEERS, what, "us").target(ScoreTarget::OfFirst(1.1));
             let mut made = [0, 0];
             for number in 0..=settings.rounds {
                 let mut figures = [0.0; 2];
                 for turn in 0..2 {
                     let contender = (turn + number) % 2;
-                    let before = connections(&base).await?;
+                    let before = count_connections(&base).await?;
                     figures[contender] = match contender {
                         0 => round(&queued, way, callers).await?,
                         _ => round(&plain, way, callers).await?,
                     };
                     // The one that asks is none of theirs.
-                    made[contender] += connections(&base).await? - before - 1;
+                    made[contender] += count_connections(&base).await? - before - 1;
                 }
                 if number > 0 {
-                    line.note(figures);
+                    line.record(figures);
                 }
             }
             let [ours, theirs] = made;

@@ -14,10 +14,10 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::contender::Fault;
+use crate::contender::BenchError;
 
 /// The first argument of a process that serves.
-pub(crate) const ERRAND: &str = "serve";
+pub(crate) const SUBCOMMAND: &str = "serve";
 /// How many bytes each answer has.
 pub(crate) const BODY_BYTES: usize = 1024;
 /// Where it says how many connections it has taken.
@@ -28,7 +28,7 @@ static BODY: [u8; BODY_BYTES] = [b'x'; BODY_BYTES];
 // === in the process that serves ===
 
 /// Prints its port, then serves until its input ends.
-pub(crate) fn serve() -> Result<(), Fault> {
+pub(crate) fn serve() -> Result<(), BenchError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let (ended, end) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
@@ -47,7 +47,7 @@ pub(crate) fn serve() -> Result<(), Fault> {
     })
 }
 
-async fn accept(listener: TcpListener) -> Result<(), Fault> {
+async fn accept(listener: TcpListener) -> Result<(), BenchError> {
     let mut connections = JoinSet::new();
     let mut taken = 0_u64;
     loop {
@@ -80,15 +80,15 @@ async fn answer(request: Request<Incoming>, taken: u64) -> Result<Response<Full<
 // === in the process that measures ===
 
 /// The process that serves. It ends with this.
-pub(crate) struct Server {
+pub(crate) struct HttpServer {
     process: Child,
     port: u16,
 }
 
-impl Server {
-    pub(crate) fn start() -> Result<Self, Fault> {
+impl HttpServer {
+    pub(crate) fn start() -> Result<Self, BenchError> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg(ERRAND).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.arg(SUBCOMMAND).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn()?;
         let mut line = String::new();
         if let Some(output) = process.stdout.take() {
@@ -109,7 +109,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for HttpServer {
     fn drop(&mut self) {
         drop(self.process.stdin.take());
         let _ = self.process.wait();

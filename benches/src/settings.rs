@@ -26,15 +26,15 @@ usage: mainstay-benches [options]
 ";
 
 #[derive(Debug, Clone)]
-pub(crate) struct Settings {
+pub(crate) struct BenchSettings {
     pub(crate) only: Vec<String>,
     pub(crate) rounds: usize,
     pub(crate) restarts: u64,
     pub(crate) children_max: u64,
     pub(crate) jobs: usize,
-    pub(crate) returns: usize,
+    pub(crate) reconnects: usize,
     pub(crate) agents: usize,
-    pub(crate) agents_for: Duration,
+    pub(crate) agents_duration: Duration,
     pub(crate) limit: Duration,
     pub(crate) workers: usize,
     pub(crate) dir: PathBuf,
@@ -58,7 +58,7 @@ const PARTS: [&str; 13] = [
     "children",
 ];
 
-impl Settings {
+impl BenchSettings {
     fn new() -> Self {
         Self {
             only: PARTS.map(str::to_owned).to_vec(),
@@ -66,9 +66,9 @@ impl Settings {
             restarts: 100_000,
             children_max: 100_000,
             jobs: 100_000,
-            returns: 100,
+            reconnects: 100,
             agents: 10_000,
-            agents_for: Duration::from_secs(60),
+            agents_duration: Duration::from_secs(60),
             limit: Duration::from_secs(120),
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             dir: std::env::temp_dir(),
@@ -87,9 +87,9 @@ impl Settings {
                 "--restarts" => settings.restarts = number(&option, &value()?)?,
                 "--children-max" => settings.children_max = number(&option, &value()?)?,
                 "--jobs" => settings.jobs = number(&option, &value()?)?,
-                "--returns" => settings.returns = number(&option, &value()?)?,
+                "--returns" => settings.reconnects = number(&option, &value()?)?,
                 "--agents" => settings.agents = number(&option, &value()?)?,
-                "--agents-s" => settings.agents_for = Duration::from_secs(number(&option, &value()?)?),
+                "--agents-s" => settings.agents_duration = Duration::from_secs(number(&option, &value()?)?),
                 "--limit-s" => settings.limit = Duration::from_secs(number(&option, &value()?)?),
                 "--workers" => settings.workers = number(&option, &value()?)?,
                 "--dir" => settings.dir = value()?.into(),
@@ -101,7 +101,7 @@ impl Settings {
         Ok(settings)
     }
 
-    pub(crate) fn wants(&self, part: &str) -> bool {
+    pub(crate) fn includes(&self, part: &str) -> bool {
         self.only.iter().any(|one| one == part)
     }
 }
@@ -126,14 +126,14 @@ fn number<T: TryFrom<u64>>(option: &str, text: &str) -> Result<T, String> {
 mod tests {
     use super::*;
 
-    fn read(line: &str) -> Result<Settings, String> {
-        Settings::read(line.split_whitespace().map(str::to_owned))
+    fn read(line: &str) -> Result<BenchSettings, String> {
+        BenchSettings::read(line.split_whitespace().map(str::to_owned))
     }
 
     #[test]
     fn a_part_that_is_not_named_is_not_wanted() {
         let settings = read("--only cast,memory");
-        assert!(settings.is_ok_and(|settings| settings.wants("memory") && !settings.wants("call")));
+        assert!(settings.is_ok_and(|settings| settings.includes("memory") && !settings.includes("call")));
     }
 
     #[test]

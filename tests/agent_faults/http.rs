@@ -12,96 +12,96 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::scene::Scene;
+use crate::fixture::FaultyAgentFixture;
 use crate::support::{BackendProgram, eventually, get, post};
 
 /// How the agent behaves.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Way {
-    Well,
-    SaysItFailed,
-    HangsOverChecks,
-    HangsOverLetters,
-    FloodsItsAnswers,
-    DiesOverLetters,
-    FloodsItsReport,
-    NeverWell,
+enum AgentBehaviour {
+    Healthy,
+    ReportsFailure,
+    HangsOnChecks,
+    HangsOnMessages,
+    FloodsReplies,
+    FailsOnMessages,
+    FloodsHealthReport,
+    NeverHealthy,
     RefusesRestarts,
     /// It is well once after each restart, and has failed then.
-    DiesWhenReady,
+    FailsWhenReady,
     /// It fails when it is given its state back.
-    DiesOverItsState,
+    FailsOnStateRestore,
 }
 
 #[derive(Debug)]
-struct Agent {
-    way: Way,
+struct FakeAgent {
+    behaviour: AgentBehaviour,
     state: Value,
     checks: u32,
-    is_dead: bool,
+    has_failed: bool,
 }
 
-enum Reply {
+enum FakeReply {
     Answer(u16, Vec<u8>),
     Never,
 }
 
-impl Agent {
-    fn respond(&mut self, method: &str, what: &str, body: &[u8]) -> Reply {
-        let health = |status: &str| Reply::Answer(200, json!({ "status": status }).to_string().into());
+impl FakeAgent {
+    fn respond(&mut self, method: &str, what: &str, body: &[u8]) -> FakeReply {
+        let health = |status: &str| FakeReply::Answer(200, json!({ "status": status }).to_string().into());
         match (method, what) {
             ("GET", "health") => {
                 self.checks += 1;
-                match self.way {
-                    Way::HangsOverChecks => Reply::Never,
-                    Way::FloodsItsReport => Reply::Answer(200, vec![b' '; 20 << 20]),
-                    Way::NeverWell => Reply::Answer(503, b"warming up".to_vec()),
-                    Way::SaysItFailed | Way::RefusesRestarts => health("failed"),
-                    Way::DiesWhenReady if self.checks > 1 => health("failed"),
-                    _ if self.is_dead => health("failed"),
+                match self.behaviour {
+                    AgentBehaviour::HangsOnChecks => FakeReply::Never,
+                    AgentBehaviour::FloodsHealthReport => FakeReply::Answer(200, vec![b' '; 20 << 20]),
+                    AgentBehaviour::NeverHealthy => FakeReply::Answer(503, b"warming up".to_vec()),
+                    AgentBehaviour::ReportsFailure | AgentBehaviour::RefusesRestarts => health("failed"),
+                    AgentBehaviour::FailsWhenReady if self.checks > 1 => health("failed"),
+                    _ if self.has_failed => health("failed"),
                     _ => health("healthy"),
                 }
             }
-            ("POST", "restart") if self.way == Way::RefusesRestarts => Reply::Answer(500, b"no".to_vec()),
+            ("POST", "restart") if self.behaviour == AgentBehaviour::RefusesRestarts => FakeReply::Answer(500, b"no".to_vec()),
             ("POST", "restart") => {
-                (self.state, self.checks, self.is_dead) = (json!({}), 0, false);
-                if !matches!(self.way, Way::NeverWell | Way::DiesWhenReady | Way::DiesOverItsState) {
-                    self.way = Way::Well;
+                (self.state, self.checks, self.has_failed) = (json!({}), 0, false);
+                if !matches!(self.behaviour, AgentBehaviour::NeverHealthy | AgentBehaviour::FailsWhenReady | AgentBehaviour::FailsOnStateRestore) {
+                    self.behaviour = AgentBehaviour::Healthy;
                 }
-                Reply::Answer(204, Vec::new())
+                FakeReply::Answer(204, Vec::new())
             }
-            ("GET", "state") => Reply::Answer(200, self.state.to_string().into()),
+            ("GET", "state") => FakeReply::Answer(200, self.state.to_string().into()),
             ("PUT", "state") => {
                 self.state = serde_json::from_slice(body).unwrap();
-                self.is_dead = self.way == Way::DiesOverItsState;
-                Reply::Answer(204, Vec::new())
+                self.has_failed = self.behaviour == AgentBehaviour::FailsOnStateRestore;
+                FakeReply::Answer(204, Vec::new())
             }
-            ("POST", "message") if self.way == Way::HangsOverLetters => Reply::Never,
-            ("POST", "message") if self.way == Way::FloodsItsAnswers => {
-                Reply::Answer(200, vec![b' '; 20 << 20])
+            ("POST", "message") if self.behaviour == AgentBehaviour::HangsOnMessages => FakeReply::Never,
+            ("POST", "message") if self.behaviour == AgentBehaviour::FloodsReplies => {
+                FakeReply::Answer(200, vec![b' '; 20 << 20])
             }
-            ("POST", "message") if self.way == Way::DiesOverLetters => {
-                (self.state, self.is_dead) = (json!({}), true);
-                Reply::Answer(503, b"it has failed".to_vec())
+            ("POST", "message") if self.behaviour == AgentBehaviour::FailsOnMessages => {
+                (self.state, self.has_failed) = (json!({}), true);
+                FakeReply::Answer(503, b"it has failed".to_vec())
             }
-            ("POST", "message") => Reply::Answer(200, b"\"done\"".to_vec()),
-            _ => Reply::Answer(404, Vec::new()),
+            ("POST", "message") => FakeReply::Answer(200, b"\"done\"".to_vec()),
+            _ => FakeReply::Answer(404, Vec::new()),
         }
     }
 }
 
 /// A backend with the agent `x` in it.
-struct Backend {
+struct FakeBackend {
     url: String,
-    agent: Arc<Mutex<Agent>>,
-    _serving: JoinSet<()>,
+    agent: Arc<Mutex<FakeAgent>>,
+    _tasks: JoinSet<()>,
 }
 
-impl Backend {
-    async fn start(way: Way) -> Self {
+impl FakeBackend {
+    async fn start(way: AgentBehaviour) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let agent = Agent { way, state: json!({ "step": 7 }), checks: 0, is_dead: false };
+        let agent = FakeAgent { behaviour: way, state: json!({ "step": 7 }), checks: 0, has_failed: false };
         let agent = Arc::new(Mutex::new(agent));
         let mut serving = JoinSet::new();
         serving.spawn({
@@ -113,11 +113,11 @@ impl Backend {
                 }
             }
         });
-        Self { url, agent, _serving: serving }
+        Self { url, agent, _tasks: serving }
     }
 
-    fn turns(&self, way: Way) {
-        self.agent.lock().unwrap().way = way;
+    fn set_behaviour(&self, way: AgentBehaviour) {
+        self.agent.lock().unwrap().behaviour = way;
     }
 
     fn state(&self) -> Value {
@@ -125,7 +125,7 @@ impl Backend {
     }
 }
 
-async fn serve(stream: TcpStream, agent: Arc<Mutex<Agent>>) {
+async fn serve(stream: TcpStream, agent: Arc<Mutex<FakeAgent>>) {
     let mut beginning = [0; 7];
     let _ = stream.peek(&mut beginning).await;
     if &beginning == b"GET /ws" {
@@ -139,7 +139,7 @@ async fn serve(stream: TcpStream, agent: Arc<Mutex<Agent>>) {
     let _ = answer(stream, &agent).await;
 }
 
-async fn answer(stream: TcpStream, agent: &Mutex<Agent>) -> std::io::Result<()> {
+async fn answer(stream: TcpStream, agent: &Mutex<FakeAgent>) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     loop {
         let mut head = String::new();
@@ -164,8 +164,8 @@ async fn answer(stream: TcpStream, agent: &Mutex<Agent>) -> std::io::Result<()> 
         let what = path.strip_prefix("/api/agents/x/").unwrap_or_default();
         let reply = agent.lock().unwrap().respond(method, what, &body);
         match reply {
-            Reply::Never => std::future::pending().await,
-            Reply::Answer(status, body) => {
+            FakeReply::Never => std::future::pending().await,
+            FakeReply::Answer(status, body) => {
                 let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n", body.len());
                 let head = if status == 204 { format!("HTTP/1.1 {status} X\r\n\r\n") } else { head };
                 stream.write_all(head.as_bytes()).await?;
@@ -175,35 +175,35 @@ async fn answer(stream: TcpStream, agent: &Mutex<Agent>) -> std::io::Result<()> 
     }
 }
 
-async fn http(backend: &Backend, more: &str) -> Scene {
+async fn start_http(backend: &FakeBackend, more: &str) -> FaultyAgentFixture {
     let agent = format!("fail_after = 2\nstartup_grace = \"300ms\"\n{more}");
-    Scene::with(tempfile::tempdir().unwrap(), &backend.url, &agent).await
+    FaultyAgentFixture::with_backend(tempfile::tempdir().unwrap(), &backend.url, &agent).await
 }
 
 /// One that is well, and its state known; then it turns.
-async fn turned(way: Way, more: &str) -> (Backend, Scene) {
-    let backend = Backend::start(Way::Well).await;
-    let mut scene = http(&backend, more).await;
-    scene.becomes("healthy").await;
-    state_kept(&scene).await;
-    backend.turns(way);
+async fn start_then_set(way: AgentBehaviour, more: &str) -> (FakeBackend, FaultyAgentFixture) {
+    let backend = FakeBackend::start(AgentBehaviour::Healthy).await;
+    let mut scene = start_http(&backend, more).await;
+    scene.wait_for_status("healthy").await;
+    wait_for_saved_state(&scene).await;
+    backend.set_behaviour(way);
     (backend, scene)
 }
 
-async fn state_kept(scene: &Scene) {
+async fn wait_for_saved_state(scene: &FaultyAgentFixture) {
     let kept = async {
-        while scene.view().state_kept_at.is_none() {
+        while scene.view().state_saved_at.is_none() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(crate::scene::PATIENCE, kept).await.expect("its state is kept");
+    tokio::time::timeout(crate::fixture::TEST_TIMEOUT, kept).await.expect("its state is kept");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_says_that_it_has_failed_is_restarted_and_has_its_state_back() {
-    let (backend, mut scene) = turned(Way::SaysItFailed, "").await;
-    scene.becomes("healthy").await;
-    scene.expect(&expect![[r#"
+async fn reported_failure_restarts_with_state() {
+    let (backend, mut scene) = start_then_set(AgentBehaviour::ReportsFailure, "").await;
+    scene.wait_for_status("healthy").await;
+    scene.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> failed
         exited: error: the agent reports that it failed
@@ -212,14 +212,14 @@ async fn one_that_says_that_it_has_failed_is_restarted_and_has_its_state_back() 
         starting -> healthy
     "#]]);
     assert_eq!(backend.state(), json!({ "step": 7 }));
-    scene.end().await;
+    scene.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_answers_no_check_is_degraded_then_restarted_and_has_its_state_back() {
-    let (backend, mut scene) = turned(Way::HangsOverChecks, "health_timeout = \"1s\"").await;
-    scene.becomes("healthy").await;
-    scene.expect(&expect![[r#"
+async fn missed_checks_degrade_then_restart_with_state() {
+    let (backend, mut scene) = start_then_set(AgentBehaviour::HangsOnChecks, "health_timeout = \"1s\"").await;
+    scene.wait_for_status("healthy").await;
+    scene.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> degraded
         degraded -> failed
@@ -229,15 +229,15 @@ async fn one_that_answers_no_check_is_degraded_then_restarted_and_has_its_state_
         starting -> healthy
     "#]]);
     assert_eq!(backend.state(), json!({ "step": 7 }));
-    scene.end().await;
+    scene.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_hangs_over_a_letter_is_restarted_for_it_though_it_answers_its_checks() {
-    let (_backend, mut scene) = turned(Way::HangsOverLetters, "progress_timeout = \"300ms\"").await;
-    assert_eq!(scene.says(json!("now")).await, Err(Reason::OutcomeUnknown));
-    scene.becomes("healthy").await;
-    scene.expect(&expect![[r#"
+async fn hang_on_message_restarts_despite_healthy_checks() {
+    let (_backend, mut scene) = start_then_set(AgentBehaviour::HangsOnMessages, "progress_timeout = \"300ms\"").await;
+    assert_eq!(scene.send(json!("now")).await, Err(Reason::OutcomeUnknown));
+    scene.wait_for_status("healthy").await;
+    scene.assert_transcript(&expect![[r#"
         starting -> healthy
         agent_stuck
         healthy -> failed
@@ -246,16 +246,16 @@ async fn one_that_hangs_over_a_letter_is_restarted_for_it_though_it_answers_its_
         restarted, restored
         starting -> healthy
     "#]]);
-    assert_eq!(scene.says(json!("now")).await, Ok(json!("done")));
-    scene.end().await;
+    assert_eq!(scene.send(json!("now")).await, Ok(json!("done")));
+    scene.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_fails_over_a_letter_is_restarted_and_has_its_state_back() {
-    let (backend, mut scene) = turned(Way::DiesOverLetters, "").await;
-    assert_eq!(scene.says(json!("now")).await, Err(Reason::OutcomeUnknown));
-    scene.becomes("healthy").await;
-    scene.expect(&expect![[r#"
+async fn failure_on_message_restarts_with_state() {
+    let (backend, mut scene) = start_then_set(AgentBehaviour::FailsOnMessages, "").await;
+    assert_eq!(scene.send(json!("now")).await, Err(Reason::OutcomeUnknown));
+    scene.wait_for_status("healthy").await;
+    scene.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> failed
         exited: error: the agent reports that it failed
@@ -264,26 +264,26 @@ async fn one_that_fails_over_a_letter_is_restarted_and_has_its_state_back() {
         starting -> healthy
     "#]]);
     assert_eq!(backend.state(), json!({ "step": 7 }));
-    assert_eq!(scene.says(json!("now")).await, Ok(json!("done")));
-    scene.end().await;
+    assert_eq!(scene.send(json!("now")).await, Ok(json!("done")));
+    scene.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_floods_its_answer_is_well_and_the_letter_says_what_happened() {
-    let (_backend, scene) = turned(Way::FloodsItsAnswers, "").await;
-    assert_eq!(scene.says(json!("now")).await, Err(Reason::ResponseTooLarge));
+async fn reply_flood_fails_the_message_and_not_the_agent() {
+    let (_backend, scene) = start_then_set(AgentBehaviour::FloodsReplies, "").await;
+    assert_eq!(scene.send(json!("now")).await, Err(Reason::ResponseTooLarge));
     assert_eq!(scene.view().status, AgentStatus::Healthy);
-    scene.expect(&expect![[r#"
+    scene.assert_transcript(&expect![[r#"
         starting -> healthy
     "#]]);
-    scene.end().await;
+    scene.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_floods_its_report_misses_its_checks() {
-    let (_backend, mut scene) = turned(Way::FloodsItsReport, "").await;
-    scene.becomes("healthy").await;
-    scene.expect(&expect![[r#"
+async fn health_report_flood_counts_as_missed_checks() {
+    let (_backend, mut scene) = start_then_set(AgentBehaviour::FloodsHealthReport, "").await;
+    scene.wait_for_status("healthy").await;
+    scene.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> degraded
         degraded -> failed
@@ -292,15 +292,15 @@ async fn one_that_floods_its_report_misses_its_checks() {
         restarted, restored
         starting -> healthy
     "#]]);
-    scene.end().await;
+    scene.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_is_never_well_is_given_up_when_its_restarts_are_spent() {
-    let backend = Backend::start(Way::NeverWell).await;
-    let mut scene = http(&backend, "max_restarts = 1").await;
-    scene.until(|record| record.kind == "gave_up").await;
-    scene.expect(&expect![[r#"
+async fn never_healthy_is_given_up() {
+    let backend = FakeBackend::start(AgentBehaviour::NeverHealthy).await;
+    let mut scene = start_http(&backend, "max_restarts = 1").await;
+    scene.wait_for(|record| record.kind == "gave_up").await;
+    scene.assert_transcript(&expect![[r#"
         starting -> failed
         exited: error: the backend answered 503 Service Unavailable to health: HTTP 503: warming up
         decision: restart, 1 of 1
@@ -311,15 +311,15 @@ async fn one_that_is_never_well_is_given_up_when_its_restarts_are_spent() {
         gave_up
     "#]]);
     assert!(scene.view().next_step.contains("mainstay agent reset x"));
-    scene.end().await;
+    scene.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_fails_each_time_that_it_was_well_is_given_up_however_well_its_restarts_go() {
-    let backend = Backend::start(Way::DiesWhenReady).await;
-    let mut scene = http(&backend, "max_restarts = 2").await;
-    scene.until(|record| record.kind == "gave_up").await;
-    scene.expect(&expect![[r#"
+async fn failure_after_each_recovery_is_given_up() {
+    let backend = FakeBackend::start(AgentBehaviour::FailsWhenReady).await;
+    let mut scene = start_http(&backend, "max_restarts = 2").await;
+    scene.wait_for(|record| record.kind == "gave_up").await;
+    scene.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> failed
         exited: error: the agent reports that it failed
@@ -336,14 +336,14 @@ async fn one_that_fails_each_time_that_it_was_well_is_given_up_however_well_its_
         decision: abandon, 2 of 2
         gave_up
     "#]]);
-    scene.end().await;
+    scene.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_refuses_its_restart_is_given_up_when_its_restarts_are_spent() {
-    let (_backend, mut scene) = turned(Way::RefusesRestarts, "max_restarts = 1").await;
-    scene.until(|record| record.kind == "gave_up").await;
-    scene.expect(&expect![[r#"
+async fn refused_restart_is_given_up() {
+    let (_backend, mut scene) = start_then_set(AgentBehaviour::RefusesRestarts, "max_restarts = 1").await;
+    scene.wait_for(|record| record.kind == "gave_up").await;
+    scene.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> failed
         exited: error: the agent reports that it failed
@@ -354,17 +354,17 @@ async fn one_that_refuses_its_restart_is_given_up_when_its_restarts_are_spent() 
         decision: abandon, 1 of 1
         gave_up
     "#]]);
-    scene.end().await;
+    scene.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_fails_over_the_state_that_it_is_given_back_goes_on_without_it_in_the_end() {
-    let (backend, mut scene) = turned(Way::SaysItFailed, "max_restarts = 9").await;
-    backend.agent.lock().unwrap().is_dead = true;
-    backend.turns(Way::DiesOverItsState);
-    scene.until(|record| record.kind == "agent_state_set_aside").await;
-    scene.becomes("healthy").await;
-    scene.expect(&expect![[r#"
+async fn failure_on_restored_state_quarantines_it() {
+    let (backend, mut scene) = start_then_set(AgentBehaviour::ReportsFailure, "max_restarts = 9").await;
+    backend.agent.lock().unwrap().has_failed = true;
+    backend.set_behaviour(AgentBehaviour::FailsOnStateRestore);
+    scene.wait_for(|record| record.kind == "agent_state_set_aside").await;
+    scene.wait_for_status("healthy").await;
+    scene.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> failed
         exited: error: the agent reports that it failed
@@ -386,33 +386,33 @@ async fn one_that_fails_over_the_state_that_it_is_given_back_goes_on_without_it_
         starting -> healthy
     "#]]);
     assert_eq!(backend.state(), json!({}));
-    scene.end().await;
+    scene.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_whose_backend_is_killed_is_unknown_and_restarted_by_nobody_until_it_can_be_asked_again() {
+async fn killed_backend_makes_agent_unknown_without_restart() {
     let backend = BackendProgram::start(0, "x").await;
     let (url, port) = (backend.url.clone(), backend.port());
     post(&format!("{url}/api/agents/x/message"), json!("remember me")).await;
     // It is looked at when the link goes and comes, and at no other time: a check that the kill meets on its way would be
     // a miss.
     let rarely = "health_interval = \"1h\"";
-    let mut scene = Scene::with(tempfile::tempdir().unwrap(), &url, rarely).await;
-    scene.becomes("healthy").await;
-    state_kept(&scene).await;
+    let mut scene = FaultyAgentFixture::with_backend(tempfile::tempdir().unwrap(), &url, rarely).await;
+    scene.wait_for_status("healthy").await;
+    wait_for_saved_state(&scene).await;
     // Uptimes are whole seconds: the agent must be old enough for a restart to show.
     let uptime = async || get(&format!("{url}/api/agents/x/health")).await["uptime"].as_u64().unwrap();
     eventually("the agent is three seconds old", async || uptime().await >= 3).await;
     backend.kill().await;
-    scene.becomes("unknown").await;
+    scene.wait_for_status("unknown").await;
     assert_eq!(scene.view().status, AgentStatus::Unknown);
     let _backend = BackendProgram::start(port, "x").await;
-    scene.becomes("healthy").await;
+    scene.wait_for_status("healthy").await;
     let state = async || get(&format!("{url}/api/agents/x/state")).await;
     eventually("it has its state back", async || state().await["count"] == 1).await;
     assert_eq!(scene.view().generation, 1);
-    scene.expect(&expect![[r#"
+    scene.assert_transcript(&expect![[r#"
         starting -> healthy
     "#]]);
-    scene.end().await;
+    scene.stop().await;
 }

@@ -21,6 +21,6 @@ mod support;
 
 mod acp;
 mod http;
-mod letters;
+mod messages;
 mod process;
-mod scene;
+mod fixture;

@@ -13,7 +13,7 @@ pub enum Direction {
 
 /// Which ways a fault strikes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Ways {
+pub enum Directions {
     /// From the client to the backend.
     Up,
     /// From the backend to the client.
@@ -22,8 +22,8 @@ pub enum Ways {
     Both,
 }
 
-impl Ways {
-    pub fn include(self, direction: Direction) -> bool {
+impl Directions {
+    pub fn includes(self, direction: Direction) -> bool {
         match self {
             Self::Both => true,
             Self::Up => direction == Direction::Up,
@@ -34,33 +34,33 @@ impl Ways {
 
 /// What a connection carries, as its first bytes tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum TrafficKind {
     Http,
     WebSocket,
 }
 
 /// Which connections a fault strikes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Target {
+pub enum FaultTarget {
     Http,
     WebSocket,
     All,
 }
 
-impl Target {
+impl FaultTarget {
     /// Whether a connection of `kind` is meant; one that has not said yet what it is belongs to [`Target::All`] alone.
-    pub fn includes(self, kind: Option<Kind>) -> bool {
+    pub fn includes(self, kind: Option<TrafficKind>) -> bool {
         match self {
             Self::All => true,
-            Self::Http => kind == Some(Kind::Http),
-            Self::WebSocket => kind == Some(Kind::WebSocket),
+            Self::Http => kind == Some(TrafficKind::Http),
+            Self::WebSocket => kind == Some(TrafficKind::WebSocket),
         }
     }
 }
 
 /// How a connection is ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Hangup {
+pub enum CloseKind {
     /// In order: the peer reads an end. It ends the fault's way alone; what comes from the peer is thrown away.
     Fin,
     /// By a reset, which ends the other way as well.
@@ -69,46 +69,46 @@ pub enum Hangup {
 
 /// What happens to connections while it is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Evil {
+pub enum NetworkFaultKind {
     /// Every piece is held up for `base` and up to `jitter` more.
     Latency { base: Duration, jitter: Duration },
     /// Only `bytes` pass at a time, and then nothing for `pause`.
-    Drip { bytes: usize, pause: Duration },
+    Throttle { bytes: usize, pause: Duration },
     /// Nothing passes. What came meanwhile goes on afterwards, as on a link that is down for a while.
     Stall,
     /// Nothing passes, and the end of nothing is told. A connection that lost a byte, or its end, so is silent for good.
     HalfOpen,
     /// Every connection that is open when it begins is ended, once.
-    Cut(Hangup),
+    Cut(CloseKind),
     /// Every connection is ended once `bytes` have passed since it began.
-    CutAfter { bytes: usize, hangup: Hangup },
+    CutAfter { bytes: usize, close: CloseKind },
     /// Every answer is ended after `bytes` of it: every answer of HTTP, and what follows the handshake of a WebSocket.
-    Truncate { bytes: usize, hangup: Hangup },
+    Truncate { bytes: usize, close: CloseKind },
     /// Nothing listens. Strikes every kind of connection, and leaves the open ones alone.
     Refuse,
     /// New connections are accepted and ended at once, or as soon as they have said what they are.
-    DropNew(Hangup),
+    DropNew(CloseKind),
 }
 
 /// A fault: what, and to whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    pub evil: Evil,
-    pub ways: Ways,
-    pub target: Target,
+pub struct NetworkFault {
+    pub kind: NetworkFaultKind,
+    pub directions: Directions,
+    pub target: FaultTarget,
 }
 
-impl Fault {
+impl NetworkFault {
     /// One that strikes every connection, both ways.
-    pub fn everywhere(evil: Evil) -> Self {
-        Self { evil, ways: Ways::Both, target: Target::All }
+    pub fn everywhere(evil: NetworkFaultKind) -> Self {
+        Self { kind: evil, directions: Directions::Both, target: FaultTarget::All }
     }
 }
 
 /// A fault that is in force, or is a cut that was ordered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InForce {
+pub struct ActiveFault {
     /// Grows from fault to fault.
     pub id: u64,
-    pub fault: Fault,
+    pub fault: NetworkFault,
 }

@@ -14,14 +14,14 @@ const BACKLOG: u32 = 256;
 /// is felt.
 const UNREAD_BYTES: u32 = 8 * 1024;
 
-pub struct Port {
+pub struct ReservedPort {
     pub address: SocketAddr,
     /// Bound, and never listening: connections are refused, and nobody else is given the port.
     #[cfg(unix)]
     _reservation: TcpSocket,
 }
 
-impl Port {
+impl ReservedPort {
     /// Any free port of the loopback interface.
     pub fn reserve() -> io::Result<Self> {
         let socket = socket()?;

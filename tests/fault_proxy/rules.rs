@@ -3,137 +3,137 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::fault::{Direction, Evil, Hangup, InForce, Kind};
+use super::fault::{Direction, NetworkFaultKind, CloseKind, ActiveFault, TrafficKind};
 
 /// One way of one connection, as far as faults care.
 #[derive(Debug)]
-pub struct Lane {
+pub struct DirectionRules {
     direction: Direction,
     /// What the connection carries, once that is known.
-    pub kind: Option<Kind>,
+    pub kind: Option<TrafficKind>,
     /// The last fault that was in force when the connection began: cuts from before are not meant for it.
     since: u64,
     /// Bytes that passed under each fault that counts them.
-    passed_under: BTreeMap<u64, usize>,
+    passed_bytes: BTreeMap<u64, usize>,
     /// Bytes of the present answer that have passed.
     pub answer_bytes: usize,
     /// Something was lost on it: whatever came now would be garbage.
     is_dead: bool,
     /// Some of the present drip has passed, and the pause is due.
-    has_dripped: bool,
+    has_throttled: bool,
 }
 
 /// What becomes of the bytes at hand.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum PieceAction {
     /// So many of them pass, after a wait.
     Pass { bytes: usize, wait: Duration },
     /// They wait until the faults change.
     Hold,
     /// They are lost.
-    Lose,
+    Drop,
     /// They are lost, and so is the connection.
-    HangUp(Hangup),
+    Close(CloseKind),
 }
 
-impl Lane {
+impl DirectionRules {
     pub fn new(direction: Direction, since: u64) -> Self {
         Self {
             direction,
             kind: None,
             since,
-            passed_under: BTreeMap::new(),
+            passed_bytes: BTreeMap::new(),
             answer_bytes: 0,
             is_dead: false,
-            has_dripped: false,
+            has_throttled: false,
         }
     }
 
     /// The hangup that was ordered since it was last asked, if one was.
-    pub fn cut(&mut self, faults: &[InForce]) -> Option<Hangup> {
+    pub fn cut(&mut self, faults: &[ActiveFault]) -> Option<CloseKind> {
         let since = self.since;
         self.since = faults.iter().map(|fault| fault.id).max().unwrap_or(since).max(since);
-        self.striking(faults).filter(|(id, _)| *id > since).find_map(|(_, evil)| match evil {
-            Evil::Cut(hangup) => Some(*hangup),
+        self.matching(faults).filter(|(id, _)| *id > since).find_map(|(_, evil)| match evil {
+            NetworkFaultKind::Cut(hangup) => Some(*hangup),
             _ => None,
         })
     }
 
     /// The hangup that meets a connection that is new, if one does.
-    pub fn refusal(&self, faults: &[InForce]) -> Option<Hangup> {
-        self.striking(faults).find_map(|(_, evil)| match evil {
-            Evil::DropNew(hangup) => Some(*hangup),
+    pub fn refusal(&self, faults: &[ActiveFault]) -> Option<CloseKind> {
+        self.matching(faults).find_map(|(_, evil)| match evil {
+            NetworkFaultKind::DropNew(hangup) => Some(*hangup),
             _ => None,
         })
     }
 
     /// What becomes of the first of `available` bytes; `roll` is random in `[0, 1)`.
-    pub fn next(&mut self, faults: &[InForce], available: usize, roll: f64) -> Step {
-        if self.is_dead || self.striking(faults).any(|(_, evil)| *evil == Evil::HalfOpen) {
+    pub fn next(&mut self, faults: &[ActiveFault], available: usize, roll: f64) -> PieceAction {
+        if self.is_dead || self.matching(faults).any(|(_, evil)| *evil == NetworkFaultKind::HalfOpen) {
             self.is_dead = true;
-            return Step::Lose;
+            return PieceAction::Drop;
         }
-        if self.striking(faults).any(|(_, evil)| *evil == Evil::Stall) {
-            return Step::Hold;
+        if self.matching(faults).any(|(_, evil)| *evil == NetworkFaultKind::Stall) {
+            return PieceAction::Hold;
         }
         let (mut bytes, mut wait) = (available, Duration::ZERO);
-        for (id, evil) in self.striking(faults) {
+        for (id, evil) in self.matching(faults) {
             match evil {
-                Evil::CutAfter { bytes: limit, hangup } => {
-                    let passed = self.passed_under.get(&id).copied().unwrap_or(0);
+                NetworkFaultKind::CutAfter { bytes: limit, close: hangup } => {
+                    let passed = self.passed_bytes.get(&id).copied().unwrap_or(0);
                     match limit.saturating_sub(passed) {
-                        0 => return Step::HangUp(*hangup),
+                        0 => return PieceAction::Close(*hangup),
                         left => bytes = bytes.min(left),
                     }
                 }
-                Evil::Truncate { bytes: limit, hangup } if self.direction == Direction::Down => {
+                NetworkFaultKind::Truncate { bytes: limit, close: hangup } if self.direction == Direction::Down => {
                     match limit.saturating_sub(self.answer_bytes) {
-                        0 => return Step::HangUp(*hangup),
+                        0 => return PieceAction::Close(*hangup),
                         left => bytes = bytes.min(left),
                     }
                 }
-                Evil::Drip { bytes: drop, pause } => {
+                NetworkFaultKind::Throttle { bytes: drop, pause } => {
                     bytes = bytes.min((*drop).max(1));
-                    if self.has_dripped {
+                    if self.has_throttled {
                         wait = wait.max(*pause);
                     }
                 }
-                Evil::Latency { base, jitter } => wait = wait.max(*base + jitter.mul_f64(roll)),
+                NetworkFaultKind::Latency { base, jitter } => wait = wait.max(*base + jitter.mul_f64(roll)),
                 _ => {}
             }
         }
-        Step::Pass { bytes, wait }
+        PieceAction::Pass { bytes, wait }
     }
 
     /// Whether the end of what comes can be told now; `None` if that has to wait until the faults change.
-    pub fn tells_end(&mut self, faults: &[InForce]) -> Option<bool> {
+    pub fn forwards_end(&mut self, faults: &[ActiveFault]) -> Option<bool> {
         match self.next(faults, 1, 0.0) {
-            Step::Lose => Some(false),
-            Step::Hold => None,
-            Step::Pass { .. } | Step::HangUp(_) => Some(true),
+            PieceAction::Drop => Some(false),
+            PieceAction::Hold => None,
+            PieceAction::Pass { .. } | PieceAction::Close(_) => Some(true),
         }
     }
 
     /// Notes that `bytes` have passed.
-    pub fn passed(&mut self, faults: &[InForce], bytes: usize) {
-        let struck = |(id, evil): (u64, &Evil)| matches!(evil, Evil::CutAfter { .. }).then_some(id);
-        let counting: Vec<u64> = self.striking(faults).filter_map(struck).collect();
+    pub fn record_passed(&mut self, faults: &[ActiveFault], bytes: usize) {
+        let struck = |(id, evil): (u64, &NetworkFaultKind)| matches!(evil, NetworkFaultKind::CutAfter { .. }).then_some(id);
+        let counting: Vec<u64> = self.matching(faults).filter_map(struck).collect();
         for id in counting {
-            *self.passed_under.entry(id).or_default() += bytes;
+            *self.passed_bytes.entry(id).or_default() += bytes;
         }
         self.answer_bytes += bytes;
-        self.has_dripped = self.striking(faults).any(|(_, evil)| matches!(evil, Evil::Drip { .. }));
+        self.has_throttled = self.matching(faults).any(|(_, evil)| matches!(evil, NetworkFaultKind::Throttle { .. }));
     }
 
-    fn striking<'a>(&self, faults: &'a [InForce]) -> impl Iterator<Item = (u64, &'a Evil)> + use<'a> {
+    fn matching<'a>(&self, faults: &'a [ActiveFault]) -> impl Iterator<Item = (u64, &'a NetworkFaultKind)> + use<'a> {
         let (direction, kind) = (self.direction, self.kind);
         let strikes =
-            move |fault: &&InForce| fault.fault.ways.include(direction) && fault.fault.target.includes(kind);
-        faults.iter().filter(strikes).map(|fault| (fault.id, &fault.fault.evil))
+            move |fault: &&ActiveFault| fault.fault.directions.includes(direction) && fault.fault.target.includes(kind);
+        faults.iter().filter(strikes).map(|fault| (fault.id, &fault.fault.kind))
     }
 }
 
 /// Whether nothing listens.
-pub fn refuses(faults: &[InForce]) -> bool {
-    faults.iter().any(|fault| fault.fault.evil == Evil::Refuse)
+pub fn refuses(faults: &[ActiveFault]) -> bool {
+    faults.iter().any(|fault| fault.fault.kind == NetworkFaultKind::Refuse)
 }

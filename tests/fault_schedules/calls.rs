@@ -8,8 +8,8 @@ use mainstay::actors::request::RequestBuilder;
 use mainstay::{Download, Error, Request, RequestId, Response};
 use serde_json::json;
 
-use crate::counted::TAG;
-use crate::schedule::{Asked, Call, Form, LEDGER, NOTES, Reading};
+use crate::counting_transport::TAG;
+use crate::schedule::{RequestKind, ScheduledCall, BodyKind, LEDGER, NOTES, ReadMode};
 
 /// In what parts a stream brings a body.
 const PART_BYTES: usize = 7_000;
@@ -18,14 +18,14 @@ pub(crate) const SHARED: &str = "shared";
 
 /// A whole answer.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct CallAnswer {
     pub(crate) id: RequestId,
     pub(crate) status: u16,
     pub(crate) attempts: u32,
     pub(crate) body: Bytes,
 }
 
-impl From<Response> for Answer {
+impl From<Response> for CallAnswer {
     fn from(response: Response) -> Self {
         let Response { request_id: id, status, attempts, body, .. } = response;
         Self { id, status: status.as_u16(), attempts, body }
@@ -33,40 +33,40 @@ impl From<Response> for Answer {
 }
 
 /// Reads an answer as it comes.
-pub(crate) async fn read(opened: Result<Download, Error>, reading: Reading) -> Result<Option<Answer>, Error> {
+pub(crate) async fn read_download(opened: Result<Download, Error>, reading: ReadMode) -> Result<Option<CallAnswer>, Error> {
     let mut download = opened?;
     let mut body = BytesMut::new();
     while let Some(part) = download.chunk().await? {
-        if reading == Reading::Partly {
+        if reading == ReadMode::Partial {
             return Ok(None);
         }
         body.extend_from_slice(&part);
     }
     let Download { request_id: id, status, attempts, .. } = download;
-    Ok(Some(Answer { id, status: status.as_u16(), attempts, body: body.freeze() }))
+    Ok(Some(CallAnswer { id, status: status.as_u16(), attempts, body: body.freeze() }))
 }
 
 /// The request of a call.
-pub(crate) fn request(tag: &str, call: &Call) -> Request {
+pub(crate) fn request(tag: &str, call: &ScheduledCall) -> Request {
     let message = || json!({ "text": tag }).to_string().into_bytes();
-    let builder = match call.what {
-        Asked::Get => Request::get(format!("/api/search?q={tag}")),
-        Asked::Shared => Request::get(format!("/api/search?q={SHARED}")).shared(),
-        Asked::Put => with_body(Request::put(format!("/api/agents/{NOTES}/state")), message(), call.body),
-        Asked::Post => {
+    let builder = match call.kind {
+        RequestKind::Get => Request::get(format!("/api/search?q={tag}")),
+        RequestKind::Shared => Request::get(format!("/api/search?q={SHARED}")).shared(),
+        RequestKind::Put => with_body(Request::put(format!("/api/agents/{NOTES}/state")), message(), call.body),
+        RequestKind::Post => {
             with_body(Request::post(format!("/api/agents/{LEDGER}/message")), message(), call.body)
         }
-        Asked::KeyedPost { is_generated } => {
+        RequestKind::KeyedPost { is_generated } => {
             let post =
                 with_body(Request::post(format!("/api/agents/{LEDGER}/message")), message(), call.body);
             if is_generated { post.generated_idempotency_key() } else { post.idempotency_key(&key(tag)) }
         }
-        Asked::Echo { bytes } => {
+        RequestKind::Echo { bytes } => {
             with_body(Request::post("/api/echo"), echo(tag, bytes), call.body).idempotency_key(&key(tag))
         }
     };
     // Only what is the same to the last header can be shared.
-    let tag = if call.what == Asked::Shared { SHARED } else { tag };
+    let tag = if call.kind == RequestKind::Shared { SHARED } else { tag };
     let mut builder = builder.header(TAG, tag).priority(call.priority);
     if let Some(ms) = call.timeout_ms {
         builder = builder.timeout(Duration::from_millis(ms));
@@ -80,7 +80,7 @@ pub(crate) fn request(tag: &str, call: &Call) -> Request {
     builder.build().expect("schedules hold valid requests")
 }
 
-fn with_body(builder: RequestBuilder, body: Vec<u8>, form: Form) -> RequestBuilder {
+fn with_body(builder: RequestBuilder, body: Vec<u8>, form: BodyKind) -> RequestBuilder {
     let length = Some(body.len() as u64);
     let body = Bytes::from(body);
     let parts = {
@@ -92,9 +92,9 @@ fn with_body(builder: RequestBuilder, body: Vec<u8>, form: Form) -> RequestBuild
         }
     };
     match form {
-        Form::InMemory => builder.body(body),
-        Form::Stream { has_length } => builder.body_stream(length.filter(|_| has_length), parts),
-        Form::Once => builder.body_once(length, parts()),
+        BodyKind::InMemory => builder.body(body),
+        BodyKind::Stream { has_length } => builder.body_stream(length.filter(|_| has_length), parts),
+        BodyKind::Once => builder.body_stream_once(length, parts()),
     }
 }
 

@@ -2,9 +2,9 @@
 
 use mainstay::Priority;
 
-use crate::draw::Draw;
-use crate::fault_proxy::fault::{Evil, Fault, Hangup};
-use crate::settings::Settings;
+use crate::generator::Generator;
+use crate::fault_proxy::fault::{NetworkFaultKind, NetworkFault, CloseKind};
+use crate::settings::ScheduleSettings;
 
 /// Faults begin within this time.
 pub(crate) const FAULTS_BEGIN_MS: u64 = 400;
@@ -23,32 +23,32 @@ pub(crate) const CHATTER: &str = "chatter";
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Schedule {
     pub(crate) seed: u64,
-    pub(crate) settings: Settings,
+    pub(crate) settings: ScheduleSettings,
     /// How many events the backend keeps for who resumes.
     pub(crate) history_max: usize,
     /// Whether the first fault waits until everything is well.
-    pub(crate) begins_well: bool,
-    pub(crate) troubles: Vec<Trouble>,
-    pub(crate) calls: Vec<Call>,
-    pub(crate) sends: Vec<Send>,
+    pub(crate) begins_healthy: bool,
+    pub(crate) faults: Vec<ScheduledFault>,
+    pub(crate) calls: Vec<ScheduledCall>,
+    pub(crate) sends: Vec<ScheduledSend>,
     /// When a message is sent past the proxy.
     pub(crate) chatter: Vec<u64>,
     /// What happens while the runtime is shut down in the end.
-    pub(crate) finale: Option<Finale>,
+    pub(crate) final_phase: Option<FinalPhase>,
 }
 
 /// Something that goes wrong, or that somebody orders meanwhile.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Trouble {
+pub(crate) struct ScheduledFault {
     pub(crate) at_ms: u64,
     pub(crate) lasts_ms: u64,
-    pub(crate) what: What,
+    pub(crate) action: FaultAction,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum What {
+pub(crate) enum FaultAction {
     /// On the way to the backend.
-    Wire(Fault),
+    Network(NetworkFault),
     /// The agent loses its memory and fails.
     CrashAgent(&'static str),
     /// The next requests to the path are answered so.
@@ -88,20 +88,20 @@ pub(crate) enum What {
 
 /// A request.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Call {
+pub(crate) struct ScheduledCall {
     pub(crate) at_ms: u64,
-    pub(crate) what: Asked,
-    pub(crate) body: Form,
-    pub(crate) reading: Reading,
+    pub(crate) kind: RequestKind,
+    pub(crate) body: BodyKind,
+    pub(crate) reading: ReadMode,
     pub(crate) priority: Priority,
     pub(crate) timeout_ms: Option<u64>,
     pub(crate) wait_timeout_ms: Option<u64>,
     pub(crate) retries: Option<u32>,
-    pub(crate) patience: Patience,
+    pub(crate) caller: CallerBehaviour,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum RequestKind {
     Get,
     /// The same as others, who may share its answer.
     Shared,
@@ -120,7 +120,7 @@ pub(crate) enum Asked {
 
 /// How a body is given, where there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum BodyKind {
     InMemory,
     /// As a stream that is there anew for each attempt.
     Stream {
@@ -132,17 +132,17 @@ pub(crate) enum Form {
 
 /// How an answer is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reading {
+pub(crate) enum ReadMode {
     Whole,
-    AsItComes,
+    Streaming,
     /// No further than its first part.
-    Partly,
+    Partial,
 }
 
 /// How long the caller wants the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Patience {
-    ToTheEnd,
+pub(crate) enum CallerBehaviour {
+    Wait,
     /// It drops the future.
     DropAfterMs(u64),
     /// It cancels by id.
@@ -151,47 +151,47 @@ pub(crate) enum Patience {
 
 /// A text frame to the backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Send {
+pub(crate) struct ScheduledSend {
     pub(crate) at_ms: u64,
-    pub(crate) patience_ms: u64,
+    pub(crate) timeout_ms: u64,
     /// By how much it is longer than it need be.
     pub(crate) padding_bytes: usize,
 }
 
 /// A last fault, and what is under way when the runtime is shut down.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Finale {
-    pub(crate) fault: Fault,
-    pub(crate) calls: Vec<Call>,
-    pub(crate) sends: Vec<Send>,
+pub(crate) struct FinalPhase {
+    pub(crate) fault: NetworkFault,
+    pub(crate) calls: Vec<ScheduledCall>,
+    pub(crate) sends: Vec<ScheduledSend>,
     /// How long after them.
     pub(crate) shutdown_at_ms: u64,
 }
 
-impl Trouble {
+impl ScheduledFault {
     /// What it is, for counting how often it occurs.
     pub(crate) fn name(&self) -> &'static str {
-        match &self.what {
-            What::Wire(Fault { evil, .. }) => match evil {
-                Evil::Latency { .. } => "latency",
-                Evil::Drip { .. } => "drip",
-                Evil::Stall => "stall",
-                Evil::HalfOpen => "half-open",
-                Evil::Cut(Hangup::Fin) => "cut",
-                Evil::Cut(Hangup::Rst) => "reset",
-                Evil::CutAfter { .. } => "cut after bytes",
-                Evil::Truncate { .. } => "truncation",
-                Evil::Refuse => "refusal",
-                Evil::DropNew(_) => "accepted and dropped",
+        match &self.action {
+            FaultAction::Network(NetworkFault { kind: evil, .. }) => match evil {
+                NetworkFaultKind::Latency { .. } => "latency",
+                NetworkFaultKind::Throttle { .. } => "drip",
+                NetworkFaultKind::Stall => "stall",
+                NetworkFaultKind::HalfOpen => "half-open",
+                NetworkFaultKind::Cut(CloseKind::Fin) => "cut",
+                NetworkFaultKind::Cut(CloseKind::Rst) => "reset",
+                NetworkFaultKind::CutAfter { .. } => "cut after bytes",
+                NetworkFaultKind::Truncate { .. } => "truncation",
+                NetworkFaultKind::Refuse => "refusal",
+                NetworkFaultKind::DropNew(_) => "accepted and dropped",
             },
-            What::CrashAgent(_) => "agent crash",
-            What::Answer { .. } => "failing status",
-            What::Slow { .. } => "slow backend",
-            What::Reset { .. } => "backend resets",
-            What::DropWebSockets | What::RefuseWebSockets | What::SilenceWebSockets => "backend's WebSockets",
-            What::HangAgent(_) => "agent hangs",
-            What::RestartBackend => "backend restart",
-            What::Reconnect | What::Disconnect | What::RestartAgent(_) => "order",
+            FaultAction::CrashAgent(_) => "agent crash",
+            FaultAction::Answer { .. } => "failing status",
+            FaultAction::Slow { .. } => "slow backend",
+            FaultAction::Reset { .. } => "backend resets",
+            FaultAction::DropWebSockets | FaultAction::RefuseWebSockets | FaultAction::SilenceWebSockets => "backend's WebSockets",
+            FaultAction::HangAgent(_) => "agent hangs",
+            FaultAction::RestartBackend => "backend restart",
+            FaultAction::Reconnect | FaultAction::Disconnect | FaultAction::RestartAgent(_) => "order",
         }
     }
 
@@ -203,9 +203,9 @@ impl Trouble {
 impl Schedule {
     /// The schedule of `seed`.
     pub(crate) fn random(seed: u64) -> Self {
-        let mut draw = Draw::new(seed);
-        let settings = Settings::random(&mut draw);
-        let troubles = draw.troubles();
+        let mut draw = Generator::new(seed);
+        let settings = ScheduleSettings::random(&mut draw);
+        let troubles = draw.faults();
         let calls = draw.calls(CALLS_MS, 12..=32);
         let mut sends = draw.sends(CALLS_MS, 2..=8);
         if draw.one_in(10) {
@@ -216,12 +216,12 @@ impl Schedule {
             seed,
             settings,
             history_max: draw.pick(&[1024, 1024, 64, 6]),
-            begins_well: !draw.one_in(4),
-            troubles,
+            begins_healthy: !draw.one_in(4),
+            faults: troubles,
             calls,
             sends,
             chatter: (0..CALLS_MS / pace_ms).map(|round| round * pace_ms).collect(),
-            finale: draw.one_in(3).then(|| draw.finale()),
+            final_phase: draw.one_in(3).then(|| draw.final_phase()),
         }
     }
 }
@@ -233,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_seed_gives_the_same_schedule_and_another_seed_another() {
+    fn seed_determines_the_schedule() {
         for seed in 0..200 {
             let schedule = Schedule::random(seed);
             assert_eq!(schedule, Schedule::random(seed));
@@ -245,7 +245,7 @@ mod tests {
     fn every_fault_ends_and_each_kind_occurs() {
         let mut seen = BTreeSet::new();
         for seed in 0..1000 {
-            for trouble in Schedule::random(seed).troubles {
+            for trouble in Schedule::random(seed).faults {
                 assert!(trouble.ends_ms() <= FAULTS_BEGIN_MS + 5 * 60 + 250, "{seed}: {trouble:?}");
                 seen.insert(trouble.name());
             }
@@ -254,14 +254,14 @@ mod tests {
     }
 
     #[test]
-    fn the_ledger_remembers_all_that_a_schedule_can_make_it_do() {
+    fn ledger_agent_keeps_all_messages_of_a_schedule() {
         for seed in 0..1000 {
             let schedule = Schedule::random(seed);
-            let finale = schedule.finale.iter().flat_map(|finale| &finale.calls);
-            let most = schedule.calls.iter().chain(finale).map(|call| match call.what {
-                Asked::Post => 1,
-                Asked::KeyedPost { .. } => call.retries.unwrap_or(schedule.settings.retries) + 1,
-                Asked::Get | Asked::Shared | Asked::Put | Asked::Echo { .. } => 0,
+            let finale = schedule.final_phase.iter().flat_map(|finale| &finale.calls);
+            let most = schedule.calls.iter().chain(finale).map(|call| match call.kind {
+                RequestKind::Post => 1,
+                RequestKind::KeyedPost { .. } => call.retries.unwrap_or(schedule.settings.retries) + 1,
+                RequestKind::Get | RequestKind::Shared | RequestKind::Put | RequestKind::Echo { .. } => 0,
             });
             let most: u32 = most.sum();
             // What the embedded backend keeps of an agent's messages.

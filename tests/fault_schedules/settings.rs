@@ -1,11 +1,11 @@
 //! The configuration of one run: quick, and different from run to run.
 
-use crate::draw::Draw;
+use crate::generator::Generator;
 use crate::schedule::AGENTS;
 
 /// What is drawn of a configuration; the rest has its default.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Settings {
+pub(crate) struct ScheduleSettings {
     pub(crate) max_concurrent: usize,
     queue_max: usize,
     overflow: &'static str,
@@ -29,8 +29,8 @@ pub(crate) struct Settings {
     restart_delay_ms: u64,
 }
 
-impl Settings {
-    pub(crate) fn random(draw: &mut Draw) -> Self {
+impl ScheduleSettings {
+    pub(crate) fn random(draw: &mut Generator) -> Self {
         Self {
             max_concurrent: draw.pick(&[1, 2, 3, 5, 5, 8]),
             queue_max: draw.pick(&[1000, 1000, 1000, 6]),

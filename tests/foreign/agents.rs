@@ -6,12 +6,12 @@ use mainstay::config::{AgentConfig, Config};
 use serde_json::{Value, json};
 
 use crate::against;
-use crate::scene::{Scene, millis};
-use crate::server::Foreign;
+use crate::fixture::{ForeignFixture, millis};
+use crate::server::ServerSpec;
 use crate::support::{eventually, health};
 
 /// Adds these agents, checked often and restarted soon.
-fn add(config: &mut Config, ids: &[&str]) {
+fn add_agents(config: &mut Config, ids: &[&str]) {
     for id in ids {
         let mut agent = AgentConfig { id: (*id).to_owned(), ..AgentConfig::default() };
         agent.upkeep.health_interval = millis(100);
@@ -21,12 +21,12 @@ fn add(config: &mut Config, ids: &[&str]) {
 }
 
 against!(agents_that_report_as_documented_are_healthy_whatever_else_they_say: uvicorn, h11);
-async fn agents_that_report_as_documented_are_healthy_whatever_else_they_say(foreign: Foreign) {
+async fn agents_that_report_as_documented_are_healthy_whatever_else_they_say(foreign: ServerSpec) {
     let server = foreign.start().await;
-    let mut scene = Scene::against(&server, |config| add(config, &["planner", "sparse", "odd"])).await;
+    let mut scene = ForeignFixture::start(&server, |config| add_agents(config, &["planner", "sparse", "odd"])).await;
     for agent in ["planner", "sparse", "odd"] {
-        if !scene.told.iter().any(health(agent, "healthy")) {
-            scene.until(agent, health(agent, "healthy")).await;
+        if !scene.seen_events.iter().any(health(agent, "healthy")) {
+            scene.wait_for(agent, health(agent, "healthy")).await;
         }
         assert_eq!(scene.mainstay.agents().get(agent).unwrap().status, AgentStatus::Healthy);
     }
@@ -39,45 +39,45 @@ async fn agents_that_report_as_documented_are_healthy_whatever_else_they_say(for
 }
 
 against!(an_agent_that_fails_is_restarted_with_the_state_that_it_had: uvicorn, h11);
-async fn an_agent_that_fails_is_restarted_with_the_state_that_it_had(foreign: Foreign) {
+async fn an_agent_that_fails_is_restarted_with_the_state_that_it_had(foreign: ServerSpec) {
     let server = foreign.start().await;
-    let before = Scene::against(&server, |_| ()).await;
+    let before = ForeignFixture::start(&server, |_| ()).await;
     let memory = json!({ "notes": ["remember me", { "deep": [1, 2.5, null, "😀"] }] });
-    before.ask(Request::put("/api/agents/planner/state").json(&memory)).await.unwrap();
+    before.request(Request::put("/api/agents/planner/state").json(&memory)).await.unwrap();
 
-    let mut scene = Scene::against(&server, |config| add(config, &["planner"])).await;
-    scene.until("healthy", health("planner", "healthy")).await;
+    let mut scene = ForeignFixture::start(&server, |config| add_agents(config, &["planner"])).await;
+    scene.wait_for("healthy", health("planner", "healthy")).await;
     eventually("its state is kept", async || {
         tokio::task::yield_now().await;
-        scene.mainstay.agents().get("planner").unwrap().state_kept_at.is_some()
+        scene.mainstay.agents().get("planner").unwrap().state_saved_at.is_some()
     })
     .await;
-    scene.ask(Request::post("/api/agents/planner/fail").body("")).await.unwrap();
-    scene.until("failed", health("planner", "failed")).await;
-    scene.until("healthy", health("planner", "healthy")).await;
-    assert_eq!(scene.seen("restart-planner").await.len(), 1);
-    assert_eq!(scene.json(Request::get("/api/agents/planner/state")).await, memory);
+    scene.request(Request::post("/api/agents/planner/fail").body("")).await.unwrap();
+    scene.wait_for("failed", health("planner", "failed")).await;
+    scene.wait_for("healthy", health("planner", "healthy")).await;
+    assert_eq!(scene.requests_seen("restart-planner").await.len(), 1);
+    assert_eq!(scene.request_json(Request::get("/api/agents/planner/state")).await, memory);
     assert_eq!(scene.mainstay.agents().get("planner").unwrap().generation, 2);
 }
 
 against!(the_agents_of_a_frozen_server_are_unknown_and_not_restarted: uvicorn, h11);
-async fn the_agents_of_a_frozen_server_are_unknown_and_not_restarted(foreign: Foreign) {
+async fn the_agents_of_a_frozen_server_are_unknown_and_not_restarted(foreign: ServerSpec) {
     let server = foreign.start().await;
-    let mut scene = Scene::connected(&server, |config| {
+    let mut scene = ForeignFixture::start_connected(&server, |config| {
         // As in the default configuration, the link finds out before an agent has missed so many checks.
         config.connection.ping_interval = millis(100);
         config.connection.ping_timeout = millis(2_000);
         config.connection.connect_timeout = millis(500);
-        add(config, &["planner"]);
+        add_agents(config, &["planner"]);
     })
     .await;
-    if !scene.told.iter().any(health("planner", "healthy")) {
-        scene.until("healthy", health("planner", "healthy")).await;
+    if !scene.seen_events.iter().any(health("planner", "healthy")) {
+        scene.wait_for("healthy", health("planner", "healthy")).await;
     }
     server.freeze().await;
-    scene.until("unknown", health("planner", "unknown")).await;
+    scene.wait_for("unknown", health("planner", "unknown")).await;
     server.thaw().await;
-    scene.until("healthy", health("planner", "healthy")).await;
-    let exits = scene.told.iter().filter(|event: &&Value| event["kind"] == "actor_exited").count();
-    assert_eq!((exits, scene.seen("restart-planner").await.len()), (0, 0));
+    scene.wait_for("healthy", health("planner", "healthy")).await;
+    let exits = scene.seen_events.iter().filter(|event: &&Value| event["kind"] == "actor_exited").count();
+    assert_eq!((exits, scene.requests_seen("restart-planner").await.len()), (0, 0));
 }

@@ -14,20 +14,20 @@
 #[path = "../support.rs"]
 mod support;
 
-mod scene;
+mod fixture;
 mod server;
 
 mod agents;
-mod answers;
-mod crowds;
+mod responses;
+mod concurrency;
 mod failures;
 mod frames;
-mod link;
+mod connection;
 mod pool;
-mod program;
-mod refusals;
+mod cli;
+mod handshakes;
 mod requests;
-mod silence;
+mod keepalive;
 
 /// Runs a scenario against each of these servers, as a test of its own.
 macro_rules! against {

@@ -14,41 +14,41 @@ const WEBSOCKETS: &str = "python/ws_server.py";
 
 /// What to start: which of our thin scripts over which library, and with which options.
 #[derive(Clone)]
-pub struct Foreign {
-    runtime: Runtime,
+pub struct ServerSpec {
+    interpreter: Interpreter,
     script: &'static str,
     args: Vec<String>,
 }
 
 #[derive(Clone, Copy)]
-enum Runtime {
+enum Interpreter {
     Python,
     Node,
 }
 
 /// The `websockets` package, without HTTP.
-pub fn websockets() -> Foreign {
-    Foreign::new(Runtime::Python, WEBSOCKETS)
+pub fn websockets() -> ServerSpec {
+    ServerSpec::new(Interpreter::Python, WEBSOCKETS)
 }
 
 /// FastAPI on uvicorn as `uvicorn[standard]` has it: httptools, uvloop, the `websockets` package below ASGI.
-pub fn uvicorn() -> Foreign {
-    Foreign::new(Runtime::Python, "python/app.py")
+pub fn uvicorn() -> ServerSpec {
+    ServerSpec::new(Interpreter::Python, "python/app.py")
 }
 
 /// FastAPI on uvicorn with what is written in Python alone: h11, asyncio's loop, wsproto.
-pub fn h11() -> Foreign {
+pub fn h11() -> ServerSpec {
     uvicorn().with(["--http", "h11", "--loop", "asyncio", "--ws", "wsproto"])
 }
 
 /// Express on Node's HTTP server, with `ws`.
-pub fn node() -> Foreign {
-    Foreign::new(Runtime::Node, "node/server.js")
+pub fn node() -> ServerSpec {
+    ServerSpec::new(Interpreter::Node, "node/server.js")
 }
 
-impl Foreign {
-    fn new(runtime: Runtime, script: &'static str) -> Self {
-        Self { runtime, script, args: Vec::new() }
+impl ServerSpec {
+    fn new(runtime: Interpreter, script: &'static str) -> Self {
+        Self { interpreter: runtime, script, args: Vec::new() }
     }
 
     /// The same with further options; a later one wins over an earlier one.
@@ -58,31 +58,31 @@ impl Foreign {
     }
 
     /// Whether it has no HTTP beside the WebSocket.
-    pub fn is_websocket_alone(&self) -> bool {
+    pub fn is_websocket_only(&self) -> bool {
         self.script == WEBSOCKETS
     }
 
     /// Whether it is Node.
     pub fn is_node(&self) -> bool {
-        matches!(self.runtime, Runtime::Node)
+        matches!(self.interpreter, Interpreter::Node)
     }
 
     /// Starts it on any free port.
-    pub async fn start(&self) -> Server {
+    pub async fn start(&self) -> RunningServer {
         self.start_on(0).await
     }
 
     /// Starts it on this port, and returns when it listens.
-    pub async fn start_on(&self, port: u16) -> Server {
+    pub async fn start_on(&self, port: u16) -> RunningServer {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("foreign").join(self.script);
-        let mut command = match self.runtime {
-            Runtime::Python => {
+        let mut command = match self.interpreter {
+            Interpreter::Python => {
                 let mut python = Command::new(installed("MAINSTAY_FOREIGN_PYTHON"));
                 // No compiled copies beside the sources.
                 python.arg("-B");
                 python
             }
-            Runtime::Node => {
+            Interpreter::Node => {
                 let mut node = Command::new("node");
                 node.env("NODE_PATH", installed("MAINSTAY_FOREIGN_NODE_MODULES"));
                 node
@@ -94,7 +94,7 @@ impl Foreign {
         let mut child = command.spawn().expect("the server can be started");
         let stdin = child.stdin.take().expect("stdin is piped");
         let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
-        let mut server = Server { foreign: self.clone(), child, _stdin: stdin, lines, port };
+        let mut server = RunningServer { spec: self.clone(), child, _stdin: stdin, lines, port };
         let line = server.line().await;
         let port = line.strip_prefix("listening on ").and_then(|port| port.parse().ok());
         server.port = port.unwrap_or_else(|| panic!("it said {line:?} in place of its port"));
@@ -108,8 +108,8 @@ fn installed(name: &str) -> OsString {
 }
 
 /// A server that runs. Dropped, it is killed.
-pub struct Server {
-    pub foreign: Foreign,
+pub struct RunningServer {
+    pub spec: ServerSpec,
     child: Child,
     /// Not left to `child`, which closes it as soon as somebody waits for it.
     _stdin: ChildStdin,
@@ -117,7 +117,7 @@ pub struct Server {
     port: u16,
 }
 
-impl Server {
+impl RunningServer {
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
@@ -128,7 +128,7 @@ impl Server {
     }
 
     /// Waits until it has printed this line. Of a kind that `wanted` is none of, it may print others before.
-    pub async fn says(&mut self, wanted: &str) {
+    pub async fn expect_line(&mut self, wanted: &str) {
         let kind = wanted.split(' ').next();
         loop {
             let line = self.line().await;
@@ -140,21 +140,21 @@ impl Server {
     }
 
     /// Kills it without a warning, and returns when it is gone.
-    pub async fn kill(mut self) -> Gone {
+    pub async fn kill(mut self) -> StoppedServer {
         self.child.kill().await.expect("it can be killed");
-        Gone { foreign: self.foreign, port: self.port }
+        StoppedServer { spec: self.spec, port: self.port }
     }
 
     /// Asks it to end, as a service manager does.
-    pub async fn ask_to_end(&self) {
+    pub async fn terminate(&self) {
         self.signal("-TERM").await;
     }
 
     /// Waits until it has ended by itself.
-    pub async fn ended(mut self) -> (ExitStatus, Gone) {
+    pub async fn wait(mut self) -> (ExitStatus, StoppedServer) {
         let status =
             timeout(PATIENCE, self.child.wait()).await.expect("it ends").expect("it can be waited for");
-        (status, Gone { foreign: self.foreign, port: self.port })
+        (status, StoppedServer { spec: self.spec, port: self.port })
     }
 
     /// Stops all of its threads: from now on only the kernel answers for it.
@@ -175,14 +175,14 @@ impl Server {
 }
 
 /// A server that is no more.
-pub struct Gone {
-    foreign: Foreign,
+pub struct StoppedServer {
+    spec: ServerSpec,
     port: u16,
 }
 
-impl Gone {
+impl StoppedServer {
     /// Starts it again on its port, with further options.
-    pub async fn back_with<const N: usize>(self, args: [&str; N]) -> Server {
-        self.foreign.with(args).start_on(self.port).await
+    pub async fn restart_with<const N: usize>(self, args: [&str; N]) -> RunningServer {
+        self.spec.with(args).start_on(self.port).await
     }
 }

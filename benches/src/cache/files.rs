@@ -11,57 +11,57 @@ use mainstay_runtime::{Child, Runtime, SupervisorSpec};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-use super::{BYTES_MAX, KEEPING};
-use crate::contender::Fault;
-use crate::scoreboard::{Line, Target};
-use crate::settings::Settings;
+use super::{BYTES_MAX, ENTRY_OPTIONS};
+use crate::contender::BenchError;
+use crate::scoreboard::{ScoreLine, ScoreTarget};
+use crate::settings::BenchSettings;
 
 /// Beside nobody.
 const PEERS: &[&str] = &[];
 const DEBOUNCE: Duration = Duration::from_millis(100);
-const BEYOND_MS_MAX: f64 = 50.0;
+const LATENCY_MS_MAX: f64 = 50.0;
 /// How many are changed at once.
-const AT_ONCE: [usize; 2] = [1, 1_000];
+const FILES_AT_ONCE: [usize; 2] = [1, 1_000];
 /// How exact the measuring is.
-const LOOK: Duration = Duration::from_micros(200);
-const PATIENCE: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_micros(200);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is gathered is known before; what takes longer than that counts.
-pub(crate) async fn measure(settings: &Settings, dir: &Path) -> Result<Vec<Line>, Fault> {
-    let watched = Watched::up(dir).await?;
+pub(crate) async fn measure(settings: &BenchSettings, dir: &Path) -> Result<Vec<ScoreLine>, BenchError> {
+    let watched = WatchRuntime::start(dir).await?;
     let mut lines = Vec::new();
-    for count in AT_ONCE {
+    for count in FILES_AT_ONCE {
         let line = |what: &str| {
-            Line::beside(PEERS, format!("{count} files changed, beyond the debounce time, {what}"), "ms")
+            ScoreLine::against(PEERS, format!("{count} files changed, beyond the debounce time, {what}"), "ms")
         };
         let (mut usual, mut longest) = (line("median"), line("longest"));
         let mut largest = f64::NEG_INFINITY;
         for round in 0..=settings.rounds {
-            let took = watched.change(count, round).await?;
+            let took = watched.measure_change(count, round).await?;
             if round > 0 {
                 let beyond = (took.as_secs_f64() - DEBOUNCE.as_secs_f64()) * 1e3;
-                usual.note_of(0, beyond);
+                usual.record_of(0, beyond);
                 largest = largest.max(beyond);
             }
         }
-        longest.note_of(0, largest);
-        lines.extend([usual, longest.target(Target::AtMost(BEYOND_MS_MAX))]);
+        longest.record_of(0, largest);
+        lines.extend([usual, longest.target(ScoreTarget::AtMost(LATENCY_MS_MAX))]);
     }
     watched.runtime.shutdown().await;
     Ok(lines)
 }
 
 /// A folder that is watched, and what reads in it.
-struct Watched {
+struct WatchRuntime {
     folder: TempDir,
     files: Files,
     runtime: Runtime,
 }
 
-impl Watched {
-    async fn up(dir: &Path) -> Result<Self, Fault> {
+impl WatchRuntime {
+    async fn start(dir: &Path) -> Result<Self, BenchError> {
         let folder = tempfile::tempdir_in(dir)?;
-        let cache = CacheHandle::new(BYTES_MAX, KEEPING);
+        let cache = CacheHandle::new(BYTES_MAX, ENTRY_OPTIONS);
         let mut root = SupervisorSpec::new("root");
         let cache_address = root.child(Child::new("cache", CacheActor { cache: cache.clone() }))?;
         let roots = Roots::new([folder.path().to_owned()])?;
@@ -75,13 +75,13 @@ impl Watched {
         let runtime = Runtime::builder().start(root).await?;
         let begun = Instant::now();
         while !roots.standing().all(|(_, is_watched)| is_watched) {
-            wait(begun, "the folder is not watched").await?;
+            poll_wait(begun, "the folder is not watched").await?;
         }
         Ok(Self { folder, files: Files::new(cache, roots), runtime })
     }
 
     /// How long it takes from the last change until nothing is kept of what was.
-    async fn change(&self, count: usize, round: usize) -> Result<Duration, Fault> {
+    async fn measure_change(&self, count: usize, round: usize) -> Result<Duration, BenchError> {
         let paths: Vec<PathBuf> = (0..count).map(|n| self.folder.path().join(format!("{n}.txt"))).collect();
         let text = format!("round {round}");
         if round == 0 {
@@ -107,17 +107,17 @@ impl Watched {
         let begun = Instant::now();
         for path in &paths {
             while self.files.keeps(path) {
-                wait(begun, "a file that has changed is still kept").await?;
+                poll_wait(begun, "a file that has changed is still kept").await?;
             }
         }
         Ok(begun.elapsed())
     }
 }
 
-async fn wait(begun: Instant, why: &str) -> Result<(), Fault> {
-    if begun.elapsed() > PATIENCE {
+async fn poll_wait(begun: Instant, why: &str) -> Result<(), BenchError> {
+    if begun.elapsed() > WAIT_TIMEOUT {
         return Err(why.into());
     }
-    sleep(LOOK).await;
+    sleep(POLL_INTERVAL).await;
     Ok(())
 }

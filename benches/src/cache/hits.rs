@@ -8,10 +8,10 @@ use bytes::Bytes;
 use mainstay_actors::cache::CacheHandle;
 use tokio::task::JoinSet;
 
-use super::{BYTES_MAX, Kept, Random};
-use crate::contender::Fault;
-use crate::scoreboard::{Line, Target};
-use crate::settings::Settings;
+use super::{BYTES_MAX, CacheRuntime, XorShift};
+use crate::contender::BenchError;
+use crate::scoreboard::{ScoreLine, ScoreTarget};
+use crate::settings::BenchSettings;
 
 type Moka = moka::sync::Cache<Arc<str>, Bytes>;
 
@@ -22,29 +22,29 @@ const HITS: usize = 200_000;
 const VALUE_BYTES: usize = 256;
 
 /// One that is asked for a key.
-trait Asked: Clone + Send + 'static {
+trait Lookup: Clone + Send + 'static {
     fn has(&self, key: &str) -> bool;
 }
 
-impl Asked for CacheHandle {
+impl Lookup for CacheHandle {
     fn has(&self, key: &str) -> bool {
         black_box(self.get(key, None)).is_some()
     }
 }
 
-impl Asked for Moka {
+impl Lookup for Moka {
     fn has(&self, key: &str) -> bool {
         black_box(self.get(key)).is_some()
     }
 }
 
 /// Contenders take turns, and each begins every other round. The first round warms up.
-pub(crate) async fn measure(settings: &Settings) -> Result<Vec<Line>, Fault> {
+pub(crate) async fn measure(settings: &BenchSettings) -> Result<Vec<ScoreLine>, BenchError> {
     let mut lines = Vec::new();
     for count in KEYS {
         let keys: Arc<[Arc<str>]> = (0..count).map(|n| format!("http:GET /api/items/{n}").into()).collect();
         let value = Bytes::from(vec![b'x'; VALUE_BYTES]);
-        let ours = Kept::up().await?;
+        let ours = CacheRuntime::start().await?;
         let moka: Moka = moka::sync::Cache::builder()
             .max_capacity(BYTES_MAX)
             .weigher(|key: &Arc<str>, value: &Bytes| {
@@ -57,7 +57,7 @@ pub(crate) async fn measure(settings: &Settings) -> Result<Vec<Line>, Fault> {
         }
         for tasks in TASKS {
             let what = format!("hit, {count} keys, {tasks} at a time");
-            let mut line = Line::beside(PEERS, what, "ns").target(Target::OfFirst(1.5));
+            let mut line = ScoreLine::against(PEERS, what, "ns").target(ScoreTarget::OfFirst(1.5));
             for number in 0..=settings.rounds {
                 let (mine, theirs);
                 if number % 2 == 0 {
@@ -68,7 +68,7 @@ pub(crate) async fn measure(settings: &Settings) -> Result<Vec<Line>, Fault> {
                     mine = round(&ours.cache, &keys, tasks).await?;
                 }
                 if number > 0 {
-                    line.note([mine, theirs]);
+                    line.record([mine, theirs]);
                 }
             }
             lines.push(line);
@@ -79,13 +79,13 @@ pub(crate) async fn measure(settings: &Settings) -> Result<Vec<Line>, Fault> {
 }
 
 /// Nanoseconds a hit, on average over the tasks that ask at the same time.
-async fn round<C: Asked>(cache: &C, keys: &Arc<[Arc<str>]>, tasks: usize) -> Result<f64, Fault> {
+async fn round<C: Lookup>(cache: &C, keys: &Arc<[Arc<str>]>, tasks: usize) -> Result<f64, BenchError> {
     let start = Arc::new(Barrier::new(tasks));
     let mut askers = JoinSet::new();
     for seed in 0..tasks {
         let (cache, keys, start) = (cache.clone(), Arc::clone(keys), Arc::clone(&start));
         askers.spawn(async move {
-            let mut random = Random(0x9e37_79b9_7f4a_7c15 + seed as u64);
+            let mut random = XorShift(0x9e37_79b9_7f4a_7c15 + seed as u64);
             // All of them are there, one on each worker, before the first one asks.
             start.wait();
             let begun = Instant::now();

@@ -10,11 +10,11 @@ use kameo::actor::{Actor, ActorRef, Spawn};
 use kameo::mailbox;
 use kameo::message::{Context, Message};
 
-use super::{Contender, Fault, Live, Nursery, ROOM, Sent, Tally};
+use super::{Contender, BenchError, LiveGuard, ChildSpawner, MAILBOX_CAPACITY, CastResult, CounterState};
 
 struct Counter {
-    tally: Tally,
-    _live: Live,
+    tally: CounterState,
+    _live: LiveGuard,
 }
 
 struct Add(u64);
@@ -27,7 +27,7 @@ impl Actor for Counter {
     type Error = Infallible;
 
     async fn on_start((): (), _: ActorRef<Self>) -> Result<Self, Infallible> {
-        Ok(Self { tally: Tally::default(), _live: Live::one() })
+        Ok(Self { tally: CounterState::default(), _live: LiveGuard::new() })
     }
 }
 
@@ -74,7 +74,7 @@ impl Actor for Supervisor {
     }
 }
 
-async fn supervised(supervisor: &ActorRef<Supervisor>, room: usize) -> ActorRef<Counter> {
+async fn spawn_counter(supervisor: &ActorRef<Supervisor>, room: usize) -> ActorRef<Counter> {
     let unlimited = Duration::from_secs(1);
     Counter::supervise(supervisor, ())
         .restart_limit(u32::MAX, unlimited)
@@ -88,56 +88,56 @@ pub(crate) struct Kameo {
 }
 
 impl Contender for Kameo {
-    async fn up(room: usize, _: &Path) -> Result<Self, Fault> {
+    async fn start(room: usize, _: &Path) -> Result<Self, BenchError> {
         let supervisor = Supervisor::spawn(());
-        let counter = supervised(&supervisor, room).await;
+        let counter = spawn_counter(&supervisor, room).await;
         counter.wait_for_startup().await;
         Ok(Self { supervisor, counter })
     }
 
-    async fn cast(&self, amount: u64) -> Sent {
-        Sent::of(self.counter.tell(Add(amount)).send().await)
+    async fn cast(&self, amount: u64) -> CastResult {
+        CastResult::from_result(self.counter.tell(Add(amount)).send().await)
     }
 
-    async fn mark(&self, seen: &Arc<AtomicU64>) -> Sent {
-        Sent::of(self.counter.tell(Mark(Arc::clone(seen))).send().await)
+    async fn mark(&self, seen: &Arc<AtomicU64>) -> CastResult {
+        CastResult::from_result(self.counter.tell(Mark(Arc::clone(seen))).send().await)
     }
 
-    async fn crash(&self) -> Sent {
-        Sent::of(self.counter.tell(Crash).send().await)
+    async fn crash(&self) -> CastResult {
+        CastResult::from_result(self.counter.tell(Crash).send().await)
     }
 
     async fn call(&self) -> Option<u64> {
         self.counter.ask(Sum).send().await.ok()
     }
 
-    async fn again(&mut self) {
+    async fn prepare_retry(&mut self) {
         tokio::task::yield_now().await;
     }
 
-    async fn down(self) {
-        stop(&self.supervisor).await;
+    async fn stop(self) {
+        stop_supervisor(&self.supervisor).await;
     }
 }
 
-async fn stop(supervisor: &ActorRef<Supervisor>) {
+async fn stop_supervisor(supervisor: &ActorRef<Supervisor>) {
     // One that has ended already is what we want.
     let _ = supervisor.stop_gracefully().await;
     supervisor.wait_for_shutdown().await;
 }
 
 #[derive(Clone)]
-pub(crate) struct KameoNursery {
+pub(crate) struct KameoSpawner {
     supervisor: ActorRef<Supervisor>,
 }
 
-impl Nursery for KameoNursery {
-    async fn up(_: &Path) -> Result<Self, Fault> {
+impl ChildSpawner for KameoSpawner {
+    async fn start(_: &Path) -> Result<Self, BenchError> {
         Ok(Self { supervisor: Supervisor::spawn(()) })
     }
 
-    async fn add(&self, _: u64, greeted: bool) -> Result<(), Fault> {
-        let counter = supervised(&self.supervisor, ROOM).await;
+    async fn add(&self, _: u64, greeted: bool) -> Result<(), BenchError> {
+        let counter = spawn_counter(&self.supervisor, MAILBOX_CAPACITY).await;
         counter.wait_for_startup().await;
         if greeted {
             counter.ask(Sum).send().await.map_err(|error| error.to_string())?;
@@ -145,7 +145,7 @@ impl Nursery for KameoNursery {
         Ok(())
     }
 
-    async fn down(self) {
-        stop(&self.supervisor).await;
+    async fn stop(self) {
+        stop_supervisor(&self.supervisor).await;
     }
 }

@@ -12,44 +12,44 @@ use mainstay_runtime::{
     Address, Child, Context, Failure, Message, Reply, Runtime, SupervisorHandle, SupervisorSpec, Worker,
 };
 
-use super::{Contender, Fault, Live, Nursery, Sent, Tally};
+use super::{Contender, BenchError, LiveGuard, ChildSpawner, CastResult, CounterState};
 
-enum Act {
+enum CounterMessage {
     Add(u64),
     Mark(Arc<AtomicU64>),
     Sum(Reply<u64>),
     Crash,
 }
 
-impl Message for Act {}
+impl Message for CounterMessage {}
 
 struct Counter;
 
 impl Worker for Counter {
-    type Message = Act;
-    type State = (Tally, Live);
-    type Snapshot = Tally;
+    type Message = CounterMessage;
+    type State = (CounterState, LiveGuard);
+    type Snapshot = CounterState;
 
-    async fn start(&self, _: &mut Context<Act>, kept: Option<Tally>) -> Result<(Tally, Live), Failure> {
-        Ok((kept.unwrap_or_default(), Live::one()))
+    async fn start(&self, _: &mut Context<CounterMessage>, kept: Option<CounterState>) -> Result<(CounterState, LiveGuard), Failure> {
+        Ok((kept.unwrap_or_default(), LiveGuard::new()))
     }
 
     async fn handle(
         &self,
-        _: &mut Context<Act>,
-        act: Act,
-        (tally, _): &mut (Tally, Live),
+        _: &mut Context<CounterMessage>,
+        act: CounterMessage,
+        (tally, _): &mut (CounterState, LiveGuard),
     ) -> Result<(), Failure> {
         match act {
-            Act::Add(amount) => tally.add(amount),
-            Act::Mark(seen) => drop(seen.fetch_add(1, Ordering::Relaxed)),
-            Act::Sum(reply) => reply.send(tally.sum()),
-            Act::Crash => panic!("on purpose"),
+            CounterMessage::Add(amount) => tally.add(amount),
+            CounterMessage::Mark(seen) => drop(seen.fetch_add(1, Ordering::Relaxed)),
+            CounterMessage::Sum(reply) => reply.send(tally.sum()),
+            CounterMessage::Crash => panic!("on purpose"),
         }
         Ok(())
     }
 
-    fn snapshot(&self, (tally, _): &(Tally, Live)) -> Option<Tally> {
+    fn snapshot(&self, (tally, _): &(CounterState, LiveGuard)) -> Option<CounterState> {
         Some(*tally)
     }
 }
@@ -64,73 +64,73 @@ fn policy() -> ChildPolicy {
     }
 }
 
-pub(crate) fn journal(dir: &Path) -> Result<Journal, Fault> {
+pub(crate) fn journal(dir: &Path) -> Result<Journal, BenchError> {
     Ok(Journal::open(dir, "bench", Arc::new(SystemClock), JournalConfig::default())?)
 }
 
 pub(crate) struct Mainstay {
     runtime: Runtime,
-    counter: Address<Act>,
+    counter: Address<CounterMessage>,
 }
 
 impl Contender for Mainstay {
-    async fn up(room: usize, dir: &Path) -> Result<Self, Fault> {
+    async fn start(room: usize, dir: &Path) -> Result<Self, BenchError> {
         let mut root = SupervisorSpec::new("root");
         let counter = root.child(Child::new("counter", Counter).policy(policy()).mailbox_capacity(room))?;
         let runtime = Runtime::builder().journal(journal(dir)?).start(root).await?;
         Ok(Self { runtime, counter })
     }
 
-    async fn cast(&self, amount: u64) -> Sent {
-        Sent::of(self.counter.cast(Act::Add(amount)).await)
+    async fn cast(&self, amount: u64) -> CastResult {
+        CastResult::from_result(self.counter.cast(CounterMessage::Add(amount)).await)
     }
 
-    async fn mark(&self, seen: &Arc<AtomicU64>) -> Sent {
-        Sent::of(self.counter.cast(Act::Mark(Arc::clone(seen))).await)
+    async fn mark(&self, seen: &Arc<AtomicU64>) -> CastResult {
+        CastResult::from_result(self.counter.cast(CounterMessage::Mark(Arc::clone(seen))).await)
     }
 
-    async fn crash(&self) -> Sent {
-        Sent::of(self.counter.cast(Act::Crash).await)
+    async fn crash(&self) -> CastResult {
+        CastResult::from_result(self.counter.cast(CounterMessage::Crash).await)
     }
 
     async fn call(&self) -> Option<u64> {
-        self.counter.call(Act::Sum).await.ok()
+        self.counter.call(CounterMessage::Sum).await.ok()
     }
 
-    async fn again(&mut self) {
+    async fn prepare_retry(&mut self) {
         tokio::task::yield_now().await;
     }
 
-    async fn down(self) {
+    async fn stop(self) {
         self.runtime.shutdown().await;
     }
 }
 
 #[derive(Clone)]
-pub(crate) struct MainstayNursery {
+pub(crate) struct MainstaySpawner {
     runtime: Arc<Runtime>,
     supervisor: SupervisorHandle,
     policy: Arc<ChildPolicy>,
 }
 
-impl Nursery for MainstayNursery {
-    async fn up(dir: &Path) -> Result<Self, Fault> {
+impl ChildSpawner for MainstaySpawner {
+    async fn start(dir: &Path) -> Result<Self, BenchError> {
         let mut root = SupervisorSpec::new("root").as_child(policy());
         let supervisor = root.supervisor(SupervisorSpec::dynamic("pool").as_child(policy()))?;
         let runtime = Runtime::builder().journal(journal(dir)?).start(root).await?;
         Ok(Self { runtime: Arc::new(runtime), supervisor, policy: Arc::new(policy()) })
     }
 
-    async fn add(&self, number: u64, greeted: bool) -> Result<(), Fault> {
+    async fn add(&self, number: u64, greeted: bool) -> Result<(), BenchError> {
         let child = Child::new(format!("counter-{number}"), Counter).policy(Arc::clone(&self.policy));
         let counter = self.supervisor.add(child).await?;
         if greeted {
-            counter.call(Act::Sum).await?;
+            counter.call(CounterMessage::Sum).await?;
         }
         Ok(())
     }
 
-    async fn down(self) {
+    async fn stop(self) {
         self.runtime.shutdown().await;
     }
 }

@@ -107,29 +107,29 @@ pub async fn serve(
         }
         Ok::<(), io::Error>(())
     };
-    let house = House(Arc::new(Rooms { switches, lines, sessions: Mutex::default() }));
+    let house = ExampleAgent(Arc::new(ExampleState { switches, lines, sessions: Mutex::default() }));
     tokio::select! {
         served = house.serve(Lines::new(Box::pin(outgoing), Box::pin(incoming))) => served,
         written = writing => written.map_err(Error::into_internal_error),
     }
 }
 
-struct Rooms {
+struct ExampleState {
     switches: Switches,
     lines: mpsc::Sender<String>,
-    sessions: Mutex<HashMap<SessionId, Session>>,
+    sessions: Mutex<HashMap<SessionId, ExampleSession>>,
 }
 
-struct Session {
+struct ExampleSession {
     prompts: Vec<String>,
     is_cancelled: watch::Sender<bool>,
 }
 
 /// The agent. Cheap to clone.
 #[derive(Clone)]
-struct House(Arc<Rooms>);
+struct ExampleAgent(Arc<ExampleState>);
 
-impl House {
+impl ExampleAgent {
     async fn serve(self, transport: impl ConnectTo<Agent> + 'static) -> Result<(), Error> {
         let (starting, opening, resuming) = (self.clone(), self.clone(), self.clone());
         let (loading, working, cancelling) = (self.clone(), self.clone(), self);
@@ -140,12 +140,12 @@ impl House {
                     if starting.0.switches.mute {
                         std::future::pending::<()>().await;
                     }
-                    responder.respond(starting.introduction(&request))
+                    responder.respond(starting.initialize_response(&request))
                 },
                 on_receive_request!(),
             )
             .on_receive_request(
-                async move |_: NewSessionRequest, responder, _| match opening.open() {
+                async move |_: NewSessionRequest, responder, _| match opening.new_session() {
                     Ok(session) => responder.respond(NewSessionResponse::new(session)),
                     Err(error) => responder.respond_with_error(error),
                 },
@@ -153,7 +153,7 @@ impl House {
             )
             .on_receive_request(
                 async move |request: ResumeSessionRequest, responder, _| match resuming
-                    .back(&request.session_id)
+                    .resume(&request.session_id)
                 {
                     Ok(_) => responder.respond(ResumeSessionResponse::new()),
                     Err(error) => responder.respond_with_error(error),
@@ -162,10 +162,10 @@ impl House {
             )
             .on_receive_request(
                 async move |request: LoadSessionRequest, responder, connection: ConnectionTo<Client>| {
-                    match loading.back(&request.session_id) {
+                    match loading.resume(&request.session_id) {
                         Ok(prompts) => {
                             for prompt in prompts {
-                                let chunk = SessionUpdate::UserMessageChunk(said(&prompt));
+                                let chunk = SessionUpdate::UserMessageChunk(text_chunk(&prompt));
                                 connection.send_notification(SessionNotification::new(
                                     request.session_id.clone(),
                                     chunk,
@@ -180,7 +180,7 @@ impl House {
             )
             .on_receive_request(
                 async move |request: PromptRequest, responder, connection: ConnectionTo<Client>| {
-                    let turn = working.clone().turn(request, connection.clone());
+                    let turn = working.clone().run_turn(request, connection.clone());
                     connection.spawn(async move { responder.respond_with_result(turn.await) })
                 },
                 on_receive_request!(),
@@ -198,11 +198,11 @@ impl House {
             .await
     }
 
-    fn sessions(&self) -> MutexGuard<'_, HashMap<SessionId, Session>> {
+    fn sessions(&self) -> MutexGuard<'_, HashMap<SessionId, ExampleSession>> {
         self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn introduction(&self, request: &InitializeRequest) -> InitializeResponse {
+    fn initialize_response(&self, request: &InitializeRequest) -> InitializeResponse {
         let switches = &self.0.switches;
         let resume = switches.resume.then(SessionResumeCapabilities::new);
         let version = match switches.version {
@@ -218,49 +218,49 @@ impl House {
             )
     }
 
-    fn open(&self) -> Result<SessionId, Error> {
+    fn new_session(&self) -> Result<SessionId, Error> {
         if self.0.switches.login {
             return Err(Error::auth_required());
         }
         let mut sessions = self.sessions();
-        let kept = |id: &SessionId| self.file(id).is_some_and(|file| file.exists());
+        let kept = |id: &SessionId| self.session_file(id).is_some_and(|file| file.exists());
         let id = (1_u32..).map(|number| SessionId::new(format!("s{number}")));
         let id = id
             .into_iter()
             .find(|id| !sessions.contains_key(id) && !kept(id))
             .ok_or_else(Error::internal_error)?;
-        self.keep(&id, &[])?;
-        sessions.insert(id.clone(), Session { prompts: Vec::new(), is_cancelled: watch::Sender::new(false) });
+        self.save(&id, &[])?;
+        sessions.insert(id.clone(), ExampleSession { prompts: Vec::new(), is_cancelled: watch::Sender::new(false) });
         Ok(id)
     }
 
     /// Takes a conversation up again, and says what was said in it.
-    fn back(&self, id: &SessionId) -> Result<Vec<String>, Error> {
+    fn resume(&self, id: &SessionId) -> Result<Vec<String>, Error> {
         if self.0.switches.fragile {
             std::process::exit(4);
         }
         let unknown = || Error::from(agent_client_protocol::v1::schema::Error::session_not_found(id.clone()));
-        let file = self.file(id).ok_or_else(unknown)?;
+        let file = self.session_file(id).ok_or_else(unknown)?;
         let kept = std::fs::read_to_string(file).map_err(|_| unknown())?;
         let prompts: Vec<String> = kept.lines().map(str::to_owned).collect();
-        let session = Session { prompts: prompts.clone(), is_cancelled: watch::Sender::new(false) };
+        let session = ExampleSession { prompts: prompts.clone(), is_cancelled: watch::Sender::new(false) };
         self.sessions().insert(id.clone(), session);
         Ok(prompts)
     }
 
-    fn file(&self, id: &SessionId) -> Option<PathBuf> {
+    fn session_file(&self, id: &SessionId) -> Option<PathBuf> {
         let folder = self.0.switches.sessions.as_deref()?;
         let name = Path::new(&*id.0).file_name()?;
         Some(folder.join(name))
     }
 
-    fn keep(&self, id: &SessionId, prompts: &[String]) -> Result<(), Error> {
-        let Some(file) = self.file(id) else { return Ok(()) };
+    fn save(&self, id: &SessionId, prompts: &[String]) -> Result<(), Error> {
+        let Some(file) = self.session_file(id) else { return Ok(()) };
         let text: String = prompts.iter().map(|prompt| prompt.replace('\n', " ") + "\n").collect();
         std::fs::write(file, text).map_err(Error::into_internal_error)
     }
 
-    async fn turn(
+    async fn run_turn(
         self,
         request: PromptRequest,
         client: ConnectionTo<Client>,
@@ -278,21 +278,21 @@ impl House {
             session.prompts.push(text.clone());
             (session.prompts.clone(), session.is_cancelled.subscribe())
         };
-        self.keep(&id, &prompts)?;
-        let turn = Turn { house: self, id, client, cancelled };
-        turn.work(&text, &prompts).await.map(PromptResponse::new)
+        self.save(&id, &prompts)?;
+        let turn = ExampleTurn { agent: self, id, client, cancelled };
+        turn.run(&text, &prompts).await.map(PromptResponse::new)
     }
 }
 
-struct Turn {
-    house: House,
+struct ExampleTurn {
+    agent: ExampleAgent,
     id: SessionId,
     client: ConnectionTo<Client>,
     cancelled: watch::Receiver<bool>,
 }
 
-impl Turn {
-    async fn work(mut self, text: &str, prompts: &[String]) -> Result<StopReason, Error> {
+impl ExampleTurn {
+    async fn run(mut self, text: &str, prompts: &[String]) -> Result<StopReason, Error> {
         let mut words = text.split(' ');
         let (word, number) = (words.next(), words.next().and_then(|word| word.parse::<usize>().ok()));
         let number = number.unwrap_or(1);
@@ -311,7 +311,7 @@ impl Turn {
                 }
             }
             "withdraw" => {
-                let asked = self.client.send_request(self.question());
+                let asked = self.client.send_request(self.permission_request());
                 asked.cancel()?;
                 let answer = asked.block_task().await;
                 self.say(&format!("withdrawn: {}", answer.is_err()))?;
@@ -325,11 +325,11 @@ impl Turn {
                 self.say("deaf")?;
                 std::future::pending::<()>().await;
             }
-            "files" => self.say(&self.files().await)?,
+            "files" => self.say(&self.try_files().await)?,
             "fail" => return Err(Error::internal_error().data("as it was asked to")),
             "crash" => {
                 self.say("crashing")?;
-                self.flushed().await;
+                self.wait_until_flushed().await;
                 std::process::exit(3);
             }
             "exit" => std::process::exit(i32::try_from(number).unwrap_or(1)),
@@ -343,7 +343,7 @@ impl Turn {
             "long" => self.write(format!(r#"{{"jsonrpc":"2.0","x":"{}"#, "x".repeat(number))).await?,
             "pile" => {
                 for _ in 0..number {
-                    self.client.send_request(self.question()).detach();
+                    self.client.send_request(self.permission_request()).detach();
                 }
                 std::future::pending::<()>().await;
             }
@@ -353,16 +353,16 @@ impl Turn {
     }
 
     fn say(&self, text: &str) -> Result<(), Error> {
-        let update = SessionUpdate::AgentMessageChunk(said(text));
+        let update = SessionUpdate::AgentMessageChunk(text_chunk(text));
         self.client.send_notification(SessionNotification::new(self.id.clone(), update))
     }
 
     async fn write(&self, line: String) -> Result<(), Error> {
-        self.house.0.lines.send(line).await.map_err(Error::into_internal_error)
+        self.agent.0.lines.send(line).await.map_err(Error::into_internal_error)
     }
 
     /// Waits until what was said before has been written, as far as it can be told: a request has been answered.
-    async fn flushed(&self) {
+    async fn wait_until_flushed(&self) {
         let _ = self
             .client
             .send_request(ReadTextFileRequest::new(self.id.clone(), "/flushed"))
@@ -370,7 +370,7 @@ impl Turn {
             .await;
     }
 
-    fn question(&self) -> RequestPermissionRequest {
+    fn permission_request(&self) -> RequestPermissionRequest {
         let fields = ToolCallUpdateFields::new().title("Delete everything".to_owned());
         RequestPermissionRequest::new(
             self.id.clone(),
@@ -383,14 +383,14 @@ impl Turn {
     }
 
     async fn ask(&self) -> String {
-        match self.client.send_request(self.question()).block_task().await.map(|answer| answer.outcome) {
+        match self.client.send_request(self.permission_request()).block_task().await.map(|answer| answer.outcome) {
             Ok(RequestPermissionOutcome::Selected(selected)) => selected.option_id.0.to_string(),
             Ok(_) => "cancelled".to_owned(),
             Err(error) => format!("refused ({})", i32::from(error.code)),
         }
     }
 
-    async fn files(&self) -> String {
+    async fn try_files(&self) -> String {
         let read = ReadTextFileRequest::new(self.id.clone(), "/etc/hostname");
         let read = self.client.send_request(read).block_task().await;
         let run =
@@ -400,6 +400,6 @@ impl Turn {
     }
 }
 
-fn said(text: &str) -> ContentChunk {
+fn text_chunk(text: &str) -> ContentChunk {
     ContentChunk::new(ContentBlock::from(text))
 }

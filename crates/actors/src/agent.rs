@@ -21,38 +21,38 @@
 pub mod acp;
 mod activity;
 mod actor;
-mod board;
-mod callers;
+mod reports;
+mod pending_replies;
 mod driver;
 mod events;
-mod feed;
+mod updates;
 mod health;
 mod http;
-mod letter;
-mod mail;
-mod memory;
-mod message;
+mod agent_message;
+mod message_queue;
+mod snapshot;
+mod command;
 mod process;
-mod revival;
+mod recovery;
 
-pub use activity::{ActivityMeter, AtWork};
-pub use actor::{AgentActor, AgentWatch};
-pub use board::{AgentBoard, AgentReport};
-pub use callers::{Callers, LetterReply, not_handed_out};
-pub use driver::{Activity, AgentState, Driver, DriverError, ProcessFacts};
+pub use activity::{ActivityMeter, ActivityGuard};
+pub use actor::{AgentActor, AgentRunState};
+pub use reports::{AgentReports, AgentReport};
+pub use pending_replies::{PendingReplies, MessageReply, not_delivered};
+pub use driver::{Activity, AgentState, Driver, DriverError, ProcessUsage};
 pub use events::{
-    AgentHealth, AgentSessionLost, AgentStateSetAside, AgentStuck, LetterAgain, LetterAnswered, LetterFailed,
-    LetterSent,
+    AgentHealth, AgentSessionLost, AgentStateQuarantined, AgentStuck, MessageRedelivered, MessageAnswered, MessageFailed,
+    MessageSent,
 };
-pub use feed::{AgentFeed, AgentListener, AgentUpdate, Heard, UPDATES_BYTES_KEPT, UPDATES_KEPT, UpdateKind};
-pub use health::{AgentStatus, Change, Health, HealthPolicy, Observation, Outcome, Reported, Signs};
+pub use updates::{UpdateBroadcast, UpdateSubscription, AgentUpdate, UpdateEvent, UPDATE_BYTES_BUFFERED_MAX, UPDATES_BUFFERED_MAX, UpdateKind};
+pub use health::{AgentStatus, StatusChange, Health, HealthPolicy, Observation, Outcome, ReportedHealth, ActivitySigns};
 pub use http::HttpDriver;
-pub use letter::{Letter, LetterId};
-pub use mail::{ATTEMPTS_MAX, LETTERS_WAITING_MAX};
-pub use memory::AgentMemory;
-pub use message::{AgentMessage, Post};
+pub use agent_message::{AgentMessage, MessageId};
+pub use message_queue::{DELIVERY_ATTEMPTS_MAX, MESSAGES_WAITING_MAX};
+pub use snapshot::AgentSnapshot;
+pub use command::{AgentCommand, SendRequest};
 pub use process::ProcessDriver;
-pub use revival::{AgentDebts, Revival};
+pub use recovery::{PendingRecovery, Recovery};
 
 #[cfg(test)]
 mod tests;

@@ -21,31 +21,31 @@ mod files;
 mod freshness;
 mod handle;
 mod http;
-mod keeping;
+mod entry_options;
 pub mod key;
-mod ledger;
+mod index;
 mod load;
 mod pattern;
 mod responses;
-mod shelf;
+mod store;
 mod stats;
 #[cfg(test)]
 mod tests;
-mod ticket;
+mod load_guard;
 mod value;
 pub mod watch;
-mod writes;
+mod write_invalidation;
 
-pub use self::http::Held;
+pub use self::http::StoredResponse;
 pub use actor::{
-    CacheActor, CacheInvalidated, CacheMessage, CacheSlept, InvalidatedBy, Invalidation, Tenure,
+    CacheActor, CacheInvalidated, CacheMessage, CacheAged, InvalidatedBy, Invalidation, OpenGuard,
 };
-pub use files::{FILE_BYTES_MAX, Files};
-pub use handle::{Answer, CacheHandle};
-pub use keeping::Keeping;
+pub use files::{FILE_BYTES_MAX, FileCache};
+pub use handle::{CacheLookup, CacheHandle};
+pub use entry_options::EntryOptions;
 pub use load::Loaded;
 pub use pattern::{Pattern, PatternError, Selection};
-pub use responses::Responses;
+pub use responses::ResponseCache;
 pub use stats::CacheStats;
 pub use value::CacheValue;
-pub use writes::{Write, WriteRule, invalidated_by};
+pub use write_invalidation::{WriteRequest, WriteRule, invalidated_by};

@@ -9,12 +9,12 @@
 //!
 //! docs/errors.md has every reason and every cause of one, row by row; a test writes it.
 
-mod addresses;
+mod url_redaction;
 mod call;
 mod close;
-mod plain;
+mod safe_text;
 mod problem;
-mod reading;
+mod unescape;
 mod reason;
 #[cfg(test)]
 pub(crate) mod reference;
@@ -29,15 +29,15 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
-use self::problem::Problem;
+use self::problem::ProblemDetails;
 pub use self::{
     call::of_call,
     reason::{Code, Reason},
     retry_after::RETRY_AFTER_LIMIT,
-    secrets::{Secrets, names_a_secret},
+    secrets::{Secrets, is_sensitive_name},
 };
 pub(crate) use self::{
-    plain::{excerpt, printable},
+    safe_text::{excerpt, printable},
     retry_after::retry_after,
     secrets::is_credential,
 };
@@ -91,7 +91,7 @@ impl Error {
             status: None,
             message: reason.message().to_owned(),
             details: None,
-            retryable: reason.retryable(),
+            retryable: reason.is_retryable(),
             retry_after_ms: None,
             attempts: 0,
             request_id: None,
@@ -107,16 +107,16 @@ impl Error {
     ///
     /// Problem details (RFC 9457) are understood. Other bodies are kept, shortened, in `details`.
     #[must_use]
-    pub fn of_answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<Self> {
-        let mut error = Self::new(Reason::of_status(status.as_u16())?);
+    pub fn from_response(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<Self> {
+        let mut error = Self::new(Reason::from_status(status.as_u16())?);
         error.status = Some(status.as_u16());
         let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        if let Some(problem) = Problem::read(content_type.unwrap_or_default(), body) {
+        if let Some(problem) = ProblemDetails::parse(content_type.unwrap_or_default(), body) {
             let details = format!("HTTP {}: {}", status.as_u16(), problem.details);
             let message = problem.message.unwrap_or_else(|| error.message.clone());
             return Some(error.with_message(&message).with_details(&details));
         }
-        let details = format!("HTTP {}: {}", status.as_u16(), start_of(body));
+        let details = format!("HTTP {}: {}", status.as_u16(), body_excerpt(body));
         Some(error.with_details(&details))
     }
 
@@ -132,7 +132,7 @@ impl Error {
             reason,
             message: reason.message().to_owned(),
             details: Some(details),
-            retryable: reason.retryable(),
+            retryable: reason.is_retryable(),
             ..cause
         }
     }
@@ -141,7 +141,7 @@ impl Error {
     /// reason stays.
     #[must_use]
     pub fn with_message(mut self, message: &str) -> Self {
-        if plain::is_plain(message) {
+        if safe_text::is_safe_prose(message) {
             message.clone_into(&mut self.message);
             return self;
         }
@@ -160,19 +160,19 @@ impl Error {
     /// Without what must not be told: `details` has a mark in its place, and a message with some of it gives way to the
     /// reason's own.
     #[must_use]
-    pub fn without(mut self, secrets: &Secrets) -> Self {
-        if self.message != self.reason.message() && secrets.stand_in(&self.message) {
+    pub fn redacted(mut self, secrets: &Secrets) -> Self {
+        if self.message != self.reason.message() && secrets.contains_secret(&self.message) {
             self.reason.message().clone_into(&mut self.message);
         }
         if let Some(details) = &self.details {
-            self.details = Some(secrets.cut_out(details).into_owned());
+            self.details = Some(secrets.redact(details).into_owned());
         }
         self
     }
 
     /// What a log says of it: the details, or the message where there are none.
     #[must_use]
-    pub fn for_log(&self) -> &str {
+    pub fn log_text(&self) -> &str {
         self.details.as_deref().unwrap_or(&self.message)
     }
 
@@ -207,7 +207,7 @@ impl Error {
 }
 
 /// The start of a body, for a log.
-pub(crate) fn start_of(body: &[u8]) -> String {
+pub(crate) fn body_excerpt(body: &[u8]) -> String {
     // Four bytes are the longest character, so the cut below never falls into what is shown.
     let part = &body[..body.len().min(BODY_CHARS_MAX * 4 + 4)];
     excerpt(&String::from_utf8_lossy(part), BODY_CHARS_MAX)
@@ -219,49 +219,49 @@ mod tests {
 
     use super::*;
 
-    fn answered(status: u16, content_type: &'static str, body: &str) -> Option<Error> {
+    fn error_for(status: u16, content_type: &'static str, body: &str) -> Option<Error> {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-        Error::of_answer(StatusCode::from_u16(status).unwrap(), &headers, body.as_bytes())
+        Error::from_response(StatusCode::from_u16(status).unwrap(), &headers, body.as_bytes())
     }
 
     #[test]
-    fn an_answer_that_is_no_failure_is_no_error() {
-        assert_eq!(answered(204, "text/plain", ""), None);
-        assert_eq!(answered(304, "text/plain", ""), None);
+    fn successful_status_is_no_error() {
+        assert_eq!(error_for(204, "text/plain", ""), None);
+        assert_eq!(error_for(304, "text/plain", ""), None);
     }
 
     #[test]
-    fn every_failing_status_gives_a_code_a_reason_and_words_that_can_be_shown() {
+    fn every_failing_status_has_code_reason_and_safe_message() {
         for status in (100..200).chain(300..304).chain(305..1000) {
-            let error = answered(status, "text/html", "<a href='http://x/y'>secret</a>").unwrap();
+            let error = error_for(status, "text/html", "<a href='http://x/y'>secret</a>").unwrap();
             assert_eq!(error.status, Some(status));
             assert_eq!(error.code, error.reason.code());
-            assert_eq!(error.retryable, error.reason.retryable());
-            assert!(plain::is_plain(&error.message), "{status}: {}", error.message);
+            assert_eq!(error.retryable, error.reason.is_retryable());
+            assert!(safe_text::is_safe_prose(&error.message), "{status}: {}", error.message);
             assert!(error.details.unwrap().contains("secret"));
         }
     }
 
     #[test]
-    fn a_problem_document_speaks_to_the_person_only_where_that_is_safe() {
+    fn problem_detail_is_shown_only_if_safe() {
         let problem = "application/problem+json";
-        let error = answered(409, problem, r#"{"detail":"The agent is restarting."}"#).unwrap();
+        let error = error_for(409, problem, r#"{"detail":"The agent is restarting."}"#).unwrap();
         assert_eq!(error.to_string(), "The agent is restarting.");
-        let error = answered(409, problem, r#"{"detail":"see http://internal/x?token=1"}"#).unwrap();
+        let error = error_for(409, problem, r#"{"detail":"see http://internal/x?token=1"}"#).unwrap();
         assert_eq!(error.to_string(), Reason::Conflict.message());
         assert!(error.details.unwrap().contains("internal"));
     }
 
     #[test]
-    fn a_message_that_is_not_fit_for_a_person_goes_to_the_log() {
+    fn unsafe_message_goes_to_details() {
         let error = Error::new(Reason::Internal).with_details("first").with_message("open /home/me/.key");
         assert_eq!(error.message, Reason::Internal.message());
         assert_eq!(error.details.as_deref(), Some("open /home/me/.key: first"));
     }
 
     #[test]
-    fn an_unknown_outcome_keeps_the_code_of_what_hid_it_and_is_not_to_be_repeated() {
+    fn unknown_outcome_keeps_code_and_is_not_retryable() {
         let cause = Error::new(Reason::TimedOut).with_details("waited 30 s").with_attempts(1);
         let error = Error::outcome_unknown(cause);
         assert_eq!((error.code, error.reason), (Code::Timeout, Reason::OutcomeUnknown));
@@ -271,14 +271,14 @@ mod tests {
     }
 
     #[test]
-    fn details_are_bounded_however_long_the_body() {
-        let error = answered(500, "text/plain", &"ä\n".repeat(100_000)).unwrap();
+    fn details_are_bounded() {
+        let error = error_for(500, "text/plain", &"ä\n".repeat(100_000)).unwrap();
         assert!(error.details.unwrap().chars().count() < 600);
         assert!(Error::new(Reason::Internal).with_details(&"x".repeat(9000)).details.unwrap().len() < 1010);
     }
 
     #[test]
-    fn it_survives_json_and_leaves_out_what_is_not_known() {
+    fn error_round_trips_json_without_unknown_fields() {
         let error = Error::new(Reason::QueueFull);
         let json = serde_json::to_value(&error).unwrap();
         assert_eq!(

@@ -13,30 +13,30 @@
 
 mod child;
 #[cfg(any(unix, test))]
-mod ending;
+mod shutdown;
 mod exit;
-mod input;
+mod stdin;
 mod launch;
 mod lines;
 mod memory;
 mod readiness;
 mod spec;
-mod tail;
+mod output_tail;
 #[cfg(unix)]
 mod unix;
-mod warden;
+mod manager;
 #[cfg(windows)]
 mod windows;
 
-pub use child::{Identity, Process};
-pub use exit::Exit;
-pub use input::Input;
-pub use launch::{Launch, LaunchFault};
-pub(crate) use lines::{Line, Lines};
+pub use child::{ProcessIdentity, Process};
+pub use exit::ProcessExit;
+pub use stdin::ProcessStdin;
+pub use launch::{Launch, LaunchError};
+pub(crate) use lines::{OutputLine, LineSplitter};
 pub use memory::MemoryCeiling;
-pub use readiness::{Cue, HttpProbe, Readiness};
-pub use spec::{ProcessSpec, StartFault};
-pub use warden::{Leftover, OpenFault, Opening, Trouble, Warden};
+pub use readiness::{ReadySignal, HttpProbe, Readiness};
+pub use spec::{ProcessSpec, SpawnError};
+pub use manager::{Orphan, OpenError, StartReport, ManagerWarning, ProcessManager};
 
 #[cfg(unix)]
 use unix as system;

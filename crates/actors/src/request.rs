@@ -23,10 +23,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 pub use self::{
-    body::{BODY_PART_BYTES_MAX, Body, BodyError, OpenBody},
+    body::{BODY_PART_BYTES_MAX, Body, BodyError, BodyReader},
     builder::RequestBuilder,
     id::RequestId,
-    progress::{Meter, Progress},
+    progress::{ProgressSender, TransferProgress},
     response::Response,
 };
 use crate::error::Secrets;
@@ -84,18 +84,18 @@ pub struct Request {
     timeout: Option<Duration>,
     wait_timeout: Option<Duration>,
     retries: Option<u32>,
-    key: Key,
+    key: IdempotencyKey,
     is_shared: bool,
-    meter: Meter,
+    progress_sender: ProgressSender,
 }
 
 /// The idempotency key of a request.
 #[derive(Clone, PartialEq, Eq)]
-enum Key {
+enum IdempotencyKey {
     /// None: a repeat of a request that is not idempotent by its method could act twice.
     None,
     /// One is to be made when the request is accepted.
-    Wanted,
+    Requested,
     /// This one, on every attempt.
     Given(HeaderValue),
 }
@@ -113,9 +113,9 @@ impl Request {
             timeout: None,
             wait_timeout: None,
             retries: None,
-            key: Key::None,
+            key: IdempotencyKey::None,
             is_shared: false,
-            meter: Meter::default(),
+            progress_sender: ProgressSender::default(),
         })
     }
 
@@ -197,8 +197,8 @@ impl Request {
     #[must_use]
     pub fn idempotency_key(&self) -> Option<&HeaderValue> {
         match &self.key {
-            Key::Given(key) => Some(key),
-            Key::None | Key::Wanted => None,
+            IdempotencyKey::Given(key) => Some(key),
+            IdempotencyKey::None | IdempotencyKey::Requested => None,
         }
     }
 
@@ -209,7 +209,7 @@ impl Request {
     }
 
     /// Whether the answer to the one is the answer to the other, asked as patiently and as often.
-    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+    pub(crate) fn is_equivalent_to(&self, other: &Self) -> bool {
         let manner = |request: &Self| (request.timeout, request.wait_timeout, request.retries);
         self.path == other.path
             && self.method == other.method
@@ -220,29 +220,29 @@ impl Request {
     /// Follows how far the request comes: to be called before it is made, as often as one likes. What is followed is
     /// this request and the clones made of it from now on; the watch closes when the last of them is gone.
     #[must_use]
-    pub fn progress(&mut self) -> watch::Receiver<Progress> {
-        self.meter.watch()
+    pub fn progress(&mut self) -> watch::Receiver<TransferProgress> {
+        self.progress_sender.subscribe()
     }
 
     /// Where whoever carries it out notes how far it has come.
     #[must_use]
-    pub fn meter(&self) -> &Meter {
-        &self.meter
+    pub fn progress_sender(&self) -> &ProgressSender {
+        &self.progress_sender
     }
 
     /// Whether an idempotency key is still to be made: see [`settle_key`](Self::settle_key).
     #[must_use]
-    pub fn wants_key(&self) -> bool {
-        self.key == Key::Wanted
+    pub fn needs_generated_key(&self) -> bool {
+        self.key == IdempotencyKey::Requested
     }
 
     /// Makes the idempotency key that the caller asked for, from 128 random bits; changes nothing if none was asked
     /// for or there is one already. To be called once, when the request is accepted, so that all attempts share it.
-    pub fn settle_key(&mut self, random: u128) {
-        if self.wants_key()
-            && let Ok(key) = HeaderValue::from_str(&uuid(random))
+    pub fn generate_key(&mut self, random: u128) {
+        if self.needs_generated_key()
+            && let Ok(key) = HeaderValue::from_str(&uuid_v4(random))
         {
-            self.key = Key::Given(key);
+            self.key = IdempotencyKey::Given(key);
         }
     }
 
@@ -263,7 +263,7 @@ impl Request {
     /// can be is another question: see [`Body::is_spent`].
     #[must_use]
     pub fn is_repeatable(&self) -> bool {
-        self.method.is_idempotent() || self.key != Key::None
+        self.method.is_idempotent() || self.key != IdempotencyKey::None
     }
 }
 
@@ -284,7 +284,7 @@ impl fmt::Debug for Request {
 }
 
 /// 128 random bits in the form of a version 4 UUID (RFC 9562).
-fn uuid(random: u128) -> String {
+fn uuid_v4(random: u128) -> String {
     let bits = (random & !(0xf << 76 | 0x3 << 62)) | 0x4 << 76 | 0x2 << 62;
     let hex = format!("{bits:032x}");
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])

@@ -17,7 +17,7 @@ use tokio::process::ChildStdout;
 use tokio::time::Instant;
 
 use crate::error::{Error, Reason, Secrets};
-use crate::process::{Cue, Input, Launch, Line, Lines, Process, Warden};
+use crate::process::{ReadySignal, ProcessStdin, Launch, OutputLine, LineSplitter, Process, ProcessManager};
 
 /// The longest line of its output in which the text is looked for that says that it is ready, in bytes.
 const LINE_BYTES_MAX: usize = 64 * 1024;
@@ -30,7 +30,7 @@ pub struct SidecarActor {
     /// How it is started.
     pub launch: Launch,
     /// Who sees to it that it does not outlive the runtime.
-    pub warden: Warden,
+    pub warden: ProcessManager,
     /// What is cut out of its words before they are told.
     pub secrets: Secrets,
     /// Called each time that it has become ready again.
@@ -41,7 +41,7 @@ pub struct SidecarActor {
 pub struct Sidecar {
     process: Option<Process>,
     /// One that reads its input to the end learns by that end that it is stopped, or that the runtime is gone.
-    _stdin: Option<Input>,
+    _stdin: Option<ProcessStdin>,
 }
 
 /// What the sidecar's actor is told, by its own tasks alone.
@@ -96,13 +96,13 @@ impl Worker for SidecarActor {
                 ctx.spawn(std::future::ready(SidecarMessage::Fail(Box::new(error))));
                 Ok(Sidecar { process: None, _stdin: None })
             }
-            Err(error) => Err(error.for_log().into()),
+            Err(error) => Err(error.log_text().into()),
         }
     }
 
     async fn handle(&self, _: &mut Ctx, message: SidecarMessage, _: &mut Sidecar) -> Result<(), Failure> {
         match message {
-            SidecarMessage::Fail(error) => Err(error.for_log().into()),
+            SidecarMessage::Fail(error) => Err(error.log_text().into()),
         }
     }
 
@@ -120,12 +120,12 @@ impl SidecarActor {
             self.fault(&format!("the backend's process did not come up: {why}"))
         };
         let process = self.launch.start(&self.warden).await.map_err(|fault| failed(&fault))?;
-        let cue = Arc::new(self.launch.ready.cue());
+        let cue = Arc::new(self.launch.readiness.ready_signal());
         let stdin = process.take_stdio().map(|(stdin, stdout)| {
             ctx.spawn_maybe(drain(stdout, Arc::clone(&cue)));
             stdin
         });
-        if let Err(fault) = self.launch.ready(&process, &cue).await {
+        if let Err(fault) = self.launch.wait_until_ready(&process, &cue).await {
             process.stop().await;
             return Err(failed(&fault));
         }
@@ -144,15 +144,15 @@ impl SidecarActor {
 }
 
 fn fault(details: &str, secrets: &Secrets) -> Error {
-    Error::new(Reason::Unavailable).with_details(details).without(secrets)
+    Error::new(Reason::Unavailable).with_details(details).redacted(secrets)
 }
 
 /// Reads its output to the end, and keeps nothing of it.
-async fn drain(mut stdout: ChildStdout, cue: Arc<Cue>) -> Option<SidecarMessage> {
-    let (mut lines, mut piece) = (Lines::new(LINE_BYTES_MAX), vec![0; PIECE_BYTES]);
+async fn drain(mut stdout: ChildStdout, cue: Arc<ReadySignal>) -> Option<SidecarMessage> {
+    let (mut lines, mut piece) = (LineSplitter::new(LINE_BYTES_MAX), vec![0; PIECE_BYTES]);
     while let Ok(count @ 1..) = stdout.read(&mut piece).await {
-        lines.take(&piece[..count], |line: Line<'_>| {
-            cue.hears(&line);
+        lines.push(&piece[..count], |line: OutputLine<'_>| {
+            cue.observe_line(&line);
         });
     }
     None

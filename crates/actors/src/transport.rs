@@ -4,7 +4,7 @@
 //! - [`TransportError`] says what failed *and* whether the server may have acted
 //! - [`HttpTransport`] is the real one, over reqwest
 
-mod answer;
+mod response;
 mod http;
 
 use std::{fmt, time::Duration};
@@ -13,9 +13,9 @@ use ::http::{HeaderMap, HeaderName, StatusCode};
 use futures_util::{FutureExt, future::BoxFuture};
 
 #[cfg(test)]
-pub(crate) use self::http::tests::{peer, server};
+pub(crate) use self::http::tests::{raw_server, scripted_server};
 pub use self::{
-    answer::{Answer, AnswerBody, OpenAnswer},
+    response::{FullResponse, ResponseBody, StreamingResponse},
     http::{HttpSettings, HttpTransport},
 };
 use crate::{
@@ -33,11 +33,11 @@ pub trait Transport: Send + Sync + 'static {
     /// An answer that keeps coming may take longer. Dropping the future ends the attempt and frees what it held.
     ///
     /// Any HTTP status is an answer; an `Err` means that there was none, or none that could be read.
-    fn attempt<'a>(
+    fn send<'a>(
         &'a self,
         request: &'a Request,
         timeout: Duration,
-    ) -> BoxFuture<'a, Result<Answer, TransportError>>;
+    ) -> BoxFuture<'a, Result<FullResponse, TransportError>>;
 
     /// Like [`attempt`](Self::attempt), but comes back as soon as the answer has begun. Its body is bounded by nothing
     /// but what is read of it; `timeout` applies to each part from when it is asked for, so the time in which nobody
@@ -45,12 +45,12 @@ pub trait Transport: Send + Sync + 'static {
     ///
     /// Unless a transport says otherwise, the answer is waited for as a whole. One that wraps another has to say
     /// otherwise, and pass this on.
-    fn open<'a>(
+    fn send_streaming<'a>(
         &'a self,
         request: &'a Request,
         timeout: Duration,
-    ) -> BoxFuture<'a, Result<OpenAnswer, TransportError>> {
-        self.attempt(request, timeout).map(|answered| answered.map(OpenAnswer::from)).boxed()
+    ) -> BoxFuture<'a, Result<StreamingResponse, TransportError>> {
+        self.send(request, timeout).map(|answered| answered.map(StreamingResponse::from)).boxed()
     }
 
     /// What it adds to requests and must not be told again, such as a token. One that passes attempts on to another
@@ -62,7 +62,7 @@ pub trait Transport: Send + Sync + 'static {
 
 /// How far an attempt came before it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reach {
+pub enum SendProgress {
     /// The server cannot have received the request: sending it again is always safe.
     NotSent,
     /// The server may have received it, and may have acted.
@@ -160,22 +160,22 @@ impl FailureKind {
 
 /// How an answer began whose rest was lost.
 #[derive(Clone, PartialEq, Eq)]
-pub struct AnswerHead {
+pub struct ResponseHead {
     /// The status.
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
 }
 
-impl fmt::Debug for AnswerHead {
+impl fmt::Debug for ResponseHead {
     /// Leaves out the headers' values.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        show_head(f, "AnswerHead", self.status, &self.headers).finish()
+        debug_head(f, "AnswerHead", self.status, &self.headers).finish()
     }
 }
 
 /// The beginning of how an answer is shown: its headers without their values.
-fn show_head<'a, 'f>(
+fn debug_head<'a, 'f>(
     f: &'a mut fmt::Formatter<'f>,
     name: &str,
     status: StatusCode,
@@ -194,9 +194,9 @@ pub struct TransportError {
     /// What failed.
     pub kind: FailureKind,
     /// Whether the server may have acted.
-    pub reach: Reach,
+    pub progress: SendProgress,
     /// How the answer began, if it did.
-    pub head: Option<Box<AnswerHead>>,
+    pub head: Option<Box<ResponseHead>>,
     /// The cause, for a log; without a URL.
     pub details: String,
 }
@@ -204,14 +204,14 @@ pub struct TransportError {
 impl TransportError {
     /// A failure before any answer had begun.
     #[must_use]
-    pub fn new(kind: FailureKind, reach: Reach, details: impl Into<String>) -> Self {
-        Self { kind, reach, head: None, details: details.into() }
+    pub fn new(kind: FailureKind, reach: SendProgress, details: impl Into<String>) -> Self {
+        Self { kind, progress: reach, head: None, details: details.into() }
     }
 
     /// A failure within an answer that had begun with `head`.
     #[must_use]
-    pub fn within(kind: FailureKind, head: AnswerHead, details: impl Into<String>) -> Self {
-        Self { kind, reach: Reach::Answered, head: Some(Box::new(head)), details: details.into() }
+    pub fn in_body(kind: FailureKind, head: ResponseHead, details: impl Into<String>) -> Self {
+        Self { kind, progress: SendProgress::Answered, head: Some(Box::new(head)), details: details.into() }
     }
 
     /// The status, if the answer had begun.
@@ -236,7 +236,7 @@ impl From<&TransportError> for Error {
         let details = format!("{:?}: {}", failure.kind, failure.details);
         let kind = Self::new(failure.kind.reason()).with_details(&details);
         let Some(status) = failure.status() else { return kind };
-        let error = Reason::of_status(status).map_or(kind, |reason| Self::new(reason).with_details(&details));
+        let error = Reason::from_status(status).map_or(kind, |reason| Self::new(reason).with_details(&details));
         error.with_status(status)
     }
 }
@@ -247,10 +247,10 @@ mod tests {
     use crate::error::Code;
 
     #[test]
-    fn an_answer_that_breaks_off_is_a_network_error_and_one_that_stands_still_a_timeout() {
+    fn body_reset_is_network_error_and_stall_is_timeout() {
         let code = |kind| {
-            let head = AnswerHead { status: StatusCode::OK, headers: HeaderMap::new() };
-            Error::from(&TransportError::within(kind, head, "")).code
+            let head = ResponseHead { status: StatusCode::OK, headers: HeaderMap::new() };
+            Error::from(&TransportError::in_body(kind, head, "")).code
         };
         assert_eq!(code(FailureKind::BodyReset), Code::NetworkError);
         assert_eq!(code(FailureKind::BodyTimedOut), Code::Timeout);
@@ -258,9 +258,9 @@ mod tests {
     }
 
     #[test]
-    fn a_failing_status_tells_more_than_the_loss_of_its_body() {
-        let head = AnswerHead { status: StatusCode::FORBIDDEN, headers: HeaderMap::new() };
-        let failure = TransportError::within(FailureKind::BodyReset, head, "gone");
+    fn failing_status_wins_over_a_lost_body() {
+        let head = ResponseHead { status: StatusCode::FORBIDDEN, headers: HeaderMap::new() };
+        let failure = TransportError::in_body(FailureKind::BodyReset, head, "gone");
         let error = Error::from(&failure);
         assert_eq!((error.reason, error.status), (Reason::Forbidden, Some(403)));
         assert!(error.details.unwrap().contains("gone"));

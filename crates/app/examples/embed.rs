@@ -4,7 +4,7 @@
 
 use std::error::Error;
 
-use mainstay::backend::{Backend, BackendConfig};
+use mainstay::backend::{Backend, BackendOptions};
 use mainstay::config::Config;
 use mainstay::runtime::journal::Delivery;
 use mainstay::runtime::{Child, Context, Failure, Message, Reply, Worker};
@@ -46,7 +46,7 @@ impl Worker for Counter {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     // A real shell has a backend already, and names it in its configuration.
-    let backend = Backend::bind(BackendConfig::default()).await?;
+    let backend = Backend::bind(BackendOptions::default()).await?;
     let mut config = Config::from_toml("[[agent]]\nid = \"planner\"")?;
     config.backend.url = backend.url();
 

@@ -5,23 +5,23 @@
 use std::error::Error;
 use std::fs;
 
-use mainstay::backend::{Backend, BackendConfig};
+use mainstay::backend::{Backend, BackendOptions};
 use mainstay::config::Config;
-use mainstay::{Mainstay, Progress, Request};
+use mainstay::{Mainstay, TransferProgress, Request};
 
 /// How far a transfer has come, as a person reads it.
-fn told(progress: Progress) -> String {
+fn describe(progress: TransferProgress) -> String {
     let part = |done: u64, all: Option<u64>| match all {
         Some(all) => format!("{} of {} KiB", done / 1024, all / 1024),
         None => format!("{} KiB", done / 1024),
     };
-    let Progress { attempt, sent, to_send, received, to_receive } = progress;
+    let TransferProgress { attempt, sent, to_send, received, to_receive } = progress;
     format!("attempt {attempt}: {} up, {} down", part(sent, to_send), part(received, to_receive))
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let backend = Backend::bind(BackendConfig::default()).await?;
+    let backend = Backend::bind(BackendOptions::default()).await?;
     let mut config = Config::default();
     config.backend.url = backend.url();
     let mainstay = Mainstay::builder().config(config).start().await?;
@@ -36,7 +36,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let transfer = async { mainstay.open(request).await?.save_to(&copy).await };
     let watch = async {
         while progress.changed().await.is_ok() {
-            println!("{}", told(*progress.borrow_and_update()));
+            println!("{}", describe(*progress.borrow_and_update()));
         }
     };
     let (saved, ()) = tokio::join!(transfer, watch);

@@ -6,38 +6,38 @@ use std::time::Duration;
 #[cfg(feature = "acp")]
 use mainstay_actors::agent::acp::AcpDriver;
 use mainstay_actors::agent::{
-    AgentActor, AgentBoard, AgentDebts, AgentFeed, AgentMessage, Callers, Driver as AgentDriver,
+    AgentActor, AgentReports, PendingRecovery, UpdateBroadcast, AgentCommand, PendingReplies, Driver as AgentDriver,
     HealthPolicy, HttpDriver, ProcessDriver,
 };
 use mainstay_actors::connection::ConnectionView;
 use mainstay_actors::process::Launch;
 use mainstay_actors::queue::QueueHandle;
 use mainstay_actors::transport::Transport;
-use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, Exhausted, Shutdown};
+use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, OnBudgetExhausted, Shutdown};
 use mainstay_runtime::{Address, Child};
 
-use crate::agent_meter::Meters;
-use crate::assembly::AssemblyError;
-use crate::config::{AgentConfig, AgentsConfig, Driver};
-use crate::programs::{GRACE, Program, Programs};
+use crate::agent_meter::ActivityMeters;
+use crate::tree_builder::BuildError;
+use crate::config::{AgentConfig, AgentsConfig, DriverKind};
+use crate::programs::{SHUTDOWN_GRACE, ProcessConfig, ProcessFactory};
 
 /// Each agent adds so much to the time in which the first checks of all begin.
-const FIRST_CHECK_SHARE: Duration = Duration::from_millis(10);
+const FIRST_CHECK_SPACING: Duration = Duration::from_millis(10);
 
 /// How one agent's actor is spoken to. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct AgentLine {
-    pub(crate) address: Address<AgentMessage>,
-    pub(crate) debts: Arc<AgentDebts>,
+pub(crate) struct AgentHandle {
+    pub(crate) address: Address<AgentCommand>,
+    pub(crate) pending_recovery: Arc<PendingRecovery>,
     pub(crate) driver: Arc<dyn AgentDriver>,
-    pub(crate) feed: AgentFeed,
-    pub(crate) callers: Arc<Callers>,
-    pub(crate) terms: RestartTerms,
+    pub(crate) updates: UpdateBroadcast,
+    pub(crate) pending_replies: Arc<PendingReplies>,
+    pub(crate) restart_limits: RestartLimits,
 }
 
 /// How much an agent may fail, for whoever shows it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct RestartTerms {
+pub(crate) struct RestartLimits {
     pub(crate) fail_after: u32,
     pub(crate) budget: Option<Budget>,
     pub(crate) stable_after: Duration,
@@ -48,90 +48,90 @@ pub(crate) struct AgentFactory {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) connection: ConnectionView,
     pub(crate) queue: QueueHandle,
-    pub(crate) board: AgentBoard,
-    pub(crate) meters: Meters,
-    pub(crate) programs: Programs,
+    pub(crate) reports: AgentReports,
+    pub(crate) meters: ActivityMeters,
+    pub(crate) processes: ProcessFactory,
     /// What holds for an agent that does not say otherwise.
-    pub(crate) usual: AgentsConfig,
+    pub(crate) defaults: AgentsConfig,
     /// The same, as the actors of agents behind the backend take it: they are many, and share it.
-    pub(crate) usual_rules: Rules,
+    pub(crate) default_policies: AgentPolicies,
 }
 
 /// The rules by which an agent is checked, and its actor restarted.
 #[derive(Clone)]
-pub(crate) struct Rules {
+pub(crate) struct AgentPolicies {
     health: Arc<HealthPolicy>,
-    policy: Arc<ChildPolicy>,
+    child: Arc<ChildPolicy>,
 }
 
-impl Rules {
-    pub(crate) fn of(upkeep: &AgentsConfig, owns_agent: bool) -> Self {
-        Self { health: Arc::new(health_policy(upkeep)), policy: Arc::new(agent_policy(upkeep, owns_agent)) }
+impl AgentPolicies {
+    pub(crate) fn new(upkeep: &AgentsConfig, owns_agent: bool) -> Self {
+        Self { health: Arc::new(health_policy(upkeep)), child: Arc::new(agent_policy(upkeep, owns_agent)) }
     }
 }
 
 /// An agent's actor that is not in the tree yet.
-pub(crate) struct Draft {
+pub(crate) struct AgentChild {
     pub(crate) child: Child<AgentActor>,
-    debts: Arc<AgentDebts>,
+    pending_recovery: Arc<PendingRecovery>,
     driver: Arc<dyn AgentDriver>,
-    feed: AgentFeed,
-    callers: Arc<Callers>,
-    terms: RestartTerms,
+    updates: UpdateBroadcast,
+    pending_replies: Arc<PendingReplies>,
+    restart_limits: RestartLimits,
 }
 
-impl Draft {
+impl AgentChild {
     /// The actor's child for the tree, and what makes its line once it has an address.
-    pub(crate) fn split(self) -> (Child<AgentActor>, impl FnOnce(Address<AgentMessage>) -> AgentLine) {
-        let Self { child, debts, driver, feed, callers, terms } = self;
-        (child, move |address| AgentLine { address, debts, driver, feed, callers, terms })
+    pub(crate) fn split(self) -> (Child<AgentActor>, impl FnOnce(Address<AgentCommand>) -> AgentHandle) {
+        let Self { child, pending_recovery: debts, driver, updates: feed, pending_replies: callers, restart_limits: terms } = self;
+        (child, move |address| AgentHandle { address, pending_recovery: debts, driver, updates: feed, pending_replies: callers, restart_limits: terms })
     }
 }
 
 impl AgentFactory {
     /// The actor of an agent, one of `agents` in all.
-    pub(crate) fn make(&self, config: &AgentConfig, agents: usize) -> Result<Draft, AssemblyError> {
-        let (debts, feed) = (Arc::<AgentDebts>::default(), AgentFeed::default());
-        let callers = Arc::<Callers>::default();
+    pub(crate) fn make(&self, config: &AgentConfig, agents: usize) -> Result<AgentChild, BuildError> {
+        let (debts, feed) = (Arc::<PendingRecovery>::default(), UpdateBroadcast::default());
+        let callers = Arc::<PendingReplies>::default();
         let driver = self.driver(config, &feed)?;
         let owns_agent = driver.owns_agent();
-        let Rules { health, policy } = if !owns_agent && config.upkeep == self.usual {
-            self.usual_rules.clone()
+        let AgentPolicies { health, child: policy } = if !owns_agent && config.upkeep == self.defaults {
+            self.default_policies.clone()
         } else {
-            Rules::of(&config.upkeep, owns_agent)
+            AgentPolicies::new(&config.upkeep, owns_agent)
         };
         let agents = u32::try_from(agents).unwrap_or(u32::MAX);
         let actor = AgentActor {
             id: config.id.clone(),
             driver: Arc::clone(&driver),
-            first_check_within: FIRST_CHECK_SHARE.saturating_mul(agents).min(health.interval),
+            first_check_within: FIRST_CHECK_SPACING.saturating_mul(agents).min(health.interval),
             health,
-            debts: Arc::clone(&debts),
-            callers: Arc::clone(&callers),
-            backend_seems_away: self.connection.seems_away.subscribe(),
-            board: self.board.clone(),
+            pending_recovery: Arc::clone(&debts),
+            pending_replies: Arc::clone(&callers),
+            is_backend_unavailable: self.connection.seems_unreachable.subscribe(),
+            reports: self.reports.clone(),
         };
-        let terms = RestartTerms {
+        let terms = RestartLimits {
             fail_after: config.upkeep.fail_after,
             budget: policy.budget,
             stable_after: policy.stable_after,
         };
         let child = Child::new(&config.id, actor).policy(policy).durable();
-        Ok(Draft { child, debts, driver, feed, callers, terms })
+        Ok(AgentChild { child, pending_recovery: debts, driver, updates: feed, pending_replies: callers, restart_limits: terms })
     }
 
-    fn driver(&self, config: &AgentConfig, feed: &AgentFeed) -> Result<Arc<dyn AgentDriver>, AssemblyError> {
+    fn driver(&self, config: &AgentConfig, feed: &UpdateBroadcast) -> Result<Arc<dyn AgentDriver>, BuildError> {
         match config.driver {
-            Driver::Http => {
-                let meter = self.meters.of(&config.id);
+            DriverKind::Http => {
+                let meter = self.meters.get_or_create(&config.id);
                 let driver =
                     HttpDriver::new(Arc::clone(&self.transport), &config.id, config.upkeep.health_timeout);
                 Ok(Arc::new(driver.with_queue(self.queue.clone()).with_meter(meter)))
             }
-            Driver::Process => {
+            DriverKind::Process => {
                 let launch = self.launch(config)?;
-                let driver = ProcessDriver::new(launch, self.programs.warden.clone())
-                    .with_feed(feed.clone())
+                let driver = ProcessDriver::new(launch, self.processes.process_manager.clone())
+                    .with_updates(feed.clone())
                     .with_secrets(self.transport.secrets());
                 Ok(Arc::new(match config.memory_max {
                     0 => driver,
@@ -139,10 +139,10 @@ impl AgentFactory {
                 }))
             }
             #[cfg(feature = "acp")]
-            Driver::Acp => {
+            DriverKind::Acp => {
                 let launch = self.launch(config)?;
-                let driver = AcpDriver::new(launch, self.programs.warden.clone())
-                    .with_feed(feed.clone())
+                let driver = AcpDriver::new(launch, self.processes.process_manager.clone())
+                    .with_updates(feed.clone())
                     .with_secrets(self.transport.secrets());
                 Ok(Arc::new(match config.memory_max {
                     0 => driver,
@@ -150,13 +150,13 @@ impl AgentFactory {
                 }))
             }
             #[cfg(not(feature = "acp"))]
-            Driver::Acp => Err(AssemblyError::DriverMissing { id: config.id.clone(), driver: "acp" }),
+            DriverKind::Acp => Err(BuildError::DriverMissing { id: config.id.clone(), driver: "acp" }),
         }
     }
 
     /// How the program of an agent that is one is started.
-    fn launch(&self, config: &AgentConfig) -> Result<Launch, AssemblyError> {
-        self.programs.launch(&Program {
+    fn launch(&self, config: &AgentConfig) -> Result<Launch, BuildError> {
+        self.processes.launch(&ProcessConfig {
             name: &config.id,
             command: &config.command,
             cwd: &config.cwd,
@@ -167,9 +167,9 @@ impl AgentFactory {
     }
 
     /// Forgets what was kept for an agent that has been removed.
-    pub(crate) fn forget(&self, id: &str) {
-        self.meters.forget(id);
-        self.board.remove(id);
+    pub(crate) fn remove(&self, id: &str) {
+        self.meters.remove(id);
+        self.reports.remove(id);
     }
 }
 
@@ -177,7 +177,7 @@ pub(crate) fn agent_policy(agents: &AgentsConfig, owns_agent: bool) -> ChildPoli
     // One that starts its agent counts as ready before the agent is, which may take up to the startup grace.
     let stable_after =
         if owns_agent { agents.stable_after + agents.startup_grace } else { agents.stable_after };
-    let shutdown = if owns_agent { Shutdown::Graceful(GRACE * 2) } else { ChildPolicy::default().shutdown };
+    let shutdown = if owns_agent { Shutdown::Graceful(SHUTDOWN_GRACE * 2) } else { ChildPolicy::default().shutdown };
     ChildPolicy {
         delay: Delay::Exponential {
             min: agents.restart_delay,
@@ -188,7 +188,7 @@ pub(crate) fn agent_policy(agents: &AgentsConfig, owns_agent: bool) -> ChildPoli
         budget: Some(Budget { restarts_max: agents.max_restarts, window: agents.window }),
         stable_after,
         shutdown,
-        exhausted: Exhausted::Abandon,
+        exhausted: OnBudgetExhausted::Abandon,
         // A restart that fails is the agent's fault or the backend's, never that of the state we keep for it.
         checkpoint_crashes_max: u32::MAX,
         ..ChildPolicy::default()

@@ -6,29 +6,29 @@ use std::time::Duration;
 use dashmap::DashMap;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
-use mainstay_actors::agent::{ActivityMeter, AtWork};
+use mainstay_actors::agent::{ActivityMeter, ActivityGuard};
 use mainstay_actors::error::Secrets;
 use mainstay_actors::request::Request;
-use mainstay_actors::transport::{Answer, AnswerBody, OpenAnswer, Transport, TransportError};
+use mainstay_actors::transport::{FullResponse, ResponseBody, StreamingResponse, Transport, TransportError};
 
 /// Where the backend has its agents.
 const AGENTS_PATH: &str = "/api/agents/";
 
 /// What counts the requests that each agent is working on, by its id. Cheap to clone.
 #[derive(Clone, Default)]
-pub(crate) struct Meters(Arc<DashMap<String, ActivityMeter>>);
+pub(crate) struct ActivityMeters(Arc<DashMap<String, ActivityMeter>>);
 
-impl Meters {
+impl ActivityMeters {
     /// The meter of agent `id`, which is counted for from now on.
-    pub(crate) fn of(&self, id: &str) -> ActivityMeter {
+    pub(crate) fn get_or_create(&self, id: &str) -> ActivityMeter {
         self.0.entry(id.to_owned()).or_default().clone()
     }
 
-    pub(crate) fn forget(&self, id: &str) {
+    pub(crate) fn remove(&self, id: &str) {
         self.0.remove(id);
     }
 
-    fn begin(&self, path: &str) -> Option<AtWork> {
+    fn begin(&self, path: &str) -> Option<ActivityGuard> {
         let id = path.strip_prefix(AGENTS_PATH)?.split(['/', '?']).next()?;
         let meter = self.0.get(id)?.clone();
         Some(meter.begin())
@@ -36,21 +36,21 @@ impl Meters {
 }
 
 /// See the module. For people's requests: a check is no work.
-pub(crate) struct Metered {
+pub(crate) struct ActivityLayer {
     pub(crate) transport: Arc<dyn Transport>,
-    pub(crate) meters: Meters,
+    pub(crate) meters: ActivityMeters,
 }
 
-impl Transport for Metered {
-    fn attempt<'a>(
+impl Transport for ActivityLayer {
+    fn send<'a>(
         &'a self,
         request: &'a Request,
         timeout: Duration,
-    ) -> BoxFuture<'a, Result<Answer, TransportError>> {
+    ) -> BoxFuture<'a, Result<FullResponse, TransportError>> {
         let Some(at_work) = self.meters.begin(request.path()) else {
-            return self.transport.attempt(request, timeout);
+            return self.transport.send(request, timeout);
         };
-        let attempt = self.transport.attempt(request, timeout);
+        let attempt = self.transport.send(request, timeout);
         async move {
             let _at_work = at_work;
             attempt.await
@@ -58,20 +58,20 @@ impl Transport for Metered {
         .boxed()
     }
 
-    fn open<'a>(
+    fn send_streaming<'a>(
         &'a self,
         request: &'a Request,
         timeout: Duration,
-    ) -> BoxFuture<'a, Result<OpenAnswer, TransportError>> {
+    ) -> BoxFuture<'a, Result<StreamingResponse, TransportError>> {
         let Some(at_work) = self.meters.begin(request.path()) else {
-            return self.transport.open(request, timeout);
+            return self.transport.send_streaming(request, timeout);
         };
-        let attempt = self.transport.open(request, timeout);
+        let attempt = self.transport.send_streaming(request, timeout);
         async move {
             let answer = attempt.await?;
             // An answer that goes on is work that goes on.
-            let body = answer.body.inspect(move |_| at_work.progress());
-            Ok(OpenAnswer { body: AnswerBody::new(body), ..answer })
+            let body = answer.body.inspect(move |_| at_work.note_progress());
+            Ok(StreamingResponse { body: ResponseBody::new(body), ..answer })
         }
         .boxed()
     }
@@ -89,55 +89,55 @@ mod tests {
     use super::*;
 
     /// Answers with two parts.
-    struct Speaker;
+    struct StreamingTransport;
 
-    impl Transport for Speaker {
-        fn attempt<'a>(
+    impl Transport for StreamingTransport {
+        fn send<'a>(
             &'a self,
             _: &'a Request,
             _: Duration,
-        ) -> BoxFuture<'a, Result<Answer, TransportError>> {
+        ) -> BoxFuture<'a, Result<FullResponse, TransportError>> {
             std::future::pending().boxed()
         }
 
-        fn open<'a>(
+        fn send_streaming<'a>(
             &'a self,
             _: &'a Request,
             _: Duration,
-        ) -> BoxFuture<'a, Result<OpenAnswer, TransportError>> {
+        ) -> BoxFuture<'a, Result<StreamingResponse, TransportError>> {
             let parts = stream::iter(["one", "two"].map(|part| Ok(part.into())));
             let (status, headers, length) = (StatusCode::OK, HeaderMap::new(), None);
-            std::future::ready(Ok(OpenAnswer {
+            std::future::ready(Ok(StreamingResponse {
                 status,
                 headers,
                 length,
                 is_end_marked: true,
-                body: AnswerBody::new(parts),
+                body: ResponseBody::new(parts),
             }))
             .boxed()
         }
     }
 
     #[tokio::test]
-    async fn an_agent_is_at_work_until_the_last_part_of_its_answer_is_read_or_dropped() {
-        let meters = Meters::default();
-        let planner = meters.of("planner");
-        let metered = Metered { transport: Arc::new(Speaker), meters: meters.clone() };
+    async fn activity_open_response_counts_until_read_or_dropped() {
+        let meters = ActivityMeters::default();
+        let planner = meters.get_or_create("planner");
+        let metered = ActivityLayer { transport: Arc::new(StreamingTransport), meters: meters.clone() };
         let at_work = || planner.activity().in_flight;
         let second = Duration::from_secs(1);
         let elsewhere = Request::get("/api/agents/other/message").build().unwrap();
-        drop(metered.open(&elsewhere, second).await.unwrap());
+        drop(metered.send_streaming(&elsewhere, second).await.unwrap());
         assert_eq!(planner.activity().progressed_at, None);
 
         let request = Request::post("/api/agents/planner/message?x=1").build().unwrap();
-        let mut answer = metered.open(&request, second).await.unwrap();
+        let mut answer = metered.send_streaming(&request, second).await.unwrap();
         assert_eq!(at_work(), 1);
         answer.body.next().await.unwrap().unwrap();
         assert_eq!(at_work(), 1);
         drop(answer);
         assert_eq!(at_work(), 0);
 
-        let attempt = metered.attempt(&request, second);
+        let attempt = metered.send(&request, second);
         assert_eq!(at_work(), 1);
         drop(attempt);
         assert_eq!(at_work(), 0);

@@ -9,24 +9,24 @@ mod view;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_actors::agent::{AgentMessage, AgentStatus, DriverError};
+use mainstay_actors::agent::{AgentCommand, AgentStatus, DriverError};
 use mainstay_actors::error::{Error, Reason, of_call};
 use mainstay_runtime::AdminError;
 use mainstay_runtime::journal::{Event, Level};
 use serde::{Deserialize, Serialize};
 
-use crate::agent_factory::AgentLine;
+use crate::agent_factory::AgentHandle;
 use crate::config::{AgentConfig, AgentsConfig};
-use crate::moment::Moment;
-use crate::parts::Parts;
+use crate::time_point::TimePoint;
+use crate::inner::Inner;
 use crate::status::AgentView;
 use view::view;
 
 /// How long the restart of an agent may take before its caller is told that it is not over yet.
-const RESTART_PATIENCE: Duration = Duration::from_secs(60);
+const RESTART_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How many agents an error names.
-const KNOWN_TOLD_MAX: usize = 20;
+const KNOWN_LISTED_MAX: usize = 20;
 
 /// Somebody gave an agent its whole budget back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,15 +42,15 @@ impl Event for AgentReset {
 
 /// The agents of a runtime. Cheap to clone.
 #[derive(Clone)]
-pub struct Agents(pub(crate) Arc<Parts>);
+pub struct Agents(pub(crate) Arc<Inner>);
 
 impl Agents {
     /// All agents, in the order in which they were added.
     #[must_use]
     pub fn list(&self) -> Vec<AgentView> {
-        let moment = self.0.moment();
-        let names = self.0.members.agents.names();
-        names.iter().filter_map(|id| self.view(&self.line(id).ok()?, id, moment)).collect()
+        let moment = self.0.time_point();
+        let names = self.0.handles.agents.names();
+        names.iter().filter_map(|id| self.view(&self.handle(id).ok()?, id, moment)).collect()
     }
 
     /// The agent `id`. Looks at no other.
@@ -58,8 +58,8 @@ impl Agents {
     /// # Errors
     /// `agent_unknown` when there is none of that id.
     pub fn get(&self, id: &str) -> Result<AgentView, Error> {
-        let line = self.line(id)?;
-        self.view(&line, id, self.0.moment()).ok_or_else(|| self.unknown(id))
+        let line = self.handle(id)?;
+        self.view(&line, id, self.0.time_point()).ok_or_else(|| self.unknown_error(id))
     }
 
     /// Restarts the agent now, well or not, with the state that it has; its budget stays as it is. Returns when it has
@@ -69,19 +69,19 @@ impl Agents {
     /// `agent_unknown`; `agent_failed` when the restart failed; `disconnected` when the backend is away: the agent is
     /// restarted as soon as it is back.
     pub async fn restart(&self, id: &str) -> Result<(), Error> {
-        let line = self.line(id)?;
-        line.debts.owe_restart();
-        self.0.members.agents.restart(id).await.map_err(|error| self.error(&error))?;
-        match line.address.call_within(RESTART_PATIENCE, AgentMessage::AwaitRevival).await {
+        let line = self.handle(id)?;
+        line.pending_recovery.request_restart();
+        self.0.handles.agents.restart(id).await.map_err(|error| self.admin_error(&error))?;
+        match line.address.call_within(RESTART_TIMEOUT, AgentCommand::AwaitRecovery).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(DriverError::Unreachable(why))) => Err(Error {
                 status: why.status,
-                ..Error::new(Reason::Disconnected).with_details(why.for_log())
+                ..Error::new(Reason::Disconnected).with_details(why.log_text())
             }),
             Ok(Err(DriverError::Failed(why))) => {
                 let error =
-                    not_up("The agent could not be restarted. Look into its last error, then try again.");
-                Err(Error { status: why.status, ..error.with_details(why.for_log()) })
+                    start_failed_error("The agent could not be restarted. Look into its last error, then try again.");
+                Err(Error { status: why.status, ..error.with_details(why.log_text()) })
             }
             Err(error) => Err(of_call(error)),
         }
@@ -92,7 +92,7 @@ impl Agents {
     /// # Errors
     /// `agent_unknown`.
     pub async fn stop(&self, id: &str) -> Result<(), Error> {
-        self.0.members.agents.stop(id).await.map_err(|error| self.error(&error))
+        self.0.handles.agents.stop(id).await.map_err(|error| self.admin_error(&error))
     }
 
     /// Starts an agent that was stopped or has failed. One that runs is left alone.
@@ -100,9 +100,9 @@ impl Agents {
     /// # Errors
     /// `agent_unknown`, or `agent_failed` when it does not start.
     pub async fn start(&self, id: &str) -> Result<(), Error> {
-        match self.0.members.agents.start(id).await {
+        match self.0.handles.agents.start(id).await {
             Ok(()) | Err(AdminError::Running { .. }) => Ok(()),
-            Err(error) => Err(self.error(&error)),
+            Err(error) => Err(self.admin_error(&error)),
         }
     }
 
@@ -112,10 +112,10 @@ impl Agents {
     /// `agent_unknown`, or `agent_failed` when it does not start.
     pub async fn reset(&self, id: &str) -> Result<(), Error> {
         let before = self.get(id)?;
-        if let Some(path) = self.0.members.agents.path().and_then(|path| path.child(id).ok()) {
+        if let Some(path) = self.0.handles.agents.path().and_then(|path| path.child(id).ok()) {
             self.0.runtime.journal().record(&path, before.generation, &AgentReset { from: before.status });
         }
-        self.0.members.agents.reset(id).await.map_err(|error| self.error(&error))
+        self.0.handles.agents.reset(id).await.map_err(|error| self.admin_error(&error))
     }
 
     /// Takes in one more agent and starts it, beside those of the configuration. It is forgotten when the runtime ends:
@@ -126,18 +126,18 @@ impl Agents {
     /// `conflict` when there is an agent of that id; `invalid_config` when it cannot be as it is described; `stopped` when
     /// the runtime is stopping.
     pub async fn add(&self, config: &AgentConfig) -> Result<(), Error> {
-        let members = &self.0.members;
-        if members.agent_lines.contains_key(&config.id) {
-            return Err(self.taken(&config.id));
+        let members = &self.0.handles;
+        if members.agent_handles.contains_key(&config.id) {
+            return Err(self.already_exists_error(&config.id));
         }
         let draft = members.factory.make(config, 1).map_err(|error| Error::from(&error))?;
         let (child, line) = draft.split();
         let address = members.agents.add(child).await.map_err(|error| match error {
-            AdminError::AlreadyRunning { .. } | AdminError::AlreadyPresent { .. } => self.taken(&config.id),
+            AdminError::AlreadyRunning { .. } | AdminError::AlreadyPresent { .. } => self.already_exists_error(&config.id),
             AdminError::Spec(error) => Error::new(Reason::InvalidConfig).with_details(&error.to_string()),
-            error => self.error(&error),
+            error => self.admin_error(&error),
         })?;
-        members.agent_lines.insert(config.id.clone(), line(address));
+        members.agent_handles.insert(config.id.clone(), line(address));
         Ok(())
     }
 
@@ -146,49 +146,49 @@ impl Agents {
     /// # Errors
     /// `agent_unknown`.
     pub async fn remove(&self, id: &str) -> Result<(), Error> {
-        self.0.members.agents.remove(id).await.map_err(|error| self.error(&error))?;
-        self.0.members.agent_lines.remove(id);
-        self.0.members.factory.forget(id);
+        self.0.handles.agents.remove(id).await.map_err(|error| self.admin_error(&error))?;
+        self.0.handles.agent_handles.remove(id);
+        self.0.handles.factory.remove(id);
         Ok(())
     }
 
     /// What the configuration says for an agent that does not say otherwise itself.
     #[must_use]
-    pub fn usual(&self) -> &AgentsConfig {
-        &self.0.members.factory.usual
+    pub fn defaults(&self) -> &AgentsConfig {
+        &self.0.handles.factory.defaults
     }
 
-    fn taken(&self, id: &str) -> Error {
+    fn already_exists_error(&self, id: &str) -> Error {
         Error::new(Reason::Conflict)
             .with_message("There is an agent of that name already. Choose another, or remove that one first.")
             .with_details(&format!("there is an agent {id:?}"))
     }
 
-    pub(crate) fn line(&self, id: &str) -> Result<AgentLine, Error> {
-        self.0.members.agent_lines.get(id).map(|line| line.clone()).ok_or_else(|| self.unknown(id))
+    pub(crate) fn handle(&self, id: &str) -> Result<AgentHandle, Error> {
+        self.0.handles.agent_handles.get(id).map(|line| line.clone()).ok_or_else(|| self.unknown_error(id))
     }
 
-    fn view(&self, line: &AgentLine, id: &str, moment: Moment) -> Option<AgentView> {
-        let mut report = self.0.members.board.get(id)?;
+    fn view(&self, line: &AgentHandle, id: &str, moment: TimePoint) -> Option<AgentView> {
+        let mut report = self.0.handles.reports.get(id)?;
         // The actor does not see its end while it is down itself.
         report.process = line.driver.process();
-        Some(view(report, &line.address.vitals(moment.now), &line.terms, moment))
+        Some(view(report, &line.address.info(moment.now), &line.restart_limits, moment))
     }
 
-    fn unknown(&self, id: &str) -> Error {
-        let mut known = self.0.members.agents.names();
-        let untold = known.len().saturating_sub(KNOWN_TOLD_MAX);
-        known.truncate(KNOWN_TOLD_MAX);
+    fn unknown_error(&self, id: &str) -> Error {
+        let mut known = self.0.handles.agents.names();
+        let untold = known.len().saturating_sub(KNOWN_LISTED_MAX);
+        known.truncate(KNOWN_LISTED_MAX);
         let more = if untold == 0 { String::new() } else { format!(" and {untold} more") };
         let details = format!("there is no agent {id:?}; known are: {}{more}", known.join(", "));
         Error::new(Reason::AgentUnknown).with_details(&details)
     }
 
-    fn error(&self, error: &AdminError) -> Error {
+    fn admin_error(&self, error: &AdminError) -> Error {
         match error {
-            AdminError::NotFound { name } => self.unknown(name),
+            AdminError::NotFound { name } => self.unknown_error(name),
             AdminError::StartFailed { .. } => {
-                not_up("The agent could not be started. Look into its last error, then try again.")
+                start_failed_error("The agent could not be started. Look into its last error, then try again.")
                     .with_details(&error.to_string())
             }
             AdminError::Unavailable(call) => of_call(*call),
@@ -207,6 +207,6 @@ impl Agents {
     }
 }
 
-fn not_up(message: &str) -> Error {
+fn start_failed_error(message: &str) -> Error {
     Error::new(Reason::AgentFailed).with_message(message)
 }

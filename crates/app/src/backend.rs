@@ -41,10 +41,10 @@ mod faults;
 mod problem;
 mod routes;
 mod sockets;
-mod world;
+mod state;
 
 pub use faults::{Fault, FaultError};
-use world::World;
+use state::BackendState;
 
 /// At most this many agents live in one backend.
 pub const AGENTS_MAX: usize = 10_000;
@@ -55,7 +55,7 @@ pub const HISTORY_MAX: usize = 16_384;
 
 /// What a [`Backend`] is started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BackendConfig {
+pub struct BackendOptions {
     /// The port on 127.0.0.1; 0 takes any free one.
     pub port: u16,
     /// The ids of the agents: unique, each of 1 to [`AGENT_ID_BYTES_MAX`] ASCII letters, digits, `.`, `_` and
@@ -65,14 +65,14 @@ pub struct BackendConfig {
     pub history_max: usize,
 }
 
-impl Default for BackendConfig {
+impl Default for BackendOptions {
     /// A free port, one agent named `planner`, and a history of 1024 events.
     fn default() -> Self {
         Self { port: 0, agents: vec!["planner".to_owned()], history_max: 1024 }
     }
 }
 
-impl BackendConfig {
+impl BackendOptions {
     fn check(&self) -> Result<(), BackendError> {
         if self.agents.len() > AGENTS_MAX {
             return Err(BackendError::TooManyAgents { given: self.agents.len() });
@@ -159,7 +159,7 @@ impl BackendError {
 #[derive(Debug)]
 pub struct Backend {
     address: SocketAddr,
-    world: Arc<World>,
+    state: Arc<BackendState>,
     /// `None` once it was closed.
     stop: Option<oneshot::Sender<()>>,
     tasks: JoinSet<()>,
@@ -171,17 +171,17 @@ impl Backend {
     /// # Errors
     ///
     /// When the config is out of range or the port cannot be opened.
-    pub async fn bind(config: BackendConfig) -> Result<Self, BackendError> {
+    pub async fn bind(config: BackendOptions) -> Result<Self, BackendError> {
         config.check()?;
         let failed = |source| BackendError::listen(config.port, source);
         // On Unix tokio sets SO_REUSEADDR here, so a backend can follow another on the same port at once.
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, config.port)).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let world = Arc::new(World::new(&config.agents, config.history_max, Instant::now()));
+        let world = Arc::new(BackendState::new(&config.agents, config.history_max, Instant::now()));
         let (stop, stopped) = oneshot::channel();
         let mut tasks = JoinSet::new();
         tasks.spawn(connections::accept(listener, world.clone(), stopped));
-        Ok(Self { address, world, stop: Some(stop), tasks })
+        Ok(Self { address, state: world, stop: Some(stop), tasks })
     }
 
     /// Where it listens.
@@ -202,13 +202,13 @@ impl Backend {
     ///
     /// When the agent is unknown, a value is out of range, or too many faults are armed; then nothing changes.
     pub fn inject(&self, fault: Fault) -> Result<(), FaultError> {
-        self.world.inject(fault, Instant::now())
+        self.state.inject(fault, Instant::now())
     }
 
     /// What the agent remembers, whatever its condition; nothing if there is no such agent.
     #[must_use]
     pub fn state_of(&self, agent: &str) -> Option<Value> {
-        self.world.memory(agent)
+        self.state.memory(agent)
     }
 
     /// Cuts every connection as if the process had been killed, and returns when every task has ended and the
@@ -229,12 +229,12 @@ impl Backend {
 mod tests {
     use super::*;
 
-    fn config(agents: &[&str]) -> BackendConfig {
+    fn config(agents: &[&str]) -> BackendOptions {
         let agents = agents.iter().map(|id| (*id).to_owned()).collect();
-        BackendConfig { agents, ..BackendConfig::default() }
+        BackendOptions { agents, ..BackendOptions::default() }
     }
 
-    fn complaint(config: &BackendConfig) -> String {
+    fn error_text(config: &BackendOptions) -> String {
         config.check().unwrap_err().to_string()
     }
 
@@ -247,22 +247,22 @@ mod tests {
     #[test]
     fn ids_that_a_path_cannot_carry_are_refused_with_the_rule() {
         for id in ["", ".", "..", "a/b", "a b", "ü", "a%2f", &"x".repeat(129)] {
-            let complaint = complaint(&config(&["planner", id]));
+            let complaint = error_text(&config(&["planner", id]));
             assert!(complaint.contains("ASCII letters"), "{id:?}: {complaint}");
         }
     }
 
     #[test]
     fn a_duplicate_id_is_refused_by_name() {
-        assert!(complaint(&config(&["a", "b", "a"])).contains("\"a\" stands twice"));
+        assert!(error_text(&config(&["a", "b", "a"])).contains("\"a\" stands twice"));
     }
 
     #[test]
     fn sizes_out_of_range_are_refused_with_the_range() {
-        let history = |history_max| BackendConfig { history_max, ..BackendConfig::default() };
-        assert!(complaint(&history(0)).contains("1 to 16384"));
-        assert!(complaint(&history(16_385)).contains("1 to 16384"));
-        let crowd = BackendConfig { agents: vec!["a".to_owned(); 10_001], ..BackendConfig::default() };
-        assert!(complaint(&crowd).contains("at most 10000"));
+        let history = |history_max| BackendOptions { history_max, ..BackendOptions::default() };
+        assert!(error_text(&history(0)).contains("1 to 16384"));
+        assert!(error_text(&history(16_385)).contains("1 to 16384"));
+        let crowd = BackendOptions { agents: vec!["a".to_owned(); 10_001], ..BackendOptions::default() };
+        assert!(error_text(&crowd).contains("at most 10000"));
     }
 }

@@ -18,12 +18,12 @@
 
 mod agent;
 mod command;
-mod correspondence;
+mod agent_streams;
 mod requests;
 mod session;
 
-pub use agent::{AgentAction, AgentCommand};
-pub use command::{CacheAction, Command, ConnectionAction, InvalidateBy, RequestCommand, execute};
+pub use agent::{AgentAction, BridgeAgentCommand};
+pub use command::{CacheAction, BridgeCommand, ConnectionAction, InvalidateBy, RequestCommand, execute};
 pub use session::serve;
 
 #[cfg(test)]

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mainstay_actors::cache::{
-    CacheMessage, CacheStats, CacheValue, Invalidation, Keeping, Loaded, Pattern, PatternError, key,
+    CacheMessage, CacheStats, CacheValue, Invalidation, EntryOptions, Loaded, Pattern, PatternError, key,
 };
 use mainstay_actors::error::{Error, Reason, of_call};
 
-use crate::parts::Parts;
+use crate::inner::Inner;
 use crate::status::{CacheReport, WatchedFolder};
 
 /// The cache of a runtime. Cheap to clone.
@@ -18,13 +18,13 @@ use crate::status::{CacheReport, WatchedFolder};
 /// runtime. A lookup needs no message and no lock. Whoever asks after an invalidation has returned gets nothing from before
 /// it.
 #[derive(Clone)]
-pub struct Cache(pub(crate) Arc<Parts>);
+pub struct Cache(pub(crate) Arc<Inner>);
 
 impl Cache {
     /// The bytes kept under `key`, while they are fresh.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<Bytes> {
-        match self.0.members.cache.get(key, None)? {
+        match self.0.handles.cache.get(key, None)? {
             CacheValue::Bytes(bytes) => Some(bytes),
             CacheValue::Response(_) => None,
         }
@@ -33,8 +33,8 @@ impl Cache {
     /// How values are kept where the configuration says all of it; to be changed and given to [`put`](Self::put) or
     /// [`get_or_load`](Self::get_or_load).
     #[must_use]
-    pub fn keeping(&self) -> Keeping {
-        self.0.members.cache.keeping()
+    pub fn default_options(&self) -> EntryOptions {
+        self.0.handles.cache.default_options()
     }
 
     /// Keeps bytes under `key`. Those that are being loaded for it meanwhile are older, and are not kept.
@@ -44,9 +44,9 @@ impl Cache {
     ///
     /// # Errors
     /// When the key is none of the embedder's own.
-    pub fn put(&self, key: &str, value: impl Into<Bytes>, keeping: Keeping) -> Result<(), Error> {
-        key::check_own(key)?;
-        self.0.members.cache.put(key, CacheValue::Bytes(value.into()), keeping);
+    pub fn put(&self, key: &str, value: impl Into<Bytes>, keeping: EntryOptions) -> Result<(), Error> {
+        key::validate_custom_key(key)?;
+        self.0.handles.cache.put(key, CacheValue::Bytes(value.into()), keeping);
         Ok(())
     }
 
@@ -60,15 +60,15 @@ impl Cache {
     pub async fn get_or_load<F>(
         &self,
         key: &str,
-        keeping: Keeping,
+        keeping: EntryOptions,
         load: impl FnOnce() -> F + Send + 'static,
     ) -> Result<Bytes, Error>
     where
         F: Future<Output = Result<Bytes, Error>> + Send + 'static,
     {
-        key::check_own(key)?;
+        key::validate_custom_key(key)?;
         let load = || async { load().await.map(|bytes| Loaded::new(CacheValue::Bytes(bytes))) };
-        match self.0.members.cache.get_or_load(key, None, keeping, load).await?.value {
+        match self.0.handles.cache.get_or_load(key, None, keeping, load).await?.value {
             CacheValue::Bytes(bytes) => Ok(bytes),
             CacheValue::Response(_) => Err(Error::new(Reason::Internal)),
         }
@@ -82,7 +82,7 @@ impl Cache {
     /// `not_found` when it is not there, which is kept for `negative_ttl` and dropped when it appears; `forbidden`;
     /// `invalid_request` when the path is not absolute, or what is there is no file, is too large or cannot be read.
     pub async fn file(&self, path: impl AsRef<Path>) -> Result<Bytes, Error> {
-        self.0.members.files.file(path.as_ref()).await
+        self.0.handles.files.read_bytes(path.as_ref()).await
     }
 
     /// What a search of a folder finds, by its absolute path: what is kept, or what `load` brings. In the folders of
@@ -99,13 +99,13 @@ impl Cache {
     where
         F: Future<Output = Result<Bytes, Error>> + Send + 'static,
     {
-        self.0.members.files.search(folder.as_ref(), query, load).await
+        self.0.handles.files.search(folder.as_ref(), query, load).await
     }
 
     /// The folders of `cache.watch`, and whether each of them is watched at the moment; the journal says why not.
     #[must_use]
     pub fn watched(&self) -> Vec<(PathBuf, bool)> {
-        let standing = self.0.members.files.roots().standing();
+        let standing = self.0.handles.files.roots().statuses();
         standing.map(|(root, is_watched)| (root.to_owned(), is_watched)).collect()
     }
 
@@ -116,7 +116,7 @@ impl Cache {
     /// `invalid_request` when the pattern is none; `crashed` or `stopped` when the cache's actor could not answer: after a
     /// crash the cache is cold.
     pub async fn invalidate(&self, pattern: &Pattern) -> Result<u64, Error> {
-        self.order(Invalidation::by_pattern(pattern).map_err(unusable)?).await
+        self.send_invalidation(Invalidation::from_pattern(pattern).map_err(invalid_pattern)?).await
     }
 
     /// Drops every entry for whose key `holds` says so; `name` says in the journal which those are. It is called for every
@@ -129,13 +129,13 @@ impl Cache {
         name: &str,
         holds: impl Fn(&str) -> bool + Send + Sync + 'static,
     ) -> Result<u64, Error> {
-        self.order(Invalidation::by_predicate(name, holds)).await
+        self.send_invalidation(Invalidation::from_predicate(name, holds)).await
     }
 
     /// How it is doing. Looks at every entry; meant for people, not for each request.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
-        self.0.members.cache.stats()
+        self.0.handles.cache.stats()
     }
 
     /// How it is doing, and which folders are watched, in one view.
@@ -148,12 +148,12 @@ impl Cache {
         CacheReport { stats: self.stats(), folders: folders.collect() }
     }
 
-    async fn order(&self, invalidation: Invalidation) -> Result<u64, Error> {
+    async fn send_invalidation(&self, invalidation: Invalidation) -> Result<u64, Error> {
         let message = |reply| CacheMessage::Invalidate { invalidation, reply: Some(reply) };
-        self.0.members.cache_address.call(message).await.map_err(of_call)
+        self.0.handles.cache_address.call(message).await.map_err(of_call)
     }
 }
 
-fn unusable(error: PatternError) -> Error {
+fn invalid_pattern(error: PatternError) -> Error {
     Error::new(Reason::InvalidRequest).with_details(&error.to_string())
 }

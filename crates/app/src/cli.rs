@@ -7,14 +7,14 @@
 //! - `journal`: `events`, `dead_letters`, `replay`: they need no running runtime; `account`: an event as a sentence
 //! - `failure`: why a command failed, and its exit code; `output`: where text goes, and in which colours
 
-mod account;
+mod event_format;
 mod agent;
 mod agent_report;
 mod args;
 mod client;
 mod dead_letters;
-mod failure;
-mod foreground;
+mod error;
+mod run;
 mod journal;
 mod output;
 mod replay;
@@ -25,12 +25,12 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
-use crate::assembly;
-use crate::bridge::{Command as BridgeCommand, ConnectionAction};
+use crate::tree_builder;
+use crate::bridge::{BridgeCommand as BridgeCommand, ConnectionAction};
 use crate::config::{Config, DEFAULT_TOML};
-use args::{Args, Command, ConfigCommand};
-use client::Client;
-use failure::Failure;
+use args::{Args, CliCommand, ConfigCommand};
+use client::BridgeClient;
+use error::CliError;
 use output::Output;
 
 /// Runs the binary: reads the arguments, does what they say, and returns the exit code.
@@ -43,7 +43,7 @@ pub fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(dispatch(args)),
-        Err(error) => Err(Failure::internal(format!("the runtime's threads cannot be started: {error}"))),
+        Err(error) => Err(CliError::internal(format!("the runtime's threads cannot be started: {error}"))),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,78 +64,78 @@ fn start_logging(args: &Args) {
         .init();
 }
 
-async fn dispatch(args: Args) -> Result<(), Failure> {
+async fn dispatch(args: Args) -> Result<(), CliError> {
     let mut out = Output::stdout();
     let is_verbose = args.log.is_some_and(args::LogLevel::is_verbose);
     match args.command {
-        Command::Demo(demo) => foreground::demo(&mut out, demo, args.data_dir.folder()?, is_verbose).await,
-        Command::Run(run) => foreground::run(&mut out, run, args.data_dir.folder()?, is_verbose).await,
-        Command::Backend(backend) => foreground::backend(&mut out, backend).await,
-        Command::Events(events) => journal::events(&mut out, events, args.data_dir.folder()?).await,
-        Command::DeadLetters(shape) => {
+        CliCommand::Demo(demo) => run::demo(&mut out, demo, args.data_dir.folder()?, is_verbose).await,
+        CliCommand::Run(run) => run::run(&mut out, run, args.data_dir.folder()?, is_verbose).await,
+        CliCommand::Backend(backend) => run::backend(&mut out, backend).await,
+        CliCommand::Events(events) => journal::events(&mut out, events, args.data_dir.folder()?).await,
+        CliCommand::DeadLetters(shape) => {
             dead_letters::dead_letters(&mut out, shape.json, &args.data_dir.folder()?)
         }
-        Command::Replay(arguments) => replay::replay(&mut out, arguments, &args.data_dir),
-        Command::Config(ConfigCommand::Default) => out.text(&DEFAULT_TOML),
-        Command::Config(ConfigCommand::Check { file }) => {
+        CliCommand::Replay(arguments) => replay::replay(&mut out, arguments, &args.data_dir),
+        CliCommand::Config(ConfigCommand::Default) => out.text(&DEFAULT_TOML),
+        CliCommand::Config(ConfigCommand::Check { file }) => {
             let config = Config::load(&file)?;
-            assembly::check(&config).map_err(|error| match error.key() {
+            tree_builder::check_config(&config).map_err(|error| match error.key() {
                 Some(key) => Config::problem_at(&file, key, &error.to_string()).into(),
-                None => Failure::usage(error.to_string()),
+                None => CliError::usage(error.to_string()),
             })?;
             out.line(&format!("{} is valid", file.display()))
         }
-        command => ask(&mut out, command, &args.data_dir).await,
+        command => run_remote(&mut out, command, &args.data_dir).await,
     }
 }
 
 /// The commands that ask a running runtime.
-async fn ask(out: &mut Output, command: Command, data: &args::DataDirArg) -> Result<(), Failure> {
-    let mut client = Client::connect(data.folder()?).await?;
+async fn run_remote(out: &mut Output, command: CliCommand, data: &args::DataDirArg) -> Result<(), CliError> {
+    let mut client = BridgeClient::connect(data.folder()?).await?;
     match command {
-        Command::Status(shape) => {
-            let status = client.ask(BridgeCommand::Status {}).await?;
-            if shape.json { out.json(&status) } else { report::status(out, client.read(status)?) }
+        CliCommand::Status(shape) => {
+            let status = client.request(BridgeCommand::Status {}).await?;
+            if shape.json { out.json(&status) } else { report::status(out, client.parse(status)?) }
         }
-        Command::Tree(shape) => {
-            let tree = client.ask(BridgeCommand::Tree {}).await?;
-            if shape.json { out.json(&tree) } else { report::tree(out, &client.read(tree)?) }
+        CliCommand::Tree(shape) => {
+            let tree = client.request(BridgeCommand::Tree {}).await?;
+            if shape.json { out.json(&tree) } else { report::tree(out, &client.parse(tree)?) }
         }
-        Command::Agents(shape) => {
-            let agents = client.ask(BridgeCommand::Agents {}).await?;
+        CliCommand::Agents(shape) => {
+            let agents = client.request(BridgeCommand::Agents {}).await?;
             if shape.json {
                 out.json(&agents)
             } else {
-                agent_report::list(out, &client.read::<Vec<_>>(agents)?)
+                agent_report::list(out, &client.parse::<Vec<_>>(agents)?)
             }
         }
-        Command::Agent(command) => agent::run(out, &mut client, command).await,
-        Command::Connection(shape) => connection(out, &mut client, ConnectionAction::Show, shape.json).await,
-        Command::Reconnect => connection(out, &mut client, ConnectionAction::Reconnect, false).await,
-        Command::Disconnect => connection(out, &mut client, ConnectionAction::Disconnect, false).await,
-        Command::Request(request) => {
+        CliCommand::Agent(command) => agent::run(out, &mut client, command).await,
+        CliCommand::Connection(shape) => run_connection(out, &mut client, ConnectionAction::Show, shape.json).await,
+        CliCommand::Reconnect => run_connection(out, &mut client, ConnectionAction::Reconnect, false).await,
+        CliCommand::Disconnect => run_connection(out, &mut client, ConnectionAction::Disconnect, false).await,
+        CliCommand::Request(request) => {
             let json = request.json;
-            let answer = client.ask(BridgeCommand::Request(Box::new(request.into_command()?))).await;
+            let answer = client.request(BridgeCommand::Request(Box::new(request.into_command()?))).await;
             report::response(out, answer, json)
         }
         #[cfg(debug_assertions)]
-        Command::Panic { actor } => client.ask(BridgeCommand::Panic { actor }).await.map(|_| ()),
-        Command::Demo(_)
-        | Command::Run(_)
-        | Command::Backend(_)
-        | Command::Events(_)
-        | Command::DeadLetters(_)
-        | Command::Replay(_)
-        | Command::Config(_) => Ok(()),
+        CliCommand::Panic { actor } => client.request(BridgeCommand::Panic { actor }).await.map(|_| ()),
+        CliCommand::Demo(_)
+        | CliCommand::Run(_)
+        | CliCommand::Backend(_)
+        | CliCommand::Events(_)
+        | CliCommand::DeadLetters(_)
+        | CliCommand::Replay(_)
+        | CliCommand::Config(_) => Ok(()),
     }
 }
 
-async fn connection(
+async fn run_connection(
     out: &mut Output,
-    client: &mut Client,
+    client: &mut BridgeClient,
     action: ConnectionAction,
     json: bool,
-) -> Result<(), Failure> {
-    let connection = client.ask(BridgeCommand::Connection { action }).await?;
-    if json { out.json(&connection) } else { report::connection(out, &client.read(connection)?) }
+) -> Result<(), CliError> {
+    let connection = client.request(BridgeCommand::Connection { action }).await?;
+    if json { out.json(&connection) } else { report::connection(out, &client.parse(connection)?) }
 }

@@ -20,8 +20,8 @@ mod backend;
 mod choice;
 mod duration;
 mod fault;
-mod problem;
-mod rule;
+mod error;
+mod parser;
 mod schema;
 mod section;
 mod size;
@@ -30,19 +30,19 @@ mod table;
 
 pub use agents::AGENTS_MAX;
 #[cfg(feature = "cli")]
-pub(crate) use agents::block_of;
-pub use choice::{AfterFailed, Driver, Overflow, Ready};
-pub use mainstay_actors::reach::proxy::{Proxy, ProxyChoice};
+pub(crate) use agents::parse_agent_block;
+pub use choice::{AfterFailed, DriverKind, Overflow, ReadyWhen};
+pub use mainstay_actors::network::proxy::{Proxy, ProxyChoice};
 
 pub use duration::{DURATION_MAX, ParseDurationError, format_duration, parse_duration};
-pub use problem::{ConfigError, Problem};
+pub use error::{ConfigError, ConfigProblem};
 pub use schema::{
     AgentConfig, AgentsConfig, BackendConfig, CacheConfig, ConnectionConfig, ControlConfig, JournalConfig,
     RequestsConfig,
 };
 pub use size::{ParseSizeError, SIZE_MAX, format_size, parse_size};
 
-use section::Section;
+use section::ConfigSection;
 use table::TableReader;
 
 /// The largest file that is read, in bytes.
@@ -86,9 +86,9 @@ impl Config {
         let mut root = TableReader::new(document);
         let config = Self::read(&mut root);
         let mut faults = root.finish();
-        faults.extend(backend::faults(document));
-        faults.extend(agents::faults(text, document));
-        if faults.is_empty() { Ok(config) } else { Err(ConfigError::new(Problem::locate(text, faults))) }
+        faults.extend(backend::find_faults(document));
+        faults.extend(agents::find_faults(text, document));
+        if faults.is_empty() { Ok(config) } else { Err(ConfigError::new(ConfigProblem::locate(text, faults))) }
     }
 
     /// Reads a file; see [`Config::from_toml`]. Blocks while it does.
@@ -111,8 +111,8 @@ impl Config {
             Some(section.get(name)?.span().start)
         });
         let problem = match place {
-            Some(at) => Problem { key: key.to_owned(), ..Problem::at(&text, at, message) },
-            None => Problem::whole(message),
+            Some(at) => ConfigProblem { key: key.to_owned(), ..ConfigProblem::at(&text, at, message) },
+            None => ConfigProblem::whole(message),
         };
         ConfigError::new(vec![problem]).in_file(file)
     }
@@ -136,21 +136,21 @@ impl Config {
 /// The default file, with a comment for each key. Reading it gives [`Config::default`]: the one `[[agent]]` in it
 /// is commented out.
 pub static DEFAULT_TOML: LazyLock<String> = LazyLock::new(|| {
-    let agent = block::<AgentConfig>();
+    let agent = section_toml::<AgentConfig>();
     let agent = agent.lines().map(|line| match line {
         "" => "\n".to_owned(),
         line if line.starts_with("# ") => format!("{line}\n"),
         setting => format!("#{setting}\n"),
     });
     let blocks = [
-        block::<BackendConfig>(),
-        block::<ConnectionConfig>(),
-        block::<RequestsConfig>(),
-        block::<CacheConfig>(),
-        block::<AgentsConfig>(),
+        section_toml::<BackendConfig>(),
+        section_toml::<ConnectionConfig>(),
+        section_toml::<RequestsConfig>(),
+        section_toml::<CacheConfig>(),
+        section_toml::<AgentsConfig>(),
         agent.collect(),
-        block::<JournalConfig>(),
-        block::<ControlConfig>(),
+        section_toml::<JournalConfig>(),
+        section_toml::<ControlConfig>(),
     ];
     // The comments are written for rustdoc; what is code there stands in quotes here.
     format!("{ABOUT}{}", blocks.concat()).replace('`', "\"")
@@ -163,7 +163,7 @@ const ABOUT: &str = "\
 # Lines that begin with # and no space are an example: take the # away to use them.
 ";
 
-fn block<S: Section>() -> String {
+fn section_toml<S: ConfigSection>() -> String {
     format!("\n{}{}\n{}", S::ABOUT, S::HEADER, S::KEYS)
 }
 
@@ -180,23 +180,23 @@ pub(crate) fn read_text(file: &Path) -> Result<String, ConfigError> {
     String::from_utf8(bytes).map_err(|error| {
         let sound = error.utf8_error().valid_up_to();
         let text = String::from_utf8_lossy(error.as_bytes());
-        ConfigError::new(vec![Problem::at(&text, sound, "this is not UTF-8; save the file as UTF-8")])
+        ConfigError::new(vec![ConfigProblem::at(&text, sound, "this is not UTF-8; save the file as UTF-8")])
     })
 }
 
 fn unreadable(error: &io::Error) -> ConfigError {
-    ConfigError::new(vec![Problem::whole(format!("cannot be read: {error}"))])
+    ConfigError::new(vec![ConfigProblem::whole(format!("cannot be read: {error}"))])
 }
 
-fn too_large() -> Problem {
-    Problem::whole(format!("is too large: a config has at most {}", format_size(FILE_BYTES_MAX as u64)))
+fn too_large() -> ConfigProblem {
+    ConfigProblem::whole(format!("is too large: a config has at most {}", format_size(FILE_BYTES_MAX as u64)))
 }
 
 /// Takes toml's message alone: its `Display` repeats the line of the file, in which a secret may stand.
 fn syntax_error(text: &str, error: &toml::de::Error) -> ConfigError {
     let at = error.span().map_or(0, |span| span.start);
     let message = error.message().replace('\n', " ");
-    ConfigError::new(vec![Problem::at(text, at, format!("this is not TOML: {message}"))])
+    ConfigError::new(vec![ConfigProblem::at(text, at, format!("this is not TOML: {message}"))])
 }
 
 #[cfg(test)]

@@ -4,45 +4,45 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_actors::connection::ConnectionMessage;
-use mainstay_actors::connection::feed::Frames;
-use mainstay_actors::connection::outbound::Fate;
+use mainstay_actors::connection::broadcast::FrameSubscription;
+use mainstay_actors::connection::outbound::SendOutcome;
 use mainstay_actors::connection::status::ConnectionStatus;
 use mainstay_actors::error::{Error, of_call};
 use mainstay_runtime::CallError;
 use mainstay_runtime::journal::millis;
 use tokio::sync::watch;
 
-use crate::parts::Parts;
+use crate::inner::Inner;
 use crate::status::ConnectionReport;
 
 /// The WebSocket of a runtime. Cheap to clone.
 #[derive(Clone)]
-pub struct Connection(pub(crate) Arc<Parts>);
+pub struct Connection(pub(crate) Arc<Inner>);
 
 impl Connection {
     /// How it stands now. Asks no actor.
     #[must_use]
     pub fn report(&self) -> ConnectionReport {
-        let moment = self.0.moment();
-        let status = self.0.members.connection_view.status.borrow().clone();
+        let moment = self.0.time_point();
+        let status = self.0.handles.connection_view.status.borrow().clone();
         let wait = status.next_attempt_at.map(|at| at.saturating_sub(moment.now));
         ConnectionReport {
             state: status.state,
-            since: moment.wall_time_of(status.since),
+            since: moment.format_wall_time(status.since),
             attempt: status.attempt,
             max: status.max,
-            next_attempt_at: status.next_attempt_at.map(|at| moment.wall_time_of(at)),
+            next_attempt_at: status.next_attempt_at.map(|at| moment.format_wall_time(at)),
             next_attempt_in_ms: wait.map(millis),
             error: status.last_error.as_ref().map(Error::from),
             last_error: status.last_error.map(|fault| fault.message),
-            last_error_at: status.last_error_at.map(|at| moment.wall_time_of(at)),
+            last_error_at: status.last_error_at.map(|at| moment.format_wall_time(at)),
         }
     }
 
     /// Follows its status. A slow reader sees the newest one, not each.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<ConnectionStatus> {
-        self.0.members.connection_view.status.subscribe()
+        self.0.handles.connection_view.status.subscribe()
     }
 
     /// Tries now during a wait, starts over after `failed` or `disconnected`, and changes nothing during an attempt.
@@ -50,7 +50,7 @@ impl Connection {
     /// # Errors
     /// `stopped` when the runtime is stopping.
     pub async fn reconnect(&self) -> Result<(), Error> {
-        self.order(ConnectionMessage::Connect).await
+        self.send_command(ConnectionMessage::Connect).await
     }
 
     /// Closes it and stays away until [`reconnect`](Self::reconnect).
@@ -58,7 +58,7 @@ impl Connection {
     /// # Errors
     /// `stopped` when the runtime is stopping.
     pub async fn disconnect(&self) -> Result<(), Error> {
-        self.order(ConnectionMessage::Disconnect).await
+        self.send_command(ConnectionMessage::Disconnect).await
     }
 
     /// Sends a text frame, waiting at most `patience` for an open socket, and says what became of it. Whoever asks only
@@ -66,21 +66,21 @@ impl Connection {
     ///
     /// # Errors
     /// `crashed` or `stopped` when the connection's actor could not see it through: then it may have been sent.
-    pub async fn send(&self, text: impl Into<String>, patience: Duration) -> Result<Fate, Error> {
+    pub async fn send(&self, text: impl Into<String>, patience: Duration) -> Result<SendOutcome, Error> {
         let text = text.into();
-        let sent = self.0.members.connection.call(|reply| ConnectionMessage::Send { text, patience, reply });
+        let sent = self.0.handles.connection.call(|reply| ConnectionMessage::Send { text, wait_timeout: patience, reply });
         sent.await.map_err(of_call)
     }
 
     /// The backend's text frames from now on, each once, and a marker wherever some are or may be missing.
     #[must_use]
-    pub fn frames(&self) -> Frames {
-        self.0.members.connection_view.frames.subscribe()
+    pub fn frames(&self) -> FrameSubscription {
+        self.0.handles.connection_view.frames.subscribe()
     }
 
     /// Sends an order, and returns when the report shows what came of it at first.
-    async fn order(&self, message: ConnectionMessage) -> Result<(), Error> {
-        self.0.members.connection.cast(message).await.map_err(|_| of_call(CallError::Stopped))?;
-        self.0.members.connection.call(ConnectionMessage::Settle).await.map_err(of_call)
+    async fn send_command(&self, message: ConnectionMessage) -> Result<(), Error> {
+        self.0.handles.connection.cast(message).await.map_err(|_| of_call(CallError::Stopped))?;
+        self.0.handles.connection.call(ConnectionMessage::Barrier).await.map_err(of_call)
     }
 }

@@ -8,7 +8,7 @@
 //! - `metrics`: the text of `/metrics`, pure
 //! - `server`: the routes, and the WebSocket behind `/bridge`
 
-mod guard;
+mod auth;
 mod metrics;
 mod server;
 
@@ -77,7 +77,7 @@ impl Control {
                 _ => ControlError::Listen { port, source },
             })?;
         let address = listener.local_addr().map_err(|source| ControlError::Listen { port, source })?;
-        let token = draw_token()?;
+        let token = generate_token()?;
         let boot = mainstay.journal().boot().to_owned();
         let control = ControlFile {
             pid: std::process::id(),
@@ -88,7 +88,7 @@ impl Control {
         data.create()?;
         data.write_control(&control)?;
         let (stop, stopped) = oneshot::channel();
-        let guard = guard::Guard::new(address.port(), token.clone());
+        let guard = auth::AccessCheck::new(address.port(), token.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(server::serve(listener, stopped, mainstay.clone(), guard, has_dashboard));
         Ok(Self { address, token, boot, data, stop, tasks })
@@ -116,7 +116,7 @@ impl Control {
 }
 
 /// 256 random bits, in hex.
-fn draw_token() -> Result<String, ControlError> {
+fn generate_token() -> Result<String, ControlError> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|error| ControlError::Random(error.to_string()))?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())

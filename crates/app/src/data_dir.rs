@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_control_file_is_read_back_as_it_was_written_and_only_its_own_run_takes_it_back() {
+    fn control_file_round_trips_and_only_its_run_clears_it() {
         let dir = tempfile::tempdir().unwrap();
         let data = DataDir::new(dir.path().join("deep/er"));
         data.create().unwrap();

@@ -7,9 +7,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use http::HeaderValue;
-use mainstay_actors::reach::proxy::{Proxy, ProxyChoice, ProxyVariables, SystemProxies};
+use mainstay_actors::network::proxy::{Proxy, ProxyChoice, ProxyVariables, SystemProxies};
 
-use crate::assembly::AssemblyError;
+use crate::tree_builder::BuildError;
 use crate::config::Config;
 
 /// What the environment holds for one configuration.
@@ -30,9 +30,9 @@ impl Environment {
     pub(crate) fn read(
         config: &Config,
         variable: impl Fn(&str) -> Option<String>,
-    ) -> Result<Self, AssemblyError> {
+    ) -> Result<Self, BuildError> {
         let found = |key: &str, name: &str| {
-            let missing = || AssemblyError::VariableMissing { key: key.to_owned(), name: name.to_owned() };
+            let missing = || BuildError::VariableMissing { key: key.to_owned(), name: name.to_owned() };
             variable(name).filter(|value| !value.is_empty()).ok_or_else(missing)
         };
         let named = |key: &str, name: &String| match name.as_str() {
@@ -44,11 +44,11 @@ impl Environment {
         for (header, name) in &backend.headers_env {
             let value = found(&format!("backend.headers_env.{header}"), name)?;
             if HeaderValue::from_str(&value).is_err() {
-                return Err(AssemblyError::HeaderValue { header: header.clone(), name: name.clone() });
+                return Err(BuildError::HeaderValue { header: header.clone(), name: name.clone() });
             }
             headers.insert(header.clone(), value);
         }
-        let unreadable = |fault| AssemblyError::ProxyAddress { name: backend.proxy_env.clone(), fault };
+        let unreadable = |fault| BuildError::ProxyAddress { name: backend.proxy_env.clone(), fault };
         let proxy = named("backend.proxy_env", &backend.proxy_env)?;
         Ok(Self {
             token: named("backend.token_env", &backend.token_env)?,
@@ -71,7 +71,7 @@ impl Environment {
     }
 
     /// A folder of the file, where it may begin with `~`; `None` where that is not known.
-    pub(crate) fn at_home(&self, folder: &Path) -> Option<PathBuf> {
+    pub(crate) fn expand_home(&self, folder: &Path) -> Option<PathBuf> {
         match folder.strip_prefix("~") {
             Ok(rest) => self.home.as_ref().map(|home| home.join(rest)),
             Err(_) => Some(folder.to_owned()),
@@ -84,7 +84,7 @@ impl Environment {
     }
 
     pub(crate) fn system_proxies(&self) -> SystemProxies {
-        if self.is_known { SystemProxies::read() } else { SystemProxies::of(ProxyVariables::default()) }
+        if self.is_known { SystemProxies::from_system() } else { SystemProxies::from_variables(ProxyVariables::default()) }
     }
 
     /// What must never be written; those of the proxy are its own to tell.
@@ -112,7 +112,7 @@ impl fmt::Debug for Environment {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::assembly::{Assembly, Embedding};
+    use crate::tree_builder::{TreeSpec, Overrides};
 
     const FILE: &str = r#"
         [backend]
@@ -129,12 +129,12 @@ mod tests {
     }
 
     #[test]
-    fn each_secret_comes_from_the_variable_that_is_named_and_none_may_reach_the_journal() {
+    fn secrets_come_from_named_variables_and_are_redacted() {
         let environment =
             read(&[("TOKEN", "t0ken"), ("KEY", "k3y"), ("PROXY", "http://user:hu%73h@127.0.0.1:1")]).unwrap();
         assert!(!format!("{environment:?}").contains("k3y"), "{environment:?}");
         let assembly =
-            Assembly::of(&Config::from_toml(FILE).unwrap(), &environment, Embedding::default()).unwrap();
+            TreeSpec::build(&Config::from_toml(FILE).unwrap(), &environment, Overrides::default()).unwrap();
         for secret in ["t0ken", "k3y", "hush", "hu%73h", "dXNlcjpodXNo"] {
             assert!(assembly.secrets.iter().any(|known| known == secret), "{secret}");
         }
@@ -147,9 +147,9 @@ mod tests {
         let watched = |home: Option<&str>| {
             let variable = |name: &str| home.filter(|_| name == "HOME").map(ToOwned::to_owned);
             let environment = Environment::read(&config, variable).unwrap();
-            let assembly = Assembly::of(&config, &environment, Embedding::default())
+            let assembly = TreeSpec::build(&config, &environment, Overrides::default())
                 .map_err(|error| error.to_string())?;
-            let standing = assembly.members.files.roots().standing();
+            let standing = assembly.handles.files.roots().statuses();
             Ok::<_, String>(standing.map(|(root, _)| root.to_owned()).collect::<Vec<_>>())
         };
         let expected = [PathBuf::from("/home/me/notes"), PathBuf::from("/b")];
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_that_is_not_set_is_named_with_the_key_that_names_it() {
+    fn missing_variable_is_named_with_its_config_key() {
         let all = [("TOKEN", "t"), ("KEY", "k"), ("PROXY", "http://127.0.0.1:1")];
         for (missing, key) in [
             ("TOKEN", "backend.token_env"),
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_that_holds_something_else_is_named_and_not_repeated() {
+    fn invalid_variable_is_named_without_its_value() {
         let broken_key = [("TOKEN", "t"), ("KEY", "hush\n"), ("PROXY", "http://127.0.0.1:1")];
         let said = read(&broken_key).unwrap_err();
         assert!(said.contains("x-api-key") && said.contains("\"KEY\"") && !said.contains("hush"), "{said}");

@@ -8,15 +8,15 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use mainstay_actors::cache::{
-    CacheHandle, CacheMessage, InvalidatedBy, Invalidation, Selection, Write, WriteRule, invalidated_by, key,
+    CacheHandle, CacheMessage, InvalidatedBy, Invalidation, Selection, WriteRequest, WriteRule, invalidated_by, key,
 };
 use mainstay_actors::error::Secrets;
 use mainstay_actors::request::Request;
-use mainstay_actors::transport::{Answer, AnswerBody, OpenAnswer, Reach, Transport, TransportError};
+use mainstay_actors::transport::{FullResponse, ResponseBody, StreamingResponse, SendProgress, Transport, TransportError};
 use mainstay_runtime::Address;
 
 /// See the module.
-pub(crate) struct Invalidator {
+pub(crate) struct InvalidationLayer {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) cache: CacheHandle,
     /// It is set before anything runs.
@@ -24,58 +24,58 @@ pub(crate) struct Invalidator {
     pub(crate) rules: Arc<[WriteRule]>,
 }
 
-impl Invalidator {
-    fn aftermath(&self, write: Write<'_>) -> Aftermath {
-        Aftermath {
+impl InvalidationLayer {
+    fn pending(&self, write: WriteRequest<'_>) -> PendingInvalidation {
+        PendingInvalidation {
             cache: self.cache.clone(),
             actor: Arc::clone(&self.actor),
             path: write.path.to_owned(),
             selections: invalidated_by(write, &self.rules),
-            is_due: true,
+            is_pending: true,
         }
     }
 }
 
-impl Transport for Invalidator {
-    fn attempt<'a>(
+impl Transport for InvalidationLayer {
+    fn send<'a>(
         &'a self,
         request: &'a Request,
         timeout: Duration,
-    ) -> BoxFuture<'a, Result<Answer, TransportError>> {
-        let Some(write) = Write::of(request) else { return self.transport.attempt(request, timeout) };
+    ) -> BoxFuture<'a, Result<FullResponse, TransportError>> {
+        let Some(write) = WriteRequest::from_request(request) else { return self.transport.send(request, timeout) };
         async move {
-            let mut aftermath = self.aftermath(write);
-            let ended = self.transport.attempt(request, timeout).await;
+            let mut aftermath = self.pending(write);
+            let ended = self.transport.send(request, timeout).await;
             if ended.as_ref().is_ok_and(|answer| answer.is_redirected) {
                 // It was carried out elsewhere, and nobody tells where.
-                aftermath.selections.push(Selection::prefix(key::RESPONSES));
+                aftermath.selections.push(Selection::prefix(key::RESPONSE_PREFIX));
             }
-            aftermath.settle(may_have_acted(&ended)).await;
+            aftermath.finish(may_have_taken_effect(&ended)).await;
             ended
         }
         .boxed()
     }
 
-    fn open<'a>(
+    fn send_streaming<'a>(
         &'a self,
         request: &'a Request,
         timeout: Duration,
-    ) -> BoxFuture<'a, Result<OpenAnswer, TransportError>> {
-        let Some(write) = Write::of(request) else { return self.transport.open(request, timeout) };
+    ) -> BoxFuture<'a, Result<StreamingResponse, TransportError>> {
+        let Some(write) = WriteRequest::from_request(request) else { return self.transport.send_streaming(request, timeout) };
         async move {
-            let aftermath = self.aftermath(write);
-            let opened = self.transport.open(request, timeout).await;
-            let may_have_acted = may_have_acted(&opened);
+            let aftermath = self.pending(write);
+            let opened = self.transport.send_streaming(request, timeout).await;
+            let may_have_acted = may_have_taken_effect(&opened);
             match opened {
                 Err(error) => {
-                    aftermath.settle(may_have_acted).await;
+                    aftermath.finish(may_have_acted).await;
                     Err(error)
                 }
                 Ok(answer) => {
-                    aftermath.carry_out().await;
+                    aftermath.apply().await;
                     // The backend may go on changing things for as long as it answers.
-                    let end = stream::once(aftermath.settle(true)).filter_map(|()| async { None });
-                    Ok(OpenAnswer { body: AnswerBody::new(answer.body.chain(end)), ..answer })
+                    let end = stream::once(aftermath.finish(true)).filter_map(|()| async { None });
+                    Ok(StreamingResponse { body: ResponseBody::new(answer.body.chain(end)), ..answer })
                 }
             }
         }
@@ -87,30 +87,30 @@ impl Transport for Invalidator {
     }
 }
 
-fn may_have_acted<T>(ended: &Result<T, TransportError>) -> bool {
-    !matches!(ended, Err(TransportError { reach: Reach::NotSent, .. }))
+fn may_have_taken_effect<T>(ended: &Result<T, TransportError>) -> bool {
+    !matches!(ended, Err(TransportError { progress: SendProgress::NotSent, .. }))
 }
 
 /// What is due once a write has ended. It is carried out also where that is cut off.
-struct Aftermath {
+struct PendingInvalidation {
     cache: CacheHandle,
     actor: Arc<OnceLock<Address<CacheMessage>>>,
     path: String,
     selections: Vec<Selection>,
-    is_due: bool,
+    is_pending: bool,
 }
 
-impl Aftermath {
-    async fn settle(mut self, may_have_acted: bool) {
+impl PendingInvalidation {
+    async fn finish(mut self, may_have_acted: bool) {
         if may_have_acted {
-            self.carry_out().await;
+            self.apply().await;
         }
-        self.is_due = false;
+        self.is_pending = false;
     }
 
-    async fn carry_out(&self) {
+    async fn apply(&self) {
         if let Some(actor) = self.actor.get()
-            && self.cache.concerns(&self.selections)
+            && self.cache.would_invalidate(&self.selections)
         {
             let message =
                 |reply| CacheMessage::Invalidate { invalidation: self.invalidation(), reply: Some(reply) };
@@ -128,14 +128,14 @@ impl Aftermath {
     }
 }
 
-impl Drop for Aftermath {
+impl Drop for PendingInvalidation {
     fn drop(&mut self) {
-        if !self.is_due || !self.cache.concerns(&self.selections) {
+        if !self.is_pending || !self.cache.would_invalidate(&self.selections) {
             return;
         }
         let message = CacheMessage::Invalidate { invalidation: self.invalidation(), reply: None };
         if self.actor.get().is_none_or(|actor| actor.try_cast(message).is_err()) {
-            self.cache.drop_at_once(std::mem::take(&mut self.selections));
+            self.cache.invalidate_now(std::mem::take(&mut self.selections));
         }
     }
 }

@@ -4,22 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_actors::agent::{
-    AgentListener, AgentMessage, Callers, LetterFailed, LetterId, Post, not_handed_out,
+    UpdateSubscription, AgentCommand, PendingReplies, MessageFailed, MessageId, SendRequest, not_delivered,
 };
 use mainstay_actors::error::{Error, Reason, of_call};
-use mainstay_runtime::{ActorPath, Address, CallError, Promise, Reply, Status as ActorStatus};
+use mainstay_runtime::{ActorPath, Address, CallError, Promise, Reply, ActorStatus as ActorStatus};
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 
-use crate::agent_factory::AgentLine;
+use crate::agent_factory::AgentHandle;
 use crate::agents::Agents;
 
 /// How long a letter waits to be handed to an agent, where its sender does not say it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const REPLY_WAIT_DEFAULT: Duration = Duration::from_secs(60);
 
 /// How a letter is to be treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LetterOptions {
+pub struct SendOptions {
     /// Whether it may be handed to the agent again if the agent or the runtime ends over it. Else it ends as
     /// `outcome_unknown` then.
     pub may_repeat: bool,
@@ -28,29 +28,29 @@ pub struct LetterOptions {
     pub wait: Duration,
 }
 
-impl Default for LetterOptions {
+impl Default for SendOptions {
     /// Handed out once at most, within a minute.
     fn default() -> Self {
-        Self { may_repeat: false, wait: PATIENCE }
+        Self { may_repeat: false, wait: REPLY_WAIT_DEFAULT }
     }
 }
 
 /// A letter that was accepted. Dropping it calls the letter off; [`answer`](Self::answer) waits for what becomes of it.
 #[must_use = "dropping it calls the letter off"]
-pub struct SentLetter {
+pub struct PendingReply {
     agents: Agents,
-    address: Address<AgentMessage>,
-    callers: Arc<Callers>,
-    id: LetterId,
+    address: Address<AgentCommand>,
+    pending_replies: Arc<PendingReplies>,
+    id: MessageId,
     /// Until when it may wait; `None` where no clock can tell.
     deadline: Option<Instant>,
     answer: Option<Promise<Result<Value, Error>>>,
 }
 
-impl SentLetter {
+impl PendingReply {
     /// What it is known by, in the journal and for [`Agents::call_off`].
     #[must_use]
-    pub fn id(&self) -> LetterId {
+    pub fn id(&self) -> MessageId {
         self.id
     }
 
@@ -72,8 +72,8 @@ impl SentLetter {
             told = &mut *answer => told,
             () = in_time => {
                 // The agent's actor sees to it as well, unless there is none just now.
-                if let Some(error) = self.callers.expire(self.id) {
-                    self.agents.record_failed(&self.address, self.id, &error);
+                if let Some(error) = self.pending_replies.expire(self.id) {
+                    self.agents.record_message_failed(&self.address, self.id, &error);
                 }
                 answer.await
             }
@@ -81,19 +81,19 @@ impl SentLetter {
         self.answer = None;
         match told {
             Ok(Err(error)) if error.reason == Reason::Stopped => {
-                Err(self.agents.at_rest(&self.address, error))
+                Err(self.agents.not_running_error(&self.address, error))
             }
             Ok(told) => told,
-            Err(error) => Err(self.agents.unanswered(&self.address, error)),
+            Err(error) => Err(self.agents.call_error(&self.address, error)),
         }
     }
 }
 
-impl Drop for SentLetter {
+impl Drop for PendingReply {
     fn drop(&mut self) {
         if self.answer.is_some() {
             // With a full mailbox the agent works on for nobody: that is no harm.
-            let _ = self.address.try_cast(AgentMessage::Abandon(self.id));
+            let _ = self.address.try_cast(AgentCommand::SenderGone(self.id));
         }
     }
 }
@@ -106,41 +106,41 @@ impl Agents {
     /// # Errors
     /// `agent_unknown`; `queue_full` when too many wait for this agent; `request_too_large`; `stopped` when the agent is
     /// stopped, or was given up; `expired` when it did not come to accept it in time, as while it is being restarted.
-    pub async fn send(&self, id: &str, body: Value, options: LetterOptions) -> Result<SentLetter, Error> {
-        let line = self.line(id)?;
+    pub async fn send(&self, id: &str, body: Value, options: SendOptions) -> Result<PendingReply, Error> {
+        let line = self.handle(id)?;
         let (reply, answer) = Reply::channel();
         let may_repeat = options.may_repeat;
         let deadline = Instant::now().checked_add(options.wait);
         let post =
-            |accepted| AgentMessage::Post(Box::new(Post { body, may_repeat, deadline, accepted, reply }));
+            |accepted| AgentCommand::Send(Box::new(SendRequest { body, may_repeat, deadline, accepted, reply }));
         // One that is being restarted takes letters in when it is back, and that may take its time.
         let accepted = line.address.call_within(options.wait, post).await;
-        let letter = accepted.map_err(|error| self.turned_away(&line.address, error))??;
-        let AgentLine { address, callers, .. } = line;
-        Ok(SentLetter { agents: self.clone(), address, callers, id: letter, deadline, answer: Some(answer) })
+        let letter = accepted.map_err(|error| self.not_accepted_error(&line.address, error))??;
+        let AgentHandle { address, pending_replies: callers, .. } = line;
+        Ok(PendingReply { agents: self.clone(), address, pending_replies: callers, id: letter, deadline, answer: Some(answer) })
     }
 
     /// Why the letter was not taken in.
-    fn turned_away(&self, address: &Address<AgentMessage>, error: CallError) -> Error {
+    fn not_accepted_error(&self, address: &Address<AgentCommand>, error: CallError) -> Error {
         match error {
             // An actor takes a letter in only while its sender waits for that, so it has not and will not.
             CallError::TimedOut | CallError::Expired => {
-                not_handed_out(Reason::Expired).with_details(&error.to_string())
+                not_delivered(Reason::Expired).with_details(&error.to_string())
             }
-            error => self.unanswered(address, error),
+            error => self.call_error(address, error),
         }
     }
 
     /// What it means that the agent's actor gave no answer.
-    fn unanswered(&self, address: &Address<AgentMessage>, error: CallError) -> Error {
+    fn call_error(&self, address: &Address<AgentCommand>, error: CallError) -> Error {
         let error = of_call(error);
-        if error.reason == Reason::Stopped { self.at_rest(address, error) } else { error }
+        if error.reason == Reason::Stopped { self.not_running_error(address, error) } else { error }
     }
 
     /// The same error in words about an agent that does not run: why, and what starts it.
-    fn at_rest(&self, address: &Address<AgentMessage>, error: Error) -> Error {
+    fn not_running_error(&self, address: &Address<AgentCommand>, error: Error) -> Error {
         let id = address.path().map(ActorPath::name).unwrap_or_default();
-        let (why, order) = match address.vitals(self.0.runtime.now()).status {
+        let (why, order) = match address.info(self.0.runtime.now()).status {
             ActorStatus::Failed => ("The agent was given up, as its restarts are used up.", "reset"),
             ActorStatus::Stopping | ActorStatus::Stopped => ("The agent was stopped.", "start"),
             ActorStatus::Starting | ActorStatus::Running | ActorStatus::Restarting => return error,
@@ -152,10 +152,10 @@ impl Agents {
     }
 
     /// Records what became of a letter that never was handed out.
-    fn record_failed(&self, address: &Address<AgentMessage>, letter: LetterId, error: &Error) {
+    fn record_message_failed(&self, address: &Address<AgentCommand>, letter: MessageId, error: &Error) {
         let Some(path) = address.path() else { return };
-        let generation = address.vitals(self.0.runtime.now()).generation;
-        let failed = LetterFailed { letter, attempts: 0, code: error.code, reason: error.reason };
+        let generation = address.info(self.0.runtime.now()).generation;
+        let failed = MessageFailed { message_id: letter, attempts: 0, code: error.code, reason: error.reason };
         self.0.runtime.journal().record(path, generation, &failed);
     }
 
@@ -163,10 +163,10 @@ impl Agents {
     ///
     /// # Errors
     /// `agent_unknown`; `stopped` or `crashed` when the agent's actor could not answer.
-    pub async fn call_off(&self, agent: &str, id: LetterId) -> Result<bool, Error> {
-        let line = self.line(agent)?;
-        let called_off = line.address.call(|reply| AgentMessage::CallOff { id, reply }).await;
-        called_off.map_err(|error| self.unanswered(&line.address, error))
+    pub async fn cancel(&self, agent: &str, id: MessageId) -> Result<bool, Error> {
+        let line = self.handle(agent)?;
+        let called_off = line.address.call(|reply| AgentCommand::Cancel { id, reply }).await;
+        called_off.map_err(|error| self.call_error(&line.address, error))
     }
 
     /// Hands the agent what somebody answered to its question `ask`.
@@ -174,14 +174,14 @@ impl Agents {
     /// # Errors
     /// `agent_unknown`; `not_found` where it does not ask that any more; `invalid_request` where that is no answer to it.
     pub fn answer(&self, agent: &str, ask: &str, answer: Value) -> Result<(), Error> {
-        self.line(agent)?.driver.answer(ask, answer)
+        self.handle(agent)?.driver.answer(ask, answer)
     }
 
     /// Listens to what the agent says beside its answers, from now on.
     ///
     /// # Errors
     /// `agent_unknown`.
-    pub fn listen(&self, agent: &str) -> Result<AgentListener, Error> {
-        Ok(self.line(agent)?.feed.listen())
+    pub fn listen(&self, agent: &str) -> Result<UpdateSubscription, Error> {
+        Ok(self.handle(agent)?.updates.subscribe())
     }
 }

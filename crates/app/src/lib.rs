@@ -16,7 +16,7 @@
 mod agent_factory;
 mod agent_meter;
 mod agents;
-mod assembly;
+mod tree_builder;
 #[cfg(feature = "backend")]
 pub mod backend;
 pub mod bridge;
@@ -30,36 +30,36 @@ pub mod control;
 mod data_dir;
 mod environment;
 #[cfg(debug_assertions)]
-mod fault_switch;
+mod fault_injection;
 mod invalidator;
 mod letters;
 mod mainstay;
-mod moment;
-mod parts;
+mod time_point;
+mod inner;
 mod process_events;
 mod programs;
 #[cfg(any(feature = "backend", feature = "control"))]
-mod serving;
-mod start_errors;
+mod listener;
+mod start_error;
 mod status;
 mod witness;
 
 pub use agents::Agents;
-pub use assembly::AssemblyError;
+pub use tree_builder::BuildError;
 pub use cache::Cache;
 pub use connection::Connection;
 pub use data_dir::{ControlFile, DataDir, DataDirError};
-pub use letters::{LetterOptions, SentLetter};
+pub use letters::{SendOptions, PendingReply};
 pub use mainstay::{Mainstay, MainstayBuilder, StartError};
 pub use status::{
-    AgentBudget, AgentView, ConnectionReport, HoldReport, PastError, QueueReport, RuntimeStatus, Status,
+    AgentBudget, AgentView, ConnectionReport, OutageReport, ResolvedError, QueueReport, RuntimeReport, StatusReport,
 };
 
 pub use mainstay_actors as actors;
-pub use mainstay_actors::cache::{Selection, Write, WriteRule};
+pub use mainstay_actors::cache::{Selection, WriteRequest, WriteRule};
 pub use mainstay_actors::error::{Code, Error, Reason};
 pub use mainstay_actors::queue::Download;
-pub use mainstay_actors::request::{Priority, Progress, Request, RequestId, Response};
+pub use mainstay_actors::request::{Priority, TransferProgress, Request, RequestId, Response};
 pub use mainstay_runtime as runtime;
 
 /// The README's example, compiled with the documentation's tests.

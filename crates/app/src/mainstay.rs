@@ -6,36 +6,36 @@ use std::time::Duration;
 
 use mainstay_actors::cache::WriteRule;
 use mainstay_actors::error::Error;
-use mainstay_actors::process::{OpenFault, Opening, Warden};
+use mainstay_actors::process::{OpenError, StartReport, ProcessManager};
 use mainstay_actors::queue::Download;
-use mainstay_actors::reach::trust::Trust;
+use mainstay_actors::network::tls::TlsTrust;
 use mainstay_actors::request::{Request, RequestId, Response};
 use mainstay_actors::transport::Transport;
 use mainstay_runtime::clock::{Clock, SystemClock};
-use mainstay_runtime::entropy::Entropy;
+use mainstay_runtime::rng::Rng;
 use mainstay_runtime::journal::{Journal, JournalConfig, JournalError, Subscription, millis};
 use mainstay_runtime::state::{RedbConfig, RedbStore, StateStore, StoreError};
-use mainstay_runtime::{Ending, Runtime, SupervisorHandle, TreeNode};
+use mainstay_runtime::{RuntimeExit, Runtime, SupervisorHandle, TreeNode};
 use thiserror::Error as ThisError;
 use tokio::task::JoinSet;
 
 use crate::agents::Agents;
-use crate::assembly::{Assembly, AssemblyError, Embedding};
+use crate::tree_builder::{TreeSpec, BuildError, Overrides};
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::connection::Connection;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::environment::Environment;
-use crate::parts::Parts;
-use crate::process_events::{record_opening, record_troubles};
-use crate::status::{HoldReport, QueueReport, RuntimeStatus, Status};
+use crate::inner::Inner;
+use crate::process_events::{record_start_report, record_warnings};
+use crate::status::{OutageReport, QueueReport, RuntimeReport, StatusReport};
 
 /// Why a runtime did not start.
 #[derive(Debug, ThisError)]
 pub enum StartError {
     /// The configuration cannot be carried out.
     #[error(transparent)]
-    Config(#[from] AssemblyError),
+    Config(#[from] BuildError),
     /// The data folder cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
@@ -55,10 +55,10 @@ pub enum StartError {
     States(StoreError),
     /// The record of child processes cannot be used.
     #[error(transparent)]
-    Processes(OpenFault),
+    Processes(OpenError),
     /// The tree did not come up.
     #[error(transparent)]
-    Tree(#[from] mainstay_runtime::StartError),
+    Tree(#[from] mainstay_runtime::RuntimeStartError),
 }
 
 /// What a runtime is started with; see [`Mainstay::builder`].
@@ -66,7 +66,7 @@ pub enum StartError {
 pub struct MainstayBuilder {
     config: Config,
     data_dir: Option<PathBuf>,
-    embedding: Embedding,
+    overrides: Overrides,
     clock: Option<Arc<dyn Clock>>,
     seed: Option<u64>,
     verbose: bool,
@@ -98,7 +98,7 @@ impl MainstayBuilder {
     /// Sets what makes the attempts at requests, in place of HTTP.
     #[must_use]
     pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
-        self.embedding.transport = Some(transport);
+        self.overrides.transport = Some(transport);
         self
     }
 
@@ -106,8 +106,8 @@ impl MainstayBuilder {
     /// `backend.ca_file`: with [`Trust::preconfigured`] a client certificate of the embedder's own, for one. A transport of
     /// the embedder's own does as it likes.
     #[must_use]
-    pub fn trust(mut self, trust: Trust) -> Self {
-        self.embedding.trust = Some(trust);
+    pub fn trust(mut self, trust: TlsTrust) -> Self {
+        self.overrides.trust = Some(trust);
         self
     }
 
@@ -127,7 +127,7 @@ impl MainstayBuilder {
     /// ```
     #[must_use]
     pub fn invalidate_after(mut self, rule: WriteRule) -> Self {
-        self.embedding.write_rules.push(rule);
+        self.overrides.write_rules.push(rule);
         self
     }
 
@@ -159,7 +159,7 @@ impl MainstayBuilder {
     /// See [`StartError`].
     pub async fn start(self) -> Result<Mainstay, StartError> {
         let environment = Environment::read(&self.config, |name| std::env::var(name).ok())?;
-        let Assembly { root, members, secrets } = Assembly::of(&self.config, &environment, self.embedding)?;
+        let TreeSpec { root, handles: members, secrets } = TreeSpec::build(&self.config, &environment, self.overrides)?;
         let data_dir = self.data_dir.map(DataDir::new);
         let journal = open_journal(
             data_dir.as_ref(),
@@ -172,10 +172,10 @@ impl MainstayBuilder {
                 ..JournalConfig::default()
             },
         )?;
-        let warden = members.warden.clone();
+        let warden = members.process_manager.clone();
         let mut tasks = JoinSet::new();
-        tasks.spawn(record_troubles(journal.clone(), warden.troubles()));
-        record_opening(&journal, begin(&warden, data_dir.as_ref()).await?);
+        tasks.spawn(record_warnings(journal.clone(), warden.warnings()));
+        record_start_report(&journal, start_process_manager(&warden, data_dir.as_ref()).await?);
         let mut builder = Runtime::builder().journal(journal);
         let mut states = None;
         if let Some(store) = self.state_store {
@@ -188,7 +188,7 @@ impl MainstayBuilder {
             builder = builder.seed(seed);
         }
         let runtime = builder.start(root).await?;
-        Ok(Mainstay(Arc::new(Parts { runtime, members, states, _tasks: tasks })))
+        Ok(Mainstay(Arc::new(Inner { runtime, handles: members, states, _tasks: tasks })))
     }
 }
 
@@ -197,7 +197,7 @@ fn open_journal(
     clock: Arc<dyn Clock>,
     config: JournalConfig,
 ) -> Result<Journal, StartError> {
-    let boot = format!("{:016x}", Entropy::fresh().bits());
+    let boot = format!("{:016x}", Rng::from_entropy().bits());
     let Some(data) = data else { return Ok(Journal::in_memory(boot, clock, config)) };
     data.create()?;
     Journal::open(&data.journal(), boot, clock, config).map_err(|error| match error {
@@ -207,9 +207,9 @@ fn open_journal(
 }
 
 /// Ends what processes an earlier run has left behind.
-async fn begin(warden: &Warden, data: Option<&DataDir>) -> Result<Opening, StartError> {
-    warden.begin(data.map(DataDir::path)).await.map_err(|error| match (error, data) {
-        (OpenFault::InUse { .. }, Some(data)) => in_use(data),
+async fn start_process_manager(warden: &ProcessManager, data: Option<&DataDir>) -> Result<StartReport, StartError> {
+    warden.start(data.map(DataDir::path)).await.map_err(|error| match (error, data) {
+        (OpenError::InUse { .. }, Some(data)) => in_use(data),
         (error, _) => StartError::Processes(error),
     })
 }
@@ -231,7 +231,7 @@ fn in_use(data: &DataDir) -> StartError {
 /// A running runtime. Cheap to clone; dropping the last clone kills the tree, [`shutdown`](Self::shutdown) stops it in
 /// order.
 #[derive(Clone)]
-pub struct Mainstay(pub(crate) Arc<Parts>);
+pub struct Mainstay(pub(crate) Arc<Inner>);
 
 impl Mainstay {
     /// What a runtime is started with.
@@ -245,7 +245,7 @@ impl Mainstay {
     /// # Errors
     /// Whatever became of it instead: see [`Error`].
     pub async fn request(&self, request: Request) -> Result<Response, Error> {
-        self.0.members.queue.request(request).await
+        self.0.handles.queue.request(request).await
     }
 
     /// Like [`request`](Self::request), and says at once which id the request has, for [`cancel`](Self::cancel) and for
@@ -255,7 +255,7 @@ impl Mainstay {
         &self,
         request: Request,
     ) -> (RequestId, impl Future<Output = Result<Response, Error>> + Send + use<>) {
-        self.0.members.queue.submit(request)
+        self.0.handles.queue.submit(request)
     }
 
     /// Cancels a request: its caller gets the reason `cancelled`. `false` if it had ended already. One that was under
@@ -264,7 +264,7 @@ impl Mainstay {
     /// # Errors
     /// `stopped` or `crashed` if the queue did not answer.
     pub async fn cancel(&self, id: RequestId) -> Result<bool, Error> {
-        self.0.members.queue.cancel(id).await
+        self.0.handles.queue.cancel(id).await
     }
 
     /// Sends a request through the queue, and waits for a good answer to begin; its body is then read as it comes, of
@@ -285,7 +285,7 @@ impl Mainstay {
     /// # Errors
     /// As [`request`](Self::request); what befalls the answer later is told by the [`Download`].
     pub async fn open(&self, request: Request) -> Result<Download, Error> {
-        self.0.members.queue.open(request).await
+        self.0.handles.queue.open(request).await
     }
 
     /// Like [`open`](Self::open), and says at once which id the request has, as [`submit`](Self::submit) does.
@@ -294,7 +294,7 @@ impl Mainstay {
         &self,
         request: Request,
     ) -> (RequestId, impl Future<Output = Result<Download, Error>> + Send + use<>) {
-        self.0.members.queue.submit_open(request)
+        self.0.handles.queue.submit_open(request)
     }
 
     /// Like [`request`](Self::request), but a GET is answered from the cache if the response there is no older than
@@ -309,7 +309,7 @@ impl Mainstay {
     /// # Errors
     /// As [`request`](Self::request).
     pub async fn request_cached(&self, request: Request, age_max: Duration) -> Result<Response, Error> {
-        self.0.members.responses.request(request, age_max, self.0.moment().wall.into()).await
+        self.0.handles.responses.request(request, age_max, self.0.time_point().wall.into()).await
     }
 
     /// The cache.
@@ -355,10 +355,10 @@ impl Mainstay {
     }
 
     /// Everything that a person asks first, in one view.
-    pub async fn status(&self) -> Status {
+    pub async fn status(&self) -> StatusReport {
         let journal = self.journal();
-        Status {
-            runtime: RuntimeStatus {
+        StatusReport {
+            runtime: RuntimeReport {
                 boot: journal.boot().to_owned(),
                 pid: std::process::id(),
                 uptime_ms: millis(journal.now()),
@@ -372,27 +372,27 @@ impl Mainstay {
     }
 
     fn queue_report(&self) -> QueueReport {
-        let (stats, moment) = (self.0.members.queue_view.stats(), self.0.moment());
-        let hold = stats.hold.map(|hold| HoldReport {
-            since: moment.wall_time_of(hold.since),
+        let (stats, moment) = (self.0.handles.queue_view.stats(), self.0.time_point());
+        let hold = stats.outage.map(|hold| OutageReport {
+            since: moment.format_wall_time(hold.since),
             reason: hold.reason,
             message: hold.reason.message().to_owned(),
             failures: hold.failures,
-            next_trial_at: moment.wall_time_of(hold.next_trial_at),
-            next_trial_in_ms: millis(hold.next_trial_at.saturating_sub(moment.now)),
+            next_probe_at: moment.format_wall_time(hold.next_probe_at),
+            next_probe_in_ms: millis(hold.next_probe_at.saturating_sub(moment.now)),
         });
-        QueueReport { stats, hold }
+        QueueReport { stats, held: hold }
     }
 
     /// Stops everything in order. What waits is answered with `stopped`; the journal is on disk when this returns.
-    pub async fn shutdown(&self) -> Ending {
+    pub async fn shutdown(&self) -> RuntimeExit {
         let ending = self.0.runtime.shutdown().await;
         self.0.close().await;
         ending
     }
 
     /// Returns when the tree has ended, by [`shutdown`](Self::shutdown) or because it could not go on.
-    pub async fn finished(&self) -> Ending {
+    pub async fn finished(&self) -> RuntimeExit {
         let ending = self.0.runtime.finished().await;
         self.0.close().await;
         ending

@@ -1,6 +1,6 @@
 //! What the journal says of child processes that no actor could say.
 
-use mainstay_actors::process::{Leftover, Opening, Trouble};
+use mainstay_actors::process::{Orphan, StartReport, ManagerWarning};
 use mainstay_runtime::ActorPath;
 use mainstay_runtime::journal::{Event, Journal, Level};
 use serde::{Deserialize, Serialize};
@@ -8,35 +8,35 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 /// A process of an earlier run was still there, or something that it had started, and has been ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct ProcessLeftover {
+struct ProcessOrphaned {
     #[serde(flatten)]
-    leftover: Leftover,
+    orphan: Orphan,
 }
 
-impl Event for ProcessLeftover {
+impl Event for ProcessOrphaned {
     const KIND: &'static str = "process_leftover";
     const LEVEL: Level = Level::Warn;
 }
 
 /// The record of an earlier run's processes could not be read in full. A copy is set aside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct ProcessRecordDamaged {
+struct PidFileDamaged {
     damaged_lines: usize,
 }
 
-impl Event for ProcessRecordDamaged {
+impl Event for PidFileDamaged {
     const KIND: &'static str = "process_record_damaged";
     const LEVEL: Level = Level::Warn;
 }
 
 /// Something is wrong with what keeps processes from outliving the runtime.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct ProcessTrouble {
+struct ProcessWarning {
     #[serde(flatten)]
-    trouble: Trouble,
+    warning: ManagerWarning,
 }
 
-impl Event for ProcessTrouble {
+impl Event for ProcessWarning {
     const KIND: &'static str = "process_trouble";
     const LEVEL: Level = Level::Warn;
 }
@@ -45,21 +45,21 @@ impl Event for ProcessTrouble {
 const PATH: &str = "processes";
 
 /// Records what was found at the start.
-pub(crate) fn record_opening(journal: &Journal, opening: Opening) {
+pub(crate) fn record_start_report(journal: &Journal, opening: StartReport) {
     let damaged_lines = opening.damaged_lines;
-    for leftover in opening.leftovers {
-        record(journal, &ProcessLeftover { leftover });
+    for leftover in opening.orphans {
+        record(journal, &ProcessOrphaned { orphan: leftover });
     }
     if damaged_lines > 0 {
-        record(journal, &ProcessRecordDamaged { damaged_lines });
+        record(journal, &PidFileDamaged { damaged_lines });
     }
 }
 
 /// Records what goes wrong, for as long as there is a warden who tells it.
-pub(crate) async fn record_troubles(journal: Journal, mut troubles: Receiver<Trouble>) {
+pub(crate) async fn record_warnings(journal: Journal, mut troubles: Receiver<ManagerWarning>) {
     loop {
         match troubles.recv().await {
-            Ok(trouble) => record(&journal, &ProcessTrouble { trouble }),
+            Ok(trouble) => record(&journal, &ProcessWarning { warning: trouble }),
             // Those that follow say what there is to say.
             Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,

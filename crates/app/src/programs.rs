@@ -6,56 +6,56 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
-use mainstay_actors::process::{HttpProbe, Launch, ProcessSpec, Readiness, Warden};
+use mainstay_actors::process::{HttpProbe, Launch, ProcessSpec, Readiness, ProcessManager};
 use mainstay_actors::transport::{HttpSettings, HttpTransport, Transport};
 
-use crate::assembly::AssemblyError;
-use crate::config::Ready;
+use crate::tree_builder::BuildError;
+use crate::config::ReadyWhen;
 
 /// How long a program that is asked to end has before it is killed.
-pub(crate) const GRACE: Duration = Duration::from_secs(5);
+pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 /// A program that is to show that it is ready has at least so long for that.
 const READY_WITHIN_MIN: Duration = Duration::from_secs(1);
 
 /// A program as the configuration describes it.
-pub(crate) struct Program<'a> {
+pub(crate) struct ProcessConfig<'a> {
     /// What it is called in the record of processes.
     pub(crate) name: &'a str,
     pub(crate) command: &'a [String],
     pub(crate) cwd: &'a Path,
     pub(crate) env: &'a BTreeMap<String, String>,
-    pub(crate) ready: &'a Ready,
+    pub(crate) ready: &'a ReadyWhen,
     pub(crate) startup_grace: Duration,
 }
 
 /// What programs are started with.
 #[derive(Clone)]
-pub(crate) struct Programs {
-    pub(crate) warden: Warden,
+pub(crate) struct ProcessFactory {
+    pub(crate) process_manager: ProcessManager,
     /// To the backend, seen by nobody else: that it does not answer yet is no news.
     pub(crate) transport: Arc<dyn Transport>,
 }
 
-impl Programs {
-    pub(crate) fn launch(&self, program: &Program<'_>) -> Result<Launch, AssemblyError> {
+impl ProcessFactory {
+    pub(crate) fn launch(&self, program: &ProcessConfig<'_>) -> Result<Launch, BuildError> {
         let mut spec = ProcessSpec::new(program.name, program.command.iter().cloned());
         spec.cwd = Some(program.cwd).filter(|cwd| !cwd.as_os_str().is_empty()).map(Path::to_owned);
         spec.env.clone_from(program.env);
-        spec.grace = GRACE;
+        spec.grace = SHUTDOWN_GRACE;
         let ready_within = program.startup_grace.max(READY_WITHIN_MIN);
-        Ok(Launch { spec, ready: self.readiness(program.ready)?, ready_within })
+        Ok(Launch { spec, readiness: self.readiness(program.ready)?, ready_timeout: ready_within })
     }
 
-    fn readiness(&self, ready: &Ready) -> Result<Readiness, AssemblyError> {
+    fn readiness(&self, ready: &ReadyWhen) -> Result<Readiness, BuildError> {
         Ok(match ready {
-            Ready::None => Readiness::None,
-            Ready::Stdout(text) => Readiness::Stdout(text.clone()),
-            Ready::Http(path) => Readiness::Http(HttpProbe::new(Arc::clone(&self.transport), path)),
-            Ready::HttpAt(url) => {
+            ReadyWhen::None => Readiness::None,
+            ReadyWhen::Stdout(text) => Readiness::Stdout(text.clone()),
+            ReadyWhen::Http(path) => Readiness::Http(HttpProbe::new(Arc::clone(&self.transport), path)),
+            ReadyWhen::HttpAt(url) => {
                 let path = url.parse::<Uri>().map_or_else(|_| "/".to_owned(), |url| url.path().to_owned());
                 let base = url.strip_suffix(&path).unwrap_or(url);
                 let transport = HttpTransport::new(&HttpSettings::new(base))
-                    .map_err(|error| AssemblyError::Transport(Box::new(error)))?;
+                    .map_err(|error| BuildError::Transport(Box::new(error)))?;
                 Readiness::Http(HttpProbe::new(Arc::new(transport), path))
             }
         })

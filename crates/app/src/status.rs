@@ -1,6 +1,6 @@
 //! The state of a runtime in one view, as `mainstay status --json` prints it.
 
-use mainstay_actors::agent::{AgentStatus, ProcessFacts};
+use mainstay_actors::agent::{AgentStatus, ProcessUsage};
 use mainstay_actors::cache::CacheStats;
 use mainstay_actors::connection::status::ConnectionState;
 use mainstay_actors::error::{Error, Reason};
@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 /// The state of a runtime in one view.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Status {
+pub struct StatusReport {
     /// The runtime itself.
-    pub runtime: RuntimeStatus,
+    pub runtime: RuntimeReport,
     /// The WebSocket.
     pub connection: ConnectionReport,
     /// The requests.
@@ -24,7 +24,7 @@ pub struct Status {
 
 /// The runtime itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RuntimeStatus {
+pub struct RuntimeReport {
     /// The id of this run.
     pub boot: String,
     /// The process.
@@ -42,7 +42,7 @@ pub struct QueueReport {
     #[serde(flatten)]
     pub stats: QueueStats,
     /// Why all of them wait, while the backend cannot be reached.
-    pub hold: Option<HoldReport>,
+    pub held: Option<OutageReport>,
 }
 
 /// The cache.
@@ -67,7 +67,7 @@ pub struct WatchedFolder {
 
 /// Why requests are held: the backend cannot be reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HoldReport {
+pub struct OutageReport {
     /// Since when.
     pub since: String,
     /// What keeps them.
@@ -77,9 +77,9 @@ pub struct HoldReport {
     /// How many trials have failed.
     pub failures: u32,
     /// When the next one may go out.
-    pub next_trial_at: String,
+    pub next_probe_at: String,
     /// How long until then.
-    pub next_trial_in_ms: u64,
+    pub next_probe_in_ms: u64,
 }
 
 /// The WebSocket. All times are RFC 3339 in UTC.
@@ -139,7 +139,7 @@ pub struct AgentView {
     pub error: Option<Error>,
     /// Why it was last restarted, once that is over.
     #[serde(default)]
-    pub past_error: Option<PastError>,
+    pub resolved_error: Option<ResolvedError>,
     /// Checks missed in a row.
     pub misses: u32,
     /// How many of them fail it, while it is not at work.
@@ -152,23 +152,23 @@ pub struct AgentView {
     /// Its errors so far, as it says.
     pub error_count: Option<u64>,
     /// When the state was read that it would be given back.
-    pub state_kept_at: Option<String>,
+    pub state_saved_at: Option<String>,
     /// Its process, if it has one of its own here.
     #[serde(default)]
-    pub process: Option<ProcessFacts>,
+    pub process: Option<ProcessUsage>,
     /// How many letters wait to be handed to it.
     #[serde(default)]
-    pub letters_waiting: usize,
+    pub messages_waiting: usize,
     /// How many letters it is at work on.
     #[serde(default)]
-    pub letters_under_way: usize,
+    pub messages_in_flight: usize,
     /// What happens next, in plain words.
     pub next_step: String,
 }
 
 /// What was wrong with an agent, and is over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PastError {
+pub struct ResolvedError {
     /// When it ended the agent, or had it ended.
     pub at: String,
     /// What it was, for a log.

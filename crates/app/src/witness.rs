@@ -13,11 +13,11 @@ use mainstay_actors::connection::{ConnectionMessage, ConnectionView};
 use mainstay_actors::error::Secrets;
 use mainstay_actors::queue::{QueueMessage, QueueView};
 use mainstay_actors::request::Request;
-use mainstay_actors::transport::{Answer, OpenAnswer, Transport, TransportError};
+use mainstay_actors::transport::{FullResponse, StreamingResponse, Transport, TransportError};
 use mainstay_runtime::Address;
 
 /// See the module.
-pub(crate) struct Witness {
+pub(crate) struct ReachabilityLayer {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) connection: Address<ConnectionMessage>,
     pub(crate) view: ConnectionView,
@@ -25,35 +25,35 @@ pub(crate) struct Witness {
     pub(crate) queue: Option<(Address<QueueMessage>, QueueView)>,
 }
 
-impl Witness {
-    fn saw_an_answer(&self) {
+impl ReachabilityLayer {
+    fn notify(&self) {
         // With a full mailbox the news is not worth waiting for: the next answer brings it again.
         if self.view.status.borrow().state == ConnectionState::Failed {
             let _ = self.connection.try_cast(ConnectionMessage::BackendSeen);
         }
         if let Some((queue, view)) = &self.queue
-            && view.stats().hold.is_some()
+            && view.stats().outage.is_some()
         {
             let _ = queue.try_cast(QueueMessage::BackendSeen);
         }
     }
 }
 
-impl Transport for Witness {
-    fn attempt<'a>(
+impl Transport for ReachabilityLayer {
+    fn send<'a>(
         &'a self,
         request: &'a Request,
         timeout: Duration,
-    ) -> BoxFuture<'a, Result<Answer, TransportError>> {
-        self.transport.attempt(request, timeout).inspect_ok(|_| self.saw_an_answer()).boxed()
+    ) -> BoxFuture<'a, Result<FullResponse, TransportError>> {
+        self.transport.send(request, timeout).inspect_ok(|_| self.notify()).boxed()
     }
 
-    fn open<'a>(
+    fn send_streaming<'a>(
         &'a self,
         request: &'a Request,
         timeout: Duration,
-    ) -> BoxFuture<'a, Result<OpenAnswer, TransportError>> {
-        self.transport.open(request, timeout).inspect_ok(|_| self.saw_an_answer()).boxed()
+    ) -> BoxFuture<'a, Result<StreamingResponse, TransportError>> {
+        self.transport.send_streaming(request, timeout).inspect_ok(|_| self.notify()).boxed()
     }
 
     fn secrets(&self) -> Secrets {

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use mainstay::backend::{Backend, BackendConfig, BackendError, Fault, FaultError};
+use mainstay::backend::{Backend, BackendOptions, BackendError, Fault, FaultError};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::{
@@ -23,22 +23,22 @@ use tokio_tungstenite::{
     tungstenite::{Error as WsError, Message, protocol::frame::coding::CloseCode},
 };
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type ClientSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// A backend and a client that talks to it.
-struct Bench {
+struct BackendClient {
     backend: Backend,
     client: Client,
 }
 
-impl Bench {
+impl BackendClient {
     async fn start() -> Self {
         Self::with_history(1024).await
     }
 
     async fn with_history(history_max: usize) -> Self {
         let agents = vec!["planner".to_owned(), "coder".to_owned()];
-        let backend = Backend::bind(BackendConfig { port: 0, agents, history_max }).await.unwrap();
+        let backend = Backend::bind(BackendOptions { port: 0, agents, history_max }).await.unwrap();
         let client = Client::builder().no_proxy().build().unwrap();
         Self { backend, client }
     }
@@ -96,11 +96,11 @@ impl Bench {
         self.call(Method::POST, "/api/agents/planner/restart", None).await
     }
 
-    async fn socket(&self) -> Socket {
+    async fn socket(&self) -> ClientSocket {
         self.handshake().await.unwrap()
     }
 
-    async fn handshake(&self) -> Result<Socket, WsError> {
+    async fn handshake(&self) -> Result<ClientSocket, WsError> {
         Ok(connect_async(format!("ws://{}/ws", self.backend.address())).await?.0)
     }
 
@@ -109,7 +109,7 @@ impl Bench {
     }
 
     /// A few whole round trips: what is answered at all has been answered after them.
-    async fn let_time_pass(&self) {
+    async fn yield_for_requests(&self) {
         for _ in 0..20 {
             assert_eq!(self.post("/api/echo", json!(1)).await.0, 200);
         }
@@ -117,9 +117,9 @@ impl Bench {
 }
 
 /// The next JSON frame that is not about caches.
-async fn frame(socket: &mut Socket) -> Value {
+async fn next_frame(socket: &mut ClientSocket) -> Value {
     loop {
-        let frame = any_frame(socket).await;
+        let frame = next_any_frame(socket).await;
         if frame["type"] != "invalidate" {
             return frame;
         }
@@ -127,7 +127,7 @@ async fn frame(socket: &mut Socket) -> Value {
 }
 
 /// The next JSON frame.
-async fn any_frame(socket: &mut Socket) -> Value {
+async fn next_any_frame(socket: &mut ClientSocket) -> Value {
     loop {
         if let Message::Text(text) = socket.next().await.unwrap().unwrap() {
             return serde_json::from_str(&text).unwrap();
@@ -135,12 +135,12 @@ async fn any_frame(socket: &mut Socket) -> Value {
     }
 }
 
-async fn say(socket: &mut Socket, frame: Value) {
+async fn send_frame(socket: &mut ClientSocket, frame: Value) {
     socket.send(Message::text(frame.to_string())).await.unwrap();
 }
 
 /// Waits for the socket's end, which must come without a close frame.
-async fn assert_cut(mut socket: Socket) {
+async fn assert_dropped(mut socket: ClientSocket) {
     loop {
         match socket.next().await {
             Some(Ok(Message::Close(frame))) => panic!("closed in order: {frame:?}"),
@@ -155,7 +155,7 @@ async fn assert_cut(mut socket: Socket) {
 
 #[tokio::test]
 async fn a_fresh_agent_is_healthy() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     let mut health = bench.health("planner").await;
     assert!(health["uptime"].take().is_u64());
     assert_eq!(health, json!({ "id": "planner", "status": "healthy", "uptime": null, "errorCount": 0 }));
@@ -163,7 +163,7 @@ async fn a_fresh_agent_is_healthy() {
 
 #[tokio::test]
 async fn an_agent_remembers_its_messages() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     assert_eq!(bench.message("one").await.1["count"], 1);
     let (status, answer) = bench.message("two").await;
     assert_eq!(status, 200);
@@ -175,8 +175,8 @@ async fn an_agent_remembers_its_messages() {
 }
 
 #[tokio::test]
-async fn a_crashed_agent_says_so_refuses_messages_and_has_lost_its_memory() {
-    let bench = Bench::start().await;
+async fn crashed_agent_refuses_messages_and_loses_memory() {
+    let bench = BackendClient::start().await;
     bench.message("one").await;
     bench.fault(json!({ "kind": "crash_agent", "agent": "planner" })).await;
     let failed = json!({ "id": "planner", "status": "failed", "uptime": 0, "errorCount": 1 });
@@ -192,8 +192,8 @@ async fn a_crashed_agent_says_so_refuses_messages_and_has_lost_its_memory() {
 }
 
 #[tokio::test]
-async fn a_restarted_agent_is_healthy_with_an_empty_memory_and_its_errors_still_counted() {
-    let bench = Bench::start().await;
+async fn restarted_agent_is_healthy_and_empty_with_error_count() {
+    let bench = BackendClient::start().await;
     bench.message("one").await;
     bench.fault(json!({ "kind": "crash_agent", "agent": "planner" })).await;
     let (status, health) = bench.restart().await;
@@ -204,8 +204,8 @@ async fn a_restarted_agent_is_healthy_with_an_empty_memory_and_its_errors_still_
 }
 
 #[tokio::test]
-async fn a_state_that_is_written_back_after_a_restart_is_the_agents_memory_again() {
-    let bench = Bench::start().await;
+async fn state_written_after_restart_is_restored() {
+    let bench = BackendClient::start().await;
     bench.message("one").await;
     let (_, saved) = bench.get("/api/agents/planner/state").await;
     bench.fault(json!({ "kind": "crash_agent", "agent": "planner" })).await;
@@ -221,8 +221,8 @@ async fn a_state_that_is_written_back_after_a_restart_is_the_agents_memory_again
 }
 
 #[tokio::test]
-async fn a_hung_agent_leaves_requests_open_until_it_is_healed_and_forgets_nothing() {
-    let bench = Bench::start().await;
+async fn hung_agent_holds_requests_until_healed() {
+    let bench = BackendClient::start().await;
     bench.message("one").await;
     bench.fault(json!({ "kind": "hang_agent", "agent": "planner" })).await;
     let mut open = JoinSet::new();
@@ -234,7 +234,7 @@ async fn a_hung_agent_leaves_requests_open_until_it_is_healed_and_forgets_nothin
     ] {
         open.spawn(async move { request.send().await.unwrap().status() });
     }
-    bench.let_time_pass().await;
+    bench.yield_for_requests().await;
     assert!(open.try_join_next().is_none(), "a hung agent answered");
     assert_eq!(bench.health("coder").await["status"], "healthy");
     bench.fault(json!({ "kind": "heal_agent", "agent": "planner" })).await;
@@ -245,11 +245,11 @@ async fn a_hung_agent_leaves_requests_open_until_it_is_healed_and_forgets_nothin
 
 #[tokio::test]
 async fn a_request_to_a_hung_agent_ends_when_its_client_goes() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     bench.fault(json!({ "kind": "hang_agent", "agent": "planner" })).await;
     let gone = bench.request(Method::POST, "/api/agents/planner/message", Some(json!("lost")));
     assert!(gone.timeout(Duration::from_millis(50)).send().await.unwrap_err().is_timeout());
-    bench.let_time_pass().await;
+    bench.yield_for_requests().await;
     bench.fault(json!({ "kind": "heal_agent", "agent": "planner" })).await;
     assert_eq!(bench.message("kept").await.1["count"], 1);
     assert_eq!(bench.backend.state_of("planner").unwrap()["messages"], json!([{ "text": "kept" }]));
@@ -257,12 +257,12 @@ async fn a_request_to_a_hung_agent_ends_when_its_client_goes() {
 
 #[tokio::test]
 async fn a_hung_agent_can_be_restarted_and_what_waited_for_it_is_lost() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     bench.fault(json!({ "kind": "hang_agent", "agent": "planner" })).await;
     let waiting = bench.request(Method::POST, "/api/agents/planner/message", Some(json!("hi")));
     let mut open = JoinSet::new();
     open.spawn(waiting.send());
-    bench.let_time_pass().await;
+    bench.yield_for_requests().await;
     assert!(open.try_join_next().is_none());
     assert_eq!(bench.restart().await.1["status"], "healthy");
     assert_eq!(open.join_next().await.unwrap().unwrap().unwrap().status(), 503);
@@ -271,7 +271,7 @@ async fn a_hung_agent_can_be_restarted_and_what_waited_for_it_is_lost() {
 
 #[tokio::test]
 async fn a_crashed_agent_can_be_healed_without_a_restart() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     bench.fault(json!({ "kind": "crash_agent", "agent": "planner" })).await;
     bench.fault(json!({ "kind": "heal_agent", "agent": "planner" })).await;
     assert_eq!(bench.health("planner").await["status"], "healthy");
@@ -280,7 +280,7 @@ async fn a_crashed_agent_can_be_healed_without_a_restart() {
 
 #[tokio::test]
 async fn an_unknown_agent_is_not_found() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     for (method, part) in [
         (Method::GET, "health"),
         (Method::POST, "restart"),
@@ -297,7 +297,7 @@ async fn an_unknown_agent_is_not_found() {
 
 #[tokio::test]
 async fn a_message_that_is_no_json_or_too_large_is_refused() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     let broken = bench.request(Method::POST, "/api/agents/planner/message", None).body("{");
     assert_eq!(broken.send().await.unwrap().status(), 400);
     assert_eq!(bench.message(&"x".repeat(5000)).await.0, 413);
@@ -308,7 +308,7 @@ async fn a_message_that_is_no_json_or_too_large_is_refused() {
 
 #[tokio::test]
 async fn a_file_comes_as_text_with_its_media_type() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     let response = bench.send(Method::GET, "/api/files/docs/tides.md", None).await;
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["content-type"], "text/markdown; charset=utf-8");
@@ -317,7 +317,7 @@ async fn a_file_comes_as_text_with_its_media_type() {
 
 #[tokio::test]
 async fn no_path_leads_out_of_the_files() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     for path in [
         "/api/files/../../../../etc/passwd",
         "/api/files/%2e%2e/%2e%2e/etc/passwd",
@@ -337,7 +337,7 @@ async fn no_path_leads_out_of_the_files() {
 
 #[tokio::test]
 async fn a_search_gives_the_same_lines_each_time() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     let (status, found) = bench.get("/api/search?q=TIDE+table").await;
     assert_eq!(status, 200);
     let hit =
@@ -348,7 +348,7 @@ async fn a_search_gives_the_same_lines_each_time() {
 
 #[tokio::test]
 async fn a_search_for_nothing_or_too_much_is_refused() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     let long = format!("/api/search?q={}", "x".repeat(257));
     for path in ["/api/search", "/api/search?q=", "/api/search?p=tides", &long] {
         let (status, problem) = bench.get(path).await;
@@ -359,7 +359,7 @@ async fn a_search_for_nothing_or_too_much_is_refused() {
 
 #[tokio::test]
 async fn echo_gives_back_the_body_as_it_came() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     let request = bench.request(Method::POST, "/api/echo", None);
     let request = request.header("content-type", "text/x-odd").header("idempotency-key", "k1").body("a\0b");
     let response = request.send().await.unwrap();
@@ -371,7 +371,7 @@ async fn echo_gives_back_the_body_as_it_came() {
 
 #[tokio::test]
 async fn a_body_of_one_mebibyte_is_taken_and_a_larger_one_refused() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     for (bytes, status) in [(1 << 20, 200), ((1 << 20) + 1, 413), (8 << 20, 413)] {
         let request = bench.request(Method::POST, "/api/echo", None).body(vec![b'x'; bytes]);
         assert_eq!(request.send().await.unwrap().status(), status, "{bytes} bytes");
@@ -379,8 +379,8 @@ async fn a_body_of_one_mebibyte_is_taken_and_a_larger_one_refused() {
 }
 
 #[tokio::test]
-async fn what_does_not_exist_is_a_problem_that_says_so() {
-    let bench = Bench::start().await;
+async fn unknown_path_is_a_not_found_problem() {
+    let bench = BackendClient::start().await;
     let (status, problem) = bench.get("/api/nothing").await;
     assert_eq!(status, 404);
     let expected = json!({
@@ -392,7 +392,7 @@ async fn what_does_not_exist_is_a_problem_that_says_so() {
 
 #[tokio::test]
 async fn a_wrong_method_is_a_problem_that_names_the_right_ones() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     let response = bench.send(Method::DELETE, "/api/agents/planner/state", None).await;
     assert_eq!(response.status(), 405);
     assert_eq!(response.headers()["content-type"], "application/problem+json");
@@ -401,7 +401,7 @@ async fn a_wrong_method_is_a_problem_that_names_the_right_ones() {
 
 #[tokio::test]
 async fn one_connection_serves_many_requests() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     let mut stream = bench.tcp().await;
     for _ in 0..3 {
         stream.write_all(b"GET /api/agents/planner/health HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
@@ -418,7 +418,7 @@ async fn one_connection_serves_many_requests() {
 // Faults on requests
 
 /// Writes a request by hand and reads to the end of the connection.
-async fn raw(bench: &Bench, request: &str) -> String {
+async fn raw(bench: &BackendClient, request: &str) -> String {
     let mut stream = bench.tcp().await;
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
@@ -428,7 +428,7 @@ async fn raw(bench: &Bench, request: &str) -> String {
 
 #[tokio::test]
 async fn a_status_fault_answers_as_often_as_it_says_below_its_path() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     let fault =
         json!({ "kind": "status", "path": "/api/files", "status": 503, "times": 2, "retry_after": 7 });
     bench.fault(fault).await;
@@ -444,7 +444,7 @@ async fn a_status_fault_answers_as_often_as_it_says_below_its_path() {
 
 #[tokio::test]
 async fn a_request_that_a_status_fault_strikes_is_not_carried_out() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     bench.fault(json!({ "kind": "status", "path": "/api/agents/planner", "status": 429, "times": 1 })).await;
     let response = bench.send(Method::POST, "/api/agents/planner/message", Some(json!("hi"))).await;
     assert_eq!(response.status(), 429);
@@ -454,7 +454,7 @@ async fn a_request_that_a_status_fault_strikes_is_not_carried_out() {
 
 #[tokio::test]
 async fn a_slow_fault_delays_as_often_as_it_says() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     bench.fault(json!({ "kind": "slow", "path": "/api/echo", "ms": 150, "times": 1 })).await;
     let start = Instant::now();
     assert_eq!(bench.post("/api/echo", json!(1)).await.0, 200);
@@ -466,7 +466,7 @@ async fn a_slow_fault_delays_as_often_as_it_says() {
 
 #[tokio::test]
 async fn a_reset_fault_resets_the_requests_connection_and_no_other() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     let mut bystander = bench.tcp().await;
     bench.fault(json!({ "kind": "reset", "path": "/api/agents", "times": 1 })).await;
     let mut stream = bench.tcp().await;
@@ -485,7 +485,7 @@ async fn a_reset_fault_resets_the_requests_connection_and_no_other() {
 
 #[tokio::test]
 async fn no_fault_strikes_the_fault_endpoint() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     bench.fault(json!({ "kind": "reset", "path": "/", "times": 1 })).await;
     bench.fault(json!({ "kind": "heal_agent", "agent": "planner" })).await;
     let struck = bench.request(Method::GET, "/api/agents/planner/health", None).send().await;
@@ -494,8 +494,8 @@ async fn no_fault_strikes_the_fault_endpoint() {
 }
 
 #[tokio::test]
-async fn a_fault_that_is_not_one_is_refused_with_what_would_be() {
-    let bench = Bench::start().await;
+async fn invalid_fault_is_refused_with_valid_ones() {
+    let bench = BackendClient::start().await;
     let cases = [
         (json!({ "kind": "explode" }), "crash_agent"),
         (json!({ "agent": "planner" }), "half_open_ws"),
@@ -516,7 +516,7 @@ async fn a_fault_that_is_not_one_is_refused_with_what_would_be() {
 
 #[tokio::test]
 async fn a_typed_fault_does_the_same() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     bench.backend.inject(Fault::CrashAgent { agent: "planner".to_owned() }).unwrap();
     assert_eq!(bench.health("planner").await["status"], "failed");
     let unknown = bench.backend.inject(Fault::HangAgent { agent: "nobody".to_owned() });
@@ -526,8 +526,8 @@ async fn a_typed_fault_does_the_same() {
 // WebSocket
 
 #[tokio::test]
-async fn what_happens_to_agents_comes_as_numbered_events() {
-    let bench = Bench::start().await;
+async fn agent_changes_are_numbered_events() {
+    let bench = BackendClient::start().await;
     let mut socket = bench.socket().await;
     bench.message("hi").await;
     bench.fault(json!({ "kind": "hang_agent", "agent": "planner" })).await;
@@ -550,74 +550,74 @@ async fn what_happens_to_agents_comes_as_numbered_events() {
     message["message"] = json!({ "text": "hi" });
     expected.insert(0, message);
     for event in expected {
-        assert_eq!(frame(&mut socket).await, event);
+        assert_eq!(next_frame(&mut socket).await, event);
     }
 }
 
 #[tokio::test]
-async fn each_event_comes_behind_what_it_makes_untrue() {
-    let bench = Bench::start().await;
+async fn each_event_follows_its_invalidation() {
+    let bench = BackendClient::start().await;
     let mut socket = bench.socket().await;
-    say(&mut socket, json!({ "type": "resume", "after": 0 })).await;
+    send_frame(&mut socket, json!({ "type": "resume", "after": 0 })).await;
     bench.message("hi").await;
     let keys = ["http:/api/agents/planner/health", "http:/api/agents/planner/state"];
-    assert_eq!(any_frame(&mut socket).await, json!({ "type": "invalidate", "keys": keys }));
-    assert_eq!(any_frame(&mut socket).await["kind"], "agent_message");
+    assert_eq!(next_any_frame(&mut socket).await, json!({ "type": "invalidate", "keys": keys }));
+    assert_eq!(next_any_frame(&mut socket).await["kind"], "agent_message");
 }
 
 #[tokio::test]
 async fn a_new_client_gets_no_old_events() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     bench.message("old").await;
     let mut socket = bench.socket().await;
     bench.message("new").await;
-    assert_eq!(frame(&mut socket).await["seq"], 2);
+    assert_eq!(next_frame(&mut socket).await["seq"], 2);
 }
 
 #[tokio::test]
 async fn a_client_that_resumes_gets_what_it_missed_in_order() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     for _ in 0..5 {
         bench.message("while away").await;
     }
     let mut socket = bench.socket().await;
     // Already there when the resume comes, and yet later in the order.
     bench.message("before the resume").await;
-    say(&mut socket, json!({ "type": "resume", "after": 2 })).await;
+    send_frame(&mut socket, json!({ "type": "resume", "after": 2 })).await;
     for seq in 3..=6 {
-        assert_eq!(frame(&mut socket).await["seq"], seq);
+        assert_eq!(next_frame(&mut socket).await["seq"], seq);
     }
     bench.message("live").await;
-    assert_eq!(frame(&mut socket).await["seq"], 7);
+    assert_eq!(next_frame(&mut socket).await["seq"], 7);
 }
 
 #[tokio::test]
 async fn a_resume_that_the_history_does_not_reach_is_told_the_gap() {
-    let bench = Bench::with_history(3).await;
+    let bench = BackendClient::with_history(3).await;
     for _ in 0..10 {
         bench.message("while away").await;
     }
     let mut socket = bench.socket().await;
-    say(&mut socket, json!({ "type": "resume", "after": 2 })).await;
-    assert_eq!(frame(&mut socket).await, json!({ "type": "gap", "after": 2, "next": 8 }));
+    send_frame(&mut socket, json!({ "type": "resume", "after": 2 })).await;
+    assert_eq!(next_frame(&mut socket).await, json!({ "type": "gap", "after": 2, "next": 8 }));
     for seq in 8..=10 {
-        assert_eq!(frame(&mut socket).await["seq"], seq);
+        assert_eq!(next_frame(&mut socket).await["seq"], seq);
     }
 }
 
 #[tokio::test]
 async fn a_resume_from_an_earlier_backend_is_told_the_gap() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     bench.message("first").await;
     let mut socket = bench.socket().await;
-    say(&mut socket, json!({ "type": "resume", "after": 900 })).await;
-    assert_eq!(frame(&mut socket).await, json!({ "type": "gap", "after": 900, "next": 1 }));
-    assert_eq!(frame(&mut socket).await["seq"], 1);
+    send_frame(&mut socket, json!({ "type": "resume", "after": 900 })).await;
+    assert_eq!(next_frame(&mut socket).await, json!({ "type": "gap", "after": 900, "next": 1 }));
+    assert_eq!(next_frame(&mut socket).await["seq"], 1);
 }
 
 #[tokio::test]
 async fn a_ping_is_answered() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     let mut socket = bench.socket().await;
     socket.send(Message::Ping("mark".into())).await.unwrap();
     loop {
@@ -626,13 +626,13 @@ async fn a_ping_is_answered() {
             other => assert!(other.is_ping(), "{other:?}"),
         }
     }
-    say(&mut socket, json!({ "type": "ping" })).await;
-    assert_eq!(frame(&mut socket).await, json!({ "type": "pong" }));
+    send_frame(&mut socket, json!({ "type": "ping" })).await;
+    assert_eq!(next_frame(&mut socket).await, json!({ "type": "pong" }));
 }
 
 #[tokio::test]
-async fn a_frame_that_means_nothing_is_answered_with_what_would() {
-    let bench = Bench::start().await;
+async fn invalid_frame_is_answered_with_valid_ones() {
+    let bench = BackendClient::start().await;
     let mut socket = bench.socket().await;
     let wrong =
         ["no json", "{}", r#"{"type":"sing"}"#, r#"{"type":"resume"}"#, r#"{"type":"resume","after":-1}"#];
@@ -640,17 +640,17 @@ async fn a_frame_that_means_nothing_is_answered_with_what_would() {
     messages.push(Message::binary(vec![1, 2, 3]));
     for message in messages {
         socket.send(message).await.unwrap();
-        let answer = frame(&mut socket).await;
+        let answer = next_frame(&mut socket).await;
         assert_eq!(answer["type"], "error");
         assert!(answer["detail"].as_str().unwrap().contains(r#"{"type":"resume","after":N}"#), "{answer}");
     }
-    say(&mut socket, json!({ "type": "ping" })).await;
-    assert_eq!(frame(&mut socket).await["type"], "pong");
+    send_frame(&mut socket, json!({ "type": "ping" })).await;
+    assert_eq!(next_frame(&mut socket).await["type"], "pong");
 }
 
 #[tokio::test]
 async fn a_frame_that_is_too_large_closes_the_socket_with_a_reason() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     let mut socket = bench.socket().await;
     socket.send(Message::text("x".repeat(4 << 20))).await.unwrap();
     loop {
@@ -663,7 +663,7 @@ async fn a_frame_that_is_too_large_closes_the_socket_with_a_reason() {
 
 #[tokio::test]
 async fn a_client_that_closes_is_closed_in_order() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     let mut socket = bench.socket().await;
     socket.close(None).await.unwrap();
     loop {
@@ -676,7 +676,7 @@ async fn a_client_that_closes_is_closed_in_order() {
 
 #[tokio::test]
 async fn an_ordinary_request_for_the_websocket_is_told_to_upgrade() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     let response = bench.send(Method::GET, "/ws", None).await;
     assert_eq!(response.status(), 426);
     assert_eq!(response.headers()["upgrade"], "websocket");
@@ -687,33 +687,33 @@ async fn an_ordinary_request_for_the_websocket_is_told_to_upgrade() {
 
 #[tokio::test]
 async fn drop_ws_cuts_every_open_socket_without_a_close_frame() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     let (one, two) = (bench.socket().await, bench.socket().await);
     bench.fault(json!({ "kind": "drop_ws" })).await;
-    assert_cut(one).await;
-    assert_cut(two).await;
+    assert_dropped(one).await;
+    assert_dropped(two).await;
     let mut after = bench.socket().await;
-    say(&mut after, json!({ "type": "ping" })).await;
-    assert_eq!(frame(&mut after).await["type"], "pong");
+    send_frame(&mut after, json!({ "type": "ping" })).await;
+    assert_eq!(next_frame(&mut after).await["type"], "pong");
 }
 
 #[tokio::test]
-async fn refuse_ws_answers_handshakes_with_503_and_leaves_open_sockets_alone() {
-    let bench = Bench::start().await;
+async fn refuse_ws_answers_503_and_leaves_open_sockets_alone() {
+    let bench = BackendClient::start().await;
     let mut open = bench.socket().await;
     bench.fault(json!({ "kind": "refuse_ws", "for_ms": 3_600_000 })).await;
     let Err(WsError::Http(response)) = bench.handshake().await else { panic!("not refused") };
     assert_eq!(response.status(), 503);
     assert_eq!(response.headers()["content-type"], "application/problem+json");
-    say(&mut open, json!({ "type": "ping" })).await;
-    assert_eq!(frame(&mut open).await["type"], "pong");
+    send_frame(&mut open, json!({ "type": "ping" })).await;
+    assert_eq!(next_frame(&mut open).await["type"], "pong");
     bench.fault(json!({ "kind": "refuse_ws", "for_ms": 0 })).await;
     bench.socket().await;
 }
 
 #[tokio::test]
 async fn refuse_ws_ends_by_itself() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     let start = Instant::now();
     bench.fault(json!({ "kind": "refuse_ws", "for_ms": 100 })).await;
     while bench.handshake().await.is_err() {}
@@ -722,25 +722,25 @@ async fn refuse_ws_ends_by_itself() {
 
 #[tokio::test]
 async fn half_open_ws_keeps_sockets_open_and_silent() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     let mut old = bench.socket().await;
-    say(&mut old, json!({ "type": "ping" })).await;
-    assert_eq!(frame(&mut old).await["type"], "pong");
+    send_frame(&mut old, json!({ "type": "ping" })).await;
+    assert_eq!(next_frame(&mut old).await["type"], "pong");
     bench.fault(json!({ "kind": "half_open_ws", "for_ms": 3_600_000 })).await;
     let mut new = bench.socket().await;
     for socket in [&mut old, &mut new] {
         socket.send(Message::Ping("there?".into())).await.unwrap();
-        say(socket, json!({ "type": "ping" })).await;
+        send_frame(socket, json!({ "type": "ping" })).await;
     }
     bench.message("unheard").await;
-    bench.let_time_pass().await;
+    bench.yield_for_requests().await;
     for socket in [&mut old, &mut new] {
         let spoken = socket.next().now_or_never();
         assert!(spoken.is_none(), "a half-open socket spoke: {spoken:?}");
     }
     bench.fault(json!({ "kind": "half_open_ws", "for_ms": 0 })).await;
     for socket in [&mut old, &mut new] {
-        let mut kinds = [frame(socket).await["type"].clone(), frame(socket).await["type"].clone()];
+        let mut kinds = [next_frame(socket).await["type"].clone(), next_frame(socket).await["type"].clone()];
         kinds.sort_by_key(Value::to_string);
         assert_eq!(kinds, ["event", "pong"]);
     }
@@ -748,18 +748,18 @@ async fn half_open_ws_keeps_sockets_open_and_silent() {
 
 #[tokio::test]
 async fn half_open_ws_ends_by_itself() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     let mut socket = bench.socket().await;
     let start = Instant::now();
     bench.fault(json!({ "kind": "half_open_ws", "for_ms": 100 })).await;
-    say(&mut socket, json!({ "type": "ping" })).await;
-    assert_eq!(frame(&mut socket).await["type"], "pong");
+    send_frame(&mut socket, json!({ "type": "ping" })).await;
+    assert_eq!(next_frame(&mut socket).await["type"], "pong");
     assert!(start.elapsed() >= Duration::from_millis(100));
 }
 
 #[tokio::test]
 async fn request_faults_strike_handshakes_too() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     bench.fault(json!({ "kind": "status", "path": "/ws", "status": 401, "times": 1 })).await;
     let Err(WsError::Http(response)) = bench.handshake().await else { panic!("not struck") };
     assert_eq!(response.status(), 401);
@@ -771,8 +771,8 @@ async fn request_faults_strike_handshakes_too() {
 // Start and end
 
 #[tokio::test]
-async fn a_backend_that_was_closed_carries_out_nothing_more_and_still_tells_what_was_carried_out() {
-    let mut bench = Bench::start().await;
+async fn closed_backend_handles_nothing_and_keeps_its_state() {
+    let mut bench = BackendClient::start().await;
     bench.message("heard").await;
     let mut socket = bench.socket().await;
     bench.backend.close().await;
@@ -784,8 +784,8 @@ async fn a_backend_that_was_closed_carries_out_nothing_more_and_still_tells_what
 }
 
 #[tokio::test]
-async fn stop_cuts_everything_and_the_next_backend_takes_the_port_at_once() {
-    let bench = Bench::start().await;
+async fn stop_drops_connections_and_frees_the_port_at_once() {
+    let bench = BackendClient::start().await;
     let address = bench.backend.address();
     assert_eq!(bench.backend.url(), format!("http://127.0.0.1:{}", address.port()));
     bench.message("lost").await;
@@ -793,15 +793,15 @@ async fn stop_cuts_everything_and_the_next_backend_takes_the_port_at_once() {
     let (socket, mut idle) = (bench.socket().await, bench.tcp().await);
     let mut open = JoinSet::new();
     open.spawn(bench.request(Method::GET, "/api/agents/planner/health", None).send());
-    bench.let_time_pass().await;
+    bench.yield_for_requests().await;
 
     bench.backend.stop().await;
     assert!(TcpStream::connect(address).await.is_err());
-    let config = BackendConfig { port: address.port(), ..BackendConfig::default() };
+    let config = BackendOptions { port: address.port(), ..BackendOptions::default() };
     let next = Backend::bind(config).await.unwrap();
     assert_eq!(next.address(), address);
 
-    assert_cut(socket).await;
+    assert_dropped(socket).await;
     assert_eq!(idle.read(&mut [0]).await.unwrap_or(0), 0);
     assert!(open.join_next().await.unwrap().unwrap().is_err());
     assert_eq!(next.state_of("planner").unwrap()["count"], 0);
@@ -811,20 +811,20 @@ async fn stop_cuts_everything_and_the_next_backend_takes_the_port_at_once() {
 
 #[tokio::test]
 async fn a_backend_that_is_dropped_ends_too() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     let address = bench.backend.address();
     let socket = bench.socket().await;
     drop(bench.backend);
-    assert_cut(socket).await;
+    assert_dropped(socket).await;
     // Its tasks end one after the other: the socket's end is not yet the listener's.
     while TcpStream::connect(address).await.is_ok() {}
 }
 
 #[tokio::test]
 async fn a_port_in_use_is_an_error_that_names_it() {
-    let bench = Bench::start().await;
+    let bench = BackendClient::start().await;
     let port = bench.backend.address().port();
-    let error = Backend::bind(BackendConfig { port, ..BackendConfig::default() }).await.unwrap_err();
+    let error = Backend::bind(BackendOptions { port, ..BackendOptions::default() }).await.unwrap_err();
     assert!(matches!(error, BackendError::PortInUse { port: named } if named == port));
     assert!(error.to_string().contains(&format!("port {port} on 127.0.0.1 is in use")));
 }
@@ -832,17 +832,17 @@ async fn a_port_in_use_is_an_error_that_names_it() {
 #[tokio::test]
 async fn a_config_that_is_wrong_is_refused() {
     let agents = vec!["a/b".to_owned()];
-    let error = Backend::bind(BackendConfig { agents, ..BackendConfig::default() }).await.unwrap_err();
+    let error = Backend::bind(BackendOptions { agents, ..BackendOptions::default() }).await.unwrap_err();
     assert!(matches!(error, BackendError::AgentId { .. }));
 }
 
 #[tokio::test]
 async fn two_backends_in_one_process_do_not_see_each_other() {
-    let (one, two) = (Bench::start().await, Bench::start().await);
+    let (one, two) = (BackendClient::start().await, BackendClient::start().await);
     let mut socket = two.socket().await;
     one.fault(json!({ "kind": "crash_agent", "agent": "planner" })).await;
     one.message("hi").await;
     assert_eq!(two.health("planner").await["status"], "healthy");
     two.message("here").await;
-    assert_eq!(frame(&mut socket).await["message"], json!({ "text": "here" }));
+    assert_eq!(next_frame(&mut socket).await["message"], json!({ "text": "here" }));
 }

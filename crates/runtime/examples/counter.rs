@@ -55,7 +55,7 @@ async fn main() -> Result<(), Failure> {
 
     let count = counter.call(Count::Get).await?;
     let tree = runtime.tree();
-    let generation = tree.find("root/counter").map(|node| node.vitals.generation);
+    let generation = tree.find("root/counter").map(|node| node.info.generation);
     println!("the count is still {count}, in incarnation {}", generation.unwrap_or(0));
     assert_eq!((count, generation), (3, Some(2)));
 

@@ -8,38 +8,38 @@ use mainstay_runtime::policy::{ChildPolicy, Delay, Strategy, SupervisorPolicy};
 use mainstay_runtime::{Address, Child, Context, Failure, Message, Reply, Runtime, SupervisorSpec, Worker};
 
 /// Sends what it is given on to the sum.
-struct Source {
-    sum: Address<Figure>,
+struct Producer {
+    sum: Address<SumMessage>,
 }
 
-enum Reading {
+enum ProducerMessage {
     Take(i64),
     Sent(Reply<u64>),
 }
 
-impl Message for Reading {}
+impl Message for ProducerMessage {}
 
-impl Worker for Source {
-    type Message = Reading;
+impl Worker for Producer {
+    type Message = ProducerMessage;
     type State = u64;
     type Snapshot = ();
 
-    async fn start(&self, _: &mut Context<Reading>, _: Option<()>) -> Result<u64, Failure> {
+    async fn start(&self, _: &mut Context<ProducerMessage>, _: Option<()>) -> Result<u64, Failure> {
         Ok(0)
     }
 
     async fn handle(
         &self,
-        _: &mut Context<Reading>,
-        reading: Reading,
+        _: &mut Context<ProducerMessage>,
+        reading: ProducerMessage,
         sent: &mut u64,
     ) -> Result<(), Failure> {
         match reading {
-            Reading::Take(value) => {
-                self.sum.cast(Figure::Add(value)).await?;
+            ProducerMessage::Take(value) => {
+                self.sum.cast(SumMessage::Add(value)).await?;
                 *sent += 1;
             }
-            Reading::Sent(reply) => reply.send(*sent),
+            ProducerMessage::Sent(reply) => reply.send(*sent),
         }
         Ok(())
     }
@@ -48,27 +48,27 @@ impl Worker for Source {
 /// Adds up, and cannot bear negative figures.
 struct Sum;
 
-enum Figure {
+enum SumMessage {
     Add(i64),
     Get(Reply<i64>),
 }
 
-impl Message for Figure {}
+impl Message for SumMessage {}
 
 impl Worker for Sum {
-    type Message = Figure;
+    type Message = SumMessage;
     type State = i64;
     type Snapshot = i64;
 
-    async fn start(&self, _: &mut Context<Figure>, kept: Option<i64>) -> Result<i64, Failure> {
+    async fn start(&self, _: &mut Context<SumMessage>, kept: Option<i64>) -> Result<i64, Failure> {
         Ok(kept.unwrap_or(0))
     }
 
-    async fn handle(&self, _: &mut Context<Figure>, figure: Figure, sum: &mut i64) -> Result<(), Failure> {
+    async fn handle(&self, _: &mut Context<SumMessage>, figure: SumMessage, sum: &mut i64) -> Result<(), Failure> {
         match figure {
-            Figure::Add(value) if value < 0 => return Err(format!("{value} is negative").into()),
-            Figure::Add(value) => *sum += value,
-            Figure::Get(reply) => reply.send(*sum),
+            SumMessage::Add(value) if value < 0 => return Err(format!("{value} is negative").into()),
+            SumMessage::Add(value) => *sum += value,
+            SumMessage::Get(reply) => reply.send(*sum),
         }
         Ok(())
     }
@@ -79,29 +79,29 @@ impl Worker for Sum {
 }
 
 /// Reads the sum when it starts, so it must not outlive the step that it read from.
-struct Report {
-    sum: Address<Figure>,
+struct SumReporter {
+    sum: Address<SumMessage>,
 }
 
-enum Ask {
+enum SumReporterMessage {
     Read(Reply<i64>),
 }
 
-impl Message for Ask {}
+impl Message for SumReporterMessage {}
 
-impl Worker for Report {
-    type Message = Ask;
+impl Worker for SumReporter {
+    type Message = SumReporterMessage;
     type State = i64;
     type Snapshot = ();
 
-    async fn start(&self, _: &mut Context<Ask>, _: Option<()>) -> Result<i64, Failure> {
-        Ok(self.sum.call(Figure::Get).await?)
+    async fn start(&self, _: &mut Context<SumReporterMessage>, _: Option<()>) -> Result<i64, Failure> {
+        Ok(self.sum.call(SumMessage::Get).await?)
     }
 
     async fn handle(
         &self,
-        _: &mut Context<Ask>,
-        Ask::Read(reply): Ask,
+        _: &mut Context<SumReporterMessage>,
+        SumReporterMessage::Read(reply): SumReporterMessage,
         sum: &mut i64,
     ) -> Result<(), Failure> {
         reply.send(*sum);
@@ -115,18 +115,18 @@ async fn main() -> Result<(), Failure> {
     let mut steps = SupervisorSpec::new("steps")
         .policy(SupervisorPolicy { strategy: Strategy::RestForOne, ..SupervisorPolicy::default() });
     let sum = steps.child(Child::new("sum", Sum).policy(policy))?;
-    let report = steps.child(Child::new("report", Report { sum: sum.clone() }).policy(policy))?;
+    let report = steps.child(Child::new("report", SumReporter { sum: sum.clone() }).policy(policy))?;
     let mut root = SupervisorSpec::new("root");
-    let source = root.child(Child::new("source", Source { sum: sum.clone() }).policy(policy))?;
+    let source = root.child(Child::new("source", Producer { sum: sum.clone() }).policy(policy))?;
     root.supervisor(steps)?;
     let runtime = Runtime::builder().start(root).await?;
     let mut story = runtime.journal().subscribe_after(runtime.journal().seq());
 
-    assert_eq!(report.call(Ask::Read).await?, 0);
+    assert_eq!(report.call(SumReporterMessage::Read).await?, 0);
     for value in [3, 4, -1, 5] {
-        source.cast(Reading::Take(value)).await?;
+        source.cast(ProducerMessage::Take(value)).await?;
     }
-    println!("the source has sent {} figures", source.call(Reading::Sent).await?);
+    println!("the source has sent {} figures", source.call(ProducerMessage::Sent).await?);
 
     // The journal tells who was restarted, and why.
     let mut restarted = Vec::new();
@@ -142,11 +142,11 @@ async fn main() -> Result<(), Failure> {
         }
     }
     assert_eq!(restarted, ["root/steps/sum", "root/steps/report"]);
-    assert_eq!(runtime.tree().find("root/source").map(|node| node.vitals.generation), Some(1));
+    assert_eq!(runtime.tree().find("root/source").map(|node| node.info.generation), Some(1));
 
     // Nothing that came after the figure that crashed the step is lost, and the report has begun anew.
-    assert_eq!(sum.call(Figure::Get).await?, 12);
-    println!("the sum is 12, the report began anew with {}", report.call(Ask::Read).await?);
+    assert_eq!(sum.call(SumMessage::Get).await?, 12);
+    println!("the sum is 12, the report began anew with {}", report.call(SumReporterMessage::Read).await?);
     runtime.shutdown().await;
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::entropy::Entropy;
+use crate::rng::Rng;
 use crate::journal::Journal;
 use crate::state::StateStore;
 
@@ -13,7 +13,7 @@ use crate::state::StateStore;
 #[derive(Clone)]
 pub(crate) struct Env {
     pub(crate) journal: Journal,
-    pub(crate) entropy: Arc<Entropy>,
+    pub(crate) rng: Arc<Rng>,
     pub(crate) state_store: Option<Arc<dyn StateStore>>,
 }
 

@@ -21,18 +21,18 @@ mod degraded;
 mod error;
 mod event;
 mod files;
-mod ledger;
+mod shared_log;
 mod line;
 mod lines;
 mod log;
-mod memory;
+mod recent_lines;
 mod numbers;
-pub(crate) mod private;
+pub(crate) mod permissions;
 mod reader;
 mod record;
 mod redaction;
 mod segment;
-mod stamp;
+mod timestamp;
 mod subscription;
 mod writer;
 
@@ -57,35 +57,35 @@ pub use subscription::{Delivery, Subscription};
 
 use crate::clock::Clock;
 use crate::path::ActorPath;
-use files::{Disk, Files, Legacy};
-use ledger::Ledger;
-use log::{Debt, Log, RESERVED_NUMBERS};
+use files::{Disk, JournalFiles, RecoveredState};
+use shared_log::SharedLog;
+use log::{DiskBacklog, Log, RESERVED_NUMBERS};
 
 /// The longest event, as JSON. A line that holds one is well within what readers take.
 const EVENT_BYTES_MAX: usize = 1024 * 1024;
 /// Most events need no more room than this.
-const EVENT_BYTES_USUAL: usize = 512;
+const EVENT_BYTES_TYPICAL: usize = 512;
 
 /// A handle on the journal. Cheap to clone; all clones write to the same one.
 ///
 /// When the last one is dropped, what was recorded is still written, but nobody waits for it: see
 /// [`close`](Self::close).
 #[derive(Clone)]
-pub struct Journal(Arc<Shared>);
+pub struct Journal(Arc<Inner>);
 
-struct Shared {
+struct Inner {
     boot: String,
-    began_after: u64,
+    seq_before_run: u64,
     is_verbose: bool,
     dir: Option<PathBuf>,
-    ledger: Arc<Ledger>,
+    shared_log: Arc<SharedLog>,
 }
 
 impl Journal {
     /// A journal that lives in memory alone.
     #[must_use]
     pub fn in_memory(boot: impl Into<String>, clock: Arc<dyn Clock>, config: JournalConfig) -> Self {
-        Self::assemble(boot.into(), clock, &config, None, 0, None)
+        Self::new(boot.into(), clock, &config, None, 0, None)
     }
 
     /// Opens or creates the journal in `dir`, and goes on numbering after every number that was ever given.
@@ -101,7 +101,7 @@ impl Journal {
         clock: Arc<dyn Clock>,
         config: JournalConfig,
     ) -> Result<Self, JournalError> {
-        let (files, legacy) = Files::open(dir, &config)?;
+        let (files, legacy) = JournalFiles::open(dir, &config)?;
         let dir = dir.to_owned();
         let started = Self::on_disk(
             Some(dir.clone()),
@@ -110,7 +110,7 @@ impl Journal {
             &config,
             files,
             &legacy,
-            writer::RETRY_AFTER,
+            writer::RETRY_DELAY,
         );
         started.map_err(|source| JournalError::Io { dir, source })
     }
@@ -121,34 +121,34 @@ impl Journal {
         clock: Arc<dyn Clock>,
         config: &JournalConfig,
         mut disk: impl Disk,
-        legacy: &Legacy,
+        legacy: &RecoveredState,
         retry_after: Duration,
     ) -> std::io::Result<Self> {
-        let reserved = disk.reserve(legacy.seq + RESERVED_NUMBERS);
+        let reserved = disk.reserve(legacy.last_seq + RESERVED_NUMBERS);
         let debt =
-            Debt::none(legacy.seq, reserved.as_ref().map_or(u64::MAX, |()| legacy.seq + RESERVED_NUMBERS));
-        let journal = Self::assemble(boot, clock, config, dir, legacy.seq, Some(debt));
-        let ledger = &journal.0.ledger;
-        legacy.account().into_iter().for_each(|account| ledger.tell(&account));
+            DiskBacklog::empty(legacy.last_seq, reserved.as_ref().map_or(u64::MAX, |()| legacy.last_seq + RESERVED_NUMBERS));
+        let journal = Self::new(boot, clock, config, dir, legacy.last_seq, Some(debt));
+        let ledger = &journal.0.shared_log;
+        legacy.to_event().into_iter().for_each(|account| ledger.record_internal(&account));
         if let Err(error) = reserved {
-            ledger.tell(&writer::no_numbers(&error));
+            ledger.record_internal(&writer::no_numbers(&error));
         }
-        writer::start(Arc::clone(ledger), disk, retry_after)?;
+        writer::spawn(Arc::clone(ledger), disk, retry_after)?;
         Ok(journal)
     }
 
-    fn assemble(
+    fn new(
         boot: String,
         clock: Arc<dyn Clock>,
         config: &JournalConfig,
         dir: Option<PathBuf>,
         seq: u64,
-        debt: Option<Debt>,
+        debt: Option<DiskBacklog>,
     ) -> Self {
-        let redaction = Redaction::of(&config.secrets);
-        let log = Log::new(&redaction.text(&boot), seq, config.memory_lines_max, debt);
-        let ledger = Arc::new(Ledger::new(log, clock, redaction));
-        Self(Arc::new(Shared { boot, began_after: seq, is_verbose: config.verbose, dir, ledger }))
+        let redaction = Redaction::new(&config.secrets);
+        let log = Log::new(&redaction.redact(&boot), seq, config.memory_lines_max, debt);
+        let ledger = Arc::new(SharedLog::new(log, clock, redaction));
+        Self(Arc::new(Inner { boot, seq_before_run: seq, is_verbose: config.verbose, dir, shared_log: ledger }))
     }
 
     /// Records `event` of `actor`'s incarnation `generation` (0 where there is none). Never blocks and never fails: an event
@@ -156,11 +156,11 @@ impl Journal {
     ///
     /// After [`close`](Self::close) the event goes to `tracing` alone.
     pub fn record<E: Event>(&self, actor: &ActorPath, generation: u64, event: &E) {
-        if !self.records::<E>() {
+        if !self.should_record::<E>() {
             return;
         }
-        match fields(event) {
-            Ok(fields) => self.0.ledger.record::<E>(actor, generation, &fields),
+        match to_json_object(event) {
+            Ok(fields) => self.0.shared_log.record::<E>(actor, generation, &fields),
             Err(why) => {
                 let reason = format!("an event of kind {} was left out: {why}", E::KIND);
                 self.record(actor, generation, &JournalDegraded::new(reason, None));
@@ -170,14 +170,14 @@ impl Journal {
 
     /// Whether events of this kind are recorded: those that are verbose only if the journal is.
     #[must_use]
-    pub fn records<E: Event>(&self) -> bool {
+    pub fn should_record<E: Event>(&self) -> bool {
         !E::VERBOSE || self.0.is_verbose
     }
 
     /// The text without what must not be told, as the journal would write it.
     #[must_use]
-    pub fn without_secrets<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        self.0.ledger.without_secrets(text)
+    pub fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.0.shared_log.redact(text)
     }
 
     /// Follows the journal from the event after `seq` on. A number that has not been reached yet, as one from another
@@ -190,13 +190,13 @@ impl Journal {
     /// The newest sequence number that a subscriber can have.
     #[must_use]
     pub fn seq(&self) -> u64 {
-        self.0.ledger.log().shown()
+        self.0.shared_log.log().visible_seq()
     }
 
     /// The newest sequence number that may have been given when this run began: its own events come after.
     #[must_use]
-    pub fn began_after(&self) -> u64 {
-        self.0.began_after
+    pub fn seq_before_run(&self) -> u64 {
+        self.0.seq_before_run
     }
 
     /// The id of this run.
@@ -220,19 +220,19 @@ impl Journal {
     /// The wall time now.
     #[must_use]
     pub fn wall_time(&self) -> Timestamp {
-        self.0.ledger.wall_time()
+        self.0.shared_log.wall_time()
     }
 
     /// The instant that [`now`](Self::now) counts from.
     #[must_use]
     pub fn epoch(&self) -> Instant {
-        self.0.ledger.epoch()
+        self.0.shared_log.epoch()
     }
 
     /// Returns when everything recorded so far is on disk, or when the disk refuses it.
     pub async fn flush(&self) {
-        let newest = self.0.ledger.log().newest();
-        self.0.ledger.settled(newest).await;
+        let newest = self.0.shared_log.log().newest_seq();
+        self.0.shared_log.wait_until_written(newest).await;
     }
 
     /// Writes what was recorded, ends the writer and gives the folder free. A journal in memory goes on as before. May be
@@ -241,28 +241,28 @@ impl Journal {
     /// # Errors
     /// When the disk refused the last lines to the end. They are lost; subscribers still get those that memory has.
     pub async fn close(&self) -> Result<(), JournalLoss> {
-        self.0.ledger.ask_to_end();
-        self.0.ledger.ended().await
+        self.0.shared_log.request_close();
+        self.0.shared_log.wait_until_closed().await
     }
 }
 
 #[cfg(test)]
 impl Journal {
     /// Keeps the journal's lock for as long as what is returned lives.
-    pub(crate) fn hold(&self) -> impl Drop {
-        self.0.ledger.log()
+    pub(crate) fn lock(&self) -> impl Drop {
+        self.0.shared_log.log()
     }
 }
 
-impl Drop for Shared {
+impl Drop for Inner {
     fn drop(&mut self) {
-        self.ledger.ask_to_end();
+        self.shared_log.request_close();
     }
 }
 
 /// The event's own JSON object, or what is wrong with it.
-fn fields<E: Event>(event: &E) -> Result<String, String> {
-    let mut json = Vec::with_capacity(EVENT_BYTES_USUAL);
+fn to_json_object<E: Event>(event: &E) -> Result<String, String> {
+    let mut json = Vec::with_capacity(EVENT_BYTES_TYPICAL);
     serde_json::to_writer(&mut json, event).map_err(|error| error.to_string())?;
     let json = String::from_utf8(json).map_err(|error| error.to_string())?;
     if !json.starts_with('{') {

@@ -78,7 +78,7 @@ compile_error!(
 
 mod actor;
 pub mod clock;
-pub mod entropy;
+pub mod rng;
 mod env;
 pub mod events;
 pub mod journal;
@@ -92,16 +92,16 @@ pub mod state;
 mod supervisor;
 mod tree;
 
-pub use actor::context::{Context, RestContext, TaskHandle};
+pub use actor::context::{Context, FinalizeContext, TaskHandle};
 pub use actor::failure::{Declined, Failure};
 pub use actor::worker::Worker;
 pub use messaging::address::{Address, SendError};
 pub use messaging::call_error::CallError;
-pub use messaging::mailbox::Refusal;
+pub use messaging::mailbox::SendErrorKind;
 pub use messaging::message::Message;
 pub use messaging::reply::{Promise, Reply};
 pub use path::{ActorPath, InvalidName};
-pub use runtime::{Ending, Runtime, RuntimeBuilder, StartError};
-pub use slot::identity::{Kind, Status, Vitals};
-pub use supervisor::{AdminError, Child, Counts, SpecError, SupervisorHandle, SupervisorSpec};
+pub use runtime::{RuntimeExit, Runtime, RuntimeBuilder, RuntimeStartError};
+pub use slot::identity::{ActorKind, ActorStatus, ActorInfo};
+pub use supervisor::{AdminError, Child, ChildCounts, SpecError, SupervisorHandle, SupervisorSpec};
 pub use tree::TreeNode;

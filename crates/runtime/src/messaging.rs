@@ -8,4 +8,4 @@ pub(crate) mod call_error;
 pub(crate) mod mailbox;
 pub(crate) mod message;
 pub(crate) mod reply;
-pub(crate) mod teardown;
+pub(crate) mod drop_reason;

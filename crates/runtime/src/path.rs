@@ -42,19 +42,19 @@ impl ActorPath {
     }
 
     /// Under which the journal records what befalls itself.
-    pub(crate) fn of_journal() -> Self {
+    pub(crate) fn journal() -> Self {
         Self("journal".into())
     }
 
     /// Under which a state store records what befalls itself.
     #[cfg(feature = "redb")]
-    pub(crate) fn of_state_store() -> Self {
+    pub(crate) fn state_store() -> Self {
         Self("state".into())
     }
 
     /// The path of an actor as it was written down when it was valid.
     #[cfg(feature = "redb")]
-    pub(crate) fn recalled(text: &str) -> Self {
+    pub(crate) fn from_stored(text: &str) -> Self {
         Self(text.into())
     }
 

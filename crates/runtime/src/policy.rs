@@ -6,15 +6,15 @@
 
 mod decide;
 mod delay;
-mod fault;
+mod error;
 mod history;
 mod restart;
 
-pub use decide::{Decision, Exit, ExitCause, Moment, Scope, StateSource, decide};
+pub use decide::{Decision, Exit, ExitCause, DecisionContext, RestartScope, StateSource, decide};
 pub use delay::Delay;
-pub use fault::PolicyFault;
+pub use error::PolicyError;
 pub use history::{ChildHistory, SupervisorHistory};
 pub use restart::{
-    Abandoned, AutoShutdown, Budget, ChildPolicy, Exhausted, RestartType, Shutdown, Strategy,
+    AbandonedPolicy, AutoShutdown, Budget, ChildPolicy, OnBudgetExhausted, RestartType, Shutdown, Strategy,
     SupervisorPolicy,
 };

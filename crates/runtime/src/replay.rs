@@ -15,14 +15,14 @@
 //! - `run`: one run of a runtime, and what is known of its actors (`trace`) on the way
 //! - [`Report`], [`Difference`]: what is found
 
-mod exit;
+mod exit_check;
 mod mismatch;
 mod report;
-mod run;
+mod replayer;
 #[cfg(test)]
 mod tests;
-mod trace;
-mod verdict;
+mod timeline;
+mod recheck;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -34,8 +34,8 @@ pub use report::{Difference, Report};
 use crate::events::{Decided, RuntimeStarted};
 use crate::journal::{Entry, Event, Record};
 use mismatch::Mismatch;
-use run::Run;
-use verdict::{Reading, Stated};
+use replayer::Replayer;
+use recheck::{ParseOutcome, RecordedDecision};
 
 /// Checks the decisions among `records`, which come in the order of their numbers.
 ///
@@ -48,7 +48,7 @@ use verdict::{Reading, Stated};
 pub fn check(records: impl IntoIterator<Item = Record>) -> Report {
     let mut replay = Replay::new();
     for record in records {
-        replay.event(&record);
+        replay.add_event(&record);
     }
     replay.into_report()
 }
@@ -59,10 +59,10 @@ pub fn check(records: impl IntoIterator<Item = Record>) -> Report {
 #[derive(Debug, Default)]
 pub struct Replay {
     report: Report,
-    run: Run,
+    replayer: Replayer,
     boots: HashSet<String>,
     /// Damaged lines since the last event: each accounts for one number.
-    damaged_since: u64,
+    damaged_since_event: u64,
 }
 
 impl Replay {
@@ -73,11 +73,11 @@ impl Replay {
     }
 
     /// Reads on.
-    pub fn entry(&mut self, entry: &Entry) {
+    pub fn add_entry(&mut self, entry: &Entry) {
         match entry {
-            Entry::Event(record, _) => self.event(record),
-            Entry::Damaged { file, offset_bytes, reason } => self.damaged(file, *offset_bytes, reason),
-            Entry::Missing { from, to } => self.missing(*from, *to),
+            Entry::Event(record, _) => self.add_event(record),
+            Entry::Damaged { file, offset_bytes, reason } => self.add_damaged(file, *offset_bytes, reason),
+            Entry::Missing { from, to } => self.add_missing(*from, *to),
         }
     }
 
@@ -87,60 +87,60 @@ impl Replay {
         self.report
     }
 
-    fn event(&mut self, record: &Record) {
-        self.number(record);
-        self.change_run(record);
+    fn add_event(&mut self, record: &Record) {
+        self.check_seq(record);
+        self.check_run(record);
         self.report.events += 1;
-        let mut found = self.run.note_time(record);
+        let mut found = self.replayer.check_time(record);
         if record.kind == Decided::KIND {
-            found.extend(self.decision(record));
+            found.extend(self.check_decision(record));
         } else {
-            found.extend(self.run.event(record));
+            found.extend(self.replayer.apply_event(record));
         }
-        self.tell(record, found);
+        self.report_mismatches(record, found);
     }
 
-    fn tell(&mut self, record: &Record, found: Vec<Mismatch>) {
+    fn report_mismatches(&mut self, record: &Record, found: Vec<Mismatch>) {
         for mismatch in found {
-            self.report.add(Difference::of(record, mismatch));
+            self.report.add(Difference::from_mismatch(record, mismatch));
         }
     }
 
     // === numbers ===
 
     /// Checks that numbers rise, and forgets what was carried where some are missing.
-    fn number(&mut self, record: &Record) {
+    fn check_seq(&mut self, record: &Record) {
         let seq = record.seq;
         self.report.first_seq.get_or_insert(seq);
         match self.report.last_seq {
             Some(last) if seq <= last => {
-                self.run.forget();
+                self.replayer.clear_timelines();
                 let why = "numbers rise and never repeat";
                 let mismatch = Mismatch::new("seq", seq.into(), last.saturating_add(1).into(), why);
-                self.tell(record, vec![mismatch]);
+                self.report_mismatches(record, vec![mismatch]);
             }
-            Some(last) if seq - last > 1 => self.missing(last + 1, seq - 1),
+            Some(last) if seq - last > 1 => self.add_missing(last + 1, seq - 1),
             _ => {}
         }
         self.report.last_seq = Some(seq);
-        self.damaged_since = 0;
+        self.damaged_since_event = 0;
     }
 
-    fn missing(&mut self, from: u64, to: u64) {
+    fn add_missing(&mut self, from: u64, to: u64) {
         let gone = to.saturating_sub(from).saturating_add(1);
-        let lost = gone.saturating_sub(self.damaged_since);
+        let lost = gone.saturating_sub(self.damaged_since_event);
         self.report.missing = self.report.missing.saturating_add(lost);
         self.report.last_seq = Some(to);
-        self.damaged_since = 0;
-        self.run.forget();
+        self.damaged_since_event = 0;
+        self.replayer.clear_timelines();
     }
 
-    fn damaged(&mut self, file: &Path, offset_bytes: u64, reason: &str) {
-        self.run.forget();
+    fn add_damaged(&mut self, file: &Path, offset_bytes: u64, reason: &str) {
+        self.replayer.clear_timelines();
         self.report.damaged += 1;
-        self.damaged_since += 1;
+        self.damaged_since_event += 1;
         self.report.add(Difference {
-            seq: self.report.last_seq.map(|last| last.saturating_add(self.damaged_since)),
+            seq: self.report.last_seq.map(|last| last.saturating_add(self.damaged_since_event)),
             at: None,
             actor: None,
             what: "line".to_owned(),
@@ -153,39 +153,39 @@ impl Replay {
     // === runs ===
 
     /// A run begins with another id, or with a second word that it does.
-    fn change_run(&mut self, record: &Record) {
-        let is_same = self.run.boot() == Some(&record.boot);
+    fn check_run(&mut self, record: &Record) {
+        let is_same = self.replayer.boot() == Some(&record.boot);
         let begins = record.kind == RuntimeStarted::KIND;
-        if is_same && !(begins && self.run.has_begun) {
-            self.run.has_begun |= begins;
+        if is_same && !(begins && self.replayer.has_started) {
+            self.replayer.has_started |= begins;
             return;
         }
         self.report.runs += 1;
-        let before = std::mem::replace(&mut self.run, Run::new(record));
+        let before = std::mem::replace(&mut self.replayer, Replayer::new(record));
         if !self.boots.insert(record.boot.clone()) && !is_same {
             let expected = before.boot().unwrap_or_default().into();
             let why = "this run was over: another one had begun";
-            self.tell(record, vec![Mismatch::new("boot", record.boot.as_str().into(), expected, why)]);
+            self.report_mismatches(record, vec![Mismatch::new("boot", record.boot.as_str().into(), expected, why)]);
         }
     }
 
     // === decisions ===
 
-    fn decision(&mut self, record: &Record) -> Vec<Mismatch> {
+    fn check_decision(&mut self, record: &Record) -> Vec<Mismatch> {
         self.report.decisions += 1;
-        match Stated::read(record) {
-            Reading::Older => {
+        match RecordedDecision::parse(record) {
+            ParseOutcome::OlderFormat => {
                 self.report.not_replayable += 1;
-                self.run.lose_track(record);
+                self.replayer.discard_knowledge(record);
                 Vec::new()
             }
-            Reading::Illegible(mismatch) => {
-                self.run.lose_track(record);
+            ParseOutcome::Malformed(mismatch) => {
+                self.replayer.discard_knowledge(record);
                 vec![mismatch]
             }
-            Reading::Whole(stated) => {
+            ParseOutcome::Complete(stated) => {
                 self.report.replayed += 1;
-                self.run.decision(record, &stated)
+                self.replayer.check_decision(record, &stated)
             }
         }
     }

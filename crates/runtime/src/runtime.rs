@@ -6,11 +6,11 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::actor::launch::Launch;
+use crate::actor::launch::SpawnArgs;
 use crate::actor::panics;
 use crate::actor::wake::Wake;
 use crate::clock::SystemClock;
-use crate::entropy::Entropy;
+use crate::rng::Rng;
 use crate::env::Env;
 use crate::events::{ActorStarted, RuntimeStarted, RuntimeStopped, RuntimeStopping};
 use crate::journal::{Journal, JournalConfig};
@@ -19,14 +19,14 @@ use crate::policy::{ExitCause, Shutdown};
 use crate::slot::Slot;
 use crate::slot::any_slot::AnySlot;
 use crate::slot::exit_record::ExitRecord;
-use crate::slot::identity::Status;
+use crate::slot::identity::ActorStatus;
 use crate::state::{StateDegraded, StateStore};
-use crate::supervisor::{SpecError, Supervisor, SupervisorHandle, SupervisorSpec, exits, rest};
+use crate::supervisor::{SpecError, Supervisor, SupervisorHandle, SupervisorSpec, exits, finalize};
 use crate::tree::TreeNode;
 
 /// Why a tree did not come up.
 #[derive(Debug, Error)]
-pub enum StartError {
+pub enum RuntimeStartError {
     /// The root cannot be a supervisor as it was described.
     #[error(transparent)]
     Spec(#[from] SpecError),
@@ -42,7 +42,7 @@ pub enum StartError {
 
 /// How a tree ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ending {
+pub struct RuntimeExit {
     /// Why the root ended: [`ExitCause::Normal`] after a shutdown.
     pub cause: ExitCause,
     /// What it had to say.
@@ -85,21 +85,21 @@ impl RuntimeBuilder {
     ///
     /// # Errors
     /// When a child does not become ready: the others have been stopped then.
-    pub async fn start(self, root: SupervisorSpec) -> Result<Runtime, StartError> {
+    pub async fn start(self, root: SupervisorSpec) -> Result<Runtime, RuntimeStartError> {
         panics::install_hook();
-        let entropy = Arc::new(self.seed.map_or_else(Entropy::fresh, Entropy::seeded));
+        let entropy = Arc::new(self.seed.map_or_else(Rng::from_entropy, Rng::seeded));
         let journal = self.journal.unwrap_or_else(|| {
             let boot = format!("{:016x}", entropy.bits());
             Journal::in_memory(boot, Arc::new(SystemClock), JournalConfig::default())
         });
         if let Some(store) = &self.state_store {
-            store.report_to(&journal);
+            store.attach_journal(&journal);
         }
-        let env = Env { journal, entropy, state_store: self.state_store };
+        let env = Env { journal, rng: entropy, state_store: self.state_store };
         let shutdown = root.own_shutdown();
         let (slot, handle) = root.into_slot()?;
         let path = ActorPath::root(slot.identity.name()).map_err(SpecError::from)?;
-        slot.identity.place(path.clone());
+        slot.identity.assign_path(path.clone());
         let runtime = Runtime {
             env,
             slot,
@@ -107,9 +107,9 @@ impl RuntimeBuilder {
             path,
             shutdown,
             cell: watch::Sender::new(None),
-            ending: watch::Sender::new(None),
+            exit: watch::Sender::new(None),
         };
-        match runtime.bring_up().await {
+        match runtime.start_tree().await {
             Ok(()) => Ok(runtime),
             Err(error) => {
                 // That a stored state kept its actor from starting is to be known next time.
@@ -129,7 +129,7 @@ pub struct Runtime {
     shutdown: Shutdown,
     /// The root's incarnation, until it has ended.
     cell: watch::Sender<Option<ractor::ActorCell>>,
-    ending: watch::Sender<Option<Ending>>,
+    exit: watch::Sender<Option<RuntimeExit>>,
 }
 
 impl Runtime {
@@ -139,12 +139,12 @@ impl Runtime {
         RuntimeBuilder::default()
     }
 
-    async fn bring_up(&self) -> Result<(), StartError> {
+    async fn start_tree(&self) -> Result<(), RuntimeStartError> {
         let pid = std::process::id();
         self.record(0, &RuntimeStarted { pid, version: env!("CARGO_PKG_VERSION").to_owned() });
         let ready = watch::Sender::new(false);
         let mut is_ready = ready.subscribe();
-        let launch = Launch {
+        let launch = SpawnArgs {
             env: self.env.clone(),
             path: self.path.clone(),
             generation: 1,
@@ -154,30 +154,30 @@ impl Runtime {
                 ready.send_replace(true);
             })),
         };
-        self.slot.identity.standing().generation = 1;
+        self.slot.identity.state().generation = 1;
         self.record(1, &ActorStarted {});
         match Arc::clone(&self.slot).spawn(launch, None).await {
             Ok(cell) => drop(self.cell.send_replace(Some(cell))),
-            Err(error) => return Err(self.not_up(error.to_string())),
+            Err(error) => return Err(self.start_failed(error.to_string())),
         }
         tokio::select! {
             biased;
             Ok(_) = is_ready.wait_for(|ready| *ready) => {
-                self.slot.identity.standing().become_status(Status::Running, self.env.now());
+                self.slot.identity.state().set_status(ActorStatus::Running, self.env.now());
                 Ok(())
             }
             ending = self.finished() => {
-                Err(self.not_up(ending.message.unwrap_or_else(|| "it ended".to_owned())))
+                Err(self.start_failed(ending.message.unwrap_or_else(|| "it ended".to_owned())))
             }
         }
     }
 
     /// Names the actor that is to blame: the deepest one that left a word.
-    fn not_up(&self, message: String) -> StartError {
+    fn start_failed(&self, message: String) -> RuntimeStartError {
         let tree = self.tree();
-        let blamed = blame(&tree).unwrap_or(&tree);
-        let message = blamed.vitals.last_error.clone().unwrap_or(message);
-        StartError::ChildFailed { path: blamed.path.clone(), message }
+        let blamed = deepest_failure(&tree).unwrap_or(&tree);
+        let message = blamed.info.last_error.clone().unwrap_or(message);
+        RuntimeStartError::ChildFailed { path: blamed.path.clone(), message }
     }
 
     /// The root supervisor.
@@ -189,8 +189,8 @@ impl Runtime {
     /// The tree as it stands now. Asks no actor, so a busy or broken one does not hold it up.
     #[must_use]
     pub fn tree(&self) -> TreeNode {
-        if self.slot.tenancy.tenant().is_none() {
-            self.notice_the_end();
+        if self.slot.current_incarnation.current().is_none() {
+            self.record_root_exit();
         }
         let root: Arc<dyn AnySlot> = Arc::clone(&self.slot) as Arc<dyn AnySlot>;
         TreeNode::of(&root, self.env.now())
@@ -209,37 +209,37 @@ impl Runtime {
     }
 
     /// Returns when the tree has ended, of itself or by [`shutdown`](Self::shutdown).
-    pub async fn finished(&self) -> Ending {
-        self.slot.vacated().await;
-        rest::vacated_below(&*self.slot).await;
-        self.notice_the_end();
-        let mut ending = self.ending.subscribe();
+    pub async fn finished(&self) -> RuntimeExit {
+        self.slot.ended().await;
+        finalize::descendants_ended(&*self.slot).await;
+        self.record_root_exit();
+        let mut ending = self.exit.subscribe();
         // The sender lives in this runtime, so the wait ends with the word of whoever was first.
         match ending.wait_for(Option::is_some).await.map(|ending| ending.clone()) {
             Ok(Some(ending)) => ending,
-            Ok(None) | Err(_) => Ending { cause: ExitCause::Killed, message: None },
+            Ok(None) | Err(_) => RuntimeExit { cause: ExitCause::Killed, message: None },
         }
     }
 
     /// The root has ended: whoever sees it first tells of it.
-    fn notice_the_end(&self) {
+    fn record_root_exit(&self) {
         if self.cell.send_replace(None).is_none() {
             return;
         }
-        let record = self.slot.take_exit().unwrap_or_else(ExitRecord::unexplained);
+        let record = self.slot.take_exit().unwrap_or_else(ExitRecord::unreported);
         let message = record.message.clone();
-        self.slot.identity.standing().last_error.clone_from(&message);
-        let exit = exits::tell(&self.env, &*self.slot, &self.path, record, false);
-        let status = if exit.cause == ExitCause::Normal { Status::Stopped } else { Status::Failed };
-        rest::lay(&self.env, &*self.slot, &self.path, status);
+        self.slot.identity.state().last_error.clone_from(&message);
+        let exit = exits::record_exit(&self.env, &*self.slot, &self.path, record, false);
+        let status = if exit.cause == ExitCause::Normal { ActorStatus::Stopped } else { ActorStatus::Failed };
+        finalize::finalize_slot(&self.env, &*self.slot, &self.path, status);
         self.record(0, &RuntimeStopped { cause: exit.cause, message: message.clone() });
-        self.ending.send_replace(Some(Ending { cause: exit.cause, message }));
+        self.exit.send_replace(Some(RuntimeExit { cause: exit.cause, message }));
     }
 
     /// Stops all actors in the reverse of their order, within the root's shutdown timeout; what has not ended by
     /// then is killed. The states and the journal are on disk when this returns; states that are not are told of by a
     /// `state_degraded`, and lines that the disk refuses by [`Journal::close`].
-    pub async fn shutdown(&self) -> Ending {
+    pub async fn shutdown(&self) -> RuntimeExit {
         let cell = self.cell.borrow().clone();
         if let Some(cell) = cell {
             self.record(0, &RuntimeStopping {});
@@ -252,13 +252,13 @@ impl Runtime {
                 Shutdown::Kill => Some(Duration::ZERO),
             };
             if let Some(patience) = patience
-                && tokio::time::timeout(patience, self.slot.vacated()).await.is_err()
+                && tokio::time::timeout(patience, self.slot.ended()).await.is_err()
             {
-                rest::stop_those_below(&*self.slot);
+                finalize::stop_descendants_reading(&*self.slot);
                 cell.kill();
             }
         }
-        self.slot.vacated().await;
+        self.slot.ended().await;
         self.flush_state().await;
         let ending = self.finished().await;
         // What was lost then has been told, and whoever asks the journal to close again gets it as well.
@@ -283,18 +283,18 @@ impl Drop for Runtime {
     fn drop(&mut self) {
         if let Some(cell) = self.cell.send_replace(None) {
             self.slot.stop_reading();
-            rest::stop_those_below(&*self.slot);
+            finalize::stop_descendants_reading(&*self.slot);
             cell.kill();
             // Whoever still waits for an answer gets one now, and what is being handled is accounted for as it ends.
-            rest::lay_orphan(&self.env, &*self.slot);
+            finalize::finalize_orphan(&self.env, &*self.slot);
         }
     }
 }
 
 /// The first actor, deepest first, that says why it failed.
-fn blame(node: &TreeNode) -> Option<&TreeNode> {
-    let below = node.children.iter().find_map(blame);
-    below.or_else(|| node.vitals.last_error.is_some().then_some(node))
+fn deepest_failure(node: &TreeNode) -> Option<&TreeNode> {
+    let below = node.children.iter().find_map(deepest_failure);
+    below.or_else(|| node.info.last_error.is_some().then_some(node))
 }
 
 #[cfg(test)]

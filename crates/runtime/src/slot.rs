@@ -18,25 +18,25 @@ use crate::actor::panics;
 use crate::messaging::address::Address;
 use crate::messaging::call_error::CallError;
 use crate::messaging::mailbox::Mailbox;
-use crate::state::{Codec, Keeper};
+use crate::state::{Codec, Snapshotter};
 use exit_record::ExitRecord;
-use identity::Identity;
-use tenancy::{Leaving, Tenancy};
+use identity::ActorIdentity;
+use tenancy::{ReportOutcome, CurrentIncarnation};
 
 pub(crate) struct Slot<B: Behaviour> {
-    pub(crate) identity: Arc<Identity>,
+    pub(crate) identity: Arc<ActorIdentity>,
     pub(crate) mailbox: Arc<Mailbox<B::Message>>,
     pub(crate) behaviour: B,
     /// Boxed: most actors never have one.
     pub(crate) checkpoint: Mutex<Option<Box<B::Snapshot>>>,
-    pub(crate) tenancy: Tenancy,
+    pub(crate) current_incarnation: CurrentIncarnation,
     /// Where snapshots go that outlive the process. Boxed: most actors have none.
-    pub(crate) keeper: Option<Box<Keeper<B::Snapshot>>>,
+    pub(crate) snapshotter: Option<Box<Snapshotter<B::Snapshot>>>,
 }
 
 impl<B: Behaviour> Slot<B> {
     pub(crate) fn new(
-        identity: Identity,
+        identity: ActorIdentity,
         mailbox_capacity: usize,
         behaviour: B,
         codec: Option<Codec<B::Snapshot>>,
@@ -46,8 +46,8 @@ impl<B: Behaviour> Slot<B> {
             mailbox: Arc::new(Mailbox::new(mailbox_capacity)),
             behaviour,
             checkpoint: Mutex::new(None),
-            tenancy: Tenancy::default(),
-            keeper: codec.map(|codec| Box::new(Keeper::new(codec))),
+            current_incarnation: CurrentIncarnation::default(),
+            snapshotter: codec.map(|codec| Box::new(Snapshotter::new(codec))),
         })
     }
 
@@ -60,23 +60,23 @@ impl<B: Behaviour> Slot<B> {
     }
 
     /// Leaves the account of incarnation `generation`, which has been torn down; false if it was cut off before.
-    pub(crate) fn leave(&self, generation: u64, record: ExitRecord) -> bool {
-        match self.tenancy.leave(generation, record) {
-            Leaving::CutOff => return false,
-            Leaving::Left => {}
-            Leaving::Entrusted(executor, record) => {
+    pub(crate) fn report_exit(&self, generation: u64, record: ExitRecord) -> bool {
+        match self.current_incarnation.report_exit(generation, record) {
+            ReportOutcome::Superseded => return false,
+            ReportOutcome::Stored => {}
+            ReportOutcome::Delegated(executor, record) => {
                 executor(self, *record);
-                self.tenancy.vacate(generation);
+                self.current_incarnation.release(generation);
             }
         }
         true
     }
 
     /// Takes up the state that an earlier process has stored, at the first launch in this one.
-    pub(crate) async fn recall(&self, ctx: &Context<B::Message>) {
-        let Some(keeper) = &self.keeper else { return };
+    pub(crate) async fn load_stored_state(&self, ctx: &Context<B::Message>) {
+        let Some(keeper) = &self.snapshotter else { return };
         let crashes_max = self.identity.policy().checkpoint_crashes_max;
-        let recalled = keeper.recall(&ctx.env, &ctx.path, ctx.generation, crashes_max).await;
+        let recalled = keeper.load(&ctx.env, &ctx.path, ctx.generation, crashes_max).await;
         if recalled.is_some() {
             *self.checkpoint() = recalled.map(Box::new);
         }

@@ -18,10 +18,10 @@
 
 #[cfg(feature = "redb")]
 mod disk;
-mod draft;
+mod pending_snapshot;
 mod durable;
 mod event;
-mod keeper;
+mod snapshotter;
 mod memory;
 
 use std::fmt;
@@ -32,13 +32,13 @@ use thiserror::Error;
 
 #[cfg(feature = "redb")]
 pub use disk::{RedbConfig, RedbStore, StoreError};
-pub use draft::Draft;
+pub use pending_snapshot::PendingSnapshot;
 pub use durable::Durable;
 pub use event::{StateDegraded, StateLoaded, StateMigrated, StateRefused};
 pub use memory::MemoryStore;
 
 pub(crate) use durable::Codec;
-pub(crate) use keeper::Keeper;
+pub(crate) use snapshotter::Snapshotter;
 
 use crate::journal::Journal;
 use crate::path::ActorPath;
@@ -64,27 +64,27 @@ impl fmt::Debug for StoredState {
 
 /// A state that was set aside: not used any more, and kept for a person to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SetAside {
+pub struct QuarantinedState {
     /// Whose state it was.
     pub path: String,
     /// Why it was set aside.
-    pub why: String,
+    pub reason: String,
     /// The state, or the bytes that ought to have been one.
-    pub remains: Result<StoredState, Vec<u8>>,
+    pub content: Result<StoredState, Vec<u8>>,
 }
 
 /// What stands under a path cannot be read. The store has set it aside.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("the stored state is damaged: {0}")]
-pub struct Damaged(pub String);
+pub struct DamagedState(pub String);
 
 /// Something that was handed in is not safe.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("not everything that was handed in is saved: {0}")]
-pub struct Unsaved(pub String);
+pub struct FlushError(pub String);
 
 /// What [`StateStore::flush`] returns.
-pub type Flushed = Pin<Box<dyn Future<Output = Result<(), Unsaved>> + Send>>;
+pub type FlushFuture = Pin<Box<dyn Future<Output = Result<(), FlushError>> + Send>>;
 
 /// Where the snapshots of durable actors are kept, by path. Serves one runtime at a time: two with the same paths
 /// would overwrite each other's states.
@@ -95,22 +95,22 @@ pub trait StateStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// When there is one and it is damaged; said once, and the next call finds nothing.
-    fn load(&self, path: &ActorPath) -> Result<Option<StoredState>, Damaged>;
+    fn load(&self, path: &ActorPath) -> Result<Option<StoredState>, DamagedState>;
 
     /// Keeps `draft` for `path`, in the place of what was there. Of drafts that follow each other fast, only the last
     /// need be kept.
-    fn save(&self, path: &ActorPath, draft: Draft);
+    fn save(&self, path: &ActorPath, draft: PendingSnapshot);
 
     /// Takes the state of `path` out of use and keeps it for a person to look at.
-    fn set_aside(&self, path: &ActorPath, why: &str);
+    fn quarantine(&self, path: &ActorPath, why: &str);
 
     /// Drops the state of `path`.
     fn remove(&self, path: &ActorPath);
 
     /// Resolves with `Ok` when everything that was handed in before this call is safe, and with an error once that
     /// has been tried in vain.
-    fn flush(&self) -> Flushed;
+    fn flush(&self) -> FlushFuture;
 
     /// From now on, what befalls the store is recorded in `journal`.
-    fn report_to(&self, _journal: &Journal) {}
+    fn attach_journal(&self, _journal: &Journal) {}
 }

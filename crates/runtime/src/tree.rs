@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::slot::any_slot::AnySlot;
-use crate::slot::identity::{Kind, Vitals};
+use crate::slot::identity::{ActorKind, ActorInfo};
 
 /// An actor and those below it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -14,10 +14,10 @@ pub struct TreeNode {
     /// Where it stands.
     pub path: String,
     /// Whether it supervises others.
-    pub kind: Kind,
+    pub kind: ActorKind,
     /// What it is doing.
     #[serde(flatten)]
-    pub vitals: Vitals,
+    pub info: ActorInfo,
     /// Messages that wait in its mailbox.
     pub mailbox: usize,
     /// Its children, in their order.
@@ -31,7 +31,7 @@ impl TreeNode {
         Self {
             path,
             kind: identity.kind(),
-            vitals: identity.vitals(now),
+            info: identity.info(now),
             mailbox: slot.backlog(),
             children: slot.children().iter().map(|child| Self::of(child, now)).collect(),
         }

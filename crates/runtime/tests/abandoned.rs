@@ -10,38 +10,38 @@ use mainstay_runtime::{Child, Context, Failure, Message, Reply, Runtime, Supervi
 use tokio::sync::Notify;
 
 /// Blocks its thread, or waits in order, until the test says the word.
-struct Mule {
+struct ThreadBlocker {
     entered: SyncSender<()>,
     release: Mutex<Receiver<()>>,
-    go: Arc<Notify>,
+    resume: Arc<Notify>,
 }
 
-enum Load {
+enum BlockerMessage {
     /// Never comes to an await point.
     Block,
     Wait,
     Ask(Reply<u64>),
 }
 
-impl Message for Load {}
+impl Message for BlockerMessage {}
 
-impl Worker for Mule {
-    type Message = Load;
+impl Worker for ThreadBlocker {
+    type Message = BlockerMessage;
     type State = ();
     type Snapshot = ();
 
-    async fn start(&self, _: &mut Context<Load>, _: Option<()>) -> Result<(), Failure> {
+    async fn start(&self, _: &mut Context<BlockerMessage>, _: Option<()>) -> Result<(), Failure> {
         Ok(())
     }
 
-    async fn handle(&self, ctx: &mut Context<Load>, load: Load, (): &mut ()) -> Result<(), Failure> {
+    async fn handle(&self, ctx: &mut Context<BlockerMessage>, load: BlockerMessage, (): &mut ()) -> Result<(), Failure> {
         match load {
-            Load::Block => {
+            BlockerMessage::Block => {
                 self.entered.send(())?;
                 self.release.lock().unwrap().recv()?;
             }
-            Load::Wait => self.go.notified().await,
-            Load::Ask(reply) => reply.send(ctx.generation()),
+            BlockerMessage::Wait => self.resume.notified().await,
+            BlockerMessage::Ask(reply) => reply.send(ctx.generation()),
         }
         Ok(())
     }
@@ -49,11 +49,11 @@ impl Worker for Mule {
 
 /// Real time: what blocks a thread cannot be shown on a paused clock. The times are those of the policy alone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn an_abandoned_incarnation_that_comes_back_takes_no_message_of_its_successor() {
+async fn abandoned_incarnation_takes_no_successor_message() {
     let (entered_sender, entered) = sync_channel(1);
     let (release, release_receiver) = sync_channel(1);
     let go = Arc::new(Notify::new());
-    let mule = Mule { entered: entered_sender, release: Mutex::new(release_receiver), go: Arc::clone(&go) };
+    let mule = ThreadBlocker { entered: entered_sender, release: Mutex::new(release_receiver), resume: Arc::clone(&go) };
     let moment = Duration::from_millis(20);
     let policy =
         ChildPolicy { shutdown: Shutdown::Graceful(moment), kill_timeout: moment, ..ChildPolicy::default() };
@@ -62,13 +62,13 @@ async fn an_abandoned_incarnation_that_comes_back_takes_no_message_of_its_succes
     let runtime = Runtime::builder().start(root).await.unwrap();
     let mut story = runtime.journal().subscribe_after(runtime.journal().seq());
 
-    mule.try_cast(Load::Block).unwrap();
+    mule.try_cast(BlockerMessage::Block).unwrap();
     let _entered = tokio::task::spawn_blocking(move || entered.recv().map(|()| entered)).await.unwrap();
     runtime.root().stop("mule").await.unwrap();
     runtime.root().start("mule").await.unwrap();
-    mule.try_cast(Load::Wait).unwrap();
+    mule.try_cast(BlockerMessage::Wait).unwrap();
     let (reply, answer) = Reply::channel();
-    mule.try_cast(Load::Ask(reply)).unwrap();
+    mule.try_cast(BlockerMessage::Ask(reply)).unwrap();
     release.send(()).unwrap();
     loop {
         let Delivery::Event(record) = story.next().await else { panic!("events are missing") };

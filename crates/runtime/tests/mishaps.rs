@@ -12,9 +12,9 @@ use mainstay_runtime::{
 use crate::probe::{Story, quick};
 
 /// Panics when it is dropped.
-struct Fragile;
+struct PanicsOnDrop;
 
-impl Drop for Fragile {
+impl Drop for PanicsOnDrop {
     fn drop(&mut self) {
         panic!("broken");
     }
@@ -22,97 +22,97 @@ impl Drop for Fragile {
 
 /// An error that cannot say what it is.
 #[derive(Debug)]
-struct Speechless;
+struct PanicsOnDisplay;
 
-impl fmt::Display for Speechless {
+impl fmt::Display for PanicsOnDisplay {
     fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
         panic!("no words")
     }
 }
 
-impl std::error::Error for Speechless {}
+impl std::error::Error for PanicsOnDisplay {}
 
-enum Act {
+enum FaultyMessage {
     Ping(Reply<()>),
     /// Panics when it is asked for its label.
-    Nameless(Reply<()>),
+    PanicInLabel(Reply<()>),
     /// Panics when it is asked for a copy.
-    Unique(Reply<()>),
+    PanicInClone(Reply<()>),
     /// Lets the next snapshot panic.
-    Smudge(Reply<()>),
+    PanicInSnapshot(Reply<()>),
     /// Keeps what panics when the state is dropped.
-    Keep,
+    HoldPanicsOnDrop,
     /// Answers with what panics when nobody takes it.
-    Answer(Reply<Fragile>),
-    Raise,
+    ReplyPanicsOnDrop(Reply<PanicsOnDrop>),
+    Panic,
     Fail,
     Block,
     /// Starts a task that panics, or panics when it is ended.
-    Task(Mishap),
-    End,
+    Task(TaskPanic),
+    Stop,
     /// Panics when it is dropped, handled or not.
-    Crumble(Fragile, Reply<()>),
+    PanicInDrop(PanicsOnDrop, Reply<()>),
 }
 
 #[derive(Clone, Copy)]
-enum Mishap {
-    Panic,
-    WhenEnded,
+enum TaskPanic {
+    AtOnce,
+    OnAbort,
 }
 
-impl Message for Act {
+impl Message for FaultyMessage {
     fn label(&self) -> &'static str {
-        assert!(!matches!(self, Self::Nameless(_)), "no name");
+        assert!(!matches!(self, Self::PanicInLabel(_)), "no name");
         "Act"
     }
 
-    fn retained(&mut self) -> Option<Self> {
-        assert!(!matches!(self, Self::Unique(_)), "no copy");
+    fn redelivery_clone(&mut self) -> Option<Self> {
+        assert!(!matches!(self, Self::PanicInClone(_)), "no copy");
         None
     }
 }
 
 /// What a worker is made from may be fragile too.
 #[derive(Default)]
-struct Victim {
+struct FaultyWorker {
     #[allow(dead_code, reason = "held")]
-    recipe: Option<Fragile>,
-    stops_badly: bool,
+    recipe: Option<PanicsOnDrop>,
+    panics_in_stop: bool,
 }
 
 #[derive(Default)]
 struct State {
-    kept: Vec<Fragile>,
-    smudged: bool,
+    held: Vec<PanicsOnDrop>,
+    panics_in_snapshot: bool,
 }
 
-impl Worker for Victim {
-    type Message = Act;
+impl Worker for FaultyWorker {
+    type Message = FaultyMessage;
     type State = State;
     type Snapshot = ();
 
-    async fn start(&self, _: &mut Context<Act>, _: Option<()>) -> Result<State, Failure> {
+    async fn start(&self, _: &mut Context<FaultyMessage>, _: Option<()>) -> Result<State, Failure> {
         Ok(State::default())
     }
 
-    async fn handle(&self, ctx: &mut Context<Act>, act: Act, state: &mut State) -> Result<(), Failure> {
+    async fn handle(&self, ctx: &mut Context<FaultyMessage>, act: FaultyMessage, state: &mut State) -> Result<(), Failure> {
         match act {
-            Act::Ping(reply) | Act::Nameless(reply) | Act::Unique(reply) => reply.send(()),
-            Act::Smudge(_reply) => state.smudged = true,
-            Act::Keep => state.kept.push(Fragile),
-            Act::Answer(reply) => reply.send(Fragile),
-            Act::Raise => panic!("on purpose"),
-            Act::Fail => return Err(Speechless.into()),
-            Act::Block => std::future::pending().await,
-            Act::Task(mishap) => drop(ctx.spawn_maybe(async move {
-                let _held = matches!(mishap, Mishap::WhenEnded).then(|| Fragile);
-                if matches!(mishap, Mishap::Panic) {
+            FaultyMessage::Ping(reply) | FaultyMessage::PanicInLabel(reply) | FaultyMessage::PanicInClone(reply) => reply.send(()),
+            FaultyMessage::PanicInSnapshot(_reply) => state.panics_in_snapshot = true,
+            FaultyMessage::HoldPanicsOnDrop => state.held.push(PanicsOnDrop),
+            FaultyMessage::ReplyPanicsOnDrop(reply) => reply.send(PanicsOnDrop),
+            FaultyMessage::Panic => panic!("on purpose"),
+            FaultyMessage::Fail => return Err(PanicsOnDisplay.into()),
+            FaultyMessage::Block => std::future::pending().await,
+            FaultyMessage::Task(mishap) => drop(ctx.spawn_maybe(async move {
+                let _held = matches!(mishap, TaskPanic::OnAbort).then(|| PanicsOnDrop);
+                if matches!(mishap, TaskPanic::AtOnce) {
                     panic!("on purpose, later");
                 }
                 std::future::pending().await
             })),
-            Act::End => ctx.stop(),
-            Act::Crumble(fragile, reply) => {
+            FaultyMessage::Stop => ctx.stop(),
+            FaultyMessage::PanicInDrop(fragile, reply) => {
                 reply.send(());
                 drop(fragile);
             }
@@ -121,16 +121,16 @@ impl Worker for Victim {
     }
 
     fn snapshot(&self, state: &State) -> Option<()> {
-        assert!(!state.smudged, "smudged");
+        assert!(!state.panics_in_snapshot, "smudged");
         None
     }
 
-    async fn stop(&self, _: &mut Context<Act>, _: &mut State) {
-        assert!(!self.stops_badly, "stopped badly");
+    async fn stop(&self, _: &mut Context<FaultyMessage>, _: &mut State) {
+        assert!(!self.panics_in_stop, "stopped badly");
     }
 }
 
-async fn tree_of(victim: Victim) -> (Runtime, Address<Act>) {
+async fn start_tree(victim: FaultyWorker) -> (Runtime, Address<FaultyMessage>) {
     let mut root = SupervisorSpec::new("root");
     let policy = ChildPolicy { budget: None, ..quick() };
     let address = root.child(Child::new("victim", victim).policy(policy)).unwrap();
@@ -138,18 +138,18 @@ async fn tree_of(victim: Victim) -> (Runtime, Address<Act>) {
 }
 
 /// The next exit, once what waited behind has been handled by the successor.
-async fn exit_after(act: Act) -> Record {
-    let (runtime, victim) = tree_of(Victim::default()).await;
+async fn exit_after(act: FaultyMessage) -> Record {
+    let (runtime, victim) = start_tree(FaultyWorker::default()).await;
     let mut story = Story::of(&runtime);
     victim.cast(act).await.unwrap();
-    assert_eq!(victim.call(Act::Ping).await, Ok(()), "the mailbox was lost");
+    assert_eq!(victim.call(FaultyMessage::Ping).await, Ok(()), "the mailbox was lost");
     let exited = story.until("actor_exited").await.pop().unwrap();
     assert_eq!(exited.actor, "root/victim");
     assert_eq!(runtime.shutdown().await.cause, ExitCause::Normal);
     exited
 }
 
-fn said(exited: &Record) -> (&str, &str) {
+fn cause_and_message(exited: &Record) -> (&str, &str) {
     let text = |field: &str| exited.fields[field].as_str().unwrap();
     let location = exited.fields["location"].as_str();
     assert!(location.is_none_or(|place| place.contains("mishaps.rs:")), "{location:?}");
@@ -157,33 +157,33 @@ fn said(exited: &Record) -> (&str, &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_panics_when_it_is_asked_for_its_label_or_a_copy_crashes_the_actor_and_is_a_dead_letter()
+async fn message_panic_in_label_or_clone_is_a_dead_letter()
  {
     for (make, message, label) in [
-        (Act::Nameless as fn(Reply<()>) -> Act, "no name", "Act"),
-        (Act::Unique as fn(Reply<()>) -> Act, "no copy", "Act"),
+        (FaultyMessage::PanicInLabel as fn(Reply<()>) -> FaultyMessage, "no name", "Act"),
+        (FaultyMessage::PanicInClone as fn(Reply<()>) -> FaultyMessage, "no copy", "Act"),
     ] {
-        let (runtime, victim) = tree_of(Victim::default()).await;
+        let (runtime, victim) = start_tree(FaultyWorker::default()).await;
         let mut story = Story::of(&runtime);
-        let answers = tokio::join!(victim.call(make), victim.call(Act::Ping));
+        let answers = tokio::join!(victim.call(make), victim.call(FaultyMessage::Ping));
         assert_eq!(answers, (Err(CallError::Crashed), Ok(())));
         let told = story.until("dead_letter").await;
-        assert_eq!(said(&told[0]), ("panic", message));
+        assert_eq!(cause_and_message(&told[0]), ("panic", message));
         assert_eq!((&told[1].fields["reason"], &told[1].fields["label"]), (&"crashed".into(), &label.into()));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn messages_that_panic_when_they_are_asked_for_their_label_or_dropped_hurt_no_supervisor_that_stops_their_actor()
+async fn message_panic_during_stop_spares_the_supervisor()
  {
-    let (runtime, victim) = tree_of(Victim::default()).await;
+    let (runtime, victim) = start_tree(FaultyWorker::default()).await;
     let mut story = Story::of(&runtime);
-    victim.cast(Act::Block).await.unwrap();
+    victim.cast(FaultyMessage::Block).await.unwrap();
     let waiting = async {
         let (reply, nameless) = Reply::channel();
-        victim.try_cast(Act::Nameless(reply)).unwrap();
-        victim.try_cast(Act::Crumble(Fragile, Reply::channel().0)).unwrap();
-        victim.try_cast(Act::Crumble(Fragile, Reply::channel().0)).unwrap();
+        victim.try_cast(FaultyMessage::PanicInLabel(reply)).unwrap();
+        victim.try_cast(FaultyMessage::PanicInDrop(PanicsOnDrop, Reply::channel().0)).unwrap();
+        victim.try_cast(FaultyMessage::PanicInDrop(PanicsOnDrop, Reply::channel().0)).unwrap();
         runtime.root().stop("victim").await.unwrap();
         nameless.await
     };
@@ -192,19 +192,19 @@ async fn messages_that_panic_when_they_are_asked_for_their_label_or_dropped_hurt
         story.until("dead_letter").await;
     }
     runtime.root().start("victim").await.unwrap();
-    assert_eq!(victim.call(Act::Ping).await, Ok(()));
+    assert_eq!(victim.call(FaultyMessage::Ping).await, Ok(()));
     assert_eq!(runtime.shutdown().await.cause, ExitCause::Normal);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_expires_and_panics_when_it_is_dropped_crashes_the_actor_and_nobody_else() {
-    let (runtime, victim) = tree_of(Victim::default()).await;
+async fn message_panic_on_expiry_crashes_only_its_actor() {
+    let (runtime, victim) = start_tree(FaultyWorker::default()).await;
     let mut story = Story::of(&runtime);
     let patience = Duration::from_secs(1);
     let (late, restarted) = tokio::join!(
         async {
-            victim.cast(Act::Block).await.unwrap();
-            victim.call_within(patience, |reply| Act::Crumble(Fragile, reply)).await
+            victim.cast(FaultyMessage::Block).await.unwrap();
+            victim.call_within(patience, |reply| FaultyMessage::PanicInDrop(PanicsOnDrop, reply)).await
         },
         async {
             tokio::time::sleep(patience * 2).await;
@@ -215,99 +215,99 @@ async fn a_message_that_expires_and_panics_when_it_is_dropped_crashes_the_actor_
     story.until("actor_exited").await;
     let exited = story.until("actor_exited").await;
     assert!(exited.iter().any(|record| record.fields.get("reason") == Some(&"expired".into())));
-    assert_eq!(said(exited.last().unwrap()), ("panic", "broken"));
-    assert_eq!(victim.call(Act::Ping).await, Ok(()));
+    assert_eq!(cause_and_message(exited.last().unwrap()), ("panic", "broken"));
+    assert_eq!(victim.call(FaultyMessage::Ping).await, Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_in_a_snapshot_is_a_crash_on_the_message_that_it_followed() {
-    let (runtime, victim) = tree_of(Victim::default()).await;
+async fn snapshot_panic_is_a_crash_on_its_message() {
+    let (runtime, victim) = start_tree(FaultyWorker::default()).await;
     let mut story = Story::of(&runtime);
-    let answers = tokio::join!(victim.call(Act::Smudge), victim.call(Act::Ping));
+    let answers = tokio::join!(victim.call(FaultyMessage::PanicInSnapshot), victim.call(FaultyMessage::Ping));
     assert_eq!(answers, (Err(CallError::Crashed), Ok(())));
     let told = story.until("dead_letter").await;
-    assert_eq!(said(&told[0]), ("panic", "smudged"));
+    assert_eq!(cause_and_message(&told[0]), ("panic", "smudged"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_in_a_destructor_of_the_state_is_told_and_does_not_hide_why_the_actor_ended() {
+async fn state_drop_panic_is_recorded_without_hiding_the_cause() {
     for (last, expected) in [
-        (Act::Raise, ("panic", "on purpose")),
-        (Act::End, ("normal", "broken")),
-        (Act::Block, ("killed", "broken")),
+        (FaultyMessage::Panic, ("panic", "on purpose")),
+        (FaultyMessage::Stop, ("normal", "broken")),
+        (FaultyMessage::Block, ("killed", "broken")),
     ] {
-        let (runtime, victim) = tree_of(Victim::default()).await;
+        let (runtime, victim) = start_tree(FaultyWorker::default()).await;
         let mut story = Story::of(&runtime);
-        let is_blocked = matches!(last, Act::Block);
-        victim.cast(Act::Keep).await.unwrap();
+        let is_blocked = matches!(last, FaultyMessage::Block);
+        victim.cast(FaultyMessage::HoldPanicsOnDrop).await.unwrap();
         victim.cast(last).await.unwrap();
         if is_blocked {
             tokio::task::yield_now().await;
             runtime.root().restart("victim").await.unwrap();
         }
-        assert_eq!(victim.call(Act::Ping).await, Ok(()));
-        assert_eq!(said(story.until("actor_exited").await.last().unwrap()), expected);
+        assert_eq!(victim.call(FaultyMessage::Ping).await, Ok(()));
+        assert_eq!(cause_and_message(story.until("actor_exited").await.last().unwrap()), expected);
         assert_eq!(runtime.shutdown().await.cause, ExitCause::Normal);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_in_the_destructor_of_what_a_worker_is_made_from_hurts_no_supervisor() {
+async fn worker_drop_panic_spares_the_supervisor() {
     let runtime = Runtime::builder().start(SupervisorSpec::new("root")).await.unwrap();
-    let fragile = || Child::new("victim", Victim { recipe: Some(Fragile), ..Victim::default() });
+    let fragile = || Child::new("victim", FaultyWorker { recipe: Some(PanicsOnDrop), ..FaultyWorker::default() });
     runtime.root().add(fragile()).await.unwrap();
     assert!(runtime.root().add(fragile()).await.is_err());
     runtime.root().remove("victim").await.unwrap();
     assert!(runtime.root().names().is_empty());
-    assert_eq!(runtime.tree().vitals.generation, 1);
+    assert_eq!(runtime.tree().info.generation, 1);
     assert_eq!(runtime.shutdown().await.cause, ExitCause::Normal);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_in_stop_is_told_whoever_asked_for_the_stop() {
+async fn stop_panic_is_recorded_for_every_stop() {
     for by_itself in [true, false] {
-        let (runtime, victim) = tree_of(Victim { stops_badly: true, ..Victim::default() }).await;
+        let (runtime, victim) = start_tree(FaultyWorker { panics_in_stop: true, ..FaultyWorker::default() }).await;
         let mut story = Story::of(&runtime);
         if by_itself {
-            victim.cast(Act::End).await.unwrap();
+            victim.cast(FaultyMessage::Stop).await.unwrap();
         } else {
             runtime.root().restart("victim").await.unwrap();
         }
-        assert_eq!(victim.call(Act::Ping).await, Ok(()));
-        assert_eq!(said(story.until("actor_exited").await.last().unwrap()), ("panic", "stopped badly"));
+        assert_eq!(victim.call(FaultyMessage::Ping).await, Ok(()));
+        assert_eq!(cause_and_message(story.until("actor_exited").await.last().unwrap()), ("panic", "stopped badly"));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_nobody_takes_and_that_panics_when_it_is_dropped_is_a_crash() {
+async fn reply_value_drop_panic_is_a_crash() {
     let (reply, promise) = Reply::channel();
     drop(promise);
-    assert_eq!(said(&exit_after(Act::Answer(reply)).await), ("panic", "broken"));
+    assert_eq!(cause_and_message(&exit_after(FaultyMessage::ReplyPanicsOnDrop(reply)).await), ("panic", "broken"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_that_cannot_say_what_it_is_is_told_as_far_as_it_goes() {
-    let exited = exit_after(Act::Fail).await;
-    assert_eq!(said(&exited), ("error", "an error that could not say what it is: no words"));
+async fn error_display_panic_is_recorded() {
+    let exited = exit_after(FaultyMessage::Fail).await;
+    assert_eq!(cause_and_message(&exited), ("error", "an error that could not say what it is: no words"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_in_an_owned_task_is_a_crash() {
-    let (runtime, victim) = tree_of(Victim::default()).await;
+async fn task_panic_is_a_crash() {
+    let (runtime, victim) = start_tree(FaultyWorker::default()).await;
     let mut story = Story::of(&runtime);
-    victim.cast(Act::Task(Mishap::Panic)).await.unwrap();
-    assert_eq!(said(story.until("actor_exited").await.last().unwrap()), ("panic", "on purpose, later"));
-    assert_eq!(victim.call(Act::Ping).await, Ok(()));
+    victim.cast(FaultyMessage::Task(TaskPanic::AtOnce)).await.unwrap();
+    assert_eq!(cause_and_message(story.until("actor_exited").await.last().unwrap()), ("panic", "on purpose, later"));
+    assert_eq!(victim.call(FaultyMessage::Ping).await, Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_owned_task_that_panics_when_it_is_ended_holds_up_nobody() {
-    let (runtime, victim) = tree_of(Victim::default()).await;
+async fn task_panic_on_abort_delays_no_restart() {
+    let (runtime, victim) = start_tree(FaultyWorker::default()).await;
     let mut story = Story::of(&runtime);
-    victim.cast(Act::Task(Mishap::WhenEnded)).await.unwrap();
-    victim.call(Act::Ping).await.unwrap();
-    victim.cast(Act::Raise).await.unwrap();
-    assert_eq!(victim.call(Act::Ping).await, Ok(()));
-    assert_eq!(said(story.until("actor_exited").await.last().unwrap()), ("panic", "on purpose"));
+    victim.cast(FaultyMessage::Task(TaskPanic::OnAbort)).await.unwrap();
+    victim.call(FaultyMessage::Ping).await.unwrap();
+    victim.cast(FaultyMessage::Panic).await.unwrap();
+    assert_eq!(victim.call(FaultyMessage::Ping).await, Ok(()));
+    assert_eq!(cause_and_message(story.until("actor_exited").await.last().unwrap()), ("panic", "on purpose"));
     assert_eq!(runtime.shutdown().await.cause, ExitCause::Normal);
 }

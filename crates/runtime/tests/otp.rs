@@ -15,13 +15,13 @@ mod intensity;
 #[path = "otp/introspection.rs"]
 mod introspection;
 #[path = "otp/list.rs"]
-mod list;
+mod doc_table;
 #[path = "otp/restart_types.rs"]
 mod restart_types;
 #[path = "otp/significant_children.rs"]
 mod significant_children;
 #[path = "otp/stage.rs"]
-mod stage;
+mod test_tree;
 #[path = "otp/start.rs"]
 mod start;
 #[path = "otp/stop.rs"]

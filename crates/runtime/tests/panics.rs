@@ -19,7 +19,7 @@ use mainstay_runtime::{Child, Context, Failure, Message, Runtime, SupervisorSpec
 const INSIDE: &str = "MAINSTAY_TEST_INSIDE";
 
 /// Runs the test `name` in a process of its own, where `RUST_BACKTRACE` is as said.
-fn alone(name: &str, backtrace: &str, work: impl Future<Output = ()>) {
+fn run_in_process(name: &str, backtrace: &str, work: impl Future<Output = ()>) {
     if std::env::var_os(INSIDE).is_some() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         return runtime.unwrap().block_on(work);
@@ -35,43 +35,43 @@ fn alone(name: &str, backtrace: &str, work: impl Future<Output = ()>) {
     assert!(output.status.success() && out.contains("1 passed"), "{out}\n{err}");
 }
 
-struct Panic;
+struct PanicNow;
 
-impl Message for Panic {}
+impl Message for PanicNow {}
 
-struct Worrier;
+struct PanickingWorker;
 
 #[inline(never)]
-fn lose_heart() {
+fn raise_panic() {
     panic!("out of luck");
 }
 
-impl Worker for Worrier {
-    type Message = Panic;
+impl Worker for PanickingWorker {
+    type Message = PanicNow;
     type State = ();
     type Snapshot = ();
 
-    async fn start(&self, _: &mut Context<Panic>, _: Option<()>) -> Result<(), Failure> {
+    async fn start(&self, _: &mut Context<PanicNow>, _: Option<()>) -> Result<(), Failure> {
         Ok(())
     }
 
-    async fn handle(&self, _: &mut Context<Panic>, _: Panic, (): &mut ()) -> Result<(), Failure> {
-        lose_heart();
+    async fn handle(&self, _: &mut Context<PanicNow>, _: PanicNow, (): &mut ()) -> Result<(), Failure> {
+        raise_panic();
         Ok(())
     }
 }
 
-async fn tree() -> (Runtime, mainstay_runtime::Address<Panic>) {
+async fn start_tree() -> (Runtime, mainstay_runtime::Address<PanicNow>) {
     let mut root = SupervisorSpec::new("root");
     let policy = ChildPolicy { delay: Delay::NONE, ..ChildPolicy::default() };
-    let worrier = root.child(Child::new("worrier", Worrier).policy(policy)).unwrap();
+    let worrier = root.child(Child::new("worrier", PanickingWorker).policy(policy)).unwrap();
     (Runtime::builder().start(root).await.unwrap(), worrier)
 }
 
 /// Lets the worker panic once, and returns its exit.
-async fn exit_of((runtime, worrier): &(Runtime, mainstay_runtime::Address<Panic>)) -> Record {
+async fn next_exit((runtime, worrier): &(Runtime, mainstay_runtime::Address<PanicNow>)) -> Record {
     let mut story = runtime.journal().subscribe_after(runtime.journal().seq());
-    worrier.cast(Panic).await.unwrap();
+    worrier.cast(PanicNow).await.unwrap();
     loop {
         let Delivery::Event(record) = story.next().await else { panic!("events are missing") };
         if record.kind == "actor_exited" {
@@ -81,37 +81,37 @@ async fn exit_of((runtime, worrier): &(Runtime, mainstay_runtime::Address<Panic>
 }
 
 #[test]
-fn a_hook_that_the_embedder_had_set_before_still_runs_once_a_panic() {
+fn embedder_hook_set_before_runs_once_per_panic() {
     static SEEN: AtomicUsize = AtomicUsize::new(0);
-    alone("a_hook_that_the_embedder_had_set_before_still_runs_once_a_panic", "0", async {
+    run_in_process("a_hook_that_the_embedder_had_set_before_still_runs_once_a_panic", "0", async {
         panic::set_hook(Box::new(|info| {
             assert_eq!(info.payload().downcast_ref::<&str>(), Some(&"out of luck"));
             SEEN.fetch_add(1, Ordering::SeqCst);
         }));
-        let (one, another) = (tree().await, tree().await);
+        let (one, another) = (start_tree().await, start_tree().await);
         for (tree, seen) in [(&one, 1), (&another, 2), (&one, 3)] {
-            let exited = exit_of(tree).await;
+            let exited = next_exit(tree).await;
             assert!(exited.fields["location"].as_str().unwrap().contains("panics.rs:"));
             assert_eq!(SEEN.load(Ordering::SeqCst), seen);
         }
-        assert!(panic::catch_unwind(lose_heart).is_err());
+        assert!(panic::catch_unwind(raise_panic).is_err());
         assert_eq!(SEEN.load(Ordering::SeqCst), 4);
     });
 }
 
 #[test]
-fn a_hook_that_the_embedder_sets_later_runs_once_a_panic_and_the_exit_still_says_what_happened() {
+fn embedder_hook_set_later_runs_and_exit_has_message() {
     static SEEN: AtomicUsize = AtomicUsize::new(0);
-    alone(
+    run_in_process(
         "a_hook_that_the_embedder_sets_later_runs_once_a_panic_and_the_exit_still_says_what_happened",
         "1",
         async {
-            let tree = tree().await;
+            let tree = start_tree().await;
             panic::set_hook(Box::new(|_| {
                 SEEN.fetch_add(1, Ordering::SeqCst);
             }));
             for seen in [1, 2] {
-                let exited = exit_of(&tree).await;
+                let exited = next_exit(&tree).await;
                 assert_eq!(
                     (&exited.fields["cause"], &exited.fields["message"]),
                     (&"panic".into(), &"out of luck".into())
@@ -124,19 +124,19 @@ fn a_hook_that_the_embedder_sets_later_runs_once_a_panic_and_the_exit_still_says
 }
 
 #[test]
-fn a_hook_that_the_embedder_sets_later_around_ours_hides_nothing() {
-    alone("a_hook_that_the_embedder_sets_later_around_ours_hides_nothing", "0", async {
-        let tree = tree().await;
+fn embedder_hook_around_ours_keeps_the_location() {
+    run_in_process("a_hook_that_the_embedder_sets_later_around_ours_hides_nothing", "0", async {
+        let tree = start_tree().await;
         let ours = panic::take_hook();
         panic::set_hook(Box::new(move |info| ours(info)));
-        assert!(exit_of(&tree).await.fields["location"].as_str().unwrap().contains("panics.rs:"));
+        assert!(next_exit(&tree).await.fields["location"].as_str().unwrap().contains("panics.rs:"));
     });
 }
 
 #[test]
-fn where_backtraces_are_enabled_the_exit_tells_the_way_from_the_handler_to_the_panic() {
-    alone("where_backtraces_are_enabled_the_exit_tells_the_way_from_the_handler_to_the_panic", "1", async {
-        let exited = exit_of(&tree().await).await;
+fn exit_has_backtrace_where_enabled() {
+    run_in_process("where_backtraces_are_enabled_the_exit_tells_the_way_from_the_handler_to_the_panic", "1", async {
+        let exited = next_exit(&start_tree().await).await;
         let told = exited.fields["backtrace"].as_str().unwrap();
         assert!(told.lines().next().unwrap().contains("lose_heart"), "{told}");
         assert!(told.contains("handle"), "{told}");
@@ -148,8 +148,8 @@ fn where_backtraces_are_enabled_the_exit_tells_the_way_from_the_handler_to_the_p
 }
 
 #[test]
-fn where_backtraces_are_not_enabled_the_exit_has_none() {
-    alone("where_backtraces_are_not_enabled_the_exit_has_none", "0", async {
-        assert!(!exit_of(&tree().await).await.fields.contains_key("backtrace"));
+fn exit_has_no_backtrace_where_disabled() {
+    run_in_process("where_backtraces_are_not_enabled_the_exit_has_none", "0", async {
+        assert!(!next_exit(&start_tree().await).await.fields.contains_key("backtrace"));
     });
 }

@@ -11,9 +11,9 @@ use mainstay_runtime::{
 };
 use tokio::sync::Semaphore;
 
-pub(crate) enum Act {
+pub(crate) enum ProbeMessage {
     Add(i64),
-    AddOver(i64, Reply<()>),
+    AddCall(i64, Reply<()>),
     AddLater(Duration, i64),
     AddAt(Duration, i64),
     Double,
@@ -21,23 +21,23 @@ pub(crate) enum Act {
     Hold(Reply<i64>),
     Ignore(Reply<i64>),
     Panic,
-    PanicOver(Reply<i64>),
-    PanicLater,
+    PanicCall(Reply<i64>),
+    PanicInTask,
     Block,
-    BlockOver(#[allow(dead_code, reason = "held, never answered")] Reply<i64>),
-    End,
+    BlockCall(#[allow(dead_code, reason = "held, never answered")] Reply<i64>),
+    Stop,
 }
 
-impl Message for Act {
+impl Message for ProbeMessage {
     fn label(&self) -> &'static str {
         match self {
-            Self::Add(_) | Self::AddOver(..) | Self::AddLater(..) | Self::AddAt(..) => "Add",
+            Self::Add(_) | Self::AddCall(..) | Self::AddLater(..) | Self::AddAt(..) => "Add",
             Self::Double => "Double",
             Self::Get(_) => "Get",
             Self::Hold(_) | Self::Ignore(_) => "Hold",
-            Self::Panic | Self::PanicOver(_) | Self::PanicLater => "Panic",
-            Self::Block | Self::BlockOver(_) => "Block",
-            Self::End => "End",
+            Self::Panic | Self::PanicCall(_) | Self::PanicInTask => "Panic",
+            Self::Block | Self::BlockCall(_) => "Block",
+            Self::Stop => "End",
         }
     }
 }
@@ -45,26 +45,26 @@ impl Message for Act {
 /// A sum that survives panics.
 #[derive(Default)]
 pub(crate) struct Probe {
-    gate: Option<Gate>,
-    refuses: Refuses,
-    ended: Arc<AtomicBool>,
+    gate: Option<BlockGate>,
+    start_fault: InjectedStartFault,
+    stopped: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
-enum Refuses {
+enum InjectedStartFault {
     #[default]
-    Nothing,
-    Everything,
-    Sum(i64),
+    None,
+    Always,
+    FromSum(i64),
     /// Hangs in a start, once, when it is armed.
-    Once(Fuse),
+    HangOnce(HangSwitch),
 }
 
 /// Makes the next start hang.
 #[derive(Clone, Default)]
-pub(crate) struct Fuse(Arc<AtomicBool>);
+pub(crate) struct HangSwitch(Arc<AtomicBool>);
 
-impl Fuse {
+impl HangSwitch {
     pub(crate) fn arm(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
@@ -72,45 +72,45 @@ impl Fuse {
 
 impl Probe {
     /// A probe whose `Block` waits until the gate is opened.
-    pub(crate) fn gated() -> (Self, Gate) {
-        let gate = Gate { entered: Arc::new(Semaphore::new(0)), open: Arc::new(Semaphore::new(0)) };
+    pub(crate) fn gated() -> (Self, BlockGate) {
+        let gate = BlockGate { entered: Arc::new(Semaphore::new(0)), open: Arc::new(Semaphore::new(0)) };
         (Self { gate: Some(gate.clone()), ..Self::default() }, gate)
     }
 
-    pub(crate) fn that_fails_to_start() -> Self {
-        Self { refuses: Refuses::Everything, ..Self::default() }
+    pub(crate) fn failing_start() -> Self {
+        Self { start_fault: InjectedStartFault::Always, ..Self::default() }
     }
 
-    pub(crate) fn that_fails_to_start_from(sum: i64) -> Self {
-        Self { refuses: Refuses::Sum(sum), ..Self::default() }
+    pub(crate) fn failing_start_from(sum: i64) -> Self {
+        Self { start_fault: InjectedStartFault::FromSum(sum), ..Self::default() }
     }
 
     /// A probe whose next start hangs once its fuse is armed.
-    pub(crate) fn that_hangs_once_in_its_start() -> (Self, Fuse) {
-        let fuse = Fuse::default();
-        (Self { refuses: Refuses::Once(fuse.clone()), ..Self::default() }, fuse)
+    pub(crate) fn hanging_start() -> (Self, HangSwitch) {
+        let fuse = HangSwitch::default();
+        (Self { start_fault: InjectedStartFault::HangOnce(fuse.clone()), ..Self::default() }, fuse)
     }
 
-    pub(crate) fn ended(&self) -> Ended {
-        Ended(Arc::clone(&self.ended))
+    pub(crate) fn stop_flag(&self) -> StopFlag {
+        StopFlag(Arc::clone(&self.stopped))
     }
 }
 
-pub(crate) struct Ended(Arc<AtomicBool>);
+pub(crate) struct StopFlag(Arc<AtomicBool>);
 
-impl Ended {
-    pub(crate) fn has_ended_in_order(&self) -> bool {
+impl StopFlag {
+    pub(crate) fn is_set(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 }
 
 #[derive(Clone)]
-pub(crate) struct Gate {
+pub(crate) struct BlockGate {
     entered: Arc<Semaphore>,
     open: Arc<Semaphore>,
 }
 
-impl Gate {
+impl BlockGate {
     pub(crate) async fn entered(&self) {
         self.entered.acquire().await.unwrap().forget();
     }
@@ -119,69 +119,69 @@ impl Gate {
         self.open.add_permits(1);
     }
 
-    async fn pass(&self) {
+    async fn advance(&self) {
         self.entered.add_permits(1);
         self.open.acquire().await.unwrap().forget();
     }
 }
 
-pub(crate) struct Held {
+pub(crate) struct ProbeState {
     sum: i64,
     replies: Vec<Reply<i64>>,
 }
 
 impl Worker for Probe {
-    type Message = Act;
-    type State = Held;
+    type Message = ProbeMessage;
+    type State = ProbeState;
     type Snapshot = i64;
 
-    async fn start(&self, _: &mut Context<Act>, kept: Option<i64>) -> Result<Held, Failure> {
-        match &self.refuses {
-            Refuses::Everything => return Err("no luck today".into()),
-            Refuses::Sum(sum) if kept == Some(*sum) => return Err("not with this".into()),
-            Refuses::Once(fuse) if fuse.0.swap(false, Ordering::SeqCst) => std::future::pending().await,
+    async fn start(&self, _: &mut Context<ProbeMessage>, kept: Option<i64>) -> Result<ProbeState, Failure> {
+        match &self.start_fault {
+            InjectedStartFault::Always => return Err("no luck today".into()),
+            InjectedStartFault::FromSum(sum) if kept == Some(*sum) => return Err("not with this".into()),
+            InjectedStartFault::HangOnce(fuse) if fuse.0.swap(false, Ordering::SeqCst) => std::future::pending().await,
             _ => {}
         }
-        Ok(Held { sum: kept.unwrap_or(0), replies: Vec::new() })
+        Ok(ProbeState { sum: kept.unwrap_or(0), replies: Vec::new() })
     }
 
-    async fn handle(&self, ctx: &mut Context<Act>, act: Act, held: &mut Held) -> Result<(), Failure> {
+    async fn handle(&self, ctx: &mut Context<ProbeMessage>, act: ProbeMessage, held: &mut ProbeState) -> Result<(), Failure> {
         match act {
-            Act::Add(n) => held.sum += n,
-            Act::AddOver(n, reply) => {
+            ProbeMessage::Add(n) => held.sum += n,
+            ProbeMessage::AddCall(n, reply) => {
                 held.sum += n;
                 reply.send(());
             }
-            Act::AddAt(at, n) => drop(ctx.send_at(at, Act::Add(n))),
-            Act::AddLater(delay, n) => drop(ctx.send_after(delay, Act::Add(n))),
-            Act::Double => held.sum *= 2,
-            Act::Get(reply) => reply.send(held.sum),
-            Act::Hold(reply) => held.replies.push(reply),
-            Act::Ignore(reply) => drop(reply),
-            Act::Panic => panic!("on purpose"),
-            Act::PanicOver(_reply) => panic!("on purpose"),
-            Act::PanicLater => drop(ctx.spawn(async { panic!("on purpose, later") })),
-            Act::Block | Act::BlockOver(_) => {
+            ProbeMessage::AddAt(at, n) => drop(ctx.send_at(at, ProbeMessage::Add(n))),
+            ProbeMessage::AddLater(delay, n) => drop(ctx.send_after(delay, ProbeMessage::Add(n))),
+            ProbeMessage::Double => held.sum *= 2,
+            ProbeMessage::Get(reply) => reply.send(held.sum),
+            ProbeMessage::Hold(reply) => held.replies.push(reply),
+            ProbeMessage::Ignore(reply) => drop(reply),
+            ProbeMessage::Panic => panic!("on purpose"),
+            ProbeMessage::PanicCall(_reply) => panic!("on purpose"),
+            ProbeMessage::PanicInTask => drop(ctx.spawn(async { panic!("on purpose, later") })),
+            ProbeMessage::Block | ProbeMessage::BlockCall(_) => {
                 if let Some(gate) = &self.gate {
-                    gate.pass().await;
+                    gate.advance().await;
                 }
             }
-            Act::End => ctx.stop(),
+            ProbeMessage::Stop => ctx.stop(),
         }
         Ok(())
     }
 
-    fn snapshot(&self, held: &Held) -> Option<i64> {
+    fn snapshot(&self, held: &ProbeState) -> Option<i64> {
         Some(held.sum)
     }
 
-    async fn stop(&self, _: &mut Context<Act>, _: &mut Held) {
-        self.ended.store(true, Ordering::SeqCst);
+    async fn stop(&self, _: &mut Context<ProbeMessage>, _: &mut ProbeState) {
+        self.stopped.store(true, Ordering::SeqCst);
     }
 }
 
 /// Two restarts in ten minutes, five seconds before each, a minute to be stable.
-pub(crate) fn patient() -> ChildPolicy {
+pub(crate) fn delayed_policy() -> ChildPolicy {
     ChildPolicy {
         delay: Delay::Fixed { delay: Duration::from_secs(5) },
         budget: Some(Budget { restarts_max: 2, window: Duration::from_secs(600) }),
@@ -191,19 +191,19 @@ pub(crate) fn patient() -> ChildPolicy {
 }
 
 /// The same without the delay.
-pub(crate) fn quick() -> ChildPolicy {
-    ChildPolicy { delay: Delay::NONE, ..patient() }
+pub(crate) fn immediate_policy() -> ChildPolicy {
+    ChildPolicy { delay: Delay::NONE, ..delayed_policy() }
 }
 
 /// A tree with nothing but this probe in it.
-pub(crate) async fn tree_of(probe: Probe, policy: ChildPolicy) -> (Runtime, Address<Act>) {
+pub(crate) async fn start_tree(probe: Probe, policy: ChildPolicy) -> (Runtime, Address<ProbeMessage>) {
     let mut root = SupervisorSpec::new("root");
     let address = root.child(Child::new("probe", probe).policy(policy)).unwrap();
     (Runtime::builder().seed(1).start(root).await.unwrap(), address)
 }
 
-pub(crate) async fn sum(probe: &Address<Act>) -> Result<i64, CallError> {
-    probe.call(Act::Get).await
+pub(crate) async fn sum(probe: &Address<ProbeMessage>) -> Result<i64, CallError> {
+    probe.call(ProbeMessage::Get).await
 }
 
 /// Lets time pass on the paused clock, and everything happen that is due meanwhile.
@@ -213,20 +213,20 @@ pub(crate) async fn pass(duration: Duration) {
 }
 
 /// What the journal says from now on.
-pub(crate) struct Story(Subscription);
+pub(crate) struct JournalFollower(Subscription);
 
-impl Story {
-    pub(crate) fn of(runtime: &Runtime) -> Self {
+impl JournalFollower {
+    pub(crate) fn from_now(runtime: &Runtime) -> Self {
         let journal = runtime.journal();
         Self(journal.subscribe_after(journal.seq()))
     }
 
-    pub(crate) fn from_the_start(runtime: &Runtime) -> Self {
+    pub(crate) fn from_start(runtime: &Runtime) -> Self {
         Self(runtime.journal().subscribe_after(0))
     }
 
     /// Everything up to and with the next event of this kind.
-    pub(crate) async fn until(&mut self, kind: &str) -> Vec<Record> {
+    pub(crate) async fn read_until(&mut self, kind: &str) -> Vec<Record> {
         let mut told = Vec::new();
         loop {
             let Delivery::Event(record) = self.0.next().await else { panic!("events are missing") };

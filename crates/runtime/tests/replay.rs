@@ -17,11 +17,11 @@ use fastrand::Rng;
 use mainstay_runtime::clock::SystemClock;
 use mainstay_runtime::journal::{Delivery, Entry, Journal, JournalConfig, Reader, Record};
 use mainstay_runtime::policy::{
-    AutoShutdown, Budget, ChildPolicy, Delay, Exhausted, RestartType, Shutdown, Strategy, SupervisorPolicy,
+    AutoShutdown, Budget, ChildPolicy, Delay, OnBudgetExhausted, RestartType, Shutdown, Strategy, SupervisorPolicy,
 };
 use mainstay_runtime::replay::{self, Replay};
 use mainstay_runtime::{Address, Child, Runtime, SupervisorHandle, SupervisorSpec};
-use probe::{Act, Probe, pass};
+use probe::{ProbeMessage, Probe, pass};
 use tokio::task::JoinSet;
 
 fn ms(millis: u64) -> Duration {
@@ -36,7 +36,7 @@ fn random_child(rng: &mut Rng) -> ChildPolicy {
         delay: Delay::Exponential { min, max: min * 10, factor: 1.5, jitter: rng.bool() },
         budget: Some(Budget { restarts_max: rng.u32(1..5), window: ms(rng.u64(500..9000)) }),
         stable_after: ms(rng.u64(100..2000)),
-        exhausted: if rng.u8(0..3) == 0 { Exhausted::Escalate } else { Exhausted::Abandon },
+        exhausted: if rng.u8(0..3) == 0 { OnBudgetExhausted::Escalate } else { OnBudgetExhausted::Abandon },
         shutdown: Shutdown::Graceful(ms(200)),
         stuck_after: Some(ms(400)),
         kill_timeout: ms(300),
@@ -45,16 +45,16 @@ fn random_child(rng: &mut Rng) -> ChildPolicy {
 }
 
 /// Pools of all strategies under a root that goes on whatever becomes of them.
-struct Grove {
+struct RandomTree {
     pools: Vec<SupervisorHandle>,
-    probes: Vec<Address<Act>>,
+    probes: Vec<Address<ProbeMessage>>,
     runtime: Runtime,
     rng: Rng,
-    orders: JoinSet<()>,
+    commands: JoinSet<()>,
 }
 
-impl Grove {
-    async fn plant(seed: u64, journal: Journal) -> Self {
+impl RandomTree {
+    async fn start(seed: u64, journal: Journal) -> Self {
         let mut rng = Rng::with_seed(seed);
         let mut root = SupervisorSpec::new("root");
         let (mut pools, mut probes) = (Vec::new(), Vec::new());
@@ -76,34 +76,34 @@ impl Grove {
             pools.push(root.supervisor(pool).unwrap());
         }
         let runtime = Runtime::builder().seed(seed).journal(journal).start(root).await.unwrap();
-        Self { pools, probes, runtime, rng, orders: JoinSet::new() }
+        Self { pools, probes, runtime, rng, commands: JoinSet::new() }
     }
 
     /// One thing happens, and then some time passes.
-    async fn happen(&mut self) {
+    async fn step(&mut self) {
         let probe = self.rng.choice(&self.probes).unwrap();
         let act = match self.rng.u8(0..8) {
-            0 => Act::End,
-            1 => Act::Block,
-            2 => Act::PanicLater,
-            3 => Act::Add(1),
-            _ => Act::Panic,
+            0 => ProbeMessage::Stop,
+            1 => ProbeMessage::Block,
+            2 => ProbeMessage::PanicInTask,
+            3 => ProbeMessage::Add(1),
+            _ => ProbeMessage::Panic,
         };
         // One that has been given up takes no message; that is as good as any other.
         drop(probe.try_cast(act));
         if self.rng.u8(0..3) == 0 {
-            self.order();
+            self.send_command();
         }
         let pause = self.rng.choice([0, 1, 40, 350, 1500]).unwrap();
         pass(ms(pause)).await;
     }
 
     /// Somebody orders something, and the tree goes on meanwhile.
-    fn order(&mut self) {
+    fn send_command(&mut self) {
         let pool = self.rng.choice(&self.pools).unwrap().clone();
         let name = format!("p{}", self.rng.u8(0..3));
         let (what, policy) = (self.rng.u8(0..6), random_child(&mut self.rng));
-        self.orders.spawn(async move {
+        self.commands.spawn(async move {
             // Orders that cannot be carried out now are refused; that is as good as any other outcome.
             match what {
                 0 => drop(pool.stop(&name).await),
@@ -116,8 +116,8 @@ impl Grove {
         });
     }
 
-    async fn fell(mut self) {
-        self.orders.shutdown().await;
+    async fn shut_down(mut self) {
+        self.commands.shutdown().await;
         self.runtime.shutdown().await;
     }
 }
@@ -127,7 +127,7 @@ fn probe() -> Probe {
     Probe::gated().0
 }
 
-fn in_memory(seed: u64) -> Journal {
+fn memory_journal(seed: u64) -> Journal {
     let config = JournalConfig { memory_lines_max: 1_000_000, ..JournalConfig::default() };
     Journal::in_memory(seed.to_string(), Arc::new(SystemClock), config)
 }
@@ -142,15 +142,15 @@ async fn records(journal: &Journal) -> Vec<Record> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_happens_to_a_tree_its_journal_agrees_with_the_policy() {
+async fn replay_of_random_trees_matches_the_policy() {
     let mut decided = std::collections::BTreeMap::new();
     for seed in 0..40 {
-        let journal = in_memory(seed);
-        let mut grove = Grove::plant(seed, journal.clone()).await;
+        let journal = memory_journal(seed);
+        let mut grove = RandomTree::start(seed, journal.clone()).await;
         for _ in 0..60 {
-            grove.happen().await;
+            grove.step().await;
         }
-        grove.fell().await;
+        grove.shut_down().await;
         let records = records(&journal).await;
         for record in records.iter().filter(|record| record.kind == "decision") {
             *decided.entry(record.fields["decision"].as_str().unwrap().to_owned()).or_insert(0) += 1;
@@ -169,23 +169,23 @@ async fn whatever_happens_to_a_tree_its_journal_agrees_with_the_policy() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_journal_on_disk_is_replayed_across_runs_and_without_the_segments_that_are_gone() {
+async fn replay_from_disk_spans_runs_and_missing_segments() {
     let dir = tempfile::tempdir().unwrap();
     let config = JournalConfig { segment_bytes_max: 60_000, segments_max: 3, ..JournalConfig::default() };
     for seed in 0..4 {
         let journal =
             Journal::open(dir.path(), seed.to_string(), Arc::new(SystemClock), config.clone()).unwrap();
-        let mut grove = Grove::plant(seed, journal).await;
+        let mut grove = RandomTree::start(seed, journal).await;
         for _ in 0..40 {
-            grove.happen().await;
+            grove.step().await;
         }
-        grove.fell().await;
+        grove.shut_down().await;
     }
     let mut reader = Reader::after(dir.path(), 0);
     let mut replay = Replay::new();
     while let Some(entry) = reader.next_entry().unwrap() {
         assert!(matches!(entry, Entry::Event(..)), "{entry:?}");
-        replay.entry(&entry);
+        replay.add_entry(&entry);
     }
     let report = replay.into_report();
     assert_eq!(report.differences.first().map(ToString::to_string), None);

@@ -5,46 +5,46 @@ use std::sync::Mutex;
 use mainstay_runtime::journal::Event;
 use mainstay_runtime::policy::ChildPolicy;
 use mainstay_runtime::{
-    Address, CallError, Child, Context, Failure, Message, Reply, RestContext, Runtime, SupervisorSpec, Worker,
+    Address, CallError, Child, Context, Failure, Message, Reply, FinalizeContext, Runtime, SupervisorSpec, Worker,
 };
 use serde::Serialize;
 
 use crate::probe::{Story, patient, quick};
 
-enum Ask {
-    Promise(Reply<&'static str>),
-    Keep,
+enum ReplyHolderMessage {
+    Hold(Reply<&'static str>),
+    AnswerAll,
     Panic,
 }
 
-impl Message for Ask {}
+impl Message for ReplyHolderMessage {}
 
 #[derive(Serialize)]
-struct PromiseBroken {}
+struct ReplyDropped {}
 
-impl Event for PromiseBroken {
+impl Event for ReplyDropped {
     const KIND: &'static str = "promise_broken";
 }
 
 /// Keeps its promises in the recipe, so that they outlive an incarnation.
 #[derive(Default)]
-struct Promiser(Mutex<Vec<Reply<&'static str>>>);
+struct ReplyHolder(Mutex<Vec<Reply<&'static str>>>);
 
-impl Worker for Promiser {
-    type Message = Ask;
+impl Worker for ReplyHolder {
+    type Message = ReplyHolderMessage;
     type State = ();
     type Snapshot = ();
 
-    async fn start(&self, _: &mut Context<Ask>, _: Option<()>) -> Result<(), Failure> {
+    async fn start(&self, _: &mut Context<ReplyHolderMessage>, _: Option<()>) -> Result<(), Failure> {
         Ok(())
     }
 
-    async fn handle(&self, _: &mut Context<Ask>, ask: Ask, (): &mut ()) -> Result<(), Failure> {
+    async fn handle(&self, _: &mut Context<ReplyHolderMessage>, ask: ReplyHolderMessage, (): &mut ()) -> Result<(), Failure> {
         let mut promises = self.0.lock().unwrap();
         match ask {
-            Ask::Promise(reply) => promises.push(reply),
-            Ask::Keep => promises.drain(..).for_each(|reply| reply.send("kept")),
-            Ask::Panic => {
+            ReplyHolderMessage::Hold(reply) => promises.push(reply),
+            ReplyHolderMessage::AnswerAll => promises.drain(..).for_each(|reply| reply.send("kept")),
+            ReplyHolderMessage::Panic => {
                 drop(promises);
                 panic!("on purpose")
             }
@@ -52,46 +52,46 @@ impl Worker for Promiser {
         Ok(())
     }
 
-    fn rest(&self, ctx: &RestContext<'_>) {
+    fn finalize(&self, ctx: &FinalizeContext<'_>) {
         for _broken in self.0.lock().unwrap().drain(..) {
-            ctx.record(&PromiseBroken {});
+            ctx.record(&ReplyDropped {});
         }
     }
 }
 
-async fn promiser(policy: ChildPolicy) -> (Runtime, Address<Ask>) {
+async fn start_reply_holder(policy: ChildPolicy) -> (Runtime, Address<ReplyHolderMessage>) {
     let mut root = SupervisorSpec::new("root");
-    let address = root.child(Child::new("promiser", Promiser::default()).policy(policy)).unwrap();
+    let address = root.child(Child::new("promiser", ReplyHolder::default()).policy(policy)).unwrap();
     (Runtime::builder().start(root).await.unwrap(), address)
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crash_or_a_restart_by_hand_breaks_no_promise() {
-    let (runtime, promiser) = promiser(quick()).await;
-    let (promised, ()) = tokio::join!(promiser.call(Ask::Promise), async {
-        promiser.cast(Ask::Panic).await.unwrap();
+async fn held_replies_survive_crash_and_restart() {
+    let (runtime, promiser) = start_reply_holder(quick()).await;
+    let (promised, ()) = tokio::join!(promiser.call(ReplyHolderMessage::Hold), async {
+        promiser.cast(ReplyHolderMessage::Panic).await.unwrap();
         runtime.root().restart("promiser").await.unwrap();
-        promiser.cast(Ask::Keep).await.unwrap();
+        promiser.cast(ReplyHolderMessage::AnswerAll).await.unwrap();
     });
     assert_eq!(promised, Ok("kept"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_worker_that_is_stopped_tells_those_that_it_kept_waiting_and_may_still_record_it() {
-    let (runtime, promiser) = promiser(quick()).await;
+async fn finalize_on_stop_answers_held_replies_and_records() {
+    let (runtime, promiser) = start_reply_holder(quick()).await;
     let mut story = Story::of(&runtime);
-    let (promised, stopped) = tokio::join!(promiser.call(Ask::Promise), runtime.root().stop("promiser"));
+    let (promised, stopped) = tokio::join!(promiser.call(ReplyHolderMessage::Hold), runtime.root().stop("promiser"));
     assert_eq!((promised, stopped), (Err(CallError::Stopped), Ok(())));
     let broken = story.until("promise_broken").await.pop().unwrap();
     assert_eq!((broken.actor.as_str(), broken.generation), ("root/promiser", 1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_worker_that_is_given_up_tells_those_that_it_kept_waiting() {
-    let (_runtime, promiser) = promiser(patient()).await;
-    let (promised, ()) = tokio::join!(promiser.call(Ask::Promise), async {
+async fn finalize_on_failure_answers_held_replies() {
+    let (_runtime, promiser) = start_reply_holder(patient()).await;
+    let (promised, ()) = tokio::join!(promiser.call(ReplyHolderMessage::Hold), async {
         for _ in 0..3 {
-            promiser.cast(Ask::Panic).await.unwrap();
+            promiser.cast(ReplyHolderMessage::Panic).await.unwrap();
         }
     });
     assert_eq!(promised, Err(CallError::Stopped));

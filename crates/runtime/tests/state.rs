@@ -13,12 +13,12 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use counter::{Count, Counter, start, start_with, tireless, told, total};
+use counter::{DurableCounterMessage, DurableCounter, start, start_with, restart_often, records_of, total};
 use mainstay_runtime::journal::Delivery;
 use mainstay_runtime::policy::{Budget, ChildPolicy, Shutdown, SupervisorPolicy};
-use mainstay_runtime::state::{Draft, MemoryStore, StateStore};
+use mainstay_runtime::state::{PendingSnapshot, MemoryStore, StateStore};
 use mainstay_runtime::{
-    ActorPath, AdminError, Child, Context, Failure, Runtime, StartError, SupervisorSpec, Worker,
+    ActorPath, AdminError, Child, Context, Failure, Runtime, RuntimeStartError, SupervisorSpec, Worker,
 };
 
 fn store() -> Arc<MemoryStore> {
@@ -38,37 +38,37 @@ fn stored(store: &MemoryStore) -> Option<String> {
 async fn count_to(store: &Arc<MemoryStore>, up: u64) {
     let (runtime, counter) = start::<1>(store.clone()).await;
     for _ in 0..up {
-        counter.cast(Count::Up).await.unwrap();
+        counter.cast(DurableCounterMessage::Up).await.unwrap();
     }
     assert_eq!(total(&counter).await, up);
     runtime.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn state_survives_the_runtime_and_the_first_start_of_the_next_one_says_so() {
+async fn state_survives_the_runtime_and_its_load_is_recorded() {
     let store = store();
     count_to(&store, 3).await;
     let (runtime, counter) = start::<1>(store).await;
     assert_eq!(total(&counter).await, 3);
-    let loaded = told(&runtime, "state_loaded").await;
+    let loaded = records_of(&runtime, "state_loaded").await;
     assert_eq!((loaded.len(), loaded[0].actor.as_str()), (1, "root/counter"));
     assert_eq!(loaded[0].fields["version"], 1);
 }
 
 /// Adds ten when it is stopped.
-struct Closing;
+struct AddsOnStop;
 
-impl Worker for Closing {
-    type Message = Count;
+impl Worker for AddsOnStop {
+    type Message = DurableCounterMessage;
     type State = u64;
     type Snapshot = u64;
 
-    async fn start(&self, _: &mut Context<Count>, kept: Option<u64>) -> Result<u64, Failure> {
+    async fn start(&self, _: &mut Context<DurableCounterMessage>, kept: Option<u64>) -> Result<u64, Failure> {
         Ok(kept.unwrap_or(0))
     }
 
-    async fn handle(&self, _: &mut Context<Count>, message: Count, count: &mut u64) -> Result<(), Failure> {
-        if let Count::Get(reply) = message {
+    async fn handle(&self, _: &mut Context<DurableCounterMessage>, message: DurableCounterMessage, count: &mut u64) -> Result<(), Failure> {
+        if let DurableCounterMessage::Get(reply) = message {
             reply.send(*count);
         }
         Ok(())
@@ -78,15 +78,15 @@ impl Worker for Closing {
         Some(*count)
     }
 
-    async fn stop(&self, _: &mut Context<Count>, count: &mut u64) {
+    async fn stop(&self, _: &mut Context<DurableCounterMessage>, count: &mut u64) {
         *count += 10;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_worker_still_does_when_it_is_stopped_is_kept() {
+async fn state_changed_in_stop_is_kept() {
     let mut root = SupervisorSpec::new("root");
-    let closing = root.child(Child::new("closing", Closing)).unwrap();
+    let closing = root.child(Child::new("closing", AddsOnStop)).unwrap();
     let runtime = Runtime::builder().start(root).await.unwrap();
     for stops in 0..3 {
         assert_eq!(total(&closing).await, 10 * stops);
@@ -96,12 +96,12 @@ async fn what_a_worker_still_does_when_it_is_stopped_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_runtime_that_was_dropped_instead_of_stopped_has_handed_its_state_in_all_the_same() {
+async fn runtime_drop_keeps_the_last_state() {
     let store = store();
     let (runtime, counter) = start::<1>(store.clone()).await;
-    counter.cast(Count::Up).await.unwrap();
-    counter.cast(Count::Panic).await.unwrap();
-    counter.cast(Count::Up).await.unwrap();
+    counter.cast(DurableCounterMessage::Up).await.unwrap();
+    counter.cast(DurableCounterMessage::Panic).await.unwrap();
+    counter.cast(DurableCounterMessage::Up).await.unwrap();
     assert_eq!(total(&counter).await, 2);
     drop(runtime);
     let (_runtime, counter) = start::<1>(store).await;
@@ -109,80 +109,80 @@ async fn a_runtime_that_was_dropped_instead_of_stopped_has_handed_its_state_in_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_stored_is_loaded_once_a_process_and_later_restarts_begin_from_the_newest() {
+async fn stored_state_is_loaded_once_per_process() {
     let store = store();
     count_to(&store, 3).await;
     let (runtime, counter) = start::<1>(store).await;
-    counter.cast(Count::Up).await.unwrap();
-    counter.cast(Count::Panic).await.unwrap();
+    counter.cast(DurableCounterMessage::Up).await.unwrap();
+    counter.cast(DurableCounterMessage::Panic).await.unwrap();
     assert_eq!(total(&counter).await, 4);
-    assert_eq!(told(&runtime, "state_loaded").await.len(), 1);
+    assert_eq!(records_of(&runtime, "state_loaded").await.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_child_that_is_not_durable_and_a_runtime_without_a_store_store_nothing() {
+async fn state_needs_a_durable_child_and_a_store() {
     let store = store();
     let mut root = SupervisorSpec::new("root");
-    let plain = root.child(Child::new("counter", Counter::<1>::default())).unwrap();
+    let plain = root.child(Child::new("counter", DurableCounter::<1>::default())).unwrap();
     let runtime = Runtime::builder().state_store(store.clone()).start(root).await.unwrap();
-    plain.cast(Count::Up).await.unwrap();
+    plain.cast(DurableCounterMessage::Up).await.unwrap();
     runtime.shutdown().await;
     assert_eq!(stored(&store), None);
     let mut root = SupervisorSpec::new("root");
-    let durable = Child::new("counter", Counter::<1>::default()).policy(tireless()).durable();
+    let durable = Child::new("counter", DurableCounter::<1>::default()).policy(restart_often()).durable();
     let counter = root.child(durable).unwrap();
     let _runtime = Runtime::builder().start(root).await.unwrap();
-    counter.cast(Count::Up).await.unwrap();
-    counter.cast(Count::Panic).await.unwrap();
+    counter.cast(DurableCounterMessage::Up).await.unwrap();
+    counter.cast(DurableCounterMessage::Panic).await.unwrap();
     assert_eq!(total(&counter).await, 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_checkpoint_that_crashes_its_successors_is_set_aside_in_the_store_as_well() {
+async fn checkpoint_discarded_is_quarantined_in_the_store() {
     let store = store();
-    let counter = Counter::<1> { refuses: Some(2) };
+    let counter = DurableCounter::<1> { rejected_total: Some(2) };
     let (runtime, counter) = start_with(store.clone(), counter).await.unwrap();
-    counter.cast(Count::Up).await.unwrap();
-    counter.cast(Count::Up).await.unwrap();
-    counter.cast(Count::Panic).await.unwrap();
+    counter.cast(DurableCounterMessage::Up).await.unwrap();
+    counter.cast(DurableCounterMessage::Up).await.unwrap();
+    counter.cast(DurableCounterMessage::Panic).await.unwrap();
     assert_eq!(total(&counter).await, 0);
-    assert_eq!(told(&runtime, "checkpoint_discarded").await.len(), 1);
+    assert_eq!(records_of(&runtime, "checkpoint_discarded").await.len(), 1);
     runtime.shutdown().await;
-    let asides = store.asides();
+    let asides = store.quarantined();
     assert_eq!(asides.len(), 1);
-    assert_eq!(asides[0].why, "it crashed every incarnation that began from it");
-    assert_eq!(&*asides[0].remains.as_ref().unwrap().content, br#"{"total":2,"migrated":false}"#);
+    assert_eq!(asides[0].reason, "it crashed every incarnation that began from it");
+    assert_eq!(&*asides[0].content.as_ref().unwrap().content, br#"{"total":2,"migrated":false}"#);
     let (runtime, counter) = start::<1>(store).await;
     assert_eq!(total(&counter).await, 0);
     drop(runtime);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stored_state_that_keeps_the_tree_from_coming_up_is_set_aside_after_as_many_tries() {
+async fn stored_state_that_fails_starts_is_quarantined() {
     let store = store();
     count_to(&store, 3).await;
     for _ in 0..3 {
-        let counter = Counter::<1> { refuses: Some(3) };
-        let Err(StartError::ChildFailed { message, .. }) = start_with(store.clone(), counter).await else {
+        let counter = DurableCounter::<1> { rejected_total: Some(3) };
+        let Err(RuntimeStartError::ChildFailed { message, .. }) = start_with(store.clone(), counter).await else {
             panic!("it started");
         };
         assert_eq!(message, "not from this");
     }
-    let counter = Counter::<1> { refuses: Some(3) };
+    let counter = DurableCounter::<1> { rejected_total: Some(3) };
     let (runtime, counter) = start_with(store.clone(), counter).await.unwrap();
     assert_eq!(total(&counter).await, 0);
-    let refused = told(&runtime, "state_refused").await;
+    let refused = records_of(&runtime, "state_refused").await;
     assert_eq!(refused[0].fields["reason"], "3 starts in a row failed that began from it");
-    assert_eq!(store.asides().len(), 1);
+    assert_eq!(store.quarantined().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_that_succeeds_clears_the_stored_state_of_the_failures_before_it() {
+async fn start_success_clears_failed_start_count() {
     let store = store();
     count_to(&store, 3).await;
     for _ in 0..4 {
         for _ in 0..2 {
-            let counter = Counter::<1> { refuses: Some(3) };
+            let counter = DurableCounter::<1> { rejected_total: Some(3) };
             assert!(start_with(store.clone(), counter).await.is_err());
         }
         let (runtime, _) = start::<1>(store.clone()).await;
@@ -192,69 +192,69 @@ async fn a_start_that_succeeds_clears_the_stored_state_of_the_failures_before_it
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_state_of_an_older_version_is_migrated_where_there_is_a_way() {
+async fn old_state_version_is_migrated() {
     let store = store();
     count_to(&store, 3).await;
     let (runtime, counter) = start::<2>(store.clone()).await;
     assert_eq!(total(&counter).await, 3);
-    let migrated = told(&runtime, "state_migrated").await;
+    let migrated = records_of(&runtime, "state_migrated").await;
     assert_eq!((&migrated[0].fields["from"], &migrated[0].fields["to"]), (&1.into(), &2.into()));
     runtime.shutdown().await;
     assert_eq!(store.load(&path()).unwrap().unwrap().version, 2);
 }
 
 /// Starts version `V` on what version `W` has left, and returns why that was refused.
-async fn refusal<const W: u32, const V: u32>() -> String {
+async fn refusal_reason<const W: u32, const V: u32>() -> String {
     let store = store();
     let (runtime, counter) = start::<W>(store.clone()).await;
-    counter.cast(Count::Up).await.unwrap();
+    counter.cast(DurableCounterMessage::Up).await.unwrap();
     runtime.shutdown().await;
     let before = stored(&store);
     let (runtime, counter) = start::<V>(store.clone()).await;
     assert_eq!(total(&counter).await, 0);
-    let refused = told(&runtime, "state_refused").await.pop().unwrap();
+    let refused = records_of(&runtime, "state_refused").await.pop().unwrap();
     assert_eq!((&refused.fields["version"], &refused.fields["expected"]), (&W.into(), &V.into()));
-    let aside = store.asides().pop().unwrap();
-    let content = aside.remains.unwrap().content.to_vec();
+    let aside = store.quarantined().pop().unwrap();
+    let content = aside.content.unwrap().content.to_vec();
     assert_eq!(Some(String::from_utf8(content).unwrap()), before);
     let reason = refused.fields["reason"].as_str().unwrap().to_owned();
-    assert_eq!(aside.why, reason);
+    assert_eq!(aside.reason, reason);
     reason
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_state_of_a_version_that_does_not_fit_is_refused_and_kept_and_the_start_is_fresh() {
-    assert_eq!(refusal::<1, 3>().await, "nobody wrote a way from 1 to 3");
-    assert_eq!(refusal::<3, 1>().await, "version 3 is newer than 1, the newest one known");
-    assert_eq!(refusal::<1, 4>().await, "reading it panicked: on purpose");
+async fn state_of_unknown_version_is_quarantined() {
+    assert_eq!(refusal_reason::<1, 3>().await, "nobody wrote a way from 1 to 3");
+    assert_eq!(refusal_reason::<3, 1>().await, "version 3 is newer than 1, the newest one known");
+    assert_eq!(refusal_reason::<1, 4>().await, "reading it panicked: on purpose");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_state_that_is_not_what_its_version_says_is_refused() {
+async fn state_that_does_not_decode_is_quarantined() {
     let store = store();
-    store.save(&path(), Draft::new(1, || Ok(br#"{"sum":"three"}"#.to_vec())));
+    store.save(&path(), PendingSnapshot::new(1, || Ok(br#"{"sum":"three"}"#.to_vec())));
     let (runtime, counter) = start::<1>(store.clone()).await;
     assert_eq!(total(&counter).await, 0);
-    let refused = told(&runtime, "state_refused").await.pop().unwrap();
+    let refused = records_of(&runtime, "state_refused").await.pop().unwrap();
     assert!(refused.fields["reason"].as_str().unwrap().contains("missing field `total`"));
-    assert_eq!(store.asides().len(), 1);
+    assert_eq!(store.quarantined().len(), 1);
 }
 
 /// On the clock of the machine: a thread that is held up does not let time pass on a paused one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_an_incarnation_that_was_abandoned_still_does_is_not_stored() {
+async fn abandoned_incarnation_stores_no_state() {
     let store = store();
     let mut root = SupervisorSpec::new("root");
     let kill_timeout = Duration::from_millis(10);
-    let policy = ChildPolicy { shutdown: Shutdown::Kill, kill_timeout, ..tireless() };
-    let child = Child::new("counter", Counter::<1>::default()).policy(policy).durable();
+    let policy = ChildPolicy { shutdown: Shutdown::Kill, kill_timeout, ..restart_often() };
+    let child = Child::new("counter", DurableCounter::<1>::default()).policy(policy).durable();
     let counter = root.child(child).unwrap();
     let runtime = Runtime::builder().state_store(store.clone()).start(root).await.unwrap();
-    counter.cast(Count::Up).await.unwrap();
+    counter.cast(DurableCounterMessage::Up).await.unwrap();
     assert_eq!(total(&counter).await, 1);
     let mut story = runtime.journal().subscribe_after(runtime.journal().seq());
     let (release, gate) = sync_channel(1);
-    counter.cast(Count::Seize(Mutex::new(gate))).await.unwrap();
+    counter.cast(DurableCounterMessage::BlockThread(Mutex::new(gate))).await.unwrap();
     while counter.backlog() > 0 {
         tokio::task::yield_now().await;
     }
@@ -270,10 +270,10 @@ async fn what_an_incarnation_that_was_abandoned_still_does_is_not_stored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn deleting_a_child_that_is_at_rest_drops_its_state_and_being_refused_keeps_it() {
+async fn delete_drops_state_only_when_it_succeeds() {
     let store = store();
     let (runtime, counter) = start::<1>(store.clone()).await;
-    counter.cast(Count::Up).await.unwrap();
+    counter.cast(DurableCounterMessage::Up).await.unwrap();
     assert_eq!(total(&counter).await, 1);
     runtime.root().delete("counter").await.unwrap_err();
     assert!(stored(&store).is_some());
@@ -283,40 +283,40 @@ async fn deleting_a_child_that_is_at_rest_drops_its_state_and_being_refused_keep
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_state_that_the_store_cannot_read_is_refused_without_a_version() {
+async fn unreadable_state_is_refused_without_a_version() {
     let store = store();
-    store.save(&path(), Draft::new(1, || Err("the disk ate it".into())));
+    store.save(&path(), PendingSnapshot::new(1, || Err("the disk ate it".into())));
     let (runtime, counter) = start::<1>(store).await;
     assert_eq!(total(&counter).await, 0);
-    let refused = told(&runtime, "state_refused").await.pop().unwrap();
+    let refused = records_of(&runtime, "state_refused").await.pop().unwrap();
     assert_eq!(refused.fields["version"], serde_json::Value::Null);
     assert_eq!(refused.fields["reason"], "the snapshot cannot be encoded: the disk ate it");
 }
 
 #[tokio::test(start_paused = true)]
-async fn stopping_a_child_keeps_its_state_and_removing_it_drops_it() {
+async fn stop_keeps_state_and_remove_drops_it() {
     let store = store();
     let (runtime, counter) = start::<1>(store.clone()).await;
-    counter.cast(Count::Up).await.unwrap();
+    counter.cast(DurableCounterMessage::Up).await.unwrap();
     runtime.root().stop("counter").await.unwrap();
     assert!(stored(&store).is_some());
     runtime.root().start("counter").await.unwrap();
     assert_eq!(total(&counter).await, 1);
     runtime.root().remove("counter").await.unwrap();
     assert_eq!(stored(&store), None);
-    let again = Child::new("counter", Counter::<1>::default()).durable();
+    let again = Child::new("counter", DurableCounter::<1>::default()).durable();
     let counter = runtime.root().add(again).await.unwrap();
     assert_eq!(total(&counter).await, 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn removing_a_supervisor_drops_the_states_of_those_below_it() {
+async fn remove_supervisor_drops_descendant_states() {
     let store = store();
     let runtime =
         Runtime::builder().state_store(store.clone()).start(SupervisorSpec::new("root")).await.unwrap();
     let pool = runtime.root().add_supervisor(SupervisorSpec::new("pool")).await.unwrap();
-    let counter = pool.add(Child::new("counter", Counter::<1>::default()).durable()).await.unwrap();
-    counter.cast(Count::Up).await.unwrap();
+    let counter = pool.add(Child::new("counter", DurableCounter::<1>::default()).durable()).await.unwrap();
+    counter.cast(DurableCounterMessage::Up).await.unwrap();
     assert_eq!(total(&counter).await, 1);
     let below = ActorPath::root("root").unwrap().child("pool").unwrap().child("counter").unwrap();
     assert!(store.load(&below).unwrap().is_some());
@@ -325,45 +325,45 @@ async fn removing_a_supervisor_drops_the_states_of_those_below_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_child_that_cannot_be_added_because_of_its_state_keeps_it() {
+async fn add_failure_keeps_the_stored_state() {
     let store = store();
     count_to(&store, 3).await;
     let runtime =
         Runtime::builder().state_store(store.clone()).start(SupervisorSpec::new("root")).await.unwrap();
-    let refusing = Child::new("counter", Counter::<1> { refuses: Some(3) }).durable();
+    let refusing = Child::new("counter", DurableCounter::<1> { rejected_total: Some(3) }).durable();
     let refused = runtime.root().add(refusing).await.unwrap_err();
     assert!(matches!(refused, AdminError::StartFailed { message, .. } if message == "not from this"));
-    let counter = runtime.root().add(Child::new("counter", Counter::<1>::default()).durable()).await.unwrap();
+    let counter = runtime.root().add(Child::new("counter", DurableCounter::<1>::default()).durable()).await.unwrap();
     assert_eq!(total(&counter).await, 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_removed_child_that_comes_back_with_its_supervisor_begins_anew_and_is_stored_again() {
+async fn removed_child_restored_by_supervisor_starts_fresh() {
     let store = store();
     let strict = SupervisorPolicy {
         intensity: Some(Budget { restarts_max: 0, window: Duration::from_secs(1) }),
         ..SupervisorPolicy::default()
     };
     let mut root = SupervisorSpec::new("root");
-    let mut pool = SupervisorSpec::new("pool").policy(strict).as_child(tireless());
+    let mut pool = SupervisorSpec::new("pool").policy(strict).as_child(restart_often());
     let counter = pool
-        .child(Child::new("counter", Counter::<1> { refuses: None }).policy(tireless()).durable())
+        .child(Child::new("counter", DurableCounter::<1> { rejected_total: None }).policy(restart_often()).durable())
         .unwrap();
-    let other = pool.child(Child::new("other", Counter::<1> { refuses: None }).policy(tireless())).unwrap();
+    let other = pool.child(Child::new("other", DurableCounter::<1> { rejected_total: None }).policy(restart_often())).unwrap();
     let pool = root.supervisor(pool).unwrap();
     let runtime = Runtime::builder().state_store(store.clone()).start(root).await.unwrap();
-    counter.cast(Count::Up).await.unwrap();
+    counter.cast(DurableCounterMessage::Up).await.unwrap();
     assert_eq!(total(&counter).await, 1);
     pool.remove("counter").await.unwrap();
     let mut story = runtime.journal().subscribe_after(runtime.journal().seq());
-    other.cast(Count::Panic).await.unwrap();
+    other.cast(DurableCounterMessage::Panic).await.unwrap();
     loop {
         let Delivery::Event(record) = story.next().await else { panic!("events are missing") };
         if record.kind == "actor_ready" && record.actor == "root/pool" {
             break;
         }
     }
-    counter.cast(Count::Up).await.unwrap();
+    counter.cast(DurableCounterMessage::Up).await.unwrap();
     assert_eq!(total(&counter).await, 1);
     runtime.shutdown().await;
     let path =

@@ -41,7 +41,7 @@ async fn state_survives_the_process_on_disk() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_damaged_is_told_of_in_the_journal_and_the_tree_comes_up_fresh() {
+async fn damaged_file_is_recorded_and_start_is_fresh() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("state.redb");
     std::fs::write(&file, "not a database").unwrap();
@@ -55,7 +55,7 @@ async fn a_file_that_is_damaged_is_told_of_in_the_journal_and_the_tree_comes_up_
 }
 
 #[tokio::test]
-async fn a_state_too_large_to_be_kept_is_told_of_once_and_its_actor_goes_on() {
+async fn oversized_state_is_recorded_once() {
     let dir = tempfile::tempdir().unwrap();
     let config = RedbConfig { state_bytes_max: 28, ..RedbConfig::default() };
     let store = Arc::new(RedbStore::open(&dir.path().join("state.redb"), config).unwrap());

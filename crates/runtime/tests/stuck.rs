@@ -9,14 +9,14 @@ use crate::probe::{Act, Probe, Story, pass, quick, sum, tree_of};
 
 const LIMIT: Duration = Duration::from_secs(8);
 
-fn watched() -> ChildPolicy {
+fn stuck_limit_policy() -> ChildPolicy {
     ChildPolicy { stuck_after: Some(LIMIT), ..quick() }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_hangs_is_killed_as_stuck_and_the_next_incarnation_goes_on_with_the_rest() {
+async fn stuck_handler_is_killed_and_successor_continues() {
     let (probe, gate) = Probe::gated();
-    let (runtime, address) = tree_of(probe, watched()).await;
+    let (runtime, address) = tree_of(probe, stuck_limit_policy()).await;
     address.cast(Act::Add(3)).await.unwrap();
     let mut story = Story::of(&runtime);
     let began = runtime.now();
@@ -40,9 +40,9 @@ async fn a_handler_that_hangs_is_killed_as_stuck_and_the_next_incarnation_goes_o
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_actor_that_is_busy_with_one_message_after_the_other_is_not_stuck() {
+async fn busy_actor_with_short_messages_is_not_stuck() {
     let (probe, gate) = Probe::gated();
-    let (runtime, address) = tree_of(probe, watched()).await;
+    let (runtime, address) = tree_of(probe, stuck_limit_policy()).await;
     for _ in 0..20 {
         address.cast(Act::Block).await.unwrap();
     }
@@ -52,15 +52,15 @@ async fn an_actor_that_is_busy_with_one_message_after_the_other_is_not_stuck() {
         gate.open();
     }
     assert_eq!(sum(&address).await, Ok(0));
-    assert_eq!(runtime.tree().find("root/probe").unwrap().vitals.generation, 1);
+    assert_eq!(runtime.tree().find("root/probe").unwrap().info.generation, 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_actor_that_has_nothing_to_do_is_not_stuck() {
-    let (runtime, address) = tree_of(Probe::default(), watched()).await;
+    let (runtime, address) = tree_of(Probe::default(), stuck_limit_policy()).await;
     address.cast(Act::Add(1)).await.unwrap();
     pass(LIMIT * 100).await;
-    assert_eq!(runtime.tree().find("root/probe").unwrap().vitals.generation, 1);
+    assert_eq!(runtime.tree().find("root/probe").unwrap().info.generation, 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -70,14 +70,14 @@ async fn without_a_limit_a_handler_may_take_for_ever() {
     address.cast(Act::Block).await.unwrap();
     gate.entered().await;
     pass(Duration::from_secs(1_000_000)).await;
-    assert_eq!(runtime.tree().find("root/probe").unwrap().vitals.generation, 1);
+    assert_eq!(runtime.tree().find("root/probe").unwrap().info.generation, 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_that_hangs_is_stuck_as_well() {
+async fn start_that_hangs_is_killed_as_stuck() {
     let (probe, fuse) = Probe::that_hangs_once_in_its_start();
     let mut root = SupervisorSpec::new("root");
-    let address = root.child(Child::new("probe", probe).policy(watched())).unwrap();
+    let address = root.child(Child::new("probe", probe).policy(stuck_limit_policy())).unwrap();
     let runtime = Runtime::builder().start(root).await.unwrap();
     fuse.arm();
     let mut story = Story::of(&runtime);
@@ -85,5 +85,5 @@ async fn a_start_that_hangs_is_stuck_as_well() {
     assert_eq!(sum(&address).await, Ok(0));
     story.until("actor_exited").await;
     assert_eq!(story.until("actor_exited").await.pop().unwrap().fields["cause"], "stuck");
-    assert_eq!(runtime.tree().find("root/probe").unwrap().vitals.generation, 3);
+    assert_eq!(runtime.tree().find("root/probe").unwrap().info.generation, 3);
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, ExitCause, RestartType, Shutdown};
 use mainstay_runtime::{
-    AdminError, CallError, Child, Context, Failure, Message, Refusal, Reply, Runtime, StartError, Status,
+    AdminError, CallError, Child, Context, Failure, Message, SendErrorKind, Reply, Runtime, RuntimeStartError, ActorStatus,
     SupervisorSpec, Worker,
 };
 use probe::{Act, Probe, Story, pass, patient, quick, sum, tree_of};
@@ -28,17 +28,17 @@ const fn s(seconds: u64) -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_panic_the_state_and_the_messages_that_waited_are_still_there() {
+async fn panic_keeps_state_and_waiting_messages() {
     let (runtime, probe) = tree_of(Probe::default(), patient()).await;
     probe.cast(Act::Add(3)).await.unwrap();
     probe.cast(Act::Panic).await.unwrap();
     probe.cast(Act::Add(4)).await.unwrap();
     assert_eq!(sum(&probe).await, Ok(7));
-    assert_eq!(runtime.tree().find("root/probe").unwrap().vitals.generation, 2);
+    assert_eq!(runtime.tree().find("root/probe").unwrap().info.generation, 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_call_that_the_actor_crashed_on_and_the_replies_that_it_held_answer_crashed() {
+async fn crash_answers_its_call_and_held_replies() {
     let (_runtime, probe) = tree_of(Probe::default(), quick()).await;
     let held = probe.call(Act::Hold);
     let crashed = probe.call(Act::PanicOver);
@@ -47,7 +47,7 @@ async fn the_call_that_the_actor_crashed_on_and_the_replies_that_it_held_answer_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_can_be_sent_at_once_and_its_answer_awaited_later() {
+async fn call_sent_by_try_cast_is_answered_later() {
     let (_runtime, probe) = tree_of(Probe::default(), quick()).await;
     let (reply, answer) = Reply::channel();
     probe.try_cast(Act::Get(reply)).unwrap();
@@ -58,13 +58,13 @@ async fn a_call_can_be_sent_at_once_and_its_answer_awaited_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reply_that_the_handler_drops_says_that_there_is_no_answer() {
+async fn reply_dropped_by_handler_is_unanswered() {
     let (_runtime, probe) = tree_of(Probe::default(), quick()).await;
     assert_eq!(probe.call(Act::Ignore).await, Err(CallError::Unanswered));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_journal_tells_a_crash_in_order_with_cause_place_budget_and_downtime() {
+async fn journal_records_a_crash_in_order_with_details() {
     let (runtime, probe) = tree_of(Probe::default(), patient()).await;
     let mut story = Story::of(&runtime);
     probe.cast(Act::Add(1)).await.unwrap();
@@ -92,7 +92,7 @@ async fn the_journal_tells_a_crash_in_order_with_cause_place_budget_and_downtime
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_a_restart_is_due_the_tree_says_so_and_the_siblings_keep_their_incarnation() {
+async fn restart_pending_is_shown_and_siblings_keep_running() {
     let mut root = SupervisorSpec::new("root");
     let probe = root.child(Child::new("probe", Probe::default()).policy(patient())).unwrap();
     let sibling = root.child(Child::new("sibling", Probe::default()).policy(patient())).unwrap();
@@ -102,17 +102,17 @@ async fn while_a_restart_is_due_the_tree_says_so_and_the_siblings_keep_their_inc
     story.until("decision").await;
     assert_eq!(sum(&sibling).await, Ok(0));
     let tree = runtime.tree();
-    let vitals = &tree.find("root/probe").unwrap().vitals;
-    assert_eq!((vitals.status, vitals.budget_left), (Status::Restarting, Some(1)));
+    let vitals = &tree.find("root/probe").unwrap().info;
+    assert_eq!((vitals.status, vitals.budget_left), (ActorStatus::Restarting, Some(1)));
     assert_eq!(vitals.restart_due, Some(vitals.since + s(5)));
     assert_eq!(sum(&probe).await, Ok(0));
     let tree = runtime.tree();
-    assert_eq!(tree.find("root/probe").unwrap().vitals.generation, 2);
-    assert_eq!(tree.find("root/sibling").unwrap().vitals.generation, 1);
+    assert_eq!(tree.find("root/probe").unwrap().info.generation, 2);
+    assert_eq!(tree.find("root/sibling").unwrap().info.generation, 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_spent_budget_leaves_the_child_failed_until_a_reset_and_says_what_to_do() {
+async fn budget_spent_fails_child_until_reset() {
     let (runtime, probe) = tree_of(Probe::default(), patient()).await;
     let mut story = Story::of(&runtime);
     for _ in 0..3 {
@@ -124,26 +124,26 @@ async fn a_spent_budget_leaves_the_child_failed_until_a_reset_and_says_what_to_d
     assert_eq!(gave_up.fields["next_step"], "it stays failed until root/probe is reset");
     assert_eq!(sum(&probe).await, Err(CallError::Stopped));
     let refused = probe.try_cast(Act::Add(1)).unwrap_err();
-    assert!(matches!((refused.reason, refused.message), (Refusal::Stopped, Act::Add(1))));
+    assert!(matches!((refused.kind, refused.message), (SendErrorKind::Stopped, Act::Add(1))));
     runtime.root().reset("probe").await.unwrap();
     assert_eq!(sum(&probe).await, Ok(0));
-    assert_eq!(runtime.tree().find("root/probe").unwrap().vitals.budget_left, Some(2));
+    assert_eq!(runtime.tree().find("root/probe").unwrap().info.budget_left, Some(2));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_child_that_stays_ready_long_enough_has_its_budget_back() {
+async fn stable_child_has_its_budget_restored() {
     let (runtime, probe) = tree_of(Probe::default(), patient()).await;
     let mut story = Story::of(&runtime);
     probe.cast(Act::Panic).await.unwrap();
     story.until("actor_restarted").await;
-    let left = || runtime.tree().find("root/probe").unwrap().vitals.budget_left;
+    let left = || runtime.tree().find("root/probe").unwrap().info.budget_left;
     assert_eq!(left(), Some(1));
     pass(s(60)).await;
     assert_eq!(left(), Some(2));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_lets_the_worker_end_in_order_and_answers_those_who_wait() {
+async fn stop_is_orderly_and_answers_waiting_callers() {
     let (probe, gate) = Probe::gated();
     let ended = probe.ended();
     let (runtime, address) = tree_of(probe, quick()).await;
@@ -159,7 +159,7 @@ async fn a_stop_lets_the_worker_end_in_order_and_answers_those_who_wait() {
     let mut story = Story::of(&runtime);
     let root = runtime.root().clone();
     let stopping = tokio::spawn(async move { root.stop("probe").await });
-    while runtime.tree().find("root/probe").unwrap().vitals.status != Status::Stopping {
+    while runtime.tree().find("root/probe").unwrap().info.status != ActorStatus::Stopping {
         tokio::task::yield_now().await;
     }
     gate.open();
@@ -175,7 +175,7 @@ async fn a_stop_lets_the_worker_end_in_order_and_answers_those_who_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_child_that_does_not_stop_within_its_timeout_is_killed_and_the_cause_says_so() {
+async fn stop_past_timeout_kills_with_cause_killed() {
     let (probe, gate) = Probe::gated();
     let (runtime, address) = tree_of(probe, quick()).await;
     let blocked = address.call(Act::BlockOver);
@@ -193,7 +193,7 @@ async fn a_child_that_does_not_stop_within_its_timeout_is_killed_and_the_cause_s
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_waits_longer_than_its_patience_times_out_and_is_never_handled() {
+async fn call_within_times_out_and_is_never_handled() {
     let (probe, gate) = Probe::gated();
     let (runtime, address) = tree_of(probe, quick()).await;
     address.cast(Act::Block).await.unwrap();
@@ -208,7 +208,7 @@ async fn a_call_that_waits_longer_than_its_patience_times_out_and_is_never_handl
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sender_to_a_full_mailbox_waits_for_room_and_order_is_kept() {
+async fn full_mailbox_makes_senders_wait_in_order() {
     let (probe, gate) = Probe::gated();
     let mut root = SupervisorSpec::new("root");
     let child = Child::new("probe", probe).mailbox_capacity(1).policy(quick());
@@ -217,7 +217,7 @@ async fn a_sender_to_a_full_mailbox_waits_for_room_and_order_is_kept() {
     address.cast(Act::Block).await.unwrap();
     gate.entered().await;
     address.try_cast(Act::Add(1)).unwrap();
-    assert_eq!(address.try_cast(Act::Add(9)).unwrap_err().reason, Refusal::Full);
+    assert_eq!(address.try_cast(Act::Add(9)).unwrap_err().kind, SendErrorKind::Full);
     let sender = tokio::spawn({
         let address = address.clone();
         async move {
@@ -231,7 +231,7 @@ async fn a_sender_to_a_full_mailbox_waits_for_room_and_order_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_owned_task_brings_is_handled_and_its_panic_is_a_crash() {
+async fn task_result_is_handled_and_task_panic_crashes() {
     let (runtime, probe) = tree_of(Probe::default(), quick()).await;
     probe.cast(Act::AddLater(s(1), 8)).await.unwrap();
     pass(s(2)).await;
@@ -244,7 +244,7 @@ async fn what_an_owned_task_brings_is_handled_and_its_panic_is_a_crash() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_due_at_a_time_is_handled_as_soon_as_the_clock_shows_that_time() {
+async fn send_at_is_handled_at_its_time() {
     let (runtime, probe) = tree_of(Probe::default(), quick()).await;
     pass(s(1)).await;
     // The clock shows whole milliseconds: it shows that 1010.2 of them have passed when it shows 1011.
@@ -258,7 +258,7 @@ async fn what_is_due_at_a_time_is_handled_as_soon_as_the_clock_shows_that_time()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_of_an_incarnation_that_has_ended_reaches_no_later_one() {
+async fn task_of_ended_incarnation_reaches_no_successor() {
     let (_runtime, probe) = tree_of(Probe::default(), quick()).await;
     probe.cast(Act::AddLater(s(1), 8)).await.unwrap();
     probe.cast(Act::Panic).await.unwrap();
@@ -267,7 +267,7 @@ async fn a_task_of_an_incarnation_that_has_ended_reaches_no_later_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_checkpoint_that_crashes_every_successor_is_set_aside_and_the_next_start_is_fresh() {
+async fn checkpoint_that_always_crashes_is_discarded() {
     let policy = ChildPolicy { budget: None, ..quick() };
     let (runtime, probe) = tree_of(Probe::that_fails_to_start_from(13), policy).await;
     probe.cast(Act::Add(13)).await.unwrap();
@@ -280,13 +280,13 @@ async fn a_checkpoint_that_crashes_every_successor_is_set_aside_and_the_next_sta
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tree_whose_child_does_not_start_says_which_and_why_and_stops_the_others() {
+async fn start_failure_names_the_child_and_stops_the_others() {
     let mut root = SupervisorSpec::new("root");
     let first = Probe::default();
     let ended = first.ended();
     root.child(Child::new("first", first).policy(quick())).unwrap();
     root.child(Child::new("second", Probe::that_fails_to_start()).policy(quick())).unwrap();
-    let Err(StartError::ChildFailed { path, message }) = Runtime::builder().start(root).await else {
+    let Err(RuntimeStartError::ChildFailed { path, message }) = Runtime::builder().start(root).await else {
         panic!("the tree came up");
     };
     assert_eq!((path.as_str(), message.as_str()), ("root/second", "no luck today"));
@@ -310,7 +310,7 @@ async fn children_are_added_stopped_and_removed_while_the_tree_runs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_nested_supervisor_comes_up_with_its_children_and_goes_down_before_what_came_first() {
+async fn nested_supervisor_starts_and_stops_in_order() {
     let mut root = SupervisorSpec::new("root");
     root.child(Child::new("first", Probe::default()).policy(quick())).unwrap();
     let mut pool = SupervisorSpec::new("pool");
@@ -333,7 +333,7 @@ async fn a_nested_supervisor_comes_up_with_its_children_and_goes_down_before_wha
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_worker_that_ends_of_itself_is_restarted_only_if_it_is_permanent() {
+async fn worker_that_stops_itself_restarts_only_if_permanent() {
     for (restart, expected) in
         [(RestartType::Permanent, Ok(1)), (RestartType::Transient, Err(CallError::Stopped))]
     {
@@ -348,7 +348,7 @@ async fn a_worker_that_ends_of_itself_is_restarted_only_if_it_is_permanent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_ends_what_hangs_by_its_deadline_and_the_ending_is_recorded() {
+async fn shutdown_kills_at_its_deadline_and_records_the_exit() {
     let (probe, gate) = Probe::gated();
     let (runtime, address) = tree_of(probe, quick()).await;
     address.cast(Act::Block).await.unwrap();
@@ -371,7 +371,7 @@ async fn two_runtimes_in_one_process_do_not_see_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn nothing_that_waits_is_lost_over_a_thousand_crashes_on_many_threads() {
+async fn thousand_crashes_on_many_threads_lose_no_message() {
     let policy = ChildPolicy {
         budget: None,
         delay: Delay::NONE,
@@ -388,22 +388,22 @@ async fn nothing_that_waits_is_lost_over_a_thousand_crashes_on_many_threads() {
 }
 
 /// Sends a task out while it starts, and tells whoever asks once that task is back.
-struct Errand;
+struct TaskInStart;
 
-enum Step {
-    Return,
+enum TaskInStartMessage {
+    TaskDone,
     Ask(Reply<()>),
 }
 
-impl Message for Step {}
+impl Message for TaskInStartMessage {}
 
-impl Worker for Errand {
-    type Message = Step;
+impl Worker for TaskInStart {
+    type Message = TaskInStartMessage;
     type State = (bool, Option<Reply<()>>);
     type Snapshot = ();
 
-    async fn start(&self, ctx: &mut Context<Step>, _: Option<()>) -> Result<Self::State, Failure> {
-        ctx.spawn(async { Step::Return });
+    async fn start(&self, ctx: &mut Context<TaskInStartMessage>, _: Option<()>) -> Result<Self::State, Failure> {
+        ctx.spawn(async { TaskInStartMessage::TaskDone });
         for _ in 0..10 {
             tokio::task::yield_now().await;
         }
@@ -412,13 +412,13 @@ impl Worker for Errand {
 
     async fn handle(
         &self,
-        _: &mut Context<Step>,
-        step: Step,
+        _: &mut Context<TaskInStartMessage>,
+        step: TaskInStartMessage,
         state: &mut Self::State,
     ) -> Result<(), Failure> {
         match step {
-            Step::Return => state.0 = true,
-            Step::Ask(reply) => state.1 = Some(reply),
+            TaskInStartMessage::TaskDone => state.0 = true,
+            TaskInStartMessage::Ask(reply) => state.1 = Some(reply),
         }
         if let Some(reply) = state.1.take_if(|_| state.0) {
             reply.send(());
@@ -428,11 +428,11 @@ impl Worker for Errand {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_task_brings_while_its_actor_still_starts_is_handled() {
+async fn task_result_during_start_is_handled() {
     let mut root = SupervisorSpec::new("root");
-    let errand = root.child(Child::new("errand", Errand)).unwrap();
+    let errand = root.child(Child::new("errand", TaskInStart)).unwrap();
     let _runtime = Runtime::builder().start(root).await.unwrap();
-    assert_eq!(errand.call_within(s(60), Step::Ask).await, Ok(()));
+    assert_eq!(errand.call_within(s(60), TaskInStartMessage::Ask).await, Ok(()));
 }
 
 #[test]
@@ -442,7 +442,7 @@ fn a_budget_is_plain_data() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_supervisor_whose_last_child_leaves_tasks_behind_still_ends_in_order() {
+async fn supervisor_stops_in_order_despite_leftover_tasks() {
     let mut root = SupervisorSpec::new("root");
     let mut pool = SupervisorSpec::new("pool");
     let inner = pool.child(Child::new("inner", Probe::default()).policy(quick())).unwrap();
@@ -456,7 +456,7 @@ async fn a_supervisor_whose_last_child_leaves_tasks_behind_still_ends_in_order()
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_below_a_supervisor_that_was_killed_are_laid_to_rest_and_their_callers_told() {
+async fn killed_supervisor_finalizes_its_descendants() {
     let (probe, gate) = Probe::gated();
     let mut root = SupervisorSpec::new("root");
     let mut pool = SupervisorSpec::new("pool").as_child(quick());
@@ -474,12 +474,12 @@ async fn those_below_a_supervisor_that_was_killed_are_laid_to_rest_and_their_cal
         runtime.root().stop("pool").await
     };
     assert_eq!(tokio::join!(waiting, stopping), (Err(CallError::Stopped), Ok(())));
-    assert_eq!(inner.try_cast(Act::Add(1)).unwrap_err().reason, Refusal::Stopped);
-    assert_eq!(runtime.tree().find("root/pool/inner").unwrap().vitals.status, Status::Stopped);
+    assert_eq!(inner.try_cast(Act::Add(1)).unwrap_err().kind, SendErrorKind::Stopped);
+    assert_eq!(runtime.tree().find("root/pool/inner").unwrap().info.status, ActorStatus::Stopped);
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_waits_when_the_runtime_is_dropped_gets_an_answer() {
+async fn runtime_drop_answers_waiting_callers() {
     let (probe, gate) = Probe::gated();
     let (runtime, address) = tree_of(probe, quick()).await;
     address.cast(Act::Block).await.unwrap();
@@ -491,5 +491,5 @@ async fn whoever_waits_when_the_runtime_is_dropped_gets_an_answer() {
         drop(runtime);
     };
     assert_eq!(tokio::join!(sum(&address), dropping).0, Err(CallError::Stopped));
-    assert_eq!(address.try_cast(Act::Add(1)).unwrap_err().reason, Refusal::Stopped);
+    assert_eq!(address.try_cast(Act::Add(1)).unwrap_err().kind, SendErrorKind::Stopped);
 }

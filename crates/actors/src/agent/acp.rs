@@ -27,8 +27,8 @@ mod verdict;
 
 pub use client::AcpClient;
 pub use driver::AcpDriver;
-pub use fault::AcpFault;
+pub use fault::AcpError;
 pub use options::{AcpLimits, AcpOptions};
-pub use prompt::{Accepts, AcpPrompt};
-pub use session::{LostSession, SessionHow, SessionStart};
+pub use prompt::{AcceptedContent, AcpPrompt};
+pub use session::{LostSession, SessionOrigin, SessionStart};
 pub use turn::TurnEnd;

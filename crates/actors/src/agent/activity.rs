@@ -9,18 +9,18 @@ use super::driver::Activity;
 
 /// Counts the requests that an agent is working on, and notes its progress. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct ActivityMeter(Arc<Meter>);
+pub struct ActivityMeter(Arc<MeterState>);
 
 #[derive(Debug, Default)]
-struct Meter {
+struct MeterState {
     activity: Mutex<Activity>,
     /// Told when the agent is given something to do that had nothing.
-    begun: Notify,
+    work_started: Notify,
 }
 
 /// A request that an agent is working on, until this is dropped.
 #[derive(Debug)]
-pub struct AtWork(ActivityMeter);
+pub struct ActivityGuard(ActivityMeter);
 
 impl ActivityMeter {
     fn lock(&self) -> MutexGuard<'_, Activity> {
@@ -29,18 +29,18 @@ impl ActivityMeter {
 
     /// The agent is given something to do.
     #[must_use = "it is at work for as long as this is kept"]
-    pub fn begin(&self) -> AtWork {
+    pub fn begin(&self) -> ActivityGuard {
         let mut activity = self.lock();
         activity.in_flight += 1;
         activity.progressed_at = Some(Instant::now());
         drop(activity);
-        self.0.begun.notify_waiters();
-        AtWork(self.clone())
+        self.0.work_started.notify_waiters();
+        ActivityGuard(self.clone())
     }
 
     /// Waits until the agent has something to do.
-    pub async fn begun(&self) {
-        let begun = self.0.begun.notified();
+    pub async fn wait_for_work(&self) {
+        let begun = self.0.work_started.notified();
         tokio::pin!(begun);
         // What begins from here on is not missed.
         begun.as_mut().enable();
@@ -50,7 +50,7 @@ impl ActivityMeter {
     }
 
     /// The agent shows that it is getting on.
-    pub fn progress(&self) {
+    pub fn note_progress(&self) {
         self.lock().progressed_at = Some(Instant::now());
     }
 
@@ -61,14 +61,14 @@ impl ActivityMeter {
     }
 }
 
-impl AtWork {
+impl ActivityGuard {
     /// The agent shows that it is getting on.
-    pub fn progress(&self) {
-        self.0.progress();
+    pub fn note_progress(&self) {
+        self.0.note_progress();
     }
 }
 
-impl Drop for AtWork {
+impl Drop for ActivityGuard {
     fn drop(&mut self) {
         let mut activity = self.0.lock();
         activity.in_flight = activity.in_flight.saturating_sub(1);

@@ -1,6 +1,6 @@
 //! The actor: checks, restarts, state. Letters are in `letters`.
 
-mod letters;
+mod messages;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,23 +8,23 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use mainstay_runtime::journal::millis;
-use mainstay_runtime::{Context, Failure, Reply, RestContext, TaskHandle, Worker};
+use mainstay_runtime::{Context, Failure, Reply, FinalizeContext, TaskHandle, Worker};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::board::{AgentBoard, AgentReport};
-use super::callers::Callers;
+use super::reports::{AgentReports, AgentReport};
+use super::pending_replies::PendingReplies;
 use super::driver::{AgentState, Driver, DriverError};
-use super::events::{AgentHealth, AgentStateSetAside, AgentStuck};
-use super::health::{AgentStatus, Change, Health, HealthPolicy, Observation, Reported, Signs};
-use super::letter::LetterId;
-use super::memory::{AgentMemory, KeptState};
-use super::message::AgentMessage;
-use super::revival::{AgentDebts, Revival, revive};
+use super::events::{AgentHealth, AgentStateQuarantined, AgentStuck};
+use super::health::{AgentStatus, StatusChange, Health, HealthPolicy, Observation, ReportedHealth, ActivitySigns};
+use super::agent_message::MessageId;
+use super::snapshot::{AgentSnapshot, SavedState};
+use super::command::AgentCommand;
+use super::recovery::{PendingRecovery, Recovery, recover};
 
 /// How long after a state that an agent handed over of its own accord the next is kept, where nothing else is a reason
 /// to: one that says its state all the time does not have it written all the time.
-const STATE_PAUSE: Duration = Duration::from_secs(1);
+const STATE_SAVE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What every incarnation of an agent's actor is made from.
 pub struct AgentActor {
@@ -38,193 +38,193 @@ pub struct AgentActor {
     /// them, so that many of them are not all checked at once.
     pub first_check_within: Duration,
     /// What the agent still has to get, whoever is there to see to it.
-    pub debts: Arc<AgentDebts>,
+    pub pending_recovery: Arc<PendingRecovery>,
     /// Who waits for answers to letters.
-    pub callers: Arc<Callers>,
+    pub pending_replies: Arc<PendingReplies>,
     /// Whether the backend seems to be away. An agent that does not answer meanwhile is `unknown`.
-    pub backend_seems_away: watch::Receiver<bool>,
+    pub is_backend_unavailable: watch::Receiver<bool>,
     /// Where it publishes what it knows.
-    pub board: AgentBoard,
+    pub reports: AgentReports,
 }
 
 /// The state of one incarnation.
-pub struct AgentWatch {
+pub struct AgentRunState {
     health: Health,
-    memory: AgentMemory,
+    snapshot: AgentSnapshot,
     /// Whether the memory differs from the last snapshot.
     is_dirty: bool,
     /// Read after the last check, and kept once the next check finds the same life of the agent well.
-    candidate: Option<(KeptState, Option<u64>)>,
+    unconfirmed_state: Option<(SavedState, Option<u64>)>,
     /// Whether the agent has still to be looked after before it is merely checked.
-    is_reviving: bool,
-    waiting: Vec<Reply<Result<(), DriverError>>>,
+    is_recovering: bool,
+    recovery_waiters: Vec<Reply<Result<(), DriverError>>>,
     /// A check or an attempt to bring the agent back is in flight.
-    is_busy: bool,
+    is_check_in_flight: bool,
     /// Something changed while a check was in flight, so another one follows at once.
-    is_check_outdated: bool,
+    is_recheck_due: bool,
     /// Whether the backend seemed away when that was last looked at.
-    was_away: bool,
+    was_backend_unavailable: bool,
     next_check: Option<TaskHandle>,
     /// When that begins, if nothing comes in between.
     next_check_at: Duration,
     /// How many checks have been planned: the first two are spread over the period.
-    checks: u32,
+    checks_planned: u32,
     /// The agent took no letter: none is handed out before it has been seen well again.
-    is_shut: bool,
-    deliveries: BTreeMap<LetterId, TaskHandle>,
-    mail_alarm: Option<(Duration, TaskHandle)>,
+    is_delivery_paused: bool,
+    deliveries: BTreeMap<MessageId, TaskHandle>,
+    deadline_timer: Option<(Duration, TaskHandle)>,
 }
 
-type Ctx = Context<AgentMessage>;
+type AgentContext = Context<AgentCommand>;
 
 impl Worker for AgentActor {
-    type Message = AgentMessage;
-    type State = AgentWatch;
-    type Snapshot = AgentMemory;
+    type Message = AgentCommand;
+    type State = AgentRunState;
+    type Snapshot = AgentSnapshot;
 
-    async fn start(&self, ctx: &mut Ctx, kept: Option<AgentMemory>) -> Result<AgentWatch, Failure> {
+    async fn start(&self, ctx: &mut AgentContext, kept: Option<AgentSnapshot>) -> Result<AgentRunState, Failure> {
         let is_first = ctx.generation() == 1;
         let owns = self.driver.owns_agent();
         let mut memory = kept.unwrap_or_default();
         if let Some(session) = memory.session.clone().filter(|_| is_first) {
-            self.driver.recall(*session);
+            self.driver.restore_session(*session);
         }
-        self.take_up_mail(ctx, &mut memory, is_first);
-        self.set_bad_state_aside(ctx, &mut memory);
-        let mut watch = AgentWatch {
+        self.resume_messages(ctx, &mut memory, is_first);
+        self.quarantine_bad_state(ctx, &mut memory);
+        let mut watch = AgentRunState {
             health: Health::new(Arc::clone(&self.health), ctx.now()),
             is_dirty: true,
-            memory,
-            candidate: None,
-            is_reviving: owns || !is_first || self.debts.any(),
-            waiting: Vec::new(),
-            is_busy: false,
-            is_check_outdated: false,
-            was_away: *self.backend_seems_away.borrow(),
+            snapshot: memory,
+            unconfirmed_state: None,
+            is_recovering: owns || !is_first || self.pending_recovery.is_pending(),
+            recovery_waiters: Vec::new(),
+            is_check_in_flight: false,
+            is_recheck_due: false,
+            was_backend_unavailable: *self.is_backend_unavailable.borrow(),
             next_check: None,
             next_check_at: Duration::ZERO,
-            checks: 0,
-            is_shut: false,
+            checks_planned: 0,
+            is_delivery_paused: false,
             deliveries: BTreeMap::new(),
-            mail_alarm: None,
+            deadline_timer: None,
         };
         self.publish(&watch);
-        if watch.is_reviving {
-            self.begin_check(ctx, &mut watch);
+        if watch.is_recovering {
+            self.start_check(ctx, &mut watch);
         } else {
-            self.check_soon(ctx, &mut watch);
+            self.schedule_spread_check(ctx, &mut watch);
         }
         Ok(watch)
     }
 
     async fn handle(
         &self,
-        ctx: &mut Ctx,
-        message: AgentMessage,
-        watch: &mut AgentWatch,
+        ctx: &mut AgentContext,
+        message: AgentCommand,
+        watch: &mut AgentRunState,
     ) -> Result<(), Failure> {
         watch.is_dirty = false;
         match message {
-            AgentMessage::Check => self.begin_check(ctx, watch),
-            AgentMessage::TakeObservation(observation) => self.take_observation(ctx, watch, *observation),
-            AgentMessage::TakeIncident(observation) => self.observe(ctx, watch, *observation),
-            AgentMessage::MindState => {
-                self.note_state(ctx, watch);
-                self.await_state(ctx, STATE_PAUSE);
+            AgentCommand::Check => self.start_check(ctx, watch),
+            AgentCommand::CheckFinished(observation) => self.handle_observation(ctx, watch, *observation),
+            AgentCommand::FailureObserved(observation) => self.apply_observation(ctx, watch, *observation),
+            AgentCommand::StateReported => {
+                self.save_reported_state(ctx, watch);
+                self.watch_for_state(ctx, STATE_SAVE_INTERVAL);
             }
-            AgentMessage::TakeRevival(revival) => self.take_revival(ctx, watch, *revival)?,
-            AgentMessage::TakeState(read) => {
-                self.take_state(ctx, watch, *read);
+            AgentCommand::RecoveryFinished(revival) => self.handle_recovery(ctx, watch, *revival)?,
+            AgentCommand::StateRead(read) => {
+                self.handle_state(ctx, watch, *read);
                 // The first state is worth a check of its own; later ones wait for the next.
-                if watch.memory.kept.is_none() && watch.candidate.is_some() {
-                    self.begin_check(ctx, watch);
+                if watch.snapshot.saved_state.is_none() && watch.unconfirmed_state.is_some() {
+                    self.start_check(ctx, watch);
                 }
             }
             // First what was under way is told, and noted; then it fails.
-            AgentMessage::Fail(reason) if self.break_mail_off(ctx, watch) => {
-                ctx.spawn(std::future::ready(AgentMessage::Fail(reason)));
+            AgentCommand::Fail(reason) if self.fail_in_flight_messages(ctx, watch) => {
+                ctx.spawn(std::future::ready(AgentCommand::Fail(reason)));
             }
-            AgentMessage::Fail(reason) => {
+            AgentCommand::Fail(reason) => {
                 self.publish(watch);
                 return Err(reason.into());
             }
-            AgentMessage::MindWork => self.look_in_time(ctx, watch),
-            AgentMessage::MindLink => self.check_soon(ctx, watch),
-            AgentMessage::AwaitRevival(reply) if watch.is_reviving => watch.waiting.push(reply),
-            AgentMessage::AwaitRevival(reply) => reply.send(Ok(())),
-            AgentMessage::Post(post) => self.accept(ctx, watch, *post),
-            AgentMessage::HandOut(id) => self.deliver(ctx, watch, id),
-            AgentMessage::TakeAnswer { id, answer } => self.take_answer(ctx, watch, id, *answer),
-            AgentMessage::CallOff { id, reply } => reply.send(self.call_off(ctx, watch, id)),
-            AgentMessage::Abandon(id) => drop(self.call_off(ctx, watch, id)),
-            AgentMessage::MindMail => watch.mail_alarm = None,
+            AgentCommand::WorkStarted => self.schedule_stuck_check(ctx, watch),
+            AgentCommand::BackendAvailabilityChanged => self.schedule_spread_check(ctx, watch),
+            AgentCommand::AwaitRecovery(reply) if watch.is_recovering => watch.recovery_waiters.push(reply),
+            AgentCommand::AwaitRecovery(reply) => reply.send(Ok(())),
+            AgentCommand::Send(post) => self.accept_message(ctx, watch, *post),
+            AgentCommand::Deliver(id) => self.deliver_message(ctx, watch, id),
+            AgentCommand::DeliveryFinished { id, answer } => self.handle_answer(ctx, watch, id, *answer),
+            AgentCommand::Cancel { id, reply } => reply.send(self.cancel_message(ctx, watch, id)),
+            AgentCommand::SenderGone(id) => drop(self.cancel_message(ctx, watch, id)),
+            AgentCommand::DeadlineReached => watch.deadline_timer = None,
             #[cfg(debug_assertions)]
             #[allow(clippy::panic, reason = "this is the fault switch of debug builds")]
-            AgentMessage::Panic => panic!("asked to panic"),
+            AgentCommand::Panic => panic!("asked to panic"),
         }
-        self.mind_mail(ctx, watch);
+        self.dispatch_messages(ctx, watch);
         self.publish(watch);
         Ok(())
     }
 
-    fn snapshot(&self, watch: &AgentWatch) -> Option<AgentMemory> {
-        watch.is_dirty.then(|| watch.memory.clone())
+    fn snapshot(&self, watch: &AgentRunState) -> Option<AgentSnapshot> {
+        watch.is_dirty.then(|| watch.snapshot.clone())
     }
 
-    async fn stop(&self, ctx: &mut Ctx, watch: &mut AgentWatch) {
+    async fn stop(&self, ctx: &mut AgentContext, watch: &mut AgentRunState) {
         watch.is_dirty = false;
         watch.deliveries.values().for_each(TaskHandle::abort);
         if let Some(state) = self.driver.stop().await
-            && !watch.is_reviving
+            && !watch.is_recovering
         {
-            watch.keep(KeptState::new(&state, ctx.wall_time()));
+            watch.save_state(SavedState::new(&state, ctx.wall_time()));
             self.publish(watch);
         }
     }
 
-    fn rest(&self, ctx: &RestContext<'_>) {
+    fn finalize(&self, ctx: &FinalizeContext<'_>) {
         self.driver.abandon();
-        self.send_back_mail(ctx);
+        self.fail_all_messages(ctx);
     }
 }
 
 impl AgentActor {
     /// Starts a check, or an attempt to bring the agent back if that is still to be done, unless one is in flight.
-    fn begin_check(&self, ctx: &mut Ctx, watch: &mut AgentWatch) {
-        if std::mem::replace(&mut watch.is_busy, true) {
+    fn start_check(&self, ctx: &mut AgentContext, watch: &mut AgentRunState) {
+        if std::mem::replace(&mut watch.is_check_in_flight, true) {
             return;
         }
         if let Some(planned) = watch.next_check.take() {
             planned.abort();
         }
         let driver = Arc::clone(&self.driver);
-        if watch.is_reviving {
-            let debts = Arc::clone(&self.debts);
-            let kept = watch.memory.kept.as_ref().map(|kept| Arc::clone(kept.json()));
+        if watch.is_recovering {
+            let debts = Arc::clone(&self.pending_recovery);
+            let kept = watch.snapshot.saved_state.as_ref().map(|kept| Arc::clone(kept.json()));
             ctx.spawn(
-                async move { AgentMessage::TakeRevival(Box::new(revive(&*driver, &debts, kept).await)) },
+                async move { AgentCommand::RecoveryFinished(Box::new(recover(&*driver, &debts, kept).await)) },
             );
         } else {
-            ctx.spawn(async move { AgentMessage::TakeObservation(Box::new(driver.check().await)) });
+            ctx.spawn(async move { AgentCommand::CheckFinished(Box::new(driver.check().await)) });
         }
     }
 
     /// Has a check begin at a moment of this agent's own within `first_check_within`.
-    fn check_soon(&self, ctx: &mut Ctx, watch: &mut AgentWatch) {
+    fn schedule_spread_check(&self, ctx: &mut AgentContext, watch: &mut AgentRunState) {
         if self.first_check_within.is_zero() {
-            return self.begin_check(ctx, watch);
+            return self.start_check(ctx, watch);
         }
-        self.plan_check_in(ctx, watch, self.first_check_within.mul_f64(ctx.random_unit()));
+        self.schedule_check_in(ctx, watch, self.first_check_within.mul_f64(ctx.random_unit()));
     }
 
     /// Plans a check after `delay`, or for when the backend seems to have gone or to be back, if that is sooner.
-    fn plan_check_in(&self, ctx: &mut Ctx, watch: &mut AgentWatch, delay: Duration) {
-        let mut link = self.backend_seems_away.clone();
+    fn schedule_check_in(&self, ctx: &mut AgentContext, watch: &mut AgentRunState, delay: Duration) {
+        let mut link = self.is_backend_unavailable.clone();
         let was_away = *link.borrow_and_update();
         let minds_link = !self.driver.owns_agent();
-        if std::mem::replace(&mut watch.was_away, was_away) != was_away && minds_link && !delay.is_zero() {
+        if std::mem::replace(&mut watch.was_backend_unavailable, was_away) != was_away && minds_link && !delay.is_zero() {
             // It changed while nobody was waiting for that.
-            return self.check_soon(ctx, watch);
+            return self.schedule_spread_check(ctx, watch);
         }
         let change = async move {
             // The link's view outlives its actor; an error says that the whole tree is going.
@@ -237,19 +237,19 @@ impl AgentActor {
         let planned = if limit.is_zero() || delay <= limit {
             // Not an async block around both, which would hold them twice: this is what each agent mostly does.
             ctx.spawn(timeout(delay, change).map(|changed| match changed {
-                Ok(()) => AgentMessage::MindLink,
-                Err(_) => AgentMessage::Check,
+                Ok(()) => AgentCommand::BackendAvailabilityChanged,
+                Err(_) => AgentCommand::Check,
             }))
         } else {
             // What it is given to do meanwhile may make it hang before that.
             let driver = Arc::clone(&self.driver);
             let sooner = async move {
                 tokio::select! {
-                    () = change => AgentMessage::MindLink,
-                    () = driver.work_begun() => AgentMessage::MindWork,
+                    () = change => AgentCommand::BackendAvailabilityChanged,
+                    () = driver.wait_for_work() => AgentCommand::WorkStarted,
                 }
             };
-            ctx.spawn(timeout(delay, sooner).map(|sooner| sooner.unwrap_or(AgentMessage::Check)))
+            ctx.spawn(timeout(delay, sooner).map(|sooner| sooner.unwrap_or(AgentCommand::Check)))
         };
         if let Some(planned) = watch.next_check.replace(planned) {
             planned.abort();
@@ -257,151 +257,151 @@ impl AgentActor {
     }
 
     /// Sees to it that an agent that has just been given something to do is looked at when it would hang.
-    fn look_in_time(&self, ctx: &mut Ctx, watch: &mut AgentWatch) {
-        if watch.is_busy {
+    fn schedule_stuck_check(&self, ctx: &mut AgentContext, watch: &mut AgentRunState) {
+        if watch.is_check_in_flight {
             // The check that is in flight plans the next.
             return;
         }
         let now = ctx.now();
         let planned = watch.next_check_at.saturating_sub(now);
-        let limit = watch.health.next_check_in(self.signs(now), now);
-        self.plan_check_in(ctx, watch, planned.min(limit));
+        let limit = watch.health.next_check_in(self.activity_signs(now), now);
+        self.schedule_check_in(ctx, watch, planned.min(limit));
     }
 
-    fn take_revival(&self, ctx: &mut Ctx, watch: &mut AgentWatch, revival: Revival) -> Result<(), Failure> {
-        watch.is_busy = false;
+    fn handle_recovery(&self, ctx: &mut AgentContext, watch: &mut AgentRunState, revival: Recovery) -> Result<(), Failure> {
+        watch.is_check_in_flight = false;
         let error = match revival {
-            Revival::Done => {
-                watch.end_revival(&Ok(()));
-                self.note_session(ctx, watch);
-                self.await_incident(ctx);
-                self.await_state(ctx, Duration::ZERO);
-                self.begin_check(ctx, watch);
+            Recovery::Done => {
+                watch.finish_recovery(&Ok(()));
+                self.save_session(ctx, watch);
+                self.watch_for_failure(ctx);
+                self.watch_for_state(ctx, Duration::ZERO);
+                self.start_check(ctx, watch);
                 return Ok(());
             }
-            Revival::Failed(DriverError::Failed(why)) if *self.backend_seems_away.borrow() => {
+            Recovery::Failed(DriverError::Failed(why)) if *self.is_backend_unavailable.borrow() => {
                 DriverError::Unreachable(why)
             }
-            Revival::Failed(error) => error,
+            Recovery::Failed(error) => error,
         };
-        for reply in watch.waiting.drain(..) {
+        for reply in watch.recovery_waiters.drain(..) {
             reply.send(Err(error.clone()));
         }
         match error {
             // Nobody is given up because the backend is away: it is tried again with the next check.
             DriverError::Unreachable(why) if !self.driver.owns_agent() => {
-                self.observe(ctx, watch, Observation::Unreachable { why });
-                self.plan_check(ctx, watch);
+                self.apply_observation(ctx, watch, Observation::Unreachable { why });
+                self.schedule_next_check(ctx, watch);
                 Ok(())
             }
             DriverError::Unreachable(why) | DriverError::Failed(why) => {
-                let reason = why.for_log().to_owned();
-                self.observe(ctx, watch, Observation::Gone { why });
+                let reason = why.log_text().to_owned();
+                self.apply_observation(ctx, watch, Observation::Exited { why });
                 self.publish(watch);
                 Err(reason.into())
             }
         }
     }
 
-    fn take_observation(&self, ctx: &mut Ctx, watch: &mut AgentWatch, observation: Observation) {
-        watch.is_busy = false;
-        let observation = self.in_the_light_of_the_link(observation);
-        watch.settle_candidate(&observation);
-        if let Observation::Answered { reported: Reported::Healthy, uptime_s, .. } = &observation {
-            watch.is_shut = false;
+    fn handle_observation(&self, ctx: &mut AgentContext, watch: &mut AgentRunState, observation: Observation) {
+        watch.is_check_in_flight = false;
+        let observation = self.adjust_for_outage(observation);
+        watch.confirm_state(&observation);
+        if let Observation::Answered { reported: ReportedHealth::Healthy, uptime_s, .. } = &observation {
+            watch.is_delivery_paused = false;
             let is_first = watch.health.last_check().is_none() && ctx.generation() == 1;
-            let is_another = watch.memory.note_uptime(*uptime_s, ctx.wall_time());
+            let is_another = watch.snapshot.record_uptime(*uptime_s, ctx.wall_time());
             watch.is_dirty |= is_another || is_first;
             if is_another && is_first && !self.driver.owns_agent() {
-                self.give_state_back(watch);
+                self.restore_state(watch);
             }
         }
-        self.observe(ctx, watch, observation);
+        self.apply_observation(ctx, watch, observation);
         // The first check after a start says little: it has hardly looked at its state by then.
-        if watch.health.status() == AgentStatus::Healthy && watch.checks > 0 {
-            self.debts.note_state_is_good();
+        if watch.health.status() == AgentStatus::Healthy && watch.checks_planned > 0 {
+            self.pending_recovery.confirm_state();
         }
-        if watch.health.status() == AgentStatus::Healthy && !watch.is_reviving && !watch.memory.has_no_state {
+        if watch.health.status() == AgentStatus::Healthy && !watch.is_recovering && !watch.snapshot.is_state_unsupported {
             let driver = Arc::clone(&self.driver);
-            ctx.spawn(async move { AgentMessage::TakeState(Box::new(driver.read_state().await)) });
+            ctx.spawn(async move { AgentCommand::StateRead(Box::new(driver.read_state().await)) });
         }
-        self.plan_check(ctx, watch);
+        self.schedule_next_check(ctx, watch);
     }
 
     /// Takes in what a check or an incident brought, records a change, and has the incarnation fail where the agent is to
     /// be restarted, once what is to be remembered has been noted.
-    fn observe(&self, ctx: &mut Ctx, watch: &mut AgentWatch, observation: Observation) {
-        let signs = self.signs(ctx.now());
+    fn apply_observation(&self, ctx: &mut AgentContext, watch: &mut AgentRunState, observation: Observation) {
+        let signs = self.activity_signs(ctx.now());
         let outcome = watch.health.observe(observation, signs, ctx.now());
         if let Some(quiet) = outcome.stuck_for {
             // It may well answer the next incarnation's check.
-            self.debts.owe_restart();
+            self.pending_recovery.request_restart();
             ctx.record(&AgentStuck {
                 quiet_ms: millis(quiet),
                 progress_timeout_ms: millis(self.health.progress_timeout),
                 in_flight: self.driver.activity().in_flight,
             });
         }
-        if let Some(Change { from, to }) = outcome.change {
+        if let Some(StatusChange { from, to }) = outcome.change {
             // Whoever reads the event and looks at the board then sees what it says.
             self.publish(watch);
             let error = watch.health.last_error().cloned();
             let reason = error.as_ref().map(|error| error.message.clone());
             ctx.record(&AgentHealth { from, to, misses: watch.health.misses(), reason, error });
         }
-        if outcome.was_restarted_elsewhere {
-            self.give_state_back(watch);
+        if outcome.was_restarted_externally {
+            self.restore_state(watch);
         }
         if let Some(reason) = outcome.restart {
             // What it said last may be more than was read after the last check.
-            self.note_state(ctx, watch);
-            watch.is_busy = true;
+            self.save_reported_state(ctx, watch);
+            watch.is_check_in_flight = true;
             // Letters wait for the next incarnation.
-            watch.is_shut = true;
-            ctx.spawn(std::future::ready(AgentMessage::Fail(reason)));
+            watch.is_delivery_paused = true;
+            ctx.spawn(std::future::ready(AgentCommand::Fail(reason)));
         }
     }
 
-    fn give_state_back(&self, watch: &mut AgentWatch) {
-        if watch.memory.kept.is_none() {
+    fn restore_state(&self, watch: &mut AgentRunState) {
+        if watch.snapshot.saved_state.is_none() {
             return;
         }
-        self.debts.owe_state();
-        watch.candidate = None;
-        watch.is_reviving = true;
-        watch.is_check_outdated = true;
+        self.pending_recovery.request_state_restore();
+        watch.unconfirmed_state = None;
+        watch.is_recovering = true;
+        watch.is_recheck_due = true;
     }
 
-    fn set_bad_state_aside(&self, ctx: &Ctx, memory: &mut AgentMemory) {
-        if !self.debts.state_is_bad() {
+    fn quarantine_bad_state(&self, ctx: &AgentContext, memory: &mut AgentSnapshot) {
+        if !self.pending_recovery.is_state_bad() {
             return;
         }
-        if let Some(kept) = memory.kept.take() {
+        if let Some(kept) = memory.saved_state.take() {
             let (read_at, bytes) = (kept.read_at.to_string(), kept.json().len());
-            ctx.record(&AgentStateSetAside { read_at, bytes });
-            memory.set_aside = Some(Box::new(kept));
+            ctx.record(&AgentStateQuarantined { read_at, bytes });
+            memory.quarantined = Some(Box::new(kept));
         }
-        self.debts.note_state_is_good();
+        self.pending_recovery.confirm_state();
     }
 
-    fn signs(&self, now: Duration) -> Signs {
+    fn activity_signs(&self, now: Duration) -> ActivitySigns {
         let activity = self.driver.activity();
         let since = |at: Instant| now.saturating_sub(Instant::now().saturating_duration_since(at));
-        Signs { is_at_work: activity.in_flight > 0, progressed_at: activity.progressed_at.map(since) }
+        ActivitySigns { is_working: activity.in_flight > 0, progressed_at: activity.progressed_at.map(since) }
     }
 
-    fn take_state(&self, ctx: &Ctx, watch: &mut AgentWatch, read: Result<AgentState, DriverError>) {
+    fn handle_state(&self, ctx: &AgentContext, watch: &mut AgentRunState, read: Result<AgentState, DriverError>) {
         match read {
             Ok(AgentState::Known(value)) => {
-                let kept = watch.shared(KeptState::new(&value, ctx.wall_time()));
+                let kept = watch.share_memory(SavedState::new(&value, ctx.wall_time()));
                 if self.driver.owns_agent() {
                     // It was handed over on purpose.
-                    watch.keep(kept);
+                    watch.save_state(kept);
                 } else {
-                    watch.candidate = Some((kept, watch.health.error_count()));
+                    watch.unconfirmed_state = Some((kept, watch.health.error_count()));
                 }
             }
-            Ok(AgentState::Unsupported) => watch.memory.has_no_state = true,
+            Ok(AgentState::Unsupported) => watch.snapshot.is_state_unsupported = true,
             // The next check will tell what is wrong; the last state stays.
             Ok(AgentState::None) | Err(_) => {}
         }
@@ -409,64 +409,64 @@ impl AgentActor {
 
     /// The first check comes soon, the second at a moment of this agent's own in the second half of the period, and from
     /// then on they keep the period: so the agents' checks are spread over it.
-    fn plan_check(&self, ctx: &mut Ctx, watch: &mut AgentWatch) {
-        if std::mem::take(&mut watch.is_check_outdated) {
-            return self.begin_check(ctx, watch);
+    fn schedule_next_check(&self, ctx: &mut AgentContext, watch: &mut AgentRunState) {
+        if std::mem::take(&mut watch.is_recheck_due) {
+            return self.start_check(ctx, watch);
         }
-        watch.checks = watch.checks.saturating_add(1);
-        let signs = self.signs(ctx.now());
+        watch.checks_planned = watch.checks_planned.saturating_add(1);
+        let signs = self.activity_signs(ctx.now());
         let usual = watch.health.next_check_in(signs, ctx.now());
-        let is_spread = watch.checks == 1 && !self.first_check_within.is_zero();
+        let is_spread = watch.checks_planned == 1 && !self.first_check_within.is_zero();
         let delay = if is_spread { usual.mul_f64(0.5 + ctx.random_unit() / 2.0) } else { usual };
         // Sooner than the period is to the point.
         let is_usual = usual == self.health.interval;
-        let delay = if is_usual { self.health.in_step(delay, ctx.now()) } else { delay };
-        self.plan_check_in(ctx, watch, delay);
+        let delay = if is_usual { self.health.align_to_step(delay, ctx.now()) } else { delay };
+        self.schedule_check_in(ctx, watch, delay);
     }
 
     /// A check that was missed while the backend seems away says nothing about an agent behind it.
-    fn in_the_light_of_the_link(&self, observation: Observation) -> Observation {
+    fn adjust_for_outage(&self, observation: Observation) -> Observation {
         match observation {
-            Observation::Missed { why } if *self.backend_seems_away.borrow() && !self.driver.owns_agent() => {
+            Observation::Missed { why } if *self.is_backend_unavailable.borrow() && !self.driver.owns_agent() => {
                 Observation::Unreachable { why }
             }
             other => other,
         }
     }
 
-    fn await_incident(&self, ctx: &mut Ctx) {
+    fn watch_for_failure(&self, ctx: &mut AgentContext) {
         if self.driver.owns_agent() {
             let driver = Arc::clone(&self.driver);
-            ctx.spawn(async move { AgentMessage::TakeIncident(Box::new(driver.incident().await)) });
+            ctx.spawn(async move { AgentCommand::FailureObserved(Box::new(driver.wait_for_failure().await)) });
         }
     }
 
     /// Has a state that the agent hands over of its own accord kept, not before `pause` is over.
-    fn await_state(&self, ctx: &mut Ctx, pause: Duration) {
+    fn watch_for_state(&self, ctx: &mut AgentContext, pause: Duration) {
         if self.driver.owns_agent() {
             let driver = Arc::clone(&self.driver);
             ctx.spawn(async move {
                 sleep(pause).await;
-                driver.state_said().await;
-                AgentMessage::MindState
+                driver.wait_for_state().await;
+                AgentCommand::StateReported
             });
         }
     }
 
     /// Keeps what an agent of the driver's own said of its state so far. What it says before it has its state back is not
     /// worth as much as that.
-    pub(super) fn note_state(&self, ctx: &Ctx, watch: &mut AgentWatch) {
+    pub(super) fn save_reported_state(&self, ctx: &AgentContext, watch: &mut AgentRunState) {
         if self.driver.owns_agent()
-            && !watch.is_reviving
+            && !watch.is_recovering
             && let Some(Ok(AgentState::Known(value))) = self.driver.read_state().now_or_never()
         {
-            watch.keep(KeptState::new(&value, ctx.wall_time()));
+            watch.save_state(SavedState::new(&value, ctx.wall_time()));
         }
     }
 
-    fn publish(&self, watch: &AgentWatch) {
+    fn publish(&self, watch: &AgentRunState) {
         let health = &watch.health;
-        self.board.publish(AgentReport {
+        self.reports.publish(AgentReport {
             id: self.id.clone(),
             driver: self.driver.kind().to_owned(),
             status: health.status(),
@@ -476,52 +476,52 @@ impl AgentActor {
             last_error: health.last_error().cloned().map(Box::new),
             uptime_s: health.uptime_s(),
             error_count: health.error_count(),
-            state_kept_at: watch.memory.kept.as_ref().map(|kept| kept.read_at),
+            state_saved_at: watch.snapshot.saved_state.as_ref().map(|kept| kept.read_at),
             process: self.driver.process(),
-            letters_waiting: watch.memory.mail.waiting(),
-            letters_under_way: watch.memory.mail.under_way_count(),
+            messages_waiting: watch.snapshot.messages.waiting_count(),
+            messages_in_flight: watch.snapshot.messages.in_flight_count(),
         });
     }
 }
 
-impl AgentWatch {
-    fn end_revival(&mut self, outcome: &Result<(), DriverError>) {
-        self.is_reviving = false;
-        self.is_shut = false;
-        for reply in self.waiting.drain(..) {
+impl AgentRunState {
+    fn finish_recovery(&mut self, outcome: &Result<(), DriverError>) {
+        self.is_recovering = false;
+        self.is_delivery_paused = false;
+        for reply in self.recovery_waiters.drain(..) {
             reply.send(outcome.clone());
         }
     }
 
     /// A state that was read between two checks is kept only if both found the same life of the agent well: one
     /// that had just crashed would give an empty state.
-    fn settle_candidate(&mut self, observation: &Observation) {
-        let Some((candidate, errors_then)) = self.candidate.take() else { return };
-        let Observation::Answered { reported: Reported::Healthy, error_count, .. } = observation else {
+    fn confirm_state(&mut self, observation: &Observation) {
+        let Some((candidate, errors_then)) = self.unconfirmed_state.take() else { return };
+        let Observation::Answered { reported: ReportedHealth::Healthy, error_count, .. } = observation else {
             return;
         };
         if *error_count == errors_then {
-            self.keep(candidate);
+            self.save_state(candidate);
         }
     }
 
     /// The same state, in the memory of the one that is kept where the two are alike.
-    fn shared(&self, state: KeptState) -> KeptState {
-        match &self.memory.kept {
-            Some(kept) if kept.is_same_as(&state) => kept.read_again(state.read_at),
+    fn share_memory(&self, state: SavedState) -> SavedState {
+        match &self.snapshot.saved_state {
+            Some(kept) if kept.is_same_as(&state) => kept.with_read_at(state.read_at),
             _ => state,
         }
     }
 
-    fn keep(&mut self, state: KeptState) {
-        if let Some(kept) = &mut self.memory.kept
+    fn save_state(&mut self, state: SavedState) {
+        if let Some(kept) = &mut self.snapshot.saved_state
             && kept.is_same_as(&state)
         {
             // The same as before need not be written again; it is shown as read later.
             kept.read_at = state.read_at;
             return;
         }
-        self.memory.kept = Some(state);
+        self.snapshot.saved_state = Some(state);
         self.is_dirty = true;
     }
 }

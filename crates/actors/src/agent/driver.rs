@@ -8,7 +8,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use super::health::Observation;
-use super::letter::Letter;
+use super::agent_message::AgentMessage;
 use crate::error::{Error, Reason};
 
 /// Why a driver could not do what it was asked.
@@ -51,7 +51,7 @@ pub struct Activity {
 
 /// What is known of an agent's process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProcessFacts {
+pub struct ProcessUsage {
     /// Its id.
     pub pid: u32,
     /// The memory that it and what it started hold, in bytes, as last looked at.
@@ -59,7 +59,7 @@ pub struct ProcessFacts {
 }
 
 /// Nobody is asked that, or not any more.
-pub(super) fn not_asked(ask: &str) -> Error {
+pub(super) fn unknown_ask(ask: &str) -> Error {
     Error::new(Reason::NotFound)
         .with_message("The agent does not ask this, or not any more. Refresh the view.")
         .with_details(&format!("the agent asks nothing named {ask:?}"))
@@ -81,7 +81,7 @@ pub trait Driver: Send + Sync + 'static {
     fn check(&self) -> BoxFuture<'_, Observation>;
 
     /// Resolves when something befalls the agent that no check needs to find out, such as its exit.
-    fn incident(&self) -> BoxFuture<'_, Observation> {
+    fn wait_for_failure(&self) -> BoxFuture<'_, Observation> {
         std::future::pending().boxed()
     }
 
@@ -102,7 +102,7 @@ pub trait Driver: Send + Sync + 'static {
     fn read_state(&self) -> BoxFuture<'_, Result<AgentState, DriverError>>;
 
     /// Resolves when the agent has handed over a state of its own accord that was not read yet.
-    fn state_said(&self) -> BoxFuture<'_, ()> {
+    fn wait_for_state(&self) -> BoxFuture<'_, ()> {
         std::future::pending().boxed()
     }
 
@@ -110,7 +110,7 @@ pub trait Driver: Send + Sync + 'static {
     fn write_state(&self, state: Value) -> BoxFuture<'_, Result<(), DriverError>>;
 
     /// The process of an agent that has one of its own here, while it runs.
-    fn process(&self) -> Option<ProcessFacts> {
+    fn process(&self) -> Option<ProcessUsage> {
         None
     }
 
@@ -120,12 +120,12 @@ pub trait Driver: Send + Sync + 'static {
     }
 
     /// Resolves when the agent is seen to have something to do.
-    fn work_begun(&self) -> BoxFuture<'_, ()> {
+    fn wait_for_work(&self) -> BoxFuture<'_, ()> {
         std::future::pending().boxed()
     }
 
     /// How many letters may be under way at once.
-    fn letters_max(&self) -> usize {
+    fn messages_in_flight_max(&self) -> usize {
         1
     }
 
@@ -135,14 +135,14 @@ pub trait Driver: Send + Sync + 'static {
     /// Whatever became of it instead; `outcome_unknown` where the agent may have acted on it. `agent_failed` says that the
     /// agent is not there, and `expired` that the letter's deadline came before the letter could be handed over: in either
     /// case nobody has got it.
-    fn deliver(&self, letter: Letter) -> BoxFuture<'_, Result<Value, Error>>;
+    fn deliver(&self, letter: AgentMessage) -> BoxFuture<'_, Result<Value, Error>>;
 
     /// Hands the agent what somebody answered to its question `ask`.
     ///
     /// # Errors
     /// `not_found` where it does not ask that (any more), `invalid_request` where that is no answer to it.
     fn answer(&self, ask: &str, _answer: Value) -> Result<(), Error> {
-        Err(not_asked(ask))
+        Err(unknown_ask(ask))
     }
 
     /// What has to be known to take up the agent's conversation again after it was started anew; it outlives the process.
@@ -152,5 +152,5 @@ pub trait Driver: Send + Sync + 'static {
     }
 
     /// Hands in what [`session`](Self::session) was, before the agent's first start in this process.
-    fn recall(&self, _session: Value) {}
+    fn restore_session(&self, _session: Value) {}
 }

@@ -4,7 +4,7 @@ use mainstay_runtime::journal::{Event, Level};
 use serde::{Deserialize, Serialize};
 
 use super::health::AgentStatus;
-use super::letter::LetterId;
+use super::agent_message::MessageId;
 use crate::error::{Code, Error, Reason};
 
 /// An agent's status has changed.
@@ -47,14 +47,14 @@ impl Event for AgentStuck {
 /// The agent ended each time that it was given its state back, so it starts without it. The state is kept aside, in
 /// the store of states.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AgentStateSetAside {
+pub struct AgentStateQuarantined {
     /// When it was read.
     pub read_at: String,
     /// How large it is, as JSON.
     pub bytes: usize,
 }
 
-impl Event for AgentStateSetAside {
+impl Event for AgentStateQuarantined {
     const KIND: &'static str = "agent_state_set_aside";
     const LEVEL: Level = Level::Warn;
 }
@@ -75,35 +75,35 @@ impl Event for AgentSessionLost {
 
 /// A letter was handed to the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LetterSent {
+pub struct MessageSent {
     /// Which letter.
-    pub letter: LetterId,
+    pub message_id: MessageId,
     /// How often that has been tried with this one.
     pub attempt: u32,
 }
 
-impl Event for LetterSent {
+impl Event for MessageSent {
     const KIND: &'static str = "letter_sent";
     const LEVEL: Level = Level::Debug;
 }
 
 /// The agent has answered a letter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LetterAnswered {
+pub struct MessageAnswered {
     /// Which letter.
-    pub letter: LetterId,
+    pub message_id: MessageId,
 }
 
-impl Event for LetterAnswered {
+impl Event for MessageAnswered {
     const KIND: &'static str = "letter_answered";
     const LEVEL: Level = Level::Debug;
 }
 
 /// A letter has ended without an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LetterFailed {
+pub struct MessageFailed {
     /// Which letter.
-    pub letter: LetterId,
+    pub message_id: MessageId,
     /// How often it was handed to the agent.
     pub attempts: u32,
     /// The error's code.
@@ -112,29 +112,29 @@ pub struct LetterFailed {
     pub reason: Reason,
 }
 
-impl LetterFailed {
-    pub(super) fn new(letter: LetterId, attempts: u32, error: &Error) -> Self {
-        Self { letter, attempts, code: error.code, reason: error.reason }
+impl MessageFailed {
+    pub(super) fn new(letter: MessageId, attempts: u32, error: &Error) -> Self {
+        Self { message_id: letter, attempts, code: error.code, reason: error.reason }
     }
 }
 
-impl Event for LetterFailed {
+impl Event for MessageFailed {
     const KIND: &'static str = "letter_failed";
     const LEVEL: Level = Level::Warn;
 }
 
 /// A letter waits again to be handed to the agent, as its sender allowed: its delivery broke off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LetterAgain {
+pub struct MessageRedelivered {
     /// Which letter.
-    pub letter: LetterId,
+    pub message_id: MessageId,
     /// How often it was handed to the agent so far.
     pub attempts: u32,
     /// How often it is at most.
     pub attempts_max: u32,
 }
 
-impl Event for LetterAgain {
+impl Event for MessageRedelivered {
     const KIND: &'static str = "letter_again";
     const LEVEL: Level = Level::Info;
 }

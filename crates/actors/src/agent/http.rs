@@ -12,12 +12,12 @@ use tokio::time::Instant;
 
 use super::activity::ActivityMeter;
 use super::driver::{Activity, AgentState, Driver, DriverError};
-use super::health::{Observation, Reported};
-use super::letter::Letter;
-use crate::error::{Error, Reason, start_of};
+use super::health::{Observation, ReportedHealth};
+use super::agent_message::AgentMessage;
+use crate::error::{Error, Reason, body_excerpt};
 use crate::queue::QueueHandle;
 use crate::request::{Priority, Request, TIMEOUT_MAX};
-use crate::transport::{Answer, FailureKind, Transport, TransportError};
+use crate::transport::{FullResponse, FailureKind, Transport, TransportError};
 
 /// Reaches an agent at `/api/agents/{id}/…`.
 ///
@@ -31,15 +31,15 @@ pub struct HttpDriver {
 }
 
 /// How long an answer to a letter may stand still: agents think for a while.
-const LETTER_TIMEOUT: Duration = Duration::from_secs(600);
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(600);
 /// How many letters an agent behind the backend has at once: they are answered in their order.
-const LETTERS_MAX: usize = 1;
+const MESSAGES_IN_FLIGHT_MAX: usize = 1;
 
 /// A health answer. Unknown members are ignored, and all but the status may be missing or unreadable: nobody is
 /// restarted over a figure.
 #[derive(Deserialize)]
-struct HealthAnswer {
-    status: Reported,
+struct HealthResponse {
+    status: ReportedHealth,
     #[serde(default)]
     uptime: Value,
     #[serde(default, rename = "errorCount")]
@@ -68,32 +68,32 @@ impl HttpDriver {
         self
     }
 
-    async fn post_letter(&self, letter: Letter) -> Result<Value, Error> {
+    async fn post_message(&self, letter: AgentMessage) -> Result<Value, Error> {
         let Some(queue) = &self.queue else {
             return Err(Error::new(Reason::NotImplemented).with_details("no queue is there for letters"));
         };
         let path = format!("/api/agents/{}/message", self.id);
         // Whether it may be repeated is decided where letters are; the backend alone knows whether it did act.
-        let mut request = Request::post(path).json(&letter.body).retries(0).timeout(LETTER_TIMEOUT);
+        let mut request = Request::post(path).json(&letter.body).retries(0).timeout(MESSAGE_TIMEOUT);
         if let Some(deadline) = letter.deadline {
             let left = deadline.saturating_duration_since(Instant::now());
             request = request.wait_timeout(left.min(TIMEOUT_MAX));
         }
-        let response = queue.request(request.build()?).await.map_err(never_sent)?;
+        let response = queue.request(request.build()?).await.map_err(as_expired)?;
         if response.body.is_empty() {
             return Ok(Value::Null);
         }
         response.json()
     }
 
-    async fn call(&self, method: Method, what: &str, body: Option<Value>) -> Result<Answer, DriverError> {
+    async fn send(&self, method: Method, what: &str, body: Option<Value>) -> Result<FullResponse, DriverError> {
         let mut builder =
             Request::builder(method, format!("/api/agents/{}/{what}", self.id)).priority(Priority::High);
         if let Some(body) = body {
             builder = builder.json(&body);
         }
         let request = builder.build().map_err(DriverError::Failed)?;
-        let attempt = self.transport.attempt(&request, self.timeout);
+        let attempt = self.transport.send(&request, self.timeout);
         // The transport minds a standstill; this minds an answer that drips for ever.
         match tokio::time::timeout(self.timeout, attempt).await {
             Ok(Ok(answer)) => Ok(answer),
@@ -106,7 +106,7 @@ impl HttpDriver {
     }
 
     async fn observe(&self) -> Observation {
-        match self.call(Method::GET, "health", None).await {
+        match self.send(Method::GET, "health", None).await {
             Ok(answer) => self.read_health(&answer),
             Err(DriverError::Unreachable(why)) => Observation::Unreachable { why },
             Err(DriverError::Failed(why)) => Observation::Missed { why },
@@ -114,72 +114,72 @@ impl HttpDriver {
     }
 
     async fn post_restart(&self) -> Result<(), DriverError> {
-        let answer = self.call(Method::POST, "restart", None).await?;
-        if answer.status.is_success() { Ok(()) } else { Err(self.refused("restart", &answer)) }
+        let answer = self.send(Method::POST, "restart", None).await?;
+        if answer.status.is_success() { Ok(()) } else { Err(self.status_failure("restart", &answer)) }
     }
 
     /// A backend that keeps no state for its agents says so with 404 or 405, and then there is nothing to write.
     async fn put_state(&self, state: Value) -> Result<(), DriverError> {
-        let answer = self.call(Method::PUT, "state", Some(state)).await?;
+        let answer = self.send(Method::PUT, "state", Some(state)).await?;
         match answer.status {
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Ok(()),
             status if status.is_success() => Ok(()),
-            _ => Err(self.refused("state", &answer)),
+            _ => Err(self.status_failure("state", &answer)),
         }
     }
 
     async fn get_state(&self) -> Result<AgentState, DriverError> {
-        let answer = self.call(Method::GET, "state", None).await?;
+        let answer = self.send(Method::GET, "state", None).await?;
         match answer.status {
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Ok(AgentState::Unsupported),
             status if status.is_success() => {
                 serde_json::from_slice(&answer.body).map(AgentState::Known).map_err(|error| {
-                    DriverError::Failed(self.unreadable(
+                    DriverError::Failed(self.parse_error(
                         "the agent's state is not JSON",
                         answer.status,
                         &error,
                     ))
                 })
             }
-            _ => Err(self.refused("state", &answer)),
+            _ => Err(self.status_failure("state", &answer)),
         }
     }
 
-    fn read_health(&self, answer: &Answer) -> Observation {
+    fn read_health(&self, answer: &FullResponse) -> Observation {
         if !answer.status.is_success() {
-            return Observation::Missed { why: self.refusal("health", answer) };
+            return Observation::Missed { why: self.status_error("health", answer) };
         }
         match serde_json::from_slice(&answer.body) {
-            Ok(HealthAnswer { status: reported, uptime, error_count }) => Observation::Answered {
+            Ok(HealthResponse { status: reported, uptime, error_count }) => Observation::Answered {
                 reported,
                 uptime_s: uptime.as_f64(),
                 error_count: error_count.as_u64(),
             },
             Err(error) => Observation::Missed {
-                why: self.unreadable("the answer is no health report", answer.status, &error),
+                why: self.parse_error("the answer is no health report", answer.status, &error),
             },
         }
     }
 
-    fn refused(&self, what: &str, answer: &Answer) -> DriverError {
-        DriverError::Failed(self.refusal(what, answer))
+    fn status_failure(&self, what: &str, answer: &FullResponse) -> DriverError {
+        DriverError::Failed(self.status_error(what, answer))
     }
 
-    fn refusal(&self, what: &str, answer: &Answer) -> Error {
-        let error = Error::of_answer(answer.status, &answer.headers, &answer.body)
+    fn status_error(&self, what: &str, answer: &FullResponse) -> Error {
+        let error = Error::from_response(answer.status, &answer.headers, &answer.body)
             .unwrap_or_else(|| Error::new(Reason::BadResponse).with_status(answer.status.as_u16()));
-        let details = format!("the backend answered {} to {what}: {}", answer.status, error.for_log());
-        self.discreet(error.with_details(&details))
+        let details = format!("the backend answered {} to {what}: {}", answer.status, error.log_text());
+        self.redacted(error.with_details(&details))
     }
 
     /// The cause is kept bounded and on one line: it quotes what the backend wrote.
-    fn unreadable(&self, what: &str, status: StatusCode, cause: &serde_json::Error) -> Error {
-        let details = format!("{what}: {}", start_of(cause.to_string().as_bytes()));
-        self.discreet(Error::new(Reason::BadResponse).with_status(status.as_u16()).with_details(&details))
+    fn parse_error(&self, what: &str, status: StatusCode, cause: &serde_json::Error) -> Error {
+        let details = format!("{what}: {}", body_excerpt(cause.to_string().as_bytes()));
+        self.redacted(Error::new(Reason::BadResponse).with_status(status.as_u16()).with_details(&details))
     }
 
     fn driver_error(&self, failure: &TransportError) -> DriverError {
-        let error = self.discreet(Error::from(failure));
+        let error = self.redacted(Error::from(failure));
         match failure.kind {
             FailureKind::Refused
             | FailureKind::HostNotFound
@@ -195,16 +195,16 @@ impl HttpDriver {
     }
 
     /// Without what the transport sent along: a backend may have repeated it.
-    fn discreet(&self, error: Error) -> Error {
-        error.without(&self.transport.secrets())
+    fn redacted(&self, error: Error) -> Error {
+        error.redacted(&self.transport.secrets())
     }
 }
 
 /// A request that waited in the queue for too long was not sent, whatever it waited for: it is tried once.
-fn never_sent(error: Error) -> Error {
+fn as_expired(error: Error) -> Error {
     match error.reason {
         Reason::Disconnected => {
-            let details = format!("{}: {}", error.reason, error.for_log());
+            let details = format!("{}: {}", error.reason, error.log_text());
             Error::new(Reason::Expired).with_details(&details)
         }
         _ => error,
@@ -236,16 +236,16 @@ impl Driver for HttpDriver {
         self.meter.activity()
     }
 
-    fn letters_max(&self) -> usize {
-        LETTERS_MAX
+    fn messages_in_flight_max(&self) -> usize {
+        MESSAGES_IN_FLIGHT_MAX
     }
 
-    fn work_begun(&self) -> BoxFuture<'_, ()> {
-        self.meter.begun().boxed()
+    fn wait_for_work(&self) -> BoxFuture<'_, ()> {
+        self.meter.wait_for_work().boxed()
     }
 
-    fn deliver(&self, letter: Letter) -> BoxFuture<'_, Result<Value, Error>> {
-        self.post_letter(letter).boxed()
+    fn deliver(&self, letter: AgentMessage) -> BoxFuture<'_, Result<Value, Error>> {
+        self.post_message(letter).boxed()
     }
 }
 

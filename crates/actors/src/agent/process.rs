@@ -25,60 +25,60 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
-use self::life::Life;
-use self::memory::over_ceiling;
-use self::words::{absent, not_started};
+use self::life::JsonlInstance;
+use self::memory::wait_until_over_ceiling;
+use self::words::{not_running_error, start_error};
 use super::activity::ActivityMeter;
-use super::driver::{Activity, AgentState, Driver, DriverError, ProcessFacts};
-use super::feed::AgentFeed;
+use super::driver::{Activity, AgentState, Driver, DriverError, ProcessUsage};
+use super::updates::UpdateBroadcast;
 use super::health::Observation;
-use super::letter::Letter;
+use super::agent_message::AgentMessage;
 use crate::error::{Error, Secrets};
-use crate::process::{Launch, Warden};
+use crate::process::{Launch, ProcessManager};
 
 /// How often it is looked how much memory the process takes, where nothing else is said.
 const MEMORY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long an agent may take to make room for what it is given back. It has to read it, not to do anything about it.
-const RESTORED_WITHIN: Duration = Duration::from_secs(10);
+const RESTORE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Starts an agent's process, speaks to it, and ends it.
 ///
 /// When this is dropped, the process is killed with all that it started.
 pub struct ProcessDriver {
     launch: Launch,
-    warden: Warden,
-    feed: AgentFeed,
+    manager: ProcessManager,
+    updates: UpdateBroadcast,
     meter: ActivityMeter,
     secrets: Secrets,
     memory_bytes_max: Option<u64>,
     memory_interval: Duration,
     /// One restart at a time.
-    turn: tokio::sync::Mutex<()>,
-    life: Mutex<Option<Arc<Life>>>,
+    restart_lock: tokio::sync::Mutex<()>,
+    instance: Mutex<Option<Arc<JsonlInstance>>>,
 }
 
 impl ProcessDriver {
     /// An agent that is started like this, and whose processes `warden` keeps from being left behind.
     #[must_use]
-    pub fn new(launch: Launch, warden: Warden) -> Self {
+    pub fn new(launch: Launch, warden: ProcessManager) -> Self {
         Self {
             secrets: Secrets::default().with_environment(&launch.spec.env),
             launch,
-            warden,
-            feed: AgentFeed::default(),
+            manager: warden,
+            updates: UpdateBroadcast::default(),
             meter: ActivityMeter::default(),
             memory_bytes_max: None,
             memory_interval: MEMORY_INTERVAL,
-            turn: tokio::sync::Mutex::default(),
-            life: Mutex::default(),
+            restart_lock: tokio::sync::Mutex::default(),
+            instance: Mutex::default(),
         }
     }
 
     /// Publishes there what the agent says beside its answers.
     #[must_use]
-    pub fn with_feed(mut self, feed: AgentFeed) -> Self {
-        self.feed = feed;
+    pub fn with_updates(mut self, feed: UpdateBroadcast) -> Self {
+        self.updates = feed;
         self
     }
 
@@ -103,35 +103,35 @@ impl ProcessDriver {
         self
     }
 
-    fn life(&self) -> Option<Arc<Life>> {
-        self.slot().clone()
+    fn instance(&self) -> Option<Arc<JsonlInstance>> {
+        self.lock_instance().clone()
     }
 
-    fn slot(&self) -> MutexGuard<'_, Option<Arc<Life>>> {
-        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_instance(&self) -> MutexGuard<'_, Option<Arc<JsonlInstance>>> {
+        self.instance.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn observe(&self) -> Observation {
-        match self.life() {
+        match self.instance() {
             Some(life) => life.observe().await,
-            None => Observation::Gone { why: absent("its process does not run") },
+            None => Observation::Exited { why: not_running_error("its process does not run") },
         }
     }
 
     /// Resolves when the process has ended by itself, or takes too much memory.
-    async fn mishap(&self) -> Observation {
-        let Some(life) = self.life() else { return self.observe().await };
-        let over = life.over();
+    async fn wait_for_exit(&self) -> Observation {
+        let Some(life) = self.instance() else { return self.observe().await };
+        let over = life.ended();
         // Whoever ends the agent for good must not find it held up by this.
         let life = Arc::downgrade(&life);
-        let memory = over_ceiling(self.memory_bytes_max, self.memory_interval, || {
+        let memory = wait_until_over_ceiling(self.memory_bytes_max, self.memory_interval, || {
             let life = life.clone();
-            async move { Some(life.upgrade()?.look_at_memory().await) }
+            async move { Some(life.upgrade()?.measure_memory().await) }
         });
         let memory = async {
             let why = memory.await;
             if let Some(life) = life.upgrade() {
-                life.condemn(&why);
+                life.mark_for_kill(&why);
                 // It is not to grow until its restart is due.
                 life.stop().await;
             }
@@ -139,53 +139,53 @@ impl ProcessDriver {
         };
         tokio::select! {
             () = over => self.observe().await,
-            why = memory => Observation::Gone { why },
+            why = memory => Observation::Exited { why },
         }
     }
 
-    async fn start_anew(&self) -> Result<(), DriverError> {
-        let _turn = self.turn.lock().await;
-        self.end().await;
-        let started = Life::begin(&self.launch, &self.warden, &self.feed, &self.meter, &self.secrets).await;
+    async fn start(&self) -> Result<(), DriverError> {
+        let _turn = self.restart_lock.lock().await;
+        self.stop_current().await;
+        let started = JsonlInstance::start(&self.launch, &self.manager, &self.updates, &self.meter, &self.secrets).await;
         let life = Arc::new(
-            started.map_err(|fault| DriverError::Failed(not_started(&fault).without(&self.secrets)))?,
+            started.map_err(|fault| DriverError::Failed(start_error(&fault).redacted(&self.secrets)))?,
         );
-        *self.slot() = Some(Arc::clone(&life));
-        let ready = life.ready(&self.launch).await;
+        *self.lock_instance() = Some(Arc::clone(&life));
+        let ready = life.wait_ready(&self.launch).await;
         if ready.is_err() {
-            self.end_this(&life).await;
+            self.stop_instance(&life).await;
         }
-        ready.map_err(|fault| DriverError::Failed(not_started(&fault).without(&self.secrets)))
+        ready.map_err(|fault| DriverError::Failed(start_error(&fault).redacted(&self.secrets)))
     }
 
     /// Gives the state that it said last.
-    async fn end(&self) -> Option<Value> {
-        let life = self.life()?;
-        self.end_this(&life).await;
+    async fn stop_current(&self) -> Option<Value> {
+        let life = self.instance()?;
+        self.stop_instance(&life).await;
         life.state()
     }
 
-    async fn end_this(&self, life: &Arc<Life>) {
+    async fn stop_instance(&self, life: &Arc<JsonlInstance>) {
         life.stop().await;
         // Another may have been started meanwhile.
-        self.slot().take_if(|now| Arc::ptr_eq(now, life));
+        self.lock_instance().take_if(|now| Arc::ptr_eq(now, life));
     }
 
-    async fn give_back(&self, state: Value) -> Result<(), DriverError> {
-        let Some(life) = self.life() else {
-            return Err(DriverError::Failed(absent("its process does not run")));
+    async fn restore(&self, state: Value) -> Result<(), DriverError> {
+        let Some(life) = self.instance() else {
+            return Err(DriverError::Failed(not_running_error("its process does not run")));
         };
-        let restored = timeout(RESTORED_WITHIN, life.desk().restore(&state)).await;
+        let restored = timeout(RESTORE_TIMEOUT, life.conversation().restore(&state)).await;
         restored
-            .unwrap_or_else(|_| Err(absent("its process does not read what it is given")))
+            .unwrap_or_else(|_| Err(not_running_error("its process does not read what it is given")))
             .map_err(DriverError::Failed)
     }
 
-    async fn hand_over(&self, letter: Letter) -> Result<Value, Error> {
+    async fn deliver_message(&self, letter: AgentMessage) -> Result<Value, Error> {
         // The whole time counts: one that does not read what it is given hangs.
         let _at_work = self.meter.begin();
-        let desk = self.life().map(|life| life.desk().clone());
-        desk.ok_or_else(|| absent("its process does not run"))?.deliver(letter).await
+        let desk = self.instance().map(|life| life.conversation().clone());
+        desk.ok_or_else(|| not_running_error("its process does not run"))?.deliver(letter).await
     }
 }
 
@@ -202,31 +202,31 @@ impl Driver for ProcessDriver {
         self.observe().boxed()
     }
 
-    fn incident(&self) -> BoxFuture<'_, Observation> {
-        self.mishap().boxed()
+    fn wait_for_failure(&self) -> BoxFuture<'_, Observation> {
+        self.wait_for_exit().boxed()
     }
 
     fn restart(&self) -> BoxFuture<'_, Result<(), DriverError>> {
-        self.start_anew().boxed()
+        self.start().boxed()
     }
 
     fn stop(&self) -> BoxFuture<'_, Option<Value>> {
-        self.end().boxed()
+        self.stop_current().boxed()
     }
 
     fn abandon(&self) {
-        if let Some(life) = self.slot().take() {
+        if let Some(life) = self.lock_instance().take() {
             life.kill();
         }
     }
 
     fn read_state(&self) -> BoxFuture<'_, Result<AgentState, DriverError>> {
-        let state = self.life().and_then(|life| life.state());
+        let state = self.instance().and_then(|life| life.state());
         std::future::ready(Ok(state.map_or(AgentState::None, AgentState::Known))).boxed()
     }
 
-    fn state_said(&self) -> BoxFuture<'_, ()> {
-        let said = self.life().map(|life| life.state_said());
+    fn wait_for_state(&self) -> BoxFuture<'_, ()> {
+        let said = self.instance().map(|life| life.wait_for_state());
         async move {
             match said {
                 Some(said) => said.await,
@@ -237,33 +237,33 @@ impl Driver for ProcessDriver {
     }
 
     fn write_state(&self, state: Value) -> BoxFuture<'_, Result<(), DriverError>> {
-        self.give_back(state).boxed()
+        self.restore(state).boxed()
     }
 
-    fn process(&self) -> Option<ProcessFacts> {
-        self.life()?.facts()
+    fn process(&self) -> Option<ProcessUsage> {
+        self.instance()?.usage()
     }
 
     /// One that waits for a person's answer does not hang.
     fn activity(&self) -> Activity {
         let activity = self.meter.activity();
-        let asks = self.life().is_some_and(|life| life.desk().has_asks());
+        let asks = self.instance().is_some_and(|life| life.conversation().has_asks());
         if asks { Activity { progressed_at: Some(Instant::now()), ..activity } } else { activity }
     }
 
-    fn work_begun(&self) -> BoxFuture<'_, ()> {
-        self.meter.begun().boxed()
+    fn wait_for_work(&self) -> BoxFuture<'_, ()> {
+        self.meter.wait_for_work().boxed()
     }
 
-    fn deliver(&self, letter: Letter) -> BoxFuture<'_, Result<Value, Error>> {
-        self.hand_over(letter).boxed()
+    fn deliver(&self, letter: AgentMessage) -> BoxFuture<'_, Result<Value, Error>> {
+        self.deliver_message(letter).boxed()
     }
 
     fn answer(&self, ask: &str, answer: Value) -> Result<(), Error> {
-        let desk = self.life().map(|life| life.desk().clone());
-        desk.ok_or_else(|| absent("its process does not run"))?.answer(ask, &answer)?;
+        let desk = self.instance().map(|life| life.conversation().clone());
+        desk.ok_or_else(|| not_running_error("its process does not run"))?.answer(ask, &answer)?;
         // From now on it is the agent again that is waited for.
-        self.meter.progress();
+        self.meter.note_progress();
         Ok(())
     }
 }

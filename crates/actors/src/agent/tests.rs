@@ -1,7 +1,7 @@
 //! The agent's actor under its supervisor, with a driver that follows a script, on a paused clock.
 
 mod checks;
-mod letters;
+mod messages;
 mod liveness;
 
 use std::collections::VecDeque;
@@ -30,36 +30,36 @@ const fn s(seconds: u64) -> Duration {
 
 /// Answers as it was told to; the last answer goes on.
 #[derive(Default)]
-struct Script {
+struct ScriptedDriver {
     answers: Mutex<VecDeque<Observation>>,
     restarts: Mutex<u32>,
     written: Mutex<Vec<Value>>,
     /// What the next restarts end with; then they succeed.
     refused_restarts: Mutex<VecDeque<DriverError>>,
     /// How the next letters end; then they are answered with what they say.
-    endings: Mutex<VecDeque<Ending>>,
+    deliveries: Mutex<VecDeque<DeliveryScript>>,
     delivered: Mutex<Vec<Value>>,
     meter: ActivityMeter,
     /// What the next writes end with; then they succeed.
     refused_writes: Mutex<VecDeque<DriverError>>,
 }
 
-enum Ending {
+enum DeliveryScript {
     Never,
     Error(Error),
 }
 
-impl Script {
-    fn says(answers: impl IntoIterator<Item = Observation>) -> Arc<Self> {
+impl ScriptedDriver {
+    fn answering(answers: impl IntoIterator<Item = Observation>) -> Arc<Self> {
         Arc::new(Self { answers: Mutex::new(answers.into_iter().collect()), ..Self::default() })
     }
 
-    fn then(&self, answers: impl IntoIterator<Item = Observation>) {
+    fn set_answers(&self, answers: impl IntoIterator<Item = Observation>) {
         *self.answers.lock().unwrap() = answers.into_iter().collect();
     }
 }
 
-impl Driver for Script {
+impl Driver for ScriptedDriver {
     fn kind(&self) -> &'static str {
         "script"
     }
@@ -75,7 +75,7 @@ impl Driver for Script {
             return std::future::ready(Err(refusal)).boxed();
         }
         *self.restarts.lock().unwrap() += 1;
-        self.then([well()]);
+        self.set_answers([healthy()]);
         std::future::ready(Ok(())).boxed()
     }
 
@@ -83,13 +83,13 @@ impl Driver for Script {
         std::future::ready(Ok(AgentState::Known(json!({"memory": 7})))).boxed()
     }
 
-    fn deliver(&self, letter: Letter) -> BoxFuture<'_, Result<Value, Error>> {
+    fn deliver(&self, letter: AgentMessage) -> BoxFuture<'_, Result<Value, Error>> {
         self.delivered.lock().unwrap().push(letter.body.clone());
-        let ending = self.endings.lock().unwrap().pop_front();
+        let ending = self.deliveries.lock().unwrap().pop_front();
         match ending {
             None => std::future::ready(Ok(letter.body)).boxed(),
-            Some(Ending::Never) => std::future::pending().boxed(),
-            Some(Ending::Error(error)) => std::future::ready(Err(error)).boxed(),
+            Some(DeliveryScript::Never) => std::future::pending().boxed(),
+            Some(DeliveryScript::Error(error)) => std::future::ready(Err(error)).boxed(),
         }
     }
 
@@ -97,8 +97,8 @@ impl Driver for Script {
         self.meter.activity()
     }
 
-    fn work_begun(&self) -> BoxFuture<'_, ()> {
-        self.meter.begun().boxed()
+    fn wait_for_work(&self) -> BoxFuture<'_, ()> {
+        self.meter.wait_for_work().boxed()
     }
 
     fn write_state(&self, state: Value) -> BoxFuture<'_, Result<(), DriverError>> {
@@ -110,12 +110,12 @@ impl Driver for Script {
     }
 }
 
-fn well() -> Observation {
-    Observation::Answered { reported: Reported::Healthy, uptime_s: Some(1.0), error_count: Some(0) }
+fn healthy() -> Observation {
+    Observation::Answered { reported: ReportedHealth::Healthy, uptime_s: Some(1.0), error_count: Some(0) }
 }
 
 fn failed() -> Observation {
-    Observation::Answered { reported: Reported::Failed, uptime_s: None, error_count: Some(1) }
+    Observation::Answered { reported: ReportedHealth::Failed, uptime_s: None, error_count: Some(1) }
 }
 
 fn missed() -> Observation {
@@ -137,39 +137,39 @@ fn policy() -> HealthPolicy {
     }
 }
 
-struct Scene {
+struct AgentActorFixture {
     runtime: Runtime,
-    planner: Address<AgentMessage>,
-    debts: Arc<AgentDebts>,
-    callers: Arc<Callers>,
-    board: AgentBoard,
-    away: watch::Sender<bool>,
-    story: Subscription,
+    planner: Address<AgentCommand>,
+    pending_recovery: Arc<PendingRecovery>,
+    pending_replies: Arc<PendingReplies>,
+    reports: AgentReports,
+    backend_unavailable: watch::Sender<bool>,
+    events: Subscription,
 }
 
-impl Scene {
-    async fn of(script: &Arc<Script>) -> Self {
+impl AgentActorFixture {
+    async fn new(script: &Arc<ScriptedDriver>) -> Self {
         Self::with(script, policy(), None).await
     }
 
-    async fn stored(script: &Arc<Script>, store: Option<&Arc<MemoryStore>>) -> Self {
+    async fn with_store(script: &Arc<ScriptedDriver>, store: Option<&Arc<MemoryStore>>) -> Self {
         Self::with(script, policy(), store).await
     }
 
-    async fn with(script: &Arc<Script>, health: HealthPolicy, store: Option<&Arc<MemoryStore>>) -> Self {
+    async fn with(script: &Arc<ScriptedDriver>, health: HealthPolicy, store: Option<&Arc<MemoryStore>>) -> Self {
         let away = watch::Sender::new(false);
-        let debts = Arc::<AgentDebts>::default();
-        let callers = Arc::<Callers>::default();
-        let board = AgentBoard::default();
+        let debts = Arc::<PendingRecovery>::default();
+        let callers = Arc::<PendingReplies>::default();
+        let board = AgentReports::default();
         let actor = AgentActor {
             id: "planner".to_owned(),
             driver: Arc::clone(script) as Arc<dyn Driver>,
             health: Arc::new(health),
             first_check_within: Duration::ZERO,
-            callers: Arc::clone(&callers),
-            debts: Arc::clone(&debts),
-            backend_seems_away: away.subscribe(),
-            board: board.clone(),
+            pending_replies: Arc::clone(&callers),
+            pending_recovery: Arc::clone(&debts),
+            is_backend_unavailable: away.subscribe(),
+            reports: board.clone(),
         };
         let policy = ChildPolicy {
             delay: Delay::Fixed { delay: s(5) },
@@ -184,24 +184,24 @@ impl Scene {
         }
         let runtime = builder.start(root).await.unwrap();
         let story = runtime.journal().subscribe_after(0);
-        Self { runtime, planner, debts, callers, board, away, story }
+        Self { runtime, planner, pending_recovery: debts, pending_replies: callers, reports: board, backend_unavailable: away, events: story }
     }
 
-    async fn next(&mut self) -> mainstay_runtime::journal::Record {
-        let Delivery::Event(record) = self.story.next().await else { panic!("events are missing") };
+    async fn next_event(&mut self) -> mainstay_runtime::journal::Record {
+        let Delivery::Event(record) = self.events.next().await else { panic!("events are missing") };
         *record
     }
 
     /// Waits for the next change of the agent's health.
-    async fn change(&mut self) -> (AgentStatus, AgentStatus) {
-        let record = self.until(AgentHealth::KIND).await;
+    async fn next_status_change(&mut self) -> (AgentStatus, AgentStatus) {
+        let record = self.next_event_of(AgentHealth::KIND).await;
         let AgentHealth { from, to, .. } = record.decode().unwrap();
         (from, to)
     }
 
-    async fn until(&mut self, kind: &str) -> mainstay_runtime::journal::Record {
+    async fn next_event_of(&mut self, kind: &str) -> mainstay_runtime::journal::Record {
         loop {
-            let record = self.next().await;
+            let record = self.next_event().await;
             if record.kind == kind {
                 return record;
             }
@@ -209,127 +209,127 @@ impl Scene {
     }
 
     fn status(&self) -> AgentStatus {
-        self.board.get("planner").unwrap().status
+        self.reports.get("planner").unwrap().status
     }
 }
 
 use AgentStatus::{Degraded, Failed, Healthy, Starting, Unknown};
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_failed_is_restarted_after_the_delay_with_the_state_that_it_had() {
-    let script = Script::says([well(), well(), failed()]);
-    let mut scene = Scene::of(&script).await;
-    assert_eq!(scene.change().await, (Starting, Healthy));
-    assert_eq!(scene.change().await, (Healthy, Failed));
-    let exited = scene.until("actor_exited").await;
+async fn failed_agent_restarts_after_delay_with_its_state() {
+    let script = ScriptedDriver::answering([healthy(), healthy(), failed()]);
+    let mut scene = AgentActorFixture::new(&script).await;
+    assert_eq!(scene.next_status_change().await, (Starting, Healthy));
+    assert_eq!(scene.next_status_change().await, (Healthy, Failed));
+    let exited = scene.next_event_of("actor_exited").await;
     assert_eq!(exited.fields["message"], "the agent reports that it failed");
     assert_eq!(*script.restarts.lock().unwrap(), 0);
-    let restarted = scene.until("actor_restarted").await;
+    let restarted = scene.next_event_of("actor_restarted").await;
     assert_eq!(restarted.mono_ms - exited.mono_ms, 5000);
     assert_eq!(*script.restarts.lock().unwrap(), 1);
     assert_eq!(*script.written.lock().unwrap(), [json!({"memory": 7})]);
-    assert_eq!(scene.change().await, (Starting, Healthy));
+    assert_eq!(scene.next_status_change().await, (Starting, Healthy));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_state_that_was_read_just_before_the_agent_failed_is_not_kept() {
-    let script = Script::says([well(), failed()]);
-    let mut scene = Scene::of(&script).await;
-    scene.until("actor_restarted").await;
+async fn state_read_just_before_failure_is_not_saved() {
+    let script = ScriptedDriver::answering([healthy(), failed()]);
+    let mut scene = AgentActorFixture::new(&script).await;
+    scene.next_event_of("actor_restarted").await;
     assert_eq!(*script.restarts.lock().unwrap(), 1);
     assert!(script.written.lock().unwrap().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_does_not_answer_while_the_backend_seems_away_is_unknown_and_is_not_restarted() {
-    let script = Script::says([well()]);
-    let mut scene = Scene::of(&script).await;
-    assert_eq!(scene.change().await, (Starting, Healthy));
-    script.then([missed()]);
-    scene.away.send_replace(true);
-    assert_eq!(scene.change().await, (Healthy, Unknown));
+async fn missed_check_during_outage_is_unknown() {
+    let script = ScriptedDriver::answering([healthy()]);
+    let mut scene = AgentActorFixture::new(&script).await;
+    assert_eq!(scene.next_status_change().await, (Starting, Healthy));
+    script.set_answers([missed()]);
+    scene.backend_unavailable.send_replace(true);
+    assert_eq!(scene.next_status_change().await, (Healthy, Unknown));
     tokio::time::sleep(s(600)).await;
     assert_eq!(scene.status(), Unknown);
     assert_eq!(*script.restarts.lock().unwrap(), 0);
-    script.then([well()]);
+    script.set_answers([healthy()]);
     let before = scene.runtime.now();
-    scene.away.send_replace(false);
-    assert_eq!(scene.change().await, (Unknown, Healthy));
+    scene.backend_unavailable.send_replace(false);
+    assert_eq!(scene.next_status_change().await, (Unknown, Healthy));
     assert_eq!(scene.runtime.now(), before, "the agent is checked as soon as the link is back");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_actor_that_crashed_does_not_restart_an_agent_that_is_well() {
-    let script = Script::says([well()]);
-    let mut scene = Scene::of(&script).await;
-    scene.planner.cast(AgentMessage::Panic).await.unwrap();
-    scene.until("actor_restarted").await;
+async fn actor_crash_does_not_restart_healthy_agent() {
+    let script = ScriptedDriver::answering([healthy()]);
+    let mut scene = AgentActorFixture::new(&script).await;
+    scene.planner.cast(AgentCommand::Panic).await.unwrap();
+    scene.next_event_of("actor_restarted").await;
     assert_eq!(*script.restarts.lock().unwrap(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_is_well_is_restarted_when_somebody_asks_for_it_and_keeps_its_state() {
-    let script = Script::says([well()]);
-    let scene = Scene::of(&script).await;
-    while scene.board.get("planner").unwrap().state_kept_at.is_none() {
+async fn requested_restart_of_healthy_agent_keeps_its_state() {
+    let script = ScriptedDriver::answering([healthy()]);
+    let scene = AgentActorFixture::new(&script).await;
+    while scene.reports.get("planner").unwrap().state_saved_at.is_none() {
         tokio::time::sleep(s(1)).await;
     }
-    scene.debts.owe_restart();
+    scene.pending_recovery.request_restart();
     scene.runtime.root().restart("planner").await.unwrap();
-    assert_eq!(scene.planner.call(AgentMessage::AwaitRevival).await, Ok(Ok(())));
+    assert_eq!(scene.planner.call(AgentCommand::AwaitRecovery).await, Ok(Ok(())));
     assert_eq!(*script.restarts.lock().unwrap(), 1);
     assert_eq!(*script.written.lock().unwrap(), [json!({"memory": 7})]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn misses_degrade_an_agent_before_they_fail_it() {
-    let script = Script::says([well(), missed()]);
-    let mut scene = Scene::of(&script).await;
-    assert_eq!(scene.change().await, (Starting, Healthy));
-    assert_eq!(scene.change().await, (Healthy, Degraded));
-    assert_eq!(scene.change().await, (Degraded, Failed));
+async fn missed_checks_degrade_before_they_fail() {
+    let script = ScriptedDriver::answering([healthy(), missed()]);
+    let mut scene = AgentActorFixture::new(&script).await;
+    assert_eq!(scene.next_status_change().await, (Starting, Healthy));
+    assert_eq!(scene.next_status_change().await, (Healthy, Degraded));
+    assert_eq!(scene.next_status_change().await, (Degraded, Failed));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_state_that_could_not_be_given_back_is_still_owed_to_the_next_incarnation() {
-    let script = Script::says([well(), well(), failed()]);
-    let mut scene = Scene::of(&script).await;
-    scene.until("decision").await;
+async fn failed_state_restore_is_retried_by_next_incarnation() {
+    let script = ScriptedDriver::answering([healthy(), healthy(), failed()]);
+    let mut scene = AgentActorFixture::new(&script).await;
+    scene.next_event_of("decision").await;
     // The restart succeeds, and then three times the state is not taken.
     let refusal = || DriverError::failed("503");
     script.refused_writes.lock().unwrap().extend([refusal(), refusal(), refusal()]);
     for _ in 0..3 {
-        scene.until("decision").await;
+        scene.next_event_of("decision").await;
         assert!(script.written.lock().unwrap().is_empty());
     }
-    assert_eq!(scene.change().await, (Starting, Healthy));
+    assert_eq!(scene.next_status_change().await, (Starting, Healthy));
     assert_eq!(*script.written.lock().unwrap(), [json!({"memory": 7})]);
     assert_eq!(*script.restarts.lock().unwrap(), 1, "the agent itself was restarted once");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_backend_that_goes_away_during_a_restart_costs_no_budget_and_the_restart_is_still_owed() {
-    let script = Script::says([well(), well(), failed()]);
-    let mut scene = Scene::of(&script).await;
-    scene.until("decision").await;
+async fn outage_during_restart_costs_no_budget_and_retries() {
+    let script = ScriptedDriver::answering([healthy(), healthy(), failed()]);
+    let mut scene = AgentActorFixture::new(&script).await;
+    scene.next_event_of("decision").await;
     let away = || DriverError::Unreachable(Error::new(Reason::ConnectionRefused));
     script.refused_restarts.lock().unwrap().extend([away(), away(), away()]);
-    assert_eq!(scene.change().await, (Starting, Unknown));
-    assert_eq!(scene.change().await, (Unknown, Healthy));
+    assert_eq!(scene.next_status_change().await, (Starting, Unknown));
+    assert_eq!(scene.next_status_change().await, (Unknown, Healthy));
     assert_eq!((*script.restarts.lock().unwrap(), script.written.lock().unwrap().len()), (1, 1));
-    assert_eq!(scene.runtime.tree().find("root/planner").unwrap().vitals.generation, 2);
+    assert_eq!(scene.runtime.tree().find("root/planner").unwrap().info.generation, 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_was_restarted_by_somebody_else_gets_its_state_back() {
+async fn external_restart_restores_state() {
     let says = |uptime_s: f64| Observation::Answered {
-        reported: Reported::Healthy,
+        reported: ReportedHealth::Healthy,
         uptime_s: Some(uptime_s),
         error_count: Some(0),
     };
-    let script = Script::says([says(100.0), says(100.0), says(5.0)]);
-    let mut scene = Scene::of(&script).await;
-    assert_eq!(scene.change().await, (Starting, Healthy));
+    let script = ScriptedDriver::answering([says(100.0), says(100.0), says(5.0)]);
+    let mut scene = AgentActorFixture::new(&script).await;
+    assert_eq!(scene.next_status_change().await, (Starting, Healthy));
     tokio::time::sleep(s(40)).await;
     assert_eq!(*script.written.lock().unwrap(), [json!({"memory": 7})]);
     assert_eq!(*script.restarts.lock().unwrap(), 0);

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::handle::CacheHandle;
 use super::pattern::{Pattern, Selection};
-use super::shelf::Term;
-use crate::sleep::{SLEEP_CHECK_INTERVAL, SleepWatch};
+use super::store::Epoch;
+use crate::suspend::{SUSPEND_CHECK_INTERVAL, SuspendDetector};
 
 /// Entries were invalidated. Where nothing was kept of what has changed in a folder, it is not told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,12 +30,12 @@ impl Event for CacheInvalidated {
 
 /// The machine slept, and what is kept has grown older meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CacheSlept {
+pub struct CacheAged {
     /// For how long, in milliseconds.
-    pub slept_ms: u64,
+    pub suspended_ms: u64,
 }
 
-impl Event for CacheSlept {
+impl Event for CacheAged {
     const KIND: &'static str = "cache_slept";
 }
 
@@ -79,7 +79,7 @@ impl Invalidation {
     ///
     /// # Errors
     /// When the pattern cannot be used.
-    pub fn by_pattern(pattern: &Pattern) -> Result<Self, super::PatternError> {
+    pub fn from_pattern(pattern: &Pattern) -> Result<Self, super::PatternError> {
         let selections = vec![Selection::try_from(pattern)?];
         let (by, text) = match pattern {
             Pattern::Key(text) => (InvalidatedBy::Key, text.as_str()),
@@ -92,7 +92,7 @@ impl Invalidation {
 
     /// Whatever a function chooses; `name` says in the journal what that is.
     #[must_use]
-    pub fn by_predicate(name: &str, holds: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+    pub fn from_predicate(name: &str, holds: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         let selections = vec![Selection::predicate(holds)];
         Self { by: InvalidatedBy::Predicate, pattern: name.to_owned(), selections }
     }
@@ -109,7 +109,7 @@ pub enum CacheMessage {
         reply: Option<Reply<u64>>,
     },
     /// Look whether the machine slept.
-    MindTime,
+    CheckSuspend,
     /// Panic, to show what the supervisor does about it. Only in debug builds.
     #[cfg(debug_assertions)]
     Panic,
@@ -122,7 +122,7 @@ impl Message for CacheMessage {
     fn label(&self) -> &'static str {
         match self {
             Self::Invalidate { .. } => "Invalidate",
-            Self::MindTime => "MindTime",
+            Self::CheckSuspend => "MindTime",
             #[cfg(debug_assertions)]
             Self::Panic | Self::PanicOn(_) => "Panic",
         }
@@ -138,63 +138,63 @@ pub struct CacheActor {
 
 /// The time of one incarnation. When it ends, in whatever way, everything is forgotten.
 #[derive(Debug)]
-pub struct Tenure {
+pub struct OpenGuard {
     cache: CacheHandle,
-    term: Term,
-    sleep: SleepWatch,
+    epoch: Epoch,
+    suspend_detector: SuspendDetector,
 }
 
-impl Drop for Tenure {
+impl Drop for OpenGuard {
     fn drop(&mut self) {
-        self.cache.close(self.term);
+        self.cache.close(self.epoch);
     }
 }
 
 /// An order that is being carried out. Where that is cut off, everything is forgotten before its caller is told: this is to
 /// be dropped before the reply.
-struct Unfinished<'a> {
-    tenure: &'a Tenure,
-    is_over: bool,
+struct InvalidationGuard<'a> {
+    open_guard: &'a OpenGuard,
+    is_finished: bool,
 }
 
-impl Drop for Unfinished<'_> {
+impl Drop for InvalidationGuard<'_> {
     fn drop(&mut self) {
-        if !self.is_over {
-            self.tenure.cache.close(self.tenure.term);
+        if !self.is_finished {
+            self.open_guard.cache.close(self.open_guard.epoch);
         }
     }
 }
 
 impl Worker for CacheActor {
     type Message = CacheMessage;
-    type State = Tenure;
+    type State = OpenGuard;
     type Snapshot = ();
 
-    async fn start(&self, ctx: &mut Context<CacheMessage>, _: Option<()>) -> Result<Tenure, Failure> {
-        ctx.send_after(SLEEP_CHECK_INTERVAL, CacheMessage::MindTime);
-        let sleep = SleepWatch::new(ctx.wall_time(), ctx.now());
-        Ok(Tenure { cache: self.cache.clone(), term: self.cache.open(), sleep })
+    async fn start(&self, ctx: &mut Context<CacheMessage>, _: Option<()>) -> Result<OpenGuard, Failure> {
+        ctx.send_after(SUSPEND_CHECK_INTERVAL, CacheMessage::CheckSuspend);
+        let sleep = SuspendDetector::new(ctx.wall_time(), ctx.now());
+        Ok(OpenGuard { cache: self.cache.clone(), epoch: self.cache.open(), suspend_detector: sleep })
     }
 
     async fn handle(
         &self,
         ctx: &mut Context<CacheMessage>,
         message: CacheMessage,
-        tenure: &mut Tenure,
+        tenure: &mut OpenGuard,
     ) -> Result<(), Failure> {
         match message {
-            CacheMessage::MindTime => {
-                ctx.send_after(SLEEP_CHECK_INTERVAL, CacheMessage::MindTime);
-                if let Some(slept) = tenure.sleep.slept(ctx.wall_time(), ctx.now()) {
-                    tenure.cache.note_sleep(slept);
-                    ctx.record(&CacheSlept { slept_ms: millis(slept) });
+            CacheMessage::CheckSuspend => {
+                ctx.send_after(SUSPEND_CHECK_INTERVAL, CacheMessage::CheckSuspend);
+                if let Some(slept) = tenure.suspend_detector.suspended_for(ctx.wall_time(), ctx.now()) {
+                    tenure.cache.add_suspend(slept);
+                    ctx.record(&CacheAged { suspended_ms: millis(slept) });
                 }
             }
             CacheMessage::Invalidate { invalidation, reply } => {
                 let Invalidation { by, pattern, selections } = invalidation;
-                let mut unfinished = Unfinished { tenure, is_over: false };
-                let entries = tenure.cache.drop_all(selections).await;
-                unfinished.is_over = true;
+                let mut unfinished = InvalidationGuard { open_guard: tenure, is_finished: false };
+                let entries = tenure.cache.invalidate_all(selections).await;
+                unfinished.is_finished = true;
                 // A folder that a program writes to all day changes ten times a second, and mostly nothing is kept of it.
                 if entries > 0 || by != InvalidatedBy::Files {
                     ctx.record(&CacheInvalidated { by, pattern, entries });
@@ -206,7 +206,7 @@ impl Worker for CacheActor {
             #[cfg(debug_assertions)]
             #[allow(clippy::panic, reason = "this is the fault switch of debug builds")]
             CacheMessage::Panic | CacheMessage::PanicOn(_) => {
-                let _unfinished = Unfinished { tenure, is_over: false };
+                let _unfinished = InvalidationGuard { open_guard: tenure, is_finished: false };
                 panic!("asked to panic")
             }
         }

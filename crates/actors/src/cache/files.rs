@@ -9,10 +9,10 @@ use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
 use super::handle::CacheHandle;
-use super::keeping::Keeping;
+use super::entry_options::EntryOptions;
 use super::load::Loaded;
 use super::value::CacheValue;
-use super::watch::{Roots, Stand};
+use super::watch::{Roots, WatchedPath};
 use crate::error::{Error, Reason};
 
 /// The largest file that is read.
@@ -33,12 +33,12 @@ pub const FILE_BYTES_MAX: u64 = 256 << 20;
 /// where those make no difference. So what is kept is kept for the cache's own time at most, and that something is not
 /// there for as long as failures are.
 #[derive(Debug, Clone)]
-pub struct Files {
+pub struct FileCache {
     cache: CacheHandle,
     roots: Roots,
 }
 
-impl Files {
+impl FileCache {
     /// Files kept in `cache` as far as `roots` are watched.
     #[must_use]
     pub fn new(cache: CacheHandle, roots: Roots) -> Self {
@@ -53,9 +53,9 @@ impl Files {
 
     /// Whether the contents of a file, or that it is not there, are kept at the moment. Reads nothing.
     #[must_use]
-    pub fn keeps(&self, path: &Path) -> bool {
-        let key = self.roots.stand(path).and_then(|stand| stand.place.file_key());
-        key.is_some_and(|key| self.cache.has(&key))
+    pub fn is_cached(&self, path: &Path) -> bool {
+        let key = self.roots.locate(path).and_then(|stand| stand.key.file_key());
+        key.is_some_and(|key| self.cache.contains(&key))
     }
 
     /// The contents of a file, by its absolute path; at most [`FILE_BYTES_MAX`].
@@ -63,11 +63,11 @@ impl Files {
     /// # Errors
     /// `not_found` when it is not there, which is kept as failures are, and dropped when it appears; `forbidden`, or
     /// `invalid_request` when it is no file, is too large, or cannot be read, or the path is not absolute.
-    pub async fn file(&self, path: &Path) -> Result<Bytes, Error> {
+    pub async fn read_bytes(&self, path: &Path) -> Result<Bytes, Error> {
         check_absolute(path)?;
-        let way = |stand: &Stand| stand.place.file_key();
-        let Some((stand, key)) = self.way(path, way).await? else {
-            return blocking({
+        let way = |stand: &WatchedPath| stand.key.file_key();
+        let Some((stand, key)) = self.find_cacheable(path, way).await? else {
+            return run_blocking({
                 let path = path.to_owned();
                 move || Ok(read(&path)?.0)
             })
@@ -75,20 +75,20 @@ impl Files {
         };
         let roots = self.roots.clone();
         let load = || async move {
-            let (bytes, is_kept) = blocking({
+            let (bytes, is_kept) = run_blocking({
                 let path = stand.path.clone();
                 move || {
                     // Before it is read: whatever comes in between is told.
-                    let is_direct = is_direct(&path);
+                    let is_direct = is_canonical(&path);
                     let (bytes, is_alone) = read(&path)?;
                     Ok((bytes, is_direct && is_alone))
                 }
             })
             .await?;
             let loaded = Loaded::new(CacheValue::Bytes(bytes));
-            Ok(if is_kept && roots.holds(&stand) { loaded } else { loaded.not_kept() })
+            Ok(if is_kept && roots.is_current(&stand) { loaded } else { loaded.uncached() })
         };
-        self.load(&key, load).await
+        self.get_or_load(&key, load).await
     }
 
     /// What a search of a folder finds, by its absolute path: what is kept, or what `load` brings. It is dropped when
@@ -106,41 +106,41 @@ impl Files {
         F: Future<Output = Result<Bytes, Error>> + Send + 'static,
     {
         check_absolute(folder)?;
-        let Some((stand, key)) = self.way(folder, |stand| stand.place.search_key(query)).await? else {
+        let Some((stand, key)) = self.find_cacheable(folder, |stand| stand.key.search_key(query)).await? else {
             return load().await;
         };
         let roots = self.roots.clone();
         let load = || async move {
             let path = stand.path.clone();
-            let is_direct = blocking(move || Ok(is_direct(&path))).await?;
+            let is_direct = run_blocking(move || Ok(is_canonical(&path))).await?;
             let loaded = Loaded::new(CacheValue::Bytes(load().await?));
-            Ok(if is_direct && roots.holds(&stand) { loaded } else { loaded.not_kept() })
+            Ok(if is_direct && roots.is_current(&stand) { loaded } else { loaded.uncached() })
         };
-        self.load(&key, load).await
+        self.get_or_load(&key, load).await
     }
 
     /// The stand and the key of what may be kept; `None` for what has to be read plainly.
-    async fn way(
+    async fn find_cacheable(
         &self,
         path: &Path,
-        key: impl Fn(&Stand) -> Option<String>,
-    ) -> Result<Option<(Stand, String)>, Error> {
-        let found = self.roots.stand(path).and_then(|stand| key(&stand).map(|key| (stand, key)));
+        key: impl Fn(&WatchedPath) -> Option<String>,
+    ) -> Result<Option<(WatchedPath, String)>, Error> {
+        let found = self.roots.locate(path).and_then(|stand| key(&stand).map(|key| (stand, key)));
         let Some((stand, key)) = found else { return Ok(None) };
         // What is kept was direct when it was read, and events tell when it no longer is.
-        if self.cache.has(&key) {
+        if self.cache.contains(&key) {
             return Ok(Some((stand, key)));
         }
         let path = stand.path.clone();
-        let is_direct = blocking(move || Ok(is_direct(&path))).await?;
+        let is_direct = run_blocking(move || Ok(is_canonical(&path))).await?;
         Ok(is_direct.then_some((stand, key)))
     }
 
-    async fn load<F>(&self, key: &str, load: impl FnOnce() -> F + Send + 'static) -> Result<Bytes, Error>
+    async fn get_or_load<F>(&self, key: &str, load: impl FnOnce() -> F + Send + 'static) -> Result<Bytes, Error>
     where
         F: Future<Output = Result<Loaded, Error>> + Send + 'static,
     {
-        let keeping = Keeping { stale_for: Duration::ZERO, is_of_the_link: false, ..self.cache.keeping() };
+        let keeping = EntryOptions { stale_for: Duration::ZERO, depends_on_connection: false, ..self.cache.default_options() };
         match self.cache.get_or_load(key, None, keeping, load).await?.value {
             CacheValue::Bytes(bytes) => Ok(bytes),
             CacheValue::Response(_) => Err(Error::new(Reason::Internal)),
@@ -157,7 +157,7 @@ fn check_absolute(path: &Path) -> Result<(), Error> {
     Err(Error::invalid(message).with_details(&format!("not an absolute path: {}", path.display())))
 }
 
-async fn blocking<T: Send + 'static>(
+async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     let broken_off = |error: tokio::task::JoinError| {
@@ -169,13 +169,13 @@ async fn blocking<T: Send + 'static>(
 
 /// Whether a path leads to what is there, or would be, without a symlink, and by its one spelling. Only then every change
 /// of that is told by this path.
-fn is_direct(path: &Path) -> bool {
+fn is_canonical(path: &Path) -> bool {
     match fs::canonicalize(path) {
         Ok(real) => real == path,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // A symlink that leads nowhere is there as well.
             let is_nothing = fs::symlink_metadata(path).is_err();
-            is_nothing && path.parent().is_some_and(is_direct)
+            is_nothing && path.parent().is_some_and(is_canonical)
         }
         Err(_) => false,
     }
@@ -183,7 +183,7 @@ fn is_direct(path: &Path) -> bool {
 
 /// The contents of a file, and whether it has no other name.
 fn read(path: &Path) -> Result<(Bytes, bool), Error> {
-    let failed = |error: io::Error| unreadable(path, &error);
+    let failed = |error: io::Error| read_error(path, &error);
     // Whoever opens a pipe waits for somebody at its other end.
     if !fs::metadata(path).map_err(failed)?.is_file() {
         let message = "This is no file. Choose a file, then try again.";
@@ -205,11 +205,11 @@ fn read(path: &Path) -> Result<(Bytes, bool), Error> {
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return too_large();
     }
-    Ok((bytes.into(), has_one_name(&metadata)))
+    Ok((bytes.into(), has_single_link(&metadata)))
 }
 
 #[cfg(unix)]
-fn has_one_name(metadata: &fs::Metadata) -> bool {
+fn has_single_link(metadata: &fs::Metadata) -> bool {
     std::os::unix::fs::MetadataExt::nlink(metadata) <= 1
 }
 
@@ -219,7 +219,7 @@ const fn has_one_name(_: &fs::Metadata) -> bool {
     true
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> Error {
+fn read_error(path: &Path, error: &io::Error) -> Error {
     let (reason, message) = match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
             (Reason::NotFound, "There is no such file. Check the name, or refresh the view.")

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 /// The times of one entry, all by the clock of the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Lease {
+pub(super) struct Lifetime {
     /// When it was true: when it was put, or when its load began.
-    pub(super) true_at: Duration,
+    pub(super) as_of: Duration,
     /// From then on it is no longer fresh.
     pub(super) fresh_until: Duration,
     /// From then on nobody gets it any more.
     pub(super) usable_until: Duration,
     /// Whether it is kept beyond that, for whoever finds out that it still holds.
-    pub(super) is_renewable: bool,
+    pub(super) is_revalidatable: bool,
 }
 
 /// What may be done with an entry.
@@ -25,29 +25,29 @@ pub(super) enum Freshness {
     /// It is too old for whoever asks; another may still use it.
     TooOld,
     /// Nobody may use it, before it is known that it still holds.
-    Lapsed,
+    NeedsRevalidation,
     /// Nobody may use it.
-    Spent,
+    Expired,
 }
 
-impl Lease {
+impl Lifetime {
     /// From `true_at` on, fresh for `ttl` and of use for `stale_for` beyond that.
     pub(super) const fn new(true_at: Duration, ttl: Duration, stale_for: Duration) -> Self {
         let fresh_until = true_at.saturating_add(ttl);
         let usable_until = fresh_until.saturating_add(stale_for);
-        Self { true_at, fresh_until, usable_until, is_renewable: false }
+        Self { as_of: true_at, fresh_until, usable_until, is_revalidatable: false }
     }
 
-    pub(super) const fn renewable(mut self, is_renewable: bool) -> Self {
-        self.is_renewable = is_renewable;
+    pub(super) const fn with_revalidation(mut self, is_renewable: bool) -> Self {
+        self.is_revalidatable = is_renewable;
         self
     }
 
     /// For whoever wants nothing older than `age_max`.
     pub(super) fn freshness(&self, age_max: Option<Duration>, now: Duration) -> Freshness {
         if now >= self.usable_until {
-            if self.is_renewable { Freshness::Lapsed } else { Freshness::Spent }
-        } else if age_max.is_some_and(|age_max| now.saturating_sub(self.true_at) > age_max) {
+            if self.is_revalidatable { Freshness::NeedsRevalidation } else { Freshness::Expired }
+        } else if age_max.is_some_and(|age_max| now.saturating_sub(self.as_of) > age_max) {
             Freshness::TooOld
         } else if now >= self.fresh_until {
             Freshness::Stale
@@ -66,33 +66,33 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_fresh_until_its_ttl_is_over_and_not_at_that_time_and_then_stale_for_as_long_as_was_said() {
-        let lease = Lease::new(s(5), s(10), s(3));
+    fn freshness_at_ttl_end_is_stale_then_expired() {
+        let lease = Lifetime::new(s(5), s(10), s(3));
         let at = |now| lease.freshness(None, s(now));
         assert_eq!([5, 14].map(at), [Freshness::Fresh; 2]);
         assert_eq!([15, 17].map(at), [Freshness::Stale; 2]);
-        assert_eq!([18, 99].map(at), [Freshness::Spent; 2]);
+        assert_eq!([18, 99].map(at), [Freshness::Expired; 2]);
     }
 
     #[test]
-    fn an_entry_that_is_too_old_for_one_is_still_fresh_for_another() {
-        let lease = Lease::new(s(0), s(10), s(0));
+    fn freshness_too_old_depends_on_age_max() {
+        let lease = Lifetime::new(s(0), s(10), s(0));
         assert_eq!(lease.freshness(Some(s(2)), s(3)), Freshness::TooOld);
         assert_eq!(lease.freshness(Some(s(3)), s(3)), Freshness::Fresh);
         assert_eq!(lease.freshness(None, s(3)), Freshness::Fresh);
     }
 
     #[test]
-    fn a_ttl_without_end_is_one_and_one_of_nothing_is_never_fresh() {
-        assert_eq!(Lease::new(s(1), Duration::MAX, s(1)).freshness(None, s(u64::MAX)), Freshness::Fresh);
-        assert_eq!(Lease::new(s(1), s(0), s(0)).freshness(None, s(1)), Freshness::Spent);
+    fn freshness_max_ttl_never_ends_and_zero_is_never_fresh() {
+        assert_eq!(Lifetime::new(s(1), Duration::MAX, s(1)).freshness(None, s(u64::MAX)), Freshness::Fresh);
+        assert_eq!(Lifetime::new(s(1), s(0), s(0)).freshness(None, s(1)), Freshness::Expired);
     }
 
     #[test]
-    fn an_entry_that_can_be_renewed_is_not_spent_but_lapsed_when_its_time_is_over() {
-        let lease = Lease::new(s(0), s(10), s(2)).renewable(true);
+    fn freshness_revalidatable_past_end_needs_revalidation() {
+        let lease = Lifetime::new(s(0), s(10), s(2)).with_revalidation(true);
         let at = |now| lease.freshness(None, s(now));
         assert_eq!([9, 11].map(at), [Freshness::Fresh, Freshness::Stale]);
-        assert_eq!([12, 1_000_000].map(at), [Freshness::Lapsed; 2]);
+        assert_eq!([12, 1_000_000].map(at), [Freshness::NeedsRevalidation; 2]);
     }
 }

@@ -6,15 +6,15 @@ use std::time::Duration;
 use tokio::task::{JoinSet, yield_now};
 
 use super::clock::CacheClock;
-use super::freshness::Lease;
-use super::keeping::Keeping;
-use super::ledger::Sweep;
-use super::load::{Line, Loaded, caught};
+use super::freshness::Lifetime;
+use super::entry_options::EntryOptions;
+use super::index::InvalidationScan;
+use super::load::{SharedLoad, Loaded, catch_panic};
 use super::pattern::Selection;
-use super::shelf::{Found, LoadTerms, Shelf, Term, Terms, Turn};
+use super::store::{LookupResult, LoadTerms, CacheStore, Epoch, EntryTerms, LoadSlot};
 use super::stats::CacheStats;
-use super::ticket::Ticket;
-use super::value::{CacheValue, Kept};
+use super::load_guard::LoadGuard;
+use super::value::{CacheValue, StoredValue};
 use crate::error::Error;
 
 /// A cache: the values, and how to get at them. Cheap to clone; all clones share the same values.
@@ -26,30 +26,30 @@ pub struct CacheHandle(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    shelf: Arc<Shelf>,
+    store: Arc<CacheStore>,
     clock: CacheClock,
-    keeping: Keeping,
+    default_options: EntryOptions,
     /// Loads that nobody waits for: of values that are still of use meanwhile.
     refreshes: Mutex<JoinSet<()>>,
 }
 
 /// When an invalidation lets other tasks at its thread: to look for what is not there takes less than that.
 #[derive(Debug, Default)]
-struct Turns {
+struct YieldPolicy {
     dropped: u64,
-    looked: u32,
+    visited: u32,
 }
 
-impl Turns {
+impl YieldPolicy {
     /// How many values are dropped in one turn.
     const DROPPED_MAX: u64 = 4;
     /// How many selections are looked after in one turn where nothing is dropped.
-    const LOOKED_MAX: u32 = 64;
+    const VISITED_MAX: u32 = 64;
 
-    fn is_over_after(&mut self, dropped: u64, is_done: bool) -> bool {
+    fn should_yield(&mut self, dropped: u64, is_done: bool) -> bool {
         self.dropped += dropped;
-        self.looked += 1;
-        let is_over = !is_done || self.dropped >= Self::DROPPED_MAX || self.looked >= Self::LOOKED_MAX;
+        self.visited += 1;
+        let is_over = !is_done || self.dropped >= Self::DROPPED_MAX || self.visited >= Self::VISITED_MAX;
         if is_over {
             *self = Self::default();
         }
@@ -59,53 +59,53 @@ impl Turns {
 
 /// A value, and where it came from.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct CacheLookup {
     /// The value.
     pub value: CacheValue,
     /// Whether it had been kept; else it was loaded just now.
-    pub is_kept: bool,
+    pub is_cached: bool,
 }
 
 impl CacheHandle {
     /// An empty cache that takes `bytes_max` with its keys, and keeps values as `keeping` says where nothing else is said.
     #[must_use]
-    pub fn new(bytes_max: u64, keeping: Keeping) -> Self {
+    pub fn new(bytes_max: u64, keeping: EntryOptions) -> Self {
         Self(Arc::new(Inner {
-            shelf: Arc::new(Shelf::new(bytes_max)),
+            store: Arc::new(CacheStore::new(bytes_max)),
             clock: CacheClock::new(),
-            keeping,
+            default_options: keeping,
             refreshes: Mutex::default(),
         }))
     }
 
     /// How values are kept where nothing else is said.
     #[must_use]
-    pub fn keeping(&self) -> Keeping {
-        self.0.keeping
+    pub fn default_options(&self) -> EntryOptions {
+        self.0.default_options
     }
 
     /// The value of `key`, while it is fresh and no older than `age_max`.
     #[must_use]
     pub fn get(&self, key: &str, age_max: Option<Duration>) -> Option<CacheValue> {
-        match self.0.shelf.find(key, age_max, self.now())? {
-            Found::Fresh(value) => Some(value),
-            Found::Stale(_) | Found::Failed(_) => None,
+        match self.0.store.find(key, age_max, self.now())? {
+            LookupResult::Fresh(value) => Some(value),
+            LookupResult::Stale(_) | LookupResult::Failed(_) => None,
         }
     }
 
     /// Whether anything is kept under `key`: a value, be it stale, or a failure. No lookup, for the numbers.
-    pub(super) fn has(&self, key: &str) -> bool {
-        self.0.shelf.has(key)
+    pub(super) fn contains(&self, key: &str) -> bool {
+        self.0.store.contains(key)
     }
 
     /// Keeps a value. What is being loaded for the same key meanwhile is older, and is not kept.
     ///
     /// A value that was read before an invalidation and is put after it is a stale one, and nobody can tell: where that
     /// may be, use [`get_or_load`](Self::get_or_load).
-    pub fn put(&self, key: &str, value: CacheValue, keeping: Keeping) {
-        let lease = Lease::new(self.now(), keeping.ttl, keeping.stale_for);
-        let terms = Terms { lease, is_of_the_link: keeping.is_of_the_link };
-        self.0.shelf.put(&Arc::from(key), value, terms);
+    pub fn put(&self, key: &str, value: CacheValue, keeping: EntryOptions) {
+        let lease = Lifetime::new(self.now(), keeping.ttl, keeping.stale_for);
+        let terms = EntryTerms { lifetime: lease, depends_on_connection: keeping.depends_on_connection };
+        self.0.store.put(&Arc::from(key), value, terms);
     }
 
     /// The value of `key`, or what `load` brings. However many ask at the same time, one load runs; it goes on as long as
@@ -120,13 +120,13 @@ impl CacheHandle {
         &self,
         key: &str,
         age_max: Option<Duration>,
-        keeping: Keeping,
+        keeping: EntryOptions,
         load: impl FnOnce() -> F + Send + 'static,
-    ) -> Result<Answer, Error>
+    ) -> Result<CacheLookup, Error>
     where
         F: Future<Output = Result<Loaded, Error>> + Send + 'static,
     {
-        self.get_or_renew(key, age_max, keeping, |_| load()).await
+        self.get_or_revalidate(key, age_max, keeping, |_| load()).await
     }
 
     /// As [`get_or_load`](Self::get_or_load); the load gets the value that stands there, however old it is, to find out
@@ -134,52 +134,52 @@ impl CacheHandle {
     ///
     /// # Errors
     /// As [`get_or_load`](Self::get_or_load).
-    pub async fn get_or_renew<F>(
+    pub async fn get_or_revalidate<F>(
         &self,
         key: &str,
         age_max: Option<Duration>,
-        keeping: Keeping,
+        keeping: EntryOptions,
         load: impl FnOnce(Option<CacheValue>) -> F + Send + 'static,
-    ) -> Result<Answer, Error>
+    ) -> Result<CacheLookup, Error>
     where
         F: Future<Output = Result<Loaded, Error>> + Send + 'static,
     {
         let now = self.now();
-        let stale = match self.0.shelf.find(key, age_max, now) {
-            Some(Found::Fresh(value)) => return Ok(Answer { value, is_kept: true }),
-            Some(Found::Failed(error)) => return Err((*error).clone()),
-            Some(Found::Stale(value)) => Some(value),
+        let stale = match self.0.store.find(key, age_max, now) {
+            Some(LookupResult::Fresh(value)) => return Ok(CacheLookup { value, is_cached: true }),
+            Some(LookupResult::Failed(error)) => return Err((*error).clone()),
+            Some(LookupResult::Stale(value)) => Some(value),
             None => None,
         };
         let key: Arc<str> = Arc::from(key);
-        let (shelf, clock) = (&self.0.shelf, &self.0.clock);
+        let (shelf, clock) = (&self.0.store, &self.0.clock);
         // It begins when it is driven: nothing of the caller's runs under the shelf's lock.
         let load = {
             let (shelf, key) = (Arc::clone(shelf), Arc::clone(&key));
-            async move { load(shelf.held(&key)).await }
+            async move { load(shelf.peek(&key)).await }
         };
         let line = |load, stamp| {
             let (shelf, key, clock) = (Arc::clone(shelf), Arc::clone(&key), clock.clone());
-            Ticket { shelf, key, stamp, begun_at: now, keeping }.line(load, move || clock.now())
+            LoadGuard { store: shelf, key, version: stamp, started_at: now, options: keeping }.into_shared(load, move || clock.now())
         };
-        let terms = LoadTerms { begun_at: now, is_of_the_link: keeping.is_of_the_link };
+        let terms = LoadTerms { started_at: now, depends_on_connection: keeping.depends_on_connection };
         if let Some(value) = stale {
-            if let Some(Turn::Begin(line)) = shelf.turn_to_refresh(&key, terms, load, line) {
-                self.refresh(line);
+            if let Some(LoadSlot::Start(line)) = shelf.acquire_refresh(&key, terms, load, line) {
+                self.spawn_refresh(line);
             }
-            return Ok(Answer { value, is_kept: true });
+            return Ok(CacheLookup { value, is_cached: true });
         }
-        let value = match shelf.turn(&key, age_max, terms, load, line) {
-            Turn::Join(line) | Turn::Begin(line) => line.await?,
-            Turn::Take(Kept::Value(value)) => return Ok(Answer { value, is_kept: true }),
-            Turn::Take(Kept::Failure(error)) => return Err((*error).clone()),
-            Turn::Pass(load) => caught(load).await?.value,
+        let value = match shelf.acquire_load(&key, age_max, terms, load, line) {
+            LoadSlot::Join(line) | LoadSlot::Start(line) => line.await?,
+            LoadSlot::Ready(StoredValue::Value(value)) => return Ok(CacheLookup { value, is_cached: true }),
+            LoadSlot::Ready(StoredValue::Failure(error)) => return Err((*error).clone()),
+            LoadSlot::Bypass(load) => catch_panic(load).await?.value,
         };
-        Ok(Answer { value, is_kept: false })
+        Ok(CacheLookup { value, is_cached: false })
     }
 
     /// Drives a load that nobody waits for.
-    fn refresh(&self, line: Line) {
+    fn spawn_refresh(&self, line: SharedLoad) {
         let mut refreshes = self.refreshes();
         while refreshes.try_join_next().is_some() {}
         refreshes.spawn(async move {
@@ -191,24 +191,24 @@ impl CacheHandle {
     /// How it is doing. Looks at every key, and lets nothing be kept meanwhile.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
-        self.0.shelf.stats(self.now())
+        self.0.store.stats(self.now())
     }
 
     /// Whether one of these would drop something, or keep something out that is being loaded. It may say so needlessly.
     #[must_use]
-    pub fn concerns(&self, selections: &[Selection]) -> bool {
-        self.0.shelf.concerns(selections)
+    pub fn would_invalidate(&self, selections: &[Selection]) -> bool {
+        self.0.store.would_invalidate(selections)
     }
 
     /// Drops what is meant, and says how many entries that were. When it returns, none of them is found any more. It goes
     /// on as long as it is polled, and lets other tasks at its thread.
-    pub(crate) async fn drop_all(&self, selections: Vec<Selection>) -> u64 {
-        let (mut entries, mut turn) = (0, Turns::default());
-        for mut sweep in self.begin_drop(selections) {
+    pub(crate) async fn invalidate_all(&self, selections: Vec<Selection>) -> u64 {
+        let (mut entries, mut turn) = (0, YieldPolicy::default());
+        for mut sweep in self.begin_invalidations(selections) {
             while !sweep.is_done() {
-                let dropped = self.sweep(&mut sweep);
+                let dropped = self.advance_scan(&mut sweep);
                 entries += dropped;
-                if turn.is_over_after(dropped, sweep.is_done()) {
+                if turn.should_yield(dropped, sweep.is_done()) {
                     yield_now().await;
                 }
             }
@@ -217,38 +217,38 @@ impl CacheHandle {
     }
 
     /// Like `drop_all`, without a turn for anybody else: for those who cannot wait.
-    pub fn drop_at_once(&self, selections: Vec<Selection>) {
-        for mut sweep in self.begin_drop(selections) {
+    pub fn invalidate_now(&self, selections: Vec<Selection>) {
+        for mut sweep in self.begin_invalidations(selections) {
             while !sweep.is_done() {
-                self.sweep(&mut sweep);
+                self.advance_scan(&mut sweep);
             }
         }
     }
 
     /// What is being loaded is kept out at once, of all of them.
-    fn begin_drop(&self, selections: Vec<Selection>) -> Vec<Sweep> {
-        selections.into_iter().map(|selection| self.invalidate(selection)).collect()
+    fn begin_invalidations(&self, selections: Vec<Selection>) -> Vec<InvalidationScan> {
+        selections.into_iter().map(|selection| self.begin_invalidation(selection)).collect()
     }
 
-    pub(super) fn invalidate(&self, selection: Selection) -> Sweep {
-        self.0.shelf.invalidate(selection)
+    pub(super) fn begin_invalidation(&self, selection: Selection) -> InvalidationScan {
+        self.0.store.begin_invalidation(selection)
     }
 
-    pub(super) fn sweep(&self, sweep: &mut Sweep) -> u64 {
-        self.0.shelf.sweep(sweep)
+    pub(super) fn advance_scan(&self, sweep: &mut InvalidationScan) -> u64 {
+        self.0.store.advance_scan(sweep)
     }
 
     #[cfg(test)]
-    pub(super) fn sweep_by(&self, sweep: &mut Sweep, visits: usize) -> u64 {
-        self.0.shelf.sweep_by(sweep, visits)
+    pub(super) fn advance_scan_by(&self, sweep: &mut InvalidationScan, visits: usize) -> u64 {
+        self.0.store.advance_scan_by(sweep, visits)
     }
 
-    pub(super) fn open(&self) -> Term {
-        self.0.shelf.open()
+    pub(super) fn open(&self) -> Epoch {
+        self.0.store.open()
     }
 
-    pub(super) fn close(&self, term: Term) {
-        if self.0.shelf.close(term) {
+    pub(super) fn close(&self, term: Epoch) {
+        if self.0.store.close(term) {
             self.refreshes().abort_all();
         }
     }
@@ -259,8 +259,8 @@ impl CacheHandle {
     }
 
     /// The machine slept for so long: everything is older by that.
-    pub(super) fn note_sleep(&self, slept: Duration) {
-        self.0.clock.note_sleep(slept);
+    pub(super) fn add_suspend(&self, slept: Duration) {
+        self.0.clock.add_suspend(slept);
     }
 
     fn refreshes(&self) -> MutexGuard<'_, JoinSet<()>> {

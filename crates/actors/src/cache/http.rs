@@ -7,12 +7,12 @@
 //!
 //! All of them are pure; `responses` obeys them.
 
-mod directives;
-mod held;
-mod terms;
+mod cache_control;
+mod stored_response;
+mod lifetime;
 #[cfg(test)]
 mod tests;
 mod validators;
 
-pub use self::held::Held;
-pub(super) use self::held::{Asked, is_cacheable, is_over};
+pub use self::stored_response::StoredResponse;
+pub(super) use self::stored_response::{RequestTime, is_cacheable, is_superseding_error};

@@ -8,13 +8,13 @@ use crate::error::{Error, Reason};
 pub const KEY_BYTES_MAX: usize = 8 * 1024;
 
 /// Where the contents of files stand, by absolute path.
-pub const FILES: &str = "file:";
+pub const FILE_PREFIX: &str = "file:";
 
 /// Where the results of searches stand, by absolute folder and what was searched for.
-pub const SEARCHES: &str = "search:";
+pub const SEARCH_PREFIX: &str = "search:";
 
 /// Where the responses of GETs stand, by path and query.
-pub const RESPONSES: &str = "http:";
+pub const RESPONSE_PREFIX: &str = "http:";
 
 /// Why a key cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -26,7 +26,7 @@ pub enum KeyError {
     #[error(
         "a key begins with a namespace of lower-case letters, digits, \"-\" and \"_\" and a colon, as in \"notes:today\""
     )]
-    NoNamespace,
+    MissingNamespace,
     /// Its namespace is one that the runtime fills itself.
     #[error("\"file:\", \"search:\" and \"http:\" are filled by the runtime: use a namespace of your own")]
     Reserved,
@@ -44,15 +44,15 @@ impl From<KeyError> for Error {
 ///
 /// # Errors
 /// Says what is wrong with it.
-pub fn check_own(key: &str) -> Result<(), KeyError> {
+pub fn validate_custom_key(key: &str) -> Result<(), KeyError> {
     let namespace = key.split_once(':').map_or("", |(namespace, _)| namespace);
     let is_fit =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
     if key.len() > KEY_BYTES_MAX {
         Err(KeyError::TooLong)
     } else if namespace.is_empty() || !namespace.bytes().all(is_fit) {
-        Err(KeyError::NoNamespace)
-    } else if [FILES, SEARCHES, RESPONSES].iter().any(|reserved| key.starts_with(reserved)) {
+        Err(KeyError::MissingNamespace)
+    } else if [FILE_PREFIX, SEARCH_PREFIX, RESPONSE_PREFIX].iter().any(|reserved| key.starts_with(reserved)) {
         Err(KeyError::Reserved)
     } else {
         Ok(())
@@ -64,16 +64,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_has_a_namespace_that_is_not_the_runtimes_own_and_an_end() {
+    fn validate_custom_key_bad_namespace_or_length_errors() {
         for fit in ["notes:today", "a_b-2:", "n::x", "https:/a"] {
-            assert_eq!(check_own(fit), Ok(()), "{fit}");
+            assert_eq!(validate_custom_key(fit), Ok(()), "{fit}");
         }
         for unfit in ["", "today", ":today", "Notes:today", "no tes:x", "ü:x"] {
-            assert_eq!(check_own(unfit), Err(KeyError::NoNamespace), "{unfit}");
+            assert_eq!(validate_custom_key(unfit), Err(KeyError::MissingNamespace), "{unfit}");
         }
         for reserved in ["file:/a", "search:/a//b", "http:/a"] {
-            assert_eq!(check_own(reserved), Err(KeyError::Reserved), "{reserved}");
+            assert_eq!(validate_custom_key(reserved), Err(KeyError::Reserved), "{reserved}");
         }
-        assert_eq!(check_own(&format!("n:{}", "x".repeat(KEY_BYTES_MAX))), Err(KeyError::TooLong));
+        assert_eq!(validate_custom_key(&format!("n:{}", "x".repeat(KEY_BYTES_MAX))), Err(KeyError::TooLong));
     }
 }

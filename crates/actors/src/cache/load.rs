@@ -15,16 +15,16 @@ use crate::error::{Error, Reason};
 /// How a load ended, for whoever waits for it.
 pub(super) type Outcome = Result<CacheValue, Error>;
 /// A load, as it is waited for.
-pub(super) type Line = Shared<BoxFuture<'static, Outcome>>;
+pub(super) type SharedLoad = Shared<BoxFuture<'static, Outcome>>;
 /// A load, as it can be joined while somebody waits for it.
-pub(super) type WeakLine = WeakShared<BoxFuture<'static, Outcome>>;
+pub(super) type WeakLoad = WeakShared<BoxFuture<'static, Outcome>>;
 
 /// What a load has brought.
 #[derive(Debug, Clone)]
 pub struct Loaded {
     pub(super) value: CacheValue,
-    pub(super) fate: Fate,
-    pub(super) is_renewable: bool,
+    pub(super) disposition: Disposition,
+    pub(super) is_revalidatable: bool,
     pub(super) age: Duration,
     pub(super) ttl: Option<Duration>,
     pub(super) stale_for: Option<Duration>,
@@ -32,24 +32,24 @@ pub struct Loaded {
 
 /// What becomes of what was loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
-    Kept,
+pub(super) enum Disposition {
+    Store,
     /// It goes to those who wait for it, and what stands there stays.
-    Passed,
+    Return,
     /// It goes to those who wait for it, and what stands there is dropped.
-    Superseding,
+    Replace,
 }
 
 impl Loaded {
     /// A value that is kept as its caller said.
     #[must_use]
     pub const fn new(value: CacheValue) -> Self {
-        Self { value, fate: Fate::Kept, is_renewable: false, age: Duration::ZERO, ttl: None, stale_for: None }
+        Self { value, disposition: Disposition::Store, is_revalidatable: false, age: Duration::ZERO, ttl: None, stale_for: None }
     }
 
     /// It was so old already when its load began. Its time counts from then.
     #[must_use]
-    pub const fn aged(mut self, age: Duration) -> Self {
+    pub const fn with_age(mut self, age: Duration) -> Self {
         self.age = age;
         self
     }
@@ -57,42 +57,42 @@ impl Loaded {
     /// Keeps it beyond its time, until room is needed, for [`CacheHandle::get_or_renew`](super::CacheHandle::get_or_renew).
     /// Nobody else gets it then.
     #[must_use]
-    pub const fn renewable(mut self) -> Self {
-        self.is_renewable = true;
+    pub const fn with_revalidation(mut self) -> Self {
+        self.is_revalidatable = true;
         self
     }
 
     /// Keeps it fresh for so long since the load began, whatever its caller said.
     #[must_use]
-    pub const fn fresh_for(mut self, ttl: Duration) -> Self {
+    pub const fn with_ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self
     }
 
     /// Lets it be of use for so long after that, while it is loaded anew, whatever its caller said.
     #[must_use]
-    pub const fn stale_for(mut self, stale_for: Duration) -> Self {
+    pub const fn with_stale_for(mut self, stale_for: Duration) -> Self {
         self.stale_for = Some(stale_for);
         self
     }
 
     /// For those who wait for it alone.
     #[must_use]
-    pub const fn not_kept(mut self) -> Self {
-        self.fate = Fate::Passed;
+    pub const fn uncached(mut self) -> Self {
+        self.disposition = Disposition::Return;
         self
     }
 
     /// For those who wait for it alone; what stands there is older, and is dropped.
     #[must_use]
-    pub const fn in_place_of_all(mut self) -> Self {
-        self.fate = Fate::Superseding;
+    pub const fn replacing_stored(mut self) -> Self {
+        self.disposition = Disposition::Replace;
         self
     }
 }
 
 /// Runs a load. A panic in it is an error for those who wait.
-pub(super) async fn caught(
+pub(super) async fn catch_panic(
     load: impl Future<Output = Result<Loaded, Error>> + Send,
 ) -> Result<Loaded, Error> {
     AssertUnwindSafe(load)

@@ -12,7 +12,7 @@ use super::key::KEY_BYTES_MAX;
 /// The most stars and choices, as in `{one,other}`, in a pattern. Choices may stand in each other, and what turns a pattern
 /// into a matcher goes down into each: where there were thousands, it would run out of stack. Of a pattern of thousands of
 /// stars, a single long key can be matched in many ways, and to follow them all takes seconds.
-const CHOICES_MAX: usize = 32;
+const WILDCARDS_MAX: usize = 32;
 
 /// Which entries an invalidation concerns, in words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,8 +36,8 @@ pub enum PatternError {
     #[error("a pattern for keys has at most {KEY_BYTES_MAX} bytes")]
     TooLong,
     /// It has too many stars and choices.
-    #[error("a pattern for keys has at most {CHOICES_MAX} stars and choices in braces")]
-    TooManyChoices,
+    #[error("a pattern for keys has at most {WILDCARDS_MAX} stars and choices in braces")]
+    TooManyWildcards,
     /// It is no glob.
     #[error("{pattern:?} is no pattern for keys: {reason}")]
     Glob {
@@ -50,15 +50,15 @@ pub enum PatternError {
 
 /// Which entries an invalidation concerns, ready to be asked. Cheap to clone.
 #[derive(Clone)]
-pub struct Selection(Rule);
+pub struct Selection(SelectionRule);
 
 #[derive(Clone)]
-enum Rule {
+enum SelectionRule {
     Key(Arc<str>),
     Prefix(Arc<str>),
-    Glob { beginning: Arc<str>, matcher: Arc<GlobMatcher> },
+    Glob { literal_prefix: Arc<str>, matcher: Arc<GlobMatcher> },
     Predicate(Arc<dyn Fn(&str) -> bool + Send + Sync>),
-    OfTheLink,
+    DependsOnConnection,
     All,
 }
 
@@ -66,39 +66,39 @@ enum Rule {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Candidate<'a> {
     pub(super) key: &'a str,
-    pub(super) is_of_the_link: bool,
+    pub(super) depends_on_connection: bool,
 }
 
 impl Selection {
     /// The entry with this key.
     #[must_use]
     pub fn key(key: &str) -> Self {
-        Self(Rule::Key(key.into()))
+        Self(SelectionRule::Key(key.into()))
     }
 
     /// Every entry whose key begins so.
     #[must_use]
     pub fn prefix(beginning: &str) -> Self {
-        Self(Rule::Prefix(beginning.into()))
+        Self(SelectionRule::Prefix(beginning.into()))
     }
 
     /// Every entry for whose key this holds. It is called for every key that there is, on the cache's actor: a panic in it
     /// leaves a cold cache.
     #[must_use]
     pub fn predicate(holds: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
-        Self(Rule::Predicate(Arc::new(holds)))
+        Self(SelectionRule::Predicate(Arc::new(holds)))
     }
 
     /// Every entry whose key this pattern matches; see [`Pattern::Glob`].
     ///
     /// # Errors
     /// When it is no pattern, is longer than any key, or has too many stars and choices.
-    pub fn glob(pattern: &str) -> Result<Self, PatternError> {
+    pub fn compile_glob(pattern: &str) -> Result<Self, PatternError> {
         if pattern.len() > KEY_BYTES_MAX {
             return Err(PatternError::TooLong);
         }
-        if choices(pattern) > CHOICES_MAX {
-            return Err(PatternError::TooManyChoices);
+        if count_wildcards(pattern) > WILDCARDS_MAX {
+            return Err(PatternError::TooManyWildcards);
         }
         glob(pattern).map(Self)
     }
@@ -106,41 +106,41 @@ impl Selection {
     /// Every entry.
     #[must_use]
     pub const fn all() -> Self {
-        Self(Rule::All)
+        Self(SelectionRule::All)
     }
 
     /// Every entry that was kept on the understanding that the backend says over the link when it changes.
     #[must_use]
-    pub fn of_the_link() -> Self {
-        Self(Rule::OfTheLink)
+    pub fn depends_on_connection() -> Self {
+        Self(SelectionRule::DependsOnConnection)
     }
 
-    pub(super) fn matches(&self, Candidate { key, is_of_the_link }: Candidate<'_>) -> bool {
+    pub(super) fn matches(&self, Candidate { key, depends_on_connection: is_of_the_link }: Candidate<'_>) -> bool {
         match &self.0 {
-            Rule::Key(wanted) => key == &**wanted,
-            Rule::Prefix(beginning) => key.starts_with(&**beginning),
-            Rule::Glob { matcher, .. } => matcher.is_match(key),
-            Rule::Predicate(holds) => holds(key),
-            Rule::OfTheLink => is_of_the_link,
-            Rule::All => true,
+            SelectionRule::Key(wanted) => key == &**wanted,
+            SelectionRule::Prefix(beginning) => key.starts_with(&**beginning),
+            SelectionRule::Glob { matcher, .. } => matcher.is_match(key),
+            SelectionRule::Predicate(holds) => holds(key),
+            SelectionRule::DependsOnConnection => is_of_the_link,
+            SelectionRule::All => true,
         }
     }
 
     /// Whether it matches a text that is no key of an entry.
-    pub(super) fn matches_text(&self, text: &str) -> bool {
-        self.matches(Candidate { key: text, is_of_the_link: false })
+    pub(super) fn matches_str(&self, text: &str) -> bool {
+        self.matches(Candidate { key: text, depends_on_connection: false })
     }
 
     /// The one key that this can match.
-    pub(super) fn only_key(&self) -> Option<&str> {
-        if let Rule::Key(key) = &self.0 { Some(key) } else { None }
+    pub(super) fn exact_key(&self) -> Option<&str> {
+        if let SelectionRule::Key(key) = &self.0 { Some(key) } else { None }
     }
 
     /// What every key that this matches begins with.
-    pub(super) fn beginning(&self) -> &str {
+    pub(super) fn literal_prefix(&self) -> &str {
         match &self.0 {
-            Rule::Key(text) | Rule::Prefix(text) | Rule::Glob { beginning: text, .. } => text,
-            Rule::Predicate(_) | Rule::OfTheLink | Rule::All => "",
+            SelectionRule::Key(text) | SelectionRule::Prefix(text) | SelectionRule::Glob { literal_prefix: text, .. } => text,
+            SelectionRule::Predicate(_) | SelectionRule::DependsOnConnection | SelectionRule::All => "",
         }
     }
 }
@@ -158,13 +158,13 @@ impl TryFrom<&Pattern> for Selection {
         Ok(match pattern {
             Pattern::Key(key) => Self::key(key),
             Pattern::Prefix(beginning) => Self::prefix(beginning),
-            _ => Self::glob(text)?,
+            _ => Self::compile_glob(text)?,
         })
     }
 }
 
-fn glob(pattern: &str) -> Result<Rule, PatternError> {
-    let built = GlobBuilder::new(&in_words_of_globset(pattern))
+fn glob(pattern: &str) -> Result<SelectionRule, PatternError> {
+    let built = GlobBuilder::new(&to_globset_syntax(pattern))
         .literal_separator(true)
         .backslash_escape(true)
         .build();
@@ -174,11 +174,11 @@ fn glob(pattern: &str) -> Result<Rule, PatternError> {
     })?;
     let literal =
         pattern.find(['*', '?', '[', ']', '{', '}', '\\', '!']).map_or(pattern, |end| &pattern[..end]);
-    Ok(Rule::Glob { beginning: literal.into(), matcher: Arc::new(glob.compile_matcher()) })
+    Ok(SelectionRule::Glob { literal_prefix: literal.into(), matcher: Arc::new(glob.compile_matcher()) })
 }
 
 /// How many stars and choices it may have. What stands in a class is neither, and is counted all the same: this is a bound.
-fn choices(pattern: &str) -> usize {
+fn count_wildcards(pattern: &str) -> usize {
     let (mut count, mut before, mut chars) = (0, None, pattern.chars());
     while let Some(char) = chars.next() {
         if char == '\\' {
@@ -192,7 +192,7 @@ fn choices(pattern: &str) -> usize {
 }
 
 /// globset takes `**` for anything only where it fills a segment; elsewhere it is one `*` for it, which ends at a `/`.
-fn in_words_of_globset(pattern: &str) -> String {
+fn to_globset_syntax(pattern: &str) -> String {
     let mut words = String::with_capacity(pattern.len());
     let mut rest = pattern.char_indices().peekable();
     let mut is_in_class = false;
@@ -225,12 +225,12 @@ fn in_words_of_globset(pattern: &str) -> String {
 impl fmt::Debug for Selection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Rule::Key(key) => write!(f, "key {key:?}"),
-            Rule::Prefix(beginning) => write!(f, "prefix {beginning:?}"),
-            Rule::Glob { matcher, .. } => write!(f, "glob {:?}", matcher.glob().glob()),
-            Rule::Predicate(_) => f.write_str("predicate"),
-            Rule::OfTheLink => f.write_str("of the link"),
-            Rule::All => f.write_str("all"),
+            SelectionRule::Key(key) => write!(f, "key {key:?}"),
+            SelectionRule::Prefix(beginning) => write!(f, "prefix {beginning:?}"),
+            SelectionRule::Glob { matcher, .. } => write!(f, "glob {:?}", matcher.glob().glob()),
+            SelectionRule::Predicate(_) => f.write_str("predicate"),
+            SelectionRule::DependsOnConnection => f.write_str("of the link"),
+            SelectionRule::All => f.write_str("all"),
         }
     }
 }
@@ -243,15 +243,15 @@ mod tests {
         let keys = ["file:/a", "http:/a/1", "http:/a/1/x", "http:/a/2", "http:/b"];
         let selection = Selection::try_from(&pattern).unwrap();
         let chosen = keys.into_iter().filter(|key| {
-            let is_chosen = selection.matches(Candidate { key, is_of_the_link: false });
-            assert!(!is_chosen || key.starts_with(selection.beginning()), "{selection:?} {key}");
+            let is_chosen = selection.matches(Candidate { key, depends_on_connection: false });
+            assert!(!is_chosen || key.starts_with(selection.literal_prefix()), "{selection:?} {key}");
             is_chosen
         });
         chosen.collect()
     }
 
     #[test]
-    fn a_pattern_matches_what_its_words_say() {
+    fn pattern_kinds_match_expected_keys() {
         let text = |text: &str| text.to_owned();
         assert_eq!(matched(Pattern::Key(text("http:/a/1"))), ["http:/a/1"]);
         assert_eq!(matched(Pattern::Prefix(text("http:/a/"))), ["http:/a/1", "http:/a/1/x", "http:/a/2"]);
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_glob_that_is_none_and_a_pattern_without_end_are_refused_in_words() {
+    fn pattern_malformed_or_too_long_errors() {
         let refusal = |pattern| Selection::try_from(&pattern).unwrap_err().to_string();
         assert_eq!(
             refusal(Pattern::Glob("http:/[a".to_owned())),
@@ -285,24 +285,24 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_of_choices_and_stars_without_end_is_refused_in_words_and_one_as_long_as_can_be_does_no_harm()
+    fn glob_too_many_wildcards_errors_and_long_glob_compiles()
     {
         let nested = |depth: usize| format!("{}a{}", "{".repeat(depth), "}".repeat(depth));
-        let refusal = |pattern: &str| Selection::glob(pattern).unwrap_err().to_string();
+        let refusal = |pattern: &str| Selection::compile_glob(pattern).unwrap_err().to_string();
         let expected = "a pattern for keys has at most 32 stars and choices in braces";
-        for depth in [CHOICES_MAX + 1, 300, 2000] {
+        for depth in [WILDCARDS_MAX + 1, 300, 2000] {
             assert_eq!(refusal(&nested(depth)), expected, "{depth}");
             // A brace in a class closes nothing, and a class is not closed by a brace.
             assert_eq!(refusal(&"{[}]".repeat(depth)), expected, "{depth}");
             assert_eq!(refusal(&format!("[\\]{}", nested(depth))), expected, "{depth}");
             assert_eq!(refusal(&"**a".repeat(depth)), expected, "{depth}");
         }
-        assert!(Selection::glob(&nested(CHOICES_MAX)).unwrap().matches_text("a"));
-        assert!(Selection::glob(&"**/".repeat(CHOICES_MAX)).is_ok());
-        assert!(Selection::glob(&"\\{\\*".repeat(100)).unwrap().matches_text(&"{*".repeat(100)));
+        assert!(Selection::compile_glob(&nested(WILDCARDS_MAX)).unwrap().matches_str("a"));
+        assert!(Selection::compile_glob(&"**/".repeat(WILDCARDS_MAX)).is_ok());
+        assert!(Selection::compile_glob(&"\\{\\*".repeat(100)).unwrap().matches_str(&"{*".repeat(100)));
         for part in ["***", "?", "[a-z]", "[!\u{1}-\u{10ffff}]", "[", "]", "\\", "}", ","] {
             let long = part.repeat(KEY_BYTES_MAX / part.len());
-            let _ = Selection::glob(&long).map(|selection| selection.matches_text(&"a/".repeat(4096)));
+            let _ = Selection::compile_glob(&long).map(|selection| selection.matches_str(&"a/".repeat(4096)));
         }
     }
 }

@@ -24,7 +24,7 @@ pub struct CacheStats {
     /// Loads that ended with an error.
     pub load_failures: u64,
     /// Loads whose value was not kept, since it was invalidated or put while it was under way.
-    pub loads_overtaken: u64,
+    pub loads_superseded: u64,
     /// Values that had to make room, or had none.
     pub evictions: u64,
     /// Values that were invalidated.
@@ -35,22 +35,22 @@ pub struct CacheStats {
 
 /// The counts.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
-    pub(super) hits: Count,
-    pub(super) stale_hits: Count,
-    pub(super) misses: Count,
-    pub(super) loads: Count,
-    pub(super) load_failures: Count,
-    pub(super) loads_overtaken: Count,
-    pub(super) evictions: Count,
-    pub(super) invalidated: Count,
+pub(super) struct Counters {
+    pub(super) hits: AtomicCount,
+    pub(super) stale_hits: AtomicCount,
+    pub(super) misses: AtomicCount,
+    pub(super) loads: AtomicCount,
+    pub(super) load_failures: AtomicCount,
+    pub(super) loads_superseded: AtomicCount,
+    pub(super) evictions: AtomicCount,
+    pub(super) invalidated: AtomicCount,
 }
 
 /// One count. Nothing is decided by it, so its order among other things is of no account.
 #[derive(Debug, Default)]
-pub(super) struct Count(AtomicU64);
+pub(super) struct AtomicCount(AtomicU64);
 
-impl Count {
+impl AtomicCount {
     pub(super) fn add(&self, more: u64) {
         self.0.fetch_add(more, Ordering::Relaxed);
     }

@@ -4,9 +4,9 @@
 //! - `steps`: step by step, beside `oracle`, which says what the answers must be
 //! - `traffic`: through the actor, by tasks; `threads`: on several threads
 
-mod draws;
+mod generator;
 mod oracle;
-mod steps;
+mod interleavings;
 mod threads;
 mod traffic;
 
@@ -26,26 +26,26 @@ use tokio::time::{advance, sleep};
 
 use super::*;
 use crate::error::{Error, Reason};
-use crate::sleep::WallClock;
+use crate::suspend::WallClock;
 
 const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-const KEEPING: Keeping = Keeping { ttl: s(60), stale_for: s(0), failures_for: s(1), is_of_the_link: false };
+const OPTIONS: EntryOptions = EntryOptions { ttl: s(60), stale_for: s(0), negative_ttl: s(1), depends_on_connection: false };
 
-struct Scene {
+struct CacheActorFixture {
     cache: CacheHandle,
     actor: Address<CacheMessage>,
     runtime: Runtime,
 }
 
-impl Scene {
+impl CacheActorFixture {
     async fn new() -> Self {
-        Self::of(CacheHandle::new(1 << 20, KEEPING)).await
+        Self::with_cache(CacheHandle::new(1 << 20, OPTIONS)).await
     }
 
-    async fn of(cache: CacheHandle) -> Self {
+    async fn with_cache(cache: CacheHandle) -> Self {
         Self::with(cache, Runtime::builder()).await
     }
 
@@ -59,7 +59,7 @@ impl Scene {
     }
 
     fn put(&self, key: &str, text: &'static str) {
-        self.cache.put(key, value(text), KEEPING);
+        self.cache.put(key, value(text), OPTIONS);
     }
 
     fn get(&self, key: &str) -> Option<String> {
@@ -67,16 +67,16 @@ impl Scene {
     }
 
     async fn invalidate(&self, pattern: Pattern) -> u64 {
-        self.order(Invalidation::by_pattern(&pattern).unwrap()).await
+        self.invalidate_by(Invalidation::from_pattern(&pattern).unwrap()).await
     }
 
-    async fn order(&self, invalidation: Invalidation) -> u64 {
+    async fn invalidate_by(&self, invalidation: Invalidation) -> u64 {
         let told = self.actor.call(|reply| CacheMessage::Invalidate { invalidation, reply: Some(reply) });
         told.await.unwrap()
     }
 
     /// What `key` is, by a load that says `text`; and whether the load ran.
-    async fn loaded(&self, key: &str, keeping: Keeping, says: &'static str) -> (Result<String, Error>, bool) {
+    async fn load(&self, key: &str, keeping: EntryOptions, says: &'static str) -> (Result<String, Error>, bool) {
         let ran = Arc::new(AtomicU32::new(0));
         let count = Arc::clone(&ran);
         let load = move || async move {
@@ -88,7 +88,7 @@ impl Scene {
     }
 
     /// A load of `key` that has begun, and ends with what it is sent.
-    async fn begin(&self, key: &str, keeping: Keeping) -> Open {
+    async fn begin_load(&self, key: &str, keeping: EntryOptions) -> ControlledLoad {
         let (end, told) = oneshot::channel::<Result<&'static str, Error>>();
         let (cache, key) = (self.cache.clone(), key.to_owned());
         let loads = cache.stats().loads;
@@ -106,18 +106,18 @@ impl Scene {
         while cache.stats().loads == loads {
             tokio::task::yield_now().await;
         }
-        Open { end, waiting }
+        ControlledLoad { finish_sender: end, waiting }
     }
 }
 
-struct Open {
-    end: oneshot::Sender<Result<&'static str, Error>>,
+struct ControlledLoad {
+    finish_sender: oneshot::Sender<Result<&'static str, Error>>,
     waiting: JoinSet<Result<String, Error>>,
 }
 
-impl Open {
-    async fn ends(mut self, with: Result<&'static str, Error>) -> Result<String, Error> {
-        self.end.send(with).unwrap();
+impl ControlledLoad {
+    async fn finish(mut self, with: Result<&'static str, Error>) -> Result<String, Error> {
+        self.finish_sender.send(with).unwrap();
         self.waiting.join_next().await.unwrap().unwrap()
     }
 }
@@ -138,50 +138,50 @@ fn ok(text: &str) -> Result<String, Error> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_kept_grows_old_while_the_machine_sleeps() {
+async fn entries_age_during_suspend() {
     let clock = Arc::new(WallClock(Mutex::new("2026-01-01T00:00:00Z".parse().unwrap())));
     let journal = Journal::in_memory("boot", Arc::clone(&clock) as Arc<dyn Clock>, JournalConfig::default());
     let mut story = journal.subscribe_after(0);
-    let cache = CacheHandle::new(1 << 20, KEEPING);
-    let scene = Scene::with(cache, Runtime::builder().journal(journal)).await;
+    let cache = CacheHandle::new(1 << 20, OPTIONS);
+    let scene = CacheActorFixture::with(cache, Runtime::builder().journal(journal)).await;
     scene.put("n:a", "old");
-    scene.cache.put("n:b", value("long"), Keeping { ttl: s(7200), ..KEEPING });
-    clock.pass(s(3600));
+    scene.cache.put("n:b", value("long"), EntryOptions { ttl: s(7200), ..OPTIONS });
+    clock.advance(s(3600));
     loop {
         let Delivery::Event(event) = story.next().await else { panic!("events are missing") };
-        if event.kind == CacheSlept::KIND {
+        if event.kind == CacheAged::KIND {
             // Wall time has stood still but for the sleep, and the other clock has gone on by the wait for the look.
-            let slept_ms = event.decode::<CacheSlept>().unwrap().slept_ms;
+            let slept_ms = event.decode::<CacheAged>().unwrap().suspended_ms;
             assert!((3_597_000..=3_600_000).contains(&slept_ms), "{slept_ms}");
             break;
         }
     }
     assert_eq!((scene.get("n:a"), scene.get("n:b")), (None, Some("long".to_owned())));
-    clock.pass(s(3700));
+    clock.advance(s(3700));
     sleep(s(5)).await;
     assert_eq!(scene.get("n:b"), None);
     scene.runtime.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_invalidation_during_a_load_keeps_the_old_value_out_and_whoever_asks_after_it_loads_anew() {
-    let scene = Scene::new().await;
-    let load = scene.begin("n:a", KEEPING).await;
+async fn invalidation_during_load_discards_its_value() {
+    let scene = CacheActorFixture::new().await;
+    let load = scene.begin_load("n:a", OPTIONS).await;
     assert_eq!(scene.invalidate(Pattern::Key("n:a".to_owned())).await, 0);
-    let (newer, ran) = scene.loaded("n:a", KEEPING, "new").await;
+    let (newer, ran) = scene.load("n:a", OPTIONS, "new").await;
     assert_eq!((newer, ran), (ok("new"), true), "the load from before is not joined");
-    assert_eq!(load.ends(Ok("old")).await, ok("old"), "who asked before gets it");
+    assert_eq!(load.finish(Ok("old")).await, ok("old"), "who asked before gets it");
     assert_eq!(scene.get("n:a").as_deref(), Some("new"));
-    assert_eq!(scene.cache.stats().loads_overtaken, 1);
+    assert_eq!(scene.cache.stats().loads_superseded, 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hundred_who_miss_at_the_same_time_load_once() {
-    let scene = Scene::new().await;
+async fn concurrent_misses_load_once() {
+    let scene = CacheActorFixture::new().await;
     let ran = Arc::new(AtomicU32::new(0));
     let asks = (0..100).map(|_| {
         let ran = Arc::clone(&ran);
-        scene.cache.get_or_load("n:a", None, KEEPING, move || async move {
+        scene.cache.get_or_load("n:a", None, OPTIONS, move || async move {
             ran.fetch_add(1, Ordering::Relaxed);
             sleep(s(1)).await;
             Ok(Loaded::new(value("v")))
@@ -193,67 +193,67 @@ async fn a_hundred_who_miss_at_the_same_time_load_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_the_first_who_asked_goes_the_load_goes_on_for_the_rest_and_with_the_last_it_is_called_off() {
-    let scene = Scene::new().await;
-    let mut load = scene.begin("n:a", KEEPING).await;
+async fn load_continues_until_last_waiter_leaves() {
+    let scene = CacheActorFixture::new().await;
+    let mut load = scene.begin_load("n:a", OPTIONS).await;
     let cache = scene.cache.clone();
     let mut second = JoinSet::new();
     second.spawn(async move {
         let never = || async { Err(Error::new(Reason::Internal)) };
-        cache.get_or_load("n:a", None, KEEPING, never).await.map(|answer| text(&answer.value))
+        cache.get_or_load("n:a", None, OPTIONS, never).await.map(|answer| text(&answer.value))
     });
     tokio::task::yield_now().await;
     load.waiting.shutdown().await;
-    load.end.send(Ok("v")).unwrap();
+    load.finish_sender.send(Ok("v")).unwrap();
     assert_eq!(second.join_next().await.unwrap().unwrap(), ok("v"));
 
-    let mut load = scene.begin("n:b", KEEPING).await;
+    let mut load = scene.begin_load("n:b", OPTIONS).await;
     load.waiting.shutdown().await;
-    assert!(load.end.is_closed(), "nobody waits, and so nothing is loaded");
-    assert_eq!(scene.loaded("n:b", KEEPING, "v").await, (ok("v"), true));
+    assert!(load.finish_sender.is_closed(), "nobody waits, and so nothing is loaded");
+    assert_eq!(scene.load("n:b", OPTIONS, "v").await, (ok("v"), true));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_is_shared_and_kept_for_its_time_and_a_cancellation_is_not_kept_at_all() {
-    let scene = Scene::new().await;
+async fn failure_is_cached_for_negative_ttl_and_cancel_is_not() {
+    let scene = CacheActorFixture::new().await;
     let failed = |reason| Err(Error::new(reason));
-    let load = scene.begin("n:a", KEEPING).await;
-    assert_eq!(load.ends(failed(Reason::NotFound)).await.unwrap_err().reason, Reason::NotFound);
+    let load = scene.begin_load("n:a", OPTIONS).await;
+    assert_eq!(load.finish(failed(Reason::NotFound)).await.unwrap_err().reason, Reason::NotFound);
     advance(Duration::from_millis(999)).await;
-    let (told, ran) = scene.loaded("n:a", KEEPING, "v").await;
+    let (told, ran) = scene.load("n:a", OPTIONS, "v").await;
     assert_eq!((told.unwrap_err().reason, ran), (Reason::NotFound, false));
     advance(Duration::from_millis(1)).await;
-    assert_eq!(scene.loaded("n:a", KEEPING, "v").await, (ok("v"), true));
+    assert_eq!(scene.load("n:a", OPTIONS, "v").await, (ok("v"), true));
 
-    let load = scene.begin("n:b", KEEPING).await;
-    assert!(load.ends(failed(Reason::Cancelled)).await.is_err());
-    assert_eq!(scene.loaded("n:b", KEEPING, "v").await, (ok("v"), true));
+    let load = scene.begin_load("n:b", OPTIONS).await;
+    assert!(load.finish(failed(Reason::Cancelled)).await.is_err());
+    assert_eq!(scene.load("n:b", OPTIONS, "v").await, (ok("v"), true));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_that_took_longer_than_failures_are_kept_is_kept_from_its_end() {
-    let scene = Scene::new().await;
-    let load = scene.begin("n:a", KEEPING).await;
+async fn slow_failure_is_cached_from_its_end() {
+    let scene = CacheActorFixture::new().await;
+    let load = scene.begin_load("n:a", OPTIONS).await;
     advance(s(30)).await;
-    assert!(load.ends(Err(Error::new(Reason::TimedOut))).await.is_err());
-    assert!(!scene.loaded("n:a", KEEPING, "v").await.1);
+    assert!(load.finish(Err(Error::new(Reason::TimedOut))).await.is_err());
+    assert!(!scene.load("n:a", OPTIONS, "v").await.1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_load_that_panics_is_an_error_for_all_who_wait_and_the_cache_goes_on() {
-    let scene = Scene::new().await;
+async fn load_panic_is_error_for_all_waiters() {
+    let scene = CacheActorFixture::new().await;
     let asks = (0..3).map(|_| {
-        scene.cache.get_or_load("n:a", None, KEEPING, || async { panic!("a loader of the test's") })
+        scene.cache.get_or_load("n:a", None, OPTIONS, || async { panic!("a loader of the test's") })
     });
     for answer in join_all(asks).await {
         assert_eq!(answer.unwrap_err().reason, Reason::Crashed);
     }
-    assert_eq!(scene.loaded("n:b", KEEPING, "v").await, (ok("v"), true));
+    assert_eq!(scene.load("n:b", OPTIONS, "v").await, (ok("v"), true));
 }
 
 #[tokio::test(start_paused = true)]
-async fn freshness_obeys_the_runtimes_clock() {
-    let scene = Scene::new().await;
+async fn freshness_follows_the_runtime_clock() {
+    let scene = CacheActorFixture::new().await;
     scene.put("n:a", "v");
     advance(Duration::from_millis(59_999)).await;
     assert!(scene.get("n:a").is_some());
@@ -262,23 +262,23 @@ async fn freshness_obeys_the_runtimes_clock() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stale_value_is_served_at_once_while_one_load_brings_a_new_one() {
-    let scene = Scene::new().await;
-    let keeping = Keeping { stale_for: s(10), ..KEEPING };
+async fn stale_value_is_served_while_one_load_refreshes() {
+    let scene = CacheActorFixture::new().await;
+    let keeping = EntryOptions { stale_for: s(10), ..OPTIONS };
     scene.cache.put("n:a", value("old"), keeping);
     advance(s(60)).await;
     assert_eq!(scene.get("n:a"), None, "who only looks gets nothing stale");
-    assert_eq!(scene.loaded("n:a", keeping, "new").await.0, ok("old"));
-    assert_eq!(scene.loaded("n:a", keeping, "newer").await.0, ok("old"), "the same load is under way");
+    assert_eq!(scene.load("n:a", keeping, "new").await.0, ok("old"));
+    assert_eq!(scene.load("n:a", keeping, "newer").await.0, ok("old"), "the same load is under way");
     tokio::task::yield_now().await;
     assert_eq!(scene.get("n:a").as_deref(), Some("new"));
     assert_eq!(scene.cache.stats().loads, 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_that_fails_leaves_the_stale_value_for_its_time_and_is_not_repeated_at_once() {
-    let scene = Scene::new().await;
-    let keeping = Keeping { stale_for: s(10), ..KEEPING };
+async fn failed_refresh_keeps_stale_value_and_delays_retry() {
+    let scene = CacheActorFixture::new().await;
+    let keeping = EntryOptions { stale_for: s(10), ..OPTIONS };
     scene.cache.put("n:a", value("old"), keeping);
     advance(s(60)).await;
     let fails = || async { Err(Error::new(Reason::ServerError)) };
@@ -296,36 +296,36 @@ async fn a_refresh_that_fails_leaves_the_stale_value_for_its_time_and_is_not_rep
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stale_value_that_was_invalidated_is_served_to_nobody() {
-    let scene = Scene::new().await;
-    let keeping = Keeping { stale_for: s(10), ..KEEPING };
+async fn invalidated_stale_value_is_not_served() {
+    let scene = CacheActorFixture::new().await;
+    let keeping = EntryOptions { stale_for: s(10), ..OPTIONS };
     scene.cache.put("n:a", value("old"), keeping);
     advance(s(60)).await;
     assert_eq!(scene.invalidate(Pattern::Prefix("n:".to_owned())).await, 1);
-    assert_eq!(scene.loaded("n:a", keeping, "new").await, (ok("new"), true));
+    assert_eq!(scene.load("n:a", keeping, "new").await, (ok("new"), true));
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_crash_the_cache_is_cold_and_what_was_being_loaded_meanwhile_is_not_kept() {
-    let scene = Scene::new().await;
+async fn actor_crash_empties_cache_and_discards_loads() {
+    let scene = CacheActorFixture::new().await;
     scene.put("n:a", "v");
-    let load = scene.begin("n:b", KEEPING).await;
+    let load = scene.begin_load("n:b", OPTIONS).await;
     scene.actor.cast(CacheMessage::Panic).await.unwrap();
     assert_eq!(scene.invalidate(Pattern::All).await, 0, "it is back, and there was nothing left");
-    assert_eq!(load.ends(Ok("old")).await, ok("old"));
+    assert_eq!(load.finish(Ok("old")).await, ok("old"));
     assert_eq!((scene.get("n:a"), scene.get("n:b")), (None, None));
-    assert_eq!(scene.loaded("n:a", KEEPING, "v").await, (ok("v"), true));
+    assert_eq!(scene.load("n:a", OPTIONS, "v").await, (ok("v"), true));
     assert!(scene.get("n:a").is_some());
 }
 
 /// On threads of their own, the caller may go on before the actor's state is gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_is_told_that_the_actor_crashed_gets_nothing_from_before() {
+async fn actor_crash_reply_comes_after_cache_is_empty() {
     for _ in 0..20 {
-        let scene = Scene::new().await;
+        let scene = CacheActorFixture::new().await;
         let keys: Vec<String> = (0..1000).map(|n| format!("n:{n}")).collect();
         keys.iter().for_each(|key| scene.put(key, "v"));
-        let invalidation = Invalidation::by_predicate("one that cannot", |_| panic!("a rule that cannot"));
+        let invalidation = Invalidation::from_predicate("one that cannot", |_| panic!("a rule that cannot"));
         let message = |reply| CacheMessage::Invalidate { invalidation, reply: Some(reply) };
         assert!(scene.actor.call(message).await.is_err());
         assert_eq!(keys.iter().filter(|key| scene.get(key).is_some()).count(), 0);
@@ -334,20 +334,20 @@ async fn whoever_is_told_that_the_actor_crashed_gets_nothing_from_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_nobody_is_there_who_invalidates_nothing_is_kept_and_loads_still_run() {
-    let scene = Scene::new().await;
+async fn cache_without_actor_stores_nothing_and_still_loads() {
+    let scene = CacheActorFixture::new().await;
     scene.put("n:a", "v");
     scene.runtime.shutdown().await;
     assert_eq!(scene.get("n:a"), None);
     scene.put("n:a", "v");
     assert_eq!(scene.get("n:a"), None);
-    assert_eq!(scene.loaded("n:a", KEEPING, "v").await, (ok("v"), true));
-    assert_eq!(scene.loaded("n:a", KEEPING, "v").await, (ok("v"), true));
+    assert_eq!(scene.load("n:a", OPTIONS, "v").await, (ok("v"), true));
+    assert_eq!(scene.load("n:a", OPTIONS, "v").await, (ok("v"), true));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_size_is_bounded_by_bytes_and_one_giant_value_empties_nothing() {
-    let scene = Scene::new().await;
+async fn size_is_bounded_and_oversized_value_evicts_nothing() {
+    let scene = CacheActorFixture::new().await;
     let filler: &'static str = Box::leak("x".repeat(10_000).into_boxed_str());
     for n in 0..500 {
         scene.put(&format!("n:{n}"), filler);
@@ -364,8 +364,8 @@ async fn the_size_is_bounded_by_bytes_and_one_giant_value_empties_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_replaced_by_something_of_another_size_and_dropped_at_once_leaves_nothing_behind() {
-    let scene = Scene::new().await;
+async fn replace_with_other_size_then_drop_leaves_no_bytes() {
+    let scene = CacheActorFixture::new().await;
     for (first, second) in [("v", "a longer one"), ("a longer one", "v")] {
         scene.put("n:a", first);
         assert_eq!(scene.cache.stats().entries, 1);
@@ -380,14 +380,14 @@ async fn what_was_replaced_by_something_of_another_size_and_dropped_at_once_leav
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_function_chooses_is_dropped_and_the_journal_says_by_which() {
-    let scene = Scene::new().await;
+async fn predicate_invalidation_records_its_name() {
+    let scene = CacheActorFixture::new().await;
     for key in ["n:1", "n:2", "n:11"] {
         scene.put(key, "v");
     }
     let mut events = scene.runtime.journal().subscribe_after(0);
-    let by = Invalidation::by_predicate("those that end with 1", |key| key.ends_with('1'));
-    assert_eq!(scene.order(by).await, 2);
+    let by = Invalidation::from_predicate("those that end with 1", |key| key.ends_with('1'));
+    assert_eq!(scene.invalidate_by(by).await, 2);
     assert_eq!(scene.get("n:2").as_deref(), Some("v"));
     let told = loop {
         if let Delivery::Event(record) = events.next().await
@@ -401,17 +401,17 @@ async fn what_a_function_chooses_is_dropped_and_the_journal_says_by_which() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_of_files_of_which_nothing_was_kept_is_not_told() {
-    let scene = Scene::new().await;
+async fn file_change_without_entries_records_no_event() {
+    let scene = CacheActorFixture::new().await;
     let changed = |path: &str| Invalidation {
         by: InvalidatedBy::Files,
         pattern: path.to_owned(),
-        selections: vec![Selection::key(&format!("{}{path}", key::FILES))],
+        selections: vec![Selection::key(&format!("{}{path}", key::FILE_PREFIX))],
     };
     scene.put("file:/kept", "v");
-    assert_eq!(scene.order(changed("/other")).await, 0);
-    assert_eq!(scene.order(changed("/kept")).await, 1);
-    assert_eq!(scene.order(changed("/kept")).await, 0);
+    assert_eq!(scene.invalidate_by(changed("/other")).await, 0);
+    assert_eq!(scene.invalidate_by(changed("/kept")).await, 1);
+    assert_eq!(scene.invalidate_by(changed("/kept")).await, 0);
     assert_eq!(scene.invalidate(Pattern::Key("n:none".to_owned())).await, 0);
     let mut events = scene.runtime.journal().subscribe_after(0);
     let mut told = Vec::new();
@@ -427,36 +427,36 @@ async fn a_change_of_files_of_which_nothing_was_kept_is_not_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_have_changed_unheard_is_dropped_with_the_link_and_nothing_else() {
-    let scene = Scene::new().await;
-    let of_the_link = Keeping { is_of_the_link: true, ..KEEPING };
+async fn gap_invalidates_only_connection_dependent_entries() {
+    let scene = CacheActorFixture::new().await;
+    let of_the_link = EntryOptions { depends_on_connection: true, ..OPTIONS };
     scene.cache.put("n:a", value("v"), of_the_link);
     scene.put("n:b", "v");
-    let load = scene.begin("n:c", of_the_link).await;
-    let selections = vec![Selection::of_the_link()];
+    let load = scene.begin_load("n:c", of_the_link).await;
+    let selections = vec![Selection::depends_on_connection()];
     let pattern = String::new();
-    assert_eq!(scene.order(Invalidation { by: InvalidatedBy::Gap, pattern, selections }).await, 1);
-    assert_eq!(load.ends(Ok("old")).await, ok("old"));
+    assert_eq!(scene.invalidate_by(Invalidation { by: InvalidatedBy::Gap, pattern, selections }).await, 1);
+    assert_eq!(load.finish(Ok("old")).await, ok("old"));
     assert_eq!((scene.get("n:a"), scene.get("n:b").as_deref(), scene.get("n:c")), (None, Some("v"), None));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_for_its_callers_alone_is_not_kept() {
-    let scene = Scene::new().await;
-    let load = || async { Ok(Loaded::new(value("v")).not_kept()) };
-    scene.cache.get_or_load("n:a", None, KEEPING, load).await.unwrap();
+async fn uncached_load_is_not_stored() {
+    let scene = CacheActorFixture::new().await;
+    let load = || async { Ok(Loaded::new(value("v")).uncached()) };
+    scene.cache.get_or_load("n:a", None, OPTIONS, load).await.unwrap();
     assert_eq!(scene.get("n:a"), None);
-    let briefly = || async { Ok(Loaded::new(value("v")).fresh_for(s(1))) };
-    scene.cache.get_or_load("n:a", None, KEEPING, briefly).await.unwrap();
+    let briefly = || async { Ok(Loaded::new(value("v")).with_ttl(s(1))) };
+    scene.cache.get_or_load("n:a", None, OPTIONS, briefly).await.unwrap();
     advance(s(1)).await;
     assert_eq!(scene.get("n:a"), None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_loaded_at_an_age_has_that_of_its_time_behind_it_even_from_before_the_cache_began() {
-    let scene = Scene::new().await;
-    let load = || async { Ok(Loaded::new(value("v")).aged(s(3600)).fresh_for(s(3610))) };
-    scene.cache.get_or_load("n:a", None, KEEPING, load).await.unwrap();
+async fn load_with_age_counts_from_its_origin() {
+    let scene = CacheActorFixture::new().await;
+    let load = || async { Ok(Loaded::new(value("v")).with_age(s(3600)).with_ttl(s(3610))) };
+    scene.cache.get_or_load("n:a", None, OPTIONS, load).await.unwrap();
     assert_eq!(scene.cache.stats().oldest_ms, Some(3_600_000));
     advance(s(9)).await;
     assert!(scene.cache.get("n:a", Some(s(3609))).is_some());
@@ -466,42 +466,42 @@ async fn what_is_loaded_at_an_age_has_that_of_its_time_behind_it_even_from_befor
 }
 
 /// What a renewal of `n:a` is given.
-async fn given(scene: &Scene) -> Option<String> {
+async fn value_for_revalidation(scene: &CacheActorFixture) -> Option<String> {
     let (tell, told) = oneshot::channel();
     let load = |held: Option<CacheValue>| async move {
         tell.send(held.as_ref().map(text)).unwrap();
         Err(Error::new(Reason::ServerError))
     };
-    let none_kept = Keeping { failures_for: s(0), ..KEEPING };
-    scene.cache.get_or_renew("n:a", Some(s(0)), none_kept, load).await.unwrap_err();
+    let none_kept = EntryOptions { negative_ttl: s(0), ..OPTIONS };
+    scene.cache.get_or_revalidate("n:a", Some(s(0)), none_kept, load).await.unwrap_err();
     told.await.unwrap()
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_can_be_renewed_is_held_beyond_its_time_for_whoever_does_and_nobody_else() {
-    let scene = Scene::new().await;
-    let load = || async { Ok(Loaded::new(value("v")).renewable()) };
-    scene.cache.get_or_load("n:a", None, KEEPING, load).await.unwrap();
+async fn revalidatable_value_outlives_ttl_for_revalidation_only() {
+    let scene = CacheActorFixture::new().await;
+    let load = || async { Ok(Loaded::new(value("v")).with_revalidation()) };
+    scene.cache.get_or_load("n:a", None, OPTIONS, load).await.unwrap();
     advance(s(100_000)).await;
     assert_eq!(scene.get("n:a"), None);
-    assert_eq!(given(&scene).await.as_deref(), Some("v"));
-    assert_eq!(given(&scene).await.as_deref(), Some("v"), "a renewal that fails leaves it");
-    assert_eq!(scene.loaded("n:a", KEEPING, "new").await, (ok("new"), true));
+    assert_eq!(value_for_revalidation(&scene).await.as_deref(), Some("v"));
+    assert_eq!(value_for_revalidation(&scene).await.as_deref(), Some("v"), "a renewal that fails leaves it");
+    assert_eq!(scene.load("n:a", OPTIONS, "new").await, (ok("new"), true));
     assert_eq!(scene.get("n:a").as_deref(), Some("new"));
     advance(s(60)).await;
     assert_eq!(scene.get("n:a"), None);
-    assert_eq!(given(&scene).await, None, "what cannot be renewed goes when its time is over");
+    assert_eq!(value_for_revalidation(&scene).await, None, "what cannot be renewed goes when its time is over");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_invalidated_is_given_to_nobody_for_renewal_and_what_was_renewed_meanwhile_is_not_kept() {
-    let scene = Scene::new().await;
+async fn invalidation_ends_revalidation_of_the_entry() {
+    let scene = CacheActorFixture::new().await;
     scene.put("n:a", "old");
     advance(s(1)).await;
-    assert_eq!(given(&scene).await.as_deref(), Some("old"));
+    assert_eq!(value_for_revalidation(&scene).await.as_deref(), Some("old"));
     let (begun, has_begun) = oneshot::channel();
     let (end, ends) = oneshot::channel::<()>();
-    let renew = scene.cache.get_or_renew("n:a", Some(s(0)), KEEPING, |held| async move {
+    let renew = scene.cache.get_or_revalidate("n:a", Some(s(0)), OPTIONS, |held| async move {
         begun.send(()).unwrap();
         ends.await.unwrap();
         Ok(Loaded::new(held.unwrap()))
@@ -514,27 +514,27 @@ async fn what_was_invalidated_is_given_to_nobody_for_renewal_and_what_was_renewe
     let (renewed, ()) = tokio::join!(renew, invalidate);
     assert_eq!(text(&renewed.unwrap().value), "old", "it had asked before");
     assert_eq!(scene.get("n:a"), None);
-    assert_eq!(given(&scene).await, None);
+    assert_eq!(value_for_revalidation(&scene).await, None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_takes_the_place_of_all_drops_what_stands_and_is_not_kept_itself() {
-    let scene = Scene::new().await;
+async fn replacing_load_drops_entry_and_is_not_stored() {
+    let scene = CacheActorFixture::new().await;
     scene.put("n:a", "old");
     advance(s(1)).await;
-    let load = |says: &'static str| move || async move { Ok(Loaded::new(value(says)).in_place_of_all()) };
-    let told = scene.cache.get_or_load("n:a", Some(s(0)), KEEPING, load("new")).await.unwrap();
-    assert_eq!((text(&told.value), told.is_kept), ("new".to_owned(), false));
+    let load = |says: &'static str| move || async move { Ok(Loaded::new(value(says)).replacing_stored()) };
+    let told = scene.cache.get_or_load("n:a", Some(s(0)), OPTIONS, load("new")).await.unwrap();
+    assert_eq!((text(&told.value), told.is_cached), ("new".to_owned(), false));
     assert_eq!((scene.get("n:a"), scene.cache.stats().entries), (None, 0));
     // One that was overtaken drops nothing.
     scene.put("n:a", "old");
     advance(s(1)).await;
     let (begun, has_begun) = oneshot::channel();
     let (end, ends) = oneshot::channel::<()>();
-    let asks = scene.cache.get_or_load("n:a", Some(s(0)), KEEPING, || async move {
+    let asks = scene.cache.get_or_load("n:a", Some(s(0)), OPTIONS, || async move {
         begun.send(()).unwrap();
         ends.await.unwrap();
-        Ok(Loaded::new(value("new")).in_place_of_all())
+        Ok(Loaded::new(value("new")).replacing_stored())
     });
     let puts = async {
         has_begun.await.unwrap();

@@ -11,15 +11,15 @@
 
 mod actor;
 mod batch;
-mod eye;
-mod fault;
-pub(super) mod place;
+mod watcher;
+mod error;
+pub(super) mod path_key;
 mod roots;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod tests;
 
 pub use actor::{WatchActor, WatchLost, WatchMessage, WatchPolicy, WatchRegained, WatchStarted};
-pub use fault::WatchFault;
-pub(super) use roots::Stand;
+pub use error::WatchErrorKind;
+pub(super) use roots::WatchedPath;
 pub use roots::{RootError, Roots};

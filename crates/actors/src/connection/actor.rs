@@ -6,22 +6,22 @@
 
 use std::mem;
 
-use mainstay_runtime::{Context, Failure, RestContext, Worker};
+use mainstay_runtime::{Context, Failure, FinalizeContext, Worker};
 use tokio::time::timeout;
 
 use super::events::{ConnectionChanged, IgnoredReason};
-use super::fault::Fault;
-use super::feed::Inbound;
-use super::frames::{Gap, Observed, Opening, Resumption};
+use super::error::ConnectionError;
+use super::broadcast::Inbound;
+use super::resumption::{Gap, Observed, ResumeStart, Resumption};
 use super::invalidation;
-use super::link::{Heritage, Link};
-use super::machine::{Action, Event, Machine};
-use super::message::{ConnectionMessage, Reader, Writer};
-use super::open_socket::{OpenSocket, Order};
+use super::state::{PreviousRun, State};
+use super::machine::{MachineAction, MachineEvent, Machine};
+use super::message::{ConnectionMessage, BackendReader, BackendWriter};
+use super::socket_tasks::{OpenSocket, WriteCommand};
 use super::policy::ConnectionPolicy;
-use super::socket::{Frame, SendError, SocketLimits, dial};
+use super::socket::{SocketFrame, WriteError, SocketLimits, dial};
 use super::target::SocketTarget;
-use super::view::{ConnectionView, Untold};
+use super::view::{ConnectionView, UnreportedEvents};
 use crate::cache::{CacheHandle, Invalidation};
 
 /// What every incarnation of the connection's actor is made from.
@@ -38,34 +38,34 @@ pub struct ConnectionActor {
 
 /// What survives an incarnation.
 #[derive(Debug, Clone)]
-pub struct ConnectionMemory {
+pub struct ConnectionSnapshot {
     resumption: Resumption,
-    is_wanted: bool,
+    should_connect: bool,
 }
 
 type Ctx = Context<ConnectionMessage>;
 
 impl Worker for ConnectionActor {
     type Message = ConnectionMessage;
-    type State = Link;
-    type Snapshot = ConnectionMemory;
+    type State = State;
+    type Snapshot = ConnectionSnapshot;
 
-    async fn start(&self, ctx: &mut Ctx, kept: Option<ConnectionMemory>) -> Result<Link, Failure> {
-        let kept = kept.unwrap_or(ConnectionMemory { resumption: Resumption::default(), is_wanted: true });
-        let Untold { change, unsent } = self.view.take_untold();
+    async fn start(&self, ctx: &mut Ctx, kept: Option<ConnectionSnapshot>) -> Result<State, Failure> {
+        let kept = kept.unwrap_or(ConnectionSnapshot { resumption: Resumption::default(), should_connect: true });
+        let UnreportedEvents { change, unsent } = self.view.take_unreported();
         change.iter().for_each(|change| ctx.record(change));
         unsent.iter().for_each(|unsent| ctx.record(unsent));
         let left = self.view.status.borrow().clone();
-        let heritage = Heritage {
-            machine: Machine::succeeding(self.policy.clone(), &left),
+        let heritage = PreviousRun {
+            machine: Machine::from_previous(self.policy.clone(), &left),
             resumption: kept.resumption,
-            is_wanted: kept.is_wanted,
+            should_connect: kept.should_connect,
         };
-        let mut link = Link::new(heritage, &self.policy, &self.view, (ctx.wall_time(), ctx.now()));
-        if link.is_wanted {
-            self.tell(ctx, &mut link, Event::Connect);
+        let mut link = State::new(heritage, &self.policy, &self.view, (ctx.wall_time(), ctx.now()));
+        if link.should_connect {
+            self.apply(ctx, &mut link, MachineEvent::Connect);
         }
-        self.settle(ctx, &mut link);
+        self.advance(ctx, &mut link);
         Ok(link)
     }
 
@@ -73,56 +73,56 @@ impl Worker for ConnectionActor {
         &self,
         ctx: &mut Ctx,
         message: ConnectionMessage,
-        link: &mut Link,
+        link: &mut State,
     ) -> Result<(), Failure> {
         // Before the message: what was under way before a sleep is no proof of life after it.
-        self.notice_sleep(ctx, link);
+        self.detect_suspend(ctx, link);
         match message {
             ConnectionMessage::Connect => {
-                link.is_wanted = true;
-                self.tell(ctx, link, Event::Connect);
+                link.should_connect = true;
+                self.apply(ctx, link, MachineEvent::Connect);
             }
             ConnectionMessage::Disconnect => {
-                link.is_wanted = false;
-                self.tell(ctx, link, Event::Disconnect);
+                link.should_connect = false;
+                self.apply(ctx, link, MachineEvent::Disconnect);
             }
-            ConnectionMessage::BackendSeen => self.tell(ctx, link, Event::BackendSeen),
-            ConnectionMessage::Send { text, patience, reply } => {
-                link.accept(text, reply, patience, ctx.now());
+            ConnectionMessage::BackendSeen => self.apply(ctx, link, MachineEvent::BackendSeen),
+            ConnectionMessage::Send { text, wait_timeout: patience, reply } => {
+                link.accept_message(text, reply, patience, ctx.now());
             }
-            ConnectionMessage::TakeSocket { generation, outcome } => {
-                self.take_socket(ctx, link, generation, *outcome).await;
+            ConnectionMessage::SocketReady { generation, outcome } => {
+                self.on_dial_finished(ctx, link, generation, *outcome).await;
             }
-            ConnectionMessage::TakeFrames { generation, reader, frames } => {
-                self.take_frames(ctx, link, generation, reader, frames).await;
+            ConnectionMessage::FramesReady { generation, reader, frames } => {
+                self.on_frames(ctx, link, generation, reader, frames).await;
             }
-            ConnectionMessage::TakeWriter { generation, writer, outcome, is_message } => {
-                self.take_writer(ctx, link, generation, writer, outcome, is_message);
+            ConnectionMessage::WriterReady { generation, writer, outcome, is_message } => {
+                self.on_write_finished(ctx, link, generation, writer, outcome, is_message);
             }
             // Messages are dealt with in order, so all before this one have been.
-            ConnectionMessage::Settle(reply) => reply.send(()),
-            ConnectionMessage::MindTime => {
-                link.alarm = None;
-                self.tell_of_bytes(ctx, link);
-                self.tell(ctx, link, Event::Tick);
+            ConnectionMessage::Barrier(reply) => reply.send(()),
+            ConnectionMessage::TimerElapsed => {
+                link.timer = None;
+                self.report_activity(ctx, link);
+                self.apply(ctx, link, MachineEvent::Tick);
             }
             #[cfg(debug_assertions)]
             #[allow(clippy::panic, reason = "this is the fault switch of debug builds")]
             ConnectionMessage::Panic => panic!("asked to panic"),
         }
-        self.settle(ctx, link);
+        self.advance(ctx, link);
         Ok(())
     }
 
-    fn snapshot(&self, link: &Link) -> Option<ConnectionMemory> {
-        Some(ConnectionMemory { resumption: link.resumption.clone(), is_wanted: link.is_wanted })
+    fn snapshot(&self, link: &State) -> Option<ConnectionSnapshot> {
+        Some(ConnectionSnapshot { resumption: link.resumption.clone(), should_connect: link.should_connect })
     }
 
     /// Closes in order as far as that can be done at once: the peer gets a close frame, its answer is not awaited.
-    async fn stop(&self, ctx: &mut Ctx, link: &mut Link) {
-        self.tell(ctx, link, Event::Disconnect);
-        link.record_rest(ctx);
-        self.view.show(link.machine.status());
+    async fn stop(&self, ctx: &mut Ctx, link: &mut State) {
+        self.apply(ctx, link, MachineEvent::Disconnect);
+        link.record_remaining(ctx);
+        self.view.publish(link.machine.status());
         if let Some(writer) = link.socket.as_mut().and_then(OpenSocket::writer) {
             // A peer that takes no close frame in time loses the socket without one.
             let _ = timeout(self.policy.close_timeout, writer.close()).await;
@@ -130,8 +130,8 @@ impl Worker for ConnectionActor {
     }
 
     /// No incarnation follows that could tell what the last one left behind.
-    fn rest(&self, ctx: &RestContext<'_>) {
-        let Untold { change, unsent } = self.view.take_untold();
+    fn finalize(&self, ctx: &FinalizeContext<'_>) {
+        let UnreportedEvents { change, unsent } = self.view.take_unreported();
         change.iter().for_each(|change| ctx.record(change));
         unsent.iter().for_each(|unsent| ctx.record(unsent));
     }
@@ -139,118 +139,118 @@ impl Worker for ConnectionActor {
 
 impl ConnectionActor {
     /// Tells the machine what happened, and obeys.
-    fn tell(&self, ctx: &mut Ctx, link: &mut Link, event: Event) {
+    fn apply(&self, ctx: &mut Ctx, link: &mut State, event: MachineEvent) {
         for action in link.machine.on_event(ctx.now(), event, ctx.random_unit()) {
             match action {
-                Action::Changed(transition) => {
+                MachineAction::Changed(transition) => {
                     ctx.record(&ConnectionChanged::new(transition, ctx.now(), ctx.wall_time()));
                 }
-                Action::Dial { generation } => self.dial(ctx, link, generation),
-                Action::Drop { generation } => link.drop_socket(generation),
-                Action::SayWhy { generation, code } => {
-                    if let Some(socket) = link.open(generation) {
-                        socket.say_why(code);
+                MachineAction::Dial { generation } => self.dial(ctx, link, generation),
+                MachineAction::Drop { generation } => link.drop_socket(generation),
+                MachineAction::SendCloseCode { generation, code } => {
+                    if let Some(socket) = link.open_socket(generation) {
+                        socket.send_close_code(code);
                     }
                 }
-                Action::CloseGracefully { generation } => link.order(generation, Order::Close),
-                Action::SendPing { generation, number } => link.order(generation, Order::Ping(number)),
-                Action::Resume { generation } => match link.resumption.open() {
-                    Opening::Resume(text) => link.order(generation, Order::Text(text)),
-                    Opening::Gap(gap) => self.tell_of_gap(ctx, gap),
-                    Opening::Fresh => {}
+                MachineAction::CloseGracefully { generation } => link.send_command(generation, WriteCommand::Close),
+                MachineAction::SendPing { generation, number } => link.send_command(generation, WriteCommand::Ping(number)),
+                MachineAction::Resume { generation } => match link.resumption.on_open() {
+                    ResumeStart::Resume(text) => link.send_command(generation, WriteCommand::Text(text)),
+                    ResumeStart::Gap(gap) => self.report_gap(ctx, gap),
+                    ResumeStart::Fresh => {}
                 },
                 // Whatever can be written is written once the message has been dealt with.
-                Action::FlushOutbound { .. } => {}
+                MachineAction::FlushOutbound { .. } => {}
             }
         }
     }
 
     /// Before the machine judges a peer by its silence, it is to know whether bytes moved.
-    fn tell_of_bytes(&self, ctx: &mut Ctx, link: &mut Link) {
-        let moved = link.socket.as_ref().and_then(|socket| Some((socket.generation(), socket.still_for()?)));
+    fn report_activity(&self, ctx: &mut Ctx, link: &mut State) {
+        let moved = link.socket.as_ref().and_then(|socket| Some((socket.generation(), socket.idle_for()?)));
         if let Some((generation, still_for)) = moved {
             let at = ctx.now().saturating_sub(still_for);
-            self.tell(ctx, link, Event::Moved { generation, at });
+            self.apply(ctx, link, MachineEvent::BytesMoved { generation, at });
         }
     }
 
-    fn dial(&self, ctx: &mut Ctx, link: &mut Link, generation: u64) {
+    fn dial(&self, ctx: &mut Ctx, link: &mut State, generation: u64) {
         let target = self.target.clone();
         let limits = SocketLimits { message_max_bytes: self.policy.message_max_bytes };
         let dialling = ctx.spawn(async move {
             let outcome = Box::new(dial(&target, limits).await);
-            ConnectionMessage::TakeSocket { generation, outcome }
+            ConnectionMessage::SocketReady { generation, outcome }
         });
         link.dial = Some((generation, dialling));
     }
 
-    async fn take_socket(
+    async fn on_dial_finished(
         &self,
         ctx: &mut Ctx,
-        link: &mut Link,
+        link: &mut State,
         generation: u64,
-        outcome: Result<(Writer, Reader), Fault>,
+        outcome: Result<(BackendWriter, BackendReader), ConnectionError>,
     ) {
         let halves = match outcome {
             Ok(halves) => halves,
-            Err(fault) => return self.tell(ctx, link, Event::DialFailed { generation, fault }),
+            Err(fault) => return self.apply(ctx, link, MachineEvent::DialFailed { generation, error: fault }),
         };
         // Where one is open already it is a later one, and what came too late ends here.
         if link.socket.is_none() {
             link.socket = Some(OpenSocket::new(generation, halves, &self.policy));
             // Invalidations have no numbers: without a socket any may have been missed. What is loaded from now on is
             // covered by this one.
-            self.invalidate(ctx, invalidation::of_gap()).await;
+            self.invalidate(ctx, invalidation::from_gap()).await;
         }
-        self.tell(ctx, link, Event::Opened { generation });
+        self.apply(ctx, link, MachineEvent::Opened { generation });
     }
 
-    async fn take_frames(
+    async fn on_frames(
         &self,
         ctx: &mut Ctx,
-        link: &mut Link,
+        link: &mut State,
         generation: u64,
-        reader: Box<Reader>,
-        frames: Vec<Result<Frame, Fault>>,
+        reader: Box<BackendReader>,
+        frames: Vec<Result<SocketFrame, ConnectionError>>,
     ) {
-        if link.open(generation).is_none() {
+        if link.open_socket(generation).is_none() {
             return;
         }
         let mut has_ended = false;
         for frame in frames {
             let event = match frame {
-                Ok(Frame::Pong(Some(number))) => Event::Ponged { generation, number },
+                Ok(SocketFrame::Pong(Some(number))) => MachineEvent::PongReceived { generation, number },
                 Ok(frame) => {
                     match frame {
-                        Frame::Text(text) => self.take_text(ctx, link, text).await,
-                        Frame::Binary(bytes) => link.ignored.add(IgnoredReason::Binary, bytes, true),
-                        Frame::Ping | Frame::Pong(_) => {}
+                        SocketFrame::Text(text) => self.on_text(ctx, link, text).await,
+                        SocketFrame::Binary(bytes) => link.ignored.add(IgnoredReason::Binary, bytes, true),
+                        SocketFrame::Ping | SocketFrame::Pong(_) => {}
                     }
-                    Event::Received { generation }
+                    MachineEvent::FrameReceived { generation }
                 }
                 Err(fault) => {
                     has_ended = true;
-                    Event::Closed { generation, fault }
+                    MachineEvent::Closed { generation, error: fault }
                 }
             };
-            self.tell(ctx, link, event);
+            self.apply(ctx, link, event);
         }
-        if !has_ended && let Some(socket) = link.open(generation) {
-            socket.read_on(ctx, reader);
+        if !has_ended && let Some(socket) = link.open_socket(generation) {
+            socket.spawn_read(ctx, reader);
         }
     }
 
     /// What it invalidates is gone before a listener has the frame.
-    async fn take_text(&self, ctx: &mut Ctx, link: &mut Link, text: String) {
+    async fn on_text(&self, ctx: &mut Ctx, link: &mut State, text: String) {
         match link.resumption.observe(&text) {
             Observed::Duplicate { .. } => {
                 return link.ignored.add(IgnoredReason::SeenBefore, text.len(), true);
             }
             Observed::NewAfterGap { gap, .. } => {
-                self.invalidate(ctx, invalidation::of_gap()).await;
-                self.tell_of_gap(ctx, gap);
+                self.invalidate(ctx, invalidation::from_gap()).await;
+                self.report_gap(ctx, gap);
             }
-            Observed::Invalidation => self.invalidate(ctx, invalidation::of_frame(&text)).await,
+            Observed::Invalidation => self.invalidate(ctx, invalidation::from_frame(&text)).await,
             Observed::Unnumbered | Observed::New { .. } | Observed::Malformed => {}
         }
         self.view.frames.send(Inbound::Text(text.into()));
@@ -258,48 +258,48 @@ impl ConnectionActor {
 
     async fn invalidate(&self, ctx: &mut Ctx, mut invalidation: Invalidation) {
         let Some(cache) = &self.cache else { return };
-        let entries = cache.drop_all(mem::take(&mut invalidation.selections)).await;
-        invalidation::told(invalidation, entries).iter().for_each(|told| ctx.record(told));
+        let entries = cache.invalidate_all(mem::take(&mut invalidation.selections)).await;
+        invalidation::invalidated_event(invalidation, entries).iter().for_each(|told| ctx.record(told));
     }
 
-    fn tell_of_gap(&self, ctx: &Ctx, gap: Gap) {
+    fn report_gap(&self, ctx: &Ctx, gap: Gap) {
         ctx.record(&gap);
         self.view.frames.send(Inbound::Gap(gap));
     }
 
-    fn take_writer(
+    fn on_write_finished(
         &self,
         ctx: &mut Ctx,
-        link: &mut Link,
+        link: &mut State,
         generation: u64,
-        writer: Box<Writer>,
-        outcome: Result<(), SendError>,
+        writer: Box<BackendWriter>,
+        outcome: Result<(), WriteError>,
         is_message: bool,
     ) {
-        let Some(socket) = link.open(generation) else { return };
-        socket.take_back(writer);
+        let Some(socket) = link.open_socket(generation) else { return };
+        socket.return_writer(writer);
         if is_message {
-            let settled = link.outbound.settle(outcome.is_ok());
-            link.answer(settled);
+            let settled = link.outbound.finish_in_flight(outcome.is_ok());
+            link.report_finished(settled);
         }
-        if let Err(SendError::Lost(fault)) = outcome {
-            self.tell(ctx, link, Event::SendFailed { generation, fault });
+        if let Err(WriteError::Lost(fault)) = outcome {
+            self.apply(ctx, link, MachineEvent::SendFailed { generation, error: fault });
         }
     }
 
     /// What follows every message: overdue messages are answered, the next one is written, the view and the timer
     /// are brought up to date.
-    fn settle(&self, ctx: &mut Ctx, link: &mut Link) {
+    fn advance(&self, ctx: &mut Ctx, link: &mut State) {
         link.expire(ctx.now());
-        link.work(ctx);
-        link.record_sums(ctx);
-        link.set_alarm(ctx);
-        self.view.show(link.machine.status());
+        link.pump(ctx);
+        link.record_counts(ctx);
+        link.schedule_timer(ctx);
+        self.view.publish(link.machine.status());
     }
 
-    fn notice_sleep(&self, ctx: &mut Ctx, link: &mut Link) {
-        if link.has_slept(ctx.wall_time(), ctx.now()) {
-            self.tell(ctx, link, Event::Woke);
+    fn detect_suspend(&self, ctx: &mut Ctx, link: &mut State) {
+        if link.was_suspended(ctx.wall_time(), ctx.now()) {
+            self.apply(ctx, link, MachineEvent::SystemResumed);
         }
     }
 }

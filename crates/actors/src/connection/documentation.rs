@@ -2,8 +2,8 @@
 
 use expect_test::expect_file;
 
-use super::fault::Fault;
-use super::outbound::Fate;
+use super::error::ConnectionError;
+use super::outbound::SendOutcome;
 use super::policy::{ConnectionPolicy, is_retryable};
 
 const PAGE: &str = include_str!("../../../../docs/connection.md");
@@ -17,14 +17,14 @@ fn rows(heading: &str) -> Vec<Vec<&'static str>> {
 }
 
 #[test]
-fn the_statuses_and_close_codes_in_the_docs_lead_to_what_stands_beside_them() {
+fn docs_statuses_and_close_codes_match_the_code() {
     let rows = rows("What is not tried again");
     assert!(!rows.is_empty());
     for row in rows {
         let [reason, statuses, codes, is_tried_again] = row[..] else { panic!("not four cells: {row:?}") };
         let numbers = |cell: &'static str| cell.split(", ").filter(|number| !number.is_empty());
-        let by_status = numbers(statuses).map(|status| Fault::from_status(status.parse().unwrap(), None));
-        let by_code = numbers(codes).map(|code| Fault::from_close(code.parse().ok(), ""));
+        let by_status = numbers(statuses).map(|status| ConnectionError::from_status(status.parse().unwrap(), None));
+        let by_code = numbers(codes).map(|code| ConnectionError::from_close(code.parse().ok(), ""));
         for fault in by_status.chain(by_code) {
             let told = serde_json::to_value(fault.kind).unwrap();
             assert_eq!(Some(reason.trim_matches('`')), told.as_str(), "{fault:?}");
@@ -34,7 +34,7 @@ fn the_statuses_and_close_codes_in_the_docs_lead_to_what_stands_beside_them() {
 }
 
 #[test]
-fn the_limits_in_the_docs_are_the_defaults() {
+fn docs_limits_match_the_default_policy() {
     let policy = ConnectionPolicy::default();
     let mib = |bytes: usize| format!("{} MiB", bytes >> 20);
     let count = |count: usize| format!("{},{:03}", count / 1000, count % 1000);
@@ -54,27 +54,27 @@ fn the_limits_in_the_docs_are_the_defaults() {
 }
 
 #[test]
-fn the_fates_in_the_docs_are_all_that_there_are() {
+fn docs_list_every_send_outcome() {
     let (begin, end) = ("<!-- fates: written by a test -->\n\n", "<!-- end of the table -->");
     let (before, rest) = PAGE.split_once(begin).unwrap();
     let (_, after) = rest.split_once(end).unwrap();
-    let row = |fate: &Fate| {
+    let row = |fate: &SendOutcome| {
         let word = serde_json::to_value(fate).unwrap();
         let meaning = match fate {
-            Fate::Sent => {
+            SendOutcome::Sent => {
                 "written to the socket to the last byte; whether the backend read it, only the backend knows"
             }
-            Fate::Expired => "its patience ran out before its turn came",
-            Fate::Rejected => "there was no room for it",
-            Fate::TooLarge => "it is larger than a message may be",
-            Fate::Dropped => "the connection was stopped before its turn came",
-            Fate::Unknown => {
+            SendOutcome::Expired => "its patience ran out before its turn came",
+            SendOutcome::Rejected => "there was no room for it",
+            SendOutcome::TooLarge => "it is larger than a message may be",
+            SendOutcome::Dropped => "the connection was stopped before its turn came",
+            SendOutcome::Unknown => {
                 "the socket ended while it was being written: it may have arrived. It is not sent again"
             }
         };
         format!("| `{}` | {meaning} |\n", word.as_str().unwrap())
     };
-    let table: String = Fate::ALL.iter().map(row).collect();
+    let table: String = SendOutcome::ALL.iter().map(row).collect();
     let page = format!("{before}{begin}| fate | what it means |\n|---|---|\n{table}\n{end}{after}");
     expect_file!["../../../../docs/connection.md"].assert_eq(&page);
 }

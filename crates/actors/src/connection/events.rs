@@ -6,11 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 use mainstay_runtime::journal::{Event, Level};
 use serde::{Deserialize, Serialize};
 
-use super::fault::Fault;
-use super::frames::Gap;
+use super::error::ConnectionError;
+use super::resumption::Gap;
 use super::policy::ConnectionPolicy;
-use super::status::{ConnectionState, Reason, Transition};
-use super::tally::Sum;
+use super::status::{ConnectionState, StatusReason, Transition};
+use super::event_counter::EventCount;
 use crate::error::Code;
 
 /// The connection's state has changed, or its next attempt has.
@@ -29,12 +29,12 @@ pub struct ConnectionChanged {
     /// In how many milliseconds that is.
     pub next_attempt_in_ms: Option<u64>,
     /// Why.
-    pub reason: Reason,
+    pub reason: StatusReason,
     /// The kind of failure, as errors have it, where something went wrong.
     #[serde(default)]
     pub code: Option<Code>,
     /// What went wrong, where something did.
-    pub error: Option<Fault>,
+    pub error: Option<ConnectionError>,
 }
 
 impl Event for ConnectionChanged {
@@ -76,7 +76,7 @@ pub struct ConnectionUnsent {
     /// How large the largest was.
     pub largest_bytes: u64,
     /// Of how many nobody waited for the fate any more.
-    pub unheard: u64,
+    pub abandoned: u64,
     /// How many messages may wait, where that was the limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub messages_max: Option<usize>,
@@ -91,14 +91,14 @@ impl Event for ConnectionUnsent {
 }
 
 impl ConnectionUnsent {
-    pub(super) fn new(reason: UnsentReason, sum: Sum, policy: &ConnectionPolicy) -> Self {
+    pub(super) fn new(reason: UnsentReason, sum: EventCount, policy: &ConnectionPolicy) -> Self {
         let (messages_max, bytes_max) = match reason {
             UnsentReason::NoRoom => (Some(policy.outbound_max), Some(policy.outbound_bytes_max)),
             UnsentReason::TooLarge => (None, Some(policy.message_max_bytes)),
             UnsentReason::Expired | UnsentReason::ActorEnded | UnsentReason::Interrupted => (None, None),
         };
-        let Sum { count, bytes, largest_bytes, unheard } = sum;
-        Self { reason, messages: count, bytes, largest_bytes, unheard, messages_max, bytes_max }
+        let EventCount { count, bytes, largest_bytes, abandoned: unheard } = sum;
+        Self { reason, messages: count, bytes, largest_bytes, abandoned: unheard, messages_max, bytes_max }
     }
 }
 
@@ -128,7 +128,7 @@ impl Event for ConnectionIgnored {
 }
 
 impl ConnectionIgnored {
-    pub(super) fn new(reason: IgnoredReason, sum: Sum) -> Self {
+    pub(super) fn new(reason: IgnoredReason, sum: EventCount) -> Self {
         Self { reason, frames: sum.count, bytes: sum.bytes }
     }
 }

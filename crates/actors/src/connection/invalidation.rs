@@ -6,7 +6,7 @@ use crate::cache::{CacheInvalidated, InvalidatedBy, Invalidation, Selection, key
 
 /// The frame `{"type":"invalidate","keys":[…]}`.
 #[derive(Deserialize)]
-struct Invalidate {
+struct InvalidationFrame {
     keys: Vec<String>,
 }
 
@@ -14,15 +14,15 @@ struct Invalidate {
 /// query, those with one go as well.
 ///
 /// Where it cannot be read, something is no longer true and nobody knows what: all that depends on the link goes.
-pub(super) fn of_frame(text: &str) -> Invalidation {
+pub(super) fn from_frame(text: &str) -> Invalidation {
     let by = InvalidatedBy::Backend;
-    let Ok(Invalidate { keys }) = serde_json::from_str(text) else {
+    let Ok(InvalidationFrame { keys }) = serde_json::from_str(text) else {
         let pattern = "unreadable: \"keys\" is a list of texts; all that depends on the link".to_owned();
-        return Invalidation { by, pattern, selections: vec![Selection::of_the_link()] };
+        return Invalidation { by, pattern, selections: vec![Selection::depends_on_connection()] };
     };
     let selections = keys.iter().flat_map(|named| {
         let is_path = named.starts_with('/');
-        let named = if is_path { &format!("{}{named}", key::RESPONSES) } else { named };
+        let named = if is_path { &format!("{}{named}", key::RESPONSE_PREFIX) } else { named };
         let with_query = (is_path && !named.contains('?')).then(|| Selection::prefix(&format!("{named}?")));
         [Selection::key(named)].into_iter().chain(with_query)
     });
@@ -35,13 +35,13 @@ pub(super) fn of_frame(text: &str) -> Invalidation {
 }
 
 /// What is dropped when something that the backend said may have been missed.
-pub(super) fn of_gap() -> Invalidation {
+pub(super) fn from_gap() -> Invalidation {
     let pattern = "all that depends on the link".to_owned();
-    Invalidation { by: InvalidatedBy::Gap, pattern, selections: vec![Selection::of_the_link()] }
+    Invalidation { by: InvalidatedBy::Gap, pattern, selections: vec![Selection::depends_on_connection()] }
 }
 
 /// What the journal says of it. `None` where there was nothing: most backends invalidate more than a shell has.
-pub(super) fn told(invalidation: Invalidation, entries: u64) -> Option<CacheInvalidated> {
+pub(super) fn invalidated_event(invalidation: Invalidation, entries: u64) -> Option<CacheInvalidated> {
     let Invalidation { by, pattern, .. } = invalidation;
     (entries > 0).then_some(CacheInvalidated { by, pattern, entries })
 }
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> (String, String) {
-        let Invalidation { by, pattern, selections } = of_frame(text);
+        let Invalidation { by, pattern, selections } = from_frame(text);
         assert_eq!(by, InvalidatedBy::Backend);
         (pattern, format!("{selections:?}"))
     }
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_the_key_of_its_response_and_its_query_stays_out_of_the_journal() {
+    fn path_selects_its_response_and_query_is_not_journalled() {
         let (pattern, selections) = read(r#"{"type":"invalidate","keys":["/api/tasks?token=x"]}"#);
         assert_eq!(pattern, "/api/tasks");
         assert_eq!(selections, r#"[key "http:/api/tasks?token=x"]"#);
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_drops_all_that_depends_on_the_link() {
+    fn unreadable_frame_invalidates_all_that_needs_the_connection() {
         for text in [r#"{"type":"invalidate"}"#, r#"{"type":"invalidate","keys":"a:1"}"#, r#"{"keys":[1]}"#] {
             let (pattern, selections) = read(text);
             assert!(pattern.starts_with("unreadable"), "{pattern}");

@@ -18,38 +18,38 @@
 mod action;
 mod event;
 mod phase;
-mod shown;
+mod snapshot;
 
 use std::time::Duration;
 
 use mainstay_runtime::journal::millis;
 
-pub use self::action::Action;
-pub use self::event::Event;
-use self::phase::{Closing, Phase, Purpose};
+pub use self::action::MachineAction;
+pub use self::event::MachineEvent;
+use self::phase::{ClosingSocket, MachinePhase, DialPurpose};
 use super::{
-    fault::{Fault, FaultKind},
-    liveness::{Check, Liveness},
+    error::{ConnectionError, ConnectionErrorKind},
+    liveness::{LivenessCheck, Liveness},
     policy::{AfterFailed, ConnectionPolicy, close_code, is_retryable},
-    status::{ConnectionStatus, Reason},
+    status::{ConnectionStatus, StatusReason},
 };
 
 /// The state machine of one connection.
 #[derive(Debug, Clone)]
 pub struct Machine {
     policy: ConnectionPolicy,
-    phase: Phase,
+    phase: MachinePhase,
     /// Of the latest dial; 0 before the first.
     generation: u64,
     attempts: u32,
     /// Waits since the attempts began; one behind the attempts after a first dial, level with them after a loss.
     delays: u32,
     since: Duration,
-    reason: Reason,
-    last_error: Option<Fault>,
+    reason: StatusReason,
+    last_error: Option<ConnectionError>,
     last_error_at: Option<Duration>,
     /// When news of the backend last made it start over, since a connection proved stable.
-    news_heeded_at: Option<Duration>,
+    last_backend_hint_at: Option<Duration>,
 }
 
 impl Machine {
@@ -58,22 +58,22 @@ impl Machine {
     pub fn new(policy: ConnectionPolicy) -> Self {
         Self {
             policy,
-            phase: Phase::Disconnected { closing: None },
+            phase: MachinePhase::Disconnected { closing: None },
             generation: 0,
             attempts: 0,
             delays: 0,
             since: Duration::ZERO,
-            reason: Reason::Started,
+            reason: StatusReason::Started,
             last_error: None,
             last_error_at: None,
-            news_heeded_at: None,
+            last_backend_hint_at: None,
         }
     }
 
     /// A machine at rest whose predecessor was left `disconnected` with this status: since when, why, and what
     /// went wrong last are still true.
     #[must_use]
-    pub fn succeeding(policy: ConnectionPolicy, left: &ConnectionStatus) -> Self {
+    pub fn from_previous(policy: ConnectionPolicy, left: &ConnectionStatus) -> Self {
         Self {
             since: left.since,
             reason: left.reason,
@@ -87,12 +87,12 @@ impl Machine {
     ///
     /// `now` is the time since the runtime's start and never goes back; `jitter` is a fresh random number in
     /// `[0, 1)`.
-    pub fn on_event(&mut self, now: Duration, event: Event, jitter: f64) -> Vec<Action> {
-        let before = self.shown();
+    pub fn on_event(&mut self, now: Duration, event: MachineEvent, jitter: f64) -> Vec<MachineAction> {
+        let before = self.snapshot();
         let mut actions = self.step(event, now, jitter);
-        let after = self.shown();
+        let after = self.snapshot();
         if before != after {
-            actions.insert(0, Action::Changed(self.transition(before.state, after)));
+            actions.insert(0, MachineAction::Changed(self.transition(before.state, after)));
         }
         if before.state != after.state {
             self.since = now;
@@ -104,275 +104,275 @@ impl Machine {
     #[must_use]
     pub fn next_wake(&self) -> Option<Duration> {
         match &self.phase {
-            Phase::Disconnected { closing } => closing.map(|closing| closing.deadline),
-            Phase::Dialling { deadline, .. } => Some(*deadline),
-            Phase::Connected { peer, .. } => peer.next_check(&self.policy),
-            Phase::Waiting { until } => Some(*until),
-            Phase::Failed { probe_at } => *probe_at,
+            MachinePhase::Disconnected { closing } => closing.map(|closing| closing.deadline),
+            MachinePhase::Dialling { deadline, .. } => Some(*deadline),
+            MachinePhase::Connected { liveness: peer, .. } => peer.next_check(&self.policy),
+            MachinePhase::Waiting { until } => Some(*until),
+            MachinePhase::Failed { probe_at } => *probe_at,
         }
     }
 
     /// The generation of the open socket, if one is open.
     #[must_use]
     pub fn open_generation(&self) -> Option<u64> {
-        matches!(self.phase, Phase::Connected { .. }).then_some(self.generation)
+        matches!(self.phase, MachinePhase::Connected { .. }).then_some(self.generation)
     }
 
-    fn step(&mut self, event: Event, now: Duration, jitter: f64) -> Vec<Action> {
+    fn step(&mut self, event: MachineEvent, now: Duration, jitter: f64) -> Vec<MachineAction> {
         match event {
-            Event::Connect => self.connect(now),
-            Event::Disconnect => self.disconnect(now),
-            Event::Opened { generation } => self.opened(generation, now),
-            Event::Received { generation } => self.heard(generation, |peer| peer.heard(now)),
-            Event::Moved { generation, at } => self.heard(generation, |peer| peer.moved(at.min(now))),
-            Event::Ponged { generation, number } => self.heard(generation, |peer| peer.ponged(number, now)),
-            Event::DialFailed { generation, fault }
-            | Event::Closed { generation, fault }
-            | Event::SendFailed { generation, fault } => self.ended(generation, fault, now, jitter),
-            Event::BackendSeen => self.backend_seen(now),
-            Event::Tick => self.tick(now, jitter),
-            Event::Woke => self.woke(now),
+            MachineEvent::Connect => self.connect(now),
+            MachineEvent::Disconnect => self.disconnect(now),
+            MachineEvent::Opened { generation } => self.opened(generation, now),
+            MachineEvent::FrameReceived { generation } => self.on_activity(generation, |peer| peer.on_frame(now)),
+            MachineEvent::BytesMoved { generation, at } => self.on_activity(generation, |peer| peer.on_bytes(at.min(now))),
+            MachineEvent::PongReceived { generation, number } => self.on_activity(generation, |peer| peer.on_pong(number, now)),
+            MachineEvent::DialFailed { generation, error: fault }
+            | MachineEvent::Closed { generation, error: fault }
+            | MachineEvent::SendFailed { generation, error: fault } => self.ended(generation, fault, now, jitter),
+            MachineEvent::BackendSeen => self.backend_seen(now),
+            MachineEvent::Tick => self.tick(now, jitter),
+            MachineEvent::SystemResumed => self.system_resumed(now),
         }
     }
 
     // === what people ask ===
 
-    fn connect(&mut self, now: Duration) -> Vec<Action> {
+    fn connect(&mut self, now: Duration) -> Vec<MachineAction> {
         match self.phase {
-            Phase::Disconnected { .. } | Phase::Failed { .. } => {
-                self.start_over();
-                self.dial(Purpose::First, Reason::Requested, now)
+            MachinePhase::Disconnected { .. } | MachinePhase::Failed { .. } => {
+                self.reset_attempts();
+                self.dial(DialPurpose::First, StatusReason::Requested, now)
             }
-            Phase::Dialling { purpose: Purpose::Probe, deadline } => {
-                self.start_over();
+            MachinePhase::Dialling { purpose: DialPurpose::Probe, deadline } => {
+                self.reset_attempts();
                 self.attempts = 1;
-                self.enter(Phase::Dialling { purpose: Purpose::First, deadline }, Reason::Requested);
+                self.enter(MachinePhase::Dialling { purpose: DialPurpose::First, deadline }, StatusReason::Requested);
                 Vec::new()
             }
-            Phase::Dialling { .. } => Vec::new(),
-            Phase::Connected { .. } => self.prove(now),
-            Phase::Waiting { .. } => self.dial(Purpose::Retry, Reason::Requested, now),
+            MachinePhase::Dialling { .. } => Vec::new(),
+            MachinePhase::Connected { .. } => self.verify(now),
+            MachinePhase::Waiting { .. } => self.dial(DialPurpose::Retry, StatusReason::Requested, now),
         }
     }
 
-    fn disconnect(&mut self, now: Duration) -> Vec<Action> {
+    fn disconnect(&mut self, now: Duration) -> Vec<MachineAction> {
         let generation = self.generation;
         let (closing, actions) = match self.phase {
-            Phase::Disconnected { .. } => return Vec::new(),
-            Phase::Connected { .. } => {
+            MachinePhase::Disconnected { .. } => return Vec::new(),
+            MachinePhase::Connected { .. } => {
                 let deadline = now.saturating_add(self.policy.close_timeout);
-                (Some(Closing { generation, deadline }), vec![Action::CloseGracefully { generation }])
+                (Some(ClosingSocket { generation, deadline }), vec![MachineAction::CloseGracefully { generation }])
             }
-            Phase::Dialling { .. } => (None, vec![Action::Drop { generation }]),
-            Phase::Waiting { .. } | Phase::Failed { .. } => (None, Vec::new()),
+            MachinePhase::Dialling { .. } => (None, vec![MachineAction::Drop { generation }]),
+            MachinePhase::Waiting { .. } | MachinePhase::Failed { .. } => (None, Vec::new()),
         };
-        self.enter(Phase::Disconnected { closing }, Reason::Requested);
+        self.enter(MachinePhase::Disconnected { closing }, StatusReason::Requested);
         actions
     }
 
     /// A connection that was given up because nobody answered starts over; one that was refused does not. Where that
     /// led to nothing, as with a backend whose WebSocket alone is broken, news are of no interest for a while.
-    fn backend_seen(&mut self, now: Duration) -> Vec<Action> {
+    fn backend_seen(&mut self, now: Duration) -> Vec<MachineAction> {
         let is_refused = self.last_error.as_ref().is_some_and(|fault| !is_retryable(fault.kind));
         let is_stale =
-            self.news_heeded_at.is_some_and(|at| now < at.saturating_add(self.policy.probe_interval()));
-        if !matches!(self.phase, Phase::Failed { .. }) || is_refused || is_stale {
+            self.last_backend_hint_at.is_some_and(|at| now < at.saturating_add(self.policy.probe_interval()));
+        if !matches!(self.phase, MachinePhase::Failed { .. }) || is_refused || is_stale {
             return Vec::new();
         }
-        self.news_heeded_at = Some(now);
-        self.start_over();
-        self.dial(Purpose::First, Reason::BackendSeen, now)
+        self.last_backend_hint_at = Some(now);
+        self.reset_attempts();
+        self.dial(DialPurpose::First, StatusReason::BackendSeen, now)
     }
 
     // === what becomes of sockets ===
 
-    fn opened(&mut self, generation: u64, now: Duration) -> Vec<Action> {
-        if self.live() != Some(generation) {
-            return vec![Action::Drop { generation }];
+    fn opened(&mut self, generation: u64, now: Duration) -> Vec<MachineAction> {
+        if self.live_generation() != Some(generation) {
+            return vec![MachineAction::Drop { generation }];
         }
-        if matches!(self.phase, Phase::Dialling { .. }) {
+        if matches!(self.phase, MachinePhase::Dialling { .. }) {
             let peer = Liveness::new(now);
-            self.enter(Phase::Connected { attempt: self.attempts, peer }, Reason::Opened);
-            return vec![Action::Resume { generation }, Action::FlushOutbound { generation }];
+            self.enter(MachinePhase::Connected { attempt: self.attempts, liveness: peer }, StatusReason::Opened);
+            return vec![MachineAction::Resume { generation }, MachineAction::FlushOutbound { generation }];
         }
         Vec::new()
     }
 
-    fn heard(&mut self, generation: u64, note: impl FnOnce(&mut Liveness)) -> Vec<Action> {
+    fn on_activity(&mut self, generation: u64, note: impl FnOnce(&mut Liveness)) -> Vec<MachineAction> {
         if generation == self.generation
-            && let Phase::Connected { peer, .. } = &mut self.phase
+            && let MachinePhase::Connected { liveness: peer, .. } = &mut self.phase
         {
             note(peer);
-            self.forgive_if_stable();
+            self.reset_if_stable();
         }
         Vec::new()
     }
 
-    fn ended(&mut self, generation: u64, fault: Fault, now: Duration, jitter: f64) -> Vec<Action> {
+    fn ended(&mut self, generation: u64, fault: ConnectionError, now: Duration, jitter: f64) -> Vec<MachineAction> {
         let closed = self.drop_closing(|closing| closing.generation == generation);
         if !closed.is_empty() {
             return closed;
         }
-        if self.live() != Some(generation) {
+        if self.live_generation() != Some(generation) {
             return Vec::new();
         }
         // An end that the peer brought about is a sign of life; a silence that the system gave up on is not.
-        if let Phase::Connected { peer, .. } = &mut self.phase
-            && fault.kind != FaultKind::Unanswered
+        if let MachinePhase::Connected { liveness: peer, .. } = &mut self.phase
+            && fault.kind != ConnectionErrorKind::Unanswered
         {
-            peer.heard(now);
-            self.forgive_if_stable();
+            peer.on_frame(now);
+            self.reset_if_stable();
         }
         self.fail(fault, now, jitter)
     }
 
     // === time ===
 
-    fn tick(&mut self, now: Duration, jitter: f64) -> Vec<Action> {
+    fn tick(&mut self, now: Duration, jitter: f64) -> Vec<MachineAction> {
         match &mut self.phase {
-            Phase::Disconnected { .. } => self.drop_closing(|closing| closing.deadline <= now),
-            Phase::Dialling { deadline, .. } if *deadline <= now => {
-                let fault = Fault::new(FaultKind::ConnectTimedOut, "no handshake within connect_timeout");
+            MachinePhase::Disconnected { .. } => self.drop_closing(|closing| closing.deadline <= now),
+            MachinePhase::Dialling { deadline, .. } if *deadline <= now => {
+                let fault = ConnectionError::new(ConnectionErrorKind::ConnectTimedOut, "no handshake within connect_timeout");
                 self.fail(fault, now, jitter)
             }
-            Phase::Connected { peer, .. } => match peer.check(now, &self.policy) {
-                Check::Dead => {
-                    let fault = Fault::new(FaultKind::Unanswered, "no sign of life within ping_timeout");
+            MachinePhase::Connected { liveness: peer, .. } => match peer.check(now, &self.policy) {
+                LivenessCheck::Dead => {
+                    let fault = ConnectionError::new(ConnectionErrorKind::Unanswered, "no sign of life within ping_timeout");
                     self.fail(fault, now, jitter)
                 }
-                Check::Ping(number) => self.ping(number),
-                Check::Wait => Vec::new(),
+                LivenessCheck::Ping(number) => self.ping(number),
+                LivenessCheck::Wait => Vec::new(),
             },
-            Phase::Waiting { until } if *until <= now => self.dial(Purpose::Retry, Reason::RetryDue, now),
-            Phase::Failed { probe_at: Some(at) } if *at <= now => {
-                self.dial(Purpose::Probe, Reason::ProbeDue, now)
+            MachinePhase::Waiting { until } if *until <= now => self.dial(DialPurpose::Retry, StatusReason::RetryDue, now),
+            MachinePhase::Failed { probe_at: Some(at) } if *at <= now => {
+                self.dial(DialPurpose::Probe, StatusReason::ProbeDue, now)
             }
-            Phase::Dialling { .. } | Phase::Waiting { .. } | Phase::Failed { .. } => Vec::new(),
+            MachinePhase::Dialling { .. } | MachinePhase::Waiting { .. } | MachinePhase::Failed { .. } => Vec::new(),
         }
     }
 
-    fn woke(&mut self, now: Duration) -> Vec<Action> {
+    fn system_resumed(&mut self, now: Duration) -> Vec<MachineAction> {
         match self.phase {
-            Phase::Connected { .. } => self.prove(now),
-            Phase::Waiting { .. } => {
+            MachinePhase::Connected { .. } => self.verify(now),
+            MachinePhase::Waiting { .. } => {
                 // What failed before a sleep says nothing about the network after it, and that is often not there at
                 // once: this dial must not be the last.
-                self.start_over();
-                self.dial(Purpose::Retry, Reason::Woke, now)
+                self.reset_attempts();
+                self.dial(DialPurpose::Retry, StatusReason::SystemResumed, now)
             }
-            Phase::Dialling { purpose, .. } => {
+            MachinePhase::Dialling { purpose, .. } => {
                 // Nor does what becomes of a dial that the sleep came upon: it has its whole time, and is the first.
                 let deadline = now.saturating_add(self.policy.connect_timeout);
-                self.phase = Phase::Dialling { purpose, deadline };
-                if purpose != Purpose::Probe && self.attempts > 1 {
-                    self.reason = Reason::Woke;
+                self.phase = MachinePhase::Dialling { purpose, deadline };
+                if purpose != DialPurpose::Probe && self.attempts > 1 {
+                    self.reason = StatusReason::SystemResumed;
                     self.attempts = 1;
                 }
                 self.delays = 0;
                 Vec::new()
             }
-            Phase::Failed { probe_at: Some(_) } => self.dial(Purpose::Probe, Reason::Woke, now),
-            Phase::Disconnected { .. } | Phase::Failed { probe_at: None } => Vec::new(),
+            MachinePhase::Failed { probe_at: Some(_) } => self.dial(DialPurpose::Probe, StatusReason::SystemResumed, now),
+            MachinePhase::Disconnected { .. } | MachinePhase::Failed { probe_at: None } => Vec::new(),
         }
     }
 
     // === what follows ===
 
-    fn dial(&mut self, purpose: Purpose, reason: Reason, now: Duration) -> Vec<Action> {
+    fn dial(&mut self, purpose: DialPurpose, reason: StatusReason, now: Duration) -> Vec<MachineAction> {
         let mut actions = self.drop_closing(|_| true);
         self.generation += 1;
-        if purpose != Purpose::Probe {
+        if purpose != DialPurpose::Probe {
             self.attempts = self.attempts.saturating_add(1);
         }
         let deadline = now.saturating_add(self.policy.connect_timeout);
-        self.enter(Phase::Dialling { purpose, deadline }, reason);
-        actions.push(Action::Dial { generation: self.generation });
+        self.enter(MachinePhase::Dialling { purpose, deadline }, reason);
+        actions.push(MachineAction::Dial { generation: self.generation });
         actions
     }
 
     /// Ends the live dial or socket, and waits or gives up.
-    fn fail(&mut self, fault: Fault, now: Duration, jitter: f64) -> Vec<Action> {
-        let was_probe = matches!(self.phase, Phase::Dialling { purpose: Purpose::Probe, .. });
+    fn fail(&mut self, fault: ConnectionError, now: Duration, jitter: f64) -> Vec<MachineAction> {
+        let was_probe = matches!(self.phase, MachinePhase::Dialling { purpose: DialPurpose::Probe, .. });
         let generation = self.generation;
         let mut actions = Vec::new();
-        if let (Phase::Connected { .. }, Some(code)) = (&self.phase, close_code(fault.kind)) {
-            actions.push(Action::SayWhy { generation, code });
+        if let (MachinePhase::Connected { .. }, Some(code)) = (&self.phase, close_code(fault.kind)) {
+            actions.push(MachineAction::SendCloseCode { generation, code });
         }
-        actions.push(Action::Drop { generation });
+        actions.push(MachineAction::Drop { generation });
         if !is_retryable(fault.kind) {
-            self.give_up(Reason::Fault(fault.kind), &fault, now);
+            self.enter_failed(StatusReason::Failed(fault.kind), &fault, now);
         } else if self.attempts >= self.policy.max_retries {
-            self.give_up(Reason::RetriesExhausted, &fault, now);
+            self.enter_failed(StatusReason::RetriesExhausted, &fault, now);
         } else if was_probe {
-            self.give_up(Reason::Fault(fault.kind), &fault, now);
+            self.enter_failed(StatusReason::Failed(fault.kind), &fault, now);
         } else {
-            self.wait(&fault, now, jitter);
+            self.schedule_retry(&fault, now, jitter);
         }
         self.last_error = Some(fault);
         self.last_error_at = Some(now);
         actions
     }
 
-    fn wait(&mut self, fault: &Fault, now: Duration, jitter: f64) {
+    fn schedule_retry(&mut self, fault: &ConnectionError, now: Duration, jitter: f64) {
         self.delays = self.delays.saturating_add(1);
         let delay = self.policy.delay.before(self.delays, jitter);
-        let until = now.saturating_add(self.policy.at_least(delay, fault.retry_after));
+        let until = now.saturating_add(self.policy.apply_retry_after(delay, fault.retry_after));
         // The clock shows whole milliseconds: with a part of one, it would be over when the next one is shown.
         let until = Duration::from_millis(millis(until));
-        self.enter(Phase::Waiting { until }, Reason::Fault(fault.kind));
+        self.enter(MachinePhase::Waiting { until }, StatusReason::Failed(fault.kind));
     }
 
-    fn give_up(&mut self, reason: Reason, fault: &Fault, now: Duration) {
+    fn enter_failed(&mut self, reason: StatusReason, fault: &ConnectionError, now: Duration) {
         let probe_at = match self.policy.after_failed {
             AfterFailed::Wait => None,
             AfterFailed::Probe => Some(
-                now.saturating_add(self.policy.at_least(self.policy.probe_interval(), fault.retry_after)),
+                now.saturating_add(self.policy.apply_retry_after(self.policy.probe_interval(), fault.retry_after)),
             ),
         };
-        self.enter(Phase::Failed { probe_at }, reason);
+        self.enter(MachinePhase::Failed { probe_at }, reason);
     }
 
-    fn prove(&mut self, now: Duration) -> Vec<Action> {
-        let Phase::Connected { peer, .. } = &mut self.phase else { return Vec::new() };
-        match peer.prove(now, &self.policy) {
-            Check::Ping(number) => self.ping(number),
-            Check::Wait | Check::Dead => Vec::new(),
+    fn verify(&mut self, now: Duration) -> Vec<MachineAction> {
+        let MachinePhase::Connected { liveness: peer, .. } = &mut self.phase else { return Vec::new() };
+        match peer.verify(now, &self.policy) {
+            LivenessCheck::Ping(number) => self.ping(number),
+            LivenessCheck::Wait | LivenessCheck::Dead => Vec::new(),
         }
     }
 
-    fn ping(&self, number: u64) -> Vec<Action> {
-        vec![Action::SendPing { generation: self.generation, number }]
+    fn ping(&self, number: u64) -> Vec<MachineAction> {
+        vec![MachineAction::SendPing { generation: self.generation, number }]
     }
 
     /// Drops the socket that is still closing, if there is one of which `is_over` holds.
-    fn drop_closing(&mut self, is_over: impl FnOnce(&Closing) -> bool) -> Vec<Action> {
-        let Phase::Disconnected { closing } = &mut self.phase else { return Vec::new() };
+    fn drop_closing(&mut self, is_over: impl FnOnce(&ClosingSocket) -> bool) -> Vec<MachineAction> {
+        let MachinePhase::Disconnected { closing } = &mut self.phase else { return Vec::new() };
         let over = closing.take_if(|closing| is_over(closing));
-        over.map(|closing| Action::Drop { generation: closing.generation }).into_iter().collect()
+        over.map(|closing| MachineAction::Drop { generation: closing.generation }).into_iter().collect()
     }
 
-    fn forgive_if_stable(&mut self) {
-        if let Phase::Connected { peer, .. } = &self.phase
-            && peer.proven_for() >= self.policy.stable_after
+    fn reset_if_stable(&mut self) {
+        if let MachinePhase::Connected { liveness: peer, .. } = &self.phase
+            && peer.alive_for() >= self.policy.stable_after
         {
-            self.start_over();
-            self.news_heeded_at = None;
+            self.reset_attempts();
+            self.last_backend_hint_at = None;
         }
     }
 
-    fn start_over(&mut self) {
+    fn reset_attempts(&mut self) {
         self.attempts = 0;
         self.delays = 0;
     }
 
-    fn enter(&mut self, phase: Phase, reason: Reason) {
+    fn enter(&mut self, phase: MachinePhase, reason: StatusReason) {
         self.phase = phase;
         self.reason = reason;
     }
 
     /// The generation that events are believed of.
-    fn live(&self) -> Option<u64> {
-        matches!(self.phase, Phase::Dialling { .. } | Phase::Connected { .. }).then_some(self.generation)
+    fn live_generation(&self) -> Option<u64> {
+        matches!(self.phase, MachinePhase::Dialling { .. } | MachinePhase::Connected { .. }).then_some(self.generation)
     }
 }
 

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use mainstay_runtime::{Message, Reply};
 
-use super::fault::Fault;
-use super::outbound::Fate;
-use super::socket::{BoxedStream, Frame, SendError};
+use super::error::ConnectionError;
+use super::outbound::SendOutcome;
+use super::socket::{BoxedStream, SocketFrame, WriteError};
 
 /// The half of the actor's socket that reads.
-pub(super) type Reader = super::socket::Reader<BoxedStream>;
+pub(super) type BackendReader = super::socket::SocketReader<BoxedStream>;
 /// The half of it that writes.
-pub(super) type Writer = super::socket::Writer<BoxedStream>;
+pub(super) type BackendWriter = super::socket::SocketWriter<BoxedStream>;
 
 /// A connection actor's messages.
 #[derive(Debug)]
@@ -27,41 +27,41 @@ pub enum ConnectionMessage {
         /// The frame.
         text: String,
         /// How long it may wait for an open socket.
-        patience: Duration,
+        wait_timeout: Duration,
         /// Where its fate goes.
-        reply: Reply<Fate>,
+        reply: Reply<SendOutcome>,
     },
     /// A dial has ended.
-    TakeSocket {
+    SocketReady {
         /// The dial's generation.
         generation: u64,
         /// The two halves, or what went wrong.
-        outcome: Box<Result<(Writer, Reader), Fault>>,
+        outcome: Box<Result<(BackendWriter, BackendReader), ConnectionError>>,
     },
     /// Frames came in.
-    TakeFrames {
+    FramesReady {
         /// The socket's generation.
         generation: u64,
         /// The half to read on with.
-        reader: Box<Reader>,
+        reader: Box<BackendReader>,
         /// What came, in order; after an error nothing comes.
-        frames: Vec<Result<Frame, Fault>>,
+        frames: Vec<Result<SocketFrame, ConnectionError>>,
     },
     /// A write has ended.
-    TakeWriter {
+    WriterReady {
         /// The socket's generation.
         generation: u64,
         /// The half to write on with.
-        writer: Box<Writer>,
+        writer: Box<BackendWriter>,
         /// How it went.
-        outcome: Result<(), SendError>,
+        outcome: Result<(), WriteError>,
         /// Whether it was a message that somebody waits for.
         is_message: bool,
     },
     /// Say when everything that was sent before this has been dealt with, and shows.
-    Settle(Reply<()>),
+    Barrier(Reply<()>),
     /// The time that was waited for has come.
-    MindTime,
+    TimerElapsed,
     /// Panic, to show what the supervisor does about it. Only in debug builds.
     #[cfg(debug_assertions)]
     Panic,
@@ -74,11 +74,11 @@ impl Message for ConnectionMessage {
             Self::Disconnect => "Disconnect",
             Self::BackendSeen => "BackendSeen",
             Self::Send { .. } => "Send",
-            Self::TakeSocket { .. } => "TakeSocket",
-            Self::TakeFrames { .. } => "TakeFrames",
-            Self::TakeWriter { .. } => "TakeWriter",
-            Self::Settle(_) => "Settle",
-            Self::MindTime => "MindTime",
+            Self::SocketReady { .. } => "TakeSocket",
+            Self::FramesReady { .. } => "TakeFrames",
+            Self::WriterReady { .. } => "TakeWriter",
+            Self::Barrier(_) => "Settle",
+            Self::TimerElapsed => "MindTime",
             #[cfg(debug_assertions)]
             Self::Panic => "Panic",
         }

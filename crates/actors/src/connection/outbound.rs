@@ -14,7 +14,7 @@ use crate::error::{Error, Reason};
 /// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Fate {
+pub enum SendOutcome {
     /// Written to the socket to the last byte. Whether the peer read it, only the peer knows.
     Sent,
     /// Its deadline passed before its turn came.
@@ -29,7 +29,7 @@ pub enum Fate {
     Unknown,
 }
 
-impl Fate {
+impl SendOutcome {
     /// Every fate.
     pub const ALL: &[Self] =
         &[Self::Sent, Self::Expired, Self::Rejected, Self::TooLarge, Self::Dropped, Self::Unknown];
@@ -75,11 +75,11 @@ impl Fate {
 
 /// A message at its end.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Ended<T> {
+pub struct FinishedSend<T> {
     /// What its sender handed in.
     pub ticket: T,
     /// What became of it.
-    pub fate: Fate,
+    pub outcome: SendOutcome,
     /// Its size.
     pub bytes: usize,
 }
@@ -97,13 +97,13 @@ pub struct OutboundLimits {
 #[derive(Debug)]
 pub struct OutboundBuffer<P, T> {
     limits: OutboundLimits,
-    waiting: VecDeque<Entry<P, T>>,
+    waiting: VecDeque<PendingSend<P, T>>,
     waiting_bytes: usize,
     in_flight: Option<(T, usize)>,
 }
 
 #[derive(Debug)]
-struct Entry<P, T> {
+struct PendingSend<P, T> {
     payload: P,
     ticket: T,
     deadline: Duration,
@@ -121,17 +121,17 @@ impl<P: AsRef<[u8]>, T> OutboundBuffer<P, T> {
     /// # Errors
     /// The ticket comes back at once where the deadline has passed (`Expired`) or there is no room
     /// (`Rejected`). Call [`expire`](Self::expire) first, so that what is overdue takes no room.
-    pub fn push(&mut self, payload: P, ticket: T, deadline: Duration, now: Duration) -> Result<(), Ended<T>> {
+    pub fn push(&mut self, payload: P, ticket: T, deadline: Duration, now: Duration) -> Result<(), FinishedSend<T>> {
         let bytes = payload.as_ref().len();
         if deadline <= now {
-            return Err(Ended { ticket, fate: Fate::Expired, bytes });
+            return Err(FinishedSend { ticket, outcome: SendOutcome::Expired, bytes });
         }
         let waiting_bytes = self.waiting_bytes.saturating_add(bytes);
         if self.waiting.len() >= self.limits.entries_max || waiting_bytes > self.limits.bytes_max {
-            return Err(Ended { ticket, fate: Fate::Rejected, bytes });
+            return Err(FinishedSend { ticket, outcome: SendOutcome::Rejected, bytes });
         }
         self.waiting_bytes = waiting_bytes;
-        self.waiting.push_back(Entry { payload, ticket, deadline });
+        self.waiting.push_back(PendingSend { payload, ticket, deadline });
         Ok(())
     }
 
@@ -153,13 +153,13 @@ impl<P: AsRef<[u8]>, T> OutboundBuffer<P, T> {
     }
 
     /// The message last taken was written, or its socket failed first. `None` where none was being written.
-    pub fn settle(&mut self, is_sent: bool) -> Option<Ended<T>> {
-        let fate = if is_sent { Fate::Sent } else { Fate::Unknown };
-        self.in_flight.take().map(|(ticket, bytes)| Ended { ticket, fate, bytes })
+    pub fn finish_in_flight(&mut self, is_sent: bool) -> Option<FinishedSend<T>> {
+        let fate = if is_sent { SendOutcome::Sent } else { SendOutcome::Unknown };
+        self.in_flight.take().map(|(ticket, bytes)| FinishedSend { ticket, outcome: fate, bytes })
     }
 
     /// Ends every waiting message whose deadline has passed, in the order in which they came.
-    pub fn expire(&mut self, now: Duration) -> Vec<Ended<T>> {
+    pub fn expire(&mut self, now: Duration) -> Vec<FinishedSend<T>> {
         if self.next_expiry().is_none_or(|first| first > now) {
             return Vec::new();
         }
@@ -167,7 +167,7 @@ impl<P: AsRef<[u8]>, T> OutboundBuffer<P, T> {
             std::mem::take(&mut self.waiting).into_iter().partition(|entry| entry.deadline > now);
         self.waiting = kept;
         self.waiting_bytes = self.waiting.iter().map(|entry| entry.payload.as_ref().len()).sum();
-        ended(overdue, Fate::Expired).collect()
+        finish_all(overdue, SendOutcome::Expired).collect()
     }
 
     /// When the next waiting message expires. Looks at each one that waits.
@@ -178,10 +178,10 @@ impl<P: AsRef<[u8]>, T> OutboundBuffer<P, T> {
 
     /// Ends everything: the owner stops.
     #[must_use]
-    pub fn shut_down(&mut self) -> Vec<Ended<T>> {
+    pub fn shut_down(&mut self) -> Vec<FinishedSend<T>> {
         self.waiting_bytes = 0;
         let waiting = std::mem::take(&mut self.waiting);
-        self.settle(false).into_iter().chain(ended(waiting, Fate::Dropped)).collect()
+        self.finish_in_flight(false).into_iter().chain(finish_all(waiting, SendOutcome::Dropped)).collect()
     }
 
     /// How many messages wait; one that is being written no longer does.
@@ -203,9 +203,9 @@ impl<P: AsRef<[u8]>, T> OutboundBuffer<P, T> {
     }
 }
 
-fn ended<P: AsRef<[u8]>, T>(entries: VecDeque<Entry<P, T>>, fate: Fate) -> impl Iterator<Item = Ended<T>> {
-    entries.into_iter().map(move |entry| Ended {
-        fate,
+fn finish_all<P: AsRef<[u8]>, T>(entries: VecDeque<PendingSend<P, T>>, fate: SendOutcome) -> impl Iterator<Item = FinishedSend<T>> {
+    entries.into_iter().map(move |entry| FinishedSend {
+        outcome: fate,
         bytes: entry.payload.as_ref().len(),
         ticket: entry.ticket,
     })
@@ -218,7 +218,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::error::words::assert_helps;
+    use crate::error::words::assert_message_helps;
 
     type Buffer = OutboundBuffer<String, u32>;
 
@@ -233,17 +233,17 @@ mod tests {
     }
 
     #[test]
-    fn every_fate_but_one_is_an_error_and_only_one_is_in_doubt() {
+    fn send_outcomes_map_to_their_errors() {
         use expect_test::expect;
-        let row = |fate: &Fate| match fate.into_result() {
+        let row = |fate: &SendOutcome| match fate.into_result() {
             Ok(()) => format!("{fate:?}: ok\n"),
             Err(error) => {
-                assert_helps(&error.message);
+                assert_message_helps(&error.message);
                 let repeat = if error.retryable { "retryable" } else { "final" };
                 format!("{fate:?}: {} {} {repeat}\n", error.code, error.reason)
             }
         };
-        let table: String = Fate::ALL.iter().map(row).collect();
+        let table: String = SendOutcome::ALL.iter().map(row).collect();
         expect![[r#"
             Sent: ok
             Expired: TIMEOUT expired retryable
@@ -263,7 +263,7 @@ mod tests {
         }
         for ticket in 0..3 {
             assert_eq!(buffer.take(at(1)), Some(ticket.to_string()));
-            assert_eq!(buffer.settle(true), Some(Ended { ticket, fate: Fate::Sent, bytes: 1 }));
+            assert_eq!(buffer.finish_in_flight(true), Some(FinishedSend { ticket, outcome: SendOutcome::Sent, bytes: 1 }));
         }
         assert_eq!(buffer.take(at(1)), None);
     }
@@ -274,18 +274,18 @@ mod tests {
         buffer.push("first".into(), 1, LATER, at(0)).unwrap();
         assert_eq!(
             buffer.push("second".into(), 2, LATER, at(0)),
-            Err(Ended { ticket: 2, fate: Fate::Rejected, bytes: 6 })
+            Err(FinishedSend { ticket: 2, outcome: SendOutcome::Rejected, bytes: 6 })
         );
         assert_eq!(buffer.take(at(0)).as_deref(), Some("first"));
     }
 
     #[test]
-    fn bytes_are_bounded_too_and_come_free_again() {
+    fn bytes_are_bounded_and_freed() {
         let mut buffer = buffer(10);
         buffer.push("x".repeat(60), 1, LATER, at(0)).unwrap();
         assert!(buffer.push("x".repeat(41), 2, LATER, at(0)).is_err());
         buffer.push("x".repeat(40), 3, at(1), at(0)).unwrap();
-        assert_eq!(buffer.expire(at(1)), [Ended { ticket: 3, fate: Fate::Expired, bytes: 40 }]);
+        assert_eq!(buffer.expire(at(1)), [FinishedSend { ticket: 3, outcome: SendOutcome::Expired, bytes: 40 }]);
         assert_eq!(buffer.waiting_bytes(), 60);
         buffer.take(at(1)).unwrap();
         assert_eq!(buffer.waiting_bytes(), 0);
@@ -299,10 +299,10 @@ mod tests {
         assert_eq!(buffer.next_expiry(), Some(at(5)));
         assert_eq!(buffer.expire(at(4)), []);
         assert_eq!(buffer.take(at(5)).as_deref(), Some("long"));
-        assert_eq!(buffer.expire(at(5)), [Ended { ticket: 1, fate: Fate::Expired, bytes: 5 }]);
+        assert_eq!(buffer.expire(at(5)), [FinishedSend { ticket: 1, outcome: SendOutcome::Expired, bytes: 5 }]);
         assert_eq!(
             buffer.push("late".into(), 3, at(5), at(5)),
-            Err(Ended { ticket: 3, fate: Fate::Expired, bytes: 4 })
+            Err(FinishedSend { ticket: 3, outcome: SendOutcome::Expired, bytes: 4 })
         );
     }
 
@@ -313,7 +313,7 @@ mod tests {
         buffer.push("next".into(), 2, LATER, at(0)).unwrap();
         assert_eq!(buffer.take(at(0)).as_deref(), Some("half"));
         assert_eq!(buffer.take(at(0)), None, "one at a time");
-        assert_eq!(buffer.settle(false), Some(Ended { ticket: 1, fate: Fate::Unknown, bytes: 4 }));
+        assert_eq!(buffer.finish_in_flight(false), Some(FinishedSend { ticket: 1, outcome: SendOutcome::Unknown, bytes: 4 }));
         assert_eq!(buffer.take(at(0)).as_deref(), Some("next"));
     }
 
@@ -324,12 +324,12 @@ mod tests {
             buffer.push("text".into(), ticket, LATER, at(0)).unwrap();
         }
         buffer.take(at(0)).unwrap();
-        let fates: Vec<_> = buffer.shut_down().into_iter().map(|ended| (ended.ticket, ended.fate)).collect();
-        assert_eq!(fates, [(1, Fate::Unknown), (2, Fate::Dropped), (3, Fate::Dropped)]);
+        let fates: Vec<_> = buffer.shut_down().into_iter().map(|ended| (ended.ticket, ended.outcome)).collect();
+        assert_eq!(fates, [(1, SendOutcome::Unknown), (2, SendOutcome::Dropped), (3, SendOutcome::Dropped)]);
     }
 
     #[derive(Debug, Clone)]
-    enum Step {
+    enum BufferStep {
         Push { bytes: usize, lives_s: u64 },
         Take,
         Settle(bool),
@@ -337,13 +337,13 @@ mod tests {
         Pass(u64),
     }
 
-    fn step() -> impl Strategy<Value = Step> {
+    fn step() -> impl Strategy<Value = BufferStep> {
         prop_oneof![
-            3 => (0..40usize, 0..20u64).prop_map(|(bytes, lives_s)| Step::Push { bytes, lives_s }),
-            2 => Just(Step::Take),
-            2 => any::<bool>().prop_map(Step::Settle),
-            1 => Just(Step::Expire),
-            1 => (0..10u64).prop_map(Step::Pass),
+            3 => (0..40usize, 0..20u64).prop_map(|(bytes, lives_s)| BufferStep::Push { bytes, lives_s }),
+            2 => Just(BufferStep::Take),
+            2 => any::<bool>().prop_map(BufferStep::Settle),
+            1 => Just(BufferStep::Expire),
+            1 => (0..10u64).prop_map(BufferStep::Pass),
         ]
     }
 
@@ -357,32 +357,32 @@ mod tests {
             let mut ends = Vec::new();
             for step in steps {
                 match step {
-                    Step::Push { bytes, lives_s } => {
+                    BufferStep::Push { bytes, lives_s } => {
                         // The length of its text is no name, so the ticket's number stands in it.
                         let payload = format!("{pushed:04}{}", "x".repeat(bytes));
                         ends.extend(buffer.push(payload, pushed, now + at(lives_s), now).err());
                         pushed += 1;
                     }
-                    Step::Take => {
+                    BufferStep::Take => {
                         if let Some(payload) = buffer.take(now) {
                             *taken.entry(payload[..4].to_owned()).or_insert(0) += 1;
                         }
                     }
-                    Step::Settle(is_sent) => ends.extend(buffer.settle(is_sent)),
-                    Step::Expire => ends.extend(buffer.expire(now)),
-                    Step::Pass(seconds) => now += at(seconds),
+                    BufferStep::Settle(is_sent) => ends.extend(buffer.finish_in_flight(is_sent)),
+                    BufferStep::Expire => ends.extend(buffer.expire(now)),
+                    BufferStep::Pass(seconds) => now += at(seconds),
                 }
                 prop_assert!(buffer.len() <= 4 && buffer.waiting_bytes() <= 100);
             }
             ends.extend(buffer.shut_down());
             for ended in ends {
-                prop_assert_eq!(fates.insert(ended.ticket, ended.fate), None);
+                prop_assert_eq!(fates.insert(ended.ticket, ended.outcome), None);
             }
             prop_assert_eq!(fates.len(), pushed as usize);
             prop_assert!(taken.values().all(|times| *times == 1));
             for (ticket, fate) in fates {
                 let was_taken = taken.contains_key(&format!("{ticket:04}"));
-                prop_assert_eq!(was_taken, matches!(fate, Fate::Sent | Fate::Unknown));
+                prop_assert_eq!(was_taken, matches!(fate, SendOutcome::Sent | SendOutcome::Unknown));
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mainstay_runtime::policy::Delay;
 use serde::{Deserialize, Serialize};
 
-use super::fault::FaultKind;
+use super::error::ConnectionErrorKind;
 
 /// What happens once every retry is spent, or the peer said not to come back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -90,12 +90,12 @@ impl ConnectionPolicy {
 
     /// How long a write may go without a byte that the peer takes: as long as a silent peer is believed. `None` where it
     /// is believed for ever.
-    pub(super) fn stall_max(&self) -> Option<Duration> {
+    pub(super) fn stall_timeout(&self) -> Option<Duration> {
         (!self.ping_interval.is_zero()).then(|| self.ping_interval.saturating_add(self.ping_timeout))
     }
 
     /// `delay`, or what the peer asked for if that is longer, up to `retry_after_max`.
-    pub(super) fn at_least(&self, delay: Duration, retry_after: Option<Duration>) -> Duration {
+    pub(super) fn apply_retry_after(&self, delay: Duration, retry_after: Option<Duration>) -> Duration {
         delay.max(retry_after.unwrap_or_default().min(self.retry_after_max))
     }
 }
@@ -105,8 +105,8 @@ impl ConnectionPolicy {
 /// A redirect or a page instead of a handshake is retried: on a laptop that is often a network's sign-in page,
 /// which goes away.
 #[must_use]
-pub const fn is_retryable(kind: FaultKind) -> bool {
-    use FaultKind::*;
+pub const fn is_retryable(kind: ConnectionErrorKind) -> bool {
+    use ConnectionErrorKind::*;
     !matches!(
         kind,
         InvalidTarget
@@ -120,10 +120,10 @@ pub const fn is_retryable(kind: FaultKind) -> bool {
 }
 
 /// The close code of RFC 6455 that tells a peer that it did this; `None` for what is not its doing.
-pub(super) const fn close_code(kind: FaultKind) -> Option<u16> {
+pub(super) const fn close_code(kind: ConnectionErrorKind) -> Option<u16> {
     match kind {
-        FaultKind::MessageTooLarge => Some(1009),
-        FaultKind::ProtocolViolation => Some(1002),
+        ConnectionErrorKind::MessageTooLarge => Some(1009),
+        ConnectionErrorKind::ProtocolViolation => Some(1002),
         _ => None,
     }
 }

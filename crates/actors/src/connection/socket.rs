@@ -4,10 +4,10 @@
 //! cancelled by dropping its future, a socket by dropping both halves. What goes wrong comes back as a
 //! [`Fault`]; what follows from it is the machine's to say.
 
-mod approach;
-mod carrier;
-mod classification;
-mod pulse;
+mod stream;
+mod connector;
+mod io_error;
+mod activity;
 mod tcp;
 
 use std::sync::Arc;
@@ -29,24 +29,24 @@ use tokio_tungstenite::{
     },
 };
 
-pub use self::carrier::{BoxedStream, ByteStream, Carrier};
-pub use self::pulse::Pulse;
-use self::pulse::Pulsed;
+pub use self::connector::{BoxedStream, ByteStream, StreamConnector};
+pub use self::activity::IoActivity;
+use self::activity::ActivityStream;
 pub(super) use self::tcp::Resolver;
 use super::{
-    fault::{Fault, FaultKind},
+    error::{ConnectionError, ConnectionErrorKind},
     target::SocketTarget,
 };
 use crate::error::Secrets;
 
 /// A WebSocket over `S`.
-type Socket<S> = WebSocketStream<MaybeTlsStream<Pulsed<S>>>;
+type WsStream<S> = WebSocketStream<MaybeTlsStream<ActivityStream<S>>>;
 
 /// Read and written at a time.
 const BUFFER_BYTES: usize = 16 << 10;
 
 /// What tungstenite puts, under code 1002, in place of a close frame whose code must not be sent.
-const SUBSTITUTE: &str = "Protocol violation";
+const CLOSE_CODE_SUBSTITUTE: &str = "Protocol violation";
 
 /// How large a message may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub struct SocketLimits {
 
 /// What came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Frame {
+pub enum SocketFrame {
     /// A text message.
     Text(String),
     /// A binary message, which nothing here understands: its size in bytes.
@@ -68,7 +68,7 @@ pub enum Frame {
     Pong(Option<u64>),
 }
 
-impl Frame {
+impl SocketFrame {
     /// How much of it is kept in memory.
     pub(super) fn size_bytes(&self) -> usize {
         match self {
@@ -80,7 +80,7 @@ impl Frame {
 
 /// Why a message was not written.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum SendError {
+pub enum WriteError {
     /// It is larger than the limit. Nothing was written and the socket is as good as before.
     #[error("the message has {size_bytes} bytes, and {max_bytes} is the limit")]
     TooLarge {
@@ -91,25 +91,25 @@ pub enum SendError {
     },
     /// The socket failed. The message may have been written in part or in full.
     #[error("{}", .0.message)]
-    Lost(Fault),
+    Lost(ConnectionError),
 }
 
 /// The half that reads.
-pub struct Reader<S> {
-    stream: SplitStream<Socket<S>>,
+pub struct SocketReader<S> {
+    stream: SplitStream<WsStream<S>>,
     /// What the peer was sent and must not be told again in a reason of its own.
     secrets: Secrets,
 }
 
 /// The half that writes.
-pub struct Writer<S> {
-    sink: SplitSink<Socket<S>, Message>,
+pub struct SocketWriter<S> {
+    sink: SplitSink<WsStream<S>, Message>,
     limits: SocketLimits,
-    pulse: Arc<Pulse>,
+    activity: Arc<IoActivity>,
 }
 
 /// What a dialled socket runs over: TCP, within TLS where a proxy is spoken to in that way.
-type Stream = MaybeTlsStream<TcpStream>;
+type TcpOrTlsStream = MaybeTlsStream<TcpStream>;
 
 /// Opens a socket, in this order: name resolution, TCP, the proxy where the target has one (it is then the proxy that the
 /// two before were about), or what the target's carrier does in place of all that; TLS where the target asks for it;
@@ -120,13 +120,13 @@ type Stream = MaybeTlsStream<TcpStream>;
 pub async fn dial(
     target: &SocketTarget,
     limits: SocketLimits,
-) -> Result<(Writer<BoxedStream>, Reader<BoxedStream>), Fault> {
-    let stream: BoxedStream = match target.carrier() {
-        Some(carrier) => carrier.open().await,
-        None => approach::open(target).await.map(|stream| Box::new(stream) as BoxedStream),
+) -> Result<(SocketWriter<BoxedStream>, SocketReader<BoxedStream>), ConnectionError> {
+    let stream: BoxedStream = match target.connector() {
+        Some(carrier) => carrier.connect().await,
+        None => stream::open_stream(target).await.map(|stream| Box::new(stream) as BoxedStream),
     }
     // A proxy may repeat what it was sent, as a backend may.
-    .map_err(|fault| fault.without(&target.secrets()))?;
+    .map_err(|fault| fault.redacted(&target.secrets()))?;
     handshake(target, limits, stream).await
 }
 
@@ -138,29 +138,29 @@ pub async fn handshake<S>(
     target: &SocketTarget,
     limits: SocketLimits,
     stream: S,
-) -> Result<(Writer<S>, Reader<S>), Fault>
+) -> Result<(SocketWriter<S>, SocketReader<S>), ConnectionError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let invalid = || Fault::new(FaultKind::InvalidTarget, "the address cannot be asked for a WebSocket");
-    let request = target.request().ok_or_else(invalid)?;
+    let invalid = || ConnectionError::new(ConnectionErrorKind::InvalidTarget, "the address cannot be asked for a WebSocket");
+    let request = target.handshake_request().ok_or_else(invalid)?;
     let connector = if target.is_secure() {
         Connector::Rustls(
             target
                 .route()
                 .trust
                 .client_config()
-                .map_err(|error| Fault::new(FaultKind::Tls, &error.to_string()))?,
+                .map_err(|error| ConnectionError::new(ConnectionErrorKind::Tls, &error.to_string()))?,
         )
     } else {
         Connector::Plain
     };
-    let (stream, pulse) = Pulsed::new(stream);
+    let (stream, pulse) = ActivityStream::new(stream);
     let opened = client_async_tls_with_config(request, stream, Some(config(limits)), Some(connector)).await;
     let secrets = target.secrets();
-    let (socket, _response) = opened.map_err(|error| classification::handshake(&error).without(&secrets))?;
+    let (socket, _response) = opened.map_err(|error| io_error::from_handshake(&error).redacted(&secrets))?;
     let (sink, stream) = socket.split();
-    Ok((Writer { sink, limits, pulse }, Reader { stream, secrets }))
+    Ok((SocketWriter { sink, limits, activity: pulse }, SocketReader { stream, secrets }))
 }
 
 fn config(limits: SocketLimits) -> WebSocketConfig {
@@ -176,39 +176,39 @@ fn config(limits: SocketLimits) -> WebSocketConfig {
 
 // === impl Reader ===
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> SocketReader<S> {
     /// The next frame. Dropping the future loses nothing.
     ///
     /// # Errors
     /// The socket's end, whichever side brought it about; there is nothing to read after it. A peer's close
     /// frame is answered before it is reported, as far as that goes without waiting.
-    pub async fn read(&mut self) -> Result<Frame, Fault> {
+    pub async fn read(&mut self) -> Result<SocketFrame, ConnectionError> {
         loop {
             match self.stream.next().await {
-                Some(Ok(Message::Text(text))) => return Ok(Frame::Text(text.as_str().to_owned())),
-                Some(Ok(Message::Binary(bytes))) => return Ok(Frame::Binary(bytes.len())),
-                Some(Ok(Message::Ping(_))) => return Ok(Frame::Ping),
-                Some(Ok(Message::Pong(payload))) => return Ok(Frame::Pong(ping_number(&payload))),
-                Some(Ok(Message::Close(frame))) => return Err(self.closed(frame).await),
+                Some(Ok(Message::Text(text))) => return Ok(SocketFrame::Text(text.as_str().to_owned())),
+                Some(Ok(Message::Binary(bytes))) => return Ok(SocketFrame::Binary(bytes.len())),
+                Some(Ok(Message::Ping(_))) => return Ok(SocketFrame::Ping),
+                Some(Ok(Message::Pong(payload))) => return Ok(SocketFrame::Pong(ping_number(&payload))),
+                Some(Ok(Message::Close(frame))) => return Err(self.close_error(frame).await),
                 // Raw frames are never read.
                 Some(Ok(Message::Frame(_))) => {}
-                Some(Err(error)) => return Err(classification::end(&error)),
-                None => return Err(Fault::new(FaultKind::Lost, "the stream ended")),
+                Some(Err(error)) => return Err(io_error::from_stream(&error)),
+                None => return Err(ConnectionError::new(ConnectionErrorKind::Lost, "the stream ended")),
             }
         }
     }
 
-    async fn closed(&mut self, frame: Option<CloseFrame>) -> Fault {
+    async fn close_error(&mut self, frame: Option<CloseFrame>) -> ConnectionError {
         // The answer to a close frame is written by the next poll.
         let _ = futures_util::poll!(self.stream.next());
         match frame {
-            Some(frame) if frame.code == CloseCode::Protocol && frame.reason == SUBSTITUTE => {
-                Fault::new(FaultKind::ProtocolViolation, "the peer closed with a code that must not be sent")
+            Some(frame) if frame.code == CloseCode::Protocol && frame.reason == CLOSE_CODE_SUBSTITUTE => {
+                ConnectionError::new(ConnectionErrorKind::ProtocolViolation, "the peer closed with a code that must not be sent")
             }
             Some(frame) => {
-                Fault::from_close(Some(frame.code.into()), frame.reason.as_str()).without(&self.secrets)
+                ConnectionError::from_close(Some(frame.code.into()), frame.reason.as_str()).redacted(&self.secrets)
             }
-            None => Fault::from_close(None, ""),
+            None => ConnectionError::from_close(None, ""),
         }
     }
 }
@@ -220,24 +220,24 @@ fn ping_number(payload: &[u8]) -> Option<u64> {
 
 // === impl Writer ===
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> SocketWriter<S> {
     /// Writes a text message to the last byte. Takes as long as the peer takes to make room.
     ///
     /// # Errors
     /// See [`SendError`].
-    pub async fn send_text(&mut self, text: String) -> Result<(), SendError> {
+    pub async fn send_text(&mut self, text: String) -> Result<(), WriteError> {
         let (size_bytes, max_bytes) = (text.len(), self.limits.message_max_bytes);
         if size_bytes > max_bytes {
-            return Err(SendError::TooLarge { size_bytes, max_bytes });
+            return Err(WriteError::TooLarge { size_bytes, max_bytes });
         }
-        self.send(Message::text(text)).await.map_err(SendError::Lost)
+        self.send(Message::text(text)).await.map_err(WriteError::Lost)
     }
 
     /// Writes a ping whose pong will carry `number`.
     ///
     /// # Errors
     /// The socket's end.
-    pub async fn ping(&mut self, number: u64) -> Result<(), Fault> {
+    pub async fn ping(&mut self, number: u64) -> Result<(), ConnectionError> {
         self.send(Message::Ping(number.to_be_bytes().to_vec().into())).await
     }
 
@@ -245,7 +245,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     ///
     /// # Errors
     /// The socket's end.
-    pub async fn close(&mut self) -> Result<(), Fault> {
+    pub async fn close(&mut self) -> Result<(), ConnectionError> {
         self.close_with(CloseCode::Normal.into()).await
     }
 
@@ -253,29 +253,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     ///
     /// # Errors
     /// The socket's end.
-    pub async fn close_with(&mut self, code: u16) -> Result<(), Fault> {
+    pub async fn close_with(&mut self, code: u16) -> Result<(), ConnectionError> {
         let frame = CloseFrame { code: code.into(), reason: "".into() };
         self.send(Message::Close(Some(frame))).await
     }
 
     /// When bytes last moved on this socket, either way.
     #[must_use]
-    pub fn pulse(&self) -> &Arc<Pulse> {
-        &self.pulse
+    pub fn activity(&self) -> &Arc<IoActivity> {
+        &self.activity
     }
 
-    async fn send(&mut self, message: Message) -> Result<(), Fault> {
-        self.sink.send(message).await.map_err(|error| classification::end(&error))
+    async fn send(&mut self, message: Message) -> Result<(), ConnectionError> {
+        self.sink.send(message).await.map_err(|error| io_error::from_stream(&error))
     }
 }
 
-impl<S> std::fmt::Debug for Reader<S> {
+impl<S> std::fmt::Debug for SocketReader<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reader").finish_non_exhaustive()
     }
 }
 
-impl<S> std::fmt::Debug for Writer<S> {
+impl<S> std::fmt::Debug for SocketWriter<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Writer").field("limits", &self.limits).finish_non_exhaustive()
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    fault::{Fault, FaultKind},
+    error::{ConnectionError, ConnectionErrorKind},
     policy::is_retryable,
 };
 
@@ -30,7 +30,7 @@ pub enum ConnectionState {
 /// Why the connection is in its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Reason {
+pub enum StatusReason {
     /// Nothing has happened yet.
     Started,
     /// Somebody asked to connect or to disconnect.
@@ -42,7 +42,7 @@ pub enum Reason {
     /// The backend answered elsewhere after all attempts had been spent.
     BackendSeen,
     /// The machine woke from sleep, so the wait was cut short.
-    Woke,
+    SystemResumed,
     /// A handshake succeeded.
     Opened,
     /// As many attempts in a row failed as there may be; the last error says how.
@@ -51,7 +51,7 @@ pub enum Reason {
     ActorEnded,
     /// This went wrong.
     #[serde(untagged)]
-    Fault(FaultKind),
+    Failed(ConnectionErrorKind),
 }
 
 /// What a person asks about the connection.
@@ -69,17 +69,17 @@ pub struct ConnectionStatus {
     /// When the next attempt begins, if one is planned.
     pub next_attempt_at: Option<Duration>,
     /// The last thing that went wrong, however long ago.
-    pub last_error: Option<Fault>,
+    pub last_error: Option<ConnectionError>,
     /// When that was.
     pub last_error_at: Option<Duration>,
     /// Why the state is what it is.
-    pub reason: Reason,
+    pub reason: StatusReason,
 }
 
 impl ConnectionStatus {
     /// What is left of it at `now` if its actor ends: any socket or dial is gone, and no attempt is planned.
     #[must_use]
-    pub(super) fn abandoned(self, now: Duration) -> Self {
+    pub(super) fn after_actor_exit(self, now: Duration) -> Self {
         if self.state == ConnectionState::Disconnected {
             return self;
         }
@@ -88,7 +88,7 @@ impl ConnectionStatus {
             since: now,
             attempt: 0,
             next_attempt_at: None,
-            reason: Reason::ActorEnded,
+            reason: StatusReason::ActorEnded,
             ..self
         }
     }
@@ -98,7 +98,7 @@ impl ConnectionStatus {
     /// Whether the backend itself seems to be away: it is being dialled in vain, or was so too often. One that stays
     /// unconnected by somebody's wish, or whose last answer was a refusal, may be there all the same.
     #[must_use]
-    pub fn suggests_absence(&self) -> bool {
+    pub fn seems_unreachable(&self) -> bool {
         match self.state {
             ConnectionState::Connecting | ConnectionState::Reconnecting => true,
             // Not by its reason, which changes with every probe.
@@ -125,7 +125,7 @@ pub struct Transition {
     /// As in [`ConnectionStatus::next_attempt_at`].
     pub next_attempt_at: Option<Duration>,
     /// Why.
-    pub reason: Reason,
+    pub reason: StatusReason,
     /// What went wrong, where this change came from a fault.
-    pub error: Option<Fault>,
+    pub error: Option<ConnectionError>,
 }

@@ -9,15 +9,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header::AUTHORIZATI
 use thiserror::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use super::socket::{Carrier, Resolver};
+use super::socket::{StreamConnector, Resolver};
 use crate::error::Secrets;
-use crate::reach::{Route, proxy::Proxy};
+use crate::network::{Route, proxy::Proxy};
 
 /// The most headers of one's own.
 pub const HEADERS_MAX: usize = 64;
 
 /// What a WebSocket handshake sets itself.
-const RESERVED: [&str; 7] = [
+const RESERVED_HEADERS: [&str; 7] = [
     "connection",
     "host",
     "sec-websocket-extensions",
@@ -32,7 +32,7 @@ const RESERVED: [&str; 7] = [
 pub enum TargetError {
     /// The base is not an absolute URL with a host.
     #[error("backend.url: not a URL; it should read like http://localhost:8000")]
-    NotAUrl,
+    InvalidUrl,
     /// The base has another scheme.
     #[error("backend.url: the scheme should be http or https")]
     Scheme,
@@ -65,7 +65,7 @@ pub enum TargetError {
     #[error(
         "backend.headers, backend.headers_env: {name} is given twice; a token from backend.token_env is an authorization header"
     )]
-    Twice {
+    Duplicate {
         /// As it was given.
         name: String,
     },
@@ -84,7 +84,7 @@ pub struct SocketTarget {
     headers: HeaderMap,
     route: Route,
     resolver: Resolver,
-    carrier: Option<Arc<dyn Carrier>>,
+    connector: Option<Arc<dyn StreamConnector>>,
 }
 
 impl SocketTarget {
@@ -94,9 +94,9 @@ impl SocketTarget {
     /// # Errors
     /// Says which of the two is unusable and what would be right.
     pub fn new(base: &str, path: &str) -> Result<Self, TargetError> {
-        let base: Uri = base.trim().parse().map_err(|_| TargetError::NotAUrl)?;
+        let base: Uri = base.trim().parse().map_err(|_| TargetError::InvalidUrl)?;
         let authority =
-            base.authority().filter(|host| !host.host().is_empty()).ok_or(TargetError::NotAUrl)?;
+            base.authority().filter(|host| !host.host().is_empty()).ok_or(TargetError::InvalidUrl)?;
         if authority.as_str().contains('@') {
             return Err(TargetError::Credentials);
         }
@@ -112,7 +112,7 @@ impl SocketTarget {
         let url = uri::Builder::new().scheme(scheme).authority(authority.clone()).path_and_query(path);
         let url = url.build().map_err(|_| TargetError::Path)?;
         let (resolver, carrier) = (Resolver::new(), None);
-        Ok(Self { url, headers: HeaderMap::new(), route: Route::default(), resolver, carrier })
+        Ok(Self { url, headers: HeaderMap::new(), route: Route::default(), resolver, connector: carrier })
     }
 
     /// Sends this header with every handshake.
@@ -122,7 +122,7 @@ impl SocketTarget {
     pub fn with_header(self, name: &str, value: &str) -> Result<Self, TargetError> {
         let unusable = || TargetError::Header { name: name.to_owned() };
         let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable())?;
-        if RESERVED.contains(&parsed.as_str()) {
+        if RESERVED_HEADERS.contains(&parsed.as_str()) {
             return Err(TargetError::Reserved { name: name.to_owned() });
         }
         self.insert(parsed, HeaderValue::from_str(value).map_err(|_| unusable())?)
@@ -146,8 +146,8 @@ impl SocketTarget {
 
     /// Goes over `carrier` in place of TCP: the host then only names the backend, in the handshake and for TLS.
     #[must_use]
-    pub fn carried_by(mut self, carrier: Arc<dyn Carrier>) -> Self {
-        self.carrier = Some(carrier);
+    pub fn with_connector(mut self, carrier: Arc<dyn StreamConnector>) -> Self {
+        self.connector = Some(carrier);
         self
     }
 
@@ -161,7 +161,7 @@ impl SocketTarget {
     #[must_use]
     pub fn secrets(&self) -> Secrets {
         let of_proxy = self.route.proxy.iter().flat_map(Proxy::secrets).cloned();
-        Secrets::of(of_proxy).with_headers(&self.headers).with_query(self.url.query())
+        Secrets::from_texts(of_proxy).with_headers(&self.headers).with_query(self.url.query())
     }
 
     fn insert(mut self, name: HeaderName, mut value: HeaderValue) -> Result<Self, TargetError> {
@@ -169,7 +169,7 @@ impl SocketTarget {
             return Err(TargetError::TooMany);
         }
         if self.headers.contains_key(&name) {
-            return Err(TargetError::Twice { name: name.as_str().to_owned() });
+            return Err(TargetError::Duplicate { name: name.as_str().to_owned() });
         }
         value.set_sensitive(true);
         self.headers.insert(name, value);
@@ -187,8 +187,8 @@ impl SocketTarget {
         &self.resolver
     }
 
-    pub(super) fn carrier(&self) -> Option<&Arc<dyn Carrier>> {
-        self.carrier.as_ref()
+    pub(super) fn connector(&self) -> Option<&Arc<dyn StreamConnector>> {
+        self.connector.as_ref()
     }
 
     pub(super) fn is_secure(&self) -> bool {
@@ -196,7 +196,7 @@ impl SocketTarget {
     }
 
     /// A handshake with a key of its own. `None` where the address is one that cannot be asked.
-    pub(super) fn request(&self) -> Option<Request<()>> {
+    pub(super) fn handshake_request(&self) -> Option<Request<()>> {
         let mut request = (&self.url).into_client_request().ok()?;
         request.headers_mut().extend(self.headers.clone());
         Some(request)
@@ -228,14 +228,14 @@ mod tests {
     }
 
     #[test]
-    fn the_websocket_is_the_same_address_with_its_own_scheme_and_path() {
+    fn websocket_url_is_base_with_ws_scheme_and_path() {
         assert_eq!(url("http://localhost:8000", "/ws"), "ws://localhost:8000/ws");
         assert_eq!(url("https://backend.example/", "ws"), "wss://backend.example/ws");
         assert_eq!(url("http://[::1]:8000/api/", "/ws?v=2"), "ws://[::1]:8000/api/ws?v=2");
     }
 
     #[test]
-    fn the_port_follows_the_scheme_and_brackets_are_no_part_of_the_host() {
+    fn port_defaults_by_scheme_and_host_has_no_brackets() {
         assert_eq!(
             SocketTarget::new("https://a.example", "/ws").unwrap().host_and_port(),
             ("a.example", 443)
@@ -246,29 +246,29 @@ mod tests {
     #[test]
     fn an_unusable_address_says_what_is_wrong() {
         let error = |base, path| SocketTarget::new(base, path).unwrap_err();
-        assert_eq!(error("", "/ws"), TargetError::NotAUrl);
+        assert_eq!(error("", "/ws"), TargetError::InvalidUrl);
         assert_eq!(error("localhost", "/ws"), TargetError::Scheme);
-        assert_eq!(error("/only/a/path", "/ws"), TargetError::NotAUrl);
+        assert_eq!(error("/only/a/path", "/ws"), TargetError::InvalidUrl);
         assert_eq!(error("ftp://localhost", "/ws"), TargetError::Scheme);
         assert_eq!(error("http://localhost?token=s3cret", "/ws"), TargetError::Query);
         assert_eq!(error("http://localhost", "/w s"), TargetError::Path);
     }
 
     #[test]
-    fn a_header_of_the_handshake_or_a_second_authorization_is_refused() {
+    fn reserved_or_duplicate_header_is_refused() {
         let target = || SocketTarget::new("http://localhost", "/ws").unwrap();
         let reserved = target().with_header("Upgrade", "h2c").unwrap_err();
         assert_eq!(reserved, TargetError::Reserved { name: "Upgrade".into() });
         let twice = target().with_header("Authorization", "Basic x").unwrap().with_bearer("t").unwrap_err();
-        assert_eq!(twice, TargetError::Twice { name: "authorization".into() });
+        assert_eq!(twice, TargetError::Duplicate { name: "authorization".into() });
         let broken = target().with_header("x-note", "a\r\nb").unwrap_err();
         assert_eq!(broken, TargetError::Header { name: "x-note".into() });
     }
 
     #[test]
-    fn a_handshake_that_is_logged_by_mistake_hides_its_header_values() {
+    fn handshake_debug_output_hides_header_values() {
         let target = SocketTarget::new("http://localhost", "/ws").unwrap().with_bearer("s3cret").unwrap();
-        let shown = format!("{:?}", target.request().unwrap());
+        let shown = format!("{:?}", target.handshake_request().unwrap());
         assert!(shown.contains("authorization") && !shown.contains("s3cret"), "{shown}");
     }
 

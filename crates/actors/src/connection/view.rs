@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::events::{ConnectionChanged, ConnectionUnsent};
-use super::feed::{Feed, FeedLimits};
+use super::broadcast::{FrameBroadcast, BroadcastLimits};
 use super::machine::Machine;
 use super::policy::ConnectionPolicy;
 use super::status::ConnectionStatus;
@@ -17,15 +17,15 @@ pub struct ConnectionView {
     /// The status, as it changes.
     pub status: watch::Sender<ConnectionStatus>,
     /// Whether the backend seems to be away, as it changes.
-    pub seems_away: watch::Sender<bool>,
+    pub seems_unreachable: watch::Sender<bool>,
     /// The backend's text frames, each once, and the gaps between them.
-    pub frames: Feed,
-    untold: Arc<Mutex<Untold>>,
+    pub frames: FrameBroadcast,
+    unreported: Arc<Mutex<UnreportedEvents>>,
 }
 
 /// What incarnations brought about by their ends, and so could not record.
 #[derive(Debug, Default)]
-pub(super) struct Untold {
+pub(super) struct UnreportedEvents {
     pub(super) change: Option<ConnectionChanged>,
     pub(super) unsent: Vec<ConnectionUnsent>,
 }
@@ -35,25 +35,25 @@ impl ConnectionView {
     #[must_use]
     pub fn new(policy: &ConnectionPolicy) -> Self {
         let limits =
-            FeedLimits { entries_max: policy.inbound_max.max(1), bytes_max: policy.inbound_bytes_max };
+            BroadcastLimits { entries_max: policy.inbound_max.max(1), bytes_max: policy.inbound_bytes_max };
         Self {
             status: watch::Sender::new(Machine::new(policy.clone()).status()),
-            seems_away: watch::Sender::new(false),
-            frames: Feed::new(limits),
-            untold: Arc::default(),
+            seems_unreachable: watch::Sender::new(false),
+            frames: FrameBroadcast::new(limits),
+            unreported: Arc::default(),
         }
     }
 
     /// What is left to be recorded of incarnations that have ended.
-    pub(super) fn take_untold(&self) -> Untold {
-        std::mem::take(&mut *self.untold.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn take_unreported(&self) -> UnreportedEvents {
+        std::mem::take(&mut *self.unreported.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// An incarnation has ended at `now`, and any socket or dial with it. It leaves these messages unsent.
-    pub(super) fn abandon(&self, now: Duration, unsent: Vec<ConnectionUnsent>) {
+    pub(super) fn on_actor_exit(&self, now: Duration, unsent: Vec<ConnectionUnsent>) {
         let before = self.status.borrow().clone();
         let from = before.state;
-        let after = before.abandoned(now);
+        let after = before.after_actor_exit(now);
         let change = (after.state != from).then_some(ConnectionChanged {
             from,
             to: after.state,
@@ -66,16 +66,16 @@ impl ConnectionView {
             error: None,
         });
         {
-            let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut untold = self.unreported.lock().unwrap_or_else(PoisonError::into_inner);
             untold.change = change.or(untold.change.take());
             untold.unsent.extend(unsent);
         }
-        self.show(after);
+        self.publish(after);
     }
 
-    pub(super) fn show(&self, status: ConnectionStatus) {
-        let seems_away = status.suggests_absence();
-        self.seems_away.send_if_modified(|shown| std::mem::replace(shown, seems_away) != seems_away);
+    pub(super) fn publish(&self, status: ConnectionStatus) {
+        let seems_away = status.seems_unreachable();
+        self.seems_unreachable.send_if_modified(|shown| std::mem::replace(shown, seems_away) != seems_away);
         self.status.send_if_modified(|shown| {
             let is_new = *shown != status;
             if is_new {

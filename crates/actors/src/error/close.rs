@@ -8,7 +8,7 @@ impl Reason {
     /// Codes from 4000 on are the backend's own. Of them, 4401 and 4403 are read as the HTTP status that they imitate,
     /// since that is what most backends mean by them.
     #[must_use]
-    pub const fn of_close(code: Option<u16>) -> Self {
+    pub const fn from_close_code(code: Option<u16>) -> Self {
         match code {
             Some(1002 | 1003 | 1007 | 1010) => Self::BadRequest,
             Some(1008 | 4403) => Self::Forbidden,
@@ -29,10 +29,10 @@ mod tests {
 
     #[test]
     fn each_close_code_has_its_reason() {
-        let mut table = format!("none {}\n", Reason::of_close(None));
+        let mut table = format!("none {}\n", Reason::from_close_code(None));
         let mut last = None;
         for code in 1000..=4999 {
-            let reason = Reason::of_close(Some(code));
+            let reason = Reason::from_close_code(Some(code));
             if last != Some(reason) {
                 table.push_str(&format!("{code} {reason}\n"));
             }

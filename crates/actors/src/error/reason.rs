@@ -44,7 +44,7 @@ impl fmt::Display for Code {
 }
 
 /// One row of the table.
-struct Row {
+struct ReasonRow {
     name: &'static str,
     code: Code,
     retryable: bool,
@@ -296,7 +296,7 @@ impl Reason {
     /// Whether the same call may succeed later. Whether a repeat is *safe* is another question, and no reason
     /// that says "retryable" answers it.
     #[must_use]
-    pub const fn retryable(self) -> bool {
+    pub const fn is_retryable(self) -> bool {
         self.row().retryable
     }
 
@@ -333,12 +333,12 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::error::words::assert_helps;
+    use crate::error::words::assert_message_helps;
 
     #[test]
-    fn the_table_is_what_callers_were_promised() {
+    fn reason_table_is_stable() {
         let row = |reason: &Reason| {
-            let repeat = if reason.retryable() { "retryable" } else { "final" };
+            let repeat = if reason.is_retryable() { "retryable" } else { "final" };
             format!("{reason} {} {repeat}\n", reason.code())
         };
         let table: String = Reason::ALL.iter().map(row).collect();
@@ -406,18 +406,18 @@ mod tests {
     }
 
     #[test]
-    fn every_row_has_a_name_of_its_own_and_a_message_fit_for_a_person() {
+    fn every_reason_has_a_unique_name_and_a_safe_message() {
         let mut names = HashSet::new();
         for reason in Reason::ALL {
             let (name, message) = (reason.as_str(), reason.message());
             assert!(names.insert(name), "{name} stands twice");
             assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{name} is not snake case");
-            assert_helps(message);
+            assert_message_helps(message);
         }
     }
 
     #[test]
-    fn every_name_survives_json_and_an_unknown_one_is_kept_apart() {
+    fn reason_round_trips_json_and_unknown_becomes_other() {
         for reason in Reason::ALL {
             let json = serde_json::to_string(reason).unwrap();
             assert_eq!(json, format!("\"{reason}\""));
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_is_written_as_it_is_displayed() {
+    fn code_serializes_as_it_displays() {
         for reason in Reason::ALL {
             let code = reason.code();
             assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());

@@ -32,35 +32,35 @@ mod tests {
     const NOW: &str = "Tue, 15 Nov 1994 08:12:31 GMT";
     const THEN: &str = "Tue, 15 Nov 1994 08:13:01 GMT";
 
-    fn asked(headers: &[(HeaderName, &'static str)], wall: Option<&str>) -> Option<Duration> {
+    fn parse(headers: &[(HeaderName, &'static str)], wall: Option<&str>) -> Option<Duration> {
         let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap()));
         let wall = wall.map(|date| httpdate::parse_http_date(date).unwrap());
         retry_after(&headers.collect(), wall)
     }
 
     #[test]
-    fn it_is_read_as_seconds_or_against_the_answers_own_date_before_the_machines() {
+    fn retry_after_reads_seconds_or_a_date_against_date() {
         let half_a_minute = Some(Duration::from_secs(30));
-        assert_eq!(asked(&[(RETRY_AFTER, "30")], None), half_a_minute);
-        assert_eq!(asked(&[(RETRY_AFTER, THEN), (DATE, NOW)], Some(THEN)), half_a_minute);
-        assert_eq!(asked(&[(RETRY_AFTER, THEN)], Some(NOW)), half_a_minute);
+        assert_eq!(parse(&[(RETRY_AFTER, "30")], None), half_a_minute);
+        assert_eq!(parse(&[(RETRY_AFTER, THEN), (DATE, NOW)], Some(THEN)), half_a_minute);
+        assert_eq!(parse(&[(RETRY_AFTER, THEN)], Some(NOW)), half_a_minute);
     }
 
     #[test]
-    fn one_in_the_past_or_unreadable_asks_for_nothing() {
-        assert_eq!(asked(&[(RETRY_AFTER, NOW), (DATE, THEN)], None), None);
-        assert_eq!(asked(&[(RETRY_AFTER, THEN)], None), None);
+    fn past_or_invalid_retry_after_is_none() {
+        assert_eq!(parse(&[(RETRY_AFTER, NOW), (DATE, THEN)], None), None);
+        assert_eq!(parse(&[(RETRY_AFTER, THEN)], None), None);
         for unreadable in ["-5", "+5", "1.5", "soon", ""] {
-            assert_eq!(asked(&[(RETRY_AFTER, unreadable)], Some(NOW)), None, "{unreadable}");
+            assert_eq!(parse(&[(RETRY_AFTER, unreadable)], Some(NOW)), None, "{unreadable}");
         }
-        assert_eq!(asked(&[], Some(NOW)), None);
+        assert_eq!(parse(&[], Some(NOW)), None);
     }
 
     #[test]
-    fn an_absurd_one_is_cut_to_the_limit() {
+    fn long_retry_after_is_cut_to_the_limit() {
         const CENTURIES: &str = "Sat, 15 Nov 2994 08:13:01 GMT";
         for value in ["86401", "18446744073709551615", "99999999999999999999999999", CENTURIES] {
-            assert_eq!(asked(&[(RETRY_AFTER, value)], Some(NOW)), Some(RETRY_AFTER_LIMIT), "{value}");
+            assert_eq!(parse(&[(RETRY_AFTER, value)], Some(NOW)), Some(RETRY_AFTER_LIMIT), "{value}");
         }
     }
 }

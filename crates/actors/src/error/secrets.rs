@@ -12,9 +12,9 @@ use mainstay_runtime::journal::Redaction;
 use serde_json::Value;
 
 use super::{
-    addresses::private_places,
-    plain::{ELLIPSIS, printable},
-    reading::Reading,
+    url_redaction::secret_ranges,
+    safe_text::{ELLIPSIS, printable},
+    unescape::Unescaped,
 };
 
 /// A shorter value is no secret worth the name, and taking it out would leave holes everywhere.
@@ -24,7 +24,7 @@ const VALUE_CHARS_MIN: usize = 4;
 const VARIABLE_CHARS_MIN: usize = 6;
 
 /// So much of the beginning of a secret gives nothing away.
-const START_CHARS_MAX: usize = 3;
+const PREFIX_CHARS_MAX: usize = 3;
 
 /// A larger body is not looked through, and of a smaller one no more values than this count.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -32,7 +32,7 @@ const BODY_VALUES_MAX: usize = 64;
 
 /// Whether what goes by this name, a header's, a variable's or that of a value in JSON, is a secret by what it is.
 #[must_use]
-pub fn names_a_secret(name: &str) -> bool {
+pub fn is_sensitive_name(name: &str) -> bool {
     const TELLING: [&str; 10] =
         ["auth", "cookie", "key", "token", "secret", "password", "passphrase", "passwd", "pwd", "credential"];
     let name = name.to_ascii_lowercase();
@@ -51,7 +51,7 @@ pub struct Secrets {
 impl Secrets {
     /// These texts, whatever they are; an empty one is ignored.
     #[must_use]
-    pub fn of(texts: impl IntoIterator<Item = String>) -> Self {
+    pub fn from_texts(texts: impl IntoIterator<Item = String>) -> Self {
         Self { known: texts.into_iter().collect(), ..Self::default() }
     }
 
@@ -97,7 +97,7 @@ impl Secrets {
     #[must_use]
     pub fn with_environment(mut self, variables: &BTreeMap<String, String>) -> Self {
         let is_long_enough = |text: &String| text.chars().count() >= VARIABLE_CHARS_MIN;
-        let found = variables.iter().flat_map(|(name, value)| texts_of_variable(name, value));
+        let found = variables.iter().flat_map(|(name, value)| variable_secrets(name, value));
         let known: Vec<String> = found.filter(is_long_enough).collect();
         if !known.is_empty() {
             self.known = self.known.iter().cloned().chain(known).collect();
@@ -107,51 +107,51 @@ impl Secrets {
 
     /// The same, at hand: cheap to clone, however many there are.
     #[must_use]
-    pub(crate) fn at_hand(self) -> Self {
-        Self::of(self.texts())
+    pub(crate) fn materialize(self) -> Self {
+        Self::from_texts(self.values())
     }
 
     /// The text with each place where a secret stands replaced, however JSON or an address escapes it, and with the
     /// beginning of one that was cut off in the middle. So are the users, passwords and queries of all addresses in it,
     /// known or not.
     #[must_use]
-    pub(crate) fn cut_out<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let secrets = self.texts();
-        let redaction = Redaction::of(&secrets);
-        let places_of = |reading: Reading| {
-            let mut places = redaction.places(&reading.plain);
-            places.extend(beginnings_before_cuts(&reading, &secrets));
-            places.extend(private_places(&reading.plain));
-            places.iter().map(|place| reading.origin(place)).collect::<Vec<_>>()
+    pub(crate) fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let secrets = self.values();
+        let redaction = Redaction::new(&secrets);
+        let places_of = |reading: Unescaped| {
+            let mut places = redaction.secret_ranges(&reading.text);
+            places.extend(truncated_secret_ranges(&reading, &secrets));
+            places.extend(secret_ranges(&reading.text));
+            places.iter().map(|place| reading.source_range(place)).collect::<Vec<_>>()
         };
-        Redaction::cut(text, Reading::all(text).into_iter().flat_map(places_of).collect())
+        Redaction::redact_ranges(text, Unescaped::variants(text).into_iter().flat_map(places_of).collect())
     }
 
     /// Whether a secret stands in the text.
     #[must_use]
-    pub(crate) fn stand_in(&self, text: &str) -> bool {
-        matches!(self.cut_out(text), Cow::Owned(_))
+    pub(crate) fn contains_secret(&self, text: &str) -> bool {
+        matches!(self.redact(text), Cow::Owned(_))
     }
 
-    fn texts(&self) -> Vec<String> {
+    fn values(&self) -> Vec<String> {
         let mut texts: Vec<String> = self.known.iter().filter(|text| !text.is_empty()).cloned().collect();
         for (name, value) in &self.headers {
             let value = String::from_utf8_lossy(value.as_bytes());
             if is_credential(name) {
-                texts.extend(credentials(&value).filter(is_long_enough).map(str::to_owned));
+                texts.extend(credential_parts(&value).filter(is_long_enough).map(str::to_owned));
             }
             texts.extend(Some(value.into_owned()).filter(|value| is_long_enough(&value.as_str())));
         }
         if let Some(query) = self.query.as_deref() {
-            texts.extend(texts_of_query(query).map(str::to_owned));
+            texts.extend(query_secrets(query).map(str::to_owned));
         }
         if let Some(Ok(body)) = self.body.as_deref().map(serde_json::from_slice) {
             let mut found = Vec::new();
-            collect_telling(&body, false, &mut found);
+            collect_sensitive(&body, false, &mut found);
             texts.extend(found);
         }
         // As they would stand in a text that is shown: a backend may have read them as what they look like.
-        let readings = texts.iter().flat_map(|text| Reading::all(text)).map(|reading| reading.plain);
+        let readings = texts.iter().flat_map(|text| Unescaped::variants(text)).map(|reading| reading.text);
         let mut texts: Vec<String> = readings.map(|text| text.chars().map(printable).collect()).collect();
         texts.sort();
         texts.dedup();
@@ -175,16 +175,16 @@ pub(crate) fn is_credential(name: &HeaderName) -> bool {
 }
 
 /// What stands in the JSON under names that say that it is secret.
-fn collect_telling(value: &Value, is_secret: bool, found: &mut Vec<String>) {
+fn collect_sensitive(value: &Value, is_secret: bool, found: &mut Vec<String>) {
     let text = match value {
         Value::Object(members) => {
             for (name, value) in members {
-                collect_telling(value, is_secret || names_a_secret(name), found);
+                collect_sensitive(value, is_secret || is_sensitive_name(name), found);
             }
             return;
         }
         Value::Array(values) => {
-            return values.iter().for_each(|value| collect_telling(value, is_secret, found));
+            return values.iter().for_each(|value| collect_sensitive(value, is_secret, found));
         }
         Value::String(text) => text.clone(),
         Value::Number(number) => number.to_string(),
@@ -196,24 +196,24 @@ fn collect_telling(value: &Value, is_secret: bool, found: &mut Vec<String>) {
 }
 
 /// The parts of credentials behind their scheme, or of cookies behind their names.
-fn credentials(value: &str) -> impl Iterator<Item = &str> {
+fn credential_parts(value: &str) -> impl Iterator<Item = &str> {
     let without_scheme = value.split_once(' ').map_or(value, |(_, rest)| rest);
     let cookies = value.split("; ").filter_map(|cookie| Some(cookie.split_once('=')?.1));
     std::iter::once(without_scheme).chain(cookies)
 }
 
 /// What is secret of a variable of an environment.
-fn texts_of_variable(name: &str, value: &str) -> Vec<String> {
-    let mut texts: Vec<String> = private_places(value)
+fn variable_secrets(name: &str, value: &str) -> Vec<String> {
+    let mut texts: Vec<String> = secret_ranges(value)
         .into_iter()
         .flat_map(|place| {
             let part = &value[place];
             let password = part.split_once(':').map(|(_, password)| password);
-            texts_of_query(part).chain(password).collect::<Vec<_>>()
+            query_secrets(part).chain(password).collect::<Vec<_>>()
         })
         .map(str::to_owned)
         .collect();
-    if names_a_secret(name) {
+    if is_sensitive_name(name) {
         texts.extend(value.lines().map(|line| line.trim().to_owned()));
         texts.push(value.to_owned());
     }
@@ -221,7 +221,7 @@ fn texts_of_variable(name: &str, value: &str) -> Vec<String> {
 }
 
 /// The query, its pairs and their values.
-fn texts_of_query(query: &str) -> impl Iterator<Item = &str> {
+fn query_secrets(query: &str) -> impl Iterator<Item = &str> {
     let of_pair = |pair| match str::split_once(pair, '=') {
         // A name alone says little, and so does a short value; the two together do.
         Some((_, "")) => [None, None],
@@ -234,14 +234,14 @@ fn texts_of_query(query: &str) -> impl Iterator<Item = &str> {
 
 /// Where a secret begins and the text was cut before its end: by us, which leaves a mark, or by whoever wrote it, which
 /// can be anywhere but shows at the end alone.
-fn beginnings_before_cuts(reading: &Reading, secrets: &[String]) -> Vec<Range<usize>> {
-    let marks = reading.plain.match_indices(ELLIPSIS).map(|(at, _)| at);
+fn truncated_secret_ranges(reading: &Unescaped, secrets: &[String]) -> Vec<Range<usize>> {
+    let marks = reading.text.match_indices(ELLIPSIS).map(|(at, _)| at);
     let mut beginnings = Vec::new();
-    for cut in marks.chain([reading.plain.len()]) {
-        let whole = &reading.plain[..cut];
-        let before = &whole[..reading.start_of_torn(whole)];
+    for cut in marks.chain([reading.text.len()]) {
+        let whole = &reading.text[..cut];
+        let before = &whole[..reading.torn_escape_start(whole)];
         for secret in secrets {
-            let ends = secret.char_indices().map(|(at, _)| at).skip(START_CHARS_MAX + 1);
+            let ends = secret.char_indices().map(|(at, _)| at).skip(PREFIX_CHARS_MAX + 1);
             let shown = ends.filter(|end| before.ends_with(&secret[..*end])).last();
             beginnings.extend(shown.map(|end| before.len() - end..cut));
         }
@@ -259,23 +259,23 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_cut_out_with_its_scheme_and_without() {
+    fn token_is_redacted_with_and_without_its_scheme() {
         let secrets = headers(&[(header::AUTHORIZATION, "Bearer s3cr/t==")]);
-        assert_eq!(secrets.cut_out("got 'Bearer s3cr/t=='"), "got '[redacted]'");
-        assert_eq!(secrets.cut_out("bearer s3cr/t== is old"), "bearer [redacted] is old");
-        assert_eq!(secrets.cut_out(r#"{"t":"s3cr\/t\u003d="}"#), r#"{"t":"[redacted]"}"#);
-        assert_eq!(secrets.cut_out("a bearer is missing"), "a bearer is missing");
+        assert_eq!(secrets.redact("got 'Bearer s3cr/t=='"), "got '[redacted]'");
+        assert_eq!(secrets.redact("bearer s3cr/t== is old"), "bearer [redacted] is old");
+        assert_eq!(secrets.redact(r#"{"t":"s3cr\/t\u003d="}"#), r#"{"t":"[redacted]"}"#);
+        assert_eq!(secrets.redact("a bearer is missing"), "a bearer is missing");
     }
 
     #[test]
-    fn the_values_of_headers_and_cookies_are_cut_out_but_not_those_that_are_too_short() {
+    fn header_and_cookie_values_are_redacted_unless_short() {
         let own = HeaderName::from_static("x-own");
         let secrets = headers(&[(header::COOKIE, "sid=abcd; lang=de"), (own.clone(), "value"), (own, "1")]);
-        assert_eq!(secrets.cut_out("abcd de value 1"), "[redacted] de [redacted] 1");
+        assert_eq!(secrets.redact("abcd de value 1"), "[redacted] de [redacted] 1");
     }
 
     #[test]
-    fn a_query_is_cut_out_whole_in_pairs_and_in_values_as_it_is_written_and_as_it_is_read() {
+    fn query_is_redacted_whole_by_pair_by_value_and_decoded() {
         let secrets = Secrets::default().with_query(Some("q=my+caf%C3%A9&n=1&empty=&flag"));
         for text in [
             "q=my+caf%C3%A9&n=1&empty=&flag",
@@ -288,41 +288,41 @@ mod tests {
             "n=1",
             "flag",
         ] {
-            assert_eq!(secrets.cut_out(&format!("<{text}>")), "<[redacted]>", "{text}");
+            assert_eq!(secrets.redact(&format!("<{text}>")), "<[redacted]>", "{text}");
         }
-        assert_eq!(secrets.cut_out("n is 1, empty is not"), "n is 1, empty is not");
+        assert_eq!(secrets.redact("n is 1, empty is not"), "n is 1, empty is not");
     }
 
     #[test]
-    fn of_a_body_in_json_what_is_secret_by_its_name_is_cut_out_and_nothing_else() {
+    fn json_body_redacts_sensitive_names_only() {
         let body =
             br#"{"name":"project","login":{"Password":"hunter22","pin_token":[4711,"a\"b/c"],"auth":"abc"}}"#;
         let secrets = Secrets::default().with_body(Some(&Bytes::from_static(body)));
         let said = r#"project hunter22 4711 abc {"input":"a\"b\/c"}"#;
-        assert_eq!(secrets.cut_out(said), r#"project [redacted] [redacted] abc {"input":"[redacted]"}"#);
+        assert_eq!(secrets.redact(said), r#"project [redacted] [redacted] abc {"input":"[redacted]"}"#);
         for other in ["hunter22", "[\"hunter22\"]", "{\"password\":"] {
             let secrets = Secrets::default().with_body(Some(&Bytes::from(other.to_owned())));
-            assert_eq!(secrets.cut_out("hunter22"), "hunter22", "{other}");
+            assert_eq!(secrets.redact("hunter22"), "hunter22", "{other}");
         }
         let large = format!("{{\"password\":\"hunter22\",\"x\":\"{}\"}}", "x".repeat(BODY_BYTES_MAX));
-        assert_eq!(Secrets::default().with_body(Some(&large.into())).cut_out("hunter22"), "hunter22");
+        assert_eq!(Secrets::default().with_body(Some(&large.into())).redact("hunter22"), "hunter22");
     }
 
     #[test]
-    fn what_is_left_of_a_secret_where_a_text_was_cut_goes_too() {
-        let secrets = Secrets::of(["s3cret-t0ken".to_owned()]);
-        assert_eq!(secrets.cut_out("it was s3cret-t…"), "it was [redacted]…");
-        assert_eq!(secrets.cut_out("it was s3cret-t0ken…: more"), "it was [redacted]…: more");
-        assert_eq!(secrets.cut_out("it was s3c…"), "it was s3c…", "that gives nothing away");
-        assert_eq!(secrets.cut_out("it was s3cret-t"), "it was [redacted]", "its author cut it");
-        assert_eq!(secrets.cut_out("it was s3cret-t, or not"), "it was s3cret-t, or not", "that is no cut");
-        assert_eq!(secrets.cut_out(r#"{"t":"s3cret\u002Dt0…"#), r#"{"t":"[redacted]…"#);
-        assert_eq!(secrets.cut_out(r#"{"t":"s3cret\u00…"#), r#"{"t":"[redacted]…"#);
-        assert_eq!(secrets.cut_out("t=s3cret%2Dt0%6…"), "t=[redacted]…");
+    fn truncated_secret_is_redacted() {
+        let secrets = Secrets::from_texts(["s3cret-t0ken".to_owned()]);
+        assert_eq!(secrets.redact("it was s3cret-t…"), "it was [redacted]…");
+        assert_eq!(secrets.redact("it was s3cret-t0ken…: more"), "it was [redacted]…: more");
+        assert_eq!(secrets.redact("it was s3c…"), "it was s3c…", "that gives nothing away");
+        assert_eq!(secrets.redact("it was s3cret-t"), "it was [redacted]", "its author cut it");
+        assert_eq!(secrets.redact("it was s3cret-t, or not"), "it was s3cret-t, or not", "that is no cut");
+        assert_eq!(secrets.redact(r#"{"t":"s3cret\u002Dt0…"#), r#"{"t":"[redacted]…"#);
+        assert_eq!(secrets.redact(r#"{"t":"s3cret\u00…"#), r#"{"t":"[redacted]…"#);
+        assert_eq!(secrets.redact("t=s3cret%2Dt0%6…"), "t=[redacted]…");
     }
 
     #[test]
-    fn of_an_environment_what_is_secret_by_its_name_is_cut_out_and_so_are_passwords_in_its_addresses() {
+    fn environment_redacts_sensitive_names_and_url_passwords() {
         let variables = [
             ("MODEL", "large-one"),
             ("Acme_Api_Key", "sk-4711-x"),
@@ -331,7 +331,7 @@ mod tests {
             ("DATABASE", "db://me:s3same@host/db?cert=a-long-one"),
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let secrets = Secrets::of(["known".to_owned()]).with_environment(&variables.into());
+        let secrets = Secrets::from_texts(["known".to_owned()]).with_environment(&variables.into());
         for (said, shown) in [
             ("large-one known true", "large-one [redacted] true"),
             ("bad key 'sk-4711-x'", "bad key '[redacted]'"),
@@ -340,27 +340,27 @@ mod tests {
             ("read abc/def+ghi | next", "read [redacted] | next"),
             ("s3same is wrong for me, a-long-one is old", "[redacted] is wrong for me, [redacted] is old"),
         ] {
-            assert_eq!(secrets.cut_out(said), shown);
+            assert_eq!(secrets.redact(said), shown);
         }
     }
 
     #[test]
-    fn users_passwords_and_queries_of_addresses_are_cut_out_though_nobody_knows_them() {
+    fn unknown_url_credentials_and_queries_are_redacted() {
         for (said, shown) in [
             ("get https://me:pass@host/a?b=c failed", "get https://[redacted]@host/a?[redacted] failed"),
             (r#"{"u":"https:\/\/me:pass@host"}"#, r#"{"u":"https:\/\/[redacted]@host"}"#),
             ("next=https%3A%2F%2Fme%3Apass%40host", "next=https%3A%2F%2F[redacted]%40host"),
             ("get http://localhost:8000/a failed", "get http://localhost:8000/a failed"),
         ] {
-            assert_eq!(Secrets::default().cut_out(said), shown);
+            assert_eq!(Secrets::default().redact(said), shown);
         }
     }
 
     #[test]
-    fn without_a_secret_nothing_is_touched_and_none_shows_when_it_is_logged() {
-        assert_eq!(Secrets::default().cut_out("anything…"), "anything…");
-        assert_eq!(Secrets::of([String::new()]).cut_out("anything"), "anything");
-        let secrets = Secrets::of(["s3cret".to_owned()]).with_query(Some("q=s3cret"));
+    fn text_without_secrets_stays_and_debug_shows_none() {
+        assert_eq!(Secrets::default().redact("anything…"), "anything…");
+        assert_eq!(Secrets::from_texts([String::new()]).redact("anything"), "anything");
+        let secrets = Secrets::from_texts(["s3cret".to_owned()]).with_query(Some("q=s3cret"));
         assert!(!format!("{secrets:?}").contains("s3cret"));
     }
 }

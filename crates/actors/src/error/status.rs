@@ -6,7 +6,7 @@ impl Reason {
     /// The reason that an HTTP status stands for; `None` where the status is no failure (2xx, and 304, which
     /// only a request that asked for it receives).
     #[must_use]
-    pub const fn of_status(status: u16) -> Option<Self> {
+    pub const fn from_status(status: u16) -> Option<Self> {
         Some(match status {
             200..=299 | 304 => return None,
             300..=399 => Self::Redirected,
@@ -50,7 +50,7 @@ mod tests {
         let mut table = String::new();
         let mut last = None;
         for status in 0..=600 {
-            let reason = Reason::of_status(status);
+            let reason = Reason::from_status(status);
             if last != Some(reason) {
                 let name = reason.map_or("ok", Reason::as_str);
                 table.push_str(&format!("{status} {name}\n"));
@@ -108,16 +108,16 @@ mod tests {
     }
 
     #[test]
-    fn of_the_4xx_only_408_425_and_429_may_be_repeated() {
+    fn only_408_425_and_429_are_retryable_4xx() {
         let repeated: Vec<u16> =
-            (400..500).filter(|status| Reason::of_status(*status).is_some_and(Reason::retryable)).collect();
+            (400..500).filter(|status| Reason::from_status(*status).is_some_and(Reason::is_retryable)).collect();
         assert_eq!(repeated, [408, 425, 429]);
     }
 
     #[test]
-    fn a_4xx_blames_the_call_and_a_5xx_never_does() {
+    fn status_5xx_never_blames_the_caller() {
         for status in 500..600 {
-            let code = Reason::of_status(status).unwrap().code();
+            let code = Reason::from_status(status).unwrap().code();
             assert!(matches!(code, Code::ServerError | Code::Timeout | Code::NetworkError), "{status}");
         }
     }

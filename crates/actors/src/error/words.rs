@@ -1,6 +1,6 @@
 //! What words for a person must be like.
 
-use super::plain::is_plain;
+use super::safe_text::is_safe_prose;
 
 /// How a sentence begins that says what can be done.
 const ADVICE: [&str; 20] = [
@@ -28,8 +28,8 @@ const ADVICE: [&str; 20] = [
 
 /// One or two sentences, plain, without anything like a URL, a path or a token: what happened, and at the end what can be
 /// done about it. A rule that was broken says in one what would be right.
-pub(crate) fn assert_helps(message: &str) {
-    assert!(is_plain(message), "not plain: {message}");
+pub(crate) fn assert_message_helps(message: &str) {
+    assert!(is_safe_prose(message), "not plain: {message}");
     let sentences: Vec<&str> = message.split_inclusive(". ").collect();
     assert!(message.ends_with('.') && sentences.len() <= 2, "not one or two sentences: {message}");
     let last = sentences.last().and_then(|sentence| sentence.split([' ', ',', '.']).next());
@@ -38,7 +38,7 @@ pub(crate) fn assert_helps(message: &str) {
 }
 
 #[test]
-fn words_that_leave_a_person_alone_are_found() {
+fn unhelpful_messages_are_found() {
     for message in [
         "Something went wrong.",
         "The file is missing. See the log",
@@ -46,8 +46,8 @@ fn words_that_leave_a_person_alone_are_found() {
         "The backend at 127.0.0.1:80 is gone. Try again.",
         "It failed. The reason is not known.",
     ] {
-        assert!(std::panic::catch_unwind(|| assert_helps(message)).is_err(), "{message}");
+        assert!(std::panic::catch_unwind(|| assert_message_helps(message)).is_err(), "{message}");
     }
-    assert_helps("The backend is busy. Wait a moment; if it stays, look into its log.");
-    assert_helps("The number must be at most 100.");
+    assert_message_helps("The backend is busy. Wait a moment; if it stays, look into its log.");
+    assert_message_helps("The number must be at most 100.");
 }

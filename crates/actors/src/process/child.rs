@@ -9,21 +9,21 @@ use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
-use super::exit::Exit;
-use super::input::{Input, Pipe};
-use super::spec::{ProcessSpec, StartFault};
-use super::system::{self, Body, Custody};
-use super::tail::Tail;
-use super::warden::Warden;
+use super::exit::ProcessExit;
+use super::stdin::{ProcessStdin, StdinCloser};
+use super::spec::{ProcessSpec, SpawnError};
+use super::system::{self, ProcessGroup, ProcessRegistry};
+use super::output_tail::OutputTail;
+use super::manager::ProcessManager;
 
 /// How long an exit waits for the end of stderr, where something else keeps it open. What the process itself wrote is in
 /// the pipe by then, and takes no longer than this to be read.
-const LAST_WORDS_WITHIN: Duration = Duration::from_millis(500);
+const STDERR_DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Names one process for good: its id alone is given to others later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Identity {
+pub struct ProcessIdentity {
     /// Its id, and that of its group.
     pub pid: u32,
     /// When it was started, as the system writes it; empty where it does not say.
@@ -35,34 +35,34 @@ pub struct Identity {
 /// A process that runs, or ran. When this is dropped, it and all that it started are killed at once.
 #[derive(Debug)]
 pub struct Process {
-    identity: Identity,
-    stdio: Mutex<Option<(Input, ChildStdout)>>,
-    phase: watch::Receiver<Phase>,
-    order: watch::Sender<Order>,
-    tail: Arc<Mutex<Tail>>,
+    identity: ProcessIdentity,
+    stdio: Mutex<Option<(ProcessStdin, ChildStdout)>>,
+    phase: watch::Receiver<ProcessPhase>,
+    stop_request: watch::Sender<StopRequest>,
+    stderr_tail: Arc<Mutex<OutputTail>>,
     /// Dropped after the order, so that the order is seen.
-    _warden: Warden,
+    _manager: ProcessManager,
 }
 
 #[derive(Debug, Clone)]
-enum Phase {
+enum ProcessPhase {
     Running,
     /// It has ended. What it started is being ended.
-    Exited(Exit),
+    Exited(ProcessExit),
     /// Nothing is left of it.
-    Gone(Exit),
+    AllExited(ProcessExit),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Order {
-    Run,
+enum StopRequest {
+    None,
     Stop,
     Kill,
 }
 
 /// What a process is reached by.
 #[derive(Debug)]
-pub(super) struct Pipes {
+pub(super) struct StdioPipes {
     pub(super) stdin: ChildStdin,
     pub(super) stdout: ChildStdout,
     pub(super) stderr: ChildStderr,
@@ -70,7 +70,7 @@ pub(super) struct Pipes {
 
 /// How a process ended, as the system says.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Status {
+pub(super) struct WaitStatus {
     pub(super) code: Option<i32>,
     pub(super) signal: Option<i32>,
 }
@@ -78,7 +78,7 @@ pub(super) struct Status {
 /// Whether time is given to end in order.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Grace {
-    AsAgreed,
+    Configured,
     None,
 }
 
@@ -91,30 +91,30 @@ impl Process {
     ///
     /// Why it was not started. A program that turns out to be unfit only when it is run, for example for want of its
     /// interpreter, is told by its [`Exit`], with code 126 or 127.
-    pub async fn start(spec: &ProcessSpec, warden: &Warden) -> Result<Self, StartFault> {
+    pub async fn start(spec: &ProcessSpec, warden: &ProcessManager) -> Result<Self, SpawnError> {
         spec.check()?;
-        let custody = warden.custody()?;
-        let (body, Pipes { stdin, stdout, stderr }) = Body::spawn(spec, custody)?;
+        let custody = warden.registry()?;
+        let (body, StdioPipes { stdin, stdout, stderr }) = ProcessGroup::spawn(spec, custody)?;
         let identity = body.identity();
-        let (order, ordered) = watch::channel(Order::Run);
-        let (told, phase) = watch::channel(Phase::Running);
+        let (order, ordered) = watch::channel(StopRequest::None);
+        let (told, phase) = watch::channel(ProcessPhase::Running);
         let (gate, opened) = oneshot::channel();
-        let tail = Arc::<Mutex<Tail>>::default();
-        let life = Life {
-            body,
-            custody: Arc::clone(custody),
-            orders: Orders { ordered, closing: warden.closing() },
-            told,
-            tail: Arc::clone(&tail),
+        let tail = Arc::<Mutex<OutputTail>>::default();
+        let life = ProcessTask {
+            group: body,
+            registry: Arc::clone(custody),
+            stop_signals: StopSignals { stop_request: ordered, closing: warden.closing() },
+            phase: told,
+            stderr_tail: Arc::clone(&tail),
         };
-        warden.keep(life.run(stdin, stderr, gate))?;
-        let stdin = opened.await.unwrap_or(Err(StartFault::Stopping))?;
+        warden.track(life.run(stdin, stderr, gate))?;
+        let stdin = opened.await.unwrap_or(Err(SpawnError::Stopping))?;
         let stdio = Mutex::new(Some((stdin, stdout)));
-        Ok(Self { identity, stdio, phase, order, tail, _warden: warden.clone() })
+        Ok(Self { identity, stdio, phase, stop_request: order, stderr_tail: tail, _manager: warden.clone() })
     }
 
     /// Its input and output, once.
-    pub fn take_stdio(&self) -> Option<(Input, ChildStdout)> {
+    pub fn take_stdio(&self) -> Option<(ProcessStdin, ChildStdout)> {
         self.stdio.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -126,39 +126,39 @@ impl Process {
 
     /// What names it for good.
     #[must_use]
-    pub fn identity(&self) -> &Identity {
+    pub fn identity(&self) -> &ProcessIdentity {
         &self.identity
     }
 
     /// Waits until it has ended, by itself or not. What it started may still be there; see [`stop`](Self::stop).
-    pub fn exited(&self) -> impl Future<Output = Exit> + Send + 'static {
-        reached(self.phase.clone(), |phase| phase.exit().is_some())
+    pub fn exited(&self) -> impl Future<Output = ProcessExit> + Send + 'static {
+        wait_for_phase(self.phase.clone(), |phase| phase.exit().is_some())
     }
 
     /// How it ended, if it has.
     #[must_use]
-    pub fn exit(&self) -> Option<Exit> {
+    pub fn exit(&self) -> Option<ProcessExit> {
         self.phase.borrow().exit().cloned()
     }
 
     /// Stops it, and returns when nothing is left of it: its input is closed, all that it started is asked to end, has
     /// the grace that was agreed, and is then killed. If it has ended already, waits until the rest has as well. Dropping the future changes
     /// nothing.
-    pub async fn stop(&self) -> Exit {
+    pub async fn stop(&self) -> ProcessExit {
         // A kill is not taken back.
-        self.order.send_if_modified(|order| {
-            let is_new = *order == Order::Run;
+        self.stop_request.send_if_modified(|order| {
+            let is_new = *order == StopRequest::None;
             if is_new {
-                *order = Order::Stop;
+                *order = StopRequest::Stop;
             }
             is_new
         });
-        reached(self.phase.clone(), |phase| matches!(phase, Phase::Gone(_))).await
+        wait_for_phase(self.phase.clone(), |phase| matches!(phase, ProcessPhase::AllExited(_))).await
     }
 
     /// Kills it and all that it started. Waits for nothing; see [`stop`](Self::stop).
     pub fn kill(&self) {
-        self.order.send_replace(Order::Kill);
+        self.stop_request.send_replace(StopRequest::Kill);
         if self.exit().is_none() {
             // Not waited for yet, so its id is still its own. The rest is seen to by its task.
             system::kill_group(self.pid());
@@ -168,7 +168,7 @@ impl Process {
     /// The last lines of its stderr so far, as [`Exit::stderr`].
     #[must_use]
     pub fn stderr(&self) -> Vec<String> {
-        self.tail.lock().unwrap_or_else(PoisonError::into_inner).lines()
+        self.stderr_tail.lock().unwrap_or_else(PoisonError::into_inner).lines()
     }
 
     /// The resident memory of it and all that it started, in bytes; memory that they share counts for each. `None` once
@@ -187,77 +187,77 @@ impl Drop for Process {
     }
 }
 
-impl Phase {
-    fn exit(&self) -> Option<&Exit> {
+impl ProcessPhase {
+    fn exit(&self) -> Option<&ProcessExit> {
         match self {
             Self::Running => None,
-            Self::Exited(exit) | Self::Gone(exit) => Some(exit),
+            Self::Exited(exit) | Self::AllExited(exit) => Some(exit),
         }
     }
 }
 
 /// What is ordered: by the owner, or because everything is being stopped.
 #[derive(Debug, Clone)]
-struct Orders {
-    ordered: watch::Receiver<Order>,
+struct StopSignals {
+    stop_request: watch::Receiver<StopRequest>,
     closing: watch::Receiver<bool>,
 }
 
-impl Orders {
+impl StopSignals {
     /// Waits until it is to end.
-    async fn ending(&mut self) -> Grace {
+    async fn wait_for_stop(&mut self) -> Grace {
         tokio::select! {
-            ordered = self.ordered.wait_for(|order| *order != Order::Run) => match ordered.as_deref() {
-                Ok(Order::Stop) => Grace::AsAgreed,
+            ordered = self.stop_request.wait_for(|order| *order != StopRequest::None) => match ordered.as_deref() {
+                Ok(StopRequest::Stop) => Grace::Configured,
                 Ok(_) | Err(_) => Grace::None,
             },
             // The warden outlives every owner.
-            _ = self.closing.wait_for(|closing| *closing) => Grace::AsAgreed,
+            _ = self.closing.wait_for(|closing| *closing) => Grace::Configured,
         }
     }
 
     /// Waits until nobody wants to wait for it any more: it is to be killed, or its owner is gone.
-    async fn hurried(mut self) {
-        let _ = self.ordered.wait_for(|order| *order == Order::Kill).await;
+    async fn wait_for_kill(mut self) {
+        let _ = self.stop_request.wait_for(|order| *order == StopRequest::Kill).await;
     }
 }
 
 /// The task of one process, from its start until nothing is left of it.
-struct Life {
-    body: Body,
-    custody: Arc<Custody>,
-    orders: Orders,
-    told: watch::Sender<Phase>,
-    tail: Arc<Mutex<Tail>>,
+struct ProcessTask {
+    group: ProcessGroup,
+    registry: Arc<ProcessRegistry>,
+    stop_signals: StopSignals,
+    phase: watch::Sender<ProcessPhase>,
+    stderr_tail: Arc<Mutex<OutputTail>>,
 }
 
-impl Life {
+impl ProcessTask {
     async fn run(
         self,
         mut stdin: ChildStdin,
         stderr: ChildStderr,
-        gate: oneshot::Sender<Result<Input, StartFault>>,
+        gate: oneshot::Sender<Result<ProcessStdin, SpawnError>>,
     ) {
-        let registered = self.body.register(&self.custody).await;
+        let registered = self.group.register(&self.registry).await;
         if registered.is_err() || gate.is_closed() {
-            let left = self.body.end(Grace::None, std::future::pending()).await;
-            self.body.bury(&self.custody, &left).await;
-            let _ = gate.send(registered.map(|()| Input::new(stdin)));
+            let left = self.group.shut_down(Grace::None, std::future::pending()).await;
+            self.group.reap(&self.registry, &left).await;
+            let _ = gate.send(registered.map(|()| ProcessStdin::new(stdin)));
             return;
         }
-        self.body.open_gate(&mut stdin).await;
-        let input = Input::new(stdin);
-        let pipe = input.pipe();
+        self.group.open_gate(&mut stdin).await;
+        let input = ProcessStdin::new(stdin);
+        let pipe = input.closer();
         // Whoever does not take it has dropped the order as well.
         let _ = gate.send(Ok(input));
-        let Self { body, custody, orders, told, tail } = self;
+        let Self { group: body, registry: custody, stop_signals: orders, phase: told, stderr_tail: tail } = self;
         let (is_drained, drained) = oneshot::channel();
         let drain = async {
-            drain(stderr, &tail).await;
+            read_stderr(stderr, &tail).await;
             drop(is_drained);
             std::future::pending().await
         };
-        let live = Box::pin(live(body, &custody, orders, &pipe, &told, &tail, drained));
+        let live = Box::pin(run_until_exit(body, &custody, orders, &pipe, &told, &tail, drained));
         tokio::select! {
             () = live => {}
             () = drain => {}
@@ -265,50 +265,50 @@ impl Life {
     }
 }
 
-async fn live(
-    mut body: Body,
-    custody: &Custody,
-    mut orders: Orders,
-    input: &Pipe,
-    told: &watch::Sender<Phase>,
-    tail: &Mutex<Tail>,
+async fn run_until_exit(
+    mut body: ProcessGroup,
+    custody: &ProcessRegistry,
+    mut orders: StopSignals,
+    input: &StdinCloser,
+    told: &watch::Sender<ProcessPhase>,
+    tail: &Mutex<OutputTail>,
     drained: oneshot::Receiver<()>,
 ) {
-    let tell = async |status: Status| {
-        let _ = timeout(LAST_WORDS_WITHIN, drained).await;
+    let tell = async |status: WaitStatus| {
+        let _ = timeout(STDERR_DRAIN_TIMEOUT, drained).await;
         let stderr = tail.lock().unwrap_or_else(PoisonError::into_inner).lines();
-        let exit = Exit { code: status.code, signal: status.signal, stderr, left: Vec::new() };
-        told.send_replace(Phase::Exited(exit.clone()));
+        let exit = ProcessExit { code: status.code, signal: status.signal, stderr, survivors: Vec::new() };
+        told.send_replace(ProcessPhase::Exited(exit.clone()));
         exit
     };
     let (mut exit, left) = tokio::select! {
-        status = body.ended() => {
-            let rest = body.end(Grace::AsAgreed, orders.hurried());
+        status = body.wait_for_exit() => {
+            let rest = body.shut_down(Grace::Configured, orders.wait_for_kill());
             tokio::join!(tell(status), rest)
         }
-        grace = orders.ending() => {
+        grace = orders.wait_for_stop() => {
             // Some end when their input does, and whatever else is to happen to them; on Windows nothing else asks them to.
             input.close();
-            let left = body.end(grace, orders.clone().hurried()).await;
+            let left = body.shut_down(grace, orders.clone().wait_for_kill()).await;
             // One that the kernel holds up may end much later.
-            let status = if left.is_empty() { body.ended().await } else { Status::default() };
+            let status = if left.is_empty() { body.wait_for_exit().await } else { WaitStatus::default() };
             (tell(status).await, left)
         }
     };
-    exit.left.clone_from(&left);
-    body.bury(custody, &left).await;
-    told.send_replace(Phase::Gone(exit));
+    exit.survivors.clone_from(&left);
+    body.reap(custody, &left).await;
+    told.send_replace(ProcessPhase::AllExited(exit));
 }
 
 /// Reads it to its end.
-async fn drain(mut stderr: ChildStderr, tail: &Mutex<Tail>) {
+async fn read_stderr(mut stderr: ChildStderr, tail: &Mutex<OutputTail>) {
     let mut piece = [0; 4096];
     while let Ok(count @ 1..) = stderr.read(&mut piece).await {
-        tail.lock().unwrap_or_else(PoisonError::into_inner).take(&piece[..count]);
+        tail.lock().unwrap_or_else(PoisonError::into_inner).push(&piece[..count]);
     }
 }
 
-async fn reached(mut phase: watch::Receiver<Phase>, is_reached: impl Fn(&Phase) -> bool) -> Exit {
+async fn wait_for_phase(mut phase: watch::Receiver<ProcessPhase>, is_reached: impl Fn(&ProcessPhase) -> bool) -> ProcessExit {
     let reached = phase.wait_for(is_reached).await.map(|phase| phase.exit().cloned());
     // Its task is gone only with the runtime that it runs in; what is known until then has to do.
     let last = match reached {

@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 use crate::error::excerpt;
 
 /// So many of the last lines of stderr stand in the words for a log.
-const LINES_TOLD: usize = 5;
+const SUMMARY_LINES: usize = 5;
 
 /// So much of each of them, in characters.
-const LINE_CHARS_TOLD: usize = 160;
+const SUMMARY_LINE_CHARS: usize = 160;
 
 /// How a process ended, and what it last said about it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Exit {
+pub struct ProcessExit {
     /// The exit code, if it ended by itself.
     pub code: Option<i32>,
     /// The number of the signal that ended it, if one did. Neither is there where somebody else took the status away.
@@ -23,10 +23,10 @@ pub struct Exit {
     /// knows: whoever shows them takes secrets out before.
     pub stderr: Vec<String>,
     /// The ids of processes that it started and that could not be ended. Empty but where the kernel holds one up.
-    pub left: Vec<u32>,
+    pub survivors: Vec<u32>,
 }
 
-impl Exit {
+impl ProcessExit {
     /// Whether it ended by itself and says that all went well.
     #[must_use]
     pub fn is_success(&self) -> bool {
@@ -35,7 +35,7 @@ impl Exit {
 
     /// How it ended, in words: `it exited with code 1`.
     #[must_use]
-    pub fn how(&self) -> String {
+    pub fn describe(&self) -> String {
         match (self.code, self.signal) {
             // What a shell says for one that it could not become; a program may use the same numbers.
             (Some(code @ 126), _) => format!("it exited with code {code} (often: it may not be run)"),
@@ -50,24 +50,24 @@ impl Exit {
     }
 }
 
-impl fmt::Display for Exit {
+impl fmt::Display for ProcessExit {
     /// For a log: how it ended, and the last lines of stderr.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.how())?;
-        let words = last_words(&self.stderr);
+        f.write_str(&self.describe())?;
+        let words = stderr_summary(&self.stderr);
         if words.is_empty() { Ok(()) } else { write!(f, "; {words}") }
     }
 }
 
 /// The last lines of stderr, for a log; empty where there are none.
-pub(super) fn last_words(stderr: &[String]) -> String {
+pub(super) fn stderr_summary(stderr: &[String]) -> String {
     let mut last: Vec<String> = stderr
         .iter()
         .rev()
         .map(|line| line.trim())
         .filter(|line| !line.is_empty())
-        .take(LINES_TOLD)
-        .map(|line| excerpt(line, LINE_CHARS_TOLD))
+        .take(SUMMARY_LINES)
+        .map(|line| excerpt(line, SUMMARY_LINE_CHARS))
         .collect();
     if last.is_empty() {
         return String::new();
@@ -109,26 +109,26 @@ fn name_of(_: i32) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    fn said(code: Option<i32>, signal: Option<i32>, stderr: &[&str]) -> String {
+    fn displayed(code: Option<i32>, signal: Option<i32>, stderr: &[&str]) -> String {
         let stderr = stderr.iter().map(|line| (*line).to_owned()).collect();
-        Exit { code, signal, stderr, left: Vec::new() }.to_string()
+        ProcessExit { code, signal, stderr, survivors: Vec::new() }.to_string()
     }
 
     #[test]
-    fn it_says_how_it_ended() {
-        assert_eq!(said(Some(0), None, &[]), "it exited with code 0");
-        assert_eq!(said(None, None, &[]), "it ended, and how is not known");
-        assert_eq!(said(Some(127), None, &[]), "it exited with code 127 (often: a program was not found)");
+    fn exit_displays_its_cause() {
+        assert_eq!(displayed(Some(0), None, &[]), "it exited with code 0");
+        assert_eq!(displayed(None, None, &[]), "it ended, and how is not known");
+        assert_eq!(displayed(Some(127), None, &[]), "it exited with code 127 (often: a program was not found)");
         #[cfg(unix)]
-        assert_eq!(said(None, Some(9), &[]), "it was ended by signal 9 (KILL)");
-        assert_eq!(said(None, Some(99), &[]), "it was ended by signal 99");
+        assert_eq!(displayed(None, Some(9), &[]), "it was ended by signal 9 (KILL)");
+        assert_eq!(displayed(None, Some(99), &[]), "it was ended by signal 99");
     }
 
     #[test]
-    fn it_repeats_the_last_lines_of_stderr_in_their_order_without_the_empty_ones() {
+    fn exit_displays_the_last_nonempty_stderr_lines() {
         let lines = ["zero", "one", "", "two", "three ", "four", "five", ""];
         assert_eq!(
-            said(Some(1), None, &lines),
+            displayed(Some(1), None, &lines),
             "it exited with code 1; its last words on stderr: one | two | three | four | five"
         );
     }

@@ -6,10 +6,10 @@ use thiserror::Error;
 use tokio::time::sleep;
 
 use super::child::Process;
-use super::exit::{Exit, last_words};
-use super::readiness::{Cue, Readiness};
-use super::spec::{ProcessSpec, StartFault};
-use super::warden::Warden;
+use super::exit::{ProcessExit, stderr_summary};
+use super::readiness::{ReadySignal, Readiness};
+use super::spec::{ProcessSpec, SpawnError};
+use super::manager::ProcessManager;
 
 /// What is to be started, and when it is ready.
 #[derive(Clone)]
@@ -17,31 +17,31 @@ pub struct Launch {
     /// What is to be started.
     pub spec: ProcessSpec,
     /// How one sees that it is ready.
-    pub ready: Readiness,
+    pub readiness: Readiness,
     /// How long it may take until then.
-    pub ready_within: Duration,
+    pub ready_timeout: Duration,
 }
 
 /// Why a process did not come up.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum LaunchFault {
+pub enum LaunchError {
     /// It was not started.
     #[error(transparent)]
-    NotStarted(#[from] StartFault),
+    NotStarted(#[from] SpawnError),
     /// Somebody answers already where it would answer once it is ready, so that could not be told from its own answer.
     /// Nothing was started.
     #[error(
         "before it was started, somebody else answered at the address where it is to answer once it is ready; \
          end that, or have both use another address"
     )]
-    InUse,
+    AddressInUse,
     /// It ended before it was ready.
     #[error("before it was ready, {0}")]
-    Exited(Exit),
+    Exited(ProcessExit),
     /// It was not ready in time. It may still run.
-    #[error("it was not ready within {within:?}{}", told(stderr))]
-    Late {
+    #[error("it was not ready within {within:?}{}", stderr_suffix(stderr))]
+    ReadyTimeout {
         /// How long it had.
         within: Duration,
         /// The last lines of its stderr, as [`Exit::stderr`].
@@ -49,8 +49,8 @@ pub enum LaunchFault {
     },
 }
 
-fn told(stderr: &[String]) -> String {
-    match last_words(stderr).as_str() {
+fn stderr_suffix(stderr: &[String]) -> String {
+    match stderr_summary(stderr).as_str() {
         "" => String::new(),
         words => format!("; {words}"),
     }
@@ -61,11 +61,11 @@ impl Launch {
     ///
     /// # Errors
     /// [`LaunchFault::InUse`] and [`LaunchFault::NotStarted`].
-    pub async fn start(&self, warden: &Warden) -> Result<Process, LaunchFault> {
-        if let Readiness::Http(probe) = &self.ready
-            && probe.is_taken().await
+    pub async fn start(&self, warden: &ProcessManager) -> Result<Process, LaunchError> {
+        if let Readiness::Http(probe) = &self.readiness
+            && probe.is_address_in_use().await
         {
-            return Err(LaunchFault::InUse);
+            return Err(LaunchError::AddressInUse);
         }
         Ok(Process::start(&self.spec, warden).await?)
     }
@@ -74,14 +74,14 @@ impl Launch {
     ///
     /// # Errors
     /// [`LaunchFault::Exited`] and [`LaunchFault::Late`].
-    pub async fn ready(&self, process: &Process, cue: &Cue) -> Result<(), LaunchFault> {
+    pub async fn wait_until_ready(&self, process: &Process, cue: &ReadySignal) -> Result<(), LaunchError> {
         tokio::select! {
             biased;
             // One that says that it is ready and ends has ended.
-            exit = process.exited() => Err(LaunchFault::Exited(exit)),
-            () = self.ready.reached(cue) => Ok(()),
-            () = sleep(self.ready_within) => {
-                Err(LaunchFault::Late { within: self.ready_within, stderr: process.stderr() })
+            exit = process.exited() => Err(LaunchError::Exited(exit)),
+            () = self.readiness.wait_until_ready(cue) => Ok(()),
+            () = sleep(self.ready_timeout) => {
+                Err(LaunchError::ReadyTimeout { within: self.ready_timeout, stderr: process.stderr() })
             }
         }
     }

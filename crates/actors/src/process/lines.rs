@@ -2,41 +2,41 @@
 
 /// One line, without its end.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Line<'a> {
+pub(crate) enum OutputLine<'a> {
     /// This.
-    Whole(&'a [u8]),
+    Complete(&'a [u8]),
     /// One that is longer than a line may be. It was skipped.
     TooLong,
 }
 
 /// Takes an output in pieces and gives its lines.
 #[derive(Debug)]
-pub(crate) struct Lines {
+pub(crate) struct LineSplitter {
     bytes_max: usize,
     /// The line that has not ended yet.
-    open: Vec<u8>,
+    partial_line: Vec<u8>,
     /// That line is longer than it may be: the rest of it is skipped.
     is_skipping: bool,
 }
 
-impl Lines {
+impl LineSplitter {
     /// With lines of at most so many bytes.
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, open: Vec::new(), is_skipping: false }
+        Self { bytes_max, partial_line: Vec::new(), is_skipping: false }
     }
 
     /// Takes the next piece, and hands on each line that ends in it. Empty lines are left out.
-    pub(crate) fn take(&mut self, mut piece: &[u8], mut each: impl FnMut(Line<'_>)) {
+    pub(crate) fn push(&mut self, mut piece: &[u8], mut each: impl FnMut(OutputLine<'_>)) {
         while let Some(end) = piece.iter().position(|byte| *byte == b'\n') {
             self.end_line(&piece[..end], &mut each);
             piece = &piece[end + 1..];
         }
         if !self.is_skipping {
-            self.is_skipping = self.open.len() + piece.len() > self.bytes_max;
-            self.open.extend_from_slice(if self.is_skipping { &[] } else { piece });
+            self.is_skipping = self.partial_line.len() + piece.len() > self.bytes_max;
+            self.partial_line.extend_from_slice(if self.is_skipping { &[] } else { piece });
         }
         if self.is_skipping {
-            self.open = Vec::new();
+            self.partial_line = Vec::new();
         }
     }
 
@@ -47,29 +47,29 @@ impl Lines {
     }
 
     /// The output has ended: hands on the last line, if it did not end by itself.
-    pub(crate) fn end(mut self, mut each: impl FnMut(Line<'_>)) {
+    pub(crate) fn finish(mut self, mut each: impl FnMut(OutputLine<'_>)) {
         self.end_line(&[], &mut each);
     }
 
-    fn end_line(&mut self, rest: &[u8], each: &mut impl FnMut(Line<'_>)) {
-        let is_too_long = self.is_skipping || self.open.len() + rest.len() > self.bytes_max;
+    fn end_line(&mut self, rest: &[u8], each: &mut impl FnMut(OutputLine<'_>)) {
+        let is_too_long = self.is_skipping || self.partial_line.len() + rest.len() > self.bytes_max;
         self.is_skipping = false;
         if is_too_long {
-            self.open = Vec::new();
-            return each(Line::TooLong);
+            self.partial_line = Vec::new();
+            return each(OutputLine::TooLong);
         }
         // Most lines come in one piece, and need not be copied.
-        let line = if self.open.is_empty() {
+        let line = if self.partial_line.is_empty() {
             rest
         } else {
-            self.open.extend_from_slice(rest);
-            &self.open
+            self.partial_line.extend_from_slice(rest);
+            &self.partial_line
         };
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if !line.is_empty() {
-            each(Line::Whole(line));
+            each(OutputLine::Complete(line));
         }
-        self.open.clear();
+        self.partial_line.clear();
     }
 }
 
@@ -79,16 +79,16 @@ mod tests {
 
     fn lines(bytes_max: usize, pieces: &[&str]) -> Vec<Option<String>> {
         let mut told = Vec::new();
-        let mut each = |line: Line<'_>| match line {
-            Line::Whole(line) => told.push(Some(String::from_utf8(line.to_vec()).unwrap())),
-            Line::TooLong => told.push(None),
+        let mut each = |line: OutputLine<'_>| match line {
+            OutputLine::Complete(line) => told.push(Some(String::from_utf8(line.to_vec()).unwrap())),
+            OutputLine::TooLong => told.push(None),
         };
-        let mut lines = Lines::new(bytes_max);
+        let mut lines = LineSplitter::new(bytes_max);
         for piece in pieces {
-            lines.take(piece.as_bytes(), &mut each);
-            assert!(lines.open.len() <= bytes_max);
+            lines.push(piece.as_bytes(), &mut each);
+            assert!(lines.partial_line.len() <= bytes_max);
         }
-        lines.end(&mut each);
+        lines.finish(&mut each);
         told
     }
 
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_put_together_from_pieces_however_they_are_cut() {
+    fn pieces_form_lines_however_they_are_cut() {
         let text = "ab\ncd\r\n\n\r\nef";
         assert_eq!(lines(10, &[text]), whole(&["ab", "cd", "ef"]));
         let bytes: Vec<&str> = text.split("").collect();
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_may_be_as_long_as_the_limit_and_a_longer_one_is_skipped_and_told_of_once() {
+    fn line_over_the_limit_is_skipped_and_reported_once() {
         assert_eq!(lines(4, &["abcd\nef\n"]), whole(&["abcd", "ef"]));
         let expected = [None, Some("ef".to_owned()), None];
         assert_eq!(lines(4, &["abcde\nef\nabcdefgh"]), expected);
@@ -113,15 +113,15 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_without_an_end_of_line_takes_no_space() {
-        let mut lines = Lines::new(1000);
+    fn flood_without_newline_takes_no_space() {
+        let mut lines = LineSplitter::new(1000);
         for _ in 0..10_000 {
-            lines.take(&[b'x'; 997], |_| panic!("no line has ended"));
-            assert_eq!(lines.is_skipping(), lines.open.is_empty());
-            assert!(lines.open.capacity() <= 2000);
+            lines.push(&[b'x'; 997], |_| panic!("no line has ended"));
+            assert_eq!(lines.is_skipping(), lines.partial_line.is_empty());
+            assert!(lines.partial_line.capacity() <= 2000);
         }
         let mut told = 0;
-        lines.end(|line| told += usize::from(line == Line::TooLong));
+        lines.finish(|line| told += usize::from(line == OutputLine::TooLong));
         assert_eq!(told, 1);
     }
 }

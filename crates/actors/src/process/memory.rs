@@ -1,7 +1,7 @@
 //! When a process takes more memory than it may. Pure.
 
 /// So many readings in a row have to be above the ceiling: a peak that passes is no reason to restart anything.
-const READINGS: u32 = 3;
+const READINGS_ABOVE_MAX: u32 = 3;
 
 /// A ceiling on the memory of a process and all that it started, read now and then.
 #[derive(Debug, Clone)]
@@ -25,10 +25,10 @@ impl MemoryCeiling {
 
     /// Takes the next reading, and says whether it is time to do something: it is the third in a row above the ceiling.
     /// One that could not be had (`None`) says nothing.
-    pub fn is_exceeded_by(&mut self, resident_bytes: Option<u64>) -> bool {
+    pub fn record_reading(&mut self, resident_bytes: Option<u64>) -> bool {
         let Some(bytes) = resident_bytes else { return false };
         self.readings_above = if bytes > self.bytes_max { self.readings_above + 1 } else { 0 };
-        if self.readings_above < READINGS {
+        if self.readings_above < READINGS_ABOVE_MAX {
             return false;
         }
         self.readings_above = 0;
@@ -40,29 +40,29 @@ impl MemoryCeiling {
 mod tests {
     use super::*;
 
-    fn verdicts(readings: &[Option<u64>]) -> Vec<bool> {
+    fn exceeded(readings: &[Option<u64>]) -> Vec<bool> {
         let mut ceiling = MemoryCeiling::new(100);
-        readings.iter().map(|bytes| ceiling.is_exceeded_by(*bytes)).collect()
+        readings.iter().map(|bytes| ceiling.record_reading(*bytes)).collect()
     }
 
     #[test]
-    fn the_third_reading_in_a_row_above_the_ceiling_exceeds_it() {
-        assert_eq!(verdicts(&[Some(101), Some(500), Some(101)]), [false, false, true]);
+    fn third_high_reading_in_a_row_exceeds_the_ceiling() {
+        assert_eq!(exceeded(&[Some(101), Some(500), Some(101)]), [false, false, true]);
     }
 
     #[test]
-    fn a_peak_that_passes_is_let_be_and_the_ceiling_itself_may_be_reached() {
-        assert_eq!(verdicts(&[Some(101), Some(101), Some(100), Some(101), Some(101)]), [false; 5]);
-        assert_eq!(verdicts(&[Some(100); 5]), [false; 5]);
+    fn short_peak_or_exact_ceiling_does_not_exceed() {
+        assert_eq!(exceeded(&[Some(101), Some(101), Some(100), Some(101), Some(101)]), [false; 5]);
+        assert_eq!(exceeded(&[Some(100); 5]), [false; 5]);
     }
 
     #[test]
-    fn a_reading_that_could_not_be_had_says_nothing() {
-        assert_eq!(verdicts(&[Some(101), Some(101), None, Some(101)]), [false, false, false, true]);
+    fn missing_reading_changes_nothing() {
+        assert_eq!(exceeded(&[Some(101), Some(101), None, Some(101)]), [false, false, false, true]);
     }
 
     #[test]
-    fn after_it_was_exceeded_it_counts_anew() {
-        assert_eq!(verdicts(&[Some(101); 6]), [false, false, true, false, false, true]);
+    fn count_restarts_after_exceeding() {
+        assert_eq!(exceeded(&[Some(101); 6]), [false, false, true, false, false, true]);
     }
 }

@@ -6,15 +6,15 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::lines::Line;
+use super::lines::OutputLine;
 use crate::request::Request;
 use crate::transport::{FailureKind, Transport};
 
 /// How long one look at an address may take.
-const LOOK_WITHIN: Duration = Duration::from_secs(2);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long after one look that found nothing the next begins.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+const PROBE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How one sees that a process is ready.
 #[derive(Clone, Default)]
@@ -37,11 +37,11 @@ pub struct HttpProbe {
 
 /// What is found at an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sight {
+enum ProbeResult {
     /// Nobody.
-    Nobody,
+    NoListener,
     /// Somebody who does not say that all is well.
-    Somebody,
+    NotReady,
     /// Somebody who answers 2xx.
     Ready,
 }
@@ -52,30 +52,30 @@ impl HttpProbe {
         Self { transport, path: path.into() }
     }
 
-    async fn look(&self) -> Sight {
-        let Ok(request) = Request::get(&self.path).build() else { return Sight::Nobody };
-        match timeout(LOOK_WITHIN, self.transport.attempt(&request, LOOK_WITHIN)).await {
-            Ok(Ok(answer)) if answer.status.is_success() => Sight::Ready,
-            Ok(Err(failure)) if means_nobody(failure.kind) => Sight::Nobody,
+    async fn probe(&self) -> ProbeResult {
+        let Ok(request) = Request::get(&self.path).build() else { return ProbeResult::NoListener };
+        match timeout(PROBE_TIMEOUT, self.transport.send(&request, PROBE_TIMEOUT)).await {
+            Ok(Ok(answer)) if answer.status.is_success() => ProbeResult::Ready,
+            Ok(Err(failure)) if is_unreachable(failure.kind) => ProbeResult::NoListener,
             // Who takes a connection is there, whatever comes of it.
-            Ok(_) | Err(_) => Sight::Somebody,
+            Ok(_) | Err(_) => ProbeResult::NotReady,
         }
     }
 
     /// Whether somebody is there.
-    pub(super) async fn is_taken(&self) -> bool {
-        self.look().await != Sight::Nobody
+    pub(super) async fn is_address_in_use(&self) -> bool {
+        self.probe().await != ProbeResult::NoListener
     }
 
     /// Returns once it answers 2xx.
-    async fn answers(&self) {
-        while self.look().await != Sight::Ready {
-            sleep(LOOK_INTERVAL).await;
+    async fn wait_until_healthy(&self) {
+        while self.probe().await != ProbeResult::Ready {
+            sleep(PROBE_INTERVAL).await;
         }
     }
 }
 
-fn means_nobody(kind: FailureKind) -> bool {
+fn is_unreachable(kind: FailureKind) -> bool {
     matches!(
         kind,
         FailureKind::Refused
@@ -91,45 +91,45 @@ fn means_nobody(kind: FailureKind) -> bool {
 
 /// What whoever reads a process's output shows each line to, so that one is noticed which says that it is ready.
 #[derive(Debug)]
-pub struct Cue {
+pub struct ReadySignal {
     text: Option<Box<[u8]>>,
-    was_heard: watch::Sender<bool>,
+    is_ready: watch::Sender<bool>,
 }
 
-impl Cue {
+impl ReadySignal {
     /// Whether the line is the one that says that the process is ready.
-    pub(crate) fn hears(&self, line: &Line<'_>) -> bool {
-        let (Line::Whole(line), Some(text)) = (line, &self.text) else { return false };
-        if *self.was_heard.borrow() || !line.windows(text.len()).any(|part| part == &**text) {
+    pub(crate) fn observe_line(&self, line: &OutputLine<'_>) -> bool {
+        let (OutputLine::Complete(line), Some(text)) = (line, &self.text) else { return false };
+        if *self.is_ready.borrow() || !line.windows(text.len()).any(|part| part == &**text) {
             return false;
         }
-        self.was_heard.send_replace(true);
+        self.is_ready.send_replace(true);
         true
     }
 
-    async fn heard(&self) {
+    async fn wait(&self) {
         // Its other end is here.
-        let _ = self.was_heard.subscribe().wait_for(|was_heard| *was_heard).await;
+        let _ = self.is_ready.subscribe().wait_for(|was_heard| *was_heard).await;
     }
 }
 
 impl Readiness {
     /// What lines of output are to be shown to.
     #[must_use]
-    pub fn cue(&self) -> Cue {
+    pub fn ready_signal(&self) -> ReadySignal {
         let text = match self {
             Self::Stdout(text) if !text.is_empty() => Some(text.as_bytes().into()),
             _ => None,
         };
-        Cue { was_heard: watch::Sender::new(text.is_none()), text }
+        ReadySignal { is_ready: watch::Sender::new(text.is_none()), text }
     }
 
     /// Returns once the process is ready, to whose output `cue` listens.
-    pub(super) async fn reached(&self, cue: &Cue) {
+    pub(super) async fn wait_until_ready(&self, cue: &ReadySignal) {
         match self {
             Self::None => {}
-            Self::Stdout(_) => cue.heard().await,
-            Self::Http(probe) => probe.answers().await,
+            Self::Stdout(_) => cue.wait().await,
+            Self::Http(probe) => probe.wait_until_healthy().await,
         }
     }
 }
@@ -141,23 +141,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_that_contains_the_text_is_the_one_and_later_ones_are_mere_lines() {
+    fn only_the_first_matching_line_is_the_signal() {
         let readiness = Readiness::Stdout("listening on".to_owned());
-        let cue = readiness.cue();
+        let cue = readiness.ready_signal();
         for line in [&b"listening"[..], b"", b"is not LISTENING ON anything"] {
-            assert!(!cue.hears(&Line::Whole(line)));
+            assert!(!cue.observe_line(&OutputLine::Complete(line)));
         }
-        assert!(!cue.hears(&Line::TooLong));
-        assert_eq!(readiness.reached(&cue).now_or_never(), None);
-        assert!(cue.hears(&Line::Whole(b"now listening on 127.0.0.1")));
-        assert_eq!(readiness.reached(&cue).now_or_never(), Some(()));
-        assert!(!cue.hears(&Line::Whole(b"listening on another")));
+        assert!(!cue.observe_line(&OutputLine::TooLong));
+        assert_eq!(readiness.wait_until_ready(&cue).now_or_never(), None);
+        assert!(cue.observe_line(&OutputLine::Complete(b"now listening on 127.0.0.1")));
+        assert_eq!(readiness.wait_until_ready(&cue).now_or_never(), Some(()));
+        assert!(!cue.observe_line(&OutputLine::Complete(b"listening on another")));
     }
 
     #[test]
-    fn one_that_waits_for_nothing_is_ready_at_once_and_takes_no_line_away() {
-        let cue = Readiness::None.cue();
-        assert_eq!(Readiness::None.reached(&cue).now_or_never(), Some(()));
-        assert!(!cue.hears(&Line::Whole(b"listening")));
+    fn readiness_none_is_ready_at_once() {
+        let cue = Readiness::None.ready_signal();
+        assert_eq!(Readiness::None.wait_until_ready(&cue).now_or_never(), Some(()));
+        assert!(!cue.observe_line(&OutputLine::Complete(b"listening")));
     }
 }

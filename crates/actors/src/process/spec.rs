@@ -8,7 +8,7 @@ use std::{fmt, io};
 use thiserror::Error;
 
 /// The variable in a process's environment that says to whom it belongs, whatever becomes of its group.
-pub(super) const MARKER: &str = "MAINSTAY_PROCESS";
+pub(super) const MARKER_VARIABLE: &str = "MAINSTAY_PROCESS";
 
 /// What is to be started, and how it is ended.
 #[derive(Clone, PartialEq, Eq)]
@@ -39,31 +39,31 @@ impl ProcessSpec {
     }
 
     /// Whether it can be started at all: what is found wrong is told before anything runs.
-    pub(super) fn check(&self) -> Result<(), StartFault> {
+    pub(super) fn check(&self) -> Result<(), SpawnError> {
         let Some(program) = self.command.first().filter(|program| !program.is_empty()) else {
-            return Err(StartFault::NoCommand);
+            return Err(SpawnError::NoCommand);
         };
-        if let Some(name) = self.env.keys().find(|name| !is_variable(name)) {
-            return Err(StartFault::BadVariable { name: name.clone() });
+        if let Some(name) = self.env.keys().find(|name| !is_variable_name(name)) {
+            return Err(SpawnError::InvalidVariable { name: name.clone() });
         }
         let mut texts = self.command.iter().chain(self.env.values());
         if texts.any(|text| text.contains('\0')) {
-            return Err(StartFault::ContainsNul);
+            return Err(SpawnError::ContainsNul);
         }
         if let Some(cwd) = self.cwd.as_ref().filter(|cwd| !cwd.is_dir()) {
-            return Err(StartFault::NoFolder { cwd: cwd.clone() });
+            return Err(SpawnError::NoWorkingDir { cwd: cwd.clone() });
         }
         self.find(program)
     }
 
     #[cfg(not(unix))]
-    fn find(&self, _: &str) -> Result<(), StartFault> {
+    fn find(&self, _: &str) -> Result<(), SpawnError> {
         // Spawning it tells.
         Ok(())
     }
 
     #[cfg(unix)]
-    fn find(&self, program: &str) -> Result<(), StartFault> {
+    fn find(&self, program: &str) -> Result<(), SpawnError> {
         use std::os::unix::ffi::OsStrExt;
         use std::path::Path;
 
@@ -84,8 +84,8 @@ impl ProcessSpec {
         }
         let program = program.to_owned();
         match found.is_empty() {
-            true => Err(StartFault::NoProgram { program }),
-            false => Err(StartFault::NotRunnable { program }),
+            true => Err(SpawnError::NoProgram { program }),
+            false => Err(SpawnError::NotRunnable { program }),
         }
     }
 }
@@ -112,15 +112,15 @@ fn is_runnable(file: &std::fs::Metadata) -> bool {
 }
 
 /// Whether a shell hands a variable of this name on.
-fn is_variable(name: &str) -> bool {
+fn is_variable_name(name: &str) -> bool {
     let begins = name.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
-    begins && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && name != MARKER
+    begins && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && name != MARKER_VARIABLE
 }
 
 /// Why a process was not started. Nothing runs after it.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum StartFault {
+pub enum SpawnError {
     /// The command has no program.
     #[error("the command is empty: it has to begin with a program")]
     NoCommand,
@@ -138,16 +138,16 @@ pub enum StartFault {
     },
     /// The folder in which it was to run does not exist.
     #[error("the folder `{}` in which it is to run does not exist", cwd.display())]
-    NoFolder {
+    NoWorkingDir {
         /// The folder.
         cwd: PathBuf,
     },
     /// A name in the environment that cannot be handed on.
     #[error(
         "the environment cannot have `{name}`: a name is letters, digits and `_`, does not begin with a digit, \
-         and is not `{MARKER}`"
+         and is not `MARKER_VARIABLER}`"
     )]
-    BadVariable {
+    InvalidVariable {
         /// The name.
         name: String,
     },
@@ -156,10 +156,10 @@ pub enum StartFault {
     ContainsNul,
     /// The system did not start it.
     #[error("the system did not start it: {0}")]
-    Refused(#[source] io::Error),
+    Io(#[source] io::Error),
     /// Nobody is there who would end it if the runtime were killed, so it was not let go.
     #[error("it was not started, for nothing would end it if this program were killed: {0}")]
-    Unguarded(String),
+    NoWatchdog(String),
     /// The runtime is about to end.
     #[error("it was not started, for everything is being stopped")]
     Stopping,
@@ -171,60 +171,60 @@ mod tests {
 
     use super::*;
 
-    fn checked(command: &[&str]) -> String {
-        told(&ProcessSpec::new("it", command.iter().copied()))
+    fn check_command(command: &[&str]) -> String {
+        check_text(&ProcessSpec::new("it", command.iter().copied()))
     }
 
-    fn told(spec: &ProcessSpec) -> String {
+    fn check_text(spec: &ProcessSpec) -> String {
         spec.check().map_or_else(|fault| fault.to_string(), |()| "fine".to_owned())
     }
 
     #[test]
-    fn a_program_is_found_in_the_path_by_its_place_and_from_its_folder() {
+    fn program_is_found_by_path_and_working_dir() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("tool");
         std::fs::write(&file, "#!/bin/sh\n").unwrap();
         std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
-        assert_eq!(checked(&["sh"]), "fine");
-        assert_eq!(checked(&["/bin/sh"]), "fine");
-        assert_eq!(checked(&[file.to_str().unwrap()]), "fine");
+        assert_eq!(check_command(&["sh"]), "fine");
+        assert_eq!(check_command(&["/bin/sh"]), "fine");
+        assert_eq!(check_command(&[file.to_str().unwrap()]), "fine");
         let mut spec = ProcessSpec::new("it", ["./tool"]);
-        assert!(told(&spec).starts_with("there is no program `./tool`"), "{}", told(&spec));
+        assert!(check_text(&spec).starts_with("there is no program `./tool`"), "{}", check_text(&spec));
         spec.cwd = Some(folder.path().to_owned());
-        assert_eq!(told(&spec), "fine");
+        assert_eq!(check_text(&spec), "fine");
         let mut spec = ProcessSpec::new("it", ["tool"]);
-        assert!(told(&spec).starts_with("there is no program `tool`"));
+        assert!(check_text(&spec).starts_with("there is no program `tool`"));
         spec.env.insert("PATH".to_owned(), folder.path().to_str().unwrap().to_owned());
-        assert_eq!(told(&spec), "fine");
+        assert_eq!(check_text(&spec), "fine");
     }
 
     #[test]
-    fn what_cannot_be_run_is_told_from_what_is_not_there() {
+    fn unrunnable_file_differs_from_a_missing_program() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("notes");
         std::fs::write(&file, "text").unwrap();
-        assert!(checked(&[file.to_str().unwrap()]).contains("cannot be run"));
-        assert!(checked(&[folder.path().to_str().unwrap()]).contains("cannot be run"));
-        assert!(checked(&["mainstay-has-no-such-program"]).starts_with("there is no program"));
+        assert!(check_command(&[file.to_str().unwrap()]).contains("cannot be run"));
+        assert!(check_command(&[folder.path().to_str().unwrap()]).contains("cannot be run"));
+        assert!(check_command(&["mainstay-has-no-such-program"]).starts_with("there is no program"));
     }
 
     #[test]
-    fn what_is_wrong_with_the_rest_is_told_as_well() {
-        assert!(checked(&[]).contains("empty"));
-        assert!(checked(&[""]).contains("empty"));
-        assert!(checked(&["sh", "a\0b"]).contains("NUL"));
+    fn invalid_command_cwd_or_variable_is_refused() {
+        assert!(check_command(&[]).contains("empty"));
+        assert!(check_command(&[""]).contains("empty"));
+        assert!(check_command(&["sh", "a\0b"]).contains("NUL"));
         let mut spec = ProcessSpec::new("it", ["sh"]);
         spec.cwd = Some("/mainstay/has/no/such/folder".into());
-        assert!(told(&spec).contains("`/mainstay/has/no/such/folder`"));
-        for name in ["", "1A", "A-B", "A=B", MARKER] {
+        assert!(check_text(&spec).contains("`/mainstay/has/no/such/folder`"));
+        for name in ["", "1A", "A-B", "A=B", MARKER_VARIABLE] {
             let mut spec = ProcessSpec::new("it", ["sh"]);
             spec.env.insert(name.to_owned(), "x".to_owned());
-            assert!(told(&spec).contains(&format!("`{name}`")), "{name}");
+            assert!(check_text(&spec).contains(&format!("`{name}`")), "{name}");
         }
     }
 
     #[test]
-    fn its_debug_output_has_no_argument_and_no_value() {
+    fn spec_debug_shows_no_argument_or_value() {
         let mut spec = ProcessSpec::new("it", ["sh", "--token=hunter2"]);
         spec.env.insert("KEY".to_owned(), "hunter2".to_owned());
         let debug = format!("{spec:?}");

@@ -1,10 +1,10 @@
 //! Processes on unix: groups, signals, a guardian, a record of what runs.
 
-mod body;
-mod guardian;
-mod leftovers;
-mod record;
-mod sight;
+mod process_group;
+mod watchdog;
+mod orphans;
+mod pid_file;
+mod process_table;
 mod signals;
 
 use std::path::Path;
@@ -12,67 +12,67 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Mutex, broadcast};
 
-pub(super) use self::body::{Body, kill_group, resident_bytes};
-use self::guardian::Guardian;
-use self::record::{Entry, Record};
-use super::warden::{Leftover, OpenFault, Trouble};
+pub(super) use self::process_group::{ProcessGroup, kill_group, resident_bytes};
+use self::watchdog::Watchdog;
+use self::pid_file::{PidFileEntry, PidFile};
+use super::manager::{Orphan, OpenError, ManagerWarning};
 
 /// What sees to it that nothing outlives the runtime.
 #[derive(Debug)]
-pub(super) struct Custody {
-    guardian: Guardian,
-    record: Mutex<Record>,
+pub(super) struct ProcessRegistry {
+    watchdog: Watchdog,
+    pid_file: Mutex<PidFile>,
     /// Says that the system was not restarted since a process was recorded.
-    boot: String,
+    boot_id: String,
     /// How the marks of all processes of this runtime begin.
-    prefix: String,
-    started: AtomicU64,
-    troubles: broadcast::Sender<Trouble>,
+    marker_prefix: String,
+    spawn_count: AtomicU64,
+    warnings: broadcast::Sender<ManagerWarning>,
 }
 
 /// What was left by a run before.
-pub(super) struct Found {
-    pub(super) leftovers: Vec<Leftover>,
+pub(super) struct RecoveredOrphans {
+    pub(super) orphans: Vec<Orphan>,
     pub(super) damaged_lines: usize,
 }
 
-impl Custody {
+impl ProcessRegistry {
     /// Ends what the record in the folder tells of, and begins a new one.
     pub(super) async fn open(
         data_dir: Option<&Path>,
-        troubles: broadcast::Sender<Trouble>,
-    ) -> Result<(Self, Found), OpenFault> {
-        let boot = sight::boot();
-        let (record, read) = Record::open(data_dir)?;
-        let leftovers = leftovers::end(&read.entries, &boot).await;
-        let prefix = format!("{:032x}-", random()?);
-        let guardian = Guardian::new(&prefix, troubles.clone());
+        troubles: broadcast::Sender<ManagerWarning>,
+    ) -> Result<(Self, RecoveredOrphans), OpenError> {
+        let boot = process_table::boot_id();
+        let (record, read) = PidFile::open(data_dir)?;
+        let leftovers = orphans::end_orphans(&read.entries, &boot).await;
+        let prefix = format!("{:032x}-", random_u128()?);
+        let guardian = Watchdog::new(&prefix, troubles.clone());
         let (record, started) = (Mutex::new(record), AtomicU64::new(0));
-        let custody = Self { guardian, record, boot, prefix, started, troubles };
-        custody.write(|_| {}).await;
-        Ok((custody, Found { leftovers, damaged_lines: read.damaged_lines }))
+        let custody = Self { watchdog: guardian, pid_file: record, boot_id: boot, marker_prefix: prefix, spawn_count: started, warnings: troubles };
+        custody.update_pid_file(|_| {}).await;
+        Ok((custody, RecoveredOrphans { orphans: leftovers, damaged_lines: read.damaged_lines }))
     }
 
     /// Lets the guardian go, once nothing is left that it guards, and leaves the record to the next run.
     pub(super) async fn close(&self) {
-        self.guardian.close().await;
-        self.record.lock().await.close();
+        self.watchdog.close().await;
+        self.pid_file.lock().await.close();
     }
 
     fn next_marker(&self) -> String {
-        format!("{}{}", self.prefix, self.started.fetch_add(1, Ordering::Relaxed))
+        format!("{}{}", self.marker_prefix, self.spawn_count.fetch_add(1, Ordering::Relaxed))
     }
 
-    async fn write(&self, change: impl FnOnce(&mut Vec<Entry>)) {
-        if let Err(error) = self.record.lock().await.change(change).await {
+    async fn update_pid_file(&self, change: impl FnOnce(&mut Vec<PidFileEntry>)) {
+        if let Err(error) = self.pid_file.lock().await.update(change).await {
             // The guardian is there all the same, so nothing is stopped for this.
-            let _ = self.troubles.send(Trouble::NotRecorded { why: error.to_string() });
+            let _ = self.warnings.send(ManagerWarning::PidFileFailed { why: error.to_string() });
         }
     }
 }
 
-fn random() -> Result<u128, OpenFault> {
+fn random_u128() -> Result<u128, OpenError> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| OpenFault::Random(error.to_string()))?;
+    getrandom::fill(&mut bytes).map_err(|error| OpenError::Random(error.to_string()))?;
     Ok(u128::from_ne_bytes(bytes))
 }

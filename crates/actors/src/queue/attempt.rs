@@ -6,11 +6,11 @@ use bytes::BytesMut;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::oneshot;
 
-use super::retry::Outcome;
+use super::retry::AttemptOutcome;
 use crate::{
     error::Reason,
     request::Request,
-    transport::{Answer, OpenAnswer, Transport, TransportError},
+    transport::{FullResponse, StreamingResponse, Transport, TransportError},
 };
 
 /// How much is read of an answer that says why it failed, where the answer was wanted as it comes.
@@ -18,76 +18,76 @@ const FAILING_BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// How an attempt ended.
 #[derive(Debug)]
-pub enum Attempted {
+pub enum AttemptResult {
     /// The backend answered, with whatever status.
-    Answered(Answer),
+    Answered(FullResponse),
     /// There was no answer, or none that could be read.
     Failed(TransportError),
     /// It was cut off: called off, or what carried it out crashed.
     Lost,
 }
 
-impl Attempted {
-    pub(super) fn outcome(&self) -> Outcome<'_> {
+impl AttemptResult {
+    pub(super) fn outcome(&self) -> AttemptOutcome<'_> {
         match self {
-            Self::Answered(answer) => Outcome::Answered(answer),
-            Self::Failed(failure) => Outcome::Failed(failure),
-            Self::Lost => Outcome::Lost,
+            Self::Answered(answer) => AttemptOutcome::Answered(answer),
+            Self::Failed(failure) => AttemptOutcome::Failed(failure),
+            Self::Lost => AttemptOutcome::Lost,
         }
     }
 }
 
 /// Makes one attempt, unless it is called off before it ends. A transport that panics fails this attempt alone.
-pub(super) async fn make(
+pub(super) async fn run(
     transport: &dyn Transport,
     request: &Request,
     timeout: Duration,
     called_off: oneshot::Receiver<()>,
-) -> Attempted {
-    let attempt = async { transport.attempt(request, timeout).await };
-    match unless_called_off(attempt, called_off).await {
+) -> AttemptResult {
+    let attempt = async { transport.send(request, timeout).await };
+    match unless_cancelled(attempt, called_off).await {
         Ok(answer) => {
             let length = answer.body.len() as u64;
-            request.meter().received(length, Some(length));
-            Attempted::Answered(answer)
+            request.progress_sender().set_received(length, Some(length));
+            AttemptResult::Answered(answer)
         }
         Err(attempted) => attempted,
     }
 }
 
 /// Like [`make`], but comes back once a good answer has begun. One that fails is read here, as far as it says why.
-pub(super) async fn open(
+pub(super) async fn open_stream(
     transport: &dyn Transport,
     request: &Request,
     timeout: Duration,
     called_off: oneshot::Receiver<()>,
-) -> Result<OpenAnswer, Attempted> {
+) -> Result<StreamingResponse, AttemptResult> {
     let attempt = async {
-        let answer = transport.open(request, timeout).await?;
-        match Reason::of_status(answer.status.as_u16()) {
+        let answer = transport.send_streaming(request, timeout).await?;
+        match Reason::from_status(answer.status.as_u16()) {
             None => Ok(Ok(answer)),
-            Some(_) => read_failing(answer).await.map(Err),
+            Some(_) => read_error_body(answer).await.map(Err),
         }
     };
-    unless_called_off(attempt, called_off).await?.map_err(Attempted::Answered)
+    unless_cancelled(attempt, called_off).await?.map_err(AttemptResult::Answered)
 }
 
-async fn unless_called_off<T>(
+async fn unless_cancelled<T>(
     attempt: impl Future<Output = Result<T, TransportError>>,
     called_off: oneshot::Receiver<()>,
-) -> Result<T, Attempted> {
+) -> Result<T, AttemptResult> {
     tokio::select! {
         biased;
-        _ = called_off => Err(Attempted::Lost),
+        _ = called_off => Err(AttemptResult::Lost),
         ended = AssertUnwindSafe(attempt).catch_unwind() => match ended {
-            Ok(ended) => ended.map_err(Attempted::Failed),
-            Err(_panic) => Err(Attempted::Lost),
+            Ok(ended) => ended.map_err(AttemptResult::Failed),
+            Err(_panic) => Err(AttemptResult::Lost),
         },
     }
 }
 
-async fn read_failing(answer: OpenAnswer) -> Result<Answer, TransportError> {
-    let OpenAnswer { status, headers, body: mut parts, .. } = answer;
+async fn read_error_body(answer: StreamingResponse) -> Result<FullResponse, TransportError> {
+    let StreamingResponse { status, headers, body: mut parts, .. } = answer;
     let mut body = BytesMut::new();
     while body.len() < FAILING_BODY_BYTES_MAX
         && let Some(part) = parts.next().await
@@ -95,5 +95,5 @@ async fn read_failing(answer: OpenAnswer) -> Result<Answer, TransportError> {
         let part = part?;
         body.extend_from_slice(&part[..part.len().min(FAILING_BODY_BYTES_MAX - body.len())]);
     }
-    Ok(Answer { status, headers, body: body.freeze(), is_redirected: false })
+    Ok(FullResponse { status, headers, body: body.freeze(), is_redirected: false })
 }

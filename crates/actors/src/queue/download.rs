@@ -14,11 +14,11 @@ use http::{HeaderMap, StatusCode};
 use mainstay_runtime::{CallError, Promise};
 use tokio::sync::mpsc;
 
-use super::caller::Verdict;
+use super::responder::StreamFailure;
 use crate::{
     error::{Error, of_call},
     request::RequestId,
-    transport::{AnswerBody, OpenAnswer},
+    transport::{ResponseBody, StreamingResponse},
 };
 
 /// How many parts wait for their reader. Then the connection is not read, and the backend is held back.
@@ -54,7 +54,7 @@ pub struct Download {
     /// How it ended, once that is known.
     ended: Option<Result<(), Error>>,
     /// What was written down of the request, if that was before its answer had ended.
-    verdict: Verdict,
+    failure: StreamFailure,
     is_repeatable: bool,
 }
 
@@ -65,11 +65,11 @@ impl Download {
         request_id: RequestId,
         attempts: u32,
         is_repeatable: bool,
-        answer: OpenAnswer,
+        answer: StreamingResponse,
         end: Promise<Result<(), Error>>,
-        verdict: Verdict,
-    ) -> (Self, AnswerBody, mpsc::Sender<Bytes>) {
-        let OpenAnswer { status, headers, length, is_end_marked, body } = answer;
+        verdict: StreamFailure,
+    ) -> (Self, ResponseBody, mpsc::Sender<Bytes>) {
+        let StreamingResponse { status, headers, length, is_end_marked, body } = answer;
         let (sender, parts) = mpsc::channel(PARTS_WAITING_MAX);
         let ended = None;
         let download = Self {
@@ -82,7 +82,7 @@ impl Download {
             parts,
             end,
             ended,
-            verdict,
+            failure: verdict,
             is_repeatable,
         };
         (download, body, sender)
@@ -108,7 +108,7 @@ impl Download {
         }
         let ended = match ready!(Pin::new(&mut self.end).poll(cx)) {
             Ok(ended) => ended,
-            Err(why) => Err(self.lost(why)),
+            Err(why) => Err(self.end_error(why)),
         };
         let ended = ended.map_err(|error| error.with_attempts(self.attempts));
         Poll::Ready(self.ended.insert(ended).clone().map(|()| None))
@@ -116,8 +116,8 @@ impl Download {
 
     /// What is to be said if nobody told the end: what has been written down, or else, as the queue's actor has ended
     /// under the answer, what its successor will.
-    fn lost(&self, why: CallError) -> Error {
-        if let Some(error) = self.verdict.get() {
+    fn end_error(&self, why: CallError) -> Error {
+        if let Some(error) = self.failure.get() {
             return error.clone();
         }
         let error = of_call(why).with_request_id(self.request_id);

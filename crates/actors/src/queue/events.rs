@@ -6,12 +6,12 @@
 use std::time::Duration;
 
 use mainstay_runtime::{
-    Context, Message, RestContext,
+    Context, Message, FinalizeContext,
     journal::{Event, Level, millis},
 };
 use serde::{Deserialize, Serialize};
 
-use super::{gate::Hold, lanes::Overflow};
+use super::{gate::Outage, priority_queue::Overflow};
 use crate::{
     error::{Code, Error, Reason, excerpt},
     request::{Priority, Request, RequestId},
@@ -22,7 +22,7 @@ const PATH_CHARS_MAX: usize = 200;
 
 /// Which request an event is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Subject {
+pub struct RequestRef {
     /// Its id.
     pub request_id: RequestId,
     /// Its method.
@@ -31,7 +31,7 @@ pub struct Subject {
     pub path: String,
 }
 
-impl Subject {
+impl RequestRef {
     pub(super) fn new(request_id: RequestId, request: &Request) -> Self {
         let path = excerpt(request.path_without_query(), PATH_CHARS_MAX);
         Self { request_id, method: request.method().to_string(), path }
@@ -43,7 +43,7 @@ impl Subject {
 pub struct RequestStarted {
     /// Which request.
     #[serde(flatten)]
-    pub subject: Subject,
+    pub request: RequestRef,
     /// The number of the attempt; the first is 1.
     pub attempt: u32,
     /// How long ago the request was accepted.
@@ -61,7 +61,7 @@ impl Event for RequestStarted {
 pub struct RequestJoined {
     /// Which request, by the id that this caller knows it by.
     #[serde(flatten)]
-    pub subject: Subject,
+    pub request: RequestRef,
     /// The id of the request that it shares.
     pub with: RequestId,
 }
@@ -77,7 +77,7 @@ impl Event for RequestJoined {
 pub struct RequestRetry {
     /// Which request.
     #[serde(flatten)]
-    pub subject: Subject,
+    pub request: RequestRef,
     /// The number of the attempt that will follow.
     pub attempt: u32,
     /// After how long at the earliest.
@@ -96,7 +96,7 @@ impl Event for RequestRetry {
 pub struct RequestDone {
     /// Which request.
     #[serde(flatten)]
-    pub subject: Subject,
+    pub request: RequestRef,
     /// The HTTP status.
     pub status: u16,
     /// From the request's acceptance to its answer.
@@ -121,7 +121,7 @@ impl Event for RequestDone {
 pub struct RequestFailed {
     /// Which request.
     #[serde(flatten)]
-    pub subject: Subject,
+    pub request: RequestRef,
     /// The kind of failure.
     pub code: Code,
     /// Why.
@@ -135,9 +135,9 @@ pub struct RequestFailed {
 }
 
 impl RequestFailed {
-    pub(super) fn new(subject: Subject, error: &Error, lasted: Duration) -> Self {
+    pub(super) fn new(subject: RequestRef, error: &Error, lasted: Duration) -> Self {
         let Error { code, reason, status, attempts, .. } = *error;
-        Self { subject, code, reason, status, ms: millis(lasted), attempts }
+        Self { request: subject, code, reason, status, ms: millis(lasted), attempts }
     }
 }
 
@@ -165,15 +165,15 @@ pub struct QueueHeld {
     /// How many trials have failed.
     pub failures: u32,
     /// After how long the next one may go out.
-    pub next_trial_in_ms: u64,
+    pub next_probe_in_ms: u64,
     /// How many requests wait.
     pub waiting: usize,
 }
 
 impl QueueHeld {
-    pub(super) fn new(hold: &Hold, now: Duration, waiting: usize) -> Self {
-        let next_trial_in_ms = millis(hold.next_trial_at.saturating_sub(now));
-        Self { reason: hold.reason, failures: hold.failures, next_trial_in_ms, waiting }
+    pub(super) fn new(hold: &Outage, now: Duration, waiting: usize) -> Self {
+        let next_trial_in_ms = millis(hold.next_probe_at.saturating_sub(now));
+        Self { reason: hold.reason, failures: hold.failures, next_probe_in_ms: next_trial_in_ms, waiting }
     }
 }
 
@@ -196,7 +196,7 @@ pub struct QueueReleased {
 }
 
 impl QueueReleased {
-    pub(super) fn new(hold: &Hold, now: Duration, waiting: usize) -> Self {
+    pub(super) fn new(hold: &Outage, now: Duration, waiting: usize) -> Self {
         let held_ms = millis(now.saturating_sub(hold.since));
         Self { reason: hold.reason, failures: hold.failures, held_ms, waiting }
     }
@@ -211,7 +211,7 @@ impl Event for QueueReleased {
 pub struct QueueOverflow {
     /// Which request.
     #[serde(flatten)]
-    pub subject: Subject,
+    pub request: RequestRef,
     /// `queue_full`: it was turned away; `evicted`: it had to make room for another.
     pub reason: Reason,
     /// Its priority.
@@ -228,17 +228,17 @@ impl Event for QueueOverflow {
 }
 
 /// Whoever can write into the journal on the queue's behalf.
-pub(super) trait Scribe {
+pub(super) trait EventSink {
     fn write(&self, event: &impl Event);
 }
 
-impl<M: Message> Scribe for Context<M> {
+impl<M: Message> EventSink for Context<M> {
     fn write(&self, event: &impl Event) {
         self.record(event);
     }
 }
 
-impl Scribe for RestContext<'_> {
+impl EventSink for FinalizeContext<'_> {
     fn write(&self, event: &impl Event) {
         self.record(event);
     }

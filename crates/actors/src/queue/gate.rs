@@ -24,40 +24,40 @@ use std::time::Duration;
 
 use mainstay_runtime::policy::Delay;
 
-use super::retry::Outcome;
+use super::retry::AttemptOutcome;
 use crate::{
     connection::status::{ConnectionState, ConnectionStatus},
     error::Reason,
     request::RequestId,
-    transport::{FailureKind, Reach},
+    transport::{FailureKind, SendProgress},
 };
 
 /// What the link says about the backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LinkHint {
+pub enum BackendAvailability {
     /// It is connected, so the backend is there.
     Up,
     /// It is being dialled in vain.
-    Away,
+    Down,
     /// Nothing: nobody wants it, it is being dialled for the first time, or it is refused for a reason of its own.
-    Silent,
+    Unknown,
 }
 
-impl From<&ConnectionStatus> for LinkHint {
+impl From<&ConnectionStatus> for BackendAvailability {
     fn from(status: &ConnectionStatus) -> Self {
         match status.state {
             ConnectionState::Connected => Self::Up,
             // As at every start: nothing has failed yet.
-            ConnectionState::Connecting if status.last_error.is_none() => Self::Silent,
-            _ if status.suggests_absence() => Self::Away,
-            _ => Self::Silent,
+            ConnectionState::Connecting if status.last_error.is_none() => Self::Unknown,
+            _ if status.seems_unreachable() => Self::Down,
+            _ => Self::Unknown,
         }
     }
 }
 
 /// What the end of an attempt says about whether the backend can be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Evidence {
+pub enum ReachabilityEvidence {
     /// It answered.
     Answered,
     /// Nobody was there.
@@ -68,32 +68,32 @@ pub enum Evidence {
     None,
 }
 
-impl Evidence {
+impl ReachabilityEvidence {
     /// What `outcome` says.
     #[must_use]
-    pub fn of(outcome: Outcome<'_>) -> Self {
+    pub fn from_outcome(outcome: AttemptOutcome<'_>) -> Self {
         match outcome {
-            Outcome::Answered(_) => Self::Answered,
-            Outcome::Failed(failure) if failure.reach == Reach::Answered => Self::Answered,
-            Outcome::Failed(failure) => match (failure.kind, failure.reach) {
-                (kind, _) if is_absence(kind) => Self::Unreachable(kind.reason()),
-                (kind, Reach::MaybeSent) => Self::Unanswered(kind.reason()),
+            AttemptOutcome::Answered(_) => Self::Answered,
+            AttemptOutcome::Failed(failure) if failure.progress == SendProgress::Answered => Self::Answered,
+            AttemptOutcome::Failed(failure) => match (failure.kind, failure.progress) {
+                (kind, _) if is_unreachable(kind) => Self::Unreachable(kind.reason()),
+                (kind, SendProgress::MaybeSent) => Self::Unanswered(kind.reason()),
                 _ => Self::None,
             },
-            Outcome::Lost => Self::None,
+            AttemptOutcome::Lost => Self::None,
         }
     }
 }
 
 /// Whether a failure of this kind says that nobody is there.
-fn is_absence(kind: FailureKind) -> bool {
+fn is_unreachable(kind: FailureKind) -> bool {
     use FailureKind::{Connect, ConnectTimedOut, HostNotFound, ProxyRefused, ProxyUnreachable, Refused};
     matches!(kind, Refused | HostNotFound | ConnectTimedOut | Connect | ProxyUnreachable | ProxyRefused)
 }
 
 /// Why requests are held, and until when at the least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hold {
+pub struct Outage {
     /// Since when.
     pub since: Duration,
     /// What keeps them: `disconnected` where only the link has told so far.
@@ -101,57 +101,57 @@ pub struct Hold {
     /// How many trials have failed.
     pub failures: u32,
     /// When the next trial may go out.
-    pub next_trial_at: Duration,
+    pub next_probe_at: Duration,
 }
 
 /// What has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a change is to be written down"]
-pub enum Change {
+pub enum GateChange {
     /// Requests are held from now on, or for longer.
-    Held(Hold),
+    Held(Outage),
     /// Requests go out again, after having been held like this.
-    Released(Hold),
+    Released(Outage),
 }
 
 /// See the module's documentation.
 #[derive(Debug, Clone)]
 pub struct Gate {
     delay: Delay,
-    link: LinkHint,
-    hold: Option<Hold>,
+    availability: BackendAvailability,
+    outage: Option<Outage>,
     /// The trials under way.
-    trials: Vec<RequestId>,
+    probes: Vec<RequestId>,
 }
 
 impl Gate {
     /// A gate whose trials keep the delays of `delay`. With a link that is away it starts closed, its first trial due at
     /// once.
     #[must_use]
-    pub fn new(delay: Delay, link: LinkHint, now: Duration) -> Self {
-        let mut gate = Self { delay, link: LinkHint::Silent, hold: None, trials: Vec::new() };
+    pub fn new(delay: Delay, link: BackendAvailability, now: Duration) -> Self {
+        let mut gate = Self { delay, availability: BackendAvailability::Unknown, outage: None, probes: Vec::new() };
         // Whoever makes it can see for themselves that it is closed.
-        let _ = gate.on_link(link, now);
+        let _ = gate.on_availability(link, now);
         gate
     }
 
     /// Whether an attempt may start at `now`.
     #[must_use]
     pub fn admits(&self, now: Duration) -> bool {
-        self.hold.is_none_or(|hold| hold.next_trial_at <= now)
+        self.outage.is_none_or(|hold| hold.next_probe_at <= now)
     }
 
     /// Why requests are held, if they are.
     #[must_use]
-    pub fn hold(&self) -> Option<Hold> {
-        self.hold
+    pub fn outage(&self) -> Option<Outage> {
+        self.outage
     }
 
     /// An attempt at `id` starts at `now`. While requests are held it is a trial.
     pub fn on_start(&mut self, id: RequestId, now: Duration, jitter: f64) {
-        if let Some(hold) = &mut self.hold {
-            hold.next_trial_at = now.saturating_add(self.delay.before(1, jitter));
-            self.trials.push(id);
+        if let Some(hold) = &mut self.outage {
+            hold.next_probe_at = now.saturating_add(self.delay.before(1, jitter));
+            self.probes.push(id);
         }
     }
 
@@ -159,71 +159,71 @@ impl Gate {
     pub fn on_end(
         &mut self,
         id: RequestId,
-        evidence: Evidence,
+        evidence: ReachabilityEvidence,
         now: Duration,
         jitter: f64,
-    ) -> Option<Change> {
+    ) -> Option<GateChange> {
         let is_trial =
-            self.trials.iter().position(|trial| *trial == id).map(|at| self.trials.swap_remove(at));
-        let is_away = self.link == LinkHint::Away;
-        match (evidence, self.hold) {
-            (Evidence::Answered, _) => self.release(),
-            (Evidence::Unreachable(reason), None) => Some(self.close(reason, now, jitter)),
-            (Evidence::Unanswered(reason), None) if is_away => Some(self.close(reason, now, jitter)),
+            self.probes.iter().position(|trial| *trial == id).map(|at| self.probes.swap_remove(at));
+        let is_away = self.availability == BackendAvailability::Down;
+        match (evidence, self.outage) {
+            (ReachabilityEvidence::Answered, _) => self.release(),
+            (ReachabilityEvidence::Unreachable(reason), None) => Some(self.close(reason, now, jitter)),
+            (ReachabilityEvidence::Unanswered(reason), None) if is_away => Some(self.close(reason, now, jitter)),
             // What had started before the gate closed tells nothing new.
             (_, Some(_)) if is_trial.is_none() => None,
-            (Evidence::Unreachable(reason), Some(hold)) => Some(self.prolong(hold, reason, now, jitter)),
-            (Evidence::Unanswered(reason), Some(hold)) if is_away => {
-                Some(self.prolong(hold, reason, now, jitter))
+            (ReachabilityEvidence::Unreachable(reason), Some(hold)) => Some(self.extend(hold, reason, now, jitter)),
+            (ReachabilityEvidence::Unanswered(reason), Some(hold)) if is_away => {
+                Some(self.extend(hold, reason, now, jitter))
             }
             // Something took the request, and the link does not say otherwise.
-            (Evidence::Unanswered(_), Some(_)) => self.release(),
-            (Evidence::None, Some(hold)) => {
+            (ReachabilityEvidence::Unanswered(_), Some(_)) => self.release(),
+            (ReachabilityEvidence::None, Some(hold)) => {
                 // The trial showed nothing, so the next one need not wait for long.
-                self.hold = Some(Hold { next_trial_at: hold.next_trial_at.min(now), ..hold });
+                self.outage = Some(Outage { next_probe_at: hold.next_probe_at.min(now), ..hold });
                 None
             }
-            (Evidence::Unanswered(_) | Evidence::None, None) => None,
+            (ReachabilityEvidence::Unanswered(_) | ReachabilityEvidence::None, None) => None,
         }
     }
 
     /// The link says something else than before.
-    pub fn on_link(&mut self, link: LinkHint, now: Duration) -> Option<Change> {
-        let before = std::mem::replace(&mut self.link, link);
+    pub fn on_availability(&mut self, link: BackendAvailability, now: Duration) -> Option<GateChange> {
+        let before = std::mem::replace(&mut self.availability, link);
         match link {
-            LinkHint::Up => self.release(),
+            BackendAvailability::Up => self.release(),
             // It has just gone: the next request shall try.
-            LinkHint::Away if before != LinkHint::Away && self.hold.is_none() => {
-                let hold = Hold { since: now, reason: Reason::Disconnected, failures: 0, next_trial_at: now };
-                self.hold = Some(hold);
-                Some(Change::Held(hold))
+            BackendAvailability::Down if before != BackendAvailability::Down && self.outage.is_none() => {
+                let hold = Outage { since: now, reason: Reason::Disconnected, failures: 0, next_probe_at: now };
+                self.outage = Some(hold);
+                Some(GateChange::Held(hold))
             }
-            LinkHint::Away | LinkHint::Silent => None,
+            BackendAvailability::Down | BackendAvailability::Unknown => None,
         }
     }
 
     /// The backend has answered elsewhere.
-    pub fn on_backend_seen(&mut self) -> Option<Change> {
+    pub fn on_backend_seen(&mut self) -> Option<GateChange> {
         self.release()
     }
 
-    fn close(&mut self, reason: Reason, now: Duration, jitter: f64) -> Change {
+    fn close(&mut self, reason: Reason, now: Duration, jitter: f64) -> GateChange {
         let next_trial_at = now.saturating_add(self.delay.before(1, jitter));
-        let hold = Hold { since: now, reason, failures: 1, next_trial_at };
-        self.hold = Some(hold);
-        Change::Held(hold)
+        let hold = Outage { since: now, reason, failures: 1, next_probe_at: next_trial_at };
+        self.outage = Some(hold);
+        GateChange::Held(hold)
     }
 
-    fn prolong(&mut self, hold: Hold, reason: Reason, now: Duration, jitter: f64) -> Change {
+    fn extend(&mut self, hold: Outage, reason: Reason, now: Duration, jitter: f64) -> GateChange {
         let failures = hold.failures.saturating_add(1);
         let next_trial_at = now.saturating_add(self.delay.before(failures, jitter));
-        let hold = Hold { reason, failures, next_trial_at, ..hold };
-        self.hold = Some(hold);
-        Change::Held(hold)
+        let hold = Outage { reason, failures, next_probe_at: next_trial_at, ..hold };
+        self.outage = Some(hold);
+        GateChange::Held(hold)
     }
 
-    fn release(&mut self) -> Option<Change> {
-        self.trials.clear();
-        self.hold.take().map(Change::Released)
+    fn release(&mut self) -> Option<GateChange> {
+        self.probes.clear();
+        self.outage.take().map(GateChange::Released)
     }
 }

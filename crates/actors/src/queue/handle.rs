@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use mainstay_runtime::{Address, CallError, Promise, Refusal, Reply, SendError};
+use mainstay_runtime::{Address, CallError, Promise, SendErrorKind, Reply, SendError};
 
 use super::{download::Download, message::QueueMessage};
 use crate::{
@@ -73,7 +73,7 @@ impl QueueHandle {
         request: Request,
     ) -> (RequestId, impl Future<Output = Result<Download, Error>> + Send + use<>) {
         let (id, (reply, answer)) = (self.next_id(), Reply::channel());
-        (id, self.send(id, QueueMessage::Open { id, request: Arc::new(request), reply }, answer))
+        (id, self.send(id, QueueMessage::OpenStream { id, request: Arc::new(request), reply }, answer))
     }
 
     fn next_id(&self) -> RequestId {
@@ -88,17 +88,17 @@ impl QueueHandle {
     ) -> impl Future<Output = Result<T, Error>> + Send + use<T> {
         // Mostly there is room, and then the future carries nothing of waiting for it.
         let unsent = self.address.try_cast(message).err().map(Box::new);
-        let mut stake = Stake { address: self.address.clone(), id, is_open: true };
+        let mut stake = CancelOnDrop { address: self.address.clone(), id, is_armed: true };
         async move {
             let sent = match unsent {
                 None => Ok(()),
-                Some(unsent) => Box::pin(stake.send_again(*unsent)).await,
+                Some(unsent) => Box::pin(stake.send_when_ready(*unsent)).await,
             };
             let answer = match sent {
                 Ok(()) => answer.await,
                 Err(error) => Err(error),
             };
-            stake.is_open = false;
+            stake.is_armed = false;
             answer.unwrap_or_else(|error| Err(of_call(error).with_request_id(stake.id)))
         }
     }
@@ -118,25 +118,25 @@ impl QueueHandle {
 }
 
 /// A caller's stake in a request: as long as it is held, the request is wanted.
-struct Stake {
+struct CancelOnDrop {
     address: Address<QueueMessage>,
     id: RequestId,
-    is_open: bool,
+    is_armed: bool,
 }
 
-impl Stake {
+impl CancelOnDrop {
     /// Sends what could not be sent, once there is room.
-    async fn send_again(&self, unsent: SendError<QueueMessage>) -> Result<(), CallError> {
-        match unsent.reason {
-            Refusal::Full => self.address.cast(unsent.message).await.map_err(|_| CallError::Stopped),
-            Refusal::Stopped => Err(CallError::Stopped),
+    async fn send_when_ready(&self, unsent: SendError<QueueMessage>) -> Result<(), CallError> {
+        match unsent.kind {
+            SendErrorKind::Full => self.address.cast(unsent.message).await.map_err(|_| CallError::Stopped),
+            SendErrorKind::Stopped => Err(CallError::Stopped),
         }
     }
 }
 
-impl Drop for Stake {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        if self.is_open {
+        if self.is_armed {
             // A full mailbox refuses this; the queue then finds the caller gone when the request's turn comes.
             let _ = self.address.try_cast(QueueMessage::Abandon { id: self.id });
         }

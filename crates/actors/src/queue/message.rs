@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use mainstay_runtime::{Message, Reply};
 
-use super::{attempt::Attempted, download::Download, pump::Pumped};
+use super::{attempt::AttemptResult, download::Download, body_pump::BodyTransfer};
 use crate::{
     error::Error,
     request::{Request, RequestId, Response},
-    transport::OpenAnswer,
+    transport::StreamingResponse,
 };
 
 /// A queue actor's messages.
@@ -24,7 +24,7 @@ pub enum QueueMessage {
         reply: Reply<Result<Response, Error>>,
     },
     /// Take a request in whose answer is wanted as it comes; answered once that has begun, or with its fate.
-    Open {
+    OpenStream {
         /// Its id, which no other request has had.
         id: RequestId,
         /// The request.
@@ -45,32 +45,32 @@ pub enum QueueMessage {
         id: RequestId,
     },
     /// An attempt has ended.
-    TakeOutcome {
+    AttemptFinished {
         /// At which request.
         id: RequestId,
         /// How.
-        attempted: Box<Attempted>,
+        result: Box<AttemptResult>,
     },
     /// The link says something else than before.
-    MindLink,
+    LinkChanged,
     /// The backend has answered elsewhere.
     BackendSeen,
     /// The answer that is wanted as it comes has begun, and well.
-    TakeHead {
+    ResponseStarted {
         /// To which request.
         id: RequestId,
         /// The answer.
-        answer: Box<OpenAnswer>,
+        response: Box<StreamingResponse>,
     },
     /// The answer that was wanted as it comes has ended.
-    TakeEnd {
+    BodyFinished {
         /// To which request.
         id: RequestId,
         /// How.
-        pumped: Box<Pumped>,
+        transfer: Box<BodyTransfer>,
     },
     /// The time that was waited for has come.
-    MindTime,
+    TimerElapsed,
     /// Panic, to show what the supervisor does about it. Only in debug builds.
     #[cfg(debug_assertions)]
     Panic,
@@ -80,15 +80,15 @@ impl Message for QueueMessage {
     fn label(&self) -> &'static str {
         match self {
             Self::Enqueue { .. } => "Enqueue",
-            Self::Open { .. } => "Open",
+            Self::OpenStream { .. } => "Open",
             Self::Cancel { .. } => "Cancel",
             Self::Abandon { .. } => "Abandon",
-            Self::TakeOutcome { .. } => "TakeOutcome",
-            Self::MindLink => "MindLink",
+            Self::AttemptFinished { .. } => "TakeOutcome",
+            Self::LinkChanged => "MindLink",
             Self::BackendSeen => "BackendSeen",
-            Self::TakeHead { .. } => "TakeHead",
-            Self::TakeEnd { .. } => "TakeEnd",
-            Self::MindTime => "MindTime",
+            Self::ResponseStarted { .. } => "TakeHead",
+            Self::BodyFinished { .. } => "TakeEnd",
+            Self::TimerElapsed => "MindTime",
             #[cfg(debug_assertions)]
             Self::Panic => "Panic",
         }

@@ -19,18 +19,18 @@ impl<T> Permits<T> {
 
     /// Whether another may run.
     #[must_use]
-    pub fn is_free(&self) -> bool {
+    pub fn is_available(&self) -> bool {
         self.held.len() < self.max
     }
 
     /// How many run.
     #[must_use]
-    pub fn held(&self) -> usize {
+    pub fn held_count(&self) -> usize {
         self.held.len()
     }
 
     /// What belongs to a request that holds a place; `None` if it holds none.
-    pub fn holder(&mut self, id: RequestId) -> Option<&mut T> {
+    pub fn get_mut(&mut self, id: RequestId) -> Option<&mut T> {
         self.held.get_mut(&id)
     }
 
@@ -42,8 +42,8 @@ impl<T> Permits<T> {
 
     /// Takes a place; `false` if none is free or the request holds one already.
     #[must_use]
-    pub fn take(&mut self, id: RequestId, item: T) -> bool {
-        let may = self.is_free() && !self.is_held_by(id);
+    pub fn try_acquire(&mut self, id: RequestId, item: T) -> bool {
+        let may = self.is_available() && !self.is_held_by(id);
         if may {
             self.held.insert(id, item);
         }
@@ -51,7 +51,7 @@ impl<T> Permits<T> {
     }
 
     /// Gives the place back; `None` if the request held none, so that whoever asks twice changes nothing.
-    pub fn give_back(&mut self, id: RequestId) -> Option<T> {
+    pub fn release(&mut self, id: RequestId) -> Option<T> {
         self.held.remove(&id)
     }
 }
@@ -65,20 +65,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_more_run_than_may() {
+    fn permits_are_limited_to_max() {
         let mut permits = Permits::new(2);
-        assert!(permits.take(RequestId(1), ()) && permits.take(RequestId(2), ()));
-        assert!(!permits.is_free() && !permits.take(RequestId(3), ()));
-        assert!(permits.give_back(RequestId(1)).is_some() && permits.take(RequestId(3), ()));
+        assert!(permits.try_acquire(RequestId(1), ()) && permits.try_acquire(RequestId(2), ()));
+        assert!(!permits.is_available() && !permits.try_acquire(RequestId(3), ()));
+        assert!(permits.release(RequestId(1)).is_some() && permits.try_acquire(RequestId(3), ()));
     }
 
     #[test]
-    fn a_place_is_given_back_once_however_often_one_asks() {
+    fn permit_is_released_once() {
         let mut permits = Permits::new(2);
-        assert!(permits.take(RequestId(1), ()) && permits.take(RequestId(2), ()));
-        assert!(permits.give_back(RequestId(1)).is_some());
-        assert!(permits.give_back(RequestId(1)).is_none());
-        assert_eq!(permits.held(), 1);
+        assert!(permits.try_acquire(RequestId(1), ()) && permits.try_acquire(RequestId(2), ()));
+        assert!(permits.release(RequestId(1)).is_some());
+        assert!(permits.release(RequestId(1)).is_none());
+        assert_eq!(permits.held_count(), 1);
     }
 
     proptest! {
@@ -92,12 +92,12 @@ mod tests {
             for (take, id) in calls {
                 if take {
                     let granted = running.len() < max.max(1) && !running.contains(&id);
-                    prop_assert_eq!(permits.take(RequestId(id), ()), granted);
+                    prop_assert_eq!(permits.try_acquire(RequestId(id), ()), granted);
                     if granted { running.insert(id); }
                 } else {
-                    prop_assert_eq!(permits.give_back(RequestId(id)).is_some(), running.remove(&id));
+                    prop_assert_eq!(permits.release(RequestId(id)).is_some(), running.remove(&id));
                 }
-                prop_assert_eq!(permits.held(), running.len());
+                prop_assert_eq!(permits.held_count(), running.len());
             }
         }
     }

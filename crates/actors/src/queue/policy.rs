@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{budget::BudgetPolicy, lanes::LanesPolicy, retry::RetryPolicy};
+use super::{retry_budget::BudgetPolicy, priority_queue::PriorityQueuePolicy, retry::RetryPolicy};
 
 /// What a queue is told. A request can say otherwise of its own timeouts and retries.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -12,7 +12,7 @@ pub struct QueuePolicy {
     /// How many attempts may be under way at once; 0 counts as 1.
     pub max_concurrent: usize,
     /// The limits of the line.
-    pub lanes: LanesPolicy,
+    pub queue: PriorityQueuePolicy,
     /// How long one attempt may stand still.
     pub timeout: Duration,
     /// How long a request may wait for its turn: from its arrival, and anew after each backoff. Neither the time of
@@ -28,7 +28,7 @@ impl Default for QueuePolicy {
     fn default() -> Self {
         Self {
             max_concurrent: 5,
-            lanes: LanesPolicy::default(),
+            queue: PriorityQueuePolicy::default(),
             timeout: Duration::from_secs(30),
             wait_timeout: Duration::from_secs(60),
             retry: RetryPolicy::default(),

@@ -13,11 +13,11 @@ use http::StatusCode;
 use mainstay_runtime::policy::Delay;
 use serde::{Deserialize, Serialize};
 
-use super::{budget::RetryBudget, gate::Evidence};
+use super::{retry_budget::RetryBudget, gate::ReachabilityEvidence};
 use crate::{
     error::{Error, Reason, retry_after},
     request::{Body, Request},
-    transport::{Answer, FailureKind, Reach, TransportError},
+    transport::{FullResponse, FailureKind, SendProgress, TransportError},
 };
 
 pub use crate::error::RETRY_AFTER_LIMIT;
@@ -48,7 +48,7 @@ impl Default for RetryPolicy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestFacts {
     /// Whether it may reach the server twice; see [`Request::is_repeatable`].
-    pub repeatable: bool,
+    pub is_repeatable: bool,
     /// How often it may be repeated, if it says so itself.
     pub retries: Option<u32>,
     /// Whether its body could be sent only once, and was begun: then it is not sent again.
@@ -58,7 +58,7 @@ pub struct RequestFacts {
 impl From<&Request> for RequestFacts {
     fn from(request: &Request) -> Self {
         Self {
-            repeatable: request.is_repeatable(),
+            is_repeatable: request.is_repeatable(),
             retries: request.retries(),
             is_spent: request.body().is_some_and(Body::is_spent),
         }
@@ -67,26 +67,26 @@ impl From<&Request> for RequestFacts {
 
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy)]
-pub enum Outcome<'a> {
+pub enum AttemptOutcome<'a> {
     /// The server answered, with whatever status.
-    Answered(&'a Answer),
+    Answered(&'a FullResponse),
     /// There was no answer, or none that could be read.
     Failed(&'a TransportError),
     /// What was carrying the attempt out crashed under it.
     Lost,
 }
 
-impl Outcome<'_> {
+impl AttemptOutcome<'_> {
     /// Whether it is an answer that does not fail, after which there is nothing to decide.
     #[must_use]
-    pub fn is_good(&self) -> bool {
-        matches!(self, Self::Answered(answer) if Reason::of_status(answer.status.as_u16()).is_none())
+    pub fn is_success(&self) -> bool {
+        matches!(self, Self::Answered(answer) if Reason::from_status(answer.status.as_u16()).is_none())
     }
 }
 
 /// When a decision is taken, and the random number for it.
 #[derive(Debug, Clone, Copy)]
-pub struct Moment {
+pub struct RetryContext {
     /// Monotonic time since the start.
     pub now: Duration,
     /// Wall time; only a `Retry-After` that is a date is compared with it.
@@ -98,7 +98,7 @@ pub struct Moment {
 /// What to do next.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
-pub enum Verdict {
+pub enum RetryDecision {
     /// The answer is the caller's.
     Done,
     /// Make another attempt after `delay`, because of `reason`. One retry was taken out of the budget.
@@ -110,7 +110,7 @@ pub enum Verdict {
     },
     /// Nobody was there to send it to, for `reason`, so it still waits for its first chance: put it back into its place
     /// in line, at the cost of neither a retry nor the budget. The gate says when it may try again.
-    Hold {
+    Requeue {
         /// Why nobody was there.
         reason: Reason,
     },
@@ -123,130 +123,130 @@ pub enum Verdict {
 /// A retry is granted only if it can do no harm, may help, is within the request's number of retries and within
 /// `budget`. Its delay is the policy's, or what the backend asked for if that is longer, but at most
 /// `retry_after_max`.
-pub fn after_attempt(
+pub fn decide_after_attempt(
     policy: &RetryPolicy,
     facts: &RequestFacts,
     attempt: u32,
-    outcome: Outcome<'_>,
+    outcome: AttemptOutcome<'_>,
     budget: &mut RetryBudget,
-    moment: Moment,
-) -> Verdict {
-    if let (Evidence::Unreachable(reason), Outcome::Failed(failure)) = (Evidence::of(outcome), outcome)
-        && (failure.reach == Reach::NotSent || facts.repeatable)
+    moment: RetryContext,
+) -> RetryDecision {
+    if let (ReachabilityEvidence::Unreachable(reason), AttemptOutcome::Failed(failure)) = (ReachabilityEvidence::from_outcome(outcome), outcome)
+        && (failure.progress == SendProgress::NotSent || facts.is_repeatable)
         && !facts.is_spent
     {
-        return Verdict::Hold { reason };
+        return RetryDecision::Requeue { reason };
     }
-    let Some(Failure { error, acted, may_help, retry_after }) = Failure::of(outcome, moment.wall) else {
-        return Verdict::Done;
+    let Some(AttemptFailure { error, side_effect: acted, is_retryable: may_help, retry_after }) = AttemptFailure::from_outcome(outcome, moment.wall) else {
+        return RetryDecision::Done;
     };
     let error = error.with_attempts(attempt).with_retry_after(retry_after);
-    if acted == Acted::Maybe && !facts.repeatable {
-        return Verdict::Fail(Error::outcome_unknown(error));
+    if acted == SideEffect::Possible && !facts.is_repeatable {
+        return RetryDecision::Fail(Error::outcome_unknown(error));
     }
     if !may_help || facts.is_spent || attempt > facts.retries.unwrap_or(policy.retries) {
-        return Verdict::Fail(error);
+        return RetryDecision::Fail(error);
     }
-    if !budget.take_retry(moment.now) {
-        return Verdict::Fail(without_budget(error));
+    if !budget.try_withdraw(moment.now) {
+        return RetryDecision::Fail(budget_exhausted_error(error));
     }
     let asked = retry_after.unwrap_or_default().min(policy.retry_after_max);
-    Verdict::RetryIn { delay: policy.delay.before(attempt, moment.jitter).max(asked), reason: error.reason }
+    RetryDecision::RetryIn { delay: policy.delay.before(attempt, moment.jitter).max(asked), reason: error.reason }
 }
 
 /// What a caller is told whose answer broke off in the middle, after the start of it was handed out. There is no other
 /// attempt: it could not be joined to what the caller has.
 #[must_use]
-pub fn broken_off(facts: &RequestFacts, failure: &TransportError) -> Error {
+pub fn interrupted_response_error(facts: &RequestFacts, failure: &TransportError) -> Error {
     let error = Error::from(failure);
-    let in_doubt = acted_by_failure(failure) == Acted::Maybe && !facts.repeatable;
+    let in_doubt = side_effect_of_error(failure) == SideEffect::Possible && !facts.is_repeatable;
     if in_doubt { Error::outcome_unknown(error) } else { error }
 }
 
-fn without_budget(error: Error) -> Error {
+fn budget_exhausted_error(error: Error) -> Error {
     let said = error.details.clone().unwrap_or_default();
     error.with_details(&format!("not repeated, as too many requests were of late: {said}"))
 }
 
 /// Whether the server acted on a request that failed so; `None` if it did not fail.
 #[cfg(test)]
-pub(crate) fn acted(outcome: Outcome<'_>) -> Option<Acted> {
-    Failure::of(outcome, SystemTime::UNIX_EPOCH).map(|failure| failure.acted)
+pub(crate) fn side_effect(outcome: AttemptOutcome<'_>) -> Option<SideEffect> {
+    AttemptFailure::from_outcome(outcome, SystemTime::UNIX_EPOCH).map(|failure| failure.side_effect)
 }
 
 /// Whether the server acted on a request that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Acted {
+pub(crate) enum SideEffect {
     /// It cannot have, or said that it did not.
-    No,
+    None,
     /// It may have; there is no telling.
-    Maybe,
+    Possible,
     /// It received a part of the request, and that we broke off the rest: it can see that this is no whole request.
-    InPart,
+    Partial,
     /// It did, as its answer says; only the rest of the answer is of no use.
-    Yes,
+    Certain,
 }
 
 /// What a failed attempt means.
-struct Failure {
+struct AttemptFailure {
     error: Error,
-    acted: Acted,
-    may_help: bool,
+    side_effect: SideEffect,
+    is_retryable: bool,
     retry_after: Option<Duration>,
 }
 
-impl Failure {
+impl AttemptFailure {
     /// `None` if the attempt did not fail.
-    fn of(outcome: Outcome<'_>, wall: SystemTime) -> Option<Self> {
+    fn from_outcome(outcome: AttemptOutcome<'_>, wall: SystemTime) -> Option<Self> {
         match outcome {
-            Outcome::Answered(answer) => Self::of_answer(answer, wall),
-            Outcome::Failed(failure) => Some(Self::of_failure(failure, wall)),
-            Outcome::Lost => {
+            AttemptOutcome::Answered(answer) => Self::from_response(answer, wall),
+            AttemptOutcome::Failed(failure) => Some(Self::from_transport_error(failure, wall)),
+            AttemptOutcome::Lost => {
                 let error = Error::new(Reason::Crashed).with_details("the attempt was cut off by a crash");
                 // The crash was ours and says nothing against the request.
-                Some(Self { error, acted: Acted::Maybe, may_help: true, retry_after: None })
+                Some(Self { error, side_effect: SideEffect::Possible, is_retryable: true, retry_after: None })
             }
         }
     }
 
-    fn of_answer(answer: &Answer, wall: SystemTime) -> Option<Self> {
-        let error = Error::of_answer(answer.status, &answer.headers, &answer.body)?;
-        Some(Self::new(error, acted_by_status(answer.status), retry_after(&answer.headers, Some(wall))))
+    fn from_response(answer: &FullResponse, wall: SystemTime) -> Option<Self> {
+        let error = Error::from_response(answer.status, &answer.headers, &answer.body)?;
+        Some(Self::new(error, side_effect_of_status(answer.status), retry_after(&answer.headers, Some(wall))))
     }
 
-    fn of_failure(failure: &TransportError, wall: SystemTime) -> Self {
+    fn from_transport_error(failure: &TransportError, wall: SystemTime) -> Self {
         let wait = failure.head.as_ref().and_then(|head| retry_after(&head.headers, Some(wall)));
-        Self::new(Error::from(failure), acted_by_failure(failure), wait)
+        Self::new(Error::from(failure), side_effect_of_error(failure), wait)
     }
 
-    fn new(error: Error, acted: Acted, retry_after: Option<Duration>) -> Self {
-        let may_help = error.reason.retryable();
-        Self { error, acted, may_help, retry_after }
+    fn new(error: Error, acted: SideEffect, retry_after: Option<Duration>) -> Self {
+        let may_help = error.reason.is_retryable();
+        Self { error, side_effect: acted, is_retryable: may_help, retry_after }
     }
 }
 
 /// A 4xx is a refusal, except 408: gateways also answer it when the server behind them was slow. A 5xx tells nothing,
 /// not even 503, which gateways answer when the server behind them broke off. A redirect that was not followed left
 /// the matter undone.
-fn acted_by_status(status: StatusCode) -> Acted {
-    match Reason::of_status(status.as_u16()) {
-        Some(Reason::NotImplemented | Reason::NetworkLoginRequired | Reason::Redirected) => Acted::No,
-        Some(_) if status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT => Acted::No,
-        Some(_) => Acted::Maybe,
-        None => Acted::Yes,
+fn side_effect_of_status(status: StatusCode) -> SideEffect {
+    match Reason::from_status(status.as_u16()) {
+        Some(Reason::NotImplemented | Reason::NetworkLoginRequired | Reason::Redirected) => SideEffect::None,
+        Some(_) if status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT => SideEffect::None,
+        Some(_) => SideEffect::Possible,
+        None => SideEffect::Certain,
     }
 }
 
-fn acted_by_failure(failure: &TransportError) -> Acted {
-    match (failure.reach, &failure.head) {
-        (Reach::NotSent, _) => Acted::No,
+fn side_effect_of_error(failure: &TransportError) -> SideEffect {
+    match (failure.progress, &failure.head) {
+        (SendProgress::NotSent, _) => SideEffect::None,
         (_, None) if matches!(failure.kind, FailureKind::UploadUnreadable | FailureKind::UploadChanged) => {
-            Acted::InPart
+            SideEffect::Partial
         }
-        (_, None) => Acted::Maybe,
-        (_, Some(head)) => match acted_by_status(head.status) {
+        (_, None) => SideEffect::Possible,
+        (_, Some(head)) => match side_effect_of_status(head.status) {
             // The rest of an answer that began well might have told of a failure.
-            Acted::Yes if failure.kind != FailureKind::TooLarge => Acted::Maybe,
+            SideEffect::Certain if failure.kind != FailureKind::TooLarge => SideEffect::Possible,
             acted => acted,
         },
     }

@@ -1,7 +1,7 @@
 //! The body of a request: in memory, in a file, or a stream. It is opened anew for each attempt.
 
 mod file;
-mod open;
+mod reader;
 
 use std::{
     fmt, io,
@@ -12,25 +12,25 @@ use std::{
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream::BoxStream};
 
-pub use self::open::{BODY_PART_BYTES_MAX, OpenBody};
+pub use self::reader::{BODY_PART_BYTES_MAX, BodyReader};
 
 /// The body of a request. Cheap to clone; clones of one that can be sent only once share it.
 #[derive(Clone)]
-pub struct Body(Source);
+pub struct Body(BodySource);
 
 #[derive(Clone)]
-enum Source {
+enum BodySource {
     Bytes(Bytes),
     File(Arc<Path>),
-    Fresh { length: Option<u64>, open: Arc<dyn Fn() -> Parts + Send + Sync> },
-    Once { length: Option<u64>, parts: Once },
+    Factory { length: Option<u64>, open: Arc<dyn Fn() -> BodyParts + Send + Sync> },
+    SingleUse { length: Option<u64>, parts: SingleUse },
 }
 
 /// The parts of a body, as long as they are as it is.
-type Parts = BoxStream<'static, Result<Bytes, BodyError>>;
+type BodyParts = BoxStream<'static, Result<Bytes, BodyError>>;
 
 /// Parts that are there once; `None` once the connection has asked for the first.
-type Once = Arc<Mutex<Option<Parts>>>;
+type SingleUse = Arc<Mutex<Option<BodyParts>>>;
 
 /// Why a body could not be sent whole. What it says is for a log and may name the file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,32 +51,32 @@ impl BodyError {
 
 impl Body {
     /// The file at `path`, whose length is what it is when an attempt opens it.
-    pub(super) fn file(path: &Path) -> Self {
-        Self(Source::File(path.into()))
+    pub(super) fn from_file(path: &Path) -> Self {
+        Self(BodySource::File(path.into()))
     }
 
     /// What `open` gives, which is asked anew at each attempt.
-    pub(super) fn fresh<S>(length: Option<u64>, open: impl Fn() -> S + Send + Sync + 'static) -> Self
+    pub(super) fn from_factory<S>(length: Option<u64>, open: impl Fn() -> S + Send + Sync + 'static) -> Self
     where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
     {
-        Self(Source::Fresh { length, open: Arc::new(move || parts_of(open())) })
+        Self(BodySource::Factory { length, open: Arc::new(move || to_parts(open())) })
     }
 
     /// What `stream` gives, which is there once.
-    pub(super) fn once(
+    pub(super) fn from_stream(
         length: Option<u64>,
         stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
     ) -> Self {
-        Self(Source::Once { length, parts: Arc::new(Mutex::new(Some(parts_of(stream)))) })
+        Self(BodySource::SingleUse { length, parts: Arc::new(Mutex::new(Some(to_parts(stream)))) })
     }
 
     /// The whole of it, if it is in memory.
     #[must_use]
     pub fn bytes(&self) -> Option<&Bytes> {
         match &self.0 {
-            Source::Bytes(bytes) => Some(bytes),
-            Source::File(_) | Source::Fresh { .. } | Source::Once { .. } => None,
+            BodySource::Bytes(bytes) => Some(bytes),
+            BodySource::File(_) | BodySource::Factory { .. } | BodySource::SingleUse { .. } => None,
         }
     }
 
@@ -84,8 +84,8 @@ impl Body {
     #[must_use]
     pub fn is_spent(&self) -> bool {
         match &self.0 {
-            Source::Once { parts, .. } => parts.lock().unwrap_or_else(PoisonError::into_inner).is_none(),
-            Source::Bytes(_) | Source::File(_) | Source::Fresh { .. } => false,
+            BodySource::SingleUse { parts, .. } => parts.lock().unwrap_or_else(PoisonError::into_inner).is_none(),
+            BodySource::Bytes(_) | BodySource::File(_) | BodySource::Factory { .. } => false,
         }
     }
 
@@ -94,27 +94,27 @@ impl Body {
     /// # Errors
     ///
     /// [`BodyError`] if there is no such file, if it is no file, or if it cannot be opened.
-    pub async fn open(&self) -> Result<OpenBody, BodyError> {
+    pub async fn open(&self) -> Result<BodyReader, BodyError> {
         match &self.0 {
-            Source::Bytes(bytes) => Ok(OpenBody::whole(bytes.clone())),
-            Source::File(path) => {
+            BodySource::Bytes(bytes) => Ok(BodyReader::from_bytes(bytes.clone())),
+            BodySource::File(path) => {
                 // Boxed, so that requests without a file need not make room for it.
                 let (length, parts) = Box::pin(file::open(path)).await?;
-                OpenBody::of(Some(length), parts).settled().await
+                BodyReader::from_parts(Some(length), parts).check_empty().await
             }
-            Source::Fresh { length, open } => OpenBody::of(*length, open()).settled().await,
-            Source::Once { length, parts } => OpenBody::once(*length, Arc::clone(parts)).settled().await,
+            BodySource::Factory { length, open } => BodyReader::from_parts(*length, open()).check_empty().await,
+            BodySource::SingleUse { length, parts } => BodyReader::from_single_use(*length, Arc::clone(parts)).check_empty().await,
         }
     }
 }
 
-fn parts_of(stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Parts {
+fn to_parts(stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> BodyParts {
     stream.map(|part| part.map_err(|error| BodyError::unreadable(&error))).boxed()
 }
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
-        Self(Source::Bytes(bytes))
+        Self(BodySource::Bytes(bytes))
     }
 }
 
@@ -122,10 +122,10 @@ impl fmt::Debug for Body {
     /// Shows what kind of body it is, and nothing of it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Source::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
-            Source::File(_) => f.write_str("a file"),
-            Source::Fresh { length, .. } => write!(f, "a stream of {length:?} bytes"),
-            Source::Once { length, .. } => write!(f, "a stream of {length:?} bytes that is there once"),
+            BodySource::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
+            BodySource::File(_) => f.write_str("a file"),
+            BodySource::Factory { length, .. } => write!(f, "a stream of {length:?} bytes"),
+            BodySource::SingleUse { length, .. } => write!(f, "a stream of {length:?} bytes that is there once"),
         }
     }
 }

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde::Serialize;
 
 use super::{
-    Body, IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_BYTES_MAX, Key, Priority, REQUEST_BODY_BYTES_MAX,
+    Body, IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_BYTES_MAX, IdempotencyKey, Priority, REQUEST_BODY_BYTES_MAX,
     REQUEST_HEADERS_BYTES_MAX, REQUEST_HEADERS_MAX, RETRIES_MAX, Request, TIMEOUT_MAX, path,
 };
 use crate::error::{Error, Reason, is_credential};
@@ -44,14 +44,14 @@ impl RequestBuilder {
     /// Adds a header. `Idempotency-Key` is taken as [`idempotency_key`](Self::idempotency_key).
     pub fn header(mut self, name: &str, value: &str) -> Self {
         match parse_header(name, value) {
-            Ok((name, value)) if name == IDEMPOTENCY_KEY => self.request.key = Key::Given(value),
+            Ok((name, value)) if name == IDEMPOTENCY_KEY => self.request.key = IdempotencyKey::Given(value),
             Ok((name, value)) => {
                 // Appending to a map that is full panics inside the map.
                 if self.request.headers.try_append(name, value).is_err() {
-                    self.refuse(too_many_headers());
+                    self.set_error(too_many_headers());
                 }
             }
-            Err(error) => self.refuse(error),
+            Err(error) => self.set_error(error),
         }
         self
     }
@@ -68,7 +68,7 @@ impl RequestBuilder {
     /// [`Reason::BodyChanged`] if it is written to while it is sent. In that case the backend sees that the request was
     /// broken off. A change that leaves length and time of modification as they were is not noticed.
     pub fn file(self, path: impl AsRef<Path>) -> Self {
-        self.with_body(Body::file(path.as_ref()))
+        self.with_body(Body::from_file(path.as_ref()))
     }
 
     /// A stream as the body, of any size: `open` makes a fresh one for each attempt, and each time the same bytes
@@ -84,18 +84,18 @@ impl RequestBuilder {
     where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
     {
-        self.with_body(Body::fresh(length, open))
+        self.with_body(Body::from_factory(length, open))
     }
 
     /// Like [`body_stream`](Self::body_stream), with a stream that is there only once. Once the connection has asked
     /// for its first part the request cannot be repeated, whatever its method; and a redirect that would need the body
     /// again is not followed.
-    pub fn body_once(
+    pub fn body_stream_once(
         self,
         length: Option<u64>,
         stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
     ) -> Self {
-        self.with_body(Body::once(length, stream))
+        self.with_body(Body::from_stream(length, stream))
     }
 
     fn with_body(mut self, body: Body) -> Self {
@@ -113,7 +113,7 @@ impl RequestBuilder {
             }
             Err(cause) => {
                 let error = Error::invalid("The request's body must be something that JSON can hold.");
-                self.refuse(error.with_details(&cause.to_string()));
+                self.set_error(error.with_details(&cause.to_string()));
                 self
             }
         }
@@ -152,7 +152,7 @@ impl RequestBuilder {
     /// Asks for a key to be made when the queue accepts the request. Only a backend that honours the key is safe
     /// from acting twice, so this is never done unasked.
     pub fn generated_idempotency_key(mut self) -> Self {
-        self.request.key = Key::Wanted;
+        self.request.key = IdempotencyKey::Requested;
         self
     }
 
@@ -181,14 +181,14 @@ impl RequestBuilder {
         Ok(self.request)
     }
 
-    fn refuse(&mut self, error: Error) {
+    fn set_error(&mut self, error: Error) {
         self.error.get_or_insert(error);
     }
 }
 
 impl Request {
     /// The same request with these headers on top; `None` if they are more than a request may carry.
-    pub(crate) fn under(&self, headers: &HeaderMap) -> Option<Self> {
+    pub(crate) fn with_extra_headers(&self, headers: &HeaderMap) -> Option<Self> {
         let mut request = self.clone();
         for (name, value) in headers {
             request.headers.try_append(name.clone(), value.clone()).ok()?;
@@ -222,7 +222,7 @@ impl Request {
             return Err(too_many_headers());
         }
         match &self.key {
-            Key::Given(key) if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX => {
+            IdempotencyKey::Given(key) if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX => {
                 Err(Error::invalid("The idempotency key must have 1 to 255 characters."))
             }
             _ => Ok(()),

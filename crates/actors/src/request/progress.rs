@@ -5,7 +5,7 @@ use tokio::sync::watch;
 
 /// How far the attempt under way has come. It starts anew with each attempt; within one, bytes only grow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
+pub struct TransferProgress {
     /// The number of the attempt; the first is 1, and 0 means that none has begun.
     pub attempt: u32,
     /// How much of the request's body was handed to the connection, which may hold about half a MiB back, and the
@@ -21,35 +21,35 @@ pub struct Progress {
 
 /// Where whoever carries a request out notes how far it has come. Costs nothing while nobody watches; never waits.
 #[derive(Debug, Clone, Default)]
-pub struct Meter(Option<watch::Sender<Progress>>);
+pub struct ProgressSender(Option<watch::Sender<TransferProgress>>);
 
-impl Meter {
+impl ProgressSender {
     /// What is noted, to be watched from now on.
-    pub(super) fn watch(&mut self) -> watch::Receiver<Progress> {
+    pub(super) fn subscribe(&mut self) -> watch::Receiver<TransferProgress> {
         self.0.get_or_insert_default().subscribe()
     }
 
     /// Attempt number `attempt` begins.
-    pub fn begin(&self, attempt: u32) {
-        self.note(|progress| *progress = Progress { attempt, ..Progress::default() });
+    pub fn start_attempt(&self, attempt: u32) {
+        self.update(|progress| *progress = TransferProgress { attempt, ..TransferProgress::default() });
     }
 
     /// The body is about to be sent from its start; `length` is how long it is, if that is known.
-    pub fn send(&self, length: Option<u64>) {
-        self.note(|progress| (progress.sent, progress.to_send) = (0, length));
+    pub fn start_sending(&self, length: Option<u64>) {
+        self.update(|progress| (progress.sent, progress.to_send) = (0, length));
     }
 
     /// This many bytes more were sent.
-    pub fn sent(&self, bytes: usize) {
-        self.note(|progress| progress.sent = progress.sent.saturating_add(bytes as u64));
+    pub fn add_sent(&self, bytes: usize) {
+        self.update(|progress| progress.sent = progress.sent.saturating_add(bytes as u64));
     }
 
     /// So many bytes of the answer's body came in so far, out of `length` if that is known.
-    pub fn received(&self, bytes: u64, length: Option<u64>) {
-        self.note(|progress| (progress.received, progress.to_receive) = (bytes, length));
+    pub fn set_received(&self, bytes: u64, length: Option<u64>) {
+        self.update(|progress| (progress.received, progress.to_receive) = (bytes, length));
     }
 
-    fn note(&self, note: impl FnOnce(&mut Progress)) {
+    fn update(&self, note: impl FnOnce(&mut TransferProgress)) {
         if let Some(watched) = &self.0 {
             watched.send_modify(note);
         }

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::RequestId;
-use crate::error::{Error, Reason, Secrets, start_of};
+use crate::error::{Error, Reason, Secrets, body_excerpt};
 
 /// What the backend answered, for the caller that asked.
 #[derive(Clone)]
@@ -43,10 +43,10 @@ impl Response {
         serde_json::from_slice(&self.body).map_err(|cause| {
             Error::new(Reason::BadResponse)
                 .with_status(self.status.as_u16())
-                .with_details(&format!("{cause}; the body starts with: {}", start_of(&self.body)))
+                .with_details(&format!("{cause}; the body starts with: {}", body_excerpt(&self.body)))
                 .with_attempts(self.attempts)
                 .with_request_id(self.request_id)
-                .without(&self.secrets)
+                .redacted(&self.secrets)
         })
     }
 }
@@ -82,7 +82,7 @@ mod tests {
             attempts: 2,
             is_redirected: false,
             request_id: RequestId(9),
-            secrets: Secrets::of(["maintenance".to_owned()]),
+            secrets: Secrets::from_texts(["maintenance".to_owned()]),
         };
         let error = response.json::<serde_json::Value>().unwrap_err();
         assert_eq!((error.code, error.reason), (Code::ServerError, Reason::BadResponse));

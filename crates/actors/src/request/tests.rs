@@ -1,15 +1,15 @@
 use http::header;
 
 use super::*;
-use crate::error::{Code, Error, words::assert_helps};
+use crate::error::{Code, Error, words::assert_message_helps};
 
-fn refused(builder: RequestBuilder) -> Error {
+fn build_error(builder: RequestBuilder) -> Error {
     let error = builder.build().unwrap_err();
     assert_eq!(error.code, Code::InvalidInput);
     assert!(!error.retryable);
     // A rule's own words, not the fallback of the table.
     assert_ne!(error.message, error.reason.message());
-    assert_helps(&error.message);
+    assert_message_helps(&error.message);
     error
 }
 
@@ -38,7 +38,7 @@ fn a_request_keeps_what_it_was_given() {
 }
 
 #[test]
-fn only_a_safe_or_idempotent_method_or_a_key_makes_a_request_repeatable() {
+fn request_is_repeatable_if_idempotent_or_keyed() {
     let repeatable = |method: Method| Request::builder(method, "/").build().unwrap().is_repeatable();
     for method in [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE] {
         assert!(repeatable(method));
@@ -51,49 +51,49 @@ fn only_a_safe_or_idempotent_method_or_a_key_makes_a_request_repeatable() {
 #[test]
 fn a_key_is_made_once_and_only_when_asked_for() {
     let mut wanted = Request::post("/").generated_idempotency_key().build().unwrap();
-    wanted.settle_key(u128::MAX);
-    wanted.settle_key(0);
+    wanted.generate_key(u128::MAX);
+    wanted.generate_key(0);
     assert_eq!(wanted.idempotency_key().unwrap(), "ffffffff-ffff-4fff-bfff-ffffffffffff");
     let mut unasked = Request::post("/").build().unwrap();
-    unasked.settle_key(1);
+    unasked.generate_key(1);
     assert_eq!(unasked.idempotency_key(), None);
     let mut given = Request::post("/").idempotency_key("mine").build().unwrap();
-    given.settle_key(1);
+    given.generate_key(1);
     assert_eq!(given.idempotency_key().unwrap(), "mine");
 }
 
 #[test]
 fn a_header_that_could_break_the_connection_is_refused() {
     for name in ["Host", "Content-Length", "Transfer-Encoding", "Connection", "Upgrade", "Keep-Alive"] {
-        refused(Request::get("/").header(name, "x"));
+        build_error(Request::get("/").header(name, "x"));
     }
-    let error = refused(Request::get("/").header("X-A", "one\r\nX-B: two"));
+    let error = build_error(Request::get("/").header("X-A", "one\r\nX-B: two"));
     assert_eq!(error.details.as_deref(), Some("header X-A"));
-    refused(Request::get("/").header("two words", "x"));
+    build_error(Request::get("/").header("two words", "x"));
 }
 
 #[test]
 fn every_part_has_a_limit() {
-    refused(Request::post("/").body(vec![0; REQUEST_BODY_BYTES_MAX + 1]));
+    build_error(Request::post("/").body(vec![0; REQUEST_BODY_BYTES_MAX + 1]));
     assert!(Request::post("/").body(vec![0; REQUEST_BODY_BYTES_MAX]).build().is_ok());
     let many =
         (0..=REQUEST_HEADERS_MAX).fold(Request::get("/"), |builder, n| builder.header("x", &n.to_string()));
-    refused(many);
-    refused((0..100_000).fold(Request::get("/"), |builder, n| builder.header(&format!("x{n}"), "")));
-    refused(Request::get("/").header("x", &"v".repeat(REQUEST_HEADERS_BYTES_MAX)));
-    refused(Request::get("/").retries(RETRIES_MAX + 1));
-    refused(Request::get("/").timeout(Duration::ZERO));
-    refused(Request::get("/").timeout(TIMEOUT_MAX + Duration::from_secs(1)));
-    refused(Request::get("/").wait_timeout(Duration::MAX));
-    refused(Request::post("/").idempotency_key(""));
-    refused(Request::post("/").idempotency_key(&"k".repeat(IDEMPOTENCY_KEY_BYTES_MAX + 1)));
+    build_error(many);
+    build_error((0..100_000).fold(Request::get("/"), |builder, n| builder.header(&format!("x{n}"), "")));
+    build_error(Request::get("/").header("x", &"v".repeat(REQUEST_HEADERS_BYTES_MAX)));
+    build_error(Request::get("/").retries(RETRIES_MAX + 1));
+    build_error(Request::get("/").timeout(Duration::ZERO));
+    build_error(Request::get("/").timeout(TIMEOUT_MAX + Duration::from_secs(1)));
+    build_error(Request::get("/").wait_timeout(Duration::MAX));
+    build_error(Request::post("/").idempotency_key(""));
+    build_error(Request::post("/").idempotency_key(&"k".repeat(IDEMPOTENCY_KEY_BYTES_MAX + 1)));
 }
 
 #[test]
-fn a_method_without_a_path_is_refused_and_so_is_a_body_that_is_not_json() {
-    refused(Request::builder(Method::CONNECT, "/"));
+fn connect_trace_and_unserializable_json_are_refused() {
+    build_error(Request::builder(Method::CONNECT, "/"));
     let keyed_by_numbers = std::collections::HashMap::from([(vec![1], 1)]);
-    refused(Request::post("/").json(&keyed_by_numbers));
+    build_error(Request::post("/").json(&keyed_by_numbers));
 }
 
 #[test]

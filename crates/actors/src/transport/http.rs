@@ -8,10 +8,10 @@
 //! One attempt may use more than one connection in two cases, neither of which is a retry: a redirect within the
 //! backend's own origin, and a safe request that met a pooled connection which the server had closed meanwhile.
 
-mod doubt;
-mod failure;
-mod incoming;
-mod outgoing;
+mod stale_pool;
+mod error;
+mod receive;
+mod send;
 mod redirect;
 #[cfg(test)]
 pub(super) mod tests;
@@ -33,15 +33,15 @@ use rustls::ClientConfig;
 use tokio::time::Instant;
 
 use self::{
-    doubt::Doubt,
-    incoming::Incoming,
-    outgoing::send,
-    redirect::{Hop, REDIRECTS_MAX},
+    stale_pool::StaleConnectionGuard,
+    receive::ResponseReader,
+    send::send,
+    redirect::{OutboundRequest, REDIRECTS_MAX},
 };
-use super::{Answer, FailureKind, OpenAnswer, Reach, Transport, TransportError};
+use super::{FullResponse, FailureKind, StreamingResponse, SendProgress, Transport, TransportError};
 use crate::{
     error::{Error, Reason, Secrets},
-    reach::{Route, proxy::Proxy},
+    network::{Route, proxy::Proxy},
     request::{Body, Request},
 };
 
@@ -106,25 +106,25 @@ impl fmt::Debug for HttpSettings {
 
 /// How many answers came over connections that may still be kept: at most so many kept ones can be stale.
 #[derive(Debug, Clone)]
-struct Kept {
+struct PoolUse {
     count: Arc<AtomicUsize>,
     max: usize,
 }
 
-impl Kept {
-    fn none_of(max: usize) -> Self {
+impl PoolUse {
+    fn new(max: usize) -> Self {
         Self { count: Arc::default(), max }
     }
 
     /// An answer came to its end.
-    fn add(&self) {
+    fn record_return(&self) {
         let add = |kept: usize| Some((kept + 1).min(self.max));
         // The closure never declines.
         let _ = self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
 
     /// Takes one back; `false` if there is none.
-    fn take(&self) -> bool {
+    fn take_one(&self) -> bool {
         let take = |kept: usize| kept.checked_sub(1);
         self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
@@ -136,16 +136,16 @@ impl Kept {
 pub struct HttpTransport {
     base: Url,
     /// The base's own path, without a slash at its end: what paths go behind.
-    prefix: String,
+    path_prefix: String,
     /// Keeps connections for the next request.
-    pooled: Client,
+    pooled_client: Client,
     /// Makes a connection for each request.
-    fresh: Client,
-    kept: Kept,
-    doubt: Doubt,
+    unpooled_client: Client,
+    pool_use: PoolUse,
+    stale_guard: StaleConnectionGuard,
     response_bytes_max: usize,
     /// Whether it is a proxy that the connections are made to, which hands the requests on.
-    is_forwarded: bool,
+    is_proxy_forwarding: bool,
     secrets: Secrets,
 }
 
@@ -157,117 +157,117 @@ impl HttpTransport {
     /// [`Reason::InvalidConfig`] if the address or the token cannot be used, [`Reason::Internal`] if TLS cannot be
     /// set up on this computer.
     pub fn new(settings: &HttpSettings) -> Result<Self, Error> {
-        let base = parse_base(&settings.base_url)?;
+        let base = parse_base_url(&settings.base_url)?;
         let headers = default_headers(settings)?;
         let is_secure = base.scheme() == "https";
-        let tls = settings.route.tls_for(is_secure).map_err(unusable)?;
+        let tls = settings.route.tls_config(is_secure).map_err(setup_error)?;
         let client = |idle_max| build_client(settings, &tls, &headers, idle_max);
         Ok(Self {
-            pooled: client(settings.idle_connections_max)?,
-            fresh: client(0)?,
-            prefix: base.path().trim_end_matches('/').to_owned(),
+            pooled_client: client(settings.idle_connections_max)?,
+            unpooled_client: client(0)?,
+            path_prefix: base.path().trim_end_matches('/').to_owned(),
             base,
-            kept: Kept::none_of(settings.idle_connections_max),
-            doubt: Doubt::none(),
+            pool_use: PoolUse::new(settings.idle_connections_max),
+            stale_guard: StaleConnectionGuard::new(),
             response_bytes_max: settings.response_bytes_max,
-            is_forwarded: settings.route.proxy.as_ref().is_some_and(|proxy| proxy.forwards(is_secure)),
-            secrets: secrets_of(settings, &headers),
+            is_proxy_forwarding: settings.route.proxy.as_ref().is_some_and(|proxy| proxy.should_forward(is_secure)),
+            secrets: configured_secrets(settings, &headers),
         })
     }
 
     /// Sends the request, to where it is redirected too, and waits for the final answer to begin.
-    async fn exchange(&self, request: &Request, idle: Duration) -> Result<Incoming, TransportError> {
-        let exchanged = self.exchange_directly(request, idle).await;
+    async fn exchange(&self, request: &Request, idle: Duration) -> Result<ResponseReader, TransportError> {
+        let exchanged = self.follow_redirects(request, idle).await;
         if exchanged.as_ref().is_ok_and(|incoming| incoming.status().is_server_error()) {
-            self.doubt.arise(Instant::now());
+            self.stale_guard.mark(Instant::now());
         }
-        if self.is_forwarded { failure::seen_through_proxy(exchanged) } else { exchanged }
+        if self.is_proxy_forwarding { error::attribute_to_proxy(exchanged) } else { exchanged }
     }
 
-    async fn exchange_directly(&self, request: &Request, idle: Duration) -> Result<Incoming, TransportError> {
-        let mut hop = self.first_hop(request);
+    async fn follow_redirects(&self, request: &Request, idle: Duration) -> Result<ResponseReader, TransportError> {
+        let mut hop = self.first_request(request);
         for redirects in 0..=REDIRECTS_MAX {
             let incoming =
-                self.begin(request, &hop, idle).await.map_err(|failure| after(redirects, failure))?;
-            let next = redirect::next(&hop.method, &hop.url, incoming.status(), incoming.headers());
+                self.send_with_resend(request, &hop, idle).await.map_err(|failure| after_redirects(redirects, failure))?;
+            let next = redirect::next_request(&hop.method, &hop.url, incoming.status(), incoming.headers());
             match next {
                 Some(next) if redirects < REDIRECTS_MAX => {
                     let keeps_body = hop.keeps_body && next.keeps_body;
                     if keeps_body && is_spent(request) {
-                        return Ok(incoming.after(redirects));
+                        return Ok(incoming.with_redirects(redirects));
                     }
-                    hop = Hop { keeps_body, ..next };
+                    hop = OutboundRequest { keeps_body, ..next };
                 }
-                _ => return Ok(incoming.after(redirects)),
+                _ => return Ok(incoming.with_redirects(redirects)),
             }
         }
         // The last round above always returns.
-        Err(TransportError::new(FailureKind::BadResponse, Reach::MaybeSent, "too many redirects"))
+        Err(TransportError::new(FailureKind::BadResponse, SendProgress::MaybeSent, "too many redirects"))
     }
 
-    fn first_hop(&self, request: &Request) -> Hop {
+    fn first_request(&self, request: &Request) -> OutboundRequest {
         let (path, query) = match request.path().split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (request.path(), None),
         };
         // Only the path is parsed, so it cannot lead away from the backend.
         let mut url = self.base.clone();
-        url.set_path(&[self.prefix.as_str(), path].concat());
+        url.set_path(&[self.path_prefix.as_str(), path].concat());
         url.set_query(query);
-        Hop { method: request.method().clone(), url, keeps_body: true }
+        OutboundRequest { method: request.method().clone(), url, keeps_body: true }
     }
 
     /// Sends the request and waits for the answer to begin.
-    async fn begin(&self, request: &Request, hop: &Hop, idle: Duration) -> Result<Incoming, TransportError> {
+    async fn send_with_resend(&self, request: &Request, hop: &OutboundRequest, idle: Duration) -> Result<ResponseReader, TransportError> {
         let started = Instant::now();
-        if !hop.method.is_safe() && self.doubt.is_there(started) {
-            return self.send_freshly(request, hop, idle).await;
+        if !hop.method.is_safe() && self.stale_guard.is_active(started) {
+            return self.send_unpooled(request, hop, idle).await;
         }
-        match send(&self.pooled, request, hop, idle).await {
-            Err(failure) if !is_spent(request) && self.was_stale(&hop.method, &failure) => {
-                let again = self.send_freshly(request, hop, idle.saturating_sub(started.elapsed())).await;
-                again.map_err(|second| may_have_arrived(second, failure.reach))
+        match send(&self.pooled_client, request, hop, idle).await {
+            Err(failure) if !is_spent(request) && self.should_resend(&hop.method, &failure) => {
+                let again = self.send_unpooled(request, hop, idle.saturating_sub(started.elapsed())).await;
+                again.map_err(|second| with_progress_at_least(second, failure.progress))
             }
             other => other,
         }
     }
 
     /// The same over a connection of its own. Boxed, so that every other attempt need not make room for it.
-    fn send_freshly<'a>(
+    fn send_unpooled<'a>(
         &'a self,
         request: &'a Request,
-        hop: &'a Hop,
+        hop: &'a OutboundRequest,
         idle: Duration,
-    ) -> BoxFuture<'a, Result<Incoming, TransportError>> {
-        Box::pin(send(&self.fresh, request, hop, idle))
+    ) -> BoxFuture<'a, Result<ResponseReader, TransportError>> {
+        Box::pin(send(&self.unpooled_client, request, hop, idle))
     }
 
     /// Whether a failure may be due to a kept connection that the server had closed, and the request can be sent again
     /// without a second thought (RFC 9110, 9.2.2). Each answer that left a connection behind excuses one failure, so a
     /// backend that breaks every connection does not get every request twice.
-    fn was_stale(&self, method: &Method, failure: &TransportError) -> bool {
-        failure.kind == FailureKind::Reset && method.is_safe() && self.kept.take()
+    fn should_resend(&self, method: &Method, failure: &TransportError) -> bool {
+        failure.kind == FailureKind::Reset && method.is_safe() && self.pool_use.take_one()
     }
 }
 
 impl Transport for HttpTransport {
-    fn attempt<'a>(
+    fn send<'a>(
         &'a self,
         request: &'a Request,
         timeout: Duration,
-    ) -> BoxFuture<'a, Result<Answer, TransportError>> {
+    ) -> BoxFuture<'a, Result<FullResponse, TransportError>> {
         Box::pin(async move {
             let mut incoming = self.exchange(request, timeout).await?;
-            incoming.whole(self.response_bytes_max, request.meter(), &self.kept).await
+            incoming.read_full(self.response_bytes_max, request.progress_sender(), &self.pool_use).await
         })
     }
 
-    fn open<'a>(
+    fn send_streaming<'a>(
         &'a self,
         request: &'a Request,
         timeout: Duration,
-    ) -> BoxFuture<'a, Result<OpenAnswer, TransportError>> {
-        Box::pin(async move { Ok(self.exchange(request, timeout).await?.open(self.kept.clone())) })
+    ) -> BoxFuture<'a, Result<StreamingResponse, TransportError>> {
+        Box::pin(async move { Ok(self.exchange(request, timeout).await?.into_streaming(self.pool_use.clone())) })
     }
 
     fn secrets(&self) -> Secrets {
@@ -287,17 +287,17 @@ fn is_spent(request: &Request) -> bool {
 }
 
 /// A failure after `redirects` answers that pointed elsewhere: the server did receive the request by then.
-fn after(redirects: usize, failure: TransportError) -> TransportError {
-    if redirects > 0 { may_have_arrived(failure, Reach::MaybeSent) } else { failure }
+fn after_redirects(redirects: usize, failure: TransportError) -> TransportError {
+    if redirects > 0 { with_progress_at_least(failure, SendProgress::MaybeSent) } else { failure }
 }
 
 /// A failure of a request that had come as far as `reach` before.
-fn may_have_arrived(mut failure: TransportError, reach: Reach) -> TransportError {
-    failure.reach = failure.reach.max(reach);
+fn with_progress_at_least(mut failure: TransportError, reach: SendProgress) -> TransportError {
+    failure.progress = failure.progress.max(reach);
     failure
 }
 
-fn parse_base(text: &str) -> Result<Url, Error> {
+fn parse_base_url(text: &str) -> Result<Url, Error> {
     let refuse = |message: &str| Err(Error::new(Reason::InvalidConfig).with_message(message));
     let Ok(url) = Url::parse(text) else {
         return refuse(
@@ -332,9 +332,9 @@ fn default_headers(settings: &HttpSettings) -> Result<HeaderMap, Error> {
 }
 
 /// What goes out with every request and must not be told: the token, the headers, and what the proxy is told.
-fn secrets_of(settings: &HttpSettings, headers: &HeaderMap) -> Secrets {
+fn configured_secrets(settings: &HttpSettings, headers: &HeaderMap) -> Secrets {
     let of_proxy = settings.route.proxy.iter().flat_map(Proxy::secrets).cloned();
-    Secrets::of(settings.bearer_token.clone().into_iter().chain(of_proxy)).with_headers(headers).at_hand()
+    Secrets::from_texts(settings.bearer_token.clone().into_iter().chain(of_proxy)).with_headers(headers).materialize()
 }
 
 fn build_client(
@@ -355,14 +355,14 @@ fn build_client(
         .retry(reqwest::retry::never());
     let builder = match &settings.route.proxy {
         Some(proxy) => {
-            builder.proxy(proxy.for_reqwest().map_err(|error| unusable(failure::describe(error)))?)
+            builder.proxy(proxy.to_reqwest().map_err(|error| setup_error(error::describe(error)))?)
         }
         // The route has been decided already.
         None => builder.no_proxy(),
     };
-    builder.build().map_err(|error| unusable(failure::describe(error)))
+    builder.build().map_err(|error| setup_error(error::describe(error)))
 }
 
-fn unusable(cause: impl fmt::Display) -> Error {
+fn setup_error(cause: impl fmt::Display) -> Error {
     Error::new(Reason::Internal).with_details(&cause.to_string())
 }

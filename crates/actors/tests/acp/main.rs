@@ -20,13 +20,13 @@
 #[path = "../../examples/acp_agent.rs"]
 mod agent;
 #[cfg(unix)]
-mod driven;
-mod foreign;
-mod offences;
+mod driver;
+mod node_agent;
+mod violations;
 mod questions;
-mod returns;
-mod scene;
-mod talks;
+mod resumption;
+mod fixture;
+mod turns;
 
 /// Runs a scenario in both ways of reaching the agent, as two tests.
 macro_rules! both {

@@ -2,24 +2,24 @@
 
 use std::collections::BTreeSet;
 
-use mainstay_actors::agent::acp::{AcpFault, AcpLimits};
-use mainstay_actors::agent::{LetterId, UpdateKind};
+use mainstay_actors::agent::acp::{AcpError, AcpLimits};
+use mainstay_actors::agent::{MessageId, UpdateKind};
 use serde_json::json;
 
 use crate::both;
-use crate::scene::{Scene, Way, end_of, ended, talking, talking_within};
+use crate::fixture::{AcpClientFixture, AgentTransport, join_turn, turn_end, connected, connected_with_limits};
 
 /// The name of the next question.
-async fn asked(scene: &mut Scene) -> String {
-    scene.hears_of(UpdateKind::Ask).await.ask.unwrap()
+async fn next_ask(scene: &mut AcpClientFixture) -> String {
+    scene.next_update_of(UpdateKind::Ask).await.ask.unwrap()
 }
 
-both!(a_question_is_put_to_whoever_listens_and_answered_later);
-async fn a_question_is_put_to_whoever_listens_and_answered_later(way: Way) {
-    let mut scene = talking(way).await;
-    let turn = scene.starts(5, "ask");
-    let ask = scene.hears().await;
-    assert_eq!((ask.kind, ask.letter), (UpdateKind::Ask, Some(LetterId(5))));
+both!(ask_is_published_and_answered_later);
+async fn ask_is_published_and_answered_later(way: AgentTransport) {
+    let mut scene = connected(way).await;
+    let turn = scene.spawn_prompt(5, "ask");
+    let ask = scene.next_update().await;
+    assert_eq!((ask.kind, ask.message_id), (UpdateKind::Ask, Some(MessageId(5))));
     assert_eq!(ask.body["toolCall"]["title"], "Delete everything");
     assert_eq!(
         ask.body["options"][1],
@@ -31,68 +31,68 @@ async fn a_question_is_put_to_whoever_listens_and_answered_later(way: Way) {
     let wrong = scene.client.answer(&name, "perhaps").unwrap_err();
     let words = "\"perhaps\" is no answer to that; it may be one of [\"allow\", \"reject\"]";
     assert_eq!(wrong.to_string(), words);
-    assert_eq!(scene.client.answer("a99", "allow"), Err(AcpFault::NotAsked("a99".to_owned())));
+    assert_eq!(scene.client.answer("a99", "allow"), Err(AcpError::UnknownAsk("a99".to_owned())));
 
     scene.client.answer(&name, "reject").unwrap();
-    assert_eq!(end_of(turn).await, ended("end_turn", "reject "));
-    let settled = scene.hears().await;
+    assert_eq!(join_turn(turn).await, turn_end("end_turn", "reject "));
+    let settled = scene.next_update().await;
     assert_eq!((settled.kind, settled.ask.as_deref()), (UpdateKind::Settled, Some(&*name)));
     assert_eq!(settled.body, json!({ "outcome": "selected", "optionId": "reject" }));
-    assert_eq!(scene.client.answer(&name, "allow"), Err(AcpFault::NotAsked(name)));
+    assert_eq!(scene.client.answer(&name, "allow"), Err(AcpError::UnknownAsk(name)));
     assert!(!scene.client.has_asks());
 }
 
-both!(questions_are_cancelled_with_the_turn_that_they_belong_to);
-async fn questions_are_cancelled_with_the_turn_that_they_belong_to(way: Way) {
-    let mut scene = talking(way).await;
-    let turn = scene.starts(5, "ask 3");
+both!(cancelled_turn_cancels_its_asks);
+async fn cancelled_turn_cancels_its_asks(way: AgentTransport) {
+    let mut scene = connected(way).await;
+    let turn = scene.spawn_prompt(5, "ask 3");
     let mut open: BTreeSet<String> = BTreeSet::new();
     for _ in 0..3 {
-        open.insert(asked(&mut scene).await);
+        open.insert(next_ask(&mut scene).await);
     }
     drop(turn);
     for _ in 0..3 {
-        let settled = scene.hears_of(UpdateKind::Settled).await;
-        assert_eq!((settled.letter, settled.body), (Some(LetterId(5)), json!({ "outcome": "cancelled" })));
+        let settled = scene.next_update_of(UpdateKind::Settled).await;
+        assert_eq!((settled.message_id, settled.body), (Some(MessageId(5)), json!({ "outcome": "cancelled" })));
         assert!(open.remove(&settled.ask.unwrap()));
     }
     // The agent was told so, and says it.
     for _ in 0..3 {
-        assert_eq!(scene.hears_text().await, ("cancelled ".to_owned(), Some(LetterId(5))));
+        assert_eq!(scene.next_text().await, ("cancelled ".to_owned(), Some(MessageId(5))));
     }
-    assert_eq!(scene.says(6, "next").await, ended("end_turn", "you said: next"));
+    assert_eq!(scene.prompt(6, "next").await, turn_end("end_turn", "you said: next"));
 }
 
-both!(more_questions_than_may_be_open_are_refused_and_the_others_stay);
-async fn more_questions_than_may_be_open_are_refused_and_the_others_stay(way: Way) {
-    let mut scene = talking_within(way, AcpLimits { asks_max: 2, ..AcpLimits::default() }).await;
-    let turn = scene.starts(5, "ask 3");
-    let (first, second) = (asked(&mut scene).await, asked(&mut scene).await);
-    assert_eq!(scene.hears_text().await.0, "refused (-32603) ");
+both!(asks_over_limit_are_refused);
+async fn asks_over_limit_are_refused(way: AgentTransport) {
+    let mut scene = connected_with_limits(way, AcpLimits { asks_max: 2, ..AcpLimits::default() }).await;
+    let turn = scene.spawn_prompt(5, "ask 3");
+    let (first, second) = (next_ask(&mut scene).await, next_ask(&mut scene).await);
+    assert_eq!(scene.next_text().await.0, "refused (-32603) ");
     scene.client.answer(&second, "reject").unwrap();
-    assert_eq!(scene.hears_text().await.0, "reject ");
+    assert_eq!(scene.next_text().await.0, "reject ");
     scene.client.answer(&first, "allow").unwrap();
-    assert_eq!(end_of(turn).await, ended("end_turn", "refused (-32603) reject allow "));
+    assert_eq!(join_turn(turn).await, turn_end("end_turn", "refused (-32603) reject allow "));
 }
 
-both!(a_question_that_the_agent_takes_back_is_settled);
-async fn a_question_that_the_agent_takes_back_is_settled(way: Way) {
-    let mut scene = talking(way).await;
-    let turn = scene.starts(5, "withdraw");
-    let name = asked(&mut scene).await;
-    let settled = scene.hears_of(UpdateKind::Settled).await;
+both!(withdrawn_ask_is_settled);
+async fn withdrawn_ask_is_settled(way: AgentTransport) {
+    let mut scene = connected(way).await;
+    let turn = scene.spawn_prompt(5, "withdraw");
+    let name = next_ask(&mut scene).await;
+    let settled = scene.next_update_of(UpdateKind::Settled).await;
     assert_eq!((settled.ask, settled.body), (Some(name.clone()), json!({ "outcome": "withdrawn" })));
-    assert_eq!(end_of(turn).await, ended("end_turn", "withdrawn: true"));
-    assert_eq!(scene.client.answer(&name, "allow"), Err(AcpFault::NotAsked(name)));
+    assert_eq!(join_turn(turn).await, turn_end("end_turn", "withdrawn: true"));
+    assert_eq!(scene.client.answer(&name, "allow"), Err(AcpError::UnknownAsk(name)));
 }
 
-both!(questions_that_are_open_when_the_agent_is_gone_are_settled);
-async fn questions_that_are_open_when_the_agent_is_gone_are_settled(way: Way) {
-    let mut scene = talking(way).await;
-    let turn = scene.starts(5, "ask");
-    let name = asked(&mut scene).await;
-    drop(std::mem::replace(&mut scene.body, crate::scene::Body::Here(tokio::task::JoinSet::new())));
-    assert_eq!(end_of(turn).await, Err(AcpFault::Closed));
-    let settled = scene.hears_of(UpdateKind::Settled).await;
+both!(agent_exit_settles_open_asks);
+async fn agent_exit_settles_open_asks(way: AgentTransport) {
+    let mut scene = connected(way).await;
+    let turn = scene.spawn_prompt(5, "ask");
+    let name = next_ask(&mut scene).await;
+    drop(std::mem::replace(&mut scene.host, crate::fixture::AgentHost::InProcess(tokio::task::JoinSet::new())));
+    assert_eq!(join_turn(turn).await, Err(AcpError::Closed));
+    let settled = scene.next_update_of(UpdateKind::Settled).await;
     assert_eq!((settled.ask, settled.body), (Some(name), json!({ "outcome": "cancelled" })));
 }

@@ -2,14 +2,14 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use mainstay_actors::process::{Process, ProcessSpec, StartFault};
+use mainstay_actors::process::{Process, ProcessSpec, SpawnError};
 use tokio::time::timeout;
 
-use crate::scene::{LIMIT, Scene, script};
+use crate::fixture::{LIMIT, ProcessFixture, script};
 
 #[tokio::test]
-async fn a_process_that_exits_0_at_once_is_told_of_as_a_success() {
-    let scene = Scene::new().await;
+async fn exit_code_zero_is_success() {
+    let scene = ProcessFixture::new().await;
     let it = scene.start(&script("exit 0")).await;
     let exit = timeout(LIMIT, it.process.exited()).await.unwrap();
     assert!(exit.is_success());
@@ -17,8 +17,8 @@ async fn a_process_that_exits_0_at_once_is_told_of_as_a_success() {
 }
 
 #[tokio::test]
-async fn a_process_that_fails_is_told_of_with_its_code_and_its_last_words() {
-    let scene = Scene::new().await;
+async fn failed_process_reports_code_and_stderr() {
+    let scene = ProcessFixture::new().await;
     let it = scene.start(&script("echo no model >&2; printf 'giving up' >&2; exit 1")).await;
     let exit = timeout(LIMIT, it.process.exited()).await.unwrap();
     assert_eq!((exit.code, exit.signal), (Some(1), None));
@@ -26,16 +26,16 @@ async fn a_process_that_fails_is_told_of_with_its_code_and_its_last_words() {
 }
 
 #[tokio::test]
-async fn a_process_that_is_killed_is_told_of_with_the_signal() {
-    let scene = Scene::new().await;
+async fn killed_process_reports_its_signal() {
+    let scene = ProcessFixture::new().await;
     let it = scene.start(&script("kill -s KILL $$")).await;
     let exit = timeout(LIMIT, it.process.exited()).await.unwrap();
     assert_eq!((exit.code, exit.signal), (None, Some(9)));
 }
 
 #[tokio::test]
-async fn everybody_who_waits_hears_of_the_exit_and_so_does_who_comes_later() {
-    let scene = Scene::new().await;
+async fn exit_reaches_current_and_later_waiters() {
+    let scene = ProcessFixture::new().await;
     let mut it = scene.start(&script("read -r _; exit 7")).await;
     let waiters = [it.process.exited(), it.process.exited()];
     assert_eq!(it.process.exit(), None);
@@ -49,23 +49,23 @@ async fn everybody_who_waits_hears_of_the_exit_and_so_does_who_comes_later() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_started_is_told_before_anything_runs() {
-    let scene = Scene::new().await;
+async fn unstartable_command_fails_before_it_runs() {
+    let scene = ProcessFixture::new().await;
     let notes = scene.folder.path().join("notes");
     std::fs::write(&notes, "text").unwrap();
-    let start = async |spec: ProcessSpec| Process::start(&spec, &scene.warden).await.unwrap_err();
+    let start = async |spec: ProcessSpec| Process::start(&spec, &scene.manager).await.unwrap_err();
     let fault = start(ProcessSpec::new("it", ["mainstay-has-no-such-program"])).await;
-    assert!(matches!(fault, StartFault::NoProgram { .. }), "{fault}");
+    assert!(matches!(fault, SpawnError::NoProgram { .. }), "{fault}");
     let fault = start(ProcessSpec::new("it", [notes.to_str().unwrap()])).await;
-    assert!(matches!(fault, StartFault::NotRunnable { .. }), "{fault}");
+    assert!(matches!(fault, SpawnError::NotRunnable { .. }), "{fault}");
     let fault = start(ProcessSpec { cwd: Some(notes.join("missing")), ..script("exit 0") }).await;
-    assert!(matches!(fault, StartFault::NoFolder { .. }), "{fault}");
-    assert_eq!(scene.record(), "");
+    assert!(matches!(fault, SpawnError::NoWorkingDir { .. }), "{fault}");
+    assert_eq!(scene.pid_file_text(), "");
 }
 
 #[tokio::test]
-async fn a_program_that_lacks_its_interpreter_is_told_of_by_its_exit() {
-    let scene = Scene::new().await;
+async fn missing_interpreter_shows_in_the_exit() {
+    let scene = ProcessFixture::new().await;
     let file = scene.folder.path().join("tool");
     std::fs::write(&file, "#!/mainstay/has/no/such/interpreter\n").unwrap();
     std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
@@ -76,8 +76,8 @@ async fn a_program_that_lacks_its_interpreter_is_told_of_by_its_exit() {
 }
 
 #[tokio::test]
-async fn a_process_has_its_environment_its_folder_its_arguments_and_the_id_that_it_is_known_by() {
-    let scene = Scene::new().await;
+async fn process_gets_its_env_cwd_arguments_and_pid() {
+    let scene = ProcessFixture::new().await;
     let mut spec = script(r#"echo "$$ $WORD $(pwd -P) $MAINSTAY_PROCESS"; echo "$#: $1,$2""#);
     spec.env.insert("WORD".to_owned(), "two words".to_owned());
     spec.cwd = Some(scene.folder.path().canonicalize().unwrap());
@@ -85,26 +85,26 @@ async fn a_process_has_its_environment_its_folder_its_arguments_and_the_id_that_
     let mut it = scene.start(&spec).await;
     let (pid, folder) = (it.process.pid(), spec.cwd.as_ref().unwrap().display());
     let marker = it.process.identity().marker.clone();
-    assert_eq!(it.line().await, format!("{pid} two words {folder} {marker}"));
-    assert_eq!(it.line().await, "2: a  b,$HOME");
+    assert_eq!(it.read_line().await, format!("{pid} two words {folder} {marker}"));
+    assert_eq!(it.read_line().await, "2: a  b,$HOME");
 }
 
 #[tokio::test]
-async fn a_flood_on_both_outputs_holds_nobody_up_and_only_its_end_is_kept() {
-    let scene = Scene::new().await;
+async fn output_flood_does_not_block_and_keeps_the_tail() {
+    let scene = ProcessFixture::new().await;
     let flood = "i=0; while [ $i -lt 20 ]; do i=$((i+1)); \
                  head -c 1000000 /dev/zero | tr '\\0' x >&2; head -c 1000000 /dev/zero; \
                  j=0; while [ $j -lt 100 ]; do j=$((j+1)); echo \"line $i $j\" >&2; done; done";
     let mut it = scene.start(&script(flood)).await;
-    assert_eq!(it.gone().await.len(), 20_000_000);
+    assert_eq!(it.wait_gone().await.len(), 20_000_000);
     let exit = timeout(LIMIT, it.process.exited()).await.unwrap();
     assert!(exit.is_success(), "{exit}");
     assert_eq!((exit.stderr.len(), exit.stderr[63].as_str()), (64, "line 20 100"));
 }
 
 #[tokio::test]
-async fn last_words_are_told_though_a_process_that_was_started_by_it_keeps_stderr_open() {
-    let scene = Scene::new().await;
+async fn stderr_is_reported_though_a_child_holds_it_open() {
+    let scene = ProcessFixture::new().await;
     // It does not end when it is asked to, so it is there while the exit is told.
     let it = scene.start(&script("(trap '' TERM; exec sleep 1000) & echo alas >&2; exit 4")).await;
     let exit = timeout(LIMIT, it.process.exited()).await.unwrap();

@@ -5,15 +5,15 @@ use std::{env, process, thread};
 
 use mainstay_actors::process::Process;
 
-use crate::another_runtime::{AnotherRuntime, folder};
-use crate::scene::{Scene, has, script};
+use crate::runtime_process::{RuntimeProcess, data_dir};
+use crate::fixture::{ProcessFixture, has_program, script};
 
 /// How often a runtime is killed at a random moment; the variable asks for more.
 const KILLS: u64 = 20;
-const MORE: &str = "MAINSTAY_TEST_KILLS";
+const KILLS_VARIABLE: &str = "MAINSTAY_TEST_KILLS";
 
 /// What processes do that are hard to get rid of.
-const KINDS: [&str; 5] = [
+const SCRIPTS: [&str; 5] = [
     "echo up; sleep 1000; sleep 1000",
     "trap '' TERM HUP INT; echo up; while :; do sleep 1000; done",
     "sleep 1000 & (sleep 1000 & (trap '' TERM; exec sleep 1000) & wait) & echo up; wait",
@@ -21,56 +21,56 @@ const KINDS: [&str; 5] = [
     "trap '(trap \"\" TERM; exec sleep 1000) & wait' TERM; echo up; sleep 1000 & wait; wait",
 ];
 
-fn kinds() -> impl Iterator<Item = &'static str> {
-    KINDS.into_iter().filter(|kind| !kind.contains("setsid") || (has("setsid") && cfg!(target_os = "linux")))
+fn supported_scripts() -> impl Iterator<Item = &'static str> {
+    SCRIPTS.into_iter().filter(|kind| !kind.contains("setsid") || (has_program("setsid") && cfg!(target_os = "linux")))
 }
 
 #[tokio::test]
 #[ignore = "run by another test, in a process of its own"]
-async fn a_runtime_starts_processes_of_every_kind_until_it_is_killed() {
-    let Some(_) = folder() else { return };
-    let scene = Scene::new().await;
+async fn runtime_with_processes_of_every_kind() {
+    let Some(_) = data_dir() else { return };
+    let scene = ProcessFixture::new().await;
     println!("\nbegun");
     let mut all = Vec::new();
-    for kind in kinds() {
-        all.push(scene.up(&script(kind)).await);
+    for kind in supported_scripts() {
+        all.push(scene.start_ready(&script(kind)).await);
     }
     println!("\nall up {}", process::id());
     loop {
         // Some are always just being started, and some just being stopped.
-        let fresh = Process::start(&script("sleep 1000 & wait"), &scene.warden).await.unwrap();
+        let fresh = Process::start(&script("sleep 1000 & wait"), &scene.manager).await.unwrap();
         fresh.stop().await;
     }
 }
 
-fn start() -> (AnotherRuntime, tempfile::TempDir) {
+fn start_runtime() -> (RuntimeProcess, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let name = "kills::a_runtime_starts_processes_of_every_kind_until_it_is_killed";
-    (AnotherRuntime::start(name, folder.path()), folder)
+    (RuntimeProcess::start(name, folder.path()), folder)
 }
 
 #[test]
-fn a_runtime_that_is_killed_leaves_no_process_behind() {
-    let (mut runtime, _folder) = start();
-    runtime.says("all up ");
+fn killed_runtime_leaves_no_process() {
+    let (mut runtime, _folder) = start_runtime();
+    runtime.wait_for_line("all up ");
     runtime.kill();
-    runtime.remains().gone();
+    runtime.into_descendants().wait_gone();
 }
 
 #[test]
-fn whenever_a_runtime_is_killed_it_leaves_no_process_behind() {
-    let kills = env::var(MORE).map_or(KILLS, |kills| kills.parse().unwrap());
+fn runtime_killed_at_any_time_leaves_no_process() {
+    let kills = env::var(KILLS_VARIABLE).map_or(KILLS, |kills| kills.parse().unwrap());
     let mut slowest = Duration::ZERO;
     for kill in 0..kills {
-        let (mut runtime, _folder) = start();
-        runtime.says("begun");
+        let (mut runtime, _folder) = start_runtime();
+        runtime.wait_for_line("begun");
         // Spread over what it does from its first process on; the golden ratio leaves no gaps.
         let moment = Duration::from_micros(kill.wrapping_mul(61_803) % 100_000);
         #[allow(clippy::disallowed_methods, reason = "it is to be killed at a moment of no meaning")]
         thread::sleep(moment);
         runtime.kill();
         let killed = now();
-        runtime.remains().gone();
+        runtime.into_descendants().wait_gone();
         slowest = slowest.max(killed.elapsed());
     }
     println!("{kills} kills; the last process was gone after at most {slowest:?}");

@@ -12,10 +12,10 @@
     reason = "a test that meets the unexpected should say so at once"
 )]
 
-mod another_runtime;
-mod endings;
+mod runtime_process;
+mod shutdown;
 mod exits;
-mod guardians;
+mod watchdog;
 mod kills;
-mod leftovers;
-mod scene;
+mod orphans;
+mod fixture;

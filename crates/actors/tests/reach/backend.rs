@@ -8,23 +8,23 @@ use tokio_tungstenite::{
     tungstenite::{Message, handshake::derive_accept_key, protocol::Role},
 };
 
-use crate::listening::{Server, Stream, header, read_head};
+use crate::listening::{TestServer, IoStream, header, read_head};
 
-pub(crate) struct Backend {
-    server: Server,
+pub(crate) struct TestBackend {
+    server: TestServer,
     heads: mpsc::Receiver<String>,
 }
 
-impl Backend {
+impl TestBackend {
     /// Over TLS where there is an acceptor.
     pub(crate) async fn start(tls: Option<TlsAcceptor>) -> Self {
-        Self::answering(tls, None).await
+        Self::with_status(tls, None).await
     }
 
     /// With this status for whatever is asked, where there is one.
-    pub(crate) async fn answering(tls: Option<TlsAcceptor>, status: Option<u16>) -> Self {
+    pub(crate) async fn with_status(tls: Option<TlsAcceptor>, status: Option<u16>) -> Self {
         let (sender, heads) = mpsc::channel(64);
-        let server = Server::start(tls, move |stream| serve(stream, sender.clone(), status)).await;
+        let server = TestServer::start(tls, move |stream| serve(stream, sender.clone(), status)).await;
         Self { server, heads }
     }
 
@@ -33,12 +33,12 @@ impl Backend {
     }
 
     /// The head of the next request or handshake.
-    pub(crate) async fn head(&mut self) -> String {
+    pub(crate) async fn next_head(&mut self) -> String {
         self.heads.recv().await.unwrap()
     }
 }
 
-async fn serve(mut stream: Box<dyn Stream>, heads: mpsc::Sender<String>, status: Option<u16>) -> Option<()> {
+async fn serve(mut stream: Box<dyn IoStream>, heads: mpsc::Sender<String>, status: Option<u16>) -> Option<()> {
     loop {
         let head = read_head(&mut stream).await?;
         heads.send(head.clone()).await.ok()?;

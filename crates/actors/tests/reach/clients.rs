@@ -4,20 +4,20 @@ use std::time::Duration;
 
 use mainstay_actors::{
     connection::{
-        fault::Fault,
-        socket::{BoxedStream, Frame, Reader, SocketLimits, Writer, dial},
+        error::ConnectionError,
+        socket::{BoxedStream, SocketFrame, SocketReader, SocketLimits, SocketWriter, dial},
         target::SocketTarget,
     },
-    reach::{
+    network::{
         Route,
         proxy::{Proxy, ProxyChoice, ProxyVariables, SystemProxies},
-        trust::Trust,
+        tls::TlsTrust,
     },
     request::Request,
-    transport::{Answer, HttpSettings, HttpTransport, Transport, TransportError},
+    transport::{FullResponse, HttpSettings, HttpTransport, Transport, TransportError},
 };
 
-use crate::certificates::Authority;
+use crate::certificates::TestAuthority;
 
 /// Against hanging alone.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
@@ -25,32 +25,32 @@ const LIMITS: SocketLimits = SocketLimits { message_max_bytes: 1024 };
 
 /// One way to one backend, for both clients.
 #[derive(Clone)]
-pub(crate) struct Way {
+pub(crate) struct TestRoute {
     pub(crate) base: String,
     pub(crate) route: Route,
     pub(crate) connect_timeout: Duration,
 }
 
-impl Way {
+impl TestRoute {
     /// Straight to the backend at `base`; only the platform is trusted, and whoever was given.
-    pub(crate) fn to(base: impl Into<String>) -> Self {
+    pub(crate) fn new(base: impl Into<String>) -> Self {
         let route = Route { proxy_timeout: LONG, ..Route::default() };
         Self { base: base.into(), route, connect_timeout: LONG }
     }
 
-    pub(crate) fn trusting(mut self, authority: &Authority) -> Self {
-        self.route.trust = Trust::with_authorities(authority.pem().as_bytes()).unwrap();
+    pub(crate) fn with_authority(mut self, authority: &TestAuthority) -> Self {
+        self.route.trust = TlsTrust::with_authorities(authority.pem().as_bytes()).unwrap();
         self
     }
 
-    pub(crate) fn through(mut self, proxy: &str) -> Self {
+    pub(crate) fn with_proxy(mut self, proxy: &str) -> Self {
         self.route.proxy = Some(Proxy::parse(proxy).unwrap());
         self
     }
 
-    pub(crate) fn choosing(mut self, choice: &ProxyChoice, system: ProxyVariables) -> Self {
+    pub(crate) fn with_proxy_choice(mut self, choice: &ProxyChoice, system: ProxyVariables) -> Self {
         let backend = self.base.parse().unwrap();
-        let system = || SystemProxies::of(system);
+        let system = || SystemProxies::from_variables(system);
         self.route.proxy = choice.resolve(&backend, system).unwrap();
         self
     }
@@ -65,8 +65,8 @@ impl Way {
     }
 
     /// One request.
-    pub(crate) async fn ask(&self) -> Result<Answer, TransportError> {
-        self.transport().attempt(&Request::get("/thing").build().unwrap(), LONG).await
+    pub(crate) async fn send_request(&self) -> Result<FullResponse, TransportError> {
+        self.transport().send(&Request::get("/thing").build().unwrap(), LONG).await
     }
 
     pub(crate) fn target(&self) -> SocketTarget {
@@ -75,21 +75,21 @@ impl Way {
     }
 
     /// One WebSocket.
-    pub(crate) async fn dial(&self) -> Result<(Writer<BoxedStream>, Reader<BoxedStream>), Fault> {
+    pub(crate) async fn dial(&self) -> Result<(SocketWriter<BoxedStream>, SocketReader<BoxedStream>), ConnectionError> {
         dial(&self.target(), LIMITS).await
     }
 
     /// Both clients get through to a backend that says hello.
-    pub(crate) async fn arrives(&self) {
-        let answer = self.ask().await.unwrap();
+    pub(crate) async fn assert_connects(&self) {
+        let answer = self.send_request().await.unwrap();
         assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"hello"[..]), "{}", self.base);
         let (_writer, mut reader) = self.dial().await.unwrap();
-        assert_eq!(reader.read().await, Ok(Frame::Text("hello".into())), "{}", self.base);
+        assert_eq!(reader.read().await, Ok(SocketFrame::Text("hello".into())), "{}", self.base);
     }
 
     /// Both clients fail, and neither says what must not be said.
-    pub(crate) async fn fails(&self) -> (TransportError, Fault) {
-        let (failure, fault) = (self.ask().await.unwrap_err(), self.dial().await.unwrap_err());
+    pub(crate) async fn assert_fails(&self) -> (TransportError, ConnectionError) {
+        let (failure, fault) = (self.send_request().await.unwrap_err(), self.dial().await.unwrap_err());
         for shown in [format!("{failure:?}"), format!("{fault:?}")] {
             for secret in ["sesame", "hush", "x-api-key", "/thing", "/ws"] {
                 assert!(!shown.contains(secret), "{secret} in {shown}");

@@ -10,21 +10,21 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 /// A connection, over TLS or not.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait IoStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> IoStream for S {}
 
 /// A server on the loopback. Dropping it ends it and its connections.
-pub(crate) struct Server {
+pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     _tasks: JoinSet<()>,
 }
 
-impl Server {
+impl TestServer {
     /// Hands every connection to `serve`, over TLS where `tls` says so.
     pub(crate) async fn start<F>(
         tls: Option<TlsAcceptor>,
-        serve: impl Fn(Box<dyn Stream>) -> F + Clone + Send + 'static,
+        serve: impl Fn(Box<dyn IoStream>) -> F + Clone + Send + 'static,
     ) -> Self
     where
         F: Future<Output = Option<()>> + Send + 'static,
@@ -39,7 +39,7 @@ impl Server {
                 let (tls, serve) = (tls.clone(), serve.clone());
                 connections.spawn(async move {
                     // A client that does not trust us hangs up in the middle.
-                    if let Some(stream) = begun(socket, tls).await {
+                    if let Some(stream) = accept_stream(socket, tls).await {
                         serve(stream).await;
                     }
                 });
@@ -49,7 +49,7 @@ impl Server {
     }
 }
 
-async fn begun(socket: TcpStream, tls: Option<TlsAcceptor>) -> Option<Box<dyn Stream>> {
+async fn accept_stream(socket: TcpStream, tls: Option<TlsAcceptor>) -> Option<Box<dyn IoStream>> {
     match tls {
         Some(tls) => Some(Box::new(tls.accept(socket).await.ok()?)),
         None => Some(Box::new(socket)),

@@ -7,51 +7,51 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::listening::{Server, Stream, header, read_head};
+use crate::listening::{TestServer, IoStream, header, read_head};
 
-pub(crate) struct Proxy {
-    server: Server,
-    asked: mpsc::Receiver<String>,
+pub(crate) struct TestProxy {
+    server: TestServer,
+    requests: mpsc::Receiver<String>,
 }
 
 /// What a proxy does with whoever is welcome.
 #[derive(Clone)]
-pub(crate) enum Conduct {
+pub(crate) enum ProxyBehaviour {
     /// It leads to the backend at this port of the loopback.
-    LeadTo(u16),
+    ForwardTo(u16),
     /// HTTP: it answers with this. SOCKS: with this, once it has been told where to.
-    Answer(Vec<u8>),
+    Respond(Vec<u8>),
     /// It says nothing, ever.
     Hold,
 }
 
-impl Conduct {
-    fn answer(text: &str) -> Self {
-        Self::Answer(text.into())
+impl ProxyBehaviour {
+    fn respond_text(text: &str) -> Self {
+        Self::Respond(text.into())
     }
 
-    pub(crate) fn status(status: u16) -> Self {
-        Self::answer(&format!("HTTP/1.1 {status} No\r\ncontent-length: 0\r\n\r\n"))
+    pub(crate) fn respond_status(status: u16) -> Self {
+        Self::respond_text(&format!("HTTP/1.1 {status} No\r\ncontent-length: 0\r\n\r\n"))
     }
 }
 
-impl Proxy {
+impl TestProxy {
     /// Speaks HTTP. Who does not bring `authorization`, where there is one, gets a 407.
-    pub(crate) async fn http(
+    pub(crate) async fn serve_http(
         tls: Option<TlsAcceptor>,
         authorization: Option<&'static str>,
-        conduct: Conduct,
+        conduct: ProxyBehaviour,
     ) -> Self {
         let (sender, asked) = mpsc::channel(64);
         let serve = move |stream| http(stream, authorization, conduct.clone(), sender.clone());
-        Self { server: Server::start(tls, serve).await, asked }
+        Self { server: TestServer::start(tls, serve).await, requests: asked }
     }
 
     /// Speaks SOCKS5. Takes this user and password alone, where there are any.
-    pub(crate) async fn socks(user: Option<(&'static str, &'static str)>, conduct: Conduct) -> Self {
+    pub(crate) async fn serve_socks(user: Option<(&'static str, &'static str)>, conduct: ProxyBehaviour) -> Self {
         let (sender, asked) = mpsc::channel(64);
         let serve = move |stream| socks(stream, user, conduct.clone(), sender.clone());
-        Self { server: Server::start(None, serve).await, asked }
+        Self { server: TestServer::start(None, serve).await, requests: asked }
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -59,20 +59,20 @@ impl Proxy {
     }
 
     /// What it was asked next: HTTP's head, or the place that SOCKS named.
-    pub(crate) async fn asked(&mut self) -> String {
-        self.asked.recv().await.unwrap()
+    pub(crate) async fn next_request(&mut self) -> String {
+        self.requests.recv().await.unwrap()
     }
 
     /// Whether it was asked for nothing that was not yet taken.
     pub(crate) fn is_idle(&mut self) -> bool {
-        self.asked.try_recv().is_err()
+        self.requests.try_recv().is_err()
     }
 }
 
 async fn http(
-    mut stream: Box<dyn Stream>,
+    mut stream: Box<dyn IoStream>,
     authorization: Option<&str>,
-    conduct: Conduct,
+    conduct: ProxyBehaviour,
     asked: mpsc::Sender<String>,
 ) -> Option<()> {
     let head = read_head(&mut stream).await?;
@@ -82,22 +82,22 @@ async fn http(
         return stream.write_all(answer.as_bytes()).await.ok();
     }
     let port = match conduct {
-        Conduct::LeadTo(port) => port,
-        Conduct::Answer(answer) => return stream.write_all(&answer).await.ok(),
-        Conduct::Hold => return stream.read_u8().await.ok().map(drop),
+        ProxyBehaviour::ForwardTo(port) => port,
+        ProxyBehaviour::Respond(answer) => return stream.write_all(&answer).await.ok(),
+        ProxyBehaviour::Hold => return stream.read_u8().await.ok().map(drop),
     };
     let mut backend = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
     if head.starts_with("CONNECT ") {
         // As old proxies say it.
         stream.write_all(b"HTTP/1.0 200 Connection established\r\n\r\n").await.ok()?;
     } else {
-        backend.write_all(in_origin_form(&head).as_bytes()).await.ok()?;
+        backend.write_all(to_origin_form(&head).as_bytes()).await.ok()?;
     }
     copy_bidirectional(&mut stream, &mut backend).await.ok().map(drop)
 }
 
 /// The head as a backend gets it: a path in place of the whole address, and nothing that was for the proxy.
-fn in_origin_form(head: &str) -> String {
+fn to_origin_form(head: &str) -> String {
     let (method, rest) = head.split_once(" http://").unwrap();
     let path = &rest[rest.find('/').unwrap()..];
     let lines = path.split_inclusive("\r\n");
@@ -107,12 +107,12 @@ fn in_origin_form(head: &str) -> String {
 
 /// RFC 1928 and RFC 1929.
 async fn socks(
-    mut stream: Box<dyn Stream>,
+    mut stream: Box<dyn IoStream>,
     user: Option<(&str, &str)>,
-    conduct: Conduct,
+    conduct: ProxyBehaviour,
     asked: mpsc::Sender<String>,
 ) -> Option<()> {
-    let [5, methods] = read(&mut stream).await? else { return None };
+    let [5, methods] = read_bytes(&mut stream).await? else { return None };
     let mut offered = vec![0; methods.into()];
     stream.read_exact(&mut offered).await.ok()?;
     let wanted = if user.is_some() { 2 } else { 0 };
@@ -121,40 +121,40 @@ async fn socks(
     }
     stream.write_all(&[5, wanted]).await.ok()?;
     if let Some((name, password)) = user {
-        let [1] = read(&mut stream).await? else { return None };
-        let told = (text(&mut stream).await?, text(&mut stream).await?);
+        let [1] = read_bytes(&mut stream).await? else { return None };
+        let told = (read_text(&mut stream).await?, read_text(&mut stream).await?);
         let is_welcome = (told.0.as_str(), told.1.as_str()) == (name, password);
         stream.write_all(&[1, u8::from(!is_welcome)]).await.ok()?;
         if !is_welcome {
             return None;
         }
     }
-    let [5, 1, 0, kind] = read(&mut stream).await? else { return None };
+    let [5, 1, 0, kind] = read_bytes(&mut stream).await? else { return None };
     let host = match kind {
-        1 => std::net::Ipv4Addr::from(read::<4>(&mut stream).await?).to_string(),
-        3 => text(&mut stream).await?,
-        4 => format!("[{}]", std::net::Ipv6Addr::from(read::<16>(&mut stream).await?)),
+        1 => std::net::Ipv4Addr::from(read_bytes::<4>(&mut stream).await?).to_string(),
+        3 => read_text(&mut stream).await?,
+        4 => format!("[{}]", std::net::Ipv6Addr::from(read_bytes::<16>(&mut stream).await?)),
         _ => return None,
     };
     let port = stream.read_u16().await.ok()?;
     asked.send(format!("{host}:{port}")).await.ok()?;
     let port = match conduct {
-        Conduct::LeadTo(port) => port,
-        Conduct::Answer(answer) => return stream.write_all(&answer).await.ok(),
-        Conduct::Hold => return stream.read_u8().await.ok().map(drop),
+        ProxyBehaviour::ForwardTo(port) => port,
+        ProxyBehaviour::Respond(answer) => return stream.write_all(&answer).await.ok(),
+        ProxyBehaviour::Hold => return stream.read_u8().await.ok().map(drop),
     };
     let mut backend = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
     stream.write_all(&[5, 0, 0, 1, 127, 0, 0, 1, 0, 80]).await.ok()?;
     copy_bidirectional(&mut stream, &mut backend).await.ok().map(drop)
 }
 
-async fn read<const N: usize>(stream: &mut Box<dyn Stream>) -> Option<[u8; N]> {
+async fn read_bytes<const N: usize>(stream: &mut Box<dyn IoStream>) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     stream.read_exact(&mut bytes).await.ok()?;
     Some(bytes)
 }
 
-async fn text(stream: &mut Box<dyn Stream>) -> Option<String> {
+async fn read_text(stream: &mut Box<dyn IoStream>) -> Option<String> {
     let mut bytes = vec![0; stream.read_u8().await.ok()?.into()];
     stream.read_exact(&mut bytes).await.ok()?;
     String::from_utf8(bytes).ok()

@@ -3,43 +3,43 @@
 use std::{pin::pin, time::Duration};
 
 use mainstay_actors::{
-    connection::fault::FaultKind::{self, ProxyRefused, ProxyUnauthenticated, ProxyUnreachable},
+    connection::error::ConnectionErrorKind::{self, ProxyRefused, ProxyUnauthenticated, ProxyUnreachable},
     error::{Error, Reason},
-    reach::proxy::{Proxy as ProxySettings, ProxyChoice, ProxyVariables},
-    transport::{FailureKind, Reach},
+    network::proxy::{Proxy as ProxySettings, ProxyChoice, ProxyVariables},
+    transport::{FailureKind, SendProgress},
 };
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::{
-    backend::Backend,
-    certificates::Authority,
-    clients::Way,
+    backend::TestBackend,
+    certificates::TestAuthority,
+    clients::TestRoute,
     listening::header,
-    proxies::{Conduct, Proxy},
+    proxies::{ProxyBehaviour, TestProxy},
 };
 
 const NAME: &str = "backend.test";
 /// `user:hush`.
-const BASIC: &str = "Basic dXNlcjpodXNo";
+const BASIC_CREDENTIALS: &str = "Basic dXNlcjpodXNo";
 /// Not even asked of a resolver: a label may have 63 characters.
-const NOWHERE: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx.test";
+const UNRESOLVABLE: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx.test";
 /// Where the servers never answer, so that no speed is assumed.
 const SHORT: Duration = Duration::from_millis(50);
 
 /// A backend in the clear and one over TLS, and the ways to them but for the proxy.
-async fn backends(authority: &Authority) -> [(Backend, Way); 2] {
-    let plain = Backend::start(None).await;
-    let secure = Backend::start(Some(authority.acceptor(NAME))).await;
-    let way = |scheme| Way::to(format!("{scheme}://{NAME}:7777")).trusting(authority);
+async fn backends(authority: &TestAuthority) -> [(TestBackend, TestRoute); 2] {
+    let plain = TestBackend::start(None).await;
+    let secure = TestBackend::start(Some(authority.acceptor(NAME))).await;
+    let way = |scheme| TestRoute::new(format!("{scheme}://{NAME}:7777")).with_authority(authority);
     [(plain, way("http")), (secure, way("https"))]
 }
 
 /// The ways to a backend in the clear and to one over TLS, neither of which is ever reached.
-fn ways() -> [Way; 2] {
-    ["http", "https"].map(|scheme| Way::to(format!("{scheme}://{NAME}:7777")))
+fn routes() -> [TestRoute; 2] {
+    ["http", "https"].map(|scheme| TestRoute::new(format!("{scheme}://{NAME}:7777")))
 }
 
-fn kinds(kind: FaultKind) -> (FailureKind, FaultKind) {
+fn proxy_kinds(kind: ConnectionErrorKind) -> (FailureKind, ConnectionErrorKind) {
     let failure = match kind {
         ProxyUnreachable => FailureKind::ProxyUnreachable,
         ProxyUnauthenticated => FailureKind::ProxyUnauthenticated,
@@ -50,10 +50,10 @@ fn kinds(kind: FaultKind) -> (FailureKind, FaultKind) {
 }
 
 /// Both clients find this fault, which is the proxy's, and nothing reached a backend.
-async fn proxy_fails(way: &Way, kind: FaultKind) {
-    let (failure, fault) = way.fails().await;
-    assert_eq!((failure.kind, fault.kind), kinds(kind), "{}: {failure} {fault:?}", way.base);
-    assert_eq!(failure.reach, Reach::NotSent);
+async fn assert_proxy_fails(way: &TestRoute, kind: ConnectionErrorKind) {
+    let (failure, fault) = way.assert_fails().await;
+    assert_eq!((failure.kind, fault.kind), proxy_kinds(kind), "{}: {failure} {fault:?}", way.base);
+    assert_eq!(failure.progress, SendProgress::NotSent);
     assert!(Error::from(&failure).message.to_lowercase().contains("proxy"));
     assert!(fault.message.to_lowercase().contains("proxy"));
 }
@@ -61,13 +61,13 @@ async fn proxy_fails(way: &Way, kind: FaultKind) {
 // === getting through ===
 
 #[tokio::test]
-async fn an_http_proxy_leads_to_backends_in_the_clear_and_over_tls() {
-    let authority = Authority::new();
+async fn http_proxy_reaches_plain_and_tls_backends() {
+    let authority = TestAuthority::new();
     for (mut backend, way) in backends(&authority).await {
-        let mut proxy = Proxy::http(None, None, Conduct::LeadTo(backend.port())).await;
-        let way = way.through(&format!("http://127.0.0.1:{}", proxy.port()));
-        way.arrives().await;
-        let (request, handshake) = (proxy.asked().await, proxy.asked().await);
+        let mut proxy = TestProxy::serve_http(None, None, ProxyBehaviour::ForwardTo(backend.port())).await;
+        let way = way.with_proxy(&format!("http://127.0.0.1:{}", proxy.port()));
+        way.assert_connects().await;
+        let (request, handshake) = (proxy.next_request().await, proxy.next_request().await);
         let asks = if way.base.starts_with("https") {
             format!("CONNECT {NAME}:7777 HTTP/1.1\r\n")
         } else {
@@ -78,75 +78,75 @@ async fn an_http_proxy_leads_to_backends_in_the_clear_and_over_tls() {
         assert_eq!(header(&handshake, "host"), Some(format!("{NAME}:7777").as_str()));
         assert_eq!(header(&handshake, "proxy-authorization"), None);
         for _ in 0..2 {
-            let head = backend.head().await;
+            let head = backend.next_head().await;
             assert_eq!(header(&head, "host"), Some(format!("{NAME}:7777").as_str()), "{head}");
         }
     }
 }
 
 #[tokio::test]
-async fn an_http_proxy_with_a_login_gets_it_and_the_backend_does_not() {
-    let authority = Authority::new();
+async fn http_proxy_login_does_not_reach_the_backend() {
+    let authority = TestAuthority::new();
     for (mut backend, way) in backends(&authority).await {
-        let proxy = Proxy::http(None, Some(BASIC), Conduct::LeadTo(backend.port())).await;
-        way.through(&format!("http://user:hush@127.0.0.1:{}", proxy.port())).arrives().await;
+        let proxy = TestProxy::serve_http(None, Some(BASIC_CREDENTIALS), ProxyBehaviour::ForwardTo(backend.port())).await;
+        way.with_proxy(&format!("http://user:hush@127.0.0.1:{}", proxy.port())).assert_connects().await;
         for _ in 0..2 {
-            assert_eq!(header(&backend.head().await, "proxy-authorization"), None);
+            assert_eq!(header(&backend.next_head().await, "proxy-authorization"), None);
         }
     }
 }
 
 #[tokio::test]
-async fn an_http_proxy_that_is_spoken_to_over_tls_must_be_trusted_too() {
-    let authority = Authority::new();
+async fn https_proxy_must_be_trusted() {
+    let authority = TestAuthority::new();
     for (backend, way) in backends(&authority).await {
         let tls = authority.acceptor("localhost");
-        let proxy = Proxy::http(Some(tls), Some(BASIC), Conduct::LeadTo(backend.port())).await;
+        let proxy = TestProxy::serve_http(Some(tls), Some(BASIC_CREDENTIALS), ProxyBehaviour::ForwardTo(backend.port())).await;
         let address = format!("https://user:hush@localhost:{}", proxy.port());
-        way.clone().through(&address).arrives().await;
-        proxy_fails(&way.trusting(&Authority::new()).through(&address), ProxyUnreachable).await;
+        way.clone().with_proxy(&address).assert_connects().await;
+        assert_proxy_fails(&way.with_authority(&TestAuthority::new()).with_proxy(&address), ProxyUnreachable).await;
     }
 }
 
 #[tokio::test]
-async fn a_socks5_proxy_leads_to_backends_in_the_clear_and_over_tls_with_a_login_and_without() {
-    let authority = Authority::new();
+async fn socks5_proxy_reaches_backends_with_and_without_login() {
+    let authority = TestAuthority::new();
     for (login, user) in [("", None), ("user:h%75sh@", Some(("user", "hush")))] {
         for (backend, way) in backends(&authority).await {
-            let mut proxy = Proxy::socks(user, Conduct::LeadTo(backend.port())).await;
-            way.through(&format!("socks5h://{login}127.0.0.1:{}", proxy.port())).arrives().await;
+            let mut proxy = TestProxy::serve_socks(user, ProxyBehaviour::ForwardTo(backend.port())).await;
+            way.with_proxy(&format!("socks5h://{login}127.0.0.1:{}", proxy.port())).assert_connects().await;
             for _ in 0..2 {
-                assert_eq!(proxy.asked().await, format!("{NAME}:7777"), "the name is the proxy's to resolve");
+                assert_eq!(proxy.next_request().await, format!("{NAME}:7777"), "the name is the proxy's to resolve");
             }
         }
     }
 }
 
 #[tokio::test]
-async fn socks5_without_an_h_resolves_the_name_here() {
-    let backend = Backend::start(None).await;
-    let mut proxy = Proxy::socks(None, Conduct::LeadTo(backend.port())).await;
+async fn socks5_resolves_the_name_locally() {
+    let backend = TestBackend::start(None).await;
+    let mut proxy = TestProxy::serve_socks(None, ProxyBehaviour::ForwardTo(backend.port())).await;
     let address = format!("socks5://127.0.0.1:{}", proxy.port());
-    Way::to("http://localhost:7777").through(&address).arrives().await;
+    TestRoute::new("http://localhost:7777").with_proxy(&address).assert_connects().await;
     for _ in 0..2 {
-        let asked = proxy.asked().await;
+        let asked = proxy.next_request().await;
         assert!(asked == "127.0.0.1:7777" || asked == "[::1]:7777", "{asked}");
     }
-    let fault = Way::to(format!("http://{NOWHERE}")).through(&address).dial().await.unwrap_err();
-    assert_eq!(fault.kind, FaultKind::Unresolved, "which is no fault of the proxy's");
+    let fault = TestRoute::new(format!("http://{UNRESOLVABLE}")).with_proxy(&address).dial().await.unwrap_err();
+    assert_eq!(fault.kind, ConnectionErrorKind::Unresolved, "which is no fault of the proxy's");
 }
 
 #[tokio::test]
-async fn headers_and_token_arrive_over_http_and_websocket_and_no_tunnel_shows_them_to_the_proxy() {
-    let authority = Authority::new();
+async fn tunnel_hides_headers_and_token_from_the_proxy() {
+    let authority = TestAuthority::new();
     let [_, (mut backend, way)] = backends(&authority).await;
-    let mut proxy = Proxy::http(None, None, Conduct::LeadTo(backend.port())).await;
-    way.through(&format!("http://127.0.0.1:{}", proxy.port())).arrives().await;
+    let mut proxy = TestProxy::serve_http(None, None, ProxyBehaviour::ForwardTo(backend.port())).await;
+    way.with_proxy(&format!("http://127.0.0.1:{}", proxy.port())).assert_connects().await;
     for _ in 0..2 {
-        let head = backend.head().await;
+        let head = backend.next_head().await;
         assert_eq!(header(&head, "authorization"), Some("Bearer sesame"), "{head}");
         assert_eq!(header(&head, "x-api-key"), Some("open"), "{head}");
-        let asked = proxy.asked().await;
+        let asked = proxy.next_request().await;
         assert!(!asked.contains("sesame") && !asked.contains("x-api-key"), "{asked}");
     }
 }
@@ -155,93 +155,93 @@ async fn headers_and_token_arrive_over_http_and_websocket_and_no_tunnel_shows_th
 
 #[tokio::test]
 async fn no_proxy_is_honoured() {
-    let backend = Backend::start(None).await;
-    let mut proxy = Proxy::http(None, None, Conduct::LeadTo(backend.port())).await;
+    let backend = TestBackend::start(None).await;
+    let mut proxy = TestProxy::serve_http(None, None, ProxyBehaviour::ForwardTo(backend.port())).await;
     let way = |no: &str| {
         let all = format!("http://127.0.0.1:{}", proxy.port());
-        let variables = ProxyVariables { all, no: no.to_owned(), ..ProxyVariables::default() };
-        Way::to(format!("http://{NOWHERE}:7777")).choosing(&ProxyChoice::System, variables)
+        let variables = ProxyVariables { all, no_proxy: no.to_owned(), ..ProxyVariables::default() };
+        TestRoute::new(format!("http://{UNRESOLVABLE}:7777")).with_proxy_choice(&ProxyChoice::System, variables)
     };
     let (spared, used) = (way("elsewhere.test,.test"), way("elsewhere.test"));
-    let (failure, fault) = spared.fails().await;
-    assert_eq!((failure.kind, fault.kind), (FailureKind::HostNotFound, FaultKind::Unresolved));
+    let (failure, fault) = spared.assert_fails().await;
+    assert_eq!((failure.kind, fault.kind), (FailureKind::HostNotFound, ConnectionErrorKind::Unresolved));
     assert!(proxy.is_idle());
-    used.arrives().await;
+    used.assert_connects().await;
     assert!(!proxy.is_idle());
 }
 
 #[tokio::test]
-async fn a_backend_on_this_computer_is_reached_past_the_systems_proxy_but_through_a_named_one() {
-    let backend = Backend::start(None).await;
-    let mut proxy = Proxy::http(None, None, Conduct::LeadTo(backend.port())).await;
+async fn loopback_backend_uses_only_an_explicit_proxy() {
+    let backend = TestBackend::start(None).await;
+    let mut proxy = TestProxy::serve_http(None, None, ProxyBehaviour::ForwardTo(backend.port())).await;
     let all = format!("http://127.0.0.1:{}", proxy.port());
     let way = |choice: &ProxyChoice| {
         let variables = ProxyVariables { all: all.clone(), ..ProxyVariables::default() };
-        Way::to(format!("http://127.0.0.1:{}", backend.port())).choosing(choice, variables)
+        TestRoute::new(format!("http://127.0.0.1:{}", backend.port())).with_proxy_choice(choice, variables)
     };
-    way(&ProxyChoice::System).arrives().await;
+    way(&ProxyChoice::System).assert_connects().await;
     assert!(proxy.is_idle());
-    way(&ProxyChoice::Explicit(ProxySettings::parse(&all).unwrap())).arrives().await;
+    way(&ProxyChoice::Explicit(ProxySettings::parse(&all).unwrap())).assert_connects().await;
     assert!(!proxy.is_idle());
 }
 
 // === what the proxy does wrong ===
 
 #[tokio::test]
-async fn a_proxy_that_wants_another_login_is_told_from_a_backend_that_does() {
-    for way in ways() {
-        let proxy = Proxy::http(None, Some(BASIC), Conduct::Hold).await;
+async fn proxy_407_differs_from_a_backend_401() {
+    for way in routes() {
+        let proxy = TestProxy::serve_http(None, Some(BASIC_CREDENTIALS), ProxyBehaviour::Hold).await;
         for login in ["", "user:hush2@"] {
-            let way = way.clone().through(&format!("http://{login}127.0.0.1:{}", proxy.port()));
-            proxy_fails(&way, ProxyUnauthenticated).await;
+            let way = way.clone().with_proxy(&format!("http://{login}127.0.0.1:{}", proxy.port()));
+            assert_proxy_fails(&way, ProxyUnauthenticated).await;
         }
-        let proxy = Proxy::socks(Some(("user", "hush")), Conduct::Hold).await;
+        let proxy = TestProxy::serve_socks(Some(("user", "hush")), ProxyBehaviour::Hold).await;
         for login in ["", "user:hush2@"] {
-            let way = way.clone().through(&format!("socks5h://{login}127.0.0.1:{}", proxy.port()));
-            proxy_fails(&way, ProxyUnauthenticated).await;
+            let way = way.clone().with_proxy(&format!("socks5h://{login}127.0.0.1:{}", proxy.port()));
+            assert_proxy_fails(&way, ProxyUnauthenticated).await;
         }
     }
-    let backend = Backend::answering(None, Some(401)).await;
-    let proxy = Proxy::http(None, None, Conduct::LeadTo(backend.port())).await;
-    let way = Way::to(format!("http://{NAME}")).through(&format!("http://127.0.0.1:{}", proxy.port()));
-    assert_eq!(way.dial().await.unwrap_err().kind, FaultKind::Unauthenticated);
-    assert_eq!(Reason::of_status(way.ask().await.unwrap().status.as_u16()), Some(Reason::Unauthenticated));
+    let backend = TestBackend::with_status(None, Some(401)).await;
+    let proxy = TestProxy::serve_http(None, None, ProxyBehaviour::ForwardTo(backend.port())).await;
+    let way = TestRoute::new(format!("http://{NAME}")).with_proxy(&format!("http://127.0.0.1:{}", proxy.port()));
+    assert_eq!(way.dial().await.unwrap_err().kind, ConnectionErrorKind::Unauthenticated);
+    assert_eq!(Reason::from_status(way.send_request().await.unwrap().status.as_u16()), Some(Reason::Unauthenticated));
 }
 
 #[tokio::test]
-async fn a_proxy_that_cannot_be_reached_is_said_to_be_the_proxy() {
+async fn unreachable_proxy_is_proxy_unreachable() {
     // Bound and not listening: nobody else gets the port, and whoever connects to it is refused.
     let silent = TcpSocket::new_v4().unwrap();
     silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let dead = silent.local_addr().unwrap();
-    for way in ways() {
+    for way in routes() {
         for scheme in ["http", "https", "socks5h"] {
-            proxy_fails(&way.clone().through(&format!("{scheme}://{dead}")), ProxyUnreachable).await;
+            assert_proxy_fails(&way.clone().with_proxy(&format!("{scheme}://{dead}")), ProxyUnreachable).await;
         }
         for scheme in ["http", "socks5h"] {
-            proxy_fails(&way.clone().through(&format!("{scheme}://{NOWHERE}")), ProxyUnreachable).await;
+            assert_proxy_fails(&way.clone().with_proxy(&format!("{scheme}://{UNRESOLVABLE}")), ProxyUnreachable).await;
         }
     }
 }
 
 #[tokio::test]
-async fn a_proxy_that_does_not_get_through_is_told_from_one_that_is_not_there() {
+async fn refusing_proxy_is_proxy_refused() {
     for status in [403, 502] {
-        let proxy = Proxy::http(None, None, Conduct::status(status)).await;
+        let proxy = TestProxy::serve_http(None, None, ProxyBehaviour::respond_status(status)).await;
         let address = format!("http://127.0.0.1:{}", proxy.port());
-        let [plain, secure] = ways().map(|way| way.through(&address));
-        proxy_fails(&secure, ProxyRefused).await;
+        let [plain, secure] = routes().map(|way| way.with_proxy(&address));
+        assert_proxy_fails(&secure, ProxyRefused).await;
         let fault = plain.dial().await.unwrap_err();
         assert_eq!((fault.kind, fault.status), (ProxyRefused, Some(status)));
         // Without a tunnel nothing tells a proxy's answer from the backend's.
-        assert_eq!(plain.ask().await.unwrap().status.as_u16(), status);
+        assert_eq!(plain.send_request().await.unwrap().status.as_u16(), status);
     }
     // Not allowed; host unreachable; connection refused.
     for code in [2, 4, 5] {
-        let proxy = Proxy::socks(None, Conduct::Answer(vec![5, code, 0, 1, 0, 0, 0, 0, 0, 0])).await;
-        for way in ways() {
-            let way = way.through(&format!("socks5h://127.0.0.1:{}", proxy.port()));
-            let (failure, fault) = way.fails().await;
+        let proxy = TestProxy::serve_socks(None, ProxyBehaviour::Respond(vec![5, code, 0, 1, 0, 0, 0, 0, 0, 0])).await;
+        for way in routes() {
+            let way = way.with_proxy(&format!("socks5h://127.0.0.1:{}", proxy.port()));
+            let (failure, fault) = way.assert_fails().await;
             let kind = if code == 2 { FailureKind::ProxyDenied } else { FailureKind::ProxyRefused };
             assert_eq!((failure.kind, fault.kind), (kind, ProxyRefused), "{code}");
         }
@@ -249,35 +249,35 @@ async fn a_proxy_that_does_not_get_through_is_told_from_one_that_is_not_there() 
 }
 
 #[tokio::test]
-async fn what_is_no_proxy_counts_as_one_that_cannot_be_reached() {
-    let hangs_up = Proxy::http(None, None, Conduct::Answer(Vec::new())).await;
-    let [plain, secure] = ways().map(|way| way.through(&format!("http://127.0.0.1:{}", hangs_up.port())));
-    proxy_fails(&secure, ProxyUnreachable).await;
+async fn non_proxy_is_proxy_unreachable() {
+    let hangs_up = TestProxy::serve_http(None, None, ProxyBehaviour::Respond(Vec::new())).await;
+    let [plain, secure] = routes().map(|way| way.with_proxy(&format!("http://127.0.0.1:{}", hangs_up.port())));
+    assert_proxy_fails(&secure, ProxyUnreachable).await;
     assert_eq!(plain.dial().await.unwrap_err().kind, ProxyUnreachable);
     for answer in ["SSH-2.0-OpenSSH_9.9\r\n", "HTTP/1.1 200 OK\r\n\r\nand more"] {
-        let other = Proxy::http(None, None, Conduct::Answer(answer.into())).await;
-        for way in ways() {
-            let fault = way.through(&format!("http://127.0.0.1:{}", other.port())).dial().await.unwrap_err();
+        let other = TestProxy::serve_http(None, None, ProxyBehaviour::Respond(answer.into())).await;
+        for way in routes() {
+            let fault = way.with_proxy(&format!("http://127.0.0.1:{}", other.port())).dial().await.unwrap_err();
             assert_eq!(fault.kind, ProxyUnreachable, "{answer}");
         }
     }
-    let other = Proxy::socks(None, Conduct::Answer(b"HTTP/1.1 400 Bad Request\r\n\r\n".into())).await;
-    for way in ways() {
-        proxy_fails(&way.through(&format!("socks5h://127.0.0.1:{}", other.port())), ProxyUnreachable).await;
+    let other = TestProxy::serve_socks(None, ProxyBehaviour::Respond(b"HTTP/1.1 400 Bad Request\r\n\r\n".into())).await;
+    for way in routes() {
+        assert_proxy_fails(&way.with_proxy(&format!("socks5h://127.0.0.1:{}", other.port())), ProxyUnreachable).await;
     }
 }
 
 // === time ===
 
 #[tokio::test]
-async fn a_proxy_that_never_takes_the_connection_is_said_to_be_the_proxy() {
+async fn silent_proxy_is_proxy_unreachable() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("https://{}", silent.local_addr().unwrap());
-    for mut way in ways().map(|way| way.through(&address)) {
+    for mut way in routes().map(|way| way.with_proxy(&address)) {
         way.route.proxy_timeout = SHORT;
         assert_eq!(way.dial().await.unwrap_err().kind, ProxyUnreachable);
         way.connect_timeout = SHORT;
-        let kind = way.ask().await.unwrap_err().kind;
+        let kind = way.send_request().await.unwrap_err().kind;
         // Of a tunnel it is not known which of its two ends did not answer.
         let is_tunnel = way.base.starts_with("https");
         let expected = if is_tunnel { FailureKind::ConnectTimedOut } else { FailureKind::ProxyUnreachable };
@@ -286,22 +286,22 @@ async fn a_proxy_that_never_takes_the_connection_is_said_to_be_the_proxy() {
 }
 
 #[tokio::test]
-async fn the_time_to_connect_covers_the_proxy() {
-    for way in ways() {
-        let proxy = Proxy::socks(None, Conduct::Hold).await;
-        let mut way = way.through(&format!("socks5h://127.0.0.1:{}", proxy.port()));
+async fn connect_timeout_covers_the_proxy() {
+    for way in routes() {
+        let proxy = TestProxy::serve_socks(None, ProxyBehaviour::Hold).await;
+        let mut way = way.with_proxy(&format!("socks5h://127.0.0.1:{}", proxy.port()));
         way.connect_timeout = SHORT;
-        let failure = way.ask().await.unwrap_err();
-        assert_eq!((failure.kind, failure.reach), (FailureKind::ConnectTimedOut, Reach::NotSent));
+        let failure = way.send_request().await.unwrap_err();
+        assert_eq!((failure.kind, failure.progress), (FailureKind::ConnectTimedOut, SendProgress::NotSent));
     }
 }
 
 #[tokio::test]
-async fn a_dial_that_is_dropped_leaves_its_proxy() {
+async fn dropped_dial_leaves_its_proxy() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     for scheme in ["http", "socks5h"] {
-        let way = Way::to(format!("http://{NAME}")).through(&format!("{scheme}://{address}"));
+        let way = TestRoute::new(format!("http://{NAME}")).with_proxy(&format!("{scheme}://{address}"));
         let mut proxy = {
             let mut dialling = pin!(way.dial());
             tokio::select! {

@@ -1,47 +1,47 @@
 //! TLS with a private authority.
 
-use mainstay_actors::{connection::fault::FaultKind, reach::trust::Trust, transport::FailureKind};
+use mainstay_actors::{connection::error::ConnectionErrorKind, network::tls::TlsTrust, transport::FailureKind};
 
 use crate::{
-    backend::Backend,
-    certificates::Authority,
-    clients::{LONG, Way},
+    backend::TestBackend,
+    certificates::TestAuthority,
+    clients::{LONG, TestRoute},
 };
 
-async fn backend(authority: &Authority, name: &str) -> Backend {
-    Backend::start(Some(authority.acceptor(name))).await
+async fn backend(authority: &TestAuthority, name: &str) -> TestBackend {
+    TestBackend::start(Some(authority.acceptor(name))).await
 }
 
 #[tokio::test]
-async fn a_server_of_a_private_authority_is_refused_where_nobody_named_the_authority() {
-    let authority = Authority::new();
+async fn private_authority_is_refused_by_default() {
+    let authority = TestAuthority::new();
     let backend = backend(&authority, "localhost").await;
-    let way = Way::to(format!("https://localhost:{}", backend.port()));
-    for way in [way.clone(), way.trusting(&Authority::new())] {
-        let (failure, fault) = way.fails().await;
-        assert_eq!((failure.kind, fault.kind), (FailureKind::Tls, FaultKind::Tls));
+    let way = TestRoute::new(format!("https://localhost:{}", backend.port()));
+    for way in [way.clone(), way.with_authority(&TestAuthority::new())] {
+        let (failure, fault) = way.assert_fails().await;
+        assert_eq!((failure.kind, fault.kind), (FailureKind::Tls, ConnectionErrorKind::Tls));
     }
 }
 
 #[tokio::test]
-async fn a_server_of_a_private_authority_is_trusted_where_its_ca_file_is_given() {
-    let authority = Authority::new();
+async fn private_authority_is_trusted_with_its_ca_file() {
+    let authority = TestAuthority::new();
     let backend = backend(&authority, "localhost").await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("ca.pem");
-    std::fs::write(&file, format!("{}{}", Authority::new().pem(), authority.pem())).unwrap();
-    let mut way = Way::to(format!("https://localhost:{}", backend.port()));
-    way.route.trust = Trust::with_ca_file(&file).unwrap();
-    way.arrives().await;
+    std::fs::write(&file, format!("{}{}", TestAuthority::new().pem(), authority.pem())).unwrap();
+    let mut way = TestRoute::new(format!("https://localhost:{}", backend.port()));
+    way.route.trust = TlsTrust::with_ca_file(&file).unwrap();
+    way.assert_connects().await;
 }
 
 /// Where the roots of the platform are files, which one they are can be said to another process, and to it alone.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn what_the_platform_trusts_is_trusted_beside_the_ca_file() {
-    let (platform, private) = (Authority::new(), Authority::new());
+async fn platform_roots_stay_trusted_beside_the_ca_file() {
+    let (platform, private) = (TestAuthority::new(), TestAuthority::new());
     let folder = tempfile::tempdir().unwrap();
-    let file = |name: &str, authority: &Authority| {
+    let file = |name: &str, authority: &TestAuthority| {
         let file = folder.path().join(name);
         std::fs::write(&file, authority.pem()).unwrap();
         file
@@ -64,26 +64,26 @@ const PORT: &str = "MAINSTAY_TEST_PORT";
 
 #[tokio::test]
 #[ignore = "started by what_the_platform_trusts_is_trusted_beside_the_ca_file, as another process"]
-async fn in_another_process_both_clients_arrive() {
+async fn both_clients_connect_in_another_process() {
     let (Some(file), Ok(port)) = (std::env::var_os(CA_FILE), std::env::var(PORT)) else { return };
-    let mut way = Way::to(format!("https://localhost:{port}"));
-    way.route.trust = Trust::with_ca_file(file.as_ref()).unwrap();
-    way.arrives().await;
+    let mut way = TestRoute::new(format!("https://localhost:{port}"));
+    way.route.trust = TlsTrust::with_ca_file(file.as_ref()).unwrap();
+    way.assert_connects().await;
 }
 
 #[tokio::test]
-async fn a_certificate_for_an_address_counts_for_that_address() {
-    let authority = Authority::new();
+async fn certificate_for_an_ip_address_is_accepted() {
+    let authority = TestAuthority::new();
     let backend = backend(&authority, "127.0.0.1").await;
-    Way::to(format!("https://127.0.0.1:{}", backend.port())).trusting(&authority).arrives().await;
+    TestRoute::new(format!("https://127.0.0.1:{}", backend.port())).with_authority(&authority).assert_connects().await;
 }
 
 #[tokio::test]
-async fn a_certificate_for_another_name_is_refused() {
-    let authority = Authority::new();
+async fn certificate_for_another_name_is_refused() {
+    let authority = TestAuthority::new();
     let backend = backend(&authority, "elsewhere.test").await;
-    let way = Way::to(format!("https://localhost:{}", backend.port())).trusting(&authority);
-    let (failure, fault) = way.fails().await;
-    assert_eq!((failure.kind, fault.kind), (FailureKind::Tls, FaultKind::Tls));
+    let way = TestRoute::new(format!("https://localhost:{}", backend.port())).with_authority(&authority);
+    let (failure, fault) = way.assert_fails().await;
+    assert_eq!((failure.kind, fault.kind), (FailureKind::Tls, ConnectionErrorKind::Tls));
     assert!(fault.details.contains("not valid for name"), "{fault:?}");
 }

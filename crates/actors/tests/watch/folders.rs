@@ -4,36 +4,36 @@ use std::fs;
 
 use mainstay_actors::error::Reason;
 
-use crate::scene::{Scene, new, old, write};
+use crate::fixture::{WatchFixture, new_text, old_text, write};
 
 #[tokio::test]
-async fn a_renamed_folder_drops_what_is_in_both_names_and_is_watched_by_its_new_one() {
-    let mut scene = Scene::with(&["before/deep/a", "beside/b"]).await;
-    scene.keep(&["before/deep/a", "after/deep/a", "beside/b"]).await;
+async fn renamed_folder_invalidates_both_names_and_is_watched() {
+    let mut scene = WatchFixture::with_files(&["before/deep/a", "beside/b"]).await;
+    scene.read_and_cache(&["before/deep/a", "after/deep/a", "beside/b"]).await;
     assert_eq!(scene.read("after/deep/a").await, Err(Reason::NotFound));
     for folder in ["before", "before/deep", "after/deep", "beside", ""] {
         scene.search(folder, "found before").await;
     }
     fs::rename(scene.path("before"), scene.path("after")).unwrap();
     scene.settle().await;
-    assert!(scene.keeps("beside/b"));
+    assert!(scene.is_cached("beside/b"));
     assert_eq!(scene.read("before/deep/a").await, Err(Reason::NotFound));
-    assert_eq!(scene.read("after/deep/a").await, old());
+    assert_eq!(scene.read("after/deep/a").await, old_text());
     for folder in ["before", "before/deep", "after/deep", ""] {
         assert_eq!(scene.search(folder, "found after").await, "found after", "{folder}");
     }
     assert_eq!(scene.search("beside", "found after").await, "found before");
 
-    scene.keep(&["after/deep/a"]).await;
+    scene.read_and_cache(&["after/deep/a"]).await;
     fs::write(scene.path("after/deep/a"), "new").unwrap();
-    scene.forgets("after/deep/a").await;
-    assert_eq!(scene.read("after/deep/a").await, new());
+    scene.wait_until_dropped("after/deep/a").await;
+    assert_eq!(scene.read("after/deep/a").await, new_text());
 }
 
 #[tokio::test]
-async fn what_is_in_a_folder_that_is_moved_in_or_made_is_watched_from_then_on() {
-    let mut scene = Scene::with(&["a"]).await;
-    let beside = scene.top.join("beside");
+async fn new_or_moved_in_folder_is_watched() {
+    let mut scene = WatchFixture::with_files(&["a"]).await;
+    let beside = scene.base.join("beside");
     for n in 0..20 {
         write(&beside.join(format!("{n}/deep/x")), "old");
     }
@@ -43,24 +43,24 @@ async fn what_is_in_a_folder_that_is_moved_in_or_made_is_watched_from_then_on() 
     scene.settle().await;
     let files = ["moved/0/deep/x", "moved/19/deep/x", "made/1/2/3/4/x"];
     for file in files {
-        scene.keep(&[file]).await;
+        scene.read_and_cache(&[file]).await;
         fs::write(scene.path(file), "new").unwrap();
-        scene.forgets(file).await;
-        assert_eq!(scene.read(file).await, new(), "{file}");
+        scene.wait_until_dropped(file).await;
+        assert_eq!(scene.read(file).await, new_text(), "{file}");
     }
 }
 
 #[tokio::test]
-async fn a_folder_that_is_removed_and_made_anew_is_watched_again() {
-    let mut scene = Scene::with(&["folder/a"]).await;
-    scene.keep(&["folder/a"]).await;
+async fn recreated_folder_is_watched() {
+    let mut scene = WatchFixture::with_files(&["folder/a"]).await;
+    scene.read_and_cache(&["folder/a"]).await;
     fs::remove_dir_all(scene.path("folder")).unwrap();
-    scene.forgets("folder/a").await;
+    scene.wait_until_dropped("folder/a").await;
     assert_eq!(scene.read("folder/a").await, Err(Reason::NotFound));
     write(&scene.path("folder/a"), "old");
     scene.settle().await;
-    scene.keep(&["folder/a"]).await;
+    scene.read_and_cache(&["folder/a"]).await;
     fs::write(scene.path("folder/a"), "new").unwrap();
-    scene.forgets("folder/a").await;
-    assert_eq!(scene.read("folder/a").await, new());
+    scene.wait_until_dropped("folder/a").await;
+    assert_eq!(scene.read("folder/a").await, new_text());
 }

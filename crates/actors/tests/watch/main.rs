@@ -6,10 +6,10 @@
     reason = "a test that meets the unexpected should say so at once"
 )]
 
-mod crowds;
+mod many_files;
 mod folders;
-mod losses;
+mod lost_roots;
 #[cfg(unix)]
-mod plain;
+mod uncached;
 mod saves;
-mod scene;
+mod fixture;

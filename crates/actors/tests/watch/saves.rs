@@ -6,29 +6,29 @@ use std::path::Path;
 
 use mainstay_actors::error::Reason;
 
-use crate::scene::{Scene, new, old, write};
+use crate::fixture::{WatchFixture, new_text, old_text, write};
 
 /// Saves a file in some way: it is read anew, and so is what covers it; the rest stays.
-async fn check_save(save: impl FnOnce(&Path)) {
-    let mut scene = Scene::with(&["notes/a", "notes/b", "other/c"]).await;
-    scene.keep(&["notes/a", "notes/b", "other/c"]).await;
+async fn assert_save_invalidates(save: impl FnOnce(&Path)) {
+    let mut scene = WatchFixture::with_files(&["notes/a", "notes/b", "other/c"]).await;
+    scene.read_and_cache(&["notes/a", "notes/b", "other/c"]).await;
     for folder in ["", "notes", "other"] {
         assert_eq!(scene.search(folder, "found before").await, "found before");
         assert_eq!(scene.search(folder, "not asked").await, "found before");
     }
     save(&scene.path("notes/a"));
     scene.settle().await;
-    assert_eq!(scene.read("notes/a").await, new());
+    assert_eq!(scene.read("notes/a").await, new_text());
     assert_eq!(scene.search("notes", "found after").await, "found after");
     assert_eq!(scene.search("", "found after").await, "found after");
-    assert!(scene.keeps("notes/b") && scene.keeps("other/c"), "what was not touched is kept");
+    assert!(scene.is_cached("notes/b") && scene.is_cached("other/c"), "what was not touched is kept");
     assert_eq!(scene.search("other", "found after").await, "found before");
-    assert_eq!(scene.read("notes/b").await, old());
+    assert_eq!(scene.read("notes/b").await, old_text());
 }
 
 #[tokio::test]
-async fn a_save_beside_and_a_rename_over_it_drop_the_final_path() {
-    check_save(|file| {
+async fn save_by_temp_file_and_rename_invalidates_path() {
+    assert_save_invalidates(|file| {
         let beside = file.with_extension("tmp");
         let mut written = File::create(&beside).unwrap();
         written.write_all(b"new").unwrap();
@@ -39,8 +39,8 @@ async fn a_save_beside_and_a_rename_over_it_drop_the_final_path() {
 }
 
 #[tokio::test]
-async fn a_backup_by_rename_and_a_new_file_in_its_place_drop_the_path() {
-    check_save(|file| {
+async fn save_with_backup_rename_invalidates_path() {
+    assert_save_invalidates(|file| {
         let backup = file.with_extension("a~");
         fs::rename(file, &backup).unwrap();
         let mut written = File::create(file).unwrap();
@@ -52,8 +52,8 @@ async fn a_backup_by_rename_and_a_new_file_in_its_place_drop_the_path() {
 }
 
 #[tokio::test]
-async fn a_save_in_place_drops_the_path() {
-    check_save(|file| {
+async fn save_in_place_invalidates_path() {
+    assert_save_invalidates(|file| {
         let mut written = File::options().write(true).truncate(true).open(file).unwrap();
         written.write_all(b"new").unwrap();
         written.sync_all().unwrap();
@@ -62,16 +62,16 @@ async fn a_save_in_place_drops_the_path() {
 }
 
 #[tokio::test]
-async fn a_new_file_drops_that_it_was_not_there_and_the_searches_that_cover_it() {
-    let mut scene = Scene::with(&["notes/deep/a", "other/c"]).await;
+async fn new_file_invalidates_not_found_and_searches() {
+    let mut scene = WatchFixture::with_files(&["notes/deep/a", "other/c"]).await;
     assert_eq!(scene.read("notes/deep/b").await, Err(Reason::NotFound));
-    assert!(scene.keeps("notes/deep/b"), "that it is not there is kept");
+    assert!(scene.is_cached("notes/deep/b"), "that it is not there is kept");
     for folder in ["", "notes", "notes/deep", "other"] {
         scene.search(folder, "found before").await;
     }
     fs::write(scene.path("notes/deep/b"), "new").unwrap();
-    scene.forgets("notes/deep/b").await;
-    assert_eq!(scene.read("notes/deep/b").await, new());
+    scene.wait_until_dropped("notes/deep/b").await;
+    assert_eq!(scene.read("notes/deep/b").await, new_text());
     for folder in ["", "notes", "notes/deep"] {
         assert_eq!(scene.search(folder, "found after").await, "found after", "{folder}");
     }
@@ -80,36 +80,36 @@ async fn a_new_file_drops_that_it_was_not_there_and_the_searches_that_cover_it()
 }
 
 #[tokio::test]
-async fn a_file_that_was_there_between_two_events_alone_is_forgotten() {
-    let mut scene = Scene::with(&["a"]).await;
+async fn short_lived_file_is_invalidated() {
+    let mut scene = WatchFixture::with_files(&["a"]).await;
     fs::write(scene.path("b"), "brief").unwrap();
     assert_eq!(scene.read("b").await, Ok("brief".to_owned()));
     fs::remove_file(scene.path("b")).unwrap();
     fs::rename(scene.path("a"), scene.path("c")).unwrap();
-    assert_eq!(scene.read("c").await, old());
+    assert_eq!(scene.read("c").await, old_text());
     fs::rename(scene.path("c"), scene.path("d")).unwrap();
     scene.settle().await;
     assert_eq!(scene.read("b").await, Err(Reason::NotFound));
     assert_eq!(scene.read("c").await, Err(Reason::NotFound));
-    assert_eq!(scene.read("d").await, old());
+    assert_eq!(scene.read("d").await, old_text());
 }
 
 #[tokio::test]
-async fn what_is_kept_is_read_once_and_stays_while_nothing_is_told() {
-    let mut scene = Scene::with(&["a"]).await;
-    scene.keep(&["a"]).await;
+async fn cached_file_is_read_once_without_events() {
+    let mut scene = WatchFixture::with_files(&["a"]).await;
+    scene.read_and_cache(&["a"]).await;
     let loads = scene.cache.stats().loads;
     for _ in 0..10 {
-        assert_eq!(scene.read("a").await, old());
+        assert_eq!(scene.read("a").await, old_text());
     }
     assert_eq!(scene.cache.stats().loads, loads);
     // Reading is no change.
     fs::read(scene.path("a")).unwrap();
     scene.settle().await;
-    assert!(scene.keeps("a"));
+    assert!(scene.is_cached("a"));
     write(&scene.path("a"), "new");
-    let told = scene.told("cache_invalidated").await;
+    let told = scene.next_event("cache_invalidated").await;
     assert_eq!(told.fields["by"], "files");
-    scene.forgets("a").await;
-    assert_eq!(scene.read("a").await, new());
+    scene.wait_until_dropped("a").await;
+    assert_eq!(scene.read("a").await, new_text());
 }

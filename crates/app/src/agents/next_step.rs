@@ -6,7 +6,7 @@ use mainstay_actors::agent::AgentStatus;
 
 /// What is known of an agent's near future.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Prospect<'a> {
+pub(super) struct NextStepInput<'a> {
     pub(super) id: &'a str,
     pub(super) status: AgentStatus,
     /// Whether its supervisor leaves it as it is until somebody resets it.
@@ -20,8 +20,8 @@ pub(super) struct Prospect<'a> {
 }
 
 /// See the module.
-pub(super) fn next_step(prospect: Prospect<'_>) -> String {
-    let Prospect { id, status, gave_up, restart_in, budget_left, misses, fail_after } = prospect;
+pub(super) fn next_step(prospect: NextStepInput<'_>) -> String {
+    let NextStepInput { id, status, gave_up, restart_in, budget_left, misses, fail_after } = prospect;
     let left = match budget_left {
         Some(1) => "1 restart left".to_owned(),
         Some(left) => format!("{left} restarts left"),
@@ -63,7 +63,7 @@ mod tests {
 
     use super::*;
 
-    const PROSPECT: Prospect<'_> = Prospect {
+    const INPUT: NextStepInput<'_> = NextStepInput {
         id: "planner",
         status: AgentStatus::Healthy,
         gave_up: false,
@@ -74,26 +74,26 @@ mod tests {
     };
 
     #[test]
-    fn each_status_says_what_comes_next_and_names_the_command_where_a_person_has_to_act() {
+    fn next_step_each_status_names_command_if_needed() {
         let prospects = [
-            Prospect { status: AgentStatus::Starting, ..PROSPECT },
-            PROSPECT,
-            Prospect { status: AgentStatus::Degraded, ..PROSPECT },
-            Prospect { status: AgentStatus::Degraded, misses: 1, ..PROSPECT },
-            Prospect { status: AgentStatus::Degraded, misses: 2, ..PROSPECT },
+            NextStepInput { status: AgentStatus::Starting, ..INPUT },
+            INPUT,
+            NextStepInput { status: AgentStatus::Degraded, ..INPUT },
+            NextStepInput { status: AgentStatus::Degraded, misses: 1, ..INPUT },
+            NextStepInput { status: AgentStatus::Degraded, misses: 2, ..INPUT },
             // It is at work, and so it may miss as many as it likes.
-            Prospect { status: AgentStatus::Degraded, misses: 7, budget_left: Some(1), ..PROSPECT },
-            Prospect { status: AgentStatus::Failed, misses: 3, ..PROSPECT },
-            Prospect { status: AgentStatus::Failed, misses: 3, budget_left: Some(0), ..PROSPECT },
-            Prospect { status: AgentStatus::Failed, gave_up: true, budget_left: Some(0), ..PROSPECT },
-            Prospect {
+            NextStepInput { status: AgentStatus::Degraded, misses: 7, budget_left: Some(1), ..INPUT },
+            NextStepInput { status: AgentStatus::Failed, misses: 3, ..INPUT },
+            NextStepInput { status: AgentStatus::Failed, misses: 3, budget_left: Some(0), ..INPUT },
+            NextStepInput { status: AgentStatus::Failed, gave_up: true, budget_left: Some(0), ..INPUT },
+            NextStepInput {
                 status: AgentStatus::Restarting,
                 restart_in: Some(Duration::from_millis(4_600)),
-                ..PROSPECT
+                ..INPUT
             },
-            Prospect { status: AgentStatus::Restarting, budget_left: None, ..PROSPECT },
-            Prospect { status: AgentStatus::Stopped, ..PROSPECT },
-            Prospect { status: AgentStatus::Unknown, ..PROSPECT },
+            NextStepInput { status: AgentStatus::Restarting, budget_left: None, ..INPUT },
+            NextStepInput { status: AgentStatus::Stopped, ..INPUT },
+            NextStepInput { status: AgentStatus::Unknown, ..INPUT },
         ];
         let told: Vec<String> = prospects.into_iter().map(next_step).collect();
         expect![[r#"

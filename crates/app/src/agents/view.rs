@@ -5,21 +5,21 @@ use std::time::Duration;
 use mainstay_actors::agent::{AgentReport, AgentStatus};
 use mainstay_actors::error::{Error, Reason};
 use mainstay_runtime::journal::millis;
-use mainstay_runtime::{Status as ActorStatus, Vitals};
+use mainstay_runtime::{ActorStatus as ActorStatus, ActorInfo};
 
-use super::next_step::{Prospect, next_step};
-use crate::agent_factory::RestartTerms;
-use crate::moment::Moment;
-use crate::status::{AgentBudget, AgentView, PastError};
+use super::next_step::{NextStepInput, next_step};
+use crate::agent_factory::RestartLimits;
+use crate::time_point::TimePoint;
+use crate::status::{AgentBudget, AgentView, ResolvedError};
 
 /// See the module.
-pub(super) fn view(report: AgentReport, vitals: &Vitals, terms: &RestartTerms, moment: Moment) -> AgentView {
-    let (status, since) = prevailing(vitals, &report);
+pub(super) fn view(report: AgentReport, vitals: &ActorInfo, terms: &RestartLimits, moment: TimePoint) -> AgentView {
+    let (status, since) = effective_status(vitals, &report);
     let gave_up = vitals.status == ActorStatus::Failed;
-    let at = |at| moment.wall_time_of(at);
-    let (crash, past_error) = crash(vitals, status, moment);
+    let at = |at| moment.format_wall_time(at);
+    let (crash, past_error) = classify_crash(vitals, status, moment);
     let last_error = report.last_error.as_ref().map(|error| error.message.clone());
-    let next_step = next_step(Prospect {
+    let next_step = next_step(NextStepInput {
         id: &report.id,
         status,
         gave_up,
@@ -46,16 +46,16 @@ pub(super) fn view(report: AgentReport, vitals: &Vitals, terms: &RestartTerms, m
             .last_error
             .map(|error| *error)
             .or_else(|| crash.map(|said| Error::new(Reason::Crashed).with_details(&said))),
-        past_error,
+        resolved_error: past_error,
         misses: report.misses,
         fail_after: terms.fail_after,
         last_check: report.last_check.map(at),
         uptime_s: report.uptime_s.filter(|_| may_be_up(status)),
         error_count: report.error_count,
-        state_kept_at: report.state_kept_at.map(|at| format!("{at:.3}")),
+        state_saved_at: report.state_saved_at.map(|at| format!("{at:.3}")),
         process: report.process,
-        letters_waiting: report.letters_waiting,
-        letters_under_way: report.letters_under_way,
+        messages_waiting: report.messages_waiting,
+        messages_in_flight: report.messages_in_flight,
         next_step,
         id: report.id,
         driver: report.driver,
@@ -63,12 +63,12 @@ pub(super) fn view(report: AgentReport, vitals: &Vitals, terms: &RestartTerms, m
 }
 
 /// Why the last incarnation ended: as what is wrong, or, where the agent has been seen alive since, as what is over.
-fn crash(vitals: &Vitals, status: AgentStatus, moment: Moment) -> (Option<String>, Option<PastError>) {
+fn classify_crash(vitals: &ActorInfo, status: AgentStatus, moment: TimePoint) -> (Option<String>, Option<ResolvedError>) {
     let Some(said) = vitals.last_error.clone() else { return (None, None) };
     match status {
         AgentStatus::Healthy | AgentStatus::Degraded | AgentStatus::Unknown => {
-            let at = vitals.last_error_at.map(|at| moment.wall_time_of(at));
-            (None, at.map(|at| PastError { at, message: said }))
+            let at = vitals.last_error_at.map(|at| moment.format_wall_time(at));
+            (None, at.map(|at| ResolvedError { at, message: said }))
         }
         AgentStatus::Starting | AgentStatus::Failed | AgentStatus::Restarting | AgentStatus::Stopped => {
             (Some(said), None)
@@ -85,7 +85,7 @@ fn may_be_up(status: AgentStatus) -> bool {
 }
 
 /// While an agent's actor is down its supervisor knows how the agent is; else the actor does.
-fn prevailing(vitals: &Vitals, report: &AgentReport) -> (AgentStatus, Duration) {
+fn effective_status(vitals: &ActorInfo, report: &AgentReport) -> (AgentStatus, Duration) {
     match vitals.status {
         ActorStatus::Running => (report.status, report.since),
         ActorStatus::Starting if vitals.generation <= 1 => (AgentStatus::Starting, vitals.since),
@@ -100,11 +100,11 @@ mod tests {
     use std::time::Duration;
 
     use jiff::Timestamp;
-    use mainstay_actors::agent::ProcessFacts;
+    use mainstay_actors::agent::ProcessUsage;
 
     use super::*;
 
-    const MOMENT: Moment = Moment { now: s(100), wall: Timestamp::UNIX_EPOCH };
+    const NOW: TimePoint = TimePoint { now: s(100), wall: Timestamp::UNIX_EPOCH };
 
     const fn s(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -121,15 +121,15 @@ mod tests {
             last_error: None,
             uptime_s: Some(12.0),
             error_count: Some(0),
-            state_kept_at: None,
-            process: Some(ProcessFacts { pid: 4711, memory_bytes: None }),
-            letters_waiting: 0,
-            letters_under_way: 0,
+            state_saved_at: None,
+            process: Some(ProcessUsage { pid: 4711, memory_bytes: None }),
+            messages_waiting: 0,
+            messages_in_flight: 0,
         }
     }
 
-    fn vitals(status: ActorStatus) -> Vitals {
-        Vitals {
+    fn vitals(status: ActorStatus) -> ActorInfo {
+        ActorInfo {
             status,
             since: s(70),
             generation: 2,
@@ -142,28 +142,28 @@ mod tests {
         }
     }
 
-    fn shown(actor: ActorStatus, status: AgentStatus) -> AgentView {
-        let terms = RestartTerms { fail_after: 3, budget: None, stable_after: s(60) };
-        view(report(status), &vitals(actor), &terms, MOMENT)
+    fn view_of(actor: ActorStatus, status: AgentStatus) -> AgentView {
+        let terms = RestartLimits { fail_after: 3, budget: None, stable_after: s(60) };
+        view(report(status), &vitals(actor), &terms, NOW)
     }
 
     #[test]
-    fn a_crash_is_what_is_wrong_until_the_agent_has_been_seen_well_and_then_it_is_past() {
+    fn crash_is_last_error_until_healthy_then_resolved() {
         for (actor, status) in [
             (ActorStatus::Restarting, AgentStatus::Healthy),
             (ActorStatus::Failed, AgentStatus::Healthy),
             (ActorStatus::Running, AgentStatus::Starting),
         ] {
-            let shown = shown(actor, status);
+            let shown = view_of(actor, status);
             assert_eq!(shown.last_error.as_deref(), Some("it exited with code 1"), "{actor:?}");
             assert_eq!(
-                (shown.error.map(|error| error.reason), shown.past_error),
+                (shown.error.map(|error| error.reason), shown.resolved_error),
                 (Some(Reason::Crashed), None)
             );
         }
-        let shown = shown(ActorStatus::Running, AgentStatus::Healthy);
+        let shown = view_of(ActorStatus::Running, AgentStatus::Healthy);
         assert_eq!((shown.last_error, shown.error), (None, None));
-        let past = shown.past_error.unwrap();
+        let past = shown.resolved_error.unwrap();
         assert_eq!(
             (past.at.as_str(), past.message.as_str()),
             ("1969-12-31T23:59:20.000Z", "it exited with code 1")
@@ -171,10 +171,10 @@ mod tests {
     }
 
     #[test]
-    fn an_uptime_is_shown_only_of_an_agent_that_may_be_up() {
-        assert_eq!(shown(ActorStatus::Running, AgentStatus::Healthy).uptime_s, Some(12.0));
+    fn uptime_is_shown_only_while_agent_may_be_up() {
+        assert_eq!(view_of(ActorStatus::Running, AgentStatus::Healthy).uptime_s, Some(12.0));
         for actor in [ActorStatus::Restarting, ActorStatus::Stopped, ActorStatus::Failed] {
-            assert_eq!(shown(actor, AgentStatus::Healthy).uptime_s, None, "{actor:?}");
+            assert_eq!(view_of(actor, AgentStatus::Healthy).uptime_s, None, "{actor:?}");
         }
     }
 }

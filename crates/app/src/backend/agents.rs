@@ -18,24 +18,24 @@ const LISTED_MAX: usize = 20;
 
 /// All agents, by id.
 #[derive(Debug)]
-pub(super) struct AgentBook {
-    agents: BTreeMap<String, Agent>,
+pub(super) struct AgentStore {
+    agents: BTreeMap<String, AgentRecord>,
     /// The ids as errors list them.
-    known: Arc<str>,
+    known_ids: Arc<str>,
 }
 
 #[derive(Debug)]
-struct Agent {
-    condition: Condition,
+struct AgentRecord {
+    condition: AgentCondition,
     /// Rises with every crash and every restart: a request belongs to the life that it was sent to.
-    life: u64,
+    generation: u64,
     since: Instant,
     error_count: u64,
     memory: Value,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Condition {
+enum AgentCondition {
     Healthy,
     Failed,
     Hung,
@@ -44,7 +44,7 @@ enum Condition {
 /// What `GET …/health` answers.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Health {
+pub(super) struct HealthBody {
     pub(super) id: String,
     pub(super) status: &'static str,
     /// Whole seconds since the start or the last restart; 0 while failed.
@@ -54,7 +54,7 @@ pub(super) struct Health {
 
 /// Why an agent did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refusal {
+pub(super) enum AgentError {
     /// There is no such agent.
     #[error("there is no agent {agent:?}; there is {known}")]
     Unknown { agent: String, known: Arc<str> },
@@ -72,48 +72,48 @@ pub(super) enum Refusal {
     TooLarge { what: &'static str, bytes: usize, max: usize },
 }
 
-impl AgentBook {
+impl AgentStore {
     /// All of them healthy from `now` on, with empty memories.
     pub(super) fn new(ids: &[String], now: Instant) -> Self {
-        Self { agents: ids.iter().map(|id| (id.clone(), Agent::new(now))).collect(), known: listed(ids) }
+        Self { agents: ids.iter().map(|id| (id.clone(), AgentRecord::new(now))).collect(), known_ids: list_ids(ids) }
     }
 
     /// Which life the agent is in.
-    pub(super) fn life(&self, id: &str) -> Result<u64, Refusal> {
-        Ok(self.agent(id)?.life)
+    pub(super) fn generation(&self, id: &str) -> Result<u64, AgentError> {
+        Ok(self.agent(id)?.generation)
     }
 
-    pub(super) fn health(&self, id: &str, now: Instant) -> Result<Health, Refusal> {
+    pub(super) fn health(&self, id: &str, now: Instant) -> Result<HealthBody, AgentError> {
         let agent = self.agent(id)?;
         let (status, uptime) = match agent.condition {
-            Condition::Hung => return Err(Refusal::Hung { agent: id.to_owned() }),
-            Condition::Failed => ("failed", 0),
-            Condition::Healthy => ("healthy", now.saturating_duration_since(agent.since).as_secs()),
+            AgentCondition::Hung => return Err(AgentError::Hung { agent: id.to_owned() }),
+            AgentCondition::Failed => ("failed", 0),
+            AgentCondition::Healthy => ("healthy", now.saturating_duration_since(agent.since).as_secs()),
         };
-        Ok(Health { id: id.to_owned(), status, uptime, error_count: agent.error_count })
+        Ok(HealthBody { id: id.to_owned(), status, uptime, error_count: agent.error_count })
     }
 
     /// What a healthy agent remembers.
-    pub(super) fn state(&self, id: &str) -> Result<Value, Refusal> {
-        self.agent(id)?.answering(id)?;
+    pub(super) fn state(&self, id: &str) -> Result<Value, AgentError> {
+        self.agent(id)?.ensure_healthy(id)?;
         Ok(self.agent(id)?.memory.clone())
     }
 
     /// Replaces what a healthy agent remembers.
-    pub(super) fn write_state(&mut self, id: &str, state: Value) -> Result<(), Refusal> {
-        within("the state", &state, MEMORY_BYTES_MAX)?;
+    pub(super) fn write_state(&mut self, id: &str, state: Value) -> Result<(), AgentError> {
+        check_size("the state", &state, MEMORY_BYTES_MAX)?;
         let agent = self.agent_mut(id)?;
-        agent.answering(id)?;
+        agent.ensure_healthy(id)?;
         agent.memory = state;
         Ok(())
     }
 
     /// Lets a healthy agent remember one message, and says how many it has counted.
-    pub(super) fn message(&mut self, id: &str, message: &Value) -> Result<u64, Refusal> {
-        within("the message", message, MESSAGE_BYTES_MAX)?;
+    pub(super) fn message(&mut self, id: &str, message: &Value) -> Result<u64, AgentError> {
+        check_size("the message", message, MESSAGE_BYTES_MAX)?;
         let agent = self.agent_mut(id)?;
-        agent.answering(id)?;
-        let (memory, count) = grown(&agent.memory, message)?;
+        agent.ensure_healthy(id)?;
+        let (memory, count) = append_message(&agent.memory, message)?;
         agent.memory = memory;
         Ok(count)
     }
@@ -124,46 +124,46 @@ impl AgentBook {
     }
 
     /// Fails the agent: one error more, and its memory is gone. Says how many errors it has now.
-    pub(super) fn crash(&mut self, id: &str, now: Instant) -> Result<u64, Refusal> {
+    pub(super) fn crash(&mut self, id: &str, now: Instant) -> Result<u64, AgentError> {
         let agent = self.agent_mut(id)?;
         agent.error_count = agent.error_count.saturating_add(1);
-        agent.begin(Condition::Failed, now);
+        agent.restart_as(AgentCondition::Failed, now);
         Ok(agent.error_count)
     }
 
     /// From now on the agent gives no answer. It forgets nothing.
-    pub(super) fn hang(&mut self, id: &str) -> Result<(), Refusal> {
-        self.agent_mut(id)?.condition = Condition::Hung;
+    pub(super) fn hang(&mut self, id: &str) -> Result<(), AgentError> {
+        self.agent_mut(id)?.condition = AgentCondition::Hung;
         Ok(())
     }
 
     /// Makes the agent healthy and leaves its memory as it is.
-    pub(super) fn heal(&mut self, id: &str) -> Result<(), Refusal> {
-        self.agent_mut(id)?.condition = Condition::Healthy;
+    pub(super) fn heal(&mut self, id: &str) -> Result<(), AgentError> {
+        self.agent_mut(id)?.condition = AgentCondition::Healthy;
         Ok(())
     }
 
     /// Makes the agent healthy, with an empty memory and its uptime from `now`. Its errors stay counted.
-    pub(super) fn restart(&mut self, id: &str, now: Instant) -> Result<Health, Refusal> {
-        self.agent_mut(id)?.begin(Condition::Healthy, now);
+    pub(super) fn restart(&mut self, id: &str, now: Instant) -> Result<HealthBody, AgentError> {
+        self.agent_mut(id)?.restart_as(AgentCondition::Healthy, now);
         self.health(id, now)
     }
 
-    fn agent(&self, id: &str) -> Result<&Agent, Refusal> {
-        self.agents.get(id).ok_or_else(|| unknown(id, &self.known))
+    fn agent(&self, id: &str) -> Result<&AgentRecord, AgentError> {
+        self.agents.get(id).ok_or_else(|| unknown_agent(id, &self.known_ids))
     }
 
-    fn agent_mut(&mut self, id: &str) -> Result<&mut Agent, Refusal> {
-        self.agents.get_mut(id).ok_or_else(|| unknown(id, &self.known))
+    fn agent_mut(&mut self, id: &str) -> Result<&mut AgentRecord, AgentError> {
+        self.agents.get_mut(id).ok_or_else(|| unknown_agent(id, &self.known_ids))
     }
 }
 
-fn unknown(id: &str, known: &Arc<str>) -> Refusal {
-    Refusal::Unknown { agent: id.chars().take(super::AGENT_ID_BYTES_MAX).collect(), known: known.clone() }
+fn unknown_agent(id: &str, known: &Arc<str>) -> AgentError {
+    AgentError::Unknown { agent: id.chars().take(super::AGENT_ID_BYTES_MAX).collect(), known: known.clone() }
 }
 
 /// The ids, for a person.
-fn listed(ids: &[String]) -> Arc<str> {
+fn list_ids(ids: &[String]) -> Arc<str> {
     let mut listed: Vec<&str> = ids.iter().map(String::as_str).take(LISTED_MAX).collect();
     match ids.len() {
         0 => listed.push("none"),
@@ -173,49 +173,49 @@ fn listed(ids: &[String]) -> Arc<str> {
     listed.join(", ").into()
 }
 
-impl Agent {
+impl AgentRecord {
     fn new(now: Instant) -> Self {
-        Self { condition: Condition::Healthy, life: 1, since: now, error_count: 0, memory: empty() }
+        Self { condition: AgentCondition::Healthy, generation: 1, since: now, error_count: 0, memory: empty_memory() }
     }
 
     /// Starts the next life, which remembers nothing of the last.
-    fn begin(&mut self, condition: Condition, now: Instant) {
+    fn restart_as(&mut self, condition: AgentCondition, now: Instant) {
         self.condition = condition;
-        self.life += 1;
+        self.generation += 1;
         self.since = now;
-        self.memory = empty();
+        self.memory = empty_memory();
     }
 
-    fn answering(&self, id: &str) -> Result<(), Refusal> {
+    fn ensure_healthy(&self, id: &str) -> Result<(), AgentError> {
         match self.condition {
-            Condition::Healthy => Ok(()),
-            Condition::Failed => Err(Refusal::Failed { agent: id.to_owned() }),
-            Condition::Hung => Err(Refusal::Hung { agent: id.to_owned() }),
+            AgentCondition::Healthy => Ok(()),
+            AgentCondition::Failed => Err(AgentError::Failed { agent: id.to_owned() }),
+            AgentCondition::Hung => Err(AgentError::Hung { agent: id.to_owned() }),
         }
     }
 }
 
 /// What an agent remembers at first.
-fn empty() -> Value {
+fn empty_memory() -> Value {
     json!({ "messages": [], "count": 0 })
 }
 
 /// The memory with one message more, and the new count. The oldest messages make room.
-fn grown(memory: &Value, message: &Value) -> Result<(Value, u64), Refusal> {
-    let mut memory = object(memory);
+fn append_message(memory: &Value, message: &Value) -> Result<(Value, u64), AgentError> {
+    let mut memory = to_object(memory);
     let count = memory.get("count").and_then(Value::as_u64).unwrap_or(0).saturating_add(1);
     let mut messages = match memory.remove("messages") {
         Some(Value::Array(messages)) => messages,
         _ => Vec::new(),
     };
     messages.push(message.clone());
-    let rest = bytes_of(&json!(memory)) + r#","count":,"messages":[]"#.len() + 20;
-    let lengths: Vec<usize> = messages.iter().map(|message| bytes_of(message) + 1).collect();
+    let rest = json_bytes(&json!(memory)) + r#","count":,"messages":[]"#.len() + 20;
+    let lengths: Vec<usize> = messages.iter().map(|message| json_bytes(message) + 1).collect();
     let room = MEMORY_BYTES_MAX.saturating_sub(rest);
-    let kept = fitting(&lengths, room);
+    let kept = count_fitting(&lengths, room);
     if kept == 0 {
-        let bytes = rest + bytes_of(message);
-        return Err(Refusal::TooLarge { what: "the agent's memory", bytes, max: MEMORY_BYTES_MAX });
+        let bytes = rest + json_bytes(message);
+        return Err(AgentError::TooLarge { what: "the agent's memory", bytes, max: MEMORY_BYTES_MAX });
     }
     messages.drain(..messages.len() - kept);
     memory.insert("messages".to_owned(), Value::Array(messages));
@@ -224,7 +224,7 @@ fn grown(memory: &Value, message: &Value) -> Result<(Value, u64), Refusal> {
 }
 
 /// How many of the last lengths fit into `room`, at most [`MESSAGES_MAX`].
-fn fitting(lengths: &[usize], room: usize) -> usize {
+fn count_fitting(lengths: &[usize], room: usize) -> usize {
     let sums = lengths.iter().rev().scan(0_usize, |sum, length| {
         *sum = sum.saturating_add(*length);
         Some(*sum)
@@ -233,22 +233,22 @@ fn fitting(lengths: &[usize], room: usize) -> usize {
 }
 
 /// The memory as an object: a state that is not one is kept under `value`.
-fn object(memory: &Value) -> Map<String, Value> {
+fn to_object(memory: &Value) -> Map<String, Value> {
     match memory {
         Value::Object(object) => object.clone(),
         other => Map::from_iter([("value".to_owned(), other.clone())]),
     }
 }
 
-fn within(what: &'static str, value: &Value, max: usize) -> Result<(), Refusal> {
-    match bytes_of(value) {
-        bytes if bytes > max => Err(Refusal::TooLarge { what, bytes, max }),
+fn check_size(what: &'static str, value: &Value, max: usize) -> Result<(), AgentError> {
+    match json_bytes(value) {
+        bytes if bytes > max => Err(AgentError::TooLarge { what, bytes, max }),
         _ => Ok(()),
     }
 }
 
 /// The length of a value as compact JSON.
-fn bytes_of(value: &Value) -> usize {
+fn json_bytes(value: &Value) -> usize {
     value.to_string().len()
 }
 
@@ -258,14 +258,14 @@ mod tests {
 
     use super::*;
 
-    fn book() -> (AgentBook, Instant) {
+    fn store() -> (AgentStore, Instant) {
         let now = Instant::now();
-        (AgentBook::new(&["planner".to_owned(), "coder".to_owned()], now), now)
+        (AgentStore::new(&["planner".to_owned(), "coder".to_owned()], now), now)
     }
 
     #[test]
-    fn a_new_agent_is_healthy_and_remembers_nothing() {
-        let (book, now) = book();
+    fn new_agent_is_healthy_and_has_no_messages() {
+        let (book, now) = store();
         let health = book.health("planner", now + Duration::from_millis(2_900)).unwrap();
         assert_eq!(
             serde_json::to_value(health).unwrap(),
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_message_is_counted_and_remembered_by_its_agent_alone() {
-        let (mut book, _) = book();
+        let (mut book, _) = store();
         assert_eq!(book.message("planner", &json!("hi")), Ok(1));
         assert_eq!(book.message("planner", &json!({ "n": 2 })), Ok(2));
         assert_eq!(book.state("planner").unwrap(), json!({ "messages": ["hi", { "n": 2 }], "count": 2 }));
@@ -284,8 +284,8 @@ mod tests {
     }
 
     #[test]
-    fn only_the_last_hundred_messages_are_remembered_and_all_are_counted() {
-        let (mut book, _) = book();
+    fn memory_keeps_last_100_messages_and_counts_all() {
+        let (mut book, _) = store();
         for n in 0..150 {
             book.message("planner", &json!(n)).unwrap();
         }
@@ -297,21 +297,21 @@ mod tests {
 
     #[test]
     fn a_crash_empties_the_memory_and_counts_an_error() {
-        let (mut book, now) = book();
+        let (mut book, now) = store();
         book.message("planner", &json!("hi")).unwrap();
         assert_eq!(book.crash("planner", now), Ok(1));
         let health = book.health("planner", now + Duration::from_secs(5)).unwrap();
         assert_eq!((health.status, health.uptime, health.error_count), ("failed", 0, 1));
         assert_eq!(book.memory("planner").unwrap()["count"], 0);
-        let failed = Refusal::Failed { agent: "planner".to_owned() };
+        let failed = AgentError::Failed { agent: "planner".to_owned() };
         assert_eq!(book.message("planner", &json!("hi")), Err(failed.clone()));
         assert_eq!(book.state("planner"), Err(failed.clone()));
         assert_eq!(book.write_state("planner", json!(1)), Err(failed));
     }
 
     #[test]
-    fn a_restart_heals_keeps_the_errors_counted_and_starts_the_uptime_anew() {
-        let (mut book, now) = book();
+    fn restart_heals_resets_uptime_and_keeps_error_count() {
+        let (mut book, now) = store();
         book.message("planner", &json!("hi")).unwrap();
         book.crash("planner", now).unwrap();
         let restart = now + Duration::from_secs(60);
@@ -323,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_restart_empties_the_memory_of_a_healthy_agent_too() {
-        let (mut book, now) = book();
+        let (mut book, now) = store();
         book.message("planner", &json!("hi")).unwrap();
         book.restart("planner", now).unwrap();
         assert_eq!(book.state("planner").unwrap()["count"], 0);
@@ -331,10 +331,10 @@ mod tests {
 
     #[test]
     fn a_hung_agent_answers_nothing_and_forgets_nothing() {
-        let (mut book, now) = book();
+        let (mut book, now) = store();
         book.message("planner", &json!("hi")).unwrap();
         book.hang("planner").unwrap();
-        let hung = Refusal::Hung { agent: "planner".to_owned() };
+        let hung = AgentError::Hung { agent: "planner".to_owned() };
         assert_eq!(book.health("planner", now), Err(hung.clone()));
         assert_eq!(book.message("planner", &json!("hi")), Err(hung.clone()));
         assert_eq!(book.state("planner"), Err(hung));
@@ -343,21 +343,21 @@ mod tests {
     }
 
     #[test]
-    fn crash_and_restart_begin_a_new_life_and_hang_and_heal_do_not() {
-        let (mut book, now) = book();
-        let first = book.life("planner").unwrap();
+    fn generation_changes_on_crash_and_restart_only() {
+        let (mut book, now) = store();
+        let first = book.generation("planner").unwrap();
         book.hang("planner").unwrap();
         book.heal("planner").unwrap();
-        assert_eq!(book.life("planner"), Ok(first));
+        assert_eq!(book.generation("planner"), Ok(first));
         book.crash("planner", now).unwrap();
-        let second = book.life("planner").unwrap();
+        let second = book.generation("planner").unwrap();
         book.restart("planner", now).unwrap();
-        assert!(first < second && second < book.life("planner").unwrap());
+        assert!(first < second && second < book.generation("planner").unwrap());
     }
 
     #[test]
     fn a_state_that_was_written_back_is_added_to() {
-        let (mut book, _) = book();
+        let (mut book, _) = store();
         book.write_state("planner", json!({ "messages": ["old"], "count": 7, "mood": "calm" })).unwrap();
         assert_eq!(book.message("planner", &json!("new")), Ok(8));
         assert_eq!(
@@ -369,7 +369,7 @@ mod tests {
     #[test]
     fn a_state_of_any_json_survives_the_next_message() {
         for state in [json!(null), json!(42), json!("text"), json!([1, 2])] {
-            let (mut book, _) = book();
+            let (mut book, _) = store();
             book.write_state("planner", state.clone()).unwrap();
             assert_eq!(book.state("planner").unwrap(), state);
             book.message("planner", &json!("hi")).unwrap();
@@ -382,15 +382,15 @@ mod tests {
 
     #[test]
     fn fields_of_a_strange_type_are_replaced() {
-        let (mut book, _) = book();
+        let (mut book, _) = store();
         book.write_state("planner", json!({ "messages": "none", "count": -3 })).unwrap();
         assert_eq!(book.message("planner", &json!("hi")), Ok(1));
         assert_eq!(book.state("planner").unwrap(), json!({ "messages": ["hi"], "count": 1 }));
     }
 
     #[test]
-    fn a_message_or_state_that_is_too_large_is_refused_with_the_limit() {
-        let (mut book, _) = book();
+    fn too_large_message_or_state_is_refused_with_limit() {
+        let (mut book, _) = store();
         let text = |bytes: usize| Value::String("x".repeat(bytes));
         assert!(book.message("planner", &text(MESSAGE_BYTES_MAX - 2)).is_ok());
         let refusal = book.message("planner", &text(MESSAGE_BYTES_MAX - 1)).unwrap_err();
@@ -401,7 +401,7 @@ mod tests {
 
     #[test]
     fn a_memory_never_outgrows_what_can_be_written_back() {
-        let (mut book, _) = book();
+        let (mut book, _) = store();
         let room = 10_000;
         let filler = "x".repeat(MEMORY_BYTES_MAX - room);
         book.write_state("planner", json!({ "filler": filler })).unwrap();
@@ -415,20 +415,20 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_the_memory_cannot_hold_is_refused_and_changes_nothing() {
-        let (mut book, _) = book();
+    fn message_beyond_memory_limit_is_refused_unchanged() {
+        let (mut book, _) = store();
         let full = Value::String("x".repeat(MEMORY_BYTES_MAX - 2));
         book.write_state("planner", full.clone()).unwrap();
-        assert!(matches!(book.message("planner", &json!("hi")), Err(Refusal::TooLarge { .. })));
+        assert!(matches!(book.message("planner", &json!("hi")), Err(AgentError::TooLarge { .. })));
         assert_eq!(book.state("planner").unwrap(), full);
     }
 
     #[test]
     fn an_unknown_agent_is_refused_with_the_known_ones() {
-        let (mut book, now) = book();
+        let (mut book, now) = store();
         let refusal = book.crash("nobody", now).unwrap_err();
         assert_eq!(refusal.to_string(), "there is no agent \"nobody\"; there is planner, coder");
-        let empty = AgentBook::new(&[], now).life("nobody").unwrap_err();
+        let empty = AgentStore::new(&[], now).generation("nobody").unwrap_err();
         assert_eq!(empty.to_string(), "there is no agent \"nobody\"; there is none");
     }
 }

@@ -24,45 +24,45 @@ use tokio::{
     time::sleep,
 };
 
-use crate::serving;
+use crate::listener;
 
 use super::{
-    faults::{Blow, Strike},
-    problem::Problem,
+    faults::{InjectedFailure, FaultHit},
+    problem::ProblemResponse,
     routes,
-    sockets::{self, Visit},
-    world::World,
+    sockets::{self, SocketSession},
+    state::BackendState,
 };
 
 /// Accepts connections until `stop` fires or its sender is gone; then cuts all and returns when their tasks
 /// have ended.
-pub(super) async fn accept(listener: TcpListener, world: Arc<World>, stop: oneshot::Receiver<()>) {
+pub(super) async fn accept(listener: TcpListener, world: Arc<BackendState>, stop: oneshot::Receiver<()>) {
     let router = TowerToHyperService::new(routes::router(world.clone()));
-    serving::accept(listener, stop, |stream| serve(stream, world.clone(), router.clone())).await;
+    listener::accept(listener, stop, |stream| serve(stream, world.clone(), router.clone())).await;
 }
 
 /// Serves one connection to its end.
-async fn serve(stream: TcpStream, world: Arc<World>, router: TowerToHyperService<Router>) {
+async fn serve(stream: TcpStream, world: Arc<BackendState>, router: TowerToHyperService<Router>) {
     // A std mutex: it is never held over an await.
-    let upgraded: Arc<Mutex<Option<Visit>>> = Arc::default();
+    let upgraded: Arc<Mutex<Option<SocketSession>>> = Arc::default();
     let service = service_fn(|request| {
-        let passage = pass(request, world.clone(), router.clone());
+        let passage = handle_request(request, world.clone(), router.clone());
         let upgraded = upgraded.clone();
         async move {
             let mut response = passage.await?;
-            if let Some(visit) = response.extensions_mut().remove::<Visit>() {
+            if let Some(visit) = response.extensions_mut().remove::<SocketSession>() {
                 *upgraded.lock().unwrap_or_else(PoisonError::into_inner) = Some(visit);
             }
-            Ok::<_, Reset>(response)
+            Ok::<_, ResetByFault>(response)
         }
     });
-    let mut connection = serving::http().serve_connection(TokioIo::new(stream), service);
+    let mut connection = listener::http_builder().serve_connection(TokioIo::new(stream), service);
     let served = (&mut connection).await;
     let Parts { io, read_buf, .. } = connection.into_parts();
     let visit = upgraded.lock().unwrap_or_else(PoisonError::into_inner).take();
     match (served, visit) {
-        (Ok(()), Some(visit)) => sockets::attend(io.into_inner(), &read_buf, visit, world.clone()).await,
-        (Err(error), _) if error.source().is_some_and(|cause| cause.is::<Reset>()) => reset(io.into_inner()),
+        (Ok(()), Some(visit)) => sockets::serve_socket(io.into_inner(), &read_buf, visit, world.clone()).await,
+        (Err(error), _) if error.source().is_some_and(|cause| cause.is::<ResetByFault>()) => reset(io.into_inner()),
         // Clients come and go; nobody else needs to know.
         (served, _) => tracing::debug!(?served, "a connection ended"),
     }
@@ -71,27 +71,27 @@ async fn serve(stream: TcpStream, world: Arc<World>, router: TowerToHyperService
 /// Why a request gets no answer: a fault resets its connection.
 #[derive(Debug, thiserror::Error)]
 #[error("a fault resets this connection")]
-struct Reset;
+struct ResetByFault;
 
 /// Lets the armed faults strike a request, and carries it out if they let it.
-async fn pass(
+async fn handle_request(
     request: Request<Incoming>,
-    world: Arc<World>,
+    world: Arc<BackendState>,
     router: TowerToHyperService<Router>,
-) -> Result<Response, Reset> {
-    let Strike { delay, blow } = match request.uri().path() {
-        routes::FAULT_PATH => Strike::default(),
-        path => world.strike(path),
+) -> Result<Response, ResetByFault> {
+    let FaultHit { delay, failure: blow } = match request.uri().path() {
+        routes::FAULT_PATH => FaultHit::default(),
+        path => world.take_hit(path),
     };
     if !delay.is_zero() {
         sleep(delay).await;
     }
     match blow {
-        Some(Blow::Reset) => Err(Reset),
-        Some(Blow::Status { status, retry_after }) => {
-            let problem = Problem::new(status, "a fault was injected for this request");
+        Some(InjectedFailure::Reset) => Err(ResetByFault),
+        Some(InjectedFailure::Status { status, retry_after }) => {
+            let problem = ProblemResponse::new(status, "a fault was injected for this request");
             Ok(match retry_after {
-                Some(seconds) => problem.with(header::RETRY_AFTER, seconds),
+                Some(seconds) => problem.with_header(header::RETRY_AFTER, seconds),
                 None => problem,
             }
             .into_response())

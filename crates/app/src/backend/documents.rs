@@ -18,7 +18,7 @@ pub(super) struct Document {
 
 /// One line that holds the search text.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Hit {
+pub(super) struct SearchHit {
     pub(super) path: &'static str,
     /// Counted from 1.
     pub(super) line: usize,
@@ -69,20 +69,20 @@ pub(super) fn find(path: &str) -> Option<&'static Document> {
 
 /// The lines that hold `query`, in either case, ordered by path and line: at most [`HITS_MAX`], and whether
 /// there were more.
-pub(super) fn search(query: &str) -> (Vec<Hit>, bool) {
+pub(super) fn search(query: &str) -> (Vec<SearchHit>, bool) {
     let query = query.to_lowercase();
-    let mut hits: Vec<Hit> = DOCUMENTS.iter().flat_map(lines).filter(|hit| holds(hit.text, &query)).collect();
+    let mut hits: Vec<SearchHit> = DOCUMENTS.iter().flat_map(numbered_lines).filter(|hit| contains_ignoring_case(hit.text, &query)).collect();
     let truncated = hits.len() > HITS_MAX;
     hits.truncate(HITS_MAX);
     (hits, truncated)
 }
 
-fn lines(document: &'static Document) -> impl Iterator<Item = Hit> {
+fn numbered_lines(document: &'static Document) -> impl Iterator<Item = SearchHit> {
     let numbered = document.text.lines().enumerate();
-    numbered.map(|(index, text)| Hit { path: document.path, line: index + 1, text })
+    numbered.map(|(index, text)| SearchHit { path: document.path, line: index + 1, text })
 }
 
-fn holds(text: &str, lower_case_query: &str) -> bool {
+fn contains_ignoring_case(text: &str, lower_case_query: &str) -> bool {
     text.to_lowercase().contains(lower_case_query)
 }
 
@@ -102,7 +102,7 @@ mod tests {
     fn a_search_finds_lines_in_either_case_ordered_by_path_and_line() {
         let (hits, truncated) = search("TIDE TABLE");
         let text = "check the tide table against last year";
-        assert_eq!(hits, [Hit { path: "notes/todo.txt", line: 3, text }]);
+        assert_eq!(hits, [SearchHit { path: "notes/todo.txt", line: 3, text }]);
         assert!(!truncated);
         let (hits, _) = search("berth");
         let places: Vec<_> = hits.iter().map(|hit| (hit.path, hit.line)).collect();
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_stands_nowhere_has_no_hits() {
+    fn search_without_match_has_no_hits() {
         assert_eq!(search("submarine"), (Vec::new(), false));
     }
 

@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 /// What happened to an agent.
 #[derive(Debug, Serialize)]
 #[serde(tag = "kind", rename_all_fields = "camelCase")]
-pub(super) enum Happening<'a> {
+pub(super) enum AgentEvent<'a> {
     #[serde(rename = "agent_crashed")]
     Crashed { agent: &'a str, error_count: u64 },
     #[serde(rename = "agent_hung")]
@@ -28,7 +28,7 @@ pub(super) enum Happening<'a> {
     StateWritten { agent: &'a str },
 }
 
-impl<'a> Happening<'a> {
+impl<'a> AgentEvent<'a> {
     /// The agent that it happened to.
     fn agent(&self) -> &'a str {
         match self {
@@ -50,7 +50,7 @@ struct InvalidateFrame {
 }
 
 impl InvalidateFrame {
-    fn after(happening: &Happening<'_>) -> Self {
+    fn after(happening: &AgentEvent<'_>) -> Self {
         let agent = happening.agent();
         let key = |what| format!("http:/api/agents/{agent}/{what}");
         Self { r#type: "invalidate", keys: [key("health"), key("state")] }
@@ -62,14 +62,14 @@ struct EventFrame<'a> {
     r#type: &'static str,
     seq: u64,
     #[serde(flatten)]
-    happening: &'a Happening<'a>,
+    event: &'a AgentEvent<'a>,
 }
 
 /// What a client that has everything up to some event gets next.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum NextEvent {
     /// The event with this number.
-    Event(u64, Frames),
+    Event(u64, EventFrames),
     /// The history does not hold what follows; it goes on with the event of this number.
     Gap(u64),
     /// Nothing yet.
@@ -78,7 +78,7 @@ pub(super) enum Next {
 
 /// The text frames of one event, in the order in which they are sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Frames {
+pub(super) struct EventFrames {
     /// What it makes untrue: whoever has the event and asks again must not get that from a cache.
     pub(super) invalidate: Utf8Bytes,
     pub(super) event: Utf8Bytes,
@@ -86,24 +86,24 @@ pub(super) struct Frames {
 
 /// The last events, numbered from 1 without a hole. Plain data.
 #[derive(Debug)]
-pub(super) struct History {
-    frames: VecDeque<Frames>,
+pub(super) struct EventHistory {
+    frames: VecDeque<EventFrames>,
     max: usize,
     last: u64,
 }
 
-impl History {
+impl EventHistory {
     /// An empty history that keeps the last `max` events.
     pub(super) fn new(max: usize) -> Self {
         Self { frames: VecDeque::new(), max, last: 0 }
     }
 
     /// Adds an event and gives its number.
-    pub(super) fn push(&mut self, happening: &Happening<'_>) -> Result<u64, serde_json::Error> {
-        let frame = EventFrame { r#type: "event", seq: self.last + 1, happening };
+    pub(super) fn push(&mut self, happening: &AgentEvent<'_>) -> Result<u64, serde_json::Error> {
+        let frame = EventFrame { r#type: "event", seq: self.last + 1, event: happening };
         let event = serde_json::to_string(&frame)?.into();
         let invalidate = serde_json::to_string(&InvalidateFrame::after(happening))?.into();
-        self.frames.push_back(Frames { invalidate, event });
+        self.frames.push_back(EventFrames { invalidate, event });
         self.last += 1;
         if self.frames.len() > self.max {
             self.frames.pop_front();
@@ -113,14 +113,14 @@ impl History {
 
     /// What comes after event number `after`. A number that was never given out, as from the history of an
     /// earlier backend, is followed by a gap back to the oldest event that there is.
-    pub(super) fn next(&self, after: u64) -> Next {
+    pub(super) fn next(&self, after: u64) -> NextEvent {
         if after == self.last {
-            return Next::Nothing;
+            return NextEvent::Nothing;
         }
         let oldest = self.last + 1 - self.frames.len() as u64;
         let wanted = after.checked_add(1).and_then(|seq| seq.checked_sub(oldest));
         let frame = wanted.and_then(|index| self.frames.get(usize::try_from(index).ok()?));
-        frame.map_or(Next::Gap(oldest), |frame| Next::Event(after + 1, frame.clone()))
+        frame.map_or(NextEvent::Gap(oldest), |frame| NextEvent::Event(after + 1, frame.clone()))
     }
 }
 
@@ -128,17 +128,17 @@ impl History {
 #[derive(Debug)]
 pub(super) struct EventLog {
     // A std mutex: it is never held over an await.
-    history: Mutex<History>,
+    history: Mutex<EventHistory>,
     last: watch::Sender<u64>,
 }
 
 impl EventLog {
     pub(super) fn new(history_max: usize) -> Self {
-        Self { history: Mutex::new(History::new(history_max)), last: watch::Sender::new(0) }
+        Self { history: Mutex::new(EventHistory::new(history_max)), last: watch::Sender::new(0) }
     }
 
     /// Adds an event and wakes who waits for one.
-    pub(super) fn publish(&self, happening: &Happening<'_>) {
+    pub(super) fn publish(&self, happening: &AgentEvent<'_>) {
         let mut history = self.history();
         match history.push(happening) {
             // Still locked, so that the number never goes back.
@@ -148,16 +148,16 @@ impl EventLog {
     }
 
     /// The number of the last event, 0 before the first; wakes with each new one.
-    pub(super) fn last(&self) -> watch::Receiver<u64> {
+    pub(super) fn subscribe_last(&self) -> watch::Receiver<u64> {
         self.last.subscribe()
     }
 
     /// See [`History::next`].
-    pub(super) fn next(&self, after: u64) -> Next {
+    pub(super) fn next(&self, after: u64) -> NextEvent {
         self.history().next(after)
     }
 
-    fn history(&self) -> MutexGuard<'_, History> {
+    fn history(&self) -> MutexGuard<'_, EventHistory> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -168,27 +168,27 @@ mod tests {
 
     use super::*;
 
-    fn history(max: usize, events: u64) -> History {
-        let mut history = History::new(max);
+    fn history(max: usize, events: u64) -> EventHistory {
+        let mut history = EventHistory::new(max);
         for seq in 1..=events {
-            assert_eq!(history.push(&Happening::Hung { agent: "planner" }).unwrap(), seq);
+            assert_eq!(history.push(&AgentEvent::Hung { agent: "planner" }).unwrap(), seq);
         }
         history
     }
 
     /// The number that stands in the event's text.
-    fn seq(next: &Next) -> Value {
-        let Next::Event(_, frames) = next else { panic!("{next:?} is no event") };
+    fn seq(next: &NextEvent) -> Value {
+        let NextEvent::Event(_, frames) = next else { panic!("{next:?} is no event") };
         serde_json::from_str::<Value>(&frames.event).unwrap()["seq"].clone()
     }
 
     #[test]
-    fn an_event_is_one_json_object_with_type_seq_and_kind_behind_what_it_makes_untrue() {
-        let mut history = History::new(8);
+    fn event_is_one_json_object_after_its_invalidation() {
+        let mut history = EventHistory::new(8);
         let message = json!({ "text": "hi" });
-        history.push(&Happening::Message { agent: "planner", count: 3, message: &message }).unwrap();
-        history.push(&Happening::Crashed { agent: "planner", error_count: 1 }).unwrap();
-        let Next::Event(1, frames) = history.next(0) else { panic!() };
+        history.push(&AgentEvent::Message { agent: "planner", count: 3, message: &message }).unwrap();
+        history.push(&AgentEvent::Crashed { agent: "planner", error_count: 1 }).unwrap();
+        let NextEvent::Event(1, frames) = history.next(0) else { panic!() };
         assert_eq!(
             frames.invalidate.as_str(),
             r#"{"type":"invalidate","keys":["http:/api/agents/planner/health","http:/api/agents/planner/state"]}"#
@@ -197,7 +197,7 @@ mod tests {
             frames.event.as_str(),
             r#"{"type":"event","seq":1,"kind":"agent_message","agent":"planner","count":3,"message":{"text":"hi"}}"#
         );
-        let Next::Event(2, frames) = history.next(1) else { panic!() };
+        let NextEvent::Event(2, frames) = history.next(1) else { panic!() };
         assert_eq!(
             frames.event.as_str(),
             r#"{"type":"event","seq":2,"kind":"agent_crashed","agent":"planner","errorCount":1}"#
@@ -210,37 +210,37 @@ mod tests {
         for after in 0..5 {
             assert_eq!(seq(&history.next(after)), after + 1);
         }
-        assert_eq!(history.next(5), Next::Nothing);
+        assert_eq!(history.next(5), NextEvent::Nothing);
     }
 
     #[test]
-    fn what_the_history_no_longer_holds_is_a_gap() {
+    fn events_dropped_from_history_are_a_gap() {
         let history = history(3, 10);
-        assert_eq!(history.next(0), Next::Gap(8));
-        assert_eq!(history.next(6), Next::Gap(8));
+        assert_eq!(history.next(0), NextEvent::Gap(8));
+        assert_eq!(history.next(6), NextEvent::Gap(8));
         assert_eq!(seq(&history.next(7)), 8);
-        assert_eq!(history.next(10), Next::Nothing);
+        assert_eq!(history.next(10), NextEvent::Nothing);
     }
 
     #[test]
-    fn a_number_from_an_earlier_backend_is_a_gap_back_to_the_oldest_event() {
-        assert_eq!(history(3, 0).next(50), Next::Gap(1));
-        assert_eq!(history(3, 2).next(50), Next::Gap(1));
-        assert_eq!(history(3, 10).next(u64::MAX), Next::Gap(8));
+    fn seq_of_earlier_backend_is_gap_to_oldest_event() {
+        assert_eq!(history(3, 0).next(50), NextEvent::Gap(1));
+        assert_eq!(history(3, 2).next(50), NextEvent::Gap(1));
+        assert_eq!(history(3, 10).next(u64::MAX), NextEvent::Gap(8));
     }
 
     #[test]
     fn after_a_gap_the_named_event_comes_next() {
         let history = history(3, 10);
-        let Next::Gap(next) = history.next(2) else { panic!() };
+        let NextEvent::Gap(next) = history.next(2) else { panic!() };
         assert_eq!(seq(&history.next(next - 1)), next);
     }
 
     #[tokio::test]
-    async fn publishing_wakes_who_waits() {
+    async fn publish_wakes_waiters() {
         let log = EventLog::new(4);
-        let mut last = log.last();
-        log.publish(&Happening::Hung { agent: "planner" });
+        let mut last = log.subscribe_last();
+        log.publish(&AgentEvent::Hung { agent: "planner" });
         assert_eq!(*last.wait_for(|last| *last > 0).await.unwrap(), 1);
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::agents::Refusal;
+use super::agents::AgentError;
 
 /// No fault lasts or delays longer than this: one hour, in milliseconds.
 pub(super) const SPAN_MS_MAX: u64 = 3_600_000;
@@ -133,8 +133,8 @@ pub enum FaultError {
     TooMany,
 }
 
-impl From<Refusal> for FaultError {
-    fn from(refusal: Refusal) -> Self {
+impl From<AgentError> for FaultError {
+    fn from(refusal: AgentError) -> Self {
         Self::UnknownAgent(refusal.to_string())
     }
 }
@@ -205,7 +205,7 @@ fn check_path(path: &str) -> Result<(), FaultError> {
 
 /// How a request ends that a fault strikes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Blow {
+pub(super) enum InjectedFailure {
     /// It is answered with this status and, in seconds, this `Retry-After`.
     Status { status: StatusCode, retry_after: Option<u64> },
     /// Its connection is reset.
@@ -214,34 +214,34 @@ pub(super) enum Blow {
 
 /// What the armed faults do to one request.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Strike {
+pub(super) struct FaultHit {
     /// It waits this long first.
     pub(super) delay: Duration,
     /// Then it ends so, or is carried out.
-    pub(super) blow: Option<Blow>,
+    pub(super) failure: Option<InjectedFailure>,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Effect {
+enum FaultEffect {
     Delay(Duration),
-    Blow(Blow),
+    Failure(InjectedFailure),
 }
 
 #[derive(Debug)]
-struct Armed {
+struct ArmedFault {
     path: String,
     left: u32,
-    effect: Effect,
+    effect: FaultEffect,
 }
 
 /// The faults that wait for requests, oldest first, and until when handshakes are refused.
 #[derive(Debug, Default)]
-pub(super) struct FaultBook {
-    armed: Vec<Armed>,
-    refused_until: Option<Instant>,
+pub(super) struct FaultInjector {
+    armed: Vec<ArmedFault>,
+    handshakes_refused_until: Option<Instant>,
 }
 
-impl FaultBook {
+impl FaultInjector {
     /// Lets the next `times` requests whose path begins with `path` be answered with `status`.
     pub(super) fn arm_status(
         &mut self,
@@ -250,43 +250,43 @@ impl FaultBook {
         status: StatusCode,
         retry_after: Option<u64>,
     ) -> Result<(), FaultError> {
-        self.arm(path, times, Effect::Blow(Blow::Status { status, retry_after }))
+        self.arm(path, times, FaultEffect::Failure(InjectedFailure::Status { status, retry_after }))
     }
 
     /// Lets the next `times` requests whose path begins with `path` wait.
     pub(super) fn arm_delay(&mut self, path: String, times: u32, delay: Duration) -> Result<(), FaultError> {
-        self.arm(path, times, Effect::Delay(delay))
+        self.arm(path, times, FaultEffect::Delay(delay))
     }
 
     /// Resets the connections of the next `times` requests whose path begins with `path`.
     pub(super) fn arm_reset(&mut self, path: String, times: u32) -> Result<(), FaultError> {
-        self.arm(path, times, Effect::Blow(Blow::Reset))
+        self.arm(path, times, FaultEffect::Failure(InjectedFailure::Reset))
     }
 
-    fn arm(&mut self, path: String, left: u32, effect: Effect) -> Result<(), FaultError> {
+    fn arm(&mut self, path: String, left: u32, effect: FaultEffect) -> Result<(), FaultError> {
         if self.armed.len() >= ARMED_MAX {
             return Err(FaultError::TooMany);
         }
-        self.armed.push(Armed { path, left, effect });
+        self.armed.push(ArmedFault { path, left, effect });
         Ok(())
     }
 
     /// What happens to a request for `path`; uses up what strikes it.
-    pub(super) fn strike(&mut self, path: &str) -> Strike {
-        let delay = self.take(path, |effect| match effect {
-            Effect::Delay(delay) => Some(delay),
-            Effect::Blow(_) => None,
+    pub(super) fn take_hit(&mut self, path: &str) -> FaultHit {
+        let delay = self.take_effect(path, |effect| match effect {
+            FaultEffect::Delay(delay) => Some(delay),
+            FaultEffect::Failure(_) => None,
         });
-        let blow = self.take(path, |effect| match effect {
-            Effect::Blow(blow) => Some(blow),
-            Effect::Delay(_) => None,
+        let blow = self.take_effect(path, |effect| match effect {
+            FaultEffect::Failure(blow) => Some(blow),
+            FaultEffect::Delay(_) => None,
         });
         self.armed.retain(|armed| armed.left > 0);
-        Strike { delay: delay.unwrap_or_default(), blow }
+        FaultHit { delay: delay.unwrap_or_default(), failure: blow }
     }
 
     /// Uses the oldest fault that fits `path` and that `select` wants.
-    fn take<T>(&mut self, path: &str, select: impl Fn(Effect) -> Option<T>) -> Option<T> {
+    fn take_effect<T>(&mut self, path: &str, select: impl Fn(FaultEffect) -> Option<T>) -> Option<T> {
         let mut fitting = self.armed.iter_mut().filter(|armed| path.starts_with(&armed.path));
         fitting.find_map(|armed| {
             let taken = select(armed.effect)?;
@@ -297,12 +297,12 @@ impl FaultBook {
 
     /// Refuses WebSocket handshakes until then.
     pub(super) fn refuse_handshakes(&mut self, until: Instant) {
-        self.refused_until = Some(until);
+        self.handshakes_refused_until = Some(until);
     }
 
     /// Whether a WebSocket handshake is refused.
     pub(super) fn refuses_handshakes(&self, now: Instant) -> bool {
-        self.refused_until.is_some_and(|until| now < until)
+        self.handshakes_refused_until.is_some_and(|until| now < until)
     }
 }
 
@@ -312,18 +312,18 @@ mod tests {
 
     use super::*;
 
-    const UNAVAILABLE: Blow = Blow::Status { status: StatusCode::SERVICE_UNAVAILABLE, retry_after: Some(2) };
+    const UNAVAILABLE: InjectedFailure = InjectedFailure::Status { status: StatusCode::SERVICE_UNAVAILABLE, retry_after: Some(2) };
 
     fn parse(fault: &Value) -> Result<Fault, FaultError> {
         let fault = Fault::from_json(fault.to_string().as_bytes())?;
         fault.check().map(|()| fault)
     }
 
-    fn complaint(fault: &Value) -> String {
+    fn error_text(fault: &Value) -> String {
         parse(fault).unwrap_err().to_string()
     }
 
-    fn unavailable(book: &mut FaultBook, path: &str, times: u32) {
+    fn unavailable(book: &mut FaultInjector, path: &str, times: u32) {
         book.arm_status(path.to_owned(), times, StatusCode::SERVICE_UNAVAILABLE, Some(2)).unwrap();
     }
 
@@ -340,15 +340,15 @@ mod tests {
     #[test]
     fn an_unknown_kind_is_refused_with_all_that_there_are() {
         for fault in [json!({ "kind": "explode" }), json!({}), json!([]), json!({ "kind": 3 })] {
-            let complaint = complaint(&fault);
+            let complaint = error_text(&fault);
             assert!(EXAMPLES.iter().all(|(_, example)| complaint.contains(example)), "{complaint}");
         }
-        assert!(complaint(&json!({ "kind": "explode" })).contains("unknown variant `explode`"));
+        assert!(error_text(&json!({ "kind": "explode" })).contains("unknown variant `explode`"));
         assert!(Fault::from_json(b"{").unwrap_err().to_string().contains("EOF"));
     }
 
     #[test]
-    fn a_missing_or_invalid_field_is_refused_with_an_example_of_its_kind() {
+    fn invalid_field_is_refused_with_example_of_its_kind() {
         let cases = [
             (json!({ "kind": "crash_agent" }), "missing field `agent`"),
             (json!({ "kind": "refuse_ws", "for_ms": -1 }), "invalid value: integer `-1`"),
@@ -357,7 +357,7 @@ mod tests {
             (json!({ "kind": "reset", "path": "/", "times": 1, "tmes": 2 }), "unknown field `tmes`"),
         ];
         for (fault, wrong) in cases {
-            let complaint = complaint(&fault);
+            let complaint = error_text(&fault);
             assert!(complaint.contains(wrong), "{complaint}");
             assert!(complaint.contains(&examples(fault["kind"].as_str())), "{complaint}");
         }
@@ -380,57 +380,57 @@ mod tests {
             (json!({ "kind": "reset", "path": "/".repeat(1025), "times": 1 }), "at most 1024 bytes"),
         ];
         for (fault, range) in cases {
-            let complaint = complaint(&fault);
+            let complaint = error_text(&fault);
             assert!(complaint.contains(range), "{complaint}");
         }
     }
 
     #[test]
-    fn a_fault_strikes_as_often_as_it_says_and_only_below_its_path() {
-        let mut book = FaultBook::default();
+    fn fault_hits_its_path_as_often_as_armed() {
+        let mut book = FaultInjector::default();
         unavailable(&mut book, "/api/files", 2);
-        assert_eq!(book.strike("/api/search"), Strike::default());
-        assert_eq!(book.strike("/api/files/README.md").blow, Some(UNAVAILABLE));
-        assert_eq!(book.strike("/api/files/README.md").blow, Some(UNAVAILABLE));
-        assert_eq!(book.strike("/api/files/README.md"), Strike::default());
+        assert_eq!(book.take_hit("/api/search"), FaultHit::default());
+        assert_eq!(book.take_hit("/api/files/README.md").failure, Some(UNAVAILABLE));
+        assert_eq!(book.take_hit("/api/files/README.md").failure, Some(UNAVAILABLE));
+        assert_eq!(book.take_hit("/api/files/README.md"), FaultHit::default());
     }
 
     #[test]
-    fn of_two_blows_the_older_strikes_first() {
-        let mut book = FaultBook::default();
+    fn of_two_failures_the_older_hits_first() {
+        let mut book = FaultInjector::default();
         unavailable(&mut book, "/api", 1);
         book.arm_reset("/api/echo".to_owned(), 1).unwrap();
-        assert_eq!(book.strike("/api/echo").blow, Some(UNAVAILABLE));
-        assert_eq!(book.strike("/api/echo").blow, Some(Blow::Reset));
-        assert_eq!(book.strike("/api/echo").blow, None);
+        assert_eq!(book.take_hit("/api/echo").failure, Some(UNAVAILABLE));
+        assert_eq!(book.take_hit("/api/echo").failure, Some(InjectedFailure::Reset));
+        assert_eq!(book.take_hit("/api/echo").failure, None);
     }
 
     #[test]
-    fn a_delay_and_a_blow_strike_one_request_together() {
-        let mut book = FaultBook::default();
+    fn delay_and_failure_hit_one_request_together() {
+        let mut book = FaultInjector::default();
         book.arm_reset("/".to_owned(), 1).unwrap();
         book.arm_delay("/".to_owned(), 2, Duration::from_secs(1)).unwrap();
-        let both = Strike { delay: Duration::from_secs(1), blow: Some(Blow::Reset) };
-        assert_eq!(book.strike("/"), both);
-        assert_eq!(book.strike("/"), Strike { delay: Duration::from_secs(1), blow: None });
-        assert_eq!(book.strike("/"), Strike::default());
+        let both = FaultHit { delay: Duration::from_secs(1), failure: Some(InjectedFailure::Reset) };
+        assert_eq!(book.take_hit("/"), both);
+        assert_eq!(book.take_hit("/"), FaultHit { delay: Duration::from_secs(1), failure: None });
+        assert_eq!(book.take_hit("/"), FaultHit::default());
     }
 
     #[test]
-    fn the_book_is_bounded_and_has_room_again_after_a_strike() {
-        let mut book = FaultBook::default();
+    fn injector_is_bounded_and_frees_room_after_a_hit() {
+        let mut book = FaultInjector::default();
         for _ in 0..ARMED_MAX {
             book.arm_reset("/".to_owned(), 1).unwrap();
         }
         assert_eq!(book.arm_reset("/".to_owned(), 1), Err(FaultError::TooMany));
-        book.strike("/");
+        book.take_hit("/");
         assert_eq!(book.arm_reset("/".to_owned(), 1), Ok(()));
     }
 
     #[test]
     fn handshakes_are_refused_until_the_time_is_up() {
         let now = Instant::now();
-        let mut book = FaultBook::default();
+        let mut book = FaultInjector::default();
         assert!(!book.refuses_handshakes(now));
         book.refuse_handshakes(now + Duration::from_millis(10));
         assert!(book.refuses_handshakes(now + Duration::from_millis(9)));

@@ -10,24 +10,24 @@ use serde_json::json;
 /// One error as `application/problem+json`, of the type `about:blank`: the status names its class and the
 /// detail says what would be right.
 #[derive(Debug)]
-pub(super) struct Problem {
+pub(super) struct ProblemResponse {
     status: StatusCode,
     detail: String,
     header: Option<(HeaderName, HeaderValue)>,
 }
 
-impl Problem {
+impl ProblemResponse {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self { status, detail: detail.into(), header: None }
     }
 
     /// The same problem with one more header in its response.
-    pub(super) fn with(self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
+    pub(super) fn with_header(self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
         Self { header: Some((name, value.into())), ..self }
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for ProblemResponse {
     fn into_response(self) -> Response {
         let body = json!({
             "type": "about:blank",

@@ -20,12 +20,12 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
 use super::{
-    agents::{Health, Refusal},
+    agents::{HealthBody, AgentError},
     documents,
     faults::{Fault, FaultError},
-    problem::Problem,
+    problem::ProblemResponse,
     sockets,
-    world::World,
+    state::BackendState,
 };
 
 /// The body of a request has at most this many bytes.
@@ -39,7 +39,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) const FAULT_PATH: &str = "/_fault";
 
 /// All routes.
-pub(super) fn router(world: Arc<World>) -> Router {
+pub(super) fn router(world: Arc<BackendState>) -> Router {
     Router::new()
         .route("/api/agents/{id}/health", get(health))
         .route("/api/agents/{id}/restart", post(restart))
@@ -55,92 +55,92 @@ pub(super) fn router(world: Arc<World>) -> Router {
         .with_state(world)
 }
 
-async fn health(State(world): State<Arc<World>>, Rest(id): Rest) -> Result<Json<Health>, Problem> {
+async fn health(State(world): State<Arc<BackendState>>, PathParam(id): PathParam) -> Result<Json<HealthBody>, ProblemResponse> {
     Ok(Json(world.health(&id).await?))
 }
 
-async fn restart(State(world): State<Arc<World>>, Rest(id): Rest) -> Result<Json<Health>, Problem> {
+async fn restart(State(world): State<Arc<BackendState>>, PathParam(id): PathParam) -> Result<Json<HealthBody>, ProblemResponse> {
     Ok(Json(world.restart(&id)?))
 }
 
-async fn state(State(world): State<Arc<World>>, Rest(id): Rest) -> Result<Json<Value>, Problem> {
+async fn state(State(world): State<Arc<BackendState>>, PathParam(id): PathParam) -> Result<Json<Value>, ProblemResponse> {
     Ok(Json(world.state(&id).await?))
 }
 
 async fn write_state(
-    State(world): State<Arc<World>>,
-    Rest(id): Rest,
-    Payload(body): Payload,
-) -> Result<StatusCode, Problem> {
-    world.write_state(&id, json_of(&body)?).await?;
+    State(world): State<Arc<BackendState>>,
+    PathParam(id): PathParam,
+    BodyBytes(body): BodyBytes,
+) -> Result<StatusCode, ProblemResponse> {
+    world.write_state(&id, parse_json(&body)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn message(
-    State(world): State<Arc<World>>,
-    Rest(id): Rest,
-    Payload(body): Payload,
-) -> Result<Json<Value>, Problem> {
-    let count = world.message(&id, &json_of(&body)?).await?;
+    State(world): State<Arc<BackendState>>,
+    PathParam(id): PathParam,
+    BodyBytes(body): BodyBytes,
+) -> Result<Json<Value>, ProblemResponse> {
+    let count = world.message(&id, &parse_json(&body)?).await?;
     let reply = format!("{id} has heard {count} message{}", if count == 1 { "" } else { "s" });
     Ok(Json(json!({ "id": id, "count": count, "reply": reply })))
 }
 
-async fn file(Rest(path): Rest) -> Result<Response, Problem> {
+async fn file(PathParam(path): PathParam) -> Result<Response, ProblemResponse> {
     let document = documents::find(&path).ok_or_else(|| {
         let known: Vec<_> = documents::DOCUMENTS.iter().map(|document| document.path).collect();
-        Problem::new(StatusCode::NOT_FOUND, format!("there is no such file; there is {}", known.join(", ")))
+        ProblemResponse::new(StatusCode::NOT_FOUND, format!("there is no such file; there is {}", known.join(", ")))
     })?;
     Ok(([(header::CONTENT_TYPE, document.media_type)], document.text).into_response())
 }
 
 /// The query of a search.
 #[derive(Deserialize)]
-struct Search {
+struct SearchQuery {
     q: String,
 }
 
-async fn search(query: Result<Query<Search>, QueryRejection>) -> Result<Json<Value>, Problem> {
+async fn search(query: Result<Query<SearchQuery>, QueryRejection>) -> Result<Json<Value>, ProblemResponse> {
     let q = query.map_or_else(|_| String::new(), |Query(search)| search.q);
     if q.is_empty() || q.len() > documents::QUERY_BYTES_MAX {
         let max = documents::QUERY_BYTES_MAX;
         let detail = format!("name what to look for, in 1 to {max} bytes, as in /api/search?q=tides");
-        return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
+        return Err(ProblemResponse::new(StatusCode::BAD_REQUEST, detail));
     }
     let (hits, truncated) = documents::search(&q);
     Ok(Json(json!({ "query": q, "hits": hits, "truncated": truncated })))
 }
 
 /// Gives a body back as it came, with its content type and the idempotency key, if there is one.
-async fn echo(headers: HeaderMap, Payload(body): Payload) -> (HeaderMap, Bytes) {
+async fn echo(headers: HeaderMap, BodyBytes(body): BodyBytes) -> (HeaderMap, Bytes) {
     let returned = [header::CONTENT_TYPE, http::HeaderName::from_static("idempotency-key")];
     let pairs = returned.into_iter().filter_map(|name| Some((name.clone(), headers.get(name)?.clone())));
     (pairs.collect(), body)
 }
 
-async fn fault(State(world): State<Arc<World>>, Payload(body): Payload) -> Result<Json<Value>, Problem> {
+async fn fault(State(world): State<Arc<BackendState>>, BodyBytes(body): BodyBytes) -> Result<Json<Value>, ProblemResponse> {
     let fault = Fault::from_json(&body)?;
     let injected = json!({ "injected": fault });
     world.inject(fault, Instant::now())?;
     Ok(Json(injected))
 }
 
-async fn not_found(uri: Uri) -> Problem {
+async fn not_found(uri: Uri) -> ProblemResponse {
     let path: String = uri.path().chars().take(200).collect();
-    Problem::new(StatusCode::NOT_FOUND, format!("nothing answers at {path}"))
+    ProblemResponse::new(StatusCode::NOT_FOUND, format!("nothing answers at {path}"))
 }
 
-async fn method_not_allowed(method: Method) -> Problem {
+async fn method_not_allowed(method: Method) -> ProblemResponse {
     let detail = format!("{method} is not possible here; the Allow header says what is");
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
+    ProblemResponse::new(StatusCode::METHOD_NOT_ALLOWED, detail)
 }
 
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
+impl From<AgentError> for ProblemResponse {
+    fn from(refusal: AgentError) -> Self {
         let status = match refusal {
-            Refusal::Unknown { .. } => StatusCode::NOT_FOUND,
-            Refusal::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Refusal::Failed { .. } | Refusal::Hung { .. } | Refusal::Lost { .. } => {
+            AgentError::Unknown { .. } => StatusCode::NOT_FOUND,
+            AgentError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            AgentError::Failed { .. } | AgentError::Hung { .. } | AgentError::Lost { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
         };
@@ -148,22 +148,22 @@ impl From<Refusal> for Problem {
     }
 }
 
-impl From<FaultError> for Problem {
+impl From<FaultError> for ProblemResponse {
     fn from(error: FaultError) -> Self {
         Self::new(StatusCode::BAD_REQUEST, error.to_string())
     }
 }
 
 /// The one variable part of a route's path, decoded.
-struct Rest(String);
+struct PathParam(String);
 
-impl<S: Send + Sync> FromRequestParts<S> for Rest {
-    type Rejection = Problem;
+impl<S: Send + Sync> FromRequestParts<S> for PathParam {
+    type Rejection = ProblemResponse;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ProblemResponse> {
         let rest = Path::<String>::from_request_parts(parts, state).await;
         let Path(rest) = rest.map_err(|rejection: PathRejection| {
-            Problem::new(
+            ProblemResponse::new(
                 StatusCode::BAD_REQUEST,
                 format!("the path cannot be read: {}", rejection.body_text()),
             )
@@ -173,26 +173,26 @@ impl<S: Send + Sync> FromRequestParts<S> for Rest {
 }
 
 /// A body within the limits of size and time.
-struct Payload(Bytes);
+struct BodyBytes(Bytes);
 
-impl<S: Send + Sync> FromRequest<S> for Payload {
-    type Rejection = Problem;
+impl<S: Send + Sync> FromRequest<S> for BodyBytes {
+    type Rejection = ProblemResponse;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, ProblemResponse> {
         let late = |_| {
             let detail = format!("the body did not arrive within {} seconds", BODY_TIMEOUT.as_secs());
-            Problem::new(StatusCode::REQUEST_TIMEOUT, detail)
+            ProblemResponse::new(StatusCode::REQUEST_TIMEOUT, detail)
         };
-        timeout(BODY_TIMEOUT, read(request.into_body())).await.map_err(late)?.map(Self)
+        timeout(BODY_TIMEOUT, read_body(request.into_body())).await.map_err(late)?.map(Self)
     }
 }
 
-async fn read(body: Body) -> Result<Bytes, Problem> {
+async fn read_body(body: Body) -> Result<Bytes, ProblemResponse> {
     let mut chunks = body.into_data_stream();
     let mut bytes = BytesMut::new();
     let mut read = 0;
     while let Some(chunk) = chunks.next().await {
-        let broken = |_| Problem::new(StatusCode::BAD_REQUEST, "the body broke off");
+        let broken = |_| ProblemResponse::new(StatusCode::BAD_REQUEST, "the body broke off");
         let chunk = chunk.map_err(broken)?;
         read += chunk.len();
         if read <= BODY_BYTES_MAX {
@@ -203,12 +203,12 @@ async fn read(body: Body) -> Result<Bytes, Problem> {
     }
     if read > BODY_BYTES_MAX {
         let detail = format!("the body is too large: at most {BODY_BYTES_MAX} bytes");
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+        return Err(ProblemResponse::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
     }
     Ok(bytes.freeze())
 }
 
-fn json_of(body: &[u8]) -> Result<Value, Problem> {
+fn parse_json(body: &[u8]) -> Result<Value, ProblemResponse> {
     serde_json::from_slice(body)
-        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("the body must be JSON: {error}")))
+        .map_err(|error| ProblemResponse::new(StatusCode::BAD_REQUEST, format!("the body must be JSON: {error}")))
 }

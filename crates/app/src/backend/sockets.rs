@@ -28,39 +28,39 @@ use tokio_tungstenite::{
 };
 
 use super::{
-    events::{Frames, Next},
-    problem::Problem,
-    world::{Orders, World},
+    events::{EventFrames, NextEvent},
+    problem::ProblemResponse,
+    state::{SocketFaults, BackendState},
 };
 
 /// A frame or message from a client has at most this many bytes; a larger one closes the socket with 1009.
 pub(super) const FRAME_BYTES_MAX: usize = 64 * 1024;
 /// How often a client is pinged. One that has said nothing over two of these is cut.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
-const UNANSWERED_MAX: u32 = 2;
+const UNANSWERED_PINGS_MAX: u32 = 2;
 /// A client that takes a frame this slowly is cut.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// What the end of a refused socket may take, in time and in bytes thrown away.
-const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
-const FAREWELL_BYTES_MAX: usize = 32 * 1024 * 1024;
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+const DRAIN_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// What a handshake leaves to the socket that follows it. It is taken while the handshake is answered, so
 /// that the socket obeys and sends what comes after that.
 #[derive(Debug, Clone)]
-pub(super) struct Visit {
-    orders: watch::Receiver<Orders>,
+pub(super) struct SocketSession {
+    faults: watch::Receiver<SocketFaults>,
     /// The count of cuts before this socket.
-    cuts: u64,
+    drops_seen: u64,
     last: watch::Receiver<u64>,
     /// The last event before this socket.
     after: u64,
 }
 
-impl Visit {
-    fn new(world: &World) -> Self {
-        let (orders, last) = (world.orders(), world.events.last());
-        let (cuts, after) = (orders.borrow().cuts, *last.borrow());
-        Self { orders, cuts, last, after }
+impl SocketSession {
+    fn new(world: &BackendState) -> Self {
+        let (orders, last) = (world.socket_faults(), world.events.subscribe_last());
+        let (cuts, after) = (orders.borrow().drop_count, *last.borrow());
+        Self { faults: orders, drops_seen: cuts, last, after }
     }
 }
 
@@ -74,31 +74,31 @@ enum ClientFrame {
 
 /// `GET /ws`: answers the opening handshake.
 pub(super) async fn handshake(
-    State(world): State<Arc<World>>,
+    State(world): State<Arc<BackendState>>,
     request: Request,
-) -> Result<Response, Problem> {
+) -> Result<Response, ProblemResponse> {
     if world.refuses_handshakes() {
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "a fault refuses WebSockets for a while"));
+        return Err(ProblemResponse::new(StatusCode::SERVICE_UNAVAILABLE, "a fault refuses WebSockets for a while"));
     }
-    let mut response = create_response_with_body(&request, Body::empty).map_err(refused)?;
-    response.extensions_mut().insert(Visit::new(&world));
+    let mut response = create_response_with_body(&request, Body::empty).map_err(handshake_problem)?;
+    response.extensions_mut().insert(SocketSession::new(&world));
     Ok(response)
 }
 
-fn refused(error: tungstenite::Error) -> Problem {
+fn handshake_problem(error: tungstenite::Error) -> ProblemResponse {
     use ProtocolError::{MissingConnectionUpgradeHeader, MissingUpgradeWebSocketHeader};
     let detail = format!("this is a WebSocket: {error}");
     match error {
         tungstenite::Error::Protocol(MissingConnectionUpgradeHeader | MissingUpgradeWebSocketHeader) => {
             let websocket = HeaderValue::from_static("websocket");
-            Problem::new(StatusCode::UPGRADE_REQUIRED, detail).with(header::UPGRADE, websocket)
+            ProblemResponse::new(StatusCode::UPGRADE_REQUIRED, detail).with_header(header::UPGRADE, websocket)
         }
-        _ => Problem::new(StatusCode::BAD_REQUEST, detail),
+        _ => ProblemResponse::new(StatusCode::BAD_REQUEST, detail),
     }
 }
 
 /// Serves a socket to its end. `read` is what its client has sent already.
-pub(super) async fn attend<S>(stream: S, read: &[u8], visit: Visit, world: Arc<World>)
+pub(super) async fn serve_socket<S>(stream: S, read: &[u8], visit: SocketSession, world: Arc<BackendState>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -110,39 +110,39 @@ where
         WebSocketStream::from_partially_read(stream, read.to_vec(), Role::Server, Some(config)).await;
     let mut pulse = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
     pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let Visit { orders, cuts, last, after } = visit;
-    let socket = Socket { stream, world, last, after, heard: false, unanswered: 0, pulse };
+    let SocketSession { faults: orders, drops_seen: cuts, last, after } = visit;
+    let socket = BackendSocket { stream, world, last, after, has_heard_client: false, unanswered_pings: 0, ping_timer: pulse };
     socket.run(orders, cuts).await;
 }
 
-struct Socket<S> {
+struct BackendSocket<S> {
     stream: WebSocketStream<S>,
-    world: Arc<World>,
+    world: Arc<BackendState>,
     last: watch::Receiver<u64>,
     /// The client has every event up to this one.
     after: u64,
     /// Whether the client has sent anything. Until then it gets no event, so that its resume can come first.
-    heard: bool,
+    has_heard_client: bool,
     /// Pings since the client was last heard.
-    unanswered: u32,
-    pulse: Interval,
+    unanswered_pings: u32,
+    ping_timer: Interval,
 }
 
 /// What a socket does next.
-enum Turn {
+enum SocketAction {
     Receive(Option<Result<Message, tungstenite::Error>>),
     SendNext,
     Ping,
 }
 
 /// Whether a socket goes on, or is let go without another word.
-type Flow = ControlFlow<()>;
+type SocketFlow = ControlFlow<()>;
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
-    async fn run(mut self, mut orders: watch::Receiver<Orders>, cuts: u64) {
+impl<S: AsyncRead + AsyncWrite + Unpin> BackendSocket<S> {
+    async fn run(mut self, mut orders: watch::Receiver<SocketFaults>, cuts: u64) {
         loop {
             let order = *orders.borrow_and_update();
-            if order.cuts != cuts {
+            if order.drop_count != cuts {
                 return;
             }
             let silent = Instant::now() < order.silent_until;
@@ -150,13 +150,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 biased;
                 _ = orders.changed() => continue,
                 () = sleep_until(order.silent_until), if silent => continue,
-                turn = self.turn(), if !silent => turn,
+                turn = self.next_action(), if !silent => turn,
             };
             // A turn is not broken off halfway but by a cut, since half a frame could not be taken back.
             let flow = tokio::select! {
                 biased;
-                _ = orders.wait_for(|order| order.cuts != cuts) => Flow::Break(()),
-                flow = self.take(turn) => flow,
+                _ = orders.wait_for(|order| order.drop_count != cuts) => SocketFlow::Break(()),
+                flow = self.perform(turn) => flow,
             };
             if flow.is_break() {
                 return;
@@ -165,69 +165,69 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     }
 
     /// Waits for what is next. Nothing is lost if this is dropped.
-    async fn turn(&mut self) -> Turn {
-        if !self.heard && self.unanswered == 0 {
+    async fn next_action(&mut self) -> SocketAction {
+        if !self.has_heard_client && self.unanswered_pings == 0 {
             // The opening ping, the first frame of all.
-            return Turn::Ping;
+            return SocketAction::Ping;
         }
         let after = self.after;
         tokio::select! {
             // In this order a resume that has arrived is read before the next event goes out. A client that
             // floods its own socket delays its own events alone.
             biased;
-            _ = self.pulse.tick() => Turn::Ping,
-            message = self.stream.next() => Turn::Receive(message),
+            _ = self.ping_timer.tick() => SocketAction::Ping,
+            message = self.stream.next() => SocketAction::Receive(message),
             // Compared for difference: a client may have come with a number from an earlier backend.
-            _ = self.last.wait_for(|last| *last != after), if self.heard => Turn::SendNext,
+            _ = self.last.wait_for(|last| *last != after), if self.has_heard_client => SocketAction::SendNext,
         }
     }
 
-    async fn take(&mut self, turn: Turn) -> Flow {
+    async fn perform(&mut self, turn: SocketAction) -> SocketFlow {
         match turn {
-            Turn::Receive(None) => Flow::Break(()),
-            Turn::Receive(Some(Err(error))) => self.refuse(&error).await,
-            Turn::Receive(Some(Ok(message))) => self.receive(message).await,
-            Turn::SendNext => self.send_next().await,
-            Turn::Ping => self.ping().await,
+            SocketAction::Receive(None) => SocketFlow::Break(()),
+            SocketAction::Receive(Some(Err(error))) => self.close_with_error(&error).await,
+            SocketAction::Receive(Some(Ok(message))) => self.receive(message).await,
+            SocketAction::SendNext => self.send_next().await,
+            SocketAction::Ping => self.ping().await,
         }
     }
 
-    async fn receive(&mut self, message: Message) -> Flow {
-        self.heard = true;
-        self.unanswered = 0;
+    async fn receive(&mut self, message: Message) -> SocketFlow {
+        self.has_heard_client = true;
+        self.unanswered_pings = 0;
         match message {
-            Message::Text(text) => self.obey(&text).await,
-            Message::Binary(_) => self.complain("binary frames mean nothing here").await,
+            Message::Text(text) => self.handle_frame(&text).await,
+            Message::Binary(_) => self.send_error("binary frames mean nothing here").await,
             // Pings and closes are answered by the WebSocket layer with the next read.
-            Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => Flow::Continue(()),
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => SocketFlow::Continue(()),
         }
     }
 
-    async fn obey(&mut self, text: &str) -> Flow {
+    async fn handle_frame(&mut self, text: &str) -> SocketFlow {
         match serde_json::from_str(text) {
             Ok(ClientFrame::Resume { after }) => {
                 self.after = after;
-                Flow::Continue(())
+                SocketFlow::Continue(())
             }
             Ok(ClientFrame::Ping) => self.send(json!({ "type": "pong" }).to_string().into()).await,
-            Err(error) => self.complain(&error.to_string()).await,
+            Err(error) => self.send_error(&error.to_string()).await,
         }
     }
 
-    async fn complain(&mut self, wrong: &str) -> Flow {
+    async fn send_error(&mut self, wrong: &str) -> SocketFlow {
         let detail = format!(r#"{wrong}; valid is {{"type":"resume","after":N}} or {{"type":"ping"}}"#);
         self.send(json!({ "type": "error", "detail": detail }).to_string().into()).await
     }
 
-    async fn send_next(&mut self) -> Flow {
+    async fn send_next(&mut self) -> SocketFlow {
         match self.world.events.next(self.after) {
-            Next::Nothing => Flow::Continue(()),
-            Next::Event(seq, Frames { invalidate, event }) => {
+            NextEvent::Nothing => SocketFlow::Continue(()),
+            NextEvent::Event(seq, EventFrames { invalidate, event }) => {
                 self.after = seq;
                 self.send(Message::Text(invalidate)).await?;
                 self.send(Message::Text(event)).await
             }
-            Next::Gap(next) => {
+            NextEvent::Gap(next) => {
                 let gap = json!({ "type": "gap", "after": self.after, "next": next });
                 self.after = next - 1;
                 self.send(gap.to_string().into()).await
@@ -235,38 +235,38 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
     }
 
-    async fn ping(&mut self) -> Flow {
-        if self.unanswered >= UNANSWERED_MAX {
-            return Flow::Break(());
+    async fn ping(&mut self) -> SocketFlow {
+        if self.unanswered_pings >= UNANSWERED_PINGS_MAX {
+            return SocketFlow::Break(());
         }
-        self.unanswered += 1;
+        self.unanswered_pings += 1;
         self.send(Message::Ping(bytes::Bytes::new())).await
     }
 
-    async fn send(&mut self, message: Message) -> Flow {
+    async fn send(&mut self, message: Message) -> SocketFlow {
         match timeout(SEND_TIMEOUT, self.stream.send(message)).await {
-            Ok(Ok(())) => Flow::Continue(()),
-            Ok(Err(_)) | Err(_) => Flow::Break(()),
+            Ok(Ok(())) => SocketFlow::Continue(()),
+            Ok(Err(_)) | Err(_) => SocketFlow::Break(()),
         }
     }
 
     /// Closes the socket of a client that broke the rules, and says why.
-    async fn refuse(&mut self, error: &tungstenite::Error) -> Flow {
+    async fn close_with_error(&mut self, error: &tungstenite::Error) -> SocketFlow {
         let (code, reason) = match error {
             tungstenite::Error::Capacity(_) => {
                 (CloseCode::Size, format!("frames have at most {FRAME_BYTES_MAX} bytes"))
             }
             tungstenite::Error::Utf8(_) => (CloseCode::Invalid, "text frames are UTF-8".to_owned()),
             tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)
-            | tungstenite::Error::Io(_) => return Flow::Break(()),
+            | tungstenite::Error::Io(_) => return SocketFlow::Break(()),
             _ => (CloseCode::Protocol, "this is not the WebSocket protocol".to_owned()),
         };
         let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
         if self.send(close).await.is_continue() {
             // To close with bytes unread would reset the connection, and the client would never read the reason.
-            let _ = timeout(FAREWELL_TIMEOUT, drain(self.stream.get_mut())).await;
+            let _ = timeout(DRAIN_TIMEOUT, drain(self.stream.get_mut())).await;
         }
-        Flow::Break(())
+        SocketFlow::Break(())
     }
 }
 
@@ -275,7 +275,7 @@ async fn drain<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> std::io::Re
     stream.shutdown().await?;
     let mut buffer = [0; 8 * 1024];
     let mut drained = 0;
-    while drained < FAREWELL_BYTES_MAX {
+    while drained < DRAIN_BYTES_MAX {
         match stream.read(&mut buffer).await? {
             0 => break,
             bytes => drained += bytes,
@@ -290,28 +290,28 @@ mod tests {
     use tokio::{io::DuplexStream, task::JoinSet, time::sleep};
 
     use super::{
-        super::{faults::Fault, world::small_world},
+        super::{faults::Fault, state::test_state},
         *,
     };
 
-    type Client = WebSocketStream<DuplexStream>;
+    type TestClient = WebSocketStream<DuplexStream>;
 
     /// A client and the task that serves it, over a pipe that holds `room` bytes.
-    async fn visit(world: &Arc<World>, room: usize) -> (Client, JoinSet<()>) {
+    async fn connect(world: &Arc<BackendState>, room: usize) -> (TestClient, JoinSet<()>) {
         let (near, far) = tokio::io::duplex(room);
         let mut tasks = JoinSet::new();
-        let (visit, world) = (Visit::new(world), world.clone());
-        tasks.spawn(async move { attend(far, &[], visit, world).await });
+        let (visit, world) = (SocketSession::new(world), world.clone());
+        tasks.spawn(async move { serve_socket(far, &[], visit, world).await });
         (WebSocketStream::from_raw_socket(near, Role::Client, None).await, tasks)
     }
 
-    fn say(world: &World, message: &Value) {
+    fn publish_message(world: &BackendState, message: &Value) {
         let said = futures_util::FutureExt::now_or_never(world.message("planner", message));
         said.expect("the agent does not hang").expect("the agent accepts it");
     }
 
     /// The next text frame that is not about caches.
-    async fn text(client: &mut Client) -> Value {
+    async fn next_frame(client: &mut TestClient) -> Value {
         loop {
             if let Message::Text(text) = client.next().await.unwrap().unwrap()
                 && let frame = serde_json::from_str::<Value>(&text).unwrap()
@@ -323,17 +323,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_does_not_read_is_cut_in_the_end_and_costs_no_one_else_anything() {
-        let world = small_world(4);
-        let (mut deaf, mut deaf_task) = visit(&world, 64).await;
-        let (mut keen, _keen_task) = visit(&world, 64 * 1024).await;
+    async fn slow_client_is_cut_without_delaying_others() {
+        let world = test_state(4);
+        let (mut deaf, mut deaf_task) = connect(&world, 64).await;
+        let (mut keen, _keen_task) = connect(&world, 64 * 1024).await;
         for client in [&mut deaf, &mut keen] {
             client.send(Message::text(r#"{"type":"resume","after":0}"#)).await.unwrap();
         }
         let start = Instant::now();
         for count in 1..=100 {
-            say(&world, &json!("x".repeat(1000)));
-            assert_eq!(text(&mut keen).await["count"], count);
+            publish_message(&world, &json!("x".repeat(1000)));
+            assert_eq!(next_frame(&mut keen).await["count"], count);
         }
         assert_eq!(start.elapsed(), Duration::ZERO);
         deaf_task.join_next().await.unwrap().unwrap();
@@ -342,17 +342,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_reads_late_gets_a_gap_and_then_the_rest() {
-        let world = small_world(4);
-        let (mut client, _task) = visit(&world, 64 * 1024).await;
+        let world = test_state(4);
+        let (mut client, _task) = connect(&world, 64 * 1024).await;
         client.send(Message::text(r#"{"type":"resume","after":0}"#)).await.unwrap();
         client.send(Message::text(r#"{"type":"ping"}"#)).await.unwrap();
         // On this one-threaded runtime the socket's task runs only while this test waits.
         for n in 1..=10 {
-            say(&world, &json!(n));
+            publish_message(&world, &json!(n));
         }
         let mut frames = Vec::new();
         while frames.last().is_none_or(|frame: &Value| frame["seq"] != 10) {
-            let frame = text(&mut client).await;
+            let frame = next_frame(&mut client).await;
             if frame["type"] != "pong" {
                 frames.push(frame);
             }
@@ -364,8 +364,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_answers_pings_is_kept() {
-        let world = small_world(4);
-        let (mut client, mut task) = visit(&world, 1024).await;
+        let world = test_state(4);
+        let (mut client, mut task) = connect(&world, 1024).await;
         let reader = async { while client.next().await.is_some() {} };
         assert!(timeout(10 * PING_INTERVAL, reader).await.is_err());
         assert!(task.try_join_next().is_none());
@@ -373,8 +373,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_answers_no_ping_is_cut() {
-        let world = small_world(4);
-        let (_client, mut task) = visit(&world, 1024).await;
+        let world = test_state(4);
+        let (_client, mut task) = connect(&world, 1024).await;
         let start = Instant::now();
         task.join_next().await.unwrap().unwrap();
         assert_eq!(start.elapsed(), 2 * PING_INTERVAL);
@@ -382,13 +382,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_half_open_socket_is_silent_for_its_time_and_then_answers() {
-        let world = small_world(4);
-        let (mut client, _task) = visit(&world, 1024).await;
+        let world = test_state(4);
+        let (mut client, _task) = connect(&world, 1024).await;
         assert!(client.next().await.unwrap().unwrap().is_ping());
         let start = Instant::now();
         world.inject(Fault::HalfOpenWs { for_ms: 300_000 }, start).unwrap();
         client.send(Message::Ping("there?".into())).await.unwrap();
-        say(&world, &json!("hi"));
+        publish_message(&world, &json!("hi"));
         let (mut answered, mut told) = (false, false);
         while !(answered && told) {
             let message = client.next().await.unwrap().unwrap();
@@ -400,8 +400,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_half_open_socket_is_cut_by_a_drop() {
-        let world = small_world(4);
-        let (mut client, mut task) = visit(&world, 1024).await;
+        let world = test_state(4);
+        let (mut client, mut task) = connect(&world, 1024).await;
         let start = Instant::now();
         world.inject(Fault::HalfOpenWs { for_ms: 300_000 }, start).unwrap();
         sleep(Duration::from_secs(1)).await;
@@ -412,25 +412,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_drop_between_handshake_and_socket_still_cuts_it() {
-        let world = small_world(4);
-        let early = Visit::new(&world);
+    async fn drop_between_handshake_and_socket_cuts_it() {
+        let world = test_state(4);
+        let early = SocketSession::new(&world);
         world.inject(Fault::DropWs, Instant::now()).unwrap();
         let (_near, far) = tokio::io::duplex(1024);
         let start = Instant::now();
-        attend(far, &[], early, world).await;
+        serve_socket(far, &[], early, world).await;
         assert_eq!(start.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_event_between_handshake_and_socket_is_still_sent() {
-        let world = small_world(4);
-        let early = Visit::new(&world);
-        say(&world, &json!("hi"));
+        let world = test_state(4);
+        let early = SocketSession::new(&world);
+        publish_message(&world, &json!("hi"));
         let (near, far) = tokio::io::duplex(1024);
         let mut tasks = JoinSet::new();
-        tasks.spawn(async move { attend(far, &[], early, world).await });
+        tasks.spawn(async move { serve_socket(far, &[], early, world).await });
         let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
-        assert_eq!(text(&mut client).await["seq"], 1);
+        assert_eq!(next_frame(&mut client).await["seq"], 1);
     }
 }

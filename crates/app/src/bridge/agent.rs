@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
-use mainstay_actors::agent::LetterId;
+use mainstay_actors::agent::MessageId;
 use mainstay_actors::error::Error;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::command::{malformed, to_json};
+use super::command::{invalid_command, to_json};
 use crate::agents::Agents;
 use crate::config::AgentConfig;
-use crate::letters::LetterOptions;
+use crate::letters::SendOptions;
 
 /// One agent, and what is to be done with it: `{"agent":ID,"action":…}`, with the members of the action beside them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct AgentCommand {
+pub struct BridgeAgentCommand {
     /// Its id.
     pub agent: String,
     /// What is to be done.
@@ -51,9 +51,9 @@ pub enum AgentAction {
         wait_ms: Option<u64>,
     },
     /// Call a letter off, whoever sent it. Answered with `{"called_off":false}` if it had ended already.
-    CallOff {
+    Cancel {
         /// Its number.
-        letter: LetterId,
+        message_id: MessageId,
     },
     /// Hand it what somebody answered to a question of its own.
     Answer {
@@ -76,7 +76,7 @@ pub enum AgentAction {
     Remove {},
 }
 
-impl<'de> Deserialize<'de> for AgentCommand {
+impl<'de> Deserialize<'de> for BridgeAgentCommand {
     /// By hand, so that a member that nothing is known of is refused beside the flattened ones too.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut members = Map::deserialize(deserializer)?;
@@ -91,14 +91,14 @@ impl<'de> Deserialize<'de> for AgentCommand {
 }
 
 /// How a letter is to be treated that says this.
-pub(super) fn options(may_repeat: bool, wait_ms: Option<u64>) -> LetterOptions {
-    let wait = wait_ms.map_or(LetterOptions::default().wait, Duration::from_millis);
-    LetterOptions { may_repeat, wait }
+pub(super) fn send_options(may_repeat: bool, wait_ms: Option<u64>) -> SendOptions {
+    let wait = wait_ms.map_or(SendOptions::default().wait, Duration::from_millis);
+    SendOptions { may_repeat, wait }
 }
 
 /// Carries out a command; see [`execute`](super::execute).
-pub(super) async fn execute(agents: &Agents, command: AgentCommand) -> Result<Value, Error> {
-    let AgentCommand { agent, action } = command;
+pub(super) async fn execute(agents: &Agents, command: BridgeAgentCommand) -> Result<Value, Error> {
+    let BridgeAgentCommand { agent, action } = command;
     match action {
         AgentAction::Show {} => {}
         AgentAction::Restart {} => agents.restart(&agent).await?,
@@ -108,12 +108,12 @@ pub(super) async fn execute(agents: &Agents, command: AgentCommand) -> Result<Va
         AgentAction::Add { config } => add(agents, &agent, config).await?,
         AgentAction::Remove {} => return agents.remove(&agent).await.map(|()| Value::Null),
         AgentAction::Send { body, may_repeat, wait_ms } => {
-            let sent = agents.send(&agent, body, options(may_repeat, wait_ms)).await?;
+            let sent = agents.send(&agent, body, send_options(may_repeat, wait_ms)).await?;
             let letter = sent.id();
-            return sent.answer().await.map(|answer| answered(letter, &answer));
+            return sent.answer().await.map(|answer| reply_json(letter, &answer));
         }
-        AgentAction::CallOff { letter } => {
-            return Ok(json!({ "called_off": agents.call_off(&agent, letter).await? }));
+        AgentAction::Cancel { message_id: letter } => {
+            return Ok(json!({ "called_off": agents.cancel(&agent, letter).await? }));
         }
         AgentAction::Answer { ask, body } => return agents.answer(&agent, &ask, body).map(|()| Value::Null),
         AgentAction::Listen {} | AgentAction::Unlisten {} => return Ok(Value::Null),
@@ -122,7 +122,7 @@ pub(super) async fn execute(agents: &Agents, command: AgentCommand) -> Result<Va
 }
 
 /// The reply to a letter's sender.
-pub(super) fn answered(letter: LetterId, answer: &Value) -> Value {
+pub(super) fn reply_json(letter: MessageId, answer: &Value) -> Value {
     json!({ "letter": letter, "answer": answer })
 }
 
@@ -130,8 +130,8 @@ async fn add(agents: &Agents, id: &str, mut config: Map<String, Value>) -> Resul
     let named = config.entry("id").or_insert_with(|| id.into());
     // That an id is none is told with all else that is wrong.
     if named.is_string() && named != id {
-        return Err(malformed("the \"id\" in \"config\" must be the one in \"agent\", or left out"));
+        return Err(invalid_command("the \"id\" in \"config\" must be the one in \"agent\", or left out"));
     }
-    let config = AgentConfig::from_json(&Value::Object(config), agents.usual());
+    let config = AgentConfig::from_json(&Value::Object(config), agents.defaults());
     agents.add(&config.map_err(|error| Error::from(&error))?).await
 }

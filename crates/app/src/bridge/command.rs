@@ -9,14 +9,14 @@ use mainstay_actors::error::{Error, Reason};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::agent::{self, AgentCommand};
+use super::agent::{self, BridgeAgentCommand};
 use crate::mainstay::Mainstay;
 use crate::{Priority, Request, Response};
 
 /// A command, as it comes in beside its `id`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Command {
+pub enum BridgeCommand {
     /// Everything in one view.
     Status {},
     /// The supervision tree.
@@ -24,7 +24,7 @@ pub enum Command {
     /// All agents.
     Agents {},
     /// One agent.
-    Agent(AgentCommand),
+    Agent(BridgeAgentCommand),
     /// The WebSocket.
     Connection {
         /// What is to be done.
@@ -136,20 +136,20 @@ pub struct RequestCommand {
 }
 
 /// Reads one text of a client: its id, and its command or what is wrong with it.
-pub(super) fn read(text: &str) -> (Option<u64>, Result<Command, Error>) {
+pub(super) fn parse(text: &str) -> (Option<u64>, Result<BridgeCommand, Error>) {
     let mut value: Value = match serde_json::from_str(text) {
         Ok(value) => value,
-        Err(error) => return (None, Err(malformed(&format!("the text is not JSON: {error}")))),
+        Err(error) => return (None, Err(invalid_command(&format!("the text is not JSON: {error}")))),
     };
     let id = value.as_object_mut().and_then(|object| object.remove("id"));
     let Some(id) = id.as_ref().and_then(Value::as_u64) else {
-        return (None, Err(malformed("a command is an object with a whole number as its \"id\"")));
+        return (None, Err(invalid_command("a command is an object with a whole number as its \"id\"")));
     };
-    let command = serde_json::from_value(value).map_err(|error| malformed(&error.to_string()));
+    let command = serde_json::from_value(value).map_err(|error| invalid_command(&error.to_string()));
     (Some(id), command)
 }
 
-pub(super) fn malformed(details: &str) -> Error {
+pub(super) fn invalid_command(details: &str) -> Error {
     Error::new(Reason::InvalidRequest).with_details(details)
 }
 
@@ -158,32 +158,32 @@ pub(super) fn malformed(details: &str) -> Error {
 ///
 /// # Errors
 /// Whatever became of it instead.
-pub async fn execute(mainstay: &Mainstay, command: Command) -> Result<Value, Error> {
+pub async fn execute(mainstay: &Mainstay, command: BridgeCommand) -> Result<Value, Error> {
     match command {
-        Command::Status {} => to_json(&mainstay.status().await),
-        Command::Tree {} => to_json(&mainstay.tree()),
-        Command::Agents {} => to_json(&mainstay.agents().list()),
-        Command::Agent(command) => agent::execute(&mainstay.agents(), command).await,
-        Command::Connection { action } => connection_action(mainstay, action).await,
-        Command::Cache { action: CacheAction::Show, .. } => to_json(&mainstay.cache().report()),
-        Command::Cache { action: CacheAction::Invalidate, by, pattern } => {
+        BridgeCommand::Status {} => to_json(&mainstay.status().await),
+        BridgeCommand::Tree {} => to_json(&mainstay.tree()),
+        BridgeCommand::Agents {} => to_json(&mainstay.agents().list()),
+        BridgeCommand::Agent(command) => agent::execute(&mainstay.agents(), command).await,
+        BridgeCommand::Connection { action } => connection_action(mainstay, action).await,
+        BridgeCommand::Cache { action: CacheAction::Show, .. } => to_json(&mainstay.cache().report()),
+        BridgeCommand::Cache { action: CacheAction::Invalidate, by, pattern } => {
             let pattern = match (by, pattern) {
                 (Some(InvalidateBy::Key), Some(key)) => Pattern::Key(key),
                 (Some(InvalidateBy::Prefix), Some(prefix)) => Pattern::Prefix(prefix),
                 (Some(InvalidateBy::Glob), Some(glob)) => Pattern::Glob(glob),
                 (Some(InvalidateBy::All), None) => Pattern::All,
                 _ => {
-                    return Err(malformed(
+                    return Err(invalid_command(
                         "invalidate takes \"by\": \"key\", \"prefix\" or \"glob\" with a \"pattern\", or \"by\": \"all\"",
                     ));
                 }
             };
             Ok(json!({ "entries": mainstay.cache().invalidate(&pattern).await? }))
         }
-        Command::Request(command) => request(mainstay, *command).await,
-        Command::Subscribe { .. } | Command::Cancel { .. } => Ok(Value::Null),
+        BridgeCommand::Request(command) => send_request(mainstay, *command).await,
+        BridgeCommand::Subscribe { .. } | BridgeCommand::Cancel { .. } => Ok(Value::Null),
         #[cfg(debug_assertions)]
-        Command::Panic { actor } => mainstay.inject_panic(&actor).await.map(|()| Value::Null),
+        BridgeCommand::Panic { actor } => mainstay.inject_panic(&actor).await.map(|()| Value::Null),
     }
 }
 
@@ -201,7 +201,7 @@ async fn connection_action(mainstay: &Mainstay, action: ConnectionAction) -> Res
     to_json(&connection.report())
 }
 
-pub(super) async fn request(mainstay: &Mainstay, command: RequestCommand) -> Result<Value, Error> {
+pub(super) async fn send_request(mainstay: &Mainstay, command: RequestCommand) -> Result<Value, Error> {
     let cache = command.cache_ms.map(Duration::from_millis);
     let request = command.into_request()?;
     let response = match cache {
@@ -214,7 +214,7 @@ pub(super) async fn request(mainstay: &Mainstay, command: RequestCommand) -> Res
 impl RequestCommand {
     fn into_request(self) -> Result<Request, Error> {
         let method = Method::from_bytes(self.method.as_bytes())
-            .map_err(|_| malformed("the method is not an HTTP method"))?;
+            .map_err(|_| invalid_command("the method is not an HTTP method"))?;
         let mut builder = Request::builder(method, self.path).priority(self.priority);
         for (name, value) in self.headers {
             builder = builder.header(&name, &value);

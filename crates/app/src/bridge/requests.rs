@@ -7,7 +7,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use mainstay_actors::error::{Error, Reason};
 
-use super::command::{RequestCommand, request};
+use super::command::{RequestCommand, send_request};
 use super::session::reply;
 use crate::mainstay::Mainstay;
 
@@ -17,25 +17,25 @@ const REQUESTS_MAX: usize = 1024;
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Requests {
-    running: FuturesUnordered<BoxFuture<'static, Ended>>,
+pub(super) struct PendingRequests {
+    running: FuturesUnordered<BoxFuture<'static, FinishedRequest>>,
     /// By the command, which request of this session it is, and how it is called off.
     by_command: HashMap<u64, (u64, AbortHandle)>,
-    made: u64,
+    started: u64,
 }
 
-struct Ended {
+struct FinishedRequest {
     command: Option<u64>,
     number: u64,
     reply: String,
 }
 
-impl Requests {
+impl PendingRequests {
     /// Makes a request, of which [`next`](Self::next) gives the reply to command `id`.
     ///
     /// # Errors
     /// `queue_full` when the client has too many without an answer.
-    pub(super) fn make(
+    pub(super) fn start(
         &mut self,
         mainstay: Mainstay,
         id: Option<u64>,
@@ -45,16 +45,16 @@ impl Requests {
             let details = format!("{REQUESTS_MAX} requests of this session have no answer yet");
             return Err(Error::new(Reason::QueueFull).with_details(&details));
         }
-        let (answer, handle) = abortable(async move { request(&mainstay, command).await });
-        self.made += 1;
-        let number = self.made;
+        let (answer, handle) = abortable(async move { send_request(&mainstay, command).await });
+        self.started += 1;
+        let number = self.started;
         if let Some(id) = id {
             self.by_command.insert(id, (number, handle));
         }
         let ended = async move {
             // Dropped, it is called off at the queue.
             let answer = answer.await.unwrap_or_else(|_| Err(Error::new(Reason::Cancelled)));
-            Ended { command: id, number, reply: reply(id, answer) }
+            FinishedRequest { command: id, number, reply: reply(id, answer) }
         };
         self.running.push(ended.boxed());
         Ok(())
@@ -68,7 +68,7 @@ impl Requests {
 
     /// The next reply; `None` while there is no request.
     pub(super) async fn next(&mut self) -> Option<String> {
-        let Ended { command, number, reply } = self.running.next().await?;
+        let FinishedRequest { command, number, reply } = self.running.next().await?;
         if let Some(id) = command
             && self.by_command.get(&id).is_some_and(|(latest, _)| *latest == number)
         {

@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::agent::{AgentAction, AgentCommand, options};
-use super::command::{self, Command};
-use super::correspondence::{Ears, Letters};
-use super::requests::Requests;
+use super::agent::{AgentAction, BridgeAgentCommand, send_options};
+use super::command::{self, BridgeCommand};
+use super::agent_streams::{UpdateStreams, PendingMessages};
+use super::requests::PendingRequests;
 use crate::mainstay::Mainstay;
 
 /// Commands of one client, but for requests and letters, that run side by side; further ones wait to be read.
@@ -29,46 +29,46 @@ const BATCH_INTERVAL: Duration = Duration::from_millis(50);
 /// end.
 pub async fn serve(mainstay: Mainstay, mut incoming: mpsc::Receiver<String>, outgoing: mpsc::Sender<String>) {
     let mut running = FuturesUnordered::new();
-    let mut feed: Option<Feed> = None;
-    let (mut letters, mut ears) = (Letters::default(), Ears::default());
-    let mut requests = Requests::default();
+    let mut feed: Option<EventStream> = None;
+    let (mut letters, mut ears) = (PendingMessages::default(), UpdateStreams::default());
+    let mut requests = PendingRequests::default();
     loop {
         let text = tokio::select! {
             text = incoming.recv(), if running.len() < COMMANDS_MAX => {
                 let Some(text) = text else { return };
-                let (id, command) = command::read(&text);
+                let (id, command) = command::parse(&text);
                 match command {
                     Err(error) => reply(id, Err(error)),
-                    Ok(Command::Subscribe { after }) => {
-                        let (opened, snapshot) = Feed::open(&mainstay, after).await;
+                    Ok(BridgeCommand::Subscribe { after }) => {
+                        let (opened, snapshot) = EventStream::open(&mainstay, after).await;
                         feed = Some(opened);
                         if outgoing.send(reply(id, Ok(Value::Null))).await.is_err() {
                             return;
                         }
                         snapshot
                     }
-                    Ok(Command::Agent(AgentCommand { agent, action: AgentAction::Listen {} })) => {
+                    Ok(BridgeCommand::Agent(BridgeAgentCommand { agent, action: AgentAction::Listen {} })) => {
                         reply(id, ears.listen(&mainstay.agents(), agent).map(|()| Value::Null))
                     }
-                    Ok(Command::Agent(AgentCommand { agent, action: AgentAction::Unlisten {} })) => {
+                    Ok(BridgeCommand::Agent(BridgeAgentCommand { agent, action: AgentAction::Unlisten {} })) => {
                         ears.unlisten(&agent);
                         reply(id, Ok(Value::Null))
                     }
-                    Ok(Command::Agent(AgentCommand {
+                    Ok(BridgeCommand::Agent(BridgeAgentCommand {
                         agent,
                         action: AgentAction::Send { body, may_repeat, wait_ms },
                     })) => {
-                        let options = options(may_repeat, wait_ms);
+                        let options = send_options(may_repeat, wait_ms);
                         match letters.send(mainstay.agents(), agent, id, body, options) {
                             Ok(()) => continue,
                             Err(error) => reply(id, Err(error)),
                         }
                     }
-                    Ok(Command::Request(command)) => match requests.make(mainstay.clone(), id, *command) {
+                    Ok(BridgeCommand::Request(command)) => match requests.start(mainstay.clone(), id, *command) {
                         Ok(()) => continue,
                         Err(error) => reply(id, Err(error)),
                     },
-                    Ok(Command::Cancel { request }) => {
+                    Ok(BridgeCommand::Cancel { request }) => {
                         reply(id, Ok(json!({ "cancelled": requests.cancel(request) })))
                     }
                     Ok(command) => {
@@ -99,14 +99,14 @@ pub(super) fn reply(id: Option<u64>, outcome: Result<Value, Error>) -> String {
 }
 
 /// A client's place in the stream of events.
-struct Feed {
+struct EventStream {
     subscription: Subscription,
     not_before: Instant,
     /// Read, and not yet part of a batch.
     pending: Option<Delivery>,
 }
 
-impl Feed {
+impl EventStream {
     async fn open(mainstay: &Mainstay, after: Option<u64>) -> (Self, String) {
         let status = mainstay.status().await;
         let seq = status.runtime.seq;
@@ -149,7 +149,7 @@ impl Feed {
     }
 }
 
-async fn next_batch(feed: &mut Option<Feed>) -> String {
+async fn next_batch(feed: &mut Option<EventStream>) -> String {
     match feed {
         Some(feed) => feed.next().await,
         None => std::future::pending().await,

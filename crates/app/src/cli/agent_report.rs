@@ -6,12 +6,12 @@ use jiff::{SignedDuration, Timestamp};
 use mainstay_actors::agent::AgentStatus;
 use mainstay_runtime::clock::{Clock, SystemClock};
 
-use super::failure::{Failure, describe};
-use super::output::{Output, Tone};
+use super::error::{CliError, describe};
+use super::output::{Output, Style};
 use crate::status::AgentView;
 
 /// All agents.
-pub(super) fn list(out: &mut Output, agents: &[AgentView]) -> Result<(), Failure> {
+pub(super) fn list(out: &mut Output, agents: &[AgentView]) -> Result<(), CliError> {
     if agents.is_empty() {
         return out.line("no agents: the configuration has no [[agent]], and none was added");
     }
@@ -21,9 +21,9 @@ pub(super) fn list(out: &mut Output, agents: &[AgentView]) -> Result<(), Failure
     out.table(&header, &rows)
 }
 
-fn row(agent: &AgentView, now: Timestamp) -> Vec<(String, Tone)> {
-    let plain = |text: String| (text, Tone::Plain);
-    let letters = match (agent.letters_waiting, agent.letters_under_way) {
+fn row(agent: &AgentView, now: Timestamp) -> Vec<(String, Style)> {
+    let plain = |text: String| (text, Style::Plain);
+    let letters = match (agent.messages_waiting, agent.messages_in_flight) {
         (0, 0) => "none".to_owned(),
         (waiting, under_way) => format!("{under_way} under way, {waiting} waiting"),
     };
@@ -34,15 +34,15 @@ fn row(agent: &AgentView, now: Timestamp) -> Vec<(String, Tone)> {
         status(agent),
         plain(age(&agent.since, now).unwrap_or_default()),
         plain(agent.restarts.to_string()),
-        plain(left(agent)),
+        plain(restarts_left(agent)),
         plain(letters),
         plain(agent.next_step.clone()),
-        (error.or_else(|| agent.last_error.clone()).unwrap_or_default(), Tone::Soft),
+        (error.or_else(|| agent.last_error.clone()).unwrap_or_default(), Style::Dim),
     ]
 }
 
 /// One agent, whole.
-pub(super) fn one(out: &mut Output, agent: &AgentView) -> Result<(), Failure> {
+pub(super) fn show(out: &mut Output, agent: &AgentView) -> Result<(), CliError> {
     let (name, tone) = status(agent);
     for (fact, value) in facts(agent, SystemClock.now()) {
         let value = match fact {
@@ -68,11 +68,11 @@ fn facts(agent: &AgentView, now: Timestamp) -> Vec<(&'static str, String)> {
         ("next", agent.next_step.clone()),
     ];
     if let Some(process) = agent.process {
-        let memory = process.memory_bytes.map(|bytes| format!(", {} of memory", roughly(bytes)));
+        let memory = process.memory_bytes.map(|bytes| format!(", {} of memory", format_bytes(bytes)));
         facts.push(("process", format!("{}{}", process.pid, memory.unwrap_or_default())));
     }
     let error = agent.error.as_ref().map(describe);
-    let past = agent.past_error.as_ref();
+    let past = agent.resolved_error.as_ref();
     let past = past.map(|past| format!("none now; {} it was: {}", ago(&past.at), past.message));
     facts.extend([
         ("generation", agent.generation.to_string()),
@@ -80,9 +80,9 @@ fn facts(agent: &AgentView, now: Timestamp) -> Vec<(&'static str, String)> {
         ("misses", format!("{} in a row; {} fail it", agent.misses, agent.fail_after)),
         ("last check", agent.last_check.as_ref().map_or_else(none, ago)),
         ("last error", error.or_else(|| agent.last_error.clone()).or(past).unwrap_or_else(none)),
-        ("letters", format!("{} under way, {} waiting", agent.letters_under_way, agent.letters_waiting)),
-        ("state kept", agent.state_kept_at.as_ref().map_or_else(none, |at| format!("read {}", ago(at)))),
-        ("uptime", agent.uptime_s.map_or_else(none, |seconds| format!("{}, as it says", span(seconds)))),
+        ("letters", format!("{} under way, {} waiting", agent.messages_in_flight, agent.messages_waiting)),
+        ("state kept", agent.state_saved_at.as_ref().map_or_else(none, |at| format!("read {}", ago(at)))),
+        ("uptime", agent.uptime_s.map_or_else(none, |seconds| format!("{}, as it says", format_seconds(seconds)))),
         ("errors", agent.error_count.map_or_else(none, |errors| format!("{errors}, as it says"))),
     ]);
     facts
@@ -90,13 +90,13 @@ fn facts(agent: &AgentView, now: Timestamp) -> Vec<(&'static str, String)> {
 
 fn restarts(agent: &AgentView) -> String {
     let terms = agent.budget.map(|budget| {
-        let [window, stable_after] = [budget.window_ms, budget.stable_after_ms].map(whole_span);
+        let [window, stable_after] = [budget.window_ms, budget.stable_after_ms].map(format_millis);
         format!("; each counts for {window}, and all are earned back once it has been up for {stable_after}")
     });
-    format!("{} so far, {} left{}", agent.restarts, left(agent), terms.unwrap_or_default())
+    format!("{} so far, {} left{}", agent.restarts, restarts_left(agent), terms.unwrap_or_default())
 }
 
-fn left(agent: &AgentView) -> String {
+fn restarts_left(agent: &AgentView) -> String {
     match (agent.budget_left, agent.budget) {
         (Some(left), Some(budget)) => format!("{left} of {}", budget.max),
         (Some(left), None) => left.to_string(),
@@ -104,16 +104,16 @@ fn left(agent: &AgentView) -> String {
     }
 }
 
-fn status(agent: &AgentView) -> (String, Tone) {
+fn status(agent: &AgentView) -> (String, Style) {
     let (name, tone) = match agent.status {
-        AgentStatus::Starting => ("starting", Tone::Warn),
-        AgentStatus::Healthy => ("healthy", Tone::Good),
-        AgentStatus::Degraded => ("degraded", Tone::Warn),
-        AgentStatus::Failed if agent.gave_up => ("failed (given up)", Tone::Bad),
-        AgentStatus::Failed => ("failed", Tone::Bad),
-        AgentStatus::Restarting => ("restarting", Tone::Warn),
-        AgentStatus::Stopped => ("stopped", Tone::Soft),
-        AgentStatus::Unknown => ("unknown", Tone::Warn),
+        AgentStatus::Starting => ("starting", Style::Warning),
+        AgentStatus::Healthy => ("healthy", Style::Success),
+        AgentStatus::Degraded => ("degraded", Style::Warning),
+        AgentStatus::Failed if agent.gave_up => ("failed (given up)", Style::Error),
+        AgentStatus::Failed => ("failed", Style::Error),
+        AgentStatus::Restarting => ("restarting", Style::Warning),
+        AgentStatus::Stopped => ("stopped", Style::Dim),
+        AgentStatus::Unknown => ("unknown", Style::Warning),
     };
     (name.to_owned(), tone)
 }
@@ -123,15 +123,15 @@ fn status(agent: &AgentView) -> (String, Tone) {
 /// How long ago that was; `None` if it is no time.
 fn age(at: &str, now: Timestamp) -> Option<String> {
     let at: Timestamp = at.parse().ok()?;
-    Some(span(now.duration_since(at).max(SignedDuration::ZERO).as_secs_f64()))
+    Some(format_seconds(now.duration_since(at).max(SignedDuration::ZERO).as_secs_f64()))
 }
 
-fn whole_span(ms: u64) -> String {
-    span(Duration::from_millis(ms).as_secs_f64())
+fn format_millis(ms: u64) -> String {
+    format_seconds(Duration::from_millis(ms).as_secs_f64())
 }
 
 /// A time as one says it: no finer than it has to be, as nobody wants the seconds of an hour.
-fn span(seconds: f64) -> String {
+fn format_seconds(seconds: f64) -> String {
     let count = |unit_s: f64| (seconds / unit_s).floor();
     match seconds {
         s if s < 1.0 => format!("{:.0} ms", s * 1000.0),
@@ -143,7 +143,7 @@ fn span(seconds: f64) -> String {
 }
 
 /// A size as one says it.
-fn roughly(bytes: u64) -> String {
+fn format_bytes(bytes: u64) -> String {
     const MIB: u64 = 1 << 20;
     match bytes {
         0..MIB => format!("{} KiB", bytes / 1024),
@@ -154,10 +154,10 @@ fn roughly(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
-    use mainstay_actors::agent::ProcessFacts;
+    use mainstay_actors::agent::ProcessUsage;
 
     use super::*;
-    use crate::status::{AgentBudget, PastError};
+    use crate::status::{AgentBudget, ResolvedError};
     use crate::{Error, Reason};
 
     fn healthy() -> AgentView {
@@ -174,21 +174,21 @@ mod tests {
             restart_at: None,
             last_error: None,
             error: None,
-            past_error: None,
+            resolved_error: None,
             misses: 0,
             fail_after: 3,
             last_check: Some("2026-03-01T11:59:47.500Z".to_owned()),
             uptime_s: Some(7300.0),
             error_count: Some(0),
-            state_kept_at: Some("2026-03-01T11:59:47.7Z".to_owned()),
+            state_saved_at: Some("2026-03-01T11:59:47.7Z".to_owned()),
             process: None,
-            letters_waiting: 0,
-            letters_under_way: 1,
+            messages_waiting: 0,
+            messages_in_flight: 1,
             next_step: "checked regularly".to_owned(),
         }
     }
 
-    fn told(agent: &AgentView) -> String {
+    fn facts_text(agent: &AgentView) -> String {
         let now = "2026-03-01T12:00:00Z".parse().unwrap();
         let lines = facts(agent, now).into_iter().map(|(fact, value)| format!("{fact:<12}{value}"));
         lines.collect::<Vec<_>>().join("\n")
@@ -209,11 +209,11 @@ mod tests {
             letters     1 under way, 0 waiting
             state kept  read 12 s ago (2026-03-01T11:59:47.7Z)
             uptime      2 h, as it says
-            errors      0, as it says"#]].assert_eq(&told(&healthy()));
+            errors      0, as it says"#]].assert_eq(&facts_text(&healthy()));
     }
 
     #[test]
-    fn one_that_was_given_up_says_so_and_which_error_it_was() {
+    fn given_up_agent_shows_its_error() {
         let error = Error::new(Reason::AgentUnhealthy).with_details("the agent reports that it failed");
         let agent = AgentView {
             status: AgentStatus::Failed,
@@ -227,9 +227,9 @@ mod tests {
             last_check: None,
             uptime_s: None,
             error_count: None,
-            state_kept_at: None,
+            state_saved_at: None,
             next_step: "given up".to_owned(),
-            process: Some(ProcessFacts { pid: 4711, memory_bytes: Some(35 << 20) }),
+            process: Some(ProcessUsage { pid: 4711, memory_bytes: Some(35 << 20) }),
             ..healthy()
         };
         expect![[r#"
@@ -246,20 +246,20 @@ mod tests {
             letters     1 under way, 0 waiting
             state kept  none
             uptime      none
-            errors      none"#]].assert_eq(&told(&agent));
+            errors      none"#]].assert_eq(&facts_text(&agent));
         let row = row(&agent, "2026-03-01T12:00:00Z".parse().unwrap());
         let cells: Vec<String> = row.into_iter().map(|(text, _)| text).collect();
         expect!["planner | http | failed (given up) | 3 min | 5 | 0 of 5 | 1 under way, 0 waiting | given up | SERVER_ERROR: The agent reports trouble of its own. Wait until it has recovered, or restart it."].assert_eq(&cells.join(" | "));
     }
 
     #[test]
-    fn what_is_over_is_shown_with_its_time_and_not_in_the_list() {
-        let past = PastError {
+    fn resolved_error_is_shown_with_time_but_not_listed() {
+        let past = ResolvedError {
             at: "2026-03-01T11:55:00.000Z".to_owned(),
             message: "its process ended: it exited with code 1".to_owned(),
         };
-        let agent = AgentView { past_error: Some(past), ..healthy() };
-        let told = told(&agent);
+        let agent = AgentView { resolved_error: Some(past), ..healthy() };
+        let told = facts_text(&agent);
         let line = told.lines().find(|line| line.starts_with("last error")).unwrap();
         assert_eq!(
             line,
@@ -270,8 +270,8 @@ mod tests {
     }
 
     #[test]
-    fn times_are_no_finer_than_they_have_to_be() {
-        let spans = [0.0, 0.25, 1.0, 119.9, 120.0, 7199.0, 7200.0, 172_799.0, 172_800.0].map(span);
+    fn durations_are_rounded_to_a_readable_unit() {
+        let spans = [0.0, 0.25, 1.0, 119.9, 120.0, 7199.0, 7200.0, 172_799.0, 172_800.0].map(format_seconds);
         assert_eq!(spans, ["0 ms", "250 ms", "1 s", "119 s", "2 min", "119 min", "2 h", "47 h", "2 days"]);
         let now = "2026-03-01T12:00:00Z".parse().unwrap();
         assert_eq!(age("2026-03-01T12:00:05Z", now).as_deref(), Some("0 ms"), "clocks differ a little");

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use mainstay_runtime::journal::millis;
 
-use super::failure::Failure;
+use super::error::CliError;
 use crate::bridge::RequestCommand;
 use crate::config::parse_duration;
 use crate::{DataDir, Priority};
@@ -23,7 +23,7 @@ pub(super) struct Args {
     #[arg(long, global = true, value_name = "LEVEL")]
     pub(super) log: Option<LogLevel>,
     #[command(subcommand)]
-    pub(super) command: Command,
+    pub(super) command: CliCommand,
 }
 
 #[derive(Debug, clap::Args)]
@@ -34,10 +34,10 @@ pub(super) struct DataDirArg {
 }
 
 impl DataDirArg {
-    pub(super) fn folder(&self) -> Result<DataDir, Failure> {
+    pub(super) fn folder(&self) -> Result<DataDir, CliError> {
         let default = || dirs::data_dir().map(|dir| dir.join("mainstay"));
         self.data_dir.clone().or_else(default).map(DataDir::new).ok_or_else(|| {
-            Failure::usage("this system names no data folder: say which one with --data-dir DIR")
+            CliError::usage("this system names no data folder: say which one with --data-dir DIR")
         })
     }
 }
@@ -69,7 +69,7 @@ impl LogLevel {
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(super) enum CliCommand {
     /// Run the whole tree against the embedded backend, with a dashboard
     Demo(DemoArgs),
     /// Run the tree against a real backend, in the foreground
@@ -77,24 +77,24 @@ pub(super) enum Command {
     /// Run the embedded backend alone
     Backend(BackendArgs),
     /// Show connection, queue, cache and agents of a running runtime
-    Status(Shape),
+    Status(JsonFlag),
     /// Show the supervision tree of a running runtime
-    Tree(Shape),
+    Tree(JsonFlag),
     /// Read the journal; needs no running runtime
     Events(EventsArgs),
     /// Show the messages that were not handled, and why; needs no running runtime
-    DeadLetters(Shape),
+    DeadLetters(JsonFlag),
     /// Decide the journal's decisions again: exit code 1 and the first difference if one differs
     Replay(ReplayArgs),
     /// Send one request through the queue of a running runtime
     Request(RequestArgs),
     /// List the agents
-    Agents(Shape),
+    Agents(JsonFlag),
     /// Show or steer one agent
     #[command(subcommand)]
-    Agent(AgentCommand),
+    Agent(AgentSubcommand),
     /// Show the WebSocket
-    Connection(Shape),
+    Connection(JsonFlag),
     /// Connect the WebSocket now
     Reconnect,
     /// Close the WebSocket and stay away
@@ -109,7 +109,7 @@ pub(super) enum Command {
 }
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Shape {
+pub(super) struct JsonFlag {
     /// Print one JSON value and nothing else
     #[arg(long)]
     pub(super) json: bool,
@@ -125,7 +125,7 @@ pub(super) struct DemoArgs {
     pub(super) port: u16,
     /// Stop after this long, such as 10s
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
-    pub(super) lasting: Option<Duration>,
+    pub(super) run_for: Option<Duration>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -217,7 +217,7 @@ pub(super) struct RequestArgs {
 }
 
 impl RequestArgs {
-    pub(super) fn into_command(self) -> Result<RequestCommand, Failure> {
+    pub(super) fn into_command(self) -> Result<RequestCommand, CliError> {
         Ok(RequestCommand {
             method: self.method.to_uppercase(),
             path: self.path,
@@ -239,26 +239,26 @@ impl RequestArgs {
 }
 
 /// Reads JSON, or the file with JSON that is named after an @; `name` is what the argument is called.
-pub(super) fn read_json(text: &str, name: &str) -> Result<serde_json::Value, Failure> {
+pub(super) fn read_json(text: &str, name: &str) -> Result<serde_json::Value, CliError> {
     let (text, what) = match text.strip_prefix('@') {
         None => (text.to_owned(), name.to_owned()),
         Some(file) => {
             let text = std::fs::read_to_string(file)
-                .map_err(|error| Failure::usage(format!("{name}: {file} cannot be read: {error}")))?;
+                .map_err(|error| CliError::usage(format!("{name}: {file} cannot be read: {error}")))?;
             (text, file.to_owned())
         }
     };
-    serde_json::from_str(&text).map_err(|error| Failure::usage(format!("{what} is not JSON: {error}")))
+    serde_json::from_str(&text).map_err(|error| CliError::usage(format!("{what} is not JSON: {error}")))
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum AgentCommand {
+pub(super) enum AgentSubcommand {
     /// Show it
     Show {
         /// The agent
         id: String,
         #[command(flatten)]
-        shape: Shape,
+        output: JsonFlag,
     },
     /// Restart it now; its budget stays as it is
     Restart {
@@ -286,7 +286,7 @@ pub(super) enum AgentCommand {
         id: String,
         /// What the letter says: JSON, or @FILE with JSON in it
         #[arg(value_name = "JSON or @FILE")]
-        letter: String,
+        message: String,
         /// It may be handed over again if the agent or the runtime ends over it
         #[arg(long)]
         repeat: bool,
@@ -294,7 +294,7 @@ pub(super) enum AgentCommand {
         #[arg(long, value_name = "DUR", value_parser = parse_duration)]
         wait: Option<Duration>,
         #[command(flatten)]
-        shape: Shape,
+        output: JsonFlag,
     },
     /// Follow what it says beside its answers, until Ctrl-C
     Listen {

@@ -9,26 +9,26 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use super::failure::Failure;
-use crate::bridge::Command;
+use super::error::CliError;
+use crate::bridge::BridgeCommand;
 use crate::{DataDir, Error, Reason};
 
 /// One session with a running runtime.
-pub(super) struct Client {
+pub(super) struct BridgeClient {
     socket: WebSocketStream<TcpStream>,
     next_id: u64,
 }
 
-impl Client {
+impl BridgeClient {
     /// Connects to the runtime that keeps `data`.
-    pub(super) async fn connect(data: DataDir) -> Result<Self, Failure> {
-        let not_running = || Failure::not_running(data.path());
+    pub(super) async fn connect(data: DataDir) -> Result<Self, CliError> {
+        let not_running = || CliError::not_running(data.path());
         let control = data.read_control()?.ok_or_else(not_running)?;
         // Whatever does not let this token in is not the runtime that wrote the file.
         let stream = TcpStream::connect(("127.0.0.1", control.port)).await.map_err(|_| not_running())?;
         let mut request = format!("ws://127.0.0.1:{}/bridge", control.port)
             .into_client_request()
-            .map_err(Failure::internal)?;
+            .map_err(CliError::internal)?;
         let bearer = format!("Bearer {}", control.token).parse().map_err(|_| not_running())?;
         request.headers_mut().insert(AUTHORIZATION, bearer);
         let (socket, _) = client_async(request, stream).await.map_err(|_| not_running())?;
@@ -36,43 +36,43 @@ impl Client {
     }
 
     /// Sends a command, and waits for its reply.
-    pub(super) async fn ask(&mut self, command: Command) -> Result<Value, Failure> {
+    pub(super) async fn request(&mut self, command: BridgeCommand) -> Result<Value, CliError> {
         let id = self.next_id;
         self.next_id += 1;
-        let mut text = serde_json::to_value(&command).map_err(Failure::internal)?;
+        let mut text = serde_json::to_value(&command).map_err(CliError::internal)?;
         text["id"] = id.into();
-        self.socket.send(Message::text(text.to_string())).await.map_err(|_| hung_up())?;
+        self.socket.send(Message::text(text.to_string())).await.map_err(|_| disconnected())?;
         loop {
-            let mut reply = self.hear().await?;
+            let mut reply = self.receive().await?;
             if reply["id"] != id {
                 continue;
             }
             return match reply.get_mut("ok") {
                 Some(ok) => Ok(ok.take()),
-                None => Err(Failure::Answered(Box::new(self.read::<Error>(reply["error"].take())?))),
+                None => Err(CliError::Remote(Box::new(self.parse::<Error>(reply["error"].take())?))),
             };
         }
     }
 
     /// The next text of the runtime, whatever it is about.
-    pub(super) async fn hear(&mut self) -> Result<Value, Failure> {
+    pub(super) async fn receive(&mut self) -> Result<Value, CliError> {
         loop {
-            let Some(Ok(message)) = self.socket.next().await else { return Err(hung_up()) };
+            let Some(Ok(message)) = self.socket.next().await else { return Err(disconnected()) };
             if let Message::Text(text) = message {
-                return serde_json::from_str(text.as_str()).map_err(Failure::internal);
+                return serde_json::from_str(text.as_str()).map_err(CliError::internal);
             }
         }
     }
 
     /// Reads a reply as what it should be.
-    pub(super) fn read<T: DeserializeOwned>(&self, value: Value) -> Result<T, Failure> {
+    pub(super) fn parse<T: DeserializeOwned>(&self, value: Value) -> Result<T, CliError> {
         serde_json::from_value(value).map_err(|error| {
-            Failure::failed(Reason::BadResponse, format!("the runtime speaks another version: {error}"))
+            CliError::failed(Reason::BadResponse, format!("the runtime speaks another version: {error}"))
         })
     }
 }
 
 /// It may have done what it was asked.
-fn hung_up() -> Failure {
-    Failure::failed(Reason::Stopped, "the runtime ended before it answered")
+fn disconnected() -> CliError {
+    CliError::failed(Reason::Stopped, "the runtime ended before it answered")
 }

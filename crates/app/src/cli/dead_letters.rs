@@ -6,16 +6,16 @@ use mainstay_runtime::events::DeadLetter;
 use mainstay_runtime::journal::{Entry, Event, Reader, Record};
 use serde_json::Value;
 
-use super::failure::Failure;
+use super::error::CliError;
 use super::journal;
-use super::output::{Output, Tone};
+use super::output::{Output, Style};
 use crate::DataDir;
 
 /// How many are shown as a table; `--json` prints all.
 const SHOWN_MAX: usize = 1000;
 
-pub(super) fn dead_letters(out: &mut Output, json: bool, data: &DataDir) -> Result<(), Failure> {
-    let mut reader = Reader::after(&journal::folder(data)?, 0);
+pub(super) fn dead_letters(out: &mut Output, json: bool, data: &DataDir) -> Result<(), CliError> {
+    let mut reader = Reader::after(&journal::journal_folder(data)?, 0);
     let mut newest = VecDeque::new();
     let mut earlier = 0;
     while let Some(entry) = reader.next_entry()? {
@@ -31,13 +31,13 @@ pub(super) fn dead_letters(out: &mut Output, json: bool, data: &DataDir) -> Resu
                 }
                 newest.push_back(row(&record));
             }
-            entry => journal::tell_flaw(&entry),
+            entry => journal::report_flaw(&entry),
         }
     }
     if json { Ok(()) } else { show(out, newest, earlier) }
 }
 
-fn show(out: &mut Output, newest: VecDeque<Vec<(String, Tone)>>, earlier: usize) -> Result<(), Failure> {
+fn show(out: &mut Output, newest: VecDeque<Vec<(String, Style)>>, earlier: usize) -> Result<(), CliError> {
     if newest.is_empty() {
         return out.line("no dead letters: every message was handled");
     }
@@ -47,18 +47,18 @@ fn show(out: &mut Output, newest: VecDeque<Vec<(String, Tone)>>, earlier: usize)
     out.table(&["time", "actor", "message", "reason", "that is"], &Vec::from(newest))
 }
 
-fn row(record: &Record) -> Vec<(String, Tone)> {
+fn row(record: &Record) -> Vec<(String, Style)> {
     let text = |name: &str| record.fields.get(name).and_then(Value::as_str).unwrap_or("?").to_owned();
     let reason = text("reason");
     let more = record.fields.iter().filter(|(name, _)| !["reason", "label"].contains(&name.as_str()));
     let more: String = more.map(|(name, value)| format!(", {name} {value}")).collect();
     let meaning = format!("{}{more}", meaning(&reason));
     vec![
-        (record.at.clone(), Tone::Soft),
-        (record.actor.clone(), Tone::Plain),
-        (text("label"), Tone::Plain),
-        (reason, Tone::Warn),
-        (meaning, Tone::Soft),
+        (record.at.clone(), Style::Dim),
+        (record.actor.clone(), Style::Plain),
+        (text("label"), Style::Plain),
+        (reason, Style::Warning),
+        (meaning, Style::Dim),
     ]
 }
 

@@ -9,9 +9,9 @@ use mainstay_runtime::clock::{Clock, SystemClock};
 use mainstay_runtime::journal::{Entry, Reader, Record};
 use tokio::time::sleep;
 
-use super::account;
+use super::event_format;
 use super::args::EventsArgs;
-use super::failure::Failure;
+use super::error::CliError;
 use super::output::Output;
 use crate::{DataDir, Reason};
 
@@ -21,27 +21,27 @@ const FOLLOW_INTERVAL: Duration = Duration::from_millis(100);
 const _: () = assert!(FOLLOW_INTERVAL.as_millis() <= 500);
 
 /// Which events are wanted.
-struct Filter {
+struct EventFilter {
     since: Option<Timestamp>,
     actor: Option<GlobMatcher>,
     kinds: Vec<String>,
 }
 
-impl Filter {
-    fn of(args: &EventsArgs) -> Result<Self, Failure> {
+impl EventFilter {
+    fn from_args(args: &EventsArgs) -> Result<Self, CliError> {
         let since = args.since.map(|span| {
             let span = SignedDuration::try_from(span).unwrap_or(SignedDuration::MAX);
             SystemClock.now().checked_sub(span).unwrap_or(Timestamp::MIN)
         });
         let actor = args.actor.as_deref().map(|pattern| {
             let glob = Glob::new(pattern)
-                .map_err(|error| Failure::usage(format!("--actor: {pattern:?} is no pattern: {error}")))?;
-            Ok::<_, Failure>(glob.compile_matcher())
+                .map_err(|error| CliError::usage(format!("--actor: {pattern:?} is no pattern: {error}")))?;
+            Ok::<_, CliError>(glob.compile_matcher())
         });
         Ok(Self { since, actor: actor.transpose()?, kinds: args.kind.clone() })
     }
 
-    fn wants(&self, record: &Record) -> bool {
+    fn matches(&self, record: &Record) -> bool {
         let is_recent = |since: &Timestamp| record.at.parse::<Timestamp>().is_ok_and(|at| at >= *since);
         self.since.as_ref().is_none_or(is_recent)
             && self.actor.as_ref().is_none_or(|actor| actor.is_match(&record.actor))
@@ -49,13 +49,13 @@ impl Filter {
     }
 }
 
-pub(super) async fn events(out: &mut Output, args: EventsArgs, data: DataDir) -> Result<(), Failure> {
-    let filter = Filter::of(&args)?;
-    let dir = if args.follow { data.journal() } else { folder(&data)? };
+pub(super) async fn events(out: &mut Output, args: EventsArgs, data: DataDir) -> Result<(), CliError> {
+    let filter = EventFilter::from_args(&args)?;
+    let dir = if args.follow { data.journal() } else { journal_folder(&data)? };
     let mut reader = Reader::after(&dir, args.after);
     loop {
         while let Some(entry) = reader.next_entry()? {
-            show(out, entry, &filter, args.json)?;
+            print_entry(out, entry, &filter, args.json)?;
         }
         if !args.follow {
             return Ok(());
@@ -65,35 +65,35 @@ pub(super) async fn events(out: &mut Output, args: EventsArgs, data: DataDir) ->
 }
 
 /// The folder of the journal, which is there.
-pub(super) fn folder(data: &DataDir) -> Result<PathBuf, Failure> {
+pub(super) fn journal_folder(data: &DataDir) -> Result<PathBuf, CliError> {
     let dir = data.journal();
     if dir.exists() {
         Ok(dir)
     } else {
-        Err(Failure::failed(Reason::NotFound, format!("there is no journal in {}", data.path().display())))
+        Err(CliError::failed(Reason::NotFound, format!("there is no journal in {}", data.path().display())))
     }
 }
 
 /// Events go to stdout. What is wrong with the journal goes to stderr, so that stdout stays what was asked for.
-fn show(out: &mut Output, entry: Entry, filter: &Filter, json: bool) -> Result<(), Failure> {
+fn print_entry(out: &mut Output, entry: Entry, filter: &EventFilter, json: bool) -> Result<(), CliError> {
     match entry {
-        Entry::Event(record, line) if filter.wants(&record) => {
+        Entry::Event(record, line) if filter.matches(&record) => {
             if json {
                 out.line(&line)
             } else {
-                account::tell(out, &record)
+                event_format::print(out, &record)
             }
         }
         Entry::Event(..) => Ok(()),
         flaw => {
-            tell_flaw(&flaw);
+            report_flaw(&flaw);
             Ok(())
         }
     }
 }
 
 /// Says on stderr what is wrong with the journal.
-pub(super) fn tell_flaw(entry: &Entry) {
+pub(super) fn report_flaw(entry: &Entry) {
     match entry {
         Entry::Event(..) => {}
         Entry::Damaged { file, offset_bytes, reason } => {

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Stdout, Write};
 
 use serde_json::Value;
 
-use super::failure::Failure;
+use super::error::CliError;
 
 /// Whether what is written to `stream` may be coloured.
 pub(super) fn has_colours(stream: &impl IsTerminal) -> bool {
@@ -13,22 +13,22 @@ pub(super) fn has_colours(stream: &impl IsTerminal) -> bool {
 
 /// How a text is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tone {
+pub(super) enum Style {
     Plain,
-    Soft,
-    Good,
-    Warn,
-    Bad,
+    Dim,
+    Success,
+    Warning,
+    Error,
 }
 
-impl Tone {
+impl Style {
     fn code(self) -> &'static str {
         match self {
             Self::Plain => "",
-            Self::Soft => "2",
-            Self::Good => "32",
-            Self::Warn => "33",
-            Self::Bad => "31",
+            Self::Dim => "2",
+            Self::Success => "32",
+            Self::Warning => "33",
+            Self::Error => "31",
         }
     }
 }
@@ -46,8 +46,8 @@ impl Output {
     }
 
     /// `text` in the colour of its tone.
-    pub(super) fn paint(&self, text: &str, tone: Tone) -> String {
-        if self.has_colours && tone != Tone::Plain {
+    pub(super) fn paint(&self, text: &str, tone: Style) -> String {
+        if self.has_colours && tone != Style::Plain {
             format!("\x1b[{}m{text}\x1b[0m", tone.code())
         } else {
             text.to_owned()
@@ -55,33 +55,33 @@ impl Output {
     }
 
     /// Writes a line, at once.
-    pub(super) fn line(&mut self, line: &str) -> Result<(), Failure> {
+    pub(super) fn line(&mut self, line: &str) -> Result<(), CliError> {
         let mut stdout = self.stdout.lock();
         writeln!(stdout, "{line}")?;
         Ok(stdout.flush()?)
     }
 
     /// Writes a text as it is.
-    pub(super) fn text(&mut self, text: &str) -> Result<(), Failure> {
+    pub(super) fn text(&mut self, text: &str) -> Result<(), CliError> {
         let mut stdout = self.stdout.lock();
         write!(stdout, "{text}")?;
         Ok(stdout.flush()?)
     }
 
     /// Writes one JSON value.
-    pub(super) fn json(&mut self, value: &Value) -> Result<(), Failure> {
+    pub(super) fn json(&mut self, value: &Value) -> Result<(), CliError> {
         self.line(&format!("{value:#}"))
     }
 
     /// Writes rows as a table whose columns are as wide as they need to be.
-    pub(super) fn table(&mut self, header: &[&str], rows: &[Vec<(String, Tone)>]) -> Result<(), Failure> {
+    pub(super) fn table(&mut self, header: &[&str], rows: &[Vec<(String, Style)>]) -> Result<(), CliError> {
         let mut widths: Vec<usize> = header.iter().map(|title| title.chars().count()).collect();
         for row in rows {
             for (width, (text, _)) in widths.iter_mut().zip(row) {
                 *width = (*width).max(text.chars().count());
             }
         }
-        let titles = header.iter().map(|title| ((*title).to_owned(), Tone::Soft)).collect();
+        let titles = header.iter().map(|title| ((*title).to_owned(), Style::Dim)).collect();
         for row in std::iter::once(&titles).chain(rows) {
             let cells = row.iter().zip(&widths).map(|((text, tone), width)| {
                 let gap = " ".repeat(width - text.chars().count());

@@ -8,19 +8,19 @@ use mainstay_runtime::journal::{Entry, Lines, Reader};
 use mainstay_runtime::replay::{Replay, Report};
 
 use super::args::{DataDirArg, ReplayArgs};
-use super::failure::Failure;
+use super::error::CliError;
 use super::output::Output;
 use crate::DataDir;
 
 /// What is replayed.
-enum Source {
+enum ReplaySource {
     Folder(PathBuf),
     File(PathBuf),
     Stdin,
 }
 
-impl Source {
-    fn of(named: Option<PathBuf>, data: &DataDirArg) -> Result<Self, Failure> {
+impl ReplaySource {
+    fn from_argument(named: Option<PathBuf>, data: &DataDirArg) -> Result<Self, CliError> {
         match named {
             None => Self::folder_of(&data.folder()?),
             Some(path) if path.as_os_str() == "-" => Ok(Self::Stdin),
@@ -37,17 +37,17 @@ impl Source {
         }
     }
 
-    fn folder_of(data: &DataDir) -> Result<Self, Failure> {
+    fn folder_of(data: &DataDir) -> Result<Self, CliError> {
         let dir = data.journal();
         if dir.is_dir() {
             return Ok(Self::Folder(dir));
         }
         let place = data.path().display();
         let known = "name its folder, a file of events, or - for stdin";
-        Err(Failure::usage(format!("there is no journal in {place}: {known}")))
+        Err(CliError::usage(format!("there is no journal in {place}: {known}")))
     }
 
-    fn read(&self, replay: &mut Replay) -> Result<(), Failure> {
+    fn read(&self, replay: &mut Replay) -> Result<(), CliError> {
         match self {
             Self::Folder(dir) => {
                 let mut reader = Reader::after(dir, 0);
@@ -66,35 +66,35 @@ impl Source {
     }
 }
 
-fn read(replay: &mut Replay, mut next: impl FnMut() -> io::Result<Option<Entry>>) -> Result<(), Failure> {
+fn read(replay: &mut Replay, mut next: impl FnMut() -> io::Result<Option<Entry>>) -> Result<(), CliError> {
     while let Some(entry) = next()? {
-        replay.entry(&entry);
+        replay.add_entry(&entry);
     }
     Ok(())
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> Failure {
-    Failure::usage(format!("{} cannot be read: {error}", path.display()))
+fn unreadable(path: &Path, error: &io::Error) -> CliError {
+    CliError::usage(format!("{} cannot be read: {error}", path.display()))
 }
 
-pub(super) fn replay(out: &mut Output, args: ReplayArgs, data: &DataDirArg) -> Result<(), Failure> {
-    let source = Source::of(args.source, data)?;
+pub(super) fn replay(out: &mut Output, args: ReplayArgs, data: &DataDirArg) -> Result<(), CliError> {
+    let source = ReplaySource::from_argument(args.source, data)?;
     let mut replay = Replay::new();
     source.read(&mut replay)?;
     let report = replay.into_report();
     if args.json {
-        out.json(&serde_json::to_value(&report).map_err(Failure::internal)?)?;
+        out.json(&serde_json::to_value(&report).map_err(CliError::internal)?)?;
     }
     match first_difference(&report) {
-        Some(difference) => Err(Failure::Amiss(difference)),
+        Some(difference) => Err(CliError::CheckFailed(difference)),
         None if args.json => Ok(()),
-        None => out.line(&totals(&report)),
+        None => out.line(&summary(&report)),
     }
 }
 
 fn first_difference(report: &Report) -> Option<String> {
     let first = report.differences.first()?;
-    let others = report.differences.len() as u64 - 1 + report.differences_untold;
+    let others = report.differences.len() as u64 - 1 + report.differences_omitted;
     let others = match others {
         0 => String::new(),
         1 => " (and one more difference)".to_owned(),
@@ -104,7 +104,7 @@ fn first_difference(report: &Report) -> Option<String> {
 }
 
 /// One line that says what was read, and that all of it agrees.
-fn totals(report: &Report) -> String {
+fn summary(report: &Report) -> String {
     let (Some(first), Some(last)) = (report.first_seq, report.last_seq) else {
         return "there are no events".to_owned();
     };
@@ -141,7 +141,7 @@ mod tests {
             Report { decisions: 1, replayed: 1, ..report.clone() },
             Report { decisions: 7, replayed: 6, not_replayable: 1, missing: 3, ..report },
         ];
-        let told: Vec<String> = told.iter().map(totals).collect();
+        let told: Vec<String> = told.iter().map(summary).collect();
         expect_test::expect![[r"
             there are no events
             240 events (1 to 240, 2 runs): nothing was decided

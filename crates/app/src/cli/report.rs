@@ -1,19 +1,19 @@
 //! Shows a runtime's answers to a person.
 
 use mainstay_actors::connection::status::ConnectionState;
-use mainstay_runtime::{Status as ActorStatus, TreeNode};
+use mainstay_runtime::{ActorStatus as ActorStatus, TreeNode};
 use serde_json::Value;
 
 use super::agent_report;
-use super::failure::Failure;
-use super::output::{Output, Tone};
+use super::error::CliError;
+use super::output::{Output, Style};
 use crate::config::format_duration;
-use crate::status::{CacheReport, ConnectionReport, QueueReport, Status};
+use crate::status::{CacheReport, ConnectionReport, QueueReport, StatusReport};
 use std::time::Duration;
 
 /// Everything in one view.
-pub(super) fn status(out: &mut Output, status: Status) -> Result<(), Failure> {
-    let Status { runtime, connection: link, queue, cache, agents: list } = status;
+pub(super) fn status(out: &mut Output, status: StatusReport) -> Result<(), CliError> {
+    let StatusReport { runtime, connection: link, queue, cache, agents: list } = status;
     let uptime = Duration::from_millis(runtime.uptime_ms - runtime.uptime_ms % 1000);
     let uptime = format_duration(uptime);
     out.line(&format!(
@@ -22,12 +22,12 @@ pub(super) fn status(out: &mut Output, status: Status) -> Result<(), Failure> {
     ))?;
     connection(out, &link)?;
     requests(out, &queue)?;
-    cached(out, &cache)?;
+    print_cache(out, &cache)?;
     out.line("")?;
     agent_report::list(out, &list)
 }
 
-fn cached(out: &mut Output, cache: &CacheReport) -> Result<(), Failure> {
+fn print_cache(out: &mut Output, cache: &CacheReport) -> Result<(), CliError> {
     let CacheReport { stats, folders } = cache;
     let loads = if stats.loads == 0 { String::new() } else { format!(", {} loads", stats.loads) };
     out.line(&format!(
@@ -36,8 +36,8 @@ fn cached(out: &mut Output, cache: &CacheReport) -> Result<(), Failure> {
     ))?;
     for folder in folders {
         let state = match folder.is_watched {
-            true => out.paint("watched", Tone::Good),
-            false => out.paint("not watched", Tone::Warn),
+            true => out.paint("watched", Style::Success),
+            false => out.paint("not watched", Style::Warning),
         };
         let why = if folder.is_watched { "" } else { ": see watch_lost in the events" };
         out.line(&format!("            {} {state}{why}", folder.path))?;
@@ -45,31 +45,31 @@ fn cached(out: &mut Output, cache: &CacheReport) -> Result<(), Failure> {
     Ok(())
 }
 
-fn requests(out: &mut Output, queue: &QueueReport) -> Result<(), Failure> {
-    let QueueReport { stats, hold } = queue;
+fn requests(out: &mut Output, queue: &QueueReport) -> Result<(), CliError> {
+    let QueueReport { stats, held: hold } = queue;
     out.line(&format!(
         "queue       {} running of {}, {} waiting",
         stats.running, stats.max_concurrent, stats.waiting
     ))?;
     let Some(hold) = hold else { return Ok(()) };
-    let next = Duration::from_millis(hold.next_trial_in_ms).as_secs_f64();
+    let next = Duration::from_millis(hold.next_probe_in_ms).as_secs_f64();
     out.line(&format!(
         "            {} since {}, next trial at {} (in {next:.1} s)",
-        out.paint("held", Tone::Warn),
+        out.paint("held", Style::Warning),
         hold.since,
-        hold.next_trial_at
+        hold.next_probe_at
     ))?;
     out.line(&format!("            {}", hold.message))
 }
 
 /// The WebSocket.
-pub(super) fn connection(out: &mut Output, link: &ConnectionReport) -> Result<(), Failure> {
+pub(super) fn connection(out: &mut Output, link: &ConnectionReport) -> Result<(), CliError> {
     let (name, tone) = match link.state {
-        ConnectionState::Disconnected => ("disconnected", Tone::Warn),
-        ConnectionState::Connecting => ("connecting", Tone::Warn),
-        ConnectionState::Connected => ("connected", Tone::Good),
-        ConnectionState::Reconnecting => ("reconnecting", Tone::Warn),
-        ConnectionState::Failed => ("failed", Tone::Bad),
+        ConnectionState::Disconnected => ("disconnected", Style::Warning),
+        ConnectionState::Connecting => ("connecting", Style::Warning),
+        ConnectionState::Connected => ("connected", Style::Success),
+        ConnectionState::Reconnecting => ("reconnecting", Style::Warning),
+        ConnectionState::Failed => ("failed", Style::Error),
     };
     let mut line = format!("connection  {} since {}", out.paint(name, tone), link.since);
     if matches!(link.state, ConnectionState::Connecting | ConnectionState::Reconnecting) {
@@ -92,17 +92,17 @@ pub(super) fn connection(out: &mut Output, link: &ConnectionReport) -> Result<()
 }
 
 /// The supervision tree.
-pub(super) fn tree(out: &mut Output, root: &TreeNode) -> Result<(), Failure> {
+pub(super) fn tree(out: &mut Output, root: &TreeNode) -> Result<(), CliError> {
     let mut rows = Vec::new();
     add_rows(&mut rows, root, "", "");
     out.table(&["actor", "status", "generation", "restarts", "left", "mailbox", "last error"], &rows)
 }
 
-fn add_rows(rows: &mut Vec<Vec<(String, Tone)>>, node: &TreeNode, here: &str, below: &str) {
-    let vitals = &node.vitals;
+fn add_rows(rows: &mut Vec<Vec<(String, Style)>>, node: &TreeNode, here: &str, below: &str) {
+    let vitals = &node.info;
     let (status, tone) = actor_status(vitals.status);
     let name = node.path.rsplit('/').next().unwrap_or(&node.path);
-    let plain = |text: String| (text, Tone::Plain);
+    let plain = |text: String| (text, Style::Plain);
     rows.push(vec![
         plain(format!("{here}{name}")),
         (status.to_owned(), tone),
@@ -110,7 +110,7 @@ fn add_rows(rows: &mut Vec<Vec<(String, Tone)>>, node: &TreeNode, here: &str, be
         plain(vitals.restarts.to_string()),
         plain(vitals.budget_left.map_or_else(|| "no limit".to_owned(), |left| left.to_string())),
         plain(node.mailbox.to_string()),
-        (vitals.last_error.clone().unwrap_or_default(), Tone::Soft),
+        (vitals.last_error.clone().unwrap_or_default(), Style::Dim),
     ]);
     for (at, child) in node.children.iter().enumerate() {
         let is_last = at + 1 == node.children.len();
@@ -119,20 +119,20 @@ fn add_rows(rows: &mut Vec<Vec<(String, Tone)>>, node: &TreeNode, here: &str, be
     }
 }
 
-fn actor_status(status: ActorStatus) -> (&'static str, Tone) {
+fn actor_status(status: ActorStatus) -> (&'static str, Style) {
     match status {
-        ActorStatus::Starting => ("starting", Tone::Warn),
-        ActorStatus::Running => ("running", Tone::Good),
-        ActorStatus::Stopping => ("stopping", Tone::Warn),
-        ActorStatus::Restarting => ("restarting", Tone::Warn),
-        ActorStatus::Stopped => ("stopped", Tone::Soft),
-        ActorStatus::Failed => ("failed", Tone::Bad),
+        ActorStatus::Starting => ("starting", Style::Warning),
+        ActorStatus::Running => ("running", Style::Success),
+        ActorStatus::Stopping => ("stopping", Style::Warning),
+        ActorStatus::Restarting => ("restarting", Style::Warning),
+        ActorStatus::Stopped => ("stopped", Style::Dim),
+        ActorStatus::Failed => ("failed", Style::Error),
     }
 }
 
 /// A response, or the error in its place; with `json`, the error goes to stdout as well.
-pub(super) fn response(out: &mut Output, answer: Result<Value, Failure>, json: bool) -> Result<(), Failure> {
-    let response = or_error(out, answer, json)?;
+pub(super) fn response(out: &mut Output, answer: Result<Value, CliError>, json: bool) -> Result<(), CliError> {
+    let response = print_error_json(out, answer, json)?;
     if json {
         return out.json(&response);
     }
@@ -145,11 +145,11 @@ pub(super) fn response(out: &mut Output, answer: Result<Value, Failure>, json: b
 }
 
 /// An answer; with `json`, an error in its place goes to stdout as well.
-pub(super) fn or_error(
+pub(super) fn print_error_json(
     out: &mut Output,
-    answer: Result<Value, Failure>,
+    answer: Result<Value, CliError>,
     json: bool,
-) -> Result<Value, Failure> {
+) -> Result<Value, CliError> {
     if let Err(failure) = &answer
         && let Some(error) = failure.error().filter(|_| json)
     {
@@ -159,7 +159,7 @@ pub(super) fn or_error(
 }
 
 /// A text as it is, and anything else as JSON.
-pub(super) fn text_or_json(out: &mut Output, value: &Value) -> Result<(), Failure> {
+pub(super) fn text_or_json(out: &mut Output, value: &Value) -> Result<(), CliError> {
     match value {
         Value::String(text) => out.line(text),
         value => out.json(value),

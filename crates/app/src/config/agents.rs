@@ -6,11 +6,11 @@ use std::collections::btree_map::Entry;
 use serde_json::{Value, json};
 use toml::de::DeTable;
 
-use super::choice::Driver;
-use super::fault::{Fault, item, member};
-use super::problem::{ConfigError, Problem};
-use super::rule::quantity::choice;
-use super::rule::text::agent_id;
+use super::choice::DriverKind;
+use super::fault::{ConfigFault, index_step, key_step};
+use super::error::{ConfigError, ConfigProblem};
+use super::parser::quantity::choice;
+use super::parser::text::agent_id;
 use super::schema::{AgentConfig, AgentsConfig};
 use super::table::TableReader;
 use super::{FILE_BYTES_MAX, syntax_error, too_large};
@@ -19,7 +19,7 @@ use super::{FILE_BYTES_MAX, syntax_error, too_large};
 pub const AGENTS_MAX: usize = 10_000;
 
 /// Where an agent that is read by itself stands.
-const ALONE: &str = "agent[0]";
+const SINGLE_AGENT_KEY: &str = "agent[0]";
 
 impl AgentConfig {
     /// Reads one agent, an object with the keys of an `[[agent]]` block, with `usual` for what it does not set itself.
@@ -27,12 +27,12 @@ impl AgentConfig {
     /// # Errors
     /// Everything that is wrong with it, by key; a place in a text it has not.
     pub fn from_json(block: &Value, usual: &AgentsConfig) -> Result<Self, ConfigError> {
-        let whole = |message: &str| ConfigError::new(vec![Problem::whole(message)]);
+        let whole = |message: &str| ConfigError::new(vec![ConfigProblem::whole(message)]);
         if !block.is_object() {
             return Err(whole("an agent must be an object with the keys of an [[agent]] block"));
         }
-        if let Some(step) = step_to_null(block) {
-            let fault = Fault::new("must not be null; leave it out for its default").within(&step, 0);
+        if let Some(step) = path_to_null(block) {
+            let fault = ConfigFault::new("must not be null; leave it out for its default").within(&step, 0);
             return Err(whole(&fault.message()));
         }
         let text = toml::to_string(&json!({ "agent": [block] }))
@@ -46,24 +46,24 @@ impl AgentConfig {
         let base = Self { upkeep: usual.clone(), ..Self::default() };
         let agent = root.sections(&base, 1).pop();
         let mut found = root.finish();
-        found.extend(faults(&text, document));
+        found.extend(find_faults(&text, document));
         match agent {
             Some(agent) if found.is_empty() => Ok(agent),
-            _ => Err(ConfigError::new(Problem::locate(&text, found).into_iter().map(alone).collect())),
+            _ => Err(ConfigError::new(ConfigProblem::locate(&text, found).into_iter().map(without_agent_key).collect())),
         }
     }
 }
 
 /// Where the first null stands in a value: TOML has none.
-fn step_to_null(value: &Value) -> Option<String> {
+fn path_to_null(value: &Value) -> Option<String> {
     match value {
         Value::Null => Some(String::new()),
         Value::Array(items) => items
             .iter()
             .enumerate()
-            .find_map(|(index, value)| Some(format!("{}{}", item(index), step_to_null(value)?))),
+            .find_map(|(index, value)| Some(format!("{}{}", index_step(index), path_to_null(value)?))),
         Value::Object(keys) => {
-            keys.iter().find_map(|(key, value)| Some(format!("{}{}", member(key), step_to_null(value)?)))
+            keys.iter().find_map(|(key, value)| Some(format!("{}{}", key_step(key), path_to_null(value)?)))
         }
         _ => None,
     }
@@ -71,7 +71,7 @@ fn step_to_null(value: &Value) -> Option<String> {
 
 /// The one `[[agent]]` block of a file, as [`AgentConfig::from_json`] takes it. What its keys hold is not looked at.
 #[cfg(feature = "cli")]
-pub(crate) fn block_of(text: &str) -> Result<Value, ConfigError> {
+pub(crate) fn parse_agent_block(text: &str) -> Result<Value, ConfigError> {
     let table: toml::Table = toml::from_str(text).map_err(|error| syntax_error(text, &error))?;
     let mut agents = match table.get("agent") {
         Some(toml::Value::Array(agents)) if table.len() == 1 => agents.iter(),
@@ -82,22 +82,22 @@ pub(crate) fn block_of(text: &str) -> Result<Value, ConfigError> {
         _ => None,
     };
     let wrong =
-        || Problem::whole("must hold one agent and nothing else: a line [[agent]] and its keys below it");
+        || ConfigProblem::whole("must hold one agent and nothing else: a line [[agent]] and its keys below it");
     block.ok_or_else(|| ConfigError::new(vec![wrong()]))
 }
 
 /// A problem of an agent that stands in no file.
-fn alone(problem: Problem) -> Problem {
-    let key = problem.key.strip_prefix(ALONE).map(|key| key.trim_start_matches('.'));
-    let message = problem.message.replace(&format!("\"{ALONE}."), "\"").replace(ALONE, "agent");
-    Problem { key: key.unwrap_or_default().to_owned(), ..Problem::whole(message) }
+fn without_agent_key(problem: ConfigProblem) -> ConfigProblem {
+    let key = problem.key.strip_prefix(SINGLE_AGENT_KEY).map(|key| key.trim_start_matches('.'));
+    let message = problem.message.replace(&format!("\"{SINGLE_AGENT_KEY}."), "\"").replace(SINGLE_AGENT_KEY, "agent");
+    ConfigProblem { key: key.unwrap_or_default().to_owned(), ..ConfigProblem::whole(message) }
 }
 
 /// Agents without an id, with the id of another, without the program that their driver starts, with a
 /// readiness that their driver does not see, or with a program that their driver does not start.
-pub(crate) fn faults(text: &str, document: &DeTable<'_>) -> Vec<Fault> {
+pub(crate) fn find_faults(text: &str, document: &DeTable<'_>) -> Vec<ConfigFault> {
     let agents = document.get("agent").and_then(|agents| agents.get_ref().as_array());
-    let lines = Lines::of(text);
+    let lines = LineIndex::new(text);
     let mut owners = BTreeMap::new();
     let mut faults = Vec::new();
     for (index, agent) in agents.into_iter().flat_map(|agents| agents.iter()).take(AGENTS_MAX).enumerate() {
@@ -110,17 +110,17 @@ pub(crate) fn faults(text: &str, document: &DeTable<'_>) -> Vec<Fault> {
             ready_fault(table),
             program_fault(table),
         ];
-        let step = format!("{}{}", member("agent"), item(index));
+        let step = format!("{}{}", key_step("agent"), index_step(index));
         faults.extend(found.into_iter().flatten().map(|fault| fault.within(&step, agent.span().start)));
     }
     faults
 }
 
 /// The lines of a text, each found without counting those before it.
-struct Lines(Vec<usize>);
+struct LineIndex(Vec<usize>);
 
-impl Lines {
-    fn of(text: &str) -> Self {
+impl LineIndex {
+    fn new(text: &str) -> Self {
         Self(text.match_indices('\n').map(|(at, _)| at).collect())
     }
 
@@ -131,9 +131,9 @@ impl Lines {
 }
 
 /// `owners` has the line of each id so far.
-fn id_fault(lines: &Lines, agent: &DeTable<'_>, owners: &mut BTreeMap<String, usize>) -> Option<Fault> {
+fn id_fault(lines: &LineIndex, agent: &DeTable<'_>, owners: &mut BTreeMap<String, usize>) -> Option<ConfigFault> {
     let Some(value) = agent.get("id") else {
-        return Some(Fault::new("needs an id of its own, as in id = \"planner\""));
+        return Some(ConfigFault::new("needs an id of its own, as in id = \"planner\""));
     };
     let at = value.span().start;
     let line = lines.line(at);
@@ -146,45 +146,45 @@ fn id_fault(lines: &Lines, agent: &DeTable<'_>, owners: &mut BTreeMap<String, us
             let first = owner.get();
             let predicate =
                 format!("on line {line} repeats that of line {first}; every agent needs an id of its own");
-            Some(Fault::new(predicate).within(&member("id"), at))
+            Some(ConfigFault::new(predicate).within(&key_step("id"), at))
         }
     }
 }
 
-fn command_fault(agent: &DeTable<'_>) -> Option<Fault> {
+fn command_fault(agent: &DeTable<'_>) -> Option<ConfigFault> {
     let driver = agent.get("driver")?;
     let command = agent.get("command");
     // A command of the wrong type has its fault already.
     let absent =
         command.is_none_or(|command| command.get_ref().as_array().is_some_and(|words| words.is_empty()));
-    if choice::<Driver>(driver).ok()? == Driver::Http || !absent {
+    if choice::<DriverKind>(driver).ok()? == DriverKind::Http || !absent {
         return None;
     }
     let predicate = "must name the program that this driver starts, as in [\"planner\", \"--stdio\"]";
-    Some(Fault::new(predicate).within(&member("command"), command.unwrap_or(driver).span().start))
+    Some(ConfigFault::new(predicate).within(&key_step("command"), command.unwrap_or(driver).span().start))
 }
 
 /// A program that nobody starts: most likely its driver was forgotten.
-fn program_fault(agent: &DeTable<'_>) -> Option<Fault> {
-    let driver = agent.get("driver").map_or(Some(Driver::Http), |driver| choice::<Driver>(driver).ok())?;
+fn program_fault(agent: &DeTable<'_>) -> Option<ConfigFault> {
+    let driver = agent.get("driver").map_or(Some(DriverKind::Http), |driver| choice::<DriverKind>(driver).ok())?;
     let command = agent.get("command")?;
     let is_named = command.get_ref().as_array().is_some_and(|words| !words.is_empty());
-    if driver != Driver::Http || !is_named {
+    if driver != DriverKind::Http || !is_named {
         return None;
     }
     let predicate = "is for an agent that is a program of its own: say so by driver = \"process\" or driver = \"acp\", or \
                      take it out";
-    Some(Fault::new(predicate).within(&member("command"), command.span().start))
+    Some(ConfigFault::new(predicate).within(&key_step("command"), command.span().start))
 }
 
 /// What an agent prints that speaks ACP is the protocol.
-fn ready_fault(agent: &DeTable<'_>) -> Option<Fault> {
+fn ready_fault(agent: &DeTable<'_>) -> Option<ConfigFault> {
     let ready = agent.get("ready")?;
     let is_on_stdout = ready.get_ref().as_str().is_some_and(|ready| ready.starts_with("stdout:"));
-    if choice::<Driver>(agent.get("driver")?).ok()? != Driver::Acp || !is_on_stdout {
+    if choice::<DriverKind>(agent.get("driver")?).ok()? != DriverKind::Acp || !is_on_stdout {
         return None;
     }
     let predicate =
         "must not wait for a line where the driver is \"acp\", which sees by itself when the agent is ready";
-    Some(Fault::new(predicate).within(&member("ready"), ready.span().start))
+    Some(ConfigFault::new(predicate).within(&key_step("ready"), ready.span().start))
 }

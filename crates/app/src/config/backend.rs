@@ -2,16 +2,16 @@
 
 use toml::de::DeTable;
 
-use super::fault::{Fault, member};
-use super::rule::Value;
+use super::fault::{ConfigFault, key_step};
+use super::parser::TomlValue;
 
 /// Headers that are given twice, and a proxy that is.
-pub(crate) fn faults(document: &DeTable<'_>) -> Vec<Fault> {
+pub(crate) fn find_faults(document: &DeTable<'_>) -> Vec<ConfigFault> {
     let Some(backend) = document.get("backend").and_then(|backend| backend.get_ref().as_table()) else {
         return Vec::new();
     };
     let text =
-        |key| backend.get(key).and_then(|value: &Value<'_>| value.get_ref().as_str()).unwrap_or_default();
+        |key| backend.get(key).and_then(|value: &TomlValue<'_>| value.get_ref().as_str()).unwrap_or_default();
     let mut faults = Vec::new();
     for (name, at) in headers(backend, "headers_env") {
         let predicate = if headers(backend, "headers").any(|(other, _)| other.eq_ignore_ascii_case(name)) {
@@ -21,16 +21,16 @@ pub(crate) fn faults(document: &DeTable<'_>) -> Vec<Fault> {
         } else {
             continue;
         };
-        faults.push(Fault::new(predicate).within(&member(name), at).within(&member("headers_env"), at));
+        faults.push(ConfigFault::new(predicate).within(&key_step(name), at).within(&key_step("headers_env"), at));
     }
     if let Some(value) = backend.get("proxy_env")
         && !text("proxy_env").is_empty()
         && !matches!(text("proxy"), "" | "system")
     {
         let predicate = "names a proxy, and \"proxy\" is set as well: keep one of the two";
-        faults.push(Fault::new(predicate).within(&member("proxy_env"), value.span().start));
+        faults.push(ConfigFault::new(predicate).within(&key_step("proxy_env"), value.span().start));
     }
-    faults.into_iter().map(|fault| fault.within(&member("backend"), 0)).collect()
+    faults.into_iter().map(|fault| fault.within(&key_step("backend"), 0)).collect()
 }
 
 fn headers<'t>(backend: &'t DeTable<'_>, key: &str) -> impl Iterator<Item = (&'t str, usize)> {

@@ -1,7 +1,7 @@
 //! Settings that are one of a few names.
 
 /// A setting that is one of a few names.
-pub(crate) trait Choice: Copy + 'static {
+pub(crate) trait NamedChoice: Copy + 'static {
     /// Every name with what it means.
     const NAMES: &'static [(&'static str, Self)];
 }
@@ -16,7 +16,7 @@ pub enum AfterFailed {
     Probe,
 }
 
-impl Choice for AfterFailed {
+impl NamedChoice for AfterFailed {
     const NAMES: &'static [(&'static str, Self)] = &[("wait", Self::Wait), ("probe", Self::Probe)];
 }
 
@@ -32,14 +32,14 @@ pub enum Overflow {
     DropLowest,
 }
 
-impl Choice for Overflow {
+impl NamedChoice for Overflow {
     const NAMES: &'static [(&'static str, Self)] =
         &[("reject", Self::Reject), ("drop-oldest", Self::DropOldest), ("drop-lowest", Self::DropLowest)];
 }
 
 /// How an agent is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Driver {
+pub enum DriverKind {
     /// Through the backend's health and restart endpoints.
     #[default]
     Http,
@@ -49,14 +49,14 @@ pub enum Driver {
     Acp,
 }
 
-impl Choice for Driver {
+impl NamedChoice for DriverKind {
     const NAMES: &'static [(&'static str, Self)] =
         &[("http", Self::Http), ("process", Self::Process), ("acp", Self::Acp)];
 }
 
 /// How one sees that a started agent process is ready.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Ready {
+pub enum ReadyWhen {
     /// It is ready once it runs.
     #[default]
     None,

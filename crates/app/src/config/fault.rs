@@ -10,27 +10,27 @@ const STEP_CHARACTERS_MAX: usize = 64;
 ///
 /// It may hold keys, but never the text of a value: that may be a secret in the wrong place.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Fault {
+pub(crate) struct ConfigFault {
     /// Comes before the key in the message.
-    lead: &'static str,
+    prefix: &'static str,
     /// The path as far as it is known: `.name` and `[index]` steps.
     path: String,
     /// Comes after the key in the message.
-    rest: String,
+    predicate: String,
     /// The byte in the text, once known.
     at: Option<usize>,
 }
 
-impl Fault {
+impl ConfigFault {
     /// A value that cannot stay. `predicate` follows the key: `must be …`.
     pub(crate) fn new(predicate: impl AsRef<str>) -> Self {
-        Self { lead: "", path: String::new(), rest: format!(" {}", predicate.as_ref()), at: None }
+        Self { prefix: "", path: String::new(), predicate: format!(" {}", predicate.as_ref()), at: None }
     }
 
     /// A key that the table does not have, among those that it has.
     pub(crate) fn unknown(key: &str, known: &[&str], at: usize) -> Self {
         let rest = format!("; {}", hint(key, known));
-        Self { lead: "unknown key ", path: member(key), rest, at: Some(at) }
+        Self { prefix: "unknown key ", path: key_step(key), predicate: rest, at: Some(at) }
     }
 
     /// The same fault as seen from the table or list above, where `step` (see [`member`] and [`item`]) stands
@@ -53,19 +53,19 @@ impl Fault {
 
     /// The whole message, on one line.
     pub(crate) fn message(&self) -> String {
-        format!("{}\"{}\"{}", self.lead, self.key(), self.rest)
+        format!("{}\"{}\"{}", self.prefix, self.key(), self.predicate)
     }
 }
 
 /// The step to a table's key. Whatever the key holds, the step stays short and on one line.
-pub(crate) fn member(key: &str) -> String {
+pub(crate) fn key_step(key: &str) -> String {
     let shown: String = key.chars().take(STEP_CHARACTERS_MAX).flat_map(char::escape_debug).collect();
     let cut = if key.chars().nth(STEP_CHARACTERS_MAX).is_some() { "…" } else { "" };
     format!(".{shown}{cut}")
 }
 
 /// The step to a list's item, counted from 0.
-pub(crate) fn item(index: usize) -> String {
+pub(crate) fn index_step(index: usize) -> String {
     format!("[{index}]")
 }
 
@@ -74,16 +74,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_path_grows_from_the_inside_and_the_innermost_place_is_kept() {
+    fn path_grows_outwards_and_innermost_offset_is_kept() {
         let fault =
-            Fault::new("is odd").within(&item(2), 30).within(&member("command"), 20).within(".agent", 10);
+            ConfigFault::new("is odd").within(&index_step(2), 30).within(&key_step("command"), 20).within(".agent", 10);
         assert_eq!(fault.message(), "\"agent.command[2]\" is odd");
         assert_eq!(fault.offset(), 30);
     }
 
     #[test]
     fn a_strange_key_stays_short_and_on_one_line() {
-        let message = Fault::unknown(&format!("a\nb\u{1b}\"{}", "x".repeat(5_000)), &["ttl"], 0).message();
+        let message = ConfigFault::unknown(&format!("a\nb\u{1b}\"{}", "x".repeat(5_000)), &["ttl"], 0).message();
         assert!(message.starts_with("unknown key \"a\\nb\\u{1b}\\\"xxx"), "{message}");
         assert!(message.len() < 200 && message.contains('…'), "{message}");
     }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mainstay_actors::reach::proxy::ProxyChoice;
+use mainstay_actors::network::proxy::ProxyChoice;
 
-use super::choice::{AfterFailed, Driver, Overflow, Ready};
-use super::rule::address::{base_url, proxy};
-use super::rule::collection::{command, environment, folders, headers, headers_env};
-use super::rule::quantity::{choice, count, duration, flag, ratio, size};
-use super::rule::text::{agent_id, file_or_empty, folder_or_empty, ready, url_path, variable_or_empty};
+use super::choice::{AfterFailed, DriverKind, Overflow, ReadyWhen};
+use super::parser::address::{base_url, proxy};
+use super::parser::collection::{command, environment, folders, headers, headers_env};
+use super::parser::quantity::{choice, count, duration, flag, ratio, size};
+use super::parser::text::{agent_id, file_or_empty, folder_or_empty, ready, url_path, variable_or_empty};
 use super::section::section;
 
 const ZERO: Duration = Duration::ZERO;
@@ -50,7 +50,7 @@ section! {
         env: BTreeMap<String, String> = {}, environment;
         /// When the started program is ready: `none` (at once), `stdout:TEXT` (it prints a line with this text), or
         /// `http:PATH` (it answers there, at its url).
-        ready: Ready = "none", ready;
+        ready: ReadyWhen = "none", ready;
     }
 }
 
@@ -171,7 +171,7 @@ section! {
         id: String = "planner", agent_id;
         /// How it is reached: `http` (the backend's endpoints), `process` (a child process) or `acp` (a child
         /// process that speaks the Agent Client Protocol).
-        driver: Driver = "http", choice;
+        driver: DriverKind = "http", choice;
         /// The program to start and its arguments, for `process` and `acp`.
         command: Vec<String> = [], command;
         /// The folder that the program starts in; empty for the runtime's own.
@@ -181,7 +181,7 @@ section! {
         /// When the started program is ready: `none` (at once), `stdout:TEXT` (it prints a line with this text),
         /// `http:PATH` (the backend answers there) or the URL on this machine at which it answers itself, as in
         /// `http://127.0.0.1:9000/health`.
-        ready: Ready = "none", ready;
+        ready: ReadyWhen = "none", ready;
         /// How much memory the program and what it starts may hold before it is restarted, in bytes or as `512MiB`;
         /// 0 for any amount. For `process`.
         memory_max: u64 = 0, size(0..=1024 * GIB);

@@ -6,7 +6,7 @@ use toml::de::DeTable;
 use super::table::TableReader;
 
 /// A section of the file. Implemented by the macro `section` alone.
-pub(crate) trait Section: Clone + Default {
+pub(crate) trait ConfigSection: Clone + Default {
     /// The line that begins it: `[name]`, or `[[name]]` where it repeats.
     const HEADER: &'static str;
     /// What it is for, as lines of comment.
@@ -25,7 +25,7 @@ pub(crate) trait Section: Clone + Default {
 
 /// The defaults of a section: its `KEYS`, read by the very rules that read a file. That each of them passes
 /// its rule, and means what the documentation says, is shown by the tests of the default file.
-pub(crate) fn defaults<S: Section>() -> S {
+pub(crate) fn defaults<S: ConfigSection>() -> S {
     let keys = DeTable::parse(S::KEYS).map(Spanned::into_inner);
     S::read(&mut TableReader::new(&keys.unwrap_or_else(|_| DeTable::new())), None)
 }

@@ -7,12 +7,12 @@ const KEY_BYTES_MAX: usize = 64;
 pub(crate) fn hint(key: &str, known: &[&str]) -> String {
     match nearest(key, known) {
         Some(near) => format!("did you mean \"{near}\"?"),
-        None => format!("valid keys are {}", listed(known, "and")),
+        None => format!("valid keys are {}", join_quoted(known, "and")),
     }
 }
 
 /// Lists names in quotes: `"a", "b" or "c"`.
-pub(crate) fn listed(names: &[&str], conjunction: &str) -> String {
+pub(crate) fn join_quoted(names: &[&str], conjunction: &str) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
     match quoted.split_last() {
         Some((last, rest)) if !rest.is_empty() => format!("{} {conjunction} {last}", rest.join(", ")),
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn a_list_of_one_has_no_conjunction() {
-        assert_eq!(listed(&["none"], "or"), "\"none\"");
-        assert_eq!(listed(&["a", "b"], "or"), "\"a\" or \"b\"");
+        assert_eq!(join_quoted(&["none"], "or"), "\"none\"");
+        assert_eq!(join_quoted(&["a", "b"], "or"), "\"a\" or \"b\"");
     }
 }

@@ -5,23 +5,23 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use super::duration::format_duration;
-use super::fault::{Fault, item, member};
-use super::rule::{Reading, Value, wrong_type};
-use super::section::Section;
+use super::fault::{ConfigFault, index_step, key_step};
+use super::parser::{ParseResult, TomlValue, wrong_type};
+use super::section::ConfigSection;
 
 /// One table while it is read. A key is known by being asked for, so what is read and what is valid cannot
 /// differ. Faults are collected: a wrong value counts as absent, and reading goes on.
 pub(crate) struct TableReader<'t, 'i> {
     table: &'t DeTable<'i>,
-    known: Vec<&'static str>,
+    known_keys: Vec<&'static str>,
     /// Keys whose own value is wrong, so that no second fault is built upon it.
-    wrong: Vec<&'static str>,
-    faults: Vec<Fault>,
+    invalid_keys: Vec<&'static str>,
+    faults: Vec<ConfigFault>,
 }
 
 impl<'t, 'i> TableReader<'t, 'i> {
     pub(crate) fn new(table: &'t DeTable<'i>) -> Self {
-        Self { table, known: Vec::new(), wrong: Vec::new(), faults: Vec::new() }
+        Self { table, known_keys: Vec::new(), invalid_keys: Vec::new(), faults: Vec::new() }
     }
 
     /// The value of a key by its rule; what `base` has where the key is absent or wrong.
@@ -29,50 +29,50 @@ impl<'t, 'i> TableReader<'t, 'i> {
         &mut self,
         key: &'static str,
         base: Option<&T>,
-        rule: impl Fn(&Value<'_>) -> Reading<T>,
+        rule: impl Fn(&TomlValue<'_>) -> ParseResult<T>,
     ) -> T {
         let inherited = || base.cloned().unwrap_or_default();
         let Some(value) = self.value(key) else {
             return inherited();
         };
         rule(value).unwrap_or_else(|faults| {
-            self.wrong.push(key);
-            self.raise(faults, &member(key), value);
+            self.invalid_keys.push(key);
+            self.report(faults, &key_step(key), value);
             inherited()
         })
     }
 
     /// The section of this table that goes by its header's name.
-    pub(crate) fn section<S: Section>(&mut self) -> S {
+    pub(crate) fn section<S: ConfigSection>(&mut self) -> S {
         let base = S::default();
         match self.value(S::key()) {
-            Some(value) => self.descend(&member(S::key()), value, &base),
+            Some(value) => self.descend(&key_step(S::key()), value, &base),
             None => base,
         }
     }
 
     /// A list of sections, at most `sections_max`, each with `base` for what it does not set itself.
-    pub(crate) fn sections<S: Section>(&mut self, base: &S, sections_max: usize) -> Vec<S> {
-        let step = member(S::key());
+    pub(crate) fn sections<S: ConfigSection>(&mut self, base: &S, sections_max: usize) -> Vec<S> {
+        let step = key_step(S::key());
         let Some(value) = self.value(S::key()) else {
             return Vec::new();
         };
         let Some(items) = value.get_ref().as_array() else {
             let expected = format!("a list of tables, each begun by a line {}", S::HEADER);
-            self.raise(vec![wrong_type(&expected, value)], &step, value);
+            self.report(vec![wrong_type(&expected, value)], &step, value);
             return Vec::new();
         };
         if let Some(first) = items.get(sections_max) {
-            let fault = Fault::new(format!("must not have more than {sections_max} entries"));
-            self.raise(vec![fault], &step, first);
+            let fault = ConfigFault::new(format!("must not have more than {sections_max} entries"));
+            self.report(vec![fault], &step, first);
         }
         let items = items.iter().take(sections_max).enumerate();
-        items.map(|(index, value)| self.descend(&format!("{step}{}", item(index)), value, base)).collect()
+        items.map(|(index, value)| self.descend(&format!("{step}{}", index_step(index)), value, base)).collect()
     }
 
     /// Two keys that must not cross. The fault stands at the one that this table sets.
     pub(crate) fn ordered(&mut self, low: (&'static str, Duration), high: (&'static str, Duration)) {
-        let sound = |key: &str| !self.wrong.contains(&key);
+        let sound = |key: &str| !self.invalid_keys.contains(&key);
         if low.1 <= high.1 || !sound(low.0) || !sound(high.0) {
             return;
         }
@@ -80,40 +80,40 @@ impl<'t, 'i> TableReader<'t, 'i> {
         let here = sides.into_iter().find_map(|side| Some((side, self.table.get(side.0)?)));
         if let Some(((key, than, (other, duration)), value)) = here {
             let limit = format_duration(duration);
-            let fault = Fault::new(format!("must not be {than} than \"{other}\", which is \"{limit}\""));
-            self.raise(vec![fault], &member(key), value);
+            let fault = ConfigFault::new(format!("must not be {than} than \"{other}\", which is \"{limit}\""));
+            self.report(vec![fault], &key_step(key), value);
         }
     }
 
     /// All faults of the table and of those below it, unknown keys included.
-    pub(crate) fn finish(mut self) -> Vec<Fault> {
+    pub(crate) fn finish(mut self) -> Vec<ConfigFault> {
         for key in self.table.keys() {
             let name: &str = key.get_ref();
-            if !self.known.contains(&name) {
-                self.faults.push(Fault::unknown(name, &self.known, key.span().start));
+            if !self.known_keys.contains(&name) {
+                self.faults.push(ConfigFault::unknown(name, &self.known_keys, key.span().start));
             }
         }
         self.faults
     }
 
-    fn value(&mut self, key: &'static str) -> Option<&'t Value<'i>> {
-        self.known.push(key);
+    fn value(&mut self, key: &'static str) -> Option<&'t TomlValue<'i>> {
+        self.known_keys.push(key);
         self.table.get(key)
     }
 
-    fn descend<S: Section>(&mut self, step: &str, value: &Value<'_>, base: &S) -> S {
+    fn descend<S: ConfigSection>(&mut self, step: &str, value: &TomlValue<'_>, base: &S) -> S {
         let Some(table) = value.get_ref().as_table() else {
             let expected = format!("a table, begun by a line {}", S::HEADER);
-            self.raise(vec![wrong_type(&expected, value)], step, value);
+            self.report(vec![wrong_type(&expected, value)], step, value);
             return base.clone();
         };
         let mut below = TableReader::new(table);
         let section = S::read(&mut below, Some(base));
-        self.raise(below.finish(), step, value);
+        self.report(below.finish(), step, value);
         section
     }
 
-    fn raise(&mut self, faults: Vec<Fault>, step: &str, value: &Value<'_>) {
+    fn report(&mut self, faults: Vec<ConfigFault>, step: &str, value: &TomlValue<'_>) {
         self.faults.extend(faults.into_iter().map(|fault| fault.within(step, value.span().start)));
     }
 }

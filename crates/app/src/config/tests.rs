@@ -213,7 +213,7 @@ fn an_agent_inherits_what_it_does_not_set_itself() {
     let [plain, own] = config.agent.as_slice() else { panic!("not two agents") };
     assert_eq!(plain.upkeep, config.agents);
     assert_eq!(plain.upkeep.health_interval, Duration::from_secs(10));
-    assert_eq!((plain.driver, &plain.ready), (Driver::Http, &Ready::None));
+    assert_eq!((plain.driver, &plain.ready), (DriverKind::Http, &ReadyWhen::None));
 
     let expected = AgentsConfig {
         health_interval: Duration::from_secs(1),
@@ -222,15 +222,15 @@ fn an_agent_inherits_what_it_does_not_set_itself() {
         ..AgentsConfig::default()
     };
     assert_eq!(own.upkeep, expected);
-    assert_eq!((own.driver, &own.ready), (Driver::Process, &Ready::Stdout("ready".to_owned())));
+    assert_eq!((own.driver, &own.ready), (DriverKind::Process, &ReadyWhen::Stdout("ready".to_owned())));
     assert_eq!(own.command, ["own", "--stdio"]);
     assert_eq!(own.env["LEVEL"], "debug");
 }
 
 #[test]
 fn every_driver_of_the_contract_is_read() {
-    for (name, driver) in [("http", Driver::Http), ("process", Driver::Process), ("acp", Driver::Acp)] {
-        let command = if driver == Driver::Http { "" } else { "command = [\"a\"]" };
+    for (name, driver) in [("http", DriverKind::Http), ("process", DriverKind::Process), ("acp", DriverKind::Acp)] {
+        let command = if driver == DriverKind::Http { "" } else { "command = [\"a\"]" };
         let text = format!("[[agent]]\nid = \"a\"\ndriver = \"{name}\"\n{command}");
         assert_eq!(Config::from_toml(&text).unwrap().agent[0].driver, driver);
     }
@@ -277,7 +277,7 @@ health_intervall = "1s"
 }
 
 #[test]
-fn an_unknown_key_names_the_nearest_one_of_its_table_or_lists_them() {
+fn unknown_key_suggests_nearest_or_lists_valid_keys() {
     check(
         r#"
 conection.path = "/ws"
@@ -335,7 +335,7 @@ fn a_wrong_duration_is_not_compared_with_its_partner() {
 }
 
 #[test]
-fn two_agents_with_one_id_are_told_both_lines() {
+fn repeated_agent_id_names_both_lines() {
     check(
         r#"
 [[agent]]
@@ -360,7 +360,7 @@ id = ""
 }
 
 #[test]
-fn what_the_backend_is_told_twice_is_refused() {
+fn conflicting_backend_keys_are_refused() {
     check(
         r#"
 [backend]
@@ -383,7 +383,7 @@ x-api-key = "KEY"
 }
 
 #[test]
-fn a_program_without_a_driver_that_starts_it_is_refused_with_those_that_do() {
+fn command_without_process_driver_is_refused() {
     check(
         "[[agent]]\nid = \"a\"\ncommand = [\"sh\"]\n[[agent]]\nid = \"b\"\ndriver = \"http\"\ncommand = []\n",
         &expect![[r#"
@@ -415,7 +415,7 @@ driver = "process"
 }
 
 #[test]
-fn an_agent_that_speaks_acp_cannot_say_on_stdout_that_it_is_ready() {
+fn acp_agent_cannot_use_stdout_readiness() {
     check(
         r#"
 [[agent]]
@@ -462,7 +462,7 @@ fn more_agents_than_the_limit_are_refused() {
 }
 
 #[test]
-fn as_many_agents_as_are_allowed_are_read_and_one_that_repeats_an_id_is_told_both_lines() {
+fn max_agents_are_read_and_repeated_id_names_both_lines() {
     let last = AGENTS_MAX - 1;
     let agents = |repeated: usize| -> String {
         let id = |index| if index == last { repeated } else { index };
@@ -504,7 +504,7 @@ fn an_agent_by_itself_is_read_by_the_rules_of_the_file() {
 }
 
 #[test]
-fn what_is_wrong_with_an_agent_by_itself_is_told_by_key_and_holds_no_value() {
+fn agent_json_errors_name_the_key_and_no_value() {
     let told = [
         json!("planner"),
         json!({}),
@@ -532,21 +532,21 @@ fn what_is_wrong_with_an_agent_by_itself_is_told_by_key_and_holds_no_value() {
 }
 
 #[test]
-fn a_file_that_holds_an_agent_holds_that_alone() {
+fn agent_file_holds_exactly_one_agent() {
     let block =
-        block_of("[[agent]]\nid = \"a\"\nhealth_interval = \"5s\"\n[agent.env]\nA = \"1\"\n").unwrap();
+        parse_agent_block("[[agent]]\nid = \"a\"\nhealth_interval = \"5s\"\n[agent.env]\nA = \"1\"\n").unwrap();
     assert_eq!(block, json!({ "id": "a", "health_interval": "5s", "env": { "A": "1" } }));
     let wrong = "must hold one agent and nothing else: a line [[agent]] and its keys below it";
     for text in
         ["", "agent = 1", "[[agent]]\n[[agent]]\n", "[[agent]]\n[backend]\n", "agent = [1]", "[agent]\n"]
     {
-        assert_eq!(block_of(text).unwrap_err().to_string(), wrong, "{text:?}");
+        assert_eq!(parse_agent_block(text).unwrap_err().to_string(), wrong, "{text:?}");
     }
-    assert_eq!(block_of("[[agent]]\nid = a\n").unwrap_err().problems[0].line, 2);
+    assert_eq!(parse_agent_block("[[agent]]\nid = a\n").unwrap_err().problems[0].line, 2);
 }
 
 #[test]
-fn what_is_not_toml_is_told_the_place() {
+fn toml_syntax_error_names_line_and_column() {
     check("[connection]\npath = \"/ws\"\npath = \"/ws\"", &expect!["3:1: this is not TOML: duplicate key"]);
     check("[connection\n", &expect!["1:12: this is not TOML: unclosed table, expected `]`"]);
     check(
@@ -597,7 +597,7 @@ fn each_problem_has_its_line_column_and_key() {
 }
 
 #[test]
-fn a_file_that_is_cut_off_anywhere_is_read_or_told_a_line() {
+fn truncated_file_is_read_or_error_has_a_line() {
     let whole = default_with_agent();
     let ends = whole.char_indices().map(|(at, _)| at).step_by(7);
     for cut in ends.map(|end| &whole[..end]) {
@@ -612,7 +612,7 @@ fn a_file_that_is_cut_off_anywhere_is_read_or_told_a_line() {
 }
 
 #[test]
-fn a_flood_of_problems_is_reported_to_the_last() {
+fn ten_thousand_problems_are_all_reported() {
     let mut text = String::from("cache = {");
     for index in 0..10_000 {
         write!(text, "unknown{index} = 1,").unwrap();

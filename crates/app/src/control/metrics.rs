@@ -11,7 +11,7 @@ use mainstay_actors::connection::status::ConnectionState;
 use serde::Serialize;
 
 use crate::status::{
-    AgentView, CacheReport, ConnectionReport, QueueReport, RuntimeStatus, Status, WatchedFolder,
+    AgentView, CacheReport, ConnectionReport, QueueReport, RuntimeReport, StatusReport, WatchedFolder,
 };
 
 /// What the text is, for whoever asked for it.
@@ -36,8 +36,8 @@ const AGENT_STATUSES: [AgentStatus; 7] = [
 ];
 
 /// The whole status, as one text.
-pub(super) fn text(status: &Status) -> String {
-    let mut page = Page::default();
+pub(super) fn encode(status: &StatusReport) -> String {
+    let mut page = TextEncoder::default();
     runtime(&mut page, &status.runtime);
     connection(&mut page, &status.connection);
     queue(&mut page, &status.queue);
@@ -46,7 +46,7 @@ pub(super) fn text(status: &Status) -> String {
     page.0
 }
 
-fn runtime(page: &mut Page, status: &RuntimeStatus) {
+fn runtime(page: &mut TextEncoder, status: &RuntimeReport) {
     page.gauge(
         "mainstay_uptime_seconds",
         "How long the runtime has been running.",
@@ -55,13 +55,13 @@ fn runtime(page: &mut Page, status: &RuntimeStatus) {
     page.counter("mainstay_journal_events_total", "Events in the journal, of earlier runs too.", status.seq);
 }
 
-fn connection(page: &mut Page, report: &ConnectionReport) {
-    let states = CONNECTION_STATES.map(|state| (word(state), u8::from(state == report.state)));
+fn connection(page: &mut TextEncoder, report: &ConnectionReport) {
+    let states = CONNECTION_STATES.map(|state| (label_value(state), u8::from(state == report.state)));
     page.gauges(
         "mainstay_connection_state",
         "Which state the WebSocket is in.",
         &["state"],
-        &states.map(one_label),
+        &states.map(labelled_sample),
     );
     page.gauge(
         "mainstay_connection_attempt",
@@ -74,11 +74,11 @@ fn connection(page: &mut Page, report: &ConnectionReport) {
     }
 }
 
-fn queue(page: &mut Page, report: &QueueReport) {
+fn queue(page: &mut TextEncoder, report: &QueueReport) {
     let stats = &report.stats;
     let waiting = stats.by_priority;
     let waiting = [("high", waiting.high), ("normal", waiting.normal), ("low", waiting.low)];
-    let waiting = waiting.map(|(priority, count)| one_label((priority.to_owned(), count)));
+    let waiting = waiting.map(|(priority, count)| labelled_sample((priority.to_owned(), count)));
     page.gauges(
         "mainstay_queue_waiting_requests",
         "Requests that wait, by their priority.",
@@ -99,11 +99,11 @@ fn queue(page: &mut Page, report: &QueueReport) {
     page.gauge(
         "mainstay_queue_held",
         "Whether all requests wait, since the backend cannot be reached.",
-        u8::from(report.hold.is_some()),
+        u8::from(report.held.is_some()),
     );
 }
 
-fn cache(page: &mut Page, report: &CacheReport) {
+fn cache(page: &mut TextEncoder, report: &CacheReport) {
     let CacheReport { stats, folders } = report;
     page.gauge("mainstay_cache_entries", "Values that are kept.", stats.entries);
     page.gauge("mainstay_cache_bytes", "What they take, with their keys.", stats.bytes);
@@ -120,7 +120,7 @@ fn cache(page: &mut Page, report: &CacheReport) {
         (
             "loads_overtaken",
             "Loads whose value was not kept, since something newer came.",
-            stats.loads_overtaken,
+            stats.loads_superseded,
         ),
         ("evictions", "Values that had to make room, or had none.", stats.evictions),
         ("invalidated_entries", "Values that were invalidated.", stats.invalidated),
@@ -129,7 +129,7 @@ fn cache(page: &mut Page, report: &CacheReport) {
     }
     let watched =
         |folder: &WatchedFolder| (vec![folder.path.clone()], u8::from(folder.is_watched).to_string());
-    let watched: Vec<Sample> = folders.iter().map(watched).collect();
+    let watched: Vec<MetricSample> = folders.iter().map(watched).collect();
     page.gauges(
         "mainstay_cache_folder_watched",
         "Whether a folder is watched, and what is read in it is kept.",
@@ -138,23 +138,23 @@ fn cache(page: &mut Page, report: &CacheReport) {
     );
 }
 
-fn agents(page: &mut Page, agents: &[AgentView]) {
+fn agents(page: &mut TextEncoder, agents: &[AgentView]) {
     let statuses: Vec<_> = agents
         .iter()
         .flat_map(|agent| {
             AGENT_STATUSES.map(|status| {
-                (vec![agent.id.clone(), word(status)], u8::from(status == agent.status).to_string())
+                (vec![agent.id.clone(), label_value(status)], u8::from(status == agent.status).to_string())
             })
         })
         .collect();
     page.gauges("mainstay_agent_status", "Which state each agent is in.", &["agent", "status"], &statuses);
     let each = |figure: fn(&AgentView) -> Option<u64>| {
-        let of_one = |agent: &AgentView| Some(one_label((agent.id.clone(), figure(agent)?)));
+        let of_one = |agent: &AgentView| Some(labelled_sample((agent.id.clone(), figure(agent)?)));
         agents.iter().filter_map(of_one).collect::<Vec<_>>()
     };
     page.family(
         "mainstay_agent_restarts_total",
-        Kind::Counter,
+        MetricKind::Counter,
         "How often it has been restarted, since it was last reset.",
         &["agent"],
         &each(|agent| Some(agent.restarts)),
@@ -168,18 +168,18 @@ fn agents(page: &mut Page, agents: &[AgentView]) {
         ("gave_up", "Whether its restarts are used up.", |agent| Some(u64::from(agent.gave_up))),
         ("missed_checks", "Checks missed in a row.", |agent| Some(u64::from(agent.misses))),
         ("waiting_letters", "Letters that wait to be handed to it.", |agent| {
-            Some(agent.letters_waiting as u64)
+            Some(agent.messages_waiting as u64)
         }),
-        ("open_letters", "Letters that it is at work on.", |agent| Some(agent.letters_under_way as u64)),
+        ("open_letters", "Letters that it is at work on.", |agent| Some(agent.messages_in_flight as u64)),
     ] {
         page.gauges(&format!("mainstay_agent_{name}"), help, &["agent"], &each(figure));
     }
 }
 
 /// A sample: the values of its labels, and its figure.
-type Sample = (Vec<String>, String);
+type MetricSample = (Vec<String>, String);
 
-fn one_label((label, figure): (String, impl Display)) -> Sample {
+fn labelled_sample((label, figure): (String, impl Display)) -> MetricSample {
     (vec![label], figure.to_string())
 }
 
@@ -188,41 +188,41 @@ fn seconds(ms: u64) -> f64 {
 }
 
 /// A state as it is written everywhere else.
-fn word(state: impl Serialize) -> String {
+fn label_value(state: impl Serialize) -> String {
     serde_json::to_value(state).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 #[derive(Clone, Copy)]
-enum Kind {
+enum MetricKind {
     Counter,
     Gauge,
 }
 
 /// The text, so far.
 #[derive(Default)]
-struct Page(String);
+struct TextEncoder(String);
 
-impl Page {
+impl TextEncoder {
     fn counter(&mut self, name: &str, help: &str, figure: u64) {
-        self.family(name, Kind::Counter, help, &[], &[(Vec::new(), figure.to_string())]);
+        self.family(name, MetricKind::Counter, help, &[], &[(Vec::new(), figure.to_string())]);
     }
 
     fn gauge(&mut self, name: &str, help: &str, figure: impl Display) {
         self.gauges(name, help, &[], &[(Vec::new(), figure.to_string())]);
     }
 
-    fn gauges(&mut self, name: &str, help: &str, labels: &[&str], samples: &[Sample]) {
-        self.family(name, Kind::Gauge, help, labels, samples);
+    fn gauges(&mut self, name: &str, help: &str, labels: &[&str], samples: &[MetricSample]) {
+        self.family(name, MetricKind::Gauge, help, labels, samples);
     }
 
     /// All samples of one name; nothing where there is none.
-    fn family(&mut self, name: &str, kind: Kind, help: &str, labels: &[&str], samples: &[Sample]) {
+    fn family(&mut self, name: &str, kind: MetricKind, help: &str, labels: &[&str], samples: &[MetricSample]) {
         if samples.is_empty() {
             return;
         }
         let kind = match kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
         };
         // A string takes what is written to it.
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
@@ -230,7 +230,7 @@ impl Page {
             let pairs: Vec<_> = labels
                 .iter()
                 .zip(values)
-                .map(|(label, value)| format!("{label}=\"{}\"", escaped(value)))
+                .map(|(label, value)| format!("{label}=\"{}\"", escape_label(value)))
                 .collect();
             let pairs = if pairs.is_empty() { String::new() } else { format!("{{{}}}", pairs.join(",")) };
             let _ = writeln!(self.0, "{name}{pairs} {figure}");
@@ -239,7 +239,7 @@ impl Page {
 }
 
 /// A label's value, as it stands between quotes.
-fn escaped(value: &str) -> String {
+fn escape_label(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
@@ -279,7 +279,7 @@ mod tests {
     }
 
     fn text_of(status: serde_json::Value) -> String {
-        text(&serde_json::from_value(status).unwrap())
+        encode(&serde_json::from_value(status).unwrap())
     }
 
     fn check(status: serde_json::Value, expected: &Expect) {
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_status_is_there_in_the_text_format() {
+    fn metrics_cover_whole_status_in_text_format() {
         check(
             status(),
             &expect![[r##"
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_left_out_and_does_not_stand_there_as_nothing() {
+    fn unknown_figures_are_left_out_of_metrics() {
         let mut status = status();
         status["connection"]["next_attempt_in_ms"] = json!(null);
         status["cache"]["oldest_ms"] = json!(null);
@@ -425,9 +425,9 @@ mod tests {
     }
 
     #[test]
-    fn whichever_state_there_is_one_of_them_is_1() {
+    fn exactly_one_state_sample_is_1() {
         let mut status = status();
-        for state in CONNECTION_STATES.map(word) {
+        for state in CONNECTION_STATES.map(label_value) {
             status["connection"]["state"] = json!(state);
             let lines = text_of(status.clone());
             let lines: Vec<_> =
@@ -435,7 +435,7 @@ mod tests {
             let ones: Vec<_> = lines.iter().filter(|line| line.ends_with(" 1")).collect();
             assert_eq!(ones, [&&*format!("mainstay_connection_state{{state=\"{state}\"}} 1")]);
         }
-        for state in AGENT_STATUSES.map(word) {
+        for state in AGENT_STATUSES.map(label_value) {
             status["agents"][0]["status"] = json!(state);
             let line = format!("mainstay_agent_status{{agent=\"planner\",status=\"{state}\"}} 1");
             assert!(text_of(status.clone()).lines().any(|one| one == line), "{line}");

@@ -23,12 +23,12 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use mainstay_actors::error::{Error, Reason};
 use serde::Serialize;
 
-use super::guard::Guard;
+use super::auth::AccessCheck;
 use super::metrics;
 use crate::bridge;
 use crate::mainstay::Mainstay;
-use crate::serving;
-use crate::status::Status;
+use crate::listener;
+use crate::status::StatusReport;
 
 /// The dashboard: one page, which asks the bridge for everything else.
 const DASHBOARD: &str = include_str!("dashboard.html");
@@ -43,82 +43,82 @@ pub(super) async fn serve(
     listener: TcpListener,
     stop: oneshot::Receiver<()>,
     mainstay: Mainstay,
-    guard: Guard,
+    guard: AccessCheck,
     has_dashboard: bool,
 ) {
-    let serve = |stream| serve_one(stream, mainstay.clone(), guard.clone(), has_dashboard);
-    serving::accept(listener, stop, serve).await;
+    let serve = |stream| serve_connection(stream, mainstay.clone(), guard.clone(), has_dashboard);
+    listener::accept(listener, stop, serve).await;
 }
 
 /// Serves one connection: as HTTP and, after an upgrade, as a session of the bridge.
-async fn serve_one(stream: TcpStream, mainstay: Mainstay, guard: Guard, has_dashboard: bool) {
+async fn serve_connection(stream: TcpStream, mainstay: Mainstay, guard: AccessCheck, has_dashboard: bool) {
     // A std mutex: it is never held over an await.
     let is_upgraded: Arc<Mutex<bool>> = Arc::default();
     let service = service_fn(|request: Request<Incoming>| {
-        let answer = answer(&request, &guard, has_dashboard);
+        let answer = route(&request, &guard, has_dashboard);
         let mainstay = mainstay.clone();
-        if matches!(&answer, Answer::Ready(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS)
+        if matches!(&answer, ControlResponse::Ready(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS)
         {
             *is_upgraded.lock().unwrap_or_else(PoisonError::into_inner) = true;
         }
         async move {
             Ok::<_, Infallible>(match answer {
-                Answer::Ready(response) => response,
-                Answer::Metrics => metered(&mainstay.status().await),
+                ControlResponse::Ready(response) => response,
+                ControlResponse::Metrics => metrics_response(&mainstay.status().await),
             })
         }
     });
-    let mut connection = serving::http().serve_connection(TokioIo::new(stream), service);
+    let mut connection = listener::http_builder().serve_connection(TokioIo::new(stream), service);
     let served = (&mut connection).await;
     let Parts { io, read_buf, .. } = connection.into_parts();
     let is_upgraded = *is_upgraded.lock().unwrap_or_else(PoisonError::into_inner);
     if served.is_ok() && is_upgraded {
-        attend(io.into_inner(), &read_buf, mainstay).await;
+        serve_bridge(io.into_inner(), &read_buf, mainstay).await;
     }
 }
 
 /// What is answered: at once, or once the runtime has been asked.
-enum Answer {
+enum ControlResponse {
     Ready(Response<String>),
     Metrics,
 }
 
-fn answer(request: &Request<Incoming>, guard: &Guard, has_dashboard: bool) -> Answer {
+fn route(request: &Request<Incoming>, guard: &AccessCheck, has_dashboard: bool) -> ControlResponse {
     if !guard.is_local(request.headers()) {
         let words = "The runtime answers its own pages and local programs alone. Ask it from one of those.";
-        return Answer::Ready(refuse(StatusCode::FORBIDDEN, Reason::Forbidden, words));
+        return ControlResponse::Ready(problem_response(StatusCode::FORBIDDEN, Reason::Forbidden, words));
     }
     let (method, path) = (request.method(), request.uri().path());
     if has_dashboard && method == Method::GET && path == "/" {
-        return Answer::Ready(page());
+        return ControlResponse::Ready(dashboard_response());
     }
-    if !guard.knows_token(request.headers(), request.uri()) {
+    if !guard.has_token(request.headers(), request.uri()) {
         let words = "The token is missing or wrong. Send the one in the control file of the data folder.";
-        return Answer::Ready(refuse(StatusCode::FORBIDDEN, Reason::Unauthenticated, words));
+        return ControlResponse::Ready(problem_response(StatusCode::FORBIDDEN, Reason::Unauthenticated, words));
     }
     match (method, path) {
-        (&Method::GET, "/bridge") => Answer::Ready(upgrade(request)),
-        (&Method::GET, "/metrics") => Answer::Metrics,
+        (&Method::GET, "/bridge") => ControlResponse::Ready(upgrade_response(request)),
+        (&Method::GET, "/metrics") => ControlResponse::Metrics,
         _ => {
             let words =
                 "There is nothing here but the dashboard, the bridge and the metrics. Check the address.";
-            Answer::Ready(refuse(StatusCode::NOT_FOUND, Reason::NotFound, words))
+            ControlResponse::Ready(problem_response(StatusCode::NOT_FOUND, Reason::NotFound, words))
         }
     }
 }
 
-fn upgrade(request: &Request<Incoming>) -> Response<String> {
+fn upgrade_response(request: &Request<Incoming>) -> Response<String> {
     match create_response_with_body(request, String::new) {
         Ok(response) => response,
         Err(error) => {
             tracing::debug!(%error, "no handshake");
             let words = "The bridge is a WebSocket. Use a client that opens one.";
-            refuse(StatusCode::BAD_REQUEST, Reason::BadRequest, words)
+            problem_response(StatusCode::BAD_REQUEST, Reason::BadRequest, words)
         }
     }
 }
 
-fn page() -> Response<String> {
+fn dashboard_response() -> Response<String> {
     let mut response = Response::new(DASHBOARD.to_owned());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
@@ -134,8 +134,8 @@ fn page() -> Response<String> {
     response
 }
 
-fn metered(status: &Status) -> Response<String> {
-    let mut response = Response::new(metrics::text(status));
+fn metrics_response(status: &StatusReport) -> Response<String> {
+    let mut response = Response::new(metrics::encode(status));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -143,9 +143,9 @@ fn metered(status: &Status) -> Response<String> {
 }
 
 /// An error as problem details (RFC 9457), with the members that every error has beside them.
-fn refuse(status: StatusCode, reason: Reason, words: &str) -> Response<String> {
+fn problem_response(status: StatusCode, reason: Reason, words: &str) -> Response<String> {
     #[derive(Serialize)]
-    struct Problem<'a> {
+    struct ProblemBody<'a> {
         r#type: &'static str,
         title: &'static str,
         detail: &'a str,
@@ -154,7 +154,7 @@ fn refuse(status: StatusCode, reason: Reason, words: &str) -> Response<String> {
     }
     let error = Error::new(reason).with_message(words).with_status(status.as_u16());
     let title = status.canonical_reason().unwrap_or("Error");
-    let problem = Problem { r#type: "about:blank", title, detail: &error.message, error: &error };
+    let problem = ProblemBody { r#type: "about:blank", title, detail: &error.message, error: &error };
     let mut response = Response::new(serde_json::to_string(&problem).unwrap_or_default());
     *response.status_mut() = status;
     let kind = HeaderValue::from_static("application/problem+json");
@@ -163,7 +163,7 @@ fn refuse(status: StatusCode, reason: Reason, words: &str) -> Response<String> {
 }
 
 /// Carries texts between the socket and the session until either ends.
-async fn attend(stream: TcpStream, read: &[u8], mainstay: Mainstay) {
+async fn serve_bridge(stream: TcpStream, read: &[u8], mainstay: Mainstay) {
     let config = WebSocketConfig::default()
         .max_message_size(Some(COMMAND_BYTES_MAX))
         .max_frame_size(Some(COMMAND_BYTES_MAX));
@@ -180,7 +180,7 @@ async fn attend(stream: TcpStream, read: &[u8], mainstay: Mainstay) {
                     }
                 }
                 Some(Ok(_)) => {}
-                Some(Err(tungstenite::Error::Capacity(_))) => return Some(too_large()),
+                Some(Err(tungstenite::Error::Capacity(_))) => return Some(too_large_close()),
                 Some(Err(_)) | None => return None,
             }
         }
@@ -210,7 +210,7 @@ async fn attend(stream: TcpStream, read: &[u8], mainstay: Mainstay) {
 }
 
 /// What a client is told whose command is too long to be read, and so to be answered.
-fn too_large() -> CloseFrame {
+fn too_large_close() -> CloseFrame {
     let reason = format!("a command has at most {COMMAND_BYTES_MAX} bytes").into();
     CloseFrame { code: CloseCode::Size, reason }
 }

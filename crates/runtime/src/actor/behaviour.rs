@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use ractor::SupervisionEvent;
 
-use crate::actor::context::{Context, RestContext};
+use crate::actor::context::{Context, FinalizeContext};
 use crate::actor::failure::Failure;
 use crate::messaging::message::Message;
 use crate::slot::any_slot::AnySlot;
 
 /// Whether an incarnation goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Flow {
+pub(crate) enum ActorFlow {
     /// It waits for the next wake-up.
     Continue,
     /// It has ended in order.
@@ -36,7 +36,7 @@ pub(crate) trait Behaviour: Send + Sync + 'static {
         ctx: &mut Context<Self::Message>,
         message: Self::Message,
         state: &mut Self::State,
-    ) -> impl Future<Output = Result<Flow, Failure>> + Send;
+    ) -> impl Future<Output = Result<ActorFlow, Failure>> + Send;
 
     fn snapshot(&self, state: &Self::State) -> Option<Self::Snapshot>;
 
@@ -45,14 +45,14 @@ pub(crate) trait Behaviour: Send + Sync + 'static {
         &self,
         ctx: &mut Context<Self::Message>,
         state: &mut Self::State,
-    ) -> impl Future<Output = Result<Flow, Failure>> + Send;
+    ) -> impl Future<Output = Result<ActorFlow, Failure>> + Send;
 
     /// A time that it waited for has come.
     fn tick(
         &self,
         ctx: &mut Context<Self::Message>,
         state: &mut Self::State,
-    ) -> impl Future<Output = Result<Flow, Failure>> + Send;
+    ) -> impl Future<Output = Result<ActorFlow, Failure>> + Send;
 
     /// Something happened to a child.
     fn child_changed(
@@ -60,10 +60,10 @@ pub(crate) trait Behaviour: Send + Sync + 'static {
         ctx: &mut Context<Self::Message>,
         event: SupervisionEvent,
         state: &mut Self::State,
-    ) -> impl Future<Output = Result<Flow, Failure>> + Send;
+    ) -> impl Future<Output = Result<ActorFlow, Failure>> + Send;
 
     fn children(&self) -> Vec<Arc<dyn AnySlot>>;
 
     /// No incarnation follows for now.
-    fn rest(&self, _ctx: &RestContext<'_>) {}
+    fn finalize(&self, _ctx: &FinalizeContext<'_>) {}
 }

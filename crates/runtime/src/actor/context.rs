@@ -9,29 +9,29 @@ use ractor::ActorCell;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, sleep_until};
 
-use crate::actor::launch::{Launch, OnReady};
+use crate::actor::launch::{SpawnArgs, OnReady};
 use crate::actor::panics;
 use crate::env::Env;
 use crate::events::{ActorReady, ActorRestarted, StateOrigin};
 use crate::journal::{Event, millis};
 use crate::messaging::address::Address;
 use crate::messaging::call_error::CallError;
-use crate::messaging::mailbox::{Mailbox, Own};
+use crate::messaging::mailbox::{Mailbox, TaskResult};
 use crate::messaging::message::Message;
-use crate::messaging::teardown;
+use crate::messaging::drop_reason;
 use crate::path::ActorPath;
-use crate::slot::identity::Identity;
-use crate::state::Unsaved;
+use crate::slot::identity::ActorIdentity;
+use crate::state::FlushError;
 
 /// A handler's view of its own incarnation: who and when it is, what it may record, and the tasks that it owns.
 pub struct Context<M: Message> {
     pub(crate) env: Env,
-    pub(crate) identity: Arc<Identity>,
+    pub(crate) identity: Arc<ActorIdentity>,
     pub(crate) path: ActorPath,
     pub(crate) generation: u64,
     pub(crate) mailbox: Arc<Mailbox<M>>,
     pub(crate) cell: ActorCell,
-    pub(crate) birth: Birth,
+    pub(crate) start_info: StartInfo,
     pub(crate) is_ready: bool,
     pub(crate) stop_requested: bool,
     /// Made with the first task: most actors never have one.
@@ -43,11 +43,11 @@ pub struct Context<M: Message> {
 struct Tasks {
     running: JoinSet<()>,
     /// What those learn whom they leave unanswered: set once the incarnation has ended.
-    ending: Arc<OnceLock<CallError>>,
+    end_reason: Arc<OnceLock<CallError>>,
 }
 
 /// How an incarnation came to be; told once it is ready.
-pub(crate) struct Birth {
+pub(crate) struct StartInfo {
     started_at: Duration,
     down_since: Option<Duration>,
     on_ready: Option<OnReady>,
@@ -66,13 +66,13 @@ impl TaskHandle {
 }
 
 /// What a worker that has come to rest can still do; see [`Worker::rest`](crate::Worker::rest).
-pub struct RestContext<'a> {
+pub struct FinalizeContext<'a> {
     pub(crate) env: &'a Env,
     pub(crate) path: &'a ActorPath,
     pub(crate) generation: u64,
 }
 
-impl RestContext<'_> {
+impl FinalizeContext<'_> {
     /// The time since the runtime started.
     #[must_use]
     pub fn now(&self) -> Duration {
@@ -87,13 +87,13 @@ impl RestContext<'_> {
 
 impl<M: Message> Context<M> {
     pub(crate) fn new(
-        launch: Launch,
-        identity: Arc<Identity>,
+        launch: SpawnArgs,
+        identity: Arc<ActorIdentity>,
         mailbox: Arc<Mailbox<M>>,
         cell: ActorCell,
     ) -> Self {
-        let Launch { env, path, generation, started_at, down_since, on_ready } = launch;
-        let birth = Birth { started_at, down_since, on_ready, restored: false };
+        let SpawnArgs { env, path, generation, started_at, down_since, on_ready } = launch;
+        let birth = StartInfo { started_at, down_since, on_ready, restored: false };
         Self {
             env,
             identity,
@@ -101,7 +101,7 @@ impl<M: Message> Context<M> {
             generation,
             mailbox,
             cell,
-            birth,
+            start_info: birth,
             is_ready: false,
             stop_requested: false,
             tasks: None,
@@ -109,18 +109,18 @@ impl<M: Message> Context<M> {
     }
 
     /// Notes that the incarnation is ready, records it, and tells whoever waits for it.
-    pub(crate) fn become_ready(&mut self) {
+    pub(crate) fn mark_ready(&mut self) {
         self.is_ready = true;
         let now = self.now();
-        self.record(&ActorReady { start_ms: millis(now.saturating_sub(self.birth.started_at)) });
-        if let Some(down_since) = self.birth.down_since {
+        self.record(&ActorReady { start_ms: millis(now.saturating_sub(self.start_info.started_at)) });
+        if let Some(down_since) = self.start_info.down_since {
             self.record(&ActorRestarted {
                 downtime_ms: millis(now.saturating_sub(down_since)),
-                state: if self.birth.restored { StateOrigin::Restored } else { StateOrigin::Fresh },
+                state: if self.start_info.restored { StateOrigin::Restored } else { StateOrigin::Fresh },
                 backlog: self.mailbox.len(),
             });
         }
-        if let Some(on_ready) = self.birth.on_ready.take() {
+        if let Some(on_ready) = self.start_info.on_ready.take() {
             on_ready();
         }
     }
@@ -158,13 +158,13 @@ impl<M: Message> Context<M> {
     /// A random number in `[0, 1)` from the runtime's seeded source.
     #[must_use]
     pub fn random_unit(&self) -> f64 {
-        self.env.entropy.unit()
+        self.env.rng.unit()
     }
 
     /// Any 64 bits from the runtime's seeded source. Not for secrets.
     #[must_use]
     pub fn random_bits(&self) -> u64 {
-        self.env.entropy.bits()
+        self.env.rng.bits()
     }
 
     /// Records an event of this actor.
@@ -174,14 +174,14 @@ impl<M: Message> Context<M> {
 
     /// Whether events of this kind are recorded; where they are not, one need not be made.
     #[must_use]
-    pub fn records<E: Event>(&self) -> bool {
-        self.env.journal.records::<E>()
+    pub fn should_record<E: Event>(&self) -> bool {
+        self.env.journal.should_record::<E>()
     }
 
     /// Resolves once every snapshot that was handed in before this call is safe, as far as the store can make it so: with
     /// an error once that has been tried in vain, and at once where there is no store. The snapshot after the message at
     /// hand is not among them.
-    pub fn saved(&self) -> impl Future<Output = Result<(), Unsaved>> + Send + use<M> {
+    pub fn flush_state(&self) -> impl Future<Output = Result<(), FlushError>> + Send + use<M> {
         let flushed = self.env.state_store.as_ref().map(|store| store.flush());
         async move {
             match flushed {
@@ -215,20 +215,20 @@ impl<M: Message> Context<M> {
         let tasks = self.tasks.get_or_insert_default();
         while tasks.running.try_join_next().is_some() {}
         let (mailbox, generation) = (Arc::clone(&self.mailbox), self.generation);
-        let ending = Arc::clone(&tasks.ending);
+        let ending = Arc::clone(&tasks.end_reason);
         // A task that is ended before its incarnation simply leaves its callers.
         let left = Arc::clone(&ending);
-        let work = teardown::scoped(move || *left.get().unwrap_or(&CallError::Unanswered), work);
+        let work = drop_reason::with_drop_reason(move || *left.get().unwrap_or(&CallError::Unanswered), work);
         // Not an async block, which would hold the work twice.
-        TaskHandle(tasks.running.spawn(panics::caught(work).map(move |ended| {
+        TaskHandle(tasks.running.spawn(panics::catch_future(work).map(move |ended| {
             let own = match ended {
                 Ok(None) => return,
-                Ok(Some(message)) => Own::Message(message),
-                Err(panic) => Own::Panic(Box::new(panic)),
+                Ok(Some(message)) => TaskResult::Message(message),
+                Err(panic) => TaskResult::Panic(Box::new(panic)),
             };
             // Only an incarnation that has ended refuses what is its own.
             let reason = *ending.get().unwrap_or(&CallError::Crashed);
-            teardown::drop_for(reason, mailbox.push_own(generation, own));
+            drop_reason::drop_with(reason, mailbox.push_task_result(generation, own));
         })))
     }
 
@@ -257,8 +257,8 @@ impl<M: Message> Context<M> {
     }
 
     /// Ends the owned tasks, whose callers are told `reason`, and hands over those that take a while.
-    pub(crate) fn end_tasks(&mut self, reason: CallError) -> JoinSet<()> {
-        let Some(Tasks { mut running, ending }) = self.tasks.take() else { return JoinSet::new() };
+    pub(crate) fn abort_tasks(&mut self, reason: CallError) -> JoinSet<()> {
+        let Some(Tasks { mut running, end_reason: ending }) = self.tasks.take() else { return JoinSet::new() };
         // An incarnation ends once.
         let _ = ending.set(reason);
         while running.try_join_next().is_some() {}

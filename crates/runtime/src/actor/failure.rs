@@ -31,4 +31,4 @@ pub struct Declined;
 /// What a supervisor fails with that ends itself.
 #[derive(Debug, Error)]
 #[error("{0}")]
-pub(crate) struct OwnShutdown(pub(crate) String);
+pub(crate) struct ShutdownExit(pub(crate) String);

@@ -13,21 +13,21 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use thiserror::Error;
 use tokio::time::Instant;
 
-use crate::actor::behaviour::{Behaviour, Flow};
+use crate::actor::behaviour::{Behaviour, ActorFlow};
 use crate::actor::context::Context;
-use crate::actor::failure::{Declined, Failure, OwnShutdown};
-use crate::actor::launch::Launch;
+use crate::actor::failure::{Declined, Failure, ShutdownExit};
+use crate::actor::launch::SpawnArgs;
 use crate::actor::panics::{self, Panic};
 use crate::actor::wake::Wake;
 use crate::events::{AbandonedEnded, DeadLetter, DeadLetterReason, Redelivered};
 use crate::messaging::call_error::CallError;
-use crate::messaging::mailbox::{Envelope, Next, Own, Returned};
-use crate::messaging::message::{Message, name_of};
-use crate::messaging::teardown;
+use crate::messaging::mailbox::{Envelope, ReadOutcome, TaskResult, RedeliveryState};
+use crate::messaging::message::{Message, type_label};
+use crate::messaging::drop_reason;
 use crate::policy::{Exit, ExitCause};
 use crate::slot::Slot;
-use crate::slot::exit_record::{ExitRecord, InFlight};
-use crate::state::Keeper;
+use crate::slot::exit_record::{ExitRecord, InterruptedMessage};
+use crate::state::Snapshotter;
 
 /// Messages handled before the incarnation yields to ractor.
 const BATCH_MESSAGES_MAX: usize = 64;
@@ -35,7 +35,7 @@ const BATCH_MESSAGES_MAX: usize = 64;
 /// Ends the ractor actor; the account of why lies in the slot.
 #[derive(Debug, Error)]
 #[error("the incarnation ended: {0:?}")]
-struct Ended(ExitCause);
+struct IncarnationEnded(ExitCause);
 
 /// The ractor actor. It has no data of its own: everything is in [`Life`].
 pub(crate) struct Incarnation<B: Behaviour>(PhantomData<fn() -> B>);
@@ -47,184 +47,184 @@ impl<B: Behaviour> Incarnation<B> {
 }
 
 /// The state of one incarnation. Dropping it tears the incarnation down.
-pub(crate) struct Life<B: Behaviour> {
+pub(crate) struct IncarnationState<B: Behaviour> {
     slot: Arc<Slot<B>>,
     ctx: Context<B::Message>,
     state: Option<B::State>,
     snapshot: Option<B::Snapshot>,
     ready_since: Option<Duration>,
     /// The message from outside that is being handled. What it brings itself has no caller to account to.
-    in_flight: Option<Flight<B::Message>>,
+    in_flight: Option<InFlightMessage<B::Message>>,
     progressed: bool,
-    reading: bool,
+    is_attached: bool,
     declined: bool,
     ended: bool,
 }
 
 /// A message from outside from the moment that it leaves the mailbox to the end of its handler.
-struct Flight<M> {
+struct InFlightMessage<M> {
     /// `None` until the message has said.
     label: Option<&'static str>,
     /// What is delivered again if the handler does not come to its end.
-    copy: Option<M>,
+    redelivery_copy: Option<M>,
     expires_at: Option<Instant>,
-    deliveries: Returned,
+    redelivery: RedeliveryState,
 }
 
 /// How a step of a life went wrong.
-enum Fault {
+enum HandlerError {
     Failure(Failure),
     Panic(Panic),
 }
 
-impl From<Failure> for Fault {
+impl From<Failure> for HandlerError {
     fn from(failure: Failure) -> Self {
         Self::Failure(failure)
     }
 }
 
-impl From<Panic> for Fault {
+impl From<Panic> for HandlerError {
     fn from(panic: Panic) -> Self {
         Self::Panic(panic)
     }
 }
 
-impl<B: Behaviour> Life<B> {
-    async fn start(&mut self) -> Result<Flow, Fault> {
-        self.slot.recall(&self.ctx).await;
+impl<B: Behaviour> IncarnationState<B> {
+    async fn start(&mut self) -> Result<ActorFlow, HandlerError> {
+        self.slot.load_stored_state(&self.ctx).await;
         let kept = self.slot.checkpoint().as_deref().cloned();
-        self.ctx.birth.restored = kept.is_some();
+        self.ctx.start_info.restored = kept.is_some();
         self.snapshot.clone_from(&kept);
         self.state = Some(self.slot.behaviour.start(&mut self.ctx, kept).await?);
-        if let Some(keeper) = self.keeper() {
-            keeper.started();
+        if let Some(keeper) = self.snapshotter() {
+            keeper.reset_failed_starts();
         }
-        if self.ctx.stop_requested { self.stop().await } else { Ok(Flow::Continue) }
+        if self.ctx.stop_requested { self.stop().await } else { Ok(ActorFlow::Continue) }
     }
 
     /// Handles a batch of messages.
-    async fn read_mail(&mut self) -> Result<Flow, Fault> {
+    async fn process_batch(&mut self) -> Result<ActorFlow, HandlerError> {
         for _ in 0..BATCH_MESSAGES_MAX {
             let flow = match self.slot.mailbox.pop(self.ctx.generation) {
-                Next::Empty | Next::Stop => return Ok(Flow::Continue),
-                Next::Own(Own::Panic(panic)) => return Err(Fault::Panic(*panic)),
-                Next::Own(Own::Message(message)) => self.handle(message).await?,
-                Next::Mail(envelope, _) if has_expired(&envelope) => self.expire(envelope),
-                Next::Mail(envelope, label) => {
-                    let message = self.take_off(envelope, label);
+                ReadOutcome::Empty | ReadOutcome::Stop => return Ok(ActorFlow::Continue),
+                ReadOutcome::TaskResult(TaskResult::Panic(panic)) => return Err(HandlerError::Panic(*panic)),
+                ReadOutcome::TaskResult(TaskResult::Message(message)) => self.handle(message).await?,
+                ReadOutcome::Message(envelope, _) if has_expired(&envelope) => self.expire(envelope),
+                ReadOutcome::Message(envelope, label) => {
+                    let message = self.unwrap_envelope(envelope, label);
                     let flow = self.handle(message).await?;
                     drop(self.in_flight.take());
                     flow
                 }
             };
-            if flow == Flow::Stop {
-                return Ok(Flow::Stop);
+            if flow == ActorFlow::Stop {
+                return Ok(ActorFlow::Stop);
             }
             if self.ctx.stop_requested {
                 return self.stop().await;
             }
         }
-        self.slot.mailbox.wake_again(self.ctx.generation);
-        Ok(Flow::Continue)
+        self.slot.mailbox.reschedule(self.ctx.generation);
+        Ok(ActorFlow::Continue)
     }
 
     /// Takes a message out of its envelope; it is accounted for from here on even if its own methods panic.
-    fn take_off(&mut self, envelope: Envelope<B::Message>, label: Option<&'static str>) -> B::Message {
-        let Envelope { mut message, expires_at, returned } = envelope;
-        let deliveries = returned.unwrap_or(Returned { crashes: 0, crashes_max: 1 });
-        let flight = self.in_flight.insert(Flight { label, copy: None, expires_at, deliveries });
+    fn unwrap_envelope(&mut self, envelope: Envelope<B::Message>, label: Option<&'static str>) -> B::Message {
+        let Envelope { mut message, expires_at, redelivery: returned } = envelope;
+        let deliveries = returned.unwrap_or(RedeliveryState { crashes: 0, crashes_max: 1 });
+        let flight = self.in_flight.insert(InFlightMessage { label, redelivery_copy: None, expires_at, redelivery: deliveries });
         // A message that panicked when it was asked does so again, and that is its handler's panic.
         let label = label.unwrap_or_else(|| message.label());
-        if let Some(copy) = message.retained() {
-            flight.deliveries.crashes_max = message.crashes_max().max(1);
-            flight.copy = Some(copy);
+        if let Some(copy) = message.redelivery_clone() {
+            flight.redelivery.crashes_max = message.delivery_crashes_max().max(1);
+            flight.redelivery_copy = Some(copy);
         }
-        if let Some(Returned { crashes, crashes_max }) = returned {
+        if let Some(RedeliveryState { crashes, crashes_max }) = returned {
             self.ctx.record(&Redelivered { label: label.to_owned(), crashes, crashes_max });
         }
         message
     }
 
-    async fn handle(&mut self, message: B::Message) -> Result<Flow, Fault> {
-        let Some(state) = &mut self.state else { return Ok(Flow::Continue) };
+    async fn handle(&mut self, message: B::Message) -> Result<ActorFlow, HandlerError> {
+        let Some(state) = &mut self.state else { return Ok(ActorFlow::Continue) };
         let Slot { mailbox, behaviour, .. } = &*self.slot;
         let reason = || if mailbox.is_stopping() { CallError::Stopped } else { CallError::Crashed };
         let ctx = &mut self.ctx;
         let handled = async {
             let flow = behaviour.handle(ctx, message, state).await?;
-            Ok::<_, Fault>((flow, behaviour.snapshot(state)))
+            Ok::<_, HandlerError>((flow, behaviour.snapshot(state)))
         };
-        let (flow, snapshot) = teardown::scoped(reason, teardown::judged(handled)).await?;
+        let (flow, snapshot) = drop_reason::with_drop_reason(reason, drop_reason::handler_future(handled)).await?;
         self.progressed = true;
-        self.keep(snapshot);
+        self.store_snapshot(snapshot);
         Ok(flow)
     }
 
-    fn keep(&mut self, snapshot: Option<B::Snapshot>) {
+    fn store_snapshot(&mut self, snapshot: Option<B::Snapshot>) {
         let Some(snapshot) = snapshot else { return };
-        if let Some(keeper) = self.keeper() {
+        if let Some(keeper) = self.snapshotter() {
             keeper.save(&snapshot);
         }
         self.snapshot = Some(snapshot);
     }
 
     /// Where snapshots go that outlive the process, unless the slot was taken back from this incarnation.
-    fn keeper(&self) -> Option<&Keeper<B::Snapshot>> {
-        let keeper = self.slot.keeper.as_deref()?;
-        self.slot.tenancy.is_of(self.ctx.generation).then_some(keeper)
+    fn snapshotter(&self) -> Option<&Snapshotter<B::Snapshot>> {
+        let keeper = self.slot.snapshotter.as_deref()?;
+        self.slot.current_incarnation.is_current(self.ctx.generation).then_some(keeper)
     }
 
-    fn expire(&self, envelope: Envelope<B::Message>) -> Flow {
+    fn expire(&self, envelope: Envelope<B::Message>) -> ActorFlow {
         self.ctx.record(&DeadLetter::new(DeadLetterReason::Expired, envelope.label()));
-        teardown::drop_for(CallError::Expired, envelope);
-        Flow::Continue
+        drop_reason::drop_with(CallError::Expired, envelope);
+        ActorFlow::Continue
     }
 
-    async fn stop(&mut self) -> Result<Flow, Fault> {
+    async fn stop(&mut self) -> Result<ActorFlow, HandlerError> {
         self.slot.mailbox.finish_reading(self.ctx.generation);
-        let Some(state) = &mut self.state else { return Ok(Flow::Stop) };
+        let Some(state) = &mut self.state else { return Ok(ActorFlow::Stop) };
         let flow = self.slot.behaviour.stop(&mut self.ctx, state).await?;
         let snapshot = self.slot.behaviour.snapshot(state);
-        self.keep(snapshot);
+        self.store_snapshot(snapshot);
         Ok(flow)
     }
 
-    async fn tick(&mut self) -> Result<Flow, Fault> {
-        let Some(state) = &mut self.state else { return Ok(Flow::Continue) };
+    async fn tick(&mut self) -> Result<ActorFlow, HandlerError> {
+        let Some(state) = &mut self.state else { return Ok(ActorFlow::Continue) };
         Ok(self.slot.behaviour.tick(&mut self.ctx, state).await?)
     }
 
-    async fn child_changed(&mut self, event: SupervisionEvent) -> Result<Flow, Fault> {
-        let Some(state) = &mut self.state else { return Ok(Flow::Continue) };
+    async fn child_changed(&mut self, event: SupervisionEvent) -> Result<ActorFlow, HandlerError> {
+        let Some(state) = &mut self.state else { return Ok(ActorFlow::Continue) };
         Ok(self.slot.behaviour.child_changed(&mut self.ctx, event, state).await?)
     }
 
     /// Takes up the mailbox once there is a state, and notes when the behaviour has said that it is ready.
-    fn note_readiness(&mut self, myself: &ActorRef<Wake>) {
+    fn update_readiness(&mut self, myself: &ActorRef<Wake>) {
         if self.ctx.is_ready && self.ready_since.is_none() {
             self.ready_since = Some(self.ctx.now());
         }
-        if !std::mem::replace(&mut self.reading, true) {
+        if !std::mem::replace(&mut self.is_attached, true) {
             self.slot.mailbox.attach(self.ctx.generation, myself.clone());
         }
     }
 
-    fn fault(&mut self, fault: Fault) -> ExitCause {
+    fn end_with_error(&mut self, fault: HandlerError) -> ExitCause {
         let (cause, last_word) = match fault {
-            Fault::Failure(failure) => {
+            HandlerError::Failure(failure) => {
                 self.declined = failure.is::<Declined>() && !self.ctx.is_ready;
                 let cause = if self.declined {
                     ExitCause::Normal
-                } else if failure.is::<OwnShutdown>() {
+                } else if failure.is::<ShutdownExit>() {
                     ExitCause::Shutdown
                 } else {
                     ExitCause::Error
                 };
-                let message = panics::text_of(failure.as_ref());
+                let message = panics::error_text(failure.as_ref());
                 panics::drop_quietly(CallError::Crashed, failure);
                 (cause, Panic { message, location: None, backtrace: None })
             }
-            Fault::Panic(panic) => (ExitCause::Panic, panic),
+            HandlerError::Panic(panic) => (ExitCause::Panic, panic),
         };
         let cause = if self.ctx.is_ready || self.declined { cause } else { ExitCause::StartFailed };
         self.end(cause, Some(last_word));
@@ -242,33 +242,33 @@ impl<B: Behaviour> Life<B> {
         let detached = self.slot.mailbox.detach(self.ctx.generation);
         let flight = self.in_flight.take().filter(|_| detached.is_some());
         // They end now; whoever follows waits until they have.
-        let tasks = self.ctx.end_tasks(reason);
-        if let (ExitCause::StartFailed, Some(keeper)) = (cause, self.keeper()) {
-            keeper.start_failed();
+        let tasks = self.ctx.abort_tasks(reason);
+        if let (ExitCause::StartFailed, Some(keeper)) = (cause, self.snapshotter()) {
+            keeper.count_failed_start();
         }
         let exit = Exit {
             cause,
             ready_since: self.ready_since,
-            restored: self.ctx.birth.restored,
+            restored: self.ctx.start_info.restored,
             progressed: self.progressed,
-            on_suspect: flight.as_ref().is_some_and(|flight| flight.deliveries.crashes > 0),
+            on_suspect: flight.as_ref().is_some_and(|flight| flight.redelivery.crashes > 0),
             abandoned: false,
         };
-        let in_flight = flight.map(|flight| self.give_back(flight, exit.cause, reason));
+        let in_flight = flight.map(|flight| self.requeue(flight, exit.cause, reason));
         let torn = self.tear_down(reason, detached.map(|detached| detached.unhandled).unwrap_or_default());
         let (message, location, backtrace) = match last_word.or(torn) {
             // It is shown where no journal stands in between: in the tree, and to whoever ordered a start.
             Some(Panic { message, location, backtrace }) => {
-                (Some(self.ctx.env.journal.without_secrets(&message).into_owned()), location, backtrace)
+                (Some(self.ctx.env.journal.redact(&message).into_owned()), location, backtrace)
             }
             None => (None, None, None),
         };
         let declined = self.declined;
         let account = ExitRecord { exit, message, location, backtrace, declined, in_flight, tasks };
-        if !self.slot.leave(self.ctx.generation, account) {
-            self.slot.identity.standing().abandoned -= 1;
+        if !self.slot.report_exit(self.ctx.generation, account) {
+            self.slot.identity.state().abandoned -= 1;
             // Cut off at the last moment, with its account on the way: nobody else tells of the message.
-            if let Some(InFlight { label, lost: Some(reason) }) = in_flight {
+            if let Some(InterruptedMessage { label, dead_letter_reason: Some(reason) }) = in_flight {
                 self.ctx.record(&DeadLetter::new(reason, label));
             }
             self.ctx.record(&AbandonedEnded {});
@@ -276,36 +276,36 @@ impl<B: Behaviour> Life<B> {
     }
 
     /// Drops what the life was made of, each part by itself: returns the first panic of a destructor.
-    fn tear_down(&mut self, reason: CallError, unhandled: VecDeque<Own<B::Message>>) -> Option<Panic> {
-        let mut panics = vec![panics::drop_caught(reason, self.state.take())];
+    fn tear_down(&mut self, reason: CallError, unhandled: VecDeque<TaskResult<B::Message>>) -> Option<Panic> {
+        let mut panics = vec![panics::drop_catching(reason, self.state.take())];
         let mut outdated = self.snapshot.take().map(Box::new);
         // One that was cut off has no say in what its successors begin with.
-        if outdated.is_some() && self.slot.tenancy.is_of(self.ctx.generation) {
+        if outdated.is_some() && self.slot.current_incarnation.is_current(self.ctx.generation) {
             std::mem::swap(&mut outdated, &mut *self.slot.checkpoint());
         }
-        panics.push(panics::drop_caught(reason, outdated));
-        panics.extend(unhandled.into_iter().map(|own| panics::drop_caught(reason, own)));
+        panics.push(panics::drop_catching(reason, outdated));
+        panics.extend(unhandled.into_iter().map(|own| panics::drop_catching(reason, own)));
         panics.into_iter().flatten().next()
     }
 
     /// Gives a message whose handler did not end back to the mailbox, if it may be delivered again.
-    fn give_back(&self, flight: Flight<B::Message>, cause: ExitCause, reason: CallError) -> InFlight {
-        let Flight { label, copy, expires_at, deliveries } = flight;
-        let label = label.unwrap_or_else(name_of::<B::Message>);
+    fn requeue(&self, flight: InFlightMessage<B::Message>, cause: ExitCause, reason: CallError) -> InterruptedMessage {
+        let InFlightMessage { label, redelivery_copy: copy, expires_at, redelivery: deliveries } = flight;
+        let label = label.unwrap_or_else(type_label::<B::Message>);
         let by_order = cause == ExitCause::Killed && reason == CallError::Stopped;
         let lost = match copy {
             None if by_order => Some(DeadLetterReason::Stopped),
             None => Some(DeadLetterReason::Crashed),
             Some(message) => {
-                let envelope = Envelope { message, expires_at, returned: Some(deliveries) };
-                let refused = self.slot.mailbox.give_back(envelope).err();
+                let envelope = Envelope { message, expires_at, redelivery: Some(deliveries) };
+                let refused = self.slot.mailbox.push_front(envelope).err();
                 refused.map(|envelope| {
                     panics::drop_quietly(CallError::Stopped, envelope);
                     DeadLetterReason::Stopped
                 })
             }
         };
-        InFlight { label, lost }
+        InterruptedMessage { label, dead_letter_reason: lost }
     }
 }
 
@@ -315,10 +315,10 @@ fn has_expired<M>(envelope: &Envelope<M>) -> bool {
     envelope.expires_at.is_some_and(|deadline| now() >= deadline)
 }
 
-impl<B: Behaviour> Drop for Life<B> {
+impl<B: Behaviour> Drop for IncarnationState<B> {
     /// A life that was not ended otherwise was killed.
     fn drop(&mut self) {
-        let cause = self.slot.tenancy.verdict(self.ctx.generation);
+        let cause = self.slot.current_incarnation.kill_cause(self.ctx.generation);
         let last_word = (cause == ExitCause::Stuck).then(|| Panic {
             message: "it made no progress within its limit".to_owned(),
             location: None,
@@ -329,38 +329,38 @@ impl<B: Behaviour> Drop for Life<B> {
 }
 
 /// Turns the outcome of a step into what ractor is told.
-fn settle<B: Behaviour>(
+fn into_ractor_result<B: Behaviour>(
     myself: &ActorRef<Wake>,
-    life: &mut Life<B>,
-    outcome: Result<Result<Flow, Fault>, Panic>,
+    life: &mut IncarnationState<B>,
+    outcome: Result<Result<ActorFlow, HandlerError>, Panic>,
 ) -> Result<(), ActorProcessingErr> {
     match outcome {
-        Ok(Ok(Flow::Continue)) => life.note_readiness(myself),
-        Ok(Ok(Flow::Stop)) => {
+        Ok(Ok(ActorFlow::Continue)) => life.update_readiness(myself),
+        Ok(Ok(ActorFlow::Stop)) => {
             life.end(ExitCause::Normal, None);
             myself.stop(None);
         }
-        Ok(Err(fault)) => return Err(Box::new(Ended(life.fault(fault)))),
-        Err(panic) => return Err(Box::new(Ended(life.fault(Fault::Panic(panic))))),
+        Ok(Err(fault)) => return Err(Box::new(IncarnationEnded(life.end_with_error(fault)))),
+        Err(panic) => return Err(Box::new(IncarnationEnded(life.end_with_error(HandlerError::Panic(panic))))),
     }
     Ok(())
 }
 
 impl<B: Behaviour> Actor for Incarnation<B> {
     type Msg = Wake;
-    type State = Life<B>;
-    type Arguments = (Arc<Slot<B>>, Launch);
+    type State = IncarnationState<B>;
+    type Arguments = (Arc<Slot<B>>, SpawnArgs);
 
     /// Awaited by the supervisor, so it does nothing that takes time.
     async fn pre_start(
         &self,
         myself: ActorRef<Wake>,
         (slot, launch): Self::Arguments,
-    ) -> Result<Life<B>, ActorProcessingErr> {
+    ) -> Result<IncarnationState<B>, ActorProcessingErr> {
         let (identity, mailbox) = (Arc::clone(&slot.identity), Arc::clone(&slot.mailbox));
-        mailbox.own_by(launch.generation);
+        mailbox.set_owner(launch.generation);
         let ctx = Context::new(launch, identity, mailbox, myself.get_cell());
-        Ok(Life {
+        Ok(IncarnationState {
             slot,
             ctx,
             state: None,
@@ -368,16 +368,16 @@ impl<B: Behaviour> Actor for Incarnation<B> {
             ready_since: None,
             in_flight: None,
             progressed: false,
-            reading: false,
+            is_attached: false,
             declined: false,
             ended: false,
         })
     }
 
-    async fn post_start(&self, myself: ActorRef<Wake>, life: &mut Life<B>) -> Result<(), ActorProcessingErr> {
+    async fn post_start(&self, myself: ActorRef<Wake>, life: &mut IncarnationState<B>) -> Result<(), ActorProcessingErr> {
         // It is over once for all, and its room need not stay in the actor's task.
-        let outcome = panics::caught(Box::pin(life.start())).await;
-        settle(&myself, life, outcome)
+        let outcome = panics::catch_future(Box::pin(life.start())).await;
+        into_ractor_result(&myself, life, outcome)
     }
 
     /// Boxed as a whole: ractor lays out room for it several times, in each actor.
@@ -385,15 +385,15 @@ impl<B: Behaviour> Actor for Incarnation<B> {
         &self,
         myself: ActorRef<Wake>,
         wake: Wake,
-        life: &mut Life<B>,
+        life: &mut IncarnationState<B>,
     ) -> impl Future<Output = Result<(), ActorProcessingErr>> + Send {
         Box::pin(async move {
             let outcome = match wake {
-                Wake::Mail => panics::caught(life.read_mail()).await,
-                Wake::Stop => panics::caught(life.stop()).await,
-                Wake::Tick => panics::caught(life.tick()).await,
+                Wake::Message => panics::catch_future(life.process_batch()).await,
+                Wake::Stop => panics::catch_future(life.stop()).await,
+                Wake::Tick => panics::catch_future(life.tick()).await,
             };
-            settle(&myself, life, outcome)
+            into_ractor_result(&myself, life, outcome)
         })
     }
 
@@ -402,11 +402,11 @@ impl<B: Behaviour> Actor for Incarnation<B> {
         &self,
         myself: ActorRef<Wake>,
         event: SupervisionEvent,
-        life: &mut Life<B>,
+        life: &mut IncarnationState<B>,
     ) -> impl Future<Output = Result<(), ActorProcessingErr>> + Send {
         Box::pin(async move {
-            let outcome = panics::caught(life.child_changed(event)).await;
-            settle(&myself, life, outcome)
+            let outcome = panics::catch_future(life.child_changed(event)).await;
+            into_ractor_result(&myself, life, outcome)
         })
     }
 }

@@ -9,7 +9,7 @@ use crate::path::ActorPath;
 pub(crate) type OnReady = Box<dyn FnOnce() + Send + Sync>;
 
 /// Everything that a new incarnation is given.
-pub(crate) struct Launch {
+pub(crate) struct SpawnArgs {
     pub(crate) env: Env,
     pub(crate) path: ActorPath,
     pub(crate) generation: u64,

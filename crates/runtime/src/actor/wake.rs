@@ -4,7 +4,7 @@
 #[derive(Debug)]
 pub(crate) enum Wake {
     /// There are messages.
-    Mail,
+    Message,
     /// It is to end in order.
     Stop,
     /// A time that it waited for has come.

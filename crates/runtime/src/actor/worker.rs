@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use ractor::SupervisionEvent;
 
-use crate::actor::behaviour::{Behaviour, Flow};
-use crate::actor::context::{Context, RestContext};
+use crate::actor::behaviour::{Behaviour, ActorFlow};
+use crate::actor::context::{Context, FinalizeContext};
 use crate::actor::failure::Failure;
 use crate::messaging::message::Message;
 use crate::slot::any_slot::AnySlot;
@@ -94,13 +94,13 @@ pub trait Worker: Send + Sync + 'static {
     /// A recipe that keeps something for its callers from one incarnation to the next answers them here: a restart
     /// is no reason to, and an actor that gives up has no incarnation left that could. Called after the last
     /// incarnation's tasks have ended; it must return at once, and may be called more than once.
-    fn rest(&self, _ctx: &RestContext<'_>) {}
+    fn finalize(&self, _ctx: &FinalizeContext<'_>) {}
 }
 
 /// A worker as an incarnation runs it.
-pub(crate) struct Plain<W>(pub(crate) W);
+pub(crate) struct WorkerBehaviour<W>(pub(crate) W);
 
-impl<W: Worker> Behaviour for Plain<W> {
+impl<W: Worker> Behaviour for WorkerBehaviour<W> {
     type Message = W::Message;
     type State = W::State;
     type Snapshot = W::Snapshot;
@@ -111,7 +111,7 @@ impl<W: Worker> Behaviour for Plain<W> {
         kept: Option<W::Snapshot>,
     ) -> Result<W::State, Failure> {
         let state = self.0.start(ctx, kept).await?;
-        ctx.become_ready();
+        ctx.mark_ready();
         Ok(state)
     }
 
@@ -120,22 +120,22 @@ impl<W: Worker> Behaviour for Plain<W> {
         ctx: &mut Context<W::Message>,
         message: W::Message,
         state: &mut W::State,
-    ) -> Result<Flow, Failure> {
+    ) -> Result<ActorFlow, Failure> {
         self.0.handle(ctx, message, state).await?;
-        Ok(Flow::Continue)
+        Ok(ActorFlow::Continue)
     }
 
     fn snapshot(&self, state: &W::State) -> Option<W::Snapshot> {
         self.0.snapshot(state)
     }
 
-    async fn stop(&self, ctx: &mut Context<W::Message>, state: &mut W::State) -> Result<Flow, Failure> {
+    async fn stop(&self, ctx: &mut Context<W::Message>, state: &mut W::State) -> Result<ActorFlow, Failure> {
         self.0.stop(ctx, state).await;
-        Ok(Flow::Stop)
+        Ok(ActorFlow::Stop)
     }
 
-    async fn tick(&self, _: &mut Context<W::Message>, _: &mut W::State) -> Result<Flow, Failure> {
-        Ok(Flow::Continue)
+    async fn tick(&self, _: &mut Context<W::Message>, _: &mut W::State) -> Result<ActorFlow, Failure> {
+        Ok(ActorFlow::Continue)
     }
 
     async fn child_changed(
@@ -143,15 +143,15 @@ impl<W: Worker> Behaviour for Plain<W> {
         _: &mut Context<W::Message>,
         _: SupervisionEvent,
         _: &mut W::State,
-    ) -> Result<Flow, Failure> {
-        Ok(Flow::Continue)
+    ) -> Result<ActorFlow, Failure> {
+        Ok(ActorFlow::Continue)
     }
 
     fn children(&self) -> Vec<Arc<dyn AnySlot>> {
         Vec::new()
     }
 
-    fn rest(&self, ctx: &RestContext<'_>) {
-        self.0.rest(ctx);
+    fn finalize(&self, ctx: &FinalizeContext<'_>) {
+        self.0.finalize(ctx);
     }
 }

@@ -10,7 +10,7 @@ use super::degraded::JournalDegraded;
 use super::error::JournalError;
 use super::log::RESERVED_NUMBERS;
 use super::numbers::{Numbers, Standing};
-use super::private;
+use super::permissions;
 use super::segment::{self, Segment, Tail};
 
 /// The greatest number that is exact in every JSON reader.
@@ -26,11 +26,11 @@ pub(super) trait Disk: Send + 'static {
     fn reserve(&mut self, through: u64) -> io::Result<()>;
 
     /// Notes durably that the run ended in order with `last` as its last number.
-    fn conclude(&mut self, last: u64) -> io::Result<()>;
+    fn finish(&mut self, last: u64) -> io::Result<()>;
 }
 
 /// The files on disk.
-pub(super) struct Files {
+pub(super) struct JournalFiles {
     dir: PathBuf,
     tail: Tail,
     /// The file takes no more bytes, whatever its size.
@@ -38,34 +38,34 @@ pub(super) struct Files {
     segment_bytes_max: u64,
     segments_max: usize,
     numbers: Numbers,
-    group: Vec<u8>,
+    write_buffer: Vec<u8>,
     _lock: File,
 }
 
 /// How the last run left the folder.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Legacy {
+pub(super) struct RecoveredState {
     /// The last number that may have been given.
-    pub(super) seq: u64,
+    pub(super) last_seq: u64,
     /// Numbers that may have been given, and whose lines are not here.
-    pub(super) lost: Option<(u64, u64)>,
-    pub(super) is_concluded: bool,
+    pub(super) lost_range: Option<(u64, u64)>,
+    pub(super) is_clean_shutdown: bool,
 }
 
-impl Files {
+impl JournalFiles {
     /// Locks `dir` and takes up its last segment.
-    pub(super) fn open(dir: &Path, config: &JournalConfig) -> Result<(Self, Legacy), JournalError> {
+    pub(super) fn open(dir: &Path, config: &JournalConfig) -> Result<(Self, RecoveredState), JournalError> {
         let io = |source| JournalError::Io { dir: dir.to_owned(), source };
-        private::folder(dir).map_err(io)?;
-        let lock = lock(dir)?;
-        let segments = segment::list(dir).map_err(io)?;
+        permissions::create_private_dir(dir).map_err(io)?;
+        let lock = lock_dir(dir)?;
+        let segments = segment::list_segments(dir).map_err(io)?;
         let last = segments.last().cloned().unwrap_or_else(|| Segment::new(dir, 1));
-        let (tail, seq_on_disk) = Tail::take_up(&last).map_err(io)?;
+        let (tail, seq_on_disk) = Tail::open(&last).map_err(io)?;
         let (numbers, standing) = Numbers::open(dir).map_err(io)?;
-        sync_folder(dir);
-        let legacy = legacy(seq_on_disk, standing);
-        if legacy.seq > SEQ_MAX - RESERVED_NUMBERS {
-            let said = format!("it has reached number {}, and no number may exceed {SEQ_MAX}", legacy.seq);
+        sync_dir(dir);
+        let legacy = recover_state(seq_on_disk, standing);
+        if legacy.last_seq > SEQ_MAX - RESERVED_NUMBERS {
+            let said = format!("it has reached number {}, and no number may exceed {SEQ_MAX}", legacy.last_seq);
             return Err(io(io::Error::new(io::ErrorKind::InvalidData, said)));
         }
         let files = Self {
@@ -75,46 +75,46 @@ impl Files {
             segment_bytes_max: config.segment_bytes_max.max(1),
             segments_max: config.segments_max.max(1),
             numbers,
-            group: Vec::new(),
+            write_buffer: Vec::new(),
             _lock: lock,
         };
         Ok((files, legacy))
     }
 
-    fn begin_segment(&mut self, first_seq: u64) -> io::Result<()> {
-        (self.tail, _) = Tail::take_up(&Segment::new(&self.dir, first_seq))?;
+    fn start_segment(&mut self, first_seq: u64) -> io::Result<()> {
+        (self.tail, _) = Tail::open(&Segment::new(&self.dir, first_seq))?;
         self.is_tail_full = false;
-        sync_folder(&self.dir);
-        if let Err(error) = self.retire() {
+        sync_dir(&self.dir);
+        if let Err(error) = self.delete_old_segments() {
             // New lines matter more; the next change of segments tries again.
             tracing::warn!(target: "mainstay", %error, "an old segment of the journal cannot be deleted");
         }
         Ok(())
     }
 
-    fn retire(&self) -> io::Result<()> {
-        let segments = segment::list(&self.dir)?;
+    fn delete_old_segments(&self) -> io::Result<()> {
+        let segments = segment::list_segments(&self.dir)?;
         let surplus = segments.len().saturating_sub(self.segments_max);
         segments[..surplus].iter().try_for_each(|old| fs::remove_file(&old.path))
     }
 }
 
-impl Disk for Files {
+impl Disk for JournalFiles {
     fn append(&mut self, first_seq: u64, lines: &[Arc<str>]) -> (usize, io::Result<()>) {
         if (self.tail.bytes >= self.segment_bytes_max || self.is_tail_full)
-            && let Err(error) = self.begin_segment(first_seq)
+            && let Err(error) = self.start_segment(first_seq)
         {
             return (0, Err(error));
         }
-        self.group.clear();
+        self.write_buffer.clear();
         for line in lines {
-            self.group.extend_from_slice(line.as_bytes());
-            self.group.push(b'\n');
+            self.write_buffer.extend_from_slice(line.as_bytes());
+            self.write_buffer.push(b'\n');
         }
-        let (bytes, outcome) = self.tail.append(&self.group);
+        let (bytes, outcome) = self.tail.append(&self.write_buffer);
         let is_too_large = |error: &io::Error| error.kind() == io::ErrorKind::FileTooLarge;
         self.is_tail_full = self.tail.bytes > 0 && outcome.as_ref().is_err_and(is_too_large);
-        let whole = self.group[..bytes].iter().filter(|byte| **byte == b'\n').count();
+        let whole = self.write_buffer[..bytes].iter().filter(|byte| **byte == b'\n').count();
         (whole, outcome)
     }
 
@@ -122,25 +122,25 @@ impl Disk for Files {
         self.numbers.reserve(through)
     }
 
-    fn conclude(&mut self, last: u64) -> io::Result<()> {
+    fn finish(&mut self, last: u64) -> io::Result<()> {
         self.numbers.conclude(last)
     }
 }
 
-impl Legacy {
+impl RecoveredState {
     /// What there is to say of the numbers that are not here.
-    pub(super) fn account(&self) -> Option<JournalDegraded> {
-        let reason = if self.is_concluded {
+    pub(super) fn to_event(&self) -> Option<JournalDegraded> {
+        let reason = if self.is_clean_shutdown {
             "the disk refused the last lines of the last run"
         } else {
             "the last run did not end in order; what it recorded under these numbers, if anything, is lost"
         };
-        self.lost.map(|lost| JournalDegraded::new(reason, Some(lost)))
+        self.lost_range.map(|lost| JournalDegraded::new(reason, Some(lost)))
     }
 }
 
 /// What follows from the last line on disk and the note on numbers.
-fn legacy(seq_on_disk: u64, standing: Standing) -> Legacy {
+fn recover_state(seq_on_disk: u64, standing: Standing) -> RecoveredState {
     let (through, is_concluded) = match standing {
         // A journal that was never written to, or by a version that reserved nothing.
         Standing::Unused => (seq_on_disk, true),
@@ -148,13 +148,13 @@ fn legacy(seq_on_disk: u64, standing: Standing) -> Legacy {
         Standing::Known(note) => (note.through, note.is_concluded),
     };
     let lost = (through > seq_on_disk).then_some((seq_on_disk.saturating_add(1), through));
-    Legacy { seq: through.max(seq_on_disk), lost, is_concluded }
+    RecoveredState { last_seq: through.max(seq_on_disk), lost_range: lost, is_clean_shutdown: is_concluded }
 }
 
 /// One writer a folder: the lock goes with the process, however that ends.
-fn lock(dir: &Path) -> Result<File, JournalError> {
+fn lock_dir(dir: &Path) -> Result<File, JournalError> {
     let io = |source| JournalError::Io { dir: dir.to_owned(), source };
-    let file = private::file().write(true).open(dir.join("journal.lock")).map_err(io)?;
+    let file = permissions::private_file_options().write(true).open(dir.join("journal.lock")).map_err(io)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(JournalError::InUse { dir: dir.to_owned() }),
@@ -164,7 +164,7 @@ fn lock(dir: &Path) -> Result<File, JournalError> {
 
 /// Makes sure that files which were made or deleted stay so. What is in them does not depend on it, so a system that
 /// cannot do this is left alone.
-fn sync_folder(dir: &Path) {
+fn sync_dir(dir: &Path) {
     #[cfg(unix)]
     let _ = File::open(dir).and_then(|folder| folder.sync_all());
     #[cfg(not(unix))]

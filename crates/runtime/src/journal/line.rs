@@ -9,10 +9,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use super::stamp::Stamp;
+use super::timestamp::TimestampFormatter;
 
 /// Room that is kept for the next line after a long one.
-const LINE_BYTES_KEPT: usize = 16 * 1024;
+const LINE_CAPACITY_MAX: usize = 16 * 1024;
 
 /// Why a line is not an event.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -30,52 +30,52 @@ pub enum LineError {
     },
     /// Its content is no event.
     #[error("the content is no event: {0}")]
-    NoEvent(String),
+    NotAnEvent(String),
 }
 
 /// An event on its way to becoming a line: everything but its place in the journal. Made before the journal is locked.
-pub(super) struct Draft<'a> {
+pub(super) struct UnsequencedLine<'a> {
     /// `actor`, `generation` and `kind`, as members of the line.
     members: String,
     /// The event's own JSON object.
     fields: &'a str,
 }
 
-impl<'a> Draft<'a> {
+impl<'a> UnsequencedLine<'a> {
     pub(super) fn new(actor: &str, generation: u64, kind: &str, fields: &'a str) -> Self {
         let mut members = String::with_capacity(64 + actor.len() + kind.len());
         members.push_str(r#","actor":"#);
-        push_string(actor, &mut members);
+        push_json_string(actor, &mut members);
         // Writing to a string cannot fail.
         let _ = write!(members, r#","generation":{generation},"kind":"#);
-        push_string(kind, &mut members);
+        push_json_string(kind, &mut members);
         Self { members, fields }
     }
 }
 
 /// Writes lines. Keeps what they have in common.
-pub(super) struct Scribe {
+pub(super) struct LineEncoder {
     /// The boot id and the beginning of what follows it, as members of the line.
-    boot: String,
-    stamp: Stamp,
+    boot_member: String,
+    timestamp: TimestampFormatter,
     line: String,
 }
 
-impl Scribe {
+impl LineEncoder {
     pub(super) fn new(boot: &str) -> Self {
         let mut members = r#","boot":"#.to_owned();
-        push_string(boot, &mut members);
+        push_json_string(boot, &mut members);
         members.push_str(r#","at":""#);
-        Self { boot: members, stamp: Stamp::default(), line: String::new() }
+        Self { boot_member: members, timestamp: TimestampFormatter::default(), line: String::new() }
     }
 
     /// The line of `draft`, without its line break.
-    pub(super) fn line(&mut self, seq: u64, at: Timestamp, mono_ms: u64, draft: &Draft<'_>) -> Arc<str> {
+    pub(super) fn encode(&mut self, seq: u64, at: Timestamp, mono_ms: u64, draft: &UnsequencedLine<'_>) -> Arc<str> {
         let line = &mut self.line;
         line.clear();
         let _ = write!(line, r#"{{"seq":{seq}"#);
-        line.push_str(&self.boot);
-        self.stamp.write(at, line);
+        line.push_str(&self.boot_member);
+        self.timestamp.append_to(at, line);
         let _ = write!(line, r#"","mono_ms":{mono_ms}"#);
         line.push_str(&draft.members);
         let own = draft.fields.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default();
@@ -84,15 +84,15 @@ impl Scribe {
             line.push_str(own);
         }
         line.push('}');
-        seal(line);
+        append_checksum(line);
         let sealed = Arc::from(line.as_str());
-        line.shrink_to(LINE_BYTES_KEPT);
+        line.shrink_to(LINE_CAPACITY_MAX);
         sealed
     }
 }
 
 /// Appends `text` as a JSON string.
-pub(super) fn push_string(text: &str, json: &mut String) {
+pub(super) fn push_json_string(text: &str, json: &mut String) {
     if text.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
         // A string always serialises.
         json.push_str(&serde_json::to_string(text).unwrap_or_default());
@@ -104,7 +104,7 @@ pub(super) fn push_string(text: &str, json: &mut String) {
 }
 
 /// Puts the checksum of a JSON object that has members into it, as its last one.
-pub(super) fn seal(object: &mut String) {
+pub(super) fn append_checksum(object: &mut String) {
     let crc = crc32c::crc32c(object.as_bytes());
     object.pop();
     // Writing to a string cannot fail.
@@ -112,7 +112,7 @@ pub(super) fn seal(object: &mut String) {
 }
 
 /// The line's content without its checksum, once that has been found right.
-pub(super) fn verify(line: &str) -> Result<String, LineError> {
+pub(super) fn verify_checksum(line: &str) -> Result<String, LineError> {
     const MEMBER_BYTES: usize = r#","crc":"00000000"}"#.len();
     let (body, member) = line
         .len()
@@ -141,53 +141,53 @@ mod tests {
     use super::*;
 
     fn line(actor: &str, fields: &str) -> Arc<str> {
-        let draft = Draft::new(actor, 2, "actor_exited", fields);
-        Scribe::new("b0").line(7, Timestamp::UNIX_EPOCH, 12, &draft)
+        let draft = UnsequencedLine::new(actor, 2, "actor_exited", fields);
+        LineEncoder::new("b0").encode(7, Timestamp::UNIX_EPOCH, 12, &draft)
     }
 
     #[test]
-    fn a_line_has_the_header_then_the_events_fields_then_the_checksum() {
+    fn line_has_header_then_fields_then_checksum() {
         let line = line("root/a", r#"{"cause":"panic"}"#);
         expect_test::expect![[r#"{"seq":7,"boot":"b0","at":"1970-01-01T00:00:00.000Z","mono_ms":12,"actor":"root/a","generation":2,"kind":"actor_exited","cause":"panic","crc":"ab3f9591"}"#]].assert_eq(&line);
     }
 
     #[test]
-    fn an_event_without_fields_has_a_line_as_well() {
+    fn line_without_fields_is_valid() {
         let line = line("root/a", "{}");
         expect_test::expect![[r#"{"seq":7,"boot":"b0","at":"1970-01-01T00:00:00.000Z","mono_ms":12,"actor":"root/a","generation":2,"kind":"actor_exited","crc":"5c23debd"}"#]].assert_eq(&line);
-        assert!(verify(&line).is_ok());
+        assert!(verify_checksum(&line).is_ok());
     }
 
     #[test]
-    fn a_name_that_json_must_escape_comes_back_as_it_was() {
+    fn escaped_actor_name_round_trips() {
         for name in ["a\"b", "a\\", "\n", "ä\u{7f}"] {
-            let content = verify(&line(name, "{}")).unwrap();
+            let content = verify_checksum(&line(name, "{}")).unwrap();
             let value: serde_json::Value = serde_json::from_str(&content).unwrap();
             assert_eq!(value["actor"], name);
         }
     }
 
     #[test]
-    fn the_checksum_is_crc32c_as_the_standard_has_it() {
+    fn checksum_matches_the_crc32c_check_value() {
         assert_eq!(checksum("123456789"), "e3069283");
     }
 
     #[test]
-    fn a_line_that_was_changed_anywhere_is_found_out() {
+    fn changed_line_fails_verification() {
         let line = line("root/a", r#"{"cause":"panic"}"#);
-        assert!(verify(&line).is_ok());
+        assert!(verify_checksum(&line).is_ok());
         for at in 0..line.len() {
             let mut bytes = line.as_bytes().to_vec();
             bytes[at] ^= 1;
             let changed = String::from_utf8_lossy(&bytes).into_owned();
-            assert!(verify(&changed).is_err(), "a change at byte {at} went unseen");
+            assert!(verify_checksum(&changed).is_err(), "a change at byte {at} went unseen");
         }
     }
 
     #[test]
-    fn text_that_is_no_line_is_refused_without_a_panic() {
+    fn text_without_checksum_is_an_error() {
         for text in ["", "{}", "ä", "{\"seq\":1}", &"ß".repeat(30)] {
-            assert_eq!(verify(text), Err(LineError::NoChecksum));
+            assert_eq!(verify_checksum(text), Err(LineError::NoChecksum));
         }
     }
 }

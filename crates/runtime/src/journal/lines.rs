@@ -41,7 +41,7 @@ impl<R: BufRead> Lines<R> {
             let reason = format!("the line has no end within {LINE_BYTES_MAX} bytes");
             return Ok(Some(Entry::Damaged { file: self.name.clone(), offset_bytes, reason }));
         }
-        let entry = Entry::of_line(line, &self.name, offset_bytes);
+        let entry = Entry::from_line(line, &self.name, offset_bytes);
         Ok(Some(entry).filter(|entry| has_end || matches!(entry, Entry::Event(..))))
     }
 }
@@ -50,11 +50,11 @@ impl<R: BufRead> Lines<R> {
 mod tests {
     use super::*;
     use crate::journal::Record;
-    use crate::journal::line::{Draft, Scribe};
+    use crate::journal::line::{UnsequencedLine, LineEncoder};
 
     fn line(seq: u64) -> String {
-        let draft = Draft::new("root", 0, "noted", "{}");
-        Scribe::new("b").line(seq, jiff::Timestamp::UNIX_EPOCH, 0, &draft).to_string()
+        let draft = UnsequencedLine::new("root", 0, "noted", "{}");
+        LineEncoder::new("b").encode(seq, jiff::Timestamp::UNIX_EPOCH, 0, &draft).to_string()
     }
 
     fn read(text: &[u8]) -> Vec<Entry> {
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn each_line_is_read_and_a_damaged_one_is_named_with_its_place() {
+    fn damaged_line_is_reported_with_its_offset() {
         let (first, third) = (line(1), line(3));
         let text = format!("{first}\n{}\n{third}\n", line(2).replace("root", "loot"));
         let entries = read(text.as_bytes());
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_last_line_without_a_line_break_counts_only_if_it_is_whole() {
+    fn last_line_without_newline_counts_if_complete() {
         let whole = format!("{}\n{}", line(1), line(2));
         assert_eq!(read(whole.as_bytes()).len(), 2);
         assert_eq!(read(&whole.as_bytes()[..whole.len() - 3]).len(), 1);
@@ -84,14 +84,14 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_never_ends_is_damage_and_not_held_in_memory() {
+    fn endless_line_is_damaged_and_not_buffered() {
         let endless = vec![b'x'; LINE_BYTES_MAX + 7];
         let entries = read(&endless);
         assert!(matches!(&entries[..], [Entry::Damaged { offset_bytes: 0, .. }]), "{}", entries.len());
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_damage() {
+    fn non_utf8_line_is_damaged() {
         assert!(matches!(&read(b"\xff\xfe\n")[..], [Entry::Damaged { .. }]));
     }
 }

@@ -13,7 +13,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::line;
-use super::private;
+use super::permissions;
 
 /// A sector: what a disk writes as a whole.
 const NOTE_BYTES: usize = 512;
@@ -53,7 +53,7 @@ impl Numbers {
     /// Opens the file, or makes it. Whoever calls this holds the folder's lock.
     pub(super) fn open(dir: &Path) -> io::Result<(Self, Standing)> {
         let path = dir.join(FILE_NAME);
-        let mut file = private::file().read(true).write(true).truncate(false).open(path)?;
+        let mut file = permissions::private_file_options().read(true).write(true).truncate(false).open(path)?;
         let mut content = Vec::new();
         Read::by_ref(&mut file).take(2 * NOTE_BYTES as u64).read_to_end(&mut content)?;
         let note = content.chunks_exact(NOTE_BYTES).filter_map(read).max_by_key(|note| note.turn);
@@ -97,13 +97,13 @@ impl Numbers {
 fn text(note: &Note) -> String {
     // Plain data always serialises.
     let mut text = serde_json::to_string(note).unwrap_or_default();
-    line::seal(&mut text);
+    line::append_checksum(&mut text);
     format!("{text:width$}\n", width = NOTE_BYTES - 1)
 }
 
 fn read(note: &[u8]) -> Option<Note> {
     let sealed = std::str::from_utf8(note).ok()?.trim_end();
-    serde_json::from_str(&line::verify(sealed).ok()?).ok()
+    serde_json::from_str(&line::verify_checksum(sealed).ok()?).ok()
 }
 
 #[cfg(test)]

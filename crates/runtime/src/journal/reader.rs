@@ -36,7 +36,7 @@ pub enum Entry {
 
 impl Entry {
     /// What stands in `line`, which begins at `offset_bytes` of `file` and is given without its line break.
-    pub(super) fn of_line(line: Vec<u8>, file: &Path, offset_bytes: u64) -> Self {
+    pub(super) fn from_line(line: Vec<u8>, file: &Path, offset_bytes: u64) -> Self {
         let damaged = |reason| Self::Damaged { file: file.to_owned(), offset_bytes, reason };
         let text = match String::from_utf8(line) {
             Ok(text) => text,
@@ -57,7 +57,7 @@ pub struct Reader {
     /// The last number that was returned or skipped; `None` before the first.
     last_seq: Option<u64>,
     after: u64,
-    held_back: Option<Entry>,
+    pending_entry: Option<Entry>,
 }
 
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl Reader {
     #[must_use]
     pub fn after(dir: &Path, after: u64) -> Self {
         let last_seq = (after > 0).then_some(after);
-        Self { dir: dir.to_owned(), open: None, last_seq, after, held_back: None }
+        Self { dir: dir.to_owned(), open: None, last_seq, after, pending_entry: None }
     }
 
     /// The next entry; `None` when there is nothing more for now. A later call may find more.
@@ -84,7 +84,7 @@ impl Reader {
     /// # Errors
     /// When a file of the journal cannot be read.
     pub fn next_entry(&mut self) -> io::Result<Option<Entry>> {
-        if let Some(entry) = self.held_back.take() {
+        if let Some(entry) = self.pending_entry.take() {
             return Ok(Some(entry));
         }
         loop {
@@ -96,7 +96,7 @@ impl Reader {
             }
             let expected = self.last_seq.replace(seq).map_or(seq, |last| last + 1);
             if seq > expected {
-                self.held_back = Some(entry);
+                self.pending_entry = Some(entry);
                 return Ok(Some(Entry::Missing { from: expected, to: seq - 1 }));
             }
             return Ok(Some(entry));
@@ -105,7 +105,7 @@ impl Reader {
 
     fn read_entry(&mut self) -> io::Result<Option<Entry>> {
         loop {
-            if self.open.is_none() && !self.open_next()? {
+            if self.open.is_none() && !self.open_next_segment()? {
                 return Ok(None);
             }
             let Some(open) = &mut self.open else { return Ok(None) };
@@ -116,15 +116,15 @@ impl Reader {
             let current = open.segment.first_seq;
             let has_later = segments(&self.dir)?.iter().any(|later| later.first_seq > current);
             // What is there of a line may have been cut off or finished since it was read, so it is read again.
-            open.forget_partial_line();
+            open.discard_partial_line();
             if !has_later {
                 return Ok(None);
             }
             if let Some(entry) = open.next_line()? {
                 return Ok(Some(entry));
             }
-            let torn = open.torn_line();
-            self.open_next()?;
+            let torn = open.take_torn_line();
+            self.open_next_segment()?;
             if torn.is_some() {
                 return Ok(torn);
             }
@@ -132,7 +132,7 @@ impl Reader {
     }
 
     /// Opens the segment that follows; false when there is none.
-    fn open_next(&mut self) -> io::Result<bool> {
+    fn open_next_segment(&mut self) -> io::Result<bool> {
         let mut gone = Vec::new();
         loop {
             let following = self.following_segments()?;
@@ -171,7 +171,7 @@ impl Reader {
 }
 
 fn segments(dir: &Path) -> io::Result<Vec<Segment>> {
-    match segment::list(dir) {
+    match segment::list_segments(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         listed => listed,
     }
@@ -185,10 +185,10 @@ impl OpenSegment {
                 let line: Vec<u8> = self.buffer.drain(..=at).take(at).collect();
                 let offset_bytes = self.offset_bytes;
                 self.offset_bytes += at as u64 + 1;
-                return Ok(Some(Entry::of_line(line, &self.segment.path, offset_bytes)));
+                return Ok(Some(Entry::from_line(line, &self.segment.path, offset_bytes)));
             }
             if self.buffer.len() > LINE_BYTES_MAX {
-                return Ok(self.torn_line());
+                return Ok(self.take_torn_line());
             }
             let mut chunk = [0; READ_BYTES];
             self.file.seek(SeekFrom::Start(self.offset_bytes + self.buffer.len() as u64))?;
@@ -201,7 +201,7 @@ impl OpenSegment {
     }
 
     /// What is left without a line break, as damage; it is passed over.
-    fn torn_line(&mut self) -> Option<Entry> {
+    fn take_torn_line(&mut self) -> Option<Entry> {
         if self.buffer.is_empty() {
             return None;
         }
@@ -211,7 +211,7 @@ impl OpenSegment {
         Some(self.damaged(offset_bytes, "the line has no end".to_owned()))
     }
 
-    fn forget_partial_line(&mut self) {
+    fn discard_partial_line(&mut self) {
         self.buffer.clear();
     }
 

@@ -34,8 +34,8 @@ impl Record {
     /// # Errors
     /// When the line is torn, was changed, or is no event.
     pub fn parse(text: &str) -> Result<Self, LineError> {
-        let content = line::verify(text)?;
-        serde_json::from_str(&content).map_err(|error| LineError::NoEvent(error.to_string()))
+        let content = line::verify_checksum(text)?;
+        serde_json::from_str(&content).map_err(|error| LineError::NotAnEvent(error.to_string()))
     }
 
     /// The kind's own fields as the type that was recorded.

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::line::push_string;
+use super::line::push_json_string;
 
 const REPLACEMENT: &str = "[redacted]";
 
@@ -19,36 +19,36 @@ pub struct Redaction {
 impl Redaction {
     /// One that knows these texts. An empty one is ignored.
     #[must_use]
-    pub fn of(secrets: &[String]) -> Self {
+    pub fn new(secrets: &[String]) -> Self {
         Self { secrets: secrets.iter().filter(|secret| !secret.is_empty()).cloned().collect() }
     }
 
     /// Plain text without the secrets: each place where one stands reads `[redacted]`.
     #[must_use]
-    pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        Self::cut(text, self.places(text))
+    pub fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        Self::redact_ranges(text, self.secret_ranges(text))
     }
 
     /// The text with these places replaced, in whatever order they come and whether or not they overlap. Each must lie
     /// on the boundaries of characters.
     #[must_use]
-    pub fn cut(text: &str, places: Vec<Range<usize>>) -> Cow<'_, str> {
-        if places.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(replaced(text, merged(places))) }
+    pub fn redact_ranges(text: &str, places: Vec<Range<usize>>) -> Cow<'_, str> {
+        if places.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(replace_ranges(text, merge_ranges(places))) }
     }
 
     /// A JSON text whose keys, strings and numbers are without the secrets.
-    pub(super) fn json<'a>(&self, json: &'a str) -> Cow<'a, str> {
+    pub(super) fn redact_json<'a>(&self, json: &'a str) -> Cow<'a, str> {
         // Without an escape the JSON has every string as it is, so a plain search finds whatever there is.
-        if self.secrets.is_empty() || !json.contains('\\') && !self.is_told_in(json) {
+        if self.secrets.is_empty() || !json.contains('\\') && !self.contains_secret(json) {
             return Cow::Borrowed(json);
         }
         let mut clean = String::with_capacity(json.len());
         let mut rest = json;
         while let Some(first) = rest.bytes().next() {
-            let (token, behind) = rest.split_at(token_bytes(first, rest));
+            let (token, behind) = rest.split_at(token_length(first, rest));
             match first {
-                b'"' => self.clean_string(token, &mut clean),
-                b'-' | b'0'..=b'9' if self.is_told_in(token) => push_string(REPLACEMENT, &mut clean),
+                b'"' => self.redact_string(token, &mut clean),
+                b'-' | b'0'..=b'9' if self.contains_secret(token) => push_json_string(REPLACEMENT, &mut clean),
                 _ => clean.push_str(token),
             }
             rest = behind;
@@ -56,31 +56,31 @@ impl Redaction {
         Cow::Owned(clean)
     }
 
-    fn is_told_in(&self, text: &str) -> bool {
+    fn contains_secret(&self, text: &str) -> bool {
         self.secrets.iter().any(|secret| text.contains(secret))
     }
 
-    fn clean_string(&self, token: &str, clean: &mut String) {
+    fn redact_string(&self, token: &str, clean: &mut String) {
         let text = match serde_json::from_str::<Cow<'_, str>>(token) {
             Ok(text) => text,
             // Our own serialiser writes no such string; nobody can say what is in it.
-            Err(_) => return push_string(REPLACEMENT, clean),
+            Err(_) => return push_json_string(REPLACEMENT, clean),
         };
-        match self.text(&text) {
+        match self.redact(&text) {
             Cow::Borrowed(_) => clean.push_str(token),
-            Cow::Owned(redacted) => push_string(&redacted, clean),
+            Cow::Owned(redacted) => push_json_string(&redacted, clean),
         }
     }
 
     /// Where the secrets stand, from left to right. Those that overlap are one place, so that nothing of either is left.
     #[must_use]
-    pub fn places(&self, text: &str) -> Vec<Range<usize>> {
-        merged(self.secrets.iter().flat_map(|secret| occurrences(text, secret)).collect())
+    pub fn secret_ranges(&self, text: &str) -> Vec<Range<usize>> {
+        merge_ranges(self.secrets.iter().flat_map(|secret| find_all(text, secret)).collect())
     }
 }
 
 /// The same places, from left to right and none within another.
-fn merged(mut found: Vec<Range<usize>>) -> Vec<Range<usize>> {
+fn merge_ranges(mut found: Vec<Range<usize>>) -> Vec<Range<usize>> {
     found.sort_by_key(|place| place.start);
     let mut merged: Vec<Range<usize>> = Vec::with_capacity(found.len());
     for place in found {
@@ -92,7 +92,7 @@ fn merged(mut found: Vec<Range<usize>>) -> Vec<Range<usize>> {
     merged
 }
 
-fn replaced(text: &str, places: Vec<Range<usize>>) -> String {
+fn replace_ranges(text: &str, places: Vec<Range<usize>>) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut done = 0;
     for place in places {
@@ -105,7 +105,7 @@ fn replaced(text: &str, places: Vec<Range<usize>>) -> String {
 }
 
 /// All of them, also those that overlap one another.
-fn occurrences<'a>(text: &'a str, secret: &'a str) -> impl Iterator<Item = Range<usize>> + 'a {
+fn find_all<'a>(text: &'a str, secret: &'a str) -> impl Iterator<Item = Range<usize>> + 'a {
     let step = secret.chars().next().map_or(1, char::len_utf8);
     let mut from = 0;
     std::iter::from_fn(move || {
@@ -116,7 +116,7 @@ fn occurrences<'a>(text: &'a str, secret: &'a str) -> impl Iterator<Item = Range
 }
 
 /// How long the string, the number or the run of anything else is that `json` begins with.
-fn token_bytes(first: u8, json: &str) -> usize {
+fn token_length(first: u8, json: &str) -> usize {
     let bytes = json.as_bytes();
     match first {
         b'"' => {

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::private;
+use super::permissions;
 use super::record::Record;
 
 /// One file of a journal, named after the first number that it may hold.
@@ -19,7 +19,7 @@ impl Segment {
         Self { first_seq, path: dir.join(format!("journal-{first_seq:020}.jsonl")) }
     }
 
-    fn of(path: PathBuf) -> Option<Self> {
+    fn from_path(path: PathBuf) -> Option<Self> {
         let name = path.file_name()?.to_str()?;
         let digits = name.strip_prefix("journal-")?.strip_suffix(".jsonl")?;
         let first_seq = digits.parse().ok()?;
@@ -28,10 +28,10 @@ impl Segment {
 }
 
 /// The segments in `dir`, oldest first.
-pub(super) fn list(dir: &Path) -> io::Result<Vec<Segment>> {
+pub(super) fn list_segments(dir: &Path) -> io::Result<Vec<Segment>> {
     let mut segments = Vec::new();
     for entry in fs::read_dir(dir)? {
-        segments.extend(Segment::of(entry?.path()));
+        segments.extend(Segment::from_path(entry?.path()));
     }
     segments.sort();
     Ok(segments)
@@ -51,13 +51,13 @@ impl Tail {
     /// Opens `segment` for appending, cuts off a torn last line, and finds the last number in it.
     ///
     /// Whole lines that are damaged stay where they are, and each counts as one number, so that none is used twice.
-    pub(super) fn take_up(segment: &Segment) -> io::Result<(Self, u64)> {
-        let mut file = private::file().read(true).append(true).open(&segment.path)?;
+    pub(super) fn open(segment: &Segment) -> io::Result<(Self, u64)> {
+        let mut file = permissions::private_file_options().read(true).append(true).open(&segment.path)?;
         let mut content = Vec::new();
         file.read_to_end(&mut content)?;
-        let whole = whole_bytes(&content);
+        let whole = complete_bytes(&content);
         let mut tail = Self { file, bytes: whole as u64, is_torn: whole < content.len() };
-        tail.mend()?;
+        tail.truncate_torn()?;
         Ok((tail, last_seq(segment, &content[..whole])))
     }
 
@@ -66,23 +66,23 @@ impl Tail {
     ///
     /// What is not there to stay has to be given again before anything else: readers may have seen it.
     pub(super) fn append(&mut self, lines: &[u8]) -> (usize, io::Result<()>) {
-        if let Err(error) = self.mend() {
+        if let Err(error) = self.truncate_torn() {
             return (0, Err(error));
         }
         self.is_torn = true;
-        let (written, outcome) = write(&mut self.file, lines);
-        let whole = whole_bytes(&lines[..written]);
+        let (written, outcome) = write_counted(&mut self.file, lines);
+        let whole = complete_bytes(&lines[..written]);
         // A sync that fails may have lost any of it, so all of it is written anew, at the same place.
         if let Err(error) = self.file.sync_data() {
             return (0, outcome.and(Err(error)));
         }
         self.bytes += whole as u64;
         self.is_torn = whole < written;
-        let outcome = outcome.and(self.mend());
+        let outcome = outcome.and(self.truncate_torn());
         (whole, outcome)
     }
 
-    fn mend(&mut self) -> io::Result<()> {
+    fn truncate_torn(&mut self) -> io::Result<()> {
         if self.is_torn {
             self.file.set_len(self.bytes)?;
             self.is_torn = false;
@@ -92,7 +92,7 @@ impl Tail {
 }
 
 /// Writes as much as there is room for. Also says how much that was.
-fn write(file: &mut File, content: &[u8]) -> (usize, io::Result<()>) {
+fn write_counted(file: &mut File, content: &[u8]) -> (usize, io::Result<()>) {
     let mut written = 0;
     while written < content.len() {
         match file.write(&content[written..]) {
@@ -106,7 +106,7 @@ fn write(file: &mut File, content: &[u8]) -> (usize, io::Result<()>) {
 }
 
 /// How much of `content` is whole lines.
-fn whole_bytes(content: &[u8]) -> usize {
+fn complete_bytes(content: &[u8]) -> usize {
     content.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1)
 }
 
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_synced_does_not_count_as_written() {
+    fn unsynced_bytes_do_not_count_as_written() {
         // It takes every byte, and refuses to sync.
         let file = OpenOptions::new().append(true).open("/dev/null").unwrap();
         let mut tail = Tail { file, bytes: 0, is_torn: false };

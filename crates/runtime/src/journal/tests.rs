@@ -6,10 +6,10 @@ mod full_disk;
 mod numbering;
 mod reading;
 mod recording;
-mod refusing_disk;
+mod failing_disk;
 mod retention;
 mod secrets;
-mod staged_disk;
+mod fake_disk;
 mod subscribing;
 mod torn_tail;
 
@@ -21,11 +21,11 @@ use super::*;
 use crate::clock::SystemClock;
 
 #[derive(Serialize, Deserialize)]
-struct Noted {
+struct NumberedEvent {
     n: u64,
 }
 
-impl Event for Noted {
+impl Event for NumberedEvent {
     const KIND: &'static str = "noted";
 }
 
@@ -41,15 +41,15 @@ fn in_memory(config: JournalConfig) -> Journal {
     Journal::in_memory("boot", Arc::new(SystemClock), config)
 }
 
-fn note(journal: &Journal, numbers: impl IntoIterator<Item = u64>) {
+fn record_numbers(journal: &Journal, numbers: impl IntoIterator<Item = u64>) {
     for n in numbers {
-        journal.record(&actor(), 1, &Noted { n });
+        journal.record(&actor(), 1, &NumberedEvent { n });
     }
 }
 
 /// Records and waits for the disk.
-async fn note_on_disk(journal: &Journal, numbers: impl IntoIterator<Item = u64>) {
-    note(journal, numbers);
+async fn record_and_flush(journal: &Journal, numbers: impl IntoIterator<Item = u64>) {
+    record_numbers(journal, numbers);
     journal.flush().await;
 }
 
@@ -66,12 +66,12 @@ fn seqs(entries: &[Entry]) -> Vec<u64> {
     entries.iter().map(seq).collect()
 }
 
-fn numbers(range: std::ops::RangeInclusive<u64>) -> Vec<u64> {
+fn seq_range(range: std::ops::RangeInclusive<u64>) -> Vec<u64> {
     range.collect()
 }
 
 fn segments(dir: &Path) -> Vec<PathBuf> {
-    segment::list(dir).unwrap().into_iter().map(|segment| segment.path).collect()
+    segment::list_segments(dir).unwrap().into_iter().map(|segment| segment.path).collect()
 }
 
 fn only_segment(dir: &Path) -> PathBuf {
@@ -86,7 +86,7 @@ fn as_if_killed(dir: &Path, reserved: u64) {
 }
 
 /// What the journal has said of itself, from the event after `after` on.
-async fn accounts(journal: &Journal, after: u64) -> Vec<JournalDegraded> {
+async fn degradations(journal: &Journal, after: u64) -> Vec<JournalDegraded> {
     let mut subscription = journal.subscribe_after(after);
     let mut accounts = Vec::new();
     while let Some(delivery) = subscription.try_next().await {

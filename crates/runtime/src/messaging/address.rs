@@ -8,25 +8,25 @@ use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
 use crate::messaging::call_error::CallError;
-use crate::messaging::mailbox::{Envelope, Mailbox, Refusal};
+use crate::messaging::mailbox::{Envelope, Mailbox, SendErrorKind};
 use crate::messaging::message::Message;
 use crate::messaging::reply::Reply;
 use crate::path::ActorPath;
-use crate::slot::identity::{Identity, Vitals};
+use crate::slot::identity::{ActorIdentity, ActorInfo};
 
 /// A message that was not accepted, and why. The message comes back unharmed.
 #[derive(Error)]
-#[error("{}", match .reason { Refusal::Full => "the mailbox is full", Refusal::Stopped => "the actor is stopped" })]
+#[error("{}", match .kind { SendErrorKind::Full => "the mailbox is full", SendErrorKind::Stopped => "the actor is stopped" })]
 pub struct SendError<M> {
     /// The message.
     pub message: M,
     /// Why it was not accepted.
-    pub reason: Refusal,
+    pub kind: SendErrorKind,
 }
 
 impl<M> fmt::Debug for SendError<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendError").field("reason", &self.reason).finish_non_exhaustive()
+        f.debug_struct("SendError").field("reason", &self.kind).finish_non_exhaustive()
     }
 }
 
@@ -39,12 +39,12 @@ impl<M> fmt::Debug for SendError<M> {
 /// A handler that never yields cannot be ended. If it is abandoned, its message is a dead letter from then on; the caller
 /// is answered when the handler ends, if it does. [`call_within`](Self::call_within) does not wait for that.
 pub struct Address<M: Message> {
-    identity: Arc<Identity>,
+    identity: Arc<ActorIdentity>,
     mailbox: Arc<Mailbox<M>>,
 }
 
 impl<M: Message> Address<M> {
-    pub(crate) fn new(identity: Arc<Identity>, mailbox: Arc<Mailbox<M>>) -> Self {
+    pub(crate) fn new(identity: Arc<ActorIdentity>, mailbox: Arc<Mailbox<M>>) -> Self {
         Self { identity, mailbox }
     }
 
@@ -57,10 +57,10 @@ impl<M: Message> Address<M> {
     pub async fn cast(&self, message: M) -> Result<(), SendError<M>> {
         // Mostly there is room, and then nothing of waiting for it has to be set up.
         match self.mailbox.push(Envelope::new(message, None)) {
-            Err((envelope, Refusal::Full)) => self.mailbox.push_when_room(envelope).await,
+            Err((envelope, SendErrorKind::Full)) => self.mailbox.push_when_room(envelope).await,
             settled => settled,
         }
-        .map_err(refused)
+        .map_err(into_send_error)
     }
 
     /// Sends a message if there is room now.
@@ -68,7 +68,7 @@ impl<M: Message> Address<M> {
     /// # Errors
     /// When there is no room, or the actor is stopped; the message comes back.
     pub fn try_cast(&self, message: M) -> Result<(), SendError<M>> {
-        self.mailbox.push(Envelope::new(message, None)).map_err(refused)
+        self.mailbox.push(Envelope::new(message, None)).map_err(into_send_error)
     }
 
     /// Sends the message that `make` builds around a reply, and waits for the answer, however long it takes.
@@ -78,10 +78,10 @@ impl<M: Message> Address<M> {
     pub async fn call<T>(&self, make: impl FnOnce(Reply<T>) -> M) -> Result<T, CallError> {
         let (reply, answer) = Reply::channel();
         match self.mailbox.push(Envelope::new(make(reply), None)) {
-            Err((envelope, Refusal::Full)) => self.mailbox.push_when_room(envelope).await,
+            Err((envelope, SendErrorKind::Full)) => self.mailbox.push_when_room(envelope).await,
             settled => settled,
         }
-        .map_err(not_called)?;
+        .map_err(into_call_error)?;
         answer.await
     }
 
@@ -103,7 +103,7 @@ impl<M: Message> Address<M> {
         let (reply, mut answer) = Reply::channel();
         let envelope = Envelope::new(make(reply), Some(deadline));
         let exchange = async {
-            self.mailbox.push_when_room(envelope).await.map_err(not_called)?;
+            self.mailbox.push_when_room(envelope).await.map_err(into_call_error)?;
             (&mut answer).await
         };
         match timeout_at(deadline, exchange).await {
@@ -121,8 +121,8 @@ impl<M: Message> Address<M> {
     /// How the actor stands at `now`, which is [`Runtime::now`](crate::Runtime::now). Asks nobody, and looks at no other
     /// actor.
     #[must_use]
-    pub fn vitals(&self, now: Duration) -> Vitals {
-        self.identity.vitals(now)
+    pub fn info(&self, now: Duration) -> ActorInfo {
+        self.identity.info(now)
     }
 
     /// The actor's path; `None` until its supervisor has taken it in.
@@ -132,14 +132,14 @@ impl<M: Message> Address<M> {
     }
 }
 
-fn refused<M>((envelope, reason): (Envelope<M>, Refusal)) -> SendError<M> {
-    SendError { message: envelope.message, reason }
+fn into_send_error<M>((envelope, reason): (Envelope<M>, SendErrorKind)) -> SendError<M> {
+    SendError { message: envelope.message, kind: reason }
 }
 
-fn not_called<M>((_, reason): (Envelope<M>, Refusal)) -> CallError {
+fn into_call_error<M>((_, reason): (Envelope<M>, SendErrorKind)) -> CallError {
     match reason {
-        Refusal::Full => CallError::Full,
-        Refusal::Stopped => CallError::Stopped,
+        SendErrorKind::Full => CallError::Full,
+        SendErrorKind::Stopped => CallError::Stopped,
     }
 }
 

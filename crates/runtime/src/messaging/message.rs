@@ -29,7 +29,7 @@
 pub trait Message: Send + Sized + 'static {
     /// What the journal calls this message when it could not be handled. Say the variant, never its content.
     fn label(&self) -> &'static str {
-        name_of::<Self>()
+        type_label::<Self>()
     }
 
     /// A copy to be handled by the next incarnation if this one crashes on the message; `None` for a message that
@@ -43,7 +43,7 @@ pub trait Message: Send + Sized + 'static {
     ///
     /// [`Reply`]: crate::Reply
     /// [`Reply::share`]: crate::Reply::share
-    fn retained(&mut self) -> Option<Self> {
+    fn redelivery_clone(&mut self) -> Option<Self> {
         None
     }
 
@@ -52,13 +52,13 @@ pub trait Message: Send + Sized + 'static {
     ///
     /// A panic, an error and a handler that is stuck are crashes. A handler that was killed by order, as by a stop
     /// or a restart, is no fault of the message and is not counted.
-    fn crashes_max(&self) -> u32 {
+    fn delivery_crashes_max(&self) -> u32 {
         2
     }
 }
 
 /// The last part of a message type's name.
-pub(crate) fn name_of<M>() -> &'static str {
+pub(crate) fn type_label<M>() -> &'static str {
     let name = std::any::type_name::<M>();
     // Asked once a message, and names end soon: going through the bytes is several times faster than a search.
     let start = name.bytes().rposition(|byte| byte == b':').map_or(0, |colon| colon + 1);

@@ -7,29 +7,29 @@ use std::task::{Context, Poll, ready};
 use tokio::sync::oneshot;
 
 use crate::messaging::call_error::CallError;
-use crate::messaging::teardown::{self, Reason};
+use crate::messaging::drop_reason::{self, DropReason};
 
 /// The one place that the answer to a call goes to. Part of the message that makes the call.
 ///
 /// Dropped unanswered, it tells the caller why: see [`CallError`].
 #[derive(Debug)]
-pub struct Reply<T>(Line<T>);
+pub struct Reply<T>(ReplyChannel<T>);
 
 /// The line to the caller.
 #[derive(Debug)]
-enum Line<T> {
-    Own(oneshot::Sender<Answer<T>>),
+enum ReplyChannel<T> {
+    Exclusive(oneshot::Sender<ReplyValue<T>>),
     /// Several replies lead to one caller: the first answer takes the sender.
-    Shared(Arc<Mutex<Option<oneshot::Sender<Answer<T>>>>>),
+    Shared(Arc<Mutex<Option<oneshot::Sender<ReplyValue<T>>>>>),
     /// The answer is on its way.
-    Spent,
+    Used,
 }
 
 /// What reaches the caller.
 #[derive(Debug)]
-enum Answer<T> {
+enum ReplyValue<T> {
     Value(T),
-    None(Reason),
+    Dropped(DropReason),
 }
 
 impl<T> Reply<T> {
@@ -39,7 +39,7 @@ impl<T> Reply<T> {
     /// its own, such as with [`try_cast`](crate::Address::try_cast).
     pub fn channel() -> (Self, Promise<T>) {
         let (sender, receiver) = oneshot::channel();
-        (Self(Line::Own(sender)), Promise(Waiting::ForAnswer(receiver)))
+        (Self(ReplyChannel::Exclusive(sender)), Promise(WaitState::ForAnswer(receiver)))
     }
 
     /// Another reply to the same caller, for a message that may be handled again; see
@@ -48,13 +48,13 @@ impl<T> Reply<T> {
     /// The first answer counts. Replies that are dropped unanswered tell the caller nothing until the last one is.
     #[must_use]
     pub fn share(&mut self) -> Self {
-        let shared = match std::mem::replace(&mut self.0, Line::Spent) {
-            Line::Own(sender) => Arc::new(Mutex::new(Some(sender))),
-            Line::Shared(shared) => shared,
-            Line::Spent => return Self(Line::Spent),
+        let shared = match std::mem::replace(&mut self.0, ReplyChannel::Used) {
+            ReplyChannel::Exclusive(sender) => Arc::new(Mutex::new(Some(sender))),
+            ReplyChannel::Shared(shared) => shared,
+            ReplyChannel::Used => return Self(ReplyChannel::Used),
         };
-        self.0 = Line::Shared(Arc::clone(&shared));
-        Self(Line::Shared(shared))
+        self.0 = ReplyChannel::Shared(Arc::clone(&shared));
+        Self(ReplyChannel::Shared(shared))
     }
 
     /// Answers the call.
@@ -62,7 +62,7 @@ impl<T> Reply<T> {
     /// A caller that has gone away is no error of the actor that answers, so nothing is returned: an error here
     /// would tempt a handler to fail, and its supervisor to restart it, because somebody stopped listening.
     pub fn send(self, answer: T) {
-        let _ = self.offer(answer);
+        let _ = self.send_if_waiting(answer);
     }
 
     /// Answers the call, and says whether the caller still waited; false where it has gone away, and is not going to learn
@@ -71,39 +71,39 @@ impl<T> Reply<T> {
     /// A caller of [`Address::call_within`](crate::Address::call_within) that gives up takes an answer that has come by
     /// then, so of the two one holds: the answer was given, or the caller has been told that there is none.
     #[must_use]
-    pub fn offer(mut self, answer: T) -> bool {
-        let sender = match std::mem::replace(&mut self.0, Line::Spent) {
-            Line::Own(sender) => Some(sender),
-            Line::Shared(shared) => shared.lock().unwrap_or_else(PoisonError::into_inner).take(),
-            Line::Spent => None,
+    pub fn send_if_waiting(mut self, answer: T) -> bool {
+        let sender = match std::mem::replace(&mut self.0, ReplyChannel::Used) {
+            ReplyChannel::Exclusive(sender) => Some(sender),
+            ReplyChannel::Shared(shared) => shared.lock().unwrap_or_else(PoisonError::into_inner).take(),
+            ReplyChannel::Used => None,
         };
-        sender.is_some_and(|sender| sender.send(Answer::Value(answer)).is_ok())
+        sender.is_some_and(|sender| sender.send(ReplyValue::Value(answer)).is_ok())
     }
 
     /// Whether nobody waits for the answer any more.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         match &self.0 {
-            Line::Own(sender) => sender.is_closed(),
-            Line::Shared(shared) => {
+            ReplyChannel::Exclusive(sender) => sender.is_closed(),
+            ReplyChannel::Shared(shared) => {
                 let sender = shared.lock().unwrap_or_else(PoisonError::into_inner);
                 sender.as_ref().is_none_or(oneshot::Sender::is_closed)
             }
-            Line::Spent => true,
+            ReplyChannel::Used => true,
         }
     }
 }
 
 impl<T> Drop for Reply<T> {
     fn drop(&mut self) {
-        let sender = match std::mem::replace(&mut self.0, Line::Spent) {
-            Line::Own(sender) => Some(sender),
-            Line::Shared(shared) => Arc::into_inner(shared)
+        let sender = match std::mem::replace(&mut self.0, ReplyChannel::Used) {
+            ReplyChannel::Exclusive(sender) => Some(sender),
+            ReplyChannel::Shared(shared) => Arc::into_inner(shared)
                 .and_then(|last| last.into_inner().unwrap_or_else(PoisonError::into_inner)),
-            Line::Spent => None,
+            ReplyChannel::Used => None,
         };
         if let Some(sender) = sender {
-            let _ = sender.send(Answer::None(teardown::reason()));
+            let _ = sender.send(ReplyValue::Dropped(drop_reason::current()));
         }
     }
 }
@@ -111,22 +111,22 @@ impl<T> Drop for Reply<T> {
 /// The answer that a [`Reply`] will bring: always one, though it may be a [`CallError`].
 #[derive(Debug)]
 #[must_use = "it is of no use unless it is awaited"]
-pub struct Promise<T>(Waiting<T>);
+pub struct Promise<T>(WaitState<T>);
 
 #[derive(Debug)]
-enum Waiting<T> {
-    ForAnswer(oneshot::Receiver<Answer<T>>),
+enum WaitState<T> {
+    ForAnswer(oneshot::Receiver<ReplyValue<T>>),
     ForReason(oneshot::Receiver<CallError>),
 }
 
 impl<T> Promise<T> {
     /// Waits no longer: the answer, if it has come. From now on none can.
     pub(crate) fn close(&mut self) -> Option<T> {
-        let Waiting::ForAnswer(answer) = &mut self.0 else { return None };
+        let WaitState::ForAnswer(answer) = &mut self.0 else { return None };
         answer.close();
         match answer.try_recv() {
-            Ok(Answer::Value(value)) => Some(value),
-            Ok(Answer::None(_)) | Err(_) => None,
+            Ok(ReplyValue::Value(value)) => Some(value),
+            Ok(ReplyValue::Dropped(_)) | Err(_) => None,
         }
     }
 }
@@ -137,13 +137,13 @@ impl<T> Future for Promise<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             match &mut self.0 {
-                Waiting::ForAnswer(answer) => match ready!(Pin::new(answer).poll(cx)) {
-                    Ok(Answer::Value(value)) => return Poll::Ready(Ok(value)),
-                    Ok(Answer::None(Reason::Known(reason))) => return Poll::Ready(Err(reason)),
-                    Ok(Answer::None(Reason::Pending(reason))) => self.0 = Waiting::ForReason(reason),
+                WaitState::ForAnswer(answer) => match ready!(Pin::new(answer).poll(cx)) {
+                    Ok(ReplyValue::Value(value)) => return Poll::Ready(Ok(value)),
+                    Ok(ReplyValue::Dropped(DropReason::Known(reason))) => return Poll::Ready(Err(reason)),
+                    Ok(ReplyValue::Dropped(DropReason::Pending(reason))) => self.0 = WaitState::ForReason(reason),
                     Err(_) => return Poll::Ready(Err(CallError::Unanswered)),
                 },
-                Waiting::ForReason(reason) => {
+                WaitState::ForReason(reason) => {
                     let reason = ready!(Pin::new(reason).poll(cx));
                     return Poll::Ready(Err(reason.unwrap_or(CallError::Unanswered)));
                 }
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_first_answer_of_replies_that_share_a_caller_counts() {
+    async fn shared_reply_first_answer_counts() {
         let (mut reply, promise) = Reply::channel();
         let second = reply.share();
         reply.send(1);
@@ -167,28 +167,28 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_taken_by_who_gives_up_waiting_or_comes_to_nobody_and_says_so() {
+    fn closed_promise_takes_or_refuses_the_answer() {
         let (reply, mut promise) = Reply::channel();
-        assert!(reply.offer(1));
+        assert!(reply.send_if_waiting(1));
         assert_eq!(promise.close(), Some(1));
 
         let (reply, mut promise) = Reply::channel();
         assert_eq!(promise.close(), None);
-        assert!(!reply.offer(2));
+        assert!(!reply.send_if_waiting(2));
     }
 
     #[tokio::test]
-    async fn only_the_last_of_replies_that_share_a_caller_tells_why_there_is_no_answer() {
+    async fn shared_reply_last_drop_sets_the_error() {
         let (mut reply, mut promise) = Reply::<()>::channel();
         let (second, third) = (reply.share(), reply.share());
-        teardown::drop_for(CallError::Crashed, (reply, third));
+        drop_reason::drop_with(CallError::Crashed, (reply, third));
         assert!(futures_util::poll!(&mut promise).is_pending());
-        teardown::drop_for(CallError::Stopped, second);
+        drop_reason::drop_with(CallError::Stopped, second);
         assert_eq!(promise.await, Err(CallError::Stopped));
     }
 
     #[tokio::test]
-    async fn a_shared_reply_can_be_shared_again_and_still_answer() {
+    async fn shared_reply_shared_again_still_answers() {
         let (mut reply, promise) = Reply::channel();
         let mut second = reply.share();
         drop(reply);

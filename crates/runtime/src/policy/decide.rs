@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Abandoned, AutoShutdown, ChildHistory, ChildPolicy, Exhausted, RestartType, Strategy, SupervisorHistory,
+    AbandonedPolicy, AutoShutdown, ChildHistory, ChildPolicy, OnBudgetExhausted, RestartType, Strategy, SupervisorHistory,
     SupervisorPolicy,
 };
 
@@ -71,7 +71,7 @@ fn is_false(value: &bool) -> bool {
 
 /// What else a decision depends on, at the moment when it is made.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Moment {
+pub struct DecisionContext {
     /// The time since the runtime started.
     pub now: Duration,
     /// A random number in `[0, 1)`; only the delay depends on it.
@@ -83,7 +83,7 @@ pub struct Moment {
 /// Who is restarted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Scope {
+pub enum RestartScope {
     /// The child that exited.
     One,
     /// All children.
@@ -92,7 +92,7 @@ pub enum Scope {
     Rest,
 }
 
-impl From<Strategy> for Scope {
+impl From<Strategy> for RestartScope {
     fn from(strategy: Strategy) -> Self {
         match strategy {
             Strategy::OneForOne => Self::One,
@@ -119,7 +119,7 @@ pub enum Decision {
     /// Restart after a delay.
     Restart {
         /// Who is restarted.
-        scope: Scope,
+        scope: RestartScope,
         /// After how long.
         delay: Duration,
         /// The number of this attempt since the child was last stable; the first is 1.
@@ -165,38 +165,38 @@ pub fn decide(
     (child, supervisor): (&ChildPolicy, &SupervisorPolicy),
     (history, siblings): (&mut ChildHistory, &mut SupervisorHistory),
     exit: Exit,
-    moment: Moment,
+    moment: DecisionContext,
 ) -> Decision {
     let now = moment.now;
     if child.is_stable(exit.ready_since, now) {
-        history.earn_back();
+        history.restore_budget();
     }
     let to_blame = exit.cause != ExitCause::Normal && exit.restored && !exit.progressed;
-    let condemned = !exit.on_suspect && history.blame_checkpoint(to_blame, child.checkpoint_crashes_max);
-    if exit.abandoned && child.abandoned == Abandoned::Fail {
+    let condemned = !exit.on_suspect && history.count_checkpoint_crash(to_blame, child.checkpoint_crashes_max);
+    if exit.abandoned && child.abandoned == AbandonedPolicy::Fail {
         return Decision::Abandon;
     }
-    if !calls_for_restart(child.restart, exit.cause) {
-        return if ends_supervisor(child, supervisor, moment) { Decision::ShutDown } else { Decision::Leave };
+    if !should_restart(child.restart, exit.cause) {
+        return if should_end_supervisor(child, supervisor, moment) { Decision::ShutDown } else { Decision::Leave };
     }
     let Some(attempt) = history.spend(child.budget, now) else {
         return match child.exhausted {
-            Exhausted::Abandon => Decision::Abandon,
-            Exhausted::Escalate => Decision::Escalate,
+            OnBudgetExhausted::Abandon => Decision::Abandon,
+            OnBudgetExhausted::Escalate => Decision::Escalate,
         };
     };
     if !siblings.spend(supervisor.intensity, now) {
         return Decision::Escalate;
     }
     Decision::Restart {
-        scope: if supervisor.dynamic { Scope::One } else { supervisor.strategy.into() },
+        scope: if supervisor.dynamic { RestartScope::One } else { supervisor.strategy.into() },
         delay: child.delay.before(attempt, moment.jitter),
         attempt,
         state: if condemned { StateSource::Fresh } else { StateSource::Checkpoint },
     }
 }
 
-fn calls_for_restart(restart: RestartType, cause: ExitCause) -> bool {
+fn should_restart(restart: RestartType, cause: ExitCause) -> bool {
     match restart {
         RestartType::Permanent => true,
         RestartType::Transient => !matches!(cause, ExitCause::Normal | ExitCause::Shutdown),
@@ -204,7 +204,7 @@ fn calls_for_restart(restart: RestartType, cause: ExitCause) -> bool {
     }
 }
 
-fn ends_supervisor(child: &ChildPolicy, supervisor: &SupervisorPolicy, moment: Moment) -> bool {
+fn should_end_supervisor(child: &ChildPolicy, supervisor: &SupervisorPolicy, moment: DecisionContext) -> bool {
     child.significant
         && match supervisor.auto_shutdown {
             AutoShutdown::Never => false,
@@ -232,7 +232,7 @@ mod tests {
         }
     }
 
-    struct Case {
+    struct DecisionCase {
         child: ChildPolicy,
         supervisor: SupervisorPolicy,
         history: ChildHistory,
@@ -240,7 +240,7 @@ mod tests {
         significant_others: u32,
     }
 
-    impl Case {
+    impl DecisionCase {
         fn new(child: ChildPolicy) -> Self {
             Self {
                 child,
@@ -252,7 +252,7 @@ mod tests {
         }
 
         fn at(&mut self, now: Duration, exit: Exit) -> Decision {
-            let moment = Moment { now, jitter: 0.5, significant_others: self.significant_others };
+            let moment = DecisionContext { now, jitter: 0.5, significant_others: self.significant_others };
             decide((&self.child, &self.supervisor), (&mut self.history, &mut self.siblings), exit, moment)
         }
     }
@@ -270,7 +270,7 @@ mod tests {
         let causes = [Normal, Shutdown, Error, Panic, Killed, Stuck, StartFailed];
         let restarted = |restart| {
             causes.map(|cause| {
-                let mut case = Case::new(ChildPolicy { restart, ..policy() });
+                let mut case = DecisionCase::new(ChildPolicy { restart, ..policy() });
                 attempt(case.at(s(1), Exit { cause, ..CRASH })).is_some()
             })
         };
@@ -280,26 +280,26 @@ mod tests {
     }
 
     #[test]
-    fn a_spent_budget_abandons_the_child_or_escalates_as_configured() {
-        let mut case = Case::new(policy());
+    fn spent_budget_abandons_or_escalates_as_configured() {
+        let mut case = DecisionCase::new(policy());
         assert_eq!(attempt(case.at(s(1), CRASH)), Some(1));
         assert_eq!(attempt(case.at(s(2), CRASH)), Some(2));
         assert_eq!(case.at(s(3), CRASH), Decision::Abandon);
-        case.child.exhausted = Exhausted::Escalate;
+        case.child.exhausted = OnBudgetExhausted::Escalate;
         assert_eq!(case.at(s(4), CRASH), Decision::Escalate);
     }
 
     #[test]
     fn restarts_that_left_the_window_no_longer_count() {
-        let mut case = Case::new(policy());
+        let mut case = DecisionCase::new(policy());
         for second in [0, 400, 800, 1200, 1600] {
             assert!(attempt(case.at(s(second), CRASH)).is_some(), "at {second} s");
         }
     }
 
     #[test]
-    fn only_a_child_that_stayed_ready_long_enough_earns_its_budget_back() {
-        let mut case = Case::new(policy());
+    fn budget_is_restored_after_stable_time_only() {
+        let mut case = DecisionCase::new(policy());
         case.at(s(1), CRASH);
         case.at(s(2), CRASH);
         let too_soon = Exit { ready_since: Some(s(10)), ..CRASH };
@@ -309,8 +309,8 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_that_crashes_three_incarnations_in_a_row_is_set_aside() {
-        let mut case = Case::new(ChildPolicy { budget: None, ..policy() });
+    fn checkpoint_with_three_crashes_in_a_row_is_discarded() {
+        let mut case = DecisionCase::new(ChildPolicy { budget: None, ..policy() });
         let from_checkpoint = Exit { restored: true, progressed: false, ..CRASH };
         let mut sources = Vec::new();
         for second in 1..=4 {
@@ -323,8 +323,8 @@ mod tests {
     }
 
     #[test]
-    fn a_handled_message_clears_the_blame_from_the_checkpoint() {
-        let mut case = Case::new(ChildPolicy { budget: None, ..policy() });
+    fn handled_message_clears_checkpoint_crashes() {
+        let mut case = DecisionCase::new(ChildPolicy { budget: None, ..policy() });
         let blamed = Exit { restored: true, progressed: false, ..CRASH };
         for (second, progressed) in [(1, false), (2, false), (3, true), (4, false), (5, false)] {
             let decision = case.at(s(second), Exit { progressed, ..blamed });
@@ -333,8 +333,8 @@ mod tests {
     }
 
     #[test]
-    fn crashing_again_on_the_same_message_neither_adds_to_the_blame_on_the_checkpoint_nor_clears_it() {
-        let mut case = Case::new(ChildPolicy { budget: None, ..policy() });
+    fn crash_on_redelivery_keeps_checkpoint_crash_count() {
+        let mut case = DecisionCase::new(ChildPolicy { budget: None, ..policy() });
         let blamed = Exit { restored: true, progressed: false, ..CRASH };
         let mut sources = Vec::new();
         for (second, on_suspect) in [(1, false), (2, true), (3, false), (4, true), (5, true), (6, false)] {
@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn the_restart_beyond_the_intensity_makes_the_supervisor_fail() {
-        let mut case = Case::new(ChildPolicy { budget: None, ..policy() });
+        let mut case = DecisionCase::new(ChildPolicy { budget: None, ..policy() });
         case.supervisor.intensity = Some(Budget { restarts_max: 2, window: s(5) });
         assert!(attempt(case.at(s(1), CRASH)).is_some());
         assert!(attempt(case.at(s(2), CRASH)).is_some());
@@ -356,8 +356,8 @@ mod tests {
     }
 
     #[test]
-    fn a_group_restart_concerns_whom_the_strategy_says_and_a_dynamic_supervisor_has_no_groups() {
-        let mut case = Case::new(ChildPolicy { budget: None, ..policy() });
+    fn restart_scope_follows_strategy_unless_dynamic() {
+        let mut case = DecisionCase::new(ChildPolicy { budget: None, ..policy() });
         let mut scope = |strategy, dynamic| {
             case.supervisor = SupervisorPolicy { strategy, dynamic, ..SupervisorPolicy::default() };
             match case.at(s(1), CRASH) {
@@ -365,16 +365,16 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         };
-        assert_eq!(scope(Strategy::OneForOne, false), Scope::One);
-        assert_eq!(scope(Strategy::OneForAll, false), Scope::All);
-        assert_eq!(scope(Strategy::RestForOne, false), Scope::Rest);
-        assert_eq!(scope(Strategy::OneForAll, true), Scope::One);
+        assert_eq!(scope(Strategy::OneForOne, false), RestartScope::One);
+        assert_eq!(scope(Strategy::OneForAll, false), RestartScope::All);
+        assert_eq!(scope(Strategy::RestForOne, false), RestartScope::Rest);
+        assert_eq!(scope(Strategy::OneForAll, true), RestartScope::One);
     }
 
     #[test]
-    fn the_end_of_a_significant_child_ends_its_supervisor_as_configured() {
+    fn significant_exit_ends_supervisor_as_configured() {
         let ends = |auto_shutdown, restart, cause, significant_others| {
-            let mut case = Case::new(ChildPolicy { restart, significant: true, ..policy() });
+            let mut case = DecisionCase::new(ChildPolicy { restart, significant: true, ..policy() });
             case.supervisor.auto_shutdown = auto_shutdown;
             case.significant_others = significant_others;
             case.at(s(1), Exit { cause, ..CRASH }) == Decision::ShutDown
@@ -391,11 +391,11 @@ mod tests {
     }
 
     #[test]
-    fn an_abandoned_child_is_replaced_only_if_its_embedder_chose_so() {
-        let mut case = Case::new(policy());
+    fn abandoned_child_is_replaced_only_if_configured() {
+        let mut case = DecisionCase::new(policy());
         let abandoned = Exit { cause: ExitCause::Stuck, abandoned: true, ..CRASH };
         assert_eq!(case.at(s(1), abandoned), Decision::Abandon);
-        case.child.abandoned = Abandoned::Replace;
+        case.child.abandoned = AbandonedPolicy::Replace;
         assert_eq!(attempt(case.at(s(1), abandoned)), Some(1));
     }
 }

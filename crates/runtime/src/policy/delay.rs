@@ -47,15 +47,15 @@ impl Delay {
                 let max = max.max(min);
                 // With jitter the first attempt already needs a span to be spread over.
                 let growths = if spread { attempt.max(1) } else { attempt.max(1) - 1 };
-                let ceiling = grown(min, max, factor, growths);
-                if spread { min + (ceiling - min).mul_f64(unit(jitter)) } else { ceiling }
+                let ceiling = exponential(min, max, factor, growths);
+                if spread { min + (ceiling - min).mul_f64(clamp_unit(jitter)) } else { ceiling }
             }
         }
     }
 }
 
 /// `min * factor^growths`, never above `max` and never overflowing.
-fn grown(min: Duration, max: Duration, factor: f64, growths: u32) -> Duration {
+fn exponential(min: Duration, max: Duration, factor: f64, growths: u32) -> Duration {
     let factor = if factor.is_finite() { factor.max(1.0) } else { 1.0 };
     let seconds = min.as_secs_f64() * factor.powf(f64::from(growths));
     if seconds.is_finite() && seconds < max.as_secs_f64() {
@@ -66,7 +66,7 @@ fn grown(min: Duration, max: Duration, factor: f64, growths: u32) -> Duration {
 }
 
 /// `jitter` brought into `[0, 1]`.
-fn unit(jitter: f64) -> f64 {
+fn clamp_unit(jitter: f64) -> f64 {
     if jitter.is_nan() { 0.0 } else { jitter.clamp(0.0, 1.0) }
 }
 
@@ -88,7 +88,7 @@ mod tests {
     };
 
     #[test]
-    fn without_jitter_the_delay_doubles_from_the_minimum_up_to_the_cap() {
+    fn delay_without_jitter_doubles_up_to_max() {
         let seconds: Vec<u64> = (1..=7).map(|attempt| SPEC.before(attempt, 0.9).as_secs()).collect();
         assert_eq!(seconds, [1, 2, 4, 8, 16, 30, 30]);
     }

@@ -9,11 +9,11 @@ use super::{Budget, ChildPolicy};
 
 /// Restarts granted within a sliding window. Never holds more than the budget grants.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Spending {
+struct RestartWindow {
     at: VecDeque<Duration>,
 }
 
-impl Spending {
+impl RestartWindow {
     /// How many restarts still count at `now`.
     fn used(&self, budget: Budget, now: Duration) -> u32 {
         let counted = self.at.iter().filter(|at| now.saturating_sub(**at) < budget.window).count();
@@ -36,7 +36,7 @@ impl Spending {
 /// What is remembered of one child. It outlives the child's incarnations.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChildHistory {
-    spending: Spending,
+    spending: RestartWindow,
     attempts: u32,
     checkpoint_crashes: u32,
 }
@@ -74,8 +74,8 @@ impl ChildHistory {
     }
 
     /// Gives the budget back but keeps what is known about the checkpoint.
-    pub(super) fn earn_back(&mut self) {
-        self.spending = Spending::default();
+    pub(super) fn restore_budget(&mut self) {
+        self.spending = RestartWindow::default();
         self.attempts = 0;
     }
 
@@ -92,7 +92,7 @@ impl ChildHistory {
 
     /// Notes how an incarnation that began from a checkpoint fared, and says whether that checkpoint has now
     /// crashed `crashes_max` incarnations in a row.
-    pub(super) fn blame_checkpoint(&mut self, to_blame: bool, crashes_max: u32) -> bool {
+    pub(super) fn count_checkpoint_crash(&mut self, to_blame: bool, crashes_max: u32) -> bool {
         if !to_blame {
             self.checkpoint_crashes = 0;
             return false;
@@ -109,7 +109,7 @@ impl ChildHistory {
 /// What is remembered of a supervisor's children together.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SupervisorHistory {
-    spending: Spending,
+    spending: RestartWindow,
 }
 
 impl SupervisorHistory {

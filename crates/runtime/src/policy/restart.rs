@@ -30,7 +30,7 @@ pub struct Budget {
 /// What happens when a child's budget is spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Exhausted {
+pub enum OnBudgetExhausted {
     /// The child stays `failed` until it is reset; its siblings go on.
     Abandon,
     /// The supervisor fails, and its own parent decides.
@@ -56,7 +56,7 @@ pub enum Shutdown {
 /// count, and what it still does goes on beside its successor, if it has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Abandoned {
+pub enum AbandonedPolicy {
     /// The child stays `failed` until it is reset: two incarnations of it never work at once.
     #[default]
     Fail,
@@ -76,7 +76,7 @@ pub struct ChildPolicy {
     /// A child that stayed ready this long has earned its whole budget back. Being spawned is not enough.
     pub stable_after: Duration,
     /// What happens when the budget is spent.
-    pub exhausted: Exhausted,
+    pub exhausted: OnBudgetExhausted,
     /// How it is stopped.
     pub shutdown: Shutdown,
     /// After this many crashes in a row of incarnations that began from the same checkpoint, the checkpoint is
@@ -88,7 +88,7 @@ pub struct ChildPolicy {
     /// How long an incarnation that was killed may take to end before it is abandoned.
     pub kill_timeout: Duration,
     /// What follows an incarnation that was abandoned.
-    pub abandoned: Abandoned,
+    pub abandoned: AbandonedPolicy,
     /// Whether its end can end its supervisor; see [`AutoShutdown`].
     pub significant: bool,
 }
@@ -115,12 +115,12 @@ impl Default for ChildPolicy {
             },
             budget: Some(Budget { restarts_max: 5, window: Duration::from_secs(600) }),
             stable_after: Duration::from_secs(60),
-            exhausted: Exhausted::Abandon,
+            exhausted: OnBudgetExhausted::Abandon,
             shutdown: Shutdown::Graceful(Duration::from_secs(5)),
             checkpoint_crashes_max: 3,
             stuck_after: None,
             kill_timeout: Duration::from_secs(5),
-            abandoned: Abandoned::Fail,
+            abandoned: AbandonedPolicy::Fail,
             significant: false,
         }
     }

@@ -24,18 +24,18 @@ impl Mismatch {
         expected: &Value,
         why: impl FnOnce() -> String,
     ) -> Option<Self> {
-        let (what, stated, expected) = first_unlike(what, stated, expected)?;
+        let (what, stated, expected) = first_difference(what, stated, expected)?;
         Some(Self { what, stated, expected, why: why() })
     }
 }
 
 /// As JSON; a value that cannot be written so, such as a number that is none, counts as null.
-pub(super) fn json<T: Serialize>(value: &T) -> Value {
+pub(super) fn to_json<T: Serialize>(value: &T) -> Value {
     serde_json::to_value(value).unwrap_or_default()
 }
 
 /// The first member at or below `what` that is not the same, with its two values.
-fn first_unlike(what: &str, stated: &Value, expected: &Value) -> Option<(String, Value, Value)> {
+fn first_difference(what: &str, stated: &Value, expected: &Value) -> Option<(String, Value, Value)> {
     if stated == expected {
         return None;
     }
@@ -44,13 +44,13 @@ fn first_unlike(what: &str, stated: &Value, expected: &Value) -> Option<(String,
             let names = stated.keys().chain(expected.keys());
             names.into_iter().find_map(|name| {
                 let of = |object: &serde_json::Map<_, _>| object.get(name).cloned().unwrap_or_default();
-                first_unlike(&format!("{what}.{name}"), &of(stated), &of(expected))
+                first_difference(&format!("{what}.{name}"), &of(stated), &of(expected))
             })
         }
         (Value::Array(stated), Value::Array(expected)) if stated.len() == expected.len() => {
             let pairs = stated.iter().zip(expected).enumerate();
             pairs
-                .map(|(at, (stated, expected))| first_unlike(&format!("{what}[{at}]"), stated, expected))
+                .map(|(at, (stated, expected))| first_difference(&format!("{what}[{at}]"), stated, expected))
                 .find_map(|unlike| unlike)
         }
         _ => None,
@@ -65,8 +65,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_member_that_differs_is_named_down_to_its_place() {
-        let unlike = |stated, expected| first_unlike("it", &stated, &expected).map(|(what, ..)| what);
+    fn first_difference_names_the_innermost_member() {
+        let unlike = |stated, expected| first_difference("it", &stated, &expected).map(|(what, ..)| what);
         let named = |what: &str| Some(what.to_owned());
         assert_eq!(unlike(json!({"a": [1, 2]}), json!({"a": [1, 2]})), None);
         assert_eq!(unlike(json!({"a": [1, {"b": 2}]}), json!({"a": [1, {"b": 3}]})), named("it.a[1].b"));

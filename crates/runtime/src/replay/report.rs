@@ -33,7 +33,7 @@ pub struct Report {
     /// [`DIFFERENCES_MAX`](Self::DIFFERENCES_MAX) of them.
     pub differences: Vec<Difference>,
     /// Differences beyond those.
-    pub differences_untold: u64,
+    pub differences_omitted: u64,
 }
 
 impl Report {
@@ -50,7 +50,7 @@ impl Report {
         if self.differences.len() < Self::DIFFERENCES_MAX {
             self.differences.push(difference);
         } else {
-            self.differences_untold += 1;
+            self.differences_omitted += 1;
         }
     }
 }
@@ -76,7 +76,7 @@ pub struct Difference {
 }
 
 impl Difference {
-    pub(super) fn of(record: &Record, mismatch: Mismatch) -> Self {
+    pub(super) fn from_mismatch(record: &Record, mismatch: Mismatch) -> Self {
         let Mismatch { what, stated, expected, why } = mismatch;
         let (at, actor) = (Some(record.at.clone()), Some(record.actor.clone()));
         Self { seq: Some(record.seq), at, actor, what, stated, expected, why }
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_difference_reads_as_a_sentence() {
+    fn difference_displays_as_a_sentence() {
         let difference = Difference {
             seq: Some(57),
             at: Some("2026-01-02T03:04:05.678Z".to_owned()),
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn differences_are_told_up_to_a_limit_and_counted_beyond_it() {
+    fn differences_beyond_the_limit_are_only_counted() {
         let difference = Difference {
             seq: None,
             at: None,
@@ -136,6 +136,6 @@ mod tests {
         for _ in 0..Report::DIFFERENCES_MAX + 3 {
             report.add(difference.clone());
         }
-        assert_eq!((report.differences.len(), report.differences_untold), (Report::DIFFERENCES_MAX, 3));
+        assert_eq!((report.differences.len(), report.differences_omitted), (Report::DIFFERENCES_MAX, 3));
     }
 }

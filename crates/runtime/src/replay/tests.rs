@@ -1,6 +1,6 @@
 //! Journals that are told as they should be, and journals in which something was changed.
 
-mod scribe;
+mod journal_builder;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,30 +12,30 @@ use super::*;
 use crate::events::*;
 use crate::journal::{Lines, Record};
 use crate::policy::{Strategy, *};
-use scribe::{POOL, Pool, Scribe};
+use journal_builder::{POOL, SimulatedPool, JournalBuilder};
 
 const A: &str = "root/pool/a";
 const B: &str = "root/pool/b";
 
 /// The line of a record, with its checksum, as the contract of the journal has it.
-fn sealed(record: &Record) -> String {
+fn line_with_checksum(record: &Record) -> String {
     let content = serde_json::to_string(record).unwrap();
     let crc = crc32c::crc32c(content.as_bytes());
     format!("{},\"crc\":\"{crc:08x}\"}}", &content[..content.len() - 1])
 }
 
 /// What is found in these lines when they are read back.
-fn replayed(lines: &[String]) -> Report {
+fn replay_lines(lines: &[String]) -> Report {
     let text = lines.join("\n");
     let mut lines = Lines::new(text.as_bytes(), "journal.jsonl");
     let mut replay = Replay::new();
     while let Some(entry) = lines.next_entry().unwrap() {
-        replay.entry(&entry);
+        replay.add_entry(&entry);
     }
     replay.into_report()
 }
 
-fn told(report: &Report) -> Vec<(Option<u64>, &str)> {
+fn found_differences(report: &Report) -> Vec<(Option<u64>, &str)> {
     report.differences.iter().map(|difference| (difference.seq, difference.what.as_str())).collect()
 }
 
@@ -50,7 +50,7 @@ proptest! {
 
     #[test]
     fn whatever_happened_a_journal_that_tells_it_is_replayed_without_a_difference(seed: u64) {
-        let records = Pool::new(seed).live(60);
+        let records = SimulatedPool::new(seed).run(60);
         let decisions = records.iter().filter(|record| is_decision(record)).count() as u64;
         let report = check(records.iter().cloned());
         prop_assert_eq!(&report.differences, &[]);
@@ -61,7 +61,7 @@ proptest! {
     #[test]
     fn events_that_are_missing_are_counted_and_never_a_false_alarm(seed: u64, share in 1_usize..10) {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let records = Pool::new(seed).live(60);
+        let records = SimulatedPool::new(seed).run(60);
         let left: Vec<Record> = records.into_iter().filter(|_| rng.usize(0..10) >= share).collect();
         let ends = left.first().zip(left.last()).map(|(first, last)| last.seq - first.seq + 1);
         let missing = ends.map_or(0, |numbers| numbers - left.len() as u64);
@@ -73,19 +73,19 @@ proptest! {
     #[test]
     fn whatever_is_changed_in_what_was_decided_is_found_and_named(seed: u64) {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let mut records = Pool::new(seed).live(30);
+        let mut records = SimulatedPool::new(seed).run(30);
         let decisions: Vec<usize> = (0..records.len()).filter(|at| is_decision(&records[*at])).collect();
         let Some(at) = rng.choice(decisions) else { return Ok(()) };
         let outcome = ["decision", "delay_ms", "attempt", "state", "budget", "scope"];
-        let paths: Vec<String> = leaves(&records[at].fields)
+        let paths: Vec<String> = leaf_paths(&records[at].fields)
             .into_iter()
             .filter(|path| outcome.iter().any(|name| path.trim_start_matches('/').starts_with(name)))
             .collect();
         let path = rng.choice(paths).unwrap();
-        edit(&mut records[at].fields, &path);
+        change_value(&mut records[at].fields, &path);
         let seq = records[at].seq;
         let report = check(records);
-        let what = member(&path);
+        let what = dotted_path(&path);
         prop_assert!(
             report.differences.iter().any(|found| found.seq == Some(seq) && what.starts_with(&found.what)),
             "{} at {}: {:?}", path, seq, report.differences
@@ -96,7 +96,7 @@ proptest! {
 // === journals in which something was changed ===
 
 /// The places of all values that have no members of their own.
-fn leaves(fields: &Map<String, Value>) -> Vec<String> {
+fn leaf_paths(fields: &Map<String, Value>) -> Vec<String> {
     fn collect(value: &Value, path: &str, leaves: &mut Vec<String>) {
         match value {
             Value::Object(members) if !members.is_empty() => {
@@ -118,7 +118,7 @@ fn leaves(fields: &Map<String, Value>) -> Vec<String> {
 }
 
 /// Changes one value, to one of the same type where it has one.
-fn edit(fields: &mut Map<String, Value>, path: &str) {
+fn change_value(fields: &mut Map<String, Value>, path: &str) {
     let mut value = Value::Object(std::mem::take(fields));
     let leaf = value.pointer_mut(path).unwrap();
     *leaf = match leaf.take() {
@@ -127,7 +127,7 @@ fn edit(fields: &mut Map<String, Value>, path: &str) {
         }
         Value::Number(n) => json!(n.as_u64().unwrap() ^ 1),
         Value::Bool(b) => json!(!b),
-        Value::String(text) => json!(other_word(&text)),
+        Value::String(text) => json!(alternative_value(&text)),
         Value::Array(_) => json!([{"secs": 1, "nanos": 0}]),
         _ => json!(7),
     };
@@ -136,7 +136,7 @@ fn edit(fields: &mut Map<String, Value>, path: &str) {
 }
 
 /// Another word that may stand in the same place.
-fn other_word(word: &str) -> &str {
+fn alternative_value(word: &str) -> &str {
     let alternatives = [
         ["restart", "leave"],
         ["panic", "error"],
@@ -156,7 +156,7 @@ fn other_word(word: &str) -> &str {
 }
 
 /// `/inputs/history/spending/at/0` as a person reads it: `inputs.history.spending.at[0]`.
-fn member(path: &str) -> String {
+fn dotted_path(path: &str) -> String {
     let mut what = String::new();
     for part in path.split('/').skip(1) {
         match part.parse::<usize>() {
@@ -170,8 +170,8 @@ fn member(path: &str) -> String {
 
 /// A pool in which everything that can stand in a decision stands in one: two crashes of each child from a checkpoint
 /// that is to blame, with a budget, an intensity, a delay with jitter, and a group.
-struct Story {
-    scribe: Scribe,
+struct DecisionFixture {
+    journal: JournalBuilder,
     child: Arc<ChildPolicy>,
     supervisor: SupervisorPolicy,
     histories: [ChildHistory; 2],
@@ -180,8 +180,8 @@ struct Story {
     starts_ms: [u64; 2],
 }
 
-impl Story {
-    fn begin() -> Self {
+impl DecisionFixture {
+    fn new() -> Self {
         let child = ChildPolicy {
             delay: Delay::Exponential {
                 min: Duration::from_secs(1),
@@ -199,7 +199,7 @@ impl Story {
             ..SupervisorPolicy::default()
         };
         let mut story = Self {
-            scribe: Scribe::new("boot"),
+            journal: JournalBuilder::new("boot"),
             child: Arc::new(child),
             supervisor,
             histories: Default::default(),
@@ -207,10 +207,10 @@ impl Story {
             generations: [1, 1],
             starts_ms: [0, 0],
         };
-        story.scribe.record(POOL, 1, &ActorStarted {});
-        story.scribe.now_ms = 1;
+        story.journal.record(POOL, 1, &ActorStarted {});
+        story.journal.now_ms = 1;
         for actor in [A, B] {
-            story.scribe.bring_up(actor, 1, None);
+            story.journal.record_start(actor, 1, None);
         }
         story.starts_ms = [1, 1];
         story
@@ -218,15 +218,15 @@ impl Story {
 
     fn crash(&mut self, index: usize) -> Decision {
         let (actor, other) = if index == 0 { (A, B) } else { (B, A) };
-        self.scribe.now_ms += 5_000;
+        self.journal.now_ms += 5_000;
         let generation = self.generations[index];
         let exit = Exit {
             ready_since: Some(Duration::from_millis(self.starts_ms[index])),
             restored: generation > 1,
             ..Exit::of(ExitCause::Panic)
         };
-        self.scribe.exit(actor, generation, exit);
-        let decision = self.scribe.decide(
+        self.journal.record_exit(actor, generation, exit);
+        let decision = self.journal.record_decision(
             (actor, generation),
             (&self.child, &self.supervisor),
             (&mut self.histories[index], &mut self.siblings),
@@ -235,52 +235,52 @@ impl Story {
         );
         let Decision::Restart { delay, state, .. } = decision else { return decision };
         let stopped = Exit { cause: ExitCause::Normal, ..exit };
-        self.scribe.exit(other, self.generations[1 - index], stopped);
-        self.scribe.now_ms += u64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap();
+        self.journal.record_exit(other, self.generations[1 - index], stopped);
+        self.journal.now_ms += u64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap();
         for (at, actor) in [A, B].into_iter().enumerate() {
             self.generations[at] += 1;
-            self.starts_ms[at] = self.scribe.now_ms;
+            self.starts_ms[at] = self.journal.now_ms;
             let restored = at != index || state != StateSource::Fresh;
-            self.scribe.bring_up(actor, self.generations[at], Some(restored));
+            self.journal.record_start(actor, self.generations[at], Some(restored));
         }
         decision
     }
 
     /// Two crashes of each, and each once more.
-    fn whole() -> Vec<Record> {
-        let mut story = Self::begin();
+    fn records() -> Vec<Record> {
+        let mut story = Self::new();
         for index in [0, 1, 0, 1, 0, 1] {
             story.crash(index);
         }
-        story.scribe.records
+        story.journal.records
     }
 }
 
 /// The fourth decision of [`Story::whole`]: by then every part of it holds something.
-fn fourth(records: &[Record]) -> usize {
+fn fourth_decision(records: &[Record]) -> usize {
     (0..records.len()).filter(|at| is_decision(&records[*at])).nth(3).unwrap()
 }
 
 #[test]
-fn every_single_value_of_a_decision_that_is_changed_and_sealed_again_is_found_and_named() {
-    let records = Story::whole();
+fn every_changed_value_of_a_decision_is_found() {
+    let records = DecisionFixture::records();
     assert!(check(records.clone()).agrees(), "{:?}", check(records).differences);
-    let at = fourth(&records);
+    let at = fourth_decision(&records);
     let mut unseen = Vec::new();
-    for path in leaves(&records[at].fields) {
+    for path in leaf_paths(&records[at].fields) {
         let mut changed = records.clone();
-        edit(&mut changed[at].fields, &path);
-        let lines: Vec<String> = changed.iter().map(sealed).collect();
-        let report = replayed(&lines);
+        change_value(&mut changed[at].fields, &path);
+        let lines: Vec<String> = changed.iter().map(line_with_checksum).collect();
+        let report = replay_lines(&lines);
         let Some(first) = report.differences.first() else {
             unseen.push(path);
             continue;
         };
-        let is_named = first.seq == Some(records[at].seq) && member(&path).starts_with(&first.what);
+        let is_named = first.seq == Some(records[at].seq) && dotted_path(&path).starts_with(&first.what);
         // What no other event tells of is found by what would have been decided, or by what it would have left behind.
         let is_heard_of_alone =
             ["/inputs/jitter", "/inputs/exit/progressed", "/inputs/now_ms"].contains(&&*path);
-        assert!(is_named || is_heard_of_alone, "{path} is not named: {:?}", told(&report));
+        assert!(is_named || is_heard_of_alone, "{path} is not named: {:?}", found_differences(&report));
     }
     // Nothing follows from these two here: it was ready for a nanosecond more or less, and no significant child ended.
     // In which order a map has its members depends on the features that others ask serde_json for.
@@ -289,37 +289,37 @@ fn every_single_value_of_a_decision_that_is_changed_and_sealed_again_is_found_an
 }
 
 #[test]
-fn a_decision_that_is_changed_and_not_sealed_again_is_damage() {
-    let records = Story::whole();
-    let at = fourth(&records);
-    let mut lines: Vec<String> = records.iter().map(sealed).collect();
+fn changed_decision_with_old_checksum_is_damaged() {
+    let records = DecisionFixture::records();
+    let at = fourth_decision(&records);
+    let mut lines: Vec<String> = records.iter().map(line_with_checksum).collect();
     lines[at] = lines[at].replace("\"attempt\":2", "\"attempt\":1");
-    let report = replayed(&lines);
-    assert_eq!(told(&report), [(Some(records[at].seq), "line")]);
+    let report = replay_lines(&lines);
+    assert_eq!(found_differences(&report), [(Some(records[at].seq), "line")]);
     assert!(report.differences[0].why.contains("journal.jsonl is damaged at byte"), "{report:?}");
     assert!(report.differences[0].why.contains("checksum"), "{report:?}");
     assert_eq!((report.damaged, report.missing), (1, 0), "a damaged line is there, in a way");
 }
 
 #[test]
-fn what_the_reader_of_a_folder_says_of_missing_numbers_is_counted_once() {
-    let records = Story::whole();
+fn missing_numbers_from_the_reader_are_counted_once() {
+    let records = DecisionFixture::records();
     let mut replay = Replay::new();
     for record in records.iter().filter(|record| !(4..=6).contains(&record.seq)) {
         if record.seq == 7 {
-            replay.entry(&Entry::Missing { from: 4, to: 6 });
+            replay.add_entry(&Entry::Missing { from: 4, to: 6 });
         }
-        replay.entry(&Entry::Event(Box::new(record.clone()), String::new()));
+        replay.add_entry(&Entry::Event(Box::new(record.clone()), String::new()));
     }
     let report = replay.into_report();
-    assert_eq!((report.missing, told(&report)), (3, vec![]));
+    assert_eq!((report.missing, found_differences(&report)), (3, vec![]));
 }
 
 // === what must not come out of turn ===
 
 /// [`Story::whole`] with something done to it.
-fn with(change: impl FnOnce(&mut Vec<Record>)) -> Report {
-    let mut records = Story::whole();
+fn check_changed(change: impl FnOnce(&mut Vec<Record>)) -> Report {
+    let mut records = DecisionFixture::records();
     change(&mut records);
     check(records)
 }
@@ -332,7 +332,7 @@ fn position(records: &[Record], kind: &str, actor: &str, generation: u64) -> usi
 }
 
 #[test]
-fn a_start_before_the_delay_is_over_is_found_unless_it_was_ordered() {
+fn start_before_its_delay_is_found_unless_ordered() {
     let early = |records: &mut Vec<Record>| {
         let at = position(records, "actor_started", A, 2);
         let due_ms = records[at].mono_ms;
@@ -341,12 +341,12 @@ fn a_start_before_the_delay_is_over_is_found_unless_it_was_ordered() {
         }
         at
     };
-    let report = with(|records| {
+    let report = check_changed(|records| {
         early(records);
     });
-    assert_eq!(told(&report), [(Some(9), "start"), (Some(12), "start")], "both of the group");
+    assert_eq!(found_differences(&report), [(Some(9), "start"), (Some(12), "start")], "both of the group");
     assert!(report.differences[0].why.contains("no order came between"), "{report:?}");
-    let report = with(|records| {
+    let report = check_changed(|records| {
         let at = early(records);
         // Another event gives its number away to the order.
         let exited = &mut records[at - 1];
@@ -354,66 +354,66 @@ fn a_start_before_the_delay_is_over_is_found_unless_it_was_ordered() {
         exited.kind = StartOrdered::KIND.to_owned();
         exited.fields = serde_json::from_value(json!({"order": "restart"})).unwrap();
     });
-    assert_eq!(told(&report), []);
+    assert_eq!(found_differences(&report), []);
 }
 
 #[test]
-fn a_child_that_was_given_up_starts_only_by_order() {
+fn abandoned_child_starts_only_by_order() {
     let abandoned = |order: bool| {
-        let mut story = Story::begin();
+        let mut story = DecisionFixture::new();
         let budget = Some(Budget { restarts_max: 0, window: Duration::from_secs(9) });
         story.child = Arc::new(ChildPolicy { budget, ..*story.child });
         assert_eq!(story.crash(0), Decision::Abandon);
         if order {
-            story.scribe.record(A, 1, &BudgetReset {});
+            story.journal.record(A, 1, &BudgetReset {});
         }
-        story.scribe.record(A, 2, &ActorStarted {});
-        check(story.scribe.records)
+        story.journal.record(A, 2, &ActorStarted {});
+        check(story.journal.records)
     };
     let report = abandoned(false);
-    assert_eq!(told(&report), [(Some(8), "start")]);
+    assert_eq!(found_differences(&report), [(Some(8), "start")]);
     assert!(report.differences[0].to_string().contains("does not restart it"), "{report:?}");
     assert!(abandoned(true).agrees());
 }
 
 #[test]
-fn a_decision_needs_an_exit_of_its_own() {
-    let report = with(|records| {
+fn decision_without_its_own_exit_is_found() {
+    let report = check_changed(|records| {
         let exit = position(records, "actor_exited", A, 1);
         records[exit].kind = "noted".to_owned();
     });
-    assert_eq!(told(&report), [(Some(7), "inputs.exit")]);
-    let report = with(|records| {
+    assert_eq!(found_differences(&report), [(Some(7), "inputs.exit")]);
+    let report = check_changed(|records| {
         let again = records[position(records, "decision", A, 1)].clone();
         let stopped = position(records, "actor_exited", B, 1);
         records[stopped] = Record { seq: records[stopped].seq, ..again };
     });
-    assert_eq!(told(&report)[0], (Some(8), "inputs.exit"));
+    assert_eq!(found_differences(&report)[0], (Some(8), "inputs.exit"));
     assert!(report.differences[0].why.contains("event 7 decided"), "{report:?}");
-    let report = with(|records| {
+    let report = check_changed(|records| {
         let at = position(records, "decision", A, 1);
         records[at].generation = 9;
     });
-    assert_eq!(told(&report), [(Some(7), "generation")]);
+    assert_eq!(found_differences(&report), [(Some(7), "generation")]);
 }
 
 #[test]
-fn numbers_rise_time_does_not_run_backwards_and_a_run_that_is_over_does_not_go_on() {
-    let report = with(|records| records[8].seq = 8);
-    assert_eq!(told(&report), [(Some(8), "seq")]);
-    let report = with(|records| {
+fn falling_seq_falling_time_or_ended_run_is_found() {
+    let report = check_changed(|records| records[8].seq = 8);
+    assert_eq!(found_differences(&report), [(Some(8), "seq")]);
+    let report = check_changed(|records| {
         let last = records.last_mut().unwrap();
         last.mono_ms = 3;
     });
-    assert_eq!(told(&report), [(Some(Story::whole().len() as u64), "mono_ms")]);
-    let report = with(|records| records[8].boot = "another".to_owned());
-    assert_eq!((told(&report), report.runs), (vec![(Some(10), "boot")], 3));
+    assert_eq!(found_differences(&report), [(Some(DecisionFixture::records().len() as u64), "mono_ms")]);
+    let report = check_changed(|records| records[8].boot = "another".to_owned());
+    assert_eq!((found_differences(&report), report.runs), (vec![(Some(10), "boot")], 3));
 }
 
 #[test]
-fn a_next_run_begins_anew_with_time_and_histories() {
+fn next_run_resets_time_and_histories() {
     let run = |kinds: &[&str], boot: &str| {
-        let mut records = Story::whole();
+        let mut records = DecisionFixture::records();
         for kind in kinds.iter().rev() {
             let word = Record { kind: (*kind).to_owned(), ..records[0].clone() };
             records.insert(0, word);
@@ -429,13 +429,13 @@ fn a_next_run_begins_anew_with_time_and_histories() {
             record.seq = seq;
         }
         let report = check(records);
-        assert_eq!((told(&report), report.runs, report.replayed), (vec![], 2, 12), "{boot}");
+        assert_eq!((found_differences(&report), report.runs, report.replayed), (vec![], 2, 12), "{boot}");
     }
 }
 
 #[test]
-fn a_checkpoint_that_was_set_aside_is_not_begun_from() {
-    let report = with(|records| {
+fn start_from_discarded_checkpoint_is_found() {
+    let report = check_changed(|records| {
         let fresh = |record: &&mut Record| record.fields.get("state") == Some(&json!("fresh"));
         let decided = records.iter_mut().filter(fresh).find(|record| record.kind != Decided::KIND).unwrap();
         decided.fields.insert("state".to_owned(), json!("restored"));
@@ -446,51 +446,51 @@ fn a_checkpoint_that_was_set_aside_is_not_begun_from() {
 }
 
 #[test]
-fn a_supervisor_that_starts_again_begins_with_nothing_and_so_does_a_child_that_is_added_anew() {
-    let mut story = Story::begin();
+fn restarted_supervisor_and_readded_child_have_no_history() {
+    let mut story = DecisionFixture::new();
     story.crash(0);
-    story.scribe.exit(POOL, 1, Exit::of(ExitCause::Panic));
-    story.scribe.record(POOL, 2, &ActorStarted {});
+    story.journal.record_exit(POOL, 1, Exit::of(ExitCause::Panic));
+    story.journal.record(POOL, 2, &ActorStarted {});
     story.histories = Default::default();
     story.siblings = SupervisorHistory::default();
     story.generations[0] += 1;
-    story.starts_ms[0] = story.scribe.now_ms;
-    story.scribe.bring_up(A, story.generations[0], Some(true));
+    story.starts_ms[0] = story.journal.now_ms;
+    story.journal.record_start(A, story.generations[0], Some(true));
     story.crash(0);
     story.generations[0] = 1;
     story.histories[0] = ChildHistory::default();
-    story.starts_ms[0] = story.scribe.now_ms;
-    story.scribe.bring_up(A, 1, None);
+    story.starts_ms[0] = story.journal.now_ms;
+    story.journal.record_start(A, 1, None);
     story.crash(0);
-    let report = check(story.scribe.records);
-    assert_eq!((told(&report), report.replayed), (vec![], 3));
+    let report = check(story.journal.records);
+    assert_eq!((found_differences(&report), report.replayed), (vec![], 3));
 }
 
 #[test]
-fn a_budget_that_comes_back_without_a_word_is_found() {
+fn budget_reset_without_event_is_found() {
     let resets = |told_of: bool| {
-        let mut story = Story::begin();
+        let mut story = DecisionFixture::new();
         story.crash(0);
         story.histories[0].reset();
         if told_of {
-            story.scribe.record(A, 2, &BudgetReset {});
+            story.journal.record(A, 2, &BudgetReset {});
         }
         story.crash(0);
-        check(story.scribe.records)
+        check(story.journal.records)
     };
     assert!(resets(true).agrees());
     let report = resets(false);
-    assert!(report.differences[0].what.starts_with("inputs.history"), "{:?}", told(&report));
+    assert!(report.differences[0].what.starts_with("inputs.history"), "{:?}", found_differences(&report));
     assert!(report.differences[0].why.contains("event 7 left this behind"), "{report:?}");
 }
 
 // === what cannot be read ===
 
 #[test]
-fn a_decision_of_an_older_format_is_counted_and_what_follows_is_checked_all_the_same() {
+fn older_format_decision_is_counted_and_replay_continues() {
     for lacking in [&["inputs"][..], &["inputs", "child", "kill_timeout"]] {
-        let report = with(|records| {
-            let at = fourth(records);
+        let report = check_changed(|records| {
+            let at = fourth_decision(records);
             let (last, parents) = lacking.split_last().unwrap();
             let mut fields = &mut records[at].fields;
             for parent in parents {
@@ -498,12 +498,12 @@ fn a_decision_of_an_older_format_is_counted_and_what_follows_is_checked_all_the_
             }
             fields.remove(*last).unwrap();
         });
-        assert_eq!((told(&report), report.not_replayable, report.replayed), (vec![], 1, 5), "{lacking:?}");
+        assert_eq!((found_differences(&report), report.not_replayable, report.replayed), (vec![], 1, 5), "{lacking:?}");
     }
 }
 
 #[test]
-fn inputs_that_no_runtime_writes_are_a_difference_and_never_a_panic() {
+fn invalid_inputs_are_a_difference_without_panic() {
     for (path, value) in [
         ("/inputs/exit/cause", json!("boredom")),
         ("/inputs/now_ms", json!(-1)),
@@ -520,8 +520,8 @@ fn inputs_that_no_runtime_writes_are_a_difference_and_never_a_panic() {
         ("/attempt", json!("two")),
         ("/budget", json!(null)),
     ] {
-        let report = with(|records| {
-            let at = fourth(records);
+        let report = check_changed(|records| {
+            let at = fourth_decision(records);
             let mut fields = Value::Object(std::mem::take(&mut records[at].fields));
             *fields.pointer_mut(path).unwrap() = value;
             let Value::Object(fields) = fields else { unreachable!() };

@@ -43,22 +43,22 @@ impl Worker for Counter {
 
 /// Were one of these locks on the path, the call would not come back before its patience ends.
 #[test]
-fn a_message_is_sent_handled_and_answered_while_every_lock_of_journal_and_supervisor_is_held() {
+fn call_succeeds_while_journal_and_supervisor_are_locked() {
     let executor =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
     let mut root = SupervisorSpec::new("root");
     let counter = root.child(Child::new("counter", Counter)).unwrap();
     let runtime = executor.block_on(Runtime::builder().start(root)).unwrap();
     // The supervisor hears of the child's readiness after the child is ready.
-    while runtime.tree().find("root/counter").is_none_or(|node| node.vitals.status != Status::Running) {
+    while runtime.tree().find("root/counter").is_none_or(|node| node.info.status != ActorStatus::Running) {
         thread::yield_now();
     }
     let slots = runtime.slot.children();
     let answer = {
-        let _journal = runtime.env.journal.hold();
-        let _listing = runtime.handle.listing().hold();
-        let _standing = slots[0].identity().standing();
-        let _supervisors_standing = runtime.slot.identity.standing();
+        let _journal = runtime.env.journal.lock();
+        let _listing = runtime.handle.child_list().hold_lock();
+        let _standing = slots[0].identity().state();
+        let _supervisors_standing = runtime.slot.identity.state();
         executor.block_on(async {
             for _ in 0..1000 {
                 counter.cast(Count::Up).await.unwrap();
@@ -71,44 +71,44 @@ fn a_message_is_sent_handled_and_answered_while_every_lock_of_journal_and_superv
 }
 
 /// Fails with what it must not tell, at its start or at the first message.
-struct Blabber {
-    starts: bool,
+struct LeakingWorker {
+    start_succeeds: bool,
 }
 
-impl Blabber {
-    fn blab(&self) -> Result<(), Failure> {
+impl LeakingWorker {
+    fn leak_error(&self) -> Result<(), Failure> {
         Err("the token s3cret was refused".into())
     }
 }
 
-impl Worker for Blabber {
+impl Worker for LeakingWorker {
     type Message = Count;
     type State = ();
     type Snapshot = ();
 
     async fn start(&self, _: &mut Context<Count>, _: Option<()>) -> Result<(), Failure> {
-        if self.starts { Ok(()) } else { self.blab() }
+        if self.start_succeeds { Ok(()) } else { self.leak_error() }
     }
 
     async fn handle(&self, _: &mut Context<Count>, _: Count, (): &mut ()) -> Result<(), Failure> {
-        self.blab()
+        self.leak_error()
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_secret_in_an_actors_last_words_is_shown_neither_by_the_tree_nor_to_whoever_ordered_its_start() {
+async fn last_error_is_redacted_in_tree_and_start_error() {
     const TOLD: &str = "the token [redacted] was refused";
     let config = JournalConfig { secrets: vec!["s3cret".to_owned()], ..JournalConfig::default() };
     let journal = Journal::in_memory("boot", Arc::new(SystemClock), config);
     let runtime = Runtime::builder().journal(journal).start(SupervisorSpec::new("root")).await.unwrap();
-    let refused = runtime.root().add(Child::new("mute", Blabber { starts: false })).await.unwrap_err();
+    let refused = runtime.root().add(Child::new("mute", LeakingWorker { start_succeeds: false })).await.unwrap_err();
     assert!(refused.to_string().contains(TOLD), "{refused}");
 
-    let blabber = runtime.root().add(Child::new("blabber", Blabber { starts: true })).await.unwrap();
+    let blabber = runtime.root().add(Child::new("blabber", LeakingWorker { start_succeeds: true })).await.unwrap();
     assert_eq!(blabber.call(Count::Get).await, Err(crate::CallError::Crashed));
     // The supervisor's turn comes when nothing else is left to do.
     tokio::time::sleep(Duration::from_millis(1)).await;
     let tree = runtime.tree();
-    let shown = tree.find("root/blabber").and_then(|node| node.vitals.last_error.as_deref());
+    let shown = tree.find("root/blabber").and_then(|node| node.info.last_error.as_deref());
     assert_eq!(shown, Some(TOLD));
 }

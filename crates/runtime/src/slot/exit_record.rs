@@ -15,22 +15,22 @@ pub(crate) struct ExitRecord {
     /// It declined to start.
     pub(crate) declined: bool,
     /// The message that it was handling.
-    pub(crate) in_flight: Option<InFlight>,
+    pub(crate) in_flight: Option<InterruptedMessage>,
     /// Tasks of its own that have not ended yet.
     pub(crate) tasks: JoinSet<()>,
 }
 
 /// A message whose handler did not end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct InFlight {
+pub(crate) struct InterruptedMessage {
     pub(crate) label: &'static str,
     /// Why it is not handled again; `None` if a copy of it waits in the mailbox.
-    pub(crate) lost: Option<DeadLetterReason>,
+    pub(crate) dead_letter_reason: Option<DeadLetterReason>,
 }
 
 impl ExitRecord {
     /// The exit of an incarnation that left no account of itself.
-    pub(crate) fn unexplained() -> Self {
+    pub(crate) fn unreported() -> Self {
         Self {
             exit: Exit::of(ExitCause::Killed),
             message: None,

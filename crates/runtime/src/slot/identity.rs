@@ -11,7 +11,7 @@ use crate::policy::{ChildHistory, ChildPolicy};
 /// What an actor is doing, as its supervisor knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Status {
+pub enum ActorStatus {
     /// Its incarnation is being started.
     Starting,
     /// Its incarnation is ready.
@@ -29,7 +29,7 @@ pub enum Status {
 /// Whether an actor supervises others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum ActorKind {
     /// It has children.
     Supervisor,
     /// It has none.
@@ -38,9 +38,9 @@ pub enum Kind {
 
 /// What introspection says of an actor at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Vitals {
+pub struct ActorInfo {
     /// What it is doing.
-    pub status: Status,
+    pub status: ActorStatus,
     /// Since when, counted from the start of the runtime.
     pub since: Duration,
     /// Its present or last incarnation; 0 before the first.
@@ -63,8 +63,8 @@ pub struct Vitals {
 
 /// What a supervisor keeps up to date about a child.
 #[derive(Debug)]
-pub(crate) struct Standing {
-    pub(crate) status: Status,
+pub(crate) struct SlotState {
+    pub(crate) status: ActorStatus,
     pub(crate) since: Duration,
     pub(crate) generation: u64,
     pub(crate) restarts: u64,
@@ -76,9 +76,9 @@ pub(crate) struct Standing {
     pub(crate) abandoned: u32,
 }
 
-impl Standing {
+impl SlotState {
     /// Changes the status, and since when it holds.
-    pub(crate) fn become_status(&mut self, status: Status, now: Duration) {
+    pub(crate) fn set_status(&mut self, status: ActorStatus, now: Duration) {
         if self.status != status {
             self.status = status;
             self.since = now;
@@ -89,19 +89,19 @@ impl Standing {
 
 /// The part of a slot that everyone may look at.
 #[derive(Debug)]
-pub(crate) struct Identity {
+pub(crate) struct ActorIdentity {
     name: Box<str>,
-    kind: Kind,
+    kind: ActorKind,
     policy: Arc<ChildPolicy>,
-    lasting: bool,
+    persistent: bool,
     path: OnceLock<ActorPath>,
-    standing: Mutex<Standing>,
+    state: Mutex<SlotState>,
 }
 
-impl Identity {
-    pub(crate) fn new(name: &str, kind: Kind, policy: Arc<ChildPolicy>, lasting: bool) -> Self {
-        let standing = Standing {
-            status: Status::Starting,
+impl ActorIdentity {
+    pub(crate) fn new(name: &str, kind: ActorKind, policy: Arc<ChildPolicy>, lasting: bool) -> Self {
+        let standing = SlotState {
+            status: ActorStatus::Starting,
             since: Duration::ZERO,
             generation: 0,
             restarts: 0,
@@ -116,9 +116,9 @@ impl Identity {
             name: name.into(),
             kind,
             policy,
-            lasting,
+            persistent: lasting,
             path: OnceLock::new(),
-            standing: Mutex::new(standing),
+            state: Mutex::new(standing),
         }
     }
 
@@ -126,7 +126,7 @@ impl Identity {
         &self.name
     }
 
-    pub(crate) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> ActorKind {
         self.kind
     }
 
@@ -135,8 +135,8 @@ impl Identity {
     }
 
     /// Whether it comes back with a supervisor that it was added to.
-    pub(crate) fn is_lasting(&self) -> bool {
-        self.lasting
+    pub(crate) fn is_persistent(&self) -> bool {
+        self.persistent
     }
 
     pub(crate) fn path(&self) -> Option<&ActorPath> {
@@ -144,17 +144,17 @@ impl Identity {
     }
 
     /// Gives the actor its place. The first one stays; false if there was one.
-    pub(crate) fn place(&self, path: ActorPath) -> bool {
+    pub(crate) fn assign_path(&self, path: ActorPath) -> bool {
         self.path.set(path).is_ok()
     }
 
-    pub(crate) fn standing(&self) -> MutexGuard<'_, Standing> {
-        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn state(&self) -> MutexGuard<'_, SlotState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn vitals(&self, now: Duration) -> Vitals {
-        let standing = self.standing();
-        Vitals {
+    pub(crate) fn info(&self, now: Duration) -> ActorInfo {
+        let standing = self.state();
+        ActorInfo {
             status: standing.status,
             since: standing.since,
             generation: standing.generation,

@@ -7,9 +7,9 @@ use ractor::{Actor, ActorCell, ActorRuntime, SpawnErr};
 use tokio::task::JoinSet;
 
 use crate::actor::behaviour::Behaviour;
-use crate::actor::context::RestContext;
+use crate::actor::context::FinalizeContext;
 use crate::actor::incarnation::Incarnation;
-use crate::actor::launch::Launch;
+use crate::actor::launch::SpawnArgs;
 use crate::actor::panics;
 use crate::env::Env;
 use crate::events::DeadLetterReason;
@@ -18,21 +18,21 @@ use crate::messaging::mailbox::Envelope;
 use crate::policy::{Exit, ExitCause};
 use crate::slot::Slot;
 use crate::slot::any_slot::AnySlot;
-use crate::slot::exit_record::{ExitRecord, InFlight};
-use crate::slot::identity::Identity;
-use crate::slot::tenancy::Executor;
-use crate::supervisor::Progress;
+use crate::slot::exit_record::{ExitRecord, InterruptedMessage};
+use crate::slot::identity::ActorIdentity;
+use crate::slot::tenancy::ExitHandler;
+use crate::supervisor::ActorProgress;
 
 impl<B: Behaviour> Slot<B> {
     /// Puts a new incarnation into the slot, linked to `supervisor` if there is one. It starts by itself; this
     /// does not wait for it to be ready.
     pub(crate) async fn spawn(
         self: Arc<Self>,
-        launch: Launch,
+        launch: SpawnArgs,
         supervisor: Option<ActorCell>,
     ) -> Result<ActorCell, SpawnErr> {
         let generation = launch.generation;
-        self.tenancy.begin(generation);
+        self.current_incarnation.set_current(generation);
         let slot = Arc::clone(&self);
         let incarnation = Incarnation::<B>::new();
         let spawned = match supervisor {
@@ -40,7 +40,7 @@ impl<B: Behaviour> Slot<B> {
             None => ActorRuntime::spawn(None, incarnation, (slot, launch)).await,
         };
         if spawned.is_err() {
-            self.tenancy.vacate(generation);
+            self.current_incarnation.release(generation);
         }
         // The task belongs to the link: a supervisor that ends takes it along.
         spawned.map(|(actor, _task)| actor.get_cell())
@@ -48,35 +48,35 @@ impl<B: Behaviour> Slot<B> {
 }
 
 impl<B: Behaviour> AnySlot for Slot<B> {
-    fn identity(&self) -> &Arc<Identity> {
+    fn identity(&self) -> &Arc<ActorIdentity> {
         &self.identity
     }
 
     fn launch(
         self: Arc<Self>,
-        launch: Launch,
+        launch: SpawnArgs,
         supervisor: ActorCell,
     ) -> BoxFuture<'static, Result<ActorCell, SpawnErr>> {
         Box::pin(self.spawn(launch, Some(supervisor)))
     }
 
     fn take_exit(&self) -> Option<ExitRecord> {
-        self.tenancy.take_account()
+        self.current_incarnation.take_exit()
     }
 
     fn take_tasks(&self) -> Option<JoinSet<()>> {
-        self.tenancy.take_tasks()
+        self.current_incarnation.take_tasks()
     }
 
-    fn entrust(&self, executor: Executor) {
-        if let Some((executor, record)) = self.tenancy.entrust(executor) {
+    fn delegate_exit(&self, executor: ExitHandler) {
+        if let Some((executor, record)) = self.current_incarnation.delegate(executor) {
             executor(self, record);
         }
     }
 
-    fn blame_returned(&self) -> Option<u32> {
-        let poison = self.mailbox.blame_returned()?;
-        let crashes = poison.returned.map_or(0, |returned| returned.crashes);
+    fn count_redelivery_crash(&self) -> Option<u32> {
+        let poison = self.mailbox.count_redelivery_crash()?;
+        let crashes = poison.redelivery.map_or(0, |returned| returned.crashes);
         panics::drop_quietly(CallError::Crashed, poison);
         Some(crashes)
     }
@@ -98,8 +98,8 @@ impl<B: Behaviour> AnySlot for Slot<B> {
         labels
     }
 
-    fn rest(&self, ctx: &RestContext<'_>) {
-        panics::quietly(CallError::Stopped, || self.behaviour.rest(ctx));
+    fn finalize(&self, ctx: &FinalizeContext<'_>) {
+        panics::run_quietly(CallError::Stopped, || self.behaviour.finalize(ctx));
     }
 
     fn open(&self) {
@@ -108,59 +108,59 @@ impl<B: Behaviour> AnySlot for Slot<B> {
 
     fn discard_checkpoint(&self) {
         *self.checkpoint() = None;
-        if let Some(keeper) = &self.keeper {
-            keeper.set_aside("it crashed every incarnation that began from it");
+        if let Some(keeper) = &self.snapshotter {
+            keeper.quarantine("it crashed every incarnation that began from it");
         }
     }
 
-    fn forget_checkpoint(&self) {
+    fn drop_checkpoint(&self) {
         let forgotten = self.checkpoint().take();
         panics::drop_quietly(CallError::Stopped, forgotten);
     }
 
-    fn forget_state(&self, env: &Env) {
-        if let (Some(keeper), Some(path)) = (&self.keeper, self.identity.path()) {
-            keeper.forget(env, path);
+    fn delete_stored_state(&self, env: &Env) {
+        if let (Some(keeper), Some(path)) = (&self.snapshotter, self.identity.path()) {
+            keeper.remove(env, path);
         }
         for child in self.behaviour.children() {
-            child.forget_state(env);
+            child.delete_stored_state(env);
         }
     }
 
-    fn condemn(&self, cause: ExitCause) {
-        self.tenancy.condemn(cause);
+    fn mark_killed(&self, cause: ExitCause) {
+        self.current_incarnation.mark_killed(cause);
     }
 
-    fn progress(&self) -> Progress {
+    fn progress(&self) -> ActorProgress {
         self.mailbox.progress()
     }
 
-    fn cut_off(&self) -> bool {
-        let Some(generation) = self.tenancy.tenant() else { return false };
-        let cause = self.tenancy.verdict(generation);
+    fn abandon(&self) -> bool {
+        let Some(generation) = self.current_incarnation.current() else { return false };
+        let cause = self.current_incarnation.kill_cause(generation);
         let by_order = cause == ExitCause::Killed;
         let lost = if by_order { DeadLetterReason::Stopped } else { DeadLetterReason::Crashed };
         // What it has in hand is lost with it, and it takes nothing more.
         let detached = self.mailbox.detach(generation);
-        let in_hand = detached.as_ref().and_then(|detached| detached.in_hand);
-        let in_flight = in_hand.map(|label| InFlight { label, lost: Some(lost) });
-        let ready_since = self.identity.standing().ready_since;
+        let in_hand = detached.as_ref().and_then(|detached| detached.in_flight);
+        let in_flight = in_hand.map(|label| InterruptedMessage { label, dead_letter_reason: Some(lost) });
+        let ready_since = self.identity.state().ready_since;
         let exit = Exit { ready_since, progressed: true, abandoned: true, ..Exit::of(cause) };
         let message = "it was killed and has not ended: its handler never comes to an await point";
         let account =
-            ExitRecord { exit, message: Some(message.to_owned()), in_flight, ..ExitRecord::unexplained() };
+            ExitRecord { exit, message: Some(message.to_owned()), in_flight, ..ExitRecord::unreported() };
         // Counted before it is cut off: from then on it counts itself out when it ends.
-        self.identity.standing().abandoned += 1;
-        let was_there = self.leave(generation, account);
+        self.identity.state().abandoned += 1;
+        let was_there = self.report_exit(generation, account);
         if !was_there {
-            self.identity.standing().abandoned -= 1;
+            self.identity.state().abandoned -= 1;
         }
         panics::drop_quietly(CallError::Crashed, detached);
         was_there
     }
 
-    fn vacated(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.tenancy.vacated())
+    fn ended(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.current_incarnation.ended())
     }
 
     fn children(&self) -> Vec<Arc<dyn AnySlot>> {

@@ -11,120 +11,120 @@ use super::exit_record::ExitRecord;
 use crate::policy::ExitCause;
 
 /// What takes in the account of an incarnation whose supervisor will not.
-pub(crate) type Executor = Box<dyn FnOnce(&dyn AnySlot, ExitRecord) + Send>;
+pub(crate) type ExitHandler = Box<dyn FnOnce(&dyn AnySlot, ExitRecord) + Send>;
 
 /// The account of an incarnation that has ended, or who waits for it.
 #[derive(Default)]
-enum Account {
+enum ExitReport {
     /// Its supervisor does.
     #[default]
-    Awaited,
+    Pending,
     /// It lies here until its supervisor takes it.
-    Left(Box<ExitRecord>),
+    Ready(Box<ExitRecord>),
     /// No supervisor is left, and this was left in its place.
-    Entrusted(Executor),
+    Delegated(ExitHandler),
 }
 
 /// What becomes of an account that is to be left.
-pub(crate) enum Leaving {
+pub(crate) enum ReportOutcome {
     /// The slot has been taken back before: nobody wants it.
-    CutOff,
+    Superseded,
     /// It lies in the slot.
-    Left,
+    Stored,
     /// It goes to the executor; the slot is free once that has it, and [`Tenancy::vacate`] says so.
-    Entrusted(Executor, Box<ExitRecord>),
+    Delegated(ExitHandler, Box<ExitRecord>),
 }
 
 #[derive(Default)]
 struct State {
     /// The incarnation that the slot belongs to.
-    tenant: Option<u64>,
+    current: Option<u64>,
     /// Why that one is being killed, if it was not told to end.
-    verdict: Option<ExitCause>,
-    account: Account,
+    kill_cause: Option<ExitCause>,
+    exit_report: ExitReport,
 }
 
 /// See the module.
 #[derive(Default)]
-pub(crate) struct Tenancy {
+pub(crate) struct CurrentIncarnation {
     state: Mutex<State>,
     ended: Notify,
 }
 
-impl Tenancy {
+impl CurrentIncarnation {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives the slot to incarnation `generation`.
-    pub(crate) fn begin(&self, generation: u64) {
+    pub(crate) fn set_current(&self, generation: u64) {
         let mut state = self.lock();
-        state.tenant = Some(generation);
-        state.verdict = None;
+        state.current = Some(generation);
+        state.kill_cause = None;
         // What was left for an incarnation that could not be spawned is no later one's.
-        state.account = Account::Awaited;
+        state.exit_report = ExitReport::Pending;
     }
 
     /// Leaves the account of incarnation `generation`, which has been torn down.
-    pub(crate) fn leave(&self, generation: u64, record: ExitRecord) -> Leaving {
+    pub(crate) fn report_exit(&self, generation: u64, record: ExitRecord) -> ReportOutcome {
         let mut state = self.lock();
-        if state.tenant != Some(generation) {
-            return Leaving::CutOff;
+        if state.current != Some(generation) {
+            return ReportOutcome::Superseded;
         }
         let record = Box::new(record);
-        match mem::take(&mut state.account) {
-            Account::Entrusted(executor) => Leaving::Entrusted(executor, record),
-            Account::Awaited | Account::Left(_) => {
-                state.account = Account::Left(record);
-                state.tenant = None;
+        match mem::take(&mut state.exit_report) {
+            ExitReport::Delegated(executor) => ReportOutcome::Delegated(executor, record),
+            ExitReport::Pending | ExitReport::Ready(_) => {
+                state.exit_report = ExitReport::Ready(record);
+                state.current = None;
                 drop(state);
                 self.ended.notify_waiters();
-                Leaving::Left
+                ReportOutcome::Stored
             }
         }
     }
 
     /// Frees the slot of incarnation `generation`; false if it was not that one's.
-    pub(crate) fn vacate(&self, generation: u64) -> bool {
+    pub(crate) fn release(&self, generation: u64) -> bool {
         {
             let mut state = self.lock();
-            if state.tenant != Some(generation) {
+            if state.current != Some(generation) {
                 return false;
             }
-            state.tenant = None;
+            state.current = None;
         }
         self.ended.notify_waiters();
         true
     }
 
-    pub(crate) fn is_of(&self, generation: u64) -> bool {
-        self.lock().tenant == Some(generation)
+    pub(crate) fn is_current(&self, generation: u64) -> bool {
+        self.lock().current == Some(generation)
     }
 
     /// The incarnation that the slot belongs to.
-    pub(crate) fn tenant(&self) -> Option<u64> {
-        self.lock().tenant
+    pub(crate) fn current(&self) -> Option<u64> {
+        self.lock().current
     }
 
     /// Says why the tenant is being killed.
-    pub(crate) fn condemn(&self, cause: ExitCause) {
-        self.lock().verdict = Some(cause);
+    pub(crate) fn mark_killed(&self, cause: ExitCause) {
+        self.lock().kill_cause = Some(cause);
     }
 
     /// Why incarnation `generation` was killed.
-    pub(crate) fn verdict(&self, generation: u64) -> ExitCause {
+    pub(crate) fn kill_cause(&self, generation: u64) -> ExitCause {
         let state = self.lock();
-        let verdict = state.verdict.filter(|_| state.tenant == Some(generation));
+        let verdict = state.kill_cause.filter(|_| state.current == Some(generation));
         verdict.unwrap_or(ExitCause::Killed)
     }
 
     /// The account that the last incarnation left, once.
-    pub(crate) fn take_account(&self) -> Option<ExitRecord> {
+    pub(crate) fn take_exit(&self) -> Option<ExitRecord> {
         let mut state = self.lock();
-        match mem::take(&mut state.account) {
-            Account::Left(record) => Some(*record),
+        match mem::take(&mut state.exit_report) {
+            ExitReport::Ready(record) => Some(*record),
             other => {
-                state.account = other;
+                state.exit_report = other;
                 None
             }
         }
@@ -132,31 +132,31 @@ impl Tenancy {
 
     /// The tasks that an incarnation which has ended left behind; `None` as long as it has not.
     pub(crate) fn take_tasks(&self) -> Option<JoinSet<()>> {
-        match &mut self.lock().account {
-            Account::Left(record) => Some(mem::take(&mut record.tasks)),
-            Account::Awaited | Account::Entrusted(_) => None,
+        match &mut self.lock().exit_report {
+            ExitReport::Ready(record) => Some(mem::take(&mut record.tasks)),
+            ExitReport::Pending | ExitReport::Delegated(_) => None,
         }
     }
 
     /// Leaves `executor` to take in the account; hands it back with an account that is there already.
-    pub(crate) fn entrust(&self, executor: Executor) -> Option<(Executor, ExitRecord)> {
+    pub(crate) fn delegate(&self, executor: ExitHandler) -> Option<(ExitHandler, ExitRecord)> {
         let mut state = self.lock();
-        match mem::take(&mut state.account) {
-            Account::Left(record) => Some((executor, *record)),
+        match mem::take(&mut state.exit_report) {
+            ExitReport::Ready(record) => Some((executor, *record)),
             // An incarnation that was never spawned leaves none.
-            Account::Awaited if state.tenant.is_none() => None,
-            Account::Awaited | Account::Entrusted(_) => {
-                state.account = Account::Entrusted(executor);
+            ExitReport::Pending if state.current.is_none() => None,
+            ExitReport::Pending | ExitReport::Delegated(_) => {
+                state.exit_report = ExitReport::Delegated(executor);
                 None
             }
         }
     }
 
     /// Returns when the slot belongs to no incarnation.
-    pub(crate) async fn vacated(&self) {
+    pub(crate) async fn ended(&self) {
         loop {
             let ended = self.ended.notified();
-            if self.tenant().is_none() {
+            if self.current().is_none() {
                 return;
             }
             ended.await;
@@ -169,24 +169,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_incarnation_that_was_cut_off_cannot_take_the_slot_from_its_successor() {
-        let tenancy = Tenancy::default();
-        tenancy.begin(1);
-        assert!(tenancy.vacate(1), "it is cut off");
-        tenancy.begin(2);
-        assert!(matches!(tenancy.leave(1, ExitRecord::unexplained()), Leaving::CutOff), "it ends at last");
-        assert_eq!(tenancy.tenant(), Some(2));
-        assert!(tenancy.take_account().is_none());
+    fn abandoned_incarnation_cannot_replace_its_successor() {
+        let tenancy = CurrentIncarnation::default();
+        tenancy.set_current(1);
+        assert!(tenancy.release(1), "it is cut off");
+        tenancy.set_current(2);
+        assert!(matches!(tenancy.report_exit(1, ExitRecord::unreported()), ReportOutcome::Superseded), "it ends at last");
+        assert_eq!(tenancy.current(), Some(2));
+        assert!(tenancy.take_exit().is_none());
     }
 
     #[test]
-    fn a_verdict_is_of_the_incarnation_that_it_was_passed_on() {
-        let tenancy = Tenancy::default();
-        tenancy.begin(1);
-        tenancy.condemn(ExitCause::Stuck);
-        assert_eq!(tenancy.verdict(1), ExitCause::Stuck);
-        tenancy.vacate(1);
-        tenancy.begin(2);
-        assert_eq!(tenancy.verdict(2), ExitCause::Killed);
+    fn kill_cause_applies_to_its_incarnation_only() {
+        let tenancy = CurrentIncarnation::default();
+        tenancy.set_current(1);
+        tenancy.mark_killed(ExitCause::Stuck);
+        assert_eq!(tenancy.kill_cause(1), ExitCause::Stuck);
+        tenancy.release(1);
+        tenancy.set_current(2);
+        assert_eq!(tenancy.kill_cause(2), ExitCause::Killed);
     }
 }

@@ -6,7 +6,7 @@
 //! - `writer`: the thread
 
 mod file;
-mod ledger;
+mod write_queue;
 mod record;
 mod writer;
 
@@ -21,12 +21,12 @@ use redb::Database;
 use thiserror::Error;
 use tokio::sync::watch;
 
-use super::{Damaged, Draft, Flushed, SetAside, StateDegraded, StateStore, StoredState, Unsaved};
+use super::{DamagedState, PendingSnapshot, FlushFuture, QuarantinedState, StateDegraded, StateStore, StoredState, FlushError};
 use crate::journal::Journal;
 use crate::path::ActorPath;
-use file::{Fault, Found, StateFile};
-use ledger::Ledger;
-use writer::Writer;
+use file::{StateFileError, LoadedStates, StateFile};
+use write_queue::WriteQueue;
+use writer::StateWriter;
 
 /// What a store may take, and how often it writes.
 #[derive(Debug, Clone)]
@@ -95,32 +95,32 @@ pub enum StoreError {
 /// The file and `<file>.lock`, which stays locked while the store lives, are for their owner alone. Dropping the store
 /// does not wait for the thread to end; [`close`](Self::close) does.
 pub struct RedbStore {
-    shared: Arc<Shared>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    inner: Arc<Inner>,
+    writer_thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What the store and its thread share.
-struct Shared {
+struct Inner {
     config: RedbConfig,
-    ledger: Mutex<Ledger>,
-    bell: Condvar,
-    progress: watch::Sender<Progress>,
+    write_queue: Mutex<WriteQueue>,
+    wakeup: Condvar,
+    progress: watch::Sender<WriteProgress>,
     reporter: Mutex<Reporter>,
     /// For reading what was set aside.
     database: Mutex<Option<Arc<Database>>>,
     commits: AtomicU64,
     /// More paths wait than may.
-    overflowing: AtomicBool,
+    is_overflowing: AtomicBool,
 }
 
 /// How far the writer is.
 #[derive(Debug, Clone, Default)]
-struct Progress {
+struct WriteProgress {
     /// Of the changes handed in, how many it has tried to save.
-    handed: u64,
-    ended: bool,
+    accepted: u64,
+    is_closed: bool,
     /// Why not all of them are safe.
-    unsaved: Option<String>,
+    unsaved_reason: Option<String>,
 }
 
 /// Where the store's own events go.
@@ -128,11 +128,11 @@ struct Progress {
 struct Reporter {
     journal: Option<Journal>,
     /// What happened before there was a journal.
-    untold: VecDeque<(ActorPath, StateDegraded)>,
+    unreported: VecDeque<(ActorPath, StateDegraded)>,
 }
 
 /// Events kept until there is a journal.
-const UNTOLD_MAX: usize = 64;
+const UNREPORTED_MAX: usize = 64;
 
 impl RedbStore {
     /// Opens the store in `file`, or makes it, with the folders above it.
@@ -144,139 +144,139 @@ impl RedbStore {
     /// that takes nothing is none either, unless the file was not closed in order and has to be repaired first.
     pub fn open(file: &Path, config: RedbConfig) -> Result<Self, StoreError> {
         let refused = |fault| match fault {
-            Fault::InUse => StoreError::InUse { file: file.to_owned() },
-            Fault::Refused(source) => StoreError::Io { file: file.to_owned(), source },
-            Fault::Damaged(reason) => {
+            StateFileError::InUse => StoreError::InUse { file: file.to_owned() },
+            StateFileError::Io(source) => StoreError::Io { file: file.to_owned(), source },
+            StateFileError::Damaged(reason) => {
                 StoreError::Io { file: file.to_owned(), source: std::io::Error::other(reason) }
             }
         };
         let mut reporter = Reporter::default();
         let (state_file, found) = match StateFile::open(file) {
-            Err(Fault::Damaged(reason)) => {
-                let (state_file, kept_as) = StateFile::open_anew(file).map_err(refused)?;
-                reporter.tell(&ActorPath::of_state_store(), moved(&kept_as, &reason));
-                (state_file, Found::default())
+            Err(StateFileError::Damaged(reason)) => {
+                let (state_file, kept_as) = StateFile::open_recreated(file).map_err(refused)?;
+                reporter.report(&ActorPath::state_store(), recreated_message(&kept_as, &reason));
+                (state_file, LoadedStates::default())
             }
             Err(fault) => return Err(refused(fault)),
             Ok((state_file, found, None)) => (state_file, found),
             Ok((state_file, found, Some(error))) => {
                 let reason = format!("the file can be read and not written: {error}");
-                reporter.tell(&ActorPath::of_state_store(), reason);
+                reporter.report(&ActorPath::state_store(), reason);
                 (state_file, found)
             }
         };
-        let reasons = found.damaged.iter().map(|(path, remains)| (path.clone(), remains.why.clone()));
-        let ledger = Ledger::new(found.states, reasons.collect());
+        let reasons = found.damaged.iter().map(|(path, remains)| (path.clone(), remains.reason.clone()));
+        let ledger = WriteQueue::new(found.states, reasons.collect());
         let (bytes, max) = (ledger.bytes(), config.total_bytes_max);
         if bytes > max {
             return Err(StoreError::TooLarge { file: file.to_owned(), bytes, max });
         }
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(Inner {
             config,
-            ledger: Mutex::new(ledger),
-            bell: Condvar::new(),
-            progress: watch::Sender::new(Progress::default()),
+            write_queue: Mutex::new(ledger),
+            wakeup: Condvar::new(),
+            progress: watch::Sender::new(WriteProgress::default()),
             reporter: Mutex::new(reporter),
             database: Mutex::new(state_file.database()),
             commits: AtomicU64::new(0),
-            overflowing: AtomicBool::new(false),
+            is_overflowing: AtomicBool::new(false),
         });
         let io = |source| StoreError::Io { file: file.to_owned(), source };
-        let writer = Writer::start(Arc::clone(&shared), state_file, found.damaged).map_err(io)?;
-        Ok(Self { shared, writer: Mutex::new(Some(writer)) })
+        let writer = StateWriter::start(Arc::clone(&shared), state_file, found.damaged).map_err(io)?;
+        Ok(Self { inner: shared, writer_thread: Mutex::new(Some(writer)) })
     }
 
     /// Transactions committed since the store was opened.
     #[must_use]
     pub fn commits(&self) -> u64 {
-        self.shared.commits.load(Ordering::Relaxed)
+        self.inner.commits.load(Ordering::Relaxed)
     }
 
     /// The states that were set aside and are on disk, by path and then by age. Blocks on the disk.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn asides(&self) -> Result<Vec<SetAside>, Unsaved> {
-        let database = self.shared.database().clone();
-        let database = database.ok_or_else(|| Unsaved("the disk refuses states".to_owned()))?;
-        file::read_asides(&database).map_err(|fault| Unsaved(fault.to_string()))
+    pub fn quarantined(&self) -> Result<Vec<QuarantinedState>, FlushError> {
+        let database = self.inner.database().clone();
+        let database = database.ok_or_else(|| FlushError("the disk refuses states".to_owned()))?;
+        file::read_quarantined(&database).map_err(|fault| FlushError(fault.to_string()))
     }
 
     /// Writes what was handed in, ends the thread and gives the file free. What is handed in after this stays in memory.
     pub async fn close(&self) {
-        self.shared.end();
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.inner.request_close();
+        let writer = self.writer_thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer {
             // The join fails only if the thread panicked or the process is ending: there is nothing left to close.
             let _ = tokio::task::spawn_blocking(move || writer.join()).await;
         }
-        *self.shared.database() = None;
+        *self.inner.database() = None;
     }
 }
 
 impl Drop for RedbStore {
     /// The thread writes what it has, and then ends by itself.
     fn drop(&mut self) {
-        self.shared.end();
+        self.inner.request_close();
     }
 }
 
 impl StateStore for RedbStore {
-    fn load(&self, path: &ActorPath) -> Result<Option<StoredState>, Damaged> {
+    fn load(&self, path: &ActorPath) -> Result<Option<StoredState>, DamagedState> {
         let (drafts, stored) = {
-            let mut ledger = self.shared.ledger();
-            ledger.damage(path)?;
-            ledger.drafts(path)
+            let mut ledger = self.inner.write_queue();
+            ledger.take_damage(path)?;
+            ledger.newest_snapshots(path)
         };
         Ok(drafts.iter().find_map(|draft| draft.encode().ok()).or(stored))
     }
 
-    fn save(&self, path: &ActorPath, draft: Draft) {
-        let taken = self.shared.change(|ledger| ledger.save(path, draft));
-        self.shared.note_room(path, taken.is_ok());
+    fn save(&self, path: &ActorPath, draft: PendingSnapshot) {
+        let taken = self.inner.update_queue(|ledger| ledger.save(path, draft));
+        self.inner.record_capacity(path, taken.is_ok());
     }
 
-    fn set_aside(&self, path: &ActorPath, why: &str) {
-        let taken = self.shared.change(|ledger| ledger.set_aside(path, why));
-        self.shared.note_room(path, taken);
+    fn quarantine(&self, path: &ActorPath, why: &str) {
+        let taken = self.inner.update_queue(|ledger| ledger.quarantine(path, why));
+        self.inner.record_capacity(path, taken);
     }
 
     fn remove(&self, path: &ActorPath) {
-        let taken = self.shared.change(|ledger| ledger.remove(path));
-        self.shared.note_room(path, taken);
+        let taken = self.inner.update_queue(|ledger| ledger.remove(path));
+        self.inner.record_capacity(path, taken);
     }
 
-    fn flush(&self) -> Flushed {
-        let mut progress = self.shared.progress.subscribe();
+    fn flush(&self) -> FlushFuture {
+        let mut progress = self.inner.progress.subscribe();
         let handed = {
-            let mut ledger = self.shared.ledger();
-            ledger.urgent |= progress.borrow().handed < ledger.handed;
-            ledger.handed
+            let mut ledger = self.inner.write_queue();
+            ledger.is_flush_requested |= progress.borrow().accepted < ledger.accepted;
+            ledger.accepted
         };
-        self.shared.bell.notify_one();
+        self.inner.wakeup.notify_one();
         Box::pin(async move {
-            let tried = progress.wait_for(|progress| progress.handed >= handed || progress.ended).await;
-            let Ok(progress) = tried else { return Err(Unsaved("the store is gone".to_owned())) };
-            match &progress.unsaved {
-                Some(reason) => Err(Unsaved(reason.clone())),
-                None if progress.handed < handed => Err(Unsaved("the store is closed".to_owned())),
+            let tried = progress.wait_for(|progress| progress.accepted >= handed || progress.is_closed).await;
+            let Ok(progress) = tried else { return Err(FlushError("the store is gone".to_owned())) };
+            match &progress.unsaved_reason {
+                Some(reason) => Err(FlushError(reason.clone())),
+                None if progress.accepted < handed => Err(FlushError("the store is closed".to_owned())),
                 None => Ok(()),
             }
         })
     }
 
-    fn report_to(&self, journal: &Journal) {
-        let mut reporter = self.shared.reporter();
-        for (path, degraded) in std::mem::take(&mut reporter.untold) {
+    fn attach_journal(&self, journal: &Journal) {
+        let mut reporter = self.inner.reporter();
+        for (path, degraded) in std::mem::take(&mut reporter.unreported) {
             journal.record(&path, 0, &degraded);
         }
         reporter.journal = Some(journal.clone());
     }
 }
 
-impl Shared {
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+impl Inner {
+    fn write_queue(&self) -> MutexGuard<'_, WriteQueue> {
+        self.write_queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn reporter(&self) -> MutexGuard<'_, Reporter> {
@@ -288,53 +288,53 @@ impl Shared {
     }
 
     /// Changes the ledger, and wakes the writer if that is needed.
-    fn change<T>(&self, change: impl FnOnce(&mut Ledger) -> T) -> T {
+    fn update_queue<T>(&self, change: impl FnOnce(&mut WriteQueue) -> T) -> T {
         let (result, wake) = {
-            let mut ledger = self.ledger();
-            (change(&mut ledger), std::mem::take(&mut ledger.asleep))
+            let mut ledger = self.write_queue();
+            (change(&mut ledger), std::mem::take(&mut ledger.is_writer_idle))
         };
         if wake {
-            self.bell.notify_one();
+            self.wakeup.notify_one();
         }
         result
     }
 
-    fn tell(&self, path: &ActorPath, reason: String) {
-        self.reporter().tell(path, reason);
+    fn report_degraded(&self, path: &ActorPath, reason: String) {
+        self.reporter().report(path, reason);
     }
 
-    fn end(&self) {
-        self.ledger().closing = true;
-        self.bell.notify_one();
+    fn request_close(&self) {
+        self.write_queue().is_closing = true;
+        self.wakeup.notify_one();
     }
 
     /// Says once that there are more paths than a store takes, until there is room again.
-    fn note_room(&self, path: &ActorPath, has_room: bool) {
-        let was_overflowing = self.overflowing.load(Ordering::Relaxed);
+    fn record_capacity(&self, path: &ActorPath, has_room: bool) {
+        let was_overflowing = self.is_overflowing.load(Ordering::Relaxed);
         if was_overflowing == has_room {
-            self.overflowing.store(!has_room, Ordering::Relaxed);
+            self.is_overflowing.store(!has_room, Ordering::Relaxed);
         }
         if !has_room && !was_overflowing {
-            let max = ledger::CHANGES_MAX;
-            self.tell(path, format!("changes of {max} states wait for the disk already; more are lost"));
+            let max = write_queue::PENDING_PATHS_MAX;
+            self.report_degraded(path, format!("changes of {max} states wait for the disk already; more are lost"));
         }
     }
 }
 
 impl Reporter {
-    fn tell(&mut self, path: &ActorPath, reason: String) {
+    fn report(&mut self, path: &ActorPath, reason: String) {
         let degraded = StateDegraded { reason };
         if let Some(journal) = &self.journal {
             return journal.record(path, 0, &degraded);
         }
-        if self.untold.len() == UNTOLD_MAX {
-            self.untold.pop_front();
+        if self.unreported.len() == UNREPORTED_MAX {
+            self.unreported.pop_front();
         }
-        self.untold.push_back((path.clone(), degraded));
+        self.unreported.push_back((path.clone(), degraded));
     }
 }
 
-fn moved(kept_as: &Path, reason: &str) -> String {
+fn recreated_message(kept_as: &Path, reason: &str) -> String {
     format!("the file was damaged ({reason}); it is kept as {} and an empty one begun", kept_as.display())
 }
 

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::roster::Objection;
+use super::machine::CommandRejection;
 use super::spec_error::SpecError;
 use crate::messaging::call_error::CallError;
 use crate::path::ActorPath;
@@ -63,11 +63,11 @@ pub enum AdminError {
 }
 
 impl AdminError {
-    pub(crate) fn from_objection(objection: Objection, name: String) -> Self {
+    pub(crate) fn from_rejection(objection: CommandRejection, name: String) -> Self {
         match objection {
-            Objection::Running => Self::Running { name },
-            Objection::Restarting => Self::Restarting { name },
-            Objection::Stopping => Self::Unavailable(CallError::Stopped),
+            CommandRejection::Running => Self::Running { name },
+            CommandRejection::Restarting => Self::Restarting { name },
+            CommandRejection::Stopping => Self::Unavailable(CallError::Stopped),
         }
     }
 }

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use super::admin_error::AdminError;
-use super::roster::Key;
+use super::machine::ChildId;
 use crate::messaging::message::Message;
 use crate::messaging::reply::Reply;
 use crate::slot::any_slot::AnySlot;
 
 /// How an order ended.
-pub(crate) type Answer = Result<(), AdminError>;
+pub(crate) type AdminResult = Result<(), AdminError>;
 
 /// What is to be done with one child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Order {
+pub(crate) enum AdminCommand {
     Add,
     Stop,
     Start,
@@ -24,33 +24,33 @@ pub(crate) enum Order {
 }
 
 /// A supervisor's messages.
-pub(crate) enum Command {
+pub(crate) enum SupervisorMessage {
     /// Take a child in and start it; answered when it has come to rest.
-    Add { slot: Arc<dyn AnySlot>, reply: Reply<Answer> },
+    Add { slot: Arc<dyn AnySlot>, reply: Reply<AdminResult> },
     /// Do something with a child; answered when it has come to rest.
-    Direct { name: String, order: Order, reply: Reply<Answer> },
+    Admin { name: String, command: AdminCommand, reply: Reply<AdminResult> },
     /// A child that is itself a supervisor has come up.
-    ChildReady { key: Key, generation: u64 },
+    ChildReady { key: ChildId, generation: u64 },
     /// The tasks of an incarnation that has left have ended, or have been abandoned because they never yield; its
     /// account lies in the slot.
-    TornDown { key: Key, generation: u64, abandoned: bool },
+    TasksEnded { key: ChildId, generation: u64, abandoned: bool },
 }
 
-impl Message for Command {
+impl Message for SupervisorMessage {
     fn label(&self) -> &'static str {
         match self {
             Self::Add { .. } => "Add",
-            Self::Direct { order, .. } => match order {
-                Order::Add => "Add",
-                Order::Stop => "Stop",
-                Order::Start => "Start",
-                Order::Restart => "Restart",
-                Order::Delete => "Delete",
-                Order::Remove => "Remove",
-                Order::Reset => "Reset",
+            Self::Admin { command: order, .. } => match order {
+                AdminCommand::Add => "Add",
+                AdminCommand::Stop => "Stop",
+                AdminCommand::Start => "Start",
+                AdminCommand::Restart => "Restart",
+                AdminCommand::Delete => "Delete",
+                AdminCommand::Remove => "Remove",
+                AdminCommand::Reset => "Reset",
             },
             Self::ChildReady { .. } => "ChildReady",
-            Self::TornDown { .. } => "TornDown",
+            Self::TasksEnded { .. } => "TornDown",
         }
     }
 }

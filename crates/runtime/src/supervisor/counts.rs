@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::slot::any_slot::AnySlot;
-use crate::slot::identity::{Kind, Status};
+use crate::slot::identity::{ActorKind, ActorStatus};
 
 /// How many children a supervisor has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Counts {
+pub struct ChildCounts {
     /// All children that it knows, whether they run or not.
     pub specs: usize,
     /// Those that have an incarnation. One that is restarting has none.
@@ -18,19 +18,19 @@ pub struct Counts {
     pub workers: usize,
 }
 
-impl Counts {
+impl ChildCounts {
     /// Adds one child.
     pub(super) fn add(&mut self, slot: &dyn AnySlot) {
         let identity = slot.identity();
         self.specs += 1;
-        let status = identity.standing().status;
-        let has_started = identity.standing().generation > 0;
-        if has_started && matches!(status, Status::Starting | Status::Running | Status::Stopping) {
+        let status = identity.state().status;
+        let has_started = identity.state().generation > 0;
+        if has_started && matches!(status, ActorStatus::Starting | ActorStatus::Running | ActorStatus::Stopping) {
             self.active += 1;
         }
         match identity.kind() {
-            Kind::Supervisor => self.supervisors += 1,
-            Kind::Worker => self.workers += 1,
+            ActorKind::Supervisor => self.supervisors += 1,
+            ActorKind::Worker => self.workers += 1,
         }
     }
 }

@@ -8,11 +8,11 @@ use crate::events::{ActorExited, DeadLetter, DeadLetterReason};
 use crate::path::ActorPath;
 use crate::policy::{Exit, ExitCause};
 use crate::slot::any_slot::AnySlot;
-use crate::slot::exit_record::{ExitRecord, InFlight};
+use crate::slot::exit_record::{ExitRecord, InterruptedMessage};
 
 /// Records an exit and, if it has one, the dead letter. A message that is to be handled again is left in front of the
 /// mailbox.
-pub(crate) fn tell(
+pub(crate) fn record_exit(
     env: &Env,
     slot: &dyn AnySlot,
     path: &ActorPath,
@@ -20,7 +20,7 @@ pub(crate) fn tell(
     unexpected: bool,
 ) -> Exit {
     let ExitRecord { exit, message, location, backtrace, declined: _, in_flight, tasks: _ } = record;
-    let generation = slot.identity().standing().generation;
+    let generation = slot.identity().state().generation;
     let abandoned = exit.abandoned;
     let exited = ActorExited { cause: exit.cause, message, location, backtrace, unexpected, abandoned };
     env.journal.record(path, generation, &exited);
@@ -30,23 +30,23 @@ pub(crate) fn tell(
     exit
 }
 
-fn dead_letter(slot: &dyn AnySlot, in_flight: InFlight, cause: ExitCause) -> Option<DeadLetter> {
-    if let Some(reason) = in_flight.lost {
+fn dead_letter(slot: &dyn AnySlot, in_flight: InterruptedMessage, cause: ExitCause) -> Option<DeadLetter> {
+    if let Some(reason) = in_flight.dead_letter_reason {
         return Some(DeadLetter::new(reason, in_flight.label));
     }
     let is_crash = !matches!(cause, ExitCause::Normal | ExitCause::Killed);
-    let crashes = is_crash.then(|| slot.blame_returned()).flatten()?;
+    let crashes = is_crash.then(|| slot.count_redelivery_crash()).flatten()?;
     Some(DeadLetter { crashes: Some(crashes), ..DeadLetter::new(DeadLetterReason::Poison, in_flight.label) })
 }
 
 /// Tells of the exit of a child whose supervisor ended before it could, once nothing of that child is left.
-pub(super) async fn tell_of_orphan(env: &Env, slot: &dyn AnySlot, path: &ActorPath) {
-    slot.vacated().await;
+pub(super) async fn record_orphan_exit(env: &Env, slot: &dyn AnySlot, path: &ActorPath) {
+    slot.ended().await;
     let mut tasks: JoinSet<()> = slot.take_tasks().unwrap_or_default();
     let patience = slot.identity().policy().kill_timeout;
     let abandoned = timeout(patience, tasks.shutdown()).await.is_err();
     if let Some(mut record) = slot.take_exit() {
         record.exit.abandoned |= abandoned;
-        tell(env, slot, path, record, false);
+        record_exit(env, slot, path, record, false);
     }
 }

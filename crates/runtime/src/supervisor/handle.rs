@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::admin_error::AdminError;
-use super::command::{Answer, Command, Order};
-use super::counts::Counts;
-use super::listing::Listing;
+use super::command::{AdminResult, SupervisorMessage, AdminCommand};
+use super::counts::ChildCounts;
+use super::child_list::ChildList;
 use crate::messaging::address::Address;
 use crate::messaging::reply::Reply;
 use crate::path::ActorPath;
@@ -13,18 +13,18 @@ use crate::path::ActorPath;
 /// A handle on a supervisor. Cheap to clone; it survives the supervisor's restarts.
 #[derive(Clone)]
 pub struct SupervisorHandle {
-    address: Address<Command>,
-    listing: Arc<Listing>,
+    address: Address<SupervisorMessage>,
+    child_list: Arc<ChildList>,
 }
 
 impl SupervisorHandle {
-    pub(crate) fn new(address: Address<Command>, listing: Arc<Listing>) -> Self {
-        Self { address, listing }
+    pub(crate) fn new(address: Address<SupervisorMessage>, listing: Arc<ChildList>) -> Self {
+        Self { address, child_list: listing }
     }
 
     #[cfg(test)]
-    pub(crate) fn listing(&self) -> &Listing {
-        &self.listing
+    pub(crate) fn child_list(&self) -> &ChildList {
+        &self.child_list
     }
 
     /// The supervisor's path; `None` until it has been started.
@@ -39,7 +39,7 @@ impl SupervisorHandle {
     /// # Errors
     /// When there is no such child.
     pub async fn stop(&self, name: &str) -> Result<(), AdminError> {
-        self.direct(name, Order::Stop).await
+        self.run_admin_command(name, AdminCommand::Stop).await
     }
 
     /// Starts the child `name`, which is stopped or has failed. Its budget stays as it is.
@@ -47,7 +47,7 @@ impl SupervisorHandle {
     /// # Errors
     /// When there is no such child, when it runs or is being restarted, or when it does not become ready.
     pub async fn start(&self, name: &str) -> Result<(), AdminError> {
-        self.direct(name, Order::Start).await
+        self.run_admin_command(name, AdminCommand::Start).await
     }
 
     /// Restarts the child `name` now, whatever it is doing. It keeps its mailbox and its checkpoint, and no budget
@@ -57,7 +57,7 @@ impl SupervisorHandle {
     /// # Errors
     /// When there is no such child, when it does not become ready, or when it is stopped meanwhile.
     pub async fn restart(&self, name: &str) -> Result<(), AdminError> {
-        self.direct(name, Order::Restart).await
+        self.run_admin_command(name, AdminCommand::Restart).await
     }
 
     /// Drops the child `name`, which is at rest.
@@ -65,7 +65,7 @@ impl SupervisorHandle {
     /// # Errors
     /// When there is no such child, when it runs or is being restarted.
     pub async fn delete(&self, name: &str) -> Result<(), AdminError> {
-        self.direct(name, Order::Delete).await
+        self.run_admin_command(name, AdminCommand::Delete).await
     }
 
     /// Stops the child `name` and drops it.
@@ -73,7 +73,7 @@ impl SupervisorHandle {
     /// # Errors
     /// When there is no such child.
     pub async fn remove(&self, name: &str) -> Result<(), AdminError> {
-        self.direct(name, Order::Remove).await
+        self.run_admin_command(name, AdminCommand::Remove).await
     }
 
     /// Gives the child `name` its whole budget back, and starts it if it had failed.
@@ -81,31 +81,31 @@ impl SupervisorHandle {
     /// # Errors
     /// When there is no such child, or when it does not become ready.
     pub async fn reset(&self, name: &str) -> Result<(), AdminError> {
-        self.direct(name, Order::Reset).await
+        self.run_admin_command(name, AdminCommand::Reset).await
     }
 
     /// The names of the children, in their order.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
-        self.listing.slots().iter().map(|slot| slot.identity().name().to_owned()).collect()
+        self.child_list.slots().iter().map(|slot| slot.identity().name().to_owned()).collect()
     }
 
     /// How many children there are, by what they are and do. Asks nobody, so a busy supervisor does not hold it up.
     #[must_use]
-    pub fn counts(&self) -> Counts {
-        let mut counts = Counts::default();
-        for slot in self.listing.slots() {
+    pub fn counts(&self) -> ChildCounts {
+        let mut counts = ChildCounts::default();
+        for slot in self.child_list.slots() {
             counts.add(slot.as_ref());
         }
         counts
     }
 
-    async fn direct(&self, name: &str, order: Order) -> Result<(), AdminError> {
+    async fn run_admin_command(&self, name: &str, order: AdminCommand) -> Result<(), AdminError> {
         let name = name.to_owned();
-        self.ask(|reply| Command::Direct { name, order, reply }).await
+        self.ask(|reply| SupervisorMessage::Admin { name, command: order, reply }).await
     }
 
-    pub(super) async fn ask(&self, make: impl FnOnce(Reply<Answer>) -> Command) -> Answer {
+    pub(super) async fn ask(&self, make: impl FnOnce(Reply<AdminResult>) -> SupervisorMessage) -> AdminResult {
         self.address.call(make).await.map_err(AdminError::Unavailable)?
     }
 }

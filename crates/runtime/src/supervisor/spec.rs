@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use super::Supervisor;
 use super::handle::SupervisorHandle;
-use super::listing::Listing;
+use super::child_list::ChildList;
 use super::spec_error::SpecError;
-use crate::actor::worker::{Plain, Worker};
+use crate::actor::worker::{WorkerBehaviour, Worker};
 use crate::messaging::address::Address;
 use crate::messaging::mailbox;
 use crate::path;
 use crate::policy::{AutoShutdown, ChildPolicy, Shutdown, SupervisorPolicy};
 use crate::slot::Slot;
 use crate::slot::any_slot::AnySlot;
-use crate::slot::identity::{Identity, Kind};
+use crate::slot::identity::{ActorIdentity, ActorKind};
 use crate::state::{Codec, Durable};
 
 /// A worker with a name and a policy, ready to be supervised.
@@ -23,7 +23,7 @@ pub struct Child<W: Worker> {
     worker: W,
     policy: Arc<ChildPolicy>,
     mailbox_capacity: usize,
-    lasting: bool,
+    persistent: bool,
     codec: Option<Codec<W::Snapshot>>,
 }
 
@@ -35,7 +35,7 @@ impl<W: Worker> Child<W> {
             worker,
             policy: Arc::default(),
             mailbox_capacity: mailbox::CAPACITY_DEFAULT,
-            lasting: false,
+            persistent: false,
             codec: None,
         }
     }
@@ -58,8 +58,8 @@ impl<W: Worker> Child<W> {
     /// goes with the incarnation of the supervisor that it was added to. One that is there from the start always
     /// comes back.
     #[must_use]
-    pub fn lasting(mut self) -> Self {
-        self.lasting = true;
+    pub fn persistent(mut self) -> Self {
+        self.persistent = true;
         self
     }
 
@@ -77,13 +77,13 @@ impl<W: Worker> Child<W> {
         self
     }
 
-    pub(super) fn into_slot(self) -> Result<Arc<Slot<Plain<W>>>, SpecError> {
-        check(&self.name, &self.policy)?;
+    pub(super) fn into_slot(self) -> Result<Arc<Slot<WorkerBehaviour<W>>>, SpecError> {
+        check_child(&self.name, &self.policy)?;
         if self.mailbox_capacity == 0 {
-            return Err(SpecError::NoRoom { name: self.name });
+            return Err(SpecError::ZeroMailboxCapacity { name: self.name });
         }
-        let identity = Identity::new(&self.name, Kind::Worker, self.policy, self.lasting);
-        Ok(Slot::new(identity, self.mailbox_capacity, Plain(self.worker), self.codec))
+        let identity = ActorIdentity::new(&self.name, ActorKind::Worker, self.policy, self.persistent);
+        Ok(Slot::new(identity, self.mailbox_capacity, WorkerBehaviour(self.worker), self.codec))
     }
 }
 
@@ -92,7 +92,7 @@ pub struct SupervisorSpec {
     name: String,
     policy: SupervisorPolicy,
     as_child: Arc<ChildPolicy>,
-    lasting: bool,
+    persistent: bool,
     children: Vec<Arc<dyn AnySlot>>,
     names: HashSet<Box<str>>,
 }
@@ -105,7 +105,7 @@ impl SupervisorSpec {
             name: name.into(),
             policy: SupervisorPolicy::default(),
             as_child: Arc::new(ChildPolicy { shutdown: Shutdown::Unlimited, ..ChildPolicy::default() }),
-            lasting: false,
+            persistent: false,
             children: Vec::new(),
             names: HashSet::new(),
         }
@@ -133,8 +133,8 @@ impl SupervisorSpec {
 
     /// As [`Child::lasting`].
     #[must_use]
-    pub fn lasting(mut self) -> Self {
-        self.lasting = true;
+    pub fn persistent(mut self) -> Self {
+        self.persistent = true;
         self
     }
 
@@ -173,15 +173,15 @@ impl SupervisorSpec {
     }
 
     pub(crate) fn into_slot(self) -> Result<(Arc<Slot<Supervisor>>, SupervisorHandle), SpecError> {
-        check(&self.name, &self.as_child)?;
+        check_child(&self.name, &self.as_child)?;
         for child in &self.children {
             check_significance(&self.policy, child.as_ref())?;
         }
         if let (true, Some(child)) = (self.policy.dynamic, self.children.first()) {
             return Err(SpecError::InitialChildOfDynamic { name: child.identity().name().to_owned() });
         }
-        let listing = Arc::new(Listing::default());
-        let identity = Identity::new(&self.name, Kind::Supervisor, self.as_child, self.lasting);
+        let listing = Arc::new(ChildList::default());
+        let identity = ActorIdentity::new(&self.name, ActorKind::Supervisor, self.as_child, self.persistent);
         let supervisor = Supervisor::new(self.policy, self.children, Arc::clone(&listing));
         let slot = Slot::new(identity, mailbox::CAPACITY_DEFAULT, supervisor, None);
         let handle = SupervisorHandle::new(slot.address(), listing);
@@ -189,7 +189,7 @@ impl SupervisorSpec {
     }
 }
 
-fn check(name: &str, policy: &ChildPolicy) -> Result<(), SpecError> {
+fn check_child(name: &str, policy: &ChildPolicy) -> Result<(), SpecError> {
     path::check_name(name)?;
     policy.check().map_err(|fault| SpecError::Policy { name: name.to_owned(), fault })
 }

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::path::InvalidName;
-use crate::policy::PolicyFault;
+use crate::policy::PolicyError;
 
 /// What is wrong with a child or a supervisor as it was described.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -23,11 +23,11 @@ pub enum SpecError {
         /// The child.
         name: String,
         /// What is wrong.
-        fault: PolicyFault,
+        fault: PolicyError,
     },
     /// A mailbox without room.
     #[error("the mailbox of {name:?} has no room: its capacity must be at least 1")]
-    NoRoom {
+    ZeroMailboxCapacity {
         /// The child.
         name: String,
     },

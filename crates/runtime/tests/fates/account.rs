@@ -6,25 +6,25 @@ use mainstay_runtime::CallError;
 use mainstay_runtime::journal::Record;
 use mainstay_runtime::replay;
 
-use crate::drive::Lived;
-use crate::postman::{Accepted, Entry};
-use crate::trace::{Deed, LABELS, Letter, Sent, Trace};
+use crate::drive::TraceResult;
+use crate::postman::{Acceptance, DeliveryRecord};
+use crate::trace::{HandlerAction, LABELS, TestMessage, SendMode, RandomTrace};
 
 /// Everything that is wrong.
-pub(crate) fn faults(trace: &Trace, lived: &Lived) -> Vec<String> {
+pub(crate) fn violations(trace: &RandomTrace, lived: &TraceResult) -> Vec<String> {
     let mut faults = Vec::new();
     if lived.unanswered > 0 {
         faults.push(format!("{} callers or orders never got an answer", lived.unanswered));
     }
-    for (id, (letter, entry)) in trace.letters.iter().zip(&lived.entries).enumerate() {
-        let of_letter = Told::of(LABELS[id], &lived.records);
-        let case = Case { id, letter, entry, told: &of_letter };
+    for (id, (letter, entry)) in trace.messages.iter().zip(&lived.entries).enumerate() {
+        let of_letter = MessageRecords::collect(LABELS[id], &lived.records);
+        let case = MessageCheck { id, message: letter, entry, records: &of_letter };
         if let Err(fault) = case.check() {
             faults.push(format!("{}: {fault}\n    {letter:?}\n    {entry:?}\n    {of_letter:?}", LABELS[id]));
         }
     }
-    faults.extend(numbering(&lived.records));
-    faults.extend(incarnations(&lived.records));
+    faults.extend(check_sequence(&lived.records));
+    faults.extend(check_incarnations(&lived.records));
     // What was decided must follow from what the journal tells.
     let replayed = replay::check(lived.records.iter().cloned());
     faults.extend(replayed.differences.iter().map(ToString::to_string));
@@ -32,13 +32,13 @@ pub(crate) fn faults(trace: &Trace, lived: &Lived) -> Vec<String> {
 }
 
 /// Sequence numbers begin with 1 and skip none.
-fn numbering(records: &[Record]) -> Option<String> {
+fn check_sequence(records: &[Record]) -> Option<String> {
     let skipped = records.iter().zip(1..).find(|(record, seq)| record.seq != *seq);
     skipped.map(|(record, seq)| format!("number {seq} is {}", record.seq))
 }
 
 /// Each incarnation that began has ended, once.
-fn incarnations(records: &[Record]) -> Vec<String> {
+fn check_incarnations(records: &[Record]) -> Vec<String> {
     let mut balance: BTreeMap<(&str, u64), i32> = BTreeMap::new();
     for record in records {
         let change = match record.kind.as_str() {
@@ -54,22 +54,22 @@ fn incarnations(records: &[Record]) -> Vec<String> {
 
 /// What the journal tells of a letter.
 #[derive(Debug)]
-struct Told {
+struct MessageRecords {
     /// Reason, and how many crashes.
-    dead: Vec<(String, Option<u64>)>,
+    dead_letters: Vec<(String, Option<u64>)>,
     redelivered: usize,
 }
 
-impl Told {
-    fn of(label: &str, records: &[Record]) -> Self {
+impl MessageRecords {
+    fn collect(label: &str, records: &[Record]) -> Self {
         let of_letter =
             records.iter().filter(|record| record.fields.get("label").is_some_and(|own| own == label));
-        let mut told = Self { dead: Vec::new(), redelivered: 0 };
+        let mut told = Self { dead_letters: Vec::new(), redelivered: 0 };
         for record in of_letter {
             match record.kind.as_str() {
                 "dead_letter" => {
                     let reason = record.fields["reason"].as_str().unwrap_or_default().to_owned();
-                    told.dead
+                    told.dead_letters
                         .push((reason, record.fields.get("crashes").and_then(serde_json::Value::as_u64)));
                 }
                 "redelivered" => told.redelivered += 1,
@@ -81,26 +81,26 @@ impl Told {
 }
 
 /// One letter, with everything that is known of it.
-struct Case<'a> {
+struct MessageCheck<'a> {
     id: usize,
-    letter: &'a Letter,
-    entry: &'a Entry,
-    told: &'a Told,
+    message: &'a TestMessage,
+    entry: &'a DeliveryRecord,
+    records: &'a MessageRecords,
 }
 
-impl Case<'_> {
+impl MessageCheck<'_> {
     fn check(&self) -> Result<(), String> {
         if !self.was_accepted() {
             return self.check_refused();
         }
-        ensure(self.entry.ended + self.told.dead.len() == 1, "it has not exactly one fate")?;
+        ensure(self.entry.ended + self.records.dead_letters.len() == 1, "it has not exactly one fate")?;
         ensure(
-            self.told.redelivered == self.entry.deliveries.len().saturating_sub(1),
+            self.records.redelivered == self.entry.deliveries.len().saturating_sub(1),
             "the journal does not tell each delivery but the first",
         )?;
-        ensure(self.letter.opted_in || self.entry.deliveries.len() <= 1, "it was handled twice")?;
+        ensure(self.message.is_redeliverable || self.entry.deliveries.len() <= 1, "it was handled twice")?;
         ensure(!self.must_be_poison() || self.is_dead("poison"), "it was not quarantined")?;
-        if let Some((reason, crashes)) = self.told.dead.first() {
+        if let Some((reason, crashes)) = self.records.dead_letters.first() {
             self.check_reason(reason, *crashes)?;
         }
         self.check_answer()
@@ -109,17 +109,17 @@ impl Case<'_> {
     /// One that waited for room until its sender gave up, or was told that the actor is stopped, was not.
     fn was_accepted(&self) -> bool {
         match self.entry.accepted {
-            Accepted::Yes => true,
-            Accepted::Never | Accepted::No => false,
-            Accepted::Unknown => !self.entry.deliveries.is_empty() || !self.told.dead.is_empty(),
+            Acceptance::Yes => true,
+            Acceptance::NotSent | Acceptance::No => false,
+            Acceptance::Unknown => !self.entry.deliveries.is_empty() || !self.records.dead_letters.is_empty(),
         }
     }
 
     fn check_refused(&self) -> Result<(), String> {
         let trail =
-            self.entry.deliveries.len() + self.entry.ended + self.told.dead.len() + self.told.redelivered;
+            self.entry.deliveries.len() + self.entry.ended + self.records.dead_letters.len() + self.records.redelivered;
         ensure(trail == 0, "it was refused, and left a trail")?;
-        let calls = matches!(self.letter.sent, Sent::Call | Sent::CallWithin(_));
+        let calls = matches!(self.message.send_mode, SendMode::Call | SendMode::CallWithin(_));
         match self.entry.answers[..] {
             [] => ensure(!calls, "its caller was not told"),
             [Err(CallError::Stopped)] => ensure(calls, "nobody asked"),
@@ -129,42 +129,42 @@ impl Case<'_> {
     }
 
     fn has_patience(&self) -> bool {
-        matches!(self.letter.sent, Sent::CallWithin(_))
+        matches!(self.message.send_mode, SendMode::CallWithin(_))
     }
 
     fn is_dead(&self, reason: &str) -> bool {
-        self.told.dead.iter().any(|(told, _)| told == reason)
+        self.records.dead_letters.iter().any(|(told, _)| told == reason)
     }
 
-    fn deliveries_with(&self, which: impl Fn(Deed) -> bool) -> usize {
+    fn deliveries_with(&self, which: impl Fn(HandlerAction) -> bool) -> usize {
         self.entry.deliveries.iter().filter(|deed| which(**deed)).count()
     }
 
     fn must_be_poison(&self) -> bool {
-        self.letter.opted_in && self.deliveries_with(crashes_at_once) >= self.letter.crashes_max as usize
+        self.message.is_redeliverable && self.deliveries_with(crashes_at_once) >= self.message.crashes_max as usize
     }
 
     fn check_reason(&self, reason: &str, crashes: Option<u64>) -> Result<(), String> {
-        let max = u64::from(self.letter.crashes_max);
+        let max = u64::from(self.message.crashes_max);
         let crashed = self.deliveries_with(may_crash) as u64;
         ensure((reason == "poison") == crashes.is_some(), "crashes are told of poison, and of nothing else")?;
         match reason {
             "poison" => {
-                ensure(self.letter.opted_in && crashes == Some(max), "it is no poison")?;
+                ensure(self.message.is_redeliverable && crashes == Some(max), "it is no poison")?;
                 ensure(crashed >= max, "it did not crash as often")
             }
-            "crashed" => ensure(!self.letter.opted_in && crashed == 1, "nothing crashed on it"),
+            "crashed" => ensure(!self.message.is_redeliverable && crashed == 1, "nothing crashed on it"),
             "expired" => ensure(self.has_patience(), "it had no deadline"),
             "stopped" => {
                 let interrupted = self.entry.deliveries.last().is_none_or(|deed| may_be_killed(*deed));
-                ensure(self.letter.opted_in || interrupted, "its handler was not interrupted")
+                ensure(self.message.is_redeliverable || interrupted, "its handler was not interrupted")
             }
             _ => Err(format!("{reason} is no reason")),
         }
     }
 
     fn check_answer(&self) -> Result<(), String> {
-        if matches!(self.letter.sent, Sent::Cast | Sent::TryCast) {
+        if matches!(self.message.send_mode, SendMode::Cast | SendMode::TryCast) {
             return ensure(self.entry.answers.is_empty(), "nobody asked");
         }
         let [answer] = self.entry.answers[..] else {
@@ -172,7 +172,7 @@ impl Case<'_> {
         };
         // An earlier delivery may have answered before it crashed.
         let answered_early =
-            self.deliveries_with(|deed| matches!(deed, Deed::AnswerThenPanic | Deed::Smudge)) > 0;
+            self.deliveries_with(|deed| matches!(deed, HandlerAction::AnswerThenPanic | HandlerAction::PanicInSnapshot)) > 0;
         let fits = match answer {
             Ok(id) => id == self.id && (answered_early || self.ends_with(may_answer)),
             Err(CallError::TimedOut) => self.has_patience(),
@@ -181,7 +181,7 @@ impl Case<'_> {
                 self.is_dead("crashed") || self.is_dead("poison") || self.ends_with(may_leave_waiting)
             }
             Err(CallError::Stopped) => self.is_dead("stopped") || self.ends_with(may_leave_waiting),
-            Err(CallError::Unanswered) => self.ends_with(|deed| deed == Deed::Leave),
+            Err(CallError::Unanswered) => self.ends_with(|deed| deed == HandlerAction::DropReply),
             // Its deadline and the end of its caller's patience are one moment: either may be seen first.
             Err(CallError::Expired) => self.is_dead("expired"),
             Err(CallError::Full) => false,
@@ -190,7 +190,7 @@ impl Case<'_> {
     }
 
     /// Whether it was handled to its end, by such a deed.
-    fn ends_with(&self, which: impl Fn(Deed) -> bool) -> bool {
+    fn ends_with(&self, which: impl Fn(HandlerAction) -> bool) -> bool {
         self.entry.ended == 1 && self.entry.deliveries.last().is_some_and(|deed| which(*deed))
     }
 }
@@ -200,24 +200,24 @@ fn ensure(holds: bool, fault: &str) -> Result<(), String> {
 }
 
 /// Whether the deed crashes before anybody could kill its handler.
-fn crashes_at_once(deed: Deed) -> bool {
-    matches!(deed, Deed::Panic | Deed::Fail | Deed::AnswerThenPanic | Deed::Smudge)
+fn crashes_at_once(deed: HandlerAction) -> bool {
+    matches!(deed, HandlerAction::Panic | HandlerAction::Fail | HandlerAction::AnswerThenPanic | HandlerAction::PanicInSnapshot)
 }
 
 /// Whether the deed crashes, or may take longer than its worker is granted.
-fn may_crash(deed: Deed) -> bool {
-    crashes_at_once(deed) || matches!(deed, Deed::PanicAfter(_) | Deed::AnswerAfter(_) | Deed::Hang)
+fn may_crash(deed: HandlerAction) -> bool {
+    crashes_at_once(deed) || matches!(deed, HandlerAction::PanicAfter(_) | HandlerAction::AnswerAfter(_) | HandlerAction::Hang)
 }
 
-fn may_be_killed(deed: Deed) -> bool {
-    matches!(deed, Deed::AnswerAfter(_) | Deed::PanicAfter(_) | Deed::Hang)
+fn may_be_killed(deed: HandlerAction) -> bool {
+    matches!(deed, HandlerAction::AnswerAfter(_) | HandlerAction::PanicAfter(_) | HandlerAction::Hang)
 }
 
-fn may_answer(deed: Deed) -> bool {
-    !matches!(deed, Deed::Leave)
+fn may_answer(deed: HandlerAction) -> bool {
+    !matches!(deed, HandlerAction::DropReply)
 }
 
 /// Whether the caller may still wait when the handler has come to its end.
-fn may_leave_waiting(deed: Deed) -> bool {
-    matches!(deed, Deed::Keep | Deed::Delegate(_))
+fn may_leave_waiting(deed: HandlerAction) -> bool {
+    matches!(deed, HandlerAction::HoldReply | HandlerAction::AnswerFromTask(_))
 }

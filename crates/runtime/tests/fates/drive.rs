@@ -13,23 +13,23 @@ use mainstay_runtime::{Address, CallError, Child, Reply, Runtime, SupervisorHand
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::postman::{Accepted, Delivery, Entry, Ledger, Postman};
-use crate::trace::{Order, Post, Sent, Step, Target, Trace};
+use crate::postman::{Acceptance, TestDelivery, DeliveryRecord, DeliveryLog, ScriptedWorker};
+use crate::trace::{TraceCommand, WorkerPlan, SendMode, TraceStep, CommandTarget, RandomTrace};
 
 /// Longer than anything in a trace takes.
-const FOR_EVER: Duration = Duration::from_secs(3600);
+const TRACE_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// What came of a trace.
-pub(crate) struct Lived {
+pub(crate) struct TraceResult {
     pub(crate) records: Vec<Record>,
-    pub(crate) entries: Vec<Entry>,
+    pub(crate) entries: Vec<DeliveryRecord>,
     /// Callers and orders that had no answer in the end.
     pub(crate) unanswered: usize,
 }
 
-impl Lived {
+impl TraceResult {
     /// Everything, for a person.
-    pub(crate) fn told(&self) -> String {
+    pub(crate) fn report(&self) -> String {
         let letters = self.entries.iter().enumerate().map(|(id, entry)| format!("m{id:02} {entry:?}"));
         let events = self.records.iter().map(|record| {
             let fields = serde_json::to_string(&record.fields).unwrap();
@@ -43,7 +43,7 @@ impl Lived {
     }
 
     /// The names of what happened to each letter.
-    pub(crate) fn fates(&self) -> Vec<String> {
+    pub(crate) fn outcomes(&self) -> Vec<String> {
         let handled = self.entries.iter().filter(|entry| entry.ended > 0).map(|_| "handled".to_owned());
         let told = self.records.iter().filter_map(|record| match record.kind.as_str() {
             "dead_letter" => record.fields["reason"].as_str().map(str::to_owned),
@@ -62,88 +62,88 @@ impl Lived {
 
 /// Runs `trace` on a paused clock, and returns what came of it. Its journal holds everything from the first event to
 /// the last.
-pub(crate) fn live(trace: &Trace) -> Lived {
+pub(crate) fn run_trace(trace: &RandomTrace) -> TraceResult {
     let executor =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    executor.block_on(Scene::live(trace))
+    executor.block_on(TraceRunner::run(trace))
 }
 
 /// A worker: the supervisor that it is under, its name there, and its address.
-type Station = (SupervisorHandle, String, Address<Delivery>);
+type WorkerHandle = (SupervisorHandle, String, Address<TestDelivery>);
 
 /// What the steps of a trace act on.
-struct Scene {
-    ledger: Ledger,
-    stations: Arc<Mutex<Vec<Station>>>,
+struct TraceRunner {
+    log: DeliveryLog,
+    workers: Arc<Mutex<Vec<WorkerHandle>>>,
     /// Whoever waits for an answer.
-    waiting: JoinSet<()>,
+    pending: JoinSet<()>,
     added: usize,
 }
 
-impl Scene {
-    async fn live(trace: &Trace) -> Lived {
+impl TraceRunner {
+    async fn run(trace: &RandomTrace) -> TraceResult {
         let journal = Journal::in_memory("fates", Arc::new(SystemClock), JournalConfig::default());
-        let ledger = Ledger::of(trace.letters.len());
-        let (runtime, stations) = bring_up(trace, &ledger, journal.clone()).await;
+        let ledger = DeliveryLog::new(trace.messages.len());
+        let (runtime, stations) = start_tree(trace, &ledger, journal.clone()).await;
         let stations = Arc::new(Mutex::new(stations));
-        let mut scene = Self { ledger, stations, waiting: JoinSet::new(), added: 0 };
+        let mut scene = Self { log: ledger, workers: stations, pending: JoinSet::new(), added: 0 };
         for step in &trace.steps {
-            scene.take(trace, *step, runtime.root()).await;
+            scene.execute(trace, *step, runtime.root()).await;
         }
-        if trace.is_dropped {
+        if trace.drops_runtime {
             drop(runtime);
             // Nobody is left to say when all are gone.
-            sleep(FOR_EVER).await;
-        } else if timeout(FOR_EVER, runtime.shutdown()).await.is_err() {
+            sleep(TRACE_TIMEOUT).await;
+        } else if timeout(TRACE_TIMEOUT, runtime.shutdown()).await.is_err() {
             panic!("the tree of seed {} does not end", trace.seed);
         }
-        let unanswered = scene.settle().await;
-        let entries = scene.ledger.entries().clone();
-        Lived { records: records(&journal).await, entries, unanswered }
+        let unanswered = scene.wait_for_answers().await;
+        let entries = scene.log.entries().clone();
+        TraceResult { records: records(&journal).await, entries, unanswered }
     }
 
-    async fn take(&mut self, trace: &Trace, step: Step, root: &SupervisorHandle) {
+    async fn execute(&mut self, trace: &RandomTrace, step: TraceStep, root: &SupervisorHandle) {
         match step {
-            Step::Send { letter, to } => self.send(trace, letter, to).await,
-            Step::Order { order, to } => self.order(order, to, root).await,
-            Step::Add => self.add(trace, root).await,
-            Step::Yield => tokio::task::yield_now().await,
-            Step::Pass(span) => sleep(span).await,
+            TraceStep::Send { message: letter, to } => self.send(trace, letter, to).await,
+            TraceStep::Command { command: order, to } => self.run_command(order, to, root).await,
+            TraceStep::Add => self.add(trace, root).await,
+            TraceStep::Yield => tokio::task::yield_now().await,
+            TraceStep::Sleep(span) => sleep(span).await,
         }
     }
 
-    fn station(&self, number: usize) -> Station {
-        let stations = self.stations.lock().unwrap();
+    fn worker(&self, number: usize) -> WorkerHandle {
+        let stations = self.workers.lock().unwrap();
         stations[number % stations.len()].clone()
     }
 
-    async fn send(&mut self, trace: &Trace, id: usize, to: usize) {
-        let letter = trace.letters[id].clone();
-        let (sent, ledger, address) = (letter.sent, self.ledger.clone(), self.station(to).2);
-        let make = move |reply| Delivery { id, letter, reply };
+    async fn send(&mut self, trace: &RandomTrace, id: usize, to: usize) {
+        let letter = trace.messages[id].clone();
+        let (sent, ledger, address) = (letter.send_mode, self.log.clone(), self.worker(to).2);
+        let make = move |reply| TestDelivery { id, message: letter, reply };
         match sent {
-            Sent::TryCast => {
+            SendMode::TryCast => {
                 let is_accepted = address.try_cast(make(None)).is_ok();
-                ledger.accepted(id, if is_accepted { Accepted::Yes } else { Accepted::No });
+                ledger.accepted(id, if is_accepted { Acceptance::Yes } else { Acceptance::No });
             }
-            Sent::Cast => self.begin(async move { cast(&ledger, &address, make(None)).await }).await,
-            Sent::Ask => {
+            SendMode::Cast => self.poll_then_spawn(async move { cast(&ledger, &address, make(None)).await }).await,
+            SendMode::Ask => {
                 let asking = async move {
                     let (reply, answer) = Reply::channel();
                     cast(&ledger, &address, make(Some(reply))).await;
-                    if ledger.entries()[id].accepted == Accepted::Yes {
+                    if ledger.entries()[id].accepted == Acceptance::Yes {
                         let answer = answer.await;
                         ledger.answered(id, answer);
                     }
                 };
-                self.begin(asking).await;
+                self.poll_then_spawn(asking).await;
             }
-            Sent::Call => {
+            SendMode::Call => {
                 let callee = address.clone();
                 let call = async move { callee.call(|reply| make(Some(reply))).await };
                 self.call(id, &address, call).await;
             }
-            Sent::CallWithin(patience) => {
+            SendMode::CallWithin(patience) => {
                 let callee = address.clone();
                 let call = async move { callee.call_within(patience, |reply| make(Some(reply))).await };
                 self.call(id, &address, call).await;
@@ -152,20 +152,20 @@ impl Scene {
     }
 
     /// Makes a call, and sees by the backlog whether it is accepted at once: nobody else runs meanwhile.
-    async fn call<F>(&mut self, id: usize, address: &Address<Delivery>, call: F)
+    async fn call<F>(&mut self, id: usize, address: &Address<TestDelivery>, call: F)
     where
         F: Future<Output = Result<usize, CallError>> + Send + 'static,
     {
-        let (mut call, backlog, ledger) = (Box::pin(call), address.backlog(), self.ledger.clone());
+        let (mut call, backlog, ledger) = (Box::pin(call), address.backlog(), self.log.clone());
         match poll!(&mut call) {
             Poll::Ready(refused) => {
-                ledger.accepted(id, Accepted::No);
+                ledger.accepted(id, Acceptance::No);
                 ledger.answered(id, refused);
             }
             Poll::Pending => {
                 let is_accepted = address.backlog() > backlog;
-                ledger.accepted(id, if is_accepted { Accepted::Yes } else { Accepted::Unknown });
-                self.waiting.spawn(async move {
+                ledger.accepted(id, if is_accepted { Acceptance::Yes } else { Acceptance::Unknown });
+                self.pending.spawn(async move {
                     let answer = call.await;
                     ledger.answered(id, answer);
                 });
@@ -174,40 +174,40 @@ impl Scene {
     }
 
     /// Begins `work` at once, and lets it go on by itself.
-    async fn begin(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+    async fn poll_then_spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) {
         let mut work = Box::pin(work);
         if poll!(&mut work).is_pending() {
-            self.waiting.spawn(work);
+            self.pending.spawn(work);
         }
     }
 
-    async fn order(&mut self, order: Order, to: Target, root: &SupervisorHandle) {
+    async fn run_command(&mut self, order: TraceCommand, to: CommandTarget, root: &SupervisorHandle) {
         let (supervisor, name) = match to {
-            Target::Pool => (root.clone(), "pool".to_owned()),
-            Target::Worker(number) => {
-                let (supervisor, name, _) = self.station(number);
+            CommandTarget::Pool => (root.clone(), "pool".to_owned()),
+            CommandTarget::Worker(number) => {
+                let (supervisor, name, _) = self.worker(number);
                 (supervisor, name)
             }
         };
         // Whether it can be carried out depends on what else happens; that it is answered does not.
-        self.begin(async move {
+        self.poll_then_spawn(async move {
             let _ = match order {
-                Order::Stop => supervisor.stop(&name).await,
-                Order::Start => supervisor.start(&name).await,
-                Order::Restart => supervisor.restart(&name).await,
-                Order::Remove => supervisor.remove(&name).await,
-                Order::Reset => supervisor.reset(&name).await,
+                TraceCommand::Stop => supervisor.stop(&name).await,
+                TraceCommand::Start => supervisor.start(&name).await,
+                TraceCommand::Restart => supervisor.restart(&name).await,
+                TraceCommand::Remove => supervisor.remove(&name).await,
+                TraceCommand::Reset => supervisor.reset(&name).await,
             };
         })
         .await;
     }
 
-    async fn add(&mut self, trace: &Trace, root: &SupervisorHandle) {
+    async fn add(&mut self, trace: &RandomTrace, root: &SupervisorHandle) {
         self.added += 1;
         let name = format!("added-{}", self.added);
-        let child = child(&name, &trace.added(), &self.ledger);
-        let (root, stations) = (root.clone(), Arc::clone(&self.stations));
-        self.begin(async move {
+        let child = child(&name, &trace.added_worker(), &self.log);
+        let (root, stations) = (root.clone(), Arc::clone(&self.workers));
+        self.poll_then_spawn(async move {
             if let Ok(address) = root.add(child).await {
                 stations.lock().unwrap().push((root, name, address));
             }
@@ -216,26 +216,26 @@ impl Scene {
     }
 
     /// Waits until everybody has an answer, and says how many never get one.
-    async fn settle(&mut self) -> usize {
-        let all = async { while self.waiting.join_next().await.is_some() {} };
-        let _ = timeout(FOR_EVER, all).await;
-        self.waiting.len()
+    async fn wait_for_answers(&mut self) -> usize {
+        let all = async { while self.pending.join_next().await.is_some() {} };
+        let _ = timeout(TRACE_TIMEOUT, all).await;
+        self.pending.len()
     }
 }
 
-async fn cast(ledger: &Ledger, address: &Address<Delivery>, delivery: Delivery) {
+async fn cast(ledger: &DeliveryLog, address: &Address<TestDelivery>, delivery: TestDelivery) {
     let id = delivery.id;
     let is_accepted = address.cast(delivery).await.is_ok();
-    ledger.accepted(id, if is_accepted { Accepted::Yes } else { Accepted::No });
+    ledger.accepted(id, if is_accepted { Acceptance::Yes } else { Acceptance::No });
 }
 
-fn child(name: &str, post: &Post, ledger: &Ledger) -> Child<Postman> {
-    let postman = Postman::new(ledger.clone(), post.starts.clone());
+fn child(name: &str, post: &WorkerPlan, ledger: &DeliveryLog) -> Child<ScriptedWorker> {
+    let postman = ScriptedWorker::new(ledger.clone(), post.starts.clone());
     Child::new(name, postman).policy(post.policy).mailbox_capacity(post.mailbox_capacity)
 }
 
 /// Starts the tree of `trace`.
-async fn bring_up(trace: &Trace, ledger: &Ledger, journal: Journal) -> (Runtime, Vec<Station>) {
+async fn start_tree(trace: &RandomTrace, ledger: &DeliveryLog, journal: Journal) -> (Runtime, Vec<WorkerHandle>) {
     let as_child = ChildPolicy { shutdown: trace.root_shutdown, ..ChildPolicy::default() };
     let mut root = SupervisorSpec::new("root").policy(trace.root).as_child(as_child);
     let mut below_root = Vec::new();

@@ -25,22 +25,22 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::{panic, thread};
 
-use drive::Lived;
-use trace::Trace;
+use drive::TraceResult;
+use trace::RandomTrace;
 
 const TRACES: u64 = 10_000;
 
-fn number(name: &str) -> Option<u64> {
+fn env_number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a whole number, and is {text:?}")))
 }
 
 /// Panics that belong to a trace are not printed, and get no backtrace: there are tens of thousands.
-fn hide_what_is_on_purpose() {
+fn hide_intended_panics() {
     let others = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         let on_purpose =
-            info.payload().downcast_ref::<&str>().is_some_and(|text| *text == postman::ON_PURPOSE);
+            info.payload().downcast_ref::<&str>().is_some_and(|text| *text == postman::PANIC_TEXT);
         if !on_purpose {
             others(info);
         }
@@ -48,33 +48,33 @@ fn hide_what_is_on_purpose() {
 }
 
 /// Lives the trace of `seed` and checks it.
-fn check(seed: u64) -> Lived {
-    let trace = Trace::random(seed);
-    let lived = drive::live(&trace);
-    let faults = account::faults(&trace, &lived);
+fn check_seed(seed: u64) -> TraceResult {
+    let trace = RandomTrace::random(seed);
+    let lived = drive::run_trace(&trace);
+    let faults = account::violations(&trace, &lived);
     if !faults.is_empty() {
-        panic!("{trace:#?}\n\n{}\n\nMAINSTAY_SEED={seed} fails:\n{}", lived.told(), faults.join("\n"));
+        panic!("{trace:#?}\n\n{}\n\nMAINSTAY_SEED={seed} fails:\n{}", lived.report(), faults.join("\n"));
     }
     lived
 }
 
 #[test]
-fn every_accepted_message_is_handled_to_its_end_or_is_one_dead_letter_and_every_caller_gets_one_answer() {
-    hide_what_is_on_purpose();
+fn accepted_message_has_exactly_one_outcome() {
+    hide_intended_panics();
     // The runtime puts its hook in place once, at its first start. Ours comes before it, too.
-    drive::live(&Trace::random(0));
-    hide_what_is_on_purpose();
-    let traces = number("MAINSTAY_TRACES").unwrap_or(TRACES);
+    drive::run_trace(&RandomTrace::random(0));
+    hide_intended_panics();
+    let traces = env_number("MAINSTAY_TRACES").unwrap_or(TRACES);
     let (next, seen) = (AtomicU64::new(0), Mutex::new(BTreeMap::new()));
     let threads = thread::available_parallelism().map_or(1, NonZero::get).min(8);
     thread::scope(|scope| {
         for _ in 0..threads {
-            scope.spawn(|| live_those_left(&next, traces, &seen));
+            scope.spawn(|| run_remaining(&next, traces, &seen));
         }
     });
     let seen = seen.into_inner().unwrap();
     println!("{traces} traces: {seen:?}");
-    if traces >= 1000 && number("MAINSTAY_SEED").is_none() {
+    if traces >= 1000 && env_number("MAINSTAY_SEED").is_none() {
         for fate in [
             "handled",
             "crashed",
@@ -95,15 +95,15 @@ fn every_accepted_message_is_handled_to_its_end_or_is_one_dead_letter_and_every_
 }
 
 /// Lives traces until all are, and counts what happened in them.
-fn live_those_left(next: &AtomicU64, traces: u64, seen: &Mutex<BTreeMap<String, u64>>) {
+fn run_remaining(next: &AtomicU64, traces: u64, seen: &Mutex<BTreeMap<String, u64>>) {
     loop {
         let round = next.fetch_add(1, Ordering::Relaxed);
         if round >= traces {
             return;
         }
-        let lived = check(number("MAINSTAY_SEED").unwrap_or(round));
+        let lived = check_seed(env_number("MAINSTAY_SEED").unwrap_or(round));
         let mut seen = seen.lock().unwrap();
-        for fate in lived.fates() {
+        for fate in lived.outcomes() {
             *seen.entry(fate).or_default() += 1;
         }
     }

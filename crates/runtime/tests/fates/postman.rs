@@ -5,20 +5,20 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use mainstay_runtime::{CallError, Context, Failure, Message, Reply, Worker};
 use tokio::time::sleep;
 
-use crate::trace::{Deed, LABELS, Letter, Start};
+use crate::trace::{HandlerAction, LABELS, TestMessage, StartOutcome};
 
 /// What a panic of a trace says.
-pub(crate) const ON_PURPOSE: &str = "on purpose";
+pub(crate) const PANIC_TEXT: &str = "on purpose";
 
 /// What became of each letter, as seen from outside the runtime.
 #[derive(Clone, Default)]
-pub(crate) struct Ledger(Arc<Mutex<Vec<Entry>>>);
+pub(crate) struct DeliveryLog(Arc<Mutex<Vec<DeliveryRecord>>>);
 
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Entry {
-    pub(crate) accepted: Accepted,
+pub(crate) struct DeliveryRecord {
+    pub(crate) accepted: Acceptance,
     /// What its handlers did, one deed a delivery.
-    pub(crate) deliveries: Vec<Deed>,
+    pub(crate) deliveries: Vec<HandlerAction>,
     /// How often a handler came to its end.
     pub(crate) ended: usize,
     /// What its caller got, in its order.
@@ -27,26 +27,26 @@ pub(crate) struct Entry {
 
 /// Whether the mailbox took a letter in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Accepted {
+pub(crate) enum Acceptance {
     /// It was not sent.
     #[default]
-    Never,
+    NotSent,
     Yes,
     No,
     /// It waited for room, and its sender was not told whether there was any.
     Unknown,
 }
 
-impl Ledger {
-    pub(crate) fn of(letters: usize) -> Self {
-        Self(Arc::new(Mutex::new(vec![Entry::default(); letters])))
+impl DeliveryLog {
+    pub(crate) fn new(letters: usize) -> Self {
+        Self(Arc::new(Mutex::new(vec![DeliveryRecord::default(); letters])))
     }
 
-    pub(crate) fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
+    pub(crate) fn entries(&self) -> MutexGuard<'_, Vec<DeliveryRecord>> {
         self.0.lock().unwrap()
     }
 
-    pub(crate) fn accepted(&self, id: usize, accepted: Accepted) {
+    pub(crate) fn accepted(&self, id: usize, accepted: Acceptance) {
         self.entries()[id].accepted = accepted;
     }
 
@@ -55,143 +55,143 @@ impl Ledger {
     }
 
     /// A letter is delivered: what is to be done.
-    fn begin(&self, id: usize, letter: &Letter) -> Deed {
+    fn begin_delivery(&self, id: usize, letter: &TestMessage) -> HandlerAction {
         let entry = &mut self.entries()[id];
-        let deed = letter.deeds[entry.deliveries.len().min(letter.deeds.len() - 1)];
+        let deed = letter.actions[entry.deliveries.len().min(letter.actions.len() - 1)];
         entry.deliveries.push(deed);
         deed
     }
 
-    fn end(&self, id: usize) {
+    fn end_delivery(&self, id: usize) {
         self.entries()[id].ended += 1;
     }
 }
 
 /// A letter on its way.
-pub(crate) struct Delivery {
+pub(crate) struct TestDelivery {
     pub(crate) id: usize,
-    pub(crate) letter: Letter,
+    pub(crate) message: TestMessage,
     pub(crate) reply: Option<Reply<usize>>,
 }
 
-impl Message for Delivery {
+impl Message for TestDelivery {
     fn label(&self) -> &'static str {
         LABELS[self.id]
     }
 
-    fn retained(&mut self) -> Option<Self> {
-        if !self.letter.opted_in {
+    fn redelivery_clone(&mut self) -> Option<Self> {
+        if !self.message.is_redeliverable {
             return None;
         }
         let reply = self.reply.as_mut().map(Reply::share);
-        Some(Self { id: self.id, letter: self.letter.clone(), reply })
+        Some(Self { id: self.id, message: self.message.clone(), reply })
     }
 
-    fn crashes_max(&self) -> u32 {
-        self.letter.crashes_max
+    fn delivery_crashes_max(&self) -> u32 {
+        self.message.crashes_max
     }
 }
 
 /// Does what its letters say.
-pub(crate) struct Postman {
-    pub(crate) ledger: Ledger,
-    pub(crate) starts: Mutex<std::vec::IntoIter<Start>>,
+pub(crate) struct ScriptedWorker {
+    pub(crate) log: DeliveryLog,
+    pub(crate) starts: Mutex<std::vec::IntoIter<StartOutcome>>,
 }
 
 #[derive(Default)]
-pub(crate) struct Bag {
-    kept: Vec<(usize, Reply<usize>)>,
+pub(crate) struct ScriptedState {
+    held: Vec<(usize, Reply<usize>)>,
     handled: u64,
-    is_smudged: bool,
+    panics_in_snapshot: bool,
 }
 
-impl Postman {
-    pub(crate) fn new(ledger: Ledger, starts: Vec<Start>) -> Self {
-        Self { ledger, starts: Mutex::new(starts.into_iter()) }
+impl ScriptedWorker {
+    pub(crate) fn new(ledger: DeliveryLog, starts: Vec<StartOutcome>) -> Self {
+        Self { log: ledger, starts: Mutex::new(starts.into_iter()) }
     }
 }
 
-impl Worker for Postman {
-    type Message = Delivery;
-    type State = Bag;
+impl Worker for ScriptedWorker {
+    type Message = TestDelivery;
+    type State = ScriptedState;
     type Snapshot = u64;
 
-    async fn start(&self, _: &mut Context<Delivery>, kept: Option<u64>) -> Result<Bag, Failure> {
+    async fn start(&self, _: &mut Context<TestDelivery>, kept: Option<u64>) -> Result<ScriptedState, Failure> {
         let start = self.starts.lock().unwrap().next();
         match start {
-            Some(Start::Fails) => return Err("on purpose".into()),
-            Some(Start::Slow(span)) => sleep(span).await,
-            Some(Start::Well) | None => {}
+            Some(StartOutcome::Fails) => return Err("on purpose".into()),
+            Some(StartOutcome::Slow(span)) => sleep(span).await,
+            Some(StartOutcome::Succeeds) | None => {}
         }
-        Ok(Bag { handled: kept.unwrap_or(0), ..Bag::default() })
+        Ok(ScriptedState { handled: kept.unwrap_or(0), ..ScriptedState::default() })
     }
 
     async fn handle(
         &self,
-        ctx: &mut Context<Delivery>,
-        delivery: Delivery,
-        bag: &mut Bag,
+        ctx: &mut Context<TestDelivery>,
+        delivery: TestDelivery,
+        bag: &mut ScriptedState,
     ) -> Result<(), Failure> {
-        let Delivery { id, letter, reply } = delivery;
-        let deed = self.ledger.begin(id, &letter);
+        let TestDelivery { id, message: letter, reply } = delivery;
+        let deed = self.log.begin_delivery(id, &letter);
         let answer = move |reply: Option<Reply<usize>>| {
             if let Some(reply) = reply {
                 reply.send(id);
             }
         };
         match deed {
-            Deed::Answer => answer(reply),
-            Deed::AnswerAfter(span) => {
+            HandlerAction::Answer => answer(reply),
+            HandlerAction::AnswerAfter(span) => {
                 sleep(span).await;
                 answer(reply);
             }
-            Deed::Leave => drop(reply),
-            Deed::Keep => bag.kept.extend(reply.map(|reply| (id, reply))),
-            Deed::Release => {
+            HandlerAction::DropReply => drop(reply),
+            HandlerAction::HoldReply => bag.held.extend(reply.map(|reply| (id, reply))),
+            HandlerAction::AnswerHeld => {
                 answer(reply);
-                bag.kept.drain(..).for_each(|(id, reply)| reply.send(id));
+                bag.held.drain(..).for_each(|(id, reply)| reply.send(id));
             }
-            Deed::Delegate(span) => drop(ctx.spawn_maybe(async move {
+            HandlerAction::AnswerFromTask(span) => drop(ctx.spawn_maybe(async move {
                 sleep(span).await;
                 answer(reply);
                 None
             })),
-            Deed::Undermine(span) => {
+            HandlerAction::SpawnPanickingTask(span) => {
                 answer(reply);
                 ctx.spawn_maybe(async move {
                     sleep(span).await;
-                    std::panic::panic_any(ON_PURPOSE)
+                    std::panic::panic_any(PANIC_TEXT)
                 });
             }
-            Deed::End => {
+            HandlerAction::StopSelf => {
                 answer(reply);
                 ctx.stop();
             }
-            Deed::Panic => std::panic::panic_any(ON_PURPOSE),
-            Deed::PanicAfter(span) => {
+            HandlerAction::Panic => std::panic::panic_any(PANIC_TEXT),
+            HandlerAction::PanicAfter(span) => {
                 sleep(span).await;
-                std::panic::panic_any(ON_PURPOSE)
+                std::panic::panic_any(PANIC_TEXT)
             }
-            Deed::Fail => return Err("on purpose".into()),
-            Deed::AnswerThenPanic => {
+            HandlerAction::Fail => return Err("on purpose".into()),
+            HandlerAction::AnswerThenPanic => {
                 answer(reply);
-                std::panic::panic_any(ON_PURPOSE)
+                std::panic::panic_any(PANIC_TEXT)
             }
-            Deed::Smudge => {
-                bag.is_smudged = true;
+            HandlerAction::PanicInSnapshot => {
+                bag.panics_in_snapshot = true;
                 answer(reply);
                 return Ok(());
             }
-            Deed::Hang => std::future::pending().await,
+            HandlerAction::Hang => std::future::pending().await,
         }
         bag.handled += 1;
-        self.ledger.end(id);
+        self.log.end_delivery(id);
         Ok(())
     }
 
-    fn snapshot(&self, bag: &Bag) -> Option<u64> {
-        if bag.is_smudged {
-            std::panic::panic_any(ON_PURPOSE)
+    fn snapshot(&self, bag: &ScriptedState) -> Option<u64> {
+        if bag.panics_in_snapshot {
+            std::panic::panic_any(PANIC_TEXT)
         }
         Some(bag.handled)
     }

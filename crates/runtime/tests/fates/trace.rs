@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use mainstay_runtime::policy::{
-    AutoShutdown, Budget, ChildPolicy, Delay, Exhausted, RestartType, Shutdown, Strategy, SupervisorPolicy,
+    AutoShutdown, Budget, ChildPolicy, Delay, OnBudgetExhausted, RestartType, Shutdown, Strategy, SupervisorPolicy,
 };
 
 /// The strategies that supervisors draw from.
@@ -17,55 +17,55 @@ pub(crate) const LABELS: [&str; 24] = [
 
 /// What a run is given.
 #[derive(Debug)]
-pub(crate) struct Trace {
+pub(crate) struct RandomTrace {
     pub(crate) seed: u64,
     pub(crate) root: SupervisorPolicy,
     pub(crate) root_shutdown: Shutdown,
     /// The workers below the root.
-    pub(crate) workers: Vec<Post>,
-    pub(crate) pool: Option<Pool>,
-    pub(crate) steps: Vec<Step>,
-    pub(crate) letters: Vec<Letter>,
+    pub(crate) workers: Vec<WorkerPlan>,
+    pub(crate) pool: Option<PoolPlan>,
+    pub(crate) steps: Vec<TraceStep>,
+    pub(crate) messages: Vec<TestMessage>,
     /// Whether the runtime is dropped in the end, and not shut down.
-    pub(crate) is_dropped: bool,
+    pub(crate) drops_runtime: bool,
 }
 
 /// A supervisor below the root, with its workers.
 #[derive(Debug)]
-pub(crate) struct Pool {
+pub(crate) struct PoolPlan {
     pub(crate) policy: SupervisorPolicy,
     pub(crate) as_child: ChildPolicy,
-    pub(crate) workers: Vec<Post>,
+    pub(crate) workers: Vec<WorkerPlan>,
 }
 
 /// A worker.
 #[derive(Debug, Clone)]
-pub(crate) struct Post {
+pub(crate) struct WorkerPlan {
     pub(crate) policy: ChildPolicy,
     pub(crate) mailbox_capacity: usize,
     /// How its starts go, in order; those beyond go well.
-    pub(crate) starts: Vec<Start>,
+    pub(crate) starts: Vec<StartOutcome>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Start {
-    Well,
+pub(crate) enum StartOutcome {
+    Succeeds,
     Slow(Duration),
     Fails,
 }
 
 /// A message, and what its handler does each time that it is delivered; the last deed is repeated.
 #[derive(Debug, Clone)]
-pub(crate) struct Letter {
-    pub(crate) deeds: Vec<Deed>,
-    pub(crate) opted_in: bool,
+pub(crate) struct TestMessage {
+    pub(crate) actions: Vec<HandlerAction>,
+    pub(crate) is_redeliverable: bool,
     pub(crate) crashes_max: u32,
-    pub(crate) sent: Sent,
+    pub(crate) send_mode: SendMode,
 }
 
 /// How a message is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sent {
+pub(crate) enum SendMode {
     Cast,
     TryCast,
     /// A cast whose reply is waited for.
@@ -76,50 +76,50 @@ pub(crate) enum Sent {
 
 /// What a handler does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Deed {
+pub(crate) enum HandlerAction {
     Answer,
     AnswerAfter(Duration),
     /// Leaves the caller without an answer.
-    Leave,
+    DropReply,
     /// Keeps the caller waiting, in the state.
-    Keep,
+    HoldReply,
     /// Answers everybody who was kept waiting.
-    Release,
+    AnswerHeld,
     /// Lets an owned task answer.
-    Delegate(Duration),
+    AnswerFromTask(Duration),
     /// Answers, and starts an owned task that panics.
-    Undermine(Duration),
+    SpawnPanickingTask(Duration),
     /// Answers, and ends the incarnation.
-    End,
+    StopSelf,
     Panic,
     PanicAfter(Duration),
     Fail,
     AnswerThenPanic,
     /// Comes to its end, and then the snapshot panics.
-    Smudge,
+    PanicInSnapshot,
     Hang,
 }
 
 /// One step of a run.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Step {
+pub(crate) enum TraceStep {
     /// Sends the letter of that number to a worker.
     Send {
-        letter: usize,
+        message: usize,
         to: usize,
     },
-    Order {
-        order: Order,
-        to: Target,
+    Command {
+        command: TraceCommand,
+        to: CommandTarget,
     },
     /// Adds a worker to the root.
     Add,
     Yield,
-    Pass(Duration),
+    Sleep(Duration),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Order {
+pub(crate) enum TraceCommand {
     Stop,
     Start,
     Restart,
@@ -129,55 +129,55 @@ pub(crate) enum Order {
 
 /// Whom an order is about.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Target {
+pub(crate) enum CommandTarget {
     Worker(usize),
     Pool,
 }
 
-impl Trace {
+impl RandomTrace {
     /// The trace of `seed`.
     pub(crate) fn random(seed: u64) -> Self {
-        let mut draw = Draw(Rng::with_seed(seed));
+        let mut draw = TraceGenerator(Rng::with_seed(seed));
         let count = draw.0.usize(4..=LABELS.len());
         let root = draw.supervisor();
         Self {
             seed,
             root,
             root_shutdown: draw.shutdown(),
-            workers: draw.posts(&root),
+            workers: draw.workers(&root),
             pool: draw.one_in(2).then(|| {
                 let policy = draw.supervisor();
-                Pool { policy, as_child: draw.child(&root), workers: draw.posts(&policy) }
+                PoolPlan { policy, as_child: draw.child(&root), workers: draw.workers(&policy) }
             }),
             steps: draw.steps(count),
-            letters: (0..count).map(|_| draw.letter()).collect(),
-            is_dropped: draw.one_in(4),
+            messages: (0..count).map(|_| draw.message()).collect(),
+            drops_runtime: draw.one_in(4),
         }
     }
 
     /// The worker that [`Step::Add`] adds.
-    pub(crate) fn added(&self) -> Post {
-        Draw(Rng::with_seed(!self.seed)).post(&self.root)
+    pub(crate) fn added_worker(&self) -> WorkerPlan {
+        TraceGenerator(Rng::with_seed(!self.seed)).worker(&self.root)
     }
 }
 
-struct Draw(Rng);
+struct TraceGenerator(Rng);
 
-impl Draw {
+impl TraceGenerator {
     fn one_in(&mut self, times: u32) -> bool {
         self.0.u32(0..times) == 0
     }
 
-    fn of<T: Clone>(&mut self, choices: &[T]) -> T {
+    fn choose<T: Clone>(&mut self, choices: &[T]) -> T {
         choices[self.0.usize(0..choices.len())].clone()
     }
 
-    fn span(&mut self) -> Duration {
-        Duration::from_millis(self.of(&[1, 5, 20, 100]))
+    fn duration(&mut self) -> Duration {
+        Duration::from_millis(self.choose(&[1, 5, 20, 100]))
     }
 
     fn shutdown(&mut self) -> Shutdown {
-        if self.one_in(4) { Shutdown::Kill } else { Shutdown::Graceful(self.span()) }
+        if self.one_in(4) { Shutdown::Kill } else { Shutdown::Graceful(self.duration()) }
     }
 
     fn supervisor(&mut self) -> SupervisorPolicy {
@@ -188,13 +188,13 @@ impl Draw {
             1 => AutoShutdown::AllSignificant,
             _ => AutoShutdown::Never,
         };
-        SupervisorPolicy { strategy: self.of(STRATEGIES), intensity, auto_shutdown, dynamic: false }
+        SupervisorPolicy { strategy: self.choose(STRATEGIES), intensity, auto_shutdown, dynamic: false }
     }
 
     /// A policy for a child of a supervisor with that policy.
     fn child(&mut self, above: &SupervisorPolicy) -> ChildPolicy {
-        let window = self.span();
-        let restart = self.of(&[
+        let window = self.duration();
+        let restart = self.choose(&[
             RestartType::Permanent,
             RestartType::Permanent,
             RestartType::Transient,
@@ -205,98 +205,98 @@ impl Draw {
         ChildPolicy {
             restart,
             significant: may_be_significant && self.one_in(2),
-            stuck_after: self.one_in(4).then(|| self.span()),
-            delay: if self.one_in(2) { Delay::NONE } else { Delay::Fixed { delay: self.span() } },
+            stuck_after: self.one_in(4).then(|| self.duration()),
+            delay: if self.one_in(2) { Delay::NONE } else { Delay::Fixed { delay: self.duration() } },
             budget: self.one_in(2).then(|| Budget { restarts_max: self.0.u32(0..4), window }),
-            stable_after: self.span(),
-            exhausted: if self.one_in(4) { Exhausted::Escalate } else { Exhausted::Abandon },
+            stable_after: self.duration(),
+            exhausted: if self.one_in(4) { OnBudgetExhausted::Escalate } else { OnBudgetExhausted::Abandon },
             shutdown: self.shutdown(),
             checkpoint_crashes_max: self.0.u32(1..4),
             ..ChildPolicy::default()
         }
     }
 
-    fn posts(&mut self, above: &SupervisorPolicy) -> Vec<Post> {
-        (0..self.0.usize(1..=2)).map(|_| self.post(above)).collect()
+    fn workers(&mut self, above: &SupervisorPolicy) -> Vec<WorkerPlan> {
+        (0..self.0.usize(1..=2)).map(|_| self.worker(above)).collect()
     }
 
-    fn post(&mut self, above: &SupervisorPolicy) -> Post {
+    fn worker(&mut self, above: &SupervisorPolicy) -> WorkerPlan {
         let policy = self.child(above);
-        let mailbox_capacity = self.of(&[1, 2, 32]);
+        let mailbox_capacity = self.choose(&[1, 2, 32]);
         let starts = (0..4).map(|_| match self.0.u32(0..8) {
-            0 => Start::Fails,
-            1 => Start::Slow(self.span()),
-            _ => Start::Well,
+            0 => StartOutcome::Fails,
+            1 => StartOutcome::Slow(self.duration()),
+            _ => StartOutcome::Succeeds,
         });
         // A tree that does not come up has nothing to tell.
-        let starts = std::iter::once(Start::Well).chain(starts.collect::<Vec<_>>()).collect();
-        Post { policy, mailbox_capacity, starts }
+        let starts = std::iter::once(StartOutcome::Succeeds).chain(starts.collect::<Vec<_>>()).collect();
+        WorkerPlan { policy, mailbox_capacity, starts }
     }
 
-    fn letter(&mut self) -> Letter {
-        Letter {
-            deeds: (0..self.0.usize(1..=3)).map(|_| self.deed()).collect(),
-            opted_in: self.one_in(2),
+    fn message(&mut self) -> TestMessage {
+        TestMessage {
+            actions: (0..self.0.usize(1..=3)).map(|_| self.action()).collect(),
+            is_redeliverable: self.one_in(2),
             crashes_max: self.0.u32(1..=3),
-            sent: match self.0.u32(0..6) {
-                0 => Sent::Cast,
-                1 => Sent::TryCast,
-                2 => Sent::Ask,
-                3 => Sent::Call,
-                _ => Sent::CallWithin(self.span()),
+            send_mode: match self.0.u32(0..6) {
+                0 => SendMode::Cast,
+                1 => SendMode::TryCast,
+                2 => SendMode::Ask,
+                3 => SendMode::Call,
+                _ => SendMode::CallWithin(self.duration()),
             },
         }
     }
 
-    fn deed(&mut self) -> Deed {
-        let span = self.span();
+    fn action(&mut self) -> HandlerAction {
+        let span = self.duration();
         match self.0.u32(0..22) {
-            0 => Deed::AnswerAfter(span),
-            1 => Deed::Leave,
-            2 => Deed::Keep,
-            3 => Deed::Release,
-            4 => Deed::Delegate(span),
-            5 => Deed::Undermine(span),
-            6 => Deed::End,
-            7 | 8 => Deed::Panic,
-            9 => Deed::PanicAfter(span),
-            10 | 11 => Deed::Fail,
-            12 => Deed::AnswerThenPanic,
-            13 => Deed::Smudge,
-            14 => Deed::Hang,
-            _ => Deed::Answer,
+            0 => HandlerAction::AnswerAfter(span),
+            1 => HandlerAction::DropReply,
+            2 => HandlerAction::HoldReply,
+            3 => HandlerAction::AnswerHeld,
+            4 => HandlerAction::AnswerFromTask(span),
+            5 => HandlerAction::SpawnPanickingTask(span),
+            6 => HandlerAction::StopSelf,
+            7 | 8 => HandlerAction::Panic,
+            9 => HandlerAction::PanicAfter(span),
+            10 | 11 => HandlerAction::Fail,
+            12 => HandlerAction::AnswerThenPanic,
+            13 => HandlerAction::PanicInSnapshot,
+            14 => HandlerAction::Hang,
+            _ => HandlerAction::Answer,
         }
     }
 
     /// Sends all letters in their order, with whatever else may happen in between.
-    fn steps(&mut self, letters: usize) -> Vec<Step> {
+    fn steps(&mut self, letters: usize) -> Vec<TraceStep> {
         let mut steps = Vec::new();
         for letter in 0..letters {
             while self.one_in(2) {
-                steps.push(self.step_between());
+                steps.push(self.interleaved_step());
             }
-            steps.push(Step::Send { letter, to: self.0.usize(0..8) });
+            steps.push(TraceStep::Send { message: letter, to: self.0.usize(0..8) });
         }
         steps
     }
 
-    fn step_between(&mut self) -> Step {
+    fn interleaved_step(&mut self) -> TraceStep {
         match self.0.u32(0..12) {
-            0..=2 => Step::Order { order: self.order(), to: Target::Worker(self.0.usize(0..8)) },
-            3 => Step::Order { order: self.order(), to: Target::Pool },
-            4 => Step::Add,
-            5..=7 => Step::Yield,
-            _ => Step::Pass(self.span()),
+            0..=2 => TraceStep::Command { command: self.command(), to: CommandTarget::Worker(self.0.usize(0..8)) },
+            3 => TraceStep::Command { command: self.command(), to: CommandTarget::Pool },
+            4 => TraceStep::Add,
+            5..=7 => TraceStep::Yield,
+            _ => TraceStep::Sleep(self.duration()),
         }
     }
 
-    fn order(&mut self) -> Order {
+    fn command(&mut self) -> TraceCommand {
         match self.0.u32(0..10) {
-            0 => Order::Remove,
-            1 | 2 => Order::Stop,
-            3 | 4 => Order::Reset,
-            5 | 6 => Order::Restart,
-            _ => Order::Start,
+            0 => TraceCommand::Remove,
+            1 | 2 => TraceCommand::Stop,
+            3 | 4 => TraceCommand::Reset,
+            5 | 6 => TraceCommand::Restart,
+            _ => TraceCommand::Start,
         }
     }
 }

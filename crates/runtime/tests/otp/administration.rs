@@ -1,9 +1,9 @@
 //! Lines 13 to 15: administration.
 
 use mainstay_runtime::policy::SupervisorPolicy;
-use mainstay_runtime::{AdminError, Status};
+use mainstay_runtime::{AdminError, ActorStatus};
 
-use crate::stage::{Cue, Player, Stage, at_once, delayed, settle};
+use crate::test_tree::{ChildMessage, TestChild, TestTree, immediate_policy, delayed_policy, settle};
 
 fn running() -> AdminError {
     AdminError::Running { name: "a".to_owned() }
@@ -14,22 +14,22 @@ fn restarting() -> AdminError {
 }
 
 #[tokio::test(start_paused = true)]
-async fn starting_a_running_child_again_is_already_running_and_one_that_is_not_is_already_present() {
-    let (stage, [a], _) = Stage::of(SupervisorPolicy::default(), delayed(), ["a"]).await;
+async fn add_existing_child_is_already_running_or_present() {
+    let (stage, [a], _) = TestTree::with_children(SupervisorPolicy::default(), delayed_policy(), ["a"]).await;
     let root = stage.runtime.root();
-    let again = || root.add(Player::new("a", &stage.script).under(at_once()));
+    let again = || root.add(TestChild::new("a", &stage.log).with_policy(immediate_policy()));
     assert!(matches!(again().await, Err(AdminError::AlreadyRunning { path }) if path.as_str() == "root/a"));
-    a.cast(Cue::Panic).await.unwrap();
+    a.cast(ChildMessage::Panic).await.unwrap();
     settle().await;
-    assert_eq!(stage.status("root/a"), Status::Restarting);
+    assert_eq!(stage.status("root/a"), ActorStatus::Restarting);
     assert!(matches!(again().await, Err(AdminError::AlreadyPresent { path }) if path.as_str() == "root/a"));
     root.stop("a").await.unwrap();
     assert!(matches!(again().await, Err(AdminError::AlreadyPresent { .. })));
 }
 
 #[tokio::test(start_paused = true)]
-async fn stopping_is_idempotent_and_an_unknown_child_is_not_found() {
-    let (stage, _, _) = Stage::of(SupervisorPolicy::default(), at_once(), ["a"]).await;
+async fn stop_is_idempotent_and_unknown_child_is_not_found() {
+    let (stage, _, _) = TestTree::with_children(SupervisorPolicy::default(), immediate_policy(), ["a"]).await;
     let root = stage.runtime.root();
     assert_eq!(root.stop("a").await, Ok(()));
     assert_eq!(root.stop("a").await, Ok(()));
@@ -42,11 +42,11 @@ async fn stopping_is_idempotent_and_an_unknown_child_is_not_found() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn start_or_delete_of_a_running_child_is_refused_and_of_a_restarting_one_too() {
-    let (stage, [a], _) = Stage::of(SupervisorPolicy::default(), delayed(), ["a"]).await;
+async fn start_or_delete_of_active_child_is_refused() {
+    let (stage, [a], _) = TestTree::with_children(SupervisorPolicy::default(), delayed_policy(), ["a"]).await;
     let root = stage.runtime.root();
     assert_eq!((root.start("a").await, root.delete("a").await), (Err(running()), Err(running())));
-    a.cast(Cue::Panic).await.unwrap();
+    a.cast(ChildMessage::Panic).await.unwrap();
     settle().await;
     assert_eq!((root.start("a").await, root.delete("a").await), (Err(restarting()), Err(restarting())));
     root.stop("a").await.unwrap();
@@ -55,8 +55,8 @@ async fn start_or_delete_of_a_running_child_is_refused_and_of_a_restarting_one_t
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_order_that_another_one_displaces_is_told_so() {
-    let (stage, _, [direction]) = Stage::of(SupervisorPolicy::default(), at_once(), ["a"]).await;
+async fn command_displaced_by_another_is_superseded() {
+    let (stage, _, [direction]) = TestTree::with_children(SupervisorPolicy::default(), immediate_policy(), ["a"]).await;
     let root = stage.runtime.root();
     let _never = direction.hold_starts();
     let stop = async {

@@ -1,31 +1,31 @@
 //! Lines 41, 42 and 44: introspection, and what a supervisor's restart keeps.
 
 use mainstay_runtime::policy::SupervisorPolicy;
-use mainstay_runtime::{CallError, Child, Counts, Runtime, SupervisorSpec};
+use mainstay_runtime::{CallError, Child, ChildCounts, Runtime, SupervisorSpec};
 
-use crate::stage::{Cue, Player, Script, Stage, at_once, delayed, intensity, pass, s, settle};
+use crate::test_tree::{ChildMessage, TestChild, LifecycleLog, TestTree, immediate_policy, delayed_policy, intensity, advance, s, settle};
 
 #[tokio::test(start_paused = true)]
-async fn counts_of_specs_active_supervisors_and_workers_are_right_at_every_moment() {
-    let script = Script::default();
+async fn counts_are_right_at_every_moment() {
+    let script = LifecycleLog::default();
     let mut root = SupervisorSpec::new("root");
-    let a = root.child(Player::new("a", &script).under(delayed())).unwrap();
+    let a = root.child(TestChild::new("a", &script).with_policy(delayed_policy())).unwrap();
     root.supervisor(SupervisorSpec::new("pool")).unwrap();
-    let stage = Stage::start(root, &script).await;
+    let stage = TestTree::start(root, &script).await;
     let handle = stage.runtime.root();
-    let counts = |specs, active, supervisors, workers| Counts { specs, active, supervisors, workers };
+    let counts = |specs, active, supervisors, workers| ChildCounts { specs, active, supervisors, workers };
     assert_eq!(handle.counts(), counts(2, 2, 1, 1));
-    a.cast(Cue::Panic).await.unwrap();
+    a.cast(ChildMessage::Panic).await.unwrap();
     settle().await;
     assert_eq!(handle.counts(), counts(2, 1, 1, 1));
-    pass(s(5)).await;
+    advance(s(5)).await;
     assert_eq!(handle.counts(), counts(2, 2, 1, 1));
     let tree = stage.runtime.tree();
-    let (shown, vitals) = (&tree.find("root/a").unwrap().vitals, a.vitals(stage.runtime.now()));
+    let (shown, vitals) = (&tree.find("root/a").unwrap().info, a.info(stage.runtime.now()));
     assert_eq!((shown, vitals.generation), (&vitals, 2), "an address shows what the tree does");
-    let held = Player::new("b", &script);
-    let gate = held.direction.hold_starts();
-    let adding = async { handle.add(held.under(at_once())).await.unwrap() };
+    let held = TestChild::new("b", &script);
+    let gate = held.controls.hold_starts();
+    let adding = async { handle.add(held.with_policy(immediate_policy())).await.unwrap() };
     let looking = async {
         settle().await;
         assert_eq!(handle.counts(), counts(3, 3, 1, 2), "one that starts has an incarnation");
@@ -40,44 +40,44 @@ async fn counts_of_specs_active_supervisors_and_workers_are_right_at_every_momen
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_supervisor_that_restarts_has_its_static_children_back_and_of_the_others_those_that_last() {
-    let script = Script::default();
+async fn restarted_supervisor_has_static_and_persistent_children() {
+    let script = LifecycleLog::default();
     let mut root = SupervisorSpec::new("root");
     let strict = SupervisorPolicy { intensity: intensity(0), ..SupervisorPolicy::default() };
-    let mut pool = SupervisorSpec::new("pool").policy(strict).as_child(at_once());
-    let fixed = pool.child(Player::new("fixed", &script).under(at_once())).unwrap();
+    let mut pool = SupervisorSpec::new("pool").policy(strict).as_child(immediate_policy());
+    let fixed = pool.child(TestChild::new("fixed", &script).with_policy(immediate_policy())).unwrap();
     let pool = root.supervisor(pool).unwrap();
-    let _stage = Stage::start(root, &script).await;
-    let passing = pool.add(Player::new("passing", &script).under(at_once())).await.unwrap();
-    let lasting = pool.add(Child::new("lasting", Player::new("lasting", &script)).lasting()).await.unwrap();
-    fixed.cast(Cue::Panic).await.unwrap();
+    let _stage = TestTree::start(root, &script).await;
+    let passing = pool.add(TestChild::new("passing", &script).with_policy(immediate_policy())).await.unwrap();
+    let lasting = pool.add(Child::new("lasting", TestChild::new("lasting", &script)).persistent()).await.unwrap();
+    fixed.cast(ChildMessage::Panic).await.unwrap();
     settle().await;
-    assert_eq!(fixed.call(Cue::Ask).await, Ok(()));
-    assert_eq!(lasting.call(Cue::Ask).await, Ok(()));
-    assert_eq!(passing.call(Cue::Ask).await, Err(CallError::Stopped));
+    assert_eq!(fixed.call(ChildMessage::Ask).await, Ok(()));
+    assert_eq!(lasting.call(ChildMessage::Ask).await, Ok(()));
+    assert_eq!(passing.call(ChildMessage::Ask).await, Err(CallError::Stopped));
     assert_eq!(pool.names(), ["fixed", "lasting"]);
     pool.remove("lasting").await.unwrap();
-    fixed.cast(Cue::Panic).await.unwrap();
+    fixed.cast(ChildMessage::Panic).await.unwrap();
     settle().await;
-    assert_eq!(fixed.call(Cue::Ask).await, Ok(()));
+    assert_eq!(fixed.call(ChildMessage::Ask).await, Ok(()));
     assert_eq!(pool.names(), ["fixed"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn two_runtimes_in_one_process_do_not_see_each_other() {
-    let script = Script::default();
+    let script = LifecycleLog::default();
     let mut trees = Vec::new();
     for _ in 0..2 {
         let mut root = SupervisorSpec::new("root");
-        let a = root.child(Player::new("a", &script).under(at_once())).unwrap();
+        let a = root.child(TestChild::new("a", &script).with_policy(immediate_policy())).unwrap();
         trees.push((Runtime::builder().start(root).await.unwrap(), a));
     }
     let [(one, a_one), (two, a_two)] = &trees[..] else { panic!("there are two") };
-    a_one.cast(Cue::Panic).await.unwrap();
-    assert_eq!(a_one.call(Cue::Ask).await, Ok(()));
+    a_one.cast(ChildMessage::Panic).await.unwrap();
+    assert_eq!(a_one.call(ChildMessage::Ask).await, Ok(()));
     one.shutdown().await;
-    assert_eq!(a_one.call(Cue::Ask).await, Err(CallError::Stopped));
-    assert_eq!(a_two.call(Cue::Ask).await, Ok(()));
-    assert_eq!(two.tree().find("root/a").unwrap().vitals.generation, 1);
+    assert_eq!(a_one.call(ChildMessage::Ask).await, Err(CallError::Stopped));
+    assert_eq!(a_two.call(ChildMessage::Ask).await, Ok(()));
+    assert_eq!(two.tree().find("root/a").unwrap().info.generation, 1);
     assert_ne!(one.journal().boot(), two.journal().boot());
 }

@@ -1,24 +1,24 @@
 //! Lines 16 to 19: restart types.
 
 use mainstay_runtime::policy::{ChildPolicy, RestartType, Strategy, SupervisorPolicy};
-use mainstay_runtime::{Status, SupervisorSpec};
+use mainstay_runtime::{ActorStatus, SupervisorSpec};
 
-use crate::stage::{Cue, Player, Script, Stage, at_once, s, settle};
+use crate::test_tree::{ChildMessage, TestChild, LifecycleLog, TestTree, immediate_policy, s, settle};
 
-fn with(restart: RestartType) -> ChildPolicy {
-    ChildPolicy { restart, stuck_after: Some(s(60)), ..at_once() }
+fn restart_policy(restart: RestartType) -> ChildPolicy {
+    ChildPolicy { restart, stuck_after: Some(s(60)), ..immediate_policy() }
 }
 
 /// The generation of a child of this type after an exit of each kind, one after the other: normal, panic, error,
 /// killed.
 async fn generations(restart: RestartType) -> Vec<Option<u64>> {
     let mut generations = Vec::new();
-    for cue in [Cue::End, Cue::Panic, Cue::Fail, Cue::Hang] {
-        let (stage, [a], _) = Stage::of(SupervisorPolicy::default(), with(restart), ["a"]).await;
+    for cue in [ChildMessage::Stop, ChildMessage::Panic, ChildMessage::Fail, ChildMessage::Hang] {
+        let (stage, [a], _) = TestTree::with_children(SupervisorPolicy::default(), restart_policy(restart), ["a"]).await;
         a.cast(cue).await.unwrap();
-        crate::stage::pass(s(100)).await;
+        crate::test_tree::advance(s(100)).await;
         let tree = stage.runtime.tree();
-        generations.push(tree.find("root/a").map(|node| node.vitals.generation));
+        generations.push(tree.find("root/a").map(|node| node.info.generation));
     }
     generations
 }
@@ -29,7 +29,7 @@ async fn a_permanent_child_restarts_on_every_exit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_transient_child_restarts_on_kill_error_and_panic_but_not_on_a_normal_exit_and_its_spec_stays() {
+async fn transient_child_restarts_on_abnormal_exits_only() {
     assert_eq!(generations(RestartType::Transient).await, [Some(1), Some(2), Some(2), Some(2)]);
 }
 
@@ -39,18 +39,18 @@ async fn a_temporary_child_never_restarts_and_its_spec_is_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_temporary_bystander_of_a_group_restart_is_stopped_and_not_restarted() {
-    let script = Script::default();
+async fn group_restart_stops_temporary_child_for_good() {
+    let script = LifecycleLog::default();
     let policy = SupervisorPolicy { strategy: Strategy::OneForAll, ..SupervisorPolicy::default() };
     let mut root = SupervisorSpec::new("root").policy(policy);
-    let a = root.child(Player::new("a", &script).under(at_once())).unwrap();
-    root.child(Player::new("guest", &script).under(with(RestartType::Temporary))).unwrap();
-    root.child(Player::new("c", &script).under(at_once())).unwrap();
-    let stage = Stage::start(root, &script).await;
-    script.read();
-    a.cast(Cue::Panic).await.unwrap();
+    let a = root.child(TestChild::new("a", &script).with_policy(immediate_policy())).unwrap();
+    root.child(TestChild::new("guest", &script).with_policy(restart_policy(RestartType::Temporary))).unwrap();
+    root.child(TestChild::new("c", &script).with_policy(immediate_policy())).unwrap();
+    let stage = TestTree::start(root, &script).await;
+    script.take();
+    a.cast(ChildMessage::Panic).await.unwrap();
     settle().await;
-    assert_eq!(script.read(), ["stop c", "stop guest", "start a", "ready a", "start c", "ready c"]);
+    assert_eq!(script.take(), ["stop c", "stop guest", "start a", "ready a", "start c", "ready c"]);
     assert_eq!(stage.runtime.root().names(), ["a", "c"]);
-    assert_eq!(stage.statuses(["root/a", "root/c"]), [Status::Running; 2]);
+    assert_eq!(stage.statuses(["root/a", "root/c"]), [ActorStatus::Running; 2]);
 }

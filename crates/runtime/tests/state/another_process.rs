@@ -3,21 +3,21 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-const FILE: &str = "MAINSTAY_TEST_STATE_FILE";
+const STATE_FILE_VAR: &str = "MAINSTAY_TEST_STATE_FILE";
 
 /// The file to use, in the other process; `None` in this one.
-pub(crate) fn file() -> Option<PathBuf> {
-    std::env::var_os(FILE).map(PathBuf::from)
+pub(crate) fn state_file() -> Option<PathBuf> {
+    std::env::var_os(STATE_FILE_VAR).map(PathBuf::from)
 }
 
 /// `command`, extended so that it runs the test `name` of this binary on `file`.
-pub(crate) fn running(mut command: Command, name: &str, file: &Path) -> Command {
+pub(crate) fn with_test(mut command: Command, name: &str, file: &Path) -> Command {
     command.args(["--exact", name, "--ignored", "--nocapture"]);
-    command.env(FILE, file).stdin(Stdio::null()).stdout(Stdio::piped());
+    command.env(STATE_FILE_VAR, file).stdin(Stdio::null()).stdout(Stdio::piped());
     command
 }
 
 /// This test binary.
-pub(crate) fn this_binary() -> PathBuf {
+pub(crate) fn test_binary() -> PathBuf {
     std::env::current_exe().unwrap()
 }

@@ -7,32 +7,32 @@ use mainstay_runtime::journal::{Delivery, Record};
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay};
 use mainstay_runtime::state::{Durable, StateStore};
 use mainstay_runtime::{
-    Address, Child, Context, Failure, Message, Reply, Runtime, StartError, SupervisorSpec, Worker,
+    Address, Child, Context, Failure, Message, Reply, Runtime, RuntimeStartError, SupervisorSpec, Worker,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub(crate) enum Count {
+pub(crate) enum DurableCounterMessage {
     Up,
     Get(Reply<u64>),
     Panic,
     /// Adds a hundred, and then holds its thread until something comes or the other end is gone.
     #[allow(dead_code, reason = "not every test holds a thread")]
-    Seize(Mutex<Receiver<()>>),
+    BlockThread(Mutex<Receiver<()>>),
 }
 
-impl Message for Count {}
+impl Message for DurableCounterMessage {}
 
 /// What version `V` of the program stores. Version 2 can read version 1; version 3 reads none but its own.
 #[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct Tally<const V: u32> {
+pub(crate) struct CounterSnapshot<const V: u32> {
     pub(crate) total: u64,
     /// Set by a migration.
     #[serde(default)]
     pub(crate) migrated: bool,
 }
 
-impl<const V: u32> Durable for Tally<V> {
+impl<const V: u32> Durable for CounterSnapshot<V> {
     const VERSION: u32 = V;
 
     fn migrate(version: u32, old: Value) -> Result<Self, Failure> {
@@ -46,29 +46,29 @@ impl<const V: u32> Durable for Tally<V> {
 
 /// A counter of version `V` that may refuse to start from one total.
 #[derive(Default)]
-pub(crate) struct Counter<const V: u32> {
-    pub(crate) refuses: Option<u64>,
+pub(crate) struct DurableCounter<const V: u32> {
+    pub(crate) rejected_total: Option<u64>,
 }
 
-impl<const V: u32> Worker for Counter<V> {
-    type Message = Count;
+impl<const V: u32> Worker for DurableCounter<V> {
+    type Message = DurableCounterMessage;
     type State = u64;
-    type Snapshot = Tally<V>;
+    type Snapshot = CounterSnapshot<V>;
 
-    async fn start(&self, _: &mut Context<Count>, kept: Option<Tally<V>>) -> Result<u64, Failure> {
+    async fn start(&self, _: &mut Context<DurableCounterMessage>, kept: Option<CounterSnapshot<V>>) -> Result<u64, Failure> {
         match kept {
-            Some(tally) if Some(tally.total) == self.refuses => Err("not from this".into()),
+            Some(tally) if Some(tally.total) == self.rejected_total => Err("not from this".into()),
             Some(tally) => Ok(tally.total),
             None => Ok(0),
         }
     }
 
-    async fn handle(&self, _: &mut Context<Count>, count: Count, total: &mut u64) -> Result<(), Failure> {
+    async fn handle(&self, _: &mut Context<DurableCounterMessage>, count: DurableCounterMessage, total: &mut u64) -> Result<(), Failure> {
         match count {
-            Count::Up => *total += 1,
-            Count::Get(reply) => reply.send(*total),
-            Count::Panic => panic!("on purpose"),
-            Count::Seize(gate) => {
+            DurableCounterMessage::Up => *total += 1,
+            DurableCounterMessage::Get(reply) => reply.send(*total),
+            DurableCounterMessage::Panic => panic!("on purpose"),
+            DurableCounterMessage::BlockThread(gate) => {
                 *total += 100;
                 let _ = gate.lock().unwrap().recv();
             }
@@ -76,13 +76,13 @@ impl<const V: u32> Worker for Counter<V> {
         Ok(())
     }
 
-    fn snapshot(&self, total: &u64) -> Option<Tally<V>> {
-        Some(Tally { total: *total, migrated: false })
+    fn snapshot(&self, total: &u64) -> Option<CounterSnapshot<V>> {
+        Some(CounterSnapshot { total: *total, migrated: false })
     }
 }
 
 /// Restarted at once, as often as need be.
-pub(crate) fn tireless() -> ChildPolicy {
+pub(crate) fn restart_often() -> ChildPolicy {
     let budget = Budget { restarts_max: 20, window: std::time::Duration::from_secs(600) };
     ChildPolicy { delay: Delay::NONE, budget: Some(budget), ..ChildPolicy::default() }
 }
@@ -90,21 +90,21 @@ pub(crate) fn tireless() -> ChildPolicy {
 /// A tree with nothing but this durable counter in it, at `root/counter`.
 pub(crate) async fn start_with<const V: u32>(
     store: Arc<dyn StateStore>,
-    counter: Counter<V>,
-) -> Result<(Runtime, Address<Count>), StartError> {
+    counter: DurableCounter<V>,
+) -> Result<(Runtime, Address<DurableCounterMessage>), RuntimeStartError> {
     let mut root = SupervisorSpec::new("root");
-    let child = Child::new("counter", counter).policy(tireless()).durable();
+    let child = Child::new("counter", counter).policy(restart_often()).durable();
     let address = root.child(child).unwrap();
     Ok((Runtime::builder().seed(1).state_store(store).start(root).await?, address))
 }
 
 /// The same, with a counter that refuses nothing.
-pub(crate) async fn start<const V: u32>(store: Arc<dyn StateStore>) -> (Runtime, Address<Count>) {
-    start_with(store, Counter::<V>::default()).await.unwrap()
+pub(crate) async fn start<const V: u32>(store: Arc<dyn StateStore>) -> (Runtime, Address<DurableCounterMessage>) {
+    start_with(store, DurableCounter::<V>::default()).await.unwrap()
 }
 
 /// What the journal has said of `kind`, from the beginning.
-pub(crate) async fn told(runtime: &Runtime, kind: &str) -> Vec<Record> {
+pub(crate) async fn records_of(runtime: &Runtime, kind: &str) -> Vec<Record> {
     let newest = runtime.journal().seq();
     let mut story = runtime.journal().subscribe_after(0);
     let mut records = Vec::new();
@@ -118,6 +118,6 @@ pub(crate) async fn told(runtime: &Runtime, kind: &str) -> Vec<Record> {
 }
 
 /// The total of the counter.
-pub(crate) async fn total(counter: &Address<Count>) -> u64 {
-    counter.call(Count::Get).await.unwrap()
+pub(crate) async fn total(counter: &Address<DurableCounterMessage>) -> u64 {
+    counter.call(DurableCounterMessage::Get).await.unwrap()
 }

@@ -13,55 +13,55 @@ use crate::another_process;
 
 /// A heap of so many kilobytes.
 #[derive(Clone, Serialize, Deserialize)]
-struct Heap(String);
+struct SizedSnapshot(String);
 
-impl Durable for Heap {
+impl Durable for SizedSnapshot {
     const VERSION: u32 = 1;
 }
 
-enum Pile {
+enum SizedMessage {
     Set(usize),
     Get(Reply<usize>),
 }
 
-impl Message for Pile {}
+impl Message for SizedMessage {}
 
-struct Hoard;
+struct SizedWorker;
 
-impl Worker for Hoard {
-    type Message = Pile;
+impl Worker for SizedWorker {
+    type Message = SizedMessage;
     type State = usize;
-    type Snapshot = Heap;
+    type Snapshot = SizedSnapshot;
 
-    async fn start(&self, _: &mut Context<Pile>, kept: Option<Heap>) -> Result<usize, Failure> {
+    async fn start(&self, _: &mut Context<SizedMessage>, kept: Option<SizedSnapshot>) -> Result<usize, Failure> {
         Ok(kept.map_or(0, |heap| heap.0.len() / 1024))
     }
 
-    async fn handle(&self, _: &mut Context<Pile>, pile: Pile, kilobytes: &mut usize) -> Result<(), Failure> {
+    async fn handle(&self, _: &mut Context<SizedMessage>, pile: SizedMessage, kilobytes: &mut usize) -> Result<(), Failure> {
         match pile {
-            Pile::Set(to) => *kilobytes = to,
-            Pile::Get(reply) => reply.send(*kilobytes),
+            SizedMessage::Set(to) => *kilobytes = to,
+            SizedMessage::Get(reply) => reply.send(*kilobytes),
         }
         Ok(())
     }
 
-    fn snapshot(&self, kilobytes: &usize) -> Option<Heap> {
-        Some(Heap("x".repeat(kilobytes * 1024)))
+    fn snapshot(&self, kilobytes: &usize) -> Option<SizedSnapshot> {
+        Some(SizedSnapshot("x".repeat(kilobytes * 1024)))
     }
 }
 
 /// Runs a test of this binary in a process whose files may not grow beyond `bytes_max`.
-fn run_within(bytes_max: u64, name: &str, file: &Path) -> (ExitStatus, String) {
+fn run_with_file_limit(bytes_max: u64, name: &str, file: &Path) -> (ExitStatus, String) {
     let mut shell = Command::new("sh");
     // Refused like a disk that is full, instead of ended by a signal. The limit counts blocks of 512 bytes.
     shell.args(["-c", r#"trap "" XFSZ; ulimit -f "$0"; exec "$@""#]);
-    shell.arg((bytes_max / 512).to_string()).arg(another_process::this_binary());
-    let output = another_process::running(shell, name, file).output().unwrap();
+    shell.arg((bytes_max / 512).to_string()).arg(another_process::test_binary());
+    let output = another_process::with_test(shell, name, file).output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     (output.status, String::from_utf8_lossy(&said).into_owned())
 }
 
-async fn until_degraded(story: &mut Subscription) -> String {
+async fn next_degraded_reason(story: &mut Subscription) -> String {
     loop {
         let Delivery::Event(record) = story.next().await else { panic!("events are missing") };
         if record.kind == "state_degraded" {
@@ -72,34 +72,34 @@ async fn until_degraded(story: &mut Subscription) -> String {
 
 #[tokio::test]
 #[ignore = "run by another test, in a process of its own"]
-async fn a_process_piles_up_more_than_the_disk_takes_and_then_less() {
-    let Some(file) = another_process::file() else { return };
+async fn process_exceeds_disk_then_shrinks() {
+    let Some(file) = another_process::state_file() else { return };
     let store = Arc::new(RedbStore::open(&file, RedbConfig::default()).unwrap());
     let mut root = SupervisorSpec::new("root");
-    let hoard = root.child(Child::new("hoard", Hoard).durable()).unwrap();
+    let hoard = root.child(Child::new("hoard", SizedWorker).durable()).unwrap();
     let runtime = Runtime::builder().state_store(store.clone()).start(root).await.unwrap();
     let mut story = runtime.journal().subscribe_after(0);
     let mut kilobytes = 0;
     loop {
         kilobytes += 256;
-        hoard.cast(Pile::Set(kilobytes)).await.unwrap();
-        assert_eq!(hoard.call(Pile::Get).await, Ok(kilobytes));
+        hoard.cast(SizedMessage::Set(kilobytes)).await.unwrap();
+        assert_eq!(hoard.call(SizedMessage::Get).await, Ok(kilobytes));
         if store.flush().await.is_err() {
             break;
         }
         assert!(kilobytes < 8000, "the limit does not hold");
     }
-    let refused = until_degraded(&mut story).await;
+    let refused = next_degraded_reason(&mut story).await;
     assert!(refused.starts_with("the disk refuses states, they wait in memory: "), "{refused}");
     // Nothing else stops, and it is not told of again.
     for more in 1..=100 {
-        hoard.cast(Pile::Set(kilobytes + more)).await.unwrap();
+        hoard.cast(SizedMessage::Set(kilobytes + more)).await.unwrap();
     }
-    assert_eq!(hoard.call(Pile::Get).await, Ok(kilobytes + 100));
+    assert_eq!(hoard.call(SizedMessage::Get).await, Ok(kilobytes + 100));
     store.flush().await.unwrap_err();
-    hoard.cast(Pile::Set(7)).await.unwrap();
-    assert_eq!(hoard.call(Pile::Get).await, Ok(7));
-    assert_eq!(until_degraded(&mut story).await, "the disk takes states again");
+    hoard.cast(SizedMessage::Set(7)).await.unwrap();
+    assert_eq!(hoard.call(SizedMessage::Get).await, Ok(7));
+    assert_eq!(next_degraded_reason(&mut story).await, "the disk takes states again");
     store.flush().await.unwrap();
     runtime.shutdown().await;
     store.close().await;
@@ -107,48 +107,48 @@ async fn a_process_piles_up_more_than_the_disk_takes_and_then_less() {
 
 #[tokio::test]
 #[ignore = "run by another test, in a process of its own"]
-async fn a_process_opens_a_file_on_a_full_disk() {
-    let Some(file) = another_process::file() else { return };
+async fn process_opens_file_on_full_disk() {
+    let Some(file) = another_process::state_file() else { return };
     let store = Arc::new(RedbStore::open(&file, RedbConfig::default()).unwrap());
     let mut root = SupervisorSpec::new("root");
-    let hoard = root.child(Child::new("hoard", Hoard).durable()).unwrap();
+    let hoard = root.child(Child::new("hoard", SizedWorker).durable()).unwrap();
     let runtime = Runtime::builder().state_store(store.clone()).start(root).await.unwrap();
-    assert_eq!(hoard.call(Pile::Get).await, Ok(300));
-    hoard.cast(Pile::Set(2000)).await.unwrap();
-    assert_eq!(hoard.call(Pile::Get).await, Ok(2000));
+    assert_eq!(hoard.call(SizedMessage::Get).await, Ok(300));
+    hoard.cast(SizedMessage::Set(2000)).await.unwrap();
+    assert_eq!(hoard.call(SizedMessage::Get).await, Ok(2000));
     store.flush().await.unwrap_err();
-    until_degraded(&mut runtime.journal().subscribe_after(0)).await;
+    next_degraded_reason(&mut runtime.journal().subscribe_after(0)).await;
 }
 
 #[tokio::test]
-async fn a_full_disk_is_told_of_once_stops_nothing_and_is_written_to_again_when_there_is_room() {
+async fn full_disk_is_recorded_once_and_writing_resumes() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("state.redb");
     let name = "full_disk::a_process_piles_up_more_than_the_disk_takes_and_then_less";
-    let (status, said) = run_within(4 * 1024 * 1024, name, &file);
+    let (status, said) = run_with_file_limit(4 * 1024 * 1024, name, &file);
     assert!(status.success() && said.contains("1 passed"), "{said}");
     let store = Arc::new(RedbStore::open(&file, RedbConfig::default()).unwrap());
     let mut root = SupervisorSpec::new("root");
-    let hoard = root.child(Child::new("hoard", Hoard).durable()).unwrap();
+    let hoard = root.child(Child::new("hoard", SizedWorker).durable()).unwrap();
     let _runtime = Runtime::builder().state_store(store).start(root).await.unwrap();
-    assert_eq!(hoard.call(Pile::Get).await, Ok(7));
+    assert_eq!(hoard.call(SizedMessage::Get).await, Ok(7));
 }
 
 #[tokio::test]
-async fn states_are_loaded_from_a_disk_that_takes_no_more() {
+async fn full_disk_still_loads_states() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("state.redb");
     let store = Arc::new(RedbStore::open(&file, RedbConfig::default()).unwrap());
     let mut root = SupervisorSpec::new("root");
-    let hoard = root.child(Child::new("hoard", Hoard).durable()).unwrap();
+    let hoard = root.child(Child::new("hoard", SizedWorker).durable()).unwrap();
     let runtime = Runtime::builder().state_store(store.clone()).start(root).await.unwrap();
-    hoard.cast(Pile::Set(300)).await.unwrap();
+    hoard.cast(SizedMessage::Set(300)).await.unwrap();
     runtime.shutdown().await;
     store.close().await;
     let bytes = std::fs::metadata(&file).unwrap().len();
     let name = "full_disk::a_process_opens_a_file_on_a_full_disk";
     for limit in [0, 512, bytes] {
-        let (status, said) = run_within(limit, name, &file);
+        let (status, said) = run_with_file_limit(limit, name, &file);
         assert!(status.success() && said.contains("1 passed"), "{limit} of {bytes} bytes: {said}");
     }
 }

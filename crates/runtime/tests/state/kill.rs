@@ -21,16 +21,16 @@ const NAMES: [&str; 3] = ["small", "middle", "large"];
 
 /// A number, and what follows from it: a state that is a mixture of two is noticed.
 #[derive(Clone, Serialize, Deserialize)]
-struct Page {
+struct SequenceSnapshot {
     number: u64,
     text: String,
 }
 
-impl Durable for Page {
+impl Durable for SequenceSnapshot {
     const VERSION: u32 = 1;
 }
 
-impl Page {
+impl SequenceSnapshot {
     fn new(number: u64, name: &str) -> Self {
         let times = match name {
             "small" => 1,
@@ -41,34 +41,34 @@ impl Page {
     }
 }
 
-enum Turn {
-    Over,
+enum SequenceMessage {
+    Advance,
     Get(Reply<u64>),
 }
 
-impl Message for Turn {}
+impl Message for SequenceMessage {}
 
-struct Book(&'static str);
+struct Sequence(&'static str);
 
-impl Worker for Book {
-    type Message = Turn;
+impl Worker for Sequence {
+    type Message = SequenceMessage;
     type State = u64;
-    type Snapshot = Page;
+    type Snapshot = SequenceSnapshot;
 
-    async fn start(&self, _: &mut Context<Turn>, kept: Option<Page>) -> Result<u64, Failure> {
+    async fn start(&self, _: &mut Context<SequenceMessage>, kept: Option<SequenceSnapshot>) -> Result<u64, Failure> {
         Ok(kept.map_or(0, |page| page.number))
     }
 
-    async fn handle(&self, _: &mut Context<Turn>, turn: Turn, number: &mut u64) -> Result<(), Failure> {
+    async fn handle(&self, _: &mut Context<SequenceMessage>, turn: SequenceMessage, number: &mut u64) -> Result<(), Failure> {
         match turn {
-            Turn::Over => *number += 1,
-            Turn::Get(reply) => reply.send(*number),
+            SequenceMessage::Advance => *number += 1,
+            SequenceMessage::Get(reply) => reply.send(*number),
         }
         Ok(())
     }
 
-    fn snapshot(&self, number: &u64) -> Option<Page> {
-        Some(Page::new(*number, self.0))
+    fn snapshot(&self, number: &u64) -> Option<SequenceSnapshot> {
+        Some(SequenceSnapshot::new(*number, self.0))
     }
 }
 
@@ -78,43 +78,43 @@ fn path(name: &str) -> ActorPath {
 
 #[tokio::test]
 #[ignore = "run by another test, in a process of its own"]
-async fn a_process_turns_pages_until_it_is_killed() {
-    let Some(file) = another_process::file() else { return };
+async fn process_advances_until_killed() {
+    let Some(file) = another_process::state_file() else { return };
     let config = RedbConfig { commit_interval: Duration::from_millis(1), ..RedbConfig::default() };
     let store = Arc::new(RedbStore::open(&file, config).unwrap());
     let mut root = SupervisorSpec::new("root");
     let policy = ChildPolicy { shutdown: Shutdown::Kill, ..ChildPolicy::default() };
-    let books = NAMES.map(|name| root.child(Child::new(name, Book(name)).policy(policy).durable()).unwrap());
+    let books = NAMES.map(|name| root.child(Child::new(name, Sequence(name)).policy(policy).durable()).unwrap());
     let _runtime = Runtime::builder().state_store(store.clone()).start(root).await.unwrap();
     loop {
-        let numbers = turn_pages(&books).await;
+        let numbers = advance_all(&books).await;
         store.flush().await.unwrap();
         println!("\nsaved {} {} {}", numbers[0], numbers[1], numbers[2]);
     }
 }
 
 /// Turns a few pages in every book, and returns where they are when those snapshots have been handed in.
-async fn turn_pages(books: &[Address<Turn>; 3]) -> Vec<u64> {
+async fn advance_all(books: &[Address<SequenceMessage>; 3]) -> Vec<u64> {
     let mut numbers = Vec::new();
     for book in books {
         for _ in 0..5 {
-            book.cast(Turn::Over).await.unwrap();
+            book.cast(SequenceMessage::Advance).await.unwrap();
         }
         // The snapshots of the five messages before it were handed in before this one is handled.
-        numbers.push(book.call(Turn::Get).await.unwrap());
+        numbers.push(book.call(SequenceMessage::Get).await.unwrap());
     }
     numbers
 }
 
 /// What was said to be saved: read until the process has ended, for what is in the pipe was said as well.
-fn acknowledged(said: BufReader<ChildStdout>, known: &mut BTreeMap<&str, u64>) {
+fn read_acknowledged(said: BufReader<ChildStdout>, known: &mut BTreeMap<&str, u64>) {
     for line in said.lines() {
-        note(&line.unwrap(), known);
+        parse_saved_line(&line.unwrap(), known);
     }
 }
 
 /// Whether the line tells of saved pages.
-fn note(line: &str, known: &mut BTreeMap<&str, u64>) -> bool {
+fn parse_saved_line(line: &str, known: &mut BTreeMap<&str, u64>) -> bool {
     let Some(numbers) = line.strip_prefix("saved ") else { return false };
     let numbers: Vec<u64> = numbers.split(' ').filter_map(|number| number.parse().ok()).collect();
     // The last line may be torn.
@@ -125,22 +125,22 @@ fn note(line: &str, known: &mut BTreeMap<&str, u64>) -> bool {
 }
 
 fn spawn(file: &Path) -> (Process, BufReader<ChildStdout>) {
-    let command = Command::new(another_process::this_binary());
+    let command = Command::new(another_process::test_binary());
     let name = "kill::a_process_turns_pages_until_it_is_killed";
-    let mut process = another_process::running(command, name, file).stderr(Stdio::inherit()).spawn().unwrap();
+    let mut process = another_process::with_test(command, name, file).stderr(Stdio::inherit()).spawn().unwrap();
     let said = BufReader::new(process.stdout.take().unwrap());
     (process, said)
 }
 
 /// Spends a little time that no clock tells.
-fn dawdle(rng: &mut fastrand::Rng) {
+fn spin_randomly(rng: &mut fastrand::Rng) {
     for n in 0..rng.u32(..200_000) {
         std::hint::black_box(n);
     }
 }
 
 #[tokio::test]
-async fn over_three_hundred_kills_no_acknowledged_snapshot_is_lost_and_no_torn_one_is_loaded() {
+async fn kills_lose_no_acknowledged_snapshot() {
     let seed = std::env::var("MAINSTAY_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
     let mut rng = fastrand::Rng::with_seed(seed);
     let dir = tempfile::tempdir().unwrap();
@@ -155,14 +155,14 @@ async fn over_three_hundred_kills_no_acknowledged_snapshot_is_lost_and_no_torn_o
         while heard < lines {
             let mut line = String::new();
             assert!(said.read_line(&mut line).unwrap() > 0, "seed {seed}, kill {kill}: it ended by itself");
-            heard += u32::from(note(line.trim_end(), &mut known));
+            heard += u32::from(parse_saved_line(line.trim_end(), &mut known));
         }
-        dawdle(&mut rng);
+        spin_randomly(&mut rng);
         process.kill().unwrap();
-        acknowledged(said, &mut known);
+        read_acknowledged(said, &mut known);
         let status = process.wait().unwrap();
         assert!(!status.success(), "seed {seed}, kill {kill}: it ended by itself");
-        ahead += check(&file, &known, &format!("seed {seed}, kill {kill}")).await;
+        ahead += check_file(&file, &known, &format!("seed {seed}, kill {kill}")).await;
     }
     assert!(known["small"] > u64::from(KILLS), "hardly anything was saved: {known:?}");
     // Else the kills came only between one saving and the next.
@@ -170,7 +170,7 @@ async fn over_three_hundred_kills_no_acknowledged_snapshot_is_lost_and_no_torn_o
 }
 
 /// Whether what the file holds is whole and no older than what was acknowledged; and how many states are newer.
-async fn check(file: &Path, known: &BTreeMap<&str, u64>, when: &str) -> u32 {
+async fn check_file(file: &Path, known: &BTreeMap<&str, u64>, when: &str) -> u32 {
     let store = RedbStore::open(file, RedbConfig::default()).unwrap();
     let mut ahead = 0;
     for name in NAMES {
@@ -179,12 +179,12 @@ async fn check(file: &Path, known: &BTreeMap<&str, u64>, when: &str) -> u32 {
             assert_eq!(least, 0, "{when}: {name} is lost");
             continue;
         };
-        let page: Page = serde_json::from_slice(&state.content).unwrap();
-        assert_eq!(page.text, Page::new(page.number, name).text, "{when}: {name} is torn");
+        let page: SequenceSnapshot = serde_json::from_slice(&state.content).unwrap();
+        assert_eq!(page.text, SequenceSnapshot::new(page.number, name).text, "{when}: {name} is torn");
         assert!(page.number >= least, "{when}: {name} is at {}, {least} was acknowledged", page.number);
         ahead += u32::from(page.number > least);
     }
-    assert_eq!(store.asides().unwrap(), [], "{when}");
+    assert_eq!(store.quarantined().unwrap(), [], "{when}");
     store.close().await;
     let files = std::fs::read_dir(file.parent().unwrap()).unwrap();
     let damaged = files.filter(|entry| entry.as_ref().unwrap().path().to_string_lossy().contains("damaged"));

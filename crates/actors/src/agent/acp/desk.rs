@@ -5,77 +5,77 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use super::fault::AcpFault;
-use crate::agent::LetterId;
+use super::fault::AcpError;
+use crate::agent::MessageId;
 
 /// What stands on the desk.
 #[derive(Debug, Default)]
-pub(super) struct Desk {
+pub(super) struct SessionState {
     session: Option<String>,
     is_replaying: bool,
-    turn: Option<Turn>,
+    turn: Option<ActiveTurn>,
     turns: u64,
-    asks: BTreeMap<String, OpenAsk>,
+    asks: BTreeMap<String, PendingQuestion>,
 }
 
 /// A turn: from a prompt until the agent says that it is done with it.
 #[derive(Debug)]
-struct Turn {
+struct ActiveTurn {
     number: u64,
-    letter: LetterId,
-    is_called_off: bool,
-    said: Said,
+    message_id: MessageId,
+    is_cancelled: bool,
+    text: TurnText,
 }
 
 /// What the agent said in a turn, as far as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Said {
+pub(super) struct TurnText {
     pub(super) text: String,
     pub(super) is_cut: bool,
 }
 
 /// A question of the agent's that nobody has answered yet.
 #[derive(Debug)]
-pub(super) struct OpenAsk {
-    pub(super) letter: Option<LetterId>,
+pub(super) struct PendingQuestion {
+    pub(super) message_id: Option<MessageId>,
     options: Vec<String>,
-    answer: oneshot::Sender<Choice>,
+    answer: oneshot::Sender<AskOutcome>,
 }
 
 /// What a question comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Choice {
+pub(super) enum AskOutcome {
     /// This option.
-    Option(String),
+    Selected(String),
     /// Nobody answers any more.
-    CalledOff,
+    Cancelled,
 }
 
 /// Why a question is not put to anybody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NotPut {
+pub(super) enum AskRejection {
     /// It is about another conversation.
     OtherSession,
     /// As many as there may be are open already.
     TooMany,
     /// The turn that it belongs to has been called off.
-    CalledOff,
+    Cancelled,
 }
 
 /// Whose an update is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Belonging {
-    pub(super) letter: Option<LetterId>,
+pub(super) struct UpdateOrigin {
+    pub(super) message_id: Option<MessageId>,
     pub(super) is_replay: bool,
 }
 
-impl Desk {
+impl SessionState {
     pub(super) fn session(&self) -> Option<&str> {
         self.session.as_deref()
     }
 
     /// The conversation is this one from now on.
-    pub(super) fn enter(&mut self, session: &str) {
+    pub(super) fn set_session(&mut self, session: &str) {
         self.session = Some(session.to_owned());
         self.is_replaying = false;
     }
@@ -87,35 +87,35 @@ impl Desk {
     }
 
     /// No conversation is there.
-    pub(super) fn leave(&mut self) {
+    pub(super) fn clear_session(&mut self) {
         self.session = None;
         self.is_replaying = false;
     }
 
     /// A turn begins, and has the number that this returns.
-    pub(super) fn begin_turn(&mut self, letter: LetterId) -> u64 {
+    pub(super) fn begin_turn(&mut self, letter: MessageId) -> u64 {
         self.turns += 1;
         let number = self.turns;
-        self.turn = Some(Turn { number, letter, is_called_off: false, said: Said::default() });
+        self.turn = Some(ActiveTurn { number, message_id: letter, is_cancelled: false, text: TurnText::default() });
         number
     }
 
     /// The turn has ended: what was said in it, and the questions that nobody needs to answer any more.
-    pub(super) fn end_turn(&mut self) -> (Said, Vec<(String, OpenAsk)>) {
-        let said = self.turn.take().map(|turn| turn.said).unwrap_or_default();
+    pub(super) fn end_turn(&mut self) -> (TurnText, Vec<(String, PendingQuestion)>) {
+        let said = self.turn.take().map(|turn| turn.text).unwrap_or_default();
         (said, self.take_asks())
     }
 
     /// The turn of this number, or whichever runs, is called off, if it has not been yet: its questions.
-    pub(super) fn call_off(&mut self, number: Option<u64>) -> Option<Vec<(String, OpenAsk)>> {
-        let is_meant = |turn: &&mut Turn| number.is_none_or(|number| turn.number == number);
-        let turn = self.turn.as_mut().filter(is_meant).filter(|turn| !turn.is_called_off)?;
-        turn.is_called_off = true;
+    pub(super) fn cancel_turn(&mut self, number: Option<u64>) -> Option<Vec<(String, PendingQuestion)>> {
+        let is_meant = |turn: &&mut ActiveTurn| number.is_none_or(|number| turn.number == number);
+        let turn = self.turn.as_mut().filter(is_meant).filter(|turn| !turn.is_cancelled)?;
+        turn.is_cancelled = true;
         Some(self.take_asks())
     }
 
     /// Everything that waits for an answer.
-    pub(super) fn take_asks(&mut self) -> Vec<(String, OpenAsk)> {
+    pub(super) fn take_asks(&mut self) -> Vec<(String, PendingQuestion)> {
         std::mem::take(&mut self.asks).into_iter().collect()
     }
 
@@ -124,72 +124,72 @@ impl Desk {
     }
 
     /// Takes note of an update: whose it is. What the agent says is kept, up to `text_bytes_max`.
-    pub(super) fn note(&mut self, session: &str, update: &Value, text_bytes_max: usize) -> Belonging {
+    pub(super) fn record_update(&mut self, session: &str, update: &Value, text_bytes_max: usize) -> UpdateOrigin {
         if self.session() != Some(session) {
-            return Belonging { letter: None, is_replay: false };
+            return UpdateOrigin { message_id: None, is_replay: false };
         }
         if self.is_replaying {
-            return Belonging { letter: None, is_replay: true };
+            return UpdateOrigin { message_id: None, is_replay: true };
         }
         let Some(turn) = &mut self.turn else {
-            return Belonging { letter: None, is_replay: false };
+            return UpdateOrigin { message_id: None, is_replay: false };
         };
         if update["sessionUpdate"] == "agent_message_chunk"
             && let Some(text) = update["content"]["text"].as_str()
         {
-            turn.said.add(text, text_bytes_max);
+            turn.text.append(text, text_bytes_max);
         }
-        Belonging { letter: Some(turn.letter), is_replay: false }
+        UpdateOrigin { message_id: Some(turn.message_id), is_replay: false }
     }
 
     /// Puts a question, which is answered through what this returns.
-    pub(super) fn put(
+    pub(super) fn open_ask(
         &mut self,
         name: &str,
         session: &str,
         options: Vec<String>,
         asks_max: usize,
-    ) -> Result<(Option<LetterId>, oneshot::Receiver<Choice>), NotPut> {
+    ) -> Result<(Option<MessageId>, oneshot::Receiver<AskOutcome>), AskRejection> {
         if self.session() != Some(session) {
-            return Err(NotPut::OtherSession);
+            return Err(AskRejection::OtherSession);
         }
-        if self.turn.as_ref().is_some_and(|turn| turn.is_called_off) {
-            return Err(NotPut::CalledOff);
+        if self.turn.as_ref().is_some_and(|turn| turn.is_cancelled) {
+            return Err(AskRejection::Cancelled);
         }
         if self.asks.len() >= asks_max {
-            return Err(NotPut::TooMany);
+            return Err(AskRejection::TooMany);
         }
-        let letter = self.turn.as_ref().map(|turn| turn.letter);
+        let letter = self.turn.as_ref().map(|turn| turn.message_id);
         let (answer, answered) = oneshot::channel();
-        self.asks.insert(name.to_owned(), OpenAsk { letter, options, answer });
+        self.asks.insert(name.to_owned(), PendingQuestion { message_id: letter, options, answer });
         Ok((letter, answered))
     }
 
     /// Takes a question off the desk whose answer is this.
-    pub(super) fn choose(&mut self, name: &str, option: &str) -> Result<OpenAsk, AcpFault> {
-        let ask = self.asks.get(name).ok_or_else(|| AcpFault::NotAsked(name.to_owned()))?;
+    pub(super) fn answer_ask(&mut self, name: &str, option: &str) -> Result<PendingQuestion, AcpError> {
+        let ask = self.asks.get(name).ok_or_else(|| AcpError::UnknownAsk(name.to_owned()))?;
         if !ask.options.iter().any(|offered| offered == option) {
-            return Err(AcpFault::NoSuchOption { given: option.to_owned(), options: ask.options.clone() });
+            return Err(AcpError::NoSuchOption { given: option.to_owned(), options: ask.options.clone() });
         }
-        self.withdraw(name).ok_or_else(|| AcpFault::NotAsked(name.to_owned()))
+        self.remove_ask(name).ok_or_else(|| AcpError::UnknownAsk(name.to_owned()))
     }
 
     /// Takes a question off the desk.
-    pub(super) fn withdraw(&mut self, name: &str) -> Option<OpenAsk> {
+    pub(super) fn remove_ask(&mut self, name: &str) -> Option<PendingQuestion> {
         self.asks.remove(name)
     }
 }
 
-impl OpenAsk {
+impl PendingQuestion {
     /// Tells the agent.
-    pub(super) fn settle(self, choice: Choice) {
+    pub(super) fn settle(self, choice: AskOutcome) {
         // Nobody listens where the agent itself has gone.
         let _ = self.answer.send(choice);
     }
 }
 
-impl Said {
-    fn add(&mut self, text: &str, bytes_max: usize) {
+impl TurnText {
+    fn append(&mut self, text: &str, bytes_max: usize) {
         let room = bytes_max.saturating_sub(self.text.len());
         if self.is_cut || text.len() > room {
             let end = (0..=room.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
@@ -209,10 +209,10 @@ mod tests {
 
     use super::*;
 
-    fn talking() -> Desk {
-        let mut desk = Desk::default();
-        desk.enter("s1");
-        desk.begin_turn(LetterId(7));
+    fn state_in_turn() -> SessionState {
+        let mut desk = SessionState::default();
+        desk.set_session("s1");
+        desk.begin_turn(MessageId(7));
         desk
     }
 
@@ -220,71 +220,71 @@ mod tests {
         json!({ "sessionUpdate": "agent_message_chunk", "content": { "type": "text", "text": text } })
     }
 
-    fn put(desk: &mut Desk, name: &str) -> Result<oneshot::Receiver<Choice>, NotPut> {
-        desk.put(name, "s1", vec!["yes".to_owned(), "no".to_owned()], 2).map(|(_, answered)| answered)
+    fn open_ask(desk: &mut SessionState, name: &str) -> Result<oneshot::Receiver<AskOutcome>, AskRejection> {
+        desk.open_ask(name, "s1", vec!["yes".to_owned(), "no".to_owned()], 2).map(|(_, answered)| answered)
     }
 
     #[test]
-    fn an_update_belongs_to_the_turn_that_runs_and_to_none_of_another_conversation() {
-        let mut desk = talking();
-        let of = |letter| Belonging { letter, is_replay: false };
-        assert_eq!(desk.note("s1", &chunk("a"), 10), of(Some(LetterId(7))));
-        assert_eq!(desk.note("s2", &chunk("b"), 10), of(None));
-        assert_eq!(desk.end_turn().0, Said { text: "a".to_owned(), is_cut: false });
-        assert_eq!(desk.note("s1", &chunk("c"), 10), of(None));
+    fn record_update_belongs_to_running_turn_of_its_session() {
+        let mut desk = state_in_turn();
+        let of = |letter| UpdateOrigin { message_id: letter, is_replay: false };
+        assert_eq!(desk.record_update("s1", &chunk("a"), 10), of(Some(MessageId(7))));
+        assert_eq!(desk.record_update("s2", &chunk("b"), 10), of(None));
+        assert_eq!(desk.end_turn().0, TurnText { text: "a".to_owned(), is_cut: false });
+        assert_eq!(desk.record_update("s1", &chunk("c"), 10), of(None));
     }
 
     #[test]
-    fn what_is_told_again_is_no_news() {
-        let mut desk = Desk::default();
+    fn record_update_during_replay_is_marked() {
+        let mut desk = SessionState::default();
         desk.begin_replay("s1");
-        assert_eq!(desk.note("s1", &chunk("old"), 10), Belonging { letter: None, is_replay: true });
-        desk.enter("s1");
-        assert_eq!(desk.note("s1", &chunk("new"), 10), Belonging { letter: None, is_replay: false });
+        assert_eq!(desk.record_update("s1", &chunk("old"), 10), UpdateOrigin { message_id: None, is_replay: true });
+        desk.set_session("s1");
+        assert_eq!(desk.record_update("s1", &chunk("new"), 10), UpdateOrigin { message_id: None, is_replay: false });
     }
 
     #[test]
-    fn what_the_agent_says_is_kept_up_to_its_limit_and_cut_at_a_character() {
-        let mut desk = talking();
+    fn turn_text_is_cut_at_a_character_boundary() {
+        let mut desk = state_in_turn();
         for text in ["ab", "cé", "d"] {
-            desk.note("s1", &chunk(text), 4);
+            desk.record_update("s1", &chunk(text), 4);
         }
-        assert_eq!(desk.end_turn().0, Said { text: "abc".to_owned(), is_cut: true });
+        assert_eq!(desk.end_turn().0, TurnText { text: "abc".to_owned(), is_cut: true });
     }
 
     #[test]
-    fn a_question_takes_one_of_its_options_once() {
-        let mut desk = talking();
-        let mut answered = put(&mut desk, "a1").unwrap();
-        assert_eq!(desk.choose("a2", "yes").unwrap_err(), AcpFault::NotAsked("a2".to_owned()));
-        let wrong = desk.choose("a1", "maybe").unwrap_err();
+    fn answer_ask_accepts_one_offered_option_once() {
+        let mut desk = state_in_turn();
+        let mut answered = open_ask(&mut desk, "a1").unwrap();
+        assert_eq!(desk.answer_ask("a2", "yes").unwrap_err(), AcpError::UnknownAsk("a2".to_owned()));
+        let wrong = desk.answer_ask("a1", "maybe").unwrap_err();
         assert_eq!(wrong.to_string(), "\"maybe\" is no answer to that; it may be one of [\"yes\", \"no\"]");
-        desk.choose("a1", "no").unwrap().settle(Choice::Option("no".to_owned()));
-        assert_eq!(answered.try_recv(), Ok(Choice::Option("no".to_owned())));
-        assert_eq!(desk.choose("a1", "no").unwrap_err(), AcpFault::NotAsked("a1".to_owned()));
+        desk.answer_ask("a1", "no").unwrap().settle(AskOutcome::Selected("no".to_owned()));
+        assert_eq!(answered.try_recv(), Ok(AskOutcome::Selected("no".to_owned())));
+        assert_eq!(desk.answer_ask("a1", "no").unwrap_err(), AcpError::UnknownAsk("a1".to_owned()));
     }
 
     #[test]
-    fn questions_are_bounded_in_number() {
-        let mut desk = talking();
-        let _open = (put(&mut desk, "a1").unwrap(), put(&mut desk, "a2").unwrap());
-        assert_eq!(put(&mut desk, "a3").unwrap_err(), NotPut::TooMany);
-        assert_eq!(desk.put("a4", "s2", Vec::new(), 9).unwrap_err(), NotPut::OtherSession);
+    fn open_ask_above_limit_is_rejected() {
+        let mut desk = state_in_turn();
+        let _open = (open_ask(&mut desk, "a1").unwrap(), open_ask(&mut desk, "a2").unwrap());
+        assert_eq!(open_ask(&mut desk, "a3").unwrap_err(), AskRejection::TooMany);
+        assert_eq!(desk.open_ask("a4", "s2", Vec::new(), 9).unwrap_err(), AskRejection::OtherSession);
         assert_eq!(desk.end_turn().1.len(), 2);
-        assert!(put(&mut desk, "a5").is_ok());
+        assert!(open_ask(&mut desk, "a5").is_ok());
     }
 
     #[test]
-    fn a_turn_is_called_off_once_and_asks_nothing_from_then_on() {
-        let mut desk = talking();
-        let _open = put(&mut desk, "a1").unwrap();
-        assert_eq!(desk.call_off(Some(1)).unwrap().len(), 1);
-        assert!(desk.call_off(None).is_none());
-        assert_eq!(put(&mut desk, "a2").unwrap_err(), NotPut::CalledOff);
+    fn cancel_turn_works_once_and_rejects_later_asks() {
+        let mut desk = state_in_turn();
+        let _open = open_ask(&mut desk, "a1").unwrap();
+        assert_eq!(desk.cancel_turn(Some(1)).unwrap().len(), 1);
+        assert!(desk.cancel_turn(None).is_none());
+        assert_eq!(open_ask(&mut desk, "a2").unwrap_err(), AskRejection::Cancelled);
         desk.end_turn();
-        assert!(desk.call_off(None).is_none());
-        assert_eq!(desk.begin_turn(LetterId(8)), 2);
-        assert!(desk.call_off(Some(1)).is_none());
-        assert!(desk.call_off(None).is_some());
+        assert!(desk.cancel_turn(None).is_none());
+        assert_eq!(desk.begin_turn(MessageId(8)), 2);
+        assert!(desk.cancel_turn(Some(1)).is_none());
+        assert!(desk.cancel_turn(None).is_some());
     }
 }

@@ -10,78 +10,78 @@ use agent_client_protocol::{
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::desk::{Choice, Desk, NotPut, OpenAsk};
-use super::fault::AcpFault;
+use super::desk::{AskOutcome, SessionState, AskRejection, PendingQuestion};
+use super::fault::AcpError;
 use super::options::AcpLimits;
-use super::pipe::Notices;
-use crate::agent::{ActivityMeter, AgentFeed, AgentUpdate, LetterId, UpdateKind};
+use super::pipe::TransportObserver;
+use crate::agent::{ActivityMeter, UpdateBroadcast, AgentUpdate, MessageId, UpdateKind};
 use crate::error::excerpt;
 
 /// What a connection and those who use it share.
-pub(super) struct Shared {
-    desk: Mutex<Desk>,
-    pub(super) feed: AgentFeed,
+pub(super) struct SharedConnection {
+    state: Mutex<SessionState>,
+    pub(super) updates: UpdateBroadcast,
     pub(super) meter: ActivityMeter,
     pub(super) limits: AcpLimits,
     /// Counts questions up, over all connections of one agent: an answer to an old one must not meet a new one.
-    pub(super) asks: Arc<AtomicU64>,
+    pub(super) ask_counter: Arc<AtomicU64>,
 }
 
-impl Shared {
+impl SharedConnection {
     pub(super) fn new(
-        feed: AgentFeed,
+        feed: UpdateBroadcast,
         meter: ActivityMeter,
         limits: AcpLimits,
         asks: Arc<AtomicU64>,
     ) -> Self {
-        Self { desk: Mutex::default(), feed, meter, limits, asks }
+        Self { state: Mutex::default(), updates: feed, meter, limits, ask_counter: asks }
     }
 
-    pub(super) fn desk(&self) -> MutexGuard<'_, Desk> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn lock_state(&self) -> MutexGuard<'_, SessionState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Settles questions that nobody answers any more, for all to see.
-    pub(super) fn call_off(&self, asks: Vec<(String, OpenAsk)>) {
+    pub(super) fn cancel_asks(&self, asks: Vec<(String, PendingQuestion)>) {
         for (name, ask) in asks {
-            self.settle(name, ask, Choice::CalledOff);
+            self.settle_ask(name, ask, AskOutcome::Cancelled);
         }
     }
 
-    pub(super) fn settle(&self, name: String, ask: OpenAsk, choice: Choice) {
+    pub(super) fn settle_ask(&self, name: String, ask: PendingQuestion, choice: AskOutcome) {
         let body = match &choice {
-            Choice::Option(option) => json!({ "outcome": "selected", "optionId": option }),
-            Choice::CalledOff => json!({ "outcome": "cancelled" }),
+            AskOutcome::Selected(option) => json!({ "outcome": "selected", "optionId": option }),
+            AskOutcome::Cancelled => json!({ "outcome": "cancelled" }),
         };
-        let letter = ask.letter;
+        let letter = ask.message_id;
         ask.settle(choice);
-        self.feed.publish(AgentUpdate {
-            letter,
+        self.updates.publish(AgentUpdate {
+            message_id: letter,
             ask: Some(name),
             ..AgentUpdate::new(UpdateKind::Settled, body)
         });
     }
 
-    fn take_update(&self, params: &Value) {
+    fn publish_update(&self, params: &Value) {
         let (Some(session), update @ Value::Object(_)) = (params["sessionId"].as_str(), &params["update"])
         else {
             tracing::warn!("an agent sent a session/update that says nothing, which is passed over");
             return;
         };
-        let belonging = self.desk().note(session, update, self.limits.text_bytes_max);
+        let belonging = self.lock_state().record_update(session, update, self.limits.text_bytes_max);
         let kind = match update["sessionUpdate"].as_str() {
             Some("agent_message_chunk") => UpdateKind::Message,
             _ => UpdateKind::Progress,
         };
-        self.feed.publish(AgentUpdate {
-            letter: belonging.letter,
+        self.updates.publish(AgentUpdate {
+            message_id: belonging.message_id,
             is_replay: belonging.is_replay,
             ..AgentUpdate::new(kind, update.clone())
         });
     }
 
     /// Puts a question to whoever listens. What it comes to is told by `responder`, at once or later.
-    fn put(
+    fn open_ask(
         self: &Arc<Self>,
         params: &Value,
         responder: Responder,
@@ -96,41 +96,41 @@ impl Shared {
             return responder
                 .respond_with_error(RpcError::invalid_params().data("sessionId and options are needed"));
         };
-        let name = format!("a{}", self.asks.fetch_add(1, Ordering::Relaxed) + 1);
-        let put = self.desk().put(&name, session, options, self.limits.asks_max);
+        let name = format!("a{}", self.ask_counter.fetch_add(1, Ordering::Relaxed) + 1);
+        let put = self.lock_state().open_ask(&name, session, options, self.limits.asks_max);
         let (letter, answered) = match put {
             Ok(put) => put,
-            Err(NotPut::CalledOff) => return responder.respond(outcome(Choice::CalledOff)),
-            Err(NotPut::OtherSession) => {
+            Err(AskRejection::Cancelled) => return responder.respond(outcome_json(AskOutcome::Cancelled)),
+            Err(AskRejection::OtherSession) => {
                 return responder.respond_with_error(RpcError::invalid_params().data("no such session"));
             }
-            Err(NotPut::TooMany) => {
+            Err(AskRejection::TooMany) => {
                 let words = format!("{} questions are open already", self.limits.asks_max);
                 return responder.respond_with_error(RpcError::internal_error().data(words));
             }
         };
         let body = json!({ "toolCall": params["toolCall"], "options": params["options"] });
-        connection.spawn(Arc::clone(self).follow(name.clone(), letter, responder, answered))?;
-        self.feed.publish(AgentUpdate { letter, ask: Some(name), ..AgentUpdate::new(UpdateKind::Ask, body) });
+        connection.spawn(Arc::clone(self).await_answer(name.clone(), letter, responder, answered))?;
+        self.updates.publish(AgentUpdate { message_id: letter, ask: Some(name), ..AgentUpdate::new(UpdateKind::Ask, body) });
         Ok(())
     }
 
     /// Waits for the answer to a question, or until the agent does not ask it any more.
-    async fn follow(
+    async fn await_answer(
         self: Arc<Self>,
         name: String,
-        letter: Option<LetterId>,
+        letter: Option<MessageId>,
         responder: Responder,
-        answered: oneshot::Receiver<Choice>,
+        answered: oneshot::Receiver<AskOutcome>,
     ) -> Result<(), RpcError> {
         let cancellation = responder.cancellation();
         tokio::select! {
-            choice = answered => responder.respond(outcome(choice.unwrap_or(Choice::CalledOff))),
+            choice = answered => responder.respond(outcome_json(choice.unwrap_or(AskOutcome::Cancelled))),
             () = cancellation.cancelled() => {
-                if self.desk().withdraw(&name).is_some() {
+                if self.lock_state().remove_ask(&name).is_some() {
                     let body = json!({ "outcome": "withdrawn" });
-                    self.feed.publish(AgentUpdate {
-                        letter,
+                    self.updates.publish(AgentUpdate {
+                        message_id,
                         ask: Some(name),
                         ..AgentUpdate::new(UpdateKind::Settled, body)
                     });
@@ -141,28 +141,28 @@ impl Shared {
     }
 }
 
-fn outcome(choice: Choice) -> Value {
+fn outcome_json(choice: AskOutcome) -> Value {
     match choice {
-        Choice::Option(option) => json!({ "outcome": { "outcome": "selected", "optionId": option } }),
-        Choice::CalledOff => json!({ "outcome": { "outcome": "cancelled" } }),
+        AskOutcome::Selected(option) => json!({ "outcome": { "outcome": "selected", "optionId": option } }),
+        AskOutcome::Cancelled => json!({ "outcome": { "outcome": "cancelled" } }),
     }
 }
 
-impl Notices for Shared {
-    fn message(&self) {
-        self.meter.progress();
+impl TransportObserver for SharedConnection {
+    fn on_message(&self) {
+        self.meter.note_progress();
     }
 
-    fn stray(&self, line: &str) {
+    fn on_stray_line(&self, line: &str) {
         // What stands in it may be anything, and so a secret.
         tracing::warn!(bytes = line.len(), "an agent wrote a line that is no message, which is passed over");
     }
 }
 
 /// Hears what comes in, and never waits.
-pub(super) struct Ears(pub(super) Arc<Shared>);
+pub(super) struct ClientHandler(pub(super) Arc<SharedConnection>);
 
-impl HandleDispatchFrom<Agent> for Ears {
+impl HandleDispatchFrom<Agent> for ClientHandler {
     async fn handle_dispatch_from(
         &mut self,
         message: Dispatch,
@@ -171,13 +171,13 @@ impl HandleDispatchFrom<Agent> for Ears {
         match message {
             Dispatch::Notification(notification) => {
                 if notification.method() == CLIENT_METHOD_NAMES.session_update {
-                    self.0.take_update(notification.params());
+                    self.0.publish_update(notification.params());
                 }
                 Ok(Handled::Yes)
             }
             Dispatch::Request(request, responder) => {
                 if request.method() == CLIENT_METHOD_NAMES.session_request_permission {
-                    self.0.put(request.params(), responder, &connection)?;
+                    self.0.open_ask(request.params(), responder, &connection)?;
                 } else {
                     tracing::info!(
                         method = excerpt(request.method(), 100),
@@ -198,24 +198,24 @@ impl HandleDispatchFrom<Agent> for Ears {
 }
 
 /// Settles all that is open when the connection ends, however it ends.
-pub(super) struct Ending {
-    pub(super) shared: Arc<Shared>,
-    pub(super) end: tokio::sync::watch::Sender<Option<AcpFault>>,
+pub(super) struct CloseGuard {
+    pub(super) shared: Arc<SharedConnection>,
+    pub(super) end: tokio::sync::watch::Sender<Option<AcpError>>,
 }
 
-impl Ending {
-    pub(super) fn tell(&self, fault: AcpFault) {
+impl CloseGuard {
+    pub(super) fn set_end(&self, fault: AcpError) {
         self.end.send_replace(Some(fault));
     }
 }
 
-impl Drop for Ending {
+impl Drop for CloseGuard {
     fn drop(&mut self) {
-        let open = self.shared.desk().take_asks();
-        self.shared.call_off(open);
+        let open = self.shared.lock_state().take_asks();
+        self.shared.cancel_asks(open);
         self.end.send_if_modified(|end| {
             let is_first = end.is_none();
-            end.get_or_insert(AcpFault::Closed);
+            end.get_or_insert(AcpError::Closed);
             is_first
         });
     }

@@ -9,101 +9,101 @@ use futures_util::FutureExt;
 use tokio::time::{Instant, timeout};
 
 use super::client::AcpClient;
-use super::fault::AcpFault;
+use super::fault::AcpError;
 use super::options::AcpOptions;
 use super::session::SessionStart;
-use crate::agent::driver::ProcessFacts;
-use crate::agent::feed::AgentFeed;
-use crate::agent::health::{Observation, Reported};
+use crate::agent::driver::ProcessUsage;
+use crate::agent::updates::UpdateBroadcast;
+use crate::agent::health::{Observation, ReportedHealth};
 use crate::agent::process::memory::MemoryGauge;
-use crate::agent::process::words::{absent, ended, stopped};
+use crate::agent::process::words::{not_running_error, exited_error, stopped_error};
 use crate::error::{Error, Reason};
-use crate::process::{Exit, Launch, LaunchFault, Process, Warden};
+use crate::process::{ProcessExit, Launch, LaunchError, Process, ProcessManager};
 
 /// How long the end of a connection waits for the end of the process, which says more.
-const EXIT_WITHIN: Duration = Duration::from_millis(500);
+const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Why an agent does not talk to us.
 #[derive(Debug)]
-pub(super) enum NotTalking {
+pub(super) enum AcpConnectError {
     /// Its process did not come up.
-    Launch(LaunchFault),
+    Launch(LaunchError),
     /// It did not introduce itself, or begin a conversation.
-    Acp(AcpFault),
+    Protocol(AcpError),
 }
 
 /// The process and the connection. When this is dropped, the process is killed with all that it started.
-pub(super) struct Life {
+pub(super) struct AcpInstance {
     process: Process,
     /// Once it has introduced itself and begun a conversation.
     client: OnceLock<AcpClient>,
     /// It has introduced itself, and is to take a conversation up again.
-    is_taking_up: AtomicBool,
+    is_resuming: AtomicBool,
     started_at: Instant,
     /// Why it is to be ended though it runs.
-    condemned: Mutex<Option<Error>>,
+    kill_reason: Mutex<Option<Error>>,
     /// Why it is being stopped, once it is: then however it ends, it ends for that.
-    ending: OnceLock<Error>,
+    stop_reason: OnceLock<Error>,
     memory: MemoryGauge,
 }
 
-impl Life {
+impl AcpInstance {
     /// Starts the process. Nothing has been said yet: see [`talk`](Self::talk).
-    pub(super) async fn begin(launch: &Launch, warden: &Warden) -> Result<Self, LaunchFault> {
+    pub(super) async fn start(launch: &Launch, warden: &ProcessManager) -> Result<Self, LaunchError> {
         Ok(Self {
             process: launch.start(warden).await?,
             client: OnceLock::new(),
-            is_taking_up: AtomicBool::new(false),
+            is_resuming: AtomicBool::new(false),
             started_at: Instant::now(),
-            condemned: Mutex::default(),
-            ending: OnceLock::new(),
+            kill_reason: Mutex::default(),
+            stop_reason: OnceLock::new(),
             memory: MemoryGauge::default(),
         })
     }
 
     /// Has the agent introduce itself, and begins a conversation with it or takes up the one known as `kept`.
-    pub(super) async fn talk(
+    pub(super) async fn connect(
         &self,
         launch: &Launch,
         cwd: &Path,
         kept: Option<&str>,
-        feed: &AgentFeed,
+        feed: &UpdateBroadcast,
         options: &AcpOptions,
-    ) -> Result<SessionStart, NotTalking> {
-        launch.ready(&self.process, &launch.ready.cue()).await.map_err(NotTalking::Launch)?;
+    ) -> Result<SessionStart, AcpConnectError> {
+        launch.wait_until_ready(&self.process, &launch.readiness.ready_signal()).await.map_err(AcpConnectError::Launch)?;
         let Some((write, read)) = self.process.take_stdio() else {
-            return Err(NotTalking::Acp(AcpFault::Closed));
+            return Err(AcpConnectError::Protocol(AcpError::Closed));
         };
         let begun = async {
             let client = AcpClient::open(read, write, feed.clone(), options.clone()).await?;
-            self.is_taking_up.store(kept.is_some() && client.offers_a_way_back(), Ordering::Relaxed);
+            self.is_resuming.store(kept.is_some() && client.can_resume(), Ordering::Relaxed);
             let start = client.start_session(cwd, kept).await?;
-            self.is_taking_up.store(false, Ordering::Relaxed);
+            self.is_resuming.store(false, Ordering::Relaxed);
             Ok((client, start))
         };
         let begun = tokio::select! {
             biased;
-            exit = self.process.exited() => return Err(NotTalking::Launch(LaunchFault::Exited(exit))),
-            begun = timeout(launch.ready_within, begun) => begun,
+            exit = self.process.exited() => return Err(AcpConnectError::Launch(LaunchError::Exited(exit))),
+            begun = timeout(launch.ready_timeout, begun) => begun,
         };
         let begun = begun
-            .map_err(|_| LaunchFault::Late { within: launch.ready_within, stderr: self.process.stderr() });
-        match begun.map_err(NotTalking::Launch)? {
+            .map_err(|_| LaunchError::ReadyTimeout { within: launch.ready_timeout, stderr: self.process.stderr() });
+        match begun.map_err(AcpConnectError::Launch)? {
             Ok((client, start)) => {
                 // One life talks once.
                 let _ = self.client.set(client);
                 Ok(start)
             }
-            Err(fault) => Err(match self.exit_behind(&fault).await {
-                Some(exit) => NotTalking::Launch(LaunchFault::Exited(exit)),
-                None => NotTalking::Acp(fault),
+            Err(fault) => Err(match self.exit_for(&fault).await {
+                Some(exit) => AcpConnectError::Launch(LaunchError::Exited(exit)),
+                None => AcpConnectError::Protocol(fault),
             }),
         }
     }
 
     /// Whether it has introduced itself and got no further, since it was to take a conversation up again.
-    pub(super) fn is_taking_up(&self) -> bool {
-        self.is_taking_up.load(Ordering::Relaxed)
+    pub(super) fn is_resuming(&self) -> bool {
+        self.is_resuming.load(Ordering::Relaxed)
     }
 
     /// The connection, where there is a conversation.
@@ -115,27 +115,27 @@ impl Life {
     pub(super) async fn observe(&self) -> Observation {
         let over = self.client().and_then(AcpClient::end);
         let exit = match &over {
-            Some(fault) => self.exit_behind(fault).await,
+            Some(fault) => self.exit_for(fault).await,
             None => self.process.exit(),
         };
         if let Some(exit) = exit {
-            return Observation::Gone { why: self.ending().unwrap_or_else(|| ended(&exit)) };
+            return Observation::Exited { why: self.stop_reason().unwrap_or_else(|| exited_error(&exit)) };
         }
-        if let Some(why) = self.condemned().clone().or_else(|| over.as_ref().map(cut_off)) {
-            return Observation::Gone { why };
+        if let Some(why) = self.lock_kill_reason().clone().or_else(|| over.as_ref().map(disconnected_error)) {
+            return Observation::Exited { why };
         }
         if self.client().is_none() {
-            return Observation::Gone { why: absent("its process has not begun a conversation yet") };
+            return Observation::Exited { why: not_running_error("its process has not begun a conversation yet") };
         }
         Observation::Answered {
-            reported: Reported::Healthy,
+            reported: ReportedHealth::Healthy,
             uptime_s: Some(self.started_at.elapsed().as_secs_f64()),
             error_count: None,
         }
     }
 
     /// Waits until it has ended, or talks no more.
-    pub(super) fn over(&self) -> impl Future<Output = ()> + Send + use<> {
+    pub(super) fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
         let exited = self.process.exited().boxed();
         let ended = self.client().map(AcpClient::ended);
         async move {
@@ -150,23 +150,23 @@ impl Life {
     }
 
     /// How the process ended, where that is why the connection did.
-    pub(super) async fn exit_behind(&self, fault: &AcpFault) -> Option<Exit> {
-        if !fault.is_end_of_pipe() {
+    pub(super) async fn exit_for(&self, fault: &AcpError) -> Option<ProcessExit> {
+        if !fault.is_pipe_end() {
             return None;
         }
-        timeout(EXIT_WITHIN, self.process.exited()).await.ok()
+        timeout(EXIT_TIMEOUT, self.process.exited()).await.ok()
     }
 
     /// Why it is being stopped, or was, if that came before its end.
-    pub(super) fn ending(&self) -> Option<Error> {
-        self.ending.get().cloned()
+    pub(super) fn stop_reason(&self) -> Option<Error> {
+        self.stop_reason.get().cloned()
     }
 
     /// Stops it, and returns when nothing is left of it.
     pub(super) async fn stop(&self) {
         // What happened before is told as what it was.
         if self.process.exit().is_none() && self.client().is_none_or(|client| client.end().is_none()) {
-            let _ = self.ending.set(self.condemned().clone().unwrap_or_else(stopped));
+            let _ = self.stop_reason.set(self.lock_kill_reason().clone().unwrap_or_else(stopped_error));
         }
         self.process.stop().await;
     }
@@ -177,27 +177,27 @@ impl Life {
     }
 
     /// It is to be ended, though it runs.
-    pub(super) fn condemn(&self, why: &Error) {
-        *self.condemned() = Some(why.clone());
+    pub(super) fn mark_for_kill(&self, why: &Error) {
+        *self.lock_kill_reason() = Some(why.clone());
     }
 
     /// Looks how much memory it takes, in bytes.
-    pub(super) async fn look_at_memory(&self) -> Option<u64> {
-        self.memory.look_at(&self.process).await
+    pub(super) async fn measure_memory(&self) -> Option<u64> {
+        self.memory.measure(&self.process).await
     }
 
     /// What is known of the process, while it runs.
-    pub(super) fn facts(&self) -> Option<ProcessFacts> {
-        self.memory.facts_of(&self.process)
+    pub(super) fn usage(&self) -> Option<ProcessUsage> {
+        self.memory.usage_of(&self.process)
     }
 
-    fn condemned(&self) -> MutexGuard<'_, Option<Error>> {
-        self.condemned.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_kill_reason(&self) -> MutexGuard<'_, Option<Error>> {
+        self.kill_reason.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The agent runs, and cannot be talked to any more.
-fn cut_off(fault: &AcpFault) -> Error {
+fn disconnected_error(fault: &AcpError) -> Error {
     Error::new(Reason::AgentFailed)
         .with_message(
             "The agent cannot be talked to any more, and is to be restarted. Look into its last error.",

@@ -12,7 +12,7 @@ pub struct AcpLimits {
     /// The bytes of one message, either way. Two or three times as much is held in memory for a moment.
     pub message_bytes_max: usize,
     /// The lines in a row that may be no messages, and are passed over.
-    pub strays_max: usize,
+    pub stray_lines_max: usize,
     /// The questions that may be open at once. More are refused.
     pub asks_max: usize,
     /// What the agent may have asked in all without having been sent an answer.
@@ -25,7 +25,7 @@ impl Default for AcpLimits {
     fn default() -> Self {
         Self {
             message_bytes_max: 16 * 1024 * 1024,
-            strays_max: 100,
+            stray_lines_max: 100,
             asks_max: 16,
             unanswered_max: 256,
             text_bytes_max: 1024 * 1024,
@@ -43,9 +43,9 @@ pub struct AcpOptions {
     /// Within what time it tells a whole conversation again.
     pub load_timeout: Duration,
     /// How long a turn waits for the end of the one before it, which was called off.
-    pub turn_wait: Duration,
+    pub previous_turn_timeout: Duration,
     /// Counts questions up. Share it among the connections to one agent: then no answer meets another question.
-    pub asks: Arc<AtomicU64>,
+    pub ask_counter: Arc<AtomicU64>,
     /// Notes that the agent is at work, and its progress.
     pub meter: ActivityMeter,
 }
@@ -56,8 +56,8 @@ impl Default for AcpOptions {
             limits: AcpLimits::default(),
             setup_timeout: Duration::from_secs(60),
             load_timeout: Duration::from_secs(300),
-            turn_wait: Duration::from_secs(10),
-            asks: Arc::default(),
+            previous_turn_timeout: Duration::from_secs(10),
+            ask_counter: Arc::default(),
             meter: ActivityMeter::default(),
         }
     }

@@ -8,67 +8,67 @@ use agent_client_protocol::{Channel, RawJsonRpcMessage, TransportFrame};
 use futures_util::StreamExt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::fault::AcpFault;
+use super::fault::AcpError;
 use super::options::AcpLimits;
-use super::verdict::{Verdict, judge};
-use crate::process::{Line, Lines};
+use super::verdict::{LineKind, classify_line};
+use crate::process::{OutputLine, LineSplitter};
 
 /// How long an agent that does not read any more is still listened to: one that has crashed has said its last words
 /// before, and they are in the pipe.
-const LAST_WORDS_WITHIN: Duration = Duration::from_secs(5);
+const FINAL_READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// So much is read at once.
-const PIECE_BYTES: usize = 64 * 1024;
+const READ_BUFFER_BYTES: usize = 64 * 1024;
 
 /// What is noticed on the way, apart from the messages themselves.
-pub(super) trait Notices {
+pub(super) trait TransportObserver {
     /// The agent sent a message.
-    fn message(&self);
+    fn on_message(&self);
     /// It wrote a line that is none.
-    fn stray(&self, line: &str);
+    fn on_stray_line(&self, line: &str);
 }
 
 /// Carries messages both ways until the agent ends it or breaks a rule, and returns why. What came before that is in the
 /// channel by then.
-pub(super) async fn carry(
+pub(super) async fn relay(
     mut read: impl AsyncRead + Unpin,
     mut write: impl AsyncWrite + Unpin,
     channel: Channel,
     limits: &AcpLimits,
-    notices: &impl Notices,
-) -> AcpFault {
+    notices: &impl TransportObserver,
+) -> AcpError {
     let (mut rx, tx) = channel.into_parts();
     // What the agent has asked and not been sent an answer to.
     let unanswered = AtomicUsize::new(0);
 
     let incoming = async {
-        let mut lines = Lines::new(limits.message_bytes_max);
-        let mut judging = Judging { limits, notices, unanswered: &unanswered, strays: 0, frames: Vec::new() };
-        let mut piece = vec![0; PIECE_BYTES];
+        let mut lines = LineSplitter::new(limits.message_bytes_max);
+        let mut judging = LimitChecker { limits, observer: notices, unanswered: &unanswered, stray_lines: 0, frames: Vec::new() };
+        let mut piece = vec![0; READ_BUFFER_BYTES];
         loop {
             let count = read.read(&mut piece).await;
             let mut end = None;
-            let mut hear = |line: Line<'_>| {
+            let mut hear = |line: OutputLine<'_>| {
                 if end.is_none() {
-                    end = judging.take(&line).err();
+                    end = judging.check(&line).err();
                 }
             };
             match count {
                 Ok(count @ 1..) => {
-                    lines.take(&piece[..count], &mut hear);
+                    lines.push(&piece[..count], &mut hear);
                     if lines.is_skipping() {
-                        hear(Line::TooLong);
+                        hear(OutputLine::TooLong);
                     }
                 }
                 Ok(0) => {
-                    std::mem::replace(&mut lines, Lines::new(0)).end(hear);
-                    end = end.or(Some(AcpFault::Closed));
+                    std::mem::replace(&mut lines, LineSplitter::new(0)).finish(hear);
+                    end = end.or(Some(AcpError::Closed));
                 }
-                Err(error) => end = Some(AcpFault::Broken(error.to_string())),
+                Err(error) => end = Some(AcpError::Io(error.to_string())),
             }
             for frame in judging.frames.drain(..) {
                 if tx.unbounded_send(frame).is_err() {
-                    return AcpFault::Closed;
+                    return AcpError::Closed;
                 }
                 // The channel has no bound of its own, so the next message follows when this one has been taken. Whoever
                 // takes it is polled by the same task, and never waits for anything.
@@ -84,11 +84,11 @@ pub(super) async fn carry(
     let outgoing = async {
         while let Some(frame) = rx.next().await {
             let sent = match frame.to_json() {
-                Ok(line) => send(&mut write, line).await,
+                Ok(line) => write_line(&mut write, line).await,
                 Err(error) => Err(io::Error::other(error)),
             };
             if let Err(error) = sent {
-                return AcpFault::Broken(error.to_string());
+                return AcpError::Io(error.to_string());
             }
             if matches!(frame, TransportFrame::Single(RawJsonRpcMessage::Response(_))) {
                 let _ = unanswered.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
@@ -101,11 +101,11 @@ pub(super) async fn carry(
     tokio::select! {
         biased;
         fault = &mut incoming => fault,
-        fault = outgoing => tokio::time::timeout(LAST_WORDS_WITHIN, incoming).await.unwrap_or(fault),
+        fault = outgoing => tokio::time::timeout(FINAL_READ_TIMEOUT, incoming).await.unwrap_or(fault),
     }
 }
 
-async fn send(write: &mut (impl AsyncWrite + Unpin), line: String) -> io::Result<()> {
+async fn write_line(write: &mut (impl AsyncWrite + Unpin), line: String) -> io::Result<()> {
     let mut bytes = line.into_bytes();
     bytes.push(b'\n');
     write.write_all(&bytes).await?;
@@ -113,24 +113,24 @@ async fn send(write: &mut (impl AsyncWrite + Unpin), line: String) -> io::Result
 }
 
 /// Applies the limits to what comes in.
-struct Judging<'a, N> {
+struct LimitChecker<'a, N> {
     limits: &'a AcpLimits,
-    notices: &'a N,
+    observer: &'a N,
     unanswered: &'a AtomicUsize,
     /// Lines in a row that were no messages.
-    strays: usize,
+    stray_lines: usize,
     /// The messages of one piece.
     frames: Vec<TransportFrame>,
 }
 
-impl<N: Notices> Judging<'_, N> {
-    fn take(&mut self, line: &Line<'_>) -> Result<(), AcpFault> {
-        let Line::Whole(line) = line else {
+impl<N: TransportObserver> LimitChecker<'_, N> {
+    fn check(&mut self, line: &OutputLine<'_>) -> Result<(), AcpError> {
+        let OutputLine::Complete(line) = line else {
             let what = format!("it wrote a line of more than {} bytes", self.limits.message_bytes_max);
-            return Err(AcpFault::violation(what, ""));
+            return Err(AcpError::violation(what, ""));
         };
         let Ok(line) = std::str::from_utf8(line) else {
-            return Err(AcpFault::violation(
+            return Err(AcpError::violation(
                 "it wrote a line that is not UTF-8",
                 &String::from_utf8_lossy(line),
             ));
@@ -138,32 +138,32 @@ impl<N: Notices> Judging<'_, N> {
         if line.trim().is_empty() {
             return Ok(());
         }
-        match judge(line) {
-            Verdict::Message { frame, is_request } => {
-                self.strays = 0;
-                self.notices.message();
+        match classify_line(line) {
+            LineKind::Message { frame, is_request } => {
+                self.stray_lines = 0;
+                self.observer.on_message();
                 if is_request && self.unanswered.fetch_add(1, Ordering::Relaxed) >= self.limits.unanswered_max
                 {
                     let what = format!(
                         "it asked more than {} things without reading or waiting for an answer",
                         self.limits.unanswered_max
                     );
-                    return Err(AcpFault::violation(what, line));
+                    return Err(AcpError::violation(what, line));
                 }
                 self.frames.push(frame);
                 Ok(())
             }
-            Verdict::Stray => {
-                self.strays += 1;
-                if self.strays > self.limits.strays_max {
+            LineKind::Stray => {
+                self.stray_lines += 1;
+                if self.stray_lines > self.limits.stray_lines_max {
                     let what =
-                        format!("it wrote more than {} lines that are no messages", self.limits.strays_max);
-                    return Err(AcpFault::violation(what, line));
+                        format!("it wrote more than {} lines that are no messages", self.limits.stray_lines_max);
+                    return Err(AcpError::violation(what, line));
                 }
-                self.notices.stray(line);
+                self.observer.on_stray_line(line);
                 Ok(())
             }
-            Verdict::Violation(what) => Err(AcpFault::violation(what, line)),
+            LineKind::Violation(what) => Err(AcpError::violation(what, line)),
         }
     }
 }

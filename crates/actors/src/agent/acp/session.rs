@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// How a conversation began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum SessionHow {
+pub enum SessionOrigin {
     /// It is another one than before, or the first.
     New,
     /// The agent took it up where it was.
@@ -29,7 +29,7 @@ pub struct SessionStart {
     /// What the agent knows the conversation by.
     pub id: String,
     /// How it began.
-    pub how: SessionHow,
+    pub origin: SessionOrigin,
     /// The one before, if this is another one in its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<LostSession>,
@@ -37,7 +37,7 @@ pub struct SessionStart {
 
 /// What an agent offers for taking up a conversation again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Offers {
+pub(super) struct ResumeCapabilities {
     /// `session/resume`
     pub(super) resume: bool,
     /// `session/load`
@@ -46,25 +46,25 @@ pub(super) struct Offers {
 
 /// In which ways a conversation is taken up again, the best one first. Resuming is better than loading: nothing has to
 /// be told again.
-pub(super) fn ways_back(offers: Offers) -> impl Iterator<Item = SessionHow> {
-    let resume = offers.resume.then_some(SessionHow::Resumed);
-    let load = offers.load.then_some(SessionHow::Loaded);
+pub(super) fn resume_methods(offers: ResumeCapabilities) -> impl Iterator<Item = SessionOrigin> {
+    let resume = offers.resume.then_some(SessionOrigin::Resumed);
+    let load = offers.load.then_some(SessionOrigin::Loaded);
     resume.into_iter().chain(load)
 }
 
 /// Why a conversation is lost with an agent that offers no way back.
-pub(super) const NO_WAY_BACK: &str = "the agent offers neither session/resume nor session/load";
+pub(super) const NO_RESUME_METHOD: &str = "the agent offers neither session/resume nor session/load";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn resuming_comes_before_loading_and_nothing_is_tried_that_is_not_offered() {
-        let ways = |resume, load| ways_back(Offers { resume, load }).collect::<Vec<_>>();
-        assert_eq!(ways(true, true), [SessionHow::Resumed, SessionHow::Loaded]);
-        assert_eq!(ways(true, false), [SessionHow::Resumed]);
-        assert_eq!(ways(false, true), [SessionHow::Loaded]);
+    fn resume_methods_prefer_resume_over_load() {
+        let ways = |resume, load| resume_methods(ResumeCapabilities { resume, load }).collect::<Vec<_>>();
+        assert_eq!(ways(true, true), [SessionOrigin::Resumed, SessionOrigin::Loaded]);
+        assert_eq!(ways(true, false), [SessionOrigin::Resumed]);
+        assert_eq!(ways(false, true), [SessionOrigin::Loaded]);
         assert_eq!(ways(false, false), []);
     }
 }

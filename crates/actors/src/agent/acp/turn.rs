@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::desk::Said;
-use super::ears::Shared;
-use crate::agent::{AtWork, LetterId};
+use super::desk::TurnText;
+use super::ears::SharedConnection;
+use crate::agent::{ActivityGuard, MessageId};
 
 /// How a turn ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -23,16 +23,16 @@ pub struct TurnEnd {
 }
 
 /// A turn that runs, until the agent has ended it.
-pub(super) struct Turn {
-    shared: Arc<Shared>,
+pub(super) struct TurnGuard {
+    shared: Arc<SharedConnection>,
     is_ended: bool,
-    _work: AtWork,
+    _work: ActivityGuard,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Turn {
-    pub(super) fn begin(shared: &Arc<Shared>, letter: LetterId, permit: OwnedSemaphorePermit) -> (Self, u64) {
-        let number = shared.desk().begin_turn(letter);
+impl TurnGuard {
+    pub(super) fn begin(shared: &Arc<SharedConnection>, letter: MessageId, permit: OwnedSemaphorePermit) -> (Self, u64) {
+        let number = shared.lock_state().begin_turn(letter);
         let turn = Self {
             shared: Arc::clone(shared),
             is_ended: false,
@@ -42,19 +42,19 @@ impl Turn {
         (turn, number)
     }
 
-    pub(super) fn end(mut self) -> Said {
+    pub(super) fn end(mut self) -> TurnText {
         self.close()
     }
 
-    fn close(&mut self) -> Said {
+    fn close(&mut self) -> TurnText {
         self.is_ended = true;
-        let (said, open) = self.shared.desk().end_turn();
-        self.shared.call_off(open);
+        let (said, open) = self.shared.lock_state().end_turn();
+        self.shared.cancel_asks(open);
         said
     }
 }
 
-impl Drop for Turn {
+impl Drop for TurnGuard {
     fn drop(&mut self) {
         if !self.is_ended {
             self.close();

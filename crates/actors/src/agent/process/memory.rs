@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::agent::driver::ProcessFacts;
+use crate::agent::driver::ProcessUsage;
 use crate::error::{Error, Reason};
 use crate::process::{MemoryCeiling, Process};
 
@@ -15,25 +15,25 @@ pub(in crate::agent) struct MemoryGauge(AtomicU64);
 
 impl MemoryGauge {
     /// Looks how much it takes.
-    pub(in crate::agent) async fn look_at(&self, process: &Process) -> Option<u64> {
+    pub(in crate::agent) async fn measure(&self, process: &Process) -> Option<u64> {
         let bytes = process.memory().await;
         self.0.store(bytes.unwrap_or(0), Ordering::Relaxed);
         bytes
     }
 
     /// What is known of the process, while it runs.
-    pub(in crate::agent) fn facts_of(&self, process: &Process) -> Option<ProcessFacts> {
+    pub(in crate::agent) fn usage_of(&self, process: &Process) -> Option<ProcessUsage> {
         if process.exit().is_some() {
             return None;
         }
         let bytes = self.0.load(Ordering::Relaxed);
-        Some(ProcessFacts { pid: process.pid(), memory_bytes: (bytes > 0).then_some(bytes) })
+        Some(ProcessUsage { pid: process.pid(), memory_bytes: (bytes > 0).then_some(bytes) })
     }
 }
 
 /// Looks at the memory that an agent takes, in bytes, every `interval`, and returns why it is to be restarted once that is
 /// too much. Never returns where it may take any, or once `look` says that it is gone.
-pub(in crate::agent) async fn over_ceiling<Look: Future<Output = Option<Option<u64>>>>(
+pub(in crate::agent) async fn wait_until_over_ceiling<Look: Future<Output = Option<Option<u64>>>>(
     bytes_max: Option<u64>,
     interval: Duration,
     look: impl Fn() -> Look,
@@ -43,14 +43,14 @@ pub(in crate::agent) async fn over_ceiling<Look: Future<Output = Option<Option<u
         sleep(interval).await;
         let Some(bytes) = look().await else { return std::future::pending().await };
         if let Some(ceiling) = &mut ceiling
-            && ceiling.is_exceeded_by(bytes)
+            && ceiling.record_reading(bytes)
         {
-            return too_large(bytes.unwrap_or_default(), ceiling.bytes_max());
+            return memory_error(bytes.unwrap_or_default(), ceiling.bytes_max());
         }
     }
 }
 
-fn too_large(bytes: u64, bytes_max: u64) -> Error {
+fn memory_error(bytes: u64, bytes_max: u64) -> Error {
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
     let details =
         format!("it takes {} MiB of memory, more than the {} MiB that it may", mib(bytes), mib(bytes_max));

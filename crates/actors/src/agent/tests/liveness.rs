@@ -8,11 +8,11 @@ async fn wait(seconds: u64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_misses_its_checks_while_it_is_at_work_is_degraded_and_not_restarted() {
-    let script = Script::says([well(), missed()]);
-    let mut scene = Scene::of(&script).await;
+async fn missed_checks_at_work_degrade_without_restart() {
+    let script = ScriptedDriver::answering([healthy(), missed()]);
+    let mut scene = AgentActorFixture::new(&script).await;
     let at_work = script.meter.begin();
-    assert_eq!(scene.change().await, (Starting, Healthy));
+    assert_eq!(scene.next_status_change().await, (Starting, Healthy));
     wait(600).await;
     assert_eq!((scene.status(), *script.restarts.lock().unwrap()), (Degraded, 0));
     drop(at_work);
@@ -22,82 +22,82 @@ async fn an_agent_that_misses_its_checks_while_it_is_at_work_is_degraded_and_not
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_shows_progress_between_two_checks_is_not_restarted_for_missing_them() {
-    let script = Script::says([well(), missed()]);
-    let scene = Scene::of(&script).await;
+async fn missed_checks_with_progress_do_not_restart() {
+    let script = ScriptedDriver::answering([healthy(), missed()]);
+    let scene = AgentActorFixture::new(&script).await;
     for _ in 0..40 {
-        script.meter.progress();
+        script.meter.note_progress();
         wait(20).await;
     }
     assert_eq!((scene.status(), *script.restarts.lock().unwrap()), (Degraded, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_at_work_without_progress_is_restarted_for_it_though_it_answers_its_checks() {
-    let script = Script::says([well()]);
+async fn stuck_agent_restarts_although_checks_pass() {
+    let script = ScriptedDriver::answering([healthy()]);
     let policy = HealthPolicy { progress_timeout: s(100), ..policy() };
-    let mut scene = Scene::with(&script, policy, None).await;
+    let mut scene = AgentActorFixture::with(&script, policy, None).await;
     let _at_work = script.meter.begin();
     wait(60).await;
-    script.meter.progress();
-    let stuck = scene.until(AgentStuck::KIND).await;
+    script.meter.note_progress();
+    let stuck = scene.next_event_of(AgentStuck::KIND).await;
     assert_eq!(stuck.mono_ms / 1000, 160, "to the point, whatever the interval of the checks");
     assert_eq!(stuck.fields["quiet_ms"], 100_000);
-    let exited = scene.until("actor_exited").await;
+    let exited = scene.next_event_of("actor_exited").await;
     assert!(exited.fields["message"].as_str().unwrap().contains("without progress for longer than 100s"));
-    scene.until("actor_restarted").await;
+    scene.next_event_of("actor_restarted").await;
     assert_eq!(*script.restarts.lock().unwrap(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_hangs_to_the_point_though_its_checks_come_less_often_than_that() {
-    let script = Script::says([well()]);
+async fn stuck_agent_is_detected_between_checks() {
+    let script = ScriptedDriver::answering([healthy()]);
     let policy = HealthPolicy { progress_timeout: s(7), ..policy() };
-    let mut scene = Scene::with(&script, policy, None).await;
+    let mut scene = AgentActorFixture::with(&script, policy, None).await;
     // Work that is done in time is no reason, and moves no check.
     wait(1).await;
     drop(script.meter.begin());
     wait(1).await;
     let _at_work = script.meter.begin();
-    let stuck = scene.until(AgentStuck::KIND).await;
+    let stuck = scene.next_event_of(AgentStuck::KIND).await;
     assert_eq!((stuck.mono_ms, &stuck.fields["quiet_ms"]), (9000, &json!(7000)));
-    scene.until("actor_restarted").await;
+    scene.next_event_of("actor_restarted").await;
     assert_eq!(*script.restarts.lock().unwrap(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_without_work_may_be_quiet_for_as_long_as_it_likes() {
-    let script = Script::says([well()]);
+async fn idle_agent_is_never_stuck() {
+    let script = ScriptedDriver::answering([healthy()]);
     let policy = HealthPolicy { progress_timeout: s(10), ..policy() };
-    let scene = Scene::with(&script, policy, None).await;
-    script.meter.progress();
+    let scene = AgentActorFixture::with(&script, policy, None).await;
+    script.meter.note_progress();
     wait(6000).await;
     assert_eq!((scene.status(), *script.restarts.lock().unwrap()), (Healthy, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_state_that_the_agent_ends_over_time_and_again_is_set_aside() {
-    let script = Script::says([well(), well(), failed()]);
-    let mut scene = Scene::of(&script).await;
+async fn crashing_state_is_quarantined() {
+    let script = ScriptedDriver::answering([healthy(), healthy(), failed()]);
+    let mut scene = AgentActorFixture::new(&script).await;
     for round in 1..=3 {
-        scene.until("actor_restarted").await;
+        scene.next_event_of("actor_restarted").await;
         assert_eq!(script.written.lock().unwrap().len(), round);
-        script.then([failed()]);
+        script.set_answers([failed()]);
     }
-    scene.until(AgentStateSetAside::KIND).await;
-    scene.until("actor_restarted").await;
+    scene.next_event_of(AgentStateQuarantined::KIND).await;
+    scene.next_event_of("actor_restarted").await;
     assert_eq!(script.written.lock().unwrap().len(), 3, "it starts without its state");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_flaps_is_given_up_however_well_its_restarts_go() {
-    let script = Script::says([well()]);
-    let mut scene = Scene::of(&script).await;
-    assert_eq!(scene.change().await, (Starting, Healthy));
+async fn flapping_agent_exhausts_its_budget() {
+    let script = ScriptedDriver::answering([healthy()]);
+    let mut scene = AgentActorFixture::new(&script).await;
+    assert_eq!(scene.next_status_change().await, (Starting, Healthy));
     let mut exits = 0;
     loop {
-        script.then([failed()]);
-        let record = scene.next().await;
+        script.set_answers([failed()]);
+        let record = scene.next_event().await;
         exits += u32::from(record.kind == "actor_exited");
         if record.kind == "gave_up" {
             break;

@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::held::{Asked, Held, is_cacheable};
-use super::terms::Terms;
-use super::validators::{conditions, is_confirmed, renewed};
+use super::stored_response::{RequestTime, StoredResponse, is_cacheable};
+use super::lifetime::ResponseLifetime;
+use super::validators::{conditional_headers, is_validated_by, freshened_headers};
 use crate::error::Secrets;
 use crate::request::{Request, RequestBuilder, RequestId, Response};
 
@@ -32,20 +32,20 @@ fn headers(lines: &[&str]) -> HeaderMap {
     headers
 }
 
-fn terms_of(status: u16, lines: &[&str]) -> Option<Terms> {
-    Terms::of(StatusCode::from_u16(status).unwrap(), &headers(lines), wall())
+fn lifetime_of(status: u16, lines: &[&str]) -> Option<ResponseLifetime> {
+    ResponseLifetime::from_response(StatusCode::from_u16(status).unwrap(), &headers(lines), wall())
 }
 
-fn terms(lines: &[&str]) -> Terms {
-    terms_of(200, lines).unwrap_or_else(|| panic!("not kept: {lines:?}"))
+fn storable_lifetime(lines: &[&str]) -> ResponseLifetime {
+    lifetime_of(200, lines).unwrap_or_else(|| panic!("not kept: {lines:?}"))
 }
 
-fn lifetime(lines: &[&str]) -> Option<u64> {
-    terms(&[lines, &["ETag: \"a\""]].concat()).lifetime.map(|lifetime| lifetime.as_secs())
+fn freshness_lifetime_s(lines: &[&str]) -> Option<u64> {
+    storable_lifetime(&[lines, &["ETag: \"a\""]].concat()).freshness_lifetime.map(|lifetime| lifetime.as_secs())
 }
 
 fn conditions_of(lines: &[&str]) -> Vec<String> {
-    let conditions = conditions(&headers(lines), wall());
+    let conditions = conditional_headers(&headers(lines), wall());
     let text = |(name, value): (&HeaderName, &HeaderValue)| format!("{name}: {}", value.to_str().unwrap());
     let mut lines: Vec<String> = conditions.iter().map(text).collect();
     lines.sort();
@@ -55,18 +55,18 @@ fn conditions_of(lines: &[&str]) -> Vec<String> {
 // === what may be kept (3) ===
 
 #[test]
-fn a_response_that_says_nothing_of_caching_is_kept_and_its_callers_age_alone_decides() {
+fn lifetime_without_cache_headers_is_unbounded() {
     // 4.2.2: a heuristic is allowed and not wanted here.
     for lines in
         [&[][..], &[DATE], &["Last-Modified: Sun, 06 Nov 1994 07:00:00 GMT"], &["Cache-Control: public"]]
     {
-        let terms = terms(lines);
-        assert_eq!((terms.lifetime, terms.stale_for, terms.is_fresh()), (None, None, true), "{lines:?}");
+        let terms = storable_lifetime(lines);
+        assert_eq!((terms.freshness_lifetime, terms.stale_for, terms.is_fresh()), (None, None, true), "{lines:?}");
     }
 }
 
 #[test]
-fn no_store_is_never_kept_however_it_is_written_and_whatever_stands_beside_it() {
+fn lifetime_no_store_in_any_form_is_none() {
     // 5.2.2.5; 5.2: names of directives are case-insensitive, and several lines are one list.
     for lines in [
         &["Cache-Control: no-store"][..],
@@ -81,59 +81,59 @@ fn no_store_is_never_kept_however_it_is_written_and_whatever_stands_beside_it() 
         &["Cache-Control: max-age=\"60, no-store"],
         &["Cache-Control: x=\"a\\\""],
     ] {
-        assert_eq!(terms_of(200, lines), None, "{lines:?}");
+        assert_eq!(lifetime_of(200, lines), None, "{lines:?}");
     }
 }
 
 #[test]
-fn what_only_looks_like_no_store_is_kept() {
+fn lifetime_no_store_lookalike_is_some() {
     // 5.2.3: an unknown directive is ignored; within a quoted string nothing is a directive.
     for line in
         ["Cache-Control: no-stored", "Cache-Control: x=\"no-store\"", "Cache-Control: x=\", no-store, \""]
     {
-        assert!(terms_of(200, &[line]).is_some(), "{line}");
+        assert!(lifetime_of(200, &[line]).is_some(), "{line}");
     }
 }
 
 #[test]
-fn only_statuses_whose_meaning_is_known_and_whole_are_kept() {
+fn lifetime_partial_or_unknown_status_is_none() {
     // 3: "the response status code is final"; 3.3: a part is kept by whoever can put parts together.
-    let kept = (200..600).filter(|status| terms_of(*status, &["Cache-Control: max-age=60"]).is_some());
+    let kept = (200..600).filter(|status| lifetime_of(*status, &["Cache-Control: max-age=60"]).is_some());
     assert_eq!(kept.collect::<Vec<_>>(), [200, 203, 204]);
 }
 
 #[test]
-fn what_is_private_is_kept_and_what_is_for_shared_caches_does_not_count() {
+fn lifetime_private_is_some_and_s_maxage_ignored() {
     // 5.2.2.7, 5.2.2.8 and 5.2.2.10.
-    assert_eq!(lifetime(&["Cache-Control: private, max-age=60"]), Some(60));
-    assert_eq!(lifetime(&["Cache-Control: private=\"set-cookie\", max-age=60"]), Some(60));
-    assert_eq!(lifetime(&["Cache-Control: s-maxage=5, max-age=60"]), Some(60));
-    assert_eq!(lifetime(&["Cache-Control: s-maxage=5"]), None);
-    assert_eq!(terms(&["Cache-Control: proxy-revalidate, max-age=60"]).stale_for, None);
+    assert_eq!(freshness_lifetime_s(&["Cache-Control: private, max-age=60"]), Some(60));
+    assert_eq!(freshness_lifetime_s(&["Cache-Control: private=\"set-cookie\", max-age=60"]), Some(60));
+    assert_eq!(freshness_lifetime_s(&["Cache-Control: s-maxage=5, max-age=60"]), Some(60));
+    assert_eq!(freshness_lifetime_s(&["Cache-Control: s-maxage=5"]), None);
+    assert_eq!(storable_lifetime(&["Cache-Control: proxy-revalidate, max-age=60"]).stale_for, None);
 }
 
 #[test]
-fn what_varies_by_more_than_headers_is_not_kept() {
+fn lifetime_vary_star_is_none() {
     // 4.1.
     for line in ["Vary: *", "Vary: accept, *", "Vary: \u{20}*", "Vary: a b"] {
-        assert_eq!(terms_of(200, &[line, "Cache-Control: max-age=60"]), None, "{line}");
+        assert_eq!(lifetime_of(200, &[line, "Cache-Control: max-age=60"]), None, "{line}");
     }
-    assert_eq!(terms_of(200, &["Vary: accept", "Vary: *"]), None);
-    assert!(terms_of(200, &["Vary: Accept, X-Tenant,"]).is_some());
+    assert_eq!(lifetime_of(200, &["Vary: accept", "Vary: *"]), None);
+    assert!(lifetime_of(200, &["Vary: Accept, X-Tenant,"]).is_some());
 }
 
 #[test]
-fn what_could_never_be_used_is_not_kept() {
-    assert_eq!(terms_of(200, &["Cache-Control: no-cache"]), None);
-    assert_eq!(terms_of(200, &["Cache-Control: max-age=0, must-revalidate"]), None);
-    assert!(terms_of(200, &["Cache-Control: no-cache", "ETag: \"a\""]).is_some());
-    assert!(terms_of(200, &["Cache-Control: max-age=0, stale-while-revalidate=5"]).is_some());
+fn lifetime_never_usable_is_none() {
+    assert_eq!(lifetime_of(200, &["Cache-Control: no-cache"]), None);
+    assert_eq!(lifetime_of(200, &["Cache-Control: max-age=0, must-revalidate"]), None);
+    assert!(lifetime_of(200, &["Cache-Control: no-cache", "ETag: \"a\""]).is_some());
+    assert!(lifetime_of(200, &["Cache-Control: max-age=0, stale-while-revalidate=5"]).is_some());
 }
 
 // === how long it is fresh (4.2) ===
 
 #[test]
-fn max_age_is_the_lifetime_in_each_form_in_which_it_may_come() {
+fn max_age_all_forms_parse() {
     // 5.2.2.1; 5.2: both forms of an argument; 1.2.2: what is too large is as large as can be.
     for (line, seconds) in [
         ("Cache-Control: max-age=60", 60),
@@ -144,12 +144,12 @@ fn max_age_is_the_lifetime_in_each_form_in_which_it_may_come() {
         ("Cache-Control: max-age=0", 0),
         ("Cache-Control: max-age=99999999999999999999999999", 1 << 31),
     ] {
-        assert_eq!(lifetime(&[line]), Some(seconds), "{line}");
+        assert_eq!(freshness_lifetime_s(&[line]), Some(seconds), "{line}");
     }
 }
 
 #[test]
-fn a_lifetime_that_cannot_be_read_or_contradicts_itself_is_none_at_all() {
+fn max_age_malformed_or_contradictory_is_zero() {
     // 4.2.1: "caches are encouraged to consider responses that have invalid freshness information to be stale".
     for lines in [
         &["Cache-Control: max-age"][..],
@@ -163,12 +163,12 @@ fn a_lifetime_that_cannot_be_read_or_contradicts_itself_is_none_at_all() {
         &["Expires: tomorrow", DATE],
         &["Expires: Sun, 06 Nov 1994 09:49:37 GMT", "Expires: Sun, 06 Nov 1994 09:49:38 GMT", DATE],
     ] {
-        assert_eq!(lifetime(lines), Some(0), "{lines:?}");
+        assert_eq!(freshness_lifetime_s(lines), Some(0), "{lines:?}");
     }
 }
 
 #[test]
-fn expires_counts_from_the_servers_own_date_and_max_age_goes_before_it() {
+fn expires_counts_from_date_and_max_age_overrides_it() {
     // 5.3 and 4.2.1; RFC 9110, 5.6.7: three forms of a date.
     let date = "Date: Sun, 06 Nov 1994 00:00:00 GMT";
     for expires in [
@@ -176,24 +176,24 @@ fn expires_counts_from_the_servers_own_date_and_max_age_goes_before_it() {
         "Expires: Sunday, 06-Nov-94 01:00:00 GMT",
         "Expires: Sun Nov  6 01:00:00 1994",
     ] {
-        assert_eq!(lifetime(&[expires, date]), Some(3600), "{expires}");
-        assert_eq!(lifetime(&[expires, date, "Cache-Control: max-age=5"]), Some(5), "{expires}");
+        assert_eq!(freshness_lifetime_s(&[expires, date]), Some(3600), "{expires}");
+        assert_eq!(freshness_lifetime_s(&[expires, date, "Cache-Control: max-age=5"]), Some(5), "{expires}");
     }
-    assert_eq!(lifetime(&["Expires: Sat, 05 Nov 1994 01:00:00 GMT", date]), Some(0));
+    assert_eq!(freshness_lifetime_s(&["Expires: Sat, 05 Nov 1994 01:00:00 GMT", date]), Some(0));
 }
 
 #[test]
-fn without_a_date_expires_counts_from_when_it_was_asked_for() {
+fn expires_without_date_counts_from_request_time() {
     // RFC 9110, 6.6.1.
-    assert_eq!(lifetime(&["Expires: Sun, 06 Nov 1994 08:50:37 GMT"]), Some(60));
-    assert_eq!(lifetime(&["Expires: Sun, 06 Nov 1994 08:50:37 GMT", "Date: noon"]), Some(60));
+    assert_eq!(freshness_lifetime_s(&["Expires: Sun, 06 Nov 1994 08:50:37 GMT"]), Some(60));
+    assert_eq!(freshness_lifetime_s(&["Expires: Sun, 06 Nov 1994 08:50:37 GMT", "Date: noon"]), Some(60));
 }
 
 #[test]
-fn the_time_that_caches_on_the_way_held_it_is_part_of_its_age() {
+fn age_header_reduces_freshness() {
     // 4.2.3 and 5.1.
     let of = |lines: &[&str]| {
-        let terms = terms(&[lines, &["Cache-Control: max-age=60", "ETag: \"a\""]].concat());
+        let terms = storable_lifetime(&[lines, &["Cache-Control: max-age=60", "ETag: \"a\""]].concat());
         (terms.age.as_secs(), terms.is_fresh())
     };
     assert_eq!(of(&[]), (0, true));
@@ -205,23 +205,23 @@ fn the_time_that_caches_on_the_way_held_it_is_part_of_its_age() {
 }
 
 #[test]
-fn an_age_that_cannot_be_read_makes_it_stale_to_everybody() {
+fn age_malformed_makes_response_stale() {
     // 5.1.
     for age in ["Age: -1", "Age: x", "Age: 1.5", "Age: ,5"] {
-        let terms = terms(&[age, "ETag: \"a\""]);
-        assert_eq!((terms.lifetime, terms.stale_for), (Some(s(0)), Some(s(0))), "{age}");
+        let terms = storable_lifetime(&[age, "ETag: \"a\""]);
+        assert_eq!((terms.freshness_lifetime, terms.stale_for), (Some(s(0)), Some(s(0))), "{age}");
     }
 }
 
 #[test]
-fn a_server_whose_clock_is_wrong_makes_nothing_older() {
+fn age_wrong_server_clock_is_ignored() {
     // 4.2.3: by dates alone where clocks are synchronised, of which nothing is known here.
-    let terms = terms(&["Date: Sat, 05 Nov 1994 08:49:37 GMT", "Cache-Control: max-age=60"]);
+    let terms = storable_lifetime(&["Date: Sat, 05 Nov 1994 08:49:37 GMT", "Cache-Control: max-age=60"]);
     assert_eq!((terms.age, terms.is_fresh()), (s(0), true));
 }
 
 #[test]
-fn no_cache_is_asked_about_each_time_however_fresh_it_says_it_is() {
+fn no_cache_always_revalidates() {
     // 5.2.2.4; 5.4 of what HTTP/1.0 had in its place.
     for lines in [
         &["Cache-Control: no-cache, max-age=60"][..],
@@ -229,18 +229,18 @@ fn no_cache_is_asked_about_each_time_however_fresh_it_says_it_is() {
         &["Cache-Control: max-age=60", "Cache-Control: no-cache"],
         &["Pragma: No-Cache"],
     ] {
-        let terms = terms(&[lines, &["ETag: \"a\""]].concat());
-        assert_eq!((terms.lifetime, terms.stale_for, terms.is_renewable), (Some(s(0)), Some(s(0)), true));
+        let terms = storable_lifetime(&[lines, &["ETag: \"a\""]].concat());
+        assert_eq!((terms.freshness_lifetime, terms.stale_for, terms.is_revalidatable), (Some(s(0)), Some(s(0)), true));
     }
-    assert_eq!(lifetime(&["Pragma: no-cache", "Cache-Control: max-age=60"]), Some(60));
+    assert_eq!(freshness_lifetime_s(&["Pragma: no-cache", "Cache-Control: max-age=60"]), Some(60));
 }
 
 // === what is stale (4.2.4) ===
 
 #[test]
-fn stale_is_served_for_as_long_as_the_server_says_and_never_where_it_must_be_validated() {
+fn stale_while_revalidate_yields_to_must_revalidate() {
     // 4.2.4 and 5.2.2.2; RFC 5861, 3.
-    let of = |line: &str| terms(&[line, "ETag: \"a\""]).stale_for;
+    let of = |line: &str| storable_lifetime(&[line, "ETag: \"a\""]).stale_for;
     assert_eq!(of("Cache-Control: max-age=60"), None);
     assert_eq!(of("Cache-Control: max-age=60, stale-while-revalidate=30"), Some(s(30)));
     assert_eq!(of("Cache-Control: max-age=60, stale-while-revalidate=x"), Some(s(0)));
@@ -252,7 +252,7 @@ fn stale_is_served_for_as_long_as_the_server_says_and_never_where_it_must_be_val
 // === asking whether it still holds (4.3) ===
 
 #[test]
-fn it_is_asked_about_by_its_entity_tag_and_by_its_time() {
+fn conditional_headers_use_etag_and_last_modified() {
     // 4.3.1.
     let modified = "Last-Modified: Sun, 06 Nov 1994 07:00:00 GMT";
     let since = "if-modified-since: Sun, 06 Nov 1994 07:00:00 GMT";
@@ -264,7 +264,7 @@ fn it_is_asked_about_by_its_entity_tag_and_by_its_time() {
 }
 
 #[test]
-fn a_validator_that_is_none_is_not_sent() {
+fn conditional_headers_skip_invalid_validators() {
     // RFC 9110, 8.8.3.
     let long = format!("ETag: \"{}\"", "a".repeat(1024));
     for line in ["ETag: a", "ETag: \"", "ETag: w/\"a\"", "ETag: \"a\"b\"", "Last-Modified: noon", &long] {
@@ -273,7 +273,7 @@ fn a_validator_that_is_none_is_not_sent() {
 }
 
 #[test]
-fn a_time_within_the_second_of_the_response_is_no_validator_since_a_second_change_in_it_would_go_unseen() {
+fn last_modified_within_response_second_is_no_validator() {
     // RFC 9110, 8.8.2.2.
     for (modified, is_sent) in [("08:49:38", false), ("08:49:37", false), ("08:49:36", true)] {
         let modified = format!("Last-Modified: Sun, 06 Nov 1994 {modified} GMT");
@@ -282,7 +282,7 @@ fn a_time_within_the_second_of_the_response_is_no_validator_since_a_second_chang
 }
 
 #[test]
-fn a_304_confirms_what_it_names_and_nothing_else() {
+fn is_validated_by_304_requires_matching_validator() {
     // 4.3.4.
     let time = "Last-Modified: Sun, 06 Nov 1994 07:00:00 GMT";
     for (held, named, is_meant) in [
@@ -297,12 +297,12 @@ fn a_304_confirms_what_it_names_and_nothing_else() {
         (&["ETag: \"a\""], &[], true),
         (&[time], &[], true),
     ] {
-        assert_eq!(is_confirmed(&headers(held), &headers(named)), is_meant, "{held:?} {named:?}");
+        assert_eq!(is_validated_by(&headers(held), &headers(named)), is_meant, "{held:?} {named:?}");
     }
 }
 
 #[test]
-fn a_304_replaces_the_headers_that_it_has_and_adds_those_that_are_new_and_leaves_the_bodys_alone() {
+fn freshened_headers_304_replaces_all_but_body_headers() {
     // 3.2.
     let held = headers(&[
         "Cache-Control: no-cache",
@@ -332,8 +332,8 @@ fn a_304_replaces_the_headers_that_it_has_and_adds_those_that_are_new_and_leaves
         "X-New: 1",
         DATE,
     ]);
-    assert_eq!(renewed(&held, &brought), expected);
-    assert_eq!(renewed(&held, &headers(&[])).get(header::AGE), None, "it told of the old answer's way");
+    assert_eq!(freshened_headers(&held, &brought), expected);
+    assert_eq!(freshened_headers(&held, &headers(&[])).get(header::AGE), None, "it told of the old answer's way");
 }
 
 // === whom it may be given to (4, 4.1) ===
@@ -356,12 +356,12 @@ fn get(build: impl FnOnce(RequestBuilder) -> RequestBuilder) -> Request {
     build(Request::get("/a")).build().unwrap()
 }
 
-fn asked() -> Asked {
-    Asked { at: s(0), wall: wall() }
+fn request_time() -> RequestTime {
+    RequestTime { at: s(0), wall: wall() }
 }
 
 #[test]
-fn only_a_plain_get_is_answered_out_of_the_cache() {
+fn is_cacheable_only_for_plain_get() {
     assert!(is_cacheable(&get(|request| request)));
     assert!(is_cacheable(&get(|request| request.header("accept-language", "de"))));
     for name in
@@ -378,21 +378,21 @@ fn only_a_plain_get_is_answered_out_of_the_cache() {
 }
 
 #[test]
-fn a_response_answers_requests_with_the_same_headers_alone_whether_its_server_names_them_or_not() {
+fn matches_request_requires_identical_headers() {
     // 4.1, and stricter.
     let german = get(|request| request.header("accept-language", "de"));
     for vary in ["Vary: Accept-Language", "Vary: Origin"] {
-        let held = Held::new(&german, response(200, &[vary], ""), asked());
-        assert!(held.answers(&get(|request| request.header("Accept-Language", "de"))));
-        assert!(!held.answers(&get(|request| request.header("accept-language", "en"))));
-        assert!(!held.answers(&get(|request| request)));
+        let held = StoredResponse::new(&german, response(200, &[vary], ""), request_time());
+        assert!(held.matches_request(&get(|request| request.header("Accept-Language", "de"))));
+        assert!(!held.matches_request(&get(|request| request.header("accept-language", "en"))));
+        assert!(!held.matches_request(&get(|request| request)));
         let twice = |request: RequestBuilder| request.header("accept-language", "de").header("x-a", "1");
-        assert!(!held.answers(&get(twice)));
+        assert!(!held.matches_request(&get(twice)));
     }
 }
 
 #[test]
-fn what_is_not_fresh_when_it_comes_is_for_the_one_who_asked_alone() {
+fn is_shareable_stale_on_arrival_is_false() {
     // 4: "a cache can use a response that is stored or storable to satisfy multiple requests, provided that …".
     for (lines, is_for_all) in [
         (&["Cache-Control: max-age=60"][..], true),
@@ -402,36 +402,36 @@ fn what_is_not_fresh_when_it_comes_is_for_the_one_who_asked_alone() {
         (&["Cache-Control: max-age=60", "Age: 60", "ETag: \"a\""], false),
         (&["Vary: *"], false),
     ] {
-        let held = Held::new(&get(|request| request), response(200, lines, ""), asked());
-        assert_eq!(held.is_for_all(), is_for_all, "{lines:?}");
+        let held = StoredResponse::new(&get(|request| request), response(200, lines, ""), request_time());
+        assert_eq!(held.is_shareable(), is_for_all, "{lines:?}");
     }
 }
 
 #[test]
-fn what_a_redirect_led_to_is_not_kept_since_nothing_is_known_of_how_long_the_redirect_holds() {
+fn lifetime_redirected_response_is_none() {
     // RFC 9110, 15.4: a redirect is a response of its own, with a lifetime of its own.
     let led_to = Response { is_redirected: true, ..response(200, &["Cache-Control: max-age=60"], "") };
-    let held = Held::new(&get(|request| request), led_to, asked());
-    assert_eq!((held.terms(), held.is_for_all()), (None, false));
+    let held = StoredResponse::new(&get(|request| request), led_to, request_time());
+    assert_eq!((held.lifetime(), held.is_shareable()), (None, false));
 }
 
 #[test]
-fn what_comes_out_of_the_cache_tells_its_age_and_that_nobody_was_asked() {
+fn to_cached_response_sets_age_and_cached() {
     // 5.1.
-    let asked = asked();
-    let held = Held::new(&get(|request| request), response(200, &["Age: 5"], "body"), asked);
-    let told = held.out_of_the_cache(asked.at + s(10));
+    let asked = request_time();
+    let held = StoredResponse::new(&get(|request| request), response(200, &["Age: 5"], "body"), asked);
+    let told = held.to_cached_response(asked.at + s(10));
     assert_eq!(told.headers[header::AGE], "15");
     assert_eq!((told.cached, told.attempts, told.ms, &*told.body), (true, 0, 0, &b"body"[..]));
 }
 
 #[test]
-fn a_response_without_a_date_gets_the_time_at_which_it_was_asked_for() {
+fn new_without_date_uses_request_time() {
     // RFC 9110, 6.6.1.
     let request = get(|request| request);
     let of = |lines: &[&str], wall| {
-        let held = Held::new(&request, response(200, lines, ""), Asked { at: s(0), wall });
-        held.as_it_came().headers.get(header::DATE).map(|date| date.to_str().unwrap().to_owned())
+        let held = StoredResponse::new(&request, response(200, lines, ""), RequestTime { at: s(0), wall });
+        held.to_response().headers.get(header::DATE).map(|date| date.to_str().unwrap().to_owned())
     };
     assert_eq!(of(&[], wall()).unwrap(), "Sun, 06 Nov 1994 08:49:37 GMT");
     assert_eq!(of(&["Date: noon"], wall()).unwrap(), "noon");
@@ -439,49 +439,49 @@ fn a_response_without_a_date_gets_the_time_at_which_it_was_asked_for() {
 }
 
 #[test]
-fn what_a_304_confirms_is_given_out_as_it_was_and_lives_anew() {
+fn freshened_304_keeps_body_and_renews_lifetime() {
     // 4.3.4.
     let request = get(|request| request);
     let first = ["ETag: \"a\"", "Age: 70", "Cache-Control: max-age=60", DATE];
-    let held = Held::new(&request, response(200, &first, "body"), asked());
-    assert_eq!(held.conditional(&request).unwrap().headers(), &headers(&["If-None-Match: \"a\""]));
-    let renewed = held.renewed(response(304, &["ETag: \"a\""], ""), &request, asked()).unwrap();
-    let told = renewed.as_it_came();
+    let held = StoredResponse::new(&request, response(200, &first, "body"), request_time());
+    assert_eq!(held.to_conditional_request(&request).unwrap().headers(), &headers(&["If-None-Match: \"a\""]));
+    let renewed = held.freshened(response(304, &["ETag: \"a\""], ""), &request, request_time()).unwrap();
+    let told = renewed.to_response();
     assert_eq!((told.status, &*told.body, told.cached), (StatusCode::OK, &b"body"[..], false));
-    let terms = renewed.terms().unwrap();
-    assert_eq!((terms.age, terms.lifetime, terms.is_fresh()), (s(0), Some(s(60)), true));
+    let terms = renewed.lifetime().unwrap();
+    assert_eq!((terms.age, terms.freshness_lifetime, terms.is_fresh()), (s(0), Some(s(60)), true));
 }
 
 #[test]
-fn what_a_304_says_may_not_be_kept_any_more_is_given_to_the_one_who_asked_and_dropped() {
+fn freshened_304_with_no_store_has_no_lifetime() {
     // 3.2 and 5.2.2.5.
     let request = get(|request| request);
-    let held = Held::new(&request, response(200, &["ETag: \"a\""], "body"), asked());
-    let renewed = held.renewed(response(304, &["Cache-Control: no-store"], ""), &request, asked()).unwrap();
-    assert_eq!((renewed.terms(), &*renewed.as_it_came().body), (None, &b"body"[..]));
+    let held = StoredResponse::new(&request, response(200, &["ETag: \"a\""], "body"), request_time());
+    let renewed = held.freshened(response(304, &["Cache-Control: no-store"], ""), &request, request_time()).unwrap();
+    assert_eq!((renewed.lifetime(), &*renewed.to_response().body), (None, &b"body"[..]));
 }
 
 #[test]
-fn what_is_held_for_other_headers_or_cannot_be_named_is_asked_for_without_a_condition() {
+fn conditional_request_without_match_or_validator_is_none() {
     let request = get(|request| request);
-    let held = Held::new(&request, response(200, &["ETag: \"a\""], ""), asked());
-    assert!(held.conditional(&get(|request| request.header("x-a", "1"))).is_none());
-    assert!(Held::new(&request, response(200, &[], ""), asked()).conditional(&request).is_none());
+    let held = StoredResponse::new(&request, response(200, &["ETag: \"a\""], ""), request_time());
+    assert!(held.to_conditional_request(&get(|request| request.header("x-a", "1"))).is_none());
+    assert!(StoredResponse::new(&request, response(200, &[], ""), request_time()).to_conditional_request(&request).is_none());
     // A request with as many headers as it may have takes no more.
     let full = get(|request| (0..64).fold(request, |request, n| request.header(&format!("x-{n}"), "")));
-    assert!(Held::new(&full, response(200, &["ETag: \"a\""], ""), asked()).conditional(&full).is_none());
+    assert!(StoredResponse::new(&full, response(200, &["ETag: \"a\""], ""), request_time()).to_conditional_request(&full).is_none());
 }
 
 #[test]
-fn a_server_that_brings_ever_new_headers_does_not_make_what_is_held_grow_without_end() {
+fn freshened_too_many_headers_is_none() {
     let request = get(|request| request);
-    let mut held = Held::new(&request, response(200, &["ETag: \"a\""], ""), asked());
+    let mut held = StoredResponse::new(&request, response(200, &["ETag: \"a\""], ""), request_time());
     let more = |from: usize| {
         let lines: Vec<String> = (from..from + 100).map(|n| format!("X-{n}: 1")).collect();
         response(304, &lines.iter().map(String::as_str).collect::<Vec<_>>(), "")
     };
     for from in [0, 100] {
-        held = held.renewed(more(from), &request, asked()).unwrap();
+        held = held.freshened(more(from), &request, request_time()).unwrap();
     }
-    assert!(held.renewed(more(200), &request, asked()).is_none());
+    assert!(held.freshened(more(200), &request, request_time()).is_none());
 }

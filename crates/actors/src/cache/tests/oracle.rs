@@ -5,57 +5,57 @@
 
 use std::time::Duration;
 
-use super::draws::{KEYS, Key, Part, Token};
+use super::generator::{KEYS, KeyIndex, InvalidationPart, SourceToken};
 
 /// What an answer was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(super) enum ObservedResult {
     /// A value that was there.
-    Kept(Token),
+    Cached(SourceToken),
     /// A failure that was there.
-    Failed(Token),
+    Failed(SourceToken),
     /// Nothing: whoever wants it waits for a load.
     Nothing,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) token: Token,
+pub(super) struct OracleEntry {
+    pub(super) token: SourceToken,
     pub(super) is_failure: bool,
     pub(super) fresh_until: u64,
     pub(super) refresh_after: u64,
     /// The sweeps that will take it away.
-    pub(super) sweeps: Vec<usize>,
+    pub(super) scans: Vec<usize>,
 }
 
-impl Entry {
-    pub(super) fn new(token: Token, is_failure: bool, fresh_until: u64) -> Self {
-        Self { token, is_failure, fresh_until, refresh_after: 0, sweeps: Vec::new() }
+impl OracleEntry {
+    pub(super) fn new(token: SourceToken, is_failure: bool, fresh_until: u64) -> Self {
+        Self { token, is_failure, fresh_until, refresh_after: 0, scans: Vec::new() }
     }
 
-    fn is_spent(&self, now: u64) -> bool {
-        now >= self.token.useless_from
+    fn is_expired(&self, now: u64) -> bool {
+        now >= self.token.expires_at
     }
 
     fn is_too_old(&self, age_max: Option<Duration>, now: u64) -> bool {
-        age_max.is_some_and(|max| u128::from(now - self.token.true_at) > max.as_millis())
+        age_max.is_some_and(|max| u128::from(now - self.token.as_of) > max.as_millis())
     }
 }
 
 /// A load, as far as it matters for what is kept.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Load {
+pub(super) struct OracleLoad {
     pub(super) id: usize,
-    pub(super) begun_at: u64,
-    pub(super) is_of_the_link: bool,
+    pub(super) started_at: u64,
+    pub(super) depends_on_connection: bool,
 }
 
 #[derive(Debug, Clone, Default)]
-struct Place {
+struct KeyState {
     /// What may stand here.
-    maybe: Vec<Option<Entry>>,
+    possible: Vec<Option<OracleEntry>>,
     /// The load whose value will be kept, and that can be joined.
-    load: Option<Load>,
+    load: Option<OracleLoad>,
 }
 
 /// See the module.
@@ -64,25 +64,25 @@ pub(super) struct Oracle {
     is_open: bool,
     /// Whether anything can be evicted at any time.
     is_tight: bool,
-    places: Vec<Place>,
+    keys: Vec<KeyState>,
 }
 
 /// What one who asked to get or load has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Asked {
-    pub(super) seen: Seen,
+pub(super) struct ObservedLookup {
+    pub(super) seen: ObservedResult,
     /// Whether a load began for it.
     pub(super) has_begun: bool,
 }
 
 impl Oracle {
     pub(super) fn new(is_tight: bool) -> Self {
-        let place = Place { maybe: vec![None], load: None };
-        Self { is_open: true, is_tight, places: vec![place; KEYS.len()] }
+        let place = KeyState { possible: vec![None], load: None };
+        Self { is_open: true, is_tight, keys: vec![place; KEYS.len()] }
     }
 
-    pub(super) fn load(&self, key: Key) -> Option<Load> {
-        self.places[key].load
+    pub(super) fn load(&self, key: KeyIndex) -> Option<OracleLoad> {
+        self.keys[key].load
     }
 
     pub(super) const fn is_open(&self) -> bool {
@@ -92,26 +92,26 @@ impl Oracle {
     // === what changes it ===
 
     /// `None`: something that is too large to be kept.
-    pub(super) fn keep(&mut self, key: Key, entry: Option<Entry>) {
+    pub(super) fn store(&mut self, key: KeyIndex, entry: Option<OracleEntry>) {
         if self.is_open {
-            self.places[key] = Place { maybe: vec![entry], load: None };
+            self.keys[key] = KeyState { possible: vec![entry], load: None };
         }
     }
 
-    pub(super) fn begin(&mut self, key: Key, load: Load) {
-        self.places[key].load = Some(load);
+    pub(super) fn begin_load(&mut self, key: KeyIndex, load: OracleLoad) {
+        self.keys[key].load = Some(load);
     }
 
     /// Whether the load was still the one whose value is kept. It is so no more.
-    pub(super) fn end(&mut self, key: Key, id: usize) -> bool {
-        self.places[key].load.take_if(|load| load.id == id).is_some()
+    pub(super) fn end_load(&mut self, key: KeyIndex, id: usize) -> bool {
+        self.keys[key].load.take_if(|load| load.id == id).is_some()
     }
 
     /// A load has failed; `failure` is what is kept of it.
-    pub(super) fn fail(&mut self, key: Key, failure: &Entry, now: u64) {
-        for maybe in &mut self.places[key].maybe {
+    pub(super) fn fail_load(&mut self, key: KeyIndex, failure: &OracleEntry, now: u64) {
+        for maybe in &mut self.keys[key].possible {
             match maybe {
-                Some(entry) if !entry.is_failure && !entry.is_spent(now) => {
+                Some(entry) if !entry.is_failure && !entry.is_expired(now) => {
                     entry.refresh_after = failure.fresh_until
                 }
                 _ => *maybe = Some(failure.clone()),
@@ -119,32 +119,32 @@ impl Oracle {
         }
     }
 
-    pub(super) fn begin_sweep(&mut self, id: usize, part: &Part) {
-        for (key, place) in KEYS.iter().zip(&mut self.places) {
-            place.load.take_if(|load| (part.concerns)(key, load.is_of_the_link));
-            for entry in place.maybe.iter_mut().flatten() {
-                if (part.concerns)(key, entry.token.is_of_the_link) {
-                    entry.sweeps.push(id);
+    pub(super) fn begin_scan(&mut self, id: usize, part: &InvalidationPart) {
+        for (key, place) in KEYS.iter().zip(&mut self.keys) {
+            place.load.take_if(|load| (part.matches)(key, load.depends_on_connection));
+            for entry in place.possible.iter_mut().flatten() {
+                if (part.matches)(key, entry.token.depends_on_connection) {
+                    entry.scans.push(id);
                 }
             }
             // Each of its steps may be the one that meets it.
-            if place.maybe.iter().flatten().any(|entry| entry.sweeps.contains(&id)) {
-                place.maybe.push(None);
+            if place.possible.iter().flatten().any(|entry| entry.scans.contains(&id)) {
+                place.possible.push(None);
             }
         }
     }
 
-    pub(super) fn end_sweep(&mut self, id: usize) {
-        for place in &mut self.places {
-            for maybe in &mut place.maybe {
-                maybe.take_if(|entry| entry.sweeps.contains(&id));
+    pub(super) fn end_scan(&mut self, id: usize) {
+        for place in &mut self.keys {
+            for maybe in &mut place.possible {
+                maybe.take_if(|entry| entry.scans.contains(&id));
             }
         }
     }
 
     pub(super) fn close(&mut self) {
         self.is_open = false;
-        self.places.fill(Place { maybe: vec![None], load: None });
+        self.keys.fill(KeyState { possible: vec![None], load: None });
     }
 
     pub(super) const fn open(&mut self) {
@@ -156,86 +156,86 @@ impl Oracle {
     /// One looked, and got a value or nothing.
     pub(super) fn get(
         &mut self,
-        key: Key,
+        key: KeyIndex,
         age_max: Option<Duration>,
         now: u64,
-        seen: Option<Token>,
+        seen: Option<SourceToken>,
     ) -> Result<(), String> {
-        let expected = |entry: &Entry| {
-            let is_fresh = now < entry.fresh_until && !entry.is_spent(now) && !entry.is_too_old(age_max, now);
+        let expected = |entry: &OracleEntry| {
+            let is_fresh = now < entry.fresh_until && !entry.is_expired(now) && !entry.is_too_old(age_max, now);
             (is_fresh && !entry.is_failure).then_some(entry.token)
         };
-        self.rule_out(key, now, &seen, |entry| entry.and_then(expected))
+        self.eliminate(key, now, &seen, |entry| entry.and_then(expected))
     }
 
     /// One asked to get or load.
     pub(super) fn ask(
         &mut self,
-        key: Key,
+        key: KeyIndex,
         age_max: Option<Duration>,
         now: u64,
-        asked: Asked,
-        is_joinable: impl Fn(Load, Option<Duration>) -> bool,
+        asked: ObservedLookup,
+        is_joinable: impl Fn(OracleLoad, Option<Duration>) -> bool,
     ) -> Result<(), String> {
-        let (is_open, load) = (self.is_open, self.places[key].load);
+        let (is_open, load) = (self.is_open, self.keys[key].load);
         let begins = |age_max| is_open && !load.is_some_and(|load| is_joinable(load, age_max));
-        self.rule_out(key, now, &asked, |entry| match entry {
-            Some(entry) if entry.is_spent(now) || entry.is_too_old(age_max, now) => {
-                Asked { seen: Seen::Nothing, has_begun: begins(age_max) }
+        self.eliminate(key, now, &asked, |entry| match entry {
+            Some(entry) if entry.is_expired(now) || entry.is_too_old(age_max, now) => {
+                ObservedLookup { seen: ObservedResult::Nothing, has_begun: begins(age_max) }
             }
             Some(entry) if now < entry.fresh_until => {
-                let seen = if entry.is_failure { Seen::Failed(entry.token) } else { Seen::Kept(entry.token) };
-                Asked { seen, has_begun: false }
+                let seen = if entry.is_failure { ObservedResult::Failed(entry.token) } else { ObservedResult::Cached(entry.token) };
+                ObservedLookup { seen, has_begun: false }
             }
             Some(entry) if !entry.is_failure => {
-                Asked { seen: Seen::Kept(entry.token), has_begun: now >= entry.refresh_after && begins(None) }
+                ObservedLookup { seen: ObservedResult::Cached(entry.token), has_begun: now >= entry.refresh_after && begins(None) }
             }
-            _ => Asked { seen: Seen::Nothing, has_begun: begins(age_max) },
+            _ => ObservedLookup { seen: ObservedResult::Nothing, has_begun: begins(age_max) },
         })
     }
 
-    fn rule_out<T: PartialEq + std::fmt::Debug>(
+    fn eliminate<T: PartialEq + std::fmt::Debug>(
         &mut self,
-        key: Key,
+        key: KeyIndex,
         now: u64,
         seen: &T,
-        expected: impl Fn(Option<&Entry>) -> T,
+        expected: impl Fn(Option<&OracleEntry>) -> T,
     ) -> Result<(), String> {
-        let place = &mut self.places[key];
+        let place = &mut self.keys[key];
         if self.is_tight {
-            place.maybe.push(None);
+            place.possible.push(None);
         }
         let (fit, unfit): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut place.maybe).into_iter().partition(|maybe| expected(maybe.as_ref()) == *seen);
-        place.maybe = fit;
-        if place.maybe.is_empty() {
+            std::mem::take(&mut place.possible).into_iter().partition(|maybe| expected(maybe.as_ref()) == *seen);
+        place.possible = fit;
+        if place.possible.is_empty() {
             let wanted: Vec<_> = unfit.iter().map(|maybe| expected(maybe.as_ref())).collect();
             return Err(format!("{} at {now} ms: {seen:?}, and not one of {wanted:?}: {unfit:?}", KEYS[key]));
         }
-        for maybe in &mut place.maybe {
+        for maybe in &mut place.possible {
             // Whoever meets it takes it away.
-            maybe.take_if(|entry| entry.is_spent(now));
+            maybe.take_if(|entry| entry.is_expired(now));
         }
         // What a sweep has yet to meet may go at any moment.
-        if place.maybe.iter().flatten().any(|entry| !entry.sweeps.is_empty()) && !place.maybe.contains(&None)
+        if place.possible.iter().flatten().any(|entry| !entry.scans.is_empty()) && !place.possible.contains(&None)
         {
-            place.maybe.push(None);
+            place.possible.push(None);
         }
-        place.maybe.dedup();
+        place.possible.dedup();
         Ok(())
     }
 
     // === how it is doing ===
 
     /// How many entries there are and when the oldest was true, where that is certain.
-    pub(super) fn census(&self) -> Option<(u64, Option<u64>)> {
-        let certain = |place: &Place| {
-            let first = place.maybe.first().filter(|first| place.maybe.iter().all(|maybe| maybe == *first));
+    pub(super) fn expected_stats(&self) -> Option<(u64, Option<u64>)> {
+        let certain = |place: &KeyState| {
+            let first = place.possible.first().filter(|first| place.possible.iter().all(|maybe| maybe == *first));
             first.cloned()
         };
-        let entries: Vec<Entry> =
-            self.places.iter().map(certain).collect::<Option<Vec<_>>>()?.into_iter().flatten().collect();
-        let oldest = entries.iter().map(|entry| entry.token.true_at).min();
+        let entries: Vec<OracleEntry> =
+            self.keys.iter().map(certain).collect::<Option<Vec<_>>>()?.into_iter().flatten().collect();
+        let oldest = entries.iter().map(|entry| entry.token.as_of).min();
         (!self.is_tight).then_some((entries.len() as u64, oldest))
     }
 }

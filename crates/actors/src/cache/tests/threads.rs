@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytes::Bytes;
 use tokio::task::{JoinSet, yield_now};
 
-use super::{CacheHandle, CacheMessage, CacheValue, KEEPING, Keeping, Loaded, Pattern, Scene, s};
+use super::{CacheHandle, CacheMessage, CacheValue, OPTIONS, EntryOptions, Loaded, Pattern, CacheActorFixture, s};
 use crate::cache::Invalidation;
 
 const KEYS: [&str; 4] = ["n:a/1", "n:a/2", "n:b/1", "n:b/2"];
@@ -15,7 +15,7 @@ const READERS: usize = 3;
 
 /// What is true: each change of a key makes a new version, which its writer alone does.
 #[derive(Default)]
-struct Source {
+struct SharedSource {
     versions: [AtomicU64; KEYS.len()],
     /// The cache has been told of these, and has said so.
     promised: [AtomicU64; KEYS.len()],
@@ -32,7 +32,7 @@ fn version(value: &CacheValue) -> u64 {
 }
 
 /// Changes every other key, and tells the cache in each way that there is.
-async fn write(scene: Arc<Scene>, source: Arc<Source>, first: usize) {
+async fn write(scene: Arc<CacheActorFixture>, source: Arc<SharedSource>, first: usize) {
     for change in 0..CHANGES {
         let key = first + 2 * usize::try_from(change / 5 % 2).unwrap();
         let version = source.versions[key].fetch_add(1, Ordering::SeqCst) + 1;
@@ -43,7 +43,7 @@ async fn write(scene: Arc<Scene>, source: Arc<Source>, first: usize) {
             3 => Pattern::All,
             _ => {
                 // Nobody else changes this key, so this is still what is true.
-                scene.cache.put(KEYS[key], value(version), KEEPING);
+                scene.cache.put(KEYS[key], value(version), OPTIONS);
                 source.promised[key].fetch_max(version, Ordering::SeqCst);
                 continue;
             }
@@ -51,7 +51,7 @@ async fn write(scene: Arc<Scene>, source: Arc<Source>, first: usize) {
         if change % 500 == 250 {
             scene.actor.cast(CacheMessage::Panic).await.unwrap();
         }
-        let invalidation = Invalidation::by_pattern(&pattern).unwrap();
+        let invalidation = Invalidation::from_pattern(&pattern).unwrap();
         let told =
             scene.actor.call(|reply| CacheMessage::Invalidate { invalidation, reply: Some(reply) }).await;
         if told.is_ok() {
@@ -61,7 +61,7 @@ async fn write(scene: Arc<Scene>, source: Arc<Source>, first: usize) {
 }
 
 /// Asks until nothing changes any more. How often something was there.
-async fn read(cache: CacheHandle, source: Arc<Source>, first: usize) -> u64 {
+async fn read(cache: CacheHandle, source: Arc<SharedSource>, first: usize) -> u64 {
     let mut kept = 0;
     let mut turn = first;
     while !source.is_over.load(Ordering::SeqCst) {
@@ -77,7 +77,7 @@ async fn read(cache: CacheHandle, source: Arc<Source>, first: usize) -> u64 {
                     Ok(Loaded::new(value(version)))
                 }
             };
-            Some(cache.get_or_load(KEYS[key], None, KEEPING, load).await.unwrap().value)
+            Some(cache.get_or_load(KEYS[key], None, OPTIONS, load).await.unwrap().value)
         } else {
             cache.get(KEYS[key], None).inspect(|_| kept += 1)
         };
@@ -92,9 +92,9 @@ async fn read(cache: CacheHandle, source: Arc<Source>, first: usize) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn on_several_threads_too_nobody_is_told_what_was_true_before_an_invalidation_that_had_returned() {
-    let scene = Arc::new(Scene::new().await);
-    let source = Arc::new(Source::default());
+async fn threads_never_serve_invalidated_values() {
+    let scene = Arc::new(CacheActorFixture::new().await);
+    let source = Arc::new(SharedSource::default());
     let mut writers = JoinSet::new();
     for first in 0..2 {
         writers.spawn(write(Arc::clone(&scene), Arc::clone(&source), first));
@@ -110,10 +110,10 @@ async fn on_several_threads_too_nobody_is_told_what_was_true_before_an_invalidat
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn on_several_threads_too_what_is_kept_is_loaded_once() {
+async fn threads_load_each_stored_key_once() {
     const LOADS: usize = 20_000;
-    let cache = CacheHandle::new(64 << 20, KEEPING);
-    let scene = Scene::of(cache.clone()).await;
+    let cache = CacheHandle::new(64 << 20, OPTIONS);
+    let scene = CacheActorFixture::with_cache(cache.clone()).await;
     let ran: Arc<Vec<AtomicU64>> = Arc::new((0..LOADS).map(|_| AtomicU64::new(0)).collect());
     let mut askers = JoinSet::new();
     for _ in 0..4 {
@@ -125,7 +125,7 @@ async fn on_several_threads_too_what_is_kept_is_loaded_once() {
                     ran[n].fetch_add(1, Ordering::SeqCst);
                     Ok(Loaded::new(value(n as u64)))
                 };
-                let keeping = Keeping { ttl: s(3_600), ..KEEPING };
+                let keeping = EntryOptions { ttl: s(3_600), ..OPTIONS };
                 let answer = cache.get_or_load(&format!("n:{n}"), None, keeping, load).await.unwrap();
                 assert_eq!(version(&answer.value), n as u64);
             }

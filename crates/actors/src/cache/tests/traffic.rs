@@ -9,72 +9,72 @@ use proptest::prelude::*;
 use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::super::{CacheHandle, CacheMessage, InvalidatedBy, Invalidation, Keeping, Loaded};
-use super::Scene;
-use super::draws::{Concerns, KEYS, Key, Order, Promises, Token, age_max, keeping, key, ms, order, pause};
+use super::super::{CacheHandle, CacheMessage, InvalidatedBy, Invalidation, EntryOptions, Loaded};
+use super::CacheActorFixture;
+use super::generator::{MatchFn, KEYS, KeyIndex, InvalidationCase, VersionFloors, SourceToken, age_max, entry_options, key, ms, invalidation_case, pause};
 use crate::error::{Error, Reason};
 
 const BYTES_MAX: u64 = 2_000;
 /// Longer than all that a trace does, on a clock that skips what nobody does anything in.
-const PATIENCE: Duration = Duration::from_secs(3_600);
+const TIMEOUT: Duration = Duration::from_secs(3_600);
 
 #[derive(Debug, Clone)]
-enum Step {
+enum TrafficStep {
     Get {
-        key: Key,
+        key: KeyIndex,
         age_max: Option<Duration>,
     },
     Put {
-        key: Key,
-        keeping: Keeping,
+        key: KeyIndex,
+        keeping: EntryOptions,
     },
     Ask {
-        key: Key,
+        key: KeyIndex,
         age_max: Option<Duration>,
-        keeping: Keeping,
+        keeping: EntryOptions,
         takes_ms: u64,
         end: Result<(), Reason>,
     },
     /// One who asked waits no longer.
-    Leave {
+    Cancel {
         nth: usize,
     },
     Invalidate {
-        order: Order,
+        order: InvalidationCase,
         is_awaited: bool,
     },
     Crash,
-    Pass {
+    Advance {
         ms: u64,
     },
     Yield,
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = TrafficStep> {
     let end =
         prop_oneof![4 => Just(Ok(())), 2 => Just(Err(Reason::NotFound)), 1 => Just(Err(Reason::Cancelled))];
-    let ask = (key(), age_max(), keeping(), prop_oneof![Just(0), pause()], end);
+    let ask = (key(), age_max(), entry_options(), prop_oneof![Just(0), pause()], end);
     prop_oneof![
-        6 => (key(), age_max()).prop_map(|(key, age_max)| Step::Get { key, age_max }),
-        3 => (key(), keeping()).prop_map(|(key, keeping)| Step::Put { key, keeping }),
+        6 => (key(), age_max()).prop_map(|(key, age_max)| TrafficStep::Get { key, age_max }),
+        3 => (key(), entry_options()).prop_map(|(key, keeping)| TrafficStep::Put { key, keeping }),
         20 => ask.prop_map(|(key, age_max, keeping, takes_ms, end)| {
-            Step::Ask { key, age_max, keeping, takes_ms, end }
+            TrafficStep::Ask { key, age_max, keeping, takes_ms, end }
         }),
-        2 => any::<usize>().prop_map(|nth| Step::Leave { nth }),
-        8 => (order(), any::<bool>()).prop_map(|(order, is_awaited)| Step::Invalidate { order, is_awaited }),
-        1 => Just(Step::Crash),
-        8 => pause().prop_map(|ms| Step::Pass { ms }),
-        8 => Just(Step::Yield),
+        2 => any::<usize>().prop_map(|nth| TrafficStep::Cancel { nth }),
+        8 => (invalidation_case(), any::<bool>()).prop_map(|(order, is_awaited)| TrafficStep::Invalidate { order, is_awaited }),
+        1 => Just(TrafficStep::Crash),
+        8 => pause().prop_map(|ms| TrafficStep::Advance { ms }),
+        8 => Just(TrafficStep::Yield),
     ]
 }
 
 /// What is true, whatever the cache says.
 #[derive(Debug, Default)]
-struct Truth {
+struct GroundTruth {
     /// Of the source: each change makes a new one.
     version: u64,
-    promises: Promises,
-    running: Vec<Running>,
+    promises: VersionFloors,
+    running: Vec<ActiveLoad>,
     runs: u64,
     /// For each key: how many changes of it are on their way, each of which may let a second load begin.
     changing: [usize; KEYS.len()],
@@ -83,48 +83,48 @@ struct Truth {
 
 /// A load that runs.
 #[derive(Debug)]
-struct Running {
+struct ActiveLoad {
     id: u64,
-    key: Key,
+    key: KeyIndex,
     asked_at: u64,
     /// Whether another may not run beside it.
-    is_alone: bool,
+    must_be_alone: bool,
 }
 
 #[derive(Debug, Clone)]
-struct Watch {
-    truth: Arc<Mutex<Truth>>,
-    began: Instant,
+struct TruthRecorder {
+    truth: Arc<Mutex<GroundTruth>>,
+    started_at: Instant,
 }
 
-impl Watch {
-    fn truth(&self) -> MutexGuard<'_, Truth> {
+impl TruthRecorder {
+    fn truth(&self) -> MutexGuard<'_, GroundTruth> {
         self.truth.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap()
+        u64::try_from(self.started_at.elapsed().as_millis()).unwrap()
     }
 
-    fn fault(&self, outcome: Result<(), String>) {
+    fn record_fault(&self, outcome: Result<(), String>) {
         if let Err(fault) = outcome {
             self.truth().faults.push(fault);
         }
     }
 
     /// Something changes, and from the end of what tells the cache so nobody may be told what was before.
-    fn change(&self, concerns: impl Fn(&str, bool) -> bool + Send + Sync + 'static) -> Change {
+    fn begin_change(&self, concerns: impl Fn(&str, bool) -> bool + Send + Sync + 'static) -> PendingChange {
         let mut truth = self.truth();
         truth.version += 1;
         let version = truth.version;
         let is_changing = KEYS.map(|key| concerns(key, false) || concerns(key, true));
         for (key, _) in is_changing.iter().enumerate().filter(|(_, is_changing)| **is_changing) {
             truth.changing[key] += 1;
-            truth.let_others_run(key);
+            truth.allow_concurrent_loads(key);
         }
         drop(truth);
-        Change {
-            watch: self.clone(),
+        PendingChange {
+            recorder: self.clone(),
             version,
             is_changing,
             concerns: Box::new(concerns),
@@ -133,59 +133,59 @@ impl Watch {
     }
 
     /// A load begins to read.
-    fn run(&self, key: Key, asked_at: u64, age_max: Option<Duration>) -> Run {
+    fn begin_run(&self, key: KeyIndex, asked_at: u64, age_max: Option<Duration>) -> LoadRun {
         let mut truth = self.truth();
-        let is_young = |one: &Running| age_max.is_none_or(|max| ms(asked_at - one.asked_at) <= max);
-        let at_once = truth.running.iter().find(|one| one.key == key && one.is_alone && is_young(one));
+        let is_young = |one: &ActiveLoad| age_max.is_none_or(|max| ms(asked_at - one.asked_at) <= max);
+        let at_once = truth.running.iter().find(|one| one.key == key && one.must_be_alone && is_young(one));
         if let Some(other) = at_once {
             let fault =
                 format!("{} is loaded for one who asked at {asked_at} ms, beside {other:?}", KEYS[key]);
             truth.faults.push(fault);
         }
-        truth.let_others_run(key);
+        truth.allow_concurrent_loads(key);
         truth.runs += 1;
         let (id, is_alone) = (truth.runs, truth.changing[key] == 0);
-        truth.running.push(Running { id, key, asked_at, is_alone });
-        Run { watch: self.clone(), id, version: truth.version }
+        truth.running.push(ActiveLoad { id, key, asked_at, must_be_alone: is_alone });
+        LoadRun { recorder: self.clone(), id, version: truth.version }
     }
 }
 
-impl Truth {
-    fn let_others_run(&mut self, key: Key) {
+impl GroundTruth {
+    fn allow_concurrent_loads(&mut self, key: KeyIndex) {
         for one in self.running.iter_mut().filter(|one| one.key == key) {
-            one.is_alone = false;
+            one.must_be_alone = false;
         }
     }
 }
 
 /// While it is there, its load runs.
-struct Run {
-    watch: Watch,
+struct LoadRun {
+    recorder: TruthRecorder,
     id: u64,
     version: u64,
 }
 
-impl Drop for Run {
+impl Drop for LoadRun {
     fn drop(&mut self) {
-        self.watch.truth().running.retain(|one| one.id != self.id);
+        self.recorder.truth().running.retain(|one| one.id != self.id);
     }
 }
 
 /// While it is there, the cache may or may not have been told of a change.
-struct Change {
-    watch: Watch,
+struct PendingChange {
+    recorder: TruthRecorder,
     version: u64,
     is_changing: [bool; KEYS.len()],
-    concerns: Concerns,
+    concerns: MatchFn,
     has_returned: bool,
 }
 
-impl Drop for Change {
+impl Drop for PendingChange {
     fn drop(&mut self) {
-        let mut truth = self.watch.truth();
+        let mut truth = self.recorder.truth();
         for (key, _) in self.is_changing.iter().enumerate().filter(|(_, is_changing)| **is_changing) {
             truth.changing[key] -= 1;
-            truth.let_others_run(key);
+            truth.allow_concurrent_loads(key);
         }
         if self.has_returned {
             truth.promises.raise(self.version, &self.concerns);
@@ -193,105 +193,105 @@ impl Drop for Change {
     }
 }
 
-struct Trace {
-    scene: Scene,
-    watch: Watch,
+struct TrafficTrace {
+    fixture: CacheActorFixture,
+    recorder: TruthRecorder,
     tasks: JoinSet<()>,
     askers: Vec<AbortHandle>,
 }
 
-impl Trace {
+impl TrafficTrace {
     async fn new() -> Self {
-        let keeping = Keeping { ttl: ms(0), stale_for: ms(0), failures_for: ms(0), is_of_the_link: false };
+        let keeping = EntryOptions { ttl: ms(0), stale_for: ms(0), negative_ttl: ms(0), depends_on_connection: false };
         let cache = CacheHandle::new(BYTES_MAX, keeping);
-        let watch = Watch { truth: Arc::default(), began: Instant::now() };
-        Self { scene: Scene::of(cache).await, watch, tasks: JoinSet::new(), askers: Vec::new() }
+        let watch = TruthRecorder { truth: Arc::default(), started_at: Instant::now() };
+        Self { fixture: CacheActorFixture::with_cache(cache).await, recorder: watch, tasks: JoinSet::new(), askers: Vec::new() }
     }
 
-    async fn take(&mut self, step: Step) {
+    async fn apply(&mut self, step: TrafficStep) {
         match step {
-            Step::Get { key, age_max } => {
-                let now = self.watch.now();
-                if let Some(value) = self.scene.cache.get(KEYS[key], age_max) {
-                    let token = Token::of_value(&value);
-                    let outcome = self.watch.truth().promises.check_kept(key, token, now);
-                    self.watch.fault(outcome.and_then(|()| is_young(token, age_max, now)));
+            TrafficStep::Get { key, age_max } => {
+                let now = self.recorder.now();
+                if let Some(value) = self.fixture.cache.get(KEYS[key], age_max) {
+                    let token = SourceToken::of_value(&value);
+                    let outcome = self.recorder.truth().promises.check_cached(key, token, now);
+                    self.recorder.record_fault(outcome.and_then(|()| check_age(token, age_max, now)));
                 }
             }
-            Step::Put { key, keeping } => {
-                let mut change = self.watch.change(move |other, _| other == KEYS[key]);
-                let token = Token::of(change.version, self.watch.now(), keeping);
-                self.scene.cache.put(KEYS[key], token.value(0), keeping);
+            TrafficStep::Put { key, keeping } => {
+                let mut change = self.recorder.begin_change(move |other, _| other == KEYS[key]);
+                let token = SourceToken::of(change.version, self.recorder.now(), keeping);
+                self.fixture.cache.put(KEYS[key], token.value(0), keeping);
                 change.has_returned = true;
             }
-            Step::Ask { key, age_max, keeping, takes_ms, end } => {
-                let asker = Asker { key, age_max, keeping, takes_ms, end };
-                let (cache, watch) = (self.scene.cache.clone(), self.watch.clone());
+            TrafficStep::Ask { key, age_max, keeping, takes_ms, end } => {
+                let asker = LoadRequest { key, age_max, keeping, takes_ms, end };
+                let (cache, watch) = (self.fixture.cache.clone(), self.recorder.clone());
                 self.askers.push(self.tasks.spawn(async move {
-                    let outcome = asker.asks(cache, &watch).await;
-                    watch.fault(outcome);
+                    let outcome = asker.run_trace(cache, &watch).await;
+                    watch.record_fault(outcome);
                 }));
             }
-            Step::Leave { nth } if !self.askers.is_empty() => {
+            TrafficStep::Cancel { nth } if !self.askers.is_empty() => {
                 let nth = nth % self.askers.len();
                 self.askers.swap_remove(nth).abort();
             }
-            Step::Leave { .. } => {}
-            Step::Invalidate { order, is_awaited } => {
+            TrafficStep::Cancel { .. } => {}
+            TrafficStep::Invalidate { order, is_awaited } => {
                 let concerned = order.clone();
                 let change =
-                    self.watch.change(move |key, is_of_the_link| concerned.concerns(key, is_of_the_link));
-                let invalidated = tell(self.scene.actor.clone(), order.invalidation(), change);
+                    self.recorder.begin_change(move |key, is_of_the_link| concerned.matches(key, is_of_the_link));
+                let invalidated = send_change(self.fixture.actor.clone(), order.invalidation(), change);
                 if is_awaited {
                     invalidated.await;
                 } else {
                     self.tasks.spawn(invalidated);
                 }
             }
-            Step::Crash => {
+            TrafficStep::Crash => {
                 // The one that comes after it is answered by its successor, who begins with nothing.
-                let change = self.watch.change(|_, _| true);
-                self.scene.actor.cast(CacheMessage::Panic).await.unwrap();
+                let change = self.recorder.begin_change(|_, _| true);
+                self.fixture.actor.cast(CacheMessage::Panic).await.unwrap();
                 let nothing =
                     Invalidation { by: InvalidatedBy::Key, pattern: String::new(), selections: Vec::new() };
-                self.tasks.spawn(tell(self.scene.actor.clone(), nothing, change));
+                self.tasks.spawn(send_change(self.fixture.actor.clone(), nothing, change));
             }
-            Step::Pass { ms: more } => sleep(ms(more)).await,
-            Step::Yield => yield_now().await,
+            TrafficStep::Advance { ms: more } => sleep(ms(more)).await,
+            TrafficStep::Yield => yield_now().await,
         }
-        let bytes = self.scene.cache.stats().bytes;
+        let bytes = self.fixture.cache.stats().bytes;
         if bytes > BYTES_MAX {
-            self.watch.fault(Err(format!("{bytes} bytes")));
+            self.recorder.record_fault(Err(format!("{bytes} bytes")));
         }
     }
 
     /// All that has begun ends, and what is dropped is gone.
     async fn end(mut self) {
-        if timeout(PATIENCE, async { while self.tasks.join_next().await.is_some() {} }).await.is_err() {
-            self.watch.fault(Err("one waits for ever".to_owned()));
+        if timeout(TIMEOUT, async { while self.tasks.join_next().await.is_some() {} }).await.is_err() {
+            self.recorder.record_fault(Err("one waits for ever".to_owned()));
         }
         // What is loaded anew though nobody waits for it ends as well.
-        sleep(PATIENCE).await;
-        tell(self.scene.actor.clone(), Order::All.invalidation(), self.watch.change(|_, _| true)).await;
-        let stats = self.scene.cache.stats();
+        sleep(TIMEOUT).await;
+        send_change(self.fixture.actor.clone(), InvalidationCase::All.invalidation(), self.recorder.begin_change(|_, _| true)).await;
+        let stats = self.fixture.cache.stats();
         if (stats.entries, stats.bytes, stats.oldest_ms) != (0, 0, None) {
-            self.watch.fault(Err(format!("all was dropped, and this is left: {stats:?}")));
+            self.recorder.record_fault(Err(format!("all was dropped, and this is left: {stats:?}")));
         }
-        if !self.watch.truth().running.is_empty() {
-            self.watch.fault(Err(format!("for nobody: {:?}", self.watch.truth().running)));
+        if !self.recorder.truth().running.is_empty() {
+            self.recorder.record_fault(Err(format!("for nobody: {:?}", self.recorder.truth().running)));
         }
     }
 }
 
 /// Tells the cache of a change, which it has been told of when it says so.
-async fn tell(actor: Address<CacheMessage>, invalidation: Invalidation, mut change: Change) {
+async fn send_change(actor: Address<CacheMessage>, invalidation: Invalidation, mut change: PendingChange) {
     let told = actor.call(|reply| CacheMessage::Invalidate { invalidation, reply: Some(reply) }).await;
     change.has_returned = told.is_ok();
 }
 
-fn is_young(token: Token, age_max: Option<Duration>, now: u64) -> Result<(), String> {
+fn check_age(token: SourceToken, age_max: Option<Duration>, now: u64) -> Result<(), String> {
     match age_max {
-        Some(max) if ms(now.saturating_sub(token.true_at)) > max => {
+        Some(max) if ms(now.saturating_sub(token.as_of)) > max => {
             Err(format!("{token:?} at {now} ms is older than {max:?}"))
         }
         _ => Ok(()),
@@ -299,16 +299,16 @@ fn is_young(token: Token, age_max: Option<Duration>, now: u64) -> Result<(), Str
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Asker {
-    key: Key,
+struct LoadRequest {
+    key: KeyIndex,
     age_max: Option<Duration>,
-    keeping: Keeping,
+    keeping: EntryOptions,
     takes_ms: u64,
     end: Result<(), Reason>,
 }
 
-impl Asker {
-    async fn asks(self, cache: CacheHandle, watch: &Watch) -> Result<(), String> {
+impl LoadRequest {
+    async fn run_trace(self, cache: CacheHandle, watch: &TruthRecorder) -> Result<(), String> {
         let Self { key, age_max, keeping, .. } = self;
         let (promised, asked_at) = (watch.truth().promises.clone(), watch.now());
         let load = {
@@ -317,19 +317,19 @@ impl Asker {
         };
         match cache.get_or_load(KEYS[key], age_max, keeping, load).await {
             Ok(answer) => {
-                let token = Token::of_value(&answer.value);
-                is_young(token, age_max, asked_at)?;
-                if answer.is_kept {
-                    promised.check_kept(key, token, asked_at)
+                let token = SourceToken::of_value(&answer.value);
+                check_age(token, age_max, asked_at)?;
+                if answer.is_cached {
+                    promised.check_cached(key, token, asked_at)
                 } else {
                     promised.check(key, token)
                 }
             }
             Err(error) => {
-                let token = Token::of_error(&error);
+                let token = SourceToken::of_error(&error);
                 // One that is not kept at all ends as it is told.
-                let is_kept = token.true_at < token.useless_from;
-                if asked_at > token.useless_from || is_kept && asked_at == token.useless_from {
+                let is_kept = token.as_of < token.expires_at;
+                if asked_at > token.expires_at || is_kept && asked_at == token.expires_at {
                     return Err(format!("{} at {asked_at} ms: {token:?} is kept for too long", KEYS[key]));
                 }
                 promised.check(key, token)
@@ -337,25 +337,25 @@ impl Asker {
         }
     }
 
-    async fn load(self, watch: Watch, asked_at: u64) -> Result<Loaded, Error> {
+    async fn load(self, watch: TruthRecorder, asked_at: u64) -> Result<Loaded, Error> {
         let Self { key, age_max, keeping, takes_ms, end } = self;
-        let run = watch.run(key, asked_at, age_max);
+        let run = watch.begin_run(key, asked_at, age_max);
         sleep(ms(takes_ms)).await;
         match end {
-            Ok(()) => Ok(Loaded::new(Token::of(run.version, asked_at, keeping).value(0))),
+            Ok(()) => Ok(Loaded::new(SourceToken::of(run.version, asked_at, keeping).value(0))),
             Err(reason) => {
-                let keeping = Keeping { ttl: keeping.failures_for, stale_for: ms(0), ..keeping };
-                Err(Token::of(run.version, watch.now(), keeping).error(reason))
+                let keeping = EntryOptions { ttl: keeping.negative_ttl, stale_for: ms(0), ..keeping };
+                Err(SourceToken::of(run.version, watch.now(), keeping).error(reason))
             }
         }
     }
 }
 
-async fn run(steps: Vec<Step>) -> Vec<String> {
-    let mut trace = Trace::new().await;
-    let watch = trace.watch.clone();
+async fn run(steps: Vec<TrafficStep>) -> Vec<String> {
+    let mut trace = TrafficTrace::new().await;
+    let watch = trace.recorder.clone();
     for step in steps {
-        trace.take(step).await;
+        trace.apply(step).await;
     }
     trace.end().await;
     std::mem::take(&mut watch.truth().faults)
@@ -365,7 +365,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn whatever_is_asked_loaded_changed_and_crashes_nobody_is_told_what_was_true_before_an_invalidation_that_had_returned(
+    fn random_traffic_never_serves_invalidated_values(
         steps in prop::collection::vec(step(), 1..50),
     ) {
         let clock = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();

@@ -12,14 +12,14 @@ use mainstay_runtime::{Address, Context, Failure, Message, Worker};
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 
-use super::batch::{Batch, everything};
-use super::eye::Eye;
-use super::fault::{Trouble, WatchFault};
-use super::place::Place;
+use super::batch::{EventBatch, whole_root_invalidation};
+use super::watcher::RootWatcher;
+use super::error::{WatchError, WatchErrorKind};
+use super::path_key::PathKey;
 use super::roots::Roots;
 use crate::cache::{CacheHandle, CacheMessage, Invalidation};
 
-type Ctx = Context<WatchMessage>;
+type WatchContext = Context<WatchMessage>;
 
 /// A root is watched for the first time. From now on what is read in it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +38,7 @@ pub struct WatchLost {
     /// The folder, as it was named.
     pub root: String,
     /// Why.
-    pub reason: WatchFault,
+    pub reason: WatchErrorKind,
     /// More about the cause.
     pub details: Option<String>,
     /// What can be done.
@@ -69,16 +69,16 @@ impl Event for WatchRegained {
 
 /// A watching actor's messages; all but the faults of debug builds are its own.
 #[derive(Debug)]
-pub struct WatchMessage(pub(super) Step);
+pub struct WatchMessage(pub(super) WatchCommand);
 
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum WatchCommand {
     /// Try to watch a root.
     Open { root: usize },
     /// A root is watched, or cannot be.
-    Opened { root: usize, eye: Result<Eye, Trouble> },
+    Opened { root: usize, watcher: Result<RootWatcher, WatchError> },
     /// Something has changed in a root, or with its watcher, in that term.
-    Gathered { root: usize, term: u64, batch: Batch },
+    Changed { root: usize, epoch: u64, batch: EventBatch },
     #[cfg(debug_assertions)]
     Panic,
     #[cfg(debug_assertions)]
@@ -90,27 +90,27 @@ impl WatchMessage {
     #[cfg(debug_assertions)]
     #[must_use]
     pub fn panic() -> Self {
-        Self(Step::Panic)
+        Self(WatchCommand::Panic)
     }
 
     /// Let the thread of every watcher panic at its next event. Only in debug builds.
     #[cfg(debug_assertions)]
     #[must_use]
     pub fn end_watchers() -> Self {
-        Self(Step::EndWatchers)
+        Self(WatchCommand::EndWatchers)
     }
 }
 
 impl Message for WatchMessage {
     fn label(&self) -> &'static str {
         match self.0 {
-            Step::Open { .. } => "Open",
-            Step::Opened { .. } => "Opened",
-            Step::Gathered { .. } => "Gathered",
+            WatchCommand::Open { .. } => "Open",
+            WatchCommand::Opened { .. } => "Opened",
+            WatchCommand::Changed { .. } => "Gathered",
             #[cfg(debug_assertions)]
-            Step::Panic => "Panic",
+            WatchCommand::Panic => "Panic",
             #[cfg(debug_assertions)]
-            Step::EndWatchers => "EndWatchers",
+            WatchCommand::EndWatchers => "EndWatchers",
         }
     }
 }
@@ -123,7 +123,7 @@ pub struct WatchPolicy {
     /// How long until a root that is not watched is tried again.
     pub delay: Delay,
     /// How often a root is looked at, to see whether it is still the same folder.
-    pub look_every: Duration,
+    pub verify_interval: Duration,
     /// A watch that lasted this long sets the attempts back.
     pub stable_after: Duration,
 }
@@ -138,7 +138,7 @@ impl Default for WatchPolicy {
                 factor: 2.0,
                 jitter: false,
             },
-            look_every: Duration::from_secs(2),
+            verify_interval: Duration::from_secs(2),
             stable_after: Duration::from_secs(10),
         }
     }
@@ -160,92 +160,92 @@ pub struct WatchActor {
 /// What one incarnation watches. When it ends, in whatever way, none of the roots is watched any more, and what was kept
 /// of them is dropped.
 #[derive(Debug)]
-pub struct Watches {
+pub struct WatchedRoots {
     cache: CacheHandle,
     roots: Roots,
-    watches: Vec<Watch>,
+    watched: Vec<WatchedRoot>,
 }
 
 #[derive(Debug, Default)]
-struct Watch {
-    standing: Option<Standing>,
+struct WatchedRoot {
+    active: Option<ActiveWatch>,
     /// Why it is not watched, as the journal was told last.
-    told: Option<WatchFault>,
+    last_reported: Option<WatchErrorKind>,
     attempts: u32,
     lost_at: Option<Duration>,
 }
 
 #[derive(Debug)]
-struct Standing {
-    eye: Arc<Eye>,
-    term: u64,
+struct ActiveWatch {
+    watcher: Arc<RootWatcher>,
+    epoch: u64,
     since: Duration,
 }
 
-impl Drop for Watches {
+impl Drop for WatchedRoots {
     fn drop(&mut self) {
-        for (root, watch) in self.watches.iter().enumerate() {
-            let Some(Standing { eye, term, .. }) = &watch.standing else { continue };
-            if self.roots.end(root, *term) {
-                forget(&self.cache, &eye.scope.place);
+        for (root, watch) in self.watched.iter().enumerate() {
+            let Some(ActiveWatch { watcher: eye, epoch: term, .. }) = &watch.active else { continue };
+            if self.roots.end_epoch(root, *term) {
+                invalidate_root(&self.cache, &eye.paths.key);
             }
         }
     }
 }
 
 /// Drops what was kept of a root without anybody's help.
-fn forget(cache: &CacheHandle, root: &Place) {
-    cache.drop_at_once(everything(root).selections);
+fn invalidate_root(cache: &CacheHandle, root: &PathKey) {
+    cache.invalidate_now(whole_root_invalidation(root).selections);
 }
 
 impl Worker for WatchActor {
     type Message = WatchMessage;
-    type State = Watches;
+    type State = WatchedRoots;
     type Snapshot = ();
 
-    async fn start(&self, ctx: &mut Ctx, _: Option<()>) -> Result<Watches, Failure> {
+    async fn start(&self, ctx: &mut WatchContext, _: Option<()>) -> Result<WatchedRoots, Failure> {
         let watches = (0..self.roots.count()).map(|root| {
             // The last incarnation may have been cut off, and may end at any time from now on.
-            self.roots.unseat(root);
-            Watch { lost_at: (ctx.generation() > 1).then(|| ctx.now()), ..Watch::default() }
+            self.roots.deactivate(root);
+            WatchedRoot { lost_at: (ctx.generation() > 1).then(|| ctx.now()), ..WatchedRoot::default() }
         });
         let watches = watches.collect();
         for root in 0..self.roots.count() {
-            self.open(ctx, root);
+            self.spawn_open(ctx, root);
         }
-        Ok(Watches { cache: self.cache.clone(), roots: self.roots.clone(), watches })
+        Ok(WatchedRoots { cache: self.cache.clone(), roots: self.roots.clone(), watched: watches })
     }
 
     async fn handle(
         &self,
-        ctx: &mut Ctx,
+        ctx: &mut WatchContext,
         WatchMessage(step): WatchMessage,
-        state: &mut Watches,
+        state: &mut WatchedRoots,
     ) -> Result<(), Failure> {
         match step {
-            Step::Open { root } => self.open(ctx, root),
-            Step::Opened { root, eye } => {
-                let Some(watch) = state.watches.get_mut(root) else { return Ok(()) };
+            WatchCommand::Open { root } => self.spawn_open(ctx, root),
+            WatchCommand::Opened { root, watcher: eye } => {
+                let Some(watch) = state.watched.get_mut(root) else { return Ok(()) };
                 match eye {
-                    Ok(eye) => self.stand(ctx, root, watch, eye).await,
-                    Err(trouble) => self.try_again(ctx, root, watch, trouble),
+                    Ok(eye) => self.activate(ctx, root, watch, eye).await,
+                    Err(trouble) => self.schedule_retry(ctx, root, watch, trouble),
                 }
             }
-            Step::Gathered { root, term, batch } => {
-                let watch = state.watches.get_mut(root);
+            WatchCommand::Changed { root, epoch: term, batch } => {
+                let watch = state.watched.get_mut(root);
                 let is_current =
-                    |watch: &&mut Watch| watch.standing.as_ref().is_some_and(|it| it.term == term);
+                    |watch: &&mut WatchedRoot| watch.active.as_ref().is_some_and(|it| it.epoch == term);
                 if let Some(watch) = watch.filter(is_current) {
-                    self.carry_out(ctx, root, watch, batch).await;
+                    self.apply_batch(ctx, root, watch, batch).await;
                 }
             }
             #[cfg(debug_assertions)]
             #[allow(clippy::panic, reason = "this is the fault switch of debug builds")]
-            Step::Panic => panic!("asked to panic"),
+            WatchCommand::Panic => panic!("asked to panic"),
             #[cfg(debug_assertions)]
-            Step::EndWatchers => {
-                state.watches.iter().flat_map(|watch| &watch.standing).for_each(|standing| {
-                    standing.eye.gathered.end_watcher();
+            WatchCommand::EndWatchers => {
+                state.watched.iter().flat_map(|watch| &watch.active).for_each(|standing| {
+                    standing.watcher.pending.panic_at_next_event();
                 });
             }
         }
@@ -255,25 +255,25 @@ impl Worker for WatchActor {
 
 impl WatchActor {
     /// Tries to watch a root, beside the handlers: a large folder takes its time.
-    fn open(&self, ctx: &mut Ctx, root: usize) {
-        let Some(named) = self.roots.named(root).map(ToOwned::to_owned) else { return };
+    fn spawn_open(&self, ctx: &mut WatchContext, root: usize) {
+        let Some(named) = self.roots.configured_path(root).map(ToOwned::to_owned) else { return };
         ctx.spawn(async move {
-            let opened = spawn_blocking(move || Eye::open(&named)).await;
+            let opened = spawn_blocking(move || RootWatcher::open(&named)).await;
             let eye = opened.unwrap_or_else(|error| {
-                Err(Trouble { fault: WatchFault::Failed, details: Some(error.to_string()) })
+                Err(WatchError { kind: WatchErrorKind::Failed, details: Some(error.to_string()) })
             });
-            WatchMessage(Step::Opened { root, eye })
+            WatchMessage(WatchCommand::Opened { root, watcher: eye })
         });
     }
 
     /// A root is watched. What may have been kept of it is older than that, so it goes before anything is kept.
-    async fn stand(&self, ctx: &mut Ctx, root: usize, watch: &mut Watch, eye: Eye) {
+    async fn activate(&self, ctx: &mut WatchContext, root: usize, watch: &mut WatchedRoot, eye: RootWatcher) {
         let eye = Arc::new(eye);
-        self.invalidate(everything(&eye.scope.place)).await;
-        let term = self.roots.seat(root, Arc::clone(&eye.scope));
-        watch.standing = Some(Standing { eye, term, since: ctx.now() });
-        watch.told = None;
-        let name = self.name(root);
+        self.invalidate(whole_root_invalidation(&eye.paths.key)).await;
+        let term = self.roots.activate(root, Arc::clone(&eye.paths));
+        watch.active = Some(ActiveWatch { watcher: eye, epoch: term, since: ctx.now() });
+        watch.last_reported = None;
+        let name = self.root_name(root);
         match watch.lost_at.take() {
             None => ctx.record(&WatchStarted { root: name }),
             Some(lost_at) => ctx.record(&WatchRegained {
@@ -282,32 +282,32 @@ impl WatchActor {
                 attempts: watch.attempts.saturating_add(1),
             }),
         }
-        self.attend(ctx, root, watch);
+        self.await_changes(ctx, root, watch);
     }
 
-    fn attend(&self, ctx: &mut Ctx, root: usize, watch: &Watch) {
-        let Some(standing) = &watch.standing else { return };
-        let attended = Eye::attend(Arc::clone(&standing.eye), self.policy.debounce, self.policy.look_every);
-        let term = standing.term;
-        ctx.spawn(async move { WatchMessage(Step::Gathered { root, term, batch: attended.await }) });
+    fn await_changes(&self, ctx: &mut WatchContext, root: usize, watch: &WatchedRoot) {
+        let Some(standing) = &watch.active else { return };
+        let attended = RootWatcher::next_batch(Arc::clone(&standing.watcher), self.policy.debounce, self.policy.verify_interval);
+        let term = standing.epoch;
+        ctx.spawn(async move { WatchMessage(WatchCommand::Changed { root, epoch: term, batch: attended.await }) });
     }
 
-    async fn carry_out(&self, ctx: &mut Ctx, root: usize, watch: &mut Watch, mut batch: Batch) {
-        let Some(standing) = &watch.standing else { return };
-        if let Some(trouble) = batch.trouble.take() {
-            return self.lose(ctx, root, watch, trouble).await;
+    async fn apply_batch(&self, ctx: &mut WatchContext, root: usize, watch: &mut WatchedRoot, mut batch: EventBatch) {
+        let Some(standing) = &watch.active else { return };
+        if let Some(trouble) = batch.error.take() {
+            return self.deactivate(ctx, root, watch, trouble).await;
         }
-        let invalidation = batch.invalidation(&standing.eye.scope);
+        let invalidation = batch.invalidation(&standing.watcher.paths);
         // What changes meanwhile is gathered meanwhile.
-        self.attend(ctx, root, watch);
+        self.await_changes(ctx, root, watch);
         self.invalidate(invalidation).await;
     }
 
     /// A root is no longer watched: nothing more is kept of it, and what was goes.
-    async fn lose(&self, ctx: &mut Ctx, root: usize, watch: &mut Watch, trouble: Trouble) {
-        let Some(Standing { eye, term, since }) = watch.standing.take() else { return };
-        self.roots.end(root, term);
-        self.invalidate(everything(&eye.scope.place)).await;
+    async fn deactivate(&self, ctx: &mut WatchContext, root: usize, watch: &mut WatchedRoot, trouble: WatchError) {
+        let Some(ActiveWatch { watcher: eye, epoch: term, since }) = watch.active.take() else { return };
+        self.roots.end_epoch(root, term);
+        self.invalidate(whole_root_invalidation(&eye.paths.key)).await;
         // It may take a while, and its thread may be gone.
         ctx.spawn_maybe(async move {
             let _ = spawn_blocking(move || drop(eye)).await;
@@ -317,25 +317,25 @@ impl WatchActor {
             watch.attempts = 0;
         }
         watch.lost_at = Some(ctx.now());
-        self.try_again(ctx, root, watch, trouble);
+        self.schedule_retry(ctx, root, watch, trouble);
     }
 
     /// Tries later. The journal hears of each cause once, and not of each attempt.
-    fn try_again(&self, ctx: &mut Ctx, root: usize, watch: &mut Watch, trouble: Trouble) {
+    fn schedule_retry(&self, ctx: &mut WatchContext, root: usize, watch: &mut WatchedRoot, trouble: WatchError) {
         watch.attempts = watch.attempts.saturating_add(1);
         watch.lost_at.get_or_insert(ctx.now());
         let delay = self.policy.delay.before(watch.attempts, ctx.random_unit());
-        let Trouble { fault, details } = trouble;
-        if watch.told.replace(fault) != Some(fault) {
+        let WatchError { kind: fault, details } = trouble;
+        if watch.last_reported.replace(fault) != Some(fault) {
             ctx.record(&WatchLost {
-                root: self.name(root),
+                root: self.root_name(root),
                 reason: fault,
                 details,
                 next_step: fault.next_step().to_owned(),
                 next_attempt_ms: millis(delay),
             });
         }
-        ctx.send_after(delay, WatchMessage(Step::Open { root }));
+        ctx.send_after(delay, WatchMessage(WatchCommand::Open { root }));
     }
 
     /// Returns when nothing of it is left.
@@ -345,7 +345,7 @@ impl WatchActor {
         let _ = self.cache_address.call(message).await;
     }
 
-    fn name(&self, root: usize) -> String {
-        self.roots.named(root).map(|named| named.display().to_string()).unwrap_or_default()
+    fn root_name(&self, root: usize) -> String {
+        self.roots.configured_path(root).map(|named| named.display().to_string()).unwrap_or_default()
     }
 }

@@ -8,8 +8,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use thiserror::Error;
 
-use super::batch::Scope;
-use super::place::Place;
+use super::batch::RootPaths;
+use super::path_key::PathKey;
 
 /// Folders that are to be watched, and which of them are at the moment. Cheap to clone; all clones share the same.
 #[derive(Debug, Clone)]
@@ -17,15 +17,15 @@ pub struct Roots(Arc<[Root]>);
 
 #[derive(Debug)]
 struct Root {
-    named: PathBuf,
-    seat: RwLock<Seat>,
+    configured: PathBuf,
+    state: RwLock<RootState>,
 }
 
 #[derive(Debug, Default)]
-struct Seat {
+struct RootState {
     /// How often it has changed.
-    term: u64,
-    scope: Option<Arc<Scope>>,
+    epoch: u64,
+    paths: Option<Arc<RootPaths>>,
 }
 
 /// Why a folder cannot be watched.
@@ -36,21 +36,21 @@ pub enum RootError {
     NotAbsolute(PathBuf),
     /// Its path has a `..`.
     #[error("{0:?} cannot be watched: the path must have no \"..\"")]
-    Detour(PathBuf),
+    HasParentDir(PathBuf),
     /// Its path cannot be a key.
     #[error("{0:?} cannot be watched: the path must be UTF-8, and on a disk of this machine")]
-    NoText(PathBuf),
+    NotRepresentable(PathBuf),
 }
 
 /// Where a path is: within a root, in the term in which that is watched.
 #[derive(Debug, Clone)]
-pub(crate) struct Stand {
+pub(crate) struct WatchedPath {
     root: usize,
-    term: u64,
+    epoch: u64,
     /// The path, by the way that events tell it.
     pub(crate) path: PathBuf,
     /// The same, as it stands in keys.
-    pub(crate) place: Place,
+    pub(crate) key: PathKey,
 }
 
 impl Roots {
@@ -65,14 +65,14 @@ impl Roots {
                 return Err(RootError::NotAbsolute(folder));
             }
             if folder.components().any(|component| component == Component::ParentDir) {
-                return Err(RootError::Detour(folder));
+                return Err(RootError::HasParentDir(folder));
             }
-            if Place::of(&folder).is_none() {
-                return Err(RootError::NoText(folder));
+            if PathKey::from_path(&folder).is_none() {
+                return Err(RootError::NotRepresentable(folder));
             }
             let named: PathBuf = folder.components().collect();
-            if roots.iter().all(|root| root.named != named) {
-                roots.push(Root { named, seat: RwLock::default() });
+            if roots.iter().all(|root| root.configured != named) {
+                roots.push(Root { configured: named, state: RwLock::default() });
             }
         }
         Ok(Self(roots.into()))
@@ -85,85 +85,85 @@ impl Roots {
     }
 
     /// The folders, as they were named, and whether each of them is watched now.
-    pub fn standing(&self) -> impl Iterator<Item = (&Path, bool)> {
-        self.0.iter().map(|root| (root.named.as_path(), root.read().scope.is_some()))
+    pub fn statuses(&self) -> impl Iterator<Item = (&Path, bool)> {
+        self.0.iter().map(|root| (root.configured.as_path(), root.read().paths.is_some()))
     }
 
     pub(super) fn count(&self) -> usize {
         self.0.len()
     }
 
-    pub(super) fn named(&self, root: usize) -> Option<&Path> {
-        self.0.get(root).map(|root| root.named.as_path())
+    pub(super) fn configured_path(&self, root: usize) -> Option<&Path> {
+        self.0.get(root).map(|root| root.configured.as_path())
     }
 
     /// From now on what is read in the root is kept. Returns the term.
-    pub(super) fn seat(&self, root: usize, scope: Arc<Scope>) -> u64 {
-        self.change(root, Some(scope))
+    pub(super) fn activate(&self, root: usize, scope: Arc<RootPaths>) -> u64 {
+        self.set_state(root, Some(scope))
     }
 
     /// From now on nothing that is read in the root is kept, whoever had it watched.
-    pub(super) fn unseat(&self, root: usize) {
-        self.change(root, None);
+    pub(super) fn deactivate(&self, root: usize) {
+        self.set_state(root, None);
     }
 
     /// The same, unless the term is over: who comes late ends nothing that another has begun. Whether it was not.
-    pub(super) fn end(&self, root: usize, term: u64) -> bool {
+    pub(super) fn end_epoch(&self, root: usize, term: u64) -> bool {
         let Some(root) = self.0.get(root) else { return false };
         let mut seat = root.write();
-        let is_current = seat.term == term;
+        let is_current = seat.epoch == term;
         if is_current {
-            *seat = Seat { term: term + 1, scope: None };
+            *seat = RootState { epoch: term + 1, paths: None };
         }
         is_current
     }
 
-    fn change(&self, root: usize, scope: Option<Arc<Scope>>) -> u64 {
+    fn set_state(&self, root: usize, scope: Option<Arc<RootPaths>>) -> u64 {
         let Some(root) = self.0.get(root) else { return 0 };
         let mut seat = root.write();
-        *seat = Seat { term: seat.term + 1, scope };
-        seat.term
+        *seat = RootState { epoch: seat.epoch + 1, paths: scope };
+        seat.epoch
     }
 
     #[cfg(test)]
     #[cfg(target_os = "linux")]
-    pub(super) fn seated(&self, root: usize) -> Option<(Arc<Scope>, u64)> {
+    pub(super) fn active_paths(&self, root: usize) -> Option<(Arc<RootPaths>, u64)> {
         let seat = self.0.get(root)?.read();
-        seat.scope.clone().map(|scope| (scope, seat.term))
+        seat.paths.clone().map(|scope| (scope, seat.epoch))
     }
 
     /// Where an absolute path is, if that is watched and can stand in a key.
-    pub(crate) fn stand(&self, path: &Path) -> Option<Stand> {
+    pub(crate) fn locate(&self, path: &Path) -> Option<WatchedPath> {
         let within = |(index, root): (usize, &Root)| {
             let seat = root.read();
-            let scope = seat.scope.as_ref()?;
-            let rest = path.strip_prefix(&root.named).or_else(|_| path.strip_prefix(&scope.real)).ok()?;
+            let scope = seat.paths.as_ref()?;
+            let rest = path.strip_prefix(&root.configured).or_else(|_| path.strip_prefix(&scope.canonical)).ok()?;
             // What is joined with nothing would end with a slash.
-            let real = if rest.as_os_str().is_empty() { scope.real.clone() } else { scope.real.join(rest) };
+            let real = if rest.as_os_str().is_empty() { scope.canonical.clone() } else { scope.canonical.join(rest) };
             let path: PathBuf = real.components().collect();
-            let place = Place::of(&path)?;
-            Some((root.named.as_os_str().len(), Stand { root: index, term: seat.term, path, place }))
+            let place = PathKey::from_path(&path)?;
+            Some((root.configured.as_os_str().len(), WatchedPath { root: index, epoch: seat.epoch, path, key: place }))
         };
         let stands = self.0.iter().enumerate().filter_map(within);
         stands.max_by_key(|(length, _)| *length).map(|(_, stand)| stand)
     }
 
     /// Whether the root has been watched ever since.
-    pub(crate) fn holds(&self, stand: &Stand) -> bool {
+    pub(crate) fn is_current(&self, stand: &WatchedPath) -> bool {
         self.0.get(stand.root).is_some_and(|root| {
             let seat = root.read();
-            seat.term == stand.term && seat.scope.is_some()
+            seat.epoch == stand.epoch && seat.paths.is_some()
         })
     }
 }
 
 impl Root {
-    fn read(&self) -> RwLockReadGuard<'_, Seat> {
-        self.seat.read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, RootState> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Seat> {
-        self.seat.write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> RwLockWriteGuard<'_, RootState> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -176,46 +176,46 @@ mod tests {
         Roots::new(folders.iter().map(PathBuf::from)).unwrap()
     }
 
-    fn scope(named: &str, real: &str) -> Arc<Scope> {
-        let place = Place::of(Path::new(real)).unwrap();
-        Arc::new(Scope { named: named.into(), real: real.into(), place })
+    fn root_paths(named: &str, real: &str) -> Arc<RootPaths> {
+        let place = PathKey::from_path(Path::new(real)).unwrap();
+        Arc::new(RootPaths { configured: named.into(), canonical: real.into(), key: place })
     }
 
-    fn stand(roots: &Roots, path: &str) -> Option<String> {
-        roots.stand(Path::new(path)).map(|stand| stand.place.as_str().to_owned())
+    fn located_key(roots: &Roots, path: &str) -> Option<String> {
+        roots.locate(Path::new(path)).map(|stand| stand.key.as_str().to_owned())
     }
 
     #[test]
-    fn a_path_stands_where_its_root_leads_while_that_is_watched() {
+    fn locate_active_root_gives_canonical_path() {
         let roots = roots(&["/home/r"]);
-        assert_eq!(stand(&roots, "/home/r/a"), None);
-        roots.seat(0, scope("/home/r", "/disk/r"));
-        assert_eq!(stand(&roots, "/home/r//a/./b").as_deref(), Some("/disk/r/a/b"));
-        assert_eq!(stand(&roots, "/disk/r/a").as_deref(), Some("/disk/r/a"));
-        assert_eq!(stand(&roots, "/home/r/").as_deref(), Some("/disk/r"));
+        assert_eq!(located_key(&roots, "/home/r/a"), None);
+        roots.activate(0, root_paths("/home/r", "/disk/r"));
+        assert_eq!(located_key(&roots, "/home/r//a/./b").as_deref(), Some("/disk/r/a/b"));
+        assert_eq!(located_key(&roots, "/disk/r/a").as_deref(), Some("/disk/r/a"));
+        assert_eq!(located_key(&roots, "/home/r/").as_deref(), Some("/disk/r"));
         for outside in ["/home/rr", "/home", "/home/r/../s", "home/r/a"] {
-            assert_eq!(stand(&roots, outside), None, "{outside}");
+            assert_eq!(located_key(&roots, outside), None, "{outside}");
         }
-        roots.unseat(0);
-        assert_eq!(stand(&roots, "/home/r/a"), None);
+        roots.deactivate(0);
+        assert_eq!(located_key(&roots, "/home/r/a"), None);
     }
 
     #[test]
-    fn what_stood_in_an_earlier_term_does_not_hold_in_a_later_one() {
+    fn is_current_path_of_earlier_epoch_is_false() {
         let roots = roots(&["/r"]);
-        let first = roots.seat(0, scope("/r", "/r"));
-        let stand = roots.stand(Path::new("/r/a")).unwrap();
-        assert!(roots.holds(&stand));
-        assert!(roots.end(0, first));
-        assert!(!roots.holds(&stand));
-        roots.seat(0, scope("/r", "/r"));
-        assert!(!roots.holds(&stand));
-        assert!(!roots.end(0, first), "another has begun");
-        assert!(roots.stand(Path::new("/r/a")).is_some());
+        let first = roots.activate(0, root_paths("/r", "/r"));
+        let stand = roots.locate(Path::new("/r/a")).unwrap();
+        assert!(roots.is_current(&stand));
+        assert!(roots.end_epoch(0, first));
+        assert!(!roots.is_current(&stand));
+        roots.activate(0, root_paths("/r", "/r"));
+        assert!(!roots.is_current(&stand));
+        assert!(!roots.end_epoch(0, first), "another has begun");
+        assert!(roots.locate(Path::new("/r/a")).is_some());
     }
 
     #[test]
-    fn a_folder_that_cannot_be_watched_is_refused_in_words_and_one_named_twice_counts_once() {
+    fn new_unwatchable_folder_errors_and_duplicates_merge() {
         let refusal = |folder: &str| Roots::new([PathBuf::from(folder)]).unwrap_err().to_string();
         let absolute = "\"notes\" cannot be watched: the path must be absolute, as in \"/home/me/notes\"";
         assert_eq!(refusal("notes"), absolute);

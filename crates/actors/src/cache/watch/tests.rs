@@ -10,11 +10,11 @@ use mainstay_runtime::{Child, Runtime, SupervisorSpec};
 use notify::event::{Event, EventKind, Flag};
 use tokio::time::timeout;
 
-use super::actor::Step;
-use super::batch::Batch;
-use super::eye::Eye;
-use super::{Roots, WatchActor, WatchFault, WatchMessage, WatchPolicy};
-use crate::cache::{CacheActor, CacheHandle, Files, Keeping};
+use super::actor::WatchCommand;
+use super::batch::EventBatch;
+use super::watcher::RootWatcher;
+use super::{Roots, WatchActor, WatchErrorKind, WatchMessage, WatchPolicy};
+use crate::cache::{CacheActor, CacheHandle, FileCache, EntryOptions};
 
 /// More events than the system holds for one watcher; a file has four.
 fn files_to_overflow() -> u32 {
@@ -23,27 +23,27 @@ fn files_to_overflow() -> u32 {
 }
 
 #[tokio::test]
-async fn when_the_system_loses_events_the_watcher_says_so() {
+async fn watcher_queue_overflow_reports_overflow() {
     let folder = tempfile::tempdir().unwrap();
-    let eye = Arc::new(Eye::open(folder.path()).unwrap());
+    let eye = Arc::new(RootWatcher::open(folder.path()).unwrap());
     {
         // The watcher's thread cannot tell what it reads, so what it does not read heaps up.
-        let _held = eye.gathered.batch();
+        let _held = eye.pending.batch();
         for n in 0..files_to_overflow() {
             fs::write(folder.path().join(n.to_string()), "x").unwrap();
         }
     }
     // Those that it held come first.
     let fault = loop {
-        let attended = Eye::attend(Arc::clone(&eye), Duration::from_millis(1), Duration::from_secs(60));
-        if let Some(trouble) = attended.await.trouble {
-            break trouble.fault;
+        let attended = RootWatcher::next_batch(Arc::clone(&eye), Duration::from_millis(1), Duration::from_secs(60));
+        if let Some(trouble) = attended.await.error {
+            break trouble.kind;
         }
     };
-    assert_eq!(fault, WatchFault::Overflow);
+    assert_eq!(fault, WatchErrorKind::Overflow);
 }
 
-async fn told(events: &mut Subscription, kind: &str) -> Record {
+async fn next_event(events: &mut Subscription, kind: &str) -> Record {
     let next = async {
         loop {
             if let Delivery::Event(record) = events.next().await
@@ -57,17 +57,17 @@ async fn told(events: &mut Subscription, kind: &str) -> Record {
 }
 
 #[tokio::test]
-async fn when_events_were_lost_everything_of_the_root_is_dropped_and_it_is_watched_anew() {
+async fn watch_overflow_invalidates_root_and_rewatches() {
     let folder = tempfile::tempdir().unwrap();
     let root = fs::canonicalize(folder.path()).unwrap();
     let file = root.join("folder/a");
     fs::create_dir(root.join("folder")).unwrap();
     fs::write(&file, "old").unwrap();
-    let keeping = Keeping {
+    let keeping = EntryOptions {
         ttl: Duration::from_secs(3600),
         stale_for: Duration::ZERO,
-        failures_for: Duration::from_secs(3600),
-        is_of_the_link: false,
+        negative_ttl: Duration::from_secs(3600),
+        depends_on_connection: false,
     };
     let cache = CacheHandle::new(1 << 20, keeping);
     let roots = Roots::new([root.clone()]).unwrap();
@@ -78,26 +78,26 @@ async fn when_events_were_lost_everything_of_the_root_is_dropped_and_it_is_watch
     let watch = tree.child(Child::new("watch", actor)).unwrap();
     let runtime = Runtime::builder().start(tree).await.unwrap();
     let mut events = runtime.journal().subscribe_after(0);
-    told(&mut events, "watch_started").await;
-    let files = Files::new(cache.clone(), roots.clone());
-    assert_eq!(files.file(&file).await.unwrap(), "old");
+    next_event(&mut events, "watch_started").await;
+    let files = FileCache::new(cache.clone(), roots.clone());
+    assert_eq!(files.read_bytes(&file).await.unwrap(), "old");
     let search = |says: &'static str| {
         files.search(&root, "words", move || async move { Ok(Bytes::from_static(says.as_bytes())) })
     };
     assert_eq!(search("found before").await.unwrap(), "found before");
 
     // As the watcher tells it when the system has lost events.
-    let (scope, term) = roots.seated(0).unwrap();
-    let mut batch = Batch::default();
-    assert!(batch.note(&scope, Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan))));
-    watch.cast(WatchMessage(Step::Gathered { root: 0, term, batch })).await.unwrap();
-    let invalidated = told(&mut events, "cache_invalidated").await.fields;
+    let (scope, term) = roots.active_paths(0).unwrap();
+    let mut batch = EventBatch::default();
+    assert!(batch.record_event(&scope, Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan))));
+    watch.cast(WatchMessage(WatchCommand::Changed { root: 0, epoch: term, batch })).await.unwrap();
+    let invalidated = next_event(&mut events, "cache_invalidated").await.fields;
     assert_eq!(invalidated["pattern"], format!("everything under {}", root.display()));
     assert_eq!(invalidated["entries"], 2);
-    assert_eq!(told(&mut events, "watch_lost").await.fields["reason"], "overflow");
-    assert!(cache.stats().entries == 0 && !files.keeps(&file));
-    told(&mut events, "watch_regained").await;
-    assert_eq!(files.file(&file).await.unwrap(), "old");
-    assert!(files.keeps(&file));
+    assert_eq!(next_event(&mut events, "watch_lost").await.fields["reason"], "overflow");
+    assert!(cache.stats().entries == 0 && !files.is_cached(&file));
+    next_event(&mut events, "watch_regained").await;
+    assert_eq!(files.read_bytes(&file).await.unwrap(), "old");
+    assert!(files.is_cached(&file));
     assert_eq!(search("found after").await.unwrap(), "found after");
 }

@@ -3,16 +3,16 @@
 
 mod attempts;
 mod crashes;
-mod discretion;
-mod end;
+mod redaction;
+mod stop;
 mod errors;
 mod frames;
 mod liveness;
 mod network;
-mod orders;
+mod commands;
 mod outbound;
 mod recovery;
-mod scene;
+mod fixture;
 mod server;
 
 use std::future::Future;
@@ -28,15 +28,15 @@ use tokio::io::AsyncReadExt;
 use tokio_tungstenite::tungstenite::Message as Wire;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
 
-use self::network::{Line, Network, Weather};
-use self::scene::Scene;
-use self::server::{Peer, Server, ended, event, read_head};
+use self::network::{LinkProfile, Network, NetworkState};
+use self::fixture::ConnectionFixture;
+use self::server::{WsPeer, WsServer, wait_for_end, event, read_head};
 use super::*;
 use crate::connection::events::{ConnectionIgnored, ConnectionUnsent, UnsentReason};
-use crate::connection::fault::FaultKind;
-use crate::connection::outbound::Fate;
-use crate::connection::status::{ConnectionState, ConnectionStatus, Reason};
-use crate::sleep::SLEEP_CHECK_INTERVAL;
+use crate::connection::error::ConnectionErrorKind;
+use crate::connection::outbound::SendOutcome;
+use crate::connection::status::{ConnectionState, ConnectionStatus, StatusReason};
+use crate::suspend::SUSPEND_CHECK_INTERVAL;
 use ConnectionState::{Connected, Connecting, Disconnected, Failed, Reconnecting};
 
 /// Longer than any test takes: what is due then does not happen by itself.
@@ -50,18 +50,18 @@ const fn s(seconds: u64) -> Duration {
 }
 
 /// No retry comes by itself.
-fn patient() -> ConnectionPolicy {
+fn slow_retry_policy() -> ConnectionPolicy {
     ConnectionPolicy { delay: Delay::Fixed { delay: NEVER }, ..ConnectionPolicy::default() }
 }
 
 /// Every retry comes at once.
-fn eager(max_retries: u32) -> ConnectionPolicy {
+fn immediate_retry_policy(max_retries: u32) -> ConnectionPolicy {
     ConnectionPolicy { delay: Delay::NONE, max_retries, ..ConnectionPolicy::default() }
 }
 
 /// An address to which every dial fails without the network, so that the clock may be paused: no name server is
 /// asked for a label that is longer than a name may have.
-fn nowhere() -> SocketTarget {
+fn unresolvable_target() -> SocketTarget {
     SocketTarget::new(&format!("http://{}.invalid", "a".repeat(64)), "/ws").unwrap()
 }
 

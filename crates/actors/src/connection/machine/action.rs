@@ -4,7 +4,7 @@ use crate::connection::status::Transition;
 
 /// What is to be done, in the order given.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
+pub enum MachineAction {
     /// Write this down. At most one an event, and always first.
     Changed(Transition),
     /// Begin to open a socket. The machine minds the time.
@@ -20,7 +20,7 @@ pub enum Action {
     },
     /// Tell the peer by a close frame with this code what it did wrong, as far as that goes without waiting. A `Drop`
     /// follows.
-    SayWhy {
+    SendCloseCode {
         /// Which.
         generation: u64,
         /// RFC 6455's.

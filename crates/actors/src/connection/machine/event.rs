@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::connection::fault::Fault;
+use crate::connection::error::ConnectionError;
 
 /// What the machine is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub enum MachineEvent {
     /// Connect, or try now, or start over: asked for by a person or at the start.
     Connect,
     /// Stay away until asked.
@@ -21,23 +21,23 @@ pub enum Event {
         /// The dial's generation.
         generation: u64,
         /// How.
-        fault: Fault,
+        error: ConnectionError,
     },
     /// A frame of any kind came in.
-    Received {
+    FrameReceived {
         /// The socket's generation.
         generation: u64,
     },
     /// Bytes came in, or the peer made room for more of what is being written. A large message takes a while, and no
     /// pong can overtake it.
-    Moved {
+    BytesMoved {
         /// The socket's generation.
         generation: u64,
         /// When that was last so.
         at: Duration,
     },
     /// The answer to a ping came in.
-    Ponged {
+    PongReceived {
         /// The socket's generation.
         generation: u64,
         /// The ping's number.
@@ -48,14 +48,14 @@ pub enum Event {
         /// The socket's generation.
         generation: u64,
         /// How.
-        fault: Fault,
+        error: ConnectionError,
     },
     /// Nothing more can be written to the socket.
     SendFailed {
         /// The socket's generation.
         generation: u64,
         /// How.
-        fault: Fault,
+        error: ConnectionError,
     },
     /// The time of [`Machine::next_wake`](super::Machine::next_wake) has come. Early, late or superfluous ticks do no harm.
     Tick,
@@ -63,5 +63,5 @@ pub enum Event {
     BackendSeen,
     /// The machine was asleep, as a jump between wall and monotonic time shows, or a timer that came far too late. To be
     /// told before whatever comes after the sleep.
-    Woke,
+    SystemResumed,
 }

@@ -5,18 +5,18 @@ use std::time::Duration;
 use crate::connection::{liveness::Liveness, status::ConnectionState};
 
 #[derive(Debug, Clone)]
-pub(super) enum Phase {
+pub(super) enum MachinePhase {
     /// The socket that was open may still be closing.
     Disconnected {
-        closing: Option<Closing>,
+        closing: Option<ClosingSocket>,
     },
     Dialling {
-        purpose: Purpose,
+        purpose: DialPurpose,
         deadline: Duration,
     },
     Connected {
         attempt: u32,
-        peer: Liveness,
+        liveness: Liveness,
     },
     Waiting {
         until: Duration,
@@ -28,7 +28,7 @@ pub(super) enum Phase {
 
 /// What a dial is for; it decides the state that is shown meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(super) enum DialPurpose {
     First,
     Retry,
     Probe,
@@ -36,12 +36,12 @@ pub(super) enum Purpose {
 
 /// A socket that was asked to close, and until when it may take.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Closing {
+pub(super) struct ClosingSocket {
     pub(super) generation: u64,
     pub(super) deadline: Duration,
 }
 
-impl Purpose {
+impl DialPurpose {
     pub(super) fn state(self) -> ConnectionState {
         match self {
             Self::First => ConnectionState::Connecting,

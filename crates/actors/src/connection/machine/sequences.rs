@@ -7,19 +7,19 @@ use proptest::prelude::*;
 use super::*;
 use crate::connection::status::ConnectionState;
 
-const KINDS: [FaultKind; 7] = [
-    FaultKind::Refused,
-    FaultKind::Lost,
-    FaultKind::Unanswered,
-    FaultKind::Unauthenticated,
-    FaultKind::RateLimited,
-    FaultKind::MessageTooLarge,
-    FaultKind::ProtocolViolation,
+const KINDS: [ConnectionErrorKind; 7] = [
+    ConnectionErrorKind::Refused,
+    ConnectionErrorKind::Lost,
+    ConnectionErrorKind::Unanswered,
+    ConnectionErrorKind::Unauthenticated,
+    ConnectionErrorKind::RateLimited,
+    ConnectionErrorKind::MessageTooLarge,
+    ConnectionErrorKind::ProtocolViolation,
 ];
 
 /// An event before it is known which generations exist: `age` 0 is the latest dial, 1 the one before.
 #[derive(Debug, Clone)]
-enum Step {
+enum MachineStep {
     Connect,
     Disconnect,
     Opened {
@@ -27,54 +27,54 @@ enum Step {
     },
     DialFailed {
         age: u64,
-        kind: FaultKind,
+        kind: ConnectionErrorKind,
         retry_after_s: Option<u64>,
     },
-    Received {
+    FrameReceived {
         age: u64,
     },
-    Moved {
+    BytesMoved {
         age: u64,
         ago_ms: u64,
     },
-    Ponged {
+    PongReceived {
         age: u64,
         number: u64,
     },
     Closed {
         age: u64,
-        kind: FaultKind,
+        kind: ConnectionErrorKind,
     },
     SendFailed {
         age: u64,
-        kind: FaultKind,
+        kind: ConnectionErrorKind,
     },
     /// At the time the machine asks for.
     TickOnTime,
     Tick,
-    Woke,
+    SystemResumed,
     BackendSeen,
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = MachineStep> {
     let age = || prop_oneof![4 => Just(0u64), 1 => 0..4u64];
     let kind = || prop::sample::select(KINDS.to_vec());
     let retry_after_s = prop::option::of(prop_oneof![0..100u64, Just(u64::MAX)]);
     prop_oneof![
-        2 => Just(Step::Connect),
-        1 => Just(Step::Disconnect),
-        6 => age().prop_map(|age| Step::Opened { age }),
+        2 => Just(MachineStep::Connect),
+        1 => Just(MachineStep::Disconnect),
+        6 => age().prop_map(|age| MachineStep::Opened { age }),
         4 => (age(), kind(), retry_after_s)
-            .prop_map(|(age, kind, retry_after_s)| Step::DialFailed { age, kind, retry_after_s }),
-        2 => age().prop_map(|age| Step::Received { age }),
-        2 => (age(), 0..30_000u64).prop_map(|(age, ago_ms)| Step::Moved { age, ago_ms }),
-        2 => (age(), 0..3u64).prop_map(|(age, number)| Step::Ponged { age, number }),
-        3 => (age(), kind()).prop_map(|(age, kind)| Step::Closed { age, kind }),
-        1 => (age(), kind()).prop_map(|(age, kind)| Step::SendFailed { age, kind }),
-        8 => Just(Step::TickOnTime),
-        2 => Just(Step::Tick),
-        1 => Just(Step::Woke),
-        2 => Just(Step::BackendSeen),
+            .prop_map(|(age, kind, retry_after_s)| MachineStep::DialFailed { age, kind, retry_after_s }),
+        2 => age().prop_map(|age| MachineStep::FrameReceived { age }),
+        2 => (age(), 0..30_000u64).prop_map(|(age, ago_ms)| MachineStep::BytesMoved { age, ago_ms }),
+        2 => (age(), 0..3u64).prop_map(|(age, number)| MachineStep::PongReceived { age, number }),
+        3 => (age(), kind()).prop_map(|(age, kind)| MachineStep::Closed { age, kind }),
+        1 => (age(), kind()).prop_map(|(age, kind)| MachineStep::SendFailed { age, kind }),
+        8 => Just(MachineStep::TickOnTime),
+        2 => Just(MachineStep::Tick),
+        1 => Just(MachineStep::SystemResumed),
+        2 => Just(MachineStep::BackendSeen),
     ]
 }
 
@@ -90,90 +90,90 @@ fn policies() -> impl Strategy<Value = ConnectionPolicy> {
 }
 
 /// Obeys a machine as its owner would, and checks each action against what is really open.
-struct Obedient {
+struct MachineOwner {
     machine: Machine,
     policy: ConnectionPolicy,
     now: Duration,
     sockets: BTreeSet<u64>,
-    is_wanted: bool,
-    folded: (ConnectionState, u32, Option<Duration>),
+    should_connect: bool,
+    replayed_status: (ConnectionState, u32, Option<Duration>),
 }
 
-impl Obedient {
+impl MachineOwner {
     fn new(policy: ConnectionPolicy) -> Self {
         Self {
             machine: Machine::new(policy.clone()),
             policy,
             now: Duration::ZERO,
             sockets: BTreeSet::new(),
-            is_wanted: false,
-            folded: (ConnectionState::Disconnected, 0, None),
+            should_connect: false,
+            replayed_status: (ConnectionState::Disconnected, 0, None),
         }
     }
 
-    fn event(&mut self, step: Step) -> Event {
+    fn event(&mut self, step: MachineStep) -> MachineEvent {
         let latest = self.machine.generation;
         let of = |age: u64| latest.saturating_sub(age);
-        let fault = |kind| Fault::new(kind, "");
+        let fault = |kind| ConnectionError::new(kind, "");
         match step {
-            Step::Connect => Event::Connect,
-            Step::Disconnect => Event::Disconnect,
-            Step::Opened { age } => Event::Opened { generation: of(age) },
-            Step::DialFailed { age, kind, retry_after_s } => {
+            MachineStep::Connect => MachineEvent::Connect,
+            MachineStep::Disconnect => MachineEvent::Disconnect,
+            MachineStep::Opened { age } => MachineEvent::Opened { generation: of(age) },
+            MachineStep::DialFailed { age, kind, retry_after_s } => {
                 let retry_after = retry_after_s.map(Duration::from_secs);
-                Event::DialFailed { generation: of(age), fault: Fault { retry_after, ..fault(kind) } }
+                MachineEvent::DialFailed { generation: of(age), error: ConnectionError { retry_after, ..fault(kind) } }
             }
-            Step::Received { age } => Event::Received { generation: of(age) },
-            Step::Moved { age, ago_ms } => {
+            MachineStep::FrameReceived { age } => MachineEvent::FrameReceived { generation: of(age) },
+            MachineStep::BytesMoved { age, ago_ms } => {
                 let at = self.now.saturating_sub(Duration::from_millis(ago_ms));
-                Event::Moved { generation: of(age), at }
+                MachineEvent::BytesMoved { generation: of(age), at }
             }
-            Step::Ponged { age, number } => Event::Ponged { generation: of(age), number },
-            Step::Closed { age, kind } => Event::Closed { generation: of(age), fault: fault(kind) },
-            Step::SendFailed { age, kind } => Event::SendFailed { generation: of(age), fault: fault(kind) },
-            Step::TickOnTime => {
+            MachineStep::PongReceived { age, number } => MachineEvent::PongReceived { generation: of(age), number },
+            MachineStep::Closed { age, kind } => MachineEvent::Closed { generation: of(age), error: fault(kind) },
+            MachineStep::SendFailed { age, kind } => MachineEvent::SendFailed { generation: of(age), error: fault(kind) },
+            MachineStep::TickOnTime => {
                 self.now = self.machine.next_wake().unwrap_or(self.now).max(self.now);
-                Event::Tick
+                MachineEvent::Tick
             }
-            Step::Tick => Event::Tick,
-            Step::Woke => Event::Woke,
-            Step::BackendSeen => Event::BackendSeen,
+            MachineStep::Tick => MachineEvent::Tick,
+            MachineStep::SystemResumed => MachineEvent::SystemResumed,
+            MachineStep::BackendSeen => MachineEvent::BackendSeen,
         }
     }
 
-    fn obey(&mut self, event: Event, jitter: f64) -> Result<(), TestCaseError> {
+    fn apply(&mut self, event: MachineEvent, jitter: f64) -> Result<(), TestCaseError> {
         match event {
-            Event::Connect => self.is_wanted = true,
-            Event::Disconnect => self.is_wanted = false,
+            MachineEvent::Connect => self.should_connect = true,
+            MachineEvent::Disconnect => self.should_connect = false,
             _ => {}
         }
         let actions = self.machine.on_event(self.now, event, jitter);
         for (index, action) in actions.iter().enumerate() {
-            self.obey_one(index, action)?;
+            self.execute(index, action)?;
         }
         self.check()
     }
 
-    fn obey_one(&mut self, index: usize, action: &Action) -> Result<(), TestCaseError> {
+    fn execute(&mut self, index: usize, action: &MachineAction) -> Result<(), TestCaseError> {
         match action {
-            Action::Changed(transition) => {
+            MachineAction::Changed(transition) => {
                 prop_assert_eq!(index, 0, "a change comes first, and only one");
-                prop_assert_eq!(transition.from, self.folded.0);
-                self.folded = (transition.to, transition.attempt, transition.next_attempt_at);
+                prop_assert_eq!(transition.from, self.replayed_status.0);
+                self.replayed_status = (transition.to, transition.attempt, transition.next_attempt_at);
             }
-            Action::Dial { generation } => {
-                prop_assert!(self.is_wanted, "a dial while disconnected by hand");
+            MachineAction::Dial { generation } => {
+                prop_assert!(self.should_connect, "a dial while disconnected by hand");
                 prop_assert!(self.sockets.is_empty(), "two live sockets");
                 self.sockets.insert(*generation);
             }
-            Action::Drop { generation } => {
+            MachineAction::Drop { generation } => {
                 self.sockets.remove(generation);
             }
-            Action::SayWhy { generation, .. }
-            | Action::CloseGracefully { generation }
-            | Action::SendPing { generation, .. }
-            | Action::Resume { generation }
-            | Action::FlushOutbound { generation } => {
+            MachineAction::SendCloseCode { generation, .. }
+            | MachineAction::CloseGracefully { generation }
+            | MachineAction::SendPing { generation, .. }
+            | MachineAction::Resume { generation }
+            | MachineAction::FlushOutbound { generation } => {
                 prop_assert!(self.sockets.contains(generation), "{:?} on a socket that is gone", action);
             }
         }
@@ -182,7 +182,7 @@ impl Obedient {
 
     fn check(&self) -> Result<(), TestCaseError> {
         let status = self.machine.status();
-        prop_assert_eq!(self.folded, (status.state, status.attempt, status.next_attempt_at));
+        prop_assert_eq!(self.replayed_status, (status.state, status.attempt, status.next_attempt_at));
         self.check_next_attempt(&status)?;
         let waits_for_a_person = match status.state {
             ConnectionState::Disconnected => true,
@@ -220,11 +220,11 @@ proptest! {
         policy in policies(),
         steps in prop::collection::vec((step(), 0..20_000u64, 0.0..1.0f64), 0..120),
     ) {
-        let mut owner = Obedient::new(policy);
+        let mut owner = MachineOwner::new(policy);
         for (step, passes_ms, jitter) in steps {
             owner.now += Duration::from_millis(passes_ms);
             let event = owner.event(step);
-            owner.obey(event, jitter)?;
+            owner.apply(event, jitter)?;
         }
     }
 
@@ -233,12 +233,12 @@ proptest! {
         policy in policies(),
         steps in prop::collection::vec((step(), 0.0..1.0f64), 0..60),
     ) {
-        let mut owner = Obedient::new(policy);
+        let mut owner = MachineOwner::new(policy);
         for (step, jitter) in steps {
             let event = owner.event(step);
-            owner.obey(event, jitter)?;
+            owner.apply(event, jitter)?;
             while let Some(due) = owner.machine.next_wake().filter(|due| *due <= owner.now) {
-                owner.obey(Event::Tick, jitter)?;
+                owner.apply(MachineEvent::Tick, jitter)?;
                 let next = owner.machine.next_wake();
                 prop_assert!(next.is_none_or(|next| next > due), "a busy loop at {:?}", due);
             }
@@ -247,11 +247,11 @@ proptest! {
 
     #[test]
     fn left_alone_with_a_dead_backend_the_machine_comes_to_rest_or_probes(policy in policies()) {
-        let mut owner = Obedient::new(policy.clone());
-        owner.obey(Event::Connect, 0.5)?;
+        let mut owner = MachineOwner::new(policy.clone());
+        owner.apply(MachineEvent::Connect, 0.5)?;
         for _ in 0..20 {
-            let event = owner.event(Step::TickOnTime);
-            owner.obey(event, 0.5)?;
+            let event = owner.event(MachineStep::TickOnTime);
+            owner.apply(event, 0.5)?;
         }
         prop_assert_eq!(owner.machine.status().state, ConnectionState::Failed);
         prop_assert_eq!(owner.machine.attempts, policy.max_retries.max(1));

@@ -4,16 +4,16 @@
 //! Each row is an event that was put to a machine in that state. Where the answer hangs on more than the state, machines
 //! are asked that differ in it, and the row says on what.
 
-mod questions;
+mod event_cases;
 mod rows;
-mod subjects;
+mod machine_cases;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use expect_test::expect_file;
 
-use self::rows::{Outcome, Row, Section, section};
+use self::rows::{Outcome, TransitionRow, StateSection, section};
 use super::*;
 
 const HEAD: &str = "\
@@ -37,7 +37,7 @@ Without what leads back to where it came from, and without the conditions: the t
 ";
 
 /// The state's name in the diagram, which does not tell everything apart.
-fn node(state: &str) -> &'static str {
+fn diagram_node(state: &str) -> &'static str {
     match state {
         "disconnected" | "disconnected, closing" => "disconnected",
         "connecting" => "connecting",
@@ -60,10 +60,10 @@ fn is_possible(event: &str, from: &str) -> bool {
     }
 }
 
-fn diagram(rows: &[Row]) -> String {
+fn diagram(rows: &[TransitionRow]) -> String {
     let mut edges: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
     for row in rows {
-        let (from, to) = (node(row.state), node(row.outcome.next));
+        let (from, to) = (diagram_node(row.state), diagram_node(row.outcome.next));
         let events = row.events.iter().filter_map(|title| title.split('`').nth(1));
         edges.entry((from, to)).or_default().extend(events.filter(|event| is_possible(event, from)));
     }
@@ -83,11 +83,11 @@ fn diagram(rows: &[Row]) -> String {
 
 fn document() -> String {
     let (mut all, mut tables) = (Vec::new(), String::new());
-    for subjects in subjects::states() {
-        let Section { state, rows, ignored } = section(&subjects);
+    for subjects in machine_cases::states() {
+        let StateSection { state, rows, ignored } = section(&subjects);
         write!(tables, "\n### {state}\n\n").unwrap();
         tables.push_str("| event | if | next state | attempts | actions |\n|---|---|---|---|---|\n");
-        for Row { events, condition, outcome: Outcome { next, attempts, actions }, .. } in &rows {
+        for TransitionRow { events, condition, outcome: Outcome { next, attempts, actions }, .. } in &rows {
             let next = if *next == state { "unchanged" } else { next };
             writeln!(tables, "| {} | {condition} | {next} | {attempts} | {actions} |", events.join(" · "))
                 .unwrap();
@@ -99,40 +99,40 @@ fn document() -> String {
 }
 
 #[test]
-fn the_transition_table_and_the_diagram_in_the_docs_are_what_the_machine_does() {
+fn docs_table_and_diagram_match_the_machine() {
     expect_file!["../../../../../docs/connection-table.md"].assert_eq(&document());
 }
 
 #[test]
-fn the_table_has_every_state_and_every_event() {
+fn docs_table_covers_every_state_and_event() {
     let states: BTreeSet<_> =
-        subjects::states().iter().map(|subjects| subjects::name(&subjects[0].machine)).collect();
+        machine_cases::states().iter().map(|subjects| machine_cases::state_name(&subjects[0].machine)).collect();
     // One for each arm of `name`, which the compiler keeps complete.
     assert_eq!(states.len(), 11, "{states:?}");
     let connected =
-        subjects::Subject::new(3, AfterFailed::Wait).then(Event::Connect).opened().then(Event::Woke);
-    let asked: BTreeSet<_> = questions::questions()
+        machine_cases::MachineCase::new(3, AfterFailed::Wait).then(MachineEvent::Connect).opened().then(MachineEvent::SystemResumed);
+    let asked: BTreeSet<_> = event_cases::event_cases()
         .iter()
-        .filter_map(|question| (question.ask)(&mut connected.clone()))
-        .map(kind)
+        .filter_map(|question| (question.make)(&mut connected.clone()))
+        .map(event_index)
         .collect();
     assert_eq!(asked.len(), 12, "{asked:?}");
 }
 
 /// Without a wildcard, so that a new event is not forgotten here.
-fn kind(event: Event) -> u8 {
+fn event_index(event: MachineEvent) -> u8 {
     match event {
-        Event::Connect => 0,
-        Event::Disconnect => 1,
-        Event::Opened { .. } => 2,
-        Event::DialFailed { .. } => 3,
-        Event::Received { .. } => 4,
-        Event::Moved { .. } => 5,
-        Event::Ponged { .. } => 6,
-        Event::Closed { .. } => 7,
-        Event::SendFailed { .. } => 8,
-        Event::Tick => 9,
-        Event::BackendSeen => 10,
-        Event::Woke => 11,
+        MachineEvent::Connect => 0,
+        MachineEvent::Disconnect => 1,
+        MachineEvent::Opened { .. } => 2,
+        MachineEvent::DialFailed { .. } => 3,
+        MachineEvent::FrameReceived { .. } => 4,
+        MachineEvent::BytesMoved { .. } => 5,
+        MachineEvent::PongReceived { .. } => 6,
+        MachineEvent::Closed { .. } => 7,
+        MachineEvent::SendFailed { .. } => 8,
+        MachineEvent::Tick => 9,
+        MachineEvent::BackendSeen => 10,
+        MachineEvent::SystemResumed => 11,
     }
 }

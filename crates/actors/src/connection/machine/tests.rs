@@ -3,7 +3,7 @@
 mod attempts;
 mod generations;
 mod liveness;
-mod orders;
+mod commands;
 mod refusals;
 mod status;
 
@@ -13,7 +13,7 @@ use super::*;
 use crate::connection::status::{ConnectionState, Transition};
 
 /// A machine, its clock and its luck.
-struct Play {
+struct TestMachine {
     machine: Machine,
     now: Duration,
     jitter: f64,
@@ -31,43 +31,43 @@ fn policy() -> ConnectionPolicy {
     }
 }
 
-fn probing() -> ConnectionPolicy {
+fn probing_policy() -> ConnectionPolicy {
     ConnectionPolicy { after_failed: AfterFailed::Probe, ..policy() }
 }
 
-fn fault(kind: FaultKind) -> Fault {
-    Fault::new(kind, "")
+fn fault(kind: ConnectionErrorKind) -> ConnectionError {
+    ConnectionError::new(kind, "")
 }
 
-fn refused(generation: u64) -> Event {
-    Event::DialFailed { generation, fault: fault(FaultKind::Refused) }
+fn refused(generation: u64) -> MachineEvent {
+    MachineEvent::DialFailed { generation, error: fault(ConnectionErrorKind::Refused) }
 }
 
-fn lost(generation: u64) -> Event {
-    Event::Closed { generation, fault: fault(FaultKind::Lost) }
+fn lost(generation: u64) -> MachineEvent {
+    MachineEvent::Closed { generation, error: fault(ConnectionErrorKind::Lost) }
 }
 
-fn opened(generation: u64) -> Event {
-    Event::Opened { generation }
+fn opened(generation: u64) -> MachineEvent {
+    MachineEvent::Opened { generation }
 }
 
-fn received(generation: u64) -> Event {
-    Event::Received { generation }
+fn received(generation: u64) -> MachineEvent {
+    MachineEvent::FrameReceived { generation }
 }
 
-fn dial(generation: u64) -> Action {
-    Action::Dial { generation }
+fn dial(generation: u64) -> MachineAction {
+    MachineAction::Dial { generation }
 }
 
-fn drop_of(generation: u64) -> Action {
-    Action::Drop { generation }
+fn drop_socket(generation: u64) -> MachineAction {
+    MachineAction::Drop { generation }
 }
 
-fn ping(generation: u64, number: u64) -> Action {
-    Action::SendPing { generation, number }
+fn ping(generation: u64, number: u64) -> MachineAction {
+    MachineAction::SendPing { generation, number }
 }
 
-impl Play {
+impl TestMachine {
     fn new(policy: ConnectionPolicy) -> Self {
         Self { machine: Machine::new(policy), now: secs(100), jitter: 0.5 }
     }
@@ -75,16 +75,16 @@ impl Play {
     /// Connected with socket 1.
     fn connected(policy: ConnectionPolicy) -> Self {
         let mut play = Self::new(policy);
-        play.on(Event::Connect);
-        play.on(opened(1));
+        play.apply(MachineEvent::Connect);
+        play.apply(opened(1));
         play
     }
 
     /// Waiting for attempt 2 after dial 1 was refused.
     fn waiting(policy: ConnectionPolicy) -> Self {
         let mut play = Self::new(policy);
-        play.on(Event::Connect);
-        play.on(refused(1));
+        play.apply(MachineEvent::Connect);
+        play.apply(refused(1));
         play
     }
 
@@ -92,41 +92,41 @@ impl Play {
     fn failed(policy: ConnectionPolicy) -> (Self, u64) {
         let mut play = Self::waiting(policy);
         while play.state() == ConnectionState::Reconnecting {
-            play.wake();
-            play.on(refused(play.machine.generation));
+            play.tick_when_due();
+            play.apply(refused(play.machine.generation));
         }
         let generation = play.machine.generation;
         (play, generation)
     }
 
-    fn all_on(&mut self, event: Event) -> Vec<Action> {
+    fn apply_all(&mut self, event: MachineEvent) -> Vec<MachineAction> {
         self.machine.on_event(self.now, event, self.jitter)
     }
 
     /// What is to be done now, apart from writing it down.
-    fn on(&mut self, event: Event) -> Vec<Action> {
-        let mut actions = self.all_on(event);
-        actions.retain(|action| !matches!(action, Action::Changed(_)));
+    fn apply(&mut self, event: MachineEvent) -> Vec<MachineAction> {
+        let mut actions = self.apply_all(event);
+        actions.retain(|action| !matches!(action, MachineAction::Changed(_)));
         actions
     }
 
     /// What is written down now.
-    fn change_on(&mut self, event: Event) -> Transition {
-        match self.all_on(event).into_iter().next() {
-            Some(Action::Changed(transition)) => transition,
+    fn transition_on(&mut self, event: MachineEvent) -> Transition {
+        match self.apply_all(event).into_iter().next() {
+            Some(MachineAction::Changed(transition)) => transition,
             other => panic!("no change comes first, but {other:?}"),
         }
     }
 
-    fn pass(&mut self, time: Duration) -> &mut Self {
+    fn advance(&mut self, time: Duration) -> &mut Self {
         self.now += time;
         self
     }
 
     /// Lets time pass until the machine wants to be woken, and wakes it.
-    fn wake(&mut self) -> Vec<Action> {
+    fn tick_when_due(&mut self) -> Vec<MachineAction> {
         self.now = self.machine.next_wake().expect("the machine waits for somebody else");
-        self.on(Event::Tick)
+        self.apply(MachineEvent::Tick)
     }
 
     fn state(&self) -> ConnectionState {
@@ -134,7 +134,7 @@ impl Play {
     }
 
     /// The wait until the next attempt.
-    fn wait(&self) -> Duration {
+    fn time_to_next_attempt(&self) -> Duration {
         self.machine.status().next_attempt_at.expect("no attempt is planned") - self.now
     }
 

@@ -13,8 +13,8 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use super::classification;
-use crate::connection::fault::Fault;
+use super::io_error;
+use crate::connection::error::ConnectionError;
 
 /// The most lookups at a time. One that hangs cannot be called off and holds a thread until the system gives it up, so
 /// dials in a row must not begin one each. More than one, since after a change of networks only a new one gets an
@@ -25,30 +25,30 @@ const ADDRESSES_MAX: usize = 16;
 /// How long one address is tried before the next one is tried beside it: RFC 8305's recommendation. Without this, a name
 /// whose first address lies in a network that swallows everything (IPv6 that is configured and does not work) would
 /// never be reached by its others.
-const HEAD_START: Duration = Duration::from_millis(250);
+const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// Looks names up, a few at a time. Clones share the limit.
 #[derive(Clone)]
 pub(in crate::connection) struct Resolver {
-    slots: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 /// Opens a TCP connection to `host`.
-pub(super) async fn connect(resolver: &Resolver, host: &str, port: u16) -> Result<TcpStream, Fault> {
-    let addresses = resolver.look_up(host, port).await.map_err(|error| classification::lookup(&error))?;
-    let connected = race(in_turns(addresses), TcpStream::connect).await;
-    let stream = connected.map_err(|error| classification::connect(&error))?;
+pub(super) async fn connect(resolver: &Resolver, host: &str, port: u16) -> Result<TcpStream, ConnectionError> {
+    let addresses = resolver.resolve(host, port).await.map_err(|error| io_error::from_lookup(&error))?;
+    let connected = race(interleave_families(addresses), TcpStream::connect).await;
+    let stream = connected.map_err(|error| io_error::from_connect(&error))?;
     // Frames are small and written whole: waiting for more to send would only add latency.
-    stream.set_nodelay(true).map_err(|error| classification::connect(&error))?;
+    stream.set_nodelay(true).map_err(|error| io_error::from_connect(&error))?;
     Ok(stream)
 }
 
 impl Resolver {
     pub(in crate::connection) fn new() -> Self {
-        Self { slots: Arc::new(Semaphore::new(LOOKUPS_MAX)) }
+        Self { permits: Arc::new(Semaphore::new(LOOKUPS_MAX)) }
     }
 
-    pub(super) async fn look_up(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    pub(super) async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
@@ -62,7 +62,7 @@ impl Resolver {
         &self,
         lookup: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(io::Error::other)?;
+        let slot = Arc::clone(&self.permits).acquire_owned().await.map_err(io::Error::other)?;
         let found = spawn_blocking(move || {
             let _slot = slot;
             lookup()
@@ -73,12 +73,12 @@ impl Resolver {
 
 impl fmt::Debug for Resolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Resolver").field("free", &self.slots.available_permits()).finish()
+        f.debug_struct("Resolver").field("free", &self.permits.available_permits()).finish()
     }
 }
 
 /// Both families in turns, each in the order given; the first address stays the first.
-fn in_turns(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+fn interleave_families(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let leads_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (leading, others): (Vec<_>, Vec<_>) =
         addresses.into_iter().partition(|address| address.is_ipv6() == leads_v6);
@@ -103,7 +103,7 @@ where
     let mut failure = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
     loop {
         attempts.extend(waiting.next().map(&connect));
-        let mut head_start = pin!(sleep(HEAD_START));
+        let mut head_start = pin!(sleep(CONNECTION_ATTEMPT_DELAY));
         tokio::select! {
             biased;
             attempt = attempts.next() => match attempt {
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_resolver_that_hangs_holds_a_few_threads_however_many_dials_come_and_go() {
+    async fn hanging_lookups_hold_a_bounded_number_of_threads() {
         let resolver = Resolver::new();
         let (begun_sender, begun) = sync_channel(1000);
         let (release, released) = sync_channel::<()>(0);
@@ -156,38 +156,38 @@ mod tests {
         }
         drop(release);
         resolver.run(|| Ok(())).await.unwrap();
-        drop(resolver.slots.acquire_many(u32::try_from(LOOKUPS_MAX).unwrap()).await.unwrap());
+        drop(resolver.permits.acquire_many(u32::try_from(LOOKUPS_MAX).unwrap()).await.unwrap());
         assert!(begun.try_recv().is_err(), "a dial that was over began a lookup");
     }
 
     #[tokio::test]
     async fn an_address_needs_no_lookup() {
-        let resolver = Resolver { slots: Arc::new(Semaphore::new(0)) };
-        assert_eq!(resolver.look_up("::1", 80).await.unwrap(), addresses(&["[::1]:80"]));
+        let resolver = Resolver { permits: Arc::new(Semaphore::new(0)) };
+        assert_eq!(resolver.resolve("::1", 80).await.unwrap(), addresses(&["[::1]:80"]));
     }
 
     #[test]
-    fn families_take_turns_and_the_number_is_bounded() {
+    fn addresses_alternate_families_and_are_bounded() {
         let given = addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "10.0.0.1:1"]);
-        assert_eq!(in_turns(given), addresses(&["[::1]:1", "10.0.0.1:1", "[::2]:1", "[::3]:1"]));
+        assert_eq!(interleave_families(given), addresses(&["[::1]:1", "10.0.0.1:1", "[::2]:1", "[::3]:1"]));
         let given = addresses(&["10.0.0.1:1", "[::1]:1", "[::2]:1"]);
-        assert_eq!(in_turns(given.clone()), given);
-        assert_eq!(in_turns(vec![given[0]; 100]).len(), ADDRESSES_MAX);
+        assert_eq!(interleave_families(given.clone()), given);
+        assert_eq!(interleave_families(vec![given[0]; 100]).len(), ADDRESSES_MAX);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_address_that_swallows_everything_costs_a_head_start_and_not_the_attempt() {
+    async fn silent_address_costs_one_connection_attempt_delay() {
         let start = Instant::now();
         let given = addresses(&["[::1]:1", "10.0.0.1:1"]);
         let connected = race(given.clone(), |address| async move {
             if address.is_ipv6() { pending().await } else { Ok(address) }
         });
         assert_eq!(connected.await.unwrap(), given[1]);
-        assert_eq!(start.elapsed(), HEAD_START);
+        assert_eq!(start.elapsed(), CONNECTION_ATTEMPT_DELAY);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_address_that_refuses_gives_way_at_once() {
+    async fn refusing_address_is_followed_at_once() {
         let start = Instant::now();
         let given = addresses(&["[::1]:1", "10.0.0.1:1"]);
         let connected = race(given.clone(), |address| {
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn where_every_address_fails_the_last_failure_is_told() {
+    async fn all_addresses_failing_returns_the_last_error() {
         let given = addresses(&["[::1]:1", "10.0.0.1:1"]);
         let unreachable = || io::Error::from(io::ErrorKind::NetworkUnreachable);
         let connected: io::Result<()> =

@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::accept_async;
 
 use super::*;
-use crate::reach::{Route, trust::Trust};
+use crate::network::{Route, tls::TlsTrust};
 
 /// Self-signed for `localhost`, until 2126: openssl req -x509 -newkey ec -pkeyopt
 /// ec_paramgen_curve:prime256v1 -days 36500 -subj /CN=localhost -addext subjectAltName=DNS:localhost
@@ -27,7 +27,7 @@ const KEY: &[u8] = include_bytes!("tests/localhost.key.der");
 const LIMITS: SocketLimits = SocketLimits { message_max_bytes: 1024 };
 const TOKEN: &str = "s3cret-t0ken";
 
-type Server = WebSocketStream<TcpStream>;
+type ServerSocket = WebSocketStream<TcpStream>;
 
 async fn listen() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -40,7 +40,7 @@ fn target(address: SocketAddr) -> SocketTarget {
 }
 
 /// A socket and the server's end of it.
-async fn connected(limits: SocketLimits) -> (Writer<BoxedStream>, Reader<BoxedStream>, Server) {
+async fn connected(limits: SocketLimits) -> (SocketWriter<BoxedStream>, SocketReader<BoxedStream>, ServerSocket) {
     let (listener, address) = listen().await;
     let target = target(address);
     let server = async { accept_async(listener.accept().await.unwrap().0).await.unwrap() };
@@ -59,7 +59,7 @@ async fn read_head(stream: &mut TcpStream) -> String {
 }
 
 /// Dials a server that answers with these bytes and hangs up. Returns the fault and the request's head.
-async fn answered_with(answer: &str) -> (Fault, String) {
+async fn answered_with(answer: &str) -> (ConnectionError, String) {
     let (listener, address) = listen().await;
     let target = target(address);
     let server = async {
@@ -70,12 +70,12 @@ async fn answered_with(answer: &str) -> (Fault, String) {
     };
     let (dialled, head) = tokio::join!(dial(&target, LIMITS), server);
     let fault = dialled.unwrap_err();
-    assert_discreet(&fault);
+    assert_redacted(&fault);
     (fault, head)
 }
 
 /// Neither for a person nor in the log does a fault name the address or the token.
-fn assert_discreet(fault: &Fault) {
+fn assert_redacted(fault: &ConnectionError) {
     for secret in ["127.0.0.1", "localhost", "http", "ws:", "/ws", TOKEN] {
         assert!(!fault.message.contains(secret), "{secret} in {fault:?}");
     }
@@ -97,23 +97,23 @@ async fn the_handshake_carries_the_path_the_headers_and_the_token() {
 }
 
 #[tokio::test]
-async fn an_http_status_in_place_of_a_handshake_is_told_with_its_retry_after() {
+async fn http_status_instead_of_handshake_keeps_retry_after() {
     let (fault, _) = answered_with("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n").await;
-    assert_eq!((fault.kind, fault.status), (FaultKind::Unauthenticated, Some(401)));
+    assert_eq!((fault.kind, fault.status), (ConnectionErrorKind::Unauthenticated, Some(401)));
     let (fault, _) = answered_with("HTTP/1.1 503 Busy\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n").await;
-    assert_eq!((fault.kind, fault.retry_after), (FaultKind::Unavailable, Some(Duration::from_secs(7))));
+    assert_eq!((fault.kind, fault.retry_after), (ConnectionErrorKind::Unavailable, Some(Duration::from_secs(7))));
     let (fault, _) = answered_with("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await;
-    assert_eq!((fault.kind, fault.status), (FaultKind::NotWebsocket, Some(200)));
+    assert_eq!((fault.kind, fault.status), (ConnectionErrorKind::NotWebsocket, Some(200)));
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_handshake_is_told_from_a_peer_that_hangs_up() {
+async fn non_handshake_response_differs_from_a_hang_up() {
     let (fault, _) = answered_with("SSH-2.0-OpenSSH_9.9\r\n").await;
-    assert_eq!(fault.kind, FaultKind::NotWebsocket);
+    assert_eq!(fault.kind, ConnectionErrorKind::NotWebsocket);
     let (fault, _) = answered_with("HTTP/1.1 101 Switching Protocols\r\n\r\n").await;
-    assert_eq!(fault.kind, FaultKind::NotWebsocket);
+    assert_eq!(fault.kind, ConnectionErrorKind::NotWebsocket);
     let (fault, _) = answered_with("").await;
-    assert_eq!(fault.kind, FaultKind::Lost);
+    assert_eq!(fault.kind, ConnectionErrorKind::Lost);
 }
 
 #[tokio::test]
@@ -129,7 +129,7 @@ async fn a_handshake_of_excessive_size_is_cut_off() {
         stream
     };
     let (dialled, _open) = tokio::join!(dial(&target, LIMITS), server);
-    assert_eq!(dialled.unwrap_err().kind, FaultKind::NotWebsocket);
+    assert_eq!(dialled.unwrap_err().kind, ConnectionErrorKind::NotWebsocket);
 }
 
 #[tokio::test]
@@ -138,8 +138,8 @@ async fn a_port_where_nobody_listens_refuses() {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let fault = dial(&target(socket.local_addr().unwrap()), LIMITS).await.unwrap_err();
-    assert_eq!(fault.kind, FaultKind::Refused);
-    assert_discreet(&fault);
+    assert_eq!(fault.kind, ConnectionErrorKind::Refused);
+    assert_redacted(&fault);
 }
 
 #[tokio::test]
@@ -147,7 +147,7 @@ async fn a_name_without_an_address_is_unresolved() {
     // Longer than a label may be, so no name server is asked.
     let target = SocketTarget::new(&format!("http://{}.invalid", "a".repeat(64)), "/ws").unwrap();
     let fault = dial(&target, LIMITS).await.unwrap_err();
-    assert_eq!(fault.kind, FaultKind::Unresolved);
+    assert_eq!(fault.kind, ConnectionErrorKind::Unresolved);
 }
 
 #[tokio::test]
@@ -202,61 +202,61 @@ async fn serve_tls() -> (JoinSet<()>, SocketTarget) {
     (tasks, target)
 }
 
-fn trusting_ours() -> Route {
+fn route_trusting_the_test_certificate() -> Route {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from(CERTIFICATE)).unwrap();
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let config = config.with_root_certificates(roots).with_no_client_auth();
-    Route { trust: Trust::preconfigured(Arc::new(config)), ..Route::default() }
+    Route { trust: TlsTrust::preconfigured(Arc::new(config)), ..Route::default() }
 }
 
 #[tokio::test]
 async fn wss_opens_where_the_certificate_is_trusted() {
     let (_server, target) = serve_tls().await;
-    let (_writer, mut reader) = dial(&target.with_route(trusting_ours()), LIMITS).await.unwrap();
-    assert_eq!(reader.read().await, Ok(Frame::Text("hello".into())));
+    let (_writer, mut reader) = dial(&target.with_route(route_trusting_the_test_certificate()), LIMITS).await.unwrap();
+    assert_eq!(reader.read().await, Ok(SocketFrame::Text("hello".into())));
 }
 
 #[tokio::test]
 async fn wss_fails_where_this_system_does_not_trust_the_certificate() {
     let (_server, target) = serve_tls().await;
     let fault = dial(&target, LIMITS).await.unwrap_err();
-    assert_eq!(fault.kind, FaultKind::Tls);
-    assert_discreet(&fault);
+    assert_eq!(fault.kind, ConnectionErrorKind::Tls);
+    assert_redacted(&fault);
 }
 
 #[tokio::test]
 async fn wss_to_a_server_without_tls_fails_as_tls() {
     let (listener, address) = listen().await;
     let target = SocketTarget::new(&format!("https://{address}"), "/ws").unwrap();
-    let target = target.with_route(trusting_ours());
+    let target = target.with_route(route_trusting_the_test_certificate());
     let server = async {
         let (mut stream, _) = listener.accept().await.unwrap();
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
         stream
     };
     let (dialled, _open) = tokio::join!(dial(&target, LIMITS), server);
-    assert_eq!(dialled.unwrap_err().kind, FaultKind::Tls);
+    assert_eq!(dialled.unwrap_err().kind, ConnectionErrorKind::Tls);
 }
 
 // === the open socket ===
 
 #[tokio::test]
-async fn frames_come_in_as_what_they_are_and_a_pong_carries_its_pings_number() {
+async fn frames_arrive_typed_and_pong_carries_its_number() {
     let (mut writer, mut reader, mut server) = connected(LIMITS).await;
     server.send(Message::text("{}")).await.unwrap();
     server.send(Message::binary(vec![1, 2, 3])).await.unwrap();
     server.send(Message::Ping("are you there".into())).await.unwrap();
     server.send(Message::Pong("unasked".into())).await.unwrap();
-    let expected = [Frame::Text("{}".into()), Frame::Binary(3), Frame::Ping, Frame::Pong(None)];
+    let expected = [SocketFrame::Text("{}".into()), SocketFrame::Binary(3), SocketFrame::Ping, SocketFrame::Pong(None)];
     for frame in expected {
         assert_eq!(reader.read().await, Ok(frame));
     }
     writer.ping(7).await.unwrap();
     let mut server_side = JoinSet::new();
     server_side.spawn(async move { while server.next().await.is_some() {} });
-    assert_eq!(reader.read().await, Ok(Frame::Pong(Some(7))));
+    assert_eq!(reader.read().await, Ok(SocketFrame::Pong(Some(7))));
 }
 
 #[tokio::test]
@@ -269,7 +269,7 @@ async fn a_pending_write_does_not_keep_frames_from_being_read() {
     tokio::select! {
         biased;
         result = &mut write => panic!("the write ended: {result:?}"),
-        frame = reader.read() => assert_eq!(frame, Ok(Frame::Text("news".into()))),
+        frame = reader.read() => assert_eq!(frame, Ok(SocketFrame::Text("news".into()))),
     }
 }
 
@@ -278,9 +278,9 @@ async fn a_message_above_the_limit_ends_the_socket_with_that_reason() {
     let (_writer, mut reader, mut server) = connected(LIMITS).await;
     server.send(Message::text("x".repeat(1024))).await.unwrap();
     server.send(Message::text("x".repeat(1025))).await.unwrap();
-    assert!(matches!(reader.read().await, Ok(Frame::Text(_))), "the limit itself is allowed");
+    assert!(matches!(reader.read().await, Ok(SocketFrame::Text(_))), "the limit itself is allowed");
     let fault = reader.read().await.unwrap_err();
-    assert_eq!(fault.kind, FaultKind::MessageTooLarge);
+    assert_eq!(fault.kind, ConnectionErrorKind::MessageTooLarge);
     assert!(fault.details.contains("1024"), "{fault:?}");
 }
 
@@ -290,7 +290,7 @@ async fn a_frame_above_the_limit_is_refused_by_its_header_alone() {
     let mut header = vec![0x81, 127];
     header.extend(1_000_000u64.to_be_bytes());
     server.get_mut().write_all(&header).await.unwrap();
-    assert_eq!(reader.read().await.unwrap_err().kind, FaultKind::MessageTooLarge);
+    assert_eq!(reader.read().await.unwrap_err().kind, ConnectionErrorKind::MessageTooLarge);
 }
 
 #[tokio::test]
@@ -302,14 +302,14 @@ async fn a_message_in_fragments_is_measured_as_a_whole() {
         frame.resize(4 + 700, b'x');
         server.get_mut().write_all(&frame).await.unwrap();
     }
-    assert_eq!(reader.read().await.unwrap_err().kind, FaultKind::MessageTooLarge);
+    assert_eq!(reader.read().await.unwrap_err().kind, ConnectionErrorKind::MessageTooLarge);
 }
 
 #[tokio::test]
-async fn a_message_too_large_to_send_is_refused_and_the_socket_stays_good() {
+async fn oversized_message_is_refused_and_the_socket_stays_open() {
     let (mut writer, _reader, mut server) = connected(LIMITS).await;
     let refused = writer.send_text("x".repeat(1025)).await;
-    assert_eq!(refused, Err(SendError::TooLarge { size_bytes: 1025, max_bytes: 1024 }));
+    assert_eq!(refused, Err(WriteError::TooLarge { size_bytes: 1025, max_bytes: 1024 }));
     writer.send_text("x".repeat(1024)).await.unwrap();
     assert_eq!(server.next().await.unwrap().unwrap(), Message::text("x".repeat(1024)));
 }
@@ -320,7 +320,7 @@ async fn a_close_by_the_peer_is_answered_and_told_with_its_code() {
     let frame = CloseFrame { code: CloseCode::Library(4401), reason: "token expired".into() };
     server.close(Some(frame.clone())).await.unwrap();
     let fault = reader.read().await.unwrap_err();
-    assert_eq!((fault.kind, fault.close_code), (FaultKind::Unauthenticated, Some(4401)));
+    assert_eq!((fault.kind, fault.close_code), (ConnectionErrorKind::Unauthenticated, Some(4401)));
     assert!(fault.details.contains("token expired"), "{fault:?}");
     assert_eq!(server.next().await.unwrap().unwrap(), Message::Close(Some(frame)));
 }
@@ -332,24 +332,24 @@ async fn a_graceful_close_ends_with_the_peers_answer() {
     let mut server_side = JoinSet::new();
     server_side.spawn(async move { while server.next().await.is_some() {} });
     let fault = reader.read().await.unwrap_err();
-    assert_eq!((fault.kind, fault.close_code), (FaultKind::Closed, Some(1000)));
-    assert!(matches!(writer.send_text("late".into()).await, Err(SendError::Lost(_))));
+    assert_eq!((fault.kind, fault.close_code), (ConnectionErrorKind::Closed, Some(1000)));
+    assert!(matches!(writer.send_text("late".into()).await, Err(WriteError::Lost(_))));
 }
 
 #[tokio::test]
 async fn a_peer_that_goes_without_a_close_frame_is_lost() {
     let (_writer, mut reader, server) = connected(LIMITS).await;
     drop(server);
-    assert_eq!(reader.read().await.unwrap_err().kind, FaultKind::Lost);
-    assert_eq!(reader.read().await.unwrap_err().kind, FaultKind::Lost, "and stays so");
+    assert_eq!(reader.read().await.unwrap_err().kind, ConnectionErrorKind::Lost);
+    assert_eq!(reader.read().await.unwrap_err().kind, ConnectionErrorKind::Lost, "and stays so");
 }
 
 #[tokio::test]
-async fn rubbish_on_an_open_socket_is_a_violation_of_the_protocol() {
+async fn garbage_on_an_open_socket_is_a_protocol_violation() {
     // A text frame that is not UTF-8; one with a reserved bit.
     for rubbish in [[0x81, 0x01, 0xff], [0xc1, 0x01, b'x']] {
         let (_writer, mut reader, mut server) = connected(LIMITS).await;
         server.get_mut().write_all(&rubbish).await.unwrap();
-        assert_eq!(reader.read().await.unwrap_err().kind, FaultKind::ProtocolViolation);
+        assert_eq!(reader.read().await.unwrap_err().kind, ConnectionErrorKind::ProtocolViolation);
     }
 }

@@ -9,16 +9,16 @@ use mainstay_runtime::{
 
 use super::*;
 use crate::error::{
-    reference::{Part, assert_all, assert_row},
-    words::assert_helps,
+    reference::{CauseGroup, assert_all_seen, assert_row},
+    words::assert_message_helps,
 };
 
 #[test]
-fn each_unanswered_call_has_a_code_a_reason_and_says_whether_a_repeat_is_safe() {
+fn every_call_error_maps_to_code_reason_and_retryable() {
     use CallError::{Crashed, Expired, Full, Stopped, TimedOut, Unanswered};
     let row = |call| {
         let error = of_call(call);
-        assert_helps(&error.message);
+        assert_message_helps(&error.message);
         let repeat = if error.retryable { "retryable" } else { "final" };
         format!("{call:?}: {} {} {repeat}\n", error.code, error.reason)
     };
@@ -35,38 +35,38 @@ fn each_unanswered_call_has_a_code_a_reason_and_says_whether_a_repeat_is_safe() 
 }
 
 /// Every way not to answer.
-enum Ask {
+enum ReplyMode {
     Answer(Reply<()>),
     Panic(Reply<()>),
     Fail(Reply<()>),
-    Forget(Reply<()>),
+    DropReply(Reply<()>),
     /// Keeps the caller waiting.
-    Keep(Reply<()>),
+    KeepReply(Reply<()>),
     /// Is at work for so long.
-    Work(Duration, Reply<()>),
+    ReplyAfter(Duration, Reply<()>),
 }
 
-impl Message for Ask {}
+impl Message for ReplyMode {}
 
-struct Mule;
+struct ReplyWorker;
 
-impl Worker for Mule {
-    type Message = Ask;
+impl Worker for ReplyWorker {
+    type Message = ReplyMode;
     type State = Vec<Reply<()>>;
     type Snapshot = ();
 
-    async fn start(&self, _: &mut Context<Ask>, _: Option<()>) -> Result<Vec<Reply<()>>, Failure> {
+    async fn start(&self, _: &mut Context<ReplyMode>, _: Option<()>) -> Result<Vec<Reply<()>>, Failure> {
         Ok(Vec::new())
     }
 
-    async fn handle(&self, _: &mut Context<Ask>, ask: Ask, kept: &mut Vec<Reply<()>>) -> Result<(), Failure> {
+    async fn handle(&self, _: &mut Context<ReplyMode>, ask: ReplyMode, kept: &mut Vec<Reply<()>>) -> Result<(), Failure> {
         match ask {
-            Ask::Answer(reply) => reply.send(()),
-            Ask::Panic(_reply) => panic!("on purpose"),
-            Ask::Fail(_reply) => return Err("on purpose".into()),
-            Ask::Forget(reply) => drop(reply),
-            Ask::Keep(reply) => kept.push(reply),
-            Ask::Work(time, reply) => {
+            ReplyMode::Answer(reply) => reply.send(()),
+            ReplyMode::Panic(_reply) => panic!("on purpose"),
+            ReplyMode::Fail(_reply) => return Err("on purpose".into()),
+            ReplyMode::DropReply(reply) => drop(reply),
+            ReplyMode::KeepReply(reply) => kept.push(reply),
+            ReplyMode::ReplyAfter(time, reply) => {
                 tokio::time::sleep(time).await;
                 reply.send(());
             }
@@ -78,64 +78,64 @@ impl Worker for Mule {
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Restarted after an hour, so that an answer that comes before owes nothing to a restart.
-async fn mule() -> (Runtime, Address<Ask>) {
+async fn start_worker() -> (Runtime, Address<ReplyMode>) {
     let mut root = SupervisorSpec::new("root");
     let policy =
         ChildPolicy { delay: Delay::Fixed { delay: Duration::from_secs(3600) }, ..ChildPolicy::default() };
-    let mule = root.child(Child::new("mule", Mule).policy(policy).mailbox_capacity(1)).unwrap();
+    let mule = root.child(Child::new("mule", ReplyWorker).policy(policy).mailbox_capacity(1)).unwrap();
     (Runtime::builder().start(root).await.unwrap(), mule)
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_way_not_to_answer_gives_the_error_of_its_row() {
+async fn every_missing_reply_gives_the_error_of_its_row() {
     let mut seen = BTreeSet::new();
     let mut check = |what: &'static str, answer: Result<(), CallError>| {
-        assert_row(Part::Call, what, &of_call(answer.unwrap_err()));
+        assert_row(CauseGroup::Call, what, &of_call(answer.unwrap_err()));
         seen.insert(what);
     };
     let crashed = "its handler panicked or failed on the message, or before it answered";
-    let (runtime, mule) = mule().await;
+    let (runtime, mule) = start_worker().await;
     let began = runtime.now();
-    check(crashed, mule.call(Ask::Panic).await);
+    check(crashed, mule.call(ReplyMode::Panic).await);
     runtime.root().restart("mule").await.unwrap();
-    check(crashed, mule.call(Ask::Fail).await);
+    check(crashed, mule.call(ReplyMode::Fail).await);
     runtime.root().restart("mule").await.unwrap();
     // One that waits for an answer when the handler panics on another message.
-    let mut kept = Box::pin(mule.call(Ask::Keep));
+    let mut kept = Box::pin(mule.call(ReplyMode::KeepReply));
     assert!(poll!(&mut kept).is_pending());
-    let (panicked, kept) = tokio::join!(mule.call(Ask::Panic), kept);
+    let (panicked, kept) = tokio::join!(mule.call(ReplyMode::Panic), kept);
     check(crashed, panicked);
     check(crashed, kept);
     assert_eq!(runtime.now(), began, "they were told at once");
     runtime.root().restart("mule").await.unwrap();
 
-    check("its handler let the caller go without an answer", mule.call(Ask::Forget).await);
-    let late = mule.call_within(SECOND, |reply| Ask::Work(2 * SECOND, reply)).await;
+    check("its handler let the caller go without an answer", mule.call(ReplyMode::DropReply).await);
+    let late = mule.call_within(SECOND, |reply| ReplyMode::ReplyAfter(2 * SECOND, reply)).await;
     check("it gave no answer within the caller's patience", late);
-    assert_eq!(mule.call(Ask::Answer).await, Ok(()));
+    assert_eq!(mule.call(ReplyMode::Answer).await, Ok(()));
 
     // Nobody looks at the answer of the one that expires until it has.
-    let mut work = Box::pin(mule.call(|reply| Ask::Work(2 * SECOND, reply)));
+    let mut work = Box::pin(mule.call(|reply| ReplyMode::ReplyAfter(2 * SECOND, reply)));
     assert!(poll!(&mut work).is_pending());
     tokio::time::sleep(SECOND / 2).await;
-    let mut hasty = Box::pin(mule.call_within(SECOND, Ask::Answer));
+    let mut hasty = Box::pin(mule.call_within(SECOND, ReplyMode::Answer));
     assert!(poll!(&mut hasty).is_pending());
     // There is room for one that waits, and this is one more.
     let (reply, answer) = Reply::channel();
-    let mut casting = Box::pin(mule.cast(Ask::Answer(reply)));
+    let mut casting = Box::pin(mule.cast(ReplyMode::Answer(reply)));
     assert!(poll!(&mut casting).is_pending());
     drop(casting);
     check("its mailbox has no room", answer.await);
     assert_eq!(work.await, Ok(()));
-    assert_eq!(mule.call(Ask::Answer).await, Ok(()));
+    assert_eq!(mule.call(ReplyMode::Answer).await, Ok(()));
     check("the message waited in the mailbox for longer than it may", hasty.await);
 
-    let mut kept = Box::pin(mule.call(Ask::Keep));
+    let mut kept = Box::pin(mule.call(ReplyMode::KeepReply));
     assert!(poll!(&mut kept).is_pending());
     let stopped = "it is stopped, or was given up";
     let (stopping, kept) = tokio::join!(runtime.root().stop("mule"), kept);
     stopping.unwrap();
     check(stopped, kept);
-    check(stopped, mule.call(Ask::Answer).await);
-    assert_all(Part::Call, &seen);
+    check(stopped, mule.call(ReplyMode::Answer).await);
+    assert_all_seen(CauseGroup::Call, &seen);
 }

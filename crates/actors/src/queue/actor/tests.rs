@@ -9,16 +9,16 @@
 //! - `errors`: each cause of an error, and its row in docs/errors.md
 
 mod crashes;
-mod departures;
-mod discretion;
+mod cancellation;
+mod redaction;
 mod errors;
-mod fates;
-mod held;
+mod single_outcome;
+mod outages;
 mod retries;
-mod scene;
-mod script;
+mod fixture;
+mod scripted_transport;
 mod shared;
 mod streams;
 mod transfers;
-mod turns;
-mod wire;
+mod scheduling;
+mod over_http;

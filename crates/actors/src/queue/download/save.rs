@@ -40,28 +40,28 @@ impl Download {
             let details = format!("{}: {error}", path.display());
             Error::new(Reason::NotSaved).with_details(&details).with_request_id(id).with_attempts(attempts)
         };
-        let mut draft = Draft::beside(path, &id.to_string()).await.map_err(failed)?;
+        let mut draft = PartialFile::create_beside(path, &id.to_string()).await.map_err(failed)?;
         let mut bytes = 0;
         while let Some(part) = self.chunk().await? {
             draft.file.write_all(&part).await.map_err(failed)?;
             bytes += part.len() as u64;
         }
-        draft.put_at(path).await.map_err(failed)?;
+        draft.persist(path).await.map_err(failed)?;
         Ok(bytes)
     }
 }
 
 /// A file that is being written. Dropping it removes it.
-struct Draft {
+struct PartialFile {
     file: File,
-    place: Place,
+    path: RemoveOnDrop,
 }
 
 /// Where it is. Dropped after the file is closed, which some systems want.
-struct Place(PathBuf);
+struct RemoveOnDrop(PathBuf);
 
-impl Draft {
-    async fn beside(path: &Path, mark: &str) -> io::Result<Self> {
+impl PartialFile {
+    async fn create_beside(path: &Path, mark: &str) -> io::Result<Self> {
         let Some(name) = path.file_name() else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it does not name a file"));
         };
@@ -76,7 +76,7 @@ impl Draft {
             let place = path.with_file_name(draft);
             match File::create_new(&place).await {
                 Ok(file) => {
-                    let draft = Self { file, place: Place(place) };
+                    let draft = Self { file, path: RemoveOnDrop(place) };
                     if let Some(old) = old.filter(|_| cfg!(unix)) {
                         // What only its owner may read must not be open to all while it is written anew.
                         draft.file.set_permissions(old.permissions()).await?;
@@ -91,8 +91,8 @@ impl Draft {
     }
 
     /// Puts it into its place, whole and on the disk.
-    async fn put_at(self, path: &Path) -> io::Result<()> {
-        let Self { mut file, place } = self;
+    async fn persist(self, path: &Path) -> io::Result<()> {
+        let Self { mut file, path: place } = self;
         file.flush().await?;
         file.sync_all().await?;
         drop(file);
@@ -101,7 +101,7 @@ impl Draft {
     }
 }
 
-impl Drop for Place {
+impl Drop for RemoveOnDrop {
     fn drop(&mut self) {
         // It is gone already if it was put into its place; nothing can be done if it cannot be removed.
         let _ = std::fs::remove_file(&self.0);

@@ -4,19 +4,19 @@ use super::*;
 use crate::transport::TransportError;
 
 const DELAY: Delay = Delay::Exponential { min: s(1), max: s(30), factor: 2.0, jitter: false };
-const REFUSED: Evidence = Evidence::Unreachable(Reason::ConnectionRefused);
-const TIMED_OUT: Evidence = Evidence::Unanswered(Reason::TimedOut);
+const REFUSED: ReachabilityEvidence = ReachabilityEvidence::Unreachable(Reason::ConnectionRefused);
+const TIMED_OUT: ReachabilityEvidence = ReachabilityEvidence::Unanswered(Reason::TimedOut);
 
 const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn gate(link: LinkHint) -> Gate {
+fn gate(link: BackendAvailability) -> Gate {
     Gate::new(DELAY, link, s(0))
 }
 
 /// A gate that was closed at 0 s by request 1, which reached nobody.
-fn closed(link: LinkHint) -> Gate {
+fn closed_gate(link: BackendAvailability) -> Gate {
     let mut gate = gate(link);
     gate.on_start(RequestId(1), s(0), 0.0);
     assert!(gate.on_end(RequestId(1), REFUSED, s(0), 0.0).is_some());
@@ -24,155 +24,155 @@ fn closed(link: LinkHint) -> Gate {
 }
 
 /// Lets a trial go out and end.
-fn trial(gate: &mut Gate, evidence: Evidence, now: Duration) -> Option<Change> {
-    assert!(gate.admits(now), "at {now:?}: {:?}", gate.hold());
+fn probe(gate: &mut Gate, evidence: ReachabilityEvidence, now: Duration) -> Option<GateChange> {
+    assert!(gate.admits(now), "at {now:?}: {:?}", gate.outage());
     gate.on_start(RequestId(9), now, 0.0);
     gate.on_end(RequestId(9), evidence, now, 0.0)
 }
 
 #[test]
-fn while_the_backend_answers_the_gate_is_open_whatever_the_answers() {
-    let mut gate = gate(LinkHint::Up);
-    for evidence in [Evidence::Answered, TIMED_OUT, Evidence::None] {
-        assert_eq!(trial(&mut gate, evidence, s(1)), None);
+fn gate_stays_open_while_the_backend_answers() {
+    let mut gate = gate(BackendAvailability::Up);
+    for evidence in [ReachabilityEvidence::Answered, TIMED_OUT, ReachabilityEvidence::None] {
+        assert_eq!(probe(&mut gate, evidence, s(1)), None);
     }
     assert!(gate.admits(s(1)));
 }
 
 #[test]
-fn an_attempt_that_reaches_nobody_closes_it_until_the_first_delay_is_over() {
-    let gate = closed(LinkHint::Silent);
-    let hold = Hold { since: s(0), reason: Reason::ConnectionRefused, failures: 1, next_trial_at: s(1) };
-    assert_eq!(gate.hold(), Some(hold));
+fn unreachable_backend_closes_the_gate_for_the_first_delay() {
+    let gate = closed_gate(BackendAvailability::Unknown);
+    let hold = Outage { since: s(0), reason: Reason::ConnectionRefused, failures: 1, next_probe_at: s(1) };
+    assert_eq!(gate.outage(), Some(hold));
     assert!(!gate.admits(Duration::from_millis(999)) && gate.admits(s(1)));
 }
 
 #[test]
-fn each_trial_that_fails_doubles_the_wait_for_the_next_up_to_the_cap() {
-    let mut gate = closed(LinkHint::Silent);
+fn failed_probe_doubles_the_wait_up_to_the_cap() {
+    let mut gate = closed_gate(BackendAvailability::Unknown);
     let mut now = s(1);
     for wait in [2, 4, 8, 16, 30, 30] {
-        let Some(Change::Held(hold)) = trial(&mut gate, REFUSED, now) else { panic!("at {now:?}") };
-        assert_eq!((hold.since, hold.next_trial_at), (s(0), now + s(wait)));
-        now = hold.next_trial_at;
+        let Some(GateChange::Held(hold)) = probe(&mut gate, REFUSED, now) else { panic!("at {now:?}") };
+        assert_eq!((hold.since, hold.next_probe_at), (s(0), now + s(wait)));
+        now = hold.next_probe_at;
     }
 }
 
 #[test]
-fn any_answer_opens_it_and_tells_how_long_requests_were_held() {
-    let mut gate = closed(LinkHint::Silent);
-    let hold = gate.hold().unwrap();
-    let Some(Change::Released(told)) = trial(&mut gate, Evidence::Answered, s(1)) else { panic!() };
+fn any_answer_opens_the_gate_and_tells_the_outage() {
+    let mut gate = closed_gate(BackendAvailability::Unknown);
+    let hold = gate.outage().unwrap();
+    let Some(GateChange::Released(told)) = probe(&mut gate, ReachabilityEvidence::Answered, s(1)) else { panic!() };
     assert_eq!((told.since, told.failures), (hold.since, 1));
-    assert!(gate.admits(s(1)) && gate.hold().is_none());
+    assert!(gate.admits(s(1)) && gate.outage().is_none());
 }
 
 #[test]
-fn what_had_started_before_it_closed_neither_prolongs_the_wait_nor_is_needed_to_open_it() {
-    let mut gate = gate(LinkHint::Silent);
+fn earlier_attempt_neither_extends_nor_is_needed_to_open() {
+    let mut gate = gate(BackendAvailability::Unknown);
     (1..=3).for_each(|id| gate.on_start(RequestId(id), s(0), 0.0));
     assert!(gate.on_end(RequestId(1), REFUSED, s(0), 0.0).is_some());
-    let hold = gate.hold();
+    let hold = gate.outage();
     assert_eq!(gate.on_end(RequestId(2), REFUSED, s(0), 0.0), None);
     assert_eq!(gate.on_end(RequestId(2), TIMED_OUT, s(0), 0.0), None);
-    assert_eq!(gate.hold(), hold);
-    assert!(matches!(gate.on_end(RequestId(3), Evidence::Answered, s(0), 0.0), Some(Change::Released(_))));
+    assert_eq!(gate.outage(), hold);
+    assert!(matches!(gate.on_end(RequestId(3), ReachabilityEvidence::Answered, s(0), 0.0), Some(GateChange::Released(_))));
 }
 
 #[test]
-fn a_link_that_goes_down_lets_the_next_request_try_at_once_and_the_others_wait_for_it() {
-    let mut gate = gate(LinkHint::Up);
-    let Some(Change::Held(hold)) = gate.on_link(LinkHint::Away, s(5)) else { panic!() };
+fn link_loss_lets_one_request_probe_and_holds_the_others() {
+    let mut gate = gate(BackendAvailability::Up);
+    let Some(GateChange::Held(hold)) = gate.on_availability(BackendAvailability::Down, s(5)) else { panic!() };
     assert_eq!((hold.reason, hold.failures), (Reason::Disconnected, 0));
     assert!(gate.admits(s(5)));
     gate.on_start(RequestId(1), s(5), 0.0);
     assert!(!gate.admits(s(5)));
-    assert!(matches!(gate.on_end(RequestId(1), Evidence::Answered, s(5), 0.0), Some(Change::Released(_))));
-    assert_eq!(gate.on_link(LinkHint::Away, s(6)), None, "only the link is down, and that is known");
+    assert!(matches!(gate.on_end(RequestId(1), ReachabilityEvidence::Answered, s(5), 0.0), Some(GateChange::Released(_))));
+    assert_eq!(gate.on_availability(BackendAvailability::Down, s(6)), None, "only the link is down, and that is known");
     assert!(gate.admits(s(6)));
 }
 
 #[test]
-fn a_link_that_is_up_again_opens_it_and_one_that_nobody_wants_says_nothing() {
-    let mut gate = closed(LinkHint::Away);
-    assert_eq!(gate.on_link(LinkHint::Silent, s(0)), None);
+fn link_up_opens_the_gate_and_unwanted_link_does_not() {
+    let mut gate = closed_gate(BackendAvailability::Down);
+    assert_eq!(gate.on_availability(BackendAvailability::Unknown, s(0)), None);
     assert!(!gate.admits(s(0)));
-    assert!(matches!(gate.on_link(LinkHint::Up, s(0)), Some(Change::Released(_))));
+    assert!(matches!(gate.on_availability(BackendAvailability::Up, s(0)), Some(GateChange::Released(_))));
     assert!(gate.admits(s(0)));
-    assert_eq!(gate.on_link(LinkHint::Silent, s(0)), None);
+    assert_eq!(gate.on_availability(BackendAvailability::Unknown, s(0)), None);
     assert!(gate.admits(s(0)));
 }
 
 #[test]
-fn the_backend_seen_elsewhere_opens_it() {
-    let mut gate = closed(LinkHint::Away);
-    assert!(matches!(gate.on_backend_seen(), Some(Change::Released(_))));
+fn backend_seen_opens_the_gate() {
+    let mut gate = closed_gate(BackendAvailability::Down);
+    assert!(matches!(gate.on_backend_seen(), Some(GateChange::Released(_))));
     assert_eq!(gate.on_backend_seen(), None);
 }
 
 #[test]
-fn a_timeout_closes_it_only_where_the_link_is_away_as_well() {
-    let mut with_link = gate(LinkHint::Up);
-    assert_eq!(trial(&mut with_link, TIMED_OUT, s(0)), None);
-    let mut without = gate(LinkHint::Away);
-    assert!(matches!(trial(&mut without, TIMED_OUT, s(0)), Some(Change::Held(_))));
-    let mut refused_before = closed(LinkHint::Silent);
-    let change = trial(&mut refused_before, TIMED_OUT, s(1));
-    assert!(matches!(change, Some(Change::Released(_))), "something took the request");
+fn timeout_closes_the_gate_only_if_the_link_is_down() {
+    let mut with_link = gate(BackendAvailability::Up);
+    assert_eq!(probe(&mut with_link, TIMED_OUT, s(0)), None);
+    let mut without = gate(BackendAvailability::Down);
+    assert!(matches!(probe(&mut without, TIMED_OUT, s(0)), Some(GateChange::Held(_))));
+    let mut refused_before = closed_gate(BackendAvailability::Unknown);
+    let change = probe(&mut refused_before, TIMED_OUT, s(1));
+    assert!(matches!(change, Some(GateChange::Released(_))), "something took the request");
 }
 
 #[test]
-fn a_trial_that_takes_long_lets_another_go_out_beside_it() {
-    let mut gate = closed(LinkHint::Silent);
+fn slow_probe_lets_another_go_out() {
+    let mut gate = closed_gate(BackendAvailability::Unknown);
     gate.on_start(RequestId(2), s(1), 0.0);
     assert!(!gate.admits(Duration::from_millis(1999)) && gate.admits(s(2)));
 }
 
 #[test]
-fn a_trial_that_is_called_off_makes_room_for_the_next_at_once() {
-    let mut gate = closed(LinkHint::Silent);
-    assert_eq!(trial(&mut gate, Evidence::None, s(1)), None);
+fn cancelled_probe_lets_the_next_go_at_once() {
+    let mut gate = closed_gate(BackendAvailability::Unknown);
+    assert_eq!(probe(&mut gate, ReachabilityEvidence::None, s(1)), None);
     assert!(gate.admits(s(1)));
 }
 
 #[test]
-fn only_that_nobody_was_there_counts_as_unreachable() {
+fn only_failures_to_connect_count_as_unreachable() {
     use FailureKind::*;
     let of = |kind, reach| {
         let failure = TransportError::new(kind, reach, "");
-        Evidence::of(Outcome::Failed(&failure))
+        ReachabilityEvidence::from_outcome(AttemptOutcome::Failed(&failure))
     };
     for kind in [Refused, HostNotFound, ConnectTimedOut, Connect, ProxyUnreachable, ProxyRefused] {
-        for reach in [Reach::NotSent, Reach::MaybeSent] {
-            assert_eq!(of(kind, reach), Evidence::Unreachable(kind.reason()));
+        for reach in [SendProgress::NotSent, SendProgress::MaybeSent] {
+            assert_eq!(of(kind, reach), ReachabilityEvidence::Unreachable(kind.reason()));
         }
     }
     for kind in [Tls, BadRequest, TimedOut, ProxyDenied, ProxyUnauthenticated] {
-        assert_eq!(of(kind, Reach::NotSent), Evidence::None, "{kind:?}");
+        assert_eq!(of(kind, SendProgress::NotSent), ReachabilityEvidence::None, "{kind:?}");
     }
     for kind in [Reset, TimedOut] {
-        assert_eq!(of(kind, Reach::MaybeSent), Evidence::Unanswered(kind.reason()));
+        assert_eq!(of(kind, SendProgress::MaybeSent), ReachabilityEvidence::Unanswered(kind.reason()));
     }
-    assert_eq!(of(BodyReset, Reach::Answered), Evidence::Answered);
-    assert_eq!(Evidence::of(Outcome::Lost), Evidence::None);
+    assert_eq!(of(BodyReset, SendProgress::Answered), ReachabilityEvidence::Answered);
+    assert_eq!(ReachabilityEvidence::from_outcome(AttemptOutcome::Lost), ReachabilityEvidence::None);
 }
 
 #[derive(Debug, Clone)]
-enum Step {
+enum GateStep {
     Start,
-    End(usize, Evidence),
-    Link(LinkHint),
+    End(usize, ReachabilityEvidence),
+    Availability(BackendAvailability),
     Seen,
 }
 
-fn step() -> impl Strategy<Value = Step> {
-    let evidence = prop::sample::select(vec![Evidence::Answered, REFUSED, TIMED_OUT, Evidence::None]);
-    let link = prop::sample::select(vec![LinkHint::Up, LinkHint::Away, LinkHint::Silent]);
+fn step() -> impl Strategy<Value = GateStep> {
+    let evidence = prop::sample::select(vec![ReachabilityEvidence::Answered, REFUSED, TIMED_OUT, ReachabilityEvidence::None]);
+    let link = prop::sample::select(vec![BackendAvailability::Up, BackendAvailability::Down, BackendAvailability::Unknown]);
     prop_oneof![
-        6 => Just(Step::Start),
-        6 => (0..5_usize, evidence).prop_map(|(which, evidence)| Step::End(which, evidence)),
-        2 => link.prop_map(Step::Link),
-        1 => Just(Step::Seen),
+        6 => Just(GateStep::Start),
+        6 => (0..5_usize, evidence).prop_map(|(which, evidence)| GateStep::End(which, evidence)),
+        2 => link.prop_map(GateStep::Availability),
+        1 => Just(GateStep::Seen),
     ]
 }
 
@@ -182,15 +182,15 @@ proptest! {
     fn whatever_happens_trials_keep_their_distance_and_the_next_one_is_never_far(
         steps in prop::collection::vec((step(), 0..5_000_u64, 0.0..1.0_f64), 1..200),
     ) {
-        let mut gate = gate(LinkHint::Silent);
+        let mut gate = gate(BackendAvailability::Unknown);
         let (mut now, mut next_id, mut running) = (s(0), 0, Vec::new());
         let mut held = false;
         let mut last_trial: Option<Duration> = None;
         for (step, passes_ms, jitter) in steps {
             now += Duration::from_millis(passes_ms);
             let change = match step {
-                Step::Start if gate.admits(now) => {
-                    if gate.hold().is_some() {
+                GateStep::Start if gate.admits(now) => {
+                    if gate.outage().is_some() {
                         if let Some(last) = last_trial {
                             prop_assert!(now >= last + s(1), "{:?} after {:?}", now, last);
                         }
@@ -201,26 +201,26 @@ proptest! {
                     gate.on_start(RequestId(next_id), now, jitter);
                     None
                 }
-                Step::Start => None,
-                Step::End(which, evidence) if !running.is_empty() => {
+                GateStep::Start => None,
+                GateStep::End(which, evidence) if !running.is_empty() => {
                     let id = running.swap_remove(which % running.len());
-                    if evidence == Evidence::None {
+                    if evidence == ReachabilityEvidence::None {
                         last_trial = None;
                     }
                     gate.on_end(id, evidence, now, jitter)
                 }
-                Step::End(..) => None,
-                Step::Link(link) => gate.on_link(link, now),
-                Step::Seen => gate.on_backend_seen(),
+                GateStep::End(..) => None,
+                GateStep::Availability(link) => gate.on_availability(link, now),
+                GateStep::Seen => gate.on_backend_seen(),
             };
             match change {
-                Some(Change::Held(_)) => held = true,
-                Some(Change::Released(_)) => (held, last_trial) = (false, None),
+                Some(GateChange::Held(_)) => held = true,
+                Some(GateChange::Released(_)) => (held, last_trial) = (false, None),
                 None => {}
             }
-            prop_assert_eq!(gate.hold().is_some(), held, "a change was not told");
-            if let Some(hold) = gate.hold() {
-                prop_assert!(hold.next_trial_at <= now + s(30), "{:?} at {:?}", hold, now);
+            prop_assert_eq!(gate.outage().is_some(), held, "a change was not told");
+            if let Some(hold) = gate.outage() {
+                prop_assert!(hold.next_probe_at <= now + s(30), "{:?} at {:?}", hold, now);
                 prop_assert!(hold.since <= now);
             }
         }

@@ -34,7 +34,7 @@ async fn read(body: &Body) -> (usize, Result<(), BodyError>) {
 
 fn stream_of(length: Option<u64>, parts: &[&'static [u8]]) -> Body {
     let parts: Vec<_> = parts.iter().copied().map(Bytes::from_static).collect();
-    Body::fresh(length, move || stream::iter(parts.clone()).map(Ok))
+    Body::from_factory(length, move || stream::iter(parts.clone()).map(Ok))
 }
 
 fn file_of(bytes: usize) -> (TempDir, std::path::PathBuf) {
@@ -59,8 +59,8 @@ async fn a_body_in_memory_comes_in_parts_of_bounded_size() {
 }
 
 #[tokio::test]
-async fn a_large_part_of_a_stream_is_divided_and_empty_ones_are_passed_over() {
-    let body = Body::fresh(None, || {
+async fn large_parts_are_split_and_empty_ones_skipped() {
+    let body = Body::from_factory(None, || {
         let empty = stream::iter(std::iter::repeat_n(Bytes::new(), 1000));
         empty.chain(stream::iter([Bytes::from(vec![1; 200_000]), Bytes::new()])).map(Ok)
     });
@@ -68,10 +68,10 @@ async fn a_large_part_of_a_stream_is_divided_and_empty_ones_are_passed_over() {
 }
 
 #[tokio::test]
-async fn a_stream_is_asked_for_no_part_before_the_last_one_was_taken() {
+async fn stream_is_not_polled_ahead() {
     let asked = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&asked);
-    let body = Body::fresh(None, move || {
+    let body = Body::from_factory(None, move || {
         let counter = Arc::clone(&counter);
         stream::repeat_with(move || {
             counter.fetch_add(1, Ordering::SeqCst);
@@ -87,7 +87,7 @@ async fn a_stream_is_asked_for_no_part_before_the_last_one_was_taken() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_longer_or_shorter_than_announced_fails_before_its_last_part() {
+async fn stream_of_wrong_length_fails_before_its_last_part() {
     for (length, parts) in [(7, &[&b"four"[..], b"four"][..]), (4, &[b"four", b"", b"more"]), (0, &[b"x"])] {
         let (bytes, ended) = read(&stream_of(Some(length), parts)).await;
         assert!(bytes < length.max(1) as usize, "{length}: whoever frames by the length has it whole");
@@ -101,23 +101,23 @@ async fn a_stream_that_is_longer_or_shorter_than_announced_fails_before_its_last
 
 #[tokio::test]
 async fn a_stream_that_fails_or_panics_is_unreadable() {
-    let fails = Body::fresh(Some(9), || {
+    let fails = Body::from_factory(Some(9), || {
         stream::iter([Ok(Bytes::from_static(b"four")), Err(io::Error::other("worn out"))])
     });
     let (bytes, ended) = read(&fails).await;
     assert_eq!(bytes, 4);
     assert_eq!(ended, Err(BodyError::Unreadable("reading it failed: worn out".to_owned())));
-    let panics = Body::fresh(None, || stream::once(async { panic!("the source panics on purpose") }));
+    let panics = Body::from_factory(None, || stream::once(async { panic!("the source panics on purpose") }));
     assert!(is_unreadable(&read(&panics).await.1.unwrap_err()));
 }
 
 #[tokio::test]
-async fn a_stream_is_fresh_at_each_opening_and_one_that_is_there_once_is_spent_when_it_is_begun() {
+async fn factory_stream_reopens_and_single_use_is_spent() {
     let fresh = stream_of(Some(4), &[b"four"]);
     assert_eq!((read(&fresh).await.0, read(&fresh).await.0), (4, 4));
     assert!(!fresh.is_spent());
 
-    let once = Body::once(None, stream::iter([Ok(Bytes::from_static(b"four"))]));
+    let once = Body::from_stream(None, stream::iter([Ok(Bytes::from_static(b"four"))]));
     drop(once.open().await.unwrap());
     assert!(!once.is_spent(), "it was opened, but nobody asked for anything");
     assert_eq!(read(&once).await, (4, Ok(())));
@@ -126,9 +126,9 @@ async fn a_stream_is_fresh_at_each_opening_and_one_that_is_there_once_is_spent_w
 }
 
 #[tokio::test]
-async fn a_file_is_read_anew_and_whole_each_time() {
+async fn file_is_read_whole_each_time() {
     let (_dir, path) = file_of(BODY_PART_BYTES_MAX * 3 + 5);
-    let body = Body::file(&path);
+    let body = Body::from_file(&path);
     assert_eq!(read(&body).await, (BODY_PART_BYTES_MAX * 3 + 5, Ok(())));
     fs::write(&path, b"other").unwrap();
     assert_eq!(body.open().await.unwrap().length(), Some(5));
@@ -138,9 +138,9 @@ async fn a_file_is_read_anew_and_whole_each_time() {
 }
 
 #[tokio::test]
-async fn what_is_no_file_is_unreadable_and_the_log_says_why() {
+async fn non_file_is_unreadable_with_the_cause() {
     let dir = tempfile::tempdir().unwrap();
-    let why = |path: std::path::PathBuf| async move { read(&Body::file(&path)).await.1.unwrap_err() };
+    let why = |path: std::path::PathBuf| async move { read(&Body::from_file(&path)).await.1.unwrap_err() };
     let missing = why(dir.path().join("missing")).await;
     assert!(is_unreadable(&missing) && missing.to_string().contains("missing: "), "{missing}");
     let folder = why(dir.path().to_owned()).await;
@@ -153,13 +153,13 @@ async fn what_is_no_file_is_unreadable_and_the_log_says_why() {
 }
 
 #[tokio::test]
-async fn a_file_that_grows_or_shrinks_while_it_is_read_fails_before_its_last_part() {
+async fn resized_file_fails_before_its_last_part() {
     let length = BODY_PART_BYTES_MAX * 4;
     let grow = |file: fs::File| (&file).write_all(b"more").unwrap();
     let shrink = |file: fs::File| file.set_len(10).unwrap();
     for change in [&grow as &dyn Fn(fs::File), &shrink] {
         let (_dir, path) = file_of(length);
-        let mut open = Body::file(&path).open().await.unwrap();
+        let mut open = Body::from_file(&path).open().await.unwrap();
         let mut bytes = open.next().await.unwrap().unwrap().len();
         change(fs::File::options().append(true).open(&path).unwrap());
         let error = loop {
@@ -174,9 +174,9 @@ async fn a_file_that_grows_or_shrinks_while_it_is_read_fails_before_its_last_par
 }
 
 #[tokio::test]
-async fn a_file_that_is_written_over_while_it_is_read_fails_though_its_length_is_the_same() {
+async fn overwritten_file_of_same_length_fails() {
     let (_dir, path) = file_of(BODY_PART_BYTES_MAX * 2);
-    let mut open = Body::file(&path).open().await.unwrap();
+    let mut open = Body::from_file(&path).open().await.unwrap();
     open.next().await.unwrap().unwrap();
     let file = fs::File::options().write(true).open(&path).unwrap();
     file.set_modified(std::time::UNIX_EPOCH).unwrap();
@@ -184,14 +184,14 @@ async fn a_file_that_is_written_over_while_it_is_read_fails_though_its_length_is
 }
 
 #[tokio::test]
-async fn nothing_of_a_body_is_shown_in_a_log() {
+async fn body_debug_shows_no_content() {
     let secret = Body::from(Bytes::from_static(b"sesame"));
-    let shown = format!("{secret:?} {:?} {:?}", Body::file(Path::new("/sesame")), secret.open().await);
+    let shown = format!("{secret:?} {:?} {:?}", Body::from_file(Path::new("/sesame")), secret.open().await);
     assert!(!shown.contains("sesame"), "{shown}");
     assert_eq!(format!("{:?}", stream_of(Some(4), &[b"four"])), "a stream of Some(4) bytes");
 }
 
 #[test]
-fn opening_a_body_in_memory_waits_for_nothing() {
+fn in_memory_body_opens_at_once() {
     assert!(Body::from(Bytes::from_static(b"body")).open().now_or_never().is_some());
 }

@@ -8,7 +8,7 @@ pub(super) const REDIRECTS_MAX: usize = 5;
 
 /// The next request of a redirected one.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Hop {
+pub(super) struct OutboundRequest {
     pub(super) method: Method,
     pub(super) url: Url,
     /// Whether the body goes along.
@@ -16,7 +16,7 @@ pub(super) struct Hop {
 }
 
 /// Whether `to` has another origin than `from`.
-pub(super) fn leads_away(from: &Url, to: &Url) -> bool {
+pub(super) fn is_cross_origin(from: &Url, to: &Url) -> bool {
     let is_same = from.scheme() == to.scheme()
         && from.host_str() == to.host_str()
         && from.port_or_known_default() == to.port_or_known_default();
@@ -27,7 +27,7 @@ pub(super) fn leads_away(from: &Url, to: &Url) -> bool {
 ///
 /// Redirects are followed within the origin of `url` alone: headers hold credentials, and a page of another origin is
 /// not the backend. The method changes as RFC 9110, 15.4 has it.
-pub(super) fn next(method: &Method, url: &Url, status: StatusCode, headers: &HeaderMap) -> Option<Hop> {
+pub(super) fn next_request(method: &Method, url: &Url, status: StatusCode, headers: &HeaderMap) -> Option<OutboundRequest> {
     let keeps = match status {
         StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => method != Method::POST,
         StatusCode::SEE_OTHER => method.is_safe(),
@@ -37,11 +37,11 @@ pub(super) fn next(method: &Method, url: &Url, status: StatusCode, headers: &Hea
     let location = headers.get(header::LOCATION)?.to_str().ok()?;
     let mut next = url.join(location).ok()?;
     next.set_fragment(None);
-    if leads_away(url, &next) || !next.username().is_empty() || next.password().is_some() {
+    if is_cross_origin(url, &next) || !next.username().is_empty() || next.password().is_some() {
         return None;
     }
     let method = if keeps { method.clone() } else { Method::GET };
-    Some(Hop { method, url: next, keeps_body: keeps })
+    Some(OutboundRequest { method, url: next, keeps_body: keeps })
 }
 
 #[cfg(test)]
@@ -50,14 +50,14 @@ mod tests {
 
     use super::*;
 
-    fn follow(method: Method, status: u16, location: &'static str) -> Option<Hop> {
+    fn follow(method: Method, status: u16, location: &'static str) -> Option<OutboundRequest> {
         let url = Url::parse("http://base.test:8000/items?x=1").unwrap();
         let headers = HeaderMap::from_iter([(header::LOCATION, HeaderValue::from_static(location))]);
-        next(&method, &url, StatusCode::from_u16(status).unwrap(), &headers)
+        next_request(&method, &url, StatusCode::from_u16(status).unwrap(), &headers)
     }
 
     #[test]
-    fn within_the_origin_the_method_changes_as_the_status_says() {
+    fn same_origin_redirect_changes_method_by_status() {
         for (method, status, expected, keeps_body) in [
             (Method::POST, 307, Method::POST, true),
             (Method::POST, 308, Method::POST, true),
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn another_origin_credentials_in_the_address_or_nonsense_are_not_followed() {
+    fn foreign_or_invalid_redirect_is_not_followed() {
         for location in [
             "http://base.test:8001/items",
             "https://base.test:8000/items",
@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(follow(Method::GET, 304, "/items/"), None);
         assert_eq!(follow(Method::GET, 200, "/items/"), None);
         assert_eq!(
-            next(&Method::GET, &Url::parse("http://a.test/").unwrap(), StatusCode::FOUND, &HeaderMap::new()),
+            next_request(&Method::GET, &Url::parse("http://a.test/").unwrap(), StatusCode::FOUND, &HeaderMap::new()),
             None
         );
     }

@@ -1,7 +1,7 @@
 //! The transport against real servers on the loopback, each of which follows a script of its own.
 
-pub(crate) mod peer;
-pub(crate) mod server;
+pub(crate) mod raw_server;
+pub(crate) mod scripted_server;
 mod uploads;
 
 use std::time::Duration;
@@ -9,15 +9,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Method;
 
-use self::server::{Server, Step, ok};
+use self::scripted_server::{ScriptedServer, ServerStep, ok_response};
 use super::{
-    outgoing::within_idle,
-    upload::{NoBody, Upload},
+    send::with_idle_timeout,
+    upload::{EmptyBody, Upload},
     *,
 };
 use crate::{
-    error::{Code, words::assert_helps},
-    request::Meter,
+    error::{Code, words::assert_message_helps},
+    request::ProgressSender,
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -25,7 +25,7 @@ const LONG: Duration = Duration::from_secs(60);
 /// Short, for attempts that are meant to time out: the servers there never answer, so no speed is assumed.
 const SHORT: Duration = Duration::from_millis(50);
 
-fn transport(server: &Server) -> HttpTransport {
+fn transport(server: &ScriptedServer) -> HttpTransport {
     HttpTransport::new(&HttpSettings::new(server.url())).unwrap()
 }
 
@@ -37,32 +37,32 @@ fn post() -> Request {
     Request::post("/thing").json(&serde_json::json!({"do": "it"})).build().unwrap()
 }
 
-async fn failure(transport: &HttpTransport, request: &Request, timeout: Duration) -> TransportError {
-    transport.attempt(request, timeout).await.unwrap_err()
+async fn send_failure(transport: &HttpTransport, request: &Request, timeout: Duration) -> TransportError {
+    transport.send(request, timeout).await.unwrap_err()
 }
 
 #[tokio::test]
 async fn an_answer_comes_back_with_status_headers_and_body() {
-    let mut server = Server::start([vec![Step::Receive, ok("hello")]]).await;
-    let answer = transport(&server).attempt(&get(), LONG).await.unwrap();
+    let mut server = ScriptedServer::start([vec![ServerStep::Receive, ok_response("hello")]]).await;
+    let answer = transport(&server).send(&get(), LONG).await.unwrap();
     assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"hello"[..]));
     assert_eq!(answer.headers["content-length"], "5");
-    let received = server.received().await;
+    let received = server.next_request().await;
     assert!(received.starts_with("GET /thing?x=1 HTTP/1.1\r\n"), "{received}");
 }
 
 #[tokio::test]
 async fn a_failing_status_is_an_answer_too() {
     let reply = "HTTP/1.1 503 Busy\r\nretry-after: 2\r\ncontent-length: 4\r\n\r\nbusy";
-    let server = Server::start([vec![Step::Receive, Step::Send(reply.into())]]).await;
-    let answer = transport(&server).attempt(&get(), LONG).await.unwrap();
+    let server = ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Send(reply.into())]]).await;
+    let answer = transport(&server).send(&get(), LONG).await.unwrap();
     assert_eq!((answer.status.as_u16(), &answer.body[..]), (503, &b"busy"[..]));
     assert_eq!(answer.headers["retry-after"], "2");
 }
 
 #[tokio::test]
 async fn headers_token_key_and_body_arrive_as_they_were_given() {
-    let mut server = Server::start([vec![Step::Receive, ok("")], vec![Step::Receive, ok("")]]).await;
+    let mut server = ScriptedServer::start([vec![ServerStep::Receive, ok_response("")], vec![ServerStep::Receive, ok_response("")]]).await;
     let mut settings = HttpSettings::new(server.url());
     settings.bearer_token = Some("sesame".to_owned());
     settings.headers.insert("x-app", HeaderValue::from_static("default"));
@@ -71,8 +71,8 @@ async fn headers_token_key_and_body_arrive_as_they_were_given() {
 
     let request =
         Request::post("/a").body("payload").header("X-App", "own").idempotency_key("k-1").build().unwrap();
-    transport.attempt(&request, LONG).await.unwrap();
-    let received = server.received().await.to_lowercase();
+    transport.send(&request, LONG).await.unwrap();
+    let received = server.next_request().await.to_lowercase();
     for line in ["authorization: bearer sesame", "x-app: own", "idempotency-key: k-1", "content-length: 7"] {
         assert!(received.contains(&format!("\r\n{line}\r\n")), "{line} is missing in {received}");
     }
@@ -84,36 +84,36 @@ async fn headers_token_key_and_body_arrive_as_they_were_given() {
 async fn a_request_that_could_have_a_body_and_has_none_says_so() {
     let requests = [Request::post("/a"), Request::put("/a"), Request::builder(Method::PATCH, "/a")];
     let others = [Request::get("/a"), Request::delete("/a"), Request::builder(Method::OPTIONS, "/a")];
-    let exchange = [Step::Receive, ok("")];
+    let exchange = [ServerStep::Receive, ok_response("")];
     let exchanges = exchange.iter().cycle().take(2 * (requests.len() + others.len()));
-    let mut server = Server::start([exchanges.cloned().collect()]).await;
+    let mut server = ScriptedServer::start([exchanges.cloned().collect()]).await;
     let transport = transport(&server);
     for (request, is_said) in requests.map(|it| (it, true)).into_iter().chain(others.map(|it| (it, false))) {
-        transport.attempt(&request.build().unwrap(), LONG).await.unwrap();
-        let received = server.received().await.to_lowercase();
+        transport.send(&request.build().unwrap(), LONG).await.unwrap();
+        let received = server.next_request().await.to_lowercase();
         assert_eq!(received.contains("\r\ncontent-length: 0\r\n"), is_said, "{received}");
     }
 }
 
 #[tokio::test]
 async fn a_large_body_arrives_whole() {
-    let mut server = Server::start([vec![Step::Receive, ok("")]]).await;
+    let mut server = ScriptedServer::start([vec![ServerStep::Receive, ok_response("")]]).await;
     let body = "0123456789abcdef".repeat(40_000);
     let request = Request::put("/a").body(body.clone()).build().unwrap();
-    transport(&server).attempt(&request, LONG).await.unwrap();
-    assert!(server.received().await.ends_with(&body));
+    transport(&server).send(&request, LONG).await.unwrap();
+    assert!(server.next_request().await.ends_with(&body));
 }
 
 #[tokio::test]
 async fn the_path_goes_below_the_path_of_the_base() {
-    let mut server = Server::start([vec![Step::Receive, ok("")]]).await;
+    let mut server = ScriptedServer::start([vec![ServerStep::Receive, ok_response("")]]).await;
     let settings = HttpSettings::new(format!("{}/prefix/", server.url()));
-    HttpTransport::new(&settings).unwrap().attempt(&get(), LONG).await.unwrap();
-    assert!(server.received().await.starts_with("GET /prefix/thing?x=1 "));
+    HttpTransport::new(&settings).unwrap().send(&get(), LONG).await.unwrap();
+    assert!(server.next_request().await.starts_with("GET /prefix/thing?x=1 "));
 }
 
 #[test]
-fn an_address_is_what_parsing_it_as_a_whole_would_give() {
+fn request_url_equals_the_parsed_whole() {
     for base in ["http://localhost:8000", "https://a.test", "http://[::1]:9/prefix/", "http://a.test/a/b"] {
         let transport = HttpTransport::new(&HttpSettings::new(base)).unwrap();
         for path in
@@ -121,19 +121,19 @@ fn an_address_is_what_parsing_it_as_a_whole_would_give() {
         {
             let request = Request::get(path).build().unwrap();
             let whole = Url::parse(&format!("{}{path}", base.trim_end_matches('/'))).unwrap();
-            assert_eq!(transport.first_hop(&request).url, whole, "{base} and {path}");
+            assert_eq!(transport.first_request(&request).url, whole, "{base} and {path}");
         }
     }
 }
 
 #[tokio::test]
 async fn a_refused_connection_sent_nothing() {
-    let server = Server::start([]).await;
+    let server = ScriptedServer::start([]).await;
     let transport = transport(&server);
     server.stop().await;
     for request in [get(), post()] {
-        let failure = failure(&transport, &request, LONG).await;
-        assert_eq!((failure.kind, failure.reach), (FailureKind::Refused, Reach::NotSent));
+        let failure = send_failure(&transport, &request, LONG).await;
+        assert_eq!((failure.kind, failure.progress), (FailureKind::Refused, SendProgress::NotSent));
         assert_eq!(Error::from(&failure).code, Code::NetworkError);
     }
 }
@@ -143,69 +143,69 @@ async fn a_host_that_does_not_resolve_sent_nothing() {
     // No resolver asks the network for a label that is longer than a name may have.
     let url = format!("http://{}.test", "x".repeat(64));
     let transport = HttpTransport::new(&HttpSettings::new(url)).unwrap();
-    let failure = failure(&transport, &post(), LONG).await;
-    assert_eq!((failure.kind, failure.reach), (FailureKind::HostNotFound, Reach::NotSent));
+    let failure = send_failure(&transport, &post(), LONG).await;
+    assert_eq!((failure.kind, failure.progress), (FailureKind::HostNotFound, SendProgress::NotSent));
 }
 
 #[tokio::test]
-async fn a_handshake_that_never_ends_times_out_as_a_connection_that_sent_nothing() {
-    let server = Server::start([vec![Step::Hold]]).await;
+async fn endless_handshake_is_connect_timeout_not_sent() {
+    let server = ScriptedServer::start([vec![ServerStep::Hold]]).await;
     let mut settings = HttpSettings::new(server.url().replace("http:", "https:"));
     settings.connect_timeout = SHORT;
-    let failure = failure(&HttpTransport::new(&settings).unwrap(), &post(), LONG).await;
-    assert_eq!((failure.kind, failure.reach), (FailureKind::ConnectTimedOut, Reach::NotSent));
+    let failure = send_failure(&HttpTransport::new(&settings).unwrap(), &post(), LONG).await;
+    assert_eq!((failure.kind, failure.progress), (FailureKind::ConnectTimedOut, SendProgress::NotSent));
     assert_eq!(Error::from(&failure).code, Code::Timeout);
 }
 
 #[tokio::test]
-async fn an_attempt_that_times_out_before_there_is_a_connection_has_sent_nothing() {
+async fn timeout_before_connection_is_not_sent() {
     for request in
         [post(), get(), Request::post("/a").build().unwrap(), Request::delete("/a").build().unwrap()]
     {
-        let server = Server::start([vec![Step::Hold]]).await;
+        let server = ScriptedServer::start([vec![ServerStep::Hold]]).await;
         let settings = HttpSettings::new(server.url().replace("http:", "https:"));
-        let failure = failure(&HttpTransport::new(&settings).unwrap(), &request, SHORT).await;
+        let failure = send_failure(&HttpTransport::new(&settings).unwrap(), &request, SHORT).await;
         assert_eq!(
-            (failure.kind, failure.reach),
-            (FailureKind::ConnectTimedOut, Reach::NotSent),
+            (failure.kind, failure.progress),
+            (FailureKind::ConnectTimedOut, SendProgress::NotSent),
             "{request:?}"
         );
     }
 }
 
 #[tokio::test]
-async fn an_attempt_that_times_out_once_its_head_has_left_may_have_arrived() {
+async fn timeout_after_the_head_is_maybe_sent() {
     for request in [get(), Request::post("/a").build().unwrap(), Request::delete("/a").build().unwrap()] {
-        let server = Server::start([vec![Step::Receive, Step::Hold]]).await;
-        let failure = failure(&transport(&server), &request, SHORT).await;
-        assert_eq!((failure.kind, failure.reach), (FailureKind::TimedOut, Reach::MaybeSent), "{request:?}");
+        let server = ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Hold]]).await;
+        let failure = send_failure(&transport(&server), &request, SHORT).await;
+        assert_eq!((failure.kind, failure.progress), (FailureKind::TimedOut, SendProgress::MaybeSent), "{request:?}");
     }
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_come_is_no_missing_connection() {
-    let server = Server::start([vec![Step::Hold]]).await;
+async fn stalled_request_body_is_no_connect_timeout() {
+    let server = ScriptedServer::start([vec![ServerStep::Hold]]).await;
     let source = || futures_util::stream::pending::<std::io::Result<Bytes>>();
     let request = Request::put("/a").body_stream(Some(1), source).build().unwrap();
-    let failure = failure(&transport(&server), &request, SHORT).await;
-    assert_eq!((failure.kind, failure.reach), (FailureKind::TimedOut, Reach::NotSent));
+    let failure = send_failure(&transport(&server), &request, SHORT).await;
+    assert_eq!((failure.kind, failure.progress), (FailureKind::TimedOut, SendProgress::NotSent));
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_speak_tls_is_told_apart_and_sent_nothing() {
+async fn plain_server_is_a_tls_failure_not_sent() {
     let server =
-        Server::start([vec![Step::Send("HTTP/1.1 400 Bad Request\r\n\r\n".into()), Step::Hold]]).await;
+        ScriptedServer::start([vec![ServerStep::Send("HTTP/1.1 400 Bad Request\r\n\r\n".into()), ServerStep::Hold]]).await;
     let settings = HttpSettings::new(server.url().replace("http:", "https:"));
-    let failure = failure(&HttpTransport::new(&settings).unwrap(), &post(), LONG).await;
-    assert_eq!((failure.kind, failure.reach), (FailureKind::Tls, Reach::NotSent), "{failure}");
+    let failure = send_failure(&HttpTransport::new(&settings).unwrap(), &post(), LONG).await;
+    assert_eq!((failure.kind, failure.progress), (FailureKind::Tls, SendProgress::NotSent), "{failure}");
 }
 
 #[tokio::test]
 async fn a_request_without_an_answer_may_have_been_acted_on() {
     for request in [get(), post(), Request::post("/bare").build().unwrap()] {
-        let server = Server::start([vec![Step::Receive, Step::Hold]]).await;
-        let failure = failure(&transport(&server), &request, SHORT).await;
-        assert_eq!((failure.kind, failure.reach), (FailureKind::TimedOut, Reach::MaybeSent));
+        let server = ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Hold]]).await;
+        let failure = send_failure(&transport(&server), &request, SHORT).await;
+        assert_eq!((failure.kind, failure.progress), (FailureKind::TimedOut, SendProgress::MaybeSent));
         assert_eq!(Error::from(&failure).code, Code::Timeout);
     }
 }
@@ -213,27 +213,27 @@ async fn a_request_without_an_answer_may_have_been_acted_on() {
 #[tokio::test]
 async fn a_reset_before_or_within_the_head_may_have_been_acted_on() {
     for start in ["", "HTTP/1.1 200 OK\r\ncontent-le"] {
-        let server = Server::start([vec![Step::Receive, Step::Send(start.into()), Step::Reset]]).await;
-        let failure = failure(&transport(&server), &post(), LONG).await;
-        assert_eq!((failure.kind, failure.reach), (FailureKind::Reset, Reach::MaybeSent), "{failure}");
+        let server = ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Send(start.into()), ServerStep::Reset]]).await;
+        let failure = send_failure(&transport(&server), &post(), LONG).await;
+        assert_eq!((failure.kind, failure.progress), (FailureKind::Reset, SendProgress::MaybeSent), "{failure}");
         assert_eq!(Error::from(&failure).code, Code::NetworkError);
         assert!(!failure.details.contains("127.0.0.1"), "{failure}");
     }
 }
 
 #[tokio::test]
-async fn a_connection_that_ends_within_the_body_is_a_network_error_after_an_answer() {
+async fn connection_lost_in_body_is_body_reset() {
     let start = "HTTP/1.1 201 Created\r\ncontent-length: 10\r\n\r\nhalf";
-    for end in [Step::Close, Step::Reset] {
-        let resets = matches!(end, Step::Reset);
-        let server = Server::start([vec![Step::Receive, Step::Send(start.into()), end]]).await;
-        let failure = failure(&transport(&server), &post(), LONG).await;
+    for end in [ServerStep::Close, ServerStep::Reset] {
+        let resets = matches!(end, ServerStep::Reset);
+        let server = ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Send(start.into()), end]]).await;
+        let failure = send_failure(&transport(&server), &post(), LONG).await;
         assert_eq!(Error::from(&failure).code, Code::NetworkError);
         // A reset may discard what the client had not read yet, the head included.
         if resets && failure.head.is_none() {
-            assert_eq!((failure.kind, failure.reach), (FailureKind::Reset, Reach::MaybeSent));
+            assert_eq!((failure.kind, failure.progress), (FailureKind::Reset, SendProgress::MaybeSent));
         } else {
-            assert_eq!((failure.kind, failure.reach), (FailureKind::BodyReset, Reach::Answered));
+            assert_eq!((failure.kind, failure.progress), (FailureKind::BodyReset, SendProgress::Answered));
             assert_eq!(failure.status(), Some(201));
         }
     }
@@ -242,22 +242,22 @@ async fn a_connection_that_ends_within_the_body_is_a_network_error_after_an_answ
 #[tokio::test]
 async fn a_body_that_stands_still_is_a_timeout_after_an_answer() {
     let start = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf";
-    let server = Server::start([vec![Step::Receive, Step::Send(start.into()), Step::Hold]]).await;
-    let failure = failure(&transport(&server), &post(), SHORT).await;
-    assert_eq!((failure.kind, failure.reach), (FailureKind::BodyTimedOut, Reach::Answered));
+    let server = ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Send(start.into()), ServerStep::Hold]]).await;
+    let failure = send_failure(&transport(&server), &post(), SHORT).await;
+    assert_eq!((failure.kind, failure.progress), (FailureKind::BodyTimedOut, SendProgress::Answered));
     assert_eq!(Error::from(&failure).code, Code::Timeout);
 }
 
 #[tokio::test]
-async fn an_answer_larger_than_the_limit_is_refused_whether_or_not_it_says_so_before() {
+async fn response_over_the_limit_is_too_large() {
     let announced = "HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n";
     let in_chunks = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n6\r\nabcdef\r\n5\r\nghijk\r\n";
     for start in [announced, in_chunks] {
-        let server = Server::start([vec![Step::Receive, Step::Send(start.into()), Step::Hold]]).await;
+        let server = ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Send(start.into()), ServerStep::Hold]]).await;
         let mut settings = HttpSettings::new(server.url());
         settings.response_bytes_max = 10;
-        let failure = failure(&HttpTransport::new(&settings).unwrap(), &get(), LONG).await;
-        assert_eq!((failure.kind, failure.reach), (FailureKind::TooLarge, Reach::Answered));
+        let failure = send_failure(&HttpTransport::new(&settings).unwrap(), &get(), LONG).await;
+        assert_eq!((failure.kind, failure.progress), (FailureKind::TooLarge, SendProgress::Answered));
     }
 }
 
@@ -265,165 +265,165 @@ async fn an_answer_larger_than_the_limit_is_refused_whether_or_not_it_says_so_be
 async fn what_is_not_http_is_a_bad_response() {
     let garbage = "\u{1}\u{2}garbage\r\n\r\n";
     let broken_chunk = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n";
-    for (start, reach) in [(garbage, Reach::MaybeSent), (broken_chunk, Reach::Answered)] {
-        let server = Server::start([vec![Step::Receive, Step::Send(start.into()), Step::Hold]]).await;
-        let failure = failure(&transport(&server), &get(), LONG).await;
-        assert_eq!((failure.kind, failure.reach), (FailureKind::BadResponse, reach), "{failure}");
+    for (start, reach) in [(garbage, SendProgress::MaybeSent), (broken_chunk, SendProgress::Answered)] {
+        let server = ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Send(start.into()), ServerStep::Hold]]).await;
+        let failure = send_failure(&transport(&server), &get(), LONG).await;
+        assert_eq!((failure.kind, failure.progress), (FailureKind::BadResponse, reach), "{failure}");
         assert_eq!(Error::from(&failure).code, Code::ServerError);
     }
 }
 
 #[tokio::test]
 async fn connections_are_kept_and_used_again() {
-    let mut server = Server::start([vec![Step::Receive, ok("1"), Step::Receive, ok("2")]]).await;
+    let mut server = ScriptedServer::start([vec![ServerStep::Receive, ok_response("1"), ServerStep::Receive, ok_response("2")]]).await;
     let transport = transport(&server);
     for expected in ["1", "2"] {
-        assert_eq!(transport.attempt(&post(), LONG).await.unwrap().body, expected);
-        server.received().await;
+        assert_eq!(transport.send(&post(), LONG).await.unwrap().body, expected);
+        server.next_request().await;
     }
 }
 
 #[tokio::test]
-async fn a_kept_connection_that_the_server_closed_while_idle_fails_no_request() {
-    let first = vec![Step::Receive, ok("1"), Step::Close];
-    let server = Server::start([first, vec![Step::Receive, ok("2")]]).await;
+async fn stale_idle_connection_fails_no_request() {
+    let first = vec![ServerStep::Receive, ok_response("1"), ServerStep::Close];
+    let server = ScriptedServer::start([first, vec![ServerStep::Receive, ok_response("2")]]).await;
     let transport = transport(&server);
-    assert_eq!(transport.attempt(&get(), LONG).await.unwrap().body, "1");
-    server.closed(0).await;
-    assert_eq!(transport.attempt(&get(), LONG).await.unwrap().body, "2");
+    assert_eq!(transport.send(&get(), LONG).await.unwrap().body, "1");
+    server.wait_closed(0).await;
+    assert_eq!(transport.send(&get(), LONG).await.unwrap().body, "2");
 }
 
 #[tokio::test]
-async fn a_safe_request_written_into_a_connection_that_is_just_being_closed_is_sent_again_at_once() {
+async fn safe_request_on_a_closing_connection_is_resent() {
     // The server takes the second request and closes: to the client this is the lost race with an idle timeout.
-    let first = vec![Step::Receive, ok("1"), Step::Receive, Step::Reset];
-    let server = Server::start([first, vec![Step::Receive, ok("2")]]).await;
+    let first = vec![ServerStep::Receive, ok_response("1"), ServerStep::Receive, ServerStep::Reset];
+    let server = ScriptedServer::start([first, vec![ServerStep::Receive, ok_response("2")]]).await;
     let transport = transport(&server);
-    assert_eq!(transport.attempt(&get(), LONG).await.unwrap().body, "1");
-    assert_eq!(transport.attempt(&get(), LONG).await.unwrap().body, "2");
+    assert_eq!(transport.send(&get(), LONG).await.unwrap().body, "1");
+    assert_eq!(transport.send(&get(), LONG).await.unwrap().body, "2");
 }
 
 #[tokio::test]
-async fn one_that_was_sent_again_to_nobody_may_still_have_arrived_at_first() {
+async fn refused_resend_is_still_maybe_sent() {
     let server =
-        Server::start([vec![Step::Receive, ok("1"), Step::StopListening, Step::Receive, Step::Reset]]).await;
+        ScriptedServer::start([vec![ServerStep::Receive, ok_response("1"), ServerStep::StopListening, ServerStep::Receive, ServerStep::Reset]]).await;
     let transport = transport(&server);
-    assert_eq!(transport.attempt(&get(), LONG).await.unwrap().body, "1");
-    let failure = failure(&transport, &get(), LONG).await;
-    assert_eq!((failure.kind, failure.reach), (FailureKind::Refused, Reach::MaybeSent));
+    assert_eq!(transport.send(&get(), LONG).await.unwrap().body, "1");
+    let failure = send_failure(&transport, &get(), LONG).await;
+    assert_eq!((failure.kind, failure.progress), (FailureKind::Refused, SendProgress::MaybeSent));
 }
 
 #[tokio::test]
-async fn several_stale_connections_still_fail_no_safe_request() {
-    let stale = || vec![Step::Receive, Step::Meet, ok("1"), Step::Receive, Step::Close];
-    let server = Server::start([stale(), stale(), vec![Step::Receive, ok("2")]]).await;
+async fn several_stale_connections_fail_no_safe_request() {
+    let stale = || vec![ServerStep::Receive, ServerStep::Rendezvous, ok_response("1"), ServerStep::Receive, ServerStep::Close];
+    let server = ScriptedServer::start([stale(), stale(), vec![ServerStep::Receive, ok_response("2")]]).await;
     let transport = transport(&server);
     let (request, other) = (get(), get());
-    let both = futures_util::future::join(transport.attempt(&request, LONG), transport.attempt(&other, LONG));
+    let both = futures_util::future::join(transport.send(&request, LONG), transport.send(&other, LONG));
     let (one, two) = both.await;
     assert!(one.is_ok() && two.is_ok());
-    assert_eq!(transport.attempt(&request, LONG).await.unwrap().body, "2");
+    assert_eq!(transport.send(&request, LONG).await.unwrap().body, "2");
 }
 
 #[tokio::test]
-async fn a_request_that_could_act_twice_is_not_sent_again_by_the_transport() {
-    let first = vec![Step::Receive, ok("1"), Step::Receive, Step::Close];
-    let mut server = Server::start([first, vec![Step::Receive, ok("2")]]).await;
+async fn unsafe_request_is_not_resent() {
+    let first = vec![ServerStep::Receive, ok_response("1"), ServerStep::Receive, ServerStep::Close];
+    let mut server = ScriptedServer::start([first, vec![ServerStep::Receive, ok_response("2")]]).await;
     let transport = transport(&server);
-    transport.attempt(&get(), LONG).await.unwrap();
-    let failure = failure(&transport, &post(), LONG).await;
-    assert_eq!((failure.kind, failure.reach), (FailureKind::Reset, Reach::MaybeSent));
-    assert!(server.received().await.starts_with("GET"));
-    assert!(server.received().await.starts_with("POST"));
+    transport.send(&get(), LONG).await.unwrap();
+    let failure = send_failure(&transport, &post(), LONG).await;
+    assert_eq!((failure.kind, failure.progress), (FailureKind::Reset, SendProgress::MaybeSent));
+    assert!(server.next_request().await.starts_with("GET"));
+    assert!(server.next_request().await.starts_with("POST"));
     assert_eq!(server.connections(), 1);
 }
 
 #[tokio::test]
-async fn after_a_servers_failure_what_could_act_twice_goes_out_on_a_connection_of_its_own() {
-    let failed = || Step::Send("HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n".into());
-    let kept = vec![Step::Receive, failed(), Step::Receive, ok("kept")];
-    let server = Server::start([kept, vec![Step::Receive, ok("new")], vec![Step::Receive, ok("new")]]).await;
+async fn unsafe_request_avoids_the_pool_after_a_5xx() {
+    let failed = || ServerStep::Send("HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n".into());
+    let kept = vec![ServerStep::Receive, failed(), ServerStep::Receive, ok_response("kept")];
+    let server = ScriptedServer::start([kept, vec![ServerStep::Receive, ok_response("new")], vec![ServerStep::Receive, ok_response("new")]]).await;
     let transport = transport(&server);
-    assert_eq!(transport.attempt(&get(), LONG).await.unwrap().status.as_u16(), 500);
+    assert_eq!(transport.send(&get(), LONG).await.unwrap().status.as_u16(), 500);
     for request in [post(), Request::put("/a").build().unwrap()] {
-        assert_eq!(transport.attempt(&request, LONG).await.unwrap().body, "new");
+        assert_eq!(transport.send(&request, LONG).await.unwrap().body, "new");
     }
-    assert_eq!(transport.attempt(&get(), LONG).await.unwrap().body, "kept");
+    assert_eq!(transport.send(&get(), LONG).await.unwrap().body, "kept");
 }
 
 #[tokio::test]
-async fn a_backend_that_breaks_every_connection_does_not_get_each_request_twice() {
-    let breaks = || vec![Step::Receive, Step::Close];
-    let server = Server::start([breaks(), breaks(), breaks()]).await;
+async fn reset_without_pool_use_is_not_resent() {
+    let breaks = || vec![ServerStep::Receive, ServerStep::Close];
+    let server = ScriptedServer::start([breaks(), breaks(), breaks()]).await;
     let transport = transport(&server);
     for connections in [1, 2, 3] {
-        assert_eq!(failure(&transport, &get(), LONG).await.kind, FailureKind::Reset);
+        assert_eq!(send_failure(&transport, &get(), LONG).await.kind, FailureKind::Reset);
         assert_eq!(server.connections(), connections);
     }
 }
 
 #[tokio::test]
-async fn a_redirect_within_the_backend_is_followed_with_method_body_and_token() {
+async fn same_origin_redirect_keeps_method_body_and_token() {
     let moved = "HTTP/1.1 307 Temporary Redirect\r\nlocation: /thing/\r\ncontent-length: 0\r\n\r\n";
     let mut server =
-        Server::start([vec![Step::Receive, Step::Send(moved.into()), Step::Receive, ok("there")]]).await;
+        ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Send(moved.into()), ServerStep::Receive, ok_response("there")]]).await;
     let mut settings = HttpSettings::new(server.url());
     settings.bearer_token = Some("sesame".to_owned());
-    let answer = HttpTransport::new(&settings).unwrap().attempt(&post(), LONG).await.unwrap();
+    let answer = HttpTransport::new(&settings).unwrap().send(&post(), LONG).await.unwrap();
     assert_eq!(answer.body, "there");
-    server.received().await;
-    let second = server.received().await;
+    server.next_request().await;
+    let second = server.next_request().await;
     assert!(second.starts_with("POST /thing/ ") && second.ends_with(r#"{"do":"it"}"#), "{second}");
     assert!(second.contains("Bearer sesame"));
 }
 
 #[tokio::test]
 async fn a_redirect_to_another_origin_is_not_followed() {
-    let other = Server::start([vec![Step::Receive, ok("stolen")]]).await;
+    let other = ScriptedServer::start([vec![ServerStep::Receive, ok_response("stolen")]]).await;
     let moved = format!("HTTP/1.1 302 Found\r\nlocation: {}/x\r\ncontent-length: 0\r\n\r\n", other.url());
-    let server = Server::start([vec![Step::Receive, Step::Send(moved.into())]]).await;
-    let answer = transport(&server).attempt(&get(), LONG).await.unwrap();
+    let server = ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Send(moved.into())]]).await;
+    let answer = transport(&server).send(&get(), LONG).await.unwrap();
     assert_eq!(answer.status.as_u16(), 302);
     assert_eq!(other.connections(), 0);
 }
 
 #[tokio::test]
-async fn a_circle_of_redirects_ends() {
+async fn redirect_loop_ends() {
     let moved = "HTTP/1.1 302 Found\r\nlocation: /thing\r\ncontent-length: 0\r\n\r\n";
-    let hop = [Step::Receive, Step::Send(moved.into())];
-    let server = Server::start([hop.iter().cycle().take(2 * (REDIRECTS_MAX + 1)).cloned().collect()]).await;
-    let answer = transport(&server).attempt(&get(), LONG).await.unwrap();
+    let hop = [ServerStep::Receive, ServerStep::Send(moved.into())];
+    let server = ScriptedServer::start([hop.iter().cycle().take(2 * (REDIRECTS_MAX + 1)).cloned().collect()]).await;
+    let answer = transport(&server).send(&get(), LONG).await.unwrap();
     assert_eq!(answer.status.as_u16(), 302);
 }
 
 #[tokio::test]
 async fn a_failure_after_a_redirect_may_have_been_acted_on() {
     let moved = "HTTP/1.1 303 See Other\r\nlocation: /done\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-    let server = Server::start([vec![Step::Receive, Step::Send(moved.into()), Step::StopListening]]).await;
-    let failure = failure(&transport(&server), &post(), LONG).await;
-    assert_eq!(failure.reach, Reach::MaybeSent, "{failure}");
+    let server = ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Send(moved.into()), ServerStep::StopListening]]).await;
+    let failure = send_failure(&transport(&server), &post(), LONG).await;
+    assert_eq!(failure.progress, SendProgress::MaybeSent, "{failure}");
 }
 
 #[tokio::test]
-async fn dropping_an_attempt_closes_its_connection_and_leaves_the_transport_usable() {
+async fn dropped_attempt_closes_only_its_connection() {
     let mut server =
-        Server::start([vec![Step::Receive, Step::AwaitClose], vec![Step::Receive, ok("2")]]).await;
+        ScriptedServer::start([vec![ServerStep::Receive, ServerStep::AwaitClose], vec![ServerStep::Receive, ok_response("2")]]).await;
     let transport = transport(&server);
     let request = post();
     tokio::select! {
         biased;
-        outcome = transport.attempt(&request, LONG) => panic!("answered: {outcome:?}"),
-        _ = server.received() => (),
+        outcome = transport.send(&request, LONG) => panic!("answered: {outcome:?}"),
+        _ = server.next_request() => (),
     }
-    server.closed(0).await;
-    assert_eq!(transport.attempt(&request, LONG).await.unwrap().body, "2");
+    server.wait_closed(0).await;
+    assert_eq!(transport.send(&request, LONG).await.unwrap().body, "2");
 }
 
 #[tokio::test]
 async fn the_transport_can_be_used_as_an_object() {
-    let server = Server::start([vec![Step::Receive, ok("hello")]]).await;
+    let server = ScriptedServer::start([vec![ServerStep::Receive, ok_response("hello")]]).await;
     let transport: Box<dyn Transport> = Box::new(transport(&server));
-    assert_eq!(transport.attempt(&get(), LONG).await.unwrap().body, Bytes::from_static(b"hello"));
+    assert_eq!(transport.send(&get(), LONG).await.unwrap().body, Bytes::from_static(b"hello"));
 }
 
 #[test]
@@ -441,7 +441,7 @@ fn an_address_that_cannot_be_a_backend_is_refused_with_the_rule() {
         let error = HttpTransport::new(&HttpSettings::new(url)).unwrap_err();
         assert_eq!(error.reason, Reason::InvalidConfig, "{url}");
         assert_ne!(error.message, error.reason.message(), "{url}");
-        assert_helps(&error.message);
+        assert_message_helps(&error.message);
     }
     let mut settings = HttpSettings::new("http://localhost:1");
     settings.bearer_token = Some("two\nlines".to_owned());
@@ -452,16 +452,16 @@ fn an_address_that_cannot_be_a_backend_is_refused_with_the_rule() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_does_not_come_is_given_up_after_the_timeout() {
-    let (_body, watch) = NoBody::new(false);
+    let (_body, watch) = EmptyBody::new(false);
     let started = Instant::now();
-    assert_eq!(within_idle(std::future::pending::<()>(), &watch, LONG).await, None);
+    assert_eq!(with_idle_timeout(std::future::pending::<()>(), &watch, LONG).await, None);
     assert_eq!(started.elapsed(), LONG);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_upload_that_keeps_moving_may_take_longer_than_the_timeout() {
     let body = Body::from(Bytes::from(vec![0; 640 * 1024])).open().await.unwrap();
-    let (mut upload, watch) = Upload::new(body, Meter::default());
+    let (mut upload, watch) = Upload::new(body, ProgressSender::default());
     let started = Instant::now();
     let slow = async {
         while let Some(part) = futures_util::StreamExt::next(&mut upload).await {
@@ -469,35 +469,35 @@ async fn an_upload_that_keeps_moving_may_take_longer_than_the_timeout() {
             tokio::time::sleep(LONG / 2).await;
         }
     };
-    assert_eq!(within_idle(slow, &watch, LONG).await, Some(()));
+    assert_eq!(with_idle_timeout(slow, &watch, LONG).await, Some(()));
     assert_eq!(started.elapsed(), LONG / 2 * 10);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_upload_that_stops_moving_is_given_up() {
     let body = Body::from(Bytes::from(vec![0; 640 * 1024])).open().await.unwrap();
-    let (mut upload, watch) = Upload::new(body, Meter::default());
+    let (mut upload, watch) = Upload::new(body, ProgressSender::default());
     let started = Instant::now();
     let stuck = async {
         tokio::time::sleep(LONG / 2).await;
         futures_util::StreamExt::next(&mut upload).await;
         std::future::pending::<()>().await;
     };
-    assert_eq!(within_idle(stuck, &watch, LONG).await, None);
+    assert_eq!(with_idle_timeout(stuck, &watch, LONG).await, None);
     assert_eq!(started.elapsed(), LONG / 2 + LONG);
-    assert!(!watch.withdraw());
+    assert!(!watch.try_cancel());
 }
 
 #[test]
-fn only_get_and_its_like_are_excused_for_a_stale_connection() {
+fn only_safe_methods_are_resent_when_stale() {
     let transport = HttpTransport::new(&HttpSettings::new("http://localhost:1")).unwrap();
-    transport.kept.add();
-    let reset = TransportError::new(FailureKind::Reset, Reach::MaybeSent, "");
+    transport.pool_use.record_return();
+    let reset = TransportError::new(FailureKind::Reset, SendProgress::MaybeSent, "");
     for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH] {
-        assert!(!transport.was_stale(&method, &reset));
+        assert!(!transport.should_resend(&method, &reset));
     }
-    let timed_out = TransportError::new(FailureKind::TimedOut, Reach::MaybeSent, "");
-    assert!(!transport.was_stale(&Method::GET, &timed_out));
-    assert!(transport.was_stale(&Method::GET, &reset));
-    assert!(!transport.was_stale(&Method::GET, &reset), "one answer excused two failures");
+    let timed_out = TransportError::new(FailureKind::TimedOut, SendProgress::MaybeSent, "");
+    assert!(!transport.should_resend(&Method::GET, &timed_out));
+    assert!(transport.should_resend(&Method::GET, &reset));
+    assert!(!transport.should_resend(&Method::GET, &reset), "one answer excused two failures");
 }

@@ -15,82 +15,82 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 
 use crate::{
-    request::{BodyError, Meter, OpenBody},
-    transport::{FailureKind, Reach, TransportError},
+    request::{BodyError, ProgressSender, BodyReader},
+    transport::{FailureKind, SendProgress, TransportError},
 };
 
 const WAITING: u8 = 0;
 const STARTED: u8 = 1;
 const ENDED: u8 = 2;
-const STOPPED: u8 = 3;
+const CANCELLED: u8 = 3;
 
 /// Watches an upload, and ends it: dropped before the body was sent whole, it breaks the connection off.
 ///
 /// The connection takes the first part of the body only when it writes the request's head. A request whose body was
 /// withdrawn before can therefore not have reached the server whole, and a server cannot act on it.
 #[derive(Debug)]
-pub(super) struct UploadWatch(Arc<Shared>);
+pub(super) struct UploadGuard(Arc<Inner>);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct Inner {
     phase: AtomicU8,
     /// Whether a connection has asked for the body, though there may have been nothing of it to give yet.
-    is_asked_for: AtomicBool,
+    was_polled: AtomicBool,
     /// When the last part left.
-    moved_at: Mutex<Option<Instant>>,
+    last_sent_at: Mutex<Option<Instant>>,
     /// Whoever writes to the connection, while it waits for the next part.
-    writer: AtomicWaker,
+    waker: AtomicWaker,
     failure: Mutex<Option<BodyError>>,
 }
 
-impl Shared {
-    fn turn(&self, from: u8, to: u8) -> bool {
+impl Inner {
+    fn transition(&self, from: u8, to: u8) -> bool {
         self.phase.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    fn is(&self, phase: u8) -> bool {
+    fn is_in_phase(&self, phase: u8) -> bool {
         self.phase.load(Ordering::Acquire) == phase
     }
 
-    fn moved_at(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.moved_at.lock().unwrap_or_else(PoisonError::into_inner)
+    fn last_sent_at(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.last_sent_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl UploadWatch {
+impl UploadGuard {
     /// Takes the body back; `false` if some of it may have left already.
-    pub(super) fn withdraw(&self) -> bool {
-        self.0.turn(WAITING, STOPPED) || self.0.is(STOPPED)
+    pub(super) fn try_cancel(&self) -> bool {
+        self.0.transition(WAITING, CANCELLED) || self.0.is_in_phase(CANCELLED)
     }
 
     /// Whether there was a connection to send the request over.
-    pub(super) fn was_asked_for(&self) -> bool {
-        self.0.is_asked_for.load(Ordering::Acquire)
+    pub(super) fn was_polled(&self) -> bool {
+        self.0.was_polled.load(Ordering::Acquire)
     }
 
     /// When the last part left, if one has.
-    pub(super) fn moved_at(&self) -> Option<Instant> {
-        *self.0.moved_at()
+    pub(super) fn last_sent_at(&self) -> Option<Instant> {
+        *self.0.last_sent_at()
     }
 
     /// Whether the whole of it has left.
     pub(super) fn has_ended(&self) -> bool {
-        self.0.is(ENDED)
+        self.0.is_in_phase(ENDED)
     }
 
     /// Why the body could not be sent whole, if it was the body that failed.
     pub(super) fn failure(&self) -> Option<TransportError> {
         let error = self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-        let reach = if self.0.is(WAITING) { Reach::NotSent } else { Reach::MaybeSent };
+        let reach = if self.0.is_in_phase(WAITING) { SendProgress::NotSent } else { SendProgress::MaybeSent };
         Some(TransportError::new(FailureKind::from(&error), reach, error.to_string()))
     }
 }
 
-impl Drop for UploadWatch {
+impl Drop for UploadGuard {
     /// Nobody waits for what the rest would lead to.
     fn drop(&mut self) {
-        if self.0.turn(WAITING, STOPPED) || self.0.turn(STARTED, STOPPED) {
-            self.0.writer.wake();
+        if self.0.transition(WAITING, CANCELLED) || self.0.transition(STARTED, CANCELLED) {
+            self.0.waker.wake();
         }
     }
 }
@@ -98,26 +98,26 @@ impl Drop for UploadWatch {
 /// The body as a stream of parts, as the connection takes them.
 #[derive(Debug)]
 pub(super) struct Upload {
-    body: OpenBody,
-    meter: Meter,
-    shared: Arc<Shared>,
+    body: BodyReader,
+    progress_sender: ProgressSender,
+    inner: Arc<Inner>,
 }
 
 impl Upload {
-    pub(super) fn new(body: OpenBody, meter: Meter) -> (Self, UploadWatch) {
-        let shared = Arc::<Shared>::default();
-        (Self { body, meter, shared: Arc::clone(&shared) }, UploadWatch(shared))
+    pub(super) fn new(body: BodyReader, meter: ProgressSender) -> (Self, UploadGuard) {
+        let shared = Arc::<Inner>::default();
+        (Self { body, progress_sender: meter, inner: Arc::clone(&shared) }, UploadGuard(shared))
     }
 
     /// Notes that something leaves; `false` if the body was withdrawn before.
-    fn start(&self) -> bool {
-        self.shared.turn(WAITING, STARTED) || !self.shared.is(STOPPED)
+    fn mark_started(&self) -> bool {
+        self.inner.transition(WAITING, STARTED) || !self.inner.is_in_phase(CANCELLED)
     }
 }
 
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum BrokenOff {
+pub(super) enum AbortReason {
     #[error("the request was withdrawn before it was sent whole")]
     Withdrawn,
     #[error("the request's body could not be sent whole: {0}")]
@@ -125,34 +125,34 @@ pub(super) enum BrokenOff {
 }
 
 impl Stream for Upload {
-    type Item = Result<Bytes, BrokenOff>;
+    type Item = Result<Bytes, AbortReason>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.shared.is(ENDED) {
+        if self.inner.is_in_phase(ENDED) {
             return Poll::Ready(None);
         }
-        self.shared.is_asked_for.store(true, Ordering::Release);
-        self.shared.writer.register(cx.waker());
-        if self.shared.is(STOPPED) {
-            return Poll::Ready(Some(Err(BrokenOff::Withdrawn)));
+        self.inner.was_polled.store(true, Ordering::Release);
+        self.inner.waker.register(cx.waker());
+        if self.inner.is_in_phase(CANCELLED) {
+            return Poll::Ready(Some(Err(AbortReason::Withdrawn)));
         }
         let part = ready!(self.body.poll_next_unpin(cx));
         if let Some(Err(error)) = part {
-            self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error.clone());
-            return Poll::Ready(Some(Err(BrokenOff::Body(error))));
+            self.inner.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error.clone());
+            return Poll::Ready(Some(Err(AbortReason::Body(error))));
         }
-        if !self.start() {
-            return Poll::Ready(Some(Err(BrokenOff::Withdrawn)));
+        if !self.mark_started() {
+            return Poll::Ready(Some(Err(AbortReason::Withdrawn)));
         }
         let is_last = self.body.length().is_some() && self.body.has_ended();
         if part.is_none() || is_last {
             // Stopped just now, it is whole all the same.
-            self.shared.turn(STARTED, ENDED);
+            self.inner.transition(STARTED, ENDED);
         }
         let part = part.and_then(Result::ok);
         if let Some(part) = &part {
-            self.meter.sent(part.len());
-            *self.shared.moved_at() = Some(Instant::now());
+            self.progress_sender.add_sent(part.len());
+            *self.inner.last_sent_at() = Some(Instant::now());
         }
         Poll::Ready(part.map(Ok))
     }
@@ -164,43 +164,43 @@ impl Stream for Upload {
 /// Withdrawn before, it passes for a body of unknown length that breaks off at once, so the server never gets the
 /// request whole. A GET or HEAD has no such form and goes out, but that does no harm.
 #[derive(Debug)]
-pub(super) struct NoBody {
+pub(super) struct EmptyBody {
     /// Whether the head says that there is nothing to come.
     is_announced: bool,
-    shared: Arc<Shared>,
+    inner: Arc<Inner>,
 }
 
-impl NoBody {
-    pub(super) fn new(is_announced: bool) -> (Self, UploadWatch) {
-        let shared = Arc::<Shared>::default();
-        (Self { is_announced, shared: Arc::clone(&shared) }, UploadWatch(shared))
+impl EmptyBody {
+    pub(super) fn new(is_announced: bool) -> (Self, UploadGuard) {
+        let shared = Arc::<Inner>::default();
+        (Self { is_announced, inner: Arc::clone(&shared) }, UploadGuard(shared))
     }
 
     /// Notes that the head leaves; `false` if the request was withdrawn before.
-    fn start(&self) -> bool {
-        self.shared.is_asked_for.store(true, Ordering::Release);
-        self.shared.turn(WAITING, ENDED) || self.shared.is(ENDED)
+    fn mark_started(&self) -> bool {
+        self.inner.was_polled.store(true, Ordering::Release);
+        self.inner.transition(WAITING, ENDED) || self.inner.is_in_phase(ENDED)
     }
 }
 
-impl HttpBody for NoBody {
+impl HttpBody for EmptyBody {
     type Data = Bytes;
-    type Error = BrokenOff;
+    type Error = AbortReason;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        Poll::Ready((!self.start()).then_some(Err(BrokenOff::Withdrawn)))
+    ) -> Poll<Option<Result<Frame<Bytes>, AbortReason>>> {
+        Poll::Ready((!self.mark_started()).then_some(Err(AbortReason::Withdrawn)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.start() && !self.is_announced
+        self.mark_started() && !self.is_announced
     }
 
     fn size_hint(&self) -> SizeHint {
         // This is asked in other places as well, before there is a connection.
-        if self.shared.is(ENDED) { SizeHint::with_exact(0) } else { SizeHint::default() }
+        if self.inner.is_in_phase(ENDED) { SizeHint::with_exact(0) } else { SizeHint::default() }
     }
 }
 
@@ -213,69 +213,69 @@ mod tests {
     use super::*;
     use crate::request::{BODY_PART_BYTES_MAX, Body, Request};
 
-    async fn upload(body: impl Into<Bytes>) -> (Upload, UploadWatch) {
+    async fn upload(body: impl Into<Bytes>) -> (Upload, UploadGuard) {
         let body = Body::from(body.into()).open().await.unwrap();
-        Upload::new(body, Meter::default())
+        Upload::new(body, ProgressSender::default())
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_gives_the_whole_body_in_parts_and_tells_when_each_left() {
+    async fn upload_yields_all_parts_and_notes_each_send_time() {
         let body = Bytes::from(vec![7; BODY_PART_BYTES_MAX * 2 + 1]);
         let (mut upload, watch) = upload(body.clone()).await;
         let (mut given, mut left_at) = (Vec::new(), None);
         while let Some(part) = upload.next().await {
             given.extend_from_slice(&part.unwrap());
             left_at = Some(Instant::now());
-            assert_eq!(watch.moved_at(), left_at);
+            assert_eq!(watch.last_sent_at(), left_at);
             tokio::time::advance(std::time::Duration::from_secs(1)).await;
         }
         assert_eq!(given, body);
-        assert!(watch.moved_at() == left_at && watch.has_ended());
+        assert!(watch.last_sent_at() == left_at && watch.has_ended());
     }
 
     #[tokio::test]
-    async fn once_withdrawn_it_gives_nothing_and_once_begun_it_cannot_be_withdrawn() {
+    async fn upload_is_cancelled_only_before_it_starts() {
         let (mut once, watch) = upload("body").await;
-        assert!(watch.withdraw() && watch.withdraw());
+        assert!(watch.try_cancel() && watch.try_cancel());
         assert!(once.next().await.unwrap().is_err());
 
         let (mut once, watch) = upload("body").await;
         assert_eq!(once.next().await.unwrap().unwrap(), "body");
-        assert!(!watch.withdraw());
+        assert!(!watch.try_cancel());
         assert!(once.next().await.is_none());
     }
 
     #[test]
-    fn a_body_that_is_none_is_gone_once_it_was_asked_for_and_breaks_off_if_it_was_withdrawn_before() {
+    fn empty_body_ends_once_polled_and_aborts_if_cancelled() {
         for is_announced in [false, true] {
-            let (body, watch) = NoBody::new(is_announced);
+            let (body, watch) = EmptyBody::new(is_announced);
             assert_eq!(body.size_hint().exact(), None);
-            assert!(!watch.was_asked_for());
+            assert!(!watch.was_polled());
             assert_eq!((body.is_end_stream(), body.size_hint().exact()), (!is_announced, Some(0)));
-            assert!(watch.was_asked_for() && watch.has_ended() && !watch.withdraw());
+            assert!(watch.was_polled() && watch.has_ended() && !watch.try_cancel());
 
-            let (mut body, watch) = NoBody::new(is_announced);
-            assert!(watch.withdraw());
+            let (mut body, watch) = EmptyBody::new(is_announced);
+            assert!(watch.try_cancel());
             assert_eq!((body.is_end_stream(), body.size_hint().exact()), (false, None));
             let polled = Pin::new(&mut body).poll_frame(&mut Context::from_waker(std::task::Waker::noop()));
-            assert!(matches!(polled, Poll::Ready(Some(Err(BrokenOff::Withdrawn)))));
+            assert!(matches!(polled, Poll::Ready(Some(Err(AbortReason::Withdrawn)))));
         }
     }
 
     #[tokio::test]
-    async fn a_body_that_nobody_waits_for_any_more_breaks_off_even_while_its_source_stands_still() {
+    async fn dropped_guard_aborts_a_stalled_upload() {
         let request = Request::put("/x").body_stream(None, || {
             stream::iter([Ok(Bytes::from_static(b"part"))]).chain(stream::pending::<io::Result<Bytes>>())
         });
         let body = request.build().unwrap().body().unwrap().open().await.unwrap();
-        let (mut upload, watch) = Upload::new(body, Meter::default());
+        let (mut upload, watch) = Upload::new(body, ProgressSender::default());
         assert_eq!(upload.next().await.unwrap().unwrap(), "part");
         let (rest, ()) = tokio::join!(upload.next(), async { drop(watch) });
-        assert!(matches!(rest, Some(Err(BrokenOff::Withdrawn))));
+        assert!(matches!(rest, Some(Err(AbortReason::Withdrawn))));
     }
 
     #[tokio::test]
-    async fn a_body_that_was_sent_whole_ends_well_whoever_waits() {
+    async fn complete_upload_ends_without_error() {
         let (mut upload, watch) = upload("body").await;
         assert!(upload.next().await.unwrap().is_ok());
         drop(watch);
@@ -283,19 +283,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_fails_says_why_and_whether_some_of_it_has_left() {
-        for (parts, reach) in [(0, Reach::NotSent), (1, Reach::MaybeSent)] {
+    async fn failed_upload_reports_cause_and_progress() {
+        for (parts, reach) in [(0, SendProgress::NotSent), (1, SendProgress::MaybeSent)] {
             let request = Request::put("/x").body_stream(None, move || {
                 let good = std::iter::repeat_n((), parts).map(|()| Ok(Bytes::from_static(b"part")));
                 stream::iter(good.chain([Err(io::Error::other("worn out"))]))
             });
             let body = request.build().unwrap().body().unwrap().open().await.unwrap();
-            let (mut upload, watch) = Upload::new(body, Meter::default());
+            let (mut upload, watch) = Upload::new(body, ProgressSender::default());
             while upload.next().await.unwrap().is_ok() {
                 assert_eq!(watch.failure(), None);
             }
             let failure = watch.failure().unwrap();
-            assert_eq!((failure.kind, failure.reach), (FailureKind::UploadUnreadable, reach));
+            assert_eq!((failure.kind, failure.progress), (FailureKind::UploadUnreadable, reach));
             assert!(failure.details.contains("worn out"));
         }
     }

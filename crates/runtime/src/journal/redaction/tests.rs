@@ -4,16 +4,16 @@ use serde_json::{Value, json};
 use super::*;
 
 fn redaction(secrets: &[&str]) -> Redaction {
-    Redaction::of(&secrets.iter().map(|secret| (*secret).to_owned()).collect::<Vec<_>>())
+    Redaction::new(&secrets.iter().map(|secret| (*secret).to_owned()).collect::<Vec<_>>())
 }
 
 /// What becomes of `value`. Panics if that is no JSON.
 fn clean(secrets: &[&str], value: &Value) -> Value {
-    serde_json::from_str(&redaction(secrets).json(&value.to_string())).unwrap()
+    serde_json::from_str(&redaction(secrets).redact_json(&value.to_string())).unwrap()
 }
 
 #[test]
-fn a_secret_is_replaced_wherever_it_stands() {
+fn secret_in_key_string_or_list_is_replaced() {
     let value = json!({"a": "s3cret", "b": ["x s3cret y", {"c": "s3crets3cret"}], "key s3cret": null});
     let expected = json!({
         "a": "[redacted]",
@@ -24,7 +24,7 @@ fn a_secret_is_replaced_wherever_it_stands() {
 }
 
 #[test]
-fn a_secret_that_json_escapes_is_found() {
+fn json_escaped_secret_is_replaced() {
     for secret in
         ["to\"ken", "to\\ken", "\"", "\\", "ends in \\", "ends in \"", "line\nbreak", "\u{1}", "tökén", "🗝"]
     {
@@ -35,7 +35,7 @@ fn a_secret_that_json_escapes_is_found() {
 }
 
 #[test]
-fn a_secret_is_not_found_in_what_only_looks_like_it() {
+fn similar_text_is_not_replaced() {
     // As they are escaped, each of these texts holds its secret.
     for (secret, text) in
         [("nab", "\nab"), ("u0001", "\u{1}"), ("\"", "\\"), ("\\n", "\n"), ("text", "\text")]
@@ -46,54 +46,54 @@ fn a_secret_is_not_found_in_what_only_looks_like_it() {
 }
 
 #[test]
-fn a_secret_behind_an_escape_that_need_not_be_is_found() {
-    let clean = redaction(&["a/b"]).json(r#"{"text":"\u0061\/b"}"#).into_owned();
+fn secret_behind_needless_escape_is_replaced() {
+    let clean = redaction(&["a/b"]).redact_json(r#"{"text":"\u0061\/b"}"#).into_owned();
     assert_eq!(clean, r#"{"text":"[redacted]"}"#);
 }
 
 #[test]
-fn places_that_overlap_or_come_in_no_order_are_cut_once() {
-    assert_eq!(Redaction::cut("0123456789", vec![5..7, 1..3, 6..9, 2..4]), "0[redacted]4[redacted]9");
-    assert_eq!(Redaction::cut("0123", Vec::new()), "0123");
+fn overlapping_ranges_are_redacted_once() {
+    assert_eq!(Redaction::redact_ranges("0123456789", vec![5..7, 1..3, 6..9, 2..4]), "0[redacted]4[redacted]9");
+    assert_eq!(Redaction::redact_ranges("0123", Vec::new()), "0123");
 }
 
 #[test]
-fn a_number_that_holds_a_secret_is_replaced_as_a_whole() {
+fn number_with_secret_is_replaced_whole() {
     let value = json!({"pin": 94711, "negative": -4711.5, "list": [4711, 471, 1e300], "other": 12});
     let expected = json!({"pin": "[redacted]", "negative": "[redacted]", "list": ["[redacted]", 471, 1e300], "other": 12});
     assert_eq!(clean(&["4711"], &value), expected);
 }
 
 #[test]
-fn what_json_itself_consists_of_stays() {
+fn json_syntax_is_never_redacted() {
     let value = json!({"null": null, "on": true, "off": false, "deep": [[], {}]});
     let expected = json!({"[redacted]": null, "on": true, "off": false, "deep": [[], {}]});
     assert_eq!(clean(&["null", "true", "{", "},", "\":", ","], &value), expected);
 }
 
 #[test]
-fn of_two_secrets_that_overlap_nothing_is_left() {
+fn overlapping_secrets_are_fully_redacted() {
     for secrets in [["token", "token-long"], ["token-long", "token"]] {
-        assert_eq!(redaction(&secrets).text("a token-long b"), "a [redacted] b", "one holds the other");
+        assert_eq!(redaction(&secrets).redact("a token-long b"), "a [redacted] b", "one holds the other");
     }
     assert_eq!(
-        redaction(&["abcd", "cdef"]).text("xabcdefx"),
+        redaction(&["abcd", "cdef"]).redact("xabcdefx"),
         "x[redacted]x",
         "each holds an end of the other"
     );
-    assert_eq!(redaction(&["aba"]).text("xababax"), "x[redacted]x", "it overlaps itself");
+    assert_eq!(redaction(&["aba"]).redact("xababax"), "x[redacted]x", "it overlaps itself");
 }
 
 #[test]
-fn a_replacement_is_not_searched_again() {
-    assert_eq!(redaction(&["act", "pass"]).text("pass"), "[redacted]");
+fn replacement_text_is_not_redacted_again() {
+    assert_eq!(redaction(&["act", "pass"]).redact("pass"), "[redacted]");
 }
 
 #[test]
-fn without_a_secret_nothing_is_touched() {
+fn text_without_secrets_is_borrowed() {
     for secrets in [&[][..], &[""], &["absent"]] {
         let json = r#"{"text":"a \"quoted\" \\ text","n":1}"#;
-        assert_eq!(redaction(secrets).json(json), json);
+        assert_eq!(redaction(secrets).redact_json(json), json);
     }
 }
 
@@ -115,14 +115,14 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
-fn texts(value: &Value, found: &mut Vec<String>) {
+fn collect_texts(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::String(text) => found.push(text.clone()),
         Value::Number(number) => found.push(number.to_string()),
-        Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
+        Value::Array(items) => items.iter().for_each(|item| collect_texts(item, found)),
         Value::Object(members) => members.iter().for_each(|(key, member)| {
             found.push(key.clone());
-            texts(member, found);
+            collect_texts(member, found);
         }),
         Value::Null | Value::Bool(_) => {}
     }
@@ -134,10 +134,10 @@ proptest! {
         value in value(),
         secrets in prop::collection::vec(text(), 0..3),
     ) {
-        let redaction = Redaction::of(&secrets);
-        let clean: Value = serde_json::from_str(&redaction.json(&value.to_string())).unwrap();
+        let redaction = Redaction::new(&secrets);
+        let clean: Value = serde_json::from_str(&redaction.redact_json(&value.to_string())).unwrap();
         let mut found = Vec::new();
-        texts(&clean, &mut found);
+        collect_texts(&clean, &mut found);
         for text in found {
             // A secret may happen to stand in what replaces it.
             let rest = text.replace(REPLACEMENT, "\u{0}");

@@ -9,9 +9,9 @@ const DIR: &str = "MAINSTAY_TEST_FOLLOWED_DIR";
 const LAST: u64 = 400;
 
 /// Ends the other process, whatever becomes of the test.
-struct Follower(Child);
+struct FollowerProcess(Child);
 
-impl Drop for Follower {
+impl Drop for FollowerProcess {
     fn drop(&mut self) {
         // It may have ended by itself.
         let _ = self.0.kill();
@@ -26,7 +26,7 @@ fn follow(dir: &Path) {
     while expected <= LAST {
         match reader.next_entry().unwrap() {
             Some(Entry::Event(record, _)) => {
-                assert_eq!((record.seq, record.decode::<Noted>().unwrap().n), (expected, expected));
+                assert_eq!((record.seq, record.decode::<NumberedEvent>().unwrap().n), (expected, expected));
                 expected += 1;
             }
             Some(other) => panic!("{other:?} where {expected} should be"),
@@ -36,7 +36,7 @@ fn follow(dir: &Path) {
 }
 
 #[tokio::test]
-async fn two_readers_and_a_follower_in_another_process_see_each_line_once_across_segments() {
+async fn readers_in_two_processes_see_each_line_once() {
     if let Some(dir) = env::var_os(DIR) {
         return follow(Path::new(&dir));
     }
@@ -48,13 +48,13 @@ async fn two_readers_and_a_follower_in_another_process_see_each_line_once_across
         .env(DIR, dir.path())
         .spawn()
         .unwrap();
-    let mut follower = Follower(follower);
+    let mut follower = FollowerProcess(follower);
     let config = JournalConfig { segment_bytes_max: 2000, segments_max: 1000, ..JournalConfig::default() };
     let journal = open(dir.path(), config);
     let (mut eager, mut lazy) = (Reader::after(dir.path(), 0), Reader::after(dir.path(), 0));
     let (mut seen_eagerly, mut seen_lazily) = (Vec::new(), Vec::new());
     for n in 1..=LAST {
-        journal.record(&actor(), 1, &Noted { n });
+        journal.record(&actor(), 1, &NumberedEvent { n });
         // The eager one also looks while lines are being written.
         seen_eagerly.extend(std::iter::from_fn(|| eager.next_entry().unwrap()));
         if n % 3 == 0 {
@@ -68,7 +68,7 @@ async fn two_readers_and_a_follower_in_another_process_see_each_line_once_across
     seen_eagerly.extend(std::iter::from_fn(|| eager.next_entry().unwrap()));
     seen_lazily.extend(std::iter::from_fn(|| lazy.next_entry().unwrap()));
     assert!(segments(dir.path()).len() > 10, "{:?}", segments(dir.path()));
-    assert_eq!(seqs(&seen_eagerly), numbers(1..=LAST));
-    assert_eq!(seqs(&seen_lazily), numbers(1..=LAST));
+    assert_eq!(seqs(&seen_eagerly), seq_range(1..=LAST));
+    assert_eq!(seqs(&seen_lazily), seq_range(1..=LAST));
     assert!(follower.0.wait().unwrap().success());
 }

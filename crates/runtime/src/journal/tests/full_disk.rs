@@ -7,7 +7,7 @@ use std::env;
 use std::process::Command;
 
 use super::*;
-use crate::journal::writer::RETRY_AFTER;
+use crate::journal::writer::RETRY_DELAY;
 
 const DIR: &str = "MAINSTAY_TEST_FULL_DISK_DIR";
 
@@ -33,25 +33,25 @@ fn run_limited(test: &str, blocks: u32, dir: &Path) {
 }
 
 /// As [`open`], but with a chosen patience with the disk.
-fn open_patiently(dir: &Path, retry_after: Duration) -> Journal {
+fn open_with_retry(dir: &Path, retry_after: Duration) -> Journal {
     let config = JournalConfig { segments_max: 1000, ..JournalConfig::default() };
-    let (files, legacy) = Files::open(dir, &config).unwrap();
+    let (files, legacy) = JournalFiles::open(dir, &config).unwrap();
     let clock = Arc::new(SystemClock);
     Journal::on_disk(Some(dir.to_owned()), "boot".to_owned(), clock, &config, files, &legacy, retry_after)
         .unwrap()
 }
 
 #[derive(Serialize)]
-struct Long {
+struct LongEvent {
     text: String,
 }
 
-impl Event for Long {
+impl Event for LongEvent {
     const KIND: &'static str = "long";
 }
 
 #[tokio::test]
-async fn a_full_file_is_told_of_and_the_next_segment_takes_what_waited() {
+async fn full_file_is_reported_and_next_segment_takes_the_rest() {
     if let Some(dir) = limited_dir() {
         return fill_files(&dir).await;
     }
@@ -60,17 +60,17 @@ async fn a_full_file_is_told_of_and_the_next_segment_takes_what_waited() {
     // Whoever reads it later finds every line where it should be, and so does the next run.
     let entries = entries(dir.path(), 0);
     let seqs = seqs(&entries);
-    assert_eq!(seqs, numbers(1..=seqs.len() as u64));
+    assert_eq!(seqs, seq_range(1..=seqs.len() as u64));
     assert!(segments(dir.path()).len() > 3);
-    assert_eq!(open(dir.path(), JournalConfig::default()).began_after(), seqs.len() as u64);
+    assert_eq!(open(dir.path(), JournalConfig::default()).seq_before_run(), seqs.len() as u64);
 }
 
 async fn fill_files(dir: &Path) {
-    let journal = open_patiently(dir, Duration::from_millis(1));
+    let journal = open_with_retry(dir, Duration::from_millis(1));
     let mut subscription = journal.subscribe_after(0);
     let mut follower = Reader::after(dir, 0);
     let mut followed = Vec::new();
-    note(&journal, 0..1000);
+    record_numbers(&journal, 0..1000);
     let mut told = Vec::new();
     let mut noted = 0;
     // A segment is far from its own limit: what ends it is the system's.
@@ -82,7 +82,7 @@ async fn fill_files(dir: &Path) {
             assert_eq!((account.lost_from, account.lost_to), (None, None));
             told.push(account.reason == "the disk takes lines again");
         } else {
-            assert_eq!(record.decode::<Noted>().unwrap().n, noted);
+            assert_eq!(record.decode::<NumberedEvent>().unwrap().n, noted);
             noted += 1;
         }
     }
@@ -91,25 +91,25 @@ async fn fill_files(dir: &Path) {
     journal.close().await.unwrap();
     // Nor does one who has read while lines were written, cut off and written anew.
     followed.extend(std::iter::from_fn(|| follower.next_entry().unwrap()));
-    assert_eq!(seqs(&followed), numbers(1..=journal.seq()));
+    assert_eq!(seqs(&followed), seq_range(1..=journal.seq()));
 }
 
 #[tokio::test]
-async fn a_disk_that_takes_nothing_stops_nothing_and_the_next_run_names_what_is_lost() {
+async fn full_disk_blocks_nothing_and_next_run_reports_loss() {
     if let Some(dir) = limited_dir() {
         return record_on_a_full_disk(&dir).await;
     }
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path(), JournalConfig::default());
-    note(&journal, 0..3);
+    record_numbers(&journal, 0..3);
     journal.close().await.unwrap();
     run_limited("a_disk_that_takes_nothing_stops_nothing_and_the_next_run_names_what_is_lost", 4, dir.path());
 
     let journal = open(dir.path(), JournalConfig::default());
-    assert_eq!(journal.began_after(), 2004, "numbers that nobody has on disk are not given again");
-    note_on_disk(&journal, [3]).await;
+    assert_eq!(journal.seq_before_run(), 2004, "numbers that nobody has on disk are not given again");
+    record_and_flush(&journal, [3]).await;
     let told = JournalDegraded::new("the disk refused the last lines of the last run", Some((4, 2004)));
-    assert_eq!(accounts(&journal, 2004).await, [told]);
+    assert_eq!(degradations(&journal, 2004).await, [told]);
     let entries = entries(dir.path(), 0);
     assert_eq!(seqs(&entries[..3]), [1, 2, 3]);
     assert_eq!(entries[3], Entry::Missing { from: 4, to: 2004 });
@@ -118,13 +118,13 @@ async fn a_disk_that_takes_nothing_stops_nothing_and_the_next_run_names_what_is_
 
 async fn record_on_a_full_disk(dir: &Path) {
     // No file has room for any of these lines.
-    let journal = open_patiently(dir, RETRY_AFTER);
+    let journal = open_with_retry(dir, RETRY_DELAY);
     let mut subscription = journal.subscribe_after(3);
     for n in 0..2000 {
-        journal.record(&actor(), n, &Long { text: "x".repeat(5000) });
+        journal.record(&actor(), n, &LongEvent { text: "x".repeat(5000) });
     }
     journal.flush().await;
-    let accounts = accounts(&journal, 3).await;
+    let accounts = degradations(&journal, 3).await;
     assert_eq!(accounts.len(), 1, "{accounts:?}");
     assert!(accounts[0].reason.contains("refuses lines, they wait in memory"), "{accounts:?}");
     let loss = journal.close().await.unwrap_err();
@@ -136,11 +136,11 @@ async fn record_on_a_full_disk(dir: &Path) {
 }
 
 #[tokio::test]
-async fn a_journal_is_opened_on_a_disk_that_takes_not_a_byte() {
+async fn journal_opens_on_a_full_disk() {
     if let Some(dir) = limited_dir() {
-        let journal = open_patiently(&dir, RETRY_AFTER);
-        note_on_disk(&journal, 0..3).await;
-        let reasons: Vec<_> = accounts(&journal, 0).await.into_iter().map(|told| told.reason).collect();
+        let journal = open_with_retry(&dir, RETRY_DELAY);
+        record_and_flush(&journal, 0..3).await;
+        let reasons: Vec<_> = degradations(&journal, 0).await.into_iter().map(|told| told.reason).collect();
         assert!(reasons[0].contains("no numbers can be reserved"), "{reasons:?}");
         assert!(reasons[1].contains("refuses lines"), "{reasons:?}");
         let loss = journal.close().await.unwrap_err();
@@ -149,5 +149,5 @@ async fn a_journal_is_opened_on_a_disk_that_takes_not_a_byte() {
     }
     let dir = tempfile::tempdir().unwrap();
     run_limited("a_journal_is_opened_on_a_disk_that_takes_not_a_byte", 0, dir.path());
-    assert_eq!(open(dir.path(), JournalConfig::default()).began_after(), 0);
+    assert_eq!(open(dir.path(), JournalConfig::default()).seq_before_run(), 0);
 }

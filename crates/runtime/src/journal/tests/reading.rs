@@ -3,22 +3,22 @@
 use super::*;
 
 #[tokio::test]
-async fn what_was_recorded_is_read_back_in_order_by_another_reader() {
+async fn recorded_events_are_read_back_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path(), JournalConfig::default());
-    note_on_disk(&journal, 0..5).await;
+    record_and_flush(&journal, 0..5).await;
     let entries = entries(dir.path(), 0);
     assert_eq!(seqs(&entries), [1, 2, 3, 4, 5]);
     let Entry::Event(third, line) = &entries[2] else { panic!() };
-    assert_eq!(third.decode::<Noted>().unwrap().n, 2);
+    assert_eq!(third.decode::<NumberedEvent>().unwrap().n, 2);
     assert_eq!(Record::parse(line).as_ref(), Ok(&**third));
 }
 
 #[tokio::test]
-async fn a_damaged_line_is_named_and_what_follows_is_read() {
+async fn reader_reports_a_damaged_line_and_continues() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path(), JournalConfig::default());
-    note_on_disk(&journal, 0..3).await;
+    record_and_flush(&journal, 0..3).await;
     let path = only_segment(dir.path());
     let damaged = fs::read_to_string(&path).unwrap().replace("\"n\":1", "\"n\":7");
     fs::write(&path, damaged).unwrap();
@@ -29,7 +29,7 @@ async fn a_damaged_line_is_named_and_what_follows_is_read() {
 }
 
 #[tokio::test]
-async fn a_second_writer_on_the_same_folder_is_refused_until_the_first_has_closed() {
+async fn second_writer_is_refused_until_the_first_closes() {
     let dir = tempfile::tempdir().unwrap();
     let first = open(dir.path(), JournalConfig::default());
     let second = Journal::open(dir.path(), "b", Arc::new(SystemClock), JournalConfig::default());

@@ -1,43 +1,43 @@
 //! What becomes of an event when it is recorded, and how lines are brought to disk together.
 
-use super::staged_disk::StagedDisk;
+use super::fake_disk::FakeDisk;
 use super::*;
 
 #[derive(Serialize)]
-struct Chatter {}
+struct VerboseEvent {}
 
-impl Event for Chatter {
+impl Event for VerboseEvent {
     const KIND: &'static str = "chatter";
     const VERBOSE: bool = true;
 }
 
 #[derive(Serialize)]
-struct Bare(String);
+struct NonObjectEvent(String);
 
-impl Event for Bare {
+impl Event for NonObjectEvent {
     const KIND: &'static str = "bare";
 }
 
 #[derive(Serialize)]
-struct Misnamed {
+struct ReservedFieldEvent {
     seq: u64,
 }
 
-impl Event for Misnamed {
+impl Event for ReservedFieldEvent {
     const KIND: &'static str = "misnamed";
 }
 
 #[tokio::test]
-async fn verbose_events_are_recorded_only_when_asked_for() {
+async fn verbose_events_are_recorded_only_when_enabled() {
     for (verbose, seq) in [(false, 0), (true, 1)] {
         let journal = in_memory(JournalConfig { verbose, ..JournalConfig::default() });
-        journal.record(&actor(), 1, &Chatter {});
+        journal.record(&actor(), 1, &VerboseEvent {});
         assert_eq!(journal.seq(), seq);
     }
 }
 
 #[tokio::test]
-async fn an_event_that_cannot_be_a_line_is_replaced_by_the_word_that_it_was_left_out() {
+async fn unwritable_event_is_replaced_by_a_degraded_event() {
     #[derive(Serialize)]
     struct Long {
         text: String,
@@ -46,39 +46,39 @@ async fn an_event_that_cannot_be_a_line_is_replaced_by_the_word_that_it_was_left
         const KIND: &'static str = "long";
     }
     let journal = in_memory(JournalConfig::default());
-    journal.record(&actor(), 1, &Bare("text".to_owned()));
+    journal.record(&actor(), 1, &NonObjectEvent("text".to_owned()));
     journal.record(&actor(), 1, &Long { text: "x".repeat(EVENT_BYTES_MAX) });
-    let reasons: Vec<_> = accounts(&journal, 0).await.into_iter().map(|account| account.reason).collect();
+    let reasons: Vec<_> = degradations(&journal, 0).await.into_iter().map(|account| account.reason).collect();
     assert!(reasons[0].contains("kind bare") && reasons[0].contains("JSON object"), "{reasons:?}");
     assert!(reasons[1].contains("kind long") && reasons[1].contains("1048576 are allowed"), "{reasons:?}");
 }
 
 #[tokio::test]
-async fn an_event_that_takes_the_journals_own_names_is_missing_and_hides_no_other() {
+async fn event_with_reserved_field_names_is_skipped() {
     let journal = in_memory(JournalConfig::default());
-    journal.record(&actor(), 1, &Misnamed { seq: 5 });
-    note(&journal, [0]);
+    journal.record(&actor(), 1, &ReservedFieldEvent { seq: 5 });
+    record_numbers(&journal, [0]);
     let mut subscription = journal.subscribe_after(0);
     assert_eq!(subscription.next().await, Delivery::Lagged { from: 1, to: 1 });
     assert!(matches!(subscription.next().await, Delivery::Event(record) if record.seq == 2));
 }
 
 #[tokio::test]
-async fn lines_that_come_while_the_disk_is_busy_are_written_and_synced_together() {
-    let disk = StagedDisk::new();
+async fn lines_recorded_during_a_write_form_one_batch() {
+    let disk = FakeDisk::new();
     let journal = disk.journal(JournalConfig::default());
-    disk.hold();
-    note(&journal, [0]);
-    disk.wait_until_held();
-    note(&journal, 1..1001);
-    disk.release();
+    disk.block_writes();
+    record_numbers(&journal, [0]);
+    disk.wait_until_blocked();
+    record_numbers(&journal, 1..1001);
+    disk.unblock_writes();
     journal.flush().await;
-    assert_eq!(disk.seqs(), numbers(1..=1001));
+    assert_eq!(disk.seqs(), seq_range(1..=1001));
     assert_eq!(disk.appends(), 3, "the first line, then groups of 512");
 }
 
 #[tokio::test]
-async fn a_group_of_long_lines_is_bounded_by_its_bytes() {
+async fn batch_of_long_lines_is_bounded_by_bytes() {
     #[derive(Serialize)]
     struct Long {
         text: String,
@@ -86,26 +86,26 @@ async fn a_group_of_long_lines_is_bounded_by_its_bytes() {
     impl Event for Long {
         const KIND: &'static str = "long";
     }
-    let disk = StagedDisk::new();
+    let disk = FakeDisk::new();
     let journal = disk.journal(JournalConfig::default());
-    disk.hold();
-    note(&journal, [0]);
-    disk.wait_until_held();
+    disk.block_writes();
+    record_numbers(&journal, [0]);
+    disk.wait_until_blocked();
     for _ in 0..6 {
         journal.record(&actor(), 1, &Long { text: "x".repeat(500_000) });
     }
-    disk.release();
+    disk.unblock_writes();
     journal.flush().await;
     assert_eq!(disk.appends(), 3, "the first line, then three and three");
 }
 
 #[tokio::test]
-async fn after_the_end_an_event_is_not_numbered_and_lines_can_still_be_had() {
+async fn closed_journal_records_nothing_and_still_serves_lines() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path(), JournalConfig::default());
-    note(&journal, 0..3);
+    record_numbers(&journal, 0..3);
     journal.close().await.unwrap();
-    note(&journal, 3..5);
+    record_numbers(&journal, 3..5);
     assert_eq!(journal.seq(), 3);
     assert_eq!(seqs(&entries(dir.path(), 0)), [1, 2, 3]);
     let mut subscription = journal.subscribe_after(2);
@@ -115,11 +115,11 @@ async fn after_the_end_an_event_is_not_numbered_and_lines_can_still_be_had() {
 }
 
 #[tokio::test]
-async fn a_journal_that_is_dropped_writes_what_it_has_and_ends_in_order() {
-    let disk = StagedDisk::new();
+async fn dropped_journal_writes_its_lines_and_finishes() {
+    let disk = FakeDisk::new();
     let journal = disk.journal(JournalConfig::default());
-    note(&journal, 0..100);
+    record_numbers(&journal, 0..100);
     drop(journal);
-    disk.wait_until_concluded();
-    assert_eq!(disk.seqs(), numbers(1..=100));
+    disk.wait_until_finished();
+    assert_eq!(disk.seqs(), seq_range(1..=100));
 }

@@ -8,12 +8,12 @@ fn small(segments_max: usize) -> JournalConfig {
 }
 
 #[tokio::test]
-async fn segments_change_by_size_and_the_oldest_go_by_count() {
+async fn segments_rotate_by_size_and_expire_by_count() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path(), small(3));
     let mut seen: Vec<PathBuf> = Vec::new();
     for n in 0..100 {
-        note_on_disk(&journal, [n]).await;
+        record_and_flush(&journal, [n]).await;
         let segments = segments(dir.path());
         assert!(segments.len() <= 3, "{segments:?}");
         let (newest, older) = segments.split_last().unwrap();
@@ -30,16 +30,16 @@ async fn segments_change_by_size_and_the_oldest_go_by_count() {
 }
 
 #[tokio::test]
-async fn a_reader_from_any_number_gets_each_kept_line_and_is_told_exactly_what_went() {
+async fn reader_gets_kept_lines_and_the_exact_missing_range() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path(), small(2));
     for n in 0..60 {
-        note_on_disk(&journal, [n]).await;
+        record_and_flush(&journal, [n]).await;
     }
     let kept = seqs(&entries(dir.path(), 0));
     let first = kept[0];
     assert!(first > 30, "{kept:?}");
-    assert_eq!(kept, numbers(first..=60));
+    assert_eq!(kept, seq_range(first..=60));
     for after in 1..=60 {
         let entries = entries(dir.path(), after);
         let is_late = after + 1 < first;
@@ -48,14 +48,14 @@ async fn a_reader_from_any_number_gets_each_kept_line_and_is_told_exactly_what_w
         }
         assert_eq!(
             seqs(&entries[usize::from(is_late)..]),
-            numbers(first.max(after + 1)..=60),
+            seq_range(first.max(after + 1)..=60),
             "after {after}"
         );
     }
 }
 
 #[tokio::test]
-async fn a_reader_that_retention_overtakes_is_told_what_it_missed_and_gets_the_rest() {
+async fn overtaken_reader_reports_the_gap_and_continues() {
     // The reader stops after each possible number of lines, and goes on when its place is gone.
     for stop in 1..20 {
         let dir = tempfile::tempdir().unwrap();
@@ -63,7 +63,7 @@ async fn a_reader_that_retention_overtakes_is_told_what_it_missed_and_gets_the_r
         let mut reader = Reader::after(dir.path(), 0);
         let mut got = Vec::new();
         for n in 0..60 {
-            note_on_disk(&journal, [n]).await;
+            record_and_flush(&journal, [n]).await;
             if n < stop {
                 got.push(reader.next_entry().unwrap().unwrap());
             }
@@ -73,7 +73,7 @@ async fn a_reader_that_retention_overtakes_is_told_what_it_missed_and_gets_the_r
         for entry in &got {
             match entry {
                 Entry::Event(record, _) => {
-                    assert_eq!((record.seq, record.decode::<Noted>().unwrap().n), (next, next - 1));
+                    assert_eq!((record.seq, record.decode::<NumberedEvent>().unwrap().n), (next, next - 1));
                     next += 1;
                 }
                 Entry::Missing { from, to } => {
@@ -88,29 +88,29 @@ async fn a_reader_that_retention_overtakes_is_told_what_it_missed_and_gets_the_r
 }
 
 #[tokio::test]
-async fn an_old_segment_that_cannot_be_deleted_does_not_stop_the_journal() {
+async fn undeletable_segment_does_not_stop_the_journal() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path(), small(2));
     // It has the name of a segment, and is a folder.
     fs::create_dir(dir.path().join(format!("journal-{:020}.jsonl", 0))).unwrap();
     for n in 0..30 {
-        note_on_disk(&journal, [n]).await;
+        record_and_flush(&journal, [n]).await;
     }
-    assert_eq!(accounts(&journal, 0).await, []);
-    assert_eq!(seqs(&entries(dir.path(), 25)), numbers(26..=30));
+    assert_eq!(degradations(&journal, 0).await, []);
+    assert_eq!(seqs(&entries(dir.path(), 25)), seq_range(26..=30));
 }
 
 #[tokio::test]
-async fn the_next_run_keeps_to_the_limits_as_well() {
+async fn retention_limits_hold_in_the_next_run() {
     let dir = tempfile::tempdir().unwrap();
     for _ in 0..10 {
         let journal = open(dir.path(), small(2));
         for n in 0..10 {
-            note_on_disk(&journal, [n]).await;
+            record_and_flush(&journal, [n]).await;
         }
         journal.close().await.unwrap();
         assert!(segments(dir.path()).len() <= 2);
     }
     let kept = seqs(&entries(dir.path(), 0));
-    assert_eq!(kept, numbers(kept[0]..=100));
+    assert_eq!(kept, seq_range(kept[0]..=100));
 }

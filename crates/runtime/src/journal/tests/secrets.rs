@@ -11,11 +11,11 @@ use super::*;
 const SECRET: &str = "to\"ken\\ä\n";
 
 #[derive(Serialize)]
-struct Said {
+struct TextEvent {
     text: String,
 }
 
-impl Event for Said {
+impl Event for TextEvent {
     const KIND: &'static str = "said";
 }
 
@@ -26,17 +26,17 @@ fn config(secrets: &[&str]) -> JournalConfig {
 
 /// Keeps what `tracing` is told.
 #[derive(Clone, Default)]
-struct Heard(Arc<Mutex<String>>);
+struct CapturedTrace(Arc<Mutex<String>>);
 
-struct Listener<'a>(&'a mut String);
+struct FieldVisitor<'a>(&'a mut String);
 
-impl Visit for Listener<'_> {
+impl Visit for FieldVisitor<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         writeln!(self.0, "{field}={value:?}").unwrap();
     }
 }
 
-impl tracing::Subscriber for Heard {
+impl tracing::Subscriber for CapturedTrace {
     fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
         true
     }
@@ -46,17 +46,17 @@ impl tracing::Subscriber for Heard {
     fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
     fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
     fn event(&self, event: &tracing::Event<'_>) {
-        event.record(&mut Listener(&mut self.0.lock().unwrap()));
+        event.record(&mut FieldVisitor(&mut self.0.lock().unwrap()));
     }
     fn enter(&self, _: &span::Id) {}
     fn exit(&self, _: &span::Id) {}
 }
 
 #[tokio::test]
-async fn a_secret_reaches_no_file_and_the_line_can_be_read() {
+async fn secret_reaches_no_file_and_line_stays_valid() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path(), config(&[SECRET]));
-    journal.record(&actor(), 1, &Said { text: format!("bearer {SECRET}!") });
+    journal.record(&actor(), 1, &TextEvent { text: format!("bearer {SECRET}!") });
     journal.flush().await;
     let text = fs::read_to_string(only_segment(dir.path())).unwrap();
     assert!(text.contains(r#""text":"bearer [redacted]!""#), "{text}");
@@ -64,22 +64,22 @@ async fn a_secret_reaches_no_file_and_the_line_can_be_read() {
 }
 
 #[tokio::test]
-async fn a_secret_reaches_no_subscriber() {
+async fn secret_reaches_no_subscriber() {
     let journal = in_memory(config(&[SECRET]));
-    journal.record(&actor(), 1, &Said { text: SECRET.to_owned() });
+    journal.record(&actor(), 1, &TextEvent { text: SECRET.to_owned() });
     let Delivery::Event(record) = journal.subscribe_after(0).next().await else { panic!() };
     assert_eq!(record.fields["text"], "[redacted]");
 }
 
 #[test]
-fn a_secret_reaches_no_listener_of_tracing() {
-    let heard = Heard::default();
+fn secret_reaches_no_tracing_subscriber() {
+    let heard = CapturedTrace::default();
     let journal = in_memory(config(&["s3cret", SECRET]));
     let path = ActorPath::root("root").and_then(|root| root.child("agent-s3cret")).unwrap();
     // Of a single listener, tracing asks only the thread that comes first whether it listens: another test's may.
-    let _second = tracing::Dispatch::new(Heard::default());
+    let _second = tracing::Dispatch::new(CapturedTrace::default());
     tracing::subscriber::with_default(heard.clone(), || {
-        journal.record(&path, 1, &Said { text: format!("{SECRET} and s3cret") });
+        journal.record(&path, 1, &TextEvent { text: format!("{SECRET} and s3cret") });
     });
     let heard = heard.0.lock().unwrap();
     assert!(heard.contains("actor=root/agent-[redacted]"), "{heard}");
@@ -88,10 +88,10 @@ fn a_secret_reaches_no_listener_of_tracing() {
 }
 
 #[tokio::test]
-async fn a_secret_in_the_path_of_an_actor_or_the_id_of_the_run_is_replaced() {
+async fn secret_in_actor_path_or_run_id_is_replaced() {
     let journal = Journal::in_memory("boot-s3cret", Arc::new(SystemClock), config(&["s3cret"]));
     let path = ActorPath::root("root").and_then(|root| root.child("s3cret-agent")).unwrap();
-    journal.record(&path, 1, &Noted { n: 0 });
+    journal.record(&path, 1, &NumberedEvent { n: 0 });
     let Delivery::Event(record) = journal.subscribe_after(0).next().await else { panic!() };
     assert_eq!((&*record.actor, &*record.boot), ("root/[redacted]-agent", "boot-[redacted]"));
 }

@@ -7,7 +7,7 @@ fn tiny_memory(segments_max: usize) -> JournalConfig {
 }
 
 /// Everything up to number `last`.
-async fn all_up_to(last: u64, subscription: &mut Subscription, mut next: u64) -> Vec<(u64, u64)> {
+async fn collect_lags(last: u64, subscription: &mut Subscription, mut next: u64) -> Vec<(u64, u64)> {
     let mut lagged = Vec::new();
     while next <= last {
         match subscription.next().await {
@@ -26,38 +26,38 @@ async fn all_up_to(last: u64, subscription: &mut Subscription, mut next: u64) ->
 }
 
 #[tokio::test]
-async fn a_subscriber_goes_on_after_any_number_from_disk_and_then_from_memory() {
+async fn subscription_reads_disk_then_memory_from_any_seq() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path(), tiny_memory(1000));
-    note_on_disk(&journal, 0..600).await;
+    record_and_flush(&journal, 0..600).await;
     for after in 0..=600 {
         let mut subscription = journal.subscribe_after(after);
         let mut got = Vec::new();
         while let Some(delivery) = subscription.try_next().await {
             let Delivery::Event(record) = delivery else { panic!("{delivery:?}") };
-            assert_eq!(record.decode::<Noted>().unwrap().n, record.seq - 1);
+            assert_eq!(record.decode::<NumberedEvent>().unwrap().n, record.seq - 1);
             got.push(record.seq);
         }
-        assert_eq!(got, numbers(after + 1..=600));
+        assert_eq!(got, seq_range(after + 1..=600));
     }
     let mut subscription = journal.subscribe_after(600);
-    note(&journal, [600]);
+    record_numbers(&journal, [600]);
     assert!(matches!(subscription.next().await, Delivery::Event(record) if record.seq == 601));
 }
 
 #[tokio::test]
-async fn a_subscriber_changes_from_disk_to_memory_and_back_as_often_as_it_must() {
+async fn subscription_switches_between_disk_and_memory() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path(), tiny_memory(1000));
     let mut subscription = journal.subscribe_after(0);
     let mut last = 0;
     for _ in 0..3 {
         // Memory no longer has the first of these, and later has each of those.
-        note_on_disk(&journal, last..last + 300).await;
-        assert_eq!(all_up_to(last + 300, &mut subscription, last + 1).await, []);
+        record_and_flush(&journal, last..last + 300).await;
+        assert_eq!(collect_lags(last + 300, &mut subscription, last + 1).await, []);
         last += 300;
         for n in last..last + 300 {
-            note_on_disk(&journal, [n]).await;
+            record_and_flush(&journal, [n]).await;
             assert!(matches!(subscription.try_next_in_memory(), Some(Delivery::Event(_))));
         }
         last += 300;
@@ -65,32 +65,32 @@ async fn a_subscriber_changes_from_disk_to_memory_and_back_as_often_as_it_must()
 }
 
 #[tokio::test]
-async fn a_subscriber_that_memory_alone_cannot_serve_is_told_what_it_missed() {
+async fn memory_only_subscription_reports_missed_events() {
     let journal = in_memory(JournalConfig { memory_lines_max: 10, ..JournalConfig::default() });
-    note(&journal, 0..30);
+    record_numbers(&journal, 0..30);
     let mut subscription = journal.subscribe_after(0);
     assert_eq!(subscription.next().await, Delivery::Lagged { from: 1, to: 20 });
     assert!(matches!(subscription.next().await, Delivery::Event(record) if record.seq == 21));
 }
 
 #[tokio::test]
-async fn a_number_that_was_never_reached_counts_as_the_newest() {
+async fn future_seq_counts_as_the_newest() {
     let journal = in_memory(JournalConfig::default());
-    note(&journal, 0..3);
+    record_numbers(&journal, 0..3);
     let mut subscription = journal.subscribe_after(1000);
-    note(&journal, [3]);
+    record_numbers(&journal, [3]);
     assert!(matches!(subscription.next().await, Delivery::Event(record) if record.seq == 4));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn subscribers_miss_nothing_while_others_record_and_the_disk_is_behind_memory() {
+async fn concurrent_subscribers_miss_nothing() {
     const LAST: u64 = 6000;
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path(), tiny_memory(1000));
     let recorders: Vec<_> = (0..3)
         .map(|_| {
             let journal = journal.clone();
-            std::thread::spawn(move || note(&journal, 0..LAST / 3))
+            std::thread::spawn(move || record_numbers(&journal, 0..LAST / 3))
         })
         .collect();
     let mut subscribers = tokio::task::JoinSet::new();
@@ -98,7 +98,7 @@ async fn subscribers_miss_nothing_while_others_record_and_the_disk_is_behind_mem
         // Some start where the others are, some at the beginning.
         let after = if started % 3 == 0 { 0 } else { journal.seq() };
         let mut subscription = journal.subscribe_after(after);
-        subscribers.spawn(async move { all_up_to(LAST, &mut subscription, after + 1).await });
+        subscribers.spawn(async move { collect_lags(LAST, &mut subscription, after + 1).await });
         tokio::task::yield_now().await;
     }
     while let Some(lagged) = subscribers.join_next().await {
@@ -108,13 +108,13 @@ async fn subscribers_miss_nothing_while_others_record_and_the_disk_is_behind_mem
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_subscriber_that_retention_overtakes_lags_by_what_is_gone_and_by_nothing_else() {
+async fn subscription_lags_exactly_by_deleted_events() {
     const LAST: u64 = 3000;
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path(), tiny_memory(2));
     let recorder = {
         let journal = journal.clone();
-        std::thread::spawn(move || note(&journal, 0..LAST))
+        std::thread::spawn(move || record_numbers(&journal, 0..LAST))
     };
     let mut subscription = journal.subscribe_after(0);
     let mut next = 1;
@@ -126,7 +126,7 @@ async fn a_subscriber_that_retention_overtakes_lags_by_what_is_gone_and_by_nothi
             }
             Delivery::Lagged { from, to } => {
                 assert_eq!(from, next);
-                let kept = segment::list(dir.path()).unwrap()[0].first_seq;
+                let kept = segment::list_segments(dir.path()).unwrap()[0].first_seq;
                 assert!(to < kept, "{from} to {to} are said to be gone, and the disk has all from {kept} on");
                 next = to + 1;
             }
@@ -135,16 +135,16 @@ async fn a_subscriber_that_retention_overtakes_lags_by_what_is_gone_and_by_nothi
     recorder.join().unwrap();
     journal.flush().await;
     // Whoever comes now is told of everything that is gone, at once.
-    let lagged = all_up_to(LAST, &mut journal.subscribe_after(0), 1).await;
-    let first = segment::list(dir.path()).unwrap()[0].first_seq;
+    let lagged = collect_lags(LAST, &mut journal.subscribe_after(0), 1).await;
+    let first = segment::list_segments(dir.path()).unwrap()[0].first_seq;
     assert_eq!(lagged, [(1, first - 1)]);
 }
 
 #[tokio::test]
-async fn giving_up_the_wait_for_a_delivery_loses_none() {
+async fn cancelled_next_loses_no_event() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path(), tiny_memory(1000));
-    note_on_disk(&journal, 0..50).await;
+    record_and_flush(&journal, 0..50).await;
     let mut subscription = journal.subscribe_after(0);
     let mut got = Vec::new();
     while got.len() < 50 {
@@ -157,5 +157,5 @@ async fn giving_up_the_wait_for_a_delivery_loses_none() {
         let Delivery::Event(record) = delivery else { panic!("{delivery:?}") };
         got.push(record.seq);
     }
-    assert_eq!(got, numbers(1..=50));
+    assert_eq!(got, seq_range(1..=50));
 }

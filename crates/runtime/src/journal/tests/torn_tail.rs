@@ -6,7 +6,7 @@ use std::io::Write;
 use super::*;
 
 /// What a reader gets, with what is missing as it is told.
-fn story(entries: impl IntoIterator<Item = Entry>) -> Vec<(u64, u64)> {
+fn seq_ranges(entries: impl IntoIterator<Item = Entry>) -> Vec<(u64, u64)> {
     let part = |entry| match entry {
         Entry::Event(record, _) => (record.seq, record.seq),
         Entry::Missing { from, to } => (from, to),
@@ -20,10 +20,10 @@ fn next_entries(reader: &mut Reader) -> Vec<Entry> {
 }
 
 #[tokio::test]
-async fn a_tail_that_is_torn_at_any_byte_costs_its_last_line_at_most() {
+async fn torn_tail_costs_at_most_the_last_line() {
     let whole = tempfile::tempdir().unwrap();
     let journal = open(whole.path(), JournalConfig::default());
-    note(&journal, 0..3);
+    record_numbers(&journal, 0..3);
     journal.close().await.unwrap();
     let content = fs::read(only_segment(whole.path())).unwrap();
     let begins = content.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(1).unwrap().0 + 1;
@@ -35,23 +35,23 @@ async fn a_tail_that_is_torn_at_any_byte_costs_its_last_line_at_most() {
         as_if_killed(dir.path(), 100);
         let left = if cut == content.len() { 3 } else { 2 };
         let mut follower = Reader::after(dir.path(), 0);
-        assert_eq!(seqs(&next_entries(&mut follower)), numbers(1..=left), "cut at {cut}");
+        assert_eq!(seqs(&next_entries(&mut follower)), seq_range(1..=left), "cut at {cut}");
 
         let journal = open(dir.path(), JournalConfig::default());
-        note_on_disk(&journal, [3]).await;
+        record_and_flush(&journal, [3]).await;
         let rest = [(left + 1, 100), (101, 101), (102, 102)];
-        assert_eq!(story(next_entries(&mut follower)), rest, "cut at {cut}");
+        assert_eq!(seq_ranges(next_entries(&mut follower)), rest, "cut at {cut}");
         let all: Vec<_> = (1..=left).map(|seq| (seq, seq)).chain(rest).collect();
-        assert_eq!(story(entries(dir.path(), 0)), all, "cut at {cut}");
-        assert_eq!(accounts(&journal, 100).await[0].lost_from, Some(left + 1), "cut at {cut}");
+        assert_eq!(seq_ranges(entries(dir.path(), 0)), all, "cut at {cut}");
+        assert_eq!(degradations(&journal, 100).await[0].lost_from, Some(left + 1), "cut at {cut}");
     }
 }
 
 #[tokio::test]
-async fn a_follower_reads_a_line_only_once_it_has_its_end() {
+async fn reader_waits_for_the_end_of_a_line() {
     let whole = tempfile::tempdir().unwrap();
     let journal = open(whole.path(), JournalConfig::default());
-    note(&journal, 0..2);
+    record_numbers(&journal, 0..2);
     journal.close().await.unwrap();
     let content = fs::read(only_segment(whole.path())).unwrap();
 
@@ -70,16 +70,16 @@ async fn a_follower_reads_a_line_only_once_it_has_its_end() {
 }
 
 #[tokio::test]
-async fn a_line_that_was_cut_off_after_an_orderly_end_is_told_as_lost() {
+async fn line_cut_after_clean_shutdown_is_reported_lost() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path(), JournalConfig::default());
-    note(&journal, 0..3);
+    record_numbers(&journal, 0..3);
     journal.close().await.unwrap();
     let file = OpenOptions::new().write(true).open(only_segment(dir.path())).unwrap();
     file.set_len(file.metadata().unwrap().len() - 5).unwrap();
     let journal = open(dir.path(), JournalConfig::default());
-    note_on_disk(&journal, [3]).await;
-    assert_eq!(story(entries(dir.path(), 0)), [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5)]);
+    record_and_flush(&journal, [3]).await;
+    assert_eq!(seq_ranges(entries(dir.path(), 0)), [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5)]);
     assert_eq!(entries(dir.path(), 2)[0], Entry::Missing { from: 3, to: 3 });
-    assert_eq!(accounts(&journal, 3).await[0].lost_to, Some(3));
+    assert_eq!(degradations(&journal, 3).await[0].lost_to, Some(3));
 }

@@ -18,47 +18,47 @@ use redb::{
 };
 
 use super::record;
-use crate::journal::private;
+use crate::journal::permissions;
 use crate::path::ActorPath;
-use crate::state::memory::ASIDES_PER_PATH_MAX;
-use crate::state::{SetAside, StoredState};
+use crate::state::memory::QUARANTINED_PER_PATH_MAX;
+use crate::state::{QuarantinedState, StoredState};
 
 /// The state in use of each path.
 const STATES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("states");
 /// Path and number -> why, and the record as it was.
-const ASIDES: TableDefinition<'_, (&str, u64), (&str, &[u8])> = TableDefinition::new("set_aside");
+const QUARANTINED: TableDefinition<'_, (&str, u64), (&str, &[u8])> = TableDefinition::new("set_aside");
 /// States set aside that are kept in all; the oldest go first.
-const ASIDES_MAX: u64 = 1024;
+const QUARANTINED_MAX: u64 = 1024;
 /// What redb may cache: every state is in memory already.
 const CACHE_BYTES: usize = 1024 * 1024;
 
 /// Why the file could not be used.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum StateFileError {
     InUse,
     /// What is in the file is no whole database.
     Damaged(String),
     /// The disk, the system or redb refused.
-    Refused(io::Error),
+    Io(io::Error),
 }
 
-impl std::fmt::Display for Fault {
+impl std::fmt::Display for StateFileError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::InUse => f.write_str("the file is in use"),
             Self::Damaged(reason) => write!(f, "the file is damaged: {reason}"),
-            Self::Refused(error) => write!(f, "{error}"),
+            Self::Io(error) => write!(f, "{error}"),
         }
     }
 }
 
-impl From<io::Error> for Fault {
+impl From<io::Error> for StateFileError {
     fn from(error: io::Error) -> Self {
-        Self::Refused(error)
+        Self::Io(error)
     }
 }
 
-impl From<redb::Error> for Fault {
+impl From<redb::Error> for StateFileError {
     fn from(error: redb::Error) -> Self {
         use io::ErrorKind::{InvalidData, UnexpectedEof};
         match error {
@@ -67,31 +67,31 @@ impl From<redb::Error> for Fault {
             redb::Error::Io(error) if matches!(error.kind(), InvalidData | UnexpectedEof) => {
                 Self::Damaged(error.to_string())
             }
-            redb::Error::Io(error) => Self::Refused(error),
-            other => Self::Refused(io::Error::other(other)),
+            redb::Error::Io(error) => Self::Io(error),
+            other => Self::Io(io::Error::other(other)),
         }
     }
 }
 
 /// What was found in the file.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct LoadedStates {
     pub(super) states: HashMap<ActorPath, StoredState>,
-    pub(super) damaged: HashMap<ActorPath, Remains>,
+    pub(super) damaged: HashMap<ActorPath, QuarantinedBytes>,
 }
 
 /// A state that is to be set aside, as bytes.
-pub(super) struct Remains {
-    pub(super) why: String,
+pub(super) struct QuarantinedBytes {
+    pub(super) reason: String,
     pub(super) bytes: Vec<u8>,
 }
 
 /// What one transaction writes.
 #[derive(Default)]
-pub(super) struct Batch<'a> {
+pub(super) struct StateTransaction<'a> {
     /// The state of each path; `None` where there is none any more.
     pub(super) states: Vec<(&'a ActorPath, Option<StoredState>)>,
-    pub(super) asides: &'a [(ActorPath, Remains)],
+    pub(super) quarantined: &'a [(ActorPath, QuarantinedBytes)],
 }
 
 /// The file, locked for as long as this lives.
@@ -99,21 +99,21 @@ pub(super) struct StateFile {
     path: PathBuf,
     db: Option<Arc<Database>>,
     /// The number of the next record.
-    next_number: u64,
+    next_record_number: u64,
     _lock: File,
 }
 
 impl StateFile {
     /// Locks the file and reads it; makes it where there is none. A disk that takes nothing may still be read; then
     /// what it said is returned as well, and the first write opens the file again.
-    pub(super) fn open(path: &Path) -> Result<(Self, Found, Option<io::Error>), Fault> {
-        let lock = lock(path)?;
-        let mut file = Self { path: path.to_owned(), db: None, next_number: 1, _lock: lock };
-        match file.take_up() {
+    pub(super) fn open(path: &Path) -> Result<(Self, LoadedStates, Option<io::Error>), StateFileError> {
+        let lock = lock_file(path)?;
+        let mut file = Self { path: path.to_owned(), db: None, next_record_number: 1, _lock: lock };
+        match file.open_and_read() {
             Ok(found) => Ok((file, found, None)),
-            Err(Fault::Refused(error)) => match whole(|| read(&Builder::new().open_read_only(path)?)) {
+            Err(StateFileError::Io(error)) => match catch_damage(|| read_states(&Builder::new().open_read_only(path)?)) {
                 Ok((found, _)) => Ok((file, found, Some(error))),
-                Err(_) => Err(Fault::Refused(error)),
+                Err(_) => Err(StateFileError::Io(error)),
             },
             Err(fault) => Err(fault),
         }
@@ -121,49 +121,49 @@ impl StateFile {
 
     /// As [`open`](Self::open), in the place of a file that is damaged, which is kept under another name. Also says
     /// which.
-    pub(super) fn open_anew(path: &Path) -> Result<(Self, PathBuf), Fault> {
-        let lock = lock(path)?;
-        let mut file = Self { path: path.to_owned(), db: None, next_number: 1, _lock: lock };
-        let kept_as = file.begin_anew()?;
+    pub(super) fn open_recreated(path: &Path) -> Result<(Self, PathBuf), StateFileError> {
+        let lock = lock_file(path)?;
+        let mut file = Self { path: path.to_owned(), db: None, next_record_number: 1, _lock: lock };
+        let kept_as = file.recreate()?;
         Ok((file, kept_as))
     }
 
     /// Puts the damaged file out of the way, and begins an empty one.
-    pub(super) fn begin_anew(&mut self) -> Result<PathBuf, Fault> {
+    pub(super) fn recreate(&mut self) -> Result<PathBuf, StateFileError> {
         self.db = None;
-        let kept_as = free_name(&self.path)?;
+        let kept_as = free_sibling_path(&self.path)?;
         fs::rename(&self.path, &kept_as)?;
-        self.take_up()?;
+        self.open_and_read()?;
         Ok(kept_as)
     }
 
-    fn take_up(&mut self) -> Result<Found, Fault> {
+    fn open_and_read(&mut self) -> Result<LoadedStates, StateFileError> {
         if !self.path.exists() {
-            make_database(&self.path)?;
+            create_database(&self.path)?;
         }
         let db = open_database(&self.path)?;
-        let (found, highest) = whole(|| read(&db))?;
-        self.next_number = self.next_number.max(highest.saturating_add(1));
+        let (found, highest) = catch_damage(|| read_states(&db))?;
+        self.next_record_number = self.next_record_number.max(highest.saturating_add(1));
         self.db = Some(Arc::new(db));
         Ok(found)
     }
 
     /// Opens the file again if a refusal has closed it. Whether it had to be made, so that all must be written again.
-    pub(super) fn ready(&mut self) -> Result<bool, Fault> {
+    pub(super) fn ensure_open(&mut self) -> Result<bool, StateFileError> {
         if self.db.is_some() {
             return Ok(false);
         }
         let is_gone = !self.path.exists();
-        self.take_up()?;
+        self.open_and_read()?;
         Ok(is_gone)
     }
 
     /// Writes `batch` in one transaction: all of it is on disk when this returns `Ok`.
-    pub(super) fn write(&mut self, batch: &Batch<'_>) -> Result<(), Fault> {
+    pub(super) fn write_states(&mut self, batch: &StateTransaction<'_>) -> Result<(), StateFileError> {
         let Some(db) = self.db.clone() else { return Ok(()) };
-        let first_number = self.next_number;
-        self.next_number += (batch.states.len() + batch.asides.len()) as u64;
-        let written = whole(|| write(&db, batch, first_number));
+        let first_number = self.next_record_number;
+        self.next_record_number += (batch.states.len() + batch.quarantined.len()) as u64;
+        let written = catch_damage(|| write(&db, batch, first_number));
         if written.is_err() {
             self.db = None;
             drop(db);
@@ -178,59 +178,59 @@ impl StateFile {
 }
 
 /// One store a file, also while it is being opened anew: the lock goes with the process, however that ends.
-fn lock(path: &Path) -> Result<File, Fault> {
+fn lock_file(path: &Path) -> Result<File, StateFileError> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        private::folder(folder)?;
+        permissions::create_private_dir(folder)?;
     }
-    let file = private::file().write(true).open(beside(path, ".lock"))?;
+    let file = permissions::private_file_options().write(true).open(sibling_path(path, ".lock"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Fault::InUse),
+        Err(TryLockError::WouldBlock) => Err(StateFileError::InUse),
         Err(TryLockError::Error(error)) => Err(error.into()),
     }
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+fn sibling_path(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
 /// A name beside `path` that no file has yet.
-fn free_name(path: &Path) -> io::Result<PathBuf> {
-    let names = (1..=999).map(|n| beside(path, &format!(".damaged-{n}")));
+fn free_sibling_path(path: &Path) -> io::Result<PathBuf> {
+    let names = (1..=999).map(|n| sibling_path(path, &format!(".damaged-{n}")));
     let full = || io::Error::other("there are 999 damaged files beside it already: move them away");
     names.into_iter().find(|name| !name.exists()).ok_or_else(full)
 }
 
 /// Runs `work` on the database; its panic is damage.
-fn whole<T>(work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, Fault> {
+fn catch_damage<T>(work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, StateFileError> {
     match panic::catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => Ok(result?),
-        Err(_) => Err(Fault::Damaged("the database panicked over it".to_owned())),
+        Err(_) => Err(StateFileError::Damaged("the database panicked over it".to_owned())),
     }
 }
 
 /// Makes an empty database under another name first: a process that is killed meanwhile leaves no half of one.
-fn make_database(path: &Path) -> Result<(), Fault> {
-    let unfinished = beside(path, ".new");
-    private::file().write(true).truncate(true).open(&unfinished)?;
+fn create_database(path: &Path) -> Result<(), StateFileError> {
+    let unfinished = sibling_path(path, ".new");
+    permissions::private_file_options().write(true).truncate(true).open(&unfinished)?;
     drop(open_database(&unfinished)?);
     fs::rename(&unfinished, path)?;
-    Ok(sync_folder_of(path)?)
+    Ok(sync_parent_dir(path)?)
 }
 
-fn open_database(path: &Path) -> Result<Database, Fault> {
-    let file = private::file().read(true).write(true).open(path)?;
+fn open_database(path: &Path) -> Result<Database, StateFileError> {
+    let file = permissions::private_file_options().read(true).write(true).open(path)?;
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES);
     // Reads all of it once, and so finds what has changed in the file since it was written.
     builder.set_check_integrity_on_open(true);
-    whole(move || Ok(builder.create_with_backend(FileBackend::new(file)?)?))
+    catch_damage(move || Ok(builder.create_with_backend(FileBackend::new(file)?)?))
 }
 
 /// A new file is there after a power cut only if its folder was synced.
-fn sync_folder_of(path: &Path) -> io::Result<()> {
+fn sync_parent_dir(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     if let Some(folder) = path.parent() {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
@@ -242,25 +242,25 @@ fn sync_folder_of(path: &Path) -> io::Result<()> {
 }
 
 /// Everything in use, and the highest number of a record.
-fn read(db: &impl ReadableDatabase) -> Result<(Found, u64), redb::Error> {
+fn read_states(db: &impl ReadableDatabase) -> Result<(LoadedStates, u64), redb::Error> {
     let transaction = db.begin_read()?;
-    let (mut found, mut highest) = (Found::default(), 0);
-    if let Some(states) = there(transaction.open_table(STATES))? {
+    let (mut found, mut highest) = (LoadedStates::default(), 0);
+    if let Some(states) = existing_table(transaction.open_table(STATES))? {
         for entry in states.iter()? {
             let (path, bytes) = entry?;
-            let (path, bytes) = (ActorPath::recalled(path.value()), bytes.value());
+            let (path, bytes) = (ActorPath::from_stored(path.value()), bytes.value());
             match record::decode(&path, bytes) {
                 Ok(record) => {
                     highest = highest.max(record.number);
                     found.states.insert(path, record.state);
                 }
                 Err(why) => {
-                    found.damaged.insert(path, Remains { why, bytes: bytes.to_owned() });
+                    found.damaged.insert(path, QuarantinedBytes { reason: why, bytes: bytes.to_owned() });
                 }
             }
         }
     }
-    if let Some(asides) = there(transaction.open_table(ASIDES))? {
+    if let Some(asides) = existing_table(transaction.open_table(QUARANTINED))? {
         for entry in asides.iter()? {
             highest = highest.max(entry?.0.value().1);
         }
@@ -269,7 +269,7 @@ fn read(db: &impl ReadableDatabase) -> Result<(Found, u64), redb::Error> {
 }
 
 /// A table, unless nothing was ever written to it.
-fn there<T>(table: Result<T, TableError>) -> Result<Option<T>, redb::Error> {
+fn existing_table<T>(table: Result<T, TableError>) -> Result<Option<T>, redb::Error> {
     match table {
         Ok(table) => Ok(Some(table)),
         Err(TableError::TableDoesNotExist(_)) => Ok(None),
@@ -277,7 +277,7 @@ fn there<T>(table: Result<T, TableError>) -> Result<Option<T>, redb::Error> {
     }
 }
 
-fn write(db: &Database, batch: &Batch<'_>, first_number: u64) -> Result<(), redb::Error> {
+fn write(db: &Database, batch: &StateTransaction<'_>, first_number: u64) -> Result<(), redb::Error> {
     // Immediate durability is redb's default: a commit that has returned is on disk.
     let transaction = db.begin_write()?;
     let mut number = first_number;
@@ -295,27 +295,27 @@ fn write(db: &Database, batch: &Batch<'_>, first_number: u64) -> Result<(), redb
             number += 1;
         }
     }
-    if !batch.asides.is_empty() {
-        write_asides(&transaction, batch, number)?;
+    if !batch.quarantined.is_empty() {
+        write_quarantined(&transaction, batch, number)?;
     }
     transaction.commit()?;
     Ok(())
 }
 
-fn write_asides(transaction: &WriteTransaction, batch: &Batch<'_>, first: u64) -> Result<(), redb::Error> {
-    let mut asides = transaction.open_table(ASIDES)?;
-    for ((path, remains), number) in batch.asides.iter().zip(first..) {
-        asides.insert((path.as_str(), number), (remains.why.as_str(), remains.bytes.as_slice()))?;
+fn write_quarantined(transaction: &WriteTransaction, batch: &StateTransaction<'_>, first: u64) -> Result<(), redb::Error> {
+    let mut asides = transaction.open_table(QUARANTINED)?;
+    for ((path, remains), number) in batch.quarantined.iter().zip(first..) {
+        asides.insert((path.as_str(), number), (remains.reason.as_str(), remains.bytes.as_slice()))?;
         let of_this_path = (path.as_str(), 0)..=(path.as_str(), u64::MAX);
         let numbers = asides
             .range(of_this_path)?
             .map(|entry| Ok(entry?.0.value().1))
             .collect::<Result<Vec<u64>, StorageError>>()?;
-        for old in numbers.iter().rev().skip(ASIDES_PER_PATH_MAX) {
+        for old in numbers.iter().rev().skip(QUARANTINED_PER_PATH_MAX) {
             asides.remove((path.as_str(), *old))?;
         }
     }
-    while asides.len()? > ASIDES_MAX {
+    while asides.len()? > QUARANTINED_MAX {
         let mut oldest: Option<(String, u64)> = None;
         for entry in asides.iter()? {
             let key = entry?.0;
@@ -331,18 +331,18 @@ fn write_asides(transaction: &WriteTransaction, batch: &Batch<'_>, first: u64) -
 }
 
 /// What was set aside, by path and then by age.
-pub(super) fn read_asides(db: &Database) -> Result<Vec<SetAside>, Fault> {
-    whole(|| {
+pub(super) fn read_quarantined(db: &Database) -> Result<Vec<QuarantinedState>, StateFileError> {
+    catch_damage(|| {
         let transaction = db.begin_read()?;
-        let Some(asides) = there(transaction.open_table(ASIDES))? else { return Ok(Vec::new()) };
+        let Some(asides) = existing_table(transaction.open_table(QUARANTINED))? else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         for entry in asides.iter()? {
             let (key, value) = entry?;
-            let path = ActorPath::recalled(key.value().0);
+            let path = ActorPath::from_stored(key.value().0);
             let (why, bytes) = value.value();
             let remains = record::decode(&path, bytes).map(|record| record.state);
             let remains = remains.map_err(|_| bytes.to_owned());
-            found.push(SetAside { path: path.to_string(), why: why.to_owned(), remains });
+            found.push(QuarantinedState { path: path.to_string(), reason: why.to_owned(), content: remains });
         }
         Ok(found)
     })

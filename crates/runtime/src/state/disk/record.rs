@@ -22,7 +22,7 @@ const CRC_BYTES: usize = 4;
 
 /// A state under its number.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Record {
+pub(super) struct StateRecord {
     pub(super) number: u64,
     pub(super) state: StoredState,
 }
@@ -44,16 +44,16 @@ pub(super) fn encode(path: &ActorPath, number: u64, state: &StoredState) -> Opti
 }
 
 /// The record in `bytes`, or what is wrong with them.
-pub(super) fn decode(path: &ActorPath, bytes: &[u8]) -> Result<Record, String> {
+pub(super) fn decode(path: &ActorPath, bytes: &[u8]) -> Result<StateRecord, String> {
     let total = bytes.len();
     let torn = || format!("{total} bytes are no whole record");
     let (body, stated) = bytes.split_last_chunk::<CRC_BYTES>().ok_or_else(torn)?;
     let mut rest = body;
-    let [format] = take(&mut rest).ok_or_else(torn)?;
-    let version = u32::from_le_bytes(take(&mut rest).ok_or_else(torn)?);
-    let failed_starts = u32::from_le_bytes(take(&mut rest).ok_or_else(torn)?);
-    let number = u64::from_le_bytes(take(&mut rest).ok_or_else(torn)?);
-    let length = u32::from_le_bytes(take(&mut rest).ok_or_else(torn)?);
+    let [format] = take_bytes(&mut rest).ok_or_else(torn)?;
+    let version = u32::from_le_bytes(take_bytes(&mut rest).ok_or_else(torn)?);
+    let failed_starts = u32::from_le_bytes(take_bytes(&mut rest).ok_or_else(torn)?);
+    let number = u64::from_le_bytes(take_bytes(&mut rest).ok_or_else(torn)?);
+    let length = u32::from_le_bytes(take_bytes(&mut rest).ok_or_else(torn)?);
     let (stated, actual) = (u32::from_le_bytes(*stated), checksum(path, body));
     if stated != actual {
         return Err(format!("the checksum says {stated:08x}, the content gives {actual:08x}"));
@@ -64,10 +64,10 @@ pub(super) fn decode(path: &ActorPath, bytes: &[u8]) -> Result<Record, String> {
     if usize::try_from(length) != Ok(rest.len()) {
         return Err(format!("the record says {length} bytes of content, {} are there", rest.len()));
     }
-    Ok(Record { number, state: StoredState { version, failed_starts, content: rest.into() } })
+    Ok(StateRecord { number, state: StoredState { version, failed_starts, content: rest.into() } })
 }
 
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+fn take_bytes<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     let (chunk, after) = rest.split_first_chunk::<N>()?;
     *rest = after;
     Some(*chunk)
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn every_bit_that_flips_and_every_byte_that_is_missing_or_too_many_is_noticed() {
+    fn any_flipped_bit_or_wrong_length_is_detected() {
         let one = path("one");
         let whole = encode(&one, 3, &state(br#"{"total":12}"#)).unwrap();
         for at in 0..whole.len() {
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_format_of_a_later_program_is_refused_by_its_number() {
+    fn record_of_a_newer_format_is_refused() {
         let one = path("one");
         let mut later = encode(&one, 3, &state(b"{}")).unwrap();
         later[0] = 2;
@@ -128,7 +128,7 @@ mod tests {
         ) {
             let state = StoredState { version, failed_starts, content: content.into() };
             let bytes = encode(&path("one"), number, &state).unwrap();
-            prop_assert_eq!(decode(&path("one"), &bytes), Ok(Record { number, state }));
+            prop_assert_eq!(decode(&path("one"), &bytes), Ok(StateRecord { number, state }));
         }
 
         #[test]

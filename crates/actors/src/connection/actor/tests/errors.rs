@@ -8,26 +8,26 @@ use tokio::net::TcpStream;
 
 use super::*;
 use crate::error::Error;
-use crate::error::reference::{Part, assert_all, assert_row, what_of_status};
-use crate::reach::{Route, proxy::Proxy};
+use crate::error::reference::{CauseGroup, assert_all_seen, assert_row, status_row_text};
+use crate::network::{Route, proxy::Proxy};
 
 const SHORT: Duration = Duration::from_millis(50);
 
 /// What the server does with the connection that comes.
-enum Deed {
+enum ServerAction {
     /// Answers the handshake so.
     Answer(String),
     /// Says this and listens to nothing.
-    Blurt(&'static str),
+    WriteUnasked(&'static str),
     /// Never answers the handshake.
     Hold,
     /// Hangs up during the handshake, in order or with a reset.
     HangUp { resets: bool },
     /// Opens the socket, writes these bytes on it, and goes on as said.
-    Write(Vec<u8>, Then),
+    Write(Vec<u8>, SocketEnd),
 }
 
-enum Then {
+enum SocketEnd {
     /// Keeps the connection, and reads no more.
     Stay,
     /// Ends it without a close frame, in order or with a reset.
@@ -35,52 +35,52 @@ enum Then {
 }
 
 /// Brings the deed about for a connection to `target`, and returns the error that it led to.
-async fn befall(server: &Server, target: SocketTarget, policy: ConnectionPolicy, deed: Deed) -> Error {
-    let mut scene = Scene::start(target, policy).await;
+async fn error_after(server: &WsServer, target: SocketTarget, policy: ConnectionPolicy, deed: ServerAction) -> Error {
+    let mut scene = ConnectionFixture::start(target, policy).await;
     let mut kept = None;
     let mut stream = server.accept_raw().await;
     match deed {
-        Deed::Hold => kept = Some(stream),
-        Deed::HangUp { resets } => {
+        ServerAction::Hold => kept = Some(stream),
+        ServerAction::HangUp { resets } => {
             read_head(&mut stream).await;
-            leave(stream, resets);
+            close_stream(stream, resets);
         }
-        Deed::Blurt(text) => {
+        ServerAction::WriteUnasked(text) => {
             stream.write_all(text.as_bytes()).await.unwrap();
             kept = Some(stream);
         }
-        Deed::Answer(bytes) => {
+        ServerAction::Answer(bytes) => {
             read_head(&mut stream).await;
             // The client may hang up as soon as it has seen enough.
             let _ = stream.write_all(bytes.as_bytes()).await;
             kept = Some(stream);
         }
-        Deed::Write(bytes, then) => {
-            let mut peer = Peer::greet(stream).await;
-            scene.shown(Connected).await;
+        ServerAction::Write(bytes, then) => {
+            let mut peer = WsPeer::accept(stream).await;
+            scene.wait_for_state(Connected).await;
             peer.raw().write_all(&bytes).await.unwrap();
             match then {
-                Then::Stay => kept = Some(peer.into_raw()),
-                Then::Go { resets } => leave(peer.into_raw(), resets),
+                SocketEnd::Stay => kept = Some(peer.into_raw()),
+                SocketEnd::Go { resets } => close_stream(peer.into_raw(), resets),
             }
         }
     }
-    let error = scene.error().await;
+    let error = scene.next_error().await;
     drop(kept);
     error
 }
 
-fn leave(stream: TcpStream, resets: bool) {
+fn close_stream(stream: TcpStream, resets: bool) {
     if resets {
         stream.set_zero_linger().unwrap();
     }
 }
 
-impl Scene {
+impl ConnectionFixture {
     /// The error of the next change that has one, as the journal, the status and the machine tell it alike.
-    async fn error(&mut self) -> Error {
+    async fn next_error(&mut self) -> Error {
         loop {
-            let record = self.record(ConnectionChanged::KIND).await;
+            let record = self.next_record(ConnectionChanged::KIND).await;
             let change: ConnectionChanged = record.decode().unwrap();
             let Some(fault) = &change.error else {
                 assert_eq!(change.code, None);
@@ -93,7 +93,7 @@ impl Scene {
             // No retry has been spent yet, so it comes back where that may help.
             let comes_back = matches!(change.to, Reconnecting);
             assert_eq!(comes_back, error.retryable, "{change:?}");
-            let shown = self.shown(change.to).await.last_error.unwrap();
+            let shown = self.wait_for_state(change.to).await.last_error.unwrap();
             assert_eq!(Error::from(&shown), error);
             return error;
         }
@@ -101,18 +101,18 @@ impl Scene {
 }
 
 /// A backend that is reached through this server as its proxy.
-fn behind(proxy: &Server) -> SocketTarget {
+fn target_behind_proxy(proxy: &WsServer) -> SocketTarget {
     let proxy = Some(Proxy::parse(&proxy.url()).unwrap());
     let target = SocketTarget::new("http://backend.example", "/ws").unwrap();
     target.with_route(Route { proxy, ..Route::default() })
 }
 
-fn answer(head: &str) -> Deed {
-    Deed::Answer(format!("{head}\r\n\r\n"))
+fn answer(head: &str) -> ServerAction {
+    ServerAction::Answer(format!("{head}\r\n\r\n"))
 }
 
-fn write(bytes: impl Into<Vec<u8>>) -> Deed {
-    Deed::Write(bytes.into(), Then::Stay)
+fn write(bytes: impl Into<Vec<u8>>) -> ServerAction {
+    ServerAction::Write(bytes.into(), SocketEnd::Stay)
 }
 
 fn close_frame(code: u16, reason: &str) -> Vec<u8> {
@@ -120,7 +120,7 @@ fn close_frame(code: u16, reason: &str) -> Vec<u8> {
     [&[0x88, length][..], &code.to_be_bytes(), reason.as_bytes()].concat()
 }
 
-fn deeds() -> Vec<(&'static str, Deed)> {
+fn server_actions() -> Vec<(&'static str, ServerAction)> {
     let refused = |status: u16| answer(&format!("HTTP/1.1 {status} Status\r\ncontent-length: 0"));
     let lost = "the connection broke without a close frame";
     let no_handshake = "the answer is no handshake: a page, a wrong Sec-WebSocket-Accept, or no HTTP";
@@ -140,12 +140,12 @@ fn deeds() -> Vec<(&'static str, Deed)> {
         (no_handshake, answer("HTTP/1.1 101 Switching Protocols")),
         (no_handshake, answer("SSH-2.0-OpenSSH_9.9")),
         (no_handshake, answer(&format!("HTTP/1.1 101 Yes\r\nx-long: {}", "x".repeat(100_000)))),
-        (lost, Deed::HangUp { resets: false }),
-        (lost, Deed::HangUp { resets: true }),
-        (lost, Deed::Write(Vec::new(), Then::Go { resets: false })),
-        (lost, Deed::Write(Vec::new(), Then::Go { resets: true })),
+        (lost, ServerAction::HangUp { resets: false }),
+        (lost, ServerAction::HangUp { resets: true }),
+        (lost, ServerAction::Write(Vec::new(), SocketEnd::Go { resets: false })),
+        (lost, ServerAction::Write(Vec::new(), SocketEnd::Go { resets: true })),
         // Five bytes are announced, and two come.
-        (lost, Deed::Write(vec![0x81, 5, b'h', b'a'], Then::Go { resets: false })),
+        (lost, ServerAction::Write(vec![0x81, 5, b'h', b'a'], SocketEnd::Go { resets: false })),
         ("the peer closed in order (see the close codes)", write(close_frame(1000, ""))),
         ("the peer closed with 1008 (see the close codes)", write(close_frame(1008, "no"))),
         (large, write([&[0x81, 127][..], &1_000_000_u64.to_be_bytes()].concat())),
@@ -169,71 +169,71 @@ fn deeds() -> Vec<(&'static str, Deed)> {
 }
 
 #[tokio::test]
-async fn whatever_befalls_a_connection_gives_the_error_of_its_row() {
-    let server = Server::up().await;
+async fn connection_failure_gives_the_documented_error() {
+    let server = WsServer::listening().await;
     let mut seen = BTreeSet::new();
-    let small = || ConnectionPolicy { message_max_bytes: 200, ..patient() };
-    for (what, deed) in deeds() {
-        let error = befall(&server, server.target(), small(), deed).await;
-        assert_row(Part::Fault, what, &error);
+    let small = || ConnectionPolicy { message_max_bytes: 200, ..slow_retry_policy() };
+    for (what, deed) in server_actions() {
+        let error = error_after(&server, server.target(), small(), deed).await;
+        assert_row(CauseGroup::Connection, what, &error);
         seen.insert(what);
     }
 
-    let hurried = ConnectionPolicy { connect_timeout: SHORT, ..patient() };
+    let hurried = ConnectionPolicy { connect_timeout: SHORT, ..slow_retry_policy() };
     let late = "the handshake did not end within connect_timeout";
-    assert_row(Part::Fault, late, &befall(&server, server.target(), hurried, Deed::Hold).await);
+    assert_row(CauseGroup::Connection, late, &error_after(&server, server.target(), hurried, ServerAction::Hold).await);
     let tls = "TLS failed: a certificate that is not trusted, or no TLS there";
     let secure = SocketTarget::new(&server.url().replace("http:", "https:"), "/ws").unwrap();
-    let plain = Deed::Blurt("HTTP/1.1 400 Bad Request\r\n\r\n");
-    assert_row(Part::Fault, tls, &befall(&server, secure, patient(), plain).await);
+    let plain = ServerAction::WriteUnasked("HTTP/1.1 400 Bad Request\r\n\r\n");
+    assert_row(CauseGroup::Connection, tls, &error_after(&server, secure, slow_retry_policy(), plain).await);
 
     let refused = "nobody listens there";
-    let down = Server::down();
-    assert_row(Part::Fault, refused, &Scene::start(down.target(), patient()).await.error().await);
+    let down = WsServer::refusing();
+    assert_row(CauseGroup::Connection, refused, &ConnectionFixture::start(down.target(), slow_retry_policy()).await.next_error().await);
     let unresolved = "the host's name has no address";
-    assert_row(Part::Fault, unresolved, &Scene::start(nowhere(), patient()).await.error().await);
+    assert_row(CauseGroup::Connection, unresolved, &ConnectionFixture::start(unresolvable_target(), slow_retry_policy()).await.next_error().await);
     // An address of a link that is not named: the system refuses it before anything is sent.
     let unreachable = "no route, or another failure below TCP";
     let linkless = SocketTarget::new("http://[fe80::1]:9", "/ws").unwrap();
-    assert_row(Part::Fault, unreachable, &Scene::start(linkless, patient()).await.error().await);
+    assert_row(CauseGroup::Connection, unreachable, &ConnectionFixture::start(linkless, slow_retry_policy()).await.next_error().await);
 
     let no_proxy = "the proxy cannot be reached, or what answers there is none";
-    assert_row(Part::Fault, no_proxy, &Scene::start(behind(&down), patient()).await.error().await);
+    assert_row(CauseGroup::Connection, no_proxy, &ConnectionFixture::start(target_behind_proxy(&down), slow_retry_policy()).await.next_error().await);
     let no_login = "the proxy wants a login, or another one";
     let denied = answer("HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0");
-    assert_row(Part::Fault, no_login, &befall(&server, behind(&server), patient(), denied).await);
+    assert_row(CauseGroup::Connection, no_login, &error_after(&server, target_behind_proxy(&server), slow_retry_policy(), denied).await);
     let no_way = "the proxy does not connect to the backend: it may not, or it cannot";
     for status in [403, 502, 503] {
         let refusal = answer(&format!("HTTP/1.1 {status} No\r\ncontent-length: 0"));
-        assert_row(Part::Fault, no_way, &befall(&server, behind(&server), patient(), refusal).await);
+        assert_row(CauseGroup::Connection, no_way, &error_after(&server, target_behind_proxy(&server), slow_retry_policy(), refusal).await);
     }
     seen.extend([no_proxy, no_login, no_way]);
 
     let silent = "a ping stayed without an answer for ping_timeout";
-    let (mut scene, _peer) = Scene::connected(&server, patient()).await;
+    let (mut scene, _peer) = ConnectionFixture::connected(&server, slow_retry_policy()).await;
     tokio::time::pause();
-    assert_row(Part::Fault, silent, &scene.error().await);
+    assert_row(CauseGroup::Connection, silent, &scene.next_error().await);
 
     seen.extend([late, tls, refused, unresolved, unreachable, silent]);
     // No target that can be made leads there: the socket's last guard.
     seen.insert("the address cannot be asked for a WebSocket");
-    assert_all(Part::Fault, &seen);
+    assert_all_seen(CauseGroup::Connection, &seen);
 }
 
 #[tokio::test]
-async fn every_status_in_place_of_a_handshake_gives_the_error_of_its_row() {
-    let server = Server::up().await;
+async fn handshake_status_gives_the_documented_error() {
+    let server = WsServer::listening().await;
     for status in 200..=599 {
         let deed = answer(&format!("HTTP/1.1 {status} Status\r\nretry-after: 7\r\ncontent-length: 0"));
-        let error = befall(&server, server.target(), patient(), deed).await;
-        assert_row(Part::Handshake, what_of_status(Part::Handshake, status), &error);
+        let error = error_after(&server, server.target(), slow_retry_policy(), deed).await;
+        assert_row(CauseGroup::Handshake, status_row_text(CauseGroup::Handshake, status), &error);
         assert_eq!((error.status, error.retry_after_ms), (Some(status), Some(7000)));
     }
 }
 
 #[tokio::test]
-async fn every_close_code_gives_the_error_of_its_row() {
-    let server = Server::up().await;
+async fn close_code_gives_the_documented_error() {
+    let server = WsServer::listening().await;
     let rows: [(&[u16], &str); 8] = [
         (&[1000, 1001, 3000, 4000, 4400, 4404, 4999], "1000, 1001 and any code that is not named here"),
         (&[1002, 1003, 1007, 1010], "1002, 1003, 1007, 1010: what we sent was not understood"),
@@ -248,54 +248,54 @@ async fn every_close_code_gives_the_error_of_its_row() {
     for (codes, what) in rows {
         for code in codes {
             let frame = close_frame(*code, "because");
-            let error = befall(&server, server.target(), patient(), write(frame)).await;
-            assert_row(Part::Close, what, &error);
-            assert!(error.for_log().contains(&format!("code {code}: because")), "{error:?}");
+            let error = error_after(&server, server.target(), slow_retry_policy(), write(frame)).await;
+            assert_row(CauseGroup::Close, what, &error);
+            assert!(error.log_text().contains(&format!("code {code}: because")), "{error:?}");
         }
         seen.insert(what);
     }
-    assert_row(Part::Close, "no code", &befall(&server, server.target(), patient(), write([0x88, 0])).await);
+    assert_row(CauseGroup::Close, "no code", &error_after(&server, server.target(), slow_retry_policy(), write([0x88, 0])).await);
     seen.insert("no code");
-    assert_all(Part::Close, &seen);
+    assert_all_seen(CauseGroup::Close, &seen);
 }
 
 #[tokio::test]
 async fn a_close_code_that_must_not_be_sent_breaks_the_protocol() {
-    let server = Server::up().await;
+    let server = WsServer::listening().await;
     for code in [0, 999, 1004, 1005, 1006, 1014, 1015, 1016, 2999, 5000, 65535] {
-        let error = befall(&server, server.target(), patient(), write(close_frame(code, "x"))).await;
-        assert_row(Part::Fault, "the peer broke the WebSocket protocol", &error);
+        let error = error_after(&server, server.target(), slow_retry_policy(), write(close_frame(code, "x"))).await;
+        assert_row(CauseGroup::Connection, "the peer broke the WebSocket protocol", &error);
     }
 }
 
 #[tokio::test]
-async fn each_fate_but_sent_gives_the_error_of_its_row() {
+async fn send_outcome_gives_the_documented_error() {
     let mut seen = BTreeSet::new();
-    let mut check = |what: &'static str, answer: Result<Fate, CallError>| {
-        assert_row(Part::Fate, what, &answer.unwrap().into_result().unwrap_err());
+    let mut check = |what: &'static str, answer: Result<SendOutcome, CallError>| {
+        assert_row(CauseGroup::Send, what, &answer.unwrap().into_result().unwrap_err());
         seen.insert(what);
     };
-    let server = Server::up().await;
-    let policy = ConnectionPolicy { message_max_bytes: LARGE_BYTES, ..patient() };
-    let (scene, mut peer) = Scene::connected(&server, policy).await;
+    let server = WsServer::listening().await;
+    let policy = ConnectionPolicy { message_max_bytes: LARGE_BYTES, ..slow_retry_policy() };
+    let (scene, mut peer) = ConnectionFixture::connected(&server, policy).await;
     let large = "x".repeat(LARGE_BYTES + 1);
-    check("`too_large`: it is larger than a message may be", scene.post(large, NEVER).await.await);
+    check("`too_large`: it is larger than a message may be", scene.send_text(large, NEVER).await.await);
     // No socket buffer takes this much, so it is still being written when its first byte is here.
-    let broken = scene.post("x".repeat(LARGE_BYTES), NEVER).await;
+    let broken = scene.send_text("x".repeat(LARGE_BYTES), NEVER).await;
     peer.raw().read_u8().await.unwrap();
     drop(peer);
     check("`unknown`: the socket failed while it was being written", broken.await);
 
-    let down = Server::down();
-    let narrow = ConnectionPolicy { outbound_max: 1, ..patient() };
-    let mut scene = Scene::start(down.target(), narrow).await;
-    scene.change_to(Reconnecting).await;
-    let hasty = scene.post("hasty", Duration::ZERO).await.await;
+    let down = WsServer::refusing();
+    let narrow = ConnectionPolicy { outbound_max: 1, ..slow_retry_policy() };
+    let mut scene = ConnectionFixture::start(down.target(), narrow).await;
+    scene.wait_for_change(Reconnecting).await;
+    let hasty = scene.send_text("hasty", Duration::ZERO).await.await;
     check("`expired`: its patience was over before a socket was open", hasty);
-    let kept = scene.post("kept", NEVER).await;
-    let rejected = scene.post("too much", NEVER).await.await;
+    let kept = scene.send_text("kept", NEVER).await;
+    let rejected = scene.send_text("too much", NEVER).await.await;
     check("`rejected`: outbound_max messages, or as many bytes as may, wait already", rejected);
     scene.runtime.shutdown().await;
     check("`dropped`: the connection's owner stopped before its turn came", kept.await);
-    assert_all(Part::Fate, &seen);
+    assert_all_seen(CauseGroup::Send, &seen);
 }

@@ -13,9 +13,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::server::Peer;
-use crate::connection::fault::{Fault, FaultKind};
-use crate::connection::socket::{BoxedStream, Carrier};
+use super::server::WsPeer;
+use crate::connection::error::{ConnectionError, ConnectionErrorKind};
+use crate::connection::socket::{BoxedStream, StreamConnector};
 use crate::connection::target::SocketTarget;
 
 /// Bytes that are under way on one line at a time.
@@ -23,47 +23,47 @@ pub(super) const CHUNK_BYTES: usize = 16 << 10;
 
 /// What becomes of a dial that begins now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Weather {
+pub(super) enum NetworkState {
     Up,
     /// Each is refused at once.
     Refusing,
     /// Each is lost, and nothing comes back.
-    Swallowing,
+    Blackholing,
 }
 
 /// How long each [`CHUNK_BYTES`] are under way, in one direction.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Line {
+pub(super) struct LinkProfile {
     pub(super) latency: Duration,
 }
 
 /// The way from a connection to its server.
 pub(super) struct Network {
-    line: Line,
-    weather: Mutex<Weather>,
+    profile: LinkProfile,
+    state: Mutex<NetworkState>,
     /// The connections that are open, with the tasks that carry them.
     open: Mutex<JoinSet<()>>,
     dials: Mutex<u32>,
-    arrivals: mpsc::Sender<DuplexStream>,
+    incoming: mpsc::Sender<DuplexStream>,
 }
 
 /// Where dials arrive.
-pub(super) struct Arrivals(mpsc::Receiver<DuplexStream>);
+pub(super) struct NetworkListener(mpsc::Receiver<DuplexStream>);
 
 impl Network {
-    pub(super) fn new(line: Line, weather: Weather) -> (Arc<Self>, Arrivals) {
+    pub(super) fn new(line: LinkProfile, weather: NetworkState) -> (Arc<Self>, NetworkListener) {
         let (arrivals, arriving) = mpsc::channel(16);
         let (open, dials) = (Mutex::default(), Mutex::default());
-        (Arc::new(Self { line, weather: Mutex::new(weather), open, dials, arrivals }), Arrivals(arriving))
+        (Arc::new(Self { profile: line, state: Mutex::new(weather), open, dials, incoming: arrivals }), NetworkListener(arriving))
     }
 
     pub(super) fn target(self: &Arc<Self>) -> SocketTarget {
-        let network = Arc::clone(self) as Arc<dyn Carrier>;
-        SocketTarget::new("http://backend.example", "/ws").unwrap().carried_by(network)
+        let network = Arc::clone(self) as Arc<dyn StreamConnector>;
+        SocketTarget::new("http://backend.example", "/ws").unwrap().with_connector(network)
     }
 
-    pub(super) fn turn(&self, weather: Weather) {
-        *self.weather.lock().unwrap() = weather;
+    pub(super) fn set_state(&self, weather: NetworkState) {
+        *self.state.lock().unwrap() = weather;
     }
 
     /// Breaks every connection that is open.
@@ -78,21 +78,21 @@ impl Network {
 
     fn connect(&self) -> DuplexStream {
         let ((near, mut near_end), (mut far_end, far)) = (duplex(CHUNK_BYTES), duplex(CHUNK_BYTES));
-        let latency = self.line.latency;
-        self.arrivals.try_send(far).unwrap();
+        let latency = self.profile.latency;
+        self.incoming.try_send(far).unwrap();
         self.open.lock().unwrap().spawn(async move {
             if latency.is_zero() {
                 let _ = copy_bidirectional(&mut near_end, &mut far_end).await;
                 return;
             }
             let ((near_read, near_write), (far_read, far_write)) = (split(near_end), split(far_end));
-            tokio::join!(carry(near_read, far_write, latency), carry(far_read, near_write, latency));
+            tokio::join!(forward_bytes(near_read, far_write, latency), forward_bytes(far_read, near_write, latency));
         });
         near
     }
 }
 
-async fn carry(mut from: ReadHalf<DuplexStream>, mut to: WriteHalf<DuplexStream>, latency: Duration) {
+async fn forward_bytes(mut from: ReadHalf<DuplexStream>, mut to: WriteHalf<DuplexStream>, latency: Duration) {
     let mut chunk = vec![0; CHUNK_BYTES];
     while let Ok(bytes @ 1..) = from.read(&mut chunk).await {
         sleep(latency).await;
@@ -103,24 +103,24 @@ async fn carry(mut from: ReadHalf<DuplexStream>, mut to: WriteHalf<DuplexStream>
     let _ = to.shutdown().await;
 }
 
-impl Carrier for Network {
-    fn open(&self) -> BoxFuture<'_, Result<BoxedStream, Fault>> {
+impl StreamConnector for Network {
+    fn connect(&self) -> BoxFuture<'_, Result<BoxedStream, ConnectionError>> {
         *self.dials.lock().unwrap() += 1;
-        let weather = *self.weather.lock().unwrap();
+        let weather = *self.state.lock().unwrap();
         async move {
             match weather {
-                Weather::Up => Ok(Box::new(self.connect()) as BoxedStream),
-                Weather::Refusing => Err(Fault::new(FaultKind::Refused, "")),
-                Weather::Swallowing => pending().await,
+                NetworkState::Up => Ok(Box::new(self.connect()) as BoxedStream),
+                NetworkState::Refusing => Err(ConnectionError::new(ConnectionErrorKind::Refused, "")),
+                NetworkState::Blackholing => pending().await,
             }
         }
         .boxed()
     }
 }
 
-impl Arrivals {
+impl NetworkListener {
     /// The next connection, with its handshake done.
-    pub(super) async fn accept(&mut self) -> Peer<DuplexStream> {
-        Peer::greet(self.0.recv().await.unwrap()).await
+    pub(super) async fn accept(&mut self) -> WsPeer<DuplexStream> {
+        WsPeer::accept(self.0.recv().await.unwrap()).await
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::network::Arrivals;
+use super::network::NetworkListener;
 use super::*;
 use crate::connection::policy::AfterFailed;
 
@@ -12,9 +12,9 @@ use crate::connection::policy::AfterFailed;
 const ROUND_TRIP: Duration = Duration::from_millis(80);
 
 /// Random numbers of one seed.
-struct Luck(u64);
+struct SplitMix64(u64);
 
-impl Luck {
+impl SplitMix64 {
     /// SplitMix64.
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -27,19 +27,19 @@ impl Luck {
         Duration::from_millis(self.next() % u64::try_from(limit.as_millis()).unwrap())
     }
 
-    fn coin(&mut self) -> bool {
+    fn next_bool(&mut self) -> bool {
         self.next().is_multiple_of(2)
     }
 }
 
 /// Accepts whoever comes, and answers whatever is asked, until dropped.
-fn serve(mut arrivals: Arrivals) -> JoinSet<()> {
+fn serve(mut arrivals: NetworkListener) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         let mut peers = JoinSet::new();
         loop {
             let peer = arrivals.accept().await;
-            peers.spawn(async move { drop(peer.rest().await) });
+            peers.spawn(async move { drop(peer.read_to_end().await) });
         }
     });
     tasks
@@ -47,42 +47,42 @@ fn serve(mut arrivals: Arrivals) -> JoinSet<()> {
 
 /// What one outage showed.
 #[derive(Debug)]
-struct Outage {
-    down: Weather,
+struct OutageMeasurement {
+    network: NetworkState,
     /// From when the server accepted again to when the connection was there.
-    took: Duration,
+    recovery_time: Duration,
     /// How long an attempt that began before still took to fail.
-    attempt_rest: Duration,
+    attempt_remaining: Duration,
     /// The wait that was under way when the server accepted again, or that followed that attempt.
     delay: Duration,
     /// Dials that began after the server accepted again.
     dials: u32,
 }
 
-async fn outage(seed: u64, policy: ConnectionPolicy) -> Outage {
-    let mut luck = Luck(seed);
-    let (network, arrivals) = Network::new(Line { latency: ROUND_TRIP / 2 }, Weather::Up);
+async fn measure_outage(seed: u64, policy: ConnectionPolicy) -> OutageMeasurement {
+    let mut luck = SplitMix64(seed);
+    let (network, arrivals) = Network::new(LinkProfile { latency: ROUND_TRIP / 2 }, NetworkState::Up);
     let _server = serve(arrivals);
-    let down = if luck.coin() { Weather::Refusing } else { Weather::Swallowing };
-    let is_down_at_first = luck.coin();
+    let down = if luck.next_bool() { NetworkState::Refusing } else { NetworkState::Blackholing };
+    let is_down_at_first = luck.next_bool();
     if is_down_at_first {
-        network.turn(down);
+        network.set_state(down);
     }
-    let mut scene = Scene::start_seeded(network.target(), policy, Duration::ZERO, seed).await;
+    let mut scene = ConnectionFixture::start_seeded(network.target(), policy, Duration::ZERO, seed).await;
     if !is_down_at_first {
-        scene.change_to(Connected).await;
+        scene.wait_for_change(Connected).await;
         // It may have proved stable by then, or not.
         tokio::time::sleep(luck.millis_below(s(40))).await;
-        network.turn(down);
+        network.set_state(down);
         network.break_all();
     }
     tokio::time::sleep(luck.millis_below(s(300))).await;
 
-    network.turn(Weather::Up);
+    network.set_state(NetworkState::Up);
     let (back_at, dials_before) = (scene.runtime.now(), network.dials());
     let mut wait = None;
     let connected_at = loop {
-        let (change, at) = scene.timed_change().await;
+        let (change, at) = scene.next_timed_change().await;
         if let Some(ms) = change.next_attempt_in_ms {
             wait = Some((at, Duration::from_millis(ms)));
         }
@@ -94,34 +94,34 @@ async fn outage(seed: u64, policy: ConnectionPolicy) -> Outage {
     let dials = network.dials() - dials_before;
     scene.runtime.shutdown().await;
     let attempt_rest = decided_at.saturating_sub(back_at);
-    Outage { down, took: connected_at - back_at, attempt_rest, delay, dials }
+    OutageMeasurement { network: down, recovery_time: connected_at - back_at, attempt_remaining: attempt_rest, delay, dials }
 }
 
-async fn measure(policy: ConnectionPolicy, delay_max: Duration) {
+async fn assert_recovery_within(policy: ConnectionPolicy, delay_max: Duration) {
     let mut waits_cut_short = 0;
     for seed in 0..150 {
-        let shown = outage(seed, policy.clone()).await;
-        let limit = shown.attempt_rest + shown.delay + ROUND_TRIP + ROUNDING;
-        assert!(shown.took <= limit, "seed {seed}: {shown:?}");
+        let shown = measure_outage(seed, policy.clone()).await;
+        let limit = shown.attempt_remaining + shown.delay + ROUND_TRIP + ROUNDING;
+        assert!(shown.recovery_time <= limit, "seed {seed}: {shown:?}");
         assert!(shown.delay <= delay_max, "seed {seed}: {shown:?}");
         assert_eq!(shown.dials, 1, "seed {seed}: the first dial after it does it: {shown:?}");
-        let attempt_max = match shown.down {
-            Weather::Swallowing => policy.connect_timeout,
-            Weather::Refusing | Weather::Up => ROUNDING,
+        let attempt_max = match shown.network {
+            NetworkState::Blackholing => policy.connect_timeout,
+            NetworkState::Refusing | NetworkState::Up => ROUNDING,
         };
-        assert!(shown.attempt_rest <= attempt_max, "seed {seed}: {shown:?}");
-        waits_cut_short += u32::from(shown.attempt_rest.is_zero() && shown.took < shown.delay);
+        assert!(shown.attempt_remaining <= attempt_max, "seed {seed}: {shown:?}");
+        waits_cut_short += u32::from(shown.attempt_remaining.is_zero() && shown.recovery_time < shown.delay);
     }
     assert!(waits_cut_short > 50, "the moments are spread over the waits: {waits_cut_short}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn once_the_server_accepts_again_it_is_connected_within_the_delay_in_force_and_one_round_trip() {
-    measure(ConnectionPolicy { max_retries: u32::MAX, ..ConnectionPolicy::default() }, s(30)).await;
+async fn recovery_takes_at_most_the_delay_and_one_round_trip() {
+    assert_recovery_within(ConnectionPolicy { max_retries: u32::MAX, ..ConnectionPolicy::default() }, s(30)).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn given_up_and_probing_it_is_connected_within_the_probe_interval_and_one_round_trip() {
+async fn recovery_by_probe_takes_at_most_the_probe_interval() {
     let after_failed = AfterFailed::Probe;
-    measure(ConnectionPolicy { after_failed, ..ConnectionPolicy::default() }, s(60)).await;
+    assert_recovery_within(ConnectionPolicy { after_failed, ..ConnectionPolicy::default() }, s(60)).await;
 }

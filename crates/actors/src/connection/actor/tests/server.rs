@@ -19,40 +19,40 @@ use tokio_tungstenite::{
 use crate::connection::target::SocketTarget;
 
 /// Listens, or refuses, always on the same port.
-pub(super) struct Server {
+pub(super) struct WsServer {
     address: SocketAddr,
-    port: Port,
+    port: ListenState,
 }
 
-enum Port {
+enum ListenState {
     Listening(TcpListener),
     /// Bound, so that nobody else gets it, but not listening.
     Refusing(TcpSocket),
 }
 
-impl Server {
+impl WsServer {
     /// One that listens.
-    pub(super) async fn up() -> Self {
+    pub(super) async fn listening() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        Self { address: listener.local_addr().unwrap(), port: Port::Listening(listener) }
+        Self { address: listener.local_addr().unwrap(), port: ListenState::Listening(listener) }
     }
 
     /// One that refuses.
-    pub(super) fn down() -> Self {
-        let socket = bound("127.0.0.1:0".parse().unwrap());
-        Self { address: socket.local_addr().unwrap(), port: Port::Refusing(socket) }
+    pub(super) fn refusing() -> Self {
+        let socket = bound_socket("127.0.0.1:0".parse().unwrap());
+        Self { address: socket.local_addr().unwrap(), port: ListenState::Refusing(socket) }
     }
 
     /// Refuses from now on. Sockets that were accepted are not touched.
-    pub(super) fn go_down(self) -> Self {
+    pub(super) fn stop_listening(self) -> Self {
         drop(self.port);
-        Self { address: self.address, port: Port::Refusing(bound(self.address)) }
+        Self { address: self.address, port: ListenState::Refusing(bound_socket(self.address)) }
     }
 
     /// Listens from now on.
-    pub(super) fn come_back(self) -> Self {
-        let Port::Refusing(socket) = self.port else { panic!("it already listens") };
-        Self { address: self.address, port: Port::Listening(socket.listen(16).unwrap()) }
+    pub(super) fn listen_again(self) -> Self {
+        let ListenState::Refusing(socket) = self.port else { panic!("it already listens") };
+        Self { address: self.address, port: ListenState::Listening(socket.listen(16).unwrap()) }
     }
 
     pub(super) fn url(&self) -> String {
@@ -65,17 +65,17 @@ impl Server {
 
     /// The next connection, before its handshake.
     pub(super) async fn accept_raw(&self) -> TcpStream {
-        let Port::Listening(listener) = &self.port else { panic!("it does not listen") };
+        let ListenState::Listening(listener) = &self.port else { panic!("it does not listen") };
         listener.accept().await.unwrap().0
     }
 
     /// The next connection, with its handshake done.
-    pub(super) async fn accept(&self) -> Peer {
-        Peer::greet(self.accept_raw().await).await
+    pub(super) async fn accept(&self) -> WsPeer {
+        WsPeer::accept(self.accept_raw().await).await
     }
 
     /// The next connection, with its handshake answered and a ping right behind, in one piece.
-    pub(super) async fn accept_with_a_ping(&self) -> Peer {
+    pub(super) async fn accept_with_a_ping(&self) -> WsPeer {
         let mut stream = self.accept_raw().await;
         let head = read_head(&mut stream).await;
         let key = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap();
@@ -86,18 +86,18 @@ impl Server {
         );
         let ping = [0x89, 0];
         stream.write_all(&[answer.as_bytes(), &ping].concat()).await.unwrap();
-        Peer(WebSocketStream::from_raw_socket(stream, Role::Server, None).await)
+        WsPeer(WebSocketStream::from_raw_socket(stream, Role::Server, None).await)
     }
 
     /// Answers the next handshake with these bytes instead.
-    pub(super) async fn answer(&self, bytes: &str) {
+    pub(super) async fn respond(&self, bytes: &str) {
         let mut stream = self.accept_raw().await;
         read_head(&mut stream).await;
         stream.write_all(bytes.as_bytes()).await.unwrap();
     }
 }
 
-fn bound(address: SocketAddr) -> TcpSocket {
+fn bound_socket(address: SocketAddr) -> TcpSocket {
     let socket = TcpSocket::new_v4().unwrap();
     // The port may have sockets in TIME_WAIT.
     socket.set_reuseaddr(true).unwrap();
@@ -115,17 +115,17 @@ pub(super) async fn read_head(stream: &mut TcpStream) -> String {
 }
 
 /// Waits until the other end is gone, whether in order or with a reset.
-pub(super) async fn ended(stream: &mut (impl AsyncRead + Unpin)) {
+pub(super) async fn wait_for_end(stream: &mut (impl AsyncRead + Unpin)) {
     let mut buffer = vec![0; 64 << 10];
     while stream.read(&mut buffer).await.is_ok_and(|bytes| bytes > 0) {}
 }
 
 /// The server's end of one socket. It answers no ping unless it reads.
-pub(super) struct Peer<S = TcpStream>(WebSocketStream<S>);
+pub(super) struct WsPeer<S = TcpStream>(WebSocketStream<S>);
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> WsPeer<S> {
     /// Answers the handshake on this connection.
-    pub(super) async fn greet(stream: S) -> Self {
+    pub(super) async fn accept(stream: S) -> Self {
         Self(accept_async(stream).await.unwrap())
     }
 
@@ -134,17 +134,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         self.0.send(frame).await.unwrap();
     }
 
-    pub(super) async fn say(&mut self, text: &str) {
-        self.try_say(text).await.unwrap();
+    pub(super) async fn send_text(&mut self, text: &str) {
+        self.try_send_text(text).await.unwrap();
     }
 
-    pub(super) async fn try_say(&mut self, text: &str) -> Result<(), Error> {
+    pub(super) async fn try_send_text(&mut self, text: &str) -> Result<(), Error> {
         self.0.send(Message::text(text)).await
     }
 
     /// Sends the event of this number.
-    pub(super) async fn tell(&mut self, seq: u64) {
-        self.say(&event(seq)).await;
+    pub(super) async fn send_event(&mut self, seq: u64) {
+        self.send_text(&event(seq)).await;
     }
 
     pub(super) async fn close(&mut self, frame: CloseFrame) {
@@ -157,7 +157,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     }
 
     /// The next text frame.
-    pub(super) async fn text(&mut self) -> String {
+    pub(super) async fn next_text(&mut self) -> String {
         loop {
             if let Message::Text(text) = self.read().await.unwrap() {
                 return text.as_str().to_owned();
@@ -166,7 +166,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     }
 
     /// Every frame until the socket ends.
-    pub(super) async fn rest(mut self) -> Vec<Message> {
+    pub(super) async fn read_to_end(mut self) -> Vec<Message> {
         let mut frames = Vec::new();
         while let Ok(frame) = self.read().await {
             frames.push(frame);

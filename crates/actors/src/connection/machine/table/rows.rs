@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::questions::{Question, questions};
-use super::subjects::{Condition, Subject, name};
+use super::event_cases::{EventCase, event_cases};
+use super::machine_cases::{CaseCondition, MachineCase, state_name};
 use super::*;
 
 /// When each machine is asked, unless time matters: nothing that it waits for is due.
-const ASKED_AFTER: Duration = Duration::from_millis(500);
+const EVENT_DELAY: Duration = Duration::from_millis(500);
 
 /// What an event led to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,12 +17,12 @@ pub(super) struct Outcome {
     pub(super) actions: String,
 }
 
-fn outcome(subject: &Subject, ask: fn(&mut Subject) -> Option<Event>) -> Option<Outcome> {
-    let mut subject = subject.clone().after(ASKED_AFTER);
+fn outcome(subject: &MachineCase, ask: fn(&mut MachineCase) -> Option<MachineEvent>) -> Option<Outcome> {
+    let mut subject = subject.clone().after(EVENT_DELAY);
     let event = ask(&mut subject)?;
-    let before = (name(&subject.machine), subject.machine.attempts, subject.machine.generation);
-    let actions = subject.put(event);
-    let (next, attempts) = (name(&subject.machine), subject.machine.attempts);
+    let before = (state_name(&subject.machine), subject.machine.attempts, subject.machine.generation);
+    let actions = subject.apply(event);
+    let (next, attempts) = (state_name(&subject.machine), subject.machine.attempts);
     let attempts = match attempts {
         same if same == before.1 => String::new(),
         next if next == before.1 + 1 && before.1 > 0 => "+ 1".to_owned(),
@@ -32,23 +32,23 @@ fn outcome(subject: &Subject, ask: fn(&mut Subject) -> Option<Event>) -> Option<
     Some(Outcome { next, attempts, actions: actions.join(", ") })
 }
 
-fn text(action: &Action, latest: u64) -> String {
+fn text(action: &MachineAction, latest: u64) -> String {
     let of = |generation: u64| if generation < latest { " the older one" } else { "" };
     match action {
-        Action::Changed(_) => "record".to_owned(),
-        Action::Dial { .. } => "dial".to_owned(),
-        Action::Drop { generation } => format!("drop{}", of(*generation)),
-        Action::SayWhy { code, .. } => format!("say why ({code})"),
-        Action::CloseGracefully { .. } => "close gracefully".to_owned(),
-        Action::SendPing { .. } => "ping".to_owned(),
-        Action::Resume { .. } => "resume".to_owned(),
-        Action::FlushOutbound { .. } => "flush".to_owned(),
+        MachineAction::Changed(_) => "record".to_owned(),
+        MachineAction::Dial { .. } => "dial".to_owned(),
+        MachineAction::Drop { generation } => format!("drop{}", of(*generation)),
+        MachineAction::SendCloseCode { code, .. } => format!("say why ({code})"),
+        MachineAction::CloseGracefully { .. } => "close gracefully".to_owned(),
+        MachineAction::SendPing { .. } => "ping".to_owned(),
+        MachineAction::Resume { .. } => "resume".to_owned(),
+        MachineAction::FlushOutbound { .. } => "flush".to_owned(),
     }
 }
 
 /// One line of the table.
 #[derive(Debug)]
-pub(super) struct Row {
+pub(super) struct TransitionRow {
     pub(super) state: &'static str,
     pub(super) events: Vec<&'static str>,
     /// What else it hangs on.
@@ -57,22 +57,22 @@ pub(super) struct Row {
 }
 
 /// What is told of one state.
-pub(super) struct Section {
+pub(super) struct StateSection {
     pub(super) state: &'static str,
-    pub(super) rows: Vec<Row>,
+    pub(super) rows: Vec<TransitionRow>,
     /// The events that change nothing.
     pub(super) ignored: Vec<String>,
 }
 
 /// What is told of the state that all of `subjects` are in.
-pub(super) fn section(subjects: &[Subject]) -> Section {
-    let state = name(&subjects[0].machine);
+pub(super) fn section(subjects: &[MachineCase]) -> StateSection {
+    let state = state_name(&subjects[0].machine);
     let nothing = Outcome { next: state, attempts: String::new(), actions: String::new() };
-    let (mut rows, mut ignored) = (Vec::<Row>::new(), Vec::new());
-    for Question { title, ask } in questions() {
-        let mut outcomes: BTreeMap<Outcome, Vec<&Subject>> = BTreeMap::new();
+    let (mut rows, mut ignored) = (Vec::<TransitionRow>::new(), Vec::new());
+    for EventCase { title, make: ask } in event_cases() {
+        let mut outcomes: BTreeMap<Outcome, Vec<&MachineCase>> = BTreeMap::new();
         for subject in subjects {
-            assert_eq!(name(&subject.machine), state, "all of these are to be in one state");
+            assert_eq!(state_name(&subject.machine), state, "all of these are to be in one state");
             if let Some(outcome) = outcome(subject, ask) {
                 outcomes.entry(outcome).or_default().push(subject);
             }
@@ -90,31 +90,31 @@ pub(super) fn section(subjects: &[Subject]) -> Section {
                 match same {
                     Some(row) => row.events.push(title),
                     None => {
-                        rows.push(Row { state, events: vec![title], condition, outcome: outcome.clone() })
+                        rows.push(TransitionRow { state, events: vec![title], condition, outcome: outcome.clone() })
                     }
                 }
             }
         }
     }
-    Section { state, rows, ignored }
+    StateSection { state, rows, ignored }
 }
 
 /// What `those` have in common that sets them apart from the rest of `all`: one text, or several where no single one
 /// holds for these and for no other. They are then told apart by the condition at `split`, and by the next.
-fn conditions(those: &[&Subject], all: &[Subject], split: usize) -> Vec<String> {
-    let column = |subjects: &[&Subject], index: usize| {
+fn conditions(those: &[&MachineCase], all: &[MachineCase], split: usize) -> Vec<String> {
+    let column = |subjects: &[&MachineCase], index: usize| {
         subjects.iter().map(|subject| subject.conditions[index]).collect::<BTreeSet<_>>()
     };
     let everyone: Vec<_> = all.iter().collect();
     let here: Vec<_> = (0..all[0].conditions.len()).map(|index| column(those, index)).collect();
     if here.iter().map(BTreeSet::len).product::<usize>() != those.len() {
-        let part = |condition: &Condition| {
-            let is_in = |subject: &&&Subject| subject.conditions[split] == *condition;
+        let part = |condition: &CaseCondition| {
+            let is_in = |subject: &&&MachineCase| subject.conditions[split] == *condition;
             conditions(&those.iter().filter(is_in).copied().collect::<Vec<_>>(), all, split + 1)
         };
         return here[split].iter().flat_map(part).collect();
     }
     let differing = here.into_iter().enumerate().filter(|(index, here)| *here != column(&everyone, *index));
-    let told: Vec<_> = differing.flat_map(|(_, here)| here).map(Condition::text).collect();
+    let told: Vec<_> = differing.flat_map(|(_, here)| here).map(CaseCondition::text).collect();
     vec![told.join(", ")]
 }

@@ -3,8 +3,8 @@
 use super::*;
 
 #[test]
-fn a_status_or_close_code_that_means_do_not_come_back_leads_to_failed_with_the_reason() {
-    use FaultKind::*;
+fn final_status_or_close_code_leads_to_failed() {
+    use ConnectionErrorKind::*;
     let statuses = [
         (401, Unauthenticated),
         (407, ProxyUnauthenticated),
@@ -18,80 +18,80 @@ fn a_status_or_close_code_that_means_do_not_come_back_leads_to_failed_with_the_r
         (451, Rejected),
     ];
     for (status, kind) in statuses {
-        let mut play = Play::new(policy());
-        play.on(Event::Connect);
-        let fault = Fault::from_status(status, None);
-        let change = play.change_on(Event::DialFailed { generation: 1, fault: fault.clone() });
-        assert_eq!((change.to, change.reason), (ConnectionState::Failed, Reason::Fault(kind)), "{status}");
+        let mut play = TestMachine::new(policy());
+        play.apply(MachineEvent::Connect);
+        let fault = ConnectionError::from_status(status, None);
+        let change = play.transition_on(MachineEvent::DialFailed { generation: 1, error: fault.clone() });
+        assert_eq!((change.to, change.reason), (ConnectionState::Failed, StatusReason::Failed(kind)), "{status}");
         assert_eq!((change.error, play.machine.next_wake()), (Some(fault), None));
     }
     for (code, kind) in [(1008, PolicyViolation), (4401, Unauthenticated), (4403, Forbidden)] {
-        let mut play = Play::connected(policy());
+        let mut play = TestMachine::connected(policy());
         let change =
-            play.change_on(Event::Closed { generation: 1, fault: Fault::from_close(Some(code), "no") });
-        assert_eq!((change.to, change.reason), (ConnectionState::Failed, Reason::Fault(kind)), "{code}");
+            play.transition_on(MachineEvent::Closed { generation: 1, error: ConnectionError::from_close(Some(code), "no") });
+        assert_eq!((change.to, change.reason), (ConnectionState::Failed, StatusReason::Failed(kind)), "{code}");
         assert_eq!(play.machine.next_wake(), None);
     }
 }
 
 #[test]
-fn a_close_code_or_status_that_passes_leads_to_another_attempt() {
+fn transient_status_or_close_code_leads_to_a_retry() {
     for code in [1000, 1001, 1006, 1011, 1012, 1013, 4999] {
-        let mut play = Play::connected(policy());
-        play.on(Event::Closed { generation: 1, fault: Fault::from_close(Some(code), "") });
+        let mut play = TestMachine::connected(policy());
+        play.apply(MachineEvent::Closed { generation: 1, error: ConnectionError::from_close(Some(code), "") });
         assert_eq!(play.state(), ConnectionState::Reconnecting, "{code}");
     }
     for status in [200, 302, 408, 425, 429, 500, 502, 503, 504] {
-        let mut play = Play::new(policy());
-        play.on(Event::Connect);
-        play.on(Event::DialFailed { generation: 1, fault: Fault::from_status(status, None) });
+        let mut play = TestMachine::new(policy());
+        play.apply(MachineEvent::Connect);
+        play.apply(MachineEvent::DialFailed { generation: 1, error: ConnectionError::from_status(status, None) });
         assert_eq!(play.state(), ConnectionState::Reconnecting, "{status}");
     }
 }
 
 #[test]
-fn retry_after_is_waited_for_up_to_its_cap_and_never_shortens_a_delay() {
+fn retry_after_extends_the_delay_up_to_its_cap() {
     for (asked, wait) in [(0, 1), (45, 45), (100_000_000, 300)] {
         for status in [429, 503] {
-            let mut play = Play::new(policy());
-            play.on(Event::Connect);
-            let fault = Fault::from_status(status, Some(secs(asked)));
-            play.on(Event::DialFailed { generation: 1, fault });
-            assert_eq!(play.wait(), secs(wait), "HTTP {status}, Retry-After {asked}");
+            let mut play = TestMachine::new(policy());
+            play.apply(MachineEvent::Connect);
+            let fault = ConnectionError::from_status(status, Some(secs(asked)));
+            play.apply(MachineEvent::DialFailed { generation: 1, error: fault });
+            assert_eq!(play.time_to_next_attempt(), secs(wait), "HTTP {status}, Retry-After {asked}");
         }
     }
 }
 
 #[test]
-fn a_message_above_the_limit_closes_that_connection_with_the_reason() {
-    let mut play = Play::connected(policy());
-    let fault = Fault::new(FaultKind::MessageTooLarge, "");
-    let actions = play.all_on(Event::Closed { generation: 1, fault });
-    let [Action::Changed(change), why, Action::Drop { generation: 1 }] = &actions[..] else {
+fn oversized_message_closes_the_connection() {
+    let mut play = TestMachine::connected(policy());
+    let fault = ConnectionError::new(ConnectionErrorKind::MessageTooLarge, "");
+    let actions = play.apply_all(MachineEvent::Closed { generation: 1, error: fault });
+    let [MachineAction::Changed(change), why, MachineAction::Drop { generation: 1 }] = &actions[..] else {
         panic!("{actions:?}");
     };
-    assert_eq!(*why, Action::SayWhy { generation: 1, code: 1009 });
+    assert_eq!(*why, MachineAction::SendCloseCode { generation: 1, code: 1009 });
     assert_eq!((change.from, change.to), (ConnectionState::Connected, ConnectionState::Reconnecting));
-    assert_eq!(change.reason, Reason::Fault(FaultKind::MessageTooLarge));
+    assert_eq!(change.reason, StatusReason::Failed(ConnectionErrorKind::MessageTooLarge));
 }
 
 #[test]
-fn a_peer_is_told_why_only_where_it_did_something_wrong_on_an_open_socket() {
-    let told = |kind| Play::connected(policy()).on(Event::Closed { generation: 1, fault: fault(kind) });
+fn close_code_is_sent_only_for_violations_on_an_open_socket() {
+    let told = |kind| TestMachine::connected(policy()).apply(MachineEvent::Closed { generation: 1, error: fault(kind) });
     assert_eq!(
-        told(FaultKind::ProtocolViolation),
-        [Action::SayWhy { generation: 1, code: 1002 }, drop_of(1)]
+        told(ConnectionErrorKind::ProtocolViolation),
+        [MachineAction::SendCloseCode { generation: 1, code: 1002 }, drop_socket(1)]
     );
-    for kind in [FaultKind::Lost, FaultKind::Closed, FaultKind::Unanswered, FaultKind::PolicyViolation] {
-        assert_eq!(told(kind), [drop_of(1)], "{kind:?}");
+    for kind in [ConnectionErrorKind::Lost, ConnectionErrorKind::Closed, ConnectionErrorKind::Unanswered, ConnectionErrorKind::PolicyViolation] {
+        assert_eq!(told(kind), [drop_socket(1)], "{kind:?}");
     }
 }
 
 #[test]
 fn a_final_close_ends_even_a_connection_that_was_stable() {
-    let mut play = Play::connected(policy());
-    play.pass(secs(3600)).on(received(1));
-    let fault = Fault::from_close(Some(4403), "");
-    assert_eq!(play.on(Event::Closed { generation: 1, fault }), [drop_of(1)]);
+    let mut play = TestMachine::connected(policy());
+    play.advance(secs(3600)).apply(received(1));
+    let fault = ConnectionError::from_close(Some(4403), "");
+    assert_eq!(play.apply(MachineEvent::Closed { generation: 1, error }), [drop_socket(1)]);
     assert_eq!((play.state(), play.machine.next_wake()), (ConnectionState::Failed, None));
 }

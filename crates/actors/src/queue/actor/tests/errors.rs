@@ -13,22 +13,22 @@ use futures_util::stream;
 use mainstay_runtime::{Child, Runtime, SupervisorSpec, policy::Delay};
 
 use super::{
-    scene::{Scene, get, pass, policy, post, s, settle, upkeep},
-    script::Play,
+    fixture::{QueueFixture, get, advance_time, policy, post, s, run_until_idle, restart_policy},
+    scripted_transport::ScriptedResponse,
 };
 use crate::{
     error::{
         Error, Reason,
-        reference::{Part, assert_all, assert_row, row, what_of_status},
-        words::assert_helps,
+        reference::{CauseGroup, assert_all_seen, assert_row, find_row, status_row_text},
+        words::assert_message_helps,
     },
-    queue::{LanesPolicy, Overflow, QueueActor, QueueHandle, QueuePolicy, QueueView, RetryPolicy},
-    reach::{Route, proxy::Proxy},
+    queue::{PriorityQueuePolicy, Overflow, QueueActor, QueueHandle, QueuePolicy, QueueView, RetryPolicy},
+    network::{Route, proxy::Proxy},
     request::{REQUEST_BODY_BYTES_MAX, Request, Response},
     transport::{
         HttpSettings, HttpTransport,
-        peer::Peer,
-        server::{Server, Step, ok},
+        raw_server::RawServer,
+        scripted_server::{ScriptedServer, ServerStep, ok_response},
     },
 };
 
@@ -44,7 +44,7 @@ async fn queue(settings: &HttpSettings) -> (Runtime, QueueHandle) {
     let retry = RetryPolicy { delay: Delay::Fixed { delay: LONG }, ..RetryPolicy::default() };
     let actor = QueueActor::new(transport, QueuePolicy { retry, ..policy() }, QueueView::default());
     let mut root = SupervisorSpec::new("root");
-    let address = root.child(Child::new("queue", actor).policy(upkeep())).unwrap();
+    let address = root.child(Child::new("queue", actor).policy(restart_policy())).unwrap();
     let runtime = Runtime::builder().start(root).await.unwrap();
     (runtime, QueueHandle::new(address))
 }
@@ -55,34 +55,34 @@ async fn failure(settings: &HttpSettings, request: Request) -> Error {
 }
 
 /// A backend over TLS that is reached through this proxy.
-fn behind(proxy: &str) -> HttpSettings {
+fn settings_behind_proxy(proxy: &str) -> HttpSettings {
     let route = Route { proxy: Some(Proxy::parse(proxy).unwrap()), ..Route::default() };
     HttpSettings { route, ..HttpSettings::new("https://backend.example") }
 }
 
-fn bytes(text: &str) -> Step {
-    Step::Send(text.into())
+fn bytes(text: &str) -> ServerStep {
+    ServerStep::Send(text.into())
 }
 
 // === no answer, or none that can be read ===
 
 /// A server that does this, once a request, and how it is asked.
-struct Mishap {
-    what: &'static str,
-    script: Vec<Step>,
+struct FailureCase {
+    row: &'static str,
+    script: Vec<ServerStep>,
     timeout: Duration,
     tls: bool,
     connect_timeout: Duration,
     bytes_max: usize,
 }
 
-impl Mishap {
-    fn new(what: &'static str, script: impl Into<Vec<Step>>) -> Self {
+impl FailureCase {
+    fn new(what: &'static str, script: impl Into<Vec<ServerStep>>) -> Self {
         let script = script.into();
-        Self { what, script, timeout: LONG, tls: false, connect_timeout: LONG, bytes_max: 1000 }
+        Self { row: what, script, timeout: LONG, tls: false, connect_timeout: LONG, bytes_max: 1000 }
     }
 
-    fn in_time(self, timeout: Duration) -> Self {
+    fn with_timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
@@ -90,22 +90,22 @@ impl Mishap {
         Self { tls: true, ..self }
     }
 
-    async fn befall(&self, request: crate::request::RequestBuilder) -> Error {
-        let mut server = Server::start([self.script.clone()]).await;
+    async fn run(&self, request: crate::request::RequestBuilder) -> Error {
+        let mut server = ScriptedServer::start([self.script.clone()]).await;
         let url = if self.tls { server.url().replace("http:", "https:") } else { server.url() };
         let connect_timeout = self.connect_timeout;
         let settings =
             HttpSettings { connect_timeout, response_bytes_max: self.bytes_max, ..HttpSettings::new(url) };
         let request = request.retries(0).timeout(self.timeout).wait_timeout(Duration::ZERO);
         let error = failure(&settings, request.build().unwrap()).await;
-        if matches!(self.script[0], Step::Receive) {
-            server.received().await;
+        if matches!(self.script[0], ServerStep::Receive) {
+            server.next_request().await;
         }
         error
     }
 }
 
-fn mishaps() -> Vec<Mishap> {
+fn failure_cases() -> Vec<FailureCase> {
     const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n";
     const CHUNKS: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
     let late = "the connection, proxy and TLS included, was not made in time";
@@ -114,55 +114,55 @@ fn mishaps() -> Vec<Mishap> {
     let cut = "the connection broke within the answer";
     let large = "the answer is larger than the limit";
     let garbage = "what came back is not HTTP, or breaks its rules";
-    let answers = |text: &str| [Step::Receive, bytes(text), Step::Hold];
-    let breaks_off = |text: &str, end| [Step::Receive, bytes(text), end];
+    let answers = |text: &str| [ServerStep::Receive, bytes(text), ServerStep::Hold];
+    let breaks_off = |text: &str, end| [ServerStep::Receive, bytes(text), end];
     vec![
-        Mishap { connect_timeout: SHORT, ..Mishap::new(late, [Step::Hold]).over_tls() },
-        Mishap::new(late, [Step::Hold]).over_tls().in_time(SHORT),
-        Mishap::new(tls, [bytes("HTTP/1.1 400 Bad Request\r\n\r\n"), Step::Hold]).over_tls(),
-        Mishap::new("the connection could not be made, for another cause", [Step::Close]).over_tls(),
-        Mishap::new("no answer began within the timeout", [Step::Receive, Step::Hold]).in_time(SHORT),
-        Mishap::new("the answer began, then stood still for the timeout", answers(&format!("{HEAD}half")))
-            .in_time(SHORT),
-        Mishap::new(reset, [Step::Receive, Step::Reset]),
-        Mishap::new(reset, [Step::Receive, Step::Close]),
-        Mishap::new(reset, breaks_off("HTTP/1.1 200 OK\r\ncontent-le", Step::Reset)),
-        Mishap::new(reset, breaks_off("HTTP/1.1 200 OK\r\ncontent-le", Step::Close)),
-        Mishap::new(cut, breaks_off(&format!("{HEAD}half"), Step::Close)),
-        Mishap::new(cut, breaks_off(&format!("{CHUNKS}4\r\nhalf\r\n"), Step::Close)),
+        FailureCase { connect_timeout: SHORT, ..FailureCase::new(late, [ServerStep::Hold]).over_tls() },
+        FailureCase::new(late, [ServerStep::Hold]).over_tls().with_timeout(SHORT),
+        FailureCase::new(tls, [bytes("HTTP/1.1 400 Bad Request\r\n\r\n"), ServerStep::Hold]).over_tls(),
+        FailureCase::new("the connection could not be made, for another cause", [ServerStep::Close]).over_tls(),
+        FailureCase::new("no answer began within the timeout", [ServerStep::Receive, ServerStep::Hold]).with_timeout(SHORT),
+        FailureCase::new("the answer began, then stood still for the timeout", answers(&format!("{HEAD}half")))
+            .with_timeout(SHORT),
+        FailureCase::new(reset, [ServerStep::Receive, ServerStep::Reset]),
+        FailureCase::new(reset, [ServerStep::Receive, ServerStep::Close]),
+        FailureCase::new(reset, breaks_off("HTTP/1.1 200 OK\r\ncontent-le", ServerStep::Reset)),
+        FailureCase::new(reset, breaks_off("HTTP/1.1 200 OK\r\ncontent-le", ServerStep::Close)),
+        FailureCase::new(cut, breaks_off(&format!("{HEAD}half"), ServerStep::Close)),
+        FailureCase::new(cut, breaks_off(&format!("{CHUNKS}4\r\nhalf\r\n"), ServerStep::Close)),
         // To the caller it is the same as one before the answer, which a reset may make of it.
-        Mishap::new(cut, breaks_off(&format!("{HEAD}half"), Step::Reset)),
-        Mishap { bytes_max: 9, ..Mishap::new(large, answers(HEAD)) },
-        Mishap {
+        FailureCase::new(cut, breaks_off(&format!("{HEAD}half"), ServerStep::Reset)),
+        FailureCase { bytes_max: 9, ..FailureCase::new(large, answers(HEAD)) },
+        FailureCase {
             bytes_max: 9,
-            ..Mishap::new(large, answers(&format!("{CHUNKS}6\r\nabcdef\r\n5\r\nghijk\r\n")))
+            ..FailureCase::new(large, answers(&format!("{CHUNKS}6\r\nabcdef\r\n5\r\nghijk\r\n")))
         },
-        Mishap::new(garbage, answers("\u{1}\u{2}garbage\r\n\r\n")),
-        Mishap::new(garbage, answers("SSH-2.0-OpenSSH_9.9\r\n")),
-        Mishap::new(garbage, answers("HTTP/1.1 200 OK\r\ncontent-length: ten\r\n\r\n")),
-        Mishap::new(garbage, answers(&format!("{CHUNKS}zz\r\n"))),
+        FailureCase::new(garbage, answers("\u{1}\u{2}garbage\r\n\r\n")),
+        FailureCase::new(garbage, answers("SSH-2.0-OpenSSH_9.9\r\n")),
+        FailureCase::new(garbage, answers("HTTP/1.1 200 OK\r\ncontent-length: ten\r\n\r\n")),
+        FailureCase::new(garbage, answers(&format!("{CHUNKS}zz\r\n"))),
     ]
 }
 
 #[tokio::test]
-async fn whatever_befalls_an_attempt_its_caller_gets_the_error_of_its_row() {
+async fn attempt_failure_gives_the_documented_error() {
     let mut seen = BTreeSet::new();
-    for mishap in mishaps() {
-        let what = mishap.what;
-        let error = mishap.befall(get("/thing?q=x")).await;
-        assert_row(Part::Failure, what, &error);
+    for mishap in failure_cases() {
+        let what = mishap.row;
+        let error = mishap.run(get("/thing?q=x")).await;
+        assert_row(CauseGroup::Transport, what, &error);
         // An attempt that reached nobody has sent nothing, and does not count.
         assert_eq!(error.attempts, u32::from(error.reason != Reason::Disconnected), "{what}");
-        assert!(!error.for_log().contains("127.0.0.1"), "{error:?}");
+        assert!(!error.log_text().contains("127.0.0.1"), "{error:?}");
         seen.insert(what);
 
         // A repeat could act twice, so where the server may have acted nothing is certain any more.
-        let error = mishap.befall(post("/thing").body("payload")).await;
-        match row(Part::Failure, what).acted {
-            Some("no" | "it did" | "on a part of it at most") => assert_row(Part::Failure, what, &error),
+        let error = mishap.run(post("/thing").body("payload")).await;
+        match find_row(CauseGroup::Transport, what).acted {
+            Some("no" | "it did" | "on a part of it at most") => assert_row(CauseGroup::Transport, what, &error),
             _ => {
                 assert_eq!(error.reason, Reason::OutcomeUnknown, "{what}");
-                assert_eq!(error.code, row(Part::Failure, what).error.code, "{what}");
+                assert_eq!(error.code, find_row(CauseGroup::Transport, what).error.code, "{what}");
                 assert!(!error.retryable, "{what}");
             }
         }
@@ -170,7 +170,7 @@ async fn whatever_befalls_an_attempt_its_caller_gets_the_error_of_its_row() {
 
     let refused = "nothing listens at the backend's address";
     let unresolved = "the backend's host name does not resolve";
-    let server = Server::start([]).await;
+    let server = ScriptedServer::start([]).await;
     let down = server.url();
     server.stop().await;
     // No resolver asks the network for a label that is longer than a name may have.
@@ -179,12 +179,12 @@ async fn whatever_befalls_an_attempt_its_caller_gets_the_error_of_its_row() {
     for (what, settings, reason) in [
         (refused, HttpSettings::new(&down), Reason::ConnectionRefused),
         (unresolved, nowhere, Reason::HostNotFound),
-        (no_proxy, behind(&down), Reason::ProxyUnreachable),
+        (no_proxy, settings_behind_proxy(&down), Reason::ProxyUnreachable),
     ] {
         for request in [get("/thing"), post("/thing").body("payload")] {
             let request = request.wait_timeout(Duration::ZERO).build().unwrap();
             let error = failure(&settings, request).await;
-            assert_row(Part::Failure, what, &error);
+            assert_row(CauseGroup::Transport, what, &error);
             assert_eq!(error.attempts, 0);
             assert_eq!(error.details.unwrap(), format!("the last attempt failed: {reason}"));
         }
@@ -195,23 +195,23 @@ async fn whatever_befalls_an_attempt_its_caller_gets_the_error_of_its_row() {
     for (what, status) in [(no_login, 407), (no_way, 403), (no_way, 502)] {
         for request in [get("/thing"), post("/thing").body("payload")] {
             let answer = bytes(&format!("HTTP/1.1 {status} No\r\ncontent-length: 0\r\n\r\n"));
-            let proxy = Server::start([vec![Step::Receive, answer]]).await;
+            let proxy = ScriptedServer::start([vec![ServerStep::Receive, answer]]).await;
             let request = request.retries(0).wait_timeout(Duration::ZERO).build().unwrap();
-            assert_row(Part::Failure, what, &failure(&behind(&proxy.url()), request).await);
+            assert_row(CauseGroup::Transport, what, &failure(&settings_behind_proxy(&proxy.url()), request).await);
         }
         seen.insert(what);
     }
     let denied = "the proxy says that it may not connect to the backend, or not to such an address";
-    let proxy = Peer::start(|_, mut wire| async move {
-        wire.some().await;
+    let proxy = RawServer::start(|_, mut wire| async move {
+        wire.read_some().await;
         wire.send([5, 0]).await;
-        wire.some().await;
+        wire.read_some().await;
         wire.send([5, 2, 0, 1, 0, 0, 0, 0, 0, 0]).await;
     })
     .await;
-    let way = behind(&proxy.url().replace("http", "socks5h"));
+    let way = settings_behind_proxy(&proxy.url().replace("http", "socks5h"));
     let error = failure(&way, get("/thing").retries(0).build().unwrap()).await;
-    assert_row(Part::Failure, denied, &error);
+    assert_row(CauseGroup::Transport, denied, &error);
     seen.insert(denied);
     let unreadable = "the request's body could not be read to its end";
     let changed = "the request's body changed while it was sent, or is not as long as was announced";
@@ -223,48 +223,48 @@ async fn whatever_befalls_an_attempt_its_caller_gets_the_error_of_its_row() {
         (unreadable, post("/thing").body_stream(None, breaks)),
         (changed, post("/thing").body_stream(Some(8), short)),
     ] {
-        let server = Server::start([vec![Step::Hold]]).await;
+        let server = ScriptedServer::start([vec![ServerStep::Hold]]).await;
         let error = failure(&HttpSettings::new(server.url()), request.build().unwrap()).await;
-        assert_row(Part::Failure, what, &error);
+        assert_row(CauseGroup::Transport, what, &error);
         seen.insert(what);
     }
     // No request that can be built leads there: the transport's last guard.
     seen.insert("the request could not be made into HTTP");
-    assert_all(Part::Failure, &seen);
+    assert_all_seen(CauseGroup::Transport, &seen);
 }
 
 #[tokio::test]
-async fn an_answer_that_began_with_a_failing_status_and_was_lost_has_the_row_of_its_status() {
+async fn lost_error_response_gives_the_error_of_its_status() {
     let start = "HTTP/1.1 403 Forbidden\r\ncontent-length: 10\r\n\r\nhalf";
-    let server = Server::start([vec![Step::Receive, bytes(start), Step::Close]]).await;
+    let server = ScriptedServer::start([vec![ServerStep::Receive, bytes(start), ServerStep::Close]]).await;
     let error = failure(&HttpSettings::new(server.url()), post("/x").build().unwrap()).await;
-    assert_row(Part::Status, what_of_status(Part::Status, 403), &error);
+    assert_row(CauseGroup::Status, status_row_text(CauseGroup::Status, 403), &error);
     assert_eq!(error.status, Some(403));
 }
 
 // === answers ===
 
 #[tokio::test]
-async fn every_status_gives_the_error_of_its_row() {
+async fn status_gives_the_documented_error() {
     let failing: Vec<u16> = (300..=599).filter(|status| *status != 304).collect();
     let answer = |status: &u16| {
         let head = format!("HTTP/1.1 {status} Status\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
-        vec![Step::Receive, bytes(&head)]
+        vec![ServerStep::Receive, bytes(&head)]
     };
     for method in [http::Method::GET, http::Method::POST] {
-        let mut server = Server::start(failing.iter().map(answer).collect::<VecDeque<_>>()).await;
+        let mut server = ScriptedServer::start(failing.iter().map(answer).collect::<VecDeque<_>>()).await;
         let (_runtime, queue) = queue(&HttpSettings::new(server.url())).await;
         for status in &failing {
             let request = Request::builder(method.clone(), "/thing").retries(0).build().unwrap();
             let error = queue.request(request).await.unwrap_err();
-            server.received().await;
+            server.next_request().await;
             assert_eq!(error.status, Some(*status));
-            let what = what_of_status(Part::Status, *status);
-            let row = row(Part::Status, what);
+            let what = status_row_text(CauseGroup::Status, *status);
+            let row = find_row(CauseGroup::Status, what);
             if method == http::Method::POST && row.acted == Some("yes") {
                 assert_eq!((error.code, error.reason), (row.error.code, Reason::OutcomeUnknown), "{status}");
             } else {
-                assert_row(Part::Status, what, &error);
+                assert_row(CauseGroup::Status, what, &error);
             }
         }
         assert_eq!(server.connections(), failing.len());
@@ -276,7 +276,7 @@ async fn conflict(content_type: &str, body: &str) -> Error {
     let head =
         format!("HTTP/1.1 409 Conflict\r\ncontent-type: {content_type}\r\ncontent-length: {}", body.len());
     let answer = bytes(&format!("{head}\r\n\r\n{body}"));
-    let server = Server::start([vec![Step::Receive, answer]]).await;
+    let server = ScriptedServer::start([vec![ServerStep::Receive, answer]]).await;
     let error = failure(&HttpSettings::new(server.url()), get("/thing").build().unwrap()).await;
     assert_eq!((error.reason, error.status, error.retryable), (Reason::Conflict, Some(409), false));
     let details = error.details.as_deref().unwrap();
@@ -285,7 +285,7 @@ async fn conflict(content_type: &str, body: &str) -> Error {
 }
 
 #[tokio::test]
-async fn a_problem_document_speaks_for_itself_where_it_speaks_plainly() {
+async fn plain_problem_document_becomes_the_message() {
     for (kind, body, message) in [
         (
             "application/problem+json",
@@ -309,7 +309,7 @@ async fn a_problem_document_speaks_for_itself_where_it_speaks_plainly() {
 }
 
 #[tokio::test]
-async fn a_hostile_problem_document_is_kept_from_the_person_and_kept_short_in_the_log() {
+async fn hostile_problem_document_is_hidden_and_cut_in_the_log() {
     let deep = format!("{}1{}", r#"{"detail":"#.repeat(5000), "}".repeat(5000));
     let long = format!(r#"{{"title":"{0}","detail":"{0}"}}"#, "long ".repeat(100_000));
     for body in [
@@ -330,51 +330,51 @@ async fn a_hostile_problem_document_is_kept_from_the_person_and_kept_short_in_th
     }
     let plain = conflict("application/json", r#"{"detail":"The agent is busy."}"#).await;
     assert_eq!(plain.message, Reason::Conflict.message(), "it is no problem document");
-    assert!(plain.for_log().contains("The agent is busy."));
+    assert!(plain.log_text().contains("The agent is busy."));
 }
 
 #[tokio::test]
-async fn a_redirect_to_another_origin_is_an_error_and_leads_nowhere() {
-    let other = Server::start([vec![Step::Receive, ok("stolen")]]).await;
+async fn cross_origin_redirect_is_an_error() {
+    let other = ScriptedServer::start([vec![ServerStep::Receive, ok_response("stolen")]]).await;
     let moved = format!("HTTP/1.1 302 Found\r\nlocation: {}/x\r\ncontent-length: 0\r\n\r\n", other.url());
-    let server = Server::start([vec![Step::Receive, bytes(&moved)]]).await;
+    let server = ScriptedServer::start([vec![ServerStep::Receive, bytes(&moved)]]).await;
     let error = failure(&HttpSettings::new(server.url()), get("/thing").build().unwrap()).await;
-    assert_row(Part::Status, what_of_status(Part::Status, 302), &error);
+    assert_row(CauseGroup::Status, status_row_text(CauseGroup::Status, 302), &error);
     assert_eq!(other.connections(), 0);
 }
 
 // === the queue itself ===
 
 async fn answered(script: &str) -> Response {
-    let server = Server::start([vec![Step::Receive, ok(script)]]).await;
+    let server = ScriptedServer::start([vec![ServerStep::Receive, ok_response(script)]]).await;
     let (_runtime, queue) = queue(&HttpSettings::new(server.url())).await;
     queue.request(get("/thing").build().unwrap()).await.unwrap()
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_what_was_asked_for_has_its_row_and_its_start_in_the_details() {
+async fn unexpected_body_gives_its_error_with_an_excerpt() {
     let what = "`Response::json`: the body is not JSON, or of another shape";
     let cases = ["<html>maintenance</html>", r#"{"a":"text"}"#, ""];
     for body in cases {
         let error = answered(body).await.json::<std::collections::HashMap<String, u8>>().unwrap_err();
-        assert_row(Part::Queue, what, &error);
+        assert_row(CauseGroup::Queue, what, &error);
         assert_eq!((error.status, error.attempts), (Some(200), 1));
-        assert!(error.for_log().contains(body), "{error:?}");
+        assert!(error.log_text().contains(body), "{error:?}");
     }
 }
 
 #[tokio::test]
-async fn an_answer_that_cannot_be_saved_has_its_row() {
-    let server = Server::start([vec![Step::Receive, ok("answer")]]).await;
+async fn failed_save_gives_the_documented_error() {
+    let server = ScriptedServer::start([vec![ServerStep::Receive, ok_response("answer")]]).await;
     let (_runtime, queue) = queue(&HttpSettings::new(server.url())).await;
     let download = queue.open(get("/thing").build().unwrap()).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let error = download.save_to(folder.path()).await.unwrap_err();
-    assert_row(Part::Queue, "`Download::save_to`: the file cannot be written", &error);
+    assert_row(CauseGroup::Queue, "`Download::save_to`: the file cannot be written", &error);
 }
 
 #[test]
-fn a_request_that_breaks_a_rule_has_its_row_before_it_is_sent() {
+fn invalid_request_fails_with_the_documented_error() {
     let rule = "the request breaks a rule of its own (a method, path, header or limit)";
     let limit = "the request is larger than the runtime's own limits";
     for (what, request) in [
@@ -387,22 +387,22 @@ fn a_request_that_breaks_a_rule_has_its_row_before_it_is_sent() {
         (limit, get("/").header("x-long", &"x".repeat(20_000))),
         (limit, get(&format!("/{}", "x".repeat(10_000)))),
     ] {
-        assert_row(Part::Queue, what, &request.build().unwrap_err());
+        assert_row(CauseGroup::Queue, what, &request.build().unwrap_err());
     }
 }
 
 /// A queue with one request under way that never ends, and room for one that waits.
-async fn busy(overflow: Overflow) -> (Scene, impl Future<Output = Result<Response, Error>>) {
-    let lanes = LanesPolicy { queue_max: 1, overflow, age_after: s(1000) };
-    let scene = Scene::of(QueuePolicy { lanes, ..policy() }).await;
-    scene.script.on("/hang", [Play::Hang]);
-    let running = scene.ask(post("/hang").timeout(s(3600)).retries(0));
-    settle().await;
+async fn busy_queue(overflow: Overflow) -> (QueueFixture, impl Future<Output = Result<Response, Error>>) {
+    let lanes = PriorityQueuePolicy { queue_max: 1, overflow, age_after: s(1000) };
+    let scene = QueueFixture::start(QueuePolicy { queue: lanes, ..policy() }).await;
+    scene.script.on("/hang", [ScriptedResponse::Hang]);
+    let running = scene.request(post("/hang").timeout(s(3600)).retries(0));
+    run_until_idle().await;
     (scene, running)
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_fate_in_the_queue_has_its_row() {
+async fn queue_outcome_gives_the_documented_error() {
     let mut seen = BTreeSet::from([
         // See the tests above.
         "`Response::json`: the body is not JSON, or of another shape",
@@ -412,74 +412,74 @@ async fn each_fate_in_the_queue_has_its_row() {
     ]);
     let mut check = |what: &'static str, answer: Result<Response, Error>| {
         let error = answer.unwrap_err();
-        assert_row(Part::Queue, what, &error);
+        assert_row(CauseGroup::Queue, what, &error);
         assert!(error.request_id.is_some());
         seen.insert(what);
     };
 
-    let (scene, _running) = busy(Overflow::Reject).await;
-    let waiting = scene.ask(get("/waits").wait_timeout(s(5)));
-    settle().await;
-    check("the queue is full, and overflow is `reject`", scene.ask(get("/late")).await);
+    let (scene, _running) = busy_queue(Overflow::Reject).await;
+    let waiting = scene.request(get("/waits").wait_timeout(s(5)));
+    run_until_idle().await;
+    check("the queue is full, and overflow is `reject`", scene.request(get("/late")).await);
     check("it waited longer than wait_timeout for its turn", waiting.await);
     let (id, called_off) = scene.submit(get("/unwanted"));
     assert_eq!(scene.queue.cancel(id).await, Ok(true));
     check("its caller called it off, or went away", called_off.await);
-    let stopped = scene.ask(get("/stopped"));
-    settle().await;
+    let stopped = scene.request(get("/stopped"));
+    run_until_idle().await;
     scene.runtime.shutdown().await;
     check("the queue's actor was stopped before it was sent", stopped.await);
 
-    let (scene, running) = busy(Overflow::DropOldest).await;
-    let old = scene.ask(get("/old"));
-    let _new = scene.ask(get("/new"));
+    let (scene, running) = busy_queue(Overflow::DropOldest).await;
+    let old = scene.request(get("/old"));
+    let _new = scene.request(get("/new"));
     check("it had to make room for another (`drop-oldest`, `drop-lowest`)", old.await);
     check(
         "the server may have acted, and a repeat could act twice: a POST or PATCH without an idempotency key",
         running.await,
     );
 
-    let scene = Scene::of(policy()).await;
-    scene.script.on("/panics", [Play::Panic]);
+    let scene = QueueFixture::start(policy()).await;
+    scene.script.on("/panics", [ScriptedResponse::Panic]);
     let what = "the queue's actor, or the transport, crashed under its last attempt";
-    check(what, scene.ask(get("/panics").retries(0)).await);
-    scene.script.on("/crashes", [Play::Hang]);
-    let crashed = scene.ask(get("/crashes").retries(0));
-    settle().await;
+    check(what, scene.request(get("/panics").retries(0)).await);
+    scene.script.on("/crashes", [ScriptedResponse::Hang]);
+    let crashed = scene.request(get("/crashes").retries(0));
+    run_until_idle().await;
     scene.crash().await;
     check(what, crashed.await);
 
-    scene.script.on("/hang", [Play::Hang]);
-    scene.script.on("/busy", [Play::Answer(503)]);
-    let put_off = scene.ask(get("/busy").wait_timeout(s(2)));
-    settle().await;
-    let _running = scene.ask(post("/hang").timeout(s(3600)));
-    pass(s(10)).await;
+    scene.script.on("/hang", [ScriptedResponse::Hang]);
+    scene.script.on("/busy", [ScriptedResponse::Respond(503)]);
+    let put_off = scene.request(get("/busy").wait_timeout(s(2)));
+    run_until_idle().await;
+    let _running = scene.request(post("/hang").timeout(s(3600)));
+    advance_time(s(10)).await;
     check("it waited longer than wait_timeout for its next attempt", put_off.await);
 
-    let scene = Scene::of(policy()).await;
+    let scene = QueueFixture::start(policy()).await;
     scene.script.refuse_all(true);
-    let _first = scene.ask(get("/first"));
-    settle().await;
-    let held = scene.ask(get("/held").wait_timeout(s(2))).await;
+    let _first = scene.request(get("/first"));
+    run_until_idle().await;
+    let held = scene.request(get("/held").wait_timeout(s(2))).await;
     check("it waited longer than wait_timeout for a backend that is away, or for the link to be up", held);
-    assert_all(Part::Queue, &seen);
+    assert_all_seen(CauseGroup::Queue, &seen);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outcome_that_is_unknown_has_words_that_help_whatever_hid_it() {
+async fn unknown_outcome_has_a_helpful_message_for_every_cause() {
     for play in
-        [Play::Hang, Play::Reset, Play::Answer(500), Play::Answer(504), Play::Answer(408), Play::Panic]
+        [ScriptedResponse::Hang, ScriptedResponse::Reset, ScriptedResponse::Respond(500), ScriptedResponse::Respond(504), ScriptedResponse::Respond(408), ScriptedResponse::Panic]
     {
-        let scene = Scene::of(policy()).await;
+        let scene = QueueFixture::start(policy()).await;
         scene.script.on("/pay", [play.clone()]);
-        let error = scene.ask(post("/pay")).await.unwrap_err();
+        let error = scene.request(post("/pay")).await.unwrap_err();
         assert_eq!(
             (error.reason, error.retryable, error.attempts),
             (Reason::OutcomeUnknown, false, 1),
             "{play:?}"
         );
-        assert_helps(&error.message);
-        assert!(scene.script.wrongs().is_empty());
+        assert_message_helps(&error.message);
+        assert!(scene.script.violations().is_empty());
     }
 }

@@ -1,0 +1,272 @@
+//! Letters: taken in, handed out one after the other, answered.
+//!
+//! A letter is handed out in two steps. First it counts as handed out, which the snapshot after that message says; then,
+//! once the store has that snapshot, it is. So whatever is killed in between, no letter is handed out twice whose sender
+//! did not allow it.
+
+use std::sync::Arc;
+
+use mainstay_runtime::{FinalizeContext, TaskHandle};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::{AgentActor, AgentRunState, AgentContext};
+use crate::agent::pending_replies::not_delivered;
+use crate::agent::events::{AgentSessionLost, MessageRedelivered, MessageAnswered, MessageFailed, MessageSent};
+use crate::agent::health::AgentStatus;
+use crate::agent::agent_message::{AgentMessage, MessageId};
+use crate::agent::message_queue::{DELIVERY_ATTEMPTS_MAX, DeliveryFailure, MESSAGES_WAITING_MAX, QueuedMessage};
+use crate::agent::snapshot::AgentSnapshot;
+use crate::agent::command::{AgentCommand, SendRequest};
+use crate::error::{Error, Reason};
+
+/// The largest body of a letter, in bytes of JSON.
+const BODY_BYTES_MAX: usize = 1 << 20;
+
+impl AgentActor {
+    /// Settles what an earlier incarnation, or an earlier run, left of the mail.
+    pub(super) fn resume_messages(&self, ctx: &AgentContext, memory: &mut AgentSnapshot, is_first: bool) {
+        for id in self.pending_replies.take_answered() {
+            memory.messages.remove(id);
+        }
+        for broken in memory.messages.fail_all_deliveries() {
+            self.handle_delivery_failure(ctx, broken, &outcome_unknown("its delivery broke off"));
+        }
+        if is_first {
+            // Their senders went with the earlier run.
+            for pending in memory.messages.extract_waiting(|pending| !pending.may_repeat) {
+                self.fail_message(ctx, &pending, not_delivered(Reason::Stopped));
+            }
+        }
+    }
+
+    /// Settles what is under way with an agent that has failed: who waits for it need not wait for the restart. False where
+    /// there is nothing.
+    pub(super) fn fail_in_flight_messages(&self, ctx: &AgentContext, watch: &mut AgentRunState) -> bool {
+        let broken = watch.snapshot.messages.fail_all_deliveries();
+        if broken.is_empty() {
+            return false;
+        }
+        watch.is_dirty = true;
+        std::mem::take(&mut watch.deliveries).values().for_each(TaskHandle::abort);
+        for broken in broken {
+            self.handle_delivery_failure(ctx, broken, &outcome_unknown("the agent failed meanwhile"));
+        }
+        true
+    }
+
+    /// Takes a letter in, or turns it away.
+    pub(super) fn accept_message(&self, ctx: &mut AgentContext, watch: &mut AgentRunState, post: SendRequest) {
+        let SendRequest { body, may_repeat, deadline, accepted, reply } = post;
+        if accepted.is_closed() {
+            // Its sender has gone, and was never told that it had been accepted.
+            return;
+        }
+        let size = serde_json::to_vec(&body).map_or(usize::MAX, |bytes| bytes.len());
+        if size > BODY_BYTES_MAX {
+            let details = format!("a letter has at most {BODY_BYTES_MAX} bytes, and this one {size}");
+            return accepted.send(Err(Error::new(Reason::RequestTooLarge).with_details(&details)));
+        }
+        let deadline =
+            deadline.map(|at| ctx.now().saturating_add(at.saturating_duration_since(Instant::now())));
+        match watch.snapshot.messages.enqueue(body, may_repeat, deadline) {
+            Some(id) => {
+                self.pending_replies.add(id, reply);
+                if !accepted.send_if_waiting(Ok(id)) {
+                    self.pending_replies.remove(id);
+                    watch.snapshot.messages.remove(id);
+                    return;
+                }
+                watch.is_dirty = true;
+                if watch.health.status() == AgentStatus::Unknown {
+                    // It need not wait for the next check if the backend is back.
+                    self.start_check(ctx, watch);
+                }
+            }
+            None => {
+                let details = format!("{MESSAGES_WAITING_MAX} letters are waiting for the agent already");
+                accepted.send(Err(Error::new(Reason::QueueFull).with_details(&details)));
+            }
+        }
+    }
+
+    /// What follows every message: what has waited too long leaves, and what can be handed out is.
+    pub(super) fn dispatch_messages(&self, ctx: &mut AgentContext, watch: &mut AgentRunState) {
+        let now = ctx.now();
+        let mail = &mut watch.snapshot.messages;
+        for id in self.pending_replies.take_answered() {
+            watch.is_dirty |= mail.remove(id).is_some();
+        }
+        if mail.next_deadline().is_some_and(|at| at <= now) {
+            for pending in mail.extract_waiting(|pending| pending.deadline.is_some_and(|at| at <= now)) {
+                // One that broke off and was to be handed out again may have been acted on.
+                let error = match pending.attempts {
+                    0 => not_delivered(Reason::Expired),
+                    _ => outcome_unknown("it waited too long to be handed out again"),
+                };
+                self.fail_message(ctx, &pending, error);
+            }
+            watch.is_dirty = true;
+        }
+        // What is handed to an agent behind a backend that is away would wait all the same, and be in doubt.
+        let is_away = watch.health.status() == AgentStatus::Unknown;
+        let may_hand_out = !watch.is_recovering && !watch.is_delivery_paused && !is_away;
+        while may_hand_out && let Some(id) = watch.snapshot.messages.start_next(self.driver.messages_in_flight_max()) {
+            watch.is_dirty = true;
+            if !self.pending_replies.mark_delivered(id) {
+                watch.snapshot.messages.remove(id);
+                continue;
+            }
+            ctx.spawn(std::future::ready(AgentCommand::Deliver(id)));
+        }
+        self.schedule_deadline(ctx, watch);
+    }
+
+    fn schedule_deadline(&self, ctx: &mut AgentContext, watch: &mut AgentRunState) {
+        let Some(due) = watch.snapshot.messages.next_deadline() else { return };
+        if watch.deadline_timer.as_ref().is_some_and(|(at, _)| *at <= due) {
+            return;
+        }
+        let alarm = ctx.send_at(due, AgentCommand::DeadlineReached);
+        if let Some((_, later)) = watch.deadline_timer.replace((due, alarm)) {
+            later.abort();
+        }
+    }
+
+    /// Hands out a letter that counts as handed out.
+    pub(super) fn deliver_message(&self, ctx: &mut AgentContext, watch: &mut AgentRunState, id: MessageId) {
+        let Some(pending) = watch.snapshot.messages.in_flight(id) else { return };
+        ctx.record(&MessageSent { message_id: id, attempt: pending.attempts });
+        let (driver, saved) = (Arc::clone(&self.driver), ctx.flush_state());
+        let deadline =
+            pending.deadline.and_then(|at| Instant::now().checked_add(at.saturating_sub(ctx.now())));
+        let letter = AgentMessage { deadline, ..pending.message.clone() };
+        let delivery = ctx.spawn(async move {
+            // A disk that takes nothing is told of by the store, and is no reason to keep letters back.
+            let _ = saved.await;
+            let answer = Box::new(driver.deliver(letter).await);
+            AgentCommand::DeliveryFinished { id, answer }
+        });
+        watch.deliveries.insert(id, delivery);
+    }
+
+    pub(super) fn handle_answer(
+        &self,
+        ctx: &mut AgentContext,
+        watch: &mut AgentRunState,
+        id: MessageId,
+        answer: Result<Value, Error>,
+    ) {
+        watch.deliveries.remove(&id);
+        watch.is_dirty = true;
+        self.save_session(ctx, watch);
+        // What it said before it answered is noted together with the answer.
+        self.save_reported_state(ctx, watch);
+        match answer {
+            // It reached nobody: the agent is not there just now, and will be told to come back.
+            Err(error) if error.reason == Reason::AgentFailed => {
+                watch.is_delivery_paused = true;
+                if watch.snapshot.messages.requeue(id) == Some(0) {
+                    self.pending_replies.mark_requeued(id);
+                }
+                self.start_check(ctx, watch);
+            }
+            // It reached nobody, and its time is over: as one that waited here.
+            Err(error) if error.reason == Reason::Expired => {
+                if let Some(mut pending) = watch.snapshot.messages.remove(id) {
+                    pending.attempts = pending.attempts.saturating_sub(1);
+                    let error = match pending.attempts {
+                        0 => not_delivered(Reason::Expired).with_details(error.log_text()),
+                        _ => outcome_unknown("it waited too long to be handed out again"),
+                    };
+                    self.fail_message(ctx, &pending, error);
+                }
+            }
+            Err(error) if error.reason == Reason::OutcomeUnknown => {
+                if self.driver.owns_agent() {
+                    // Mostly the agent has ended. Those behind it wait until it is known whether it has.
+                    watch.is_delivery_paused = true;
+                    self.start_check(ctx, watch);
+                }
+                if let Some(broken) = watch.snapshot.messages.fail_delivery(id) {
+                    self.handle_delivery_failure(ctx, broken, &error);
+                }
+            }
+            Err(error) => {
+                if let Some(pending) = watch.snapshot.messages.remove(id) {
+                    self.fail_message(ctx, &pending, error);
+                }
+            }
+            Ok(answer) => {
+                // One that was called off meanwhile has its fate.
+                if watch.snapshot.messages.remove(id).is_some()
+                    && let Some(claim) = self.pending_replies.claim(id)
+                {
+                    ctx.record(&MessageAnswered { message_id: id });
+                    claim.send(Ok(answer));
+                }
+            }
+        }
+    }
+
+    /// Calls a letter off: it leaves the line, or its delivery is dropped, which calls it off at the agent.
+    pub(super) fn cancel_message(&self, ctx: &AgentContext, watch: &mut AgentRunState, id: MessageId) -> bool {
+        if let Some(delivery) = watch.deliveries.remove(&id) {
+            delivery.abort();
+        }
+        let Some(pending) = watch.snapshot.messages.remove(id) else { return false };
+        watch.is_dirty = true;
+        self.fail_message(ctx, &pending, Error::new(Reason::Cancelled))
+    }
+
+    /// Nobody is left to hand letters out: tells all who wait.
+    pub(super) fn fail_all_messages(&self, ctx: &FinalizeContext<'_>) {
+        let doubt = outcome_unknown("the agent was stopped meanwhile");
+        let error =
+            |is_handed_out| if is_handed_out { doubt.clone() } else { not_delivered(Reason::Stopped) };
+        for (id, error) in self.pending_replies.fail_all(error) {
+            // How often it was handed out is known to the incarnation that has gone.
+            ctx.record(&MessageFailed::new(id, u32::from(error.reason == Reason::OutcomeUnknown), &error));
+        }
+    }
+
+    /// Notes how the agent's conversation would be taken up again.
+    pub(super) fn save_session(&self, ctx: &AgentContext, watch: &mut AgentRunState) {
+        let session = self.driver.session().map(Box::new);
+        if session.is_some() && session != watch.snapshot.session {
+            let lost = session.as_ref().and_then(|session| session.get("lost"));
+            if let Some(lost) = lost.and_then(|lost| AgentSessionLost::deserialize(lost).ok()) {
+                ctx.record(&lost);
+            }
+            watch.snapshot.session = session;
+            watch.is_dirty = true;
+        }
+    }
+
+    fn handle_delivery_failure(&self, ctx: &AgentContext, broken: DeliveryFailure, error: &Error) {
+        match broken {
+            DeliveryFailure::Retry(QueuedMessage { message: letter, attempts, .. }) => {
+                ctx.record(&MessageRedelivered { message_id: letter.id, attempts, attempts_max: DELIVERY_ATTEMPTS_MAX });
+            }
+            DeliveryFailure::Unknown(pending) => {
+                self.fail_message(ctx, &pending, error.clone());
+            }
+        }
+    }
+
+    /// Records what became of a letter, and tells its sender; false where that has been done already.
+    fn fail_message(&self, ctx: &AgentContext, pending: &QueuedMessage, error: Error) -> bool {
+        let Some(claim) = self.pending_replies.claim(pending.message.id) else { return false };
+        let error = error.with_attempts(pending.attempts);
+        ctx.record(&MessageFailed::new(pending.message.id, pending.attempts, &error));
+        claim.send(Err(error));
+        true
+    }
+}
+
+fn outcome_unknown(why: &str) -> Error {
+    Error::outcome_unknown(Error::new(Reason::Crashed).with_details(why)).with_message(
+        "The agent went away while it was working on this, and may have done it. Look before sending it again.",
+    )
+}

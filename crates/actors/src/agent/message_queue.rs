@@ -1,0 +1,246 @@
+//! The letters to one agent that have no answer yet: pure, with the time passed in.
+//!
+//! Letters are handed to the agent in the order in which they came. One that is under way when the agent, its actor or the
+//! whole runtime goes may have been acted on, so it is not handed out again, unless its sender asked for that: then it
+//! goes back to its place, [`ATTEMPTS_MAX`] times at most.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::agent_message::{AgentMessage, MessageId};
+
+/// How many letters may wait for one agent.
+pub const MESSAGES_WAITING_MAX: usize = 64;
+/// How often a letter is handed to an agent that ends over it, where its sender asked for that.
+pub const DELIVERY_ATTEMPTS_MAX: u32 = 3;
+
+/// A letter that has no answer yet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct QueuedMessage {
+    /// The letter.
+    pub(super) message: AgentMessage,
+    /// Whether it may be handed out more than once.
+    pub(super) may_repeat: bool,
+    /// How often it has been handed out.
+    pub(super) attempts: u32,
+    /// Until when it may wait; in this process alone.
+    #[serde(skip)]
+    pub(super) deadline: Option<Duration>,
+}
+
+/// See the module's documentation.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct MessageQueue {
+    last_id: u64,
+    waiting: VecDeque<QueuedMessage>,
+    in_flight: Vec<QueuedMessage>,
+}
+
+/// What becomes of a letter whose delivery broke off.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum DeliveryFailure {
+    /// It waits again.
+    Retry(QueuedMessage),
+    /// It may have been acted on, and is not handed out again.
+    Unknown(QueuedMessage),
+}
+
+impl MessageQueue {
+    /// Takes a letter in, to be handed out before `deadline`. `None` if there is no room for it.
+    pub(super) fn enqueue(
+        &mut self,
+        body: Value,
+        may_repeat: bool,
+        deadline: Option<Duration>,
+    ) -> Option<MessageId> {
+        if self.waiting.len() >= MESSAGES_WAITING_MAX {
+            return None;
+        }
+        self.last_id += 1;
+        let id = MessageId(self.last_id);
+        self.waiting.push_back(QueuedMessage {
+            message: AgentMessage { id, body, deadline: None },
+            may_repeat,
+            attempts: 0,
+            deadline,
+        });
+        Some(id)
+    }
+
+    /// The next letter to hand out, if fewer than `max` are under way. From now on it counts as handed out.
+    pub(super) fn start_next(&mut self, max: usize) -> Option<MessageId> {
+        if self.in_flight.len() >= max.max(1) {
+            return None;
+        }
+        let mut next = self.waiting.pop_front()?;
+        next.attempts += 1;
+        let id = next.message.id;
+        self.in_flight.push(next);
+        Some(id)
+    }
+
+    /// A letter that is under way.
+    #[must_use]
+    pub(super) fn in_flight(&self, id: MessageId) -> Option<&QueuedMessage> {
+        self.in_flight.iter().find(|pending| pending.message.id == id)
+    }
+
+    /// Takes a letter out, wherever it is: it has its fate.
+    pub(super) fn remove(&mut self, id: MessageId) -> Option<QueuedMessage> {
+        if let Some(at) = self.in_flight.iter().position(|pending| pending.message.id == id) {
+            return Some(self.in_flight.swap_remove(at));
+        }
+        let at = self.waiting.iter().position(|pending| pending.message.id == id)?;
+        self.waiting.remove(at)
+    }
+
+    /// Puts a letter that reached nobody back into its place, as if it had not been handed out; how often it has been
+    /// before.
+    pub(super) fn requeue(&mut self, id: MessageId) -> Option<u32> {
+        let at = self.in_flight.iter().position(|pending| pending.message.id == id)?;
+        let mut pending = self.in_flight.swap_remove(at);
+        pending.attempts = pending.attempts.saturating_sub(1);
+        let attempts = pending.attempts;
+        self.insert_in_order(pending);
+        Some(attempts)
+    }
+
+    fn insert_in_order(&mut self, pending: QueuedMessage) {
+        let id = pending.message.id;
+        let place = self.waiting.iter().position(|other| other.message.id > id).unwrap_or(self.waiting.len());
+        self.waiting.insert(place, pending);
+    }
+
+    /// The delivery of a letter broke off, and nobody knows how far it had come.
+    pub(super) fn fail_delivery(&mut self, id: MessageId) -> Option<DeliveryFailure> {
+        let at = self.in_flight.iter().position(|pending| pending.message.id == id)?;
+        let pending = self.in_flight.swap_remove(at);
+        if !pending.may_repeat || pending.attempts >= DELIVERY_ATTEMPTS_MAX {
+            return Some(DeliveryFailure::Unknown(pending));
+        }
+        self.insert_in_order(pending.clone());
+        Some(DeliveryFailure::Retry(pending))
+    }
+
+    /// The same for all that are under way, in the order in which they came.
+    pub(super) fn fail_all_deliveries(&mut self) -> Vec<DeliveryFailure> {
+        let mut ids: Vec<_> = self.in_flight.iter().map(|pending| pending.message.id).collect();
+        ids.sort_unstable();
+        ids.into_iter().filter_map(|id| self.fail_delivery(id)).collect()
+    }
+
+    /// Takes out those that wait and of whom `leaves` holds.
+    pub(super) fn extract_waiting(&mut self, leaves: impl Fn(&QueuedMessage) -> bool) -> Vec<QueuedMessage> {
+        let (left, kept) = std::mem::take(&mut self.waiting).into_iter().partition(|pending| leaves(pending));
+        self.waiting = kept;
+        Vec::from_iter::<VecDeque<_>>(left)
+    }
+
+    /// When the first of those that wait has waited long enough.
+    #[must_use]
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        self.waiting.iter().filter_map(|pending| pending.deadline).min()
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub(super) fn waiting_count(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// How many are under way.
+    #[must_use]
+    pub(super) fn in_flight_count(&self) -> usize {
+        self.in_flight.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const NEVER: Option<Duration> = None;
+
+    fn enqueue(mail: &mut MessageQueue, may_repeat: bool) -> MessageId {
+        mail.enqueue(json!("x"), may_repeat, NEVER).unwrap()
+    }
+
+    #[test]
+    fn start_next_keeps_order_and_in_flight_limit() {
+        let mut mail = MessageQueue::default();
+        let ids: Vec<_> = (0..3).map(|_| enqueue(&mut mail, false)).collect();
+        assert_eq!((mail.start_next(2), mail.start_next(2), mail.start_next(2)), (Some(ids[0]), Some(ids[1]), None));
+        assert!(mail.remove(ids[0]).is_some());
+        assert_eq!(mail.start_next(2), Some(ids[2]));
+        assert!(mail.remove(ids[0]).is_none(), "a letter has one fate");
+    }
+
+    #[test]
+    fn fail_delivery_is_unknown_unless_repeat_is_allowed() {
+        let mut mail = MessageQueue::default();
+        let (once, often, behind) = (enqueue(&mut mail, false), enqueue(&mut mail, true), enqueue(&mut mail, false));
+        assert_eq!((mail.start_next(2), mail.start_next(2)), (Some(once), Some(often)));
+        let broken: Vec<_> = mail
+            .fail_all_deliveries()
+            .into_iter()
+            .map(|broken| match broken {
+                DeliveryFailure::Retry(pending) => (pending.message.id, true),
+                DeliveryFailure::Unknown(pending) => (pending.message.id, false),
+            })
+            .collect();
+        assert_eq!(broken, [(once, false), (often, true)]);
+        assert_eq!(
+            (mail.start_next(2), mail.start_next(2)),
+            (Some(often), Some(behind)),
+            "it goes before those behind it"
+        );
+    }
+
+    #[test]
+    fn fail_delivery_at_attempts_max_is_unknown() {
+        let mut mail = MessageQueue::default();
+        let id = enqueue(&mut mail, true);
+        for _ in 1..DELIVERY_ATTEMPTS_MAX {
+            assert_eq!(mail.start_next(1), Some(id));
+            assert!(matches!(mail.fail_delivery(id), Some(DeliveryFailure::Retry(_))));
+        }
+        assert_eq!(mail.start_next(1), Some(id));
+        assert!(matches!(mail.fail_delivery(id), Some(DeliveryFailure::Unknown(_))));
+        assert_eq!(mail.start_next(1), None);
+    }
+
+    #[test]
+    fn enqueue_full_queue_is_none() {
+        let mut mail = MessageQueue::default();
+        for _ in 0..MESSAGES_WAITING_MAX {
+            enqueue(&mut mail, false);
+        }
+        assert_eq!(mail.enqueue(json!("x"), false, NEVER), None);
+    }
+
+    #[test]
+    fn extract_waiting_expired_keeps_order_of_the_rest() {
+        let mut mail = MessageQueue::default();
+        let deadlines = [Some(5), None, Some(3), Some(9)].map(|s| s.map(Duration::from_secs));
+        let ids = deadlines.map(|deadline| mail.enqueue(json!("x"), false, deadline).unwrap());
+        assert_eq!(mail.next_deadline(), Some(Duration::from_secs(3)));
+        let left = mail.extract_waiting(|pending| pending.deadline.is_some_and(|at| at <= Duration::from_secs(5)));
+        assert_eq!(left.iter().map(|pending| pending.message.id).collect::<Vec<_>>(), [ids[0], ids[2]]);
+        assert_eq!((mail.start_next(9), mail.start_next(9)), (Some(ids[1]), Some(ids[3])));
+    }
+
+    #[test]
+    fn queue_json_round_trip_drops_deadlines() {
+        let mut mail = MessageQueue::default();
+        enqueue(&mut mail, true);
+        enqueue(&mut mail, false);
+        mail.start_next(1);
+        let read: MessageQueue = serde_json::from_str(&serde_json::to_string(&mail).unwrap()).unwrap();
+        assert_eq!(read, mail);
+    }
+}

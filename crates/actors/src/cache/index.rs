@@ -1,0 +1,325 @@
+//! Which keys there are, what is being loaded, and what an invalidation takes away: pure.
+//!
+//! Each change of a key has a stamp, and stamps only grow. A load is entered in the ledger when it begins; an invalidation
+//! strikes out the loads that it concerns, and so does a value that is put meanwhile. What was loaded is kept only while
+//! its load is still in the ledger. So nothing that began before an invalidation is kept after it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::pattern::{Candidate, Selection};
+
+/// The keys and the loads of one cache; `L` is how a load is joined.
+#[derive(Debug)]
+pub(super) struct CacheIndex<L> {
+    entries: BTreeMap<Arc<str>, IndexEntry>,
+    loads: HashMap<Arc<str>, PendingLoad<L>>,
+    latest_version: Version,
+}
+
+/// When something was done, in the order of all changes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Version(u64);
+
+/// What is known of an entry beside its value.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct IndexEntry {
+    pub(super) version: Version,
+    pub(super) as_of: Duration,
+    pub(super) depends_on_connection: bool,
+    /// Before then it is not refreshed again: the last attempt failed.
+    pub(super) refresh_after: Duration,
+}
+
+/// A load that is under way.
+#[derive(Debug)]
+pub(super) struct PendingLoad<L> {
+    pub(super) version: Version,
+    pub(super) started_at: Duration,
+    pub(super) depends_on_connection: bool,
+    pub(super) shared: L,
+}
+
+/// An invalidation on its way through the keys.
+#[derive(Debug)]
+pub(super) struct InvalidationScan {
+    selection: Selection,
+    /// What was kept after the invalidation had begun is none of its business.
+    before_version: Version,
+    cursor: Option<Arc<str>>,
+    is_done: bool,
+}
+
+impl InvalidationScan {
+    pub(super) const fn is_done(&self) -> bool {
+        self.is_done
+    }
+}
+
+impl<L> CacheIndex<L> {
+    pub(super) fn new() -> Self {
+        Self { entries: BTreeMap::new(), loads: HashMap::new(), latest_version: Version::default() }
+    }
+
+    pub(super) const fn next_version(&mut self) -> Version {
+        self.latest_version.0 += 1;
+        self.latest_version
+    }
+
+    pub(super) fn entry(&self, key: &str) -> Option<&IndexEntry> {
+        self.entries.get(key)
+    }
+
+    /// Whether the entry of that stamp is the one that stands under the key.
+    pub(super) fn is_current(&self, key: &str, stamp: Version) -> bool {
+        self.entries.get(key).is_some_and(|mark| mark.version == stamp)
+    }
+
+    /// Something is kept under `key` from now on. A load of it that is under way is older.
+    pub(super) fn insert(&mut self, key: Arc<str>, mark: IndexEntry) {
+        self.loads.remove(&key);
+        self.entries.insert(key, mark);
+    }
+
+    /// Something was to be kept under `key` and is not: what was there, or is being loaded, is older.
+    pub(super) fn evict(&mut self, key: &str) {
+        self.loads.remove(key);
+        self.entries.remove(key);
+    }
+
+    /// The entry of that stamp is no longer there.
+    pub(super) fn remove_if(&mut self, key: &str, stamp: Version) -> bool {
+        self.is_current(key, stamp) && self.entries.remove(key).is_some()
+    }
+
+    /// Puts off the next refresh of the entry.
+    pub(super) fn delay_refresh(&mut self, key: &str, until: Duration) {
+        if let Some(mark) = self.entries.get_mut(key) {
+            mark.refresh_after = until;
+        }
+    }
+
+    /// The load of `key` that is under way, if it will be young enough.
+    pub(super) fn find_load(&self, key: &str, age_max: Option<Duration>, now: Duration) -> Option<&PendingLoad<L>> {
+        let is_young = |load: &&PendingLoad<L>| age_max.is_none_or(|max| now.saturating_sub(load.started_at) <= max);
+        self.loads.get(key).filter(is_young)
+    }
+
+    /// A load begins. One that was under way goes on for those who wait for it, and its value is not kept.
+    pub(super) fn start_load(&mut self, key: Arc<str>, load: PendingLoad<L>) {
+        self.loads.insert(key, load);
+    }
+
+    /// A load has ended. Whether what it brought may be kept.
+    pub(super) fn finish_load(&mut self, key: &str, stamp: Version) -> bool {
+        let is_current = self.loads.get(key).is_some_and(|load| load.version == stamp);
+        is_current && self.loads.remove(key).is_some()
+    }
+
+    /// Whether something may be there, or is being loaded, that an invalidation would take away. It may say so needlessly.
+    pub(super) fn would_invalidate(&self, selection: &Selection) -> bool {
+        if let Some(key) = selection.exact_key() {
+            return self.entries.contains_key(key) || self.loads.contains_key(key);
+        }
+        let beginning = selection.literal_prefix();
+        let next = self.entries.range::<str, _>((Bound::Included(beginning), Bound::Unbounded)).next();
+        next.is_some_and(|(key, _)| key.starts_with(beginning))
+            || self.loads.keys().any(|key| key.starts_with(beginning))
+    }
+
+    /// Begins an invalidation: from now on nothing that is being loaded and matches is kept.
+    pub(super) fn begin_invalidation(&mut self, selection: Selection) -> InvalidationScan {
+        match selection.exact_key() {
+            Some(key) => drop(self.loads.remove(key)),
+            None => self.loads.retain(|key, load| {
+                !selection.matches(Candidate { key, depends_on_connection: load.depends_on_connection })
+            }),
+        }
+        InvalidationScan { selection, before_version: self.next_version(), cursor: None, is_done: false }
+    }
+
+    /// Goes on with an invalidation, by `visits` keys at most. Calls `removed` with each key that it takes away.
+    pub(super) fn advance_scan(&mut self, sweep: &mut InvalidationScan, visits: usize, mut removed: impl FnMut(&str)) {
+        let InvalidationScan { selection, before_version: up_to, cursor: from, is_done } = sweep;
+        if let Some(key) = selection.exact_key() {
+            if self.entries.get(key).is_some_and(|mark| mark.version < *up_to) {
+                self.entries.remove(key);
+                removed(key);
+            }
+            *is_done = true;
+            return;
+        }
+        let beginning = selection.literal_prefix();
+        let start = from.as_deref().map_or(Bound::Included(beginning), Bound::Excluded);
+        let mut keys = self.entries.range::<str, _>((start, Bound::Unbounded));
+        let mut doomed = Vec::new();
+        *is_done = true;
+        for _ in 0..visits {
+            let Some((key, mark)) = keys.next().filter(|(key, _)| key.starts_with(beginning)) else { break };
+            *from = Some(Arc::clone(key));
+            *is_done = false;
+            let is_meant = selection.matches(Candidate { key, depends_on_connection: mark.depends_on_connection });
+            if is_meant && mark.version < *up_to {
+                doomed.push(Arc::clone(key));
+            }
+        }
+        if !*is_done {
+            *is_done = keys.next().is_none_or(|(key, _)| !key.starts_with(beginning));
+        }
+        for key in doomed {
+            self.entries.remove(&key);
+            removed(&key);
+        }
+    }
+
+    /// Forgets everything, and strikes out every load. Calls `removed` with each key.
+    pub(super) fn clear(&mut self, mut removed: impl FnMut(&str)) {
+        self.loads.clear();
+        for key in std::mem::take(&mut self.entries).into_keys() {
+            removed(&key);
+        }
+    }
+
+    pub(super) fn oldest_as_of(&self) -> Option<Duration> {
+        self.entries.values().map(|mark| mark.as_of).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::pattern::Pattern;
+
+    fn index_with(keys: &[&str]) -> CacheIndex<()> {
+        let mut ledger = CacheIndex::new();
+        for key in keys {
+            insert_entry(&mut ledger, key);
+        }
+        ledger
+    }
+
+    fn insert_entry(ledger: &mut CacheIndex<()>, key: &str) -> Version {
+        let stamp = ledger.next_version();
+        let zero = Duration::ZERO;
+        ledger.insert(key.into(), IndexEntry { version: stamp, as_of: zero, depends_on_connection: false, refresh_after: zero });
+        stamp
+    }
+
+    fn start_load(ledger: &mut CacheIndex<()>, key: &str) -> Version {
+        let stamp = ledger.next_version();
+        let load = PendingLoad { version: stamp, started_at: Duration::ZERO, depends_on_connection: false, shared: () };
+        ledger.start_load(key.into(), load);
+        stamp
+    }
+
+    fn scan_keys(ledger: &mut CacheIndex<()>, pattern: &Pattern, visits: usize) -> Vec<String> {
+        let mut sweep = ledger.begin_invalidation(Selection::try_from(pattern).unwrap());
+        let mut keys = Vec::new();
+        while !sweep.is_done() {
+            ledger.advance_scan(&mut sweep, visits, |key| keys.push(key.to_owned()));
+        }
+        keys
+    }
+
+    #[test]
+    fn scan_any_step_size_removes_exactly_the_matches() {
+        let keys = ["a:1", "b:1", "b:2", "b:3", "c:1"];
+        for visits in 1..=6 {
+            let by = |pattern: Pattern| scan_keys(&mut index_with(&keys), &pattern, visits);
+            assert_eq!(by(Pattern::Prefix("b:".to_owned())), ["b:1", "b:2", "b:3"]);
+            assert_eq!(by(Pattern::Glob("*:1".to_owned())), ["a:1", "b:1", "c:1"]);
+            assert_eq!(by(Pattern::Key("b:2".to_owned())), ["b:2"]);
+            assert_eq!(by(Pattern::Prefix("d:".to_owned())), [""; 0]);
+            assert_eq!(by(Pattern::All), keys);
+        }
+    }
+
+    #[test]
+    fn would_invalidate_sees_entries_and_pending_loads() {
+        let mut ledger = index_with(&["a:1"]);
+        start_load(&mut ledger, "b:1");
+        for concerned in
+            [Selection::key("a:1"), Selection::key("b:1"), Selection::prefix("b:"), Selection::all()]
+        {
+            assert!(ledger.would_invalidate(&concerned), "{concerned:?}");
+        }
+        for other in [Selection::key("a:"), Selection::prefix("a:2"), Selection::compile_glob("c:*").unwrap()] {
+            assert!(!ledger.would_invalidate(&other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn scan_spares_entries_inserted_after_its_start() {
+        let mut ledger = index_with(&["a:1", "a:2", "a:3"]);
+        let mut sweep = ledger.begin_invalidation(Selection::prefix("a:"));
+        let mut keys = Vec::new();
+        ledger.advance_scan(&mut sweep, 1, |key| keys.push(key.to_owned()));
+        insert_entry(&mut ledger, "a:1");
+        insert_entry(&mut ledger, "a:3");
+        insert_entry(&mut ledger, "a:4");
+        while !sweep.is_done() {
+            ledger.advance_scan(&mut sweep, 1, |key| keys.push(key.to_owned()));
+        }
+        assert_eq!(keys, ["a:1", "a:2"]);
+        assert!(["a:1", "a:3", "a:4"].iter().all(|key| ledger.entry(key).is_some()));
+    }
+
+    #[test]
+    fn invalidation_pending_load_is_discarded() {
+        let mut ledger = index_with(&[]);
+        let (meant, other) = (start_load(&mut ledger, "a:1"), start_load(&mut ledger, "b:1"));
+        assert_eq!(scan_keys(&mut ledger, &Pattern::Prefix("a:".to_owned()), 9), [""; 0]);
+        assert!(ledger.find_load("a:1", None, Duration::ZERO).is_none(), "nobody joins it any more");
+        let later = start_load(&mut ledger, "a:1");
+        assert!(!ledger.finish_load("a:1", meant));
+        assert!(ledger.finish_load("a:1", later));
+        assert!(ledger.finish_load("b:1", other));
+    }
+
+    #[test]
+    fn insert_during_load_supersedes_the_load() {
+        let mut ledger = index_with(&[]);
+        let load = start_load(&mut ledger, "a:1");
+        insert_entry(&mut ledger, "a:1");
+        assert!(!ledger.finish_load("a:1", load));
+    }
+
+    #[test]
+    fn find_load_older_than_age_max_is_none() {
+        let s = Duration::from_secs;
+        let mut ledger = index_with(&[]);
+        start_load(&mut ledger, "a:1");
+        assert!(ledger.find_load("a:1", Some(s(2)), s(2)).is_some());
+        assert!(ledger.find_load("a:1", Some(s(1)), s(2)).is_none());
+    }
+
+    #[test]
+    fn evict_removes_entry_and_pending_load() {
+        let mut ledger = index_with(&["a:1"]);
+        let load = start_load(&mut ledger, "a:1");
+        ledger.evict("a:1");
+        assert!(ledger.entry("a:1").is_none());
+        assert!(!ledger.finish_load("a:1", load));
+    }
+
+    #[test]
+    fn single_key_scan_spares_newer_entry() {
+        let mut ledger = index_with(&["a:1"]);
+        let mut sweep = ledger.begin_invalidation(Selection::key("a:1"));
+        insert_entry(&mut ledger, "a:1");
+        ledger.advance_scan(&mut sweep, 1, |key| panic!("{key}"));
+        assert!(sweep.is_done() && ledger.entry("a:1").is_some());
+    }
+
+    #[test]
+    fn remove_if_other_version_keeps_entry() {
+        let mut ledger = index_with(&[]);
+        let first = insert_entry(&mut ledger, "a:1");
+        let second = insert_entry(&mut ledger, "a:1");
+        assert!(!ledger.remove_if("a:1", first));
+        assert!(ledger.remove_if("a:1", second));
+        assert!(ledger.entry("a:1").is_none());
+    }
+}

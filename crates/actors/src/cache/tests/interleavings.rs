@@ -1,0 +1,560 @@
+//! Random traces step by step, each interleaving spelt out: an invalidation in pieces, with puts, loads and lookups between
+//! them; loads that have what they want and have not been driven to their end; no actor, and a clock that stands still.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use proptest::prelude::*;
+use tokio::sync::oneshot;
+use tokio::task::{coop::unconstrained, yield_now};
+use tokio::time::advance;
+
+use super::super::index::InvalidationScan;
+use super::super::store::Epoch;
+use super::super::{CacheLookup, CacheHandle, EntryOptions, Loaded};
+use super::generator::{KEYS, KeyIndex, InvalidationCase, InvalidationPart, VersionFloors, SourceToken, age_max, entry_options, key, ms, invalidation_case, pause};
+use super::oracle::{ObservedLookup, OracleEntry, OracleLoad, Oracle, ObservedResult};
+use crate::error::{Error, Reason};
+
+/// Room for everything, and room for three or four.
+const BYTES_MAX: [u64; 2] = [64 * 1024, 1_400];
+
+#[derive(Debug, Clone)]
+enum InterleavedStep {
+    Get {
+        key: KeyIndex,
+        age_max: Option<Duration>,
+    },
+    Put {
+        key: KeyIndex,
+        keeping: EntryOptions,
+        is_giant: bool,
+    },
+    Ask {
+        key: KeyIndex,
+        age_max: Option<Duration>,
+        keeping: EntryOptions,
+    },
+    /// A load has what it wants, and ends when it is driven next.
+    Complete {
+        nth: usize,
+        end: LoadEnd,
+    },
+    /// One who waits drives what they wait for.
+    Poll {
+        nth: usize,
+    },
+    /// One who waits does so no longer.
+    Drop {
+        nth: usize,
+    },
+    Invalidate(InvalidationCase),
+    Scan {
+        nth: usize,
+        visits: usize,
+    },
+    Advance {
+        ms: u64,
+    },
+    /// Loads that nobody waits for are driven.
+    Yield,
+    /// The one who invalidates ends.
+    Close,
+    /// … and its successor comes before it knows.
+    Reopen,
+    Open,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum LoadEnd {
+    Value { is_giant: bool },
+    Uncached,
+    FreshFor(u64),
+    NotFound,
+    Cancelled,
+}
+
+fn step() -> impl Strategy<Value = InterleavedStep> {
+    let nth = || any::<usize>();
+    let end = prop_oneof![
+        8 => Just(LoadEnd::Value { is_giant: false }),
+        1 => Just(LoadEnd::Value { is_giant: true }),
+        1 => Just(LoadEnd::Uncached),
+        1 => pause().prop_map(LoadEnd::FreshFor),
+        3 => Just(LoadEnd::NotFound),
+        1 => Just(LoadEnd::Cancelled),
+    ];
+    prop_oneof![
+        4 => (key(), age_max()).prop_map(|(key, age_max)| InterleavedStep::Get { key, age_max }),
+        3 => (key(), entry_options(), prop::bool::weighted(0.1))
+            .prop_map(|(key, keeping, is_giant)| InterleavedStep::Put { key, keeping, is_giant }),
+        8 => (key(), age_max(), entry_options()).prop_map(|(key, age_max, keeping)| InterleavedStep::Ask { key, age_max, keeping }),
+        6 => (nth(), end).prop_map(|(nth, end)| InterleavedStep::Complete { nth, end }),
+        6 => nth().prop_map(|nth| InterleavedStep::Poll { nth }),
+        1 => nth().prop_map(|nth| InterleavedStep::Drop { nth }),
+        4 => invalidation_case().prop_map(InterleavedStep::Invalidate),
+        6 => (nth(), 1..4_usize).prop_map(|(nth, visits)| InterleavedStep::Scan { nth, visits }),
+        4 => pause().prop_map(|ms| InterleavedStep::Advance { ms }),
+        3 => Just(InterleavedStep::Yield),
+        1 => prop::sample::select(vec![InterleavedStep::Close, InterleavedStep::Reopen, InterleavedStep::Open, InterleavedStep::Open]),
+    ]
+}
+
+/// What all loads see.
+#[derive(Debug, Default)]
+struct VersionedSource {
+    /// It changes with every step.
+    version: AtomicU64,
+    now: AtomicU64,
+}
+
+impl VersionedSource {
+    fn version(&self) -> u64 {
+        self.version.load(Ordering::Relaxed)
+    }
+
+    fn now(&self) -> u64 {
+        self.now.load(Ordering::Relaxed)
+    }
+}
+
+/// A load of the trace's, whoever waits for it.
+struct TrackedLoad {
+    key: KeyIndex,
+    keeping: EntryOptions,
+    started_at: u64,
+    /// Of the source, when it was read.
+    version: Arc<OnceLock<u64>>,
+    end_sender: Option<oneshot::Sender<LoadEnd>>,
+    end: Option<LoadEnd>,
+    /// What all who wait for it are given.
+    settled: Option<Result<SourceToken, SourceToken>>,
+    /// Whether it is driven though nobody waits.
+    is_refresh: bool,
+    /// Whether it ran past the cache, which was closed.
+    is_private: bool,
+}
+
+/// One who waits for a load, and what had been promised when they asked.
+struct LoadWaiter {
+    key: KeyIndex,
+    load: usize,
+    future: LookupFuture,
+    floors: VersionFloors,
+}
+
+type LookupFuture = BoxFuture<'static, Result<CacheLookup, Error>>;
+
+struct ActiveScan {
+    id: usize,
+    scan: InvalidationScan,
+    part: InvalidationPart,
+    version: u64,
+}
+
+/// A cache, and what is expected of it.
+struct InterleavedTrace {
+    cache: CacheHandle,
+    epoch: Epoch,
+    bytes_max: u64,
+    oracle: Oracle,
+    floors: VersionFloors,
+    source: Arc<VersionedSource>,
+    loads: Vec<TrackedLoad>,
+    waiters: Vec<LoadWaiter>,
+    scans: Vec<ActiveScan>,
+    scans_begun: usize,
+    superseded: u64,
+}
+
+impl InterleavedTrace {
+    fn new(is_tight: bool) -> Self {
+        let keeping = EntryOptions { ttl: ms(0), stale_for: ms(0), negative_ttl: ms(0), depends_on_connection: false };
+        let bytes_max = BYTES_MAX[usize::from(is_tight)];
+        let cache = CacheHandle::new(bytes_max, keeping);
+        Self {
+            epoch: cache.open(),
+            cache,
+            bytes_max,
+            oracle: Oracle::new(is_tight),
+            floors: VersionFloors::default(),
+            source: Arc::default(),
+            loads: Vec::new(),
+            waiters: Vec::new(),
+            scans: Vec::new(),
+            scans_begun: 0,
+            superseded: 0,
+        }
+    }
+
+    async fn apply(&mut self, step: &InterleavedStep) -> Result<(), String> {
+        self.source.version.fetch_add(1, Ordering::Relaxed);
+        match *step {
+            InterleavedStep::Get { key, age_max } => self.get(key, age_max)?,
+            InterleavedStep::Put { key, keeping, is_giant } => self.put(key, keeping, is_giant),
+            InterleavedStep::Ask { key, age_max, keeping } => self.ask(key, age_max, keeping)?,
+            InterleavedStep::Complete { nth, end } => {
+                let mut open: Vec<_> = self.loads.iter_mut().filter(|load| load.end_sender.is_some()).collect();
+                if let Some(load) = pick(&mut open, nth) {
+                    load.complete(end);
+                }
+            }
+            InterleavedStep::Poll { nth } if !self.waiters.is_empty() => self.poll_waiter(nth % self.waiters.len())?,
+            InterleavedStep::Drop { nth } if !self.waiters.is_empty() => {
+                let LoadWaiter { load, future, .. } = self.waiters.swap_remove(nth % self.waiters.len());
+                drop(future);
+                self.abandon_load(load)?;
+            }
+            InterleavedStep::Invalidate(ref order) => self.invalidate(order),
+            InterleavedStep::Scan { nth, visits } if !self.scans.is_empty() => {
+                self.advance_scan(nth % self.scans.len(), visits);
+            }
+            InterleavedStep::Poll { .. } | InterleavedStep::Drop { .. } | InterleavedStep::Scan { .. } => {}
+            InterleavedStep::Advance { ms: more } => {
+                self.source.now.fetch_add(more, Ordering::Relaxed);
+                advance(ms(more)).await;
+                self.settle_refreshes();
+            }
+            InterleavedStep::Yield => {
+                yield_now().await;
+                self.settle_refreshes();
+            }
+            InterleavedStep::Close => self.close(self.epoch),
+            InterleavedStep::Reopen => {
+                let late = self.epoch;
+                self.close(late);
+                self.open();
+                // What a new incarnation has opened, its predecessor does not close.
+                self.cache.close(late);
+            }
+            InterleavedStep::Open => self.open(),
+        }
+        let stats = self.cache.stats();
+        if stats.bytes > self.bytes_max {
+            return Err(format!("{} bytes of {}", stats.bytes, self.bytes_max));
+        }
+        if let Some((entries, oldest)) = self.oracle.expected_stats() {
+            let expected = (entries, oldest.map(|oldest| self.source.now() - oldest));
+            if (stats.entries, stats.oldest_ms) != expected {
+                return Err(format!("entries and age are {expected:?} and not those of {stats:?}"));
+            }
+            if entries == 0 && stats.bytes > 0 {
+                return Err(format!("nothing takes {} bytes", stats.bytes));
+            }
+        }
+        if stats.loads_superseded != self.superseded {
+            return Err(format!("{} were overtaken and not {}", self.superseded, stats.loads_superseded));
+        }
+        Ok(())
+    }
+
+    fn size(&self, is_giant: bool) -> usize {
+        if is_giant { usize::try_from(self.bytes_max).unwrap() } else { 0 }
+    }
+
+    fn get(&mut self, key: KeyIndex, age_max: Option<Duration>) -> Result<(), String> {
+        let now = self.source.now();
+        let seen = self.cache.get(KEYS[key], age_max).map(|value| SourceToken::of_value(&value));
+        if let Some(token) = seen {
+            self.floors.check_cached(key, token, now)?;
+        }
+        self.oracle.get(key, age_max, now, seen)
+    }
+
+    fn put(&mut self, key: KeyIndex, keeping: EntryOptions, is_giant: bool) {
+        let (version, now) = (self.source.version(), self.source.now());
+        let token = SourceToken::of(version, now, keeping);
+        self.cache.put(KEYS[key], token.value(self.size(is_giant)), keeping);
+        self.oracle.store(key, (!is_giant).then(|| OracleEntry::new(token, false, after(now, keeping.ttl))));
+        self.floors.raise(version, |other, _| other == KEYS[key]);
+    }
+
+    // === loading ===
+
+    fn ask(&mut self, key: KeyIndex, age_max: Option<Duration>, keeping: EntryOptions) -> Result<(), String> {
+        let now = self.source.now();
+        let (tell, told) = oneshot::channel();
+        let version = Arc::new(OnceLock::new());
+        let load = self.loader(told, &version, keeping);
+        let cache = self.cache.clone();
+        let mut future: LookupFuture =
+            Box::pin(async move { cache.get_or_load(KEYS[key], age_max, keeping, load).await });
+        let before = self.cache.stats();
+        let answer = poll(&mut future);
+        let after = self.cache.stats();
+        let was_there = after.hits + after.stale_hits > before.hits + before.stale_hits;
+        let has_begun = after.loads > before.loads;
+        let seen = match (&answer, was_there) {
+            (Poll::Ready(Ok(answer)), true) => ObservedResult::Cached(SourceToken::of_value(&answer.value)),
+            (Poll::Ready(Err(error)), true) => ObservedResult::Failed(SourceToken::of_error(error)),
+            (Poll::Pending, true) => return Err(format!("{} was there and is waited for", KEYS[key])),
+            (_, false) => ObservedResult::Nothing,
+        };
+        if let ObservedResult::Cached(token) | ObservedResult::Failed(token) = seen {
+            self.floors.check_cached(key, token, now)?;
+        }
+        let waiting: Vec<bool> = (0..self.loads.len()).map(|load| self.is_waited_for(load)).collect();
+        let is_joinable = |load: OracleLoad, age_max: Option<Duration>| {
+            waiting[load.id] && age_max.is_none_or(|max| ms(now - load.started_at) <= max)
+        };
+        self.oracle.ask(key, age_max, now, ObservedLookup { seen, has_begun }, is_joinable)?;
+        let id = self.loads.len();
+        let is_private = seen == ObservedResult::Nothing && !self.oracle.is_open();
+        if has_begun || is_private {
+            self.loads.push(TrackedLoad {
+                key,
+                keeping,
+                started_at: now,
+                version,
+                end_sender: Some(tell),
+                end: None,
+                settled: None,
+                is_refresh: was_there,
+                is_private,
+            });
+        }
+        if has_begun {
+            self.oracle.begin_load(key, OracleLoad { id, started_at: now, depends_on_connection: keeping.depends_on_connection });
+        }
+        if seen == ObservedResult::Nothing {
+            let joined = self.oracle.load(key).map(|load| load.id).filter(|_| !is_private);
+            let load = joined.unwrap_or(id);
+            self.record_answer(LoadWaiter { key, load, future, floors: self.floors.clone() }, answer)?;
+        }
+        Ok(())
+    }
+
+    fn loader(
+        &self,
+        told: oneshot::Receiver<LoadEnd>,
+        version: &Arc<OnceLock<u64>>,
+        keeping: EntryOptions,
+    ) -> impl FnOnce() -> BoxFuture<'static, Result<Loaded, Error>> + Send + use<> {
+        let (source, version) = (Arc::clone(&self.source), Arc::clone(version));
+        let (begun_at, giant) = (self.source.now(), self.size(true));
+        // Many are driven by hand within one poll of tokio's.
+        let load = unconstrained(async move {
+            let version = *version.get_or_init(|| source.version());
+            let end = told.await.unwrap_or(LoadEnd::Cancelled);
+            let token = end.token(version, begun_at, source.now(), keeping);
+            let loaded = |bytes| Ok(Loaded::new(token.value(bytes)));
+            match end {
+                LoadEnd::Value { is_giant } => loaded(if is_giant { giant } else { 0 }),
+                LoadEnd::Uncached => loaded(0).map(Loaded::uncached),
+                LoadEnd::FreshFor(ttl) => loaded(0).map(|loaded| loaded.with_ttl(ms(ttl))),
+                LoadEnd::NotFound => Err(token.error(Reason::NotFound)),
+                LoadEnd::Cancelled => Err(token.error(Reason::Cancelled)),
+            }
+        });
+        move || Box::pin(load)
+    }
+
+    fn is_waited_for(&self, load: usize) -> bool {
+        self.loads[load].is_refresh || self.waiters.iter().any(|asker| asker.load == load)
+    }
+
+    fn poll_waiter(&mut self, nth: usize) -> Result<(), String> {
+        let mut asker = self.waiters.swap_remove(nth);
+        let answer = poll(&mut asker.future);
+        self.record_answer(asker, answer)
+    }
+
+    /// One who waits has driven what they wait for.
+    fn record_answer(&mut self, asker: LoadWaiter, answer: Poll<Result<CacheLookup, Error>>) -> Result<(), String> {
+        self.settle_load(asker.load);
+        let answer = match answer {
+            Poll::Ready(Ok(answer)) => Some(Ok(SourceToken::of_value(&answer.value))),
+            Poll::Ready(Err(error)) => Some(Err(SourceToken::of_error(&error))),
+            Poll::Pending => None,
+        };
+        let expected = self.loads[asker.load].settled;
+        if answer != expected {
+            return Err(format!("{}: told {answer:?} and not {expected:?}", KEYS[asker.key]));
+        }
+        match answer {
+            Some(Ok(token) | Err(token)) => asker.floors.check(asker.key, token),
+            None => {
+                self.waiters.push(asker);
+                Ok(())
+            }
+        }
+    }
+
+    /// A load was driven. If it had been told how it ends, it has ended.
+    fn settle_load(&mut self, id: usize) {
+        let now = self.source.now();
+        let TrackedLoad { key, keeping, started_at: begun_at, end: told, settled, is_private, ref version, .. } = self.loads[id];
+        let (Some(end), Some(&version), None) = (told, version.get(), settled) else { return };
+        let token = end.token(version, begun_at, now, keeping);
+        let is_current = self.oracle.end_load(key, id);
+        self.superseded += u64::from(!is_current && !is_private && end.should_be_stored());
+        let fresh_until = |ttl| after(begun_at, ttl);
+        match end {
+            LoadEnd::Value { is_giant: true } if is_current => self.oracle.store(key, None),
+            LoadEnd::Value { .. } if is_current => {
+                self.oracle.store(key, Some(OracleEntry::new(token, false, fresh_until(keeping.ttl))));
+            }
+            LoadEnd::FreshFor(ttl) if is_current => {
+                self.oracle.store(key, Some(OracleEntry::new(token, false, fresh_until(ms(ttl)))));
+            }
+            LoadEnd::NotFound if is_current && !keeping.negative_ttl.is_zero() => {
+                self.oracle.fail_load(key, &OracleEntry::new(token, true, token.expires_at), now);
+            }
+            _ => {}
+        }
+        let is_failure = matches!(end, LoadEnd::NotFound | LoadEnd::Cancelled);
+        self.loads[id].settled = Some(if is_failure { Err(token) } else { Ok(token) });
+    }
+
+    /// One who waited for it has left.
+    fn abandon_load(&mut self, load: usize) -> Result<(), String> {
+        if self.is_waited_for(load) {
+            return Ok(());
+        }
+        let TrackedLoad { key, end_sender: ref tell, .. } = self.loads[load];
+        self.oracle.end_load(key, load);
+        if tell.as_ref().is_some_and(|tell| !tell.is_closed()) {
+            return Err(format!("{} is loaded for nobody", KEYS[key]));
+        }
+        Ok(())
+    }
+
+    /// Loads that nobody waits for were driven.
+    fn settle_refreshes(&mut self) {
+        for id in 0..self.loads.len() {
+            if self.loads[id].is_refresh {
+                self.settle_load(id);
+                self.loads[id].is_refresh = self.loads[id].settled.is_none();
+            }
+        }
+    }
+
+    // === invalidating ===
+
+    fn invalidate(&mut self, order: &InvalidationCase) {
+        for part in order.parts() {
+            let (id, version) = (self.scans_begun, self.source.version());
+            self.oracle.begin_scan(id, &part);
+            let sweep = self.cache.begin_invalidation(part.selection.clone());
+            self.scans.push(ActiveScan { id, scan: sweep, part, version });
+            self.scans_begun += 1;
+        }
+    }
+
+    fn advance_scan(&mut self, nth: usize, visits: usize) {
+        let ActiveScan { scan: sweep, .. } = &mut self.scans[nth];
+        self.cache.advance_scan_by(sweep, visits);
+        if sweep.is_done() {
+            let ActiveScan { id, part, version, .. } = self.scans.swap_remove(nth);
+            self.oracle.end_scan(id);
+            self.floors.raise(version, part.matches);
+        }
+    }
+
+    fn close(&mut self, term: Epoch) {
+        self.cache.close(term);
+        self.oracle.close();
+        self.floors.raise(self.source.version(), |_, _| true);
+        for load in &mut self.loads {
+            load.is_refresh = false;
+        }
+    }
+
+    fn open(&mut self) {
+        if !self.oracle.is_open() {
+            self.epoch = self.cache.open();
+            self.oracle.open();
+        }
+    }
+
+    // === at the end ===
+
+    /// All that has begun ends, and nothing is found that should not be.
+    async fn end(mut self) -> Result<(), String> {
+        for load in self.loads.iter_mut().filter(|load| load.end_sender.is_some()) {
+            load.complete(LoadEnd::Value { is_giant: false });
+        }
+        while !self.waiters.is_empty() {
+            let waiting = self.waiters.len();
+            self.poll_waiter(0)?;
+            if self.waiters.len() == waiting {
+                return Err("one waits for ever".to_owned());
+            }
+        }
+        self.apply(&InterleavedStep::Yield).await?;
+        while !self.scans.is_empty() {
+            self.advance_scan(0, 2);
+        }
+        for key in 0..KEYS.len() {
+            self.apply(&InterleavedStep::Get { key, age_max: None }).await?;
+        }
+        Ok(())
+    }
+}
+
+impl TrackedLoad {
+    fn complete(&mut self, end: LoadEnd) {
+        if let Some(tell) = self.end_sender.take() {
+            self.end = Some(end);
+            // Where nobody waits any more, nobody listens.
+            let _ = tell.send(end);
+        }
+    }
+}
+
+impl LoadEnd {
+    const fn should_be_stored(self) -> bool {
+        matches!(self, Self::Value { .. } | Self::FreshFor(_))
+    }
+
+    /// What one who is told of this end at `now` is told.
+    fn token(self, version: u64, begun_at: u64, now: u64, keeping: EntryOptions) -> SourceToken {
+        match self {
+            Self::FreshFor(ttl) => SourceToken::of(version, begun_at, EntryOptions { ttl: ms(ttl), ..keeping }),
+            Self::Value { .. } | Self::Uncached => SourceToken::of(version, begun_at, keeping),
+            // A failure counts from its end.
+            Self::NotFound | Self::Cancelled => {
+                let keeping = EntryOptions { ttl: keeping.negative_ttl, stale_for: ms(0), ..keeping };
+                SourceToken::of(version, now, keeping)
+            }
+        }
+    }
+}
+
+fn poll(future: &mut LookupFuture) -> Poll<Result<CacheLookup, Error>> {
+    future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+}
+
+fn after(from: u64, ttl: Duration) -> u64 {
+    u64::try_from((ms(from) + ttl).as_millis()).unwrap()
+}
+
+fn pick<T>(of: &mut [T], nth: usize) -> Option<&mut T> {
+    let len = of.len().max(1);
+    of.get_mut(nth % len)
+}
+
+async fn run_trace(steps: &[InterleavedStep], is_tight: bool) -> Result<(), String> {
+    let mut trace = InterleavedTrace::new(is_tight);
+    for (number, step) in steps.iter().enumerate() {
+        trace.apply(step).await.map_err(|fault| format!("step {number}, {step:?}: {fault}"))?;
+    }
+    trace.end().await.map_err(|fault| format!("at the end: {fault}"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+    #[test]
+    fn interleaved_steps_always_match_the_oracle(
+        steps in prop::collection::vec(step(), 1..40),
+        is_tight in prop::bool::weighted(0.2),
+    ) {
+        let clock = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let outcome = clock.unwrap().block_on(run_trace(&steps, is_tight));
+        prop_assert!(outcome.is_ok(), "{}", outcome.unwrap_err());
+    }
+}

@@ -1,0 +1,153 @@
+//! A connection under its supervisor, and everything that can be seen of it.
+
+use std::pin::Pin;
+
+use mainstay_runtime::clock::Clock;
+use mainstay_runtime::journal::{Delivery, Journal, JournalConfig, Record, Subscription};
+use mainstay_runtime::policy::ChildPolicy;
+use mainstay_runtime::{Address, CallError, Child, Runtime, SupervisorSpec};
+
+use super::*;
+use crate::connection::broadcast::FrameSubscription;
+use crate::suspend::WallClock;
+
+pub(super) type PendingOutcome = Pin<Box<dyn Future<Output = Result<SendOutcome, CallError>>>>;
+
+/// A connection that is supervised, and everything that can be seen of it.
+pub(super) struct ConnectionFixture {
+    pub(super) runtime: Runtime,
+    pub(super) connection: Address<ConnectionMessage>,
+    pub(super) view: ConnectionView,
+    pub(super) frames: FrameSubscription,
+    pub(super) clock: Arc<WallClock>,
+    pub(super) journal: Subscription,
+    /// The journal once more: what was not sent may be told before or after a change of state.
+    pub(super) unsent_journal: Subscription,
+}
+
+impl ConnectionFixture {
+    /// Restarted at once when it crashes.
+    pub(super) async fn start(target: SocketTarget, policy: ConnectionPolicy) -> Self {
+        Self::start_with(target, policy, Duration::ZERO).await
+    }
+
+    pub(super) async fn start_with(
+        target: SocketTarget,
+        policy: ConnectionPolicy,
+        restart_delay: Duration,
+    ) -> Self {
+        Self::start_seeded(target, policy, restart_delay, 1).await
+    }
+
+    pub(super) async fn start_seeded(
+        target: SocketTarget,
+        policy: ConnectionPolicy,
+        restart_delay: Duration,
+        seed: u64,
+    ) -> Self {
+        let view = ConnectionView::new(&policy);
+        let frames = view.frames.subscribe();
+        let actor = ConnectionActor { target, policy, view: view.clone(), cache: None };
+        let child = ChildPolicy { delay: Delay::Fixed { delay: restart_delay }, ..ChildPolicy::default() };
+        let mut root = SupervisorSpec::new("root");
+        let connection = root.child(Child::new("connection", actor).policy(child)).unwrap();
+        let clock = Arc::new(WallClock(Mutex::new("2026-01-01T00:00:00Z".parse().unwrap())));
+        let journal =
+            Journal::in_memory("boot", Arc::clone(&clock) as Arc<dyn Clock>, JournalConfig::default());
+        let (story, sums) = (journal.subscribe_after(0), journal.subscribe_after(0));
+        let runtime = Runtime::builder().journal(journal).seed(seed).start(root).await.unwrap();
+        Self { runtime, connection, view, frames, clock, journal: story, unsent_journal: sums }
+    }
+
+    /// Connected to the server, with the server's end.
+    pub(super) async fn connected(server: &WsServer, policy: ConnectionPolicy) -> (Self, WsPeer) {
+        let mut scene = Self::start(server.target(), policy).await;
+        let peer = server.accept().await;
+        scene.wait_for_change(Connected).await;
+        scene.wait_for_state(Connected).await;
+        (scene, peer)
+    }
+
+    pub(super) async fn next_record(&mut self, kind: &str) -> Record {
+        next_of_kind(&mut self.journal, kind).await
+    }
+
+    /// What listeners get next.
+    pub(super) async fn next_inbound(&mut self) -> Inbound {
+        self.frames.next().await.unwrap()
+    }
+
+    /// The text frame that listeners get next.
+    pub(super) async fn next_text(&mut self) -> String {
+        match self.next_inbound().await {
+            Inbound::Text(text) => text.to_string(),
+            other => panic!("no text, but {other:?}"),
+        }
+    }
+
+    /// The next change of the connection.
+    pub(super) async fn next_change(&mut self) -> ConnectionChanged {
+        self.next_record(ConnectionChanged::KIND).await.decode().unwrap()
+    }
+
+    /// The next change to this state, and when it came.
+    pub(super) async fn wait_for_change(&mut self, state: ConnectionState) -> (ConnectionChanged, Duration) {
+        loop {
+            let (change, at) = self.next_timed_change().await;
+            if change.to == state {
+                return (change, at);
+            }
+        }
+    }
+
+    /// The next change of the connection, and when it came.
+    pub(super) async fn next_timed_change(&mut self) -> (ConnectionChanged, Duration) {
+        let record = self.next_record(ConnectionChanged::KIND).await;
+        (record.decode().unwrap(), Duration::from_millis(record.mono_ms))
+    }
+
+    /// Waits until the view shows this state.
+    pub(super) async fn wait_for_state(&self, state: ConnectionState) -> ConnectionStatus {
+        let mut status = self.view.status.subscribe();
+        let shown = status.wait_for(|status| status.state == state).await.unwrap();
+        shown.clone()
+    }
+
+    pub(super) async fn send(&self, message: ConnectionMessage) {
+        self.connection.cast(message).await.unwrap();
+    }
+
+    /// Puts a `Send` into the mailbox; its fate is to be awaited.
+    pub(super) async fn send_text(&self, text: impl Into<String>, patience: Duration) -> PendingOutcome {
+        let (connection, text) = (self.connection.clone(), text.into());
+        let mut answer: PendingOutcome = Box::pin(async move {
+            connection.call(|reply| ConnectionMessage::Send { text, wait_timeout: patience, reply }).await
+        });
+        assert!(poll!(&mut answer).is_pending(), "only the actor answers");
+        answer
+    }
+
+    /// Whether it still stays away after an hour. The clock is paused from now on.
+    pub(super) async fn assert_stays_disconnected(mut self, server: Option<&WsServer>) {
+        if server.is_some() {
+            tokio::time::pause();
+        }
+        while self.journal.try_next().await.is_some() {}
+        tokio::time::sleep(NEVER).await;
+        assert_eq!(self.journal.try_next().await, None);
+        assert_eq!(self.view.status.borrow().state, Disconnected);
+        if let Some(server) = server {
+            assert!(poll!(pin!(server.accept_raw())).is_pending(), "it came back");
+        }
+    }
+}
+
+/// The next event of this kind.
+pub(super) async fn next_of_kind(story: &mut Subscription, kind: &str) -> Record {
+    loop {
+        let Delivery::Event(record) = story.next().await else { panic!("events are missing") };
+        if record.kind == kind {
+            return *record;
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! A peer that repeats what the handshake sent: none of it comes back in the status, in the journal, or in an error.
+
+use proptest::prelude::*;
+use tokio::io::AsyncWriteExt;
+
+use super::*;
+use crate::error::Error;
+
+/// So much of a secret in a row gives it away.
+const WINDOW_CHARS: usize = 8;
+/// The most that the reason of a close frame holds.
+const REASON_BYTES_MAX: usize = 123;
+
+#[derive(Debug, Clone, Copy)]
+enum EchoPlace {
+    CloseReason(u16),
+    Body,
+    Header,
+    StatusLine,
+    NoHttp,
+    Frame,
+}
+
+/// What becomes of a connection whose peer says `echo` there: everything that can be seen of it.
+async fn observable_output(server: &WsServer, target: SocketTarget, place: EchoPlace, echo: &str) -> Vec<String> {
+    let shown_target = format!("{target:?}");
+    let mut scene = ConnectionFixture::start(target, slow_retry_policy()).await;
+    let answer = match place {
+        EchoPlace::CloseReason(_) | EchoPlace::Frame => None,
+        EchoPlace::Body => Some(format!("HTTP/1.1 403 No\r\ncontent-length: {}\r\n\r\n{echo}", echo.len())),
+        EchoPlace::Header => Some(format!("HTTP/1.1 503 No\r\nretry-after: {echo}\r\nx-echo: {echo}\r\n\r\n")),
+        EchoPlace::StatusLine => Some(format!("HTTP/1.1 401 {echo}\r\n\r\n")),
+        EchoPlace::NoHttp => Some(format!("{echo}\r\n\r\n")),
+    };
+    let mut peer = None;
+    match (answer, place) {
+        (Some(answer), _) => server.respond(&answer).await,
+        (None, place) => {
+            let mut open = server.accept().await;
+            scene.wait_for_state(Connected).await;
+            match place {
+                EchoPlace::CloseReason(code) => {
+                    let mut end = echo.len().min(REASON_BYTES_MAX);
+                    while !echo.is_char_boundary(end) {
+                        end -= 1;
+                    }
+                    open.close(CloseFrame { code: code.into(), reason: echo[..end].into() }).await;
+                }
+                // A frame that is no text, with the secret in it.
+                _ => {
+                    let text = &echo.as_bytes()[..echo.len().min(125)];
+                    let bytes = [&[0xf1, text.len() as u8][..], text].concat();
+                    open.raw().write_all(&bytes).await.unwrap();
+                }
+            }
+            peer = Some(open);
+        }
+    }
+    let mut lines = vec![shown_target];
+    let fault = loop {
+        let record = scene.next_record(ConnectionChanged::KIND).await;
+        lines.push(serde_json::to_string(&record).unwrap());
+        let change: ConnectionChanged = record.decode().unwrap();
+        lines.push(format!("{change:?}"));
+        if let Some(fault) = change.error {
+            break fault;
+        }
+    };
+    let error = Error::from(&fault);
+    lines.push(format!("{fault:?} {error:?} {error}"));
+    lines.push(format!("{:?}", *scene.view.status.borrow()));
+    drop(peer);
+    lines
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn whatever_a_peer_repeats_nobody_is_told_it_again(
+        token in "[A-Wa-w0-9+/._~-]{10,40}={0,2}",
+        header in r"[A-Wa-w0-9!-/:-@\[-`{-~]{10,40}",
+        key in "[A-Wa-w0-9]{10,40}",
+        which in 0..3_usize,
+        junk in "[xyz ]{0,110}",
+        is_json in any::<bool>(),
+        place in prop::sample::select(vec![
+            EchoPlace::CloseReason(1000),
+            EchoPlace::CloseReason(1008),
+            EchoPlace::CloseReason(4401),
+            EchoPlace::CloseReason(4999),
+            EchoPlace::Body,
+            EchoPlace::Header,
+            EchoPlace::StatusLine,
+            EchoPlace::NoHttp,
+            EchoPlace::Frame,
+        ]),
+    ) {
+        let secrets = [token, header, key];
+        let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let lines = executor.block_on(async {
+            let server = WsServer::listening().await;
+            let target = SocketTarget::new(&server.url(), &format!("/ws?key={}", secrets[2])).unwrap();
+            let target = target.with_bearer(&secrets[0]).unwrap().with_header("x-own", &secrets[1]).unwrap();
+            let secret = &secrets[which];
+            let quoted = serde_json::to_string(secret).unwrap();
+            let echo = format!("{junk}{}{junk}", if is_json { &quoted[1..quoted.len() - 1] } else { secret });
+            observable_output(&server, target, place, &echo).await
+        });
+        for secret in &secrets {
+            let chars: Vec<char> = secret.chars().collect();
+            for window in chars.windows(WINDOW_CHARS) {
+                let part: String = window.iter().collect();
+                for line in &lines {
+                    prop_assert!(!line.contains(&part), "{:?} of {:?} stands in {}", part, secret, line);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,426 @@
+//! What went wrong with a dial or a socket, as plain data.
+//!
+//! The mechanism states facts here ([`FaultKind`], status, close code); whether one comes back after them is
+//! the machine's decision. What callers see of it is an [`Error`], from the same table as any other.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::policy::is_retryable;
+use crate::error::{Code, Error, Reason, Secrets, printable};
+
+/// The longest `details` in bytes; what is longer is cut.
+pub const DETAILS_MAX_BYTES: usize = 512;
+
+/// What kind of thing went wrong. The names are stable: they stand in the journal as reasons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConnectionErrorKind {
+    /// The address, the path or a header cannot be used at all.
+    InvalidTarget,
+    /// The host's name has no address.
+    Unresolved,
+    /// Nobody listens there.
+    Refused,
+    /// No route, or another failure below TCP.
+    Unreachable,
+    /// The handshake did not end within `connect_timeout`.
+    ConnectTimedOut,
+    /// TLS failed: a certificate that is not trusted, or no TLS at the other end.
+    Tls,
+    /// The proxy cannot be reached, or what answers there is none.
+    ProxyUnreachable,
+    /// HTTP 407, or a SOCKS proxy that wants a user and a password or does not accept those that it was given.
+    ProxyUnauthenticated,
+    /// The proxy does not connect to the backend: it may not, or it cannot.
+    ProxyRefused,
+    /// HTTP 401, or close code 4401.
+    Unauthenticated,
+    /// HTTP 403, or close code 4403.
+    Forbidden,
+    /// HTTP 404 or 410: the path is not a WebSocket's.
+    NotFound,
+    /// HTTP 429.
+    RateLimited,
+    /// HTTP 408, 425 or 5xx.
+    Unavailable,
+    /// Another HTTP 4xx.
+    Rejected,
+    /// An answer that is no WebSocket handshake: HTTP 2xx or 3xx, or no HTTP at all.
+    NotWebsocket,
+    /// The peer closed the connection in order.
+    Closed,
+    /// The peer closed with code 1008.
+    PolicyViolation,
+    /// The connection broke without a close frame.
+    Lost,
+    /// A ping stayed without an answer for `ping_timeout`.
+    Unanswered,
+    /// The peer sent a frame or message above `message_max_bytes`.
+    MessageTooLarge,
+    /// The peer broke the WebSocket protocol.
+    ProtocolViolation,
+}
+
+impl ConnectionErrorKind {
+    /// Every kind.
+    pub const ALL: &[Self] = &[
+        Self::InvalidTarget,
+        Self::Unresolved,
+        Self::Refused,
+        Self::Unreachable,
+        Self::ConnectTimedOut,
+        Self::Tls,
+        Self::ProxyUnreachable,
+        Self::ProxyUnauthenticated,
+        Self::ProxyRefused,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::RateLimited,
+        Self::Unavailable,
+        Self::Rejected,
+        Self::NotWebsocket,
+        Self::Closed,
+        Self::PolicyViolation,
+        Self::Lost,
+        Self::Unanswered,
+        Self::MessageTooLarge,
+        Self::ProtocolViolation,
+    ];
+
+    /// The reason that callers see, where neither a status nor a close code says it more finely.
+    #[must_use]
+    pub const fn reason(self) -> Reason {
+        match self {
+            Self::InvalidTarget => Reason::InvalidConfig,
+            Self::Unresolved => Reason::HostNotFound,
+            Self::Refused => Reason::ConnectionRefused,
+            Self::Unreachable => Reason::ConnectionFailed,
+            Self::ConnectTimedOut => Reason::ConnectTimedOut,
+            Self::Tls => Reason::TlsFailed,
+            Self::ProxyUnreachable => Reason::ProxyUnreachable,
+            Self::ProxyUnauthenticated => Reason::ProxyUnauthenticated,
+            Self::ProxyRefused => Reason::ProxyRefused,
+            Self::Unauthenticated => Reason::Unauthenticated,
+            Self::Forbidden | Self::PolicyViolation => Reason::Forbidden,
+            Self::NotFound => Reason::NotFound,
+            Self::RateLimited => Reason::RateLimited,
+            Self::Unavailable => Reason::Unavailable,
+            Self::Rejected => Reason::BadRequest,
+            Self::NotWebsocket => Reason::NotWebsocket,
+            Self::Closed => Reason::ConnectionClosed,
+            Self::Lost => Reason::ConnectionReset,
+            Self::Unanswered => Reason::TimedOut,
+            Self::MessageTooLarge => Reason::ResponseTooLarge,
+            Self::ProtocolViolation => Reason::BadResponse,
+        }
+    }
+
+    /// What happened and what can be done, for a person: no URL, token or path. The words are the reason's own, except
+    /// where there is more to say of a connection than of a request.
+    #[must_use]
+    pub const fn message(self, reason: Reason) -> &'static str {
+        match self {
+            Self::InvalidTarget => "The backend's address cannot be used. Check the configuration.",
+            Self::NotFound => {
+                "The backend has no live connection at the configured place. Check the configuration."
+            }
+            Self::Rejected if !matches!(reason.code(), Code::PermissionDenied) => {
+                "The backend refused the connection. Look into its log for the cause."
+            }
+            Self::PolicyViolation => {
+                "The backend closed the connection and asked not to come back. Check the credentials, then reconnect."
+            }
+            Self::Lost => "The connection to the backend broke off. Wait for the next attempt, or reconnect.",
+            Self::Unanswered => {
+                "The backend went silent, so the connection was dropped. Wait for the next attempt, or reconnect."
+            }
+            Self::MessageTooLarge => {
+                "The backend sent a message that is larger than the limit. Ask it for less at once."
+            }
+            Self::ProtocolViolation => {
+                "The backend sent something that is not valid here. Check that its version is the right one."
+            }
+            _ => reason.message(),
+        }
+    }
+}
+
+/// One failed dial, or one socket's end.
+///
+/// In JSON it has beside its fields what an [`Error`] has: `code`, `reason`, `retryable` and `retry_after_ms`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct ConnectionError {
+    /// What kind of thing went wrong.
+    pub kind: ConnectionErrorKind,
+    /// For a person: no URL, token or path.
+    pub message: String,
+    /// For a log: at most [`DETAILS_MAX_BYTES`], without control characters. May hold what the peer wrote.
+    pub details: String,
+    /// The HTTP status of the handshake or of the proxy, where there was one.
+    pub status: Option<u16>,
+    /// The close code that the peer sent.
+    pub close_code: Option<u16>,
+    /// How long the peer asked to stay away.
+    pub retry_after: Option<Duration>,
+}
+
+impl ConnectionError {
+    /// A fault of `kind`, with the kind's reason and words.
+    #[must_use]
+    pub fn new(kind: ConnectionErrorKind, details: &str) -> Self {
+        Self {
+            kind,
+            message: kind.message(kind.reason()).to_owned(),
+            details: sanitize(details),
+            status: None,
+            close_code: None,
+            retry_after: None,
+        }
+    }
+
+    /// A handshake that was answered with `status` instead of 101.
+    #[must_use]
+    pub fn from_status(status: u16, retry_after: Option<Duration>) -> Self {
+        let kind = match status {
+            401 => ConnectionErrorKind::Unauthenticated,
+            407 => ConnectionErrorKind::ProxyUnauthenticated,
+            403 => ConnectionErrorKind::Forbidden,
+            404 | 410 => ConnectionErrorKind::NotFound,
+            429 => ConnectionErrorKind::RateLimited,
+            408 | 425 | 500.. => ConnectionErrorKind::Unavailable,
+            400..=499 => ConnectionErrorKind::Rejected,
+            _ => ConnectionErrorKind::NotWebsocket,
+        };
+        let details = format!("the handshake was answered with HTTP {status}");
+        Self { status: Some(status), retry_after, ..Self::new(kind, &details) }.with_reason_message()
+    }
+
+    /// A close frame from the peer; `code` is `None` where it carried none, `text` is the peer's own reason.
+    #[must_use]
+    pub fn from_close(code: Option<u16>, text: &str) -> Self {
+        let kind = match code {
+            Some(1008) => ConnectionErrorKind::PolicyViolation,
+            Some(4401) => ConnectionErrorKind::Unauthenticated,
+            Some(4403) => ConnectionErrorKind::Forbidden,
+            _ => ConnectionErrorKind::Closed,
+        };
+        let code_text = code.map_or_else(|| "no code".to_owned(), |code| format!("code {code}"));
+        let details = format!("closed by the peer with {code_text}: {text}");
+        Self { close_code: code, ..Self::new(kind, &details) }.with_reason_message()
+    }
+
+    /// The words of what the status or the close code says more finely than the kind.
+    fn with_reason_message(self) -> Self {
+        Self { message: self.kind.message(self.reason()).to_owned(), ..self }
+    }
+
+    /// Why, in the words of the one table that callers see.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        use ConnectionErrorKind::{Closed, ProxyRefused, ProxyUnauthenticated, ProxyUnreachable};
+        match self.kind {
+            Closed => Reason::from_close_code(self.close_code),
+            // A status of the proxy's is not the backend's word.
+            ProxyUnreachable | ProxyUnauthenticated | ProxyRefused => self.kind.reason(),
+            _ => self.status.and_then(Reason::from_status).unwrap_or(self.kind.reason()),
+        }
+    }
+
+    /// Whether one comes back after it by oneself, or may by hand: another dial can succeed.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        is_retryable(self.kind)
+    }
+
+    /// Without what must not be told.
+    #[must_use]
+    pub fn redacted(self, secrets: &Secrets) -> Self {
+        Self { details: sanitize(&secrets.redact(&self.details)), ..self }
+    }
+}
+
+impl From<&ConnectionError> for Error {
+    /// The error as callers see it. Whether it is retryable is said of the dial, not of the reason: a connection comes
+    /// back after faults that a single request does not try its luck against.
+    fn from(fault: &ConnectionError) -> Self {
+        let error = Self::new(fault.reason());
+        Self {
+            message: fault.message.clone(),
+            status: fault.status,
+            retryable: fault.is_retryable(),
+            ..error.with_details(&fault.details).with_retry_after(fault.retry_after)
+        }
+    }
+}
+
+impl Serialize for ConnectionError {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct SerializedError<'a> {
+            kind: ConnectionErrorKind,
+            code: Code,
+            reason: Reason,
+            message: &'a str,
+            details: &'a str,
+            status: Option<u16>,
+            close_code: Option<u16>,
+            retryable: bool,
+            retry_after: Option<Duration>,
+            retry_after_ms: Option<u64>,
+        }
+        let Self { kind, message, details, status, close_code, retry_after } = self;
+        let Error { code, reason, retryable, retry_after_ms, .. } = Error::from(self);
+        let (kind, status, close_code, retry_after) = (*kind, *status, *close_code, *retry_after);
+        SerializedError {
+            kind,
+            code,
+            reason,
+            message,
+            details,
+            status,
+            close_code,
+            retryable,
+            retry_after,
+            retry_after_ms,
+        }
+        .serialize(serializer)
+    }
+}
+
+/// `text` without control characters (a peer's escape sequences must not reach a terminal), cut to the limit.
+fn sanitize(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len().min(DETAILS_MAX_BYTES));
+    for character in text.chars() {
+        if kept.len() + character.len_utf8() > DETAILS_MAX_BYTES {
+            break;
+        }
+        kept.push(printable(character));
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::words::assert_message_helps;
+
+    #[test]
+    fn status_determines_the_error_kind() {
+        let kinds = [401, 407, 403, 404, 410, 429, 408, 425, 500, 503, 400, 426, 200, 302]
+            .map(|status| ConnectionError::from_status(status, None).kind);
+        use ConnectionErrorKind::*;
+        assert_eq!(
+            kinds,
+            [
+                Unauthenticated,
+                ProxyUnauthenticated,
+                Forbidden,
+                NotFound,
+                NotFound,
+                RateLimited,
+                Unavailable,
+                Unavailable,
+                Unavailable,
+                Unavailable,
+                Rejected,
+                Rejected,
+                NotWebsocket,
+                NotWebsocket,
+            ]
+        );
+    }
+
+    #[test]
+    fn close_code_determines_the_error_kind() {
+        let kinds = [Some(1008), Some(4401), Some(4403), Some(1000), Some(1012), Some(4999), None]
+            .map(|code| ConnectionError::from_close(code, "").kind);
+        use ConnectionErrorKind::*;
+        assert_eq!(kinds, [PolicyViolation, Unauthenticated, Forbidden, Closed, Closed, Closed, Closed]);
+    }
+
+    #[test]
+    fn every_error_has_a_helpful_message() {
+        for kind in ConnectionErrorKind::ALL {
+            assert_message_helps(kind.message(kind.reason()));
+        }
+        for status in 100..1000 {
+            assert_message_helps(&ConnectionError::from_status(status, None).message);
+        }
+        for code in (1000..5000).map(Some).chain([None]) {
+            assert_message_helps(&ConnectionError::from_close(code, "").message);
+        }
+    }
+
+    #[test]
+    fn status_and_close_code_refine_the_reason() {
+        let of_status = |status| Error::from(&ConnectionError::from_status(status, None)).reason;
+        use Reason::*;
+        assert_eq!(
+            [401, 402, 404, 407, 410, 451, 502, 504, 511, 302, 200].map(of_status),
+            [
+                Unauthenticated,
+                PaymentRequired,
+                NotFound,
+                ProxyUnauthenticated,
+                Gone,
+                Forbidden,
+                BadGateway,
+                GatewayTimedOut,
+                NetworkLoginRequired,
+                Redirected,
+                NotWebsocket,
+            ]
+        );
+        let fault = ConnectionError::from_status(511, None);
+        assert_eq!(fault.message, NetworkLoginRequired.message());
+        assert_eq!(ConnectionError::from_status(402, None).message, PaymentRequired.message());
+        assert_eq!(ConnectionError::from_close(Some(1012), "").message, Unavailable.message());
+    }
+
+    #[test]
+    fn error_is_retryable_where_the_policy_retries() {
+        for kind in ConnectionErrorKind::ALL {
+            assert_eq!(Error::from(&ConnectionError::new(*kind, "")).retryable, is_retryable(*kind), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn json_reads_back_as_error_and_as_connection_error() {
+        let fault = ConnectionError::from_status(503, Some(Duration::from_secs(2)));
+        let json = serde_json::to_value(&fault).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "kind": "unavailable",
+                "code": "SERVER_ERROR",
+                "reason": "unavailable",
+                "message": Reason::Unavailable.message(),
+                "details": "the handshake was answered with HTTP 503",
+                "status": 503,
+                "close_code": null,
+                "retryable": true,
+                "retry_after": { "secs": 2, "nanos": 0 },
+                "retry_after_ms": 2000,
+            })
+        );
+        assert_eq!(serde_json::from_value::<Error>(json.clone()).unwrap(), Error::from(&fault));
+        assert_eq!(serde_json::from_value::<ConnectionError>(json).unwrap(), fault);
+    }
+
+    #[test]
+    fn json_of_an_older_version_reads_back() {
+        let json = r#"{"kind":"refused","message":"m","details":"d","status":null,"close_code":null,"retry_after":null}"#;
+        let fault: ConnectionError = serde_json::from_str(json).unwrap();
+        assert_eq!((fault.kind, fault.reason()), (ConnectionErrorKind::Refused, Reason::ConnectionRefused));
+    }
+
+    #[test]
+    fn details_are_cut_and_free_of_control_characters() {
+        let fault = ConnectionError::from_close(Some(1000), &format!("\u{1b}[2J{}", "ä".repeat(DETAILS_MAX_BYTES)));
+        assert!(fault.details.len() <= DETAILS_MAX_BYTES);
+        assert!(!fault.details.contains(char::is_control));
+    }
+}

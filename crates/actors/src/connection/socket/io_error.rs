@@ -1,0 +1,72 @@
+//! The errors of name resolution, TCP, TLS and WebSocket as plain [`Fault`]s.
+//!
+//! The errors' own texts go into `details`, and only where they cannot hold the address or a header.
+
+use std::io::{self, ErrorKind};
+
+use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
+
+use crate::{
+    connection::error::{ConnectionError, ConnectionErrorKind},
+    error::retry_after,
+};
+
+/// The host's name gave no address.
+pub(super) fn from_lookup(error: &io::Error) -> ConnectionError {
+    ConnectionError::new(ConnectionErrorKind::Unresolved, &error.to_string())
+}
+
+/// No TCP connection came about.
+pub(super) fn from_connect(error: &io::Error) -> ConnectionError {
+    let kind = match error.kind() {
+        ErrorKind::ConnectionRefused => ConnectionErrorKind::Refused,
+        ErrorKind::TimedOut => ConnectionErrorKind::ConnectTimedOut,
+        _ => ConnectionErrorKind::Unreachable,
+    };
+    ConnectionError::new(kind, &error.to_string())
+}
+
+/// TLS or the WebSocket handshake failed.
+pub(super) fn from_handshake(error: &Error) -> ConnectionError {
+    match error {
+        Error::Http(response) => {
+            ConnectionError::from_status(response.status().as_u16(), retry_after(response.headers(), None))
+        }
+        Error::Tls(error) => ConnectionError::new(ConnectionErrorKind::Tls, &error.to_string()),
+        Error::Io(error) if is_tls(error) => ConnectionError::new(ConnectionErrorKind::Tls, &error.to_string()),
+        Error::Io(error) => ConnectionError::new(ConnectionErrorKind::Lost, &format!("during the handshake: {error}")),
+        Error::Protocol(ProtocolError::HandshakeIncomplete) => {
+            ConnectionError::new(ConnectionErrorKind::Lost, "the peer hung up during the handshake")
+        }
+        Error::Url(_) => ConnectionError::new(ConnectionErrorKind::InvalidTarget, "the address cannot be asked for a WebSocket"),
+        Error::Protocol(error) => ConnectionError::new(ConnectionErrorKind::NotWebsocket, &error.to_string()),
+        _ => ConnectionError::new(ConnectionErrorKind::NotWebsocket, "the answer is no handshake, or one of excessive size"),
+    }
+}
+
+/// An open socket ended.
+pub(super) fn from_stream(error: &Error) -> ConnectionError {
+    match error {
+        Error::Capacity(error) => ConnectionError::new(ConnectionErrorKind::MessageTooLarge, &error.to_string()),
+        Error::Io(error) if error.kind() == ErrorKind::TimedOut => {
+            ConnectionError::new(ConnectionErrorKind::Unanswered, &error.to_string())
+        }
+        Error::Io(error) => ConnectionError::new(ConnectionErrorKind::Lost, &error.to_string()),
+        Error::ConnectionClosed | Error::AlreadyClosed => {
+            ConnectionError::new(ConnectionErrorKind::Lost, "the connection is already closed")
+        }
+        Error::Protocol(
+            error @ (ProtocolError::ResetWithoutClosingHandshake | ProtocolError::SendAfterClosing),
+        ) => ConnectionError::new(ConnectionErrorKind::Lost, &error.to_string()),
+        Error::Protocol(error) => ConnectionError::new(ConnectionErrorKind::ProtocolViolation, &error.to_string()),
+        Error::Utf8(_) => ConnectionError::new(ConnectionErrorKind::ProtocolViolation, "a text message is not valid UTF-8"),
+        _ => ConnectionError::new(ConnectionErrorKind::Lost, "the connection failed"),
+    }
+}
+
+fn is_tls(error: &io::Error) -> bool {
+    let inner = error.get_ref();
+    inner.is_some_and(|inner| {
+        inner.is::<rustls::Error>() || inner.source().is_some_and(|it| it.is::<rustls::Error>())
+    })
+}

@@ -1,0 +1,163 @@
+//! The way to the backend below TLS and WebSocket: straight there, or through a proxy.
+
+use std::{
+    future::{Ready, ready},
+    task::{Context, Poll},
+};
+
+use futures_util::future::{Either, select};
+use http::{HeaderValue, Method, Request, Response, Uri, header};
+use hyper::{body::Incoming, client::conn::http1};
+use hyper_util::{client::legacy::connect::proxy::SocksV5, rt::TokioIo};
+use rustls::pki_types::ServerName;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::MaybeTlsStream;
+use tower_service::Service;
+
+use super::{Resolver, TcpOrTlsStream, io_error, tcp};
+use crate::{
+    connection::{
+        error::{ConnectionError, ConnectionErrorKind},
+        target::SocketTarget,
+    },
+    error::retry_after,
+    network::{
+        Route,
+        proxy::{Proxy, ProxyScheme},
+        proxy_error::ProxyError,
+    },
+};
+
+/// The longest answer to a `CONNECT`, in bytes.
+const CONNECT_RESPONSE_BYTES_MAX: usize = 16 << 10;
+
+/// Opens a stream that ends at the backend.
+pub(super) async fn open_stream(target: &SocketTarget) -> Result<TcpOrTlsStream, ConnectionError> {
+    let (host, port) = target.host_and_port();
+    let (route, resolver) = (target.route(), target.resolver());
+    let Some(proxy) = &route.proxy else {
+        return Ok(MaybeTlsStream::Plain(tcp::connect(resolver, host, port).await?));
+    };
+    let host = match proxy.scheme() {
+        // Which the proxy would otherwise do.
+        ProxyScheme::Socks5 => {
+            let found = resolver.resolve(host, port).await.map_err(|error| io_error::from_lookup(&error))?;
+            let no_address = || ConnectionError::new(ConnectionErrorKind::Unresolved, "the name has no address");
+            found.first().ok_or_else(no_address)?.ip().to_string()
+        }
+        _ => host.to_owned(),
+    };
+    let stream = timeout(route.proxy_timeout, connect_to_proxy(resolver, route, proxy))
+        .await
+        .map_err(|_| proxy_unreachable("it did not take the connection in time"))??;
+    let place = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    match proxy.scheme() {
+        ProxyScheme::Http | ProxyScheme::Https => open_http_tunnel(stream, &place, proxy.authorization()).await,
+        ProxyScheme::Socks5 | ProxyScheme::Socks5h => open_socks_tunnel(stream, &place, proxy).await,
+    }
+}
+
+/// Opens a stream that ends at the proxy.
+async fn connect_to_proxy(resolver: &Resolver, route: &Route, proxy: &Proxy) -> Result<TcpOrTlsStream, ConnectionError> {
+    let (host, port) = proxy.host_and_port();
+    let stream = tcp::connect(resolver, host, port).await.map_err(|fault| proxy_unreachable(&fault.details))?;
+    if !proxy.is_secure() {
+        return Ok(MaybeTlsStream::Plain(stream));
+    }
+    let without_tls = |error: &dyn std::fmt::Display| proxy_unreachable(&format!("its TLS failed: {error}"));
+    let config = route.trust.client_config().map_err(|error| without_tls(&error))?;
+    let mut config = rustls::ClientConfig::clone(&config);
+    // As reqwest does it: what is spoken to the proxy is not what is spoken to the backend.
+    config.alpn_protocols.clear();
+    let name = ServerName::try_from(host.to_owned()).map_err(|error| without_tls(&error))?;
+    let connector = TlsConnector::from(std::sync::Arc::new(config));
+    connector.connect(name, stream).await.map(MaybeTlsStream::Rustls).map_err(|error| without_tls(&error))
+}
+
+/// Has an HTTP proxy connect the stream to `place`.
+async fn open_http_tunnel(stream: TcpOrTlsStream, place: &str, authorization: Option<&HeaderValue>) -> Result<TcpOrTlsStream, ConnectionError> {
+    let no_http = |error: hyper::Error| proxy_unreachable(&format!("it broke off: {error}"));
+    let mut builder = http1::Builder::new();
+    let handshake = builder.max_buf_size(CONNECT_RESPONSE_BYTES_MAX).handshake(TokioIo::new(stream));
+    let (mut sender, connection) = handshake.await.map_err(no_http)?;
+    let answer = std::pin::pin!(sender.send_request(connect_request(place, authorization)?));
+    let connection = std::pin::pin!(connection.without_shutdown());
+    let parts = match select(answer, connection).await {
+        Either::Left((answer, connection)) => {
+            check_connect_response(&answer.map_err(no_http)?)?;
+            connection.await
+        }
+        Either::Right((parts, answer)) => {
+            check_connect_response(&answer.await.map_err(no_http)?)?;
+            parts
+        }
+    };
+    let parts = parts.map_err(no_http)?;
+    if !parts.read_buf.is_empty() {
+        // Whatever it is, it did not come from a backend, which waits to be spoken to.
+        return Err(proxy_unreachable("it said more than its answer"));
+    }
+    Ok(parts.io.into_inner())
+}
+
+fn connect_request(place: &str, authorization: Option<&HeaderValue>) -> Result<Request<String>, ConnectionError> {
+    let mut request = Request::builder().method(Method::CONNECT).uri(place).header(header::HOST, place);
+    if let Some(authorization) = authorization {
+        request = request.header(header::PROXY_AUTHORIZATION, authorization);
+    }
+    let invalid = |_| ConnectionError::new(ConnectionErrorKind::InvalidTarget, "the address cannot be asked of a proxy");
+    request.body(String::new()).map_err(invalid)
+}
+
+fn check_connect_response(answer: &Response<Incoming>) -> Result<(), ConnectionError> {
+    let status = answer.status();
+    if status.is_success() {
+        return Ok(());
+    }
+    let kind = if status.as_u16() == 407 { ConnectionErrorKind::ProxyUnauthenticated } else { ConnectionErrorKind::ProxyRefused };
+    let fault = ConnectionError::new(kind, &format!("the proxy answered with HTTP {}", status.as_u16()));
+    let retry_after = retry_after(answer.headers(), None);
+    Err(ConnectionError { status: Some(status.as_u16()), retry_after, ..fault })
+}
+
+/// Has a SOCKS5 proxy connect the stream to `place`.
+async fn open_socks_tunnel(stream: TcpOrTlsStream, place: &str, proxy: &Proxy) -> Result<TcpOrTlsStream, ConnectionError> {
+    let invalid = |_| ConnectionError::new(ConnectionErrorKind::InvalidTarget, "the address cannot be asked of a proxy");
+    let place: Uri = format!("http://{place}").parse().map_err(invalid)?;
+    let mut socks = SocksV5::new(Uri::default(), ProxyStream(Some(TokioIo::new(stream))));
+    if let Some((user, password)) = proxy.user_and_password() {
+        socks = socks.with_auth(user.to_owned(), password.to_owned());
+    }
+    let opened = socks.call(place).await.map_err(|error| {
+        let words = error.to_string();
+        let kind = match ProxyError::from_error_text(&words) {
+            Some(ProxyError::Unauthenticated) => ConnectionErrorKind::ProxyUnauthenticated,
+            Some(ProxyError::Refused | ProxyError::Denied) => ConnectionErrorKind::ProxyRefused,
+            Some(ProxyError::Unreachable) | None => ConnectionErrorKind::ProxyUnreachable,
+        };
+        ConnectionError::new(kind, &words)
+    })?;
+    Ok(opened.into_inner())
+}
+
+fn proxy_unreachable(details: &str) -> ConnectionError {
+    ConnectionError::new(ConnectionErrorKind::ProxyUnreachable, &format!("the proxy: {details}"))
+}
+
+/// The stream to the proxy, which is there before the handshake asks for it.
+struct ProxyStream(Option<TokioIo<TcpOrTlsStream>>);
+
+impl Service<Uri> for ProxyStream {
+    type Response = TokioIo<TcpOrTlsStream>;
+    type Error = std::io::Error;
+    type Future = Ready<std::io::Result<TokioIo<TcpOrTlsStream>>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _proxy: Uri) -> Self::Future {
+        ready(self.0.take().ok_or_else(|| std::io::ErrorKind::NotConnected.into()))
+    }
+}

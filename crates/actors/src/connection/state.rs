@@ -1,0 +1,229 @@
+//! The state of one incarnation of the connection's actor: the machine, what it has opened, and what waits.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mainstay_runtime::{Context, Reply, TaskHandle};
+use tokio::time::Instant;
+
+use super::events::{ConnectionIgnored, ConnectionUnsent, IgnoredReason, UnsentReason};
+use super::resumption::Resumption;
+use super::liveness::LATE_THRESHOLD;
+use super::machine::Machine;
+use super::message::ConnectionMessage;
+use super::socket_tasks::{OpenSocket, WriteCommand};
+use super::outbound::{FinishedSend, SendOutcome, OutboundBuffer, OutboundLimits};
+use super::policy::ConnectionPolicy;
+use super::event_counter::RateLimitedCounter;
+use super::view::ConnectionView;
+use crate::suspend::{SUSPEND_CHECK_INTERVAL, SuspendDetector};
+
+type Ctx = Context<ConnectionMessage>;
+
+/// The state of one incarnation.
+pub struct State {
+    pub(super) machine: Machine,
+    pub(super) resumption: Resumption,
+    pub(super) outbound: OutboundBuffer<String, Reply<SendOutcome>>,
+    pub(super) should_connect: bool,
+    /// The dial under way, with its generation.
+    pub(super) dial: Option<(u64, TaskHandle)>,
+    pub(super) socket: Option<OpenSocket>,
+    pub(super) timer: Option<(Duration, TaskHandle)>,
+    suspend_detector: SuspendDetector,
+    unsent: RateLimitedCounter<UnsentReason>,
+    pub(super) ignored: RateLimitedCounter<IgnoredReason>,
+    policy: ConnectionPolicy,
+    view: ConnectionView,
+    /// An instant and the runtime's time then: a destructor has no context to ask.
+    started_at: (Instant, Duration),
+}
+
+/// What is known of a connection that was there before.
+pub(super) struct PreviousRun {
+    pub(super) machine: Machine,
+    pub(super) resumption: Resumption,
+    pub(super) should_connect: bool,
+}
+
+impl State {
+    pub(super) fn new(
+        heritage: PreviousRun,
+        policy: &ConnectionPolicy,
+        view: &ConnectionView,
+        (wall, now): (Timestamp, Duration),
+    ) -> Self {
+        let PreviousRun { machine, resumption, should_connect: is_wanted } = heritage;
+        Self {
+            machine,
+            resumption,
+            outbound: OutboundBuffer::new(OutboundLimits {
+                entries_max: policy.outbound_max,
+                bytes_max: policy.outbound_bytes_max,
+            }),
+            should_connect: is_wanted,
+            dial: None,
+            socket: None,
+            timer: None,
+            suspend_detector: SuspendDetector::new(wall, now),
+            unsent: RateLimitedCounter::new(),
+            ignored: RateLimitedCounter::new(),
+            policy: policy.clone(),
+            view: view.clone(),
+            started_at: (Instant::now(), now),
+        }
+    }
+
+    /// Whether the machine slept since this was last asked. Where monotonic time runs on meanwhile, the alarm that did
+    /// not go off in time says so; another one is then set once the message at hand has been dealt with.
+    pub(super) fn was_suspended(&mut self, wall: Timestamp, now: Duration) -> bool {
+        let overdue = self.timer.take_if(|(due, _)| now.saturating_sub(*due) > LATE_THRESHOLD);
+        let is_overdue = overdue.map(|(_, timer)| timer.abort()).is_some();
+        self.suspend_detector.suspended_for(wall, now).is_some() || is_overdue
+    }
+
+    // === the socket ===
+
+    /// The socket of this generation, if it is open.
+    pub(super) fn open_socket(&mut self, generation: u64) -> Option<&mut OpenSocket> {
+        self.socket.as_mut().filter(|open| open.generation() == generation)
+    }
+
+    pub(super) fn drop_socket(&mut self, generation: u64) {
+        if let Some((_, dial)) = self.dial.take_if(|(dialled, _)| *dialled == generation) {
+            dial.abort();
+        }
+        if let Some(socket) = self.socket.take_if(|open| open.generation() == generation) {
+            // A message in the hands of a writer that is dropped may or may not have arrived.
+            if socket.is_writing() {
+                let interrupted = self.outbound.finish_in_flight(false);
+                self.report_finished(interrupted);
+            }
+            socket.abort();
+        }
+    }
+
+    pub(super) fn send_command(&mut self, generation: u64, order: WriteCommand) {
+        if let Some(socket) = self.open_socket(generation) {
+            socket.push_command(order);
+        }
+    }
+
+    /// Writes what is next in line, a message only if the socket is believed; and reads, once that may begin.
+    pub(super) fn pump(&mut self, ctx: &mut Ctx) {
+        let Some(socket) = &mut self.socket else { return };
+        socket.begin_reading(ctx);
+        let is_believed = self.machine.open_generation() == Some(socket.generation());
+        let (outbound, now) = (&mut self.outbound, ctx.now());
+        socket.write_next(ctx, || if is_believed { outbound.take(now) } else { None });
+    }
+
+    // === messages ===
+
+    /// Takes a message in, or answers it at once.
+    pub(super) fn accept_message(&mut self, text: String, reply: Reply<SendOutcome>, patience: Duration, now: Duration) {
+        self.expire(now);
+        let bytes = text.len();
+        if bytes > self.policy.message_max_bytes {
+            return self.report_finished([FinishedSend { ticket: reply, outcome: SendOutcome::TooLarge, bytes }]);
+        }
+        let refused = self.outbound.push(text, reply, now.saturating_add(patience), now).err();
+        self.report_finished(refused);
+    }
+
+    pub(super) fn expire(&mut self, now: Duration) {
+        let overdue = self.outbound.expire(now);
+        self.report_finished(overdue);
+    }
+
+    /// Tells whoever waits what became of messages, and notes what was not sent.
+    pub(super) fn report_finished(&mut self, ended: impl IntoIterator<Item = FinishedSend<Reply<SendOutcome>>>) {
+        for message in ended {
+            let reason = match message.outcome {
+                SendOutcome::Sent => {
+                    message.ticket.send(SendOutcome::Sent);
+                    continue;
+                }
+                SendOutcome::Expired => UnsentReason::Expired,
+                SendOutcome::Rejected => UnsentReason::NoRoom,
+                SendOutcome::TooLarge => UnsentReason::TooLarge,
+                SendOutcome::Dropped => UnsentReason::ActorEnded,
+                SendOutcome::Unknown => UnsentReason::Interrupted,
+            };
+            self.record_unsent(reason, message);
+        }
+    }
+
+    fn record_unsent(&mut self, reason: UnsentReason, FinishedSend { ticket, outcome: fate, bytes }: FinishedSend<Reply<SendOutcome>>) {
+        self.unsent.add(reason, bytes, !ticket.is_closed());
+        ticket.send(fate);
+    }
+
+    /// Records what was not sent and what was ignored, as far as it is time to.
+    pub(super) fn record_counts(&mut self, ctx: &Ctx) {
+        let now = ctx.now();
+        for (reason, sum) in self.unsent.take_due(now) {
+            ctx.record(&ConnectionUnsent::new(reason, sum, &self.policy));
+        }
+        for (reason, sum) in self.ignored.take_due(now) {
+            ctx.record(&ConnectionIgnored::new(reason, sum));
+        }
+    }
+
+    /// Records what was not sent and what was ignored, and takes no more messages.
+    pub(super) fn record_remaining(&mut self, ctx: &Ctx) {
+        let left = self.outbound.shut_down();
+        self.report_finished(left);
+        let now = ctx.now();
+        for (reason, sum) in self.unsent.take_all(now) {
+            ctx.record(&ConnectionUnsent::new(reason, sum, &self.policy));
+        }
+        for (reason, sum) in self.ignored.take_all(now) {
+            ctx.record(&ConnectionIgnored::new(reason, sum));
+        }
+    }
+
+    // === time ===
+
+    /// An alarm that comes too early only leads to the next one.
+    pub(super) fn schedule_timer(&mut self, ctx: &mut Ctx) {
+        let now = ctx.now();
+        let due = self.next_due(now);
+        if let (Some((at, _)), Some(due)) = (&self.timer, due)
+            && *at <= due
+        {
+            return;
+        }
+        if let Some((_, timer)) = self.timer.take() {
+            timer.abort();
+        }
+        self.timer = due.map(|at| (at, ctx.send_at(at, ConnectionMessage::TimerElapsed)));
+    }
+
+    fn next_due(&self, now: Duration) -> Option<Duration> {
+        let sleep_check = now.saturating_add(SUSPEND_CHECK_INTERVAL);
+        let machine = self.machine.next_wake().map(|at| at.min(sleep_check));
+        let others = [self.outbound.next_expiry(), self.unsent.next_due(), self.ignored.next_due()];
+        machine.into_iter().chain(others.into_iter().flatten()).min()
+    }
+}
+
+/// Whichever way an incarnation ends, the view does not go on showing what ended with it, and what it had not sent is
+/// told by whoever comes after it. Before the fields go: whoever hears of the end finds a view that knows of it.
+impl Drop for State {
+    fn drop(&mut self) {
+        let (instant, then) = self.started_at;
+        let now = then.saturating_add(instant.elapsed());
+        let whole_millis = Duration::from_millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+        // Their callers learn how the actor ended when these are dropped.
+        let left = self.outbound.shut_down();
+        for message in &left {
+            let was_begun = message.outcome == SendOutcome::Unknown;
+            let reason = if was_begun { UnsentReason::Interrupted } else { UnsentReason::ActorEnded };
+            self.unsent.add(reason, message.bytes, !message.ticket.is_closed());
+        }
+        let unsent = self.unsent.take_all(whole_millis).into_iter();
+        let unsent = unsent.map(|(reason, sum)| ConnectionUnsent::new(reason, sum, &self.policy)).collect();
+        self.view.on_actor_exit(whole_millis, unsent);
+    }
+}

@@ -1,0 +1,120 @@
+//! What an address holds that must not be told: who asks, and what is asked for. Pure.
+
+use std::ops::Range;
+
+use super::safe_text::ELLIPSIS;
+
+/// What stands between the scheme of an address and the rest.
+const SCHEME_SEPARATOR: &str = "://";
+
+/// Where users, passwords and queries stand in the addresses of a text, fragments included.
+///
+/// An address may have been cut in the middle, and a password may be written without the escapes that it needs. What
+/// cannot be told from a password is taken for one.
+pub(super) fn secret_ranges(text: &str) -> Vec<Range<usize>> {
+    let begins = text.match_indices(SCHEME_SEPARATOR).map(|(at, begin)| at + begin.len());
+    begins.flat_map(|begin| secret_ranges_after(text, begin)).collect()
+}
+
+fn secret_ranges_after(text: &str, begin: usize) -> impl Iterator<Item = Range<usize>> {
+    let rest = &text[begin..];
+    let run = &rest[..rest.find(is_url_end).unwrap_or(rest.len())];
+    let authority = &run[..run.find(['/', '?', '#', '\\']).unwrap_or(run.len())];
+    let is_cut = rest[run.len()..].starts_with(ELLIPSIS);
+    let user = if let Some(at) = authority.rfind('@') {
+        at
+    } else if has_password(authority) && (run.contains('@') || is_cut || run.len() == rest.len()) {
+        run.rfind('@').unwrap_or(run.len())
+    } else if is_cut && authority.len() == run.len() {
+        // Nobody can say whether that is a host or who asks it.
+        run.len()
+    } else {
+        0
+    };
+    let query = run[user..].find('?').map_or(run.len(), |mark| user + mark + 1);
+    let places = [0..user, query..run.len()];
+    places
+        .into_iter()
+        .filter(|place| !place.is_empty())
+        .map(move |place| begin + place.start..begin + place.end)
+}
+
+fn is_url_end(c: char) -> bool {
+    c.is_whitespace() || c.is_control() || ['"', '<', '>', '`', ELLIPSIS].contains(&c)
+}
+
+/// Whether what follows the first colon is no port.
+fn has_password(authority: &str) -> bool {
+    let is_literal = authority.starts_with('[');
+    let behind = authority.split_once(if is_literal { "]:" } else { ":" }).map_or("", |(_, behind)| behind);
+    // An address in prose has marks behind it.
+    !behind.trim_end_matches(|c: char| c.is_ascii_punctuation()).bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mask_secrets(text: &str) -> String {
+        let mut cut = text.to_owned();
+        for place in secret_ranges(text).into_iter().rev() {
+            cut.replace_range(place, "-");
+        }
+        cut
+    }
+
+    #[test]
+    fn credentials_and_queries_are_found_in_any_text() {
+        for (text, expected) in [
+            ("get https://me:pass@host:80/path failed", "get https://-@host:80/path failed"),
+            ("https://t0ken@host", "https://-@host"),
+            ("postgres://me:p@ss@host/db?sslmode=off: no", "postgres://-@host/db?- no"),
+            ("(https://host/p?key=abc#token=def)", "(https://host/p?-"),
+            (r#"{"url":"https://host?key=abc","n":1}"#, r#"{"url":"https://host?-","n":1}"#),
+            ("a://b@c d://e/?f", "a://-@c d://e/?-"),
+            ("https://me:ä@host/ö?ü", "https://-@host/ö?-"),
+        ] {
+            assert_eq!(mask_secrets(text), expected);
+        }
+    }
+
+    #[test]
+    fn url_without_secrets_stays() {
+        for text in [
+            "http://localhost:8000",
+            "no answer from http://localhost:8000.",
+            "'http://127.0.0.1:8000', again",
+            "http://[::1]:8000/api and http://[::1]/",
+            "https://registry.example/@scope/package",
+            "http://host/path#part",
+            "http://host/path?",
+            "http://",
+            "me@example.com: what?",
+            "C://x",
+        ] {
+            assert_eq!(mask_secrets(text), text);
+        }
+    }
+
+    #[test]
+    fn unescaped_password_is_found_whole() {
+        for text in ["db://me:a/b?c#d@host/x", "db://me:a#b@host/x", r"db://me:a\b@host/x"] {
+            assert_eq!(mask_secrets(text), "db://-@host/x", "{text}");
+        }
+    }
+
+    #[test]
+    fn truncated_url_shows_no_part_of_a_password() {
+        for (text, expected) in [
+            ("at https://me:pa…", "at https://-…"),
+            ("at https://me:12… | next", "at https://-… | next"),
+            ("at https://t0ken…", "at https://-…"),
+            ("at https://me:pa/ss…", "at https://-…"),
+            ("at https://me:pa", "at https://-"),
+            ("at https://host/pa…", "at https://host/pa…"),
+            ("at https://host:80/pa?q=…", "at https://host:80/pa?-…"),
+        ] {
+            assert_eq!(mask_secrets(text), expected);
+        }
+    }
+}

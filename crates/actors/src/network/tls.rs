@@ -1,0 +1,228 @@
+//! Whom TLS trusts, and the one TLS configuration that follows from it.
+
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+};
+
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::{CryptoProvider, aws_lc_rs},
+    pki_types::{CertificateDer, pem::PemObject},
+};
+use rustls_platform_verifier::Verifier;
+use thiserror::Error;
+
+/// The largest file of certificates that is read, in bytes. The bundles that systems ship have less than a tenth of it.
+pub const CA_FILE_BYTES_MAX: usize = 4 << 20;
+
+/// A file of certificates that cannot be used: which one, what is wrong, and what would be right.
+#[derive(Debug, Error)]
+#[error("{}: {fault}", file.display())]
+pub struct CaFileError {
+    /// The file.
+    pub file: PathBuf,
+    /// What is wrong with it.
+    #[source]
+    pub kind: CaErrorKind,
+}
+
+/// What is wrong with certificates. Repeats nothing of them: a private key may have been given by mistake.
+#[derive(Debug, Error)]
+pub enum CaErrorKind {
+    /// The file cannot be read.
+    #[error("cannot be read: {0}; it should be a file with the certificates of your authorities, in PEM")]
+    Unreadable(io::Error),
+    /// There is nothing in it.
+    #[error("is empty; it should hold the certificates of your authorities, in PEM")]
+    Empty,
+    /// More than [`CA_FILE_BYTES_MAX`].
+    #[error("is larger than {} MiB; it should hold the certificates of your authorities alone", CA_FILE_BYTES_MAX >> 20)]
+    TooLarge,
+    /// It is no PEM, or has no certificate in it.
+    #[error(
+        "holds no certificate in PEM, which begins with -----BEGIN CERTIFICATE-----; \
+         convert one in DER by: openssl x509 -inform der -in FILE -out FILE.pem"
+    )]
+    NoCertificate,
+    /// A section of it is cut off or garbled.
+    #[error("is broken PEM at certificate {number}; copy the file again, with its BEGIN and END lines")]
+    BrokenPem {
+        /// Which one, counted from 1.
+        number: usize,
+    },
+    /// A section of it is well-formed PEM, but what it holds is none.
+    #[error("holds something that is no X.509 certificate, at certificate {number}; copy that one again")]
+    NotACertificate {
+        /// Which one, counted from 1.
+        number: usize,
+    },
+}
+
+/// Whom TLS trusts: whatever the platform trusts, and the authorities that were added to that. Cheap to clone; clones
+/// share the configuration that was built.
+#[derive(Clone, Default)]
+pub struct TlsTrust {
+    authorities: Vec<CertificateDer<'static>>,
+    /// Built when it is first needed: reading the platform's roots takes a moment.
+    cached_config: Arc<OnceLock<Arc<ClientConfig>>>,
+}
+
+impl TlsTrust {
+    /// What the platform trusts, and the authorities of a file of PEM certificates. Reads the file, and blocks while it
+    /// does; a later change of it does not count.
+    ///
+    /// # Errors
+    /// The file cannot be read or holds something else; see [`CaFault`].
+    pub fn with_ca_file(file: &Path) -> Result<Self, CaFileError> {
+        let read = read_bounded(file).and_then(|pem| Self::with_authorities(&pem));
+        read.map_err(|fault| CaFileError { file: file.to_owned(), kind: fault })
+    }
+
+    /// What the platform trusts, and the authorities in a PEM text.
+    ///
+    /// # Errors
+    /// See [`CaFault`].
+    pub fn with_authorities(pem: &[u8]) -> Result<Self, CaErrorKind> {
+        if pem.trim_ascii().is_empty() {
+            return Err(CaErrorKind::Empty);
+        }
+        let mut authorities = Vec::new();
+        for (index, certificate) in CertificateDer::pem_slice_iter(pem).enumerate() {
+            let number = index + 1;
+            let certificate = certificate.map_err(|_| CaErrorKind::BrokenPem { number })?;
+            // Only to see whether it is one: the verifier keeps a store of its own.
+            let mut store = RootCertStore::empty();
+            store.add(certificate.clone()).map_err(|_| CaErrorKind::NotACertificate { number })?;
+            authorities.push(certificate);
+        }
+        if authorities.is_empty() {
+            return Err(CaErrorKind::NoCertificate);
+        }
+        Ok(Self { authorities, cached_config: Arc::default() })
+    }
+
+    /// Exactly what `config` says, for embedders with a verifier or a client certificate of their own.
+    #[must_use]
+    pub fn preconfigured(config: Arc<ClientConfig>) -> Self {
+        Self { authorities: Vec::new(), cached_config: Arc::new(OnceLock::from(config)) }
+    }
+
+    /// The configuration. The first call reads the platform's roots, and blocks while it does.
+    ///
+    /// # Errors
+    /// The platform has no roots, or an authority is not accepted.
+    pub fn client_config(&self) -> Result<Arc<ClientConfig>, rustls::Error> {
+        if let Some(config) = self.cached_config.get() {
+            return Ok(Arc::clone(config));
+        }
+        let provider = crypto_provider();
+        let verifier = if self.authorities.is_empty() {
+            Verifier::new(Arc::clone(&provider))?
+        } else {
+            Verifier::new_with_extra_roots(self.authorities.iter().cloned(), Arc::clone(&provider))?
+        };
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth();
+        // Neither client speaks anything else, and a server that offers HTTP/2 too must know.
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Arc::clone(self.cached_config.get_or_init(|| Arc::new(config))))
+    }
+}
+
+impl fmt::Debug for TlsTrust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trust").field("authorities", &self.authorities.len()).finish_non_exhaustive()
+    }
+}
+
+/// A configuration that no server satisfies, for ways on which there is no TLS.
+pub(super) fn without_roots() -> Result<Arc<ClientConfig>, rustls::Error> {
+    let config = ClientConfig::builder_with_provider(crypto_provider())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// Named outright, since `ClientConfig::builder` panics in a process whose dependencies enable two of them.
+fn crypto_provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+fn read_bounded(file: &Path) -> Result<Vec<u8>, CaErrorKind> {
+    let mut bytes = Vec::new();
+    // One byte more than is allowed shows that there is more, however much that is.
+    let limit = CA_FILE_BYTES_MAX as u64 + 1;
+    File::open(file)
+        .and_then(|opened| opened.take(limit).read_to_end(&mut bytes))
+        .map_err(CaErrorKind::Unreadable)?;
+    if bytes.len() > CA_FILE_BYTES_MAX { Err(CaErrorKind::TooLarge) } else { Ok(bytes) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A private authority that nobody trusts.
+    fn authority_pem() -> String {
+        let key = rcgen::KeyPair::generate().unwrap();
+        rcgen::CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap().pem()
+    }
+
+    fn error_kind(pem: &str) -> CaErrorKind {
+        TlsTrust::with_authorities(pem.as_bytes()).unwrap_err()
+    }
+
+    #[test]
+    fn bundle_allows_several_certificates_and_comments() {
+        let bundle = format!("# ours\n{}\n# and theirs\n{}", authority_pem(), authority_pem());
+        assert_eq!(TlsTrust::with_authorities(bundle.as_bytes()).unwrap().authorities.len(), 2);
+    }
+
+    #[test]
+    fn invalid_bundle_gives_its_error_kind() {
+        let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+        assert!(matches!(error_kind(" \n"), CaErrorKind::Empty));
+        assert!(matches!(error_kind("a certificate, really"), CaErrorKind::NoCertificate));
+        assert!(matches!(error_kind(&key), CaErrorKind::NoCertificate));
+        let cut = authority_pem().replace("-----END CERTIFICATE-----", "");
+        assert!(matches!(error_kind(&cut), CaErrorKind::BrokenPem { number: 1 }));
+        let garbled =
+            format!("{}-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n", authority_pem());
+        assert!(matches!(error_kind(&garbled), CaErrorKind::BrokenPem { number: 2 }));
+        let other = "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n";
+        assert!(matches!(error_kind(other), CaErrorKind::NotACertificate { number: 1 }));
+    }
+
+    #[test]
+    fn unusable_ca_file_is_named_without_its_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let absent = folder.path().join("absent.pem");
+        let said = TlsTrust::with_ca_file(&absent).unwrap_err().to_string();
+        assert!(said.starts_with(&format!("{}: cannot be read: ", absent.display())), "{said}");
+        assert!(TlsTrust::with_ca_file(folder.path()).unwrap_err().to_string().contains("cannot be read"));
+        let secret = folder.path().join("key.pem");
+        fs::write(&secret, "-----BEGIN PRIVATE KEY-----\nhush\n-----END PRIVATE KEY-----\n").unwrap();
+        let error = TlsTrust::with_ca_file(&secret).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hush"), "{error}");
+        let huge = folder.path().join("huge.pem");
+        fs::write(&huge, vec![b'x'; CA_FILE_BYTES_MAX + 1]).unwrap();
+        assert!(matches!(TlsTrust::with_ca_file(&huge).unwrap_err().kind, CaErrorKind::TooLarge));
+    }
+
+    #[test]
+    fn clones_share_one_configuration() {
+        let trust = TlsTrust::with_authorities(authority_pem().as_bytes()).unwrap();
+        let clone = trust.clone();
+        assert!(Arc::ptr_eq(&trust.client_config().unwrap(), &clone.client_config().unwrap()));
+    }
+}

@@ -1,0 +1,115 @@
+//! The last lines of an output, in bounded space.
+
+use std::collections::VecDeque;
+
+use crate::error::printable;
+
+/// So many lines are kept.
+const LINES_MAX: usize = 64;
+
+/// So many bytes are kept, in all lines together.
+const BYTES_MAX: usize = 16 * 1024;
+
+/// What is kept of one line, in bytes. A line that never ends is told of all the same.
+const LINE_BYTES_MAX: usize = 2 * 1024;
+
+/// Takes an output in pieces and keeps its end.
+#[derive(Debug, Default)]
+pub(super) struct OutputTail {
+    lines: VecDeque<String>,
+    bytes: usize,
+    /// The line that has not ended yet, up to what is kept of one.
+    partial_line: Vec<u8>,
+    /// Something of the open line was left out.
+    is_partial_cut: bool,
+}
+
+impl OutputTail {
+    /// Takes the next piece.
+    pub(super) fn push(&mut self, mut piece: &[u8]) {
+        while let Some(end) = piece.iter().position(|byte| *byte == b'\n') {
+            self.extend(&piece[..end]);
+            self.end_line();
+            piece = &piece[end + 1..];
+        }
+        self.extend(piece);
+    }
+
+    /// The last lines, oldest first, the one that has not ended yet included. What could drive a terminal is left out.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let open = Some(self.partial_text()).filter(|line| !line.is_empty());
+        self.lines.iter().cloned().chain(open).collect()
+    }
+
+    fn extend(&mut self, part: &[u8]) {
+        let room = LINE_BYTES_MAX - self.partial_line.len();
+        self.is_partial_cut |= part.len() > room;
+        self.partial_line.extend_from_slice(&part[..part.len().min(room)]);
+    }
+
+    fn partial_text(&self) -> String {
+        let text = String::from_utf8_lossy(&self.partial_line);
+        let cut = self.is_partial_cut.then_some('…');
+        text.trim_end_matches('\r').chars().map(printable).chain(cut).collect()
+    }
+
+    fn end_line(&mut self) {
+        let line = self.partial_text();
+        self.partial_line.clear();
+        self.is_partial_cut = false;
+        self.bytes += line.len();
+        self.lines.push_back(line);
+        while self.lines.len() > LINES_MAX || self.bytes > BYTES_MAX {
+            let Some(oldest) = self.lines.pop_front() else { return };
+            self.bytes -= oldest.len();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tail_of(pieces: &[&str]) -> Vec<String> {
+        let mut tail = OutputTail::default();
+        for piece in pieces {
+            tail.push(piece.as_bytes());
+        }
+        tail.lines()
+    }
+
+    #[test]
+    fn pieces_form_lines_and_a_partial_line_counts() {
+        assert_eq!(tail_of(&["a", "b\nc\r\n", "\n", "d"]), ["ab", "c", "", "d"]);
+        assert!(tail_of(&[]).is_empty());
+    }
+
+    #[test]
+    fn only_the_last_lines_are_kept() {
+        let text: String = (0..1000).map(|n| format!("{n}\n")).collect();
+        let lines = tail_of(&[&text]);
+        assert_eq!((lines.len(), lines[0].as_str(), lines[63].as_str()), (64, "936", "999"));
+    }
+
+    #[test]
+    fn flood_stays_within_the_byte_limit() {
+        let mut tail = OutputTail::default();
+        for _ in 0..10_000 {
+            tail.push("ä".repeat(500).as_bytes());
+        }
+        assert_eq!(tail.lines().len(), 1);
+        assert!(tail.lines()[0].ends_with('…') && tail.lines()[0].len() <= LINE_BYTES_MAX + 6);
+        for _ in 0..100 {
+            tail.push(format!("\n{}", "x".repeat(5000)).as_bytes());
+        }
+        let bytes: usize = tail.lines().iter().map(String::len).sum();
+        assert!(bytes <= BYTES_MAX + LINE_BYTES_MAX + 6, "{bytes}");
+    }
+
+    #[test]
+    fn invalid_text_and_control_characters_are_replaced() {
+        let mut tail = OutputTail::default();
+        tail.push(b"\x1b[2Jred \xff\n");
+        assert_eq!(tail.lines(), [" [2Jred \u{fffd}"]);
+    }
+}

@@ -1,0 +1,136 @@
+//! How processes are ended: asked to, given time, then killed. Pure.
+
+use std::time::Duration;
+
+/// A kill works at once, unless the kernel itself holds a process up. So long each is given.
+const KILL_WAIT: Duration = Duration::from_millis(500);
+
+/// So often the rest is looked for and killed: something may have been forked while the last look was on its way.
+const KILLS_MAX: u32 = 10;
+
+/// What is to be done next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ShutdownStep {
+    /// Ask all that are left to end.
+    Terminate,
+    /// Wait until none is left, though no longer than until then; then look again.
+    Wait(Duration),
+    /// Kill all that are left.
+    Kill,
+    /// None is left.
+    Done,
+    /// Some are left that cannot be ended.
+    GiveUp,
+}
+
+/// The course of one ending.
+#[derive(Debug)]
+pub(super) struct ShutdownSequence {
+    grace: Duration,
+    stage: ShutdownStage,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum ShutdownStage {
+    New,
+    Terminating {
+        until: Duration,
+    },
+    /// `until` is there while there is still something to wait for.
+    Killing {
+        times: u32,
+        until: Option<Duration>,
+    },
+}
+
+impl ShutdownSequence {
+    /// With so long between asking and killing; with none, nothing is asked.
+    pub(super) fn new(grace: Duration) -> Self {
+        Self { grace, stage: ShutdownStage::New }
+    }
+
+    /// The next step, where so many are `left` at the time `now`, counted from anywhere. In a hurry there is no grace, or
+    /// no more of it.
+    pub(super) fn next(&mut self, now: Duration, left: usize, in_a_hurry: bool) -> ShutdownStep {
+        if left == 0 {
+            return ShutdownStep::Done;
+        }
+        match self.stage {
+            ShutdownStage::New if !in_a_hurry && !self.grace.is_zero() => {
+                self.stage = ShutdownStage::Terminating { until: now.saturating_add(self.grace) };
+                ShutdownStep::Terminate
+            }
+            ShutdownStage::Terminating { until } if !in_a_hurry && now < until => ShutdownStep::Wait(until),
+            ShutdownStage::New | ShutdownStage::Terminating { .. } => self.kill(now, 1),
+            ShutdownStage::Killing { times, until: Some(until) } => {
+                self.stage = ShutdownStage::Killing { times, until: None };
+                ShutdownStep::Wait(until)
+            }
+            ShutdownStage::Killing { times, until: None } if times < KILLS_MAX => self.kill(now, times + 1),
+            ShutdownStage::Killing { .. } => ShutdownStep::GiveUp,
+        }
+    }
+
+    fn kill(&mut self, now: Duration, times: u32) -> ShutdownStep {
+        self.stage = ShutdownStage::Killing { times, until: Some(now.saturating_add(KILL_WAIT)) };
+        ShutdownStep::Kill
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn exited_processes_are_done_at_once() {
+        assert_eq!(ShutdownSequence::new(ms(5)).next(ms(0), 0, false), ShutdownStep::Done);
+    }
+
+    #[test]
+    fn process_that_exits_in_grace_is_not_killed() {
+        let mut ending = ShutdownSequence::new(ms(500));
+        assert_eq!(ending.next(ms(1000), 3, false), ShutdownStep::Terminate);
+        assert_eq!(ending.next(ms(1001), 2, false), ShutdownStep::Wait(ms(1500)));
+        assert_eq!(ending.next(ms(1499), 1, false), ShutdownStep::Wait(ms(1500)));
+        assert_eq!(ending.next(ms(1499), 0, false), ShutdownStep::Done);
+    }
+
+    #[test]
+    fn stubborn_process_is_killed_after_its_grace() {
+        let mut ending = ShutdownSequence::new(ms(500));
+        assert_eq!(ending.next(ms(0), 1, false), ShutdownStep::Terminate);
+        assert_eq!(ending.next(ms(499), 1, false), ShutdownStep::Wait(ms(500)));
+        assert_eq!(ending.next(ms(500), 1, false), ShutdownStep::Kill);
+        assert_eq!(ending.next(ms(500), 1, false), ShutdownStep::Wait(ms(1000)));
+        assert_eq!(ending.next(ms(600), 0, false), ShutdownStep::Done);
+    }
+
+    #[test]
+    fn hurry_skips_or_ends_the_grace() {
+        assert_eq!(ShutdownSequence::new(ms(500)).next(ms(0), 1, true), ShutdownStep::Kill);
+        assert_eq!(ShutdownSequence::new(ms(0)).next(ms(0), 1, false), ShutdownStep::Kill);
+        let mut ending = ShutdownSequence::new(ms(500));
+        assert_eq!(ending.next(ms(0), 1, false), ShutdownStep::Terminate);
+        assert_eq!(ending.next(ms(1), 1, true), ShutdownStep::Kill);
+    }
+
+    #[test]
+    fn unkillable_process_is_given_up_after_kills_max() {
+        let mut ending = ShutdownSequence::new(ms(0));
+        let steps: Vec<ShutdownStep> = (0..100).map(|now| ending.next(ms(now), 1, false)).collect();
+        let kills = steps.iter().filter(|step| **step == ShutdownStep::Kill).count();
+        assert_eq!(u32::try_from(kills), Ok(KILLS_MAX));
+        assert_eq!(steps.last(), Some(&ShutdownStep::GiveUp));
+    }
+
+    #[test]
+    fn longest_grace_does_not_overflow() {
+        let mut ending = ShutdownSequence::new(Duration::MAX);
+        assert_eq!(ending.next(ms(1), 1, false), ShutdownStep::Terminate);
+        assert_eq!(ending.next(ms(2), 1, false), ShutdownStep::Wait(Duration::MAX));
+    }
+}

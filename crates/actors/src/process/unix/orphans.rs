@@ -1,0 +1,114 @@
+//! What a run before has left behind: found by what was recorded of it, and ended.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::super::manager::Orphan;
+use super::process_group::{ProcessSet, shut_down as end_target, list_processes};
+use super::pid_file::PidFileEntry;
+use super::process_table::{ProcessInfo, group_members};
+
+/// What is left is given so long to end by itself.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What of a recorded process still runs.
+#[derive(Debug, PartialEq, Eq)]
+struct OrphanMatch<'a> {
+    entry: &'a PidFileEntry,
+    /// The recorded process itself is there, so the group of its id is its own. Where it has gone, the group may be
+    /// another's, and only what bears the mark is known to be left of it.
+    has_leader: bool,
+    processes: usize,
+}
+
+/// Which of the recorded processes, or of what they started, are among those that were `seen`. Whoever merely has the id
+/// of one, and another time of start, is not.
+fn find_orphans<'a>(entries: &'a [PidFileEntry], boot: &str, seen: &[ProcessInfo]) -> Vec<OrphanMatch<'a>> {
+    // Before the system was restarted, ids and times of start meant other processes.
+    let entries = entries.iter().filter(|entry| entry.boot == boot);
+    let matched = entries.map(|entry| {
+        let is_leader = |seen: &&ProcessInfo| seen.pid == entry.pid && seen.started == entry.started;
+        // Whatever runs under its id and was not started then is another's, and so is that one's group.
+        let has_leader = !entry.started.is_empty() && seen.iter().any(|seen| is_leader(&seen));
+        let group = has_leader.then_some(entry.pid);
+        OrphanMatch { entry, has_leader, processes: group_members(seen, group, &entry.marker).len() }
+    });
+    matched.filter(|found| found.processes > 0).collect()
+}
+
+/// Ends what is left of the recorded processes, and says what that was.
+pub(super) async fn end_orphans(entries: &[PidFileEntry], boot: &str) -> Vec<Orphan> {
+    if entries.is_empty() {
+        return Vec::new();
+    }
+    // Where processes are not shown, none can be told from another that has got its id, so none is touched.
+    let Ok(seen) = list_processes(String::new()).await else { return Vec::new() };
+    let endings = find_orphans(entries, boot, &seen).into_iter().map(async |found| {
+        let target = ProcessSet {
+            group: found.has_leader.then_some(found.entry.pid),
+            marker: found.entry.marker.clone(),
+            // Leaders come before what they start; where one has gone, all are looked at.
+            started_since: String::new(),
+        };
+        let left = end_target(&target, GRACE, std::future::pending()).await;
+        let PidFileEntry { name, pid, .. } = found.entry.clone();
+        Orphan { name, pid, processes: found.processes, survivors: left }
+    });
+    join_all(endings).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::process_table::OwnerMarker;
+    use super::*;
+
+    fn entry(pid: u32, started: &str, boot: &str) -> PidFileEntry {
+        let (started, boot) = (started.to_owned(), boot.to_owned());
+        PidFileEntry { name: format!("agent-{pid}"), pid, started, boot, marker: format!("m-{pid}") }
+    }
+
+    fn seen(pid: u32, group: u32, started: &str) -> ProcessInfo {
+        ProcessInfo { pid, parent: 1, group, started: started.to_owned(), ..ProcessInfo::default() }
+    }
+
+    fn matched(entries: &[PidFileEntry], all: &[ProcessInfo]) -> Vec<(u32, bool, usize)> {
+        let matched = find_orphans(entries, "now", all);
+        matched.iter().map(|found| (found.entry.pid, found.has_leader, found.processes)).collect()
+    }
+
+    #[test]
+    fn orphan_is_matched_by_pid_and_start_with_its_group() {
+        let all = [seen(7, 7, "100"), seen(8, 7, "101"), seen(9, 9, "100")];
+        assert_eq!(matched(&[entry(7, "100", "now")], &all), [(7, true, 2)]);
+    }
+
+    #[test]
+    fn process_with_a_reused_pid_is_no_orphan() {
+        let all = [seen(7, 7, "555"), seen(8, 7, "556")];
+        assert_eq!(matched(&[entry(7, "100", "now")], &all), []);
+    }
+
+    #[test]
+    fn entry_from_before_a_reboot_matches_nothing() {
+        assert_eq!(matched(&[entry(7, "100", "before")], &[seen(7, 7, "100")]), []);
+    }
+
+    #[test]
+    fn unknown_start_times_never_match() {
+        assert_eq!(matched(&[entry(7, "", "now")], &[seen(7, 7, "")]), []);
+    }
+
+    #[test]
+    fn without_its_leader_only_marked_processes_match() {
+        let marked = ProcessInfo { marker: OwnerMarker::Process("m-7".to_owned()), ..seen(12, 12, "101") };
+        let all = [seen(11, 7, "101"), marked];
+        assert_eq!(matched(&[entry(7, "100", "now")], &all), [(7, false, 1)]);
+    }
+
+    #[test]
+    fn zombie_is_no_orphan() {
+        let all = [ProcessInfo { is_zombie: true, ..seen(7, 7, "100") }];
+        assert_eq!(matched(&[entry(7, "100", "now")], &all), []);
+    }
+}

@@ -1,0 +1,223 @@
+//! A process and all that it starts: begun behind a gate, watched, ended.
+
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::pin::pin;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::time::{Instant, sleep};
+
+use super::super::child::{Grace, ProcessIdentity, StdioPipes, WaitStatus};
+use super::super::shutdown::{ShutdownSequence, ShutdownStep};
+use super::super::spec::{MARKER_VARIABLE, ProcessSpec, SpawnError};
+use super::ProcessRegistry;
+use super::pid_file::PidFileEntry;
+use super::process_table::{self, ProcessInfo, group_members};
+use super::signals::{wait_all_exited, is_group_alive, signal_group, signal_process};
+
+/// Nothing runs before the gate opens: a newline on its input. If the runtime is gone by then, the input ends and so
+/// does this. `exec` keeps the id, so what was recorded of the gate is true of the program.
+const GATE_SCRIPT: &str = r#"IFS= read -r _ || exit 0; exec "$@""#;
+
+/// A process that is becoming another program has no environment for a moment, and one may be forked behind the back of
+/// a look. So nothing is believed to be gone before it was not there twice.
+const RECHECK_DELAY: Duration = Duration::from_millis(10);
+
+/// A process that is the leader of a group of its own.
+#[derive(Debug)]
+pub(in crate::process) struct ProcessGroup {
+    child: Child,
+    name: String,
+    pid: u32,
+    started: String,
+    marker: String,
+    grace: Duration,
+}
+
+impl ProcessGroup {
+    /// Starts the gate, behind which the process waits.
+    pub(in crate::process) fn spawn(
+        spec: &ProcessSpec,
+        custody: &ProcessRegistry,
+    ) -> Result<(Self, StdioPipes), SpawnError> {
+        let marker = custody.next_marker();
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", GATE_SCRIPT, &spec.name]).args(&spec.command);
+        command.envs(&spec.env).env(MARKER_VARIABLE, &marker).env_remove(super::watchdog::WATCHDOG_VARIABLE);
+        if let Some(cwd) = &spec.cwd {
+            command.current_dir(cwd);
+        }
+        command.process_group(0);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(SpawnError::Io)?;
+        let broken = || SpawnError::Io(io::Error::other("it has no id or no pipes"));
+        let pid = child.id().ok_or_else(broken)?;
+        let pipes = StdioPipes {
+            stdin: child.stdin.take().ok_or_else(broken)?,
+            stdout: child.stdout.take().ok_or_else(broken)?,
+            stderr: child.stderr.take().ok_or_else(broken)?,
+        };
+        let started = process_table::find(pid).map(|seen| seen.started).unwrap_or_default();
+        let (name, grace) = (spec.name.clone(), spec.grace);
+        Ok((Self { child, name, pid, started, marker, grace }, pipes))
+    }
+
+    pub(in crate::process) fn identity(&self) -> ProcessIdentity {
+        ProcessIdentity { pid: self.pid, started: self.started.clone(), marker: self.marker.clone() }
+    }
+
+    /// Makes the process known, so that it will not outlive the runtime.
+    pub(in crate::process) async fn register(&self, custody: &ProcessRegistry) -> Result<(), SpawnError> {
+        custody.watchdog.watch(self.pid).await.map_err(SpawnError::NoWatchdog)?;
+        let entry = PidFileEntry {
+            name: self.name.clone(),
+            pid: self.pid,
+            started: self.started.clone(),
+            boot: custody.boot_id.clone(),
+            marker: self.marker.clone(),
+        };
+        custody.update_pid_file(|entries| entries.push(entry)).await;
+        Ok(())
+    }
+
+    /// Lets it go.
+    pub(in crate::process) async fn open_gate(&self, stdin: &mut ChildStdin) {
+        // One that is dead by now will be seen to be.
+        let _ = stdin.write_all(b"\n").await;
+    }
+
+    /// Ends when the process itself has. Until [`bury`](Self::bury) its id remains its own, where the system lets us see
+    /// an end without taking note of it.
+    pub(in crate::process) async fn wait_for_exit(&mut self) -> WaitStatus {
+        #[cfg(target_os = "linux")]
+        if super::signals::wait_pidfd(self.pid, || true).await.is_ok()
+            && let Some(status) = peek_wait_status(self.pid)
+        {
+            return status;
+        }
+        match self.child.wait().await {
+            Ok(status) => WaitStatus { code: status.code(), signal: status.signal() },
+            // Somebody else in this program has waited for it.
+            Err(_) => WaitStatus::default(),
+        }
+    }
+
+    /// Ends the process and all that it started: asks, waits for the grace, kills. In a hurry it only kills. Returns the
+    /// ids of what is left all the same.
+    pub(in crate::process) async fn shut_down(
+        &self,
+        grace: Grace,
+        in_a_hurry: impl Future<Output = ()>,
+    ) -> Vec<u32> {
+        let grace = match grace {
+            Grace::Configured => self.grace,
+            Grace::None => Duration::ZERO,
+        };
+        shut_down(&self.process_set(), grace, in_a_hurry).await
+    }
+
+    /// Has the process forgotten, once it has ended. What is left of it remains guarded and recorded.
+    pub(in crate::process) async fn reap(mut self, custody: &ProcessRegistry, left: &[u32]) {
+        if left.is_empty() {
+            custody.watchdog.unwatch(self.pid).await;
+            custody.update_pid_file(|entries| entries.retain(|entry| entry.marker != self.marker)).await;
+        }
+        // If it is among what is left, the runtime that we run in waits for it when it can.
+        if !left.contains(&self.pid) {
+            let _ = self.child.wait().await;
+        }
+    }
+
+    fn process_set(&self) -> ProcessSet {
+        let (marker, since) = (self.marker.clone(), self.started.clone());
+        ProcessSet { group: Some(self.pid), marker, started_since: since }
+    }
+}
+
+/// Kills the group at once, and waits for nothing.
+pub(in crate::process) fn kill_group(pid: u32) {
+    signal_group(pid, Signal::KILL);
+}
+
+/// The resident memory of a process and all that it started, in bytes. What they share counts for each.
+pub(in crate::process) async fn resident_bytes(identity: &ProcessIdentity) -> Option<u64> {
+    let ProcessIdentity { pid, started, marker } = identity.clone();
+    let target = ProcessSet { group: Some(pid), marker, started_since: started };
+    Some(target.list_live().await.iter().map(|seen| seen.resident_bytes).sum())
+}
+
+#[cfg(target_os = "linux")]
+fn peek_wait_status(pid: u32) -> Option<WaitStatus> {
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let status = waitid(WaitId::Pid(super::signals::child_pid(pid)?), options).ok()??;
+    Some(WaitStatus { code: status.exit_status(), signal: status.terminating_signal() })
+}
+
+/// Processes that belong together.
+#[derive(Debug, Clone)]
+pub(super) struct ProcessSet {
+    /// The group that is theirs for certain, if there is one.
+    pub(super) group: Option<u32>,
+    pub(super) marker: String,
+    /// None of them is older.
+    pub(super) started_since: String,
+}
+
+impl ProcessSet {
+    async fn list_live(&self) -> Vec<ProcessInfo> {
+        match list_processes(self.started_since.clone()).await {
+            Ok(seen) => group_members(&seen, self.group, &self.marker).into_iter().cloned().collect(),
+            // Where the system shows no processes, it still says whether the group has any.
+            Err(_) => {
+                let group = self.group.filter(|group| is_group_alive(*group));
+                group.map(|group| ProcessInfo { pid: group, group, ..ProcessInfo::default() }).into_iter().collect()
+            }
+        }
+    }
+
+    fn send_signal(&self, living: &[ProcessInfo], signal: Signal) {
+        let is_in_group = |seen: &&ProcessInfo| Some(seen.group) == self.group;
+        if let Some(seen) = living.iter().find(is_in_group) {
+            signal_group(seen.group, signal);
+        }
+        for seen in living.iter().filter(|seen| !is_in_group(seen)) {
+            signal_process(seen, signal);
+        }
+    }
+}
+
+/// All processes, looked at where it holds nobody up.
+pub(super) async fn list_processes(since: String) -> io::Result<Vec<ProcessInfo>> {
+    let looked = tokio::task::spawn_blocking(move || process_table::list(&since));
+    looked.await.unwrap_or_else(|stopped| Err(io::Error::other(stopped)))
+}
+
+/// Ends them all, as [`Body::end`].
+pub(super) async fn shut_down(target: &ProcessSet, grace: Duration, in_a_hurry: impl Future<Output = ()>) -> Vec<u32> {
+    let begun = Instant::now();
+    let (mut ending, mut is_sure) = (ShutdownSequence::new(grace), false);
+    let (mut in_a_hurry, mut is_hurried) = (pin!(in_a_hurry), false);
+    loop {
+        let living = target.list_live().await;
+        let step = ending.next(begun.elapsed(), living.len(), is_hurried);
+        let was_sure = std::mem::replace(&mut is_sure, step == ShutdownStep::Done);
+        match step {
+            ShutdownStep::Terminate => target.send_signal(&living, Signal::TERM),
+            ShutdownStep::Kill => target.send_signal(&living, Signal::KILL),
+            ShutdownStep::Wait(until) => tokio::select! {
+                () = wait_all_exited(&living) => {}
+                () = sleep(until.saturating_sub(begun.elapsed())) => {}
+                () = &mut in_a_hurry, if !is_hurried => is_hurried = true,
+            },
+            ShutdownStep::Done if was_sure => return Vec::new(),
+            ShutdownStep::Done => sleep(RECHECK_DELAY).await,
+            ShutdownStep::GiveUp => return living.iter().map(|seen| seen.pid).collect(),
+        }
+    }
+}

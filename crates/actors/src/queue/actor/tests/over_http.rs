@@ -1,0 +1,118 @@
+//! The queue over real sockets.
+
+use std::{sync::Arc, time::Duration};
+
+use mainstay_runtime::{Address, Child, Runtime, SupervisorSpec, clock::SystemClock, policy::Delay};
+
+use super::fixture::{policy, post, status, restart_policy, verbose_journal};
+use crate::{
+    error::{Code, Reason},
+    queue::{QueueActor, QueueHandle, QueueMessage, QueuePolicy, QueueView, RetryPolicy},
+    request::Request,
+    transport::{
+        HttpSettings, HttpTransport,
+        scripted_server::{ScriptedServer, ServerStep, ok_response},
+    },
+};
+
+async fn queue_for(server: &ScriptedServer) -> (Runtime, QueueHandle, Address<QueueMessage>) {
+    queue_over_http(&server.url()).await
+}
+
+/// A queue before the server there, with one place, no delay between attempts and a verbose journal.
+pub(super) async fn queue_over_http(url: &str) -> (Runtime, QueueHandle, Address<QueueMessage>) {
+    let transport = Arc::new(HttpTransport::new(&HttpSettings::new(url)).unwrap());
+    let retry = RetryPolicy { delay: Delay::NONE, ..RetryPolicy::default() };
+    let policy = QueuePolicy { retry, max_concurrent: 1, ..policy() };
+    let actor = QueueActor::new(transport, policy, QueueView::default());
+    let mut root = SupervisorSpec::new("root");
+    let address = root.child(Child::new("queue", actor).policy(restart_policy())).unwrap();
+    let runtime =
+        Runtime::builder().journal(verbose_journal(Arc::new(SystemClock))).start(root).await.unwrap();
+    (runtime, QueueHandle::new(address.clone()), address)
+}
+
+fn get(path: &str) -> Request {
+    Request::get(path).build().unwrap()
+}
+
+fn busy_response() -> ServerStep {
+    ServerStep::Send(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_vec())
+}
+
+fn key_of(received: &str) -> &str {
+    let line = received.lines().find_map(|line| line.strip_prefix("idempotency-key: "));
+    line.unwrap_or_else(|| panic!("no key in {received}"))
+}
+
+#[tokio::test]
+async fn a_request_goes_out_and_its_answer_comes_back() {
+    let mut server = ScriptedServer::start([vec![ServerStep::Receive, ok_response(r#"{"a":1}"#)]]).await;
+    let (_runtime, queue, _) = queue_for(&server).await;
+    let answer = queue.request(get("/thing?x=1")).await.unwrap();
+    assert_eq!(answer.json::<serde_json::Value>().unwrap(), serde_json::json!({"a": 1}));
+    assert!(server.next_request().await.starts_with("GET /thing?x=1 HTTP/1.1\r\n"));
+}
+
+#[tokio::test]
+async fn a_post_with_a_key_is_repeated_over_the_wire_with_that_key() {
+    let scripts = [
+        vec![ServerStep::Receive, busy_response(), ServerStep::Close],
+        vec![ServerStep::Receive, ServerStep::Reset],
+        vec![ServerStep::Receive, ok_response("done")],
+    ];
+    let mut server = ScriptedServer::start(scripts).await;
+    let (_runtime, queue, _) = queue_for(&server).await;
+    let request = post("/pay").body("1").generated_idempotency_key().build().unwrap();
+    let answer = queue.request(request).await.unwrap();
+    assert_eq!((&answer.body[..], answer.attempts), (&b"done"[..], 3));
+    let received = [server.next_request().await, server.next_request().await, server.next_request().await];
+    assert!(received.iter().all(|one| key_of(one) == key_of(&received[0])));
+}
+
+#[tokio::test]
+async fn a_post_without_a_key_whose_connection_breaks_is_sent_once() {
+    let mut server = ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Reset], vec![ServerStep::Receive, ok_response("next")]]).await;
+    let (_runtime, queue, _) = queue_for(&server).await;
+    let error = queue.request(post("/pay").body("1").build().unwrap()).await.unwrap_err();
+    assert_eq!((error.code, error.reason), (Code::NetworkError, Reason::OutcomeUnknown));
+    assert_eq!(status(queue.request(get("/next")).await), 200);
+    assert!(server.next_request().await.starts_with("POST /pay "));
+    assert!(server.next_request().await.starts_with("GET /next "));
+    assert_eq!(server.connections(), 2);
+}
+
+#[tokio::test]
+async fn stalled_backend_times_out_and_frees_its_permit() {
+    let server = ScriptedServer::start([vec![ServerStep::Receive, ServerStep::AwaitClose], vec![ServerStep::Receive, ok_response("")]]).await;
+    let (_runtime, queue, _) = queue_for(&server).await;
+    let request = Request::get("/slow").timeout(Duration::from_millis(50)).retries(0).build().unwrap();
+    let (slow, next) = tokio::join!(queue.request(request), queue.request(get("/next")));
+    assert_eq!(slow.unwrap_err().reason, Reason::TimedOut);
+    assert_eq!(status(next), 200);
+    server.wait_closed(0).await;
+}
+
+#[tokio::test]
+async fn cancel_closes_the_connection() {
+    let mut server = ScriptedServer::start([vec![ServerStep::Receive, ServerStep::AwaitClose]]).await;
+    let (_runtime, queue, _) = queue_for(&server).await;
+    let (id, answer) = queue.submit(get("/slow"));
+    server.next_request().await;
+    assert_eq!(queue.cancel(id).await, Ok(true));
+    assert_eq!(answer.await.unwrap_err().reason, Reason::Cancelled);
+    server.wait_closed(0).await;
+}
+
+#[tokio::test]
+async fn crash_closes_connections_and_repeats_the_request() {
+    let mut server =
+        ScriptedServer::start([vec![ServerStep::Receive, ServerStep::AwaitClose], vec![ServerStep::Receive, ok_response("again")]]).await;
+    let (_runtime, queue, address) = queue_for(&server).await;
+    let (_, answer) = queue.submit(get("/x"));
+    server.next_request().await;
+    address.cast(QueueMessage::Panic).await.unwrap();
+    let answer = answer.await.unwrap();
+    assert_eq!((&answer.body[..], answer.attempts), (&b"again"[..], 2));
+    server.wait_closed(0).await;
+}

@@ -1,0 +1,338 @@
+//! A backend that repeats what it was sent, in whatever form and place: none of it comes back in an error.
+
+use std::sync::Arc;
+
+use http::Method;
+use mainstay_runtime::{
+    Child, Runtime, SupervisorSpec,
+    clock::SystemClock,
+    journal::{Delivery, Journal, JournalConfig},
+};
+use proptest::prelude::*;
+
+use super::fixture::{policy, restart_policy};
+use crate::{
+    error::{Error, words::assert_message_helps},
+    queue::{QueueActor, QueueHandle, QueueView},
+    request::Request,
+    transport::{
+        HttpSettings, HttpTransport,
+        scripted_server::{ScriptedServer, ServerStep},
+    },
+};
+
+/// So much of a secret in a row gives it away.
+const WINDOW_CHARS: usize = 8;
+
+/// What is sent, and must not come back. None of it has a character of [`junk`].
+#[derive(Debug, Clone)]
+struct SentSecrets {
+    token: String,
+    configured: String,
+    header: String,
+    key: String,
+    cookie: String,
+    /// A value of the query, as it is before it is encoded.
+    asked: String,
+    /// A value of the body.
+    password: String,
+}
+
+impl SentSecrets {
+    fn path(&self) -> String {
+        format!("/things/of/mine?q={}&page=1", encoded(&self.asked))
+    }
+
+    /// Every secret, character by character, in every form in which it could be read.
+    fn secrets(&self) -> Vec<Vec<String>> {
+        let Self { token, configured, header, key, cookie, asked, password } = self;
+        let plain = |text: &String| text.chars().map(String::from).collect();
+        let in_address = asked.chars().map(|letter| encoded(&letter.to_string()));
+        let in_form = in_address.clone().map(|letter| letter.replace("%20", "+")).collect();
+        let mut secrets: Vec<_> = [token, configured, header, key, cookie, asked, password].map(plain).into();
+        secrets.extend([in_address.collect(), in_form]);
+        secrets
+    }
+}
+
+fn encoded(text: &str) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric();
+    let code = |byte: u8| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    text.bytes().map(code).collect()
+}
+
+fn sent() -> impl Strategy<Value = SentSecrets> {
+    let token = "[A-Wa-w0-9+/._~-]{10,40}={0,2}";
+    let visible = r#"[A-Wa-w0-9!-/:-@\[-`{-~]{10,40}"#;
+    let text = "[A-Wa-w0-9 /&?+%\"äö🗝]{10,30}";
+    (token, visible, visible, visible, "[A-Wa-w0-9/+]{10,40}", text, text).prop_map(
+        |(token, configured, header, key, cookie, asked, password)| SentSecrets {
+            token,
+            configured,
+            header,
+            key,
+            cookie,
+            asked,
+            password,
+        },
+    )
+}
+
+fn junk() -> impl Strategy<Value = String> {
+    "[xyzXYZ ]{0,520}"
+}
+
+/// How a secret is written where it is repeated.
+#[derive(Debug, Clone, Copy)]
+enum EchoEncoding {
+    Plain,
+    Json,
+    /// Every character as its code.
+    Escaped,
+    /// As PHP does it.
+    Slashed,
+}
+
+impl EchoEncoding {
+    fn encode(self, text: &str) -> String {
+        let json = || {
+            let quoted = serde_json::to_string(text).unwrap();
+            quoted[1..quoted.len() - 1].to_owned()
+        };
+        match self {
+            Self::Plain => text.to_owned(),
+            Self::Json => json(),
+            Self::Escaped => text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect(),
+            Self::Slashed => json().replace('/', "\\/"),
+        }
+    }
+
+    /// Whether it may stand in a head.
+    fn is_header_safe(self, text: &str) -> bool {
+        text.is_ascii() || matches!(self, Self::Escaped)
+    }
+}
+
+/// Where it is repeated.
+#[derive(Debug, Clone, Copy)]
+enum EchoLocation {
+    Text,
+    Html,
+    Json,
+    ProblemDetail,
+    ProblemTitle,
+    ProblemType,
+    Header,
+    Location,
+    RetryAfter,
+    StatusLine,
+    CutBody,
+    BrokenChunk,
+    NoHttp,
+}
+
+const PLACES: [EchoLocation; 13] = [
+    EchoLocation::Text,
+    EchoLocation::Html,
+    EchoLocation::Json,
+    EchoLocation::ProblemDetail,
+    EchoLocation::ProblemTitle,
+    EchoLocation::ProblemType,
+    EchoLocation::Header,
+    EchoLocation::Location,
+    EchoLocation::RetryAfter,
+    EchoLocation::StatusLine,
+    EchoLocation::CutBody,
+    EchoLocation::BrokenChunk,
+    EchoLocation::NoHttp,
+];
+
+/// The answer that repeats `echo` there.
+fn answer(place: EchoLocation, status: u16, echo: &str) -> String {
+    let close = "connection: close\r\n";
+    let body = |kind: &str, body: String| {
+        let length = body.len();
+        format!(
+            "HTTP/1.1 {status} S\r\n{close}content-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+    };
+    let head = |head: String| format!("HTTP/1.1 {status} {head}\r\n{close}content-length: 0\r\n\r\n");
+    let problem = "application/problem+json";
+    match place {
+        EchoLocation::Text => body("text/plain", echo.to_owned()),
+        EchoLocation::Html => body("text/html", format!("<p>{echo}</p>")),
+        EchoLocation::Json => body("application/json", format!(r#"{{"detail":"{echo}"}}"#)),
+        EchoLocation::ProblemDetail => body(problem, format!(r#"{{"detail":"{echo}"}}"#)),
+        EchoLocation::ProblemTitle => body(problem, format!(r#"{{"title":"{echo}","detail":7}}"#)),
+        EchoLocation::ProblemType => body(problem, format!(r#"{{"type":"{echo}"}}"#)),
+        EchoLocation::Header => head(format!("S\r\nx-echo: {echo}")),
+        EchoLocation::Location => head(format!("S\r\nlocation: http://other.invalid/{echo}")),
+        EchoLocation::RetryAfter => head(format!("S\r\nretry-after: {echo}")),
+        EchoLocation::StatusLine => head(echo.to_owned()),
+        EchoLocation::CutBody => format!("HTTP/1.1 {status} S\r\ncontent-length: 100000\r\n\r\n{echo}"),
+        EchoLocation::BrokenChunk => format!("HTTP/1.1 {status} S\r\ntransfer-encoding: chunked\r\n\r\n{echo}\r\n"),
+        EchoLocation::NoHttp => format!("{echo}\r\n\r\n"),
+    }
+}
+
+/// One answer that repeats something.
+#[derive(Debug, Clone)]
+struct Echo {
+    /// Which secret is repeated.
+    which: usize,
+    form: EchoEncoding,
+    place: EchoLocation,
+    status: u16,
+    junk: String,
+    is_post: bool,
+}
+
+fn echo() -> impl Strategy<Value = Echo> {
+    let form = prop::sample::select(vec![EchoEncoding::Plain, EchoEncoding::Json, EchoEncoding::Escaped, EchoEncoding::Slashed]);
+    let status = prop::sample::select(vec![200, 302, 400, 401, 403, 404, 409, 422, 429, 500, 503]);
+    let place = prop::sample::select(PLACES.to_vec());
+    (0..9_usize, form, place, status, junk(), any::<bool>()).prop_map(
+        |(which, form, place, status, junk, is_post)| Echo { which, form, place, status, junk, is_post },
+    )
+}
+
+impl Echo {
+    fn bytes(&self, sent: &SentSecrets) -> Vec<u8> {
+        let secret = &sent.secrets()[self.which].concat();
+        let in_head = matches!(
+            self.place,
+            EchoLocation::Header | EchoLocation::Location | EchoLocation::RetryAfter | EchoLocation::StatusLine | EchoLocation::NoHttp
+        );
+        let form = if in_head && !self.form.is_header_safe(secret) { EchoEncoding::Escaped } else { self.form };
+        answer(self.place, self.status, &format!("{0}{1}{0}", self.junk, form.encode(secret))).into()
+    }
+}
+
+/// What the callers get, and every line of the journal.
+async fn outcomes(sent: &SentSecrets, echoes: &[Echo]) -> (Vec<Option<Error>>, Vec<String>) {
+    let script = |echo: &Echo| vec![ServerStep::Receive, ServerStep::Send(echo.bytes(sent)), ServerStep::Close];
+    let server = ScriptedServer::start(echoes.iter().map(script).collect::<Vec<_>>()).await;
+    let mut settings = HttpSettings::new(server.url());
+    settings.bearer_token = Some(sent.token.clone());
+    settings.headers.insert("x-configured", sent.configured.parse().unwrap());
+    assert_redacted(sent, &format!("{settings:?}"));
+    let config = JournalConfig { verbose: true, ..JournalConfig::default() };
+    let journal = Journal::in_memory("boot", Arc::new(SystemClock), config);
+    let mut story = journal.subscribe_after(0);
+    let transport = Arc::new(HttpTransport::new(&settings).unwrap());
+    let mut root = SupervisorSpec::new("root");
+    let child = Child::new("queue", QueueActor::new(transport, policy(), QueueView::default()));
+    let queue = QueueHandle::new(root.child(child.policy(restart_policy())).unwrap());
+    let runtime = Runtime::builder().journal(journal).start(root).await.unwrap();
+
+    let mut errors = Vec::new();
+    for echo in echoes {
+        let method = if echo.is_post { Method::POST } else { Method::GET };
+        let request = Request::builder(method, sent.path())
+            .header("x-own", &sent.header)
+            .header("cookie", &format!("sid={}", sent.cookie))
+            .idempotency_key(&sent.key)
+            .json(&serde_json::json!({ "user": "somebody", "password": sent.password }))
+            .retries(0)
+            .build()
+            .unwrap();
+        assert_redacted(sent, &format!("{request:?}"));
+        errors.push(match queue.request(request).await {
+            Ok(response) => {
+                assert_redacted(sent, &format!("{response:?}"));
+                response.json::<u8>().err()
+            }
+            Err(error) => Some(error),
+        });
+    }
+    runtime.shutdown().await;
+    let mut lines = Vec::new();
+    while let Some(Delivery::Event(record)) = story.try_next().await {
+        lines.push(serde_json::to_string(&*record).unwrap());
+    }
+    (errors, lines)
+}
+
+/// Nothing of what was sent is in the text: no secret, and no long part of one.
+fn assert_redacted(sent: &SentSecrets, text: &str) {
+    for secret in sent.secrets() {
+        for window in secret.windows(WINDOW_CHARS) {
+            let part = window.concat();
+            assert!(!text.contains(&part), "{part:?} of {:?} stands in {text:?}", secret.concat());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn whatever_a_backend_repeats_no_error_and_no_line_of_the_journal_tells_it_again(
+        sent in sent(),
+        echoes in prop::collection::vec(echo(), 1..24),
+    ) {
+        let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (errors, lines) = executor.block_on(outcomes(&sent, &echoes));
+        for line in &lines {
+            assert_redacted(&sent, line);
+        }
+        prop_assert!(lines.len() > echoes.len());
+        for error in errors.into_iter().flatten() {
+            assert_redacted(&sent, error.details.as_deref().unwrap_or_default());
+            assert_redacted(&sent, &error.to_string());
+            assert_redacted(&sent, &format!("{error:?}"));
+            assert_redacted(&sent, &serde_json::to_string(&error).unwrap());
+            let is_plain = !error.message.contains('/') && !error.message.contains("127.0.0.1");
+            prop_assert!(is_plain, "{}", error.message);
+            prop_assert!(error.details.is_none_or(|details| details.chars().count() <= 1010));
+        }
+    }
+
+    /// Any bytes at all: an error, and never a panic or words that a person should not see.
+    #[test]
+    fn a_backend_that_answers_with_junk_gives_an_error_that_helps(
+        answers in prop::collection::vec((junk_bytes(), 400..600_u16), 1..24),
+        kind in prop::sample::select(vec!["application/problem+json", "application/json", "text/html"]),
+    ) {
+        let with_head = |(junk, status): &(Vec<u8>, u16)| {
+            let head = format!("HTTP/1.1 {status} S\r\nconnection: close\r\ncontent-type: {kind}\r\n");
+            let head = format!("{head}content-length: {}\r\n\r\n", junk.len());
+            [head.as_bytes(), junk].concat()
+        };
+        let alone = answers.iter().map(|(junk, _)| junk.clone());
+        let answers: Vec<_> = answers.iter().map(with_head).chain(alone).collect();
+        let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        for error in executor.block_on(failures(answers)) {
+            // What a backend said plainly is shown as it is; the rest is ours.
+            if error.message == error.reason.message() {
+                assert_message_helps(&error.message);
+            }
+            let details = error.log_text();
+            prop_assert!(!details.contains(char::is_control), "{}", details);
+            prop_assert!(details.chars().count() <= 1010, "{}", details);
+        }
+    }
+}
+
+fn junk_bytes() -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(any::<u8>(), 0..600)
+}
+
+/// What becomes of one request for each of these answers.
+async fn failures(answers: Vec<Vec<u8>>) -> Vec<Error> {
+    let count = answers.len();
+    let script = |answer| vec![ServerStep::Receive, ServerStep::Send(answer), ServerStep::Close];
+    let server = ScriptedServer::start(answers.into_iter().map(script).collect::<Vec<_>>()).await;
+    let transport = Arc::new(HttpTransport::new(&HttpSettings::new(server.url())).unwrap());
+    let mut root = SupervisorSpec::new("root");
+    let queue = QueueActor::new(transport, policy(), QueueView::default());
+    let queue = QueueHandle::new(root.child(Child::new("queue", queue)).unwrap());
+    let _runtime = Runtime::builder().start(root).await.unwrap();
+    let mut errors = Vec::new();
+    for _ in 0..count {
+        // With its key it is a request that may be repeated, yet not one that the transport repeats of itself.
+        let request = Request::post("/thing").idempotency_key("key").retries(0).build().unwrap();
+        errors.push(queue.request(request).await.unwrap_err());
+    }
+    errors
+}

@@ -1,0 +1,309 @@
+//! A transport that does as it is told, and keeps watch over what it is asked to do.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::{
+    request::Request,
+    transport::{FullResponse, ResponseBody, ResponseHead, FailureKind, StreamingResponse, SendProgress, Transport, TransportError},
+};
+
+/// What becomes of one attempt.
+#[derive(Debug, Clone)]
+pub(super) enum ScriptedResponse {
+    /// The backend answers with this status.
+    Respond(u16),
+    /// It answers with this status after so long.
+    RespondAfter(Duration, u16),
+    /// It answers 503 and asks to wait so many seconds.
+    RetryAfter(u64),
+    /// The connection is refused.
+    Refuse,
+    /// The connection breaks off, with the request maybe sent.
+    Reset,
+    /// It answers 200 with this many parts of four bytes, each after so long, and then ends as said.
+    Stream(usize, Duration, ScriptedEnd),
+    /// Nothing comes back.
+    Hang,
+    /// The transport panics.
+    Panic,
+}
+
+/// How an answer in parts ends.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum ScriptedEnd {
+    Complete,
+    Break,
+    Hang,
+    Panic,
+}
+
+/// One attempt, as the transport saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SeenAttempt {
+    pub(super) path: String,
+    pub(super) key: Option<String>,
+    /// Since the script was made.
+    pub(super) at: Duration,
+}
+
+/// The script. What it does not name is answered at once with 200; the last play of a path goes on.
+pub(super) struct ScriptedTransport {
+    responses: Mutex<HashMap<String, VecDeque<ScriptedResponse>>>,
+    seen: Mutex<Vec<SeenAttempt>>,
+    keys: Mutex<HashMap<String, Option<String>>>,
+    /// Paths whose last attempt may have reached the backend.
+    in_doubt: Arc<Mutex<HashMap<String, bool>>>,
+    running: Arc<AtomicUsize>,
+    peak: AtomicUsize,
+    parts: Arc<AtomicUsize>,
+    violations: Mutex<Vec<String>>,
+    refuses_all: AtomicBool,
+    started_at: Instant,
+}
+
+impl ScriptedTransport {
+    #[allow(clippy::disallowed_methods, reason = "tokio's clock is the paused one")]
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            responses: Mutex::default(),
+            seen: Mutex::default(),
+            keys: Mutex::default(),
+            in_doubt: Arc::default(),
+            running: Arc::default(),
+            peak: AtomicUsize::new(0),
+            parts: Arc::default(),
+            violations: Mutex::default(),
+            refuses_all: AtomicBool::new(false),
+            started_at: Instant::now(),
+        })
+    }
+
+    pub(super) fn on(&self, path: &str, plays: impl IntoIterator<Item = ScriptedResponse>) {
+        self.responses.lock().unwrap().insert(path.to_owned(), plays.into_iter().collect());
+    }
+
+    /// Whether nobody is there at all.
+    pub(super) fn refuse_all(&self, refuses: bool) {
+        self.refuses_all.store(refuses, Ordering::SeqCst);
+    }
+
+    pub(super) fn seen(&self) -> Vec<SeenAttempt> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// The paths that were asked for, in order.
+    pub(super) fn paths(&self) -> Vec<String> {
+        self.seen().into_iter().map(|seen| seen.path).collect()
+    }
+
+    /// When each attempt at `path` began, in seconds since the script was made.
+    pub(super) fn times(&self, path: &str) -> Vec<u64> {
+        self.seen().iter().filter(|seen| seen.path == path).map(|seen| seen.at.as_secs()).collect()
+    }
+
+    pub(super) fn running(&self) -> usize {
+        self.running.load(Ordering::SeqCst)
+    }
+
+    /// The most attempts that were ever under way at once.
+    pub(super) fn peak(&self) -> usize {
+        self.peak.load(Ordering::SeqCst)
+    }
+
+    /// How many parts of answers were taken.
+    pub(super) fn parts(&self) -> usize {
+        self.parts.load(Ordering::SeqCst)
+    }
+
+    /// What must never happen and did.
+    pub(super) fn violations(&self) -> Vec<String> {
+        self.violations.lock().unwrap().clone()
+    }
+
+    fn next(&self, path: &str) -> ScriptedResponse {
+        if self.refuses_all.load(Ordering::SeqCst) {
+            return ScriptedResponse::Refuse;
+        }
+        let mut plays = self.responses.lock().unwrap();
+        match plays.get_mut(path) {
+            Some(plays) if plays.len() > 1 => plays.pop_front().unwrap(),
+            Some(plays) => plays.front().cloned().unwrap(),
+            None => ScriptedResponse::Respond(200),
+        }
+    }
+
+    fn check_request(&self, request: &Request) {
+        let path = request.path_without_query().to_owned();
+        let key = request.idempotency_key().map(|key| key.to_str().unwrap().to_owned());
+        let mut wrongs = self.violations.lock().unwrap();
+        let is_doubtful = self.in_doubt.lock().unwrap().get(&path) == Some(&true);
+        if is_doubtful && !request.is_repeatable() {
+            wrongs.push(format!("{path} was sent again though it may have arrived"));
+        }
+        if *self.keys.lock().unwrap().entry(path.clone()).or_insert_with(|| key.clone()) != key {
+            wrongs.push(format!("{path} changed its key"));
+        }
+        self.seen.lock().unwrap().push(SeenAttempt { path, key, at: self.started_at.elapsed() });
+    }
+
+    /// Counts the attempt in.
+    fn start(&self, request: &Request) -> RunningAttempt {
+        self.check_request(request);
+        let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
+        self.peak.fetch_max(running, Ordering::SeqCst);
+        RunningAttempt {
+            running: Arc::clone(&self.running),
+            in_doubt: Arc::clone(&self.in_doubt),
+            path: request.path_without_query().to_owned(),
+            may_have_arrived: true,
+        }
+    }
+}
+
+/// Counts an attempt as long as it is under way, and knows whether it may have reached the backend.
+struct RunningAttempt {
+    running: Arc<AtomicUsize>,
+    in_doubt: Arc<Mutex<HashMap<String, bool>>>,
+    path: String,
+    may_have_arrived: bool,
+}
+
+impl Drop for RunningAttempt {
+    fn drop(&mut self) {
+        self.running.fetch_sub(1, Ordering::SeqCst);
+        let path = std::mem::take(&mut self.path);
+        self.in_doubt.lock().unwrap().insert(path, self.may_have_arrived);
+    }
+}
+
+impl Transport for ScriptedTransport {
+    fn send<'a>(
+        &'a self,
+        request: &'a Request,
+        patience: Duration,
+    ) -> BoxFuture<'a, Result<FullResponse, TransportError>> {
+        async move {
+            let StreamingResponse { status, headers, mut body, .. } = self.send_streaming(request, patience).await?;
+            let mut whole = BytesMut::new();
+            while let Some(part) = body.next().await {
+                whole.extend_from_slice(&part?);
+            }
+            Ok(FullResponse { status, headers, body: whole.freeze(), is_redirected: false })
+        }
+        .boxed()
+    }
+
+    fn send_streaming<'a>(
+        &'a self,
+        request: &'a Request,
+        patience: Duration,
+    ) -> BoxFuture<'a, Result<StreamingResponse, TransportError>> {
+        async move {
+            let mut attempt = self.start(request);
+            let play = self.next(&attempt.path);
+            if let ScriptedResponse::Stream(parts, gap, then) = play {
+                let trickle = ScriptedStream { left: parts, gap, then, patience, taken: Arc::clone(&self.parts) };
+                return Ok(trickle.open(attempt));
+            }
+            let ended = timeout(patience, respond_whole(play)).await.unwrap_or_else(|_| {
+                Err(TransportError::new(FailureKind::TimedOut, SendProgress::MaybeSent, "nothing came"))
+            });
+            attempt.may_have_arrived = match &ended {
+                Ok(answer) => answer.status.is_server_error(),
+                Err(failure) => failure.progress != SendProgress::NotSent,
+            };
+            ended.map(StreamingResponse::from)
+        }
+        .boxed()
+    }
+}
+
+/// An answer in parts.
+struct ScriptedStream {
+    left: usize,
+    gap: Duration,
+    then: ScriptedEnd,
+    patience: Duration,
+    taken: Arc<AtomicUsize>,
+}
+
+impl ScriptedStream {
+    fn open(self, attempt: RunningAttempt) -> StreamingResponse {
+        let length = (self.left * 4) as u64;
+        let body = stream::try_unfold((self, attempt), |(mut trickle, attempt)| async move {
+            let part = trickle.next().await?;
+            Ok(part.map(|part| (part, (trickle, attempt))))
+        });
+        let headers = HeaderMap::from_iter([(header::CONTENT_LENGTH, HeaderValue::from(length))]);
+        StreamingResponse {
+            status: StatusCode::OK,
+            headers,
+            length: Some(length),
+            is_end_marked: true,
+            body: ResponseBody::new(body),
+        }
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, TransportError> {
+        let fail = |kind, details: &str| {
+            let head = ResponseHead { status: StatusCode::OK, headers: HeaderMap::new() };
+            Err(TransportError::in_body(kind, head, details))
+        };
+        let gap = match self.left {
+            0 if matches!(self.then, ScriptedEnd::Hang) => Duration::MAX,
+            _ => self.gap,
+        };
+        if timeout(self.patience, sleep(gap)).await.is_err() {
+            return fail(FailureKind::BodyTimedOut, "it stood still");
+        }
+        if self.left > 0 {
+            self.left -= 1;
+            self.taken.fetch_add(1, Ordering::SeqCst);
+            return Ok(Some(Bytes::from_static(b"part")));
+        }
+        match self.then {
+            ScriptedEnd::Complete | ScriptedEnd::Hang => Ok(None),
+            ScriptedEnd::Break => fail(FailureKind::BodyReset, "it broke off"),
+            ScriptedEnd::Panic => panic!("the answer panics on purpose"),
+        }
+    }
+}
+
+async fn respond_whole(play: ScriptedResponse) -> Result<FullResponse, TransportError> {
+    match play {
+        ScriptedResponse::Respond(status) => Ok(answer(status, HeaderMap::new())),
+        ScriptedResponse::RespondAfter(delay, status) => {
+            sleep(delay).await;
+            Ok(answer(status, HeaderMap::new()))
+        }
+        ScriptedResponse::RetryAfter(seconds) => {
+            Ok(answer(503, HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from(seconds))])))
+        }
+        ScriptedResponse::Refuse => Err(TransportError::new(FailureKind::Refused, SendProgress::NotSent, "refused")),
+        ScriptedResponse::Reset => Err(TransportError::new(FailureKind::Reset, SendProgress::MaybeSent, "reset")),
+        ScriptedResponse::Hang => std::future::pending().await,
+        ScriptedResponse::Panic => panic!("the transport panics on purpose"),
+        ScriptedResponse::Stream(..) => unreachable!("it is played in parts"),
+    }
+}
+
+fn answer(status: u16, headers: HeaderMap) -> FullResponse {
+    FullResponse {
+        status: StatusCode::from_u16(status).unwrap(),
+        headers,
+        body: Bytes::from_static(b"{}"),
+        is_redirected: false,
+    }
+}

@@ -1,0 +1,241 @@
+//! Whatever happens, each request has exactly one fate.
+
+use std::{collections::HashMap, time::Duration};
+
+use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
+use mainstay_runtime::policy::{ChildPolicy, Delay};
+use proptest::prelude::*;
+
+use super::{
+    fixture::{QueueFixture, get, advance_time, policy, post, read_to_end, s, run_until_idle, restart_policy},
+    scripted_transport::{ScriptedResponse, ScriptedEnd},
+};
+use crate::{
+    connection::status::ConnectionState,
+    error::{Error, Reason},
+    queue::{PriorityQueuePolicy, Overflow, QueueMessage, QueuePolicy, RetryPolicy},
+    request::{Priority, RequestBuilder, RequestId},
+};
+
+/// The events that end a request.
+pub(super) const END_EVENTS: [&str; 4] = ["request_done", "request_failed", "request_timed_out", "queue_overflow"];
+
+#[derive(Debug, Clone)]
+enum QueueStep {
+    Submit { method: Method, priority: Priority, wait_ms: Option<u64>, plays: Vec<ScriptedResponse>, in_parts: bool },
+    Cancel { nth: usize },
+    DropCaller { nth: usize },
+    Crash,
+    Restart,
+    Link(ConnectionState),
+    BackendSeen,
+    AdvanceTime { ms: u64 },
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Method {
+    Get,
+    Post,
+    KeyedPost,
+    /// One of two that all callers share.
+    SharedGet,
+}
+
+fn scripted_response() -> impl Strategy<Value = ScriptedResponse> {
+    prop_oneof![
+        4 => Just(ScriptedResponse::Respond(200)),
+        4 => (0..4_000_u64).prop_map(|ms| ScriptedResponse::RespondAfter(Duration::from_millis(ms), 200)),
+        1 => Just(ScriptedResponse::Respond(404)),
+        2 => Just(ScriptedResponse::Respond(500)),
+        1 => (0..5_u64).prop_map(ScriptedResponse::RetryAfter),
+        2 => Just(ScriptedResponse::Refuse),
+        2 => Just(ScriptedResponse::Reset),
+        1 => Just(ScriptedResponse::Hang),
+        1 => Just(ScriptedResponse::Panic),
+        4 => scripted_stream(),
+    ]
+}
+
+/// Few enough parts to come to an end though nobody reads.
+fn scripted_stream() -> impl Strategy<Value = ScriptedResponse> {
+    let then = prop::sample::select(vec![ScriptedEnd::Complete, ScriptedEnd::Complete, ScriptedEnd::Break, ScriptedEnd::Hang, ScriptedEnd::Panic]);
+    let parts = (0..4_usize, 0..2_000_u64, then);
+    parts.prop_map(|(parts, ms, then)| ScriptedResponse::Stream(parts, Duration::from_millis(ms), then))
+}
+
+fn step() -> impl Strategy<Value = QueueStep> {
+    let method = prop::sample::select(vec![Method::Get, Method::Post, Method::KeyedPost, Method::SharedGet]);
+    let priority = prop::sample::select(Priority::ALL.to_vec());
+    let link = prop::sample::select(vec![
+        ConnectionState::Connected,
+        ConnectionState::Reconnecting,
+        ConnectionState::Disconnected,
+    ]);
+    let wait_ms = prop::option::of(0..3_000_u64);
+    let submit = (method, priority, wait_ms, prop::collection::vec(scripted_response(), 1..4), any::<bool>());
+    prop_oneof![
+        10 => submit.prop_map(|(method, priority, wait_ms, plays, in_parts)| {
+            QueueStep::Submit { method, priority, wait_ms, plays, in_parts }
+        }),
+        2 => any::<usize>().prop_map(|nth| QueueStep::Cancel { nth }),
+        2 => any::<usize>().prop_map(|nth| QueueStep::DropCaller { nth }),
+        1 => Just(QueueStep::Crash),
+        1 => Just(QueueStep::Restart),
+        1 => link.prop_map(QueueStep::Link),
+        1 => Just(QueueStep::BackendSeen),
+        6 => (0..2_000_u64).prop_map(|ms| QueueStep::AdvanceTime { ms }),
+    ]
+}
+
+type PendingAnswer = BoxFuture<'static, Result<(), Error>>;
+
+struct RequestTrace {
+    scene: QueueFixture,
+    /// `None` where the caller has gone.
+    open: Vec<(RequestId, Option<PendingAnswer>)>,
+}
+
+impl RequestTrace {
+    fn request(&self, request: RequestBuilder, in_parts: bool) -> (RequestId, PendingAnswer) {
+        if !in_parts {
+            let (id, answer) = self.scene.submit(request);
+            return (id, answer.map_ok(drop).boxed());
+        }
+        let (id, answer) = self.scene.queue.submit_open(request.build().unwrap());
+        (id, async move { read_to_end(&mut answer.await?).await.1 }.boxed())
+    }
+
+    async fn apply(&mut self, step: QueueStep) {
+        match step {
+            QueueStep::Submit { method, priority, wait_ms, plays, in_parts } => {
+                let path = match method {
+                    Method::SharedGet => format!("/shared-{}", self.open.len() % 2),
+                    _ => format!("/{}", self.open.len()),
+                };
+                self.scene.script.on(&path, plays);
+                let request = match method {
+                    Method::Get => get(&path),
+                    Method::SharedGet => get(&path).shared(),
+                    Method::Post => post(&path),
+                    Method::KeyedPost => post(&path).generated_idempotency_key(),
+                };
+                let request = request.priority(priority).timeout(s(5));
+                let request = match wait_ms {
+                    Some(ms) => request.wait_timeout(Duration::from_millis(ms)),
+                    None => request,
+                };
+                let (id, answer) = self.request(request, in_parts);
+                self.open.push((id, Some(answer)));
+            }
+            QueueStep::Cancel { nth } if !self.open.is_empty() => {
+                let (id, _) = self.open[nth % self.open.len()];
+                self.scene.queue.cancel(id).await.unwrap();
+            }
+            QueueStep::DropCaller { nth } if !self.open.is_empty() => {
+                let nth = nth % self.open.len();
+                self.open[nth].1 = None;
+            }
+            QueueStep::Cancel { .. } | QueueStep::DropCaller { .. } => {}
+            QueueStep::Crash => self.scene.address.cast(QueueMessage::Panic).await.unwrap(),
+            QueueStep::Restart => self.scene.runtime.root().restart("queue").await.unwrap(),
+            QueueStep::Link(state) => self.scene.set_link_state(state),
+            QueueStep::BackendSeen => self.scene.address.cast(QueueMessage::BackendSeen).await.unwrap(),
+            QueueStep::AdvanceTime { ms } => advance_time(Duration::from_millis(ms)).await,
+        }
+    }
+
+    /// How often the journal ends each request.
+    async fn end_counts(&self) -> HashMap<u64, usize> {
+        let mut ends = HashMap::new();
+        for record in self.scene.journal_records().await {
+            if END_EVENTS.contains(&record.kind.as_str()) {
+                *ends.entry(record.fields["request_id"].as_u64().unwrap()).or_default() += 1;
+            }
+        }
+        ends
+    }
+}
+
+async fn run_steps(steps: Vec<QueueStep>, overflow: Overflow, is_stopped: bool) -> Result<(), TestCaseError> {
+    let lanes = PriorityQueuePolicy { queue_max: 4, overflow, age_after: s(1) };
+    let policy = QueuePolicy { max_concurrent: 2, queue: lanes, ..policy() };
+    let upkeep = ChildPolicy { delay: Delay::Fixed { delay: Duration::from_millis(100) }, ..restart_policy() };
+    let mut trace = RequestTrace { scene: QueueFixture::start_with(upkeep, policy).await, open: Vec::new() };
+    for step in steps {
+        trace.apply(step).await;
+    }
+    if is_stopped {
+        trace.scene.runtime.shutdown().await;
+        run_until_idle().await;
+    } else {
+        advance_time(s(600)).await;
+    }
+    let ends = trace.end_counts().await;
+    for (id, answer) in &mut trace.open {
+        let ended = ends.get(&id.0).copied().unwrap_or(0);
+        let answer = answer.take().map(FutureExt::now_or_never);
+        let was_never_accepted =
+            is_stopped && matches!(&answer, Some(Some(Err(error))) if error.reason == Reason::Stopped);
+        let has_gone_early = is_stopped && answer.is_none();
+        prop_assert!(
+            ended == 1 || ended == 0 && (was_never_accepted || has_gone_early),
+            "{id}: {ended} ends"
+        );
+        prop_assert!(!matches!(answer, Some(None)), "{id} waits for ever");
+        if let Some(Some(Err(error))) = answer {
+            prop_assert_eq!(error.request_id, Some(*id));
+        }
+    }
+    prop_assert!(trace.scene.script.violations().is_empty(), "{:?}", trace.scene.script.violations());
+    prop_assert!(trace.scene.script.peak() <= 2);
+    let stats = trace.scene.view.stats();
+    prop_assert_eq!((trace.scene.script.running(), stats.running, stats.waiting), (0, 0, 0));
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn each_request_has_exactly_one_fate_whatever_crashes_or_is_called_off(
+        steps in prop::collection::vec(step(), 1..40),
+        overflow in prop::sample::select(vec![Overflow::Reject, Overflow::DropOldest, Overflow::DropLowest]),
+        is_stopped in any::<bool>(),
+    ) {
+        let clock = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        clock.unwrap().block_on(run_steps(steps, overflow, is_stopped))?;
+    }
+}
+
+/// On several threads a request can be called off just as its attempt ends, and a crash meets attempts that are being
+/// polled elsewhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn request_ends_exactly_once_on_several_threads() {
+    let retry = RetryPolicy { delay: Delay::NONE, ..RetryPolicy::default() };
+    let scene = QueueFixture::start(QueuePolicy { max_concurrent: 3, retry, ..policy() }).await;
+    let answers = (0..400).map(|n| {
+        let path = format!("/{n}");
+        scene.script.on(&path, [ScriptedResponse::RespondAfter(Duration::from_micros(n % 7 * 100), 200)]);
+        let (id, answer) = scene.submit(post(&path).idempotency_key("k").retries(100));
+        let (queue, address) = (scene.queue.clone(), scene.address.clone());
+        async move {
+            let mut answer = std::pin::pin!(answer);
+            if n % 3 == 0 {
+                tokio::task::yield_now().await;
+                queue.cancel(id).await.unwrap();
+            }
+            if n % 100 == 50 {
+                address.cast(QueueMessage::Panic).await.unwrap();
+            }
+            answer.as_mut().await
+        }
+    });
+    let mut callers: tokio::task::JoinSet<_> = answers.collect();
+    while let Some(answer) = callers.join_next().await {
+        if let Err(error) = answer.unwrap() {
+            assert!(matches!(error.reason, Reason::Cancelled | Reason::Crashed), "{error:?}");
+        }
+    }
+    assert!(scene.script.peak() <= 3 && scene.script.violations().is_empty());
+    scene.view.subscribe().wait_for(|stats| stats.running == 0 && stats.waiting == 0).await.unwrap();
+}

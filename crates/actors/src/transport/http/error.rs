@@ -1,0 +1,131 @@
+//! What a failure of reqwest means.
+
+use std::{error::Error as StdError, io};
+
+use http::StatusCode;
+
+use super::receive::ResponseReader;
+use crate::{
+    network::proxy_error::ProxyError,
+    transport::{FailureKind, SendProgress, TransportError},
+};
+
+/// What `error` means if it came before the answer had begun.
+pub(super) fn kind_before_response(error: &reqwest::Error) -> FailureKind {
+    if error.is_builder() {
+        return FailureKind::BadRequest;
+    }
+    if error.is_connect() {
+        return connect_failure_kind(error);
+    }
+    if error.is_timeout() {
+        return FailureKind::TimedOut;
+    }
+    if is_malformed_response(error) { FailureKind::BadResponse } else { FailureKind::Reset }
+}
+
+/// What `error` means if it came within the answer.
+pub(super) fn kind_in_body(error: &reqwest::Error) -> FailureKind {
+    if error.is_timeout() {
+        FailureKind::BodyTimedOut
+    } else if is_malformed_response(error) {
+        FailureKind::BadResponse
+    } else {
+        FailureKind::BodyReset
+    }
+}
+
+fn connect_failure_kind(error: &reqwest::Error) -> FailureKind {
+    if error.is_timeout() {
+        return FailureKind::ConnectTimedOut;
+    }
+    if let Some(refusal) = causes(error).find_map(|cause| ProxyError::from_error_text(&cause.to_string())) {
+        return match refusal {
+            ProxyError::Unreachable => FailureKind::ProxyUnreachable,
+            ProxyError::Unauthenticated => FailureKind::ProxyUnauthenticated,
+            ProxyError::Refused => FailureKind::ProxyRefused,
+            ProxyError::Denied => FailureKind::ProxyDenied,
+        };
+    }
+    if error.is_dns() {
+        return FailureKind::HostNotFound;
+    }
+    let any = |kind| io_causes(error).any(|cause| cause.kind() == kind);
+    if any(io::ErrorKind::ConnectionRefused) {
+        FailureKind::Refused
+    } else if any(io::ErrorKind::InvalidData) {
+        // rustls reports a failed handshake in this way.
+        FailureKind::Tls
+    } else {
+        FailureKind::Connect
+    }
+}
+
+/// The same outcome where the connection was made to a proxy that hands requests on: whatever kept it from being made is
+/// the proxy's, and so is an answer that asks for a login to the proxy.
+pub(super) fn attribute_to_proxy(
+    outcome: Result<ResponseReader, TransportError>,
+) -> Result<ResponseReader, TransportError> {
+    use FailureKind::{
+        Connect, ConnectTimedOut, HostNotFound, ProxyUnauthenticated, ProxyUnreachable, Refused, Tls,
+    };
+    match outcome {
+        Ok(answer) if answer.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            let details = "the proxy answered with HTTP 407";
+            Err(TransportError::new(ProxyUnauthenticated, SendProgress::NotSent, details))
+        }
+        Err(failure) if matches!(failure.kind, Connect | ConnectTimedOut | HostNotFound | Refused | Tls) => {
+            let details = format!("{:?}: {}", failure.kind, failure.details);
+            Err(TransportError { kind: ProxyUnreachable, details, ..failure })
+        }
+        outcome => outcome,
+    }
+}
+
+/// Whether the request was never begun on its connection, so that the server cannot have seen it.
+pub(super) fn is_unsent(error: &reqwest::Error) -> bool {
+    let canceled = |error: &hyper::Error| error.is_canceled();
+    error.is_builder() || error.is_connect() || hyper_causes(error).any(canceled)
+}
+
+/// Whether the bytes came but are not HTTP: a broken head, or a broken chunk within the body.
+fn is_malformed_response(error: &reqwest::Error) -> bool {
+    let unreadable =
+        |cause: &io::Error| matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput);
+    hyper_causes(error).any(hyper::Error::is_parse) || io_causes(error).any(unreadable)
+}
+
+/// The cause in words, for a log; without the URL, whose query may hold secrets.
+pub(super) fn describe(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut said = error.to_string();
+    for cause in causes(&error) {
+        let words = cause.to_string();
+        // Some layers repeat the words of the layer below.
+        if !said.ends_with(&words) {
+            said.push_str(": ");
+            said.push_str(&words);
+        }
+    }
+    said
+}
+
+fn hyper_causes(error: &reqwest::Error) -> impl Iterator<Item = &hyper::Error> {
+    causes(error).filter_map(|cause| cause.downcast_ref())
+}
+
+fn io_causes(error: &reqwest::Error) -> impl Iterator<Item = &io::Error> {
+    causes(error).filter_map(|cause| cause.downcast_ref())
+}
+
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    std::iter::successors(error.source(), |&cause| next_cause(cause))
+}
+
+/// The next cause. An I/O error that wraps another error names as its source what is below that one, and so hides it.
+fn next_cause<'a>(cause: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    match cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => cause.source(),
+    }
+}

@@ -1,0 +1,171 @@
+//! An answer on its way in.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream;
+use http::{HeaderMap, StatusCode, header};
+use reqwest::Response;
+
+use super::{PoolUse, error, send::with_idle_timeout, upload::UploadGuard};
+use crate::{
+    request::ProgressSender,
+    transport::{FullResponse, ResponseBody, ResponseHead, FailureKind, StreamingResponse, TransportError},
+};
+
+/// An answer that has begun, maybe before the request was sent whole. Dropping it closes the connection, unless both
+/// have come to their end.
+pub(super) struct ResponseReader {
+    response: Response,
+    upload: UploadGuard,
+    idle: Duration,
+    is_redirected: bool,
+}
+
+type ReadFailure = (FailureKind, String);
+
+impl ResponseReader {
+    /// An answer of which each part must come within `idle`, counted from when it is asked for or from the last part
+    /// of the request that left.
+    pub(super) fn new(response: Response, upload: UploadGuard, idle: Duration) -> Self {
+        Self { response, upload, idle, is_redirected: false }
+    }
+
+    /// As what redirects led to, if there were any.
+    pub(super) fn with_redirects(mut self, redirects: usize) -> Self {
+        self.is_redirected = redirects > 0;
+        self
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    pub(super) fn headers(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+
+    /// Reads it to its end, as long as it has no more than `bytes_max`.
+    pub(super) async fn read_full(
+        &mut self,
+        bytes_max: usize,
+        meter: &ProgressSender,
+        kept: &PoolUse,
+    ) -> Result<FullResponse, TransportError> {
+        let (status, headers) = self.take_head();
+        match self.read_body(bytes_max, meter).await {
+            Ok(body) => {
+                self.record_end(kept);
+                Ok(FullResponse { status, headers, body, is_redirected: self.is_redirected })
+            }
+            Err((kind, details)) => {
+                Err(TransportError::in_body(kind, ResponseHead { status, headers }, details))
+            }
+        }
+    }
+
+    /// Its head, with the body as it comes.
+    pub(super) fn into_streaming(mut self, kept: PoolUse) -> StreamingResponse {
+        let (status, headers) = self.take_head();
+        let length = self.response.content_length();
+        let is_end_marked = length.is_some() || headers.contains_key(header::TRANSFER_ENCODING);
+        let head = ResponseHead { status, headers: headers.clone() };
+        let parts = stream::try_unfold((self, head, kept), |(mut incoming, head, kept)| async move {
+            match incoming.next_part().await {
+                Ok(Some(part)) => Ok(Some((part, (incoming, head, kept)))),
+                Ok(None) => {
+                    incoming.record_end(&kept);
+                    Ok(None)
+                }
+                Err((kind, details)) => Err(TransportError::in_body(kind, head, details)),
+            }
+        });
+        StreamingResponse { status, headers, length, is_end_marked, body: ResponseBody::new(parts) }
+    }
+
+    fn take_head(&mut self) -> (StatusCode, HeaderMap) {
+        (self.response.status(), std::mem::take(self.response.headers_mut()))
+    }
+
+    /// A connection that still has to send is not kept.
+    fn record_end(&self, kept: &PoolUse) {
+        if self.upload.has_ended() {
+            kept.record_return();
+        }
+    }
+
+    async fn read_body(&mut self, bytes_max: usize, meter: &ProgressSender) -> Result<Bytes, ReadFailure> {
+        let too_large = || (FailureKind::TooLarge, format!("more than {bytes_max} bytes"));
+        let announced = self.response.content_length();
+        if announced.is_some_and(|length| length > bytes_max as u64) {
+            return Err(too_large());
+        }
+        let mut body = BytesMut::new();
+        meter.set_received(0, announced);
+        while let Some(part) = self.next_part().await? {
+            if body.len() + part.len() > bytes_max {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&part);
+            meter.set_received(body.len() as u64, announced);
+        }
+        Ok(body.freeze())
+    }
+
+    async fn next_part(&mut self) -> Result<Option<Bytes>, ReadFailure> {
+        match with_idle_timeout(self.response.chunk(), &self.upload, self.idle).await {
+            Some(Ok(part)) => Ok(part),
+            Some(Err(error)) => Err(match self.upload.failure() {
+                Some(failure) => (failure.kind, failure.details),
+                None => (error::kind_in_body(&error), error::describe(error)),
+            }),
+            None => Err((FailureKind::BodyTimedOut, "the answer stood still".to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Instant, sleep};
+
+    use super::{super::upload::EmptyBody, *};
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// An answer whose parts come `gap` apart.
+    fn slow_response(parts: usize, gap: Duration) -> ResponseReader {
+        let part = move |left: usize| async move {
+            sleep(gap).await;
+            let part = Ok::<_, std::convert::Infallible>(Bytes::from_static(b"part"));
+            (left > 0).then(|| (part, left - 1))
+        };
+        let body = reqwest::Body::wrap_stream(stream::unfold(parts, part));
+        ResponseReader::new(Response::from(http::Response::new(body)), EmptyBody::new(false).1, LONG)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn moving_response_may_exceed_the_timeout() {
+        let started = Instant::now();
+        let body = slow_response(10, LONG / 2).read_body(1000, &ProgressSender::default()).await.unwrap();
+        assert_eq!(body, "part".repeat(10));
+        assert!(started.elapsed() > LONG * 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stalled_response_times_out() {
+        let started = Instant::now();
+        let (kind, _) = slow_response(10, LONG * 2).read_body(1000, &ProgressSender::default()).await.unwrap_err();
+        assert_eq!((kind, started.elapsed()), (FailureKind::BodyTimedOut, LONG));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_between_reads_does_not_count_as_idle() {
+        use futures_util::StreamExt;
+        let mut body = slow_response(3, LONG / 2).into_streaming(PoolUse::new(1)).body;
+        for _ in 0..3 {
+            assert_eq!(body.next().await.unwrap().unwrap(), "part");
+            sleep(LONG * 10).await;
+        }
+        assert!(body.next().await.is_none());
+    }
+}

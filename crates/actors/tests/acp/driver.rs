@@ -1,0 +1,339 @@
+//! The driver, which owns the agent's process.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay_actors::agent::acp::AcpDriver;
+use mainstay_actors::agent::{
+    UpdateBroadcast, UpdateSubscription, AgentState, AgentUpdate, Driver, DriverError, UpdateEvent, AgentMessage, MessageId,
+    Observation, ReportedHealth, UpdateKind,
+};
+use mainstay_actors::error::{Error, Reason};
+use mainstay_actors::process::{Launch, ProcessSpec, Readiness, ProcessManager};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use crate::agent::Switches;
+use crate::fixture::{arguments, example_path, with_timeout};
+
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+struct AcpDriverFixture {
+    driver: Arc<AcpDriver>,
+    updates: UpdateSubscription,
+    manager: ProcessManager,
+    folder: TempDir,
+}
+
+async fn start_driver(command: Vec<String>, settle: impl FnOnce(&mut Launch)) -> AcpDriverFixture {
+    let folder = tempfile::tempdir().unwrap();
+    let warden = ProcessManager::open(Some(folder.path())).await.unwrap().manager;
+    let mut spec = ProcessSpec::new("planner", command);
+    spec.cwd = Some(folder.path().to_owned());
+    let mut launch = Launch { spec, readiness: Readiness::None, ready_timeout: TIMEOUT };
+    settle(&mut launch);
+    let feed = UpdateBroadcast::default();
+    let listener = feed.subscribe();
+    let driver = AcpDriver::new(launch, warden.clone()).with_updates(feed);
+    AcpDriverFixture { driver: Arc::new(driver), updates: listener, manager: warden, folder }
+}
+
+/// An agent that keeps its conversations in `sessions` and resumes them.
+async fn resuming_driver(sessions: &Path) -> AcpDriverFixture {
+    let switches = Switches { resume: true, sessions: Some(sessions.to_owned()), ..Switches::default() };
+    let command = [vec![example_path().display().to_string()], arguments(&switches)].concat();
+    let home = sessions.to_owned();
+    start_driver(command, move |launch| launch.spec.cwd = Some(home)).await
+}
+
+fn shell(script: &str) -> Vec<String> {
+    ["sh", "-c", script].map(str::to_owned).to_vec()
+}
+
+fn message(id: u64, text: &str) -> AgentMessage {
+    AgentMessage { id: MessageId(id), body: json!({ "text": text }), deadline: None }
+}
+
+impl AcpDriverFixture {
+    async fn prompt(&self, id: u64, text: &str) -> Result<Value, Error> {
+        self.driver.deliver(message(id, text)).await
+    }
+
+    fn spawn_prompt(&self, id: u64, text: &str) -> JoinSet<Result<Value, Error>> {
+        let (driver, letter, mut task) = (Arc::clone(&self.driver), message(id, text), JoinSet::new());
+        task.spawn(async move { driver.deliver(letter).await });
+        task
+    }
+
+    async fn next_update_of(&mut self, kind: UpdateKind) -> Arc<AgentUpdate> {
+        loop {
+            match self.updates.next().await.unwrap() {
+                UpdateEvent::Update(update) if update.kind == kind => return update,
+                UpdateEvent::Update(_) => {}
+                missed @ UpdateEvent::Missed(_) => panic!("{missed:?}"),
+            }
+        }
+    }
+
+    /// Whether anything of it is known to run.
+    fn is_recorded(&self) -> bool {
+        !std::fs::read_to_string(self.folder.path().join("processes")).unwrap().is_empty()
+    }
+
+    async fn stop(self) {
+        self.driver.stop().await;
+        assert!(!self.is_recorded());
+        self.manager.close().await;
+    }
+}
+
+fn exit_details(observation: Observation) -> String {
+    match observation {
+        Observation::Exited { why } => why.log_text().to_owned(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn start_error(restarted: Result<(), DriverError>) -> Error {
+    match restarted {
+        Err(DriverError::Failed(why)) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn turn_end(text: &str) -> Value {
+    json!({ "stop_reason": "end_turn", "text": text })
+}
+
+#[tokio::test]
+async fn driver_start_prompt_stop_leaves_nothing_running() {
+    with_timeout(async {
+        let sessions = tempfile::tempdir().unwrap();
+        let mut bed = resuming_driver(sessions.path()).await;
+        let nobody = bed.prompt(1, "hello").await.unwrap_err();
+        // It reached nobody, so it can be handed out again.
+        assert_eq!(nobody.reason, Reason::AgentFailed);
+        assert!(exit_details(bed.driver.check().await).contains("does not run"));
+        assert_eq!(bed.driver.session(), None);
+
+        bed.driver.restart().await.unwrap();
+        let began = bed.next_update_of(UpdateKind::Session).await;
+        assert_eq!(began.body, json!({ "id": "s1", "how": "new" }));
+        let Observation::Answered { reported: ReportedHealth::Healthy, .. } = bed.driver.check().await else {
+            panic!()
+        };
+        assert_eq!(bed.driver.read_state().await, Ok(AgentState::Unsupported));
+        assert_eq!(bed.prompt(2, "hello").await, Ok(turn_end("you said: hello")));
+        assert_eq!(bed.driver.activity().in_flight, 0);
+
+        let wrong =
+            bed.driver.deliver(AgentMessage { id: MessageId(3), body: json!(7), deadline: None }).await.unwrap_err();
+        assert_eq!(wrong.reason, Reason::InvalidRequest);
+        assert!(bed.is_recorded() && bed.driver.process().unwrap().pid > 0);
+        bed.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn crash_during_prompt_is_unknown_and_session_resumes() {
+    with_timeout(async {
+        let sessions = tempfile::tempdir().unwrap();
+        let mut bed = resuming_driver(sessions.path()).await;
+        bed.driver.restart().await.unwrap();
+        bed.prompt(1, "one").await.unwrap();
+        let (incident, crash) = tokio::join!(bed.driver.wait_for_failure(), bed.prompt(2, "crash"));
+        let error = crash.unwrap_err();
+        assert_eq!((error.reason, error.retryable), (Reason::OutcomeUnknown, false));
+        assert!(error.log_text().contains("it exited with code 3"), "{error:?}");
+        assert!(exit_details(incident).contains("it exited with code 3"));
+        assert!(exit_details(bed.driver.check().await).contains("it exited with code 3"));
+        assert_eq!(bed.prompt(3, "anybody there?").await.unwrap_err().reason, Reason::AgentFailed);
+
+        bed.driver.restart().await.unwrap();
+        bed.next_update_of(UpdateKind::Session).await;
+        assert_eq!(bed.next_update_of(UpdateKind::Session).await.body, json!({ "id": "s1", "how": "resumed" }));
+        // Nothing was said twice.
+        assert_eq!(bed.prompt(4, "recall").await, Ok(turn_end("one | crash | recall")));
+        bed.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn session_is_resumed_by_a_new_driver() {
+    with_timeout(async {
+        let sessions = tempfile::tempdir().unwrap();
+        let bed = resuming_driver(sessions.path()).await;
+        bed.driver.restart().await.unwrap();
+        bed.prompt(1, "one").await.unwrap();
+        let kept = bed.driver.session().unwrap();
+        bed.stop().await;
+
+        let mut bed = resuming_driver(sessions.path()).await;
+        bed.driver.restore_session(kept.clone());
+        bed.driver.restart().await.unwrap();
+        assert_eq!(bed.next_update_of(UpdateKind::Session).await.body["how"], "resumed");
+        assert_eq!(bed.prompt(2, "recall").await, Ok(turn_end("one | recall")));
+        assert_eq!(bed.driver.session(), Some(kept.clone()));
+        bed.stop().await;
+
+        // It is about that folder alone.
+        let command = [example_path().display().to_string(), "--resume".to_owned()].to_vec();
+        let mut bed = start_driver(command, |_| ()).await;
+        bed.driver.restore_session(kept);
+        bed.driver.restart().await.unwrap();
+        let lost = json!({ "id": "s1", "why": "it was about another folder" });
+        assert_eq!(
+            bed.next_update_of(UpdateKind::Session).await.body,
+            json!({ "id": "s1", "how": "new", "lost": lost })
+        );
+        bed.driver.restore_session(json!("nonsense"));
+        bed.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn answer_through_driver_ends_the_ask() {
+    with_timeout(async {
+        let sessions = tempfile::tempdir().unwrap();
+        let mut bed = resuming_driver(sessions.path()).await;
+        bed.driver.restart().await.unwrap();
+        let mut turn_of_two = bed.spawn_prompt(1, "ask 2");
+        let first = bed.next_update_of(UpdateKind::Ask).await.ask.clone().unwrap();
+        let second = bed.next_update_of(UpdateKind::Ask).await.ask.clone().unwrap();
+        let asked_at = bed.driver.activity().progressed_at.unwrap();
+        while tokio::time::Instant::now() <= asked_at {
+            tokio::task::yield_now().await;
+        }
+        assert!(bed.driver.activity().progressed_at.unwrap() > asked_at);
+        assert_eq!(bed.driver.activity().in_flight, 1);
+
+        assert_eq!(bed.driver.answer(&first, json!(true)).unwrap_err().reason, Reason::InvalidRequest);
+        assert_eq!(bed.driver.answer(&first, json!("maybe")).unwrap_err().reason, Reason::InvalidRequest);
+        assert_eq!(bed.driver.answer("a9", json!("allow")).unwrap_err().reason, Reason::NotFound);
+        bed.driver.answer(&first, json!("allow")).unwrap();
+        bed.driver.answer(&second, json!({ "optionId": "allow" })).unwrap();
+        let end = turn_of_two.join_next().await.unwrap().unwrap();
+        assert_eq!(end, Ok(turn_end("allow allow ")));
+        bed.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn deliver_dropped_cancels_the_turn() {
+    with_timeout(async {
+        let sessions = tempfile::tempdir().unwrap();
+        let mut bed = resuming_driver(sessions.path()).await;
+        bed.driver.restart().await.unwrap();
+        let hanging = bed.spawn_prompt(1, "hang");
+        bed.next_update_of(UpdateKind::Message).await;
+        drop(hanging);
+        assert_eq!(bed.prompt(2, "next").await, Ok(turn_end("you said: next")));
+        bed.stop().await;
+    })
+    .await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn stop_exit_on_stdin_close_is_not_a_kill() {
+    with_timeout(async {
+        let script = r#"trap '' TERM; "$0"; echo "$?" > farewell"#;
+        let command = [shell(script), vec![example_path().display().to_string()]].concat();
+        let mut bed = start_driver(command, |launch| launch.spec.grace = TIMEOUT * 10).await;
+        bed.driver.restart().await.unwrap();
+        let mut hanging = bed.spawn_prompt(1, "hang");
+        bed.next_update_of(UpdateKind::Message).await;
+        bed.driver.stop().await;
+        let error = hanging.join_next().await.unwrap().unwrap().unwrap_err();
+        assert_eq!(error.reason, Reason::OutcomeUnknown);
+        assert!(error.log_text().contains("its process was stopped"), "{error:?}");
+        assert_eq!(std::fs::read_to_string(bed.folder.path().join("farewell")).unwrap(), "0\n");
+        bed.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn protocol_violation_is_exited_while_process_runs() {
+    with_timeout(async {
+        let sessions = tempfile::tempdir().unwrap();
+        let bed = resuming_driver(sessions.path()).await;
+        bed.driver.restart().await.unwrap();
+        let (incident, broken) = tokio::join!(bed.driver.wait_for_failure(), bed.prompt(2, "broken"));
+        assert_eq!(broken.unwrap_err().reason, Reason::OutcomeUnknown);
+        assert!(exit_details(incident).contains("the agent broke the protocol: it wrote a message that is not JSON"));
+        assert!(exit_details(bed.driver.check().await).contains("the agent broke the protocol"));
+        bed.driver.restart().await.unwrap();
+        assert_eq!(bed.prompt(3, "recall").await, Ok(turn_end("broken | recall")));
+        bed.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn start_without_acp_fails_and_leaves_nothing_running() {
+    with_timeout(async {
+        let short = |launch: &mut Launch| launch.ready_timeout = Duration::from_millis(300);
+        let long = |_: &mut Launch| ();
+        let run = async |command: Vec<String>, settle: fn(&mut Launch)| {
+            let bed = start_driver(command, settle).await;
+            let why = start_error(bed.driver.restart().await);
+            exit_details(bed.driver.check().await);
+            bed.stop().await;
+            why
+        };
+        let why = run(shell("echo no key >&2; exit 4"), long).await;
+        assert!(why.log_text().contains("it exited with code 4; its last words on stderr: no key"), "{why:?}");
+        let words = "echo refused: $KEY at https://me:pass@host/a?b=c >&2; exit 4";
+        let secret =
+            |launch: &mut Launch| drop(launch.spec.env.insert("KEY".to_owned(), "sk-4711-x".to_owned()));
+        let why = run(shell(words), secret).await;
+        let told = "refused: [redacted] at https://[redacted]@host/a?[redacted]";
+        assert!(why.log_text().ends_with(told), "{why:?}");
+        let why = run(shell("exec cat"), long).await;
+        assert_eq!(why.log_text(), "the agent refused initialize: Method not found: initialize (code -32601)");
+        assert_eq!(why.reason, Reason::AgentFailed);
+        let why = run(shell("echo thinking >&2; sleep 1000"), short).await;
+        assert!(why.log_text().contains("within 300ms; its last words on stderr: thinking"), "{why:?}");
+        let why = run(vec!["mainstay-has-no-such-program".to_owned()], long).await;
+        assert!(why.log_text().contains("there is no program"), "{why:?}");
+        let why = run(shell("read -r _"), |launch| launch.readiness = Readiness::Stdout("up".to_owned())).await;
+        assert_eq!(why.reason, Reason::InvalidConfig);
+        let why = run(vec![example_path().display().to_string(), "--login".to_owned()], long).await;
+        assert_eq!(why.reason, Reason::Unauthenticated);
+        let why = run([example_path().display().to_string(), "--version".into(), "2".into()].to_vec(), long).await;
+        assert!(why.log_text().contains("version 2"), "{why:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn abandon_kills_and_memory_over_ceiling_fails() {
+    with_timeout(async {
+        let folder = tempfile::tempdir().unwrap();
+        let warden = ProcessManager::open(Some(folder.path())).await.unwrap().manager;
+        let spec = ProcessSpec::new("planner", [example_path().display().to_string()]);
+        let launch = Launch { spec, readiness: Readiness::None, ready_timeout: TIMEOUT };
+        let driver = AcpDriver::new(launch, warden.clone())
+            .with_memory_ceiling(1)
+            .with_memory_interval(Duration::from_millis(1));
+        driver.restart().await.unwrap();
+        assert!(exit_details(driver.wait_for_failure().await).contains("memory"));
+        assert!(exit_details(driver.check().await).contains("memory"));
+        assert!(driver.process().is_none(), "it does not grow until its restart is due");
+        driver.restart().await.unwrap();
+        let mut hanging = driver.deliver(message(1, "hang"));
+        assert!(futures_util::FutureExt::now_or_never(&mut hanging).is_none());
+        driver.abandon();
+        assert!(hanging.await.is_err());
+        warden.close().await;
+        assert_eq!(std::fs::read_to_string(folder.path().join("processes")).unwrap(), "");
+    })
+    .await;
+}

@@ -1,0 +1,141 @@
+//! Conversations that are taken up again, or cannot be.
+
+use std::path::Path;
+
+use mainstay_actors::agent::UpdateKind;
+use mainstay_actors::agent::acp::{AcpError, AcpOptions, LostSession, SessionOrigin, SessionStart};
+use mainstay_actors::error::Reason;
+
+use crate::agent::Switches;
+use crate::fixture::{AcpClientFixture, AgentTransport, turn_end, open_client, with_timeout};
+
+fn switches_with(folder: &Path, resume: bool, load: bool) -> Switches {
+    Switches { resume, load, sessions: Some(folder.to_owned()), ..Switches::default() }
+}
+
+/// An agent that has crashed in the middle of its third prompt: what is left of it is its folder.
+async fn crash_in_third_prompt(switches: &Switches) -> (String, AcpOptions) {
+    let mut scene = open_client(AgentTransport::Subprocess, switches.clone(), AcpOptions::default()).await.unwrap();
+    let start = scene.start_session(None).await.unwrap();
+    scene.prompt(1, "one").await.unwrap();
+    scene.prompt(2, "two").await.unwrap();
+    scene.next_text().await;
+    scene.next_text().await;
+    let fault = scene.prompt(3, "crash").await.unwrap_err();
+    assert_eq!(fault, AcpError::Closed);
+    // Whether it did anything before it crashed, nobody knows; so nobody may simply say it again.
+    let error = fault.to_turn_error();
+    assert_eq!((error.reason, error.retryable), (Reason::OutcomeUnknown, false));
+    assert_eq!(scene.next_text().await.0, "crashing");
+    assert_eq!(scene.client.end(), Some(AcpError::Closed));
+    let nobody = scene.prompt(4, "anybody there?").await.unwrap_err();
+    assert_eq!(nobody, AcpError::AlreadyEnded(Box::new(AcpError::Closed)));
+    assert_eq!(nobody.to_turn_error().reason, Reason::AgentFailed);
+    (start.id, scene.options)
+}
+
+async fn reconnect(switches: Switches, options: AcpOptions, kept: &str) -> (AcpClientFixture, SessionStart) {
+    let scene = open_client(AgentTransport::Subprocess, switches, options).await.unwrap();
+    let start = scene.start_session(Some(kept)).await.unwrap();
+    (scene, start)
+}
+
+#[tokio::test]
+async fn crashed_session_is_resumed_if_offered() {
+    with_timeout(async {
+        let folder = tempfile::tempdir().unwrap();
+        let switches = switches_with(folder.path(), true, true);
+        let (kept, options) = crash_in_third_prompt(&switches).await;
+        let (mut scene, start) = reconnect(switches, options, &kept).await;
+        assert_eq!(start, SessionStart { id: kept.clone(), origin: SessionOrigin::Resumed, lost: None });
+        assert_eq!(scene.client.session(), Some(kept));
+        // Nothing was told again, and no prompt was sent again.
+        assert_eq!(scene.prompt(5, "recall").await, turn_end("end_turn", "one | two | crash | recall"));
+        assert_eq!(scene.next_text().await.0, "one | two | crash | recall");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn loaded_session_marks_updates_as_replay() {
+    with_timeout(async {
+        let folder = tempfile::tempdir().unwrap();
+        let switches = switches_with(folder.path(), false, true);
+        let (kept, options) = crash_in_third_prompt(&switches).await;
+        let (mut scene, start) = reconnect(switches, options, &kept).await;
+        assert_eq!((start.origin, start.lost), (SessionOrigin::Loaded, None));
+        for text in ["one", "two", "crash"] {
+            let update = scene.next_update().await;
+            assert!(update.is_replay && update.message_id.is_none(), "{update:?}");
+            assert_eq!(
+                (update.kind, update.body["content"]["text"].as_str()),
+                (UpdateKind::Progress, Some(text))
+            );
+        }
+        assert_eq!(scene.prompt(5, "news").await, turn_end("end_turn", "you said: news"));
+        let update = scene.next_update().await;
+        assert!(!update.is_replay && update.message_id.is_some(), "{update:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_resume_method_starts_new_session() {
+    with_timeout(async {
+        let folder = tempfile::tempdir().unwrap();
+        let switches = switches_with(folder.path(), false, false);
+        let (kept, options) = crash_in_third_prompt(&switches).await;
+        let (scene, start) = reconnect(switches, options, &kept).await;
+        let why = "the agent offers neither session/resume nor session/load".to_owned();
+        let lost = Some(LostSession { id: kept, why });
+        assert_eq!(start, SessionStart { id: "s2".to_owned(), origin: SessionOrigin::New, lost });
+        assert_eq!(scene.prompt(5, "recall").await, turn_end("end_turn", "recall"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn unknown_session_is_lost_with_reason() {
+    with_timeout(async {
+        let folder = tempfile::tempdir().unwrap();
+        let switches = switches_with(folder.path(), true, true);
+        let (kept, options) = crash_in_third_prompt(&switches).await;
+        std::fs::remove_file(folder.path().join(&kept)).unwrap();
+        let (scene, start) = reconnect(switches, options, &kept).await;
+        let lost = start.lost.unwrap();
+        assert_eq!((start.origin, lost.id), (SessionOrigin::New, kept));
+        assert!(lost.why.starts_with("the agent refused session/load: "), "{}", lost.why);
+        assert_eq!(scene.prompt(5, "recall").await, turn_end("end_turn", "recall"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn answer_to_ask_before_crash_is_unknown_after_it() {
+    with_timeout(async {
+        let folder = tempfile::tempdir().unwrap();
+        let switches = switches_with(folder.path(), true, false);
+        let mut scene = open_client(AgentTransport::Subprocess, switches.clone(), AcpOptions::default()).await.unwrap();
+        let start = scene.start_session(None).await.unwrap();
+        let turn = scene.spawn_prompt(1, "ask");
+        let old = scene.next_update_of(UpdateKind::Ask).await.ask.unwrap();
+        drop((turn, scene.client, scene.host));
+        let (mut scene, _) = reconnect(switches, scene.options, &start.id).await;
+        let _turn = scene.spawn_prompt(2, "ask");
+        let new = scene.next_update_of(UpdateKind::Ask).await.ask.unwrap();
+        assert_ne!(old, new);
+        assert_eq!(scene.client.answer(&old, "allow"), Err(AcpError::UnknownAsk(old)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn start_session_relative_folder_errors() {
+    with_timeout(async {
+        let scene = open_client(AgentTransport::InProcess, Switches::default(), AcpOptions::default()).await.unwrap();
+        let refusal = scene.client.start_session(Path::new("here"), None).await.unwrap_err();
+        assert_eq!(refusal.to_string(), "the working directory \"here\" has to be an absolute path");
+        assert_eq!(refusal.to_error().reason, Reason::InvalidConfig);
+    })
+    .await;
+}

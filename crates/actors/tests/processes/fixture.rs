@@ -1,0 +1,94 @@
+//! Scripts that run as processes, and what is seen of them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mainstay_actors::process::{ProcessStdin, Process, ProcessSpec, ProcessManager};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::ChildStdout;
+use tokio::time::timeout;
+
+/// Nothing that is waited for takes so long, however slow the machine.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// A script of the shell, which has ten times as long to end as any test waits, unless it says otherwise.
+pub(crate) fn script(text: &str) -> ProcessSpec {
+    ProcessSpec { grace: LIMIT * 10, ..ProcessSpec::new("script", ["sh", "-c", text, "script"]) }
+}
+
+pub(crate) struct ProcessFixture {
+    pub(crate) manager: ProcessManager,
+    pub(crate) folder: TempDir,
+}
+
+impl ProcessFixture {
+    pub(crate) async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let warden = ProcessManager::open(Some(folder.path())).await.unwrap().manager;
+        Self { manager: warden, folder }
+    }
+
+    pub(crate) async fn start(&self, spec: &ProcessSpec) -> RunningProcess {
+        let process = Process::start(spec, &self.manager).await.unwrap();
+        let (stdin, stdout) = process.take_stdio().unwrap();
+        RunningProcess { process, pipes: ProcessPipes { stdin: Some(stdin), stdout: BufReader::new(stdout) } }
+    }
+
+    /// Starts the script, and waits until it has said something.
+    pub(crate) async fn start_ready(&self, spec: &ProcessSpec) -> RunningProcess {
+        let mut running = self.start(spec).await;
+        running.read_line().await;
+        running
+    }
+
+    /// What stands in the record of processes.
+    pub(crate) fn pid_file_text(&self) -> String {
+        std::fs::read_to_string(self.pid_file()).unwrap()
+    }
+
+    pub(crate) fn pid_file(&self) -> PathBuf {
+        self.folder.path().join("processes")
+    }
+}
+
+pub(crate) struct RunningProcess {
+    pub(crate) process: Process,
+    pub(crate) pipes: ProcessPipes,
+}
+
+/// A process may take the end of its input for an order to end, so this is kept with its output.
+pub(crate) struct ProcessPipes {
+    pub(crate) stdin: Option<ProcessStdin>,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl RunningProcess {
+    pub(crate) async fn read_line(&mut self) -> String {
+        let mut line = String::new();
+        timeout(LIMIT, self.pipes.stdout.read_line(&mut line)).await.unwrap().unwrap();
+        assert!(line.ends_with('\n'), "it said no more: {line:?} {:?}", self.process.exit());
+        line.trim_end().to_owned()
+    }
+
+    pub(crate) async fn wait_gone(&mut self) -> String {
+        self.pipes.wait_gone().await
+    }
+}
+
+impl ProcessPipes {
+    /// Waits until the process and all that inherited its output are gone, and returns what it still said.
+    pub(crate) async fn wait_gone(&mut self) -> String {
+        let mut rest = Vec::new();
+        timeout(LIMIT, self.stdout.read_to_end(&mut rest))
+            .await
+            .expect("something holds its output")
+            .unwrap();
+        String::from_utf8_lossy(&rest).into_owned()
+    }
+}
+
+/// Whether the program is there.
+pub(crate) fn has_program(program: &str) -> bool {
+    std::env::split_paths(&std::env::var_os("PATH").unwrap()).any(|folder| folder.join(program).is_file())
+}

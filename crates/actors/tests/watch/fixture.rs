@@ -1,0 +1,164 @@
+//! A cache, the actor that watches for it, and folders of the test's own.
+
+use std::cell::Cell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use mainstay_actors::cache::watch::{Roots, WatchActor, WatchMessage, WatchPolicy};
+use mainstay_actors::cache::{CacheActor, CacheHandle, FileCache, EntryOptions};
+use mainstay_actors::error::{Error, Reason};
+use mainstay_runtime::journal::{Delivery, Record, Subscription};
+use mainstay_runtime::policy::{ChildPolicy, Delay};
+use mainstay_runtime::{Address, Child, Runtime, SupervisorSpec};
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+/// Longer than any test: what goes, goes since it was told.
+pub(crate) const OPTIONS: EntryOptions = EntryOptions {
+    ttl: Duration::from_secs(3600),
+    stale_for: Duration::ZERO,
+    negative_ttl: Duration::from_secs(3600),
+    depends_on_connection: false,
+};
+
+/// However busy the machine is, nothing takes that long.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+pub(crate) struct WatchFixture {
+    pub(crate) files: FileCache,
+    pub(crate) cache: CacheHandle,
+    pub(crate) watch: Address<WatchMessage>,
+    pub(crate) runtime: Runtime,
+    pub(crate) events: Subscription,
+    /// Where the root is, and what is beside it.
+    pub(crate) base: PathBuf,
+    pub(crate) root: PathBuf,
+    marker_count: Cell<u32>,
+    _folder: TempDir,
+}
+
+impl WatchFixture {
+    /// A root with these files in it, watched.
+    pub(crate) async fn with_files(files: &[&str]) -> Self {
+        let mut scene = Self::with_root(|root| {
+            for file in files {
+                write(&root.join(file), "old");
+            }
+        })
+        .await;
+        scene.next_event("watch_started").await;
+        scene
+    }
+
+    /// A root that `prepare` makes of what is an empty folder.
+    pub(crate) async fn with_root(prepare: impl FnOnce(&Path)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let top = fs::canonicalize(folder.path()).unwrap();
+        let root = top.join("above").join("root");
+        fs::create_dir_all(&root).unwrap();
+        prepare(&root);
+        let cache = CacheHandle::new(64 << 20, OPTIONS);
+        let roots = Roots::new([root.clone()]).unwrap();
+        let mut tree = SupervisorSpec::new("root");
+        let actor = CacheActor { cache: cache.clone() };
+        let cache_address = tree.child(Child::new("cache", actor)).unwrap();
+        let policy = WatchPolicy::default();
+        let actor = WatchActor { cache: cache.clone(), cache_address, roots: roots.clone(), policy };
+        let at_once = ChildPolicy { delay: Delay::NONE, ..ChildPolicy::default() };
+        let watch = tree.child(Child::new("watch", actor).policy(at_once)).unwrap();
+        let runtime = Runtime::builder().start(tree).await.unwrap();
+        let events = runtime.journal().subscribe_after(0);
+        let files = FileCache::new(cache.clone(), roots);
+        Self { files, cache, watch, runtime, events, base: top, root, marker_count: Cell::default(), _folder: folder }
+    }
+
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
+        self.root.join(file)
+    }
+
+    /// The contents of a file of the root, or why there are none.
+    pub(crate) async fn read(&self, file: &str) -> Result<String, Reason> {
+        self.read_at(&self.path(file)).await
+    }
+
+    pub(crate) async fn read_at(&self, path: &Path) -> Result<String, Reason> {
+        text(self.files.read_bytes(path).await)
+    }
+
+    /// Reads files, which are kept from then on.
+    pub(crate) async fn read_and_cache(&self, files: &[&str]) {
+        for file in files {
+            let _ = self.read(file).await;
+            assert!(self.is_cached(file), "{file} is kept");
+        }
+    }
+
+    pub(crate) fn is_cached(&self, file: &str) -> bool {
+        self.files.is_cached(&self.path(file))
+    }
+
+    /// What a search of a folder of the root finds that says `says` where it has to search.
+    pub(crate) async fn search(&self, folder: &str, says: &'static str) -> String {
+        self.search_at(&self.path(folder), says).await
+    }
+
+    pub(crate) async fn search_at(&self, folder: &Path, says: &'static str) -> String {
+        let load = move || async move { Ok(Bytes::from_static(says.as_bytes())) };
+        text(self.files.search(folder, "words", load).await).unwrap()
+    }
+
+    /// The next event of that kind.
+    pub(crate) async fn next_event(&mut self, kind: &str) -> Record {
+        self.next_event_within(TIMEOUT, kind).await
+    }
+
+    pub(crate) async fn next_event_within(&mut self, patience: Duration, kind: &str) -> Record {
+        let next = async {
+            loop {
+                if let Delivery::Event(record) = self.events.next().await
+                    && record.kind == kind
+                {
+                    return *record;
+                }
+            }
+        };
+        let told = timeout(patience, next).await;
+        told.unwrap_or_else(|_| panic!("no {kind} came"))
+    }
+
+    /// Waits until what is kept of a file is dropped.
+    pub(crate) async fn wait_until_dropped(&mut self, file: &str) {
+        while self.is_cached(file) {
+            self.next_event("cache_invalidated").await;
+        }
+    }
+
+    /// Waits until everything that has happened so far is carried out: one more thing happens, in one event, after it.
+    pub(crate) async fn settle(&mut self) {
+        let mark = format!("mark-{}", self.marker_count.replace(self.marker_count.get() + 1));
+        assert_eq!(self.read(&mark).await, Err(Reason::NotFound));
+        assert!(self.is_cached(&mark), "{mark} is kept as missing");
+        fs::create_dir(self.path(&mark)).unwrap();
+        self.wait_until_dropped(&mark).await;
+    }
+}
+
+fn text(read: Result<Bytes, Error>) -> Result<String, Reason> {
+    read.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap()).map_err(|error| error.reason)
+}
+
+/// Writes a file, and the folders that it is in.
+pub(crate) fn write(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+pub(crate) fn old_text() -> Result<String, Reason> {
+    Ok("old".to_owned())
+}
+
+pub(crate) fn new_text() -> Result<String, Reason> {
+    Ok("new".to_owned())
+}

@@ -1,0 +1,121 @@
+//! Why a command failed: one clear line on stderr, and the exit code of the contract.
+
+use std::fmt::Display;
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::config::ConfigError;
+use crate::control::ControlError;
+use crate::data_dir::DataDirError;
+use crate::mainstay::StartError;
+use crate::{Error, Reason};
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(super) enum CliError {
+    /// It failed (1), for this reason.
+    Failed(Reason, String),
+    /// What was looked for is amiss (1), and that is all there is to say.
+    CheckFailed(String),
+    /// The runtime answered with an error (1).
+    Remote(Box<Error>),
+    /// What was typed or configured is wrong (2).
+    Usage(String),
+    /// No runtime is running in that data folder (3).
+    NotRunning(String),
+    /// Nobody reads what is printed any more (0): `mainstay events | head` is no failure.
+    StdoutClosed,
+}
+
+impl CliError {
+    pub(super) fn failed(reason: Reason, message: impl Into<String>) -> Self {
+        Self::Failed(reason, message.into())
+    }
+
+    /// A fault of ours.
+    pub(super) fn internal(error: impl Display) -> Self {
+        Self::Failed(Reason::Internal, error.to_string())
+    }
+
+    pub(super) fn usage(message: impl Into<String>) -> Self {
+        Self::Usage(message.into())
+    }
+
+    pub(super) fn not_running(dir: &Path) -> Self {
+        Self::NotRunning(format!(
+            "no runtime is running in {}: start one with `mainstay run` or `mainstay demo`, or name its folder with --data-dir",
+            dir.display()
+        ))
+    }
+
+    /// In the words of the log: whoever types commands knows their own folders and ports.
+    fn from_error(error: &Error) -> Self {
+        Self::Failed(error.reason, error.log_text().to_owned())
+    }
+
+    /// The error that programs read, if there is one.
+    pub(super) fn error(&self) -> Option<Error> {
+        match self {
+            Self::Remote(error) => Some((**error).clone()),
+            Self::Failed(reason, message) => Some(Error::new(*reason).with_details(message)),
+            Self::CheckFailed(_) | Self::Usage(_) | Self::NotRunning(_) | Self::StdoutClosed => None,
+        }
+    }
+
+    /// Says it on stderr, and returns the exit code.
+    pub(super) fn report(self) -> ExitCode {
+        let (code, message) = match self {
+            Self::StdoutClosed => return ExitCode::SUCCESS,
+            Self::Failed(reason, message) => (1, format!("{} {reason}: {message}", reason.code())),
+            Self::CheckFailed(message) => (1, message),
+            Self::Remote(error) => (1, describe(&error)),
+            Self::Usage(message) => (2, message),
+            Self::NotRunning(message) => (3, message),
+        };
+        eprintln!("mainstay: {message}");
+        ExitCode::from(code)
+    }
+}
+
+/// The error's code, its message for a person, and what a log would say.
+pub(super) fn describe(error: &Error) -> String {
+    let details = error.details.as_deref().map(|details| format!(" ({details})")).unwrap_or_default();
+    format!("{} {}: {}{details}", error.code, error.reason, error.message)
+}
+
+impl From<io::Error> for CliError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::StdoutClosed,
+            _ => Self::internal(error),
+        }
+    }
+}
+
+impl From<ConfigError> for CliError {
+    fn from(error: ConfigError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<StartError> for CliError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Config(error) => Self::Usage(error.to_string()),
+            error => Self::from_error(&Error::from(&error)),
+        }
+    }
+}
+
+impl From<ControlError> for CliError {
+    fn from(error: ControlError) -> Self {
+        Self::from_error(&Error::from(&error))
+    }
+}
+
+impl From<DataDirError> for CliError {
+    fn from(error: DataDirError) -> Self {
+        Self::from_error(&Error::from(&error))
+    }
+}

@@ -1,0 +1,293 @@
+//! `demo`, `run` and `backend`: what keeps running until it is told to stop.
+
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+
+use mainstay_runtime::RuntimeExit;
+use mainstay_runtime::journal::Delivery;
+use mainstay_runtime::policy::ExitCause;
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
+
+use super::event_format;
+use super::args::{BackendArgs, DemoArgs, RunArgs};
+use super::error::CliError;
+use super::output::Output;
+use crate::backend::{Backend, BackendOptions, BackendError};
+use crate::config::{AgentConfig, AgentsConfig, Config};
+use crate::control::Control;
+use crate::mainstay::Mainstay;
+use crate::{DataDir, Reason};
+
+/// The agents of the demo, before they are numbered.
+const DEMO_AGENTS: [&str; 3] = ["planner", "coder", "reviewer"];
+
+/// Events on their way to the terminal.
+const PRINTER_QUEUE_MAX: usize = 1024;
+/// How long the end waits for what is still to be printed.
+const PRINTER_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The whole tree against the embedded backend.
+pub(super) async fn demo(
+    out: &mut Output,
+    args: DemoArgs,
+    data: DataDir,
+    verbose: bool,
+) -> Result<(), CliError> {
+    let agents: Vec<String> = (1..=usize::from(args.agents)).map(demo_agent).collect();
+    let backend_config = BackendOptions { agents: agents.clone(), ..BackendOptions::default() };
+    let backend = Backend::bind(backend_config).await.map_err(|error| backend_failure(&error))?;
+    let mut config = demo_config(&agents);
+    config.backend.url = backend.url();
+    config.control.port = args.port;
+    let crash = format!(
+        "curl -d '{{\"kind\":\"crash_agent\",\"agent\":\"{}\"}}' {}/_fault",
+        agents.first().map_or("planner", String::as_str),
+        backend.url()
+    );
+    let served = serve(out, config, data, verbose, args.run_for, Some(&crash)).await;
+    backend.stop().await;
+    served
+}
+
+fn demo_agent(number: usize) -> String {
+    DEMO_AGENTS.get(number - 1).map_or_else(|| format!("agent-{number}"), |name| (*name).to_owned())
+}
+
+/// The defaults, but with checks often enough to be watched.
+fn demo_config(agents: &[String]) -> Config {
+    let mut config = Config::default();
+    let upkeep = AgentsConfig {
+        health_interval: Duration::from_secs(1),
+        health_timeout: Duration::from_secs(2),
+        ..config.agents.clone()
+    };
+    config.agent = agents
+        .iter()
+        .map(|id| AgentConfig { id: id.clone(), upkeep: upkeep.clone(), ..AgentConfig::default() })
+        .collect();
+    config.agents = upkeep;
+    config
+}
+
+/// The tree against a real backend.
+pub(super) async fn run(
+    out: &mut Output,
+    args: RunArgs,
+    data: DataDir,
+    verbose: bool,
+) -> Result<(), CliError> {
+    let config = match args.config {
+        Some(file) => Config::load(&file)?,
+        None => Config::default(),
+    };
+    serve(out, config, data, verbose, None, None).await
+}
+
+fn backend_failure(error: &BackendError) -> CliError {
+    let reason = match error {
+        BackendError::PortInUse { .. } => Reason::InUse,
+        _ => Reason::InvalidConfig,
+    };
+    CliError::failed(reason, error.to_string())
+}
+
+/// The embedded backend alone.
+pub(super) async fn backend(out: &mut Output, args: BackendArgs) -> Result<(), CliError> {
+    let config = BackendOptions { port: args.port, agents: args.agents, ..BackendOptions::default() };
+    let backend = Backend::bind(config).await.map_err(|error| backend_failure(&error))?;
+    let mut signals = Signals::listen()?;
+    out.line(&format!("listening on {}", backend.url()))?;
+    signals.next().await;
+    backend.stop().await;
+    Ok(())
+}
+
+/// Starts the tree and its control server, tells of every event, and stops in order.
+async fn serve(
+    out: &mut Output,
+    config: Config,
+    data: DataDir,
+    verbose: bool,
+    lasting: Option<Duration>,
+    hint: Option<&str>,
+) -> Result<(), CliError> {
+    let mut signals = Signals::listen()?;
+    let (port, has_dashboard) = (config.control.port, config.control.dashboard);
+    let backend_url = config.backend.url.clone();
+    let mainstay = Mainstay::builder().config(config).data_dir(data.path()).verbose(verbose).start().await?;
+    let control = match Control::start(&mainstay, data, port, has_dashboard).await {
+        Ok(control) => control,
+        Err(error) => {
+            mainstay.shutdown().await;
+            return Err(error.into());
+        }
+    };
+    let greeting = if has_dashboard {
+        format!("dashboard {} backend {backend_url}", control.dashboard_url())
+    } else {
+        format!("backend {backend_url}")
+    };
+    // The runtime does not depend on being listened to, so a stdout that is gone ends the telling and nothing else.
+    let _ = out.line(&greeting);
+    if let Some(hint) = hint {
+        let _ = out.line(&format!("to crash an agent: {hint}"));
+    }
+    let ending = print_until_shutdown(&mainstay, &mut signals, lasting).await;
+    control.stop().await;
+    if ending.is_some()
+        && let Err(loss) = mainstay.journal().close().await
+    {
+        eprintln!("mainstay: {loss}");
+    }
+    match ending {
+        None => {
+            Err(CliError::failed(Reason::Stopped, "stopped at once, before everything had ended in order"))
+        }
+        Some(RuntimeExit { cause: ExitCause::Normal, .. }) => Ok(()),
+        Some(RuntimeExit { message, .. }) => Err(CliError::failed(
+            Reason::Internal,
+            format!(
+                "the tree could not go on: {}",
+                message.unwrap_or_else(|| "its root was killed".to_owned())
+            ),
+        )),
+    }
+}
+
+/// Tells of every event until it is time to stop, then stops and tells of the rest. `None` where somebody would not wait
+/// for an orderly end.
+async fn print_until_shutdown(
+    mainstay: &Mainstay,
+    signals: &mut Signals,
+    lasting: Option<Duration>,
+) -> Option<RuntimeExit> {
+    let mut teller = EventPrinter::start();
+    let mut events = mainstay.events_after(mainstay.journal().seq_before_run());
+    let time_is_over = async {
+        match lasting {
+            Some(lasting) => sleep(lasting).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(time_is_over);
+    loop {
+        tokio::select! {
+            delivery = events.next() => teller.enqueue(delivery),
+            () = signals.next() => break,
+            () = &mut time_is_over => break,
+            _ = mainstay.finished() => break,
+        }
+    }
+    let stopping = mainstay.shutdown();
+    tokio::pin!(stopping);
+    let ending = loop {
+        tokio::select! {
+            delivery = events.next() => teller.enqueue(delivery),
+            ending = &mut stopping => break Some(ending),
+            () = signals.next() => break None,
+        }
+    };
+    while let Some(delivery) = events.try_next_in_memory() {
+        teller.enqueue(delivery);
+    }
+    teller.finish().await;
+    ending
+}
+
+/// Prints events on a thread of its own: a terminal that is held, or a pipe that nobody reads, must not hold up the rest.
+struct EventPrinter {
+    deliveries: SyncSender<Delivery>,
+    done: oneshot::Receiver<()>,
+    /// Events that found no room.
+    skipped: Option<(u64, u64)>,
+}
+
+impl EventPrinter {
+    fn start() -> Self {
+        let (deliveries, inbox) = sync_channel(PRINTER_QUEUE_MAX);
+        let (finished, done) = oneshot::channel();
+        std::thread::spawn(move || {
+            let mut out = Output::stdout();
+            while let Ok(delivery) = inbox.recv() {
+                if print_delivery(&mut out, delivery).is_err() {
+                    break;
+                }
+            }
+            // Nobody may be waiting.
+            let _ = finished.send(());
+        });
+        Self { deliveries, done, skipped: None }
+    }
+
+    fn enqueue(&mut self, delivery: Delivery) {
+        if let Some((from, to)) = self.skipped
+            && self.deliveries.try_send(Delivery::Lagged { from, to }).is_ok()
+        {
+            self.skipped = None;
+        }
+        let (from, to) = match &delivery {
+            Delivery::Event(record) => (record.seq, record.seq),
+            Delivery::Lagged { from, to } => (*from, *to),
+        };
+        if self.skipped.is_some() || matches!(self.deliveries.try_send(delivery), Err(TrySendError::Full(_)))
+        {
+            self.skipped = Some((self.skipped.map_or(from, |(first, _)| first), to));
+        }
+    }
+
+    /// Waits a moment for what is still to be printed.
+    async fn finish(self) {
+        drop(self.deliveries);
+        let _ = timeout(PRINTER_FLUSH_TIMEOUT, self.done).await;
+    }
+}
+
+fn print_delivery(out: &mut Output, delivery: Delivery) -> Result<(), CliError> {
+    match delivery {
+        Delivery::Event(record) => event_format::print(out, &record),
+        Delivery::Lagged { from, to } => {
+            out.line(&format!("events {from} to {to} are not shown; `mainstay events` has what is kept"))
+        }
+    }
+}
+
+/// Ctrl-C and, on Unix, SIGTERM and SIGHUP.
+struct Signals {
+    #[cfg(unix)]
+    streams: [tokio::signal::unix::Signal; 3],
+}
+
+impl Signals {
+    fn listen() -> Result<Self, CliError> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            let streams = [
+                signal(SignalKind::interrupt())?,
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::hangup())?,
+            ];
+            Ok(Self { streams })
+        }
+        #[cfg(not(unix))]
+        Ok(Self {})
+    }
+
+    /// Returns at the next one. Cancel safe.
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        {
+            let [interrupt, terminate, hang_up] = &mut self.streams;
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                _ = hang_up.recv() => {}
+            }
+        }
+        #[cfg(not(unix))]
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}

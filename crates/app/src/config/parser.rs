@@ -1,0 +1,67 @@
+//! What one value must be. A rule is a function: it reads the value, or says what would be right.
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::fault::ConfigFault;
+
+pub(crate) mod address;
+pub(crate) mod collection;
+pub(crate) mod quantity;
+pub(crate) mod text;
+
+/// A value of the file with its place in it.
+pub(crate) type TomlValue<'i> = Spanned<DeValue<'i>>;
+
+/// What a rule makes of a value. A list or table may have several faults.
+pub(crate) type ParseResult<T> = Result<T, Vec<ConfigFault>>;
+
+/// One fault; see [`Fault::new`].
+pub(crate) fn invalid<T>(predicate: impl AsRef<str>) -> ParseResult<T> {
+    Err(vec![ConfigFault::new(predicate)])
+}
+
+/// The value has another type than `expected`, which says the right one with an example.
+pub(crate) fn mismatch<T>(expected: &str, value: &TomlValue<'_>) -> ParseResult<T> {
+    Err(vec![wrong_type(expected, value)])
+}
+
+/// The fault that [`mismatch`] reports.
+pub(crate) fn wrong_type(expected: &str, value: &TomlValue<'_>) -> ConfigFault {
+    ConfigFault::new(format!("must be {expected}, not {}", kind(value.get_ref())))
+}
+
+fn kind(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "an integer",
+        DeValue::Float(_) => "a float",
+        DeValue::Boolean(_) => "a boolean",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// What `rule` makes of a value written as TOML, its faults as messages about a key named `k`.
+    pub(crate) fn read<T>(toml: &str, rule: impl Fn(&TomlValue<'_>) -> ParseResult<T>) -> Result<T, String> {
+        let value = DeValue::parse(toml).unwrap();
+        rule(&value).map_err(|faults| {
+            let messages: Vec<String> =
+                faults.into_iter().map(|fault| fault.within(".k", 0).message()).collect();
+            messages.join("\n")
+        })
+    }
+
+    /// The one-line refusals of several values.
+    pub(crate) fn errors_of<T: std::fmt::Debug>(
+        tomls: &[&str],
+        rule: impl Fn(&TomlValue<'_>) -> ParseResult<T>,
+    ) -> String {
+        tomls.iter().map(|toml| format!("{toml:24} {}\n", read(toml, &rule).unwrap_err())).collect()
+    }
+}

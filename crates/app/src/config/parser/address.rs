@@ -1,0 +1,205 @@
+//! The rules for the backend's address and for that of a proxy.
+
+use std::net::Ipv6Addr;
+
+use mainstay_actors::network::proxy::{Proxy, ProxyChoice};
+
+use super::text::string;
+use super::{ParseResult, TomlValue, invalid};
+
+/// An `http` or `https` URL with a host, and neither credentials nor a query: no secret stands in a file.
+pub(crate) fn base_url(value: &TomlValue<'_>) -> ParseResult<String> {
+    let text = string(value, "a string with a URL, as in \"http://localhost:8000\"")?;
+    match find_url_fault(text) {
+        None => Ok(text.to_owned()),
+        Some(predicate) => invalid(predicate),
+    }
+}
+
+/// Which proxy stands in between; never one with credentials: no secret stands in a file.
+pub(crate) fn proxy(value: &TomlValue<'_>) -> ParseResult<ProxyChoice> {
+    match string(value, "\"system\", \"none\" or a string with the URL of a proxy")? {
+        "system" => Ok(ProxyChoice::System),
+        "none" => Ok(ProxyChoice::Direct),
+        url if url.contains('@') => invalid(
+            "must not hold a user or password: put the whole URL in an environment variable and name that in \"proxy_env\"",
+        ),
+        url => Proxy::parse(url).map(ProxyChoice::Explicit).or_else(|error| {
+            invalid(format!("must be \"system\", \"none\" or the URL of a proxy, which {error}"))
+        }),
+    }
+}
+
+/// The first thing that is wrong, secrets first. The text is never repeated.
+fn find_url_fault(text: &str) -> Option<&'static str> {
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
+    if authority.contains('@') {
+        Some(
+            "must not hold a user or password: put a token in an environment variable and name that in \"token_env\"",
+        )
+    } else if path.contains(['?', '#']) {
+        Some(
+            "must not have a query or fragment: put a token in an environment variable and name that in \"token_env\"",
+        )
+    } else if scheme != "http" && scheme != "https" {
+        Some("must start with \"http://\" or \"https://\"")
+    } else if !is_host_and_port(authority) {
+        Some("must have a valid host, and a port from 1 to 65535 if any, as in \"http://localhost:8000\"")
+    } else if path.contains('\\') || text.parse::<http::Uri>().is_err() {
+        Some("must be a URL, with everything special in its path percent-encoded")
+    } else {
+        None
+    }
+}
+
+fn is_host_and_port(authority: &str) -> bool {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => is_host(host) && is_port(port),
+        _ => is_host(authority),
+    }
+}
+
+/// A name, an IPv4 address, or an IPv6 address in brackets.
+fn is_host(host: &str) -> bool {
+    match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => host.len() <= 253 && host.split('.').all(is_label),
+    }
+}
+
+fn is_label(label: &str) -> bool {
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    !label.is_empty() && label.bytes().all(valid)
+}
+
+fn is_port(port: &str) -> bool {
+    port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::config::parser::tests::{read, errors_of};
+
+    #[test]
+    fn an_address_is_http_or_https_with_a_host() {
+        for url in [
+            "http://localhost:8000",
+            "https://example.com",
+            "http://my_host/base/path/",
+            "http://127.0.0.1:1",
+            "http://[::1]:65535",
+            "https://[fe80::1]",
+            "http://host/mail@home",
+        ] {
+            assert_eq!(read(&format!("\"{url}\""), base_url), Ok(url.to_owned()));
+        }
+    }
+
+    #[test]
+    fn invalid_url_error_says_what_is_valid() {
+        expect![[r#"
+            ""                       "k" must start with "http://" or "https://"
+            "localhost:8000"         "k" must start with "http://" or "https://"
+            "ws://localhost"         "k" must start with "http://" or "https://"
+            "HTTP://localhost"       "k" must start with "http://" or "https://"
+            "http://"                "k" must have a valid host, and a port from 1 to 65535 if any, as in "http://localhost:8000"
+            "http:///path"           "k" must have a valid host, and a port from 1 to 65535 if any, as in "http://localhost:8000"
+            "http://:8000"           "k" must have a valid host, and a port from 1 to 65535 if any, as in "http://localhost:8000"
+            "http://host:"           "k" must have a valid host, and a port from 1 to 65535 if any, as in "http://localhost:8000"
+            "http://host:0"          "k" must have a valid host, and a port from 1 to 65535 if any, as in "http://localhost:8000"
+            "http://host:65536"      "k" must have a valid host, and a port from 1 to 65535 if any, as in "http://localhost:8000"
+            "http://host:+80"        "k" must have a valid host, and a port from 1 to 65535 if any, as in "http://localhost:8000"
+            "http://a..b"            "k" must have a valid host, and a port from 1 to 65535 if any, as in "http://localhost:8000"
+            "http://a b"             "k" must have a valid host, and a port from 1 to 65535 if any, as in "http://localhost:8000"
+            "http://[::1"            "k" must have a valid host, and a port from 1 to 65535 if any, as in "http://localhost:8000"
+            "http://[1.2.3.4]"       "k" must have a valid host, and a port from 1 to 65535 if any, as in "http://localhost:8000"
+            "http://bücher.example"  "k" must have a valid host, and a port from 1 to 65535 if any, as in "http://localhost:8000"
+            "http://host/a b"        "k" must be a URL, with everything special in its path percent-encoded
+            'http://host\path'       "k" must be a URL, with everything special in its path percent-encoded
+            8000                     "k" must be a string with a URL, as in "http://localhost:8000", not an integer
+        "#]]
+        .assert_eq(&errors_of(
+            &[
+                "\"\"",
+                "\"localhost:8000\"",
+                "\"ws://localhost\"",
+                "\"HTTP://localhost\"",
+                "\"http://\"",
+                "\"http:///path\"",
+                "\"http://:8000\"",
+                "\"http://host:\"",
+                "\"http://host:0\"",
+                "\"http://host:65536\"",
+                "\"http://host:+80\"",
+                "\"http://a..b\"",
+                "\"http://a b\"",
+                "\"http://[::1\"",
+                "\"http://[1.2.3.4]\"",
+                "\"http://bücher.example\"",
+                "\"http://host/a b\"",
+                "'http://host\\path'",
+                "8000",
+            ],
+            base_url,
+        ));
+    }
+
+    #[test]
+    fn a_secret_in_the_address_is_refused_and_not_repeated() {
+        for url in [
+            "http://user:hush@host",
+            "http://hush@host:8000/path",
+            "ws://user:hush@host",
+            "user:hush@host",
+            "http://host/path?token=hush",
+            "http://host#hush",
+            "http://host?hush@host",
+        ] {
+            let refusal = read(&format!("\"{url}\""), base_url).unwrap_err();
+            assert!(refusal.contains("token_env") && !refusal.contains("hush"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn proxy_is_system_none_or_url() {
+        assert_eq!(read("\"system\"", proxy), Ok(ProxyChoice::System));
+        assert_eq!(read("\"none\"", proxy), Ok(ProxyChoice::Direct));
+        for url in
+            ["http://proxy.example:3128", "https://10.0.0.1", "socks5://[::1]", "socks5h://localhost:9050"]
+        {
+            let named = ProxyChoice::Explicit(Proxy::parse(url).unwrap());
+            assert_eq!(read(&format!("\"{url}\""), proxy), Ok(named));
+        }
+        expect![[r#"
+            ""                       "k" must be "system", "none" or the URL of a proxy, which must start with "http://", "https://", "socks5://" or "socks5h://"
+            "direct"                 "k" must be "system", "none" or the URL of a proxy, which must start with "http://", "https://", "socks5://" or "socks5h://"
+            "socks4://proxy"         "k" must be "system", "none" or the URL of a proxy, which must start with "http://", "https://", "socks5://" or "socks5h://"
+            "http://proxy:0"         "k" must be "system", "none" or the URL of a proxy, which must have a valid host, and a port from 1 to 65535 if any, as in "http://proxy.example:3128"
+            "http://proxy/pac"       "k" must be "system", "none" or the URL of a proxy, which must end behind its host and port: a proxy has no path
+            false                    "k" must be "system", "none" or a string with the URL of a proxy, not a boolean
+        "#]]
+        .assert_eq(&errors_of(
+            &[
+                "\"\"",
+                "\"direct\"",
+                "\"socks4://proxy\"",
+                "\"http://proxy:0\"",
+                "\"http://proxy/pac\"",
+                "false",
+            ],
+            proxy,
+        ));
+    }
+
+    #[test]
+    fn a_proxy_with_a_password_is_refused_and_not_repeated() {
+        for url in ["http://user:hush@proxy", "hush@proxy", "http://user:hu/sh@proxy", "ftp://hush@proxy"] {
+            let refusal = read(&format!("\"{url}\""), proxy).unwrap_err();
+            assert!(refusal.contains("proxy_env") && !refusal.contains("hush"), "{refusal}");
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Rules for names, paths and other text.
+
+use std::path::PathBuf;
+
+use super::{ParseResult, TomlValue, mismatch, invalid};
+use crate::config::choice::ReadyWhen;
+
+/// The longest text that any key takes, in bytes.
+pub(crate) const TEXT_BYTES_MAX: usize = 4_096;
+/// The longest agent id, in bytes.
+const ID_BYTES_MAX: usize = 64;
+
+/// A text without NUL, of a sane length. `expected` names it with an example: `a string such as "/ws"`.
+pub(crate) fn string<'v>(value: &'v TomlValue<'_>, expected: &str) -> ParseResult<&'v str> {
+    let Some(text) = value.get_ref().as_str() else {
+        return mismatch(expected, value);
+    };
+    if text.len() > TEXT_BYTES_MAX {
+        return invalid(format!("must not be longer than {TEXT_BYTES_MAX} bytes"));
+    }
+    if text.contains('\0') {
+        return invalid("must not contain a NUL character");
+    }
+    Ok(text)
+}
+
+/// Any text.
+pub(crate) fn any_string(value: &TomlValue<'_>) -> ParseResult<String> {
+    string(value, "a string").map(str::to_owned)
+}
+
+/// A path on an HTTP server: it starts with one `/` and has no query, which could hold a secret.
+pub(crate) fn url_path(value: &TomlValue<'_>) -> ParseResult<String> {
+    let text = string(value, "a string with a path, as in \"/ws\"")?;
+    server_path(text).map(str::to_owned).or_else(invalid)
+}
+
+/// How a process shows that it is ready.
+pub(crate) fn ready(value: &TomlValue<'_>) -> ParseResult<ReadyWhen> {
+    let expected = "\"none\", \"stdout:TEXT\" or \"http:PATH\"";
+    let text = string(value, expected)?;
+    if let Some(rest) = text.strip_prefix("http://") {
+        return local_url(rest).map(|()| ReadyWhen::HttpAt(text.to_owned())).or_else(invalid);
+    }
+    match text.split_once(':') {
+        None if text == "none" => Ok(ReadyWhen::None),
+        Some(("stdout", line)) if !line.is_empty() => Ok(ReadyWhen::Stdout(line.to_owned())),
+        Some(("stdout", _)) => invalid("needs a text to wait for, as in \"stdout:listening\""),
+        Some(("http", path)) => match server_path(path) {
+            Ok(path) => Ok(ReadyWhen::Http(path.to_owned())),
+            Err(predicate) => invalid(format!("has a path that {predicate}")),
+        },
+        _ => invalid(format!("must be {expected}")),
+    }
+}
+
+/// The id of an agent; it becomes part of URLs and of the actor's path.
+pub(crate) fn agent_id(value: &TomlValue<'_>) -> ParseResult<String> {
+    let text = string(value, "a string such as \"planner\"")?;
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if (1..=ID_BYTES_MAX).contains(&text.len()) && text.bytes().all(valid) {
+        Ok(text.to_owned())
+    } else {
+        invalid(format!("must be 1 to {ID_BYTES_MAX} letters (a-z, A-Z), digits, \"-\" or \"_\""))
+    }
+}
+
+/// The name of an environment variable, or empty for none.
+pub(crate) fn variable_or_empty(value: &TomlValue<'_>) -> ParseResult<String> {
+    let text = string(value, "a string with the name of an environment variable")?;
+    if text.is_empty() || is_variable(text) {
+        Ok(text.to_owned())
+    } else {
+        invalid(
+            "must be the name of an environment variable (letters, digits and \"_\"), not the secret itself",
+        )
+    }
+}
+
+/// Whether a text is a portable name of an environment variable.
+pub(crate) fn is_variable(name: &str) -> bool {
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    name.bytes().all(valid) && !name.starts_with(|first: char| first.is_ascii_digit()) && !name.is_empty()
+}
+
+/// A folder; empty for none.
+pub(crate) fn folder_or_empty(value: &TomlValue<'_>) -> ParseResult<PathBuf> {
+    string(value, "a string with a folder").map(PathBuf::from)
+}
+
+/// A file; empty for none.
+pub(crate) fn file_or_empty(value: &TomlValue<'_>) -> ParseResult<PathBuf> {
+    string(value, "a string with a file").map(PathBuf::from)
+}
+
+/// A folder.
+pub(crate) fn folder(value: &TomlValue<'_>) -> ParseResult<PathBuf> {
+    match string(value, "a string with a folder")? {
+        "" => invalid("must not be empty"),
+        text => Ok(PathBuf::from(text)),
+    }
+}
+
+/// What follows `http://` in the URL of a program on this machine.
+fn local_url(rest: &str) -> Result<(), String> {
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (host, port) = authority.rsplit_once(':').unwrap_or((authority, ""));
+    let is_local = host == "localhost"
+        || host == "[::1]"
+        || host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback());
+    if !is_local || port.parse::<u16>().is_ok_and(|port| port == 0) || port.parse::<u16>().is_err() {
+        return Err(
+            "must be a URL on this machine with a port, as in \"http://127.0.0.1:9000/health\"".to_owned()
+        );
+    }
+    server_path(path).map(|_| ()).map_err(|predicate| format!("has a path that {predicate}"))
+}
+
+fn server_path(text: &str) -> Result<&str, &'static str> {
+    if !text.starts_with('/') || text.starts_with("//") {
+        Err("must start with one \"/\"")
+    } else if text.contains(['?', '#']) {
+        Err("must not have a query or fragment: a file is no place for a secret")
+    } else if !text.bytes().all(|byte| byte.is_ascii_graphic())
+        || text.parse::<http::uri::PathAndQuery>().is_err()
+    {
+        Err("must be a path of an URL, with everything special percent-encoded")
+    } else {
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::config::parser::tests::{read, errors_of};
+
+    #[test]
+    fn a_path_starts_with_one_slash_and_has_no_query() {
+        for toml in ["\"/\"", "\"/ws\"", "\"/a/b-c_d~/%20\""] {
+            assert!(read(toml, url_path).is_ok(), "{toml}");
+        }
+        expect![[r#"
+            ""                       "k" must start with one "/"
+            "ws"                     "k" must start with one "/"
+            "//other.host/ws"        "k" must start with one "/"
+            "/ws?token=hush"         "k" must not have a query or fragment: a file is no place for a secret
+            "/w s"                   "k" must be a path of an URL, with everything special percent-encoded
+            "/\n"                    "k" must be a path of an URL, with everything special percent-encoded
+            "/é"                     "k" must be a path of an URL, with everything special percent-encoded
+            "/\u0000"                "k" must not contain a NUL character
+            8000                     "k" must be a string with a path, as in "/ws", not an integer
+        "#]]
+        .assert_eq(&errors_of(
+            &[
+                "\"\"",
+                "\"ws\"",
+                "\"//other.host/ws\"",
+                "\"/ws?token=hush\"",
+                "\"/w s\"",
+                "\"/\\n\"",
+                "\"/é\"",
+                "\"/\\u0000\"",
+                "8000",
+            ],
+            url_path,
+        ));
+    }
+
+    #[test]
+    fn readiness_is_none_a_line_or_a_path() {
+        assert_eq!(read("\"none\"", ready), Ok(ReadyWhen::None));
+        assert_eq!(read("\"stdout:up: \"", ready), Ok(ReadyWhen::Stdout("up: ".to_owned())));
+        assert_eq!(read("\"http:/health\"", ready), Ok(ReadyWhen::Http("/health".to_owned())));
+        for url in ["http://127.0.0.1:9000/health", "http://localhost:1/", "http://[::1]:65535/a/b"] {
+            assert_eq!(read(&format!("\"{url}\""), ready), Ok(ReadyWhen::HttpAt(url.to_owned())));
+        }
+        expect![[r#"
+            ""                       "k" must be "none", "stdout:TEXT" or "http:PATH"
+            "stderr:up"              "k" must be "none", "stdout:TEXT" or "http:PATH"
+            "none:"                  "k" must be "none", "stdout:TEXT" or "http:PATH"
+            "stdout"                 "k" must be "none", "stdout:TEXT" or "http:PATH"
+            "stdout:"                "k" needs a text to wait for, as in "stdout:listening"
+            "http:health"            "k" has a path that must start with one "/"
+            "http://host:80/health"  "k" must be a URL on this machine with a port, as in "http://127.0.0.1:9000/health"
+            "http://127.0.0.1/"      "k" must be a URL on this machine with a port, as in "http://127.0.0.1:9000/health"
+            "http://[::1]:0/"        "k" must be a URL on this machine with a port, as in "http://127.0.0.1:9000/health"
+            "http://localhost:80"    "k" has a path that must start with one "/"
+            "http://localhost:8/?a"  "k" has a path that must not have a query or fragment: a file is no place for a secret
+            false                    "k" must be "none", "stdout:TEXT" or "http:PATH", not a boolean
+        "#]]
+        .assert_eq(&errors_of(
+            &[
+                "\"\"",
+                "\"stderr:up\"",
+                "\"none:\"",
+                "\"stdout\"",
+                "\"stdout:\"",
+                "\"http:health\"",
+                "\"http://host:80/health\"",
+                "\"http://127.0.0.1/\"",
+                "\"http://[::1]:0/\"",
+                "\"http://localhost:80\"",
+                "\"http://localhost:8/?a\"",
+                "false",
+            ],
+            ready,
+        ));
+    }
+
+    #[test]
+    fn an_agent_id_is_short_and_plain() {
+        for id in ["a", "planner", "Agent_2-b", &"x".repeat(ID_BYTES_MAX)] {
+            assert_eq!(read(&format!("\"{id}\""), agent_id), Ok(id.to_owned()));
+        }
+        for id in ["", "a b", "a/b", "..", "é", &"x".repeat(ID_BYTES_MAX + 1)] {
+            let refusal = read(&format!("\"{id}\""), agent_id).unwrap_err();
+            assert_eq!(refusal, "\"k\" must be 1 to 64 letters (a-z, A-Z), digits, \"-\" or \"_\"");
+        }
+    }
+
+    #[test]
+    fn token_as_variable_name_is_refused_without_its_value() {
+        for name in ["", "TOKEN", "_t2"] {
+            assert_eq!(read(&format!("\"{name}\""), variable_or_empty), Ok(name.to_owned()));
+        }
+        for token in ["sk-hush", "2FAST", "a b", "$TOKEN", "é"] {
+            let refusal = read(&format!("\"{token}\""), variable_or_empty).unwrap_err();
+            assert!(refusal.contains("name of an environment variable") && !refusal.contains(token));
+        }
+    }
+
+    #[test]
+    fn text_has_a_limit() {
+        let text = |bytes: usize| format!("\"{}\"", "x".repeat(bytes));
+        assert!(read(&text(TEXT_BYTES_MAX), any_string).is_ok());
+        let refusal = read(&text(TEXT_BYTES_MAX + 1), any_string).unwrap_err();
+        assert_eq!(refusal, "\"k\" must not be longer than 4096 bytes");
+    }
+}

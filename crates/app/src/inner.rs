@@ -1,0 +1,63 @@
+//! What every handle of one runtime shares.
+
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use mainstay_actors::agent::AgentReports;
+use mainstay_actors::cache::{CacheHandle, CacheMessage, FileCache, ResponseCache};
+use mainstay_actors::connection::{ConnectionMessage, ConnectionView};
+use mainstay_actors::process::ProcessManager;
+use mainstay_actors::queue::{QueueHandle, QueueMessage, QueueView};
+use mainstay_runtime::state::RedbStore;
+use mainstay_runtime::{Address, Runtime, SupervisorHandle};
+use tokio::task::JoinSet;
+
+use crate::agent_factory::{AgentFactory, AgentHandle};
+use crate::time_point::TimePoint;
+
+/// The actors of a runtime: how they are spoken to, and what they show.
+pub(crate) struct Handles {
+    pub(crate) connection: Address<ConnectionMessage>,
+    pub(crate) connection_view: ConnectionView,
+    pub(crate) queue: QueueHandle,
+    #[cfg_attr(
+        not(debug_assertions),
+        allow(dead_code, reason = "the fault switch of debug builds speaks to it")
+    )]
+    pub(crate) queue_address: Address<QueueMessage>,
+    pub(crate) queue_view: QueueView,
+    pub(crate) cache: CacheHandle,
+    pub(crate) cache_address: Address<CacheMessage>,
+    pub(crate) files: FileCache,
+    pub(crate) responses: ResponseCache,
+    pub(crate) agents: SupervisorHandle,
+    pub(crate) reports: AgentReports,
+    /// Clone out of it: a guard must not be held over an await.
+    pub(crate) agent_handles: DashMap<String, AgentHandle>,
+    pub(crate) factory: AgentFactory,
+    pub(crate) process_manager: ProcessManager,
+}
+
+/// Everything behind a handle.
+pub(crate) struct Inner {
+    pub(crate) runtime: Runtime,
+    pub(crate) handles: Handles,
+    /// The store of states, where the embedder brought none.
+    pub(crate) states: Option<Arc<RedbStore>>,
+    /// What runs beside the tree; never looked at.
+    pub(crate) _tasks: JoinSet<()>,
+}
+
+impl Inner {
+    /// Leaves the data folder to the next runtime, when the tree has ended.
+    pub(crate) async fn close(&self) {
+        self.handles.process_manager.close().await;
+        if let Some(states) = &self.states {
+            states.close().await;
+        }
+    }
+
+    pub(crate) fn time_point(&self) -> TimePoint {
+        TimePoint { now: self.runtime.now(), wall: self.runtime.journal().wall_time() }
+    }
+}

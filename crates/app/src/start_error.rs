@@ -1,0 +1,68 @@
+//! What it means to a caller that something did not start: the same errors as everywhere else.
+//!
+//! The words of these errors name folders, ports and keys of the configuration, so they go into the details; a person is
+//! told what the reason says.
+
+use mainstay_actors::error::{Error, Reason};
+use mainstay_runtime::journal::JournalError;
+
+use crate::tree_builder::BuildError;
+use crate::config::ConfigError;
+#[cfg(feature = "control")]
+use crate::control::ControlError;
+use crate::data_dir::DataDirError;
+use crate::mainstay::StartError;
+
+fn to_error(reason: Reason, error: &dyn std::error::Error) -> Error {
+    Error::new(reason).with_details(&error.to_string())
+}
+
+impl From<&StartError> for Error {
+    fn from(error: &StartError) -> Self {
+        match error {
+            StartError::Config(error) => Self::from(error),
+            StartError::DataDir(error) => Self::from(error),
+            StartError::InUse { .. } | StartError::Journal(JournalError::InUse { .. }) => {
+                to_error(Reason::InUse, error)
+            }
+            StartError::Journal(JournalError::Io { .. })
+            | StartError::States(_)
+            | StartError::Processes(_) => to_error(Reason::DataUnusable, error),
+            StartError::Tree(_) => to_error(Reason::Internal, error),
+        }
+    }
+}
+
+impl From<&BuildError> for Error {
+    fn from(error: &BuildError) -> Self {
+        to_error(Reason::InvalidConfig, error)
+    }
+}
+
+/// Of a configuration that somebody hands in while the runtime runs.
+impl From<&ConfigError> for Error {
+    fn from(error: &ConfigError) -> Self {
+        let problems: Vec<&str> = error.problems.iter().map(|problem| problem.message.as_str()).collect();
+        Self::new(Reason::InvalidConfig)
+            .with_message("It cannot be as it is described. Correct the description, then try again.")
+            .with_details(&problems.join("; "))
+    }
+}
+
+impl From<&DataDirError> for Error {
+    fn from(error: &DataDirError) -> Self {
+        to_error(Reason::DataUnusable, error)
+    }
+}
+
+#[cfg(feature = "control")]
+impl From<&ControlError> for Error {
+    fn from(error: &ControlError) -> Self {
+        match error {
+            ControlError::PortInUse { .. } => to_error(Reason::InUse, error),
+            ControlError::Listen { .. } => to_error(Reason::InvalidConfig, error),
+            ControlError::Random(_) => to_error(Reason::Internal, error),
+            ControlError::DataDir(error) => Self::from(error),
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Times as the outside sees them: RFC 3339 in UTC, from durations since the runtime's start.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+/// The present, on both clocks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TimePoint {
+    pub(crate) now: Duration,
+    pub(crate) wall: Timestamp,
+}
+
+impl TimePoint {
+    /// The wall time of what happened, or will happen, at `at` since the runtime's start.
+    pub(crate) fn format_wall_time(self, at: Duration) -> String {
+        let (at, now) = (SignedDuration::try_from(at), SignedDuration::try_from(self.now));
+        let wall = match (at, now) {
+            (Ok(at), Ok(now)) => self.wall.checked_add(at.saturating_sub(now)).unwrap_or(self.wall),
+            _ => self.wall,
+        };
+        format!("{wall:.3}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wall_time_is_formatted_for_past_and_future() {
+        let moment = TimePoint { now: Duration::from_secs(10), wall: Timestamp::UNIX_EPOCH };
+        let told = [8, 10, 15].map(|s| moment.format_wall_time(Duration::from_secs(s)));
+        assert_eq!(
+            told,
+            ["1969-12-31T23:59:58.000Z", "1970-01-01T00:00:00.000Z", "1970-01-01T00:00:05.000Z"]
+        );
+    }
+}

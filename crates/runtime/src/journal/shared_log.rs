@@ -1,0 +1,211 @@
+//! The log and its lock, shared by those who record and the writer, and how they wake one another.
+
+use std::borrow::Cow;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::degraded::JournalDegraded;
+use super::error::JournalLoss;
+use super::event::{self, Event};
+use super::line::UnsequencedLine;
+use super::log::Log;
+use super::millis;
+use super::redaction::Redaction;
+use crate::clock::Clock;
+use crate::path::ActorPath;
+
+pub(super) struct SharedLog {
+    log: Mutex<Log>,
+    clock: Arc<dyn Clock>,
+    epoch: Instant,
+    redaction: Redaction,
+    /// Wakes the writer.
+    writer_wakeup: Condvar,
+    /// Changes when there may be a new line to show.
+    visible_changed: watch::Sender<()>,
+    /// Changes when the writer has got on, or has failed to.
+    writer_progress: watch::Sender<()>,
+    /// Under which path the journal speaks of itself.
+    journal_path: ActorPath,
+}
+
+impl SharedLog {
+    pub(super) fn new(log: Log, clock: Arc<dyn Clock>, redaction: Redaction) -> Self {
+        #[allow(clippy::disallowed_methods, reason = "tokio's clock is the paused one in tests")]
+        let epoch = Instant::now();
+        Self {
+            log: Mutex::new(log),
+            clock,
+            epoch,
+            redaction,
+            writer_wakeup: Condvar::new(),
+            visible_changed: watch::Sender::new(()),
+            writer_progress: watch::Sender::new(()),
+            journal_path: ActorPath::journal(),
+        }
+    }
+
+    pub(super) fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.redaction.redact(text)
+    }
+
+    pub(super) fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn epoch(&self) -> Instant {
+        self.epoch
+    }
+
+    pub(super) fn wall_time(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Records one event, whose own fields are `fields`.
+    pub(super) fn record<E: Event>(&self, actor: &ActorPath, generation: u64, fields: &str) {
+        let actor = self.redaction.redact(actor.as_str());
+        let fields = self.redaction.redact_json(fields);
+        event::trace::<E>(&actor, generation, &fields);
+        let draft = UnsequencedLine::new(&actor, generation, E::KIND, &fields);
+        let mut log = self.log();
+        if log.backlog.as_ref().is_some_and(|debt| debt.is_closing) {
+            return;
+        }
+        self.append(&mut log, &draft);
+        self.unlock_and_wake(log);
+    }
+
+    /// Records what the journal has to say of itself, also while it is being closed.
+    pub(super) fn record_internal(&self, degraded: &JournalDegraded) {
+        // Plain data always serialises.
+        let fields = serde_json::to_string(degraded).unwrap_or_default();
+        let fields = self.redaction.redact_json(&fields);
+        event::trace::<JournalDegraded>(self.journal_path.as_str(), 0, &fields);
+        let draft = UnsequencedLine::new(self.journal_path.as_str(), 0, JournalDegraded::KIND, &fields);
+        let mut log = self.log();
+        self.append(&mut log, &draft);
+        self.unlock_and_wake(log);
+    }
+
+    fn append(&self, log: &mut Log, draft: &UnsequencedLine<'_>) {
+        log.append(self.clock.now(), millis(self.epoch.elapsed()), draft);
+    }
+
+    /// Unlocks, and wakes whoever waits for what has been recorded: the writer once a group.
+    fn unlock_and_wake(&self, mut log: MutexGuard<'_, Log>) {
+        let wakes_writer = log.should_wake_writer();
+        if wakes_writer && let Some(debt) = &mut log.backlog {
+            debt.is_writer_waiting = false;
+            debt.is_writer_batching = false;
+        }
+        drop(log);
+        if wakes_writer {
+            self.writer_wakeup.notify_one();
+        }
+        self.notify_subscribers();
+    }
+
+    /// Wakes those who wait for lines. One who has just come looks for lines before it waits.
+    pub(super) fn notify_subscribers(&self) {
+        if self.visible_changed.receiver_count() > 0 {
+            self.visible_changed.send_replace(());
+        }
+    }
+
+    /// What changes when there may be a new line to show.
+    pub(super) fn subscribe_visible(&self) -> watch::Receiver<()> {
+        self.visible_changed.subscribe()
+    }
+
+    /// Waits for work, and no longer than `patience`, if one is given. Only the writer calls this.
+    pub(super) fn wait_for_work<'a>(
+        &'a self,
+        mut log: MutexGuard<'a, Log>,
+        patience: Option<Duration>,
+    ) -> MutexGuard<'a, Log> {
+        let sleeps = |log: &mut Log, is_asleep: bool| {
+            if let Some(debt) = &mut log.backlog {
+                debt.is_writer_waiting = is_asleep;
+            }
+        };
+        sleeps(&mut log, true);
+        let mut log = match patience {
+            None => self.writer_wakeup.wait(log).unwrap_or_else(PoisonError::into_inner),
+            Some(patience) => self.writer_wakeup.wait_timeout(log, patience).unwrap_or_else(PoisonError::into_inner).0,
+        };
+        sleeps(&mut log, false);
+        log
+    }
+
+    /// Lets lines come together for a while, unless they are pressing. Only the writer calls this.
+    pub(super) fn wait_for_batch<'a>(
+        &'a self,
+        mut log: MutexGuard<'a, Log>,
+        patience: Duration,
+    ) -> MutexGuard<'a, Log> {
+        if let Some(debt) = &mut log.backlog {
+            debt.is_writer_batching = true;
+        }
+        let mut log = self.writer_wakeup.wait_timeout(log, patience).unwrap_or_else(PoisonError::into_inner).0;
+        if let Some(debt) = &mut log.backlog {
+            debt.is_writer_batching = false;
+        }
+        log
+    }
+
+    /// Wakes those who wait for the writer.
+    pub(super) fn notify_flush_waiters(&self) {
+        self.writer_progress.send_replace(());
+    }
+
+    /// Asks the writer to end, after it has written what there is. Nothing is recorded from now on.
+    pub(super) fn request_close(&self) {
+        let mut log = self.log();
+        if let Some(debt) = &mut log.backlog {
+            debt.is_closing = true;
+        }
+        self.unlock_and_wake(log);
+    }
+
+    /// Returns once the writer has brought line `seq` to disk, has failed to, or has ended.
+    pub(super) async fn wait_until_written(&self, seq: u64) {
+        let is_settled = |log: &Log| {
+            log.backlog
+                .as_ref()
+                .is_none_or(|debt| debt.settled_seq >= seq || debt.is_failing || debt.writer_result.is_some())
+        };
+        self.request_flush();
+        self.wait_for_writer(|log| is_settled(log).then_some(())).await;
+    }
+
+    /// Lets the writer write what there is without waiting for more.
+    fn request_flush(&self) {
+        let mut log = self.log();
+        if let Some(debt) = &mut log.backlog {
+            debt.is_flush_requested = true;
+        }
+        self.unlock_and_wake(log);
+    }
+
+    /// How the writer ended, once it has.
+    pub(super) async fn wait_until_closed(&self) -> Result<(), JournalLoss> {
+        let ended = |log: &Log| log.backlog.as_ref().map_or(Some(Ok(())), |debt| debt.writer_result.clone());
+        self.wait_for_writer(ended).await
+    }
+
+    async fn wait_for_writer<T>(&self, reached: impl Fn(&Log) -> Option<T>) -> T {
+        let mut settled = self.writer_progress.subscribe();
+        loop {
+            settled.borrow_and_update();
+            if let Some(reached) = reached(&self.log()) {
+                return reached;
+            }
+            // The sender lives in this ledger, so the wait cannot fail.
+            let _ = settled.changed().await;
+        }
+    }
+}

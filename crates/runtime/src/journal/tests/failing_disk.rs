@@ -1,0 +1,141 @@
+//! A disk that refuses lines, or does not follow: what is told, what is lost, and how it goes on.
+
+use super::fake_disk::{NEVER, FakeDisk};
+use super::*;
+use crate::journal::recent_lines::UNWRITTEN_LINES_MAX;
+
+/// The next word of the journal on itself.
+async fn next_degradation(subscription: &mut Subscription) -> JournalDegraded {
+    loop {
+        if let Delivery::Event(record) = subscription.next().await
+            && record.kind == JournalDegraded::KIND
+        {
+            return record.decode().unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn disk_failure_and_recovery_are_reported_without_loss() {
+    let disk = FakeDisk::new();
+    disk.set_room(0);
+    let journal = disk.journal(JournalConfig::default());
+    let mut subscription = journal.subscribe_after(0);
+    record_numbers(&journal, 0..10);
+    let refused = next_degradation(&mut subscription).await;
+    assert!(refused.reason.contains("refuses lines"), "{refused:?}");
+    record_numbers(&journal, 10..20);
+    disk.remove_limit();
+    let recovered = next_degradation(&mut subscription).await;
+    assert_eq!(recovered, JournalDegraded::new("the disk takes lines again", None));
+    journal.close().await.unwrap();
+    assert_eq!(disk.seqs(), seq_range(1..=22), "twenty notes and two words of the journal itself");
+}
+
+#[tokio::test]
+async fn partial_write_resumes_without_duplicates() {
+    for room in 0..10 {
+        let disk = FakeDisk::new();
+        let journal = disk.journal(JournalConfig::default());
+        let mut subscription = journal.subscribe_after(0);
+        disk.block_writes();
+        disk.set_room(room);
+        record_numbers(&journal, 0..10);
+        disk.unblock_writes();
+        assert!(next_degradation(&mut subscription).await.reason.contains("refuses"), "room for {room}");
+        disk.remove_limit();
+        assert!(next_degradation(&mut subscription).await.reason.contains("again"), "room for {room}");
+        journal.close().await.unwrap();
+        assert_eq!(disk.seqs(), seq_range(1..=12), "room for {room}");
+    }
+}
+
+#[tokio::test]
+async fn failing_disk_is_not_retried_before_its_delay() {
+    let disk = FakeDisk::new();
+    disk.set_room(0);
+    let journal = disk.journal_with_retry(NEVER, JournalConfig::default());
+    for n in 0..100 {
+        // The first time this waits for the disk to refuse, and later for nothing.
+        record_and_flush(&journal, [n]).await;
+    }
+    assert_eq!(disk.appends(), 1);
+    disk.remove_limit();
+    journal.close().await.unwrap();
+    assert_eq!(
+        disk.appends(),
+        4,
+        "at the end come what was refused, the others, and the word that it goes on"
+    );
+    assert_eq!(disk.seqs(), seq_range(1..=102));
+}
+
+#[tokio::test]
+async fn failing_disk_reports_the_exact_lost_range() {
+    let disk = FakeDisk::new();
+    disk.set_room(0);
+    let config = JournalConfig { memory_lines_max: 16, ..JournalConfig::default() };
+    let journal = disk.journal(config);
+    let mut subscription = journal.subscribe_after(0);
+    record_and_flush(&journal, [0]).await;
+    let last = 2 * UNWRITTEN_LINES_MAX as u64;
+    record_numbers(&journal, 1..last);
+    while !next_degradation(&mut subscription).await.reason.contains("lost so far") {}
+    disk.remove_limit();
+    while !next_degradation(&mut subscription).await.reason.contains("again") {}
+    journal.close().await.unwrap();
+    let told: Vec<_> = degradations(&journal, 0)
+        .await
+        .iter()
+        .filter_map(|told| Some((told.lost_from?, told.lost_to?)))
+        .collect();
+    let [(from, to)] = told[..] else { panic!("{told:?}") };
+    assert!(to - from > UNWRITTEN_LINES_MAX as u64 / 2, "{from} to {to}");
+    let on_disk: Vec<_> = (1..from).chain(to + 1..=journal.seq()).collect();
+    assert_eq!(disk.seqs(), on_disk);
+}
+
+#[tokio::test]
+async fn slow_disk_reports_the_exact_lost_range() {
+    let disk = FakeDisk::new();
+    let journal = disk.journal(JournalConfig::default());
+    disk.block_writes();
+    record_numbers(&journal, [0]);
+    disk.wait_until_blocked();
+    let last = UNWRITTEN_LINES_MAX as u64 + 100;
+    record_numbers(&journal, 1..last);
+    disk.unblock_writes();
+    journal.close().await.unwrap();
+    let lost =
+        JournalDegraded::new("the disk could not follow; these lines were never written", Some((2, 100)));
+    assert_eq!(degradations(&journal, 101).await, [lost]);
+    assert_eq!(disk.seqs(), [vec![1], seq_range(101..=last + 1)].concat());
+}
+
+#[tokio::test]
+async fn close_returns_the_lines_that_the_disk_refused() {
+    let disk = FakeDisk::new();
+    let journal = disk.journal_with_retry(NEVER, JournalConfig::default());
+    record_and_flush(&journal, 0..5).await;
+    disk.set_room(0);
+    record_numbers(&journal, 5..10);
+    let loss = journal.close().await.unwrap_err();
+    let newest = journal.seq();
+    assert_eq!((loss.from, loss.to), (6, newest));
+    assert_eq!(disk.seqs(), seq_range(1..=5));
+    assert_eq!(disk.finished(), Some(newest), "the next run can name what is missing");
+    assert_eq!(journal.close().await, Err(loss), "it is told as often as one asks");
+    let mut subscription = journal.subscribe_after(5);
+    assert!(matches!(subscription.next().await, Delivery::Event(record) if record.seq == 6));
+}
+
+#[tokio::test]
+async fn close_writes_as_much_as_the_disk_takes() {
+    let disk = FakeDisk::new();
+    let journal = disk.journal_with_retry(NEVER, JournalConfig::default());
+    disk.set_room(7);
+    record_numbers(&journal, 0..20);
+    let loss = journal.close().await.unwrap_err();
+    assert_eq!((loss.from, loss.to), (8, journal.seq()));
+    assert_eq!(disk.seqs(), seq_range(1..=7));
+}

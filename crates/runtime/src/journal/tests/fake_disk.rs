@@ -1,0 +1,138 @@
+//! A disk that does as it is told.
+
+use std::io;
+use std::sync::{Condvar, Mutex, MutexGuard};
+
+use super::*;
+
+/// Long enough to say "never" in a test.
+pub(super) const NEVER: Duration = Duration::from_secs(3600);
+/// Short enough to be waited for.
+pub(super) const SOON: Duration = Duration::from_millis(1);
+
+#[derive(Clone, Default)]
+pub(super) struct FakeDisk(Arc<(Mutex<FakeDiskState>, Condvar)>);
+
+#[derive(Default)]
+struct FakeDiskState {
+    lines: Vec<String>,
+    /// Lines that there still is room for; none: any number.
+    room: Option<usize>,
+    appends: usize,
+    is_blocked: bool,
+    is_waiting: bool,
+    numbers_are_held: bool,
+    numbers_are_refused: bool,
+    reserved: u64,
+    finished: Option<u64>,
+}
+
+impl FakeDisk {
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+
+    /// A journal that writes to this disk, and tries it again `SOON` after it has refused.
+    pub(super) fn journal(&self, config: JournalConfig) -> Journal {
+        self.journal_with_retry(SOON, config)
+    }
+
+    pub(super) fn journal_with_retry(&self, retry_after: Duration, config: JournalConfig) -> Journal {
+        let legacy = RecoveredState { last_seq: 0, lost_range: None, is_clean_shutdown: true };
+        let clock = Arc::new(SystemClock);
+        Journal::on_disk(None, "boot".to_owned(), clock, &config, self.clone(), &legacy, retry_after).unwrap()
+    }
+
+    fn state(&self) -> MutexGuard<'_, FakeDiskState> {
+        self.0.0.lock().unwrap()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut FakeDiskState)) {
+        change(&mut self.state());
+        self.0.1.notify_all();
+    }
+
+    fn wait_while(&self, condition: impl Fn(&FakeDiskState) -> bool) -> MutexGuard<'_, FakeDiskState> {
+        self.0.1.wait_while(self.state(), |stage| condition(stage)).unwrap()
+    }
+
+    /// From now on it takes `lines` more lines.
+    pub(super) fn set_room(&self, lines: usize) {
+        self.change(|stage| stage.room = Some(lines));
+    }
+
+    pub(super) fn remove_limit(&self) {
+        self.change(|stage| stage.room = None);
+    }
+
+    /// From now on a write does not return.
+    pub(super) fn block_writes(&self) {
+        self.change(|stage| stage.is_blocked = true);
+    }
+
+    pub(super) fn wait_until_blocked(&self) {
+        drop(self.wait_while(|stage| !stage.is_waiting));
+    }
+
+    pub(super) fn unblock_writes(&self) {
+        self.change(|stage| stage.is_blocked = false);
+    }
+
+    pub(super) fn hold_numbers(&self, held: bool) {
+        self.change(|stage| stage.numbers_are_held = held);
+    }
+
+    pub(super) fn refuse_numbers(&self, refused: bool) {
+        self.change(|stage| stage.numbers_are_refused = refused);
+    }
+
+    pub(super) fn wait_until_finished(&self) {
+        drop(self.wait_while(|stage| stage.finished.is_none()));
+    }
+
+    pub(super) fn appends(&self) -> usize {
+        self.state().appends
+    }
+
+    pub(super) fn reserved(&self) -> u64 {
+        self.state().reserved
+    }
+
+    pub(super) fn finished(&self) -> Option<u64> {
+        self.state().finished
+    }
+
+    pub(super) fn seqs(&self) -> Vec<u64> {
+        self.state().lines.iter().map(|line| Record::parse(line).unwrap().seq).collect()
+    }
+}
+
+impl Disk for FakeDisk {
+    fn append(&mut self, first_seq: u64, lines: &[Arc<str>]) -> (usize, io::Result<()>) {
+        self.change(|stage| stage.is_waiting = stage.is_blocked);
+        let mut stage = self.wait_while(|stage| stage.is_blocked);
+        stage.is_waiting = false;
+        stage.appends += 1;
+        assert_eq!(Record::parse(&lines[0]).unwrap().seq, first_seq);
+        let room = stage.room.unwrap_or(usize::MAX);
+        let taken = lines.len().min(room);
+        stage.room = stage.room.map(|room| room - taken);
+        stage.lines.extend(lines[..taken].iter().map(|line| (**line).to_owned()));
+        let is_full = taken < lines.len();
+        (taken, if is_full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) })
+    }
+
+    fn reserve(&mut self, through: u64) -> io::Result<()> {
+        let mut stage = self.wait_while(|stage| stage.numbers_are_held);
+        if stage.numbers_are_refused {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        stage.reserved = through;
+        Ok(())
+    }
+
+    fn finish(&mut self, last: u64) -> io::Result<()> {
+        self.change(|stage| stage.finished = Some(last));
+        Ok(())
+    }
+}

@@ -1,0 +1,317 @@
+//! Why what is being dropped is being dropped.
+//!
+//! A [`Reply`](crate::Reply) may be dropped unanswered in many places: with a handler that panicked or was
+//! killed, with the state of a worker that crashed, with a task that it owned, with a mailbox that is emptied.
+//! Whoever tears such a place down does it inside a scope that carries the reason; the reply reads it there.
+//! One mechanism thus gives every caller a typed error, and no message type needs to know of it.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+use tokio::sync::oneshot;
+
+use crate::actor::panics::{self, Panic};
+use crate::messaging::call_error::CallError;
+
+thread_local! {
+    static REASON: Cell<Option<CallError>> = const { Cell::new(None) };
+    /// Whether a handler is being polled on this thread.
+    static IN_HANDLER: Cell<bool> = const { Cell::new(false) };
+    /// Replies that handlers being polled on this thread have dropped, those of the innermost last.
+    static DROPPED_REPLIES: RefCell<Vec<oneshot::Sender<CallError>>> = const { RefCell::new(Vec::new()) };
+    /// How many those are: asked once a message, which is cheaper than to look.
+    static DROPPED_REPLY_COUNT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Why a reply is dropped unanswered.
+#[derive(Debug)]
+pub(crate) enum DropReason {
+    Known(CallError),
+    /// It depends on how the handler ends that is dropping it.
+    Pending(oneshot::Receiver<CallError>),
+}
+
+/// The reason in force on this thread.
+///
+/// Outside every scope, an unwinding thread says that a handler panicked. Else it was dropped by a handler, which may be
+/// about to fail; and where there is none either, nobody tore anything down and it was simply dropped.
+pub(crate) fn current() -> DropReason {
+    match REASON.get() {
+        Some(reason) => DropReason::Known(reason),
+        None if std::thread::panicking() => DropReason::Known(CallError::Crashed),
+        None => dropped_by_handler().map_or(DropReason::Known(CallError::Unanswered), DropReason::Pending),
+    }
+}
+
+fn dropped_by_handler() -> Option<oneshot::Receiver<CallError>> {
+    if !IN_HANDLER.get() {
+        return None;
+    }
+    // A thread that is ending has no handler any more.
+    let left = DROPPED_REPLIES.try_with(|left| {
+        let mut left = left.try_borrow_mut().ok()?;
+        let (sender, receiver) = oneshot::channel();
+        left.push(sender);
+        DROPPED_REPLY_COUNT.set(left.len());
+        Some(receiver)
+    });
+    left.ok().flatten()
+}
+
+/// Puts a reason in force until it is dropped.
+struct ReasonScope(Option<CallError>);
+
+impl ReasonScope {
+    fn enter(reason: CallError) -> Self {
+        Self(REASON.replace(Some(reason)))
+    }
+}
+
+impl Drop for ReasonScope {
+    fn drop(&mut self) {
+        REASON.set(self.0);
+    }
+}
+
+/// Drops `doomed`; replies in it answer with `reason`.
+pub(crate) fn drop_with<T>(reason: CallError, doomed: T) {
+    run_with(reason, || drop(doomed));
+}
+
+/// Runs `work`; replies that it drops answer with `reason`.
+pub(crate) fn run_with(reason: CallError, work: impl FnOnce()) {
+    let _scope = ReasonScope::enter(reason);
+    work();
+}
+
+pin_project! {
+    /// Runs a future; if it is dropped before it ends, replies in it answer with what `reason` then says.
+    pub(crate) struct WithDropReason<R: Fn() -> CallError, F> {
+        #[pin]
+        future: F,
+        reason: R,
+        ended: bool,
+        // Dropped after the future: fields go in the order of their declaration.
+        scope: Option<ReasonScope>,
+    }
+
+    impl<R: Fn() -> CallError, F> PinnedDrop for WithDropReason<R, F> {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            // Asking for the reason has its price, and most futures come to their end.
+            if !*this.ended {
+                *this.scope = Some(ReasonScope::enter((this.reason)()));
+            }
+        }
+    }
+}
+
+/// See [`WithDropReason`].
+pub(crate) fn with_drop_reason<R: Fn() -> CallError, F: Future>(reason: R, future: F) -> WithDropReason<R, F> {
+    WithDropReason { future, reason, ended: false, scope: None }
+}
+
+impl<R: Fn() -> CallError, F: Future> Future for WithDropReason<R, F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let polled = this.future.poll(cx);
+        *this.ended = polled.is_ready();
+        polled
+    }
+}
+
+pin_project! {
+    /// Runs a handler; if it panics, that is its error. A reply that it drops in its last step, as `?` does, answers by
+    /// how that step ends.
+    pub(crate) struct HandlerFuture<F> {
+        #[pin]
+        handler: F,
+    }
+}
+
+/// See [`HandlerFuture`].
+pub(crate) fn handler_future<F, T, E>(handler: F) -> HandlerFuture<F>
+where
+    F: Future<Output = Result<T, E>>,
+    E: From<Panic>,
+{
+    HandlerFuture { handler }
+}
+
+impl<F, T, E> Future for HandlerFuture<F>
+where
+    F: Future<Output = Result<T, E>>,
+    E: From<Panic>,
+{
+    type Output = Result<T, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
+        let mut step = PollGuard::enter();
+        let handler = self.project().handler;
+        // Caught as near to the handler as can be: most of what a crash costs is unwinding, and that costs by the frame.
+        let polled =
+            panics::catch_nested(|| handler.poll(cx)).unwrap_or_else(|panic| Poll::Ready(Err(panic.into())));
+        // A handler that goes on has left the reply for good.
+        step.reason =
+            if matches!(polled, Poll::Ready(Err(_))) { CallError::Crashed } else { CallError::Unanswered };
+        polled
+    }
+}
+
+/// One step of a handler, and how those fare whose replies it dropped.
+struct PollGuard {
+    /// Whether it is part of another's step, and how many replies that had dropped before.
+    is_nested: bool,
+    dropped_before: usize,
+    reason: CallError,
+}
+
+impl PollGuard {
+    fn enter() -> Self {
+        // Unless the step comes to its end.
+        let verdict = CallError::Crashed;
+        Self { is_nested: IN_HANDLER.replace(true), dropped_before: DROPPED_REPLY_COUNT.get(), reason: verdict }
+    }
+
+    /// Tells those whose replies were dropped in this step.
+    #[cold]
+    fn notify_callers(&self) {
+        let left = DROPPED_REPLIES.with(|left| left.borrow_mut().split_off(self.dropped_before));
+        DROPPED_REPLY_COUNT.set(self.dropped_before);
+        for caller in left {
+            let _ = caller.send(self.reason);
+        }
+    }
+}
+
+impl Drop for PollGuard {
+    fn drop(&mut self) {
+        IN_HANDLER.set(self.is_nested);
+        if DROPPED_REPLY_COUNT.get() > self.dropped_before {
+            self.notify_callers();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct RecordsReasonOnDrop<'a>(&'a Cell<Option<CallError>>);
+
+    impl Drop for RecordsReasonOnDrop<'_> {
+        fn drop(&mut self) {
+            self.0.set(Some(known_reason()));
+        }
+    }
+
+    fn known_reason() -> CallError {
+        match current() {
+            DropReason::Known(reason) => reason,
+            DropReason::Pending(_) => panic!("no handler is being polled"),
+        }
+    }
+
+    #[test]
+    fn drop_outside_scopes_is_unanswered() {
+        let seen = Cell::new(None);
+        drop(RecordsReasonOnDrop(&seen));
+        assert_eq!(seen.get(), Some(CallError::Unanswered));
+    }
+
+    #[test]
+    fn drop_inside_scope_has_the_scopes_reason() {
+        let seen = Cell::new(None);
+        drop_with(CallError::Stopped, RecordsReasonOnDrop(&seen));
+        assert_eq!(seen.get(), Some(CallError::Stopped));
+        assert_eq!(known_reason(), CallError::Unanswered);
+    }
+
+    #[tokio::test]
+    async fn cancelled_future_drops_with_its_reason() {
+        let seen = Cell::new(None);
+        let mut future = Box::pin(with_drop_reason(|| CallError::Crashed, async {
+            let _held = RecordsReasonOnDrop(&seen);
+            std::future::pending::<()>().await;
+        }));
+        assert!(futures_util::poll!(&mut future).is_pending());
+        drop(future);
+        assert_eq!(seen.get(), Some(CallError::Crashed));
+        assert_eq!(known_reason(), CallError::Unanswered);
+    }
+
+    #[tokio::test]
+    async fn finished_future_leaves_no_reason() {
+        let seen = Cell::new(None);
+        with_drop_reason(|| CallError::Crashed, async { drop(RecordsReasonOnDrop(&seen)) }).await;
+        assert_eq!(seen.get(), Some(CallError::Unanswered));
+    }
+
+    #[test]
+    fn drop_during_panic_is_crashed() {
+        let seen = Cell::new(None);
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _held = RecordsReasonOnDrop(&seen);
+            panic!("on purpose");
+        }));
+        assert!(caught.is_err());
+        assert_eq!(seen.get(), Some(CallError::Crashed));
+    }
+
+    fn pending_reason() -> oneshot::Receiver<CallError> {
+        match current() {
+            DropReason::Known(reason) => panic!("{reason} is known already"),
+            DropReason::Pending(verdict) => verdict,
+        }
+    }
+
+    #[derive(Debug, PartialEq)]
+    struct HandlerFailed;
+
+    impl From<Panic> for HandlerFailed {
+        fn from(_: Panic) -> Self {
+            Self
+        }
+    }
+
+    #[tokio::test]
+    async fn drop_in_handler_follows_its_result() {
+        let mut verdict = None;
+        let failed: Result<(), HandlerFailed> = handler_future(async {
+            verdict = Some(pending_reason());
+            Err(HandlerFailed)
+        })
+        .await;
+        assert!(failed.is_err());
+        assert_eq!(verdict.unwrap().await, Ok(CallError::Crashed));
+        let ended: Result<_, HandlerFailed> = handler_future(async { Ok(pending_reason()) }).await;
+        assert_eq!(ended.unwrap().await, Ok(CallError::Unanswered));
+    }
+
+    #[tokio::test]
+    async fn handler_awaits_a_reply_it_dropped() {
+        let ended: Result<_, HandlerFailed> = handler_future(async { Ok(pending_reason().await) }).await;
+        assert_eq!(ended, Ok(Ok(CallError::Unanswered)));
+        assert_eq!(known_reason(), CallError::Unanswered);
+    }
+
+    fn panicking_handler() -> Result<(), HandlerFailed> {
+        panic!("on purpose");
+    }
+
+    #[tokio::test]
+    async fn drop_in_panicking_poll_is_crashed() {
+        let verdict = Cell::new(None);
+        let handler = handler_future(async {
+            verdict.set(Some(pending_reason()));
+            panicking_handler()
+        });
+        assert_eq!(handler.await, Err(HandlerFailed));
+        assert_eq!(verdict.take().unwrap().await, Ok(CallError::Crashed));
+    }
+}

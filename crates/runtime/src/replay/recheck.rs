@@ -1,0 +1,140 @@
+//! One decision against its own inputs.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::mismatch::{Mismatch, to_json};
+use crate::events::{Decided, DecisionInputs};
+use crate::journal::Record;
+use crate::policy::{ChildHistory, Decision, DecisionContext, RestartScope, SupervisorHistory, decide};
+
+/// A decision as the journal has it.
+#[derive(Debug)]
+pub(super) struct RecordedDecision {
+    pub(super) inputs: DecisionInputs,
+    /// Paths of those whom it concerns.
+    pub(super) scope: Vec<String>,
+}
+
+/// How the reading of a decision came out.
+#[derive(Debug)]
+pub(super) enum ParseOutcome {
+    Complete(Box<RecordedDecision>),
+    /// It lacks inputs that are kept today.
+    OlderFormat,
+    /// It has them, but no runtime wrote them so.
+    Malformed(Mismatch),
+}
+
+impl RecordedDecision {
+    pub(super) fn parse(record: &Record) -> ParseOutcome {
+        let stated = |name: &str| record.fields.get(name).cloned().unwrap_or_default();
+        let illegible = |what: &str, expected: &str, why: String| {
+            ParseOutcome::Malformed(Mismatch::new(what, stated(what), expected.into(), why))
+        };
+        let inputs = match stated("inputs") {
+            Value::Null => return ParseOutcome::OlderFormat,
+            inputs => serde_json::from_value::<DecisionInputs>(inputs),
+        };
+        let inputs = match inputs {
+            Ok(inputs) => inputs,
+            // What later formats keep, older ones lack; whatever is there must be legible all the same.
+            Err(error) if error.to_string().starts_with("missing field") => return ParseOutcome::OlderFormat,
+            Err(error) => return illegible("inputs", "inputs", format!("they cannot be read: {error}")),
+        };
+        if !(0.0..1.0).contains(&inputs.jitter) {
+            let why = "a random number lies between 0 and 1";
+            let mismatch = Mismatch::new("inputs.jitter", to_json(&inputs.jitter), "[0, 1)".into(), why);
+            return ParseOutcome::Malformed(mismatch);
+        }
+        match serde_json::from_value(stated("scope")) {
+            Ok(scope) => ParseOutcome::Complete(Box::new(Self { inputs, scope })),
+            Err(error) => illegible("scope", "paths", format!("it cannot be read: {error}")),
+        }
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        Duration::from_millis(self.inputs.now_ms)
+    }
+}
+
+/// A decision, decided again.
+#[derive(Debug)]
+pub(super) struct RecheckedDecision {
+    pub(super) decision: Decision,
+    /// What it leaves behind.
+    pub(super) history: ChildHistory,
+    pub(super) siblings: SupervisorHistory,
+    pub(super) mismatches: Vec<Mismatch>,
+}
+
+impl RecheckedDecision {
+    pub(super) fn recheck(record: &Record, stated: &RecordedDecision) -> Self {
+        let inputs = &stated.inputs;
+        let (mut history, mut siblings) = (inputs.history.clone(), inputs.siblings.clone());
+        let moment = DecisionContext {
+            now: stated.now(),
+            jitter: inputs.jitter,
+            significant_others: inputs.significant_others,
+        };
+        let policies = (&*inputs.child, &inputs.supervisor);
+        let decision = decide(policies, (&mut history, &mut siblings), inputs.exit, moment);
+        let used = inputs.child.budget.map_or(0, |budget| history.used(budget, moment.now));
+        let mut mismatches = compare(record, &Decided::new(decision, used, Vec::new(), inputs.clone()));
+        mismatches.extend(check_scope(&record.actor, &stated.scope, decision));
+        Self { decision, history, siblings, mismatches }
+    }
+
+    /// When those whom it restarts are due.
+    pub(super) fn restart_due(&self, now: Duration) -> Option<Duration> {
+        match self.decision {
+            Decision::Restart { delay, .. } => Some(now.saturating_add(delay)),
+            _ => None,
+        }
+    }
+}
+
+fn compare(record: &Record, expected: &Decided) -> Vec<Mismatch> {
+    let expected = to_json(expected);
+    let why = || "the same inputs, decided again, give this".to_owned();
+    let fields = ["decision", "delay_ms", "attempt", "state", "budget"].into_iter();
+    let unlike = fields.filter_map(|name| {
+        let stated = record.fields.get(name).unwrap_or(&Value::Null);
+        Mismatch::between(name, stated, expected.get(name).unwrap_or(&Value::Null), why)
+    });
+    unlike.collect()
+}
+
+/// Whom a decision concerns is for the roster to say; here, whether it can be so.
+fn check_scope(actor: &str, scope: &[String], decision: Decision) -> Option<Mismatch> {
+    let group = match decision {
+        Decision::Restart { scope: group, .. } => group,
+        _ => RestartScope::One,
+    };
+    let is_self = |path: &String| path == actor;
+    let alone = [actor.to_owned()];
+    let (is_right, why) = match group {
+        RestartScope::One => (*scope == alone, "it concerns the child that ended, and nobody else"),
+        RestartScope::Rest => (
+            scope.first().is_some_and(is_self) && are_siblings(actor, scope),
+            "it concerns the child that ended and those after it, under the same supervisor",
+        ),
+        RestartScope::All => (
+            scope.iter().any(is_self) && are_siblings(actor, scope),
+            "it concerns the child that ended and its siblings, under the same supervisor",
+        ),
+    };
+    (!is_right).then(|| Mismatch::new("scope", to_json(&scope), to_json(&alone), why))
+}
+
+/// Whether all of them, each named once, have the supervisor of `actor`.
+fn are_siblings(actor: &str, scope: &[String]) -> bool {
+    let mut seen = std::collections::HashSet::new();
+    scope.iter().all(|path| parent(path) == parent(actor) && seen.insert(path))
+}
+
+/// The path of an actor's supervisor; empty for a root.
+pub(super) fn parent(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(parent, _)| parent)
+}

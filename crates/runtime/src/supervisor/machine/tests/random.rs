@@ -1,0 +1,481 @@
+//! Random sequences of events and orders against a roster, and what must hold after each of them: nobody is started
+//! twice, nobody who waits is forgotten, each round and each shutdown comes to an end.
+//!
+//! A failure prints its seed and all that happened. `MAINSTAY_SEED` runs one seed alone, `MAINSTAY_TRACES` says how many
+//! are run.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use fastrand::Rng;
+
+use super::super::*;
+use crate::policy::{AbandonedPolicy, Budget, Delay, OnBudgetExhausted, RestartType, Strategy};
+
+const TRACES: u64 = 20_000;
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum ModelCommand {
+    Add,
+    Start,
+    Stop,
+    Restart,
+    Delete,
+    Remove,
+    Reset,
+}
+
+#[derive(Debug, Default)]
+struct ModelChild {
+    live: bool,
+    starting: bool,
+    stopping: bool,
+    never_yields: bool,
+    launches: u32,
+    launches_max: u32,
+    temporary: bool,
+    waiters: Vec<ModelCommand>,
+    ready_since: Option<Duration>,
+}
+
+struct SupervisorModel {
+    machine: Machine,
+    rng: Rng,
+    now: Duration,
+    children: BTreeMap<ChildId, ModelChild>,
+    exit_count: u32,
+    ready_count: u32,
+    trace: Vec<String>,
+    draining: bool,
+}
+
+impl SupervisorModel {
+    fn panic_with_trace(&self, what: &str) -> ! {
+        panic!("{what}\n{}\n{:#?}", self.trace.join("\n"), self.machine);
+    }
+
+    fn policy(rng: &mut Rng) -> ChildPolicy {
+        let restart = pick(
+            rng,
+            &[RestartType::Permanent, RestartType::Transient, RestartType::Temporary, RestartType::Permanent],
+        );
+        ChildPolicy {
+            restart,
+            delay: Delay::Fixed { delay: Duration::from_secs(pick(rng, &[0, 2, 5])) },
+            budget: Some(Budget { restarts_max: 5, window: Duration::from_secs(60) }),
+            shutdown: pick(
+                rng,
+                &[Shutdown::Graceful(Duration::from_secs(3)), Shutdown::Kill, Shutdown::Unlimited],
+            ),
+            exhausted: if chance(rng, 20) { OnBudgetExhausted::Escalate } else { OnBudgetExhausted::Abandon },
+            stuck_after: pick(rng, &[None, Some(Duration::from_secs(4))]),
+            abandoned: pick(rng, &[AbandonedPolicy::Fail, AbandonedPolicy::Replace]),
+            significant: restart != RestartType::Permanent && chance(rng, 20),
+            ..ChildPolicy::default()
+        }
+    }
+
+    fn apply(&mut self, actions: Vec<SupervisorAction>) {
+        let mut queue = VecDeque::from(actions);
+        while let Some(action) = queue.pop_front() {
+            if !matches!(action, SupervisorAction::Record { .. } | SupervisorAction::Inspect { .. }) {
+                self.trace.push(format!("      -> {action:?}"));
+            }
+            if self.exit_count > 0 {
+                self.panic_with_trace("action after finish");
+            }
+            match action {
+                SupervisorAction::Launch { key } => {
+                    let no_yield = chance(&mut self.rng, 10)
+                        && self
+                            .machine
+                            .children
+                            .get(&key)
+                            .is_some_and(|m| m.policy.shutdown != Shutdown::Unlimited);
+                    let bad = match self.children.get_mut(&key) {
+                        None => true,
+                        Some(child) => {
+                            let bad = child.live;
+                            child.live = true;
+                            child.starting = true;
+                            child.stopping = false;
+                            child.never_yields = no_yield;
+                            child.ready_since = None;
+                            child.launches += 1;
+                            bad || (child.temporary && child.launches > child.launches_max)
+                        }
+                    };
+                    if bad {
+                        self.panic_with_trace("bad launch");
+                    }
+                }
+                SupervisorAction::RequestStop { key } | SupervisorAction::Kill { key, .. } => {
+                    let Some(child) = self.children.get_mut(&key) else { self.panic_with_trace("unknown") };
+                    if !child.live {
+                        self.panic_with_trace("asked one that is not live");
+                    }
+                    child.stopping = true;
+                }
+                SupervisorAction::Inspect { key } => {
+                    let progress =
+                        ActorProgress { steps: 0, is_busy: !self.draining && chance(&mut self.rng, 90) };
+                    let more = self.machine.inspected(key, progress, self.now);
+                    queue.extend(more);
+                }
+                SupervisorAction::Abandon { key } => {
+                    let Some(child) = self.children.get_mut(&key) else { self.panic_with_trace("unknown") };
+                    if child.live {
+                        child.live = false;
+                        child.starting = false;
+                        let exit = Exit {
+                            ready_since: child.ready_since,
+                            abandoned: true,
+                            progressed: true,
+                            ..Exit::of(ExitCause::Killed)
+                        };
+                        let more = self.machine.exited(key, exit, self.now, 0.0);
+                        queue.extend(more);
+                    } else {
+                        self.panic_with_trace("cut off one that is gone");
+                    }
+                }
+                SupervisorAction::ResolveWaiters { key, outcome: rest } => {
+                    let Some(child) = self.children.get_mut(&key) else { self.panic_with_trace("unknown") };
+                    if child.live && !matches!(rest, ChildOutcome::Running) {
+                        self.panic_with_trace("settled while live");
+                    }
+                    match rest {
+                        ChildOutcome::Postponed(_) => {}
+                        _ => child.waiters.clear(),
+                    }
+                }
+                SupervisorAction::Deregister { key } => {
+                    let Some(child) = self.children.remove(&key) else { self.panic_with_trace("unknown") };
+                    if child.live || !child.waiters.is_empty() {
+                        self.panic_with_trace("forgot a live one or waiters");
+                    }
+                }
+                SupervisorAction::Ready => {
+                    self.ready_count += 1;
+                    if self.ready_count > 1 {
+                        self.panic_with_trace("came up twice");
+                    }
+                }
+                SupervisorAction::Exit(_) => {
+                    if self.children.values().any(|child| child.live) {
+                        self.panic_with_trace("finished with live children");
+                    }
+                    if !queue.is_empty() {
+                        self.panic_with_trace("actions lost behind finish");
+                    }
+                    self.exit_count += 1;
+                }
+                SupervisorAction::Record { .. } | SupervisorAction::DiscardCheckpoint { .. } => {}
+            }
+        }
+    }
+
+    fn exit(&mut self, key: ChildId, cause: ExitCause) {
+        self.trace.push(format!("{:?} exit {key} {cause:?}", self.now));
+        let child = self.children.get_mut(&key).unwrap();
+        child.live = false;
+        let ready_since = child.ready_since.filter(|_| !child.starting);
+        child.starting = false;
+        let cause =
+            if ready_since.is_none() && cause == ExitCause::Panic { ExitCause::StartFailed } else { cause };
+        let exit = Exit { ready_since, progressed: true, ..Exit::of(cause) };
+        let actions = self.machine.exited(key, exit, self.now, 0.0);
+        self.apply(actions);
+    }
+
+    fn ready(&mut self, key: ChildId) {
+        self.trace.push(format!("{:?} ready {key}", self.now));
+        let child = self.children.get_mut(&key).unwrap();
+        child.starting = false;
+        child.ready_since = Some(self.now);
+        let actions = self.machine.ready(key, self.now);
+        self.apply(actions);
+    }
+
+    fn decline(&mut self, key: ChildId) {
+        self.trace.push(format!("{:?} decline {key}", self.now));
+        let child = self.children.get_mut(&key).unwrap();
+        child.starting = false;
+        child.live = false;
+        let actions = self.machine.declined(key, self.now);
+        self.apply(actions);
+    }
+
+    fn tick(&mut self) {
+        let Some(at) = self.machine.next_wake() else { return };
+        self.now = self.now.max(at);
+        self.trace.push(format!("{:?} tick", self.now));
+        let actions = self.machine.tick(self.now);
+        self.apply(actions);
+        if self.machine.next_wake().is_some_and(|at| at <= self.now) {
+            self.panic_with_trace("next wake is not in the future");
+        }
+    }
+
+    fn run_command(&mut self, key: ChildId, order: ModelCommand) {
+        self.trace.push(format!("{:?} order {order:?} {key} ({:?})", self.now, self.machine.phase(key)));
+        let now = self.now;
+        let outcome = match order {
+            ModelCommand::Add => unreachable!(),
+            ModelCommand::Start => self.machine.start(key, now),
+            ModelCommand::Stop => Ok(self.machine.stop(key, now)),
+            ModelCommand::Restart => self.machine.restart(key, now),
+            ModelCommand::Delete => self.machine.delete(key, now),
+            ModelCommand::Remove => Ok(self.machine.remove(key, now)),
+            ModelCommand::Reset => self.machine.reset(key, now),
+        };
+        match outcome {
+            Err(objection) => self.trace.push(format!("      !! {objection:?}")),
+            Ok(actions) => {
+                let child = self.children.get_mut(&key).unwrap();
+                if matches!(order, ModelCommand::Start | ModelCommand::Restart | ModelCommand::Reset) {
+                    child.launches_max += 1;
+                }
+                if !(actions.is_empty() && order == ModelCommand::Reset) {
+                    child.waiters.push(order);
+                }
+                self.apply(actions);
+            }
+        }
+    }
+
+    fn add(&mut self) {
+        let policy = Self::policy(&mut self.rng);
+        self.trace.push(format!("{:?} add {:?}", self.now, policy.restart));
+        let temporary = policy.restart == RestartType::Temporary;
+        if let Ok((key, actions)) = self.machine.add(Arc::new(policy), self.now) {
+            self.children
+                .insert(key, ModelChild { temporary, launches_max: 1, waiters: vec![ModelCommand::Add], ..ModelChild::default() });
+            self.apply(actions);
+        }
+    }
+
+    fn step(&mut self) {
+        let keys: Vec<ChildId> = self.children.keys().copied().collect();
+        if keys.is_empty() || chance(&mut self.rng, 4) {
+            if self.children.len() < 7 {
+                self.add();
+            }
+            return;
+        }
+        let key = pick(&mut self.rng, &keys);
+        let (live, starting, no_yield) = {
+            let child = &self.children[&key];
+            (child.live, child.starting, child.never_yields && child.stopping)
+        };
+        match self.rng.u64(..100) {
+            0..=44 if live && !no_yield => {
+                if starting && chance(&mut self.rng, 75) {
+                    self.ready(key);
+                } else if starting && chance(&mut self.rng, 20) {
+                    self.decline(key);
+                } else {
+                    let cause = pick(
+                        &mut self.rng,
+                        &[ExitCause::Panic, ExitCause::Panic, ExitCause::Normal, ExitCause::Killed],
+                    );
+                    let cause = if starting { ExitCause::Panic } else { cause };
+                    self.exit(key, cause);
+                }
+            }
+            45..=64 => {
+                let order = pick(
+                    &mut self.rng,
+                    &[
+                        ModelCommand::Start,
+                        ModelCommand::Stop,
+                        ModelCommand::Restart,
+                        ModelCommand::Delete,
+                        ModelCommand::Remove,
+                        ModelCommand::Reset,
+                        ModelCommand::Start,
+                        ModelCommand::Restart,
+                    ],
+                );
+                self.run_command(key, order);
+            }
+            65..=74 => self.now += Duration::from_millis(self.rng.u64(..1500)),
+            75 if chance(&mut self.rng, 10) => {
+                self.trace.push(format!("{:?} shut down", self.now));
+                let actions = self.machine.shut_down(ShutdownReason::Requested, self.now);
+                self.apply(actions);
+            }
+            _ => {
+                if self.machine.next_wake().is_some() {
+                    self.tick();
+                }
+            }
+        }
+        self.check();
+    }
+
+    fn check(&self) {
+        for (key, child) in &self.children {
+            let Some(member) = self.machine.children.get(key) else { self.panic_with_trace("not in roster") };
+            if member.is_live() != child.live {
+                self.panic_with_trace(&format!("roster and world differ about {key}"));
+            }
+        }
+        if self.machine.children.len() != self.children.len() {
+            self.panic_with_trace("roster knows others");
+        }
+    }
+
+    fn drain(&mut self) {
+        self.draining = true;
+        self.trace.push("drain".to_owned());
+        for _ in 0..2000 {
+            if self.exit_count > 0 {
+                return;
+            }
+            let todo = self.children.iter().find(|(_, child)| {
+                child.live && (child.starting || child.stopping) && !(child.never_yields && child.stopping)
+            });
+            if let Some((&key, child)) = todo {
+                if child.stopping {
+                    self.exit(key, ExitCause::Normal);
+                } else {
+                    self.ready(key);
+                }
+                self.check();
+                continue;
+            }
+            let watched_only = self
+                .machine
+                .children
+                .values()
+                .all(|member| matches!(member.phase, ChildPhase::Running | ChildPhase::Stopped | ChildPhase::Failed));
+            if watched_only && self.machine.group_restart.is_none() {
+                break;
+            }
+            if self.machine.next_wake().is_none() {
+                break;
+            }
+            self.tick();
+            self.check();
+        }
+        if self.machine.group_restart.is_some() {
+            self.panic_with_trace("the round does not end");
+        }
+        for (key, child) in &self.children {
+            if !child.waiters.is_empty() {
+                self.panic_with_trace(&format!("{key} has waiters for ever: {:?}", child.waiters));
+            }
+            match self.machine.children[key].phase {
+                ChildPhase::Running | ChildPhase::Stopped | ChildPhase::Failed => {}
+                ChildPhase::Stopping { then: AfterStop::StayStopped, .. } if self.exit_count == 0 && child.never_yields => {}
+                phase => self.panic_with_trace(&format!("{key} rests in {phase:?}")),
+            }
+        }
+    }
+}
+
+fn chance(rng: &mut Rng, percent: u32) -> bool {
+    rng.u32(..100) < percent
+}
+
+fn pick<T: Copy>(rng: &mut Rng, choices: &[T]) -> T {
+    choices[rng.usize(..choices.len())]
+}
+
+fn env_number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap())
+}
+
+#[test]
+fn random_sequences_keep_supervisor_invariants() {
+    let seeds = match env_number("MAINSTAY_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..env_number("MAINSTAY_TRACES").unwrap_or(TRACES),
+    };
+    seeds.for_each(run_seed);
+}
+
+fn run_seed(seed: u64) {
+    let mut seeded = Rng::with_seed(seed);
+    let rng = &mut seeded;
+    let strategy =
+        pick(rng, &[Strategy::OneForOne, Strategy::OneForAll, Strategy::RestForOne, Strategy::RestForOne]);
+    let dynamic = chance(rng, 10);
+    let policy = SupervisorPolicy {
+        strategy,
+        dynamic,
+        auto_shutdown: pick(
+            rng,
+            &[
+                AutoShutdown::Never,
+                AutoShutdown::Never,
+                AutoShutdown::AnySignificant,
+                AutoShutdown::AllSignificant,
+            ],
+        ),
+        intensity: pick(
+            rng,
+            &[None, None, Some(Budget { restarts_max: 6, window: Duration::from_secs(10) })],
+        ),
+    };
+    let mut world = SupervisorModel {
+        machine: Machine::new(policy),
+        rng: seeded,
+        now: Duration::ZERO,
+        children: BTreeMap::new(),
+        exit_count: 0,
+        ready_count: 0,
+        trace: vec![format!("MAINSTAY_SEED={seed} {policy:?}")],
+        draining: false,
+    };
+    if !dynamic {
+        for _ in 0..world.rng.u64(..5) {
+            let mut policy = SupervisorModel::policy(&mut world.rng);
+            policy.stuck_after = policy.stuck_after.filter(|_| chance(&mut world.rng, 30));
+            let temporary = policy.restart == RestartType::Temporary;
+            world.trace.push(format!("initial {policy:?}"));
+            let key = world.machine.register(Arc::new(policy));
+            world.children.insert(key, ModelChild { temporary, launches_max: 1, ..ModelChild::default() });
+        }
+    }
+    let actions = world.machine.start_all(Duration::ZERO);
+    world.apply(actions);
+    if chance(&mut world.rng, 70) {
+        // Else little would ever come up undisturbed.
+        while let Some((&key, _)) = world.children.iter().find(|(_, child)| child.starting) {
+            world.ready(key);
+        }
+    }
+    let steps = 5 + world.rng.u64(..60);
+    for _ in 0..steps {
+        if world.exit_count > 0 {
+            break;
+        }
+        world.step();
+    }
+    world.drain();
+    if world.exit_count == 0 {
+        world.trace.push("final shut down".to_owned());
+        let actions = world.machine.shut_down(ShutdownReason::Requested, world.now);
+        world.apply(actions);
+        for _ in 0..500 {
+            if world.exit_count > 0 {
+                break;
+            }
+            let todo = world.children.iter().find(|(_, child)| child.live && child.stopping && !child.never_yields);
+            if let Some((&key, _)) = todo {
+                world.exit(key, ExitCause::Normal);
+            } else if world.machine.next_wake().is_some() {
+                world.tick();
+            } else if let Some((&key, _)) =
+                world.children.iter().find(|(_, child)| child.live && child.stopping)
+            {
+                // It may take its time, and nobody kills it.
+                world.exit(key, ExitCause::Normal);
+            }
+        }
+        if world.exit_count != 1 {
+            world.panic_with_trace("does not finish");
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Children that do what a test tells them, and write down when they start and stop.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use mainstay_runtime::journal::{Delivery, Record, Subscription};
+use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, ExitCause, Shutdown, SupervisorPolicy};
+use mainstay_runtime::{
+    Address, Child, Context, Declined, Failure, Message, Reply, Runtime, ActorStatus, SupervisorSpec, Worker,
+};
+use tokio::sync::Semaphore;
+
+pub(crate) const fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub(crate) enum ChildMessage {
+    Panic,
+    Fail,
+    Stop,
+    /// Waits for ever, at an await point.
+    Hang,
+    Ask(Reply<()>),
+}
+
+impl Message for ChildMessage {}
+
+/// What the children of one test write down, in order.
+#[derive(Clone, Default)]
+pub(crate) struct LifecycleLog(Arc<Mutex<Vec<String>>>);
+
+impl LifecycleLog {
+    fn write(&self, line: String) {
+        self.0.lock().unwrap().push(line);
+    }
+
+    /// What was written since the last look.
+    pub(crate) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+/// How an actor is to behave from now on.
+#[derive(Default)]
+pub(crate) struct ChildControls {
+    pub(crate) failures_left: AtomicU32,
+    pub(crate) declines: AtomicBool,
+    /// It hangs when it is asked to stop.
+    pub(crate) hangs_on_stop: AtomicBool,
+    /// Its next starts hang until as many permits are there.
+    pub(crate) start_gate: Mutex<Option<Arc<Semaphore>>>,
+}
+
+/// A child.
+#[derive(Clone)]
+pub(crate) struct TestChild {
+    name: &'static str,
+    log: LifecycleLog,
+    pub(crate) controls: Arc<ChildControls>,
+}
+
+impl TestChild {
+    pub(crate) fn new(name: &'static str, script: &LifecycleLog) -> Self {
+        Self { name, log: script.clone(), controls: Arc::default() }
+    }
+
+    pub(crate) fn failing(self, times: u32) -> Self {
+        self.controls.failures_left.store(times, Ordering::SeqCst);
+        self
+    }
+
+    pub(crate) fn declining(self) -> Self {
+        self.controls.declines.store(true, Ordering::SeqCst);
+        self
+    }
+
+    pub(crate) fn hanging_on_stop(self) -> Self {
+        self.controls.hangs_on_stop.store(true, Ordering::SeqCst);
+        self
+    }
+
+    pub(crate) fn with_policy(self, policy: ChildPolicy) -> Child<Self> {
+        Child::new(self.name, self).policy(policy)
+    }
+}
+
+impl ChildControls {
+    /// Lets the next starts wait for permits.
+    pub(crate) fn hold_starts(&self) -> Arc<Semaphore> {
+        let gate = Arc::new(Semaphore::new(0));
+        *self.start_gate.lock().unwrap() = Some(Arc::clone(&gate));
+        gate
+    }
+}
+
+impl Worker for TestChild {
+    type Message = ChildMessage;
+    type State = ();
+    type Snapshot = ();
+
+    async fn start(&self, _: &mut Context<ChildMessage>, _: Option<()>) -> Result<(), Failure> {
+        self.log.write(format!("start {}", self.name));
+        let gate = self.controls.start_gate.lock().unwrap().clone();
+        if let Some(gate) = gate {
+            gate.acquire().await?.forget();
+        }
+        if self.controls.declines.load(Ordering::SeqCst) {
+            return Err(Declined.into());
+        }
+        let failures = &self.controls.failures_left;
+        if failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+            return Err("not now".into());
+        }
+        self.log.write(format!("ready {}", self.name));
+        Ok(())
+    }
+
+    async fn handle(&self, ctx: &mut Context<ChildMessage>, cue: ChildMessage, _: &mut ()) -> Result<(), Failure> {
+        match cue {
+            ChildMessage::Panic => panic!("on cue"),
+            ChildMessage::Fail => Err("on cue".into()),
+            ChildMessage::Stop => {
+                ctx.stop();
+                Ok(())
+            }
+            ChildMessage::Hang => std::future::pending().await,
+            ChildMessage::Ask(reply) => {
+                reply.send(());
+                Ok(())
+            }
+        }
+    }
+
+    async fn stop(&self, _: &mut Context<ChildMessage>, (): &mut ()) {
+        self.log.write(format!("stop {}", self.name));
+        if self.controls.hangs_on_stop.load(Ordering::SeqCst) {
+            std::future::pending().await
+        }
+    }
+}
+
+/// Restarted at once, any number of times, with three seconds to stop.
+pub(crate) fn immediate_policy() -> ChildPolicy {
+    ChildPolicy {
+        delay: Delay::NONE,
+        budget: None,
+        shutdown: Shutdown::Graceful(s(3)),
+        kill_timeout: s(1),
+        ..ChildPolicy::default()
+    }
+}
+
+/// The same five seconds later.
+pub(crate) fn delayed_policy() -> ChildPolicy {
+    ChildPolicy { delay: Delay::Fixed { delay: s(5) }, ..immediate_policy() }
+}
+
+/// So many restarts in ten seconds.
+pub(crate) fn intensity(restarts_max: u32) -> Option<Budget> {
+    Some(Budget { restarts_max, window: s(10) })
+}
+
+/// A running tree with these children below its root.
+pub(crate) struct TestTree {
+    pub(crate) runtime: Runtime,
+    pub(crate) log: LifecycleLog,
+    pub(crate) journal: Subscription,
+}
+
+impl TestTree {
+    pub(crate) async fn start(root: SupervisorSpec, script: &LifecycleLog) -> Self {
+        let runtime = Runtime::builder().seed(1).start(root).await.unwrap();
+        let journal = runtime.journal().subscribe_after(0);
+        Self { runtime, log: script.clone(), journal }
+    }
+
+    /// A tree of players under one policy, all started, with their starts already read.
+    pub(crate) async fn with_children<const N: usize>(
+        policy: SupervisorPolicy,
+        child: ChildPolicy,
+        names: [&'static str; N],
+    ) -> (Self, [Address<ChildMessage>; N], [Arc<ChildControls>; N]) {
+        let script = LifecycleLog::default();
+        let mut root = SupervisorSpec::new("root").policy(policy);
+        let players = names.map(|name| TestChild::new(name, &script));
+        let directions = players.each_ref().map(|player| Arc::clone(&player.controls));
+        let addresses = players.map(|player| root.child(player.with_policy(child)).unwrap());
+        let stage = Self::start(root, &script).await;
+        script.take();
+        (stage, addresses, directions)
+    }
+
+    /// What the journal says up to and with the next event of this kind about this actor.
+    pub(crate) async fn read_until(&mut self, kind: &str, actor: &str) -> Vec<Record> {
+        let mut told = Vec::new();
+        loop {
+            let Delivery::Event(record) = self.journal.next().await else { panic!("events are missing") };
+            let is_last = record.kind == kind && record.actor == actor;
+            told.push(*record);
+            if is_last {
+                return told;
+            }
+        }
+    }
+
+    /// The next event of this kind about this actor.
+    pub(crate) async fn next_event(&mut self, kind: &str, actor: &str) -> Record {
+        self.read_until(kind, actor).await.pop().unwrap()
+    }
+
+    /// How often the journal has told this kind, of everything that it says so far.
+    pub(crate) async fn count(&mut self, kind: &str) -> usize {
+        let mut count = 0;
+        while let Some(Delivery::Event(record)) = self.journal.try_next().await {
+            count += usize::from(record.kind == kind);
+        }
+        count
+    }
+
+    pub(crate) fn status(&self, path: &str) -> ActorStatus {
+        self.runtime.tree().find(path).map(|node| node.info.status).unwrap()
+    }
+
+    pub(crate) fn generation(&self, path: &str) -> u64 {
+        self.runtime.tree().find(path).map(|node| node.info.generation).unwrap()
+    }
+
+    pub(crate) fn statuses<const N: usize>(&self, paths: [&str; N]) -> [ActorStatus; N] {
+        paths.map(|path| self.status(path))
+    }
+
+    pub(crate) fn generations<const N: usize>(&self, paths: [&str; N]) -> [u64; N] {
+        paths.map(|path| self.generation(path))
+    }
+
+    /// How the tree ends.
+    pub(crate) async fn exit_cause(&self) -> ExitCause {
+        self.runtime.finished().await.cause
+    }
+}
+
+/// Lets time pass on the paused clock, and everything happen that is due meanwhile.
+pub(crate) async fn advance(duration: Duration) {
+    // The clock moves on only when nothing else can be done.
+    let _ = tokio::time::timeout(duration, std::future::pending::<()>()).await;
+}
+
+/// Lets everything happen that can happen now.
+pub(crate) async fn settle() {
+    advance(Duration::from_millis(1)).await;
+}

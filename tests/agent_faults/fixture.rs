@@ -1,0 +1,128 @@
+//! A runtime with one agent, and what its journal says of that.
+
+use std::time::Duration;
+
+use expect_test::Expect;
+use mainstay::config::Config;
+use mainstay::runtime::journal::{Delivery, Record, Subscription};
+use mainstay::{AgentView, SendOptions, Mainstay, Reason};
+use serde_json::Value;
+use tokio::time::timeout;
+
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+pub(crate) struct FaultyAgentFixture {
+    pub(crate) mainstay: Mainstay,
+    pub(crate) dir: tempfile::TempDir,
+    subscription: Subscription,
+    events: Vec<Record>,
+}
+
+impl FaultyAgentFixture {
+    /// A runtime with one agent, `x`, that runs this script of the shell, whose first argument is a folder of its own;
+    /// `more` is further keys of its configuration, its driver among them.
+    pub(crate) async fn with_script(script: &str, more: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("agent.sh");
+        std::fs::write(&file, script).unwrap();
+        let command = format!("command = [\"/bin/sh\", {file:?}, {:?}]\n{more}", dir.path());
+        Self::with_backend(dir, "http://127.0.0.1:9", &command).await
+    }
+
+    /// A runtime with one agent, `x`, of which `agent` is the configuration.
+    pub(crate) async fn with_backend(dir: tempfile::TempDir, backend: &str, agent: &str) -> Self {
+        let config = format!(
+            "[backend]\nurl = \"{backend}\"\n[connection]\ndelay_min = \"10ms\"\ndelay_max = \"10ms\"\nmax_retries = 100000\n\
+             [agents]\nhealth_interval = \"50ms\"\nrestart_delay = \"10ms\"\nrestart_delay_max = \"10ms\"\n\
+             stable_after = \"1h\"\n[[agent]]\nid = \"x\"\n{agent}"
+        );
+        let config = Config::from_toml(&config).unwrap_or_else(|error| panic!("{error}"));
+        let mainstay =
+            Mainstay::builder().config(config).data_dir(dir.path().join("data")).start().await.unwrap();
+        let story = mainstay.events_after(0);
+        Self { mainstay, dir, subscription: story, events: Vec::new() }
+    }
+
+    /// Follows the agent's story up to the first event for which `is_last` holds.
+    pub(crate) async fn wait_for(&mut self, is_last: impl Fn(&Record) -> bool) {
+        loop {
+            let next = timeout(TEST_TIMEOUT, self.subscription.next()).await;
+            let next = next.unwrap_or_else(|_| panic!("it does not go on after\n{}", self.transcript()));
+            let Delivery::Event(record) = next else { panic!("events are missing") };
+            if record.actor != "root/agents/x" {
+                continue;
+            }
+            let is_last = is_last(&record);
+            self.events.push(*record);
+            if is_last {
+                return;
+            }
+        }
+    }
+
+    pub(crate) async fn wait_for_status(&mut self, status: &str) {
+        self.wait_for(|record| record.kind == "agent_health" && record.fields["to"] == status).await;
+    }
+
+    /// Hands the agent a letter, and waits for what becomes of it.
+    pub(crate) async fn send(&self, body: Value) -> Result<Value, Reason> {
+        let letter = self.mainstay.agents().send("x", body, SendOptions::default()).await.unwrap();
+        timeout(TEST_TIMEOUT, letter.answer()).await.expect("its fate is told").map_err(|error| error.reason)
+    }
+
+    pub(crate) fn view(&self) -> AgentView {
+        self.mainstay.agents().get("x").unwrap()
+    }
+
+    /// What the journal says of exits, decisions and health, with what differs from run to run left out.
+    pub(crate) fn transcript(&self) -> String {
+        let lines = self.events.iter().filter_map(|Record { kind, fields, .. }| {
+            let text = |name: &str| fields[name].as_str().unwrap_or_default().to_owned();
+            Some(match kind.as_str() {
+                // Where the link is slower than the first check, nobody can say for a moment.
+                "agent_health" if [text("from"), text("to")].contains(&"unknown".to_owned()) => return None,
+                "agent_health" => format!("{} -> {}", text("from"), text("to")),
+                "actor_exited" => format!("exited: {}: {}", text("cause"), text("message")),
+                "decision" => {
+                    let (used, max) = (&fields["budget"]["used"], &fields["budget"]["max"]);
+                    format!("decision: {}, {used} of {max}", text("decision"))
+                }
+                "actor_restarted" => format!("restarted, {}", text("state")),
+                "gave_up" | "agent_state_set_aside" => kind.clone(),
+                "agent_session_lost" => format!("lost {}: {}", text("id"), text("why")),
+                "agent_stuck" => "agent_stuck".to_owned(),
+                _ => return None,
+            })
+        });
+        lines.map(|line| line + "\n").collect()
+    }
+
+    pub(crate) fn assert_transcript(&self, account: &Expect) {
+        account.assert_eq(&self.transcript());
+    }
+
+    /// The process ids that the agent has written down.
+    pub(crate) fn recorded_pids(&self) -> Vec<u32> {
+        let text = std::fs::read_to_string(self.dir.path().join("pids")).unwrap_or_default();
+        text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+    }
+
+    pub(crate) async fn stop(self) {
+        timeout(TEST_TIMEOUT, self.mainstay.shutdown()).await.expect("it stops in order");
+    }
+}
+
+/// Waits until these processes are gone. Nothing tells of the end of a process that is not one's own child.
+pub(crate) async fn wait_until_gone(pids: &[u32]) {
+    let is_there = |pid: &&u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // One that nobody has reaped yet is no process any more.
+        !stat.is_empty() && !stat.contains(") Z ")
+    };
+    let all_gone = async {
+        while pids.iter().any(|pid| is_there(&pid)) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(TEST_TIMEOUT, all_gone).await.unwrap_or_else(|_| panic!("some of {pids:?} are still there"));
+}

@@ -1,0 +1,406 @@
+//! Lives a schedule, and takes notes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use mainstay::actors::agent::AgentStatus;
+use mainstay::actors::connection::broadcast::Inbound;
+use mainstay::actors::connection::outbound::SendOutcome;
+use mainstay::actors::connection::status::ConnectionState;
+use mainstay::actors::transport::{HttpSettings, HttpTransport};
+use mainstay::backend::Fault as BackendFault;
+use mainstay::config::Config;
+use mainstay::runtime::journal::{Delivery, Record};
+use mainstay::runtime::policy::ExitCause;
+use mainstay::{Error, Mainstay, Request, RequestId};
+use serde_json::json;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, interval, sleep_until, timeout};
+
+use crate::backend_fixture::BackendFixture;
+use crate::calls::{CallAnswer, read_download, request};
+use crate::counting_transport::{ConcurrencyCount, CountingTransport};
+use crate::fault_proxy::FaultProxy;
+use crate::lived::{CallRecord, RunResult, SendRecord};
+use crate::schedule::{ScheduledCall, FinalPhase, CallerBehaviour, ReadMode, Schedule, ScheduledSend, ScheduledFault, FaultAction};
+
+/// What has not come about after this never does.
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a mark may take to come through before the next one is sent: events that nobody keeps can be lost.
+const MARK_TIMEOUT: Duration = Duration::from_millis(500);
+/// What a runtime that is well has open at most: a WebSocket, eight connections that are kept, and the agents' checks; and
+/// some that are just going.
+const OPEN_MAX: usize = 16;
+/// What it, the backend and the proxy need for all that, by far.
+const TASKS_MAX: usize = 128;
+/// How often it is looked whether what no event tells of has come about.
+const POLL_INTERVAL: Duration = Duration::from_millis(3);
+
+/// One piece of work that has ended.
+enum WorkResult {
+    Called(Box<CallRecord>),
+    Sent(SendRecord),
+    Other,
+}
+
+/// What all tasks of a run share.
+struct ScheduleRun {
+    schedule: Schedule,
+    mainstay: Mainstay,
+    proxy: FaultProxy,
+    backend: BackendFixture,
+    start: Instant,
+}
+
+/// Lives a schedule on a runtime of its own.
+pub(crate) fn run(schedule: &Schedule) -> RunResult {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("there are threads to be had");
+    let mut lived = runtime.block_on(run_on(schedule.clone()));
+    // Whoever has ended its tasks only lately may still be taking them down.
+    let left = || runtime.metrics().num_alive_tasks();
+    let gone = runtime.block_on(async { timeout(TEST_TIMEOUT, eventually(async || left() == 0)).await });
+    if gone.is_err() {
+        lived.complaints.push(format!("{} tasks are left when all has ended", left()));
+    }
+    lived
+}
+
+async fn run_on(schedule: Schedule) -> RunResult {
+    let mut lived = RunResult::default();
+    let (bed, address) = BackendFixture::start(schedule.history_max).await;
+    let proxy = FaultProxy::start(address, "/ws", schedule.seed).await.expect("there are ports to be had");
+    let count = Arc::<ConcurrencyCount>::default();
+    let mainstay = start(&schedule, &proxy, &count).await;
+    let mut listeners = JoinSet::new();
+    let (records, frames) = listen(&mainstay, &mut listeners);
+    let mut scene = ScheduleRun { schedule, mainstay, proxy, backend: bed, start: Instant::now() };
+    if scene.schedule.begins_healthy
+        && timeout(TEST_TIMEOUT, eventually(async || scene.has_recovered().await)).await.is_err()
+    {
+        lived.complaints.push(format!("it was not well at first: {}", scene.state().await));
+    }
+    scene.start = Instant::now();
+    lived.began_ms = scene.mainstay.journal().now().as_millis() as u64;
+    let scene = Arc::new(scene);
+
+    let mut work = JoinSet::new();
+    scene.clone().start_work(&mut work);
+    let mut troubles = JoinSet::new();
+    for trouble in scene.schedule.faults.clone() {
+        let scene = Arc::clone(&scene);
+        troubles.spawn(async move { scene.inject(&trouble).await });
+    }
+    join_work(&mut troubles, "troubles", &mut lived).await;
+    scene.clear_faults().await;
+
+    let healed = Instant::now();
+    if timeout(TEST_TIMEOUT, scene.wait_until_recovered(&frames, &mut lived.probes)).await.is_err() {
+        lived.complaints.push(format!("it did not become well again: {}", scene.state().await));
+    }
+    lived.recovered_after = healed.elapsed();
+    join_work(&mut work, "requests and sends", &mut lived).await;
+
+    if let Some(finale) = scene.schedule.final_phase.clone() {
+        scene.clone().start_final_phase(&finale, &mut work).await;
+    }
+    match timeout(TEST_TIMEOUT, scene.mainstay.shutdown()).await {
+        Ok(ending) if ending.cause == ExitCause::Normal => {}
+        Ok(ending) => lived.complaints.push(format!("it ended out of order: {ending:?}")),
+        Err(_) => lived.complaints.push("it did not shut down".to_owned()),
+    }
+    join_work(&mut work, "requests and sends after the shutdown", &mut lived).await;
+    let ScheduleRun { mainstay, proxy, backend: bed, .. } = Arc::into_inner(scene).expect("all who shared it have ended");
+    drop(mainstay);
+    // What is held up would keep the proxy from looking at who has gone.
+    proxy.clear().await;
+    if timeout(TEST_TIMEOUT, proxy.wait_until_idle()).await.is_err() {
+        lived.complaints.push(format!("{} connections are open after the end", proxy.open_connections()));
+    }
+    lived.backend = bed.finish().await;
+    lived.traffic = proxy.traffic();
+    proxy.stop().await;
+    if timeout(TEST_TIMEOUT, async { while listeners.join_next().await.is_some() {} }).await.is_err() {
+        lived.complaints.push("the journal or the frames did not come to an end".to_owned());
+    }
+    lived.records = records.borrow().clone();
+    lived.frames = frames.borrow().clone();
+    lived.most_in_flight = count.most();
+    lived
+}
+
+async fn start(schedule: &Schedule, proxy: &FaultProxy, count: &Arc<ConcurrencyCount>) -> Mainstay {
+    let config = Config::from_toml(&schedule.settings.to_toml(&proxy.url())).expect("settings are valid");
+    let transport = HttpTransport::new(&HttpSettings {
+        connect_timeout: config.connection.connect_timeout,
+        ..HttpSettings::new(proxy.url())
+    });
+    let transport = CountingTransport { transport: transport.expect("the address is valid"), count: Arc::clone(count) };
+    let builder = Mainstay::builder().config(config).transport(Arc::new(transport));
+    builder.seed(schedule.seed).verbose(true).start().await.expect("the tree comes up, backend or not")
+}
+
+type Recorded<T> = watch::Receiver<Vec<T>>;
+
+/// Follows the journal and the frames to their ends.
+fn listen(mainstay: &Mainstay, listeners: &mut JoinSet<()>) -> (Recorded<Record>, Recorded<Inbound>) {
+    let (records, noted_records) = watch::channel(Vec::new());
+    let mut events = mainstay.events_after(0);
+    listeners.spawn(async move {
+        while let Delivery::Event(record) = events.next().await {
+            let is_last = record.kind == "runtime_stopped";
+            records.send_modify(|records| records.push(*record));
+            if is_last {
+                return;
+            }
+        }
+    });
+    let (frames, noted_frames) = watch::channel(Vec::new());
+    let mut received = mainstay.connection().frames();
+    listeners.spawn(async move {
+        while let Some(inbound) = received.next().await {
+            frames.send_modify(|frames| frames.push(inbound));
+        }
+    });
+    (noted_records, noted_frames)
+}
+
+/// Looks again and again, for what no event tells of.
+async fn eventually(is_so: impl AsyncFn() -> bool) {
+    let mut pace = interval(POLL_INTERVAL);
+    while !is_so().await {
+        pace.tick().await;
+    }
+}
+
+/// Takes in what tasks bring, until all have ended.
+async fn join_work(tasks: &mut JoinSet<WorkResult>, what: &str, lived: &mut RunResult) {
+    let ending = timeout(TEST_TIMEOUT, async {
+        while let Some(ended) = tasks.join_next().await {
+            match ended {
+                Ok(WorkResult::Called(called)) => lived.calls.push(*called),
+                Ok(WorkResult::Sent(sent)) => lived.sends.push(sent),
+                Ok(WorkResult::Other) => {}
+                Err(error) => lived.complaints.push(format!("a task of the test failed: {error}")),
+            }
+        }
+    });
+    if ending.await.is_err() {
+        lived.complaints.push(format!("{} {what} did not end", tasks.len()));
+        tasks.shutdown().await;
+    }
+}
+
+impl ScheduleRun {
+    async fn sleep_until_ms(&self, at_ms: u64) {
+        sleep_until(self.start + Duration::from_millis(at_ms)).await;
+    }
+
+    // === what goes wrong ===
+
+    async fn inject(&self, trouble: &ScheduledFault) -> WorkResult {
+        self.sleep_until_ms(trouble.at_ms).await;
+        match trouble.action.clone() {
+            FaultAction::Network(fault) => {
+                let id = self.proxy.begin(fault).await;
+                self.sleep_until_ms(trouble.ends_ms()).await;
+                self.proxy.end(id).await;
+            }
+            FaultAction::CrashAgent(agent) => {
+                self.backend.inject(BackendFault::CrashAgent { agent: agent.to_owned() }).await;
+            }
+            FaultAction::Answer { path, status, retry_after, times } => {
+                let path = path.to_owned();
+                self.backend.inject(BackendFault::Status { path, status, times, retry_after }).await;
+            }
+            FaultAction::Slow { path, ms, times } => {
+                self.backend.inject(BackendFault::Slow { path: path.to_owned(), ms, times }).await;
+            }
+            FaultAction::Reset { path, times } => {
+                self.backend.inject(BackendFault::Reset { path: path.to_owned(), times }).await;
+            }
+            FaultAction::DropWebSockets => self.backend.inject(BackendFault::DropWs).await,
+            FaultAction::RefuseWebSockets => {
+                self.backend.inject(BackendFault::RefuseWs { for_ms: trouble.lasts_ms }).await;
+                self.sleep_until_ms(trouble.ends_ms()).await;
+            }
+            FaultAction::SilenceWebSockets => {
+                self.backend.inject(BackendFault::HalfOpenWs { for_ms: trouble.lasts_ms }).await;
+                self.sleep_until_ms(trouble.ends_ms()).await;
+            }
+            FaultAction::HangAgent(agent) => {
+                self.backend.inject(BackendFault::HangAgent { agent: agent.to_owned() }).await;
+                self.sleep_until_ms(trouble.ends_ms()).await;
+                self.backend.inject(BackendFault::HealAgent { agent: agent.to_owned() }).await;
+            }
+            FaultAction::RestartBackend => {
+                self.backend.stop().await;
+                self.sleep_until_ms(trouble.ends_ms()).await;
+                self.proxy.set_backend(self.backend.restart().await);
+            }
+            FaultAction::Reconnect => self.mainstay.connection().reconnect().await.expect("it is not stopped"),
+            FaultAction::Disconnect => {
+                self.mainstay.connection().disconnect().await.expect("it is not stopped");
+                self.sleep_until_ms(trouble.ends_ms()).await;
+                self.mainstay.connection().reconnect().await.expect("it is not stopped");
+            }
+            // Whether the backend could be reached for it is told by the agent's health.
+            FaultAction::RestartAgent(agent) => _ = self.mainstay.agents().restart(agent).await,
+        }
+        WorkResult::Other
+    }
+
+    /// Ends what is left of all faults: from here on nothing goes wrong any more.
+    async fn clear_faults(&self) {
+        self.proxy.clear().await;
+        for trouble in &self.schedule.faults {
+            if let FaultAction::Answer { path, times, .. }
+            | FaultAction::Slow { path, times, .. }
+            | FaultAction::Reset { path, times } = &trouble.action
+            {
+                for _ in 0..*times {
+                    self.backend.ask_directly("GET", path, "").await;
+                }
+            }
+        }
+    }
+
+    // === what is asked for ===
+
+    fn start_work(self: Arc<Self>, work: &mut JoinSet<WorkResult>) {
+        for (number, call) in self.schedule.calls.iter().cloned().enumerate() {
+            let scene = Arc::clone(&self);
+            work.spawn(async move { scene.call(format!("call-{number}"), call, false).await });
+        }
+        for (number, send) in self.schedule.sends.iter().copied().enumerate() {
+            let scene = Arc::clone(&self);
+            work.spawn(async move { scene.send(format!("send-{number}"), send).await });
+        }
+        let scene = Arc::clone(&self);
+        work.spawn(async move {
+            for (number, at_ms) in scene.schedule.chatter.iter().enumerate() {
+                scene.sleep_until_ms(*at_ms).await;
+                scene.backend.send_chatter(&format!("chatter-{number}")).await;
+            }
+            WorkResult::Other
+        });
+    }
+
+    async fn call(&self, tag: String, call: ScheduledCall, is_last: bool) -> WorkResult {
+        self.sleep_until_ms(call.at_ms).await;
+        let (id, mut answer) = self.ask(&tag, &call);
+        let mut cancelled = None;
+        let outcome = match call.caller {
+            CallerBehaviour::Wait => answer.await,
+            CallerBehaviour::DropAfterMs(ms) => {
+                let answered = timeout(Duration::from_millis(ms), answer).await.ok().flatten();
+                // That an answer is dropped which has begun is noticed later.
+                if answered.is_none() && call.reading == ReadMode::Whole {
+                    cancelled = Some(self.mainstay.cancel(id).await);
+                }
+                answered
+            }
+            CallerBehaviour::CancelAfterMs(ms) => {
+                let answered = timeout(Duration::from_millis(ms), &mut answer).await;
+                cancelled = Some(self.mainstay.cancel(id).await);
+                match answered {
+                    Ok(answered) => answered,
+                    Err(_) => answer.await,
+                }
+            }
+        };
+        WorkResult::Called(Box::new(CallRecord { tag, call, id, outcome, cancelled, is_last }))
+    }
+
+    /// Makes a request; what comes of it is nothing where its caller does not read to the end.
+    fn ask(&self, tag: &str, call: &ScheduledCall) -> (RequestId, BoxFuture<'static, Option<Result<CallAnswer, Error>>>) {
+        let (request, reading) = (request(tag, call), call.reading);
+        if reading == ReadMode::Whole {
+            let (id, answer) = self.mainstay.submit(request);
+            return (id, answer.map(|answer| Some(answer.map(CallAnswer::from))).boxed());
+        }
+        let (id, opening) = self.mainstay.submit_open(request);
+        (id, async move { read_download(opening.await, reading).await.transpose() }.boxed())
+    }
+
+    async fn send(&self, tag: String, send: ScheduledSend) -> WorkResult {
+        self.sleep_until_ms(send.at_ms).await;
+        let text = json!({ "type": "ping", "tag": tag }).to_string();
+        let fate =
+            self.mainstay.connection().send(text.clone(), Duration::from_millis(send.timeout_ms)).await;
+        WorkResult::Sent(SendRecord { text, outcome: fate })
+    }
+
+    // === how it is ===
+
+    async fn has_recovered(&self) -> bool {
+        let status = self.mainstay.status().await;
+        self.proxy.open_connections() <= OPEN_MAX
+            && Handle::current().metrics().num_alive_tasks() <= TASKS_MAX
+            && status.connection.state == ConnectionState::Connected
+            && status.queue.stats.waiting + status.queue.stats.running == 0
+            && status.queue.held.is_none()
+            && status.agents.iter().all(|agent| agent.status == AgentStatus::Healthy)
+    }
+
+    async fn state(&self) -> String {
+        let status = self.mainstay.status().await;
+        let (open, tasks) = (self.proxy.open_connections(), Handle::current().metrics().num_alive_tasks());
+        format!(
+            "{open} connections, {tasks} tasks\n{:#?}\n{:#?}\n{:#?}",
+            status.connection, status.queue, status.agents
+        )
+    }
+
+    /// Returns when all is well: an event comes through, a text frame and a request go through, and nothing is left to do.
+    async fn wait_until_recovered(&self, frames: &Recorded<Inbound>, probes: &mut Vec<SendRecord>) {
+        let mut frames = frames.clone();
+        for round in 0.. {
+            let mark = format!("mark-{round}");
+            let quoted = format!("\"{mark}\"");
+            self.backend.send_chatter(&mark).await;
+            let is_mark =
+                |inbound: &Inbound| matches!(inbound, Inbound::Text(text) if text.contains(&quoted));
+            let has_come = frames.wait_for(|frames| frames.iter().any(is_mark));
+            if timeout(MARK_TIMEOUT, has_come).await.is_ok_and(|come| come.is_ok()) {
+                break;
+            }
+        }
+        for round in 0.. {
+            let text = json!({ "type": "ping", "tag": format!("probe-{round}") }).to_string();
+            let fate = self.mainstay.connection().send(text.clone(), TEST_TIMEOUT).await;
+            let is_sent = fate == Ok(SendOutcome::Sent);
+            probes.push(SendRecord { text: text.clone(), outcome: fate });
+            let is_seen = async || self.proxy.has_seen(&text);
+            if is_sent && timeout(MARK_TIMEOUT, eventually(is_seen)).await.is_ok() {
+                break;
+            }
+        }
+        let probe = || Request::get("/api/search?q=probe").build().expect("it is valid");
+        eventually(async || self.mainstay.request(probe()).await.is_ok()).await;
+        eventually(async || self.has_recovered().await).await;
+    }
+
+    // === the end ===
+
+    /// Lets something go wrong once more, with requests under way.
+    async fn start_final_phase(self: Arc<Self>, finale: &FinalPhase, work: &mut JoinSet<WorkResult>) {
+        let from = self.start.elapsed().as_millis() as u64;
+        self.proxy.begin(finale.fault.clone()).await;
+        for (number, call) in finale.calls.iter().cloned().enumerate() {
+            let scene = Arc::clone(&self);
+            let call = ScheduledCall { at_ms: from + call.at_ms, ..call };
+            work.spawn(async move { scene.call(format!("last-call-{number}"), call, true).await });
+        }
+        for (number, send) in finale.sends.iter().copied().enumerate() {
+            let scene = Arc::clone(&self);
+            let send = ScheduledSend { at_ms: from + send.at_ms, ..send };
+            work.spawn(async move { scene.send(format!("last-send-{number}"), send).await });
+        }
+        self.sleep_until_ms(from + finale.shutdown_at_ms).await;
+    }
+}

@@ -1,0 +1,164 @@
+//! Whether the backend's events came through as was promised: each once, in order, and none missing without a word.
+
+use std::collections::BTreeMap;
+
+use mainstay::actors::connection::broadcast::Inbound;
+use mainstay::actors::connection::resumption::Gap;
+use serde_json::Value;
+
+use crate::lived::RunResult;
+use crate::schedule::{CHATTER, LEDGER, Schedule, FaultAction};
+
+/// A backend that keeps so many events loses none in a schedule.
+const ALL_EVENTS: usize = 1024;
+
+pub(crate) fn violations(schedule: &Schedule, lived: &RunResult) -> Vec<String> {
+    let events: Vec<FrameEvent> = lived.frames.iter().filter_map(FrameEvent::from_inbound).collect();
+    let gaps = gaps(&events);
+    let mut faults: Vec<String> = order(&events).into_iter().collect();
+    faults.extend(repeats(lived, &events));
+    if has_all(schedule) && gaps.iter().any(|gap| gap.after.is_some()) {
+        faults.push(format!("the backend had every event, and listeners were told of gaps: {gaps:?}"));
+    }
+    let journalled = journalled(lived);
+    if journalled != gaps {
+        faults.push(format!("the journal tells of the gaps {journalled:?}, and listeners of {gaps:?}"));
+    }
+    faults
+}
+
+/// Whether the backend has every event to the end, for who resumes.
+fn has_all(schedule: &Schedule) -> bool {
+    let is_lost = schedule.faults.iter().any(|trouble| trouble.action == FaultAction::RestartBackend);
+    schedule.history_max >= ALL_EVENTS && !is_lost
+}
+
+/// What a listener was told.
+#[derive(Debug, Clone, PartialEq)]
+enum FrameEvent {
+    /// An event of the backend, and its number.
+    Numbered(u64, Value),
+    Gap(Gap),
+    /// So many things were lost to the listener, which takes all that it gets.
+    Lagged(u64),
+}
+
+impl FrameEvent {
+    /// `None` for frames that are no events.
+    fn from_inbound(inbound: &Inbound) -> Option<Self> {
+        match inbound {
+            Inbound::Text(text) => {
+                let frame: Value = serde_json::from_str(text).unwrap_or_default();
+                let seq = frame["seq"].as_u64().filter(|_| frame["type"] == "event")?;
+                Some(Self::Numbered(seq, frame))
+            }
+            Inbound::Gap(gap) => Some(Self::Gap(*gap)),
+            Inbound::Lagged(times) => Some(Self::Lagged(*times)),
+        }
+    }
+}
+
+/// The gaps that listeners were told of.
+fn gaps(events: &[FrameEvent]) -> Vec<Gap> {
+    let gap = |event: &FrameEvent| match event {
+        FrameEvent::Gap(gap) => Some(*gap),
+        _ => None,
+    };
+    events.iter().filter_map(gap).collect()
+}
+
+/// The gaps that the journal tells of.
+fn journalled(lived: &RunResult) -> Vec<Gap> {
+    let gaps = lived.records.iter().filter(|record| record.kind == "connection_gap");
+    gaps.map(|record| record.decode().expect("it is a gap")).collect()
+}
+
+/// Each event is followed by the next number, or by the one behind the gap that comes between them.
+fn order(events: &[FrameEvent]) -> Option<String> {
+    let (mut last, mut gap) = (None, None);
+    for event in events {
+        match event {
+            FrameEvent::Lagged(_) => {
+                return Some(format!("a listener that takes everything lost something: {event:?}"));
+            }
+            FrameEvent::Gap(Gap { after: None, .. }) if last.is_none() => {}
+            FrameEvent::Gap(told) if gap.is_some() => {
+                return Some(format!("two gaps came together: {gap:?}, {told:?}"));
+            }
+            FrameEvent::Gap(told) => gap = Some(*told),
+            FrameEvent::Numbered(seq, _) => {
+                let follows = match (last, gap.take()) {
+                    (None, told) => told.is_none(),
+                    (Some(last), None) => last + 1 == *seq,
+                    (Some(last), Some(told)) => told == Gap { after: Some(last), next: Some(*seq) },
+                };
+                if !follows {
+                    return Some(format!("event {seq} does not follow from event {last:?}"));
+                }
+                last = Some(*seq);
+            }
+        }
+    }
+    None
+}
+
+/// An event comes at most as often as what it tells of happened.
+fn repeats(lived: &RunResult, events: &[FrameEvent]) -> Vec<String> {
+    let mut come: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for event in events {
+        if let FrameEvent::Numbered(_, frame) = event
+            && let (Some(agent), Some(text)) = (frame["agent"].as_str(), frame["message"]["text"].as_str())
+        {
+            *come.entry((agent, text)).or_default() += 1;
+        }
+    }
+    let happened = |(agent, text): (&str, &str)| match agent {
+        LEDGER => lived.backend.messages.iter().filter(|message| message["text"] == text).count(),
+        // Each was sent once.
+        CHATTER => 1,
+        _ => 0,
+    };
+    let too_often = come.into_iter().filter(|(what, times)| *times > happened(*what));
+    too_often.map(|(what, times)| format!("the event of {what:?} came {times} times")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(seq: u64) -> FrameEvent {
+        FrameEvent::Numbered(seq, Value::Null)
+    }
+
+    fn gap(after: u64, next: u64) -> FrameEvent {
+        FrameEvent::Gap(Gap { after: Some(after), next: Some(next) })
+    }
+
+    const UNKNOWN: FrameEvent = FrameEvent::Gap(Gap { after: None, next: None });
+
+    #[test]
+    fn order_check_finds_holes_and_repeats_but_no_reported_gap() {
+        let right: [&[FrameEvent]; 5] = [
+            &[event(3), event(4), event(5)],
+            &[event(3), gap(3, 5), event(5)],
+            &[event(3), event(4), gap(4, 1), event(1), event(2)],
+            &[UNKNOWN, UNKNOWN, event(7), event(8)],
+            &[event(3), gap(3, 5)],
+        ];
+        for events in right {
+            assert_eq!(order(events), None, "{events:?}");
+        }
+        let wrong: [&[FrameEvent]; 7] = [
+            &[event(3), event(5)],
+            &[event(3), event(4), event(4)],
+            &[event(3), gap(3, 5), event(5), event(4), event(6)],
+            &[event(3), event(4), gap(4, 9), event(5)],
+            &[event(3), UNKNOWN, event(4)],
+            &[event(3), gap(3, 5), gap(5, 7), event(7)],
+            &[event(3), FrameEvent::Lagged(1), event(4)],
+        ];
+        for events in wrong {
+            assert!(order(events).is_some(), "{events:?}");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Whether what came of a schedule is what was promised: pure.
+
+use mainstay::runtime::journal::Record;
+use mainstay::runtime::replay;
+use serde_json::Value;
+
+use crate::lived::RunResult;
+use crate::schedule::{RequestKind, Schedule};
+use crate::{events, requests, texts};
+
+/// What never happens, whatever the network does.
+const FORBIDDEN_KINDS: [&str; 9] = [
+    "gave_up",
+    "escalated",
+    "auto_shutdown",
+    "abandoned_ended",
+    "checkpoint_discarded",
+    "agent_stuck",
+    "journal_degraded",
+    "subscriber_lagged",
+    "redelivered",
+];
+
+/// Everything that is wrong.
+pub(crate) fn violations(schedule: &Schedule, lived: &RunResult) -> Vec<String> {
+    let mut faults = lived.complaints.clone();
+    faults.extend(numbering(&lived.records));
+    faults.extend(actors(&lived.records));
+    faults.extend(connection(&lived.records));
+    faults.extend(replay::check(lived.records.iter().cloned()).differences.iter().map(ToString::to_string));
+    if lived.most_in_flight > schedule.settings.max_concurrent {
+        let (most, max) = (lived.most_in_flight, schedule.settings.max_concurrent);
+        faults.push(format!("{most} attempts were under way at once, and {max} may be"));
+    }
+    faults.extend(requests::violations(schedule, lived));
+    faults.extend(holds(&lived.records));
+    faults.extend(notes(lived));
+    faults.extend(texts::violations(schedule, lived));
+    faults.extend(events::violations(schedule, lived));
+    faults
+}
+
+pub(crate) fn ensure(holds: bool, otherwise: &str) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(otherwise.to_owned()) }
+}
+
+/// Sequence numbers begin with 1 and skip none.
+fn numbering(records: &[Record]) -> Option<String> {
+    let skipped = records.iter().zip(1..).find(|(record, seq)| record.seq != *seq);
+    skipped.map(|(record, seq)| format!("number {seq} is {}", record.seq))
+}
+
+/// No actor ends before the runtime stops, but for those of agents that are restarted; and then each ends in order.
+fn actors(records: &[Record]) -> Vec<String> {
+    let is_stopping = |record: &&Record| record.kind == "runtime_stopping";
+    let stopping = records.iter().find(is_stopping).map_or(u64::MAX, |record| record.seq);
+    let is_wrong = |record: &&Record| {
+        let is_agent = record.actor.starts_with("root/agents/");
+        match record.kind.as_str() {
+            "actor_exited" if record.seq > stopping => record.fields["cause"] != "normal" && !is_agent,
+            // By its supervisor's decision, or by order.
+            "actor_exited" => {
+                !is_agent || !["error", "normal"].map(Value::from).contains(&record.fields["cause"])
+            }
+            "dead_letter" => record.seq < stopping && !is_agent,
+            kind => FORBIDDEN_KINDS.contains(&kind),
+        }
+    };
+    records.iter().filter(is_wrong).map(|record| format!("this should not happen: {record:?}")).collect()
+}
+
+/// Each change of the connection begins where the one before it ended.
+fn connection(records: &[Record]) -> Option<String> {
+    let changes: Vec<_> = records.iter().filter(|record| record.kind == "connection_state").collect();
+    let broken = changes.windows(2).find(|pair| pair[0].fields["to"] != pair[1].fields["from"]);
+    broken.map(|pair| format!("the connection's changes do not follow from one another: {pair:?}"))
+}
+
+/// Requests are held before they are let go.
+fn holds(records: &[Record]) -> Option<String> {
+    let mut is_held = false;
+    for record in records {
+        match record.kind.as_str() {
+            "queue_held" => is_held = true,
+            "queue_released" if !is_held => return Some(format!("nothing was held: {record:?}")),
+            "queue_released" => is_held = false,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// What the notes hold was asked for, and attempted.
+fn notes(lived: &RunResult) -> Vec<String> {
+    let is_right = |note: &&Value| {
+        let Some(tag) = note["text"].as_str() else { return note["count"] == 0 };
+        let writer = lived.calls.iter().find(|called| called.tag == tag && called.call.kind == RequestKind::Put);
+        writer.is_some()
+    };
+    let wrong = lived.backend.notes.iter().filter(|note| !is_right(note));
+    wrong.map(|note| format!("nobody wrote {note}")).collect()
+}

@@ -1,0 +1,75 @@
+//! The binary against a foreign server: its configuration, its token, its commands.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::against;
+use crate::server::{ServerSpec, RunningServer};
+use crate::support::{Program, Story, connection, health, json as ask, quick_config, run};
+
+const TOKEN: &str = "s3cret-t0ken";
+
+/// A data folder with a configuration in it: a header for every request, and a token from the environment.
+fn write_config(server: &RunningServer, more: &str) -> (TempDir, PathBuf) {
+    let data = tempfile::tempdir().unwrap();
+    let config = quick_config(data.path(), &server.url(), more);
+    let text = fs::read_to_string(&config).unwrap();
+    let keys = "[backend]\nheaders = { x-shell = \"of-the-file\" }\ntoken_env = \"MAINSTAY_TEST_TOKEN\"\n";
+    fs::write(&config, text.replace("[backend]\n", keys)).unwrap();
+    (data, config)
+}
+
+fn start_runtime(data: &TempDir, config: &std::path::Path) -> Program {
+    let args = ["run", "--config", config.to_str().unwrap()];
+    Program::start_with(data.path(), &args, &[("MAINSTAY_TEST_TOKEN", TOKEN)])
+}
+
+against!(the_handshake_carries_the_headers_and_the_token: websockets, uvicorn, h11, node);
+async fn the_handshake_carries_the_headers_and_the_token(foreign: ServerSpec) {
+    let mut server = foreign.start().await;
+    let (data, config) = write_config(&server, "");
+    let runtime = start_runtime(&data, &config);
+    server.expect_line(&format!("opened Bearer {TOKEN} of-the-file")).await;
+    Story::follow(data.path()).since(0, connection("connected")).await;
+    if !server.spec.is_websocket_only() {
+        let echo = ask(data.path(), &["request", "GET", "/echo"]).await;
+        assert_eq!(echo["body"]["headers"]["authorization"], format!("Bearer {TOKEN}"));
+        assert_eq!(echo["body"]["headers"]["x-shell"], "of-the-file");
+    }
+    let (status, told) = runtime.stop().await;
+    assert!(status.success() && !told.contains(TOKEN), "{told}");
+    let journal = run(data.path(), &["events", "--json"]).await.stdout;
+    assert!(journal.contains("runtime_stopped") && !journal.contains(TOKEN), "{journal}");
+}
+
+against!(the_commands_say_what_the_server_said: uvicorn, h11);
+async fn the_commands_say_what_the_server_said(foreign: ServerSpec) {
+    let server = foreign.start().await;
+    let (data, config) = write_config(&server, "[[agent]]\nid = \"planner\"\n[[agent]]\nid = \"sparse\"\n");
+    let _runtime = start_runtime(&data, &config);
+    let mut story = Story::follow(data.path());
+    story.since(0, connection("connected")).await;
+    story.since(0, health("planner", "healthy")).await;
+    story.since(0, health("sparse", "healthy")).await;
+
+    let status = ask(data.path(), &["status"]).await;
+    assert_eq!(
+        (&status["connection"]["state"], &status["agents"][0]["status"]),
+        (&json!("connected"), &json!("healthy"))
+    );
+
+    let item = json!({ "name": "lamp", "size": 3 }).to_string();
+    let answer = ask(data.path(), &["request", "POST", "/items", "--body", &item]).await;
+    assert_eq!((&answer["status"], &answer["body"]["name"]), (&json!(201), &json!("lamp")));
+
+    let refused = run(data.path(), &["request", "POST", "/items", "--body", "{}", "--json"]).await;
+    let error: serde_json::Value = serde_json::from_str(&refused.stdout).unwrap();
+    assert_eq!((refused.code, &error["reason"]), (Some(1), &json!("unprocessable")), "{refused:?}");
+
+    let refused = run(data.path(), &["request", "GET", "/problem/409/plain"]).await;
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("The tray is empty."), "{refused:?}");
+}

@@ -1,0 +1,172 @@
+//! A runtime in this process against a foreign server: its journal, its frames, and what is asked of it.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay::actors::connection::broadcast::{FrameSubscription, Inbound};
+use mainstay::actors::connection::outbound::SendOutcome;
+use mainstay::actors::request::RequestBuilder;
+use mainstay::config::Config;
+use mainstay::runtime::journal::{Delivery, Subscription};
+use mainstay::{Error, Mainstay, Request, Response};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::server::RunningServer;
+use crate::support::PATIENCE;
+
+/// A runtime. It lives as long as this does.
+pub struct ForeignFixture {
+    pub mainstay: Mainstay,
+    events: Subscription,
+    /// Every event so far.
+    pub seen_events: Vec<Value>,
+    frames: FrameSubscription,
+}
+
+impl ForeignFixture {
+    /// A runtime against `server`: quick to come back, and set further by `setting`.
+    pub async fn start(server: &RunningServer, setting: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::default();
+        config.backend.url = server.url();
+        config.connection.delay_min = millis(20);
+        config.connection.delay_max = millis(100);
+        config.connection.max_retries = 100_000;
+        config.requests.retries = 2;
+        config.requests.retry_delay_min = millis(10);
+        config.requests.retry_delay_max = millis(50);
+        config.requests.retry_budget = 100;
+        setting(&mut config);
+        let mainstay = Mainstay::builder().config(config).verbose(true).start().await.expect("it starts");
+        let frames = mainstay.connection().frames();
+        let events = mainstay.events_after(0);
+        Self { mainstay, events, seen_events: Vec::new(), frames }
+    }
+
+    /// A runtime that is connected to `server`.
+    pub async fn start_connected(server: &RunningServer, setting: impl FnOnce(&mut Config)) -> Self {
+        let mut scene = Self::start(server, setting).await;
+        scene.wait_for_connection("connected").await;
+        scene
+    }
+
+    // === the journal ===
+
+    /// The next event for which `wanted` holds.
+    pub async fn wait_for(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let event = match timeout(PATIENCE, self.events.next()).await {
+                Ok(Delivery::Event(record)) => serde_json::to_value(record).expect("a record is JSON"),
+                other => panic!("{what} never came: {other:?}; so far:\n{}", lines_of(&self.seen_events)),
+            };
+            self.seen_events.push(event.clone());
+            if wanted(&event) {
+                return event;
+            }
+        }
+    }
+
+    /// The next change of the connection to `state`.
+    pub async fn wait_for_connection(&mut self, state: &str) -> Value {
+        self.wait_for(state, |event| event["kind"] == "connection_state" && event["to"] == state).await
+    }
+
+    /// The next event of this kind.
+    pub async fn wait_for_event(&mut self, kind: &str) -> Value {
+        self.wait_for(kind, |event| event["kind"] == kind).await
+    }
+
+    /// How many of the events that were told so far are of this kind.
+    pub fn count(&self, kind: &str) -> usize {
+        self.seen_events.iter().filter(|event| event["kind"] == kind).count()
+    }
+
+    // === the WebSocket ===
+
+    /// Gives the server's end of the WebSocket an order, and waits until it is written.
+    pub async fn send_command(&self, order: Value) {
+        assert_eq!(self.send(order.to_string()).await, SendOutcome::Sent, "{order}");
+    }
+
+    /// Sends a text, and says what became of it.
+    pub async fn send(&self, text: String) -> SendOutcome {
+        self.mainstay.connection().send(text, PATIENCE).await.expect("the connection's actor answers")
+    }
+
+    /// The next frame that is handed on, as it came.
+    pub async fn text(&mut self) -> Arc<str> {
+        loop {
+            let inbound = timeout(PATIENCE, self.frames.next()).await;
+            let inbound =
+                inbound.unwrap_or_else(|_| panic!("no frame came; events:\n{}", lines_of(&self.seen_events)));
+            match inbound.expect("the connection is there") {
+                Inbound::Text(text) => return text,
+                // The journal tells of it as well.
+                Inbound::Gap(_) => {}
+                Inbound::Lagged(_) => panic!("frames were missed"),
+            }
+        }
+    }
+
+    /// The next frame that is handed on.
+    pub async fn frame(&mut self) -> Value {
+        let text = self.text().await;
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text:.100}"))
+    }
+
+    /// The numbers of the events that are handed on until the server, asked for a last word, has said it. It obeys in
+    /// order, so whatever it was asked for before has come by then.
+    pub async fn seqs(&mut self) -> Vec<u64> {
+        let end = json!({ "type": "end" });
+        self.send_command(json!({ "do": "say", "text": end.to_string() })).await;
+        let mut seqs = Vec::new();
+        loop {
+            let frame = self.frame().await;
+            if frame == end {
+                return seqs;
+            }
+            seqs.push(frame["seq"].as_u64().unwrap_or_else(|| panic!("no event: {frame}")));
+        }
+    }
+
+    // === requests ===
+
+    /// What became of a request.
+    pub async fn request(&self, request: RequestBuilder) -> Result<Response, Error> {
+        request(&self.mainstay, request).await
+    }
+
+    /// The JSON of an answer that has to come.
+    pub async fn request_json(&self, request: RequestBuilder) -> Value {
+        let response = self.request(request).await.unwrap_or_else(|error| panic!("{error:?}"));
+        response.json().unwrap_or_else(|error| panic!("{error:?}"))
+    }
+
+    /// What the server has seen under this name.
+    pub async fn requests_seen(&self, name: &str) -> Vec<Value> {
+        let mut seen = self.request_json(Request::get(format!("/seen?name={name}"))).await;
+        serde_json::from_value(seen[name].take()).expect("it is a list")
+    }
+}
+
+/// Requests are repeated over a time in which a server can be started again, and that on a machine under load.
+pub fn retries_for_restart(config: &mut Config) {
+    config.requests.retries = 10;
+    config.requests.retry_delay_min = millis(1_000);
+    config.requests.retry_delay_max = millis(2_000);
+}
+
+/// What became of a request.
+pub async fn request(mainstay: &Mainstay, request: RequestBuilder) -> Result<Response, Error> {
+    let request: Request = request.build().expect("the request is valid");
+    timeout(PATIENCE, mainstay.request(request)).await.expect("every request ends")
+}
+
+fn lines_of(values: &[impl Debug]) -> String {
+    values.iter().map(|value| format!("{value:?}\n")).collect()
+}
+
+pub const fn millis(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}

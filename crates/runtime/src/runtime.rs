@@ -21,7 +21,7 @@ use crate::slot::any_slot::AnySlot;
 use crate::slot::exit_record::ExitRecord;
 use crate::slot::identity::ActorStatus;
 use crate::state::{StateDegraded, StateStore};
-use crate::supervisor::{SpecError, Supervisor, SupervisorHandle, SupervisorSpec, exits, finalize};
+use crate::supervisor::{SpecError, Supervisor, SupervisorHandle, SupervisorSpec, exits, place_at, finalize};
 use crate::tree::TreeNode;
 
 /// Why a tree did not come up.
@@ -99,7 +99,7 @@ impl RuntimeBuilder {
         let shutdown = root.own_shutdown();
         let (slot, handle) = root.into_slot()?;
         let path = ActorPath::root(slot.identity.name()).map_err(SpecError::from)?;
-        slot.identity.assign_path(path.clone());
+        place_at(&*slot, path.clone());
         let runtime = Runtime {
             env,
             slot,

@@ -14,11 +14,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::actor::behaviour::Behaviour;
 use crate::actor::context::Context;
-use crate::actor::panics;
 use crate::messaging::address::Address;
-use crate::messaging::call_error::CallError;
 use crate::messaging::mailbox::Mailbox;
 use crate::state::{Codec, Snapshotter};
+use any_slot::AnySlot;
 use exit_record::ExitRecord;
 use identity::ActorIdentity;
 use tenancy::{ReportOutcome, CurrentIncarnation};
@@ -84,10 +83,14 @@ impl<B: Behaviour> Slot<B> {
 }
 
 impl<B: Behaviour> Drop for Slot<B> {
-    /// Whoever waits at a slot that never was in a tree, or that was dropped with it, gets an answer.
+    /// Answers callers that wait at a slot that never was in a tree, or that was dropped with it, and those below. A
+    /// handle may keep the slots below alive, but none of them can start without this one.
     fn drop(&mut self) {
-        for envelope in self.mailbox.close() {
-            panics::drop_quietly(CallError::Stopped, envelope);
+        self.close();
+        let mut below = self.behaviour.children();
+        while let Some(child) = below.pop() {
+            child.close();
+            below.extend(child.children());
         }
     }
 }

@@ -80,6 +80,7 @@ impl Behaviour for Supervisor {
         self.stop_previous_children(ctx, &returning).await;
         let mut ward = Children::new(self.policy);
         let mut actions = Vec::new();
+        let mut listed = Vec::new();
         for slot in returning {
             let path = assign_path(ctx, slot.as_ref())?;
             let policy = Arc::clone(slot.identity().policy());
@@ -87,11 +88,13 @@ impl Behaviour for Supervisor {
             let is_abandoned = slot.identity().state().abandoned > 0;
             let stays_failed = policy.abandoned == AbandonedPolicy::Fail && is_abandoned;
             let key = ward.machine.register(policy);
-            self.register(&mut ward, key, slot, path);
+            listed.push((key, Arc::clone(&slot)));
+            ward.register(key, slot, path);
             if stays_failed {
                 actions.extend(ward.machine.mark_failed(key));
             }
         }
+        self.child_list.replace(listed.into_iter());
         actions.extend(ward.machine.start_all(ctx.now()));
         self.execute(ctx, &mut ward, actions).await?;
         Ok(ward)
@@ -174,10 +177,10 @@ impl Supervisor {
     }
 
     /// Waits until nothing of an earlier incarnation's children is left, and closes those that do not come back. One that
-    /// does not end is cut off.
+    /// does not end is cut off. Each stays listed until it is closed: this incarnation may be killed before.
     async fn stop_previous_children(&self, ctx: &Ctx, returning: &[Arc<dyn AnySlot>]) {
         let returning: HashSet<usize> = returning.iter().map(slot_address).collect();
-        for slot in self.child_list.take_all() {
+        for (key, slot) in self.child_list.entries() {
             let patience = slot.identity().policy().kill_timeout;
             if timeout(patience, slot.ended()).await.is_err() {
                 slot.abandon();
@@ -189,13 +192,11 @@ impl Supervisor {
                     finalize::finalize_slot(&ctx.env, slot.as_ref(), path, ActorStatus::Stopped);
                 }
             }
+            if !returns {
+                self.child_list.remove(key);
+            }
             panics::drop_quietly(CallError::Stopped, slot);
         }
-    }
-
-    fn register(&self, ward: &mut Children, key: ChildId, slot: Arc<dyn AnySlot>, path: ActorPath) {
-        self.child_list.insert(key, Arc::clone(&slot));
-        ward.register(key, slot, path);
     }
 
     fn add(&self, ctx: &Ctx, ward: &mut Children, slot: Arc<dyn AnySlot>, reply: Reply<AdminResult>) -> Vec<SupervisorAction> {
@@ -205,6 +206,8 @@ impl Supervisor {
                 actions
             }
             Err(error) => {
+                // Messages to it and to those below it may wait already.
+                finalize::lay_refused(&ctx.env, ctx.path(), slot.as_ref());
                 reply.send(Err(error));
                 // What its worker is made from goes with it, and may panic as it does.
                 panics::drop_quietly(CallError::Stopped, slot);
@@ -226,7 +229,8 @@ impl Supervisor {
         let admitted = ward.machine.add(Arc::clone(identity.policy()), ctx.now());
         let (key, actions) = admitted
             .map_err(|objection| AdminError::from_rejection(objection, identity.name().to_owned()))?;
-        self.register(ward, key, Arc::clone(slot), path);
+        self.child_list.insert(key, Arc::clone(slot));
+        ward.register(key, Arc::clone(slot), path);
         if identity.is_persistent() {
             self.persistent_children().push(Arc::clone(slot));
         }
@@ -383,10 +387,24 @@ fn record_shutdown(ctx: &Ctx, ward: &Children, ending: ShutdownReason) -> Shutdo
 fn assign_path(ctx: &Ctx, slot: &dyn AnySlot) -> Result<ActorPath, AdminError> {
     let identity = slot.identity();
     let path = ctx.path().child(identity.name()).map_err(SpecError::from)?;
-    if !identity.assign_path(path.clone()) && identity.path() != Some(&path) {
+    if !place_at(slot, path.clone()) && identity.path() != Some(&path) {
         return Err(AdminError::AlreadyPresent { path });
     }
     Ok(path)
+}
+
+/// Gives a slot and those below it their places; false if it has one.
+pub(crate) fn place_at(slot: &dyn AnySlot, path: ActorPath) -> bool {
+    if !slot.identity().assign_path(path.clone()) {
+        return false;
+    }
+    for child in slot.children() {
+        // A name is checked where it is given, so there is no other case.
+        if let Ok(path) = path.child(child.identity().name()) {
+            place_at(child.as_ref(), path);
+        }
+    }
+    true
 }
 
 /// What tells one slot from another while both are kept.

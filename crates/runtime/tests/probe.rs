@@ -212,6 +212,11 @@ pub(crate) async fn pass(duration: Duration) {
     let _ = tokio::time::timeout(duration, std::future::pending::<()>()).await;
 }
 
+/// Lets everything happen that can happen now.
+pub(crate) async fn settle() {
+    advance(Duration::from_millis(1)).await;
+}
+
 /// What the journal says from now on.
 pub(crate) struct JournalFollower(Subscription);
 

@@ -9,6 +9,7 @@
 
 mod abandoned;
 mod mishaps;
+mod never_started;
 mod probe;
 mod redelivery;
 mod rest;
@@ -18,8 +19,8 @@ use std::time::Duration;
 
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, ExitCause, RestartType, Shutdown};
 use mainstay_runtime::{
-    AdminError, CallError, Child, Context, Failure, Message, SendErrorKind, Reply, Runtime, RuntimeStartError, ActorStatus,
-    SupervisorSpec, Worker,
+    Address, AdminError, CallError, Child, Context, Failure, Message, SendErrorKind, Reply, Runtime, RuntimeStartError,
+    ActorStatus, SupervisorHandle, SupervisorSpec, Worker,
 };
 use probe::{Act, Probe, Story, pass, patient, quick, sum, tree_of};
 

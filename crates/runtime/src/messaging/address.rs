@@ -125,7 +125,7 @@ impl<M: Message> Address<M> {
         self.identity.info(now)
     }
 
-    /// The actor's path; `None` until its supervisor has taken it in.
+    /// The actor's path; `None` until it or a supervisor above it is in a tree.
     #[must_use]
     pub fn path(&self) -> Option<&ActorPath> {
         self.identity.path()

@@ -1,4 +1,7 @@
 //! Who a supervisor's children are, for all to see without asking it.
+//!
+//! A slot is listed from the moment that the supervisor is described until the slot is dropped or at rest. So a
+//! supervisor that never starts, or that is killed in its start, leaves no child behind that nobody finds.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,10 +10,14 @@ use super::machine::ChildId;
 use crate::slot::any_slot::AnySlot;
 
 /// The children in their order.
-#[derive(Default)]
 pub(crate) struct ChildList(Mutex<BTreeMap<ChildId, Arc<dyn AnySlot>>>);
 
 impl ChildList {
+    /// Lists the children that a supervisor has from the start, under the keys that its first incarnation gives them.
+    pub(crate) fn new(initial: &[Arc<dyn AnySlot>]) -> Self {
+        Self(Mutex::new((0..).zip(initial.iter().cloned()).collect()))
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ChildId, Arc<dyn AnySlot>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -33,8 +40,15 @@ impl ChildList {
         self.lock().values().cloned().collect()
     }
 
-    /// Empties the listing.
-    pub(crate) fn take_all(&self) -> Vec<Arc<dyn AnySlot>> {
-        std::mem::take(&mut *self.lock()).into_values().collect()
+    pub(crate) fn entries(&self) -> Vec<(ChildId, Arc<dyn AnySlot>)> {
+        self.lock().iter().map(|(key, slot)| (*key, Arc::clone(slot))).collect()
+    }
+
+    /// Lists the children of a new incarnation in place of those of the one before it.
+    pub(crate) fn replace(&self, children: impl Iterator<Item = (ChildId, Arc<dyn AnySlot>)>) {
+        let children = children.collect();
+        let replaced = std::mem::replace(&mut *self.lock(), children);
+        // A slot that goes with them runs code of its worker.
+        drop(replaced);
     }
 }

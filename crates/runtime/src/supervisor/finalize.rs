@@ -30,8 +30,15 @@ pub(crate) fn finalize_slot(env: &Env, slot: &dyn AnySlot, path: &ActorPath, sta
     finalize_descendants(env, slot);
 }
 
-/// Lays the children of a supervisor to rest that has ended. Where it ended in order they are at rest already; where it
-/// was killed nobody else is left who could.
+/// Lays a slot to rest that its supervisor did not take in, under the path that it would have had.
+pub(super) fn lay_refused(env: &Env, above: &ActorPath, slot: &dyn AnySlot) {
+    let Ok(path) = above.child(slot.identity().name()) else { return };
+    super::place_at(slot, path.clone());
+    finalize_slot(env, slot, &path, ActorStatus::Stopped);
+}
+
+/// Lays the children of a supervisor to rest that has ended, those that never started as well. Where it ended in order
+/// they are at rest already; where it was killed nobody else is left who could.
 pub(crate) fn finalize_descendants(env: &Env, slot: &dyn AnySlot) {
     for child in slot.children() {
         finalize_orphan(env, child.as_ref());

@@ -180,7 +180,7 @@ impl SupervisorSpec {
         if let (true, Some(child)) = (self.policy.dynamic, self.children.first()) {
             return Err(SpecError::InitialChildOfDynamic { name: child.identity().name().to_owned() });
         }
-        let listing = Arc::new(ChildList::default());
+        let listing = Arc::new(ChildList::new(&self.children));
         let identity = ActorIdentity::new(&self.name, ActorKind::Supervisor, self.as_child, self.persistent);
         let supervisor = Supervisor::new(self.policy, self.children, Arc::clone(&listing));
         let slot = Slot::new(identity, mailbox::CAPACITY_DEFAULT, supervisor, None);

@@ -90,7 +90,7 @@ struct MessageCheck<'a> {
 
 impl MessageCheck<'_> {
     fn check(&self) -> Result<(), String> {
-        if !self.was_accepted() {
+        if !self.was_accepted() || self.entry.is_outside {
             return self.check_refused();
         }
         ensure(self.entry.ended + self.records.dead_letters.len() == 1, "it has not exactly one fate")?;
@@ -119,7 +119,11 @@ impl MessageCheck<'_> {
         let trail =
             self.entry.deliveries.len() + self.entry.ended + self.records.dead_letters.len() + self.records.redelivered;
         ensure(trail == 0, "it was refused, and left a trail")?;
-        let calls = matches!(self.message.send_mode, SendMode::Call | SendMode::CallWithin(_));
+        let calls = match self.message.send_mode {
+            SendMode::Call | SendMode::CallWithin(_) => true,
+            SendMode::Ask => self.entry.accepted == Acceptance::Yes,
+            SendMode::Cast | SendMode::TryCast => false,
+        };
         match self.entry.answers[..] {
             [] => ensure(!calls, "its caller was not told"),
             [Err(CallError::Stopped)] => ensure(calls, "nobody asked"),

@@ -14,10 +14,12 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::postman::{Acceptance, TestDelivery, DeliveryRecord, DeliveryLog, ScriptedWorker};
-use crate::trace::{TraceCommand, WorkerPlan, SendMode, TraceStep, CommandTarget, RandomTrace};
+use crate::trace::{TraceCommand, Pool, WorkerPlan, SendMode, TraceStep, CommandTarget, RandomTrace};
 
 /// Longer than anything in a trace takes.
 const TRACE_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Longer than any start takes that comes to an end.
+const START_MAX: Duration = Duration::from_secs(1);
 
 /// What came of a trace.
 pub(crate) struct TraceResult {
@@ -46,6 +48,7 @@ impl TraceResult {
     pub(crate) fn outcomes(&self) -> Vec<String> {
         let handled = self.entries.iter().filter(|entry| entry.ended > 0).map(|_| "handled".to_owned());
         let told = self.records.iter().filter_map(|record| match record.kind.as_str() {
+            "dead_letter" if record.generation == 0 => Some("never_started".to_owned()),
             "dead_letter" => record.fields["reason"].as_str().map(str::to_owned),
             "redelivered" | "checkpoint_discarded" | "gave_up" | "escalated" | "auto_shutdown" => {
                 Some(record.kind.clone())
@@ -68,15 +71,19 @@ pub(crate) fn run_trace(trace: &RandomTrace) -> TraceResult {
     executor.block_on(TraceRunner::run(trace))
 }
 
-/// A worker: the supervisor that it is under, its name there, and its address.
-type WorkerHandle = (SupervisorHandle, String, Address<TestDelivery>);
+/// A worker: the supervisor that it is under, unless that is the root, its name there, and its address.
+type WorkerHandle = (Option<SupervisorHandle>, String, Address<TestDelivery>);
 
 /// What the steps of a trace act on.
 struct TraceRunner {
     log: DeliveryLog,
     workers: Arc<Mutex<Vec<WorkerHandle>>>,
+    /// Once it has started.
+    root: Option<SupervisorHandle>,
     /// Whoever waits for an answer.
     pending: JoinSet<()>,
+    /// Which letter went where.
+    sent: Vec<(usize, Address<TestDelivery>)>,
     added: usize,
 }
 
@@ -84,29 +91,52 @@ impl TraceRunner {
     async fn run(trace: &RandomTrace) -> TraceResult {
         let journal = Journal::in_memory("fates", Arc::new(SystemClock), JournalConfig::default());
         let ledger = DeliveryLog::new(trace.messages.len());
-        let (runtime, stations) = start_tree(trace, &ledger, journal.clone()).await;
+        let (root, stations) = tree(trace, &ledger);
         let stations = Arc::new(Mutex::new(stations));
-        let mut scene = Self { log: ledger, workers: stations, pending: JoinSet::new(), added: 0 };
-        for step in &trace.steps {
-            scene.execute(trace, *step, runtime.root()).await;
-        }
-        if trace.drops_runtime {
-            drop(runtime);
-            // Nobody is left to say when all are gone.
-            sleep(TRACE_TIMEOUT).await;
-        } else if timeout(TRACE_TIMEOUT, runtime.shutdown()).await.is_err() {
-            panic!("the tree of seed {} does not end", trace.seed);
+        let (pending, sent) = (JoinSet::new(), Vec::new());
+        let mut scene = Self { ledger, stations, root: None, pending, sent, added: 0 };
+        let mut starting = JoinSet::new();
+        starting.spawn(Runtime::builder().seed(trace.seed).journal(journal.clone()).start(root));
+        let (early, later) = trace.steps.split_at(trace.early);
+        scene.take_all(trace, early).await;
+        // Given up where it hangs.
+        let started = timeout(START_MAX, starting.join_next()).await.ok().flatten();
+        drop(starting);
+        let runtime = started.and_then(|started| started.unwrap().ok());
+        scene.root = runtime.as_ref().map(|runtime| runtime.root().clone());
+        scene.take_all(trace, later).await;
+        match runtime {
+            Some(runtime) if !trace.drops_runtime => {
+                if timeout(TRACE_TIMEOUT, runtime.shutdown()).await.is_err() {
+                    panic!("the tree of seed {} does not end", trace.seed);
+                }
+            }
+            runtime => {
+                drop(runtime);
+                // Nobody is left to say when all are gone.
+                sleep(TRACE_TIMEOUT).await;
+            }
         }
         let unanswered = scene.wait_for_answers().await;
+        for (id, address) in &scene.sent {
+            scene.ledger.entries()[*id].is_outside = address.path().is_none();
+        }
         let entries = scene.log.entries().clone();
         TraceResult { records: records(&journal).await, entries, unanswered }
     }
 
-    async fn execute(&mut self, trace: &RandomTrace, step: TraceStep, root: &SupervisorHandle) {
+    async fn take_all(&mut self, trace: &RandomTrace, steps: &[TraceStep]) {
+        for step in steps {
+            self.execute(trace, *step).await;
+        }
+    }
+
+    async fn execute(&mut self, trace: &RandomTrace, step: TraceStep) {
         match step {
             TraceStep::Send { message: letter, to } => self.send(trace, letter, to).await,
-            TraceStep::Command { command: order, to } => self.run_command(order, to, root).await,
-            TraceStep::Add => self.add(trace, root).await,
+            TraceStep::TraceCommand { order, to } => self.order(order, to).await,
+            TraceStep::Add => self.add(trace).await,
+            TraceStep::AddPool { takes_name } => self.add_pool(trace, takes_name).await,
             TraceStep::Yield => tokio::task::yield_now().await,
             TraceStep::Sleep(span) => sleep(span).await,
         }
@@ -120,6 +150,7 @@ impl TraceRunner {
     async fn send(&mut self, trace: &RandomTrace, id: usize, to: usize) {
         let letter = trace.messages[id].clone();
         let (sent, ledger, address) = (letter.send_mode, self.log.clone(), self.worker(to).2);
+        self.sent.push((id, address.clone()));
         let make = move |reply| TestDelivery { id, message: letter, reply };
         match sent {
             SendMode::TryCast => {
@@ -181,14 +212,16 @@ impl TraceRunner {
         }
     }
 
-    async fn run_command(&mut self, order: TraceCommand, to: CommandTarget, root: &SupervisorHandle) {
+    async fn order(&mut self, order: TraceCommand, to: CommandTarget) {
         let (supervisor, name) = match to {
-            CommandTarget::Pool => (root.clone(), "pool".to_owned()),
+            CommandTarget::Pool => (None, "pool".to_owned()),
             CommandTarget::Worker(number) => {
                 let (supervisor, name, _) = self.worker(number);
                 (supervisor, name)
             }
         };
+        // The root can be asked once it has started.
+        let Some(supervisor) = supervisor.or_else(|| self.root.clone()) else { return };
         // Whether it can be carried out depends on what else happens; that it is answered does not.
         self.poll_then_spawn(async move {
             let _ = match order {
@@ -202,17 +235,30 @@ impl TraceRunner {
         .await;
     }
 
-    async fn add(&mut self, trace: &RandomTrace, root: &SupervisorHandle) {
+    async fn add(&mut self, trace: &RandomTrace) {
+        let Some(root) = self.root.clone() else { return };
         self.added += 1;
         let name = format!("added-{}", self.added);
         let child = child(&name, &trace.added_worker(), &self.log);
-        let (root, stations) = (root.clone(), Arc::clone(&self.workers));
+        let stations = Arc::clone(&self.stations);
         self.poll_then_spawn(async move {
             if let Ok(address) = root.add(child).await {
-                stations.lock().unwrap().push((root, name, address));
+                stations.lock().unwrap().push((None, name, address));
             }
         })
         .await;
+    }
+
+    /// The addresses of what is added are kept whether it starts or not.
+    async fn add_pool(&mut self, trace: &RandomTrace, takes_name: bool) {
+        let Some(root) = self.root.clone() else { return };
+        self.added += 1;
+        let name = if takes_name { "worker-0".to_owned() } else { format!("added-{}", self.added) };
+        let mut stations = Vec::new();
+        let (spec, workers) = pool(&name, &trace.added_pool(), &self.ledger, &mut stations);
+        stations.extend(workers.into_iter().map(|(name, address)| (None, name, address)));
+        self.stations.lock().unwrap().extend(stations);
+        self.poll_then_spawn(async move { drop(root.add_supervisor(spec).await) }).await;
     }
 
     /// Waits until everybody has an answer, and says how many never get one.
@@ -234,32 +280,51 @@ fn child(name: &str, post: &WorkerPlan, ledger: &DeliveryLog) -> Child<ScriptedW
     Child::new(name, postman).policy(post.policy).mailbox_capacity(post.mailbox_capacity)
 }
 
-/// Starts the tree of `trace`.
-async fn start_tree(trace: &RandomTrace, ledger: &DeliveryLog, journal: Journal) -> (Runtime, Vec<WorkerHandle>) {
+/// The tree of `trace`, and its workers, those that start last first.
+fn tree(trace: &RandomTrace, ledger: &DeliveryLog) -> (SupervisorSpec, Vec<WorkerHandle>) {
     let as_child = ChildPolicy { shutdown: trace.root_shutdown, ..ChildPolicy::default() };
     let mut root = SupervisorSpec::new("root").policy(trace.root).as_child(as_child);
-    let mut below_root = Vec::new();
-    for (number, post) in trace.workers.iter().enumerate() {
-        let name = format!("worker-{number}");
-        let address = root.child(child(&name, post, ledger)).unwrap();
-        below_root.push((name, address));
-    }
+    let below_root = fill(&mut root, "worker", &trace.workers, ledger);
     let mut stations = Vec::new();
-    if let Some(pool) = &trace.pool {
-        let mut spec = SupervisorSpec::new("pool").policy(pool.policy).as_child(pool.as_child);
-        let mut below_pool = Vec::new();
-        for (number, post) in pool.workers.iter().enumerate() {
-            let name = format!("pooled-{number}");
-            let address = spec.child(child(&name, post, ledger)).unwrap();
-            below_pool.push((name, address));
-        }
+    if let Some(shape) = &trace.pool {
+        let (spec, workers) = pool("pool", shape, ledger, &mut stations);
         let handle = root.supervisor(spec).unwrap();
-        stations.extend(below_pool.into_iter().map(|(name, address)| (handle.clone(), name, address)));
+        stations.extend(workers.into_iter().map(|(name, address)| (Some(handle.clone()), name, address)));
     }
-    let runtime = Runtime::builder().seed(trace.seed).journal(journal).start(root).await.unwrap();
-    let root = runtime.root();
-    stations.extend(below_root.into_iter().map(|(name, address)| (root.clone(), name, address)));
-    (runtime, stations)
+    stations.extend(below_root.into_iter().map(|(name, address)| (None, name, address)));
+    (root, stations)
+}
+
+/// A supervisor and its workers; those below it go to `stations`.
+fn pool(
+    name: &str,
+    shape: &Pool,
+    ledger: &DeliveryLog,
+    stations: &mut Vec<WorkerHandle>,
+) -> (SupervisorSpec, Vec<(String, Address<TestDelivery>)>) {
+    let mut spec = SupervisorSpec::new(name).policy(shape.policy).as_child(shape.as_child);
+    let workers = fill(&mut spec, "pooled", &shape.workers, ledger);
+    if let Some(inner) = &shape.inner {
+        let (inner, below) = pool("inner", inner, ledger, stations);
+        let handle = spec.supervisor(inner).unwrap();
+        stations.extend(below.into_iter().map(|(name, address)| (Some(handle.clone()), name, address)));
+    }
+    (spec, workers)
+}
+
+/// Workers of one supervisor.
+fn fill(
+    spec: &mut SupervisorSpec,
+    what: &str,
+    workers: &[WorkerPlan],
+    ledger: &DeliveryLog,
+) -> Vec<(String, Address<TestDelivery>)> {
+    let workers = workers.iter().enumerate().map(|(number, post)| {
+        let name = format!("{what}-{number}");
+        let address = spec.child(child(&name, post, ledger)).unwrap();
+        (name, address)
+    });
+    workers.collect()
 }
 
 /// Everything that the journal has told.

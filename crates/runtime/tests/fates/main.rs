@@ -85,6 +85,7 @@ fn accepted_message_has_exactly_one_outcome() {
             "group",
             "stuck",
             "auto_shutdown",
+            "never_started",
         ] {
             assert!(
                 seen.get(fate).is_some_and(|times| *times >= traces / 100),

@@ -21,6 +21,8 @@ pub(crate) struct DeliveryRecord {
     pub(crate) deliveries: Vec<HandlerAction>,
     /// How often a handler came to its end.
     pub(crate) ended: usize,
+    /// Whether the actor that it was sent to was never part of a tree: then the journal does not know of it.
+    pub(crate) is_outside: bool,
     /// What its caller got, in its order.
     pub(crate) answers: Vec<Result<usize, CallError>>,
 }
@@ -121,6 +123,7 @@ impl Worker for ScriptedWorker {
         match start {
             Some(StartOutcome::Fails) => return Err("on purpose".into()),
             Some(StartOutcome::Slow(span)) => sleep(span).await,
+            Some(StartOutcome::Hangs) => std::future::pending().await,
             Some(StartOutcome::Succeeds) | None => {}
         }
         Ok(ScriptedState { handled: kept.unwrap_or(0), ..ScriptedState::default() })

@@ -25,17 +25,21 @@ pub(crate) struct RandomTrace {
     pub(crate) workers: Vec<WorkerPlan>,
     pub(crate) pool: Option<PoolPlan>,
     pub(crate) steps: Vec<TraceStep>,
+    /// How many steps are taken while the tree starts.
+    pub(crate) early: usize,
     pub(crate) messages: Vec<TestMessage>,
     /// Whether the runtime is dropped in the end, and not shut down.
     pub(crate) drops_runtime: bool,
 }
 
-/// A supervisor below the root, with its workers.
+/// A supervisor, with its workers and what is below it.
 #[derive(Debug)]
 pub(crate) struct PoolPlan {
     pub(crate) policy: SupervisorPolicy,
     pub(crate) as_child: ChildPolicy,
     pub(crate) workers: Vec<WorkerPlan>,
+    /// Starts after the workers.
+    pub(crate) inner: Option<Box<PoolPlan>>,
 }
 
 /// A worker.
@@ -52,6 +56,7 @@ pub(crate) enum StartOutcome {
     Succeeds,
     Slow(Duration),
     Fails,
+    Hangs,
 }
 
 /// A message, and what its handler does each time that it is delivered; the last deed is repeated.
@@ -114,6 +119,10 @@ pub(crate) enum TraceStep {
     },
     /// Adds a worker to the root.
     Add,
+    /// Adds a supervisor to the root, whose workers are sent letters before they start; under a name that may be taken.
+    AddPool {
+        takes_name: bool,
+    },
     Yield,
     Sleep(Duration),
 }
@@ -140,16 +149,17 @@ impl RandomTrace {
         let mut draw = TraceGenerator(Rng::with_seed(seed));
         let count = draw.0.usize(4..=LABELS.len());
         let root = draw.supervisor();
+        // Most trees come up, so that there is something to tell.
+        let is_shaky = draw.one_in(4);
+        let steps = draw.steps(count);
         Self {
             seed,
             root,
             root_shutdown: draw.shutdown(),
-            workers: draw.workers(&root),
-            pool: draw.one_in(2).then(|| {
-                let policy = draw.supervisor();
-                PoolPlan { policy, as_child: draw.child(&root), workers: draw.workers(&policy) }
-            }),
-            steps: draw.steps(count),
+            workers: draw.workers(&root, is_shaky),
+            pool: draw.one_in(2).then(|| draw.pool(&root, is_shaky, 1)),
+            early: if draw.one_in(2) { draw.0.usize(0..=steps.len()) } else { 0 },
+            steps,
             messages: (0..count).map(|_| draw.message()).collect(),
             drops_runtime: draw.one_in(4),
         }
@@ -157,7 +167,12 @@ impl RandomTrace {
 
     /// The worker that [`Step::Add`] adds.
     pub(crate) fn added_worker(&self) -> WorkerPlan {
-        TraceGenerator(Rng::with_seed(!self.seed)).worker(&self.root)
+        TraceGenerator(Rng::with_seed(!self.seed)).worker(&self.root, false)
+    }
+
+    /// The supervisor that [`Step::AddPool`] adds.
+    pub(crate) fn added_pool(&self) -> PoolPlan {
+        TraceGenerator(Rng::with_seed(self.seed.rotate_left(32))).pool(&self.root, true, 1)
     }
 }
 
@@ -216,11 +231,22 @@ impl TraceGenerator {
         }
     }
 
-    fn workers(&mut self, above: &SupervisorPolicy) -> Vec<WorkerPlan> {
-        (0..self.0.usize(1..=2)).map(|_| self.worker(above)).collect()
+    fn pool(&mut self, above: &SupervisorPolicy, is_shaky: bool, depth: u32) -> PoolPlan {
+        let policy = self.supervisor();
+        let has_inner = depth > 0 && self.one_in(2);
+        PoolPlan {
+            policy,
+            as_child: self.child(above),
+            workers: self.workers(&policy, is_shaky),
+            inner: has_inner.then(|| Box::new(self.pool(&policy, is_shaky, depth - 1))),
+        }
     }
 
-    fn worker(&mut self, above: &SupervisorPolicy) -> WorkerPlan {
+    fn workers(&mut self, above: &SupervisorPolicy, is_shaky: bool) -> Vec<WorkerPlan> {
+        (0..self.0.usize(1..=2)).map(|_| self.worker(above, is_shaky)).collect()
+    }
+
+    fn worker(&mut self, above: &SupervisorPolicy, is_shaky: bool) -> WorkerPlan {
         let policy = self.child(above);
         let mailbox_capacity = self.choose(&[1, 2, 32]);
         let starts = (0..4).map(|_| match self.0.u32(0..8) {
@@ -228,8 +254,14 @@ impl TraceGenerator {
             1 => StartOutcome::Slow(self.duration()),
             _ => StartOutcome::Succeeds,
         });
-        // A tree that does not come up has nothing to tell.
-        let starts = std::iter::once(StartOutcome::Succeeds).chain(starts.collect::<Vec<_>>()).collect();
+        let starts = starts.collect::<Vec<_>>();
+        let first = match self.0.u32(0..4) {
+            0 if is_shaky => StartOutcome::Fails,
+            1 if is_shaky => StartOutcome::Hangs,
+            2 if is_shaky => StartOutcome::Slow(self.duration()),
+            _ => StartOutcome::Succeeds,
+        };
+        let starts = std::iter::once(first).chain(starts).collect();
         WorkerPlan { policy, mailbox_capacity, starts }
     }
 
@@ -284,6 +316,7 @@ impl TraceGenerator {
         match self.0.u32(0..12) {
             0..=2 => TraceStep::Command { command: self.command(), to: CommandTarget::Worker(self.0.usize(0..8)) },
             3 => TraceStep::Command { command: self.command(), to: CommandTarget::Pool },
+            4 if self.one_in(2) => TraceStep::AddPool { takes_name: self.one_in(4) },
             4 => TraceStep::Add,
             5..=7 => TraceStep::Yield,
             _ => TraceStep::Sleep(self.duration()),

@@ -100,8 +100,8 @@ async fn injected_panic_is_journalled_with_message_and_location() {
     let exited = story.next("root/cache", "actor_exited").await;
     assert_eq!(
         (exited["cause"].as_str(), exited["message"].as_str()),
-        (Some("panic"), Some("asked to panic"))
+        (Some("panic"), Some("injected panic"))
     );
-    assert!(exited["location"].as_str().unwrap().contains("cache/actor.rs:"), "{exited}");
+    assert!(exited["location"].as_str().unwrap().contains("actor/incarnation.rs:"), "{exited}");
     story.next("root/cache", "actor_restarted").await;
 }

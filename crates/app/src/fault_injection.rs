@@ -1,27 +1,22 @@
 //! Makes an actor panic on purpose, to show and to test what its supervisor does about it. Only in debug builds.
 
-use mainstay_actors::agent::AgentCommand;
-use mainstay_actors::cache::CacheMessage;
-use mainstay_actors::connection::ConnectionMessage;
 use mainstay_actors::error::{Error, Reason, of_call};
-use mainstay_actors::queue::QueueMessage;
 
 use crate::mainstay::Mainstay;
 
 impl Mainstay {
-    /// Makes an actor panic at its next message: `connection`, `queue`, `cache`, or an agent's id. Returns when the
-    /// message has been accepted.
+    /// Makes an actor panic in its turn: `connection`, `queue`, `cache`, or an agent's id. Returns when that is accepted.
     ///
     /// # Errors
-    /// `agent_unknown` when there is no such actor, `stopped` when it is stopped.
+    /// `agent_unknown` when there is no such actor, `stopped` when it is stopped, `queue_full` when its mailbox has no room.
     pub async fn inject_panic(&self, actor: &str) -> Result<(), Error> {
         let members = &self.0.handles;
         let accepted = match actor {
-            "connection" => members.connection.cast(ConnectionMessage::Panic).await.is_ok(),
-            "queue" => members.queue_address.cast(QueueMessage::Panic).await.is_ok(),
-            "cache" => members.cache_address.cast(CacheMessage::Panic).await.is_ok(),
+            "connection" => members.connection.inject_panic(),
+            "queue" => members.queue_address.inject_panic(),
+            "cache" => members.cache_address.inject_panic(),
             agent => match members.agent_handles.get(agent) {
-                Some(line) => line.address.cast(AgentCommand::Panic).await.is_ok(),
+                Some(line) => line.address.inject_panic(),
                 None => {
                     let details = format!(
                         "no actor is called {agent:?}: use connection, queue, cache or an agent's id"
@@ -30,7 +25,7 @@ impl Mainstay {
                 }
             },
         };
-        if accepted { Ok(()) } else { Err(Error::new(Reason::Stopped)) }
+        accepted.map(drop).map_err(of_call)
     }
 
     /// Makes the cache's actor panic on a message that this call waits for. The other actors keep callers waiting by
@@ -39,6 +34,7 @@ impl Mainstay {
     /// # Errors
     /// `crashed`, or `stopped` when it is stopped.
     pub async fn inject_panic_into_call(&self) -> Result<(), Error> {
-        self.0.handles.cache_address.call(CacheMessage::PanicOn).await.map_err(of_call)
+        let promise = self.0.members.cache_address.inject_panic().map_err(of_call)?;
+        promise.await.map_err(of_call).map(|never| match never {})
     }
 }

@@ -12,5 +12,6 @@ pub(crate) mod failure;
 pub(crate) mod incarnation;
 pub(crate) mod launch;
 pub(crate) mod panics;
+pub(crate) mod timer;
 pub(crate) mod wake;
 pub(crate) mod worker;

@@ -94,6 +94,7 @@ mod tree;
 
 pub use actor::context::{Context, FinalizeContext, TaskHandle};
 pub use actor::failure::{Declined, Failure};
+pub use actor::timer::Timer;
 pub use actor::worker::Worker;
 pub use messaging::address::{Address, SendError};
 pub use messaging::call_error::CallError;

@@ -112,6 +112,11 @@ impl Behaviour for Supervisor {
                 self.finish_exit(ctx, ward, key, abandoned)
             }
             SupervisorMessage::TasksEnded { .. } => Vec::new(),
+            SupervisorMessage::Tick => {
+                let now = ctx.now();
+                ward.timer.clear_due(now);
+                ward.machine.tick(now)
+            }
         };
         self.execute(ctx, ward, actions).await
     }
@@ -122,12 +127,6 @@ impl Behaviour for Supervisor {
 
     async fn stop(&self, ctx: &mut Ctx, ward: &mut Children) -> Result<ActorFlow, Failure> {
         let actions = ward.machine.shut_down(ShutdownReason::Requested, ctx.now());
-        self.execute(ctx, ward, actions).await
-    }
-
-    async fn tick(&self, ctx: &mut Ctx, ward: &mut Children) -> Result<ActorFlow, Failure> {
-        ward.timer = None;
-        let actions = ward.machine.tick(ctx.now());
         self.execute(ctx, ward, actions).await
     }
 

@@ -8,12 +8,15 @@
 #![allow(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
 
 mod abandoned;
+#[cfg(debug_assertions)]
+mod injected_panics;
 mod mishaps;
 mod never_started;
 mod probe;
 mod redelivery;
 mod rest;
 mod stuck;
+mod timers;
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use mainstay_runtime::journal::millis;
-use mainstay_runtime::{Context, Failure, Reply, FinalizeContext, TaskHandle, Worker};
+use mainstay_runtime::{Context, Failure, Reply, FinalizeContext, TaskHandle, Timer, Worker};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -72,7 +72,7 @@ pub struct AgentRunState {
     /// The agent took no letter: none is handed out before it has been seen well again.
     is_delivery_paused: bool,
     deliveries: BTreeMap<MessageId, TaskHandle>,
-    deadline_timer: Option<(Duration, TaskHandle)>,
+    mail_timer: Timer,
 }
 
 type AgentContext = Context<AgentCommand>;
@@ -106,7 +106,7 @@ impl Worker for AgentActor {
             checks_planned: 0,
             is_delivery_paused: false,
             deliveries: BTreeMap::new(),
-            deadline_timer: None,
+            mail_timer: Timer::default(),
         };
         self.publish(&watch);
         if watch.is_recovering {
@@ -157,10 +157,7 @@ impl Worker for AgentActor {
             AgentCommand::DeliveryFinished { id, answer } => self.handle_answer(ctx, watch, id, *answer),
             AgentCommand::Cancel { id, reply } => reply.send(self.cancel_message(ctx, watch, id)),
             AgentCommand::SenderGone(id) => drop(self.cancel_message(ctx, watch, id)),
-            AgentCommand::DeadlineReached => watch.deadline_timer = None,
-            #[cfg(debug_assertions)]
-            #[allow(clippy::panic, reason = "this is the fault switch of debug builds")]
-            AgentCommand::Panic => panic!("asked to panic"),
+            AgentCommand::DeadlineReached => watch.mail_timer.clear_due(ctx.now()),
         }
         self.dispatch_messages(ctx, watch);
         self.publish(watch);

@@ -73,9 +73,6 @@ pub enum AgentCommand {
     SenderGone(MessageId),
     /// A letter has waited long enough.
     DeadlineReached,
-    /// Panic, to show what the supervisor does about it. Only in debug builds.
-    #[cfg(debug_assertions)]
-    Panic,
 }
 
 impl Message for AgentCommand {
@@ -97,8 +94,6 @@ impl Message for AgentCommand {
             Self::Cancel { .. } => "CallOff",
             Self::SenderGone(_) => "Abandon",
             Self::DeadlineReached => "MindMail",
-            #[cfg(debug_assertions)]
-            Self::Panic => "Panic",
         }
     }
 }

@@ -262,7 +262,7 @@ async fn missed_check_during_outage_is_unknown() {
 async fn actor_crash_does_not_restart_healthy_agent() {
     let script = ScriptedDriver::answering([healthy()]);
     let mut scene = AgentActorFixture::new(&script).await;
-    scene.planner.cast(AgentCommand::Panic).await.unwrap();
+    drop(scene.planner.inject_panic().unwrap());
     scene.next_event_of("actor_restarted").await;
     assert_eq!(*script.restarts.lock().unwrap(), 0);
 }

@@ -110,12 +110,6 @@ pub enum CacheMessage {
     },
     /// Look whether the machine slept.
     CheckSuspend,
-    /// Panic, to show what the supervisor does about it. Only in debug builds.
-    #[cfg(debug_assertions)]
-    Panic,
-    /// Panic although somebody waits for an answer. Only in debug builds.
-    #[cfg(debug_assertions)]
-    PanicOn(Reply<()>),
 }
 
 impl Message for CacheMessage {
@@ -123,8 +117,6 @@ impl Message for CacheMessage {
         match self {
             Self::Invalidate { .. } => "Invalidate",
             Self::CheckSuspend => "MindTime",
-            #[cfg(debug_assertions)]
-            Self::Panic | Self::PanicOn(_) => "Panic",
         }
     }
 }
@@ -202,12 +194,6 @@ impl Worker for CacheActor {
                 if let Some(reply) = reply {
                     reply.send(entries);
                 }
-            }
-            #[cfg(debug_assertions)]
-            #[allow(clippy::panic, reason = "this is the fault switch of debug builds")]
-            CacheMessage::Panic | CacheMessage::PanicOn(_) => {
-                let _unfinished = InvalidationGuard { open_guard: tenure, is_finished: false };
-                panic!("asked to panic")
             }
         }
         Ok(())

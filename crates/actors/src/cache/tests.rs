@@ -310,7 +310,7 @@ async fn actor_crash_empties_cache_and_discards_loads() {
     let scene = CacheActorFixture::new().await;
     scene.put("n:a", "v");
     let load = scene.begin_load("n:b", OPTIONS).await;
-    scene.actor.cast(CacheMessage::Panic).await.unwrap();
+    drop(scene.actor.inject_panic().unwrap());
     assert_eq!(scene.invalidate(Pattern::All).await, 0, "it is back, and there was nothing left");
     assert_eq!(load.finish(Ok("old")).await, ok("old"));
     assert_eq!((scene.get("n:a"), scene.get("n:b")), (None, None));

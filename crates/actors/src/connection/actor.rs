@@ -102,13 +102,10 @@ impl Worker for ConnectionActor {
             // Messages are dealt with in order, so all before this one have been.
             ConnectionMessage::Barrier(reply) => reply.send(()),
             ConnectionMessage::TimerElapsed => {
-                link.timer = None;
+                link.timer.clear_due(ctx.now());
                 self.report_activity(ctx, link);
                 self.apply(ctx, link, MachineEvent::Tick);
             }
-            #[cfg(debug_assertions)]
-            #[allow(clippy::panic, reason = "this is the fault switch of debug builds")]
-            ConnectionMessage::Panic => panic!("asked to panic"),
         }
         self.advance(ctx, link);
         Ok(())
@@ -293,7 +290,7 @@ impl ConnectionActor {
         link.expire(ctx.now());
         link.pump(ctx);
         link.record_counts(ctx);
-        link.schedule_timer(ctx);
+        link.schedule_tick(ctx);
         self.view.publish(link.machine.status());
     }
 

@@ -62,9 +62,6 @@ pub enum ConnectionMessage {
     Barrier(Reply<()>),
     /// The time that was waited for has come.
     TimerElapsed,
-    /// Panic, to show what the supervisor does about it. Only in debug builds.
-    #[cfg(debug_assertions)]
-    Panic,
 }
 
 impl Message for ConnectionMessage {
@@ -79,8 +76,6 @@ impl Message for ConnectionMessage {
             Self::WriterReady { .. } => "TakeWriter",
             Self::Barrier(_) => "Settle",
             Self::TimerElapsed => "MindTime",
-            #[cfg(debug_assertions)]
-            Self::Panic => "Panic",
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mainstay_runtime::{Context, Reply, TaskHandle};
+use mainstay_runtime::{Context, Reply, TaskHandle, Timer};
 use tokio::time::Instant;
 
 use super::events::{ConnectionIgnored, ConnectionUnsent, IgnoredReason, UnsentReason};
@@ -29,7 +29,7 @@ pub struct State {
     /// The dial under way, with its generation.
     pub(super) dial: Option<(u64, TaskHandle)>,
     pub(super) socket: Option<OpenSocket>,
-    pub(super) timer: Option<(Duration, TaskHandle)>,
+    pub(super) timer: Timer,
     suspend_detector: SuspendDetector,
     unsent: RateLimitedCounter<UnsentReason>,
     pub(super) ignored: RateLimitedCounter<IgnoredReason>,
@@ -64,7 +64,7 @@ impl State {
             should_connect: is_wanted,
             dial: None,
             socket: None,
-            timer: None,
+            timer: Timer::default(),
             suspend_detector: SuspendDetector::new(wall, now),
             unsent: RateLimitedCounter::new(),
             ignored: RateLimitedCounter::new(),
@@ -74,11 +74,13 @@ impl State {
         }
     }
 
-    /// Whether the machine slept since this was last asked. Where monotonic time runs on meanwhile, the alarm that did
+    /// Whether the machine slept since this was last asked. Where monotonic time runs on meanwhile, the timer that did
     /// not go off in time says so; another one is then set once the message at hand has been dealt with.
     pub(super) fn was_suspended(&mut self, wall: Timestamp, now: Duration) -> bool {
-        let overdue = self.timer.take_if(|(due, _)| now.saturating_sub(*due) > LATE_THRESHOLD);
-        let is_overdue = overdue.map(|(_, timer)| timer.abort()).is_some();
+        let is_overdue = self.timer.due().is_some_and(|due| now.saturating_sub(due) > LATE_THRESHOLD);
+        if is_overdue {
+            self.timer.cancel();
+        }
         self.suspend_detector.suspended_for(wall, now).is_some() || is_overdue
     }
 
@@ -185,19 +187,11 @@ impl State {
 
     // === time ===
 
-    /// An alarm that comes too early only leads to the next one.
-    pub(super) fn schedule_timer(&mut self, ctx: &mut Ctx) {
-        let now = ctx.now();
-        let due = self.next_due(now);
-        if let (Some((at, _)), Some(due)) = (&self.timer, due)
-            && *at <= due
-        {
-            return;
+    pub(super) fn schedule_tick(&mut self, ctx: &mut Ctx) {
+        match self.next_due(ctx.now()) {
+            Some(due) => self.timer.wake_by(ctx, due, ConnectionMessage::TimerElapsed),
+            None => self.timer.cancel(),
         }
-        if let Some((_, timer)) = self.timer.take() {
-            timer.abort();
-        }
-        self.timer = due.map(|at| (at, ctx.send_at(at, ConnectionMessage::TimerElapsed)));
     }
 
     fn next_due(&self, now: Duration) -> Option<Duration> {

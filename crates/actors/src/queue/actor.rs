@@ -122,10 +122,7 @@ impl Worker for QueueActor {
                 self.record_gate_change(ctx, desk, change);
             }
             QueueMessage::BodyFinished { id, transfer: pumped } => self.finish_stream(ctx, desk, id, *pumped),
-            QueueMessage::TimerElapsed => desk.cancel_timer(),
-            #[cfg(debug_assertions)]
-            #[allow(clippy::panic, reason = "this is the fault switch of debug builds")]
-            QueueMessage::Panic => panic!("asked to panic"),
+            QueueMessage::TimerElapsed => desk.timer.clear_due(desk.now),
         }
         self.schedule(ctx, desk);
         Ok(())
@@ -243,7 +240,7 @@ impl QueueActor {
                 None => break,
             }
         }
-        desk.schedule_timer(ctx);
+        desk.schedule_tick(ctx);
         self.view.publish(desk.stats(self.policy.max_concurrent));
     }
 

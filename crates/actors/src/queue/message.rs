@@ -71,9 +71,6 @@ pub enum QueueMessage {
     },
     /// The time that was waited for has come.
     TimerElapsed,
-    /// Panic, to show what the supervisor does about it. Only in debug builds.
-    #[cfg(debug_assertions)]
-    Panic,
 }
 
 impl Message for QueueMessage {
@@ -89,8 +86,6 @@ impl Message for QueueMessage {
             Self::ResponseStarted { .. } => "TakeHead",
             Self::BodyFinished { .. } => "TakeEnd",
             Self::TimerElapsed => "MindTime",
-            #[cfg(debug_assertions)]
-            Self::Panic => "Panic",
         }
     }
 }

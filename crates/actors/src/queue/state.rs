@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mainstay_runtime::{Context, TaskHandle};
+use mainstay_runtime::{Context, Timer};
 use tokio::sync::oneshot;
 
 use super::{
@@ -25,7 +25,7 @@ pub struct State {
     pub(super) permits: Permits<Option<oneshot::Sender<()>>>,
     pub(super) budget: RetryBudget,
     pub(super) gate: Gate,
-    timer: Option<(Duration, TaskHandle)>,
+    pub(super) timer: Timer,
 }
 
 impl State {
@@ -36,7 +36,7 @@ impl State {
             permits: Permits::new(policy.max_concurrent),
             budget: RetryBudget::new(policy.budget),
             gate: Gate::new(policy.retry.delay, link, now),
-            timer: None,
+            timer: Timer::default(),
         }
     }
 
@@ -74,17 +74,13 @@ impl State {
         }
     }
 
-    /// Keeps a timer that does not go off later than something is due. One that goes off too early costs a look, and
-    /// less than a new timer for every message.
-    pub(super) fn schedule_timer(&mut self, ctx: &mut Context<QueueMessage>) {
+    /// Has the actor look again when something is due.
+    pub(super) fn schedule_tick(&mut self, ctx: &mut Context<QueueMessage>) {
         // Without a permit nothing can run, however due it is; the permit's return is looked at anyway.
         let due = if self.permits.is_available() { self.next_start() } else { None };
-        let Some(due) = due.into_iter().chain(self.queue.next_deadline()).min() else { return };
-        if self.timer.as_ref().is_some_and(|(at, _)| *at <= due) {
-            return;
+        if let Some(due) = due.into_iter().chain(self.queue.next_deadline()).min() {
+            self.timer.wake_by(ctx, due, QueueMessage::TimerElapsed);
         }
-        self.cancel_timer();
-        self.timer = Some((due, ctx.send_at(due, QueueMessage::TimerElapsed)));
     }
 
     /// When the next attempt can start, as far as permits go. What may run and is not held has started already.
@@ -92,12 +88,6 @@ impl State {
         match self.gate.outage() {
             None => self.queue.next_due(),
             Some(hold) => Some(self.queue.next_ready(self.now)?.max(hold.next_probe_at)),
-        }
-    }
-
-    pub(super) fn cancel_timer(&mut self) {
-        if let Some((_, timer)) = self.timer.take() {
-            timer.abort();
         }
     }
 

@@ -156,7 +156,7 @@ async fn actor_crash_stops_caching_until_roots_are_watched() {
     while scene.cache.stats().loads == loads {
         tokio::task::yield_now().await;
     }
-    scene.watch.cast(WatchMessage::panic()).await.unwrap();
+    drop(scene.watch.inject_panic().unwrap());
     while scene.next_event("actor_exited").await.actor != "root/watch" {}
     assert!(!is_search_hit(&scene, "a"));
     scene.next_event("watch_regained").await;

@@ -47,13 +47,6 @@ pub(crate) trait Behaviour: Send + Sync + 'static {
         state: &mut Self::State,
     ) -> impl Future<Output = Result<ActorFlow, Failure>> + Send;
 
-    /// A time that it waited for has come.
-    fn tick(
-        &self,
-        ctx: &mut Context<Self::Message>,
-        state: &mut Self::State,
-    ) -> impl Future<Output = Result<ActorFlow, Failure>> + Send;
-
     /// Something happened to a child.
     fn child_changed(
         &self,

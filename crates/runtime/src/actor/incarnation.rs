@@ -21,6 +21,8 @@ use crate::actor::panics::{self, Panic};
 use crate::actor::wake::Wake;
 use crate::events::{AbandonedEnded, DeadLetter, DeadLetterReason, Redelivered};
 use crate::messaging::call_error::CallError;
+#[cfg(debug_assertions)]
+use crate::messaging::mailbox::INJECTED_PANIC;
 use crate::messaging::mailbox::{Envelope, ReadOutcome, TaskResult, RedeliveryState};
 use crate::messaging::message::{Message, type_label};
 use crate::messaging::drop_reason;
@@ -116,6 +118,13 @@ impl<B: Behaviour> IncarnationState<B> {
                     drop(self.in_flight.take());
                     flow
                 }
+                #[cfg(debug_assertions)]
+                ReadOutcome::InjectedPanic(_caller) => {
+                    let redelivery = RedeliveryState { crashes: 0, crashes_max: 1 };
+                    let label = Some(INJECTED_PANIC);
+                    self.in_flight = Some(InFlightMessage { label, copy: None, expires_at: None, redelivery });
+                    std::panic::panic_any("injected panic")
+                }
             };
             if flow == ActorFlow::Stop {
                 return Ok(ActorFlow::Stop);
@@ -187,11 +196,6 @@ impl<B: Behaviour> IncarnationState<B> {
         let snapshot = self.slot.behaviour.snapshot(state);
         self.store_snapshot(snapshot);
         Ok(flow)
-    }
-
-    async fn tick(&mut self) -> Result<ActorFlow, HandlerError> {
-        let Some(state) = &mut self.state else { return Ok(ActorFlow::Continue) };
-        Ok(self.slot.behaviour.tick(&mut self.ctx, state).await?)
     }
 
     async fn child_changed(&mut self, event: SupervisionEvent) -> Result<ActorFlow, HandlerError> {
@@ -391,7 +395,6 @@ impl<B: Behaviour> Actor for Incarnation<B> {
             let outcome = match wake {
                 Wake::Message => panics::catch_future(life.process_batch()).await,
                 Wake::Stop => panics::catch_future(life.stop()).await,
-                Wake::Tick => panics::catch_future(life.tick()).await,
             };
             into_ractor_result(&myself, life, outcome)
         })

@@ -7,6 +7,4 @@ pub(crate) enum Wake {
     Message,
     /// It is to end in order.
     Stop,
-    /// A time that it waited for has come.
-    Tick,
 }

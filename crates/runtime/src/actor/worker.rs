@@ -134,10 +134,6 @@ impl<W: Worker> Behaviour for WorkerBehaviour<W> {
         Ok(ActorFlow::Stop)
     }
 
-    async fn tick(&self, _: &mut Context<W::Message>, _: &mut W::State) -> Result<ActorFlow, Failure> {
-        Ok(ActorFlow::Continue)
-    }
-
     async fn child_changed(
         &self,
         _: &mut Context<W::Message>,

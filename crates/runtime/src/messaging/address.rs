@@ -1,5 +1,7 @@
 //! How an actor is reached: an address that survives its restarts.
 
+#[cfg(debug_assertions)]
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +12,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::messaging::call_error::CallError;
 use crate::messaging::mailbox::{Envelope, Mailbox, SendErrorKind};
 use crate::messaging::message::Message;
+#[cfg(debug_assertions)]
+use crate::messaging::reply::Promise;
 use crate::messaging::reply::Reply;
 use crate::path::ActorPath;
 use crate::slot::identity::{ActorIdentity, ActorInfo};
@@ -109,6 +113,24 @@ impl<M: Message> Address<M> {
         match timeout_at(deadline, exchange).await {
             Ok(answer) => answer,
             Err(_) => answer.close().ok_or(CallError::TimedOut),
+        }
+    }
+
+    /// Makes the actor panic when it comes to this place in its mailbox, as if a message had crashed its handler. For tests and
+    /// demonstrations of what the supervisor does then; there only with debug assertions.
+    ///
+    /// Does not wait for room. The promise is kept when the actor has panicked: with [`CallError::Crashed`], or with
+    /// [`CallError::Stopped`] where the actor is stopped before. The journal calls the panic `InjectedPanic`.
+    ///
+    /// # Errors
+    /// `Full` when there is no room in the mailbox, `Stopped` when the actor is stopped.
+    #[cfg(debug_assertions)]
+    pub fn inject_panic(&self) -> Result<Promise<Infallible>, CallError> {
+        let (caller, promise) = Reply::channel();
+        match self.mailbox.push_injected_panic(caller) {
+            Ok(()) => Ok(promise),
+            Err(SendErrorKind::Full) => Err(CallError::Full),
+            Err(SendErrorKind::Stopped) => Err(CallError::Stopped),
         }
     }
 

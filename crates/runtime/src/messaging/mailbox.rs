@@ -1,6 +1,8 @@
 //! The queue of an actor's messages. It belongs to the slot, so it outlives every incarnation.
 
 use std::collections::VecDeque;
+#[cfg(debug_assertions)]
+use std::convert::Infallible;
 use std::mem;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -14,6 +16,8 @@ use crate::actor::panics::{self, Panic};
 use crate::actor::wake::Wake;
 use crate::messaging::call_error::CallError;
 use crate::messaging::message::{Message, type_label};
+#[cfg(debug_assertions)]
+use crate::messaging::reply::Reply;
 use crate::messaging::drop_reason;
 use crate::supervisor::ActorProgress;
 
@@ -61,11 +65,54 @@ impl<M: Message> Envelope<M> {
     }
 }
 
+/// What waits in a mailbox.
+#[derive(Debug)]
+pub(crate) enum Entry<M> {
+    Message(Envelope<M>),
+    /// Makes the incarnation panic when it comes to this; see [`Address::inject_panic`](crate::Address::inject_panic).
+    #[cfg(debug_assertions)]
+    InjectedPanic(Reply<Infallible>),
+}
+
+/// What the journal calls an injected panic.
+#[cfg(debug_assertions)]
+pub(crate) const INJECTED_PANIC: &str = "InjectedPanic";
+
+impl<M: Message> Entry<M> {
+    /// See [`Envelope::label`].
+    pub(crate) fn label(&self) -> &'static str {
+        match self {
+            Self::Message(envelope) => envelope.label(),
+            #[cfg(debug_assertions)]
+            Self::InjectedPanic(_) => INJECTED_PANIC,
+        }
+    }
+
+    fn returned(&mut self) -> Option<&mut RedeliveryState> {
+        match self {
+            Self::Message(envelope) => envelope.returned.as_mut(),
+            #[cfg(debug_assertions)]
+            Self::InjectedPanic(_) => None,
+        }
+    }
+
+    fn into_envelope(self) -> Option<Envelope<M>> {
+        match self {
+            Self::Message(envelope) => Some(envelope),
+            #[cfg(debug_assertions)]
+            Self::InjectedPanic(_) => None,
+        }
+    }
+}
+
 /// What an incarnation finds when it looks into its mailbox.
 #[derive(Debug)]
 pub(crate) enum ReadOutcome<M> {
     /// A message from outside, and what it calls itself; `None` if it panicked when it was asked.
     Message(Envelope<M>, Option<&'static str>),
+    /// An order to panic, and who waits for that.
+    #[cfg(debug_assertions)]
+    InjectedPanic(Reply<Infallible>),
     /// What a task of this incarnation came back with.
     TaskResult(TaskResult<M>),
     /// Nothing for now; the next push wakes the incarnation.
@@ -114,7 +161,7 @@ struct ReadSide<M> {
     /// The incarnation that reads.
     reader: Option<u64>,
     /// What it has taken over. It goes before what is in [`Inner`].
-    queue: VecDeque<Envelope<M>>,
+    queue: VecDeque<Entry<M>>,
     /// The label of the message from outside that the reader is handling.
     current_label: Option<&'static str>,
     /// What the reader has taken so far, and whether it is still at work on the last of it.
@@ -125,7 +172,7 @@ struct ReadSide<M> {
 }
 
 struct WriteSide<M> {
-    queue: VecDeque<Envelope<M>>,
+    queue: VecDeque<Entry<M>>,
     /// What the incarnation's own tasks brought. Bounded by the number of those tasks.
     task_results: VecDeque<TaskResult<M>>,
     /// The incarnation whose tasks may bring something: from its birth, so before it reads, to its end.
@@ -169,6 +216,13 @@ impl<M> ReadSide<M> {
 }
 
 impl<M> WriteSide<M> {
+    fn accept(&mut self, entry: Entry<M>) {
+        self.queue.push_back(entry);
+        if let Some(reader) = &mut self.reader {
+            reader.wake();
+        }
+    }
+
     fn is_stopping(&self) -> bool {
         self.reader.as_ref().is_none_or(|reader| reader.stopping)
     }
@@ -217,7 +271,11 @@ impl<M: Message> Mailbox<M> {
     /// Accepts a message, or hands it back.
     pub(crate) fn push(&self, envelope: Envelope<M>) -> Result<(), (Envelope<M>, SendErrorKind)> {
         let mut inner = self.lock_write_side();
-        self.accept(&mut inner, envelope)
+        if let Err(refusal) = self.check_room(&inner) {
+            return Err((envelope, refusal));
+        }
+        inner.accept(Entry::Message(envelope));
+        Ok(())
     }
 
     /// Accepts a message as soon as there is room.
@@ -243,18 +301,22 @@ impl<M: Message> Mailbox<M> {
         }
     }
 
-    fn accept(&self, inner: &mut WriteSide<M>, envelope: Envelope<M>) -> Result<(), (Envelope<M>, SendErrorKind)> {
-        if inner.closed {
-            return Err((envelope, SendErrorKind::Stopped));
-        }
-        if inner.queue.len() + inner.last_refill_len >= self.capacity && self.len_locked(inner) >= self.capacity {
-            return Err((envelope, SendErrorKind::Full));
-        }
-        inner.queue.push_back(envelope);
-        if let Some(reader) = &mut inner.reader {
-            reader.wake();
-        }
+    /// Accepts an order to panic.
+    #[cfg(debug_assertions)]
+    pub(crate) fn push_injected_panic(&self, caller: Reply<Infallible>) -> Result<(), SendErrorKind> {
+        let mut inner = self.lock_write_side();
+        self.check_room(&inner)?;
+        inner.accept(Entry::InjectedPanic(caller));
         Ok(())
+    }
+
+    fn check_room(&self, inner: &WriteSide<M>) -> Result<(), SendErrorKind> {
+        if inner.closed {
+            return Err(SendErrorKind::Stopped);
+        }
+        let is_full =
+            inner.queue.len() + inner.last_refill_len >= self.capacity && self.len_locked(inner) >= self.capacity;
+        if is_full { Err(SendErrorKind::Full) } else { Ok(()) }
     }
 
     /// How many messages wait.
@@ -319,16 +381,26 @@ impl<M: Message> Mailbox<M> {
         {
             return other;
         }
-        let Some(envelope) = hand.queue.pop_front() else { return ReadOutcome::Empty };
+        let Some(entry) = hand.queue.pop_front() else { return ReadOutcome::Empty };
         self.buffered.store(hand.queue.len(), Release);
-        let label = panics::catch_nested(|| envelope.message.label()).ok();
-        hand.mark_busy(Some(label.unwrap_or_else(type_label::<M>)));
+        let next = match entry {
+            Entry::Message(envelope) => {
+                let label = panics::catch_nested(|| envelope.message.label()).ok();
+                hand.take(Some(label.unwrap_or_else(type_label::<M>)));
+                ReadOutcome::Message(envelope, label)
+            }
+            #[cfg(debug_assertions)]
+            Entry::InjectedPanic(caller) => {
+                hand.take(Some(INJECTED_PANIC));
+                ReadOutcome::InjectedPanic(caller)
+            }
+        };
         let waiting = hand.waiting_senders > 0;
         drop(hand);
         if waiting {
             self.room.notify_one();
         }
-        ReadOutcome::Message(envelope, label)
+        next
     }
 
     /// Returns what the reader does instead of taking the next message from outside; else there is one in its hand.
@@ -414,7 +486,7 @@ impl<M: Message> Mailbox<M> {
             return Err(envelope);
         }
         inner.last_refill_len = hand.queue.len() + 1;
-        hand.queue.push_front(envelope);
+        hand.queue.push_front(Entry::Message(envelope));
         self.buffered.store(hand.queue.len(), Release);
         Ok(())
     }
@@ -427,14 +499,14 @@ impl<M: Message> Mailbox<M> {
     /// that was closed meanwhile has told of it already.
     pub(crate) fn count_redelivery_crash(&self) -> Option<Envelope<M>> {
         let mut hand = self.lock_read_side();
-        let returned = hand.queue.front_mut()?.redelivery.as_mut()?;
+        let returned = hand.queue.front_mut().and_then(Entry::returned)?;
         returned.crashes = returned.crashes.saturating_add(1);
         if returned.crashes < returned.crashes_max {
             return None;
         }
         let poison = hand.queue.pop_front();
         self.buffered.store(hand.queue.len(), Release);
-        poison
+        poison.and_then(Entry::into_envelope)
     }
 
     /// Lets the reader take no further message from outside.
@@ -454,7 +526,7 @@ impl<M: Message> Mailbox<M> {
     }
 
     /// Refuses messages from now on, and returns those that wait.
-    pub(crate) fn close(&self) -> VecDeque<Envelope<M>> {
+    pub(crate) fn close(&self) -> VecDeque<Entry<M>> {
         let emptied = {
             let mut hand = self.lock_read_side();
             let mut inner = self.lock_write_side();
@@ -547,7 +619,8 @@ mod tests {
         mailbox.push(envelope(2)).unwrap();
         mailbox.push_front(redelivered_envelope(1, 2)).unwrap();
         assert!(matches!(mailbox.push(envelope(3)), Err((_, SendErrorKind::Full))));
-        let order: Vec<u32> = mailbox.close().into_iter().map(|envelope| envelope.message).collect();
+        let waiting = mailbox.close().into_iter().filter_map(Entry::into_envelope);
+        let order: Vec<u32> = waiting.map(|envelope| envelope.message).collect();
         assert_eq!(order, [1, 2]);
         assert!(mailbox.push_front(redelivered_envelope(4, 2)).is_err());
     }

@@ -14,7 +14,7 @@ use crate::actor::panics;
 use crate::env::Env;
 use crate::events::DeadLetterReason;
 use crate::messaging::call_error::CallError;
-use crate::messaging::mailbox::Envelope;
+use crate::messaging::mailbox::Entry;
 use crate::policy::{Exit, ExitCause};
 use crate::slot::Slot;
 use crate::slot::any_slot::AnySlot;
@@ -91,9 +91,9 @@ impl<B: Behaviour> AnySlot for Slot<B> {
 
     fn close(&self) -> Vec<&'static str> {
         let emptied = self.mailbox.close();
-        let labels = emptied.iter().map(Envelope::label).collect();
-        for envelope in emptied {
-            panics::drop_quietly(CallError::Stopped, envelope);
+        let labels = emptied.iter().map(Entry::label).collect();
+        for entry in emptied {
+            panics::drop_quietly(CallError::Stopped, entry);
         }
         labels
     }

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{ActorCell, ActorId};
-use tokio::time::sleep_until;
 
 use super::Ctx;
 use super::admin_error::AdminError;
-use super::command::{AdminResult, AdminCommand};
+use super::command::{AdminResult, Command, AdminCommand};
 use super::finalize;
 use super::machine::{SupervisorAction, ChildId, CommandRejection, ChildOutcome, Machine, DecisionRecord};
-use crate::actor::context::TaskHandle;
+use crate::actor::timer::Timer;
 use crate::actor::wake::Wake;
 use crate::events::{
     BudgetReset, CheckpointDiscarded, Decided, DecisionInputs, GaveUp, StartOrder, StartOrdered,
@@ -30,8 +29,8 @@ pub(crate) struct Children {
     pub(super) entries: HashMap<ChildId, ChildEntry>,
     pub(super) by_actor: HashMap<ActorId, ChildId>,
     by_name: HashMap<Box<str>, ChildId>,
-    /// The one timer, and when it goes off.
-    pub(super) timer: Option<(Duration, TaskHandle)>,
+    /// For the next time that something is due.
+    pub(super) timer: Timer,
 }
 
 /// One child.
@@ -52,7 +51,7 @@ impl Children {
             entries: HashMap::new(),
             by_actor: HashMap::new(),
             by_name: HashMap::new(),
-            timer: None,
+            timer: Timer::default(),
         }
     }
 
@@ -274,24 +273,12 @@ impl Children {
         }
     }
 
-    /// Keeps one timer, for the next time that something is due.
+    /// Has the supervisor look again when something is due.
     pub(super) fn schedule_tick(&mut self, ctx: &mut Ctx) {
-        let due = self.machine.next_wake();
-        if self.timer.as_ref().map(|(at, _)| *at) == due {
-            return;
+        match self.machine.next_wake() {
+            Some(due) => self.timer.wake_by(ctx, due, Command::Tick),
+            None => self.timer.cancel(),
         }
-        if let Some((_, timer)) = self.timer.take() {
-            timer.abort();
-        }
-        let Some(due) = due else { return };
-        let (at, cell) = (ctx.env.instant(due), ctx.cell.clone());
-        let timer = ctx.spawn_maybe(async move {
-            sleep_until(at).await;
-            // A supervisor that has ended needs no alarm.
-            let _ = cell.send_message(Wake::Tick);
-            None
-        });
-        self.timer = Some((due, timer));
     }
 }
 

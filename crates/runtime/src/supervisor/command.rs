@@ -34,6 +34,8 @@ pub(crate) enum SupervisorMessage {
     /// The tasks of an incarnation that has left have ended, or have been abandoned because they never yield; its
     /// account lies in the slot.
     TasksEnded { key: ChildId, generation: u64, abandoned: bool },
+    /// Something may be due.
+    Tick,
 }
 
 impl Message for SupervisorMessage {
@@ -51,6 +53,7 @@ impl Message for SupervisorMessage {
             },
             Self::ChildReady { .. } => "ChildReady",
             Self::TasksEnded { .. } => "TornDown",
+            Self::Tick => "Tick",
         }
     }
 }

@@ -120,17 +120,8 @@ impl AgentActor {
             }
             ctx.spawn(std::future::ready(AgentCommand::Deliver(id)));
         }
-        self.schedule_deadline(ctx, watch);
-    }
-
-    fn schedule_deadline(&self, ctx: &mut AgentContext, watch: &mut AgentRunState) {
-        let Some(due) = watch.snapshot.messages.next_deadline() else { return };
-        if watch.deadline_timer.as_ref().is_some_and(|(at, _)| *at <= due) {
-            return;
-        }
-        let alarm = ctx.send_at(due, AgentCommand::DeadlineReached);
-        if let Some((_, later)) = watch.deadline_timer.replace((due, alarm)) {
-            later.abort();
+        if let Some(due) = watch.snapshot.messages.next_deadline() {
+            watch.mail_timer.wake_by(ctx, due, AgentCommand::DeadlineReached);
         }
     }
 

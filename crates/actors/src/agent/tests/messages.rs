@@ -66,7 +66,7 @@ async fn actor_crash_makes_in_flight_message_unknown() {
     let (_, broken) = scene.send("broken", false).await;
     let (_, behind) = scene.send("behind", false).await;
     scene.wait_for_sent(1).await;
-    scene.planner.cast(AgentCommand::Panic).await.unwrap();
+    drop(scene.planner.inject_panic().unwrap());
     assert_eq!(reason(broken.await.unwrap()), Reason::OutcomeUnknown);
     assert_eq!(behind.await.unwrap(), Ok(json!("behind")));
     assert_eq!(*script.delivered.lock().unwrap(), ["broken", "behind"]);
@@ -98,7 +98,7 @@ async fn repeatable_message_is_redelivered_before_later_ones() {
     let (_, again) = scene.send("again", true).await;
     let (_, behind) = scene.send("behind", false).await;
     scene.wait_for_sent(1).await;
-    scene.planner.cast(AgentCommand::Panic).await.unwrap();
+    drop(scene.planner.inject_panic().unwrap());
     assert_eq!((again.await.unwrap(), behind.await.unwrap()), (Ok(json!("again")), Ok(json!("behind"))));
     assert_eq!(*script.delivered.lock().unwrap(), ["again", "again", "behind"]);
 }
@@ -227,7 +227,7 @@ async fn expire_ignores_delivered_message() {
     scene.wait_for_sent(1).await;
     assert_eq!(scene.pending_replies.expire(under_way), None);
     // It broke off and waits to be handed out again: it may have been acted on.
-    scene.planner.cast(AgentCommand::Panic).await.unwrap();
+    drop(scene.planner.inject_panic().unwrap());
     scene.wait_until_restarting().await;
     assert_eq!(scene.pending_replies.expire(under_way), None);
     assert_eq!(answer.await.unwrap(), Ok(json!("under way")));
@@ -241,7 +241,7 @@ async fn expired_redelivery_is_unknown() {
     let (_, answer) = scene.send_within("again", true, Some(s(3))).await;
     scene.wait_for_sent(1).await;
     // Its restart takes longer than the letter may wait.
-    scene.planner.cast(AgentCommand::Panic).await.unwrap();
+    drop(scene.planner.inject_panic().unwrap());
     let error = answer.await.unwrap().unwrap_err();
     assert_eq!((error.reason, error.attempts), (Reason::OutcomeUnknown, 1));
     assert_eq!(*script.delivered.lock().unwrap(), ["again"]);

@@ -49,7 +49,7 @@ async fn write(scene: Arc<CacheActorFixture>, source: Arc<SharedSource>, first: 
             }
         };
         if change % 500 == 250 {
-            scene.actor.cast(CacheMessage::Panic).await.unwrap();
+            drop(scene.actor.inject_panic().unwrap());
         }
         let invalidation = Invalidation::from_pattern(&pattern).unwrap();
         let told =

@@ -251,7 +251,7 @@ impl TrafficTrace {
             TrafficStep::Crash => {
                 // The one that comes after it is answered by its successor, who begins with nothing.
                 let change = self.recorder.begin_change(|_, _| true);
-                self.fixture.actor.cast(CacheMessage::Panic).await.unwrap();
+                drop(self.fixture.actor.inject_panic().unwrap());
                 let nothing =
                     Invalidation { by: InvalidatedBy::Key, pattern: String::new(), selections: Vec::new() };
                 self.tasks.spawn(send_change(self.fixture.actor.clone(), nothing, change));

@@ -80,19 +80,10 @@ pub(super) enum WatchCommand {
     /// Something has changed in a root, or with its watcher, in that term.
     Changed { root: usize, epoch: u64, batch: EventBatch },
     #[cfg(debug_assertions)]
-    Panic,
-    #[cfg(debug_assertions)]
     EndWatchers,
 }
 
 impl WatchMessage {
-    /// Panic, to show what the supervisor does about it. Only in debug builds.
-    #[cfg(debug_assertions)]
-    #[must_use]
-    pub fn panic() -> Self {
-        Self(WatchCommand::Panic)
-    }
-
     /// Let the thread of every watcher panic at its next event. Only in debug builds.
     #[cfg(debug_assertions)]
     #[must_use]
@@ -107,8 +98,6 @@ impl Message for WatchMessage {
             WatchCommand::Open { .. } => "Open",
             WatchCommand::Opened { .. } => "Opened",
             WatchCommand::Changed { .. } => "Gathered",
-            #[cfg(debug_assertions)]
-            WatchCommand::Panic => "Panic",
             #[cfg(debug_assertions)]
             WatchCommand::EndWatchers => "EndWatchers",
         }
@@ -239,9 +228,6 @@ impl Worker for WatchActor {
                     self.apply_batch(ctx, root, watch, batch).await;
                 }
             }
-            #[cfg(debug_assertions)]
-            #[allow(clippy::panic, reason = "this is the fault switch of debug builds")]
-            WatchCommand::Panic => panic!("asked to panic"),
             #[cfg(debug_assertions)]
             WatchCommand::EndWatchers => {
                 state.watched.iter().flat_map(|watch| &watch.active).for_each(|standing| {

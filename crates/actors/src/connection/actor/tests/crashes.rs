@@ -9,7 +9,7 @@ async fn view_is_disconnected_while_the_actor_is_down() {
     let mut peer = server.accept().await;
     scene.wait_for_state(Connected).await;
     let mut status = scene.view.status.subscribe();
-    scene.send(ConnectionMessage::Panic).await;
+    scene.crash();
     status.wait_for(|status| status.state != Connected).await.unwrap();
     let status = scene.wait_for_state(Disconnected).await;
     assert_eq!((status.reason, status.next_attempt_at), (StatusReason::ActorEnded, None));
@@ -30,7 +30,7 @@ async fn crash_drops_the_socket_and_next_incarnation_resumes() {
     let broken = scene.send_text("x".repeat(LARGE_BYTES), NEVER).await;
     let waiting = scene.send_text("waiting", NEVER).await;
     peer.raw().read_u8().await.unwrap();
-    scene.send(ConnectionMessage::Panic).await;
+    scene.crash();
     let behind = scene.send_text("behind the crash", NEVER).await;
     assert_eq!(broken.await, Err(CallError::Crashed));
     assert_eq!(waiting.await, Err(CallError::Crashed));
@@ -56,7 +56,7 @@ async fn a_crash_during_a_handshake_hangs_up_before_the_next_one() {
     let mut scene = ConnectionFixture::start(server.target(), slow_retry_policy()).await;
     let mut stream = server.accept_raw().await;
     read_head(&mut stream).await;
-    scene.send(ConnectionMessage::Panic).await;
+    scene.crash();
     wait_for_end(&mut stream).await;
     let _peer = server.accept().await;
     assert_eq!(scene.next_change().await.to, Connecting);
@@ -73,7 +73,7 @@ async fn a_crash_does_not_undo_a_disconnect() {
     peer.read_to_end().await;
     scene.wait_for_change(Disconnected).await;
     let before = scene.wait_for_state(Disconnected).await;
-    scene.send(ConnectionMessage::Panic).await;
+    scene.crash();
     scene.next_record("actor_restarted").await;
     assert_eq!(*scene.view.status.borrow(), before, "nothing has changed, not even since when");
     scene.assert_stays_disconnected(Some(&server)).await;
@@ -85,7 +85,7 @@ async fn status_is_disconnected_after_the_actor_gave_up() {
     let (mut scene, _peer) = ConnectionFixture::connected(&server, slow_retry_policy()).await;
     // The budget of five restarts, and one crash more.
     for _ in 0..6 {
-        scene.send(ConnectionMessage::Panic).await;
+        scene.crash();
     }
     scene.next_record("gave_up").await;
     let change = scene.next_change().await;
@@ -117,7 +117,7 @@ async fn next_incarnation_records_messages_unsent_by_a_crash() {
     let waiting = scene.send_text("waiting", NEVER).await;
     drop(scene.send_text("nobody waits for this", NEVER).await);
     peer.raw().read_u8().await.unwrap();
-    scene.send(ConnectionMessage::Panic).await;
+    scene.crash();
     assert_eq!(broken.await, Err(CallError::Crashed));
     assert_eq!(waiting.await, Err(CallError::Crashed));
     let mut told = Vec::new();
@@ -134,11 +134,11 @@ async fn messages_unsent_when_the_actor_gives_up_are_recorded() {
     let mut scene = ConnectionFixture::start(unresolvable_target(), slow_retry_policy()).await;
     // The budget of five restarts, and one crash more.
     for _ in 0..5 {
-        scene.send(ConnectionMessage::Panic).await;
+        scene.crash();
         scene.next_record("actor_restarted").await;
     }
     let waiting = scene.send_text("waiting", NEVER).await;
-    scene.send(ConnectionMessage::Panic).await;
+    scene.crash();
     assert_eq!(waiting.await, Err(CallError::Crashed));
     let left: ConnectionUnsent = scene.next_record(ConnectionUnsent::KIND).await.decode().unwrap();
     assert_eq!((left.reason, left.messages), (UnsentReason::ActorEnded, 1));

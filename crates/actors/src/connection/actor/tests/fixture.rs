@@ -117,6 +117,10 @@ impl ConnectionFixture {
         self.connection.cast(message).await.unwrap();
     }
 
+    pub(super) fn crash(&self) {
+        drop(self.connection.inject_panic().unwrap());
+    }
+
     /// Puts a `Send` into the mailbox; its fate is to be awaited.
     pub(super) async fn send_text(&self, text: impl Into<String>, patience: Duration) -> PendingOutcome {
         let (connection, text) = (self.connection.clone(), text.into());

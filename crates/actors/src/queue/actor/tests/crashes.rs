@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     error::{Code, Reason},
-    queue::{QueueMessage, QueuePolicy, events::RequestFailed},
+    queue::{QueuePolicy, events::RequestFailed},
     request::Priority,
 };
 
@@ -193,8 +193,8 @@ async fn poison_request_is_failed_after_repeated_crashes() {
     let (running, in_doubt) = (scene.request(get("/long")), scene.request(post("/waiting")));
     run_until_idle().await;
     // The second incarnation crashes before it has handled anything, so its checkpoint is to blame.
-    scene.address.cast(QueueMessage::Panic).await.unwrap();
-    scene.address.cast(QueueMessage::Panic).await.unwrap();
+    drop(scene.address.inject_panic().unwrap());
+    drop(scene.address.inject_panic().unwrap());
     assert_eq!((failure_reason(running.await).0, failure_reason(in_doubt.await).0), (Reason::Crashed, Reason::OutcomeUnknown));
     assert_eq!((scene.generation(), status(scene.request(get("/again")).await)), (3, 200));
 }

@@ -125,7 +125,7 @@ impl QueueFixture {
     }
 
     pub(super) async fn crash(&self) {
-        self.address.cast(QueueMessage::Panic).await.unwrap();
+        drop(self.address.inject_panic().unwrap());
         run_until_idle().await;
     }
 

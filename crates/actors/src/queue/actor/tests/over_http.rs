@@ -111,7 +111,7 @@ async fn crash_closes_connections_and_repeats_the_request() {
     let (_runtime, queue, address) = queue_for(&server).await;
     let (_, answer) = queue.submit(get("/x"));
     server.next_request().await;
-    address.cast(QueueMessage::Panic).await.unwrap();
+    drop(address.inject_panic().unwrap());
     let answer = answer.await.unwrap();
     assert_eq!((&answer.body[..], answer.attempts), (&b"again"[..], 2));
     server.wait_closed(0).await;

@@ -136,7 +136,7 @@ impl RequestTrace {
                 self.open[nth].1 = None;
             }
             QueueStep::Cancel { .. } | QueueStep::DropCaller { .. } => {}
-            QueueStep::Crash => self.scene.address.cast(QueueMessage::Panic).await.unwrap(),
+            QueueStep::Crash => drop(self.scene.address.inject_panic().unwrap()),
             QueueStep::Restart => self.scene.runtime.root().restart("queue").await.unwrap(),
             QueueStep::Link(state) => self.scene.set_link_state(state),
             QueueStep::BackendSeen => self.scene.address.cast(QueueMessage::BackendSeen).await.unwrap(),
@@ -225,7 +225,7 @@ async fn request_ends_exactly_once_on_several_threads() {
                 queue.cancel(id).await.unwrap();
             }
             if n % 100 == 50 {
-                address.cast(QueueMessage::Panic).await.unwrap();
+                drop(address.inject_panic().unwrap());
             }
             answer.as_mut().await
         }

@@ -290,7 +290,7 @@ async fn cancel_before_a_crash_gives_the_reader_the_recorded_error() {
     // Both are handled before the task that brings the parts can notice either.
     let (reply, called_off) = Reply::channel();
     scene.address.cast(QueueMessage::Cancel { id: download.request_id, reply }).await.unwrap();
-    scene.address.cast(QueueMessage::Panic).await.unwrap();
+    drop(scene.address.inject_panic().unwrap());
     let error = end_error(&mut download).await;
     assert_eq!(called_off.await, Ok(true));
     assert_eq!((error.reason, error.attempts, error.request_id), (Reason::Cancelled, 1, Some(RequestId(1))));

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use super::{single_outcome::END_EVENTS, fixture::read_to_end, over_http::queue_over_http};
 use crate::{
     error::{Code, Reason},
-    queue::{Download, QueueHandle, QueueMessage},
+    queue::{Download, QueueHandle},
     request::{TransferProgress, Request, RequestId},
     transport::{
         raw_server::{RawServer, RawConnection, content_length},
@@ -223,7 +223,7 @@ async fn crash_closes_the_connection_and_fails_the_reader() {
     let (peer, _, mut news) = large_response_server(LARGE).await;
     let (runtime, queue, address) = queue_over_http(&peer.url()).await;
     let mut download = started_download(&queue, get()).await;
-    address.cast(QueueMessage::Panic).await.unwrap();
+    drop(address.inject_panic().unwrap());
     assert_eq!(read_to_end(&mut download).await.1.unwrap_err().reason, Reason::Crashed);
     assert_eq!(news.recv().await, Some("broken off"));
     drop(started_download(&queue, get()).await);

@@ -1,0 +1,96 @@
+//! The one timer that an actor keeps for everything that is due.
+
+use mainstay_runtime::Timer;
+
+use crate::*;
+
+enum Ask {
+    /// Wakes the actor at this time at the latest.
+    WakeBy(Duration),
+    Cancel,
+    Tick,
+    /// When the actor has been woken so far, and when it will be next.
+    Ticks(Reply<(Vec<Duration>, Option<Duration>)>),
+    /// Lets the timer that is set go off while this message is handled, and sets it anew.
+    Overlap {
+        until: Duration,
+        due: Duration,
+    },
+}
+
+impl Message for Ask {}
+
+struct Sleeper;
+
+#[derive(Default)]
+struct State {
+    timer: Timer,
+    ticks: Vec<Duration>,
+}
+
+impl Worker for Sleeper {
+    type Message = Ask;
+    type State = State;
+    type Snapshot = ();
+
+    async fn start(&self, _: &mut Context<Ask>, _: Option<()>) -> Result<State, Failure> {
+        Ok(State::default())
+    }
+
+    async fn handle(&self, ctx: &mut Context<Ask>, ask: Ask, state: &mut State) -> Result<(), Failure> {
+        match ask {
+            Ask::WakeBy(due) => state.timer.wake_by(ctx, due, Ask::Tick),
+            Ask::Cancel => state.timer.cancel(),
+            Ask::Tick => {
+                state.ticks.push(ctx.now());
+                state.timer.clear_due(ctx.now());
+            }
+            Ask::Ticks(reply) => reply.send((state.ticks.clone(), state.timer.due())),
+            Ask::Overlap { until, due } => {
+                pass(until.saturating_sub(ctx.now())).await;
+                state.timer.cancel();
+                state.timer.wake_by(ctx, due, Ask::Tick);
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn sleeper() -> (Runtime, Address<Ask>) {
+    let mut root = SupervisorSpec::new("root");
+    let sleeper = root.child(Child::new("sleeper", Sleeper).policy(quick())).unwrap();
+    (Runtime::builder().seed(1).start(root).await.unwrap(), sleeper)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timer_goes_off_at_the_earliest_time_that_was_asked_for() {
+    let (_runtime, sleeper) = sleeper().await;
+    for seconds in [5, 3, 4] {
+        sleeper.cast(Ask::WakeBy(s(seconds))).await.unwrap();
+    }
+    assert_eq!(sleeper.call(Ask::Ticks).await, Ok((vec![], Some(s(3)))));
+    pass(s(10)).await;
+    assert_eq!(sleeper.call(Ask::Ticks).await, Ok((vec![s(3)], None)), "a timer that was replaced went off");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timer_that_is_cancelled_does_not_go_off_and_can_be_set_again() {
+    let (_runtime, sleeper) = sleeper().await;
+    sleeper.cast(Ask::WakeBy(s(3))).await.unwrap();
+    sleeper.cast(Ask::Cancel).await.unwrap();
+    sleeper.cast(Ask::WakeBy(s(7))).await.unwrap();
+    pass(s(10)).await;
+    assert_eq!(sleeper.call(Ask::Ticks).await, Ok((vec![s(7)], None)));
+}
+
+/// The message of the first timer waits already when the second is set.
+#[tokio::test(start_paused = true)]
+async fn a_late_message_of_a_replaced_timer_leaves_its_successor_set() {
+    let (_runtime, sleeper) = sleeper().await;
+    sleeper.cast(Ask::WakeBy(s(3))).await.unwrap();
+    sleeper.cast(Ask::Overlap { until: s(5), due: s(8) }).await.unwrap();
+    pass(s(6)).await;
+    assert_eq!(sleeper.call(Ask::Ticks).await, Ok((vec![s(5)], Some(s(8)))));
+    pass(s(6)).await;
+    assert_eq!(sleeper.call(Ask::Ticks).await, Ok((vec![s(5), s(8)], None)));
+}

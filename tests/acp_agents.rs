@@ -33,7 +33,7 @@ impl ConversationFixture {
         let config = Config::from_toml(&config).unwrap_or_else(|error| panic!("{error}"));
         let builder = Mainstay::builder().config(config).data_dir(home.join("data"));
         let mainstay = builder.start().await.unwrap();
-        let story = mainstay.events_after(mainstay.status().await.runtime.seq);
+        let events = mainstay.events_after(mainstay.status().await.runtime.cursor());
         Self { mainstay, events: story }
     }
 

@@ -34,7 +34,7 @@ async fn wait_for(events: &mut Subscription, wanted: impl Fn(&Record) -> bool) -
 async fn queue_crash_waiting_requests_are_answered_after_restart() {
     let backend = Backend::bind(BackendOptions::default()).await.unwrap();
     let mainstay = start_against(&backend, "[requests]\nmax_concurrent = 1\nretry_delay_min = \"10ms\"").await;
-    let mut events = mainstay.events_after(0);
+    let mut events = mainstay.events();
     // The first request is held at the backend while the others wait behind it.
     backend.inject(Fault::HangAgent { agent: "planner".to_owned() }).unwrap();
     let held = mainstay.request(Request::get("/api/agents/planner/health").build().unwrap());
@@ -73,7 +73,7 @@ async fn panicked_actor_is_restarted_alone() {
         ("cache", "root/cache"),
         ("planner", "root/agents/planner"),
     ];
-    let mut events = mainstay.events_after(0);
+    let mut events = mainstay.events();
     for (count, (name, path)) in actors.iter().enumerate() {
         mainstay.inject_panic(name).await.unwrap();
         wait_for(&mut events, |event| event.actor == *path && event.kind == "actor_restarted").await;

@@ -155,7 +155,7 @@ async fn status_and_tree_have_the_members_that_programs_rely_on() {
     EventFollower::follow(data.path()).wait_for_agent("planner", "healthy").await;
     let status = ask(data.path(), &["status"]).await;
     let members = [
-        ("runtime", &["boot", "pid", "uptime_ms", "seq"][..]),
+        ("runtime", &["run", "boot", "pid", "uptime_ms", "seq"][..]),
         ("connection", &["state", "since", "attempt", "max", "next_attempt_at", "last_error"]),
         ("queue", &["waiting", "running", "max_concurrent", "by_priority"]),
         ("cache", &["entries", "bytes", "hits", "misses"]),

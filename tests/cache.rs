@@ -185,7 +185,7 @@ async fn cancelled_write_still_invalidates() {
     let counter = CounterTransport::new();
     *counter.end.lock().await = WriteEnd::Never;
     let mainstay = start(&counter, |builder| builder).await;
-    let mut events = mainstay.events_after(0);
+    let mut events = mainstay.events();
     assert_eq!(read(&mainstay, "/n").await, "0");
     counter.began.notified().await;
     let (id, answer) = mainstay.submit(write("/n"));
@@ -267,7 +267,7 @@ impl ConnectedFixture {
         let mut config = Config::default();
         config.backend.url = backend.url();
         let mainstay = Mainstay::builder().config(config).start().await.unwrap();
-        let events = mainstay.events_after(0);
+        let events = mainstay.events();
         let linked = Self { backend, mainstay, events };
         linked.connected().await;
         linked

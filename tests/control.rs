@@ -171,6 +171,8 @@ async fn bridge_answers_once_and_streams_events_after_snapshot() {
         (r#"{"id":2,"type":"agent","agent":"nobody","action":"show"}"#, "agent_unknown"),
         (r#"{"id":2,"type":"request","method":"GET","path":"no-slash"}"#, "invalid_request"),
         (r#"{"id":2,"type":"status","surplus":1}"#, "invalid_request"),
+        (r#"{"id":2,"type":"subscribe","after":2}"#, "invalid_request"),
+        (r#"{"id":2,"type":"subscribe","after":"2"}"#, "invalid_request"),
     ] {
         send_text(&mut socket, text).await;
         let answer = receive_until(&mut socket, |message| message["id"] == 2).await;
@@ -180,12 +182,12 @@ async fn bridge_answers_once_and_streams_events_after_snapshot() {
     let answer = receive_until(&mut socket, |message| message.get("error").is_some()).await;
     assert_eq!(answer["id"], Value::Null);
 
-    send_text(&mut socket, r#"{"id":3,"type":"subscribe","after":2}"#).await;
+    send_text(&mut socket, r#"{"id":3,"type":"subscribe","after":"1.2"}"#).await;
     receive_until(&mut socket, |message| message["id"] == 3).await;
     let snapshot = receive_until(&mut socket, |message| message.get("snapshot").is_some()).await;
     assert_eq!(snapshot["snapshot"]["tree"]["path"], "root");
     let batch = receive_until(&mut socket, |message| message.get("events").is_some()).await;
-    assert_eq!(batch["events"][0]["seq"], 3);
+    assert_eq!((&batch["events"][0]["run"], &batch["events"][0]["seq"]), (&json!(1), &json!(3)));
     send_text(&mut socket, r#"{"id":4,"type":"agent","agent":"planner","action":"stop"}"#).await;
     let is_exit = |event: &Value| event["actor"] == "root/agents/planner" && event["kind"] == "actor_exited";
     receive_until(&mut socket, |message| {

@@ -150,7 +150,7 @@ mod panics {
         let agent = "[agents]\nhealth_timeout = \"60s\"\nrestart_delay = \"10ms\"\nmax_restarts = 1000\n";
         let mainstay = start_against(&url, &format!("{agent}[[agent]]\nid = \"planner\"")).await;
         let agents = mainstay.agents();
-        let mut events = mainstay.events_after(mainstay.journal().seq());
+        let mut events = mainstay.events_after(mainstay.journal().cursor());
         // Whether the caller waits in the mailbox or in the handler's hands when the first panic comes is a matter of luck;
         // at one of the next it is the latter.
         let panics = async {
@@ -270,7 +270,7 @@ async fn the_connection_and_the_agents_show_their_last_error_whole() {
     let mainstay = start_against(&url, "[agents]\nhealth_interval = \"20ms\"\n[[agent]]\nid = \"planner\"").await;
     let mut link = mainstay.connection().watch();
     timeout(PATIENCE, link.wait_for(|link| link.last_error.is_some())).await.unwrap().unwrap();
-    let mut events = mainstay.events_after(0);
+    let mut events = mainstay.events();
     let health = wait_for(&mut events, |event| event.kind == "agent_health").await;
     let status = mainstay.status().await;
 

@@ -2,32 +2,43 @@
 
 mod support;
 
-use mainstay::DataDir;
-use mainstay::runtime::journal::{Entry, JournalDegraded, Reader};
-use support::{Program, Story, post};
+use std::path::Path;
 
-/// Everything that is in the journal, or the first thing that is wrong with it. Numbers may be missing only where the next
-/// run says so.
-fn read_seqs(data: &std::path::Path) -> Vec<u64> {
-    let mut reader = Reader::after(&DataDir::new(data).journal(), 0);
-    let mut missing = None;
-    let mut seqs = Vec::new();
+use futures_util::{SinkExt, StreamExt};
+use mainstay::DataDir;
+use mainstay::runtime::journal::{Cursor, Entry, Event, Reader, Record, RunInterrupted};
+use serde_json::{Value, json};
+use support::{PATIENCE, Program, Story, post};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+
+/// Everything that is in the journal. It has no hole, neither in the runs nor in their numbers, and each run that ended
+/// without notice is reported once, by the first event of the next run.
+fn read_seqs(data: &Path) -> Vec<Record> {
+    let mut reader = Reader::after(&DataDir::new(data).journal(), Cursor::START);
+    let mut records: Vec<Record> = Vec::new();
     while let Some(entry) = reader.next_entry().unwrap() {
-        match entry {
-            Entry::Event(record, _) => {
-                if let Some((from, to)) = missing.take() {
-                    assert_eq!((&*record.kind, record.seq), ("journal_degraded", to + 1));
-                    let told: JournalDegraded = record.decode().unwrap();
-                    assert_eq!((told.lost_from, told.lost_to), (Some(from), Some(to)));
-                }
-                seqs.push(record.seq);
+        let Entry::Event(record, _) = entry else { panic!("the journal is not whole: {entry:?}") };
+        match records.last() {
+            Some(last) if last.run == record.run => {
+                assert_eq!(record.seq, last.seq + 1);
+                assert_ne!(record.kind, RunInterrupted::KIND, "it is the first event or none");
             }
-            Entry::Missing { from, to } => missing = Some((from, to)),
-            Entry::Damaged { .. } => panic!("the journal is not whole: {entry:?}"),
+            Some(last) => {
+                assert_eq!(record.cursor(), Cursor::new(last.run + 1, 1));
+                let interrupted = (record.kind == RunInterrupted::KIND).then(|| record.decode().unwrap());
+                let expected = RunInterrupted { last_event: last.cursor() };
+                assert_eq!(interrupted, (last.kind != "runtime_stopped").then_some(expected));
+            }
+            None => assert_eq!(record.cursor(), Cursor::new(1, 1)),
         }
+        records.push(*record);
     }
-    assert!(seqs.is_sorted_by(|before, after| before < after), "{seqs:?}");
-    seqs
+    records
+}
+
+fn cursors(records: &[Record]) -> Vec<Cursor> {
+    records.iter().map(Record::cursor).collect()
 }
 
 #[tokio::test]
@@ -37,7 +48,7 @@ async fn follower_process_sees_events_live_in_order() {
     let mut demo = Program::start(data.path(), &["demo", "--agents", "1"]);
     let backend = demo.line().await.rsplit(' ').next().unwrap().to_owned();
     story.agent_becomes("planner", "healthy").await;
-    post(&format!("{backend}/_fault"), serde_json::json!({"kind": "crash_agent", "agent": "planner"})).await;
+    post(&format!("{backend}/_fault"), json!({"kind": "crash_agent", "agent": "planner"})).await;
     story.agent_becomes("planner", "failed").await;
     let (status, _) = demo.stop().await;
     assert!(status.success());
@@ -47,10 +58,9 @@ async fn follower_process_sees_events_live_in_order() {
 }
 
 #[tokio::test]
-async fn journal_after_sigkill_reads_and_names_skipped_seqs()
- {
+async fn after_a_sigkill_at_any_moment_the_journal_has_no_hole_and_the_next_run_reports_it_quietly() {
     let data = tempfile::tempdir().unwrap();
-    let mut newest = 0;
+    let mut before = Vec::new();
     // Each run is killed a little later in its life than the one before: after its first, second, third … line.
     for lines in 1..=10 {
         let mut demo = Program::start(data.path(), &["demo", "--agents", "2"]);
@@ -58,14 +68,108 @@ async fn journal_after_sigkill_reads_and_names_skipped_seqs()
             demo.line().await;
         }
         demo.kill().await;
-        let seqs = read_seqs(data.path());
-        // What is told comes from memory; how much of it the disk has by then is a matter of luck.
-        assert!(seqs.len() >= newest, "run {lines} took something away");
-        newest = seqs.len();
+        let records = read_seqs(data.path());
+        // What is printed comes from memory; how much of it the disk has by then is a matter of luck.
+        assert!(records.starts_with(&before), "run {lines} took something away");
+        before = records;
     }
     assert_eq!(support::run(data.path(), &["demo", "--for", "100ms"]).await.code, Some(0));
-    let seqs = read_seqs(data.path());
-    assert!(seqs.len() > newest + 10, "the last run told its whole story");
+    let records = read_seqs(data.path());
+    assert!(records.len() > before.len() + 10, "the last run told its whole story");
+    assert!(records.iter().all(|record| record.kind != "journal_degraded"), "a kill is no damage");
+    let events = support::run(data.path(), &["events"]).await;
+    assert_eq!((events.code, events.stderr.as_str()), (Some(0), ""), "and no warning");
+    assert!(
+        events.stdout.contains("the previous run ended without notice after event "),
+        "{}",
+        events.stdout
+    );
+    assert_eq!(support::run(data.path(), &["replay"]).await.code, Some(0));
+}
+
+/// A client of the bridge that follows events.
+struct Subscriber {
+    socket: tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>,
+    /// Cursors of the events and of their last batch.
+    seen: Vec<Cursor>,
+    boot: String,
+}
+
+impl Subscriber {
+    async fn connect(data: &Path, after: Cursor) -> Self {
+        let control: Value =
+            serde_json::from_slice(&std::fs::read_seqs(data.join("control.json")).unwrap()).unwrap();
+        let url =
+            format!("ws://127.0.0.1:{}/bridge?token={}", control["port"], control["token"].as_str().unwrap());
+        let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+        let subscribe = json!({"id": 1, "type": "subscribe", "after": after.to_string()});
+        socket.send(Message::text(subscribe.to_string())).await.unwrap();
+        let mut subscriber = Self { socket, seen: Vec::new(), boot: String::new() };
+        let snapshot = subscriber.hear(|message| message.get("snapshot").is_some()).await;
+        let runtime = &snapshot["snapshot"]["status"]["runtime"];
+        assert_eq!(runtime["boot"], control["boot"]);
+        assert_eq!(snapshot["cursor"], format!("{}.{}", runtime["run"], runtime["seq"]));
+        subscriber.boot = runtime["boot"].as_str().unwrap().to_owned();
+        subscriber
+    }
+
+    /// The next message that is wanted. Events on the way are kept.
+    async fn hear(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let message =
+                timeout(PATIENCE, self.socket.next()).await.expect("no message came").unwrap().unwrap();
+            let Message::Text(text) = message else { continue };
+            let value: Value = serde_json::from_str(text.as_str()).unwrap();
+            assert!(value.get("lagged").is_none(), "{value}");
+            if let Some(events) = value["events"].as_array() {
+                let cursor = |event: &Value| {
+                    Cursor::new(event["run"].as_u64().unwrap(), event["seq"].as_u64().unwrap())
+                };
+                self.seen.extend(events.iter().map(cursor));
+                assert_eq!(value["cursor"], self.seen.last().unwrap().to_string());
+            }
+            if wanted(&value) {
+                return value;
+            }
+        }
+    }
+
+    async fn hear_kind(&mut self, kind: &str) {
+        let has_kind = |event: &Value| event["kind"] == kind;
+        self.hear(|message| message["events"].as_array().is_some_and(|events| events.iter().any(has_kind)))
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_subscriber_of_the_bridge_goes_on_after_kills_without_a_gap_and_gets_no_event_twice() {
+    let data = tempfile::tempdir().unwrap();
+    let mut seen: Vec<Cursor> = Vec::new();
+    let mut boots = std::collections::BTreeSet::new();
+    for run in 1..=4 {
+        let mut demo = Program::start(data.path(), &["demo", "--agents", "1"]);
+        demo.line_with("dashboard").await;
+        let after = seen.last().copied().unwrap_or(Cursor::START);
+        let mut subscriber = Subscriber::connect(data.path(), after).await;
+        subscriber.hear_kind("agent_health").await;
+        if run < 4 {
+            demo.kill().await;
+        } else {
+            let (status, _) = demo.stop().await;
+            assert!(status.success());
+        }
+        seen.extend(subscriber.seen);
+        boots.insert(subscriber.boot);
+    }
+    assert_eq!(boots.len(), 4);
+    assert!(seen.is_sorted_by(|before, after| before < after), "nothing comes twice: {seen:?}");
+    let durable = cursors(&read_seqs(data.path()));
+    let first_of_run = |run: u64| durable.iter().find(|cursor| cursor.run == run);
+    assert!((1..=4).all(|run| first_of_run(run).is_some()), "{durable:?}");
+    let last = *seen.last().unwrap();
+    let expected: Vec<_> = durable.iter().copied().filter(|cursor| *cursor <= last).collect();
+    let seen_durable: Vec<_> = seen.into_iter().filter(|cursor| durable.contains(cursor)).collect();
+    assert_eq!(seen_durable, expected, "no gap");
 }
 
 #[tokio::test]
@@ -77,7 +181,7 @@ async fn filters_choose_by_actor_by_kind_and_by_number() {
         async move {
             let ended = support::run(&data, &[&["events", "--json"], args].concat()).await;
             assert_eq!(ended.code, Some(0), "{ended:?}");
-            let parse = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+            let parse = |line: &str| serde_json::from_str::<Value>(line).unwrap();
             ended.stdout.lines().map(parse).collect::<Vec<_>>()
         }
     };
@@ -86,6 +190,10 @@ async fn filters_choose_by_actor_by_kind_and_by_number() {
     assert!(agents.iter().all(|event| event["actor"].as_str().unwrap().starts_with("root/agents/")));
     let ready = chosen(&["--kind", "actor_ready,runtime_started"]).await;
     assert_eq!(ready.len(), 8, "the runtime, root, connection, queue, cache, agents and two agents");
-    assert_eq!(chosen(&["--after", "3"]).await[0]["seq"], 4);
+    assert_eq!(chosen(&["--after", "1.3"]).await[0]["seq"], 4);
     assert!(chosen(&["--since", "1h"]).await.len() > 10);
+    let ended = support::run(data.path(), &["events", "--after", "3"]).await;
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(ended.stderr.contains("RUN.SEQ, such as 3.17"), "{ended:?}");
+    assert_eq!(chosen(&["--after", "1.18446744073709551615"]).await, [] as [Value; 0]);
 }

@@ -38,8 +38,8 @@ fn segment(data: &Path) -> PathBuf {
     files.find(|path| path.extension().is_some_and(|extension| extension == "jsonl")).unwrap()
 }
 
-/// Changes the last decision in the file by hand; `seal` makes its checksum right again. Returns its number.
-fn edit_last_decision(file: &Path, from: &str, to: &str, seal: bool) -> u64 {
+/// Changes the last decision in the file by hand; `seal` makes its checksum right again. Returns its cursor.
+fn edit_last_decision(file: &Path, from: &str, to: &str, seal: bool) -> String {
     let text = fs::read_to_string(file).unwrap();
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let line = lines.iter_mut().rfind(|line| line.contains(r#""kind":"decision""#)).unwrap();
@@ -52,7 +52,7 @@ fn edit_last_decision(file: &Path, from: &str, to: &str, seal: bool) -> u64 {
     }
     let edited: Value = serde_json::from_str(line).unwrap();
     fs::write(file, lines.join("\n") + "\n").unwrap();
-    edited["seq"].as_u64().unwrap()
+    format!("{}.{}", edited["run"], edited["seq"])
 }
 
 /// The command found a difference: it said so in one line on stderr, and printed nothing.
@@ -101,22 +101,22 @@ async fn a_decision_that_was_changed_by_hand_is_found_and_named() {
         (r#""cause":"panic""#, r#""cause":"error""#, "inputs.exit.cause"),
         (r#""attempts":1"#, r#""attempts":0"#, "inputs.history.attempts"),
     ] {
-        let seq = edit_last_decision(&file, from, to, true);
+        let event = edit_last_decision(&file, from, to, true);
         let told = run(data.path(), &["replay"]).await;
         let told = difference_line(&told);
-        assert!(told.contains(&format!("event {seq} at ")) && told.contains("root/cache"), "{told}");
+        assert!(told.contains(&format!("event {event} at ")) && told.contains("root/cache"), "{told}");
         assert!(told.contains(&format!(": {what} says ")), "{told}");
         let ended = run(data.path(), &["replay", "--json"]).await;
         let report: Value = serde_json::from_str(&ended.stdout).unwrap();
         assert_eq!(ended.code, Some(1));
         let first = &report["differences"][0];
-        assert_eq!((&first["seq"], &first["what"]), (&json!(seq), &json!(what)));
+        assert_eq!((&first["event"], &first["what"]), (&json!(event), &json!(what)));
         fs::write(&file, &original).unwrap();
     }
-    let seq = edit_last_decision(&file, r#""attempt":2"#, r#""attempt":1"#, false);
+    let event = edit_last_decision(&file, r#""attempt":2"#, r#""attempt":1"#, false);
     let told = run(data.path(), &["replay"]).await;
     let told = difference_line(&told);
-    assert!(told.contains(&format!("event {seq}: ")) && told.contains("is damaged at byte"), "{told}");
+    assert!(told.contains(&format!("event {event}: ")) && told.contains("is damaged at byte"), "{told}");
 }
 
 #[tokio::test]

@@ -42,7 +42,7 @@ async fn file_upload_and_download_report_progress_and_one_event() {
     let last = *progress.borrow_and_update();
     assert_eq!((last.sent, last.to_send), (1_000_000, Some(1_000_000)));
     assert_eq!((last.received, last.to_receive), (1_000_000, Some(1_000_000)));
-    let mut events = mainstay.events_after(0);
+    let mut events = mainstay.events();
     let done = loop {
         let Delivery::Event(event) = timeout(PATIENCE, events.next()).await.unwrap() else { continue };
         if event.kind == "request_done" {

@@ -34,7 +34,7 @@ async fn watched_file_is_cached_until_it_changes() {
     config.backend.url = backend.url();
     config.cache.watch = vec![root.to_owned()];
     let mainstay = Mainstay::builder().config(config).start().await.unwrap();
-    let mut events = mainstay.events_after(0);
+    let mut events = mainstay.events();
     assert_eq!(wait_for_fields(&mut events, "watch_started").await["root"], root.display().to_string());
     let cache = mainstay.cache();
     assert_eq!(cache.watched(), [(root.to_owned(), true)]);

@@ -151,7 +151,7 @@ impl ConnectionRuntime {
         let mut root = SupervisorSpec::new("root");
         root.child(Child::new("connection", ConnectionActor { target, policy, view, cache: None }))?;
         let journal = journal(dir)?;
-        let events = journal.subscribe_after(0);
+        let events = journal.subscribe();
         let runtime = Runtime::builder().journal(journal.clone()).start(root).await?;
         Ok(Self { runtime, journal, status, events })
     }

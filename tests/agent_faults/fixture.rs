@@ -39,7 +39,7 @@ impl FaultyAgentFixture {
         let config = Config::from_toml(&config).unwrap_or_else(|error| panic!("{error}"));
         let mainstay =
             Mainstay::builder().config(config).data_dir(dir.path().join("data")).start().await.unwrap();
-        let story = mainstay.events_after(0);
+        let subscription = mainstay.events();
         Self { mainstay, dir, subscription: story, events: Vec::new() }
     }
 

@@ -149,7 +149,7 @@ type Recorded<T> = watch::Receiver<Vec<T>>;
 /// Follows the journal and the frames to their ends.
 fn listen(mainstay: &Mainstay, listeners: &mut JoinSet<()>) -> (Recorded<Record>, Recorded<Inbound>) {
     let (records, noted_records) = watch::channel(Vec::new());
-    let mut events = mainstay.events_after(0);
+    let mut events = mainstay.events();
     listeners.spawn(async move {
         while let Delivery::Event(record) = events.next().await {
             let is_last = record.kind == "runtime_stopped";

@@ -40,7 +40,7 @@ impl ForeignFixture {
         setting(&mut config);
         let mainstay = Mainstay::builder().config(config).verbose(true).start().await.expect("it starts");
         let frames = mainstay.connection().frames();
-        let events = mainstay.events_after(0);
+        let events = mainstay.events();
         Self { mainstay, events, seen_events: Vec::new(), frames }
     }
 

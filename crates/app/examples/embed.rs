@@ -56,7 +56,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let response = mainstay.request(Request::get("/api/search?q=supervision").build()?).await?;
     println!("search: {} in {} ms", response.status, response.ms);
 
-    let mut events = mainstay.events_after(mainstay.journal().seq());
+    let mut events = mainstay.events_after(mainstay.journal().cursor());
     counter.cast(Count::Opened("notes.md".to_owned())).await?;
     counter.cast(Count::Opened(String::new())).await?;
     counter.cast(Count::Opened("todo.md".to_owned())).await?;

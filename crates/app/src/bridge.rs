@@ -2,9 +2,14 @@
 //!
 //! A client sends commands, `{"id":1,"type":"status"}`, and gets exactly one reply to each: `{"id":1,"ok":…}` or
 //! `{"id":1,"error":…}`. Commands run side by side, so replies may come in another order. After
-//! `{"id":2,"type":"subscribe","after":N}` it also gets a snapshot, `{"snapshot":{"status":…,"tree":…},"seq":N}`, and
-//! then the events in batches, `{"events":[…],"seq":N}`: at most one batch every 50 ms, so a slow client gets fewer and
-//! larger ones. Events that are kept nowhere any more are announced: `{"lagged":{"from":…,"to":…}}`.
+//! `{"id":2,"type":"subscribe","after":"RUN.SEQ"}` it also gets a snapshot,
+//! `{"snapshot":{"status":…,"tree":…},"cursor":"RUN.SEQ"}`, and then the events in batches,
+//! `{"events":[…],"cursor":"RUN.SEQ"}`: at most one batch every 50 ms, so a slow client gets fewer and larger ones. Events
+//! that are kept nowhere any more are announced: `{"lagged":{"after":"RUN.SEQ","before":"RUN.SEQ"},"cursor":"RUN.SEQ"}`.
+//!
+//! A client keeps the cursor of the last batch, and passes it as `after` when it comes back, also after a crash of the
+//! runtime: it goes on without a gap, and gets no event twice. The snapshot's `status.runtime.boot` is another one in each
+//! run: where it is unknown and the run is not a later one, the data folder is another one, and old cursors mean nothing.
 //!
 //! `{"id":9,"type":"cancel","request":ID}` calls off the request that command ID of the same session made; that one is then
 //! answered with the reason `cancelled`, as far as it was still under way. Requests may wait for long and keep no other

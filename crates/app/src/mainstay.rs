@@ -13,7 +13,7 @@ use mainstay_actors::request::{Request, RequestId, Response};
 use mainstay_actors::transport::Transport;
 use mainstay_runtime::clock::{Clock, SystemClock};
 use mainstay_runtime::rng::Rng;
-use mainstay_runtime::journal::{Journal, JournalConfig, JournalError, Subscription, millis};
+use mainstay_runtime::journal::{Cursor, Journal, JournalConfig, JournalError, Subscription, millis};
 use mainstay_runtime::state::{RedbConfig, RedbStore, StateStore, StoreError};
 use mainstay_runtime::{RuntimeExit, Runtime, SupervisorHandle, TreeNode};
 use thiserror::Error as ThisError;
@@ -342,10 +342,16 @@ impl Mainstay {
         self.0.runtime.tree()
     }
 
-    /// Follows the journal from the event after `seq` on; 0 follows it from the oldest event that is kept.
+    /// Follows the journal from the oldest event that is kept.
     #[must_use]
-    pub fn events_after(&self, seq: u64) -> Subscription {
-        self.0.runtime.journal().subscribe_after(seq)
+    pub fn events(&self) -> Subscription {
+        self.journal().subscribe()
+    }
+
+    /// Follows the journal from the event after `cursor` on, across runs: see [`Journal::subscribe_after`].
+    #[must_use]
+    pub fn events_after(&self, cursor: Cursor) -> Subscription {
+        self.journal().subscribe_after(cursor)
     }
 
     /// The journal.
@@ -357,12 +363,14 @@ impl Mainstay {
     /// Everything that a person asks first, in one view.
     pub async fn status(&self) -> StatusReport {
         let journal = self.journal();
+        let Cursor { run, seq } = journal.cursor();
         StatusReport {
             runtime: RuntimeReport {
+                run,
                 boot: journal.boot().to_owned(),
                 pid: std::process::id(),
                 uptime_ms: millis(journal.now()),
-                seq: journal.seq(),
+                seq,
             },
             connection: self.connection().report(),
             queue: self.queue_report(),

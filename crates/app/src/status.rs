@@ -5,6 +5,7 @@ use mainstay_actors::cache::CacheStats;
 use mainstay_actors::connection::status::ConnectionState;
 use mainstay_actors::error::{Error, Reason};
 use mainstay_actors::queue::QueueStats;
+use mainstay_runtime::journal::Cursor;
 use serde::{Deserialize, Serialize};
 
 /// The state of a runtime in one view.
@@ -25,14 +26,24 @@ pub struct StatusReport {
 /// The runtime itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuntimeReport {
-    /// The id of this run.
+    /// The number of this run: 1, 2, 3 … per data folder.
+    pub run: u64,
+    /// The random id of this run. It differs in every run of every data folder.
     pub boot: String,
     /// The process.
     pub pid: u32,
     /// How long it has been running.
     pub uptime_ms: u64,
-    /// The newest event's sequence number.
+    /// The number of the newest event within the run. `RUN.SEQ` is its cursor.
     pub seq: u64,
+}
+
+impl RuntimeReport {
+    /// Returns the cursor of the newest event.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        Cursor::new(self.run, self.seq)
+    }
 }
 
 /// The requests. All times are RFC 3339 in UTC.

@@ -120,7 +120,7 @@ async fn main() -> Result<(), Failure> {
     let source = root.child(Child::new("source", Producer { sum: sum.clone() }).policy(policy))?;
     root.supervisor(steps)?;
     let runtime = Runtime::builder().start(root).await?;
-    let mut story = runtime.journal().subscribe_after(runtime.journal().seq());
+    let mut story = runtime.journal().subscribe_after(runtime.journal().cursor());
 
     assert_eq!(report.call(SumReporterMessage::Read).await?, 0);
     for value in [3, 4, -1, 5] {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::journal::{Event, Level, millis};
+use crate::journal::{Event, Level, RUN_END_KIND, millis};
 use crate::path::ActorPath;
 use crate::policy::{
     Budget, ChildHistory, ChildPolicy, Decision, Exit, ExitCause, StateSource, SupervisorHistory,
@@ -30,6 +30,8 @@ pub struct RuntimeStarted {
     pub pid: u32,
     /// The version of this crate.
     pub version: String,
+    /// The random id of the run. A client that remembers it notices that a folder is another one.
+    pub boot: String,
 }
 event!(RuntimeStarted, "runtime_started");
 
@@ -46,7 +48,9 @@ pub struct RuntimeStopped {
     /// What it had to say, if it did not end in order.
     pub message: Option<String>,
 }
-event!(RuntimeStopped, "runtime_stopped");
+impl Event for RuntimeStopped {
+    const KIND: &'static str = RUN_END_KIND;
+}
 
 /// An incarnation has been spawned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,36 +2,45 @@
 //!
 //! - [`event`](Event): what can be recorded; any crate adds kinds of its own
 //! - [`Redaction`]: takes secrets out; `line`: one event as one line of JSON with a checksum
-//! - `log`: the numbering; `memory`: the newest lines; `ledger`: both, shared, and who wakes whom
-//! - `numbers`: which numbers are spoken for; `segment`: the files on disk; `files`: the folder with both
+//! - [`Cursor`]: the place of an event, `RUN.SEQ`
+//! - `log`: the numbering; `recent_lines`: the newest lines; `shared_log`: both behind a lock, and who wakes whom
+//! - `segment`: the files on disk; `files`: the folder with them
 //! - `writer`: the thread that brings lines to disk
 //! - [`Reader`]: reads the files, in this process or another, while they are written; [`Lines`]: reads one stream
-//! - [`Subscription`]: follows the journal from a sequence number: memory first, the disk behind it
+//! - [`Subscription`]: follows the journal from a cursor: memory first, the disk behind it
 //!
 //! Recording never blocks: a line is numbered and kept in memory under a short lock, and the writer takes it from
 //! there. When the disk cannot follow, that is itself an event (`journal_degraded`), the lines that are lost are named,
 //! and nothing else stops.
 //!
-//! A number is never given twice, by this run or a later one: lines are shown only under numbers that have been reserved
-//! on disk. After a run that did not end in order, the numbers that it had reserved and not written are left out; readers
-//! say so ([`Entry::Missing`]), and so does the next run's first event.
+//! # Runs
+//!
+//! Each time that a folder's journal is opened, a run begins: its number is the largest in the folder plus one. Within the
+//! run, events are numbered 1, 2, 3 …; a run that ends without notice leaves no hole, since the next one begins at 1 again. The
+//! first event of that next run says where it ended ([`RunInterrupted`]).
+//!
+//! A subscriber may have seen events that a crash kept from the disk. Its cursor then lies beyond the last event of that run,
+//! and it goes on with the first event of the next run: nothing is left out, and nothing comes twice. For that, no two runs
+//! may have the same number: a run's events are shown only once its first line is on disk. Where the disk refuses even
+//! that line, events are shown all the same, and `journal_degraded` warns that the number may be given again.
 
 mod config;
+mod cursor;
 mod degraded;
 mod error;
 mod event;
 mod files;
-mod shared_log;
+mod interrupted;
 mod line;
 mod lines;
 mod log;
-mod recent_lines;
-mod numbers;
 pub(crate) mod permissions;
 mod reader;
+mod recent_lines;
 mod record;
 mod redaction;
 mod segment;
+mod shared_log;
 mod timestamp;
 mod subscription;
 mod writer;
@@ -45,12 +54,15 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 pub use config::JournalConfig;
+pub use cursor::{Cursor, ParseCursorError};
 pub use degraded::JournalDegraded;
 pub use error::{JournalError, JournalLoss};
 pub use event::{Event, Level};
+pub use interrupted::RunInterrupted;
 pub use line::LineError;
 pub use lines::Lines;
 pub use reader::{Entry, Reader};
+pub(crate) use record::RUN_END_KIND;
 pub use record::Record;
 pub use redaction::Redaction;
 pub use subscription::{Delivery, Subscription};
@@ -58,8 +70,8 @@ pub use subscription::{Delivery, Subscription};
 use crate::clock::Clock;
 use crate::path::ActorPath;
 use files::{Disk, JournalFiles, RecoveredState};
+use log::{DiskBacklog, Log};
 use shared_log::SharedLog;
-use log::{DiskBacklog, Log, RESERVED_NUMBERS};
 
 /// The longest event, as JSON. A line that holds one is well within what readers take.
 const EVENT_BYTES_MAX: usize = 1024 * 1024;
@@ -75,23 +87,23 @@ pub struct Journal(Arc<Inner>);
 
 struct Inner {
     boot: String,
-    seq_before_run: u64,
     is_verbose: bool,
     dir: Option<PathBuf>,
-    shared_log: Arc<SharedLog>,
+    log: Arc<SharedLog>,
 }
 
 impl Journal {
-    /// A journal that lives in memory alone.
+    /// Makes a journal that lives in memory alone. It has one run, number 1.
     #[must_use]
     pub fn in_memory(boot: impl Into<String>, clock: Arc<dyn Clock>, config: JournalConfig) -> Self {
-        Self::new(boot.into(), clock, &config, None, 0, None)
+        Self::new(boot.into(), clock, &config, None, 1, None)
     }
 
-    /// Opens or creates the journal in `dir`, and goes on numbering after every number that was ever given.
+    /// Opens or creates the journal in `dir`, and begins the next run.
     ///
-    /// A last line that was torn off by a crash is cut away; every whole line stays. If the last run lost lines, or did not
-    /// end in order, the first event is a [`JournalDegraded`] that names the numbers that are not there.
+    /// A last line that was torn off by a crash is cut away; every whole line stays. If the previous run ended without
+    /// notice, the first event is a [`RunInterrupted`]. Files of an earlier format, whose events have no run, are left
+    /// alone: they are neither read nor deleted.
     ///
     /// # Errors
     /// When another process writes to `dir`, or when the folder cannot be read or written.
@@ -101,18 +113,10 @@ impl Journal {
         clock: Arc<dyn Clock>,
         config: JournalConfig,
     ) -> Result<Self, JournalError> {
-        let (files, legacy) = JournalFiles::open(dir, &config)?;
-        let dir = dir.to_owned();
-        let started = Self::on_disk(
-            Some(dir.clone()),
-            boot.into(),
-            clock,
-            &config,
-            files,
-            &legacy,
-            writer::RETRY_DELAY,
-        );
-        started.map_err(|source| JournalError::Io { dir, source })
+        let (files, recovered) = JournalFiles::open(dir, &config)?;
+        let place = Some(dir.to_owned());
+        Self::on_disk(place, boot.into(), clock, &config, (files, recovered), writer::RETRY_DELAY)
+            .map_err(|source| JournalError::Io { dir: dir.to_owned(), source })
     }
 
     fn on_disk(
@@ -120,20 +124,15 @@ impl Journal {
         boot: String,
         clock: Arc<dyn Clock>,
         config: &JournalConfig,
-        mut disk: impl Disk,
-        legacy: &RecoveredState,
+        (disk, recovered): (impl Disk, RecoveredState),
         retry_after: Duration,
     ) -> std::io::Result<Self> {
-        let reserved = disk.reserve(legacy.last_seq + RESERVED_NUMBERS);
-        let debt =
-            DiskBacklog::empty(legacy.last_seq, reserved.as_ref().map_or(u64::MAX, |()| legacy.last_seq + RESERVED_NUMBERS));
-        let journal = Self::new(boot, clock, config, dir, legacy.last_seq, Some(debt));
-        let ledger = &journal.0.shared_log;
-        legacy.to_event().into_iter().for_each(|account| ledger.record_internal(&account));
-        if let Err(error) = reserved {
-            ledger.record_internal(&writer::no_numbers(&error));
+        let journal = Self::new(boot, clock, config, dir, recovered.run, Some(DiskBacklog::empty()));
+        let log = &journal.0.log;
+        if let Some(last_event) = recovered.interrupted_after {
+            log.record_internal(&RunInterrupted { last_event });
         }
-        writer::spawn(Arc::clone(ledger), disk, retry_after)?;
+        writer::spawn(Arc::clone(log), disk, retry_after)?;
         Ok(journal)
     }
 
@@ -142,13 +141,12 @@ impl Journal {
         clock: Arc<dyn Clock>,
         config: &JournalConfig,
         dir: Option<PathBuf>,
-        seq: u64,
-        debt: Option<DiskBacklog>,
+        run: u64,
+        backlog: Option<DiskBacklog>,
     ) -> Self {
-        let redaction = Redaction::new(&config.secrets);
-        let log = Log::new(&redaction.redact(&boot), seq, config.memory_lines_max, debt);
-        let ledger = Arc::new(SharedLog::new(log, clock, redaction));
-        Self(Arc::new(Inner { boot, seq_before_run: seq, is_verbose: config.verbose, dir, shared_log: ledger }))
+        let log = Log::new(run, config.memory_lines_max, backlog);
+        let log = Arc::new(SharedLog::new(log, clock, Redaction::of(&config.secrets)));
+        Self(Arc::new(Inner { boot, is_verbose: config.verbose, dir, log }))
     }
 
     /// Records `event` of `actor`'s incarnation `generation` (0 where there is none). Never blocks and never fails: an event
@@ -160,7 +158,7 @@ impl Journal {
             return;
         }
         match to_json_object(event) {
-            Ok(fields) => self.0.shared_log.record::<E>(actor, generation, &fields),
+            Ok(to_json_object) => self.0.log.record::<E>(actor, generation, &to_json_object),
             Err(why) => {
                 let reason = format!("an event of kind {} was left out: {why}", E::KIND);
                 self.record(actor, generation, &JournalDegraded::new(reason, None));
@@ -177,29 +175,45 @@ impl Journal {
     /// The text without what must not be told, as the journal would write it.
     #[must_use]
     pub fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        self.0.shared_log.redact(text)
+        self.0.log.redact(text)
     }
 
-    /// Follows the journal from the event after `seq` on. A number that has not been reached yet, as one from another
-    /// journal may be, counts as the newest.
+    /// Follows the journal from the oldest event that is kept.
     #[must_use]
-    pub fn subscribe_after(&self, seq: u64) -> Subscription {
-        Subscription::new(self.clone(), seq.min(self.seq()))
+    pub fn subscribe(&self) -> Subscription {
+        self.subscribe_after(Cursor::START)
     }
 
-    /// The newest sequence number that a subscriber can have.
+    /// Follows the journal from the event after `cursor` on, across runs. A cursor beyond the last event of an earlier run
+    /// goes on with the first event of the run after it. One beyond this run, as one of another folder may be, counts as
+    /// the newest.
     #[must_use]
-    pub fn seq(&self) -> u64 {
-        self.0.shared_log.log().visible_seq()
+    pub fn subscribe_after(&self, cursor: Cursor) -> Subscription {
+        let has_earlier_runs = self.0.dir.is_some() && self.run() > 1;
+        let oldest = if has_earlier_runs { Cursor::START } else { self.run_start() };
+        Subscription::new(self.clone(), cursor.min(self.cursor()).max(oldest))
     }
 
-    /// The newest sequence number that may have been given when this run began: its own events come after.
+    /// Returns the newest place that a subscriber can have reached.
     #[must_use]
-    pub fn seq_before_run(&self) -> u64 {
-        self.0.seq_before_run
+    pub fn cursor(&self) -> Cursor {
+        let log = self.0.log.log();
+        Cursor::new(log.run(), log.shown())
     }
 
-    /// The id of this run.
+    /// Returns the number of this run, from 1.
+    #[must_use]
+    pub fn run(&self) -> u64 {
+        self.0.log.log().run()
+    }
+
+    /// Returns the place before every event of this run.
+    #[must_use]
+    pub fn run_start(&self) -> Cursor {
+        Cursor::new(self.run(), 0)
+    }
+
+    /// Returns the random id of this run. It differs in every run of every folder.
     #[must_use]
     pub fn boot(&self) -> &str {
         &self.0.boot
@@ -220,19 +234,19 @@ impl Journal {
     /// The wall time now.
     #[must_use]
     pub fn wall_time(&self) -> Timestamp {
-        self.0.shared_log.wall_time()
+        self.0.log.wall_time()
     }
 
     /// The instant that [`now`](Self::now) counts from.
     #[must_use]
     pub fn epoch(&self) -> Instant {
-        self.0.shared_log.epoch()
+        self.0.log.epoch()
     }
 
     /// Returns when everything recorded so far is on disk, or when the disk refuses it.
     pub async fn flush(&self) {
-        let newest = self.0.shared_log.log().newest_seq();
-        self.0.shared_log.wait_until_written(newest).await;
+        let newest = self.0.log.log().newest();
+        self.0.log.wait_until_written(newest).await;
     }
 
     /// Writes what was recorded, ends the writer and gives the folder free. A journal in memory goes on as before. May be
@@ -241,8 +255,8 @@ impl Journal {
     /// # Errors
     /// When the disk refused the last lines to the end. They are lost; subscribers still get those that memory has.
     pub async fn close(&self) -> Result<(), JournalLoss> {
-        self.0.shared_log.request_close();
-        self.0.shared_log.wait_until_closed().await
+        self.0.log.request_close();
+        self.0.log.ended().await
     }
 }
 
@@ -250,13 +264,13 @@ impl Journal {
 impl Journal {
     /// Keeps the journal's lock for as long as what is returned lives.
     pub(crate) fn lock(&self) -> impl Drop {
-        self.0.shared_log.log()
+        self.0.log.log()
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.shared_log.request_close();
+        self.log.request_close();
     }
 }
 

@@ -24,7 +24,6 @@ mod tests;
 mod timeline;
 mod recheck;
 
-use std::collections::HashSet;
 use std::path::Path;
 
 use serde_json::Value;
@@ -32,7 +31,7 @@ use serde_json::Value;
 pub use report::{Difference, Report};
 
 use crate::events::{Decided, RuntimeStarted};
-use crate::journal::{Entry, Event, Record};
+use crate::journal::{Cursor, Entry, Event, Record};
 use mismatch::Mismatch;
 use replayer::Replayer;
 use recheck::{ParseOutcome, RecordedDecision};
@@ -60,7 +59,6 @@ pub fn check(records: impl IntoIterator<Item = Record>) -> Report {
 pub struct Replay {
     report: Report,
     replayer: Replayer,
-    boots: HashSet<String>,
     /// Damaged lines since the last event: each accounts for one number.
     damaged_since_event: u64,
 }
@@ -77,7 +75,8 @@ impl Replay {
         match entry {
             Entry::Event(record, _) => self.add_event(record),
             Entry::Damaged { file, offset_bytes, reason } => self.add_damaged(file, *offset_bytes, reason),
-            Entry::Missing { from, to } => self.add_missing(*from, *to),
+            Entry::OlderFormat { .. } => {}
+            Entry::Missing { after, before } => self.missing(*after, *before),
         }
     }
 
@@ -108,31 +107,41 @@ impl Replay {
 
     // === numbers ===
 
-    /// Checks that numbers rise, and forgets what was carried where some are missing.
+    /// Checks that runs and numbers rise, and forgets what was carried where some are missing.
     fn check_seq(&mut self, record: &Record) {
-        let seq = record.seq;
-        self.report.first_seq.get_or_insert(seq);
-        match self.report.last_seq {
-            Some(last) if seq <= last => {
-                self.replayer.clear_timelines();
-                let why = "numbers rise and never repeat";
-                let mismatch = Mismatch::new("seq", seq.into(), last.saturating_add(1).into(), why);
-                self.report_mismatches(record, vec![mismatch]);
+        let cursor = record.cursor();
+        self.report.first.get_or_insert(cursor);
+        match self.report.last {
+            Some(last) if cursor.replayer < last.replayer => {
+                let why = "this replayer was over: another one had begun";
+                self.report_mismatches(record, vec![Mismatch::new("replayer", cursor.replayer.into(), last.replayer.into(), why)]);
             }
-            Some(last) if seq - last > 1 => self.add_missing(last + 1, seq - 1),
-            _ => {}
+            Some(last) if cursor.replayer == last.replayer && cursor.seq <= last.seq => {
+                self.replayer.clear_timelines();
+                let why = "numbers rise and never repeat within a replayer";
+                let expected = last.seq.saturating_add(1).into();
+                self.report_mismatches(record, vec![Mismatch::new("seq", cursor.seq.into(), expected, why)]);
+            }
+            Some(last) if cursor.replayer > last.replayer && cursor.seq == 1 => {}
+            Some(last) => self.missing(last, cursor),
+            None => {}
         }
-        self.report.last_seq = Some(seq);
+        self.report.last = Some(cursor);
         self.damaged_since_event = 0;
     }
 
-    fn add_missing(&mut self, from: u64, to: u64) {
-        let gone = to.saturating_sub(from).saturating_add(1);
+    /// Counts the numbers that are missing between two places, where a damaged line accounts for one. Of an earlier run, it
+    /// is not known how many there were.
+    fn missing(&mut self, after: Cursor, before: Cursor) {
+        let first = if after.replayer == before.replayer { after.seq } else { 0 };
+        let gone = before.seq.saturating_sub(first.saturating_add(1));
         let lost = gone.saturating_sub(self.damaged_since_event);
         self.report.missing = self.report.missing.saturating_add(lost);
-        self.report.last_seq = Some(to);
+        self.report.last = Some(Cursor { seq: before.seq.saturating_sub(1), ..before });
         self.damaged_since_event = 0;
-        self.replayer.clear_timelines();
+        if gone > 0 || after.replayer != before.replayer {
+            self.replayer.clear_timelines();
+        }
     }
 
     fn add_damaged(&mut self, file: &Path, offset_bytes: u64, reason: &str) {
@@ -140,7 +149,10 @@ impl Replay {
         self.report.damaged += 1;
         self.damaged_since_event += 1;
         self.report.add(Difference {
-            seq: self.report.last_seq.map(|last| last.saturating_add(self.damaged_since_event)),
+            add_event: self
+                .report
+                .last
+                .map(|last| Cursor { seq: last.seq.saturating_add(self.damaged_since_event), ..last }),
             at: None,
             actor: None,
             what: "line".to_owned(),
@@ -152,21 +164,16 @@ impl Replay {
 
     // === runs ===
 
-    /// A run begins with another id, or with a second word that it does.
+    /// A runtime begins with another run, or with a second `runtime_started` in the same one.
     fn check_run(&mut self, record: &Record) {
-        let is_same = self.replayer.boot() == Some(&record.boot);
+        let is_same = self.replayer.check_seq() == Some(record.replayer);
         let begins = record.kind == RuntimeStarted::KIND;
         if is_same && !(begins && self.replayer.has_started) {
             self.replayer.has_started |= begins;
             return;
         }
         self.report.runs += 1;
-        let before = std::mem::replace(&mut self.replayer, Replayer::new(record));
-        if !self.boots.insert(record.boot.clone()) && !is_same {
-            let expected = before.boot().unwrap_or_default().into();
-            let why = "this run was over: another one had begun";
-            self.report_mismatches(record, vec![Mismatch::new("boot", record.boot.as_str().into(), expected, why)]);
-        }
+        self.replayer = Replayer::new(record);
     }
 
     // === decisions ===

@@ -141,7 +141,8 @@ impl Runtime {
 
     async fn start_tree(&self) -> Result<(), RuntimeStartError> {
         let pid = std::process::id();
-        self.record(0, &RuntimeStarted { pid, version: env!("CARGO_PKG_VERSION").to_owned() });
+        let boot = self.env.journal.boot().to_owned();
+        self.record(0, &RuntimeStarted { pid, version: env!("CARGO_PKG_VERSION").to_owned(), boot });
         let ready = watch::Sender::new(false);
         let mut is_ready = ready.subscribe();
         let launch = SpawnArgs {

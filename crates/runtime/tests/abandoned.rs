@@ -60,7 +60,7 @@ async fn abandoned_incarnation_takes_no_successor_message() {
     let mut root = SupervisorSpec::new("root");
     let mule = root.child(Child::new("mule", mule).policy(policy)).unwrap();
     let runtime = Runtime::builder().start(root).await.unwrap();
-    let mut story = runtime.journal().subscribe_after(runtime.journal().seq());
+    let mut story = runtime.journal().subscribe_after(runtime.journal().cursor());
 
     mule.try_cast(BlockerMessage::Block).unwrap();
     let _entered = tokio::task::spawn_blocking(move || entered.recv().map(|()| entered)).await.unwrap();

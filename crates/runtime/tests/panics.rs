@@ -70,7 +70,7 @@ async fn start_tree() -> (Runtime, mainstay_runtime::Address<PanicNow>) {
 
 /// Lets the worker panic once, and returns its exit.
 async fn next_exit((runtime, worrier): &(Runtime, mainstay_runtime::Address<PanicNow>)) -> Record {
-    let mut story = runtime.journal().subscribe_after(runtime.journal().seq());
+    let mut story = runtime.journal().subscribe_after(runtime.journal().cursor());
     worrier.cast(PanicNow).await.unwrap();
     loop {
         let Delivery::Event(record) = story.next().await else { panic!("events are missing") };

@@ -223,11 +223,11 @@ pub(crate) struct JournalFollower(Subscription);
 impl JournalFollower {
     pub(crate) fn from_now(runtime: &Runtime) -> Self {
         let journal = runtime.journal();
-        Self(journal.subscribe_after(journal.seq()))
+        Self(journal.subscribe_after(journal.cursor()))
     }
 
     pub(crate) fn from_start(runtime: &Runtime) -> Self {
-        Self(runtime.journal().subscribe_after(0))
+        Self(runtime.journal().subscribe())
     }
 
     /// Everything up to and with the next event of this kind.

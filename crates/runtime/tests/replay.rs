@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use mainstay_runtime::clock::SystemClock;
-use mainstay_runtime::journal::{Delivery, Entry, Journal, JournalConfig, Reader, Record};
+use mainstay_runtime::journal::{Cursor, Delivery, Entry, Journal, JournalConfig, Reader, Record};
 use mainstay_runtime::policy::{
     AutoShutdown, Budget, ChildPolicy, Delay, OnBudgetExhausted, RestartType, Shutdown, Strategy, SupervisorPolicy,
 };
@@ -133,7 +133,7 @@ fn memory_journal(seed: u64) -> Journal {
 }
 
 async fn records(journal: &Journal) -> Vec<Record> {
-    let mut subscription = journal.subscribe_after(0);
+    let mut subscription = journal.subscribe();
     let mut records = Vec::new();
     while let Some(Delivery::Event(record)) = subscription.try_next().await {
         records.push(*record);
@@ -181,7 +181,7 @@ async fn replay_from_disk_spans_runs_and_missing_segments() {
         }
         grove.shut_down().await;
     }
-    let mut reader = Reader::after(dir.path(), 0);
+    let mut reader = Reader::after(dir.path(), Cursor::START);
     let mut replay = Replay::new();
     while let Some(entry) = reader.next_entry().unwrap() {
         assert!(matches!(entry, Entry::Event(..)), "{entry:?}");
@@ -189,6 +189,6 @@ async fn replay_from_disk_spans_runs_and_missing_segments() {
     }
     let report = replay.into_report();
     assert_eq!(report.differences.first().map(ToString::to_string), None);
-    assert!(report.first_seq > Some(1), "the first segments are gone");
+    assert!(report.first > Some(Cursor::new(1, 1)), "the first segments are gone");
     assert!(report.runs > 1 && report.replayed > 10, "{report:?}");
 }

@@ -252,7 +252,7 @@ async fn abandoned_incarnation_stores_no_state() {
     let runtime = Runtime::builder().state_store(store.clone()).start(root).await.unwrap();
     counter.cast(DurableCounterMessage::Up).await.unwrap();
     assert_eq!(total(&counter).await, 1);
-    let mut story = runtime.journal().subscribe_after(runtime.journal().seq());
+    let mut story = runtime.journal().subscribe_after(runtime.journal().cursor());
     let (release, gate) = sync_channel(1);
     counter.cast(DurableCounterMessage::BlockThread(Mutex::new(gate))).await.unwrap();
     while counter.backlog() > 0 {
@@ -355,7 +355,7 @@ async fn removed_child_restored_by_supervisor_starts_fresh() {
     counter.cast(DurableCounterMessage::Up).await.unwrap();
     assert_eq!(total(&counter).await, 1);
     pool.remove("counter").await.unwrap();
-    let mut story = runtime.journal().subscribe_after(runtime.journal().seq());
+    let mut story = runtime.journal().subscribe_after(runtime.journal().cursor());
     other.cast(DurableCounterMessage::Panic).await.unwrap();
     loop {
         let Delivery::Event(record) = story.next().await else { panic!("events are missing") };

@@ -183,7 +183,7 @@ impl AgentActorFixture {
             builder = builder.state_store(Arc::clone(store) as Arc<dyn StateStore>);
         }
         let runtime = builder.start(root).await.unwrap();
-        let story = runtime.journal().subscribe_after(0);
+        let events = runtime.journal().subscribe();
         Self { runtime, planner, pending_recovery: debts, pending_replies: callers, reports: board, backend_unavailable: away, events: story }
     }
 

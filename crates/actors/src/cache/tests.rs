@@ -141,7 +141,7 @@ fn ok(text: &str) -> Result<String, Error> {
 async fn entries_age_during_suspend() {
     let clock = Arc::new(WallClock(Mutex::new("2026-01-01T00:00:00Z".parse().unwrap())));
     let journal = Journal::in_memory("boot", Arc::clone(&clock) as Arc<dyn Clock>, JournalConfig::default());
-    let mut story = journal.subscribe_after(0);
+    let mut story = journal.subscribe();
     let cache = CacheHandle::new(1 << 20, OPTIONS);
     let scene = CacheActorFixture::with(cache, Runtime::builder().journal(journal)).await;
     scene.put("n:a", "old");
@@ -385,7 +385,7 @@ async fn predicate_invalidation_records_its_name() {
     for key in ["n:1", "n:2", "n:11"] {
         scene.put(key, "v");
     }
-    let mut events = scene.runtime.journal().subscribe_after(0);
+    let mut events = scene.runtime.journal().subscribe();
     let by = Invalidation::from_predicate("those that end with 1", |key| key.ends_with('1'));
     assert_eq!(scene.invalidate_by(by).await, 2);
     assert_eq!(scene.get("n:2").as_deref(), Some("v"));
@@ -413,7 +413,7 @@ async fn file_change_without_entries_records_no_event() {
     assert_eq!(scene.invalidate_by(changed("/kept")).await, 1);
     assert_eq!(scene.invalidate_by(changed("/kept")).await, 0);
     assert_eq!(scene.invalidate(Pattern::Key("n:none".to_owned())).await, 0);
-    let mut events = scene.runtime.journal().subscribe_after(0);
+    let mut events = scene.runtime.journal().subscribe();
     let mut told = Vec::new();
     // The last is a person's, of which the journal has to say that there was nothing.
     while told.len() < 2 {

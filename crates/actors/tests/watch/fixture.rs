@@ -69,7 +69,7 @@ impl WatchFixture {
         let at_once = ChildPolicy { delay: Delay::NONE, ..ChildPolicy::default() };
         let watch = tree.child(Child::new("watch", actor).policy(at_once)).unwrap();
         let runtime = Runtime::builder().start(tree).await.unwrap();
-        let events = runtime.journal().subscribe_after(0);
+        let events = runtime.journal().subscribe();
         let files = FileCache::new(cache.clone(), roots);
         Self { files, cache, watch, runtime, events, base: top, root, marker_count: Cell::default(), _folder: folder }
     }

@@ -113,7 +113,7 @@ async fn missing_root_retries_with_backoff_and_one_event() {
     assert!((17..=21).contains(&attempts), "{attempts}");
     let lost_ms = regained.fields["lost_ms"].as_u64().unwrap();
     assert!((600_000..=662_000).contains(&lost_ms), "{lost_ms}");
-    let mut events = scene.runtime.journal().subscribe_after(lost.seq);
+    let mut events = scene.runtime.journal().subscribe_after(lost.cursor());
     while let Some(mainstay_runtime::journal::Delivery::Event(record)) = events.try_next().await {
         assert_ne!(record.kind, "watch_lost");
     }

@@ -46,7 +46,7 @@ async fn symlink_target_is_never_cached_or_watched() {
         assert_eq!(scene.read(file).await, new_text(), "{file}");
     }
     // Of all that, what is inside is told, and nothing else.
-    let mut events = scene.runtime.journal().subscribe_after(started.seq);
+    let mut events = scene.runtime.journal().subscribe_after(started.cursor());
     scene.settle().await;
     let shown = |path: &str| scene.path(path).display().to_string();
     let both = format!("2 paths under {}", scene.root.display());

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::Method;
 use mainstay_actors::cache::Pattern;
 use mainstay_actors::error::{Error, Reason};
+use mainstay_runtime::journal::Cursor;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -50,9 +51,9 @@ pub enum BridgeCommand {
     },
     /// The stream of events, from the one after `after` on, or from now on.
     Subscribe {
-        /// The last sequence number that the client has.
+        /// The cursor of the last batch that the client has, `RUN.SEQ`.
         #[serde(default)]
-        after: Option<u64>,
+        after: Option<Cursor>,
     },
     /// Makes an actor panic, to show what its supervisor does about it. Only in debug builds.
     #[cfg(debug_assertions)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use mainstay_actors::error::Error;
-use mainstay_runtime::journal::{Delivery, Record, Subscription};
+use mainstay_runtime::journal::{Cursor, Delivery, Record, Subscription};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -107,11 +107,11 @@ struct EventStream {
 }
 
 impl EventStream {
-    async fn open(mainstay: &Mainstay, after: Option<u64>) -> (Self, String) {
+    async fn open(mainstay: &Mainstay, after: Option<Cursor>) -> (Self, String) {
         let status = mainstay.status().await;
-        let seq = status.runtime.seq;
-        let snapshot = json!({ "snapshot": { "status": status, "tree": mainstay.tree() }, "seq": seq });
-        let subscription = mainstay.events_after(after.unwrap_or(seq));
+        let cursor = status.runtime.cursor();
+        let snapshot = json!({ "snapshot": { "status": status, "tree": mainstay.tree() }, "cursor": cursor });
+        let subscription = mainstay.events_after(after.unwrap_or(cursor));
         #[allow(clippy::disallowed_methods, reason = "tokio's clock is the paused one in tests")]
         let not_before = Instant::now();
         (Self { subscription, not_before, pending: None }, snapshot.to_string())
@@ -131,8 +131,10 @@ impl EventStream {
                     self.pending = Some(lagged);
                     break;
                 }
-                Some(Delivery::Lagged { from, to }) => {
-                    return json!({ "lagged": { "from": from, "to": to } }).to_string();
+                Some(Delivery::Lagged { after, before }) => {
+                    let cursor = self.subscription.cursor();
+                    return json!({ "lagged": { "after": after, "before": before }, "cursor": cursor })
+                        .to_string();
                 }
                 None => break,
             }
@@ -144,8 +146,8 @@ impl EventStream {
         #[allow(clippy::disallowed_methods, reason = "tokio's clock is the paused one in tests")]
         let now = Instant::now();
         self.not_before = now + BATCH_INTERVAL;
-        let seq = events.last().map(|record| record.seq);
-        json!({ "events": events, "seq": seq }).to_string()
+        let cursor = events.last().map(Record::cursor);
+        json!({ "events": events, "cursor": cursor }).to_string()
     }
 }
 

@@ -35,7 +35,7 @@ impl BridgeFixture {
         );
         let config = Config::from_toml(&config).unwrap();
         let mainstay = Mainstay::builder().config(config).verbose(true).start().await.unwrap();
-        let events = mainstay.events_after(0);
+        let events = mainstay.events();
         Self { backend, mainstay, events }
     }
 

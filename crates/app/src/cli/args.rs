@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use mainstay_runtime::journal::millis;
+use mainstay_runtime::journal::{Cursor, millis};
 
 use super::error::CliError;
 use crate::bridge::RequestCommand;
@@ -150,9 +150,9 @@ pub(super) struct EventsArgs {
     /// Go on with each event as it happens
     #[arg(long, short)]
     pub(super) follow: bool,
-    /// Only events after this sequence number
-    #[arg(long, value_name = "SEQ", default_value_t = 0)]
-    pub(super) after: u64,
+    /// Only events after this one, such as 3.17: event 17 of run 3
+    #[arg(long, value_name = "RUN.SEQ", default_value_t = Cursor::START, hide_default_value = true)]
+    pub(super) after: Cursor,
     /// Only events of this last while, such as 5m
     #[arg(long, value_name = "DUR", value_parser = parse_duration)]
     pub(super) since: Option<Duration>,

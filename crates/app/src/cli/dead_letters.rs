@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use mainstay_runtime::events::DeadLetter;
-use mainstay_runtime::journal::{Entry, Event, Reader, Record};
+use mainstay_runtime::journal::{Cursor, Entry, Event, Reader, Record};
 use serde_json::Value;
 
 use super::error::CliError;
@@ -15,7 +15,7 @@ use crate::DataDir;
 const SHOWN_MAX: usize = 1000;
 
 pub(super) fn dead_letters(out: &mut Output, json: bool, data: &DataDir) -> Result<(), CliError> {
-    let mut reader = Reader::after(&journal::journal_folder(data)?, 0);
+    let mut reader = Reader::after(&journal::journal_folder(data)?, Cursor::START);
     let mut newest = VecDeque::new();
     let mut earlier = 0;
     while let Some(entry) = reader.next_entry()? {

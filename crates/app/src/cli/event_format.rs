@@ -21,6 +21,10 @@ fn summary(record: &Record) -> (String, Style) {
         "runtime_started" => {
             (format!("the runtime has started, process {}", fields.show("pid")), Style::Plain)
         }
+        "run_interrupted" => (
+            format!("the previous run ended without notice after event {}", fields.show("last_event")),
+            Style::Plain,
+        ),
         "runtime_stopping" => ("the runtime is stopping".to_owned(), Style::Plain),
         "runtime_stopped" => ("the runtime has stopped".to_owned(), Style::Plain),
         "actor_started" => (format!("incarnation {} is starting", record.generation), Style::Dim),
@@ -248,11 +252,17 @@ mod tests {
 
     fn summary_of(kind: &str, fields: Value) -> String {
         let mut line = json!({
-            "seq": 1, "boot": "b", "at": "2026-03-01T12:00:00.000Z", "mono_ms": 1, "actor": "root/agents/planner",
+            "run": 1, "seq": 1, "at": "2026-03-01T12:00:00.000Z", "mono_ms": 1, "actor": "root/agents/planner",
             "generation": 1, "kind": kind,
         });
         line.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         summary(&serde_json::from_value(line).unwrap()).0
+    }
+
+    #[test]
+    fn a_run_that_ended_without_notice_is_told_in_one_line() {
+        let summary_of = summary_of("run_interrupted", json!({"last_event": "3.17"}));
+        expect!["the previous run ended without notice after event 3.17"].assert_eq(&summary_of);
     }
 
     #[test]

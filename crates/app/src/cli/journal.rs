@@ -6,7 +6,7 @@ use std::time::Duration;
 use globset::{Glob, GlobMatcher};
 use jiff::{SignedDuration, Timestamp};
 use mainstay_runtime::clock::{Clock, SystemClock};
-use mainstay_runtime::journal::{Entry, Reader, Record};
+use mainstay_runtime::journal::{Cursor, Entry, Reader, Record};
 use tokio::time::sleep;
 
 use super::event_format;
@@ -92,6 +92,19 @@ fn print_entry(out: &mut Output, entry: Entry, filter: &EventFilter, json: bool)
     }
 }
 
+/// Names the events of a gap.
+pub(super) fn gap(after: Cursor, before: Cursor) -> String {
+    let (first, last) = (after.seq.saturating_add(1), before.seq.saturating_sub(1));
+    let run = before.run;
+    if after.run != run {
+        format!("the events after {after} and before {before}")
+    } else if first == last {
+        format!("event {run}.{first}")
+    } else {
+        format!("events {run}.{first} to {run}.{last}")
+    }
+}
+
 /// Says on stderr what is wrong with the journal.
 pub(super) fn report_flaw(entry: &Entry) {
     match entry {
@@ -99,11 +112,27 @@ pub(super) fn report_flaw(entry: &Entry) {
         Entry::Damaged { file, offset_bytes, reason } => {
             eprintln!("mainstay: {} is damaged at byte {offset_bytes}: {reason}", file.display());
         }
-        Entry::Missing { from, to } => {
+        Entry::OlderFormat { file } => {
+            let file = file.display();
             eprintln!(
-                "mainstay: the journal has no events {from} to {to}: they are too old to be kept, or a run that was killed left \
-                 these numbers unused"
+                "mainstay: {file} was written by an earlier version; its events have no run and are not read"
             );
         }
+        Entry::Missing { after, before } => {
+            let missing = gap(*after, *before);
+            eprintln!("mainstay: the journal does not have {missing}: too old to be kept, or lost");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_names_its_events_and_across_runs_its_ends() {
+        assert_eq!(gap(Cursor::new(3, 1), Cursor::new(3, 3)), "event 3.2");
+        assert_eq!(gap(Cursor::new(3, 0), Cursor::new(3, 18)), "events 3.1 to 3.17");
+        assert_eq!(gap(Cursor::new(3, 5), Cursor::new(5, 1)), "the events after 3.5 and before 5.1");
     }
 }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
-use mainstay_runtime::journal::{Entry, Lines, Reader};
+use mainstay_runtime::journal::{Cursor, Entry, Lines, Reader};
 use mainstay_runtime::replay::{Replay, Report};
 
 use super::args::{DataDirArg, ReplayArgs};
@@ -28,7 +28,7 @@ impl ReplaySource {
                 let metadata = fs::metadata(&path).map_err(|error| unreadable(&path, &error))?;
                 if !metadata.is_dir() {
                     Ok(Self::File(path))
-                } else if Reader::after(&path, 0).next_entry()?.is_some() {
+                } else if Reader::after(&path, Cursor::START).next_entry()?.is_some() {
                     Ok(Self::Folder(path))
                 } else {
                     Self::folder_of(&DataDir::new(path))
@@ -50,7 +50,7 @@ impl ReplaySource {
     fn read(&self, replay: &mut Replay) -> Result<(), CliError> {
         match self {
             Self::Folder(dir) => {
-                let mut reader = Reader::after(dir, 0);
+                let mut reader = Reader::after(dir, Cursor::START);
                 read(replay, || reader.next_entry())
             }
             Self::File(path) => {
@@ -105,7 +105,7 @@ fn first_difference(report: &Report) -> Option<String> {
 
 /// One line that says what was read, and that all of it agrees.
 fn summary(report: &Report) -> String {
-    let (Some(first), Some(last)) = (report.first_seq, report.last_seq) else {
+    let (Some(first), Some(last)) = (report.first, report.last) else {
         return "there are no events".to_owned();
     };
     let count = |n: u64, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
@@ -133,8 +133,8 @@ mod tests {
 
     #[test]
     fn the_totals_read_as_a_sentence_whatever_was_found() {
-        let report =
-            Report { events: 240, first_seq: Some(1), last_seq: Some(240), runs: 2, ..Report::default() };
+        let (first, last) = (Some(Cursor::new(1, 1)), Some(Cursor::new(2, 120)));
+        let report = Report { events: 240, first, last, runs: 2, ..Report::default() };
         let told = [
             Report::default(),
             report.clone(),
@@ -144,9 +144,9 @@ mod tests {
         let told: Vec<String> = told.iter().map(summary).collect();
         expect_test::expect![[r"
             there are no events
-            240 events (1 to 240, 2 runs): nothing was decided
-            240 events (1 to 240, 2 runs): 1 decision, decided again, comes out the same
-            240 events (1 to 240, 2 runs): 6 decisions, decided again, come out the same; 1 decision is of an older format and cannot be decided again; 3 numbers are missing in between"]]
+            240 events (1.1 to 2.120, 2 runs): nothing was decided
+            240 events (1.1 to 2.120, 2 runs): 1 decision, decided again, comes out the same
+            240 events (1.1 to 2.120, 2 runs): 6 decisions, decided again, come out the same; 1 decision is of an older format and cannot be decided again; 3 numbers are missing in between"]]
         .assert_eq(&told.join("\n"));
     }
 }

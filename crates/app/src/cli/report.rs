@@ -18,7 +18,9 @@ pub(super) fn status(out: &mut Output, status: StatusReport) -> Result<(), CliEr
     let uptime = format_duration(uptime);
     out.line(&format!(
         "runtime     process {}, up {uptime}, event {}, boot {}",
-        runtime.pid, runtime.seq, runtime.boot
+        runtime.pid,
+        runtime.cursor(),
+        runtime.boot
     ))?;
     connection(out, &link)?;
     requests(out, &queue)?;

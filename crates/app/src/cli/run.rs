@@ -4,7 +4,7 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use mainstay_runtime::RuntimeExit;
-use mainstay_runtime::journal::Delivery;
+use mainstay_runtime::journal::{Cursor, Delivery};
 use mainstay_runtime::policy::ExitCause;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::event_format;
 use super::args::{BackendArgs, DemoArgs, RunArgs};
 use super::error::CliError;
+use super::journal;
 use super::output::Output;
 use crate::backend::{Backend, BackendOptions, BackendError};
 use crate::config::{AgentConfig, AgentsConfig, Config};
@@ -163,7 +164,7 @@ async fn print_until_shutdown(
     lasting: Option<Duration>,
 ) -> Option<RuntimeExit> {
     let mut teller = EventPrinter::start();
-    let mut events = mainstay.events_after(mainstay.journal().seq_before_run());
+    let mut events = mainstay.events_after(mainstay.journal().run_start());
     let time_is_over = async {
         match lasting {
             Some(lasting) => sleep(lasting).await,
@@ -199,8 +200,8 @@ async fn print_until_shutdown(
 struct EventPrinter {
     deliveries: SyncSender<Delivery>,
     done: oneshot::Receiver<()>,
-    /// Events that found no room.
-    skipped: Option<(u64, u64)>,
+    /// The gap left by events that found no room: the place before it and the first event after it.
+    skipped: Option<(Cursor, Cursor)>,
 }
 
 impl EventPrinter {
@@ -221,18 +222,21 @@ impl EventPrinter {
     }
 
     fn enqueue(&mut self, delivery: Delivery) {
-        if let Some((from, to)) = self.skipped
-            && self.deliveries.try_send(Delivery::Lagged { from, to }).is_ok()
+        if let Some((after, before)) = self.skipped
+            && self.deliveries.try_send(Delivery::Lagged { after, before }).is_ok()
         {
             self.skipped = None;
         }
-        let (from, to) = match &delivery {
-            Delivery::Event(record) => (record.seq, record.seq),
-            Delivery::Lagged { from, to } => (*from, *to),
+        let (after, before) = match &delivery {
+            Delivery::Event(record) => {
+                let Cursor { run, seq } = record.cursor();
+                (Cursor::new(run, seq.saturating_sub(1)), Cursor::new(run, seq.saturating_add(1)))
+            }
+            Delivery::Lagged { after, before } => (*after, *before),
         };
         if self.skipped.is_some() || matches!(self.deliveries.try_send(delivery), Err(TrySendError::Full(_)))
         {
-            self.skipped = Some((self.skipped.map_or(from, |(first, _)| first), to));
+            self.skipped = Some((self.skipped.map_or(after, |(first, _)| first), before));
         }
     }
 
@@ -246,8 +250,9 @@ impl EventPrinter {
 fn print_delivery(out: &mut Output, delivery: Delivery) -> Result<(), CliError> {
     match delivery {
         Delivery::Event(record) => event_format::print(out, &record),
-        Delivery::Lagged { from, to } => {
-            out.line(&format!("events {from} to {to} are not shown; `mainstay events` has what is kept"))
+        Delivery::Lagged { after, before } => {
+            let missing = journal::gap(after, before);
+            out.line(&format!("not shown: {missing}; `mainstay events` has what is kept"))
         }
     }
 }

@@ -52,7 +52,7 @@ fn runtime(page: &mut TextEncoder, status: &RuntimeReport) {
         "How long the runtime has been running.",
         seconds(status.uptime_ms),
     );
-    page.counter("mainstay_journal_events_total", "Events in the journal, of earlier runs too.", status.seq);
+    page.counter("mainstay_journal_events_total", "Events that this run has recorded.", status.seq);
 }
 
 fn connection(page: &mut TextEncoder, report: &ConnectionReport) {
@@ -260,7 +260,7 @@ mod tests {
 
     fn status() -> serde_json::Value {
         json!({
-            "runtime": {"boot": "b", "pid": 1, "uptime_ms": 61_500, "seq": 1234},
+            "runtime": {"run": 3, "boot": "b", "pid": 1, "uptime_ms": 61_500, "seq": 1234},
             "connection": {
                 "state": "reconnecting", "since": "", "attempt": 3, "max": 10, "next_attempt_at": "",
                 "next_attempt_in_ms": 250, "last_error": null,
@@ -294,7 +294,7 @@ mod tests {
                 # HELP mainstay_uptime_seconds How long the runtime has been running.
                 # TYPE mainstay_uptime_seconds gauge
                 mainstay_uptime_seconds 61.5
-                # HELP mainstay_journal_events_total Events in the journal, of earlier runs too.
+                # HELP mainstay_journal_events_total Events that this run has recorded.
                 # TYPE mainstay_journal_events_total counter
                 mainstay_journal_events_total 1234
                 # HELP mainstay_connection_state Which state the WebSocket is in.

@@ -9,9 +9,9 @@ use super::event::{Event, Level};
 pub struct JournalDegraded {
     /// What is wrong, or that it is mended.
     pub reason: String,
-    /// The first sequence number that is missing on disk, if any is.
+    /// The number of the first event of this run that is missing on disk, if any is.
     pub lost_from: Option<u64>,
-    /// The last sequence number that is missing on disk, if any is.
+    /// The number of the last event of this run that is missing on disk, if any is.
     pub lost_to: Option<u64>,
 }
 

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::cursor::Cursor;
+
 /// Why a journal could not be opened.
 #[derive(Debug, Error)]
 pub enum JournalError {
@@ -25,14 +27,14 @@ pub enum JournalError {
 
 /// A journal was closed while the disk refused its last lines.
 ///
-/// The next run says so as well, in its first event.
+/// Those lines are lost to later readers. The next run's first event says after which event this run ends on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("the last events of the journal, {from} to {to}, did not reach the disk: {reason}")]
 pub struct JournalLoss {
-    /// The first number that is not on disk.
-    pub from: u64,
-    /// The last number that is not on disk.
-    pub to: u64,
+    /// The first event that is not on disk.
+    pub from: Cursor,
+    /// The last event that is not on disk.
+    pub to: Cursor,
     /// What the system said.
     pub reason: String,
 }

@@ -17,7 +17,7 @@ pub enum Level {
 
 /// One kind of event: plain data that serialises to a JSON object.
 ///
-/// The journal adds `seq`, `boot`, `at`, `mono_ms`, `actor`, `generation`, `kind` and `crc`; the event's own
+/// The journal adds `run`, `seq`, `at`, `mono_ms`, `actor`, `generation`, `kind` and `crc`; the event's own
 /// fields must not bear these names.
 pub trait Event: Serialize {
     /// The stable name of the kind, in snake case.

@@ -6,88 +6,118 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::config::JournalConfig;
+use super::cursor::{Cursor, NUMBER_MAX};
 use super::degraded::JournalDegraded;
 use super::error::JournalError;
-use super::log::RESERVED_NUMBERS;
-use super::numbers::{Numbers, Standing};
+use super::event::Event;
 use super::permissions;
+use super::record::{RUN_END_KIND, Record};
 use super::segment::{self, Segment, Tail};
 
-/// The greatest number that is exact in every JSON reader.
-const SEQ_MAX: u64 = (1 << 53) - 1;
+/// How far back the end of a run is looked for: after `runtime_stopped` come few events, if any.
+const END_RECORDS_MAX: usize = 256;
+/// How often a group is written to a new file because the one before was gone when the group was synced.
+const PLACES_MAX: usize = 3;
 
 /// Where lines go. Tests put a disk in its place that does as they say.
 pub(super) trait Disk: Send + 'static {
-    /// Brings lines to disk, whole and in order, the first of them numbered `first_seq`. Also says how many are there to
-    /// stay: all, unless there is an error. The rest has to be given again before anything else.
-    fn append(&mut self, first_seq: u64, lines: &[Arc<str>]) -> (usize, io::Result<()>);
+    /// Brings lines to disk, whole and in order, the first of them numbered `first_seq`. What is not written has to be
+    /// given again before anything else.
+    fn append(&mut self, first_seq: u64, lines: &[Arc<str>]) -> WriteOutcome;
+}
 
-    /// Notes durably that numbers up to `through` may be given.
-    fn reserve(&mut self, through: u64) -> io::Result<()>;
+/// The result of writing a group.
+pub(super) struct WriteOutcome {
+    /// The lines that are on disk to stay, from the first: all, unless there is an error.
+    pub(super) written: usize,
+    /// Earlier lines that are no longer on disk.
+    pub(super) lost: Option<JournalDegraded>,
+    pub(super) result: io::Result<()>,
+}
 
-    /// Notes durably that the run ended in order with `last` as its last number.
-    fn finish(&mut self, last: u64) -> io::Result<()>;
+impl WriteOutcome {
+    pub(super) fn nothing() -> Self {
+        Self { written: 0, lost: None, result: Ok(()) }
+    }
 }
 
 /// The files on disk.
 pub(super) struct JournalFiles {
     dir: PathBuf,
-    tail: Tail,
+    run: u64,
+    /// The segment that is written to. `None` while it is lost and the next one cannot be made.
+    tail: Option<Tail>,
+    /// The number of this run's first line in the tail.
+    tail_first_seq: u64,
     /// The file takes no more bytes, whatever its size.
     is_tail_full: bool,
     segment_bytes_max: u64,
     segments_max: usize,
-    numbers: Numbers,
     write_buffer: Vec<u8>,
-    _lock: File,
+    lock: File,
 }
 
-/// How the last run left the folder.
+/// What the folder says of earlier runs.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct RecoveredState {
-    /// The last number that may have been given.
-    pub(super) last_seq: u64,
-    /// Numbers that may have been given, and whose lines are not here.
-    pub(super) lost_range: Option<(u64, u64)>,
-    pub(super) is_clean_shutdown: bool,
+    /// The number of the run that begins now.
+    pub(super) run: u64,
+    /// The last event of the previous run, if that one ended without notice.
+    pub(super) interrupted_after: Option<Cursor>,
 }
 
 impl JournalFiles {
-    /// Locks `dir` and takes up its last segment.
+    /// Locks `dir`, takes up its last segment, and finds the number of the run that begins.
     pub(super) fn open(dir: &Path, config: &JournalConfig) -> Result<(Self, RecoveredState), JournalError> {
         let io = |source| JournalError::Io { dir: dir.to_owned(), source };
         permissions::create_private_dir(dir).map_err(io)?;
         let lock = lock_dir(dir)?;
-        let segments = segment::list_segments(dir).map_err(io)?;
-        let last = segments.last().cloned().unwrap_or_else(|| Segment::new(dir, 1));
-        let (tail, seq_on_disk) = Tail::open(&last).map_err(io)?;
-        let (numbers, standing) = Numbers::open(dir).map_err(io)?;
+        let (recovered, tail) = recover(dir).map_err(io)?;
         sync_dir(dir);
-        let legacy = recover_state(seq_on_disk, standing);
-        if legacy.last_seq > SEQ_MAX - RESERVED_NUMBERS {
-            let said = format!("it has reached number {}, and no number may exceed {SEQ_MAX}", legacy.last_seq);
-            return Err(io(io::Error::new(io::ErrorKind::InvalidData, said)));
-        }
         let files = Self {
             dir: dir.to_owned(),
-            tail,
+            run: recovered.run,
+            tail: Some(tail),
+            tail_first_seq: 1,
             is_tail_full: false,
             segment_bytes_max: config.segment_bytes_max.max(1),
             segments_max: config.segments_max.max(1),
-            numbers,
             write_buffer: Vec::new(),
-            _lock: lock,
+            lock,
         };
-        Ok((files, legacy))
+        Ok((files, recovered))
     }
 
-    fn start_segment(&mut self, first_seq: u64) -> io::Result<()> {
-        (self.tail, _) = Tail::open(&Segment::new(&self.dir, first_seq))?;
+    /// Returns the segment for the next line, which is numbered `first_seq`.
+    fn tail_for(&mut self, first_seq: u64) -> io::Result<&mut Tail> {
+        let is_full = |tail: &Tail| self.is_tail_full || tail.bytes >= self.segment_bytes_max;
+        let tail = match self.tail.take().filter(|tail| !is_full(tail)) {
+            Some(tail) => tail,
+            None => self.start_segment(first_seq)?,
+        };
+        Ok(self.tail.insert(tail))
+    }
+
+    fn start_segment(&mut self, first_seq: u64) -> io::Result<Tail> {
+        permissions::folder(&self.dir)?;
+        self.keep_lock()?;
+        let (tail, _) = Tail::open(&Segment::new(&self.dir, Cursor::new(self.run, first_seq)))?;
         self.is_tail_full = false;
+        self.tail_first_seq = first_seq;
         sync_dir(&self.dir);
         if let Err(error) = self.delete_old_segments() {
             // New lines matter more; the next change of segments tries again.
             tracing::warn!(target: "mainstay", %error, "an old segment of the journal cannot be deleted");
+        }
+        Ok(tail)
+    }
+
+    /// Locks the folder again if somebody has deleted it with the lock.
+    fn keep_lock(&mut self) -> io::Result<()> {
+        let is_cached =
+            fs::metadata(lock_path(&self.dir)).is_ok_and(|at| segment::is_same_file(&self.lock, &at));
+        if !is_cached {
+            self.lock = lock(&self.dir).map_err(io::Error::other)?;
         }
         Ok(())
     }
@@ -97,69 +127,131 @@ impl JournalFiles {
         let surplus = segments.len().saturating_sub(self.segments_max);
         segments[..surplus].iter().try_for_each(|old| fs::remove_file(&old.path))
     }
+
+    /// Lets the tail go if its file is no longer the one at its path. Says which lines before `first_seq` went with it.
+    fn drop_lost_tail(&mut self, first_seq: u64) -> Option<JournalDegraded> {
+        let tail = self.tail.take_if(|tail| !tail.is_in_place())?;
+        let has_others = segment::list_segments(&self.dir).is_ok_and(|segments| !segments.is_empty());
+        let lost = (if has_others { self.tail_first_seq } else { 1 }, first_seq - 1);
+        let name = tail.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let reason = format!(
+            "{name} was deleted, replaced or emptied while it was written to; another file follows it"
+        );
+        Some(JournalDegraded::new(reason, (lost.0 <= lost.1).then_some(lost)))
+    }
 }
 
 impl Disk for JournalFiles {
-    fn append(&mut self, first_seq: u64, lines: &[Arc<str>]) -> (usize, io::Result<()>) {
-        if (self.tail.bytes >= self.segment_bytes_max || self.is_tail_full)
-            && let Err(error) = self.start_segment(first_seq)
-        {
-            return (0, Err(error));
-        }
+    fn append(&mut self, first_seq: u64, lines: &[Arc<str>]) -> WriteOutcome {
         self.write_buffer.clear();
         for line in lines {
             self.write_buffer.extend_from_slice(line.as_bytes());
             self.write_buffer.push(b'\n');
         }
-        let (bytes, outcome) = self.tail.append(&self.write_buffer);
-        let is_too_large = |error: &io::Error| error.kind() == io::ErrorKind::FileTooLarge;
-        self.is_tail_full = self.tail.bytes > 0 && outcome.as_ref().is_err_and(is_too_large);
-        let whole = self.write_buffer[..bytes].iter().filter(|byte| **byte == b'\n').count();
-        (whole, outcome)
-    }
-
-    fn reserve(&mut self, through: u64) -> io::Result<()> {
-        self.numbers.reserve(through)
-    }
-
-    fn finish(&mut self, last: u64) -> io::Result<()> {
-        self.numbers.conclude(last)
+        let write_buffer = std::mem::take(&mut self.write_buffer);
+        let outcome = self.append_group(first_seq, &write_buffer);
+        self.write_buffer = write_buffer;
+        outcome
     }
 }
 
-impl RecoveredState {
-    /// What there is to say of the numbers that are not here.
-    pub(super) fn to_event(&self) -> Option<JournalDegraded> {
-        let reason = if self.is_clean_shutdown {
-            "the disk refused the last lines of the last run"
-        } else {
-            "the last run did not end in order; what it recorded under these numbers, if anything, is lost"
-        };
-        self.lost_range.map(|lost| JournalDegraded::new(reason, Some(lost)))
+impl JournalFiles {
+    fn append_group(&mut self, first_seq: u64, write_buffer: &[u8]) -> WriteOutcome {
+        let mut lost = None;
+        for _ in 0..PLACES_MAX {
+            lost = lost.or(self.drop_lost_tail(first_seq));
+            let tail = match self.tail_for(first_seq) {
+                Ok(tail) => tail,
+                Err(error) => return WriteOutcome { written: 0, lost, result: Err(error) },
+            };
+            let (bytes, result) = tail.append(write_buffer);
+            // What is written to a file that has no name any more is written for nobody.
+            if bytes == 0 || tail.is_in_place() {
+                let is_too_large = |error: &io::Error| error.kind() == io::ErrorKind::FileTooLarge;
+                self.is_tail_full = tail.bytes > 0 && result.as_ref().is_err_and(is_too_large);
+                let written = write_buffer[..bytes].iter().filter(|byte| **byte == b'\n').count();
+                return WriteOutcome { written, lost, result };
+            }
+        }
+        let error = io::Error::other("each new file of the journal is deleted at once");
+        WriteOutcome { written: 0, lost, result: Err(error) }
     }
 }
 
-/// What follows from the last line on disk and the note on numbers.
-fn recover_state(seq_on_disk: u64, standing: Standing) -> RecoveredState {
-    let (through, is_concluded) = match standing {
-        // A journal that was never written to, or by a version that reserved nothing.
-        Standing::Unused => (seq_on_disk, true),
-        Standing::Unreadable => (seq_on_disk.saturating_add(RESERVED_NUMBERS), false),
-        Standing::Known(note) => (note.through, note.is_concluded),
+/// Finds out what earlier runs left in `dir`, and takes up the last segment or makes the first one.
+fn recover(dir: &Path) -> io::Result<(RecoveredState, Tail)> {
+    let mut segments = segment::list_segments(dir)?;
+    let Some(last) = segments.pop() else {
+        let (tail, _) = Tail::open(&Segment::new(dir, Cursor::new(1, 1)))?;
+        return Ok((RecoveredState { run: 1, interrupted_after: None }, tail));
     };
-    let lost = (through > seq_on_disk).then_some((seq_on_disk.saturating_add(1), through));
-    RecoveredState { last_seq: through.max(seq_on_disk), lost_range: lost, is_clean_shutdown: is_concluded }
+    let (tail, lines) = Tail::open(&last)?;
+    let mut end = RunEnd::of(&lines);
+    // Numbers that a segment's name promises are taken, whatever is in it.
+    let named = last.first.run + u64::from(last.first.last_seq > 1);
+    while end.last.is_none()
+        && let Some(earlier) = segments.pop()
+    {
+        let content = fs::read(&earlier.path)?;
+        let earlier = RunEnd::of(&content[..segment::complete_bytes(&content)]);
+        end = RunEnd { is_damaged: end.is_damaged || earlier.is_damaged, ..earlier };
+    }
+    // A damaged line may be of a run of which nothing else is left.
+    let run = end.last.map_or(1, |last| last.run + 1).max(named) + u64::from(end.is_damaged);
+    if run > NUMBER_MAX {
+        let said = format!("it has reached run {run}, and no run may exceed {NUMBER_MAX}");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, said));
+    }
+    let interrupted_after = end.last.filter(|_| !end.is_in_order);
+    Ok((RecoveredState { run, interrupted_after }, tail))
 }
 
-/// One writer a folder: the lock goes with the process, however that ends.
+/// How the last run in some lines ended.
+struct RunEnd {
+    /// Its last event.
+    last: Option<Cursor>,
+    /// It has said that it stopped.
+    is_in_order: bool,
+    /// There are damaged lines after its last event.
+    is_damaged: bool,
+}
+
+impl RunEnd {
+    fn of(whole_lines: &[u8]) -> Self {
+        let mut end = Self { last: None, is_in_order: false, is_damaged: false };
+        let lines = whole_lines.split(|byte| *byte == b'\n').rev().filter(|line| !line.is_empty());
+        for line in lines.take(END_RECORDS_MAX) {
+            let record = std::str::from_utf8(line).ok().and_then(|text| Record::parse(text).ok());
+            match (record, end.last) {
+                (None, None) => end.is_damaged = true,
+                (None, Some(_)) => {}
+                (Some(record), Some(last)) if record.run != last.run => break,
+                (Some(record), _) => {
+                    end.last.get_or_insert(record.cursor());
+                    end.is_in_order = record.kind == RUN_END_KIND;
+                    if record.kind != JournalDegraded::KIND {
+                        break;
+                    }
+                }
+            }
+        }
+        end
+    }
+}
+
+/// Locks the folder: one writer a folder. The lock ends with the process, however that ends.
 fn lock_dir(dir: &Path) -> Result<File, JournalError> {
     let io = |source| JournalError::Io { dir: dir.to_owned(), source };
-    let file = permissions::private_file_options().write(true).open(dir.join("journal.lock")).map_err(io)?;
+    let file = permissions::file().write(true).open(lock_path(dir)).map_err(io)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(JournalError::InUse { dir: dir.to_owned() }),
         Err(TryLockError::Error(source)) => Err(io(source)),
     }
+}
+
+fn lock_path(dir: &Path) -> PathBuf {
+    dir.join("journal.lock")
 }
 
 /// Makes sure that files which were made or deleted stay so. What is in them does not depend on it, so a system that

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use thiserror::Error;
 
+use super::cursor::NUMBER_MAX;
 use super::timestamp::TimestampFormatter;
 
 /// Room that is kept for the next line after a long one.
@@ -31,9 +32,17 @@ pub enum LineError {
     /// Its content is no event.
     #[error("the content is no event: {0}")]
     NotAnEvent(String),
+    /// Its run or its number is larger than any that a journal gives.
+    #[error("its {name} is {number}, and {NUMBER_MAX} is the largest that a journal gives")]
+    TooLarge {
+        /// `run` or `seq`.
+        name: &'static str,
+        /// What the line says.
+        number: u64,
+    },
 }
 
-/// An event on its way to becoming a line: everything but its place in the journal. Made before the journal is locked.
+/// An event as a line without its place in the journal. Made before the journal is locked.
 pub(super) struct UnsequencedLine<'a> {
     /// `actor`, `generation` and `kind`, as members of the line.
     members: String,
@@ -53,41 +62,44 @@ impl<'a> UnsequencedLine<'a> {
     }
 }
 
-/// Writes lines. Keeps what they have in common.
+/// Writes the lines of one run.
 pub(super) struct LineEncoder {
-    /// The boot id and the beginning of what follows it, as members of the line.
-    boot_member: String,
+    run: u64,
     timestamp: TimestampFormatter,
     line: String,
 }
 
 impl LineEncoder {
-    pub(super) fn new(boot: &str) -> Self {
-        let mut members = r#","boot":"#.to_owned();
-        push_json_string(boot, &mut members);
-        members.push_str(r#","at":""#);
-        Self { boot_member: members, timestamp: TimestampFormatter::default(), line: String::new() }
+    pub(super) fn new(run: u64) -> Self {
+        Self { run, timestamp: TimestampFormatter::default(), line: String::new() }
     }
 
-    /// The line of `draft`, without its line break.
-    pub(super) fn encode(&mut self, seq: u64, at: Timestamp, mono_ms: u64, draft: &UnsequencedLine<'_>) -> Arc<str> {
+    /// Returns `unsequenced` as the line with number `seq`, without its line break.
+    pub(super) fn encode(
+        &mut self,
+        seq: u64,
+        at: Timestamp,
+        mono_ms: u64,
+        unsequenced: &UnsequencedLine<'_>,
+    ) -> Arc<str> {
         let line = &mut self.line;
         line.clear();
-        let _ = write!(line, r#"{{"seq":{seq}"#);
-        line.push_str(&self.boot_member);
+        // Writing to a string cannot fail.
+        let _ = write!(line, r#"{{"run":{},"seq":{seq},"at":""#, self.run);
         self.timestamp.append_to(at, line);
         let _ = write!(line, r#"","mono_ms":{mono_ms}"#);
-        line.push_str(&draft.members);
-        let own = draft.fields.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default();
+        line.push_str(&unsequenced.members);
+        let own =
+            unsequenced.fields.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default();
         if !own.is_empty() {
             line.push(',');
             line.push_str(own);
         }
         line.push('}');
         append_checksum(line);
-        let sealed = Arc::from(line.as_str());
+        let encoded = Arc::from(line.as_str());
         line.shrink_to(LINE_CAPACITY_MAX);
-        sealed
+        encoded
     }
 }
 
@@ -103,15 +115,15 @@ pub(super) fn push_json_string(text: &str, json: &mut String) {
     }
 }
 
-/// Puts the checksum of a JSON object that has members into it, as its last one.
-pub(super) fn append_checksum(object: &mut String) {
+/// Appends the checksum of a JSON object that has members, as its last member.
+fn append_checksum(object: &mut String) {
     let crc = crc32c::crc32c(object.as_bytes());
     object.pop();
     // Writing to a string cannot fail.
     let _ = write!(object, r#","crc":"{crc:08x}"}}"#);
 }
 
-/// The line's content without its checksum, once that has been found right.
+/// Checks a line's checksum, and returns its content without it.
 pub(super) fn verify_checksum(line: &str) -> Result<String, LineError> {
     const MEMBER_BYTES: usize = r#","crc":"00000000"}"#.len();
     let (body, member) = line
@@ -141,20 +153,20 @@ mod tests {
     use super::*;
 
     fn line(actor: &str, fields: &str) -> Arc<str> {
-        let draft = UnsequencedLine::new(actor, 2, "actor_exited", fields);
-        LineEncoder::new("b0").encode(7, Timestamp::UNIX_EPOCH, 12, &draft)
+        let unsequenced = UnsequencedLine::new(actor, 2, "actor_exited", fields);
+        LineEncoder::new(3).encode(7, Timestamp::UNIX_EPOCH, 12, &unsequenced)
     }
 
     #[test]
     fn line_has_header_then_fields_then_checksum() {
         let line = line("root/a", r#"{"cause":"panic"}"#);
-        expect_test::expect![[r#"{"seq":7,"boot":"b0","at":"1970-01-01T00:00:00.000Z","mono_ms":12,"actor":"root/a","generation":2,"kind":"actor_exited","cause":"panic","crc":"ab3f9591"}"#]].assert_eq(&line);
+        expect_test::expect![[r#"{"run":3,"seq":7,"at":"1970-01-01T00:00:00.000Z","mono_ms":12,"actor":"root/a","generation":2,"kind":"actor_exited","cause":"panic","crc":"71620354"}"#]].assert_eq(&line);
     }
 
     #[test]
     fn line_without_fields_is_valid() {
         let line = line("root/a", "{}");
-        expect_test::expect![[r#"{"seq":7,"boot":"b0","at":"1970-01-01T00:00:00.000Z","mono_ms":12,"actor":"root/a","generation":2,"kind":"actor_exited","crc":"5c23debd"}"#]].assert_eq(&line);
+        expect_test::expect![[r#"{"run":3,"seq":7,"at":"1970-01-01T00:00:00.000Z","mono_ms":12,"actor":"root/a","generation":2,"kind":"actor_exited","crc":"009943e8"}"#]].assert_eq(&line);
         assert!(verify_checksum(&line).is_ok());
     }
 
@@ -188,6 +200,25 @@ mod tests {
     fn text_without_checksum_is_an_error() {
         for text in ["", "{}", "ä", "{\"seq\":1}", &"ß".repeat(30)] {
             assert_eq!(verify_checksum(text), Err(LineError::NoChecksum));
+        }
+    }
+
+    #[test]
+    fn a_number_that_no_journal_gives_is_refused_with_its_name() {
+        for (run, seq, refused) in [
+            (NUMBER_MAX, NUMBER_MAX, None),
+            (1, u64::MAX, Some("seq")),
+            (NUMBER_MAX + 1, 1, Some("run")),
+            (u64::MAX, u64::MAX, Some("run")),
+        ] {
+            let unsequenced = UnsequencedLine::new("root", 0, "noted", "{}");
+            let line = LineEncoder::new(run).encode(seq, Timestamp::UNIX_EPOCH, 0, &unsequenced);
+            let error = super::super::Record::parse(&line).err().map(|error| error.to_string());
+            assert_eq!(error.is_some(), refused.is_some(), "{line}: {error:?}");
+            if let (Some(error), Some(name)) = (error, refused) {
+                assert!(error.contains(&format!("its {name} is ")), "{error}");
+                assert!(error.contains("9007199254740991 is the largest"), "{error}");
+            }
         }
     }
 }

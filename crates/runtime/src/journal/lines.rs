@@ -50,11 +50,11 @@ impl<R: BufRead> Lines<R> {
 mod tests {
     use super::*;
     use crate::journal::Record;
-    use crate::journal::line::{UnsequencedLine, LineEncoder};
+    use crate::journal::line::{LineEncoder, UnsequencedLine};
 
     fn line(seq: u64) -> String {
-        let draft = UnsequencedLine::new("root", 0, "noted", "{}");
-        LineEncoder::new("b").encode(seq, jiff::Timestamp::UNIX_EPOCH, 0, &draft).to_string()
+        let unsequenced = UnsequencedLine::new("root", 0, "noted", "{}");
+        LineEncoder::new(1).encode(seq, jiff::Timestamp::UNIX_EPOCH, 0, &unsequenced).to_string()
     }
 
     fn read(text: &[u8]) -> Vec<Entry> {

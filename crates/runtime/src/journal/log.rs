@@ -1,198 +1,241 @@
-//! What is behind the journal's lock: the numbering and everything that must follow its order.
+//! The state behind the journal's lock: the numbering, the newest lines, and what the disk still lacks.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::cursor::Cursor;
 use super::error::JournalLoss;
-use super::line::{UnsequencedLine, LineEncoder};
+use super::line::{LineEncoder, UnsequencedLine};
 use super::recent_lines::RecentLines;
 
-/// Numbers that are reserved ahead, and so the most that a run which did not end in order leaves unused.
-pub(super) const RESERVED_NUMBERS: u64 = 4096;
 /// Lines written and synced together, at most.
 const BATCH_LINES_MAX: usize = 512;
 /// Bytes written and synced together, at most, but for a single line.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
-/// The numbered lines, and how far the disk has them.
+/// The numbered lines of one run, and how many of them the disk has.
 pub(super) struct Log {
+    run: u64,
     seq: u64,
     recent: RecentLines,
     encoder: LineEncoder,
     /// The newest line's: a line never seems older than the one before it.
     mono_ms: u64,
-    /// Nothing where the journal lives in memory alone.
+    /// `None` where the journal lives in memory alone.
     pub(super) backlog: Option<DiskBacklog>,
 }
 
-/// What the disk still has to get, and how it is getting on.
+/// What the disk still lacks, and what its writer is doing.
 pub(super) struct DiskBacklog {
     /// Every line up to this number is on disk, or known to be lost.
     pub(super) settled_seq: u64,
-    /// The lines after that one, as far as the writer has taken them. What the disk has refused stays here until it is
-    /// taken: readers may have seen it in the file, and must find it there again.
+    /// The lines after that one that the writer has taken. What the disk has refused stays here until it is written:
+    /// readers may have seen it in the file, and must find it there again.
     pub(super) batch: VecDeque<Arc<str>>,
-    /// Numbers up to this one are never used by another run. All of them while the disk lets none be reserved.
-    pub(super) reserved: u64,
-    /// The disk has refused, and will be tried again after a while.
-    pub(super) is_failing: bool,
-    /// The writer waits to be woken.
-    pub(super) is_writer_waiting: bool,
-    /// The writer lets a group come together.
-    pub(super) is_writer_batching: bool,
-    /// Somebody waits until the lines so far are on disk.
-    pub(super) is_flush_requested: bool,
-    /// No more lines are taken.
-    pub(super) is_closing: bool,
-    /// How the writer ended.
-    pub(super) writer_result: Option<Result<(), JournalLoss>>,
+    pub(super) disk: DiskState,
+    pub(super) demand: Demand,
+    pub(super) writer: WriterState,
 }
 
-/// Where a line is to be found.
+/// How the disk treats this run's lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DiskState {
+    /// It has none yet. A run that leaves nothing on disk leaves its number to the next run, so none of its lines is
+    /// shown until one is on disk.
+    Empty,
+    /// It takes them.
+    Taking,
+    /// It refuses them, and is tried again after a while.
+    Refusing,
+}
+
+/// What callers ask of the writer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Demand {
+    /// Write when a group is full or old enough.
+    WriteBatch,
+    /// Write what there is: a caller waits for it.
+    Flush,
+    /// Take no more lines, write what there is, and end.
+    Close,
+}
+
+/// What the writer's thread is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum WriterState {
+    Working,
+    /// It waits to be woken.
+    Asleep,
+    /// It waits a moment for more lines.
+    Gathering,
+    Ended(Result<(), JournalLoss>),
+}
+
+/// Where a line of this run is to be found.
 #[derive(Debug, PartialEq)]
 pub(super) enum LineLocation {
-    /// It has not been recorded yet, or its number is not reserved yet.
+    /// It is not recorded yet, or may not be shown yet.
     Pending,
     Memory(Arc<str>),
     Disk,
-    /// It, and all up to this number, cannot be had any more.
+    /// It, and all up to this number, can no longer be had.
     Lost(u64),
 }
 
 impl Log {
-    /// A journal that goes on after number `seq`.
-    pub(super) fn new(boot: &str, seq: u64, memory_lines_max: usize, debt: Option<DiskBacklog>) -> Self {
-        let memory = RecentLines::new(seq + 1, memory_lines_max);
-        Self { seq, recent: memory, encoder: LineEncoder::new(boot), mono_ms: 0, backlog: debt }
+    /// Returns the empty log of run `run`.
+    pub(super) fn new(run: u64, memory_lines_max: usize, backlog: Option<DiskBacklog>) -> Self {
+        let recent = RecentLines::new(1, memory_lines_max);
+        Self { run, seq: 0, recent, encoder: LineEncoder::new(run), mono_ms: 0, backlog }
     }
 
     /// Numbers and keeps a line.
-    pub(super) fn append(&mut self, at: Timestamp, mono_ms: u64, draft: &UnsequencedLine<'_>) {
+    pub(super) fn append(&mut self, at: Timestamp, mono_ms: u64, unsequenced: &UnsequencedLine<'_>) {
         self.mono_ms = self.mono_ms.max(mono_ms);
         self.seq += 1;
-        self.recent.push(self.encoder.encode(self.seq, at, self.mono_ms, draft));
-        let owed_from = self.first_unwritten();
-        while self.recent.pop_excess(owed_from).is_some() {}
+        self.recent.push(self.encoder.encode(self.seq, at, self.mono_ms, unsequenced));
+        let first_unwritten = self.first_unwritten();
+        while self.recent.pop_excess(first_unwritten).is_some() {}
     }
 
     fn first_unwritten(&self) -> u64 {
-        self.backlog.as_ref().map_or(u64::MAX, |debt| debt.settled_seq + 1)
+        self.backlog.as_ref().map_or(u64::MAX, |backlog| backlog.settled_seq + 1)
     }
 
-    /// The newest number that has been given.
+    pub(super) fn run(&self) -> u64 {
+        self.run
+    }
+
+    /// Returns the newest number of this run.
     pub(super) fn newest_seq(&self) -> u64 {
         self.seq
     }
 
-    /// The newest number that may be shown: it must not come again even if the process ends at once.
+    /// Returns the newest number of this run that may be shown: 0 until a line of the run is on disk, or the disk refuses.
     pub(super) fn visible_seq(&self) -> u64 {
-        self.backlog.as_ref().map_or(self.seq, |debt| self.seq.min(debt.reserved))
+        match &self.backlog {
+            Some(DiskBacklog { disk: DiskState::Empty, .. }) => 0,
+            _ => self.seq,
+        }
     }
 
-    /// Where the line numbered `seq` is to be found.
+    /// Returns where the line numbered `seq` is to be found.
     pub(super) fn locate(&self, seq: u64) -> LineLocation {
         if seq > self.visible_seq() {
             return LineLocation::Pending;
         }
-        let in_hand = || self.backlog.as_ref().and_then(|debt| debt.batched_line(seq));
-        if let Some(line) = self.recent.get(seq).or_else(in_hand) {
-            return LineLocation::Memory(Arc::clone(line));
+        let in_batch = || self.backlog.as_ref().and_then(|backlog| backlog.in_batch(seq));
+        if let Some(line) = self.recent.get(seq).or_else(in_batch) {
+            return LineLocation::RecentLines(Arc::clone(line));
         }
         match &self.backlog {
-            Some(debt) if seq <= debt.settled_seq => LineLocation::Disk,
+            Some(backlog) if seq <= backlog.settled_seq => LineLocation::Disk,
             _ => LineLocation::Lost(self.recent.first_seq() - 1),
         }
     }
 
-    /// The last number that only the disk can have.
-    pub(super) fn last_disk_only_seq(&self) -> u64 {
-        let settled = self.backlog.as_ref().map_or(0, |debt| debt.settled_seq);
-        settled.min(self.recent.first_seq() - 1)
+    /// Returns the number of the oldest line that memory has.
+    pub(super) fn first_in_memory(&self) -> u64 {
+        self.recent.first_seq()
     }
 
-    /// Whether it should be woken up for what has happened since it went to sleep.
+    /// Returns the last number of this run that only the disk can have.
+    pub(super) fn last_disk_only_seq(&self) -> u64 {
+        let settled_seq = self.backlog.as_ref().map_or(0, |backlog| backlog.settled_seq);
+        settled_seq.min(self.recent.first_seq() - 1)
+    }
+
+    /// Whether the writer waits and has a reason to go on.
     pub(super) fn should_wake_writer(&self) -> bool {
-        self.backlog.as_ref().is_some_and(|debt| {
-            let work = debt.is_closing || self.has_unwritten() && !debt.is_failing || self.is_short();
-            debt.is_writer_waiting && work || debt.is_writer_batching && self.must_flush()
+        self.backlog.as_ref().is_some_and(|backlog| match backlog.writer {
+            WriterState::Asleep => {
+                backlog.demand == Demand::Close || self.is_behind() && backlog.disk != DiskState::Refusing
+            }
+            WriterState::Gathering => self.must_flush(),
+            WriterState::Working | WriterState::Ended(_) => false,
         })
     }
 
-    /// Whether the lines that the disk lacks should not wait for others to come together with them.
+    /// Whether the lines that the disk lacks should not wait for more lines.
     pub(super) fn must_flush(&self) -> bool {
-        let owed = self.seq.saturating_sub(self.first_unwritten().saturating_sub(1));
-        self.is_short()
-            || self.backlog.as_ref().is_some_and(|debt| {
-                debt.is_closing || debt.is_flush_requested || !debt.batch.is_empty() || owed >= BATCH_LINES_MAX as u64
-            })
+        let behind = self.seq.saturating_sub(self.first_unwritten().saturating_sub(1));
+        self.backlog.as_ref().is_some_and(|backlog| {
+            backlog.demand != Demand::WriteBatch
+                || backlog.disk == DiskState::Empty
+                || !backlog.batch.is_empty()
+                || behind >= BATCH_LINES_MAX as u64
+        })
     }
 
     /// Whether the disk lacks a line.
-    pub(super) fn has_unwritten(&self) -> bool {
+    pub(super) fn is_behind(&self) -> bool {
         self.first_unwritten() <= self.seq
     }
 
-    /// Whether numbers should be reserved: in time, so that no line has to wait for it.
-    pub(super) fn is_short(&self) -> bool {
-        self.backlog.as_ref().is_some_and(|debt| debt.reserved - self.visible_seq() < RESERVED_NUMBERS / 2)
-    }
-
-    /// Takes the next lines in hand, if there are none. What the disk lacks and memory no longer has is lost, and counts as
-    /// settled from now on.
+    /// Fills the batch if it is empty. What the disk lacks and memory no longer has is lost, and counts as settled from now
+    /// on; returns its first and last number.
     pub(super) fn take_batch(&mut self) -> Option<(u64, u64)> {
-        let debt = self.backlog.as_mut().filter(|debt| debt.batch.is_empty())?;
-        debt.is_flush_requested = false;
-        let lost = (debt.settled_seq + 1, self.recent.first_seq() - 1);
-        debt.settled_seq = debt.settled_seq.max(lost.1);
+        let backlog = self.backlog.as_mut().filter(|backlog| backlog.batch.is_empty())?;
+        if backlog.demand == Demand::Flush {
+            backlog.demand = Demand::WriteBatch;
+        }
+        let lost = (backlog.settled_seq + 1, self.recent.first_seq() - 1);
+        backlog.settled_seq = backlog.settled_seq.max(lost.1);
         let mut bytes = 0;
-        while debt.batch.len() < BATCH_LINES_MAX
+        while backlog.batch.len() < BATCH_LINES_MAX
             && bytes < BATCH_BYTES_MAX
-            && let Some(line) = self.recent.get(debt.settled_seq + 1 + debt.batch.len() as u64)
+            && let Some(line) = self.recent.get(backlog.settled_seq + 1 + backlog.batch.len() as u64)
         {
             bytes += line.len();
-            debt.batch.push_back(Arc::clone(line));
+            backlog.batch.push_back(Arc::clone(line));
         }
         (lost.0 <= lost.1).then_some(lost)
     }
 
-    /// The first `taken` lines in hand are on disk. Gives out what need not be kept any longer.
-    pub(super) fn mark_written(&mut self, taken: usize) -> Vec<Arc<str>> {
+    /// Notes that the first `written` lines of the batch are on disk. Returns lines that need not be kept any longer, so
+    /// that the caller can drop them without the lock.
+    pub(super) fn mark_written(&mut self, written: usize) -> Vec<Arc<str>> {
         let mut settled = Vec::new();
-        if let Some(debt) = &mut self.backlog {
-            debt.settled_seq += taken as u64;
-            settled.extend(debt.batch.drain(..taken));
+        if let Some(backlog) = &mut self.backlog {
+            backlog.settled_seq += written as u64;
+            settled_seq.extend(backlog.batch.drain(..written));
+            if written > 0 && backlog.disk == DiskState::Empty {
+                backlog.disk = DiskState::Taking;
+            }
         }
-        let owed_from = self.first_unwritten();
-        settled.extend(std::iter::from_fn(|| self.recent.pop_excess(owed_from)));
+        let first_unwritten = self.first_unwritten();
+        settled_seq.extend(std::iter::from_fn(|| self.recent.pop_excess(first_unwritten)));
         settled
     }
 
-    /// How many lines there was no room for since those in hand were taken.
+    /// Returns how many lines found no room since the batch was taken.
     pub(super) fn dropped_count(&self) -> u64 {
-        let in_hand = self.backlog.as_ref().map_or(0, |debt| debt.batch.len() as u64);
-        self.recent.first_seq().saturating_sub(self.first_unwritten().saturating_add(in_hand))
+        let in_batch = self.backlog.as_ref().map_or(0, |backlog| backlog.batch.len() as u64);
+        self.recent.first_seq().saturating_sub(self.first_unwritten().saturating_add(in_batch))
+    }
+
+    /// Returns the loss of everything that the disk lacks.
+    pub(super) fn loss(&self, reason: String) -> JournalLoss {
+        let from = self.first_unwritten().min(self.seq);
+        JournalLoss { from: Cursor::new(self.run, from), to: Cursor::new(self.run, self.seq), reason }
     }
 }
 
 impl DiskBacklog {
-    /// Of a disk that has every line up to number `seq`.
-    pub(super) fn empty(seq: u64, reserved: u64) -> Self {
+    /// Returns that of a disk that has nothing of the run yet.
+    pub(super) fn empty() -> Self {
         Self {
-            settled_seq: seq,
+            settled_seq: 0,
             batch: VecDeque::new(),
-            reserved,
-            is_failing: false,
-            is_writer_waiting: false,
-            is_writer_batching: false,
-            is_flush_requested: false,
-            is_closing: false,
-            writer_result: None,
+            disk: DiskState::Empty,
+            demand: Demand::WriteBatch,
+            writer: WriterState::Working,
         }
     }
 
-    fn batched_line(&self, seq: u64) -> Option<&Arc<str>> {
+    fn in_batch(&self, seq: u64) -> Option<&Arc<str>> {
         self.batch.get(usize::try_from(seq.checked_sub(self.settled_seq + 1)?).ok()?)
     }
 }
@@ -201,32 +244,69 @@ impl DiskBacklog {
 mod tests {
     use super::*;
 
+    /// The log of a disk that has line 1, with `lines` more.
     fn log_with(lines: usize) -> Log {
-        let mut log = Log::new("boot", 0, 8192, Some(DiskBacklog::empty(0, 1 << 20)));
-        for _ in 0..lines {
+        let mut log = Log::new(1, 8192, Some(DiskBacklog::empty()));
+        for _ in 0..=lines {
             log.append(Timestamp::UNIX_EPOCH, 0, &UnsequencedLine::new("root", 1, "noted", "{}"));
+            if log.newest() == 1 {
+                log.take_batch();
+                log.mark_written(1);
+            }
         }
         log
     }
 
+    fn with(mut log: Log, change: impl FnOnce(&mut DiskBacklog)) -> Log {
+        change(log.backlog.as_mut().unwrap());
+        log
+    }
+
     #[test]
-    fn log_flushes_on_full_batch_flush_request_or_close() {
+    fn a_line_waits_until_a_group_is_full_or_a_caller_waits() {
         assert!(!log_with(1).must_flush());
         assert!(!log_with(BATCH_LINES_MAX - 1).must_flush());
         assert!(log_with(BATCH_LINES_MAX).must_flush());
-        for press in [|debt: &mut DiskBacklog| debt.is_flush_requested = true, |debt: &mut DiskBacklog| debt.is_closing = true] {
-            let mut log = log_with(1);
-            log.backlog.iter_mut().for_each(press);
-            assert!(log.must_flush());
+        for demand in [Demand::Flush, Demand::Close] {
+            assert!(with(log_with(1), |backlog| backlog.demand = demand).must_flush(), "{demand:?}");
         }
     }
 
     #[test]
-    fn batching_writer_wakes_only_when_flush_is_needed() {
-        let mut log = log_with(1);
-        log.backlog.iter_mut().for_each(|debt| debt.is_writer_batching = true);
+    fn the_first_line_of_a_run_waits_for_no_other_and_is_shown_once_it_is_on_disk() {
+        let mut log = Log::new(1, 8192, Some(DiskBacklog::empty()));
+        log.append(Timestamp::UNIX_EPOCH, 0, &UnsequencedLine::new("root", 1, "noted", "{}"));
+        assert!(log.must_flush());
+        assert_eq!((log.visible_seq(), log.locate(1)), (0, LineLocation::Pending));
+        log.take_batch();
+        log.mark_written(0);
+        assert_eq!(log.visible_seq(), 0);
+        log.mark_written(1);
+        assert_eq!(log.visible_seq(), 1);
+        assert!(matches!(log.locate(1), LineLocation::RecentLines(_)));
+    }
+
+    #[test]
+    fn a_disk_that_refuses_the_first_line_hides_nothing() {
+        let mut log = Log::new(1, 8192, Some(DiskBacklog::empty()));
+        log.append(Timestamp::UNIX_EPOCH, 0, &UnsequencedLine::new("root", 1, "noted", "{}"));
+        assert_eq!(with(log, |backlog| backlog.disk = DiskState::Refusing).visible_seq(), 1);
+    }
+
+    #[test]
+    fn a_writer_that_gathers_is_woken_by_a_demand_alone() {
+        let log = with(log_with(1), |backlog| backlog.writer = WriterState::Gathering);
         assert!(!log.should_wake_writer());
-        log.backlog.iter_mut().for_each(|debt| debt.is_flush_requested = true);
-        assert!(log.should_wake_writer());
+        assert!(with(log, |backlog| backlog.demand = Demand::Flush).should_wake_writer());
+    }
+
+    #[test]
+    fn a_writer_that_sleeps_is_woken_by_a_line_unless_the_disk_refuses() {
+        let asleep = |log| with(log, |backlog| backlog.writer = WriterState::Asleep);
+        assert!(!asleep(log_with(0)).should_wake_writer());
+        assert!(asleep(log_with(1)).should_wake_writer());
+        let refused = with(asleep(log_with(1)), |backlog| backlog.disk = DiskState::Refusing);
+        assert!(!refused.should_wake_writer());
+        assert!(with(refused, |backlog| backlog.demand = Demand::Close).should_wake_writer());
     }
 }

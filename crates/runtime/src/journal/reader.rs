@@ -1,9 +1,11 @@
 //! Reads a journal's files, also while another process writes them.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use super::cursor::Cursor;
 use super::record::Record;
 use super::segment::{self, Segment};
 
@@ -25,12 +27,18 @@ pub enum Entry {
         /// What is wrong with it.
         reason: String,
     },
-    /// Numbers that should come next and are not there: deleted with an old segment, or lost.
+    /// A file of an earlier format, whose events have no run. It is passed over; such files are named first.
+    OlderFormat {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Events that should come next and are not here: deleted with an old segment, damaged, or never written.
     Missing {
-        /// The first that is missing.
-        from: u64,
-        /// The last that is missing.
-        to: u64,
+        /// The last place before the gap.
+        after: Cursor,
+        /// The first event after the gap. If it belongs to a later run, the number of missing events is not known, and may
+        /// be 0.
+        before: Cursor,
     },
 }
 
@@ -50,14 +58,21 @@ impl Entry {
 }
 
 /// Reads a journal in order, from one process or another. Never writes.
+///
+/// A run that ended without notice is no gap: its last event on disk is followed by the first event of the next run, which
+/// says so ([`RunInterrupted`](super::RunInterrupted)).
 #[derive(Debug)]
 pub struct Reader {
     dir: PathBuf,
     open: Option<OpenSegment>,
-    /// The last number that was returned or skipped; `None` before the first.
-    last_seq: Option<u64>,
-    after: u64,
-    pending_entry: Option<Entry>,
+    /// The last place that was returned or passed over; `None` before the first.
+    last: Option<Cursor>,
+    after: Cursor,
+    /// Events may be missing after `last`, and only numbers of the same run can tell.
+    is_doubtful: bool,
+    has_begun: bool,
+    /// Entries that were found and are to be returned first.
+    pending: VecDeque<Entry>,
 }
 
 #[derive(Debug)]
@@ -70,37 +85,55 @@ struct OpenSegment {
 }
 
 impl Reader {
-    /// Reads the events after number `after` (0: all that are kept) of the journal in `dir`.
+    /// Reads the events after `after` of the journal in `dir`: with [`Cursor::START`], all that are kept.
     ///
     /// The folder need not exist yet.
     #[must_use]
-    pub fn after(dir: &Path, after: u64) -> Self {
-        let last_seq = (after > 0).then_some(after);
-        Self { dir: dir.to_owned(), open: None, last_seq, after, pending_entry: None }
+    pub fn after(dir: &Path, after: Cursor) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            open: None,
+            last: (after > Cursor::START).then_some(after),
+            after,
+            is_doubtful: false,
+            has_begun: false,
+            pending: VecDeque::new(),
+        }
     }
 
-    /// The next entry; `None` when there is nothing more for now. A later call may find more.
+    /// Reads the next entry; `None` when there is nothing more for now. A later call may find more.
     ///
     /// # Errors
     /// When a file of the journal cannot be read.
     pub fn next_entry(&mut self) -> io::Result<Option<Entry>> {
-        if let Some(entry) = self.pending_entry.take() {
-            return Ok(Some(entry));
+        if !self.has_begun {
+            self.pending.extend(older_format(&self.dir)?);
+            self.has_begun = true;
         }
         loop {
+            if let Some(entry) = self.pending.pop_front() {
+                return Ok(Some(entry));
+            }
             let Some(entry) = self.read_entry()? else { return Ok(None) };
-            let Entry::Event(record, _) = &entry else { return Ok(Some(entry)) };
-            let seq = record.seq;
-            if seq <= self.after {
+            let Entry::Event(record, _) = &entry else {
+                self.is_doubtful = true;
+                return Ok(Some(entry));
+            };
+            let cursor = record.cursor();
+            let is_doubtful = std::mem::replace(&mut self.is_doubtful, false);
+            if cursor <= self.after {
                 continue;
             }
-            let expected = self.last_seq.replace(seq).map_or(seq, |last| last + 1);
-            if seq > expected {
-                self.pending_entry = Some(entry);
-                return Ok(Some(Entry::Missing { from: expected, to: seq - 1 }));
-            }
-            return Ok(Some(entry));
+            let gap = self.last.filter(|last| is_gap(*last, cursor, is_doubtful));
+            self.last = Some(cursor);
+            self.pending.extend(gap.map(|after| Entry::Missing { after, before: cursor }));
+            self.pending.push_back(entry);
         }
+    }
+
+    /// Whether events may be missing after the last one that was returned.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.is_doubtful
     }
 
     fn read_entry(&mut self) -> io::Result<Option<Entry>> {
@@ -113,8 +146,9 @@ impl Reader {
                 return Ok(Some(entry));
             }
             // The end of this file: either the writer has gone on to the next one, or there is no more yet.
-            let current = open.segment.first_seq;
-            let has_later = segments(&self.dir)?.iter().any(|later| later.first_seq > current);
+            let listed = segments(&self.dir)?;
+            let has_later = listed.iter().any(|later| *later > open.segment);
+            let is_cached = listed.contains(&open.segment);
             // What is there of a line may have been cut off or finished since it was read, so it is read again.
             open.discard_partial_line();
             if !has_later {
@@ -123,6 +157,8 @@ impl Reader {
             if let Some(entry) = open.next_line()? {
                 return Ok(Some(entry));
             }
+            // Others may have been deleted with this one.
+            self.is_doubtful |= !is_cached;
             let torn = open.take_torn_line();
             self.open_next_segment()?;
             if torn.is_some() {
@@ -143,8 +179,8 @@ impl Reader {
                         self.open = Some(OpenSegment { segment, file, offset_bytes: 0, buffer: Vec::new() });
                         return Ok(true);
                     }
-                    // Retention took it between the listing and now; the numbers will tell what is missing.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    // Retention took it between the listing and now, and maybe more.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => self.is_doubtful = true,
                     Err(error) => return Err(error),
                 }
             }
@@ -156,18 +192,38 @@ impl Reader {
         }
     }
 
-    /// Where to read on, the first choice first.
-    fn following_segments(&self) -> io::Result<Vec<Segment>> {
+    /// Returns where to read on, the first choice first.
+    fn following_segments(&mut self) -> io::Result<Vec<Segment>> {
         let mut segments = segments(&self.dir)?;
         let first = match &self.open {
-            Some(open) => segments.iter().position(|later| later.first_seq > open.segment.first_seq),
+            Some(open) => segments.iter().position(|later| *later > open.segment),
             None => {
-                let wanted = self.after.saturating_add(1);
-                Some(segments.iter().rposition(|segment| segment.first_seq <= wanted).unwrap_or(0))
+                let wanted = self.after.next();
+                let place = segments.iter().rposition(|segment| segment.first <= wanted);
+                self.is_doubtful = self.last.is_some() && place.is_none() && !segments.is_empty();
+                Some(place.unwrap_or(0))
             }
         };
         Ok(segments.split_off(first.unwrap_or(segments.len()).min(segments.len())))
     }
+}
+
+/// Whether events are missing between `last` and `next`, which was read after it.
+fn is_gap(last: Cursor, next: Cursor, is_doubtful: bool) -> bool {
+    if next.run == last.run {
+        next > last.next()
+    } else {
+        next.run > last.run && (next.seq > 1 || is_doubtful)
+    }
+}
+
+/// Names the files that an earlier version has left, which are passed over.
+fn older_format(dir: &Path) -> io::Result<Vec<Entry>> {
+    let files = match segment::list_older_format(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        listed => listed?,
+    };
+    Ok(files.into_iter().map(|file| Entry::OlderFormat { file }).collect())
 }
 
 fn segments(dir: &Path) -> io::Result<Vec<Segment>> {

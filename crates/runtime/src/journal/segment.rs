@@ -4,30 +4,39 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use super::cursor::{Cursor, NUMBER_MAX};
 use super::permissions;
-use super::record::Record;
 
-/// One file of a journal, named after the first number that it may hold.
+/// One file of a journal, named after the first event that it may hold.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Segment {
-    pub(super) first_seq: u64,
+    pub(super) first: Cursor,
     pub(super) path: PathBuf,
 }
 
 impl Segment {
-    pub(super) fn new(dir: &Path, first_seq: u64) -> Self {
-        Self { first_seq, path: dir.join(format!("journal-{first_seq:020}.jsonl")) }
+    pub(super) fn new(dir: &Path, first: Cursor) -> Self {
+        Self { first, path: dir.join(format!("journal-{:010}-{:016}.jsonl", first.run, first.seq)) }
     }
 
     fn from_path(path: PathBuf) -> Option<Self> {
-        let name = path.file_name()?.to_str()?;
-        let digits = name.strip_prefix("journal-")?.strip_suffix(".jsonl")?;
-        let first_seq = digits.parse().ok()?;
-        Some(Self { first_seq, path })
+        let (run, seq) = name(&path)?.split_once('-')?;
+        let first = Cursor::new(number(run)?, number(seq)?);
+        Some(Self { first, path })
     }
 }
 
-/// The segments in `dir`, oldest first.
+/// Returns the part of a file's name that says which events it holds.
+fn name(path: &Path) -> Option<&str> {
+    path.file_name()?.to_str()?.strip_prefix("journal-")?.strip_suffix(".jsonl")
+}
+
+fn number(digits: &str) -> Option<u64> {
+    let is_safe_prose = digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_safe_prose.then(|| digits.parse().ok()).flatten().filter(|number| *number <= NUMBER_MAX)
+}
+
+/// Lists the segments in `dir`, oldest first.
 pub(super) fn list_segments(dir: &Path) -> io::Result<Vec<Segment>> {
     let mut segments = Vec::new();
     for entry in fs::read_dir(dir)? {
@@ -37,10 +46,25 @@ pub(super) fn list_segments(dir: &Path) -> io::Result<Vec<Segment>> {
     Ok(segments)
 }
 
+/// Lists the files in `dir` of the format before this one, whose events have no run. They are neither read nor deleted.
+pub(super) fn list_older_format(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if name(&path).is_some_and(|name| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()))
+        {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
 /// A segment open for appending.
 #[derive(Debug)]
 pub(super) struct Tail {
     file: File,
+    path: PathBuf,
     /// The length up to the last whole line.
     pub(super) bytes: u64,
     /// There may be something behind the last whole line.
@@ -48,17 +72,23 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    /// Opens `segment` for appending, cuts off a torn last line, and finds the last number in it.
+    /// Opens `segment` for appending, cuts off a torn last line, and returns its whole lines as well.
     ///
-    /// Whole lines that are damaged stay where they are, and each counts as one number, so that none is used twice.
-    pub(super) fn open(segment: &Segment) -> io::Result<(Self, u64)> {
+    /// Whole lines that are damaged stay where they are.
+    pub(super) fn open(segment: &Segment) -> io::Result<(Self, Vec<u8>)> {
         let mut file = permissions::private_file_options().read(true).append(true).open(&segment.path)?;
         let mut content = Vec::new();
         file.read_to_end(&mut content)?;
         let whole = complete_bytes(&content);
-        let mut tail = Self { file, bytes: whole as u64, is_torn: whole < content.len() };
+        let is_torn = whole < content.len();
+        let mut tail = Self { file, path: segment.path.clone(), bytes: whole as u64, is_torn };
         tail.truncate_torn()?;
-        Ok((tail, last_seq(segment, &content[..whole])))
+        content.truncate(whole);
+        Ok((tail, content))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Adds whole lines and syncs them. Also says how many bytes of whole lines are there to stay: all, unless there is an
@@ -72,7 +102,7 @@ impl Tail {
         self.is_torn = true;
         let (written, outcome) = write_counted(&mut self.file, lines);
         let whole = complete_bytes(&lines[..written]);
-        // A sync that fails may have lost any of it, so all of it is written anew, at the same place.
+        // A sync that fails may have lost any of it, so all of it is written again, at the same place.
         if let Err(error) = self.file.sync_data() {
             return (0, outcome.and(Err(error)));
         }
@@ -82,12 +112,33 @@ impl Tail {
         (whole, outcome)
     }
 
+    /// Whether the file at the path is still the open one, with everything that was written. Somebody may have deleted,
+    /// replaced or emptied it.
+    pub(super) fn is_in_place(&self) -> bool {
+        let Ok(at_path) = fs::metadata(&self.path) else { return false };
+        at_path.len() >= self.bytes && is_same_file(&self.file, &at_path)
+    }
+
     fn truncate_torn(&mut self) -> io::Result<()> {
         if self.is_torn {
             self.file.set_len(self.bytes)?;
             self.is_torn = false;
         }
         Ok(())
+    }
+}
+
+/// Whether `file` is the file that `metadata` describes. A system that cannot say so is believed to.
+pub(super) fn is_same_file(file: &File, metadata: &fs::Metadata) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        file.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (metadata.dev(), metadata.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (file, metadata);
+        true
     }
 }
 
@@ -105,33 +156,41 @@ fn write_counted(file: &mut File, content: &[u8]) -> (usize, io::Result<()>) {
     (written, Ok(()))
 }
 
-/// How much of `content` is whole lines.
-fn complete_bytes(content: &[u8]) -> usize {
+/// Returns how much of `content` is whole lines.
+pub(super) fn complete_bytes(content: &[u8]) -> usize {
     content.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1)
 }
 
-fn last_seq(segment: &Segment, whole_lines: &[u8]) -> u64 {
-    let mut damaged = 0;
-    for line in whole_lines.split(|byte| *byte == b'\n').rev().filter(|line| !line.is_empty()) {
-        if let Some(record) = std::str::from_utf8(line).ok().and_then(|text| Record::parse(text).ok()) {
-            return record.seq.saturating_add(damaged);
-        }
-        damaged += 1;
-    }
-    segment.first_seq.saturating_sub(1).saturating_add(damaged)
-}
-
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
-    use std::fs::OpenOptions;
-
     use super::*;
 
     #[test]
+    fn segments_are_listed_by_run_then_number_and_other_files_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let firsts = [(2, 1), (1, 900), (10, 1), (1, 1)].map(|(run, seq)| Cursor::new(run, seq));
+        for first in firsts {
+            fs::write_counted(Segment::new(dir.path(), first).path, "").unwrap();
+        }
+        let older = "journal-00000000000000000001.jsonl";
+        let beyond = "journal-18446744073709551615-0000000000000001.jsonl";
+        for name in
+            [older, beyond, "journal.lock", "journal-.jsonl", "journal-a-b.jsonl", "journal-+1-+1.jsonl"]
+        {
+            fs::write_counted(dir.path().join(name), "").unwrap();
+        }
+        let listed: Vec<_> = list_segments(dir.path()).unwrap().into_iter().map(|segment| segment.first).collect();
+        assert_eq!(listed, [(1, 1), (1, 900), (2, 1), (10, 1)].map(|(run, seq)| Cursor::new(run, seq)));
+        assert_eq!(list_older_format(dir.path()).unwrap(), [dir.path().join(older)]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
     fn unsynced_bytes_do_not_count_as_written() {
         // It takes every byte, and refuses to sync.
-        let file = OpenOptions::new().append(true).open("/dev/null").unwrap();
-        let mut tail = Tail { file, bytes: 0, is_torn: false };
+        let path = PathBuf::from("/dev/null");
+        let file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+        let mut tail = Tail { file, path, bytes: 0, is_torn: false };
         let (bytes, outcome) = tail.append(b"one\ntwo\n");
         assert!(outcome.is_err());
         assert_eq!((bytes, tail.bytes, tail.is_torn), (0, 0, true));

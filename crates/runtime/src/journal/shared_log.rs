@@ -1,4 +1,4 @@
-//! The log and its lock, shared by those who record and the writer, and how they wake one another.
+//! The log and its lock, shared by the recording callers and the writer, and how they wake one another.
 
 use std::borrow::Cow;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -8,11 +8,10 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::degraded::JournalDegraded;
 use super::error::JournalLoss;
 use super::event::{self, Event};
 use super::line::UnsequencedLine;
-use super::log::Log;
+use super::log::{Demand, DiskState, Log, WriterState};
 use super::millis;
 use super::redaction::Redaction;
 use crate::clock::Clock;
@@ -24,13 +23,13 @@ pub(super) struct SharedLog {
     epoch: Instant,
     redaction: Redaction,
     /// Wakes the writer.
-    writer_wakeup: Condvar,
+    work: Condvar,
     /// Changes when there may be a new line to show.
-    visible_changed: watch::Sender<()>,
+    shown: watch::Sender<()>,
     /// Changes when the writer has got on, or has failed to.
-    writer_progress: watch::Sender<()>,
+    settled: watch::Sender<()>,
     /// Under which path the journal speaks of itself.
-    journal_path: ActorPath,
+    path: ActorPath,
 }
 
 impl SharedLog {
@@ -42,15 +41,15 @@ impl SharedLog {
             clock,
             epoch,
             redaction,
-            writer_wakeup: Condvar::new(),
-            visible_changed: watch::Sender::new(()),
-            writer_progress: watch::Sender::new(()),
-            journal_path: ActorPath::journal(),
+            work: Condvar::new(),
+            shown: watch::Sender::new(()),
+            settled: watch::Sender::new(()),
+            path: ActorPath::journal(),
         }
     }
 
     pub(super) fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        self.redaction.redact(text)
+        self.redaction.text(text)
     }
 
     pub(super) fn log(&self) -> MutexGuard<'_, Log> {
@@ -67,145 +66,141 @@ impl SharedLog {
 
     /// Records one event, whose own fields are `fields`.
     pub(super) fn record<E: Event>(&self, actor: &ActorPath, generation: u64, fields: &str) {
-        let actor = self.redaction.redact(actor.as_str());
-        let fields = self.redaction.redact_json(fields);
+        let actor = self.redaction.text(actor.as_str());
+        let fields = self.redaction.json(fields);
         event::trace::<E>(&actor, generation, &fields);
-        let draft = UnsequencedLine::new(&actor, generation, E::KIND, &fields);
+        let unsequenced = UnsequencedLine::new(&actor, generation, E::KIND, &fields);
         let mut log = self.log();
-        if log.backlog.as_ref().is_some_and(|debt| debt.is_closing) {
+        if log.backlog.as_ref().is_some_and(|backlog| backlog.demand == Demand::Close) {
             return;
         }
-        self.append(&mut log, &draft);
-        self.unlock_and_wake(log);
+        self.append(&mut log, &unsequenced);
+        self.release(log);
     }
 
-    /// Records what the journal has to say of itself, also while it is being closed.
-    pub(super) fn record_internal(&self, degraded: &JournalDegraded) {
+    /// Records an event of the journal about itself, also while it is being closed.
+    pub(super) fn record_internal<E: Event>(&self, event: &E) {
         // Plain data always serialises.
-        let fields = serde_json::to_string(degraded).unwrap_or_default();
-        let fields = self.redaction.redact_json(&fields);
-        event::trace::<JournalDegraded>(self.journal_path.as_str(), 0, &fields);
-        let draft = UnsequencedLine::new(self.journal_path.as_str(), 0, JournalDegraded::KIND, &fields);
+        let fields = serde_json::to_string(event).unwrap_or_default();
+        let fields = self.redaction.json(&fields);
+        event::trace::<E>(self.path.as_str(), 0, &fields);
+        let unsequenced = UnsequencedLine::new(self.path.as_str(), 0, E::KIND, &fields);
         let mut log = self.log();
-        self.append(&mut log, &draft);
-        self.unlock_and_wake(log);
+        self.append(&mut log, &unsequenced);
+        self.release(log);
     }
 
-    fn append(&self, log: &mut Log, draft: &UnsequencedLine<'_>) {
-        log.append(self.clock.now(), millis(self.epoch.elapsed()), draft);
+    fn append(&self, log: &mut Log, unsequenced: &UnsequencedLine<'_>) {
+        log.append(self.clock.now(), millis(self.epoch.elapsed()), unsequenced);
     }
 
-    /// Unlocks, and wakes whoever waits for what has been recorded: the writer once a group.
-    fn unlock_and_wake(&self, mut log: MutexGuard<'_, Log>) {
-        let wakes_writer = log.should_wake_writer();
-        if wakes_writer && let Some(debt) = &mut log.backlog {
-            debt.is_writer_waiting = false;
-            debt.is_writer_batching = false;
+    /// Unlocks, and wakes the subscribers and, once a group, the writer.
+    fn release(&self, mut log: MutexGuard<'_, Log>) {
+        let wakes_writer = log.wakes_writer();
+        if wakes_writer && let Some(backlog) = &mut log.backlog {
+            backlog.writer = WriterState::Working;
         }
         drop(log);
         if wakes_writer {
-            self.writer_wakeup.notify_one();
+            self.work.notify_one();
         }
-        self.notify_subscribers();
+        self.show();
     }
 
-    /// Wakes those who wait for lines. One who has just come looks for lines before it waits.
-    pub(super) fn notify_subscribers(&self) {
-        if self.visible_changed.receiver_count() > 0 {
-            self.visible_changed.send_replace(());
+    /// Wakes the subscribers. A new one looks for lines before it waits.
+    pub(super) fn show(&self) {
+        if self.shown.receiver_count() > 0 {
+            self.shown.send_replace(());
         }
     }
 
-    /// What changes when there may be a new line to show.
-    pub(super) fn subscribe_visible(&self) -> watch::Receiver<()> {
-        self.visible_changed.subscribe()
+    /// Returns what changes when there may be a new line to show.
+    pub(super) fn shown(&self) -> watch::Receiver<()> {
+        self.shown.subscribe()
     }
 
-    /// Waits for work, and no longer than `patience`, if one is given. Only the writer calls this.
-    pub(super) fn wait_for_work<'a>(
+    /// Waits for work, for at most `patience` if one is given. Only the writer calls this.
+    pub(super) fn sleep<'a>(
         &'a self,
         mut log: MutexGuard<'a, Log>,
         patience: Option<Duration>,
     ) -> MutexGuard<'a, Log> {
-        let sleeps = |log: &mut Log, is_asleep: bool| {
-            if let Some(debt) = &mut log.backlog {
-                debt.is_writer_waiting = is_asleep;
-            }
-        };
-        sleeps(&mut log, true);
+        set_writer(&mut log, WriterState::Asleep);
         let mut log = match patience {
-            None => self.writer_wakeup.wait(log).unwrap_or_else(PoisonError::into_inner),
-            Some(patience) => self.writer_wakeup.wait_timeout(log, patience).unwrap_or_else(PoisonError::into_inner).0,
+            None => self.work.wait(log).unwrap_or_else(PoisonError::into_inner),
+            Some(patience) => self.work.wait_timeout(log, patience).unwrap_or_else(PoisonError::into_inner).0,
         };
-        sleeps(&mut log, false);
+        set_writer(&mut log, WriterState::Working);
         log
     }
 
-    /// Lets lines come together for a while, unless they are pressing. Only the writer calls this.
+    /// Waits a moment for more lines, unless the group must be written now. Only the writer calls this.
     pub(super) fn wait_for_batch<'a>(
         &'a self,
         mut log: MutexGuard<'a, Log>,
         patience: Duration,
     ) -> MutexGuard<'a, Log> {
-        if let Some(debt) = &mut log.backlog {
-            debt.is_writer_batching = true;
-        }
-        let mut log = self.writer_wakeup.wait_timeout(log, patience).unwrap_or_else(PoisonError::into_inner).0;
-        if let Some(debt) = &mut log.backlog {
-            debt.is_writer_batching = false;
-        }
+        set_writer(&mut log, WriterState::Gathering);
+        let mut log = self.work.wait_timeout(log, patience).unwrap_or_else(PoisonError::into_inner).0;
+        set_writer(&mut log, WriterState::Working);
         log
     }
 
     /// Wakes those who wait for the writer.
-    pub(super) fn notify_flush_waiters(&self) {
-        self.writer_progress.send_replace(());
+    pub(super) fn record_gate_change(&self) {
+        self.settled.send_replace(());
     }
 
     /// Asks the writer to end, after it has written what there is. Nothing is recorded from now on.
-    pub(super) fn request_close(&self) {
+    pub(super) fn ask_to_end(&self) {
+        self.demand(Demand::Close);
+    }
+
+    fn demand(&self, demand: Demand) {
         let mut log = self.log();
-        if let Some(debt) = &mut log.backlog {
-            debt.is_closing = true;
+        if let Some(backlog) = log.backlog.as_mut().filter(|backlog| backlog.demand != Demand::Close) {
+            backlog.demand = demand;
         }
-        self.unlock_and_wake(log);
+        self.release(log);
     }
 
     /// Returns once the writer has brought line `seq` to disk, has failed to, or has ended.
-    pub(super) async fn wait_until_written(&self, seq: u64) {
+    pub(super) async fn settled(&self, seq: u64) {
         let is_settled = |log: &Log| {
-            log.backlog
-                .as_ref()
-                .is_none_or(|debt| debt.settled_seq >= seq || debt.is_failing || debt.writer_result.is_some())
+            log.backlog.as_ref().is_none_or(|backlog| {
+                let has_ended = matches!(backlog.writer, WriterState::Ended(_));
+                backlog.settled >= seq || backlog.disk == DiskState::Refusing || has_ended
+            })
         };
-        self.request_flush();
+        self.demand(Demand::Flush);
         self.wait_for_writer(|log| is_settled(log).then_some(())).await;
     }
 
-    /// Lets the writer write what there is without waiting for more.
-    fn request_flush(&self) {
-        let mut log = self.log();
-        if let Some(debt) = &mut log.backlog {
-            debt.is_flush_requested = true;
-        }
-        self.unlock_and_wake(log);
-    }
-
-    /// How the writer ended, once it has.
-    pub(super) async fn wait_until_closed(&self) -> Result<(), JournalLoss> {
-        let ended = |log: &Log| log.backlog.as_ref().map_or(Some(Ok(())), |debt| debt.writer_result.clone());
+    /// Waits until the writer has ended, and returns its outcome.
+    pub(super) async fn ended(&self) -> Result<(), JournalLoss> {
+        let ended = |log: &Log| match log.backlog.as_ref().map(|backlog| &backlog.writer) {
+            None => Some(Ok(())),
+            Some(WriterState::Ended(outcome)) => Some(outcome.clone()),
+            Some(_) => None,
+        };
         self.wait_for_writer(ended).await
     }
 
     async fn wait_for_writer<T>(&self, reached: impl Fn(&Log) -> Option<T>) -> T {
-        let mut settled = self.writer_progress.subscribe();
+        let mut settled = self.settled.subscribe();
         loop {
             settled.borrow_and_update();
             if let Some(reached) = reached(&self.log()) {
                 return reached;
             }
-            // The sender lives in this ledger, so the wait cannot fail.
+            // The sender lives in this log, so the wait cannot fail.
             let _ = settled.changed().await;
         }
+    }
+}
+
+fn set_writer(log: &mut Log, state: WriterState) {
+    if let Some(backlog) = &mut log.backlog {
+        backlog.writer = state;
     }
 }

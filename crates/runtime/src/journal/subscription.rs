@@ -1,4 +1,4 @@
-//! Follows a journal from a sequence number on.
+//! Follows a journal from a cursor on.
 
 use std::collections::VecDeque;
 use std::io;
@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::log::LineLocation;
 use super::reader::{Entry, Reader};
-use super::{Journal, Record};
+use super::{Cursor, Journal, Record};
 
 /// How many lines are fetched from disk at a time.
 const DISK_LINES_MAX: usize = 256;
@@ -19,30 +19,38 @@ pub enum Delivery {
     Event(Box<Record>),
     /// Events that this subscriber can no longer get, because they are kept neither in memory nor on disk.
     Lagged {
-        /// The first that is missing.
-        from: u64,
-        /// The last that is missing.
-        to: u64,
+        /// The subscriber's place before the gap.
+        after: Cursor,
+        /// The first event that may follow. If it belongs to a later run, the number of missing events is not known, and
+        /// may be 0.
+        before: Cursor,
     },
 }
 
 /// A subscriber's place in the journal: each event after its start once, in order, or a word on what is missing.
 pub struct Subscription {
     journal: Journal,
+    run: u64,
     visible_changed: watch::Receiver<()>,
-    last_seq: u64,
-    fetched: VecDeque<Box<Record>>,
+    last: Cursor,
+    fetched: VecDeque<Delivery>,
     /// Where reading from disk stands, while memory is ahead of it.
     disk_reader: Option<Reader>,
 }
 
 impl Subscription {
-    pub(super) fn new(journal: Journal, after: u64) -> Self {
-        let shown = journal.0.shared_log.subscribe_visible();
-        Self { journal, visible_changed: shown, last_seq: after, fetched: VecDeque::new(), disk_reader: None }
+    pub(super) fn new(journal: Journal, after: Cursor) -> Self {
+        let (visible_changed, run) = (journal.0.log.visible_changed(), journal.run());
+        Self { journal, run, visible_changed, last: after, fetched: VecDeque::new(), disk: None }
     }
 
-    /// The next delivery. Waits until there is one: a runtime's last event is `runtime_stopped`.
+    /// Returns the place of the last delivery: after it, another subscription goes on where this one ends.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        self.last
+    }
+
+    /// Returns the next delivery. Waits until there is one: a runtime's last event is `runtime_stopped`.
     ///
     /// Cancel safe: an event that was not returned is returned by the next call.
     pub async fn next(&mut self) -> Delivery {
@@ -55,19 +63,22 @@ impl Subscription {
         }
     }
 
-    /// The next delivery if there is one already, which may have to be read from disk. Cancel safe.
+    /// Returns the next delivery if there is one already, which may have to be read from disk. Cancel safe.
     pub async fn try_next(&mut self) -> Option<Delivery> {
         // What is seen below need not wake `next` again.
         self.visible_changed.borrow_and_update();
         loop {
-            if !self.fetched.is_empty() {
-                return self.next_fetched();
+            if let Some(delivery) = self.next_fetched() {
+                return Some(delivery);
             }
-            let place = self.journal.0.shared_log.log().locate(self.last_seq + 1);
-            match place {
+            if self.last.run < self.run {
+                self.fetch_earlier_runs().await;
+                continue;
+            }
+            match self.locate_next() {
                 LineLocation::Pending => return None,
                 LineLocation::Memory(line) => return Some(self.deliver_line(&line)),
-                LineLocation::Lost(to) => return Some(self.deliver_lag(to)),
+                LineLocation::Lost(to) => return Some(self.deliver_lag(Cursor::new(self.run, to).next())),
                 LineLocation::Disk => {
                     if let Some(lagged) = self.fetch_from_disk().await {
                         return Some(lagged);
@@ -77,81 +88,157 @@ impl Subscription {
         }
     }
 
-    /// The next delivery if it is in memory already. Never waits, and never reads from disk.
+    /// Returns the next delivery if it is in memory already. Never waits, and never reads from disk.
     pub fn try_next_in_memory(&mut self) -> Option<Delivery> {
-        if !self.fetched.is_empty() {
-            return self.next_fetched();
+        if let Some(delivery) = self.next_fetched() {
+            return Some(delivery);
         }
-        let place = self.journal.0.shared_log.log().locate(self.last_seq + 1);
-        match place {
-            LineLocation::Memory(line) => Some(self.deliver_line(&line)),
+        match (self.last.run == self.run).then(|| self.locate_next()) {
+            Some(LineLocation::Memory(line)) => Some(self.deliver_line(&line)),
             _ => None,
         }
     }
 
+    /// Returns where the next line of this run is to be found.
+    fn locate_next(&self) -> LineLocation {
+        self.journal.0.log.log().locate(self.last.seq.saturating_add(1))
+    }
+
     fn next_fetched(&mut self) -> Option<Delivery> {
-        let seq = self.fetched.front()?.seq;
-        if seq > self.last_seq + 1 {
-            return Some(self.deliver_lag(seq - 1));
+        loop {
+            let (before, is_event) = match self.fetched.front()? {
+                Delivery::Event(record) => (record.cursor().next(), true),
+                Delivery::Lagged { before, .. } => (*before, false),
+            };
+            if before <= self.last.next() {
+                // It was delivered from memory meanwhile.
+                self.fetched.pop_front();
+            } else if is_event {
+                self.last = before.previous();
+                return self.fetched.pop_front();
+            } else {
+                return Some(self.over_gap(before));
+            }
         }
-        self.last_seq = seq;
-        self.fetched.pop_front().map(Delivery::Event)
+    }
+
+    /// Goes over a gap on disk, which ends before `before`. Memory may still have a part of it.
+    fn over_gap(&mut self, before: Cursor) -> Delivery {
+        if self.last.run < self.run {
+            return self.deliver_lag(before);
+        }
+        match self.locate_next() {
+            LineLocation::Memory(line) => self.deliver_line(&line),
+            _ => {
+                let in_memory = Cursor::new(self.run, self.journal.0.log.log().first_in_memory());
+                self.deliver_lag(before.min(in_memory))
+            }
+        }
     }
 
     fn deliver_line(&mut self, line: &str) -> Delivery {
         self.disk_reader = None;
         match Record::parse(line) {
             Ok(record) => {
-                self.last_seq = record.seq;
+                self.last = record.cursor();
                 Delivery::Event(Box::new(record))
             }
-            // An event whose own fields bear the names that the journal gives cannot be read by anybody.
-            Err(_) => self.deliver_lag(self.last_seq + 1),
+            // An event whose own fields have the names that the journal gives cannot be read.
+            Err(_) => self.deliver_lag(self.last.next().next()),
         }
     }
 
-    fn deliver_lag(&mut self, to: u64) -> Delivery {
-        let from = self.last_seq + 1;
-        self.last_seq = to;
-        Delivery::Lagged { from, to }
+    fn deliver_lag(&mut self, before: Cursor) -> Delivery {
+        let after = std::mem::replace(&mut self.last, before.previous());
+        Delivery::Lagged { after, before }
     }
 
-    /// Fetches lines that memory no longer has. If the disk has nothing of them either, says which are missing.
+    /// Fetches lines of earlier runs, or moves on to this run where there are no more of them.
+    async fn fetch_earlier_runs(&mut self) {
+        let own_start = Cursor::new(self.run, 0);
+        let Some(dir) = self.journal.dir() else {
+            self.last = own_start;
+            return;
+        };
+        let reader = self.disk.take().unwrap_or_else(|| Reader::after(dir, self.last));
+        let read = tokio::task::spawn_blocking(move || read(reader)).await;
+        let Ok((reader, deliveries, outcome)) = read else {
+            self.fetched.push_back(self.gap_to(own_start.next()));
+            return;
+        };
+        warn_of(&outcome);
+        let is_end = deliveries.len() < DISK_LINES_MAX;
+        let is_doubtful = outcome.is_err() || reader.is_doubtful();
+        let is_earlier = |delivery: &Delivery| match delivery {
+            Delivery::Event(record) => record.run < self.run,
+            Delivery::Lagged { before, .. } => before.run < self.run,
+        };
+        let count = deliveries.len();
+        let mut deliveries = deliveries.into_iter().peekable();
+        self.fetched.extend(std::iter::from_fn(|| deliveries.next_if(is_earlier)));
+        let reaches_own = self.fetched.len() < count;
+        let is_gap = match deliveries.next() {
+            Some(Delivery::Lagged { .. }) => true,
+            Some(Delivery::Event(_)) => false,
+            None => is_end && is_doubtful,
+        };
+        if is_gap {
+            self.fetched.push_back(self.gap_to(own_start.next()));
+        } else if !reaches_own && !is_end {
+            self.disk = Some(reader);
+        }
+        if self.fetched.is_empty() {
+            self.last = own_start;
+        }
+    }
+
+    fn gap_to(&self, before: Cursor) -> Delivery {
+        Delivery::Lagged { after: self.last, before }
+    }
+
+    /// Fetches lines of this run that memory no longer has. If the disk has none of them, says which are missing.
     async fn fetch_from_disk(&mut self) -> Option<Delivery> {
         // A reader is kept only while everything that it has read is on its way from here.
         let reader = self.disk_reader.take();
-        let after = self.last_seq;
-        let to = self.journal.0.shared_log.log().last_disk_only_seq();
+        let after = self.last;
+        let to = Cursor::new(self.run, self.journal.0.log.log().last_disk_only_seq());
         if let Some(dir) = self.journal.dir() {
             let reader = reader.unwrap_or_else(|| Reader::after(dir, after));
             let read = tokio::task::spawn_blocking(move || read_batch(reader)).await;
-            if let Ok((reader, records, outcome)) = read {
-                if let Err(error) = &outcome {
-                    tracing::warn!(target: "mainstay", %error, "the journal cannot be read back from disk");
-                }
+            if let Ok((reader, deliveries, outcome)) = read {
+                warn_of(&outcome);
                 self.disk_reader = outcome.is_ok().then_some(reader);
-                self.fetched.extend(records.into_iter().filter(|record| record.seq > after));
+                self.fetched.extend(deliveries);
             }
         }
         if self.fetched.is_empty() {
             self.disk_reader = None;
-            return Some(self.deliver_lag(to));
+            return Some(self.deliver_lag(to.next()));
         }
         None
     }
 }
 
+fn warn_of(outcome: &io::Result<()>) {
+    if let Err(error) = outcome {
+        tracing::warn!(target: "mainstay", %error, "the journal cannot be read back from disk");
+    }
+}
+
 /// Reads on, and returns the reader where it stands.
-fn read_batch(mut reader: Reader) -> (Reader, VecDeque<Box<Record>>, io::Result<()>) {
-    let mut records = VecDeque::new();
-    while records.len() < DISK_LINES_MAX {
+fn read(mut reader: Reader) -> (Reader, VecDeque<Delivery>, io::Result<()>) {
+    let mut deliveries = VecDeque::new();
+    while deliveries.len() < DISK_LINES_MAX {
         match reader.next_entry() {
-            Ok(Some(Entry::Event(record, _))) => records.push_back(record),
-            // The number of the next event says what is missing.
-            Ok(Some(Entry::Missing { .. } | Entry::Damaged { .. })) => {}
+            Ok(Some(Entry::Event(record, _))) => deliveries.push_back(Delivery::Event(record)),
+            Ok(Some(Entry::Missing { after, before })) => {
+                deliveries.push_back(Delivery::Lagged { after, before });
+            }
+            // The entry after it says what is missing.
+            Ok(Some(Entry::Damaged { .. } | Entry::OlderFormat { .. })) => {}
             Ok(None) => break,
-            Err(error) => return (reader, records, Err(error)),
+            Err(error) => return (reader, deliveries, Err(error)),
         }
     }
-    (reader, records, Ok(()))
+    (reader, deliveries, Ok(()))
 }

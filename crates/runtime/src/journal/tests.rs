@@ -3,11 +3,14 @@
 mod following;
 #[cfg(unix)]
 mod full_disk;
-mod numbering;
+#[cfg(unix)]
+mod lost_files;
 mod reading;
 mod recording;
 mod failing_disk;
+mod resuming_driver;
 mod retention;
+mod runs;
 mod secrets;
 mod fake_disk;
 mod subscribing;
@@ -29,6 +32,14 @@ impl Event for NumberedEvent {
     const KIND: &'static str = "noted";
 }
 
+/// What a runtime records last.
+#[derive(Serialize)]
+struct Stopped {}
+
+impl Event for Stopped {
+    const KIND: &'static str = RUN_END_KIND;
+}
+
 fn actor() -> ActorPath {
     ActorPath::root("root").unwrap()
 }
@@ -47,23 +58,45 @@ fn record_numbers(journal: &Journal, numbers: impl IntoIterator<Item = u64>) {
     }
 }
 
+/// Ends a run in order.
+async fn stop(journal: &Journal) {
+    journal.record(&actor(), 0, &Stopped {});
+    journal.close().await.unwrap();
+}
+
 /// Records and waits for the disk.
 async fn record_and_flush(journal: &Journal, numbers: impl IntoIterator<Item = u64>) {
     record_numbers(journal, numbers);
     journal.flush().await;
 }
 
-fn entries(dir: &Path, after: u64) -> Vec<Entry> {
+fn at(run: u64, seq: u64) -> Cursor {
+    Cursor::new(run, seq)
+}
+
+/// Everything that is kept.
+fn all_entries(dir: &Path) -> Vec<Entry> {
+    entries(dir, Cursor::START)
+}
+
+fn entries(dir: &Path, after: Cursor) -> Vec<Entry> {
     let mut reader = Reader::after(dir, after);
     std::iter::from_fn(|| reader.next_entry().unwrap()).collect()
 }
 
-fn seqs(entries: &[Entry]) -> Vec<u64> {
-    let seq = |entry: &Entry| match entry {
-        Entry::Event(record, _) => record.seq,
+fn cursors(entries: &[Entry]) -> Vec<Cursor> {
+    let cursor = |entry: &Entry| match entry {
+        Entry::Event(record, _) => record.cursor(),
         other => panic!("not an event: {other:?}"),
     };
-    entries.iter().map(seq).collect()
+    entries.iter().map(cursor).collect()
+}
+
+/// The numbers of events that are all of run 1.
+fn seqs(entries: &[Entry]) -> Vec<u64> {
+    let cursors = cursors(entries);
+    assert!(cursors.iter().all(|cursor| cursor.run == 1), "{cursors:?}");
+    cursors.iter().map(|cursor| cursor.seq).collect()
 }
 
 fn seq_range(range: std::ops::RangeInclusive<u64>) -> Vec<u64> {
@@ -80,13 +113,8 @@ fn only_segment(dir: &Path) -> PathBuf {
     segments[0].clone()
 }
 
-/// Makes the folder look as if its run had not ended in order.
-fn as_if_killed(dir: &Path, reserved: u64) {
-    numbers::Numbers::open(dir).unwrap().0.reserve(reserved).unwrap();
-}
-
 /// What the journal has said of itself, from the event after `after` on.
-async fn degradations(journal: &Journal, after: u64) -> Vec<JournalDegraded> {
+async fn accounts(journal: &Journal, after: Cursor) -> Vec<JournalDegraded> {
     let mut subscription = journal.subscribe_after(after);
     let mut accounts = Vec::new();
     while let Some(delivery) = subscription.try_next().await {

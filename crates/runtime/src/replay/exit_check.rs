@@ -32,7 +32,7 @@ pub(super) fn check(record: &Record, inputs: &DecisionInputs, life: &Incarnation
 /// Whether it is told as it was told before.
 fn check_exit_record(inputs: &DecisionInputs, life: &IncarnationTimeline, ended: RecordedExit) -> Vec<Mismatch> {
     let exit = &inputs.exit;
-    let told = || format!("event {} tells the exit so", ended.seq);
+    let told = || format!("event {} tells the exit so", ended.event);
     let cause = Mismatch::between("inputs.exit.cause", &to_json(&exit.cause), &to_json(&ended.cause), told);
     let abandoned =
         Mismatch::between("inputs.exit.abandoned", &exit.abandoned.into(), &ended.is_abandoned.into(), told);

@@ -16,14 +16,14 @@ use super::recheck::{RecordedDecision, RecheckedDecision, parent};
 use crate::events::{
     ActorExited, ActorReady, ActorRestarted, ActorStarted, BudgetReset, RuntimeStarted, StartOrdered,
 };
-use crate::journal::{Event, Record, millis};
+use crate::journal::{Cursor, Event, Record, millis};
 use crate::policy::{ChildHistory, Decision, StateSource};
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Replayer {
-    boot: Option<String>,
-    /// Whether it has said so: the journal may have a word to say before.
+    number: Option<u64>,
+    /// Whether it has said so: events of the journal itself may come before.
     pub(super) has_started: bool,
     mono_ms: u64,
     timelines: BTreeMap<String, ActorTimeline>,
@@ -35,11 +35,11 @@ impl Replayer {
     /// The run that `record` begins.
     pub(super) fn new(record: &Record) -> Self {
         let has_begun = record.kind == RuntimeStarted::KIND;
-        Self { boot: Some(record.boot.clone()), has_started: has_begun, ..Self::default() }
+        Self { number: Some(record.run), has_started, ..Self::default() }
     }
 
-    pub(super) fn boot(&self) -> Option<&str> {
-        self.boot.as_deref()
+    pub(super) fn number(&self) -> Option<u64> {
+        self.number
     }
 
     /// Forgets everything that was carried: events are missing.
@@ -105,10 +105,10 @@ impl Replayer {
         let trace = self.timeline(&record.actor);
         if record.generation == 1 {
             // A child that was added anew: whatever bore its name before has nothing to do with it.
-            let history = Some(Known { value: ChildHistory::default(), since: record.seq });
+            let history = Some(Known { value: ChildHistory::default(), since: record.cursor() });
             *trace = ActorTimeline { history, ..ActorTimeline::default() };
         }
-        trace.as_supervisor = SupervisorTimeline::new(record.seq);
+        trace.ward = SupervisorTimeline::new(record.cursor());
         let sequel = trace.expected_start.take();
         trace.incarnation = Some(IncarnationTimeline {
             started_ms: Some(record.mono_ms),
@@ -152,7 +152,7 @@ impl Replayer {
             return;
         };
         let ended = RecordedExit {
-            seq: record.seq,
+            event: record.cursor(),
             cause: exited.cause,
             is_abandoned: exited.abandoned,
             mono_ms: record.mono_ms,
@@ -171,7 +171,7 @@ impl Replayer {
 
     fn apply_budget_reset(&mut self, record: &Record) {
         let trace = self.timeline(&record.actor);
-        trace.history = Some(Known { value: ChildHistory::default(), since: record.seq });
+        trace.history = Some(Known { value: ChildHistory::default(), since: record.cursor() });
         trace.expected_start = None;
     }
 
@@ -216,7 +216,7 @@ impl Replayer {
         let trace = self.timeline(&record.actor);
         (trace.history, trace.policy, trace.expected_start) = (None, None, None);
         if let Some(life) = &mut trace.incarnation {
-            life.exit_decision = Some(record.seq);
+            life.exit_decision = Some(record.cursor());
         }
         let ward = &mut self.timeline(parent(&record.actor)).as_supervisor;
         (ward.history, ward.policy) = (None, None);
@@ -242,7 +242,7 @@ impl Replayer {
     }
 
     fn update_timelines(&mut self, record: &Record, stated: &RecordedDecision, verdict: RecheckedDecision) {
-        let since = record.seq;
+        let since = record.cursor();
         let due = verdict.restart_due(stated.now());
         let fresh = matches!(verdict.decision, Decision::Restart { state: StateSource::Fresh, .. });
         let ward = &mut self.timeline(parent(&record.actor)).as_supervisor;
@@ -262,7 +262,7 @@ impl Replayer {
     }
 
     /// One that is restarted with its sibling starts no earlier than that; a delay of its own is not cut short.
-    fn delay_start(&mut self, sibling: &str, by: u64, due: Option<Duration>) {
+    fn delay_start(&mut self, sibling: &str, by: Cursor, due: Option<Duration>) {
         let trace = self.timeline(sibling);
         match trace.expected_start {
             Some(ExpectedStart { due: own, .. }) if own.is_none() || own >= due => {}

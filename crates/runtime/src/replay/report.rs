@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::mismatch::Mismatch;
-use crate::journal::Record;
+use crate::journal::{Cursor, Record};
 
 /// What a replay has found.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Events that were read.
     pub events: u64,
-    /// The number of the first one; `None` when there was none.
-    pub first_seq: Option<u64>,
-    /// The number of the last one.
-    pub last_seq: Option<u64>,
+    /// The place of the first one; `None` when there was none.
+    pub first: Option<Cursor>,
+    /// The place of the last one.
+    pub last: Option<Cursor>,
     /// Runs that the events belong to.
     pub runs: u64,
     /// Decisions among the events.
@@ -25,7 +25,7 @@ pub struct Report {
     pub replayed: u64,
     /// Decisions that could not be: they are of an older format, which did not keep everything that they followed from.
     pub not_replayable: u64,
-    /// Numbers between the first and the last event that are not there.
+    /// Numbers between the first and the last event of a run that are not there.
     pub missing: u64,
     /// Lines that are torn or were changed. Each is a difference as well.
     pub damaged: u64,
@@ -58,8 +58,8 @@ impl Report {
 /// One thing that the journal says and that cannot be so.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Difference {
-    /// The event's number; for a damaged line the number that it should have, if that is known.
-    pub seq: Option<u64>,
+    /// The event; for a damaged line the event that it should be, if that is known.
+    pub event: Option<Cursor>,
     /// The event's wall time.
     pub at: Option<String>,
     /// The event's actor.
@@ -79,15 +79,15 @@ impl Difference {
     pub(super) fn from_mismatch(record: &Record, mismatch: Mismatch) -> Self {
         let Mismatch { what, stated, expected, why } = mismatch;
         let (at, actor) = (Some(record.at.clone()), Some(record.actor.clone()));
-        Self { seq: Some(record.seq), at, actor, what, stated, expected, why }
+        Self { event: Some(record.cursor()), at, actor, what, stated, expected, why }
     }
 }
 
 impl fmt::Display for Difference {
     /// One sentence: which event, what it says, what would be right and why.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.seq {
-            Some(seq) => write!(f, "event {seq}")?,
+        match self.event {
+            Some(event) => write!(f, "event {event}")?,
             None => write!(f, "an event without a number")?,
         }
         if let (Some(at), Some(actor)) = (&self.at, &self.actor) {
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn difference_displays_as_a_sentence() {
         let difference = Difference {
-            seq: Some(57),
+            event: Some(Cursor::new(3, 57)),
             at: Some("2026-01-02T03:04:05.678Z".to_owned()),
             actor: Some("root/pool/a".to_owned()),
             what: "delay_ms".to_owned(),
@@ -118,13 +118,13 @@ mod tests {
             expected: json!(5000),
             why: "the same inputs, decided again, give this".to_owned(),
         };
-        expect_test::expect!["event 57 at 2026-01-02T03:04:05.678Z, root/pool/a: delay_ms says 1, and 5000 would be right: the same inputs, decided again, give this"].assert_eq(&difference.to_string());
+        expect_test::expect!["event 3.57 at 2026-01-02T03:04:05.678Z, root/pool/a: delay_ms says 1, and 5000 would be right: the same inputs, decided again, give this"].assert_eq(&difference.to_string());
     }
 
     #[test]
     fn differences_beyond_the_limit_are_only_counted() {
         let difference = Difference {
-            seq: None,
+            event: None,
             at: None,
             actor: None,
             what: "line".to_owned(),

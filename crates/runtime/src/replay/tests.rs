@@ -36,7 +36,8 @@ fn replay_lines(lines: &[String]) -> Report {
 }
 
 fn found_differences(report: &Report) -> Vec<(Option<u64>, &str)> {
-    report.differences.iter().map(|difference| (difference.seq, difference.what.as_str())).collect()
+    let number = |difference: &Difference| difference.event.map(|event| event.seq);
+    report.differences.iter().map(|difference| (number(difference), difference.what.as_str())).collect()
 }
 
 fn is_decision(record: &Record) -> bool {
@@ -87,7 +88,7 @@ proptest! {
         let report = check(records);
         let what = dotted_path(&path);
         prop_assert!(
-            report.differences.iter().any(|found| found.seq == Some(seq) && what.starts_with(&found.what)),
+            report.differences.iter().any(|found| found.event == Some(Cursor::new(1, seq)) && what.starts_with(&found.what)),
             "{} at {}: {:?}", path, seq, report.differences
         );
     }
@@ -199,7 +200,7 @@ impl DecisionFixture {
             ..SupervisorPolicy::default()
         };
         let mut story = Self {
-            journal: JournalBuilder::new("boot"),
+            journal: JournalBuilder::new(),
             child: Arc::new(child),
             supervisor,
             histories: Default::default(),
@@ -276,7 +277,7 @@ fn every_changed_value_of_a_decision_is_found() {
             unseen.push(path);
             continue;
         };
-        let is_named = first.seq == Some(records[at].seq) && dotted_path(&path).starts_with(&first.what);
+        let is_named = first.event == Some(records[at].cursor()) && dotted_path(&path).starts_with(&first.what);
         // What no other event tells of is found by what would have been decided, or by what it would have left behind.
         let is_heard_of_alone =
             ["/inputs/jitter", "/inputs/exit/progressed", "/inputs/now_ms"].contains(&&*path);
@@ -307,7 +308,7 @@ fn missing_numbers_from_the_reader_are_counted_once() {
     let mut replay = Replay::new();
     for record in records.iter().filter(|record| !(4..=6).contains(&record.seq)) {
         if record.seq == 7 {
-            replay.add_entry(&Entry::Missing { from: 4, to: 6 });
+            replay.add_entry(&Entry::Missing { after: Cursor::new(1, 3), before: Cursor::new(1, 7) });
         }
         replay.add_entry(&Entry::Event(Box::new(record.clone()), String::new()));
     }
@@ -389,7 +390,7 @@ fn decision_without_its_own_exit_is_found() {
         records[stopped] = Record { seq: records[stopped].seq, ..again };
     });
     assert_eq!(found_differences(&report)[0], (Some(8), "inputs.exit"));
-    assert!(report.differences[0].why.contains("event 7 decided"), "{report:?}");
+    assert!(report.differences[0].why.contains("event 1.7 decided"), "{report:?}");
     let report = check_changed(|records| {
         let at = position(records, "decision", A, 1);
         records[at].generation = 9;
@@ -406,31 +407,52 @@ fn falling_seq_falling_time_or_ended_run_is_found() {
         last.mono_ms = 3;
     });
     assert_eq!(found_differences(&report), [(Some(DecisionFixture::records().len() as u64), "mono_ms")]);
-    let report = check_changed(|records| records[8].boot = "another".to_owned());
-    assert_eq!((found_differences(&report), report.runs), (vec![(Some(10), "boot")], 3));
+    // An event of run 2 in the middle of run 1.
+    let report = check_changed(|records| (records[8].run, records[8].seq) = (2, 1));
+    assert_eq!((found_differences(&report), report.runs), (vec![(Some(10), "run")], 3));
+    assert!(report.differences[0].why.contains("this run was over"), "{report:?}");
 }
 
 #[test]
-fn next_run_resets_time_and_histories() {
-    let run = |kinds: &[&str], boot: &str| {
+fn the_largest_numbers_are_compared_without_overflow() {
+    let report = check_changed(|records| {
+        let last = records.len() - 1;
+        (records[last - 1].seq, records[last].seq) = (u64::MAX, u64::MAX);
+    });
+    assert_eq!(found_differences(&report), [(Some(u64::MAX), "seq")]);
+    let report = check_changed(|records| records.iter_mut().for_each(|record| record.run = u64::MAX));
+    assert_eq!(found_differences(&report), []);
+}
+
+#[test]
+fn a_next_run_begins_again_with_numbers_time_and_histories() {
+    let run = |kinds: &[&str], run: u64| {
         let mut records = DecisionFixture::records();
         for kind in kinds.iter().rev() {
             let word = Record { kind: (*kind).to_owned(), ..records[0].clone() };
             records.insert(0, word);
         }
-        records.into_iter().map(|record| Record { boot: boot.to_owned(), ..record }).collect::<Vec<_>>()
+        for (record, seq) in records.iter_mut().zip(1..) {
+            (record.run, record.seq) = (run, seq);
+        }
+        records
     };
     let begun = RuntimeStarted::KIND;
-    for (kinds, boot) in [(&["journal_degraded", begun][..], "another"), (&[begun], "boot"), (&[], "another")]
-    {
-        let mut records = run(&[begun], "boot");
-        records.extend(run(kinds, boot));
-        for (record, seq) in records.iter_mut().zip(1..) {
-            record.seq = seq;
-        }
+    for kinds in [&["run_interrupted", begun][..], &[begun], &[]] {
+        let mut records = run(&[begun], 1);
+        // The first run ended without notice, after any of its events.
+        records.truncate(records.len() - 1);
+        records.extend(run(kinds, 2));
         let report = check(records);
-        assert_eq!((found_differences(&report), report.runs, report.replayed), (vec![], 2, 12), "{boot}");
+        assert_eq!((found_differences(&report), report.runs, report.missing), (vec![], 2, 0), "{kinds:?}");
+        assert!(report.replayed > 6, "{report:?}");
     }
+    // A second tree on the same journal.
+    let mut records = run(&[begun], 1);
+    let again = records.len() as u64;
+    records.extend(run(&[begun], 1).into_iter().map(|record| Record { seq: record.seq + again, ..record }));
+    let report = check(records);
+    assert_eq!((found_differences(&report), report.runs, report.replayed), (vec![], 2, 12));
 }
 
 #[test]
@@ -481,7 +503,7 @@ fn budget_reset_without_event_is_found() {
     assert!(resets(true).agrees());
     let report = resets(false);
     assert!(report.differences[0].what.starts_with("inputs.history"), "{:?}", found_differences(&report));
-    assert!(report.differences[0].why.contains("event 7 left this behind"), "{report:?}");
+    assert!(report.differences[0].why.contains("event 1.7 left this behind"), "{report:?}");
 }
 
 // === what cannot be read ===

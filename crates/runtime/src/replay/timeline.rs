@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::journal::Cursor;
 use crate::policy::{ChildHistory, ChildPolicy, ExitCause, SupervisorHistory, SupervisorPolicy};
 
 /// Something that is known, and since which event.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Known<T> {
     pub(super) value: T,
-    pub(super) since: u64,
+    pub(super) since: Cursor,
 }
 
 /// What is known of one actor. Whatever is `None` is not known.
@@ -28,7 +29,7 @@ pub(super) struct ActorTimeline {
 pub(super) struct SupervisorTimeline {
     /// The event that it started with, if everything since has been read: children that come new to it are then known
     /// to be new.
-    pub(super) complete_since: Option<u64>,
+    pub(super) complete_since: Option<Cursor>,
     pub(super) policy: Option<Known<SupervisorPolicy>>,
     pub(super) history: Option<Known<SupervisorHistory>>,
     /// When it decided last.
@@ -37,7 +38,7 @@ pub(super) struct SupervisorTimeline {
 
 impl SupervisorTimeline {
     /// A supervisor that has just started, and remembers nothing.
-    pub(super) fn new(since: u64) -> Self {
+    pub(super) fn new(since: Cursor) -> Self {
         let history = Some(Known { value: SupervisorHistory::default(), since });
         Self { complete_since: Some(since), history, ..Self::default() }
     }
@@ -53,11 +54,11 @@ pub(super) struct IncarnationTimeline {
     /// Whether it began from a checkpoint.
     pub(super) restored: Option<bool>,
     /// The decision by which it was to begin from nothing.
-    pub(super) fresh_start_decision: Option<u64>,
+    pub(super) fresh_start_decision: Option<Cursor>,
     /// How it ended.
     pub(super) exit: Option<RecordedExit>,
     /// The decision about its end.
-    pub(super) exit_decision: Option<u64>,
+    pub(super) exit_decision: Option<Cursor>,
 }
 
 impl IncarnationTimeline {
@@ -76,7 +77,7 @@ impl IncarnationTimeline {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct RecordedExit {
-    pub(super) seq: u64,
+    pub(super) event: Cursor,
     pub(super) cause: ExitCause,
     pub(super) is_abandoned: bool,
     pub(super) mono_ms: u64,
@@ -86,7 +87,7 @@ pub(super) struct RecordedExit {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct ExpectedStart {
     /// The decision.
-    pub(super) decision: u64,
+    pub(super) by: Cursor,
     /// When it may come at the earliest; `None`: not at all.
     pub(super) due: Option<Duration>,
     /// Whether it begins from nothing.

@@ -329,9 +329,9 @@ fn fill(
 
 /// Everything that the journal has told.
 async fn records(journal: &Journal) -> Vec<Record> {
-    let mut story = journal.subscribe_after(0);
+    let mut story = journal.subscribe();
     let mut records = Vec::new();
-    while (records.len() as u64) < journal.seq() {
+    while story.cursor() < journal.cursor() {
         match story.next().await {
             Told::Event(record) => records.push(*record),
             other => panic!("events are missing: {other:?}"),

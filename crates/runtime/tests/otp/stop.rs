@@ -223,7 +223,7 @@ fn short_timeouts() -> ChildPolicy {
 async fn child_that_never_yields_cannot_hang_the_supervisor() {
     let BlockingTree { runtime, worker: mule, entered, release, .. } = start_blocking_tree(short_timeouts()).await;
     let journal = runtime.journal();
-    let mut story = journal.subscribe_after(journal.seq());
+    let mut story = journal.subscribe_after(journal.cursor());
     let carried = tokio::task::spawn_blocking(move || entered.recv().map(|()| entered));
     let carrying = mule.call_within(s(60), BlockingMessage::Block);
     let stopping = async {
@@ -254,7 +254,7 @@ async fn stuck_child_that_never_yields_follows_abandoned_policy() {
         let policy = ChildPolicy { stuck_after: Some(Duration::from_millis(500)), abandoned, ..short_timeouts() };
         let BlockingTree { runtime, worker: mule, entered, release, .. } = start_blocking_tree(policy).await;
         let journal = runtime.journal();
-        let mut story = journal.subscribe_after(journal.seq());
+        let mut story = journal.subscribe_after(journal.cursor());
         let (reply, _never) = Reply::channel();
         mule.try_cast(BlockingMessage::Block(reply)).unwrap();
         let _entered = tokio::task::spawn_blocking(move || entered.recv().map(|()| entered)).await.unwrap();
@@ -293,7 +293,7 @@ async fn wait_entered(entered: Receiver<()>) -> Receiver<()> {
 async fn abandoned_incarnation_takes_no_successor_message() {
     let policy = ChildPolicy { stuck_after: None, ..replace_abandoned() };
     let stable = start_blocking_tree(policy).await;
-    let mut story = stable.runtime.journal().subscribe_after(0);
+    let mut story = stable.runtime.journal().subscribe();
     stable.worker.try_cast(BlockingMessage::Block(Reply::channel().0)).unwrap();
     let heard = wait_entered(stable.entered).await;
     stable.runtime.root().restart("mule").await.unwrap();
@@ -310,7 +310,7 @@ async fn abandoned_incarnation_takes_no_successor_message() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn abandoned_incarnation_exit_does_not_stop_its_successor() {
     let stable = start_blocking_tree(ChildPolicy { stuck_after: None, ..replace_abandoned() }).await;
-    let mut story = stable.runtime.journal().subscribe_after(0);
+    let mut story = stable.runtime.journal().subscribe();
     stable.worker.try_cast(BlockingMessage::BlockThenStop).unwrap();
     let _heard = wait_entered(stable.entered).await;
     stable.runtime.root().restart("mule").await.unwrap();
@@ -322,7 +322,7 @@ async fn abandoned_incarnation_exit_does_not_stop_its_successor() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn incarnation_abandoned_in_start_never_takes_the_mailbox() {
     let stable = start_blocking_tree(replace_abandoned()).await;
-    let mut story = stable.runtime.journal().subscribe_after(0);
+    let mut story = stable.runtime.journal().subscribe();
     stable.blocks_start.store(true, Ordering::SeqCst);
     stable.worker.try_cast(BlockingMessage::Panic).unwrap();
     let _heard = wait_entered(stable.entered).await;
@@ -337,7 +337,7 @@ async fn incarnation_abandoned_in_start_never_takes_the_mailbox() {
 async fn task_that_never_yields_cannot_hang_the_supervisor() {
     let BlockingTree { runtime, worker: mule, entered: receiver, release, .. } = start_blocking_tree(short_timeouts()).await;
     let journal = runtime.journal();
-    let mut story = journal.subscribe_after(journal.seq());
+    let mut story = journal.subscribe_after(journal.cursor());
     mule.try_cast(BlockingMessage::BlockInTask).unwrap();
     let _receiver = wait_entered(receiver).await;
     runtime.root().stop("mule").await.unwrap();
@@ -374,7 +374,7 @@ async fn abandoned_child_stays_failed_over_supervisor_restart() {
     let (reply, _never) = Reply::channel();
     mule.try_cast(BlockingMessage::Block(reply)).unwrap();
     let _receiver = wait_entered(receiver).await;
-    let mut story = runtime.journal().subscribe_after(runtime.journal().seq());
+    let mut story = runtime.journal().subscribe_after(runtime.journal().cursor());
     other.cast(ChildMessage::Panic).await.unwrap();
     loop {
         let Delivery::Event(record) = story.next().await else { panic!("events are missing") };

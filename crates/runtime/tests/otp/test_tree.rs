@@ -171,7 +171,7 @@ pub(crate) struct TestTree {
 impl TestTree {
     pub(crate) async fn start(root: SupervisorSpec, script: &LifecycleLog) -> Self {
         let runtime = Runtime::builder().seed(1).start(root).await.unwrap();
-        let journal = runtime.journal().subscribe_after(0);
+        let journal = runtime.journal().subscribe();
         Self { runtime, log: script.clone(), journal }
     }
 

@@ -105,10 +105,10 @@ pub(crate) async fn start<const V: u32>(store: Arc<dyn StateStore>) -> (Runtime,
 
 /// What the journal has said of `kind`, from the beginning.
 pub(crate) async fn records_of(runtime: &Runtime, kind: &str) -> Vec<Record> {
-    let newest = runtime.journal().seq();
-    let mut story = runtime.journal().subscribe_after(0);
+    let newest = runtime.journal().cursor();
+    let mut story = runtime.journal().subscribe();
     let mut records = Vec::new();
-    for _ in 0..newest {
+    while story.cursor() < newest {
         let Delivery::Event(record) = story.next().await else { panic!("events are missing") };
         if record.kind == kind {
             records.push(*record);

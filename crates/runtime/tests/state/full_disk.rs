@@ -78,7 +78,7 @@ async fn process_exceeds_disk_then_shrinks() {
     let mut root = SupervisorSpec::new("root");
     let hoard = root.child(Child::new("hoard", SizedWorker).durable()).unwrap();
     let runtime = Runtime::builder().state_store(store.clone()).start(root).await.unwrap();
-    let mut story = runtime.journal().subscribe_after(0);
+    let mut story = runtime.journal().subscribe();
     let mut kilobytes = 0;
     loop {
         kilobytes += 256;
@@ -117,7 +117,7 @@ async fn process_opens_file_on_full_disk() {
     hoard.cast(SizedMessage::Set(2000)).await.unwrap();
     assert_eq!(hoard.call(SizedMessage::Get).await, Ok(2000));
     store.flush().await.unwrap_err();
-    next_degraded_reason(&mut runtime.journal().subscribe_after(0)).await;
+    next_degraded_reason(&mut runtime.journal().subscribe()).await;
 }
 
 #[tokio::test]

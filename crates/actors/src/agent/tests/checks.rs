@@ -114,7 +114,7 @@ impl AgentGroup {
             root.child(Child::new(id, actor).policy(policy)).unwrap();
         }
         let runtime = Runtime::builder().seed(50).start(root).await.unwrap();
-        let story = runtime.journal().subscribe_after(0);
+        let events = runtime.journal().subscribe();
         Self { runtime, pending_recoveries: all_debts, reports: board, events: story, _backend_unavailable: away }
     }
 

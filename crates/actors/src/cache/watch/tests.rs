@@ -77,7 +77,7 @@ async fn watch_overflow_invalidates_root_and_rewatches() {
     let actor = WatchActor { cache: cache.clone(), cache_address, roots: roots.clone(), policy };
     let watch = tree.child(Child::new("watch", actor)).unwrap();
     let runtime = Runtime::builder().start(tree).await.unwrap();
-    let mut events = runtime.journal().subscribe_after(0);
+    let mut events = runtime.journal().subscribe();
     next_event(&mut events, "watch_started").await;
     let files = FileCache::new(cache.clone(), roots.clone());
     assert_eq!(files.read_bytes(&file).await.unwrap(), "old");

@@ -20,7 +20,7 @@ async fn disk_failure_and_recovery_are_reported_without_loss() {
     let disk = FakeDisk::new();
     disk.set_room(0);
     let journal = disk.journal(JournalConfig::default());
-    let mut subscription = journal.subscribe_after(0);
+    let mut subscription = journal.subscribe();
     record_numbers(&journal, 0..10);
     let refused = next_degradation(&mut subscription).await;
     assert!(refused.reason.contains("refuses lines"), "{refused:?}");
@@ -37,7 +37,7 @@ async fn partial_write_resumes_without_duplicates() {
     for room in 0..10 {
         let disk = FakeDisk::new();
         let journal = disk.journal(JournalConfig::default());
-        let mut subscription = journal.subscribe_after(0);
+        let mut subscription = journal.subscribe();
         disk.block_writes();
         disk.set_room(room);
         record_numbers(&journal, 0..10);
@@ -76,7 +76,7 @@ async fn failing_disk_reports_the_exact_lost_range() {
     disk.set_room(0);
     let config = JournalConfig { memory_lines_max: 16, ..JournalConfig::default() };
     let journal = disk.journal(config);
-    let mut subscription = journal.subscribe_after(0);
+    let mut subscription = journal.subscribe();
     record_and_flush(&journal, [0]).await;
     let last = 2 * UNWRITTEN_LINES_MAX as u64;
     record_numbers(&journal, 1..last);
@@ -84,14 +84,14 @@ async fn failing_disk_reports_the_exact_lost_range() {
     disk.remove_limit();
     while !next_degradation(&mut subscription).await.reason.contains("again") {}
     journal.close().await.unwrap();
-    let told: Vec<_> = degradations(&journal, 0)
+    let told: Vec<_> = degradations(&journal, Cursor::START)
         .await
         .iter()
         .filter_map(|told| Some((told.lost_from?, told.lost_to?)))
         .collect();
     let [(from, to)] = told[..] else { panic!("{told:?}") };
     assert!(to - from > UNWRITTEN_LINES_MAX as u64 / 2, "{from} to {to}");
-    let on_disk: Vec<_> = (1..from).chain(to + 1..=journal.seq()).collect();
+    let on_disk: Vec<_> = (1..from).chain(to + 1..=journal.cursor().seq).collect();
     assert_eq!(disk.seqs(), on_disk);
 }
 
@@ -108,7 +108,7 @@ async fn slow_disk_reports_the_exact_lost_range() {
     journal.close().await.unwrap();
     let lost =
         JournalDegraded::new("the disk could not follow; these lines were never written", Some((2, 100)));
-    assert_eq!(degradations(&journal, 101).await, [lost]);
+    assert_eq!(degradations(&journal, at(1, 101)).await, [lost]);
     assert_eq!(disk.seqs(), [vec![1], seq_range(101..=last + 1)].concat());
 }
 
@@ -120,12 +120,10 @@ async fn close_returns_the_lines_that_the_disk_refused() {
     disk.set_room(0);
     record_numbers(&journal, 5..10);
     let loss = journal.close().await.unwrap_err();
-    let newest = journal.seq();
-    assert_eq!((loss.from, loss.to), (6, newest));
+    assert_eq!((loss.from, loss.to), (at(1, 6), journal.cursor()));
     assert_eq!(disk.seqs(), seq_range(1..=5));
-    assert_eq!(disk.finished(), Some(newest), "the next run can name what is missing");
     assert_eq!(journal.close().await, Err(loss), "it is told as often as one asks");
-    let mut subscription = journal.subscribe_after(5);
+    let mut subscription = journal.subscribe_after(at(1, 5));
     assert!(matches!(subscription.next().await, Delivery::Event(record) if record.seq == 6));
 }
 
@@ -136,6 +134,6 @@ async fn close_writes_as_much_as_the_disk_takes() {
     disk.set_room(7);
     record_numbers(&journal, 0..20);
     let loss = journal.close().await.unwrap_err();
-    assert_eq!((loss.from, loss.to), (8, journal.seq()));
+    assert_eq!((loss.from, loss.to), (at(1, 8), journal.cursor()));
     assert_eq!(disk.seqs(), seq_range(1..=7));
 }

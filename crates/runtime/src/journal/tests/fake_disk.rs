@@ -4,6 +4,7 @@ use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard};
 
 use super::*;
+use crate::journal::files::WriteOutcome;
 
 /// Long enough to say "never" in a test.
 pub(super) const NEVER: Duration = Duration::from_secs(3600);
@@ -21,10 +22,7 @@ struct FakeDiskState {
     appends: usize,
     is_blocked: bool,
     is_waiting: bool,
-    numbers_are_held: bool,
-    numbers_are_refused: bool,
-    reserved: u64,
-    finished: Option<u64>,
+    is_closed: bool,
 }
 
 impl FakeDisk {
@@ -38,9 +36,10 @@ impl FakeDisk {
     }
 
     pub(super) fn journal_with_retry(&self, retry_after: Duration, config: JournalConfig) -> Journal {
-        let legacy = RecoveredState { last_seq: 0, lost_range: None, is_clean_shutdown: true };
+        let recovered = RecoveredState { run: 1, interrupted_after: None };
+        let disk = OpenDisk(self.clone());
         let clock = Arc::new(SystemClock);
-        Journal::on_disk(None, "boot".to_owned(), clock, &config, self.clone(), &legacy, retry_after).unwrap()
+        Journal::on_disk(None, "boot".to_owned(), clock, &config, (disk, recovered), retry_after).unwrap()
     }
 
     fn state(&self) -> MutexGuard<'_, FakeDiskState> {
@@ -78,28 +77,12 @@ impl FakeDisk {
         self.change(|stage| stage.is_blocked = false);
     }
 
-    pub(super) fn hold_numbers(&self, held: bool) {
-        self.change(|stage| stage.numbers_are_held = held);
-    }
-
-    pub(super) fn refuse_numbers(&self, refused: bool) {
-        self.change(|stage| stage.numbers_are_refused = refused);
-    }
-
-    pub(super) fn wait_until_finished(&self) {
-        drop(self.wait_while(|stage| stage.finished.is_none()));
+    pub(super) fn wait_until_closed(&self) {
+        drop(self.wait_while(|stage| !stage.is_closed));
     }
 
     pub(super) fn appends(&self) -> usize {
         self.state().appends
-    }
-
-    pub(super) fn reserved(&self) -> u64 {
-        self.state().reserved
-    }
-
-    pub(super) fn finished(&self) -> Option<u64> {
-        self.state().finished
     }
 
     pub(super) fn seqs(&self) -> Vec<u64> {
@@ -107,32 +90,29 @@ impl FakeDisk {
     }
 }
 
-impl Disk for FakeDisk {
-    fn append(&mut self, first_seq: u64, lines: &[Arc<str>]) -> (usize, io::Result<()>) {
-        self.change(|stage| stage.is_waiting = stage.is_blocked);
-        let mut stage = self.wait_while(|stage| stage.is_blocked);
+/// What the writer holds.
+struct OpenDisk(FakeDisk);
+
+impl Drop for OpenDisk {
+    fn drop(&mut self) {
+        self.0.change(|stage| stage.is_closed = true);
+    }
+}
+
+impl Disk for OpenDisk {
+    fn append(&mut self, first_seq: u64, lines: &[Arc<str>]) -> WriteOutcome {
+        let disk = &self.0;
+        disk.change(|stage| stage.is_waiting = stage.is_blocked);
+        let mut stage = disk.wait_while(|stage| stage.is_blocked);
         stage.is_waiting = false;
         stage.appends += 1;
         assert_eq!(Record::parse(&lines[0]).unwrap().seq, first_seq);
         let room = stage.room.unwrap_or(usize::MAX);
-        let taken = lines.len().min(room);
-        stage.room = stage.room.map(|room| room - taken);
-        stage.lines.extend(lines[..taken].iter().map(|line| (**line).to_owned()));
-        let is_full = taken < lines.len();
-        (taken, if is_full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) })
-    }
-
-    fn reserve(&mut self, through: u64) -> io::Result<()> {
-        let mut stage = self.wait_while(|stage| stage.numbers_are_held);
-        if stage.numbers_are_refused {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        stage.reserved = through;
-        Ok(())
-    }
-
-    fn finish(&mut self, last: u64) -> io::Result<()> {
-        self.change(|stage| stage.finished = Some(last));
-        Ok(())
+        let written = lines.len().min(room);
+        stage.room = stage.room.map(|room| room - written);
+        stage.lines.extend(lines[..written].iter().map(|line| (**line).to_owned()));
+        let is_full = written < lines.len();
+        let result = if is_full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) };
+        WriteOutcome { written, lost_range: None, result }
     }
 }

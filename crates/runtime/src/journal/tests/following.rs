@@ -21,7 +21,7 @@ impl Drop for FollowerProcess {
 
 /// What the other process does: follows up to the last event, and fails at the first thing that is wrong.
 fn follow(dir: &Path) {
-    let mut reader = Reader::after(dir, 0);
+    let mut reader = Reader::after(dir, Cursor::START);
     let mut expected = 1;
     while expected <= LAST {
         match reader.next_entry().unwrap() {
@@ -51,7 +51,8 @@ async fn readers_in_two_processes_see_each_line_once() {
     let mut follower = FollowerProcess(follower);
     let config = JournalConfig { segment_bytes_max: 2000, segments_max: 1000, ..JournalConfig::default() };
     let journal = open(dir.path(), config);
-    let (mut eager, mut lazy) = (Reader::after(dir.path(), 0), Reader::after(dir.path(), 0));
+    let (mut eager, mut lazy) =
+        (Reader::after(dir.path(), Cursor::START), Reader::after(dir.path(), Cursor::START));
     let (mut seen_eagerly, mut seen_lazily) = (Vec::new(), Vec::new());
     for n in 1..=LAST {
         journal.record(&actor(), 1, &NumberedEvent { n });

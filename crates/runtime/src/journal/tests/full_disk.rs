@@ -35,10 +35,9 @@ fn run_limited(test: &str, blocks: u32, dir: &Path) {
 /// As [`open`], but with a chosen patience with the disk.
 fn open_with_retry(dir: &Path, retry_after: Duration) -> Journal {
     let config = JournalConfig { segments_max: 1000, ..JournalConfig::default() };
-    let (files, legacy) = JournalFiles::open(dir, &config).unwrap();
+    let opened = JournalFiles::open(dir, &config).unwrap();
     let clock = Arc::new(SystemClock);
-    Journal::on_disk(Some(dir.to_owned()), "boot".to_owned(), clock, &config, files, &legacy, retry_after)
-        .unwrap()
+    Journal::on_disk(Some(dir.to_owned()), "boot".to_owned(), clock, &config, opened, retry_after).unwrap()
 }
 
 #[derive(Serialize)]
@@ -58,17 +57,17 @@ async fn full_file_is_reported_and_next_segment_takes_the_rest() {
     let dir = tempfile::tempdir().unwrap();
     run_limited("a_full_file_is_told_of_and_the_next_segment_takes_what_waited", 16, dir.path());
     // Whoever reads it later finds every line where it should be, and so does the next run.
-    let entries = entries(dir.path(), 0);
+    let entries = all_entries(dir.path());
     let seqs = seqs(&entries);
     assert_eq!(seqs, seq_range(1..=seqs.len() as u64));
     assert!(segments(dir.path()).len() > 3);
-    assert_eq!(open(dir.path(), JournalConfig::default()).seq_before_run(), seqs.len() as u64);
+    assert_eq!(open(dir.path(), JournalConfig::default()).run(), 2);
 }
 
 async fn fill_files(dir: &Path) {
     let journal = open_with_retry(dir, Duration::from_millis(1));
-    let mut subscription = journal.subscribe_after(0);
-    let mut follower = Reader::after(dir, 0);
+    let mut subscription = journal.subscribe();
+    let mut follower = Reader::after(dir, Cursor::START);
     let mut followed = Vec::new();
     record_numbers(&journal, 0..1000);
     let mut told = Vec::new();
@@ -91,47 +90,51 @@ async fn fill_files(dir: &Path) {
     journal.close().await.unwrap();
     // Nor does one who has read while lines were written, cut off and written anew.
     followed.extend(std::iter::from_fn(|| follower.next_entry().unwrap()));
-    assert_eq!(seqs(&followed), seq_range(1..=journal.seq()));
+    assert_eq!(seqs(&followed), seq_range(1..=journal.cursor().seq));
 }
 
 #[tokio::test]
-async fn full_disk_blocks_nothing_and_next_run_reports_loss() {
+async fn a_disk_that_takes_nothing_stops_nothing_and_the_next_run_begins_without_a_hole() {
     if let Some(dir) = limited_dir() {
         return record_on_a_full_disk(&dir).await;
     }
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path(), JournalConfig::default());
-    record_numbers(&journal, 0..3);
-    journal.close().await.unwrap();
-    run_limited("a_disk_that_takes_nothing_stops_nothing_and_the_next_run_names_what_is_lost", 4, dir.path());
+    record_numbers(&journal, 0..2);
+    stop(&journal).await;
+    run_limited(
+        "a_disk_that_takes_nothing_stops_nothing_and_the_next_run_begins_without_a_hole",
+        4,
+        dir.path(),
+    );
 
+    // Nothing of run 2 is on disk, as that run has warned, so its number is given again.
     let journal = open(dir.path(), JournalConfig::default());
-    assert_eq!(journal.seq_before_run(), 2004, "numbers that nobody has on disk are not given again");
+    assert_eq!(journal.run(), 2);
     record_and_flush(&journal, [3]).await;
-    let told = JournalDegraded::new("the disk refused the last lines of the last run", Some((4, 2004)));
-    assert_eq!(degradations(&journal, 2004).await, [told]);
-    let entries = entries(dir.path(), 0);
-    assert_eq!(seqs(&entries[..3]), [1, 2, 3]);
-    assert_eq!(entries[3], Entry::Missing { from: 4, to: 2004 });
-    assert_eq!(seqs(&entries[4..]), [2005, 2006]);
+    assert_eq!(accounts(&journal, Cursor::START).await, []);
+    assert_eq!(cursors(&all_entries(dir.path())), [at(1, 1), at(1, 2), at(1, 3), at(2, 1)]);
 }
 
 async fn record_on_a_full_disk(dir: &Path) {
     // No file has room for any of these lines.
     let journal = open_with_retry(dir, RETRY_DELAY);
-    let mut subscription = journal.subscribe_after(3);
+    let mut subscription = journal.subscribe_after(at(1, 3));
     for n in 0..2000 {
         journal.record(&actor(), n, &LongEvent { text: "x".repeat(5000) });
     }
     journal.flush().await;
-    let accounts = degradations(&journal, 3).await;
+    let accounts = accounts(&journal, at(1, 3)).await;
     assert_eq!(accounts.len(), 1, "{accounts:?}");
     assert!(accounts[0].reason.contains("refuses lines, they wait in memory"), "{accounts:?}");
+    assert!(accounts[0].reason.contains("a later run has this run's number"), "{accounts:?}");
     let loss = journal.close().await.unwrap_err();
-    assert_eq!((loss.from, loss.to), (4, 2004), "{loss}");
+    assert_eq!((loss.from, loss.to), (at(2, 1), at(2, 2001)), "{loss}");
     // Nobody who follows in this process misses any of it.
-    for seq in 4..=2004 {
-        assert!(matches!(subscription.next().await, Delivery::Event(record) if record.seq == seq));
+    for seq in 1..=2001 {
+        assert!(
+            matches!(subscription.next().await, Delivery::Event(record) if record.cursor() == at(2, seq))
+        );
     }
 }
 
@@ -140,14 +143,14 @@ async fn journal_opens_on_a_full_disk() {
     if let Some(dir) = limited_dir() {
         let journal = open_with_retry(&dir, RETRY_DELAY);
         record_and_flush(&journal, 0..3).await;
-        let reasons: Vec<_> = degradations(&journal, 0).await.into_iter().map(|told| told.reason).collect();
-        assert!(reasons[0].contains("no numbers can be reserved"), "{reasons:?}");
-        assert!(reasons[1].contains("refuses lines"), "{reasons:?}");
+        let reasons: Vec<_> =
+            accounts(&journal, Cursor::START).await.into_iter().map(|told| told.reason).collect();
+        assert!(reasons[0].contains("refuses lines"), "{reasons:?}");
         let loss = journal.close().await.unwrap_err();
-        assert_eq!((loss.from, loss.to), (1, 5), "{loss}");
+        assert_eq!((loss.from, loss.to), (at(1, 1), at(1, 4)), "{loss}");
         return;
     }
     let dir = tempfile::tempdir().unwrap();
     run_limited("a_journal_is_opened_on_a_disk_that_takes_not_a_byte", 0, dir.path());
-    assert_eq!(open(dir.path(), JournalConfig::default()).seq_before_run(), 0);
+    assert_eq!(open(dir.path(), JournalConfig::default()).run(), 1);
 }

@@ -32,7 +32,7 @@ async fn verbose_events_are_recorded_only_when_enabled() {
     for (verbose, seq) in [(false, 0), (true, 1)] {
         let journal = in_memory(JournalConfig { verbose, ..JournalConfig::default() });
         journal.record(&actor(), 1, &VerboseEvent {});
-        assert_eq!(journal.seq(), seq);
+        assert_eq!(journal.cursor(), at(1, seq));
     }
 }
 
@@ -48,7 +48,8 @@ async fn unwritable_event_is_replaced_by_a_degraded_event() {
     let journal = in_memory(JournalConfig::default());
     journal.record(&actor(), 1, &NonObjectEvent("text".to_owned()));
     journal.record(&actor(), 1, &Long { text: "x".repeat(EVENT_BYTES_MAX) });
-    let reasons: Vec<_> = degradations(&journal, 0).await.into_iter().map(|account| account.reason).collect();
+    let reasons: Vec<_> =
+        degradations(&journal, Cursor::START).await.into_iter().map(|account| account.reason).collect();
     assert!(reasons[0].contains("kind bare") && reasons[0].contains("JSON object"), "{reasons:?}");
     assert!(reasons[1].contains("kind long") && reasons[1].contains("1048576 are allowed"), "{reasons:?}");
 }
@@ -58,8 +59,8 @@ async fn event_with_reserved_field_names_is_skipped() {
     let journal = in_memory(JournalConfig::default());
     journal.record(&actor(), 1, &ReservedFieldEvent { seq: 5 });
     record_numbers(&journal, [0]);
-    let mut subscription = journal.subscribe_after(0);
-    assert_eq!(subscription.next().await, Delivery::Lagged { from: 1, to: 1 });
+    let mut subscription = journal.subscribe();
+    assert_eq!(subscription.next().await, Delivery::Lagged { after: at(1, 0), before: at(1, 2) });
     assert!(matches!(subscription.next().await, Delivery::Event(record) if record.seq == 2));
 }
 
@@ -106,9 +107,9 @@ async fn closed_journal_records_nothing_and_still_serves_lines() {
     record_numbers(&journal, 0..3);
     journal.close().await.unwrap();
     record_numbers(&journal, 3..5);
-    assert_eq!(journal.seq(), 3);
-    assert_eq!(seqs(&entries(dir.path(), 0)), [1, 2, 3]);
-    let mut subscription = journal.subscribe_after(2);
+    assert_eq!(journal.cursor(), at(1, 3));
+    assert_eq!(seqs(&all_entries(dir.path())), [1, 2, 3]);
+    let mut subscription = journal.subscribe_after(at(1, 2));
     assert!(matches!(subscription.try_next().await, Some(Delivery::Event(record)) if record.seq == 3));
     assert_eq!(subscription.try_next().await, None);
     journal.close().await.unwrap();
@@ -120,6 +121,6 @@ async fn dropped_journal_writes_its_lines_and_finishes() {
     let journal = disk.journal(JournalConfig::default());
     record_numbers(&journal, 0..100);
     drop(journal);
-    disk.wait_until_finished();
+    disk.wait_until_closed();
     assert_eq!(disk.seqs(), seq_range(1..=100));
 }

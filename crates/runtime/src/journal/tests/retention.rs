@@ -36,15 +36,15 @@ async fn reader_gets_kept_lines_and_the_exact_missing_range() {
     for n in 0..60 {
         record_and_flush(&journal, [n]).await;
     }
-    let kept = seqs(&entries(dir.path(), 0));
+    let kept = seqs(&all_entries(dir.path()));
     let first = kept[0];
     assert!(first > 30, "{kept:?}");
     assert_eq!(kept, seq_range(first..=60));
     for after in 1..=60 {
-        let entries = entries(dir.path(), after);
+        let entries = entries(dir.path(), at(1, after));
         let is_late = after + 1 < first;
         if is_late {
-            assert_eq!(entries[0], Entry::Missing { from: after + 1, to: first - 1 });
+            assert_eq!(entries[0], Entry::Missing { after: at(1, after), before: at(1, first) });
         }
         assert_eq!(
             seqs(&entries[usize::from(is_late)..]),
@@ -60,7 +60,7 @@ async fn overtaken_reader_reports_the_gap_and_continues() {
     for stop in 1..20 {
         let dir = tempfile::tempdir().unwrap();
         let journal = open(dir.path(), small(2));
-        let mut reader = Reader::after(dir.path(), 0);
+        let mut reader = Reader::after(dir.path(), Cursor::START);
         let mut got = Vec::new();
         for n in 0..60 {
             record_and_flush(&journal, [n]).await;
@@ -76,11 +76,11 @@ async fn overtaken_reader_reports_the_gap_and_continues() {
                     assert_eq!((record.seq, record.decode::<NumberedEvent>().unwrap().n), (next, next - 1));
                     next += 1;
                 }
-                Entry::Missing { from, to } => {
-                    assert_eq!(*from, next);
-                    next = to + 1;
+                Entry::Missing { after, before } => {
+                    assert_eq!(*after, at(1, next - 1));
+                    next = before.seq;
                 }
-                Entry::Damaged { .. } => panic!("{entry:?}"),
+                Entry::Damaged { .. } | Entry::OlderFormat { .. } => panic!("{entry:?}"),
             }
         }
         assert_eq!(next, 61, "stopped after {stop}");
@@ -92,25 +92,45 @@ async fn undeletable_segment_does_not_stop_the_journal() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path(), small(2));
     // It has the name of a segment, and is a folder.
-    fs::create_dir(dir.path().join(format!("journal-{:020}.jsonl", 0))).unwrap();
+    fs::create_dir(segment::Segment::new(dir.path(), at(0, 1)).path).unwrap();
     for n in 0..30 {
         record_and_flush(&journal, [n]).await;
     }
-    assert_eq!(degradations(&journal, 0).await, []);
-    assert_eq!(seqs(&entries(dir.path(), 25)), seq_range(26..=30));
+    assert_eq!(degradations(&journal, Cursor::START).await, []);
+    assert_eq!(seqs(&entries(dir.path(), at(1, 25))), seq_range(26..=30));
 }
 
 #[tokio::test]
-async fn retention_limits_hold_in_the_next_run() {
+async fn later_runs_share_segments_and_the_limit_holds_across_them() {
     let dir = tempfile::tempdir().unwrap();
-    for _ in 0..10 {
-        let journal = open(dir.path(), small(2));
-        for n in 0..10 {
-            record_and_flush(&journal, [n]).await;
-        }
-        journal.close().await.unwrap();
-        assert!(segments(dir.path()).len() <= 2);
+    for run in 1..=20 {
+        let journal = open(dir.path(), small(3));
+        assert_eq!(journal.run(), run, "also when older runs are gone");
+        record_and_flush(&journal, 0..3).await;
+        stop(&journal).await;
+        assert!(segments(dir.path()).len() <= 3);
     }
-    let kept = seqs(&entries(dir.path(), 0));
-    assert_eq!(kept, seq_range(kept[0]..=100));
+    let kept = cursors(&all_entries(dir.path()));
+    let runs: std::collections::BTreeSet<u64> = kept.iter().map(|cursor| cursor.run).collect();
+    assert!(runs.len() > 3, "a short run takes no segment of its own: {kept:?}");
+    assert_eq!(kept.last(), Some(&at(20, 4)));
+}
+
+#[tokio::test]
+async fn a_cursor_of_a_run_that_is_gone_is_told_of_the_gap_and_goes_on_with_the_oldest_event() {
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 1..=20 {
+        let journal = open(dir.path(), small(3));
+        record_and_flush(&journal, 0..3).await;
+        stop(&journal).await;
+    }
+    let kept = all_entries(dir.path());
+    let oldest = cursors(&kept)[0];
+    let read = entries(dir.path(), at(2, 2));
+    assert_eq!(read[0], Entry::Missing { after: at(2, 2), before: oldest });
+    assert_eq!(read[1..], kept);
+    let journal = open(dir.path(), small(3));
+    let mut subscription = journal.subscribe_after(at(2, 2));
+    assert_eq!(subscription.next().await, Delivery::Lagged { after: at(2, 2), before: oldest });
+    assert!(matches!(subscription.next().await, Delivery::Event(record) if record.cursor() == oldest));
 }

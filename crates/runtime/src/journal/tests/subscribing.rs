@@ -15,10 +15,10 @@ async fn collect_lags(last: u64, subscription: &mut Subscription, mut next: u64)
                 assert_eq!(record.seq, next);
                 next += 1;
             }
-            Delivery::Lagged { from, to } => {
-                assert_eq!(from, next);
-                lagged.push((from, to));
-                next = to + 1;
+            Delivery::Lagged { after, before } => {
+                assert_eq!(after, at(1, next - 1));
+                lagged.push((next, before.seq - 1));
+                next = before.seq;
             }
         }
     }
@@ -31,7 +31,7 @@ async fn subscription_reads_disk_then_memory_from_any_seq() {
     let journal = open(dir.path(), tiny_memory(1000));
     record_and_flush(&journal, 0..600).await;
     for after in 0..=600 {
-        let mut subscription = journal.subscribe_after(after);
+        let mut subscription = journal.subscribe_after(at(1, after));
         let mut got = Vec::new();
         while let Some(delivery) = subscription.try_next().await {
             let Delivery::Event(record) = delivery else { panic!("{delivery:?}") };
@@ -40,7 +40,7 @@ async fn subscription_reads_disk_then_memory_from_any_seq() {
         }
         assert_eq!(got, seq_range(after + 1..=600));
     }
-    let mut subscription = journal.subscribe_after(600);
+    let mut subscription = journal.subscribe_after(at(1, 600));
     record_numbers(&journal, [600]);
     assert!(matches!(subscription.next().await, Delivery::Event(record) if record.seq == 601));
 }
@@ -49,7 +49,7 @@ async fn subscription_reads_disk_then_memory_from_any_seq() {
 async fn subscription_switches_between_disk_and_memory() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path(), tiny_memory(1000));
-    let mut subscription = journal.subscribe_after(0);
+    let mut subscription = journal.subscribe();
     let mut last = 0;
     for _ in 0..3 {
         // Memory no longer has the first of these, and later has each of those.
@@ -68,8 +68,8 @@ async fn subscription_switches_between_disk_and_memory() {
 async fn memory_only_subscription_reports_missed_events() {
     let journal = in_memory(JournalConfig { memory_lines_max: 10, ..JournalConfig::default() });
     record_numbers(&journal, 0..30);
-    let mut subscription = journal.subscribe_after(0);
-    assert_eq!(subscription.next().await, Delivery::Lagged { from: 1, to: 20 });
+    let mut subscription = journal.subscribe();
+    assert_eq!(subscription.next().await, Delivery::Lagged { after: at(1, 0), before: at(1, 21) });
     assert!(matches!(subscription.next().await, Delivery::Event(record) if record.seq == 21));
 }
 
@@ -77,7 +77,7 @@ async fn memory_only_subscription_reports_missed_events() {
 async fn future_seq_counts_as_the_newest() {
     let journal = in_memory(JournalConfig::default());
     record_numbers(&journal, 0..3);
-    let mut subscription = journal.subscribe_after(1000);
+    let mut subscription = journal.subscribe_after(at(1, 1000));
     record_numbers(&journal, [3]);
     assert!(matches!(subscription.next().await, Delivery::Event(record) if record.seq == 4));
 }
@@ -96,9 +96,9 @@ async fn concurrent_subscribers_miss_nothing() {
     let mut subscribers = tokio::task::JoinSet::new();
     for started in 0..12 {
         // Some start where the others are, some at the beginning.
-        let after = if started % 3 == 0 { 0 } else { journal.seq() };
+        let after = if started % 3 == 0 { at(1, 0) } else { journal.cursor() };
         let mut subscription = journal.subscribe_after(after);
-        subscribers.spawn(async move { collect_lags(LAST, &mut subscription, after + 1).await });
+        subscribers.spawn(async move { collect_lags(LAST, &mut subscription, after.seq + 1).await });
         tokio::task::yield_now().await;
     }
     while let Some(lagged) = subscribers.join_next().await {
@@ -116,7 +116,7 @@ async fn subscription_lags_exactly_by_deleted_events() {
         let journal = journal.clone();
         std::thread::spawn(move || record_numbers(&journal, 0..LAST))
     };
-    let mut subscription = journal.subscribe_after(0);
+    let mut subscription = journal.subscribe();
     let mut next = 1;
     while next <= LAST {
         match subscription.next().await {
@@ -124,19 +124,22 @@ async fn subscription_lags_exactly_by_deleted_events() {
                 assert_eq!((record.seq, record.fields.len()), (next, 1));
                 next += 1;
             }
-            Delivery::Lagged { from, to } => {
-                assert_eq!(from, next);
-                let kept = segment::list_segments(dir.path()).unwrap()[0].first_seq;
-                assert!(to < kept, "{from} to {to} are said to be gone, and the disk has all from {kept} on");
-                next = to + 1;
+            Delivery::Lagged { after, before } => {
+                assert_eq!(after, at(1, next - 1));
+                let kept = segment::list_segments(dir.path()).unwrap()[0].first;
+                assert!(
+                    before <= kept,
+                    "events before {before} are said to be gone, and the disk has all from {kept} on"
+                );
+                next = before.seq;
             }
         }
     }
     recorder.join().unwrap();
     journal.flush().await;
     // Whoever comes now is told of everything that is gone, at once.
-    let lagged = collect_lags(LAST, &mut journal.subscribe_after(0), 1).await;
-    let first = segment::list_segments(dir.path()).unwrap()[0].first_seq;
+    let lagged = collect_lags(LAST, &mut journal.subscribe(), 1).await;
+    let first = segment::list_segments(dir.path()).unwrap()[0].first.seq;
     assert_eq!(lagged, [(1, first - 1)]);
 }
 
@@ -145,7 +148,7 @@ async fn cancelled_next_loses_no_event() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path(), tiny_memory(1000));
     record_and_flush(&journal, 0..50).await;
-    let mut subscription = journal.subscribe_after(0);
+    let mut subscription = journal.subscribe();
     let mut got = Vec::new();
     while got.len() < 50 {
         // Reading from disk takes more than one poll; every other attempt is given up after its first.

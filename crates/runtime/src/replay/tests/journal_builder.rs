@@ -17,21 +17,20 @@ pub(super) const POOL: &str = "root/pool";
 /// The records of one run, as they come.
 pub(super) struct JournalBuilder {
     pub(super) records: Vec<Record>,
-    pub(super) boot: String,
     pub(super) now_ms: u64,
 }
 
 impl JournalBuilder {
-    pub(super) fn new(boot: &str) -> Self {
-        Self { records: Vec::new(), boot: boot.to_owned(), now_ms: 0 }
+    pub(super) fn new() -> Self {
+        Self { records: Vec::new(), now_ms: 0 }
     }
 
     pub(super) fn record<E: Event>(&mut self, actor: &str, generation: u64, event: &E) -> u64 {
         let Value::Object(fields) = serde_json::to_value(event).unwrap() else { unreachable!() };
         let seq = self.records.len() as u64 + 1;
         self.records.push(Record {
+            run: 1,
             seq,
-            boot: self.boot.clone(),
             at: "2026-01-02T03:04:05.678Z".to_owned(),
             mono_ms: self.now_ms,
             actor: actor.to_owned(),
@@ -139,7 +138,7 @@ impl SimulatedPool {
         let mut rng = Rng::with_seed(seed);
         let supervisor = random_supervisor(&mut rng);
         let mut pool = Self {
-            journal: JournalBuilder::new("boot"),
+            journal: JournalBuilder::new(),
             rng,
             supervisor,
             generation: 0,
@@ -147,7 +146,11 @@ impl SimulatedPool {
             children: BTreeMap::new(),
             next_id: 0,
         };
-        pool.journal.record("root", 0, &RuntimeStarted { pid: 1, version: "0".to_owned() });
+        pool.journal.record(
+            "root",
+            0,
+            &RuntimeStarted { pid: 1, version: "0".to_owned(), boot: "b".to_owned() },
+        );
         pool.journal.record("root", 1, &ActorStarted {});
         pool.start_supervisor();
         for n in 0..pool.rng.u64(1..5) {

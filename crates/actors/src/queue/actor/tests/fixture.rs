@@ -135,7 +135,7 @@ impl QueueFixture {
 
     /// Everything that the journal holds.
     pub(super) async fn journal_records(&self) -> Vec<Record> {
-        let mut subscription = self.runtime.journal().subscribe_after(0);
+        let mut subscription = self.runtime.journal().subscribe();
         let mut story = Vec::new();
         while let Some(delivery) = subscription.try_next().await {
             let Delivery::Event(record) = delivery else { panic!("events are missing") };

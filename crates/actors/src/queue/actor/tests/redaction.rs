@@ -218,7 +218,7 @@ async fn outcomes(sent: &SentSecrets, echoes: &[Echo]) -> (Vec<Option<Error>>, V
     assert_redacted(sent, &format!("{settings:?}"));
     let config = JournalConfig { verbose: true, ..JournalConfig::default() };
     let journal = Journal::in_memory("boot", Arc::new(SystemClock), config);
-    let mut story = journal.subscribe_after(0);
+    let mut story = journal.subscribe();
     let transport = Arc::new(HttpTransport::new(&settings).unwrap());
     let mut root = SupervisorSpec::new("root");
     let child = Child::new("queue", QueueActor::new(transport, policy(), QueueView::default()));

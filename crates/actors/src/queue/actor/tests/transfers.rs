@@ -53,7 +53,7 @@ fn get() -> Request {
 
 /// The kinds of the events about request `id` once it has ended, without that an attempt began.
 async fn recorded_kinds(runtime: &Runtime, id: RequestId) -> Vec<String> {
-    let mut subscription = runtime.journal().subscribe_after(0);
+    let mut subscription = runtime.journal().subscribe();
     let mut kinds: Vec<String> = Vec::new();
     while !kinds.iter().any(|kind| END_EVENTS.contains(&kind.as_str())) {
         let Delivery::Event(record) = subscription.next().await else { panic!("events are missing") };

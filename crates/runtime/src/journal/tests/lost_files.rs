@@ -1,0 +1,81 @@
+//! A file of the journal is deleted, replaced or emptied while it is written to.
+
+use super::*;
+
+#[tokio::test]
+async fn a_segment_that_is_gone_is_noticed_with_the_next_group_and_its_lines_are_named() {
+    type Harm = fn(&Path);
+    let harms: [(&str, Harm); 4] = [
+        ("deleted", |path| fs::remove_file(path).unwrap()),
+        ("moved", |path| fs::rename(path, path.with_extension("1")).unwrap()),
+        ("replaced", |path| {
+            fs::remove_file(path).unwrap();
+            fs::write(path, "").unwrap();
+        }),
+        ("emptied", |path| fs::File::options().write(true).open(path).unwrap().set_len(0).unwrap()),
+    ];
+    for (harm, strike) in harms {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = open(dir.path(), JournalConfig::default());
+        record_and_flush(&journal, 0..5).await;
+        strike(&only_segment(dir.path()));
+        record_and_flush(&journal, 5..8).await;
+        journal.flush().await;
+        let told = accounts(&journal, Cursor::START).await;
+        assert_eq!(told.len(), 1, "{harm}: {told:?}");
+        assert_eq!((told[0].lost_from, told[0].lost_to), (Some(1), Some(5)), "{harm}");
+        assert!(told[0].reason.contains("was deleted, replaced or emptied"), "{told:?}");
+        stop(&journal).await;
+        assert_eq!(seqs(&all_entries(dir.path())), numbers(6..=10), "{harm}");
+        // Memory still has them.
+        let mut subscription = journal.subscribe();
+        for seq in 1..=10 {
+            assert!(
+                matches!(subscription.next().await, Delivery::Event(record) if record.seq == seq),
+                "{harm}"
+            );
+        }
+        let next = open(dir.path(), JournalConfig::default());
+        assert_eq!(next.run(), 2, "{harm}");
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_is_gone_is_made_and_locked_again() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("journal");
+    let config = JournalConfig { segment_bytes_max: 500, ..JournalConfig::default() };
+    let journal = open(&dir, config);
+    for n in 0..10 {
+        record_and_flush(&journal, [n]).await;
+    }
+    fs::remove_dir_all(&dir).unwrap();
+    record_and_flush(&journal, [10]).await;
+    journal.flush().await;
+    let told = accounts(&journal, Cursor::START).await;
+    assert_eq!(
+        told.iter().map(|told| (told.lost_from, told.lost_to)).collect::<Vec<_>>(),
+        [(Some(1), Some(10))]
+    );
+    let second = Journal::open(&dir, "b", Arc::new(SystemClock), JournalConfig::default());
+    assert!(matches!(second, Err(JournalError::InUse { .. })));
+    stop(&journal).await;
+    assert_eq!(seqs(&all_entries(&dir)), numbers(11..=13));
+}
+
+#[tokio::test]
+async fn a_folder_that_another_runtime_has_taken_meanwhile_is_not_written_to() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("journal");
+    let first = open(&dir, JournalConfig::default());
+    record_and_flush(&first, 0..3).await;
+    fs::remove_dir_all(&dir).unwrap();
+    let second = open(&dir, JournalConfig::default());
+    record_and_flush(&second, 0..2).await;
+    record_and_flush(&first, 3..5).await;
+    let told = accounts(&first, Cursor::START).await;
+    assert!(told.iter().any(|told| told.reason.contains("another runtime is using")), "{told:?}");
+    assert!(first.close().await.is_err());
+    second.close().await.unwrap();
+    assert_eq!(seqs(&all_entries(&dir)), [1, 2]);
+}

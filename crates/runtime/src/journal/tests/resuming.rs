@@ -1,0 +1,211 @@
+//! Subscribers resume across crashes: each event that reached the disk once, in order, whatever else they saw.
+
+use std::io;
+use std::sync::{Condvar, Mutex};
+
+use fastrand::Rng;
+
+use super::*;
+use crate::journal::files::WriteOutcome;
+
+/// Files that stand still and die when they are told to, as they do when the process is killed.
+#[derive(Clone, Default)]
+struct SendOutcome(Arc<(Mutex<FateState>, Condvar)>);
+
+#[derive(Default, Clone, Copy, PartialEq)]
+enum FateState {
+    #[default]
+    Works,
+    Held,
+    Dead,
+}
+
+impl SendOutcome {
+    fn set(&self, state: FateState) {
+        *self.0.0.lock().unwrap() = state;
+        self.0.1.notify_all();
+    }
+}
+
+struct DoomedFiles(Files, SendOutcome);
+
+impl Disk for DoomedFiles {
+    fn append(&mut self, first_seq: u64, lines: &[Arc<str>]) -> WriteOutcome {
+        let (state, changed) = &*self.1.0;
+        let state = changed.wait_while(state.lock().unwrap(), |state| *state == FateState::Held).unwrap();
+        if *state == FateState::Dead {
+            return WriteOutcome { written: 0, lost: None, result: Err(io::ErrorKind::BrokenPipe.into()) };
+        }
+        self.0.append(first_seq, lines)
+    }
+}
+
+fn open_doomed(dir: &Path, config: &JournalConfig) -> (Journal, SendOutcome) {
+    let (files, recovered) = Files::open(dir, config).unwrap();
+    let fate = SendOutcome::default();
+    let disk = DoomedFiles(files, fate.clone());
+    let opened = (disk, recovered);
+    let clock = Arc::new(SystemClock);
+    let journal = Journal::on_disk(
+        Some(dir.to_owned()),
+        "boot".to_owned(),
+        clock,
+        config,
+        opened,
+        Duration::from_secs(3600),
+    );
+    (journal.unwrap(), fate)
+}
+
+/// The process is killed: what the disk lacks is lost, and a line may be torn.
+async fn crash(dir: &Path, journal: Journal, fate: &SendOutcome, rng: &mut Rng) {
+    fate.set(FateState::Dead);
+    // It fails where something was lost.
+    let _ = journal.close().await;
+    drop(journal);
+    if rng.bool() {
+        let path = segments(dir).pop().unwrap();
+        let torn = r#"{"run":9,"seq":9,"at":"2026"#;
+        let mut content = fs::read(&path).unwrap();
+        content.extend_from_slice(&torn.as_bytes()[..rng.usize(1..torn.len())]);
+        fs::write(&path, content).unwrap();
+    }
+}
+
+/// Takes up to `most` deliveries that are there.
+async fn take(subscription: &mut Subscription, most: usize, seen: &mut Vec<Cursor>) {
+    for _ in 0..most {
+        match subscription.try_next().await {
+            Some(Delivery::Event(record)) => {
+                assert_eq!(subscription.cursor(), record.cursor());
+                seen.push(record.cursor());
+            }
+            Some(lagged) => panic!("{lagged:?} after {seen:?}"),
+            None => return,
+        }
+    }
+}
+
+/// Returns how many events the subscriber saw that never reached the disk.
+async fn resume_through_crashes(seed: u64) -> usize {
+    let mut rng = Rng::with_seed(seed);
+    let dir = tempfile::tempdir().unwrap();
+    let config = JournalConfig {
+        segment_bytes_max: rng.u64(300..4000),
+        segments_max: 100_000,
+        memory_lines_max: rng.usize(1..50),
+        ..JournalConfig::default()
+    };
+    let mut seen = Vec::new();
+    for _ in 0..rng.usize(2..8) {
+        let (journal, fate) = open_doomed(dir.path(), &config);
+        let cursor = seen.last().copied().unwrap_or(Cursor::START);
+        let mut subscription = journal.subscribe_after(cursor);
+        let mut is_held = false;
+        for _ in 0..rng.usize(0..12) {
+            match rng.u8(0..5) {
+                0 | 1 => note(&journal, 0..rng.u64(0..40)),
+                2 if !is_held => journal.flush().await,
+                3 if !is_held => {
+                    fate.set(FateState::Held);
+                    is_held = true;
+                }
+                _ => take(&mut subscription, rng.usize(0..60), &mut seen).await,
+            }
+        }
+        if rng.u8(0..4) == 0 {
+            fate.set(FateState::Works);
+            stop(&journal).await;
+        } else {
+            crash(dir.path(), journal, &fate, &mut rng).await;
+        }
+    }
+    let journal = open(dir.path(), config);
+    journal.flush().await;
+    let mut subscription = journal.subscribe_after(seen.last().copied().unwrap_or(Cursor::START));
+    take(&mut subscription, usize::MAX, &mut seen).await;
+    let durable = cursors(&all_entries(dir.path()));
+    assert!(seen.is_sorted_by(|before, after| before < after), "nothing comes twice: {seen:?}");
+    let seen_durable: Vec<_> = seen.iter().copied().filter(|cursor| durable.contains(cursor)).collect();
+    assert_eq!(seen_durable, durable);
+    seen.len() - durable.len()
+}
+
+#[tokio::test]
+async fn a_subscriber_gets_each_durable_event_once_in_order_whatever_it_saw_before_a_crash() {
+    let first = std::env::var("MAINSTAY_JOURNAL_SEED").map_or(0, |seed| seed.parse().unwrap());
+    let mut seen_and_lost = 0;
+    for seed in first..first + 150 {
+        println!("MAINSTAY_JOURNAL_SEED={seed}");
+        seen_and_lost += resume_through_crashes(seed).await;
+    }
+    assert!(seen_and_lost > 100, "events were seen that never reached the disk: {seen_and_lost}");
+}
+
+#[tokio::test]
+async fn a_cursor_beyond_the_last_event_of_a_run_goes_on_with_the_next_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, fate) = open_doomed(dir.path(), &JournalConfig::default());
+    record_and_flush(&journal, 0..3).await;
+    fate.set(FateState::Held);
+    note(&journal, 3..6);
+    let mut subscription = journal.subscribe();
+    let mut seen = Vec::new();
+    take(&mut subscription, 100, &mut seen).await;
+    assert_eq!(subscription.cursor(), at(1, 6), "three of them never reach the disk");
+    fate.set(FateState::Dead);
+    journal.close().await.unwrap_err();
+
+    let journal = open(dir.path(), JournalConfig::default());
+    record_and_flush(&journal, 0..2).await;
+    for after in [at(1, 3), at(1, 6), at(1, u64::MAX), at(2, 0)] {
+        let read = entries(dir.path(), after);
+        assert_eq!(cursors(&read), [at(2, 1), at(2, 2), at(2, 3)], "after {after}");
+        let mut subscription = journal.subscribe_after(after);
+        let mut seen = Vec::new();
+        take(&mut subscription, 100, &mut seen).await;
+        assert_eq!(seen, [at(2, 1), at(2, 2), at(2, 3)], "after {after}");
+    }
+    let mut subscription = journal.subscribe_after(at(1, 2));
+    let mut seen = Vec::new();
+    take(&mut subscription, 100, &mut seen).await;
+    assert_eq!(seen, [at(1, 3), at(2, 1), at(2, 2), at(2, 3)]);
+}
+
+#[tokio::test]
+async fn nothing_of_a_run_is_shown_before_a_line_of_it_is_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, fate) = open_doomed(dir.path(), &JournalConfig::default());
+    fate.set(FateState::Held);
+    let mut subscription = journal.subscribe();
+    note(&journal, 0..10);
+    assert_eq!((journal.cursor(), subscription.try_next().await), (at(1, 0), None));
+    fate.set(FateState::Works);
+    for seq in 1..=10 {
+        assert!(
+            matches!(subscription.next().await, Delivery::Event(record) if record.cursor() == at(1, seq))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_follower_of_the_files_sees_each_run_once_and_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rng = Rng::with_seed(7);
+    let mut follower = Reader::after(dir.path(), Cursor::START);
+    let mut followed = Vec::new();
+    let config = JournalConfig { segment_bytes_max: 700, segments_max: 1000, ..JournalConfig::default() };
+    for _ in 0..20 {
+        let (journal, fate) = open_doomed(dir.path(), &config);
+        for _ in 0..rng.u8(1..4) {
+            record_and_flush(&journal, 0..rng.u64(0..9)).await;
+            followed.extend(std::iter::from_fn(|| follower.next_entry().unwrap()));
+        }
+        note(&journal, 0..rng.u64(0..3));
+        crash(dir.path(), journal, &fate, &mut rng).await;
+        followed.extend(std::iter::from_fn(|| follower.next_entry().unwrap()));
+    }
+    let all = cursors(&all_entries(dir.path()));
+    assert_eq!(cursors(&followed), all);
+    assert!(all.last().is_some_and(|last| last.run > 15), "{all:?}");
+}

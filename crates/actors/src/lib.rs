@@ -20,6 +20,7 @@ pub mod cache;
 pub mod connection;
 pub mod error;
 pub mod process;
+mod quarantine;
 pub mod queue;
 pub mod network;
 pub mod request;

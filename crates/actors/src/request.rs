@@ -236,6 +236,11 @@ impl Request {
         self.key == IdempotencyKey::Requested
     }
 
+    /// Sets how often it may be repeated where it does not say so itself. To be called once, when the request is accepted.
+    pub fn settle_retries(&mut self, retries: u32) {
+        self.retries.get_or_insert(retries);
+    }
+
     /// Makes the idempotency key that the caller asked for, from 128 random bits; changes nothing if none was asked
     /// for or there is one already. To be called once, when the request is accepted, so that all attempts share it.
     pub fn generate_key(&mut self, random: u128) {

@@ -32,6 +32,9 @@ pub trait Transport: Send + Sync + 'static {
     /// It fails when it stands still for `timeout`: until the answer begins, and then between any two parts of it.
     /// An answer that keeps coming may take longer. Dropping the future ends the attempt and frees what it held.
     ///
+    /// It sends the request once. Only where an answer redirects within the backend's own origin does it send a request
+    /// again, to where that answer points; a hop is a part of the attempt. It never repeats a send that failed.
+    ///
     /// Any HTTP status is an answer; an `Err` means that there was none, or none that could be read.
     fn send<'a>(
         &'a self,
@@ -197,6 +200,9 @@ pub struct TransportError {
     pub progress: SendProgress,
     /// How the answer began, if it did.
     pub head: Option<Box<ResponseHead>>,
+    /// Whether the connection was probably kept from an earlier request: then the server may have closed it for being
+    /// idle, and a repeat need not wait.
+    pub is_on_kept_connection: bool,
     /// The cause, for a log; without a URL.
     pub details: String,
 }
@@ -205,13 +211,19 @@ impl TransportError {
     /// A failure before any answer had begun.
     #[must_use]
     pub fn new(kind: FailureKind, reach: SendProgress, details: impl Into<String>) -> Self {
-        Self { kind, progress: reach, head: None, details: details.into() }
+        Self { kind, reach, head: None, is_on_kept_connection: false, details: details.into() }
     }
 
     /// A failure within an answer that had begun with `head`.
     #[must_use]
     pub fn in_body(kind: FailureKind, head: ResponseHead, details: impl Into<String>) -> Self {
-        Self { kind, progress: SendProgress::Answered, head: Some(Box::new(head)), details: details.into() }
+        Self {
+            kind,
+            reach: SendProgress::Answered,
+            head: Some(Box::new(head)),
+            is_on_kept_connection: false,
+            details: details.into(),
+        }
     }
 
     /// The status, if the answer had begun.

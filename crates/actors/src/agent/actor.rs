@@ -328,6 +328,7 @@ impl AgentActor {
     /// Takes in what a check or an incident brought, records a change, and has the incarnation fail where the agent is to
     /// be restarted, once what is to be remembered has been noted.
     fn apply_observation(&self, ctx: &mut AgentContext, watch: &mut AgentRunState, observation: Observation) {
+        self.note_deaths(ctx, watch, &observation);
         let signs = self.activity_signs(ctx.now());
         let outcome = watch.health.observe(observation, signs, ctx.now());
         if let Some(quiet) = outcome.stuck_for {

@@ -17,7 +17,7 @@ pub struct SendRequest {
     /// What it says.
     pub body: Value,
     /// Whether it may be handed to the agent again if the agent, its actor or the runtime ends over it. Else it ends as
-    /// `outcome_unknown` then.
+    /// `outcome_unknown` then. One over which the agent, or the backend, died twice ends as `quarantined` all the same.
     pub may_repeat: bool,
     /// Until when it may wait to be handed to the agent; `None`: for ever.
     pub deadline: Option<Instant>,

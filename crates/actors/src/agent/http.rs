@@ -87,8 +87,9 @@ impl HttpDriver {
     }
 
     async fn send(&self, method: Method, what: &str, body: Option<Value>) -> Result<FullResponse, DriverError> {
-        let mut builder =
-            Request::builder(method, format!("/api/agents/{}/{what}", self.id)).priority(Priority::High);
+        let path = format!("/api/agents/{}/{what}", self.id);
+        // It is sent once: a check that gets no answer is a miss, and the next one comes in its time.
+        let mut builder = Request::builder(method, path).priority(Priority::High).retries(0);
         if let Some(body) = body {
             builder = builder.json(&body);
         }

@@ -2,7 +2,8 @@
 //!
 //! Letters are handed to the agent in the order in which they came. One that is under way when the agent, its actor or the
 //! whole runtime goes may have been acted on, so it is not handed out again, unless its sender asked for that: then it
-//! goes back to its place, [`ATTEMPTS_MAX`] times at most.
+//! goes back to its place, [`ATTEMPTS_MAX`] times at most. One over which the agent, or the backend before it, died twice
+//! is quarantined (`quarantine`): it leaves, whatever its sender asked for.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,10 +12,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::agent_message::{AgentMessage, MessageId};
+use crate::quarantine::DeathRecord;
 
 /// How many letters may wait for one agent.
 pub const MESSAGES_WAITING_MAX: usize = 64;
-/// How often a letter is handed to an agent that ends over it, where its sender asked for that.
+/// How often a letter is handed out whose delivery breaks off each time, where its sender asked for that.
 pub const DELIVERY_ATTEMPTS_MAX: u32 = 3;
 
 /// A letter that has no answer yet.
@@ -26,6 +28,9 @@ pub(super) struct QueuedMessage {
     pub(super) may_repeat: bool,
     /// How often it has been handed out.
     pub(super) attempts: u32,
+    /// How often the agent, or the backend before it, died over it.
+    #[serde(default)]
+    pub(super) deaths: DeathRecord,
     /// Until when it may wait; in this process alone.
     #[serde(skip)]
     pub(super) deadline: Option<Duration>,
@@ -65,14 +70,20 @@ impl MessageQueue {
             message: AgentMessage { id, body, deadline: None },
             may_repeat,
             attempts: 0,
+            deaths: DeathRecord::default(),
             deadline,
         });
         Some(id)
     }
 
     /// The next letter to hand out, if fewer than `max` are under way. From now on it counts as handed out.
+    ///
+    /// One whose delivery broke off keeps its place, and the others behind it, until it is known whether its receiver died.
     pub(super) fn start_next(&mut self, max: usize) -> Option<MessageId> {
         if self.in_flight.len() >= max.max(1) {
+            return None;
+        }
+        if self.waiting.front().is_some_and(|start_next| start_next.deaths.is_open()) {
             return None;
         }
         let mut next = self.waiting.pop_front()?;
@@ -112,6 +123,37 @@ impl MessageQueue {
         let id = pending.message.id;
         let place = self.waiting.iter().position(|other| other.message.id > id).unwrap_or(self.waiting.len());
         self.waiting.insert(place, pending);
+    }
+
+    /// Notes that the connection broke, or the agent may have ended, while it had this letter.
+    pub(super) fn note_break(&mut self, id: MessageId) {
+        if let Some(pending) = self.in_flight.iter_mut().find(|pending| pending.message.id == id) {
+            pending.deaths.note_break();
+        }
+    }
+
+    /// Notes the same of all that are under way.
+    pub(super) fn note_break_of_all(&mut self) {
+        self.in_flight.iter_mut().for_each(|pending| pending.deaths.note_break());
+    }
+
+    /// Notes that the agent is alive; returns whether that changed anything.
+    pub(super) fn note_alive(&mut self) -> bool {
+        let open = self.pending_mut().filter(|pending| pending.deaths.is_open());
+        open.map(|pending| pending.deaths.note_alive()).count() > 0
+    }
+
+    /// Notes that the agent, or the backend before it, is gone; returns whether that changed anything, and takes out the
+    /// letters that are to be quarantined.
+    pub(super) fn note_gone(&mut self) -> (bool, Vec<QueuedMessage>) {
+        let open = self.pending_mut().filter(|pending| pending.deaths.is_open());
+        let exceeded: Vec<_> = open.map(|pending| (pending.message.id, pending.deaths.note_gone())).collect();
+        let poison = exceeded.iter().filter(|(_, is_poison)| *is_poison);
+        (!exceeded.is_empty(), poison.filter_map(|(id, _)| self.remove(*id)).collect())
+    }
+
+    fn pending_mut(&mut self) -> impl Iterator<Item = &mut QueuedMessage> {
+        self.in_flight.iter_mut().chain(&mut self.waiting)
     }
 
     /// The delivery of a letter broke off, and nobody knows how far it had come.

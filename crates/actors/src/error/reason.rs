@@ -263,6 +263,9 @@ reasons! {
     /// It crashed its handler again and again, and was set aside.
     Poisoned "poisoned" ServerError FINAL
         "This crashed the part that handles it several times and was set aside. Change it before sending it again."
+    /// The backend, or the agent, died each time that it worked on this. It is not sent again.
+    Quarantined "quarantined" ServerError FINAL
+        "The backend or agent died each time it worked on this, so it is not sent again. Look into its log first."
     /// The agent has failed and is not restarted any more.
     AgentFailed "agent_failed" ServerError FINAL
         "The agent has failed and is not being restarted. Look into its last error, then reset it."
@@ -396,6 +399,7 @@ mod tests {
             no_answer TIMEOUT final
             stopped SERVER_ERROR final
             poisoned SERVER_ERROR final
+            quarantined SERVER_ERROR final
             agent_failed SERVER_ERROR final
             agent_unhealthy SERVER_ERROR retryable
             data_unusable SERVER_ERROR final

@@ -38,6 +38,7 @@ use super::{
 use crate::{
     connection::status::ConnectionStatus,
     error::{Code, Error, Reason},
+    quarantine::DEATHS_MAX,
     request::{Request, RequestId, Response},
     transport::{FullResponse, Transport},
 };
@@ -104,7 +105,9 @@ impl Worker for QueueActor {
                 desk.end_attempt(id);
                 let evidence = ReachabilityEvidence::from_outcome(attempted.outcome());
                 let change = desk.gate.on_end(id, evidence, desk.now, ctx.random_unit());
+                let poison = self.requests.note_evidence(evidence);
                 self.finish_attempt(ctx, desk, id, *attempted);
+                self.quarantine(ctx, desk, poison);
                 self.record_gate_change(ctx, desk, change);
             }
             QueueMessage::LinkChanged => {
@@ -114,10 +117,12 @@ impl Worker for QueueActor {
             }
             QueueMessage::BackendSeen => {
                 let change = desk.gate.on_backend_seen();
+                self.requests.note_alive();
                 self.record_gate_change(ctx, desk, change);
             }
             QueueMessage::ResponseStarted { id, response: answer } => {
                 let change = desk.gate.on_end(id, ReachabilityEvidence::Answered, desk.now, ctx.random_unit());
+                self.requests.note_alive();
                 self.start_stream(ctx, desk, id, *answer);
                 self.record_gate_change(ctx, desk, change);
             }
@@ -164,6 +169,10 @@ impl QueueActor {
         if request.needs_generated_key() {
             let random = u128::from(ctx.random_bits()) << 64 | u128::from(ctx.random_bits());
             Arc::make_mut(&mut request).generate_key(random);
+        }
+        if request.retries().is_none() && self.policy.retry.retries == 0 {
+            // The transport chooses its connection by that.
+            Arc::make_mut(&mut request).settle_retries(0);
         }
         // What has expired takes up no room.
         self.expire(ctx, desk);
@@ -233,6 +242,9 @@ impl QueueActor {
     /// are brought up to date.
     fn schedule(&self, ctx: &mut Ctx, desk: &mut State) {
         self.expire(ctx, desk);
+        for id in desk.suspects_to_line_up() {
+            self.requeue(desk, id);
+        }
         while desk.permits.is_available() && desk.gate.admits(desk.now) {
             match desk.queue.pop(desk.now) {
                 Some(PopOutcome::Ready(entry)) => self.start_attempt(ctx, desk, entry.id),
@@ -248,6 +260,10 @@ impl QueueActor {
         let has_gone = |waiter: &Waiter| waiter.responder.is_closed();
         if !self.remove_waiters(ctx, desk, id, || Error::new(Reason::Cancelled), has_gone) {
             return;
+        }
+        if self.requests.is_suspect(id) && !desk.admit_suspect(id) {
+            // Out of its turn, but with its deadline.
+            return self.enqueue(desk, id, Duration::MAX);
         }
         let Some(called_off) = desk.begin_attempt(id) else {
             return self.fail(ctx, desk.now, id, Error::new(Reason::Internal));
@@ -294,7 +310,10 @@ impl QueueActor {
         let moment = RetryContext { now: desk.now, wall: ctx.wall_time().into(), jitter: ctx.random_unit() };
         match decide_after_attempt(&self.policy.retry, &facts, number, outcome, &mut desk.budget, moment) {
             RetryDecision::Done => self.respond(ctx, desk.now, id, attempted),
-            RetryDecision::RetryIn { delay, reason } => self.schedule_retry(ctx, desk, id, delay, reason),
+            RetryDecision::RetryIn { delay, reason } => {
+                self.requests.record_end(id, outcome);
+                self.schedule_retry(ctx, desk, id, delay, reason);
+            }
             RetryDecision::Requeue { reason } => {
                 self.requests.undo_attempt(id, reason);
                 self.enqueue(desk, id, Duration::ZERO);
@@ -313,6 +332,15 @@ impl QueueActor {
         let attempt = attempts.saturating_add(1);
         ctx.record(&RequestRetry { request: subject, attempt, delay_ms: millis(delay), reason });
         self.enqueue(desk, id, not_before);
+    }
+
+    /// Ends the requests over which the backend has died too often.
+    fn quarantine(&self, ctx: &Ctx, desk: &mut State, poison: Vec<RequestId>) {
+        for id in poison {
+            desk.cancel(id);
+            let details = format!("the backend died {DEATHS_MAX} times while it had this request");
+            self.fail(ctx, desk.now, id, Error::new(Reason::Quarantined).with_details(&details));
+        }
     }
 
     // === held ===

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     error::{Error, Reason},
+    quarantine::DeathRecord,
     request::{Priority, Request, RequestId},
 };
 
@@ -39,10 +40,15 @@ pub(super) struct RequestEntry {
     pub(super) priority: Priority,
     /// When it arrived.
     pub(super) queued_at: Duration,
-    /// How many attempts have begun that may have sent something.
+    /// How many attempts have begun. One that found nobody is taken back.
     pub(super) attempts: u32,
-    /// Why the last attempt that ended failed.
+    /// Whether the backend may have acted on one that has ended.
+    pub(super) may_have_acted: bool,
+    /// Why the last attempt failed: of those that the backend may have acted on, or
+    /// of all if there is none.
     pub(super) last_failure: Option<Reason>,
+    /// How often the backend died over it.
+    pub(super) deaths: DeathRecord,
     pub(super) phase: RequestPhase,
 }
 
@@ -101,12 +107,13 @@ impl RequestEntry {
 
     /// What is to be said if nothing more can be done for the request, for `reason`.
     ///
-    /// If the attempt under way may have reached the backend and must not be repeated, its outcome is unknown. So it is
+    /// If an attempt may have reached the backend, the one under way or an earlier one, and must not be repeated, its outcome
+    /// is unknown. So it is
     /// where an answer has begun: its rest might have told of a failure.
     pub(super) fn abort_error(&self, reason: Reason) -> Error {
         let error = Error::new(reason);
         let under_way = matches!(self.phase, RequestPhase::Running | RequestPhase::Streaming);
-        let in_doubt = under_way && !self.request.is_repeatable();
+        let in_doubt = (under_way || self.may_have_acted) && !self.request.is_repeatable();
         if in_doubt { Error::outcome_unknown(error) } else { error }
     }
 }

@@ -18,12 +18,14 @@ use std::{
 
 use super::{
     responder::{Responder, StreamEndReply, StreamFailure},
+    gate::ReachabilityEvidence,
     priority_queue::QueueItem,
     request_entry::{Attempt, StreamStart, RequestEntry, RequestPhase, Waiter},
-    retry::RequestFacts,
+    retry::{SideEffect, AttemptOutcome, RequestFacts, acted, has_broken},
 };
 use crate::{
     error::Reason,
+    quarantine::DeathRecord,
     request::{
         Request,
         id::{IdMap, RequestId},
@@ -41,6 +43,8 @@ struct Inner {
     shared: HashMap<String, Vec<RequestId>>,
     /// The page that each caller waits at who joined it.
     joined: IdMap<RequestId>,
+    /// Those whose connection broke, while it is not known whether the backend died over them.
+    open: Vec<RequestId>,
 }
 
 impl Inner {
@@ -87,7 +91,9 @@ impl RequestTable {
             waiters: vec![Waiter { queued_at, ..waiter }],
             queued_at,
             attempts: 0,
+            may_have_acted: false,
             last_failure: None,
+            deaths: DeathRecord::default(),
             phase: RequestPhase::Waiting { not_before: Duration::ZERO },
         };
         let entry = page.queue_item(id);
@@ -206,10 +212,13 @@ impl RequestTable {
         }
     }
 
-    /// Notes that the attempt under way sent nothing, for `setback`: the request waits as if it had not begun.
+    /// Notes that the attempt under way sent nothing, for `setback`: the request waits as if it had not begun. Why an
+    /// earlier one failed that may have been acted on stays known.
     pub(super) fn undo_attempt(&self, id: RequestId, setback: Reason) {
         if let Some(page) = self.lock().by_id.get_mut(&id) {
-            page.last_failure = Some(setback);
+            if !page.may_have_acted {
+                page.setback = Some(setback);
+            }
             page.attempts = page.attempts.saturating_sub(1);
             page.phase = RequestPhase::Waiting { not_before: Duration::ZERO };
         }
@@ -222,13 +231,65 @@ impl RequestTable {
 
     /// What a retry is decided by: the request's facts, and the number of its last attempt.
     pub(super) fn facts(&self, id: RequestId) -> Option<(RequestFacts, u32)> {
-        self.with_entry(id, |page| (RequestFacts::from(&*page.request), page.attempts))
+        let facts = |page: &RequestEntry| RequestFacts {
+            may_have_acted: page.may_have_acted,
+            ..RequestFacts::from(&*page.request)
+        };
+        self.with_entry(id, |page| (facts(page), page.attempts))
+    }
+
+    /// Returns whether the backend died over the request before.
+    pub(super) fn is_suspect(&self, id: RequestId) -> bool {
+        self.with_entry(id, |page| page.deaths.is_suspect()).unwrap_or(false)
+    }
+
+    /// Notes what the end of an attempt says about the backend, for all whose connection broke before. Returns the
+    /// requests that are to be quarantined.
+    pub(super) fn note_evidence(&self, evidence: ReachabilityEvidence) -> Vec<RequestId> {
+        match evidence {
+            ReachabilityEvidence::Answered => self.note_alive(),
+            ReachabilityEvidence::Unreachable(_) => {
+                let mut pages = self.pages();
+                let Inner { by_id, open, .. } = &mut *pages;
+                let is_poison =
+                    |id: &RequestId| by_id.get_mut(id).is_some_and(|page| page.deaths.note_gone());
+                return open.drain(..).filter(is_poison).collect();
+            }
+            ReachabilityEvidence::Unanswered(_) | ReachabilityEvidence::None => {}
+        }
+        Vec::new()
+    }
+
+    /// Notes that the backend is there, for all whose connection broke before.
+    pub(super) fn note_alive(&self) {
+        let mut pages = self.pages();
+        let Inner { by_id, open, .. } = &mut *pages;
+        for id in open.drain(..) {
+            if let Some(page) = by_id.get_mut(&id) {
+                page.deaths.note_alive();
+            }
+        }
+    }
+
+    /// Notes what is to be remembered of the attempt at `id` that ended so and is followed by another.
+    pub(super) fn record_end(&self, id: RequestId, outcome: AttemptOutcome<'_>) {
+        let mut pages = self.pages();
+        let Inner { by_id, open, .. } = &mut *pages;
+        let Some(page) = by_id.get_mut(&id) else { return };
+        page.may_have_acted |= acted(outcome) == Some(SideEffect::Possible);
+        if has_broken(outcome) {
+            page.deaths.note_break();
+            if !open.contains(&id) {
+                open.push(id);
+            }
+        }
     }
 
     /// Takes a page out: its callers are about to be told.
     pub(super) fn remove(&self, id: RequestId) -> Option<RequestEntry> {
         let mut pages = self.lock();
         let page = pages.by_id.remove(&id)?;
+        pages.open.retain(|other| *other != id);
         for waiter in &page.waiters {
             pages.joined.remove(&waiter.id);
         }

@@ -3,6 +3,10 @@
 //! The first question is never whether a repeat may help, but whether it may do harm. A request that is neither
 //! idempotent by its method nor carries an idempotency key is repeated only if the server cannot have acted on it; if
 //! it may have, the request ends as `outcome_unknown`.
+//!
+//! Each send is an attempt and counts against the request's retries, also the immediate one after a kept connection that
+//! the server had closed. What found nobody was not sent and counts as nothing; but it does not hide that the
+//! server may have acted on an earlier attempt.
 
 #[cfg(test)]
 mod tests;
@@ -53,6 +57,8 @@ pub struct RequestFacts {
     pub retries: Option<u32>,
     /// Whether its body could be sent only once, and was begun: then it is not sent again.
     pub is_spent: bool,
+    /// Whether the server may have acted on an earlier attempt.
+    pub may_have_acted: bool,
 }
 
 impl From<&Request> for RequestFacts {
@@ -61,6 +67,7 @@ impl From<&Request> for RequestFacts {
             is_repeatable: request.is_repeatable(),
             retries: request.retries(),
             is_spent: request.body().is_some_and(Body::is_spent),
+            may_have_acted: false,
         }
     }
 }
@@ -101,15 +108,15 @@ pub struct RetryContext {
 pub enum RetryDecision {
     /// The answer is the caller's.
     Done,
-    /// Make another attempt after `delay`, because of `reason`. One retry was taken out of the budget.
+    /// Make another attempt after `delay`, because of `reason`.
     RetryIn {
         /// How long to wait. No place among the running is held meanwhile.
         delay: Duration,
         /// What went wrong.
         reason: Reason,
     },
-    /// Nobody was there to send it to, for `reason`, so it still waits for its first chance: put it back into its place
-    /// in line, at the cost of neither a retry nor the budget. The gate says when it may try again.
+    /// Nobody was there to send it to, for `reason`, so this was no attempt: put it back into its place in line. That
+    /// costs neither a retry nor the budget. The gate says when it may try again.
     Requeue {
         /// Why nobody was there.
         reason: Reason,
@@ -123,6 +130,10 @@ pub enum RetryDecision {
 /// A retry is granted only if it can do no harm, may help, is within the request's number of retries and within
 /// `budget`. Its delay is the policy's, or what the backend asked for if that is longer, but at most
 /// `retry_after_max`.
+///
+/// Where a kept connection broke, the retry is due at once and is not taken out of `budget`: the server closes idle
+/// connections as it likes, which says nothing about its load, and an earlier answer left each of those connections.
+/// It counts against the request's retries like any other.
 pub fn decide_after_attempt(
     policy: &RetryPolicy,
     facts: &RequestFacts,
@@ -132,7 +143,8 @@ pub fn decide_after_attempt(
     moment: RetryContext,
 ) -> RetryDecision {
     if let (ReachabilityEvidence::Unreachable(reason), AttemptOutcome::Failed(failure)) = (ReachabilityEvidence::from_outcome(outcome), outcome)
-        && (failure.progress == SendProgress::NotSent || facts.is_repeatable)
+        && failure.progress == SendProgress::NotSent
+        && (facts.is_repeatable || !facts.may_have_acted)
         && !facts.is_spent
     {
         return RetryDecision::Requeue { reason };
@@ -141,11 +153,15 @@ pub fn decide_after_attempt(
         return RetryDecision::Done;
     };
     let error = error.with_attempts(attempt).with_retry_after(retry_after);
-    if acted == SideEffect::Possible && !facts.is_repeatable {
+    let is_in_doubt = acted == SideEffect::Possible || facts.may_have_acted;
+    if is_in_doubt && !facts.is_repeatable {
         return RetryDecision::Fail(Error::outcome_unknown(error));
     }
     if !may_help || facts.is_spent || attempt > facts.retries.unwrap_or(policy.retries) {
         return RetryDecision::Fail(error);
+    }
+    if matches!(outcome, AttemptOutcome::Failed(failure) if failure.is_on_kept_connection) {
+        return RetryDecision::RetryIn { delay: Duration::ZERO, reason: error.reason };
     }
     if !budget.try_withdraw(moment.now) {
         return RetryDecision::Fail(budget_exhausted_error(error));
@@ -168,8 +184,14 @@ fn budget_exhausted_error(error: Error) -> Error {
     error.with_details(&format!("not repeated, as too many requests were of late: {said}"))
 }
 
-/// Whether the server acted on a request that failed so; `None` if it did not fail.
-#[cfg(test)]
+/// Returns whether the connection broke after the request may have reached the server.
+#[must_use]
+pub(super) fn has_broken(outcome: AttemptOutcome<'_>) -> bool {
+    matches!(outcome, AttemptOutcome::Failed(failure) if failure.progress != SendProgress::NotSent
+        && matches!(failure.kind, FailureKind::Reset | FailureKind::BodyReset))
+}
+
+/// Returns whether the server acted on a request that failed so; `None` if it did not fail.
 pub(crate) fn side_effect(outcome: AttemptOutcome<'_>) -> Option<SideEffect> {
     AttemptFailure::from_outcome(outcome, SystemTime::UNIX_EPOCH).map(|failure| failure.side_effect)
 }

@@ -26,6 +26,10 @@ pub struct State {
     pub(super) budget: RetryBudget,
     pub(super) gate: Gate,
     pub(super) timer: Timer,
+    /// The request under way over which the backend died before, if it still is.
+    suspect: Option<RequestId>,
+    /// Others of that kind, which wait for it to end.
+    suspects_waiting: Vec<RequestId>,
 }
 
 impl State {
@@ -37,12 +41,34 @@ impl State {
             budget: RetryBudget::new(policy.budget),
             gate: Gate::new(policy.retry.delay, link, now),
             timer: Timer::default(),
+            suspect: None,
+            suspects_waiting: Vec::new(),
         }
     }
 
     /// Whether an attempt at the request is under way. One that was called off is, until it has let go.
     pub(super) fn is_running(&self, id: RequestId) -> bool {
         self.permits.is_held_by(id)
+    }
+
+    /// Lets a request under way over which the backend died before, if no other such request is. Two at once could not be
+    /// told apart if it dies again. One that has to wait is given out by [`suspects_to_line_up`](Self::suspects_to_line_up).
+    pub(super) fn admit_suspect(&mut self, id: RequestId) -> bool {
+        if self.suspect_is_running() {
+            self.suspects_waiting.push(id);
+            return false;
+        }
+        self.suspect = Some(id);
+        true
+    }
+
+    /// Gives out those that waited for a suspect which has ended.
+    pub(super) fn suspects_to_line_up(&mut self) -> Vec<RequestId> {
+        if self.suspect_is_running() { Vec::new() } else { std::mem::try_acquire(&mut self.suspects_waiting) }
+    }
+
+    fn suspect_is_running(&self) -> bool {
+        self.suspect.is_some_and(|id| self.is_running(id))
     }
 
     /// Takes a permit for an attempt; what it returns resolves when the attempt is called off. `None` if there is no

@@ -5,8 +5,9 @@
 //! - `failure` reads reqwest's errors, `redirect` decides where a redirect leads
 //! - `doubt` knows whether a kept connection may be one that is about to be closed
 //!
-//! One attempt may use more than one connection in two cases, neither of which is a retry: a redirect within the
-//! backend's own origin, and a safe request that met a pooled connection which the server had closed meanwhile.
+//! One attempt sends the request once. It goes on to another address of the backend's own origin only where an answer
+//! redirects it there. It never sends again what failed, not even over a kept connection that the server had closed
+//! meanwhile: the failure says so (`is_on_kept_connection`), and `queue::retry` decides.
 
 mod stale_pool;
 mod error;
@@ -27,7 +28,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderValue, header};
 use reqwest::{Client, Url};
 use rustls::ClientConfig;
 use tokio::time::Instant;
@@ -139,10 +140,13 @@ pub struct HttpTransport {
     path_prefix: String,
     /// Keeps connections for the next request.
     pooled_client: Client,
-    /// Makes a connection for each request.
+    /// Makes a connection for each request, and keeps none.
     unpooled_client: Client,
     pool_use: PoolUse,
-    stale_guard: StaleConnectionGuard,
+    /// Kept connections may be closed after a server's failure.
+    after_failure: StaleConnectionGuard,
+    /// Kept connections were closed without a word.
+    after_break: StaleConnectionGuard,
     response_bytes_max: usize,
     /// Whether it is a proxy that the connections are made to, which hands the requests on.
     is_proxy_forwarding: bool,
@@ -168,7 +172,8 @@ impl HttpTransport {
             path_prefix: base.path().trim_end_matches('/').to_owned(),
             base,
             pool_use: PoolUse::new(settings.idle_connections_max),
-            stale_guard: StaleConnectionGuard::new(),
+            after_failure: StaleConnectionGuard::none(),
+            after_break: StaleConnectionGuard::none(),
             response_bytes_max: settings.response_bytes_max,
             is_proxy_forwarding: settings.route.proxy.as_ref().is_some_and(|proxy| proxy.should_forward(is_secure)),
             secrets: configured_secrets(settings, &headers),
@@ -179,7 +184,7 @@ impl HttpTransport {
     async fn exchange(&self, request: &Request, idle: Duration) -> Result<ResponseReader, TransportError> {
         let exchanged = self.follow_redirects(request, idle).await;
         if exchanged.as_ref().is_ok_and(|incoming| incoming.status().is_server_error()) {
-            self.stale_guard.mark(Instant::now());
+            self.after_failure.mark(Instant::now());
         }
         if self.is_proxy_forwarding { error::attribute_to_proxy(exchanged) } else { exchanged }
     }
@@ -187,8 +192,10 @@ impl HttpTransport {
     async fn follow_redirects(&self, request: &Request, idle: Duration) -> Result<ResponseReader, TransportError> {
         let mut hop = self.first_request(request);
         for redirects in 0..=REDIRECTS_MAX {
-            let incoming =
-                self.send_with_resend(request, &hop, idle).await.map_err(|failure| after_redirects(redirects, failure))?;
+            let incoming = self
+                .begin(request, &hop, redirects, idle)
+                .await
+                .map_err(|failure| after(redirects, failure))?;
             let next = redirect::next_request(&hop.method, &hop.url, incoming.status(), incoming.headers());
             match next {
                 Some(next) if redirects < REDIRECTS_MAX => {
@@ -217,36 +224,46 @@ impl HttpTransport {
         OutboundRequest { method: request.method().clone(), url, keeps_body: true }
     }
 
-    /// Sends the request and waits for the answer to begin.
-    async fn send_with_resend(&self, request: &Request, hop: &OutboundRequest, idle: Duration) -> Result<ResponseReader, TransportError> {
-        let started = Instant::now();
-        if !hop.method.is_safe() && self.stale_guard.is_active(started) {
-            return self.send_unpooled(request, hop, idle).await;
+    /// Sends the request once and waits for the answer to begin.
+    async fn begin(
+        &self,
+        request: &Request,
+        hop: &OutboundRequest,
+        redirects: usize,
+        idle: Duration,
+    ) -> Result<ResponseReader, TransportError> {
+        if self.needs_fresh_connection(request, hop, redirects, Instant::now()) {
+            // Boxed, so that every other attempt need not make room for it.
+            return Box::pin(send(&self.unpooled_client, request, hop, idle)).await;
         }
         match send(&self.pooled_client, request, hop, idle).await {
-            Err(failure) if !is_spent(request) && self.should_resend(&hop.method, &failure) => {
-                let again = self.send_unpooled(request, hop, idle.saturating_sub(started.elapsed())).await;
-                again.map_err(|second| with_progress_at_least(second, failure.progress))
-            }
-            other => other,
+            Ok(incoming) => Ok(incoming.leaving(self.kept.clone())),
+            Err(failure) => Err(self.blame_connection(failure)),
         }
     }
 
-    /// The same over a connection of its own. Boxed, so that every other attempt need not make room for it.
-    fn send_unpooled<'a>(
-        &'a self,
-        request: &'a Request,
-        hop: &'a OutboundRequest,
-        idle: Duration,
-    ) -> BoxFuture<'a, Result<ResponseReader, TransportError>> {
-        Box::pin(send(&self.unpooled_client, request, hop, idle))
+    /// Returns whether a kept connection is not good enough.
+    ///
+    /// After one broke, the others of that time may be closed as well, and a repeat must not meet them one by one.
+    /// After a server's failure, what has no second chance (an unsafe method, no retries) avoids them. So does what
+    /// follows a redirect of a request that must not be repeated: it cannot be brought about again.
+    fn needs_fresh_connection(&self, request: &Request, hop: &OutboundRequest, redirects: usize, now: Instant) -> bool {
+        let has_one_chance = !hop.method.is_safe() || request.retries() == Some(0);
+        self.after_break.is_active(now)
+            || (has_one_chance && self.after_failure.is_active(now))
+            || (redirects > 0 && !request.is_repeatable())
     }
 
-    /// Whether a failure may be due to a kept connection that the server had closed, and the request can be sent again
-    /// without a second thought (RFC 9110, 9.2.2). Each answer that left a connection behind excuses one failure, so a
-    /// backend that breaks every connection does not get every request twice.
-    fn should_resend(&self, method: &Method, failure: &TransportError) -> bool {
-        failure.kind == FailureKind::Reset && method.is_safe() && self.pool_use.take_one()
+    /// Marks a failure that may be due to a kept connection which the server had closed.
+    ///
+    /// Each answer that left a connection behind explains one failure, so a backend that breaks every connection is not
+    /// excused.
+    fn blame_connection(&self, failure: TransportError) -> TransportError {
+        let is_on_kept_connection = failure.kind == FailureKind::Reset && self.kept.take();
+        if is_on_kept_connection {
+            self.after_break.mark(Instant::now());
+        }
+        TransportError { is_on_kept_connection, ..failure }
     }
 }
 
@@ -258,7 +275,7 @@ impl Transport for HttpTransport {
     ) -> BoxFuture<'a, Result<FullResponse, TransportError>> {
         Box::pin(async move {
             let mut incoming = self.exchange(request, timeout).await?;
-            incoming.read_full(self.response_bytes_max, request.progress_sender(), &self.pool_use).await
+            incoming.whole(self.response_bytes_max, request.progress_sender()).await
         })
     }
 
@@ -267,7 +284,7 @@ impl Transport for HttpTransport {
         request: &'a Request,
         timeout: Duration,
     ) -> BoxFuture<'a, Result<StreamingResponse, TransportError>> {
-        Box::pin(async move { Ok(self.exchange(request, timeout).await?.into_streaming(self.pool_use.clone())) })
+        Box::pin(async move { Ok(self.exchange(request, timeout).await?.send_streaming()) })
     }
 
     fn secrets(&self) -> Secrets {
@@ -287,13 +304,10 @@ fn is_spent(request: &Request) -> bool {
 }
 
 /// A failure after `redirects` answers that pointed elsewhere: the server did receive the request by then.
-fn after_redirects(redirects: usize, failure: TransportError) -> TransportError {
-    if redirects > 0 { with_progress_at_least(failure, SendProgress::MaybeSent) } else { failure }
-}
-
-/// A failure of a request that had come as far as `reach` before.
-fn with_progress_at_least(mut failure: TransportError, reach: SendProgress) -> TransportError {
-    failure.progress = failure.progress.max(reach);
+fn after(redirects: usize, mut failure: TransportError) -> TransportError {
+    if redirects > 0 {
+        failure.progress = failure.progress.max(SendProgress::MaybeSent);
+    }
     failure
 }
 

@@ -193,6 +193,10 @@ fn message_failed(fields: &EventFields<'_>) -> (String, Style) {
              ({reason})"
         ),
         "cancelled" => format!("letter {letter} was called off"),
+        "quarantined" => format!(
+            "letter {letter} is quarantined: the agent or the backend died each time it had it, {} times ({reason})",
+            fields.show("attempts")
+        ),
         _ if fields.show("attempts") == "0" => {
             format!("letter {letter} was not handed over: {}, {reason}", fields.show("code"))
         }
@@ -278,6 +282,7 @@ mod tests {
             summary_of("letter_again", json!({"letter": 7, "attempts": 1, "attempts_max": 3})),
             failed("outcome_unknown", "SERVER_ERROR", 1),
             failed("cancelled", "TIMEOUT", 1),
+            failed("quarantined", "SERVER_ERROR", 2),
             failed("expired", "TIMEOUT", 0),
             failed("bad_response", "SERVER_ERROR", 1),
         ];
@@ -289,6 +294,7 @@ mod tests {
             letter 7 broke off on its way and is handed over again, as its sender allowed (1 of 3 times so far)
             letter 7 broke off on its way: the agent may have acted on it, so it is not handed over again (outcome_unknown)
             letter 7 was called off
+            letter 7 is quarantined: the agent or the backend died each time it had it, 2 times (quarantined)
             letter 7 was not handed over: TIMEOUT, expired
             letter 7 has failed: SERVER_ERROR, bad_response"#]].assert_eq(&told.join("\n"));
     }

@@ -14,12 +14,13 @@ use tokio::time::Instant;
 use super::{AgentActor, AgentRunState, AgentContext};
 use crate::agent::pending_replies::not_delivered;
 use crate::agent::events::{AgentSessionLost, MessageRedelivered, MessageAnswered, MessageFailed, MessageSent};
-use crate::agent::health::AgentStatus;
+use crate::agent::health::{AgentStatus, Observation};
 use crate::agent::agent_message::{AgentMessage, MessageId};
 use crate::agent::message_queue::{DELIVERY_ATTEMPTS_MAX, DeliveryFailure, MESSAGES_WAITING_MAX, QueuedMessage};
 use crate::agent::snapshot::AgentSnapshot;
 use crate::agent::command::{AgentCommand, SendRequest};
-use crate::error::{Error, Reason};
+use crate::error::{Code, Error, Reason};
+use crate::quarantine::DEATHS_MAX;
 
 /// The largest body of a letter, in bytes of JSON.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -125,6 +126,32 @@ impl AgentActor {
         }
     }
 
+    /// Takes in what is seen of the agent, and quarantines the letters over which it, or the backend before it, has died too
+    /// often.
+    pub(super) fn note_deaths(&self, ctx: &AgentContext, watch: &mut AgentRunState, observation: &Observation) {
+        let messages = &mut watch.snapshot.messages;
+        match observation {
+            Observation::Answered { .. } | Observation::Missed { .. } => watch.is_dirty |= messages.note_alive(),
+            // Of an agent behind a backend it says only that it could not be restarted.
+            Observation::Gone { .. } if !self.driver.owns_agent() => {}
+            Observation::Unreachable { .. } | Observation::Gone { .. } => {
+                if self.driver.owns_agent() {
+                    // It may be seen before their deliveries break off.
+                    messages.note_break_of_all();
+                }
+                let (has_changed, poison) = messages.note_gone();
+                watch.is_dirty |= has_changed;
+                for pending in poison {
+                    if let Some(delivery) = watch.deliveries.remove(&pending.letter.id) {
+                        delivery.abort();
+                    }
+                    let details = format!("the agent died {DEATHS_MAX} times while it had this message");
+                    self.fail_message(ctx, &pending, Error::new(Reason::Quarantined).with_details(&details));
+                }
+            }
+        }
+    }
+
     /// Hands out a letter that counts as handed out.
     pub(super) fn deliver_message(&self, ctx: &mut AgentContext, watch: &mut AgentRunState, id: MessageId) {
         let Some(pending) = watch.snapshot.messages.in_flight(id) else { return };
@@ -178,6 +205,11 @@ impl AgentActor {
                 if self.driver.owns_agent() {
                     // Mostly the agent has ended. Those behind it wait until it is known whether it has.
                     watch.is_delivery_paused = true;
+                }
+                let has_broken = self.driver.owns_agent() || error.code == Code::NetworkError;
+                // Of one that is known to have failed, this end is no second death.
+                if has_broken && watch.health.status() != AgentStatus::Failed {
+                    watch.snapshot.messages.note_break(id);
                     self.start_check(ctx, watch);
                 }
                 if let Some(broken) = watch.snapshot.messages.fail_delivery(id) {

@@ -270,6 +270,35 @@ async fn check_closed_connection_is_missed() {
     missed_details(observed);
 }
 
+/// The kept connection breaks under the second check: that is a miss, and nothing is sent again for it.
+#[tokio::test]
+async fn a_check_whose_kept_connection_breaks_is_a_miss_and_sent_once() {
+    let (listener, address) = listen().await;
+    let driver = driver(address, LONG);
+    let body = r#"{"status":"healthy"}"#;
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let healthy = reports(ReportedHealth::Healthy, None, None);
+    let (observed, mut kept) = tokio::join!(driver.check(), async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        read_request(&mut stream).await;
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        stream
+    });
+    assert_eq!(observed, healthy);
+    let (observed, ()) = tokio::join!(driver.check(), async {
+        read_request(&mut kept).await;
+        drop(kept);
+    });
+    missed_details(observed);
+    // Whatever had been sent again would be taken up first.
+    let (observed, ()) = tokio::join!(driver.check(), async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        read_request(&mut stream).await;
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    });
+    assert_eq!(observed, healthy);
+}
+
 // === letters ===
 
 /// A backend that nobody reaches.

@@ -247,6 +247,39 @@ async fn expired_redelivery_is_unknown() {
     assert_eq!(*script.delivered.lock().unwrap(), ["again"]);
 }
 
+/// The connection broke, and the agent may have acted.
+fn broken() -> DeliveryScript {
+    DeliveryScript::Error(Error::outcome_unknown(Error::new(Reason::ConnectionReset)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_over_which_the_backend_died_twice_is_quarantined_and_the_next_goes_on() {
+    let script = ScriptedDriver::answering([healthy()]);
+    script.deliveries.lock().unwrap().extend([broken(), broken()]);
+    let mut scene = AgentActorFixture::new(&script).await;
+    assert_eq!(scene.next_status_change().await, (Starting, Healthy));
+    script.set_answers([unreachable(), healthy(), unreachable(), healthy()]);
+    let (id, poison) = scene.send("poison", true).await;
+    let (_, behind) = scene.send("behind", false).await;
+    let error = poison.await.unwrap().unwrap_err();
+    assert_eq!((error.reason, error.retryable, error.attempts), (Reason::Quarantined, false, 2));
+    let failed: MessageFailed = scene.next_event_of(MessageFailed::KIND).await.decode().unwrap();
+    assert_eq!((failed.letter, failed.attempts, failed.reason), (id, 2, Reason::Quarantined));
+    assert_eq!(behind.await.unwrap(), Ok(json!("behind")));
+    assert_eq!(*script.delivered.lock().unwrap(), ["poison", "poison", "behind"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_that_breaks_off_at_a_backend_that_lives_is_in_doubt_after_three_times() {
+    let script = ScriptedDriver::answering([healthy()]);
+    script.deliveries.lock().unwrap().extend([broken(), broken(), broken()]);
+    let scene = AgentActorFixture::new(&script).await;
+    let (_, answer) = scene.send("again", true).await;
+    let error = answer.await.unwrap().unwrap_err();
+    assert_eq!((error.reason, error.attempts), (Reason::OutcomeUnknown, DELIVERY_ATTEMPTS_MAX));
+    assert_eq!(*script.delivered.lock().unwrap(), ["again", "again", "again"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn stopped_agent_fails_its_messages() {
     let script = ScriptedDriver::answering([healthy()]);

@@ -2,6 +2,7 @@
 //!
 //! - `script`: a transport that does as it is told; `scene`: a runtime with a queue over it, on a paused clock
 //! - `turns`, `retries`, `held`, `shared`, `departures`, `crashes`: what is promised, case by case
+//! - `deaths`: what the backend dies over; `sends`: each send is an attempt, whatever the server does
 //! - `streams`: answers that are read as they come
 //! - `fates`: whatever happens, each request has exactly one fate
 //! - `wire`, `transfers`: the same over real sockets, `transfers` with bodies of any size
@@ -9,6 +10,7 @@
 //! - `errors`: each cause of an error, and its row in docs/errors.md
 
 mod crashes;
+mod deaths;
 mod cancellation;
 mod redaction;
 mod errors;
@@ -17,6 +19,7 @@ mod outages;
 mod retries;
 mod fixture;
 mod scripted_transport;
+mod sends;
 mod shared;
 mod streams;
 mod transfers;

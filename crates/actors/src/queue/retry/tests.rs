@@ -14,8 +14,9 @@ const POLICY: RetryPolicy = RetryPolicy {
     retry_after_max: Duration::from_secs(60),
 };
 
-const IDEMPOTENT: RequestFacts = RequestFacts { is_repeatable: true, retries: None, is_spent: false };
-const ONCE_ONLY: RequestFacts = RequestFacts { is_repeatable: false, retries: None, is_spent: false };
+const IDEMPOTENT: RequestFacts =
+    RequestFacts { repeatable: true, retries: None, is_spent: false, may_have_acted: false };
+const ONCE_ONLY: RequestFacts = RequestFacts { repeatable: false, ..IDEMPOTENT };
 
 const KINDS: [FailureKind; 18] = [
     FailureKind::Refused,
@@ -142,12 +143,36 @@ fn unreachable_backend_requeues_without_cost() {
 }
 
 #[test]
-fn repeatable_request_is_requeued_though_it_may_have_arrived() {
+fn a_send_counts_though_nobody_was_there_afterwards() {
     let absent = failed(FailureKind::Refused, SendProgress::MaybeSent);
     let verdict = |facts| decide(facts, 1, AttemptOutcome::Failed(&absent));
+    assert_eq!(delay_of(&verdict(IDEMPOTENT)), SECOND);
+    assert!(matches!(verdict(RequestFacts { retries: Some(0), ..IDEMPOTENT }), RetryDecision::Fail(_)));
+    assert_eq!(error_of(verdict(ONCE_ONLY)).reason, Reason::OutcomeUnknown);
+}
+
+#[test]
+fn a_refusal_does_not_hide_an_earlier_send() {
+    let absent = failed(FailureKind::Refused, SendProgress::NotSent);
+    let verdict = |facts| decide(RequestFacts { may_have_acted: true, ..facts }, 2, AttemptOutcome::Failed(&absent));
     assert_eq!(verdict(IDEMPOTENT), RetryDecision::Requeue { reason: Reason::ConnectionRefused });
-    let RetryDecision::Fail(error) = verdict(ONCE_ONLY) else { panic!() };
-    assert_eq!(error.reason, Reason::OutcomeUnknown);
+    assert_eq!(error_of(verdict(ONCE_ONLY)).reason, Reason::OutcomeUnknown);
+}
+
+#[test]
+fn after_a_kept_connection_a_retry_is_due_at_once_and_free_of_the_budget() {
+    let mut budget = RetryBudget::new(BudgetPolicy { percent: 0, reserve: 0, ..BudgetPolicy::default() });
+    let stale =
+        TransportError { is_on_kept_connection: true, ..failed(FailureKind::Reset, SendProgress::MaybeSent) };
+    let mut decide = |facts, attempt| {
+        decide_after_attempt(&POLICY, &facts, attempt, AttemptOutcome::Failed(&stale), &mut budget, retry_context())
+    };
+    for attempt in 1..=3 {
+        assert_eq!(delay_of(&decide(IDEMPOTENT, attempt)), Duration::ZERO);
+    }
+    assert_eq!(error_of(decide(IDEMPOTENT, 4)).attempts, 4);
+    assert!(matches!(decide(RequestFacts { retries: Some(0), ..IDEMPOTENT }, 1), RetryDecision::Fail(_)));
+    assert_eq!(error_of(decide(ONCE_ONLY, 1)).reason, Reason::OutcomeUnknown);
 }
 
 #[test]
@@ -389,11 +414,12 @@ proptest! {
         outcome in outcome(),
         repeatable in any::<bool>(),
         retries in prop::option::of(0..5_u32),
+        may_have_acted in any::<bool>(),
         attempt in 1..7_u32,
         jitter in 0.0..1.0,
     ) {
         let policy = RetryPolicy::default();
-        let facts = RequestFacts { is_repeatable, retries, is_spent: false };
+        let facts = RequestFacts { repeatable, retries, is_spent: false, may_have_acted };
         let view = match &outcome {
             Ok(answer) => AttemptOutcome::Answered(answer),
             Err(Some(failure)) => AttemptOutcome::Failed(failure),
@@ -411,11 +437,11 @@ proptest! {
                     Err(Some(failure)) => failure.progress == SendProgress::NotSent || turned_away(failure.status()),
                     Err(None) => false,
                 };
-                prop_assert!(repeatable || harmless, "{outcome:?}");
+                prop_assert!(repeatable || (harmless && !may_have_acted), "{outcome:?}");
             }
             RetryDecision::Requeue { .. } => {
                 let was_sent = outcome.map_or_else(|failed| failed.is_none_or(|it| it.progress > SendProgress::NotSent), |_| true);
-                prop_assert!(!was_sent || repeatable);
+                prop_assert!(!was_sent && (repeatable || !may_have_acted));
             }
             RetryDecision::Fail(error) => {
                 prop_assert_eq!(error.attempts, attempt);

@@ -20,6 +20,8 @@ pub(super) struct ResponseReader {
     upload: UploadGuard,
     idle: Duration,
     is_redirected: bool,
+    /// Where it is counted if its connection is kept.
+    kept: Option<PoolUse>,
 }
 
 type ReadFailure = (FailureKind, String);
@@ -28,7 +30,13 @@ impl ResponseReader {
     /// An answer of which each part must come within `idle`, counted from when it is asked for or from the last part
     /// of the request that left.
     pub(super) fn new(response: Response, upload: UploadGuard, idle: Duration) -> Self {
-        Self { response, upload, idle, is_redirected: false }
+        Self { response, upload, idle, is_redirected: false, kept: None }
+    }
+
+    /// As one whose connection is kept after its end, and counted there.
+    pub(super) fn leaving(mut self, kept: PoolUse) -> Self {
+        self.kept = Some(kept);
+        self
     }
 
     /// As what redirects led to, if there were any.
@@ -46,16 +54,11 @@ impl ResponseReader {
     }
 
     /// Reads it to its end, as long as it has no more than `bytes_max`.
-    pub(super) async fn read_full(
-        &mut self,
-        bytes_max: usize,
-        meter: &ProgressSender,
-        kept: &PoolUse,
-    ) -> Result<FullResponse, TransportError> {
+    pub(super) async fn whole(&mut self, bytes_max: usize, meter: &ProgressSender) -> Result<FullResponse, TransportError> {
         let (status, headers) = self.take_head();
         match self.read_body(bytes_max, meter).await {
             Ok(body) => {
-                self.record_end(kept);
+                self.record_end();
                 Ok(FullResponse { status, headers, body, is_redirected: self.is_redirected })
             }
             Err((kind, details)) => {
@@ -65,16 +68,16 @@ impl ResponseReader {
     }
 
     /// Its head, with the body as it comes.
-    pub(super) fn into_streaming(mut self, kept: PoolUse) -> StreamingResponse {
+    pub(super) fn into_streaming(mut self) -> StreamingResponse {
         let (status, headers) = self.take_head();
         let length = self.response.content_length();
         let is_end_marked = length.is_some() || headers.contains_key(header::TRANSFER_ENCODING);
         let head = ResponseHead { status, headers: headers.clone() };
-        let parts = stream::try_unfold((self, head, kept), |(mut incoming, head, kept)| async move {
+        let parts = stream::try_unfold((self, head), |(mut incoming, head)| async move {
             match incoming.next_part().await {
-                Ok(Some(part)) => Ok(Some((part, (incoming, head, kept)))),
+                Ok(Some(part)) => Ok(Some((part, (incoming, head)))),
                 Ok(None) => {
-                    incoming.record_end(&kept);
+                    incoming.record_end();
                     Ok(None)
                 }
                 Err((kind, details)) => Err(TransportError::in_body(kind, head, details)),
@@ -88,8 +91,10 @@ impl ResponseReader {
     }
 
     /// A connection that still has to send is not kept.
-    fn record_end(&self, kept: &PoolUse) {
-        if self.upload.has_ended() {
+    fn record_end(&self) {
+        if let Some(kept) = &self.kept
+            && self.upload.has_ended()
+        {
             kept.record_return();
         }
     }
@@ -161,7 +166,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn time_between_reads_does_not_count_as_idle() {
         use futures_util::StreamExt;
-        let mut body = slow_response(3, LONG / 2).into_streaming(PoolUse::new(1)).body;
+        let mut body = slow_response(3, LONG / 2).into_streaming().body;
         for _ in 0..3 {
             assert_eq!(body.next().await.unwrap().unwrap(), "part");
             sleep(LONG * 10).await;

@@ -1,8 +1,9 @@
 //! Whether a kept connection may be one that the server is about to close.
 //!
 //! Some servers close a connection after a fault of the application, without having said so in their answer (uvicorn
-//! does). What must not be sent twice would run into that close, and then nobody knew whether it was carried out. So for
-//! as long as such a connection can be in the pool, it gets one of its own.
+//! does). What has only one chance would run into that close, and its outcome would be unknown. And where one kept
+//! connection was closed, the others may be as well: a repeat would meet them one after the other. So for as long as such
+//! a connection can be in the pool, a request gets one of its own.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,12 +23,12 @@ impl StaleConnectionGuard {
         Self { created: Instant::now(), until_ms: AtomicU64::new(0) }
     }
 
-    /// Whether one of the kept connections carried a server's failure of late.
+    /// Returns whether one of the kept connections may be such a one.
     pub(super) fn is_active(&self, now: Instant) -> bool {
         self.elapsed_ms(now) < self.until_ms.load(Ordering::Relaxed)
     }
 
-    /// A server's failure has come over a connection that may be kept.
+    /// Notes the sign of it: a server's failure over a connection that may be kept, or a kept one that broke.
     pub(super) fn mark(&self, now: Instant) {
         // A connection that is kept for longer has been used again since, or is let go. That counts from the end of the
         // answer, and this from its beginning.

@@ -463,6 +463,13 @@ async fn queue_outcome_gives_the_documented_error() {
     run_until_idle().await;
     let held = scene.request(get("/held").wait_timeout(s(2))).await;
     check("it waited longer than wait_timeout for a backend that is away, or for the link to be up", held);
+
+    let scene = QueueFixture::of(policy()).await;
+    scene.script.on("/kill", [ScriptedResponse::Reset, ScriptedResponse::Refuse, ScriptedResponse::Reset, ScriptedResponse::Refuse]);
+    check(
+        "the backend died twice while it had the request: the connection broke, then connections were refused",
+        scene.request(get("/kill")).await,
+    );
     assert_all_seen(CauseGroup::Queue, &seen);
 }
 

@@ -103,6 +103,23 @@ async fn message_to_stopped_agent_names_the_start_command() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_over_which_its_agent_ends_twice_is_quarantined_though_it_may_be_repeated() {
+    let mut scene = start_fragile("").await;
+    let options = SendOptions { may_repeat: true, ..SendOptions::default() };
+    let letter = scene.mainstay.agents().send("x", json!("poison"), options).await.unwrap();
+    let error = timeout(TEST_TIMEOUT, letter.answer()).await.expect("it ends").unwrap_err();
+    assert_eq!((error.reason, error.retryable, error.attempts), (Reason::Quarantined, false, 2));
+    scene
+        .wait_for(|record| {
+            record.kind == "letter_failed"
+                && record.fields["reason"] == "quarantined"
+                && record.fields["attempts"] == 2
+        })
+        .await;
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn crash_error_is_resolved_once_agent_is_healthy() {
     let mut scene = start_fragile("").await;
     assert_eq!(scene.send(json!("now")).await, Err(Reason::OutcomeUnknown));

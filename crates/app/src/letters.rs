@@ -21,7 +21,7 @@ const REPLY_WAIT_DEFAULT: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendOptions {
     /// Whether it may be handed to the agent again if the agent or the runtime ends over it. Else it ends as
-    /// `outcome_unknown` then.
+    /// `outcome_unknown` then. One over which its agent, or the backend before it, dies twice ends as `quarantined`.
     pub may_repeat: bool,
     /// How long it may wait to be handed to the agent, counted from when it is sent. One that was not handed over by then
     /// ends as `expired`, also while its agent is being restarted or its backend is away; one that was is waited for.

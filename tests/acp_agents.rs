@@ -7,10 +7,10 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 
-use mainstay::actors::agent::{UpdateSubscription, UpdateEvent, UpdateKind};
+use mainstay::actors::agent::{UpdateEvent, UpdateKind, UpdateSubscription};
 use mainstay::config::Config;
 use mainstay::runtime::journal::{Delivery, Record, Subscription};
-use mainstay::{Error, SendOptions, Mainstay, Reason};
+use mainstay::{Error, Mainstay, Reason, SendOptions};
 use serde_json::{Value, json};
 use support::{PATIENCE, acp_agent};
 use tokio::time::timeout;
@@ -91,7 +91,10 @@ async fn conversation_survives_restarts_without_repeated_prompts() {
     let error = scene.send("crash").await.unwrap_err();
     assert_eq!((error.reason, error.retryable), (Reason::OutcomeUnknown, false));
     scene.wait_for(|record| record.kind == "actor_restarted").await;
-    assert_eq!(next_update(&mut listener, UpdateKind::Session).await.1, json!({ "id": "s1", "how": "resumed" }));
+    assert_eq!(
+        next_update(&mut listener, UpdateKind::Session).await.1,
+        json!({ "id": "s1", "how": "resumed" })
+    );
     assert_eq!(scene.send("recall").await.unwrap(), turn("one | crash | recall"));
     scene.stop().await;
 

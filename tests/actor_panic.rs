@@ -33,7 +33,8 @@ async fn wait_for(events: &mut Subscription, wanted: impl Fn(&Record) -> bool) -
 #[tokio::test]
 async fn queue_crash_waiting_requests_are_answered_after_restart() {
     let backend = Backend::bind(BackendOptions::default()).await.unwrap();
-    let mainstay = start_against(&backend, "[requests]\nmax_concurrent = 1\nretry_delay_min = \"10ms\"").await;
+    let mainstay =
+        start_against(&backend, "[requests]\nmax_concurrent = 1\nretry_delay_min = \"10ms\"").await;
     let mut events = mainstay.events();
     // The first request is held at the backend while the others wait behind it.
     backend.inject(Fault::HangAgent { agent: "planner".to_owned() }).unwrap();
@@ -49,7 +50,8 @@ async fn queue_crash_waiting_requests_are_answered_after_restart() {
         }
         mainstay.inject_panic("queue").await.unwrap();
         let restarted =
-            wait_for(&mut events, |event| event.actor == "root/queue" && event.kind == "actor_restarted").await;
+            wait_for(&mut events, |event| event.actor == "root/queue" && event.kind == "actor_restarted")
+                .await;
         backend.inject(Fault::HealAgent { agent: "planner".to_owned() }).unwrap();
         restarted
     };
@@ -66,7 +68,8 @@ async fn queue_crash_waiting_requests_are_answered_after_restart() {
 #[tokio::test]
 async fn panicked_actor_is_restarted_alone() {
     let backend = Backend::bind(BackendOptions::default()).await.unwrap();
-    let mainstay = start_against(&backend, "[agents]\nrestart_delay = \"10ms\"\n[[agent]]\nid = \"planner\"").await;
+    let mainstay =
+        start_against(&backend, "[agents]\nrestart_delay = \"10ms\"\n[[agent]]\nid = \"planner\"").await;
     let actors = [
         ("connection", "root/connection"),
         ("queue", "root/queue"),

@@ -4,7 +4,7 @@ mod support;
 
 use mainstay::runtime::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
-use support::{MainstayProcess, EventFollower, get_json, run_json as ask, post_json};
+use support::{EventFollower, MainstayProcess, get_json, post_json, run_json as ask};
 
 const PLANNER: &str = "root/agents/planner";
 

@@ -115,8 +115,7 @@ async fn cli_send_is_answered_and_invalid_messages_are_refused() {
 }
 
 #[tokio::test]
-async fn crashed_and_hung_agents_show_error_and_next_step()
- {
+async fn crashed_and_hung_agents_show_error_and_next_step() {
     let slow_to_return = "restart_delay = \"5m\"\nrestart_delay_max = \"5m\"\n";
     let agents = format!(
         "[[agent]]\nid = \"planner\"\n{slow_to_return}\
@@ -401,8 +400,7 @@ fn start_runtime(data: &Path, url: &str) -> Program {
 }
 
 #[tokio::test]
-async fn killed_runtime_redelivers_only_repeatable_messages()
- {
+async fn killed_runtime_redelivers_only_repeatable_messages() {
     let data = tempfile::tempdir().unwrap();
     let backend = BackendProgram::start(0, "planner,coder").await;
     let counter = CountingProxy::start(&backend).await;

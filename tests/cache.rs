@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode};
 use mainstay::actors::connection::broadcast::Inbound;
 use mainstay::actors::connection::status::ConnectionState;
 use mainstay::actors::transport::{
-    FullResponse, ResponseBody, FailureKind, StreamingResponse, SendProgress, Transport, TransportError,
+    FailureKind, FullResponse, ResponseBody, SendProgress, StreamingResponse, Transport, TransportError,
 };
 use mainstay::backend::{Backend, BackendOptions, Fault};
 use mainstay::config::Config;
@@ -127,8 +127,12 @@ fn offline_config() -> Config {
     config
 }
 
-async fn start(counter: &Arc<CounterTransport>, with: impl FnOnce(MainstayBuilder) -> MainstayBuilder) -> Mainstay {
-    let builder = Mainstay::builder().config(offline_config()).transport(Arc::clone(counter) as Arc<dyn Transport>);
+async fn start(
+    counter: &Arc<CounterTransport>,
+    with: impl FnOnce(MainstayBuilder) -> MainstayBuilder,
+) -> Mainstay {
+    let builder =
+        Mainstay::builder().config(offline_config()).transport(Arc::clone(counter) as Arc<dyn Transport>);
     with(builder).start().await.unwrap()
 }
 

@@ -120,7 +120,8 @@ fn check_exposition(text: &str) {
     assert!(introduced.len() > 20, "{introduced:?}");
 }
 
-type BridgeSocket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+type BridgeSocket =
+    tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
 
 async fn send_text(socket: &mut BridgeSocket, text: &str) {
     socket.send(Message::text(text)).await.unwrap();
@@ -146,7 +147,8 @@ async fn bridge_answers_once_and_streams_events_after_snapshot() {
     let url = format!("ws://127.0.0.1:{port}/bridge?token={token}");
     let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
 
-    send_text(&mut socket, r#"{"id":1,"type":"request","method":"POST","path":"/api/echo","body":{"a":1}}"#).await;
+    send_text(&mut socket, r#"{"id":1,"type":"request","method":"POST","path":"/api/echo","body":{"a":1}}"#)
+        .await;
     let answer = receive_until(&mut socket, |message| message["id"] == 1).await;
     assert_eq!((&answer["ok"]["status"], &answer["ok"]["body"]), (&json!(200), &json!({"a": 1})));
 

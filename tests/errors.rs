@@ -216,7 +216,8 @@ impl BridgeSession {
 #[tokio::test]
 async fn bridge_errors_have_code_reason_and_retryable() {
     let (_port, url) = refusing_backend();
-    let mainstay = start_against(&url, "[requests]\nwait_timeout = \"1s\"\n[[agent]]\nid = \"planner\"").await;
+    let mainstay =
+        start_against(&url, "[requests]\nwait_timeout = \"1s\"\n[[agent]]\nid = \"planner\"").await;
     let mut session = BridgeSession::open(&mainstay);
     let invalid = (Code::InvalidInput, Reason::InvalidRequest);
     let unknown = (Code::NotFound, Reason::AgentUnknown);
@@ -267,7 +268,8 @@ async fn bridge_errors_have_code_reason_and_retryable() {
 #[tokio::test]
 async fn the_connection_and_the_agents_show_their_last_error_whole() {
     let (_port, url) = refusing_backend();
-    let mainstay = start_against(&url, "[agents]\nhealth_interval = \"20ms\"\n[[agent]]\nid = \"planner\"").await;
+    let mainstay =
+        start_against(&url, "[agents]\nhealth_interval = \"20ms\"\n[[agent]]\nid = \"planner\"").await;
     let mut link = mainstay.connection().watch();
     timeout(PATIENCE, link.wait_for(|link| link.last_error.is_some())).await.unwrap().unwrap();
     let mut events = mainstay.events();

@@ -164,15 +164,15 @@ async fn fresh_response_is_served_with_age() {
 }
 
 #[tokio::test]
-async fn stale_response_is_revalidated_by_etag_and_304_refreshes()
- {
-    let mut scene = HttpCacheFixture::with_answers(|number, head| match (number, header(head, "if-none-match")) {
-        (0, None) => answer(200, &["ETag: \"1\"", "Cache-Control: no-cache", "X-Kept: yes"], "a"),
-        (1, Some("\"1\"")) => answer(304, &["ETag: \"1\""], ""),
-        (2, Some("\"1\"")) => answer(304, &["ETag: \"1\"", "Cache-Control: max-age=60"], ""),
-        _ => answer(500, &[], ""),
-    })
-    .await;
+async fn stale_response_is_revalidated_by_etag_and_304_refreshes() {
+    let mut scene =
+        HttpCacheFixture::with_answers(|number, head| match (number, header(head, "if-none-match")) {
+            (0, None) => answer(200, &["ETag: \"1\"", "Cache-Control: no-cache", "X-Kept: yes"], "a"),
+            (1, Some("\"1\"")) => answer(304, &["ETag: \"1\""], ""),
+            (2, Some("\"1\"")) => answer(304, &["ETag: \"1\"", "Cache-Control: max-age=60"], ""),
+            _ => answer(500, &[], ""),
+        })
+        .await;
     assert_eq!(scene.request_text(HOUR).await, loaded("a"));
     let confirmed = scene.request(HOUR).await.unwrap();
     assert_eq!((confirmed.status.as_u16(), text(&confirmed)), (200, "a".to_owned()));
@@ -234,9 +234,10 @@ async fn mismatched_304_is_retried_unconditionally() {
 
 #[tokio::test]
 async fn no_store_is_never_cached_or_shared() {
-    let mut scene =
-        HttpCacheFixture::with_answers(|number, _| answer(200, &["Cache-Control: No-Store", "ETag: \"1\""], &number.to_string()))
-            .await;
+    let mut scene = HttpCacheFixture::with_answers(|number, _| {
+        answer(200, &["Cache-Control: No-Store", "ETag: \"1\""], &number.to_string())
+    })
+    .await;
     assert_eq!(scene.request_text(HOUR).await, loaded("0"));
     assert_eq!(scene.request_text(HOUR).await, loaded("1"));
     let mut told = join_all((0..4).map(|_| scene.request_text(HOUR))).await;
@@ -287,18 +288,18 @@ async fn concurrent_misses_with_other_headers_are_separate() {
         answer(200, &["Cache-Control: max-age=60"], header(head, "accept-language").unwrap())
     })
     .await;
-    let told =
-        join_all(["de", "en", "de"].map(|language| {
-            scene.request_with(HOUR, move |request| request.header("accept-language", language))
-        }))
-        .await;
+    let told = join_all(["de", "en", "de"].map(|language| {
+        scene.request_with(HOUR, move |request| request.header("accept-language", language))
+    }))
+    .await;
     let told: Vec<String> = told.into_iter().map(|response| text(&response.unwrap())).collect();
     assert_eq!(told, ["de", "en", "de"]);
 }
 
 #[tokio::test]
 async fn vary_star_is_never_cached() {
-    let mut scene = HttpCacheFixture::with_answer(&["Vary: *", "Cache-Control: max-age=60", "ETag: \"1\""], "a").await;
+    let mut scene =
+        HttpCacheFixture::with_answer(&["Vary: *", "Cache-Control: max-age=60", "ETag: \"1\""], "a").await;
     for _ in 0..2 {
         assert_eq!(scene.request_text(HOUR).await, loaded("a"));
         assert_eq!(scene.next_request().await.header("if-none-match"), None);
@@ -307,13 +308,15 @@ async fn vary_star_is_never_cached() {
 
 #[tokio::test]
 async fn shorter_of_caller_and_server_max_age_applies() {
-    let mut scene = HttpCacheFixture::with_answer(&["Cache-Control: max-age=3600", "Age: 30", "ETag: \"1\""], "a").await;
+    let mut scene =
+        HttpCacheFixture::with_answer(&["Cache-Control: max-age=3600", "Age: 30", "ETag: \"1\""], "a").await;
     assert_eq!(scene.request_text(HOUR).await, loaded("a"));
     scene.next_request().await;
     assert_eq!(scene.request_text(Duration::from_secs(10)).await, loaded("a"), "for him it is too old");
     assert_eq!(scene.next_request().await.header("if-none-match"), Some("\"1\""));
     assert_eq!(scene.request_text(HOUR).await, cached("a"));
-    let mut scene = HttpCacheFixture::with_answer(&["Cache-Control: max-age=30", "Age: 30", "ETag: \"1\""], "a").await;
+    let mut scene =
+        HttpCacheFixture::with_answer(&["Cache-Control: max-age=30", "Age: 30", "ETag: \"1\""], "a").await;
     assert_eq!(scene.request_text(HOUR).await, loaded("a"));
     assert_eq!(scene.request_text(HOUR).await, loaded("a"), "for the server it is too old");
     scene.next_request().await;
@@ -322,7 +325,9 @@ async fn shorter_of_caller_and_server_max_age_applies() {
 
 #[tokio::test]
 async fn without_server_lifetime_caller_max_age_applies() {
-    let mut scene = HttpCacheFixture::with_answer(&["Age: 30", "Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT"], "a").await;
+    let mut scene =
+        HttpCacheFixture::with_answer(&["Age: 30", "Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT"], "a")
+            .await;
     assert_eq!(scene.request_text(HOUR).await, loaded("a"));
     assert_eq!(scene.request_text(HOUR).await, cached("a"));
     assert_eq!(scene.request_text(Duration::from_secs(10)).await, loaded("a"));
@@ -400,7 +405,9 @@ async fn no_store_answer_removes_the_stored_response() {
 
 #[tokio::test]
 async fn error_response_is_not_cached() {
-    let mut scene = HttpCacheFixture::with_answers(|_, _| answer(404, &["Cache-Control: max-age=60", "ETag: \"1\""], "")).await;
+    let mut scene =
+        HttpCacheFixture::with_answers(|_, _| answer(404, &["Cache-Control: max-age=60", "ETag: \"1\""], ""))
+            .await;
     for _ in 0..2 {
         assert_eq!(scene.request(HOUR).await.unwrap_err().status, Some(404));
         assert_eq!(scene.next_request().await.header("if-none-match"), None);

@@ -121,8 +121,7 @@ async fn killed_agent_or_runtime_restores_agent_state() {
 }
 
 #[tokio::test]
-async fn reported_state_is_restored_after_stop_without_check()
- {
+async fn reported_state_is_restored_after_stop_without_check() {
     let data = tempfile::tempdir().unwrap();
     let rarely = "health_interval = \"1h\"";
     let agents = agent("planner", COUNTER, rarely) + &agent("parting", SAVES_STATE_ON_EXIT, rarely);

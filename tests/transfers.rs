@@ -58,11 +58,19 @@ async fn file_upload_and_download_report_progress_and_one_event() {
 struct EndlessTransport;
 
 impl Transport for EndlessTransport {
-    fn send<'a>(&'a self, _: &'a Request, _: Duration) -> BoxFuture<'a, Result<FullResponse, TransportError>> {
+    fn send<'a>(
+        &'a self,
+        _: &'a Request,
+        _: Duration,
+    ) -> BoxFuture<'a, Result<FullResponse, TransportError>> {
         std::future::pending().boxed()
     }
 
-    fn send_streaming<'a>(&'a self, _: &'a Request, _: Duration) -> BoxFuture<'a, Result<StreamingResponse, TransportError>> {
+    fn send_streaming<'a>(
+        &'a self,
+        _: &'a Request,
+        _: Duration,
+    ) -> BoxFuture<'a, Result<StreamingResponse, TransportError>> {
         let body = ResponseBody::new(stream::iter([Ok("part".into())]).chain(stream::pending()));
         let answer = StreamingResponse {
             status: StatusCode::OK,
@@ -78,7 +86,8 @@ impl Transport for EndlessTransport {
 #[tokio::test]
 async fn an_answer_is_handed_out_before_its_end_has_come() {
     let (backend, config) = start_backend().await;
-    let mainstay = Mainstay::builder().config(config).transport(Arc::new(EndlessTransport)).start().await.unwrap();
+    let mainstay =
+        Mainstay::builder().config(config).transport(Arc::new(EndlessTransport)).start().await.unwrap();
     let request = Request::get("/feed").build().unwrap();
     let mut download = timeout(PATIENCE, mainstay.open(request)).await.unwrap().unwrap();
     assert_eq!(timeout(PATIENCE, download.chunk()).await.unwrap().unwrap().unwrap(), "part");

@@ -10,7 +10,10 @@ use mainstay::{Cache, Error, Mainstay};
 use support::PATIENCE;
 use tokio::time::timeout;
 
-async fn wait_for_fields(events: &mut Subscription, kind: &str) -> serde_json::Map<String, serde_json::Value> {
+async fn wait_for_fields(
+    events: &mut Subscription,
+    kind: &str,
+) -> serde_json::Map<String, serde_json::Value> {
     loop {
         if let Delivery::Event(event) = timeout(PATIENCE, events.next()).await.unwrap()
             && event.kind == kind

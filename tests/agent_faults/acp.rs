@@ -5,7 +5,7 @@ use mainstay::Reason;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::fixture::{TEST_TIMEOUT, FaultyAgentFixture, wait_until_gone};
+use crate::fixture::{FaultyAgentFixture, TEST_TIMEOUT, wait_until_gone};
 use crate::support::{acp_agent, send_signal};
 
 /// A script that does `first`, and is the agent then.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use expect_test::Expect;
 use mainstay::config::Config;
 use mainstay::runtime::journal::{Delivery, Record, Subscription};
-use mainstay::{AgentView, SendOptions, Mainstay, Reason};
+use mainstay::{AgentView, Mainstay, Reason, SendOptions};
 use serde_json::Value;
 use tokio::time::timeout;
 

@@ -62,10 +62,17 @@ impl FakeAgent {
                     _ => health("healthy"),
                 }
             }
-            ("POST", "restart") if self.behaviour == AgentBehaviour::RefusesRestarts => FakeReply::Answer(500, b"no".to_vec()),
+            ("POST", "restart") if self.behaviour == AgentBehaviour::RefusesRestarts => {
+                FakeReply::Answer(500, b"no".to_vec())
+            }
             ("POST", "restart") => {
                 (self.state, self.checks, self.has_failed) = (json!({}), 0, false);
-                if !matches!(self.behaviour, AgentBehaviour::NeverHealthy | AgentBehaviour::FailsWhenReady | AgentBehaviour::FailsOnStateRestore) {
+                if !matches!(
+                    self.behaviour,
+                    AgentBehaviour::NeverHealthy
+                        | AgentBehaviour::FailsWhenReady
+                        | AgentBehaviour::FailsOnStateRestore
+                ) {
                     self.behaviour = AgentBehaviour::Healthy;
                 }
                 FakeReply::Answer(204, Vec::new())
@@ -234,7 +241,8 @@ async fn missed_checks_degrade_then_restart_with_state() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hang_on_message_restarts_despite_healthy_checks() {
-    let (_backend, mut scene) = start_then_set(AgentBehaviour::HangsOnMessages, "progress_timeout = \"300ms\"").await;
+    let (_backend, mut scene) =
+        start_then_set(AgentBehaviour::HangsOnMessages, "progress_timeout = \"300ms\"").await;
     assert_eq!(scene.send(json!("now")).await, Err(Reason::OutcomeUnknown));
     scene.wait_for_status("healthy").await;
     scene.assert_transcript(&expect![[r#"

@@ -20,7 +20,7 @@
 mod support;
 
 mod acp;
+mod fixture;
 mod http;
 mod messages;
 mod process;
-mod fixture;

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use mainstay::actors::agent::AgentStatus;
-use mainstay::{Error, SendOptions, Reason};
+use mainstay::{Error, Reason, SendOptions};
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::fixture::{TEST_TIMEOUT, FaultyAgentFixture};
+use crate::fixture::{FaultyAgentFixture, TEST_TIMEOUT};
 
 const LONG_DELAY: &str = "restart_delay = \"5m\"\nrestart_delay_max = \"5m\"";
 /// How long a letter waits that is meant to wait in vain.
@@ -65,7 +65,8 @@ async fn message_to_restarting_agent_expires() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn message_to_unreachable_agent_expires() {
-    let mut scene = FaultyAgentFixture::with_backend(tempfile::tempdir().unwrap(), "http://127.0.0.1:9", "").await;
+    let mut scene =
+        FaultyAgentFixture::with_backend(tempfile::tempdir().unwrap(), "http://127.0.0.1:9", "").await;
     scene.wait_for_status("unknown").await;
     let late = send_expecting_error(&scene, SHORT_WAIT).await;
     assert_eq!((late.reason, late.retryable, late.attempts), (Reason::Expired, true, 0));

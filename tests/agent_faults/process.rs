@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use expect_test::expect;
 use mainstay::actors::agent::AgentStatus;
-use mainstay::{SendOptions, Reason, PendingReply};
+use mainstay::{PendingReply, Reason, SendOptions};
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::fixture::{TEST_TIMEOUT, FaultyAgentFixture, wait_until_gone};
+use crate::fixture::{FaultyAgentFixture, TEST_TIMEOUT, wait_until_gone};
 
 /// Reads what it is told and answers each letter: `{"type":"message","id":N,…}` with its body's length in words.
 const REPLYING_AGENT: &str = r#"
@@ -21,7 +21,11 @@ done
 "#;
 
 async fn start_process(script: &str, more: &str) -> FaultyAgentFixture {
-    FaultyAgentFixture::with_script(script, &format!("driver = \"process\"\nready = \"stdout:ready\"\n{more}")).await
+    FaultyAgentFixture::with_script(
+        script,
+        &format!("driver = \"process\"\nready = \"stdout:ready\"\n{more}"),
+    )
+    .await
 }
 
 fn on_message(fault: &str) -> String {
@@ -82,7 +86,8 @@ async fn kill_reports_signal() {
 #[tokio::test(flavor = "multi_thread")]
 async fn forked_children_are_killed() {
     let scene =
-        start_and_crash("sleep 3600 & echo $! > \"$1/pids\"\nsleep 3600 & echo $! >> \"$1/pids\"\nexit 1").await;
+        start_and_crash("sleep 3600 & echo $! > \"$1/pids\"\nsleep 3600 & echo $! >> \"$1/pids\"\nexit 1")
+            .await;
     let pids = scene.recorded_pids();
     assert_eq!(pids.len(), 2);
     wait_until_gone(&pids).await;
@@ -120,7 +125,8 @@ async fn daemon_is_killed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn output_flood_is_bounded() {
     let flood = "yes noise | head -c 2000000; echo\nyes noise | head -c 2000000 >&2\n";
-    let mut scene = start_process(&REPLYING_AGENT.replace("  case $line", &format!("{flood}  case $line")), "").await;
+    let mut scene =
+        start_process(&REPLYING_AGENT.replace("  case $line", &format!("{flood}  case $line")), "").await;
     scene.wait_for_status("healthy").await;
     assert_eq!(scene.send(json!("now")).await, Ok(json!("done")));
     assert_eq!(scene.view().status, AgentStatus::Healthy);
@@ -167,13 +173,15 @@ async fn closed_stdin_restarts_on_next_message() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn message_behind_a_crash_reaches_next_incarnation() {
-    let ends = REPLYING_AGENT.replace("  case $line", "  case $line in *'\"end\"'*) exit 1 ;; esac\n  case $line");
+    let ends =
+        REPLYING_AGENT.replace("  case $line", "  case $line in *'\"end\"'*) exit 1 ;; esac\n  case $line");
     let mut scene = start_process(&ends, "").await;
     scene.wait_for_status("healthy").await;
     let agents = scene.mainstay.agents();
     let first = agents.send("x", json!("end"), SendOptions::default()).await.unwrap();
     let second = agents.send("x", json!("live"), SendOptions::default()).await.unwrap();
-    let fate = async |letter: PendingReply| timeout(TEST_TIMEOUT, letter.answer()).await.expect("its fate is told");
+    let fate =
+        async |letter: PendingReply| timeout(TEST_TIMEOUT, letter.answer()).await.expect("its fate is told");
     assert_eq!(fate(first).await.unwrap_err().reason, Reason::OutcomeUnknown);
     assert_eq!(fate(second).await, Ok(json!("done")));
     scene.wait_for_status("healthy").await;

@@ -23,7 +23,8 @@ fn add_agents(config: &mut Config, ids: &[&str]) {
 against!(agents_that_report_as_documented_are_healthy_whatever_else_they_say: uvicorn, h11);
 async fn agents_that_report_as_documented_are_healthy_whatever_else_they_say(foreign: ServerSpec) {
     let server = foreign.start().await;
-    let mut scene = ForeignFixture::start(&server, |config| add_agents(config, &["planner", "sparse", "odd"])).await;
+    let mut scene =
+        ForeignFixture::start(&server, |config| add_agents(config, &["planner", "sparse", "odd"])).await;
     for agent in ["planner", "sparse", "odd"] {
         if !scene.seen_events.iter().any(health(agent, "healthy")) {
             scene.wait_for(agent, health(agent, "healthy")).await;

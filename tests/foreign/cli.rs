@@ -7,7 +7,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::against;
-use crate::server::{ServerSpec, RunningServer};
+use crate::server::{RunningServer, ServerSpec};
 use crate::support::{Program, Story, connection, health, json as ask, quick_config, run};
 
 const TOKEN: &str = "s3cret-t0ken";

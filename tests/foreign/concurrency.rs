@@ -17,7 +17,10 @@ async fn the_server_never_sees_more_requests_at_once_than_the_limit(foreign: Ser
     for answer in join_all(requests).await {
         assert_eq!(answer.unwrap().attempts, 1);
     }
-    assert_eq!(scene.request_json(Request::get("/peak")).await, json!({ "peak": 5, "total": 150, "here": 0 }));
+    assert_eq!(
+        scene.request_json(Request::get("/peak")).await,
+        json!({ "peak": 5, "total": 150, "here": 0 })
+    );
 }
 
 against!(requests_that_were_called_off_leave_room_for_others: uvicorn, h11, node);

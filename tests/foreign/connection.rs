@@ -194,7 +194,8 @@ async fn a_socket_that_is_reset_is_a_lost_connection(foreign: ServerSpec) {
 against!(a_disconnect_closes_in_order_and_stays_away: websockets, uvicorn, h11, node);
 async fn a_disconnect_closes_in_order_and_stays_away(foreign: ServerSpec) {
     let server = foreign.start().await;
-    let mut scene = ForeignFixture::start_connected(&server, |config| config.connection.delay_min = millis(1)).await;
+    let mut scene =
+        ForeignFixture::start_connected(&server, |config| config.connection.delay_min = millis(1)).await;
     scene.mainstay.connection().disconnect().await.unwrap();
     let left = scene.wait_for_connection("disconnected").await;
     assert_eq!(left["reason"], "requested");

@@ -5,7 +5,7 @@ use mainstay::actors::error::{Code, Reason};
 use serde_json::json;
 
 use crate::against;
-use crate::fixture::{ForeignFixture, request, millis, retries_for_restart};
+use crate::fixture::{ForeignFixture, millis, request, retries_for_restart};
 use crate::server::ServerSpec;
 
 against!(a_failure_that_passes_is_not_seen_by_the_caller: uvicorn, h11, node);
@@ -17,7 +17,8 @@ async fn a_failure_that_passes_is_not_seen_by_the_caller(foreign: ServerSpec) {
             scene.request(Request::get(format!("/flaky/get{status}?failures=2&status={status}"))).await;
         assert_eq!(response.unwrap().attempts, 3, "{status}");
     }
-    let response = scene.request(Request::put("/flaky/put?failures=1").json(&json!({ "n": 1 }))).await.unwrap();
+    let response =
+        scene.request(Request::put("/flaky/put?failures=1").json(&json!({ "n": 1 }))).await.unwrap();
     assert_eq!(response.attempts, 2);
     let seen = scene.requests_seen("put").await;
     assert_eq!(seen.len(), 2);
@@ -92,7 +93,8 @@ async fn an_answer_that_does_not_come_in_time_is_a_timeout(foreign: ServerSpec) 
     let error = scene.request(request).await.unwrap_err();
     assert_eq!((error.code, error.reason, error.attempts), (Code::Timeout, Reason::TimedOut, 2));
     // Begun and then standing still is no better.
-    let error = scene.request(Request::get("/begin/still").timeout(millis(2_000)).retries(0)).await.unwrap_err();
+    let error =
+        scene.request(Request::get("/begin/still").timeout(millis(2_000)).retries(0)).await.unwrap_err();
     assert_eq!(
         (error.code, error.reason, error.status),
         (Code::Timeout, Reason::TimedOut, Some(200)),
@@ -156,7 +158,9 @@ async fn a_server_that_is_killed_with_a_post_in_hand_leaves_its_outcome_unknown(
     let request = Request::post("/flaky/back?failures=0").body("{}");
     let mainstay = scene.mainstay.clone();
     let (answer, server) = tokio::join!(request(&mainstay, request), async {
-        scene.wait_for("a refused trial", |event| event["kind"] == "queue_held" && event["failures"] != 0).await;
+        scene
+            .wait_for("a refused trial", |event| event["kind"] == "queue_held" && event["failures"] != 0)
+            .await;
         gone.restart_with([]).await
     });
     assert_eq!(answer.unwrap().attempts, 1);

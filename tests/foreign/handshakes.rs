@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::against;
 use crate::fixture::ForeignFixture;
-use crate::server::{ServerSpec, RunningServer};
+use crate::server::{RunningServer, ServerSpec};
 
 /// A runtime whose WebSocket is at `path`.
 async fn start_at(server: &RunningServer, path: &str) -> ForeignFixture {

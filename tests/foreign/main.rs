@@ -18,16 +18,16 @@ mod fixture;
 mod server;
 
 mod agents;
-mod responses;
+mod cli;
 mod concurrency;
+mod connection;
 mod failures;
 mod frames;
-mod connection;
-mod pool;
-mod cli;
 mod handshakes;
-mod requests;
 mod keepalive;
+mod pool;
+mod requests;
+mod responses;
 
 /// Runs a scenario against each of these servers, as a test of its own.
 macro_rules! against {

@@ -11,7 +11,10 @@ use crate::fixture::ForeignFixture;
 use crate::server::ServerSpec;
 
 /// The code, the reason and the status of a failure that must come, and its words for a person.
-async fn request_error(scene: &ForeignFixture, request: RequestBuilder) -> (Code, Reason, Option<u16>, String) {
+async fn request_error(
+    scene: &ForeignFixture,
+    request: RequestBuilder,
+) -> (Code, Reason, Option<u16>, String) {
     let error = scene.request(request).await.expect_err("it fails");
     for secret in ["127.0.0.1", "/fail", "/problem", "http", "{"] {
         assert!(!error.message.contains(secret), "{error:?}");

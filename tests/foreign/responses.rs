@@ -12,7 +12,8 @@ async fn an_answer_in_chunks_arrives_whole(foreign: ServerSpec) {
     let server = foreign.start().await;
     let scene = ForeignFixture::start(&server, |_| ()).await;
     for (parts, size) in [(0, 0), (1, 1), (26, 100_000)] {
-        let response = scene.request(Request::get(format!("/chunked?parts={parts}&size={size}"))).await.unwrap();
+        let response =
+            scene.request(Request::get(format!("/chunked?parts={parts}&size={size}"))).await.unwrap();
         assert_eq!(response.body.len(), parts * size);
         let letter = |n: usize| b'a' + u8::try_from(n).unwrap();
         assert!(

@@ -230,7 +230,10 @@ impl ExampleAgent {
             .find(|id| !sessions.contains_key(id) && !kept(id))
             .ok_or_else(Error::internal_error)?;
         self.save(&id, &[])?;
-        sessions.insert(id.clone(), ExampleSession { prompts: Vec::new(), is_cancelled: watch::Sender::new(false) });
+        sessions.insert(
+            id.clone(),
+            ExampleSession { prompts: Vec::new(), is_cancelled: watch::Sender::new(false) },
+        );
         Ok(id)
     }
 
@@ -383,7 +386,13 @@ impl ExampleTurn {
     }
 
     async fn ask(&self) -> String {
-        match self.client.send_request(self.permission_request()).block_task().await.map(|answer| answer.outcome) {
+        match self
+            .client
+            .send_request(self.permission_request())
+            .block_task()
+            .await
+            .map(|answer| answer.outcome)
+        {
             Ok(RequestPermissionOutcome::Selected(selected)) => selected.option_id.0.to_string(),
             Ok(_) => "cancelled".to_owned(),
             Err(error) => format!("refused ({})", i32::from(error.code)),

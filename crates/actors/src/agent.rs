@@ -17,42 +17,43 @@
 //! It never restarts an agent for which no incarnation was spent, never has two checks in flight, and never sends
 //! an agent's health down the queue of people's requests.
 
-#[cfg(feature = "acp")]
-pub mod acp;
 mod activity;
 mod actor;
-mod reports;
-mod pending_replies;
+mod agent_message;
+mod command;
 mod driver;
 mod events;
-mod updates;
 mod health;
-mod http;
-mod agent_message;
 mod message_queue;
-mod snapshot;
-mod command;
-mod process;
+mod pending_replies;
 mod recovery;
+mod reports;
+mod snapshot;
+mod updates;
 
-pub use activity::{ActivityMeter, ActivityGuard};
+pub use activity::{ActivityGuard, ActivityMeter};
 pub use actor::{AgentActor, AgentRunState};
-pub use reports::{AgentReports, AgentReport};
-pub use pending_replies::{PendingReplies, MessageReply, not_delivered};
+pub use agent_message::{AgentMessage, MessageId};
+pub use command::{AgentCommand, SendRequest};
+pub use driver::http::HttpDriver;
+pub use driver::jsonl::ProcessDriver;
 pub use driver::{Activity, AgentState, Driver, DriverError, ProcessUsage};
 pub use events::{
-    AgentHealth, AgentSessionLost, AgentStateQuarantined, AgentStuck, MessageRedelivered, MessageAnswered, MessageFailed,
-    MessageSent,
+    AgentHealth, AgentSessionLost, AgentStateQuarantined, AgentStuck, MessageAnswered, MessageFailed,
+    MessageRedelivered, MessageSent,
 };
-pub use updates::{UpdateBroadcast, UpdateSubscription, AgentUpdate, UpdateEvent, UPDATE_BYTES_BUFFERED_MAX, UPDATES_BUFFERED_MAX, UpdateKind};
-pub use health::{AgentStatus, StatusChange, Health, HealthPolicy, Observation, Outcome, ReportedHealth, ActivitySigns};
-pub use http::HttpDriver;
-pub use agent_message::{AgentMessage, MessageId};
+pub use health::{
+    ActivitySigns, AgentStatus, Health, HealthPolicy, Observation, Outcome, ReportedHealth, StatusChange,
+};
 pub use message_queue::{DELIVERY_ATTEMPTS_MAX, MESSAGES_WAITING_MAX};
-pub use snapshot::AgentSnapshot;
-pub use command::{AgentCommand, SendRequest};
-pub use process::ProcessDriver;
+pub use pending_replies::{MessageReply, PendingReplies, not_delivered};
 pub use recovery::{PendingRecovery, Recovery};
+pub use reports::{AgentReport, AgentReports};
+pub use snapshot::AgentSnapshot;
+pub use updates::{
+    AgentUpdate, UPDATE_BYTES_BUFFERED_MAX, UPDATES_BUFFERED_MAX, UpdateBroadcast, UpdateEvent, UpdateKind,
+    UpdateSubscription,
+};
 
 #[cfg(test)]
 mod tests;

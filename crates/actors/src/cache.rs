@@ -17,32 +17,32 @@
 
 mod actor;
 mod clock;
+mod entry_options;
 mod files;
 mod freshness;
 mod handle;
 mod http;
-mod entry_options;
-pub mod key;
 mod index;
+pub mod key;
 mod load;
+mod load_guard;
 mod pattern;
 mod responses;
-mod store;
 mod stats;
+mod store;
 #[cfg(test)]
 mod tests;
-mod load_guard;
 mod value;
 pub mod watch;
 mod write_invalidation;
 
 pub use self::http::StoredResponse;
 pub use actor::{
-    CacheActor, CacheInvalidated, CacheMessage, CacheAged, InvalidatedBy, Invalidation, OpenGuard,
+    CacheActor, CacheAged, CacheInvalidated, CacheMessage, InvalidatedBy, Invalidation, OpenGuard,
 };
-pub use files::{FILE_BYTES_MAX, FileCache};
-pub use handle::{CacheLookup, CacheHandle};
 pub use entry_options::EntryOptions;
+pub use files::{FILE_BYTES_MAX, FileCache};
+pub use handle::{CacheHandle, CacheLookup};
 pub use load::Loaded;
 pub use pattern::{Pattern, PatternError, Selection};
 pub use responses::ResponseCache;

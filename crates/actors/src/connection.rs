@@ -29,23 +29,23 @@
 //! that failed settles its message as not sent, so that it is reported and never sent twice.
 
 mod actor;
+pub mod broadcast;
 #[cfg(test)]
 mod documentation;
-mod events;
 pub mod error;
-pub mod broadcast;
-pub mod resumption;
+mod event_counter;
+mod events;
 mod invalidation;
-mod state;
 mod liveness;
 pub mod machine;
 mod message;
-mod socket_tasks;
 pub mod outbound;
 pub mod policy;
+pub mod resumption;
 pub mod socket;
+mod socket_tasks;
+mod state;
 pub mod status;
-mod event_counter;
 pub mod target;
 mod view;
 

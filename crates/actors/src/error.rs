@@ -9,18 +9,18 @@
 //!
 //! docs/errors.md has every reason and every cause of one, row by row; a test writes it.
 
-mod url_redaction;
 mod call;
 mod close;
-mod safe_text;
 mod problem;
-mod unescape;
 mod reason;
 #[cfg(test)]
 pub(crate) mod reference;
 mod retry_after;
+mod safe_text;
 mod secrets;
 mod status;
+mod unescape;
+mod url_redaction;
 #[cfg(test)]
 pub(crate) mod words;
 
@@ -37,8 +37,8 @@ pub use self::{
     secrets::{Secrets, is_sensitive_name},
 };
 pub(crate) use self::{
-    safe_text::{excerpt, printable},
     retry_after::retry_after,
+    safe_text::{excerpt, printable},
     secrets::is_credential,
 };
 use crate::request::id::RequestId;

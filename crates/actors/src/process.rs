@@ -12,31 +12,31 @@
 //! group and has neither a mark nor a living ancestor is not found; docs/agents.md says what can be done about that. On Windows a job object does all of this.
 
 mod child;
-#[cfg(any(unix, test))]
-mod shutdown;
 mod exit;
-mod stdin;
 mod launch;
 mod lines;
+mod manager;
 mod memory;
-mod readiness;
-mod spec;
 mod output_tail;
+mod readiness;
+#[cfg(any(unix, test))]
+mod shutdown;
+mod spec;
+mod stdin;
 #[cfg(unix)]
 mod unix;
-mod manager;
 #[cfg(windows)]
 mod windows;
 
-pub use child::{ProcessIdentity, Process};
+pub use child::{Process, ProcessIdentity};
 pub use exit::ProcessExit;
-pub use stdin::ProcessStdin;
 pub use launch::{Launch, LaunchError};
-pub(crate) use lines::{OutputLine, LineSplitter};
+pub(crate) use lines::{LineSplitter, OutputLine};
+pub use manager::{ManagerWarning, OpenError, Orphan, ProcessManager, StartReport};
 pub use memory::MemoryCeiling;
-pub use readiness::{ReadySignal, HttpProbe, Readiness};
+pub use readiness::{HttpProbe, Readiness, ReadySignal};
 pub use spec::{ProcessSpec, SpawnError};
-pub use manager::{Orphan, OpenError, StartReport, ManagerWarning, ProcessManager};
+pub use stdin::ProcessStdin;
 
 #[cfg(unix)]
 use unix as system;

@@ -17,7 +17,7 @@ use tokio::process::ChildStdout;
 use tokio::time::Instant;
 
 use crate::error::{Error, Reason, Secrets};
-use crate::process::{ReadySignal, ProcessStdin, Launch, OutputLine, LineSplitter, Process, ProcessManager};
+use crate::process::{Launch, LineSplitter, OutputLine, Process, ProcessManager, ProcessStdin, ReadySignal};
 
 /// The longest line of its output in which the text is looked for that says that it is ready, in bytes.
 const LINE_BYTES_MAX: usize = 64 * 1024;

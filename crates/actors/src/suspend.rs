@@ -28,7 +28,8 @@ impl SuspendDetector {
         let before = std::mem::replace(self, Self { last_wall: wall, last_monotonic: now });
         // A wall clock that was set back is no sleep.
         let passed = Duration::try_from(wall.duration_since(before.last_wall)).unwrap_or_default();
-        Some(passed.saturating_sub(now.saturating_sub(before.last_monotonic))).filter(|slept| *slept >= SUSPEND_MIN)
+        Some(passed.saturating_sub(now.saturating_sub(before.last_monotonic)))
+            .filter(|slept| *slept >= SUSPEND_MIN)
     }
 }
 

@@ -4,8 +4,8 @@
 //! - [`TransportError`] says what failed *and* whether the server may have acted
 //! - [`HttpTransport`] is the real one, over reqwest
 
-mod response;
 mod http;
+mod response;
 
 use std::{fmt, time::Duration};
 
@@ -15,8 +15,8 @@ use futures_util::{FutureExt, future::BoxFuture};
 #[cfg(test)]
 pub(crate) use self::http::tests::{raw_server, scripted_server};
 pub use self::{
-    response::{FullResponse, ResponseBody, StreamingResponse},
     http::{HttpSettings, HttpTransport},
+    response::{FullResponse, ResponseBody, StreamingResponse},
 };
 use crate::{
     error::{Error, Reason, Secrets},
@@ -248,7 +248,8 @@ impl From<&TransportError> for Error {
         let details = format!("{:?}: {}", failure.kind, failure.details);
         let kind = Self::new(failure.kind.reason()).with_details(&details);
         let Some(status) = failure.status() else { return kind };
-        let error = Reason::from_status(status).map_or(kind, |reason| Self::new(reason).with_details(&details));
+        let error =
+            Reason::from_status(status).map_or(kind, |reason| Self::new(reason).with_details(&details));
         error.with_status(status)
     }
 }

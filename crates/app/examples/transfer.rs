@@ -7,7 +7,7 @@ use std::fs;
 
 use mainstay::backend::{Backend, BackendOptions};
 use mainstay::config::Config;
-use mainstay::{Mainstay, TransferProgress, Request};
+use mainstay::{Mainstay, Request, TransferProgress};
 
 /// How far a transfer has come, as a person reads it.
 fn describe(progress: TransferProgress) -> String {

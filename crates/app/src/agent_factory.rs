@@ -6,8 +6,8 @@ use std::time::Duration;
 #[cfg(feature = "acp")]
 use mainstay_actors::agent::acp::AcpDriver;
 use mainstay_actors::agent::{
-    AgentActor, AgentReports, PendingRecovery, UpdateBroadcast, AgentCommand, PendingReplies, Driver as AgentDriver,
-    HealthPolicy, HttpDriver, ProcessDriver,
+    AgentActor, AgentCommand, AgentReports, Driver as AgentDriver, HealthPolicy, HttpDriver, PendingRecovery,
+    PendingReplies, ProcessDriver, UpdateBroadcast,
 };
 use mainstay_actors::connection::ConnectionView;
 use mainstay_actors::process::Launch;
@@ -17,9 +17,9 @@ use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, OnBudgetExhausted, Sh
 use mainstay_runtime::{Address, Child};
 
 use crate::agent_meter::ActivityMeters;
-use crate::tree_builder::BuildError;
 use crate::config::{AgentConfig, AgentsConfig, DriverKind};
-use crate::programs::{SHUTDOWN_GRACE, ProcessConfig, ProcessFactory};
+use crate::programs::{ProcessConfig, ProcessFactory, SHUTDOWN_GRACE};
+use crate::tree_builder::BuildError;
 
 /// Each agent adds so much to the time in which the first checks of all begin.
 const FIRST_CHECK_SPACING: Duration = Duration::from_millis(10);
@@ -83,8 +83,22 @@ pub(crate) struct AgentChild {
 impl AgentChild {
     /// The actor's child for the tree, and what makes its line once it has an address.
     pub(crate) fn split(self) -> (Child<AgentActor>, impl FnOnce(Address<AgentCommand>) -> AgentHandle) {
-        let Self { child, pending_recovery: debts, driver, updates: feed, pending_replies: callers, restart_limits: terms } = self;
-        (child, move |address| AgentHandle { address, pending_recovery: debts, driver, updates: feed, pending_replies: callers, restart_limits: terms })
+        let Self {
+            child,
+            pending_recovery: debts,
+            driver,
+            updates: feed,
+            pending_replies: callers,
+            restart_limits: terms,
+        } = self;
+        (child, move |address| AgentHandle {
+            address,
+            pending_recovery: debts,
+            driver,
+            updates: feed,
+            pending_replies: callers,
+            restart_limits: terms,
+        })
     }
 }
 
@@ -117,10 +131,21 @@ impl AgentFactory {
             stable_after: policy.stable_after,
         };
         let child = Child::new(&config.id, actor).policy(policy).durable();
-        Ok(AgentChild { child, pending_recovery: debts, driver, updates: feed, pending_replies: callers, restart_limits: terms })
+        Ok(AgentChild {
+            child,
+            pending_recovery: debts,
+            driver,
+            updates: feed,
+            pending_replies: callers,
+            restart_limits: terms,
+        })
     }
 
-    fn driver(&self, config: &AgentConfig, feed: &UpdateBroadcast) -> Result<Arc<dyn AgentDriver>, BuildError> {
+    fn driver(
+        &self,
+        config: &AgentConfig,
+        feed: &UpdateBroadcast,
+    ) -> Result<Arc<dyn AgentDriver>, BuildError> {
         match config.driver {
             DriverKind::Http => {
                 let meter = self.meters.get_or_create(&config.id);
@@ -177,7 +202,8 @@ pub(crate) fn agent_policy(agents: &AgentsConfig, owns_agent: bool) -> ChildPoli
     // One that starts its agent counts as ready before the agent is, which may take up to the startup grace.
     let stable_after =
         if owns_agent { agents.stable_after + agents.startup_grace } else { agents.stable_after };
-    let shutdown = if owns_agent { Shutdown::Graceful(SHUTDOWN_GRACE * 2) } else { ChildPolicy::default().shutdown };
+    let shutdown =
+        if owns_agent { Shutdown::Graceful(SHUTDOWN_GRACE * 2) } else { ChildPolicy::default().shutdown };
     ChildPolicy {
         delay: Delay::Exponential {
             min: agents.restart_delay,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
-use mainstay_actors::agent::{ActivityMeter, ActivityGuard};
+use mainstay_actors::agent::{ActivityGuard, ActivityMeter};
 use mainstay_actors::error::Secrets;
 use mainstay_actors::request::Request;
 use mainstay_actors::transport::{FullResponse, ResponseBody, StreamingResponse, Transport, TransportError};

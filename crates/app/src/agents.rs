@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent_factory::AgentHandle;
 use crate::config::{AgentConfig, AgentsConfig};
-use crate::time_point::TimePoint;
 use crate::inner::Inner;
 use crate::status::AgentView;
+use crate::time_point::TimePoint;
 use view::view;
 
 /// How long the restart of an agent may take before its caller is told that it is not over yet.
@@ -79,8 +79,9 @@ impl Agents {
                 ..Error::new(Reason::Disconnected).with_details(why.log_text())
             }),
             Ok(Err(DriverError::Failed(why))) => {
-                let error =
-                    start_failed_error("The agent could not be restarted. Look into its last error, then try again.");
+                let error = start_failed_error(
+                    "The agent could not be restarted. Look into its last error, then try again.",
+                );
                 Err(Error { status: why.status, ..error.with_details(why.log_text()) })
             }
             Err(error) => Err(of_call(error)),
@@ -133,7 +134,9 @@ impl Agents {
         let draft = members.factory.make(config, 1).map_err(|error| Error::from(&error))?;
         let (child, line) = draft.split();
         let address = members.agents.add(child).await.map_err(|error| match error {
-            AdminError::AlreadyRunning { .. } | AdminError::AlreadyPresent { .. } => self.already_exists_error(&config.id),
+            AdminError::AlreadyRunning { .. } | AdminError::AlreadyPresent { .. } => {
+                self.already_exists_error(&config.id)
+            }
             AdminError::Spec(error) => Error::new(Reason::InvalidConfig).with_details(&error.to_string()),
             error => self.admin_error(&error),
         })?;
@@ -187,10 +190,10 @@ impl Agents {
     fn admin_error(&self, error: &AdminError) -> Error {
         match error {
             AdminError::NotFound { name } => self.unknown_error(name),
-            AdminError::StartFailed { .. } => {
-                start_failed_error("The agent could not be started. Look into its last error, then try again.")
-                    .with_details(&error.to_string())
-            }
+            AdminError::StartFailed { .. } => start_failed_error(
+                "The agent could not be started. Look into its last error, then try again.",
+            )
+            .with_details(&error.to_string()),
             AdminError::Unavailable(call) => of_call(*call),
             AdminError::Running { .. } | AdminError::Restarting { .. } | AdminError::Superseded { .. } => {
                 Error::new(Reason::Conflict)

@@ -22,13 +22,13 @@
 //! - [`serve`]: one client's session
 
 mod agent;
-mod command;
 mod agent_streams;
+mod command;
 mod requests;
 mod session;
 
 pub use agent::{AgentAction, BridgeAgentCommand};
-pub use command::{CacheAction, BridgeCommand, ConnectionAction, InvalidateBy, RequestCommand, execute};
+pub use command::{BridgeCommand, CacheAction, ConnectionAction, InvalidateBy, RequestCommand, execute};
 pub use session::serve;
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mainstay_actors::cache::{
-    CacheMessage, CacheStats, CacheValue, Invalidation, EntryOptions, Loaded, Pattern, PatternError, key,
+    CacheMessage, CacheStats, CacheValue, EntryOptions, Invalidation, Loaded, Pattern, PatternError, key,
 };
 use mainstay_actors::error::{Error, Reason, of_call};
 

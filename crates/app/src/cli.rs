@@ -7,27 +7,27 @@
 //! - `journal`: `events`, `dead_letters`, `replay`: they need no running runtime; `account`: an event as a sentence
 //! - `failure`: why a command failed, and its exit code; `output`: where text goes, and in which colours
 
-mod event_format;
 mod agent;
 mod agent_report;
 mod args;
 mod client;
 mod dead_letters;
 mod error;
-mod run;
+mod event_format;
 mod journal;
 mod output;
 mod replay;
 mod report;
+mod run;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
-use crate::tree_builder;
-use crate::bridge::{BridgeCommand as BridgeCommand, ConnectionAction};
+use crate::bridge::{BridgeCommand, ConnectionAction};
 use crate::config::{Config, DEFAULT_TOML};
+use crate::tree_builder;
 use args::{Args, CliCommand, ConfigCommand};
 use client::BridgeClient;
 use error::CliError;
@@ -110,7 +110,9 @@ async fn run_remote(out: &mut Output, command: CliCommand, data: &args::DataDirA
             }
         }
         CliCommand::Agent(command) => agent::run(out, &mut client, command).await,
-        CliCommand::Connection(shape) => run_connection(out, &mut client, ConnectionAction::Show, shape.json).await,
+        CliCommand::Connection(shape) => {
+            run_connection(out, &mut client, ConnectionAction::Show, shape.json).await
+        }
         CliCommand::Reconnect => run_connection(out, &mut client, ConnectionAction::Reconnect, false).await,
         CliCommand::Disconnect => run_connection(out, &mut client, ConnectionAction::Disconnect, false).await,
         CliCommand::Request(request) => {

@@ -19,8 +19,8 @@ mod agents;
 mod backend;
 mod choice;
 mod duration;
-mod fault;
 mod error;
+mod fault;
 mod parser;
 mod schema;
 mod section;
@@ -88,7 +88,11 @@ impl Config {
         let mut faults = root.finish();
         faults.extend(backend::find_faults(document));
         faults.extend(agents::find_faults(text, document));
-        if faults.is_empty() { Ok(config) } else { Err(ConfigError::new(ConfigProblem::locate(text, faults))) }
+        if faults.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigError::new(ConfigProblem::locate(text, faults)))
+        }
     }
 
     /// Reads a file; see [`Config::from_toml`]. Blocks while it does.

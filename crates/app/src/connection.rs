@@ -68,7 +68,11 @@ impl Connection {
     /// `crashed` or `stopped` when the connection's actor could not see it through: then it may have been sent.
     pub async fn send(&self, text: impl Into<String>, patience: Duration) -> Result<SendOutcome, Error> {
         let text = text.into();
-        let sent = self.0.handles.connection.call(|reply| ConnectionMessage::Send { text, wait_timeout: patience, reply });
+        let sent = self.0.handles.connection.call(|reply| ConnectionMessage::Send {
+            text,
+            wait_timeout: patience,
+            reply,
+        });
         sent.await.map_err(of_call)
     }
 

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use http::HeaderValue;
 use mainstay_actors::network::proxy::{Proxy, ProxyChoice, ProxyVariables, SystemProxies};
 
-use crate::tree_builder::BuildError;
 use crate::config::Config;
+use crate::tree_builder::BuildError;
 
 /// What the environment holds for one configuration.
 pub(crate) struct Environment {
@@ -84,7 +84,11 @@ impl Environment {
     }
 
     pub(crate) fn system_proxies(&self) -> SystemProxies {
-        if self.is_known { SystemProxies::from_system() } else { SystemProxies::from_variables(ProxyVariables::default()) }
+        if self.is_known {
+            SystemProxies::from_system()
+        } else {
+            SystemProxies::from_variables(ProxyVariables::default())
+        }
     }
 
     /// What must never be written; those of the proxy are its own to tell.
@@ -112,7 +116,7 @@ impl fmt::Debug for Environment {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree_builder::{TreeSpec, Overrides};
+    use crate::tree_builder::{Overrides, TreeSpec};
 
     const FILE: &str = r#"
         [backend]

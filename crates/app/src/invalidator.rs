@@ -8,11 +8,14 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use mainstay_actors::cache::{
-    CacheHandle, CacheMessage, InvalidatedBy, Invalidation, Selection, WriteRequest, WriteRule, invalidated_by, key,
+    CacheHandle, CacheMessage, InvalidatedBy, Invalidation, Selection, WriteRequest, WriteRule,
+    invalidated_by, key,
 };
 use mainstay_actors::error::Secrets;
 use mainstay_actors::request::Request;
-use mainstay_actors::transport::{FullResponse, ResponseBody, StreamingResponse, SendProgress, Transport, TransportError};
+use mainstay_actors::transport::{
+    FullResponse, ResponseBody, SendProgress, StreamingResponse, Transport, TransportError,
+};
 use mainstay_runtime::Address;
 
 /// See the module.
@@ -42,7 +45,9 @@ impl Transport for InvalidationLayer {
         request: &'a Request,
         timeout: Duration,
     ) -> BoxFuture<'a, Result<FullResponse, TransportError>> {
-        let Some(write) = WriteRequest::from_request(request) else { return self.transport.send(request, timeout) };
+        let Some(write) = WriteRequest::from_request(request) else {
+            return self.transport.send(request, timeout);
+        };
         async move {
             let mut aftermath = self.pending(write);
             let ended = self.transport.send(request, timeout).await;
@@ -61,7 +66,9 @@ impl Transport for InvalidationLayer {
         request: &'a Request,
         timeout: Duration,
     ) -> BoxFuture<'a, Result<StreamingResponse, TransportError>> {
-        let Some(write) = WriteRequest::from_request(request) else { return self.transport.send_streaming(request, timeout) };
+        let Some(write) = WriteRequest::from_request(request) else {
+            return self.transport.send_streaming(request, timeout);
+        };
         async move {
             let aftermath = self.pending(write);
             let opened = self.transport.send_streaming(request, timeout).await;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_actors::agent::{
-    UpdateSubscription, AgentCommand, PendingReplies, MessageFailed, MessageId, SendRequest, not_delivered,
+    AgentCommand, MessageFailed, MessageId, PendingReplies, SendRequest, UpdateSubscription, not_delivered,
 };
 use mainstay_actors::error::{Error, Reason, of_call};
-use mainstay_runtime::{ActorPath, Address, CallError, Promise, Reply, ActorStatus as ActorStatus};
+use mainstay_runtime::{ActorPath, ActorStatus, Address, CallError, Promise, Reply};
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 
@@ -111,13 +111,21 @@ impl Agents {
         let (reply, answer) = Reply::channel();
         let may_repeat = options.may_repeat;
         let deadline = Instant::now().checked_add(options.wait);
-        let post =
-            |accepted| AgentCommand::Send(Box::new(SendRequest { body, may_repeat, deadline, accepted, reply }));
+        let post = |accepted| {
+            AgentCommand::Send(Box::new(SendRequest { body, may_repeat, deadline, accepted, reply }))
+        };
         // One that is being restarted takes letters in when it is back, and that may take its time.
         let accepted = line.address.call_within(options.wait, post).await;
         let letter = accepted.map_err(|error| self.not_accepted_error(&line.address, error))??;
         let AgentHandle { address, pending_replies: callers, .. } = line;
-        Ok(PendingReply { agents: self.clone(), address, pending_replies: callers, id: letter, deadline, answer: Some(answer) })
+        Ok(PendingReply {
+            agents: self.clone(),
+            address,
+            pending_replies: callers,
+            id: letter,
+            deadline,
+            answer: Some(answer),
+        })
     }
 
     /// Why the letter was not taken in.
@@ -155,7 +163,8 @@ impl Agents {
     fn record_message_failed(&self, address: &Address<AgentCommand>, letter: MessageId, error: &Error) {
         let Some(path) = address.path() else { return };
         let generation = address.info(self.0.runtime.now()).generation;
-        let failed = MessageFailed { message_id: letter, attempts: 0, code: error.code, reason: error.reason };
+        let failed =
+            MessageFailed { message_id: letter, attempts: 0, code: error.code, reason: error.reason };
         self.0.runtime.journal().record(path, generation, &failed);
     }
 

@@ -16,7 +16,6 @@
 mod agent_factory;
 mod agent_meter;
 mod agents;
-mod tree_builder;
 #[cfg(feature = "backend")]
 pub mod backend;
 pub mod bridge;
@@ -31,35 +30,37 @@ mod data_dir;
 mod environment;
 #[cfg(debug_assertions)]
 mod fault_injection;
+mod inner;
 mod invalidator;
 mod letters;
-mod mainstay;
-mod time_point;
-mod inner;
-mod process_events;
-mod programs;
 #[cfg(any(feature = "backend", feature = "control"))]
 mod listener;
+mod mainstay;
+mod process_events;
+mod programs;
 mod start_error;
 mod status;
+mod time_point;
+mod tree_builder;
 mod witness;
 
 pub use agents::Agents;
-pub use tree_builder::BuildError;
 pub use cache::Cache;
 pub use connection::Connection;
 pub use data_dir::{ControlFile, DataDir, DataDirError};
-pub use letters::{SendOptions, PendingReply};
+pub use letters::{PendingReply, SendOptions};
 pub use mainstay::{Mainstay, MainstayBuilder, StartError};
 pub use status::{
-    AgentBudget, AgentView, ConnectionReport, OutageReport, ResolvedError, QueueReport, RuntimeReport, StatusReport,
+    AgentBudget, AgentView, ConnectionReport, OutageReport, QueueReport, ResolvedError, RuntimeReport,
+    StatusReport,
 };
+pub use tree_builder::BuildError;
 
 pub use mainstay_actors as actors;
 pub use mainstay_actors::cache::{Selection, WriteRequest, WriteRule};
 pub use mainstay_actors::error::{Code, Error, Reason};
 pub use mainstay_actors::queue::Download;
-pub use mainstay_actors::request::{Priority, TransferProgress, Request, RequestId, Response};
+pub use mainstay_actors::request::{Priority, Request, RequestId, Response, TransferProgress};
 pub use mainstay_runtime as runtime;
 
 /// The README's example, compiled with the documentation's tests.

@@ -6,21 +6,20 @@ use std::time::Duration;
 
 use mainstay_actors::cache::WriteRule;
 use mainstay_actors::error::Error;
-use mainstay_actors::process::{OpenError, StartReport, ProcessManager};
-use mainstay_actors::queue::Download;
 use mainstay_actors::network::tls::TlsTrust;
+use mainstay_actors::process::{OpenError, ProcessManager, StartReport};
+use mainstay_actors::queue::Download;
 use mainstay_actors::request::{Request, RequestId, Response};
 use mainstay_actors::transport::Transport;
 use mainstay_runtime::clock::{Clock, SystemClock};
-use mainstay_runtime::rng::Rng;
 use mainstay_runtime::journal::{Cursor, Journal, JournalConfig, JournalError, Subscription, millis};
+use mainstay_runtime::rng::Rng;
 use mainstay_runtime::state::{RedbConfig, RedbStore, StateStore, StoreError};
-use mainstay_runtime::{RuntimeExit, Runtime, SupervisorHandle, TreeNode};
+use mainstay_runtime::{Runtime, RuntimeExit, SupervisorHandle, TreeNode};
 use thiserror::Error as ThisError;
 use tokio::task::JoinSet;
 
 use crate::agents::Agents;
-use crate::tree_builder::{TreeSpec, BuildError, Overrides};
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::connection::Connection;
@@ -29,6 +28,7 @@ use crate::environment::Environment;
 use crate::inner::Inner;
 use crate::process_events::{record_start_report, record_warnings};
 use crate::status::{OutageReport, QueueReport, RuntimeReport, StatusReport};
+use crate::tree_builder::{BuildError, Overrides, TreeSpec};
 
 /// Why a runtime did not start.
 #[derive(Debug, ThisError)]
@@ -159,7 +159,8 @@ impl MainstayBuilder {
     /// See [`StartError`].
     pub async fn start(self) -> Result<Mainstay, StartError> {
         let environment = Environment::read(&self.config, |name| std::env::var(name).ok())?;
-        let TreeSpec { root, handles: members, secrets } = TreeSpec::build(&self.config, &environment, self.overrides)?;
+        let TreeSpec { root, handles: members, secrets } =
+            TreeSpec::build(&self.config, &environment, self.overrides)?;
         let data_dir = self.data_dir.map(DataDir::new);
         let journal = open_journal(
             data_dir.as_ref(),
@@ -207,7 +208,10 @@ fn open_journal(
 }
 
 /// Ends what processes an earlier run has left behind.
-async fn start_process_manager(warden: &ProcessManager, data: Option<&DataDir>) -> Result<StartReport, StartError> {
+async fn start_process_manager(
+    warden: &ProcessManager,
+    data: Option<&DataDir>,
+) -> Result<StartReport, StartError> {
     warden.start(data.map(DataDir::path)).await.map_err(|error| match (error, data) {
         (OpenError::InUse { .. }, Some(data)) => in_use(data),
         (error, _) => StartError::Processes(error),

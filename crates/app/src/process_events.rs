@@ -1,6 +1,6 @@
 //! What the journal says of child processes that no actor could say.
 
-use mainstay_actors::process::{Orphan, StartReport, ManagerWarning};
+use mainstay_actors::process::{ManagerWarning, Orphan, StartReport};
 use mainstay_runtime::ActorPath;
 use mainstay_runtime::journal::{Event, Journal, Level};
 use serde::{Deserialize, Serialize};

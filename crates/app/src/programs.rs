@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
-use mainstay_actors::process::{HttpProbe, Launch, ProcessSpec, Readiness, ProcessManager};
+use mainstay_actors::process::{HttpProbe, Launch, ProcessManager, ProcessSpec, Readiness};
 use mainstay_actors::transport::{HttpSettings, HttpTransport, Transport};
 
-use crate::tree_builder::BuildError;
 use crate::config::ReadyWhen;
+use crate::tree_builder::BuildError;
 
 /// How long a program that is asked to end has before it is killed.
 pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);

@@ -6,12 +6,12 @@
 use mainstay_actors::error::{Error, Reason};
 use mainstay_runtime::journal::JournalError;
 
-use crate::tree_builder::BuildError;
 use crate::config::ConfigError;
 #[cfg(feature = "control")]
 use crate::control::ControlError;
 use crate::data_dir::DataDirError;
 use crate::mainstay::StartError;
+use crate::tree_builder::BuildError;
 
 fn to_error(reason: Reason, error: &dyn std::error::Error) -> Error {
     Error::new(reason).with_details(&error.to_string())

@@ -8,18 +8,20 @@ use dashmap::DashMap;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use mainstay_actors::agent::AgentReports;
 use mainstay_actors::cache::watch::{RootError, Roots, WatchActor, WatchPolicy};
-use mainstay_actors::cache::{CacheActor, CacheHandle, CacheMessage, FileCache, EntryOptions, ResponseCache, WriteRule};
+use mainstay_actors::cache::{
+    CacheActor, CacheHandle, CacheMessage, EntryOptions, FileCache, ResponseCache, WriteRule,
+};
 use mainstay_actors::connection::policy::{AfterFailed, ConnectionPolicy};
 use mainstay_actors::connection::target::{SocketTarget, TargetError};
 use mainstay_actors::connection::{ConnectionActor, ConnectionMessage, ConnectionView};
 use mainstay_actors::error::{Error, is_sensitive_name};
-use mainstay_actors::process::ProcessManager;
-use mainstay_actors::queue::{
-    BudgetPolicy, PriorityQueuePolicy, Overflow, QueueActor, QueueHandle, QueuePolicy, QueueView, RetryPolicy,
-};
 use mainstay_actors::network::Route;
 use mainstay_actors::network::proxy::{Proxy, ProxyUrlError, UnsupportedProxy};
 use mainstay_actors::network::tls::{CaFileError, TlsTrust};
+use mainstay_actors::process::ProcessManager;
+use mainstay_actors::queue::{
+    BudgetPolicy, Overflow, PriorityQueuePolicy, QueueActor, QueueHandle, QueuePolicy, QueueView, RetryPolicy,
+};
 use mainstay_actors::sidecar::SidecarActor;
 use mainstay_actors::transport::{HttpSettings, HttpTransport, Transport};
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, Shutdown};
@@ -30,8 +32,8 @@ use crate::agent_factory::{AgentFactory, AgentPolicies, agent_policy};
 use crate::agent_meter::{ActivityLayer, ActivityMeters};
 use crate::config::{self, BackendConfig, Config};
 use crate::environment::Environment;
-use crate::invalidator::InvalidationLayer;
 use crate::inner::Handles;
+use crate::invalidator::InvalidationLayer;
 use crate::programs::{ProcessConfig, ProcessFactory};
 use crate::witness::ReachabilityLayer;
 
@@ -164,7 +166,8 @@ impl TreeSpec {
         let mut root = SupervisorSpec::new("root")
             .as_child(ChildPolicy { shutdown: Shutdown::Graceful(SHUTDOWN_MAX), ..ChildPolicy::default() });
 
-        let programs = ProcessFactory { process_manager: ProcessManager::new(), transport: Arc::clone(&transport) };
+        let programs =
+            ProcessFactory { process_manager: ProcessManager::new(), transport: Arc::clone(&transport) };
         let policy = connection_policy(&config.connection);
         let connection_view = ConnectionView::new(&policy);
         let target = socket_target(config, environment, route)?;
@@ -259,7 +262,8 @@ fn sidecar(
 ) -> Result<SidecarActor, BuildError> {
     let BackendConfig { command, cwd, env, ready, .. } = &config.backend;
     let startup_grace = config.agents.startup_grace;
-    let launch = programs.launch(&ProcessConfig { name: "backend", command, cwd, env, ready, startup_grace })?;
+    let launch =
+        programs.launch(&ProcessConfig { name: "backend", command, cwd, env, ready, startup_grace })?;
     Ok(SidecarActor {
         launch,
         warden: programs.process_manager.clone(),
@@ -325,8 +329,7 @@ fn http_transport(
         idle_connections_max: usual.idle_connections_max.max(config.requests.max_concurrent),
         ..usual
     };
-    let transport =
-        HttpTransport::new(&settings).map_err(|error| BuildError::Transport(Box::new(error)))?;
+    let transport = HttpTransport::new(&settings).map_err(|error| BuildError::Transport(Box::new(error)))?;
     Ok(Arc::new(transport))
 }
 

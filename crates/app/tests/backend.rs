@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use mainstay::backend::{Backend, BackendOptions, BackendError, Fault, FaultError};
+use mainstay::backend::{Backend, BackendError, BackendOptions, Fault, FaultError};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::{

@@ -64,7 +64,12 @@ impl Worker for Sum {
         Ok(kept.unwrap_or(0))
     }
 
-    async fn handle(&self, _: &mut Context<SumMessage>, figure: SumMessage, sum: &mut i64) -> Result<(), Failure> {
+    async fn handle(
+        &self,
+        _: &mut Context<SumMessage>,
+        figure: SumMessage,
+        sum: &mut i64,
+    ) -> Result<(), Failure> {
         match figure {
             SumMessage::Add(value) if value < 0 => return Err(format!("{value} is negative").into()),
             SumMessage::Add(value) => *sum += value,

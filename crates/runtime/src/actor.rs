@@ -5,6 +5,7 @@
 //! - `incarnation`: one life, from its launch to the account that it leaves in the slot
 //! - `panics`: catching them, with what they say and where they happened; `backtrace`: as much of one as helps
 
+pub(crate) mod slot;
 mod backtrace;
 pub(crate) mod behaviour;
 pub(crate) mod context;

@@ -16,10 +16,10 @@ use crate::events::{ActorStarted, RuntimeStarted, RuntimeStopped, RuntimeStoppin
 use crate::journal::{Journal, JournalConfig};
 use crate::path::ActorPath;
 use crate::policy::{ExitCause, Shutdown};
-use crate::slot::Slot;
-use crate::slot::any_slot::AnySlot;
-use crate::slot::exit_record::ExitRecord;
-use crate::slot::identity::ActorStatus;
+use crate::actor::slot::Slot;
+use crate::actor::slot::any_slot::AnySlot;
+use crate::actor::slot::exit_record::ExitRecord;
+use crate::actor::slot::identity::ActorStatus;
 use crate::state::{StateDegraded, StateStore};
 use crate::supervisor::{SpecError, Supervisor, SupervisorHandle, SupervisorSpec, exits, place_at, finalize};
 use crate::tree::TreeNode;

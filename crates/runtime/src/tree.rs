@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::slot::any_slot::AnySlot;
-use crate::slot::identity::{ActorKind, ActorInfo};
+use crate::actor::slot::any_slot::AnySlot;
+use crate::actor::slot::identity::{ActorKind, ActorInfo};
 
 /// An actor and those below it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

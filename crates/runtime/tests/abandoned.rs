@@ -34,7 +34,12 @@ impl Worker for ThreadBlocker {
         Ok(())
     }
 
-    async fn handle(&self, ctx: &mut Context<BlockerMessage>, load: BlockerMessage, (): &mut ()) -> Result<(), Failure> {
+    async fn handle(
+        &self,
+        ctx: &mut Context<BlockerMessage>,
+        load: BlockerMessage,
+        (): &mut (),
+    ) -> Result<(), Failure> {
         match load {
             BlockerMessage::Block => {
                 self.entered.send(())?;
@@ -53,7 +58,11 @@ async fn abandoned_incarnation_takes_no_successor_message() {
     let (entered_sender, entered) = sync_channel(1);
     let (release, release_receiver) = sync_channel(1);
     let go = Arc::new(Notify::new());
-    let mule = ThreadBlocker { entered: entered_sender, release: Mutex::new(release_receiver), resume: Arc::clone(&go) };
+    let mule = ThreadBlocker {
+        entered: entered_sender,
+        release: Mutex::new(release_receiver),
+        resume: Arc::clone(&go),
+    };
     let moment = Duration::from_millis(20);
     let policy =
         ChildPolicy { shutdown: Shutdown::Graceful(moment), kill_timeout: moment, ..ChildPolicy::default() };

@@ -135,16 +135,21 @@ fn embedder_hook_around_ours_keeps_the_location() {
 
 #[test]
 fn exit_has_backtrace_where_enabled() {
-    run_in_process("where_backtraces_are_enabled_the_exit_tells_the_way_from_the_handler_to_the_panic", "1", async {
-        let exited = next_exit(&start_tree().await).await;
-        let told = exited.fields["backtrace"].as_str().unwrap();
-        assert!(told.lines().next().unwrap().contains("lose_heart"), "{told}");
-        assert!(told.contains("handle"), "{told}");
-        for machinery in ["rust_begin_unwind", "std::backtrace", "panic_fmt", "tokio::runtime", "incarnation"]
-        {
-            assert!(!told.contains(machinery), "{machinery}: {told}");
-        }
-    });
+    run_in_process(
+        "where_backtraces_are_enabled_the_exit_tells_the_way_from_the_handler_to_the_panic",
+        "1",
+        async {
+            let exited = next_exit(&start_tree().await).await;
+            let told = exited.fields["backtrace"].as_str().unwrap();
+            assert!(told.lines().next().unwrap().contains("lose_heart"), "{told}");
+            assert!(told.contains("handle"), "{told}");
+            for machinery in
+                ["rust_begin_unwind", "std::backtrace", "panic_fmt", "tokio::runtime", "incarnation"]
+            {
+                assert!(!told.contains(machinery), "{machinery}: {told}");
+            }
+        },
+    );
 }
 
 #[test]

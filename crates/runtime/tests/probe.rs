@@ -139,13 +139,20 @@ impl Worker for Probe {
         match &self.start_fault {
             InjectedStartFault::Always => return Err("no luck today".into()),
             InjectedStartFault::FromSum(sum) if kept == Some(*sum) => return Err("not with this".into()),
-            InjectedStartFault::HangOnce(fuse) if fuse.0.swap(false, Ordering::SeqCst) => std::future::pending().await,
+            InjectedStartFault::HangOnce(fuse) if fuse.0.swap(false, Ordering::SeqCst) => {
+                std::future::pending().await
+            }
             _ => {}
         }
         Ok(ProbeState { sum: kept.unwrap_or(0), replies: Vec::new() })
     }
 
-    async fn handle(&self, ctx: &mut Context<ProbeMessage>, act: ProbeMessage, held: &mut ProbeState) -> Result<(), Failure> {
+    async fn handle(
+        &self,
+        ctx: &mut Context<ProbeMessage>,
+        act: ProbeMessage,
+        held: &mut ProbeState,
+    ) -> Result<(), Failure> {
         match act {
             ProbeMessage::Add(n) => held.sum += n,
             ProbeMessage::AddCall(n, reply) => {

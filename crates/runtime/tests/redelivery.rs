@@ -7,7 +7,8 @@ use std::time::Duration;
 use mainstay_runtime::journal::Record;
 use mainstay_runtime::policy::{ChildPolicy, Delay, RestartType, Shutdown};
 use mainstay_runtime::{
-    Address, CallError, Child, Context, Failure, Message, SendErrorKind, Reply, Runtime, SupervisorSpec, Worker,
+    Address, CallError, Child, Context, Failure, Message, Reply, Runtime, SendErrorKind, SupervisorSpec,
+    Worker,
 };
 use tokio::sync::Semaphore;
 
@@ -29,7 +30,7 @@ enum InjectedFault {
     AnswerThenPanic,
 }
 
-use InjectedFault::{Error, Hang, AnswerThenPanic, Panic};
+use InjectedFault::{AnswerThenPanic, Error, Hang, Panic};
 
 enum WorkRequest {
     /// Is handled again after a crash.
@@ -98,13 +99,24 @@ impl Worker for FlakyWorker {
     type State = FlakyWorkerState;
     type Snapshot = Vec<u64>;
 
-    async fn start(&self, _: &mut Context<WorkRequest>, kept: Option<Vec<u64>>) -> Result<FlakyWorkerState, Failure> {
+    async fn start(
+        &self,
+        _: &mut Context<WorkRequest>,
+        kept: Option<Vec<u64>>,
+    ) -> Result<FlakyWorkerState, Failure> {
         Ok(FlakyWorkerState { done: kept.unwrap_or_default(), task: None })
     }
 
-    async fn handle(&self, ctx: &mut Context<WorkRequest>, task: WorkRequest, desk: &mut FlakyWorkerState) -> Result<(), Failure> {
+    async fn handle(
+        &self,
+        ctx: &mut Context<WorkRequest>,
+        task: WorkRequest,
+        desk: &mut FlakyWorkerState,
+    ) -> Result<(), Failure> {
         match task {
-            WorkRequest::Redeliverable(id, reply) | WorkRequest::ThreeAttempts(id, reply) | WorkRequest::Once(id, reply) => {
+            WorkRequest::Redeliverable(id, reply)
+            | WorkRequest::ThreeAttempts(id, reply)
+            | WorkRequest::Once(id, reply) => {
                 let mishap = self.faults.lock().unwrap().pop_front().unwrap_or(InjectedFault::None);
                 match mishap {
                     InjectedFault::None => reply.send(id),
@@ -174,8 +186,7 @@ async fn all_records(runtime: &Runtime) -> Vec<Record> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn redelivery_after_crash_is_invisible_to_the_caller()
- {
+async fn redelivery_after_crash_is_invisible_to_the_caller() {
     for mishap in [Panic, Error] {
         let clerk = FlakyWorker::new([mishap]);
         let (runtime, address) = start_tree(&clerk, quick()).await;
@@ -235,7 +246,10 @@ async fn redelivery_fits_into_a_full_mailbox() {
         runtime.root().restart("clerk").await.unwrap();
         second.await
     };
-    assert_eq!(tokio::join!(address.call(|reply| WorkRequest::Redeliverable(1, reply)), filling), (Ok(1), Ok(2)));
+    assert_eq!(
+        tokio::join!(address.call(|reply| WorkRequest::Redeliverable(1, reply)), filling),
+        (Ok(1), Ok(2))
+    );
     assert_eq!(done(&address).await, [1, 2]);
 }
 
@@ -243,8 +257,10 @@ async fn redelivery_fits_into_a_full_mailbox() {
 async fn redelivery_past_limit_is_poison() {
     let clerk = FlakyWorker::new([Panic, Error]);
     let (runtime, address) = start_tree(&clerk, quick()).await;
-    let answers =
-        tokio::join!(address.call(|reply| WorkRequest::Redeliverable(1, reply)), address.call(|reply| WorkRequest::Redeliverable(2, reply)));
+    let answers = tokio::join!(
+        address.call(|reply| WorkRequest::Redeliverable(1, reply)),
+        address.call(|reply| WorkRequest::Redeliverable(2, reply))
+    );
     assert_eq!(answers, (Err(CallError::Crashed), Ok(2)));
     assert_eq!(done(&address).await, [2]);
     let told = all_records(&runtime).await;
@@ -363,7 +379,8 @@ async fn checkpoint_is_kept_when_one_message_crashes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn redelivery_answers_every_caller_on_many_threads() {
-    let clerk = FlakyWorker::new((0..1000).map(|task| if task % 2 == 0 { Panic } else { InjectedFault::None }));
+    let clerk =
+        FlakyWorker::new((0..1000).map(|task| if task % 2 == 0 { Panic } else { InjectedFault::None }));
     let (runtime, address) = start_tree(&clerk, ChildPolicy { budget: None, ..quick() }).await;
     let calls = (0..500).map(|id| {
         let address = address.clone();
@@ -402,7 +419,9 @@ async fn supervisor_kill_records_messages_in_flight() {
             clerk.wait_hanging().await;
             runtime.root().stop("pool").await.unwrap();
         };
-        let call = address.call(|reply| if opted_in { WorkRequest::Redeliverable(1, reply) } else { WorkRequest::Once(1, reply) });
+        let call = address.call(|reply| {
+            if opted_in { WorkRequest::Redeliverable(1, reply) } else { WorkRequest::Once(1, reply) }
+        });
         assert_eq!(tokio::join!(call, stopping).0, Err(CallError::Stopped));
         let told = all_records(&runtime).await;
         assert_eq!(dead_letters(&told), [dead_letter("stopped", label)]);
@@ -449,7 +468,10 @@ async fn runtime_drop_records_messages_in_flight() {
         clerk.wait_hanging().await;
         drop(runtime);
     };
-    let calls = (address.call(|reply| WorkRequest::Redeliverable(1, reply)), address.call(|reply| WorkRequest::Once(2, reply)));
+    let calls = (
+        address.call(|reply| WorkRequest::Redeliverable(1, reply)),
+        address.call(|reply| WorkRequest::Once(2, reply)),
+    );
     let answers = tokio::join!(calls.0, calls.1, dropping);
     assert_eq!((answers.0, answers.1), (Err(CallError::Stopped), Err(CallError::Stopped)));
     let mut told = story.until("dead_letter").await;
@@ -498,6 +520,9 @@ async fn redelivery_after_delay_comes_first() {
         pass(s(1)).await;
         address.call(|reply| WorkRequest::Redeliverable(2, reply)).await
     };
-    assert_eq!(tokio::join!(address.call(|reply| WorkRequest::Redeliverable(1, reply)), late), (Ok(1), Ok(2)));
+    assert_eq!(
+        tokio::join!(address.call(|reply| WorkRequest::Redeliverable(1, reply)), late),
+        (Ok(1), Ok(2))
+    );
     assert_eq!(done(&address).await, [1, 2]);
 }

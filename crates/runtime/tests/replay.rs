@@ -17,11 +17,12 @@ use fastrand::Rng;
 use mainstay_runtime::clock::SystemClock;
 use mainstay_runtime::journal::{Cursor, Delivery, Entry, Journal, JournalConfig, Reader, Record};
 use mainstay_runtime::policy::{
-    AutoShutdown, Budget, ChildPolicy, Delay, OnBudgetExhausted, RestartType, Shutdown, Strategy, SupervisorPolicy,
+    AutoShutdown, Budget, ChildPolicy, Delay, OnBudgetExhausted, RestartType, Shutdown, Strategy,
+    SupervisorPolicy,
 };
 use mainstay_runtime::replay::{self, Replay};
 use mainstay_runtime::{Address, Child, Runtime, SupervisorHandle, SupervisorSpec};
-use probe::{ProbeMessage, Probe, pass};
+use probe::{Probe, ProbeMessage, pass};
 use tokio::task::JoinSet;
 
 fn ms(millis: u64) -> Duration {

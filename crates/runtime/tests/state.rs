@@ -13,10 +13,10 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use counter::{DurableCounterMessage, DurableCounter, start, start_with, restart_often, records_of, total};
+use counter::{DurableCounter, DurableCounterMessage, records_of, restart_often, start, start_with, total};
 use mainstay_runtime::journal::Delivery;
 use mainstay_runtime::policy::{Budget, ChildPolicy, Shutdown, SupervisorPolicy};
-use mainstay_runtime::state::{PendingSnapshot, MemoryStore, StateStore};
+use mainstay_runtime::state::{MemoryStore, PendingSnapshot, StateStore};
 use mainstay_runtime::{
     ActorPath, AdminError, Child, Context, Failure, Runtime, RuntimeStartError, SupervisorSpec, Worker,
 };
@@ -67,7 +67,12 @@ impl Worker for AddsOnStop {
         Ok(kept.unwrap_or(0))
     }
 
-    async fn handle(&self, _: &mut Context<DurableCounterMessage>, message: DurableCounterMessage, count: &mut u64) -> Result<(), Failure> {
+    async fn handle(
+        &self,
+        _: &mut Context<DurableCounterMessage>,
+        message: DurableCounterMessage,
+        count: &mut u64,
+    ) -> Result<(), Failure> {
         if let DurableCounterMessage::Get(reply) = message {
             reply.send(*count);
         }
@@ -163,7 +168,8 @@ async fn stored_state_that_fails_starts_is_quarantined() {
     count_to(&store, 3).await;
     for _ in 0..3 {
         let counter = DurableCounter::<1> { rejected_total: Some(3) };
-        let Err(RuntimeStartError::ChildFailed { message, .. }) = start_with(store.clone(), counter).await else {
+        let Err(RuntimeStartError::ChildFailed { message, .. }) = start_with(store.clone(), counter).await
+        else {
             panic!("it started");
         };
         assert_eq!(message, "not from this");
@@ -333,7 +339,8 @@ async fn add_failure_keeps_the_stored_state() {
     let refusing = Child::new("counter", DurableCounter::<1> { rejected_total: Some(3) }).durable();
     let refused = runtime.root().add(refusing).await.unwrap_err();
     assert!(matches!(refused, AdminError::StartFailed { message, .. } if message == "not from this"));
-    let counter = runtime.root().add(Child::new("counter", DurableCounter::<1>::default()).durable()).await.unwrap();
+    let counter =
+        runtime.root().add(Child::new("counter", DurableCounter::<1>::default()).durable()).await.unwrap();
     assert_eq!(total(&counter).await, 3);
 }
 
@@ -347,9 +354,15 @@ async fn removed_child_restored_by_supervisor_starts_fresh() {
     let mut root = SupervisorSpec::new("root");
     let mut pool = SupervisorSpec::new("pool").policy(strict).as_child(restart_often());
     let counter = pool
-        .child(Child::new("counter", DurableCounter::<1> { rejected_total: None }).policy(restart_often()).durable())
+        .child(
+            Child::new("counter", DurableCounter::<1> { rejected_total: None })
+                .policy(restart_often())
+                .durable(),
+        )
         .unwrap();
-    let other = pool.child(Child::new("other", DurableCounter::<1> { rejected_total: None }).policy(restart_often())).unwrap();
+    let other = pool
+        .child(Child::new("other", DurableCounter::<1> { rejected_total: None }).policy(restart_often()))
+        .unwrap();
     let pool = root.supervisor(pool).unwrap();
     let runtime = Runtime::builder().state_store(store.clone()).start(root).await.unwrap();
     counter.cast(DurableCounterMessage::Up).await.unwrap();

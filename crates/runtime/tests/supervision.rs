@@ -8,13 +8,13 @@
 #![allow(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
 
 mod abandoned;
+mod failures;
+mod finalize;
 #[cfg(debug_assertions)]
 mod injected_panics;
-mod mishaps;
 mod never_started;
 mod probe;
 mod redelivery;
-mod rest;
 mod stuck;
 mod timers;
 
@@ -22,8 +22,8 @@ use std::time::Duration;
 
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, ExitCause, RestartType, Shutdown};
 use mainstay_runtime::{
-    Address, AdminError, CallError, Child, Context, Failure, Message, SendErrorKind, Reply, Runtime, RuntimeStartError,
-    ActorStatus, SupervisorHandle, SupervisorSpec, Worker,
+    ActorStatus, Address, AdminError, CallError, Child, Context, Failure, Message, Reply, Runtime,
+    RuntimeStartError, SendErrorKind, SupervisorHandle, SupervisorSpec, Worker,
 };
 use probe::{Act, Probe, Story, pass, patient, quick, sum, tree_of};
 
@@ -406,7 +406,11 @@ impl Worker for TaskInStart {
     type State = (bool, Option<Reply<()>>);
     type Snapshot = ();
 
-    async fn start(&self, ctx: &mut Context<TaskInStartMessage>, _: Option<()>) -> Result<Self::State, Failure> {
+    async fn start(
+        &self,
+        ctx: &mut Context<TaskInStartMessage>,
+        _: Option<()>,
+    ) -> Result<Self::State, Failure> {
         ctx.spawn(async { TaskInStartMessage::TaskDone });
         for _ in 0..10 {
             tokio::task::yield_now().await;

@@ -8,19 +8,21 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use mainstay_runtime::journal::millis;
-use mainstay_runtime::{Context, Failure, Reply, FinalizeContext, TaskHandle, Timer, Worker};
+use mainstay_runtime::{Context, Failure, FinalizeContext, Reply, TaskHandle, Timer, Worker};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::reports::{AgentReports, AgentReport};
-use super::pending_replies::PendingReplies;
+use super::agent_message::MessageId;
+use super::command::AgentCommand;
 use super::driver::{AgentState, Driver, DriverError};
 use super::events::{AgentHealth, AgentStateQuarantined, AgentStuck};
-use super::health::{AgentStatus, StatusChange, Health, HealthPolicy, Observation, ReportedHealth, ActivitySigns};
-use super::agent_message::MessageId;
-use super::snapshot::{AgentSnapshot, SavedState};
-use super::command::AgentCommand;
+use super::health::{
+    ActivitySigns, AgentStatus, Health, HealthPolicy, Observation, ReportedHealth, StatusChange,
+};
+use super::pending_replies::PendingReplies;
 use super::recovery::{PendingRecovery, Recovery, recover};
+use super::reports::{AgentReport, AgentReports};
+use super::snapshot::{AgentSnapshot, SavedState};
 
 /// How long after a state that an agent handed over of its own accord the next is kept, where nothing else is a reason
 /// to: one that says its state all the time does not have it written all the time.
@@ -82,7 +84,11 @@ impl Worker for AgentActor {
     type State = AgentRunState;
     type Snapshot = AgentSnapshot;
 
-    async fn start(&self, ctx: &mut AgentContext, kept: Option<AgentSnapshot>) -> Result<AgentRunState, Failure> {
+    async fn start(
+        &self,
+        ctx: &mut AgentContext,
+        kept: Option<AgentSnapshot>,
+    ) -> Result<AgentRunState, Failure> {
         let is_first = ctx.generation() == 1;
         let owns = self.driver.owns_agent();
         let mut memory = kept.unwrap_or_default();
@@ -198,9 +204,9 @@ impl AgentActor {
         if watch.is_recovering {
             let debts = Arc::clone(&self.pending_recovery);
             let kept = watch.snapshot.saved_state.as_ref().map(|kept| Arc::clone(kept.json()));
-            ctx.spawn(
-                async move { AgentCommand::RecoveryFinished(Box::new(recover(&*driver, &debts, kept).await)) },
-            );
+            ctx.spawn(async move {
+                AgentCommand::RecoveryFinished(Box::new(recover(&*driver, &debts, kept).await))
+            });
         } else {
             ctx.spawn(async move { AgentCommand::CheckFinished(Box::new(driver.check().await)) });
         }
@@ -219,7 +225,10 @@ impl AgentActor {
         let mut link = self.is_backend_unavailable.clone();
         let was_away = *link.borrow_and_update();
         let minds_link = !self.driver.owns_agent();
-        if std::mem::replace(&mut watch.was_backend_unavailable, was_away) != was_away && minds_link && !delay.is_zero() {
+        if std::mem::replace(&mut watch.was_backend_unavailable, was_away) != was_away
+            && minds_link
+            && !delay.is_zero()
+        {
             // It changed while nobody was waiting for that.
             return self.schedule_spread_check(ctx, watch);
         }
@@ -265,7 +274,12 @@ impl AgentActor {
         self.schedule_check_in(ctx, watch, planned.min(limit));
     }
 
-    fn handle_recovery(&self, ctx: &mut AgentContext, watch: &mut AgentRunState, revival: Recovery) -> Result<(), Failure> {
+    fn handle_recovery(
+        &self,
+        ctx: &mut AgentContext,
+        watch: &mut AgentRunState,
+        revival: Recovery,
+    ) -> Result<(), Failure> {
         watch.is_check_in_flight = false;
         let error = match revival {
             Recovery::Done => {
@@ -300,7 +314,12 @@ impl AgentActor {
         }
     }
 
-    fn handle_observation(&self, ctx: &mut AgentContext, watch: &mut AgentRunState, observation: Observation) {
+    fn handle_observation(
+        &self,
+        ctx: &mut AgentContext,
+        watch: &mut AgentRunState,
+        observation: Observation,
+    ) {
         watch.is_check_in_flight = false;
         let observation = self.adjust_for_outage(observation);
         watch.confirm_state(&observation);
@@ -318,7 +337,10 @@ impl AgentActor {
         if watch.health.status() == AgentStatus::Healthy && watch.checks_planned > 0 {
             self.pending_recovery.confirm_state();
         }
-        if watch.health.status() == AgentStatus::Healthy && !watch.is_recovering && !watch.snapshot.is_state_unsupported {
+        if watch.health.status() == AgentStatus::Healthy
+            && !watch.is_recovering
+            && !watch.snapshot.is_state_unsupported
+        {
             let driver = Arc::clone(&self.driver);
             ctx.spawn(async move { AgentCommand::StateRead(Box::new(driver.read_state().await)) });
         }
@@ -388,7 +410,12 @@ impl AgentActor {
         ActivitySigns { is_working: activity.in_flight > 0, progressed_at: activity.progressed_at.map(since) }
     }
 
-    fn handle_state(&self, ctx: &AgentContext, watch: &mut AgentRunState, read: Result<AgentState, DriverError>) {
+    fn handle_state(
+        &self,
+        ctx: &AgentContext,
+        watch: &mut AgentRunState,
+        read: Result<AgentState, DriverError>,
+    ) {
         match read {
             Ok(AgentState::Known(value)) => {
                 let kept = watch.share_memory(SavedState::new(&value, ctx.wall_time()));
@@ -425,7 +452,9 @@ impl AgentActor {
     /// A check that was missed while the backend seems away says nothing about an agent behind it.
     fn adjust_for_outage(&self, observation: Observation) -> Observation {
         match observation {
-            Observation::Missed { why } if *self.is_backend_unavailable.borrow() && !self.driver.owns_agent() => {
+            Observation::Missed { why }
+                if *self.is_backend_unavailable.borrow() && !self.driver.owns_agent() =>
+            {
                 Observation::Unreachable { why }
             }
             other => other,
@@ -435,7 +464,9 @@ impl AgentActor {
     fn watch_for_failure(&self, ctx: &mut AgentContext) {
         if self.driver.owns_agent() {
             let driver = Arc::clone(&self.driver);
-            ctx.spawn(async move { AgentCommand::FailureObserved(Box::new(driver.wait_for_failure().await)) });
+            ctx.spawn(
+                async move { AgentCommand::FailureObserved(Box::new(driver.wait_for_failure().await)) },
+            );
         }
     }
 

@@ -4,10 +4,10 @@ use mainstay_runtime::{Message, Reply};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::pending_replies::MessageReply;
+use super::agent_message::MessageId;
 use super::driver::{AgentState, DriverError};
 use super::health::Observation;
-use super::agent_message::MessageId;
+use super::pending_replies::MessageReply;
 use super::recovery::Recovery;
 use crate::error::Error;
 

@@ -1,5 +1,9 @@
 //! How an agent is reached: its checks, its restart, its state, its letters.
 
+#[cfg(feature = "acp")]
+pub mod acp;
+pub(in crate::agent) mod http;
+pub(in crate::agent) mod jsonl;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -7,8 +11,8 @@ use serde_json::Value;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::health::Observation;
 use super::agent_message::AgentMessage;
+use super::health::Observation;
 use crate::error::{Error, Reason};
 
 /// Why a driver could not do what it was asked.

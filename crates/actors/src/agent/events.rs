@@ -3,8 +3,8 @@
 use mainstay_runtime::journal::{Event, Level};
 use serde::{Deserialize, Serialize};
 
-use super::health::AgentStatus;
 use super::agent_message::MessageId;
+use super::health::AgentStatus;
 use crate::error::{Code, Error, Reason};
 
 /// An agent's status has changed.

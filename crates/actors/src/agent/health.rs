@@ -194,7 +194,8 @@ impl Health {
             self.stuck_for(signs, now).filter(|_| !matches!(observation, Observation::Exited { .. }));
         let to = match observation {
             Observation::Answered { reported, uptime_s, error_count } => {
-                was_restarted_elsewhere = reported != ReportedHealth::Failed && self.is_uptime_reset(uptime_s, now);
+                was_restarted_elsewhere =
+                    reported != ReportedHealth::Failed && self.is_uptime_reset(uptime_s, now);
                 self.last_uptime = uptime_s.map(|uptime_s| (uptime_s, now));
                 self.uptime_s = uptime_s;
                 self.error_count = error_count;
@@ -312,8 +313,9 @@ impl Health {
             return Outcome::default();
         }
         self.since = now;
-        let restart = (to == AgentStatus::Failed)
-            .then(|| self.last_error.as_ref().map_or("the agent failed", |error| error.log_text()).to_owned());
+        let restart = (to == AgentStatus::Failed).then(|| {
+            self.last_error.as_ref().map_or("the agent failed", |error| error.log_text()).to_owned()
+        });
         Outcome { change: Some(StatusChange { from, to }), restart, ..Outcome::default() }
     }
 

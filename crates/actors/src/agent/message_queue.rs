@@ -216,7 +216,10 @@ mod tests {
     fn start_next_keeps_order_and_in_flight_limit() {
         let mut mail = MessageQueue::default();
         let ids: Vec<_> = (0..3).map(|_| enqueue(&mut mail, false)).collect();
-        assert_eq!((mail.start_next(2), mail.start_next(2), mail.start_next(2)), (Some(ids[0]), Some(ids[1]), None));
+        assert_eq!(
+            (mail.start_next(2), mail.start_next(2), mail.start_next(2)),
+            (Some(ids[0]), Some(ids[1]), None)
+        );
         assert!(mail.remove(ids[0]).is_some());
         assert_eq!(mail.start_next(2), Some(ids[2]));
         assert!(mail.remove(ids[0]).is_none(), "a letter has one fate");
@@ -225,7 +228,8 @@ mod tests {
     #[test]
     fn fail_delivery_is_unknown_unless_repeat_is_allowed() {
         let mut mail = MessageQueue::default();
-        let (once, often, behind) = (enqueue(&mut mail, false), enqueue(&mut mail, true), enqueue(&mut mail, false));
+        let (once, often, behind) =
+            (enqueue(&mut mail, false), enqueue(&mut mail, true), enqueue(&mut mail, false));
         assert_eq!((mail.start_next(2), mail.start_next(2)), (Some(once), Some(often)));
         let broken: Vec<_> = mail
             .fail_all_deliveries()
@@ -271,7 +275,8 @@ mod tests {
         let deadlines = [Some(5), None, Some(3), Some(9)].map(|s| s.map(Duration::from_secs));
         let ids = deadlines.map(|deadline| mail.enqueue(json!("x"), false, deadline).unwrap());
         assert_eq!(mail.next_deadline(), Some(Duration::from_secs(3)));
-        let left = mail.extract_waiting(|pending| pending.deadline.is_some_and(|at| at <= Duration::from_secs(5)));
+        let left =
+            mail.extract_waiting(|pending| pending.deadline.is_some_and(|at| at <= Duration::from_secs(5)));
         assert_eq!(left.iter().map(|pending| pending.message.id).collect::<Vec<_>>(), [ids[0], ids[2]]);
         assert_eq!((mail.start_next(9), mail.start_next(9)), (Some(ids[1]), Some(ids[3])));
     }

@@ -64,18 +64,28 @@ pub enum Recovery {
 
 /// Looks how the agent is, unless its restart is owed anyway; restarts it if it is not well; and gives it `kept`, the
 /// state that it had, back. Nothing is owed any more only when that has been done.
-pub(super) async fn recover(driver: &dyn Driver, debts: &PendingRecovery, kept: Option<Arc<str>>) -> Recovery {
+pub(super) async fn recover(
+    driver: &dyn Driver,
+    debts: &PendingRecovery,
+    kept: Option<Arc<str>>,
+) -> Recovery {
     match run_recovery(driver, debts, kept).await {
         Ok(()) => Recovery::Done,
         Err(error) => Recovery::Failed(error),
     }
 }
 
-async fn run_recovery(driver: &dyn Driver, debts: &PendingRecovery, kept: Option<Arc<str>>) -> Result<(), DriverError> {
+async fn run_recovery(
+    driver: &dyn Driver,
+    debts: &PendingRecovery,
+    kept: Option<Arc<str>>,
+) -> Result<(), DriverError> {
     if !debts.should_restart() {
         match driver.check().await {
             // It was the actor that had crashed, or somebody was faster.
-            Observation::Answered { reported: ReportedHealth::Healthy | ReportedHealth::Degraded, .. } => {}
+            Observation::Answered {
+                reported: ReportedHealth::Healthy | ReportedHealth::Degraded, ..
+            } => {}
             Observation::Unreachable { why } => return Err(DriverError::Unreachable(why)),
             Observation::Answered { .. } | Observation::Missed { .. } | Observation::Exited { .. } => {
                 debts.request_restart();

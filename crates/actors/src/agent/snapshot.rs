@@ -85,8 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn record_uptime_detects_restart_beyond_clock_slack()
-     {
+    fn record_uptime_detects_restart_beyond_clock_slack() {
         let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let at = |seconds| start + SignedDuration::from_secs(seconds);
         let mut memory = AgentSnapshot::default();

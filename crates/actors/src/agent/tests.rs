@@ -1,8 +1,8 @@
 //! The agent's actor under its supervisor, with a driver that follows a script, on a paused clock.
 
 mod checks;
-mod messages;
 mod liveness;
+mod messages;
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -156,7 +156,11 @@ impl AgentActorFixture {
         Self::with(script, policy(), store).await
     }
 
-    async fn with(script: &Arc<ScriptedDriver>, health: HealthPolicy, store: Option<&Arc<MemoryStore>>) -> Self {
+    async fn with(
+        script: &Arc<ScriptedDriver>,
+        health: HealthPolicy,
+        store: Option<&Arc<MemoryStore>>,
+    ) -> Self {
         let away = watch::Sender::new(false);
         let debts = Arc::<PendingRecovery>::default();
         let callers = Arc::<PendingReplies>::default();
@@ -184,7 +188,15 @@ impl AgentActorFixture {
         }
         let runtime = builder.start(root).await.unwrap();
         let events = runtime.journal().subscribe();
-        Self { runtime, planner, pending_recovery: debts, pending_replies: callers, reports: board, backend_unavailable: away, events: story }
+        Self {
+            runtime,
+            planner,
+            pending_recovery: debts,
+            pending_replies: callers,
+            reports: board,
+            backend_unavailable: away,
+            events: story,
+        }
     }
 
     async fn next_event(&mut self) -> mainstay_runtime::journal::Record {

@@ -306,7 +306,10 @@ mod tests {
         assert_eq!(buffered(&feed).0, 1);
         assert_eq!(listener.next().await, Some(UpdateEvent::Missed(1)));
         assert_eq!(number(listener.next().await), json!(1));
-        feed.publish(AgentUpdate::new(UpdateKind::Message, json!([2, "x".repeat(UPDATE_BYTES_BUFFERED_MAX)])));
+        feed.publish(AgentUpdate::new(
+            UpdateKind::Message,
+            json!([2, "x".repeat(UPDATE_BYTES_BUFFERED_MAX)]),
+        ));
         feed.publish(large_update(3));
         assert_eq!(listener.next().await, Some(UpdateEvent::Missed(1)));
         assert_eq!(number(listener.next().await), json!(3));

@@ -27,7 +27,9 @@ impl CacheClock {
     }
 
     pub(super) fn now(&self) -> Duration {
-        START_OFFSET + self.started_at.elapsed() + Duration::from_millis(self.suspended_ms.load(Ordering::Relaxed))
+        START_OFFSET
+            + self.started_at.elapsed()
+            + Duration::from_millis(self.suspended_ms.load(Ordering::Relaxed))
     }
 
     /// The machine slept for so long, of which the runtime's time knows nothing.

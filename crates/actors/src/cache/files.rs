@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
-use super::handle::CacheHandle;
 use super::entry_options::EntryOptions;
+use super::handle::CacheHandle;
 use super::load::Loaded;
 use super::value::CacheValue;
 use super::watch::{Roots, WatchedPath};
@@ -106,7 +106,8 @@ impl FileCache {
         F: Future<Output = Result<Bytes, Error>> + Send + 'static,
     {
         check_absolute(folder)?;
-        let Some((stand, key)) = self.find_cacheable(folder, |stand| stand.key.search_key(query)).await? else {
+        let Some((stand, key)) = self.find_cacheable(folder, |stand| stand.key.search_key(query)).await?
+        else {
             return load().await;
         };
         let roots = self.roots.clone();
@@ -136,11 +137,19 @@ impl FileCache {
         Ok(is_direct.then_some((stand, key)))
     }
 
-    async fn get_or_load<F>(&self, key: &str, load: impl FnOnce() -> F + Send + 'static) -> Result<Bytes, Error>
+    async fn get_or_load<F>(
+        &self,
+        key: &str,
+        load: impl FnOnce() -> F + Send + 'static,
+    ) -> Result<Bytes, Error>
     where
         F: Future<Output = Result<Loaded, Error>> + Send + 'static,
     {
-        let keeping = EntryOptions { stale_for: Duration::ZERO, depends_on_connection: false, ..self.cache.default_options() };
+        let keeping = EntryOptions {
+            stale_for: Duration::ZERO,
+            depends_on_connection: false,
+            ..self.cache.default_options()
+        };
         match self.cache.get_or_load(key, None, keeping, load).await?.value {
             CacheValue::Bytes(bytes) => Ok(bytes),
             CacheValue::Response(_) => Err(Error::new(Reason::Internal)),

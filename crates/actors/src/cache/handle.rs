@@ -6,14 +6,14 @@ use std::time::Duration;
 use tokio::task::{JoinSet, yield_now};
 
 use super::clock::CacheClock;
-use super::freshness::Lifetime;
 use super::entry_options::EntryOptions;
+use super::freshness::Lifetime;
 use super::index::InvalidationScan;
-use super::load::{SharedLoad, Loaded, catch_panic};
-use super::pattern::Selection;
-use super::store::{LookupResult, LoadTerms, CacheStore, Epoch, EntryTerms, LoadSlot};
-use super::stats::CacheStats;
+use super::load::{Loaded, SharedLoad, catch_panic};
 use super::load_guard::LoadGuard;
+use super::pattern::Selection;
+use super::stats::CacheStats;
+use super::store::{CacheStore, EntryTerms, Epoch, LoadSlot, LoadTerms, LookupResult};
 use super::value::{CacheValue, StoredValue};
 use crate::error::Error;
 
@@ -160,7 +160,8 @@ impl CacheHandle {
         };
         let line = |load, stamp| {
             let (shelf, key, clock) = (Arc::clone(shelf), Arc::clone(&key), clock.clone());
-            LoadGuard { store: shelf, key, version: stamp, started_at: now, options: keeping }.into_shared(load, move || clock.now())
+            LoadGuard { store: shelf, key, version: stamp, started_at: now, options: keeping }
+                .into_shared(load, move || clock.now())
         };
         let terms = LoadTerms { started_at: now, depends_on_connection: keeping.depends_on_connection };
         if let Some(value) = stale {

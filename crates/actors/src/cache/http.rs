@@ -8,8 +8,8 @@
 //! All of them are pure; `responses` obeys them.
 
 mod cache_control;
-mod stored_response;
 mod lifetime;
+mod stored_response;
 #[cfg(test)]
 mod tests;
 mod validators;

@@ -102,8 +102,14 @@ impl<L> CacheIndex<L> {
     }
 
     /// The load of `key` that is under way, if it will be young enough.
-    pub(super) fn find_load(&self, key: &str, age_max: Option<Duration>, now: Duration) -> Option<&PendingLoad<L>> {
-        let is_young = |load: &&PendingLoad<L>| age_max.is_none_or(|max| now.saturating_sub(load.started_at) <= max);
+    pub(super) fn find_load(
+        &self,
+        key: &str,
+        age_max: Option<Duration>,
+        now: Duration,
+    ) -> Option<&PendingLoad<L>> {
+        let is_young =
+            |load: &&PendingLoad<L>| age_max.is_none_or(|max| now.saturating_sub(load.started_at) <= max);
         self.loads.get(key).filter(is_young)
     }
 
@@ -141,7 +147,12 @@ impl<L> CacheIndex<L> {
     }
 
     /// Goes on with an invalidation, by `visits` keys at most. Calls `removed` with each key that it takes away.
-    pub(super) fn advance_scan(&mut self, sweep: &mut InvalidationScan, visits: usize, mut removed: impl FnMut(&str)) {
+    pub(super) fn advance_scan(
+        &mut self,
+        sweep: &mut InvalidationScan,
+        visits: usize,
+        mut removed: impl FnMut(&str),
+    ) {
         let InvalidationScan { selection, before_version: up_to, cursor: from, is_done } = sweep;
         if let Some(key) = selection.exact_key() {
             if self.entries.get(key).is_some_and(|mark| mark.version < *up_to) {
@@ -160,7 +171,8 @@ impl<L> CacheIndex<L> {
             let Some((key, mark)) = keys.next().filter(|(key, _)| key.starts_with(beginning)) else { break };
             *from = Some(Arc::clone(key));
             *is_done = false;
-            let is_meant = selection.matches(Candidate { key, depends_on_connection: mark.depends_on_connection });
+            let is_meant =
+                selection.matches(Candidate { key, depends_on_connection: mark.depends_on_connection });
             if is_meant && mark.version < *up_to {
                 doomed.push(Arc::clone(key));
             }
@@ -203,13 +215,21 @@ mod tests {
     fn insert_entry(ledger: &mut CacheIndex<()>, key: &str) -> Version {
         let stamp = ledger.next_version();
         let zero = Duration::ZERO;
-        ledger.insert(key.into(), IndexEntry { version: stamp, as_of: zero, depends_on_connection: false, refresh_after: zero });
+        ledger.insert(
+            key.into(),
+            IndexEntry { version: stamp, as_of: zero, depends_on_connection: false, refresh_after: zero },
+        );
         stamp
     }
 
     fn start_load(ledger: &mut CacheIndex<()>, key: &str) -> Version {
         let stamp = ledger.next_version();
-        let load = PendingLoad { version: stamp, started_at: Duration::ZERO, depends_on_connection: false, shared: () };
+        let load = PendingLoad {
+            version: stamp,
+            started_at: Duration::ZERO,
+            depends_on_connection: false,
+            shared: (),
+        };
         ledger.start_load(key.into(), load);
         stamp
     }
@@ -245,7 +265,8 @@ mod tests {
         {
             assert!(ledger.would_invalidate(&concerned), "{concerned:?}");
         }
-        for other in [Selection::key("a:"), Selection::prefix("a:2"), Selection::compile_glob("c:*").unwrap()] {
+        for other in [Selection::key("a:"), Selection::prefix("a:2"), Selection::compile_glob("c:*").unwrap()]
+        {
             assert!(!ledger.would_invalidate(&other), "{other:?}");
         }
     }

@@ -44,7 +44,14 @@ impl Loaded {
     /// A value that is kept as its caller said.
     #[must_use]
     pub const fn new(value: CacheValue) -> Self {
-        Self { value, disposition: Disposition::Store, is_revalidatable: false, age: Duration::ZERO, ttl: None, stale_for: None }
+        Self {
+            value,
+            disposition: Disposition::Store,
+            is_revalidatable: false,
+            age: Duration::ZERO,
+            ttl: None,
+            stale_for: None,
+        }
     }
 
     /// It was so old already when its load began. Its time counts from then.

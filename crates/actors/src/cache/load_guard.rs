@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use super::freshness::Lifetime;
 use super::entry_options::EntryOptions;
+use super::freshness::Lifetime;
 use super::index::Version;
-use super::load::{Disposition, SharedLoad, Loaded, Outcome, catch_panic};
+use super::load::{Disposition, Loaded, Outcome, SharedLoad, catch_panic};
 use super::store::{CacheStore, EntryTerms};
 use crate::error::{Error, Reason};
 
@@ -37,7 +37,12 @@ impl LoadGuard {
     }
 
     fn finish(&self, outcome: Result<Loaded, Error>, now: Duration) -> Outcome {
-        let EntryOptions { ttl, stale_for, negative_ttl: failures_for, depends_on_connection: is_of_the_link } = self.options;
+        let EntryOptions {
+            ttl,
+            stale_for,
+            negative_ttl: failures_for,
+            depends_on_connection: is_of_the_link,
+        } = self.options;
         match outcome {
             Ok(loaded) => {
                 match loaded.disposition {
@@ -45,7 +50,8 @@ impl LoadGuard {
                         let true_at = self.started_at.saturating_sub(loaded.age);
                         let (ttl, stale_for) =
                             (loaded.ttl.unwrap_or(ttl), loaded.stale_for.unwrap_or(stale_for));
-                        let lease = Lifetime::new(true_at, ttl, stale_for).with_revalidation(loaded.is_revalidatable);
+                        let lease =
+                            Lifetime::new(true_at, ttl, stale_for).with_revalidation(loaded.is_revalidatable);
                         let terms = EntryTerms { lifetime: lease, depends_on_connection: is_of_the_link };
                         self.store.complete(&self.key, self.version, loaded.value.clone(), terms);
                     }
@@ -58,7 +64,8 @@ impl LoadGuard {
                 let is_kept = is_cacheable_error(&error) && !failures_for.is_zero();
                 // It counts from its end: a load may take longer to fail than its failure is kept.
                 let lease = Lifetime::new(now, failures_for, Duration::ZERO);
-                let terms = is_kept.then_some(EntryTerms { lifetime: lease, depends_on_connection: is_of_the_link });
+                let terms =
+                    is_kept.then_some(EntryTerms { lifetime: lease, depends_on_connection: is_of_the_link });
                 self.store.fail(&self.key, self.version, &error, terms, now);
                 Err(error)
             }

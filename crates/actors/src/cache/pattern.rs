@@ -115,7 +115,10 @@ impl Selection {
         Self(SelectionRule::DependsOnConnection)
     }
 
-    pub(super) fn matches(&self, Candidate { key, depends_on_connection: is_of_the_link }: Candidate<'_>) -> bool {
+    pub(super) fn matches(
+        &self,
+        Candidate { key, depends_on_connection: is_of_the_link }: Candidate<'_>,
+    ) -> bool {
         match &self.0 {
             SelectionRule::Key(wanted) => key == &**wanted,
             SelectionRule::Prefix(beginning) => key.starts_with(&**beginning),
@@ -139,7 +142,9 @@ impl Selection {
     /// What every key that this matches begins with.
     pub(super) fn literal_prefix(&self) -> &str {
         match &self.0 {
-            SelectionRule::Key(text) | SelectionRule::Prefix(text) | SelectionRule::Glob { literal_prefix: text, .. } => text,
+            SelectionRule::Key(text)
+            | SelectionRule::Prefix(text)
+            | SelectionRule::Glob { literal_prefix: text, .. } => text,
             SelectionRule::Predicate(_) | SelectionRule::DependsOnConnection | SelectionRule::All => "",
         }
     }
@@ -164,10 +169,8 @@ impl TryFrom<&Pattern> for Selection {
 }
 
 fn glob(pattern: &str) -> Result<SelectionRule, PatternError> {
-    let built = GlobBuilder::new(&to_globset_syntax(pattern))
-        .literal_separator(true)
-        .backslash_escape(true)
-        .build();
+    let built =
+        GlobBuilder::new(&to_globset_syntax(pattern)).literal_separator(true).backslash_escape(true).build();
     let glob = built.map_err(|error| PatternError::Glob {
         pattern: pattern.to_owned(),
         reason: error.kind().to_string(),
@@ -285,8 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn glob_too_many_wildcards_errors_and_long_glob_compiles()
-    {
+    fn glob_too_many_wildcards_errors_and_long_glob_compiles() {
         let nested = |depth: usize| format!("{}a{}", "{".repeat(depth), "}".repeat(depth));
         let refusal = |pattern: &str| Selection::compile_glob(pattern).unwrap_err().to_string();
         let expected = "a pattern for keys has at most 32 stars and choices in braces";

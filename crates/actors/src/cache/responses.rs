@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 
+use super::entry_options::EntryOptions;
 use super::handle::CacheHandle;
 use super::http::{RequestTime, StoredResponse, is_cacheable, is_superseding_error};
-use super::entry_options::EntryOptions;
 use super::key;
 use super::load::Loaded;
 use super::pattern::Selection;

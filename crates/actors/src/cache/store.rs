@@ -13,7 +13,7 @@ use moka::notification::RemovalCause;
 use moka::sync::Cache;
 
 use super::freshness::{Freshness, Lifetime};
-use super::index::{CacheIndex, PendingLoad, IndexEntry, Version, InvalidationScan};
+use super::index::{CacheIndex, IndexEntry, InvalidationScan, PendingLoad, Version};
 use super::load::{SharedLoad, WeakLoad};
 use super::pattern::Selection;
 use super::stats::{CacheStats, Counters};
@@ -130,7 +130,8 @@ impl CacheStore {
                 self.remove_if(key, entry.version);
                 None
             }
-            (Freshness::TooOld | Freshness::NeedsRevalidation, _) | (Freshness::Stale, StoredValue::Failure(_)) => None,
+            (Freshness::TooOld | Freshness::NeedsRevalidation, _)
+            | (Freshness::Stale, StoredValue::Failure(_)) => None,
         };
         let count = match &found {
             Some(LookupResult::Fresh(_) | LookupResult::Failed(_)) => &self.counters.hits,
@@ -198,7 +199,12 @@ impl CacheStore {
         let stamp = inner.index.next_version();
         let line = line(load, stamp);
         if let Some(weak) = line.downgrade() {
-            let load = PendingLoad { version: stamp, started_at: begun_at, depends_on_connection: is_of_the_link, shared: weak };
+            let load = PendingLoad {
+                version: stamp,
+                started_at: begun_at,
+                depends_on_connection: is_of_the_link,
+                shared: weak,
+            };
             inner.index.start_load(Arc::clone(key), load);
         }
         self.counters.loads.add(1);
@@ -225,7 +231,8 @@ impl CacheStore {
         load: T,
         line: impl FnOnce(T, Version) -> SharedLoad,
     ) -> Option<LoadSlot<T>> {
-        let waits = self.lock_inner().index.entry(key).is_some_and(|mark| terms.started_at < mark.refresh_after);
+        let waits =
+            self.lock_inner().index.entry(key).is_some_and(|mark| terms.started_at < mark.refresh_after);
         (!waits).then(|| self.acquire_load(key, None, terms, load, line))
     }
 
@@ -266,7 +273,8 @@ impl CacheStore {
         let Some(terms) = terms else { return };
         let is_of_use = |entry: &Arc<CachedEntry>| {
             let freshness = entry.lifetime.freshness(None, now);
-            matches!(entry.value, StoredValue::Value(_)) && matches!(freshness, Freshness::Fresh | Freshness::Stale)
+            matches!(entry.value, StoredValue::Value(_))
+                && matches!(freshness, Freshness::Fresh | Freshness::Stale)
         };
         if self.entries.get(&**key).as_ref().is_some_and(is_of_use) {
             ledger.delay_refresh(key, terms.lifetime.fresh_until);
@@ -294,12 +302,22 @@ impl CacheStore {
         // moka loses count of its weight where an entry is updated with one of another weight and dropped before it has
         // tidied up: it never updates one, then. Who looks meanwhile finds nothing, and looks again under the lock.
         let is_of_another_weight = |old: &Arc<CachedEntry>| old.value.weight(key) != kept.weight(key);
-        if ledger.entry(key).is_some() && self.entries.get(&**key).as_ref().is_some_and(is_of_another_weight) {
+        if ledger.entry(key).is_some() && self.entries.get(&**key).as_ref().is_some_and(is_of_another_weight)
+        {
             self.entries.invalidate(&**key);
         }
         let refresh_after = Duration::ZERO;
-        ledger.insert(Arc::clone(key), IndexEntry { version: stamp, as_of: lease.as_of, depends_on_connection: is_of_the_link, refresh_after });
-        self.entries.insert(Arc::clone(key), Arc::new(CachedEntry { value: kept, lifetime: lease, version: stamp }));
+        ledger.insert(
+            Arc::clone(key),
+            IndexEntry {
+                version: stamp,
+                as_of: lease.as_of,
+                depends_on_connection: is_of_the_link,
+                refresh_after,
+            },
+        );
+        self.entries
+            .insert(Arc::clone(key), Arc::new(CachedEntry { value: kept, lifetime: lease, version: stamp }));
     }
 
     fn apply_evictions(&self, ledger: &mut CacheIndex<WeakLoad>) {

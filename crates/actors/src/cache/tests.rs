@@ -5,8 +5,8 @@
 //! - `traffic`: through the actor, by tasks; `threads`: on several threads
 
 mod generator;
-mod oracle;
 mod interleavings;
+mod oracle;
 mod threads;
 mod traffic;
 
@@ -32,7 +32,8 @@ const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-const OPTIONS: EntryOptions = EntryOptions { ttl: s(60), stale_for: s(0), negative_ttl: s(1), depends_on_connection: false };
+const OPTIONS: EntryOptions =
+    EntryOptions { ttl: s(60), stale_for: s(0), negative_ttl: s(1), depends_on_connection: false };
 
 struct CacheActorFixture {
     cache: CacheHandle,
@@ -76,7 +77,12 @@ impl CacheActorFixture {
     }
 
     /// What `key` is, by a load that says `text`; and whether the load ran.
-    async fn load(&self, key: &str, keeping: EntryOptions, says: &'static str) -> (Result<String, Error>, bool) {
+    async fn load(
+        &self,
+        key: &str,
+        keeping: EntryOptions,
+        says: &'static str,
+    ) -> (Result<String, Error>, bool) {
         let ran = Arc::new(AtomicU32::new(0));
         let count = Arc::clone(&ran);
         let load = move || async move {
@@ -490,7 +496,11 @@ async fn revalidatable_value_outlives_ttl_for_revalidation_only() {
     assert_eq!(scene.get("n:a").as_deref(), Some("new"));
     advance(s(60)).await;
     assert_eq!(scene.get("n:a"), None);
-    assert_eq!(value_for_revalidation(&scene).await, None, "what cannot be renewed goes when its time is over");
+    assert_eq!(
+        value_for_revalidation(&scene).await,
+        None,
+        "what cannot be renewed goes when its time is over"
+    );
 }
 
 #[tokio::test(start_paused = true)]

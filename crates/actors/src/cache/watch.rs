@@ -11,13 +11,13 @@
 
 mod actor;
 mod batch;
-mod watcher;
 mod error;
 pub(super) mod path_key;
 mod roots;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod tests;
+mod watcher;
 
 pub use actor::{WatchActor, WatchLost, WatchMessage, WatchPolicy, WatchRegained, WatchStarted};
 pub use error::WatchErrorKind;

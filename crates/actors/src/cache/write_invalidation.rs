@@ -50,7 +50,10 @@ impl WriteRule {
     /// # Errors
     /// When `paths` is no pattern.
     pub fn after(paths: &str, drops: impl IntoIterator<Item = Selection>) -> Result<Self, PatternError> {
-        Ok(Self(WriteEffect::Paths { paths: Selection::compile_glob(paths)?, selections: drops.into_iter().collect() }))
+        Ok(Self(WriteEffect::Paths {
+            paths: Selection::compile_glob(paths)?,
+            selections: drops.into_iter().collect(),
+        }))
     }
 
     /// After each write, what `drops` says goes. It is called before the request is sent; where it panics, everything
@@ -62,7 +65,9 @@ impl WriteRule {
 
     fn selections_for(&self, write: WriteRequest<'_>) -> Vec<Selection> {
         match &self.0 {
-            WriteEffect::Paths { paths, selections: drops } if paths.matches_str(write.path) => drops.to_vec(),
+            WriteEffect::Paths { paths, selections: drops } if paths.matches_str(write.path) => {
+                drops.to_vec()
+            }
             WriteEffect::Paths { .. } => Vec::new(),
             WriteEffect::Computed(drops) => {
                 catch_unwind(AssertUnwindSafe(|| drops(write))).unwrap_or_else(|_| vec![Selection::all()])
@@ -105,14 +110,19 @@ mod tests {
     fn invalidated_keys(method: &Method, path: &str, rules: &[WriteRule]) -> Vec<&'static str> {
         let selections = invalidated_by(WriteRequest { method, path }, rules);
         let is_gone = |key: &&str| {
-            selections.iter().any(|selection| selection.matches(Candidate { key, depends_on_connection: false }))
+            selections
+                .iter()
+                .any(|selection| selection.matches(Candidate { key, depends_on_connection: false }))
         };
         KEYS.into_iter().filter(is_gone).collect()
     }
 
     #[test]
     fn write_invalidates_its_path_with_any_query_only() {
-        assert_eq!(invalidated_keys(&Method::POST, "/api/tasks", &[]), ["http:/api/tasks", "http:/api/tasks?open=1"]);
+        assert_eq!(
+            invalidated_keys(&Method::POST, "/api/tasks", &[]),
+            ["http:/api/tasks", "http:/api/tasks?open=1"]
+        );
         assert_eq!(invalidated_keys(&Method::DELETE, "/api/tasks/7", &[]), ["http:/api/tasks/7"]);
     }
 
@@ -135,7 +145,10 @@ mod tests {
             _ => Vec::new(),
         });
         let rules = [rule];
-        assert_eq!(invalidated_keys(&Method::DELETE, "/api/tasks/7", &rules), ["http:/api/tasks", "http:/api/tasks/7"]);
+        assert_eq!(
+            invalidated_keys(&Method::DELETE, "/api/tasks/7", &rules),
+            ["http:/api/tasks", "http:/api/tasks/7"]
+        );
         assert_eq!(invalidated_keys(&Method::PATCH, "/api/tasks/7", &rules), ["http:/api/tasks/7"]);
     }
 

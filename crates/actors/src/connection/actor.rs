@@ -9,17 +9,17 @@ use std::mem;
 use mainstay_runtime::{Context, Failure, FinalizeContext, Worker};
 use tokio::time::timeout;
 
-use super::events::{ConnectionChanged, IgnoredReason};
-use super::error::ConnectionError;
 use super::broadcast::Inbound;
-use super::resumption::{Gap, Observed, ResumeStart, Resumption};
+use super::error::ConnectionError;
+use super::events::{ConnectionChanged, IgnoredReason};
 use super::invalidation;
-use super::state::{PreviousRun, State};
-use super::machine::{MachineAction, MachineEvent, Machine};
-use super::message::{ConnectionMessage, BackendReader, BackendWriter};
-use super::socket_tasks::{OpenSocket, WriteCommand};
+use super::machine::{Machine, MachineAction, MachineEvent};
+use super::message::{BackendReader, BackendWriter, ConnectionMessage};
 use super::policy::ConnectionPolicy;
-use super::socket::{SocketFrame, WriteError, SocketLimits, dial};
+use super::resumption::{Gap, Observed, ResumeStart, Resumption};
+use super::socket::{SocketFrame, SocketLimits, WriteError, dial};
+use super::socket_tasks::{OpenSocket, WriteCommand};
+use super::state::{PreviousRun, State};
 use super::target::SocketTarget;
 use super::view::{ConnectionView, UnreportedEvents};
 use crate::cache::{CacheHandle, Invalidation};
@@ -51,7 +51,8 @@ impl Worker for ConnectionActor {
     type Snapshot = ConnectionSnapshot;
 
     async fn start(&self, ctx: &mut Ctx, kept: Option<ConnectionSnapshot>) -> Result<State, Failure> {
-        let kept = kept.unwrap_or(ConnectionSnapshot { resumption: Resumption::default(), should_connect: true });
+        let kept =
+            kept.unwrap_or(ConnectionSnapshot { resumption: Resumption::default(), should_connect: true });
         let UnreportedEvents { change, unsent } = self.view.take_unreported();
         change.iter().for_each(|change| ctx.record(change));
         unsent.iter().for_each(|unsent| ctx.record(unsent));
@@ -149,8 +150,12 @@ impl ConnectionActor {
                         socket.send_close_code(code);
                     }
                 }
-                MachineAction::CloseGracefully { generation } => link.send_command(generation, WriteCommand::Close),
-                MachineAction::SendPing { generation, number } => link.send_command(generation, WriteCommand::Ping(number)),
+                MachineAction::CloseGracefully { generation } => {
+                    link.send_command(generation, WriteCommand::Close)
+                }
+                MachineAction::SendPing { generation, number } => {
+                    link.send_command(generation, WriteCommand::Ping(number))
+                }
                 MachineAction::Resume { generation } => match link.resumption.on_open() {
                     ResumeStart::Resume(text) => link.send_command(generation, WriteCommand::Text(text)),
                     ResumeStart::Gap(gap) => self.report_gap(ctx, gap),
@@ -190,7 +195,9 @@ impl ConnectionActor {
     ) {
         let halves = match outcome {
             Ok(halves) => halves,
-            Err(fault) => return self.apply(ctx, link, MachineEvent::DialFailed { generation, error: fault }),
+            Err(fault) => {
+                return self.apply(ctx, link, MachineEvent::DialFailed { generation, error: fault });
+            }
         };
         // Where one is open already it is a later one, and what came too late ends here.
         if link.socket.is_none() {

@@ -70,8 +70,14 @@ struct Ring {
 
 impl FrameBroadcast {
     pub(super) fn new(limits: BroadcastLimits) -> Self {
-        let ring =
-            Ring { limits, entries: VecDeque::new(), bytes: 0, first_seq: 0, cursors: BTreeMap::new(), last_id: 0 };
+        let ring = Ring {
+            limits,
+            entries: VecDeque::new(),
+            bytes: 0,
+            first_seq: 0,
+            cursors: BTreeMap::new(),
+            last_id: 0,
+        };
         Self { ring: Arc::new(Mutex::new(ring)), changed: watch::Sender::new(0) }
     }
 

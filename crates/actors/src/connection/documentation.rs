@@ -23,7 +23,8 @@ fn docs_statuses_and_close_codes_match_the_code() {
     for row in rows {
         let [reason, statuses, codes, is_tried_again] = row[..] else { panic!("not four cells: {row:?}") };
         let numbers = |cell: &'static str| cell.split(", ").filter(|number| !number.is_empty());
-        let by_status = numbers(statuses).map(|status| ConnectionError::from_status(status.parse().unwrap(), None));
+        let by_status =
+            numbers(statuses).map(|status| ConnectionError::from_status(status.parse().unwrap(), None));
         let by_code = numbers(codes).map(|code| ConnectionError::from_close(code.parse().ok(), ""));
         for fault in by_status.chain(by_code) {
             let told = serde_json::to_value(fault.kind).unwrap();

@@ -383,7 +383,11 @@ mod tests {
     #[test]
     fn error_is_retryable_where_the_policy_retries() {
         for kind in ConnectionErrorKind::ALL {
-            assert_eq!(Error::from(&ConnectionError::new(*kind, "")).retryable, is_retryable(*kind), "{kind:?}");
+            assert_eq!(
+                Error::from(&ConnectionError::new(*kind, "")).retryable,
+                is_retryable(*kind),
+                "{kind:?}"
+            );
         }
     }
 
@@ -419,7 +423,8 @@ mod tests {
 
     #[test]
     fn details_are_cut_and_free_of_control_characters() {
-        let fault = ConnectionError::from_close(Some(1000), &format!("\u{1b}[2J{}", "ä".repeat(DETAILS_MAX_BYTES)));
+        let fault =
+            ConnectionError::from_close(Some(1000), &format!("\u{1b}[2J{}", "ä".repeat(DETAILS_MAX_BYTES)));
         assert!(fault.details.len() <= DETAILS_MAX_BYTES);
         assert!(!fault.details.contains(char::is_control));
     }

@@ -31,7 +31,8 @@ struct CounterEntry {
 impl CounterEntry {
     /// When its sum may be told; `None` where there is none.
     fn due(&self) -> Option<Duration> {
-        let since_then = self.last_reported_at.map_or(Duration::ZERO, |at| at.saturating_add(REPORT_INTERVAL));
+        let since_then =
+            self.last_reported_at.map_or(Duration::ZERO, |at| at.saturating_add(REPORT_INTERVAL));
         (self.sum.count > 0).then_some(since_then)
     }
 }

@@ -7,10 +7,10 @@ use mainstay_runtime::journal::{Event, Level};
 use serde::{Deserialize, Serialize};
 
 use super::error::ConnectionError;
-use super::resumption::Gap;
-use super::policy::ConnectionPolicy;
-use super::status::{ConnectionState, StatusReason, Transition};
 use super::event_counter::EventCount;
+use super::policy::ConnectionPolicy;
+use super::resumption::Gap;
+use super::status::{ConnectionState, StatusReason, Transition};
 use crate::error::Code;
 
 /// The connection's state has changed, or its next attempt has.

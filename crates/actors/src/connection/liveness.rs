@@ -109,7 +109,8 @@ impl Liveness {
     fn ping(&mut self, now: Duration, policy: &ConnectionPolicy, is_proof: bool) -> LivenessCheck {
         self.pings += 1;
         let deadline = now.saturating_add(policy.ping_timeout);
-        self.in_flight = Some(PendingPing { number: self.pings, sent_at: now, deadline, is_verification: is_proof });
+        self.in_flight =
+            Some(PendingPing { number: self.pings, sent_at: now, deadline, is_verification: is_proof });
         LivenessCheck::Ping(self.pings)
     }
 }

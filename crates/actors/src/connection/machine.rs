@@ -26,10 +26,10 @@ use mainstay_runtime::journal::millis;
 
 pub use self::action::MachineAction;
 pub use self::event::MachineEvent;
-use self::phase::{ClosingSocket, MachinePhase, DialPurpose};
+use self::phase::{ClosingSocket, DialPurpose, MachinePhase};
 use super::{
     error::{ConnectionError, ConnectionErrorKind},
-    liveness::{LivenessCheck, Liveness},
+    liveness::{Liveness, LivenessCheck},
     policy::{AfterFailed, ConnectionPolicy, close_code, is_retryable},
     status::{ConnectionStatus, StatusReason},
 };
@@ -123,12 +123,20 @@ impl Machine {
             MachineEvent::Connect => self.connect(now),
             MachineEvent::Disconnect => self.disconnect(now),
             MachineEvent::Opened { generation } => self.opened(generation, now),
-            MachineEvent::FrameReceived { generation } => self.on_activity(generation, |peer| peer.on_frame(now)),
-            MachineEvent::BytesMoved { generation, at } => self.on_activity(generation, |peer| peer.on_bytes(at.min(now))),
-            MachineEvent::PongReceived { generation, number } => self.on_activity(generation, |peer| peer.on_pong(number, now)),
+            MachineEvent::FrameReceived { generation } => {
+                self.on_activity(generation, |peer| peer.on_frame(now))
+            }
+            MachineEvent::BytesMoved { generation, at } => {
+                self.on_activity(generation, |peer| peer.on_bytes(at.min(now)))
+            }
+            MachineEvent::PongReceived { generation, number } => {
+                self.on_activity(generation, |peer| peer.on_pong(number, now))
+            }
             MachineEvent::DialFailed { generation, error: fault }
             | MachineEvent::Closed { generation, error: fault }
-            | MachineEvent::SendFailed { generation, error: fault } => self.ended(generation, fault, now, jitter),
+            | MachineEvent::SendFailed { generation, error: fault } => {
+                self.ended(generation, fault, now, jitter)
+            }
             MachineEvent::BackendSeen => self.backend_seen(now),
             MachineEvent::Tick => self.tick(now, jitter),
             MachineEvent::SystemResumed => self.system_resumed(now),
@@ -146,7 +154,10 @@ impl Machine {
             MachinePhase::Dialling { purpose: DialPurpose::Probe, deadline } => {
                 self.reset_attempts();
                 self.attempts = 1;
-                self.enter(MachinePhase::Dialling { purpose: DialPurpose::First, deadline }, StatusReason::Requested);
+                self.enter(
+                    MachinePhase::Dialling { purpose: DialPurpose::First, deadline },
+                    StatusReason::Requested,
+                );
                 Vec::new()
             }
             MachinePhase::Dialling { .. } => Vec::new(),
@@ -161,7 +172,10 @@ impl Machine {
             MachinePhase::Disconnected { .. } => return Vec::new(),
             MachinePhase::Connected { .. } => {
                 let deadline = now.saturating_add(self.policy.close_timeout);
-                (Some(ClosingSocket { generation, deadline }), vec![MachineAction::CloseGracefully { generation }])
+                (
+                    Some(ClosingSocket { generation, deadline }),
+                    vec![MachineAction::CloseGracefully { generation }],
+                )
             }
             MachinePhase::Dialling { .. } => (None, vec![MachineAction::Drop { generation }]),
             MachinePhase::Waiting { .. } | MachinePhase::Failed { .. } => (None, Vec::new()),
@@ -192,7 +206,10 @@ impl Machine {
         }
         if matches!(self.phase, MachinePhase::Dialling { .. }) {
             let peer = Liveness::new(now);
-            self.enter(MachinePhase::Connected { attempt: self.attempts, liveness: peer }, StatusReason::Opened);
+            self.enter(
+                MachinePhase::Connected { attempt: self.attempts, liveness: peer },
+                StatusReason::Opened,
+            );
             return vec![MachineAction::Resume { generation }, MachineAction::FlushOutbound { generation }];
         }
         Vec::new()
@@ -208,7 +225,13 @@ impl Machine {
         Vec::new()
     }
 
-    fn ended(&mut self, generation: u64, fault: ConnectionError, now: Duration, jitter: f64) -> Vec<MachineAction> {
+    fn ended(
+        &mut self,
+        generation: u64,
+        fault: ConnectionError,
+        now: Duration,
+        jitter: f64,
+    ) -> Vec<MachineAction> {
         let closed = self.drop_closing(|closing| closing.generation == generation);
         if !closed.is_empty() {
             return closed;
@@ -232,22 +255,32 @@ impl Machine {
         match &mut self.phase {
             MachinePhase::Disconnected { .. } => self.drop_closing(|closing| closing.deadline <= now),
             MachinePhase::Dialling { deadline, .. } if *deadline <= now => {
-                let fault = ConnectionError::new(ConnectionErrorKind::ConnectTimedOut, "no handshake within connect_timeout");
+                let fault = ConnectionError::new(
+                    ConnectionErrorKind::ConnectTimedOut,
+                    "no handshake within connect_timeout",
+                );
                 self.fail(fault, now, jitter)
             }
             MachinePhase::Connected { liveness: peer, .. } => match peer.check(now, &self.policy) {
                 LivenessCheck::Dead => {
-                    let fault = ConnectionError::new(ConnectionErrorKind::Unanswered, "no sign of life within ping_timeout");
+                    let fault = ConnectionError::new(
+                        ConnectionErrorKind::Unanswered,
+                        "no sign of life within ping_timeout",
+                    );
                     self.fail(fault, now, jitter)
                 }
                 LivenessCheck::Ping(number) => self.ping(number),
                 LivenessCheck::Wait => Vec::new(),
             },
-            MachinePhase::Waiting { until } if *until <= now => self.dial(DialPurpose::Retry, StatusReason::RetryDue, now),
+            MachinePhase::Waiting { until } if *until <= now => {
+                self.dial(DialPurpose::Retry, StatusReason::RetryDue, now)
+            }
             MachinePhase::Failed { probe_at: Some(at) } if *at <= now => {
                 self.dial(DialPurpose::Probe, StatusReason::ProbeDue, now)
             }
-            MachinePhase::Dialling { .. } | MachinePhase::Waiting { .. } | MachinePhase::Failed { .. } => Vec::new(),
+            MachinePhase::Dialling { .. } | MachinePhase::Waiting { .. } | MachinePhase::Failed { .. } => {
+                Vec::new()
+            }
         }
     }
 
@@ -271,7 +304,9 @@ impl Machine {
                 self.delays = 0;
                 Vec::new()
             }
-            MachinePhase::Failed { probe_at: Some(_) } => self.dial(DialPurpose::Probe, StatusReason::SystemResumed, now),
+            MachinePhase::Failed { probe_at: Some(_) } => {
+                self.dial(DialPurpose::Probe, StatusReason::SystemResumed, now)
+            }
             MachinePhase::Disconnected { .. } | MachinePhase::Failed { probe_at: None } => Vec::new(),
         }
     }
@@ -325,9 +360,9 @@ impl Machine {
     fn enter_failed(&mut self, reason: StatusReason, fault: &ConnectionError, now: Duration) {
         let probe_at = match self.policy.after_failed {
             AfterFailed::Wait => None,
-            AfterFailed::Probe => Some(
-                now.saturating_add(self.policy.apply_retry_after(self.policy.probe_interval(), fault.retry_after)),
-            ),
+            AfterFailed::Probe => Some(now.saturating_add(
+                self.policy.apply_retry_after(self.policy.probe_interval(), fault.retry_after),
+            )),
         };
         self.enter(MachinePhase::Failed { probe_at }, reason);
     }
@@ -372,7 +407,8 @@ impl Machine {
 
     /// The generation that events are believed of.
     fn live_generation(&self) -> Option<u64> {
-        matches!(self.phase, MachinePhase::Dialling { .. } | MachinePhase::Connected { .. }).then_some(self.generation)
+        matches!(self.phase, MachinePhase::Dialling { .. } | MachinePhase::Connected { .. })
+            .then_some(self.generation)
     }
 }
 

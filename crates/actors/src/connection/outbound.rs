@@ -121,7 +121,13 @@ impl<P: AsRef<[u8]>, T> OutboundBuffer<P, T> {
     /// # Errors
     /// The ticket comes back at once where the deadline has passed (`Expired`) or there is no room
     /// (`Rejected`). Call [`expire`](Self::expire) first, so that what is overdue takes no room.
-    pub fn push(&mut self, payload: P, ticket: T, deadline: Duration, now: Duration) -> Result<(), FinishedSend<T>> {
+    pub fn push(
+        &mut self,
+        payload: P,
+        ticket: T,
+        deadline: Duration,
+        now: Duration,
+    ) -> Result<(), FinishedSend<T>> {
         let bytes = payload.as_ref().len();
         if deadline <= now {
             return Err(FinishedSend { ticket, outcome: SendOutcome::Expired, bytes });
@@ -203,7 +209,10 @@ impl<P: AsRef<[u8]>, T> OutboundBuffer<P, T> {
     }
 }
 
-fn finish_all<P: AsRef<[u8]>, T>(entries: VecDeque<PendingSend<P, T>>, fate: SendOutcome) -> impl Iterator<Item = FinishedSend<T>> {
+fn finish_all<P: AsRef<[u8]>, T>(
+    entries: VecDeque<PendingSend<P, T>>,
+    fate: SendOutcome,
+) -> impl Iterator<Item = FinishedSend<T>> {
     entries.into_iter().map(move |entry| FinishedSend {
         outcome: fate,
         bytes: entry.payload.as_ref().len(),
@@ -263,7 +272,10 @@ mod tests {
         }
         for ticket in 0..3 {
             assert_eq!(buffer.take(at(1)), Some(ticket.to_string()));
-            assert_eq!(buffer.finish_in_flight(true), Some(FinishedSend { ticket, outcome: SendOutcome::Sent, bytes: 1 }));
+            assert_eq!(
+                buffer.finish_in_flight(true),
+                Some(FinishedSend { ticket, outcome: SendOutcome::Sent, bytes: 1 })
+            );
         }
         assert_eq!(buffer.take(at(1)), None);
     }
@@ -285,7 +297,10 @@ mod tests {
         buffer.push("x".repeat(60), 1, LATER, at(0)).unwrap();
         assert!(buffer.push("x".repeat(41), 2, LATER, at(0)).is_err());
         buffer.push("x".repeat(40), 3, at(1), at(0)).unwrap();
-        assert_eq!(buffer.expire(at(1)), [FinishedSend { ticket: 3, outcome: SendOutcome::Expired, bytes: 40 }]);
+        assert_eq!(
+            buffer.expire(at(1)),
+            [FinishedSend { ticket: 3, outcome: SendOutcome::Expired, bytes: 40 }]
+        );
         assert_eq!(buffer.waiting_bytes(), 60);
         buffer.take(at(1)).unwrap();
         assert_eq!(buffer.waiting_bytes(), 0);
@@ -299,7 +314,10 @@ mod tests {
         assert_eq!(buffer.next_expiry(), Some(at(5)));
         assert_eq!(buffer.expire(at(4)), []);
         assert_eq!(buffer.take(at(5)).as_deref(), Some("long"));
-        assert_eq!(buffer.expire(at(5)), [FinishedSend { ticket: 1, outcome: SendOutcome::Expired, bytes: 5 }]);
+        assert_eq!(
+            buffer.expire(at(5)),
+            [FinishedSend { ticket: 1, outcome: SendOutcome::Expired, bytes: 5 }]
+        );
         assert_eq!(
             buffer.push("late".into(), 3, at(5), at(5)),
             Err(FinishedSend { ticket: 3, outcome: SendOutcome::Expired, bytes: 4 })
@@ -313,7 +331,10 @@ mod tests {
         buffer.push("next".into(), 2, LATER, at(0)).unwrap();
         assert_eq!(buffer.take(at(0)).as_deref(), Some("half"));
         assert_eq!(buffer.take(at(0)), None, "one at a time");
-        assert_eq!(buffer.finish_in_flight(false), Some(FinishedSend { ticket: 1, outcome: SendOutcome::Unknown, bytes: 4 }));
+        assert_eq!(
+            buffer.finish_in_flight(false),
+            Some(FinishedSend { ticket: 1, outcome: SendOutcome::Unknown, bytes: 4 })
+        );
         assert_eq!(buffer.take(at(0)).as_deref(), Some("next"));
     }
 
@@ -324,7 +345,8 @@ mod tests {
             buffer.push("text".into(), ticket, LATER, at(0)).unwrap();
         }
         buffer.take(at(0)).unwrap();
-        let fates: Vec<_> = buffer.shut_down().into_iter().map(|ended| (ended.ticket, ended.outcome)).collect();
+        let fates: Vec<_> =
+            buffer.shut_down().into_iter().map(|ended| (ended.ticket, ended.outcome)).collect();
         assert_eq!(fates, [(1, SendOutcome::Unknown), (2, SendOutcome::Dropped), (3, SendOutcome::Dropped)]);
     }
 

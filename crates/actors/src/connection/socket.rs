@@ -4,10 +4,10 @@
 //! cancelled by dropping its future, a socket by dropping both halves. What goes wrong comes back as a
 //! [`Fault`]; what follows from it is the machine's to say.
 
-mod stream;
+mod activity;
 mod connector;
 mod io_error;
-mod activity;
+mod stream;
 mod tcp;
 
 use std::sync::Arc;
@@ -29,9 +29,9 @@ use tokio_tungstenite::{
     },
 };
 
-pub use self::connector::{BoxedStream, ByteStream, StreamConnector};
-pub use self::activity::IoActivity;
 use self::activity::ActivityStream;
+pub use self::activity::IoActivity;
+pub use self::connector::{BoxedStream, ByteStream, StreamConnector};
 pub(super) use self::tcp::Resolver;
 use super::{
     error::{ConnectionError, ConnectionErrorKind},
@@ -142,7 +142,12 @@ pub async fn handshake<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let invalid = || ConnectionError::new(ConnectionErrorKind::InvalidTarget, "the address cannot be asked for a WebSocket");
+    let invalid = || {
+        ConnectionError::new(
+            ConnectionErrorKind::InvalidTarget,
+            "the address cannot be asked for a WebSocket",
+        )
+    };
     let request = target.handshake_request().ok_or_else(invalid)?;
     let connector = if target.is_secure() {
         Connector::Rustls(
@@ -203,11 +208,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SocketReader<S> {
         let _ = futures_util::poll!(self.stream.next());
         match frame {
             Some(frame) if frame.code == CloseCode::Protocol && frame.reason == CLOSE_CODE_SUBSTITUTE => {
-                ConnectionError::new(ConnectionErrorKind::ProtocolViolation, "the peer closed with a code that must not be sent")
+                ConnectionError::new(
+                    ConnectionErrorKind::ProtocolViolation,
+                    "the peer closed with a code that must not be sent",
+                )
             }
-            Some(frame) => {
-                ConnectionError::from_close(Some(frame.code.into()), frame.reason.as_str()).redacted(&self.secrets)
-            }
+            Some(frame) => ConnectionError::from_close(Some(frame.code.into()), frame.reason.as_str())
+                .redacted(&self.secrets),
             None => ConnectionError::from_close(None, ""),
         }
     }

@@ -12,9 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::error::{ConnectionError, ConnectionErrorKind};
-use super::message::{ConnectionMessage, BackendReader, BackendWriter};
+use super::message::{BackendReader, BackendWriter, ConnectionMessage};
 use super::policy::ConnectionPolicy;
-use super::socket::{self, SocketFrame, IoActivity, WriteError};
+use super::socket::{self, IoActivity, SocketFrame, WriteError};
 
 /// Frames taken from the socket before other messages have their turn.
 const READ_FRAMES_MAX: usize = 64;
@@ -118,7 +118,8 @@ impl OpenSocket {
             },
         };
         let Some(mut writer) = self.writer.take() else { return };
-        let (generation, pulse, stall_max) = (self.generation, Arc::clone(&self.activity), self.stall_timeout);
+        let (generation, pulse, stall_max) =
+            (self.generation, Arc::clone(&self.activity), self.stall_timeout);
         self.write_task = Some(ctx.spawn(async move {
             let outcome = tokio::select! {
                 biased;
@@ -223,11 +224,17 @@ mod tests {
     #[test]
     fn ping_replaces_one_that_waits_behind_a_slow_write() {
         let mut orders = VecDeque::new();
-        for order in [WriteCommand::Text("resume".into()), WriteCommand::Ping(1), WriteCommand::Ping(2), WriteCommand::Close] {
+        for order in [
+            WriteCommand::Text("resume".into()),
+            WriteCommand::Ping(1),
+            WriteCommand::Ping(2),
+            WriteCommand::Close,
+        ] {
             enqueue(&mut orders, order);
         }
         enqueue(&mut orders, WriteCommand::Ping(3));
-        let [WriteCommand::Text(_), WriteCommand::Close, WriteCommand::Ping(3)] = orders.make_contiguous() else {
+        let [WriteCommand::Text(_), WriteCommand::Close, WriteCommand::Ping(3)] = orders.make_contiguous()
+        else {
             panic!("{orders:?}");
         };
     }

@@ -6,15 +6,15 @@ use jiff::Timestamp;
 use mainstay_runtime::{Context, Reply, TaskHandle, Timer};
 use tokio::time::Instant;
 
+use super::event_counter::RateLimitedCounter;
 use super::events::{ConnectionIgnored, ConnectionUnsent, IgnoredReason, UnsentReason};
-use super::resumption::Resumption;
 use super::liveness::LATE_THRESHOLD;
 use super::machine::Machine;
 use super::message::ConnectionMessage;
-use super::socket_tasks::{OpenSocket, WriteCommand};
-use super::outbound::{FinishedSend, SendOutcome, OutboundBuffer, OutboundLimits};
+use super::outbound::{FinishedSend, OutboundBuffer, OutboundLimits, SendOutcome};
 use super::policy::ConnectionPolicy;
-use super::event_counter::RateLimitedCounter;
+use super::resumption::Resumption;
+use super::socket_tasks::{OpenSocket, WriteCommand};
 use super::view::ConnectionView;
 use crate::suspend::{SUSPEND_CHECK_INTERVAL, SuspendDetector};
 
@@ -123,11 +123,21 @@ impl State {
     // === messages ===
 
     /// Takes a message in, or answers it at once.
-    pub(super) fn accept_message(&mut self, text: String, reply: Reply<SendOutcome>, patience: Duration, now: Duration) {
+    pub(super) fn accept_message(
+        &mut self,
+        text: String,
+        reply: Reply<SendOutcome>,
+        patience: Duration,
+        now: Duration,
+    ) {
         self.expire(now);
         let bytes = text.len();
         if bytes > self.policy.message_max_bytes {
-            return self.report_finished([FinishedSend { ticket: reply, outcome: SendOutcome::TooLarge, bytes }]);
+            return self.report_finished([FinishedSend {
+                ticket: reply,
+                outcome: SendOutcome::TooLarge,
+                bytes,
+            }]);
         }
         let refused = self.outbound.push(text, reply, now.saturating_add(patience), now).err();
         self.report_finished(refused);
@@ -139,7 +149,10 @@ impl State {
     }
 
     /// Tells whoever waits what became of messages, and notes what was not sent.
-    pub(super) fn report_finished(&mut self, ended: impl IntoIterator<Item = FinishedSend<Reply<SendOutcome>>>) {
+    pub(super) fn report_finished(
+        &mut self,
+        ended: impl IntoIterator<Item = FinishedSend<Reply<SendOutcome>>>,
+    ) {
         for message in ended {
             let reason = match message.outcome {
                 SendOutcome::Sent => {
@@ -156,7 +169,11 @@ impl State {
         }
     }
 
-    fn record_unsent(&mut self, reason: UnsentReason, FinishedSend { ticket, outcome: fate, bytes }: FinishedSend<Reply<SendOutcome>>) {
+    fn record_unsent(
+        &mut self,
+        reason: UnsentReason,
+        FinishedSend { ticket, outcome: fate, bytes }: FinishedSend<Reply<SendOutcome>>,
+    ) {
         self.unsent.add(reason, bytes, !ticket.is_closed());
         ticket.send(fate);
     }

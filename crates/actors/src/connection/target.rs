@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header::AUTHORIZATI
 use thiserror::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use super::socket::{StreamConnector, Resolver};
+use super::socket::{Resolver, StreamConnector};
 use crate::error::Secrets;
 use crate::network::{Route, proxy::Proxy};
 

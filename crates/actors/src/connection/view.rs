@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::broadcast::{BroadcastLimits, FrameBroadcast};
 use super::events::{ConnectionChanged, ConnectionUnsent};
-use super::broadcast::{FrameBroadcast, BroadcastLimits};
 use super::machine::Machine;
 use super::policy::ConnectionPolicy;
 use super::status::ConnectionStatus;

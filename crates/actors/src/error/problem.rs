@@ -26,7 +26,8 @@ impl ProblemDetails {
         let document: Map<String, Value> = serde_json::from_slice(body).ok()?;
         // A member of the wrong type is to be ignored (RFC 9457, 3.1).
         let [title, detail, kind] = ["title", "detail", "type"].map(|name| document.get(name)?.as_str());
-        let message = [detail, title].into_iter().flatten().find(|text| is_safe_prose(text)).map(str::to_owned);
+        let message =
+            [detail, title].into_iter().flatten().find(|text| is_safe_prose(text)).map(str::to_owned);
         let said: Vec<&str> = [title, detail, kind].into_iter().flatten().collect();
         Some(Self { message, details: excerpt(&said.join(": "), DETAILS_CHARS_MAX) })
     }

@@ -17,9 +17,9 @@ use crate::{
     },
     queue::{
         gate::ReachabilityEvidence,
-        retry::{SideEffect, AttemptOutcome, side_effect},
+        retry::{AttemptOutcome, SideEffect, side_effect},
     },
-    transport::{FullResponse, ResponseHead, FailureKind, SendProgress, TransportError},
+    transport::{FailureKind, FullResponse, ResponseHead, SendProgress, TransportError},
 };
 
 /// Where a cause belongs.
@@ -122,7 +122,9 @@ fn transport_cause(kind: FailureKind) -> Cause {
         FailureKind::ProxyUnreachable => {
             ("the proxy cannot be reached, or what answers there is none", SendProgress::NotSent)
         }
-        FailureKind::ProxyUnauthenticated => ("the proxy wants a login, or another one", SendProgress::NotSent),
+        FailureKind::ProxyUnauthenticated => {
+            ("the proxy wants a login, or another one", SendProgress::NotSent)
+        }
         FailureKind::ProxyRefused => ("the proxy does not get through to the backend", SendProgress::NotSent),
         FailureKind::ProxyDenied => (
             "the proxy says that it may not connect to the backend, or not to such an address",
@@ -134,13 +136,19 @@ fn transport_cause(kind: FailureKind) -> Cause {
         FailureKind::Tls => {
             ("TLS failed: a certificate that is not trusted, or no TLS there", SendProgress::NotSent)
         }
-        FailureKind::Connect => ("the connection could not be made, for another cause", SendProgress::NotSent),
+        FailureKind::Connect => {
+            ("the connection could not be made, for another cause", SendProgress::NotSent)
+        }
         FailureKind::TimedOut => ("no answer began within the timeout", SendProgress::MaybeSent),
-        FailureKind::BodyTimedOut => ("the answer began, then stood still for the timeout", SendProgress::Answered),
+        FailureKind::BodyTimedOut => {
+            ("the answer began, then stood still for the timeout", SendProgress::Answered)
+        }
         FailureKind::Reset => ("the connection broke before an answer had begun", SendProgress::MaybeSent),
         FailureKind::BodyReset => ("the connection broke within the answer", SendProgress::Answered),
         FailureKind::TooLarge => ("the answer is larger than the limit", SendProgress::Answered),
-        FailureKind::BadResponse => ("what came back is not HTTP, or breaks its rules", SendProgress::MaybeSent),
+        FailureKind::BadResponse => {
+            ("what came back is not HTTP, or breaks its rules", SendProgress::MaybeSent)
+        }
         FailureKind::BadRequest => ("the request could not be made into HTTP", SendProgress::NotSent),
         FailureKind::UploadUnreadable => {
             ("the request's body could not be read to its end", SendProgress::MaybeSent)
@@ -164,7 +172,9 @@ fn transport_cause(kind: FailureKind) -> Cause {
     };
     let error = match ReachabilityEvidence::from_outcome(AttemptOutcome::Failed(&failure)) {
         // It is held, and this is what it ends with if nothing changes.
-        ReachabilityEvidence::Unreachable(reason) => Error::new(Reason::Disconnected).with_message(reason.message()),
+        ReachabilityEvidence::Unreachable(reason) => {
+            Error::new(Reason::Disconnected).with_message(reason.message())
+        }
         _ => Error::from(&failure),
     };
     Cause::new(CauseGroup::Transport, what, error).with_acted(told)
@@ -192,7 +202,10 @@ fn status_error(status: u16) -> Option<(Error, Option<&'static str>)> {
 }
 
 /// The statuses from 200 to 599, those that come to the same in one row.
-fn group_by_status(part: CauseGroup, of: impl Fn(u16) -> Option<(Error, Option<&'static str>)>) -> Vec<Cause> {
+fn group_by_status(
+    part: CauseGroup,
+    of: impl Fn(u16) -> Option<(Error, Option<&'static str>)>,
+) -> Vec<Cause> {
     let mut rows: Vec<(Vec<u16>, Error, Option<&'static str>)> = Vec::new();
     for status in 200..=599 {
         let Some((error, acted)) = of(status) else { continue };
@@ -229,7 +242,8 @@ fn status_ranges(statuses: &[u16]) -> String {
 
 /// What the row of a status says.
 pub(crate) fn status_row_text(part: CauseGroup, status: u16) -> &'static str {
-    let own = |cause: &&Cause| cause.group == part && parse_status_ranges(&cause.description).contains(&status);
+    let own =
+        |cause: &&Cause| cause.group == part && parse_status_ranges(&cause.description).contains(&status);
     &CAUSES.iter().find(own).unwrap().description
 }
 
@@ -303,8 +317,12 @@ fn connection_cause(kind: ConnectionErrorKind) -> Cause {
         ConnectionErrorKind::Tls => "TLS failed: a certificate that is not trusted, or no TLS there",
         ConnectionErrorKind::ProxyUnreachable => "the proxy cannot be reached, or what answers there is none",
         ConnectionErrorKind::ProxyUnauthenticated => "the proxy wants a login, or another one",
-        ConnectionErrorKind::ProxyRefused => "the proxy does not connect to the backend: it may not, or it cannot",
-        ConnectionErrorKind::Unauthenticated => "the credentials were not accepted (see the handshake and close codes)",
+        ConnectionErrorKind::ProxyRefused => {
+            "the proxy does not connect to the backend: it may not, or it cannot"
+        }
+        ConnectionErrorKind::Unauthenticated => {
+            "the credentials were not accepted (see the handshake and close codes)"
+        }
         ConnectionErrorKind::Forbidden => "the backend does not allow it (see the handshake and close codes)",
         ConnectionErrorKind::NotFound => "the path is not a WebSocket's (see the handshake)",
         ConnectionErrorKind::RateLimited => "the backend asks for fewer attempts (see the handshake)",
@@ -335,14 +353,20 @@ fn close_causes() -> Vec<Cause> {
         (Some(4401), "4401"),
         (Some(4403), "4403"),
     ];
-    codes.map(|(code, what)| Cause::new(CauseGroup::Close, what, Error::from(&ConnectionError::from_close(code, "")))).into()
+    codes
+        .map(|(code, what)| {
+            Cause::new(CauseGroup::Close, what, Error::from(&ConnectionError::from_close(code, "")))
+        })
+        .into()
 }
 
 fn send_cause(fate: SendOutcome) -> Option<Cause> {
     let (what, acted) = match fate {
         SendOutcome::Sent => return None,
         SendOutcome::Expired => ("`expired`: its patience was over before a socket was open", "no"),
-        SendOutcome::Rejected => ("`rejected`: outbound_max messages, or as many bytes as may, wait already", "no"),
+        SendOutcome::Rejected => {
+            ("`rejected`: outbound_max messages, or as many bytes as may, wait already", "no")
+        }
         SendOutcome::TooLarge => ("`too_large`: it is larger than a message may be", "no"),
         SendOutcome::Dropped => ("`dropped`: the connection's owner stopped before its turn came", "no"),
         SendOutcome::Unknown => ("`unknown`: the socket failed while it was being written", "yes"),
@@ -369,7 +393,8 @@ fn call_causes() -> Vec<Cause> {
 }
 
 fn other_causes() -> Vec<Cause> {
-    let cause = |what: &str, reason, acted| Cause::new(CauseGroup::Other, what, Error::new(reason)).with_acted(acted);
+    let cause =
+        |what: &str, reason, acted| Cause::new(CauseGroup::Other, what, Error::new(reason)).with_acted(acted);
     vec![
         cause("no agent has this id", Reason::AgentUnknown, "no"),
         cause(
@@ -416,7 +441,9 @@ fn reason_table() -> String {
 fn cause_table(part: CauseGroup) -> String {
     let mut table = "| what happened | code | reason | retryable | may have acted | message |\n".to_owned();
     table.push_str("|---|---|---|---|---|---|\n");
-    for Cause { description: what, error, acted, message_topic: words, .. } in CAUSES.iter().filter(|cause| cause.group == part) {
+    for Cause { description: what, error, acted, message_topic: words, .. } in
+        CAUSES.iter().filter(|cause| cause.group == part)
+    {
         let Error { code, reason, retryable, message, .. } = error;
         let message = words.map_or(message.clone(), |words| format!("({words})"));
         let (retryable, acted) = (yes_or_no(*retryable), acted.unwrap_or("–"));

@@ -12,9 +12,9 @@ use mainstay_runtime::journal::Redaction;
 use serde_json::Value;
 
 use super::{
-    url_redaction::secret_ranges,
     safe_text::{ELLIPSIS, printable},
     unescape::Unescaped,
+    url_redaction::secret_ranges,
 };
 
 /// A shorter value is no secret worth the name, and taking it out would leave holes everywhere.

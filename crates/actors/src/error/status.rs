@@ -109,8 +109,9 @@ mod tests {
 
     #[test]
     fn only_408_425_and_429_are_retryable_4xx() {
-        let repeated: Vec<u16> =
-            (400..500).filter(|status| Reason::from_status(*status).is_some_and(Reason::is_retryable)).collect();
+        let repeated: Vec<u16> = (400..500)
+            .filter(|status| Reason::from_status(*status).is_some_and(Reason::is_retryable))
+            .collect();
         assert_eq!(repeated, [408, 425, 429]);
     }
 

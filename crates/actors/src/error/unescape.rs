@@ -33,11 +33,7 @@ impl Unescaped {
         readings
     }
 
-    fn decode(
-        text: &str,
-        escape: impl Fn(&str) -> Option<(char, usize)>,
-        torn: fn(&str) -> usize,
-    ) -> Self {
+    fn decode(text: &str, escape: impl Fn(&str) -> Option<(char, usize)>, torn: fn(&str) -> usize) -> Self {
         let mut plain = String::with_capacity(text.len());
         let mut origins = Vec::with_capacity(text.len() + 1);
         let mut at = 0;
@@ -131,7 +127,10 @@ fn torn_json_escape_start(text: &str) -> usize {
         None => tail == "\\",
     };
     let starts = text.match_indices('\\').map(|(at, _)| at);
-    starts.filter(|at| text.len() - at < 2 * UNICODE_ESCAPE_BYTES && is_torn(&text[*at..])).min().unwrap_or(text.len())
+    starts
+        .filter(|at| text.len() - at < 2 * UNICODE_ESCAPE_BYTES && is_torn(&text[*at..]))
+        .min()
+        .unwrap_or(text.len())
 }
 
 /// Percent codes at the end of a reading are none that could be resolved.

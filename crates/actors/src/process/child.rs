@@ -10,11 +10,11 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
 use super::exit::ProcessExit;
-use super::stdin::{ProcessStdin, StdinCloser};
-use super::spec::{ProcessSpec, SpawnError};
-use super::system::{self, ProcessGroup, ProcessRegistry};
-use super::output_tail::OutputTail;
 use super::manager::ProcessManager;
+use super::output_tail::OutputTail;
+use super::spec::{ProcessSpec, SpawnError};
+use super::stdin::{ProcessStdin, StdinCloser};
+use super::system::{self, ProcessGroup, ProcessRegistry};
 
 /// How long an exit waits for the end of stderr, where something else keeps it open. What the process itself wrote is in
 /// the pipe by then, and takes no longer than this to be read.
@@ -250,7 +250,8 @@ impl ProcessTask {
         let pipe = input.closer();
         // Whoever does not take it has dropped the order as well.
         let _ = gate.send(Ok(input));
-        let Self { group: body, registry: custody, stop_signals: orders, phase: told, stderr_tail: tail } = self;
+        let Self { group: body, registry: custody, stop_signals: orders, phase: told, stderr_tail: tail } =
+            self;
         let (is_drained, drained) = oneshot::channel();
         let drain = async {
             read_stderr(stderr, &tail).await;
@@ -308,7 +309,10 @@ async fn read_stderr(mut stderr: ChildStderr, tail: &Mutex<OutputTail>) {
     }
 }
 
-async fn wait_for_phase(mut phase: watch::Receiver<ProcessPhase>, is_reached: impl Fn(&ProcessPhase) -> bool) -> ProcessExit {
+async fn wait_for_phase(
+    mut phase: watch::Receiver<ProcessPhase>,
+    is_reached: impl Fn(&ProcessPhase) -> bool,
+) -> ProcessExit {
     let reached = phase.wait_for(is_reached).await.map(|phase| phase.exit().cloned());
     // Its task is gone only with the runtime that it runs in; what is known until then has to do.
     let last = match reached {

@@ -118,7 +118,10 @@ mod tests {
     fn exit_displays_its_cause() {
         assert_eq!(displayed(Some(0), None, &[]), "it exited with code 0");
         assert_eq!(displayed(None, None, &[]), "it ended, and how is not known");
-        assert_eq!(displayed(Some(127), None, &[]), "it exited with code 127 (often: a program was not found)");
+        assert_eq!(
+            displayed(Some(127), None, &[]),
+            "it exited with code 127 (often: a program was not found)"
+        );
         #[cfg(unix)]
         assert_eq!(displayed(None, Some(9), &[]), "it was ended by signal 9 (KILL)");
         assert_eq!(displayed(None, Some(99), &[]), "it was ended by signal 99");

@@ -7,9 +7,9 @@ use tokio::time::sleep;
 
 use super::child::Process;
 use super::exit::{ProcessExit, stderr_summary};
-use super::readiness::{ReadySignal, Readiness};
-use super::spec::{ProcessSpec, SpawnError};
 use super::manager::ProcessManager;
+use super::readiness::{Readiness, ReadySignal};
+use super::spec::{ProcessSpec, SpawnError};
 
 /// What is to be started, and when it is ready.
 #[derive(Clone)]

@@ -131,7 +131,12 @@ impl ProcessManager {
     pub fn new() -> Self {
         let troubles = broadcast::Sender::new(WARNINGS_MAX);
         let (custody, lives) = (OnceLock::new(), Mutex::default());
-        Self(Arc::new(Inner { registry: custody, tasks: lives, closing: watch::Sender::new(false), warnings: troubles }))
+        Self(Arc::new(Inner {
+            registry: custody,
+            tasks: lives,
+            closing: watch::Sender::new(false),
+            warnings: troubles,
+        }))
     }
 
     /// One that has begun; see [`begin`](Self::begin).

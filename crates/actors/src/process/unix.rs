@@ -1,21 +1,21 @@
 //! Processes on unix: groups, signals, a guardian, a record of what runs.
 
-mod process_group;
-mod watchdog;
 mod orphans;
 mod pid_file;
+mod process_group;
 mod process_table;
 mod signals;
+mod watchdog;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Mutex, broadcast};
 
+use self::pid_file::{PidFile, PidFileEntry};
 pub(super) use self::process_group::{ProcessGroup, kill_group, resident_bytes};
 use self::watchdog::Watchdog;
-use self::pid_file::{PidFileEntry, PidFile};
-use super::manager::{Orphan, OpenError, ManagerWarning};
+use super::manager::{ManagerWarning, OpenError, Orphan};
 
 /// What sees to it that nothing outlives the runtime.
 #[derive(Debug)]
@@ -48,7 +48,14 @@ impl ProcessRegistry {
         let prefix = format!("{:032x}-", random_u128()?);
         let guardian = Watchdog::new(&prefix, troubles.clone());
         let (record, started) = (Mutex::new(record), AtomicU64::new(0));
-        let custody = Self { watchdog: guardian, pid_file: record, boot_id: boot, marker_prefix: prefix, spawn_count: started, warnings: troubles };
+        let custody = Self {
+            watchdog: guardian,
+            pid_file: record,
+            boot_id: boot,
+            marker_prefix: prefix,
+            spawn_count: started,
+            warnings: troubles,
+        };
         custody.update_pid_file(|_| {}).await;
         Ok((custody, RecoveredOrphans { orphans: leftovers, damaged_lines: read.damaged_lines }))
     }

@@ -18,21 +18,21 @@ use mainstay_runtime::{Context, Failure, FinalizeContext, Worker, journal::milli
 use tokio::sync::watch;
 
 use super::{
-    attempt::{AttemptResult, run, open_stream},
-    request_table::RequestTable,
-    retry_budget::RetryBudget,
-    responder::Responder,
-    state::State,
+    attempt::{AttemptResult, open_stream, run},
     events::{
-        QueueHeld, QueueOverflow, QueueReleased, RequestDone, RequestFailed, RequestJoined, RequestRetry,
-        RequestStarted, RequestTimedOut, EventSink, RequestRef,
+        EventSink, QueueHeld, QueueOverflow, QueueReleased, RequestDone, RequestFailed, RequestJoined,
+        RequestRef, RequestRetry, RequestStarted, RequestTimedOut,
     },
-    gate::{GateChange, ReachabilityEvidence, Outage, BackendAvailability},
-    priority_queue::{PopOutcome, PushOutcome},
+    gate::{BackendAvailability, GateChange, Outage, ReachabilityEvidence},
     message::QueueMessage,
-    request_entry::{Attempt, RequestEntry, RequestPhase, Waiter},
     policy::QueuePolicy,
+    priority_queue::{PopOutcome, PushOutcome},
+    request_entry::{Attempt, RequestEntry, RequestPhase, Waiter},
+    request_table::RequestTable,
+    responder::Responder,
     retry::{RetryContext, RetryDecision, decide_after_attempt},
+    retry_budget::RetryBudget,
+    state::State,
     stats::{QueueStats, QueueView},
 };
 use crate::{
@@ -80,7 +80,11 @@ impl Worker for QueueActor {
                 desk.budget = memory.budget;
                 // This one finds out anew whether the backend can be reached.
                 let is_over = desk.gate.outage().is_none();
-                self.record_gate_change(ctx, &desk, memory.outage.filter(|_| is_over).map(GateChange::Released));
+                self.record_gate_change(
+                    ctx,
+                    &desk,
+                    memory.outage.filter(|_| is_over).map(GateChange::Released),
+                );
                 self.restore_requests(ctx, &mut desk);
             }
             // There was no incarnation before, or its successors could not start from what it left.
@@ -121,7 +125,8 @@ impl Worker for QueueActor {
                 self.record_gate_change(ctx, desk, change);
             }
             QueueMessage::ResponseStarted { id, response: answer } => {
-                let change = desk.gate.on_end(id, ReachabilityEvidence::Answered, desk.now, ctx.random_unit());
+                let change =
+                    desk.gate.on_end(id, ReachabilityEvidence::Answered, desk.now, ctx.random_unit());
                 self.requests.note_alive();
                 self.start_stream(ctx, desk, id, *answer);
                 self.record_gate_change(ctx, desk, change);
@@ -161,7 +166,14 @@ impl QueueActor {
     // === in ===
 
     /// Takes a request in, or turns it away. Once it is admitted, a crash of this handler does not lose it.
-    fn accept(&self, ctx: &Ctx, desk: &mut State, id: RequestId, mut request: Arc<Request>, caller: Responder) {
+    fn accept(
+        &self,
+        ctx: &Ctx,
+        desk: &mut State,
+        id: RequestId,
+        mut request: Arc<Request>,
+        caller: Responder,
+    ) {
         if self.requests.contains_id(id) || desk.is_running(id) {
             let error = Error::new(Reason::Internal).with_details("another request has the same id");
             return caller.fail(error.with_request_id(id));
@@ -324,7 +336,11 @@ impl QueueActor {
 
     fn schedule_retry(&self, ctx: &Ctx, desk: &mut State, id: RequestId, delay: Duration, reason: Reason) {
         let seen = |page: &RequestEntry| {
-            (RequestRef::new(page.lead_id(id), &page.request), page.attempts, self.wait_timeout(&page.request))
+            (
+                RequestRef::new(page.lead_id(id), &page.request),
+                page.attempts,
+                self.wait_timeout(&page.request),
+            )
         };
         let Some((subject, attempts, patience)) = self.requests.with_entry(id, seen) else { return };
         let not_before = desk.now.saturating_add(delay);
@@ -346,7 +362,9 @@ impl QueueActor {
     // === held ===
 
     fn availability(&self) -> BackendAvailability {
-        self.link_status.as_ref().map_or(BackendAvailability::Unknown, |link| BackendAvailability::from(&*link.borrow()))
+        self.link_status
+            .as_ref()
+            .map_or(BackendAvailability::Unknown, |link| BackendAvailability::from(&*link.borrow()))
     }
 
     fn watch_link(&self, ctx: &mut Ctx) {

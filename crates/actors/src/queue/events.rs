@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use mainstay_runtime::{
-    Context, Message, FinalizeContext,
+    Context, FinalizeContext, Message,
     journal::{Event, Level, millis},
 };
 use serde::{Deserialize, Serialize};

@@ -129,7 +129,8 @@ impl Gate {
     /// once.
     #[must_use]
     pub fn new(delay: Delay, link: BackendAvailability, now: Duration) -> Self {
-        let mut gate = Self { delay, availability: BackendAvailability::Unknown, outage: None, probes: Vec::new() };
+        let mut gate =
+            Self { delay, availability: BackendAvailability::Unknown, outage: None, probes: Vec::new() };
         // Whoever makes it can see for themselves that it is closed.
         let _ = gate.on_availability(link, now);
         gate
@@ -169,10 +170,14 @@ impl Gate {
         match (evidence, self.outage) {
             (ReachabilityEvidence::Answered, _) => self.release(),
             (ReachabilityEvidence::Unreachable(reason), None) => Some(self.close(reason, now, jitter)),
-            (ReachabilityEvidence::Unanswered(reason), None) if is_away => Some(self.close(reason, now, jitter)),
+            (ReachabilityEvidence::Unanswered(reason), None) if is_away => {
+                Some(self.close(reason, now, jitter))
+            }
             // What had started before the gate closed tells nothing new.
             (_, Some(_)) if is_trial.is_none() => None,
-            (ReachabilityEvidence::Unreachable(reason), Some(hold)) => Some(self.extend(hold, reason, now, jitter)),
+            (ReachabilityEvidence::Unreachable(reason), Some(hold)) => {
+                Some(self.extend(hold, reason, now, jitter))
+            }
             (ReachabilityEvidence::Unanswered(reason), Some(hold)) if is_away => {
                 Some(self.extend(hold, reason, now, jitter))
             }
@@ -194,7 +199,8 @@ impl Gate {
             BackendAvailability::Up => self.release(),
             // It has just gone: the next request shall try.
             BackendAvailability::Down if before != BackendAvailability::Down && self.outage.is_none() => {
-                let hold = Outage { since: now, reason: Reason::Disconnected, failures: 0, next_probe_at: now };
+                let hold =
+                    Outage { since: now, reason: Reason::Disconnected, failures: 0, next_probe_at: now };
                 self.outage = Some(hold);
                 Some(GateChange::Held(hold))
             }

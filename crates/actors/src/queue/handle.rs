@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use mainstay_runtime::{Address, CallError, Promise, SendErrorKind, Reply, SendError};
+use mainstay_runtime::{Address, CallError, Promise, Reply, SendError, SendErrorKind};
 
 use super::{download::Download, message::QueueMessage};
 use crate::{

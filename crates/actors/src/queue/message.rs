@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mainstay_runtime::{Message, Reply};
 
-use super::{attempt::AttemptResult, download::Download, body_pump::BodyTransfer};
+use super::{attempt::AttemptResult, body_pump::BodyTransfer, download::Download};
 use crate::{
     error::Error,
     request::{Request, RequestId, Response},

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{retry_budget::BudgetPolicy, priority_queue::PriorityQueuePolicy, retry::RetryPolicy};
+use super::{priority_queue::PriorityQueuePolicy, retry::RetryPolicy, retry_budget::BudgetPolicy};
 
 /// What a queue is told. A request can say otherwise of its own timeouts and retries.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

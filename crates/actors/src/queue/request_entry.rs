@@ -8,9 +8,9 @@ use std::{sync::Arc, time::Duration};
 use mainstay_runtime::Reply;
 
 use super::{
-    responder::{Responder, StreamFailure},
     download::Download,
     priority_queue::QueueItem,
+    responder::{Responder, StreamFailure},
 };
 use crate::{
     error::{Error, Reason},

@@ -17,11 +17,11 @@ use std::{
 };
 
 use super::{
-    responder::{Responder, StreamEndReply, StreamFailure},
     gate::ReachabilityEvidence,
     priority_queue::QueueItem,
-    request_entry::{Attempt, StreamStart, RequestEntry, RequestPhase, Waiter},
-    retry::{SideEffect, AttemptOutcome, RequestFacts, acted, has_broken},
+    request_entry::{Attempt, RequestEntry, RequestPhase, StreamStart, Waiter},
+    responder::{Responder, StreamEndReply, StreamFailure},
+    retry::{AttemptOutcome, RequestFacts, SideEffect, acted, has_broken},
 };
 use crate::{
     error::Reason,
@@ -183,7 +183,12 @@ impl RequestTable {
         match std::mem::replace(&mut waiter.responder, Responder::Streaming(Arc::clone(&verdict))) {
             Responder::Download(caller) => {
                 page.phase = RequestPhase::Streaming;
-                Some(StreamStart { request: Arc::clone(&page.request), reply: caller, failure: verdict, attempts: page.attempts })
+                Some(StreamStart {
+                    request: Arc::clone(&page.request),
+                    reply: caller,
+                    failure: verdict,
+                    attempts: page.attempts,
+                })
             }
             caller => {
                 waiter.responder = caller;
@@ -193,7 +198,11 @@ impl RequestTable {
     }
 
     /// Notes who waits for how the answer ended; gives that one back if the request was called off meanwhile.
-    pub(super) fn set_stream_end_reply(&self, id: RequestId, reader: StreamEndReply) -> Result<(), StreamEndReply> {
+    pub(super) fn set_stream_end_reply(
+        &self,
+        id: RequestId,
+        reader: StreamEndReply,
+    ) -> Result<(), StreamEndReply> {
         match self.lock().by_id.get_mut(&id).and_then(|page| page.waiters.first_mut()) {
             Some(waiter) => {
                 waiter.responder = Responder::StreamEnd(reader);
@@ -204,7 +213,13 @@ impl RequestTable {
     }
 
     /// Notes that the attempt under way failed for `setback` and that the request waits again, until `deadline`.
-    pub(super) fn schedule_retry(&self, id: RequestId, setback: Reason, not_before: Duration, deadline: Duration) {
+    pub(super) fn schedule_retry(
+        &self,
+        id: RequestId,
+        setback: Reason,
+        not_before: Duration,
+        deadline: Duration,
+    ) {
         if let Some(page) = self.lock().by_id.get_mut(&id) {
             page.last_failure = Some(setback);
             page.waiters.iter_mut().for_each(|waiter| waiter.deadline = deadline);

@@ -17,11 +17,11 @@ use http::StatusCode;
 use mainstay_runtime::policy::Delay;
 use serde::{Deserialize, Serialize};
 
-use super::{retry_budget::RetryBudget, gate::ReachabilityEvidence};
+use super::{gate::ReachabilityEvidence, retry_budget::RetryBudget};
 use crate::{
     error::{Error, Reason, retry_after},
     request::{Body, Request},
-    transport::{FullResponse, FailureKind, SendProgress, TransportError},
+    transport::{FailureKind, FullResponse, SendProgress, TransportError},
 };
 
 pub use crate::error::RETRY_AFTER_LIMIT;
@@ -142,14 +142,17 @@ pub fn decide_after_attempt(
     budget: &mut RetryBudget,
     moment: RetryContext,
 ) -> RetryDecision {
-    if let (ReachabilityEvidence::Unreachable(reason), AttemptOutcome::Failed(failure)) = (ReachabilityEvidence::from_outcome(outcome), outcome)
+    if let (ReachabilityEvidence::Unreachable(reason), AttemptOutcome::Failed(failure)) =
+        (ReachabilityEvidence::from_outcome(outcome), outcome)
         && failure.progress == SendProgress::NotSent
         && (facts.is_repeatable || !facts.may_have_acted)
         && !facts.is_spent
     {
         return RetryDecision::Requeue { reason };
     }
-    let Some(AttemptFailure { error, side_effect: acted, is_retryable: may_help, retry_after }) = AttemptFailure::from_outcome(outcome, moment.wall) else {
+    let Some(AttemptFailure { error, side_effect: acted, is_retryable: may_help, retry_after }) =
+        AttemptFailure::from_outcome(outcome, moment.wall)
+    else {
         return RetryDecision::Done;
     };
     let error = error.with_attempts(attempt).with_retry_after(retry_after);
@@ -167,7 +170,10 @@ pub fn decide_after_attempt(
         return RetryDecision::Fail(budget_exhausted_error(error));
     }
     let asked = retry_after.unwrap_or_default().min(policy.retry_after_max);
-    RetryDecision::RetryIn { delay: policy.delay.before(attempt, moment.jitter).max(asked), reason: error.reason }
+    RetryDecision::RetryIn {
+        delay: policy.delay.before(attempt, moment.jitter).max(asked),
+        reason: error.reason,
+    }
 }
 
 /// What a caller is told whose answer broke off in the middle, after the start of it was handed out. There is no other

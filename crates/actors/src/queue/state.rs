@@ -6,12 +6,12 @@ use mainstay_runtime::{Context, Timer};
 use tokio::sync::oneshot;
 
 use super::{
-    retry_budget::RetryBudget,
-    gate::{Gate, BackendAvailability},
-    priority_queue::PriorityQueue,
+    gate::{BackendAvailability, Gate},
     message::QueueMessage,
     permits::Permits,
     policy::QueuePolicy,
+    priority_queue::PriorityQueue,
+    retry_budget::RetryBudget,
     stats::{QueueStats, WaitingByPriority},
 };
 use crate::request::{Priority, RequestId};
@@ -140,7 +140,8 @@ mod tests {
     #[test]
     fn cancelled_attempt_keeps_its_permit_until_it_ends() {
         let policy = QueuePolicy { max_concurrent: 1, ..QueuePolicy::default() };
-        let (mut desk, id) = (State::new(&policy, BackendAvailability::Unknown, Duration::ZERO), RequestId(1));
+        let (mut desk, id) =
+            (State::new(&policy, BackendAvailability::Unknown, Duration::ZERO), RequestId(1));
         let mut called_off = desk.begin_attempt(id).unwrap();
         assert!(called_off.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty));
         desk.cancel(id);

@@ -84,7 +84,9 @@ impl Body {
     #[must_use]
     pub fn is_spent(&self) -> bool {
         match &self.0 {
-            BodySource::SingleUse { parts, .. } => parts.lock().unwrap_or_else(PoisonError::into_inner).is_none(),
+            BodySource::SingleUse { parts, .. } => {
+                parts.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+            }
             BodySource::Bytes(_) | BodySource::File(_) | BodySource::Factory { .. } => false,
         }
     }
@@ -102,8 +104,12 @@ impl Body {
                 let (length, parts) = Box::pin(file::open(path)).await?;
                 BodyReader::from_parts(Some(length), parts).check_empty().await
             }
-            BodySource::Factory { length, open } => BodyReader::from_parts(*length, open()).check_empty().await,
-            BodySource::SingleUse { length, parts } => BodyReader::from_single_use(*length, Arc::clone(parts)).check_empty().await,
+            BodySource::Factory { length, open } => {
+                BodyReader::from_parts(*length, open()).check_empty().await
+            }
+            BodySource::SingleUse { length, parts } => {
+                BodyReader::from_single_use(*length, Arc::clone(parts)).check_empty().await
+            }
         }
     }
 }
@@ -125,7 +131,9 @@ impl fmt::Debug for Body {
             BodySource::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
             BodySource::File(_) => f.write_str("a file"),
             BodySource::Factory { length, .. } => write!(f, "a stream of {length:?} bytes"),
-            BodySource::SingleUse { length, .. } => write!(f, "a stream of {length:?} bytes that is there once"),
+            BodySource::SingleUse { length, .. } => {
+                write!(f, "a stream of {length:?} bytes that is there once")
+            }
         }
     }
 }

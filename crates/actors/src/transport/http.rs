@@ -9,11 +9,11 @@
 //! redirects it there. It never sends again what failed, not even over a kept connection that the server had closed
 //! meanwhile: the failure says so (`is_on_kept_connection`), and `queue::retry` decides.
 
-mod stale_pool;
 mod error;
 mod receive;
-mod send;
 mod redirect;
+mod send;
+mod stale_pool;
 #[cfg(test)]
 pub(super) mod tests;
 mod upload;
@@ -34,12 +34,12 @@ use rustls::ClientConfig;
 use tokio::time::Instant;
 
 use self::{
-    stale_pool::StaleConnectionGuard,
     receive::ResponseReader,
-    send::send,
     redirect::{OutboundRequest, REDIRECTS_MAX},
+    send::send,
+    stale_pool::StaleConnectionGuard,
 };
-use super::{FullResponse, FailureKind, StreamingResponse, SendProgress, Transport, TransportError};
+use super::{FailureKind, FullResponse, SendProgress, StreamingResponse, Transport, TransportError};
 use crate::{
     error::{Error, Reason, Secrets},
     network::{Route, proxy::Proxy},
@@ -175,7 +175,11 @@ impl HttpTransport {
             after_failure: StaleConnectionGuard::none(),
             after_break: StaleConnectionGuard::none(),
             response_bytes_max: settings.response_bytes_max,
-            is_proxy_forwarding: settings.route.proxy.as_ref().is_some_and(|proxy| proxy.should_forward(is_secure)),
+            is_proxy_forwarding: settings
+                .route
+                .proxy
+                .as_ref()
+                .is_some_and(|proxy| proxy.should_forward(is_secure)),
             secrets: configured_secrets(settings, &headers),
         })
     }
@@ -189,7 +193,11 @@ impl HttpTransport {
         if self.is_proxy_forwarding { error::attribute_to_proxy(exchanged) } else { exchanged }
     }
 
-    async fn follow_redirects(&self, request: &Request, idle: Duration) -> Result<ResponseReader, TransportError> {
+    async fn follow_redirects(
+        &self,
+        request: &Request,
+        idle: Duration,
+    ) -> Result<ResponseReader, TransportError> {
         let mut hop = self.first_request(request);
         for redirects in 0..=REDIRECTS_MAX {
             let incoming = self
@@ -247,7 +255,13 @@ impl HttpTransport {
     /// After one broke, the others of that time may be closed as well, and a repeat must not meet them one by one.
     /// After a server's failure, what has no second chance (an unsafe method, no retries) avoids them. So does what
     /// follows a redirect of a request that must not be repeated: it cannot be brought about again.
-    fn needs_fresh_connection(&self, request: &Request, hop: &OutboundRequest, redirects: usize, now: Instant) -> bool {
+    fn needs_fresh_connection(
+        &self,
+        request: &Request,
+        hop: &OutboundRequest,
+        redirects: usize,
+        now: Instant,
+    ) -> bool {
         let has_one_chance = !hop.method.is_safe() || request.retries() == Some(0);
         self.after_break.is_active(now)
             || (has_one_chance && self.after_failure.is_active(now))
@@ -348,7 +362,9 @@ fn default_headers(settings: &HttpSettings) -> Result<HeaderMap, Error> {
 /// What goes out with every request and must not be told: the token, the headers, and what the proxy is told.
 fn configured_secrets(settings: &HttpSettings, headers: &HeaderMap) -> Secrets {
     let of_proxy = settings.route.proxy.iter().flat_map(Proxy::secrets).cloned();
-    Secrets::from_texts(settings.bearer_token.clone().into_iter().chain(of_proxy)).with_headers(headers).materialize()
+    Secrets::from_texts(settings.bearer_token.clone().into_iter().chain(of_proxy))
+        .with_headers(headers)
+        .materialize()
 }
 
 fn build_client(

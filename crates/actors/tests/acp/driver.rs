@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_actors::agent::acp::AcpDriver;
+use mainstay_actors::agent::driver::acp::AcpDriver;
 use mainstay_actors::agent::{
-    UpdateBroadcast, UpdateSubscription, AgentState, AgentUpdate, Driver, DriverError, UpdateEvent, AgentMessage, MessageId,
-    Observation, ReportedHealth, UpdateKind,
+    AgentMessage, AgentState, AgentUpdate, Driver, DriverError, MessageId, Observation, ReportedHealth,
+    UpdateBroadcast, UpdateEvent, UpdateKind, UpdateSubscription,
 };
 use mainstay_actors::error::{Error, Reason};
-use mainstay_actors::process::{Launch, ProcessSpec, Readiness, ProcessManager};
+use mainstay_actors::process::{Launch, ProcessManager, ProcessSpec, Readiness};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -128,8 +128,11 @@ async fn driver_start_prompt_stop_leaves_nothing_running() {
         assert_eq!(bed.prompt(2, "hello").await, Ok(turn_end("you said: hello")));
         assert_eq!(bed.driver.activity().in_flight, 0);
 
-        let wrong =
-            bed.driver.deliver(AgentMessage { id: MessageId(3), body: json!(7), deadline: None }).await.unwrap_err();
+        let wrong = bed
+            .driver
+            .deliver(AgentMessage { id: MessageId(3), body: json!(7), deadline: None })
+            .await
+            .unwrap_err();
         assert_eq!(wrong.reason, Reason::InvalidRequest);
         assert!(bed.is_recorded() && bed.driver.process().unwrap().pid > 0);
         bed.stop().await;
@@ -154,7 +157,10 @@ async fn crash_during_prompt_is_unknown_and_session_resumes() {
 
         bed.driver.restart().await.unwrap();
         bed.next_update_of(UpdateKind::Session).await;
-        assert_eq!(bed.next_update_of(UpdateKind::Session).await.body, json!({ "id": "s1", "how": "resumed" }));
+        assert_eq!(
+            bed.next_update_of(UpdateKind::Session).await.body,
+            json!({ "id": "s1", "how": "resumed" })
+        );
         // Nothing was said twice.
         assert_eq!(bed.prompt(4, "recall").await, Ok(turn_end("one | crash | recall")));
         bed.stop().await;
@@ -267,7 +273,10 @@ async fn protocol_violation_is_exited_while_process_runs() {
         bed.driver.restart().await.unwrap();
         let (incident, broken) = tokio::join!(bed.driver.wait_for_failure(), bed.prompt(2, "broken"));
         assert_eq!(broken.unwrap_err().reason, Reason::OutcomeUnknown);
-        assert!(exit_details(incident).contains("the agent broke the protocol: it wrote a message that is not JSON"));
+        assert!(
+            exit_details(incident)
+                .contains("the agent broke the protocol: it wrote a message that is not JSON")
+        );
         assert!(exit_details(bed.driver.check().await).contains("the agent broke the protocol"));
         bed.driver.restart().await.unwrap();
         assert_eq!(bed.prompt(3, "recall").await, Ok(turn_end("broken | recall")));
@@ -289,7 +298,10 @@ async fn start_without_acp_fails_and_leaves_nothing_running() {
             why
         };
         let why = run(shell("echo no key >&2; exit 4"), long).await;
-        assert!(why.log_text().contains("it exited with code 4; its last words on stderr: no key"), "{why:?}");
+        assert!(
+            why.log_text().contains("it exited with code 4; its last words on stderr: no key"),
+            "{why:?}"
+        );
         let words = "echo refused: $KEY at https://me:pass@host/a?b=c >&2; exit 4";
         let secret =
             |launch: &mut Launch| drop(launch.spec.env.insert("KEY".to_owned(), "sk-4711-x".to_owned()));
@@ -297,17 +309,22 @@ async fn start_without_acp_fails_and_leaves_nothing_running() {
         let told = "refused: [redacted] at https://[redacted]@host/a?[redacted]";
         assert!(why.log_text().ends_with(told), "{why:?}");
         let why = run(shell("exec cat"), long).await;
-        assert_eq!(why.log_text(), "the agent refused initialize: Method not found: initialize (code -32601)");
+        assert_eq!(
+            why.log_text(),
+            "the agent refused initialize: Method not found: initialize (code -32601)"
+        );
         assert_eq!(why.reason, Reason::AgentFailed);
         let why = run(shell("echo thinking >&2; sleep 1000"), short).await;
         assert!(why.log_text().contains("within 300ms; its last words on stderr: thinking"), "{why:?}");
         let why = run(vec!["mainstay-has-no-such-program".to_owned()], long).await;
         assert!(why.log_text().contains("there is no program"), "{why:?}");
-        let why = run(shell("read -r _"), |launch| launch.readiness = Readiness::Stdout("up".to_owned())).await;
+        let why =
+            run(shell("read -r _"), |launch| launch.readiness = Readiness::Stdout("up".to_owned())).await;
         assert_eq!(why.reason, Reason::InvalidConfig);
         let why = run(vec![example_path().display().to_string(), "--login".to_owned()], long).await;
         assert_eq!(why.reason, Reason::Unauthenticated);
-        let why = run([example_path().display().to_string(), "--version".into(), "2".into()].to_vec(), long).await;
+        let why =
+            run([example_path().display().to_string(), "--version".into(), "2".into()].to_vec(), long).await;
         assert!(why.log_text().contains("version 2"), "{why:?}");
     })
     .await;

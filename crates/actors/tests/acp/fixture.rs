@@ -6,10 +6,12 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use mainstay_actors::agent::acp::{
+use mainstay_actors::agent::driver::acp::{
     AcpClient, AcpError, AcpLimits, AcpOptions, AcpPrompt, SessionStart, TurnEnd,
 };
-use mainstay_actors::agent::{UpdateBroadcast, UpdateSubscription, AgentUpdate, UpdateEvent, MessageId, UpdateKind};
+use mainstay_actors::agent::{
+    AgentUpdate, MessageId, UpdateBroadcast, UpdateEvent, UpdateKind, UpdateSubscription,
+};
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
@@ -77,7 +79,10 @@ pub(crate) fn arguments(switches: &Switches) -> Vec<String> {
 }
 
 /// A client of the process that `command` starts.
-pub(crate) async fn spawn_client(mut command: Command, options: AcpOptions) -> Result<AcpClientFixture, AcpError> {
+pub(crate) async fn spawn_client(
+    mut command: Command,
+    options: AcpOptions,
+) -> Result<AcpClientFixture, AcpError> {
     let feed = UpdateBroadcast::default();
     let listener = feed.subscribe();
     let mut child = command
@@ -89,11 +94,20 @@ pub(crate) async fn spawn_client(mut command: Command, options: AcpOptions) -> R
         .unwrap();
     let (write, read) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     let client = AcpClient::open(read, write, feed, options.clone()).await?;
-    Ok(AcpClientFixture { client: Arc::new(client), updates: listener, host: AgentHost::Subprocess(child), options })
+    Ok(AcpClientFixture {
+        client: Arc::new(client),
+        updates: listener,
+        host: AgentHost::Subprocess(child),
+        options,
+    })
 }
 
 /// A client of an agent with these switches.
-pub(crate) async fn open_client(way: AgentTransport, switches: Switches, options: AcpOptions) -> Result<AcpClientFixture, AcpError> {
+pub(crate) async fn open_client(
+    way: AgentTransport,
+    switches: Switches,
+    options: AcpOptions,
+) -> Result<AcpClientFixture, AcpError> {
     match way {
         AgentTransport::Subprocess => {
             let mut command = Command::new(example_path());
@@ -109,7 +123,12 @@ pub(crate) async fn open_client(way: AgentTransport, switches: Switches, options
             body.spawn(async move { serve(read, write, switches).await.unwrap_or_default() });
             let (read, write) = tokio::io::split(ours);
             let client = AcpClient::open(read, write, feed, options.clone()).await?;
-            Ok(AcpClientFixture { client: Arc::new(client), updates: listener, host: AgentHost::InProcess(body), options })
+            Ok(AcpClientFixture {
+                client: Arc::new(client),
+                updates: listener,
+                host: AgentHost::InProcess(body),
+                options,
+            })
         }
     }
 }

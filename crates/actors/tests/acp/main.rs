@@ -21,12 +21,12 @@
 mod agent;
 #[cfg(unix)]
 mod driver;
+mod fixture;
 mod node_agent;
-mod violations;
 mod questions;
 mod resumption;
-mod fixture;
 mod turns;
+mod violations;
 
 /// Runs a scenario in both ways of reaching the agent, as two tests.
 macro_rules! both {

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use mainstay_actors::agent::acp::{AcpError, AcpLimits};
+use mainstay_actors::agent::driver::acp::{AcpError, AcpLimits};
 use mainstay_actors::agent::{MessageId, UpdateKind};
 use serde_json::json;
 
 use crate::both;
-use crate::fixture::{AcpClientFixture, AgentTransport, join_turn, turn_end, connected, connected_with_limits};
+use crate::fixture::{
+    AcpClientFixture, AgentTransport, connected, connected_with_limits, join_turn, turn_end,
+};
 
 /// The name of the next question.
 async fn next_ask(scene: &mut AcpClientFixture) -> String {
@@ -53,7 +55,10 @@ async fn cancelled_turn_cancels_its_asks(way: AgentTransport) {
     drop(turn);
     for _ in 0..3 {
         let settled = scene.next_update_of(UpdateKind::Settled).await;
-        assert_eq!((settled.message_id, settled.body), (Some(MessageId(5)), json!({ "outcome": "cancelled" })));
+        assert_eq!(
+            (settled.message_id, settled.body),
+            (Some(MessageId(5)), json!({ "outcome": "cancelled" }))
+        );
         assert!(open.remove(&settled.ask.unwrap()));
     }
     // The agent was told so, and says it.
@@ -91,7 +96,10 @@ async fn agent_exit_settles_open_asks(way: AgentTransport) {
     let mut scene = connected(way).await;
     let turn = scene.spawn_prompt(5, "ask");
     let name = next_ask(&mut scene).await;
-    drop(std::mem::replace(&mut scene.host, crate::fixture::AgentHost::InProcess(tokio::task::JoinSet::new())));
+    drop(std::mem::replace(
+        &mut scene.host,
+        crate::fixture::AgentHost::InProcess(tokio::task::JoinSet::new()),
+    ));
     assert_eq!(join_turn(turn).await, Err(AcpError::Closed));
     let settled = scene.next_update_of(UpdateKind::Settled).await;
     assert_eq!((settled.ask, settled.body), (Some(name), json!({ "outcome": "cancelled" })));

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use mainstay_actors::agent::UpdateKind;
-use mainstay_actors::agent::acp::{AcpError, AcpOptions, LostSession, SessionOrigin, SessionStart};
+use mainstay_actors::agent::driver::acp::{AcpError, AcpOptions, LostSession, SessionOrigin, SessionStart};
 use mainstay_actors::error::Reason;
 
 use crate::agent::Switches;
-use crate::fixture::{AcpClientFixture, AgentTransport, turn_end, open_client, with_timeout};
+use crate::fixture::{AcpClientFixture, AgentTransport, open_client, turn_end, with_timeout};
 
 fn switches_with(folder: &Path, resume: bool, load: bool) -> Switches {
     Switches { resume, load, sessions: Some(folder.to_owned()), ..Switches::default() }
@@ -15,7 +15,8 @@ fn switches_with(folder: &Path, resume: bool, load: bool) -> Switches {
 
 /// An agent that has crashed in the middle of its third prompt: what is left of it is its folder.
 async fn crash_in_third_prompt(switches: &Switches) -> (String, AcpOptions) {
-    let mut scene = open_client(AgentTransport::Subprocess, switches.clone(), AcpOptions::default()).await.unwrap();
+    let mut scene =
+        open_client(AgentTransport::Subprocess, switches.clone(), AcpOptions::default()).await.unwrap();
     let start = scene.start_session(None).await.unwrap();
     scene.prompt(1, "one").await.unwrap();
     scene.prompt(2, "two").await.unwrap();
@@ -115,7 +116,8 @@ async fn answer_to_ask_before_crash_is_unknown_after_it() {
     with_timeout(async {
         let folder = tempfile::tempdir().unwrap();
         let switches = switches_with(folder.path(), true, false);
-        let mut scene = open_client(AgentTransport::Subprocess, switches.clone(), AcpOptions::default()).await.unwrap();
+        let mut scene =
+            open_client(AgentTransport::Subprocess, switches.clone(), AcpOptions::default()).await.unwrap();
         let start = scene.start_session(None).await.unwrap();
         let turn = scene.spawn_prompt(1, "ask");
         let old = scene.next_update_of(UpdateKind::Ask).await.ask.unwrap();
@@ -132,7 +134,8 @@ async fn answer_to_ask_before_crash_is_unknown_after_it() {
 #[tokio::test]
 async fn start_session_relative_folder_errors() {
     with_timeout(async {
-        let scene = open_client(AgentTransport::InProcess, Switches::default(), AcpOptions::default()).await.unwrap();
+        let scene =
+            open_client(AgentTransport::InProcess, Switches::default(), AcpOptions::default()).await.unwrap();
         let refusal = scene.client.start_session(Path::new("here"), None).await.unwrap_err();
         assert_eq!(refusal.to_string(), "the working directory \"here\" has to be an absolute path");
         assert_eq!(refusal.to_error().reason, Reason::InvalidConfig);

@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use mainstay_actors::agent::acp::{AcpError, AcpLimits, AcpOptions, AcpPrompt, SessionOrigin};
-use mainstay_actors::agent::{UpdateEvent, MessageId, UPDATES_BUFFERED_MAX};
+use mainstay_actors::agent::driver::acp::{AcpError, AcpLimits, AcpOptions, AcpPrompt, SessionOrigin};
+use mainstay_actors::agent::{MessageId, UPDATES_BUFFERED_MAX, UpdateEvent};
 use mainstay_actors::error::Reason;
 use serde_json::json;
 
 use crate::agent::Switches;
 use crate::both;
-use crate::fixture::{AgentHost, AgentTransport, join_turn, turn_end, open_client, connected, connected_with_limits, with_timeout};
+use crate::fixture::{
+    AgentHost, AgentTransport, connected, connected_with_limits, join_turn, open_client, turn_end,
+    with_timeout,
+};
 
 both!(prompt_updates_carry_its_message_id);
 async fn prompt_updates_carry_its_message_id(way: AgentTransport) {
@@ -110,7 +113,8 @@ async fn unaccepted_or_oversized_prompt_is_not_sent() {
         let limits = AcpLimits { message_bytes_max: 10_000, ..AcpLimits::default() };
         let scene = connected_with_limits(AgentTransport::InProcess, limits).await;
         let image = json!([{ "type": "image", "data": "AA==", "mimeType": "image/png" }]);
-        let image = scene.client.prompt(MessageId(1), AcpPrompt::from_body(&image).unwrap()).await.unwrap_err();
+        let image =
+            scene.client.prompt(MessageId(1), AcpPrompt::from_body(&image).unwrap()).await.unwrap_err();
         assert_eq!(image.to_string(), "block 0 is an image, which this agent does not accept");
         let large = scene.prompt(2, &"x".repeat(10_000)).await.unwrap_err();
         assert!(

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use mainstay_actors::agent::acp::{AcpError, AcpLimits, AcpOptions};
+use mainstay_actors::agent::driver::acp::{AcpError, AcpLimits, AcpOptions};
 use mainstay_actors::error::Reason;
 
 use crate::agent::Switches;
 use crate::both;
-use crate::fixture::{AgentTransport, turn_end, open_client, connected, connected_with_limits, with_timeout};
+use crate::fixture::{AgentTransport, connected, connected_with_limits, open_client, turn_end, with_timeout};
 
 both!(stray_lines_within_limit_are_ignored);
 async fn stray_lines_within_limit_are_ignored(way: AgentTransport) {

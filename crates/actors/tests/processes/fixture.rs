@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mainstay_actors::process::{ProcessStdin, Process, ProcessSpec, ProcessManager};
+use mainstay_actors::process::{Process, ProcessManager, ProcessSpec, ProcessStdin};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::ChildStdout;

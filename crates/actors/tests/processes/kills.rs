@@ -5,8 +5,8 @@ use std::{env, process, thread};
 
 use mainstay_actors::process::Process;
 
-use crate::runtime_process::{RuntimeProcess, data_dir};
 use crate::fixture::{ProcessFixture, has_program, script};
+use crate::runtime_process::{RuntimeProcess, data_dir};
 
 /// How often a runtime is killed at a random moment; the variable asks for more.
 const KILLS: u64 = 20;
@@ -22,7 +22,9 @@ const SCRIPTS: [&str; 5] = [
 ];
 
 fn supported_scripts() -> impl Iterator<Item = &'static str> {
-    SCRIPTS.into_iter().filter(|kind| !kind.contains("setsid") || (has_program("setsid") && cfg!(target_os = "linux")))
+    SCRIPTS
+        .into_iter()
+        .filter(|kind| !kind.contains("setsid") || (has_program("setsid") && cfg!(target_os = "linux")))
 }
 
 #[tokio::test]

@@ -12,10 +12,10 @@
     reason = "a test that meets the unexpected should say so at once"
 )]
 
-mod runtime_process;
-mod shutdown;
 mod exits;
-mod watchdog;
+mod fixture;
 mod kills;
 mod orphans;
-mod fixture;
+mod runtime_process;
+mod shutdown;
+mod watchdog;

@@ -9,8 +9,8 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::runtime_process::{RuntimeProcess, data_dir, watchdog_pid, signal};
 use crate::fixture::{LIMIT, ProcessFixture, script};
+use crate::runtime_process::{RuntimeProcess, data_dir, signal, watchdog_pid};
 
 #[tokio::test]
 #[ignore = "run by another test, in a process of its own"]

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use mainstay_actors::process::{Process, ProcessSpec, SpawnError, ProcessManager};
+use mainstay_actors::process::{Process, ProcessManager, ProcessSpec, SpawnError};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
-use crate::fixture::{LIMIT, RunningProcess, ProcessFixture, has_program, script};
+use crate::fixture::{LIMIT, ProcessFixture, RunningProcess, has_program, script};
 
 /// Does not end when it is asked to.
 const STUBBORN: &str = "trap '' TERM; echo up; while :; do sleep 1000; done";
@@ -15,8 +15,9 @@ const STUBBORN: &str = "trap '' TERM; echo up; while :; do sleep 1000; done";
 #[tokio::test]
 async fn obedient_process_exits_by_itself() {
     let scene = ProcessFixture::new().await;
-    let mut it =
-        scene.start_ready(&script("trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.1; done")).await;
+    let mut it = scene
+        .start_ready(&script("trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.1; done"))
+        .await;
     let exit = timeout(LIMIT, it.process.stop()).await.unwrap();
     assert_eq!((exit.code, exit.signal), (Some(3), None));
     assert_eq!(it.wait_gone().await, "bye\n");
@@ -25,7 +26,8 @@ async fn obedient_process_exits_by_itself() {
 #[tokio::test]
 async fn stubborn_process_is_killed_after_its_grace() {
     let scene = ProcessFixture::new().await;
-    let mut it = scene.start_ready(&ProcessSpec { grace: Duration::from_millis(100), ..script(STUBBORN) }).await;
+    let mut it =
+        scene.start_ready(&ProcessSpec { grace: Duration::from_millis(100), ..script(STUBBORN) }).await;
     let exit = timeout(LIMIT, it.process.stop()).await.unwrap();
     assert_eq!((exit.code, exit.signal, exit.survivors.len()), (None, Some(9), 0));
     it.wait_gone().await;
@@ -108,7 +110,8 @@ async fn daemonized_descendant_is_ended() {
     let scene = ProcessFixture::new().await;
     // Its parents are gone, and it has a session and a group of its own.
     let daemon = "(setsid sh -c '(trap \"\" TERM; echo up; exec sleep 1000) &' &); sleep 1000 & wait";
-    let mut it = scene.start_ready(&ProcessSpec { grace: Duration::from_millis(100), ..script(daemon) }).await;
+    let mut it =
+        scene.start_ready(&ProcessSpec { grace: Duration::from_millis(100), ..script(daemon) }).await;
     timeout(LIMIT, it.process.stop()).await.unwrap();
     it.wait_gone().await;
     // The same where the process itself is gone first.
@@ -124,8 +127,9 @@ async fn unmarked_descendant_is_found_by_its_ancestors() {
         return;
     }
     let scene = ProcessFixture::new().await;
-    let mut it =
-        scene.start_ready(&script("env -i $(command -v setsid) /bin/sh -c 'echo up; exec sleep 1000'; exit 0")).await;
+    let mut it = scene
+        .start_ready(&script("env -i $(command -v setsid) /bin/sh -c 'echo up; exec sleep 1000'; exit 0"))
+        .await;
     timeout(LIMIT, it.process.stop()).await.unwrap();
     it.wait_gone().await;
 }
@@ -177,8 +181,10 @@ async fn stopping_twice_equals_once() {
 #[tokio::test]
 async fn stopped_process_leaves_the_pid_file() {
     let scene = ProcessFixture::new().await;
-    let (first, second) =
-        (scene.start_ready(&script("echo up; read -r _")).await, scene.start_ready(&script("echo up; read -r _")).await);
+    let (first, second) = (
+        scene.start_ready(&script("echo up; read -r _")).await,
+        scene.start_ready(&script("echo up; read -r _")).await,
+    );
     let has = |it: &Process| scene.pid_file_text().contains(&it.identity().marker);
     assert!(has(&first.process) && has(&second.process));
     first.process.stop().await;
@@ -190,7 +196,9 @@ async fn close_stops_everything_and_refuses_new_starts() {
     let scene = ProcessFixture::new().await;
     let mut all = Vec::new();
     for _ in 0..5 {
-        all.push(scene.start_ready(&script("trap 'exit 3' TERM; echo up; while :; do sleep 0.1; done")).await);
+        all.push(
+            scene.start_ready(&script("trap 'exit 3' TERM; echo up; while :; do sleep 0.1; done")).await,
+        );
     }
     timeout(LIMIT, scene.manager.close()).await.unwrap();
     for it in &mut all {
@@ -213,7 +221,8 @@ async fn processes_run_without_a_data_dir() {
 async fn memory_includes_all_descendants() {
     let scene = ProcessFixture::new().await;
     let alone = scene.start_ready(&script("echo up; read -r _")).await;
-    let with_others = scene.start_ready(&script("for i in 1 2 3 4; do sleep 1000 & done; echo up; read -r _")).await;
+    let with_others =
+        scene.start_ready(&script("for i in 1 2 3 4; do sleep 1000 & done; echo up; read -r _")).await;
     let (one, five) = (alone.process.memory().await.unwrap(), with_others.process.memory().await.unwrap());
     assert!(one > 100_000 && five > one * 2, "{one} {five}");
     alone.process.stop().await;

@@ -2,12 +2,12 @@
 
 use std::process;
 
-use mainstay_actors::process::{Process, ManagerWarning};
+use mainstay_actors::process::{ManagerWarning, Process};
 use rustix::process::Signal;
 use tokio::time::timeout;
 
-use crate::runtime_process::{RuntimeProcess, data_dir, watchdog_pid, signal};
 use crate::fixture::{LIMIT, ProcessFixture, script};
+use crate::runtime_process::{RuntimeProcess, data_dir, signal, watchdog_pid};
 
 /// How the marks of the runtime that this is a process of begin.
 fn marker_prefix(process: &Process) -> String {

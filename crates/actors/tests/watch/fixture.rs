@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mainstay_actors::cache::watch::{Roots, WatchActor, WatchMessage, WatchPolicy};
-use mainstay_actors::cache::{CacheActor, CacheHandle, FileCache, EntryOptions};
+use mainstay_actors::cache::{CacheActor, CacheHandle, EntryOptions, FileCache};
 use mainstay_actors::error::{Error, Reason};
 use mainstay_runtime::journal::{Delivery, Record, Subscription};
 use mainstay_runtime::policy::{ChildPolicy, Delay};
@@ -71,7 +71,17 @@ impl WatchFixture {
         let runtime = Runtime::builder().start(tree).await.unwrap();
         let events = runtime.journal().subscribe();
         let files = FileCache::new(cache.clone(), roots);
-        Self { files, cache, watch, runtime, events, base: top, root, marker_count: Cell::default(), _folder: folder }
+        Self {
+            files,
+            cache,
+            watch,
+            runtime,
+            events,
+            base: top,
+            root,
+            marker_count: Cell::default(),
+            _folder: folder,
+        }
     }
 
     pub(crate) fn path(&self, file: &str) -> PathBuf {

@@ -6,10 +6,10 @@
     reason = "a test that meets the unexpected should say so at once"
 )]
 
-mod many_files;
+mod fixture;
 mod folders;
 mod lost_roots;
+mod many_files;
+mod saves;
 #[cfg(unix)]
 mod uncached;
-mod saves;
-mod fixture;

@@ -5,15 +5,20 @@ use std::time::Duration;
 use mainstay_actors::agent::{AgentReport, AgentStatus};
 use mainstay_actors::error::{Error, Reason};
 use mainstay_runtime::journal::millis;
-use mainstay_runtime::{ActorStatus as ActorStatus, ActorInfo};
+use mainstay_runtime::{ActorInfo, ActorStatus};
 
 use super::next_step::{NextStepInput, next_step};
 use crate::agent_factory::RestartLimits;
-use crate::time_point::TimePoint;
 use crate::status::{AgentBudget, AgentView, ResolvedError};
+use crate::time_point::TimePoint;
 
 /// See the module.
-pub(super) fn view(report: AgentReport, vitals: &ActorInfo, terms: &RestartLimits, moment: TimePoint) -> AgentView {
+pub(super) fn view(
+    report: AgentReport,
+    vitals: &ActorInfo,
+    terms: &RestartLimits,
+    moment: TimePoint,
+) -> AgentView {
     let (status, since) = effective_status(vitals, &report);
     let gave_up = vitals.status == ActorStatus::Failed;
     let at = |at| moment.format_wall_time(at);
@@ -63,7 +68,11 @@ pub(super) fn view(report: AgentReport, vitals: &ActorInfo, terms: &RestartLimit
 }
 
 /// Why the last incarnation ended: as what is wrong, or, where the agent has been seen alive since, as what is over.
-fn classify_crash(vitals: &ActorInfo, status: AgentStatus, moment: TimePoint) -> (Option<String>, Option<ResolvedError>) {
+fn classify_crash(
+    vitals: &ActorInfo,
+    status: AgentStatus,
+    moment: TimePoint,
+) -> (Option<String>, Option<ResolvedError>) {
     let Some(said) = vitals.last_error.clone() else { return (None, None) };
     match status {
         AgentStatus::Healthy | AgentStatus::Degraded | AgentStatus::Unknown => {

@@ -75,7 +75,10 @@ pub(super) enum AgentError {
 impl AgentStore {
     /// All of them healthy from `now` on, with empty memories.
     pub(super) fn new(ids: &[String], now: Instant) -> Self {
-        Self { agents: ids.iter().map(|id| (id.clone(), AgentRecord::new(now))).collect(), known_ids: list_ids(ids) }
+        Self {
+            agents: ids.iter().map(|id| (id.clone(), AgentRecord::new(now))).collect(),
+            known_ids: list_ids(ids),
+        }
     }
 
     /// Which life the agent is in.
@@ -175,7 +178,13 @@ fn list_ids(ids: &[String]) -> Arc<str> {
 
 impl AgentRecord {
     fn new(now: Instant) -> Self {
-        Self { condition: AgentCondition::Healthy, generation: 1, since: now, error_count: 0, memory: empty_memory() }
+        Self {
+            condition: AgentCondition::Healthy,
+            generation: 1,
+            since: now,
+            error_count: 0,
+            memory: empty_memory(),
+        }
     }
 
     /// Starts the next life, which remembers nothing of the last.

@@ -27,7 +27,7 @@ use tokio::{
 use crate::listener;
 
 use super::{
-    faults::{InjectedFailure, FaultHit},
+    faults::{FaultHit, InjectedFailure},
     problem::ProblemResponse,
     routes,
     sockets::{self, SocketSession},
@@ -61,8 +61,12 @@ async fn serve(stream: TcpStream, world: Arc<BackendState>, router: TowerToHyper
     let Parts { io, read_buf, .. } = connection.into_parts();
     let visit = upgraded.lock().unwrap_or_else(PoisonError::into_inner).take();
     match (served, visit) {
-        (Ok(()), Some(visit)) => sockets::serve_socket(io.into_inner(), &read_buf, visit, world.clone()).await,
-        (Err(error), _) if error.source().is_some_and(|cause| cause.is::<ResetByFault>()) => reset(io.into_inner()),
+        (Ok(()), Some(visit)) => {
+            sockets::serve_socket(io.into_inner(), &read_buf, visit, world.clone()).await
+        }
+        (Err(error), _) if error.source().is_some_and(|cause| cause.is::<ResetByFault>()) => {
+            reset(io.into_inner())
+        }
         // Clients come and go; nobody else needs to know.
         (served, _) => tracing::debug!(?served, "a connection ended"),
     }

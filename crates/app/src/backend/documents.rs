@@ -71,7 +71,11 @@ pub(super) fn find(path: &str) -> Option<&'static Document> {
 /// there were more.
 pub(super) fn search(query: &str) -> (Vec<SearchHit>, bool) {
     let query = query.to_lowercase();
-    let mut hits: Vec<SearchHit> = DOCUMENTS.iter().flat_map(numbered_lines).filter(|hit| contains_ignoring_case(hit.text, &query)).collect();
+    let mut hits: Vec<SearchHit> = DOCUMENTS
+        .iter()
+        .flat_map(numbered_lines)
+        .filter(|hit| contains_ignoring_case(hit.text, &query))
+        .collect();
     let truncated = hits.len() > HITS_MAX;
     hits.truncate(HITS_MAX);
     (hits, truncated)

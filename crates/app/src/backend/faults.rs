@@ -312,7 +312,8 @@ mod tests {
 
     use super::*;
 
-    const UNAVAILABLE: InjectedFailure = InjectedFailure::Status { status: StatusCode::SERVICE_UNAVAILABLE, retry_after: Some(2) };
+    const UNAVAILABLE: InjectedFailure =
+        InjectedFailure::Status { status: StatusCode::SERVICE_UNAVAILABLE, retry_after: Some(2) };
 
     fn parse(fault: &Value) -> Result<Fault, FaultError> {
         let fault = Fault::from_json(fault.to_string().as_bytes())?;

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
 use super::{
-    agents::{HealthBody, AgentError},
+    agents::{AgentError, HealthBody},
     documents,
     faults::{Fault, FaultError},
     problem::ProblemResponse,
@@ -55,15 +55,24 @@ pub(super) fn router(world: Arc<BackendState>) -> Router {
         .with_state(world)
 }
 
-async fn health(State(world): State<Arc<BackendState>>, PathParam(id): PathParam) -> Result<Json<HealthBody>, ProblemResponse> {
+async fn health(
+    State(world): State<Arc<BackendState>>,
+    PathParam(id): PathParam,
+) -> Result<Json<HealthBody>, ProblemResponse> {
     Ok(Json(world.health(&id).await?))
 }
 
-async fn restart(State(world): State<Arc<BackendState>>, PathParam(id): PathParam) -> Result<Json<HealthBody>, ProblemResponse> {
+async fn restart(
+    State(world): State<Arc<BackendState>>,
+    PathParam(id): PathParam,
+) -> Result<Json<HealthBody>, ProblemResponse> {
     Ok(Json(world.restart(&id)?))
 }
 
-async fn state(State(world): State<Arc<BackendState>>, PathParam(id): PathParam) -> Result<Json<Value>, ProblemResponse> {
+async fn state(
+    State(world): State<Arc<BackendState>>,
+    PathParam(id): PathParam,
+) -> Result<Json<Value>, ProblemResponse> {
     Ok(Json(world.state(&id).await?))
 }
 
@@ -89,7 +98,10 @@ async fn message(
 async fn file(PathParam(path): PathParam) -> Result<Response, ProblemResponse> {
     let document = documents::find(&path).ok_or_else(|| {
         let known: Vec<_> = documents::DOCUMENTS.iter().map(|document| document.path).collect();
-        ProblemResponse::new(StatusCode::NOT_FOUND, format!("there is no such file; there is {}", known.join(", ")))
+        ProblemResponse::new(
+            StatusCode::NOT_FOUND,
+            format!("there is no such file; there is {}", known.join(", ")),
+        )
     })?;
     Ok(([(header::CONTENT_TYPE, document.media_type)], document.text).into_response())
 }
@@ -118,7 +130,10 @@ async fn echo(headers: HeaderMap, BodyBytes(body): BodyBytes) -> (HeaderMap, Byt
     (pairs.collect(), body)
 }
 
-async fn fault(State(world): State<Arc<BackendState>>, BodyBytes(body): BodyBytes) -> Result<Json<Value>, ProblemResponse> {
+async fn fault(
+    State(world): State<Arc<BackendState>>,
+    BodyBytes(body): BodyBytes,
+) -> Result<Json<Value>, ProblemResponse> {
     let fault = Fault::from_json(&body)?;
     let injected = json!({ "injected": fault });
     world.inject(fault, Instant::now())?;
@@ -209,6 +224,7 @@ async fn read_body(body: Body) -> Result<Bytes, ProblemResponse> {
 }
 
 fn parse_json(body: &[u8]) -> Result<Value, ProblemResponse> {
-    serde_json::from_slice(body)
-        .map_err(|error| ProblemResponse::new(StatusCode::BAD_REQUEST, format!("the body must be JSON: {error}")))
+    serde_json::from_slice(body).map_err(|error| {
+        ProblemResponse::new(StatusCode::BAD_REQUEST, format!("the body must be JSON: {error}"))
+    })
 }

@@ -30,7 +30,7 @@ use tokio_tungstenite::{
 use super::{
     events::{EventFrames, NextEvent},
     problem::ProblemResponse,
-    state::{SocketFaults, BackendState},
+    state::{BackendState, SocketFaults},
 };
 
 /// A frame or message from a client has at most this many bytes; a larger one closes the socket with 1009.
@@ -78,7 +78,10 @@ pub(super) async fn handshake(
     request: Request,
 ) -> Result<Response, ProblemResponse> {
     if world.refuses_handshakes() {
-        return Err(ProblemResponse::new(StatusCode::SERVICE_UNAVAILABLE, "a fault refuses WebSockets for a while"));
+        return Err(ProblemResponse::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "a fault refuses WebSockets for a while",
+        ));
     }
     let mut response = create_response_with_body(&request, Body::empty).map_err(handshake_problem)?;
     response.extensions_mut().insert(SocketSession::new(&world));
@@ -111,7 +114,15 @@ where
     let mut pulse = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
     pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let SocketSession { faults: orders, drops_seen: cuts, last, after } = visit;
-    let socket = BackendSocket { stream, world, last, after, has_heard_client: false, unanswered_pings: 0, ping_timer: pulse };
+    let socket = BackendSocket {
+        stream,
+        world,
+        last,
+        after,
+        has_heard_client: false,
+        unanswered_pings: 0,
+        ping_timer: pulse,
+    };
     socket.run(orders, cuts).await;
 }
 
@@ -199,7 +210,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> BackendSocket<S> {
             Message::Text(text) => self.handle_frame(&text).await,
             Message::Binary(_) => self.send_error("binary frames mean nothing here").await,
             // Pings and closes are answered by the WebSocket layer with the next read.
-            Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => SocketFlow::Continue(()),
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {
+                SocketFlow::Continue(())
+            }
         }
     }
 

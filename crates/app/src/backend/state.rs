@@ -10,9 +10,9 @@ use serde_json::Value;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    agents::{AgentStore, HealthBody, AgentError},
-    events::{EventLog, AgentEvent},
-    faults::{Fault, FaultInjector, FaultError, FaultHit},
+    agents::{AgentError, AgentStore, HealthBody},
+    events::{AgentEvent, EventLog},
+    faults::{Fault, FaultError, FaultHit, FaultInjector},
 };
 
 /// What every WebSocket has to obey at once.
@@ -166,7 +166,10 @@ impl BackendState {
     }
 
     /// Changes an agent's condition and wakes who waits for that.
-    fn update<T>(&self, change: impl FnOnce(&mut AgentStore) -> Result<T, AgentError>) -> Result<T, AgentError> {
+    fn update<T>(
+        &self,
+        change: impl FnOnce(&mut AgentStore) -> Result<T, AgentError>,
+    ) -> Result<T, AgentError> {
         let changed = change(&mut self.agents());
         self.changes.send_replace(());
         changed

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use futures_util::stream::{self, AbortHandle, BoxStream, SelectAll};
 use futures_util::{Stream, StreamExt};
-use mainstay_actors::agent::{UpdateSubscription, UpdateEvent};
+use mainstay_actors::agent::{UpdateEvent, UpdateSubscription};
 use mainstay_actors::error::{Error, Reason};
 use serde_json::{Value, json};
 
 use super::agent::reply_json;
 use crate::agents::Agents;
-use crate::letters::{SendOptions, PendingReply};
+use crate::letters::{PendingReply, SendOptions};
 
 /// Letters of one client that have no answer yet; further ones are turned away.
 const PENDING_MESSAGES_MAX: usize = 1024;
@@ -49,14 +49,16 @@ impl PendingMessages {
             let agent = agent.clone();
             async move {
                 match stage {
-                    SendState::Unsent(agents, body, options) => match agents.send(&agent, body, options).await {
-                        Ok(sent) => {
-                            let accepted = json!({ "id": id, "letter": sent.id() });
-                            let text = json!({ "agent": agent, "accepted": accepted }).to_string();
-                            Some((text, SendState::Sent(sent)))
+                    SendState::Unsent(agents, body, options) => {
+                        match agents.send(&agent, body, options).await {
+                            Ok(sent) => {
+                                let accepted = json!({ "id": id, "letter": sent.id() });
+                                let text = json!({ "agent": agent, "accepted": accepted }).to_string();
+                                Some((text, SendState::Sent(sent)))
+                            }
+                            Err(error) => Some((super::session::reply(id, Err(error)), SendState::Ended)),
                         }
-                        Err(error) => Some((super::session::reply(id, Err(error)), SendState::Ended)),
-                    },
+                    }
                     SendState::Sent(sent) => {
                         let letter = sent.id();
                         let answer = sent.answer().await.map(|answer| reply_json(letter, &answer));
@@ -127,7 +129,10 @@ impl UpdateStreams {
 }
 
 /// Everything that a listener hears, and that it hears no more.
-fn updates_of(listener: UpdateSubscription, agent: String) -> impl Stream<Item = (String, Option<UpdateEvent>)> + Send {
+fn updates_of(
+    listener: UpdateSubscription,
+    agent: String,
+) -> impl Stream<Item = (String, Option<UpdateEvent>)> + Send {
     stream::unfold(Some(listener), move |listener| {
         let agent = agent.clone();
         async move {

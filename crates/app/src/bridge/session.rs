@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::agent::{AgentAction, BridgeAgentCommand, send_options};
+use super::agent_streams::{PendingMessages, UpdateStreams};
 use super::command::{self, BridgeCommand};
-use super::agent_streams::{UpdateStreams, PendingMessages};
 use super::requests::PendingRequests;
 use crate::mainstay::Mainstay;
 

@@ -136,7 +136,10 @@ async fn message_is_cancelled_once_and_its_sender_is_notified() {
     assert_eq!(other.request("call_off", json!({"letter": letter})).await["ok"], json!({"called_off": true}));
     let reply = session.receive().await;
     assert_eq!((&reply["id"], &reply["error"]["reason"]), (&json!(7), &json!("cancelled")), "{reply}");
-    assert_eq!(other.request("call_off", json!({"letter": letter})).await["ok"], json!({"called_off": false}));
+    assert_eq!(
+        other.request("call_off", json!({"letter": letter})).await["ok"],
+        json!({"called_off": false})
+    );
     scene.stop().await;
 }
 
@@ -335,7 +338,11 @@ async fn request_is_cancelled_once_by_its_command_id() {
     let [called_off, cancel] = replies;
     assert_eq!((&called_off["id"], &called_off["error"]["reason"]), (&json!(8), &json!("cancelled")));
     assert_eq!((&cancel["id"], &cancel["ok"]), (&json!(9), &json!({"cancelled": true})));
-    assert_eq!(scene.wait_for_event("request_failed").await.fields["reason"], "cancelled", "and at the queue as well");
+    assert_eq!(
+        scene.wait_for_event("request_failed").await.fields["reason"],
+        "cancelled",
+        "and at the queue as well"
+    );
     session.commands.send(with_id(10, &json!({"type": "cancel", "request": 8}))).await.unwrap();
     assert_eq!(session.receive().await["ok"], json!({"cancelled": false}));
     scene.stop().await;

@@ -16,7 +16,11 @@ use crate::actors::agent::{AgentUpdate, UpdateKind};
 use crate::bridge::{self, AgentAction, BridgeCommand};
 use crate::config;
 
-pub(super) async fn run(out: &mut Output, client: &mut BridgeClient, command: AgentSubcommand) -> Result<(), CliError> {
+pub(super) async fn run(
+    out: &mut Output,
+    client: &mut BridgeClient,
+    command: AgentSubcommand,
+) -> Result<(), CliError> {
     let steered = |id, action| (id, action, false);
     let (id, action, json) = match command {
         AgentSubcommand::Show { id, output: shape } => (id, AgentAction::Show {}, shape.json),
@@ -75,11 +79,13 @@ async fn add(client: &mut BridgeClient, file: &Path) -> Result<Value, CliError> 
     let config = block.as_object().cloned().unwrap_or_default();
     // Whether the id is one, the runtime says as it does of every other key.
     let id = config.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
-    client.request(agent_command(id, AgentAction::Add { config })).await.map_err(|failure| match failure.error() {
-        Some(error) if error.reason == Reason::InvalidConfig => {
-            CliError::usage(format!("{}: {}", file.display(), error.log_text()))
+    client.request(agent_command(id, AgentAction::Add { config })).await.map_err(|failure| {
+        match failure.error() {
+            Some(error) if error.reason == Reason::InvalidConfig => {
+                CliError::usage(format!("{}: {}", file.display(), error.log_text()))
+            }
+            _ => failure,
         }
-        _ => failure,
     })
 }
 
@@ -140,8 +146,10 @@ mod tests {
 
     #[test]
     fn update_is_one_line_and_question_shows_answer_command() {
-        let of =
-            |kind| AgentUpdate { message_id: Some(MessageId(7)), ..AgentUpdate::new(kind, json!({"step": 3})) };
+        let of = |kind| AgentUpdate {
+            message_id: Some(MessageId(7)),
+            ..AgentUpdate::new(kind, json!({"step": 3}))
+        };
         let updates = [
             AgentUpdate::new(UpdateKind::Message, json!("two\nlines \u{1b}[2J")),
             of(UpdateKind::Progress),

@@ -82,7 +82,10 @@ fn facts(agent: &AgentView, now: Timestamp) -> Vec<(&'static str, String)> {
         ("last error", error.or_else(|| agent.last_error.clone()).or(past).unwrap_or_else(none)),
         ("letters", format!("{} under way, {} waiting", agent.messages_in_flight, agent.messages_waiting)),
         ("state kept", agent.state_saved_at.as_ref().map_or_else(none, |at| format!("read {}", ago(at)))),
-        ("uptime", agent.uptime_s.map_or_else(none, |seconds| format!("{}, as it says", format_seconds(seconds)))),
+        (
+            "uptime",
+            agent.uptime_s.map_or_else(none, |seconds| format!("{}, as it says", format_seconds(seconds))),
+        ),
         ("errors", agent.error_count.map_or_else(none, |errors| format!("{errors}, as it says"))),
     ]);
     facts

@@ -46,9 +46,10 @@ fn summary(record: &Record) -> (String, Style) {
         ),
         "budget_reset" => ("its whole budget was given back by hand".to_owned(), Style::Plain),
         "start_ordered" => (format!("told by hand to {}", fields.show("order")), Style::Plain),
-        "dead_letter" => {
-            (format!("message {} not handled: {}", fields.show("label"), fields.show("reason")), Style::Warning)
-        }
+        "dead_letter" => (
+            format!("message {} not handled: {}", fields.show("label"), fields.show("reason")),
+            Style::Warning,
+        ),
         "connection_state" => connection(&fields),
         "agent_health" => health(&fields),
         "agent_stuck" => (
@@ -272,10 +273,16 @@ mod tests {
     #[test]
     fn agent_and_message_events_have_summaries() {
         let failed = |reason: &str, code: &str, attempts: u32| {
-            summary_of("letter_failed", json!({"letter": 7, "attempts": attempts, "code": code, "reason": reason}))
+            summary_of(
+                "letter_failed",
+                json!({"letter": 7, "attempts": attempts, "code": code, "reason": reason}),
+            )
         };
         let told = [
-            summary_of("agent_stuck", json!({"quiet_ms": 100_000, "progress_timeout_ms": 90_000, "in_flight": 1})),
+            summary_of(
+                "agent_stuck",
+                json!({"quiet_ms": 100_000, "progress_timeout_ms": 90_000, "in_flight": 1}),
+            ),
             summary_of("agent_stuck", json!({"quiet_ms": 500, "progress_timeout_ms": 400, "in_flight": 2})),
             summary_of("agent_state_set_aside", json!({"read_at": "2026-03-01T11:00:00Z", "bytes": 1234})),
             summary_of("agent_session_lost", json!({"id": "s1", "why": "it was about another folder"})),

@@ -9,9 +9,9 @@ use mainstay_runtime::clock::{Clock, SystemClock};
 use mainstay_runtime::journal::{Cursor, Entry, Reader, Record};
 use tokio::time::sleep;
 
-use super::event_format;
 use super::args::EventsArgs;
 use super::error::CliError;
+use super::event_format;
 use super::output::Output;
 use crate::{DataDir, Reason};
 

@@ -1,7 +1,7 @@
 //! Shows a runtime's answers to a person.
 
 use mainstay_actors::connection::status::ConnectionState;
-use mainstay_runtime::{ActorStatus as ActorStatus, TreeNode};
+use mainstay_runtime::{ActorStatus, TreeNode};
 use serde_json::Value;
 
 use super::agent_report;
@@ -133,7 +133,11 @@ fn actor_status(status: ActorStatus) -> (&'static str, Style) {
 }
 
 /// A response, or the error in its place; with `json`, the error goes to stdout as well.
-pub(super) fn response(out: &mut Output, answer: Result<Value, CliError>, json: bool) -> Result<(), CliError> {
+pub(super) fn response(
+    out: &mut Output,
+    answer: Result<Value, CliError>,
+    json: bool,
+) -> Result<(), CliError> {
     let response = print_error_json(out, answer, json)?;
     if json {
         return out.json(&response);

@@ -9,12 +9,12 @@ use mainstay_runtime::policy::ExitCause;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-use super::event_format;
 use super::args::{BackendArgs, DemoArgs, RunArgs};
 use super::error::CliError;
+use super::event_format;
 use super::journal;
 use super::output::Output;
-use crate::backend::{Backend, BackendOptions, BackendError};
+use crate::backend::{Backend, BackendError, BackendOptions};
 use crate::config::{AgentConfig, AgentsConfig, Config};
 use crate::control::Control;
 use crate::mainstay::Mainstay;

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use toml::de::DeTable;
 
 use super::choice::DriverKind;
-use super::fault::{ConfigFault, index_step, key_step};
 use super::error::{ConfigError, ConfigProblem};
+use super::fault::{ConfigFault, index_step, key_step};
 use super::parser::quantity::choice;
 use super::parser::text::agent_id;
 use super::schema::{AgentConfig, AgentsConfig};
@@ -49,7 +49,9 @@ impl AgentConfig {
         found.extend(find_faults(&text, document));
         match agent {
             Some(agent) if found.is_empty() => Ok(agent),
-            _ => Err(ConfigError::new(ConfigProblem::locate(&text, found).into_iter().map(without_agent_key).collect())),
+            _ => Err(ConfigError::new(
+                ConfigProblem::locate(&text, found).into_iter().map(without_agent_key).collect(),
+            )),
         }
     }
 }
@@ -81,15 +83,17 @@ pub(crate) fn parse_agent_block(text: &str) -> Result<Value, ConfigError> {
         (Some(block @ toml::Value::Table(_)), None) => serde_json::to_value(block).ok(),
         _ => None,
     };
-    let wrong =
-        || ConfigProblem::whole("must hold one agent and nothing else: a line [[agent]] and its keys below it");
+    let wrong = || {
+        ConfigProblem::whole("must hold one agent and nothing else: a line [[agent]] and its keys below it")
+    };
     block.ok_or_else(|| ConfigError::new(vec![wrong()]))
 }
 
 /// A problem of an agent that stands in no file.
 fn without_agent_key(problem: ConfigProblem) -> ConfigProblem {
     let key = problem.key.strip_prefix(SINGLE_AGENT_KEY).map(|key| key.trim_start_matches('.'));
-    let message = problem.message.replace(&format!("\"{SINGLE_AGENT_KEY}."), "\"").replace(SINGLE_AGENT_KEY, "agent");
+    let message =
+        problem.message.replace(&format!("\"{SINGLE_AGENT_KEY}."), "\"").replace(SINGLE_AGENT_KEY, "agent");
     ConfigProblem { key: key.unwrap_or_default().to_owned(), ..ConfigProblem::whole(message) }
 }
 
@@ -131,7 +135,11 @@ impl LineIndex {
 }
 
 /// `owners` has the line of each id so far.
-fn id_fault(lines: &LineIndex, agent: &DeTable<'_>, owners: &mut BTreeMap<String, usize>) -> Option<ConfigFault> {
+fn id_fault(
+    lines: &LineIndex,
+    agent: &DeTable<'_>,
+    owners: &mut BTreeMap<String, usize>,
+) -> Option<ConfigFault> {
     let Some(value) = agent.get("id") else {
         return Some(ConfigFault::new("needs an id of its own, as in id = \"planner\""));
     };
@@ -166,7 +174,8 @@ fn command_fault(agent: &DeTable<'_>) -> Option<ConfigFault> {
 
 /// A program that nobody starts: most likely its driver was forgotten.
 fn program_fault(agent: &DeTable<'_>) -> Option<ConfigFault> {
-    let driver = agent.get("driver").map_or(Some(DriverKind::Http), |driver| choice::<DriverKind>(driver).ok())?;
+    let driver =
+        agent.get("driver").map_or(Some(DriverKind::Http), |driver| choice::<DriverKind>(driver).ok())?;
     let command = agent.get("command")?;
     let is_named = command.get_ref().as_array().is_some_and(|words| !words.is_empty());
     if driver != DriverKind::Http || !is_named {

@@ -21,7 +21,9 @@ pub(crate) fn find_faults(document: &DeTable<'_>) -> Vec<ConfigFault> {
         } else {
             continue;
         };
-        faults.push(ConfigFault::new(predicate).within(&key_step(name), at).within(&key_step("headers_env"), at));
+        faults.push(
+            ConfigFault::new(predicate).within(&key_step(name), at).within(&key_step("headers_env"), at),
+        );
     }
     if let Some(value) = backend.get("proxy_env")
         && !text("proxy_env").is_empty()

@@ -127,7 +127,12 @@ mod tests {
     use super::*;
 
     fn problem(line: usize) -> ConfigProblem {
-        ConfigProblem { line, column: 3, key: "cache.ttl".to_owned(), message: "\"cache.ttl\" is odd".to_owned() }
+        ConfigProblem {
+            line,
+            column: 3,
+            key: "cache.ttl".to_owned(),
+            message: "\"cache.ttl\" is odd".to_owned(),
+        }
     }
 
     #[test]
@@ -140,7 +145,8 @@ mod tests {
 
     #[test]
     fn a_problem_of_the_whole_file_names_the_file_alone() {
-        let error = ConfigError::new(vec![ConfigProblem::whole("cannot be read")]).in_file(Path::new("a.toml"));
+        let error =
+            ConfigError::new(vec![ConfigProblem::whole("cannot be read")]).in_file(Path::new("a.toml"));
         assert_eq!(error.to_string(), "a.toml: cannot be read");
     }
 
@@ -148,10 +154,11 @@ mod tests {
     fn columns_count_characters_and_faults_are_sorted() {
         let text = "a = 1\nä = \"öß\" # x\n";
         let fault = |part: &str| ConfigFault::new("is odd").within(".key", text.find(part).unwrap());
-        let places: Vec<(usize, usize)> = ConfigProblem::locate(text, vec![fault("# x"), fault("a"), fault("öß")])
-            .iter()
-            .map(|problem| (problem.line, problem.column))
-            .collect();
+        let places: Vec<(usize, usize)> =
+            ConfigProblem::locate(text, vec![fault("# x"), fault("a"), fault("öß")])
+                .iter()
+                .map(|problem| (problem.line, problem.column))
+                .collect();
         assert_eq!(places, [(1, 1), (2, 6), (2, 10)]);
     }
 }

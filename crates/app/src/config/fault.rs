@@ -75,15 +75,18 @@ mod tests {
 
     #[test]
     fn path_grows_outwards_and_innermost_offset_is_kept() {
-        let fault =
-            ConfigFault::new("is odd").within(&index_step(2), 30).within(&key_step("command"), 20).within(".agent", 10);
+        let fault = ConfigFault::new("is odd")
+            .within(&index_step(2), 30)
+            .within(&key_step("command"), 20)
+            .within(".agent", 10);
         assert_eq!(fault.message(), "\"agent.command[2]\" is odd");
         assert_eq!(fault.offset(), 30);
     }
 
     #[test]
     fn a_strange_key_stays_short_and_on_one_line() {
-        let message = ConfigFault::unknown(&format!("a\nb\u{1b}\"{}", "x".repeat(5_000)), &["ttl"], 0).message();
+        let message =
+            ConfigFault::unknown(&format!("a\nb\u{1b}\"{}", "x".repeat(5_000)), &["ttl"], 0).message();
         assert!(message.starts_with("unknown key \"a\\nb\\u{1b}\\\"xxx"), "{message}");
         assert!(message.len() < 200 && message.contains('…'), "{message}");
     }

@@ -67,7 +67,9 @@ impl<'t, 'i> TableReader<'t, 'i> {
             self.report(vec![fault], &step, first);
         }
         let items = items.iter().take(sections_max).enumerate();
-        items.map(|(index, value)| self.descend(&format!("{step}{}", index_step(index)), value, base)).collect()
+        items
+            .map(|(index, value)| self.descend(&format!("{step}{}", index_step(index)), value, base))
+            .collect()
     }
 
     /// Two keys that must not cross. The fault stands at the one that this table sets.
@@ -80,7 +82,8 @@ impl<'t, 'i> TableReader<'t, 'i> {
         let here = sides.into_iter().find_map(|side| Some((side, self.table.get(side.0)?)));
         if let Some(((key, than, (other, duration)), value)) = here {
             let limit = format_duration(duration);
-            let fault = ConfigFault::new(format!("must not be {than} than \"{other}\", which is \"{limit}\""));
+            let fault =
+                ConfigFault::new(format!("must not be {than} than \"{other}\", which is \"{limit}\""));
             self.report(vec![fault], &key_step(key), value);
         }
     }

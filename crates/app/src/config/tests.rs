@@ -229,7 +229,9 @@ fn an_agent_inherits_what_it_does_not_set_itself() {
 
 #[test]
 fn every_driver_of_the_contract_is_read() {
-    for (name, driver) in [("http", DriverKind::Http), ("process", DriverKind::Process), ("acp", DriverKind::Acp)] {
+    for (name, driver) in
+        [("http", DriverKind::Http), ("process", DriverKind::Process), ("acp", DriverKind::Acp)]
+    {
         let command = if driver == DriverKind::Http { "" } else { "command = [\"a\"]" };
         let text = format!("[[agent]]\nid = \"a\"\ndriver = \"{name}\"\n{command}");
         assert_eq!(Config::from_toml(&text).unwrap().agent[0].driver, driver);
@@ -534,7 +536,8 @@ fn agent_json_errors_name_the_key_and_no_value() {
 #[test]
 fn agent_file_holds_exactly_one_agent() {
     let block =
-        parse_agent_block("[[agent]]\nid = \"a\"\nhealth_interval = \"5s\"\n[agent.env]\nA = \"1\"\n").unwrap();
+        parse_agent_block("[[agent]]\nid = \"a\"\nhealth_interval = \"5s\"\n[agent.env]\nA = \"1\"\n")
+            .unwrap();
     assert_eq!(block, json!({ "id": "a", "health_interval": "5s", "env": { "A": "1" } }));
     let wrong = "must hold one agent and nothing else: a line [[agent]] and its keys below it";
     for text in

@@ -216,7 +216,14 @@ impl TextEncoder {
     }
 
     /// All samples of one name; nothing where there is none.
-    fn family(&mut self, name: &str, kind: MetricKind, help: &str, labels: &[&str], samples: &[MetricSample]) {
+    fn family(
+        &mut self,
+        name: &str,
+        kind: MetricKind,
+        help: &str,
+        labels: &[&str],
+        samples: &[MetricSample],
+    ) {
         if samples.is_empty() {
             return;
         }

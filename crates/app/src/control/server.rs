@@ -26,8 +26,8 @@ use serde::Serialize;
 use super::auth::AccessCheck;
 use super::metrics;
 use crate::bridge;
-use crate::mainstay::Mainstay;
 use crate::listener;
+use crate::mainstay::Mainstay;
 use crate::status::StatusReport;
 
 /// The dashboard: one page, which asks the bridge for everything else.
@@ -94,7 +94,11 @@ fn route(request: &Request<Incoming>, guard: &AccessCheck, has_dashboard: bool) 
     }
     if !guard.has_token(request.headers(), request.uri()) {
         let words = "The token is missing or wrong. Send the one in the control file of the data folder.";
-        return ControlResponse::Ready(problem_response(StatusCode::FORBIDDEN, Reason::Unauthenticated, words));
+        return ControlResponse::Ready(problem_response(
+            StatusCode::FORBIDDEN,
+            Reason::Unauthenticated,
+            words,
+        ));
     }
     match (method, path) {
         (&Method::GET, "/bridge") => ControlResponse::Ready(upgrade_response(request)),

@@ -7,7 +7,7 @@ use ractor::SupervisionEvent;
 use crate::actor::context::{Context, FinalizeContext};
 use crate::actor::failure::Failure;
 use crate::messaging::message::Message;
-use crate::slot::any_slot::AnySlot;
+use crate::actor::slot::any_slot::AnySlot;
 
 /// Whether an incarnation goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

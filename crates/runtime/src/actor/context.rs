@@ -20,7 +20,7 @@ use crate::messaging::mailbox::{Mailbox, TaskResult};
 use crate::messaging::message::Message;
 use crate::messaging::drop_reason;
 use crate::path::ActorPath;
-use crate::slot::identity::ActorIdentity;
+use crate::actor::slot::identity::ActorIdentity;
 use crate::state::FlushError;
 
 /// A handler's view of its own incarnation: who and when it is, what it may record, and the tasks that it owns.

@@ -27,8 +27,8 @@ use crate::messaging::mailbox::{Envelope, ReadOutcome, TaskResult, RedeliverySta
 use crate::messaging::message::{Message, type_label};
 use crate::messaging::drop_reason;
 use crate::policy::{Exit, ExitCause};
-use crate::slot::Slot;
-use crate::slot::exit_record::{ExitRecord, InterruptedMessage};
+use crate::actor::slot::Slot;
+use crate::actor::slot::exit_record::{ExitRecord, InterruptedMessage};
 use crate::state::Snapshotter;
 
 /// Messages handled before the incarnation yields to ractor.

@@ -8,7 +8,7 @@ use crate::actor::behaviour::{Behaviour, ActorFlow};
 use crate::actor::context::{Context, FinalizeContext};
 use crate::actor::failure::Failure;
 use crate::messaging::message::Message;
-use crate::slot::any_slot::AnySlot;
+use crate::actor::slot::any_slot::AnySlot;
 
 /// An actor, written as its recipe: `self` holds what every incarnation is made from and is never changed, while
 /// [`State`](Self::State) is what one incarnation works on.

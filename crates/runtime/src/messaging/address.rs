@@ -16,7 +16,7 @@ use crate::messaging::message::Message;
 use crate::messaging::reply::Promise;
 use crate::messaging::reply::Reply;
 use crate::path::ActorPath;
-use crate::slot::identity::{ActorIdentity, ActorInfo};
+use crate::actor::slot::identity::{ActorIdentity, ActorInfo};
 
 /// A message that was not accepted, and why. The message comes back unharmed.
 #[derive(Error)]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::machine::ChildId;
-use crate::slot::any_slot::AnySlot;
+use crate::actor::slot::any_slot::AnySlot;
 
 /// The children in their order.
 pub(crate) struct ChildList(Mutex<BTreeMap<ChildId, Arc<dyn AnySlot>>>);

@@ -20,8 +20,8 @@ use crate::journal::{Event, millis};
 use crate::messaging::reply::Reply;
 use crate::path::ActorPath;
 use crate::policy::{ExitCause, SupervisorPolicy};
-use crate::slot::any_slot::AnySlot;
-use crate::slot::identity::{ActorKind, ActorStatus};
+use crate::actor::slot::any_slot::AnySlot;
+use crate::actor::slot::identity::{ActorKind, ActorStatus};
 
 /// See the module.
 pub(crate) struct Children {

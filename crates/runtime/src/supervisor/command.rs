@@ -6,7 +6,7 @@ use super::admin_error::AdminError;
 use super::machine::ChildId;
 use crate::messaging::message::Message;
 use crate::messaging::reply::Reply;
-use crate::slot::any_slot::AnySlot;
+use crate::actor::slot::any_slot::AnySlot;
 
 /// How an order ended.
 pub(crate) type AdminResult = Result<(), AdminError>;

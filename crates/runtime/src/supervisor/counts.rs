@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::slot::any_slot::AnySlot;
-use crate::slot::identity::{ActorKind, ActorStatus};
+use crate::actor::slot::any_slot::AnySlot;
+use crate::actor::slot::identity::{ActorKind, ActorStatus};
 
 /// How many children a supervisor has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

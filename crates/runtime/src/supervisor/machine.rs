@@ -9,7 +9,7 @@
 //! - `orders`: what is asked by hand
 
 mod action;
-mod member;
+mod child;
 mod admin;
 mod group_restart;
 
@@ -23,9 +23,9 @@ use crate::policy::{
 };
 
 pub(crate) use action::{SupervisorAction, ShutdownReason, ChildId, CommandRejection, ChildOutcome, DecisionRecord, KillReason};
-pub(crate) use member::ActorProgress;
+pub(crate) use child::ActorProgress;
 
-use member::{ChildIndex, ChildState, ChildPhase, AfterStop, StopDeadline};
+use child::{ChildIndex, ChildState, ChildPhase, AfterStop, StopDeadline};
 use group_restart::GroupRestart;
 
 #[derive(Debug, Clone, Copy, PartialEq)]

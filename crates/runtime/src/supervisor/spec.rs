@@ -12,9 +12,9 @@ use crate::messaging::address::Address;
 use crate::messaging::mailbox;
 use crate::path;
 use crate::policy::{AutoShutdown, ChildPolicy, Shutdown, SupervisorPolicy};
-use crate::slot::Slot;
-use crate::slot::any_slot::AnySlot;
-use crate::slot::identity::{ActorIdentity, ActorKind};
+use crate::actor::slot::Slot;
+use crate::actor::slot::any_slot::AnySlot;
+use crate::actor::slot::identity::{ActorIdentity, ActorKind};
 use crate::state::{Codec, Durable};
 
 /// A worker with a name and a policy, ready to be supervised.

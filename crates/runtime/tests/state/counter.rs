@@ -55,7 +55,11 @@ impl<const V: u32> Worker for DurableCounter<V> {
     type State = u64;
     type Snapshot = CounterSnapshot<V>;
 
-    async fn start(&self, _: &mut Context<DurableCounterMessage>, kept: Option<CounterSnapshot<V>>) -> Result<u64, Failure> {
+    async fn start(
+        &self,
+        _: &mut Context<DurableCounterMessage>,
+        kept: Option<CounterSnapshot<V>>,
+    ) -> Result<u64, Failure> {
         match kept {
             Some(tally) if Some(tally.total) == self.rejected_total => Err("not from this".into()),
             Some(tally) => Ok(tally.total),
@@ -63,7 +67,12 @@ impl<const V: u32> Worker for DurableCounter<V> {
         }
     }
 
-    async fn handle(&self, _: &mut Context<DurableCounterMessage>, count: DurableCounterMessage, total: &mut u64) -> Result<(), Failure> {
+    async fn handle(
+        &self,
+        _: &mut Context<DurableCounterMessage>,
+        count: DurableCounterMessage,
+        total: &mut u64,
+    ) -> Result<(), Failure> {
         match count {
             DurableCounterMessage::Up => *total += 1,
             DurableCounterMessage::Get(reply) => reply.send(*total),
@@ -99,7 +108,9 @@ pub(crate) async fn start_with<const V: u32>(
 }
 
 /// The same, with a counter that refuses nothing.
-pub(crate) async fn start<const V: u32>(store: Arc<dyn StateStore>) -> (Runtime, Address<DurableCounterMessage>) {
+pub(crate) async fn start<const V: u32>(
+    store: Arc<dyn StateStore>,
+) -> (Runtime, Address<DurableCounterMessage>) {
     start_with(store, DurableCounter::<V>::default()).await.unwrap()
 }
 

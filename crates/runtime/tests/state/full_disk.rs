@@ -33,11 +33,20 @@ impl Worker for SizedWorker {
     type State = usize;
     type Snapshot = SizedSnapshot;
 
-    async fn start(&self, _: &mut Context<SizedMessage>, kept: Option<SizedSnapshot>) -> Result<usize, Failure> {
+    async fn start(
+        &self,
+        _: &mut Context<SizedMessage>,
+        kept: Option<SizedSnapshot>,
+    ) -> Result<usize, Failure> {
         Ok(kept.map_or(0, |heap| heap.0.len() / 1024))
     }
 
-    async fn handle(&self, _: &mut Context<SizedMessage>, pile: SizedMessage, kilobytes: &mut usize) -> Result<(), Failure> {
+    async fn handle(
+        &self,
+        _: &mut Context<SizedMessage>,
+        pile: SizedMessage,
+        kilobytes: &mut usize,
+    ) -> Result<(), Failure> {
         match pile {
             SizedMessage::Set(to) => *kilobytes = to,
             SizedMessage::Get(reply) => reply.send(*kilobytes),

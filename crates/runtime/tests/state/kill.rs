@@ -55,11 +55,20 @@ impl Worker for Sequence {
     type State = u64;
     type Snapshot = SequenceSnapshot;
 
-    async fn start(&self, _: &mut Context<SequenceMessage>, kept: Option<SequenceSnapshot>) -> Result<u64, Failure> {
+    async fn start(
+        &self,
+        _: &mut Context<SequenceMessage>,
+        kept: Option<SequenceSnapshot>,
+    ) -> Result<u64, Failure> {
         Ok(kept.map_or(0, |page| page.number))
     }
 
-    async fn handle(&self, _: &mut Context<SequenceMessage>, turn: SequenceMessage, number: &mut u64) -> Result<(), Failure> {
+    async fn handle(
+        &self,
+        _: &mut Context<SequenceMessage>,
+        turn: SequenceMessage,
+        number: &mut u64,
+    ) -> Result<(), Failure> {
         match turn {
             SequenceMessage::Advance => *number += 1,
             SequenceMessage::Get(reply) => reply.send(*number),
@@ -84,7 +93,8 @@ async fn process_advances_until_killed() {
     let store = Arc::new(RedbStore::open(&file, config).unwrap());
     let mut root = SupervisorSpec::new("root");
     let policy = ChildPolicy { shutdown: Shutdown::Kill, ..ChildPolicy::default() };
-    let books = NAMES.map(|name| root.child(Child::new(name, Sequence(name)).policy(policy).durable()).unwrap());
+    let books =
+        NAMES.map(|name| root.child(Child::new(name, Sequence(name)).policy(policy).durable()).unwrap());
     let _runtime = Runtime::builder().state_store(store.clone()).start(root).await.unwrap();
     loop {
         let numbers = advance_all(&books).await;
@@ -127,7 +137,8 @@ fn parse_saved_line(line: &str, known: &mut BTreeMap<&str, u64>) -> bool {
 fn spawn(file: &Path) -> (Process, BufReader<ChildStdout>) {
     let command = Command::new(another_process::test_binary());
     let name = "kill::a_process_turns_pages_until_it_is_killed";
-    let mut process = another_process::with_test(command, name, file).stderr(Stdio::inherit()).spawn().unwrap();
+    let mut process =
+        another_process::with_test(command, name, file).stderr(Stdio::inherit()).spawn().unwrap();
     let said = BufReader::new(process.stdout.take().unwrap());
     (process, said)
 }

@@ -11,14 +11,18 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{AgentActor, AgentRunState, AgentContext};
-use crate::agent::pending_replies::not_delivered;
-use crate::agent::events::{AgentSessionLost, MessageRedelivered, MessageAnswered, MessageFailed, MessageSent};
-use crate::agent::health::{AgentStatus, Observation};
+use super::{AgentActor, AgentContext, AgentRunState};
 use crate::agent::agent_message::{AgentMessage, MessageId};
-use crate::agent::message_queue::{DELIVERY_ATTEMPTS_MAX, DeliveryFailure, MESSAGES_WAITING_MAX, QueuedMessage};
-use crate::agent::snapshot::AgentSnapshot;
 use crate::agent::command::{AgentCommand, SendRequest};
+use crate::agent::events::{
+    AgentSessionLost, MessageAnswered, MessageFailed, MessageRedelivered, MessageSent,
+};
+use crate::agent::health::{AgentStatus, Observation};
+use crate::agent::message_queue::{
+    DELIVERY_ATTEMPTS_MAX, DeliveryFailure, MESSAGES_WAITING_MAX, QueuedMessage,
+};
+use crate::agent::pending_replies::not_delivered;
+use crate::agent::snapshot::AgentSnapshot;
 use crate::error::{Code, Error, Reason};
 use crate::quarantine::DEATHS_MAX;
 
@@ -58,7 +62,12 @@ impl AgentActor {
     }
 
     /// Takes a letter in, or turns it away.
-    pub(super) fn accept_message(&self, ctx: &mut AgentContext, watch: &mut AgentRunState, post: SendRequest) {
+    pub(super) fn accept_message(
+        &self,
+        ctx: &mut AgentContext,
+        watch: &mut AgentRunState,
+        post: SendRequest,
+    ) {
         let SendRequest { body, may_repeat, deadline, accepted, reply } = post;
         if accepted.is_closed() {
             // Its sender has gone, and was never told that it had been accepted.
@@ -113,7 +122,9 @@ impl AgentActor {
         // What is handed to an agent behind a backend that is away would wait all the same, and be in doubt.
         let is_away = watch.health.status() == AgentStatus::Unknown;
         let may_hand_out = !watch.is_recovering && !watch.is_delivery_paused && !is_away;
-        while may_hand_out && let Some(id) = watch.snapshot.messages.start_next(self.driver.messages_in_flight_max()) {
+        while may_hand_out
+            && let Some(id) = watch.snapshot.messages.start_next(self.driver.messages_in_flight_max())
+        {
             watch.is_dirty = true;
             if !self.pending_replies.mark_delivered(id) {
                 watch.snapshot.messages.remove(id);
@@ -128,10 +139,17 @@ impl AgentActor {
 
     /// Takes in what is seen of the agent, and quarantines the letters over which it, or the backend before it, has died too
     /// often.
-    pub(super) fn note_deaths(&self, ctx: &AgentContext, watch: &mut AgentRunState, observation: &Observation) {
+    pub(super) fn note_deaths(
+        &self,
+        ctx: &AgentContext,
+        watch: &mut AgentRunState,
+        observation: &Observation,
+    ) {
         let messages = &mut watch.snapshot.messages;
         match observation {
-            Observation::Answered { .. } | Observation::Missed { .. } => watch.is_dirty |= messages.note_alive(),
+            Observation::Answered { .. } | Observation::Missed { .. } => {
+                watch.is_dirty |= messages.note_alive()
+            }
             // Of an agent behind a backend it says only that it could not be restarted.
             Observation::Gone { .. } if !self.driver.owns_agent() => {}
             Observation::Unreachable { .. } | Observation::Gone { .. } => {
@@ -234,7 +252,12 @@ impl AgentActor {
     }
 
     /// Calls a letter off: it leaves the line, or its delivery is dropped, which calls it off at the agent.
-    pub(super) fn cancel_message(&self, ctx: &AgentContext, watch: &mut AgentRunState, id: MessageId) -> bool {
+    pub(super) fn cancel_message(
+        &self,
+        ctx: &AgentContext,
+        watch: &mut AgentRunState,
+        id: MessageId,
+    ) -> bool {
         if let Some(delivery) = watch.deliveries.remove(&id) {
             delivery.abort();
         }
@@ -270,7 +293,11 @@ impl AgentActor {
     fn handle_delivery_failure(&self, ctx: &AgentContext, broken: DeliveryFailure, error: &Error) {
         match broken {
             DeliveryFailure::Retry(QueuedMessage { message: letter, attempts, .. }) => {
-                ctx.record(&MessageRedelivered { message_id: letter.id, attempts, attempts_max: DELIVERY_ATTEMPTS_MAX });
+                ctx.record(&MessageRedelivered {
+                    message_id: letter.id,
+                    attempts,
+                    attempts_max: DELIVERY_ATTEMPTS_MAX,
+                });
             }
             DeliveryFailure::Unknown(pending) => {
                 self.fail_message(ctx, &pending, error.clone());

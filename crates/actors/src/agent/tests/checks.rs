@@ -20,7 +20,11 @@ struct SlowDriver {
 
 impl SlowDriver {
     fn with_answers(takes: Duration, answers: &[Observation]) -> Self {
-        Self { check_duration: takes, answers: Mutex::new(answers.iter().cloned().collect()), ..Self::default() }
+        Self {
+            check_duration: takes,
+            answers: Mutex::new(answers.iter().cloned().collect()),
+            ..Self::default()
+        }
     }
 
     /// How many checks have begun since `at`.
@@ -115,7 +119,13 @@ impl AgentGroup {
         }
         let runtime = Runtime::builder().seed(50).start(root).await.unwrap();
         let events = runtime.journal().subscribe();
-        Self { runtime, pending_recoveries: all_debts, reports: board, events: story, _backend_unavailable: away }
+        Self {
+            runtime,
+            pending_recoveries: all_debts,
+            reports: board,
+            events: story,
+            _backend_unavailable: away,
+        }
     }
 
     async fn start_one(driver: SlowDriver, health: HealthPolicy) -> (Self, Arc<SlowDriver>) {
@@ -142,16 +152,17 @@ async fn wait(seconds: u64) {
 #[tokio::test(start_paused = true)]
 async fn slow_check_never_overlaps_the_next() {
     let start = Instant::now();
-    let (_crowd, driver) = AgentGroup::start_one(SlowDriver::with_answers(s(100), &[healthy()]), policy()).await;
+    let (_crowd, driver) =
+        AgentGroup::start_one(SlowDriver::with_answers(s(100), &[healthy()]), policy()).await;
     wait(1000).await;
     // Each takes 100 s, and the next begins 30 s after it.
     assert_eq!((driver.checks_since(start), driver.in_flight_max.load(Ordering::SeqCst)), (8, 1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn clock_jump_runs_one_check()
-{
-    let (_crowd, driver) = AgentGroup::start_one(SlowDriver::with_answers(Duration::ZERO, &[healthy()]), policy()).await;
+async fn clock_jump_runs_one_check() {
+    let (_crowd, driver) =
+        AgentGroup::start_one(SlowDriver::with_answers(Duration::ZERO, &[healthy()]), policy()).await;
     wait(100).await;
     tokio::time::advance(s(8 * 3600)).await;
     let awake = Instant::now();
@@ -191,7 +202,8 @@ async fn check_in_flight_at_restart_is_dropped() {
 #[tokio::test(start_paused = true)]
 async fn checks_of_many_agents_are_spread_over_interval() {
     const AGENTS: usize = 300;
-    let drivers: Vec<_> = (0..AGENTS).map(|_| Arc::new(SlowDriver::with_answers(Duration::ZERO, &[healthy()]))).collect();
+    let drivers: Vec<_> =
+        (0..AGENTS).map(|_| Arc::new(SlowDriver::with_answers(Duration::ZERO, &[healthy()]))).collect();
     let start = Instant::now();
     let _crowd = AgentGroup::start(&drivers, policy(), s(3)).await;
     wait(360).await;

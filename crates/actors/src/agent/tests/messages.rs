@@ -1,7 +1,7 @@
 //! Letters: handed out in order, answered once, and never handed out twice unasked.
 
 use mainstay_runtime::state::MemoryStore;
-use mainstay_runtime::{Promise, Reply, ActorStatus as ActorStatus};
+use mainstay_runtime::{ActorStatus, Promise, Reply};
 use tokio::time::Instant;
 
 use super::*;
@@ -22,8 +22,9 @@ impl AgentActorFixture {
         let (reply, answer) = Reply::channel();
         let body = json!(body);
         let deadline = patience.map(|patience| Instant::now() + patience);
-        let post =
-            |accepted| AgentCommand::Send(Box::new(SendRequest { body, may_repeat, deadline, accepted, reply }));
+        let post = |accepted| {
+            AgentCommand::Send(Box::new(SendRequest { body, may_repeat, deadline, accepted, reply }))
+        };
         (self.planner.call(post).await.unwrap().unwrap(), answer)
     }
 
@@ -342,7 +343,13 @@ async fn send_too_many_or_too_large_errors_with_limit() {
         let (reply, _answer) = Reply::channel();
         let post = move |accepted| {
             let body = json!(body);
-            AgentCommand::Send(Box::new(SendRequest { body, may_repeat: false, deadline: None, accepted, reply }))
+            AgentCommand::Send(Box::new(SendRequest {
+                body,
+                may_repeat: false,
+                deadline: None,
+                accepted,
+                reply,
+            }))
         };
         let planner = scene.planner.clone();
         async move { planner.call(post).await.unwrap().unwrap_err() }

@@ -53,9 +53,12 @@ impl CacheControl {
             b"no-store" => self.no_store = true,
             b"no-cache" => self.no_cache = true,
             b"must-revalidate" => self.must_revalidate = true,
-            b"max-age" => self.max_age = Some(merge_duplicate(self.max_age, parse_delta_seconds_or_zero(argument))),
+            b"max-age" => {
+                self.max_age = Some(merge_duplicate(self.max_age, parse_delta_seconds_or_zero(argument)))
+            }
             b"stale-while-revalidate" => {
-                self.stale_while_revalidate = Some(merge_duplicate(self.stale_while_revalidate, parse_delta_seconds_or_zero(argument)));
+                self.stale_while_revalidate =
+                    Some(merge_duplicate(self.stale_while_revalidate, parse_delta_seconds_or_zero(argument)));
             }
             _ => {}
         }

@@ -44,7 +44,12 @@ impl ResponseLifetime {
         let stale_for =
             if must_be_validated { Some(Duration::ZERO) } else { directives.stale_while_revalidate };
         let is_renewable = !validators::conditional_headers(headers, asked_at).is_empty();
-        let terms = Self { age: age.unwrap_or_default(), freshness_lifetime: lifetime, stale_for, is_revalidatable: is_renewable };
+        let terms = Self {
+            age: age.unwrap_or_default(),
+            freshness_lifetime: lifetime,
+            stale_for,
+            is_revalidatable: is_renewable,
+        };
         (is_renewable || terms.is_fresh() || stale_for != Some(Duration::ZERO)).then_some(terms)
     }
 

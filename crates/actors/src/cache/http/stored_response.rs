@@ -64,8 +64,8 @@ impl StoredResponse {
     /// The response to `request`.
     pub(in crate::cache) fn new(request: &Request, mut response: Response, asked: RequestTime) -> Self {
         // How long the redirect itself holds is not told here.
-        let terms =
-            ResponseLifetime::from_response(response.status, &response.headers, asked.wall).filter(|_| !response.is_redirected);
+        let terms = ResponseLifetime::from_response(response.status, &response.headers, asked.wall)
+            .filter(|_| !response.is_redirected);
         // What the server does not say of when it was made is written down (RFC 9110, 6.6.1).
         if terms.is_some() && !response.headers.contains_key(header::DATE) {
             response.headers.extend(http_date(asked.wall).map(|date| (header::DATE, date)));

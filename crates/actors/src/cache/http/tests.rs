@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::stored_response::{RequestTime, StoredResponse, is_cacheable};
 use super::lifetime::ResponseLifetime;
-use super::validators::{conditional_headers, is_validated_by, freshened_headers};
+use super::stored_response::{RequestTime, StoredResponse, is_cacheable};
+use super::validators::{conditional_headers, freshened_headers, is_validated_by};
 use crate::error::Secrets;
 use crate::request::{Request, RequestBuilder, RequestId, Response};
 
@@ -41,7 +41,9 @@ fn storable_lifetime(lines: &[&str]) -> ResponseLifetime {
 }
 
 fn freshness_lifetime_s(lines: &[&str]) -> Option<u64> {
-    storable_lifetime(&[lines, &["ETag: \"a\""]].concat()).freshness_lifetime.map(|lifetime| lifetime.as_secs())
+    storable_lifetime(&[lines, &["ETag: \"a\""]].concat())
+        .freshness_lifetime
+        .map(|lifetime| lifetime.as_secs())
 }
 
 fn conditions_of(lines: &[&str]) -> Vec<String> {
@@ -61,7 +63,11 @@ fn lifetime_without_cache_headers_is_unbounded() {
         [&[][..], &[DATE], &["Last-Modified: Sun, 06 Nov 1994 07:00:00 GMT"], &["Cache-Control: public"]]
     {
         let terms = storable_lifetime(lines);
-        assert_eq!((terms.freshness_lifetime, terms.stale_for, terms.is_fresh()), (None, None, true), "{lines:?}");
+        assert_eq!(
+            (terms.freshness_lifetime, terms.stale_for, terms.is_fresh()),
+            (None, None, true),
+            "{lines:?}"
+        );
     }
 }
 
@@ -230,7 +236,10 @@ fn no_cache_always_revalidates() {
         &["Pragma: No-Cache"],
     ] {
         let terms = storable_lifetime(&[lines, &["ETag: \"a\""]].concat());
-        assert_eq!((terms.freshness_lifetime, terms.stale_for, terms.is_revalidatable), (Some(s(0)), Some(s(0)), true));
+        assert_eq!(
+            (terms.freshness_lifetime, terms.stale_for, terms.is_revalidatable),
+            (Some(s(0)), Some(s(0)), true)
+        );
     }
     assert_eq!(freshness_lifetime_s(&["Pragma: no-cache", "Cache-Control: max-age=60"]), Some(60));
 }
@@ -333,7 +342,11 @@ fn freshened_headers_304_replaces_all_but_body_headers() {
         DATE,
     ]);
     assert_eq!(freshened_headers(&held, &brought), expected);
-    assert_eq!(freshened_headers(&held, &headers(&[])).get(header::AGE), None, "it told of the old answer's way");
+    assert_eq!(
+        freshened_headers(&held, &headers(&[])).get(header::AGE),
+        None,
+        "it told of the old answer's way"
+    );
 }
 
 // === whom it may be given to (4, 4.1) ===
@@ -457,7 +470,8 @@ fn freshened_304_with_no_store_has_no_lifetime() {
     // 3.2 and 5.2.2.5.
     let request = get(|request| request);
     let held = StoredResponse::new(&request, response(200, &["ETag: \"a\""], "body"), request_time());
-    let renewed = held.freshened(response(304, &["Cache-Control: no-store"], ""), &request, request_time()).unwrap();
+    let renewed =
+        held.freshened(response(304, &["Cache-Control: no-store"], ""), &request, request_time()).unwrap();
     assert_eq!((renewed.lifetime(), &*renewed.to_response().body), (None, &b"body"[..]));
 }
 
@@ -466,10 +480,18 @@ fn conditional_request_without_match_or_validator_is_none() {
     let request = get(|request| request);
     let held = StoredResponse::new(&request, response(200, &["ETag: \"a\""], ""), request_time());
     assert!(held.to_conditional_request(&get(|request| request.header("x-a", "1"))).is_none());
-    assert!(StoredResponse::new(&request, response(200, &[], ""), request_time()).to_conditional_request(&request).is_none());
+    assert!(
+        StoredResponse::new(&request, response(200, &[], ""), request_time())
+            .to_conditional_request(&request)
+            .is_none()
+    );
     // A request with as many headers as it may have takes no more.
     let full = get(|request| (0..64).fold(request, |request, n| request.header(&format!("x-{n}"), "")));
-    assert!(StoredResponse::new(&full, response(200, &["ETag: \"a\""], ""), request_time()).to_conditional_request(&full).is_none());
+    assert!(
+        StoredResponse::new(&full, response(200, &["ETag: \"a\""], ""), request_time())
+            .to_conditional_request(&full)
+            .is_none()
+    );
 }
 
 #[test]

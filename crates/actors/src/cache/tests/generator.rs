@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::super::{CacheValue, InvalidatedBy, Invalidation, EntryOptions, Pattern, Selection};
+use super::super::{CacheValue, EntryOptions, InvalidatedBy, Invalidation, Pattern, Selection};
 use crate::error::{Error, Reason};
 
 pub(super) const KEYS: [&str; 9] = [
@@ -173,11 +173,17 @@ impl SourceToken {
     pub(super) fn of(version: u64, now: u64, keeping: EntryOptions) -> Self {
         let until = ms(now).saturating_add(keeping.ttl).saturating_add(keeping.stale_for);
         let useless_from = u64::try_from(until.as_millis()).unwrap();
-        Self { version, depends_on_connection: keeping.depends_on_connection, as_of: now, expires_at: useless_from }
+        Self {
+            version,
+            depends_on_connection: keeping.depends_on_connection,
+            as_of: now,
+            expires_at: useless_from,
+        }
     }
 
     fn text(self) -> String {
-        let Self { version, depends_on_connection: is_of_the_link, as_of: true_at, expires_at: useless_from } = self;
+        let Self { version, depends_on_connection: is_of_the_link, as_of: true_at, expires_at: useless_from } =
+            self;
         format!("{version} {is_of_the_link} {true_at} {useless_from}")
     }
 

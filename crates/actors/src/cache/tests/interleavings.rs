@@ -14,9 +14,12 @@ use tokio::time::advance;
 
 use super::super::index::InvalidationScan;
 use super::super::store::Epoch;
-use super::super::{CacheLookup, CacheHandle, EntryOptions, Loaded};
-use super::generator::{KEYS, KeyIndex, InvalidationCase, InvalidationPart, VersionFloors, SourceToken, age_max, entry_options, key, ms, invalidation_case, pause};
-use super::oracle::{ObservedLookup, OracleEntry, OracleLoad, Oracle, ObservedResult};
+use super::super::{CacheHandle, CacheLookup, EntryOptions, Loaded};
+use super::generator::{
+    InvalidationCase, InvalidationPart, KEYS, KeyIndex, SourceToken, VersionFloors, age_max, entry_options,
+    invalidation_case, key, ms, pause,
+};
+use super::oracle::{ObservedLookup, ObservedResult, Oracle, OracleEntry, OracleLoad};
 use crate::error::{Error, Reason};
 
 /// Room for everything, and room for three or four.
@@ -172,7 +175,8 @@ struct InterleavedTrace {
 
 impl InterleavedTrace {
     fn new(is_tight: bool) -> Self {
-        let keeping = EntryOptions { ttl: ms(0), stale_for: ms(0), negative_ttl: ms(0), depends_on_connection: false };
+        let keeping =
+            EntryOptions { ttl: ms(0), stale_for: ms(0), negative_ttl: ms(0), depends_on_connection: false };
         let bytes_max = BYTES_MAX[usize::from(is_tight)];
         let cache = CacheHandle::new(bytes_max, keeping);
         Self {
@@ -197,12 +201,15 @@ impl InterleavedTrace {
             InterleavedStep::Put { key, keeping, is_giant } => self.put(key, keeping, is_giant),
             InterleavedStep::Ask { key, age_max, keeping } => self.ask(key, age_max, keeping)?,
             InterleavedStep::Complete { nth, end } => {
-                let mut open: Vec<_> = self.loads.iter_mut().filter(|load| load.end_sender.is_some()).collect();
+                let mut open: Vec<_> =
+                    self.loads.iter_mut().filter(|load| load.end_sender.is_some()).collect();
                 if let Some(load) = pick(&mut open, nth) {
                     load.complete(end);
                 }
             }
-            InterleavedStep::Poll { nth } if !self.waiters.is_empty() => self.poll_waiter(nth % self.waiters.len())?,
+            InterleavedStep::Poll { nth } if !self.waiters.is_empty() => {
+                self.poll_waiter(nth % self.waiters.len())?
+            }
             InterleavedStep::Drop { nth } if !self.waiters.is_empty() => {
                 let LoadWaiter { load, future, .. } = self.waiters.swap_remove(nth % self.waiters.len());
                 drop(future);
@@ -317,7 +324,10 @@ impl InterleavedTrace {
             });
         }
         if has_begun {
-            self.oracle.begin_load(key, OracleLoad { id, started_at: now, depends_on_connection: keeping.depends_on_connection });
+            self.oracle.begin_load(
+                key,
+                OracleLoad { id, started_at: now, depends_on_connection: keeping.depends_on_connection },
+            );
         }
         if seen == ObservedResult::Nothing {
             let joined = self.oracle.load(key).map(|load| load.id).filter(|_| !is_private);
@@ -363,7 +373,11 @@ impl InterleavedTrace {
     }
 
     /// One who waits has driven what they wait for.
-    fn record_answer(&mut self, asker: LoadWaiter, answer: Poll<Result<CacheLookup, Error>>) -> Result<(), String> {
+    fn record_answer(
+        &mut self,
+        asker: LoadWaiter,
+        answer: Poll<Result<CacheLookup, Error>>,
+    ) -> Result<(), String> {
         self.settle_load(asker.load);
         let answer = match answer {
             Poll::Ready(Ok(answer)) => Some(Ok(SourceToken::of_value(&answer.value))),
@@ -386,7 +400,16 @@ impl InterleavedTrace {
     /// A load was driven. If it had been told how it ends, it has ended.
     fn settle_load(&mut self, id: usize) {
         let now = self.source.now();
-        let TrackedLoad { key, keeping, started_at: begun_at, end: told, settled, is_private, ref version, .. } = self.loads[id];
+        let TrackedLoad {
+            key,
+            keeping,
+            started_at: begun_at,
+            end: told,
+            settled,
+            is_private,
+            ref version,
+            ..
+        } = self.loads[id];
         let (Some(end), Some(&version), None) = (told, version.get(), settled) else { return };
         let token = end.token(version, begun_at, now, keeping);
         let is_current = self.oracle.end_load(key, id);
@@ -513,7 +536,9 @@ impl LoadEnd {
     /// What one who is told of this end at `now` is told.
     fn token(self, version: u64, begun_at: u64, now: u64, keeping: EntryOptions) -> SourceToken {
         match self {
-            Self::FreshFor(ttl) => SourceToken::of(version, begun_at, EntryOptions { ttl: ms(ttl), ..keeping }),
+            Self::FreshFor(ttl) => {
+                SourceToken::of(version, begun_at, EntryOptions { ttl: ms(ttl), ..keeping })
+            }
             Self::Value { .. } | Self::Uncached => SourceToken::of(version, begun_at, keeping),
             // A failure counts from its end.
             Self::NotFound | Self::Cancelled => {

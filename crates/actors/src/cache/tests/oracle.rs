@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::generator::{KEYS, KeyIndex, InvalidationPart, SourceToken};
+use super::generator::{InvalidationPart, KEYS, KeyIndex, SourceToken};
 
 /// What an answer was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,7 +162,8 @@ impl Oracle {
         seen: Option<SourceToken>,
     ) -> Result<(), String> {
         let expected = |entry: &OracleEntry| {
-            let is_fresh = now < entry.fresh_until && !entry.is_expired(now) && !entry.is_too_old(age_max, now);
+            let is_fresh =
+                now < entry.fresh_until && !entry.is_expired(now) && !entry.is_too_old(age_max, now);
             (is_fresh && !entry.is_failure).then_some(entry.token)
         };
         self.eliminate(key, now, &seen, |entry| entry.and_then(expected))
@@ -184,12 +185,17 @@ impl Oracle {
                 ObservedLookup { seen: ObservedResult::Nothing, has_begun: begins(age_max) }
             }
             Some(entry) if now < entry.fresh_until => {
-                let seen = if entry.is_failure { ObservedResult::Failed(entry.token) } else { ObservedResult::Cached(entry.token) };
+                let seen = if entry.is_failure {
+                    ObservedResult::Failed(entry.token)
+                } else {
+                    ObservedResult::Cached(entry.token)
+                };
                 ObservedLookup { seen, has_begun: false }
             }
-            Some(entry) if !entry.is_failure => {
-                ObservedLookup { seen: ObservedResult::Cached(entry.token), has_begun: now >= entry.refresh_after && begins(None) }
-            }
+            Some(entry) if !entry.is_failure => ObservedLookup {
+                seen: ObservedResult::Cached(entry.token),
+                has_begun: now >= entry.refresh_after && begins(None),
+            },
             _ => ObservedLookup { seen: ObservedResult::Nothing, has_begun: begins(age_max) },
         })
     }
@@ -205,8 +211,9 @@ impl Oracle {
         if self.is_tight {
             place.possible.push(None);
         }
-        let (fit, unfit): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut place.possible).into_iter().partition(|maybe| expected(maybe.as_ref()) == *seen);
+        let (fit, unfit): (Vec<_>, Vec<_>) = std::mem::take(&mut place.possible)
+            .into_iter()
+            .partition(|maybe| expected(maybe.as_ref()) == *seen);
         place.possible = fit;
         if place.possible.is_empty() {
             let wanted: Vec<_> = unfit.iter().map(|maybe| expected(maybe.as_ref())).collect();
@@ -217,7 +224,8 @@ impl Oracle {
             maybe.take_if(|entry| entry.is_expired(now));
         }
         // What a sweep has yet to meet may go at any moment.
-        if place.possible.iter().flatten().any(|entry| !entry.scans.is_empty()) && !place.possible.contains(&None)
+        if place.possible.iter().flatten().any(|entry| !entry.scans.is_empty())
+            && !place.possible.contains(&None)
         {
             place.possible.push(None);
         }
@@ -230,7 +238,8 @@ impl Oracle {
     /// How many entries there are and when the oldest was true, where that is certain.
     pub(super) fn expected_stats(&self) -> Option<(u64, Option<u64>)> {
         let certain = |place: &KeyState| {
-            let first = place.possible.first().filter(|first| place.possible.iter().all(|maybe| maybe == *first));
+            let first =
+                place.possible.first().filter(|first| place.possible.iter().all(|maybe| maybe == *first));
             first.cloned()
         };
         let entries: Vec<OracleEntry> =

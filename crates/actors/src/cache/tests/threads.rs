@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytes::Bytes;
 use tokio::task::{JoinSet, yield_now};
 
-use super::{CacheHandle, CacheMessage, CacheValue, OPTIONS, EntryOptions, Loaded, Pattern, CacheActorFixture, s};
+use super::{
+    CacheActorFixture, CacheHandle, CacheMessage, CacheValue, EntryOptions, Loaded, OPTIONS, Pattern, s,
+};
 use crate::cache::Invalidation;
 
 const KEYS: [&str; 4] = ["n:a/1", "n:a/2", "n:b/1", "n:b/2"];

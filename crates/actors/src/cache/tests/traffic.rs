@@ -9,9 +9,12 @@ use proptest::prelude::*;
 use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::super::{CacheHandle, CacheMessage, InvalidatedBy, Invalidation, EntryOptions, Loaded};
+use super::super::{CacheHandle, CacheMessage, EntryOptions, InvalidatedBy, Invalidation, Loaded};
 use super::CacheActorFixture;
-use super::generator::{MatchFn, KEYS, KeyIndex, InvalidationCase, VersionFloors, SourceToken, age_max, entry_options, key, ms, invalidation_case, pause};
+use super::generator::{
+    InvalidationCase, KEYS, KeyIndex, MatchFn, SourceToken, VersionFloors, age_max, entry_options,
+    invalidation_case, key, ms, pause,
+};
 use crate::error::{Error, Reason};
 
 const BYTES_MAX: u64 = 2_000;
@@ -202,10 +205,16 @@ struct TrafficTrace {
 
 impl TrafficTrace {
     async fn new() -> Self {
-        let keeping = EntryOptions { ttl: ms(0), stale_for: ms(0), negative_ttl: ms(0), depends_on_connection: false };
+        let keeping =
+            EntryOptions { ttl: ms(0), stale_for: ms(0), negative_ttl: ms(0), depends_on_connection: false };
         let cache = CacheHandle::new(BYTES_MAX, keeping);
         let watch = TruthRecorder { truth: Arc::default(), started_at: Instant::now() };
-        Self { fixture: CacheActorFixture::with_cache(cache).await, recorder: watch, tasks: JoinSet::new(), askers: Vec::new() }
+        Self {
+            fixture: CacheActorFixture::with_cache(cache).await,
+            recorder: watch,
+            tasks: JoinSet::new(),
+            askers: Vec::new(),
+        }
     }
 
     async fn apply(&mut self, step: TrafficStep) {
@@ -239,8 +248,9 @@ impl TrafficTrace {
             TrafficStep::Cancel { .. } => {}
             TrafficStep::Invalidate { order, is_awaited } => {
                 let concerned = order.clone();
-                let change =
-                    self.recorder.begin_change(move |key, is_of_the_link| concerned.matches(key, is_of_the_link));
+                let change = self
+                    .recorder
+                    .begin_change(move |key, is_of_the_link| concerned.matches(key, is_of_the_link));
                 let invalidated = send_change(self.fixture.actor.clone(), order.invalidation(), change);
                 if is_awaited {
                     invalidated.await;
@@ -272,7 +282,12 @@ impl TrafficTrace {
         }
         // What is loaded anew though nobody waits for it ends as well.
         sleep(TIMEOUT).await;
-        send_change(self.fixture.actor.clone(), InvalidationCase::All.invalidation(), self.recorder.begin_change(|_, _| true)).await;
+        send_change(
+            self.fixture.actor.clone(),
+            InvalidationCase::All.invalidation(),
+            self.recorder.begin_change(|_, _| true),
+        )
+        .await;
         let stats = self.fixture.cache.stats();
         if (stats.entries, stats.bytes, stats.oldest_ms) != (0, 0, None) {
             self.recorder.record_fault(Err(format!("all was dropped, and this is left: {stats:?}")));

@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 
 use super::batch::{EventBatch, whole_root_invalidation};
-use super::watcher::RootWatcher;
 use super::error::{WatchError, WatchErrorKind};
 use super::path_key::PathKey;
 use super::roots::Roots;
+use super::watcher::RootWatcher;
 use crate::cache::{CacheHandle, CacheMessage, Invalidation};
 
 type WatchContext = Context<WatchMessage>;
@@ -273,12 +273,24 @@ impl WatchActor {
 
     fn await_changes(&self, ctx: &mut WatchContext, root: usize, watch: &WatchedRoot) {
         let Some(standing) = &watch.active else { return };
-        let attended = RootWatcher::next_batch(Arc::clone(&standing.watcher), self.policy.debounce, self.policy.verify_interval);
+        let attended = RootWatcher::next_batch(
+            Arc::clone(&standing.watcher),
+            self.policy.debounce,
+            self.policy.verify_interval,
+        );
         let term = standing.epoch;
-        ctx.spawn(async move { WatchMessage(WatchCommand::Changed { root, epoch: term, batch: attended.await }) });
+        ctx.spawn(
+            async move { WatchMessage(WatchCommand::Changed { root, epoch: term, batch: attended.await }) },
+        );
     }
 
-    async fn apply_batch(&self, ctx: &mut WatchContext, root: usize, watch: &mut WatchedRoot, mut batch: EventBatch) {
+    async fn apply_batch(
+        &self,
+        ctx: &mut WatchContext,
+        root: usize,
+        watch: &mut WatchedRoot,
+        mut batch: EventBatch,
+    ) {
         let Some(standing) = &watch.active else { return };
         if let Some(trouble) = batch.error.take() {
             return self.deactivate(ctx, root, watch, trouble).await;
@@ -290,7 +302,13 @@ impl WatchActor {
     }
 
     /// A root is no longer watched: nothing more is kept of it, and what was goes.
-    async fn deactivate(&self, ctx: &mut WatchContext, root: usize, watch: &mut WatchedRoot, trouble: WatchError) {
+    async fn deactivate(
+        &self,
+        ctx: &mut WatchContext,
+        root: usize,
+        watch: &mut WatchedRoot,
+        trouble: WatchError,
+    ) {
         let Some(ActiveWatch { watcher: eye, epoch: term, since }) = watch.active.take() else { return };
         self.roots.end_epoch(root, term);
         self.invalidate(whole_root_invalidation(&eye.paths.key)).await;
@@ -307,7 +325,13 @@ impl WatchActor {
     }
 
     /// Tries later. The journal hears of each cause once, and not of each attempt.
-    fn schedule_retry(&self, ctx: &mut WatchContext, root: usize, watch: &mut WatchedRoot, trouble: WatchError) {
+    fn schedule_retry(
+        &self,
+        ctx: &mut WatchContext,
+        root: usize,
+        watch: &mut WatchedRoot,
+        trouble: WatchError,
+    ) {
         watch.attempts = watch.attempts.saturating_add(1);
         watch.lost_at.get_or_insert(ctx.now());
         let delay = self.policy.delay.before(watch.attempts, ctx.random_unit());

@@ -173,7 +173,11 @@ mod tests {
 
     fn root_paths() -> RootPaths {
         let real = PathBuf::from("/disk/r");
-        RootPaths { configured: PathBuf::from("/home/r"), key: PathKey::from_path(&real).unwrap(), canonical: real }
+        RootPaths {
+            configured: PathBuf::from("/home/r"),
+            key: PathKey::from_path(&real).unwrap(),
+            canonical: real,
+        }
     }
 
     fn event(kind: EventKind, paths: &[&str]) -> Event {

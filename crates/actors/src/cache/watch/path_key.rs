@@ -84,7 +84,8 @@ impl PathKey {
             InvalidatedKeys::Prefix(format!("{FILE_PREFIX}{}{slash}", self.0)),
             InvalidatedKeys::Prefix(format!("{SEARCH_PREFIX}{}{slash}", self.0)),
         ];
-        let covering = self.ancestors().map(|folder| InvalidatedKeys::Prefix(format!("{SEARCH_PREFIX}{folder}//")));
+        let covering =
+            self.ancestors().map(|folder| InvalidatedKeys::Prefix(format!("{SEARCH_PREFIX}{folder}//")));
         own.into_iter().chain(covering)
     }
 }

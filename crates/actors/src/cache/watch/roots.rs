@@ -137,12 +137,20 @@ impl Roots {
         let within = |(index, root): (usize, &Root)| {
             let seat = root.read();
             let scope = seat.paths.as_ref()?;
-            let rest = path.strip_prefix(&root.configured).or_else(|_| path.strip_prefix(&scope.canonical)).ok()?;
+            let rest =
+                path.strip_prefix(&root.configured).or_else(|_| path.strip_prefix(&scope.canonical)).ok()?;
             // What is joined with nothing would end with a slash.
-            let real = if rest.as_os_str().is_empty() { scope.canonical.clone() } else { scope.canonical.join(rest) };
+            let real = if rest.as_os_str().is_empty() {
+                scope.canonical.clone()
+            } else {
+                scope.canonical.join(rest)
+            };
             let path: PathBuf = real.components().collect();
             let place = PathKey::from_path(&path)?;
-            Some((root.configured.as_os_str().len(), WatchedPath { root: index, epoch: seat.epoch, path, key: place }))
+            Some((
+                root.configured.as_os_str().len(),
+                WatchedPath { root: index, epoch: seat.epoch, path, key: place },
+            ))
         };
         let stands = self.0.iter().enumerate().filter_map(within);
         stands.max_by_key(|(length, _)| *length).map(|(_, stand)| stand)

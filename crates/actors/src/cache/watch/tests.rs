@@ -14,7 +14,7 @@ use super::actor::WatchCommand;
 use super::batch::EventBatch;
 use super::watcher::RootWatcher;
 use super::{Roots, WatchActor, WatchErrorKind, WatchMessage, WatchPolicy};
-use crate::cache::{CacheActor, CacheHandle, FileCache, EntryOptions};
+use crate::cache::{CacheActor, CacheHandle, EntryOptions, FileCache};
 
 /// More events than the system holds for one watcher; a file has four.
 fn files_to_overflow() -> u32 {
@@ -35,7 +35,8 @@ async fn watcher_queue_overflow_reports_overflow() {
     }
     // Those that it held come first.
     let fault = loop {
-        let attended = RootWatcher::next_batch(Arc::clone(&eye), Duration::from_millis(1), Duration::from_secs(60));
+        let attended =
+            RootWatcher::next_batch(Arc::clone(&eye), Duration::from_millis(1), Duration::from_secs(60));
         if let Some(trouble) = attended.await.error {
             break trouble.kind;
         }

@@ -99,7 +99,8 @@ impl RootWatcher {
         if is_inotify() {
             // Nothing is told of a folder that moves together with one above it. What is not allowed here is left to
             // the look at the root that is taken now and then.
-            let above = eye.paths.configured.ancestors().skip(1).chain(eye.paths.canonical.ancestors().skip(1));
+            let above =
+                eye.paths.configured.ancestors().skip(1).chain(eye.paths.canonical.ancestors().skip(1));
             for folder in above {
                 let _ = eye.watch(folder, RecursiveMode::NonRecursive);
             }
@@ -145,7 +146,9 @@ impl RootWatcher {
                 return Ok(());
             }
             match self.watch(folder, RecursiveMode::Recursive) {
-                Err(trouble) if trouble.kind == WatchErrorKind::Moved && attempt < WATCH_ATTEMPTS_MAX => attempt += 1,
+                Err(trouble) if trouble.kind == WatchErrorKind::Moved && attempt < WATCH_ATTEMPTS_MAX => {
+                    attempt += 1
+                }
                 Err(trouble) if trouble.kind == WatchErrorKind::Moved && !folder.exists() => return Ok(()),
                 watched => return watched,
             }

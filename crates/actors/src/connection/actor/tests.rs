@@ -2,18 +2,18 @@
 //! is paused, at the latest once the socket is open.
 
 mod attempts;
+mod commands;
 mod crashes;
-mod redaction;
-mod stop;
 mod errors;
+mod fixture;
 mod frames;
 mod liveness;
 mod network;
-mod commands;
 mod outbound;
 mod recovery;
-mod fixture;
+mod redaction;
 mod server;
+mod stop;
 
 use std::future::Future;
 use std::pin::pin;
@@ -28,12 +28,12 @@ use tokio::io::AsyncReadExt;
 use tokio_tungstenite::tungstenite::Message as Wire;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
 
-use self::network::{LinkProfile, Network, NetworkState};
 use self::fixture::ConnectionFixture;
-use self::server::{WsPeer, WsServer, wait_for_end, event, read_head};
+use self::network::{LinkProfile, Network, NetworkState};
+use self::server::{WsPeer, WsServer, event, read_head, wait_for_end};
 use super::*;
-use crate::connection::events::{ConnectionIgnored, ConnectionUnsent, UnsentReason};
 use crate::connection::error::ConnectionErrorKind;
+use crate::connection::events::{ConnectionIgnored, ConnectionUnsent, UnsentReason};
 use crate::connection::outbound::SendOutcome;
 use crate::connection::status::{ConnectionState, ConnectionStatus, StatusReason};
 use crate::suspend::SUSPEND_CHECK_INTERVAL;

@@ -121,16 +121,25 @@ impl MachineOwner {
             MachineStep::Opened { age } => MachineEvent::Opened { generation: of(age) },
             MachineStep::DialFailed { age, kind, retry_after_s } => {
                 let retry_after = retry_after_s.map(Duration::from_secs);
-                MachineEvent::DialFailed { generation: of(age), error: ConnectionError { retry_after, ..fault(kind) } }
+                MachineEvent::DialFailed {
+                    generation: of(age),
+                    error: ConnectionError { retry_after, ..fault(kind) },
+                }
             }
             MachineStep::FrameReceived { age } => MachineEvent::FrameReceived { generation: of(age) },
             MachineStep::BytesMoved { age, ago_ms } => {
                 let at = self.now.saturating_sub(Duration::from_millis(ago_ms));
                 MachineEvent::BytesMoved { generation: of(age), at }
             }
-            MachineStep::PongReceived { age, number } => MachineEvent::PongReceived { generation: of(age), number },
-            MachineStep::Closed { age, kind } => MachineEvent::Closed { generation: of(age), error: fault(kind) },
-            MachineStep::SendFailed { age, kind } => MachineEvent::SendFailed { generation: of(age), error: fault(kind) },
+            MachineStep::PongReceived { age, number } => {
+                MachineEvent::PongReceived { generation: of(age), number }
+            }
+            MachineStep::Closed { age, kind } => {
+                MachineEvent::Closed { generation: of(age), error: fault(kind) }
+            }
+            MachineStep::SendFailed { age, kind } => {
+                MachineEvent::SendFailed { generation: of(age), error: fault(kind) }
+            }
             MachineStep::TickOnTime => {
                 self.now = self.machine.next_wake().unwrap_or(self.now).max(self.now);
                 MachineEvent::Tick

@@ -5,15 +5,15 @@
 //! are asked that differ in it, and the row says on what.
 
 mod event_cases;
-mod rows;
 mod machine_cases;
+mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use expect_test::expect_file;
 
-use self::rows::{Outcome, TransitionRow, StateSection, section};
+use self::rows::{Outcome, StateSection, TransitionRow, section};
 use super::*;
 
 const HEAD: &str = "\
@@ -105,12 +105,16 @@ fn docs_table_and_diagram_match_the_machine() {
 
 #[test]
 fn docs_table_covers_every_state_and_event() {
-    let states: BTreeSet<_> =
-        machine_cases::states().iter().map(|subjects| machine_cases::state_name(&subjects[0].machine)).collect();
+    let states: BTreeSet<_> = machine_cases::states()
+        .iter()
+        .map(|subjects| machine_cases::state_name(&subjects[0].machine))
+        .collect();
     // One for each arm of `name`, which the compiler keeps complete.
     assert_eq!(states.len(), 11, "{states:?}");
-    let connected =
-        machine_cases::MachineCase::new(3, AfterFailed::Wait).then(MachineEvent::Connect).opened().then(MachineEvent::SystemResumed);
+    let connected = machine_cases::MachineCase::new(3, AfterFailed::Wait)
+        .then(MachineEvent::Connect)
+        .opened()
+        .then(MachineEvent::SystemResumed);
     let asked: BTreeSet<_> = event_cases::event_cases()
         .iter()
         .filter_map(|question| (question.make)(&mut connected.clone()))

@@ -1,9 +1,9 @@
 //! What the machine promises, as sequences of events and the actions they lead to.
 
 mod attempts;
+mod commands;
 mod generations;
 mod liveness;
-mod commands;
 mod refusals;
 mod status;
 

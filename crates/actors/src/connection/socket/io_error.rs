@@ -33,21 +33,33 @@ pub(super) fn from_handshake(error: &Error) -> ConnectionError {
             ConnectionError::from_status(response.status().as_u16(), retry_after(response.headers(), None))
         }
         Error::Tls(error) => ConnectionError::new(ConnectionErrorKind::Tls, &error.to_string()),
-        Error::Io(error) if is_tls(error) => ConnectionError::new(ConnectionErrorKind::Tls, &error.to_string()),
-        Error::Io(error) => ConnectionError::new(ConnectionErrorKind::Lost, &format!("during the handshake: {error}")),
+        Error::Io(error) if is_tls(error) => {
+            ConnectionError::new(ConnectionErrorKind::Tls, &error.to_string())
+        }
+        Error::Io(error) => {
+            ConnectionError::new(ConnectionErrorKind::Lost, &format!("during the handshake: {error}"))
+        }
         Error::Protocol(ProtocolError::HandshakeIncomplete) => {
             ConnectionError::new(ConnectionErrorKind::Lost, "the peer hung up during the handshake")
         }
-        Error::Url(_) => ConnectionError::new(ConnectionErrorKind::InvalidTarget, "the address cannot be asked for a WebSocket"),
+        Error::Url(_) => ConnectionError::new(
+            ConnectionErrorKind::InvalidTarget,
+            "the address cannot be asked for a WebSocket",
+        ),
         Error::Protocol(error) => ConnectionError::new(ConnectionErrorKind::NotWebsocket, &error.to_string()),
-        _ => ConnectionError::new(ConnectionErrorKind::NotWebsocket, "the answer is no handshake, or one of excessive size"),
+        _ => ConnectionError::new(
+            ConnectionErrorKind::NotWebsocket,
+            "the answer is no handshake, or one of excessive size",
+        ),
     }
 }
 
 /// An open socket ended.
 pub(super) fn from_stream(error: &Error) -> ConnectionError {
     match error {
-        Error::Capacity(error) => ConnectionError::new(ConnectionErrorKind::MessageTooLarge, &error.to_string()),
+        Error::Capacity(error) => {
+            ConnectionError::new(ConnectionErrorKind::MessageTooLarge, &error.to_string())
+        }
         Error::Io(error) if error.kind() == ErrorKind::TimedOut => {
             ConnectionError::new(ConnectionErrorKind::Unanswered, &error.to_string())
         }
@@ -58,8 +70,12 @@ pub(super) fn from_stream(error: &Error) -> ConnectionError {
         Error::Protocol(
             error @ (ProtocolError::ResetWithoutClosingHandshake | ProtocolError::SendAfterClosing),
         ) => ConnectionError::new(ConnectionErrorKind::Lost, &error.to_string()),
-        Error::Protocol(error) => ConnectionError::new(ConnectionErrorKind::ProtocolViolation, &error.to_string()),
-        Error::Utf8(_) => ConnectionError::new(ConnectionErrorKind::ProtocolViolation, "a text message is not valid UTF-8"),
+        Error::Protocol(error) => {
+            ConnectionError::new(ConnectionErrorKind::ProtocolViolation, &error.to_string())
+        }
+        Error::Utf8(_) => {
+            ConnectionError::new(ConnectionErrorKind::ProtocolViolation, "a text message is not valid UTF-8")
+        }
         _ => ConnectionError::new(ConnectionErrorKind::Lost, "the connection failed"),
     }
 }

@@ -43,7 +43,8 @@ pub(super) async fn open_stream(target: &SocketTarget) -> Result<TcpOrTlsStream,
         // Which the proxy would otherwise do.
         ProxyScheme::Socks5 => {
             let found = resolver.resolve(host, port).await.map_err(|error| io_error::from_lookup(&error))?;
-            let no_address = || ConnectionError::new(ConnectionErrorKind::Unresolved, "the name has no address");
+            let no_address =
+                || ConnectionError::new(ConnectionErrorKind::Unresolved, "the name has no address");
             found.first().ok_or_else(no_address)?.ip().to_string()
         }
         _ => host.to_owned(),
@@ -53,15 +54,22 @@ pub(super) async fn open_stream(target: &SocketTarget) -> Result<TcpOrTlsStream,
         .map_err(|_| proxy_unreachable("it did not take the connection in time"))??;
     let place = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     match proxy.scheme() {
-        ProxyScheme::Http | ProxyScheme::Https => open_http_tunnel(stream, &place, proxy.authorization()).await,
+        ProxyScheme::Http | ProxyScheme::Https => {
+            open_http_tunnel(stream, &place, proxy.authorization()).await
+        }
         ProxyScheme::Socks5 | ProxyScheme::Socks5h => open_socks_tunnel(stream, &place, proxy).await,
     }
 }
 
 /// Opens a stream that ends at the proxy.
-async fn connect_to_proxy(resolver: &Resolver, route: &Route, proxy: &Proxy) -> Result<TcpOrTlsStream, ConnectionError> {
+async fn connect_to_proxy(
+    resolver: &Resolver,
+    route: &Route,
+    proxy: &Proxy,
+) -> Result<TcpOrTlsStream, ConnectionError> {
     let (host, port) = proxy.host_and_port();
-    let stream = tcp::connect(resolver, host, port).await.map_err(|fault| proxy_unreachable(&fault.details))?;
+    let stream =
+        tcp::connect(resolver, host, port).await.map_err(|fault| proxy_unreachable(&fault.details))?;
     if !proxy.is_secure() {
         return Ok(MaybeTlsStream::Plain(stream));
     }
@@ -76,7 +84,11 @@ async fn connect_to_proxy(resolver: &Resolver, route: &Route, proxy: &Proxy) -> 
 }
 
 /// Has an HTTP proxy connect the stream to `place`.
-async fn open_http_tunnel(stream: TcpOrTlsStream, place: &str, authorization: Option<&HeaderValue>) -> Result<TcpOrTlsStream, ConnectionError> {
+async fn open_http_tunnel(
+    stream: TcpOrTlsStream,
+    place: &str,
+    authorization: Option<&HeaderValue>,
+) -> Result<TcpOrTlsStream, ConnectionError> {
     let no_http = |error: hyper::Error| proxy_unreachable(&format!("it broke off: {error}"));
     let mut builder = http1::Builder::new();
     let handshake = builder.max_buf_size(CONNECT_RESPONSE_BYTES_MAX).handshake(TokioIo::new(stream));
@@ -101,12 +113,17 @@ async fn open_http_tunnel(stream: TcpOrTlsStream, place: &str, authorization: Op
     Ok(parts.io.into_inner())
 }
 
-fn connect_request(place: &str, authorization: Option<&HeaderValue>) -> Result<Request<String>, ConnectionError> {
+fn connect_request(
+    place: &str,
+    authorization: Option<&HeaderValue>,
+) -> Result<Request<String>, ConnectionError> {
     let mut request = Request::builder().method(Method::CONNECT).uri(place).header(header::HOST, place);
     if let Some(authorization) = authorization {
         request = request.header(header::PROXY_AUTHORIZATION, authorization);
     }
-    let invalid = |_| ConnectionError::new(ConnectionErrorKind::InvalidTarget, "the address cannot be asked of a proxy");
+    let invalid = |_| {
+        ConnectionError::new(ConnectionErrorKind::InvalidTarget, "the address cannot be asked of a proxy")
+    };
     request.body(String::new()).map_err(invalid)
 }
 
@@ -115,15 +132,25 @@ fn check_connect_response(answer: &Response<Incoming>) -> Result<(), ConnectionE
     if status.is_success() {
         return Ok(());
     }
-    let kind = if status.as_u16() == 407 { ConnectionErrorKind::ProxyUnauthenticated } else { ConnectionErrorKind::ProxyRefused };
+    let kind = if status.as_u16() == 407 {
+        ConnectionErrorKind::ProxyUnauthenticated
+    } else {
+        ConnectionErrorKind::ProxyRefused
+    };
     let fault = ConnectionError::new(kind, &format!("the proxy answered with HTTP {}", status.as_u16()));
     let retry_after = retry_after(answer.headers(), None);
     Err(ConnectionError { status: Some(status.as_u16()), retry_after, ..fault })
 }
 
 /// Has a SOCKS5 proxy connect the stream to `place`.
-async fn open_socks_tunnel(stream: TcpOrTlsStream, place: &str, proxy: &Proxy) -> Result<TcpOrTlsStream, ConnectionError> {
-    let invalid = |_| ConnectionError::new(ConnectionErrorKind::InvalidTarget, "the address cannot be asked of a proxy");
+async fn open_socks_tunnel(
+    stream: TcpOrTlsStream,
+    place: &str,
+    proxy: &Proxy,
+) -> Result<TcpOrTlsStream, ConnectionError> {
+    let invalid = |_| {
+        ConnectionError::new(ConnectionErrorKind::InvalidTarget, "the address cannot be asked of a proxy")
+    };
     let place: Uri = format!("http://{place}").parse().map_err(invalid)?;
     let mut socks = SocksV5::new(Uri::default(), ProxyStream(Some(TokioIo::new(stream))));
     if let Some((user, password)) = proxy.user_and_password() {

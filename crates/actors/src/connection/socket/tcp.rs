@@ -34,7 +34,11 @@ pub(in crate::connection) struct Resolver {
 }
 
 /// Opens a TCP connection to `host`.
-pub(super) async fn connect(resolver: &Resolver, host: &str, port: u16) -> Result<TcpStream, ConnectionError> {
+pub(super) async fn connect(
+    resolver: &Resolver,
+    host: &str,
+    port: u16,
+) -> Result<TcpStream, ConnectionError> {
     let addresses = resolver.resolve(host, port).await.map_err(|error| io_error::from_lookup(&error))?;
     let connected = race(interleave_families(addresses), TcpStream::connect).await;
     let stream = connected.map_err(|error| io_error::from_connect(&error))?;

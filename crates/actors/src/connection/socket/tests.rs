@@ -40,7 +40,9 @@ fn target(address: SocketAddr) -> SocketTarget {
 }
 
 /// A socket and the server's end of it.
-async fn connected(limits: SocketLimits) -> (SocketWriter<BoxedStream>, SocketReader<BoxedStream>, ServerSocket) {
+async fn connected(
+    limits: SocketLimits,
+) -> (SocketWriter<BoxedStream>, SocketReader<BoxedStream>, ServerSocket) {
     let (listener, address) = listen().await;
     let target = target(address);
     let server = async { accept_async(listener.accept().await.unwrap().0).await.unwrap() };
@@ -101,7 +103,10 @@ async fn http_status_instead_of_handshake_keeps_retry_after() {
     let (fault, _) = answered_with("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n").await;
     assert_eq!((fault.kind, fault.status), (ConnectionErrorKind::Unauthenticated, Some(401)));
     let (fault, _) = answered_with("HTTP/1.1 503 Busy\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n").await;
-    assert_eq!((fault.kind, fault.retry_after), (ConnectionErrorKind::Unavailable, Some(Duration::from_secs(7))));
+    assert_eq!(
+        (fault.kind, fault.retry_after),
+        (ConnectionErrorKind::Unavailable, Some(Duration::from_secs(7)))
+    );
     let (fault, _) = answered_with("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await;
     assert_eq!((fault.kind, fault.status), (ConnectionErrorKind::NotWebsocket, Some(200)));
 }
@@ -214,7 +219,8 @@ fn route_trusting_the_test_certificate() -> Route {
 #[tokio::test]
 async fn wss_opens_where_the_certificate_is_trusted() {
     let (_server, target) = serve_tls().await;
-    let (_writer, mut reader) = dial(&target.with_route(route_trusting_the_test_certificate()), LIMITS).await.unwrap();
+    let (_writer, mut reader) =
+        dial(&target.with_route(route_trusting_the_test_certificate()), LIMITS).await.unwrap();
     assert_eq!(reader.read().await, Ok(SocketFrame::Text("hello".into())));
 }
 
@@ -249,7 +255,8 @@ async fn frames_arrive_typed_and_pong_carries_its_number() {
     server.send(Message::binary(vec![1, 2, 3])).await.unwrap();
     server.send(Message::Ping("are you there".into())).await.unwrap();
     server.send(Message::Pong("unasked".into())).await.unwrap();
-    let expected = [SocketFrame::Text("{}".into()), SocketFrame::Binary(3), SocketFrame::Ping, SocketFrame::Pong(None)];
+    let expected =
+        [SocketFrame::Text("{}".into()), SocketFrame::Binary(3), SocketFrame::Ping, SocketFrame::Pong(None)];
     for frame in expected {
         assert_eq!(reader.read().await, Ok(frame));
     }

@@ -59,7 +59,12 @@ impl Worker for ReplyWorker {
         Ok(Vec::new())
     }
 
-    async fn handle(&self, _: &mut Context<ReplyMode>, ask: ReplyMode, kept: &mut Vec<Reply<()>>) -> Result<(), Failure> {
+    async fn handle(
+        &self,
+        _: &mut Context<ReplyMode>,
+        ask: ReplyMode,
+        kept: &mut Vec<Reply<()>>,
+    ) -> Result<(), Failure> {
         match ask {
             ReplyMode::Answer(reply) => reply.send(()),
             ReplyMode::Panic(_reply) => panic!("on purpose"),

@@ -123,8 +123,8 @@ fn credentials_are_decoded_and_every_form_is_secret() {
     let token = Proxy::parse("http://t%2Fken@proxy.example").unwrap();
     assert_eq!(token.secrets(), ["dC9rZW46", "t%2Fken", "t/ken"]);
     let system = variables("", "", "http://user:p%40ss@proxy.example", "");
-    let found =
-        ProxyChoice::System.resolve(&Uri::from_static("http://b.example"), || SystemProxies::from_variables(system));
+    let found = ProxyChoice::System
+        .resolve(&Uri::from_static("http://b.example"), || SystemProxies::from_variables(system));
     assert_eq!(found.unwrap().unwrap().secrets(), ["dXNlcjpwQHNz", "p@ss"]);
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::super::manager::Orphan;
-use super::process_group::{ProcessSet, shut_down as end_target, list_processes};
 use super::pid_file::PidFileEntry;
+use super::process_group::{ProcessSet, list_processes, shut_down as end_target};
 use super::process_table::{ProcessInfo, group_members};
 
 /// What is left is given so long to end by itself.

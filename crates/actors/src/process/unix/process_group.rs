@@ -17,7 +17,7 @@ use super::super::spec::{MARKER_VARIABLE, ProcessSpec, SpawnError};
 use super::ProcessRegistry;
 use super::pid_file::PidFileEntry;
 use super::process_table::{self, ProcessInfo, group_members};
-use super::signals::{wait_all_exited, is_group_alive, signal_group, signal_process};
+use super::signals::{is_group_alive, signal_group, signal_process, wait_all_exited};
 
 /// Nothing runs before the gate opens: a newline on its input. If the runtime is gone by then, the input ends and so
 /// does this. `exec` keeps the id, so what was recorded of the gate is true of the program.
@@ -176,7 +176,10 @@ impl ProcessSet {
             // Where the system shows no processes, it still says whether the group has any.
             Err(_) => {
                 let group = self.group.filter(|group| is_group_alive(*group));
-                group.map(|group| ProcessInfo { pid: group, group, ..ProcessInfo::default() }).into_iter().collect()
+                group
+                    .map(|group| ProcessInfo { pid: group, group, ..ProcessInfo::default() })
+                    .into_iter()
+                    .collect()
             }
         }
     }
@@ -199,7 +202,11 @@ pub(super) async fn list_processes(since: String) -> io::Result<Vec<ProcessInfo>
 }
 
 /// Ends them all, as [`Body::end`].
-pub(super) async fn shut_down(target: &ProcessSet, grace: Duration, in_a_hurry: impl Future<Output = ()>) -> Vec<u32> {
+pub(super) async fn shut_down(
+    target: &ProcessSet,
+    grace: Duration,
+    in_a_hurry: impl Future<Output = ()>,
+) -> Vec<u32> {
     let begun = Instant::now();
     let (mut ending, mut is_sure) = (ShutdownSequence::new(grace), false);
     let (mut in_a_hurry, mut is_hurried) = (pin!(in_a_hurry), false);

@@ -34,14 +34,19 @@ pub(super) enum OwnerMarker {
 
 /// The living processes among `all` that belong together: of the group, if one is named, those that bear the mark, and all
 /// that descend from them. Guardians are left out, with their descendants.
-pub(super) fn group_members<'a>(all: &'a [ProcessInfo], group: Option<u32>, marker: &str) -> Vec<&'a ProcessInfo> {
+pub(super) fn group_members<'a>(
+    all: &'a [ProcessInfo],
+    group: Option<u32>,
+    marker: &str,
+) -> Vec<&'a ProcessInfo> {
     let mut children: HashMap<u32, Vec<&ProcessInfo>> = HashMap::new();
     for seen in all.iter().filter(|seen| seen.marker != OwnerMarker::Watchdog) {
         children.entry(seen.parent).or_default().push(seen);
     }
     let is_marked = |seen: &ProcessInfo| matches!(&seen.marker, OwnerMarker::Process(mark) if mark == marker);
-    let is_root =
-        |seen: &&ProcessInfo| seen.marker != OwnerMarker::Watchdog && (Some(seen.group) == group || is_marked(seen));
+    let is_root = |seen: &&ProcessInfo| {
+        seen.marker != OwnerMarker::Watchdog && (Some(seen.group) == group || is_marked(seen))
+    };
     let mut waiting: Vec<&ProcessInfo> = all.iter().filter(is_root).collect();
     let (mut known, mut members) = (HashSet::new(), Vec::new());
     while let Some(seen) = waiting.pop() {
@@ -176,7 +181,15 @@ mod ps {
         let is_dead = fields.next()?.starts_with('Z');
         let resident_bytes = fields.next()?.parse::<u64>().ok()?.saturating_mul(1024);
         let started = fields.collect::<Vec<_>>().join(" ");
-        Some(ProcessInfo { pid, parent, group, started, is_zombie: is_dead, resident_bytes, marker: OwnerMarker::None })
+        Some(ProcessInfo {
+            pid,
+            parent,
+            group,
+            started,
+            is_zombie: is_dead,
+            resident_bytes,
+            marker: OwnerMarker::None,
+        })
     }
 }
 
@@ -204,7 +217,10 @@ mod tests {
 
     #[test]
     fn marked_processes_are_members_and_others_are_not() {
-        let marked = |pid, mark: &str| ProcessInfo { marker: OwnerMarker::Process(mark.to_owned()), ..seen(pid, 1, pid) };
+        let marked = |pid, mark: &str| ProcessInfo {
+            marker: OwnerMarker::Process(mark.to_owned()),
+            ..seen(pid, 1, pid)
+        };
         let all = [marked(30, "ours-1"), seen(31, 30, 30), marked(32, "ours-12"), marked(33, "theirs-1")];
         assert_eq!(ids(&all, None), [30, 31]);
     }
@@ -229,7 +245,10 @@ mod tests {
 
     #[test]
     fn marker_is_parsed_only_from_its_own_variable() {
-        assert_eq!(parse_marker(b"A=1\0MAINSTAY_PROCESS=ours-1\0B=2\0"), OwnerMarker::Process("ours-1".to_owned()));
+        assert_eq!(
+            parse_marker(b"A=1\0MAINSTAY_PROCESS=ours-1\0B=2\0"),
+            OwnerMarker::Process("ours-1".to_owned())
+        );
         assert_eq!(parse_marker(b"MAINSTAY_GUARDIAN=1\0"), OwnerMarker::Watchdog);
         assert_eq!(parse_marker(b"MAINSTAY_PROCESS_X=1\0A=MAINSTAY_PROCESS=1\0"), OwnerMarker::None);
         assert_eq!(parse_marker(b""), OwnerMarker::None);

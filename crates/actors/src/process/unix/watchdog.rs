@@ -14,13 +14,13 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::super::spec::MARKER_VARIABLE;
 use super::super::manager::ManagerWarning;
+use super::super::spec::MARKER_VARIABLE;
 
 /// The variable that tells a guardian from all that it could be taken for.
 pub(super) const WATCHDOG_VARIABLE: &str = "MAINSTAY_GUARDIAN";
 
-const SCRIPT: &str = include_str!("guardian.sh");
+const SCRIPT: &str = include_str!("watchdog.sh");
 
 /// A guardian that has not acknowledged by then is replaced.
 const ACK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -54,7 +54,13 @@ impl Watchdog {
     pub(super) fn new(prefix: &str, troubles: broadcast::Sender<ManagerWarning>) -> Self {
         let (orders, received) = mpsc::channel(COMMANDS_MAX);
         let prefix = prefix.to_owned();
-        let keeper = WatchdogTask { marker_prefix: prefix, warnings: troubles, groups: BTreeSet::new(), process: None, is_failing: false };
+        let keeper = WatchdogTask {
+            marker_prefix: prefix,
+            warnings: troubles,
+            groups: BTreeSet::new(),
+            process: None,
+            is_failing: false,
+        };
         let mut tasks = JoinSet::new();
         tasks.spawn(keeper.run(received));
         Self { commands: orders, _task: tasks }
@@ -160,7 +166,8 @@ impl WatchdogTask {
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.is_failing, true) {
-                    let _ = self.warnings.send(ManagerWarning::WatchdogUnavailable { why: error.to_string() });
+                    let _ =
+                        self.warnings.send(ManagerWarning::WatchdogUnavailable { why: error.to_string() });
                 }
                 Err(error)
             }

@@ -7,13 +7,13 @@ use super::{Ctx, QueueActor};
 use crate::{
     error::{Error, Reason},
     queue::{
-        responder::Responder,
-        state::State,
+        body_pump::{BodyPump, BodyTransfer, TransferEnd},
         download::Download,
         message::QueueMessage,
         request_entry::StreamStart,
-        body_pump::{TransferEnd, BodyPump, BodyTransfer},
+        responder::Responder,
         retry::interrupted_response_error,
+        state::State,
     },
     request::RequestId,
     transport::StreamingResponse,
@@ -21,8 +21,15 @@ use crate::{
 
 impl QueueActor {
     /// Hands the beginning of an answer to its caller, and has the rest brought after it.
-    pub(super) fn start_stream(&self, ctx: &mut Ctx, desk: &mut State, id: RequestId, answer: StreamingResponse) {
-        let (Some(opened), Some(called_off)) = (self.requests.begin_response(id), desk.continue_attempt(id)) else {
+    pub(super) fn start_stream(
+        &self,
+        ctx: &mut Ctx,
+        desk: &mut State,
+        id: RequestId,
+        answer: StreamingResponse,
+    ) {
+        let (Some(opened), Some(called_off)) = (self.requests.begin_response(id), desk.continue_attempt(id))
+        else {
             // It was called off meanwhile; else nobody is left who could be answered.
             drop(answer);
             desk.end_attempt(id);
@@ -36,7 +43,10 @@ impl QueueActor {
         let pump = BodyPump { body, parts, length, request, cancelled: called_off };
         ctx.spawn(async move {
             let ending = pump.run().await;
-            QueueMessage::BodyFinished { id, transfer: Box::new(BodyTransfer { status, end: ending, reply: reader }) }
+            QueueMessage::BodyFinished {
+                id,
+                transfer: Box::new(BodyTransfer { status, end: ending, reply: reader }),
+            }
         });
         // If nobody waits any more, this drops the download, and the task ends with that.
         caller.send(Ok(download));
@@ -60,7 +70,8 @@ impl QueueActor {
                 }
             }
             TransferEnd::Failed(failure) => {
-                let error = self.requests.facts(id).map(|(facts, _)| interrupted_response_error(&facts, &failure));
+                let error =
+                    self.requests.facts(id).map(|(facts, _)| interrupted_response_error(&facts, &failure));
                 self.fail(ctx, desk.now, id, error.unwrap_or_else(|| Error::from(&failure)));
             }
             TransferEnd::Cancelled => self.fail(ctx, desk.now, id, Error::new(Reason::Cancelled)),

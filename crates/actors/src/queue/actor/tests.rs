@@ -9,19 +9,19 @@
 //! - `discretion`: what was sent does not come back in an error
 //! - `errors`: each cause of an error, and its row in docs/errors.md
 
+mod cancellation;
 mod crashes;
 mod deaths;
-mod cancellation;
-mod redaction;
 mod errors;
-mod single_outcome;
-mod outages;
-mod retries;
 mod fixture;
+mod outages;
+mod over_http;
+mod redaction;
+mod retries;
+mod scheduling;
 mod scripted_transport;
 mod sends;
 mod shared;
+mod single_outcome;
 mod streams;
 mod transfers;
-mod scheduling;
-mod over_http;

@@ -62,7 +62,9 @@ fn failed_probe_doubles_the_wait_up_to_the_cap() {
 fn any_answer_opens_the_gate_and_tells_the_outage() {
     let mut gate = closed_gate(BackendAvailability::Unknown);
     let hold = gate.outage().unwrap();
-    let Some(GateChange::Released(told)) = probe(&mut gate, ReachabilityEvidence::Answered, s(1)) else { panic!() };
+    let Some(GateChange::Released(told)) = probe(&mut gate, ReachabilityEvidence::Answered, s(1)) else {
+        panic!()
+    };
     assert_eq!((told.since, told.failures), (hold.since, 1));
     assert!(gate.admits(s(1)) && gate.outage().is_none());
 }
@@ -76,19 +78,31 @@ fn earlier_attempt_neither_extends_nor_is_needed_to_open() {
     assert_eq!(gate.on_end(RequestId(2), REFUSED, s(0), 0.0), None);
     assert_eq!(gate.on_end(RequestId(2), TIMED_OUT, s(0), 0.0), None);
     assert_eq!(gate.outage(), hold);
-    assert!(matches!(gate.on_end(RequestId(3), ReachabilityEvidence::Answered, s(0), 0.0), Some(GateChange::Released(_))));
+    assert!(matches!(
+        gate.on_end(RequestId(3), ReachabilityEvidence::Answered, s(0), 0.0),
+        Some(GateChange::Released(_))
+    ));
 }
 
 #[test]
 fn link_loss_lets_one_request_probe_and_holds_the_others() {
     let mut gate = gate(BackendAvailability::Up);
-    let Some(GateChange::Held(hold)) = gate.on_availability(BackendAvailability::Down, s(5)) else { panic!() };
+    let Some(GateChange::Held(hold)) = gate.on_availability(BackendAvailability::Down, s(5)) else {
+        panic!()
+    };
     assert_eq!((hold.reason, hold.failures), (Reason::Disconnected, 0));
     assert!(gate.admits(s(5)));
     gate.on_start(RequestId(1), s(5), 0.0);
     assert!(!gate.admits(s(5)));
-    assert!(matches!(gate.on_end(RequestId(1), ReachabilityEvidence::Answered, s(5), 0.0), Some(GateChange::Released(_))));
-    assert_eq!(gate.on_availability(BackendAvailability::Down, s(6)), None, "only the link is down, and that is known");
+    assert!(matches!(
+        gate.on_end(RequestId(1), ReachabilityEvidence::Answered, s(5), 0.0),
+        Some(GateChange::Released(_))
+    ));
+    assert_eq!(
+        gate.on_availability(BackendAvailability::Down, s(6)),
+        None,
+        "only the link is down, and that is known"
+    );
     assert!(gate.admits(s(6)));
 }
 
@@ -166,8 +180,17 @@ enum GateStep {
 }
 
 fn step() -> impl Strategy<Value = GateStep> {
-    let evidence = prop::sample::select(vec![ReachabilityEvidence::Answered, REFUSED, TIMED_OUT, ReachabilityEvidence::None]);
-    let link = prop::sample::select(vec![BackendAvailability::Up, BackendAvailability::Down, BackendAvailability::Unknown]);
+    let evidence = prop::sample::select(vec![
+        ReachabilityEvidence::Answered,
+        REFUSED,
+        TIMED_OUT,
+        ReachabilityEvidence::None,
+    ]);
+    let link = prop::sample::select(vec![
+        BackendAvailability::Up,
+        BackendAvailability::Down,
+        BackendAvailability::Unknown,
+    ]);
     prop_oneof![
         6 => Just(GateStep::Start),
         6 => (0..5_usize, evidence).prop_map(|(which, evidence)| GateStep::End(which, evidence)),

@@ -55,7 +55,8 @@ fn item_moves_up_one_lane_per_age_after() {
 #[test]
 fn ageing_can_be_turned_off_and_absurd_spans_do_not_overflow() {
     for age_after in [Duration::ZERO, Duration::MAX] {
-        let mut lanes = PriorityQueue::new(PriorityQueuePolicy { age_after, ..PriorityQueuePolicy::default() });
+        let mut lanes =
+            PriorityQueue::new(PriorityQueuePolicy { age_after, ..PriorityQueuePolicy::default() });
         assert_eq!(lanes.push(item(1, Priority::Low, Duration::ZERO), Duration::ZERO), PushOutcome::Queued);
         let late = Duration::from_secs(1 << 40);
         assert_eq!(lanes.push(item(2, Priority::High, late), late), PushOutcome::Queued);

@@ -58,7 +58,12 @@ fn decide(facts: RequestFacts, attempt: u32, outcome: AttemptOutcome<'_>) -> Ret
 
 fn answer(status: u16) -> FullResponse {
     let status = StatusCode::from_u16(status).unwrap();
-    FullResponse { status, headers: HeaderMap::new(), body: Bytes::from_static(b"said so"), is_redirected: false }
+    FullResponse {
+        status,
+        headers: HeaderMap::new(),
+        body: Bytes::from_static(b"said so"),
+        is_redirected: false,
+    }
 }
 
 fn answer_with_retry_after(status: u16, retry_after: &str) -> FullResponse {
@@ -95,8 +100,14 @@ fn a_good_answer_is_done_and_costs_no_budget() {
     let mut budget = RetryBudget::new(BudgetPolicy { reserve: 1, ..BudgetPolicy::default() });
     for status in [200, 201, 204, 304] {
         let answer = answer(status);
-        let verdict =
-            decide_after_attempt(&POLICY, &IDEMPOTENT, 1, AttemptOutcome::Answered(&answer), &mut budget, retry_context());
+        let verdict = decide_after_attempt(
+            &POLICY,
+            &IDEMPOTENT,
+            1,
+            AttemptOutcome::Answered(&answer),
+            &mut budget,
+            retry_context(),
+        );
         assert_eq!(verdict, RetryDecision::Done);
     }
     assert_eq!(budget.remaining(Duration::ZERO), 1);
@@ -136,7 +147,8 @@ fn unreachable_backend_requeues_without_cost() {
         for (facts, attempt) in [(IDEMPOTENT, 1), (ONCE_ONLY, 1), (IDEMPOTENT, 1000)] {
             let facts = RequestFacts { retries: Some(0), ..facts };
             let outcome = AttemptOutcome::Failed(&absent);
-            let verdict = decide_after_attempt(&POLICY, &facts, attempt, outcome, &mut budget, retry_context());
+            let verdict =
+                decide_after_attempt(&POLICY, &facts, attempt, outcome, &mut budget, retry_context());
             assert_eq!(verdict, RetryDecision::Requeue { reason: kind.reason() });
         }
     }
@@ -154,7 +166,8 @@ fn a_send_counts_though_nobody_was_there_afterwards() {
 #[test]
 fn a_refusal_does_not_hide_an_earlier_send() {
     let absent = failed(FailureKind::Refused, SendProgress::NotSent);
-    let verdict = |facts| decide(RequestFacts { may_have_acted: true, ..facts }, 2, AttemptOutcome::Failed(&absent));
+    let verdict =
+        |facts| decide(RequestFacts { may_have_acted: true, ..facts }, 2, AttemptOutcome::Failed(&absent));
     assert_eq!(verdict(IDEMPOTENT), RetryDecision::Requeue { reason: Reason::ConnectionRefused });
     assert_eq!(error_of(verdict(ONCE_ONLY)).reason, Reason::OutcomeUnknown);
 }
@@ -165,7 +178,14 @@ fn after_a_kept_connection_a_retry_is_due_at_once_and_free_of_the_budget() {
     let stale =
         TransportError { is_on_kept_connection: true, ..failed(FailureKind::Reset, SendProgress::MaybeSent) };
     let mut decide = |facts, attempt| {
-        decide_after_attempt(&POLICY, &facts, attempt, AttemptOutcome::Failed(&stale), &mut budget, retry_context())
+        decide_after_attempt(
+            &POLICY,
+            &facts,
+            attempt,
+            AttemptOutcome::Failed(&stale),
+            &mut budget,
+            retry_context(),
+        )
     };
     for attempt in 1..=3 {
         assert_eq!(delay_of(&decide(IDEMPOTENT, attempt)), Duration::ZERO);
@@ -271,7 +291,11 @@ fn a_post_that_never_left_or_was_turned_away_is_repeated() {
     }
     // What was lost is only the text of a refusal.
     assert_eq!(
-        delay_of(&decide(ONCE_ONLY, 1, AttemptOutcome::Failed(&failure_within_answer(FailureKind::BodyReset, 429)))),
+        delay_of(&decide(
+            ONCE_ONLY,
+            1,
+            AttemptOutcome::Failed(&failure_within_answer(FailureKind::BodyReset, 429))
+        )),
         SECOND
     );
 }
@@ -284,7 +308,11 @@ fn a_post_whose_outcome_is_known_says_so() {
         let error = error_of(decide(ONCE_ONLY, 1, AttemptOutcome::Answered(&answer(status))));
         assert_eq!((error.reason, error.status), (reason, Some(status)));
     }
-    let error = error_of(decide(ONCE_ONLY, 1, AttemptOutcome::Failed(&failure_within_answer(FailureKind::TooLarge, 201))));
+    let error = error_of(decide(
+        ONCE_ONLY,
+        1,
+        AttemptOutcome::Failed(&failure_within_answer(FailureKind::TooLarge, 201)),
+    ));
     assert_eq!((error.reason, error.status), (Reason::ResponseTooLarge, Some(201)));
 }
 
@@ -350,7 +378,10 @@ fn excessive_retry_after_is_clamped() {
 
 #[test]
 fn the_error_tells_what_the_backend_asked_for() {
-    let told = |value| error_of(decide(IDEMPOTENT, 4, AttemptOutcome::Answered(&answer_with_retry_after(429, value)))).retry_after_ms;
+    let told = |value| {
+        error_of(decide(IDEMPOTENT, 4, AttemptOutcome::Answered(&answer_with_retry_after(429, value))))
+            .retry_after_ms
+    };
     assert_eq!(told("3600"), Some(3_600_000));
     assert_eq!(told("99999999999999999999999999"), Some(86_400_000));
     assert_eq!(told("soon"), None);
@@ -369,7 +400,14 @@ fn a_retry_after_counts_even_if_the_rest_of_the_answer_was_lost() {
 fn a_spent_budget_fails_with_the_cause_and_says_why_in_the_log() {
     let mut budget = RetryBudget::new(BudgetPolicy { reserve: 0, ..BudgetPolicy::default() });
     let reset = failed(FailureKind::Reset, SendProgress::MaybeSent);
-    let verdict = decide_after_attempt(&POLICY, &IDEMPOTENT, 1, AttemptOutcome::Failed(&reset), &mut budget, retry_context());
+    let verdict = decide_after_attempt(
+        &POLICY,
+        &IDEMPOTENT,
+        1,
+        AttemptOutcome::Failed(&reset),
+        &mut budget,
+        retry_context(),
+    );
     let error = error_of(verdict);
     assert_eq!((error.reason, error.attempts), (Reason::ConnectionReset, 1));
     assert!(error.details.unwrap().contains("not repeated"));
@@ -385,10 +423,19 @@ fn granted_retries_stay_within_the_budget_during_an_outage() {
         let moment = RetryContext { now: Duration::from_millis(request * 10), ..retry_context() };
         budget.deposit(moment.now);
         for attempt in 1.. {
-            match decide_after_attempt(&POLICY, &IDEMPOTENT, attempt, AttemptOutcome::Failed(&reset), &mut budget, moment) {
+            match decide_after_attempt(
+                &POLICY,
+                &IDEMPOTENT,
+                attempt,
+                AttemptOutcome::Failed(&reset),
+                &mut budget,
+                moment,
+            ) {
                 RetryDecision::RetryIn { .. } => repeated += 1,
                 RetryDecision::Fail(_) => break,
-                RetryDecision::Done | RetryDecision::Requeue { .. } => panic!("a reset is no answer and no absence"),
+                RetryDecision::Done | RetryDecision::Requeue { .. } => {
+                    panic!("a reset is no answer and no absence")
+                }
             }
         }
     }
@@ -401,7 +448,8 @@ fn outcome() -> impl Strategy<Value = Result<FullResponse, Option<TransportError
     let reach = prop::sample::select(vec![SendProgress::NotSent, SendProgress::MaybeSent]);
     let kind = || prop::sample::select(KINDS.to_vec());
     prop_oneof![
-        (100..1000_u16, "[0-9]{0,25}").prop_map(|(status, after)| Ok(answer_with_retry_after(status, &after))),
+        (100..1000_u16, "[0-9]{0,25}")
+            .prop_map(|(status, after)| Ok(answer_with_retry_after(status, &after))),
         (kind(), reach).prop_map(|(kind, reach)| Err(Some(failed(kind, reach)))),
         (kind(), 100..1000_u16).prop_map(|(kind, status)| Err(Some(failure_within_answer(kind, status)))),
         Just(Err(None)),

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 
-use super::{BodyError, SingleUse, BodyParts};
+use super::{BodyError, BodyParts, SingleUse};
 
 /// The largest part of a body that is handed on at once.
 pub const BODY_PART_BYTES_MAX: usize = 64 * 1024;
@@ -78,7 +78,8 @@ impl BodyReader {
 
     /// Whether what is in hand may go: the last part may not before it is known to be the last.
     fn can_emit(&self) -> bool {
-        !self.buffered.is_empty() && (self.length != Some(self.read) || matches!(self.source, ReaderSource::Ended))
+        !self.buffered.is_empty()
+            && (self.length != Some(self.read) || matches!(self.source, ReaderSource::Ended))
     }
 
     fn fail(&mut self, error: BodyError) -> Poll<Option<Result<Bytes, BodyError>>> {

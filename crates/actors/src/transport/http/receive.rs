@@ -10,7 +10,7 @@ use reqwest::Response;
 use super::{PoolUse, error, send::with_idle_timeout, upload::UploadGuard};
 use crate::{
     request::ProgressSender,
-    transport::{FullResponse, ResponseBody, ResponseHead, FailureKind, StreamingResponse, TransportError},
+    transport::{FailureKind, FullResponse, ResponseBody, ResponseHead, StreamingResponse, TransportError},
 };
 
 /// An answer that has begun, maybe before the request was sent whole. Dropping it closes the connection, unless both
@@ -54,7 +54,11 @@ impl ResponseReader {
     }
 
     /// Reads it to its end, as long as it has no more than `bytes_max`.
-    pub(super) async fn whole(&mut self, bytes_max: usize, meter: &ProgressSender) -> Result<FullResponse, TransportError> {
+    pub(super) async fn whole(
+        &mut self,
+        bytes_max: usize,
+        meter: &ProgressSender,
+    ) -> Result<FullResponse, TransportError> {
         let (status, headers) = self.take_head();
         match self.read_body(bytes_max, meter).await {
             Ok(body) => {
@@ -159,7 +163,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn stalled_response_times_out() {
         let started = Instant::now();
-        let (kind, _) = slow_response(10, LONG * 2).read_body(1000, &ProgressSender::default()).await.unwrap_err();
+        let (kind, _) =
+            slow_response(10, LONG * 2).read_body(1000, &ProgressSender::default()).await.unwrap_err();
         assert_eq!((kind, started.elapsed()), (FailureKind::BodyTimedOut, LONG));
     }
 

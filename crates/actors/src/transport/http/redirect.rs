@@ -27,7 +27,12 @@ pub(super) fn is_cross_origin(from: &Url, to: &Url) -> bool {
 ///
 /// Redirects are followed within the origin of `url` alone: headers hold credentials, and a page of another origin is
 /// not the backend. The method changes as RFC 9110, 15.4 has it.
-pub(super) fn next_request(method: &Method, url: &Url, status: StatusCode, headers: &HeaderMap) -> Option<OutboundRequest> {
+pub(super) fn next_request(
+    method: &Method,
+    url: &Url,
+    status: StatusCode,
+    headers: &HeaderMap,
+) -> Option<OutboundRequest> {
     let keeps = match status {
         StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => method != Method::POST,
         StatusCode::SEE_OTHER => method.is_safe(),
@@ -90,7 +95,12 @@ mod tests {
         assert_eq!(follow(Method::GET, 304, "/items/"), None);
         assert_eq!(follow(Method::GET, 200, "/items/"), None);
         assert_eq!(
-            next_request(&Method::GET, &Url::parse("http://a.test/").unwrap(), StatusCode::FOUND, &HeaderMap::new()),
+            next_request(
+                &Method::GET,
+                &Url::parse("http://a.test/").unwrap(),
+                StatusCode::FOUND,
+                &HeaderMap::new()
+            ),
             None
         );
     }

@@ -13,7 +13,7 @@ use super::{
     upload::{EmptyBody, Upload, UploadGuard},
 };
 use crate::{
-    request::{Body, IDEMPOTENCY_KEY, BodyReader, Request},
+    request::{Body, BodyReader, IDEMPOTENCY_KEY, Request},
     transport::{FailureKind, SendProgress, TransportError},
 };
 
@@ -44,7 +44,11 @@ pub(super) async fn send(
             let unsent = upload.try_cancel();
             if !upload.was_polled() {
                 let details = "no connection was made within the request's timeout";
-                return Err(TransportError::new(FailureKind::ConnectTimedOut, SendProgress::NotSent, details));
+                return Err(TransportError::new(
+                    FailureKind::ConnectTimedOut,
+                    SendProgress::NotSent,
+                    details,
+                ));
             }
             let reach = if unsent { SendProgress::NotSent } else { SendProgress::MaybeSent };
             Err(TransportError::new(FailureKind::TimedOut, reach, "no answer began in time"))
@@ -52,7 +56,11 @@ pub(super) async fn send(
     }
 }
 
-fn build_request(request: &Request, hop: &OutboundRequest, body: Option<BodyReader>) -> (reqwest::Request, UploadGuard) {
+fn build_request(
+    request: &Request,
+    hop: &OutboundRequest,
+    body: Option<BodyReader>,
+) -> (reqwest::Request, UploadGuard) {
     let mut wire = reqwest::Request::new(hop.method.clone(), hop.url.clone());
     *wire.headers_mut() = request.headers().clone();
     if let Some(key) = request.idempotency_key() {

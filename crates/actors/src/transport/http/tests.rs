@@ -62,7 +62,11 @@ async fn a_failing_status_is_an_answer_too() {
 
 #[tokio::test]
 async fn headers_token_key_and_body_arrive_as_they_were_given() {
-    let mut server = ScriptedServer::start([vec![ServerStep::Receive, ok_response("")], vec![ServerStep::Receive, ok_response("")]]).await;
+    let mut server = ScriptedServer::start([
+        vec![ServerStep::Receive, ok_response("")],
+        vec![ServerStep::Receive, ok_response("")],
+    ])
+    .await;
     let mut settings = HttpSettings::new(server.url());
     settings.bearer_token = Some("sesame".to_owned());
     settings.headers.insert("x-app", HeaderValue::from_static("default"));
@@ -178,7 +182,11 @@ async fn timeout_after_the_head_is_maybe_sent() {
     for request in [get(), Request::post("/a").build().unwrap(), Request::delete("/a").build().unwrap()] {
         let server = ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Hold]]).await;
         let failure = send_failure(&transport(&server), &request, SHORT).await;
-        assert_eq!((failure.kind, failure.progress), (FailureKind::TimedOut, SendProgress::MaybeSent), "{request:?}");
+        assert_eq!(
+            (failure.kind, failure.progress),
+            (FailureKind::TimedOut, SendProgress::MaybeSent),
+            "{request:?}"
+        );
     }
 }
 
@@ -193,8 +201,11 @@ async fn stalled_request_body_is_no_connect_timeout() {
 
 #[tokio::test]
 async fn plain_server_is_a_tls_failure_not_sent() {
-    let server =
-        ScriptedServer::start([vec![ServerStep::Send("HTTP/1.1 400 Bad Request\r\n\r\n".into()), ServerStep::Hold]]).await;
+    let server = ScriptedServer::start([vec![
+        ServerStep::Send("HTTP/1.1 400 Bad Request\r\n\r\n".into()),
+        ServerStep::Hold,
+    ]])
+    .await;
     let settings = HttpSettings::new(server.url().replace("http:", "https:"));
     let failure = send_failure(&HttpTransport::new(&settings).unwrap(), &post(), LONG).await;
     assert_eq!((failure.kind, failure.progress), (FailureKind::Tls, SendProgress::NotSent), "{failure}");
@@ -213,9 +224,18 @@ async fn a_request_without_an_answer_may_have_been_acted_on() {
 #[tokio::test]
 async fn a_reset_before_or_within_the_head_may_have_been_acted_on() {
     for start in ["", "HTTP/1.1 200 OK\r\ncontent-le"] {
-        let server = ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Send(start.into()), ServerStep::Reset]]).await;
+        let server = ScriptedServer::start([vec![
+            ServerStep::Receive,
+            ServerStep::Send(start.into()),
+            ServerStep::Reset,
+        ]])
+        .await;
         let failure = send_failure(&transport(&server), &post(), LONG).await;
-        assert_eq!((failure.kind, failure.progress), (FailureKind::Reset, SendProgress::MaybeSent), "{failure}");
+        assert_eq!(
+            (failure.kind, failure.progress),
+            (FailureKind::Reset, SendProgress::MaybeSent),
+            "{failure}"
+        );
         assert_eq!(Error::from(&failure).code, Code::NetworkError);
         assert!(!failure.details.contains("127.0.0.1"), "{failure}");
     }
@@ -226,7 +246,8 @@ async fn connection_lost_in_body_is_body_reset() {
     let start = "HTTP/1.1 201 Created\r\ncontent-length: 10\r\n\r\nhalf";
     for end in [ServerStep::Close, ServerStep::Reset] {
         let resets = matches!(end, ServerStep::Reset);
-        let server = ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Send(start.into()), end]]).await;
+        let server =
+            ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Send(start.into()), end]]).await;
         let failure = send_failure(&transport(&server), &post(), LONG).await;
         assert_eq!(Error::from(&failure).code, Code::NetworkError);
         // A reset may discard what the client had not read yet, the head included.
@@ -242,7 +263,9 @@ async fn connection_lost_in_body_is_body_reset() {
 #[tokio::test]
 async fn a_body_that_stands_still_is_a_timeout_after_an_answer() {
     let start = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf";
-    let server = ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Send(start.into()), ServerStep::Hold]]).await;
+    let server =
+        ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Send(start.into()), ServerStep::Hold]])
+            .await;
     let failure = send_failure(&transport(&server), &post(), SHORT).await;
     assert_eq!((failure.kind, failure.progress), (FailureKind::BodyTimedOut, SendProgress::Answered));
     assert_eq!(Error::from(&failure).code, Code::Timeout);
@@ -253,7 +276,12 @@ async fn response_over_the_limit_is_too_large() {
     let announced = "HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n";
     let in_chunks = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n6\r\nabcdef\r\n5\r\nghijk\r\n";
     for start in [announced, in_chunks] {
-        let server = ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Send(start.into()), ServerStep::Hold]]).await;
+        let server = ScriptedServer::start([vec![
+            ServerStep::Receive,
+            ServerStep::Send(start.into()),
+            ServerStep::Hold,
+        ]])
+        .await;
         let mut settings = HttpSettings::new(server.url());
         settings.response_bytes_max = 10;
         let failure = send_failure(&HttpTransport::new(&settings).unwrap(), &get(), LONG).await;
@@ -266,7 +294,12 @@ async fn what_is_not_http_is_a_bad_response() {
     let garbage = "\u{1}\u{2}garbage\r\n\r\n";
     let broken_chunk = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n";
     for (start, reach) in [(garbage, SendProgress::MaybeSent), (broken_chunk, SendProgress::Answered)] {
-        let server = ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Send(start.into()), ServerStep::Hold]]).await;
+        let server = ScriptedServer::start([vec![
+            ServerStep::Receive,
+            ServerStep::Send(start.into()),
+            ServerStep::Hold,
+        ]])
+        .await;
         let failure = send_failure(&transport(&server), &get(), LONG).await;
         assert_eq!((failure.kind, failure.progress), (FailureKind::BadResponse, reach), "{failure}");
         assert_eq!(Error::from(&failure).code, Code::ServerError);
@@ -275,7 +308,13 @@ async fn what_is_not_http_is_a_bad_response() {
 
 #[tokio::test]
 async fn connections_are_kept_and_used_again() {
-    let mut server = ScriptedServer::start([vec![ServerStep::Receive, ok_response("1"), ServerStep::Receive, ok_response("2")]]).await;
+    let mut server = ScriptedServer::start([vec![
+        ServerStep::Receive,
+        ok_response("1"),
+        ServerStep::Receive,
+        ok_response("2"),
+    ]])
+    .await;
     let transport = transport(&server);
     for expected in ["1", "2"] {
         assert_eq!(transport.send(&post(), LONG).await.unwrap().body, expected);
@@ -315,7 +354,15 @@ async fn a_request_on_a_kept_connection_that_breaks_is_sent_once() {
 
 #[tokio::test]
 async fn after_one_stale_connection_the_others_are_not_used() {
-    let stale = || vec![ServerStep::Receive, ServerStep::Rendezvous, ok_response("1"), ServerStep::Receive, ServerStep::Close];
+    let stale = || {
+        vec![
+            ServerStep::Receive,
+            ServerStep::Rendezvous,
+            ok_response("1"),
+            ServerStep::Receive,
+            ServerStep::Close,
+        ]
+    };
     let server = ScriptedServer::start([stale(), stale(), vec![ServerStep::Receive, ok_response("2")]]).await;
     let transport = transport(&server);
     let (request, other) = (get(), get());
@@ -329,7 +376,9 @@ async fn after_one_stale_connection_the_others_are_not_used() {
 #[tokio::test]
 async fn what_follows_a_redirect_of_a_post_goes_out_on_a_connection_of_its_own() {
     let moved = "HTTP/1.1 303 See Other\r\nlocation: /done\r\ncontent-length: 0\r\n\r\n";
-    let kept = || vec![ServerStep::Receive, ServerStep::Send(moved.into()), ServerStep::Receive, ok_response("kept")];
+    let kept = || {
+        vec![ServerStep::Receive, ServerStep::Send(moved.into()), ServerStep::Receive, ok_response("kept")]
+    };
     let server = ScriptedServer::start([kept(), vec![ServerStep::Receive, ok_response("new")]]).await;
     let moved = transport(&server).send(&post(), LONG).await.unwrap();
     assert_eq!((&moved.body[..], moved.is_redirected), (&b"new"[..], true));
@@ -367,9 +416,11 @@ async fn a_backend_that_breaks_every_connection_is_not_excused() {
 #[tokio::test]
 async fn same_origin_redirect_keeps_method_body_and_token() {
     let moved = "HTTP/1.1 307 Temporary Redirect\r\nlocation: /thing/\r\ncontent-length: 0\r\n\r\n";
-    let mut server =
-        ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Send(moved.into())], vec![ServerStep::Receive, ok_response("there")]])
-            .await;
+    let mut server = ScriptedServer::start([
+        vec![ServerStep::Receive, ServerStep::Send(moved.into())],
+        vec![ServerStep::Receive, ok_response("there")],
+    ])
+    .await;
     let mut settings = HttpSettings::new(server.url());
     settings.bearer_token = Some("sesame".to_owned());
     let answer = HttpTransport::new(&settings).unwrap().send(&post(), LONG).await.unwrap();
@@ -394,7 +445,8 @@ async fn a_redirect_to_another_origin_is_not_followed() {
 async fn redirect_loop_ends() {
     let moved = "HTTP/1.1 302 Found\r\nlocation: /thing\r\ncontent-length: 0\r\n\r\n";
     let hop = [ServerStep::Receive, ServerStep::Send(moved.into())];
-    let server = ScriptedServer::start([hop.iter().cycle().take(2 * (REDIRECTS_MAX + 1)).cloned().collect()]).await;
+    let server =
+        ScriptedServer::start([hop.iter().cycle().take(2 * (REDIRECTS_MAX + 1)).cloned().collect()]).await;
     let answer = transport(&server).send(&get(), LONG).await.unwrap();
     assert_eq!(answer.status.as_u16(), 302);
 }
@@ -402,15 +454,23 @@ async fn redirect_loop_ends() {
 #[tokio::test]
 async fn a_failure_after_a_redirect_may_have_been_acted_on() {
     let moved = "HTTP/1.1 303 See Other\r\nlocation: /done\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-    let server = ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Send(moved.into()), ServerStep::StopListening]]).await;
+    let server = ScriptedServer::start([vec![
+        ServerStep::Receive,
+        ServerStep::Send(moved.into()),
+        ServerStep::StopListening,
+    ]])
+    .await;
     let failure = send_failure(&transport(&server), &post(), LONG).await;
     assert_eq!(failure.progress, SendProgress::MaybeSent, "{failure}");
 }
 
 #[tokio::test]
 async fn dropped_attempt_closes_only_its_connection() {
-    let mut server =
-        ScriptedServer::start([vec![ServerStep::Receive, ServerStep::AwaitClose], vec![ServerStep::Receive, ok_response("2")]]).await;
+    let mut server = ScriptedServer::start([
+        vec![ServerStep::Receive, ServerStep::AwaitClose],
+        vec![ServerStep::Receive, ok_response("2")],
+    ])
+    .await;
     let transport = transport(&server);
     let request = post();
     tokio::select! {
@@ -496,7 +556,9 @@ fn one_answer_explains_one_stale_connection() {
     let transport = HttpTransport::new(&HttpSettings::new("http://localhost:1")).unwrap();
     transport.pool_use.record_return();
     let blames = |kind| {
-        transport.blame_connection(TransportError::new(kind, SendProgress::MaybeSent, "")).is_on_kept_connection
+        transport
+            .blame_connection(TransportError::new(kind, SendProgress::MaybeSent, ""))
+            .is_on_kept_connection
     };
     assert!(!blames(FailureKind::TimedOut));
     assert!(blames(FailureKind::Reset));

@@ -15,7 +15,7 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 
 use crate::{
-    request::{BodyError, ProgressSender, BodyReader},
+    request::{BodyError, BodyReader, ProgressSender},
     transport::{FailureKind, SendProgress, TransportError},
 };
 

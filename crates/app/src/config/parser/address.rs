@@ -82,7 +82,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::config::parser::tests::{read, errors_of};
+    use crate::config::parser::tests::{errors_of, read};
 
     #[test]
     fn an_address_is_http_or_https_with_a_host() {

@@ -7,7 +7,7 @@ use http::header::PROXY_AUTHORIZATION;
 use http::{HeaderName, HeaderValue};
 
 use super::text::{any_string, folder, is_variable, string, variable_or_empty};
-use super::{ParseResult, TomlValue, mismatch, invalid};
+use super::{ParseResult, TomlValue, invalid, mismatch};
 use crate::config::fault::{ConfigFault, index_step, key_step};
 
 /// The most items that a list or a table with free keys takes.
@@ -100,7 +100,11 @@ fn secret_advice(header: &str) -> &'static str {
 }
 
 /// Every item by one rule, or every fault.
-fn list<T>(value: &TomlValue<'_>, expected: &str, rule: impl Fn(&TomlValue<'_>) -> ParseResult<T>) -> ParseResult<Vec<T>> {
+fn list<T>(
+    value: &TomlValue<'_>,
+    expected: &str,
+    rule: impl Fn(&TomlValue<'_>) -> ParseResult<T>,
+) -> ParseResult<Vec<T>> {
     let Some(items) = value.get_ref().as_array() else {
         return mismatch(expected, value);
     };
@@ -157,7 +161,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::config::parser::tests::{read, errors_of};
+    use crate::config::parser::tests::{errors_of, read};
 
     fn pairs(pairs: &[(&str, &str)]) -> StringMap {
         pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()

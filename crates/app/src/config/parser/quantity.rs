@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::{ParseResult, TomlValue, mismatch, invalid};
+use super::{ParseResult, TomlValue, invalid, mismatch};
 use crate::config::choice::NamedChoice;
 use crate::config::duration::{ParseDurationError, format_duration, parse_duration};
 use crate::config::size::{ParseSizeError, format_size, parse_size};
@@ -109,7 +109,7 @@ mod tests {
 
     use super::*;
     use crate::config::Overflow;
-    use crate::config::parser::tests::{read, errors_of};
+    use crate::config::parser::tests::{errors_of, read};
 
     const SECOND: Duration = Duration::from_secs(1);
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{ParseResult, TomlValue, mismatch, invalid};
+use super::{ParseResult, TomlValue, invalid, mismatch};
 use crate::config::choice::ReadyWhen;
 
 /// The longest text that any key takes, in bytes.
@@ -135,7 +135,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::config::parser::tests::{read, errors_of};
+    use crate::config::parser::tests::{errors_of, read};
 
     #[test]
     fn a_path_starts_with_one_slash_and_has_no_query() {

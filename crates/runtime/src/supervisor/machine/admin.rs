@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::action::{SupervisorAction, ChildId, CommandRejection};
-use super::member::{ChildPhase, AfterStop};
+use super::child::{ChildPhase, AfterStop};
 use super::{Lifecycle, Machine};
 use crate::policy::ChildPolicy;
 

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::action::{SupervisorAction, ChildId, ChildOutcome};
-use super::member::{ChildPhase, AfterStop, StopDeadline};
+use super::child::{ChildPhase, AfterStop, StopDeadline};
 use super::{Lifecycle, Machine};
 use crate::policy::{Decision, RestartType, RestartScope};
 

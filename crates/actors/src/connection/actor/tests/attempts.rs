@@ -22,8 +22,10 @@ async fn connection_opens_by_itself_and_records_it() {
 #[tokio::test]
 async fn restarted_server_is_reconnected_on_its_port() {
     let server = WsServer::listening().await;
-    let policy =
-        ConnectionPolicy { delay: Delay::Fixed { delay: Duration::from_millis(5) }, ..immediate_retry_policy(100_000) };
+    let policy = ConnectionPolicy {
+        delay: Delay::Fixed { delay: Duration::from_millis(5) },
+        ..immediate_retry_policy(100_000)
+    };
     let (mut scene, peer) = ConnectionFixture::connected(&server, policy).await;
     let server = server.stop_listening();
     drop(peer);
@@ -33,7 +35,10 @@ async fn restarted_server_is_reconnected_on_its_port() {
     assert_eq!(waiting.error.unwrap().kind, ConnectionErrorKind::Lost);
     let dialling = scene.next_change().await;
     assert_eq!((dialling.from, dialling.to), (Reconnecting, Reconnecting));
-    assert_eq!((dialling.attempt, dialling.next_attempt_at, dialling.reason), (2, None, StatusReason::RetryDue));
+    assert_eq!(
+        (dialling.attempt, dialling.next_attempt_at, dialling.reason),
+        (2, None, StatusReason::RetryDue)
+    );
     let refused = scene.next_change().await;
     assert_eq!((refused.to, refused.attempt), (Reconnecting, 3));
     assert_eq!(refused.reason, StatusReason::Failed(ConnectionErrorKind::Refused));
@@ -45,7 +50,11 @@ async fn restarted_server_is_reconnected_on_its_port() {
     assert_eq!(connected.from, Reconnecting);
     assert!(connected.attempt >= 3, "{connected:?}");
     let status = scene.wait_for_state(Connected).await;
-    assert_eq!(status.last_error.unwrap().kind, ConnectionErrorKind::Refused, "what went wrong last is still told");
+    assert_eq!(
+        status.last_error.unwrap().kind,
+        ConnectionErrorKind::Refused,
+        "what went wrong last is still told"
+    );
     assert_eq!(scene.view.status.borrow().state, Connected);
 }
 
@@ -96,7 +105,10 @@ async fn final_close_code_ends_in_failed() {
     let mut scene = ConnectionFixture::start(server.target(), immediate_retry_policy(5)).await;
     server.respond("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n").await;
     let (failed, _) = scene.wait_for_change(Failed).await;
-    assert_eq!((failed.attempt, failed.reason), (1, StatusReason::Failed(ConnectionErrorKind::Unauthenticated)));
+    assert_eq!(
+        (failed.attempt, failed.reason),
+        (1, StatusReason::Failed(ConnectionErrorKind::Unauthenticated))
+    );
     assert_eq!(failed.error.unwrap().status, Some(401));
 
     scene.send(ConnectionMessage::Connect).await;

@@ -35,7 +35,12 @@ enum SocketEnd {
 }
 
 /// Brings the deed about for a connection to `target`, and returns the error that it led to.
-async fn error_after(server: &WsServer, target: SocketTarget, policy: ConnectionPolicy, deed: ServerAction) -> Error {
+async fn error_after(
+    server: &WsServer,
+    target: SocketTarget,
+    policy: ConnectionPolicy,
+    deed: ServerAction,
+) -> Error {
     let mut scene = ConnectionFixture::start(target, policy).await;
     let mut kept = None;
     let mut stream = server.accept_raw().await;
@@ -181,7 +186,11 @@ async fn connection_failure_gives_the_documented_error() {
 
     let hurried = ConnectionPolicy { connect_timeout: SHORT, ..slow_retry_policy() };
     let late = "the handshake did not end within connect_timeout";
-    assert_row(CauseGroup::Connection, late, &error_after(&server, server.target(), hurried, ServerAction::Hold).await);
+    assert_row(
+        CauseGroup::Connection,
+        late,
+        &error_after(&server, server.target(), hurried, ServerAction::Hold).await,
+    );
     let tls = "TLS failed: a certificate that is not trusted, or no TLS there";
     let secure = SocketTarget::new(&server.url().replace("http:", "https:"), "/ws").unwrap();
     let plain = ServerAction::WriteUnasked("HTTP/1.1 400 Bad Request\r\n\r\n");
@@ -189,23 +198,47 @@ async fn connection_failure_gives_the_documented_error() {
 
     let refused = "nobody listens there";
     let down = WsServer::refusing();
-    assert_row(CauseGroup::Connection, refused, &ConnectionFixture::start(down.target(), slow_retry_policy()).await.next_error().await);
+    assert_row(
+        CauseGroup::Connection,
+        refused,
+        &ConnectionFixture::start(down.target(), slow_retry_policy()).await.next_error().await,
+    );
     let unresolved = "the host's name has no address";
-    assert_row(CauseGroup::Connection, unresolved, &ConnectionFixture::start(unresolvable_target(), slow_retry_policy()).await.next_error().await);
+    assert_row(
+        CauseGroup::Connection,
+        unresolved,
+        &ConnectionFixture::start(unresolvable_target(), slow_retry_policy()).await.next_error().await,
+    );
     // An address of a link that is not named: the system refuses it before anything is sent.
     let unreachable = "no route, or another failure below TCP";
     let linkless = SocketTarget::new("http://[fe80::1]:9", "/ws").unwrap();
-    assert_row(CauseGroup::Connection, unreachable, &ConnectionFixture::start(linkless, slow_retry_policy()).await.next_error().await);
+    assert_row(
+        CauseGroup::Connection,
+        unreachable,
+        &ConnectionFixture::start(linkless, slow_retry_policy()).await.next_error().await,
+    );
 
     let no_proxy = "the proxy cannot be reached, or what answers there is none";
-    assert_row(CauseGroup::Connection, no_proxy, &ConnectionFixture::start(target_behind_proxy(&down), slow_retry_policy()).await.next_error().await);
+    assert_row(
+        CauseGroup::Connection,
+        no_proxy,
+        &ConnectionFixture::start(target_behind_proxy(&down), slow_retry_policy()).await.next_error().await,
+    );
     let no_login = "the proxy wants a login, or another one";
     let denied = answer("HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0");
-    assert_row(CauseGroup::Connection, no_login, &error_after(&server, target_behind_proxy(&server), slow_retry_policy(), denied).await);
+    assert_row(
+        CauseGroup::Connection,
+        no_login,
+        &error_after(&server, target_behind_proxy(&server), slow_retry_policy(), denied).await,
+    );
     let no_way = "the proxy does not connect to the backend: it may not, or it cannot";
     for status in [403, 502, 503] {
         let refusal = answer(&format!("HTTP/1.1 {status} No\r\ncontent-length: 0"));
-        assert_row(CauseGroup::Connection, no_way, &error_after(&server, target_behind_proxy(&server), slow_retry_policy(), refusal).await);
+        assert_row(
+            CauseGroup::Connection,
+            no_way,
+            &error_after(&server, target_behind_proxy(&server), slow_retry_policy(), refusal).await,
+        );
     }
     seen.extend([no_proxy, no_login, no_way]);
 
@@ -254,7 +287,11 @@ async fn close_code_gives_the_documented_error() {
         }
         seen.insert(what);
     }
-    assert_row(CauseGroup::Close, "no code", &error_after(&server, server.target(), slow_retry_policy(), write([0x88, 0])).await);
+    assert_row(
+        CauseGroup::Close,
+        "no code",
+        &error_after(&server, server.target(), slow_retry_policy(), write([0x88, 0])).await,
+    );
     seen.insert("no code");
     assert_all_seen(CauseGroup::Close, &seen);
 }
@@ -263,7 +300,8 @@ async fn close_code_gives_the_documented_error() {
 async fn a_close_code_that_must_not_be_sent_breaks_the_protocol() {
     let server = WsServer::listening().await;
     for code in [0, 999, 1004, 1005, 1006, 1014, 1015, 1016, 2999, 5000, 65535] {
-        let error = error_after(&server, server.target(), slow_retry_policy(), write(close_frame(code, "x"))).await;
+        let error =
+            error_after(&server, server.target(), slow_retry_policy(), write(close_frame(code, "x"))).await;
         assert_row(CauseGroup::Connection, "the peer broke the WebSocket protocol", &error);
     }
 }

@@ -101,7 +101,10 @@ async fn wall_clock_corrections_change_nothing() {
 // === over a network without a system, on a paused clock ===
 
 /// Connected over the network, with the server's end.
-async fn connected_over_network(line: LinkProfile, policy: ConnectionPolicy) -> (ConnectionFixture, WsPeer<DuplexStream>) {
+async fn connected_over_network(
+    line: LinkProfile,
+    policy: ConnectionPolicy,
+) -> (ConnectionFixture, WsPeer<DuplexStream>) {
     let (network, mut arrivals) = Network::new(line, NetworkState::Up);
     let mut scene = ConnectionFixture::start(network.target(), policy).await;
     let peer = arrivals.accept().await;
@@ -188,7 +191,10 @@ async fn late_timer_after_suspend_restarts_a_backoff() {
     scene.clock.advance(s(8 * 3600));
     tokio::time::advance(s(8 * 3600)).await;
     let (change, _) = scene.wait_for_change(Reconnecting).await;
-    assert_eq!((change.attempt, change.next_attempt_at, change.reason), (1, None, StatusReason::SystemResumed));
+    assert_eq!(
+        (change.attempt, change.next_attempt_at, change.reason),
+        (1, None, StatusReason::SystemResumed)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -200,7 +206,10 @@ async fn late_timer_after_suspend_does_not_fail_a_dial() {
     tokio::time::advance(s(8 * 3600)).await;
     let woke_at = scene.runtime.now();
     let (change, at) = scene.wait_for_change(Reconnecting).await;
-    assert_eq!((change.attempt, change.reason), (2, StatusReason::Failed(ConnectionErrorKind::ConnectTimedOut)));
+    assert_eq!(
+        (change.attempt, change.reason),
+        (2, StatusReason::Failed(ConnectionErrorKind::ConnectTimedOut))
+    );
     assert!(at - woke_at >= s(10) - ROUNDING, "{:?}", at - woke_at);
 }
 

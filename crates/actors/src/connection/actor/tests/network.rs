@@ -54,7 +54,10 @@ impl Network {
     pub(super) fn new(line: LinkProfile, weather: NetworkState) -> (Arc<Self>, NetworkListener) {
         let (arrivals, arriving) = mpsc::channel(16);
         let (open, dials) = (Mutex::default(), Mutex::default());
-        (Arc::new(Self { profile: line, state: Mutex::new(weather), open, dials, incoming: arrivals }), NetworkListener(arriving))
+        (
+            Arc::new(Self { profile: line, state: Mutex::new(weather), open, dials, incoming: arrivals }),
+            NetworkListener(arriving),
+        )
     }
 
     pub(super) fn target(self: &Arc<Self>) -> SocketTarget {
@@ -86,7 +89,10 @@ impl Network {
                 return;
             }
             let ((near_read, near_write), (far_read, far_write)) = (split(near_end), split(far_end));
-            tokio::join!(forward_bytes(near_read, far_write, latency), forward_bytes(far_read, near_write, latency));
+            tokio::join!(
+                forward_bytes(near_read, far_write, latency),
+                forward_bytes(far_read, near_write, latency)
+            );
         });
         near
     }

@@ -7,7 +7,11 @@ async fn messages_sent_offline_leave_in_order() {
     let server = WsServer::refusing();
     let mut scene = ConnectionFixture::start(server.target(), slow_retry_policy()).await;
     scene.wait_for_change(Reconnecting).await;
-    let answers = [scene.send_text("a", NEVER).await, scene.send_text("b", NEVER).await, scene.send_text("c", NEVER).await];
+    let answers = [
+        scene.send_text("a", NEVER).await,
+        scene.send_text("b", NEVER).await,
+        scene.send_text("c", NEVER).await,
+    ];
     let server = server.listen_again();
     scene.send(ConnectionMessage::Connect).await;
     let mut peer = server.accept().await;

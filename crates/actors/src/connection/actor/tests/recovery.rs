@@ -94,7 +94,13 @@ async fn measure_outage(seed: u64, policy: ConnectionPolicy) -> OutageMeasuremen
     let dials = network.dials() - dials_before;
     scene.runtime.shutdown().await;
     let attempt_rest = decided_at.saturating_sub(back_at);
-    OutageMeasurement { network: down, recovery_time: connected_at - back_at, attempt_remaining: attempt_rest, delay, dials }
+    OutageMeasurement {
+        network: down,
+        recovery_time: connected_at - back_at,
+        attempt_remaining: attempt_rest,
+        delay,
+        dials,
+    }
 }
 
 async fn assert_recovery_within(policy: ConnectionPolicy, delay_max: Duration) {
@@ -117,7 +123,8 @@ async fn assert_recovery_within(policy: ConnectionPolicy, delay_max: Duration) {
 
 #[tokio::test(start_paused = true)]
 async fn recovery_takes_at_most_the_delay_and_one_round_trip() {
-    assert_recovery_within(ConnectionPolicy { max_retries: u32::MAX, ..ConnectionPolicy::default() }, s(30)).await;
+    assert_recovery_within(ConnectionPolicy { max_retries: u32::MAX, ..ConnectionPolicy::default() }, s(30))
+        .await;
 }
 
 #[tokio::test(start_paused = true)]

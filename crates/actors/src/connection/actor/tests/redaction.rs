@@ -22,13 +22,20 @@ enum EchoPlace {
 }
 
 /// What becomes of a connection whose peer says `echo` there: everything that can be seen of it.
-async fn observable_output(server: &WsServer, target: SocketTarget, place: EchoPlace, echo: &str) -> Vec<String> {
+async fn observable_output(
+    server: &WsServer,
+    target: SocketTarget,
+    place: EchoPlace,
+    echo: &str,
+) -> Vec<String> {
     let shown_target = format!("{target:?}");
     let mut scene = ConnectionFixture::start(target, slow_retry_policy()).await;
     let answer = match place {
         EchoPlace::CloseReason(_) | EchoPlace::Frame => None,
         EchoPlace::Body => Some(format!("HTTP/1.1 403 No\r\ncontent-length: {}\r\n\r\n{echo}", echo.len())),
-        EchoPlace::Header => Some(format!("HTTP/1.1 503 No\r\nretry-after: {echo}\r\nx-echo: {echo}\r\n\r\n")),
+        EchoPlace::Header => {
+            Some(format!("HTTP/1.1 503 No\r\nretry-after: {echo}\r\nx-echo: {echo}\r\n\r\n"))
+        }
         EchoPlace::StatusLine => Some(format!("HTTP/1.1 401 {echo}\r\n\r\n")),
         EchoPlace::NoHttp => Some(format!("{echo}\r\n\r\n")),
     };

@@ -41,7 +41,9 @@ pub(super) fn event_cases() -> Vec<EventCase> {
             it.now += it.machine.policy.stable_after;
             Some(MachineEvent::FrameReceived { generation: it.machine.generation })
         }),
-        question("`Moved`", |it| Some(MachineEvent::BytesMoved { generation: it.machine.generation, at: it.now })),
+        question("`Moved`", |it| {
+            Some(MachineEvent::BytesMoved { generation: it.machine.generation, at: it.now })
+        }),
         question("`Ponged`", |it| {
             let number = ping_number(&it.machine).unwrap_or(1);
             Some(MachineEvent::PongReceived { generation: it.machine.generation, number })
@@ -51,8 +53,12 @@ pub(super) fn event_cases() -> Vec<EventCase> {
         }),
         question("`Closed`", |it| closed(it, ConnectionError::new(ConnectionErrorKind::Lost, ""))),
         question("`Closed`, final", |it| closed(it, ConnectionError::from_close(Some(4401), ""))),
-        question("`Closed`, too large", |it| closed(it, ConnectionError::new(ConnectionErrorKind::MessageTooLarge, ""))),
-        question("`Closed`, not WebSocket", |it| closed(it, ConnectionError::new(ConnectionErrorKind::ProtocolViolation, ""))),
+        question("`Closed`, too large", |it| {
+            closed(it, ConnectionError::new(ConnectionErrorKind::MessageTooLarge, ""))
+        }),
+        question("`Closed`, not WebSocket", |it| {
+            closed(it, ConnectionError::new(ConnectionErrorKind::ProtocolViolation, ""))
+        }),
         question("`Closed`, stable", |it| {
             it.now += it.machine.policy.stable_after;
             closed(it, ConnectionError::new(ConnectionErrorKind::Lost, ""))
@@ -70,7 +76,9 @@ pub(super) fn event_cases() -> Vec<EventCase> {
         question("`DialFailed`, older", |it| {
             older(it, |generation| MachineEvent::DialFailed { generation, error: refused() })
         }),
-        question("`Received`, older", |it| older(it, |generation| MachineEvent::FrameReceived { generation })),
+        question("`Received`, older", |it| {
+            older(it, |generation| MachineEvent::FrameReceived { generation })
+        }),
         question("`Moved`, older", |it| {
             let at = it.now;
             older(it, |generation| MachineEvent::BytesMoved { generation, at })

@@ -122,9 +122,14 @@ fn failures(after_failed: AfterFailed, bring: impl Fn(MachineCase) -> MachineCas
     let mut subjects = Vec::new();
     for (fault, cause) in [(refused(), Unreachable), (final_fault(), Refused)] {
         for news in [NoRecentHint, RecentHint] {
-            let mut subject = MachineCase::new(2, after_failed).with(cause).with(news).then(MachineEvent::Connect);
+            let mut subject =
+                MachineCase::new(2, after_failed).with(cause).with(news).then(MachineEvent::Connect);
             if news == RecentHint {
-                subject = subject.dial_failed(refused()).tick_when_due().dial_failed(refused()).then(MachineEvent::BackendSeen);
+                subject = subject
+                    .dial_failed(refused())
+                    .tick_when_due()
+                    .dial_failed(refused())
+                    .then(MachineEvent::BackendSeen);
             }
             subject = subject.dial_failed(refused()).tick_when_due().dial_failed(fault.clone());
             subjects.push(bring(subject));

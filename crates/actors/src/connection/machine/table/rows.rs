@@ -89,9 +89,12 @@ pub(super) fn section(subjects: &[MachineCase]) -> StateSection {
                 let same = rows.iter_mut().find(|row| row.outcome == outcome && row.condition == condition);
                 match same {
                     Some(row) => row.events.push(title),
-                    None => {
-                        rows.push(TransitionRow { state, events: vec![title], condition, outcome: outcome.clone() })
-                    }
+                    None => rows.push(TransitionRow {
+                        state,
+                        events: vec![title],
+                        condition,
+                        outcome: outcome.clone(),
+                    }),
                 }
             }
         }

@@ -15,7 +15,10 @@ fn failed_first_attempt_backs_off_until_retries_are_exhausted() {
         assert_eq!(play.state(), ConnectionState::Reconnecting);
     }
     let last = play.transition_on(refused(5));
-    assert_eq!((last.to, last.attempt, last.reason), (ConnectionState::Failed, 5, StatusReason::RetriesExhausted));
+    assert_eq!(
+        (last.to, last.attempt, last.reason),
+        (ConnectionState::Failed, 5, StatusReason::RetriesExhausted)
+    );
     assert_eq!(last.error, Some(fault(ConnectionErrorKind::Refused)));
     assert_eq!(play.machine.next_wake(), None);
 }
@@ -25,7 +28,10 @@ fn a_lost_connection_is_dialled_again_after_the_first_delay() {
     let mut play = TestMachine::connected(policy());
     play.advance(secs(60)).apply(received(1));
     assert_eq!(play.apply(lost(1)), [drop_socket(1)]);
-    assert_eq!((play.state(), play.attempt(), play.time_to_next_attempt()), (ConnectionState::Reconnecting, 1, secs(1)));
+    assert_eq!(
+        (play.state(), play.attempt(), play.time_to_next_attempt()),
+        (ConnectionState::Reconnecting, 1, secs(1))
+    );
     assert_eq!(play.tick_when_due(), [dial(2)]);
     let flushed = [MachineAction::Resume { generation: 2 }, MachineAction::FlushOutbound { generation: 2 }];
     assert_eq!(play.apply(opened(2)), flushed);
@@ -76,7 +82,10 @@ fn failed_probe_is_followed_by_a_probe() {
     play.apply(MachineEvent::DialFailed { generation: 1, error: ConnectionError::from_status(401, None) });
     play.tick_when_due();
     let change = play.transition_on(refused(2));
-    assert_eq!((change.to, change.reason), (ConnectionState::Failed, StatusReason::Failed(ConnectionErrorKind::Refused)));
+    assert_eq!(
+        (change.to, change.reason),
+        (ConnectionState::Failed, StatusReason::Failed(ConnectionErrorKind::Refused))
+    );
     assert_eq!(play.time_to_next_attempt(), secs(60));
 }
 
@@ -90,7 +99,11 @@ fn hundredth_delay_is_jittered_and_within_the_cap() {
         play.jitter = 0.001;
         play.apply(refused(generation));
         unlucky.apply(refused(generation));
-        assert!(play.time_to_next_attempt() < unlucky.time_to_next_attempt() && unlucky.time_to_next_attempt() <= secs(30), "attempt {generation}");
+        assert!(
+            play.time_to_next_attempt() < unlucky.time_to_next_attempt()
+                && unlucky.time_to_next_attempt() <= secs(30),
+            "attempt {generation}"
+        );
     }
 }
 
@@ -131,7 +144,8 @@ fn backoff_continues_after_a_system_timeout() {
     let mut play = TestMachine::waiting(policy());
     play.tick_when_due();
     play.apply(opened(2));
-    play.advance(secs(14)).apply(MachineEvent::Closed { generation: 2, error: fault(ConnectionErrorKind::Unanswered) });
+    play.advance(secs(14))
+        .apply(MachineEvent::Closed { generation: 2, error: fault(ConnectionErrorKind::Unanswered) });
     assert_eq!(play.attempt(), 3);
 }
 

@@ -148,7 +148,10 @@ fn backend_hint_counts_once_a_probe_found_no_refusal() {
 fn backend_hint_overrides_no_refusal_and_no_disconnect() {
     let mut refused = TestMachine::new(policy());
     refused.apply(MachineEvent::Connect);
-    refused.apply(MachineEvent::DialFailed { generation: 1, error: fault(ConnectionErrorKind::Unauthenticated) });
+    refused.apply(MachineEvent::DialFailed {
+        generation: 1,
+        error: fault(ConnectionErrorKind::Unauthenticated),
+    });
     assert_eq!(refused.state(), ConnectionState::Failed);
     assert_eq!(refused.apply_all(MachineEvent::BackendSeen), []);
     let mut away = TestMachine::connected(policy());

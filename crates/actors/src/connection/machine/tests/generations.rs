@@ -5,7 +5,10 @@ use super::*;
 #[test]
 fn error_and_close_of_one_socket_cause_one_attempt() {
     let mut play = TestMachine::connected(policy());
-    assert_eq!(play.apply(MachineEvent::SendFailed { generation: 1, error: fault(ConnectionErrorKind::Lost) }), [drop_socket(1)]);
+    assert_eq!(
+        play.apply(MachineEvent::SendFailed { generation: 1, error: fault(ConnectionErrorKind::Lost) }),
+        [drop_socket(1)]
+    );
     let planned = play.machine.status();
     assert_eq!(play.apply_all(lost(1)), []);
     assert_eq!(play.apply_all(lost(1)), []);

@@ -78,7 +78,10 @@ fn resume_resets_attempts_and_delays() {
     assert_eq!(play.apply(MachineEvent::SystemResumed), [dial(5)]);
     assert_eq!((play.state(), play.attempt()), (ConnectionState::Reconnecting, 1));
     play.apply(MachineEvent::DialFailed { generation: 5, error: fault(ConnectionErrorKind::Unresolved) });
-    assert_eq!((play.state(), play.attempt(), play.time_to_next_attempt()), (ConnectionState::Reconnecting, 2, secs(1)));
+    assert_eq!(
+        (play.state(), play.attempt(), play.time_to_next_attempt()),
+        (ConnectionState::Reconnecting, 2, secs(1))
+    );
 }
 
 #[test]
@@ -91,9 +94,15 @@ fn resume_during_the_last_attempt_allows_another() {
     assert_eq!(play.tick_when_due(), [dial(5)]);
     assert_eq!(play.attempt(), 5, "the last");
     let change = play.transition_on(MachineEvent::SystemResumed);
-    assert_eq!((change.to, change.attempt, change.reason), (ConnectionState::Reconnecting, 1, StatusReason::SystemResumed));
+    assert_eq!(
+        (change.to, change.attempt, change.reason),
+        (ConnectionState::Reconnecting, 1, StatusReason::SystemResumed)
+    );
     play.apply(MachineEvent::DialFailed { generation: 5, error: fault(ConnectionErrorKind::Unresolved) });
-    assert_eq!((play.state(), play.attempt(), play.time_to_next_attempt()), (ConnectionState::Reconnecting, 2, secs(1)));
+    assert_eq!(
+        (play.state(), play.attempt(), play.time_to_next_attempt()),
+        (ConnectionState::Reconnecting, 2, secs(1))
+    );
 }
 
 #[test]

@@ -22,14 +22,24 @@ fn final_status_or_close_code_leads_to_failed() {
         play.apply(MachineEvent::Connect);
         let fault = ConnectionError::from_status(status, None);
         let change = play.transition_on(MachineEvent::DialFailed { generation: 1, error: fault.clone() });
-        assert_eq!((change.to, change.reason), (ConnectionState::Failed, StatusReason::Failed(kind)), "{status}");
+        assert_eq!(
+            (change.to, change.reason),
+            (ConnectionState::Failed, StatusReason::Failed(kind)),
+            "{status}"
+        );
         assert_eq!((change.error, play.machine.next_wake()), (Some(fault), None));
     }
     for (code, kind) in [(1008, PolicyViolation), (4401, Unauthenticated), (4403, Forbidden)] {
         let mut play = TestMachine::connected(policy());
-        let change =
-            play.transition_on(MachineEvent::Closed { generation: 1, error: ConnectionError::from_close(Some(code), "no") });
-        assert_eq!((change.to, change.reason), (ConnectionState::Failed, StatusReason::Failed(kind)), "{code}");
+        let change = play.transition_on(MachineEvent::Closed {
+            generation: 1,
+            error: ConnectionError::from_close(Some(code), "no"),
+        });
+        assert_eq!(
+            (change.to, change.reason),
+            (ConnectionState::Failed, StatusReason::Failed(kind)),
+            "{code}"
+        );
         assert_eq!(play.machine.next_wake(), None);
     }
 }
@@ -38,13 +48,19 @@ fn final_status_or_close_code_leads_to_failed() {
 fn transient_status_or_close_code_leads_to_a_retry() {
     for code in [1000, 1001, 1006, 1011, 1012, 1013, 4999] {
         let mut play = TestMachine::connected(policy());
-        play.apply(MachineEvent::Closed { generation: 1, error: ConnectionError::from_close(Some(code), "") });
+        play.apply(MachineEvent::Closed {
+            generation: 1,
+            error: ConnectionError::from_close(Some(code), ""),
+        });
         assert_eq!(play.state(), ConnectionState::Reconnecting, "{code}");
     }
     for status in [200, 302, 408, 425, 429, 500, 502, 503, 504] {
         let mut play = TestMachine::new(policy());
         play.apply(MachineEvent::Connect);
-        play.apply(MachineEvent::DialFailed { generation: 1, error: ConnectionError::from_status(status, None) });
+        play.apply(MachineEvent::DialFailed {
+            generation: 1,
+            error: ConnectionError::from_status(status, None),
+        });
         assert_eq!(play.state(), ConnectionState::Reconnecting, "{status}");
     }
 }
@@ -77,12 +93,19 @@ fn oversized_message_closes_the_connection() {
 
 #[test]
 fn close_code_is_sent_only_for_violations_on_an_open_socket() {
-    let told = |kind| TestMachine::connected(policy()).apply(MachineEvent::Closed { generation: 1, error: fault(kind) });
+    let told = |kind| {
+        TestMachine::connected(policy()).apply(MachineEvent::Closed { generation: 1, error: fault(kind) })
+    };
     assert_eq!(
         told(ConnectionErrorKind::ProtocolViolation),
         [MachineAction::SendCloseCode { generation: 1, code: 1002 }, drop_socket(1)]
     );
-    for kind in [ConnectionErrorKind::Lost, ConnectionErrorKind::Closed, ConnectionErrorKind::Unanswered, ConnectionErrorKind::PolicyViolation] {
+    for kind in [
+        ConnectionErrorKind::Lost,
+        ConnectionErrorKind::Closed,
+        ConnectionErrorKind::Unanswered,
+        ConnectionErrorKind::PolicyViolation,
+    ] {
         assert_eq!(told(kind), [drop_socket(1)], "{kind:?}");
     }
 }

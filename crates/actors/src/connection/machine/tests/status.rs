@@ -74,7 +74,10 @@ fn probing_status_shows_attempts_next_probe_and_last_error() {
     let status = play.machine.status();
     assert_eq!((status.state, status.attempt, status.next_attempt_at), (ConnectionState::Failed, 5, None));
     assert_eq!((status.since, status.last_error_at), (failed_at, Some(failed_at)));
-    play.advance(secs(1)).apply(MachineEvent::DialFailed { generation: last + 1, error: fault(ConnectionErrorKind::Unreachable) });
+    play.advance(secs(1)).apply(MachineEvent::DialFailed {
+        generation: last + 1,
+        error: fault(ConnectionErrorKind::Unreachable),
+    });
     let status = play.machine.status();
     assert_eq!((status.attempt, status.next_attempt_at), (5, Some(play.now + secs(60))));
     assert_eq!((status.since, status.last_error_at), (failed_at, Some(play.now)));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    fixture::{QueueFixture, get, advance_time, policy, s, run_until_idle, status, failure_reason},
+    fixture::{QueueFixture, advance_time, failure_reason, get, policy, run_until_idle, s, status},
     scripted_transport::ScriptedResponse,
 };
 use crate::{

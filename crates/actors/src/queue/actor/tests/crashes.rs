@@ -4,7 +4,10 @@ use futures_util::FutureExt;
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay};
 
 use super::{
-    fixture::{QueueFixture, get, advance_time, policy, post, s, run_until_idle, status, restart_policy, failure_reason},
+    fixture::{
+        QueueFixture, advance_time, failure_reason, get, policy, post, restart_policy, run_until_idle, s,
+        status,
+    },
     scripted_transport::ScriptedResponse,
 };
 use crate::{
@@ -156,7 +159,10 @@ async fn shutdown_answers_all_waiting_requests() {
     let (running, waiting) = (scene.request(get("/long")), scene.request(get("/waiting")));
     run_until_idle().await;
     scene.runtime.shutdown().await;
-    assert_eq!((failure_reason(running.await), failure_reason(waiting.await)), ((Reason::Stopped, 1), (Reason::Stopped, 0)));
+    assert_eq!(
+        (failure_reason(running.await), failure_reason(waiting.await)),
+        ((Reason::Stopped, 1), (Reason::Stopped, 0))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -181,21 +187,29 @@ async fn give_up_answers_all_waiting_requests_and_reset_recovers() {
     run_until_idle().await;
     scene.crash().await;
     scene.crash().await;
-    assert_eq!((failure_reason(running.await).0, failure_reason(waiting.await).0), (Reason::Stopped, Reason::Stopped));
+    assert_eq!(
+        (failure_reason(running.await).0, failure_reason(waiting.await).0),
+        (Reason::Stopped, Reason::Stopped)
+    );
     scene.runtime.root().reset("queue").await.unwrap();
     assert_eq!(status(scene.request(get("/again")).await), 200);
 }
 
 #[tokio::test(start_paused = true)]
 async fn poison_request_is_failed_after_repeated_crashes() {
-    let scene = QueueFixture::start_with(ChildPolicy { checkpoint_crashes_max: 1, ..restart_policy() }, policy()).await;
+    let scene =
+        QueueFixture::start_with(ChildPolicy { checkpoint_crashes_max: 1, ..restart_policy() }, policy())
+            .await;
     scene.script.on("/long", [ScriptedResponse::Hang]);
     let (running, in_doubt) = (scene.request(get("/long")), scene.request(post("/waiting")));
     run_until_idle().await;
     // The second incarnation crashes before it has handled anything, so its checkpoint is to blame.
     drop(scene.address.inject_panic().unwrap());
     drop(scene.address.inject_panic().unwrap());
-    assert_eq!((failure_reason(running.await).0, failure_reason(in_doubt.await).0), (Reason::Crashed, Reason::OutcomeUnknown));
+    assert_eq!(
+        (failure_reason(running.await).0, failure_reason(in_doubt.await).0),
+        (Reason::Crashed, Reason::OutcomeUnknown)
+    );
     assert_eq!((scene.generation(), status(scene.request(get("/again")).await)), (3, 200));
 }
 

@@ -17,9 +17,17 @@ use crate::{
 #[tokio::test(start_paused = true)]
 async fn a_request_over_which_the_backend_died_twice_is_quarantined() {
     let scene = Scene::of(policy()).await;
-    scene
-        .script
-        .on("/kill", [ScriptedResponse::Reset, ScriptedResponse::Refuse, ScriptedResponse::Refuse, ScriptedResponse::Reset, ScriptedResponse::Refuse, ScriptedResponse::Answer(200)]);
+    scene.script.on(
+        "/kill",
+        [
+            ScriptedResponse::Reset,
+            ScriptedResponse::Refuse,
+            ScriptedResponse::Refuse,
+            ScriptedResponse::Reset,
+            ScriptedResponse::Refuse,
+            ScriptedResponse::Answer(200),
+        ],
+    );
     let (id, answer) = scene.submit(get("/kill").retries(9));
     assert_eq!(why(answer.await), (Reason::Quarantined, 2));
     assert_eq!(scene.fate(id).await, ["request_retry", "request_retry", "request_failed"]);
@@ -32,12 +40,28 @@ async fn a_request_over_which_the_backend_died_twice_is_quarantined() {
 #[tokio::test(start_paused = true)]
 async fn a_backend_that_answers_between_a_break_and_a_refusal_has_not_died() {
     let scene = Scene::of(policy()).await;
-    let plays = [ScriptedResponse::Reset, ScriptedResponse::Answer(503), ScriptedResponse::Refuse, ScriptedResponse::Reset, ScriptedResponse::Answer(503), ScriptedResponse::Refuse];
+    let plays = [
+        ScriptedResponse::Reset,
+        ScriptedResponse::Answer(503),
+        ScriptedResponse::Refuse,
+        ScriptedResponse::Reset,
+        ScriptedResponse::Answer(503),
+        ScriptedResponse::Refuse,
+    ];
     scene.script.on("/a", plays.into_iter().chain([ScriptedResponse::Answer(200)]));
     assert_eq!(status(scene.ask(get("/a").retries(9)).await), 200);
 
     // The answer to another request tells as much.
-    scene.script.on("/b", [ScriptedResponse::Reset, ScriptedResponse::Refuse, ScriptedResponse::Reset, ScriptedResponse::Refuse, ScriptedResponse::Answer(200)]);
+    scene.script.on(
+        "/b",
+        [
+            ScriptedResponse::Reset,
+            ScriptedResponse::Refuse,
+            ScriptedResponse::Reset,
+            ScriptedResponse::Refuse,
+            ScriptedResponse::Answer(200),
+        ],
+    );
     let answer = scene.ask(get("/b").retries(9));
     settle().await;
     assert_eq!(status(scene.ask(get("/other")).await), 200);
@@ -75,10 +99,19 @@ async fn a_refusal_hides_neither_that_nor_why_an_earlier_attempt_failed() {
 #[tokio::test(start_paused = true)]
 async fn requests_that_were_there_when_the_backend_died_are_not_blamed() {
     let scene = Scene::of(QueuePolicy { max_concurrent: 5, ..policy() }).await;
-    let innocent = || [ScriptedResponse::Reset, ScriptedResponse::Refuse, ScriptedResponse::RespondAfter(s(5), 200)];
+    let innocent =
+        || [ScriptedResponse::Reset, ScriptedResponse::Refuse, ScriptedResponse::RespondAfter(s(5), 200)];
     scene.script.on("/a", innocent());
     scene.script.on("/b", innocent());
-    scene.script.on("/kill", [ScriptedResponse::Reset, ScriptedResponse::Refuse, ScriptedResponse::Reset, ScriptedResponse::Refuse]);
+    scene.script.on(
+        "/kill",
+        [
+            ScriptedResponse::Reset,
+            ScriptedResponse::Refuse,
+            ScriptedResponse::Reset,
+            ScriptedResponse::Refuse,
+        ],
+    );
     let answers: Vec<_> = ["/a", "/b", "/kill"].map(|path| scene.ask(get(path).retries(9))).into();
     settle().await;
     // It has died once, and those three take turns from now on. Others run beside them.
@@ -94,7 +127,15 @@ async fn requests_that_were_there_when_the_backend_died_are_not_blamed() {
 #[tokio::test(start_paused = true)]
 async fn a_crash_of_the_queue_does_not_forget_what_the_backend_died_over() {
     let scene = Scene::of(policy()).await;
-    scene.script.on("/kill", [ScriptedResponse::Reset, ScriptedResponse::Refuse, ScriptedResponse::Reset, ScriptedResponse::Refuse]);
+    scene.script.on(
+        "/kill",
+        [
+            ScriptedResponse::Reset,
+            ScriptedResponse::Refuse,
+            ScriptedResponse::Reset,
+            ScriptedResponse::Refuse,
+        ],
+    );
     let answer = scene.ask(get("/kill").retries(9));
     pass(s(1)).await;
     settle().await;

@@ -13,7 +13,7 @@ use futures_util::stream;
 use mainstay_runtime::{Child, Runtime, SupervisorSpec, policy::Delay};
 
 use super::{
-    fixture::{QueueFixture, get, advance_time, policy, post, s, run_until_idle, restart_policy},
+    fixture::{QueueFixture, advance_time, get, policy, post, restart_policy, run_until_idle, s},
     scripted_transport::ScriptedResponse,
 };
 use crate::{
@@ -22,8 +22,8 @@ use crate::{
         reference::{CauseGroup, assert_all_seen, assert_row, find_row, status_row_text},
         words::assert_message_helps,
     },
-    queue::{PriorityQueuePolicy, Overflow, QueueActor, QueueHandle, QueuePolicy, QueueView, RetryPolicy},
     network::{Route, proxy::Proxy},
+    queue::{Overflow, PriorityQueuePolicy, QueueActor, QueueHandle, QueuePolicy, QueueView, RetryPolicy},
     request::{REQUEST_BODY_BYTES_MAX, Request, Response},
     transport::{
         HttpSettings, HttpTransport,
@@ -120,10 +120,15 @@ fn failure_cases() -> Vec<FailureCase> {
         FailureCase { connect_timeout: SHORT, ..FailureCase::new(late, [ServerStep::Hold]).over_tls() },
         FailureCase::new(late, [ServerStep::Hold]).over_tls().with_timeout(SHORT),
         FailureCase::new(tls, [bytes("HTTP/1.1 400 Bad Request\r\n\r\n"), ServerStep::Hold]).over_tls(),
-        FailureCase::new("the connection could not be made, for another cause", [ServerStep::Close]).over_tls(),
-        FailureCase::new("no answer began within the timeout", [ServerStep::Receive, ServerStep::Hold]).with_timeout(SHORT),
-        FailureCase::new("the answer began, then stood still for the timeout", answers(&format!("{HEAD}half")))
+        FailureCase::new("the connection could not be made, for another cause", [ServerStep::Close])
+            .over_tls(),
+        FailureCase::new("no answer began within the timeout", [ServerStep::Receive, ServerStep::Hold])
             .with_timeout(SHORT),
+        FailureCase::new(
+            "the answer began, then stood still for the timeout",
+            answers(&format!("{HEAD}half")),
+        )
+        .with_timeout(SHORT),
         FailureCase::new(reset, [ServerStep::Receive, ServerStep::Reset]),
         FailureCase::new(reset, [ServerStep::Receive, ServerStep::Close]),
         FailureCase::new(reset, breaks_off("HTTP/1.1 200 OK\r\ncontent-le", ServerStep::Reset)),
@@ -159,7 +164,9 @@ async fn attempt_failure_gives_the_documented_error() {
         // A repeat could act twice, so where the server may have acted nothing is certain any more.
         let error = mishap.run(post("/thing").body("payload")).await;
         match find_row(CauseGroup::Transport, what).acted {
-            Some("no" | "it did" | "on a part of it at most") => assert_row(CauseGroup::Transport, what, &error),
+            Some("no" | "it did" | "on a part of it at most") => {
+                assert_row(CauseGroup::Transport, what, &error)
+            }
             _ => {
                 assert_eq!(error.reason, Reason::OutcomeUnknown, "{what}");
                 assert_eq!(error.code, find_row(CauseGroup::Transport, what).error.code, "{what}");
@@ -197,7 +204,11 @@ async fn attempt_failure_gives_the_documented_error() {
             let answer = bytes(&format!("HTTP/1.1 {status} No\r\ncontent-length: 0\r\n\r\n"));
             let proxy = ScriptedServer::start([vec![ServerStep::Receive, answer]]).await;
             let request = request.retries(0).wait_timeout(Duration::ZERO).build().unwrap();
-            assert_row(CauseGroup::Transport, what, &failure(&settings_behind_proxy(&proxy.url()), request).await);
+            assert_row(
+                CauseGroup::Transport,
+                what,
+                &failure(&settings_behind_proxy(&proxy.url()), request).await,
+            );
         }
         seen.insert(what);
     }
@@ -465,7 +476,15 @@ async fn queue_outcome_gives_the_documented_error() {
     check("it waited longer than wait_timeout for a backend that is away, or for the link to be up", held);
 
     let scene = QueueFixture::of(policy()).await;
-    scene.script.on("/kill", [ScriptedResponse::Reset, ScriptedResponse::Refuse, ScriptedResponse::Reset, ScriptedResponse::Refuse]);
+    scene.script.on(
+        "/kill",
+        [
+            ScriptedResponse::Reset,
+            ScriptedResponse::Refuse,
+            ScriptedResponse::Reset,
+            ScriptedResponse::Refuse,
+        ],
+    );
     check(
         "the backend died twice while it had the request: the connection broke, then connections were refused",
         scene.request(get("/kill")).await,
@@ -475,9 +494,14 @@ async fn queue_outcome_gives_the_documented_error() {
 
 #[tokio::test(start_paused = true)]
 async fn unknown_outcome_has_a_helpful_message_for_every_cause() {
-    for play in
-        [ScriptedResponse::Hang, ScriptedResponse::Reset, ScriptedResponse::Respond(500), ScriptedResponse::Respond(504), ScriptedResponse::Respond(408), ScriptedResponse::Panic]
-    {
+    for play in [
+        ScriptedResponse::Hang,
+        ScriptedResponse::Reset,
+        ScriptedResponse::Respond(500),
+        ScriptedResponse::Respond(504),
+        ScriptedResponse::Respond(408),
+        ScriptedResponse::Panic,
+    ] {
         let scene = QueueFixture::start(policy()).await;
         scene.script.on("/pay", [play.clone()]);
         let error = scene.request(post("/pay")).await.unwrap_err();

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 
 use super::{
-    fixture::{QueueFixture, get, advance_time, policy, post, s, run_until_idle, status, failure_reason},
+    fixture::{QueueFixture, advance_time, failure_reason, get, policy, post, run_until_idle, s, status},
     scripted_transport::ScriptedResponse,
 };
 use crate::{
@@ -72,7 +72,16 @@ async fn request_without_wait_timeout_fails_at_once_in_an_outage() {
 #[tokio::test(start_paused = true)]
 async fn outage_uses_up_no_retries() {
     let scene = QueueFixture::start(concurrent_policy()).await;
-    scene.script.on("/a", [ScriptedResponse::Refuse, ScriptedResponse::Refuse, ScriptedResponse::Refuse, ScriptedResponse::Respond(503), ScriptedResponse::Respond(503)]);
+    scene.script.on(
+        "/a",
+        [
+            ScriptedResponse::Refuse,
+            ScriptedResponse::Refuse,
+            ScriptedResponse::Refuse,
+            ScriptedResponse::Respond(503),
+            ScriptedResponse::Respond(503),
+        ],
+    );
     let error = scene.request(get("/a")).await.unwrap_err();
     assert_eq!((error.reason, error.attempts), (Reason::Unavailable, 4));
 }
@@ -112,7 +121,9 @@ async fn closed_link_holds_nothing() {
     let scene = QueueFixture::start(concurrent_policy()).await;
     scene.set_link_state(ConnectionState::Disconnected);
     run_until_idle().await;
-    assert!(join_all((0..5).map(|_| scene.request(get("/x")))).await.into_iter().all(|answer| answer.is_ok()));
+    assert!(
+        join_all((0..5).map(|_| scene.request(get("/x")))).await.into_iter().all(|answer| answer.is_ok())
+    );
     assert_eq!(scene.events::<QueueHeld>().await, []);
 }
 
@@ -185,7 +196,9 @@ async fn incarnation_starting_in_an_outage_records_it() {
 #[tokio::test(start_paused = true)]
 async fn journal_and_view_tell_the_outage_and_the_next_probe() {
     let scene = QueueFixture::start(concurrent_policy()).await;
-    scene.script.on("/x", [ScriptedResponse::Refuse, ScriptedResponse::Refuse, ScriptedResponse::Respond(200)]);
+    scene
+        .script
+        .on("/x", [ScriptedResponse::Refuse, ScriptedResponse::Refuse, ScriptedResponse::Respond(200)]);
     let answer = scene.request(get("/x"));
     run_until_idle().await;
     let hold = scene.view.stats().outage.unwrap();

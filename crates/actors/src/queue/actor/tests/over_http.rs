@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use mainstay_runtime::{Address, Child, Runtime, SupervisorSpec, clock::SystemClock, policy::Delay};
 
-use super::fixture::{policy, post, status, restart_policy, verbose_journal};
+use super::fixture::{policy, post, restart_policy, status, verbose_journal};
 use crate::{
     error::{Code, Reason},
     queue::{QueueActor, QueueHandle, QueueMessage, QueuePolicy, QueueView, RetryPolicy},
@@ -72,7 +72,11 @@ async fn a_post_with_a_key_is_repeated_over_the_wire_with_that_key() {
 
 #[tokio::test]
 async fn a_post_without_a_key_whose_connection_breaks_is_sent_once() {
-    let mut server = ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Reset], vec![ServerStep::Receive, ok_response("next")]]).await;
+    let mut server = ScriptedServer::start([
+        vec![ServerStep::Receive, ServerStep::Reset],
+        vec![ServerStep::Receive, ok_response("next")],
+    ])
+    .await;
     let (_runtime, queue, _) = queue_for(&server).await;
     let error = queue.request(post("/pay").body("1").build().unwrap()).await.unwrap_err();
     assert_eq!((error.code, error.reason), (Code::NetworkError, Reason::OutcomeUnknown));
@@ -84,7 +88,11 @@ async fn a_post_without_a_key_whose_connection_breaks_is_sent_once() {
 
 #[tokio::test]
 async fn stalled_backend_times_out_and_frees_its_permit() {
-    let server = ScriptedServer::start([vec![ServerStep::Receive, ServerStep::AwaitClose], vec![ServerStep::Receive, ok_response("")]]).await;
+    let server = ScriptedServer::start([
+        vec![ServerStep::Receive, ServerStep::AwaitClose],
+        vec![ServerStep::Receive, ok_response("")],
+    ])
+    .await;
     let (_runtime, queue, _) = queue_for(&server).await;
     let request = Request::get("/slow").timeout(Duration::from_millis(50)).retries(0).build().unwrap();
     let (slow, next) = tokio::join!(queue.request(request), queue.request(get("/next")));
@@ -106,8 +114,11 @@ async fn cancel_closes_the_connection() {
 
 #[tokio::test]
 async fn crash_closes_connections_and_repeats_the_request() {
-    let mut server =
-        ScriptedServer::start([vec![ServerStep::Receive, ServerStep::AwaitClose], vec![ServerStep::Receive, ok_response("again")]]).await;
+    let mut server = ScriptedServer::start([
+        vec![ServerStep::Receive, ServerStep::AwaitClose],
+        vec![ServerStep::Receive, ok_response("again")],
+    ])
+    .await;
     let (_runtime, queue, address) = queue_for(&server).await;
     let (_, answer) = queue.submit(get("/x"));
     server.next_request().await;

@@ -170,7 +170,9 @@ fn answer(place: EchoLocation, status: u16, echo: &str) -> String {
         EchoLocation::RetryAfter => head(format!("S\r\nretry-after: {echo}")),
         EchoLocation::StatusLine => head(echo.to_owned()),
         EchoLocation::CutBody => format!("HTTP/1.1 {status} S\r\ncontent-length: 100000\r\n\r\n{echo}"),
-        EchoLocation::BrokenChunk => format!("HTTP/1.1 {status} S\r\ntransfer-encoding: chunked\r\n\r\n{echo}\r\n"),
+        EchoLocation::BrokenChunk => {
+            format!("HTTP/1.1 {status} S\r\ntransfer-encoding: chunked\r\n\r\n{echo}\r\n")
+        }
         EchoLocation::NoHttp => format!("{echo}\r\n\r\n"),
     }
 }
@@ -188,7 +190,12 @@ struct Echo {
 }
 
 fn echo() -> impl Strategy<Value = Echo> {
-    let form = prop::sample::select(vec![EchoEncoding::Plain, EchoEncoding::Json, EchoEncoding::Escaped, EchoEncoding::Slashed]);
+    let form = prop::sample::select(vec![
+        EchoEncoding::Plain,
+        EchoEncoding::Json,
+        EchoEncoding::Escaped,
+        EchoEncoding::Slashed,
+    ]);
     let status = prop::sample::select(vec![200, 302, 400, 401, 403, 404, 409, 422, 429, 500, 503]);
     let place = prop::sample::select(PLACES.to_vec());
     (0..9_usize, form, place, status, junk(), any::<bool>()).prop_map(
@@ -201,16 +208,22 @@ impl Echo {
         let secret = &sent.secrets()[self.which].concat();
         let in_head = matches!(
             self.place,
-            EchoLocation::Header | EchoLocation::Location | EchoLocation::RetryAfter | EchoLocation::StatusLine | EchoLocation::NoHttp
+            EchoLocation::Header
+                | EchoLocation::Location
+                | EchoLocation::RetryAfter
+                | EchoLocation::StatusLine
+                | EchoLocation::NoHttp
         );
-        let form = if in_head && !self.form.is_header_safe(secret) { EchoEncoding::Escaped } else { self.form };
+        let form =
+            if in_head && !self.form.is_header_safe(secret) { EchoEncoding::Escaped } else { self.form };
         answer(self.place, self.status, &format!("{0}{1}{0}", self.junk, form.encode(secret))).into()
     }
 }
 
 /// What the callers get, and every line of the journal.
 async fn outcomes(sent: &SentSecrets, echoes: &[Echo]) -> (Vec<Option<Error>>, Vec<String>) {
-    let script = |echo: &Echo| vec![ServerStep::Receive, ServerStep::Send(echo.bytes(sent)), ServerStep::Close];
+    let script =
+        |echo: &Echo| vec![ServerStep::Receive, ServerStep::Send(echo.bytes(sent)), ServerStep::Close];
     let server = ScriptedServer::start(echoes.iter().map(script).collect::<Vec<_>>()).await;
     let mut settings = HttpSettings::new(server.url());
     settings.bearer_token = Some(sent.token.clone());

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 
 use super::{
-    fixture::{QueueFixture, get, advance_time, policy, post, s, run_until_idle, status, failure_reason},
+    fixture::{QueueFixture, advance_time, failure_reason, get, policy, post, run_until_idle, s, status},
     scripted_transport::ScriptedResponse,
 };
 use crate::{
@@ -14,7 +14,9 @@ use crate::{
 #[tokio::test(start_paused = true)]
 async fn attempts_share_one_key_and_follow_the_policy_delays() {
     let scene = QueueFixture::start(policy()).await;
-    scene.script.on("/a", [ScriptedResponse::Respond(503), ScriptedResponse::Reset, ScriptedResponse::Respond(200)]);
+    scene
+        .script
+        .on("/a", [ScriptedResponse::Respond(503), ScriptedResponse::Reset, ScriptedResponse::Respond(200)]);
     let answer = scene.request(post("/a").generated_idempotency_key()).await.unwrap();
     assert_eq!((answer.status.as_u16(), answer.attempts), (200, 3));
     assert_eq!(scene.script.times("/a"), [0, 1, 3]);
@@ -65,7 +67,15 @@ async fn a_post_that_cannot_have_arrived_is_repeated() {
 #[tokio::test(start_paused = true)]
 async fn exhausted_retries_return_the_last_failure() {
     let scene = QueueFixture::start(policy()).await;
-    scene.script.on("/a", [ScriptedResponse::Reset, ScriptedResponse::Reset, ScriptedResponse::Hang, ScriptedResponse::Respond(502)]);
+    scene.script.on(
+        "/a",
+        [
+            ScriptedResponse::Reset,
+            ScriptedResponse::Reset,
+            ScriptedResponse::Hang,
+            ScriptedResponse::Respond(502),
+        ],
+    );
     let error = scene.request(get("/a")).await.unwrap_err();
     assert_eq!((error.reason, error.attempts, error.status), (Reason::BadGateway, 4, Some(502)));
     assert_eq!(scene.script.times("/a"), [0, 1, 3, 37]);
@@ -82,7 +92,10 @@ async fn client_error_status_is_final_at_once() {
 async fn a_wall_clock_that_jumps_within_a_backoff_changes_nothing() {
     for jump_s in [-86_400 * 365, -10, 10, 86_400 * 365] {
         let scene = QueueFixture::start(policy()).await;
-        scene.script.on("/a", [ScriptedResponse::RetryAfter(20), ScriptedResponse::Reset, ScriptedResponse::Respond(200)]);
+        scene.script.on(
+            "/a",
+            [ScriptedResponse::RetryAfter(20), ScriptedResponse::Reset, ScriptedResponse::Respond(200)],
+        );
         let answer = scene.request(get("/a"));
         advance_time(s(5)).await;
         scene.clock.jump(jump_s);
@@ -105,7 +118,9 @@ async fn backoff_holds_no_permit() {
 #[tokio::test(start_paused = true)]
 async fn backoff_and_attempt_do_not_count_as_queue_time() {
     let scene = QueueFixture::start(QueuePolicy { wait_timeout: s(2), timeout: s(30), ..policy() }).await;
-    scene.script.on("/a", [ScriptedResponse::Hang, ScriptedResponse::RetryAfter(10), ScriptedResponse::Respond(200)]);
+    scene
+        .script
+        .on("/a", [ScriptedResponse::Hang, ScriptedResponse::RetryAfter(10), ScriptedResponse::Respond(200)]);
     assert_eq!(status(scene.request(get("/a")).await), 200);
     assert_eq!(scene.script.times("/a"), [0, 31, 41]);
 }

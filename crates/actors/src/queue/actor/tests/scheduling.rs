@@ -6,13 +6,13 @@ use futures_util::future::join_all;
 use mainstay_runtime::{Child, Runtime, SupervisorSpec};
 
 use super::{
-    fixture::{QueueFixture, get, advance_time, policy, post, s, run_until_idle, status, failure_reason},
+    fixture::{QueueFixture, advance_time, failure_reason, get, policy, post, run_until_idle, s, status},
     scripted_transport::{ScriptedResponse, ScriptedTransport},
 };
 use crate::{
     error::{Code, Reason},
     queue::{
-        PriorityQueuePolicy, Overflow, QueueHandle, QueueMessage, QueuePolicy, QueueView, WaitingByPriority,
+        Overflow, PriorityQueuePolicy, QueueHandle, QueueMessage, QueuePolicy, QueueView, WaitingByPriority,
         actor::QueueActor,
         events::{QueueOverflow, RequestDone, RequestStarted, RequestTimedOut},
     },
@@ -237,7 +237,11 @@ async fn overflow_policy_answers_the_evicted_request() {
 
 #[tokio::test(start_paused = true)]
 async fn evicted_request_that_was_attempted_says_so() {
-    let lanes = PriorityQueuePolicy { queue_max: 2, overflow: Overflow::DropOldest, ..PriorityQueuePolicy::default() };
+    let lanes = PriorityQueuePolicy {
+        queue_max: 2,
+        overflow: Overflow::DropOldest,
+        ..PriorityQueuePolicy::default()
+    };
     let scene = QueueFixture::start(QueuePolicy { queue: lanes, ..policy() }).await;
     scene.script.on("/broken", [ScriptedResponse::Reset]);
     scene.script.on("/long", [ScriptedResponse::RespondAfter(s(60), 200)]);
@@ -306,7 +310,8 @@ async fn view_tells_waiting_and_running_without_the_actor() {
     scene.script.on("/slow", [ScriptedResponse::RespondAfter(s(60), 200)]);
     let _down = scene.request(get("/down").priority(Priority::High));
     let _slow = scene.request(get("/slow"));
-    let _rest = [Priority::Low, Priority::Low, Priority::Normal].map(|p| scene.request(get("/x").priority(p)));
+    let _rest =
+        [Priority::Low, Priority::Low, Priority::Normal].map(|p| scene.request(get("/x").priority(p)));
     run_until_idle().await;
     let stats = scene.view.stats();
     assert_eq!((stats.waiting, stats.backing_off, stats.running), (4, 1, 1));
@@ -337,7 +342,8 @@ async fn journal_omits_query_headers_and_body() {
 
 #[tokio::test(start_paused = true)]
 async fn success_is_recorded_only_in_a_verbose_journal() {
-    let child = Child::new("queue", QueueActor::new(ScriptedTransport::new(), policy(), QueueView::default()));
+    let child =
+        Child::new("queue", QueueActor::new(ScriptedTransport::new(), policy(), QueueView::default()));
     let (runtime, queue) = start_queue(child).await;
     let before = runtime.journal().cursor();
     assert_eq!(status(queue.request(Request::get("/x").build().unwrap()).await), 200);

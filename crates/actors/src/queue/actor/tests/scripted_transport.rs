@@ -16,7 +16,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     request::Request,
-    transport::{FullResponse, ResponseBody, ResponseHead, FailureKind, StreamingResponse, SendProgress, Transport, TransportError},
+    transport::{
+        FailureKind, FullResponse, ResponseBody, ResponseHead, SendProgress, StreamingResponse, Transport,
+        TransportError,
+    },
 };
 
 /// What becomes of one attempt.
@@ -195,7 +198,8 @@ impl Transport for ScriptedTransport {
         patience: Duration,
     ) -> BoxFuture<'a, Result<FullResponse, TransportError>> {
         async move {
-            let StreamingResponse { status, headers, mut body, .. } = self.send_streaming(request, patience).await?;
+            let StreamingResponse { status, headers, mut body, .. } =
+                self.send_streaming(request, patience).await?;
             let mut whole = BytesMut::new();
             while let Some(part) = body.next().await {
                 whole.extend_from_slice(&part?);
@@ -214,7 +218,8 @@ impl Transport for ScriptedTransport {
             let mut attempt = self.start(request);
             let play = self.next(&attempt.path);
             if let ScriptedResponse::Stream(parts, gap, then) = play {
-                let trickle = ScriptedStream { left: parts, gap, then, patience, taken: Arc::clone(&self.parts) };
+                let trickle =
+                    ScriptedStream { left: parts, gap, then, patience, taken: Arc::clone(&self.parts) };
                 return Ok(trickle.open(attempt));
             }
             let ended = timeout(patience, respond_whole(play)).await.unwrap_or_else(|_| {
@@ -291,8 +296,12 @@ async fn respond_whole(play: ScriptedResponse) -> Result<FullResponse, Transport
         ScriptedResponse::RetryAfter(seconds) => {
             Ok(answer(503, HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from(seconds))])))
         }
-        ScriptedResponse::Refuse => Err(TransportError::new(FailureKind::Refused, SendProgress::NotSent, "refused")),
-        ScriptedResponse::Reset => Err(TransportError::new(FailureKind::Reset, SendProgress::MaybeSent, "reset")),
+        ScriptedResponse::Refuse => {
+            Err(TransportError::new(FailureKind::Refused, SendProgress::NotSent, "refused"))
+        }
+        ScriptedResponse::Reset => {
+            Err(TransportError::new(FailureKind::Reset, SendProgress::MaybeSent, "reset"))
+        }
         ScriptedResponse::Hang => std::future::pending().await,
         ScriptedResponse::Panic => panic!("the transport panics on purpose"),
         ScriptedResponse::Stream(..) => unreachable!("it is played in parts"),

@@ -3,7 +3,7 @@
 use futures_util::{FutureExt, future::join_all};
 
 use super::{
-    fixture::{QueueFixture, get, advance_time, policy, post, s, run_until_idle, status, failure_reason},
+    fixture::{QueueFixture, advance_time, failure_reason, get, policy, post, run_until_idle, s, status},
     scripted_transport::ScriptedResponse,
 };
 use crate::{

@@ -7,29 +7,44 @@ use mainstay_runtime::policy::{ChildPolicy, Delay};
 use proptest::prelude::*;
 
 use super::{
-    fixture::{QueueFixture, get, advance_time, policy, post, read_to_end, s, run_until_idle, restart_policy},
-    scripted_transport::{ScriptedResponse, ScriptedEnd},
+    fixture::{
+        QueueFixture, advance_time, get, policy, post, read_to_end, restart_policy, run_until_idle, s,
+    },
+    scripted_transport::{ScriptedEnd, ScriptedResponse},
 };
 use crate::{
     connection::status::ConnectionState,
     error::{Error, Reason},
-    queue::{PriorityQueuePolicy, Overflow, QueueMessage, QueuePolicy, RetryPolicy},
+    queue::{Overflow, PriorityQueuePolicy, QueueMessage, QueuePolicy, RetryPolicy},
     request::{Priority, RequestBuilder, RequestId},
 };
 
 /// The events that end a request.
-pub(super) const END_EVENTS: [&str; 4] = ["request_done", "request_failed", "request_timed_out", "queue_overflow"];
+pub(super) const END_EVENTS: [&str; 4] =
+    ["request_done", "request_failed", "request_timed_out", "queue_overflow"];
 
 #[derive(Debug, Clone)]
 enum QueueStep {
-    Submit { method: Method, priority: Priority, wait_ms: Option<u64>, plays: Vec<ScriptedResponse>, in_parts: bool },
-    Cancel { nth: usize },
-    DropCaller { nth: usize },
+    Submit {
+        method: Method,
+        priority: Priority,
+        wait_ms: Option<u64>,
+        plays: Vec<ScriptedResponse>,
+        in_parts: bool,
+    },
+    Cancel {
+        nth: usize,
+    },
+    DropCaller {
+        nth: usize,
+    },
     Crash,
     Restart,
     Link(ConnectionState),
     BackendSeen,
-    AdvanceTime { ms: u64 },
+    AdvanceTime {
+        ms: u64,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +73,13 @@ fn scripted_response() -> impl Strategy<Value = ScriptedResponse> {
 
 /// Few enough parts to come to an end though nobody reads.
 fn scripted_stream() -> impl Strategy<Value = ScriptedResponse> {
-    let then = prop::sample::select(vec![ScriptedEnd::Complete, ScriptedEnd::Complete, ScriptedEnd::Break, ScriptedEnd::Hang, ScriptedEnd::Panic]);
+    let then = prop::sample::select(vec![
+        ScriptedEnd::Complete,
+        ScriptedEnd::Complete,
+        ScriptedEnd::Break,
+        ScriptedEnd::Hang,
+        ScriptedEnd::Panic,
+    ]);
     let parts = (0..4_usize, 0..2_000_u64, then);
     parts.prop_map(|(parts, ms, then)| ScriptedResponse::Stream(parts, Duration::from_millis(ms), then))
 }
@@ -159,7 +180,8 @@ impl RequestTrace {
 async fn run_steps(steps: Vec<QueueStep>, overflow: Overflow, is_stopped: bool) -> Result<(), TestCaseError> {
     let lanes = PriorityQueuePolicy { queue_max: 4, overflow, age_after: s(1) };
     let policy = QueuePolicy { max_concurrent: 2, queue: lanes, ..policy() };
-    let upkeep = ChildPolicy { delay: Delay::Fixed { delay: Duration::from_millis(100) }, ..restart_policy() };
+    let upkeep =
+        ChildPolicy { delay: Delay::Fixed { delay: Duration::from_millis(100) }, ..restart_policy() };
     let mut trace = RequestTrace { scene: QueueFixture::start_with(upkeep, policy).await, open: Vec::new() };
     for step in steps {
         trace.apply(step).await;

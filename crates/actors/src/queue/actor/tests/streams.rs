@@ -7,8 +7,10 @@ use mainstay_runtime::{
 };
 
 use super::{
-    fixture::{QueueFixture, get, advance_time, policy, post, read_to_end, s, run_until_idle, status, restart_policy},
-    scripted_transport::{ScriptedResponse, ScriptedEnd},
+    fixture::{
+        QueueFixture, advance_time, get, policy, post, read_to_end, restart_policy, run_until_idle, s, status,
+    },
+    scripted_transport::{ScriptedEnd, ScriptedResponse},
 };
 use crate::{
     error::{Code, Error, Reason},
@@ -16,7 +18,7 @@ use crate::{
         Download, QueueMessage, QueuePolicy,
         events::{RequestDone, RequestFailed},
     },
-    request::{TransferProgress, RequestBuilder, RequestId},
+    request::{RequestBuilder, RequestId, TransferProgress},
 };
 
 /// A scene with an answer at `/stream` that comes in so many parts, one a second, and ends as said.
@@ -99,7 +101,10 @@ async fn chunk_future_dropped_loses_no_part() {
 async fn request_is_retried_until_its_response_starts() {
     let scene = QueueFixture::start(policy()).await;
     let good = ScriptedResponse::Stream(1, s(1), ScriptedEnd::Complete);
-    scene.script.on("/stream", [ScriptedResponse::Respond(503), ScriptedResponse::RetryAfter(5), ScriptedResponse::Reset, good]);
+    scene.script.on(
+        "/stream",
+        [ScriptedResponse::Respond(503), ScriptedResponse::RetryAfter(5), ScriptedResponse::Reset, good],
+    );
     let mut request = stream().build().unwrap();
     let mut progress = request.progress();
     let mut download = scene.queue.open(request).await.unwrap();
@@ -276,7 +281,10 @@ async fn crash_fails_the_reader_at_once_and_is_recorded_later() {
         assert!(scene.event_kinds_of(RequestId(1)).await.is_empty(), "there is nobody yet to write it down");
         assert_eq!(scene.script.running(), 0);
         advance_time(s(31)).await;
-        assert_eq!((scene.generation(), scene.event_kinds_of(RequestId(1)).await), (2, vec!["request_failed".into()]));
+        assert_eq!(
+            (scene.generation(), scene.event_kinds_of(RequestId(1)).await),
+            (2, vec!["request_failed".into()])
+        );
         assert_eq!(scene.events::<RequestFailed>().await[0].reason, reason);
         assert_idle(&scene).await;
         assert_eq!(scene.script.paths(), ["/stream", "/next"]);
@@ -295,7 +303,10 @@ async fn cancel_before_a_crash_gives_the_reader_the_recorded_error() {
     assert_eq!(called_off.await, Ok(true));
     assert_eq!((error.reason, error.attempts, error.request_id), (Reason::Cancelled, 1, Some(RequestId(1))));
     run_until_idle().await;
-    assert_eq!((scene.generation(), scene.event_kinds_of(RequestId(1)).await), (2, vec!["request_failed".into()]));
+    assert_eq!(
+        (scene.generation(), scene.event_kinds_of(RequestId(1)).await),
+        (2, vec!["request_failed".into()])
+    );
     assert_eq!(scene.events::<RequestFailed>().await[0].reason, Reason::Cancelled);
     assert_idle(&scene).await;
 }
@@ -303,7 +314,9 @@ async fn cancel_before_a_crash_gives_the_reader_the_recorded_error() {
 #[tokio::test(start_paused = true)]
 async fn crash_before_the_response_costs_one_attempt() {
     let scene = QueueFixture::start(policy()).await;
-    scene.script.on("/stream", [ScriptedResponse::Hang, ScriptedResponse::Stream(2, s(1), ScriptedEnd::Complete)]);
+    scene
+        .script
+        .on("/stream", [ScriptedResponse::Hang, ScriptedResponse::Stream(2, s(1), ScriptedEnd::Complete)]);
     let opens = scene.open(stream());
     run_until_idle().await;
     scene.crash().await;

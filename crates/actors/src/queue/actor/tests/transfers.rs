@@ -16,13 +16,13 @@ use mainstay_runtime::{Runtime, journal::Delivery};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 
-use super::{single_outcome::END_EVENTS, fixture::read_to_end, over_http::queue_over_http};
+use super::{fixture::read_to_end, over_http::queue_over_http, single_outcome::END_EVENTS};
 use crate::{
     error::{Code, Reason},
     queue::{Download, QueueHandle},
-    request::{TransferProgress, Request, RequestId},
+    request::{Request, RequestId, TransferProgress},
     transport::{
-        raw_server::{RawServer, RawConnection, content_length},
+        raw_server::{RawConnection, RawServer, content_length},
         scripted_server::{ScriptedServer, ServerStep},
     },
 };
@@ -298,7 +298,11 @@ fn ok() -> ServerStep {
 
 #[tokio::test]
 async fn an_attempt_that_is_made_again_sends_a_fresh_body() {
-    let mut server = ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Reset], vec![ServerStep::Receive, ok()]]).await;
+    let mut server = ScriptedServer::start([
+        vec![ServerStep::Receive, ServerStep::Reset],
+        vec![ServerStep::Receive, ok()],
+    ])
+    .await;
     let (_runtime, queue, _) = queue_over_http(&server.url()).await;
     let (opened, open) = counted_body();
     let request = Request::post("/x").generated_idempotency_key().body_stream(Some(8), open);
@@ -436,7 +440,10 @@ async fn interrupted_save_keeps_the_old_file_and_no_other() {
     let download = queue.open(get()).await.unwrap();
     go_on.send(()).await.unwrap();
     assert_eq!(download.save_to(&path).await.unwrap_err().reason, Reason::ConnectionReset);
-    assert_eq!((file_names(dir.path()), fs::read_to_string(&path).unwrap()), (vec!["file".into()], "old".into()));
+    assert_eq!(
+        (file_names(dir.path()), fs::read_to_string(&path).unwrap()),
+        (vec!["file".into()], "old".into())
+    );
 }
 
 #[tokio::test]

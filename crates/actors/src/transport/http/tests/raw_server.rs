@@ -37,8 +37,9 @@ impl RawServer {
             for number in 0.. {
                 let (socket, _) = listener.accept().await.unwrap();
                 let play = Arc::clone(&play);
-                connections
-                    .spawn(async move { play(number, RawConnection { socket, buffer: BytesMut::new() }).await });
+                connections.spawn(async move {
+                    play(number, RawConnection { socket, buffer: BytesMut::new() }).await
+                });
                 while connections.try_join_next().is_some() {}
             }
         });

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use super::{
-    raw_server::{RawServer, RawConnection, content_length},
+    raw_server::{RawConnection, RawServer, content_length},
     scripted_server::{ScriptedServer, ServerStep, ok_response},
     *,
 };
@@ -58,7 +58,13 @@ async fn capture_server() -> (RawServer, mpsc::Receiver<String>) {
 
 #[tokio::test]
 async fn file_arrives_with_its_length_even_when_empty() {
-    let mut server = ScriptedServer::start([vec![ServerStep::Receive, ok_response("1"), ServerStep::Receive, ok_response("2")]]).await;
+    let mut server = ScriptedServer::start([vec![
+        ServerStep::Receive,
+        ok_response("1"),
+        ServerStep::Receive,
+        ok_response("2"),
+    ]])
+    .await;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("file");
     let transport = transport(&server);
@@ -79,7 +85,8 @@ async fn file_arrives_with_its_length_even_when_empty() {
 #[tokio::test]
 async fn a_stream_of_known_length_is_sent_with_that_length() {
     let mut server = ScriptedServer::start([vec![ServerStep::Receive, ok_response("")]]).await;
-    let request = Request::post("/x").body_stream(Some(8), || part_stream(["four", "", "more"])).build().unwrap();
+    let request =
+        Request::post("/x").body_stream(Some(8), || part_stream(["four", "", "more"])).build().unwrap();
     transport(&server).send(&request, LONG).await.unwrap();
     let received = server.next_request().await;
     assert!(received.contains("\r\ncontent-length: 8\r\n") && received.ends_with("\r\n\r\nfourmore"));
@@ -97,7 +104,8 @@ async fn a_stream_of_unknown_length_is_sent_in_chunks() {
         wire.send_ok_head(0).await;
     });
     let peer = peer.await;
-    let request = Request::post("/x").body_stream(None, || part_stream(["four", "", "more"])).build().unwrap();
+    let request =
+        Request::post("/x").body_stream(None, || part_stream(["four", "", "more"])).build().unwrap();
     assert_eq!(transport_to(&peer).send(&request, LONG).await.unwrap().status.as_u16(), 200);
 }
 
@@ -187,8 +195,13 @@ async fn resized_file_aborts_before_the_server_has_it_all() {
 #[tokio::test]
 async fn a_redirect_that_keeps_the_body_opens_it_again() {
     let moved = "HTTP/1.1 307 Temporary Redirect\r\nlocation: /there\r\ncontent-length: 0\r\n\r\n";
-    let mut server =
-        ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Send(moved.into()), ServerStep::Receive, ok_response("")]]).await;
+    let mut server = ScriptedServer::start([vec![
+        ServerStep::Receive,
+        ServerStep::Send(moved.into()),
+        ServerStep::Receive,
+        ok_response(""),
+    ]])
+    .await;
     let opened = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&opened);
     let open = move || {
@@ -207,7 +220,13 @@ async fn a_redirect_that_keeps_the_body_opens_it_again() {
 #[tokio::test]
 async fn redirect_needing_a_spent_body_is_not_followed() {
     let moved = "HTTP/1.1 308 Permanent Redirect\r\nlocation: /there\r\ncontent-length: 0\r\n\r\n";
-    let server = ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Send(moved.into()), ServerStep::Receive, ok_response("")]]).await;
+    let server = ScriptedServer::start([vec![
+        ServerStep::Receive,
+        ServerStep::Send(moved.into()),
+        ServerStep::Receive,
+        ok_response(""),
+    ]])
+    .await;
     let request = Request::put("/here").body_stream_once(Some(4), part_stream(["four"])).build().unwrap();
     let answer = transport(&server).send(&request, LONG).await.unwrap();
     assert_eq!(answer.status.as_u16(), 308);

@@ -1,0 +1,417 @@
+//! One connection to an agent.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_client_protocol::schema::ProtocolVersion;
+use agent_client_protocol::v1::schema::{
+    CancelNotification, ClientCapabilities, Implementation, InitializeRequest, InitializeResponse,
+    LoadSessionRequest, NewSessionRequest, PromptRequest, ResumeSessionRequest,
+};
+use agent_client_protocol::{
+    Agent, Builder, Channel, Client, ConnectionTo, Error as RpcError, JsonRpcRequest, JsonRpcResponse,
+    is_connection_terminated, is_incoming_transport_closed,
+};
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::desk::AskOutcome;
+use super::ears::{ClientHandler, CloseGuard, SharedConnection};
+use super::fault::AcpError;
+use super::options::AcpOptions;
+use super::pipe::relay;
+use super::prompt::{AcceptedContent, AcpPrompt};
+use super::session::{
+    LostSession, NO_RESUME_METHOD, ResumeCapabilities, SessionOrigin, SessionStart, resume_methods,
+};
+use super::turn::{TurnEnd, TurnGuard};
+use crate::agent::{MessageId, UpdateBroadcast};
+use crate::error::excerpt;
+
+/// How long the bookkeeping may take to wind up once nothing comes in any more.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The most of an answer that an error shows, in characters.
+const QUOTE_CHARS_MAX: usize = 200;
+
+/// What an agent may be known by, in characters.
+const NAME_CHARS_MAX: usize = 100;
+
+/// What an agent said of itself.
+#[derive(Debug, Clone, Default)]
+struct InitializeInfo {
+    name: Option<String>,
+    resume_capabilities: ResumeCapabilities,
+    accepted_content: AcceptedContent,
+    auth_methods: Vec<String>,
+}
+
+/// One connection to an agent, with at most one conversation.
+///
+/// All that it does in the background is one task, which ends when this is dropped. Dropping it does not end the agent;
+/// it closes the pipe. What the agent says beside its answers goes to an [`AgentFeed`], which never makes it wait.
+pub struct AcpClient {
+    shared: Arc<SharedConnection>,
+    connection: ConnectionTo<Agent>,
+    end: watch::Receiver<Option<AcpError>>,
+    initialize_info: InitializeInfo,
+    /// One turn at a time: the permit is held until the agent has ended it, even where nobody waits for that.
+    turns: Arc<Semaphore>,
+    options: AcpOptions,
+    _task: JoinSet<()>,
+}
+
+impl AcpClient {
+    /// Connects to the agent at the other end of these pipes, and has it introduce itself.
+    ///
+    /// # Errors
+    ///
+    /// The agent does not answer within [`AcpOptions::setup_timeout`], speaks no version that we do, or no ACP at all.
+    pub async fn open<R, W>(
+        read: R,
+        write: W,
+        feed: UpdateBroadcast,
+        options: AcpOptions,
+    ) -> Result<Self, AcpError>
+    where
+        R: AsyncRead + Unpin + Send + 'static,
+        W: AsyncWrite + Unpin + Send + 'static,
+    {
+        let shared = Arc::new(SharedConnection::new(
+            feed,
+            options.meter.clone(),
+            options.limits,
+            Arc::clone(&options.ask_counter),
+        ));
+        let (tell_end, end) = watch::channel(None);
+        let ending = CloseGuard { shared: Arc::clone(&shared), end: tell_end };
+        let (connected, connection) = oneshot::channel();
+        let mut task = JoinSet::new();
+        task.spawn(run_connection(read, write, ending, connected));
+        let connection = connection.await.map_err(|_| AcpError::Closed)?;
+        let mut client = Self {
+            shared,
+            connection,
+            end,
+            initialize_info: InitializeInfo::default(),
+            turns: Arc::new(Semaphore::new(1)),
+            options,
+            _task: task,
+        };
+        client.initialize_info = client.initialize().await?;
+        Ok(client)
+    }
+
+    async fn initialize(&self) -> Result<InitializeInfo, AcpError> {
+        let us = Implementation::new("mainstay", env!("CARGO_PKG_VERSION")).title("Mainstay".to_owned());
+        let request = InitializeRequest::new(ProtocolVersion::V1)
+            .client_capabilities(ClientCapabilities::new())
+            .client_info(us);
+        let answer: InitializeResponse =
+            self.request("initialize", request, self.options.setup_timeout, |_| ()).await?;
+        if answer.protocol_version != ProtocolVersion::V1 {
+            return Err(AcpError::UnsupportedVersion(answer.protocol_version.as_u16()));
+        }
+        let offered = &answer.agent_capabilities;
+        let short = |text: &str| excerpt(text, NAME_CHARS_MAX);
+        Ok(InitializeInfo {
+            name: answer.agent_info.as_ref().map(|info| short(&format!("{} {}", info.name, info.version))),
+            resume_capabilities: ResumeCapabilities {
+                resume: offered.session_capabilities.resume.is_some(),
+                load: offered.load_session,
+            },
+            accepted_content: AcceptedContent::from(&offered.prompt_capabilities),
+            auth_methods: answer.auth_methods.iter().take(8).map(|method| short(method.name())).collect(),
+        })
+    }
+
+    /// What the agent calls itself, with its version; bounded.
+    #[must_use]
+    pub fn agent_name(&self) -> Option<&str> {
+        self.initialize_info.name.as_deref()
+    }
+
+    /// What the agent accepts beside text.
+    #[must_use]
+    pub fn accepted_content(&self) -> AcceptedContent {
+        self.initialize_info.accepted_content
+    }
+
+    /// What the agent knows the conversation by, once there is one.
+    #[must_use]
+    pub fn session(&self) -> Option<String> {
+        self.shared.lock_state().session().map(str::to_owned)
+    }
+
+    /// Whether the agent waits for a person's answer.
+    #[must_use]
+    pub fn has_asks(&self) -> bool {
+        self.shared.lock_state().has_asks()
+    }
+
+    /// Begins a conversation about the folder `cwd`, an absolute path; takes up the one known as `kept` again where the
+    /// agent offers that, and says so where it cannot. To be called once, before the first prompt.
+    ///
+    /// What the agent tells again on the way is published as replay.
+    ///
+    /// # Errors
+    ///
+    /// No conversation has begun. [`AcpFault::LoginWanted`] where the agent wants that first.
+    pub async fn start_session(&self, cwd: &Path, kept: Option<&str>) -> Result<SessionStart, AcpError> {
+        if !cwd.is_absolute() {
+            return Err(AcpError::FolderNotAbsolute(cwd.to_owned()));
+        }
+        let Some(kept) = kept else { return self.new_session(cwd, None).await };
+        let mut why = NO_RESUME_METHOD.to_owned();
+        for way in resume_methods(self.initialize_info.resume_capabilities) {
+            match self.resume_session(cwd, kept, way).await {
+                Ok(()) => return Ok(SessionStart { id: kept.to_owned(), origin: way, lost: None }),
+                // It does not know it any more, or cannot read it: another way may be open.
+                Err(fault @ (AcpError::Refused { .. } | AcpError::InvalidResponse { .. })) => {
+                    why = fault.to_string()
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+        self.new_session(cwd, Some(LostSession { id: kept.to_owned(), why })).await
+    }
+
+    /// Whether the agent takes conversations up again at all.
+    pub(super) fn can_resume(&self) -> bool {
+        resume_methods(self.initialize_info.resume_capabilities).next().is_some()
+    }
+
+    async fn new_session(&self, cwd: &Path, lost: Option<LostSession>) -> Result<SessionStart, AcpError> {
+        let shared = Arc::clone(&self.shared);
+        let answer = self
+            .request("session/new", NewSessionRequest::new(cwd), self.options.setup_timeout, move |answer| {
+                if let Ok(answer) = answer {
+                    shared.lock_state().set_session(&answer.session_id.0);
+                }
+            })
+            .await?;
+        Ok(SessionStart { id: answer.session_id.0.to_string(), origin: SessionOrigin::New, lost })
+    }
+
+    async fn resume_session(&self, cwd: &Path, kept: &str, way: SessionOrigin) -> Result<(), AcpError> {
+        let (shared, session) = (Arc::clone(&self.shared), kept.to_owned());
+        let enter = move |is_back: bool| {
+            let mut desk = shared.lock_state();
+            if is_back { desk.set_session(&session) } else { desk.clear_session() }
+        };
+        if way == SessionOrigin::Loaded {
+            self.shared.lock_state().begin_replay(kept);
+            let request = LoadSessionRequest::new(kept.to_owned(), cwd);
+            let after = self.options.load_timeout;
+            self.request("session/load", request, after, move |answer| enter(answer.is_ok()))
+                .await
+                .map(|_| ())
+        } else {
+            let request = ResumeSessionRequest::new(kept.to_owned(), cwd);
+            let after = self.options.setup_timeout;
+            self.request("session/resume", request, after, move |answer| enter(answer.is_ok()))
+                .await
+                .map(|_| ())
+        }
+    }
+
+    /// Tells the agent something, and waits for the end of its turn. One turn runs at a time; the next waits for it.
+    ///
+    /// Dropping the future calls the turn off at the agent, and settles the questions that are open. The turn then goes
+    /// on until the agent confirms that; [`AcpOptions::turn_wait`] bounds how long another one waits for it.
+    ///
+    /// # Errors
+    ///
+    /// [`AcpFault::of_turn`] says which of them leave open whether the agent acted on it.
+    pub async fn prompt(&self, letter: MessageId, prompt: AcpPrompt) -> Result<TurnEnd, AcpError> {
+        prompt.check_accepted(self.initialize_info.accepted_content)?;
+        let turns = Arc::clone(&self.turns).acquire_owned();
+        let permit = match timeout(self.options.previous_turn_timeout, turns).await {
+            Ok(Ok(permit)) => permit,
+            Ok(Err(_)) => return Err(AcpError::Closed),
+            Err(_) => return Err(AcpError::PreviousTurnActive),
+        };
+        let session = self.session().ok_or(AcpError::NoSession)?;
+        let request = PromptRequest::new(session.clone(), prompt.0);
+        let bytes = serde_json::to_vec(&request).map_or(usize::MAX, |json| json.len());
+        if bytes > self.options.limits.message_bytes_max {
+            let max = self.options.limits.message_bytes_max;
+            return Err(AcpError::InvalidPrompt(format!(
+                "a prompt has at most {max} bytes; this one has {bytes}"
+            )));
+        }
+        let (turn, number) = TurnGuard::begin(&self.shared, letter, permit);
+        let _calling_off = CancelTurnOnDrop { client: self, turn: number };
+        let asked = self.send_request("session/prompt", &request, move |answer| (answer, turn.end()));
+        let (answer, said) = asked.await?;
+        let answer = answer?;
+        let stop_reason = answer["stopReason"].as_str().ok_or_else(|| AcpError::InvalidResponse {
+            method: "session/prompt",
+            quote: excerpt(&answer.to_string(), QUOTE_CHARS_MAX),
+        })?;
+        let stop_reason = excerpt(stop_reason, NAME_CHARS_MAX);
+        Ok(TurnEnd { stop_reason, text: said.text, is_text_cut: said.is_cut })
+    }
+
+    /// Calls off the turn that runs, if there is one: its [`prompt`](Self::prompt) then returns with the stop reason
+    /// `cancelled`, once the agent says so.
+    pub fn cancel(&self) {
+        self.cancel_turn(None);
+    }
+
+    fn cancel_turn(&self, turn: Option<u64>) {
+        let (open, session) = {
+            let mut desk = self.shared.lock_state();
+            let Some(open) = desk.cancel_turn(turn) else { return };
+            (open, desk.session().map(str::to_owned))
+        };
+        if let Some(session) = session {
+            // Where the connection has ended, so has the turn.
+            let _ = self.connection.send_notification(CancelNotification::new(session));
+        }
+        self.shared.cancel_asks(open);
+    }
+
+    /// Answers the agent's question `ask` with one of the options that it offers.
+    ///
+    /// # Errors
+    ///
+    /// [`AcpFault::NotAsked`] where it does not ask that (any more), [`AcpFault::NoSuchOption`] where that is no answer;
+    /// the question then stays open.
+    pub fn answer(&self, ask: &str, option: &str) -> Result<(), AcpError> {
+        let open = self.shared.lock_state().answer_ask(ask, option)?;
+        self.shared.settle_ask(ask.to_owned(), open, AskOutcome::Selected(option.to_owned()));
+        Ok(())
+    }
+
+    /// Why the connection has ended, if it has.
+    #[must_use]
+    pub fn end(&self) -> Option<AcpError> {
+        self.end.borrow().clone()
+    }
+
+    /// Waits for the end of the connection, and says why it ended.
+    pub fn ended(&self) -> impl Future<Output = AcpError> + Send + use<> {
+        let mut end = self.end.clone();
+        async move {
+            let end = end.wait_for(Option::is_some).await;
+            end.ok().and_then(|end| end.clone()).unwrap_or(AcpError::Closed)
+        }
+    }
+
+    /// Asks the agent, and hands its answer to `in_order` before anything that it sends later is looked at.
+    async fn request<Req: JsonRpcRequest>(
+        &self,
+        method: &'static str,
+        request: Req,
+        after: Duration,
+        in_order: impl FnOnce(&Result<Req::Response, AcpError>) + Send + 'static,
+    ) -> Result<Req::Response, AcpError> {
+        let asked = self.send_request(method, &request, move |answer: Result<Value, AcpError>| {
+            let answer = answer.and_then(|answer| {
+                let quote = excerpt(&answer.to_string(), QUOTE_CHARS_MAX);
+                Req::Response::from_json(method, answer)
+                    .map_err(|_| AcpError::InvalidResponse { method, quote })
+            });
+            in_order(&answer);
+            answer
+        });
+        timeout(after, asked).await.map_err(|_| AcpError::TimedOut { method, after })??
+    }
+
+    async fn send_request<T: Send + 'static>(
+        &self,
+        method: &'static str,
+        request: &impl JsonRpcRequest,
+        in_order: impl FnOnce(Result<Value, AcpError>) -> T + Send + 'static,
+    ) -> Result<T, AcpError> {
+        if let Some(fault) = self.end() {
+            return Err(AcpError::AlreadyEnded(Box::new(fault)));
+        }
+        let untyped = request.to_untyped_message();
+        let untyped =
+            untyped.map_err(|error| AcpError::InvalidPrompt(excerpt(&error.to_string(), QUOTE_CHARS_MAX)))?;
+        let (told, answered) = oneshot::channel();
+        let logins = self.initialize_info.auth_methods.clone();
+        let sent = self.connection.send_request(untyped).on_receiving_result(async move |answer| {
+            let answer = match answer {
+                // Nobody answered: what ended the connection is what whoever waits is told.
+                Err(error) if is_incoming_transport_closed(&error) || is_connection_terminated(&error) => {
+                    return Ok(());
+                }
+                Err(error) => Err(AcpError::from_rpc_error(method, &error, &logins)),
+                Ok(answer) => Ok(answer),
+            };
+            // Nobody waits any more where the future was dropped.
+            let _ = told.send(in_order(answer));
+            Ok(())
+        });
+        match sent {
+            Ok(()) => match answered.await {
+                Ok(answer) => Ok(answer),
+                Err(_) => Err(self.ended().await),
+            },
+            Err(_) => Err(self.ended().await),
+        }
+    }
+}
+
+impl std::fmt::Debug for AcpClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AcpClient")
+            .field("introduction", &self.initialize_info)
+            .field("end", &*self.end.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Calls a turn off, unless it has ended.
+struct CancelTurnOnDrop<'a> {
+    client: &'a AcpClient,
+    turn: u64,
+}
+
+impl Drop for CancelTurnOnDrop<'_> {
+    fn drop(&mut self) {
+        self.client.cancel_turn(Some(self.turn));
+    }
+}
+
+/// The connection's one task.
+async fn run_connection(
+    mut read: impl AsyncRead + Unpin,
+    mut write: impl AsyncWrite + Unpin,
+    ending: CloseGuard,
+    connected: oneshot::Sender<ConnectionTo<Agent>>,
+) {
+    let (ours, theirs) = Channel::duplex();
+    let ears = ClientHandler(Arc::clone(&ending.shared));
+    let bookkeeping = Builder::new_with(Client, ears).connect_with(ours, async move |connection| {
+        // Nobody wants it where the client is gone, and then this task ends as well.
+        let _ = connected.send(connection.clone());
+        connection.incoming_closed().await;
+        Ok(())
+    });
+    let shared = &*ending.shared;
+    // The pipes stay open until the end is told: an agent that is cut off may end over a pipe that closes, and that would
+    // be taken for the cause.
+    let carried = relay(&mut read, &mut write, theirs, &shared.limits, shared);
+    let (mut bookkeeping, carried) = (std::pin::pin!(bookkeeping), std::pin::pin!(carried));
+    let fault = tokio::select! {
+        biased;
+        fault = carried => {
+            // What came before the end is still dealt with.
+            let _: Result<Result<(), RpcError>, _> = timeout(DRAIN_TIMEOUT, bookkeeping).await;
+            fault
+        }
+        ended = &mut bookkeeping => match ended {
+            Ok(()) => AcpError::Closed,
+            Err(error) => AcpError::violation("the conversation cannot go on", &error.to_string()),
+        },
+    };
+    ending.set_end(fault);
+}

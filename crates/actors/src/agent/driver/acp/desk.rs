@@ -1,0 +1,302 @@
+//! What is under way with one agent: the conversation, its turn, the questions that wait for a person. Pure.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use super::fault::AcpError;
+use crate::agent::MessageId;
+
+/// What stands on the desk.
+#[derive(Debug, Default)]
+pub(super) struct SessionState {
+    session: Option<String>,
+    is_replaying: bool,
+    turn: Option<ActiveTurn>,
+    turns: u64,
+    asks: BTreeMap<String, PendingQuestion>,
+}
+
+/// A turn: from a prompt until the agent says that it is done with it.
+#[derive(Debug)]
+struct ActiveTurn {
+    number: u64,
+    message_id: MessageId,
+    is_cancelled: bool,
+    text: TurnText,
+}
+
+/// What the agent said in a turn, as far as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct TurnText {
+    pub(super) text: String,
+    pub(super) is_cut: bool,
+}
+
+/// A question of the agent's that nobody has answered yet.
+#[derive(Debug)]
+pub(super) struct PendingQuestion {
+    pub(super) message_id: Option<MessageId>,
+    options: Vec<String>,
+    answer: oneshot::Sender<AskOutcome>,
+}
+
+/// What a question comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum AskOutcome {
+    /// This option.
+    Selected(String),
+    /// Nobody answers any more.
+    Cancelled,
+}
+
+/// Why a question is not put to anybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AskRejection {
+    /// It is about another conversation.
+    OtherSession,
+    /// As many as there may be are open already.
+    TooMany,
+    /// The turn that it belongs to has been called off.
+    Cancelled,
+}
+
+/// Whose an update is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct UpdateOrigin {
+    pub(super) message_id: Option<MessageId>,
+    pub(super) is_replay: bool,
+}
+
+impl SessionState {
+    pub(super) fn session(&self) -> Option<&str> {
+        self.session.as_deref()
+    }
+
+    /// The conversation is this one from now on.
+    pub(super) fn set_session(&mut self, session: &str) {
+        self.session = Some(session.to_owned());
+        self.is_replaying = false;
+    }
+
+    /// The agent is asked to tell this conversation again.
+    pub(super) fn begin_replay(&mut self, session: &str) {
+        self.session = Some(session.to_owned());
+        self.is_replaying = true;
+    }
+
+    /// No conversation is there.
+    pub(super) fn clear_session(&mut self) {
+        self.session = None;
+        self.is_replaying = false;
+    }
+
+    /// A turn begins, and has the number that this returns.
+    pub(super) fn begin_turn(&mut self, letter: MessageId) -> u64 {
+        self.turns += 1;
+        let number = self.turns;
+        self.turn =
+            Some(ActiveTurn { number, message_id: letter, is_cancelled: false, text: TurnText::default() });
+        number
+    }
+
+    /// The turn has ended: what was said in it, and the questions that nobody needs to answer any more.
+    pub(super) fn end_turn(&mut self) -> (TurnText, Vec<(String, PendingQuestion)>) {
+        let said = self.turn.take().map(|turn| turn.text).unwrap_or_default();
+        (said, self.take_asks())
+    }
+
+    /// The turn of this number, or whichever runs, is called off, if it has not been yet: its questions.
+    pub(super) fn cancel_turn(&mut self, number: Option<u64>) -> Option<Vec<(String, PendingQuestion)>> {
+        let is_meant = |turn: &&mut ActiveTurn| number.is_none_or(|number| turn.number == number);
+        let turn = self.turn.as_mut().filter(is_meant).filter(|turn| !turn.is_cancelled)?;
+        turn.is_cancelled = true;
+        Some(self.take_asks())
+    }
+
+    /// Everything that waits for an answer.
+    pub(super) fn take_asks(&mut self) -> Vec<(String, PendingQuestion)> {
+        std::mem::take(&mut self.asks).into_iter().collect()
+    }
+
+    pub(super) fn has_asks(&self) -> bool {
+        !self.asks.is_empty()
+    }
+
+    /// Takes note of an update: whose it is. What the agent says is kept, up to `text_bytes_max`.
+    pub(super) fn record_update(
+        &mut self,
+        session: &str,
+        update: &Value,
+        text_bytes_max: usize,
+    ) -> UpdateOrigin {
+        if self.session() != Some(session) {
+            return UpdateOrigin { message_id: None, is_replay: false };
+        }
+        if self.is_replaying {
+            return UpdateOrigin { message_id: None, is_replay: true };
+        }
+        let Some(turn) = &mut self.turn else {
+            return UpdateOrigin { message_id: None, is_replay: false };
+        };
+        if update["sessionUpdate"] == "agent_message_chunk"
+            && let Some(text) = update["content"]["text"].as_str()
+        {
+            turn.text.append(text, text_bytes_max);
+        }
+        UpdateOrigin { message_id: Some(turn.message_id), is_replay: false }
+    }
+
+    /// Puts a question, which is answered through what this returns.
+    pub(super) fn open_ask(
+        &mut self,
+        name: &str,
+        session: &str,
+        options: Vec<String>,
+        asks_max: usize,
+    ) -> Result<(Option<MessageId>, oneshot::Receiver<AskOutcome>), AskRejection> {
+        if self.session() != Some(session) {
+            return Err(AskRejection::OtherSession);
+        }
+        if self.turn.as_ref().is_some_and(|turn| turn.is_cancelled) {
+            return Err(AskRejection::Cancelled);
+        }
+        if self.asks.len() >= asks_max {
+            return Err(AskRejection::TooMany);
+        }
+        let letter = self.turn.as_ref().map(|turn| turn.message_id);
+        let (answer, answered) = oneshot::channel();
+        self.asks.insert(name.to_owned(), PendingQuestion { message_id: letter, options, answer });
+        Ok((letter, answered))
+    }
+
+    /// Takes a question off the desk whose answer is this.
+    pub(super) fn answer_ask(&mut self, name: &str, option: &str) -> Result<PendingQuestion, AcpError> {
+        let ask = self.asks.get(name).ok_or_else(|| AcpError::UnknownAsk(name.to_owned()))?;
+        if !ask.options.iter().any(|offered| offered == option) {
+            return Err(AcpError::NoSuchOption { given: option.to_owned(), options: ask.options.clone() });
+        }
+        self.remove_ask(name).ok_or_else(|| AcpError::UnknownAsk(name.to_owned()))
+    }
+
+    /// Takes a question off the desk.
+    pub(super) fn remove_ask(&mut self, name: &str) -> Option<PendingQuestion> {
+        self.asks.remove(name)
+    }
+}
+
+impl PendingQuestion {
+    /// Tells the agent.
+    pub(super) fn settle(self, choice: AskOutcome) {
+        // Nobody listens where the agent itself has gone.
+        let _ = self.answer.send(choice);
+    }
+}
+
+impl TurnText {
+    fn append(&mut self, text: &str, bytes_max: usize) {
+        let room = bytes_max.saturating_sub(self.text.len());
+        if self.is_cut || text.len() > room {
+            let end = (0..=room.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+            if !self.is_cut {
+                self.text.push_str(&text[..end]);
+            }
+            self.is_cut = true;
+        } else {
+            self.text.push_str(text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn state_in_turn() -> SessionState {
+        let mut desk = SessionState::default();
+        desk.set_session("s1");
+        desk.begin_turn(MessageId(7));
+        desk
+    }
+
+    fn chunk(text: &str) -> Value {
+        json!({ "sessionUpdate": "agent_message_chunk", "content": { "type": "text", "text": text } })
+    }
+
+    fn open_ask(desk: &mut SessionState, name: &str) -> Result<oneshot::Receiver<AskOutcome>, AskRejection> {
+        desk.open_ask(name, "s1", vec!["yes".to_owned(), "no".to_owned()], 2).map(|(_, answered)| answered)
+    }
+
+    #[test]
+    fn record_update_belongs_to_running_turn_of_its_session() {
+        let mut desk = state_in_turn();
+        let of = |letter| UpdateOrigin { message_id: letter, is_replay: false };
+        assert_eq!(desk.record_update("s1", &chunk("a"), 10), of(Some(MessageId(7))));
+        assert_eq!(desk.record_update("s2", &chunk("b"), 10), of(None));
+        assert_eq!(desk.end_turn().0, TurnText { text: "a".to_owned(), is_cut: false });
+        assert_eq!(desk.record_update("s1", &chunk("c"), 10), of(None));
+    }
+
+    #[test]
+    fn record_update_during_replay_is_marked() {
+        let mut desk = SessionState::default();
+        desk.begin_replay("s1");
+        assert_eq!(
+            desk.record_update("s1", &chunk("old"), 10),
+            UpdateOrigin { message_id: None, is_replay: true }
+        );
+        desk.set_session("s1");
+        assert_eq!(
+            desk.record_update("s1", &chunk("new"), 10),
+            UpdateOrigin { message_id: None, is_replay: false }
+        );
+    }
+
+    #[test]
+    fn turn_text_is_cut_at_a_character_boundary() {
+        let mut desk = state_in_turn();
+        for text in ["ab", "cé", "d"] {
+            desk.record_update("s1", &chunk(text), 4);
+        }
+        assert_eq!(desk.end_turn().0, TurnText { text: "abc".to_owned(), is_cut: true });
+    }
+
+    #[test]
+    fn answer_ask_accepts_one_offered_option_once() {
+        let mut desk = state_in_turn();
+        let mut answered = open_ask(&mut desk, "a1").unwrap();
+        assert_eq!(desk.answer_ask("a2", "yes").unwrap_err(), AcpError::UnknownAsk("a2".to_owned()));
+        let wrong = desk.answer_ask("a1", "maybe").unwrap_err();
+        assert_eq!(wrong.to_string(), "\"maybe\" is no answer to that; it may be one of [\"yes\", \"no\"]");
+        desk.answer_ask("a1", "no").unwrap().settle(AskOutcome::Selected("no".to_owned()));
+        assert_eq!(answered.try_recv(), Ok(AskOutcome::Selected("no".to_owned())));
+        assert_eq!(desk.answer_ask("a1", "no").unwrap_err(), AcpError::UnknownAsk("a1".to_owned()));
+    }
+
+    #[test]
+    fn open_ask_above_limit_is_rejected() {
+        let mut desk = state_in_turn();
+        let _open = (open_ask(&mut desk, "a1").unwrap(), open_ask(&mut desk, "a2").unwrap());
+        assert_eq!(open_ask(&mut desk, "a3").unwrap_err(), AskRejection::TooMany);
+        assert_eq!(desk.open_ask("a4", "s2", Vec::new(), 9).unwrap_err(), AskRejection::OtherSession);
+        assert_eq!(desk.end_turn().1.len(), 2);
+        assert!(open_ask(&mut desk, "a5").is_ok());
+    }
+
+    #[test]
+    fn cancel_turn_works_once_and_rejects_later_asks() {
+        let mut desk = state_in_turn();
+        let _open = open_ask(&mut desk, "a1").unwrap();
+        assert_eq!(desk.cancel_turn(Some(1)).unwrap().len(), 1);
+        assert!(desk.cancel_turn(None).is_none());
+        assert_eq!(open_ask(&mut desk, "a2").unwrap_err(), AskRejection::Cancelled);
+        desk.end_turn();
+        assert!(desk.cancel_turn(None).is_none());
+        assert_eq!(desk.begin_turn(MessageId(8)), 2);
+        assert!(desk.cancel_turn(Some(1)).is_none());
+        assert!(desk.cancel_turn(None).is_some());
+    }
+}

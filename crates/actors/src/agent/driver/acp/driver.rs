@@ -1,0 +1,360 @@
+//! Starts an agent that speaks the Agent Client Protocol, talks to it, and takes the conversation up again.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::client::AcpClient;
+use super::fault::AcpError;
+use super::life::{AcpConnectError, AcpInstance};
+use super::options::AcpOptions;
+use super::prompt::AcpPrompt;
+use super::session::{LostSession, SessionStart};
+use crate::agent::agent_message::AgentMessage;
+use crate::agent::driver::jsonl::memory::wait_until_over_ceiling;
+use crate::agent::driver::jsonl::words::{
+    exited_error, not_running_error, outcome_unknown_error, start_error,
+};
+use crate::agent::driver::{Activity, AgentState, Driver, DriverError, ProcessUsage};
+use crate::agent::health::Observation;
+use crate::agent::updates::{AgentUpdate, UpdateBroadcast, UpdateKind};
+use crate::error::{Error, Reason, Secrets};
+use crate::process::{Launch, ProcessManager, Readiness};
+
+/// How often it is looked how much memory the process takes.
+const MEMORY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// After so many starts in a row that ended when the agent was to take its conversation up again, it begins another one.
+const RESUME_FAILURES_MAX: u32 = 3;
+
+/// What of a conversation outlives the process, and the runtime.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct SavedSession {
+    id: String,
+    /// What it is about: an agent takes a conversation up again only there.
+    cwd: PathBuf,
+    /// The one before, if this is another one in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lost: Option<LostSession>,
+}
+
+/// Starts an agent's process, and talks to it over its input and output. Its letters are prompts.
+///
+/// It is ready when it has introduced itself and begun a conversation. When this is dropped, the process is killed with
+/// all that it started.
+pub struct AcpDriver {
+    launch: Launch,
+    manager: ProcessManager,
+    updates: UpdateBroadcast,
+    options: AcpOptions,
+    secrets: Secrets,
+    memory_bytes_max: Option<u64>,
+    memory_interval: Duration,
+    /// One restart at a time.
+    restart_lock: tokio::sync::Mutex<()>,
+    instance: Mutex<Option<Arc<AcpInstance>>>,
+    session: Mutex<Option<SavedSession>>,
+    /// Starts in a row that ended when the agent was to take its conversation up again.
+    failed_resumes: AtomicU32,
+}
+
+impl AcpDriver {
+    /// An agent that is started like this, and whose processes `warden` keeps from being left behind. Conversations are
+    /// about the folder in which it runs. It cannot be [`Readiness::Stdout`]: its output is the protocol.
+    #[must_use]
+    pub fn new(launch: Launch, warden: ProcessManager) -> Self {
+        let options = AcpOptions {
+            // How long the whole start may take is said by the launch.
+            setup_timeout: launch.ready_timeout.saturating_mul(2),
+            load_timeout: launch.ready_timeout.saturating_mul(2),
+            ..AcpOptions::default()
+        };
+        Self {
+            secrets: Secrets::default().with_environment(&launch.spec.env),
+            launch,
+            manager: warden,
+            updates: UpdateBroadcast::default(),
+            options,
+            memory_bytes_max: None,
+            memory_interval: MEMORY_INTERVAL,
+            restart_lock: tokio::sync::Mutex::default(),
+            instance: Mutex::default(),
+            session: Mutex::default(),
+            failed_resumes: AtomicU32::new(0),
+        }
+    }
+
+    /// Publishes there what the agent says beside its answers.
+    #[must_use]
+    pub fn with_updates(mut self, feed: UpdateBroadcast) -> Self {
+        self.updates = feed;
+        self
+    }
+
+    /// Uses the connection like this.
+    #[must_use]
+    pub fn with_options(mut self, options: AcpOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Cuts these out of what it tells of the agent's words, beside what is secret in the agent's own environment.
+    #[must_use]
+    pub fn with_secrets(mut self, secrets: Secrets) -> Self {
+        self.secrets = secrets.with_environment(&self.launch.spec.env);
+        self
+    }
+
+    /// Has the agent restarted when it and what it started hold more memory than this, in bytes, three looks in a row.
+    #[must_use]
+    pub fn with_memory_ceiling(mut self, bytes_max: u64) -> Self {
+        self.memory_bytes_max = Some(bytes_max);
+        self
+    }
+
+    /// Looks at the memory that often, in place of every 10 s.
+    #[must_use]
+    pub fn with_memory_interval(mut self, interval: Duration) -> Self {
+        self.memory_interval = interval;
+        self
+    }
+
+    fn instance(&self) -> Option<Arc<AcpInstance>> {
+        self.lock_instance().clone()
+    }
+
+    fn lock_instance(&self) -> MutexGuard<'_, Option<Arc<AcpInstance>>> {
+        self.instance.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_session(&self) -> MutexGuard<'_, Option<SavedSession>> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn observe(&self) -> Observation {
+        let observation = match self.instance() {
+            Some(life) => life.observe().await,
+            None => Observation::Exited { why: not_running_error("its process does not run") },
+        };
+        match observation {
+            Observation::Exited { why } => Observation::Exited { why: why.redacted(&self.secrets) },
+            other => other,
+        }
+    }
+
+    /// Resolves when the agent has ended by itself, cannot be talked to any more, or takes too much memory.
+    async fn wait_for_exit(&self) -> Observation {
+        let Some(life) = self.instance() else { return self.observe().await };
+        let over = life.ended();
+        // Whoever ends the agent for good must not find it held up by this.
+        let life = Arc::downgrade(&life);
+        let memory = wait_until_over_ceiling(self.memory_bytes_max, self.memory_interval, || {
+            let life = life.clone();
+            async move { Some(life.upgrade()?.measure_memory().await) }
+        });
+        tokio::select! {
+            () = over => self.observe().await,
+            why = memory => {
+                if let Some(life) = life.upgrade() {
+                    life.mark_for_kill(&why);
+                    // It is not to grow until its restart is due.
+                    life.stop().await;
+                }
+                Observation::Exited { why }
+            }
+        }
+    }
+
+    async fn start(&self) -> Result<(), DriverError> {
+        let _turn = self.restart_lock.lock().await;
+        self.stop_current().await;
+        let begun = self.start_instance().await;
+        begun.map_err(|error| DriverError::Failed(error.redacted(&self.secrets)))
+    }
+
+    async fn start_instance(&self) -> Result<(), Error> {
+        if matches!(self.launch.readiness, Readiness::Stdout(_)) {
+            let words = "an agent that speaks ACP is ready when it has begun a conversation; it cannot say so on stdout";
+            return Err(Error::new(Reason::InvalidConfig).with_details(words));
+        }
+        let cwd = self.launch.spec.cwd.clone().unwrap_or_default();
+        let cwd = std::path::absolute(cwd.join("."))
+            .map_err(|error| Error::new(Reason::AgentFailed).with_details(&error.to_string()))?;
+        let before = self.lock_session().clone();
+        let is_hopeless = self.failed_resumes.load(Ordering::Relaxed) >= RESUME_FAILURES_MAX;
+        let kept =
+            before.as_ref().filter(|kept| kept.cwd == cwd && !is_hopeless).map(|kept| kept.id.as_str());
+        let life = AcpInstance::start(&self.launch, &self.manager).await;
+        let life = Arc::new(life.map_err(|fault| start_error(&fault))?);
+        *self.lock_instance() = Some(Arc::clone(&life));
+        let started = life.connect(&self.launch, &cwd, kept, &self.updates, &self.options).await;
+        if started.is_err() {
+            if life.is_resuming() {
+                self.failed_resumes.fetch_add(1, Ordering::Relaxed);
+            }
+            self.stop_instance(&life).await;
+        }
+        let mut start = started.map_err(|why| connect_error(&why))?;
+        self.failed_resumes.store(0, Ordering::Relaxed);
+        if let Some(before) = before {
+            let why = if before.cwd != cwd {
+                Some("it was about another folder".to_owned())
+            } else {
+                is_hopeless.then(|| {
+                    format!("{RESUME_FAILURES_MAX} times in a row the agent ended over taking it up again")
+                })
+            };
+            start.lost = start.lost.or(why.map(|why| LostSession { id: before.id, why }));
+        }
+        self.save_session(start, cwd);
+        Ok(())
+    }
+
+    fn save_session(&self, mut start: SessionStart, cwd: PathBuf) {
+        if let Some(lost) = &mut start.lost {
+            lost.why = self.secrets.redact(&lost.why).into_owned();
+        }
+        let body = serde_json::to_value(&start).unwrap_or_default();
+        *self.lock_session() = Some(SavedSession { id: start.id, cwd, lost: start.lost });
+        self.updates.publish(AgentUpdate::new(UpdateKind::Session, body));
+    }
+
+    async fn stop_current(&self) {
+        if let Some(life) = self.instance() {
+            self.stop_instance(&life).await;
+        }
+    }
+
+    async fn stop_instance(&self, life: &Arc<AcpInstance>) {
+        life.stop().await;
+        // Another may have been started meanwhile.
+        self.lock_instance().take_if(|now| Arc::ptr_eq(now, life));
+    }
+
+    async fn deliver_message(&self, letter: AgentMessage) -> Result<Value, Error> {
+        let prompt = AcpPrompt::from_body(&letter.body).map_err(|fault| fault.to_error())?;
+        let life = self.instance().ok_or_else(|| not_running_error("its process does not run"))?;
+        let client =
+            life.client().ok_or_else(|| not_running_error("no conversation with it has begun yet"))?;
+        match client.prompt(letter.id, prompt).await {
+            Ok(end) => serde_json::to_value(&end)
+                .map_err(|error| Error::new(Reason::BadResponse).with_details(&error.to_string())),
+            Err(fault) => {
+                let error = match (life.exit_for(&fault).await, life.stop_reason()) {
+                    // Its input and output end with it, however it takes that.
+                    (_, Some(why)) if fault.is_pipe_end() => outcome_unknown_error(&why),
+                    (Some(exit), _) => outcome_unknown_error(&exited_error(&exit)),
+                    (None, _) => fault.to_turn_error(),
+                };
+                Err(error.redacted(&self.secrets))
+            }
+        }
+    }
+}
+
+fn connect_error(why: &AcpConnectError) -> Error {
+    match why {
+        AcpConnectError::Launch(fault) => start_error(fault),
+        // What a person has to do about it is another matter than a program that does not run.
+        AcpConnectError::Protocol(fault @ (AcpError::AuthRequired(_) | AcpError::UnsupportedVersion(_))) => fault.to_error(),
+        AcpConnectError::Protocol(fault) => Error::new(Reason::AgentFailed)
+            .with_message("The agent was started, and does not talk to us. Check that it speaks the Agent Client Protocol.")
+            .with_details(&fault.to_string()),
+    }
+}
+
+impl Driver for AcpDriver {
+    fn kind(&self) -> &'static str {
+        "acp"
+    }
+
+    fn owns_agent(&self) -> bool {
+        true
+    }
+
+    fn check(&self) -> BoxFuture<'_, Observation> {
+        self.observe().boxed()
+    }
+
+    fn wait_for_failure(&self) -> BoxFuture<'_, Observation> {
+        self.wait_for_exit().boxed()
+    }
+
+    fn restart(&self) -> BoxFuture<'_, Result<(), DriverError>> {
+        self.start().boxed()
+    }
+
+    fn stop(&self) -> BoxFuture<'_, Option<Value>> {
+        self.stop_current().map(|()| None).boxed()
+    }
+
+    fn abandon(&self) {
+        if let Some(life) = self.lock_instance().take() {
+            life.kill();
+        }
+    }
+
+    /// What it is about is its conversation, which it keeps itself.
+    fn read_state(&self) -> BoxFuture<'_, Result<AgentState, DriverError>> {
+        std::future::ready(Ok(AgentState::Unsupported)).boxed()
+    }
+
+    fn write_state(&self, _: Value) -> BoxFuture<'_, Result<(), DriverError>> {
+        std::future::ready(Ok(())).boxed()
+    }
+
+    fn process(&self) -> Option<ProcessUsage> {
+        self.instance()?.usage()
+    }
+
+    /// One that waits for a person's answer does not hang.
+    fn activity(&self) -> Activity {
+        let activity = self.options.meter.activity();
+        let asks = self.instance().is_some_and(|life| life.client().is_some_and(AcpClient::has_asks));
+        if asks { Activity { progressed_at: Some(Instant::now()), ..activity } } else { activity }
+    }
+
+    fn wait_for_work(&self) -> BoxFuture<'_, ()> {
+        self.options.meter.wait_for_work().boxed()
+    }
+
+    fn deliver(&self, letter: AgentMessage) -> BoxFuture<'_, Result<Value, Error>> {
+        self.deliver_message(letter).boxed()
+    }
+
+    /// An answer is the id of one of the options, or an object that has it as `optionId`.
+    fn answer(&self, ask: &str, answer: Value) -> Result<(), Error> {
+        let option = answer.as_str().or_else(|| answer["optionId"].as_str()).ok_or_else(|| {
+            let words = "an answer is the id of one of the options, as a text or in \"optionId\"";
+            Error::new(Reason::InvalidRequest)
+                .with_message("That is no answer to what the agent asks. Use the id of one of its options.")
+                .with_details(words)
+        })?;
+        let life = self.instance().ok_or_else(|| not_running_error("its process does not run"))?;
+        let client = life.client().ok_or_else(|| AcpError::UnknownAsk(ask.to_owned()).to_error())?;
+        client.answer(ask, option).map_err(|fault| fault.to_error())?;
+        // From now on it is the agent again that is waited for.
+        self.options.meter.note_progress();
+        Ok(())
+    }
+
+    fn session(&self) -> Option<Value> {
+        self.lock_session().as_ref().and_then(|kept| serde_json::to_value(kept).ok())
+    }
+
+    fn restore_session(&self, session: Value) {
+        match serde_json::from_value(session) {
+            Ok(kept) => *self.lock_session() = Some(kept),
+            Err(_) => tracing::warn!(
+                "what was kept of an agent's conversation cannot be read, and another one begins"
+            ),
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! What an agent says and asks of its own accord.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use agent_client_protocol::v1::schema::CLIENT_METHOD_NAMES;
+use agent_client_protocol::{
+    Agent, ConnectionTo, Dispatch, Error as RpcError, HandleDispatchFrom, Handled, Responder,
+};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::desk::{AskOutcome, AskRejection, PendingQuestion, SessionState};
+use super::fault::AcpError;
+use super::options::AcpLimits;
+use super::pipe::TransportObserver;
+use crate::agent::{ActivityMeter, AgentUpdate, MessageId, UpdateBroadcast, UpdateKind};
+use crate::error::excerpt;
+
+/// What a connection and those who use it share.
+pub(super) struct SharedConnection {
+    state: Mutex<SessionState>,
+    pub(super) updates: UpdateBroadcast,
+    pub(super) meter: ActivityMeter,
+    pub(super) limits: AcpLimits,
+    /// Counts questions up, over all connections of one agent: an answer to an old one must not meet a new one.
+    pub(super) ask_counter: Arc<AtomicU64>,
+}
+
+impl SharedConnection {
+    pub(super) fn new(
+        feed: UpdateBroadcast,
+        meter: ActivityMeter,
+        limits: AcpLimits,
+        asks: Arc<AtomicU64>,
+    ) -> Self {
+        Self { state: Mutex::default(), updates: feed, meter, limits, ask_counter: asks }
+    }
+
+    pub(super) fn lock_state(&self) -> MutexGuard<'_, SessionState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Settles questions that nobody answers any more, for all to see.
+    pub(super) fn cancel_asks(&self, asks: Vec<(String, PendingQuestion)>) {
+        for (name, ask) in asks {
+            self.settle_ask(name, ask, AskOutcome::Cancelled);
+        }
+    }
+
+    pub(super) fn settle_ask(&self, name: String, ask: PendingQuestion, choice: AskOutcome) {
+        let body = match &choice {
+            AskOutcome::Selected(option) => json!({ "outcome": "selected", "optionId": option }),
+            AskOutcome::Cancelled => json!({ "outcome": "cancelled" }),
+        };
+        let letter = ask.message_id;
+        ask.settle(choice);
+        self.updates.publish(AgentUpdate {
+            message_id: letter,
+            ask: Some(name),
+            ..AgentUpdate::new(UpdateKind::Settled, body)
+        });
+    }
+
+    fn publish_update(&self, params: &Value) {
+        let (Some(session), update @ Value::Object(_)) = (params["sessionId"].as_str(), &params["update"])
+        else {
+            tracing::warn!("an agent sent a session/update that says nothing, which is passed over");
+            return;
+        };
+        let belonging = self.lock_state().record_update(session, update, self.limits.text_bytes_max);
+        let kind = match update["sessionUpdate"].as_str() {
+            Some("agent_message_chunk") => UpdateKind::Message,
+            _ => UpdateKind::Progress,
+        };
+        self.updates.publish(AgentUpdate {
+            message_id: belonging.message_id,
+            is_replay: belonging.is_replay,
+            ..AgentUpdate::new(kind, update.clone())
+        });
+    }
+
+    /// Puts a question to whoever listens. What it comes to is told by `responder`, at once or later.
+    fn open_ask(
+        self: &Arc<Self>,
+        params: &Value,
+        responder: Responder,
+        connection: &ConnectionTo<Agent>,
+    ) -> Result<(), RpcError> {
+        let option = |option: &Value| option["optionId"].as_str().map(str::to_owned);
+        let options: Option<Vec<String>> =
+            params["options"].as_array().and_then(|options| options.iter().map(option).collect());
+        let (Some(session), Some(options)) =
+            (params["sessionId"].as_str(), options.filter(|options| !options.is_empty()))
+        else {
+            return responder
+                .respond_with_error(RpcError::invalid_params().data("sessionId and options are needed"));
+        };
+        let name = format!("a{}", self.ask_counter.fetch_add(1, Ordering::Relaxed) + 1);
+        let put = self.lock_state().open_ask(&name, session, options, self.limits.asks_max);
+        let (letter, answered) = match put {
+            Ok(put) => put,
+            Err(AskRejection::Cancelled) => return responder.respond(outcome_json(AskOutcome::Cancelled)),
+            Err(AskRejection::OtherSession) => {
+                return responder.respond_with_error(RpcError::invalid_params().data("no such session"));
+            }
+            Err(AskRejection::TooMany) => {
+                let words = format!("{} questions are open already", self.limits.asks_max);
+                return responder.respond_with_error(RpcError::internal_error().data(words));
+            }
+        };
+        let body = json!({ "toolCall": params["toolCall"], "options": params["options"] });
+        connection.spawn(Arc::clone(self).await_answer(name.clone(), letter, responder, answered))?;
+        self.updates.publish(AgentUpdate {
+            message_id: letter,
+            ask: Some(name),
+            ..AgentUpdate::new(UpdateKind::Ask, body)
+        });
+        Ok(())
+    }
+
+    /// Waits for the answer to a question, or until the agent does not ask it any more.
+    async fn await_answer(
+        self: Arc<Self>,
+        name: String,
+        letter: Option<MessageId>,
+        responder: Responder,
+        answered: oneshot::Receiver<AskOutcome>,
+    ) -> Result<(), RpcError> {
+        let cancellation = responder.cancellation();
+        tokio::select! {
+            choice = answered => responder.respond(outcome_json(choice.unwrap_or(AskOutcome::Cancelled))),
+            () = cancellation.cancelled() => {
+                if self.lock_state().remove_ask(&name).is_some() {
+                    let body = json!({ "outcome": "withdrawn" });
+                    self.updates.publish(AgentUpdate {
+                        message_id,
+                        ask: Some(name),
+                        ..AgentUpdate::new(UpdateKind::Settled, body)
+                    });
+                }
+                responder.respond_with_error(RpcError::request_cancelled())
+            }
+        }
+    }
+}
+
+fn outcome_json(choice: AskOutcome) -> Value {
+    match choice {
+        AskOutcome::Selected(option) => json!({ "outcome": { "outcome": "selected", "optionId": option } }),
+        AskOutcome::Cancelled => json!({ "outcome": { "outcome": "cancelled" } }),
+    }
+}
+
+impl TransportObserver for SharedConnection {
+    fn on_message(&self) {
+        self.meter.note_progress();
+    }
+
+    fn on_stray_line(&self, line: &str) {
+        // What stands in it may be anything, and so a secret.
+        tracing::warn!(bytes = line.len(), "an agent wrote a line that is no message, which is passed over");
+    }
+}
+
+/// Hears what comes in, and never waits.
+pub(super) struct ClientHandler(pub(super) Arc<SharedConnection>);
+
+impl HandleDispatchFrom<Agent> for ClientHandler {
+    async fn handle_dispatch_from(
+        &mut self,
+        message: Dispatch,
+        connection: ConnectionTo<Agent>,
+    ) -> Result<Handled<Dispatch>, RpcError> {
+        match message {
+            Dispatch::Notification(notification) => {
+                if notification.method() == CLIENT_METHOD_NAMES.session_update {
+                    self.0.publish_update(notification.params());
+                }
+                Ok(Handled::Yes)
+            }
+            Dispatch::Request(request, responder) => {
+                if request.method() == CLIENT_METHOD_NAMES.session_request_permission {
+                    self.0.open_ask(request.params(), responder, &connection)?;
+                } else {
+                    tracing::info!(
+                        method = excerpt(request.method(), 100),
+                        "an agent was refused what is not offered"
+                    );
+                    let method = request.method().to_owned();
+                    responder.respond_with_error(RpcError::method_not_found().data(method))?;
+                }
+                Ok(Handled::Yes)
+            }
+            response @ Dispatch::Response(..) => Ok(Handled::No { message: response, retry: false }),
+        }
+    }
+
+    fn describe_chain(&self) -> impl std::fmt::Debug {
+        "Ears"
+    }
+}
+
+/// Settles all that is open when the connection ends, however it ends.
+pub(super) struct CloseGuard {
+    pub(super) shared: Arc<SharedConnection>,
+    pub(super) end: tokio::sync::watch::Sender<Option<AcpError>>,
+}
+
+impl CloseGuard {
+    pub(super) fn set_end(&self, fault: AcpError) {
+        self.end.send_replace(Some(fault));
+    }
+}
+
+impl Drop for CloseGuard {
+    fn drop(&mut self) {
+        let open = self.shared.lock_state().take_asks();
+        self.shared.cancel_asks(open);
+        self.end.send_if_modified(|end| {
+            let is_first = end.is_none();
+            end.get_or_insert(AcpError::Closed);
+            is_first
+        });
+    }
+}

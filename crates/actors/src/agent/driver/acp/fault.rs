@@ -1,0 +1,266 @@
+//! Why something between us and an agent did not come to pass.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use agent_client_protocol::ErrorCode;
+use thiserror::Error;
+
+use crate::error::{Error, Reason, excerpt};
+
+/// The most of an agent's own words that an error repeats, in characters.
+const QUOTE_CHARS_MAX: usize = 300;
+
+/// Why something that an agent was asked for did not come to pass.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum AcpError {
+    /// The agent closed its side, or nobody holds the connection any more.
+    #[error("the agent closed the connection")]
+    Closed,
+    /// The connection had ended before, for this reason, and nothing was sent.
+    #[error("nothing was sent, for the connection had ended before: {0}")]
+    AlreadyEnded(Box<Self>),
+    /// The pipe cannot be read or written.
+    #[error("the pipe to the agent broke: {0}")]
+    Io(String),
+    /// What the agent sent is not the protocol, or breaks a limit. The connection has ended.
+    #[error("the agent broke the protocol: {what}{}", format_quote(.quote))]
+    Violation {
+        /// What is wrong.
+        what: String,
+        /// The beginning of what it sent, bounded; empty where there is nothing to show.
+        quote: String,
+    },
+    /// The agent speaks another version of the protocol.
+    #[error("the agent speaks version {0} of the protocol; it has to speak version 1")]
+    UnsupportedVersion(u16),
+    /// The agent wants somebody to log in first.
+    #[error("the agent wants a login first{}: log in with the agent's own program, then start it again", format_logins(.0))]
+    AuthRequired(Vec<String>),
+    /// The agent refused, with an error of its own.
+    #[error("the agent refused {method}: {words} (code {code})")]
+    Refused {
+        /// What it was asked.
+        method: &'static str,
+        /// The error's number.
+        code: i32,
+        /// What it said, bounded.
+        words: String,
+    },
+    /// The agent's answer is not what the protocol says.
+    #[error("the agent's answer to {method} cannot be understood: {quote:?}")]
+    InvalidResponse {
+        /// What it was asked.
+        method: &'static str,
+        /// The beginning of what it answered, bounded.
+        quote: String,
+    },
+    /// The agent did not answer in time.
+    #[error("the agent did not answer {method} within {after:?}")]
+    TimedOut {
+        /// What it was asked.
+        method: &'static str,
+        /// How long it had.
+        after: Duration,
+    },
+    /// What was to be said is nothing that this agent can be told. Nothing was sent.
+    #[error("{0}")]
+    InvalidPrompt(String),
+    /// The folder that a conversation is about has to be given from the root.
+    #[error("the working directory {0:?} has to be an absolute path")]
+    FolderNotAbsolute(PathBuf),
+    /// Nothing can be said before a conversation has begun.
+    #[error("no conversation with the agent has begun")]
+    NoSession,
+    /// The agent has not ended the turn before this one, which was called off. Nothing was sent.
+    #[error("the agent is still at work on what was called off before")]
+    PreviousTurnActive,
+    /// The agent does not ask this, or not any more.
+    #[error("the agent asks nothing named {0:?}")]
+    UnknownAsk(String),
+    /// The answer is not one of those that the agent offers.
+    #[error("{given:?} is no answer to that; it may be one of {options:?}")]
+    NoSuchOption {
+        /// What was given.
+        given: String,
+        /// What may be given.
+        options: Vec<String>,
+    },
+}
+
+fn format_quote(quote: &str) -> String {
+    if quote.is_empty() { String::new() } else { format!(": {quote:?}") }
+}
+
+fn format_logins(logins: &[String]) -> String {
+    if logins.is_empty() { String::new() } else { format!(" (it offers {})", logins.join(", ")) }
+}
+
+impl AcpError {
+    /// The agent sent something that is wrong, of which `line` is shown in part.
+    pub(super) fn violation(what: impl Into<String>, line: &str) -> Self {
+        Self::Violation { what: what.into(), quote: excerpt(line, QUOTE_CHARS_MAX) }
+    }
+
+    /// The agent answered with an error.
+    pub(super) fn from_rpc_error(
+        method: &'static str,
+        error: &agent_client_protocol::Error,
+        logins: &[String],
+    ) -> Self {
+        if error.code == ErrorCode::AUTH_REQUIRED {
+            return Self::AuthRequired(logins.to_vec());
+        }
+        let words = match &error.data {
+            Some(serde_json::Value::String(data)) => format!("{}: {data}", error.message),
+            Some(data) => format!("{}: {data}", error.message),
+            None => error.message.clone(),
+        };
+        Self::Refused { method, code: error.code.into(), words: excerpt(&words, QUOTE_CHARS_MAX) }
+    }
+
+    /// Whether the connection has ended, so that nothing more comes of it.
+    #[must_use]
+    pub fn ends_connection(&self) -> bool {
+        matches!(self, Self::Closed | Self::Io(_) | Self::Violation { .. })
+    }
+
+    /// Whether a pipe between us has ended, which the end of the process explains better.
+    pub(super) fn is_pipe_end(&self) -> bool {
+        matches!(self, Self::Closed | Self::Io(_))
+    }
+
+    /// The same for whoever sent the agent something. Where it may have acted on it all the same, the outcome is
+    /// unknown.
+    #[must_use]
+    pub fn to_turn_error(&self) -> Error {
+        let error = self.to_error();
+        if !self.ends_connection() {
+            return error;
+        }
+        Error::outcome_unknown(error).with_message(
+            "The talk with the agent broke off over this, and it may have done it. Look before sending it again.",
+        )
+    }
+
+    /// The same as an error; what it says is for the log, since it repeats the agent's words.
+    #[must_use]
+    pub fn to_error(&self) -> Error {
+        let reason = match self {
+            Self::Closed | Self::Io(_) => Reason::ConnectionClosed,
+            // It reached nobody, and can be handed to whoever comes next.
+            Self::AlreadyEnded(_) => Reason::AgentFailed,
+            Self::Violation { .. } | Self::InvalidResponse { .. } | Self::UnsupportedVersion(_) => {
+                Reason::BadResponse
+            }
+            Self::AuthRequired(_) => Reason::Unauthenticated,
+            Self::Refused { .. } => Reason::ServerError,
+            Self::TimedOut { .. } => Reason::TimedOut,
+            Self::InvalidPrompt(_) | Self::NoSuchOption { .. } => Reason::InvalidRequest,
+            Self::FolderNotAbsolute(_) => Reason::InvalidConfig,
+            Self::NoSession | Self::PreviousTurnActive => Reason::Unavailable,
+            Self::UnknownAsk(_) => Reason::NotFound,
+        };
+        let error = Error::new(reason).with_details(&self.to_string());
+        let error = match self.user_message() {
+            Some(words) => error.with_message(words),
+            None => error,
+        };
+        // Whatever an agent was told once, it may have acted on.
+        Error { retryable: matches!(self, Self::PreviousTurnActive | Self::NoSession), ..error }
+    }
+
+    /// What a person reads instead of the reason's own words, which speak of a backend.
+    fn user_message(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::AlreadyEnded(_) => {
+                "The agent is not there at the moment. Wait until it has been started, then try again."
+            }
+            Self::Closed | Self::Io(_) => {
+                "The agent ended the conversation. Wait until it has been restarted."
+            }
+            Self::Violation { .. } | Self::InvalidResponse { .. } => {
+                "The agent's answer could not be understood. Check that its version is the right one."
+            }
+            Self::UnsupportedVersion(_) => {
+                "The agent speaks another version of the protocol. Check that its version is the right one."
+            }
+            Self::AuthRequired(_) => {
+                "The agent wants a login first. Log in with its own program, then start it again."
+            }
+            Self::Refused { .. } => "The agent refused, or met an error of its own. Look into the log.",
+            Self::TimedOut { .. } => "The agent did not answer in time. Restart it if that goes on.",
+            Self::PreviousTurnActive => {
+                "The agent is still at work on what was called off. Try again in a moment."
+            }
+            Self::NoSession => "The agent is not ready yet. Try again in a moment.",
+            Self::UnknownAsk(_) => "The agent does not ask this any more. Refresh the view.",
+            Self::NoSuchOption { .. } => {
+                "That is none of the answers that the agent offers. Use one of them."
+            }
+            Self::InvalidPrompt(_) | Self::FolderNotAbsolute(_) => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Code;
+    use crate::error::words::assert_message_helps;
+
+    #[test]
+    fn to_turn_error_unknown_if_connection_ended() {
+        let ended = AcpError::violation("it wrote nonsense", "{]").to_turn_error();
+        assert_eq!(ended.reason, Reason::OutcomeUnknown);
+        assert_eq!(ended.code, Code::ServerError);
+        assert!(!ended.message.contains("backend"), "{}", ended.message);
+        assert_message_helps(&ended.message);
+        assert!(ended.details.unwrap().contains("it wrote nonsense: \"{]\""));
+        let refused = agent_client_protocol::Error::internal_error();
+        let refused = AcpError::from_rpc_error("session/prompt", &refused, &[]).to_turn_error();
+        assert_eq!((refused.reason, refused.retryable), (Reason::ServerError, false));
+    }
+
+    #[test]
+    fn to_error_auth_required_lists_auth_methods() {
+        let error = agent_client_protocol::Error::auth_required();
+        let fault = AcpError::from_rpc_error("session/new", &error, &["Log in with Acme".to_owned()]);
+        let error = fault.to_error();
+        assert_eq!(error.reason, Reason::Unauthenticated);
+        assert_eq!(
+            error.message,
+            "The agent wants a login first. Log in with its own program, then start it again."
+        );
+        assert!(error.details.unwrap().contains("(it offers Log in with Acme)"));
+    }
+
+    #[test]
+    fn user_message_is_safe_to_show() {
+        for fault in [
+            AcpError::Closed,
+            AcpError::AlreadyEnded(Box::new(AcpError::Closed)),
+            AcpError::violation("", ""),
+            AcpError::UnsupportedVersion(2),
+            AcpError::AuthRequired(Vec::new()),
+            AcpError::from_rpc_error("", &agent_client_protocol::Error::internal_error(), &[]),
+            AcpError::TimedOut { method: "", after: Duration::ZERO },
+            AcpError::PreviousTurnActive,
+            AcpError::NoSession,
+            AcpError::UnknownAsk(String::new()),
+            AcpError::NoSuchOption { given: String::new(), options: Vec::new() },
+        ] {
+            assert_eq!(Some(&*fault.to_error().message), fault.user_message(), "{fault:?}");
+            assert_message_helps(&fault.to_error().message);
+        }
+    }
+
+    #[test]
+    fn to_error_agent_text_is_bounded_and_in_details_only() {
+        let error = agent_client_protocol::Error::internal_error().data("x".repeat(100_000));
+        let fault = AcpError::from_rpc_error("session/new", &error, &[]);
+        assert!(fault.to_string().len() < 500);
+        assert!(!fault.to_error().message.contains("xxx"));
+    }
+}

@@ -1,0 +1,67 @@
+//! One turn: from a prompt until the agent says that it is done with it.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::desk::TurnText;
+use super::ears::SharedConnection;
+use crate::agent::{ActivityGuard, MessageId};
+
+/// How a turn ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TurnEnd {
+    /// Why the agent stopped, in the protocol's words: `end_turn`, `max_tokens`, `max_turn_requests`, `refusal`,
+    /// `cancelled`.
+    pub stop_reason: String,
+    /// What it said, as far as that is text.
+    pub text: String,
+    /// Whether it said more than is kept.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_text_cut: bool,
+}
+
+/// A turn that runs, until the agent has ended it.
+pub(super) struct TurnGuard {
+    shared: Arc<SharedConnection>,
+    is_ended: bool,
+    _work: ActivityGuard,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl TurnGuard {
+    pub(super) fn begin(
+        shared: &Arc<SharedConnection>,
+        letter: MessageId,
+        permit: OwnedSemaphorePermit,
+    ) -> (Self, u64) {
+        let number = shared.lock_state().begin_turn(letter);
+        let turn = Self {
+            shared: Arc::clone(shared),
+            is_ended: false,
+            _work: shared.meter.begin(),
+            _permit: permit,
+        };
+        (turn, number)
+    }
+
+    pub(super) fn end(mut self) -> TurnText {
+        self.close()
+    }
+
+    fn close(&mut self) -> TurnText {
+        self.is_ended = true;
+        let (said, open) = self.shared.lock_state().end_turn();
+        self.shared.cancel_asks(open);
+        said
+    }
+}
+
+impl Drop for TurnGuard {
+    fn drop(&mut self) {
+        if !self.is_ended {
+            self.close();
+        }
+    }
+}

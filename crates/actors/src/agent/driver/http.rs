@@ -1,0 +1,259 @@
+//! Reaches an agent through the backend's HTTP endpoints.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use http::{Method, StatusCode};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::agent::activity::ActivityMeter;
+use crate::agent::agent_message::AgentMessage;
+use crate::agent::driver::{Activity, AgentState, Driver, DriverError};
+use crate::agent::health::{Observation, ReportedHealth};
+use crate::error::{Error, Reason, body_excerpt};
+use crate::queue::QueueHandle;
+use crate::request::{Priority, Request, TIMEOUT_MAX};
+use crate::transport::{FailureKind, FullResponse, Transport, TransportError};
+
+/// Reaches an agent at `/api/agents/{id}/…`.
+///
+/// Its calls go to the transport directly: an agent's health must not wait behind people's requests.
+pub struct HttpDriver {
+    transport: Arc<dyn Transport>,
+    id: String,
+    timeout: Duration,
+    queue: Option<QueueHandle>,
+    meter: ActivityMeter,
+}
+
+/// How long an answer to a letter may stand still: agents think for a while.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(600);
+/// How many letters an agent behind the backend has at once: they are answered in their order.
+const MESSAGES_IN_FLIGHT_MAX: usize = 1;
+
+/// A health answer. Unknown members are ignored, and all but the status may be missing or unreadable: nobody is
+/// restarted over a figure.
+#[derive(Deserialize)]
+struct HealthResponse {
+    status: ReportedHealth,
+    #[serde(default)]
+    uptime: Value,
+    #[serde(default, rename = "errorCount")]
+    error_count: Value,
+}
+
+impl HttpDriver {
+    /// Reaches agent `id`; each call may stand still for `timeout`.
+    #[must_use]
+    pub fn new(transport: Arc<dyn Transport>, id: impl Into<String>, timeout: Duration) -> Self {
+        Self { transport, id: id.into(), timeout, queue: None, meter: ActivityMeter::default() }
+    }
+
+    /// With the queue that its letters go through, at `/api/agents/{id}/message`: they are people's requests, and wait
+    /// for their turn and for the backend like any other.
+    #[must_use]
+    pub fn with_queue(mut self, queue: QueueHandle) -> Self {
+        self.queue = Some(queue);
+        self
+    }
+
+    /// With what counts the requests that the agent is working on.
+    #[must_use]
+    pub fn with_meter(mut self, meter: ActivityMeter) -> Self {
+        self.meter = meter;
+        self
+    }
+
+    async fn post_message(&self, letter: AgentMessage) -> Result<Value, Error> {
+        let Some(queue) = &self.queue else {
+            return Err(Error::new(Reason::NotImplemented).with_details("no queue is there for letters"));
+        };
+        let path = format!("/api/agents/{}/message", self.id);
+        // Whether it may be repeated is decided where letters are; the backend alone knows whether it did act.
+        let mut request = Request::post(path).json(&letter.body).retries(0).timeout(MESSAGE_TIMEOUT);
+        if let Some(deadline) = letter.deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            request = request.wait_timeout(left.min(TIMEOUT_MAX));
+        }
+        let response = queue.request(request.build()?).await.map_err(as_expired)?;
+        if response.body.is_empty() {
+            return Ok(Value::Null);
+        }
+        response.json()
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        what: &str,
+        body: Option<Value>,
+    ) -> Result<FullResponse, DriverError> {
+        let path = format!("/api/agents/{}/{what}", self.id);
+        // It is sent once: a check that gets no answer is a miss, and the next one comes in its time.
+        let mut builder = Request::builder(method, path).priority(Priority::High).retries(0);
+        if let Some(body) = body {
+            builder = builder.json(&body);
+        }
+        let request = builder.build().map_err(DriverError::Failed)?;
+        let attempt = self.transport.send(&request, self.timeout);
+        // The transport minds a standstill; this minds an answer that drips for ever.
+        match tokio::time::timeout(self.timeout, attempt).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(failure)) if failure.kind != FailureKind::TimedOut => Err(self.driver_error(&failure)),
+            // Either may be first.
+            Ok(Err(_)) | Err(_) => {
+                Err(DriverError::Failed(Error::new(Reason::TimedOut).with_details("no answer in time")))
+            }
+        }
+    }
+
+    async fn observe(&self) -> Observation {
+        match self.send(Method::GET, "health", None).await {
+            Ok(answer) => self.read_health(&answer),
+            Err(DriverError::Unreachable(why)) => Observation::Unreachable { why },
+            Err(DriverError::Failed(why)) => Observation::Missed { why },
+        }
+    }
+
+    async fn post_restart(&self) -> Result<(), DriverError> {
+        let answer = self.send(Method::POST, "restart", None).await?;
+        if answer.status.is_success() { Ok(()) } else { Err(self.status_failure("restart", &answer)) }
+    }
+
+    /// A backend that keeps no state for its agents says so with 404 or 405, and then there is nothing to write.
+    async fn put_state(&self, state: Value) -> Result<(), DriverError> {
+        let answer = self.send(Method::PUT, "state", Some(state)).await?;
+        match answer.status {
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Ok(()),
+            status if status.is_success() => Ok(()),
+            _ => Err(self.status_failure("state", &answer)),
+        }
+    }
+
+    async fn get_state(&self) -> Result<AgentState, DriverError> {
+        let answer = self.send(Method::GET, "state", None).await?;
+        match answer.status {
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Ok(AgentState::Unsupported),
+            status if status.is_success() => {
+                serde_json::from_slice(&answer.body).map(AgentState::Known).map_err(|error| {
+                    DriverError::Failed(self.parse_error(
+                        "the agent's state is not JSON",
+                        answer.status,
+                        &error,
+                    ))
+                })
+            }
+            _ => Err(self.status_failure("state", &answer)),
+        }
+    }
+
+    fn read_health(&self, answer: &FullResponse) -> Observation {
+        if !answer.status.is_success() {
+            return Observation::Missed { why: self.status_error("health", answer) };
+        }
+        match serde_json::from_slice(&answer.body) {
+            Ok(HealthResponse { status: reported, uptime, error_count }) => Observation::Answered {
+                reported,
+                uptime_s: uptime.as_f64(),
+                error_count: error_count.as_u64(),
+            },
+            Err(error) => Observation::Missed {
+                why: self.parse_error("the answer is no health report", answer.status, &error),
+            },
+        }
+    }
+
+    fn status_failure(&self, what: &str, answer: &FullResponse) -> DriverError {
+        DriverError::Failed(self.status_error(what, answer))
+    }
+
+    fn status_error(&self, what: &str, answer: &FullResponse) -> Error {
+        let error = Error::from_response(answer.status, &answer.headers, &answer.body)
+            .unwrap_or_else(|| Error::new(Reason::BadResponse).with_status(answer.status.as_u16()));
+        let details = format!("the backend answered {} to {what}: {}", answer.status, error.log_text());
+        self.redacted(error.with_details(&details))
+    }
+
+    /// The cause is kept bounded and on one line: it quotes what the backend wrote.
+    fn parse_error(&self, what: &str, status: StatusCode, cause: &serde_json::Error) -> Error {
+        let details = format!("{what}: {}", body_excerpt(cause.to_string().as_bytes()));
+        self.redacted(Error::new(Reason::BadResponse).with_status(status.as_u16()).with_details(&details))
+    }
+
+    fn driver_error(&self, failure: &TransportError) -> DriverError {
+        let error = self.redacted(Error::from(failure));
+        match failure.kind {
+            FailureKind::Refused
+            | FailureKind::HostNotFound
+            | FailureKind::ConnectTimedOut
+            | FailureKind::Tls
+            | FailureKind::ProxyUnreachable
+            | FailureKind::ProxyUnauthenticated
+            | FailureKind::ProxyRefused
+            | FailureKind::ProxyDenied
+            | FailureKind::Connect => DriverError::Unreachable(error),
+            _ => DriverError::Failed(error),
+        }
+    }
+
+    /// Without what the transport sent along: a backend may have repeated it.
+    fn redacted(&self, error: Error) -> Error {
+        error.redacted(&self.transport.secrets())
+    }
+}
+
+/// A request that waited in the queue for too long was not sent, whatever it waited for: it is tried once.
+fn as_expired(error: Error) -> Error {
+    match error.reason {
+        Reason::Disconnected => {
+            let details = format!("{}: {}", error.reason, error.log_text());
+            Error::new(Reason::Expired).with_details(&details)
+        }
+        _ => error,
+    }
+}
+
+impl Driver for HttpDriver {
+    fn kind(&self) -> &'static str {
+        "http"
+    }
+
+    fn check(&self) -> BoxFuture<'_, Observation> {
+        self.observe().boxed()
+    }
+
+    fn restart(&self) -> BoxFuture<'_, Result<(), DriverError>> {
+        self.post_restart().boxed()
+    }
+
+    fn read_state(&self) -> BoxFuture<'_, Result<AgentState, DriverError>> {
+        self.get_state().boxed()
+    }
+
+    fn write_state(&self, state: Value) -> BoxFuture<'_, Result<(), DriverError>> {
+        self.put_state(state).boxed()
+    }
+
+    fn activity(&self) -> Activity {
+        self.meter.activity()
+    }
+
+    fn messages_in_flight_max(&self) -> usize {
+        MESSAGES_IN_FLIGHT_MAX
+    }
+
+    fn wait_for_work(&self) -> BoxFuture<'_, ()> {
+        self.meter.wait_for_work().boxed()
+    }
+
+    fn deliver(&self, letter: AgentMessage) -> BoxFuture<'_, Result<Value, Error>> {
+        self.post_message(letter).boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests;

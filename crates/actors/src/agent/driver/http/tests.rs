@@ -1,0 +1,338 @@
+//! The driver over the real transport, against a real server on the loopback.
+
+use std::net::SocketAddr;
+
+use mainstay_runtime::{Child, Runtime, SupervisorSpec};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use super::*;
+use crate::agent::MessageId;
+use crate::error::words::assert_message_helps;
+use crate::queue::{QueueActor, QueuePolicy, QueueView};
+use crate::transport::{HttpSettings, HttpTransport, SendProgress};
+
+const LONG: Duration = Duration::from_secs(60);
+/// For calls that are meant to time out: the servers there never answer in full, so no speed is assumed.
+const SHORT: Duration = Duration::from_millis(50);
+
+fn driver_of(url: &str, timeout: Duration) -> HttpDriver {
+    HttpDriver::new(Arc::new(HttpTransport::new(&HttpSettings::new(url)).unwrap()), "planner", timeout)
+}
+
+fn driver(address: SocketAddr, timeout: Duration) -> HttpDriver {
+    driver_of(&format!("http://{address}"), timeout)
+}
+
+async fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+/// One request, head and body.
+async fn read_request(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n\r\n") {
+        bytes.push(stream.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(bytes).unwrap();
+    let length =
+        head.to_lowercase().lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    stream.read_exact(&mut body).await.unwrap();
+    head + std::str::from_utf8(&body).unwrap()
+}
+
+/// What the driver makes of this answer to its call, and the request that the backend got.
+async fn respond_to<T>(
+    status: &str,
+    body: &str,
+    call: impl for<'a> FnOnce(&'a HttpDriver) -> BoxFuture<'a, T>,
+) -> (T, String) {
+    let (listener, address) = listen().await;
+    let driver = driver(address, LONG);
+    let length = body.len();
+    let answer = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
+    let backend = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let request = read_request(&mut stream).await;
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        request
+    };
+    tokio::join!(call(&driver), backend)
+}
+
+async fn check_with(status: &str, body: &str) -> Observation {
+    respond_to(status, body, |driver| driver.check()).await.0
+}
+
+fn reports(reported: ReportedHealth, uptime_s: Option<f64>, error_count: Option<u64>) -> Observation {
+    Observation::Answered { reported, uptime_s, error_count }
+}
+
+/// Why a check was missed. Neither the address nor a path stands in it: people read it.
+fn missed_details(observation: Observation) -> String {
+    let Observation::Missed { why } = observation else { panic!("no miss, but {observation:?}") };
+    assert_message_helps(&why.message);
+    assert!(!why.log_text().contains("127.0.0.1") && !why.log_text().contains("/api"), "{why:?}");
+    why.log_text().to_owned()
+}
+
+// === health ===
+
+#[tokio::test]
+async fn check_returns_reported_health() {
+    let body = r#"{"id":"planner","status":"healthy","uptime":12.5,"errorCount":3}"#;
+    let (observed, request) = respond_to("200 OK", body, |driver| driver.check()).await;
+    assert_eq!(observed, reports(ReportedHealth::Healthy, Some(12.5), Some(3)));
+    assert!(request.starts_with("GET /api/agents/planner/health HTTP/1.1\r\n"), "{request}");
+    for (status, reported) in [("degraded", ReportedHealth::Degraded), ("failed", ReportedHealth::Failed)] {
+        let body = json!({"id": "planner", "status": status, "uptime": 7, "errorCount": 0}).to_string();
+        assert_eq!(check_with("200 OK", &body).await, reports(reported, Some(7.0), Some(0)));
+    }
+}
+
+#[tokio::test]
+async fn check_ignores_unknown_and_missing_members() {
+    let healthy = reports(ReportedHealth::Healthy, None, None);
+    assert_eq!(check_with("200 OK", r#"{"status":"healthy"}"#).await, healthy);
+    assert_eq!(
+        check_with("200 OK", r#"{"status":"healthy","uptime":null,"load":{"cpu":[1]}}"#).await,
+        healthy
+    );
+}
+
+#[tokio::test]
+async fn check_unreadable_figure_stays_healthy() {
+    let body = r#"{"status":"healthy","uptime":"3 hours","errorCount":-1}"#;
+    assert_eq!(check_with("200 OK", body).await, reports(ReportedHealth::Healthy, None, None));
+}
+
+#[tokio::test]
+async fn check_malformed_report_is_missed() {
+    let bodies =
+        ["", "ok", "[]", "{}", r#"{"status":7}"#, r#"{"status":"fine"}"#, r#"{"status":"healthy""#, "<html>"];
+    for body in bodies {
+        let why = missed_details(check_with("200 OK", body).await);
+        assert!(why.contains("no health report"), "{body}: {why}");
+    }
+}
+
+#[tokio::test]
+async fn check_error_quotes_backend_briefly() {
+    let body = json!({"status": "\u{1b}[2J".repeat(100_000)}).to_string();
+    let why = missed_details(check_with("200 OK", &body).await);
+    assert!(why.chars().count() < 600, "{} characters", why.chars().count());
+    assert!(!why.contains(char::is_control));
+}
+
+#[tokio::test]
+async fn check_error_omits_transport_secrets() {
+    let body = json!({"status": "Bearer s3cret-t0ken"}).to_string();
+    for status in ["200 OK", "401 Unauthorized"] {
+        let (listener, address) = listen().await;
+        let mut settings = HttpSettings::new(format!("http://{address}"));
+        settings.bearer_token = Some("s3cret-t0ken".to_owned());
+        let driver = HttpDriver::new(Arc::new(HttpTransport::new(&settings).unwrap()), "planner", LONG);
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let (observed, ()) = tokio::join!(driver.check(), async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert!(read_request(&mut stream).await.contains("s3cret-t0ken"));
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        });
+        let shown = format!("{observed:?}");
+        assert!(!shown.contains("s3cret") && shown.contains("[redacted]"), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn check_error_status_is_missed_with_status() {
+    let healthy = r#"{"status":"healthy"}"#;
+    for status in ["404 Not Found", "500 Internal Server Error", "503 Service Unavailable"] {
+        let why = missed_details(check_with(status, healthy).await);
+        assert!(why.contains(status), "{why}");
+    }
+}
+
+// === restart ===
+
+#[tokio::test]
+async fn restart_is_one_post_and_accepts_any_success() {
+    for status in ["200 OK", "202 Accepted"] {
+        let (restarted, request) = respond_to(status, "", |driver| driver.restart()).await;
+        assert_eq!(restarted, Ok(()));
+        assert!(request.starts_with("POST /api/agents/planner/restart HTTP/1.1\r\n"), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn restart_refused_errors_with_status() {
+    for status in ["404 Not Found", "405 Method Not Allowed", "409 Conflict", "500 Internal Server Error"] {
+        let (restarted, _) = respond_to(status, "", |driver| driver.restart()).await;
+        let Err(DriverError::Failed(why)) = restarted else { panic!("{restarted:?}") };
+        assert_eq!(why.status.map(|told| told.to_string()).as_deref(), status.get(..3));
+        let why = why.log_text();
+        assert!(why.contains(status) && why.contains("restart"), "{why}");
+    }
+}
+
+// === state ===
+
+#[tokio::test]
+async fn state_round_trips_any_json() {
+    for state in [json!({"memory": [1, {"a": null}]}), json!(null), json!("text")] {
+        let (read, request) = respond_to("200 OK", &state.to_string(), |driver| driver.read_state()).await;
+        assert_eq!(read, Ok(AgentState::Known(state.clone())));
+        assert!(request.starts_with("GET /api/agents/planner/state HTTP/1.1\r\n"), "{request}");
+
+        let sent = state.clone();
+        let (written, request) = respond_to("200 OK", "", |driver| driver.write_state(sent)).await;
+        assert_eq!(written, Ok(()));
+        assert!(request.starts_with("PUT /api/agents/planner/state HTTP/1.1\r\n"), "{request}");
+        assert!(request.to_lowercase().contains("\r\ncontent-type: application/json\r\n"), "{request}");
+        assert!(request.ends_with(&format!("\r\n\r\n{state}")), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn state_404_or_405_is_unsupported() {
+    for status in ["404 Not Found", "405 Method Not Allowed"] {
+        let (read, _) = respond_to(status, "", |driver| driver.read_state()).await;
+        assert_eq!(read, Ok(AgentState::Unsupported));
+        let (written, _) = respond_to(status, "", |driver| driver.write_state(json!({}))).await;
+        assert_eq!(written, Ok(()));
+    }
+}
+
+#[tokio::test]
+async fn read_state_failure_is_error_not_none() {
+    let cases = [("500 Internal Server Error", "{}", "500"), ("200 OK", "{oh no", "not JSON")];
+    for (status, body, expected) in cases {
+        let (read, _) = respond_to(status, body, |driver| driver.read_state()).await;
+        let Err(DriverError::Failed(why)) = read else { panic!("{read:?}") };
+        assert!(why.log_text().contains(expected), "{why:?}");
+    }
+    let (written, _) =
+        respond_to("507 Insufficient Storage", "", |driver| driver.write_state(json!({}))).await;
+    assert!(matches!(written, Err(DriverError::Failed(why)) if why.status == Some(507)));
+}
+
+// === no answer ===
+
+#[tokio::test]
+async fn check_refused_or_unresolved_is_unreachable() {
+    // Bound, so that nobody else gets the port, but not listening.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    // Longer than a label may be, so no name server is asked.
+    let nowhere = format!("http://{}.invalid", "a".repeat(64));
+    for driver in [driver(socket.local_addr().unwrap(), LONG), driver_of(&nowhere, LONG)] {
+        assert!(matches!(driver.check().await, Observation::Unreachable { .. }));
+        assert!(matches!(driver.restart().await, Err(DriverError::Unreachable(_))));
+        assert!(matches!(driver.read_state().await, Err(DriverError::Unreachable(_))));
+        assert!(matches!(driver.write_state(json!({})).await, Err(DriverError::Unreachable(_))));
+    }
+}
+
+#[tokio::test]
+async fn check_hanging_agent_is_missed_at_timeout() {
+    // The connection is made, and nobody takes it up.
+    let (_listener, address) = listen().await;
+    missed_details(driver(address, SHORT).check().await);
+}
+
+#[tokio::test]
+async fn check_dripping_answer_is_missed_at_timeout() {
+    let (listener, address) = listen().await;
+    let driver = driver(address, SHORT);
+    let drip = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        read_request(&mut stream).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n").await.unwrap();
+        // Much faster than the standstill that the transport minds.
+        let mut pace = tokio::time::interval(SHORT / 50);
+        while stream.write_all(b" ").await.is_ok() {
+            pace.tick().await;
+        }
+    };
+    let observed = tokio::select! {
+        observed = driver.check() => observed,
+        () = drip => panic!("the driver hung up without a word"),
+    };
+    missed_details(observed);
+}
+
+#[tokio::test]
+async fn check_closed_connection_is_missed() {
+    let (listener, address) = listen().await;
+    let driver = driver(address, LONG);
+    let (observed, ()) = tokio::join!(driver.check(), async {
+        read_request(&mut listener.accept().await.unwrap().0).await;
+    });
+    missed_details(observed);
+}
+
+/// The kept connection breaks under the second check: that is a miss, and nothing is sent again for it.
+#[tokio::test]
+async fn a_check_whose_kept_connection_breaks_is_a_miss_and_sent_once() {
+    let (listener, address) = listen().await;
+    let driver = driver(address, LONG);
+    let body = r#"{"status":"healthy"}"#;
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let healthy = reports(ReportedHealth::Healthy, None, None);
+    let (observed, mut kept) = tokio::join!(driver.check(), async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        read_request(&mut stream).await;
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        stream
+    });
+    assert_eq!(observed, healthy);
+    let (observed, ()) = tokio::join!(driver.check(), async {
+        read_request(&mut kept).await;
+        drop(kept);
+    });
+    missed_details(observed);
+    // Whatever had been sent again would be taken up first.
+    let (observed, ()) = tokio::join!(driver.check(), async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        read_request(&mut stream).await;
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    });
+    assert_eq!(observed, healthy);
+}
+
+// === letters ===
+
+/// A backend that nobody reaches.
+struct UnreachableTransport;
+
+impl Transport for UnreachableTransport {
+    fn send<'a>(
+        &'a self,
+        _: &'a Request,
+        _: Duration,
+    ) -> BoxFuture<'a, Result<FullResponse, TransportError>> {
+        let refused = TransportError::new(FailureKind::Refused, SendProgress::NotSent, "nobody listens");
+        std::future::ready(Err(refused)).boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn deliver_unreachable_backend_expires_at_deadline() {
+    let mut root = SupervisorSpec::new("root");
+    let queue = QueueActor::new(Arc::new(UnreachableTransport), QueuePolicy::default(), QueueView::default());
+    let address = root.child(Child::new("queue", queue)).unwrap();
+    let _runtime = Runtime::builder().start(root).await.unwrap();
+    let driver = HttpDriver::new(Arc::new(UnreachableTransport), "planner", LONG)
+        .with_queue(QueueHandle::new(address));
+    // Shorter and longer than the minute that a request waits of itself.
+    for wait in [5, 300].map(Duration::from_secs) {
+        let begun = Instant::now();
+        let letter = AgentMessage { id: MessageId(7), body: json!("hello"), deadline: Some(begun + wait) };
+        let error = driver.deliver(letter).await.unwrap_err();
+        assert_eq!((error.reason, begun.elapsed()), (Reason::Expired, wait), "{error:?}");
+        assert!(error.log_text().contains("disconnected"), "{error:?}");
+    }
+}

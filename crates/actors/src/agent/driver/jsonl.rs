@@ -1,0 +1,271 @@
+//! An agent that is a process of the runtime's own, spoken to over its input and output in lines of JSON.
+//!
+//! - [`ProcessDriver`]: the driver
+//! - `life`: one life of the process, from its start to its end
+//! - `talk`: the conversation with it, pure
+//! - `lines`: what is said, as lines, pure
+//! - `memory`: when it takes too much of it; `words`: what is said of it when it is not there
+//!
+//! docs/agents.md says what an agent may say and is told.
+
+mod life;
+mod lines;
+pub(in crate::agent) mod memory;
+mod talk;
+#[cfg(test)]
+#[cfg(unix)]
+mod tests;
+pub(in crate::agent) mod words;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+use tokio::time::{Instant, timeout};
+
+use self::life::JsonlInstance;
+use self::memory::wait_until_over_ceiling;
+use self::words::{not_running_error, start_error};
+use crate::agent::activity::ActivityMeter;
+use crate::agent::agent_message::AgentMessage;
+use crate::agent::driver::{Activity, AgentState, Driver, DriverError, ProcessUsage};
+use crate::agent::health::Observation;
+use crate::agent::updates::UpdateBroadcast;
+use crate::error::{Error, Secrets};
+use crate::process::{Launch, ProcessManager};
+
+/// How often it is looked how much memory the process takes, where nothing else is said.
+const MEMORY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long an agent may take to make room for what it is given back. It has to read it, not to do anything about it.
+const RESTORE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Starts an agent's process, speaks to it, and ends it.
+///
+/// When this is dropped, the process is killed with all that it started.
+pub struct ProcessDriver {
+    launch: Launch,
+    manager: ProcessManager,
+    updates: UpdateBroadcast,
+    meter: ActivityMeter,
+    secrets: Secrets,
+    memory_bytes_max: Option<u64>,
+    memory_interval: Duration,
+    /// One restart at a time.
+    restart_lock: tokio::sync::Mutex<()>,
+    instance: Mutex<Option<Arc<JsonlInstance>>>,
+}
+
+impl ProcessDriver {
+    /// An agent that is started like this, and whose processes `warden` keeps from being left behind.
+    #[must_use]
+    pub fn new(launch: Launch, warden: ProcessManager) -> Self {
+        Self {
+            secrets: Secrets::default().with_environment(&launch.spec.env),
+            launch,
+            manager: warden,
+            updates: UpdateBroadcast::default(),
+            meter: ActivityMeter::default(),
+            memory_bytes_max: None,
+            memory_interval: MEMORY_INTERVAL,
+            restart_lock: tokio::sync::Mutex::default(),
+            instance: Mutex::default(),
+        }
+    }
+
+    /// Publishes there what the agent says beside its answers.
+    #[must_use]
+    pub fn with_updates(mut self, feed: UpdateBroadcast) -> Self {
+        self.updates = feed;
+        self
+    }
+
+    /// Cuts these out of what it tells of the agent's words, beside what is secret in the agent's own environment.
+    #[must_use]
+    pub fn with_secrets(mut self, secrets: Secrets) -> Self {
+        self.secrets = secrets.with_environment(&self.launch.spec.env);
+        self
+    }
+
+    /// Has the agent restarted when it and what it started hold more memory than this, in bytes, three looks in a row.
+    #[must_use]
+    pub fn with_memory_ceiling(mut self, bytes_max: u64) -> Self {
+        self.memory_bytes_max = Some(bytes_max);
+        self
+    }
+
+    /// Looks at the memory that often, in place of every 10 s.
+    #[must_use]
+    pub fn with_memory_interval(mut self, interval: Duration) -> Self {
+        self.memory_interval = interval;
+        self
+    }
+
+    fn instance(&self) -> Option<Arc<JsonlInstance>> {
+        self.lock_instance().clone()
+    }
+
+    fn lock_instance(&self) -> MutexGuard<'_, Option<Arc<JsonlInstance>>> {
+        self.instance.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn observe(&self) -> Observation {
+        match self.instance() {
+            Some(life) => life.observe().await,
+            None => Observation::Exited { why: not_running_error("its process does not run") },
+        }
+    }
+
+    /// Resolves when the process has ended by itself, or takes too much memory.
+    async fn wait_for_exit(&self) -> Observation {
+        let Some(life) = self.instance() else { return self.observe().await };
+        let over = life.ended();
+        // Whoever ends the agent for good must not find it held up by this.
+        let life = Arc::downgrade(&life);
+        let memory = wait_until_over_ceiling(self.memory_bytes_max, self.memory_interval, || {
+            let life = life.clone();
+            async move { Some(life.upgrade()?.measure_memory().await) }
+        });
+        let memory = async {
+            let why = memory.await;
+            if let Some(life) = life.upgrade() {
+                life.mark_for_kill(&why);
+                // It is not to grow until its restart is due.
+                life.stop().await;
+            }
+            why
+        };
+        tokio::select! {
+            () = over => self.observe().await,
+            why = memory => Observation::Exited { why },
+        }
+    }
+
+    async fn start(&self) -> Result<(), DriverError> {
+        let _turn = self.restart_lock.lock().await;
+        self.stop_current().await;
+        let started =
+            JsonlInstance::start(&self.launch, &self.manager, &self.updates, &self.meter, &self.secrets)
+                .await;
+        let life = Arc::new(
+            started.map_err(|fault| DriverError::Failed(start_error(&fault).redacted(&self.secrets)))?,
+        );
+        *self.lock_instance() = Some(Arc::clone(&life));
+        let ready = life.wait_ready(&self.launch).await;
+        if ready.is_err() {
+            self.stop_instance(&life).await;
+        }
+        ready.map_err(|fault| DriverError::Failed(start_error(&fault).redacted(&self.secrets)))
+    }
+
+    /// Gives the state that it said last.
+    async fn stop_current(&self) -> Option<Value> {
+        let life = self.instance()?;
+        self.stop_instance(&life).await;
+        life.state()
+    }
+
+    async fn stop_instance(&self, life: &Arc<JsonlInstance>) {
+        life.stop().await;
+        // Another may have been started meanwhile.
+        self.lock_instance().take_if(|now| Arc::ptr_eq(now, life));
+    }
+
+    async fn restore(&self, state: Value) -> Result<(), DriverError> {
+        let Some(life) = self.instance() else {
+            return Err(DriverError::Failed(not_running_error("its process does not run")));
+        };
+        let restored = timeout(RESTORE_TIMEOUT, life.conversation().restore(&state)).await;
+        restored
+            .unwrap_or_else(|_| Err(not_running_error("its process does not read what it is given")))
+            .map_err(DriverError::Failed)
+    }
+
+    async fn deliver_message(&self, letter: AgentMessage) -> Result<Value, Error> {
+        // The whole time counts: one that does not read what it is given hangs.
+        let _at_work = self.meter.begin();
+        let desk = self.instance().map(|life| life.conversation().clone());
+        desk.ok_or_else(|| not_running_error("its process does not run"))?.deliver(letter).await
+    }
+}
+
+impl Driver for ProcessDriver {
+    fn kind(&self) -> &'static str {
+        "process"
+    }
+
+    fn owns_agent(&self) -> bool {
+        true
+    }
+
+    fn check(&self) -> BoxFuture<'_, Observation> {
+        self.observe().boxed()
+    }
+
+    fn wait_for_failure(&self) -> BoxFuture<'_, Observation> {
+        self.wait_for_exit().boxed()
+    }
+
+    fn restart(&self) -> BoxFuture<'_, Result<(), DriverError>> {
+        self.start().boxed()
+    }
+
+    fn stop(&self) -> BoxFuture<'_, Option<Value>> {
+        self.stop_current().boxed()
+    }
+
+    fn abandon(&self) {
+        if let Some(life) = self.lock_instance().take() {
+            life.kill();
+        }
+    }
+
+    fn read_state(&self) -> BoxFuture<'_, Result<AgentState, DriverError>> {
+        let state = self.instance().and_then(|life| life.state());
+        std::future::ready(Ok(state.map_or(AgentState::None, AgentState::Known))).boxed()
+    }
+
+    fn wait_for_state(&self) -> BoxFuture<'_, ()> {
+        let said = self.instance().map(|life| life.wait_for_state());
+        async move {
+            match said {
+                Some(said) => said.await,
+                None => std::future::pending().await,
+            }
+        }
+        .boxed()
+    }
+
+    fn write_state(&self, state: Value) -> BoxFuture<'_, Result<(), DriverError>> {
+        self.restore(state).boxed()
+    }
+
+    fn process(&self) -> Option<ProcessUsage> {
+        self.instance()?.usage()
+    }
+
+    /// One that waits for a person's answer does not hang.
+    fn activity(&self) -> Activity {
+        let activity = self.meter.activity();
+        let asks = self.instance().is_some_and(|life| life.conversation().has_asks());
+        if asks { Activity { progressed_at: Some(Instant::now()), ..activity } } else { activity }
+    }
+
+    fn wait_for_work(&self) -> BoxFuture<'_, ()> {
+        self.meter.wait_for_work().boxed()
+    }
+
+    fn deliver(&self, letter: AgentMessage) -> BoxFuture<'_, Result<Value, Error>> {
+        self.deliver_message(letter).boxed()
+    }
+
+    fn answer(&self, ask: &str, answer: Value) -> Result<(), Error> {
+        let desk = self.instance().map(|life| life.conversation().clone());
+        desk.ok_or_else(|| not_running_error("its process does not run"))?.answer(ask, &answer)?;
+        // From now on it is the agent again that is waited for.
+        self.meter.note_progress();
+        Ok(())
+    }
+}

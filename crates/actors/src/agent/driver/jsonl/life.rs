@@ -1,0 +1,407 @@
+//! One life of an agent's process, from its start to its end.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::ChildStdout;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+use super::lines::{CodecError, IncomingLine, LINE_BYTES_MAX, OutgoingLine};
+use super::memory::MemoryGauge;
+use super::talk::{Conversation, MessageResult};
+use super::words::{exited_error, not_running_error, stopped_error};
+use crate::agent::activity::ActivityMeter;
+use crate::agent::agent_message::{AgentMessage, MessageId};
+use crate::agent::driver::{ProcessUsage, unknown_ask};
+use crate::agent::health::Observation;
+use crate::agent::updates::{AgentUpdate, UpdateBroadcast};
+use crate::error::{Error, Reason, Secrets};
+use crate::process::{
+    Launch, LaunchError, LineSplitter, OutputLine, Process, ProcessManager, ProcessStdin, ReadySignal,
+};
+
+/// So many lines wait for the agent to read them; who has more waits with them.
+const LINES_WAITING_MAX: usize = 64;
+
+/// How long the end of an agent waits for the end of its output, where something else keeps that open. What the agent
+/// itself wrote is in the pipe by then, and takes no longer than this to be read.
+const LAST_LINES_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How long the end of its input waits for the end of the process, which says more.
+const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// So much of its output is read at once.
+const READ_BUFFER_BYTES: usize = 64 * 1024;
+
+/// The process, and the conversation with it. When this is dropped, the process is killed with all that it started.
+pub(super) struct JsonlInstance {
+    process: Process,
+    conversation: ConversationHandle,
+    ready_signal: Arc<ReadySignal>,
+    started_at: Instant,
+    is_ready: AtomicBool,
+    /// Why it is to be ended though it runs.
+    kill_reason: Mutex<Option<Error>>,
+    memory: MemoryGauge,
+    /// How many states it had said when its state was last read.
+    states_read: Arc<AtomicU64>,
+    /// Whether it has ended, and all that it said has been taken in; or it can be told no letter any more.
+    is_ended: watch::Receiver<bool>,
+    /// Owns them; never looked at.
+    _tasks: JoinSet<()>,
+}
+
+/// Where lines for the agent are handed in, and answers come out. Does not keep the process alive.
+#[derive(Clone)]
+pub(super) struct ConversationHandle {
+    conversation: Arc<Mutex<Conversation>>,
+    stdin_queue: mpsc::Sender<StdinItem>,
+    /// Why it is being stopped, once it is: then however it ends, it ends for that.
+    stop_reason: Arc<OnceLock<Error>>,
+    /// How many states it has said.
+    states_reported: watch::Sender<u64>,
+    updates: UpdateBroadcast,
+    secrets: Secrets,
+}
+
+enum StdinItem {
+    Line(String),
+    /// Not written if nobody waits for the answer by then.
+    Message {
+        id: MessageId,
+        line: String,
+    },
+}
+
+impl JsonlInstance {
+    /// Starts the process. It is not ready yet: see [`ready`](Self::ready).
+    pub(super) async fn start(
+        launch: &Launch,
+        warden: &ProcessManager,
+        feed: &UpdateBroadcast,
+        meter: &ActivityMeter,
+        secrets: &Secrets,
+    ) -> Result<Self, LaunchError> {
+        let process = launch.start(warden).await?;
+        let (outgoing, to_write) = mpsc::channel(LINES_WAITING_MAX);
+        let desk = ConversationHandle {
+            conversation: Arc::new(Mutex::new(Conversation::new())),
+            stdin_queue: outgoing,
+            stop_reason: Arc::default(),
+            states_reported: watch::Sender::default(),
+            updates: feed.clone(),
+            secrets: secrets.clone(),
+        };
+        let (over, is_over) = watch::channel(false);
+        let (is_read, read) = oneshot::channel();
+        let (cue, mut tasks) = (Arc::new(launch.readiness.ready_signal()), JoinSet::new());
+        // Nobody else has taken them.
+        if let Some((stdin, stdout)) = process.take_stdio() {
+            let (writer, exited, over) = (desk.clone(), process.exited(), over.clone());
+            tasks.spawn(async move {
+                if write_stdin(stdin, to_write, &writer.conversation).await.is_err()
+                    && timeout(EXIT_TIMEOUT, exited).await.is_err()
+                    // It was not the agent that closed it, and may still answer.
+                    && writer.stop_reason.get().is_none()
+                {
+                    writer.close(&not_running_error("its process has closed its input, and runs on"));
+                    over.send_replace(true);
+                }
+            });
+            let (name, cue) = (launch.spec.name.clone(), Arc::clone(&cue));
+            let ear =
+                StdoutReader { name, conversation: desk.clone(), ready_signal: cue, meter: meter.clone() };
+            tasks.spawn(read_stdout(stdout, ear, is_read));
+        }
+        let (exited, last_desk) = (process.exited(), desk.clone());
+        tasks.spawn(async move {
+            let exit = exited.await;
+            let _ = timeout(LAST_LINES_TIMEOUT, read).await;
+            last_desk.close(&exited_error(&exit));
+            over.send_replace(true);
+        });
+        Ok(Self {
+            process,
+            conversation: desk,
+            ready_signal: cue,
+            started_at: Instant::now(),
+            is_ready: AtomicBool::new(false),
+            kill_reason: Mutex::default(),
+            memory: MemoryGauge::default(),
+            states_read: Arc::default(),
+            is_ended: is_over,
+            _tasks: tasks,
+        })
+    }
+
+    /// Waits until it is ready, or for why it does not become so.
+    pub(super) async fn wait_ready(&self, launch: &Launch) -> Result<(), LaunchError> {
+        launch.wait_until_ready(&self.process, &self.ready_signal).await?;
+        self.is_ready.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Stops it, and returns when nothing is left of it.
+    pub(super) async fn stop(&self) {
+        // What happened before is told as what it was.
+        if self.process.exit().is_none() {
+            let _ = self
+                .conversation
+                .stop_reason
+                .set(self.lock_kill_reason().clone().unwrap_or_else(stopped_error));
+        }
+        self.process.stop().await;
+        // What it said on its way out is being taken in.
+        self.ended().await;
+        self.conversation.close(&stopped_error());
+    }
+
+    /// Kills it, and waits for nothing.
+    pub(super) fn kill(&self) {
+        self.process.kill();
+        self.conversation.close(&stopped_error());
+    }
+
+    /// Where it is spoken to.
+    pub(super) fn conversation(&self) -> &ConversationHandle {
+        &self.conversation
+    }
+
+    /// How it is.
+    pub(super) async fn observe(&self) -> Observation {
+        if self.process.exit().is_some() {
+            // What it said last is being taken in.
+            self.ended().await;
+        }
+        if let Some(why) =
+            self.lock_kill_reason().clone().or_else(|| self.conversation.lock().end_reason().cloned())
+        {
+            return Observation::Exited { why };
+        }
+        if !self.is_ready.load(Ordering::SeqCst) {
+            return Observation::Exited { why: not_running_error("its process has not been ready yet") };
+        }
+        let talk = self.conversation.lock();
+        Observation::Answered {
+            reported: talk.reported(),
+            uptime_s: Some(self.started_at.elapsed().as_secs_f64()),
+            error_count: Some(talk.lines_dropped()),
+        }
+    }
+
+    /// What it wants to be given back after its end.
+    pub(super) fn state(&self) -> Option<Value> {
+        // One that is said in between is read twice.
+        self.states_read.store(*self.conversation.states_reported.borrow(), Ordering::SeqCst);
+        self.conversation.lock().state().cloned()
+    }
+
+    /// Waits until it has said a state that was not read yet. Keeps nothing of it alive.
+    pub(super) fn wait_for_state(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (mut states, read) =
+            (self.conversation.states_reported.subscribe(), Arc::clone(&self.states_read));
+        async move {
+            if states.wait_for(|said| *said > read.load(Ordering::SeqCst)).await.is_err() {
+                // It says nothing any more.
+                std::future::pending().await
+            }
+        }
+    }
+
+    /// Waits until it has ended, and all that it said has been taken in.
+    pub(super) fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut is_over = self.is_ended.clone();
+        async move {
+            // An error says that the task is gone that would tell, together with the process.
+            let _ = is_over.wait_for(|is_over| *is_over).await;
+        }
+    }
+
+    /// It is to be ended, though it runs.
+    pub(super) fn mark_for_kill(&self, why: &Error) {
+        *self.lock_kill_reason() = Some(why.clone());
+    }
+
+    /// Looks how much memory it takes, in bytes.
+    pub(super) async fn measure_memory(&self) -> Option<u64> {
+        self.memory.measure(&self.process).await
+    }
+
+    /// What is known of the process, while it runs.
+    pub(super) fn usage(&self) -> Option<ProcessUsage> {
+        self.memory.usage_of(&self.process)
+    }
+
+    fn lock_kill_reason(&self) -> MutexGuard<'_, Option<Error>> {
+        self.kill_reason.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for JsonlInstance {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl ConversationHandle {
+    /// Hands the agent a letter, and waits for its answer. Dropping the future calls it off.
+    pub(super) async fn deliver(&self, letter: AgentMessage) -> MessageResult {
+        let gone = || self.end_error();
+        // There has to be room to call it off as well, whatever waits by then.
+        let mut room = self.stdin_queue.reserve_many(2).await.map_err(|_| gone())?;
+        let (Some(for_letter), for_cancel) = (room.next(), room.next()) else { return Err(gone()) };
+        let answer = self.lock().register_reply(letter.id)?;
+        for_letter.send(StdinItem::Message { id: letter.id, line: OutgoingLine::Message(&letter).to_line() });
+        let _called_off = CancelMessageOnDrop { conversation: self, id: letter.id, permit: for_cancel };
+        let answer = answer.await.unwrap_or_else(|_| Err(gone()));
+        answer.map_err(|error| error.redacted(&self.secrets))
+    }
+
+    /// Gives the agent back what it was about.
+    pub(super) async fn restore(&self, state: &Value) -> Result<(), Error> {
+        let line = OutgoingLine::Restore { state }.to_line();
+        self.stdin_queue.send(StdinItem::Line(line)).await.map_err(|_| self.end_error())
+    }
+
+    /// Whether the agent waits for an answer to a question.
+    pub(super) fn has_asks(&self) -> bool {
+        self.lock().has_open_asks()
+    }
+
+    /// Hands the agent an answer to its question.
+    pub(super) fn answer(&self, ask: &str, body: &Value) -> Result<(), Error> {
+        let mut talk = self.lock();
+        if !talk.is_open(ask) {
+            return Err(unknown_ask(ask));
+        }
+        let line = OutgoingLine::Answer { ask, body }.to_line();
+        self.stdin_queue.try_send(StdinItem::Line(line)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Error::new(Reason::QueueFull)
+                .with_message(
+                    "The agent does not read what it is told. Try again, or restart it if that goes on.",
+                )
+                .with_details(&format!("the agent does not read: {LINES_WAITING_MAX} lines wait for it")),
+            mpsc::error::TrySendError::Closed(_) => not_running_error("its process reads no more"),
+        })?;
+        let update = talk.close_ask(ask);
+        drop(talk);
+        self.publish(update);
+        Ok(())
+    }
+
+    /// Why nobody is there any more.
+    fn end_error(&self) -> Error {
+        let over = self.lock().end_reason().or(self.stop_reason.get()).cloned();
+        over.unwrap_or_else(|| not_running_error("its process reads no more"))
+    }
+
+    /// Nobody is there any more: tells all who wait.
+    fn close(&self, why: &Error) {
+        let why = self.stop_reason.get().unwrap_or(why).clone().redacted(&self.secrets);
+        let updates = self.lock().end(&why);
+        self.publish(updates);
+    }
+
+    fn publish(&self, updates: impl IntoIterator<Item = AgentUpdate>) {
+        updates.into_iter().for_each(|update| self.updates.publish(update));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Conversation> {
+        self.conversation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Calls a letter off when it is dropped, if no answer has come by then.
+struct CancelMessageOnDrop<'a> {
+    conversation: &'a ConversationHandle,
+    id: MessageId,
+    permit: Option<mpsc::Permit<'a, StdinItem>>,
+}
+
+impl Drop for CancelMessageOnDrop<'_> {
+    fn drop(&mut self) {
+        if self.conversation.lock().cancel(self.id)
+            && let Some(room) = self.permit.take()
+        {
+            room.send(StdinItem::Line(OutgoingLine::Cancel { id: self.id }.to_line()));
+        }
+    }
+}
+
+/// Writes what is handed in, in its order. An error says that the agent cannot be told a letter any more; one that reads
+/// nothing may well do without all else.
+async fn write_stdin(
+    mut stdin: ProcessStdin,
+    mut to_write: mpsc::Receiver<StdinItem>,
+    talk: &Mutex<Conversation>,
+) -> io::Result<()> {
+    while let Some(outgoing) = to_write.recv().await {
+        match outgoing {
+            StdinItem::Message { id, line } => {
+                let is_wanted = talk.lock().unwrap_or_else(PoisonError::into_inner).mark_sent(id);
+                if is_wanted {
+                    stdin.write_all(line.as_bytes()).await?;
+                }
+            }
+            StdinItem::Line(line) => {
+                let _ = stdin.write_all(line.as_bytes()).await;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes in what the agent says.
+struct StdoutReader {
+    name: String,
+    conversation: ConversationHandle,
+    ready_signal: Arc<ReadySignal>,
+    meter: ActivityMeter,
+}
+
+async fn read_stdout(mut stdout: ChildStdout, ear: StdoutReader, _is_read: oneshot::Sender<()>) {
+    let (mut lines, mut piece) = (LineSplitter::new(LINE_BYTES_MAX), vec![0; READ_BUFFER_BYTES]);
+    while let Ok(count @ 1..) = stdout.read(&mut piece).await {
+        lines.push(&piece[..count], |line| ear.handle_line(&line));
+    }
+    lines.finish(|line| ear.handle_line(&line));
+}
+
+impl StdoutReader {
+    fn handle_line(&self, line: &OutputLine<'_>) {
+        self.meter.note_progress();
+        if self.ready_signal.observe_line(line) {
+            return;
+        }
+        let said = match line {
+            OutputLine::Complete(line) => IncomingLine::parse(line),
+            OutputLine::TooLong => Err(CodecError::TooLong),
+        };
+        match said {
+            Ok(said) => {
+                let is_state = matches!(said, IncomingLine::State(_));
+                let updates = self.conversation.lock().handle(said);
+                if is_state {
+                    self.conversation.states_reported.send_modify(|said| *said += 1);
+                }
+                self.conversation.publish(updates);
+            }
+            Err(why) => self.drop_line(why),
+        }
+    }
+
+    /// The line itself is not repeated: nobody knows what is in it.
+    fn drop_line(&self, why: CodecError) {
+        let dropped = self.conversation.lock().count_dropped_line();
+        // A flood of them is told of now and then.
+        if dropped.is_power_of_two() {
+            tracing::warn!(agent = self.name, %why, dropped, "an agent said a line that was dropped");
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! What is said to an agent's process and what it says, as lines of JSON. Pure.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::agent::agent_message::{AgentMessage, MessageId};
+use crate::agent::health::ReportedHealth;
+
+/// The longest line that is read from an agent, in bytes.
+pub(super) const LINE_BYTES_MAX: usize = 1 << 20;
+
+/// What an agent says.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum IncomingLine {
+    /// Its answer to a letter, or why it has none.
+    Reply { id: MessageId, answer: Result<Value, String> },
+    /// It is getting on, perhaps with a letter.
+    Progress { id: Option<MessageId>, body: Value },
+    /// What it wants to be given back after its end.
+    State(Value),
+    /// How it is.
+    Health(ReportedHealth),
+    /// It asks something, perhaps about a letter.
+    Ask { ask: String, id: Option<MessageId>, body: Value },
+    /// Anything else.
+    Message(Value),
+}
+
+/// Why a line is none that an agent says: for a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum CodecError {
+    #[error("it is longer than {LINE_BYTES_MAX} bytes")]
+    TooLong,
+    #[error("it is no JSON")]
+    NotJson,
+    #[error("a reply needs the \"id\" of the message that it answers, and a \"body\" or an \"error\"")]
+    Reply,
+    #[error("a state needs a \"state\"")]
+    State,
+    #[error("a health needs a \"status\": \"healthy\", \"degraded\" or \"failed\"")]
+    Health,
+    #[error("an ask needs a name in \"ask\", of at most 128 bytes")]
+    Ask,
+}
+
+/// The longest name of a question, in bytes.
+const ASK_BYTES_MAX: usize = 128;
+
+impl IncomingLine {
+    /// Reads one line.
+    pub(super) fn parse(line: &[u8]) -> Result<Self, CodecError> {
+        let value: Value = serde_json::from_slice(line).map_err(|_| CodecError::NotJson)?;
+        let Value::Object(mut said) = value else { return Ok(Self::Message(value)) };
+        let id = said.get("id").and_then(Value::as_u64).map(MessageId);
+        let mut take = |name: &str| said.remove(name);
+        match type_name(&take("type")) {
+            "reply" => {
+                let id = id.ok_or(CodecError::Reply)?;
+                let answer = match (take("error"), take("body")) {
+                    (None | Some(Value::Null), Some(body)) => Ok(body),
+                    (None | Some(Value::Null), None) => return Err(CodecError::Reply),
+                    (Some(Value::String(words)), _) => Err(words),
+                    (Some(other), _) => Err(other.to_string()),
+                };
+                Ok(Self::Reply { id, answer })
+            }
+            "progress" => {
+                take("id");
+                Ok(Self::Progress { id, body: Value::Object(said) })
+            }
+            "state" => take("state").map(Self::State).ok_or(CodecError::State),
+            "health" => {
+                let status = take("status").and_then(|status| serde_json::from_value(status).ok());
+                status.map(Self::Health).ok_or(CodecError::Health)
+            }
+            "ask" => match take("ask") {
+                Some(Value::String(ask)) if (1..=ASK_BYTES_MAX).contains(&ask.len()) => {
+                    Ok(Self::Ask { ask, id, body: take("body").unwrap_or_default() })
+                }
+                _ => Err(CodecError::Ask),
+            },
+            _ => Ok(Self::Message(whole_message(line, said))),
+        }
+    }
+}
+
+fn type_name(value: &Option<Value>) -> &str {
+    value.as_ref().and_then(Value::as_str).unwrap_or_default()
+}
+
+/// A message as it was said, its type included.
+fn whole_message(line: &[u8], rest: Map<String, Value>) -> Value {
+    serde_json::from_slice(line).unwrap_or(Value::Object(rest))
+}
+
+/// What is said to an agent. Its members are written in this order, whatever order a map of them would have.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub(super) enum OutgoingLine<'a> {
+    /// A letter, which is to be answered.
+    Message(&'a AgentMessage),
+    /// A letter need not be answered any more.
+    Cancel { id: MessageId },
+    /// What it was about when it ended.
+    Restore { state: &'a Value },
+    /// What somebody answers to its question.
+    Answer { ask: &'a str, body: &'a Value },
+}
+
+impl OutgoingLine<'_> {
+    /// As one line, its end included.
+    pub(super) fn to_line(&self) -> String {
+        // What has text alone for the names of its members can be written.
+        let mut line = serde_json::to_string(self).unwrap_or_default();
+        line.push('\n');
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<IncomingLine, CodecError> {
+        IncomingLine::parse(line.as_bytes())
+    }
+
+    #[test]
+    fn parse_reply_needs_id_and_body_or_error() {
+        let reply = |answer| Ok(IncomingLine::Reply { id: MessageId(7), answer });
+        assert_eq!(parse(r#"{"type":"reply","id":7,"body":{"a":1}}"#), reply(Ok(json!({"a": 1}))));
+        assert_eq!(parse(r#"{"type":"reply","id":7,"body":null}"#), reply(Ok(Value::Null)));
+        assert_eq!(parse(r#"{"type":"reply","id":7,"error":"no model"}"#), reply(Err("no model".to_owned())));
+        assert_eq!(
+            parse(r#"{"type":"reply","id":7,"error":{"code":3}}"#),
+            reply(Err("{\"code\":3}".to_owned()))
+        );
+        for line in [r#"{"type":"reply","body":1}"#, r#"{"type":"reply","id":-1,"body":1}"#] {
+            assert_eq!(parse(line), Err(CodecError::Reply), "{line}");
+        }
+        assert_eq!(parse(r#"{"type":"reply","id":7}"#), Err(CodecError::Reply));
+    }
+
+    #[test]
+    fn parse_progress_state_health_and_ask() {
+        let progress = parse(r#"{"type":"progress","id":7,"step":2,"of":3}"#);
+        assert_eq!(
+            progress,
+            Ok(IncomingLine::Progress { id: Some(MessageId(7)), body: json!({"step": 2, "of": 3}) })
+        );
+        assert_eq!(parse(r#"{"type":"state","state":[1]}"#), Ok(IncomingLine::State(json!([1]))));
+        assert_eq!(
+            parse(r#"{"type":"health","status":"degraded"}"#),
+            Ok(IncomingLine::Health(ReportedHealth::Degraded))
+        );
+        let ask = IncomingLine::Ask { ask: "a1".to_owned(), id: Some(MessageId(7)), body: json!("may I?") };
+        assert_eq!(parse(r#"{"type":"ask","ask":"a1","id":7,"body":"may I?"}"#), Ok(ask));
+    }
+
+    #[test]
+    fn parse_other_json_is_a_message() {
+        for line in [r#"{"type":"hello","id":7}"#, r#"{"type":3}"#, "{}", "[1]", "7", "null", "\"words\""] {
+            assert_eq!(parse(line), Ok(IncomingLine::Message(serde_json::from_str(line).unwrap())), "{line}");
+        }
+    }
+
+    #[test]
+    fn parse_malformed_line_errors() {
+        for (line, why) in [
+            ("loading model…", CodecError::NotJson),
+            ("", CodecError::NotJson),
+            ("{\"type\":\"reply\"", CodecError::NotJson),
+            (r#"{"type":"state"}"#, CodecError::State),
+            (r#"{"type":"health","status":"fine"}"#, CodecError::Health),
+            (r#"{"type":"ask","body":1}"#, CodecError::Ask),
+            (r#"{"type":"ask","ask":""}"#, CodecError::Ask),
+        ] {
+            assert_eq!(parse(line), Err(why), "{line}");
+        }
+        assert_eq!(IncomingLine::parse(b"\xff\xfe"), Err(CodecError::NotJson));
+        let long = format!(r#"{{"type":"ask","ask":"{}"}}"#, "x".repeat(ASK_BYTES_MAX + 1));
+        assert_eq!(parse(&long), Err(CodecError::Ask));
+        // As deep as to overflow a stack.
+        assert_eq!(parse(&"[".repeat(100_000)), Err(CodecError::NotJson));
+    }
+
+    #[test]
+    fn to_line_is_always_one_line() {
+        let letter = AgentMessage { id: MessageId(7), body: json!("two\nlines\u{2028}"), deadline: None };
+        let lines = [
+            OutgoingLine::Message(&letter).to_line(),
+            OutgoingLine::Cancel { id: MessageId(7) }.to_line(),
+            OutgoingLine::Restore { state: &json!({"n": 1}) }.to_line(),
+            OutgoingLine::Answer { ask: "a1", body: &json!(true) }.to_line(),
+        ];
+        assert_eq!(lines[0], "{\"type\":\"message\",\"id\":7,\"body\":\"two\\nlines\u{2028}\"}\n");
+        for line in lines {
+            assert!(line.ends_with('\n') && line.matches('\n').count() == 1, "{line:?}");
+            assert!(serde_json::from_str::<Value>(&line).is_ok(), "{line:?}");
+        }
+    }
+}

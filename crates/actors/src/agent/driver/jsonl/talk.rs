@@ -1,0 +1,296 @@
+//! The conversation with one life of an agent's process: who waits for what. Pure, but for the channels of those who wait.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use super::lines::IncomingLine;
+use super::words::outcome_unknown_error;
+use crate::agent::agent_message::MessageId;
+use crate::agent::health::ReportedHealth;
+use crate::agent::updates::{AgentUpdate, UpdateKind};
+use crate::error::{Error, Reason};
+
+/// So many questions of an agent are open at once; with one more, the oldest is dropped.
+const ASKS_MAX: usize = 64;
+
+/// What becomes of a letter.
+pub(super) type MessageResult = Result<Value, Error>;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Conversation {
+    replies: BTreeMap<MessageId, ReplyWaiter>,
+    asks: Vec<UnansweredAsk>,
+    state: Option<Value>,
+    reported: ReportedHealth,
+    lines_dropped: u64,
+    /// Why there is nobody to talk to any more.
+    end_reason: Option<Error>,
+}
+
+#[derive(Debug)]
+struct ReplyWaiter {
+    reply: oneshot::Sender<MessageResult>,
+    /// Some of it may have reached the agent.
+    is_sent: bool,
+}
+
+#[derive(Debug)]
+struct UnansweredAsk {
+    ask: String,
+    message_id: Option<MessageId>,
+}
+
+impl Conversation {
+    pub(super) fn new() -> Self {
+        Self {
+            replies: BTreeMap::new(),
+            asks: Vec::new(),
+            state: None,
+            reported: ReportedHealth::Healthy,
+            lines_dropped: 0,
+            end_reason: None,
+        }
+    }
+
+    // === letters ===
+
+    /// Somebody is about to send a letter, and will wait for the answer.
+    pub(super) fn register_reply(
+        &mut self,
+        id: MessageId,
+    ) -> Result<oneshot::Receiver<MessageResult>, Error> {
+        if let Some(why) = &self.end_reason {
+            return Err(why.clone());
+        }
+        let (reply, answer) = oneshot::channel();
+        self.replies.insert(id, ReplyWaiter { reply, is_sent: false });
+        Ok(answer)
+    }
+
+    /// The letter is being written; `false` if nobody waits for its answer any more, so that it need not be.
+    pub(super) fn mark_sent(&mut self, id: MessageId) -> bool {
+        self.replies.get_mut(&id).map(|waiting| waiting.is_sent = true).is_some()
+    }
+
+    /// Nobody waits for the answer any more; whether the agent has to be told.
+    pub(super) fn cancel(&mut self, id: MessageId) -> bool {
+        self.replies.remove(&id).is_some_and(|waiting| waiting.is_sent)
+    }
+
+    // === what the agent says ===
+
+    /// Takes in what the agent said, and gives what others are to hear of it.
+    pub(super) fn handle(&mut self, said: IncomingLine) -> Vec<AgentUpdate> {
+        match said {
+            IncomingLine::Reply { id, answer } => {
+                // One that was called off may be answered all the same.
+                if let Some(waiting) = self.replies.remove(&id) {
+                    let _ = waiting.reply.send(answer.map_err(|words| agent_error(&words)));
+                }
+                self.settle_asks(|asked| asked.message_id == Some(id))
+            }
+            IncomingLine::Progress { id, body } => {
+                vec![AgentUpdate { message_id: id, ..AgentUpdate::new(UpdateKind::Progress, body) }]
+            }
+            IncomingLine::State(state) => {
+                self.state = Some(state);
+                Vec::new()
+            }
+            IncomingLine::Health(reported) => {
+                self.reported = reported;
+                Vec::new()
+            }
+            IncomingLine::Ask { ask, id, body } => {
+                let mut updates = self.settle_asks(|asked| asked.ask == ask);
+                if self.asks.len() >= ASKS_MAX {
+                    updates.push(settled_update(self.asks.remove(0)));
+                }
+                self.asks.push(UnansweredAsk { ask: ask.clone(), message_id: id });
+                let update = AgentUpdate::new(UpdateKind::Ask, body);
+                updates.push(AgentUpdate { message_id: id, ask: Some(ask), ..update });
+                updates
+            }
+            IncomingLine::Message(body) => vec![AgentUpdate::new(UpdateKind::Message, body)],
+        }
+    }
+
+    /// A line was dropped; how many that makes.
+    pub(super) fn count_dropped_line(&mut self) -> u64 {
+        self.lines_dropped = self.lines_dropped.saturating_add(1);
+        self.lines_dropped
+    }
+
+    /// A question was answered; `None` if it is not open.
+    pub(super) fn close_ask(&mut self, ask: &str) -> Option<AgentUpdate> {
+        self.settle_asks(|asked| asked.ask == ask).pop()
+    }
+
+    /// Whether the question is open.
+    pub(super) fn is_open(&self, ask: &str) -> bool {
+        self.asks.iter().any(|asked| asked.ask == ask)
+    }
+
+    /// Whether any question is open.
+    pub(super) fn has_open_asks(&self) -> bool {
+        !self.asks.is_empty()
+    }
+
+    fn settle_asks(&mut self, is_settled: impl Fn(&UnansweredAsk) -> bool) -> Vec<AgentUpdate> {
+        self.asks.extract_if(.., |asked| is_settled(asked)).map(settled_update).collect()
+    }
+
+    /// The agent is gone, as `why` says: tells all who wait.
+    pub(super) fn end(&mut self, why: &Error) -> Vec<AgentUpdate> {
+        if self.end_reason.is_none() {
+            self.end_reason = Some(why.clone());
+        }
+        for (_, waiting) in std::mem::take(&mut self.replies) {
+            let error = if waiting.is_sent { outcome_unknown_error(why) } else { why.clone() };
+            let _ = waiting.reply.send(Err(error));
+        }
+        self.settle_asks(|_| true)
+    }
+
+    // === what is known ===
+
+    pub(super) fn state(&self) -> Option<&Value> {
+        self.state.as_ref()
+    }
+
+    pub(super) fn reported(&self) -> ReportedHealth {
+        self.reported
+    }
+
+    pub(super) fn lines_dropped(&self) -> u64 {
+        self.lines_dropped
+    }
+
+    pub(super) fn end_reason(&self) -> Option<&Error> {
+        self.end_reason.as_ref()
+    }
+}
+
+fn settled_update(asked: UnansweredAsk) -> AgentUpdate {
+    let update = AgentUpdate::new(UpdateKind::Settled, Value::Null);
+    AgentUpdate { message_id: asked.message_id, ask: Some(asked.ask), ..update }
+}
+
+/// What the agent itself says about a letter that it could not answer.
+fn agent_error(words: &str) -> Error {
+    let error = Error::new(Reason::ServerError)
+        .with_message("The agent answered this with an error. Look into its log, then try again.")
+        .with_message(words);
+    // Whether it did a part of it only the agent knows.
+    Error { retryable: false, ..error }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::error::words::assert_message_helps;
+
+    const ID: MessageId = MessageId(7);
+
+    fn reply(id: u64, answer: Result<Value, String>) -> IncomingLine {
+        IncomingLine::Reply { id: MessageId(id), answer }
+    }
+
+    fn ask(name: &str, id: Option<MessageId>) -> IncomingLine {
+        IncomingLine::Ask { ask: name.to_owned(), id, body: json!("may I?") }
+    }
+
+    fn kinds(updates: &[AgentUpdate]) -> Vec<(UpdateKind, Option<&str>)> {
+        updates.iter().map(|update| (update.kind, update.ask.as_deref())).collect()
+    }
+
+    fn exited() -> Error {
+        Error::new(Reason::AgentFailed).with_details("it exited with code 1")
+    }
+
+    #[test]
+    fn reply_reaches_its_waiter_and_unknown_id_is_ignored() {
+        let mut talk = Conversation::new();
+        let mut answer = talk.register_reply(ID).unwrap();
+        assert!(talk.mark_sent(ID));
+        assert_eq!(talk.handle(reply(8, Ok(json!("other")))), []);
+        assert!(answer.try_recv().is_err());
+        assert_eq!(talk.handle(reply(7, Ok(json!("done")))), []);
+        assert_eq!(answer.try_recv().unwrap(), Ok(json!("done")));
+        assert_eq!(talk.handle(reply(7, Ok(json!("again")))), []);
+    }
+
+    #[test]
+    fn agent_error_shows_agent_text_only_if_plain() {
+        let plain = agent_error("There is no model");
+        assert_eq!((plain.message.as_str(), plain.retryable), ("There is no model", false));
+        let odd = agent_error("GET https://example.invalid/?key=1 failed");
+        assert_message_helps(&odd.message);
+        assert!(odd.log_text().contains("failed"));
+    }
+
+    #[test]
+    fn end_unknown_for_sent_and_failed_for_unsent_messages() {
+        let mut talk = Conversation::new();
+        let (mut sent, mut unsent) =
+            (talk.register_reply(ID).unwrap(), talk.register_reply(MessageId(8)).unwrap());
+        assert!(talk.mark_sent(ID));
+        talk.end(&exited());
+        let error = sent.try_recv().unwrap().unwrap_err();
+        assert_eq!(error.reason, Reason::OutcomeUnknown);
+        assert_message_helps(&error.message);
+        assert_eq!(unsent.try_recv().unwrap().unwrap_err().reason, Reason::AgentFailed);
+        assert_eq!(talk.register_reply(MessageId(9)).unwrap_err(), exited());
+    }
+
+    #[test]
+    fn cancel_notifies_agent_only_if_message_was_sent() {
+        let mut talk = Conversation::new();
+        let _first = talk.register_reply(ID).unwrap();
+        assert!(!talk.cancel(ID) && !talk.mark_sent(ID));
+        let _second = talk.register_reply(ID).unwrap();
+        assert!(talk.mark_sent(ID) && talk.cancel(ID));
+        assert!(!talk.cancel(ID));
+    }
+
+    #[test]
+    fn ask_is_open_until_answer_reply_or_end() {
+        let mut talk = Conversation::new();
+        assert_eq!(kinds(&talk.handle(ask("a", None))), [(UpdateKind::Ask, Some("a"))]);
+        talk.handle(ask("b", Some(ID)));
+        talk.handle(ask("c", None));
+        assert!(talk.is_open("a") && !talk.is_open("x"));
+        assert_eq!(talk.close_ask("a").map(|update| update.kind), Some(UpdateKind::Settled));
+        assert_eq!(talk.close_ask("a"), None);
+        assert_eq!(kinds(&talk.handle(reply(7, Ok(Value::Null)))), [(UpdateKind::Settled, Some("b"))]);
+        assert_eq!(kinds(&talk.end(&exited())), [(UpdateKind::Settled, Some("c"))]);
+    }
+
+    #[test]
+    fn ask_repeat_replaces_and_too_many_drop_oldest() {
+        let mut talk = Conversation::new();
+        talk.handle(ask("0", None));
+        let again = talk.handle(ask("0", None));
+        assert_eq!(kinds(&again), [(UpdateKind::Settled, Some("0")), (UpdateKind::Ask, Some("0"))]);
+        for number in 1..ASKS_MAX {
+            assert_eq!(talk.handle(ask(&number.to_string(), None)).len(), 1);
+        }
+        let last = talk.handle(ask("last", None));
+        assert_eq!(kinds(&last), [(UpdateKind::Settled, Some("0")), (UpdateKind::Ask, Some("last"))]);
+    }
+
+    #[test]
+    fn end_keeps_last_state_and_health() {
+        let mut talk = Conversation::new();
+        assert_eq!((talk.state(), talk.reported()), (None, ReportedHealth::Healthy));
+        talk.handle(IncomingLine::State(json!(1)));
+        talk.handle(IncomingLine::State(json!(2)));
+        talk.handle(IncomingLine::Health(ReportedHealth::Degraded));
+        talk.end(&exited());
+        assert_eq!((talk.state(), talk.reported()), (Some(&json!(2)), ReportedHealth::Degraded));
+    }
+}

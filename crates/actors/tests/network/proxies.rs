@@ -1,0 +1,164 @@
+//! Proxies that lead to one backend, whatever name they are asked for.
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
+    net::TcpStream,
+    sync::mpsc,
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::server::{IoStream, TestServer, header, read_head};
+
+pub(crate) struct TestProxy {
+    server: TestServer,
+    requests: mpsc::Receiver<String>,
+}
+
+/// What a proxy does with whoever is welcome.
+#[derive(Clone)]
+pub(crate) enum ProxyBehaviour {
+    /// It leads to the backend at this port of the loopback.
+    ForwardTo(u16),
+    /// HTTP: it answers with this. SOCKS: with this, once it has been told where to.
+    Respond(Vec<u8>),
+    /// It says nothing, ever.
+    Hold,
+}
+
+impl ProxyBehaviour {
+    fn respond_text(text: &str) -> Self {
+        Self::Respond(text.into())
+    }
+
+    pub(crate) fn respond_status(status: u16) -> Self {
+        Self::respond_text(&format!("HTTP/1.1 {status} No\r\ncontent-length: 0\r\n\r\n"))
+    }
+}
+
+impl TestProxy {
+    /// Speaks HTTP. Who does not bring `authorization`, where there is one, gets a 407.
+    pub(crate) async fn serve_http(
+        tls: Option<TlsAcceptor>,
+        authorization: Option<&'static str>,
+        conduct: ProxyBehaviour,
+    ) -> Self {
+        let (sender, asked) = mpsc::channel(64);
+        let serve = move |stream| http(stream, authorization, conduct.clone(), sender.clone());
+        Self { server: TestServer::start(tls, serve).await, requests: asked }
+    }
+
+    /// Speaks SOCKS5. Takes this user and password alone, where there are any.
+    pub(crate) async fn serve_socks(
+        user: Option<(&'static str, &'static str)>,
+        conduct: ProxyBehaviour,
+    ) -> Self {
+        let (sender, asked) = mpsc::channel(64);
+        let serve = move |stream| socks(stream, user, conduct.clone(), sender.clone());
+        Self { server: TestServer::start(None, serve).await, requests: asked }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.server.address.port()
+    }
+
+    /// What it was asked next: HTTP's head, or the place that SOCKS named.
+    pub(crate) async fn next_request(&mut self) -> String {
+        self.requests.recv().await.unwrap()
+    }
+
+    /// Whether it was asked for nothing that was not yet taken.
+    pub(crate) fn is_idle(&mut self) -> bool {
+        self.requests.try_recv().is_err()
+    }
+}
+
+async fn http(
+    mut stream: Box<dyn IoStream>,
+    authorization: Option<&str>,
+    conduct: ProxyBehaviour,
+    asked: mpsc::Sender<String>,
+) -> Option<()> {
+    let head = read_head(&mut stream).await?;
+    asked.send(head.clone()).await.ok()?;
+    if authorization.is_some() && header(&head, "proxy-authorization") != authorization {
+        let answer = "HTTP/1.1 407 Who are you\r\nproxy-authenticate: Basic\r\ncontent-length: 0\r\n\r\n";
+        return stream.write_all(answer.as_bytes()).await.ok();
+    }
+    let port = match conduct {
+        ProxyBehaviour::ForwardTo(port) => port,
+        ProxyBehaviour::Respond(answer) => return stream.write_all(&answer).await.ok(),
+        ProxyBehaviour::Hold => return stream.read_u8().await.ok().map(drop),
+    };
+    let mut backend = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+    if head.starts_with("CONNECT ") {
+        // As old proxies say it.
+        stream.write_all(b"HTTP/1.0 200 Connection established\r\n\r\n").await.ok()?;
+    } else {
+        backend.write_all(to_origin_form(&head).as_bytes()).await.ok()?;
+    }
+    copy_bidirectional(&mut stream, &mut backend).await.ok().map(drop)
+}
+
+/// The head as a backend gets it: a path in place of the whole address, and nothing that was for the proxy.
+fn to_origin_form(head: &str) -> String {
+    let (method, rest) = head.split_once(" http://").unwrap();
+    let path = &rest[rest.find('/').unwrap()..];
+    let lines = path.split_inclusive("\r\n");
+    let kept = lines.filter(|line| !line.to_lowercase().starts_with("proxy-"));
+    format!("{method} {}", kept.collect::<String>())
+}
+
+/// RFC 1928 and RFC 1929.
+async fn socks(
+    mut stream: Box<dyn IoStream>,
+    user: Option<(&str, &str)>,
+    conduct: ProxyBehaviour,
+    asked: mpsc::Sender<String>,
+) -> Option<()> {
+    let [5, methods] = read_bytes(&mut stream).await? else { return None };
+    let mut offered = vec![0; methods.into()];
+    stream.read_exact(&mut offered).await.ok()?;
+    let wanted = if user.is_some() { 2 } else { 0 };
+    if !offered.contains(&wanted) {
+        return stream.write_all(&[5, 0xff]).await.ok();
+    }
+    stream.write_all(&[5, wanted]).await.ok()?;
+    if let Some((name, password)) = user {
+        let [1] = read_bytes(&mut stream).await? else { return None };
+        let told = (read_text(&mut stream).await?, read_text(&mut stream).await?);
+        let is_welcome = (told.0.as_str(), told.1.as_str()) == (name, password);
+        stream.write_all(&[1, u8::from(!is_welcome)]).await.ok()?;
+        if !is_welcome {
+            return None;
+        }
+    }
+    let [5, 1, 0, kind] = read_bytes(&mut stream).await? else { return None };
+    let host = match kind {
+        1 => std::net::Ipv4Addr::from(read_bytes::<4>(&mut stream).await?).to_string(),
+        3 => read_text(&mut stream).await?,
+        4 => format!("[{}]", std::net::Ipv6Addr::from(read_bytes::<16>(&mut stream).await?)),
+        _ => return None,
+    };
+    let port = stream.read_u16().await.ok()?;
+    asked.send(format!("{host}:{port}")).await.ok()?;
+    let port = match conduct {
+        ProxyBehaviour::ForwardTo(port) => port,
+        ProxyBehaviour::Respond(answer) => return stream.write_all(&answer).await.ok(),
+        ProxyBehaviour::Hold => return stream.read_u8().await.ok().map(drop),
+    };
+    let mut backend = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+    stream.write_all(&[5, 0, 0, 1, 127, 0, 0, 1, 0, 80]).await.ok()?;
+    copy_bidirectional(&mut stream, &mut backend).await.ok().map(drop)
+}
+
+async fn read_bytes<const N: usize>(stream: &mut Box<dyn IoStream>) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    stream.read_exact(&mut bytes).await.ok()?;
+    Some(bytes)
+}
+
+async fn read_text(stream: &mut Box<dyn IoStream>) -> Option<String> {
+    let mut bytes = vec![0; stream.read_u8().await.ok()?.into()];
+    stream.read_exact(&mut bytes).await.ok()?;
+    String::from_utf8(bytes).ok()
+}

@@ -1,0 +1,348 @@
+//! Through proxies. The backend's name resolves nowhere but at a proxy, so what arrives has come through it.
+
+use std::{pin::pin, time::Duration};
+
+use mainstay_actors::{
+    connection::error::ConnectionErrorKind::{self, ProxyRefused, ProxyUnauthenticated, ProxyUnreachable},
+    error::{Error, Reason},
+    network::proxy::{Proxy as ProxySettings, ProxyChoice, ProxyVariables},
+    transport::{FailureKind, SendProgress},
+};
+use tokio::net::{TcpListener, TcpSocket};
+
+use crate::{
+    backend::TestBackend,
+    certificates::TestAuthority,
+    clients::TestRoute,
+    proxies::{ProxyBehaviour, TestProxy},
+    server::header,
+};
+
+const NAME: &str = "backend.test";
+/// `user:hush`.
+const BASIC_CREDENTIALS: &str = "Basic dXNlcjpodXNo";
+/// Not even asked of a resolver: a label may have 63 characters.
+const UNRESOLVABLE: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx.test";
+/// Where the servers never answer, so that no speed is assumed.
+const SHORT: Duration = Duration::from_millis(50);
+
+/// A backend in the clear and one over TLS, and the ways to them but for the proxy.
+async fn backends(authority: &TestAuthority) -> [(TestBackend, TestRoute); 2] {
+    let plain = TestBackend::start(None).await;
+    let secure = TestBackend::start(Some(authority.acceptor(NAME))).await;
+    let way = |scheme| TestRoute::new(format!("{scheme}://{NAME}:7777")).with_authority(authority);
+    [(plain, way("http")), (secure, way("https"))]
+}
+
+/// The ways to a backend in the clear and to one over TLS, neither of which is ever reached.
+fn routes() -> [TestRoute; 2] {
+    ["http", "https"].map(|scheme| TestRoute::new(format!("{scheme}://{NAME}:7777")))
+}
+
+fn proxy_kinds(kind: ConnectionErrorKind) -> (FailureKind, ConnectionErrorKind) {
+    let failure = match kind {
+        ProxyUnreachable => FailureKind::ProxyUnreachable,
+        ProxyUnauthenticated => FailureKind::ProxyUnauthenticated,
+        ProxyRefused => FailureKind::ProxyRefused,
+        other => panic!("{other:?} is none of the proxy's"),
+    };
+    (failure, kind)
+}
+
+/// Both clients find this fault, which is the proxy's, and nothing reached a backend.
+async fn assert_proxy_fails(way: &TestRoute, kind: ConnectionErrorKind) {
+    let (failure, fault) = way.assert_fails().await;
+    assert_eq!((failure.kind, fault.kind), proxy_kinds(kind), "{}: {failure} {fault:?}", way.base);
+    assert_eq!(failure.progress, SendProgress::NotSent);
+    assert!(Error::from(&failure).message.to_lowercase().contains("proxy"));
+    assert!(fault.message.to_lowercase().contains("proxy"));
+}
+
+// === getting through ===
+
+#[tokio::test]
+async fn http_proxy_reaches_plain_and_tls_backends() {
+    let authority = TestAuthority::new();
+    for (mut backend, way) in backends(&authority).await {
+        let mut proxy = TestProxy::serve_http(None, None, ProxyBehaviour::ForwardTo(backend.port())).await;
+        let way = way.with_proxy(&format!("http://127.0.0.1:{}", proxy.port()));
+        way.assert_connects().await;
+        let (request, handshake) = (proxy.next_request().await, proxy.next_request().await);
+        let asks = if way.base.starts_with("https") {
+            format!("CONNECT {NAME}:7777 HTTP/1.1\r\n")
+        } else {
+            format!("GET http://{NAME}:7777/thing HTTP/1.1\r\n")
+        };
+        assert!(request.starts_with(&asks), "{request}");
+        assert!(handshake.starts_with(&format!("CONNECT {NAME}:7777 HTTP/1.1\r\n")), "{handshake}");
+        assert_eq!(header(&handshake, "host"), Some(format!("{NAME}:7777").as_str()));
+        assert_eq!(header(&handshake, "proxy-authorization"), None);
+        for _ in 0..2 {
+            let head = backend.next_head().await;
+            assert_eq!(header(&head, "host"), Some(format!("{NAME}:7777").as_str()), "{head}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn http_proxy_login_does_not_reach_the_backend() {
+    let authority = TestAuthority::new();
+    for (mut backend, way) in backends(&authority).await {
+        let proxy =
+            TestProxy::serve_http(None, Some(BASIC_CREDENTIALS), ProxyBehaviour::ForwardTo(backend.port()))
+                .await;
+        way.with_proxy(&format!("http://user:hush@127.0.0.1:{}", proxy.port())).assert_connects().await;
+        for _ in 0..2 {
+            assert_eq!(header(&backend.next_head().await, "proxy-authorization"), None);
+        }
+    }
+}
+
+#[tokio::test]
+async fn https_proxy_must_be_trusted() {
+    let authority = TestAuthority::new();
+    for (backend, way) in backends(&authority).await {
+        let tls = authority.acceptor("localhost");
+        let proxy = TestProxy::serve_http(
+            Some(tls),
+            Some(BASIC_CREDENTIALS),
+            ProxyBehaviour::ForwardTo(backend.port()),
+        )
+        .await;
+        let address = format!("https://user:hush@localhost:{}", proxy.port());
+        way.clone().with_proxy(&address).assert_connects().await;
+        assert_proxy_fails(&way.with_authority(&TestAuthority::new()).with_proxy(&address), ProxyUnreachable)
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn socks5_proxy_reaches_backends_with_and_without_login() {
+    let authority = TestAuthority::new();
+    for (login, user) in [("", None), ("user:h%75sh@", Some(("user", "hush")))] {
+        for (backend, way) in backends(&authority).await {
+            let mut proxy = TestProxy::serve_socks(user, ProxyBehaviour::ForwardTo(backend.port())).await;
+            way.with_proxy(&format!("socks5h://{login}127.0.0.1:{}", proxy.port())).assert_connects().await;
+            for _ in 0..2 {
+                assert_eq!(
+                    proxy.next_request().await,
+                    format!("{NAME}:7777"),
+                    "the name is the proxy's to resolve"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn socks5_resolves_the_name_locally() {
+    let backend = TestBackend::start(None).await;
+    let mut proxy = TestProxy::serve_socks(None, ProxyBehaviour::ForwardTo(backend.port())).await;
+    let address = format!("socks5://127.0.0.1:{}", proxy.port());
+    TestRoute::new("http://localhost:7777").with_proxy(&address).assert_connects().await;
+    for _ in 0..2 {
+        let asked = proxy.next_request().await;
+        assert!(asked == "127.0.0.1:7777" || asked == "[::1]:7777", "{asked}");
+    }
+    let fault =
+        TestRoute::new(format!("http://{UNRESOLVABLE}")).with_proxy(&address).dial().await.unwrap_err();
+    assert_eq!(fault.kind, ConnectionErrorKind::Unresolved, "which is no fault of the proxy's");
+}
+
+#[tokio::test]
+async fn tunnel_hides_headers_and_token_from_the_proxy() {
+    let authority = TestAuthority::new();
+    let [_, (mut backend, way)] = backends(&authority).await;
+    let mut proxy = TestProxy::serve_http(None, None, ProxyBehaviour::ForwardTo(backend.port())).await;
+    way.with_proxy(&format!("http://127.0.0.1:{}", proxy.port())).assert_connects().await;
+    for _ in 0..2 {
+        let head = backend.next_head().await;
+        assert_eq!(header(&head, "authorization"), Some("Bearer sesame"), "{head}");
+        assert_eq!(header(&head, "x-api-key"), Some("open"), "{head}");
+        let asked = proxy.next_request().await;
+        assert!(!asked.contains("sesame") && !asked.contains("x-api-key"), "{asked}");
+    }
+}
+
+// === choosing ===
+
+#[tokio::test]
+async fn no_proxy_is_honoured() {
+    let backend = TestBackend::start(None).await;
+    let mut proxy = TestProxy::serve_http(None, None, ProxyBehaviour::ForwardTo(backend.port())).await;
+    let way = |no: &str| {
+        let all = format!("http://127.0.0.1:{}", proxy.port());
+        let variables = ProxyVariables { all, no_proxy: no.to_owned(), ..ProxyVariables::default() };
+        TestRoute::new(format!("http://{UNRESOLVABLE}:7777"))
+            .with_proxy_choice(&ProxyChoice::System, variables)
+    };
+    let (spared, used) = (way("elsewhere.test,.test"), way("elsewhere.test"));
+    let (failure, fault) = spared.assert_fails().await;
+    assert_eq!((failure.kind, fault.kind), (FailureKind::HostNotFound, ConnectionErrorKind::Unresolved));
+    assert!(proxy.is_idle());
+    used.assert_connects().await;
+    assert!(!proxy.is_idle());
+}
+
+#[tokio::test]
+async fn loopback_backend_uses_only_an_explicit_proxy() {
+    let backend = TestBackend::start(None).await;
+    let mut proxy = TestProxy::serve_http(None, None, ProxyBehaviour::ForwardTo(backend.port())).await;
+    let all = format!("http://127.0.0.1:{}", proxy.port());
+    let way = |choice: &ProxyChoice| {
+        let variables = ProxyVariables { all: all.clone(), ..ProxyVariables::default() };
+        TestRoute::new(format!("http://127.0.0.1:{}", backend.port())).with_proxy_choice(choice, variables)
+    };
+    way(&ProxyChoice::System).assert_connects().await;
+    assert!(proxy.is_idle());
+    way(&ProxyChoice::Explicit(ProxySettings::parse(&all).unwrap())).assert_connects().await;
+    assert!(!proxy.is_idle());
+}
+
+// === what the proxy does wrong ===
+
+#[tokio::test]
+async fn proxy_407_differs_from_a_backend_401() {
+    for way in routes() {
+        let proxy = TestProxy::serve_http(None, Some(BASIC_CREDENTIALS), ProxyBehaviour::Hold).await;
+        for login in ["", "user:hush2@"] {
+            let way = way.clone().with_proxy(&format!("http://{login}127.0.0.1:{}", proxy.port()));
+            assert_proxy_fails(&way, ProxyUnauthenticated).await;
+        }
+        let proxy = TestProxy::serve_socks(Some(("user", "hush")), ProxyBehaviour::Hold).await;
+        for login in ["", "user:hush2@"] {
+            let way = way.clone().with_proxy(&format!("socks5h://{login}127.0.0.1:{}", proxy.port()));
+            assert_proxy_fails(&way, ProxyUnauthenticated).await;
+        }
+    }
+    let backend = TestBackend::with_status(None, Some(401)).await;
+    let proxy = TestProxy::serve_http(None, None, ProxyBehaviour::ForwardTo(backend.port())).await;
+    let way =
+        TestRoute::new(format!("http://{NAME}")).with_proxy(&format!("http://127.0.0.1:{}", proxy.port()));
+    assert_eq!(way.dial().await.unwrap_err().kind, ConnectionErrorKind::Unauthenticated);
+    assert_eq!(
+        Reason::from_status(way.send_request().await.unwrap().status.as_u16()),
+        Some(Reason::Unauthenticated)
+    );
+}
+
+#[tokio::test]
+async fn unreachable_proxy_is_proxy_unreachable() {
+    // Bound and not listening: nobody else gets the port, and whoever connects to it is refused.
+    let silent = TcpSocket::new_v4().unwrap();
+    silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let dead = silent.local_addr().unwrap();
+    for way in routes() {
+        for scheme in ["http", "https", "socks5h"] {
+            assert_proxy_fails(&way.clone().with_proxy(&format!("{scheme}://{dead}")), ProxyUnreachable)
+                .await;
+        }
+        for scheme in ["http", "socks5h"] {
+            assert_proxy_fails(
+                &way.clone().with_proxy(&format!("{scheme}://{UNRESOLVABLE}")),
+                ProxyUnreachable,
+            )
+            .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn refusing_proxy_is_proxy_refused() {
+    for status in [403, 502] {
+        let proxy = TestProxy::serve_http(None, None, ProxyBehaviour::respond_status(status)).await;
+        let address = format!("http://127.0.0.1:{}", proxy.port());
+        let [plain, secure] = routes().map(|way| way.with_proxy(&address));
+        assert_proxy_fails(&secure, ProxyRefused).await;
+        let fault = plain.dial().await.unwrap_err();
+        assert_eq!((fault.kind, fault.status), (ProxyRefused, Some(status)));
+        // Without a tunnel nothing tells a proxy's answer from the backend's.
+        assert_eq!(plain.send_request().await.unwrap().status.as_u16(), status);
+    }
+    // Not allowed; host unreachable; connection refused.
+    for code in [2, 4, 5] {
+        let proxy =
+            TestProxy::serve_socks(None, ProxyBehaviour::Respond(vec![5, code, 0, 1, 0, 0, 0, 0, 0, 0]))
+                .await;
+        for way in routes() {
+            let way = way.with_proxy(&format!("socks5h://127.0.0.1:{}", proxy.port()));
+            let (failure, fault) = way.assert_fails().await;
+            let kind = if code == 2 { FailureKind::ProxyDenied } else { FailureKind::ProxyRefused };
+            assert_eq!((failure.kind, fault.kind), (kind, ProxyRefused), "{code}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn non_proxy_is_proxy_unreachable() {
+    let hangs_up = TestProxy::serve_http(None, None, ProxyBehaviour::Respond(Vec::new())).await;
+    let [plain, secure] =
+        routes().map(|way| way.with_proxy(&format!("http://127.0.0.1:{}", hangs_up.port())));
+    assert_proxy_fails(&secure, ProxyUnreachable).await;
+    assert_eq!(plain.dial().await.unwrap_err().kind, ProxyUnreachable);
+    for answer in ["SSH-2.0-OpenSSH_9.9\r\n", "HTTP/1.1 200 OK\r\n\r\nand more"] {
+        let other = TestProxy::serve_http(None, None, ProxyBehaviour::Respond(answer.into())).await;
+        for way in routes() {
+            let fault =
+                way.with_proxy(&format!("http://127.0.0.1:{}", other.port())).dial().await.unwrap_err();
+            assert_eq!(fault.kind, ProxyUnreachable, "{answer}");
+        }
+    }
+    let other =
+        TestProxy::serve_socks(None, ProxyBehaviour::Respond(b"HTTP/1.1 400 Bad Request\r\n\r\n".into()))
+            .await;
+    for way in routes() {
+        assert_proxy_fails(
+            &way.with_proxy(&format!("socks5h://127.0.0.1:{}", other.port())),
+            ProxyUnreachable,
+        )
+        .await;
+    }
+}
+
+// === time ===
+
+#[tokio::test]
+async fn silent_proxy_is_proxy_unreachable() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("https://{}", silent.local_addr().unwrap());
+    for mut way in routes().map(|way| way.with_proxy(&address)) {
+        way.route.proxy_timeout = SHORT;
+        assert_eq!(way.dial().await.unwrap_err().kind, ProxyUnreachable);
+        way.connect_timeout = SHORT;
+        let kind = way.send_request().await.unwrap_err().kind;
+        // Of a tunnel it is not known which of its two ends did not answer.
+        let is_tunnel = way.base.starts_with("https");
+        let expected = if is_tunnel { FailureKind::ConnectTimedOut } else { FailureKind::ProxyUnreachable };
+        assert_eq!(kind, expected, "{}", way.base);
+    }
+}
+
+#[tokio::test]
+async fn connect_timeout_covers_the_proxy() {
+    for way in routes() {
+        let proxy = TestProxy::serve_socks(None, ProxyBehaviour::Hold).await;
+        let mut way = way.with_proxy(&format!("socks5h://127.0.0.1:{}", proxy.port()));
+        way.connect_timeout = SHORT;
+        let failure = way.send_request().await.unwrap_err();
+        assert_eq!((failure.kind, failure.progress), (FailureKind::ConnectTimedOut, SendProgress::NotSent));
+    }
+}
+
+#[tokio::test]
+async fn dropped_dial_leaves_its_proxy() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    for scheme in ["http", "socks5h"] {
+        let way = TestRoute::new(format!("http://{NAME}")).with_proxy(&format!("{scheme}://{address}"));
+        let mut proxy = {
+            let mut dialling = pin!(way.dial());
+            tokio::select! {
+                _ = &mut dialling => panic!("nobody answered"),
+                accepted = listener.accept() => accepted.unwrap().0,
+            }
+        };
+        let mut rest = Vec::new();
+        tokio::io::AsyncReadExt::read_to_end(&mut proxy, &mut rest).await.unwrap();
+    }
+}

@@ -1,0 +1,94 @@
+//! TLS with a private authority.
+
+use mainstay_actors::{
+    connection::error::ConnectionErrorKind, network::tls::TlsTrust, transport::FailureKind,
+};
+
+use crate::{
+    backend::TestBackend,
+    certificates::TestAuthority,
+    clients::{LONG, TestRoute},
+};
+
+async fn backend(authority: &TestAuthority, name: &str) -> TestBackend {
+    TestBackend::start(Some(authority.acceptor(name))).await
+}
+
+#[tokio::test]
+async fn private_authority_is_refused_by_default() {
+    let authority = TestAuthority::new();
+    let backend = backend(&authority, "localhost").await;
+    let way = TestRoute::new(format!("https://localhost:{}", backend.port()));
+    for way in [way.clone(), way.with_authority(&TestAuthority::new())] {
+        let (failure, fault) = way.assert_fails().await;
+        assert_eq!((failure.kind, fault.kind), (FailureKind::Tls, ConnectionErrorKind::Tls));
+    }
+}
+
+#[tokio::test]
+async fn private_authority_is_trusted_with_its_ca_file() {
+    let authority = TestAuthority::new();
+    let backend = backend(&authority, "localhost").await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    std::fs::write(&file, format!("{}{}", TestAuthority::new().pem(), authority.pem())).unwrap();
+    let mut way = TestRoute::new(format!("https://localhost:{}", backend.port()));
+    way.route.trust = TlsTrust::with_ca_file(&file).unwrap();
+    way.assert_connects().await;
+}
+
+/// Where the roots of the platform are files, which one they are can be said to another process, and to it alone.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn platform_roots_stay_trusted_beside_the_ca_file() {
+    let (platform, private) = (TestAuthority::new(), TestAuthority::new());
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, authority: &TestAuthority| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, authority.pem()).unwrap();
+        file
+    };
+    let (of_platform, of_private) = (file("platform.pem", &platform), file("private.pem", &private));
+    for authority in [&platform, &private] {
+        let backend = backend(authority, "localhost").await;
+        let mut command = tokio::process::Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "tls::in_another_process_both_clients_arrive", "--ignored"]);
+        command.env("SSL_CERT_FILE", &of_platform).env_remove("SSL_CERT_DIR");
+        command.env(CA_FILE, &of_private).env(PORT, backend.port().to_string()).kill_on_drop(true);
+        let output = tokio::time::timeout(LONG, command.output()).await.unwrap().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+    }
+}
+
+const CA_FILE: &str = "MAINSTAY_TEST_CA_FILE";
+const PORT: &str = "MAINSTAY_TEST_PORT";
+
+#[tokio::test]
+#[ignore = "started by what_the_platform_trusts_is_trusted_beside_the_ca_file, as another process"]
+async fn both_clients_connect_in_another_process() {
+    let (Some(file), Ok(port)) = (std::env::var_os(CA_FILE), std::env::var(PORT)) else { return };
+    let mut way = TestRoute::new(format!("https://localhost:{port}"));
+    way.route.trust = TlsTrust::with_ca_file(file.as_ref()).unwrap();
+    way.assert_connects().await;
+}
+
+#[tokio::test]
+async fn certificate_for_an_ip_address_is_accepted() {
+    let authority = TestAuthority::new();
+    let backend = backend(&authority, "127.0.0.1").await;
+    TestRoute::new(format!("https://127.0.0.1:{}", backend.port()))
+        .with_authority(&authority)
+        .assert_connects()
+        .await;
+}
+
+#[tokio::test]
+async fn certificate_for_another_name_is_refused() {
+    let authority = TestAuthority::new();
+    let backend = backend(&authority, "elsewhere.test").await;
+    let way = TestRoute::new(format!("https://localhost:{}", backend.port())).with_authority(&authority);
+    let (failure, fault) = way.assert_fails().await;
+    assert_eq!((failure.kind, fault.kind), (FailureKind::Tls, ConnectionErrorKind::Tls));
+    assert!(fault.details.contains("not valid for name"), "{fault:?}");
+}

@@ -1,0 +1,343 @@
+//! Living a trace: the tree comes up, letters and orders go their way, and it all ends.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::poll;
+use mainstay_runtime::clock::SystemClock;
+use mainstay_runtime::journal::{Delivery as Told, Journal, JournalConfig, Record};
+use mainstay_runtime::policy::ChildPolicy;
+use mainstay_runtime::{Address, CallError, Child, Reply, Runtime, SupervisorHandle, SupervisorSpec};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::trace::{CommandTarget, Pool, RandomTrace, SendMode, TraceCommand, TraceStep, WorkerPlan};
+use crate::worker::{Acceptance, DeliveryLog, DeliveryRecord, ScriptedWorker, TestDelivery};
+
+/// Longer than anything in a trace takes.
+const TRACE_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Longer than any start takes that comes to an end.
+const START_MAX: Duration = Duration::from_secs(1);
+
+/// What came of a trace.
+pub(crate) struct TraceResult {
+    pub(crate) records: Vec<Record>,
+    pub(crate) entries: Vec<DeliveryRecord>,
+    /// Callers and orders that had no answer in the end.
+    pub(crate) unanswered: usize,
+}
+
+impl TraceResult {
+    /// Everything, for a person.
+    pub(crate) fn report(&self) -> String {
+        let letters = self.entries.iter().enumerate().map(|(id, entry)| format!("m{id:02} {entry:?}"));
+        let events = self.records.iter().map(|record| {
+            let fields = serde_json::to_string(&record.fields).unwrap();
+            let Record { mono_ms, actor, generation, kind, .. } = record;
+            format!(
+                "{mono_ms:>5} {actor}#{generation} {kind} {}",
+                fields.chars().take(160).collect::<String>()
+            )
+        });
+        letters.chain(events).collect::<Vec<_>>().join("\n")
+    }
+
+    /// The names of what happened to each letter.
+    pub(crate) fn outcomes(&self) -> Vec<String> {
+        let handled = self.entries.iter().filter(|entry| entry.ended > 0).map(|_| "handled".to_owned());
+        let told = self.records.iter().filter_map(|record| match record.kind.as_str() {
+            "dead_letter" if record.generation == 0 => Some("never_started".to_owned()),
+            "dead_letter" => record.fields["reason"].as_str().map(str::to_owned),
+            "redelivered" | "checkpoint_discarded" | "gave_up" | "escalated" | "auto_shutdown" => {
+                Some(record.kind.clone())
+            }
+            "decision" if record.fields["scope"].as_array().is_some_and(|scope| scope.len() > 1) => {
+                Some("group".to_owned())
+            }
+            "actor_exited" if record.fields["cause"] == "stuck" => Some("stuck".to_owned()),
+            _ => None,
+        });
+        handled.chain(told).collect()
+    }
+}
+
+/// Runs `trace` on a paused clock, and returns what came of it. Its journal holds everything from the first event to
+/// the last.
+pub(crate) fn run_trace(trace: &RandomTrace) -> TraceResult {
+    let executor =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    executor.block_on(TraceRunner::run(trace))
+}
+
+/// A worker: the supervisor that it is under, unless that is the root, its name there, and its address.
+type WorkerHandle = (Option<SupervisorHandle>, String, Address<TestDelivery>);
+
+/// What the steps of a trace act on.
+struct TraceRunner {
+    log: DeliveryLog,
+    workers: Arc<Mutex<Vec<WorkerHandle>>>,
+    /// Once it has started.
+    root: Option<SupervisorHandle>,
+    /// Whoever waits for an answer.
+    pending: JoinSet<()>,
+    /// Which letter went where.
+    sent: Vec<(usize, Address<TestDelivery>)>,
+    added: usize,
+}
+
+impl TraceRunner {
+    async fn run(trace: &RandomTrace) -> TraceResult {
+        let journal = Journal::in_memory("fates", Arc::new(SystemClock), JournalConfig::default());
+        let ledger = DeliveryLog::new(trace.messages.len());
+        let (root, stations) = tree(trace, &ledger);
+        let stations = Arc::new(Mutex::new(stations));
+        let (pending, sent) = (JoinSet::new(), Vec::new());
+        let mut scene = Self { ledger, stations, root: None, pending, sent, added: 0 };
+        let mut starting = JoinSet::new();
+        starting.spawn(Runtime::builder().seed(trace.seed).journal(journal.clone()).start(root));
+        let (early, later) = trace.steps.split_at(trace.early);
+        scene.take_all(trace, early).await;
+        // Given up where it hangs.
+        let started = timeout(START_MAX, starting.join_next()).await.ok().flatten();
+        drop(starting);
+        let runtime = started.and_then(|started| started.unwrap().ok());
+        scene.root = runtime.as_ref().map(|runtime| runtime.root().clone());
+        scene.take_all(trace, later).await;
+        match runtime {
+            Some(runtime) if !trace.drops_runtime => {
+                if timeout(TRACE_TIMEOUT, runtime.shutdown()).await.is_err() {
+                    panic!("the tree of seed {} does not end", trace.seed);
+                }
+            }
+            runtime => {
+                drop(runtime);
+                // Nobody is left to say when all are gone.
+                sleep(TRACE_TIMEOUT).await;
+            }
+        }
+        let unanswered = scene.wait_for_answers().await;
+        for (id, address) in &scene.sent {
+            scene.ledger.entries()[*id].is_outside = address.path().is_none();
+        }
+        let entries = scene.log.entries().clone();
+        TraceResult { records: records(&journal).await, entries, unanswered }
+    }
+
+    async fn take_all(&mut self, trace: &RandomTrace, steps: &[TraceStep]) {
+        for step in steps {
+            self.execute(trace, *step).await;
+        }
+    }
+
+    async fn execute(&mut self, trace: &RandomTrace, step: TraceStep) {
+        match step {
+            TraceStep::Send { message: letter, to } => self.send(trace, letter, to).await,
+            TraceStep::TraceCommand { order, to } => self.order(order, to).await,
+            TraceStep::Add => self.add(trace).await,
+            TraceStep::AddPool { takes_name } => self.add_pool(trace, takes_name).await,
+            TraceStep::Yield => tokio::task::yield_now().await,
+            TraceStep::Sleep(span) => sleep(span).await,
+        }
+    }
+
+    fn worker(&self, number: usize) -> WorkerHandle {
+        let stations = self.workers.lock().unwrap();
+        stations[number % stations.len()].clone()
+    }
+
+    async fn send(&mut self, trace: &RandomTrace, id: usize, to: usize) {
+        let letter = trace.messages[id].clone();
+        let (sent, ledger, address) = (letter.send_mode, self.log.clone(), self.worker(to).2);
+        self.sent.push((id, address.clone()));
+        let make = move |reply| TestDelivery { id, message: letter, reply };
+        match sent {
+            SendMode::TryCast => {
+                let is_accepted = address.try_cast(make(None)).is_ok();
+                ledger.accepted(id, if is_accepted { Acceptance::Yes } else { Acceptance::No });
+            }
+            SendMode::Cast => {
+                self.poll_then_spawn(async move { cast(&ledger, &address, make(None)).await }).await
+            }
+            SendMode::Ask => {
+                let asking = async move {
+                    let (reply, answer) = Reply::channel();
+                    cast(&ledger, &address, make(Some(reply))).await;
+                    if ledger.entries()[id].accepted == Acceptance::Yes {
+                        let answer = answer.await;
+                        ledger.answered(id, answer);
+                    }
+                };
+                self.poll_then_spawn(asking).await;
+            }
+            SendMode::Call => {
+                let callee = address.clone();
+                let call = async move { callee.call(|reply| make(Some(reply))).await };
+                self.call(id, &address, call).await;
+            }
+            SendMode::CallWithin(patience) => {
+                let callee = address.clone();
+                let call = async move { callee.call_within(patience, |reply| make(Some(reply))).await };
+                self.call(id, &address, call).await;
+            }
+        }
+    }
+
+    /// Makes a call, and sees by the backlog whether it is accepted at once: nobody else runs meanwhile.
+    async fn call<F>(&mut self, id: usize, address: &Address<TestDelivery>, call: F)
+    where
+        F: Future<Output = Result<usize, CallError>> + Send + 'static,
+    {
+        let (mut call, backlog, ledger) = (Box::pin(call), address.backlog(), self.log.clone());
+        match poll!(&mut call) {
+            Poll::Ready(refused) => {
+                ledger.accepted(id, Acceptance::No);
+                ledger.answered(id, refused);
+            }
+            Poll::Pending => {
+                let is_accepted = address.backlog() > backlog;
+                ledger.accepted(id, if is_accepted { Acceptance::Yes } else { Acceptance::Unknown });
+                self.pending.spawn(async move {
+                    let answer = call.await;
+                    ledger.answered(id, answer);
+                });
+            }
+        }
+    }
+
+    /// Begins `work` at once, and lets it go on by itself.
+    async fn poll_then_spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut work = Box::pin(work);
+        if poll!(&mut work).is_pending() {
+            self.pending.spawn(work);
+        }
+    }
+
+    async fn order(&mut self, order: TraceCommand, to: CommandTarget) {
+        let (supervisor, name) = match to {
+            CommandTarget::Pool => (None, "pool".to_owned()),
+            CommandTarget::Worker(number) => {
+                let (supervisor, name, _) = self.worker(number);
+                (supervisor, name)
+            }
+        };
+        // The root can be asked once it has started.
+        let Some(supervisor) = supervisor.or_else(|| self.root.clone()) else { return };
+        // Whether it can be carried out depends on what else happens; that it is answered does not.
+        self.poll_then_spawn(async move {
+            let _ = match order {
+                TraceCommand::Stop => supervisor.stop(&name).await,
+                TraceCommand::Start => supervisor.start(&name).await,
+                TraceCommand::Restart => supervisor.restart(&name).await,
+                TraceCommand::Remove => supervisor.remove(&name).await,
+                TraceCommand::Reset => supervisor.reset(&name).await,
+            };
+        })
+        .await;
+    }
+
+    async fn add(&mut self, trace: &RandomTrace) {
+        let Some(root) = self.root.clone() else { return };
+        self.added += 1;
+        let name = format!("added-{}", self.added);
+        let child = child(&name, &trace.added_worker(), &self.log);
+        let stations = Arc::clone(&self.stations);
+        self.poll_then_spawn(async move {
+            if let Ok(address) = root.add(child).await {
+                stations.lock().unwrap().push((None, name, address));
+            }
+        })
+        .await;
+    }
+
+    /// The addresses of what is added are kept whether it starts or not.
+    async fn add_pool(&mut self, trace: &RandomTrace, takes_name: bool) {
+        let Some(root) = self.root.clone() else { return };
+        self.added += 1;
+        let name = if takes_name { "worker-0".to_owned() } else { format!("added-{}", self.added) };
+        let mut stations = Vec::new();
+        let (spec, workers) = pool(&name, &trace.added_pool(), &self.ledger, &mut stations);
+        stations.extend(workers.into_iter().map(|(name, address)| (None, name, address)));
+        self.stations.lock().unwrap().extend(stations);
+        self.poll_then_spawn(async move { drop(root.add_supervisor(spec).await) }).await;
+    }
+
+    /// Waits until everybody has an answer, and says how many never get one.
+    async fn wait_for_answers(&mut self) -> usize {
+        let all = async { while self.pending.join_next().await.is_some() {} };
+        let _ = timeout(TRACE_TIMEOUT, all).await;
+        self.pending.len()
+    }
+}
+
+async fn cast(ledger: &DeliveryLog, address: &Address<TestDelivery>, delivery: TestDelivery) {
+    let id = delivery.id;
+    let is_accepted = address.cast(delivery).await.is_ok();
+    ledger.accepted(id, if is_accepted { Acceptance::Yes } else { Acceptance::No });
+}
+
+fn child(name: &str, post: &WorkerPlan, ledger: &DeliveryLog) -> Child<ScriptedWorker> {
+    let postman = ScriptedWorker::new(ledger.clone(), post.starts.clone());
+    Child::new(name, postman).policy(post.policy).mailbox_capacity(post.mailbox_capacity)
+}
+
+/// The tree of `trace`, and its workers, those that start last first.
+fn tree(trace: &RandomTrace, ledger: &DeliveryLog) -> (SupervisorSpec, Vec<WorkerHandle>) {
+    let as_child = ChildPolicy { shutdown: trace.root_shutdown, ..ChildPolicy::default() };
+    let mut root = SupervisorSpec::new("root").policy(trace.root).as_child(as_child);
+    let below_root = fill(&mut root, "worker", &trace.workers, ledger);
+    let mut stations = Vec::new();
+    if let Some(shape) = &trace.pool {
+        let (spec, workers) = pool("pool", shape, ledger, &mut stations);
+        let handle = root.supervisor(spec).unwrap();
+        stations.extend(workers.into_iter().map(|(name, address)| (Some(handle.clone()), name, address)));
+    }
+    stations.extend(below_root.into_iter().map(|(name, address)| (None, name, address)));
+    (root, stations)
+}
+
+/// A supervisor and its workers; those below it go to `stations`.
+fn pool(
+    name: &str,
+    shape: &Pool,
+    ledger: &DeliveryLog,
+    stations: &mut Vec<WorkerHandle>,
+) -> (SupervisorSpec, Vec<(String, Address<TestDelivery>)>) {
+    let mut spec = SupervisorSpec::new(name).policy(shape.policy).as_child(shape.as_child);
+    let workers = fill(&mut spec, "pooled", &shape.workers, ledger);
+    if let Some(inner) = &shape.inner {
+        let (inner, below) = pool("inner", inner, ledger, stations);
+        let handle = spec.supervisor(inner).unwrap();
+        stations.extend(below.into_iter().map(|(name, address)| (Some(handle.clone()), name, address)));
+    }
+    (spec, workers)
+}
+
+/// Workers of one supervisor.
+fn fill(
+    spec: &mut SupervisorSpec,
+    what: &str,
+    workers: &[WorkerPlan],
+    ledger: &DeliveryLog,
+) -> Vec<(String, Address<TestDelivery>)> {
+    let workers = workers.iter().enumerate().map(|(number, post)| {
+        let name = format!("{what}-{number}");
+        let address = spec.child(child(&name, post, ledger)).unwrap();
+        (name, address)
+    });
+    workers.collect()
+}
+
+/// Everything that the journal has told.
+async fn records(journal: &Journal) -> Vec<Record> {
+    let mut story = journal.subscribe();
+    let mut records = Vec::new();
+    while story.cursor() < journal.cursor() {
+        match story.next().await {
+            Told::Event(record) => records.push(*record),
+            other => panic!("events are missing: {other:?}"),
+        }
+    }
+    records
+}

@@ -1,0 +1,205 @@
+//! The worker of a trace: it does what its letters say, and notes it in the ledger.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use mainstay_runtime::{CallError, Context, Failure, Message, Reply, Worker};
+use tokio::time::sleep;
+
+use crate::trace::{HandlerAction, LABELS, StartOutcome, TestMessage};
+
+/// What a panic of a trace says.
+pub(crate) const PANIC_TEXT: &str = "on purpose";
+
+/// What became of each letter, as seen from outside the runtime.
+#[derive(Clone, Default)]
+pub(crate) struct DeliveryLog(Arc<Mutex<Vec<DeliveryRecord>>>);
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DeliveryRecord {
+    pub(crate) accepted: Acceptance,
+    /// What its handlers did, one deed a delivery.
+    pub(crate) deliveries: Vec<HandlerAction>,
+    /// How often a handler came to its end.
+    pub(crate) ended: usize,
+    /// Whether the actor that it was sent to was never part of a tree: then the journal does not know of it.
+    pub(crate) is_outside: bool,
+    /// What its caller got, in its order.
+    pub(crate) answers: Vec<Result<usize, CallError>>,
+}
+
+/// Whether the mailbox took a letter in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Acceptance {
+    /// It was not sent.
+    #[default]
+    NotSent,
+    Yes,
+    No,
+    /// It waited for room, and its sender was not told whether there was any.
+    Unknown,
+}
+
+impl DeliveryLog {
+    pub(crate) fn new(letters: usize) -> Self {
+        Self(Arc::new(Mutex::new(vec![DeliveryRecord::default(); letters])))
+    }
+
+    pub(crate) fn entries(&self) -> MutexGuard<'_, Vec<DeliveryRecord>> {
+        self.0.lock().unwrap()
+    }
+
+    pub(crate) fn accepted(&self, id: usize, accepted: Acceptance) {
+        self.entries()[id].accepted = accepted;
+    }
+
+    pub(crate) fn answered(&self, id: usize, answer: Result<usize, CallError>) {
+        self.entries()[id].answers.push(answer);
+    }
+
+    /// A letter is delivered: what is to be done.
+    fn begin_delivery(&self, id: usize, letter: &TestMessage) -> HandlerAction {
+        let entry = &mut self.entries()[id];
+        let deed = letter.actions[entry.deliveries.len().min(letter.actions.len() - 1)];
+        entry.deliveries.push(deed);
+        deed
+    }
+
+    fn end_delivery(&self, id: usize) {
+        self.entries()[id].ended += 1;
+    }
+}
+
+/// A letter on its way.
+pub(crate) struct TestDelivery {
+    pub(crate) id: usize,
+    pub(crate) message: TestMessage,
+    pub(crate) reply: Option<Reply<usize>>,
+}
+
+impl Message for TestDelivery {
+    fn label(&self) -> &'static str {
+        LABELS[self.id]
+    }
+
+    fn redelivery_clone(&mut self) -> Option<Self> {
+        if !self.message.is_redeliverable {
+            return None;
+        }
+        let reply = self.reply.as_mut().map(Reply::share);
+        Some(Self { id: self.id, message: self.message.clone(), reply })
+    }
+
+    fn delivery_crashes_max(&self) -> u32 {
+        self.message.crashes_max
+    }
+}
+
+/// Does what its letters say.
+pub(crate) struct ScriptedWorker {
+    pub(crate) log: DeliveryLog,
+    pub(crate) starts: Mutex<std::vec::IntoIter<StartOutcome>>,
+}
+
+#[derive(Default)]
+pub(crate) struct ScriptedState {
+    held: Vec<(usize, Reply<usize>)>,
+    handled: u64,
+    panics_in_snapshot: bool,
+}
+
+impl ScriptedWorker {
+    pub(crate) fn new(ledger: DeliveryLog, starts: Vec<StartOutcome>) -> Self {
+        Self { log: ledger, starts: Mutex::new(starts.into_iter()) }
+    }
+}
+
+impl Worker for ScriptedWorker {
+    type Message = TestDelivery;
+    type State = ScriptedState;
+    type Snapshot = u64;
+
+    async fn start(
+        &self,
+        _: &mut Context<TestDelivery>,
+        kept: Option<u64>,
+    ) -> Result<ScriptedState, Failure> {
+        let start = self.starts.lock().unwrap().next();
+        match start {
+            Some(StartOutcome::Fails) => return Err("on purpose".into()),
+            Some(StartOutcome::Slow(span)) => sleep(span).await,
+            Some(StartOutcome::Hangs) => std::future::pending().await,
+            Some(StartOutcome::Succeeds) | None => {}
+        }
+        Ok(ScriptedState { handled: kept.unwrap_or(0), ..ScriptedState::default() })
+    }
+
+    async fn handle(
+        &self,
+        ctx: &mut Context<TestDelivery>,
+        delivery: TestDelivery,
+        bag: &mut ScriptedState,
+    ) -> Result<(), Failure> {
+        let TestDelivery { id, message: letter, reply } = delivery;
+        let deed = self.log.begin_delivery(id, &letter);
+        let answer = move |reply: Option<Reply<usize>>| {
+            if let Some(reply) = reply {
+                reply.send(id);
+            }
+        };
+        match deed {
+            HandlerAction::Answer => answer(reply),
+            HandlerAction::AnswerAfter(span) => {
+                sleep(span).await;
+                answer(reply);
+            }
+            HandlerAction::DropReply => drop(reply),
+            HandlerAction::HoldReply => bag.held.extend(reply.map(|reply| (id, reply))),
+            HandlerAction::AnswerHeld => {
+                answer(reply);
+                bag.held.drain(..).for_each(|(id, reply)| reply.send(id));
+            }
+            HandlerAction::AnswerFromTask(span) => drop(ctx.spawn_maybe(async move {
+                sleep(span).await;
+                answer(reply);
+                None
+            })),
+            HandlerAction::SpawnPanickingTask(span) => {
+                answer(reply);
+                ctx.spawn_maybe(async move {
+                    sleep(span).await;
+                    std::panic::panic_any(PANIC_TEXT)
+                });
+            }
+            HandlerAction::StopSelf => {
+                answer(reply);
+                ctx.stop();
+            }
+            HandlerAction::Panic => std::panic::panic_any(PANIC_TEXT),
+            HandlerAction::PanicAfter(span) => {
+                sleep(span).await;
+                std::panic::panic_any(PANIC_TEXT)
+            }
+            HandlerAction::Fail => return Err("on purpose".into()),
+            HandlerAction::AnswerThenPanic => {
+                answer(reply);
+                std::panic::panic_any(PANIC_TEXT)
+            }
+            HandlerAction::PanicInSnapshot => {
+                bag.panics_in_snapshot = true;
+                answer(reply);
+                return Ok(());
+            }
+            HandlerAction::Hang => std::future::pending().await,
+        }
+        bag.handled += 1;
+        self.log.end_delivery(id);
+        Ok(())
+    }
+
+    fn snapshot(&self, bag: &ScriptedState) -> Option<u64> {
+        if bag.panics_in_snapshot {
+            std::panic::panic_any(PANIC_TEXT)
+        }
+        Some(bag.handled)
+    }
+}

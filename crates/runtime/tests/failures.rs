@@ -1,0 +1,329 @@
+//! Panics in places where nobody expects them: each ends in an exit that is told, and hurts nobody else.
+
+use std::fmt;
+use std::time::Duration;
+
+use mainstay_runtime::journal::Record;
+use mainstay_runtime::policy::{ChildPolicy, ExitCause};
+use mainstay_runtime::{
+    Address, CallError, Child, Context, Failure, Message, Reply, Runtime, SupervisorSpec, Worker,
+};
+
+use crate::probe::{Story, quick};
+
+/// Panics when it is dropped.
+struct PanicsOnDrop;
+
+impl Drop for PanicsOnDrop {
+    fn drop(&mut self) {
+        panic!("broken");
+    }
+}
+
+/// An error that cannot say what it is.
+#[derive(Debug)]
+struct PanicsOnDisplay;
+
+impl fmt::Display for PanicsOnDisplay {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        panic!("no words")
+    }
+}
+
+impl std::error::Error for PanicsOnDisplay {}
+
+enum FaultyMessage {
+    Ping(Reply<()>),
+    /// Panics when it is asked for its label.
+    PanicInLabel(Reply<()>),
+    /// Panics when it is asked for a copy.
+    PanicInClone(Reply<()>),
+    /// Lets the next snapshot panic.
+    PanicInSnapshot(Reply<()>),
+    /// Keeps what panics when the state is dropped.
+    HoldPanicsOnDrop,
+    /// Answers with what panics when nobody takes it.
+    ReplyPanicsOnDrop(Reply<PanicsOnDrop>),
+    Panic,
+    Fail,
+    Block,
+    /// Starts a task that panics, or panics when it is ended.
+    Task(TaskPanic),
+    Stop,
+    /// Panics when it is dropped, handled or not.
+    PanicInDrop(PanicsOnDrop, Reply<()>),
+}
+
+#[derive(Clone, Copy)]
+enum TaskPanic {
+    AtOnce,
+    OnAbort,
+}
+
+impl Message for FaultyMessage {
+    fn label(&self) -> &'static str {
+        assert!(!matches!(self, Self::PanicInLabel(_)), "no name");
+        "Act"
+    }
+
+    fn redelivery_clone(&mut self) -> Option<Self> {
+        assert!(!matches!(self, Self::PanicInClone(_)), "no copy");
+        None
+    }
+}
+
+/// What a worker is made from may be fragile too.
+#[derive(Default)]
+struct FaultyWorker {
+    #[allow(dead_code, reason = "held")]
+    recipe: Option<PanicsOnDrop>,
+    panics_in_stop: bool,
+}
+
+#[derive(Default)]
+struct State {
+    held: Vec<PanicsOnDrop>,
+    panics_in_snapshot: bool,
+}
+
+impl Worker for FaultyWorker {
+    type Message = FaultyMessage;
+    type State = State;
+    type Snapshot = ();
+
+    async fn start(&self, _: &mut Context<FaultyMessage>, _: Option<()>) -> Result<State, Failure> {
+        Ok(State::default())
+    }
+
+    async fn handle(
+        &self,
+        ctx: &mut Context<FaultyMessage>,
+        act: FaultyMessage,
+        state: &mut State,
+    ) -> Result<(), Failure> {
+        match act {
+            FaultyMessage::Ping(reply)
+            | FaultyMessage::PanicInLabel(reply)
+            | FaultyMessage::PanicInClone(reply) => reply.send(()),
+            FaultyMessage::PanicInSnapshot(_reply) => state.panics_in_snapshot = true,
+            FaultyMessage::HoldPanicsOnDrop => state.held.push(PanicsOnDrop),
+            FaultyMessage::ReplyPanicsOnDrop(reply) => reply.send(PanicsOnDrop),
+            FaultyMessage::Panic => panic!("on purpose"),
+            FaultyMessage::Fail => return Err(PanicsOnDisplay.into()),
+            FaultyMessage::Block => std::future::pending().await,
+            FaultyMessage::Task(mishap) => drop(ctx.spawn_maybe(async move {
+                let _held = matches!(mishap, TaskPanic::OnAbort).then(|| PanicsOnDrop);
+                if matches!(mishap, TaskPanic::AtOnce) {
+                    panic!("on purpose, later");
+                }
+                std::future::pending().await
+            })),
+            FaultyMessage::Stop => ctx.stop(),
+            FaultyMessage::PanicInDrop(fragile, reply) => {
+                reply.send(());
+                drop(fragile);
+            }
+        }
+        Ok(())
+    }
+
+    fn snapshot(&self, state: &State) -> Option<()> {
+        assert!(!state.panics_in_snapshot, "smudged");
+        None
+    }
+
+    async fn stop(&self, _: &mut Context<FaultyMessage>, _: &mut State) {
+        assert!(!self.panics_in_stop, "stopped badly");
+    }
+}
+
+async fn start_tree(victim: FaultyWorker) -> (Runtime, Address<FaultyMessage>) {
+    let mut root = SupervisorSpec::new("root");
+    let policy = ChildPolicy { budget: None, ..quick() };
+    let address = root.child(Child::new("victim", victim).policy(policy)).unwrap();
+    (Runtime::builder().seed(1).start(root).await.unwrap(), address)
+}
+
+/// The next exit, once what waited behind has been handled by the successor.
+async fn exit_after(act: FaultyMessage) -> Record {
+    let (runtime, victim) = start_tree(FaultyWorker::default()).await;
+    let mut story = Story::of(&runtime);
+    victim.cast(act).await.unwrap();
+    assert_eq!(victim.call(FaultyMessage::Ping).await, Ok(()), "the mailbox was lost");
+    let exited = story.until("actor_exited").await.pop().unwrap();
+    assert_eq!(exited.actor, "root/victim");
+    assert_eq!(runtime.shutdown().await.cause, ExitCause::Normal);
+    exited
+}
+
+fn cause_and_message(exited: &Record) -> (&str, &str) {
+    let text = |field: &str| exited.fields[field].as_str().unwrap();
+    let location = exited.fields["location"].as_str();
+    assert!(location.is_none_or(|place| place.contains("failures.rs:")), "{location:?}");
+    (text("cause"), text("message"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn message_panic_in_label_or_clone_is_a_dead_letter() {
+    for (make, message, label) in [
+        (FaultyMessage::PanicInLabel as fn(Reply<()>) -> FaultyMessage, "no name", "Act"),
+        (FaultyMessage::PanicInClone as fn(Reply<()>) -> FaultyMessage, "no copy", "Act"),
+    ] {
+        let (runtime, victim) = start_tree(FaultyWorker::default()).await;
+        let mut story = Story::of(&runtime);
+        let answers = tokio::join!(victim.call(make), victim.call(FaultyMessage::Ping));
+        assert_eq!(answers, (Err(CallError::Crashed), Ok(())));
+        let told = story.until("dead_letter").await;
+        assert_eq!(cause_and_message(&told[0]), ("panic", message));
+        assert_eq!((&told[1].fields["reason"], &told[1].fields["label"]), (&"crashed".into(), &label.into()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn message_panic_during_stop_spares_the_supervisor() {
+    let (runtime, victim) = start_tree(FaultyWorker::default()).await;
+    let mut story = Story::of(&runtime);
+    victim.cast(FaultyMessage::Block).await.unwrap();
+    let waiting = async {
+        let (reply, nameless) = Reply::channel();
+        victim.try_cast(FaultyMessage::PanicInLabel(reply)).unwrap();
+        victim.try_cast(FaultyMessage::PanicInDrop(PanicsOnDrop, Reply::channel().0)).unwrap();
+        victim.try_cast(FaultyMessage::PanicInDrop(PanicsOnDrop, Reply::channel().0)).unwrap();
+        runtime.root().stop("victim").await.unwrap();
+        nameless.await
+    };
+    assert_eq!(waiting.await, Err(CallError::Stopped));
+    for _ in 0..4 {
+        story.until("dead_letter").await;
+    }
+    runtime.root().start("victim").await.unwrap();
+    assert_eq!(victim.call(FaultyMessage::Ping).await, Ok(()));
+    assert_eq!(runtime.shutdown().await.cause, ExitCause::Normal);
+}
+
+#[tokio::test(start_paused = true)]
+async fn message_panic_on_expiry_crashes_only_its_actor() {
+    let (runtime, victim) = start_tree(FaultyWorker::default()).await;
+    let mut story = Story::of(&runtime);
+    let patience = Duration::from_secs(1);
+    let (late, restarted) = tokio::join!(
+        async {
+            victim.cast(FaultyMessage::Block).await.unwrap();
+            victim.call_within(patience, |reply| FaultyMessage::PanicInDrop(PanicsOnDrop, reply)).await
+        },
+        async {
+            tokio::time::sleep(patience * 2).await;
+            runtime.root().restart("victim").await
+        }
+    );
+    assert_eq!((late, restarted), (Err(CallError::TimedOut), Ok(())));
+    story.until("actor_exited").await;
+    let exited = story.until("actor_exited").await;
+    assert!(exited.iter().any(|record| record.fields.get("reason") == Some(&"expired".into())));
+    assert_eq!(cause_and_message(exited.last().unwrap()), ("panic", "broken"));
+    assert_eq!(victim.call(FaultyMessage::Ping).await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn snapshot_panic_is_a_crash_on_its_message() {
+    let (runtime, victim) = start_tree(FaultyWorker::default()).await;
+    let mut story = Story::of(&runtime);
+    let answers = tokio::join!(victim.call(FaultyMessage::PanicInSnapshot), victim.call(FaultyMessage::Ping));
+    assert_eq!(answers, (Err(CallError::Crashed), Ok(())));
+    let told = story.until("dead_letter").await;
+    assert_eq!(cause_and_message(&told[0]), ("panic", "smudged"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn state_drop_panic_is_recorded_without_hiding_the_cause() {
+    for (last, expected) in [
+        (FaultyMessage::Panic, ("panic", "on purpose")),
+        (FaultyMessage::Stop, ("normal", "broken")),
+        (FaultyMessage::Block, ("killed", "broken")),
+    ] {
+        let (runtime, victim) = start_tree(FaultyWorker::default()).await;
+        let mut story = Story::of(&runtime);
+        let is_blocked = matches!(last, FaultyMessage::Block);
+        victim.cast(FaultyMessage::HoldPanicsOnDrop).await.unwrap();
+        victim.cast(last).await.unwrap();
+        if is_blocked {
+            tokio::task::yield_now().await;
+            runtime.root().restart("victim").await.unwrap();
+        }
+        assert_eq!(victim.call(FaultyMessage::Ping).await, Ok(()));
+        assert_eq!(cause_and_message(story.until("actor_exited").await.last().unwrap()), expected);
+        assert_eq!(runtime.shutdown().await.cause, ExitCause::Normal);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn worker_drop_panic_spares_the_supervisor() {
+    let runtime = Runtime::builder().start(SupervisorSpec::new("root")).await.unwrap();
+    let fragile =
+        || Child::new("victim", FaultyWorker { recipe: Some(PanicsOnDrop), ..FaultyWorker::default() });
+    runtime.root().add(fragile()).await.unwrap();
+    assert!(runtime.root().add(fragile()).await.is_err());
+    runtime.root().remove("victim").await.unwrap();
+    assert!(runtime.root().names().is_empty());
+    assert_eq!(runtime.tree().info.generation, 1);
+    assert_eq!(runtime.shutdown().await.cause, ExitCause::Normal);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stop_panic_is_recorded_for_every_stop() {
+    for by_itself in [true, false] {
+        let (runtime, victim) =
+            start_tree(FaultyWorker { panics_in_stop: true, ..FaultyWorker::default() }).await;
+        let mut story = Story::of(&runtime);
+        if by_itself {
+            victim.cast(FaultyMessage::Stop).await.unwrap();
+        } else {
+            runtime.root().restart("victim").await.unwrap();
+        }
+        assert_eq!(victim.call(FaultyMessage::Ping).await, Ok(()));
+        assert_eq!(
+            cause_and_message(story.until("actor_exited").await.last().unwrap()),
+            ("panic", "stopped badly")
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn reply_value_drop_panic_is_a_crash() {
+    let (reply, promise) = Reply::channel();
+    drop(promise);
+    assert_eq!(
+        cause_and_message(&exit_after(FaultyMessage::ReplyPanicsOnDrop(reply)).await),
+        ("panic", "broken")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn error_display_panic_is_recorded() {
+    let exited = exit_after(FaultyMessage::Fail).await;
+    assert_eq!(cause_and_message(&exited), ("error", "an error that could not say what it is: no words"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn task_panic_is_a_crash() {
+    let (runtime, victim) = start_tree(FaultyWorker::default()).await;
+    let mut story = Story::of(&runtime);
+    victim.cast(FaultyMessage::Task(TaskPanic::AtOnce)).await.unwrap();
+    assert_eq!(
+        cause_and_message(story.until("actor_exited").await.last().unwrap()),
+        ("panic", "on purpose, later")
+    );
+    assert_eq!(victim.call(FaultyMessage::Ping).await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn task_panic_on_abort_delays_no_restart() {
+    let (runtime, victim) = start_tree(FaultyWorker::default()).await;
+    let mut story = Story::of(&runtime);
+    victim.cast(FaultyMessage::Task(TaskPanic::OnAbort)).await.unwrap();
+    victim.call(FaultyMessage::Ping).await.unwrap();
+    victim.cast(FaultyMessage::Panic).await.unwrap();
+    assert_eq!(victim.call(FaultyMessage::Ping).await, Ok(()));
+    assert_eq!(cause_and_message(story.until("actor_exited").await.last().unwrap()), ("panic", "on purpose"));
+    assert_eq!(runtime.shutdown().await.cause, ExitCause::Normal);
+}

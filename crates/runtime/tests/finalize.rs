@@ -1,0 +1,105 @@
+//! What a worker that keeps its callers waiting across incarnations can promise them.
+
+use std::sync::Mutex;
+
+use mainstay_runtime::journal::Event;
+use mainstay_runtime::policy::ChildPolicy;
+use mainstay_runtime::{
+    Address, CallError, Child, Context, Failure, FinalizeContext, Message, Reply, Runtime, SupervisorSpec,
+    Worker,
+};
+use serde::Serialize;
+
+use crate::probe::{Story, patient, quick};
+
+enum ReplyHolderMessage {
+    Hold(Reply<&'static str>),
+    AnswerAll,
+    Panic,
+}
+
+impl Message for ReplyHolderMessage {}
+
+#[derive(Serialize)]
+struct ReplyDropped {}
+
+impl Event for ReplyDropped {
+    const KIND: &'static str = "promise_broken";
+}
+
+/// Keeps its promises in the recipe, so that they outlive an incarnation.
+#[derive(Default)]
+struct ReplyHolder(Mutex<Vec<Reply<&'static str>>>);
+
+impl Worker for ReplyHolder {
+    type Message = ReplyHolderMessage;
+    type State = ();
+    type Snapshot = ();
+
+    async fn start(&self, _: &mut Context<ReplyHolderMessage>, _: Option<()>) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        _: &mut Context<ReplyHolderMessage>,
+        ask: ReplyHolderMessage,
+        (): &mut (),
+    ) -> Result<(), Failure> {
+        let mut promises = self.0.lock().unwrap();
+        match ask {
+            ReplyHolderMessage::Hold(reply) => promises.push(reply),
+            ReplyHolderMessage::AnswerAll => promises.drain(..).for_each(|reply| reply.send("kept")),
+            ReplyHolderMessage::Panic => {
+                drop(promises);
+                panic!("on purpose")
+            }
+        }
+        Ok(())
+    }
+
+    fn finalize(&self, ctx: &FinalizeContext<'_>) {
+        for _broken in self.0.lock().unwrap().drain(..) {
+            ctx.record(&ReplyDropped {});
+        }
+    }
+}
+
+async fn start_reply_holder(policy: ChildPolicy) -> (Runtime, Address<ReplyHolderMessage>) {
+    let mut root = SupervisorSpec::new("root");
+    let address = root.child(Child::new("promiser", ReplyHolder::default()).policy(policy)).unwrap();
+    (Runtime::builder().start(root).await.unwrap(), address)
+}
+
+#[tokio::test(start_paused = true)]
+async fn held_replies_survive_crash_and_restart() {
+    let (runtime, promiser) = start_reply_holder(quick()).await;
+    let (promised, ()) = tokio::join!(promiser.call(ReplyHolderMessage::Hold), async {
+        promiser.cast(ReplyHolderMessage::Panic).await.unwrap();
+        runtime.root().restart("promiser").await.unwrap();
+        promiser.cast(ReplyHolderMessage::AnswerAll).await.unwrap();
+    });
+    assert_eq!(promised, Ok("kept"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn finalize_on_stop_answers_held_replies_and_records() {
+    let (runtime, promiser) = start_reply_holder(quick()).await;
+    let mut story = Story::of(&runtime);
+    let (promised, stopped) =
+        tokio::join!(promiser.call(ReplyHolderMessage::Hold), runtime.root().stop("promiser"));
+    assert_eq!((promised, stopped), (Err(CallError::Stopped), Ok(())));
+    let broken = story.until("promise_broken").await.pop().unwrap();
+    assert_eq!((broken.actor.as_str(), broken.generation), ("root/promiser", 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn finalize_on_failure_answers_held_replies() {
+    let (_runtime, promiser) = start_reply_holder(patient()).await;
+    let (promised, ()) = tokio::join!(promiser.call(ReplyHolderMessage::Hold), async {
+        for _ in 0..3 {
+            promiser.cast(ReplyHolderMessage::Panic).await.unwrap();
+        }
+    });
+    assert_eq!(promised, Err(CallError::Stopped));
+}

@@ -3,6 +3,7 @@
 //! - `view`: one agent as it is shown, from what its actor and its supervisor know
 //! - `next_step`: what happens to it next, in plain words
 
+pub(crate) mod messages;
 mod next_step;
 mod view;
 
@@ -15,11 +16,11 @@ use mainstay_runtime::AdminError;
 use mainstay_runtime::journal::{Event, Level};
 use serde::{Deserialize, Serialize};
 
-use crate::agent_factory::AgentHandle;
 use crate::config::{AgentConfig, AgentsConfig};
 use crate::inner::Inner;
 use crate::status::AgentView;
 use crate::time_point::TimePoint;
+use crate::tree_builder::agents::AgentHandle;
 use view::view;
 
 /// How long the restart of an agent may take before its caller is told that it is not over yet.

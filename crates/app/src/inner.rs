@@ -12,8 +12,8 @@ use mainstay_runtime::state::RedbStore;
 use mainstay_runtime::{Address, Runtime, SupervisorHandle};
 use tokio::task::JoinSet;
 
-use crate::agent_factory::{AgentFactory, AgentHandle};
 use crate::time_point::TimePoint;
+use crate::tree_builder::agents::{AgentFactory, AgentHandle};
 
 /// The actors of a runtime: how they are spoken to, and what they show.
 pub(crate) struct Handles {

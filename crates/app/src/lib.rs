@@ -13,7 +13,6 @@
 //!
 //! `assembly` is the one place where the configuration becomes a tree.
 
-mod agent_factory;
 mod agent_meter;
 mod agents;
 #[cfg(feature = "backend")]
@@ -32,12 +31,10 @@ mod environment;
 mod fault_injection;
 mod inner;
 mod invalidator;
-mod letters;
 #[cfg(any(feature = "backend", feature = "control"))]
 mod listener;
 mod mainstay;
 mod process_events;
-mod programs;
 mod start_error;
 mod status;
 mod time_point;
@@ -45,10 +42,10 @@ mod tree_builder;
 mod witness;
 
 pub use agents::Agents;
+pub use agents::messages::{PendingReply, SendOptions};
 pub use cache::Cache;
 pub use connection::Connection;
 pub use data_dir::{ControlFile, DataDir, DataDirError};
-pub use letters::{PendingReply, SendOptions};
 pub use mainstay::{Mainstay, MainstayBuilder, StartError};
 pub use status::{
     AgentBudget, AgentView, ConnectionReport, OutageReport, QueueReport, ResolvedError, RuntimeReport,

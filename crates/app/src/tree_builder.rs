@@ -1,5 +1,7 @@
 //! From the configuration to the tree: which actors there are, and by which policies they live.
 
+pub(crate) mod agents;
+pub(crate) mod processes;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -28,13 +30,13 @@ use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, Shutdown};
 use mainstay_runtime::{Address, Child, SpecError, SupervisorSpec};
 use thiserror::Error as ThisError;
 
-use crate::agent_factory::{AgentFactory, AgentPolicies, agent_policy};
 use crate::agent_meter::{ActivityLayer, ActivityMeters};
 use crate::config::{self, BackendConfig, Config};
 use crate::environment::Environment;
 use crate::inner::Handles;
 use crate::invalidator::InvalidationLayer;
-use crate::programs::{ProcessConfig, ProcessFactory};
+use crate::tree_builder::agents::{AgentFactory, AgentPolicies, agent_policy};
+use crate::tree_builder::processes::{ProcessConfig, ProcessFactory};
 use crate::witness::ReachabilityLayer;
 
 /// How long the whole tree may take to stop.

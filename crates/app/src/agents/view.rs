@@ -8,9 +8,9 @@ use mainstay_runtime::journal::millis;
 use mainstay_runtime::{ActorInfo, ActorStatus};
 
 use super::next_step::{NextStepInput, next_step};
-use crate::agent_factory::RestartLimits;
 use crate::status::{AgentBudget, AgentView, ResolvedError};
 use crate::time_point::TimePoint;
+use crate::tree_builder::agents::RestartLimits;
 
 /// See the module.
 pub(super) fn view(

@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 
 use super::command::{invalid_command, to_json};
 use crate::agents::Agents;
+use crate::agents::messages::SendOptions;
 use crate::config::AgentConfig;
-use crate::letters::SendOptions;
 
 /// One agent, and what is to be done with it: `{"agent":ID,"action":…}`, with the members of the action beside them.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::agent::reply_json;
 use crate::agents::Agents;
-use crate::letters::{PendingReply, SendOptions};
+use crate::agents::messages::{PendingReply, SendOptions};
 
 /// Letters of one client that have no answer yet; further ones are turned away.
 const PENDING_MESSAGES_MAX: usize = 1024;

@@ -11,8 +11,8 @@ use mainstay_runtime::{ActorPath, ActorStatus, Address, CallError, Promise, Repl
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 
-use crate::agent_factory::AgentHandle;
 use crate::agents::Agents;
+use crate::tree_builder::agents::AgentHandle;
 
 /// How long a letter waits to be handed to an agent, where its sender does not say it.
 const REPLY_WAIT_DEFAULT: Duration = Duration::from_secs(60);

@@ -18,8 +18,8 @@ use mainstay_runtime::{Address, Child};
 
 use crate::agent_meter::ActivityMeters;
 use crate::config::{AgentConfig, AgentsConfig, DriverKind};
-use crate::programs::{ProcessConfig, ProcessFactory, SHUTDOWN_GRACE};
 use crate::tree_builder::BuildError;
+use crate::tree_builder::processes::{ProcessConfig, ProcessFactory, SHUTDOWN_GRACE};
 
 /// Each agent adds so much to the time in which the first checks of all begin.
 const FIRST_CHECK_SPACING: Duration = Duration::from_millis(10);

@@ -19,17 +19,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-mod proxy_stream;
 pub mod fault;
+pub mod frames;
 mod port;
+mod proxy_stream;
 pub mod rules;
 #[cfg(test)]
 mod tests;
-pub mod frames;
 
-use fault::{NetworkFaultKind, NetworkFault, CloseKind, ActiveFault, FaultTarget};
+use fault::{ActiveFault, CloseKind, FaultTarget, NetworkFault, NetworkFaultKind};
+use frames::{ObservedTraffic, TrafficEvent};
 use port::ReservedPort;
-use frames::{TrafficEvent, ObservedTraffic};
 
 /// The faults as they stand.
 #[derive(Debug, Clone, Default)]
@@ -222,7 +222,14 @@ async fn accept(port: ReservedPort, listener: TcpListener, shared: Arc<ProxyShar
             Some(CloseKind::Fin) => {}
             // Where this fails the connection is closed in the ordinary way.
             Some(CloseKind::Rst) => _ = client.set_zero_linger(),
-            None => _ = connections.spawn(proxy_stream::proxy_connection(number, since, client, Arc::clone(&shared))),
+            None => {
+                _ = connections.spawn(proxy_stream::proxy_connection(
+                    number,
+                    since,
+                    client,
+                    Arc::clone(&shared),
+                ))
+            }
         }
     }
 }

@@ -10,43 +10,43 @@
 //! run. The schedule follows from the seed; which bytes and tasks come first is the system's choice, so a rare failure may
 //! need `MAINSTAY_FAULT_SCHEDULES` runs of its seed.
 
-#[path = "fault_schedules/account.rs"]
-mod run_checks;
-#[path = "fault_schedules/bed.rs"]
+#[path = "fault_schedules/backend_fixture.rs"]
 mod backend_fixture;
 #[path = "fault_schedules/calls.rs"]
 mod calls;
-#[path = "fault_schedules/counted.rs"]
+#[path = "fault_schedules/counting_transport.rs"]
 mod counting_transport;
-#[path = "fault_schedules/draw.rs"]
-mod generator;
-#[path = "fault_schedules/drive.rs"]
+#[path = "fault_schedules/coverage.rs"]
+mod coverage;
+#[path = "fault_schedules/driver.rs"]
 mod driver;
-#[path = "fault_schedules/events.rs"]
+#[path = "fault_schedules/event_checks.rs"]
 mod event_checks;
+#[path = "fault_schedules/failure_report.rs"]
+mod failure_report;
 mod fault_proxy;
-#[path = "fault_schedules/lived.rs"]
-mod run_result;
-#[path = "fault_schedules/requests.rs"]
+#[path = "fault_schedules/generator.rs"]
+mod generator;
+#[path = "fault_schedules/request_checks.rs"]
 mod request_checks;
+#[path = "fault_schedules/run_checks.rs"]
+mod run_checks;
+#[path = "fault_schedules/run_result.rs"]
+mod run_result;
 #[path = "fault_schedules/schedule.rs"]
 mod schedule;
 #[path = "fault_schedules/settings.rs"]
 mod settings;
-#[path = "fault_schedules/tally.rs"]
-mod coverage;
-#[path = "fault_schedules/texts.rs"]
+#[path = "fault_schedules/text_checks.rs"]
 mod text_checks;
-#[path = "fault_schedules/told.rs"]
-mod failure_report;
 
 use std::num::NonZero;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use schedule::Schedule;
 use coverage::Coverage;
+use schedule::Schedule;
 
 /// How many schedules are run if nobody says otherwise.
 const SCHEDULES: u64 = 30;
@@ -74,7 +74,8 @@ fn run_seed(seed: u64, tally: &Mutex<Coverage>) -> Result<(), String> {
 #[test]
 fn any_fault_schedule_recovers_and_accounts_for_requests() {
     let only = variable("MAINSTAY_FAULT_SEED");
-    let schedules = variable("MAINSTAY_FAULT_SCHEDULES").unwrap_or(if only.is_some() { 1 } else { SCHEDULES });
+    let schedules =
+        variable("MAINSTAY_FAULT_SCHEDULES").unwrap_or(if only.is_some() { 1 } else { SCHEDULES });
     let (next, has_failed) = (AtomicU64::new(0), AtomicBool::new(false));
     let (tally, failures) = (Mutex::<Coverage>::default(), Mutex::new(Vec::new()));
     let live_those_left = || {

@@ -96,7 +96,9 @@ impl TrafficReader {
                 is_over
             }
             ReadPhase::ChunkSize => self.read_chunk_size(),
-            ReadPhase::Chunk { left } => self.skip(left, |left| ReadPhase::Chunk { left }, ReadPhase::ChunkSize),
+            ReadPhase::Chunk { left } => {
+                self.skip(left, |left| ReadPhase::Chunk { left }, ReadPhase::ChunkSize)
+            }
             ReadPhase::Trailer => self.read_trailer(sights),
             ReadPhase::Frames => self.read_frame(sights),
             ReadPhase::Unreadable => {

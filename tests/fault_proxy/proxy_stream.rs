@@ -10,9 +10,9 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::fault::{Direction, CloseKind, TrafficKind};
-use super::rules::{DirectionRules, PieceAction};
+use super::fault::{CloseKind, Direction, TrafficKind};
 use super::frames::{TrafficReader, kind_of};
+use super::rules::{DirectionRules, PieceAction};
 use super::{ActiveFaults, ProxyShared};
 
 /// What is read at once.
@@ -80,7 +80,12 @@ impl Drop for OpenClientGuard {
 }
 
 /// Carries what `client` and the backend say to one another, until both have ended or a fault ends them.
-pub(super) async fn proxy_connection(number: u64, since: u64, mut client: TcpStream, shared: Arc<ProxyShared>) {
+pub(super) async fn proxy_connection(
+    number: u64,
+    since: u64,
+    mut client: TcpStream,
+    shared: Arc<ProxyShared>,
+) {
     let side = OpenClientGuard::new(&shared);
     let address = *shared.backend.borrow();
     let Ok(mut backend) = TcpStream::connect(address).await else { return };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::fault::{Direction, NetworkFaultKind, CloseKind, ActiveFault, TrafficKind};
+use super::fault::{ActiveFault, CloseKind, Direction, NetworkFaultKind, TrafficKind};
 
 /// One way of one connection, as far as faults care.
 #[derive(Debug)]
@@ -86,7 +86,9 @@ impl DirectionRules {
                         left => bytes = bytes.min(left),
                     }
                 }
-                NetworkFaultKind::Truncate { bytes: limit, close: hangup } if self.direction == Direction::Down => {
+                NetworkFaultKind::Truncate { bytes: limit, close: hangup }
+                    if self.direction == Direction::Down =>
+                {
                     match limit.saturating_sub(self.answer_bytes) {
                         0 => return PieceAction::Close(*hangup),
                         left => bytes = bytes.min(left),
@@ -116,19 +118,26 @@ impl DirectionRules {
 
     /// Notes that `bytes` have passed.
     pub fn record_passed(&mut self, faults: &[ActiveFault], bytes: usize) {
-        let struck = |(id, evil): (u64, &NetworkFaultKind)| matches!(evil, NetworkFaultKind::CutAfter { .. }).then_some(id);
+        let struck = |(id, evil): (u64, &NetworkFaultKind)| {
+            matches!(evil, NetworkFaultKind::CutAfter { .. }).then_some(id)
+        };
         let counting: Vec<u64> = self.matching(faults).filter_map(struck).collect();
         for id in counting {
             *self.passed_bytes.entry(id).or_default() += bytes;
         }
         self.answer_bytes += bytes;
-        self.has_throttled = self.matching(faults).any(|(_, evil)| matches!(evil, NetworkFaultKind::Throttle { .. }));
+        self.has_throttled =
+            self.matching(faults).any(|(_, evil)| matches!(evil, NetworkFaultKind::Throttle { .. }));
     }
 
-    fn matching<'a>(&self, faults: &'a [ActiveFault]) -> impl Iterator<Item = (u64, &'a NetworkFaultKind)> + use<'a> {
+    fn matching<'a>(
+        &self,
+        faults: &'a [ActiveFault],
+    ) -> impl Iterator<Item = (u64, &'a NetworkFaultKind)> + use<'a> {
         let (direction, kind) = (self.direction, self.kind);
-        let strikes =
-            move |fault: &&ActiveFault| fault.fault.directions.includes(direction) && fault.fault.target.includes(kind);
+        let strikes = move |fault: &&ActiveFault| {
+            fault.fault.directions.includes(direction) && fault.fault.target.includes(kind)
+        };
         faults.iter().filter(strikes).map(|fault| (fault.id, &fault.fault.kind))
     }
 }

@@ -8,9 +8,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
 
 use super::FaultProxy;
-use super::fault::{Direction, NetworkFaultKind, NetworkFault, CloseKind, ActiveFault, TrafficKind, FaultTarget, Directions};
-use super::rules::{DirectionRules, PieceAction};
+use super::fault::{
+    ActiveFault, CloseKind, Direction, Directions, FaultTarget, NetworkFault, NetworkFaultKind, TrafficKind,
+};
 use super::frames::{TrafficEvent, TrafficReader};
+use super::rules::{DirectionRules, PieceAction};
 
 /// After this a test has failed.
 const TEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -280,8 +282,13 @@ async fn drop_new_never_reaches_the_backend() {
 
 #[tokio::test]
 async fn fault_target_separates_websocket_and_http() {
-    for (target, struck, spared) in [(FaultTarget::WebSocket, HANDSHAKE, ASK), (FaultTarget::Http, ASK, HANDSHAKE)] {
-        for evil in [NetworkFaultKind::DropNew(CloseKind::Rst), NetworkFaultKind::CutAfter { bytes: 0, close: CloseKind::Rst }] {
+    for (target, struck, spared) in
+        [(FaultTarget::WebSocket, HANDSHAKE, ASK), (FaultTarget::Http, ASK, HANDSHAKE)]
+    {
+        for evil in [
+            NetworkFaultKind::DropNew(CloseKind::Rst),
+            NetworkFaultKind::CutAfter { bytes: 0, close: CloseKind::Rst },
+        ] {
             let stage = ProxyFixture::start().await;
             stage.proxy.begin(NetworkFault { kind: evil, directions: Directions::Up, target }).await;
             let (mut client, mut origin) = stage.connect().await;
@@ -320,7 +327,10 @@ async fn a_backend_that_is_away_is_an_end_for_the_client() {
 // === rules ===
 
 fn active_faults(evils: &[NetworkFaultKind]) -> Vec<ActiveFault> {
-    (1..).zip(evils).map(|(id, evil)| ActiveFault { id, fault: NetworkFault::everywhere(evil.clone()) }).collect()
+    (1..)
+        .zip(evils)
+        .map(|(id, evil)| ActiveFault { id, fault: NetworkFault::everywhere(evil.clone()) })
+        .collect()
 }
 
 #[test]
@@ -340,13 +350,17 @@ fn faults_add_up_and_the_strictest_decides() {
     assert_eq!(lane.next(&faults, 4, 0.5), PieceAction::Close(CloseKind::Fin));
     assert_eq!(lane.next(&faults[3..], 4, 0.5), PieceAction::Pass { bytes: 1, wait: Duration::ZERO });
     assert_eq!(lane.next(&active_faults(&[NetworkFaultKind::Stall]), 4, 0.5), PieceAction::Hold);
-    assert_eq!(lane.next(&active_faults(&[NetworkFaultKind::Stall, NetworkFaultKind::HalfOpen]), 4, 0.5), PieceAction::Drop);
+    assert_eq!(
+        lane.next(&active_faults(&[NetworkFaultKind::Stall, NetworkFaultKind::HalfOpen]), 4, 0.5),
+        PieceAction::Drop
+    );
     assert_eq!(lane.next(&[], 4, 0.5), PieceAction::Drop);
 }
 
 #[test]
 fn a_cut_strikes_each_way_once_and_nothing_that_began_after_it() {
-    let faults = active_faults(&[NetworkFaultKind::Cut(CloseKind::Fin), NetworkFaultKind::Cut(CloseKind::Rst)]);
+    let faults =
+        active_faults(&[NetworkFaultKind::Cut(CloseKind::Fin), NetworkFaultKind::Cut(CloseKind::Rst)]);
     let mut old = DirectionRules::new(Direction::Up, 0);
     assert_eq!(old.cut(&faults[..1]), Some(CloseKind::Fin));
     assert_eq!(old.cut(&faults[..1]), None);

@@ -9,7 +9,7 @@ use mainstay::{Download, Error, Request, RequestId, Response};
 use serde_json::json;
 
 use crate::counting_transport::TAG;
-use crate::schedule::{RequestKind, ScheduledCall, BodyKind, LEDGER, NOTES, ReadMode};
+use crate::schedule::{BodyKind, LEDGER, NOTES, ReadMode, RequestKind, ScheduledCall};
 
 /// In what parts a stream brings a body.
 const PART_BYTES: usize = 7_000;
@@ -33,7 +33,10 @@ impl From<Response> for CallAnswer {
 }
 
 /// Reads an answer as it comes.
-pub(crate) async fn read_download(opened: Result<Download, Error>, reading: ReadMode) -> Result<Option<CallAnswer>, Error> {
+pub(crate) async fn read_download(
+    opened: Result<Download, Error>,
+    reading: ReadMode,
+) -> Result<Option<CallAnswer>, Error> {
     let mut download = opened?;
     let mut body = BytesMut::new();
     while let Some(part) = download.chunk().await? {
@@ -52,7 +55,9 @@ pub(crate) fn request(tag: &str, call: &ScheduledCall) -> Request {
     let builder = match call.kind {
         RequestKind::Get => Request::get(format!("/api/search?q={tag}")),
         RequestKind::Shared => Request::get(format!("/api/search?q={SHARED}")).shared(),
-        RequestKind::Put => with_body(Request::put(format!("/api/agents/{NOTES}/state")), message(), call.body),
+        RequestKind::Put => {
+            with_body(Request::put(format!("/api/agents/{NOTES}/state")), message(), call.body)
+        }
         RequestKind::Post => {
             with_body(Request::post(format!("/api/agents/{LEDGER}/message")), message(), call.body)
         }

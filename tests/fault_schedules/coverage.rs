@@ -79,7 +79,12 @@ impl fmt::Display for Coverage {
             let at = ((after.len() as f64 * share) as usize).min(after.len().saturating_sub(1));
             after.get(at).map_or(0, |(after, _)| after.as_millis())
         };
-        writeln!(f, "{} schedules, {} of them with a last fault at the shutdown", after.len(), self.final_phases)?;
+        writeln!(
+            f,
+            "{} schedules, {} of them with a last fault at the shutdown",
+            after.len(),
+            self.final_phases
+        )?;
         writeln!(
             f,
             "well again after the last fault: half within {} ms, 90% {} ms, 99% {} ms, all {} ms (seed {})",

@@ -26,7 +26,10 @@ use crate::calls::{CallAnswer, read_download, request};
 use crate::counting_transport::{ConcurrencyCount, CountingTransport};
 use crate::fault_proxy::FaultProxy;
 use crate::lived::{CallRecord, RunResult, SendRecord};
-use crate::schedule::{ScheduledCall, FinalPhase, CallerBehaviour, ReadMode, Schedule, ScheduledSend, ScheduledFault, FaultAction};
+use crate::schedule::{
+    CallerBehaviour, FaultAction, FinalPhase, ReadMode, Schedule, ScheduledCall, ScheduledFault,
+    ScheduledSend,
+};
 
 /// What has not come about after this never does.
 const TEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -114,7 +117,8 @@ async fn run_on(schedule: Schedule) -> RunResult {
         Err(_) => lived.complaints.push("it did not shut down".to_owned()),
     }
     join_work(&mut work, "requests and sends after the shutdown", &mut lived).await;
-    let ScheduleRun { mainstay, proxy, backend: bed, .. } = Arc::into_inner(scene).expect("all who shared it have ended");
+    let ScheduleRun { mainstay, proxy, backend: bed, .. } =
+        Arc::into_inner(scene).expect("all who shared it have ended");
     drop(mainstay);
     // What is held up would keep the proxy from looking at who has gone.
     proxy.clear().await;
@@ -139,7 +143,8 @@ async fn start(schedule: &Schedule, proxy: &FaultProxy, count: &Arc<ConcurrencyC
         connect_timeout: config.connection.connect_timeout,
         ..HttpSettings::new(proxy.url())
     });
-    let transport = CountingTransport { transport: transport.expect("the address is valid"), count: Arc::clone(count) };
+    let transport =
+        CountingTransport { transport: transport.expect("the address is valid"), count: Arc::clone(count) };
     let builder = Mainstay::builder().config(config).transport(Arc::new(transport));
     builder.seed(schedule.seed).verbose(true).start().await.expect("the tree comes up, backend or not")
 }
@@ -242,7 +247,9 @@ impl ScheduleRun {
                 self.sleep_until_ms(trouble.ends_ms()).await;
                 self.proxy.set_backend(self.backend.restart().await);
             }
-            FaultAction::Reconnect => self.mainstay.connection().reconnect().await.expect("it is not stopped"),
+            FaultAction::Reconnect => {
+                self.mainstay.connection().reconnect().await.expect("it is not stopped")
+            }
             FaultAction::Disconnect => {
                 self.mainstay.connection().disconnect().await.expect("it is not stopped");
                 self.sleep_until_ms(trouble.ends_ms()).await;
@@ -317,7 +324,11 @@ impl ScheduleRun {
     }
 
     /// Makes a request; what comes of it is nothing where its caller does not read to the end.
-    fn ask(&self, tag: &str, call: &ScheduledCall) -> (RequestId, BoxFuture<'static, Option<Result<CallAnswer, Error>>>) {
+    fn ask(
+        &self,
+        tag: &str,
+        call: &ScheduledCall,
+    ) -> (RequestId, BoxFuture<'static, Option<Result<CallAnswer, Error>>>) {
         let (request, reading) = (request(tag, call), call.reading);
         if reading == ReadMode::Whole {
             let (id, answer) = self.mainstay.submit(request);

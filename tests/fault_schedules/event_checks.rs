@@ -7,7 +7,7 @@ use mainstay::actors::connection::resumption::Gap;
 use serde_json::Value;
 
 use crate::lived::RunResult;
-use crate::schedule::{CHATTER, LEDGER, Schedule, FaultAction};
+use crate::schedule::{CHATTER, FaultAction, LEDGER, Schedule};
 
 /// A backend that keeps so many events loses none in a schedule.
 const ALL_EVENTS: usize = 1024;

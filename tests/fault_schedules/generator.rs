@@ -6,10 +6,10 @@ use std::time::Duration;
 use fastrand::Rng;
 use mainstay::Priority;
 
-use crate::fault_proxy::fault::{NetworkFaultKind, NetworkFault, CloseKind, FaultTarget, Directions};
+use crate::fault_proxy::fault::{CloseKind, Directions, FaultTarget, NetworkFault, NetworkFaultKind};
 use crate::schedule::{
-    AGENTS, RequestKind, CALLS_MS, ScheduledCall, FAULTS_BEGIN_MS, FinalPhase, BodyKind, LEDGER, CallerBehaviour, ReadMode, ScheduledSend, ScheduledFault,
-    FaultAction,
+    AGENTS, BodyKind, CALLS_MS, CallerBehaviour, FAULTS_BEGIN_MS, FaultAction, FinalPhase, LEDGER, ReadMode,
+    RequestKind, ScheduledCall, ScheduledFault, ScheduledSend,
 };
 
 /// A source of chance.
@@ -69,8 +69,14 @@ impl Generator {
             13 => FaultAction::HangAgent(self.pick(&[AGENTS[0], AGENTS[1], LEDGER])),
             14 => self.failing_status(),
             15 => FaultAction::Slow { path: self.path(), ms: self.ms(10, 250), times: self.number(1, 4) },
-            16 => FaultAction::Reset { path: self.pick(&["/api/agents/ledger", "/"]), times: self.number(1, 4) },
-            17 => self.pick(&[FaultAction::DropWebSockets, FaultAction::RefuseWebSockets, FaultAction::SilenceWebSockets]),
+            16 => {
+                FaultAction::Reset { path: self.pick(&["/api/agents/ledger", "/"]), times: self.number(1, 4) }
+            }
+            17 => self.pick(&[
+                FaultAction::DropWebSockets,
+                FaultAction::RefuseWebSockets,
+                FaultAction::SilenceWebSockets,
+            ]),
             18 => FaultAction::RestartBackend,
             _ => self.order(),
         };
@@ -79,7 +85,8 @@ impl Generator {
 
     fn network_fault(&mut self) -> NetworkFault {
         let ways = self.pick(&[Directions::Up, Directions::Down, Directions::Both, Directions::Both]);
-        let target = self.pick(&[FaultTarget::Http, FaultTarget::WebSocket, FaultTarget::All, FaultTarget::All]);
+        let target =
+            self.pick(&[FaultTarget::Http, FaultTarget::WebSocket, FaultTarget::All, FaultTarget::All]);
         NetworkFault { kind: self.fault_kind(), directions: ways, target }
     }
 
@@ -92,7 +99,10 @@ impl Generator {
             4 => NetworkFaultKind::Cut(CloseKind::Fin),
             5 => NetworkFaultKind::Cut(CloseKind::Rst),
             6 => NetworkFaultKind::CutAfter { bytes: self.bytes(500), close: self.close_kind() },
-            7 => NetworkFaultKind::Truncate { bytes: self.pick(&[0, 10, 100, 200, 300, 3000]), close: self.close_kind() },
+            7 => NetworkFaultKind::Truncate {
+                bytes: self.pick(&[0, 10, 100, 200, 300, 3000]),
+                close: self.close_kind(),
+            },
             8 => NetworkFaultKind::Refuse,
             _ => NetworkFaultKind::DropNew(self.close_kind()),
         }

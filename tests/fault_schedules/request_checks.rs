@@ -6,12 +6,12 @@ use mainstay::actors::error::Reason;
 use mainstay::runtime::journal::Record;
 use serde_json::Value;
 
-use crate::run_checks::ensure;
 use crate::calls::{SHARED, echo, key};
 use crate::counting_transport::TAG;
 use crate::fault_proxy::frames::ObservedRequest;
+use crate::run_checks::ensure;
 use crate::run_result::{CallRecord, RunResult};
-use crate::schedule::{RequestKind, ScheduledCall, CallerBehaviour, ReadMode, Schedule};
+use crate::schedule::{CallerBehaviour, ReadMode, RequestKind, Schedule, ScheduledCall};
 
 /// Everything that is wrong with requests.
 pub(crate) fn violations(schedule: &Schedule, lived: &RunResult) -> Vec<String> {
@@ -32,7 +32,12 @@ pub(crate) fn violations(schedule: &Schedule, lived: &RunResult) -> Vec<String> 
             called,
             end: told.get(&called.id.0).and_then(|told| told.ends.first()),
             seen: on_the_wire.collect(),
-            carried_out: lived.backend.messages.iter().filter(|message| message["text"] == *called.tag).count(),
+            carried_out: lived
+                .backend
+                .messages
+                .iter()
+                .filter(|message| message["text"] == *called.tag)
+                .count(),
             retries: called.call.retries.unwrap_or(schedule.settings.retries).into(),
         };
         if let Err(fault) = case.check() {

@@ -94,7 +94,8 @@ fn holds(records: &[Record]) -> Option<String> {
 fn notes(lived: &RunResult) -> Vec<String> {
     let is_right = |note: &&Value| {
         let Some(tag) = note["text"].as_str() else { return note["count"] == 0 };
-        let writer = lived.calls.iter().find(|called| called.tag == tag && called.call.kind == RequestKind::Put);
+        let writer =
+            lived.calls.iter().find(|called| called.tag == tag && called.call.kind == RequestKind::Put);
         writer.is_some()
     };
     let wrong = lived.backend.notes.iter().filter(|note| !is_right(note));

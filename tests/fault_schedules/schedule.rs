@@ -2,8 +2,8 @@
 
 use mainstay::Priority;
 
+use crate::fault_proxy::fault::{CloseKind, NetworkFault, NetworkFaultKind};
 use crate::generator::Generator;
-use crate::fault_proxy::fault::{NetworkFaultKind, NetworkFault, CloseKind};
 use crate::settings::ScheduleSettings;
 
 /// Faults begin within this time.
@@ -188,7 +188,9 @@ impl ScheduledFault {
             FaultAction::Answer { .. } => "failing status",
             FaultAction::Slow { .. } => "slow backend",
             FaultAction::Reset { .. } => "backend resets",
-            FaultAction::DropWebSockets | FaultAction::RefuseWebSockets | FaultAction::SilenceWebSockets => "backend's WebSockets",
+            FaultAction::DropWebSockets | FaultAction::RefuseWebSockets | FaultAction::SilenceWebSockets => {
+                "backend's WebSockets"
+            }
             FaultAction::HangAgent(_) => "agent hangs",
             FaultAction::RestartBackend => "backend restart",
             FaultAction::Reconnect | FaultAction::Disconnect | FaultAction::RestartAgent(_) => "order",

@@ -19,7 +19,10 @@ pub(crate) fn violations(schedule: &Schedule, lived: &RunResult) -> Vec<String> 
     for sent in lived.sends.iter().chain(&lived.probes) {
         let seen = lived.traffic.texts.iter().filter(|text| **text == sent.text).count();
         if let Err(fault) = check_sent(sent, seen) {
-            faults.push(format!("{fault}, and was seen {seen} times: {:?} of {:.100}", sent.outcome, sent.text));
+            faults.push(format!(
+                "{fault}, and was seen {seen} times: {:?} of {:.100}",
+                sent.outcome, sent.text
+            ));
         }
     }
     faults

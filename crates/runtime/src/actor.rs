@@ -5,7 +5,6 @@
 //! - `incarnation`: one life, from its launch to the account that it leaves in the slot
 //! - `panics`: catching them, with what they say and where they happened; `backtrace`: as much of one as helps
 
-pub(crate) mod slot;
 mod backtrace;
 pub(crate) mod behaviour;
 pub(crate) mod context;
@@ -13,6 +12,7 @@ pub(crate) mod failure;
 pub(crate) mod incarnation;
 pub(crate) mod launch;
 pub(crate) mod panics;
+pub(crate) mod slot;
 pub(crate) mod timer;
 pub(crate) mod wake;
 pub(crate) mod worker;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::rng::Rng;
 use crate::journal::Journal;
+use crate::rng::Rng;
 use crate::state::StateStore;
 
 /// What every actor of one runtime shares. Cheap to clone.

@@ -41,8 +41,8 @@ mod record;
 mod redaction;
 mod segment;
 mod shared_log;
-mod timestamp;
 mod subscription;
+mod timestamp;
 mod writer;
 
 use std::borrow::Cow;
@@ -145,7 +145,7 @@ impl Journal {
         backlog: Option<DiskBacklog>,
     ) -> Self {
         let log = Log::new(run, config.memory_lines_max, backlog);
-        let log = Arc::new(SharedLog::new(log, clock, Redaction::of(&config.secrets)));
+        let log = Arc::new(SharedLog::new(log, clock, Redaction::new(&config.secrets)));
         Self(Arc::new(Inner { boot, is_verbose: config.verbose, dir, log }))
     }
 
@@ -198,7 +198,7 @@ impl Journal {
     #[must_use]
     pub fn cursor(&self) -> Cursor {
         let log = self.0.log.log();
-        Cursor::new(log.run(), log.shown())
+        Cursor::new(log.run(), log.visible_seq())
     }
 
     /// Returns the number of this run, from 1.
@@ -245,7 +245,7 @@ impl Journal {
 
     /// Returns when everything recorded so far is on disk, or when the disk refuses it.
     pub async fn flush(&self) {
-        let newest = self.0.log.log().newest();
+        let newest = self.0.log.log().newest_seq();
         self.0.log.wait_until_written(newest).await;
     }
 
@@ -256,7 +256,7 @@ impl Journal {
     /// When the disk refused the last lines to the end. They are lost; subscribers still get those that memory has.
     pub async fn close(&self) -> Result<(), JournalLoss> {
         self.0.log.request_close();
-        self.0.log.ended().await
+        self.0.log.wait_until_closed().await
     }
 }
 

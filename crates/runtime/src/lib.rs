@@ -78,7 +78,6 @@ compile_error!(
 
 mod actor;
 pub mod clock;
-pub mod rng;
 mod env;
 pub mod events;
 pub mod journal;
@@ -86,6 +85,7 @@ mod messaging;
 mod path;
 pub mod policy;
 pub mod replay;
+pub mod rng;
 mod runtime;
 pub mod state;
 mod supervisor;
@@ -93,6 +93,7 @@ mod tree;
 
 pub use actor::context::{Context, FinalizeContext, TaskHandle};
 pub use actor::failure::{Declined, Failure};
+pub use actor::slot::identity::{ActorInfo, ActorKind, ActorStatus};
 pub use actor::timer::Timer;
 pub use actor::worker::Worker;
 pub use messaging::address::{Address, SendError};
@@ -101,7 +102,6 @@ pub use messaging::mailbox::SendErrorKind;
 pub use messaging::message::Message;
 pub use messaging::reply::{Promise, Reply};
 pub use path::{ActorPath, InvalidName};
-pub use runtime::{RuntimeExit, Runtime, RuntimeBuilder, RuntimeStartError};
-pub use actor::slot::identity::{ActorKind, ActorStatus, ActorInfo};
+pub use runtime::{Runtime, RuntimeBuilder, RuntimeExit, RuntimeStartError};
 pub use supervisor::{AdminError, Child, ChildCounts, SpecError, SupervisorHandle, SupervisorSpec};
 pub use tree::TreeNode;

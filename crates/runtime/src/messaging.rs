@@ -5,7 +5,7 @@
 
 pub(crate) mod address;
 pub(crate) mod call_error;
+pub(crate) mod drop_reason;
 pub(crate) mod mailbox;
 pub(crate) mod message;
 pub(crate) mod reply;
-pub(crate) mod drop_reason;

@@ -10,7 +10,7 @@ mod error;
 mod history;
 mod restart;
 
-pub use decide::{Decision, Exit, ExitCause, DecisionContext, RestartScope, StateSource, decide};
+pub use decide::{Decision, DecisionContext, Exit, ExitCause, RestartScope, StateSource, decide};
 pub use delay::Delay;
 pub use error::PolicyError;
 pub use history::{ChildHistory, SupervisorHistory};

@@ -17,12 +17,12 @@
 
 mod exit_check;
 mod mismatch;
-mod report;
+mod recheck;
 mod replayer;
+mod report;
 #[cfg(test)]
 mod tests;
 mod timeline;
-mod recheck;
 
 use std::path::Path;
 
@@ -33,8 +33,8 @@ pub use report::{Difference, Report};
 use crate::events::{Decided, RuntimeStarted};
 use crate::journal::{Cursor, Entry, Event, Record};
 use mismatch::Mismatch;
-use replayer::Replayer;
 use recheck::{ParseOutcome, RecordedDecision};
+use replayer::Replayer;
 
 /// Checks the decisions among `records`, which come in the order of their numbers.
 ///
@@ -112,17 +112,20 @@ impl Replay {
         let cursor = record.cursor();
         self.report.first.get_or_insert(cursor);
         match self.report.last {
-            Some(last) if cursor.replayer < last.replayer => {
-                let why = "this replayer was over: another one had begun";
-                self.report_mismatches(record, vec![Mismatch::new("replayer", cursor.replayer.into(), last.replayer.into(), why)]);
+            Some(last) if cursor.run < last.run => {
+                let why = "this run was over: another one had begun";
+                self.report_mismatches(
+                    record,
+                    vec![Mismatch::new("run", cursor.run.into(), last.run.into(), why)],
+                );
             }
-            Some(last) if cursor.replayer == last.replayer && cursor.seq <= last.seq => {
+            Some(last) if cursor.run == last.run && cursor.seq <= last.seq => {
                 self.replayer.clear_timelines();
-                let why = "numbers rise and never repeat within a replayer";
+                let why = "numbers rise and never repeat within a run";
                 let expected = last.seq.saturating_add(1).into();
                 self.report_mismatches(record, vec![Mismatch::new("seq", cursor.seq.into(), expected, why)]);
             }
-            Some(last) if cursor.replayer > last.replayer && cursor.seq == 1 => {}
+            Some(last) if cursor.run > last.run && cursor.seq == 1 => {}
             Some(last) => self.missing(last, cursor),
             None => {}
         }
@@ -133,13 +136,13 @@ impl Replay {
     /// Counts the numbers that are missing between two places, where a damaged line accounts for one. Of an earlier run, it
     /// is not known how many there were.
     fn missing(&mut self, after: Cursor, before: Cursor) {
-        let first = if after.replayer == before.replayer { after.seq } else { 0 };
+        let first = if after.run == before.run { after.seq } else { 0 };
         let gone = before.seq.saturating_sub(first.saturating_add(1));
         let lost = gone.saturating_sub(self.damaged_since_event);
         self.report.missing = self.report.missing.saturating_add(lost);
         self.report.last = Some(Cursor { seq: before.seq.saturating_sub(1), ..before });
         self.damaged_since_event = 0;
-        if gone > 0 || after.replayer != before.replayer {
+        if gone > 0 || after.run != before.run {
             self.replayer.clear_timelines();
         }
     }
@@ -149,7 +152,7 @@ impl Replay {
         self.report.damaged += 1;
         self.damaged_since_event += 1;
         self.report.add(Difference {
-            add_event: self
+            event: self
                 .report
                 .last
                 .map(|last| Cursor { seq: last.seq.saturating_add(self.damaged_since_event), ..last }),
@@ -166,7 +169,7 @@ impl Replay {
 
     /// A runtime begins with another run, or with a second `runtime_started` in the same one.
     fn check_run(&mut self, record: &Record) {
-        let is_same = self.replayer.check_seq() == Some(record.replayer);
+        let is_same = self.replayer.number() == Some(record.run);
         let begins = record.kind == RuntimeStarted::KIND;
         if is_same && !(begins && self.replayer.has_started) {
             self.replayer.has_started |= begins;

@@ -8,20 +8,20 @@ use tokio::sync::watch;
 
 use crate::actor::launch::SpawnArgs;
 use crate::actor::panics;
+use crate::actor::slot::Slot;
+use crate::actor::slot::any_slot::AnySlot;
+use crate::actor::slot::exit_record::ExitRecord;
+use crate::actor::slot::identity::ActorStatus;
 use crate::actor::wake::Wake;
 use crate::clock::SystemClock;
-use crate::rng::Rng;
 use crate::env::Env;
 use crate::events::{ActorStarted, RuntimeStarted, RuntimeStopped, RuntimeStopping};
 use crate::journal::{Journal, JournalConfig};
 use crate::path::ActorPath;
 use crate::policy::{ExitCause, Shutdown};
-use crate::actor::slot::Slot;
-use crate::actor::slot::any_slot::AnySlot;
-use crate::actor::slot::exit_record::ExitRecord;
-use crate::actor::slot::identity::ActorStatus;
+use crate::rng::Rng;
 use crate::state::{StateDegraded, StateStore};
-use crate::supervisor::{SpecError, Supervisor, SupervisorHandle, SupervisorSpec, exits, place_at, finalize};
+use crate::supervisor::{SpecError, Supervisor, SupervisorHandle, SupervisorSpec, exits, finalize, place_at};
 use crate::tree::TreeNode;
 
 /// Why a tree did not come up.

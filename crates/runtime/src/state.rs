@@ -18,11 +18,11 @@
 
 #[cfg(feature = "redb")]
 mod disk;
-mod pending_snapshot;
 mod durable;
 mod event;
-mod snapshotter;
 mod memory;
+mod pending_snapshot;
+mod snapshotter;
 
 use std::fmt;
 use std::pin::Pin;
@@ -32,10 +32,10 @@ use thiserror::Error;
 
 #[cfg(feature = "redb")]
 pub use disk::{RedbConfig, RedbStore, StoreError};
-pub use pending_snapshot::PendingSnapshot;
 pub use durable::Durable;
 pub use event::{StateDegraded, StateLoaded, StateMigrated, StateRefused};
 pub use memory::MemoryStore;
+pub use pending_snapshot::PendingSnapshot;
 
 pub(crate) use durable::Codec;
 pub(crate) use snapshotter::Snapshotter;

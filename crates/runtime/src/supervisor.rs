@@ -8,18 +8,18 @@
 //! It never sleeps and never awaits a child in a handler: a delay is a due time and one timer, a stop is a request
 //! and a deadline, and whoever waits for an outcome is answered when it is there.
 
-mod admin_error;
 mod add_child;
+mod admin_error;
+mod child_list;
+mod children;
 mod command;
 mod counts;
 pub(crate) mod exits;
-mod handle;
-mod child_list;
 pub(crate) mod finalize;
+mod handle;
 mod machine;
 mod spec;
 mod spec_error;
-mod children;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,11 +38,14 @@ pub use spec_error::SpecError;
 pub(crate) use child_list::ChildList;
 pub(crate) use machine::ActorProgress;
 
-use crate::actor::behaviour::{Behaviour, ActorFlow};
+use crate::actor::behaviour::{ActorFlow, Behaviour};
 use crate::actor::context::Context;
 use crate::actor::failure::{Failure, ShutdownExit};
-use crate::actor::launch::{SpawnArgs, OnReady};
+use crate::actor::launch::{OnReady, SpawnArgs};
 use crate::actor::panics;
+use crate::actor::slot::any_slot::AnySlot;
+use crate::actor::slot::exit_record::ExitRecord;
+use crate::actor::slot::identity::{ActorKind, ActorStatus};
 use crate::events::{ActorStarted, AutoShutDown, Escalated};
 use crate::journal::millis;
 use crate::messaging::call_error::CallError;
@@ -50,12 +53,9 @@ use crate::messaging::mailbox::TaskResult;
 use crate::messaging::reply::Reply;
 use crate::path::ActorPath;
 use crate::policy::{AbandonedPolicy, Exit, ExitCause, SupervisorPolicy};
-use crate::actor::slot::any_slot::AnySlot;
-use crate::actor::slot::exit_record::ExitRecord;
-use crate::actor::slot::identity::{ActorKind, ActorStatus};
-use command::{AdminResult, SupervisorMessage, AdminCommand};
-use machine::{SupervisorAction, ShutdownReason, ChildId, KillReason};
 use children::Children;
+use command::{AdminCommand, AdminResult, SupervisorMessage};
+use machine::{ChildId, KillReason, ShutdownReason, SupervisorAction};
 
 /// What every incarnation of a supervisor is made from.
 pub(crate) struct Supervisor {
@@ -100,15 +100,24 @@ impl Behaviour for Supervisor {
         Ok(ward)
     }
 
-    async fn handle(&self, ctx: &mut Ctx, command: SupervisorMessage, ward: &mut Children) -> Result<ActorFlow, Failure> {
+    async fn handle(
+        &self,
+        ctx: &mut Ctx,
+        command: SupervisorMessage,
+        ward: &mut Children,
+    ) -> Result<ActorFlow, Failure> {
         let actions = match command {
             SupervisorMessage::Add { slot, reply } => self.add(ctx, ward, slot, reply),
-            SupervisorMessage::Admin { name, command: order, reply } => ward.run_admin_command(ctx, &name, order, reply),
+            SupervisorMessage::Admin { name, command: order, reply } => {
+                ward.run_admin_command(ctx, &name, order, reply)
+            }
             SupervisorMessage::ChildReady { key, generation } if ward.generation(key) == Some(generation) => {
                 ward.ready(ctx, key)
             }
             SupervisorMessage::ChildReady { .. } => Vec::new(),
-            SupervisorMessage::TasksEnded { key, generation, abandoned } if ward.generation(key) == Some(generation) => {
+            SupervisorMessage::TasksEnded { key, generation, abandoned }
+                if ward.generation(key) == Some(generation) =>
+            {
                 self.finish_exit(ctx, ward, key, abandoned)
             }
             SupervisorMessage::TasksEnded { .. } => Vec::new(),
@@ -198,7 +207,13 @@ impl Supervisor {
         }
     }
 
-    fn add(&self, ctx: &Ctx, ward: &mut Children, slot: Arc<dyn AnySlot>, reply: Reply<AdminResult>) -> Vec<SupervisorAction> {
+    fn add(
+        &self,
+        ctx: &Ctx,
+        ward: &mut Children,
+        slot: Arc<dyn AnySlot>,
+        reply: Reply<AdminResult>,
+    ) -> Vec<SupervisorAction> {
         match self.try_add(ctx, ward, &slot) {
             Ok((key, actions)) => {
                 ward.add_waiter(key, AdminCommand::Add, reply);
@@ -262,7 +277,13 @@ impl Supervisor {
     }
 
     /// Nothing of the incarnation is left: its exit is told and decided upon.
-    fn finish_exit(&self, ctx: &Ctx, ward: &mut Children, key: ChildId, abandoned: bool) -> Vec<SupervisorAction> {
+    fn finish_exit(
+        &self,
+        ctx: &Ctx,
+        ward: &mut Children,
+        key: ChildId,
+        abandoned: bool,
+    ) -> Vec<SupervisorAction> {
         let Some(charge) = ward.entries.get_mut(&key) else { return Vec::new() };
         // One that was cut off has been told of.
         let unexplained = || ward.machine.is_live(key).then(ExitRecord::unreported);
@@ -295,19 +316,28 @@ impl Supervisor {
 
     // === obeying ===
 
-    async fn execute(&self, ctx: &mut Ctx, ward: &mut Children, actions: Vec<SupervisorAction>) -> Result<ActorFlow, Failure> {
+    async fn execute(
+        &self,
+        ctx: &mut Ctx,
+        ward: &mut Children,
+        actions: Vec<SupervisorAction>,
+    ) -> Result<ActorFlow, Failure> {
         let mut actions = VecDeque::from(actions);
         while let Some(action) = actions.pop_front() {
             match action {
                 SupervisorAction::Launch { key } => self.launch(ctx, ward, key).await?,
                 SupervisorAction::DiscardCheckpoint { key } => ward.discard_checkpoint(ctx, key),
                 SupervisorAction::RequestStop { key } => ward.request_stop(ctx, key),
-                SupervisorAction::Kill { key, reason: KillReason::Requested } => ward.kill(key, ExitCause::Killed),
+                SupervisorAction::Kill { key, reason: KillReason::Requested } => {
+                    ward.kill(key, ExitCause::Killed)
+                }
                 SupervisorAction::Kill { key, reason: KillReason::Stuck } => ward.kill(key, ExitCause::Stuck),
                 SupervisorAction::Inspect { key } => actions.extend(ward.inspect(ctx, key)),
                 SupervisorAction::Abandon { key } => actions.extend(self.abandon(ctx, ward, key)),
                 SupervisorAction::Record { key, record: decided } => ward.record_decision(ctx, key, *decided),
-                SupervisorAction::ResolveWaiters { key, outcome: rest } => ward.resolve_waiters(ctx, key, rest),
+                SupervisorAction::ResolveWaiters { key, outcome: rest } => {
+                    ward.resolve_waiters(ctx, key, rest)
+                }
                 SupervisorAction::Deregister { key } => self.deregister(ward, key),
                 SupervisorAction::Ready => ctx.mark_ready(),
                 SupervisorAction::Exit(ShutdownReason::Requested) => return Ok(ActorFlow::Stop),

@@ -9,7 +9,7 @@ use mainstay_runtime::{
     Address, CallError, Child, Context, Failure, Message, Reply, Runtime, SupervisorSpec, Worker,
 };
 
-use crate::probe::{Story, quick};
+use crate::probe::{JournalFollower, immediate_policy};
 
 /// Panics when it is dropped.
 struct PanicsOnDrop;
@@ -147,10 +147,10 @@ async fn start_tree(victim: FaultyWorker) -> (Runtime, Address<FaultyMessage>) {
 /// The next exit, once what waited behind has been handled by the successor.
 async fn exit_after(act: FaultyMessage) -> Record {
     let (runtime, victim) = start_tree(FaultyWorker::default()).await;
-    let mut story = Story::of(&runtime);
+    let mut story = JournalFollower::from_now(&runtime);
     victim.cast(act).await.unwrap();
     assert_eq!(victim.call(FaultyMessage::Ping).await, Ok(()), "the mailbox was lost");
-    let exited = story.until("actor_exited").await.pop().unwrap();
+    let exited = story.read_until("actor_exited").await.pop().unwrap();
     assert_eq!(exited.actor, "root/victim");
     assert_eq!(runtime.shutdown().await.cause, ExitCause::Normal);
     exited
@@ -170,10 +170,10 @@ async fn message_panic_in_label_or_clone_is_a_dead_letter() {
         (FaultyMessage::PanicInClone as fn(Reply<()>) -> FaultyMessage, "no copy", "Act"),
     ] {
         let (runtime, victim) = start_tree(FaultyWorker::default()).await;
-        let mut story = Story::of(&runtime);
+        let mut story = JournalFollower::from_now(&runtime);
         let answers = tokio::join!(victim.call(make), victim.call(FaultyMessage::Ping));
         assert_eq!(answers, (Err(CallError::Crashed), Ok(())));
-        let told = story.until("dead_letter").await;
+        let told = story.read_until("dead_letter").await;
         assert_eq!(cause_and_message(&told[0]), ("panic", message));
         assert_eq!((&told[1].fields["reason"], &told[1].fields["label"]), (&"crashed".into(), &label.into()));
     }
@@ -182,7 +182,7 @@ async fn message_panic_in_label_or_clone_is_a_dead_letter() {
 #[tokio::test(start_paused = true)]
 async fn message_panic_during_stop_spares_the_supervisor() {
     let (runtime, victim) = start_tree(FaultyWorker::default()).await;
-    let mut story = Story::of(&runtime);
+    let mut story = JournalFollower::from_now(&runtime);
     victim.cast(FaultyMessage::Block).await.unwrap();
     let waiting = async {
         let (reply, nameless) = Reply::channel();
@@ -194,7 +194,7 @@ async fn message_panic_during_stop_spares_the_supervisor() {
     };
     assert_eq!(waiting.await, Err(CallError::Stopped));
     for _ in 0..4 {
-        story.until("dead_letter").await;
+        story.read_until("dead_letter").await;
     }
     runtime.root().start("victim").await.unwrap();
     assert_eq!(victim.call(FaultyMessage::Ping).await, Ok(()));
@@ -204,7 +204,7 @@ async fn message_panic_during_stop_spares_the_supervisor() {
 #[tokio::test(start_paused = true)]
 async fn message_panic_on_expiry_crashes_only_its_actor() {
     let (runtime, victim) = start_tree(FaultyWorker::default()).await;
-    let mut story = Story::of(&runtime);
+    let mut story = JournalFollower::from_now(&runtime);
     let patience = Duration::from_secs(1);
     let (late, restarted) = tokio::join!(
         async {
@@ -217,8 +217,8 @@ async fn message_panic_on_expiry_crashes_only_its_actor() {
         }
     );
     assert_eq!((late, restarted), (Err(CallError::TimedOut), Ok(())));
-    story.until("actor_exited").await;
-    let exited = story.until("actor_exited").await;
+    story.read_until("actor_exited").await;
+    let exited = story.read_until("actor_exited").await;
     assert!(exited.iter().any(|record| record.fields.get("reason") == Some(&"expired".into())));
     assert_eq!(cause_and_message(exited.last().unwrap()), ("panic", "broken"));
     assert_eq!(victim.call(FaultyMessage::Ping).await, Ok(()));
@@ -227,10 +227,10 @@ async fn message_panic_on_expiry_crashes_only_its_actor() {
 #[tokio::test(start_paused = true)]
 async fn snapshot_panic_is_a_crash_on_its_message() {
     let (runtime, victim) = start_tree(FaultyWorker::default()).await;
-    let mut story = Story::of(&runtime);
+    let mut story = JournalFollower::from_now(&runtime);
     let answers = tokio::join!(victim.call(FaultyMessage::PanicInSnapshot), victim.call(FaultyMessage::Ping));
     assert_eq!(answers, (Err(CallError::Crashed), Ok(())));
-    let told = story.until("dead_letter").await;
+    let told = story.read_until("dead_letter").await;
     assert_eq!(cause_and_message(&told[0]), ("panic", "smudged"));
 }
 
@@ -242,7 +242,7 @@ async fn state_drop_panic_is_recorded_without_hiding_the_cause() {
         (FaultyMessage::Block, ("killed", "broken")),
     ] {
         let (runtime, victim) = start_tree(FaultyWorker::default()).await;
-        let mut story = Story::of(&runtime);
+        let mut story = JournalFollower::from_now(&runtime);
         let is_blocked = matches!(last, FaultyMessage::Block);
         victim.cast(FaultyMessage::HoldPanicsOnDrop).await.unwrap();
         victim.cast(last).await.unwrap();
@@ -251,7 +251,7 @@ async fn state_drop_panic_is_recorded_without_hiding_the_cause() {
             runtime.root().restart("victim").await.unwrap();
         }
         assert_eq!(victim.call(FaultyMessage::Ping).await, Ok(()));
-        assert_eq!(cause_and_message(story.until("actor_exited").await.last().unwrap()), expected);
+        assert_eq!(cause_and_message(story.read_until("actor_exited").await.last().unwrap()), expected);
         assert_eq!(runtime.shutdown().await.cause, ExitCause::Normal);
     }
 }
@@ -274,7 +274,7 @@ async fn stop_panic_is_recorded_for_every_stop() {
     for by_itself in [true, false] {
         let (runtime, victim) =
             start_tree(FaultyWorker { panics_in_stop: true, ..FaultyWorker::default() }).await;
-        let mut story = Story::of(&runtime);
+        let mut story = JournalFollower::from_now(&runtime);
         if by_itself {
             victim.cast(FaultyMessage::Stop).await.unwrap();
         } else {
@@ -282,7 +282,7 @@ async fn stop_panic_is_recorded_for_every_stop() {
         }
         assert_eq!(victim.call(FaultyMessage::Ping).await, Ok(()));
         assert_eq!(
-            cause_and_message(story.until("actor_exited").await.last().unwrap()),
+            cause_and_message(story.read_until("actor_exited").await.last().unwrap()),
             ("panic", "stopped badly")
         );
     }
@@ -307,10 +307,10 @@ async fn error_display_panic_is_recorded() {
 #[tokio::test(start_paused = true)]
 async fn task_panic_is_a_crash() {
     let (runtime, victim) = start_tree(FaultyWorker::default()).await;
-    let mut story = Story::of(&runtime);
+    let mut story = JournalFollower::from_now(&runtime);
     victim.cast(FaultyMessage::Task(TaskPanic::AtOnce)).await.unwrap();
     assert_eq!(
-        cause_and_message(story.until("actor_exited").await.last().unwrap()),
+        cause_and_message(story.read_until("actor_exited").await.last().unwrap()),
         ("panic", "on purpose, later")
     );
     assert_eq!(victim.call(FaultyMessage::Ping).await, Ok(()));
@@ -319,11 +319,14 @@ async fn task_panic_is_a_crash() {
 #[tokio::test(start_paused = true)]
 async fn task_panic_on_abort_delays_no_restart() {
     let (runtime, victim) = start_tree(FaultyWorker::default()).await;
-    let mut story = Story::of(&runtime);
+    let mut story = JournalFollower::from_now(&runtime);
     victim.cast(FaultyMessage::Task(TaskPanic::OnAbort)).await.unwrap();
     victim.call(FaultyMessage::Ping).await.unwrap();
     victim.cast(FaultyMessage::Panic).await.unwrap();
     assert_eq!(victim.call(FaultyMessage::Ping).await, Ok(()));
-    assert_eq!(cause_and_message(story.until("actor_exited").await.last().unwrap()), ("panic", "on purpose"));
+    assert_eq!(
+        cause_and_message(story.read_until("actor_exited").await.last().unwrap()),
+        ("panic", "on purpose")
+    );
     assert_eq!(runtime.shutdown().await.cause, ExitCause::Normal);
 }

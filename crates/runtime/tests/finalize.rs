@@ -10,7 +10,7 @@ use mainstay_runtime::{
 };
 use serde::Serialize;
 
-use crate::probe::{Story, patient, quick};
+use crate::probe::{JournalFollower, delayed_policy, immediate_policy};
 
 enum ReplyHolderMessage {
     Hold(Reply<&'static str>),
@@ -73,7 +73,7 @@ async fn start_reply_holder(policy: ChildPolicy) -> (Runtime, Address<ReplyHolde
 
 #[tokio::test(start_paused = true)]
 async fn held_replies_survive_crash_and_restart() {
-    let (runtime, promiser) = start_reply_holder(quick()).await;
+    let (runtime, promiser) = start_reply_holder(immediate_policy()).await;
     let (promised, ()) = tokio::join!(promiser.call(ReplyHolderMessage::Hold), async {
         promiser.cast(ReplyHolderMessage::Panic).await.unwrap();
         runtime.root().restart("promiser").await.unwrap();
@@ -84,18 +84,18 @@ async fn held_replies_survive_crash_and_restart() {
 
 #[tokio::test(start_paused = true)]
 async fn finalize_on_stop_answers_held_replies_and_records() {
-    let (runtime, promiser) = start_reply_holder(quick()).await;
-    let mut story = Story::of(&runtime);
+    let (runtime, promiser) = start_reply_holder(immediate_policy()).await;
+    let mut story = JournalFollower::from_now(&runtime);
     let (promised, stopped) =
         tokio::join!(promiser.call(ReplyHolderMessage::Hold), runtime.root().stop("promiser"));
     assert_eq!((promised, stopped), (Err(CallError::Stopped), Ok(())));
-    let broken = story.until("promise_broken").await.pop().unwrap();
+    let broken = story.read_until("promise_broken").await.pop().unwrap();
     assert_eq!((broken.actor.as_str(), broken.generation), ("root/promiser", 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn finalize_on_failure_answers_held_replies() {
-    let (_runtime, promiser) = start_reply_holder(patient()).await;
+    let (_runtime, promiser) = start_reply_holder(delayed_policy()).await;
     let (promised, ()) = tokio::join!(promiser.call(ReplyHolderMessage::Hold), async {
         for _ in 0..3 {
             promiser.cast(ReplyHolderMessage::Panic).await.unwrap();

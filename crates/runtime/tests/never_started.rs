@@ -16,8 +16,8 @@ struct Family {
 
 /// Addresses of actors that never start, kept from before the start.
 struct Kin {
-    kid: Address<Act>,
-    leaf: Address<Act>,
+    kid: Address<ProbeMessage>,
+    leaf: Address<ProbeMessage>,
     late: SupervisorHandle,
     deep: SupervisorHandle,
 }
@@ -25,23 +25,23 @@ struct Kin {
 impl Family {
     fn of(first: Probe, as_child: ChildPolicy) -> Self {
         let mut deep = SupervisorSpec::new("deep");
-        let leaf = deep.child(Child::new("leaf", Probe::default()).policy(quick())).unwrap();
+        let leaf = deep.child(Child::new("leaf", Probe::default()).policy(immediate_policy())).unwrap();
         let mut late = SupervisorSpec::new("late");
-        let kid = Child::new("kid", Probe::default()).policy(quick()).mailbox_capacity(2);
+        let kid = Child::new("kid", Probe::default()).policy(immediate_policy()).mailbox_capacity(2);
         let kid = late.child(kid).unwrap();
         let deep = late.supervisor(deep).unwrap();
         let mut mid = SupervisorSpec::new("mid").as_child(as_child);
-        mid.child(Child::new("first", first).policy(quick())).unwrap();
+        mid.child(Child::new("first", first).policy(immediate_policy())).unwrap();
         let late = mid.supervisor(late).unwrap();
         Self { mid, kin: Kin { kid, leaf, late, deep } }
     }
 
     fn that_fails() -> Self {
-        Self::of(Probe::that_fails_to_start(), quick())
+        Self::of(Probe::failing_start(), immediate_policy())
     }
 
     fn that_hangs(as_child: ChildPolicy) -> Self {
-        let (first, fuse): (Probe, HangSwitch) = Probe::that_hangs_once_in_its_start();
+        let (first, fuse): (Probe, HangSwitch) = Probe::hanging_start();
         fuse.arm();
         Self::of(first, as_child)
     }
@@ -51,7 +51,7 @@ impl Family {
 struct Early {
     call: tokio::task::JoinHandle<Result<i64, CallError>>,
     /// Waits for room in a mailbox that holds two messages.
-    cast: tokio::task::JoinHandle<Result<(), SendError<Act>>>,
+    cast: tokio::task::JoinHandle<Result<(), SendError<ProbeMessage>>>,
     to_leaf: Promise<i64>,
     order: tokio::task::JoinHandle<Result<(), AdminError>>,
 }
@@ -60,12 +60,12 @@ impl Kin {
     /// Leaves messages in all mailboxes, and a sender at one that is full.
     async fn send_early(&self) -> Early {
         let (kid, other) = (self.kid.clone(), self.kid.clone());
-        let call = tokio::spawn(async move { kid.call(Act::Get).await });
+        let call = tokio::spawn(async move { kid.call(ProbeMessage::Get).await });
         settle().await;
-        self.kid.cast(Act::Add(1)).await.unwrap();
-        let cast = tokio::spawn(async move { other.cast(Act::Add(2)).await });
+        self.kid.cast(ProbeMessage::Add(1)).await.unwrap();
+        let cast = tokio::spawn(async move { other.cast(ProbeMessage::Add(2)).await });
         let (reply, to_leaf) = Reply::channel();
-        self.leaf.try_cast(Act::Get(reply)).unwrap();
+        self.leaf.try_cast(ProbeMessage::Get(reply)).unwrap();
         let deep = self.deep.clone();
         let order = tokio::spawn(async move { deep.stop("leaf").await });
         settle().await;
@@ -81,10 +81,10 @@ impl Kin {
             let unavailable = AdminError::Unavailable(CallError::Stopped);
             assert_eq!(early.order.await.unwrap(), Err(unavailable.clone()));
             for one in [&self.kid, &self.leaf] {
-                assert_eq!(one.call(Act::Get).await, Err(CallError::Stopped));
-                assert_eq!(one.call_within(s(60), Act::Get).await, Err(CallError::Stopped));
-                assert_eq!(one.cast(Act::Add(1)).await.unwrap_err().reason, AgentError::Stopped);
-                assert_eq!(one.try_cast(Act::Add(1)).unwrap_err().reason, AgentError::Stopped);
+                assert_eq!(one.call(ProbeMessage::Get).await, Err(CallError::Stopped));
+                assert_eq!(one.call_within(s(60), ProbeMessage::Get).await, Err(CallError::Stopped));
+                assert_eq!(one.cast(ProbeMessage::Add(1)).await.unwrap_err().reason, AgentError::Stopped);
+                assert_eq!(one.try_cast(ProbeMessage::Add(1)).unwrap_err().reason, AgentError::Stopped);
             }
             for one in [&self.late, &self.deep] {
                 assert_eq!(one.stop("kid").await, Err(unavailable.clone()));
@@ -149,9 +149,9 @@ async fn a_runtime_whose_nested_child_fails_stops_all_below() {
 
 #[tokio::test(start_paused = true)]
 async fn a_runtime_whose_sibling_fails_stops_a_supervisor_that_never_started() {
-    let Family { mid, kin } = Family::of(Probe::default(), quick());
+    let Family { mid, kin } = Family::of(Probe::default(), immediate_policy());
     let mut root = SupervisorSpec::new("root");
-    root.child(Child::new("broken", Probe::that_fails_to_start()).policy(quick())).unwrap();
+    root.child(Child::new("broken", Probe::failing_start()).policy(immediate_policy())).unwrap();
     let handle = root.supervisor(mid).unwrap();
     let early = kin.send_early().await;
     let journal = Journal::in_memory("never", std::sync::Arc::new(SystemClock), JournalConfig::default());
@@ -162,7 +162,7 @@ async fn a_runtime_whose_sibling_fails_stops_a_supervisor_that_never_started() {
 
 #[tokio::test(start_paused = true)]
 async fn a_start_of_a_runtime_that_is_given_up_stops_all_below() {
-    let Family { mid, kin } = Family::that_hangs(quick());
+    let Family { mid, kin } = Family::that_hangs(immediate_policy());
     let early = kin.send_early().await;
     let journal = Journal::in_memory("never", std::sync::Arc::new(SystemClock), JournalConfig::default());
     let starting = Runtime::builder().journal(journal.clone()).start(mid);
@@ -194,12 +194,12 @@ async fn while_it_hangs(as_child: ChildPolicy, act: impl AsyncFnOnce(&Runtime)) 
 
 #[tokio::test(start_paused = true)]
 async fn a_supervisor_that_is_stopped_in_its_start_stops_all_below() {
-    while_it_hangs(quick(), async |runtime| runtime.root().stop("mid").await.unwrap()).await;
+    while_it_hangs(immediate_policy(), async |runtime| runtime.root().stop("mid").await.unwrap()).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_supervisor_that_is_removed_in_its_start_stops_all_below() {
-    while_it_hangs(quick(), async |runtime| runtime.root().remove("mid").await.unwrap()).await;
+    while_it_hangs(immediate_policy(), async |runtime| runtime.root().remove("mid").await.unwrap()).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -210,14 +210,16 @@ async fn a_supervisor_that_is_killed_in_its_start_stops_all_below() {
 
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_of_the_runtime_stops_all_below_a_start_that_hangs() {
-    while_it_hangs(quick(), async |runtime| assert_eq!(runtime.shutdown().await.cause, ExitCause::Normal))
-        .await;
+    while_it_hangs(immediate_policy(), async |runtime| {
+        assert_eq!(runtime.shutdown().await.cause, ExitCause::Normal)
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_child_that_is_stopped_before_its_turn_stops_all_below() {
     let runtime = running().await;
-    let Family { mid, kin } = Family::that_hangs(quick());
+    let Family { mid, kin } = Family::that_hangs(immediate_policy());
     let early = kin.send_early().await;
     let mut outer = SupervisorSpec::new("outer");
     let inner = outer.supervisor(mid).unwrap();
@@ -232,7 +234,7 @@ async fn a_child_that_is_stopped_before_its_turn_stops_all_below() {
 async fn a_runtime_that_is_dropped_stops_all_below_a_start_that_hangs() {
     let runtime = running().await;
     let journal = runtime.journal().clone();
-    let Family { mid, kin } = Family::that_hangs(quick());
+    let Family { mid, kin } = Family::that_hangs(immediate_policy());
     let early = kin.send_early().await;
     let root = runtime.root().clone();
     let adding = tokio::spawn(async move { root.add_supervisor(mid).await.map(drop) });
@@ -247,7 +249,7 @@ async fn a_runtime_that_is_dropped_stops_all_below_a_start_that_hangs() {
 async fn a_supervisor_whose_name_is_taken_stops_all_below() {
     let runtime = running().await;
     runtime.root().add_supervisor(SupervisorSpec::new("mid")).await.unwrap();
-    let Family { mid, kin } = Family::of(Probe::default(), quick());
+    let Family { mid, kin } = Family::of(Probe::default(), immediate_policy());
     let early = kin.send_early().await;
     assert!(matches!(runtime.root().add_supervisor(mid).await, Err(AdminError::AlreadyRunning { .. })));
     kin.check_stopped_and_told(early, runtime.journal(), "root/mid").await;
@@ -267,7 +269,7 @@ async fn a_supervisor_that_its_parent_cannot_have_stops_all_below() {
 async fn a_supervisor_that_a_stopped_parent_is_given_stops_all_below() {
     let runtime = running().await;
     runtime.shutdown().await;
-    let Family { mid, kin } = Family::of(Probe::default(), quick());
+    let Family { mid, kin } = Family::of(Probe::default(), immediate_policy());
     let early = kin.send_early().await;
     assert!(runtime.root().add_supervisor(mid).await.is_err());
     kin.check_stopped(early).await;
@@ -275,11 +277,11 @@ async fn a_supervisor_that_a_stopped_parent_is_given_stops_all_below() {
 
 #[tokio::test(start_paused = true)]
 async fn a_spec_that_is_dropped_or_refused_stops_all_below() {
-    let Family { mid, kin } = Family::of(Probe::default(), quick());
+    let Family { mid, kin } = Family::of(Probe::default(), immediate_policy());
     let early = kin.send_early().await;
     drop(mid);
     kin.check_stopped(early).await;
-    let Family { mid, kin } = Family::of(Probe::default(), quick());
+    let Family { mid, kin } = Family::of(Probe::default(), immediate_policy());
     let early = kin.send_early().await;
     let mut dynamic = SupervisorSpec::dynamic("pool");
     dynamic.supervisor(mid).unwrap();
@@ -290,7 +292,7 @@ async fn a_spec_that_is_dropped_or_refused_stops_all_below() {
 /// The children of a supervisor that fails to come back keep their messages until it is given up.
 #[tokio::test(start_paused = true)]
 async fn a_restart_that_fails_stops_all_below_when_it_is_given_up() {
-    let (first, fuse) = Probe::that_hangs_once_in_its_start();
+    let (first, fuse) = Probe::hanging_start();
     let as_child = ChildPolicy { delay: Delay::Fixed { delay: s(5) }, ..quick() };
     let Family { mid, kin } = Family::of(first, as_child);
     let mut root = SupervisorSpec::new("root");
@@ -298,19 +300,19 @@ async fn a_restart_that_fails_stops_all_below_when_it_is_given_up() {
         Policy { intensity: Some(Budget { restarts_max: 0, window: s(10) }), ..SupervisorPolicy::default() };
     root.supervisor(mid.policy(strict)).unwrap();
     let runtime = Runtime::builder().seed(1).start(root).await.unwrap();
-    assert_eq!(kin.kid.call(Act::Get).await, Ok(0));
-    kin.kid.cast(Act::Add(3)).await.unwrap();
+    assert_eq!(kin.kid.call(ProbeMessage::Get).await, Ok(0));
+    kin.kid.cast(ProbeMessage::Add(3)).await.unwrap();
     runtime.root().stop("mid").await.unwrap();
-    assert_eq!(kin.kid.call(Act::Get).await, Err(CallError::Stopped));
+    assert_eq!(kin.kid.call(ProbeMessage::Get).await, Err(CallError::Stopped));
     fuse.arm();
     let root = runtime.root().clone();
     let starting = tokio::spawn(async move { root.start("mid").await });
     settle().await;
-    assert_eq!(kin.kid.call(Act::Get).await, Err(CallError::Stopped), "it is not its turn");
+    assert_eq!(kin.kid.call(ProbeMessage::Get).await, Err(CallError::Stopped), "it is not its turn");
     runtime.root().stop("mid").await.unwrap();
     assert!(starting.await.unwrap().is_err());
-    assert_eq!(kin.leaf.call(Act::Get).await, Err(CallError::Stopped));
+    assert_eq!(kin.leaf.call(ProbeMessage::Get).await, Err(CallError::Stopped));
     runtime.root().start("mid").await.unwrap();
-    assert_eq!(kin.kid.call(Act::Get).await, Ok(3), "its state was lost");
-    assert_eq!(kin.leaf.call(Act::Get).await, Ok(0));
+    assert_eq!(kin.kid.call(ProbeMessage::Get).await, Ok(3), "its state was lost");
+    assert_eq!(kin.leaf.call(ProbeMessage::Get).await, Ok(0));
 }

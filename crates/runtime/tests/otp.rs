@@ -10,21 +10,21 @@
 mod administration;
 #[path = "otp/delayed_restart.rs"]
 mod delayed_restart;
+#[path = "otp/doc_table.rs"]
+mod doc_table;
 #[path = "otp/intensity.rs"]
 mod intensity;
 #[path = "otp/introspection.rs"]
 mod introspection;
-#[path = "otp/list.rs"]
-mod doc_table;
 #[path = "otp/restart_types.rs"]
 mod restart_types;
 #[path = "otp/significant_children.rs"]
 mod significant_children;
-#[path = "otp/stage.rs"]
-mod test_tree;
 #[path = "otp/start.rs"]
 mod start;
 #[path = "otp/stop.rs"]
 mod stop;
 #[path = "otp/strategies.rs"]
 mod strategies;
+#[path = "otp/test_tree.rs"]
+mod test_tree;

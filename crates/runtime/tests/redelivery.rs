@@ -12,7 +12,7 @@ use mainstay_runtime::{
 };
 use tokio::sync::Semaphore;
 
-use crate::probe::{Story, pass, patient, quick};
+use crate::probe::{JournalFollower, advance, delayed_policy, immediate_policy};
 
 const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -180,16 +180,16 @@ fn dead_letter(reason: &str, label: &str) -> (String, String, Option<u64>) {
 
 /// Everything that the journal has told by the end of the runtime.
 async fn all_records(runtime: &Runtime) -> Vec<Record> {
-    let mut story = Story::from_the_start(runtime);
+    let mut story = JournalFollower::from_start(runtime);
     runtime.shutdown().await;
-    story.until("runtime_stopped").await
+    story.read_until("runtime_stopped").await
 }
 
 #[tokio::test(start_paused = true)]
 async fn redelivery_after_crash_is_invisible_to_the_caller() {
     for mishap in [Panic, Error] {
         let clerk = FlakyWorker::new([mishap]);
-        let (runtime, address) = start_tree(&clerk, quick()).await;
+        let (runtime, address) = start_tree(&clerk, immediate_policy()).await;
         assert_eq!(address.call(|reply| WorkRequest::Redeliverable(7, reply)).await, Ok(7));
         assert_eq!(done(&address).await, [7]);
         assert_eq!(dead_letters(&all_records(&runtime).await), []);
@@ -199,10 +199,10 @@ async fn redelivery_after_crash_is_invisible_to_the_caller() {
 #[tokio::test(start_paused = true)]
 async fn redelivery_is_recorded_with_label_and_crashes() {
     let clerk = FlakyWorker::new([Panic]);
-    let (runtime, address) = start_tree(&clerk, patient()).await;
-    let mut story = Story::of(&runtime);
+    let (runtime, address) = start_tree(&clerk, delayed_policy()).await;
+    let mut story = JournalFollower::from_now(&runtime);
     assert_eq!(address.call(|reply| WorkRequest::ThreeAttempts(7, reply)).await, Ok(7));
-    let told = story.until("redelivered").await;
+    let told = story.read_until("redelivered").await;
     let kinds: Vec<&str> = told.iter().map(|record| record.kind.as_str()).collect();
     assert_eq!(
         kinds,
@@ -220,7 +220,7 @@ async fn redelivery_is_recorded_with_label_and_crashes() {
 #[tokio::test(start_paused = true)]
 async fn redelivery_comes_first_and_keeps_order() {
     let clerk = FlakyWorker::new([Panic]);
-    let (_runtime, address) = start_tree(&clerk, quick()).await;
+    let (_runtime, address) = start_tree(&clerk, immediate_policy()).await;
     let answers = tokio::join!(
         address.call(|reply| WorkRequest::Redeliverable(1, reply)),
         address.call(|reply| WorkRequest::Once(2, reply)),
@@ -234,7 +234,7 @@ async fn redelivery_comes_first_and_keeps_order() {
 async fn redelivery_fits_into_a_full_mailbox() {
     let clerk = FlakyWorker::new([Hang]);
     let mut root = SupervisorSpec::new("root");
-    let child = Child::new("clerk", clerk.clone()).mailbox_capacity(1).policy(quick());
+    let child = Child::new("clerk", clerk.clone()).mailbox_capacity(1).policy(immediate_policy());
     let address = root.child(child).unwrap();
     let runtime = Runtime::builder().start(root).await.unwrap();
     let filling = async {
@@ -256,7 +256,7 @@ async fn redelivery_fits_into_a_full_mailbox() {
 #[tokio::test(start_paused = true)]
 async fn redelivery_past_limit_is_poison() {
     let clerk = FlakyWorker::new([Panic, Error]);
-    let (runtime, address) = start_tree(&clerk, quick()).await;
+    let (runtime, address) = start_tree(&clerk, immediate_policy()).await;
     let answers = tokio::join!(
         address.call(|reply| WorkRequest::Redeliverable(1, reply)),
         address.call(|reply| WorkRequest::Redeliverable(2, reply))
@@ -280,7 +280,7 @@ async fn poison_limit_is_set_by_the_message_type() {
 async fn message_without_redelivery_is_handled_once() {
     for mishap in [Panic, Error] {
         let clerk = FlakyWorker::new([mishap]);
-        let (runtime, address) = start_tree(&clerk, quick()).await;
+        let (runtime, address) = start_tree(&clerk, immediate_policy()).await;
         assert_eq!(address.call(|reply| WorkRequest::Once(1, reply)).await, Err(CallError::Crashed));
         assert_eq!(done(&address).await, [0; 0]);
         assert_eq!(dead_letters(&all_records(&runtime).await), [dead_letter("crashed", "Once")]);
@@ -290,7 +290,7 @@ async fn message_without_redelivery_is_handled_once() {
 #[tokio::test(start_paused = true)]
 async fn reply_before_crash_counts_over_redelivery() {
     let clerk = FlakyWorker::new([AnswerThenPanic]);
-    let (_runtime, address) = start_tree(&clerk, quick()).await;
+    let (_runtime, address) = start_tree(&clerk, immediate_policy()).await;
     assert_eq!(address.call(|reply| WorkRequest::Redeliverable(1, reply)).await, Ok(101));
     assert_eq!(done(&address).await, [1]);
 }
@@ -298,7 +298,7 @@ async fn reply_before_crash_counts_over_redelivery() {
 #[tokio::test(start_paused = true)]
 async fn restart_kill_is_no_crash_of_the_message() {
     let clerk = FlakyWorker::new([Hang, Hang, Hang]);
-    let (runtime, address) = start_tree(&clerk, quick()).await;
+    let (runtime, address) = start_tree(&clerk, immediate_policy()).await;
     let restarting = async {
         for _ in 0..3 {
             clerk.wait_hanging().await;
@@ -318,7 +318,7 @@ async fn restart_kill_is_no_crash_of_the_message() {
 #[tokio::test(start_paused = true)]
 async fn restart_kill_answers_stopped_without_redelivery() {
     let clerk = FlakyWorker::new([Hang]);
-    let (runtime, address) = start_tree(&clerk, quick()).await;
+    let (runtime, address) = start_tree(&clerk, immediate_policy()).await;
     let restarting = async {
         clerk.wait_hanging().await;
         runtime.root().restart("clerk").await.unwrap();
@@ -332,7 +332,7 @@ async fn restart_kill_answers_stopped_without_redelivery() {
 async fn stop_before_redelivery_makes_a_dead_letter() {
     for removes in [false, true] {
         let clerk = FlakyWorker::new([Hang]);
-        let (runtime, address) = start_tree(&clerk, quick()).await;
+        let (runtime, address) = start_tree(&clerk, immediate_policy()).await;
         let stopping = async {
             clerk.wait_hanging().await;
             if removes {
@@ -359,7 +359,7 @@ async fn failed_actor_makes_its_redelivery_a_dead_letter() {
 #[tokio::test(start_paused = true)]
 async fn redelivery_keeps_the_deadline() {
     let clerk = FlakyWorker::new([Panic]);
-    let (runtime, address) = start_tree(&clerk, patient()).await;
+    let (runtime, address) = start_tree(&clerk, delayed_policy()).await;
     let answer = address.call_within(s(2), |reply| WorkRequest::Redeliverable(1, reply)).await;
     assert_eq!(answer, Err(CallError::TimedOut));
     assert_eq!(done(&address).await, [0; 0]);
@@ -399,7 +399,7 @@ async fn redelivery_answers_every_caller_on_many_threads() {
 /// A pool whose clerk takes longer to stop than the pool is given.
 async fn pool_of(clerk: &FlakyWorker) -> (Runtime, Address<WorkRequest>) {
     let mut root = SupervisorSpec::new("root");
-    let mut pool = SupervisorSpec::new("pool").as_child(quick());
+    let mut pool = SupervisorSpec::new("pool").as_child(immediate_policy());
     let stubborn = ChildPolicy { shutdown: Shutdown::Graceful(s(60)), delay: Delay::NONE, ..quick() };
     let address = pool.child(Child::new("clerk", clerk.clone()).policy(stubborn)).unwrap();
     root.supervisor(pool).unwrap();
@@ -446,7 +446,7 @@ async fn supervisor_kill_redelivers_after_its_restart() {
 #[tokio::test(start_paused = true)]
 async fn root_kill_records_in_flight_before_runtime_stopped() {
     let clerk = FlakyWorker::new([Hang]);
-    let mut root = SupervisorSpec::new("root").as_child(quick());
+    let mut root = SupervisorSpec::new("root").as_child(immediate_policy());
     let stubborn = ChildPolicy { shutdown: Shutdown::Graceful(s(60)), ..quick() };
     let address = root.child(Child::new("clerk", clerk.clone()).policy(stubborn)).unwrap();
     let runtime = Runtime::builder().start(root).await.unwrap();
@@ -462,8 +462,8 @@ async fn root_kill_records_in_flight_before_runtime_stopped() {
 #[tokio::test(start_paused = true)]
 async fn runtime_drop_records_messages_in_flight() {
     let clerk = FlakyWorker::new([Hang]);
-    let (runtime, address) = start_tree(&clerk, quick()).await;
-    let mut story = Story::of(&runtime);
+    let (runtime, address) = start_tree(&clerk, immediate_policy()).await;
+    let mut story = JournalFollower::from_now(&runtime);
     let dropping = async {
         clerk.wait_hanging().await;
         drop(runtime);
@@ -474,8 +474,8 @@ async fn runtime_drop_records_messages_in_flight() {
     );
     let answers = tokio::join!(calls.0, calls.1, dropping);
     assert_eq!((answers.0, answers.1), (Err(CallError::Stopped), Err(CallError::Stopped)));
-    let mut told = story.until("dead_letter").await;
-    told.extend(story.until("dead_letter").await);
+    let mut told = story.read_until("dead_letter").await;
+    told.extend(story.read_until("dead_letter").await);
     assert_eq!(dead_letters(&told), [dead_letter("stopped", "Once"), dead_letter("stopped", "Do")]);
 }
 
@@ -494,7 +494,7 @@ async fn tree_never_started_answers_callers_when_dropped() {
 #[tokio::test(start_paused = true)]
 async fn reply_in_task_tells_stop_from_abort() {
     let clerk = FlakyWorker::new([]);
-    let (runtime, address) = start_tree(&clerk, quick()).await;
+    let (runtime, address) = start_tree(&clerk, immediate_policy()).await;
     let ending = async { address.cast(WorkRequest::AbortTask).await.unwrap() };
     assert_eq!(tokio::join!(address.call(WorkRequest::AnswerFromTask), ending).0, Err(CallError::Unanswered));
     let stopping = async {
@@ -507,7 +507,7 @@ async fn reply_in_task_tells_stop_from_abort() {
 
 #[tokio::test(start_paused = true)]
 async fn call_within_beyond_clock_range_waits_without_limit() {
-    let (_runtime, address) = start_tree(&FlakyWorker::new([]), quick()).await;
+    let (_runtime, address) = start_tree(&FlakyWorker::new([]), immediate_policy()).await;
     assert_eq!(address.call_within(Duration::MAX, |reply| WorkRequest::Redeliverable(1, reply)).await, Ok(1));
     assert_eq!(address.call(WorkRequest::Ignore).await, Err(CallError::Unanswered));
 }
@@ -515,9 +515,9 @@ async fn call_within_beyond_clock_range_waits_without_limit() {
 #[tokio::test(start_paused = true)]
 async fn redelivery_after_delay_comes_first() {
     let clerk = FlakyWorker::new([Panic]);
-    let (_runtime, address) = start_tree(&clerk, patient()).await;
+    let (_runtime, address) = start_tree(&clerk, delayed_policy()).await;
     let late = async {
-        pass(s(1)).await;
+        advance(s(1)).await;
         address.call(|reply| WorkRequest::Redeliverable(2, reply)).await
     };
     assert_eq!(

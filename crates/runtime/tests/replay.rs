@@ -22,7 +22,7 @@ use mainstay_runtime::policy::{
 };
 use mainstay_runtime::replay::{self, Replay};
 use mainstay_runtime::{Address, Child, Runtime, SupervisorHandle, SupervisorSpec};
-use probe::{Probe, ProbeMessage, pass};
+use probe::{Probe, ProbeMessage, advance};
 use tokio::task::JoinSet;
 
 fn ms(millis: u64) -> Duration {
@@ -96,7 +96,7 @@ impl RandomTree {
             self.send_command();
         }
         let pause = self.rng.choice([0, 1, 40, 350, 1500]).unwrap();
-        pass(ms(pause)).await;
+        advance(ms(pause)).await;
     }
 
     /// Somebody orders something, and the tree goes on meanwhile.

@@ -21,7 +21,7 @@ mod kill;
 
 use std::sync::Arc;
 
-use counter::{Count, start, told, total};
+use counter::{DurableCounterMessage, records_of, start, total};
 use mainstay_runtime::ActorPath;
 use mainstay_runtime::state::{RedbConfig, RedbStore, StateStore};
 
@@ -32,8 +32,8 @@ async fn state_survives_the_process_on_disk() {
     for run in 1..=3 {
         let store = Arc::new(RedbStore::open(&file, RedbConfig::default()).unwrap());
         let (runtime, counter) = start::<1>(store.clone()).await;
-        counter.cast(Count::Up).await.unwrap();
-        counter.cast(Count::Panic).await.unwrap();
+        counter.cast(DurableCounterMessage::Up).await.unwrap();
+        counter.cast(DurableCounterMessage::Panic).await.unwrap();
         assert_eq!(total(&counter).await, run);
         runtime.shutdown().await;
         store.close().await;
@@ -48,7 +48,7 @@ async fn damaged_file_is_recorded_and_start_is_fresh() {
     let store = Arc::new(RedbStore::open(&file, RedbConfig::default()).unwrap());
     let (runtime, counter) = start::<1>(store).await;
     assert_eq!(total(&counter).await, 0);
-    let degraded = told(&runtime, "state_degraded").await;
+    let degraded = records_of(&runtime, "state_degraded").await;
     assert_eq!((degraded.len(), degraded[0].actor.as_str()), (1, "state"));
     let reason = degraded[0].fields["reason"].as_str().unwrap();
     assert!(reason.ends_with("state.redb.damaged-1 and an empty one begun"), "{reason}");
@@ -61,11 +61,11 @@ async fn oversized_state_is_recorded_once() {
     let store = Arc::new(RedbStore::open(&dir.path().join("state.redb"), config).unwrap());
     let (runtime, counter) = start::<1>(store.clone()).await;
     for _ in 0..12 {
-        counter.cast(Count::Up).await.unwrap();
+        counter.cast(DurableCounterMessage::Up).await.unwrap();
         assert!(total(&counter).await > 0);
         let _ = store.flush().await;
     }
-    let degraded = told(&runtime, "state_degraded").await;
+    let degraded = records_of(&runtime, "state_degraded").await;
     assert_eq!((degraded.len(), degraded[0].actor.as_str()), (1, "root/counter"));
     let path = ActorPath::root("root").unwrap().child("counter").unwrap();
     store.flush().await.unwrap_err();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mainstay_runtime::policy::ChildPolicy;
 use mainstay_runtime::{CallError, Child, Runtime, SupervisorSpec};
 
-use crate::probe::{Act, Probe, Story, pass, quick, sum, tree_of};
+use crate::probe::{JournalFollower, Probe, ProbeMessage, advance, immediate_policy, start_tree, sum};
 
 const LIMIT: Duration = Duration::from_secs(8);
 
@@ -16,11 +16,11 @@ fn stuck_limit_policy() -> ChildPolicy {
 #[tokio::test(start_paused = true)]
 async fn stuck_handler_is_killed_and_successor_continues() {
     let (probe, gate) = Probe::gated();
-    let (runtime, address) = tree_of(probe, stuck_limit_policy()).await;
-    address.cast(Act::Add(3)).await.unwrap();
-    let mut story = Story::of(&runtime);
+    let (runtime, address) = start_tree(probe, stuck_limit_policy()).await;
+    address.cast(ProbeMessage::Add(3)).await.unwrap();
+    let mut story = JournalFollower::from_now(&runtime);
     let began = runtime.now();
-    let hung = address.call(Act::BlockOver);
+    let hung = address.call(ProbeMessage::BlockCall);
     let after = async {
         gate.entered().await;
         sum(&address).await
@@ -28,27 +28,27 @@ async fn stuck_handler_is_killed_and_successor_continues() {
     assert_eq!(tokio::join!(hung, after), (Err(CallError::Crashed), Ok(3)));
     let took = runtime.now() - began;
     assert!((LIMIT..=LIMIT + LIMIT / 4).contains(&took), "it took {took:?}");
-    let exited = story.until("actor_exited").await.pop().unwrap();
+    let exited = story.read_until("actor_exited").await.pop().unwrap();
     assert_eq!(exited.fields["cause"], "stuck");
     assert_eq!(exited.fields["message"], "it made no progress within its limit");
-    let dead_letter = story.until("dead_letter").await.pop().unwrap();
+    let dead_letter = story.read_until("dead_letter").await.pop().unwrap();
     assert_eq!(
         (&dead_letter.fields["label"], &dead_letter.fields["reason"]),
         (&"Block".into(), &"crashed".into())
     );
-    assert_eq!(story.until("decision").await.pop().unwrap().fields["decision"], "restart");
+    assert_eq!(story.read_until("decision").await.pop().unwrap().fields["decision"], "restart");
 }
 
 #[tokio::test(start_paused = true)]
 async fn busy_actor_with_short_messages_is_not_stuck() {
     let (probe, gate) = Probe::gated();
-    let (runtime, address) = tree_of(probe, stuck_limit_policy()).await;
+    let (runtime, address) = start_tree(probe, stuck_limit_policy()).await;
     for _ in 0..20 {
-        address.cast(Act::Block).await.unwrap();
+        address.cast(ProbeMessage::Block).await.unwrap();
     }
     for _ in 0..20 {
         gate.entered().await;
-        pass(LIMIT - Duration::from_secs(1)).await;
+        advance(LIMIT - Duration::from_secs(1)).await;
         gate.open();
     }
     assert_eq!(sum(&address).await, Ok(0));
@@ -57,33 +57,33 @@ async fn busy_actor_with_short_messages_is_not_stuck() {
 
 #[tokio::test(start_paused = true)]
 async fn an_actor_that_has_nothing_to_do_is_not_stuck() {
-    let (runtime, address) = tree_of(Probe::default(), stuck_limit_policy()).await;
-    address.cast(Act::Add(1)).await.unwrap();
-    pass(LIMIT * 100).await;
+    let (runtime, address) = start_tree(Probe::default(), stuck_limit_policy()).await;
+    address.cast(ProbeMessage::Add(1)).await.unwrap();
+    advance(LIMIT * 100).await;
     assert_eq!(runtime.tree().find("root/probe").unwrap().info.generation, 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_a_limit_a_handler_may_take_for_ever() {
     let (probe, gate) = Probe::gated();
-    let (runtime, address) = tree_of(probe, quick()).await;
-    address.cast(Act::Block).await.unwrap();
+    let (runtime, address) = start_tree(probe, immediate_policy()).await;
+    address.cast(ProbeMessage::Block).await.unwrap();
     gate.entered().await;
-    pass(Duration::from_secs(1_000_000)).await;
+    advance(Duration::from_secs(1_000_000)).await;
     assert_eq!(runtime.tree().find("root/probe").unwrap().info.generation, 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn start_that_hangs_is_killed_as_stuck() {
-    let (probe, fuse) = Probe::that_hangs_once_in_its_start();
+    let (probe, fuse) = Probe::hanging_start();
     let mut root = SupervisorSpec::new("root");
     let address = root.child(Child::new("probe", probe).policy(stuck_limit_policy())).unwrap();
     let runtime = Runtime::builder().start(root).await.unwrap();
     fuse.arm();
-    let mut story = Story::of(&runtime);
-    address.cast(Act::Panic).await.unwrap();
+    let mut story = JournalFollower::from_now(&runtime);
+    address.cast(ProbeMessage::Panic).await.unwrap();
     assert_eq!(sum(&address).await, Ok(0));
-    story.until("actor_exited").await;
-    assert_eq!(story.until("actor_exited").await.pop().unwrap().fields["cause"], "stuck");
+    story.read_until("actor_exited").await;
+    assert_eq!(story.read_until("actor_exited").await.pop().unwrap().fields["cause"], "stuck");
     assert_eq!(runtime.tree().find("root/probe").unwrap().info.generation, 3);
 }

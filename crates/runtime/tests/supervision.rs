@@ -25,7 +25,9 @@ use mainstay_runtime::{
     ActorStatus, Address, AdminError, CallError, Child, Context, Failure, Message, Reply, Runtime,
     RuntimeStartError, SendErrorKind, SupervisorHandle, SupervisorSpec, Worker,
 };
-use probe::{Act, Probe, Story, pass, patient, quick, sum, tree_of};
+use probe::{
+    JournalFollower, Probe, ProbeMessage, advance, delayed_policy, immediate_policy, start_tree, sum,
+};
 
 const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -33,48 +35,48 @@ const fn s(seconds: u64) -> Duration {
 
 #[tokio::test(start_paused = true)]
 async fn panic_keeps_state_and_waiting_messages() {
-    let (runtime, probe) = tree_of(Probe::default(), patient()).await;
-    probe.cast(Act::Add(3)).await.unwrap();
-    probe.cast(Act::Panic).await.unwrap();
-    probe.cast(Act::Add(4)).await.unwrap();
+    let (runtime, probe) = start_tree(Probe::default(), delayed_policy()).await;
+    probe.cast(ProbeMessage::Add(3)).await.unwrap();
+    probe.cast(ProbeMessage::Panic).await.unwrap();
+    probe.cast(ProbeMessage::Add(4)).await.unwrap();
     assert_eq!(sum(&probe).await, Ok(7));
     assert_eq!(runtime.tree().find("root/probe").unwrap().info.generation, 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn crash_answers_its_call_and_held_replies() {
-    let (_runtime, probe) = tree_of(Probe::default(), quick()).await;
-    let held = probe.call(Act::Hold);
-    let crashed = probe.call(Act::PanicOver);
+    let (_runtime, probe) = start_tree(Probe::default(), immediate_policy()).await;
+    let held = probe.call(ProbeMessage::Hold);
+    let crashed = probe.call(ProbeMessage::PanicCall);
     assert_eq!(tokio::join!(held, crashed), (Err(CallError::Crashed), Err(CallError::Crashed)));
     assert_eq!(sum(&probe).await, Ok(0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn call_sent_by_try_cast_is_answered_later() {
-    let (_runtime, probe) = tree_of(Probe::default(), quick()).await;
+    let (_runtime, probe) = start_tree(Probe::default(), immediate_policy()).await;
     let (reply, answer) = Reply::channel();
-    probe.try_cast(Act::Get(reply)).unwrap();
+    probe.try_cast(ProbeMessage::Get(reply)).unwrap();
     assert_eq!(answer.await, Ok(0));
     let (reply, answer) = Reply::channel();
-    probe.try_cast(Act::PanicOver(reply)).unwrap();
+    probe.try_cast(ProbeMessage::PanicCall(reply)).unwrap();
     assert_eq!(answer.await, Err(CallError::Crashed));
 }
 
 #[tokio::test(start_paused = true)]
 async fn reply_dropped_by_handler_is_unanswered() {
-    let (_runtime, probe) = tree_of(Probe::default(), quick()).await;
-    assert_eq!(probe.call(Act::Ignore).await, Err(CallError::Unanswered));
+    let (_runtime, probe) = start_tree(Probe::default(), immediate_policy()).await;
+    assert_eq!(probe.call(ProbeMessage::Ignore).await, Err(CallError::Unanswered));
 }
 
 #[tokio::test(start_paused = true)]
 async fn journal_records_a_crash_in_order_with_details() {
-    let (runtime, probe) = tree_of(Probe::default(), patient()).await;
-    let mut story = Story::of(&runtime);
-    probe.cast(Act::Add(1)).await.unwrap();
-    probe.cast(Act::Panic).await.unwrap();
-    probe.cast(Act::Add(1)).await.unwrap();
-    let told = story.until("actor_restarted").await;
+    let (runtime, probe) = start_tree(Probe::default(), delayed_policy()).await;
+    let mut story = JournalFollower::from_now(&runtime);
+    probe.cast(ProbeMessage::Add(1)).await.unwrap();
+    probe.cast(ProbeMessage::Panic).await.unwrap();
+    probe.cast(ProbeMessage::Add(1)).await.unwrap();
+    let told = story.read_until("actor_restarted").await;
     let kinds: Vec<&str> = told.iter().map(|record| record.kind.as_str()).collect();
     assert_eq!(
         kinds,
@@ -98,12 +100,12 @@ async fn journal_records_a_crash_in_order_with_details() {
 #[tokio::test(start_paused = true)]
 async fn restart_pending_is_shown_and_siblings_keep_running() {
     let mut root = SupervisorSpec::new("root");
-    let probe = root.child(Child::new("probe", Probe::default()).policy(patient())).unwrap();
-    let sibling = root.child(Child::new("sibling", Probe::default()).policy(patient())).unwrap();
+    let probe = root.child(Child::new("probe", Probe::default()).policy(delayed_policy())).unwrap();
+    let sibling = root.child(Child::new("sibling", Probe::default()).policy(delayed_policy())).unwrap();
     let runtime = Runtime::builder().start(root).await.unwrap();
-    let mut story = Story::of(&runtime);
-    probe.cast(Act::Panic).await.unwrap();
-    story.until("decision").await;
+    let mut story = JournalFollower::from_now(&runtime);
+    probe.cast(ProbeMessage::Panic).await.unwrap();
+    story.read_until("decision").await;
     assert_eq!(sum(&sibling).await, Ok(0));
     let tree = runtime.tree();
     let vitals = &tree.find("root/probe").unwrap().info;
@@ -117,18 +119,18 @@ async fn restart_pending_is_shown_and_siblings_keep_running() {
 
 #[tokio::test(start_paused = true)]
 async fn budget_spent_fails_child_until_reset() {
-    let (runtime, probe) = tree_of(Probe::default(), patient()).await;
-    let mut story = Story::of(&runtime);
+    let (runtime, probe) = start_tree(Probe::default(), delayed_policy()).await;
+    let mut story = JournalFollower::from_now(&runtime);
     for _ in 0..3 {
-        probe.cast(Act::Panic).await.unwrap();
-        story.until("decision").await;
-        pass(s(6)).await;
+        probe.cast(ProbeMessage::Panic).await.unwrap();
+        story.read_until("decision").await;
+        advance(s(6)).await;
     }
-    let gave_up = story.until("gave_up").await.pop().unwrap();
+    let gave_up = story.read_until("gave_up").await.pop().unwrap();
     assert_eq!(gave_up.fields["next_step"], "it stays failed until root/probe is reset");
     assert_eq!(sum(&probe).await, Err(CallError::Stopped));
-    let refused = probe.try_cast(Act::Add(1)).unwrap_err();
-    assert!(matches!((refused.kind, refused.message), (SendErrorKind::Stopped, Act::Add(1))));
+    let refused = probe.try_cast(ProbeMessage::Add(1)).unwrap_err();
+    assert!(matches!((refused.kind, refused.message), (SendErrorKind::Stopped, ProbeMessage::Add(1))));
     runtime.root().reset("probe").await.unwrap();
     assert_eq!(sum(&probe).await, Ok(0));
     assert_eq!(runtime.tree().find("root/probe").unwrap().info.budget_left, Some(2));
@@ -136,13 +138,13 @@ async fn budget_spent_fails_child_until_reset() {
 
 #[tokio::test(start_paused = true)]
 async fn stable_child_has_its_budget_restored() {
-    let (runtime, probe) = tree_of(Probe::default(), patient()).await;
-    let mut story = Story::of(&runtime);
-    probe.cast(Act::Panic).await.unwrap();
-    story.until("actor_restarted").await;
+    let (runtime, probe) = start_tree(Probe::default(), delayed_policy()).await;
+    let mut story = JournalFollower::from_now(&runtime);
+    probe.cast(ProbeMessage::Panic).await.unwrap();
+    story.read_until("actor_restarted").await;
     let left = || runtime.tree().find("root/probe").unwrap().info.budget_left;
     assert_eq!(left(), Some(1));
-    pass(s(60)).await;
+    advance(s(60)).await;
     assert_eq!(left(), Some(2));
 }
 
@@ -150,8 +152,8 @@ async fn stable_child_has_its_budget_restored() {
 async fn stop_is_orderly_and_answers_waiting_callers() {
     let (probe, gate) = Probe::gated();
     let ended = probe.ended();
-    let (runtime, address) = tree_of(probe, quick()).await;
-    address.cast(Act::Block).await.unwrap();
+    let (runtime, address) = start_tree(probe, immediate_policy()).await;
+    address.cast(ProbeMessage::Block).await.unwrap();
     gate.entered().await;
     let waiting = tokio::spawn({
         let address = address.clone();
@@ -160,7 +162,7 @@ async fn stop_is_orderly_and_answers_waiting_callers() {
     while address.backlog() == 0 {
         tokio::task::yield_now().await;
     }
-    let mut story = Story::of(&runtime);
+    let mut story = JournalFollower::from_now(&runtime);
     let root = runtime.root().clone();
     let stopping = tokio::spawn(async move { root.stop("probe").await });
     while runtime.tree().find("root/probe").unwrap().info.status != ActorStatus::Stopping {
@@ -169,8 +171,8 @@ async fn stop_is_orderly_and_answers_waiting_callers() {
     gate.open();
     assert_eq!(stopping.await.unwrap(), Ok(()));
     assert_eq!(waiting.await.unwrap(), Err(CallError::Stopped));
-    assert!(ended.has_ended_in_order());
-    let dead_letter = story.until("dead_letter").await.pop().unwrap();
+    assert!(ended.is_set());
+    let dead_letter = story.read_until("dead_letter").await.pop().unwrap();
     assert_eq!(dead_letter.fields["reason"], "stopped");
     assert_eq!(dead_letter.fields["label"], "Get");
     runtime.root().stop("probe").await.unwrap();
@@ -181,15 +183,15 @@ async fn stop_is_orderly_and_answers_waiting_callers() {
 #[tokio::test(start_paused = true)]
 async fn stop_past_timeout_kills_with_cause_killed() {
     let (probe, gate) = Probe::gated();
-    let (runtime, address) = tree_of(probe, quick()).await;
-    let blocked = address.call(Act::BlockOver);
+    let (runtime, address) = start_tree(probe, immediate_policy()).await;
+    let blocked = address.call(ProbeMessage::BlockCall);
     let stopped = async {
         gate.entered().await;
-        let mut story = Story::of(&runtime);
+        let mut story = JournalFollower::from_now(&runtime);
         let began = runtime.now();
         runtime.root().stop("probe").await.unwrap();
         assert_eq!(runtime.now() - began, s(3));
-        story.until("actor_exited").await.pop().unwrap()
+        story.read_until("actor_exited").await.pop().unwrap()
     };
     let (answer, exited) = tokio::join!(blocked, stopped);
     assert_eq!(answer, Err(CallError::Stopped));
@@ -199,14 +201,14 @@ async fn stop_past_timeout_kills_with_cause_killed() {
 #[tokio::test(start_paused = true)]
 async fn call_within_times_out_and_is_never_handled() {
     let (probe, gate) = Probe::gated();
-    let (runtime, address) = tree_of(probe, quick()).await;
-    address.cast(Act::Block).await.unwrap();
+    let (runtime, address) = start_tree(probe, immediate_policy()).await;
+    address.cast(ProbeMessage::Block).await.unwrap();
     gate.entered().await;
-    let answer = address.call_within(s(1), |reply| Act::AddOver(5, reply)).await;
+    let answer = address.call_within(s(1), |reply| ProbeMessage::AddCall(5, reply)).await;
     assert_eq!(answer, Err(CallError::TimedOut));
-    let mut story = Story::of(&runtime);
+    let mut story = JournalFollower::from_now(&runtime);
     gate.open();
-    let dead_letter = story.until("dead_letter").await.pop().unwrap();
+    let dead_letter = story.read_until("dead_letter").await.pop().unwrap();
     assert_eq!(dead_letter.fields["reason"], "expired");
     assert_eq!(sum(&address).await, Ok(0));
 }
@@ -215,18 +217,18 @@ async fn call_within_times_out_and_is_never_handled() {
 async fn full_mailbox_makes_senders_wait_in_order() {
     let (probe, gate) = Probe::gated();
     let mut root = SupervisorSpec::new("root");
-    let child = Child::new("probe", probe).mailbox_capacity(1).policy(quick());
+    let child = Child::new("probe", probe).mailbox_capacity(1).policy(immediate_policy());
     let address = root.child(child).unwrap();
     let _runtime = Runtime::builder().start(root).await.unwrap();
-    address.cast(Act::Block).await.unwrap();
+    address.cast(ProbeMessage::Block).await.unwrap();
     gate.entered().await;
-    address.try_cast(Act::Add(1)).unwrap();
-    assert_eq!(address.try_cast(Act::Add(9)).unwrap_err().kind, SendErrorKind::Full);
+    address.try_cast(ProbeMessage::Add(1)).unwrap();
+    assert_eq!(address.try_cast(ProbeMessage::Add(9)).unwrap_err().kind, SendErrorKind::Full);
     let sender = tokio::spawn({
         let address = address.clone();
         async move {
-            address.cast(Act::Double).await.unwrap();
-            address.cast(Act::Add(1)).await.unwrap();
+            address.cast(ProbeMessage::Double).await.unwrap();
+            address.cast(ProbeMessage::Add(1)).await.unwrap();
             sum(&address).await
         }
     });
@@ -236,49 +238,49 @@ async fn full_mailbox_makes_senders_wait_in_order() {
 
 #[tokio::test(start_paused = true)]
 async fn task_result_is_handled_and_task_panic_crashes() {
-    let (runtime, probe) = tree_of(Probe::default(), quick()).await;
-    probe.cast(Act::AddLater(s(1), 8)).await.unwrap();
-    pass(s(2)).await;
+    let (runtime, probe) = start_tree(Probe::default(), immediate_policy()).await;
+    probe.cast(ProbeMessage::AddLater(s(1), 8)).await.unwrap();
+    advance(s(2)).await;
     assert_eq!(sum(&probe).await, Ok(8));
-    let mut story = Story::of(&runtime);
-    probe.cast(Act::PanicLater).await.unwrap();
-    let exited = story.until("actor_exited").await.pop().unwrap();
+    let mut story = JournalFollower::from_now(&runtime);
+    probe.cast(ProbeMessage::PanicInTask).await.unwrap();
+    let exited = story.read_until("actor_exited").await.pop().unwrap();
     assert_eq!(exited.fields["message"], "on purpose, later");
     assert_eq!(sum(&probe).await, Ok(8));
 }
 
 #[tokio::test(start_paused = true)]
 async fn send_at_is_handled_at_its_time() {
-    let (runtime, probe) = tree_of(Probe::default(), quick()).await;
-    pass(s(1)).await;
+    let (runtime, probe) = start_tree(Probe::default(), immediate_policy()).await;
+    advance(s(1)).await;
     // The clock shows whole milliseconds: it shows that 1010.2 of them have passed when it shows 1011.
     for (micros, n) in [(1_010_000, 1), (1_010_200, 10), (0, 100), (u64::MAX, 1000)] {
-        probe.cast(Act::AddAt(Duration::from_micros(micros), n)).await.unwrap();
+        probe.cast(ProbeMessage::AddAt(Duration::from_micros(micros), n)).await.unwrap();
     }
     for (shown_ms, sum_then) in [(1_009, 100), (1_010, 101), (1_011, 111)] {
-        pass(Duration::from_millis(shown_ms) - runtime.now()).await;
+        advance(Duration::from_millis(shown_ms) - runtime.now()).await;
         assert_eq!((runtime.now().as_millis(), sum(&probe).await), (shown_ms.into(), Ok(sum_then)));
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn task_of_ended_incarnation_reaches_no_successor() {
-    let (_runtime, probe) = tree_of(Probe::default(), quick()).await;
-    probe.cast(Act::AddLater(s(1), 8)).await.unwrap();
-    probe.cast(Act::Panic).await.unwrap();
-    pass(s(5)).await;
+    let (_runtime, probe) = start_tree(Probe::default(), immediate_policy()).await;
+    probe.cast(ProbeMessage::AddLater(s(1), 8)).await.unwrap();
+    probe.cast(ProbeMessage::Panic).await.unwrap();
+    advance(s(5)).await;
     assert_eq!(sum(&probe).await, Ok(0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn checkpoint_that_always_crashes_is_discarded() {
     let policy = ChildPolicy { budget: None, ..quick() };
-    let (runtime, probe) = tree_of(Probe::that_fails_to_start_from(13), policy).await;
-    probe.cast(Act::Add(13)).await.unwrap();
-    let mut story = Story::of(&runtime);
-    probe.cast(Act::Panic).await.unwrap();
-    story.until("checkpoint_discarded").await;
-    let restarted = story.until("actor_restarted").await.pop().unwrap();
+    let (runtime, probe) = start_tree(Probe::failing_start_from(13), policy).await;
+    probe.cast(ProbeMessage::Add(13)).await.unwrap();
+    let mut story = JournalFollower::from_now(&runtime);
+    probe.cast(ProbeMessage::Panic).await.unwrap();
+    story.read_until("checkpoint_discarded").await;
+    let restarted = story.read_until("actor_restarted").await.pop().unwrap();
     assert_eq!(restarted.fields["state"], "fresh");
     assert_eq!(sum(&probe).await, Ok(0));
 }
@@ -288,24 +290,24 @@ async fn start_failure_names_the_child_and_stops_the_others() {
     let mut root = SupervisorSpec::new("root");
     let first = Probe::default();
     let ended = first.ended();
-    root.child(Child::new("first", first).policy(quick())).unwrap();
-    root.child(Child::new("second", Probe::that_fails_to_start()).policy(quick())).unwrap();
+    root.child(Child::new("first", first).policy(immediate_policy())).unwrap();
+    root.child(Child::new("second", Probe::failing_start()).policy(immediate_policy())).unwrap();
     let Err(RuntimeStartError::ChildFailed { path, message }) = Runtime::builder().start(root).await else {
         panic!("the tree came up");
     };
     assert_eq!((path.as_str(), message.as_str()), ("root/second", "no luck today"));
-    assert!(ended.has_ended_in_order());
+    assert!(ended.is_set());
 }
 
 #[tokio::test(start_paused = true)]
 async fn children_are_added_stopped_and_removed_while_the_tree_runs() {
     let runtime = Runtime::builder().start(SupervisorSpec::new("root")).await.unwrap();
     let root = runtime.root();
-    let probe = root.add(Child::new("probe", Probe::default()).policy(quick())).await.unwrap();
+    let probe = root.add(Child::new("probe", Probe::default()).policy(immediate_policy())).await.unwrap();
     assert_eq!(sum(&probe).await, Ok(0));
     let again = root.add(Child::new("probe", Probe::default())).await.unwrap_err();
     assert!(matches!(again, AdminError::AlreadyRunning { path } if path.as_str() == "root/probe"));
-    let refused = root.add(Child::new("other", Probe::that_fails_to_start())).await.unwrap_err();
+    let refused = root.add(Child::new("other", Probe::failing_start())).await.unwrap_err();
     assert!(matches!(refused, AdminError::StartFailed { message, .. } if message == "no luck today"));
     assert_eq!(root.names(), ["probe"]);
     root.remove("probe").await.unwrap();
@@ -316,17 +318,17 @@ async fn children_are_added_stopped_and_removed_while_the_tree_runs() {
 #[tokio::test(start_paused = true)]
 async fn nested_supervisor_starts_and_stops_in_order() {
     let mut root = SupervisorSpec::new("root");
-    root.child(Child::new("first", Probe::default()).policy(quick())).unwrap();
+    root.child(Child::new("first", Probe::default()).policy(immediate_policy())).unwrap();
     let mut pool = SupervisorSpec::new("pool");
-    let inner = pool.child(Child::new("inner", Probe::default()).policy(quick())).unwrap();
+    let inner = pool.child(Child::new("inner", Probe::default()).policy(immediate_policy())).unwrap();
     let pool = root.supervisor(pool).unwrap();
     let runtime = Runtime::builder().start(root).await.unwrap();
-    let added = pool.add(Child::new("added", Probe::default()).policy(quick())).await.unwrap();
+    let added = pool.add(Child::new("added", Probe::default()).policy(immediate_policy())).await.unwrap();
     assert_eq!((sum(&inner).await, sum(&added).await), (Ok(0), Ok(0)));
-    let mut story = Story::of(&runtime);
+    let mut story = JournalFollower::from_now(&runtime);
     runtime.shutdown().await;
     let exits: Vec<String> = story
-        .until("runtime_stopped")
+        .read_until("runtime_stopped")
         .await
         .into_iter()
         .filter(|record| record.kind == "actor_exited")
@@ -341,11 +343,11 @@ async fn worker_that_stops_itself_restarts_only_if_permanent() {
     for (restart, expected) in
         [(RestartType::Permanent, Ok(1)), (RestartType::Transient, Err(CallError::Stopped))]
     {
-        let (runtime, probe) = tree_of(Probe::default(), ChildPolicy { restart, ..quick() }).await;
-        let mut story = Story::of(&runtime);
-        probe.cast(Act::Add(1)).await.unwrap();
-        probe.cast(Act::End).await.unwrap();
-        let decision = story.until("decision").await.pop().unwrap();
+        let (runtime, probe) = start_tree(Probe::default(), ChildPolicy { restart, ..quick() }).await;
+        let mut story = JournalFollower::from_now(&runtime);
+        probe.cast(ProbeMessage::Add(1)).await.unwrap();
+        probe.cast(ProbeMessage::Stop).await.unwrap();
+        let decision = story.read_until("decision").await.pop().unwrap();
         assert_eq!(decision.fields["inputs"]["exit"]["cause"], "normal");
         assert_eq!(sum(&probe).await, expected);
     }
@@ -354,21 +356,21 @@ async fn worker_that_stops_itself_restarts_only_if_permanent() {
 #[tokio::test(start_paused = true)]
 async fn shutdown_kills_at_its_deadline_and_records_the_exit() {
     let (probe, gate) = Probe::gated();
-    let (runtime, address) = tree_of(probe, quick()).await;
-    address.cast(Act::Block).await.unwrap();
+    let (runtime, address) = start_tree(probe, immediate_policy()).await;
+    address.cast(ProbeMessage::Block).await.unwrap();
     gate.entered().await;
-    let mut story = Story::of(&runtime);
+    let mut story = JournalFollower::from_now(&runtime);
     runtime.shutdown().await;
-    let told = story.until("runtime_stopped").await;
+    let told = story.read_until("runtime_stopped").await;
     assert_eq!(told.first().map(|record| record.kind.as_str()), Some("runtime_stopping"));
     assert!(told.iter().any(|record| record.fields.get("cause") == Some(&"killed".into())));
 }
 
 #[tokio::test(start_paused = true)]
 async fn two_runtimes_in_one_process_do_not_see_each_other() {
-    let (one, probe_one) = tree_of(Probe::default(), quick()).await;
-    let (_two, probe_two) = tree_of(Probe::default(), quick()).await;
-    probe_one.cast(Act::Add(1)).await.unwrap();
+    let (one, probe_one) = start_tree(Probe::default(), immediate_policy()).await;
+    let (_two, probe_two) = start_tree(Probe::default(), immediate_policy()).await;
+    probe_one.cast(ProbeMessage::Add(1)).await.unwrap();
     assert_eq!((sum(&probe_one).await, sum(&probe_two).await), (Ok(1), Ok(0)));
     one.shutdown().await;
     assert_eq!(sum(&probe_two).await, Ok(0));
@@ -382,11 +384,11 @@ async fn thousand_crashes_on_many_threads_lose_no_message() {
         shutdown: Shutdown::Graceful(s(3)),
         ..ChildPolicy::default()
     };
-    let (_runtime, probe) = tree_of(Probe::default(), policy).await;
+    let (_runtime, probe) = start_tree(Probe::default(), policy).await;
     for _ in 0..1000 {
-        probe.cast(Act::Add(1)).await.unwrap();
-        probe.cast(Act::Panic).await.unwrap();
-        probe.cast(Act::Add(1)).await.unwrap();
+        probe.cast(ProbeMessage::Add(1)).await.unwrap();
+        probe.cast(ProbeMessage::Panic).await.unwrap();
+        probe.cast(ProbeMessage::Add(1)).await.unwrap();
     }
     assert_eq!(sum(&probe).await, Ok(2000));
 }
@@ -453,10 +455,10 @@ fn a_budget_is_plain_data() {
 async fn supervisor_stops_in_order_despite_leftover_tasks() {
     let mut root = SupervisorSpec::new("root");
     let mut pool = SupervisorSpec::new("pool");
-    let inner = pool.child(Child::new("inner", Probe::default()).policy(quick())).unwrap();
+    let inner = pool.child(Child::new("inner", Probe::default()).policy(immediate_policy())).unwrap();
     root.supervisor(pool).unwrap();
     let runtime = Runtime::builder().start(root).await.unwrap();
-    inner.cast(Act::AddLater(s(3600), 1)).await.unwrap();
+    inner.cast(ProbeMessage::AddLater(s(3600), 1)).await.unwrap();
     assert_eq!(sum(&inner).await, Ok(0));
     let began = runtime.now();
     let ending = runtime.shutdown().await;
@@ -467,12 +469,12 @@ async fn supervisor_stops_in_order_despite_leftover_tasks() {
 async fn killed_supervisor_finalizes_its_descendants() {
     let (probe, gate) = Probe::gated();
     let mut root = SupervisorSpec::new("root");
-    let mut pool = SupervisorSpec::new("pool").as_child(quick());
+    let mut pool = SupervisorSpec::new("pool").as_child(immediate_policy());
     let stubborn = ChildPolicy { shutdown: Shutdown::Graceful(s(60)), ..quick() };
     let inner = pool.child(Child::new("inner", probe).policy(stubborn)).unwrap();
     root.supervisor(pool).unwrap();
     let runtime = Runtime::builder().start(root).await.unwrap();
-    inner.cast(Act::Block).await.unwrap();
+    inner.cast(ProbeMessage::Block).await.unwrap();
     gate.entered().await;
     let waiting = sum(&inner);
     let stopping = async {
@@ -482,15 +484,15 @@ async fn killed_supervisor_finalizes_its_descendants() {
         runtime.root().stop("pool").await
     };
     assert_eq!(tokio::join!(waiting, stopping), (Err(CallError::Stopped), Ok(())));
-    assert_eq!(inner.try_cast(Act::Add(1)).unwrap_err().kind, SendErrorKind::Stopped);
+    assert_eq!(inner.try_cast(ProbeMessage::Add(1)).unwrap_err().kind, SendErrorKind::Stopped);
     assert_eq!(runtime.tree().find("root/pool/inner").unwrap().info.status, ActorStatus::Stopped);
 }
 
 #[tokio::test(start_paused = true)]
 async fn runtime_drop_answers_waiting_callers() {
     let (probe, gate) = Probe::gated();
-    let (runtime, address) = tree_of(probe, quick()).await;
-    address.cast(Act::Block).await.unwrap();
+    let (runtime, address) = start_tree(probe, immediate_policy()).await;
+    address.cast(ProbeMessage::Block).await.unwrap();
     gate.entered().await;
     let dropping = async {
         while address.backlog() == 0 {
@@ -499,5 +501,5 @@ async fn runtime_drop_answers_waiting_callers() {
         drop(runtime);
     };
     assert_eq!(tokio::join!(sum(&address), dropping).0, Err(CallError::Stopped));
-    assert_eq!(address.try_cast(Act::Add(1)).unwrap_err().kind, SendErrorKind::Stopped);
+    assert_eq!(address.try_cast(ProbeMessage::Add(1)).unwrap_err().kind, SendErrorKind::Stopped);
 }

@@ -145,7 +145,7 @@ pub enum SpawnError {
     /// A name in the environment that cannot be handed on.
     #[error(
         "the environment cannot have `{name}`: a name is letters, digits and `_`, does not begin with a digit, \
-         and is not `MARKER_VARIABLER}`"
+         and is not `{MARKER_VARIABLE}`"
     )]
     InvalidVariable {
         /// The name.

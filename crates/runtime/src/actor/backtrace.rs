@@ -6,9 +6,11 @@ use std::fmt::{self, Write};
 pub(crate) const BACKTRACE_BYTES_MAX: usize = 16 * 1024;
 
 /// Where a panic is raised; above it are frames of the panic hook alone.
-const PANIC_ENTRY_FRAMES: [&str; 3] = ["rust_begin_unwind", "std::panicking::begin_panic", "std::panic::panic_any"];
+const PANIC_ENTRY_FRAMES: [&str; 3] =
+    ["rust_begin_unwind", "std::panicking::begin_panic", "std::panic::panic_any"];
 /// Frames between the place where a panic is raised and what panicked.
-const PANIC_MACHINERY_FRAMES: [&str; 4] = ["std::panicking::", "std::panic::", "core::panicking::", "core::panic::"];
+const PANIC_MACHINERY_FRAMES: [&str; 4] =
+    ["std::panicking::", "std::panic::", "core::panicking::", "core::panic::"];
 /// Frames that call a handler.
 const HANDLER_CALLER_FRAMES: [&str; 4] = [
     "mainstay_runtime::actor::worker::Plain",
@@ -44,10 +46,14 @@ impl Write for BoundedText {
 /// where the program has no symbols.
 fn trim_frames(text: &str) -> &str {
     let frames = frames(text);
-    let raised = frames.iter().position(|frame| frame.matches_any(&PANIC_ENTRY_FRAMES)).map_or(0, |at| at + 1);
-    let mut below = frames.iter().skip(raised).skip_while(|frame| frame.matches_any(&PANIC_MACHINERY_FRAMES)).peekable();
+    let raised =
+        frames.iter().position(|frame| frame.matches_any(&PANIC_ENTRY_FRAMES)).map_or(0, |at| at + 1);
+    let mut below =
+        frames.iter().skip(raised).skip_while(|frame| frame.matches_any(&PANIC_MACHINERY_FRAMES)).peekable();
     let start = below.peek().map_or(0, |frame| frame.offset);
-    let end = below.find(|frame| frame.matches_any(&HANDLER_CALLER_FRAMES)).map_or(text.len(), |frame| frame.offset);
+    let end = below
+        .find(|frame| frame.matches_any(&HANDLER_CALLER_FRAMES))
+        .map_or(text.len(), |frame| frame.offset);
     let kept = text.get(start..end).unwrap_or(text).trim_end();
     if kept.is_empty() { text } else { kept }
 }

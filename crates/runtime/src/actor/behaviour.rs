@@ -6,8 +6,8 @@ use ractor::SupervisionEvent;
 
 use crate::actor::context::{Context, FinalizeContext};
 use crate::actor::failure::Failure;
-use crate::messaging::message::Message;
 use crate::actor::slot::any_slot::AnySlot;
+use crate::messaging::message::Message;
 
 /// Whether an incarnation goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

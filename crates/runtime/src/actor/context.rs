@@ -9,18 +9,18 @@ use ractor::ActorCell;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, sleep_until};
 
-use crate::actor::launch::{SpawnArgs, OnReady};
+use crate::actor::launch::{OnReady, SpawnArgs};
 use crate::actor::panics;
+use crate::actor::slot::identity::ActorIdentity;
 use crate::env::Env;
 use crate::events::{ActorReady, ActorRestarted, StateOrigin};
 use crate::journal::{Event, millis};
 use crate::messaging::address::Address;
 use crate::messaging::call_error::CallError;
+use crate::messaging::drop_reason;
 use crate::messaging::mailbox::{Mailbox, TaskResult};
 use crate::messaging::message::Message;
-use crate::messaging::drop_reason;
 use crate::path::ActorPath;
-use crate::actor::slot::identity::ActorIdentity;
 use crate::state::FlushError;
 
 /// A handler's view of its own incarnation: who and when it is, what it may record, and the tasks that it owns.
@@ -258,7 +258,9 @@ impl<M: Message> Context<M> {
 
     /// Ends the owned tasks, whose callers are told `reason`, and hands over those that take a while.
     pub(crate) fn abort_tasks(&mut self, reason: CallError) -> JoinSet<()> {
-        let Some(Tasks { mut running, end_reason: ending }) = self.tasks.take() else { return JoinSet::new() };
+        let Some(Tasks { mut running, end_reason: ending }) = self.tasks.take() else {
+            return JoinSet::new();
+        };
         // An incarnation ends once.
         let _ = ending.set(reason);
         while running.try_join_next().is_some() {}

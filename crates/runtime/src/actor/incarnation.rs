@@ -13,22 +13,22 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use thiserror::Error;
 use tokio::time::Instant;
 
-use crate::actor::behaviour::{Behaviour, ActorFlow};
+use crate::actor::behaviour::{ActorFlow, Behaviour};
 use crate::actor::context::Context;
 use crate::actor::failure::{Declined, Failure, ShutdownExit};
 use crate::actor::launch::SpawnArgs;
 use crate::actor::panics::{self, Panic};
+use crate::actor::slot::Slot;
+use crate::actor::slot::exit_record::{ExitRecord, InterruptedMessage};
 use crate::actor::wake::Wake;
 use crate::events::{AbandonedEnded, DeadLetter, DeadLetterReason, Redelivered};
 use crate::messaging::call_error::CallError;
+use crate::messaging::drop_reason;
 #[cfg(debug_assertions)]
 use crate::messaging::mailbox::INJECTED_PANIC;
-use crate::messaging::mailbox::{Envelope, ReadOutcome, TaskResult, RedeliveryState};
+use crate::messaging::mailbox::{Envelope, ReadOutcome, RedeliveryState, TaskResult};
 use crate::messaging::message::{Message, type_label};
-use crate::messaging::drop_reason;
 use crate::policy::{Exit, ExitCause};
-use crate::actor::slot::Slot;
-use crate::actor::slot::exit_record::{ExitRecord, InterruptedMessage};
 use crate::state::Snapshotter;
 
 /// Messages handled before the incarnation yields to ractor.
@@ -122,7 +122,8 @@ impl<B: Behaviour> IncarnationState<B> {
                 ReadOutcome::InjectedPanic(_caller) => {
                     let redelivery = RedeliveryState { crashes: 0, crashes_max: 1 };
                     let label = Some(INJECTED_PANIC);
-                    self.in_flight = Some(InFlightMessage { label, copy: None, expires_at: None, redelivery });
+                    self.in_flight =
+                        Some(InFlightMessage { label, redelivery_copy: None, expires_at: None, redelivery });
                     std::panic::panic_any("injected panic")
                 }
             };
@@ -141,7 +142,12 @@ impl<B: Behaviour> IncarnationState<B> {
     fn unwrap_envelope(&mut self, envelope: Envelope<B::Message>, label: Option<&'static str>) -> B::Message {
         let Envelope { mut message, expires_at, redelivery: returned } = envelope;
         let deliveries = returned.unwrap_or(RedeliveryState { crashes: 0, crashes_max: 1 });
-        let flight = self.in_flight.insert(InFlightMessage { label, redelivery_copy: None, expires_at, redelivery: deliveries });
+        let flight = self.in_flight.insert(InFlightMessage {
+            label,
+            redelivery_copy: None,
+            expires_at,
+            redelivery: deliveries,
+        });
         // A message that panicked when it was asked does so again, and that is its handler's panic.
         let label = label.unwrap_or_else(|| message.label());
         if let Some(copy) = message.redelivery_clone() {
@@ -163,7 +169,8 @@ impl<B: Behaviour> IncarnationState<B> {
             let flow = behaviour.handle(ctx, message, state).await?;
             Ok::<_, HandlerError>((flow, behaviour.snapshot(state)))
         };
-        let (flow, snapshot) = drop_reason::with_drop_reason(reason, drop_reason::handler_future(handled)).await?;
+        let (flow, snapshot) =
+            drop_reason::with_drop_reason(reason, drop_reason::handler_future(handled)).await?;
         self.progressed = true;
         self.store_snapshot(snapshot);
         Ok(flow)
@@ -293,7 +300,12 @@ impl<B: Behaviour> IncarnationState<B> {
     }
 
     /// Gives a message whose handler did not end back to the mailbox, if it may be delivered again.
-    fn requeue(&self, flight: InFlightMessage<B::Message>, cause: ExitCause, reason: CallError) -> InterruptedMessage {
+    fn requeue(
+        &self,
+        flight: InFlightMessage<B::Message>,
+        cause: ExitCause,
+        reason: CallError,
+    ) -> InterruptedMessage {
         let InFlightMessage { label, redelivery_copy: copy, expires_at, redelivery: deliveries } = flight;
         let label = label.unwrap_or_else(type_label::<B::Message>);
         let by_order = cause == ExitCause::Killed && reason == CallError::Stopped;
@@ -345,7 +357,9 @@ fn into_ractor_result<B: Behaviour>(
             myself.stop(None);
         }
         Ok(Err(fault)) => return Err(Box::new(IncarnationEnded(life.end_with_error(fault)))),
-        Err(panic) => return Err(Box::new(IncarnationEnded(life.end_with_error(HandlerError::Panic(panic))))),
+        Err(panic) => {
+            return Err(Box::new(IncarnationEnded(life.end_with_error(HandlerError::Panic(panic)))));
+        }
     }
     Ok(())
 }
@@ -378,7 +392,11 @@ impl<B: Behaviour> Actor for Incarnation<B> {
         })
     }
 
-    async fn post_start(&self, myself: ActorRef<Wake>, life: &mut IncarnationState<B>) -> Result<(), ActorProcessingErr> {
+    async fn post_start(
+        &self,
+        myself: ActorRef<Wake>,
+        life: &mut IncarnationState<B>,
+    ) -> Result<(), ActorProcessingErr> {
         // It is over once for all, and its room need not stay in the actor's task.
         let outcome = panics::catch_future(Box::pin(life.start())).await;
         into_ractor_result(&myself, life, outcome)

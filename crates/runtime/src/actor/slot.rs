@@ -5,10 +5,10 @@
 //! reads no more messages, and nothing that it leaves behind is kept.
 
 pub(crate) mod any_slot;
+pub(crate) mod current_incarnation;
 pub(crate) mod exit_record;
 pub(crate) mod identity;
 mod spawn;
-pub(crate) mod current_incarnation;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,9 +18,9 @@ use crate::messaging::address::Address;
 use crate::messaging::mailbox::Mailbox;
 use crate::state::{Codec, Snapshotter};
 use any_slot::AnySlot;
+use current_incarnation::{CurrentIncarnation, ReportOutcome};
 use exit_record::ExitRecord;
 use identity::ActorIdentity;
-use current_incarnation::{ReportOutcome, CurrentIncarnation};
 
 pub(crate) struct Slot<B: Behaviour> {
     pub(crate) identity: Arc<ActorIdentity>,

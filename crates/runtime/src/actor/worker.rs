@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use ractor::SupervisionEvent;
 
-use crate::actor::behaviour::{Behaviour, ActorFlow};
+use crate::actor::behaviour::{ActorFlow, Behaviour};
 use crate::actor::context::{Context, FinalizeContext};
 use crate::actor::failure::Failure;
-use crate::messaging::message::Message;
 use crate::actor::slot::any_slot::AnySlot;
+use crate::messaging::message::Message;
 
 /// An actor, written as its recipe: `self` holds what every incarnation is made from and is never changed, while
 /// [`State`](Self::State) is what one incarnation works on.

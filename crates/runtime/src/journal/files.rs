@@ -99,7 +99,7 @@ impl JournalFiles {
     }
 
     fn start_segment(&mut self, first_seq: u64) -> io::Result<Tail> {
-        permissions::folder(&self.dir)?;
+        permissions::create_private_dir(&self.dir)?;
         self.keep_lock()?;
         let (tail, _) = Tail::open(&Segment::new(&self.dir, Cursor::new(self.run, first_seq)))?;
         self.is_tail_full = false;
@@ -117,7 +117,7 @@ impl JournalFiles {
         let is_cached =
             fs::metadata(lock_path(&self.dir)).is_ok_and(|at| segment::is_same_file(&self.lock, &at));
         if !is_cached {
-            self.lock = lock(&self.dir).map_err(io::Error::other)?;
+            self.lock = lock_dir(&self.dir).map_err(io::Error::other)?;
         }
         Ok(())
     }
@@ -188,7 +188,7 @@ fn recover(dir: &Path) -> io::Result<(RecoveredState, Tail)> {
     let (tail, lines) = Tail::open(&last)?;
     let mut end = RunEnd::of(&lines);
     // Numbers that a segment's name promises are taken, whatever is in it.
-    let named = last.first.run + u64::from(last.first.last_seq > 1);
+    let named = last.first.run + u64::from(last.first.seq > 1);
     while end.last.is_none()
         && let Some(earlier) = segments.pop()
     {
@@ -242,7 +242,7 @@ impl RunEnd {
 /// Locks the folder: one writer a folder. The lock ends with the process, however that ends.
 fn lock_dir(dir: &Path) -> Result<File, JournalError> {
     let io = |source| JournalError::Io { dir: dir.to_owned(), source };
-    let file = permissions::file().write(true).open(lock_path(dir)).map_err(io)?;
+    let file = permissions::private_file_options().write(true).open(lock_path(dir)).map_err(io)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(JournalError::InUse { dir: dir.to_owned() }),

@@ -128,7 +128,7 @@ impl Log {
         }
         let in_batch = || self.backlog.as_ref().and_then(|backlog| backlog.in_batch(seq));
         if let Some(line) = self.recent.get(seq).or_else(in_batch) {
-            return LineLocation::RecentLines(Arc::clone(line));
+            return LineLocation::Memory(Arc::clone(line));
         }
         match &self.backlog {
             Some(backlog) if seq <= backlog.settled_seq => LineLocation::Disk,
@@ -200,13 +200,13 @@ impl Log {
         let mut settled = Vec::new();
         if let Some(backlog) = &mut self.backlog {
             backlog.settled_seq += written as u64;
-            settled_seq.extend(backlog.batch.drain(..written));
+            settled.extend(backlog.batch.drain(..written));
             if written > 0 && backlog.disk == DiskState::Empty {
                 backlog.disk = DiskState::Taking;
             }
         }
         let first_unwritten = self.first_unwritten();
-        settled_seq.extend(std::iter::from_fn(|| self.recent.pop_excess(first_unwritten)));
+        settled.extend(std::iter::from_fn(|| self.recent.pop_excess(first_unwritten)));
         settled
     }
 
@@ -249,7 +249,7 @@ mod tests {
         let mut log = Log::new(1, 8192, Some(DiskBacklog::empty()));
         for _ in 0..=lines {
             log.append(Timestamp::UNIX_EPOCH, 0, &UnsequencedLine::new("root", 1, "noted", "{}"));
-            if log.newest() == 1 {
+            if log.newest_seq() == 1 {
                 log.take_batch();
                 log.mark_written(1);
             }
@@ -283,7 +283,7 @@ mod tests {
         assert_eq!(log.visible_seq(), 0);
         log.mark_written(1);
         assert_eq!(log.visible_seq(), 1);
-        assert!(matches!(log.locate(1), LineLocation::RecentLines(_)));
+        assert!(matches!(log.locate(1), LineLocation::Memory(_)));
     }
 
     #[test]

@@ -33,7 +33,11 @@ impl Redaction {
     /// on the boundaries of characters.
     #[must_use]
     pub fn redact_ranges(text: &str, places: Vec<Range<usize>>) -> Cow<'_, str> {
-        if places.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(replace_ranges(text, merge_ranges(places))) }
+        if places.is_empty() {
+            Cow::Borrowed(text)
+        } else {
+            Cow::Owned(replace_ranges(text, merge_ranges(places)))
+        }
     }
 
     /// A JSON text whose keys, strings and numbers are without the secrets.
@@ -48,7 +52,9 @@ impl Redaction {
             let (token, behind) = rest.split_at(token_length(first, rest));
             match first {
                 b'"' => self.redact_string(token, &mut clean),
-                b'-' | b'0'..=b'9' if self.contains_secret(token) => push_json_string(REPLACEMENT, &mut clean),
+                b'-' | b'0'..=b'9' if self.contains_secret(token) => {
+                    push_json_string(REPLACEMENT, &mut clean)
+                }
                 _ => clean.push_str(token),
             }
             rest = behind;

@@ -170,16 +170,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let firsts = [(2, 1), (1, 900), (10, 1), (1, 1)].map(|(run, seq)| Cursor::new(run, seq));
         for first in firsts {
-            fs::write_counted(Segment::new(dir.path(), first).path, "").unwrap();
+            fs::write(Segment::new(dir.path(), first).path, "").unwrap();
         }
         let older = "journal-00000000000000000001.jsonl";
         let beyond = "journal-18446744073709551615-0000000000000001.jsonl";
         for name in
             [older, beyond, "journal.lock", "journal-.jsonl", "journal-a-b.jsonl", "journal-+1-+1.jsonl"]
         {
-            fs::write_counted(dir.path().join(name), "").unwrap();
+            fs::write(dir.path().join(name), "").unwrap();
         }
-        let listed: Vec<_> = list_segments(dir.path()).unwrap().into_iter().map(|segment| segment.first).collect();
+        let listed: Vec<_> =
+            list_segments(dir.path()).unwrap().into_iter().map(|segment| segment.first).collect();
         assert_eq!(listed, [(1, 1), (1, 900), (2, 1), (10, 1)].map(|(run, seq)| Cursor::new(run, seq)));
         assert_eq!(list_older_format(dir.path()).unwrap(), [dir.path().join(older)]);
     }

@@ -23,13 +23,13 @@ pub(super) struct SharedLog {
     epoch: Instant,
     redaction: Redaction,
     /// Wakes the writer.
-    work: Condvar,
+    writer_wakeup: Condvar,
     /// Changes when there may be a new line to show.
-    shown: watch::Sender<()>,
+    visible_changed: watch::Sender<()>,
     /// Changes when the writer has got on, or has failed to.
-    settled: watch::Sender<()>,
+    writer_progress: watch::Sender<()>,
     /// Under which path the journal speaks of itself.
-    path: ActorPath,
+    journal_path: ActorPath,
 }
 
 impl SharedLog {
@@ -41,15 +41,15 @@ impl SharedLog {
             clock,
             epoch,
             redaction,
-            work: Condvar::new(),
-            shown: watch::Sender::new(()),
-            settled: watch::Sender::new(()),
-            path: ActorPath::journal(),
+            writer_wakeup: Condvar::new(),
+            visible_changed: watch::Sender::new(()),
+            writer_progress: watch::Sender::new(()),
+            journal_path: ActorPath::journal(),
         }
     }
 
     pub(super) fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        self.redaction.text(text)
+        self.redaction.redact(text)
     }
 
     pub(super) fn log(&self) -> MutexGuard<'_, Log> {
@@ -66,8 +66,8 @@ impl SharedLog {
 
     /// Records one event, whose own fields are `fields`.
     pub(super) fn record<E: Event>(&self, actor: &ActorPath, generation: u64, fields: &str) {
-        let actor = self.redaction.text(actor.as_str());
-        let fields = self.redaction.json(fields);
+        let actor = self.redaction.redact(actor.as_str());
+        let fields = self.redaction.redact_json(fields);
         event::trace::<E>(&actor, generation, &fields);
         let unsequenced = UnsequencedLine::new(&actor, generation, E::KIND, &fields);
         let mut log = self.log();
@@ -75,19 +75,19 @@ impl SharedLog {
             return;
         }
         self.append(&mut log, &unsequenced);
-        self.release(log);
+        self.unlock_and_wake(log);
     }
 
     /// Records an event of the journal about itself, also while it is being closed.
     pub(super) fn record_internal<E: Event>(&self, event: &E) {
         // Plain data always serialises.
         let fields = serde_json::to_string(event).unwrap_or_default();
-        let fields = self.redaction.json(&fields);
-        event::trace::<E>(self.path.as_str(), 0, &fields);
-        let unsequenced = UnsequencedLine::new(self.path.as_str(), 0, E::KIND, &fields);
+        let fields = self.redaction.redact_json(&fields);
+        event::trace::<E>(self.journal_path.as_str(), 0, &fields);
+        let unsequenced = UnsequencedLine::new(self.journal_path.as_str(), 0, E::KIND, &fields);
         let mut log = self.log();
         self.append(&mut log, &unsequenced);
-        self.release(log);
+        self.unlock_and_wake(log);
     }
 
     fn append(&self, log: &mut Log, unsequenced: &UnsequencedLine<'_>) {
@@ -95,40 +95,42 @@ impl SharedLog {
     }
 
     /// Unlocks, and wakes the subscribers and, once a group, the writer.
-    fn release(&self, mut log: MutexGuard<'_, Log>) {
-        let wakes_writer = log.wakes_writer();
+    fn unlock_and_wake(&self, mut log: MutexGuard<'_, Log>) {
+        let wakes_writer = log.should_wake_writer();
         if wakes_writer && let Some(backlog) = &mut log.backlog {
             backlog.writer = WriterState::Working;
         }
         drop(log);
         if wakes_writer {
-            self.work.notify_one();
+            self.writer_wakeup.notify_one();
         }
-        self.show();
+        self.notify_subscribers();
     }
 
     /// Wakes the subscribers. A new one looks for lines before it waits.
-    pub(super) fn show(&self) {
-        if self.shown.receiver_count() > 0 {
-            self.shown.send_replace(());
+    pub(super) fn notify_subscribers(&self) {
+        if self.visible_changed.receiver_count() > 0 {
+            self.visible_changed.send_replace(());
         }
     }
 
     /// Returns what changes when there may be a new line to show.
-    pub(super) fn shown(&self) -> watch::Receiver<()> {
-        self.shown.subscribe()
+    pub(super) fn visible_changed(&self) -> watch::Receiver<()> {
+        self.visible_changed.subscribe()
     }
 
     /// Waits for work, for at most `patience` if one is given. Only the writer calls this.
-    pub(super) fn sleep<'a>(
+    pub(super) fn wait_for_work<'a>(
         &'a self,
         mut log: MutexGuard<'a, Log>,
         patience: Option<Duration>,
     ) -> MutexGuard<'a, Log> {
         set_writer(&mut log, WriterState::Asleep);
         let mut log = match patience {
-            None => self.work.wait(log).unwrap_or_else(PoisonError::into_inner),
-            Some(patience) => self.work.wait_timeout(log, patience).unwrap_or_else(PoisonError::into_inner).0,
+            None => self.writer_wakeup.wait(log).unwrap_or_else(PoisonError::into_inner),
+            Some(patience) => {
+                self.writer_wakeup.wait_timeout(log, patience).unwrap_or_else(PoisonError::into_inner).0
+            }
         };
         set_writer(&mut log, WriterState::Working);
         log
@@ -141,18 +143,19 @@ impl SharedLog {
         patience: Duration,
     ) -> MutexGuard<'a, Log> {
         set_writer(&mut log, WriterState::Gathering);
-        let mut log = self.work.wait_timeout(log, patience).unwrap_or_else(PoisonError::into_inner).0;
+        let mut log =
+            self.writer_wakeup.wait_timeout(log, patience).unwrap_or_else(PoisonError::into_inner).0;
         set_writer(&mut log, WriterState::Working);
         log
     }
 
     /// Wakes those who wait for the writer.
-    pub(super) fn record_gate_change(&self) {
-        self.settled.send_replace(());
+    pub(super) fn notify_flush_waiters(&self) {
+        self.writer_progress.send_replace(());
     }
 
     /// Asks the writer to end, after it has written what there is. Nothing is recorded from now on.
-    pub(super) fn ask_to_end(&self) {
+    pub(super) fn request_close(&self) {
         self.demand(Demand::Close);
     }
 
@@ -161,15 +164,15 @@ impl SharedLog {
         if let Some(backlog) = log.backlog.as_mut().filter(|backlog| backlog.demand != Demand::Close) {
             backlog.demand = demand;
         }
-        self.release(log);
+        self.unlock_and_wake(log);
     }
 
     /// Returns once the writer has brought line `seq` to disk, has failed to, or has ended.
-    pub(super) async fn settled(&self, seq: u64) {
+    pub(super) async fn wait_until_written(&self, seq: u64) {
         let is_settled = |log: &Log| {
             log.backlog.as_ref().is_none_or(|backlog| {
                 let has_ended = matches!(backlog.writer, WriterState::Ended(_));
-                backlog.settled >= seq || backlog.disk == DiskState::Refusing || has_ended
+                backlog.settled_seq >= seq || backlog.disk == DiskState::Refusing || has_ended
             })
         };
         self.demand(Demand::Flush);
@@ -177,7 +180,7 @@ impl SharedLog {
     }
 
     /// Waits until the writer has ended, and returns its outcome.
-    pub(super) async fn ended(&self) -> Result<(), JournalLoss> {
+    pub(super) async fn wait_until_closed(&self) -> Result<(), JournalLoss> {
         let ended = |log: &Log| match log.backlog.as_ref().map(|backlog| &backlog.writer) {
             None => Some(Ok(())),
             Some(WriterState::Ended(outcome)) => Some(outcome.clone()),
@@ -187,7 +190,7 @@ impl SharedLog {
     }
 
     async fn wait_for_writer<T>(&self, reached: impl Fn(&Log) -> Option<T>) -> T {
-        let mut settled = self.settled.subscribe();
+        let mut settled = self.writer_progress.subscribe();
         loop {
             settled.borrow_and_update();
             if let Some(reached) = reached(&self.log()) {

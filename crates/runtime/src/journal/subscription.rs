@@ -41,7 +41,7 @@ pub struct Subscription {
 impl Subscription {
     pub(super) fn new(journal: Journal, after: Cursor) -> Self {
         let (visible_changed, run) = (journal.0.log.visible_changed(), journal.run());
-        Self { journal, run, visible_changed, last: after, fetched: VecDeque::new(), disk: None }
+        Self { journal, run, visible_changed, last: after, fetched: VecDeque::new(), disk_reader: None }
     }
 
     /// Returns the place of the last delivery: after it, another subscription goes on where this one ends.
@@ -160,8 +160,8 @@ impl Subscription {
             self.last = own_start;
             return;
         };
-        let reader = self.disk.take().unwrap_or_else(|| Reader::after(dir, self.last));
-        let read = tokio::task::spawn_blocking(move || read(reader)).await;
+        let reader = self.disk_reader.take().unwrap_or_else(|| Reader::after(dir, self.last));
+        let read = tokio::task::spawn_blocking(move || read_batch(reader)).await;
         let Ok((reader, deliveries, outcome)) = read else {
             self.fetched.push_back(self.gap_to(own_start.next()));
             return;
@@ -185,7 +185,7 @@ impl Subscription {
         if is_gap {
             self.fetched.push_back(self.gap_to(own_start.next()));
         } else if !reaches_own && !is_end {
-            self.disk = Some(reader);
+            self.disk_reader = Some(reader);
         }
         if self.fetched.is_empty() {
             self.last = own_start;
@@ -226,7 +226,7 @@ fn warn_of(outcome: &io::Result<()>) {
 }
 
 /// Reads on, and returns the reader where it stands.
-fn read(mut reader: Reader) -> (Reader, VecDeque<Delivery>, io::Result<()>) {
+fn read_batch(mut reader: Reader) -> (Reader, VecDeque<Delivery>, io::Result<()>) {
     let mut deliveries = VecDeque::new();
     while deliveries.len() < DISK_LINES_MAX {
         match reader.next_entry() {

@@ -1,5 +1,7 @@
 //! The journal as a whole: on real files, and on disks that do as they are told.
 
+mod failing_disk;
+mod fake_disk;
 mod following;
 #[cfg(unix)]
 mod full_disk;
@@ -7,12 +9,10 @@ mod full_disk;
 mod lost_files;
 mod reading;
 mod recording;
-mod failing_disk;
-mod resuming_driver;
+mod resuming;
 mod retention;
 mod runs;
 mod secrets;
-mod fake_disk;
 mod subscribing;
 mod torn_tail;
 
@@ -114,7 +114,7 @@ fn only_segment(dir: &Path) -> PathBuf {
 }
 
 /// What the journal has said of itself, from the event after `after` on.
-async fn accounts(journal: &Journal, after: Cursor) -> Vec<JournalDegraded> {
+async fn degraded_events(journal: &Journal, after: Cursor) -> Vec<JournalDegraded> {
     let mut subscription = journal.subscribe_after(after);
     let mut accounts = Vec::new();
     while let Some(delivery) = subscription.try_next().await {

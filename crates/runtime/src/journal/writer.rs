@@ -22,7 +22,8 @@ pub(super) const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Starts the thread.
 pub(super) fn spawn(log: Arc<SharedLog>, disk: impl Disk, retry_delay: Duration) -> io::Result<()> {
-    let writer = JournalWriter { log: Arc::clone(&log), disk, retry_delay, retry_at: None, reported_drops: 0 };
+    let writer =
+        JournalWriter { log: Arc::clone(&log), disk, retry_delay, retry_at: None, reported_drops: 0 };
     let run = move || {
         let guard = ExitGuard { log, outcome: None };
         guard.report(writer.run());
@@ -54,8 +55,11 @@ impl<D: Disk> JournalWriter<D> {
     fn run(mut self) -> Result<(), JournalLoss> {
         loop {
             let batch = self.next_batch();
-            if batch.lost.is_some() {
-                self.record_degraded("the disk could not follow; these lines were never written", batch.lost);
+            if batch.lost_range.is_some() {
+                self.record_degraded(
+                    "the disk could not follow; these lines were never written",
+                    batch.lost_range,
+                );
             }
             let outcome = if batch.has_lines { self.write() } else { WriteOutcome::nothing() };
             if batch.is_closing
@@ -84,8 +88,8 @@ impl<D: Disk> JournalWriter<D> {
                 has_gathered = true;
                 continue;
             }
-            let lost = if has_lines { log.take_batch() } else { None };
-            return WriteBatch { has_lines, lost, is_closing };
+            let lost_range = if has_lines { log.take_batch() } else { None };
+            return WriteBatch { has_lines, lost_range, is_closing };
         }
     }
 
@@ -94,7 +98,7 @@ impl<D: Disk> JournalWriter<D> {
         let mut outcome = self.disk.append(first_seq, &lines);
         let (settled, was_hidden) = {
             let mut log = self.log.log();
-            let was_hidden = log.shown() < log.newest();
+            let was_hidden = log.visible_seq() < log.newest_seq();
             (log.mark_written(outcome.written), was_hidden)
         };
         drop((lines, settled));
@@ -136,20 +140,21 @@ impl<D: Disk> JournalWriter<D> {
             self.record_degraded(&reason, None);
             return;
         }
-        let reported_drops = self.log.log().reported_drops();
+        let dropped = self.log.log().dropped_count();
         if dropped > self.reported_drops {
-            let reason = format!("the disk still refuses lines, {reported_drops} are lost so far: {error}");
+            let reason = format!("the disk still refuses lines, {dropped} are lost so far: {error}");
             self.record_degraded(&reason, None);
             // That line may have taken the room of another one.
-            self.reported_drops = self.log.log().reported_drops();
+            self.reported_drops = self.log.log().dropped_count();
         }
     }
 
     fn batch(&self) -> (u64, Vec<Arc<str>>) {
         let log = self.log.log();
         let batch = log.backlog.as_ref();
-        batch
-            .map_or((0, Vec::new()), |backlog| (backlog.settled + 1, backlog.batch.iter().cloned().collect()))
+        batch.map_or((0, Vec::new()), |backlog| {
+            (backlog.settled_seq + 1, backlog.batch.iter().cloned().collect())
+        })
     }
 
     /// Sets the disk's state, and returns the one before.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
+use crate::actor::slot::identity::{ActorIdentity, ActorInfo};
 use crate::messaging::call_error::CallError;
 use crate::messaging::mailbox::{Envelope, Mailbox, SendErrorKind};
 use crate::messaging::message::Message;
@@ -16,7 +17,6 @@ use crate::messaging::message::Message;
 use crate::messaging::reply::Promise;
 use crate::messaging::reply::Reply;
 use crate::path::ActorPath;
-use crate::actor::slot::identity::{ActorIdentity, ActorInfo};
 
 /// A message that was not accepted, and why. The message comes back unharmed.
 #[derive(Error)]

@@ -110,7 +110,10 @@ pin_project! {
 }
 
 /// See [`WithDropReason`].
-pub(crate) fn with_drop_reason<R: Fn() -> CallError, F: Future>(reason: R, future: F) -> WithDropReason<R, F> {
+pub(crate) fn with_drop_reason<R: Fn() -> CallError, F: Future>(
+    reason: R,
+    future: F,
+) -> WithDropReason<R, F> {
     WithDropReason { future, reason, ended: false, scope: None }
 }
 
@@ -175,7 +178,11 @@ impl PollGuard {
     fn enter() -> Self {
         // Unless the step comes to its end.
         let verdict = CallError::Crashed;
-        Self { is_nested: IN_HANDLER.replace(true), dropped_before: DROPPED_REPLY_COUNT.get(), reason: verdict }
+        Self {
+            is_nested: IN_HANDLER.replace(true),
+            dropped_before: DROPPED_REPLY_COUNT.get(),
+            reason: verdict,
+        }
     }
 
     /// Tells those whose replies were dropped in this step.

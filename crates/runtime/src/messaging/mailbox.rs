@@ -15,10 +15,10 @@ use tokio::time::Instant;
 use crate::actor::panics::{self, Panic};
 use crate::actor::wake::Wake;
 use crate::messaging::call_error::CallError;
+use crate::messaging::drop_reason;
 use crate::messaging::message::{Message, type_label};
 #[cfg(debug_assertions)]
 use crate::messaging::reply::Reply;
-use crate::messaging::drop_reason;
 use crate::supervisor::ActorProgress;
 
 /// Messages that a mailbox holds if nothing else is said.
@@ -90,7 +90,7 @@ impl<M: Message> Entry<M> {
 
     fn returned(&mut self) -> Option<&mut RedeliveryState> {
         match self {
-            Self::Message(envelope) => envelope.returned.as_mut(),
+            Self::Message(envelope) => envelope.redelivery.as_mut(),
             #[cfg(debug_assertions)]
             Self::InjectedPanic(_) => None,
         }
@@ -237,8 +237,14 @@ impl<M> WriteSide<M> {
 
 impl<M: Message> Mailbox<M> {
     pub(crate) fn new(capacity: usize) -> Self {
-        let hand =
-            ReadSide { reader: None, queue: VecDeque::new(), current_label: None, taken: 0, is_busy: false, waiting_senders: 0 };
+        let hand = ReadSide {
+            reader: None,
+            queue: VecDeque::new(),
+            current_label: None,
+            taken: 0,
+            is_busy: false,
+            waiting_senders: 0,
+        };
         let inner = WriteSide {
             queue: VecDeque::new(),
             task_results: VecDeque::new(),
@@ -279,7 +285,10 @@ impl<M: Message> Mailbox<M> {
     }
 
     /// Accepts a message as soon as there is room.
-    pub(crate) async fn push_when_room(&self, envelope: Envelope<M>) -> Result<(), (Envelope<M>, SendErrorKind)> {
+    pub(crate) async fn push_when_room(
+        &self,
+        envelope: Envelope<M>,
+    ) -> Result<(), (Envelope<M>, SendErrorKind)> {
         match self.push(envelope) {
             // A sender that gives up while it waits drops a message that nobody had room for.
             Err((envelope, SendErrorKind::Full)) => {
@@ -314,8 +323,8 @@ impl<M: Message> Mailbox<M> {
         if inner.closed {
             return Err(SendErrorKind::Stopped);
         }
-        let is_full =
-            inner.queue.len() + inner.last_refill_len >= self.capacity && self.len_locked(inner) >= self.capacity;
+        let is_full = inner.queue.len() + inner.last_refill_len >= self.capacity
+            && self.len_locked(inner) >= self.capacity;
         if is_full { Err(SendErrorKind::Full) } else { Ok(()) }
     }
 
@@ -386,12 +395,12 @@ impl<M: Message> Mailbox<M> {
         let next = match entry {
             Entry::Message(envelope) => {
                 let label = panics::catch_nested(|| envelope.message.label()).ok();
-                hand.take(Some(label.unwrap_or_else(type_label::<M>)));
+                hand.mark_busy(Some(label.unwrap_or_else(type_label::<M>)));
                 ReadOutcome::Message(envelope, label)
             }
             #[cfg(debug_assertions)]
             Entry::InjectedPanic(caller) => {
-                hand.take(Some(INJECTED_PANIC));
+                hand.mark_busy(Some(INJECTED_PANIC));
                 ReadOutcome::InjectedPanic(caller)
             }
         };

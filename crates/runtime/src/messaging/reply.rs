@@ -140,7 +140,9 @@ impl<T> Future for Promise<T> {
                 WaitState::ForAnswer(answer) => match ready!(Pin::new(answer).poll(cx)) {
                     Ok(ReplyValue::Value(value)) => return Poll::Ready(Ok(value)),
                     Ok(ReplyValue::Dropped(DropReason::Known(reason))) => return Poll::Ready(Err(reason)),
-                    Ok(ReplyValue::Dropped(DropReason::Pending(reason))) => self.0 = WaitState::ForReason(reason),
+                    Ok(ReplyValue::Dropped(DropReason::Pending(reason))) => {
+                        self.0 = WaitState::ForReason(reason)
+                    }
                     Err(_) => return Poll::Ready(Err(CallError::Unanswered)),
                 },
                 WaitState::ForReason(reason) => {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AbandonedPolicy, AutoShutdown, ChildHistory, ChildPolicy, OnBudgetExhausted, RestartType, Strategy, SupervisorHistory,
-    SupervisorPolicy,
+    AbandonedPolicy, AutoShutdown, ChildHistory, ChildPolicy, OnBudgetExhausted, RestartType, Strategy,
+    SupervisorHistory, SupervisorPolicy,
 };
 
 /// Why an incarnation ended.
@@ -172,12 +172,17 @@ pub fn decide(
         history.restore_budget();
     }
     let to_blame = exit.cause != ExitCause::Normal && exit.restored && !exit.progressed;
-    let condemned = !exit.on_suspect && history.count_checkpoint_crash(to_blame, child.checkpoint_crashes_max);
+    let condemned =
+        !exit.on_suspect && history.count_checkpoint_crash(to_blame, child.checkpoint_crashes_max);
     if exit.abandoned && child.abandoned == AbandonedPolicy::Fail {
         return Decision::Abandon;
     }
     if !should_restart(child.restart, exit.cause) {
-        return if should_end_supervisor(child, supervisor, moment) { Decision::ShutDown } else { Decision::Leave };
+        return if should_end_supervisor(child, supervisor, moment) {
+            Decision::ShutDown
+        } else {
+            Decision::Leave
+        };
     }
     let Some(attempt) = history.spend(child.budget, now) else {
         return match child.exhausted {
@@ -204,7 +209,11 @@ fn should_restart(restart: RestartType, cause: ExitCause) -> bool {
     }
 }
 
-fn should_end_supervisor(child: &ChildPolicy, supervisor: &SupervisorPolicy, moment: DecisionContext) -> bool {
+fn should_end_supervisor(
+    child: &ChildPolicy,
+    supervisor: &SupervisorPolicy,
+    moment: DecisionContext,
+) -> bool {
     child.significant
         && match supervisor.auto_shutdown {
             AutoShutdown::Never => false,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::mismatch::{Mismatch, to_json};
-use super::timeline::{RecordedExit, IncarnationTimeline};
+use super::timeline::{IncarnationTimeline, RecordedExit};
 use crate::events::DecisionInputs;
 use crate::journal::Record;
 
@@ -30,7 +30,11 @@ pub(super) fn check(record: &Record, inputs: &DecisionInputs, life: &Incarnation
 }
 
 /// Whether it is told as it was told before.
-fn check_exit_record(inputs: &DecisionInputs, life: &IncarnationTimeline, ended: RecordedExit) -> Vec<Mismatch> {
+fn check_exit_record(
+    inputs: &DecisionInputs,
+    life: &IncarnationTimeline,
+    ended: RecordedExit,
+) -> Vec<Mismatch> {
     let exit = &inputs.exit;
     let told = || format!("event {} tells the exit so", ended.event);
     let cause = Mismatch::between("inputs.exit.cause", &to_json(&exit.cause), &to_json(&ended.cause), told);
@@ -46,7 +50,11 @@ fn check_exit_record(inputs: &DecisionInputs, life: &IncarnationTimeline, ended:
     [cause, abandoned, restored].into_iter().flatten().collect()
 }
 
-fn check_exit_time(inputs: &DecisionInputs, life: &IncarnationTimeline, ended: RecordedExit) -> Option<Mismatch> {
+fn check_exit_time(
+    inputs: &DecisionInputs,
+    life: &IncarnationTimeline,
+    ended: RecordedExit,
+) -> Option<Mismatch> {
     let now_ms = inputs.now_ms;
     let absurd = |bound_ms: u64, why| Mismatch::new("inputs.now_ms", now_ms.into(), bound_ms.into(), why);
     if now_ms > ended.mono_ms {
@@ -58,7 +66,8 @@ fn check_exit_time(inputs: &DecisionInputs, life: &IncarnationTimeline, ended: R
 
 fn check_readiness(inputs: &DecisionInputs, life: &IncarnationTimeline) -> Option<Mismatch> {
     let ready_since = inputs.exit.ready_since.filter(|_| !inputs.exit.abandoned)?;
-    let absurd = |expected, why| Mismatch::new("inputs.exit.ready_since", to_json(&ready_since), expected, why);
+    let absurd =
+        |expected, why| Mismatch::new("inputs.exit.ready_since", to_json(&ready_since), expected, why);
     let now = Duration::from_millis(inputs.now_ms);
     if ready_since > now {
         return Some(absurd(to_json(&now), "it was not ready later than it ended"));

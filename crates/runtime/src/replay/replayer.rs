@@ -11,8 +11,10 @@ use serde::Serialize;
 
 use super::exit_check;
 use super::mismatch::{Mismatch, to_json};
-use super::timeline::{RecordedExit, Known, IncarnationTimeline, ExpectedStart, ActorTimeline, SupervisorTimeline};
-use super::recheck::{RecordedDecision, RecheckedDecision, parent};
+use super::recheck::{RecheckedDecision, RecordedDecision, parent};
+use super::timeline::{
+    ActorTimeline, ExpectedStart, IncarnationTimeline, Known, RecordedExit, SupervisorTimeline,
+};
 use crate::events::{
     ActorExited, ActorReady, ActorRestarted, ActorStarted, BudgetReset, RuntimeStarted, StartOrdered,
 };
@@ -34,7 +36,7 @@ pub(super) struct Replayer {
 impl Replayer {
     /// The run that `record` begins.
     pub(super) fn new(record: &Record) -> Self {
-        let has_begun = record.kind == RuntimeStarted::KIND;
+        let has_started = record.kind == RuntimeStarted::KIND;
         Self { number: Some(record.run), has_started, ..Self::default() }
     }
 
@@ -57,10 +59,14 @@ impl Replayer {
     }
 
     fn timeline(&mut self, actor: &str) -> &mut ActorTimeline {
-        let whole_since = self.timelines.get(parent(actor)).and_then(|parent| parent.as_supervisor.complete_since);
+        let whole_since =
+            self.timelines.get(parent(actor)).and_then(|parent| parent.as_supervisor.complete_since);
         self.timelines.entry(actor.to_owned()).or_insert_with(|| {
             let value = ChildHistory::default();
-            ActorTimeline { history: whole_since.map(|since| Known { value, since }), ..ActorTimeline::default() }
+            ActorTimeline {
+                history: whole_since.map(|since| Known { value, since }),
+                ..ActorTimeline::default()
+            }
         })
     }
 
@@ -108,11 +114,11 @@ impl Replayer {
             let history = Some(Known { value: ChildHistory::default(), since: record.cursor() });
             *trace = ActorTimeline { history, ..ActorTimeline::default() };
         }
-        trace.ward = SupervisorTimeline::new(record.cursor());
+        trace.as_supervisor = SupervisorTimeline::new(record.cursor());
         let sequel = trace.expected_start.take();
         trace.incarnation = Some(IncarnationTimeline {
             started_ms: Some(record.mono_ms),
-            fresh_start_decision: sequel.filter(|sequel| sequel.is_fresh).map(|sequel| sequel.decision),
+            fresh_start_decision: sequel.filter(|sequel| sequel.is_fresh).map(|sequel| sequel.by),
             ..IncarnationTimeline::new(record.generation)
         });
         sequel.and_then(|sequel| check_start(record, sequel))
@@ -163,7 +169,12 @@ impl Replayer {
         let trace = self.timeline(&record.actor);
         match &mut trace.incarnation {
             Some(life) if life.generation == record.generation => life.exit = Some(ended),
-            life => *life = Some(IncarnationTimeline { exit: Some(ended), ..IncarnationTimeline::new(record.generation) }),
+            life => {
+                *life = Some(IncarnationTimeline {
+                    exit: Some(ended),
+                    ..IncarnationTimeline::new(record.generation)
+                })
+            }
         }
     }
 
@@ -226,12 +237,32 @@ impl Replayer {
         let inputs = &stated.inputs;
         let mut found = Vec::new();
         if let Some(trace) = self.timelines.get(&record.actor) {
-            found.extend(find_contradiction("inputs.history", &inputs.history, trace.history.as_ref(), HISTORY_SOURCE));
-            found.extend(find_contradiction("inputs.child", &inputs.child, trace.policy.as_ref(), POLICY_SOURCE));
+            found.extend(find_contradiction(
+                "inputs.history",
+                &inputs.history,
+                trace.history.as_ref(),
+                HISTORY_SOURCE,
+            ));
+            found.extend(find_contradiction(
+                "inputs.child",
+                &inputs.child,
+                trace.policy.as_ref(),
+                POLICY_SOURCE,
+            ));
         }
         if let Some(ActorTimeline { as_supervisor: ward, .. }) = self.timelines.get(parent(&record.actor)) {
-            found.extend(find_contradiction("inputs.siblings", &inputs.siblings, ward.history.as_ref(), HISTORY_SOURCE));
-            found.extend(find_contradiction("inputs.supervisor", &inputs.supervisor, ward.policy.as_ref(), POLICY_SOURCE));
+            found.extend(find_contradiction(
+                "inputs.siblings",
+                &inputs.siblings,
+                ward.history.as_ref(),
+                HISTORY_SOURCE,
+            ));
+            found.extend(find_contradiction(
+                "inputs.supervisor",
+                &inputs.supervisor,
+                ward.policy.as_ref(),
+                POLICY_SOURCE,
+            ));
             if inputs.now_ms < ward.decided_ms {
                 let why = "the same supervisor had decided later than this before";
                 let stated = inputs.now_ms.into();
@@ -255,7 +286,7 @@ impl Replayer {
         let trace = self.timeline(&record.actor);
         trace.history = Some(Known { value: verdict.history, since });
         trace.policy.get_or_insert_with(|| Known { value: stated.inputs.child.clone(), since });
-        trace.expected_start = Some(ExpectedStart { decision: since, due, is_fresh: fresh });
+        trace.expected_start = Some(ExpectedStart { by: since, due, is_fresh: fresh });
         if let Some(life) = &mut trace.incarnation {
             life.exit_decision = Some(since);
         }
@@ -266,15 +297,17 @@ impl Replayer {
         let trace = self.timeline(sibling);
         match trace.expected_start {
             Some(ExpectedStart { due: own, .. }) if own.is_none() || own >= due => {}
-            Some(ExpectedStart { is_fresh: fresh, .. }) => trace.expected_start = Some(ExpectedStart { decision: by, due, is_fresh: fresh }),
-            None => trace.expected_start = Some(ExpectedStart { decision: by, due, is_fresh: false }),
+            Some(ExpectedStart { is_fresh: fresh, .. }) => {
+                trace.expected_start = Some(ExpectedStart { by, due, is_fresh: fresh })
+            }
+            None => trace.expected_start = Some(ExpectedStart { by, due, is_fresh: false }),
         }
     }
 }
 
 /// Whether an actor may start now.
 fn check_start(record: &Record, sequel: ExpectedStart) -> Option<Mismatch> {
-    let ExpectedStart { decision: by, due, .. } = sequel;
+    let ExpectedStart { by, due, .. } = sequel;
     let (expected, why) = match due {
         Some(due) if Duration::from_millis(record.mono_ms) >= due => return None,
         Some(due) => {
@@ -298,5 +331,7 @@ fn find_contradiction<T: Serialize + PartialEq>(
     why: &str,
 ) -> Option<Mismatch> {
     let known = known.filter(|known| known.value != *stated)?;
-    Mismatch::between(what, &to_json(stated), &to_json(&known.value), || format!("event {} {why}", known.since))
+    Mismatch::between(what, &to_json(stated), &to_json(&known.value), || {
+        format!("event {} {why}", known.since)
+    })
 }

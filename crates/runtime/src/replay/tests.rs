@@ -12,7 +12,7 @@ use super::*;
 use crate::events::*;
 use crate::journal::{Lines, Record};
 use crate::policy::{Strategy, *};
-use journal_builder::{POOL, SimulatedPool, JournalBuilder};
+use journal_builder::{JournalBuilder, POOL, SimulatedPool};
 
 const A: &str = "root/pool/a";
 const B: &str = "root/pool/b";
@@ -277,7 +277,8 @@ fn every_changed_value_of_a_decision_is_found() {
             unseen.push(path);
             continue;
         };
-        let is_named = first.event == Some(records[at].cursor()) && dotted_path(&path).starts_with(&first.what);
+        let is_named =
+            first.event == Some(records[at].cursor()) && dotted_path(&path).starts_with(&first.what);
         // What no other event tells of is found by what would have been decided, or by what it would have left behind.
         let is_heard_of_alone =
             ["/inputs/jitter", "/inputs/exit/progressed", "/inputs/now_ms"].contains(&&*path);
@@ -520,7 +521,11 @@ fn older_format_decision_is_counted_and_replay_continues() {
             }
             fields.remove(*last).unwrap();
         });
-        assert_eq!((found_differences(&report), report.not_replayable, report.replayed), (vec![], 1, 5), "{lacking:?}");
+        assert_eq!(
+            (found_differences(&report), report.not_replayable, report.replayed),
+            (vec![], 1, 5),
+            "{lacking:?}"
+        );
     }
 }
 

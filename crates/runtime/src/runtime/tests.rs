@@ -101,10 +101,12 @@ async fn last_error_is_redacted_in_tree_and_start_error() {
     let config = JournalConfig { secrets: vec!["s3cret".to_owned()], ..JournalConfig::default() };
     let journal = Journal::in_memory("boot", Arc::new(SystemClock), config);
     let runtime = Runtime::builder().journal(journal).start(SupervisorSpec::new("root")).await.unwrap();
-    let refused = runtime.root().add(Child::new("mute", LeakingWorker { start_succeeds: false })).await.unwrap_err();
+    let refused =
+        runtime.root().add(Child::new("mute", LeakingWorker { start_succeeds: false })).await.unwrap_err();
     assert!(refused.to_string().contains(TOLD), "{refused}");
 
-    let blabber = runtime.root().add(Child::new("blabber", LeakingWorker { start_succeeds: true })).await.unwrap();
+    let blabber =
+        runtime.root().add(Child::new("blabber", LeakingWorker { start_succeeds: true })).await.unwrap();
     assert_eq!(blabber.call(Count::Get).await, Err(crate::CallError::Crashed));
     // The supervisor's turn comes when nothing else is left to do.
     tokio::time::sleep(Duration::from_millis(1)).await;

@@ -6,8 +6,8 @@
 //! - `writer`: the thread
 
 mod file;
-mod write_queue;
 mod record;
+mod write_queue;
 mod writer;
 
 use std::collections::VecDeque;
@@ -21,10 +21,13 @@ use redb::Database;
 use thiserror::Error;
 use tokio::sync::watch;
 
-use super::{DamagedState, PendingSnapshot, FlushFuture, QuarantinedState, StateDegraded, StateStore, StoredState, FlushError};
+use super::{
+    DamagedState, FlushError, FlushFuture, PendingSnapshot, QuarantinedState, StateDegraded, StateStore,
+    StoredState,
+};
 use crate::journal::Journal;
 use crate::path::ActorPath;
-use file::{StateFileError, LoadedStates, StateFile};
+use file::{LoadedStates, StateFile, StateFileError};
 use write_queue::WriteQueue;
 use writer::StateWriter;
 
@@ -316,7 +319,10 @@ impl Inner {
         }
         if !has_room && !was_overflowing {
             let max = write_queue::PENDING_PATHS_MAX;
-            self.report_degraded(path, format!("changes of {max} states wait for the disk already; more are lost"));
+            self.report_degraded(
+                path,
+                format!("changes of {max} states wait for the disk already; more are lost"),
+            );
         }
     }
 }

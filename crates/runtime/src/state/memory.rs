@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{DamagedState, PendingSnapshot, FlushFuture, QuarantinedState, StateStore, StoredState};
+use super::{DamagedState, FlushFuture, PendingSnapshot, QuarantinedState, StateStore, StoredState};
 use crate::path::ActorPath;
 
 /// States set aside that are kept for one path; the oldest goes first.

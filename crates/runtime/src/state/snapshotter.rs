@@ -95,7 +95,14 @@ impl<S: Clone + Send + 'static> Snapshotter<S> {
         }
     }
 
-    fn record_refused(&self, env: &Env, path: &ActorPath, generation: u64, version: Option<u32>, reason: String) {
+    fn record_refused(
+        &self,
+        env: &Env,
+        path: &ActorPath,
+        generation: u64,
+        version: Option<u32>,
+        reason: String,
+    ) {
         let refused = StateRefused { version, expected: self.codec.version, reason };
         env.journal.record(path, generation, &refused);
     }

@@ -8,9 +8,11 @@ use ractor::{ActorCell, ActorId};
 
 use super::Ctx;
 use super::admin_error::AdminError;
-use super::command::{AdminResult, Command, AdminCommand};
+use super::command::{AdminCommand, AdminResult, SupervisorMessage};
 use super::finalize;
-use super::machine::{SupervisorAction, ChildId, CommandRejection, ChildOutcome, Machine, DecisionRecord};
+use super::machine::{ChildId, ChildOutcome, CommandRejection, DecisionRecord, Machine, SupervisorAction};
+use crate::actor::slot::any_slot::AnySlot;
+use crate::actor::slot::identity::{ActorKind, ActorStatus};
 use crate::actor::timer::Timer;
 use crate::actor::wake::Wake;
 use crate::events::{
@@ -20,8 +22,6 @@ use crate::journal::{Event, millis};
 use crate::messaging::reply::Reply;
 use crate::path::ActorPath;
 use crate::policy::{ExitCause, SupervisorPolicy};
-use crate::actor::slot::any_slot::AnySlot;
-use crate::actor::slot::identity::{ActorKind, ActorStatus};
 
 /// See the module.
 pub(crate) struct Children {
@@ -134,7 +134,9 @@ impl Children {
                 let ordered = StartOrdered { order: StartOrder::Restart };
                 self.machine.restart(key, now).inspect(|_| self.record_event(ctx, key, &ordered))
             }
-            AdminCommand::Delete => self.machine.delete(key, now).inspect(|_| self.delete_stored_state(ctx, key)),
+            AdminCommand::Delete => {
+                self.machine.delete(key, now).inspect(|_| self.delete_stored_state(ctx, key))
+            }
             AdminCommand::Remove => {
                 self.delete_stored_state(ctx, key);
                 Ok(self.machine.remove(key, now))
@@ -276,7 +278,7 @@ impl Children {
     /// Has the supervisor look again when something is due.
     pub(super) fn schedule_tick(&mut self, ctx: &mut Ctx) {
         match self.machine.next_wake() {
-            Some(due) => self.timer.wake_by(ctx, due, Command::Tick),
+            Some(due) => self.timer.wake_by(ctx, due, SupervisorMessage::Tick),
             None => self.timer.cancel(),
         }
     }
@@ -306,7 +308,9 @@ impl ChildEntry {
                 finalize::finalize_slot(&ctx.env, self.slot.as_ref(), &self.path, ActorStatus::Stopped);
                 self.down_since = None;
             }
-            ChildOutcome::AddFailed => finalize::finalize_slot(&ctx.env, self.slot.as_ref(), &self.path, ActorStatus::Stopped),
+            ChildOutcome::AddFailed => {
+                finalize::finalize_slot(&ctx.env, self.slot.as_ref(), &self.path, ActorStatus::Stopped)
+            }
             ChildOutcome::Failed => {
                 // Whoever reads the event and looks at the slot then sees what it says.
                 self.slot.identity().state().set_status(ActorStatus::Failed, ctx.now());
@@ -325,7 +329,9 @@ impl ChildEntry {
             ChildOutcome::Running | ChildOutcome::Declined => Some(Ok(())),
             _ if to_end => Some(Ok(())),
             ChildOutcome::Stopped => Some(Err(AdminError::Superseded { name: self.path.name().to_owned() })),
-            ChildOutcome::Restarting(_) | ChildOutcome::AddFailed | ChildOutcome::Failed => Some(Err(self.start_failed_error())),
+            ChildOutcome::Restarting(_) | ChildOutcome::AddFailed | ChildOutcome::Failed => {
+                Some(Err(self.start_failed_error()))
+            }
         }
     }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::admin_error::AdminError;
 use super::machine::ChildId;
+use crate::actor::slot::any_slot::AnySlot;
 use crate::messaging::message::Message;
 use crate::messaging::reply::Reply;
-use crate::actor::slot::any_slot::AnySlot;
 
 /// How an order ended.
 pub(crate) type AdminResult = Result<(), AdminError>;

@@ -25,7 +25,9 @@ impl ChildCounts {
         self.specs += 1;
         let status = identity.state().status;
         let has_started = identity.state().generation > 0;
-        if has_started && matches!(status, ActorStatus::Starting | ActorStatus::Running | ActorStatus::Stopping) {
+        if has_started
+            && matches!(status, ActorStatus::Starting | ActorStatus::Running | ActorStatus::Stopping)
+        {
             self.active += 1;
         }
         match identity.kind() {

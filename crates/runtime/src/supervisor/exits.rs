@@ -3,12 +3,12 @@
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::actor::slot::any_slot::AnySlot;
+use crate::actor::slot::exit_record::{ExitRecord, InterruptedMessage};
 use crate::env::Env;
 use crate::events::{ActorExited, DeadLetter, DeadLetterReason};
 use crate::path::ActorPath;
 use crate::policy::{Exit, ExitCause};
-use crate::actor::slot::any_slot::AnySlot;
-use crate::actor::slot::exit_record::{ExitRecord, InterruptedMessage};
 
 /// Records an exit and, if it has one, the dead letter. A message that is to be handled again is left in front of the
 /// mailbox.

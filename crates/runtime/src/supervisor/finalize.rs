@@ -6,11 +6,11 @@ use tokio::time::timeout;
 
 use super::exits;
 use crate::actor::context::FinalizeContext;
+use crate::actor::slot::any_slot::AnySlot;
+use crate::actor::slot::identity::ActorStatus;
 use crate::env::Env;
 use crate::events::{DeadLetter, DeadLetterReason};
 use crate::path::ActorPath;
-use crate::actor::slot::any_slot::AnySlot;
-use crate::actor::slot::identity::ActorStatus;
 
 /// How long those below a supervisor that has ended are waited for. They have been killed; one that is still there after
 /// this never yields.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::admin_error::AdminError;
-use super::command::{AdminResult, SupervisorMessage, AdminCommand};
-use super::counts::ChildCounts;
 use super::child_list::ChildList;
+use super::command::{AdminCommand, AdminResult, SupervisorMessage};
+use super::counts::ChildCounts;
 use crate::messaging::address::Address;
 use crate::messaging::reply::Reply;
 use crate::path::ActorPath;
@@ -105,7 +105,10 @@ impl SupervisorHandle {
         self.ask(|reply| SupervisorMessage::Admin { name, command: order, reply }).await
     }
 
-    pub(super) async fn ask(&self, make: impl FnOnce(Reply<AdminResult>) -> SupervisorMessage) -> AdminResult {
+    pub(super) async fn ask(
+        &self,
+        make: impl FnOnce(Reply<AdminResult>) -> SupervisorMessage,
+    ) -> AdminResult {
         self.address.call(make).await.map_err(AdminError::Unavailable)?
     }
 }

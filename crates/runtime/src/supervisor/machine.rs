@@ -9,8 +9,8 @@
 //! - `orders`: what is asked by hand
 
 mod action;
-mod child;
 mod admin;
+mod child;
 mod group_restart;
 
 use std::collections::BTreeMap;
@@ -18,14 +18,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::policy::{
-    AutoShutdown, ChildHistory, ChildPolicy, Decision, Exit, ExitCause, DecisionContext, RestartType, RestartScope, Shutdown,
-    StateSource, SupervisorHistory, SupervisorPolicy, decide,
+    AutoShutdown, ChildHistory, ChildPolicy, Decision, DecisionContext, Exit, ExitCause, RestartScope,
+    RestartType, Shutdown, StateSource, SupervisorHistory, SupervisorPolicy, decide,
 };
 
-pub(crate) use action::{SupervisorAction, ShutdownReason, ChildId, CommandRejection, ChildOutcome, DecisionRecord, KillReason};
+pub(crate) use action::{
+    ChildId, ChildOutcome, CommandRejection, DecisionRecord, KillReason, ShutdownReason, SupervisorAction,
+};
 pub(crate) use child::ActorProgress;
 
-use child::{ChildIndex, ChildState, ChildPhase, AfterStop, StopDeadline};
+use child::{AfterStop, ChildIndex, ChildPhase, ChildState, StopDeadline};
 use group_restart::GroupRestart;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -82,8 +84,14 @@ impl Machine {
         let key = self.next_id;
         self.next_id += 1;
         let history = ChildHistory::default();
-        let member =
-            ChildState { policy, history, phase: ChildPhase::Waiting, progress_watch: None, is_add_pending: on_probation, has_been_ready: false };
+        let member = ChildState {
+            policy,
+            history,
+            phase: ChildPhase::Waiting,
+            progress_watch: None,
+            is_add_pending: on_probation,
+            has_been_ready: false,
+        };
         self.index.insert(key, &member);
         self.children.insert(key, member);
         key
@@ -191,7 +199,13 @@ impl Machine {
     }
 
     /// A child's incarnation has ended and is torn down.
-    pub(crate) fn exited(&mut self, key: ChildId, exit: Exit, now: Duration, jitter: f64) -> Vec<SupervisorAction> {
+    pub(crate) fn exited(
+        &mut self,
+        key: ChildId,
+        exit: Exit,
+        now: Duration,
+        jitter: f64,
+    ) -> Vec<SupervisorAction> {
         let Some(member) = self.children.get(&key) else { return Vec::new() };
         if !member.is_live() {
             return Vec::new();
@@ -209,7 +223,10 @@ impl Machine {
         }
         if on_probation && failed_to_start {
             self.remove_child(key);
-            let mut actions = vec![SupervisorAction::ResolveWaiters { key, outcome: ChildOutcome::AddFailed }, SupervisorAction::Deregister { key }];
+            let mut actions = vec![
+                SupervisorAction::ResolveWaiters { key, outcome: ChildOutcome::AddFailed },
+                SupervisorAction::Deregister { key },
+            ];
             actions.extend(self.advance(now));
             return actions;
         }
@@ -230,7 +247,15 @@ impl Machine {
             decide((&member.policy, &self.policy), (&mut member.history, &mut self.history), exit, moment);
         let budget_used = member.policy.budget.map_or(0, |budget| member.history.used(budget, now));
         let scope = self.affected_children(key, decision);
-        let ruling = DecisionRecord { decision, context: moment, exit, history, siblings, budget_used, affected: scope };
+        let ruling = DecisionRecord {
+            decision,
+            context: moment,
+            exit,
+            history,
+            siblings,
+            budget_used,
+            affected: scope,
+        };
         let mut actions = vec![SupervisorAction::Record { key, record: Box::new(ruling) }];
         actions.extend(self.apply_decision(key, decision, now));
         actions
@@ -268,13 +293,15 @@ impl Machine {
             Decision::Abandon => self.fail_child(key, now),
             Decision::Escalate => {
                 self.set_phase(key, ChildPhase::Failed);
-                let mut actions = vec![SupervisorAction::ResolveWaiters { key, outcome: ChildOutcome::Failed }];
+                let mut actions =
+                    vec![SupervisorAction::ResolveWaiters { key, outcome: ChildOutcome::Failed }];
                 actions.extend(self.shut_down(ShutdownReason::TooManyFailures(key), now));
                 actions
             }
             Decision::ShutDown => {
                 self.set_phase(key, ChildPhase::Stopped);
-                let mut actions = vec![SupervisorAction::ResolveWaiters { key, outcome: ChildOutcome::Stopped }];
+                let mut actions =
+                    vec![SupervisorAction::ResolveWaiters { key, outcome: ChildOutcome::Stopped }];
                 actions.extend(self.shut_down(ShutdownReason::SignificantEnded(key), now));
                 actions
             }
@@ -282,7 +309,8 @@ impl Machine {
     }
 
     fn restart_one(&mut self, key: ChildId, due: Duration, now: Duration) -> Vec<SupervisorAction> {
-        let mut actions = vec![SupervisorAction::ResolveWaiters { key, outcome: ChildOutcome::Restarting(due) }];
+        let mut actions =
+            vec![SupervisorAction::ResolveWaiters { key, outcome: ChildOutcome::Restarting(due) }];
         if due <= now {
             actions.extend(self.launch(key, now));
             return actions;
@@ -301,13 +329,23 @@ impl Machine {
     }
 
     /// A child that was to end has ended, or had no incarnation in the first place.
-    fn finish_stop(&mut self, key: ChildId, then: AfterStop, abandoned: bool, now: Duration) -> Vec<SupervisorAction> {
+    fn finish_stop(
+        &mut self,
+        key: ChildId,
+        then: AfterStop,
+        abandoned: bool,
+        now: Duration,
+    ) -> Vec<SupervisorAction> {
         let Some(member) = self.children.get(&key) else { return Vec::new() };
         let is_temporary = member.policy.restart == RestartType::Temporary;
         let stays_failed = abandoned && member.policy.abandoned == crate::policy::AbandonedPolicy::Fail;
         let mut actions = match then {
-            AfterStop::Start | AfterStop::JoinGroupRestart if self.is_stopping() => self.mark_stopped(key, is_temporary),
-            AfterStop::Start | AfterStop::JoinGroupRestart if stays_failed => return self.fail_child(key, now),
+            AfterStop::Start | AfterStop::JoinGroupRestart if self.is_stopping() => {
+                self.mark_stopped(key, is_temporary)
+            }
+            AfterStop::Start | AfterStop::JoinGroupRestart if stays_failed => {
+                return self.fail_child(key, now);
+            }
             AfterStop::Start => return self.start_in_turn(key, now),
             AfterStop::JoinGroupRestart => self.await_group_restart(key),
             AfterStop::Deregister => self.mark_stopped(key, true),
@@ -337,7 +375,8 @@ impl Machine {
     pub(crate) fn tick(&mut self, now: Duration) -> Vec<SupervisorAction> {
         let due = self.index.deadlines.range(..=(now, ChildId::MAX));
         let keys: Vec<ChildId> = due.map(|(_, key)| *key).collect();
-        let mut actions: Vec<SupervisorAction> = keys.into_iter().flat_map(|key| self.tick_one(key, now)).collect();
+        let mut actions: Vec<SupervisorAction> =
+            keys.into_iter().flat_map(|key| self.tick_one(key, now)).collect();
         actions.extend(self.advance(now));
         actions
     }
@@ -365,7 +404,12 @@ impl Machine {
     }
 
     /// A look at a child's progress showed this.
-    pub(crate) fn inspected(&mut self, key: ChildId, progress: ActorProgress, now: Duration) -> Vec<SupervisorAction> {
+    pub(crate) fn inspected(
+        &mut self,
+        key: ChildId,
+        progress: ActorProgress,
+        now: Duration,
+    ) -> Vec<SupervisorAction> {
         if !matches!(self.phase(key), Some(ChildPhase::Starting | ChildPhase::Running)) {
             return Vec::new();
         }
@@ -420,7 +464,8 @@ impl Machine {
 
     /// Children that only waited for something come to rest.
     fn cancel_pending(&mut self) -> Vec<SupervisorAction> {
-        let pending = |member: &ChildState| matches!(member.phase, ChildPhase::Waiting | ChildPhase::Restarting { .. });
+        let pending =
+            |member: &ChildState| matches!(member.phase, ChildPhase::Waiting | ChildPhase::Restarting { .. });
         let keys: Vec<ChildId> =
             self.children.iter().filter(|(_, member)| pending(member)).map(|(key, _)| *key).collect();
         keys.into_iter().flat_map(|key| self.mark_stopped(key, false)).collect()
@@ -434,15 +479,23 @@ impl Machine {
             // A child that is to be dropped is dropped, whatever else is asked of it meanwhile.
             ChildPhase::Stopping { then: AfterStop::Deregister, .. } => return Vec::new(),
             ChildPhase::Stopping { deadline: urge, .. } => (urge, None),
-            ChildPhase::Killing { abandon_at: cut_off_at } => (cut_off_at.map_or(StopDeadline::Never, StopDeadline::AbandonAt), None),
+            ChildPhase::Killing { abandon_at: cut_off_at } => {
+                (cut_off_at.map_or(StopDeadline::Never, StopDeadline::AbandonAt), None)
+            }
             ChildPhase::Starting | ChildPhase::Running => match member.policy.shutdown {
-                Shutdown::Graceful(timeout) => {
-                    (StopDeadline::KillAt(now.saturating_add(timeout)), Some(SupervisorAction::RequestStop { key }))
-                }
+                Shutdown::Graceful(timeout) => (
+                    StopDeadline::KillAt(now.saturating_add(timeout)),
+                    Some(SupervisorAction::RequestStop { key }),
+                ),
                 Shutdown::Unlimited => (StopDeadline::Never, Some(SupervisorAction::RequestStop { key })),
-                Shutdown::Kill => (cut_off, Some(SupervisorAction::Kill { key, reason: KillReason::Requested })),
+                Shutdown::Kill => {
+                    (cut_off, Some(SupervisorAction::Kill { key, reason: KillReason::Requested }))
+                }
             },
-            ChildPhase::Waiting | ChildPhase::Restarting { .. } | ChildPhase::Stopped | ChildPhase::Failed => {
+            ChildPhase::Waiting
+            | ChildPhase::Restarting { .. }
+            | ChildPhase::Stopped
+            | ChildPhase::Failed => {
                 return self.finish_stop(key, then, false, now);
             }
         };

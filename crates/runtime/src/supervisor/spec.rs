@@ -4,17 +4,17 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::Supervisor;
-use super::handle::SupervisorHandle;
 use super::child_list::ChildList;
+use super::handle::SupervisorHandle;
 use super::spec_error::SpecError;
-use crate::actor::worker::{WorkerBehaviour, Worker};
+use crate::actor::slot::Slot;
+use crate::actor::slot::any_slot::AnySlot;
+use crate::actor::slot::identity::{ActorIdentity, ActorKind};
+use crate::actor::worker::{Worker, WorkerBehaviour};
 use crate::messaging::address::Address;
 use crate::messaging::mailbox;
 use crate::path;
 use crate::policy::{AutoShutdown, ChildPolicy, Shutdown, SupervisorPolicy};
-use crate::actor::slot::Slot;
-use crate::actor::slot::any_slot::AnySlot;
-use crate::actor::slot::identity::{ActorIdentity, ActorKind};
 use crate::state::{Codec, Durable};
 
 /// A worker with a name and a policy, ready to be supervised.

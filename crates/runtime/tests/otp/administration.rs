@@ -1,9 +1,9 @@
 //! Lines 13 to 15: administration.
 
 use mainstay_runtime::policy::SupervisorPolicy;
-use mainstay_runtime::{AdminError, ActorStatus};
+use mainstay_runtime::{ActorStatus, AdminError};
 
-use crate::test_tree::{ChildMessage, TestChild, TestTree, immediate_policy, delayed_policy, settle};
+use crate::test_tree::{ChildMessage, TestChild, TestTree, delayed_policy, immediate_policy, settle};
 
 fn running() -> AdminError {
     AdminError::Running { name: "a".to_owned() }
@@ -56,7 +56,8 @@ async fn start_or_delete_of_active_child_is_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn command_displaced_by_another_is_superseded() {
-    let (stage, _, [direction]) = TestTree::with_children(SupervisorPolicy::default(), immediate_policy(), ["a"]).await;
+    let (stage, _, [direction]) =
+        TestTree::with_children(SupervisorPolicy::default(), immediate_policy(), ["a"]).await;
     let root = stage.runtime.root();
     let _never = direction.hold_starts();
     let stop = async {

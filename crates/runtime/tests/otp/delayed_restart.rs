@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering::SeqCst;
 use mainstay_runtime::ActorStatus;
 use mainstay_runtime::policy::{ExitCause, Strategy, SupervisorPolicy};
 
-use crate::test_tree::{ChildMessage, TestChild, TestTree, immediate_policy, delayed_policy, advance, s, settle};
+use crate::test_tree::{
+    ChildMessage, TestChild, TestTree, advance, delayed_policy, immediate_policy, s, settle,
+};
 
 fn rest_for_one() -> SupervisorPolicy {
     SupervisorPolicy { strategy: Strategy::RestForOne, ..SupervisorPolicy::default() }
@@ -13,12 +15,18 @@ fn rest_for_one() -> SupervisorPolicy {
 
 #[tokio::test(start_paused = true)]
 async fn the_supervisor_answers_while_a_restart_is_pending_or_failing() {
-    let (stage, [a], [direction]) = TestTree::with_children(SupervisorPolicy::default(), delayed_policy(), ["a"]).await;
+    let (stage, [a], [direction]) =
+        TestTree::with_children(SupervisorPolicy::default(), delayed_policy(), ["a"]).await;
     direction.failures_left.store(3, SeqCst);
     a.cast(ChildMessage::Panic).await.unwrap();
     for name in ["b", "c", "d", "e"] {
         let began = stage.runtime.now();
-        stage.runtime.root().add(TestChild::new(name, &stage.log).with_policy(immediate_policy())).await.unwrap();
+        stage
+            .runtime
+            .root()
+            .add(TestChild::new(name, &stage.log).with_policy(immediate_policy()))
+            .await
+            .unwrap();
         assert_eq!(stage.runtime.now(), began);
         advance(s(4)).await;
     }
@@ -28,7 +36,8 @@ async fn the_supervisor_answers_while_a_restart_is_pending_or_failing() {
 
 #[tokio::test(start_paused = true)]
 async fn introspection_shows_restarting_as_not_active() {
-    let (stage, [a, _], _) = TestTree::with_children(SupervisorPolicy::default(), delayed_policy(), ["a", "b"]).await;
+    let (stage, [a, _], _) =
+        TestTree::with_children(SupervisorPolicy::default(), delayed_policy(), ["a", "b"]).await;
     a.cast(ChildMessage::Panic).await.unwrap();
     settle().await;
     let tree = stage.runtime.tree();
@@ -50,7 +59,8 @@ async fn stop_during_restart_keeps_the_child_stopped() {
 
 #[tokio::test(start_paused = true)]
 async fn rest_for_one_later_siblings_wait_for_earlier_retry() {
-    let (stage, [_, b, _], [_, direction, _]) = TestTree::with_children(rest_for_one(), delayed_policy(), ["a", "b", "c"]).await;
+    let (stage, [_, b, _], [_, direction, _]) =
+        TestTree::with_children(rest_for_one(), delayed_policy(), ["a", "b", "c"]).await;
     direction.failures_left.store(2, SeqCst);
     b.cast(ChildMessage::Panic).await.unwrap();
     for _ in 0..3 {
@@ -67,7 +77,8 @@ async fn rest_for_one_later_siblings_wait_for_earlier_retry() {
 #[tokio::test(start_paused = true)]
 async fn the_supervisor_can_be_stopped_during_a_restart_loop() {
     for child in [immediate_policy(), delayed_policy()] {
-        let (stage, [a, _], [direction, _]) = TestTree::with_children(rest_for_one(), child, ["a", "b"]).await;
+        let (stage, [a, _], [direction, _]) =
+            TestTree::with_children(rest_for_one(), child, ["a", "b"]).await;
         direction.failures_left.store(u32::MAX, SeqCst);
         a.cast(ChildMessage::Panic).await.unwrap();
         tokio::task::yield_now().await;

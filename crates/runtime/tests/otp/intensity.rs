@@ -1,9 +1,11 @@
 //! Lines 20 to 23: intensity.
 
 use mainstay_runtime::policy::{ChildPolicy, Delay, ExitCause, RestartType, SupervisorPolicy};
-use mainstay_runtime::{CallError, ActorStatus, SupervisorSpec};
+use mainstay_runtime::{ActorStatus, CallError, SupervisorSpec};
 
-use crate::test_tree::{ChildMessage, TestChild, LifecycleLog, TestTree, immediate_policy, intensity, advance, s, settle};
+use crate::test_tree::{
+    ChildMessage, LifecycleLog, TestChild, TestTree, advance, immediate_policy, intensity, s, settle,
+};
 
 fn intensity_of_two() -> SupervisorPolicy {
     SupervisorPolicy { intensity: intensity(2), ..SupervisorPolicy::default() }
@@ -11,7 +13,8 @@ fn intensity_of_two() -> SupervisorPolicy {
 
 #[tokio::test(start_paused = true)]
 async fn intensity_exceeded_stops_the_supervisor() {
-    let (stage, [a, b], _) = TestTree::with_children(intensity_of_two(), immediate_policy(), ["a", "b"]).await;
+    let (stage, [a, b], _) =
+        TestTree::with_children(intensity_of_two(), immediate_policy(), ["a", "b"]).await;
     for address in [&a, &b] {
         address.cast(ChildMessage::Panic).await.unwrap();
         settle().await;

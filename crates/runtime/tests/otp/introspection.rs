@@ -3,7 +3,10 @@
 use mainstay_runtime::policy::SupervisorPolicy;
 use mainstay_runtime::{CallError, Child, ChildCounts, Runtime, SupervisorSpec};
 
-use crate::test_tree::{ChildMessage, TestChild, LifecycleLog, TestTree, immediate_policy, delayed_policy, intensity, advance, s, settle};
+use crate::test_tree::{
+    ChildMessage, LifecycleLog, TestChild, TestTree, advance, delayed_policy, immediate_policy, intensity, s,
+    settle,
+};
 
 #[tokio::test(start_paused = true)]
 async fn counts_are_right_at_every_moment() {
@@ -49,7 +52,8 @@ async fn restarted_supervisor_has_static_and_persistent_children() {
     let pool = root.supervisor(pool).unwrap();
     let _stage = TestTree::start(root, &script).await;
     let passing = pool.add(TestChild::new("passing", &script).with_policy(immediate_policy())).await.unwrap();
-    let lasting = pool.add(Child::new("lasting", TestChild::new("lasting", &script)).persistent()).await.unwrap();
+    let lasting =
+        pool.add(Child::new("lasting", TestChild::new("lasting", &script)).persistent()).await.unwrap();
     fixed.cast(ChildMessage::Panic).await.unwrap();
     settle().await;
     assert_eq!(fixed.call(ChildMessage::Ask).await, Ok(()));

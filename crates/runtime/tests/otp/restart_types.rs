@@ -3,7 +3,7 @@
 use mainstay_runtime::policy::{ChildPolicy, RestartType, Strategy, SupervisorPolicy};
 use mainstay_runtime::{ActorStatus, SupervisorSpec};
 
-use crate::test_tree::{ChildMessage, TestChild, LifecycleLog, TestTree, immediate_policy, s, settle};
+use crate::test_tree::{ChildMessage, LifecycleLog, TestChild, TestTree, immediate_policy, s, settle};
 
 fn restart_policy(restart: RestartType) -> ChildPolicy {
     ChildPolicy { restart, stuck_after: Some(s(60)), ..immediate_policy() }
@@ -14,7 +14,8 @@ fn restart_policy(restart: RestartType) -> ChildPolicy {
 async fn generations(restart: RestartType) -> Vec<Option<u64>> {
     let mut generations = Vec::new();
     for cue in [ChildMessage::Stop, ChildMessage::Panic, ChildMessage::Fail, ChildMessage::Hang] {
-        let (stage, [a], _) = TestTree::with_children(SupervisorPolicy::default(), restart_policy(restart), ["a"]).await;
+        let (stage, [a], _) =
+            TestTree::with_children(SupervisorPolicy::default(), restart_policy(restart), ["a"]).await;
         a.cast(cue).await.unwrap();
         crate::test_tree::advance(s(100)).await;
         let tree = stage.runtime.tree();

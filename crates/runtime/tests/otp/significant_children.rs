@@ -3,9 +3,11 @@
 use mainstay_runtime::policy::{
     AutoShutdown, ChildPolicy, ExitCause, PolicyError, RestartType, Strategy, SupervisorPolicy,
 };
-use mainstay_runtime::{AdminError, SpecError, ActorStatus, SupervisorSpec};
+use mainstay_runtime::{ActorStatus, AdminError, SpecError, SupervisorSpec};
 
-use crate::test_tree::{ChildMessage, TestChild, LifecycleLog, TestTree, immediate_policy, delayed_policy, settle};
+use crate::test_tree::{
+    ChildMessage, LifecycleLog, TestChild, TestTree, delayed_policy, immediate_policy, settle,
+};
 
 fn significant(restart: RestartType) -> ChildPolicy {
     ChildPolicy { restart, significant: true, ..immediate_policy() }
@@ -21,7 +23,8 @@ async fn start_tree<const N: usize>(
     child: ChildPolicy,
     names: [&'static str; N],
 ) -> (TestTree, [mainstay_runtime::Address<ChildMessage>; N]) {
-    let (stage, addresses, _) = TestTree::with_children(auto_shutdown_policy(auto_shutdown), child, names).await;
+    let (stage, addresses, _) =
+        TestTree::with_children(auto_shutdown_policy(auto_shutdown), child, names).await;
     (stage, addresses)
 }
 
@@ -92,8 +95,10 @@ async fn auto_shutdown_is_not_fired_by_stopping_the_child_by_hand() {
 #[tokio::test(start_paused = true)]
 async fn auto_shutdown_is_not_fired_by_a_siblings_group_restart() {
     let script = LifecycleLog::default();
-    let policy =
-        SupervisorPolicy { strategy: Strategy::OneForAll, ..auto_shutdown_policy(AutoShutdown::AnySignificant) };
+    let policy = SupervisorPolicy {
+        strategy: Strategy::OneForAll,
+        ..auto_shutdown_policy(AutoShutdown::AnySignificant)
+    };
     let mut root = SupervisorSpec::new("root").policy(policy);
     let a = root.child(TestChild::new("a", &script).with_policy(immediate_policy())).unwrap();
     root.child(TestChild::new("guest", &script).with_policy(significant(RestartType::Temporary))).unwrap();
@@ -110,11 +115,17 @@ async fn auto_shutdown_cascades_only_through_significant_children() {
     for (is_significant, status) in [(true, None), (false, Some(ActorStatus::Running))] {
         let script = LifecycleLog::default();
         let mut root = SupervisorSpec::new("root").policy(auto_shutdown_policy(AutoShutdown::AnySignificant));
-        let as_child =
-            ChildPolicy { restart: RestartType::Transient, significant: is_significant, ..immediate_policy() };
-        let mut pool =
-            SupervisorSpec::new("pool").policy(auto_shutdown_policy(AutoShutdown::AnySignificant)).as_child(as_child);
-        let a = pool.child(TestChild::new("a", &script).with_policy(significant(RestartType::Transient))).unwrap();
+        let as_child = ChildPolicy {
+            restart: RestartType::Transient,
+            significant: is_significant,
+            ..immediate_policy()
+        };
+        let mut pool = SupervisorSpec::new("pool")
+            .policy(auto_shutdown_policy(AutoShutdown::AnySignificant))
+            .as_child(as_child);
+        let a = pool
+            .child(TestChild::new("a", &script).with_policy(significant(RestartType::Transient)))
+            .unwrap();
         root.supervisor(pool).unwrap();
         let stage = TestTree::start(root, &script).await;
         a.cast(ChildMessage::Stop).await.unwrap();

@@ -2,10 +2,10 @@
 
 use mainstay_runtime::policy::{ChildPolicy, PolicyError, RestartType, SupervisorPolicy};
 use mainstay_runtime::{
-    AdminError, CallError, Child, Runtime, SpecError, RuntimeStartError, ActorStatus, SupervisorSpec,
+    ActorStatus, AdminError, CallError, Child, Runtime, RuntimeStartError, SpecError, SupervisorSpec,
 };
 
-use crate::test_tree::{ChildMessage, TestChild, LifecycleLog, TestTree, immediate_policy, settle};
+use crate::test_tree::{ChildMessage, LifecycleLog, TestChild, TestTree, immediate_policy, settle};
 
 #[tokio::test(start_paused = true)]
 async fn children_start_in_order_before_supervisor_is_ready() {
@@ -78,7 +78,8 @@ async fn adding_a_child_whose_start_fails_keeps_no_spec() {
     let script = LifecycleLog::default();
     let stage = TestTree::start(SupervisorSpec::new("root"), &script).await;
     let root = stage.runtime.root();
-    let refused = root.add(TestChild::new("a", &script).failing(1).with_policy(immediate_policy())).await.unwrap_err();
+    let refused =
+        root.add(TestChild::new("a", &script).failing(1).with_policy(immediate_policy())).await.unwrap_err();
     assert_eq!(refused, AdminError::StartFailed { name: "a".to_owned(), message: "not now".to_owned() });
     assert!(root.names().is_empty());
     root.add(TestChild::new("a", &script).with_policy(immediate_policy())).await.unwrap();
@@ -86,7 +87,8 @@ async fn adding_a_child_whose_start_fails_keeps_no_spec() {
 
 #[tokio::test(start_paused = true)]
 async fn starting_a_stopped_child_whose_start_fails_keeps_its_spec() {
-    let (stage, _, [direction]) = TestTree::with_children(SupervisorPolicy::default(), immediate_policy(), ["a"]).await;
+    let (stage, _, [direction]) =
+        TestTree::with_children(SupervisorPolicy::default(), immediate_policy(), ["a"]).await;
     let root = stage.runtime.root();
     root.stop("a").await.unwrap();
     direction.hold_starts().close();
@@ -122,7 +124,12 @@ async fn a_duplicate_is_refused_and_names_the_path() {
     let refused = root.child(TestChild::new("a", &script).with_policy(immediate_policy())).unwrap_err();
     assert_eq!(refused, SpecError::Duplicate { path: "root/a".to_owned() });
     let stage = TestTree::start(root, &script).await;
-    let refused = stage.runtime.root().add(TestChild::new("a", &script).with_policy(immediate_policy())).await.unwrap_err();
+    let refused = stage
+        .runtime
+        .root()
+        .add(TestChild::new("a", &script).with_policy(immediate_policy()))
+        .await
+        .unwrap_err();
     assert!(
         matches!(&refused, AdminError::AlreadyRunning { path } if path.as_str() == "root/a"),
         "{refused}"

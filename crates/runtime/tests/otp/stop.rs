@@ -8,15 +8,16 @@ use std::time::Duration;
 use mainstay_runtime::journal::{Delivery, Subscription};
 use mainstay_runtime::policy::{AbandonedPolicy, ChildPolicy, RestartType, Shutdown, SupervisorPolicy};
 use mainstay_runtime::{
-    CallError, Child, Context, Failure, Message, Reply, Runtime, ActorStatus, SupervisorSpec, Worker,
+    ActorStatus, CallError, Child, Context, Failure, Message, Reply, Runtime, SupervisorSpec, Worker,
 };
 use tokio::sync::Semaphore;
 
-use crate::test_tree::{ChildMessage, TestChild, LifecycleLog, TestTree, immediate_policy, s, settle};
+use crate::test_tree::{ChildMessage, LifecycleLog, TestChild, TestTree, immediate_policy, s, settle};
 
 #[tokio::test(start_paused = true)]
 async fn children_stop_in_the_exact_reverse_of_their_order() {
-    let (stage, _, _) = TestTree::with_children(SupervisorPolicy::default(), immediate_policy(), ["a", "b", "c", "d"]).await;
+    let (stage, _, _) =
+        TestTree::with_children(SupervisorPolicy::default(), immediate_policy(), ["a", "b", "c", "d"]).await;
     stage.runtime.shutdown().await;
     assert_eq!(stage.log.take(), ["stop d", "stop c", "stop b", "stop a"]);
 }
@@ -53,7 +54,9 @@ async fn dynamic_children_stop_concurrently_under_one_timer() {
     let pool = root.supervisor(SupervisorSpec::dynamic("pool")).unwrap();
     let stage = TestTree::start(root, &script).await;
     for name in ["a", "b", "c"] {
-        pool.add(TestChild::new(name, &script).hanging_on_stop().with_policy(immediate_policy())).await.unwrap();
+        pool.add(TestChild::new(name, &script).hanging_on_stop().with_policy(immediate_policy()))
+            .await
+            .unwrap();
     }
     let began = stage.runtime.now();
     stage.runtime.shutdown().await;
@@ -151,7 +154,12 @@ impl Worker for BlockingWorker {
         Ok(())
     }
 
-    async fn handle(&self, ctx: &mut Context<BlockingMessage>, load: BlockingMessage, (): &mut ()) -> Result<(), Failure> {
+    async fn handle(
+        &self,
+        ctx: &mut Context<BlockingMessage>,
+        load: BlockingMessage,
+        (): &mut (),
+    ) -> Result<(), Failure> {
         match load {
             BlockingMessage::Block(_reply) => self.block()?,
             BlockingMessage::BlockThenStop => {
@@ -211,7 +219,14 @@ async fn start_blocking_tree(policy: ChildPolicy) -> BlockingTree {
     let mut root = SupervisorSpec::new("root");
     let mule = root.child(Child::new("mule", mule).policy(policy)).unwrap();
     let runtime = Arc::new(Runtime::builder().start(root).await.unwrap());
-    BlockingTree { runtime, worker: mule, entered, release, blocks_start: is_slow_to_rise, wait_permits: rested }
+    BlockingTree {
+        runtime,
+        worker: mule,
+        entered,
+        release,
+        blocks_start: is_slow_to_rise,
+        wait_permits: rested,
+    }
 }
 
 fn short_timeouts() -> ChildPolicy {
@@ -221,7 +236,8 @@ fn short_timeouts() -> ChildPolicy {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn child_that_never_yields_cannot_hang_the_supervisor() {
-    let BlockingTree { runtime, worker: mule, entered, release, .. } = start_blocking_tree(short_timeouts()).await;
+    let BlockingTree { runtime, worker: mule, entered, release, .. } =
+        start_blocking_tree(short_timeouts()).await;
     let journal = runtime.journal();
     let mut story = journal.subscribe_after(journal.cursor());
     let carried = tokio::task::spawn_blocking(move || entered.recv().map(|()| entered));
@@ -250,8 +266,11 @@ async fn child_that_never_yields_cannot_hang_the_supervisor() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn stuck_child_that_never_yields_follows_abandoned_policy() {
-    for (abandoned, answer) in [(AbandonedPolicy::Fail, Err(CallError::Stopped)), (AbandonedPolicy::Replace, Ok(2))] {
-        let policy = ChildPolicy { stuck_after: Some(Duration::from_millis(500)), abandoned, ..short_timeouts() };
+    for (abandoned, answer) in
+        [(AbandonedPolicy::Fail, Err(CallError::Stopped)), (AbandonedPolicy::Replace, Ok(2))]
+    {
+        let policy =
+            ChildPolicy { stuck_after: Some(Duration::from_millis(500)), abandoned, ..short_timeouts() };
         let BlockingTree { runtime, worker: mule, entered, release, .. } = start_blocking_tree(policy).await;
         let journal = runtime.journal();
         let mut story = journal.subscribe_after(journal.cursor());
@@ -335,7 +354,8 @@ async fn incarnation_abandoned_in_start_never_takes_the_mailbox() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn task_that_never_yields_cannot_hang_the_supervisor() {
-    let BlockingTree { runtime, worker: mule, entered: receiver, release, .. } = start_blocking_tree(short_timeouts()).await;
+    let BlockingTree { runtime, worker: mule, entered: receiver, release, .. } =
+        start_blocking_tree(short_timeouts()).await;
     let journal = runtime.journal();
     let mut story = journal.subscribe_after(journal.cursor());
     mule.try_cast(BlockingMessage::BlockInTask).unwrap();
@@ -364,7 +384,8 @@ async fn abandoned_child_stays_failed_over_supervisor_restart() {
         wait_permits: Arc::new(Semaphore::new(0)),
     };
     let script = LifecycleLog::default();
-    let strict = SupervisorPolicy { intensity: crate::test_tree::intensity(0), ..SupervisorPolicy::default() };
+    let strict =
+        SupervisorPolicy { intensity: crate::test_tree::intensity(0), ..SupervisorPolicy::default() };
     let mut root = SupervisorSpec::new("root");
     let mut pool = SupervisorSpec::new("pool").policy(strict).as_child(immediate_policy());
     let mule = pool.child(Child::new("mule", mule).policy(short_timeouts())).unwrap();

@@ -4,7 +4,9 @@ use mainstay_runtime::ActorStatus;
 use mainstay_runtime::policy::{ExitCause, Strategy, SupervisorPolicy};
 use std::sync::atomic::Ordering::SeqCst;
 
-use crate::test_tree::{ChildMessage, TestTree, immediate_policy, delayed_policy, intensity, advance, s, settle};
+use crate::test_tree::{
+    ChildMessage, TestTree, advance, delayed_policy, immediate_policy, intensity, s, settle,
+};
 
 fn strategy_policy(strategy: Strategy) -> SupervisorPolicy {
     SupervisorPolicy { strategy, ..SupervisorPolicy::default() }
@@ -14,8 +16,12 @@ const PATHS: [&str; 4] = ["root/a", "root/b", "root/c", "root/d"];
 
 #[tokio::test(start_paused = true)]
 async fn one_for_one_leaves_the_siblings_their_incarnations() {
-    let (stage, [_, b, ..], _) =
-        TestTree::with_children(strategy_policy(Strategy::OneForOne), immediate_policy(), ["a", "b", "c", "d"]).await;
+    let (stage, [_, b, ..], _) = TestTree::with_children(
+        strategy_policy(Strategy::OneForOne),
+        immediate_policy(),
+        ["a", "b", "c", "d"],
+    )
+    .await;
     b.cast(ChildMessage::Panic).await.unwrap();
     settle().await;
     assert_eq!(stage.log.take(), ["start b", "ready b"]);
@@ -24,8 +30,12 @@ async fn one_for_one_leaves_the_siblings_their_incarnations() {
 
 #[tokio::test(start_paused = true)]
 async fn one_for_all_stops_in_reverse_and_starts_in_order() {
-    let (mut stage, [_, b, ..], _) =
-        TestTree::with_children(strategy_policy(Strategy::OneForAll), immediate_policy(), ["a", "b", "c", "d"]).await;
+    let (mut stage, [_, b, ..], _) = TestTree::with_children(
+        strategy_policy(Strategy::OneForAll),
+        immediate_policy(),
+        ["a", "b", "c", "d"],
+    )
+    .await;
     b.cast(ChildMessage::Panic).await.unwrap();
     let decision = stage.next_event("decision", "root/b").await;
     assert_eq!(decision.fields["scope"], serde_json::json!(PATHS));
@@ -42,8 +52,12 @@ async fn one_for_all_stops_in_reverse_and_starts_in_order() {
 
 #[tokio::test(start_paused = true)]
 async fn rest_for_one_restarts_the_failed_and_later_children() {
-    let (mut stage, [_, b, ..], _) =
-        TestTree::with_children(strategy_policy(Strategy::RestForOne), immediate_policy(), ["a", "b", "c", "d"]).await;
+    let (mut stage, [_, b, ..], _) = TestTree::with_children(
+        strategy_policy(Strategy::RestForOne),
+        immediate_policy(),
+        ["a", "b", "c", "d"],
+    )
+    .await;
     b.cast(ChildMessage::Panic).await.unwrap();
     let decision = stage.next_event("decision", "root/b").await;
     assert_eq!(decision.fields["scope"], serde_json::json!(PATHS[1..]));
@@ -56,7 +70,8 @@ async fn rest_for_one_restarts_the_failed_and_later_children() {
 #[tokio::test(start_paused = true)]
 async fn one_for_all_retries_all_when_another_child_fails() {
     let (stage, [a, ..], [_, _, c]) =
-        TestTree::with_children(strategy_policy(Strategy::OneForAll), immediate_policy(), ["a", "b", "c"]).await;
+        TestTree::with_children(strategy_policy(Strategy::OneForAll), immediate_policy(), ["a", "b", "c"])
+            .await;
     c.failures_left.store(1, SeqCst);
     a.cast(ChildMessage::Panic).await.unwrap();
     settle().await;
@@ -68,8 +83,12 @@ async fn one_for_all_retries_all_when_another_child_fails() {
 
 #[tokio::test(start_paused = true)]
 async fn rest_for_one_keeps_earlier_children_when_another_fails() {
-    let (stage, [a, ..], [_, _, c, _]) =
-        TestTree::with_children(strategy_policy(Strategy::RestForOne), immediate_policy(), ["a", "b", "c", "d"]).await;
+    let (stage, [a, ..], [_, _, c, _]) = TestTree::with_children(
+        strategy_policy(Strategy::RestForOne),
+        immediate_policy(),
+        ["a", "b", "c", "d"],
+    )
+    .await;
     c.failures_left.store(1, SeqCst);
     a.cast(ChildMessage::Panic).await.unwrap();
     settle().await;
@@ -83,7 +102,8 @@ async fn rest_for_one_keeps_earlier_children_when_another_fails() {
 async fn start_failure_loops_escalate_under_every_strategy() {
     for kind in [Strategy::OneForOne, Strategy::OneForAll, Strategy::RestForOne] {
         let policy = SupervisorPolicy { intensity: intensity(3), ..strategy_policy(kind) };
-        let (mut stage, [_, b, _], [_, direction, _]) = TestTree::with_children(policy, immediate_policy(), ["a", "b", "c"]).await;
+        let (mut stage, [_, b, _], [_, direction, _]) =
+            TestTree::with_children(policy, immediate_policy(), ["a", "b", "c"]).await;
         direction.failures_left.store(u32::MAX, SeqCst);
         b.cast(ChildMessage::Panic).await.unwrap();
         assert_eq!(stage.exit_cause().await, ExitCause::Shutdown, "{kind:?}");
@@ -96,7 +116,8 @@ async fn start_failure_loops_escalate_under_every_strategy() {
 #[tokio::test(start_paused = true)]
 async fn two_crashes_within_one_delay_make_one_group_restart() {
     for (kind, generations) in [(Strategy::OneForAll, [2, 2, 2, 2]), (Strategy::RestForOne, [1, 2, 2, 2])] {
-        let (mut stage, [_, b, c, _], _) = TestTree::with_children(strategy_policy(kind), delayed_policy(), ["a", "b", "c", "d"]).await;
+        let (mut stage, [_, b, c, _], _) =
+            TestTree::with_children(strategy_policy(kind), delayed_policy(), ["a", "b", "c", "d"]).await;
         b.try_cast(ChildMessage::Panic).unwrap();
         c.try_cast(ChildMessage::Panic).unwrap();
         advance(s(60)).await;
@@ -107,8 +128,12 @@ async fn two_crashes_within_one_delay_make_one_group_restart() {
 
 #[tokio::test(start_paused = true)]
 async fn earlier_crash_within_delay_takes_over_the_group_restart() {
-    let (stage, [a, _, c, _], _) =
-        TestTree::with_children(strategy_policy(Strategy::RestForOne), delayed_policy(), ["a", "b", "c", "d"]).await;
+    let (stage, [a, _, c, _], _) = TestTree::with_children(
+        strategy_policy(Strategy::RestForOne),
+        delayed_policy(),
+        ["a", "b", "c", "d"],
+    )
+    .await;
     c.cast(ChildMessage::Panic).await.unwrap();
     advance(s(2)).await;
     a.cast(ChildMessage::Panic).await.unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mainstay_runtime::journal::{Delivery, Record, Subscription};
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, ExitCause, Shutdown, SupervisorPolicy};
 use mainstay_runtime::{
-    Address, Child, Context, Declined, Failure, Message, Reply, Runtime, ActorStatus, SupervisorSpec, Worker,
+    ActorStatus, Address, Child, Context, Declined, Failure, Message, Reply, Runtime, SupervisorSpec, Worker,
 };
 use tokio::sync::Semaphore;
 
@@ -116,7 +116,12 @@ impl Worker for TestChild {
         Ok(())
     }
 
-    async fn handle(&self, ctx: &mut Context<ChildMessage>, cue: ChildMessage, _: &mut ()) -> Result<(), Failure> {
+    async fn handle(
+        &self,
+        ctx: &mut Context<ChildMessage>,
+        cue: ChildMessage,
+        _: &mut (),
+    ) -> Result<(), Failure> {
         match cue {
             ChildMessage::Panic => panic!("on cue"),
             ChildMessage::Fail => Err("on cue".into()),

@@ -8,11 +8,11 @@ use tokio::task::JoinSet;
 
 use crate::actor::context::FinalizeContext;
 use crate::actor::launch::SpawnArgs;
-use crate::env::Env;
-use crate::policy::ExitCause;
+use crate::actor::slot::current_incarnation::ExitHandler;
 use crate::actor::slot::exit_record::ExitRecord;
 use crate::actor::slot::identity::ActorIdentity;
-use crate::actor::slot::current_incarnation::ExitHandler;
+use crate::env::Env;
+use crate::policy::ExitCause;
 use crate::supervisor::ActorProgress;
 
 /// A slot whatever it holds.

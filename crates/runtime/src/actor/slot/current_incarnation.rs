@@ -174,7 +174,10 @@ mod tests {
         tenancy.set_current(1);
         assert!(tenancy.release(1), "it is cut off");
         tenancy.set_current(2);
-        assert!(matches!(tenancy.report_exit(1, ExitRecord::unreported()), ReportOutcome::Superseded), "it ends at last");
+        assert!(
+            matches!(tenancy.report_exit(1, ExitRecord::unreported()), ReportOutcome::Superseded),
+            "it ends at last"
+        );
         assert_eq!(tenancy.current(), Some(2));
         assert!(tenancy.take_exit().is_none());
     }

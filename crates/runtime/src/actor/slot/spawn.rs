@@ -11,16 +11,16 @@ use crate::actor::context::FinalizeContext;
 use crate::actor::incarnation::Incarnation;
 use crate::actor::launch::SpawnArgs;
 use crate::actor::panics;
+use crate::actor::slot::Slot;
+use crate::actor::slot::any_slot::AnySlot;
+use crate::actor::slot::current_incarnation::ExitHandler;
+use crate::actor::slot::exit_record::{ExitRecord, InterruptedMessage};
+use crate::actor::slot::identity::ActorIdentity;
 use crate::env::Env;
 use crate::events::DeadLetterReason;
 use crate::messaging::call_error::CallError;
 use crate::messaging::mailbox::Entry;
 use crate::policy::{Exit, ExitCause};
-use crate::actor::slot::Slot;
-use crate::actor::slot::any_slot::AnySlot;
-use crate::actor::slot::exit_record::{ExitRecord, InterruptedMessage};
-use crate::actor::slot::identity::ActorIdentity;
-use crate::actor::slot::current_incarnation::ExitHandler;
 use crate::supervisor::ActorProgress;
 
 impl<B: Behaviour> Slot<B> {

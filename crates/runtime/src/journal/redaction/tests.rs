@@ -53,7 +53,10 @@ fn secret_behind_needless_escape_is_replaced() {
 
 #[test]
 fn overlapping_ranges_are_redacted_once() {
-    assert_eq!(Redaction::redact_ranges("0123456789", vec![5..7, 1..3, 6..9, 2..4]), "0[redacted]4[redacted]9");
+    assert_eq!(
+        Redaction::redact_ranges("0123456789", vec![5..7, 1..3, 6..9, 2..4]),
+        "0[redacted]4[redacted]9"
+    );
     assert_eq!(Redaction::redact_ranges("0123", Vec::new()), "0123");
 }
 

@@ -1,6 +1,6 @@
 //! A disk that refuses lines, or does not follow: what is told, what is lost, and how it goes on.
 
-use super::fake_disk::{NEVER, FakeDisk};
+use super::fake_disk::{FakeDisk, NEVER};
 use super::*;
 use crate::journal::recent_lines::UNWRITTEN_LINES_MAX;
 
@@ -84,7 +84,7 @@ async fn failing_disk_reports_the_exact_lost_range() {
     disk.remove_limit();
     while !next_degradation(&mut subscription).await.reason.contains("again") {}
     journal.close().await.unwrap();
-    let told: Vec<_> = degradations(&journal, Cursor::START)
+    let told: Vec<_> = degraded_events(&journal, Cursor::START)
         .await
         .iter()
         .filter_map(|told| Some((told.lost_from?, told.lost_to?)))
@@ -108,7 +108,7 @@ async fn slow_disk_reports_the_exact_lost_range() {
     journal.close().await.unwrap();
     let lost =
         JournalDegraded::new("the disk could not follow; these lines were never written", Some((2, 100)));
-    assert_eq!(degradations(&journal, at(1, 101)).await, [lost]);
+    assert_eq!(degraded_events(&journal, at(1, 101)).await, [lost]);
     assert_eq!(disk.seqs(), [vec![1], seq_range(101..=last + 1)].concat());
 }
 

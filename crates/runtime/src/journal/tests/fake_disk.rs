@@ -113,6 +113,6 @@ impl Disk for OpenDisk {
         stage.lines.extend(lines[..written].iter().map(|line| (**line).to_owned()));
         let is_full = written < lines.len();
         let result = if is_full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) };
-        WriteOutcome { written, lost_range: None, result }
+        WriteOutcome { written, lost: None, result }
     }
 }

@@ -112,7 +112,7 @@ async fn a_disk_that_takes_nothing_stops_nothing_and_the_next_run_begins_without
     let journal = open(dir.path(), JournalConfig::default());
     assert_eq!(journal.run(), 2);
     record_and_flush(&journal, [3]).await;
-    assert_eq!(accounts(&journal, Cursor::START).await, []);
+    assert_eq!(degraded_events(&journal, Cursor::START).await, []);
     assert_eq!(cursors(&all_entries(dir.path())), [at(1, 1), at(1, 2), at(1, 3), at(2, 1)]);
 }
 
@@ -124,7 +124,7 @@ async fn record_on_a_full_disk(dir: &Path) {
         journal.record(&actor(), n, &LongEvent { text: "x".repeat(5000) });
     }
     journal.flush().await;
-    let accounts = accounts(&journal, at(1, 3)).await;
+    let accounts = degraded_events(&journal, at(1, 3)).await;
     assert_eq!(accounts.len(), 1, "{accounts:?}");
     assert!(accounts[0].reason.contains("refuses lines, they wait in memory"), "{accounts:?}");
     assert!(accounts[0].reason.contains("a later run has this run's number"), "{accounts:?}");
@@ -144,7 +144,7 @@ async fn journal_opens_on_a_full_disk() {
         let journal = open_with_retry(&dir, RETRY_DELAY);
         record_and_flush(&journal, 0..3).await;
         let reasons: Vec<_> =
-            accounts(&journal, Cursor::START).await.into_iter().map(|told| told.reason).collect();
+            degraded_events(&journal, Cursor::START).await.into_iter().map(|told| told.reason).collect();
         assert!(reasons[0].contains("refuses lines"), "{reasons:?}");
         let loss = journal.close().await.unwrap_err();
         assert_eq!((loss.from, loss.to), (at(1, 1), at(1, 4)), "{loss}");

@@ -21,12 +21,12 @@ async fn a_segment_that_is_gone_is_noticed_with_the_next_group_and_its_lines_are
         strike(&only_segment(dir.path()));
         record_and_flush(&journal, 5..8).await;
         journal.flush().await;
-        let told = accounts(&journal, Cursor::START).await;
+        let told = degraded_events(&journal, Cursor::START).await;
         assert_eq!(told.len(), 1, "{harm}: {told:?}");
         assert_eq!((told[0].lost_from, told[0].lost_to), (Some(1), Some(5)), "{harm}");
         assert!(told[0].reason.contains("was deleted, replaced or emptied"), "{told:?}");
         stop(&journal).await;
-        assert_eq!(seqs(&all_entries(dir.path())), numbers(6..=10), "{harm}");
+        assert_eq!(seqs(&all_entries(dir.path())), seq_range(6..=10), "{harm}");
         // Memory still has them.
         let mut subscription = journal.subscribe();
         for seq in 1..=10 {
@@ -52,7 +52,7 @@ async fn a_folder_that_is_gone_is_made_and_locked_again() {
     fs::remove_dir_all(&dir).unwrap();
     record_and_flush(&journal, [10]).await;
     journal.flush().await;
-    let told = accounts(&journal, Cursor::START).await;
+    let told = degraded_events(&journal, Cursor::START).await;
     assert_eq!(
         told.iter().map(|told| (told.lost_from, told.lost_to)).collect::<Vec<_>>(),
         [(Some(1), Some(10))]
@@ -60,7 +60,7 @@ async fn a_folder_that_is_gone_is_made_and_locked_again() {
     let second = Journal::open(&dir, "b", Arc::new(SystemClock), JournalConfig::default());
     assert!(matches!(second, Err(JournalError::InUse { .. })));
     stop(&journal).await;
-    assert_eq!(seqs(&all_entries(&dir)), numbers(11..=13));
+    assert_eq!(seqs(&all_entries(&dir)), seq_range(11..=13));
 }
 
 #[tokio::test]
@@ -73,7 +73,7 @@ async fn a_folder_that_another_runtime_has_taken_meanwhile_is_not_written_to() {
     let second = open(&dir, JournalConfig::default());
     record_and_flush(&second, 0..2).await;
     record_and_flush(&first, 3..5).await;
-    let told = accounts(&first, Cursor::START).await;
+    let told = degraded_events(&first, Cursor::START).await;
     assert!(told.iter().any(|told| told.reason.contains("another runtime is using")), "{told:?}");
     assert!(first.close().await.is_err());
     second.close().await.unwrap();

@@ -8,9 +8,9 @@ use fastrand::Rng;
 use super::*;
 use crate::journal::files::WriteOutcome;
 
-/// Files that stand still and die when they are told to, as they do when the process is killed.
+/// JournalFiles that stand still and die when they are told to, as they do when the process is killed.
 #[derive(Clone, Default)]
-struct SendOutcome(Arc<(Mutex<FateState>, Condvar)>);
+struct DiskFate(Arc<(Mutex<FateState>, Condvar)>);
 
 #[derive(Default, Clone, Copy, PartialEq)]
 enum FateState {
@@ -20,14 +20,14 @@ enum FateState {
     Dead,
 }
 
-impl SendOutcome {
+impl DiskFate {
     fn set(&self, state: FateState) {
         *self.0.0.lock().unwrap() = state;
         self.0.1.notify_all();
     }
 }
 
-struct DoomedFiles(Files, SendOutcome);
+struct DoomedFiles(JournalFiles, DiskFate);
 
 impl Disk for DoomedFiles {
     fn append(&mut self, first_seq: u64, lines: &[Arc<str>]) -> WriteOutcome {
@@ -40,9 +40,9 @@ impl Disk for DoomedFiles {
     }
 }
 
-fn open_doomed(dir: &Path, config: &JournalConfig) -> (Journal, SendOutcome) {
-    let (files, recovered) = Files::open(dir, config).unwrap();
-    let fate = SendOutcome::default();
+fn open_doomed(dir: &Path, config: &JournalConfig) -> (Journal, DiskFate) {
+    let (files, recovered) = JournalFiles::open(dir, config).unwrap();
+    let fate = DiskFate::default();
     let disk = DoomedFiles(files, fate.clone());
     let opened = (disk, recovered);
     let clock = Arc::new(SystemClock);
@@ -58,7 +58,7 @@ fn open_doomed(dir: &Path, config: &JournalConfig) -> (Journal, SendOutcome) {
 }
 
 /// The process is killed: what the disk lacks is lost, and a line may be torn.
-async fn crash(dir: &Path, journal: Journal, fate: &SendOutcome, rng: &mut Rng) {
+async fn crash(dir: &Path, journal: Journal, fate: &DiskFate, rng: &mut Rng) {
     fate.set(FateState::Dead);
     // It fails where something was lost.
     let _ = journal.close().await;
@@ -104,7 +104,7 @@ async fn resume_through_crashes(seed: u64) -> usize {
         let mut is_held = false;
         for _ in 0..rng.usize(0..12) {
             match rng.u8(0..5) {
-                0 | 1 => note(&journal, 0..rng.u64(0..40)),
+                0 | 1 => record_numbers(&journal, 0..rng.u64(0..40)),
                 2 if !is_held => journal.flush().await,
                 3 if !is_held => {
                     fate.set(FateState::Held);
@@ -148,7 +148,7 @@ async fn a_cursor_beyond_the_last_event_of_a_run_goes_on_with_the_next_run() {
     let (journal, fate) = open_doomed(dir.path(), &JournalConfig::default());
     record_and_flush(&journal, 0..3).await;
     fate.set(FateState::Held);
-    note(&journal, 3..6);
+    record_numbers(&journal, 3..6);
     let mut subscription = journal.subscribe();
     let mut seen = Vec::new();
     take(&mut subscription, 100, &mut seen).await;
@@ -178,7 +178,7 @@ async fn nothing_of_a_run_is_shown_before_a_line_of_it_is_on_disk() {
     let (journal, fate) = open_doomed(dir.path(), &JournalConfig::default());
     fate.set(FateState::Held);
     let mut subscription = journal.subscribe();
-    note(&journal, 0..10);
+    record_numbers(&journal, 0..10);
     assert_eq!((journal.cursor(), subscription.try_next().await), (at(1, 0), None));
     fate.set(FateState::Works);
     for seq in 1..=10 {
@@ -201,7 +201,7 @@ async fn a_follower_of_the_files_sees_each_run_once_and_in_order() {
             record_and_flush(&journal, 0..rng.u64(0..9)).await;
             followed.extend(std::iter::from_fn(|| follower.next_entry().unwrap()));
         }
-        note(&journal, 0..rng.u64(0..3));
+        record_numbers(&journal, 0..rng.u64(0..3));
         crash(dir.path(), journal, &fate, &mut rng).await;
         followed.extend(std::iter::from_fn(|| follower.next_entry().unwrap()));
     }

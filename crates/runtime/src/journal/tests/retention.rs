@@ -96,7 +96,7 @@ async fn undeletable_segment_does_not_stop_the_journal() {
     for n in 0..30 {
         record_and_flush(&journal, [n]).await;
     }
-    assert_eq!(degradations(&journal, Cursor::START).await, []);
+    assert_eq!(degraded_events(&journal, Cursor::START).await, []);
     assert_eq!(seqs(&entries(dir.path(), at(1, 25))), seq_range(26..=30));
 }
 

@@ -32,11 +32,11 @@ async fn a_run_that_ended_without_notice_is_reported_once_with_its_last_event() 
     let dir = tempfile::tempdir().unwrap();
     for notes in [3, 2] {
         let journal = open(dir.path(), JournalConfig::default());
-        note(&journal, 0..notes);
+        record_numbers(&journal, 0..notes);
         journal.close().await.unwrap();
     }
     let journal = open(dir.path(), JournalConfig::default());
-    assert_eq!(accounts(&journal, Cursor::START).await, [], "it is no timer");
+    assert_eq!(degraded_events(&journal, Cursor::START).await, [], "it is no alarm");
     stop(&journal).await;
     open(dir.path(), JournalConfig::default()).close().await.unwrap();
     let told = [(at(2, 1), at(1, 3)), (at(3, 1), at(2, 3))];
@@ -69,7 +69,7 @@ async fn a_run_that_recorded_nothing_leaves_its_number_to_the_next_one() {
 async fn a_folder_whose_segments_were_taken_away_begins_with_run_one() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path(), JournalConfig::default());
-    note(&journal, 0..3);
+    record_numbers(&journal, 0..3);
     journal.close().await.unwrap();
     fs::remove_file(only_segment(dir.path())).unwrap();
     let journal = open(dir.path(), JournalConfig::default());
@@ -81,7 +81,7 @@ async fn a_folder_whose_segments_were_taken_away_begins_with_run_one() {
 async fn the_name_of_an_empty_segment_keeps_its_run_and_the_end_is_found_before_it() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path(), JournalConfig::default());
-    note(&journal, 0..3);
+    record_numbers(&journal, 0..3);
     journal.close().await.unwrap();
     // The run had just begun it when it was killed.
     fs::write(segment::Segment::new(dir.path(), at(1, 4)).path, "").unwrap();
@@ -100,7 +100,7 @@ async fn a_damaged_end_may_have_been_another_run_so_that_a_number_is_left_out() 
     let dir = tempfile::tempdir().unwrap();
     for _ in 0..2 {
         let journal = open(dir.path(), JournalConfig::default());
-        note(&journal, [5]);
+        record_numbers(&journal, [5]);
         stop(&journal).await;
     }
     let path = only_segment(dir.path());

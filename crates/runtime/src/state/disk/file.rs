@@ -111,10 +111,12 @@ impl StateFile {
         let mut file = Self { path: path.to_owned(), db: None, next_record_number: 1, _lock: lock };
         match file.open_and_read() {
             Ok(found) => Ok((file, found, None)),
-            Err(StateFileError::Io(error)) => match catch_damage(|| read_states(&Builder::new().open_read_only(path)?)) {
-                Ok((found, _)) => Ok((file, found, Some(error))),
-                Err(_) => Err(StateFileError::Io(error)),
-            },
+            Err(StateFileError::Io(error)) => {
+                match catch_damage(|| read_states(&Builder::new().open_read_only(path)?)) {
+                    Ok((found, _)) => Ok((file, found, Some(error))),
+                    Err(_) => Err(StateFileError::Io(error)),
+                }
+            }
             Err(fault) => Err(fault),
         }
     }
@@ -302,7 +304,11 @@ fn write(db: &Database, batch: &StateTransaction<'_>, first_number: u64) -> Resu
     Ok(())
 }
 
-fn write_quarantined(transaction: &WriteTransaction, batch: &StateTransaction<'_>, first: u64) -> Result<(), redb::Error> {
+fn write_quarantined(
+    transaction: &WriteTransaction,
+    batch: &StateTransaction<'_>,
+    first: u64,
+) -> Result<(), redb::Error> {
     let mut asides = transaction.open_table(QUARANTINED)?;
     for ((path, remains), number) in batch.quarantined.iter().zip(first..) {
         asides.insert((path.as_str(), number), (remains.reason.as_str(), remains.bytes.as_slice()))?;
@@ -334,7 +340,9 @@ fn write_quarantined(transaction: &WriteTransaction, batch: &StateTransaction<'_
 pub(super) fn read_quarantined(db: &Database) -> Result<Vec<QuarantinedState>, StateFileError> {
     catch_damage(|| {
         let transaction = db.begin_read()?;
-        let Some(asides) = existing_table(transaction.open_table(QUARANTINED))? else { return Ok(Vec::new()) };
+        let Some(asides) = existing_table(transaction.open_table(QUARANTINED))? else {
+            return Ok(Vec::new());
+        };
         let mut found = Vec::new();
         for entry in asides.iter()? {
             let (key, value) = entry?;

@@ -67,7 +67,9 @@ fn load_text(store: &RedbStore, name: &str) -> Option<String> {
 
 /// A draft whose encoding, and with it the writing thread, waits until something is sent or the sender dropped; and
 /// a word that it has begun.
-fn blocked_snapshot(content: &'static str) -> (PendingSnapshot, SyncSender<()>, std::sync::mpsc::Receiver<()>) {
+fn blocked_snapshot(
+    content: &'static str,
+) -> (PendingSnapshot, SyncSender<()>, std::sync::mpsc::Receiver<()>) {
     let (release, released) = sync_channel::<()>(1);
     let (begun, has_begun) = sync_channel(1);
     let draft = PendingSnapshot::new(1, move || {

@@ -87,7 +87,11 @@ impl WriteQueue {
     // === what the store is asked ===
 
     /// Takes a draft in. It comes back where there is no room, else the one that it replaces.
-    pub(super) fn save(&mut self, path: &ActorPath, draft: PendingSnapshot) -> Result<Option<WriteOp>, PendingSnapshot> {
+    pub(super) fn save(
+        &mut self,
+        path: &ActorPath,
+        draft: PendingSnapshot,
+    ) -> Result<Option<WriteOp>, PendingSnapshot> {
         match self.pending_write(path) {
             Some(change) => Ok(change.op.replace(WriteOp::Save(Arc::new(draft)))),
             None => Err(draft),
@@ -105,9 +109,13 @@ impl WriteQueue {
         let Some(change) = self.pending_write(path) else { return false };
         let why = why.to_owned();
         match change.op.take() {
-            Some(WriteOp::Save(draft)) => change.quarantines.push(PendingQuarantine { reason: why, snapshot: Some(draft) }),
+            Some(WriteOp::Save(draft)) => {
+                change.quarantines.push(PendingQuarantine { reason: why, snapshot: Some(draft) })
+            }
             Some(WriteOp::Remove) => change.op = Some(WriteOp::Remove),
-            None if change.quarantines.is_empty() => change.quarantines.push(PendingQuarantine { reason: why, snapshot: None }),
+            None if change.quarantines.is_empty() => {
+                change.quarantines.push(PendingQuarantine { reason: why, snapshot: None })
+            }
             None => {}
         }
         if change.quarantines.len() > QUARANTINED_PER_PATH_MAX {
@@ -126,7 +134,10 @@ impl WriteQueue {
     }
 
     /// The drafts that stand above what is stored, newest first; what holds when none of them can be used.
-    pub(super) fn newest_snapshots(&self, path: &ActorPath) -> (Vec<Arc<PendingSnapshot>>, Option<StoredState>) {
+    pub(super) fn newest_snapshots(
+        &self,
+        path: &ActorPath,
+    ) -> (Vec<Arc<PendingSnapshot>>, Option<StoredState>) {
         let mut drafts = Vec::new();
         for change in [self.pending.get(path), self.in_flight.get(path)].into_iter().flatten() {
             if let Some(WriteOp::Save(draft)) = &change.op {

@@ -8,9 +8,9 @@ use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::file::{StateTransaction, StateFileError, QuarantinedBytes, StateFile};
+use super::file::{QuarantinedBytes, StateFile, StateFileError, StateTransaction};
 use super::write_queue::{PendingQuarantine, PendingWrite, WriteOp};
-use super::{WriteProgress, Inner, record};
+use super::{Inner, WriteProgress, record};
 use crate::path::ActorPath;
 use crate::state::StoredState;
 use crate::state::memory::QUARANTINED_PER_PATH_MAX;
@@ -39,7 +39,8 @@ impl StateWriter {
     ) -> std::io::Result<JoinHandle<()>> {
         let dirty = damaged.keys().cloned().collect();
         let asides = damaged.into_iter().collect();
-        let writer = Self { shared, file, dirty, quarantined: asides, rejected: HashMap::new(), is_failing: false };
+        let writer =
+            Self { shared, file, dirty, quarantined: asides, rejected: HashMap::new(), is_failing: false };
         thread::Builder::new().name("mainstay-state".to_owned()).spawn(move || writer.run())
     }
 
@@ -59,7 +60,11 @@ impl StateWriter {
             drop(done);
             self.write();
             self.shared.write_queue().unwritten_paths = self.dirty.len();
-            self.shared.progress.send_replace(WriteProgress { accepted: handed, is_closed: false, unsaved_reason: self.unsaved_reason() });
+            self.shared.progress.send_replace(WriteProgress {
+                accepted: handed,
+                is_closed: false,
+                unsaved_reason: self.unsaved_reason(),
+            });
             if closing {
                 return;
             }
@@ -72,14 +77,17 @@ impl StateWriter {
         let ledger = self.shared.write_queue();
         let pause = if self.is_failing { RETRY_DELAY } else { config.commit_interval };
         let failing = self.is_failing;
-        let paused =
-            bell.wait_timeout_while(ledger, pause, |ledger| !ledger.is_closing && (failing || !ledger.is_flush_requested));
+        let paused = bell.wait_timeout_while(ledger, pause, |ledger| {
+            !ledger.is_closing && (failing || !ledger.is_flush_requested)
+        });
         let mut ledger = paused.unwrap_or_else(PoisonError::into_inner).0;
         if failing {
             return ledger.is_closing;
         }
         ledger.is_writer_idle = ledger.is_idle();
-        let woken = bell.wait_while(ledger, |ledger| ledger.is_idle() && !ledger.is_flush_requested && !ledger.is_closing);
+        let woken = bell.wait_while(ledger, |ledger| {
+            ledger.is_idle() && !ledger.is_flush_requested && !ledger.is_closing
+        });
         woken.unwrap_or_else(PoisonError::into_inner).is_closing
     }
 
@@ -226,7 +234,9 @@ impl Drop for StateWriter {
     /// Whoever waits for the disk learns that nobody writes any more.
     fn drop(&mut self) {
         if thread::panicking() {
-            self.report_degraded("the thread that writes states has panicked: none is saved any more".to_owned());
+            self.report_degraded(
+                "the thread that writes states has panicked: none is saved any more".to_owned(),
+            );
         }
         self.shared.progress.send_modify(|progress| progress.is_closed = true);
     }

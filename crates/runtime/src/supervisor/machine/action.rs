@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::policy::{ChildHistory, Decision, Exit, DecisionContext, SupervisorHistory};
+use crate::policy::{ChildHistory, Decision, DecisionContext, Exit, SupervisorHistory};
 
 /// A child, numbered in the order of its coming.
 pub(crate) type ChildId = u64;

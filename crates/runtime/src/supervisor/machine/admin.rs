@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::action::{SupervisorAction, ChildId, CommandRejection};
-use super::child::{ChildPhase, AfterStop};
+use super::action::{ChildId, CommandRejection, SupervisorAction};
+use super::child::{AfterStop, ChildPhase};
 use super::{Lifecycle, Machine};
 use crate::policy::ChildPolicy;
 
@@ -31,27 +31,41 @@ impl Machine {
     }
 
     /// Starts a child that is stopped or has failed.
-    pub(crate) fn start(&mut self, key: ChildId, now: Duration) -> Result<Vec<SupervisorAction>, CommandRejection> {
+    pub(crate) fn start(
+        &mut self,
+        key: ChildId,
+        now: Duration,
+    ) -> Result<Vec<SupervisorAction>, CommandRejection> {
         self.check_not_stopping()?;
         self.check_not_running(key)?;
         Ok(self.start_in_turn(key, now))
     }
 
     /// Restarts a child by hand: now, whatever phase it is in, and without touching its budget.
-    pub(crate) fn restart(&mut self, key: ChildId, now: Duration) -> Result<Vec<SupervisorAction>, CommandRejection> {
+    pub(crate) fn restart(
+        &mut self,
+        key: ChildId,
+        now: Duration,
+    ) -> Result<Vec<SupervisorAction>, CommandRejection> {
         self.check_not_stopping()?;
         Ok(match self.phase(key) {
             Some(ChildPhase::Stopped | ChildPhase::Failed) => self.start_in_turn(key, now),
             Some(ChildPhase::Restarting { .. }) => self.launch(key, now),
             Some(ChildPhase::Waiting) => self.skip_delay(now),
-            Some(ChildPhase::Stopping { then: AfterStop::Deregister, .. }) => return Err(CommandRejection::Restarting),
+            Some(ChildPhase::Stopping { then: AfterStop::Deregister, .. }) => {
+                return Err(CommandRejection::Restarting);
+            }
             Some(ChildPhase::Stopping { then: AfterStop::JoinGroupRestart, .. }) => Vec::new(),
             _ => self.stop_child(key, AfterStop::Start, now),
         })
     }
 
     /// Gives a child its whole budget back, and starts it if it had failed.
-    pub(crate) fn reset(&mut self, key: ChildId, now: Duration) -> Result<Vec<SupervisorAction>, CommandRejection> {
+    pub(crate) fn reset(
+        &mut self,
+        key: ChildId,
+        now: Duration,
+    ) -> Result<Vec<SupervisorAction>, CommandRejection> {
         self.check_not_stopping()?;
         let Some(member) = self.children.get_mut(&key) else { return Ok(Vec::new()) };
         member.history.reset();
@@ -59,7 +73,11 @@ impl Machine {
     }
 
     /// Drops a child that is at rest.
-    pub(crate) fn delete(&mut self, key: ChildId, now: Duration) -> Result<Vec<SupervisorAction>, CommandRejection> {
+    pub(crate) fn delete(
+        &mut self,
+        key: ChildId,
+        now: Duration,
+    ) -> Result<Vec<SupervisorAction>, CommandRejection> {
         self.check_not_running(key)?;
         Ok(self.stop_child(key, AfterStop::Deregister, now))
     }

@@ -85,7 +85,10 @@ impl ChildState {
     pub(super) fn is_live(&self) -> bool {
         matches!(
             self.phase,
-            ChildPhase::Starting | ChildPhase::Running | ChildPhase::Stopping { .. } | ChildPhase::Killing { .. }
+            ChildPhase::Starting
+                | ChildPhase::Running
+                | ChildPhase::Stopping { .. }
+                | ChildPhase::Killing { .. }
         )
     }
 
@@ -94,7 +97,9 @@ impl ChildState {
         match self.phase {
             ChildPhase::Waiting | ChildPhase::Starting | ChildPhase::Running => true,
             ChildPhase::Restarting { .. } | ChildPhase::Killing { .. } => true,
-            ChildPhase::Stopping { then, .. } => matches!(then, AfterStop::Start | AfterStop::JoinGroupRestart),
+            ChildPhase::Stopping { then, .. } => {
+                matches!(then, AfterStop::Start | AfterStop::JoinGroupRestart)
+            }
             ChildPhase::Stopped | ChildPhase::Failed => false,
         }
     }
@@ -103,12 +108,17 @@ impl ChildState {
     fn deadline(&self) -> Option<Duration> {
         match self.phase {
             ChildPhase::Restarting { due } => Some(due),
-            ChildPhase::Stopping { deadline: StopDeadline::KillAt(at) | StopDeadline::AbandonAt(at), .. } => Some(at),
+            ChildPhase::Stopping {
+                deadline: StopDeadline::KillAt(at) | StopDeadline::AbandonAt(at), ..
+            } => Some(at),
             ChildPhase::Killing { abandon_at: cut_off_at } => cut_off_at,
-            ChildPhase::Starting | ChildPhase::Running => self.progress_watch.map(|watch| watch.next_check_at),
-            ChildPhase::Waiting | ChildPhase::Stopping { deadline: StopDeadline::Never, .. } | ChildPhase::Stopped | ChildPhase::Failed => {
-                None
+            ChildPhase::Starting | ChildPhase::Running => {
+                self.progress_watch.map(|watch| watch.next_check_at)
             }
+            ChildPhase::Waiting
+            | ChildPhase::Stopping { deadline: StopDeadline::Never, .. }
+            | ChildPhase::Stopped
+            | ChildPhase::Failed => None,
         }
     }
 
@@ -119,7 +129,10 @@ impl ChildState {
     /// Begins to be watched, if its policy sets a limit.
     pub(super) fn start_watch(&mut self, now: Duration) {
         let look_at = |limit| now.saturating_add(check_interval(limit));
-        self.progress_watch = self.policy.stuck_after.map(|limit| ProgressWatch { next_check_at: look_at(limit), busy_since: None });
+        self.progress_watch = self
+            .policy
+            .stuck_after
+            .map(|limit| ProgressWatch { next_check_at: look_at(limit), busy_since: None });
     }
 
     /// Notes what a look showed, and says whether the child is stuck.

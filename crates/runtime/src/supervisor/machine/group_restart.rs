@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
-use super::action::{SupervisorAction, ChildId, ChildOutcome};
-use super::child::{ChildPhase, AfterStop, StopDeadline};
+use super::action::{ChildId, ChildOutcome, SupervisorAction};
+use super::child::{AfterStop, ChildPhase, StopDeadline};
 use super::{Lifecycle, Machine};
-use crate::policy::{Decision, RestartType, RestartScope};
+use crate::policy::{Decision, RestartScope, RestartType};
 
 /// Starts in order that are under way.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -85,7 +85,8 @@ impl Machine {
         let due = due.max(pending);
         self.group_restart = Some(GroupRestart { from, stage: RestartStage::Stopping { due } });
         self.set_phase(trigger, ChildPhase::Waiting);
-        let mut actions = vec![SupervisorAction::ResolveWaiters { key: trigger, outcome: ChildOutcome::Restarting(due) }];
+        let mut actions =
+            vec![SupervisorAction::ResolveWaiters { key: trigger, outcome: ChildOutcome::Restarting(due) }];
         let others: Vec<ChildId> = self.children.range(from..).map(|(key, _)| *key).collect();
         for key in others {
             self.join_group_restart(key);
@@ -98,7 +99,9 @@ impl Machine {
     fn join_group_restart(&mut self, key: ChildId) {
         let phase = match self.phase(key) {
             Some(ChildPhase::Restarting { .. }) => ChildPhase::Waiting,
-            Some(ChildPhase::Stopping { then: AfterStop::Start, deadline: urge }) => ChildPhase::Stopping { then: AfterStop::JoinGroupRestart, deadline: urge },
+            Some(ChildPhase::Stopping { then: AfterStop::Start, deadline: urge }) => {
+                ChildPhase::Stopping { then: AfterStop::JoinGroupRestart, deadline: urge }
+            }
             Some(ChildPhase::Killing { abandon_at: cut_off_at }) => {
                 let urge = cut_off_at.map_or(StopDeadline::Never, StopDeadline::AbandonAt);
                 ChildPhase::Stopping { then: self.after_group_stop(key), deadline: urge }
@@ -127,7 +130,11 @@ impl Machine {
 
     /// Lets a round that pauses go on at once.
     pub(super) fn skip_delay(&mut self, now: Duration) -> Vec<SupervisorAction> {
-        if let Some(GroupRestart { stage: RestartStage::Delaying { due } | RestartStage::Stopping { due }, .. }) = &mut self.group_restart {
+        if let Some(GroupRestart {
+            stage: RestartStage::Delaying { due } | RestartStage::Stopping { due },
+            ..
+        }) = &mut self.group_restart
+        {
             *due = now.min(*due);
         }
         self.advance(now)
@@ -168,7 +175,11 @@ impl Machine {
 
     fn after_group_stop(&self, key: ChildId) -> AfterStop {
         let restart = self.children.get(&key).map(|member| member.policy.restart);
-        if restart == Some(RestartType::Temporary) { AfterStop::Deregister } else { AfterStop::JoinGroupRestart }
+        if restart == Some(RestartType::Temporary) {
+            AfterStop::Deregister
+        } else {
+            AfterStop::JoinGroupRestart
+        }
     }
 
     /// What follows the end of a child that a round was about to stop anyway: it counts as stopped by it.

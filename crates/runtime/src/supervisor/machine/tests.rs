@@ -117,7 +117,12 @@ fn a_crash_during_shutdown_is_not_restarted() {
     let mut roster = running(2, policy());
     roster.shut_down(ShutdownReason::Requested, s(1));
     let actions = roster.exited(0, crash(), s(1), 0.0);
-    assert!(!actions.iter().any(|action| matches!(action, SupervisorAction::Launch { .. } | SupervisorAction::Record { .. })));
+    assert!(
+        !actions.iter().any(|action| matches!(
+            action,
+            SupervisorAction::Launch { .. } | SupervisorAction::Record { .. }
+        ))
+    );
     assert_eq!(roster.add(policy().into(), s(0)).err(), Some(CommandRejection::Stopping));
 }
 
@@ -142,7 +147,13 @@ fn add_with_failed_start_keeps_nothing() {
     assert_eq!(actions, [SupervisorAction::Launch { key }]);
     let failed = Exit { cause: ExitCause::StartFailed, ready_since: None, ..crash() };
     let actions = roster.exited(key, failed, s(1), 0.0);
-    assert_eq!(actions, [SupervisorAction::ResolveWaiters { key, outcome: ChildOutcome::AddFailed }, SupervisorAction::Deregister { key }]);
+    assert_eq!(
+        actions,
+        [
+            SupervisorAction::ResolveWaiters { key, outcome: ChildOutcome::AddFailed },
+            SupervisorAction::Deregister { key }
+        ]
+    );
 }
 
 #[test]
@@ -235,7 +246,10 @@ fn group_restart_skips_temporary_child_killed_as_stuck() {
     let mut roster = running_with(Strategy::OneForAll, [policy(), stuck]);
     let busy = ActorProgress { steps: 1, is_busy: true };
     roster.inspected(1, busy, s(1));
-    assert_eq!(roster.inspected(1, busy, s(5)), [SupervisorAction::Kill { key: 1, reason: KillReason::Stuck }]);
+    assert_eq!(
+        roster.inspected(1, busy, s(5)),
+        [SupervisorAction::Kill { key: 1, reason: KillReason::Stuck }]
+    );
     roster.exited(0, crash(), s(5), 0.0);
     let killed = Exit { cause: ExitCause::Stuck, ..crash() };
     assert!(roster.exited(1, killed, s(6), 0.0).contains(&SupervisorAction::Deregister { key: 1 }));
@@ -266,7 +280,10 @@ fn machine_with_many_children_scans_no_siblings() {
         for key in (0..CHILDREN).rev() {
             let normal = Exit { cause: ExitCause::Normal, ..crash() };
             let actions = roster.exited(key, normal, s(8), 0.0);
-            asked += actions.iter().filter(|action| matches!(action, SupervisorAction::RequestStop { .. })).count();
+            asked += actions
+                .iter()
+                .filter(|action| matches!(action, SupervisorAction::RequestStop { .. }))
+                .count();
         }
         assert_eq!(asked, CHILDREN as usize);
         assert_eq!(roster.lifecycle, Lifecycle::Stopped);

@@ -248,8 +248,15 @@ impl SupervisorModel {
         self.trace.push(format!("{:?} add {:?}", self.now, policy.restart));
         let temporary = policy.restart == RestartType::Temporary;
         if let Ok((key, actions)) = self.machine.add(Arc::new(policy), self.now) {
-            self.children
-                .insert(key, ModelChild { temporary, launches_max: 1, waiters: vec![ModelCommand::Add], ..ModelChild::default() });
+            self.children.insert(
+                key,
+                ModelChild {
+                    temporary,
+                    launches_max: 1,
+                    waiters: vec![ModelCommand::Add],
+                    ..ModelChild::default()
+                },
+            );
             self.apply(actions);
         }
     }
@@ -344,11 +351,9 @@ impl SupervisorModel {
                 self.check();
                 continue;
             }
-            let watched_only = self
-                .machine
-                .children
-                .values()
-                .all(|member| matches!(member.phase, ChildPhase::Running | ChildPhase::Stopped | ChildPhase::Failed));
+            let watched_only = self.machine.children.values().all(|member| {
+                matches!(member.phase, ChildPhase::Running | ChildPhase::Stopped | ChildPhase::Failed)
+            });
             if watched_only && self.machine.group_restart.is_none() {
                 break;
             }
@@ -367,7 +372,8 @@ impl SupervisorModel {
             }
             match self.machine.children[key].phase {
                 ChildPhase::Running | ChildPhase::Stopped | ChildPhase::Failed => {}
-                ChildPhase::Stopping { then: AfterStop::StayStopped, .. } if self.exit_count == 0 && child.never_yields => {}
+                ChildPhase::Stopping { then: AfterStop::StayStopped, .. }
+                    if self.exit_count == 0 && child.never_yields => {}
                 phase => self.panic_with_trace(&format!("{key} rests in {phase:?}")),
             }
         }
@@ -462,7 +468,8 @@ fn run_seed(seed: u64) {
             if world.exit_count > 0 {
                 break;
             }
-            let todo = world.children.iter().find(|(_, child)| child.live && child.stopping && !child.never_yields);
+            let todo =
+                world.children.iter().find(|(_, child)| child.live && child.stopping && !child.never_yields);
             if let Some((&key, _)) = todo {
                 world.exit(key, ExitCause::Normal);
             } else if world.machine.next_wake().is_some() {

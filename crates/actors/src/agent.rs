@@ -35,6 +35,8 @@ pub use activity::{ActivityGuard, ActivityMeter};
 pub use actor::{AgentActor, AgentRunState};
 pub use agent_message::{AgentMessage, MessageId};
 pub use command::{AgentCommand, SendRequest};
+#[cfg(feature = "acp")]
+pub use driver::acp;
 pub use driver::http::HttpDriver;
 pub use driver::jsonl::ProcessDriver;
 pub use driver::{Activity, AgentState, Driver, DriverError, ProcessUsage};

@@ -192,7 +192,7 @@ fn debug_head<'a, 'f>(
 
 /// Why an attempt gave no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{kind:?} ({reach:?}): {details}")]
+#[error("{kind:?} ({progress:?}): {details}")]
 pub struct TransportError {
     /// What failed.
     pub kind: FailureKind,
@@ -211,7 +211,7 @@ impl TransportError {
     /// A failure before any answer had begun.
     #[must_use]
     pub fn new(kind: FailureKind, reach: SendProgress, details: impl Into<String>) -> Self {
-        Self { kind, reach, head: None, is_on_kept_connection: false, details: details.into() }
+        Self { kind, progress: reach, head: None, is_on_kept_connection: false, details: details.into() }
     }
 
     /// A failure within an answer that had begun with `head`.
@@ -219,7 +219,7 @@ impl TransportError {
     pub fn in_body(kind: FailureKind, head: ResponseHead, details: impl Into<String>) -> Self {
         Self {
             kind,
-            reach: SendProgress::Answered,
+            progress: SendProgress::Answered,
             head: Some(Box::new(head)),
             is_on_kept_connection: false,
             details: details.into(),

@@ -195,7 +195,7 @@ impl AgentActorFixture {
             pending_replies: callers,
             reports: board,
             backend_unavailable: away,
-            events: story,
+            events,
         }
     }
 

@@ -68,9 +68,9 @@ macro_rules! reasons {
             /// Every reason, in the order of the table.
             pub const ALL: &[Self] = &[$(Self::$reason,)+];
 
-            const fn row(self) -> Row {
+            const fn row(self) -> ReasonRow {
                 match self {
-                    $(Self::$reason => Row {
+                    $(Self::$reason => ReasonRow {
                         name: $name,
                         code: Code::$code,
                         retryable: $retryable,

@@ -269,18 +269,18 @@ fn queue_causes() -> Vec<Cause> {
             "it waited longer than wait_timeout for its next attempt",
             new(Reason::Expired).with_message(late),
         )
-        .acted("yes, if an earlier attempt may have"),
+        .with_acted("yes, if an earlier attempt may have"),
         cause(
             "it waited longer than wait_timeout for a backend that is away, or for the link to be up",
             new(Reason::Disconnected),
         )
-        .acted("yes, if an earlier attempt may have")
+        .with_acted("yes, if an earlier attempt may have")
         .with_message_topic("what keeps it waiting, in the words of that reason"),
         cause(
             "the backend died twice while it had the request: the connection broke, then connections were refused",
             new(Reason::Quarantined),
         )
-        .acted("yes"),
+        .with_acted("yes"),
         cause("its caller called it off, or went away", new(Reason::Cancelled)).with_acted("yes, if it was running"),
         cause(
             "the server may have acted, and a repeat could act twice: a POST or PATCH without an idempotency key",

@@ -21,7 +21,7 @@ pub const CA_FILE_BYTES_MAX: usize = 4 << 20;
 
 /// A file of certificates that cannot be used: which one, what is wrong, and what would be right.
 #[derive(Debug, Error)]
-#[error("{}: {fault}", file.display())]
+#[error("{}: {kind}", file.display())]
 pub struct CaFileError {
     /// The file.
     pub file: PathBuf,

@@ -21,7 +21,7 @@ use super::{
     priority_queue::QueueItem,
     request_entry::{Attempt, RequestEntry, RequestPhase, StreamStart, Waiter},
     responder::{Responder, StreamEndReply, StreamFailure},
-    retry::{AttemptOutcome, RequestFacts, SideEffect, acted, has_broken},
+    retry::{AttemptOutcome, RequestFacts, SideEffect, has_broken, side_effect},
 };
 use crate::{
     error::Reason,
@@ -232,7 +232,7 @@ impl RequestTable {
     pub(super) fn undo_attempt(&self, id: RequestId, setback: Reason) {
         if let Some(page) = self.lock().by_id.get_mut(&id) {
             if !page.may_have_acted {
-                page.setback = Some(setback);
+                page.last_failure = Some(setback);
             }
             page.attempts = page.attempts.saturating_sub(1);
             page.phase = RequestPhase::Waiting { not_before: Duration::ZERO };
@@ -264,7 +264,7 @@ impl RequestTable {
         match evidence {
             ReachabilityEvidence::Answered => self.note_alive(),
             ReachabilityEvidence::Unreachable(_) => {
-                let mut pages = self.pages();
+                let mut pages = self.lock();
                 let Inner { by_id, open, .. } = &mut *pages;
                 let is_poison =
                     |id: &RequestId| by_id.get_mut(id).is_some_and(|page| page.deaths.note_gone());
@@ -277,7 +277,7 @@ impl RequestTable {
 
     /// Notes that the backend is there, for all whose connection broke before.
     pub(super) fn note_alive(&self) {
-        let mut pages = self.pages();
+        let mut pages = self.lock();
         let Inner { by_id, open, .. } = &mut *pages;
         for id in open.drain(..) {
             if let Some(page) = by_id.get_mut(&id) {
@@ -288,10 +288,10 @@ impl RequestTable {
 
     /// Notes what is to be remembered of the attempt at `id` that ended so and is followed by another.
     pub(super) fn record_end(&self, id: RequestId, outcome: AttemptOutcome<'_>) {
-        let mut pages = self.pages();
+        let mut pages = self.lock();
         let Inner { by_id, open, .. } = &mut *pages;
         let Some(page) = by_id.get_mut(&id) else { return };
-        page.may_have_acted |= acted(outcome) == Some(SideEffect::Possible);
+        page.may_have_acted |= side_effect(outcome) == Some(SideEffect::Possible);
         if has_broken(outcome) {
             page.deaths.note_break();
             if !open.contains(&id) {

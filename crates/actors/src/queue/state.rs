@@ -64,7 +64,7 @@ impl State {
 
     /// Gives out those that waited for a suspect which has ended.
     pub(super) fn suspects_to_line_up(&mut self) -> Vec<RequestId> {
-        if self.suspect_is_running() { Vec::new() } else { std::mem::try_acquire(&mut self.suspects_waiting) }
+        if self.suspect_is_running() { Vec::new() } else { std::mem::take(&mut self.suspects_waiting) }
     }
 
     fn suspect_is_running(&self) -> bool {

@@ -172,8 +172,8 @@ impl HttpTransport {
             path_prefix: base.path().trim_end_matches('/').to_owned(),
             base,
             pool_use: PoolUse::new(settings.idle_connections_max),
-            after_failure: StaleConnectionGuard::none(),
-            after_break: StaleConnectionGuard::none(),
+            after_failure: StaleConnectionGuard::new(),
+            after_break: StaleConnectionGuard::new(),
             response_bytes_max: settings.response_bytes_max,
             is_proxy_forwarding: settings
                 .route
@@ -245,7 +245,7 @@ impl HttpTransport {
             return Box::pin(send(&self.unpooled_client, request, hop, idle)).await;
         }
         match send(&self.pooled_client, request, hop, idle).await {
-            Ok(incoming) => Ok(incoming.leaving(self.kept.clone())),
+            Ok(incoming) => Ok(incoming.leaving(self.pool_use.clone())),
             Err(failure) => Err(self.blame_connection(failure)),
         }
     }
@@ -273,7 +273,7 @@ impl HttpTransport {
     /// Each answer that left a connection behind explains one failure, so a backend that breaks every connection is not
     /// excused.
     fn blame_connection(&self, failure: TransportError) -> TransportError {
-        let is_on_kept_connection = failure.kind == FailureKind::Reset && self.kept.take();
+        let is_on_kept_connection = failure.kind == FailureKind::Reset && self.pool_use.take_one();
         if is_on_kept_connection {
             self.after_break.mark(Instant::now());
         }
@@ -298,7 +298,7 @@ impl Transport for HttpTransport {
         request: &'a Request,
         timeout: Duration,
     ) -> BoxFuture<'a, Result<StreamingResponse, TransportError>> {
-        Box::pin(async move { Ok(self.exchange(request, timeout).await?.send_streaming()) })
+        Box::pin(async move { Ok(self.exchange(request, timeout).await?.into_streaming()) })
     }
 
     fn secrets(&self) -> Secrets {

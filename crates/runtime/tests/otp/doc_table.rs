@@ -14,7 +14,7 @@ const SOURCES: [&str; 9] = [
     include_str!("stop.rs"),
     include_str!("strategies.rs"),
 ];
-const MACHINE_TESTS: &str = include_str!("../../src/supervisor/roster/tests.rs");
+const MACHINE_TESTS: &str = include_str!("../../src/supervisor/machine/tests.rs");
 
 /// The names of the functions that follow a `test` attribute.
 fn tests(source: &str) -> impl Iterator<Item = &str> {

@@ -151,8 +151,8 @@ impl AgentActor {
                 watch.is_dirty |= messages.note_alive()
             }
             // Of an agent behind a backend it says only that it could not be restarted.
-            Observation::Gone { .. } if !self.driver.owns_agent() => {}
-            Observation::Unreachable { .. } | Observation::Gone { .. } => {
+            Observation::Exited { .. } if !self.driver.owns_agent() => {}
+            Observation::Unreachable { .. } | Observation::Exited { .. } => {
                 if self.driver.owns_agent() {
                     // It may be seen before their deliveries break off.
                     messages.note_break_of_all();
@@ -160,7 +160,7 @@ impl AgentActor {
                 let (has_changed, poison) = messages.note_gone();
                 watch.is_dirty |= has_changed;
                 for pending in poison {
-                    if let Some(delivery) = watch.deliveries.remove(&pending.letter.id) {
+                    if let Some(delivery) = watch.deliveries.remove(&pending.message.id) {
                         delivery.abort();
                     }
                     let details = format!("the agent died {DEATHS_MAX} times while it had this message");

@@ -119,13 +119,7 @@ impl AgentGroup {
         }
         let runtime = Runtime::builder().seed(50).start(root).await.unwrap();
         let events = runtime.journal().subscribe();
-        Self {
-            runtime,
-            pending_recoveries: all_debts,
-            reports: board,
-            events: story,
-            _backend_unavailable: away,
-        }
+        Self { runtime, pending_recoveries: all_debts, reports: board, events, _backend_unavailable: away }
     }
 
     async fn start_one(driver: SlowDriver, health: HealthPolicy) -> (Self, Arc<SlowDriver>) {

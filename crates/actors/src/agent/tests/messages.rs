@@ -265,7 +265,7 @@ async fn a_letter_over_which_the_backend_died_twice_is_quarantined_and_the_next_
     let error = poison.await.unwrap().unwrap_err();
     assert_eq!((error.reason, error.retryable, error.attempts), (Reason::Quarantined, false, 2));
     let failed: MessageFailed = scene.next_event_of(MessageFailed::KIND).await.decode().unwrap();
-    assert_eq!((failed.letter, failed.attempts, failed.reason), (id, 2, Reason::Quarantined));
+    assert_eq!((failed.message_id, failed.attempts, failed.reason), (id, 2, Reason::Quarantined));
     assert_eq!(behind.await.unwrap(), Ok(json!("behind")));
     assert_eq!(*script.delivered.lock().unwrap(), ["poison", "poison", "behind"]);
 }

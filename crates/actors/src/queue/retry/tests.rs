@@ -15,8 +15,8 @@ const POLICY: RetryPolicy = RetryPolicy {
 };
 
 const IDEMPOTENT: RequestFacts =
-    RequestFacts { repeatable: true, retries: None, is_spent: false, may_have_acted: false };
-const ONCE_ONLY: RequestFacts = RequestFacts { repeatable: false, ..IDEMPOTENT };
+    RequestFacts { is_repeatable: true, retries: None, is_spent: false, may_have_acted: false };
+const ONCE_ONLY: RequestFacts = RequestFacts { is_repeatable: false, ..IDEMPOTENT };
 
 const KINDS: [FailureKind; 18] = [
     FailureKind::Refused,
@@ -467,7 +467,7 @@ proptest! {
         jitter in 0.0..1.0,
     ) {
         let policy = RetryPolicy::default();
-        let facts = RequestFacts { repeatable, retries, is_spent: false, may_have_acted };
+        let facts = RequestFacts { is_repeatable: repeatable, retries, is_spent: false, may_have_acted };
         let view = match &outcome {
             Ok(answer) => AttemptOutcome::Answered(answer),
             Err(Some(failure)) => AttemptOutcome::Failed(failure),

@@ -340,14 +340,14 @@ async fn a_request_on_a_kept_connection_that_breaks_is_sent_once() {
         let mut server = ScriptedServer::start([first, vec![ServerStep::Receive, ok_response("2")]]).await;
         let transport = transport(&server);
         assert_eq!(transport.send(&get(), LONG).await.unwrap().body, "1");
-        let failure = failure(&transport, &request, LONG).await;
+        let failure = send_failure(&transport, &request, LONG).await;
         assert_eq!((failure.kind, failure.progress), (FailureKind::Reset, SendProgress::MaybeSent));
         assert!(failure.is_on_kept_connection);
         assert_eq!(server.connections(), 1);
         // A repeat is for others to decide. It does not meet another connection of that time.
         assert_eq!(transport.send(&request, LONG).await.unwrap().body, "2");
         for _ in 0..3 {
-            server.received().await;
+            server.next_request().await;
         }
     }
 }
@@ -369,7 +369,7 @@ async fn after_one_stale_connection_the_others_are_not_used() {
     let both = futures_util::future::join(transport.send(&request, LONG), transport.send(&other, LONG));
     let (one, two) = both.await;
     assert!(one.is_ok() && two.is_ok());
-    assert!(failure(&transport, &request, LONG).await.is_on_kept_connection);
+    assert!(send_failure(&transport, &request, LONG).await.is_on_kept_connection);
     assert_eq!(transport.send(&request, LONG).await.unwrap().body, "2");
 }
 
@@ -407,7 +407,7 @@ async fn a_backend_that_breaks_every_connection_is_not_excused() {
     let server = ScriptedServer::start([breaks(), breaks(), breaks()]).await;
     let transport = transport(&server);
     for connections in [1, 2, 3] {
-        let failure = failure(&transport, &get(), LONG).await;
+        let failure = send_failure(&transport, &get(), LONG).await;
         assert_eq!((failure.kind, failure.is_on_kept_connection), (FailureKind::Reset, false));
         assert_eq!(server.connections(), connections);
     }

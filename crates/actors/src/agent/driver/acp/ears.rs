@@ -134,7 +134,7 @@ impl SharedConnection {
                 if self.lock_state().remove_ask(&name).is_some() {
                     let body = json!({ "outcome": "withdrawn" });
                     self.updates.publish(AgentUpdate {
-                        message_id,
+                        message_id: letter,
                         ask: Some(name),
                         ..AgentUpdate::new(UpdateKind::Settled, body)
                     });

@@ -54,7 +54,7 @@ impl ConnectionFixture {
         let clock = Arc::new(WallClock(Mutex::new("2026-01-01T00:00:00Z".parse().unwrap())));
         let journal =
             Journal::in_memory("boot", Arc::clone(&clock) as Arc<dyn Clock>, JournalConfig::default());
-        let (journal, unsent_journal) = (journal.subscribe(), journal.subscribe());
+        let (story, sums) = (journal.subscribe(), journal.subscribe());
         let runtime = Runtime::builder().journal(journal).seed(seed).start(root).await.unwrap();
         Self { runtime, connection, view, frames, clock, journal: story, unsent_journal: sums }
     }

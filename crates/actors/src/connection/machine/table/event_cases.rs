@@ -65,7 +65,7 @@ pub(super) fn event_cases() -> Vec<EventCase> {
         }),
         question("`SendFailed`", |it| {
             let fault = ConnectionError::new(ConnectionErrorKind::Lost, "");
-            Some(MachineEvent::SendFailed { generation: it.machine.generation, error })
+            Some(MachineEvent::SendFailed { generation: it.machine.generation, error: fault })
         }),
         question("`Tick`, early", |_| Some(MachineEvent::Tick)),
         question("`Tick`, due", |it| at_wake(it, Duration::ZERO)),

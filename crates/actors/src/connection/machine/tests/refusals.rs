@@ -115,6 +115,6 @@ fn a_final_close_ends_even_a_connection_that_was_stable() {
     let mut play = TestMachine::connected(policy());
     play.advance(secs(3600)).apply(received(1));
     let fault = ConnectionError::from_close(Some(4403), "");
-    assert_eq!(play.apply(MachineEvent::Closed { generation: 1, error }), [drop_socket(1)]);
+    assert_eq!(play.apply(MachineEvent::Closed { generation: 1, error: fault }), [drop_socket(1)]);
     assert_eq!((play.state(), play.machine.next_wake()), (ConnectionState::Failed, None));
 }

@@ -3,8 +3,8 @@
 use futures_util::future::join_all;
 
 use super::{
-    scene::{Scene, get, pass, policy, post, s, settle, status, why},
-    script::ScriptedResponse,
+    fixture::{QueueFixture, advance_time, failure_reason, get, policy, post, run_until_idle, s, status},
+    scripted_transport::ScriptedResponse,
 };
 use crate::{
     error::Reason,
@@ -16,7 +16,7 @@ use crate::{
 
 #[tokio::test(start_paused = true)]
 async fn a_request_over_which_the_backend_died_twice_is_quarantined() {
-    let scene = Scene::of(policy()).await;
+    let scene = QueueFixture::start(policy()).await;
     scene.script.on(
         "/kill",
         [
@@ -25,31 +25,31 @@ async fn a_request_over_which_the_backend_died_twice_is_quarantined() {
             ScriptedResponse::Refuse,
             ScriptedResponse::Reset,
             ScriptedResponse::Refuse,
-            ScriptedResponse::Answer(200),
+            ScriptedResponse::Respond(200),
         ],
     );
     let (id, answer) = scene.submit(get("/kill").retries(9));
-    assert_eq!(why(answer.await), (Reason::Quarantined, 2));
-    assert_eq!(scene.fate(id).await, ["request_retry", "request_retry", "request_failed"]);
-    let failed: Vec<RequestFailed> = scene.told().await;
+    assert_eq!(failure_reason(answer.await), (Reason::Quarantined, 2));
+    assert_eq!(scene.event_kinds_of(id).await, ["request_retry", "request_retry", "request_failed"]);
+    let failed: Vec<RequestFailed> = scene.events().await;
     assert_eq!((failed[0].reason, failed[0].attempts), (Reason::Quarantined, 2));
-    pass(s(600)).await;
+    advance_time(s(600)).await;
     assert_eq!(scene.script.paths().len(), 5);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_backend_that_answers_between_a_break_and_a_refusal_has_not_died() {
-    let scene = Scene::of(policy()).await;
+    let scene = QueueFixture::start(policy()).await;
     let plays = [
         ScriptedResponse::Reset,
-        ScriptedResponse::Answer(503),
+        ScriptedResponse::Respond(503),
         ScriptedResponse::Refuse,
         ScriptedResponse::Reset,
-        ScriptedResponse::Answer(503),
+        ScriptedResponse::Respond(503),
         ScriptedResponse::Refuse,
     ];
-    scene.script.on("/a", plays.into_iter().chain([ScriptedResponse::Answer(200)]));
-    assert_eq!(status(scene.ask(get("/a").retries(9)).await), 200);
+    scene.script.on("/a", plays.into_iter().chain([ScriptedResponse::Respond(200)]));
+    assert_eq!(status(scene.request(get("/a").retries(9)).await), 200);
 
     // The answer to another request tells as much.
     scene.script.on(
@@ -59,46 +59,46 @@ async fn a_backend_that_answers_between_a_break_and_a_refusal_has_not_died() {
             ScriptedResponse::Refuse,
             ScriptedResponse::Reset,
             ScriptedResponse::Refuse,
-            ScriptedResponse::Answer(200),
+            ScriptedResponse::Respond(200),
         ],
     );
-    let answer = scene.ask(get("/b").retries(9));
-    settle().await;
-    assert_eq!(status(scene.ask(get("/other")).await), 200);
+    let answer = scene.request(get("/b").retries(9));
+    run_until_idle().await;
+    assert_eq!(status(scene.request(get("/other")).await), 200);
     assert_eq!(status(answer.await), 200);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_backend_that_only_breaks_connections_costs_retries_and_no_more() {
-    let scene = Scene::of(policy()).await;
+    let scene = QueueFixture::start(policy()).await;
     scene.script.on("/a", [ScriptedResponse::Reset]);
-    assert_eq!(why(scene.ask(get("/a")).await), (Reason::ConnectionReset, 4));
+    assert_eq!(failure_reason(scene.request(get("/a")).await), (Reason::ConnectionReset, 4));
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_retries_a_request_that_kills_is_sent_once() {
-    let scene = Scene::of(policy()).await;
+    let scene = QueueFixture::start(policy()).await;
     scene.script.on("/kill", [ScriptedResponse::Reset, ScriptedResponse::Refuse]);
-    assert_eq!(why(scene.ask(get("/kill").retries(0)).await), (Reason::ConnectionReset, 1));
-    pass(s(600)).await;
+    assert_eq!(failure_reason(scene.request(get("/kill").retries(0)).await), (Reason::ConnectionReset, 1));
+    advance_time(s(600)).await;
     assert_eq!(scene.script.paths(), ["/kill"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_hides_neither_that_nor_why_an_earlier_attempt_failed() {
-    let scene = Scene::of(QueuePolicy { wait_timeout: s(5), ..policy() }).await;
+    let scene = QueueFixture::start(QueuePolicy { wait_timeout: s(5), ..policy() }).await;
     scene.script.on("/a", [ScriptedResponse::Reset, ScriptedResponse::Refuse]);
-    let error = scene.ask(get("/a")).await.unwrap_err();
+    let error = scene.request(get("/a")).await.unwrap_err();
     assert_eq!((error.reason, error.attempts), (Reason::Disconnected, 1));
     assert_eq!(error.details.as_deref(), Some("the last attempt failed: connection_reset"));
-    let retries: Vec<RequestRetry> = scene.told().await;
+    let retries: Vec<RequestRetry> = scene.events().await;
     assert_eq!(retries.len(), 1);
 }
 
 /// Several are under way when the backend dies over one of them.
 #[tokio::test(start_paused = true)]
 async fn requests_that_were_there_when_the_backend_died_are_not_blamed() {
-    let scene = Scene::of(QueuePolicy { max_concurrent: 5, ..policy() }).await;
+    let scene = QueueFixture::start(QueuePolicy { max_concurrent: 5, ..policy() }).await;
     let innocent =
         || [ScriptedResponse::Reset, ScriptedResponse::Refuse, ScriptedResponse::RespondAfter(s(5), 200)];
     scene.script.on("/a", innocent());
@@ -112,21 +112,21 @@ async fn requests_that_were_there_when_the_backend_died_are_not_blamed() {
             ScriptedResponse::Refuse,
         ],
     );
-    let answers: Vec<_> = ["/a", "/b", "/kill"].map(|path| scene.ask(get(path).retries(9))).into();
-    settle().await;
+    let answers: Vec<_> = ["/a", "/b", "/kill"].map(|path| scene.request(get(path).retries(9))).into();
+    run_until_idle().await;
     // It has died once, and those three take turns from now on. Others run beside them.
-    pass(s(4)).await;
-    assert_eq!((status(scene.ask(post("/other")).await), scene.script.running()), (200, 1));
+    advance_time(s(4)).await;
+    assert_eq!((status(scene.request(post("/other")).await), scene.script.running()), (200, 1));
     let [a, b, kill] = join_all(answers).await.try_into().unwrap();
     assert_eq!((status(a), status(b)), (200, 200));
-    assert_eq!(why(kill), (Reason::Quarantined, 2));
+    assert_eq!(failure_reason(kill), (Reason::Quarantined, 2));
     let last = |path| *scene.script.times(path).last().unwrap();
     assert!(last("/a").abs_diff(last("/b")) >= 5, "they were under way at once");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_of_the_queue_does_not_forget_what_the_backend_died_over() {
-    let scene = Scene::of(policy()).await;
+    let scene = QueueFixture::start(policy()).await;
     scene.script.on(
         "/kill",
         [
@@ -136,9 +136,9 @@ async fn a_crash_of_the_queue_does_not_forget_what_the_backend_died_over() {
             ScriptedResponse::Refuse,
         ],
     );
-    let answer = scene.ask(get("/kill").retries(9));
-    pass(s(1)).await;
-    settle().await;
+    let answer = scene.request(get("/kill").retries(9));
+    advance_time(s(1)).await;
+    run_until_idle().await;
     scene.crash().await;
-    assert_eq!(why(answer.await), (Reason::Quarantined, 2));
+    assert_eq!(failure_reason(answer.await), (Reason::Quarantined, 2));
 }

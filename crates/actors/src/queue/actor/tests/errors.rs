@@ -475,7 +475,7 @@ async fn queue_outcome_gives_the_documented_error() {
     let held = scene.request(get("/held").wait_timeout(s(2))).await;
     check("it waited longer than wait_timeout for a backend that is away, or for the link to be up", held);
 
-    let scene = QueueFixture::of(policy()).await;
+    let scene = QueueFixture::start(policy()).await;
     scene.script.on(
         "/kill",
         [

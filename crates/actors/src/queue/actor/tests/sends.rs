@@ -17,7 +17,7 @@ use http::Method;
 use mainstay_runtime::{
     Child, Runtime, SupervisorSpec,
     clock::SystemClock,
-    journal::{Delivery, Record, Subscription},
+    journal::{Cursor, Delivery, Record, Subscription},
     policy::Delay,
 };
 use proptest::prelude::*;
@@ -29,8 +29,8 @@ use tokio::{
 };
 
 use super::{
-    fates::END_EVENTS,
-    scene::{policy, upkeep, verbose_journal},
+    fixture::{policy, restart_policy, verbose_journal},
+    single_outcome::END_EVENTS,
 };
 use crate::{
     error::Reason,
@@ -276,7 +276,7 @@ async fn start(server: &Mortal) -> (Runtime, QueueHandle) {
     let policy = QueuePolicy { retry: RetryPolicy { delay, ..RetryPolicy::default() }, ..policy() };
     let mut root = SupervisorSpec::new("root");
     let actor = QueueActor::new(transport, policy, QueueView::default());
-    let address = root.child(Child::new("queue", actor).policy(upkeep())).unwrap();
+    let address = root.child(Child::new("queue", actor).policy(restart_policy())).unwrap();
     let journal = verbose_journal(Arc::new(SystemClock));
     let runtime = Runtime::builder().journal(journal).start(root).await.unwrap();
     (runtime, QueueHandle::new(address))
@@ -359,7 +359,7 @@ fn check(asked: &Asked, told: &[Record], seen: ProcessInfo) {
 async fn live(plan: Vec<Asked>) {
     let server = Mortal::start();
     let (runtime, queue) = start(&server).await;
-    let mut subscription = runtime.journal().subscribe_after(0);
+    let mut subscription = runtime.journal().subscribe_after(Cursor::START);
     for (number, asked) in plan.iter().enumerate() {
         let path = format!("/{number}");
         let told = ask(&server, &queue, &mut subscription, &path, asked).await;
@@ -407,7 +407,7 @@ fn a_get_that_kills_the_backend_is_sent_once_without_retries() {
         };
         let server = Mortal::start();
         let (runtime, queue) = start(&server).await;
-        let mut subscription = runtime.journal().subscribe_after(0);
+        let mut subscription = runtime.journal().subscribe_after(Cursor::START);
         ask(&server, &queue, &mut subscription, "/good", &asked(vec![Act::Answer])).await;
         let killer = asked(vec![Act::Die(Point::BeforeAnswer)]);
         let told = ask(&server, &queue, &mut subscription, "/kill", &killer).await;

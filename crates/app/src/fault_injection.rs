@@ -34,7 +34,7 @@ impl Mainstay {
     /// # Errors
     /// `crashed`, or `stopped` when it is stopped.
     pub async fn inject_panic_into_call(&self) -> Result<(), Error> {
-        let promise = self.0.members.cache_address.inject_panic().map_err(of_call)?;
+        let promise = self.0.handles.cache_address.inject_panic().map_err(of_call)?;
         promise.await.map_err(of_call).map(|never| match never {})
     }
 }

@@ -214,7 +214,7 @@ pub(crate) async fn sum(probe: &Address<ProbeMessage>) -> Result<i64, CallError>
 }
 
 /// Lets time pass on the paused clock, and everything happen that is due meanwhile.
-pub(crate) async fn pass(duration: Duration) {
+pub(crate) async fn advance(duration: Duration) {
     // The clock moves on only when nothing else can be done.
     let _ = tokio::time::timeout(duration, std::future::pending::<()>()).await;
 }

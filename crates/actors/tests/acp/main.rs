@@ -34,12 +34,12 @@ macro_rules! both {
         mod $scenario {
             #[tokio::test]
             async fn in_this_process() {
-                crate::scene::within(super::$scenario(crate::scene::Way::Here)).await;
+                crate::fixture::with_timeout(super::$scenario(crate::fixture::AgentTransport::InProcess)).await;
             }
 
             #[tokio::test]
             async fn in_a_process_of_its_own() {
-                crate::scene::within(super::$scenario(crate::scene::Way::Process)).await;
+                crate::fixture::with_timeout(super::$scenario(crate::fixture::AgentTransport::Subprocess)).await;
             }
         }
     };

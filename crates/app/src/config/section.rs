@@ -67,7 +67,7 @@ macro_rules! section {
             }
         }
 
-        impl $crate::config::section::Section for $Section {
+        impl $crate::config::section::ConfigSection for $Section {
             const HEADER: &'static str = stringify!($header);
             const ABOUT: &'static str = concat!($("#", $about, "\n",)+);
             const KEYS: &'static str = concat!(
@@ -82,7 +82,7 @@ macro_rules! section {
                     $( $key: table.read(stringify!($key), base.map(|base| &base.$key), $rule), )+
                     $( $inherited: {
                         let inherited = base.map(|base| base.$inherited.clone()).unwrap_or_default();
-                        $crate::config::section::Section::read(table, Some(&inherited))
+                        $crate::config::section::ConfigSection::read(table, Some(&inherited))
                     }, )?
                 };
                 $( table.ordered(

@@ -12,7 +12,7 @@ use mainstay::config::Config;
 use mainstay::runtime::journal::{Delivery, Record, Subscription};
 use mainstay::{Error, Mainstay, Reason, SendOptions};
 use serde_json::{Value, json};
-use support::{PATIENCE, acp_agent};
+use support::{TEST_TIMEOUT, acp_agent_binary};
 use tokio::time::timeout;
 
 struct ConversationFixture {
@@ -28,7 +28,7 @@ impl ConversationFixture {
              [agents]\nhealth_interval = \"50ms\"\nrestart_delay = \"10ms\"\nrestart_delay_max = \"10ms\"\n\
              [[agent]]\nid = \"x\"\ndriver = \"acp\"\ncwd = {home:?}\n\
              command = [{program:?}, \"--resume\", \"--sessions\", {home:?}]\n{more}",
-            program = acp_agent(),
+            program = acp_agent_binary(),
         );
         let config = Config::from_toml(&config).unwrap_or_else(|error| panic!("{error}"));
         let builder = Mainstay::builder().config(config).data_dir(home.join("data"));
@@ -40,7 +40,7 @@ impl ConversationFixture {
     async fn send(&self, text: &str) -> Result<Value, Error> {
         let options = SendOptions::default();
         let letter = self.mainstay.agents().send("x", json!({ "text": text }), options).await?;
-        timeout(PATIENCE, letter.answer()).await.expect("its fate is told")
+        timeout(TEST_TIMEOUT, letter.answer()).await.expect("its fate is told")
     }
 
     async fn wait_for(&mut self, is_it: impl Fn(&Record) -> bool) {
@@ -53,7 +53,7 @@ impl ConversationFixture {
                 }
             }
         };
-        timeout(PATIENCE, found).await.expect("it comes to that");
+        timeout(TEST_TIMEOUT, found).await.expect("it comes to that");
     }
 
     fn listen(&self) -> UpdateSubscription {
@@ -61,14 +61,14 @@ impl ConversationFixture {
     }
 
     async fn stop(self) {
-        timeout(PATIENCE, self.mainstay.shutdown()).await.expect("it stops in order");
+        timeout(TEST_TIMEOUT, self.mainstay.shutdown()).await.expect("it stops in order");
     }
 }
 
 /// The name of the next question, or what is said next of the conversation.
 async fn next_update(listener: &mut UpdateSubscription, kind: UpdateKind) -> (Option<String>, Value) {
     loop {
-        match timeout(PATIENCE, listener.next()).await.expect("it says something") {
+        match timeout(TEST_TIMEOUT, listener.next()).await.expect("it says something") {
             Some(UpdateEvent::Update(update)) if update.kind == kind => {
                 return (update.ask.clone(), update.body.clone());
             }
@@ -122,9 +122,9 @@ async fn hung_agent_is_restarted_but_not_while_a_question_waits() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(PATIENCE, checks).await.expect("it is checked");
+    timeout(TEST_TIMEOUT, checks).await.expect("it is checked");
     scene.mainstay.agents().answer("x", &ask, json!("allow")).unwrap();
-    let answered = timeout(PATIENCE, asking.answer()).await.expect("its fate is told");
+    let answered = timeout(TEST_TIMEOUT, asking.answer()).await.expect("its fate is told");
     assert_eq!(answered.unwrap(), turn("allow "));
 
     assert_eq!(scene.send("deaf").await.unwrap_err().reason, Reason::OutcomeUnknown);

@@ -12,7 +12,7 @@ use mainstay::backend::{Backend, BackendOptions, Fault};
 use mainstay::config::Config;
 use mainstay::runtime::journal::{Delivery, Record, Subscription};
 use mainstay::{Mainstay, Request};
-use support::PATIENCE;
+use support::TEST_TIMEOUT;
 use tokio::time::timeout;
 
 async fn start_against(backend: &Backend, more: &str) -> Mainstay {
@@ -22,7 +22,7 @@ async fn start_against(backend: &Backend, more: &str) -> Mainstay {
 
 async fn wait_for(events: &mut Subscription, wanted: impl Fn(&Record) -> bool) -> Record {
     loop {
-        let next = timeout(PATIENCE, events.next()).await.expect("the event came");
+        let next = timeout(TEST_TIMEOUT, events.next()).await.expect("the event came");
         let Delivery::Event(event) = next else { panic!("events are missing") };
         if wanted(&event) {
             return *event;
@@ -88,7 +88,7 @@ async fn panicked_actor_is_restarted_alone() {
     }
     let mut link = mainstay.connection().watch();
     let connected = link.wait_for(|link| link.state == ConnectionState::Connected);
-    timeout(PATIENCE, connected).await.expect("the link came back").unwrap();
+    timeout(TEST_TIMEOUT, connected).await.expect("the link came back").unwrap();
     mainstay.shutdown().await;
     backend.stop().await;
 }
@@ -96,8 +96,8 @@ async fn panicked_actor_is_restarted_alone() {
 #[tokio::test]
 async fn injected_panic_is_journalled_with_message_and_location() {
     let data = tempfile::tempdir().unwrap();
-    let _demo = support::Program::start(data.path(), &["demo", "--agents", "1"]);
-    let mut story = support::Story::follow(data.path());
+    let _demo = support::MainstayProcess::start(data.path(), &["demo", "--agents", "1"]);
+    let mut story = support::EventFollower::follow(data.path());
     story.next("root", "actor_ready").await;
     assert_eq!(support::run(data.path(), &["panic", "cache"]).await.code, Some(0));
     let exited = story.next("root/cache", "actor_exited").await;

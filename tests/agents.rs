@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use support::{
-    BackendProgram, PATIENCE, Program, Story, eventually, get, health, json as ask, post, quick_config, run,
+    BackendProcess, TEST_TIMEOUT, MainstayProcess, EventFollower, eventually, get_json, is_agent_health, json as ask, post_json, quick_config, run,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,24 +19,24 @@ use tokio::time::timeout;
 /// A runtime against a backend of its own.
 struct AgentsFixture {
     data: tempfile::TempDir,
-    backend: BackendProgram,
-    _runtime: Program,
-    events: Story,
+    backend: BackendProcess,
+    _runtime: MainstayProcess,
+    events: EventFollower,
 }
 
 impl AgentsFixture {
     /// With these agents, of which `more` says how they are watched.
     async fn start(agents: &str, more: &str) -> Self {
         let data = tempfile::tempdir().unwrap();
-        let backend = BackendProgram::start(0, agents).await;
+        let backend = BackendProcess::start(0, agents).await;
         let config = quick_config(data.path(), &backend.url, more);
-        let runtime = Program::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
-        let story = Story::follow(data.path());
+        let runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
+        let story = EventFollower::follow(data.path());
         Self { data, backend, _runtime: runtime, events: story }
     }
 
     async fn fault(&self, fault: Value) {
-        post(&format!("{}/_fault", self.backend.url), fault).await;
+        post_json(&format!("{}/_fault", self.backend.url), fault).await;
     }
 
     async fn show(&self, agent: &str) -> Value {
@@ -79,7 +79,7 @@ const TWO_AGENTS: &str = "[[agent]]\nid = \"planner\"\n[[agent]]\nid = \"coder\"
 #[tokio::test]
 async fn cli_send_is_answered_and_invalid_messages_are_refused() {
     let mut scene = AgentsFixture::start("planner,coder", TWO_AGENTS).await;
-    scene.events.since(0, health("planner", "healthy")).await;
+    scene.events.wait_since(0, is_agent_health("planner", "healthy")).await;
     let first = scene.send("planner", r#"{"text":"hello"}"#).await;
     assert_eq!((&first["letter"], &first["answer"]["count"]), (&json!(1), &json!(1)), "{first}");
     assert_eq!(scene.send("coder", "[1, 2]").await["letter"], 1, "each agent counts its own");
@@ -96,7 +96,7 @@ async fn cli_send_is_answered_and_invalid_messages_are_refused() {
         (&json!(2), true),
         "{told:?}"
     );
-    let heard = get(&format!("{}/api/agents/planner/state", scene.backend.url)).await;
+    let heard = get_json(&format!("{}/api/agents/planner/state", scene.backend.url)).await;
     assert_eq!(heard["messages"], json!([{"text": "hello"}, {"text": "from a file"}]));
 
     let nobody = run(scene.data.path(), &["agent", "send", "nobody", "1", "--json"]).await;
@@ -124,7 +124,7 @@ async fn crashed_and_hung_agents_show_error_and_next_step() {
     );
     let mut scene = AgentsFixture::start("planner,coder,reviewer", &agents).await;
     for agent in ["planner", "coder", "reviewer"] {
-        scene.events.since(0, health(agent, "healthy")).await;
+        scene.events.wait_since(0, is_agent_health(agent, "healthy")).await;
     }
     let well = scene.show_when("reviewer", "healthy").await;
     assert!(fact_line(&well, "status").starts_with("healthy for "), "{well}");
@@ -202,14 +202,14 @@ async fn given_up_agent_shows_reset_and_neighbour_is_unaffected() {
     let agents = "[[agent]]\nid = \"planner\"\nmax_restarts = 1\n[[agent]]\nid = \"coder\"\n";
     let mut scene = AgentsFixture::start("planner,coder", agents).await;
     for agent in ["planner", "coder"] {
-        scene.events.since(0, health(agent, "healthy")).await;
+        scene.events.wait_since(0, is_agent_health(agent, "healthy")).await;
     }
     for _ in 0..2 {
         let mark = scene.events.mark();
         scene.fault(json!({"kind": "crash_agent", "agent": "planner"})).await;
-        scene.events.since(mark, health("planner", "failed")).await;
-        let is_settled = |event: &Value| event["kind"] == "gave_up" || health("planner", "healthy")(event);
-        scene.events.since(mark, is_settled).await;
+        scene.events.wait_since(mark, is_agent_health("planner", "failed")).await;
+        let is_settled = |event: &Value| event["kind"] == "gave_up" || is_agent_health("planner", "healthy")(event);
+        scene.events.wait_since(mark, is_settled).await;
     }
     let given_up = scene.show_when("planner", "failed").await;
     assert!(fact_line(&given_up, "status").starts_with("failed (given up) for "), "{given_up}");
@@ -236,7 +236,7 @@ async fn given_up_agent_shows_reset_and_neighbour_is_unaffected() {
 #[tokio::test]
 async fn agent_is_added_and_removed_at_run_time() {
     let mut scene = AgentsFixture::start("planner,later", "[[agent]]\nid = \"planner\"\n").await;
-    scene.events.since(0, health("planner", "healthy")).await;
+    scene.events.wait_since(0, is_agent_health("planner", "healthy")).await;
     let file = scene.data.path().join("later.toml");
     let path = file.to_str().unwrap().to_owned();
     let add = async |text: &str| {
@@ -264,7 +264,7 @@ async fn agent_is_added_and_removed_at_run_time() {
     assert!(fact_line(&added.stdout, "restarts").contains("2 of 2 left"), "{added:?}");
     let twice = add(block).await;
     assert_eq!((twice.code, twice.stderr.contains("conflict")), (Some(1), true), "{twice:?}");
-    scene.events.since(0, health("later", "healthy")).await;
+    scene.events.wait_since(0, is_agent_health("later", "healthy")).await;
     let ids: Vec<Value> = ask(scene.data.path(), &["agents"])
         .await
         .as_array()
@@ -275,11 +275,11 @@ async fn agent_is_added_and_removed_at_run_time() {
     assert_eq!(ids, ["planner", "later"]);
     assert_eq!(scene.send("later", "1").await["letter"], 1);
 
-    let mut listener = Program::start(scene.data.path(), &["agent", "listen", "later"]);
-    listener.line_with("listening to later").await;
+    let mut listener = MainstayProcess::start(scene.data.path(), &["agent", "listen", "later"]);
+    listener.line_containing("listening to later").await;
     let removed = run(scene.data.path(), &["agent", "remove", "later"]).await;
     assert_eq!(removed.code, Some(0), "{removed:?}");
-    let (ended, told) = listener.ended().await;
+    let (ended, told) = listener.wait().await;
     assert!(ended.success() && told.ends_with("later was removed"), "{ended} {told}");
     let gone = run(scene.data.path(), &["agent", "show", "later"]).await;
     assert_eq!((gone.code, gone.stderr.contains("agent_unknown")), (Some(1), true), "{gone:?}");
@@ -296,28 +296,28 @@ async fn agent_is_added_and_removed_at_run_time() {
 async fn health_checks_run_while_the_queue_is_full() {
     let more = format!("{TWO_AGENTS}[requests]\nmax_concurrent = 1\n");
     let data = tempfile::tempdir().unwrap();
-    let backend = BackendProgram::start(0, "planner,coder").await;
+    let backend = BackendProcess::start(0, "planner,coder").await;
     let config = data.path().join("mainstay.toml");
     let text = format!("[backend]\nurl = \"{}\"\n[agents]\nhealth_interval = \"100ms\"\n{more}", backend.url);
     std::fs::write(&config, text).unwrap();
-    let _runtime = Program::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
-    let mut story = Story::follow(data.path());
-    story.since(0, health("planner", "healthy")).await;
-    post(
+    let _runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
+    let mut story = EventFollower::follow(data.path());
+    story.wait_since(0, is_agent_health("planner", "healthy")).await;
+    post_json(
         &format!("{}/_fault", backend.url),
         json!({"kind": "slow", "path": "/api/echo", "ms": 3_600_000, "times": 9}),
     )
     .await;
     let request = ["request", "POST", "/api/echo", "--body", "1", "--timeout", "1h"];
-    let _requests = [Program::start(data.path(), &request), Program::start(data.path(), &request)];
+    let _requests = [MainstayProcess::start(data.path(), &request), MainstayProcess::start(data.path(), &request)];
     eventually("one runs and one waits", async || {
         let queue = ask(data.path(), &["status"]).await["queue"].take();
         (&queue["running"], &queue["waiting"]) == (&json!(1), &json!(1))
     })
     .await;
     let mark = story.mark();
-    post(&format!("{}/_fault", backend.url), json!({"kind": "crash_agent", "agent": "planner"})).await;
-    story.since(mark, health("planner", "failed")).await;
+    post_json(&format!("{}/_fault", backend.url), json!({"kind": "crash_agent", "agent": "planner"})).await;
+    story.wait_since(mark, is_agent_health("planner", "failed")).await;
     let queue = ask(data.path(), &["status"]).await["queue"].take();
     assert_eq!((&queue["running"], &queue["waiting"]), (&json!(1), &json!(1)), "{queue}");
 }
@@ -332,7 +332,7 @@ struct CountingProxy {
 }
 
 impl CountingProxy {
-    async fn start(backend: &BackendProgram) -> Self {
+    async fn start(backend: &BackendProcess) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let letters = Arc::new(watch::Sender::new(Vec::new()));
@@ -351,7 +351,7 @@ impl CountingProxy {
     async fn wait_for_count(&self, agent: &str, count: usize) {
         let mut letters = self.messages.subscribe();
         let come = letters.wait_for(|letters| letters.iter().filter(|to| *to == agent).count() >= count);
-        timeout(PATIENCE, come).await.unwrap_or_else(|_| panic!("{agent} got no {count} letters")).unwrap();
+        timeout(TEST_TIMEOUT, come).await.unwrap_or_else(|_| panic!("{agent} got no {count} letters")).unwrap();
     }
 
     fn count(&self, agent: &str) -> usize {
@@ -388,36 +388,36 @@ async fn forward(mut client: TcpStream, port: u16, seen: Arc<watch::Sender<Vec<S
 }
 
 /// The end of a program that was told of an error as JSON.
-async fn error_of(sender: &mut Program) -> Value {
-    let (status, told) = sender.ended().await;
+async fn error_of(sender: &mut MainstayProcess) -> Value {
+    let (status, told) = sender.wait().await;
     assert_eq!(status.code(), Some(1), "{told}");
     serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}"))
 }
 
-fn start_runtime(data: &Path, url: &str) -> Program {
+fn start_runtime(data: &Path, url: &str) -> MainstayProcess {
     let config = quick_config(data, url, TWO_AGENTS);
-    Program::start(data, &["run", "--config", config.to_str().unwrap()])
+    MainstayProcess::start(data, &["run", "--config", config.to_str().unwrap()])
 }
 
 #[tokio::test]
 async fn killed_runtime_redelivers_only_repeatable_messages() {
     let data = tempfile::tempdir().unwrap();
-    let backend = BackendProgram::start(0, "planner,coder").await;
+    let backend = BackendProcess::start(0, "planner,coder").await;
     let counter = CountingProxy::start(&backend).await;
     let first = start_runtime(data.path(), &counter.url);
-    let mut story = Story::follow(data.path());
+    let mut story = EventFollower::follow(data.path());
     for agent in ["planner", "coder"] {
-        story.since(0, health(agent, "healthy")).await;
+        story.wait_since(0, is_agent_health(agent, "healthy")).await;
         let path = format!("/api/agents/{agent}/message");
-        post(
+        post_json(
             &format!("{}/_fault", backend.url),
             json!({"kind": "slow", "path": path, "ms": 3_600_000, "times": 1}),
         )
         .await;
     }
-    let mut once = Program::start(data.path(), &["agent", "send", "planner", "\"once\"", "--json"]);
+    let mut once = MainstayProcess::start(data.path(), &["agent", "send", "planner", "\"once\"", "--json"]);
     let mut again =
-        Program::start(data.path(), &["agent", "send", "coder", "\"again\"", "--repeat", "--json"]);
+        MainstayProcess::start(data.path(), &["agent", "send", "coder", "\"again\"", "--repeat", "--json"]);
     counter.wait_for_count("planner", 1).await;
     counter.wait_for_count("coder", 1).await;
     first.kill().await;
@@ -427,13 +427,13 @@ async fn killed_runtime_redelivers_only_repeatable_messages() {
 
     let mark = story.mark();
     let _second = start_runtime(data.path(), &counter.url);
-    let failed = story.since(mark, |event| event["kind"] == "letter_failed").await;
+    let failed = story.wait_since(mark, |event| event["kind"] == "letter_failed").await;
     assert_eq!(failed["actor"], "root/agents/planner");
     assert_eq!(
         (&failed["letter"], &failed["attempts"], &failed["reason"]),
         (&json!(1), &json!(1), &json!("outcome_unknown"))
     );
-    let repeated = story.since(mark, |event| event["kind"] == "letter_again").await;
+    let repeated = story.wait_since(mark, |event| event["kind"] == "letter_again").await;
     assert_eq!((&repeated["actor"], &repeated["letter"]), (&json!("root/agents/coder"), &json!(1)));
     counter.wait_for_count("coder", 2).await;
     // Letters go in order, so one that was sent again would come before these.
@@ -442,7 +442,7 @@ async fn killed_runtime_redelivers_only_repeatable_messages() {
     let next = ask(data.path(), &["agent", "send", "coder", "\"next\""]).await;
     assert_eq!((&next["letter"], &next["answer"]["count"]), (&json!(2), &json!(2)), "{next}");
     let heard = async |agent: &str| {
-        get(&format!("{}/api/agents/{agent}/state", backend.url)).await["messages"].take()
+        get_json(&format!("{}/api/agents/{agent}/state", backend.url)).await["messages"].take()
     };
     assert_eq!((heard("planner").await, heard("coder").await), (json!(["next"]), json!(["again", "next"])));
     assert_eq!((counter.count("planner"), counter.count("coder")), (2, 3));

@@ -19,7 +19,7 @@ use mainstay::config::Config;
 use mainstay::runtime::journal::{Delivery, Subscription};
 use mainstay::{Mainstay, MainstayBuilder, Request, Selection, WriteRule};
 use serde_json::{Map, Value};
-use support::PATIENCE;
+use support::TEST_TIMEOUT;
 use tokio::sync::{Mutex, Notify};
 use tokio::time::timeout;
 
@@ -138,7 +138,7 @@ async fn start(
 
 async fn read(mainstay: &Mainstay, path: &str) -> String {
     let request = Request::get(path).build().unwrap();
-    let response = timeout(PATIENCE, mainstay.request_cached(request, LONG)).await.unwrap().unwrap();
+    let response = timeout(TEST_TIMEOUT, mainstay.request_cached(request, LONG)).await.unwrap().unwrap();
     String::from_utf8(response.body.to_vec()).unwrap()
 }
 
@@ -148,7 +148,7 @@ fn write(path: &str) -> Request {
 
 async fn wait_for_fields(events: &mut Subscription, kind: &str) -> Map<String, Value> {
     loop {
-        if let Delivery::Event(event) = timeout(PATIENCE, events.next()).await.unwrap()
+        if let Delivery::Event(event) = timeout(TEST_TIMEOUT, events.next()).await.unwrap()
             && event.kind == kind
         {
             return event.fields;
@@ -193,7 +193,7 @@ async fn cancelled_write_still_invalidates() {
     assert_eq!(read(&mainstay, "/n").await, "0");
     counter.began.notified().await;
     let (id, answer) = mainstay.submit(write("/n"));
-    timeout(PATIENCE, counter.began.notified()).await.unwrap();
+    timeout(TEST_TIMEOUT, counter.began.notified()).await.unwrap();
     assert!(mainstay.cancel(id).await.unwrap());
     assert!(answer.await.is_err());
     let told = wait_for_fields(&mut events, "cache_invalidated").await;
@@ -280,7 +280,7 @@ impl ConnectedFixture {
     async fn connected(&self) {
         let mut status = self.mainstay.connection().watch();
         let wait = status.wait_for(|status| status.state == ConnectionState::Connected);
-        timeout(PATIENCE, wait).await.unwrap().unwrap();
+        timeout(TEST_TIMEOUT, wait).await.unwrap().unwrap();
     }
 
     async fn state(&self) -> Value {
@@ -303,7 +303,7 @@ async fn invalidation_applies_before_listeners_get_the_event() {
         assert_eq!(linked.state().await["count"], count - 1);
         linked.change().await;
         loop {
-            let frame = timeout(PATIENCE, frames.next()).await.unwrap().unwrap();
+            let frame = timeout(TEST_TIMEOUT, frames.next()).await.unwrap().unwrap();
             if matches!(&frame, Inbound::Text(text) if text.contains("agent_message")) {
                 break;
             }
@@ -330,7 +330,7 @@ async fn connection_gap_drops_dependent_entries() {
     linked.backend.inject(Fault::DropWs).unwrap();
     let mut status = linked.mainstay.connection().watch();
     let wait = status.wait_for(|status| status.state != ConnectionState::Connected);
-    timeout(PATIENCE, wait).await.unwrap().unwrap();
+    timeout(TEST_TIMEOUT, wait).await.unwrap().unwrap();
     linked.change().await;
     assert_eq!(linked.state().await["count"], 0, "nobody said that it had changed");
     linked.backend.inject(Fault::RefuseWs { for_ms: 0 }).unwrap();

@@ -12,7 +12,7 @@ use mainstay::actors::connection::status::ConnectionState;
 use mainstay::actors::request::RequestBuilder;
 use mainstay::config::Config;
 use mainstay::{Error, Mainstay, Request, Response};
-use support::PATIENCE;
+use support::TEST_TIMEOUT;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -51,7 +51,7 @@ impl HttpCacheFixture {
         // What was loaded before the first socket goes with it: an invalidation may have been missed.
         let mut link = mainstay.connection().watch();
         let connected = link.wait_for(|status| status.state == ConnectionState::Connected);
-        timeout(PATIENCE, connected).await.unwrap().unwrap();
+        timeout(TEST_TIMEOUT, connected).await.unwrap().unwrap();
         Self { mainstay, heads, _backend: backend }
     }
 
@@ -70,7 +70,7 @@ impl HttpCacheFixture {
         build: impl FnOnce(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response, Error> {
         let request = build(Request::get("/thing?q=1").retries(0)).build().unwrap();
-        timeout(PATIENCE, self.mainstay.request_cached(request, age_max)).await.unwrap()
+        timeout(TEST_TIMEOUT, self.mainstay.request_cached(request, age_max)).await.unwrap()
     }
 
     /// What is said, and whether it came from the cache.
@@ -82,7 +82,7 @@ impl HttpCacheFixture {
 
     /// The next request that the backend sees.
     async fn next_request(&mut self) -> RequestHead {
-        RequestHead(timeout(PATIENCE, self.heads.recv()).await.unwrap().unwrap())
+        RequestHead(timeout(TEST_TIMEOUT, self.heads.recv()).await.unwrap().unwrap())
     }
 
     /// Whether it has seen no other: it notes each before it answers.
@@ -356,7 +356,7 @@ async fn stale_while_revalidate_is_served_and_refreshed() {
             tokio::task::yield_now().await;
         }
     };
-    timeout(PATIENCE, renewed).await.unwrap();
+    timeout(TEST_TIMEOUT, renewed).await.unwrap();
     assert!(scene.has_no_request());
 }
 

@@ -4,10 +4,10 @@ mod support;
 
 use std::fs;
 
-use support::{Ended, Program, Story, run};
+use support::{CommandOutput, MainstayProcess, EventFollower, run};
 
 /// The command said one line on stderr, nothing on stdout, and ended with `code`.
-fn error_line(ended: &Ended, code: i32) -> &str {
+fn error_line(ended: &CommandOutput, code: i32) -> &str {
     assert_eq!(ended.code, Some(code), "{ended:?}");
     assert_eq!(ended.stdout, "", "{ended:?}");
     assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
@@ -51,8 +51,8 @@ async fn a_port_in_use_is_named() {
 #[tokio::test]
 async fn a_data_folder_in_use_is_refused_and_says_by_whom() {
     let data = tempfile::tempdir().unwrap();
-    let first = Program::start(data.path(), &["demo"]);
-    Story::follow(data.path()).next("root", "actor_ready").await;
+    let first = MainstayProcess::start(data.path(), &["demo"]);
+    EventFollower::follow(data.path()).next("root", "actor_ready").await;
     // The control file is written right after the tree is up; whether it names the process yet is a matter of luck.
     let ended = run(data.path(), &["demo", "--for", "1s"]).await;
     let said = error_line(&ended, 1);
@@ -86,8 +86,8 @@ async fn commands_without_runtime_say_not_running() {
 #[tokio::test]
 async fn killed_runtime_counts_as_not_running() {
     let data = tempfile::tempdir().unwrap();
-    let mut demo = Program::start(data.path(), &["demo"]);
-    demo.line_with("dashboard").await;
+    let mut demo = MainstayProcess::start(data.path(), &["demo"]);
+    demo.line_containing("dashboard").await;
     demo.kill().await;
     assert!(data.path().join("control.json").exists());
     let ended = run(data.path(), &["status"]).await;
@@ -124,7 +124,7 @@ async fn full_stdout_stops_printing_but_not_the_runtime() {
     let data = tempfile::tempdir().unwrap();
     let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let mut demo = support::mainstay(data.path(), &["demo", "--for", "2s"]).stdout(full).spawn().unwrap();
-    Story::follow(data.path()).agent_becomes("planner", "healthy").await;
+    EventFollower::follow(data.path()).wait_for_agent("planner", "healthy").await;
     let status = demo.wait().await.unwrap();
     assert!(status.success(), "{status}");
     let stopped = run(data.path(), &["events", "--kind", "runtime_stopped", "--json"]).await;

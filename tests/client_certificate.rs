@@ -13,7 +13,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use support::PATIENCE;
+use support::TEST_TIMEOUT;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -107,7 +107,7 @@ async fn ask(port: u16, trust: TlsTrust) -> Result<String, Error> {
     let config = Config::from_toml(&format!("[backend]\nurl = \"https://localhost:{port}\"\n")).unwrap();
     let mainstay = Mainstay::builder().config(config).trust(trust).start().await.unwrap();
     let request = Request::get("/").retries(0).wait_timeout(Duration::ZERO).build().unwrap();
-    let answer = timeout(PATIENCE, mainstay.request(request)).await.unwrap();
+    let answer = timeout(TEST_TIMEOUT, mainstay.request(request)).await.unwrap();
     mainstay.shutdown().await;
     answer.map(|response| String::from_utf8(response.body.to_vec()).unwrap())
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use futures_util::{SinkExt, StreamExt};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use support::{PATIENCE, Program, Story};
+use support::{TEST_TIMEOUT, MainstayProcess, EventFollower};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -15,9 +15,9 @@ fn control_file(data: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(data.join("control.json")).unwrap()).unwrap()
 }
 
-async fn start_demo(data: &Path) -> (Program, u64, String) {
-    let mut demo = Program::start(data, &["demo", "--agents", "1"]);
-    demo.line_with("dashboard").await;
+async fn start_demo(data: &Path) -> (MainstayProcess, u64, String) {
+    let mut demo = MainstayProcess::start(data, &["demo", "--agents", "1"]);
+    demo.line_containing("dashboard").await;
     let control = control_file(data);
     (demo, control["port"].as_u64().unwrap(), control["token"].as_str().unwrap().to_owned())
 }
@@ -64,7 +64,7 @@ async fn the_dashboards_page_needs_no_token_and_holds_none() {
 async fn prometheus_reads_the_status_with_the_token_and_not_without() {
     let data = tempfile::tempdir().unwrap();
     let (_demo, port, token) = start_demo(data.path()).await;
-    Story::follow(data.path()).agent_becomes("planner", "healthy").await;
+    EventFollower::follow(data.path()).wait_for_agent("planner", "healthy").await;
     let url = format!("http://127.0.0.1:{port}/metrics");
     let bearer = format!("Bearer {token}");
     assert_eq!(status_of(&url, &[]).await, StatusCode::FORBIDDEN);
@@ -130,7 +130,7 @@ async fn send_text(socket: &mut BridgeSocket, text: &str) {
 /// The next message for which `wanted` holds.
 async fn receive_until(socket: &mut BridgeSocket, wanted: impl Fn(&Value) -> bool) -> Value {
     loop {
-        let message = timeout(PATIENCE, socket.next()).await.expect("no message came").unwrap().unwrap();
+        let message = timeout(TEST_TIMEOUT, socket.next()).await.expect("no message came").unwrap().unwrap();
         let Message::Text(text) = message else { continue };
         let value: Value = serde_json::from_str(text.as_str()).unwrap();
         if wanted(&value) {
@@ -143,7 +143,7 @@ async fn receive_until(socket: &mut BridgeSocket, wanted: impl Fn(&Value) -> boo
 async fn bridge_answers_once_and_streams_events_after_snapshot() {
     let data = tempfile::tempdir().unwrap();
     let (_demo, port, token) = start_demo(data.path()).await;
-    Story::follow(data.path()).agent_becomes("planner", "healthy").await;
+    EventFollower::follow(data.path()).wait_for_agent("planner", "healthy").await;
     let url = format!("ws://127.0.0.1:{port}/bridge?token={token}");
     let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
 
@@ -227,7 +227,7 @@ async fn too_long_command_closes_session_with_reason() {
     let (socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
     let (mut sink, mut source) = socket.split();
     let say = async { sink.send(Message::text("x".repeat(20 * 1024 * 1024 + 1))).await };
-    let (_, heard) = tokio::join!(say, timeout(PATIENCE, source.next()));
+    let (_, heard) = tokio::join!(say, timeout(TEST_TIMEOUT, source.next()));
     let Some(Ok(Message::Close(Some(farewell)))) = heard.expect("no word came") else {
         panic!("no farewell came");
     };

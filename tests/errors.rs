@@ -10,7 +10,7 @@ use mainstay::control::Control;
 use mainstay::runtime::journal::{Delivery, Record, Subscription};
 use mainstay::{Code, DataDir, Error, Mainstay, Reason, Request, bridge};
 use serde_json::{Value, json};
-use support::{PATIENCE, Program, run};
+use support::{TEST_TIMEOUT, MainstayProcess, run};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -71,7 +71,7 @@ fn refusing_backend() -> (tokio::net::TcpSocket, String) {
 
 async fn wait_for(events: &mut Subscription, wanted: impl Fn(&Record) -> bool) -> Record {
     loop {
-        let next = timeout(PATIENCE, events.next()).await.expect("the event came");
+        let next = timeout(TEST_TIMEOUT, events.next()).await.expect("the event came");
         let Delivery::Event(event) = next else { panic!("events are missing") };
         if wanted(&event) {
             return *event;
@@ -99,7 +99,7 @@ mod panics {
         let mainstay = start_against(&url, "").await;
         let connection = mainstay.connection();
         let (sent, injected) = tokio::join!(
-            timeout(PATIENCE, connection.send("hello", ONE_HOUR)),
+            timeout(TEST_TIMEOUT, connection.send("hello", ONE_HOUR)),
             mainstay.inject_panic("connection")
         );
         injected.unwrap();
@@ -114,9 +114,9 @@ mod panics {
         let mainstay = start_against(&url, "").await;
         let get = Request::get("/x").retries(0).build().unwrap();
         let post = Request::post("/x").retries(0).build().unwrap();
-        let (get, post, injected) = tokio::join!(
-            timeout(PATIENCE, mainstay.request(get)),
-            timeout(PATIENCE, mainstay.request(post)),
+        let (get_json, post_json, injected) = tokio::join!(
+            timeout(TEST_TIMEOUT, mainstay.request(get)),
+            timeout(TEST_TIMEOUT, mainstay.request(post)),
             mainstay.inject_panic("queue")
         );
         injected.unwrap();
@@ -135,7 +135,7 @@ mod panics {
         let mainstay = start_against(&url, "").await;
         let cache = mainstay.cache();
         let (crashed, behind) = tokio::join!(
-            timeout(PATIENCE, mainstay.inject_panic_into_call()),
+            timeout(TEST_TIMEOUT, mainstay.inject_panic_into_call()),
             cache.invalidate(&mainstay::actors::cache::Pattern::All)
         );
         let error = crashed.expect("it was told").unwrap_err();
@@ -163,7 +163,7 @@ mod panics {
         };
         let error = tokio::select! {
             biased;
-            restarted = timeout(PATIENCE, agents.restart("planner")) => restarted.expect("it was told").unwrap_err(),
+            restarted = timeout(TEST_TIMEOUT, agents.restart("planner")) => restarted.expect("it was told").unwrap_err(),
             () = panics => panic!("panics never end"),
         };
         assert_eq!((error.code, error.reason, error.retryable), (Code::ServerError, Reason::Crashed, false));
@@ -192,7 +192,7 @@ impl BridgeSession {
     /// What it answers to this text.
     async fn request(&mut self, text: &str) -> Value {
         self.commands.send(text.to_owned()).await.unwrap();
-        let answer = timeout(PATIENCE, self.texts.recv()).await.expect("it answers").unwrap();
+        let answer = timeout(TEST_TIMEOUT, self.texts.recv()).await.expect("it answers").unwrap();
         serde_json::from_str(&answer).unwrap()
     }
 
@@ -271,7 +271,7 @@ async fn the_connection_and_the_agents_show_their_last_error_whole() {
     let mainstay =
         start_against(&url, "[agents]\nhealth_interval = \"20ms\"\n[[agent]]\nid = \"planner\"").await;
     let mut link = mainstay.connection().watch();
-    timeout(PATIENCE, link.wait_for(|link| link.last_error.is_some())).await.unwrap().unwrap();
+    timeout(TEST_TIMEOUT, link.wait_for(|link| link.last_error.is_some())).await.unwrap().unwrap();
     let mut events = mainstay.events();
     let health = wait_for(&mut events, |event| event.kind == "agent_health").await;
     let status = mainstay.status().await;
@@ -415,7 +415,7 @@ async fn echoing_backend_leaks_no_secret_anywhere() {
     std::fs::write(&config, text).unwrap();
     let mut command = support::mainstay(data.path(), &["run", "--config", config.to_str().unwrap()]);
     let mut runtime = command.env("MAINSTAY_TEST_TOKEN", TOKEN).spawn().unwrap();
-    support::Story::follow(data.path()).connection_becomes("failed").await;
+    support::EventFollower::follow(data.path()).wait_for_connection("failed").await;
 
     let mut said = Vec::new();
     for args in [
@@ -467,8 +467,8 @@ async fn unanswered_request_prints_a_json_error() {
     let data = tempfile::tempdir().unwrap();
     let (_backend, url) = silent_backend().await;
     let config = support::quick_config(data.path(), &url, "");
-    let mut runtime = Program::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
-    runtime.line_with("dashboard").await;
+    let mut runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
+    runtime.line_containing("dashboard").await;
     let asking = run(data.path(), &["request", "GET", "/x", "--json"]);
     let killing = async {
         // It is under way once the queue says so.

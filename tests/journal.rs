@@ -8,7 +8,7 @@ use futures_util::{SinkExt, StreamExt};
 use mainstay::DataDir;
 use mainstay::runtime::journal::{Cursor, Entry, Event, Reader, Record, RunInterrupted};
 use serde_json::{Value, json};
-use support::{PATIENCE, Program, Story, post};
+use support::{TEST_TIMEOUT, MainstayProcess, EventFollower, post_json};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -44,12 +44,12 @@ fn cursors(records: &[Record]) -> Vec<Cursor> {
 #[tokio::test]
 async fn follower_process_sees_events_live_in_order() {
     let data = tempfile::tempdir().unwrap();
-    let mut story = Story::follow(data.path());
-    let mut demo = Program::start(data.path(), &["demo", "--agents", "1"]);
+    let mut story = EventFollower::follow(data.path());
+    let mut demo = MainstayProcess::start(data.path(), &["demo", "--agents", "1"]);
     let backend = demo.line().await.rsplit(' ').next().unwrap().to_owned();
-    story.agent_becomes("planner", "healthy").await;
-    post(&format!("{backend}/_fault"), json!({"kind": "crash_agent", "agent": "planner"})).await;
-    story.agent_becomes("planner", "failed").await;
+    story.wait_for_agent("planner", "healthy").await;
+    post_json(&format!("{backend}/_fault"), json!({"kind": "crash_agent", "agent": "planner"})).await;
+    story.wait_for_agent("planner", "failed").await;
     let (status, _) = demo.stop().await;
     assert!(status.success());
     story.next("root", "runtime_stopped").await;
@@ -63,7 +63,7 @@ async fn after_a_sigkill_at_any_moment_the_journal_has_no_hole_and_the_next_run_
     let mut before = Vec::new();
     // Each run is killed a little later in its life than the one before: after its first, second, third … line.
     for lines in 1..=10 {
-        let mut demo = Program::start(data.path(), &["demo", "--agents", "2"]);
+        let mut demo = MainstayProcess::start(data.path(), &["demo", "--agents", "2"]);
         for _ in 0..lines * 2 {
             demo.line().await;
         }
@@ -117,7 +117,7 @@ impl Subscriber {
     async fn hear(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
             let message =
-                timeout(PATIENCE, self.socket.next()).await.expect("no message came").unwrap().unwrap();
+                timeout(TEST_TIMEOUT, self.socket.next()).await.expect("no message came").unwrap().unwrap();
             let Message::Text(text) = message else { continue };
             let value: Value = serde_json::from_str(text.as_str()).unwrap();
             assert!(value.get("lagged").is_none(), "{value}");
@@ -147,8 +147,8 @@ async fn a_subscriber_of_the_bridge_goes_on_after_kills_without_a_gap_and_gets_n
     let mut seen: Vec<Cursor> = Vec::new();
     let mut boots = std::collections::BTreeSet::new();
     for run in 1..=4 {
-        let mut demo = Program::start(data.path(), &["demo", "--agents", "1"]);
-        demo.line_with("dashboard").await;
+        let mut demo = MainstayProcess::start(data.path(), &["demo", "--agents", "1"]);
+        demo.line_containing("dashboard").await;
         let after = seen.last().copied().unwrap_or(Cursor::START);
         let mut subscriber = Subscriber::connect(data.path(), after).await;
         subscriber.hear_kind("agent_health").await;

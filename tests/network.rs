@@ -7,7 +7,7 @@ use std::path::Path;
 
 use futures_util::StreamExt;
 use serde_json::Value;
-use support::{Ended, PATIENCE, mainstay, run};
+use support::{CommandOutput, TEST_TIMEOUT, mainstay, run};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -44,7 +44,7 @@ impl RecordingProxy {
     }
 
     async fn next_head(&mut self) -> String {
-        timeout(PATIENCE, self.heads.recv()).await.unwrap().unwrap()
+        timeout(TEST_TIMEOUT, self.heads.recv()).await.unwrap().unwrap()
     }
 
     /// The next head that begins so.
@@ -117,7 +117,7 @@ async fn failed_request(data: &Path) -> Value {
 }
 
 /// A request as soon as there is a control server, of which the journal does not tell.
-async fn request(data: &Path, path: &str) -> Ended {
+async fn request(data: &Path, path: &str) -> CommandOutput {
     let args = ["request", "GET", path, "--wait", "1s", "--json"];
     let mut ended = run(data, &args).await;
     let asking = async {
@@ -125,12 +125,12 @@ async fn request(data: &Path, path: &str) -> Ended {
             ended = run(data, &args).await;
         }
     };
-    timeout(PATIENCE, asking).await.unwrap();
+    timeout(TEST_TIMEOUT, asking).await.unwrap();
     ended
 }
 
 /// `config check` of this text.
-async fn check_config(data: &Path, text: &str) -> Ended {
+async fn check_config(data: &Path, text: &str) -> CommandOutput {
     let file = data.join("checked.toml");
     fs::write(&file, text).unwrap();
     run(data, &["config", "check", file.to_str().unwrap()]).await
@@ -172,7 +172,7 @@ async fn secrets_reach_proxy_and_backend_but_not_the_journal() {
 
     let asked = tokio::process::Command::new("kill").arg(runtime.id().unwrap().to_string()).status().await;
     assert!(asked.unwrap().success());
-    timeout(PATIENCE, runtime.wait()).await.unwrap().unwrap();
+    timeout(TEST_TIMEOUT, runtime.wait()).await.unwrap().unwrap();
     let journal = everything_in(&data.path().join("journal"));
     assert!(journal.contains("closed by the peer with code 4000: told Basic [redacted]"), "{journal}");
     for secret in ["t0ken-hush", "k3y-hush", "dXNlcjpwcjB4eQ"] {
@@ -194,8 +194,8 @@ async fn proxy_none_ignores_environment_proxies() {
     fs::write(&file, text).unwrap();
     let proxy = format!("http://127.0.0.1:{}", middle.port);
     let _runtime = run_with_proxy(data.path(), &file, &proxy).spawn().unwrap();
-    let mut story = support::Story::follow(data.path());
-    let failed = story.connection_becomes("failed").await;
+    let mut story = support::EventFollower::follow(data.path());
+    let failed = story.wait_for_connection("failed").await;
     assert_eq!(failed["error"]["kind"], "unresolved", "{failed}");
     let error = failed_request(data.path()).await;
     assert_eq!(error["details"], "the last attempt failed: host_not_found", "{error}");
@@ -247,9 +247,9 @@ async fn dead_proxy_is_named_in_journal_and_errors() {
     );
     let file = data.path().join("mainstay.toml");
     fs::write(&file, text).unwrap();
-    let _runtime = support::Program::start(data.path(), &["run", "--config", file.to_str().unwrap()]);
-    let mut story = support::Story::follow(data.path());
-    let failed = story.connection_becomes("failed").await;
+    let _runtime = support::MainstayProcess::start(data.path(), &["run", "--config", file.to_str().unwrap()]);
+    let mut story = support::EventFollower::follow(data.path());
+    let failed = story.wait_for_connection("failed").await;
     assert_eq!(failed["error"]["kind"], "proxy_unreachable", "{failed}");
     let error = failed_request(data.path()).await;
     assert_eq!(error["details"], "the last attempt failed: proxy_unreachable", "{error}");

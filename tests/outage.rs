@@ -5,25 +5,25 @@ mod support;
 use mainstay::runtime::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 use support::{
-    BackendProgram, Program, Story, connection, eventually, get, health, json as ask, post, quick_config, run,
+    BackendProcess, MainstayProcess, EventFollower, connection, eventually, get_json, is_agent_health, json as ask, post_json, quick_config, run,
 };
 
 #[tokio::test]
 async fn outage_is_reported_and_recovers_without_help() {
     let data = tempfile::tempdir().unwrap();
-    let backend = BackendProgram::start(0, "planner,coder").await;
+    let backend = BackendProcess::start(0, "planner,coder").await;
     let port = backend.port();
     let agents = "[[agent]]\nid = \"planner\"\n[[agent]]\nid = \"coder\"\n";
     let config = quick_config(data.path(), &backend.url, agents);
-    let runtime = Program::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
-    let mut story = Story::follow(data.path());
-    story.since(0, connection("connected")).await;
-    story.since(0, health("planner", "healthy")).await;
-    story.since(0, health("coder", "healthy")).await;
+    let runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
+    let mut story = EventFollower::follow(data.path());
+    story.wait_since(0, connection("connected")).await;
+    story.wait_since(0, is_agent_health("planner", "healthy")).await;
+    story.wait_since(0, is_agent_health("coder", "healthy")).await;
 
     let mark = story.mark();
     backend.kill().await;
-    let lost = story.since(mark, connection("reconnecting")).await;
+    let lost = story.wait_since(mark, connection("reconnecting")).await;
     // A connection that did not last long enough to be stable does not set the count of attempts back.
     let attempt = lost["attempt"].as_u64().unwrap();
     assert_eq!(lost["max"], 100_000);
@@ -31,10 +31,10 @@ async fn outage_is_reported_and_recovers_without_help() {
     assert!(next.is_ok(), "{lost}");
     assert!(lost["next_attempt_in_ms"].as_u64().unwrap() <= 200, "{lost}");
     let is_next = |event: &Value| event["kind"] == "connection_state" && event["attempt"] == attempt + 1;
-    let next = story.since(mark, is_next).await;
+    let next = story.wait_since(mark, is_next).await;
     assert_eq!(next["from"], "reconnecting");
-    story.since(mark, health("planner", "unknown")).await;
-    story.since(mark, health("coder", "unknown")).await;
+    story.wait_since(mark, is_agent_health("planner", "unknown")).await;
+    story.wait_since(mark, is_agent_health("coder", "unknown")).await;
 
     let status = ask(data.path(), &["status"]).await;
     assert_eq!(status["connection"]["state"], "reconnecting");
@@ -51,8 +51,8 @@ async fn outage_is_reported_and_recovers_without_help() {
     assert_eq!((&error["attempts"], &error["retryable"]), (&json!(0), &json!(true)));
     // Whoever waits is answered when the backend is back, without a retry spent.
     let mark = story.mark();
-    let mut patient = Program::start(data.path(), &["request", "GET", "/api/search?q=patience", "--json"]);
-    story.since(mark, |event| event["kind"] == "queue_held" && event["waiting"] == 1).await;
+    let mut patient = MainstayProcess::start(data.path(), &["request", "GET", "/api/search?q=patience", "--json"]);
+    story.wait_since(mark, |event| event["kind"] == "queue_held" && event["waiting"] == 1).await;
     let held = ask(data.path(), &["status"]).await;
     // It may be the trial of this moment.
     let count = |name: &str| held["queue"][name].as_u64().unwrap();
@@ -60,15 +60,15 @@ async fn outage_is_reported_and_recovers_without_help() {
     assert!(held["queue"]["hold"].is_object(), "{held}");
 
     let mark = story.mark();
-    let backend = BackendProgram::start(port, "planner,coder").await;
-    story.since(mark, connection("connected")).await;
-    story.since(mark, health("planner", "healthy")).await;
-    story.since(mark, health("coder", "healthy")).await;
-    let (status, answered) = patient.ended().await;
+    let backend = BackendProcess::start(port, "planner,coder").await;
+    story.wait_since(mark, connection("connected")).await;
+    story.wait_since(mark, is_agent_health("planner", "healthy")).await;
+    story.wait_since(mark, is_agent_health("coder", "healthy")).await;
+    let (status, answered) = patient.wait().await;
     assert!(status.success(), "{answered}");
     let answered: Value = serde_json::from_str(&answered).unwrap();
     assert_eq!((&answered["status"], &answered["attempts"]), (&json!(200), &json!(1)));
-    story.since(0, |event| event["kind"] == "queue_released").await;
+    story.wait_since(0, |event| event["kind"] == "queue_released").await;
     let restarts = story.told.iter().filter(|event| event["kind"] == "actor_exited").count();
     assert_eq!(restarts, 0, "nobody was restarted");
     let (status, _) = runtime.stop().await;
@@ -79,33 +79,33 @@ async fn outage_is_reported_and_recovers_without_help() {
 #[tokio::test]
 async fn exhausted_retries_recover_when_backend_answers() {
     let data = tempfile::tempdir().unwrap();
-    let backend = BackendProgram::start(0, "planner").await;
+    let backend = BackendProcess::start(0, "planner").await;
     let port = backend.port();
     let config = quick_config(data.path(), &backend.url, "[[agent]]\nid = \"planner\"\n");
     let few = std::fs::read_to_string(&config).unwrap().replace("max_retries = 100000", "max_retries = 2");
     std::fs::write(&config, few).unwrap();
-    let _runtime = Program::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
-    let mut story = Story::follow(data.path());
-    story.since(0, health("planner", "healthy")).await;
+    let _runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
+    let mut story = EventFollower::follow(data.path());
+    story.wait_since(0, is_agent_health("planner", "healthy")).await;
     let mark = story.mark();
     backend.kill().await;
-    let failed = story.since(mark, connection("failed")).await;
+    let failed = story.wait_since(mark, connection("failed")).await;
     assert_eq!(failed["reason"], "retries_exhausted");
     let mark = story.mark();
-    let _backend = BackendProgram::start(port, "planner").await;
-    story.since(mark, connection("connected")).await;
+    let _backend = BackendProcess::start(port, "planner").await;
+    story.wait_since(mark, connection("connected")).await;
 }
 
 #[tokio::test]
 async fn backend_restart_restores_agent_state() {
     let data = tempfile::tempdir().unwrap();
-    let backend = BackendProgram::start(0, "planner").await;
+    let backend = BackendProcess::start(0, "planner").await;
     let (url, port) = (backend.url.clone(), backend.port());
     let config = quick_config(data.path(), &url, "[[agent]]\nid = \"planner\"\n");
-    let _runtime = Program::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
-    let mut story = Story::follow(data.path());
-    story.since(0, health("planner", "healthy")).await;
-    post(&format!("{url}/api/agents/planner/message"), json!({"text": "remember me"})).await;
+    let _runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
+    let mut story = EventFollower::follow(data.path());
+    story.wait_since(0, is_agent_health("planner", "healthy")).await;
+    post_json(&format!("{url}/api/agents/planner/message"), json!({"text": "remember me"})).await;
     let told = SystemClock.now();
     // Old enough that its uptime will tell the new one from it, and with its state kept.
     let is_due = |agent: &Value| {
@@ -116,40 +116,40 @@ async fn backend_restart_restores_agent_state() {
     eventually("the state is kept and the agent old enough", async || is_due(&agent().await)).await;
     let mark = story.mark();
     backend.kill().await;
-    story.since(mark, health("planner", "unknown")).await;
-    let _backend = BackendProgram::start(port, "planner").await;
-    story.since(mark, health("planner", "healthy")).await;
+    story.wait_since(mark, is_agent_health("planner", "unknown")).await;
+    let _backend = BackendProcess::start(port, "planner").await;
+    story.wait_since(mark, is_agent_health("planner", "healthy")).await;
     let state = format!("{url}/api/agents/planner/state");
-    eventually("the state is given back", async || get(&state).await["count"] == 1).await;
+    eventually("the state is given back", async || get_json(&state).await["count"] == 1).await;
 }
 
 #[tokio::test]
 async fn runtime_started_first_connects_when_backend_comes_up() {
     let data = tempfile::tempdir().unwrap();
-    let backend = BackendProgram::start(0, "planner").await;
+    let backend = BackendProcess::start(0, "planner").await;
     let (url, port) = (backend.url.clone(), backend.port());
     backend.kill().await;
     let config = quick_config(data.path(), &url, "[[agent]]\nid = \"planner\"\n");
-    let _runtime = Program::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
-    let mut story = Story::follow(data.path());
-    story.agent_becomes("planner", "unknown").await;
+    let _runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
+    let mut story = EventFollower::follow(data.path());
+    story.wait_for_agent("planner", "unknown").await;
     let mark = story.mark();
-    let _backend = BackendProgram::start(port, "planner").await;
-    story.since(mark, connection("connected")).await;
-    story.since(mark, health("planner", "healthy")).await;
+    let _backend = BackendProcess::start(port, "planner").await;
+    story.wait_since(mark, connection("connected")).await;
+    story.wait_since(mark, is_agent_health("planner", "healthy")).await;
 }
 
 #[tokio::test]
 async fn the_connection_is_steered_by_hand_from_another_process() {
     let data = tempfile::tempdir().unwrap();
-    let _demo = Program::start(data.path(), &["demo", "--agents", "1"]);
-    let mut story = Story::follow(data.path());
-    story.connection_becomes("connected").await;
+    let _demo = MainstayProcess::start(data.path(), &["demo", "--agents", "1"]);
+    let mut story = EventFollower::follow(data.path());
+    story.wait_for_connection("connected").await;
     let gone = run(data.path(), &["disconnect"]).await;
     assert!(gone.code == Some(0) && gone.stdout.starts_with("connection  disconnected since "), "{gone:?}");
-    story.connection_becomes("disconnected").await;
+    story.wait_for_connection("disconnected").await;
     assert_eq!(run(data.path(), &["reconnect"]).await.code, Some(0));
-    story.connection_becomes("connected").await;
+    story.wait_for_connection("connected").await;
     let shown = ask(data.path(), &["connection"]).await;
     assert_eq!(shown["state"], "connected");
 }

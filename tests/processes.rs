@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use serde_json::{Value, json};
-use support::{Program, Story, binary, connection, eventually, health, json as ask, run, send_signal};
+use support::{MainstayProcess, EventFollower, mainstay_binary, connection, eventually, is_agent_health, json as ask, run, send_signal};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
@@ -65,9 +65,9 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn start(data: &Path, config: &Path) -> (Program, Story) {
-    let runtime = Program::start_traced(data, &["run", "--config", config.to_str().unwrap()]);
-    (runtime, Story::follow(data))
+fn start(data: &Path, config: &Path) -> (MainstayProcess, EventFollower) {
+    let runtime = MainstayProcess::start_traced(data, &["run", "--config", config.to_str().unwrap()]);
+    (runtime, EventFollower::follow(data))
 }
 
 async fn send_and_count(data: &Path, agent: &str) -> Value {
@@ -86,18 +86,18 @@ async fn killed_agent_or_runtime_restores_agent_state() {
     let agents = agent("planner", COUNTER, "") + &agent("coder", COUNTER, "");
     let config = config(data.path(), free_port(), "", &agents);
     let (mut runtime, mut story) = start(data.path(), &config);
-    story.since(0, health("planner", "healthy")).await;
-    story.since(0, health("coder", "healthy")).await;
+    story.wait_since(0, is_agent_health("planner", "healthy")).await;
+    story.wait_since(0, is_agent_health("coder", "healthy")).await;
     assert_eq!(send_and_count(data.path(), "planner").await, 1);
     assert_eq!(send_and_count(data.path(), "planner").await, 2);
     let (first, neighbour) = (pid(data.path(), "planner").await, pid(data.path(), "coder").await);
 
     let mark = story.mark();
     send_signal(first, "KILL").await;
-    let failed = story.since(mark, health("planner", "failed")).await;
+    let failed = story.wait_since(mark, is_agent_health("planner", "failed")).await;
     let told = failed["error"]["details"].as_str().unwrap();
     assert_eq!(told, "its process ended: it was ended by signal 9 (KILL)");
-    story.agent_becomes("planner", "healthy").await;
+    story.wait_for_agent("planner", "healthy").await;
     assert_eq!(send_and_count(data.path(), "planner").await, 3);
     assert_ne!(pid(data.path(), "planner").await, first);
     assert_eq!(pid(data.path(), "coder").await, neighbour);
@@ -109,15 +109,15 @@ async fn killed_agent_or_runtime_restores_agent_state() {
     })
     .await;
     runtime.signal("KILL").await;
-    runtime.ended().await;
+    runtime.wait().await;
     let (mut runtime, mut story) = start(data.path(), &config);
     let second = runtime.pid();
-    story.until(|event| event["kind"] == "runtime_started" && event["pid"] == second).await;
-    story.agent_becomes("planner", "healthy").await;
+    story.wait_for(|event| event["kind"] == "runtime_started" && event["pid"] == second).await;
+    story.wait_for_agent("planner", "healthy").await;
     let counted = send_and_count(data.path(), "planner").await;
     assert!(counted == 4 || counted == 3, "the last state but one at least: {counted}");
     runtime.signal("TERM").await;
-    assert!(runtime.ended().await.0.success());
+    assert!(runtime.wait().await.0.success());
 }
 
 #[tokio::test]
@@ -127,8 +127,8 @@ async fn reported_state_is_restored_after_stop_without_check() {
     let agents = agent("planner", COUNTER, rarely) + &agent("parting", SAVES_STATE_ON_EXIT, rarely);
     let config = config(data.path(), free_port(), "", &agents);
     let (mut runtime, mut story) = start(data.path(), &config);
-    story.since(0, health("planner", "healthy")).await;
-    story.since(0, health("parting", "healthy")).await;
+    story.wait_since(0, is_agent_health("planner", "healthy")).await;
+    story.wait_since(0, is_agent_health("parting", "healthy")).await;
     for id in ["planner", "parting"] {
         assert_eq!(send_and_count(data.path(), id).await, 1, "{id}");
         for (round, orders) in [(2, &["restart"][..]), (3, &["stop", "start"])] {
@@ -140,17 +140,17 @@ async fn reported_state_is_restored_after_stop_without_check() {
         }
     }
     runtime.signal("TERM").await;
-    assert!(runtime.ended().await.0.success());
+    assert!(runtime.wait().await.0.success());
     let (mut runtime, mut story) = start(data.path(), &config);
     let second = runtime.pid();
-    story.until(|event| event["kind"] == "runtime_started" && event["pid"] == second).await;
+    story.wait_for(|event| event["kind"] == "runtime_started" && event["pid"] == second).await;
     let mark = story.mark();
     for id in ["planner", "parting"] {
-        story.since(mark, health(id, "healthy")).await;
+        story.wait_since(mark, is_agent_health(id, "healthy")).await;
         assert_eq!(send_and_count(data.path(), id).await, 4, "{id}");
     }
     runtime.signal("TERM").await;
-    assert!(runtime.ended().await.0.success());
+    assert!(runtime.wait().await.0.success());
 }
 
 #[tokio::test]
@@ -163,14 +163,14 @@ async fn unsolicited_state_is_saved_at_once() {
     );
     let config = config(data.path(), free_port(), "", &agent("planner", &script, "health_interval = \"1h\""));
     let (mut runtime, mut story) = start(data.path(), &config);
-    story.since(0, health("planner", "healthy")).await;
+    story.wait_since(0, is_agent_health("planner", "healthy")).await;
     assert_eq!(send_and_count(data.path(), "planner").await, 1);
     eventually("the state is kept", async || {
         ask(data.path(), &["agent", "show", "planner"]).await["state_kept_at"].is_string()
     })
     .await;
     runtime.signal("TERM").await;
-    assert!(runtime.ended().await.0.success());
+    assert!(runtime.wait().await.0.success());
 }
 
 #[tokio::test]
@@ -178,12 +178,12 @@ async fn adding_or_removing_an_agent_updates_the_pid_file() {
     let data = tempfile::tempdir().unwrap();
     let config = config(data.path(), free_port(), "", &agent("planner", COUNTER, ""));
     let (mut runtime, mut story) = start(data.path(), &config);
-    story.since(0, health("planner", "healthy")).await;
+    story.wait_since(0, is_agent_health("planner", "healthy")).await;
     let file = data.path().join("coder.toml");
     std::fs::write(&file, agent("coder", COUNTER, "")).unwrap();
     let added = run(data.path(), &["agent", "add", file.to_str().unwrap()]).await;
     assert_eq!(added.code, Some(0), "{added:?}");
-    story.since(0, health("coder", "healthy")).await;
+    story.wait_since(0, is_agent_health("coder", "healthy")).await;
     assert_eq!(send_and_count(data.path(), "coder").await, 1);
     let recorded = || std::fs::read_to_string(data.path().join("processes")).unwrap();
     assert_eq!(recorded().lines().count(), 2);
@@ -193,13 +193,13 @@ async fn adding_or_removing_an_agent_updates_the_pid_file() {
     }
     assert_eq!(recorded(), "");
     runtime.signal("TERM").await;
-    runtime.ended().await;
+    runtime.wait().await;
 }
 
 // === the backend ===
 
 fn sidecar(port: u16) -> String {
-    let program = binary();
+    let program = mainstay_binary();
     format!(
         "command = ['{}', 'backend', '--port', '{port}', '--agents', 'planner']\nready = \"stdout:listening on\"",
         program.display()
@@ -212,24 +212,24 @@ async fn owned_backend_starts_first_restarts_and_ends_with_runtime() {
     let port = free_port();
     let config = config(data.path(), port, &sidecar(port), "[[agent]]\nid = \"planner\"\n");
     let (mut runtime, mut story) = start(data.path(), &config);
-    let started = story.until(|event| event["kind"] == "backend_started").await;
+    let started = story.wait_for(|event| event["kind"] == "backend_started").await;
     let is_dial = |event: &Value| event["kind"] == "connection_state";
     assert!(!story.told.iter().any(is_dial), "it was not dialled before there was something to dial");
     // It would wait for a minute after a failed attempt.
-    story.connection_becomes("connected").await;
-    story.since(0, health("planner", "healthy")).await;
+    story.wait_for_connection("connected").await;
+    story.wait_since(0, is_agent_health("planner", "healthy")).await;
 
     let mark = story.mark();
     send_signal(started["pid"].as_u64().unwrap(), "KILL").await;
-    let again = story.since(mark, |event| event["kind"] == "backend_started").await;
+    let again = story.wait_since(mark, |event| event["kind"] == "backend_started").await;
     assert_ne!(again["pid"], started["pid"]);
-    story.since(mark, connection("connected")).await;
+    story.wait_since(mark, connection("connected")).await;
     let exit = story.told[mark..].iter().find(|event| event["kind"] == "actor_exited").unwrap();
     assert_eq!(exit["actor"], "root/backend");
     assert_eq!(exit["message"], "the backend's process ended: it was ended by signal 9 (KILL)");
 
     runtime.signal("TERM").await;
-    assert!(runtime.ended().await.0.success());
+    assert!(runtime.wait().await.0.success());
     assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err());
 }
 
@@ -242,10 +242,10 @@ async fn process_environment_secrets_are_not_journalled() {
     let agents = format!("max_restarts = 1\n{}", agent("planner", script, env));
     let config = config(data.path(), free_port(), &backend, &agents);
     let (mut runtime, mut story) = start(data.path(), &config);
-    story.since(0, |event| event["kind"] == "gave_up" && event["actor"] == "root/backend").await;
-    story.since(0, |event| event["kind"] == "gave_up" && event["actor"] == "root/agents/planner").await;
+    story.wait_since(0, |event| event["kind"] == "gave_up" && event["actor"] == "root/backend").await;
+    story.wait_since(0, |event| event["kind"] == "gave_up" && event["actor"] == "root/agents/planner").await;
     runtime.signal("TERM").await;
-    runtime.ended().await;
+    runtime.wait().await;
     let told: Vec<String> = story.told.iter().map(Value::to_string).collect();
     let words = "no [redacted] for db://[redacted]@host/x?[redacted]";
     for whose in ["root/backend", "root/agents/planner"] {
@@ -267,9 +267,9 @@ async fn backend_that_ends_on_stdin_eof_is_not_killed() {
     );
     let config = config(data.path(), free_port(), &backend, "");
     let (mut runtime, mut story) = start(data.path(), &config);
-    story.until(|event| event["kind"] == "backend_started").await;
+    story.wait_for(|event| event["kind"] == "backend_started").await;
     runtime.signal("TERM").await;
-    assert!(runtime.ended().await.0.success());
+    assert!(runtime.wait().await.0.success());
     assert_eq!(std::fs::read_to_string(data.path().join("farewell")).unwrap(), "bye\n");
 }
 
@@ -280,23 +280,23 @@ async fn backend_that_never_starts_is_given_up_with_stderr() {
     let agents = format!("max_restarts = 2\n{}", agent("planner", COUNTER, ""));
     let config = config(data.path(), free_port(), backend, &agents);
     let (mut runtime, mut story) = start(data.path(), &config);
-    story.since(0, |event| event["kind"] == "gave_up" && event["actor"] == "root/backend").await;
+    story.wait_since(0, |event| event["kind"] == "gave_up" && event["actor"] == "root/backend").await;
     let told = story.told.iter().filter(|event| event["actor"] == "root/backend");
     let exits: Vec<&Value> =
         told.filter(|event| event["kind"] == "actor_exited").map(|event| &event["message"]).collect();
     let words = "the backend's process did not come up: before it was ready, it exited with code 3; \
                  its last words on stderr: no database";
     assert_eq!(exits, [words; 3]);
-    story.since(0, health("planner", "healthy")).await;
+    story.wait_since(0, is_agent_health("planner", "healthy")).await;
     assert_eq!(send_and_count(data.path(), "planner").await, 1);
     runtime.signal("TERM").await;
-    runtime.ended().await;
+    runtime.wait().await;
 }
 
 #[tokio::test]
 async fn backend_with_taken_port_is_not_started() {
     let data = tempfile::tempdir().unwrap();
-    let other = support::BackendProgram::start(0, "planner").await;
+    let other = support::BackendProcess::start(0, "planner").await;
     let port = other.port();
     let backend = "command = ['sh', '-c', 'touch it-ran']\nready = \"http:/api/agents/planner/health\"";
     let config = config(
@@ -306,12 +306,12 @@ async fn backend_with_taken_port_is_not_started() {
         "max_restarts = 0\n",
     );
     let (mut runtime, mut story) = start(data.path(), &config);
-    story.since(0, |event| event["kind"] == "gave_up").await;
+    story.wait_since(0, |event| event["kind"] == "gave_up").await;
     let exit = story.told.iter().find(|event| event["kind"] == "actor_exited").unwrap();
     assert!(exit["message"].as_str().unwrap().contains("somebody else answered"), "{exit}");
     assert!(!data.path().join("it-ran").exists());
     runtime.signal("TERM").await;
-    runtime.ended().await;
+    runtime.wait().await;
 }
 
 // === the runtime is killed ===
@@ -321,23 +321,23 @@ async fn next_runtime_kills_and_reports_orphans() {
     let data = tempfile::tempdir().unwrap();
     let config = config(data.path(), free_port(), "", &agent("planner", "exec sleep 1000", ""));
     let (mut runtime, mut story) = start(data.path(), &config);
-    story.since(0, health("planner", "healthy")).await;
+    story.wait_since(0, is_agent_health("planner", "healthy")).await;
     let left = pid(data.path(), "planner").await;
     // A runtime that stands still puts no other guardian in its place.
     runtime.signal("STOP").await;
     send_signal(watchdog_of(runtime.pid()).await, "KILL").await;
     runtime.signal("KILL").await;
     let (mut next, mut story) = start(data.path(), &config);
-    let told = story.until(|event| event["kind"] == "process_leftover").await;
+    let told = story.wait_for(|event| event["kind"] == "process_leftover").await;
     assert_eq!(
         (&told["name"], &told["pid"], &told["processes"]),
         (&json!("planner"), &json!(left), &json!(1))
     );
     assert_eq!(told["left"], json!([]));
-    runtime.ended().await;
-    story.agent_becomes("planner", "healthy").await;
+    runtime.wait().await;
+    story.wait_for_agent("planner", "healthy").await;
     next.signal("TERM").await;
-    next.ended().await;
+    next.wait().await;
 }
 
 async fn watchdog_of(runtime: u32) -> u64 {
@@ -380,12 +380,12 @@ async fn kill_once(number: u64) -> Duration {
         + &agent("daemonises", "(setsid sh -c '(trap \"\" TERM; exec sleep 1000) &' &); sleep 1000", "")
         + &agent("flaps", "sleep 0.01; exit 1", "max_restarts = 1000\nrestart_delay = \"10ms\"");
     let config = config(data.path(), port, &sidecar(port), &agents);
-    let mut runtime = Program::start_traced(data.path(), &["run", "--config", config.to_str().unwrap()]);
+    let mut runtime = MainstayProcess::start_traced(data.path(), &["run", "--config", config.to_str().unwrap()]);
     // Spread over the start and what follows it; the golden ratio leaves no gaps.
     sleep(Duration::from_micros(number.wrapping_mul(618_034) % 1_000_000)).await;
     runtime.signal("KILL").await;
     #[allow(clippy::disallowed_methods, reason = "there is no runtime here whose clock could be asked")]
     let killed = Instant::now();
-    runtime.ended().await;
+    runtime.wait().await;
     killed.elapsed()
 }

@@ -11,16 +11,16 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use serde_json::{Value, json};
-use support::{Ended, Program, Story, run};
+use support::{CommandOutput, MainstayProcess, EventFollower, run};
 use tokio::io::AsyncWriteExt;
 
 /// A run in which the cache crashes twice, and an agent is restarted and reset by hand.
 async fn eventful_run(data: &Path) {
-    let mut demo = Program::start(data, &["demo", "--agents", "1"]);
+    let mut demo = MainstayProcess::start(data, &["demo", "--agents", "1"]);
     // It can be steered from then on.
-    demo.line_with("http://").await;
-    let mut story = Story::follow(data);
-    story.agent_becomes("planner", "healthy").await;
+    demo.line_containing("http://").await;
+    let mut story = EventFollower::follow(data);
+    story.wait_for_agent("planner", "healthy").await;
     for _ in 0..2 {
         assert_eq!(run(data, &["panic", "cache"]).await.code, Some(0));
         story.next("root/cache", "actor_restarted").await;
@@ -56,7 +56,7 @@ fn edit_last_decision(file: &Path, from: &str, to: &str, seal: bool) -> String {
 }
 
 /// The command found a difference: it said so in one line on stderr, and printed nothing.
-fn difference_line(ended: &Ended) -> &str {
+fn difference_line(ended: &CommandOutput) -> &str {
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert_eq!((ended.stdout.as_str(), ended.stderr.lines().count()), ("", 1), "{ended:?}");
     ended.stderr.trim_end()

@@ -15,7 +15,7 @@ use mainstay::{Mainstay, Request};
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde_json::json;
-use support::PATIENCE;
+use support::TEST_TIMEOUT;
 use tokio::time::timeout;
 
 async fn start_backend() -> (Backend, Config) {
@@ -35,7 +35,7 @@ async fn file_upload_and_download_report_progress_and_one_event() {
     std::fs::write(&original, &content).unwrap();
     let mut request = Request::post("/api/echo").file(&original).build().unwrap();
     let mut progress = request.progress();
-    let download = timeout(PATIENCE, mainstay.open(request)).await.unwrap().unwrap();
+    let download = timeout(TEST_TIMEOUT, mainstay.open(request)).await.unwrap().unwrap();
     let id = download.request_id;
     assert_eq!(download.save_to(&copy).await, Ok(1_000_000));
     assert!(std::fs::read(&copy).unwrap() == content);
@@ -44,7 +44,7 @@ async fn file_upload_and_download_report_progress_and_one_event() {
     assert_eq!((last.received, last.to_receive), (1_000_000, Some(1_000_000)));
     let mut events = mainstay.events();
     let done = loop {
-        let Delivery::Event(event) = timeout(PATIENCE, events.next()).await.unwrap() else { continue };
+        let Delivery::Event(event) = timeout(TEST_TIMEOUT, events.next()).await.unwrap() else { continue };
         if event.kind == "request_done" {
             break event;
         }
@@ -89,8 +89,8 @@ async fn an_answer_is_handed_out_before_its_end_has_come() {
     let mainstay =
         Mainstay::builder().config(config).transport(Arc::new(EndlessTransport)).start().await.unwrap();
     let request = Request::get("/feed").build().unwrap();
-    let mut download = timeout(PATIENCE, mainstay.open(request)).await.unwrap().unwrap();
-    assert_eq!(timeout(PATIENCE, download.chunk()).await.unwrap().unwrap().unwrap(), "part");
+    let mut download = timeout(TEST_TIMEOUT, mainstay.open(request)).await.unwrap().unwrap();
+    assert_eq!(timeout(TEST_TIMEOUT, download.chunk()).await.unwrap().unwrap().unwrap(), "part");
     assert_eq!(mainstay.status().await.queue.stats.running, 1);
     drop(download);
     mainstay.shutdown().await;

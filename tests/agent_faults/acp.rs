@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::fixture::{FaultyAgentFixture, TEST_TIMEOUT, wait_until_gone};
-use crate::support::{acp_agent, send_signal};
+use crate::support::{acp_agent_binary, send_signal};
 
 /// A script that does `first`, and is the agent then.
 fn script(first: &str, switches: &str) -> String {
-    format!("{first}\nexec {} --sessions \"$1\" {switches}\n", acp_agent().display())
+    format!("{first}\nexec {} --sessions \"$1\" {switches}\n", acp_agent_binary().display())
 }
 
 async fn start_acp(script: &str, more: &str) -> FaultyAgentFixture {
@@ -101,7 +101,7 @@ async fn forks_and_daemons_are_killed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ignored_sigterm_is_killed_after_grace() {
-    let agent = acp_agent();
+    let agent = acp_agent_binary();
     let stays =
         format!("trap '' TERM\n{} --sessions \"$1\"\nwhile :; do sleep 3600; done\n", agent.display());
     let mut scene = start_acp(&stays, "").await;

@@ -40,7 +40,7 @@ impl FaultyAgentFixture {
         let mainstay =
             Mainstay::builder().config(config).data_dir(dir.path().join("data")).start().await.unwrap();
         let subscription = mainstay.events();
-        Self { mainstay, dir, subscription: story, events: Vec::new() }
+        Self { mainstay, dir, subscription, events: Vec::new() }
     }
 
     /// Follows the agent's story up to the first event for which `is_last` holds.

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::fixture::FaultyAgentFixture;
-use crate::support::{BackendProgram, eventually, get, post};
+use crate::support::{BackendProcess, eventually, get_json, post_json};
 
 /// How the agent behaves.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -399,9 +399,9 @@ async fn failure_on_restored_state_quarantines_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_backend_makes_agent_unknown_without_restart() {
-    let backend = BackendProgram::start(0, "x").await;
+    let backend = BackendProcess::start(0, "x").await;
     let (url, port) = (backend.url.clone(), backend.port());
-    post(&format!("{url}/api/agents/x/message"), json!("remember me")).await;
+    post_json(&format!("{url}/api/agents/x/message"), json!("remember me")).await;
     // It is looked at when the link goes and comes, and at no other time: a check that the kill meets on its way would be
     // a miss.
     let rarely = "health_interval = \"1h\"";
@@ -409,14 +409,14 @@ async fn killed_backend_makes_agent_unknown_without_restart() {
     scene.wait_for_status("healthy").await;
     wait_for_saved_state(&scene).await;
     // Uptimes are whole seconds: the agent must be old enough for a restart to show.
-    let uptime = async || get(&format!("{url}/api/agents/x/health")).await["uptime"].as_u64().unwrap();
+    let uptime = async || get_json(&format!("{url}/api/agents/x/health")).await["uptime"].as_u64().unwrap();
     eventually("the agent is three seconds old", async || uptime().await >= 3).await;
     backend.kill().await;
     scene.wait_for_status("unknown").await;
     assert_eq!(scene.view().status, AgentStatus::Unknown);
-    let _backend = BackendProgram::start(port, "x").await;
+    let _backend = BackendProcess::start(port, "x").await;
     scene.wait_for_status("healthy").await;
-    let state = async || get(&format!("{url}/api/agents/x/state")).await;
+    let state = async || get_json(&format!("{url}/api/agents/x/state")).await;
     eventually("it has its state back", async || state().await["count"] == 1).await;
     assert_eq!(scene.view().generation, 1);
     scene.assert_transcript(&expect![[r#"

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::against;
 use crate::fixture::{ForeignFixture, millis};
 use crate::server::ServerSpec;
-use crate::support::{eventually, health};
+use crate::support::{eventually, is_agent_health};
 
 /// Adds these agents, checked often and restarted soon.
 fn add_agents(config: &mut Config, ids: &[&str]) {
@@ -26,8 +26,8 @@ async fn agents_that_report_as_documented_are_healthy_whatever_else_they_say(for
     let mut scene =
         ForeignFixture::start(&server, |config| add_agents(config, &["planner", "sparse", "odd"])).await;
     for agent in ["planner", "sparse", "odd"] {
-        if !scene.seen_events.iter().any(health(agent, "healthy")) {
-            scene.wait_for(agent, health(agent, "healthy")).await;
+        if !scene.seen_events.iter().any(is_agent_health(agent, "healthy")) {
+            scene.wait_for(agent, is_agent_health(agent, "healthy")).await;
         }
         assert_eq!(scene.mainstay.agents().get(agent).unwrap().status, AgentStatus::Healthy);
     }
@@ -47,15 +47,15 @@ async fn an_agent_that_fails_is_restarted_with_the_state_that_it_had(foreign: Se
     before.request(Request::put("/api/agents/planner/state").json(&memory)).await.unwrap();
 
     let mut scene = ForeignFixture::start(&server, |config| add_agents(config, &["planner"])).await;
-    scene.wait_for("healthy", health("planner", "healthy")).await;
+    scene.wait_for("healthy", is_agent_health("planner", "healthy")).await;
     eventually("its state is kept", async || {
         tokio::task::yield_now().await;
         scene.mainstay.agents().get("planner").unwrap().state_saved_at.is_some()
     })
     .await;
     scene.request(Request::post("/api/agents/planner/fail").body("")).await.unwrap();
-    scene.wait_for("failed", health("planner", "failed")).await;
-    scene.wait_for("healthy", health("planner", "healthy")).await;
+    scene.wait_for("failed", is_agent_health("planner", "failed")).await;
+    scene.wait_for("healthy", is_agent_health("planner", "healthy")).await;
     assert_eq!(scene.requests_seen("restart-planner").await.len(), 1);
     assert_eq!(scene.request_json(Request::get("/api/agents/planner/state")).await, memory);
     assert_eq!(scene.mainstay.agents().get("planner").unwrap().generation, 2);
@@ -72,13 +72,13 @@ async fn the_agents_of_a_frozen_server_are_unknown_and_not_restarted(foreign: Se
         add_agents(config, &["planner"]);
     })
     .await;
-    if !scene.seen_events.iter().any(health("planner", "healthy")) {
-        scene.wait_for("healthy", health("planner", "healthy")).await;
+    if !scene.seen_events.iter().any(is_agent_health("planner", "healthy")) {
+        scene.wait_for("healthy", is_agent_health("planner", "healthy")).await;
     }
     server.freeze().await;
-    scene.wait_for("unknown", health("planner", "unknown")).await;
+    scene.wait_for("unknown", is_agent_health("planner", "unknown")).await;
     server.thaw().await;
-    scene.wait_for("healthy", health("planner", "healthy")).await;
+    scene.wait_for("healthy", is_agent_health("planner", "healthy")).await;
     let exits = scene.seen_events.iter().filter(|event: &&Value| event["kind"] == "actor_exited").count();
     assert_eq!((exits, scene.requests_seen("restart-planner").await.len()), (0, 0));
 }

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::against;
 use crate::server::{RunningServer, ServerSpec};
-use crate::support::{Program, Story, connection, health, json as ask, quick_config, run};
+use crate::support::{MainstayProcess, EventFollower, connection, is_agent_health, json as ask, quick_config, run};
 
 const TOKEN: &str = "s3cret-t0ken";
 
@@ -22,9 +22,9 @@ fn write_config(server: &RunningServer, more: &str) -> (TempDir, PathBuf) {
     (data, config)
 }
 
-fn start_runtime(data: &TempDir, config: &std::path::Path) -> Program {
+fn start_runtime(data: &TempDir, config: &std::path::Path) -> MainstayProcess {
     let args = ["run", "--config", config.to_str().unwrap()];
-    Program::start_with(data.path(), &args, &[("MAINSTAY_TEST_TOKEN", TOKEN)])
+    MainstayProcess::start_with(data.path(), &args, &[("MAINSTAY_TEST_TOKEN", TOKEN)])
 }
 
 against!(the_handshake_carries_the_headers_and_the_token: websockets, uvicorn, h11, node);
@@ -33,7 +33,7 @@ async fn the_handshake_carries_the_headers_and_the_token(foreign: ServerSpec) {
     let (data, config) = write_config(&server, "");
     let runtime = start_runtime(&data, &config);
     server.expect_line(&format!("opened Bearer {TOKEN} of-the-file")).await;
-    Story::follow(data.path()).since(0, connection("connected")).await;
+    EventFollower::follow(data.path()).wait_since(0, connection("connected")).await;
     if !server.spec.is_websocket_only() {
         let echo = ask(data.path(), &["request", "GET", "/echo"]).await;
         assert_eq!(echo["body"]["headers"]["authorization"], format!("Bearer {TOKEN}"));
@@ -50,10 +50,10 @@ async fn the_commands_say_what_the_server_said(foreign: ServerSpec) {
     let server = foreign.start().await;
     let (data, config) = write_config(&server, "[[agent]]\nid = \"planner\"\n[[agent]]\nid = \"sparse\"\n");
     let _runtime = start_runtime(&data, &config);
-    let mut story = Story::follow(data.path());
-    story.since(0, connection("connected")).await;
-    story.since(0, health("planner", "healthy")).await;
-    story.since(0, health("sparse", "healthy")).await;
+    let mut story = EventFollower::follow(data.path());
+    story.wait_since(0, connection("connected")).await;
+    story.wait_since(0, is_agent_health("planner", "healthy")).await;
+    story.wait_since(0, is_agent_health("sparse", "healthy")).await;
 
     let status = ask(data.path(), &["status"]).await;
     assert_eq!(

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::against;
 use crate::fixture::{ForeignFixture, millis};
 use crate::server::ServerSpec;
-use crate::support::PATIENCE;
+use crate::support::TEST_TIMEOUT;
 
 against!(events_come_once_and_in_order: websockets, uvicorn, h11, node);
 async fn events_come_once_and_in_order(foreign: ServerSpec) {
@@ -70,7 +70,7 @@ async fn what_is_sent_while_the_server_is_away_waits_and_goes_out_once(foreign: 
     scene.wait_for_connection("reconnecting").await;
     let connection = scene.mainstay.connection();
     let emit = json!({ "do": "emit", "count": 1 }).to_string();
-    let sent = join_all((0..10).map(|_| connection.send(emit.clone(), PATIENCE)));
+    let sent = join_all((0..10).map(|_| connection.send(emit.clone(), TEST_TIMEOUT)));
     let (fates, _server) = tokio::join!(sent, gone.restart_with([]));
     assert!(fates.iter().all(|fate| *fate.as_ref().unwrap() == SendOutcome::Sent), "{fates:?}");
     assert_eq!(scene.seqs().await, (1..=10).collect::<Vec<u64>>());

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::server::RunningServer;
-use crate::support::PATIENCE;
+use crate::support::TEST_TIMEOUT;
 
 /// A runtime. It lives as long as this does.
 pub struct ForeignFixture {
@@ -56,7 +56,7 @@ impl ForeignFixture {
     /// The next event for which `wanted` holds.
     pub async fn wait_for(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
-            let event = match timeout(PATIENCE, self.events.next()).await {
+            let event = match timeout(TEST_TIMEOUT, self.events.next()).await {
                 Ok(Delivery::Event(record)) => serde_json::to_value(record).expect("a record is JSON"),
                 other => panic!("{what} never came: {other:?}; so far:\n{}", lines_of(&self.seen_events)),
             };
@@ -91,13 +91,13 @@ impl ForeignFixture {
 
     /// Sends a text, and says what became of it.
     pub async fn send(&self, text: String) -> SendOutcome {
-        self.mainstay.connection().send(text, PATIENCE).await.expect("the connection's actor answers")
+        self.mainstay.connection().send(text, TEST_TIMEOUT).await.expect("the connection's actor answers")
     }
 
     /// The next frame that is handed on, as it came.
     pub async fn text(&mut self) -> Arc<str> {
         loop {
-            let inbound = timeout(PATIENCE, self.frames.next()).await;
+            let inbound = timeout(TEST_TIMEOUT, self.frames.next()).await;
             let inbound =
                 inbound.unwrap_or_else(|_| panic!("no frame came; events:\n{}", lines_of(&self.seen_events)));
             match inbound.expect("the connection is there") {
@@ -160,7 +160,7 @@ pub fn retries_for_restart(config: &mut Config) {
 /// What became of a request.
 pub async fn request(mainstay: &Mainstay, request: RequestBuilder) -> Result<Response, Error> {
     let request: Request = request.build().expect("the request is valid");
-    timeout(PATIENCE, mainstay.request(request)).await.expect("every request ends")
+    timeout(TEST_TIMEOUT, mainstay.request(request)).await.expect("every request ends")
 }
 
 fn lines_of(values: &[impl Debug]) -> String {

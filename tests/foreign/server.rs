@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
-use crate::support::PATIENCE;
+use crate::support::TEST_TIMEOUT;
 
 const WEBSOCKETS: &str = "python/ws_server.py";
 
@@ -123,7 +123,7 @@ impl RunningServer {
     }
 
     async fn line(&mut self) -> String {
-        let line = timeout(PATIENCE, self.lines.next_line()).await.expect("the server prints a further line");
+        let line = timeout(TEST_TIMEOUT, self.lines.next_line()).await.expect("the server prints a further line");
         line.expect("it can be read").unwrap_or_else(|| panic!("the server has ended: see its stderr"))
     }
 
@@ -153,7 +153,7 @@ impl RunningServer {
     /// Waits until it has ended by itself.
     pub async fn wait(mut self) -> (ExitStatus, StoppedServer) {
         let status =
-            timeout(PATIENCE, self.child.wait()).await.expect("it ends").expect("it can be waited for");
+            timeout(TEST_TIMEOUT, self.child.wait()).await.expect("it ends").expect("it can be waited for");
         (status, StoppedServer { spec: self.spec, port: self.port })
     }
 

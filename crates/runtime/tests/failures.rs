@@ -139,7 +139,7 @@ impl Worker for FaultyWorker {
 
 async fn start_tree(victim: FaultyWorker) -> (Runtime, Address<FaultyMessage>) {
     let mut root = SupervisorSpec::new("root");
-    let policy = ChildPolicy { budget: None, ..quick() };
+    let policy = ChildPolicy { budget: None, ..immediate_policy() };
     let address = root.child(Child::new("victim", victim).policy(policy)).unwrap();
     (Runtime::builder().seed(1).start(root).await.unwrap(), address)
 }

@@ -4,14 +4,14 @@ use crate::*;
 
 #[tokio::test(start_paused = true)]
 async fn an_injected_panic_takes_its_turn_and_crashes_the_actor() {
-    let (runtime, probe) = tree_of(Probe::default(), quick()).await;
-    let mut story = Story::of(&runtime);
-    probe.cast(Act::Add(3)).await.unwrap();
+    let (runtime, probe) = start_tree(Probe::default(), immediate_policy()).await;
+    let mut story = JournalFollower::from_now(&runtime);
+    probe.cast(ProbeMessage::Add(3)).await.unwrap();
     let panicked = probe.inject_panic().unwrap();
-    probe.cast(Act::Add(4)).await.unwrap();
+    probe.cast(ProbeMessage::Add(4)).await.unwrap();
     assert_eq!(panicked.await, Err(CallError::Crashed));
     assert_eq!(sum(&probe).await, Ok(7), "a message before or behind it was lost");
-    let told = story.until("dead_letter").await;
+    let told = story.read_until("dead_letter").await;
     let exited = told.iter().find(|record| record.kind == "actor_exited").unwrap();
     assert_eq!(
         (&exited.fields["cause"], &exited.fields["message"]),
@@ -19,18 +19,18 @@ async fn an_injected_panic_takes_its_turn_and_crashes_the_actor() {
     );
     let lost = told.last().unwrap();
     assert_eq!((&lost.fields["label"], &lost.fields["reason"]), (&"InjectedPanic".into(), &"crashed".into()));
-    assert_eq!(probe.vitals(runtime.now()).generation, 2);
+    assert_eq!(probe.info(runtime.now()).generation, 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn injected_panics_are_counted_one_by_one() {
-    let (runtime, probe) = tree_of(Probe::default(), quick()).await;
+    let (runtime, probe) = start_tree(Probe::default(), immediate_policy()).await;
     let panics = [(); 3].map(|()| probe.inject_panic().unwrap());
     for panicked in panics {
         assert_eq!(panicked.await, Err(CallError::Crashed));
     }
-    pass(s(1)).await;
-    assert_eq!(probe.vitals(runtime.now()).status, Status::Failed, "two restarts are granted");
+    advance(s(1)).await;
+    assert_eq!(probe.info(runtime.now()).status, ActorStatus::Failed, "two restarts are granted");
     assert!(matches!(probe.inject_panic(), Err(CallError::Stopped)));
 }
 
@@ -38,17 +38,17 @@ async fn injected_panics_are_counted_one_by_one() {
 async fn an_injected_panic_that_finds_no_room_or_no_actor_is_refused() {
     let (probe, gate) = Probe::gated();
     let mut root = SupervisorSpec::new("root");
-    let probe = root.child(Child::new("probe", probe).policy(quick()).mailbox_capacity(1)).unwrap();
+    let probe = root.child(Child::new("probe", probe).policy(immediate_policy()).mailbox_capacity(1)).unwrap();
     let runtime = Runtime::builder().seed(1).start(root).await.unwrap();
-    probe.cast(Act::Block).await.unwrap();
+    probe.cast(ProbeMessage::Block).await.unwrap();
     gate.entered().await;
     let waiting = probe.inject_panic().unwrap();
     assert!(matches!(probe.inject_panic(), Err(CallError::Full)));
-    let mut story = Story::of(&runtime);
+    let mut story = JournalFollower::from_now(&runtime);
     let (ending, ()) = tokio::join!(runtime.shutdown(), async { gate.open() });
     assert_eq!(ending.cause, ExitCause::Normal);
     assert_eq!(waiting.await, Err(CallError::Stopped));
-    let lost = story.until("dead_letter").await.pop().unwrap();
+    let lost = story.read_until("dead_letter").await.pop().unwrap();
     assert_eq!(lost.fields["reason"], "stopped");
     assert!(matches!(probe.inject_panic(), Err(CallError::Stopped)));
 }

@@ -76,15 +76,15 @@ impl Kin {
     async fn check_stopped(&self, early: Early) {
         let immediate_policy = async {
             assert_eq!(early.call.await.unwrap(), Err(CallError::Stopped));
-            assert_eq!(early.cast.await.unwrap().unwrap_err().reason, AgentError::Stopped);
+            assert_eq!(early.cast.await.unwrap().unwrap_err().kind, mainstay_runtime::SendErrorKind::Stopped);
             assert_eq!(early.to_leaf.await, Err(CallError::Stopped));
             let unavailable = AdminError::Unavailable(CallError::Stopped);
             assert_eq!(early.order.await.unwrap(), Err(unavailable.clone()));
             for one in [&self.kid, &self.leaf] {
                 assert_eq!(one.call(ProbeMessage::Get).await, Err(CallError::Stopped));
                 assert_eq!(one.call_within(s(60), ProbeMessage::Get).await, Err(CallError::Stopped));
-                assert_eq!(one.cast(ProbeMessage::Add(1)).await.unwrap_err().reason, AgentError::Stopped);
-                assert_eq!(one.try_cast(ProbeMessage::Add(1)).unwrap_err().reason, AgentError::Stopped);
+                assert_eq!(one.cast(ProbeMessage::Add(1)).await.unwrap_err().kind, mainstay_runtime::SendErrorKind::Stopped);
+                assert_eq!(one.try_cast(ProbeMessage::Add(1)).unwrap_err().kind, mainstay_runtime::SendErrorKind::Stopped);
             }
             for one in [&self.late, &self.deep] {
                 assert_eq!(one.stop("kid").await, Err(unavailable.clone()));
@@ -103,14 +103,14 @@ impl Kin {
         let of = |actor: &str, label: &str| (format!("{above}/late/{actor}"), label.to_owned());
         assert_eq!(letters, [of("deep", "Stop"), of("deep/leaf", "Get"), of("kid", "Add"), of("kid", "Get")]);
         for one in [&self.kid, &self.leaf] {
-            assert_eq!(one.vitals(Duration::ZERO).status, Status::Stopped);
+            assert_eq!(one.info(Duration::ZERO).status, ActorStatus::Stopped);
         }
     }
 }
 
 /// Path and label of each message that was lost to a stop.
 async fn dead_letters(journal: &Journal) -> Vec<(String, String)> {
-    let mut story = journal.subscribe_after(0);
+    let mut story = journal.subscribe_after(mainstay_runtime::journal::Cursor::START);
     let mut letters = Vec::new();
     while let Some(told) = story.try_next().await {
         let mainstay_runtime::journal::Delivery::Event(record) = told else { panic!("events are missing") };
@@ -204,7 +204,7 @@ async fn a_supervisor_that_is_removed_in_its_start_stops_all_below() {
 
 #[tokio::test(start_paused = true)]
 async fn a_supervisor_that_is_killed_in_its_start_stops_all_below() {
-    let killed = ChildPolicy { shutdown: Shutdown::Kill, ..quick() };
+    let killed = ChildPolicy { shutdown: Shutdown::Kill, ..immediate_policy() };
     while_it_hangs(killed, async |runtime| runtime.root().stop("mid").await.unwrap()).await;
 }
 
@@ -258,7 +258,7 @@ async fn a_supervisor_whose_name_is_taken_stops_all_below() {
 #[tokio::test(start_paused = true)]
 async fn a_supervisor_that_its_parent_cannot_have_stops_all_below() {
     let runtime = running().await;
-    let significant = ChildPolicy { significant: true, restart: RestartType::Transient, ..quick() };
+    let significant = ChildPolicy { significant: true, restart: RestartType::Transient, ..immediate_policy() };
     let Family { mid, kin } = Family::of(Probe::default(), significant);
     let early = kin.send_early().await;
     assert!(matches!(runtime.root().add_supervisor(mid).await, Err(AdminError::Spec(_))));
@@ -293,7 +293,7 @@ async fn a_spec_that_is_dropped_or_refused_stops_all_below() {
 #[tokio::test(start_paused = true)]
 async fn a_restart_that_fails_stops_all_below_when_it_is_given_up() {
     let (first, fuse) = Probe::hanging_start();
-    let as_child = ChildPolicy { delay: Delay::Fixed { delay: s(5) }, ..quick() };
+    let as_child = ChildPolicy { delay: Delay::Fixed { delay: s(5) }, ..immediate_policy() };
     let Family { mid, kin } = Family::of(first, as_child);
     let mut root = SupervisorSpec::new("root");
     let strict =

@@ -271,7 +271,7 @@ async fn redelivery_past_limit_is_poison() {
 async fn poison_limit_is_set_by_the_message_type() {
     for (mishaps, expected) in [(vec![Panic; 2], Ok(1)), (vec![Panic; 3], Err(CallError::Crashed))] {
         let clerk = FlakyWorker::new(mishaps);
-        let (_runtime, address) = start_tree(&clerk, ChildPolicy { budget: None, ..quick() }).await;
+        let (_runtime, address) = start_tree(&clerk, ChildPolicy { budget: None, ..immediate_policy() }).await;
         assert_eq!(address.call(|reply| WorkRequest::ThreeAttempts(1, reply)).await, expected);
     }
 }
@@ -350,7 +350,7 @@ async fn stop_before_redelivery_makes_a_dead_letter() {
 #[tokio::test(start_paused = true)]
 async fn failed_actor_makes_its_redelivery_a_dead_letter() {
     let clerk = FlakyWorker::new([Panic]);
-    let temporary = ChildPolicy { restart: RestartType::Temporary, ..quick() };
+    let temporary = ChildPolicy { restart: RestartType::Temporary, ..immediate_policy() };
     let (runtime, address) = start_tree(&clerk, temporary).await;
     assert_eq!(address.call(|reply| WorkRequest::Redeliverable(1, reply)).await, Err(CallError::Stopped));
     assert_eq!(dead_letters(&all_records(&runtime).await), [dead_letter("stopped", "Do")]);
@@ -369,7 +369,7 @@ async fn redelivery_keeps_the_deadline() {
 #[tokio::test(start_paused = true)]
 async fn checkpoint_is_kept_when_one_message_crashes() {
     let clerk = FlakyWorker::new([InjectedFault::None, Panic, Panic, Panic]);
-    let policy = ChildPolicy { budget: None, checkpoint_crashes_max: 2, ..quick() };
+    let policy = ChildPolicy { budget: None, checkpoint_crashes_max: 2, ..immediate_policy() };
     let (runtime, address) = start_tree(&clerk, policy).await;
     assert_eq!(address.call(|reply| WorkRequest::Redeliverable(1, reply)).await, Ok(1));
     assert_eq!(address.call(|reply| WorkRequest::ThreeAttempts(2, reply)).await, Err(CallError::Crashed));
@@ -381,7 +381,7 @@ async fn checkpoint_is_kept_when_one_message_crashes() {
 async fn redelivery_answers_every_caller_on_many_threads() {
     let clerk =
         FlakyWorker::new((0..1000).map(|task| if task % 2 == 0 { Panic } else { InjectedFault::None }));
-    let (runtime, address) = start_tree(&clerk, ChildPolicy { budget: None, ..quick() }).await;
+    let (runtime, address) = start_tree(&clerk, ChildPolicy { budget: None, ..immediate_policy() }).await;
     let calls = (0..500).map(|id| {
         let address = address.clone();
         async move { address.call(|reply| WorkRequest::Redeliverable(id, reply)).await }
@@ -400,7 +400,7 @@ async fn redelivery_answers_every_caller_on_many_threads() {
 async fn pool_of(clerk: &FlakyWorker) -> (Runtime, Address<WorkRequest>) {
     let mut root = SupervisorSpec::new("root");
     let mut pool = SupervisorSpec::new("pool").as_child(immediate_policy());
-    let stubborn = ChildPolicy { shutdown: Shutdown::Graceful(s(60)), delay: Delay::NONE, ..quick() };
+    let stubborn = ChildPolicy { shutdown: Shutdown::Graceful(s(60)), delay: Delay::NONE, ..immediate_policy() };
     let address = pool.child(Child::new("clerk", clerk.clone()).policy(stubborn)).unwrap();
     root.supervisor(pool).unwrap();
     (Runtime::builder().start(root).await.unwrap(), address)
@@ -447,7 +447,7 @@ async fn supervisor_kill_redelivers_after_its_restart() {
 async fn root_kill_records_in_flight_before_runtime_stopped() {
     let clerk = FlakyWorker::new([Hang]);
     let mut root = SupervisorSpec::new("root").as_child(immediate_policy());
-    let stubborn = ChildPolicy { shutdown: Shutdown::Graceful(s(60)), ..quick() };
+    let stubborn = ChildPolicy { shutdown: Shutdown::Graceful(s(60)), ..immediate_policy() };
     let address = root.child(Child::new("clerk", clerk.clone()).policy(stubborn)).unwrap();
     let runtime = Runtime::builder().start(root).await.unwrap();
     let shutting_down = async {

@@ -10,7 +10,7 @@ use crate::probe::{JournalFollower, Probe, ProbeMessage, advance, immediate_poli
 const LIMIT: Duration = Duration::from_secs(8);
 
 fn stuck_limit_policy() -> ChildPolicy {
-    ChildPolicy { stuck_after: Some(LIMIT), ..quick() }
+    ChildPolicy { stuck_after: Some(LIMIT), ..immediate_policy() }
 }
 
 #[tokio::test(start_paused = true)]

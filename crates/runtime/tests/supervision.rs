@@ -151,7 +151,7 @@ async fn stable_child_has_its_budget_restored() {
 #[tokio::test(start_paused = true)]
 async fn stop_is_orderly_and_answers_waiting_callers() {
     let (probe, gate) = Probe::gated();
-    let ended = probe.ended();
+    let ended = probe.stop_flag();
     let (runtime, address) = start_tree(probe, immediate_policy()).await;
     address.cast(ProbeMessage::Block).await.unwrap();
     gate.entered().await;
@@ -274,7 +274,7 @@ async fn task_of_ended_incarnation_reaches_no_successor() {
 
 #[tokio::test(start_paused = true)]
 async fn checkpoint_that_always_crashes_is_discarded() {
-    let policy = ChildPolicy { budget: None, ..quick() };
+    let policy = ChildPolicy { budget: None, ..immediate_policy() };
     let (runtime, probe) = start_tree(Probe::failing_start_from(13), policy).await;
     probe.cast(ProbeMessage::Add(13)).await.unwrap();
     let mut story = JournalFollower::from_now(&runtime);
@@ -289,7 +289,7 @@ async fn checkpoint_that_always_crashes_is_discarded() {
 async fn start_failure_names_the_child_and_stops_the_others() {
     let mut root = SupervisorSpec::new("root");
     let first = Probe::default();
-    let ended = first.ended();
+    let ended = first.stop_flag();
     root.child(Child::new("first", first).policy(immediate_policy())).unwrap();
     root.child(Child::new("second", Probe::failing_start()).policy(immediate_policy())).unwrap();
     let Err(RuntimeStartError::ChildFailed { path, message }) = Runtime::builder().start(root).await else {
@@ -343,7 +343,7 @@ async fn worker_that_stops_itself_restarts_only_if_permanent() {
     for (restart, expected) in
         [(RestartType::Permanent, Ok(1)), (RestartType::Transient, Err(CallError::Stopped))]
     {
-        let (runtime, probe) = start_tree(Probe::default(), ChildPolicy { restart, ..quick() }).await;
+        let (runtime, probe) = start_tree(Probe::default(), ChildPolicy { restart, ..immediate_policy() }).await;
         let mut story = JournalFollower::from_now(&runtime);
         probe.cast(ProbeMessage::Add(1)).await.unwrap();
         probe.cast(ProbeMessage::Stop).await.unwrap();
@@ -470,7 +470,7 @@ async fn killed_supervisor_finalizes_its_descendants() {
     let (probe, gate) = Probe::gated();
     let mut root = SupervisorSpec::new("root");
     let mut pool = SupervisorSpec::new("pool").as_child(immediate_policy());
-    let stubborn = ChildPolicy { shutdown: Shutdown::Graceful(s(60)), ..quick() };
+    let stubborn = ChildPolicy { shutdown: Shutdown::Graceful(s(60)), ..immediate_policy() };
     let inner = pool.child(Child::new("inner", probe).policy(stubborn)).unwrap();
     root.supervisor(pool).unwrap();
     let runtime = Runtime::builder().start(root).await.unwrap();

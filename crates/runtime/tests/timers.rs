@@ -47,7 +47,7 @@ impl Worker for Sleeper {
             }
             Ask::Ticks(reply) => reply.send((state.ticks.clone(), state.timer.due())),
             Ask::Overlap { until, due } => {
-                pass(until.saturating_sub(ctx.now())).await;
+                advance(until.saturating_sub(ctx.now())).await;
                 state.timer.cancel();
                 state.timer.wake_by(ctx, due, Ask::Tick);
             }
@@ -58,7 +58,7 @@ impl Worker for Sleeper {
 
 async fn sleeper() -> (Runtime, Address<Ask>) {
     let mut root = SupervisorSpec::new("root");
-    let sleeper = root.child(Child::new("sleeper", Sleeper).policy(quick())).unwrap();
+    let sleeper = root.child(Child::new("sleeper", Sleeper).policy(immediate_policy())).unwrap();
     (Runtime::builder().seed(1).start(root).await.unwrap(), sleeper)
 }
 
@@ -69,7 +69,7 @@ async fn a_timer_goes_off_at_the_earliest_time_that_was_asked_for() {
         sleeper.cast(Ask::WakeBy(s(seconds))).await.unwrap();
     }
     assert_eq!(sleeper.call(Ask::Ticks).await, Ok((vec![], Some(s(3)))));
-    pass(s(10)).await;
+    advance(s(10)).await;
     assert_eq!(sleeper.call(Ask::Ticks).await, Ok((vec![s(3)], None)), "a timer that was replaced went off");
 }
 
@@ -79,7 +79,7 @@ async fn a_timer_that_is_cancelled_does_not_go_off_and_can_be_set_again() {
     sleeper.cast(Ask::WakeBy(s(3))).await.unwrap();
     sleeper.cast(Ask::Cancel).await.unwrap();
     sleeper.cast(Ask::WakeBy(s(7))).await.unwrap();
-    pass(s(10)).await;
+    advance(s(10)).await;
     assert_eq!(sleeper.call(Ask::Ticks).await, Ok((vec![s(7)], None)));
 }
 
@@ -89,8 +89,8 @@ async fn a_late_message_of_a_replaced_timer_leaves_its_successor_set() {
     let (_runtime, sleeper) = sleeper().await;
     sleeper.cast(Ask::WakeBy(s(3))).await.unwrap();
     sleeper.cast(Ask::Overlap { until: s(5), due: s(8) }).await.unwrap();
-    pass(s(6)).await;
+    advance(s(6)).await;
     assert_eq!(sleeper.call(Ask::Ticks).await, Ok((vec![s(5)], Some(s(8)))));
-    pass(s(6)).await;
+    advance(s(6)).await;
     assert_eq!(sleeper.call(Ask::Ticks).await, Ok((vec![s(5), s(8)], None)));
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_actors::agent::driver::acp::AcpDriver;
+use mainstay_actors::agent::acp::AcpDriver;
 use mainstay_actors::agent::{
     AgentMessage, AgentState, AgentUpdate, Driver, DriverError, MessageId, Observation, ReportedHealth,
     UpdateBroadcast, UpdateEvent, UpdateKind, UpdateSubscription,

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use mainstay_actors::agent::driver::acp::{
+use mainstay_actors::agent::acp::{
     AcpClient, AcpError, AcpLimits, AcpOptions, AcpPrompt, SessionStart, TurnEnd,
 };
 use mainstay_actors::agent::{

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use mainstay_actors::agent::driver::acp::{AcpOptions, LostSession, SessionOrigin};
+use mainstay_actors::agent::acp::{AcpOptions, LostSession, SessionOrigin};
 use mainstay_actors::agent::{MessageId, UpdateKind};
 use serde_json::Value;
 use tokio::process::Command;

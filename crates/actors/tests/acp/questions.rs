@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use mainstay_actors::agent::driver::acp::{AcpError, AcpLimits};
+use mainstay_actors::agent::acp::{AcpError, AcpLimits};
 use mainstay_actors::agent::{MessageId, UpdateKind};
 use serde_json::json;
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use mainstay_actors::agent::UpdateKind;
-use mainstay_actors::agent::driver::acp::{AcpError, AcpOptions, LostSession, SessionOrigin, SessionStart};
+use mainstay_actors::agent::acp::{AcpError, AcpOptions, LostSession, SessionOrigin, SessionStart};
 use mainstay_actors::error::Reason;
 
 use crate::agent::Switches;

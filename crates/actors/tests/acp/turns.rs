@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mainstay_actors::agent::driver::acp::{AcpError, AcpLimits, AcpOptions, AcpPrompt, SessionOrigin};
+use mainstay_actors::agent::acp::{AcpError, AcpLimits, AcpOptions, AcpPrompt, SessionOrigin};
 use mainstay_actors::agent::{MessageId, UPDATES_BUFFERED_MAX, UpdateEvent};
 use mainstay_actors::error::Reason;
 use serde_json::json;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mainstay_actors::agent::driver::acp::{AcpError, AcpLimits, AcpOptions};
+use mainstay_actors::agent::acp::{AcpError, AcpLimits, AcpOptions};
 use mainstay_actors::error::Reason;
 
 use crate::agent::Switches;

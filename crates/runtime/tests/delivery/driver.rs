@@ -13,7 +13,7 @@ use mainstay_runtime::{Address, CallError, Child, Reply, Runtime, SupervisorHand
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::trace::{CommandTarget, Pool, RandomTrace, SendMode, TraceCommand, TraceStep, WorkerPlan};
+use crate::trace::{CommandTarget, PoolPlan, RandomTrace, SendMode, TraceCommand, TraceStep, WorkerPlan};
 use crate::worker::{Acceptance, DeliveryLog, DeliveryRecord, ScriptedWorker, TestDelivery};
 
 /// Longer than anything in a trace takes.
@@ -94,7 +94,7 @@ impl TraceRunner {
         let (root, stations) = tree(trace, &ledger);
         let stations = Arc::new(Mutex::new(stations));
         let (pending, sent) = (JoinSet::new(), Vec::new());
-        let mut scene = Self { ledger, stations, root: None, pending, sent, added: 0 };
+        let mut scene = Self { log: ledger, workers: stations, root: None, pending, sent, added: 0 };
         let mut starting = JoinSet::new();
         starting.spawn(Runtime::builder().seed(trace.seed).journal(journal.clone()).start(root));
         let (early, later) = trace.steps.split_at(trace.early);
@@ -119,7 +119,7 @@ impl TraceRunner {
         }
         let unanswered = scene.wait_for_answers().await;
         for (id, address) in &scene.sent {
-            scene.ledger.entries()[*id].is_outside = address.path().is_none();
+            scene.log.entries()[*id].is_outside = address.path().is_none();
         }
         let entries = scene.log.entries().clone();
         TraceResult { records: records(&journal).await, entries, unanswered }
@@ -134,7 +134,7 @@ impl TraceRunner {
     async fn execute(&mut self, trace: &RandomTrace, step: TraceStep) {
         match step {
             TraceStep::Send { message: letter, to } => self.send(trace, letter, to).await,
-            TraceStep::TraceCommand { order, to } => self.order(order, to).await,
+            TraceStep::Command { command: order, to } => self.order(order, to).await,
             TraceStep::Add => self.add(trace).await,
             TraceStep::AddPool { takes_name } => self.add_pool(trace, takes_name).await,
             TraceStep::Yield => tokio::task::yield_now().await,
@@ -242,7 +242,7 @@ impl TraceRunner {
         self.added += 1;
         let name = format!("added-{}", self.added);
         let child = child(&name, &trace.added_worker(), &self.log);
-        let stations = Arc::clone(&self.stations);
+        let stations = Arc::clone(&self.workers);
         self.poll_then_spawn(async move {
             if let Ok(address) = root.add(child).await {
                 stations.lock().unwrap().push((None, name, address));
@@ -257,9 +257,9 @@ impl TraceRunner {
         self.added += 1;
         let name = if takes_name { "worker-0".to_owned() } else { format!("added-{}", self.added) };
         let mut stations = Vec::new();
-        let (spec, workers) = pool(&name, &trace.added_pool(), &self.ledger, &mut stations);
+        let (spec, workers) = pool(&name, &trace.added_pool(), &self.log, &mut stations);
         stations.extend(workers.into_iter().map(|(name, address)| (None, name, address)));
-        self.stations.lock().unwrap().extend(stations);
+        self.workers.lock().unwrap().extend(stations);
         self.poll_then_spawn(async move { drop(root.add_supervisor(spec).await) }).await;
     }
 
@@ -300,7 +300,7 @@ fn tree(trace: &RandomTrace, ledger: &DeliveryLog) -> (SupervisorSpec, Vec<Worke
 /// A supervisor and its workers; those below it go to `stations`.
 fn pool(
     name: &str,
-    shape: &Pool,
+    shape: &PoolPlan,
     ledger: &DeliveryLog,
     stations: &mut Vec<WorkerHandle>,
 ) -> (SupervisorSpec, Vec<(String, Address<TestDelivery>)>) {

@@ -34,7 +34,7 @@ impl ConversationFixture {
         let builder = Mainstay::builder().config(config).data_dir(home.join("data"));
         let mainstay = builder.start().await.unwrap();
         let events = mainstay.events_after(mainstay.status().await.runtime.cursor());
-        Self { mainstay, events: story }
+        Self { mainstay, events }
     }
 
     async fn send(&self, text: &str) -> Result<Value, Error> {

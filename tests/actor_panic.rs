@@ -98,13 +98,13 @@ async fn injected_panic_is_journalled_with_message_and_location() {
     let data = tempfile::tempdir().unwrap();
     let _demo = support::MainstayProcess::start(data.path(), &["demo", "--agents", "1"]);
     let mut story = support::EventFollower::follow(data.path());
-    story.next("root", "actor_ready").await;
+    story.wait_for_event("root", "actor_ready").await;
     assert_eq!(support::run(data.path(), &["panic", "cache"]).await.code, Some(0));
-    let exited = story.next("root/cache", "actor_exited").await;
+    let exited = story.wait_for_event("root/cache", "actor_exited").await;
     assert_eq!(
         (exited["cause"].as_str(), exited["message"].as_str()),
         (Some("panic"), Some("injected panic"))
     );
     assert!(exited["location"].as_str().unwrap().contains("actor/incarnation.rs:"), "{exited}");
-    story.next("root/cache", "actor_restarted").await;
+    story.wait_for_event("root/cache", "actor_restarted").await;
 }

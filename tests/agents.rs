@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use support::{
-    BackendProcess, TEST_TIMEOUT, MainstayProcess, EventFollower, eventually, get_json, is_agent_health, json as ask, post_json, quick_config, run,
+    BackendProcess, EventFollower, MainstayProcess, TEST_TIMEOUT, eventually, get_json, is_agent_health,
+    post_json, quick_config, run, run_json as ask,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -60,7 +61,7 @@ impl AgentsFixture {
     /// What its supervisor has told of an agent so far.
     fn lifecycle_kinds(&self, agent: &str) -> Vec<&str> {
         let actor = format!("root/agents/{agent}");
-        let told = self.events.told.iter().filter(|event| event["actor"] == actor.as_str());
+        let told = self.events.events.iter().filter(|event| event["actor"] == actor.as_str());
         let kinds = told.filter_map(|event| event["kind"].as_str());
         kinds
             .filter(|kind| ["actor_exited", "decision", "actor_restarted", "gave_up"].contains(kind))
@@ -208,7 +209,8 @@ async fn given_up_agent_shows_reset_and_neighbour_is_unaffected() {
         let mark = scene.events.mark();
         scene.fault(json!({"kind": "crash_agent", "agent": "planner"})).await;
         scene.events.wait_since(mark, is_agent_health("planner", "failed")).await;
-        let is_settled = |event: &Value| event["kind"] == "gave_up" || is_agent_health("planner", "healthy")(event);
+        let is_settled =
+            |event: &Value| event["kind"] == "gave_up" || is_agent_health("planner", "healthy")(event);
         scene.events.wait_since(mark, is_settled).await;
     }
     let given_up = scene.show_when("planner", "failed").await;
@@ -309,7 +311,8 @@ async fn health_checks_run_while_the_queue_is_full() {
     )
     .await;
     let request = ["request", "POST", "/api/echo", "--body", "1", "--timeout", "1h"];
-    let _requests = [MainstayProcess::start(data.path(), &request), MainstayProcess::start(data.path(), &request)];
+    let _requests =
+        [MainstayProcess::start(data.path(), &request), MainstayProcess::start(data.path(), &request)];
     eventually("one runs and one waits", async || {
         let queue = ask(data.path(), &["status"]).await["queue"].take();
         (&queue["running"], &queue["waiting"]) == (&json!(1), &json!(1))
@@ -351,7 +354,10 @@ impl CountingProxy {
     async fn wait_for_count(&self, agent: &str, count: usize) {
         let mut letters = self.messages.subscribe();
         let come = letters.wait_for(|letters| letters.iter().filter(|to| *to == agent).count() >= count);
-        timeout(TEST_TIMEOUT, come).await.unwrap_or_else(|_| panic!("{agent} got no {count} letters")).unwrap();
+        timeout(TEST_TIMEOUT, come)
+            .await
+            .unwrap_or_else(|_| panic!("{agent} got no {count} letters"))
+            .unwrap();
     }
 
     fn count(&self, agent: &str) -> usize {
@@ -446,6 +452,6 @@ async fn killed_runtime_redelivers_only_repeatable_messages() {
     };
     assert_eq!((heard("planner").await, heard("coder").await), (json!(["next"]), json!(["again", "next"])));
     assert_eq!((counter.count("planner"), counter.count("coder")), (2, 3));
-    let kinds = story.told[mark..].iter().filter(|event| event["kind"] == "letter_failed").count();
+    let kinds = story.events[mark..].iter().filter(|event| event["kind"] == "letter_failed").count();
     assert_eq!(kinds, 1, "the other one was answered");
 }

@@ -4,7 +4,7 @@ mod support;
 
 use std::fs;
 
-use support::{CommandOutput, MainstayProcess, EventFollower, run};
+use support::{CommandOutput, EventFollower, MainstayProcess, run};
 
 /// The command said one line on stderr, nothing on stdout, and ended with `code`.
 fn error_line(ended: &CommandOutput, code: i32) -> &str {
@@ -52,7 +52,7 @@ async fn a_port_in_use_is_named() {
 async fn a_data_folder_in_use_is_refused_and_says_by_whom() {
     let data = tempfile::tempdir().unwrap();
     let first = MainstayProcess::start(data.path(), &["demo"]);
-    EventFollower::follow(data.path()).next("root", "actor_ready").await;
+    EventFollower::follow(data.path()).wait_for_event("root", "actor_ready").await;
     // The control file is written right after the tree is up; whether it names the process yet is a matter of luck.
     let ended = run(data.path(), &["demo", "--for", "1s"]).await;
     let said = error_line(&ended, 1);

@@ -7,7 +7,7 @@ use std::path::Path;
 use futures_util::{SinkExt, StreamExt};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use support::{TEST_TIMEOUT, MainstayProcess, EventFollower};
+use support::{EventFollower, MainstayProcess, TEST_TIMEOUT};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -73,7 +73,7 @@ async fn prometheus_reads_the_status_with_the_token_and_not_without() {
     assert_eq!(status_of(&url, &foreign).await, StatusCode::FORBIDDEN);
 
     for _ in 0..2 {
-        support::json(data.path(), &["request", "GET", "/api/search?q=a", "--cache", "1h"]).await;
+        support::run_json(data.path(), &["request", "GET", "/api/search?q=a", "--cache", "1h"]).await;
     }
     let page = reqwest::Client::new().get(&url).header("authorization", &bearer).send().await.unwrap();
     assert_eq!(page.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
@@ -202,7 +202,7 @@ async fn bridge_answers_once_and_streams_events_after_snapshot() {
 async fn cli_request_options_reach_the_queue() {
     let data = tempfile::tempdir().unwrap();
     let (_demo, ..) = start_demo(data.path()).await;
-    let ask = async |args: &[&str]| support::json(data.path(), &[&["request"], args].concat()).await;
+    let ask = async |args: &[&str]| support::run_json(data.path(), &[&["request"], args].concat()).await;
     let echoed =
         ask(&["POST", "/api/echo", "--body", r#"{"n":7}"#, "--idempotency-key", "k1", "--priority", "high"])
             .await;

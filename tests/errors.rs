@@ -10,7 +10,7 @@ use mainstay::control::Control;
 use mainstay::runtime::journal::{Delivery, Record, Subscription};
 use mainstay::{Code, DataDir, Error, Mainstay, Reason, Request, bridge};
 use serde_json::{Value, json};
-use support::{TEST_TIMEOUT, MainstayProcess, run};
+use support::{MainstayProcess, TEST_TIMEOUT, run};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -114,7 +114,7 @@ mod panics {
         let mainstay = start_against(&url, "").await;
         let get = Request::get("/x").retries(0).build().unwrap();
         let post = Request::post("/x").retries(0).build().unwrap();
-        let (get_json, post_json, injected) = tokio::join!(
+        let (get, post, injected) = tokio::join!(
             timeout(TEST_TIMEOUT, mainstay.request(get)),
             timeout(TEST_TIMEOUT, mainstay.request(post)),
             mainstay.inject_panic("queue")
@@ -473,7 +473,7 @@ async fn unanswered_request_prints_a_json_error() {
     let killing = async {
         // It is under way once the queue says so.
         support::eventually("the request runs", async || {
-            support::json(data.path(), &["status"]).await["queue"]["running"] == 1
+            support::run_json(data.path(), &["status"]).await["queue"]["running"] == 1
         })
         .await;
         runtime.kill().await;

@@ -8,7 +8,7 @@ use futures_util::{SinkExt, StreamExt};
 use mainstay::DataDir;
 use mainstay::runtime::journal::{Cursor, Entry, Event, Reader, Record, RunInterrupted};
 use serde_json::{Value, json};
-use support::{TEST_TIMEOUT, MainstayProcess, EventFollower, post_json};
+use support::{EventFollower, MainstayProcess, TEST_TIMEOUT, post_json};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -52,8 +52,8 @@ async fn follower_process_sees_events_live_in_order() {
     story.wait_for_agent("planner", "failed").await;
     let (status, _) = demo.stop().await;
     assert!(status.success());
-    story.next("root", "runtime_stopped").await;
-    let seqs: Vec<u64> = story.told.iter().filter_map(|event| event["seq"].as_u64()).collect();
+    story.wait_for_event("root", "runtime_stopped").await;
+    let seqs: Vec<u64> = story.events.iter().filter_map(|event| event["seq"].as_u64()).collect();
     assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>(), "each event once, in order");
 }
 
@@ -98,7 +98,7 @@ struct Subscriber {
 impl Subscriber {
     async fn connect(data: &Path, after: Cursor) -> Self {
         let control: Value =
-            serde_json::from_slice(&std::fs::read_seqs(data.join("control.json")).unwrap()).unwrap();
+            serde_json::from_slice(&std::fs::read(data.join("control.json")).unwrap()).unwrap();
         let url =
             format!("ws://127.0.0.1:{}/bridge?token={}", control["port"], control["token"].as_str().unwrap());
         let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();

@@ -5,7 +5,8 @@ mod support;
 use mainstay::runtime::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 use support::{
-    BackendProcess, MainstayProcess, EventFollower, connection, eventually, get_json, is_agent_health, json as ask, post_json, quick_config, run,
+    BackendProcess, EventFollower, MainstayProcess, eventually, get_json, is_agent_health,
+    is_connection_state, post_json, quick_config, run, run_json as ask,
 };
 
 #[tokio::test]
@@ -17,13 +18,13 @@ async fn outage_is_reported_and_recovers_without_help() {
     let config = quick_config(data.path(), &backend.url, agents);
     let runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
     let mut story = EventFollower::follow(data.path());
-    story.wait_since(0, connection("connected")).await;
+    story.wait_since(0, is_connection_state("connected")).await;
     story.wait_since(0, is_agent_health("planner", "healthy")).await;
     story.wait_since(0, is_agent_health("coder", "healthy")).await;
 
     let mark = story.mark();
     backend.kill().await;
-    let lost = story.wait_since(mark, connection("reconnecting")).await;
+    let lost = story.wait_since(mark, is_connection_state("reconnecting")).await;
     // A connection that did not last long enough to be stable does not set the count of attempts back.
     let attempt = lost["attempt"].as_u64().unwrap();
     assert_eq!(lost["max"], 100_000);
@@ -51,7 +52,8 @@ async fn outage_is_reported_and_recovers_without_help() {
     assert_eq!((&error["attempts"], &error["retryable"]), (&json!(0), &json!(true)));
     // Whoever waits is answered when the backend is back, without a retry spent.
     let mark = story.mark();
-    let mut patient = MainstayProcess::start(data.path(), &["request", "GET", "/api/search?q=patience", "--json"]);
+    let mut patient =
+        MainstayProcess::start(data.path(), &["request", "GET", "/api/search?q=patience", "--json"]);
     story.wait_since(mark, |event| event["kind"] == "queue_held" && event["waiting"] == 1).await;
     let held = ask(data.path(), &["status"]).await;
     // It may be the trial of this moment.
@@ -61,7 +63,7 @@ async fn outage_is_reported_and_recovers_without_help() {
 
     let mark = story.mark();
     let backend = BackendProcess::start(port, "planner,coder").await;
-    story.wait_since(mark, connection("connected")).await;
+    story.wait_since(mark, is_connection_state("connected")).await;
     story.wait_since(mark, is_agent_health("planner", "healthy")).await;
     story.wait_since(mark, is_agent_health("coder", "healthy")).await;
     let (status, answered) = patient.wait().await;
@@ -69,7 +71,7 @@ async fn outage_is_reported_and_recovers_without_help() {
     let answered: Value = serde_json::from_str(&answered).unwrap();
     assert_eq!((&answered["status"], &answered["attempts"]), (&json!(200), &json!(1)));
     story.wait_since(0, |event| event["kind"] == "queue_released").await;
-    let restarts = story.told.iter().filter(|event| event["kind"] == "actor_exited").count();
+    let restarts = story.events.iter().filter(|event| event["kind"] == "actor_exited").count();
     assert_eq!(restarts, 0, "nobody was restarted");
     let (status, _) = runtime.stop().await;
     assert!(status.success());
@@ -89,11 +91,11 @@ async fn exhausted_retries_recover_when_backend_answers() {
     story.wait_since(0, is_agent_health("planner", "healthy")).await;
     let mark = story.mark();
     backend.kill().await;
-    let failed = story.wait_since(mark, connection("failed")).await;
+    let failed = story.wait_since(mark, is_connection_state("failed")).await;
     assert_eq!(failed["reason"], "retries_exhausted");
     let mark = story.mark();
     let _backend = BackendProcess::start(port, "planner").await;
-    story.wait_since(mark, connection("connected")).await;
+    story.wait_since(mark, is_connection_state("connected")).await;
 }
 
 #[tokio::test]
@@ -135,7 +137,7 @@ async fn runtime_started_first_connects_when_backend_comes_up() {
     story.wait_for_agent("planner", "unknown").await;
     let mark = story.mark();
     let _backend = BackendProcess::start(port, "planner").await;
-    story.wait_since(mark, connection("connected")).await;
+    story.wait_since(mark, is_connection_state("connected")).await;
     story.wait_since(mark, is_agent_health("planner", "healthy")).await;
 }
 

@@ -11,7 +11,10 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use serde_json::{Value, json};
-use support::{MainstayProcess, EventFollower, mainstay_binary, connection, eventually, is_agent_health, json as ask, run, send_signal};
+use support::{
+    EventFollower, MainstayProcess, eventually, is_agent_health, is_connection_state, mainstay_binary, run,
+    run_json as ask, send_signal,
+};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
@@ -214,7 +217,7 @@ async fn owned_backend_starts_first_restarts_and_ends_with_runtime() {
     let (mut runtime, mut story) = start(data.path(), &config);
     let started = story.wait_for(|event| event["kind"] == "backend_started").await;
     let is_dial = |event: &Value| event["kind"] == "connection_state";
-    assert!(!story.told.iter().any(is_dial), "it was not dialled before there was something to dial");
+    assert!(!story.events.iter().any(is_dial), "it was not dialled before there was something to dial");
     // It would wait for a minute after a failed attempt.
     story.wait_for_connection("connected").await;
     story.wait_since(0, is_agent_health("planner", "healthy")).await;
@@ -223,8 +226,8 @@ async fn owned_backend_starts_first_restarts_and_ends_with_runtime() {
     send_signal(started["pid"].as_u64().unwrap(), "KILL").await;
     let again = story.wait_since(mark, |event| event["kind"] == "backend_started").await;
     assert_ne!(again["pid"], started["pid"]);
-    story.wait_since(mark, connection("connected")).await;
-    let exit = story.told[mark..].iter().find(|event| event["kind"] == "actor_exited").unwrap();
+    story.wait_since(mark, is_connection_state("connected")).await;
+    let exit = story.events[mark..].iter().find(|event| event["kind"] == "actor_exited").unwrap();
     assert_eq!(exit["actor"], "root/backend");
     assert_eq!(exit["message"], "the backend's process ended: it was ended by signal 9 (KILL)");
 
@@ -246,7 +249,7 @@ async fn process_environment_secrets_are_not_journalled() {
     story.wait_since(0, |event| event["kind"] == "gave_up" && event["actor"] == "root/agents/planner").await;
     runtime.signal("TERM").await;
     runtime.wait().await;
-    let told: Vec<String> = story.told.iter().map(Value::to_string).collect();
+    let told: Vec<String> = story.events.iter().map(Value::to_string).collect();
     let words = "no [redacted] for db://[redacted]@host/x?[redacted]";
     for whose in ["root/backend", "root/agents/planner"] {
         assert!(
@@ -281,7 +284,7 @@ async fn backend_that_never_starts_is_given_up_with_stderr() {
     let config = config(data.path(), free_port(), backend, &agents);
     let (mut runtime, mut story) = start(data.path(), &config);
     story.wait_since(0, |event| event["kind"] == "gave_up" && event["actor"] == "root/backend").await;
-    let told = story.told.iter().filter(|event| event["actor"] == "root/backend");
+    let told = story.events.iter().filter(|event| event["actor"] == "root/backend");
     let exits: Vec<&Value> =
         told.filter(|event| event["kind"] == "actor_exited").map(|event| &event["message"]).collect();
     let words = "the backend's process did not come up: before it was ready, it exited with code 3; \
@@ -307,7 +310,7 @@ async fn backend_with_taken_port_is_not_started() {
     );
     let (mut runtime, mut story) = start(data.path(), &config);
     story.wait_since(0, |event| event["kind"] == "gave_up").await;
-    let exit = story.told.iter().find(|event| event["kind"] == "actor_exited").unwrap();
+    let exit = story.events.iter().find(|event| event["kind"] == "actor_exited").unwrap();
     assert!(exit["message"].as_str().unwrap().contains("somebody else answered"), "{exit}");
     assert!(!data.path().join("it-ran").exists());
     runtime.signal("TERM").await;
@@ -380,7 +383,8 @@ async fn kill_once(number: u64) -> Duration {
         + &agent("daemonises", "(setsid sh -c '(trap \"\" TERM; exec sleep 1000) &' &); sleep 1000", "")
         + &agent("flaps", "sleep 0.01; exit 1", "max_restarts = 1000\nrestart_delay = \"10ms\"");
     let config = config(data.path(), port, &sidecar(port), &agents);
-    let mut runtime = MainstayProcess::start_traced(data.path(), &["run", "--config", config.to_str().unwrap()]);
+    let mut runtime =
+        MainstayProcess::start_traced(data.path(), &["run", "--config", config.to_str().unwrap()]);
     // Spread over the start and what follows it; the golden ratio leaves no gaps.
     sleep(Duration::from_micros(number.wrapping_mul(618_034) % 1_000_000)).await;
     runtime.signal("KILL").await;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use serde_json::{Value, json};
-use support::{CommandOutput, MainstayProcess, EventFollower, run};
+use support::{CommandOutput, EventFollower, MainstayProcess, run};
 use tokio::io::AsyncWriteExt;
 
 /// A run in which the cache crashes twice, and an agent is restarted and reset by hand.
@@ -23,7 +23,7 @@ async fn eventful_run(data: &Path) {
     story.wait_for_agent("planner", "healthy").await;
     for _ in 0..2 {
         assert_eq!(run(data, &["panic", "cache"]).await.code, Some(0));
-        story.next("root/cache", "actor_restarted").await;
+        story.wait_for_event("root/cache", "actor_restarted").await;
     }
     for action in ["restart", "reset"] {
         let ended = run(data, &["agent", action, "planner"]).await;
@@ -84,7 +84,7 @@ async fn replay_of_a_run_agrees_from_every_source() {
     let output = child.wait_with_output().await.unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), from_data.stdout);
 
-    let report = support::json(data.path(), &["replay"]).await;
+    let report = support::run_json(data.path(), &["replay"]).await;
     assert_eq!((&report["decisions"], &report["replayed"]), (&json!(2), &json!(2)));
     assert_eq!((&report["differences"], &report["missing"]), (&json!([]), &json!(0)));
 }

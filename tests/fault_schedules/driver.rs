@@ -25,7 +25,7 @@ use crate::backend_fixture::BackendFixture;
 use crate::calls::{CallAnswer, read_download, request};
 use crate::counting_transport::{ConcurrencyCount, CountingTransport};
 use crate::fault_proxy::FaultProxy;
-use crate::lived::{CallRecord, RunResult, SendRecord};
+use crate::run_result::{CallRecord, RunResult, SendRecord};
 use crate::schedule::{
     CallerBehaviour, FaultAction, FinalPhase, ReadMode, Schedule, ScheduledCall, ScheduledFault,
     ScheduledSend,

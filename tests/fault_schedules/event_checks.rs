@@ -6,7 +6,7 @@ use mainstay::actors::connection::broadcast::Inbound;
 use mainstay::actors::connection::resumption::Gap;
 use serde_json::Value;
 
-use crate::lived::RunResult;
+use crate::run_result::RunResult;
 use crate::schedule::{CHATTER, FaultAction, LEDGER, Schedule};
 
 /// A backend that keeps so many events loses none in a schedule.

@@ -208,7 +208,7 @@ impl Generator {
 
     /// More than the system takes off one's hands while nobody reads.
     pub(crate) fn flood(&mut self) -> Vec<ScheduledSend> {
-        let (at_ms, patience_ms) = (self.ms(0, CALLS_MS), self.pick(&[40, 2_000, 5_000]));
+        let (at_ms, timeout_ms) = (self.ms(0, CALLS_MS), self.pick(&[40, 2_000, 5_000]));
         vec![ScheduledSend { at_ms, timeout_ms, padding_bytes: 60_000 }; 60]
     }
 }

@@ -4,9 +4,9 @@ use mainstay::runtime::journal::Record;
 use mainstay::runtime::replay;
 use serde_json::Value;
 
-use crate::lived::RunResult;
+use crate::run_result::RunResult;
 use crate::schedule::{RequestKind, Schedule};
-use crate::{events, requests, texts};
+use crate::{event_checks, request_checks, text_checks};
 
 /// What never happens, whatever the network does.
 const FORBIDDEN_KINDS: [&str; 9] = [
@@ -32,11 +32,11 @@ pub(crate) fn violations(schedule: &Schedule, lived: &RunResult) -> Vec<String> 
         let (most, max) = (lived.most_in_flight, schedule.settings.max_concurrent);
         faults.push(format!("{most} attempts were under way at once, and {max} may be"));
     }
-    faults.extend(requests::violations(schedule, lived));
+    faults.extend(request_checks::violations(schedule, lived));
     faults.extend(holds(&lived.records));
     faults.extend(notes(lived));
-    faults.extend(texts::violations(schedule, lived));
-    faults.extend(events::violations(schedule, lived));
+    faults.extend(text_checks::violations(schedule, lived));
+    faults.extend(event_checks::violations(schedule, lived));
     faults
 }
 

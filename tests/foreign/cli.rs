@@ -8,7 +8,9 @@ use tempfile::TempDir;
 
 use crate::against;
 use crate::server::{RunningServer, ServerSpec};
-use crate::support::{MainstayProcess, EventFollower, connection, is_agent_health, json as ask, quick_config, run};
+use crate::support::{
+    EventFollower, MainstayProcess, is_agent_health, is_connection_state, quick_config, run, run_json as ask,
+};
 
 const TOKEN: &str = "s3cret-t0ken";
 
@@ -33,7 +35,7 @@ async fn the_handshake_carries_the_headers_and_the_token(foreign: ServerSpec) {
     let (data, config) = write_config(&server, "");
     let runtime = start_runtime(&data, &config);
     server.expect_line(&format!("opened Bearer {TOKEN} of-the-file")).await;
-    EventFollower::follow(data.path()).wait_since(0, connection("connected")).await;
+    EventFollower::follow(data.path()).wait_since(0, is_connection_state("connected")).await;
     if !server.spec.is_websocket_only() {
         let echo = ask(data.path(), &["request", "GET", "/echo"]).await;
         assert_eq!(echo["body"]["headers"]["authorization"], format!("Bearer {TOKEN}"));
@@ -51,7 +53,7 @@ async fn the_commands_say_what_the_server_said(foreign: ServerSpec) {
     let (data, config) = write_config(&server, "[[agent]]\nid = \"planner\"\n[[agent]]\nid = \"sparse\"\n");
     let _runtime = start_runtime(&data, &config);
     let mut story = EventFollower::follow(data.path());
-    story.wait_since(0, connection("connected")).await;
+    story.wait_since(0, is_connection_state("connected")).await;
     story.wait_since(0, is_agent_health("planner", "healthy")).await;
     story.wait_since(0, is_agent_health("sparse", "healthy")).await;
 

@@ -5,7 +5,7 @@ use mainstay::actors::error::{Code, Reason};
 use serde_json::json;
 
 use crate::against;
-use crate::fixture::{ForeignFixture, millis, request, retries_for_restart};
+use crate::fixture::{ForeignFixture, millis, retries_for_restart, send_request};
 use crate::server::ServerSpec;
 
 against!(a_failure_that_passes_is_not_seen_by_the_caller: uvicorn, h11, node);
@@ -157,7 +157,7 @@ async fn a_server_that_is_killed_with_a_post_in_hand_leaves_its_outcome_unknown(
     // A request that meets nobody was not acted on by anybody, so a POST waits until somebody is there, and is sent once.
     let request = Request::post("/flaky/back?failures=0").body("{}");
     let mainstay = scene.mainstay.clone();
-    let (answer, server) = tokio::join!(request(&mainstay, request), async {
+    let (answer, server) = tokio::join!(send_request(&mainstay, request), async {
         scene
             .wait_for("a refused trial", |event| event["kind"] == "queue_held" && event["failures"] != 0)
             .await;

@@ -134,7 +134,7 @@ impl ForeignFixture {
 
     /// What became of a request.
     pub async fn request(&self, request: RequestBuilder) -> Result<Response, Error> {
-        request(&self.mainstay, request).await
+        send_request(&self.mainstay, request).await
     }
 
     /// The JSON of an answer that has to come.
@@ -158,7 +158,7 @@ pub fn retries_for_restart(config: &mut Config) {
 }
 
 /// What became of a request.
-pub async fn request(mainstay: &Mainstay, request: RequestBuilder) -> Result<Response, Error> {
+pub async fn send_request(mainstay: &Mainstay, request: RequestBuilder) -> Result<Response, Error> {
     let request: Request = request.build().expect("the request is valid");
     timeout(TEST_TIMEOUT, mainstay.request(request)).await.expect("every request ends")
 }

@@ -123,7 +123,8 @@ impl RunningServer {
     }
 
     async fn line(&mut self) -> String {
-        let line = timeout(TEST_TIMEOUT, self.lines.next_line()).await.expect("the server prints a further line");
+        let line =
+            timeout(TEST_TIMEOUT, self.lines.next_line()).await.expect("the server prints a further line");
         line.expect("it can be read").unwrap_or_else(|| panic!("the server has ended: see its stderr"))
     }
 

@@ -38,7 +38,8 @@ async fn injected_panics_are_counted_one_by_one() {
 async fn an_injected_panic_that_finds_no_room_or_no_actor_is_refused() {
     let (probe, gate) = Probe::gated();
     let mut root = SupervisorSpec::new("root");
-    let probe = root.child(Child::new("probe", probe).policy(immediate_policy()).mailbox_capacity(1)).unwrap();
+    let probe =
+        root.child(Child::new("probe", probe).policy(immediate_policy()).mailbox_capacity(1)).unwrap();
     let runtime = Runtime::builder().seed(1).start(root).await.unwrap();
     probe.cast(ProbeMessage::Block).await.unwrap();
     gate.entered().await;

@@ -2,8 +2,8 @@
 //! dead letters.
 
 use mainstay_runtime::journal::{Journal, JournalConfig};
-use mainstay_runtime::policy::{SupervisorPolicy, SupervisorPolicy as Policy};
-use mainstay_runtime::{Promise, SendError, clock::SystemClock};
+use mainstay_runtime::policy::SupervisorPolicy;
+use mainstay_runtime::{Promise, SendError, SendErrorKind, clock::SystemClock};
 
 use crate::probe::{HangSwitch, settle};
 use crate::*;
@@ -76,15 +76,15 @@ impl Kin {
     async fn check_stopped(&self, early: Early) {
         let immediate_policy = async {
             assert_eq!(early.call.await.unwrap(), Err(CallError::Stopped));
-            assert_eq!(early.cast.await.unwrap().unwrap_err().kind, mainstay_runtime::SendErrorKind::Stopped);
+            assert_eq!(early.cast.await.unwrap().unwrap_err().kind, SendErrorKind::Stopped);
             assert_eq!(early.to_leaf.await, Err(CallError::Stopped));
             let unavailable = AdminError::Unavailable(CallError::Stopped);
             assert_eq!(early.order.await.unwrap(), Err(unavailable.clone()));
             for one in [&self.kid, &self.leaf] {
                 assert_eq!(one.call(ProbeMessage::Get).await, Err(CallError::Stopped));
                 assert_eq!(one.call_within(s(60), ProbeMessage::Get).await, Err(CallError::Stopped));
-                assert_eq!(one.cast(ProbeMessage::Add(1)).await.unwrap_err().kind, mainstay_runtime::SendErrorKind::Stopped);
-                assert_eq!(one.try_cast(ProbeMessage::Add(1)).unwrap_err().kind, mainstay_runtime::SendErrorKind::Stopped);
+                assert_eq!(one.cast(ProbeMessage::Add(1)).await.unwrap_err().kind, SendErrorKind::Stopped);
+                assert_eq!(one.try_cast(ProbeMessage::Add(1)).unwrap_err().kind, SendErrorKind::Stopped);
             }
             for one in [&self.late, &self.deep] {
                 assert_eq!(one.stop("kid").await, Err(unavailable.clone()));
@@ -258,7 +258,8 @@ async fn a_supervisor_whose_name_is_taken_stops_all_below() {
 #[tokio::test(start_paused = true)]
 async fn a_supervisor_that_its_parent_cannot_have_stops_all_below() {
     let runtime = running().await;
-    let significant = ChildPolicy { significant: true, restart: RestartType::Transient, ..immediate_policy() };
+    let significant =
+        ChildPolicy { significant: true, restart: RestartType::Transient, ..immediate_policy() };
     let Family { mid, kin } = Family::of(Probe::default(), significant);
     let early = kin.send_early().await;
     assert!(matches!(runtime.root().add_supervisor(mid).await, Err(AdminError::Spec(_))));
@@ -296,8 +297,10 @@ async fn a_restart_that_fails_stops_all_below_when_it_is_given_up() {
     let as_child = ChildPolicy { delay: Delay::Fixed { delay: s(5) }, ..immediate_policy() };
     let Family { mid, kin } = Family::of(first, as_child);
     let mut root = SupervisorSpec::new("root");
-    let strict =
-        Policy { intensity: Some(Budget { restarts_max: 0, window: s(10) }), ..SupervisorPolicy::default() };
+    let strict = SupervisorPolicy {
+        intensity: Some(Budget { restarts_max: 0, window: s(10) }),
+        ..SupervisorPolicy::default()
+    };
     root.supervisor(mid.policy(strict)).unwrap();
     let runtime = Runtime::builder().seed(1).start(root).await.unwrap();
     assert_eq!(kin.kid.call(ProbeMessage::Get).await, Ok(0));

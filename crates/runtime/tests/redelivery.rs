@@ -271,7 +271,8 @@ async fn redelivery_past_limit_is_poison() {
 async fn poison_limit_is_set_by_the_message_type() {
     for (mishaps, expected) in [(vec![Panic; 2], Ok(1)), (vec![Panic; 3], Err(CallError::Crashed))] {
         let clerk = FlakyWorker::new(mishaps);
-        let (_runtime, address) = start_tree(&clerk, ChildPolicy { budget: None, ..immediate_policy() }).await;
+        let (_runtime, address) =
+            start_tree(&clerk, ChildPolicy { budget: None, ..immediate_policy() }).await;
         assert_eq!(address.call(|reply| WorkRequest::ThreeAttempts(1, reply)).await, expected);
     }
 }
@@ -400,7 +401,8 @@ async fn redelivery_answers_every_caller_on_many_threads() {
 async fn pool_of(clerk: &FlakyWorker) -> (Runtime, Address<WorkRequest>) {
     let mut root = SupervisorSpec::new("root");
     let mut pool = SupervisorSpec::new("pool").as_child(immediate_policy());
-    let stubborn = ChildPolicy { shutdown: Shutdown::Graceful(s(60)), delay: Delay::NONE, ..immediate_policy() };
+    let stubborn =
+        ChildPolicy { shutdown: Shutdown::Graceful(s(60)), delay: Delay::NONE, ..immediate_policy() };
     let address = pool.child(Child::new("clerk", clerk.clone()).policy(stubborn)).unwrap();
     root.supervisor(pool).unwrap();
     (Runtime::builder().start(root).await.unwrap(), address)

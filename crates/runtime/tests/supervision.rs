@@ -343,7 +343,8 @@ async fn worker_that_stops_itself_restarts_only_if_permanent() {
     for (restart, expected) in
         [(RestartType::Permanent, Ok(1)), (RestartType::Transient, Err(CallError::Stopped))]
     {
-        let (runtime, probe) = start_tree(Probe::default(), ChildPolicy { restart, ..immediate_policy() }).await;
+        let (runtime, probe) =
+            start_tree(Probe::default(), ChildPolicy { restart, ..immediate_policy() }).await;
         let mut story = JournalFollower::from_now(&runtime);
         probe.cast(ProbeMessage::Add(1)).await.unwrap();
         probe.cast(ProbeMessage::Stop).await.unwrap();

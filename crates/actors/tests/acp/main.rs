@@ -34,12 +34,14 @@ macro_rules! both {
         mod $scenario {
             #[tokio::test]
             async fn in_this_process() {
-                crate::fixture::with_timeout(super::$scenario(crate::fixture::AgentTransport::InProcess)).await;
+                crate::fixture::with_timeout(super::$scenario(crate::fixture::AgentTransport::InProcess))
+                    .await;
             }
 
             #[tokio::test]
             async fn in_a_process_of_its_own() {
-                crate::fixture::with_timeout(super::$scenario(crate::fixture::AgentTransport::Subprocess)).await;
+                crate::fixture::with_timeout(super::$scenario(crate::fixture::AgentTransport::Subprocess))
+                    .await;
             }
         }
     };

@@ -1,0 +1,11 @@
+//! Checks the rules of this repository that no compiler knows: names, prose and the direction of imports.
+//!
+//! - `source` reads the files and splits Rust into tokens and comments
+//! - `imports` follows `use` and inline paths from file to file
+//! - `names` finds types that are defined twice
+//! - `prose` checks documentation and comments
+
+mod imports;
+mod names;
+mod prose;
+mod source;

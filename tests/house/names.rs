@@ -1,0 +1,58 @@
+//! One word, one meaning: no type name stands for two things.
+
+use std::collections::BTreeMap;
+
+use crate::source::{files, lex, without_tests};
+
+/// Names that may stand once a folder, for its own error, state and so on. None of them is exported by a crate.
+const ALLOWED_TWICE: &[&str] = &["Error", "State", "Inner", "Context", "Outcome", "Machine"];
+
+/// The files that hold one thing for each platform. A name may stand in both: one of the two is compiled.
+const PLATFORMS: [&str; 2] = ["crates/actors/src/process/unix", "crates/actors/src/process/windows"];
+
+/// Names that still stand for several types. This number only goes down.
+const DUPLICATES_MAX: usize = 6;
+
+fn is_one_per_platform(files: &[String]) -> bool {
+    let on = |platform: &str| files.iter().filter(|file| file.starts_with(platform)).count() == 1;
+    files.len() == PLATFORMS.len() && PLATFORMS.into_iter().all(on)
+}
+
+#[test]
+fn type_names_are_defined_once() {
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for file in
+        files(&["crates"], "rs").into_iter().filter(|file| !file.is_test() && file.path.contains("/src/"))
+    {
+        let tokens = without_tests(&lex(&file.text).0);
+        for pair in tokens.windows(2) {
+            let is_type = matches!(pair[0].as_str(), "struct" | "enum" | "trait" | "union");
+            if is_type
+                && pair[1].starts_with(char::is_uppercase)
+                && !ALLOWED_TWICE.contains(&pair[1].as_str())
+            {
+                places.entry(pair[1].clone()).or_default().push(file.path.clone());
+            }
+        }
+    }
+    let twice: Vec<_> = places
+        .into_iter()
+        .filter(|(_, files)| files.len() > 1 && !is_one_per_platform(files))
+        .map(|(name, files)| format!("{name}: {}", files.join(", ")))
+        .collect();
+    assert!(
+        twice.len() <= DUPLICATES_MAX,
+        "{} names stand for several types, at most {DUPLICATES_MAX} may:\n{}",
+        twice.len(),
+        twice.join("\n")
+    );
+}
+
+#[test]
+fn platforms_may_share_a_name_once() {
+    let files =
+        |paths: &[&str]| paths.iter().map(|path| format!("crates/actors/src/{path}")).collect::<Vec<_>>();
+    assert!(is_one_per_platform(&files(&["process/unix/process_group.rs", "process/windows.rs"])));
+    assert!(!is_one_per_platform(&files(&["process/unix.rs", "process/unix/pid_file.rs"])));
+    assert!(!is_one_per_platform(&files(&["process/unix.rs", "process/windows.rs", "queue.rs"])));
+}

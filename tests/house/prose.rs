@@ -1,0 +1,169 @@
+//! Plain English: no word of the ban list, doc comments that begin with a sentence, short pages where promised.
+
+use crate::source::{Comment, files, lex, root};
+
+/// Words and phrases that stay out of docs and comments, in lower case. They are metaphors, inversions or riddles; the
+/// vocabulary stands in docs/glossary.md.
+const BANNED: &[&str] = &[
+    "whoever",
+    "whomever",
+    "nobody",
+    "anew",
+    "to the point",
+    "be it",
+    "of its own accord",
+    "at the cost of",
+    "comes to rest",
+    "come to rest",
+    "in hand",
+    "on the way",
+    "is told",
+    "are told",
+    "was told",
+    "were told",
+    "been told",
+    "be told",
+    "letter to",
+    "letters to",
+    "call off",
+    "called off",
+    "calls off",
+    "lays to rest",
+    "lay to rest",
+    "somebody else",
+    "takes over from whom",
+    "a second thought",
+    "without further ado",
+    "in the light of",
+    "owed to",
+];
+
+/// Words with which a doc comment must not begin: the sentence behind them has no subject of its own.
+const POOR_OPENERS: &[&str] = &[
+    "what", "how", "whether", "which", "who", "whom", "whose", "where", "when", "why", "it", "one", "nobody",
+    "those", "that", "this", "they", "some", "none", "all", "another", "its", "their",
+];
+
+/// The largest share of doc comments that may begin so, in percent. This number only goes down.
+const POOR_OPENERS_MAX: usize = 37;
+
+/// Places that still hold a word of the ban list. This number only goes down.
+const BANNED_MAX: usize = 720;
+
+/// The bounds of docs/architecture.md and docs/glossary.md.
+const ARCHITECTURE_LINES_MAX: usize = 207;
+const GLOSSARY_WORDS_MAX: usize = 20;
+
+fn banned_in(text: &str) -> Option<&'static str> {
+    let words: Vec<String> = text
+        .to_lowercase()
+        .split(|c: char| !(c.is_alphanumeric() || c == '\''))
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect();
+    let joined = format!(" {} ", words.join(" "));
+    BANNED.iter().copied().find(|phrase| joined.contains(&format!(" {phrase} ")))
+}
+
+/// Joins comments on consecutive lines into one block each, and keeps its first line's number.
+fn blocks(comments: Vec<Comment>) -> Vec<Comment> {
+    let mut joined: Vec<(Comment, usize)> = Vec::new();
+    for comment in comments {
+        match joined.last_mut() {
+            Some((block, last)) if *last + 1 == comment.line && block.is_doc == comment.is_doc => {
+                block.text = format!("{} {}", block.text, comment.text);
+                *last = comment.line;
+            }
+            _ => {
+                let line = comment.line;
+                joined.push((comment, line));
+            }
+        }
+    }
+    joined.into_iter().map(|(block, _)| block).collect()
+}
+
+#[test]
+fn banned_words_are_absent_from_docs_and_comments() {
+    let mut found = Vec::new();
+    for file in files(&["crates", "tests", "benches/src"], "rs") {
+        for block in blocks(lex(&file.text).1) {
+            if let Some(word) = banned_in(&block.text) {
+                found.push(format!("{}:{}: {word:?}", file.path, block.line));
+            }
+        }
+    }
+    for file in files(&["docs", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benches/README.md"], "md") {
+        for (index, paragraph) in paragraphs(&file.text) {
+            if let Some(word) = banned_in(&paragraph) {
+                found.push(format!("{}:{index}: {word:?}", file.path));
+            }
+        }
+    }
+    assert!(
+        found.len() <= BANNED_MAX,
+        "{} places hold words of the ban list, at most {BANNED_MAX} may:\n{}",
+        found.len(),
+        found.join("\n")
+    );
+}
+
+/// Splits Markdown into paragraphs with the number of their first line. Code blocks are left out.
+fn paragraphs(text: &str) -> Vec<(usize, String)> {
+    let (mut found, mut is_code): (Vec<(usize, String)>, bool) = (Vec::new(), false);
+    let mut is_open = false;
+    for (index, line) in text.lines().enumerate() {
+        if line.trim_start().starts_with("```") {
+            is_code = !is_code;
+        }
+        if is_code || line.trim().is_empty() {
+            is_open = false;
+        } else if is_open {
+            if let Some((_, paragraph)) = found.last_mut() {
+                *paragraph = format!("{paragraph} {}", line.trim());
+            }
+        } else {
+            found.push((index + 1, line.trim().to_owned()));
+            is_open = true;
+        }
+    }
+    found
+}
+
+#[test]
+fn doc_comments_begin_with_a_sentence() {
+    let (mut total, mut poor) = (0, Vec::new());
+    for file in files(&["crates"], "rs").into_iter().filter(|file| !file.is_test()) {
+        for block in blocks(lex(&file.text).1).into_iter().filter(|block| block.is_doc) {
+            total += 1;
+            let opener =
+                block.text.split(|c: char| !c.is_alphabetic()).next().unwrap_or_default().to_lowercase();
+            if POOR_OPENERS.contains(&opener.as_str()) {
+                poor.push(format!("{}:{}: {opener}", file.path, block.line));
+            }
+        }
+    }
+    assert!(
+        poor.len() * 100 <= total * POOR_OPENERS_MAX,
+        "{} of {total} doc comments begin with a question word or a pronoun; at most {POOR_OPENERS_MAX} % may:\n{}",
+        poor.len(),
+        poor.join("\n")
+    );
+}
+
+#[test]
+fn glossary_has_at_most_twenty_words() {
+    let glossary = std::fs::read_to_string(root().join("docs/glossary.md")).unwrap_or_default();
+    let words = glossary.lines().filter(|line| line.starts_with("**")).count();
+    assert!(words <= GLOSSARY_WORDS_MAX, "docs/glossary.md explains {words} words");
+}
+
+#[test]
+fn architecture_page_is_short() {
+    let page = &files(&["docs/architecture.md"], "md")[0];
+    let lines = page.text.lines().count();
+    assert!(
+        lines <= ARCHITECTURE_LINES_MAX,
+        "docs/architecture.md has {lines} lines, at most {ARCHITECTURE_LINES_MAX} are allowed"
+    );
+}

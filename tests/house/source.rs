@@ -1,0 +1,217 @@
+//! Reads the repository's files and splits Rust into tokens and comments.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// One file of the repository.
+pub struct SourceFile {
+    /// The path from the repository's root, with forward slashes.
+    pub path: String,
+    pub text: String,
+}
+
+impl SourceFile {
+    /// Whether the file holds tests only.
+    pub fn is_test(&self) -> bool {
+        let path = &self.path;
+        path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("/tests.rs")
+    }
+}
+
+/// One comment: its first line's number, whether it documents an item, and its text without the slashes.
+pub struct Comment {
+    pub line: usize,
+    pub is_doc: bool,
+    pub text: String,
+}
+
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the tests stand in a folder of the repository")
+        .to_owned()
+}
+
+/// Returns all files below `folders` that end in `extension`, sorted by path.
+pub fn files(folders: &[&str], extension: &str) -> Vec<SourceFile> {
+    let root = root();
+    let mut found = Vec::new();
+    for folder in folders {
+        collect(&root, &root.join(folder), extension, &mut found);
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    assert!(!found.is_empty(), "no .{extension} file below {folders:?}");
+    found
+}
+
+fn collect(root: &Path, place: &Path, extension: &str, found: &mut Vec<SourceFile>) {
+    if place.is_file() {
+        if place.extension().is_some_and(|it| it == extension) {
+            let path = place.strip_prefix(root).expect("below the root").to_string_lossy().replace('\\', "/");
+            let text = fs::read_to_string(place).unwrap_or_else(|error| panic!("{path}: {error}"));
+            found.push(SourceFile { path, text });
+        }
+        return;
+    }
+    for entry in fs::read_dir(place).unwrap_or_else(|error| panic!("{}: {error}", place.display())) {
+        let entry = entry.expect("an entry of a folder");
+        let name = entry.file_name();
+        if !matches!(name.to_str(), Some("target" | "node_modules" | ".git")) {
+            collect(root, &entry.path(), extension, found);
+        }
+    }
+}
+
+/// Splits Rust source into tokens (identifiers, `::`, single characters) and comments. String and character literals
+/// become one `""` token.
+pub fn lex(text: &str) -> (Vec<String>, Vec<Comment>) {
+    let chars: Vec<char> = text.chars().collect();
+    let (mut tokens, mut comments, mut at, mut line) = (Vec::new(), Vec::new(), 0, 1);
+    while at < chars.len() {
+        let rest = &chars[at..];
+        let next = rest.get(1).copied();
+        match rest[0] {
+            '/' if next == Some('/') => {
+                let end = rest.iter().position(|&c| c == '\n').unwrap_or(rest.len());
+                let written: String = rest[..end].iter().collect();
+                let is_doc =
+                    written.starts_with("//!") || written.starts_with("///") && !written.starts_with("////");
+                let text = written.trim_start_matches(['/', '!']).trim().to_owned();
+                comments.push(Comment { line, is_doc, text });
+                at += end;
+            }
+            '/' if next == Some('*') => {
+                let end = find(rest, "*/").map_or(rest.len(), |end| end + 2);
+                line += newlines(&rest[..end]);
+                at += end;
+            }
+            'r' | 'b' | 'c' if literal_prefix(rest).is_some() => {
+                let (end, _) = literal_prefix(rest).expect("just seen");
+                line += newlines(&rest[..end]);
+                tokens.push("\"\"".to_owned());
+                at += end;
+            }
+            '"' => {
+                let end = quoted(rest, 0);
+                line += newlines(&rest[..end]);
+                tokens.push("\"\"".to_owned());
+                at += end;
+            }
+            '\'' => {
+                // A lifetime has no closing quote right behind its first character.
+                let is_char = next == Some('\\') || rest.get(2) == Some(&'\'');
+                let end =
+                    if is_char { 2 + rest[2..].iter().position(|&c| c == '\'').unwrap_or(0) + 1 } else { 1 };
+                at += end.min(rest.len());
+            }
+            ':' if next == Some(':') => {
+                tokens.push("::".to_owned());
+                at += 2;
+            }
+            c if c.is_alphanumeric() || c == '_' => {
+                let end = rest.iter().position(|c| !(c.is_alphanumeric() || *c == '_')).unwrap_or(rest.len());
+                tokens.push(rest[..end].iter().collect());
+                at += end;
+            }
+            c => {
+                line += usize::from(c == '\n');
+                if !c.is_whitespace() {
+                    tokens.push(c.to_string());
+                }
+                at += 1;
+            }
+        }
+    }
+    (tokens, comments)
+}
+
+/// Removes the items under `#[cfg(test)]` from the tokens of a file.
+pub fn without_tests(tokens: &[String]) -> Vec<String> {
+    let marker = ["#", "[", "cfg", "(", "test", ")", "]"];
+    let (mut kept, mut at) = (Vec::new(), 0);
+    while at < tokens.len() {
+        if tokens[at..].iter().map(String::as_str).take(marker.len()).eq(marker) {
+            at = end_of_item(tokens, at + marker.len());
+        } else {
+            kept.push(tokens[at].clone());
+            at += 1;
+        }
+    }
+    kept
+}
+
+/// Returns the index behind the item at `at`: behind its `;` or its closing brace.
+fn end_of_item(tokens: &[String], mut at: usize) -> usize {
+    let mut depth = 0_usize;
+    while at < tokens.len() {
+        match tokens[at].as_str() {
+            "{" | "(" | "[" => depth += 1,
+            "}" | ")" | "]" => {
+                depth = depth.saturating_sub(1);
+                if depth == 0 && tokens[at] == "}" {
+                    return at + 1;
+                }
+            }
+            ";" if depth == 0 => return at + 1,
+            _ => {}
+        }
+        at += 1;
+    }
+    at
+}
+
+/// Recognises `r"…"`, `r#"…"#`, `b"…"`, `br"…"`, `c"…"` and returns where the literal ends.
+fn literal_prefix(rest: &[char]) -> Option<(usize, usize)> {
+    let letters = rest.iter().take_while(|c| matches!(c, 'r' | 'b' | 'c')).count();
+    let hashes = rest[letters..].iter().take_while(|&&c| c == '#').count();
+    let is_raw = rest[..letters].contains(&'r');
+    if letters > 2 || rest.get(letters + hashes) != Some(&'"') || hashes > 0 && !is_raw {
+        return None;
+    }
+    if !is_raw {
+        return Some((quoted(rest, letters), 0));
+    }
+    let close: String = std::iter::once('"').chain(std::iter::repeat_n('#', hashes)).collect();
+    let start = letters + hashes + 1;
+    Some((start + find(&rest[start..], &close).map_or(0, |end| end + close.len()), hashes))
+}
+
+/// Returns where the quoted literal that opens at `open` ends.
+fn quoted(rest: &[char], open: usize) -> usize {
+    let mut at = open + 1;
+    while at < rest.len() {
+        match rest[at] {
+            '\\' => at += 2,
+            '"' => return at + 1,
+            _ => at += 1,
+        }
+    }
+    rest.len()
+}
+
+fn find(rest: &[char], pattern: &str) -> Option<usize> {
+    let pattern: Vec<char> = pattern.chars().collect();
+    rest.windows(pattern.len()).position(|window| window == pattern)
+}
+
+fn newlines(chars: &[char]) -> usize {
+    chars.iter().filter(|&&c| c == '\n').count()
+}
+
+#[test]
+fn lexer_literals_and_comments_are_set_apart() {
+    let (tokens, comments) =
+        lex("use a::b; // said \"so\"\nlet x = r#\"use c::d\"#; 'l: 'x' /// doc\n\"//\"");
+    assert_eq!(tokens.join(" "), "use a :: b ; let x = \"\" ; l : \"\"");
+    let said: Vec<_> = comments.iter().map(|it| (it.line, it.is_doc, it.text.as_str())).collect();
+    assert_eq!(said, [(1, false, "said \"so\""), (2, true, "doc")]);
+}
+
+#[test]
+fn without_tests_removes_test_items_only() {
+    let (tokens, _) =
+        lex("fn a() {} #[cfg(test)] mod tests { fn b() { c(); } } #[cfg(test)] use d; fn e() {}");
+    assert_eq!(without_tests(&tokens).join(" "), "fn a ( ) { } fn e ( ) { }");
+}

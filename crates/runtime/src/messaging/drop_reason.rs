@@ -5,7 +5,7 @@
 //! Whoever tears such a place down does it inside a scope that carries the reason; the reply reads it there.
 //! One mechanism thus gives every caller a typed error, and no message type needs to know of it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -18,13 +18,11 @@ use crate::messaging::call_error::CallError;
 
 thread_local! {
     static REASON: Cell<Option<CallError>> = const { Cell::new(None) };
-    /// Whether a handler is being polled on this thread.
-    static IN_HANDLER: Cell<bool> = const { Cell::new(false) };
-    /// Replies that handlers being polled on this thread have dropped, those of the innermost last.
-    static DROPPED_REPLIES: RefCell<Vec<oneshot::Sender<CallError>>> = const { RefCell::new(Vec::new()) };
-    /// How many those are: asked once a message, which is cheaper than to look.
-    static DROPPED_REPLY_COUNT: Cell<usize> = const { Cell::new(0) };
+    /// Callers whose replies were dropped by the handler that this thread polls; `None` while it polls none.
+    static DROPPED_REPLIES: Cell<DroppedReplies> = const { Cell::new(None) };
 }
+
+type DroppedReplies = Option<Vec<oneshot::Sender<CallError>>>;
 
 /// Why a reply is dropped unanswered.
 #[derive(Debug)]
@@ -47,18 +45,15 @@ pub(crate) fn current() -> DropReason {
 }
 
 fn dropped_by_handler() -> Option<oneshot::Receiver<CallError>> {
-    if !IN_HANDLER.get() {
-        return None;
-    }
-    // A thread that is ending has no handler any more.
-    let left = DROPPED_REPLIES.try_with(|left| {
-        let mut left = left.try_borrow_mut().ok()?;
-        let (sender, receiver) = oneshot::channel();
-        left.push(sender);
-        DROPPED_REPLY_COUNT.set(left.len());
-        Some(receiver)
+    // A thread that is ending polls no handler.
+    let dropped = DROPPED_REPLIES.try_with(|dropped| {
+        let mut callers = dropped.take()?;
+        let (caller, reason) = oneshot::channel();
+        callers.push(caller);
+        dropped.set(Some(callers));
+        Some(reason)
     });
-    left.ok().flatten()
+    dropped.ok().flatten()
 }
 
 /// Puts a reason in force until it is dropped.
@@ -90,40 +85,38 @@ pub(crate) fn run_with(reason: CallError, work: impl FnOnce()) {
 pin_project! {
     /// Runs a future; if it is dropped before it ends, replies in it answer with what `reason` then says.
     pub(crate) struct WithDropReason<R: Fn() -> CallError, F> {
+        // `None` once it has ended.
         #[pin]
-        future: F,
+        future: Option<F>,
         reason: R,
-        ended: bool,
-        // Dropped after the future: fields go in the order of their declaration.
-        scope: Option<ReasonScope>,
     }
 
     impl<R: Fn() -> CallError, F> PinnedDrop for WithDropReason<R, F> {
         fn drop(this: Pin<&mut Self>) {
-            let this = this.project();
-            // Asking for the reason has its price, and most futures come to their end.
-            if !*this.ended {
-                *this.scope = Some(ReasonScope::enter((this.reason)()));
+            let mut this = this.project();
+            if this.future.is_some() {
+                let _scope = ReasonScope::enter((this.reason)());
+                this.future.set(None);
             }
         }
     }
 }
 
 /// See [`WithDropReason`].
-pub(crate) fn with_drop_reason<R: Fn() -> CallError, F: Future>(
-    reason: R,
-    future: F,
-) -> WithDropReason<R, F> {
-    WithDropReason { future, reason, ended: false, scope: None }
+pub(crate) fn with_drop_reason<R: Fn() -> CallError, F: Future>(reason: R, future: F) -> WithDropReason<R, F> {
+    WithDropReason { future: Some(future), reason }
 }
 
 impl<R: Fn() -> CallError, F: Future> Future for WithDropReason<R, F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        let polled = this.future.poll(cx);
-        *this.ended = polled.is_ready();
+        let mut future = self.project().future;
+        let Some(running) = future.as_mut().as_pin_mut() else { return Poll::Pending };
+        let polled = running.poll(cx);
+        if polled.is_ready() {
+            future.set(None);
+        }
         polled
     }
 }
@@ -166,41 +159,26 @@ where
     }
 }
 
-/// One step of a handler, and how those fare whose replies it dropped.
+/// One step of a handler. As it ends, it tells those whose replies it dropped why.
 struct PollGuard {
-    /// Whether it is part of another's step, and how many replies that had dropped before.
-    is_nested: bool,
-    dropped_before: usize,
     reason: CallError,
+    /// Of the step that this one is part of, where a handler runs another executor.
+    outer: DroppedReplies,
 }
 
 impl PollGuard {
     fn enter() -> Self {
         // Unless the step comes to its end.
         let verdict = CallError::Crashed;
-        Self {
-            is_nested: IN_HANDLER.replace(true),
-            dropped_before: DROPPED_REPLY_COUNT.get(),
-            reason: verdict,
-        }
-    }
-
-    /// Tells those whose replies were dropped in this step.
-    #[cold]
-    fn notify_callers(&self) {
-        let left = DROPPED_REPLIES.with(|left| left.borrow_mut().split_off(self.dropped_before));
-        DROPPED_REPLY_COUNT.set(self.dropped_before);
-        for caller in left {
-            let _ = caller.send(self.reason);
-        }
+        Self { verdict, outer: DROPPED_REPLIES.replace(Some(Vec::new())) }
     }
 }
 
 impl Drop for PollGuard {
     fn drop(&mut self) {
-        IN_HANDLER.set(self.is_nested);
-        if DROPPED_REPLY_COUNT.get() > self.dropped_before {
-            self.notify_callers();
+        let dropped = DROPPED_REPLIES.replace(self.outer.take());
+        for caller in dropped.into_iter().flatten() {
+            let _ = caller.send(self.verdict);
         }
     }
 }

@@ -119,12 +119,13 @@ impl<B: Behaviour> IncarnationState<B> {
                     flow
                 }
                 #[cfg(debug_assertions)]
+                #[allow(clippy::panic, reason = "a test asked for it")]
                 ReadOutcome::InjectedPanic(_caller) => {
                     let redelivery = RedeliveryState { crashes: 0, crashes_max: 1 };
                     let label = Some(INJECTED_PANIC);
                     self.in_flight =
                         Some(InFlightMessage { label, redelivery_copy: None, expires_at: None, redelivery });
-                    std::panic::panic_any("injected panic")
+                    panic!("injected panic")
                 }
             };
             if flow == ActorFlow::Stop {

@@ -11,9 +11,10 @@
 
 #![allow(dead_code, reason = "each test target uses its own part of this")]
 
+use parking_lot::{Mutex, MutexGuard};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -59,7 +60,7 @@ struct ProxyShared {
 
 impl ProxyShared {
     fn traffic(&self) -> MutexGuard<'_, ObservedTraffic> {
-        self.traffic.lock().unwrap_or_else(PoisonError::into_inner)
+        self.traffic.lock()
     }
 
     /// Writes down what one client was seen to send; says how many requests it began.

@@ -40,8 +40,8 @@ mod settings;
 #[path = "fault_schedules/text_checks.rs"]
 mod text_checks;
 
+use parking_lot::Mutex;
 use std::num::NonZero;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
@@ -64,7 +64,7 @@ fn run_seed(seed: u64, tally: &Mutex<Coverage>) -> Result<(), String> {
     let lived = driver::run(&schedule);
     let faults = run_checks::violations(&schedule, &lived);
     if faults.is_empty() {
-        tally.lock().unwrap().count(&schedule, &lived);
+        tally.lock().count(&schedule, &lived);
         return Ok(());
     }
     let (story, faults) = (failure_report::failure_report(&schedule, &lived), faults.join("\n"));
@@ -86,7 +86,7 @@ fn any_fault_schedule_recovers_and_accounts_for_requests() {
             }
             if let Err(failure) = run_seed(only.unwrap_or(round), &tally) {
                 has_failed.store(true, Ordering::Relaxed);
-                failures.lock().unwrap().push(failure);
+                failures.lock().push(failure);
             }
         }
     };
@@ -96,9 +96,9 @@ fn any_fault_schedule_recovers_and_accounts_for_requests() {
             scope.spawn(live_those_left);
         }
     });
-    let failures = failures.into_inner().unwrap();
+    let failures = failures.into_inner();
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
-    let tally = tally.into_inner().unwrap();
+    let tally = tally.into_inner();
     println!("{tally}");
     if only.is_none() && schedules >= 1000 {
         tally.check();

@@ -1,7 +1,8 @@
 //! Agents that live in the backend and are reached over HTTP. The backend is a server of the test's own, which does what it
 //! is told to, and one program that is killed.
 
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
 use expect_test::expect;
@@ -124,11 +125,11 @@ impl FakeBackend {
     }
 
     fn set_behaviour(&self, way: AgentBehaviour) {
-        self.agent.lock().unwrap().behaviour = way;
+        self.agent.lock().behaviour = way;
     }
 
     fn state(&self) -> Value {
-        self.agent.lock().unwrap().state.clone()
+        self.agent.lock().state.clone()
     }
 }
 
@@ -169,7 +170,7 @@ async fn answer(stream: TcpStream, agent: &Mutex<FakeAgent>) -> std::io::Result<
         let mut words = head.split(' ');
         let (method, path) = (words.next().unwrap(), words.next().unwrap());
         let what = path.strip_prefix("/api/agents/x/").unwrap_or_default();
-        let reply = agent.lock().unwrap().respond(method, what, &body);
+        let reply = agent.lock().respond(method, what, &body);
         match reply {
             FakeReply::Never => std::future::pending().await,
             FakeReply::Answer(status, body) => {
@@ -368,7 +369,7 @@ async fn refused_restart_is_given_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn failure_on_restored_state_quarantines_it() {
     let (backend, mut scene) = start_then_set(AgentBehaviour::ReportsFailure, "max_restarts = 9").await;
-    backend.agent.lock().unwrap().has_failed = true;
+    backend.agent.lock().has_failed = true;
     backend.set_behaviour(AgentBehaviour::FailsOnStateRestore);
     scene.wait_for(|record| record.kind == "agent_state_set_aside").await;
     scene.wait_for_status("healthy").await;

@@ -12,10 +12,11 @@
 //! A prompt's first word says what to do: `stream N`, `recall`, `ask N`, `withdraw`, `hang`, `deaf`, `files`, `fail`,
 //! `crash`, `exit N`, `stray N`, `broken`, `long N`, `pile N`. Whatever else it is, it is said again.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use agent_client_protocol::schema::ProtocolVersion;
 use agent_client_protocol::v1::schema::{
@@ -199,7 +200,7 @@ impl ExampleAgent {
     }
 
     fn sessions(&self) -> MutexGuard<'_, HashMap<SessionId, ExampleSession>> {
-        self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.sessions.lock()
     }
 
     fn initialize_response(&self, request: &InitializeRequest) -> InitializeResponse {

@@ -35,12 +35,12 @@ impl SuspendDetector {
 
 /// Wall time that stands still until it is set forward.
 #[cfg(test)]
-pub(crate) struct WallClock(pub(crate) std::sync::Mutex<Timestamp>);
+pub(crate) struct WallClock(pub(crate) parking_lot::Mutex<Timestamp>);
 
 #[cfg(test)]
 impl WallClock {
     pub(crate) fn advance(&self, time: Duration) {
-        let mut now = self.0.lock().unwrap();
+        let mut now = self.0.lock();
         *now += jiff::SignedDuration::try_from(time).unwrap();
     }
 }
@@ -48,7 +48,7 @@ impl WallClock {
 #[cfg(test)]
 impl mainstay_runtime::clock::Clock for WallClock {
     fn now(&self) -> Timestamp {
-        *self.0.lock().unwrap()
+        *self.0.lock()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Randomness, passed in and seeded.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 
 /// The runtime's one source of randomness. The same seed gives the same numbers. Not for secrets.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl Rng {
     }
 
     fn with_rng<T>(&self, draw: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
-        draw(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        draw(&mut self.0.lock())
     }
 }
 

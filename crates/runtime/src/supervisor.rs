@@ -22,9 +22,10 @@ mod spec;
 mod spec_error;
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use ractor::{ActorCell, SupervisionEvent};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -176,7 +177,7 @@ impl Supervisor {
     }
 
     fn persistent_children(&self) -> MutexGuard<'_, Vec<Arc<dyn AnySlot>>> {
-        self.persistent_children.lock().unwrap_or_else(PoisonError::into_inner)
+        self.persistent_children.lock()
     }
 
     /// The children that every incarnation begins with.

@@ -1,12 +1,13 @@
 //! An incarnation that was given up while its handler blocked a thread, and comes back later.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mainstay_runtime::journal::Delivery;
 use mainstay_runtime::policy::{ChildPolicy, Shutdown};
 use mainstay_runtime::{Child, Context, Failure, Message, Reply, Runtime, SupervisorSpec, Worker};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 /// Blocks its thread, or waits in order, until the test says the word.
@@ -43,7 +44,7 @@ impl Worker for ThreadBlocker {
         match load {
             BlockerMessage::Block => {
                 self.entered.send(())?;
-                self.release.lock().unwrap().recv()?;
+                self.release.lock().recv()?;
             }
             BlockerMessage::Wait => self.resume.notified().await,
             BlockerMessage::Ask(reply) => reply.send(ctx.generation()),

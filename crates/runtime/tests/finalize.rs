@@ -1,13 +1,12 @@
 //! What a worker that keeps its callers waiting across incarnations can promise them.
 
-use std::sync::Mutex;
-
 use mainstay_runtime::journal::Event;
 use mainstay_runtime::policy::ChildPolicy;
 use mainstay_runtime::{
     Address, CallError, Child, Context, Failure, FinalizeContext, Message, Reply, Runtime, SupervisorSpec,
     Worker,
 };
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::probe::{JournalFollower, delayed_policy, immediate_policy};
@@ -46,7 +45,7 @@ impl Worker for ReplyHolder {
         ask: ReplyHolderMessage,
         (): &mut (),
     ) -> Result<(), Failure> {
-        let mut promises = self.0.lock().unwrap();
+        let mut promises = self.0.lock();
         match ask {
             ReplyHolderMessage::Hold(reply) => promises.push(reply),
             ReplyHolderMessage::AnswerAll => promises.drain(..).for_each(|reply| reply.send("kept")),
@@ -59,7 +58,7 @@ impl Worker for ReplyHolder {
     }
 
     fn finalize(&self, ctx: &FinalizeContext<'_>) {
-        for _broken in self.0.lock().unwrap().drain(..) {
+        for _broken in self.0.lock().drain(..) {
             ctx.record(&ReplyDropped {});
         }
     }

@@ -1,7 +1,7 @@
 //! What becomes of a message that its handler did not bring to its end.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_runtime::journal::Record;
@@ -10,6 +10,7 @@ use mainstay_runtime::{
     Address, CallError, Child, Context, Failure, Message, Reply, Runtime, SendErrorKind, SupervisorSpec,
     Worker,
 };
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::probe::{JournalFollower, advance, delayed_policy, immediate_policy};
@@ -117,7 +118,7 @@ impl Worker for FlakyWorker {
             WorkRequest::Redeliverable(id, reply)
             | WorkRequest::ThreeAttempts(id, reply)
             | WorkRequest::Once(id, reply) => {
-                let mishap = self.faults.lock().unwrap().pop_front().unwrap_or(InjectedFault::None);
+                let mishap = self.faults.lock().pop_front().unwrap_or(InjectedFault::None);
                 match mishap {
                     InjectedFault::None => reply.send(id),
                     Panic => panic!("on purpose"),

@@ -9,8 +9,8 @@
 #[path = "state/counter.rs"]
 mod counter;
 
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use counter::{DurableCounter, DurableCounterMessage, records_of, restart_often, start, start_with, total};
@@ -20,6 +20,7 @@ use mainstay_runtime::state::{MemoryStore, PendingSnapshot, StateStore};
 use mainstay_runtime::{
     ActorPath, AdminError, Child, Context, Failure, Runtime, RuntimeStartError, SupervisorSpec, Worker,
 };
+use parking_lot::Mutex;
 
 fn store() -> Arc<MemoryStore> {
     Arc::new(MemoryStore::new())

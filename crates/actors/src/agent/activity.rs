@@ -1,6 +1,7 @@
 //! Counts what an agent is seen to do.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -24,7 +25,7 @@ pub struct ActivityGuard(ActivityMeter);
 
 impl ActivityMeter {
     fn lock(&self) -> MutexGuard<'_, Activity> {
-        self.0.activity.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.activity.lock()
     }
 
     /// The agent is given something to do.

@@ -1,7 +1,7 @@
 //! Who waits for the answers to letters. It outlives the incarnations of the agent's actor.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mainstay_runtime::Reply;
 use serde_json::Value;
@@ -26,7 +26,7 @@ struct Inner {
 
 impl PendingReplies {
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     pub(super) fn add(&self, id: MessageId, reply: MessageReply) {

@@ -4,8 +4,8 @@ mod checks;
 mod liveness;
 mod messages;
 
+use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::sync::Mutex;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -55,7 +55,7 @@ impl ScriptedDriver {
     }
 
     fn set_answers(&self, answers: impl IntoIterator<Item = Observation>) {
-        *self.answers.lock().unwrap() = answers.into_iter().collect();
+        *self.answers.lock() = answers.into_iter().collect();
     }
 }
 
@@ -65,16 +65,16 @@ impl Driver for ScriptedDriver {
     }
 
     fn check(&self) -> BoxFuture<'_, Observation> {
-        let mut answers = self.answers.lock().unwrap();
+        let mut answers = self.answers.lock();
         let next = if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() };
         std::future::ready(next.unwrap()).boxed()
     }
 
     fn restart(&self) -> BoxFuture<'_, Result<(), DriverError>> {
-        if let Some(refusal) = self.refused_restarts.lock().unwrap().pop_front() {
+        if let Some(refusal) = self.refused_restarts.lock().pop_front() {
             return std::future::ready(Err(refusal)).boxed();
         }
-        *self.restarts.lock().unwrap() += 1;
+        *self.restarts.lock() += 1;
         self.set_answers([healthy()]);
         std::future::ready(Ok(())).boxed()
     }
@@ -84,8 +84,8 @@ impl Driver for ScriptedDriver {
     }
 
     fn deliver(&self, letter: AgentMessage) -> BoxFuture<'_, Result<Value, Error>> {
-        self.delivered.lock().unwrap().push(letter.body.clone());
-        let ending = self.deliveries.lock().unwrap().pop_front();
+        self.delivered.lock().push(letter.body.clone());
+        let ending = self.deliveries.lock().pop_front();
         match ending {
             None => std::future::ready(Ok(letter.body)).boxed(),
             Some(DeliveryScript::Never) => std::future::pending().boxed(),
@@ -102,10 +102,10 @@ impl Driver for ScriptedDriver {
     }
 
     fn write_state(&self, state: Value) -> BoxFuture<'_, Result<(), DriverError>> {
-        if let Some(refusal) = self.refused_writes.lock().unwrap().pop_front() {
+        if let Some(refusal) = self.refused_writes.lock().pop_front() {
             return std::future::ready(Err(refusal)).boxed();
         }
-        self.written.lock().unwrap().push(state);
+        self.written.lock().push(state);
         std::future::ready(Ok(())).boxed()
     }
 }
@@ -235,11 +235,11 @@ async fn failed_agent_restarts_after_delay_with_its_state() {
     assert_eq!(scene.next_status_change().await, (Healthy, Failed));
     let exited = scene.next_event_of("actor_exited").await;
     assert_eq!(exited.fields["message"], "the agent reports that it failed");
-    assert_eq!(*script.restarts.lock().unwrap(), 0);
+    assert_eq!(*script.restarts.lock(), 0);
     let restarted = scene.next_event_of("actor_restarted").await;
     assert_eq!(restarted.mono_ms - exited.mono_ms, 5000);
-    assert_eq!(*script.restarts.lock().unwrap(), 1);
-    assert_eq!(*script.written.lock().unwrap(), [json!({"memory": 7})]);
+    assert_eq!(*script.restarts.lock(), 1);
+    assert_eq!(*script.written.lock(), [json!({"memory": 7})]);
     assert_eq!(scene.next_status_change().await, (Starting, Healthy));
 }
 
@@ -248,8 +248,8 @@ async fn state_read_just_before_failure_is_not_saved() {
     let script = ScriptedDriver::answering([healthy(), failed()]);
     let mut scene = AgentActorFixture::new(&script).await;
     scene.next_event_of("actor_restarted").await;
-    assert_eq!(*script.restarts.lock().unwrap(), 1);
-    assert!(script.written.lock().unwrap().is_empty());
+    assert_eq!(*script.restarts.lock(), 1);
+    assert!(script.written.lock().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -262,7 +262,7 @@ async fn missed_check_during_outage_is_unknown() {
     assert_eq!(scene.next_status_change().await, (Healthy, Unknown));
     tokio::time::sleep(s(600)).await;
     assert_eq!(scene.status(), Unknown);
-    assert_eq!(*script.restarts.lock().unwrap(), 0);
+    assert_eq!(*script.restarts.lock(), 0);
     script.set_answers([healthy()]);
     let before = scene.runtime.now();
     scene.backend_unavailable.send_replace(false);
@@ -276,7 +276,7 @@ async fn actor_crash_does_not_restart_healthy_agent() {
     let mut scene = AgentActorFixture::new(&script).await;
     drop(scene.planner.inject_panic().unwrap());
     scene.next_event_of("actor_restarted").await;
-    assert_eq!(*script.restarts.lock().unwrap(), 0);
+    assert_eq!(*script.restarts.lock(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -289,8 +289,8 @@ async fn requested_restart_of_healthy_agent_keeps_its_state() {
     scene.pending_recovery.request_restart();
     scene.runtime.root().restart("planner").await.unwrap();
     assert_eq!(scene.planner.call(AgentCommand::AwaitRecovery).await, Ok(Ok(())));
-    assert_eq!(*script.restarts.lock().unwrap(), 1);
-    assert_eq!(*script.written.lock().unwrap(), [json!({"memory": 7})]);
+    assert_eq!(*script.restarts.lock(), 1);
+    assert_eq!(*script.written.lock(), [json!({"memory": 7})]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -309,14 +309,14 @@ async fn failed_state_restore_is_retried_by_next_incarnation() {
     scene.next_event_of("decision").await;
     // The restart succeeds, and then three times the state is not taken.
     let refusal = || DriverError::failed("503");
-    script.refused_writes.lock().unwrap().extend([refusal(), refusal(), refusal()]);
+    script.refused_writes.lock().extend([refusal(), refusal(), refusal()]);
     for _ in 0..3 {
         scene.next_event_of("decision").await;
-        assert!(script.written.lock().unwrap().is_empty());
+        assert!(script.written.lock().is_empty());
     }
     assert_eq!(scene.next_status_change().await, (Starting, Healthy));
-    assert_eq!(*script.written.lock().unwrap(), [json!({"memory": 7})]);
-    assert_eq!(*script.restarts.lock().unwrap(), 1, "the agent itself was restarted once");
+    assert_eq!(*script.written.lock(), [json!({"memory": 7})]);
+    assert_eq!(*script.restarts.lock(), 1, "the agent itself was restarted once");
 }
 
 #[tokio::test(start_paused = true)]
@@ -325,10 +325,10 @@ async fn outage_during_restart_costs_no_budget_and_retries() {
     let mut scene = AgentActorFixture::new(&script).await;
     scene.next_event_of("decision").await;
     let away = || DriverError::Unreachable(Error::new(Reason::ConnectionRefused));
-    script.refused_restarts.lock().unwrap().extend([away(), away(), away()]);
+    script.refused_restarts.lock().extend([away(), away(), away()]);
     assert_eq!(scene.next_status_change().await, (Starting, Unknown));
     assert_eq!(scene.next_status_change().await, (Unknown, Healthy));
-    assert_eq!((*script.restarts.lock().unwrap(), script.written.lock().unwrap().len()), (1, 1));
+    assert_eq!((*script.restarts.lock(), script.written.lock().len()), (1, 1));
     assert_eq!(scene.runtime.tree().find("root/planner").unwrap().info.generation, 2);
 }
 
@@ -343,6 +343,6 @@ async fn external_restart_restores_state() {
     let mut scene = AgentActorFixture::new(&script).await;
     assert_eq!(scene.next_status_change().await, (Starting, Healthy));
     tokio::time::sleep(s(40)).await;
-    assert_eq!(*script.written.lock().unwrap(), [json!({"memory": 7})]);
-    assert_eq!(*script.restarts.lock().unwrap(), 0);
+    assert_eq!(*script.written.lock(), [json!({"memory": 7})]);
+    assert_eq!(*script.restarts.lock(), 0);
 }

@@ -1,7 +1,8 @@
 //! What an agent says beside its answers, for all who listen.
 
+use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -131,7 +132,7 @@ impl UpdateBroadcast {
         let bytes = update.memory_bytes();
         let slot = Arc::new(Mutex::new(Some(Arc::new(update))));
         let handle = Arc::downgrade(&slot);
-        let mut ledger = channel.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ledger = channel.unread.lock();
         // An error says that nobody listens any more: that is no failure.
         if channel.sender.send(slot).is_ok() {
             ledger.push(handle, bytes);
@@ -165,7 +166,7 @@ impl UnreadUpdates {
         };
         while is_too_much(self) {
             if let Some(slot) = self.pop_oldest() {
-                *slot.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                *slot.lock() = None;
             }
         }
     }
@@ -178,7 +179,7 @@ impl UnreadUpdates {
 }
 
 fn read_slot(slot: &UpdateSlot) -> Option<Arc<AgentUpdate>> {
-    slot.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    slot.lock().clone()
 }
 
 impl UpdateSubscription {
@@ -251,11 +252,11 @@ mod tests {
 
     /// How many updates the feed still holds, and how much memory they hold.
     fn buffered(feed: &UpdateBroadcast) -> (usize, usize) {
-        let ledger = feed.0.get().unwrap().unread.lock().unwrap();
+        let ledger = feed.0.get().unwrap().unread.lock();
         let held: Vec<usize> = ledger
             .waiting
             .iter()
-            .filter_map(|(slot, _)| Some(slot.upgrade()?.lock().unwrap().as_ref()?.memory_bytes()))
+            .filter_map(|(slot, _)| Some(slot.upgrade()?.lock().as_ref()?.memory_bytes()))
             .collect();
         (held.len(), held.iter().sum())
     }

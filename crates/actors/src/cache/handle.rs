@@ -1,6 +1,7 @@
 //! The cache, as others use it: reading from their own task, without a message.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::{JoinSet, yield_now};
@@ -265,6 +266,6 @@ impl CacheHandle {
     }
 
     fn refreshes(&self) -> MutexGuard<'_, JoinSet<()>> {
-        self.0.refreshes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.refreshes.lock()
     }
 }

@@ -4,8 +4,9 @@
 //! something does so under the lock of the ledger, so that the two agree: what is in moka is in the ledger too. Time is
 //! passed in.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_runtime::journal::millis;
@@ -412,7 +413,7 @@ impl CacheStore {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }
 
 impl fmt::Debug for CacheStore {

@@ -3,8 +3,9 @@
 //! One ring for all listeners, bounded by count and by bytes, which keeps only what somebody has still to take. A
 //! listener that falls behind loses the oldest and is told how many; nothing waits for it.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
@@ -123,7 +124,7 @@ impl Drop for FrameSubscription {
 }
 
 fn lock(ring: &Mutex<Ring>) -> MutexGuard<'_, Ring> {
-    ring.lock().unwrap_or_else(PoisonError::into_inner)
+    ring.lock()
 }
 
 impl Ring {

@@ -1,6 +1,7 @@
 //! What the outside sees of the connection, also while no incarnation of its actor is there.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -46,7 +47,7 @@ impl ConnectionView {
 
     /// What is left to be recorded of incarnations that have ended.
     pub(super) fn take_unreported(&self) -> UnreportedEvents {
-        std::mem::take(&mut *self.unreported.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.unreported.lock())
     }
 
     /// An incarnation has ended at `now`, and any socket or dial with it. It leaves these messages unsent.
@@ -66,7 +67,7 @@ impl ConnectionView {
             error: None,
         });
         {
-            let mut untold = self.unreported.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut untold = self.unreported.lock();
             untold.change = change.or(untold.change.take());
             untold.unsent.extend(unsent);
         }

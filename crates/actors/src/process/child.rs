@@ -1,6 +1,7 @@
 //! One process that runs, with all that it starts.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -115,7 +116,7 @@ impl Process {
 
     /// Its input and output, once.
     pub fn take_stdio(&self) -> Option<(ProcessStdin, ChildStdout)> {
-        self.stdio.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.stdio.lock().take()
     }
 
     /// Its id, and that of its group.
@@ -168,7 +169,7 @@ impl Process {
     /// The last lines of its stderr so far, as [`Exit::stderr`].
     #[must_use]
     pub fn stderr(&self) -> Vec<String> {
-        self.stderr_tail.lock().unwrap_or_else(PoisonError::into_inner).lines()
+        self.stderr_tail.lock().lines()
     }
 
     /// The resident memory of it and all that it started, in bytes; memory that they share counts for each. `None` once
@@ -277,7 +278,7 @@ async fn run_until_exit(
 ) {
     let tell = async |status: WaitStatus| {
         let _ = timeout(STDERR_DRAIN_TIMEOUT, drained).await;
-        let stderr = tail.lock().unwrap_or_else(PoisonError::into_inner).lines();
+        let stderr = tail.lock().lines();
         let exit = ProcessExit { code: status.code, signal: status.signal, stderr, survivors: Vec::new() };
         told.send_replace(ProcessPhase::Exited(exit.clone()));
         exit
@@ -305,7 +306,7 @@ async fn run_until_exit(
 async fn read_stderr(mut stderr: ChildStderr, tail: &Mutex<OutputTail>) {
     let mut piece = [0; 4096];
     while let Ok(count @ 1..) = stderr.read(&mut piece).await {
-        tail.lock().unwrap_or_else(PoisonError::into_inner).push(&piece[..count]);
+        tail.lock().push(&piece[..count]);
     }
 }
 

@@ -1,7 +1,8 @@
 //! Who sees to it that no process outlives the runtime.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::{fmt, io};
 
 use serde::{Deserialize, Serialize};
@@ -199,6 +200,6 @@ impl ProcessManager {
     }
 
     fn tasks(&self) -> MutexGuard<'_, JoinSet<()>> {
-        self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.tasks.lock()
     }
 }

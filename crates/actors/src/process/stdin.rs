@@ -1,8 +1,9 @@
 //! The input of a process, which its stop closes whoever holds it.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::AsyncWrite;
@@ -67,7 +68,7 @@ impl StdinCloser {
     }
 
     fn state(&self) -> MutexGuard<'_, PipeState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -3,10 +3,10 @@
 //! So there is no guardian and no record here. There is no request to end either: a process that is to be stopped has
 //! until the end of its grace to see that its input, which was closed, has ended, and is then killed.
 
+use parking_lot::Mutex;
 use std::path::Path;
 use std::pin::pin;
 use std::process::Stdio;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ impl Body {
 
     /// Ends when the process itself has.
     pub(super) async fn ended(&mut self) -> Status {
-        let job = self.job.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let job = self.job.get_mut();
         match job.inner_mut().wait().await {
             Ok(status) => Status { code: status.code(), signal: None },
             Err(_) => Status::default(),
@@ -118,12 +118,12 @@ impl Body {
             }
         }
         // A job that is empty needs none.
-        let _ = self.job.lock().unwrap_or_else(std::sync::PoisonError::into_inner).start_kill();
+        let _ = self.job.lock().start_kill();
         Vec::new()
     }
 
     fn has_ended(&self) -> bool {
-        let mut job = self.job.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut job = self.job.lock();
         !matches!(job.inner_mut().try_wait(), Ok(None))
     }
 

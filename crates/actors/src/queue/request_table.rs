@@ -9,10 +9,11 @@
 //!
 //! A reply can be taken out of the book in one way only, with its page. That makes one fate a request.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::{BTreeMap, HashMap},
     ops::Bound::{Excluded, Unbounded},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -63,7 +64,7 @@ impl Inner {
 
 impl RequestTable {
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Whether a page, or a caller at one, has this id.

@@ -3,11 +3,8 @@
 mod file;
 mod reader;
 
-use std::{
-    fmt, io,
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-};
+use parking_lot::Mutex;
+use std::{fmt, io, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream::BoxStream};
@@ -84,9 +81,7 @@ impl Body {
     #[must_use]
     pub fn is_spent(&self) -> bool {
         match &self.0 {
-            BodySource::SingleUse { parts, .. } => {
-                parts.lock().unwrap_or_else(PoisonError::into_inner).is_none()
-            }
+            BodySource::SingleUse { parts, .. } => parts.lock().is_none(),
             BodySource::Bytes(_) | BodySource::File(_) | BodySource::Factory { .. } => false,
         }
     }

@@ -1,10 +1,8 @@
 //! TCP connections: accepted one by one, each served by one task for as long as it lasts, first as HTTP and,
 //! after an upgrade, as a WebSocket. The armed faults stand in front of the routes here.
 
-use std::{
-    error::Error,
-    sync::{Arc, Mutex, PoisonError},
-};
+use parking_lot::Mutex;
+use std::{error::Error, sync::Arc};
 
 use axum::{
     Router,
@@ -51,7 +49,7 @@ async fn serve(stream: TcpStream, world: Arc<BackendState>, router: TowerToHyper
         async move {
             let mut response = passage.await?;
             if let Some(visit) = response.extensions_mut().remove::<SocketSession>() {
-                *upgraded.lock().unwrap_or_else(PoisonError::into_inner) = Some(visit);
+                *upgraded.lock() = Some(visit);
             }
             Ok::<_, ResetByFault>(response)
         }
@@ -59,7 +57,7 @@ async fn serve(stream: TcpStream, world: Arc<BackendState>, router: TowerToHyper
     let mut connection = listener::http_builder().serve_connection(TokioIo::new(stream), service);
     let served = (&mut connection).await;
     let Parts { io, read_buf, .. } = connection.into_parts();
-    let visit = upgraded.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let visit = upgraded.lock().take();
     match (served, visit) {
         (Ok(()), Some(visit)) => {
             sockets::serve_socket(io.into_inner(), &read_buf, visit, world.clone()).await

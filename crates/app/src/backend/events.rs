@@ -1,9 +1,7 @@
 //! The events that WebSocket clients get, and the bounded history that they can resume from.
 
-use std::{
-    collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use parking_lot::{Mutex, MutexGuard};
+use std::collections::VecDeque;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -158,7 +156,7 @@ impl EventLog {
     }
 
     fn history(&self) -> MutexGuard<'_, EventHistory> {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+        self.history.lock()
     }
 }
 

@@ -1,9 +1,7 @@
 //! The world: the books, shared by every connection, and the orders that WebSockets obey.
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use parking_lot::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::Value;
@@ -197,11 +195,11 @@ impl BackendState {
     }
 
     fn agents(&self) -> MutexGuard<'_, AgentStore> {
-        self.agents.lock().unwrap_or_else(PoisonError::into_inner)
+        self.agents.lock()
     }
 
     fn faults(&self) -> MutexGuard<'_, FaultInjector> {
-        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+        self.faults.lock()
     }
 }
 

@@ -1,7 +1,8 @@
 //! The routes, and the WebSocket behind `/bridge`.
 
+use parking_lot::Mutex;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -59,7 +60,7 @@ async fn serve_connection(stream: TcpStream, mainstay: Mainstay, guard: AccessCh
         let mainstay = mainstay.clone();
         if matches!(&answer, ControlResponse::Ready(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS)
         {
-            *is_upgraded.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            *is_upgraded.lock() = true;
         }
         async move {
             Ok::<_, Infallible>(match answer {
@@ -71,7 +72,7 @@ async fn serve_connection(stream: TcpStream, mainstay: Mainstay, guard: AccessCh
     let mut connection = listener::http_builder().serve_connection(TokioIo::new(stream), service);
     let served = (&mut connection).await;
     let Parts { io, read_buf, .. } = connection.into_parts();
-    let is_upgraded = *is_upgraded.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_upgraded = *is_upgraded.lock();
     if served.is_ok() && is_upgraded {
         serve_bridge(io.into_inner(), &read_buf, mainstay).await;
     }

@@ -10,7 +10,7 @@ pub(crate) mod exit_record;
 pub(crate) mod identity;
 mod spawn;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use crate::actor::behaviour::Behaviour;
 use crate::actor::context::Context;
@@ -21,6 +21,7 @@ use any_slot::AnySlot;
 use current_incarnation::{CurrentIncarnation, ReportOutcome};
 use exit_record::ExitRecord;
 use identity::ActorIdentity;
+use parking_lot::{Mutex, MutexGuard};
 
 pub(crate) struct Slot<B: Behaviour> {
     pub(crate) identity: Arc<ActorIdentity>,
@@ -55,7 +56,7 @@ impl<B: Behaviour> Slot<B> {
     }
 
     pub(crate) fn checkpoint(&self) -> MutexGuard<'_, Option<Box<B::Snapshot>>> {
-        self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner)
+        self.checkpoint.lock()
     }
 
     /// Leaves the account of incarnation `generation`, which has been torn down; false if it was cut off before.

@@ -1,10 +1,11 @@
 //! The log and its lock, shared by the recording callers and the writer, and how they wake one another.
 
 use std::borrow::Cow;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -53,7 +54,7 @@ impl SharedLog {
     }
 
     pub(super) fn log(&self) -> MutexGuard<'_, Log> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+        self.log.lock()
     }
 
     pub(super) fn epoch(&self) -> Instant {
@@ -126,12 +127,10 @@ impl SharedLog {
         patience: Option<Duration>,
     ) -> MutexGuard<'a, Log> {
         set_writer(&mut log, WriterState::Asleep);
-        let mut log = match patience {
-            None => self.writer_wakeup.wait(log).unwrap_or_else(PoisonError::into_inner),
-            Some(patience) => {
-                self.writer_wakeup.wait_timeout(log, patience).unwrap_or_else(PoisonError::into_inner).0
-            }
-        };
+        match patience {
+            None => self.writer_wakeup.wait(&mut log),
+            Some(patience) => drop(self.writer_wakeup.wait_for(&mut log, patience)),
+        }
         set_writer(&mut log, WriterState::Working);
         log
     }
@@ -143,8 +142,7 @@ impl SharedLog {
         patience: Duration,
     ) -> MutexGuard<'a, Log> {
         set_writer(&mut log, WriterState::Gathering);
-        let mut log =
-            self.writer_wakeup.wait_timeout(log, patience).unwrap_or_else(PoisonError::into_inner).0;
+        self.writer_wakeup.wait_for(&mut log, patience);
         set_writer(&mut log, WriterState::Working);
         log
     }

@@ -103,7 +103,10 @@ pin_project! {
 }
 
 /// See [`WithDropReason`].
-pub(crate) fn with_drop_reason<R: Fn() -> CallError, F: Future>(reason: R, future: F) -> WithDropReason<R, F> {
+pub(crate) fn with_drop_reason<R: Fn() -> CallError, F: Future>(
+    reason: R,
+    future: F,
+) -> WithDropReason<R, F> {
     WithDropReason { future: Some(future), reason }
 }
 
@@ -169,8 +172,7 @@ struct PollGuard {
 impl PollGuard {
     fn enter() -> Self {
         // Unless the step comes to its end.
-        let verdict = CallError::Crashed;
-        Self { verdict, outer: DROPPED_REPLIES.replace(Some(Vec::new())) }
+        Self { reason: CallError::Crashed, outer: DROPPED_REPLIES.replace(Some(Vec::new())) }
     }
 }
 
@@ -178,7 +180,7 @@ impl Drop for PollGuard {
     fn drop(&mut self) {
         let dropped = DROPPED_REPLIES.replace(self.outer.take());
         for caller in dropped.into_iter().flatten() {
-            let _ = caller.send(self.verdict);
+            let _ = caller.send(self.reason);
         }
     }
 }

@@ -6,8 +6,8 @@ use std::convert::Infallible;
 use std::mem;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use ractor::ActorRef;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -265,11 +265,11 @@ impl<M: Message> Mailbox<M> {
     }
 
     fn lock_read_side(&self) -> MutexGuard<'_, ReadSide<M>> {
-        self.read_side.lock().unwrap_or_else(PoisonError::into_inner)
+        self.read_side.lock()
     }
 
     fn lock_write_side(&self) -> MutexGuard<'_, WriteSide<M>> {
-        self.write_side.lock().unwrap_or_else(PoisonError::into_inner)
+        self.write_side.lock()
     }
 
     // === for senders ===

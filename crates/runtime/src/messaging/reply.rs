@@ -1,9 +1,10 @@
 //! The answer to a call.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::messaging::call_error::CallError;
@@ -74,7 +75,7 @@ impl<T> Reply<T> {
     pub fn send_if_waiting(mut self, answer: T) -> bool {
         let sender = match std::mem::replace(&mut self.0, ReplyChannel::Used) {
             ReplyChannel::Exclusive(sender) => Some(sender),
-            ReplyChannel::Shared(shared) => shared.lock().unwrap_or_else(PoisonError::into_inner).take(),
+            ReplyChannel::Shared(shared) => shared.lock().take(),
             ReplyChannel::Used => None,
         };
         sender.is_some_and(|sender| sender.send(ReplyValue::Value(answer)).is_ok())
@@ -86,7 +87,7 @@ impl<T> Reply<T> {
         match &self.0 {
             ReplyChannel::Exclusive(sender) => sender.is_closed(),
             ReplyChannel::Shared(shared) => {
-                let sender = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                let sender = shared.lock();
                 sender.as_ref().is_none_or(oneshot::Sender::is_closed)
             }
             ReplyChannel::Used => true,
@@ -98,8 +99,7 @@ impl<T> Drop for Reply<T> {
     fn drop(&mut self) {
         let sender = match std::mem::replace(&mut self.0, ReplyChannel::Used) {
             ReplyChannel::Exclusive(sender) => Some(sender),
-            ReplyChannel::Shared(shared) => Arc::into_inner(shared)
-                .and_then(|last| last.into_inner().unwrap_or_else(PoisonError::into_inner)),
+            ReplyChannel::Shared(shared) => Arc::into_inner(shared).and_then(|last| last.into_inner()),
             ReplyChannel::Used => None,
         };
         if let Some(sender) = sender {

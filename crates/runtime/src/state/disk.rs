@@ -12,11 +12,12 @@ mod writer;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use redb::Database;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -208,7 +209,7 @@ impl RedbStore {
     /// Writes what was handed in, ends the thread and gives the file free. What is handed in after this stays in memory.
     pub async fn close(&self) {
         self.inner.request_close();
-        let writer = self.writer_thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let writer = self.writer_thread.lock().take();
         if let Some(writer) = writer {
             // The join fails only if the thread panicked or the process is ending: there is nothing left to close.
             let _ = tokio::task::spawn_blocking(move || writer.join()).await;
@@ -279,15 +280,15 @@ impl StateStore for RedbStore {
 
 impl Inner {
     fn write_queue(&self) -> MutexGuard<'_, WriteQueue> {
-        self.write_queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.write_queue.lock()
     }
 
     fn reporter(&self) -> MutexGuard<'_, Reporter> {
-        self.reporter.lock().unwrap_or_else(PoisonError::into_inner)
+        self.reporter.lock()
     }
 
     fn database(&self) -> MutexGuard<'_, Option<Arc<Database>>> {
-        self.database.lock().unwrap_or_else(PoisonError::into_inner)
+        self.database.lock()
     }
 
     /// Changes the ledger, and wakes the writer if that is needed.

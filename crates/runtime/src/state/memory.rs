@@ -1,7 +1,9 @@
 //! States in memory.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{DamagedState, FlushFuture, PendingSnapshot, QuarantinedState, StateStore, StoredState};
 use crate::path::ActorPath;
@@ -36,7 +38,7 @@ impl MemoryStore {
     }
 
     fn lock(&self) -> MutexGuard<'_, StoredStates> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -1,7 +1,8 @@
 //! A snapshot on its way into a store.
 
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::StoredState;
 use crate::actor::failure::Failure;
@@ -37,13 +38,13 @@ impl PendingSnapshot {
     /// # Errors
     /// When it cannot be encoded, with the reason.
     pub fn encode(&self) -> Result<StoredState, String> {
-        let mut form = self.encoding.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut encoding = self.encoding.lock();
         let unfinished = Encoding::Encoded(Err("its encoding was broken off".to_owned()));
-        let encoded = match std::mem::replace(&mut *form, unfinished) {
+        let encoded = match std::mem::replace(&mut *encoding, unfinished) {
             Encoding::Encoded(encoded) => encoded,
             Encoding::Deferred(encode) => self.run_encoder(encode),
         };
-        *form = Encoding::Encoded(encoded.clone());
+        *encoding = Encoding::Encoded(encoded.clone());
         encoded
     }
 

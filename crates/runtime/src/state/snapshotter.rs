@@ -1,7 +1,9 @@
 //! One slot's line to the store: what is recalled at its first launch, handed in after each message, set aside or
 //! dropped for good.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{Codec, PendingSnapshot, StateLoaded, StateMigrated, StateRefused, StateStore, StoredState};
 use crate::actor::panics;
@@ -163,6 +165,6 @@ impl<S: Clone + Send + 'static> Snapshotter<S> {
     }
 
     fn store_handle(&self) -> MutexGuard<'_, StoreHandle> {
-        self.store_handle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.store_handle.lock()
     }
 }

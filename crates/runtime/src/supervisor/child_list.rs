@@ -4,7 +4,9 @@
 //! supervisor that never starts, or that is killed in its start, leaves no child behind that nobody finds.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::machine::ChildId;
 use crate::actor::slot::any_slot::AnySlot;
@@ -19,7 +21,7 @@ impl ChildList {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ChildId, Arc<dyn AnySlot>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Keeps the lock for as long as what is returned lives.

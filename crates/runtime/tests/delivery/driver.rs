@@ -1,7 +1,7 @@
 //! Living a trace: the tree comes up, letters and orders go their way, and it all ends.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use mainstay_runtime::clock::SystemClock;
 use mainstay_runtime::journal::{Delivery as Told, Journal, JournalConfig, Record};
 use mainstay_runtime::policy::ChildPolicy;
 use mainstay_runtime::{Address, CallError, Child, Reply, Runtime, SupervisorHandle, SupervisorSpec};
+use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -143,7 +144,7 @@ impl TraceRunner {
     }
 
     fn worker(&self, number: usize) -> WorkerHandle {
-        let stations = self.workers.lock().unwrap();
+        let stations = self.workers.lock();
         stations[number % stations.len()].clone()
     }
 
@@ -245,7 +246,7 @@ impl TraceRunner {
         let stations = Arc::clone(&self.workers);
         self.poll_then_spawn(async move {
             if let Ok(address) = root.add(child).await {
-                stations.lock().unwrap().push((None, name, address));
+                stations.lock().push((None, name, address));
             }
         })
         .await;
@@ -259,7 +260,7 @@ impl TraceRunner {
         let mut stations = Vec::new();
         let (spec, workers) = pool(&name, &trace.added_pool(), &self.log, &mut stations);
         stations.extend(workers.into_iter().map(|(name, address)| (None, name, address)));
-        self.workers.lock().unwrap().extend(stations);
+        self.workers.lock().extend(stations);
         self.poll_then_spawn(async move { drop(root.add_supervisor(spec).await) }).await;
     }
 

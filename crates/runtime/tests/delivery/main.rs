@@ -21,11 +21,11 @@ mod worker;
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::{panic, thread};
 
 use driver::TraceResult;
+use parking_lot::Mutex;
 use trace::RandomTrace;
 
 const TRACES: u64 = 10_000;
@@ -72,7 +72,7 @@ fn accepted_message_has_exactly_one_outcome() {
             scope.spawn(|| run_remaining(&next, traces, &seen));
         }
     });
-    let seen = seen.into_inner().unwrap();
+    let seen = seen.into_inner();
     println!("{traces} traces: {seen:?}");
     if traces >= 1000 && env_number("MAINSTAY_SEED").is_none() {
         for fate in [
@@ -103,7 +103,7 @@ fn run_remaining(next: &AtomicU64, traces: u64, seen: &Mutex<BTreeMap<String, u6
             return;
         }
         let lived = check_seed(env_number("MAINSTAY_SEED").unwrap_or(round));
-        let mut seen = seen.lock().unwrap();
+        let mut seen = seen.lock();
         for fate in lived.outcomes() {
             *seen.entry(fate).or_default() += 1;
         }

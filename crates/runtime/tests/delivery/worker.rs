@@ -1,8 +1,9 @@
 //! The worker of a trace: it does what its letters say, and notes it in the ledger.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use mainstay_runtime::{CallError, Context, Failure, Message, Reply, Worker};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::sleep;
 
 use crate::trace::{HandlerAction, LABELS, StartOutcome, TestMessage};
@@ -45,7 +46,7 @@ impl DeliveryLog {
     }
 
     pub(crate) fn entries(&self) -> MutexGuard<'_, Vec<DeliveryRecord>> {
-        self.0.lock().unwrap()
+        self.0.lock()
     }
 
     pub(crate) fn accepted(&self, id: usize, accepted: Acceptance) {
@@ -123,7 +124,7 @@ impl Worker for ScriptedWorker {
         _: &mut Context<TestDelivery>,
         kept: Option<u64>,
     ) -> Result<ScriptedState, Failure> {
-        let start = self.starts.lock().unwrap().next();
+        let start = self.starts.lock().next();
         match start {
             Some(StartOutcome::Fails) => return Err("on purpose".into()),
             Some(StartOutcome::Slow(span)) => sleep(span).await,

@@ -1,8 +1,8 @@
 //! Lines 6 to 12: stopping.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mainstay_runtime::journal::{Delivery, Subscription};
@@ -10,6 +10,7 @@ use mainstay_runtime::policy::{AbandonedPolicy, ChildPolicy, RestartType, Shutdo
 use mainstay_runtime::{
     ActorStatus, CallError, Child, Context, Failure, Message, Reply, Runtime, SupervisorSpec, Worker,
 };
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::test_tree::{ChildMessage, LifecycleLog, TestChild, TestTree, immediate_policy, s, settle};
@@ -193,7 +194,7 @@ impl BlockingWorker {
 /// Never comes to an await point until the test says so.
 fn block_thread(entered: &SyncSender<()>, release: &Mutex<Receiver<()>>) -> Result<(), Failure> {
     entered.send(())?;
-    Ok(release.lock().unwrap().recv()?)
+    Ok(release.lock().recv()?)
 }
 
 struct BlockingTree {

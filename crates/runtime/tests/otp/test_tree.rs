@@ -1,7 +1,7 @@
 //! Children that do what a test tells them, and write down when they start and stop.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mainstay_runtime::journal::{Delivery, Record, Subscription};
@@ -9,6 +9,7 @@ use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, ExitCause, Shutdown, 
 use mainstay_runtime::{
     ActorStatus, Address, Child, Context, Declined, Failure, Message, Reply, Runtime, SupervisorSpec, Worker,
 };
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 pub(crate) const fn s(seconds: u64) -> Duration {
@@ -32,12 +33,12 @@ pub(crate) struct LifecycleLog(Arc<Mutex<Vec<String>>>);
 
 impl LifecycleLog {
     fn write(&self, line: String) {
-        self.0.lock().unwrap().push(line);
+        self.0.lock().push(line);
     }
 
     /// What was written since the last look.
     pub(crate) fn take(&self) -> Vec<String> {
-        std::mem::take(&mut *self.0.lock().unwrap())
+        std::mem::take(&mut *self.0.lock())
     }
 }
 
@@ -89,7 +90,7 @@ impl ChildControls {
     /// Lets the next starts wait for permits.
     pub(crate) fn hold_starts(&self) -> Arc<Semaphore> {
         let gate = Arc::new(Semaphore::new(0));
-        *self.start_gate.lock().unwrap() = Some(Arc::clone(&gate));
+        *self.start_gate.lock() = Some(Arc::clone(&gate));
         gate
     }
 }
@@ -101,7 +102,7 @@ impl Worker for TestChild {
 
     async fn start(&self, _: &mut Context<ChildMessage>, _: Option<()>) -> Result<(), Failure> {
         self.log.write(format!("start {}", self.name));
-        let gate = self.controls.start_gate.lock().unwrap().clone();
+        let gate = self.controls.start_gate.lock().clone();
         if let Some(gate) = gate {
             gate.acquire().await?.forget();
         }

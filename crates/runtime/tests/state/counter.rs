@@ -1,7 +1,7 @@
 //! A counter whose snapshot is written by one version of a program or another.
 
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Mutex};
 
 use mainstay_runtime::journal::{Delivery, Record};
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay};
@@ -9,6 +9,7 @@ use mainstay_runtime::state::{Durable, StateStore};
 use mainstay_runtime::{
     Address, Child, Context, Failure, Message, Reply, Runtime, RuntimeStartError, SupervisorSpec, Worker,
 };
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -79,7 +80,7 @@ impl<const V: u32> Worker for DurableCounter<V> {
             DurableCounterMessage::Panic => panic!("on purpose"),
             DurableCounterMessage::BlockThread(gate) => {
                 *total += 100;
-                let _ = gate.lock().unwrap().recv();
+                let _ = gate.lock().recv();
             }
         }
         Ok(())

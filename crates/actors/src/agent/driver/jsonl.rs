@@ -17,7 +17,8 @@ mod talk;
 mod tests;
 pub(in crate::agent) mod words;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -108,7 +109,7 @@ impl ProcessDriver {
     }
 
     fn lock_instance(&self) -> MutexGuard<'_, Option<Arc<JsonlInstance>>> {
-        self.instance.lock().unwrap_or_else(PoisonError::into_inner)
+        self.instance.lock()
     }
 
     async fn observe(&self) -> Observation {

@@ -29,7 +29,7 @@ impl SlowDriver {
 
     /// How many checks have begun since `at`.
     fn checks_since(&self, at: Instant) -> usize {
-        self.check_starts.lock().unwrap().iter().filter(|begun| **begun >= at).count()
+        self.check_starts.lock().iter().filter(|begun| **begun >= at).count()
     }
 
     fn restarts(&self) -> usize {
@@ -53,12 +53,12 @@ impl Driver for SlowDriver {
 
     fn check(&self) -> BoxFuture<'_, Observation> {
         async move {
-            self.check_starts.lock().unwrap().push(Instant::now());
+            self.check_starts.lock().push(Instant::now());
             let in_flight = self.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
             let _in_flight = InFlightCheck(&self.in_flight);
             self.in_flight_max.fetch_max(in_flight, Ordering::SeqCst);
             let answer = {
-                let mut answers = self.answers.lock().unwrap();
+                let mut answers = self.answers.lock();
                 if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() }
             };
             tokio::time::sleep(self.check_duration).await;
@@ -69,7 +69,7 @@ impl Driver for SlowDriver {
 
     fn restart(&self) -> BoxFuture<'_, Result<(), DriverError>> {
         self.restarts.fetch_add(1, Ordering::SeqCst);
-        *self.answers.lock().unwrap() = self.after_restart.iter().cloned().collect();
+        *self.answers.lock() = self.after_restart.iter().cloned().collect();
         std::future::ready(Ok(())).boxed()
     }
 
@@ -205,7 +205,7 @@ async fn checks_of_many_agents_are_spread_over_interval() {
         let is_within = |at: &&Instant| (from..to).contains(&at.duration_since(start));
         drivers
             .iter()
-            .map(|driver| driver.check_starts.lock().unwrap().iter().filter(is_within).count())
+            .map(|driver| driver.check_starts.lock().iter().filter(is_within).count())
             .sum::<usize>()
     };
     assert_eq!(begun(s(300), s(330)), AGENTS, "each once in a period");

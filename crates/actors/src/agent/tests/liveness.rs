@@ -14,11 +14,11 @@ async fn missed_checks_at_work_degrade_without_restart() {
     let at_work = script.meter.begin();
     assert_eq!(scene.next_status_change().await, (Starting, Healthy));
     wait(600).await;
-    assert_eq!((scene.status(), *script.restarts.lock().unwrap()), (Degraded, 0));
+    assert_eq!((scene.status(), *script.restarts.lock()), (Degraded, 0));
     drop(at_work);
     // Its end is progress; from then on it is measured like any other.
     wait(120).await;
-    assert_eq!(*script.restarts.lock().unwrap(), 1);
+    assert_eq!(*script.restarts.lock(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -29,7 +29,7 @@ async fn missed_checks_with_progress_do_not_restart() {
         script.meter.note_progress();
         wait(20).await;
     }
-    assert_eq!((scene.status(), *script.restarts.lock().unwrap()), (Degraded, 0));
+    assert_eq!((scene.status(), *script.restarts.lock()), (Degraded, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -46,7 +46,7 @@ async fn stuck_agent_restarts_although_checks_pass() {
     let exited = scene.next_event_of("actor_exited").await;
     assert!(exited.fields["message"].as_str().unwrap().contains("without progress for longer than 100s"));
     scene.next_event_of("actor_restarted").await;
-    assert_eq!(*script.restarts.lock().unwrap(), 1);
+    assert_eq!(*script.restarts.lock(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -62,7 +62,7 @@ async fn stuck_agent_is_detected_between_checks() {
     let stuck = scene.next_event_of(AgentStuck::KIND).await;
     assert_eq!((stuck.mono_ms, &stuck.fields["quiet_ms"]), (9000, &json!(7000)));
     scene.next_event_of("actor_restarted").await;
-    assert_eq!(*script.restarts.lock().unwrap(), 1);
+    assert_eq!(*script.restarts.lock(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -72,7 +72,7 @@ async fn idle_agent_is_never_stuck() {
     let scene = AgentActorFixture::with(&script, policy, None).await;
     script.meter.note_progress();
     wait(6000).await;
-    assert_eq!((scene.status(), *script.restarts.lock().unwrap()), (Healthy, 0));
+    assert_eq!((scene.status(), *script.restarts.lock()), (Healthy, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -81,12 +81,12 @@ async fn crashing_state_is_quarantined() {
     let mut scene = AgentActorFixture::new(&script).await;
     for round in 1..=3 {
         scene.next_event_of("actor_restarted").await;
-        assert_eq!(script.written.lock().unwrap().len(), round);
+        assert_eq!(script.written.lock().len(), round);
         script.set_answers([failed()]);
     }
     scene.next_event_of(AgentStateQuarantined::KIND).await;
     scene.next_event_of("actor_restarted").await;
-    assert_eq!(script.written.lock().unwrap().len(), 3, "it starts without its state");
+    assert_eq!(script.written.lock().len(), 3, "it starts without its state");
 }
 
 #[tokio::test(start_paused = true)]

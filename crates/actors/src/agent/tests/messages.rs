@@ -56,13 +56,13 @@ async fn messages_are_answered_in_order_one_at_a_time() {
     let (second, two) = scene.send("two", false).await;
     assert!(first < second);
     assert_eq!((one.await.unwrap(), two.await.unwrap()), (Ok(json!("one")), Ok(json!("two"))));
-    assert_eq!(*script.delivered.lock().unwrap(), ["one", "two"]);
+    assert_eq!(*script.delivered.lock(), ["one", "two"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn actor_crash_makes_in_flight_message_unknown() {
     let script = ScriptedDriver::answering([healthy()]);
-    script.deliveries.lock().unwrap().push_back(DeliveryScript::Never);
+    script.deliveries.lock().push_back(DeliveryScript::Never);
     let mut scene = AgentActorFixture::new(&script).await;
     let (_, broken) = scene.send("broken", false).await;
     let (_, behind) = scene.send("behind", false).await;
@@ -70,13 +70,13 @@ async fn actor_crash_makes_in_flight_message_unknown() {
     drop(scene.planner.inject_panic().unwrap());
     assert_eq!(reason(broken.await.unwrap()), Reason::OutcomeUnknown);
     assert_eq!(behind.await.unwrap(), Ok(json!("behind")));
-    assert_eq!(*script.delivered.lock().unwrap(), ["broken", "behind"]);
+    assert_eq!(*script.delivered.lock(), ["broken", "behind"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn agent_failure_makes_in_flight_message_unknown_at_once() {
     let script = ScriptedDriver::answering([healthy(), healthy(), failed()]);
-    script.deliveries.lock().unwrap().extend([DeliveryScript::Never, DeliveryScript::Never]);
+    script.deliveries.lock().extend([DeliveryScript::Never, DeliveryScript::Never]);
     let mut scene = AgentActorFixture::new(&script).await;
     let (id, broken) = scene.send("broken", false).await;
     let (_, behind) = scene.send("behind", true).await;
@@ -86,39 +86,39 @@ async fn agent_failure_makes_in_flight_message_unknown_at_once() {
     assert_eq!(told.fields["letter"], id.0);
     let exited = scene.next_event_of("actor_exited").await;
     assert_eq!((told.mono_ms, told.generation), (exited.mono_ms, 1));
-    script.deliveries.lock().unwrap().clear();
+    script.deliveries.lock().clear();
     assert_eq!(behind.await.unwrap(), Ok(json!("behind")));
-    assert_eq!(*script.delivered.lock().unwrap(), ["broken", "behind"]);
+    assert_eq!(*script.delivered.lock(), ["broken", "behind"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn repeatable_message_is_redelivered_before_later_ones() {
     let script = ScriptedDriver::answering([healthy()]);
-    script.deliveries.lock().unwrap().push_back(DeliveryScript::Never);
+    script.deliveries.lock().push_back(DeliveryScript::Never);
     let mut scene = AgentActorFixture::new(&script).await;
     let (_, again) = scene.send("again", true).await;
     let (_, behind) = scene.send("behind", false).await;
     scene.wait_for_sent(1).await;
     drop(scene.planner.inject_panic().unwrap());
     assert_eq!((again.await.unwrap(), behind.await.unwrap()), (Ok(json!("again")), Ok(json!("behind"))));
-    assert_eq!(*script.delivered.lock().unwrap(), ["again", "again", "behind"]);
+    assert_eq!(*script.delivered.lock(), ["again", "again", "behind"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn undelivered_message_waits_for_agent_without_attempt() {
     let script = ScriptedDriver::answering([healthy(), healthy(), failed()]);
     let not_there = Error::new(Reason::AgentFailed).with_details("it is not there");
-    script.deliveries.lock().unwrap().push_back(DeliveryScript::Error(not_there));
+    script.deliveries.lock().push_back(DeliveryScript::Error(not_there));
     let scene = AgentActorFixture::new(&script).await;
     let (_, answer) = scene.send("hello", false).await;
     assert_eq!(answer.await.unwrap(), Ok(json!("hello")));
-    assert_eq!(*script.delivered.lock().unwrap(), ["hello", "hello"]);
+    assert_eq!(*script.delivered.lock(), ["hello", "hello"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn cancelled_message_ends_waiting_or_in_flight() {
     let script = ScriptedDriver::answering([healthy()]);
-    script.deliveries.lock().unwrap().push_back(DeliveryScript::Never);
+    script.deliveries.lock().push_back(DeliveryScript::Never);
     let mut scene = AgentActorFixture::new(&script).await;
     let (under_way, first) = scene.send("first", false).await;
     let (waiting, second) = scene.send("second", false).await;
@@ -143,20 +143,20 @@ async fn message_of_gone_sender_is_not_delivered() {
     let post = AgentCommand::Send(Box::new(SendRequest { body, may_repeat, deadline, accepted, reply }));
     scene.planner.cast(post).await.unwrap();
     assert_eq!(scene.send("one", false).await.1.await.unwrap(), Ok(json!("one")));
-    assert_eq!(*script.delivered.lock().unwrap(), ["one"]);
+    assert_eq!(*script.delivered.lock(), ["one"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn waiting_message_expires_exactly_at_its_deadline() {
     let script = ScriptedDriver::answering([healthy()]);
-    script.deliveries.lock().unwrap().push_back(DeliveryScript::Never);
+    script.deliveries.lock().push_back(DeliveryScript::Never);
     let scene = AgentActorFixture::new(&script).await;
     let (_, _busy) = scene.send("busy", false).await;
     let before = scene.runtime.now();
     let (_, late) = scene.send_within("late", false, Some(s(7))).await;
     assert_eq!(reason(late.await.unwrap()), Reason::Expired);
     assert_eq!(scene.runtime.now(), before + s(7));
-    assert_eq!(*script.delivered.lock().unwrap(), ["busy"]);
+    assert_eq!(*script.delivered.lock(), ["busy"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -173,7 +173,7 @@ async fn outage_delivers_nothing_and_messages_expire_on_time() {
     assert_eq!(scene.runtime.now(), before + s(7));
     let failed: MessageFailed = scene.next_event_of(MessageFailed::KIND).await.decode().unwrap();
     assert_eq!((failed.message_id, failed.attempts, failed.reason), (id, 0, Reason::Expired));
-    assert_eq!(*script.delivered.lock().unwrap(), Vec::<Value>::new());
+    assert_eq!(*script.delivered.lock(), Vec::<Value>::new());
 
     // The backend is back, and nobody has noticed yet: a letter is reason enough to look.
     script.set_answers([healthy()]);
@@ -187,7 +187,7 @@ async fn outage_delivers_nothing_and_messages_expire_on_time() {
 async fn driver_expiry_counts_as_not_delivered() {
     let script = ScriptedDriver::answering([healthy()]);
     let not_sent = Error::new(Reason::Expired).with_details("the backend is away");
-    script.deliveries.lock().unwrap().push_back(DeliveryScript::Error(not_sent));
+    script.deliveries.lock().push_back(DeliveryScript::Error(not_sent));
     let mut scene = AgentActorFixture::new(&script).await;
     let (_, answer) = scene.send("late", false).await;
     let error = answer.await.unwrap().unwrap_err();
@@ -201,7 +201,7 @@ async fn driver_expiry_counts_as_not_delivered() {
 async fn message_expires_once_while_agent_awaits_restart() {
     let script = ScriptedDriver::answering([healthy()]);
     let not_there = Error::new(Reason::AgentFailed).with_details("it is not there");
-    script.deliveries.lock().unwrap().push_back(DeliveryScript::Error(not_there));
+    script.deliveries.lock().push_back(DeliveryScript::Error(not_there));
     let mut scene = AgentActorFixture::new(&script).await;
     assert_eq!(scene.next_status_change().await, (Starting, Healthy));
     script.set_answers([failed()]);
@@ -215,14 +215,14 @@ async fn message_expires_once_while_agent_awaits_restart() {
     let (next, answer) = scene.send("next", false).await;
     assert_eq!(answer.await.unwrap(), Ok(json!("next")));
     assert_eq!(scene.pending_replies.expire(next), None, "it was answered");
-    assert_eq!(*script.delivered.lock().unwrap(), ["first", "next"]);
+    assert_eq!(*script.delivered.lock(), ["first", "next"]);
     assert_eq!(scene.reports.get("planner").unwrap().messages_waiting, 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn expire_ignores_delivered_message() {
     let script = ScriptedDriver::answering([healthy()]);
-    script.deliveries.lock().unwrap().push_back(DeliveryScript::Never);
+    script.deliveries.lock().push_back(DeliveryScript::Never);
     let mut scene = AgentActorFixture::new(&script).await;
     let (under_way, answer) = scene.send("under way", true).await;
     scene.wait_for_sent(1).await;
@@ -237,7 +237,7 @@ async fn expire_ignores_delivered_message() {
 #[tokio::test(start_paused = true)]
 async fn expired_redelivery_is_unknown() {
     let script = ScriptedDriver::answering([healthy()]);
-    script.deliveries.lock().unwrap().push_back(DeliveryScript::Never);
+    script.deliveries.lock().push_back(DeliveryScript::Never);
     let mut scene = AgentActorFixture::new(&script).await;
     let (_, answer) = scene.send_within("again", true, Some(s(3))).await;
     scene.wait_for_sent(1).await;
@@ -245,7 +245,7 @@ async fn expired_redelivery_is_unknown() {
     drop(scene.planner.inject_panic().unwrap());
     let error = answer.await.unwrap().unwrap_err();
     assert_eq!((error.reason, error.attempts), (Reason::OutcomeUnknown, 1));
-    assert_eq!(*script.delivered.lock().unwrap(), ["again"]);
+    assert_eq!(*script.delivered.lock(), ["again"]);
 }
 
 /// The connection broke, and the agent may have acted.
@@ -256,7 +256,7 @@ fn broken() -> DeliveryScript {
 #[tokio::test(start_paused = true)]
 async fn a_letter_over_which_the_backend_died_twice_is_quarantined_and_the_next_goes_on() {
     let script = ScriptedDriver::answering([healthy()]);
-    script.deliveries.lock().unwrap().extend([broken(), broken()]);
+    script.deliveries.lock().extend([broken(), broken()]);
     let mut scene = AgentActorFixture::new(&script).await;
     assert_eq!(scene.next_status_change().await, (Starting, Healthy));
     script.set_answers([unreachable(), healthy(), unreachable(), healthy()]);
@@ -267,24 +267,24 @@ async fn a_letter_over_which_the_backend_died_twice_is_quarantined_and_the_next_
     let failed: MessageFailed = scene.next_event_of(MessageFailed::KIND).await.decode().unwrap();
     assert_eq!((failed.message_id, failed.attempts, failed.reason), (id, 2, Reason::Quarantined));
     assert_eq!(behind.await.unwrap(), Ok(json!("behind")));
-    assert_eq!(*script.delivered.lock().unwrap(), ["poison", "poison", "behind"]);
+    assert_eq!(*script.delivered.lock(), ["poison", "poison", "behind"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_letter_that_breaks_off_at_a_backend_that_lives_is_in_doubt_after_three_times() {
     let script = ScriptedDriver::answering([healthy()]);
-    script.deliveries.lock().unwrap().extend([broken(), broken(), broken()]);
+    script.deliveries.lock().extend([broken(), broken(), broken()]);
     let scene = AgentActorFixture::new(&script).await;
     let (_, answer) = scene.send("again", true).await;
     let error = answer.await.unwrap().unwrap_err();
     assert_eq!((error.reason, error.attempts), (Reason::OutcomeUnknown, DELIVERY_ATTEMPTS_MAX));
-    assert_eq!(*script.delivered.lock().unwrap(), ["again", "again", "again"]);
+    assert_eq!(*script.delivered.lock(), ["again", "again", "again"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn stopped_agent_fails_its_messages() {
     let script = ScriptedDriver::answering([healthy()]);
-    script.deliveries.lock().unwrap().push_back(DeliveryScript::Never);
+    script.deliveries.lock().push_back(DeliveryScript::Never);
     let mut scene = AgentActorFixture::new(&script).await;
     let (_, under_way) = scene.send("under way", true).await;
     let (_, waiting) = scene.send("waiting", true).await;
@@ -296,14 +296,14 @@ async fn stopped_agent_fails_its_messages() {
     scene.runtime.root().start("planner").await.unwrap();
     let (_, next) = scene.send("next", false).await;
     assert_eq!(next.await.unwrap(), Ok(json!("next")));
-    assert_eq!(*script.delivered.lock().unwrap(), ["under way", "next"]);
+    assert_eq!(*script.delivered.lock(), ["under way", "next"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn runtime_restart_redelivers_only_repeatable_messages() {
     let store = Arc::new(MemoryStore::new());
     let script = ScriptedDriver::answering([healthy()]);
-    script.deliveries.lock().unwrap().push_back(DeliveryScript::Never);
+    script.deliveries.lock().push_back(DeliveryScript::Never);
     let mut scene = AgentActorFixture::with_store(&script, Some(&store)).await;
     let (once, _) = scene.send("once", false).await;
     let (waiting, _) = scene.send("waiting", false).await;
@@ -325,13 +325,13 @@ async fn runtime_restart_redelivers_only_repeatable_messages() {
     let (next, answer) = scene.send("next", false).await;
     assert!(next > often, "numbers go on");
     assert_eq!(answer.await.unwrap(), Ok(json!("next")));
-    assert_eq!(*script.delivered.lock().unwrap(), ["often", "next"]);
+    assert_eq!(*script.delivered.lock(), ["often", "next"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn send_too_many_or_too_large_errors_with_limit() {
     let script = ScriptedDriver::answering([healthy()]);
-    script.deliveries.lock().unwrap().push_back(DeliveryScript::Never);
+    script.deliveries.lock().push_back(DeliveryScript::Never);
     let mut scene = AgentActorFixture::new(&script).await;
     let _under_way = scene.send("under way", false).await;
     scene.wait_for_sent(1).await;

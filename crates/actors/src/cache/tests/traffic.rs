@@ -1,7 +1,8 @@
 //! Random traces through the handle and the actor: tasks that ask, load and leave, invalidations on their way while others
 //! ask, files that change, and an actor that crashes; on a paused clock.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_runtime::Address;
@@ -102,7 +103,7 @@ struct TruthRecorder {
 
 impl TruthRecorder {
     fn truth(&self) -> MutexGuard<'_, GroundTruth> {
-        self.truth.lock().unwrap_or_else(PoisonError::into_inner)
+        self.truth.lock()
     }
 
     fn now(&self) -> u64 {

@@ -3,8 +3,9 @@
 //! The watching actor says so, and whoever reads files asks. A root that is not watched has no stand: nothing is kept of
 //! what is read in it.
 
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -167,11 +168,11 @@ impl Roots {
 
 impl Root {
     fn read(&self) -> RwLockReadGuard<'_, RootState> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+        self.state.read()
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, RootState> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
+        self.state.write()
     }
 }
 

@@ -3,12 +3,13 @@
 //! notify calls back from a thread of its own. What it tells is gathered under a lock, in bounded space; nobody there ever
 //! waits for the actor.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use notify::{Config, Event, EventHandler, RecommendedWatcher, RecursiveMode, Watcher, WatcherKind};
@@ -47,7 +48,7 @@ pub(super) struct PendingEvents {
 
 impl PendingEvents {
     pub(super) fn batch(&self) -> MutexGuard<'_, EventBatch> {
-        self.batch.lock().unwrap_or_else(PoisonError::into_inner)
+        self.batch.lock()
     }
 
     /// Lets the watcher's thread panic at its next event.
@@ -111,7 +112,7 @@ impl RootWatcher {
     }
 
     fn watch(&self, folder: &Path, mode: RecursiveMode) -> Result<(), WatchError> {
-        let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watcher = self.watcher.lock();
         let Some(watcher) = watcher.as_mut() else { return Err(WatchErrorKind::Ended.into()) };
         // notify takes it for granted that its thread is there.
         let watched = catch_unwind(AssertUnwindSafe(|| watcher.watch(folder, mode)));
@@ -188,7 +189,7 @@ impl RootWatcher {
 
 impl Drop for RootWatcher {
     fn drop(&mut self) {
-        let watcher = self.watcher.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let watcher = self.watcher.get_mut().take();
         // notify takes it for granted that its thread is there.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(watcher)));
     }

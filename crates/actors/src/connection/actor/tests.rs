@@ -15,9 +15,10 @@ mod redaction;
 mod server;
 mod stop;
 
+use parking_lot::Mutex;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::poll;

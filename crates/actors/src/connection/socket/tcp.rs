@@ -143,13 +143,13 @@ mod tests {
         let resolver = Resolver::new();
         let (begun_sender, begun) = sync_channel(1000);
         let (release, released) = sync_channel::<()>(0);
-        let released = Arc::new(std::sync::Mutex::new(released));
+        let released = Arc::new(parking_lot::Mutex::new(released));
         for _ in 0..100 {
             let (begun, released) = (begun_sender.clone(), Arc::clone(&released));
             let lookup = resolver.run(move || {
                 begun.send(()).unwrap();
                 // Until the other end is dropped.
-                let _ = released.lock().unwrap().recv();
+                let _ = released.lock().recv();
                 Ok(())
             });
             // The dial's time is over at once.

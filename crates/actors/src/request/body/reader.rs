@@ -4,7 +4,6 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::PoisonError,
     task::{Context, Poll, ready},
 };
 
@@ -116,7 +115,7 @@ impl BodyReader {
 impl ReaderSource {
     fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         if let Self::SingleUse(parts) = self {
-            let taken = parts.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let taken = parts.lock().take();
             let Some(parts) = taken else {
                 let why = "it can be sent only once, and was sent already";
                 return Poll::Ready(Some(Err(BodyError::Unreadable(why.to_owned()))));

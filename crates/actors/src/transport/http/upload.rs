@@ -1,9 +1,10 @@
 //! The body of a request on its way out: it knows whether its first byte has left, and can still be withdrawn.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU8, Ordering},
     },
     task::{Context, Poll, ready},
@@ -53,7 +54,7 @@ impl Inner {
     }
 
     fn last_sent_at(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.last_sent_at.lock().unwrap_or_else(PoisonError::into_inner)
+        self.last_sent_at.lock()
     }
 }
 
@@ -80,7 +81,7 @@ impl UploadGuard {
 
     /// Why the body could not be sent whole, if it was the body that failed.
     pub(super) fn failure(&self) -> Option<TransportError> {
-        let error = self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let error = self.0.failure.lock().clone()?;
         let reach = if self.0.is_in_phase(WAITING) { SendProgress::NotSent } else { SendProgress::MaybeSent };
         Some(TransportError::new(FailureKind::from(&error), reach, error.to_string()))
     }
@@ -138,7 +139,7 @@ impl Stream for Upload {
         }
         let part = ready!(self.body.poll_next_unpin(cx));
         if let Some(Err(error)) = part {
-            self.inner.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error.clone());
+            self.inner.failure.lock().get_or_insert(error.clone());
             return Poll::Ready(Some(Err(AbortReason::Body(error))));
         }
         if !self.mark_started() {

@@ -1,8 +1,8 @@
 //! Which incarnation a slot belongs to, and the account that the last one left.
 
 use std::mem;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -53,7 +53,7 @@ pub(crate) struct CurrentIncarnation {
 
 impl CurrentIncarnation {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Gives the slot to incarnation `generation`.

@@ -1,8 +1,9 @@
 //! Who an actor is, whichever incarnation it is in.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
 use crate::path::ActorPath;
@@ -149,7 +150,7 @@ impl ActorIdentity {
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, SlotState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     pub(crate) fn info(&self, now: Duration) -> ActorInfo {

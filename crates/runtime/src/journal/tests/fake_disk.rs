@@ -1,7 +1,8 @@
 //! A disk that does as it is told.
 
 use std::io;
-use std::sync::{Condvar, Mutex, MutexGuard};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::*;
 use crate::journal::files::WriteOutcome;
@@ -43,7 +44,7 @@ impl FakeDisk {
     }
 
     fn state(&self) -> MutexGuard<'_, FakeDiskState> {
-        self.0.0.lock().unwrap()
+        self.0.0.lock()
     }
 
     fn change(&self, change: impl FnOnce(&mut FakeDiskState)) {
@@ -52,7 +53,9 @@ impl FakeDisk {
     }
 
     fn wait_while(&self, condition: impl Fn(&FakeDiskState) -> bool) -> MutexGuard<'_, FakeDiskState> {
-        self.0.1.wait_while(self.state(), |stage| condition(stage)).unwrap()
+        let mut stage = self.state();
+        self.0.1.wait_while(&mut stage, |stage| condition(stage));
+        stage
     }
 
     /// From now on it takes `lines` more lines.

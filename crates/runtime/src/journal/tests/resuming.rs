@@ -1,7 +1,7 @@
 //! Subscribers resume across crashes: each event that reached the disk once, in order, whatever else they saw.
 
+use parking_lot::{Condvar, Mutex};
 use std::io;
-use std::sync::{Condvar, Mutex};
 
 use fastrand::Rng;
 
@@ -22,7 +22,7 @@ enum FateState {
 
 impl DiskFate {
     fn set(&self, state: FateState) {
-        *self.0.0.lock().unwrap() = state;
+        *self.0.0.lock() = state;
         self.0.1.notify_all();
     }
 }
@@ -32,7 +32,8 @@ struct DoomedFiles(JournalFiles, DiskFate);
 impl Disk for DoomedFiles {
     fn append(&mut self, first_seq: u64, lines: &[Arc<str>]) -> WriteOutcome {
         let (state, changed) = &*self.1.0;
-        let state = changed.wait_while(state.lock().unwrap(), |state| *state == FateState::Held).unwrap();
+        let mut state = state.lock();
+        changed.wait_while(&mut state, |state| *state == FateState::Held);
         if *state == FateState::Dead {
             return WriteOutcome { written: 0, lost: None, result: Err(io::ErrorKind::BrokenPipe.into()) };
         }

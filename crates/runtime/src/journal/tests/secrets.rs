@@ -1,8 +1,8 @@
 //! Secrets reach neither the disk, nor subscribers, nor `tracing`.
 
 use std::fmt::{self, Write};
-use std::sync::Mutex;
 
+use parking_lot::Mutex;
 use tracing::field::{Field, Visit};
 use tracing::span;
 
@@ -46,7 +46,7 @@ impl tracing::Subscriber for CapturedTrace {
     fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
     fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
     fn event(&self, event: &tracing::Event<'_>) {
-        event.record(&mut FieldVisitor(&mut self.0.lock().unwrap()));
+        event.record(&mut FieldVisitor(&mut self.0.lock()));
     }
     fn enter(&self, _: &span::Id) {}
     fn exit(&self, _: &span::Id) {}
@@ -81,7 +81,7 @@ fn secret_reaches_no_tracing_subscriber() {
     tracing::subscriber::with_default(heard.clone(), || {
         journal.record(&path, 1, &TextEvent { text: format!("{SECRET} and s3cret") });
     });
-    let heard = heard.0.lock().unwrap();
+    let heard = heard.0.lock();
     assert!(heard.contains("actor=root/agent-[redacted]"), "{heard}");
     assert!(heard.contains(r#"{"text":"[redacted] and [redacted]"}"#), "{heard}");
     assert!(!heard.contains("s3cret") && !heard.contains("ken"), "{heard}");

@@ -3,8 +3,8 @@
 //! It is a thread and not a task because file systems block. It also encodes, so that handlers need not.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -74,21 +74,22 @@ impl StateWriter {
     /// Returns when there is something to do, and whether it is the last time.
     fn wait_for_work(&self) -> bool {
         let Inner { config, wakeup: bell, .. } = &*self.shared;
-        let ledger = self.shared.write_queue();
+        let mut ledger = self.shared.write_queue();
         let pause = if self.is_failing { RETRY_DELAY } else { config.commit_interval };
         let failing = self.is_failing;
-        let paused = bell.wait_timeout_while(ledger, pause, |ledger| {
-            !ledger.is_closing && (failing || !ledger.is_flush_requested)
-        });
-        let mut ledger = paused.unwrap_or_else(PoisonError::into_inner).0;
+        bell.wait_while_for(
+            &mut ledger,
+            |ledger| !ledger.is_closing && (failing || !ledger.is_flush_requested),
+            pause,
+        );
         if failing {
             return ledger.is_closing;
         }
         ledger.is_writer_idle = ledger.is_idle();
-        let woken = bell.wait_while(ledger, |ledger| {
+        bell.wait_while(&mut ledger, |ledger| {
             ledger.is_idle() && !ledger.is_flush_requested && !ledger.is_closing
         });
-        woken.unwrap_or_else(PoisonError::into_inner).is_closing
+        ledger.is_closing
     }
 
     // === taking a group in ===

@@ -1,8 +1,9 @@
 //! Starts an agent that speaks the Agent Client Protocol, talks to it, and takes the conversation up again.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -131,11 +132,11 @@ impl AcpDriver {
     }
 
     fn lock_instance(&self) -> MutexGuard<'_, Option<Arc<AcpInstance>>> {
-        self.instance.lock().unwrap_or_else(PoisonError::into_inner)
+        self.instance.lock()
     }
 
     fn lock_session(&self) -> MutexGuard<'_, Option<SavedSession>> {
-        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+        self.session.lock()
     }
 
     async fn observe(&self) -> Observation {

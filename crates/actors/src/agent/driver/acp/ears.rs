@@ -1,7 +1,8 @@
 //! What an agent says and asks of its own accord.
 
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use agent_client_protocol::v1::schema::CLIENT_METHOD_NAMES;
 use agent_client_protocol::{
@@ -38,7 +39,7 @@ impl SharedConnection {
     }
 
     pub(super) fn lock_state(&self) -> MutexGuard<'_, SessionState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Settles questions that nobody answers any more, for all to see.

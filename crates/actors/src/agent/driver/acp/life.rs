@@ -1,8 +1,9 @@
 //! One life of an agent's process, with the connection to it.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -199,7 +200,7 @@ impl AcpInstance {
     }
 
     fn lock_kill_reason(&self) -> MutexGuard<'_, Option<Error>> {
-        self.kill_reason.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kill_reason.lock()
     }
 }
 

@@ -1,8 +1,9 @@
 //! One life of an agent's process, from its start to its end.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -239,7 +240,7 @@ impl JsonlInstance {
     }
 
     fn lock_kill_reason(&self) -> MutexGuard<'_, Option<Error>> {
-        self.kill_reason.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kill_reason.lock()
     }
 }
 
@@ -313,7 +314,7 @@ impl ConversationHandle {
     }
 
     fn lock(&self) -> MutexGuard<'_, Conversation> {
-        self.conversation.lock().unwrap_or_else(PoisonError::into_inner)
+        self.conversation.lock()
     }
 }
 
@@ -344,7 +345,7 @@ async fn write_stdin(
     while let Some(outgoing) = to_write.recv().await {
         match outgoing {
             StdinItem::Message { id, line } => {
-                let is_wanted = talk.lock().unwrap_or_else(PoisonError::into_inner).mark_sent(id);
+                let is_wanted = talk.lock().mark_sent(id);
                 if is_wanted {
                     stdin.write_all(line.as_bytes()).await?;
                 }

@@ -1,7 +1,8 @@
 //! A network of which every move is a test's: no system is asked, so the clock may be paused from the start.
 
+use parking_lot::Mutex;
 use std::future::pending;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -66,24 +67,24 @@ impl Network {
     }
 
     pub(super) fn set_state(&self, weather: NetworkState) {
-        *self.state.lock().unwrap() = weather;
+        *self.state.lock() = weather;
     }
 
     /// Breaks every connection that is open.
     pub(super) fn break_all(&self) {
-        self.open.lock().unwrap().abort_all();
+        self.open.lock().abort_all();
     }
 
     /// How many dials there were.
     pub(super) fn dials(&self) -> u32 {
-        *self.dials.lock().unwrap()
+        *self.dials.lock()
     }
 
     fn connect(&self) -> DuplexStream {
         let ((near, mut near_end), (mut far_end, far)) = (duplex(CHUNK_BYTES), duplex(CHUNK_BYTES));
         let latency = self.profile.latency;
         self.incoming.try_send(far).unwrap();
-        self.open.lock().unwrap().spawn(async move {
+        self.open.lock().spawn(async move {
             if latency.is_zero() {
                 let _ = copy_bidirectional(&mut near_end, &mut far_end).await;
                 return;
@@ -111,8 +112,8 @@ async fn forward_bytes(mut from: ReadHalf<DuplexStream>, mut to: WriteHalf<Duple
 
 impl StreamConnector for Network {
     fn connect(&self) -> BoxFuture<'_, Result<BoxedStream, ConnectionError>> {
-        *self.dials.lock().unwrap() += 1;
-        let weather = *self.state.lock().unwrap();
+        *self.dials.lock() += 1;
+        let weather = *self.state.lock();
         async move {
             match weather {
                 NetworkState::Up => Ok(Box::new(self.connect()) as BoxedStream),

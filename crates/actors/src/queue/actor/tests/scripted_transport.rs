@@ -1,9 +1,10 @@
 //! A transport that does as it is told, and keeps watch over what it is asked to do.
 
+use parking_lot::Mutex;
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -94,7 +95,7 @@ impl ScriptedTransport {
     }
 
     pub(super) fn on(&self, path: &str, plays: impl IntoIterator<Item = ScriptedResponse>) {
-        self.responses.lock().unwrap().insert(path.to_owned(), plays.into_iter().collect());
+        self.responses.lock().insert(path.to_owned(), plays.into_iter().collect());
     }
 
     /// Whether nobody is there at all.
@@ -103,7 +104,7 @@ impl ScriptedTransport {
     }
 
     pub(super) fn seen(&self) -> Vec<SeenAttempt> {
-        self.seen.lock().unwrap().clone()
+        self.seen.lock().clone()
     }
 
     /// The paths that were asked for, in order.
@@ -132,14 +133,14 @@ impl ScriptedTransport {
 
     /// What must never happen and did.
     pub(super) fn violations(&self) -> Vec<String> {
-        self.violations.lock().unwrap().clone()
+        self.violations.lock().clone()
     }
 
     fn next(&self, path: &str) -> ScriptedResponse {
         if self.refuses_all.load(Ordering::SeqCst) {
             return ScriptedResponse::Refuse;
         }
-        let mut plays = self.responses.lock().unwrap();
+        let mut plays = self.responses.lock();
         match plays.get_mut(path) {
             Some(plays) if plays.len() > 1 => plays.pop_front().unwrap(),
             Some(plays) => plays.front().cloned().unwrap(),
@@ -150,15 +151,15 @@ impl ScriptedTransport {
     fn check_request(&self, request: &Request) {
         let path = request.path_without_query().to_owned();
         let key = request.idempotency_key().map(|key| key.to_str().unwrap().to_owned());
-        let mut wrongs = self.violations.lock().unwrap();
-        let is_doubtful = self.in_doubt.lock().unwrap().get(&path) == Some(&true);
+        let mut wrongs = self.violations.lock();
+        let is_doubtful = self.in_doubt.lock().get(&path) == Some(&true);
         if is_doubtful && !request.is_repeatable() {
             wrongs.push(format!("{path} was sent again though it may have arrived"));
         }
-        if *self.keys.lock().unwrap().entry(path.clone()).or_insert_with(|| key.clone()) != key {
+        if *self.keys.lock().entry(path.clone()).or_insert_with(|| key.clone()) != key {
             wrongs.push(format!("{path} changed its key"));
         }
-        self.seen.lock().unwrap().push(SeenAttempt { path, key, at: self.started_at.elapsed() });
+        self.seen.lock().push(SeenAttempt { path, key, at: self.started_at.elapsed() });
     }
 
     /// Counts the attempt in.
@@ -187,7 +188,7 @@ impl Drop for RunningAttempt {
     fn drop(&mut self) {
         self.running.fetch_sub(1, Ordering::SeqCst);
         let path = std::mem::take(&mut self.path);
-        self.in_doubt.lock().unwrap().insert(path, self.may_have_arrived);
+        self.in_doubt.lock().insert(path, self.may_have_arrived);
     }
 }
 

@@ -7,10 +7,11 @@
 //! What is counted is the arrival of a request's head. A hop to where an answer redirects is no attempt of its own: the
 //! server asked for it, once for each redirect that it answered.
 
+use parking_lot::Mutex;
 use std::{
     collections::{HashMap, VecDeque},
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 
 use http::Method;
@@ -141,7 +142,7 @@ impl Mortal {
     }
 
     fn live(self: &Arc<Self>, listener: TcpListener) {
-        self.lives.lock().unwrap().spawn(Arc::clone(self).serve(listener));
+        self.lives.lock().spawn(Arc::clone(self).serve(listener));
     }
 
     fn rise(self: &Arc<Self>) {
@@ -187,7 +188,7 @@ impl Mortal {
     }
 
     fn note(&self, path: &str, note: impl FnOnce(&mut ProcessInfo)) {
-        note(self.seen.lock().unwrap().entry(path.to_owned()).or_default());
+        note(self.seen.lock().entry(path.to_owned()).or_default());
     }
 
     /// Plays one connection to its end.
@@ -195,7 +196,7 @@ impl Mortal {
         loop {
             let path = receive(&mut socket).await?;
             self.note(&path, |seen| seen.arrived += 1);
-            let act = self.acts.lock().unwrap().pop_front().unwrap_or(Act::Answer);
+            let act = self.acts.lock().pop_front().unwrap_or(Act::Answer);
             match act {
                 Act::Answer => socket.write_all(ANSWER.as_bytes()).await?,
                 Act::AnswerAndEnd => {
@@ -303,7 +304,7 @@ async fn ask(
     } else if !asked.meets_nobody && server.is_down() {
         server.rise();
     }
-    *server.acts.lock().unwrap() = asked.acts.clone().into();
+    *server.acts.lock() = asked.acts.clone().into();
     let request = Request::builder(asked.method.clone(), path).retries(asked.retries);
     let request = if asked.has_key { request.idempotency_key("key") } else { request };
     let (id, answer) = queue.submit(request.build().unwrap());
@@ -363,7 +364,7 @@ async fn live(plan: Vec<Asked>) {
     for (number, asked) in plan.iter().enumerate() {
         let path = format!("/{number}");
         let told = ask(&server, &queue, &mut subscription, &path, asked).await;
-        let seen = server.seen.lock().unwrap().clone();
+        let seen = server.seen.lock().clone();
         let hops = seen.iter().filter(|(other, _)| other.trim_end_matches('+') == path);
         let deaths = hops.map(|(_, hop)| hop.deaths).sum();
         check(asked, &told, ProcessInfo { deaths, ..seen.get(&path).copied().unwrap_or_default() });
@@ -415,7 +416,7 @@ fn a_get_that_kills_the_backend_is_sent_once_without_retries() {
         server.rise();
         // Whatever was held would go before this one.
         ask(&server, &queue, &mut subscription, "/good", &asked(vec![])).await;
-        let seen = server.seen.lock().unwrap().clone();
+        let seen = server.seen.lock().clone();
         assert_eq!((seen["/kill"].arrived, seen["/good"].arrived), (1, 2));
         runtime.shutdown().await;
     });

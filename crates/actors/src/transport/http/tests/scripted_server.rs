@@ -1,9 +1,10 @@
 //! A server on the loopback that follows a script, connection by connection.
 
+use parking_lot::Mutex;
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -76,7 +77,7 @@ impl ScriptedServer {
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Some(script) = scripts.pop_front() {
-                let Some(listener) = state.listener.lock().unwrap().clone() else { break };
+                let Some(listener) = state.listener.lock().clone() else { break };
                 let (socket, _) = listener.accept().await.unwrap();
                 let number = state.connections.fetch_add(1, Ordering::SeqCst);
                 let state = Arc::clone(&state);
@@ -109,7 +110,7 @@ impl ScriptedServer {
 
     /// Ends the server; from then on connections are refused.
     pub(crate) async fn stop(mut self) {
-        self.inner.listener.lock().unwrap().take();
+        self.inner.listener.lock().take();
         self.tasks.shutdown().await;
     }
 }
@@ -131,7 +132,7 @@ async fn run_script(number: usize, mut socket: TcpStream, script: Vec<ServerStep
             ServerStep::Close => break,
             ServerStep::Hold => std::future::pending().await,
             ServerStep::AwaitClose => while socket.read_u8().await.is_ok() {},
-            ServerStep::StopListening => drop(shared.listener.lock().unwrap().take()),
+            ServerStep::StopListening => drop(shared.listener.lock().take()),
         }
     }
     drop(socket);

@@ -1,10 +1,10 @@
-//! Wall time, passed in.
+//! Wall time, passed in as a dependency.
 
 use jiff::Timestamp;
 
-/// Where wall time comes from. Durations come from tokio's clock, which tests can pause.
+/// A source of wall time. Durations come from tokio's clock, which tests can pause.
 pub trait Clock: Send + Sync + 'static {
-    /// The wall time now.
+    /// Returns the wall time now.
     fn now(&self) -> Timestamp;
 }
 

@@ -1,4 +1,4 @@
-//! What every actor of one runtime shares: the journal, the clock, the source of randomness, the state store.
+//! The environment that all actors of one runtime share: the journal, the source of randomness, the state store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::journal::Journal;
 use crate::rng::Rng;
 use crate::state::StateStore;
 
-/// What every actor of one runtime shares. Cheap to clone.
+/// The environment that all actors of one runtime share. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Env {
     pub(crate) journal: Journal,
@@ -18,13 +18,13 @@ pub(crate) struct Env {
 }
 
 impl Env {
-    /// The time since the runtime started, in whole milliseconds: as precise as the journal, so that a decision
-    /// can be made again from what the journal says.
+    /// Returns the time since the runtime started, in whole milliseconds. It is as precise as the journal, so that a
+    /// decision can be repeated from its record.
     pub(crate) fn now(&self) -> Duration {
         self.journal.now()
     }
 
-    /// The instant that lies `since_start` after the start of the runtime.
+    /// Returns the instant `since_start` after the start of the runtime.
     pub(crate) fn instant(&self, since_start: Duration) -> Instant {
         self.journal.epoch() + since_start
     }

@@ -1,28 +1,29 @@
-//! The journal: every exit, decision and change, in order, with what caused it.
+//! The journal: every exit, decision and change, in order, with its cause.
 //!
-//! - [`event`](Event): what can be recorded; any crate adds kinds of its own
-//! - [`Redaction`]: takes secrets out; `line`: one event as one line of JSON with a checksum
+//! - [`Event`]: a kind of event; every crate adds its own kinds
+//! - [`Redaction`]: removes secrets; `line`: encodes one event as a line of JSON with a checksum
 //! - [`Cursor`]: the place of an event, `RUN.SEQ`
-//! - `log`: the numbering; `recent_lines`: the newest lines; `shared_log`: both behind a lock, and who wakes whom
-//! - `segment`: the files on disk; `files`: the folder with them
-//! - `writer`: the thread that brings lines to disk
-//! - [`Reader`]: reads the files, in this process or another, while they are written; [`Lines`]: reads one stream
-//! - [`Subscription`]: follows the journal from a cursor: memory first, the disk behind it
+//! - `log`: the numbering; `recent_lines`: the newest lines; `shared_log`: both behind a lock, with their wake-ups
+//! - `segment`: the files on disk; `files`: the folder that holds them
+//! - `writer`: the thread that writes lines to disk
+//! - [`Reader`]: reads the files while this process or another one writes them; [`Lines`]: reads one stream
+//! - [`Subscription`]: follows the journal from a cursor, from memory where it can and from disk where it must
 //!
-//! Recording never blocks: a line is numbered and kept in memory under a short lock, and the writer takes it from
-//! there. When the disk cannot follow, that is itself an event (`journal_degraded`), the lines that are lost are named,
-//! and nothing else stops.
+//! Recording never blocks. A line is numbered and kept in memory under a short lock, and the writer takes it from
+//! there. When the disk cannot follow, the event `journal_degraded` says so and names the lines that are lost.
+//! Nothing else stops.
 //!
 //! # Runs
 //!
-//! Each time that a folder's journal is opened, a run begins: its number is the largest in the folder plus one. Within the
-//! run, events are numbered 1, 2, 3 …; a run that ends without notice leaves no hole, since the next one begins at 1 again. The
-//! first event of that next run says where it ended ([`RunInterrupted`]).
+//! Opening a folder's journal begins a run. Its number is the largest in the folder plus one. Within the run, events
+//! are numbered 1, 2, 3 …. A run that ends without notice leaves no hole, because the next one begins at 1 again. The
+//! first event of that next run says where the run ended ([`RunInterrupted`]).
 //!
-//! A subscriber may have seen events that a crash kept from the disk. Its cursor then lies beyond the last event of that run,
-//! and it goes on with the first event of the next run: nothing is left out, and nothing comes twice. For that, no two runs
-//! may have the same number: a run's events are shown only once its first line is on disk. Where the disk refuses even
-//! that line, events are shown all the same, and `journal_degraded` warns that the number may be given again.
+//! A subscriber may have seen events that a crash kept from the disk. Its cursor then lies beyond the last event of
+//! that run. It continues with the first event of the next run, so no event is missing and none comes twice. That
+//! requires that no two runs have the same number, so a run's events become visible only once its first line is on
+//! disk. If the disk refuses even that line, events become visible all the same, and `journal_degraded` warns that
+//! the number may be used again.
 
 mod config;
 mod cursor;
@@ -73,15 +74,14 @@ use files::{Disk, JournalFiles, RecoveredState};
 use log::{DiskBacklog, Log};
 use shared_log::SharedLog;
 
-/// The longest event, as JSON. A line that holds one is well within what readers take.
+/// The longest event, in bytes of JSON. Readers take longer lines than one that holds it.
 const EVENT_BYTES_MAX: usize = 1024 * 1024;
-/// Most events need no more room than this.
+/// Room, in bytes, that suffices for most events.
 const EVENT_BYTES_TYPICAL: usize = 512;
 
-/// A handle on the journal. Cheap to clone; all clones write to the same one.
+/// A handle on the journal. Cheap to clone; all clones write to the same journal.
 ///
-/// When the last one is dropped, what was recorded is still written, but nobody waits for it: see
-/// [`close`](Self::close).
+/// Dropping the last handle still writes what was recorded, without waiting for it: see [`close`](Self::close).
 #[derive(Clone)]
 pub struct Journal(Arc<Inner>);
 
@@ -93,7 +93,7 @@ struct Inner {
 }
 
 impl Journal {
-    /// Makes a journal that lives in memory alone. It has one run, number 1.
+    /// Makes a journal that lives in memory only. It has one run, number 1.
     #[must_use]
     pub fn in_memory(boot: impl Into<String>, clock: Arc<dyn Clock>, config: JournalConfig) -> Self {
         Self::new(boot.into(), clock, &config, None, 1, None)
@@ -101,12 +101,12 @@ impl Journal {
 
     /// Opens or creates the journal in `dir`, and begins the next run.
     ///
-    /// A last line that was torn off by a crash is cut away; every whole line stays. If the previous run ended without
-    /// notice, the first event is a [`RunInterrupted`]. Files of an earlier format, whose events have no run, are left
-    /// alone: they are neither read nor deleted.
+    /// A last line that a crash tore off is cut away; every whole line stays. If the previous run ended without
+    /// notice, the first event is a [`RunInterrupted`]. Files of an earlier format, whose events have no run, are
+    /// neither read nor deleted.
     ///
     /// # Errors
-    /// When another process writes to `dir`, or when the folder cannot be read or written.
+    /// Returns an error if another process writes to `dir`, or if the folder cannot be read or written.
     pub fn open(
         dir: &Path,
         boot: impl Into<String>,
@@ -149,10 +149,10 @@ impl Journal {
         Self(Arc::new(Inner { boot, is_verbose: config.verbose, dir, log }))
     }
 
-    /// Records `event` of `actor`'s incarnation `generation` (0 where there is none). Never blocks and never fails: an event
-    /// that cannot be written, because it is no JSON object or has more than 1 MiB, is replaced by a [`JournalDegraded`].
+    /// Records `event` of `actor`'s incarnation `generation` (0 if there is none). Never blocks and never fails. An
+    /// event that is not a JSON object, or is longer than 1 MiB, is replaced by a [`JournalDegraded`].
     ///
-    /// After [`close`](Self::close) the event goes to `tracing` alone.
+    /// After [`close`](Self::close) the event goes to `tracing` only.
     pub fn record<E: Event>(&self, actor: &ActorPath, generation: u64, event: &E) {
         if !self.should_record::<E>() {
             return;
@@ -166,13 +166,13 @@ impl Journal {
         }
     }
 
-    /// Whether events of this kind are recorded: those that are verbose only if the journal is.
+    /// Returns whether events of this kind are recorded. Verbose kinds need a verbose journal.
     #[must_use]
     pub fn should_record<E: Event>(&self) -> bool {
         !E::VERBOSE || self.0.is_verbose
     }
 
-    /// The text without what must not be told, as the journal would write it.
+    /// Returns the text with its secrets redacted, as the journal would write it.
     #[must_use]
     pub fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
         self.0.log.redact(text)
@@ -184,9 +184,10 @@ impl Journal {
         self.subscribe_after(Cursor::START)
     }
 
-    /// Follows the journal from the event after `cursor` on, across runs. A cursor beyond the last event of an earlier run
-    /// goes on with the first event of the run after it. One beyond this run, as one of another folder may be, counts as
-    /// the newest.
+    /// Follows the journal from the event after `cursor`, across runs.
+    ///
+    /// A cursor beyond the last event of an earlier run continues with the first event of the next run. A cursor
+    /// beyond this run, as one of another folder may be, counts as the newest.
     #[must_use]
     pub fn subscribe_after(&self, cursor: Cursor) -> Subscription {
         let has_earlier_runs = self.0.dir.is_some() && self.run() > 1;
@@ -219,25 +220,25 @@ impl Journal {
         &self.0.boot
     }
 
-    /// The folder on disk, if there is one.
+    /// Returns the folder on disk, if there is one.
     #[must_use]
     pub fn dir(&self) -> Option<&Path> {
         self.0.dir.as_deref()
     }
 
-    /// The time since the journal was opened, in whole milliseconds: what `mono_ms` says.
+    /// Returns the time since the journal was opened, in whole milliseconds, as `mono_ms` has it.
     #[must_use]
     pub fn now(&self) -> Duration {
         Duration::from_millis(millis(self.epoch().elapsed()))
     }
 
-    /// The wall time now.
+    /// Returns the wall time now.
     #[must_use]
     pub fn wall_time(&self) -> Timestamp {
         self.0.log.wall_time()
     }
 
-    /// The instant that [`now`](Self::now) counts from.
+    /// Returns the instant from which [`now`](Self::now) counts.
     #[must_use]
     pub fn epoch(&self) -> Instant {
         self.0.log.epoch()
@@ -249,11 +250,12 @@ impl Journal {
         self.0.log.wait_until_written(newest).await;
     }
 
-    /// Writes what was recorded, ends the writer and gives the folder free. A journal in memory goes on as before. May be
-    /// called again, to learn how it ended.
+    /// Writes what was recorded, ends the writer and releases the folder. A journal in memory continues as before.
+    /// May be called again, to learn the outcome.
     ///
     /// # Errors
-    /// When the disk refused the last lines to the end. They are lost; subscribers still get those that memory has.
+    /// Returns an error if the disk refused the last lines until the end. They are lost on disk; subscribers still
+    /// get those that memory has.
     pub async fn close(&self) -> Result<(), JournalLoss> {
         self.0.log.request_close();
         self.0.log.wait_until_closed().await
@@ -262,7 +264,7 @@ impl Journal {
 
 #[cfg(test)]
 impl Journal {
-    /// Keeps the journal's lock for as long as what is returned lives.
+    /// Keeps the journal's lock until the returned guard is dropped.
     pub(crate) fn lock(&self) -> impl Drop {
         self.0.log.log()
     }
@@ -274,7 +276,7 @@ impl Drop for Inner {
     }
 }
 
-/// The event's own JSON object, or what is wrong with it.
+/// Returns the event's own JSON object, or what is wrong with it.
 fn to_json_object<E: Event>(event: &E) -> Result<String, String> {
     let mut json = Vec::with_capacity(EVENT_BYTES_TYPICAL);
     serde_json::to_writer(&mut json, event).map_err(|error| error.to_string())?;
@@ -288,7 +290,7 @@ fn to_json_object<E: Event>(event: &E) -> Result<String, String> {
     Ok(json)
 }
 
-/// Whole milliseconds of `duration`.
+/// Returns the whole milliseconds of `duration`.
 #[must_use]
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

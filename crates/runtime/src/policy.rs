@@ -1,8 +1,8 @@
-//! Policy: plain data and pure functions that decide what happens after an exit.
+//! Policy: plain data and pure functions that decide what follows an exit.
 //!
-//! Nothing in here knows tokio, an actor, a clock or a source of randomness. Time comes in as the duration
-//! since the runtime started, jitter as a number in `[0, 1)`. serde appears only as derives, because the
-//! journal stores every input of a decision so that it can be decided again.
+//! This module knows no tokio, no actor, no clock and no source of randomness. Time comes in as the duration since
+//! the runtime started, jitter as a number in `[0, 1)`. serde appears only as derives, because the journal stores
+//! every input of a decision so that it can be repeated.
 
 mod decide;
 mod delay;

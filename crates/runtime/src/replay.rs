@@ -1,19 +1,19 @@
-//! Decides a journal's decisions again, and finds where the journal and the policy do not agree.
+//! Repeats a journal's decisions, and finds where the journal and the policy disagree.
 //!
-//! [`decide`](crate::policy::decide) is pure and everything that a decision followed from stands in the journal, so
-//! every decision can be checked afterwards, by anybody, without the runtime that made it:
+//! [`decide`](crate::policy::decide) is pure, and the journal holds everything that a decision followed from. So
+//! every decision can be checked afterwards, without the runtime that made it:
 //!
-//! - against its own inputs: decided again, they must give the same
-//! - against what came before it: the histories and policies that it began with are those that the last decision left
-//!   behind, and its exit is the one that the journal tells
-//! - against what came after it: nobody starts before the delay is over, or at all, unless told to by hand
+//! - against its own inputs: repeated, they must give the same decision
+//! - against earlier events: its histories and policies are those that the last decision left behind, and its exit is
+//!   the recorded one
+//! - against later events: no actor starts before its delay is over, or at all, unless by command
 //!
-//! Nothing is claimed that is not certain. Where numbers are missing, what was carried along is forgotten, and checked
-//! again from where it is known again.
+//! A replay reports only what is certain. Where numbers are missing, it forgets what it knew, and checks again from
+//! where that is known again.
 //!
-//! - `verdict`: one decision against its own inputs; `exit`: its exit against what is known of it
-//! - `run`: one run of a runtime, and what is known of its actors (`trace`) on the way
-//! - [`Report`], [`Difference`]: what is found
+//! - `recheck`: one decision against its own inputs; `exit_check`: its exit against the incarnation's events
+//! - `replayer`: one run of a runtime, with a `timeline` of each actor
+//! - [`Report`], [`Difference`]: the results
 
 mod exit_check;
 mod mismatch;
@@ -36,7 +36,7 @@ use mismatch::Mismatch;
 use recheck::{ParseOutcome, RecordedDecision};
 use replayer::Replayer;
 
-/// Checks the decisions among `records`, which come in the order of their numbers.
+/// Checks the decisions among `records`, which must be in the order of their numbers.
 ///
 /// ```
 /// use mainstay_runtime::replay;
@@ -52,25 +52,25 @@ pub fn check(records: impl IntoIterator<Item = Record>) -> Report {
     replay.into_report()
 }
 
-/// A replay under way: entries of a journal go in, one after the other, and a [`Report`] comes out.
+/// A replay in progress: it takes the entries of a journal one by one, and gives a [`Report`].
 ///
-/// It keeps what it knows of each actor of the present run, and never an entry.
+/// It keeps what it knows of each actor of the current run, and never an entry.
 #[derive(Debug, Default)]
 pub struct Replay {
     report: Report,
     replayer: Replayer,
-    /// Damaged lines since the last event: each accounts for one number.
+    /// Damaged lines since the last event. Each accounts for one number.
     damaged_since_event: u64,
 }
 
 impl Replay {
-    /// A replay that has read nothing yet.
+    /// Returns a replay that has read nothing yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Reads on.
+    /// Takes the next entry.
     pub fn add_entry(&mut self, entry: &Entry) {
         match entry {
             Entry::Event(record, _) => self.add_event(record),
@@ -80,7 +80,7 @@ impl Replay {
         }
     }
 
-    /// What has been found.
+    /// Returns the results.
     #[must_use]
     pub fn into_report(self) -> Report {
         self.report
@@ -107,13 +107,13 @@ impl Replay {
 
     // === numbers ===
 
-    /// Checks that runs and numbers rise, and forgets what was carried where some are missing.
+    /// Checks that runs and numbers rise, and forgets what is known where some are missing.
     fn check_seq(&mut self, record: &Record) {
         let cursor = record.cursor();
         self.report.first.get_or_insert(cursor);
         match self.report.last {
             Some(last) if cursor.run < last.run => {
-                let why = "this run was over: another one had begun";
+                let why = "this run had ended: another one had begun";
                 self.report_mismatches(
                     record,
                     vec![Mismatch::new("run", cursor.run.into(), last.run.into(), why)],
@@ -133,8 +133,8 @@ impl Replay {
         self.damaged_since_event = 0;
     }
 
-    /// Counts the numbers that are missing between two places, where a damaged line accounts for one. Of an earlier run, it
-    /// is not known how many there were.
+    /// Counts the numbers that are missing between two places, where a damaged line accounts for one. The count for
+    /// an earlier run is not known.
     fn missing(&mut self, after: Cursor, before: Cursor) {
         let first = if after.run == before.run { after.seq } else { 0 };
         let gone = before.seq.saturating_sub(first.saturating_add(1));
@@ -167,7 +167,7 @@ impl Replay {
 
     // === runs ===
 
-    /// A runtime begins with another run, or with a second `runtime_started` in the same one.
+    /// Begins another run at the first event of its number, or at a second `runtime_started` in the same run.
     fn check_run(&mut self, record: &Record) {
         let is_same = self.replayer.number() == Some(record.run);
         let begins = record.kind == RuntimeStarted::KIND;

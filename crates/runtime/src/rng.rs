@@ -2,29 +2,29 @@
 
 use parking_lot::Mutex;
 
-/// The runtime's one source of randomness. The same seed gives the same numbers. Not for secrets.
+/// The runtime's one source of randomness. The same seed gives the same numbers. It is not fit for secrets.
 #[derive(Debug)]
 pub struct Rng(Mutex<fastrand::Rng>);
 
 impl Rng {
-    /// A source whose numbers follow from `seed`.
+    /// Returns a source whose numbers follow from `seed`.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self(Mutex::new(fastrand::Rng::with_seed(seed)))
     }
 
-    /// A source that differs from run to run.
+    /// Returns a source that differs from run to run.
     #[must_use]
     pub fn from_entropy() -> Self {
         Self(Mutex::new(fastrand::Rng::new()))
     }
 
-    /// A number in `[0, 1)`.
+    /// Returns a number in `[0, 1)`.
     pub fn unit(&self) -> f64 {
         self.with_rng(fastrand::Rng::f64)
     }
 
-    /// Any 64 bits.
+    /// Returns any 64 bits.
     pub fn bits(&self) -> u64 {
         self.with_rng(|rng| rng.u64(..))
     }

@@ -1,20 +1,19 @@
 //! Durable state: snapshots that outlive the process.
 //!
-//! - [`Durable`]: what a snapshot must be able to do; [`Child::durable`](crate::Child::durable) opts in
-//! - [`StateStore`]: where snapshots are kept; an embedder may bring its own
-//! - [`MemoryStore`]: for tests, and for what need not outlive the process
+//! - [`Durable`]: the requirements of a snapshot; [`Child::durable`](crate::Child::durable) opts in
+//! - [`StateStore`]: a place for snapshots; an embedder may bring its own
+//! - [`MemoryStore`]: a store for tests, and for snapshots that need not outlive the process
 //! - [`RedbStore`]: one file on disk, with grouped writes and a checksum on every state
-//! - [`Draft`], [`StoredState`]: a snapshot on its way into a store, and one that is in it
-//! - `keeper`: one slot's line to the store
+//! - [`PendingSnapshot`], [`StoredState`]: a snapshot before and after it is stored
+//! - `snapshotter`: the connection of one slot to the store
 //!
-//! A store keeps one state a path: the newest one that it was handed. Whoever hands one in never waits, so what is
-//! handed in is not yet safe. **A snapshot is acknowledged when a [`flush`](StateStore::flush) that began after it
-//! was handed in has returned `Ok`.** An incarnation hands its snapshot in right after the message has been
-//! handled: a reply that was sent inside the handler comes before it, the answer to a second call after it.
-//! [`Runtime::shutdown`](crate::Runtime::shutdown) flushes.
+//! A store keeps one state a path: the newest one that was saved. Saving never waits, so a saved snapshot is not yet
+//! safe. **A snapshot is safe when a [`flush`](StateStore::flush) that began after it was saved has returned `Ok`.**
+//! An incarnation saves its snapshot right after the message has been handled. A reply sent inside the handler comes
+//! before that, the reply to a second call after it. [`Runtime::shutdown`](crate::Runtime::shutdown) flushes.
 //!
-//! What cannot be used is never dropped: it is set aside, where a person can look at it, an event says so, and the
-//! actor starts fresh.
+//! A state that cannot be used is never dropped. It is quarantined, where a person can look at it, an event reports
+//! it, and the actor starts fresh.
 
 #[cfg(feature = "redb")]
 mod disk;
@@ -48,58 +47,58 @@ use crate::path::ActorPath;
 pub struct StoredState {
     /// The version of its schema: [`Durable::VERSION`] of the type that it was made from.
     pub version: u32,
-    /// How many starts in a row failed that began from it.
+    /// The number of starts in a row that began from it and failed.
     pub failed_starts: u32,
     /// The snapshot, encoded.
     pub content: Arc<[u8]>,
 }
 
 impl fmt::Debug for StoredState {
-    /// Without the content, which may be large and nobody else's business.
+    /// Leaves the content out, which may be large and private.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { version, failed_starts, content } = self;
         write!(f, "state of version {version}, {failed_starts} failed starts, {} bytes", content.len())
     }
 }
 
-/// A state that was set aside: not used any more, and kept for a person to look at.
+/// A quarantined state: no longer used, and kept for a person to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuarantinedState {
-    /// Whose state it was.
+    /// The path of the actor whose state it was.
     pub path: String,
-    /// Why it was set aside.
+    /// The reason for the quarantine.
     pub reason: String,
-    /// The state, or the bytes that ought to have been one.
+    /// The state, or the bytes that should have been one.
     pub content: Result<StoredState, Vec<u8>>,
 }
 
-/// What stands under a path cannot be read. The store has set it aside.
+/// The state under a path cannot be read. The store has quarantined it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("the stored state is damaged: {0}")]
 pub struct DamagedState(pub String);
 
-/// Something that was handed in is not safe.
+/// Something that was saved is not safe.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("not everything that was handed in is saved: {0}")]
+#[error("not every saved state is on disk: {0}")]
 pub struct FlushError(pub String);
 
-/// What [`StateStore::flush`] returns.
+/// The future that [`StateStore::flush`] returns.
 pub type FlushFuture = Pin<Box<dyn Future<Output = Result<(), FlushError>> + Send>>;
 
-/// Where the snapshots of durable actors are kept, by path. Serves one runtime at a time: two with the same paths
+/// A store for the snapshots of durable actors, by path. It serves one runtime at a time: two with the same paths
 /// would overwrite each other's states.
 ///
-/// All but [`flush`](Self::flush) is called from handlers, so none of it may block on a disk or a network.
+/// All methods but [`flush`](Self::flush) are called from handlers, so none of them may block on a disk or a network.
 pub trait StateStore: Send + Sync + 'static {
-    /// The newest state that was handed in for `path`, whether it is safe yet or not.
+    /// Returns the newest state that was saved for `path`, whether it is safe yet or not.
     ///
     /// # Errors
-    /// When there is one and it is damaged; said once, and the next call finds nothing.
+    /// Returns an error if there is one and it is damaged. It is reported once, and the next call finds nothing.
     fn load(&self, path: &ActorPath) -> Result<Option<StoredState>, DamagedState>;
 
-    /// Keeps `draft` for `path`, in the place of what was there. Of drafts that follow each other fast, only the last
-    /// need be kept.
-    fn save(&self, path: &ActorPath, draft: PendingSnapshot);
+    /// Saves `snapshot` for `path` in place of the previous one. Of snapshots that follow each other fast, only the
+    /// last need be kept.
+    fn save(&self, path: &ActorPath, snapshot: PendingSnapshot);
 
     /// Takes the state of `path` out of use and keeps it for a person to look at.
     fn quarantine(&self, path: &ActorPath, why: &str);
@@ -107,10 +106,10 @@ pub trait StateStore: Send + Sync + 'static {
     /// Drops the state of `path`.
     fn remove(&self, path: &ActorPath);
 
-    /// Resolves with `Ok` when everything that was handed in before this call is safe, and with an error once that
-    /// has been tried in vain.
+    /// Resolves with `Ok` when everything that was saved before this call is safe, and with an error if that was
+    /// tried and failed.
     fn flush(&self) -> FlushFuture;
 
-    /// From now on, what befalls the store is recorded in `journal`.
+    /// Records the store's events in `journal` from now on.
     fn attach_journal(&self, _journal: &Journal) {}
 }

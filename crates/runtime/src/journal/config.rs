@@ -1,17 +1,19 @@
-//! How a journal is kept.
+//! The settings of a journal.
 
-/// How a journal is kept.
+/// The settings of a journal.
 #[derive(Clone)]
 pub struct JournalConfig {
-    /// A segment that has reached this many bytes is closed and the next one begun.
+    /// The size in bytes at which a segment is closed and the next one begins.
     pub segment_bytes_max: u64,
-    /// Segments kept; older ones are deleted.
+    /// The number of segments that are kept; older ones are deleted.
     pub segments_max: usize,
-    /// Lines kept in memory for subscribers. Lines that are not on disk yet are kept beyond it, up to 8192.
+    /// The number of lines that memory keeps for subscribers. Lines that are not on disk yet are kept beyond it, up
+    /// to 8192.
     pub memory_lines_max: usize,
-    /// Whether events that are marked verbose are recorded.
+    /// Whether verbose events are recorded.
     pub verbose: bool,
-    /// Texts that must never reach a file: each occurrence is replaced before a line is made. An empty one is ignored.
+    /// Texts that must never reach a file. Each occurrence is replaced before a line is made. An empty text is
+    /// ignored.
     pub secrets: Vec<String>,
 }
 

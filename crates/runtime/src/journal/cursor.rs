@@ -6,13 +6,13 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// The largest run and the largest number within a run: the largest integer that every JSON reader has exactly.
+/// The largest run, and the largest number within a run: the largest integer that every JSON reader has exactly.
 pub(super) const NUMBER_MAX: u64 = (1 << 53) - 1;
 
 /// The place of an event in the journal of one data folder: its run, and its number within the run.
 ///
-/// It reads `RUN.SEQ`, such as `3.17`, as text and in JSON. Later events have larger cursors. A cursor is a place and
-/// need not be an event: [`START`](Self::START) is before every event, and `4.0` is before every event of run 4.
+/// It reads `RUN.SEQ`, such as `3.17`, as text and in JSON. Later events have larger cursors. A cursor need not be an
+/// event's: [`START`](Self::START) is before every event, and `4.0` is before every event of run 4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Cursor {
@@ -59,7 +59,7 @@ impl FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let number = |digits: &str| {
-            // `parse` alone also takes a leading plus sign.
+            // `parse` by itself also takes a leading plus sign.
             let is_safe_prose = digits.bytes().all(|byte| byte.is_ascii_digit());
             is_safe_prose.then(|| digits.parse().ok()).flatten()
         };
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_run_comes_after_every_number_of_an_earlier_one() {
+    fn later_run_sorts_after_every_seq_of_an_earlier_run() {
         assert!(Cursor::START < Cursor::new(1, 1));
         assert!(Cursor::new(1, 9) < Cursor::new(1, 10));
         assert!(Cursor::new(1, u64::MAX) < Cursor::new(2, 0));

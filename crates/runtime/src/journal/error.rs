@@ -1,4 +1,4 @@
-//! What can go wrong with a journal, as its owner sees it.
+//! Errors of a journal, as its owner sees them.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::cursor::Cursor;
 
-/// Why a journal could not be opened.
+/// A journal could not be opened.
 #[derive(Debug, Error)]
 pub enum JournalError {
     /// Another process writes to this folder.
@@ -15,19 +15,19 @@ pub enum JournalError {
         /// The folder.
         dir: PathBuf,
     },
-    /// The folder or a file in it could not be read or made.
+    /// The folder or a file in it could not be read or created.
     #[error("the journal in {dir} cannot be opened: {source}", dir = dir.display())]
     Io {
         /// The folder.
         dir: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
 }
 
 /// A journal was closed while the disk refused its last lines.
 ///
-/// Those lines are lost to later readers. The next run's first event says after which event this run ends on disk.
+/// Later readers cannot get those lines. The next run's first event says after which event this run ends on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("the last events of the journal, {from} to {to}, did not reach the disk: {reason}")]
 pub struct JournalLoss {
@@ -35,6 +35,6 @@ pub struct JournalLoss {
     pub from: Cursor,
     /// The last event that is not on disk.
     pub to: Cursor,
-    /// What the system said.
+    /// The system's error, as text.
     pub reason: String,
 }

@@ -1,4 +1,4 @@
-//! A journal's folder, as the one process that writes to it holds it.
+//! A journal's folder, as held by the one process that writes to it.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -14,21 +14,22 @@ use super::permissions;
 use super::record::{RUN_END_KIND, Record};
 use super::segment::{self, Segment, Tail};
 
-/// How far back the end of a run is looked for: after `runtime_stopped` come few events, if any.
+/// The number of lines, from the last one back, among which the end of a run is searched. Few events follow
+/// `runtime_stopped`, if any.
 const END_RECORDS_MAX: usize = 256;
-/// How often a group is written to a new file because the one before was gone when the group was synced.
+/// The number of new files that a group is written to in turn, if each is gone by the time it is synced.
 const PLACES_MAX: usize = 3;
 
-/// Where lines go. Tests put a disk in its place that does as they say.
+/// The destination of lines. Tests replace it with a fake disk.
 pub(super) trait Disk: Send + 'static {
-    /// Brings lines to disk, whole and in order, the first of them numbered `first_seq`. What is not written has to be
-    /// given again before anything else.
+    /// Writes lines to disk, whole and in order; the first has number `first_seq`. Lines that were not written must
+    /// be passed again before any others.
     fn append(&mut self, first_seq: u64, lines: &[Arc<str>]) -> WriteOutcome;
 }
 
 /// The result of writing a group.
 pub(super) struct WriteOutcome {
-    /// The lines that are on disk to stay, from the first: all, unless there is an error.
+    /// The number of lines, from the first, that are safely on disk: all of them, unless there is an error.
     pub(super) written: usize,
     /// Earlier lines that are no longer on disk.
     pub(super) lost: Option<JournalDegraded>,
@@ -45,7 +46,7 @@ impl WriteOutcome {
 pub(super) struct JournalFiles {
     dir: PathBuf,
     run: u64,
-    /// The segment that is written to. `None` while it is lost and the next one cannot be made.
+    /// The segment that is written to. `None` while it is lost and the next one cannot be created.
     tail: Option<Tail>,
     /// The number of this run's first line in the tail.
     tail_first_seq: u64,
@@ -57,7 +58,7 @@ pub(super) struct JournalFiles {
     lock: File,
 }
 
-/// What the folder says of earlier runs.
+/// The facts that the folder holds about earlier runs.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct RecoveredState {
     /// The number of the run that begins now.
@@ -67,7 +68,7 @@ pub(super) struct RecoveredState {
 }
 
 impl JournalFiles {
-    /// Locks `dir`, takes up its last segment, and finds the number of the run that begins.
+    /// Locks `dir`, continues its last segment, and finds the number of the run that begins.
     pub(super) fn open(dir: &Path, config: &JournalConfig) -> Result<(Self, RecoveredState), JournalError> {
         let io = |source| JournalError::Io { dir: dir.to_owned(), source };
         permissions::create_private_dir(dir).map_err(io)?;
@@ -106,13 +107,13 @@ impl JournalFiles {
         self.tail_first_seq = first_seq;
         sync_dir(&self.dir);
         if let Err(error) = self.delete_old_segments() {
-            // New lines matter more; the next change of segments tries again.
+            // New lines matter more, and the next change of segments tries again.
             tracing::warn!(target: "mainstay", %error, "an old segment of the journal cannot be deleted");
         }
         Ok(tail)
     }
 
-    /// Locks the folder again if somebody has deleted it with the lock.
+    /// Locks the folder again if the lock file was deleted.
     fn keep_lock(&mut self) -> io::Result<()> {
         let is_cached =
             fs::metadata(lock_path(&self.dir)).is_ok_and(|at| segment::is_same_file(&self.lock, &at));
@@ -128,7 +129,8 @@ impl JournalFiles {
         segments[..surplus].iter().try_for_each(|old| fs::remove_file(&old.path))
     }
 
-    /// Lets the tail go if its file is no longer the one at its path. Says which lines before `first_seq` went with it.
+    /// Drops the tail if its file is no longer the one at its path. Returns which lines before `first_seq` were lost
+    /// with it.
     fn drop_lost_tail(&mut self, first_seq: u64) -> Option<JournalDegraded> {
         let tail = self.tail.take_if(|tail| !tail.is_in_place())?;
         let has_others = segment::list_segments(&self.dir).is_ok_and(|segments| !segments.is_empty());
@@ -165,7 +167,7 @@ impl JournalFiles {
                 Err(error) => return WriteOutcome { written: 0, lost, result: Err(error) },
             };
             let (bytes, result) = tail.append(write_buffer);
-            // What is written to a file that has no name any more is written for nobody.
+            // No reader finds a file that has lost its name.
             if bytes == 0 || tail.is_in_place() {
                 let is_too_large = |error: &io::Error| error.kind() == io::ErrorKind::FileTooLarge;
                 self.is_tail_full = tail.bytes > 0 && result.as_ref().is_err_and(is_too_large);
@@ -178,7 +180,7 @@ impl JournalFiles {
     }
 }
 
-/// Finds out what earlier runs left in `dir`, and takes up the last segment or makes the first one.
+/// Reads the end of the earlier runs in `dir`, and opens the last segment or creates the first one.
 fn recover(dir: &Path) -> io::Result<(RecoveredState, Tail)> {
     let mut segments = segment::list_segments(dir)?;
     let Some(last) = segments.pop() else {
@@ -187,7 +189,7 @@ fn recover(dir: &Path) -> io::Result<(RecoveredState, Tail)> {
     };
     let (tail, lines) = Tail::open(&last)?;
     let mut end = RunEnd::of(&lines);
-    // Numbers that a segment's name promises are taken, whatever is in it.
+    // A segment's name reserves its numbers, even if the segment is empty.
     let named = last.first.run + u64::from(last.first.seq > 1);
     while end.last.is_none()
         && let Some(earlier) = segments.pop()
@@ -196,7 +198,7 @@ fn recover(dir: &Path) -> io::Result<(RecoveredState, Tail)> {
         let earlier = RunEnd::of(&content[..segment::complete_bytes(&content)]);
         end = RunEnd { is_damaged: end.is_damaged || earlier.is_damaged, ..earlier };
     }
-    // A damaged line may be of a run of which nothing else is left.
+    // A damaged line may belong to a run that has no other lines.
     let run = end.last.map_or(1, |last| last.run + 1).max(named) + u64::from(end.is_damaged);
     if run > NUMBER_MAX {
         let said = format!("it has reached run {run}, and no run may exceed {NUMBER_MAX}");
@@ -206,13 +208,13 @@ fn recover(dir: &Path) -> io::Result<(RecoveredState, Tail)> {
     Ok((RecoveredState { run, interrupted_after }, tail))
 }
 
-/// How the last run in some lines ended.
+/// The end of the last run among some lines.
 struct RunEnd {
     /// Its last event.
     last: Option<Cursor>,
-    /// It has said that it stopped.
+    /// The run recorded that it stopped.
     is_in_order: bool,
-    /// There are damaged lines after its last event.
+    /// Damaged lines follow the run's last event.
     is_damaged: bool,
 }
 
@@ -239,7 +241,7 @@ impl RunEnd {
     }
 }
 
-/// Locks the folder: one writer a folder. The lock ends with the process, however that ends.
+/// Locks the folder, so that it has one writer. The lock ends with the process, also when that is killed.
 fn lock_dir(dir: &Path) -> Result<File, JournalError> {
     let io = |source| JournalError::Io { dir: dir.to_owned(), source };
     let file = permissions::private_file_options().write(true).open(lock_path(dir)).map_err(io)?;
@@ -254,8 +256,8 @@ fn lock_path(dir: &Path) -> PathBuf {
     dir.join("journal.lock")
 }
 
-/// Makes sure that files which were made or deleted stay so. What is in them does not depend on it, so a system that
-/// cannot do this is left alone.
+/// Syncs the folder, so that created and deleted files stay so. Their content does not depend on it, so a failure is
+/// ignored.
 fn sync_dir(dir: &Path) {
     #[cfg(unix)]
     let _ = File::open(dir).and_then(|folder| folder.sync_all());

@@ -12,16 +12,16 @@ use thiserror::Error;
 use super::cursor::NUMBER_MAX;
 use super::timestamp::TimestampFormatter;
 
-/// Room that is kept for the next line after a long one.
+/// The capacity that is kept for the next line after a long one, in bytes.
 const LINE_CAPACITY_MAX: usize = 16 * 1024;
 
-/// Why a line is not an event.
+/// A line is not an event.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum LineError {
-    /// It does not end in a checksum.
+    /// The line does not end in a checksum.
     #[error("the line has no checksum")]
     NoChecksum,
-    /// Its checksum is not that of its content.
+    /// The line's checksum is not that of its content.
     #[error("the checksum says {stated}, the content gives {actual}")]
     WrongChecksum {
         /// The checksum in the line.
@@ -29,20 +29,20 @@ pub enum LineError {
         /// The checksum of the content.
         actual: String,
     },
-    /// Its content is no event.
+    /// The line's content is not an event.
     #[error("the content is no event: {0}")]
     NotAnEvent(String),
-    /// Its run or its number is larger than any that a journal gives.
+    /// The line's run or number is larger than any that a journal gives.
     #[error("its {name} is {number}, and {NUMBER_MAX} is the largest that a journal gives")]
     TooLarge {
         /// `run` or `seq`.
         name: &'static str,
-        /// What the line says.
+        /// The number in the line.
         number: u64,
     },
 }
 
-/// An event as a line without its place in the journal. Made before the journal is locked.
+/// An event as a line without its place in the journal. It is made before the journal is locked.
 pub(super) struct UnsequencedLine<'a> {
     /// `actor`, `generation` and `kind`, as members of the line.
     members: String,
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_no_journal_gives_is_refused_with_its_name() {
+    fn number_beyond_the_limit_is_refused_by_name() {
         for (run, seq, refused) in [
             (NUMBER_MAX, NUMBER_MAX, None),
             (1, u64::MAX, Some("seq")),

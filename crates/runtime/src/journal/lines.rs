@@ -1,13 +1,13 @@
-//! Reads events from one stream of lines, wherever it comes from.
+//! Reads events from one stream of lines, from any source.
 
 use std::io::{self, BufRead, Read};
 use std::path::PathBuf;
 
 use super::reader::{Entry, LINE_BYTES_MAX};
 
-/// Reads the lines of one stream: of a single segment, or of what was printed from a journal.
+/// A reader of the lines of one stream: of a single segment, or of the printed lines of a journal.
 ///
-/// It says nothing about numbers that are missing: what was printed may be a selection.
+/// It does not report missing numbers, because printed lines may be a selection.
 #[derive(Debug)]
 pub struct Lines<R> {
     stream: R,
@@ -16,18 +16,18 @@ pub struct Lines<R> {
 }
 
 impl<R: BufRead> Lines<R> {
-    /// Reads `stream`, which damage is told of under `name`.
+    /// Reads `stream`. Reports of damage call it `name`.
     pub fn new(stream: R, name: impl Into<PathBuf>) -> Self {
         Self { stream, name: name.into(), offset_bytes: 0 }
     }
 
-    /// The next entry; `None` at the end.
+    /// Returns the next entry; `None` at the end.
     ///
-    /// A last line that has no line break counts if it is whole. If it is not, its writer never finished it, and the
-    /// next run would cut it away: it is passed over, as [`Reader`](super::Reader) does.
+    /// A last line without a line break counts if it is whole. If it is not, its writer never finished it and the
+    /// next run would cut it away, so it is skipped, as [`Reader`](super::Reader) does.
     ///
     /// # Errors
-    /// When the stream cannot be read.
+    /// Returns an error if the stream cannot be read.
     pub fn next_entry(&mut self) -> io::Result<Option<Entry>> {
         let mut line = Vec::new();
         let read = self.stream.by_ref().take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut line)?;

@@ -1,4 +1,4 @@
-//! The state behind the journal's lock: the numbering, the newest lines, and what the disk still lacks.
+//! The state behind the journal's lock: the numbering, the newest lines, and the lines that the disk lacks.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use super::error::JournalLoss;
 use super::line::{LineEncoder, UnsequencedLine};
 use super::recent_lines::RecentLines;
 
-/// Lines written and synced together, at most.
+/// The most lines that are written and synced together.
 const BATCH_LINES_MAX: usize = 512;
-/// Bytes written and synced together, at most, but for a single line.
+/// The most bytes that are written and synced together, except for a single longer line.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
 /// The numbered lines of one run, and how many of them the disk has.
@@ -21,66 +21,66 @@ pub(super) struct Log {
     seq: u64,
     recent: RecentLines,
     encoder: LineEncoder,
-    /// The newest line's: a line never seems older than the one before it.
+    /// The time of the newest line. No line seems older than the one before it.
     mono_ms: u64,
-    /// `None` where the journal lives in memory alone.
+    /// `None` if the journal lives in memory only.
     pub(super) backlog: Option<DiskBacklog>,
 }
 
-/// What the disk still lacks, and what its writer is doing.
+/// The lines that the disk lacks, and the state of its writer.
 pub(super) struct DiskBacklog {
     /// Every line up to this number is on disk, or known to be lost.
     pub(super) settled_seq: u64,
-    /// The lines after that one that the writer has taken. What the disk has refused stays here until it is written:
-    /// readers may have seen it in the file, and must find it there again.
+    /// The lines after `settled_seq` that the writer has taken. Lines that the disk has refused stay here until they
+    /// are written, because readers may have seen them in the file and must find them there again.
     pub(super) batch: VecDeque<Arc<str>>,
     pub(super) disk: DiskState,
     pub(super) demand: Demand,
     pub(super) writer: WriterState,
 }
 
-/// How the disk treats this run's lines.
+/// The disk's treatment of this run's lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DiskState {
-    /// It has none yet. A run that leaves nothing on disk leaves its number to the next run, so none of its lines is
-    /// shown until one is on disk.
+    /// The disk has no line of this run yet. A run that leaves nothing on disk leaves its number to the next run, so
+    /// its lines stay hidden until one is on disk.
     Empty,
-    /// It takes them.
+    /// The disk takes lines.
     Taking,
-    /// It refuses them, and is tried again after a while.
+    /// The disk refuses lines, and is tried again later.
     Refusing,
 }
 
-/// What callers ask of the writer.
+/// The callers' demand on the writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Demand {
     /// Write when a group is full or old enough.
     WriteBatch,
-    /// Write what there is: a caller waits for it.
+    /// Write everything at once, because a caller waits for it.
     Flush,
-    /// Take no more lines, write what there is, and end.
+    /// Take no more lines, write everything, and end.
     Close,
 }
 
-/// What the writer's thread is doing.
+/// The state of the writer's thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum WriterState {
     Working,
-    /// It waits to be woken.
+    /// The thread waits to be woken.
     Asleep,
-    /// It waits a moment for more lines.
+    /// The thread waits briefly for more lines.
     Gathering,
     Ended(Result<(), JournalLoss>),
 }
 
-/// Where a line of this run is to be found.
+/// The place where a line of this run can be found.
 #[derive(Debug, PartialEq)]
 pub(super) enum LineLocation {
-    /// It is not recorded yet, or may not be shown yet.
+    /// The line is not recorded yet, or may not be shown yet.
     Pending,
     Memory(Arc<str>),
     Disk,
-    /// It, and all up to this number, can no longer be had.
+    /// The line, and every line up to this number, is lost.
     Lost(u64),
 }
 
@@ -113,7 +113,8 @@ impl Log {
         self.seq
     }
 
-    /// Returns the newest number of this run that may be shown: 0 until a line of the run is on disk, or the disk refuses.
+    /// Returns the newest number of this run that may be shown: 0 until a line of the run is on disk, or the disk
+    /// refuses.
     pub(super) fn visible_seq(&self) -> u64 {
         match &self.backlog {
             Some(DiskBacklog { disk: DiskState::Empty, .. }) => 0,
@@ -121,7 +122,7 @@ impl Log {
         }
     }
 
-    /// Returns where the line numbered `seq` is to be found.
+    /// Returns the place of the line numbered `seq`.
     pub(super) fn locate(&self, seq: u64) -> LineLocation {
         if seq > self.visible_seq() {
             return LineLocation::Pending;
@@ -147,7 +148,7 @@ impl Log {
         settled_seq.min(self.recent.first_seq() - 1)
     }
 
-    /// Whether the writer waits and has a reason to go on.
+    /// Returns whether the writer waits and has a reason to continue.
     pub(super) fn should_wake_writer(&self) -> bool {
         self.backlog.as_ref().is_some_and(|backlog| match backlog.writer {
             WriterState::Asleep => {
@@ -158,7 +159,7 @@ impl Log {
         })
     }
 
-    /// Whether the lines that the disk lacks should not wait for more lines.
+    /// Returns whether the lines that the disk lacks must be written without waiting for more.
     pub(super) fn must_flush(&self) -> bool {
         let behind = self.seq.saturating_sub(self.first_unwritten().saturating_sub(1));
         self.backlog.as_ref().is_some_and(|backlog| {
@@ -169,13 +170,13 @@ impl Log {
         })
     }
 
-    /// Whether the disk lacks a line.
+    /// Returns whether the disk lacks a line.
     pub(super) fn is_behind(&self) -> bool {
         self.first_unwritten() <= self.seq
     }
 
-    /// Fills the batch if it is empty. What the disk lacks and memory no longer has is lost, and counts as settled from now
-    /// on; returns its first and last number.
+    /// Fills the batch if it is empty. Lines that the disk lacks and memory no longer has are lost, and count as
+    /// settled from now on. Returns the first and last number of those.
     pub(super) fn take_batch(&mut self) -> Option<(u64, u64)> {
         let backlog = self.backlog.as_mut().filter(|backlog| backlog.batch.is_empty())?;
         if backlog.demand == Demand::Flush {
@@ -194,7 +195,7 @@ impl Log {
         (lost.0 <= lost.1).then_some(lost)
     }
 
-    /// Notes that the first `written` lines of the batch are on disk. Returns lines that need not be kept any longer, so
+    /// Notes that the first `written` lines of the batch are on disk. Returns lines that are no longer needed, so
     /// that the caller can drop them without the lock.
     pub(super) fn mark_written(&mut self, written: usize) -> Vec<Arc<str>> {
         let mut settled = Vec::new();
@@ -224,7 +225,7 @@ impl Log {
 }
 
 impl DiskBacklog {
-    /// Returns that of a disk that has nothing of the run yet.
+    /// Returns the backlog of a disk that has nothing of the run yet.
     pub(super) fn empty() -> Self {
         Self {
             settled_seq: 0,
@@ -244,7 +245,7 @@ impl DiskBacklog {
 mod tests {
     use super::*;
 
-    /// The log of a disk that has line 1, with `lines` more.
+    /// Returns the log of a disk that has line 1, with `lines` more.
     fn log_with(lines: usize) -> Log {
         let mut log = Log::new(1, 8192, Some(DiskBacklog::empty()));
         for _ in 0..=lines {
@@ -263,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_waits_until_a_group_is_full_or_a_caller_waits() {
+    fn line_waits_until_group_is_full_or_flush_requested() {
         assert!(!log_with(1).must_flush());
         assert!(!log_with(BATCH_LINES_MAX - 1).must_flush());
         assert!(log_with(BATCH_LINES_MAX).must_flush());
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_line_of_a_run_waits_for_no_other_and_is_shown_once_it_is_on_disk() {
+    fn first_line_of_a_run_is_flushed_and_shown_once_on_disk() {
         let mut log = Log::new(1, 8192, Some(DiskBacklog::empty()));
         log.append(Timestamp::UNIX_EPOCH, 0, &UnsequencedLine::new("root", 1, "noted", "{}"));
         assert!(log.must_flush());
@@ -287,21 +288,21 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_refuses_the_first_line_hides_nothing() {
+    fn refused_first_line_makes_lines_visible() {
         let mut log = Log::new(1, 8192, Some(DiskBacklog::empty()));
         log.append(Timestamp::UNIX_EPOCH, 0, &UnsequencedLine::new("root", 1, "noted", "{}"));
         assert_eq!(with(log, |backlog| backlog.disk = DiskState::Refusing).visible_seq(), 1);
     }
 
     #[test]
-    fn a_writer_that_gathers_is_woken_by_a_demand_alone() {
+    fn gathering_writer_wakes_only_for_a_demand() {
         let log = with(log_with(1), |backlog| backlog.writer = WriterState::Gathering);
         assert!(!log.should_wake_writer());
         assert!(with(log, |backlog| backlog.demand = Demand::Flush).should_wake_writer());
     }
 
     #[test]
-    fn a_writer_that_sleeps_is_woken_by_a_line_unless_the_disk_refuses() {
+    fn sleeping_writer_wakes_for_a_line_unless_disk_refuses() {
         let asleep = |log| with(log, |backlog| backlog.writer = WriterState::Asleep);
         assert!(!asleep(log_with(0)).should_wake_writer());
         assert!(asleep(log_with(1)).should_wake_writer());

@@ -1,10 +1,11 @@
-//! Files and folders for their owner alone: a journal tells what somebody does, a stored state what they have.
+//! Files and folders that only their owner can read: a journal shows what a person does, a stored state what they
+//! have.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io;
 use std::path::Path;
 
-/// Makes a folder, and those above it, unless it is there.
+/// Creates a folder and its parents, if they do not exist.
 pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
@@ -13,7 +14,7 @@ pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-/// How a file is opened, and made if it is not there.
+/// Returns the options that open a file, and create it if it does not exist.
 pub(crate) fn private_file_options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.create(true);

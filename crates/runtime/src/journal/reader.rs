@@ -9,41 +9,41 @@ use super::cursor::Cursor;
 use super::record::Record;
 use super::segment::{self, Segment};
 
-/// The longest line that is read; a longer run without a line break counts as damage.
+/// The longest line that is read, in bytes. A longer text without a line break counts as damage.
 pub(super) const LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
 const READ_BYTES: usize = 64 * 1024;
 
-/// What stands next in a journal.
+/// The next item in a journal.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Entry {
-    /// An event, with the line that it stood in.
+    /// An event, with the text of its line.
     Event(Box<Record>, String),
     /// A line that is torn or was changed.
     Damaged {
-        /// The file that it stands in.
+        /// The file that holds the line.
         file: PathBuf,
-        /// Where in the file it begins.
+        /// The line's offset in the file.
         offset_bytes: u64,
-        /// What is wrong with it.
+        /// The fault of the line.
         reason: String,
     },
-    /// A file of an earlier format, whose events have no run. It is passed over; such files are named first.
+    /// A file of an earlier format, whose events have no run. It is skipped. Such files are named first.
     OlderFormat {
         /// The file.
         file: PathBuf,
     },
-    /// Events that should come next and are not here: deleted with an old segment, damaged, or never written.
+    /// Events that should come next and are missing: deleted with an old segment, damaged, or never written.
     Missing {
         /// The last place before the gap.
         after: Cursor,
-        /// The first event after the gap. If it belongs to a later run, the number of missing events is not known, and may
-        /// be 0.
+        /// The first event after the gap. If it belongs to a later run, the number of missing events is not known,
+        /// and may be 0.
         before: Cursor,
     },
 }
 
 impl Entry {
-    /// What stands in `line`, which begins at `offset_bytes` of `file` and is given without its line break.
+    /// Parses `line`, which begins at `offset_bytes` of `file` and is passed without its line break.
     pub(super) fn from_line(line: Vec<u8>, file: &Path, offset_bytes: u64) -> Self {
         let damaged = |reason| Self::Damaged { file: file.to_owned(), offset_bytes, reason };
         let text = match String::from_utf8(line) {
@@ -57,21 +57,21 @@ impl Entry {
     }
 }
 
-/// Reads a journal in order, from one process or another. Never writes.
+/// A reader of a journal's events in order, in this process or another. It never writes.
 ///
-/// A run that ended without notice is no gap: its last event on disk is followed by the first event of the next run, which
-/// says so ([`RunInterrupted`](super::RunInterrupted)).
+/// A run that ended without notice is no gap. Its last event on disk is followed by the first event of the next run,
+/// which reports it ([`RunInterrupted`](super::RunInterrupted)).
 #[derive(Debug)]
 pub struct Reader {
     dir: PathBuf,
     open: Option<OpenSegment>,
-    /// The last place that was returned or passed over; `None` before the first.
+    /// The last place that was returned or skipped; `None` before the first.
     last: Option<Cursor>,
     after: Cursor,
     /// Events may be missing after `last`, and only numbers of the same run can tell.
     is_doubtful: bool,
     has_begun: bool,
-    /// Entries that were found and are to be returned first.
+    /// Entries that were found and are returned first.
     pending: VecDeque<Entry>,
 }
 
@@ -79,13 +79,13 @@ pub struct Reader {
 struct OpenSegment {
     segment: Segment,
     file: File,
-    /// Where the first byte of `buffer` stands in the file.
+    /// The offset in the file of the first byte of `buffer`.
     offset_bytes: u64,
     buffer: Vec<u8>,
 }
 
 impl Reader {
-    /// Reads the events after `after` of the journal in `dir`: with [`Cursor::START`], all that are kept.
+    /// Reads the events after `after` in the journal in `dir`. [`Cursor::START`] reads all that are kept.
     ///
     /// The folder need not exist yet.
     #[must_use]
@@ -101,10 +101,10 @@ impl Reader {
         }
     }
 
-    /// Reads the next entry; `None` when there is nothing more for now. A later call may find more.
+    /// Reads the next entry; `None` when there are no more for now. A later call may find more.
     ///
     /// # Errors
-    /// When a file of the journal cannot be read.
+    /// Returns an error if a file of the journal cannot be read.
     pub fn next_entry(&mut self) -> io::Result<Option<Entry>> {
         if !self.has_begun {
             self.pending.extend(older_format(&self.dir)?);
@@ -131,7 +131,7 @@ impl Reader {
         }
     }
 
-    /// Whether events may be missing after the last one that was returned.
+    /// Returns whether events may be missing after the last one that was returned.
     pub(super) fn is_doubtful(&self) -> bool {
         self.is_doubtful
     }
@@ -145,11 +145,11 @@ impl Reader {
             if let Some(entry) = open.next_line()? {
                 return Ok(Some(entry));
             }
-            // The end of this file: either the writer has gone on to the next one, or there is no more yet.
+            // At the end of this file the writer has either changed to the next one, or there is no more yet.
             let listed = segments(&self.dir)?;
             let has_later = listed.iter().any(|later| *later > open.segment);
             let is_cached = listed.contains(&open.segment);
-            // What is there of a line may have been cut off or finished since it was read, so it is read again.
+            // A partial line may have been cut off or finished since it was read, so it is read again.
             open.discard_partial_line();
             if !has_later {
                 return Ok(None);
@@ -167,7 +167,7 @@ impl Reader {
         }
     }
 
-    /// Opens the segment that follows; false when there is none.
+    /// Opens the next segment. Returns false if there is none.
     fn open_next_segment(&mut self) -> io::Result<bool> {
         let mut gone = Vec::new();
         loop {
@@ -179,12 +179,12 @@ impl Reader {
                         self.open = Some(OpenSegment { segment, file, offset_bytes: 0, buffer: Vec::new() });
                         return Ok(true);
                     }
-                    // Retention took it between the listing and now, and maybe more.
+                    // Retention deleted it after the listing, and maybe more.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => self.is_doubtful = true,
                     Err(error) => return Err(error),
                 }
             }
-            // If all of them went, there are newer ones by now.
+            // If all of them are gone, there are newer ones by now.
             if following == gone {
                 return Ok(false);
             }
@@ -192,7 +192,7 @@ impl Reader {
         }
     }
 
-    /// Returns where to read on, the first choice first.
+    /// Returns the segments from which to continue, the first choice first.
     fn following_segments(&mut self) -> io::Result<Vec<Segment>> {
         let mut segments = segments(&self.dir)?;
         let first = match &self.open {
@@ -208,7 +208,7 @@ impl Reader {
     }
 }
 
-/// Whether events are missing between `last` and `next`, which was read after it.
+/// Returns whether events are missing between `last` and `next`, which was read after it.
 fn is_gap(last: Cursor, next: Cursor, is_doubtful: bool) -> bool {
     if next.run == last.run {
         next > last.next()
@@ -217,7 +217,7 @@ fn is_gap(last: Cursor, next: Cursor, is_doubtful: bool) -> bool {
     }
 }
 
-/// Names the files that an earlier version has left, which are passed over.
+/// Names the files that an earlier version has left. They are skipped.
 fn older_format(dir: &Path) -> io::Result<Vec<Entry>> {
     let files = match segment::list_older_format(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -234,7 +234,7 @@ fn segments(dir: &Path) -> io::Result<Vec<Segment>> {
 }
 
 impl OpenSegment {
-    /// The next whole line; `None` when there is no whole one yet.
+    /// Returns the next whole line; `None` if there is no whole one yet.
     fn next_line(&mut self) -> io::Result<Option<Entry>> {
         loop {
             if let Some(at) = self.buffer.iter().position(|byte| *byte == b'\n') {
@@ -256,7 +256,7 @@ impl OpenSegment {
         }
     }
 
-    /// What is left without a line break, as damage; it is passed over.
+    /// Returns the rest without a line break as damage, and skips it.
     fn take_torn_line(&mut self) -> Option<Entry> {
         if self.buffer.is_empty() {
             return None;

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Lines that wait for the disk, at most.
+/// The most lines that wait for the disk.
 pub(super) const UNWRITTEN_LINES_MAX: usize = 8192;
-/// All lines together, at most, but for the newest one.
+/// The most bytes of all lines together, except for a single longer line.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// A bounded run of lines with consecutive numbers.
@@ -19,7 +19,7 @@ pub(super) struct RecentLines {
 }
 
 impl RecentLines {
-    /// Returns an empty one, whose first line will have the number `first_seq`.
+    /// Returns an empty store, whose first line will have the number `first_seq`.
     pub(super) fn new(first_seq: u64, lines_max: usize) -> Self {
         Self { first_seq, lines: VecDeque::new(), lines_max: lines_max.max(1), bytes: 0 }
     }
@@ -30,8 +30,7 @@ impl RecentLines {
         self.lines.push_back(line);
     }
 
-    /// Takes out the oldest line if there are too many. The disk still lacks those from number
-    /// `first_unwritten` on.
+    /// Removes the oldest line if there are too many. The disk still lacks those from number `first_unwritten` on.
     pub(super) fn pop_excess(&mut self, first_unwritten: u64) -> Option<Arc<str>> {
         if !self.is_too_much(first_unwritten) {
             return None;
@@ -63,12 +62,13 @@ impl RecentLines {
 mod tests {
     use super::*;
 
-    /// How many lines were too many.
+    /// Removes the lines that are too many, and returns their number.
     fn trim(memory: &mut RecentLines, first_unwritten: u64) -> usize {
         std::iter::from_fn(|| memory.pop_excess(first_unwritten)).count()
     }
 
-    /// A memory of two lines, after lines 1 to `newest`, with those from `first_unwritten` on owed.
+    /// Returns a memory of two lines, after lines 1 to `newest`, of which the disk lacks those from `first_unwritten`
+    /// on.
     fn memory(newest: u64, first_unwritten: u64) -> RecentLines {
         let mut memory = RecentLines::new(1, 2);
         for seq in 1..=newest {

@@ -1,4 +1,4 @@
-//! One event, read back.
+//! An event that was read back.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -10,20 +10,20 @@ use super::line::{self, LineError};
 /// The kind of the event that ends a run in order. A run without it ended without notice.
 pub(crate) const RUN_END_KIND: &str = "runtime_stopped";
 
-/// One event as it stands in the journal.
+/// One event as the journal holds it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// The run that it belongs to: 1, 2, 3 … per data folder.
+    /// The run that the event belongs to: 1, 2, 3 … per data folder.
     pub run: u64,
-    /// Its number within the run: 1, 2, 3 …
+    /// The event's number within the run: 1, 2, 3 …
     pub seq: u64,
-    /// Wall time, RFC 3339 in UTC.
+    /// The wall time, RFC 3339 in UTC.
     pub at: String,
-    /// Milliseconds since the run began.
+    /// The milliseconds since the run began.
     pub mono_ms: u64,
     /// The actor's path.
     pub actor: String,
-    /// The actor's incarnation, 0 where there is none.
+    /// The actor's incarnation, 0 if there is none.
     pub generation: u64,
     /// The kind of event.
     pub kind: String,
@@ -33,10 +33,11 @@ pub struct Record {
 }
 
 impl Record {
-    /// Reads a line, without its line break, and checks its checksum.
+    /// Parses a line, without its line break, and checks its checksum.
     ///
     /// # Errors
-    /// When the line is torn, was changed, or is no event, and when its run or number is larger than 2^53 - 1.
+    /// Returns an error if the line is torn, was changed, or is no event, or if its run or number is larger than 2^53
+    /// - 1.
     pub fn parse(text: &str) -> Result<Self, LineError> {
         let content = line::verify_checksum(text)?;
         let record: Self =
@@ -48,16 +49,16 @@ impl Record {
         }
     }
 
-    /// Returns its place in the journal.
+    /// Returns the event's place in the journal.
     #[must_use]
     pub fn cursor(&self) -> Cursor {
         Cursor::new(self.run, self.seq)
     }
 
-    /// Reads the kind's own fields as the type that was recorded.
+    /// Reads the kind's own fields as `T`, whatever the kind. [`Record::event`] checks the kind too.
     ///
     /// # Errors
-    /// When the fields are not those of `T`.
+    /// Returns an error if the fields are not those of `T`.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_value(Value::Object(self.fields.clone()))
     }

@@ -1,7 +1,7 @@
-//! Secrets are taken out of an event before it becomes a line.
+//! Removes secrets from an event before it becomes a line.
 //!
-//! What is looked at is the text that a string of the JSON stands for, not how it is escaped: a secret is found behind
-//! any escape, and never across one. A number that holds a secret is replaced as a whole.
+//! The search looks at the text that a JSON string stands for, so it finds a secret behind any escape. A number that
+//! holds a secret is replaced as a whole.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -10,27 +10,27 @@ use super::line::push_json_string;
 
 const REPLACEMENT: &str = "[redacted]";
 
-/// The texts that must not be told, and how they are taken out of what is.
+/// The texts that must stay secret, and the means to remove them from other texts.
 #[derive(Clone, Default)]
 pub struct Redaction {
     secrets: Vec<String>,
 }
 
 impl Redaction {
-    /// One that knows these texts. An empty one is ignored.
+    /// Returns a redaction of these texts. An empty text is ignored.
     #[must_use]
     pub fn new(secrets: &[String]) -> Self {
         Self { secrets: secrets.iter().filter(|secret| !secret.is_empty()).cloned().collect() }
     }
 
-    /// Plain text without the secrets: each place where one stands reads `[redacted]`.
+    /// Returns plain text without the secrets: `[redacted]` stands in the place of each.
     #[must_use]
     pub fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
         Self::redact_ranges(text, self.secret_ranges(text))
     }
 
-    /// The text with these places replaced, in whatever order they come and whether or not they overlap. Each must lie
-    /// on the boundaries of characters.
+    /// Returns the text with these ranges replaced. They may come in any order and may overlap. Each must lie on
+    /// character boundaries.
     #[must_use]
     pub fn redact_ranges(text: &str, places: Vec<Range<usize>>) -> Cow<'_, str> {
         if places.is_empty() {
@@ -40,9 +40,9 @@ impl Redaction {
         }
     }
 
-    /// A JSON text whose keys, strings and numbers are without the secrets.
+    /// Returns a JSON text whose keys, strings and numbers are without the secrets.
     pub(super) fn redact_json<'a>(&self, json: &'a str) -> Cow<'a, str> {
-        // Without an escape the JSON has every string as it is, so a plain search finds whatever there is.
+        // JSON without an escape has every string as it is, so a plain search finds every secret.
         if self.secrets.is_empty() || !json.contains('\\') && !self.contains_secret(json) {
             return Cow::Borrowed(json);
         }
@@ -69,7 +69,7 @@ impl Redaction {
     fn redact_string(&self, token: &str, clean: &mut String) {
         let text = match serde_json::from_str::<Cow<'_, str>>(token) {
             Ok(text) => text,
-            // Our own serialiser writes no such string; nobody can say what is in it.
+            // Our own serialiser writes no such string, so its content is not known.
             Err(_) => return push_json_string(REPLACEMENT, clean),
         };
         match self.redact(&text) {
@@ -78,14 +78,15 @@ impl Redaction {
         }
     }
 
-    /// Where the secrets stand, from left to right. Those that overlap are one place, so that nothing of either is left.
+    /// Returns the places of the secrets, from left to right. Places that overlap are merged, so that nothing of
+    /// either secret is left.
     #[must_use]
     pub fn secret_ranges(&self, text: &str) -> Vec<Range<usize>> {
         merge_ranges(self.secrets.iter().flat_map(|secret| find_all(text, secret)).collect())
     }
 }
 
-/// The same places, from left to right and none within another.
+/// Merges ranges into ranges from left to right of which none overlap.
 fn merge_ranges(mut found: Vec<Range<usize>>) -> Vec<Range<usize>> {
     found.sort_by_key(|place| place.start);
     let mut merged: Vec<Range<usize>> = Vec::with_capacity(found.len());
@@ -110,7 +111,7 @@ fn replace_ranges(text: &str, places: Vec<Range<usize>>) -> String {
     clean
 }
 
-/// All of them, also those that overlap one another.
+/// Finds all places of `secret`, also those that overlap each other.
 fn find_all<'a>(text: &'a str, secret: &'a str) -> impl Iterator<Item = Range<usize>> + 'a {
     let step = secret.chars().next().map_or(1, char::len_utf8);
     let mut from = 0;
@@ -121,7 +122,7 @@ fn find_all<'a>(text: &'a str, secret: &'a str) -> impl Iterator<Item = Range<us
     })
 }
 
-/// How long the string, the number or the run of anything else is that `json` begins with.
+/// Returns the length of the string, the number or the other token that `json` begins with.
 fn token_length(first: u8, json: &str) -> usize {
     let bytes = json.as_bytes();
     match first {

@@ -1,4 +1,4 @@
-//! The files of a journal: their names, their order, and how one that a crash left behind is taken up again.
+//! The files of a journal: their names, their order, and the repair of one that a crash left behind.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -46,7 +46,7 @@ pub(super) fn list_segments(dir: &Path) -> io::Result<Vec<Segment>> {
     Ok(segments)
 }
 
-/// Lists the files in `dir` of the format before this one, whose events have no run. They are neither read nor deleted.
+/// Lists the files in `dir` of the previous format, whose events have no run. They are neither read nor deleted.
 pub(super) fn list_older_format(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir)? {
@@ -65,9 +65,9 @@ pub(super) fn list_older_format(dir: &Path) -> io::Result<Vec<PathBuf>> {
 pub(super) struct Tail {
     file: File,
     path: PathBuf,
-    /// The length up to the last whole line.
+    /// The length up to the end of the last whole line.
     pub(super) bytes: u64,
-    /// There may be something behind the last whole line.
+    /// Bytes may follow the last whole line.
     is_torn: bool,
 }
 
@@ -91,10 +91,10 @@ impl Tail {
         &self.path
     }
 
-    /// Adds whole lines and syncs them. Also says how many bytes of whole lines are there to stay: all, unless there is an
-    /// error.
+    /// Appends whole lines and syncs them. Also returns how many bytes of whole lines are safely on disk: all, unless
+    /// there is an error.
     ///
-    /// What is not there to stay has to be given again before anything else: readers may have seen it.
+    /// The rest must be passed again before any other lines, because readers may have seen it.
     pub(super) fn append(&mut self, lines: &[u8]) -> (usize, io::Result<()>) {
         if let Err(error) = self.truncate_torn() {
             return (0, Err(error));
@@ -112,8 +112,8 @@ impl Tail {
         (whole, outcome)
     }
 
-    /// Whether the file at the path is still the open one, with everything that was written. Somebody may have deleted,
-    /// replaced or emptied it.
+    /// Returns whether the file at the path is still the open one, with everything that was written. It may have been
+    /// deleted, replaced or emptied.
     pub(super) fn is_in_place(&self) -> bool {
         let Ok(at_path) = fs::metadata(&self.path) else { return false };
         at_path.len() >= self.bytes && is_same_file(&self.file, &at_path)
@@ -128,7 +128,7 @@ impl Tail {
     }
 }
 
-/// Whether `file` is the file that `metadata` describes. A system that cannot say so is believed to.
+/// Returns whether `file` is the file that `metadata` describes. A system that cannot tell is trusted.
 pub(super) fn is_same_file(file: &File, metadata: &fs::Metadata) -> bool {
     #[cfg(unix)]
     {
@@ -142,7 +142,7 @@ pub(super) fn is_same_file(file: &File, metadata: &fs::Metadata) -> bool {
     }
 }
 
-/// Writes as much as there is room for. Also says how much that was.
+/// Writes as much as fits, and returns how much that was.
 fn write_counted(file: &mut File, content: &[u8]) -> (usize, io::Result<()>) {
     let mut written = 0;
     while written < content.len() {
@@ -156,7 +156,7 @@ fn write_counted(file: &mut File, content: &[u8]) -> (usize, io::Result<()>) {
     (written, Ok(()))
 }
 
-/// Returns how much of `content` is whole lines.
+/// Returns how many bytes of `content` are whole lines.
 pub(super) fn complete_bytes(content: &[u8]) -> usize {
     content.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1)
 }
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn segments_are_listed_by_run_then_number_and_other_files_apart() {
+    fn segments_are_listed_by_run_then_seq() {
         let dir = tempfile::tempdir().unwrap();
         let firsts = [(2, 1), (1, 900), (10, 1), (1, 1)].map(|(run, seq)| Cursor::new(run, seq));
         for first in firsts {
@@ -188,7 +188,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn unsynced_bytes_do_not_count_as_written() {
-        // It takes every byte, and refuses to sync.
+        // This device takes every byte, and refuses to sync.
         let path = PathBuf::from("/dev/null");
         let file = fs::OpenOptions::new().append(true).open(&path).unwrap();
         let mut tail = Tail { file, path, bytes: 0, is_torn: false };

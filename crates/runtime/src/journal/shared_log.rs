@@ -1,4 +1,4 @@
-//! The log and its lock, shared by the recording callers and the writer, and how they wake one another.
+//! The log and its lock, shared by the recording callers and the writer, and the wake-ups between them.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -27,9 +27,9 @@ pub(super) struct SharedLog {
     writer_wakeup: Condvar,
     /// Changes when there may be a new line to show.
     visible_changed: watch::Sender<()>,
-    /// Changes when the writer has got on, or has failed to.
+    /// Changes when the writer has made progress, or has failed to.
     writer_progress: watch::Sender<()>,
-    /// Under which path the journal speaks of itself.
+    /// The path under which the journal records its own events.
     journal_path: ActorPath,
 }
 
@@ -108,19 +108,19 @@ impl SharedLog {
         self.notify_subscribers();
     }
 
-    /// Wakes the subscribers. A new one looks for lines before it waits.
+    /// Wakes the subscribers. A new subscriber looks for lines before it waits.
     pub(super) fn notify_subscribers(&self) {
         if self.visible_changed.receiver_count() > 0 {
             self.visible_changed.send_replace(());
         }
     }
 
-    /// Returns what changes when there may be a new line to show.
+    /// Returns a receiver that changes when there may be a new line to show.
     pub(super) fn visible_changed(&self) -> watch::Receiver<()> {
         self.visible_changed.subscribe()
     }
 
-    /// Waits for work, for at most `patience` if one is given. Only the writer calls this.
+    /// Waits for work, for at most `patience` if it is given. Only the writer calls this.
     pub(super) fn wait_for_work<'a>(
         &'a self,
         mut log: MutexGuard<'a, Log>,
@@ -135,7 +135,7 @@ impl SharedLog {
         log
     }
 
-    /// Waits a moment for more lines, unless the group must be written now. Only the writer calls this.
+    /// Waits briefly for more lines, unless the group must be written now. Only the writer calls this.
     pub(super) fn wait_for_batch<'a>(
         &'a self,
         mut log: MutexGuard<'a, Log>,
@@ -147,12 +147,12 @@ impl SharedLog {
         log
     }
 
-    /// Wakes those who wait for the writer.
+    /// Wakes the callers that wait for the writer.
     pub(super) fn notify_flush_waiters(&self) {
         self.writer_progress.send_replace(());
     }
 
-    /// Asks the writer to end, after it has written what there is. Nothing is recorded from now on.
+    /// Asks the writer to write everything and end. Nothing is recorded from now on.
     pub(super) fn request_close(&self) {
         self.demand(Demand::Close);
     }
@@ -165,7 +165,7 @@ impl SharedLog {
         self.unlock_and_wake(log);
     }
 
-    /// Returns once the writer has brought line `seq` to disk, has failed to, or has ended.
+    /// Returns once the writer has written line `seq` to disk, has failed to, or has ended.
     pub(super) async fn wait_until_written(&self, seq: u64) {
         let is_settled = |log: &Log| {
             log.backlog.as_ref().is_none_or(|backlog| {

@@ -1,4 +1,4 @@
-//! Follows a journal from a cursor on.
+//! Follows a journal from a cursor.
 
 use std::collections::VecDeque;
 use std::io;
@@ -9,32 +9,33 @@ use super::log::LineLocation;
 use super::reader::{Entry, Reader};
 use super::{Cursor, Journal, Record};
 
-/// How many lines are fetched from disk at a time.
+/// The number of lines that are fetched from disk at a time.
 const DISK_LINES_MAX: usize = 256;
 
-/// What a subscriber gets.
+/// An item that a subscriber gets.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Delivery {
     /// The next event.
     Event(Box<Record>),
-    /// Events that this subscriber can no longer get, because they are kept neither in memory nor on disk.
+    /// Events that this subscriber can no longer get, because neither memory nor the disk has them.
     Lagged {
         /// The subscriber's place before the gap.
         after: Cursor,
-        /// The first event that may follow. If it belongs to a later run, the number of missing events is not known, and
-        /// may be 0.
+        /// The first event that may follow. If it belongs to a later run, the number of missing events is not known,
+        /// and may be 0.
         before: Cursor,
     },
 }
 
-/// A subscriber's place in the journal: each event after its start once, in order, or a word on what is missing.
+/// A subscriber's place in the journal. It delivers each event after its start once, in order, or reports what is
+/// missing.
 pub struct Subscription {
     journal: Journal,
     run: u64,
     visible_changed: watch::Receiver<()>,
     last: Cursor,
     fetched: VecDeque<Delivery>,
-    /// Where reading from disk stands, while memory is ahead of it.
+    /// The reader of lines that memory no longer has.
     disk_reader: Option<Reader>,
 }
 
@@ -44,13 +45,13 @@ impl Subscription {
         Self { journal, run, visible_changed, last: after, fetched: VecDeque::new(), disk_reader: None }
     }
 
-    /// Returns the place of the last delivery: after it, another subscription goes on where this one ends.
+    /// Returns the place of the last delivery. Another subscription can continue from it.
     #[must_use]
     pub fn cursor(&self) -> Cursor {
         self.last
     }
 
-    /// Returns the next delivery. Waits until there is one: a runtime's last event is `runtime_stopped`.
+    /// Returns the next delivery, and waits for it if necessary. A runtime's last event is `runtime_stopped`.
     ///
     /// Cancel safe: an event that was not returned is returned by the next call.
     pub async fn next(&mut self) -> Delivery {
@@ -63,9 +64,9 @@ impl Subscription {
         }
     }
 
-    /// Returns the next delivery if there is one already, which may have to be read from disk. Cancel safe.
+    /// Returns the next delivery if it exists already; reading it may need the disk. Cancel safe.
     pub async fn try_next(&mut self) -> Option<Delivery> {
-        // What is seen below need not wake `next` again.
+        // A line that is seen below need not wake `next` again.
         self.visible_changed.borrow_and_update();
         loop {
             if let Some(delivery) = self.next_fetched() {
@@ -99,7 +100,7 @@ impl Subscription {
         }
     }
 
-    /// Returns where the next line of this run is to be found.
+    /// Returns the place of the next line of this run.
     fn locate_next(&self) -> LineLocation {
         self.journal.0.log.log().locate(self.last.seq.saturating_add(1))
     }
@@ -111,7 +112,7 @@ impl Subscription {
                 Delivery::Lagged { before, .. } => (*before, false),
             };
             if before <= self.last.next() {
-                // It was delivered from memory meanwhile.
+                // The line was delivered from memory meanwhile.
                 self.fetched.pop_front();
             } else if is_event {
                 self.last = before.previous();
@@ -122,7 +123,7 @@ impl Subscription {
         }
     }
 
-    /// Goes over a gap on disk, which ends before `before`. Memory may still have a part of it.
+    /// Skips a gap on disk, which ends before `before`. Memory may still have a part of it.
     fn over_gap(&mut self, before: Cursor) -> Delivery {
         if self.last.run < self.run {
             return self.deliver_lag(before);
@@ -143,7 +144,7 @@ impl Subscription {
                 self.last = record.cursor();
                 Delivery::Event(Box::new(record))
             }
-            // An event whose own fields have the names that the journal gives cannot be read.
+            // An event cannot be read if its own fields have names that the journal reserves.
             Err(_) => self.deliver_lag(self.last.next().next()),
         }
     }
@@ -153,7 +154,7 @@ impl Subscription {
         Delivery::Lagged { after, before }
     }
 
-    /// Fetches lines of earlier runs, or moves on to this run where there are no more of them.
+    /// Fetches lines of earlier runs, or continues with this run if there are no more of them.
     async fn fetch_earlier_runs(&mut self) {
         let own_start = Cursor::new(self.run, 0);
         let Some(dir) = self.journal.dir() else {
@@ -196,9 +197,9 @@ impl Subscription {
         Delivery::Lagged { after: self.last, before }
     }
 
-    /// Fetches lines of this run that memory no longer has. If the disk has none of them, says which are missing.
+    /// Fetches lines of this run that memory no longer has. If the disk has none of them, reports which are missing.
     async fn fetch_from_disk(&mut self) -> Option<Delivery> {
-        // A reader is kept only while everything that it has read is on its way from here.
+        // A reader is kept only while everything that it has read is being delivered from here.
         let reader = self.disk_reader.take();
         let after = self.last;
         let to = Cursor::new(self.run, self.journal.0.log.log().last_disk_only_seq());
@@ -225,7 +226,7 @@ fn warn_of(outcome: &io::Result<()>) {
     }
 }
 
-/// Reads on, and returns the reader where it stands.
+/// Reads a batch, and returns the reader with it.
 fn read_batch(mut reader: Reader) -> (Reader, VecDeque<Delivery>, io::Result<()>) {
     let mut deliveries = VecDeque::new();
     while deliveries.len() < DISK_LINES_MAX {
@@ -234,7 +235,7 @@ fn read_batch(mut reader: Reader) -> (Reader, VecDeque<Delivery>, io::Result<()>
             Ok(Some(Entry::Missing { after, before })) => {
                 deliveries.push_back(Delivery::Lagged { after, before });
             }
-            // The entry after it says what is missing.
+            // The entry after it reports the gap.
             Ok(Some(Entry::Damaged { .. } | Entry::OlderFormat { .. })) => {}
             Ok(None) => break,
             Err(error) => return (reader, deliveries, Err(error)),

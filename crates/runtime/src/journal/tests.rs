@@ -1,4 +1,4 @@
-//! The journal as a whole: on real files, and on disks that do as they are told.
+//! The journal as a whole: on real files, and on fake disks.
 
 mod failing_disk;
 mod fake_disk;
@@ -32,7 +32,7 @@ impl Event for NumberedEvent {
     const KIND: &'static str = "noted";
 }
 
-/// What a runtime records last.
+/// The last event of a runtime.
 #[derive(Serialize)]
 struct Stopped {}
 
@@ -74,7 +74,7 @@ fn at(run: u64, seq: u64) -> Cursor {
     Cursor::new(run, seq)
 }
 
-/// Everything that is kept.
+/// Returns every entry that is kept.
 fn all_entries(dir: &Path) -> Vec<Entry> {
     entries(dir, Cursor::START)
 }
@@ -92,7 +92,7 @@ fn cursors(entries: &[Entry]) -> Vec<Cursor> {
     entries.iter().map(cursor).collect()
 }
 
-/// The numbers of events that are all of run 1.
+/// Returns the numbers of events that are all of run 1.
 fn seqs(entries: &[Entry]) -> Vec<u64> {
     let cursors = cursors(entries);
     assert!(cursors.iter().all(|cursor| cursor.run == 1), "{cursors:?}");
@@ -113,7 +113,7 @@ fn only_segment(dir: &Path) -> PathBuf {
     segments[0].clone()
 }
 
-/// What the journal has said of itself, from the event after `after` on.
+/// Returns the journal's events about itself, from the event after `after` on.
 async fn degraded_events(journal: &Journal, after: Cursor) -> Vec<JournalDegraded> {
     let mut subscription = journal.subscribe_after(after);
     let mut accounts = Vec::new();

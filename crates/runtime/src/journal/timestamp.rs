@@ -1,21 +1,22 @@
-//! Wall time as a line has it.
+//! Wall time in the form that a line has it.
 
 use std::fmt::Write;
 
 use jiff::Timestamp;
 
-/// Writes RFC 3339 in UTC, to the millisecond. Works out each second once: most lines share theirs with others.
+/// Writes RFC 3339 in UTC, to the millisecond. It formats each second once, because most lines share theirs with
+/// others.
 #[derive(Debug, Default)]
 pub(super) struct TimestampFormatter {
     cached_second: i64,
-    /// The second up to its dot; empty before the first.
+    /// The text of the second up to its dot; empty before the first.
     cached_text: String,
 }
 
 impl TimestampFormatter {
     pub(super) fn append_to(&mut self, at: Timestamp, line: &mut String) {
         let second = at.as_second();
-        // Before 1970 the fraction counts backwards; that is left to the library.
+        // Before 1970 the fraction counts backwards; the library handles that.
         if second < 1 {
             // Writing to a string cannot fail.
             let _ = write!(line, "{at:.3}");
@@ -41,7 +42,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_stamp_is_what_the_library_would_write(
+        fn timestamp_equals_the_librarys_format(
             times in prop::collection::vec((-3_000_000_000i64..200_000_000_000, 0i32..1_000_000_000), 1..20),
             steps in prop::collection::vec(0i64..700, 20),
         ) {

@@ -1,7 +1,6 @@
-//! The thread that brings lines to disk: in groups, synced once a group.
+//! The thread that writes lines to disk, in groups that are synced once each.
 //!
-//! It is a thread and not a task because file systems block. It ends when it is asked to, after it has written what there
-//! is.
+//! It is a thread and not a task because file systems block. It ends on request, after it has written everything.
 
 use std::io;
 use std::sync::Arc;
@@ -14,10 +13,10 @@ use super::files::{Disk, WriteOutcome};
 use super::log::{Demand, DiskState, WriterState};
 use super::shared_log::SharedLog;
 
-/// How long the first line of a group waits for others. Each group costs a wake-up of this thread and a sync: so a burst
-/// costs few of them, and a line is not much later on disk than the sync alone would make it.
+/// The time that the first line of a group waits for others. Each group costs a wake-up of this thread and a sync, so
+/// a burst costs few of them. The sync alone takes about as long, so a line is hardly later on disk.
 const BATCH_DELAY: Duration = Duration::from_millis(2);
-/// How long the thread waits before it tries a disk again that refused.
+/// The time that the thread waits before it tries a disk again that refused.
 pub(super) const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Starts the thread.
@@ -35,13 +34,13 @@ struct JournalWriter<D> {
     log: Arc<SharedLog>,
     disk: D,
     retry_delay: Duration,
-    /// When a disk that refused is tried again.
+    /// The time of the next attempt after the disk refused.
     retry_at: Option<Instant>,
-    /// Lines lost since the disk began to refuse, as far as an event says so.
+    /// The number of lines lost since the disk began to refuse, as last reported in an event.
     reported_drops: u64,
 }
 
-/// What the writer does next.
+/// The writer's next step.
 struct WriteBatch {
     /// Whether there are lines to write.
     has_lines: bool,
@@ -119,7 +118,7 @@ impl<D: Disk> JournalWriter<D> {
     fn recover(&mut self) {
         if self.retry_at.take().is_some() {
             self.set_disk(DiskState::Taking);
-            // The next batch is taken before this is recorded: memory may be full.
+            // The next batch is taken before this is recorded, because memory may be full.
             let lost = self.log.log().take_batch();
             self.record_degraded("the disk takes lines again", lost);
         }
@@ -144,7 +143,7 @@ impl<D: Disk> JournalWriter<D> {
         if dropped > self.reported_drops {
             let reason = format!("the disk still refuses lines, {dropped} are lost so far: {error}");
             self.record_degraded(&reason, None);
-            // That line may have taken the room of another one.
+            // That line may have taken the place of another one.
             self.reported_drops = self.log.log().dropped_count();
         }
     }
@@ -157,7 +156,7 @@ impl<D: Disk> JournalWriter<D> {
         })
     }
 
-    /// Sets the disk's state, and returns the one before.
+    /// Sets the disk's state, and returns the previous one.
     fn set_disk(&self, state: DiskState) -> Option<DiskState> {
         let mut log = self.log.log();
         log.backlog.as_mut().map(|backlog| std::mem::replace(&mut backlog.disk, state))
@@ -167,7 +166,7 @@ impl<D: Disk> JournalWriter<D> {
         self.log.record_internal(&JournalDegraded::new(reason, lost));
     }
 
-    /// Returns how the writer ends, once everything is written or the disk takes nothing more.
+    /// Returns the writer's outcome, once everything is written or the disk takes nothing more.
     fn finish(&self, outcome: WriteOutcome) -> Option<Result<(), JournalLoss>> {
         let log = self.log.log();
         match outcome.result {
@@ -178,12 +177,12 @@ impl<D: Disk> JournalWriter<D> {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "the disk is real, and so is the time that it is given")]
+#[allow(clippy::disallowed_methods, reason = "the disk is real, so its time must be too")]
 fn now() -> Instant {
     Instant::now()
 }
 
-/// Reports how the writer ended, also if it panicked.
+/// A guard that reports the writer's outcome, also if it panicked.
 struct ExitGuard {
     log: Arc<SharedLog>,
     outcome: Option<Result<(), JournalLoss>>,

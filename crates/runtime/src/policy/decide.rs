@@ -1,4 +1,4 @@
-//! The one place that decides what follows an exit.
+//! The function that decides what follows an exit.
 
 use std::time::Duration;
 
@@ -9,48 +9,48 @@ use super::{
     SupervisorHistory, SupervisorPolicy,
 };
 
-/// Why an incarnation ended.
+/// The cause of an incarnation's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExitCause {
-    /// It ended of itself, in order.
+    /// It ended by itself, in order.
     Normal,
-    /// A supervisor ended itself: its children had failed too often, or its significant ones had ended.
+    /// The supervisor ended itself: its children failed too often, or its significant children ended.
     Shutdown,
     /// A handler returned an error.
     Error,
     /// A handler panicked.
     Panic,
-    /// It was killed from outside.
+    /// The incarnation was killed from outside.
     Killed,
-    /// It made no progress within its limit.
+    /// The incarnation made no progress within its limit.
     Stuck,
-    /// It failed before it was ready.
+    /// The incarnation failed before it was ready.
     StartFailed,
 }
 
 /// One exit, as the policy sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
-    /// Why it ended.
+    /// The cause of the end.
     pub cause: ExitCause,
-    /// When the incarnation became ready, if it ever did.
+    /// The time when the incarnation became ready, if it ever did.
     pub ready_since: Option<Duration>,
     /// Whether it began from a checkpoint.
     pub restored: bool,
     /// Whether it handled at least one message to the end.
     pub progressed: bool,
-    /// Whether it ended on a message that an earlier incarnation had crashed on. That says nothing new about the
-    /// checkpoint, so it neither adds to its blame nor takes any away.
+    /// Whether it ended on a message that an earlier incarnation had crashed on. Such an exit says nothing new about
+    /// the checkpoint, so it does not count for or against it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub on_suspect: bool,
-    /// Whether it was killed and did not end, and has been abandoned.
+    /// Whether it was killed, did not end, and was abandoned.
     #[serde(default, skip_serializing_if = "is_false")]
     pub abandoned: bool,
 }
 
 impl Exit {
-    /// The exit of an incarnation that was never ready.
+    /// Returns the exit of an incarnation that was never ready.
     #[must_use]
     pub const fn of(cause: ExitCause) -> Self {
         Self {
@@ -69,18 +69,18 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// What else a decision depends on, at the moment when it is made.
+/// The other facts that a decision depends on, at the time when it is made.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct DecisionContext {
     /// The time since the runtime started.
     pub now: Duration,
     /// A random number in `[0, 1)`; only the delay depends on it.
     pub jitter: f64,
-    /// How many other significant children have not ended.
+    /// The number of other significant children that have not ended.
     pub significant_others: u32,
 }
 
-/// Who is restarted.
+/// The children that are restarted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RestartScope {
@@ -102,58 +102,59 @@ impl From<Strategy> for RestartScope {
     }
 }
 
-/// From which state the next incarnation starts.
+/// The state from which the next incarnation starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StateSource {
-    /// From the last checkpoint, if there is one.
+    /// The last checkpoint, if there is one.
     Checkpoint,
-    /// From nothing: the checkpoint is set aside.
+    /// No state: the checkpoint is quarantined.
     Fresh,
 }
 
-/// What follows an exit.
+/// The consequence of an exit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "decision", rename_all = "snake_case")]
 pub enum Decision {
     /// Restart after a delay.
     Restart {
-        /// Who is restarted.
+        /// The children that are restarted.
         scope: RestartScope,
-        /// After how long.
+        /// The delay before the restart.
         delay: Duration,
         /// The number of this attempt since the child was last stable; the first is 1.
         attempt: u32,
-        /// From which state.
+        /// The state from which the next incarnation starts.
         state: StateSource,
     },
-    /// The exit needs no answer: the child stays stopped; a temporary one is dropped.
+    /// No action: the child stays stopped; a temporary child is dropped.
     Leave,
-    /// The child stays failed, the rest goes on: its budget is spent, or it was abandoned and has no successor.
+    /// The child stays failed and its siblings go on: its budget is spent, or it was abandoned and has no successor.
     Abandon,
     /// The supervisor itself ends, and its parent decides.
     Escalate,
-    /// The supervisor itself ends, because its significant children have.
+    /// The supervisor itself ends, because its significant children have ended.
     ShutDown,
 }
 
-/// Decides what follows `exit`, and remembers it in the histories.
+/// Decides what follows `exit`, and records it in the histories.
 ///
-/// Pure: the same arguments always give the same decision. Every time in them is a duration since the runtime
+/// The function is pure: the same arguments always give the same decision. Times are durations since the runtime
 /// started.
 ///
 /// ```
 /// use std::time::Duration;
 /// use mainstay_runtime::policy::{
-///     ChildHistory, ChildPolicy, Decision, Exit, ExitCause, Moment, SupervisorHistory, SupervisorPolicy, decide,
+///     ChildHistory, ChildPolicy, Decision, DecisionContext, Exit, ExitCause, SupervisorHistory, SupervisorPolicy,
+///     decide,
 /// };
 ///
 /// let (child, supervisor) = (ChildPolicy::default(), SupervisorPolicy::default());
 /// let (mut history, mut siblings) = (ChildHistory::default(), SupervisorHistory::default());
 /// let exit = Exit::of(ExitCause::Panic);
 /// let mut crash = |second| {
-///     let moment = Moment { now: Duration::from_secs(second), jitter: 0.0, significant_others: 0 };
-///     decide((&child, &supervisor), (&mut history, &mut siblings), exit, moment)
+///     let context = DecisionContext { now: Duration::from_secs(second), jitter: 0.0, significant_others: 0 };
+///     decide((&child, &supervisor), (&mut history, &mut siblings), exit, context)
 /// };
 /// assert!(matches!(crash(1), Decision::Restart { attempt: 1, .. }));
 /// for second in 2..=5 {
@@ -165,9 +166,9 @@ pub fn decide(
     (child, supervisor): (&ChildPolicy, &SupervisorPolicy),
     (history, siblings): (&mut ChildHistory, &mut SupervisorHistory),
     exit: Exit,
-    moment: DecisionContext,
+    context: DecisionContext,
 ) -> Decision {
-    let now = moment.now;
+    let now = context.now;
     if child.is_stable(exit.ready_since, now) {
         history.restore_budget();
     }
@@ -178,7 +179,7 @@ pub fn decide(
         return Decision::Abandon;
     }
     if !should_restart(child.restart, exit.cause) {
-        return if should_end_supervisor(child, supervisor, moment) {
+        return if should_end_supervisor(child, supervisor, context) {
             Decision::ShutDown
         } else {
             Decision::Leave
@@ -195,7 +196,7 @@ pub fn decide(
     }
     Decision::Restart {
         scope: if supervisor.dynamic { RestartScope::One } else { supervisor.strategy.into() },
-        delay: child.delay.before(attempt, moment.jitter),
+        delay: child.delay.before(attempt, context.jitter),
         attempt,
         state: if condemned { StateSource::Fresh } else { StateSource::Checkpoint },
     }
@@ -212,13 +213,13 @@ fn should_restart(restart: RestartType, cause: ExitCause) -> bool {
 fn should_end_supervisor(
     child: &ChildPolicy,
     supervisor: &SupervisorPolicy,
-    moment: DecisionContext,
+    context: DecisionContext,
 ) -> bool {
     child.significant
         && match supervisor.auto_shutdown {
             AutoShutdown::Never => false,
             AutoShutdown::AnySignificant => true,
-            AutoShutdown::AllSignificant => moment.significant_others == 0,
+            AutoShutdown::AllSignificant => context.significant_others == 0,
         }
 }
 
@@ -261,8 +262,8 @@ mod tests {
         }
 
         fn at(&mut self, now: Duration, exit: Exit) -> Decision {
-            let moment = DecisionContext { now, jitter: 0.5, significant_others: self.significant_others };
-            decide((&self.child, &self.supervisor), (&mut self.history, &mut self.siblings), exit, moment)
+            let context = DecisionContext { now, jitter: 0.5, significant_others: self.significant_others };
+            decide((&self.child, &self.supervisor), (&mut self.history, &mut self.siblings), exit, context)
         }
     }
 
@@ -274,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn each_restart_type_answers_each_cause_as_documented() {
+    fn restart_type_decides_each_cause_as_documented() {
         use ExitCause::*;
         let causes = [Normal, Shutdown, Error, Panic, Killed, Stuck, StartFailed];
         let restarted = |restart| {
@@ -356,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn the_restart_beyond_the_intensity_makes_the_supervisor_fail() {
+    fn restart_beyond_intensity_escalates() {
         let mut case = DecisionCase::new(ChildPolicy { budget: None, ..policy() });
         case.supervisor.intensity = Some(Budget { restarts_max: 2, window: s(5) });
         assert!(attempt(case.at(s(1), CRASH)).is_some());

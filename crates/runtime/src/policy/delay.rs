@@ -1,15 +1,15 @@
-//! How long to wait before the next attempt.
+//! The delay before the next attempt.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// How long to wait before an attempt, as plain data.
+/// The delay before an attempt, as plain data.
 ///
-/// Used for restarts, reconnections and retries alike. The exponential form grows by `factor` with every
-/// attempt up to `max`. With `jitter` on, the delay is spread evenly over the whole span from `min` to the
-/// grown value ("full jitter", after Marc Brooker, *Exponential Backoff And Jitter*, AWS Architecture Blog,
-/// 2015, but with `min` as its floor so that a configured minimum is honoured).
+/// Restarts, reconnections and retries use it. The exponential form grows by `factor` with every attempt up to `max`.
+/// With `jitter` on, the delay is spread evenly over the span from `min` to the grown value. That is "full jitter"
+/// (Marc Brooker, *Exponential Backoff And Jitter*, AWS Architecture Blog, 2015), but with `min` as its floor, so
+/// that a configured minimum holds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Delay {
@@ -18,13 +18,13 @@ pub enum Delay {
         /// The delay.
         delay: Duration,
     },
-    /// Grows with every attempt.
+    /// A delay that grows with every attempt.
     Exponential {
-        /// Before the first attempt; no delay is ever shorter.
+        /// The delay before the first attempt, and the shortest delay.
         min: Duration,
-        /// No delay is ever longer.
+        /// The longest delay.
         max: Duration,
-        /// What each attempt multiplies the delay by; values below 1 count as 1.
+        /// The factor by which each attempt multiplies the delay. Values below 1 count as 1.
         factor: f64,
         /// Whether delays are spread at random over the span that the attempt has reached.
         jitter: bool,
@@ -35,17 +35,17 @@ impl Delay {
     /// No delay at all.
     pub const NONE: Self = Self::Fixed { delay: Duration::ZERO };
 
-    /// The delay before attempt number `attempt` (the first is 1; 0 counts as 1).
+    /// Returns the delay before attempt number `attempt` (the first is 1; 0 counts as 1).
     ///
-    /// `jitter` is a random number in `[0, 1)` that the caller draws; values outside are clamped, and it is
-    /// ignored where jitter is off. The result lies within `[min, max]` for every attempt, however large.
+    /// `jitter` is a random number in `[0, 1)` that the caller draws. Values outside are clamped, and it is ignored
+    /// if jitter is off. The result lies within `[min, max]` for every attempt, however large.
     #[must_use]
     pub fn before(&self, attempt: u32, jitter: f64) -> Duration {
         match *self {
             Self::Fixed { delay } => delay,
             Self::Exponential { min, max, factor, jitter: spread } => {
                 let max = max.max(min);
-                // With jitter the first attempt already needs a span to be spread over.
+                // With jitter the first attempt needs a span already.
                 let growths = if spread { attempt.max(1) } else { attempt.max(1) - 1 };
                 let ceiling = exponential(min, max, factor, growths);
                 if spread { min + (ceiling - min).mul_f64(clamp_unit(jitter)) } else { ceiling }
@@ -54,7 +54,7 @@ impl Delay {
     }
 }
 
-/// `min * factor^growths`, never above `max` and never overflowing.
+/// Returns `min * factor^growths`, never above `max` and never overflowing.
 fn exponential(min: Duration, max: Duration, factor: f64, growths: u32) -> Duration {
     let factor = if factor.is_finite() { factor.max(1.0) } else { 1.0 };
     let seconds = min.as_secs_f64() * factor.powf(f64::from(growths));
@@ -65,7 +65,7 @@ fn exponential(min: Duration, max: Duration, factor: f64, growths: u32) -> Durat
     }
 }
 
-/// `jitter` brought into `[0, 1]`.
+/// Clamps `jitter` to `[0, 1]`.
 fn clamp_unit(jitter: f64) -> f64 {
     if jitter.is_nan() { 0.0 } else { jitter.clamp(0.0, 1.0) }
 }
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_survives_the_cap_and_never_leaves_the_bounds() {
+    fn jitter_applies_at_the_cap_and_stays_in_bounds() {
         for attempt in [1, 2, 6, 100, u32::MAX] {
             let low = JITTERED.before(attempt, 0.0);
             let high = JITTERED.before(attempt, 0.999);

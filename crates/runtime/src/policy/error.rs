@@ -1,10 +1,10 @@
-//! What is wrong with a policy that cannot be followed.
+//! Errors in a policy.
 
 use thiserror::Error;
 
 use super::{ChildPolicy, Delay, RestartType};
 
-/// What is wrong with a child's policy.
+/// A fault in a child's policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum PolicyError {
     /// A permanent child never ends for good, so its end cannot end its supervisor.
@@ -19,19 +19,19 @@ pub enum PolicyError {
     /// A delay whose bounds are the wrong way round.
     #[error("the delay's min is above its max")]
     DelayBounds,
-    /// No crash at all would already be too many.
+    /// A limit of no crashes is exceeded before the first.
     #[error("checkpoint_crashes_max is zero: it must be at least 1")]
     ZeroCheckpointCrashes,
-    /// Every handler would be stuck at once.
+    /// A limit of no time makes every handler stuck at once.
     #[error("stuck_after is zero: leave it out, or give it a time")]
     ZeroStuckAfter,
 }
 
 impl ChildPolicy {
-    /// Whether the policy can be followed.
+    /// Checks that the policy can be carried out.
     ///
     /// # Errors
-    /// The first fault that is found.
+    /// Returns the first fault that is found.
     pub fn check(&self) -> Result<(), PolicyError> {
         if self.significant && self.restart == RestartType::Permanent {
             return Err(PolicyError::SignificantPermanent);

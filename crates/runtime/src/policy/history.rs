@@ -1,4 +1,4 @@
-//! What a policy remembers of the past.
+//! The memory of a policy: earlier restarts and crashes.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,20 +7,20 @@ use serde::{Deserialize, Serialize};
 
 use super::{Budget, ChildPolicy};
 
-/// Restarts granted within a sliding window. Never holds more than the budget grants.
+/// Restarts granted within a sliding window. It never holds more than the budget grants.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct RestartWindow {
     at: VecDeque<Duration>,
 }
 
 impl RestartWindow {
-    /// How many restarts still count at `now`.
+    /// Returns how many restarts still count at `now`.
     fn used(&self, budget: Budget, now: Duration) -> u32 {
         let counted = self.at.iter().filter(|at| now.saturating_sub(**at) < budget.window).count();
         u32::try_from(counted).unwrap_or(u32::MAX)
     }
 
-    /// Takes one restart out of the budget; false when nothing is left.
+    /// Takes one restart out of the budget. Returns false if nothing is left.
     fn spend(&mut self, budget: Budget, now: Duration) -> bool {
         while self.at.front().is_some_and(|at| now.saturating_sub(*at) >= budget.window) {
             self.at.pop_front();
@@ -33,7 +33,7 @@ impl RestartWindow {
     }
 }
 
-/// What is remembered of one child. It outlives the child's incarnations.
+/// The history of one child. It outlives the child's incarnations.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChildHistory {
     spending: RestartWindow,
@@ -42,14 +42,14 @@ pub struct ChildHistory {
 }
 
 impl ChildHistory {
-    /// Restarts that still count against `budget` at `now`.
+    /// Returns the restarts that still count against `budget` at `now`.
     #[must_use]
     pub fn used(&self, budget: Budget, now: Duration) -> u32 {
         self.spending.used(budget, now)
     }
 
-    /// Restarts that the budget of `policy` still grants at `now` to a child that has been ready since
-    /// `ready_since`; `None` where it grants any number.
+    /// Returns the restarts that the budget of `policy` still grants at `now` to a child that has been ready since
+    /// `ready_since`. `None` means any number.
     #[must_use]
     pub fn budget_left(
         &self,
@@ -62,24 +62,24 @@ impl ChildHistory {
         Some(budget.restarts_max.saturating_sub(used))
     }
 
-    /// Restarts since the child was last stable.
+    /// Returns the restarts since the child was last stable.
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.attempts
     }
 
-    /// Gives the whole budget back, as an operator's reset or a stable run does.
+    /// Resets the whole budget, as an operator's reset or a stable run does.
     pub fn reset(&mut self) {
         *self = Self::default();
     }
 
-    /// Gives the budget back but keeps what is known about the checkpoint.
+    /// Resets the budget but keeps the knowledge about the checkpoint.
     pub(super) fn restore_budget(&mut self) {
         self.spending = RestartWindow::default();
         self.attempts = 0;
     }
 
-    /// Counts one more restart; `None` when the budget is spent, else the number of this attempt.
+    /// Counts one more restart. Returns the number of this attempt, or `None` if the budget is spent.
     pub(super) fn spend(&mut self, budget: Option<Budget>, now: Duration) -> Option<u32> {
         if let Some(budget) = budget
             && !self.spending.spend(budget, now)
@@ -90,7 +90,7 @@ impl ChildHistory {
         Some(self.attempts)
     }
 
-    /// Notes how an incarnation that began from a checkpoint fared, and says whether that checkpoint has now
+    /// Records the result of an incarnation that began from a checkpoint. Returns whether that checkpoint has now
     /// crashed `crashes_max` incarnations in a row.
     pub(super) fn count_checkpoint_crash(&mut self, to_blame: bool, crashes_max: u32) -> bool {
         if !to_blame {
@@ -106,14 +106,14 @@ impl ChildHistory {
     }
 }
 
-/// What is remembered of a supervisor's children together.
+/// The history of all children of a supervisor together.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SupervisorHistory {
     spending: RestartWindow,
 }
 
 impl SupervisorHistory {
-    /// Counts one more restart against the intensity; false when it is exceeded.
+    /// Counts one more restart against the intensity. Returns false if it is exceeded.
     pub(super) fn spend(&mut self, intensity: Option<Budget>, now: Duration) -> bool {
         intensity.is_none_or(|intensity| self.spending.spend(intensity, now))
     }

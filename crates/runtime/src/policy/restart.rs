@@ -1,4 +1,4 @@
-//! What a child and its supervisor are configured to do.
+//! The configured behaviour of a child and its supervisor.
 
 use std::time::Duration;
 
@@ -6,28 +6,28 @@ use serde::{Deserialize, Serialize};
 
 use super::Delay;
 
-/// After which exits a child is restarted.
+/// The exits after which a child is restarted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RestartType {
-    /// After every exit, a normal one included.
+    /// Every exit, a normal one included.
     Permanent,
-    /// After every exit that was neither normal nor a supervisor's own shutdown.
+    /// Every exit that was neither normal nor a supervisor's own shutdown.
     Transient,
-    /// Never; once it has ended, nothing of it is kept.
+    /// No exit. Once the child has ended, nothing of it is kept.
     Temporary,
 }
 
-/// How many restarts are granted within a sliding window.
+/// A number of restarts that are granted within a sliding window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Budget {
-    /// Restarts granted within `window`; the one after is refused.
+    /// The restarts that are granted within `window`; the next one is refused.
     pub restarts_max: u32,
-    /// How far back restarts count.
+    /// The time for which a restart counts.
     pub window: Duration,
 }
 
-/// What happens when a child's budget is spent.
+/// The consequence of a spent budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnBudgetExhausted {
@@ -37,27 +37,27 @@ pub enum OnBudgetExhausted {
     Escalate,
 }
 
-/// How a child is stopped.
+/// The way in which a child is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Shutdown {
-    /// It is asked to stop, and killed when it has not ended within the timeout.
+    /// The child is asked to stop, and killed if it has not ended within the timeout.
     Graceful(Duration),
-    /// It is asked to stop, and waited for however long that takes. Meant for supervisors: their children have
-    /// timeouts of their own.
+    /// The child is asked to stop, and has any amount of time. Meant for supervisors, whose children have timeouts of
+    /// their own.
     Unlimited,
-    /// It is killed at once.
+    /// The child is killed at once.
     Kill,
 }
 
-/// What follows when an incarnation that was killed does not end, because its handler never comes to an await point.
+/// The consequence of a killed incarnation that does not end, because its handler never reaches an await point.
 ///
 /// Nothing can end such a handler from outside. It is abandoned: its messages, its snapshots and its tasks no longer
-/// count, and what it still does goes on beside its successor, if it has one.
+/// count. Its remaining work goes on beside its successor, if it has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AbandonedPolicy {
-    /// The child stays `failed` until it is reset: two incarnations of it never work at once.
+    /// The child stays `failed` until it is reset, so two of its incarnations never work at once.
     #[default]
     Fail,
     /// A new incarnation takes its place, as after any exit.
@@ -67,34 +67,34 @@ pub enum AbandonedPolicy {
 /// The policy of one child.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ChildPolicy {
-    /// After which exits it is restarted.
+    /// The exits after which the child is restarted.
     pub restart: RestartType,
-    /// How long each restart waits.
+    /// The delay before each restart.
     pub delay: Delay,
-    /// How many restarts it is granted; `None` grants any number.
+    /// The number of restarts that the child is granted; `None` grants any number.
     pub budget: Option<Budget>,
-    /// A child that stayed ready this long has earned its whole budget back. Being spawned is not enough.
+    /// The time that a child must stay ready to earn its whole budget back. Being spawned is not enough.
     pub stable_after: Duration,
-    /// What happens when the budget is spent.
+    /// The consequence of a spent budget.
     pub exhausted: OnBudgetExhausted,
-    /// How it is stopped.
+    /// The way in which the child is stopped.
     pub shutdown: Shutdown,
-    /// After this many crashes in a row of incarnations that began from the same checkpoint, the checkpoint is
-    /// set aside and the next start is fresh.
+    /// The number of crashes in a row, of incarnations that began from the same checkpoint, after which the
+    /// checkpoint is quarantined and the next start is fresh.
     pub checkpoint_crashes_max: u32,
-    /// A handler, or a start, that takes longer than this is stuck, and is killed; `None` sets no limit. It is
-    /// found at the latest a quarter of this time later.
+    /// The longest time for a handler or a start; `None` sets no limit. One that takes longer is stuck, and is killed
+    /// at most a quarter of this time later.
     pub stuck_after: Option<Duration>,
-    /// How long an incarnation that was killed may take to end before it is abandoned.
+    /// The time that a killed incarnation has to end before it is abandoned.
     pub kill_timeout: Duration,
-    /// What follows an incarnation that was abandoned.
+    /// The consequence of an abandoned incarnation.
     pub abandoned: AbandonedPolicy,
-    /// Whether its end can end its supervisor; see [`AutoShutdown`].
+    /// Whether the child's end can end its supervisor; see [`AutoShutdown`].
     pub significant: bool,
 }
 
 impl ChildPolicy {
-    /// Whether a child that has been ready since `ready_since` has earned its budget back at `now`.
+    /// Returns whether a child that has been ready since `ready_since` has earned its budget back at `now`.
     #[must_use]
     pub fn is_stable(&self, ready_since: Option<Duration>, now: Duration) -> bool {
         ready_since.is_some_and(|since| now.saturating_sub(since) >= self.stable_after)
@@ -102,8 +102,8 @@ impl ChildPolicy {
 }
 
 impl Default for ChildPolicy {
-    /// Permanent, five restarts in ten minutes, 5 s growing to 60 s between them, a minute to be stable, five
-    /// seconds to stop and five more to end when killed, and no limit on a handler's time.
+    /// Permanent, five restarts in ten minutes with delays from 5 s to 60 s, stable after a minute. It has five
+    /// seconds to stop, five more to end when killed, and no limit on a handler's time.
     fn default() -> Self {
         Self {
             restart: RestartType::Permanent,
@@ -126,47 +126,47 @@ impl Default for ChildPolicy {
     }
 }
 
-/// Whom the exit of one child concerns.
+/// The children that the exit of one child concerns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
     /// The child alone.
     #[default]
     OneForOne,
-    /// All children: the others are stopped in the reverse of their order, then all start in order.
+    /// All children: the others are stopped in reverse order, then all start in order.
     OneForAll,
-    /// The child and those that come after it: these are stopped in the reverse of their order, then all of them
-    /// start in order.
+    /// The child and those that come after it. These are stopped in reverse order, then all of them start in order.
     RestForOne,
 }
 
-/// Whether a supervisor ends by itself when its significant children have ended.
+/// The rule by which a supervisor ends when its significant children have ended.
 ///
-/// What counts is an end that calls for no restart: a transient child's normal exit, a temporary child's exit for
-/// whatever reason. Stopping a child by hand, or with its group, does not count.
+/// An end counts if it calls for no restart: a transient child's normal exit, or any exit of a temporary child.
+/// Stopping a child by command, or with its group, does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AutoShutdown {
-    /// It goes on.
+    /// The supervisor goes on.
     #[default]
     Never,
-    /// It ends with the first significant child that has ended.
+    /// The supervisor ends with the first significant child that has ended.
     AnySignificant,
-    /// It ends with the last significant child that has ended. One that is being restarted has not ended.
+    /// The supervisor ends with the last significant child that has ended. A child that is being restarted has not
+    /// ended.
     AllSignificant,
 }
 
 /// The policy of a supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct SupervisorPolicy {
-    /// Whom the exit of one child concerns.
+    /// The children that the exit of one child concerns.
     pub strategy: Strategy,
-    /// How many restarts all children together are granted before the supervisor ends; `None` sets no limit. The
-    /// restart of a group counts once, and each attempt to start counts.
+    /// The number of restarts that all children together are granted before the supervisor ends; `None` sets no
+    /// limit. The restart of a group counts once, and each attempt to start counts.
     pub intensity: Option<Budget>,
-    /// Whether it ends by itself when its significant children have ended.
+    /// The rule by which the supervisor ends when its significant children have ended.
     pub auto_shutdown: AutoShutdown,
-    /// Whether its children are all added while it runs, in no order that matters: they are stopped all at once, and
-    /// the strategy is one-for-one.
+    /// Whether its children are all added while it runs, in an order without meaning. They are then stopped all at
+    /// once, and the strategy is one-for-one.
     pub dynamic: bool,
 }

@@ -1,9 +1,9 @@
-//! One field that says something else than it should.
+//! A field whose value differs from the expected one.
 
 use serde::Serialize;
 use serde_json::Value;
 
-/// One field that says something else than it should.
+/// A field whose value differs from the expected one.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Mismatch {
     pub(super) what: String,
@@ -17,7 +17,7 @@ impl Mismatch {
         Self { what: what.to_owned(), stated, expected, why: why.into() }
     }
 
-    /// Where `stated` is not `expected`: named down to the first member that differs.
+    /// Returns the difference between `stated` and `expected`, named down to the first member that differs.
     pub(super) fn between(
         what: &str,
         stated: &Value,
@@ -29,12 +29,12 @@ impl Mismatch {
     }
 }
 
-/// As JSON; a value that cannot be written so, such as a number that is none, counts as null.
+/// Converts a value to JSON. A value that JSON cannot hold, such as a number that is not finite, becomes null.
 pub(super) fn to_json<T: Serialize>(value: &T) -> Value {
     serde_json::to_value(value).unwrap_or_default()
 }
 
-/// The first member at or below `what` that is not the same, with its two values.
+/// Returns the first member at or below `what` that differs, with its two values.
 fn first_difference(what: &str, stated: &Value, expected: &Value) -> Option<(String, Value, Value)> {
     if stated == expected {
         return None;

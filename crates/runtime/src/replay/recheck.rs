@@ -1,4 +1,4 @@
-//! One decision against its own inputs.
+//! Checks one decision against its own inputs.
 
 use std::time::Duration;
 
@@ -13,17 +13,17 @@ use crate::policy::{ChildHistory, Decision, DecisionContext, RestartScope, Super
 #[derive(Debug)]
 pub(super) struct RecordedDecision {
     pub(super) inputs: DecisionInputs,
-    /// Paths of those whom it concerns.
+    /// The paths of the children that the decision concerns.
     pub(super) scope: Vec<String>,
 }
 
-/// How the reading of a decision came out.
+/// The result of reading a decision.
 #[derive(Debug)]
 pub(super) enum ParseOutcome {
     Complete(Box<RecordedDecision>),
-    /// It lacks inputs that are kept today.
+    /// The decision lacks inputs that are kept today.
     OlderFormat,
-    /// It has them, but no runtime wrote them so.
+    /// The inputs are there, but no runtime wrote them so.
     Malformed(Mismatch),
 }
 
@@ -39,7 +39,7 @@ impl RecordedDecision {
         };
         let inputs = match inputs {
             Ok(inputs) => inputs,
-            // What later formats keep, older ones lack; whatever is there must be legible all the same.
+            // Older formats lack fields that later ones have; the fields that are there must be legible.
             Err(error) if error.to_string().starts_with("missing field") => return ParseOutcome::OlderFormat,
             Err(error) => return illegible("inputs", "inputs", format!("they cannot be read: {error}")),
         };
@@ -59,11 +59,11 @@ impl RecordedDecision {
     }
 }
 
-/// A decision, decided again.
+/// A decision that was repeated.
 #[derive(Debug)]
 pub(super) struct RecheckedDecision {
     pub(super) decision: Decision,
-    /// What it leaves behind.
+    /// The history that the decision leaves behind.
     pub(super) history: ChildHistory,
     pub(super) siblings: SupervisorHistory,
     pub(super) mismatches: Vec<Mismatch>,
@@ -86,7 +86,7 @@ impl RecheckedDecision {
         Self { decision, history, siblings, mismatches }
     }
 
-    /// When those whom it restarts are due.
+    /// Returns the time at which the restarted children are due.
     pub(super) fn restart_due(&self, now: Duration) -> Option<Duration> {
         match self.decision {
             Decision::Restart { delay, .. } => Some(now.saturating_add(delay)),
@@ -97,7 +97,7 @@ impl RecheckedDecision {
 
 fn compare(record: &Record, expected: &Decided) -> Vec<Mismatch> {
     let expected = to_json(expected);
-    let why = || "the same inputs, decided again, give this".to_owned();
+    let why = || "the same inputs give this decision again".to_owned();
     let fields = ["decision", "delay_ms", "attempt", "state", "budget"].into_iter();
     let unlike = fields.filter_map(|name| {
         let stated = record.fields.get(name).unwrap_or(&Value::Null);
@@ -106,7 +106,7 @@ fn compare(record: &Record, expected: &Decided) -> Vec<Mismatch> {
     unlike.collect()
 }
 
-/// Whom a decision concerns is for the roster to say; here, whether it can be so.
+/// Checks that the scope is possible. Only the supervisor's machine knows which children it has.
 fn check_scope(actor: &str, scope: &[String], decision: Decision) -> Option<Mismatch> {
     let group = match decision {
         Decision::Restart { scope: group, .. } => group,
@@ -115,7 +115,7 @@ fn check_scope(actor: &str, scope: &[String], decision: Decision) -> Option<Mism
     let is_self = |path: &String| path == actor;
     let alone = [actor.to_owned()];
     let (is_right, why) = match group {
-        RestartScope::One => (*scope == alone, "it concerns the child that ended, and nobody else"),
+        RestartScope::One => (*scope == alone, "it concerns only the child that ended"),
         RestartScope::Rest => (
             scope.first().is_some_and(is_self) && are_siblings(actor, scope),
             "it concerns the child that ended and those after it, under the same supervisor",
@@ -128,13 +128,13 @@ fn check_scope(actor: &str, scope: &[String], decision: Decision) -> Option<Mism
     (!is_right).then(|| Mismatch::new("scope", to_json(&scope), to_json(&alone), why))
 }
 
-/// Whether all of them, each named once, have the supervisor of `actor`.
+/// Returns whether all of them, each named once, have the supervisor of `actor`.
 fn are_siblings(actor: &str, scope: &[String]) -> bool {
     let mut seen = std::collections::HashSet::new();
     scope.iter().all(|path| parent(path) == parent(actor) && seen.insert(path))
 }
 
-/// The path of an actor's supervisor; empty for a root.
+/// Returns the path of an actor's supervisor; empty for a root.
 pub(super) fn parent(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(parent, _)| parent)
 }

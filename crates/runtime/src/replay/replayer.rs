@@ -1,8 +1,7 @@
-//! One run of a runtime: what is known of its actors, and whether the next event can be so.
+//! One run of a runtime: what is known of its actors, and whether the next event is possible.
 //!
-//! Only a supervisor's own records are relied upon: what it records of its children is in the order in which it did it.
-//! An actor's own records count only if they bear its present generation, because an incarnation that was abandoned may
-//! still be at work.
+//! Only a supervisor's own records are certain: it records its children's events in the order in which it acted. An
+//! actor's own records count only with its current generation, because an abandoned incarnation may still be at work.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,20 +20,21 @@ use crate::events::{
 use crate::journal::{Cursor, Event, Record, millis};
 use crate::policy::{ChildHistory, Decision, StateSource};
 
-/// See the module.
+/// The replay of one run; see the module.
 #[derive(Debug, Default)]
 pub(super) struct Replayer {
     number: Option<u64>,
-    /// Whether it has said so: events of the journal itself may come before.
+    /// Whether the runtime has recorded its start. Events of the journal itself may come before.
     pub(super) has_started: bool,
     mono_ms: u64,
     timelines: BTreeMap<String, ActorTimeline>,
-    /// Actors of which an incarnation was abandoned: as supervisors, two of them may have recorded at once.
+    /// Actors of which an incarnation was abandoned. If they are supervisors, two incarnations may have recorded at
+    /// once.
     abandoned_actors: BTreeSet<String>,
 }
 
 impl Replayer {
-    /// The run that `record` begins.
+    /// Returns the replay of the run that `record` begins.
     pub(super) fn new(record: &Record) -> Self {
         let has_started = record.kind == RuntimeStarted::KIND;
         Self { number: Some(record.run), has_started, ..Self::default() }
@@ -44,7 +44,7 @@ impl Replayer {
         self.number
     }
 
-    /// Forgets everything that was carried: events are missing.
+    /// Forgets everything, because events are missing.
     pub(super) fn clear_timelines(&mut self) {
         self.timelines.clear();
     }
@@ -70,19 +70,19 @@ impl Replayer {
         })
     }
 
-    /// The actor's present incarnation, if `record` is about that one.
+    /// Returns the actor's current incarnation, if `record` is about that one.
     fn incarnation(&mut self, record: &Record) -> Option<&mut IncarnationTimeline> {
-        let life = self.timelines.get_mut(&record.actor)?.incarnation.as_mut()?;
-        (life.generation == record.generation).then_some(life)
+        let incarnation = self.timelines.get_mut(&record.actor)?.incarnation.as_mut()?;
+        (incarnation.generation == record.generation).then_some(incarnation)
     }
 
-    /// Takes in an event that is no decision.
+    /// Applies an event that is not a decision.
     pub(super) fn apply_event(&mut self, record: &Record) -> Vec<Mismatch> {
         let found = match record.kind.as_str() {
             ActorStarted::KIND => self.apply_start(record),
             ActorReady::KIND => {
-                if let Some(life) = self.incarnation(record) {
-                    life.ready_ms = Some(record.mono_ms);
+                if let Some(incarnation) = self.incarnation(record) {
+                    incarnation.ready_ms = Some(record.mono_ms);
                 }
                 None
             }
@@ -104,27 +104,29 @@ impl Replayer {
         found.into_iter().collect()
     }
 
-    // === lives ===
+    // === incarnations ===
 
     fn apply_start(&mut self, record: &Record) -> Option<Mismatch> {
         self.remove_descendants(&record.actor);
-        let trace = self.timeline(&record.actor);
+        let timeline = self.timeline(&record.actor);
         if record.generation == 1 {
-            // A child that was added anew: whatever bore its name before has nothing to do with it.
+            // The child was added again: an earlier child of its name is unrelated.
             let history = Some(Known { value: ChildHistory::default(), since: record.cursor() });
-            *trace = ActorTimeline { history, ..ActorTimeline::default() };
+            *timeline = ActorTimeline { history, ..ActorTimeline::default() };
         }
-        trace.as_supervisor = SupervisorTimeline::new(record.cursor());
-        let sequel = trace.expected_start.take();
-        trace.incarnation = Some(IncarnationTimeline {
+        timeline.as_supervisor = SupervisorTimeline::new(record.cursor());
+        let expected_start = timeline.expected_start.take();
+        timeline.incarnation = Some(IncarnationTimeline {
             started_ms: Some(record.mono_ms),
-            fresh_start_decision: sequel.filter(|sequel| sequel.is_fresh).map(|sequel| sequel.by),
+            fresh_start_decision: expected_start
+                .filter(|expected_start| expected_start.is_fresh)
+                .map(|expected_start| expected_start.by),
             ..IncarnationTimeline::new(record.generation)
         });
-        sequel.and_then(|sequel| check_start(record, sequel))
+        expected_start.and_then(|expected_start| check_start(record, expected_start))
     }
 
-    /// A supervisor's incarnation knows nothing of what an earlier one's children went through.
+    /// Forgets the children of an earlier incarnation of a supervisor.
     fn remove_descendants(&mut self, actor: &str) {
         let below = self.descendants(actor).map(|(path, _)| path.clone()).collect::<Vec<_>>();
         for path in below {
@@ -133,7 +135,8 @@ impl Replayer {
     }
 
     fn descendants(&mut self, actor: &str) -> impl Iterator<Item = (&String, &mut ActorTimeline)> {
-        // In the order of bytes '0' comes right after '/', so all that begins with the path and a slash lies in between.
+        // In byte order '0' comes right after '/', so everything that begins with the path and a slash lies between
+        // them.
         self.timelines.range_mut(format!("{actor}/")..format!("{actor}0"))
     }
 
@@ -144,16 +147,16 @@ impl Replayer {
             "fresh" => false,
             _ => return None,
         };
-        let life = self.incarnation(record)?;
-        life.restored = Some(restored);
-        let by = life.fresh_start_decision.filter(|_| restored)?;
-        let why = format!("decision {by} set the checkpoint aside");
+        let incarnation = self.incarnation(record)?;
+        incarnation.restored = Some(restored);
+        let by = incarnation.fresh_start_decision.filter(|_| restored)?;
+        let why = format!("decision {by} discarded the checkpoint");
         Some(Mismatch::new("state", state.clone(), "fresh".into(), why))
     }
 
     fn apply_exit(&mut self, record: &Record) {
         let Ok(exited) = record.decode::<ActorExited>() else {
-            // Of a newer format, perhaps: then nothing is known of this end.
+            // A newer format may have written this, so nothing is known of this end.
             self.timeline(&record.actor).incarnation = None;
             return;
         };
@@ -166,11 +169,13 @@ impl Replayer {
         if exited.abandoned {
             self.abandoned_actors.insert(record.actor.clone());
         }
-        let trace = self.timeline(&record.actor);
-        match &mut trace.incarnation {
-            Some(life) if life.generation == record.generation => life.exit = Some(ended),
-            life => {
-                *life = Some(IncarnationTimeline {
+        let timeline = self.timeline(&record.actor);
+        match &mut timeline.incarnation {
+            Some(incarnation) if incarnation.generation == record.generation => {
+                incarnation.exit = Some(ended)
+            }
+            incarnation => {
+                *incarnation = Some(IncarnationTimeline {
                     exit: Some(ended),
                     ..IncarnationTimeline::new(record.generation)
                 })
@@ -178,45 +183,47 @@ impl Replayer {
         }
     }
 
-    // === orders ===
+    // === commands ===
 
     fn apply_budget_reset(&mut self, record: &Record) {
-        let trace = self.timeline(&record.actor);
-        trace.history = Some(Known { value: ChildHistory::default(), since: record.cursor() });
-        trace.expected_start = None;
+        let timeline = self.timeline(&record.actor);
+        timeline.history = Some(Known { value: ChildHistory::default(), since: record.cursor() });
+        timeline.expected_start = None;
     }
 
-    /// A child that waits for its turn hurries its whole group.
+    /// Applies a start by command. A child that waits for its turn brings its whole group forward.
     fn apply_start_order(&mut self, record: &Record) {
         let supervisor = parent(&record.actor);
-        for (path, trace) in self.descendants(supervisor) {
+        for (path, timeline) in self.descendants(supervisor) {
             if parent(path) == supervisor {
-                trace.expected_start = None;
+                timeline.expected_start = None;
             }
         }
     }
 
     // === decisions ===
 
-    /// Checks a decision against its inputs and against what is known, and carries on from it.
+    /// Checks a decision against its inputs and against what is known, and updates what is known.
     pub(super) fn check_decision(&mut self, record: &Record, stated: &RecordedDecision) -> Vec<Mismatch> {
-        let mut verdict = RecheckedDecision::recheck(record, stated);
-        let mismatches = std::mem::take(&mut verdict.mismatches);
+        let mut rechecked = RecheckedDecision::recheck(record, stated);
+        let mismatches = std::mem::take(&mut rechecked.mismatches);
         if self.abandoned_actors.contains(parent(&record.actor)) {
             self.discard_knowledge(record);
             return mismatches;
         }
-        // What is wrong with the inputs is told first: the rest may follow from it.
+        // A fault of the inputs is reported first, because the others may follow from it.
         let mut found = Vec::new();
-        if let Some(life) = self.timelines.get(&record.actor).and_then(|trace| trace.incarnation.as_ref()) {
-            found.extend(exit_check::check(record, &stated.inputs, life));
+        if let Some(incarnation) =
+            self.timelines.get(&record.actor).and_then(|timeline| timeline.incarnation.as_ref())
+        {
+            found.extend(exit_check::check(record, &stated.inputs, incarnation));
         }
         found.extend(self.check_inputs(record, stated));
         found.extend(mismatches);
         if found.is_empty() {
-            self.update_timelines(record, stated, verdict);
+            self.update_timelines(record, stated, rechecked);
         } else {
-            // One difference is told once, and not again by everything that follows from it.
+            // A difference is reported once, and not again by everything that follows from it.
             self.discard_knowledge(record);
         }
         found
@@ -224,105 +231,105 @@ impl Replayer {
 
     /// Forgets what `record`, a decision, may have changed.
     pub(super) fn discard_knowledge(&mut self, record: &Record) {
-        let trace = self.timeline(&record.actor);
-        (trace.history, trace.policy, trace.expected_start) = (None, None, None);
-        if let Some(life) = &mut trace.incarnation {
-            life.exit_decision = Some(record.cursor());
+        let timeline = self.timeline(&record.actor);
+        (timeline.history, timeline.policy, timeline.expected_start) = (None, None, None);
+        if let Some(incarnation) = &mut timeline.incarnation {
+            incarnation.exit_decision = Some(record.cursor());
         }
-        let ward = &mut self.timeline(parent(&record.actor)).as_supervisor;
-        (ward.history, ward.policy) = (None, None);
+        let as_supervisor = &mut self.timeline(parent(&record.actor)).as_supervisor;
+        (as_supervisor.history, as_supervisor.policy) = (None, None);
     }
 
     fn check_inputs(&self, record: &Record, stated: &RecordedDecision) -> Vec<Mismatch> {
         let inputs = &stated.inputs;
         let mut found = Vec::new();
-        if let Some(trace) = self.timelines.get(&record.actor) {
+        if let Some(timeline) = self.timelines.get(&record.actor) {
             found.extend(find_contradiction(
                 "inputs.history",
                 &inputs.history,
-                trace.history.as_ref(),
+                timeline.history.as_ref(),
                 HISTORY_SOURCE,
             ));
             found.extend(find_contradiction(
                 "inputs.child",
                 &inputs.child,
-                trace.policy.as_ref(),
+                timeline.policy.as_ref(),
                 POLICY_SOURCE,
             ));
         }
-        if let Some(ActorTimeline { as_supervisor: ward, .. }) = self.timelines.get(parent(&record.actor)) {
+        if let Some(ActorTimeline { as_supervisor, .. }) = self.timelines.get(parent(&record.actor)) {
             found.extend(find_contradiction(
                 "inputs.siblings",
                 &inputs.siblings,
-                ward.history.as_ref(),
+                as_supervisor.history.as_ref(),
                 HISTORY_SOURCE,
             ));
             found.extend(find_contradiction(
                 "inputs.supervisor",
                 &inputs.supervisor,
-                ward.policy.as_ref(),
+                as_supervisor.policy.as_ref(),
                 POLICY_SOURCE,
             ));
-            if inputs.now_ms < ward.decided_ms {
+            if inputs.now_ms < as_supervisor.decided_ms {
                 let why = "the same supervisor had decided later than this before";
                 let stated = inputs.now_ms.into();
-                found.push(Mismatch::new("inputs.now_ms", stated, ward.decided_ms.into(), why));
+                found.push(Mismatch::new("inputs.now_ms", stated, as_supervisor.decided_ms.into(), why));
             }
         }
         found
     }
 
-    fn update_timelines(&mut self, record: &Record, stated: &RecordedDecision, verdict: RecheckedDecision) {
+    fn update_timelines(&mut self, record: &Record, stated: &RecordedDecision, rechecked: RecheckedDecision) {
         let since = record.cursor();
-        let due = verdict.restart_due(stated.now());
-        let fresh = matches!(verdict.decision, Decision::Restart { state: StateSource::Fresh, .. });
-        let ward = &mut self.timeline(parent(&record.actor)).as_supervisor;
-        ward.decided_ms = stated.inputs.now_ms;
-        ward.history = Some(Known { value: verdict.siblings, since });
-        ward.policy.get_or_insert(Known { value: stated.inputs.supervisor, since });
+        let due = rechecked.restart_due(stated.now());
+        let fresh = matches!(rechecked.decision, Decision::Restart { state: StateSource::Fresh, .. });
+        let as_supervisor = &mut self.timeline(parent(&record.actor)).as_supervisor;
+        as_supervisor.decided_ms = stated.inputs.now_ms;
+        as_supervisor.history = Some(Known { value: rechecked.siblings, since });
+        as_supervisor.policy.get_or_insert(Known { value: stated.inputs.supervisor, since });
         for sibling in stated.scope.iter().filter(|path| **path != record.actor) {
             self.delay_start(sibling, since, due);
         }
-        let trace = self.timeline(&record.actor);
-        trace.history = Some(Known { value: verdict.history, since });
-        trace.policy.get_or_insert_with(|| Known { value: stated.inputs.child.clone(), since });
-        trace.expected_start = Some(ExpectedStart { by: since, due, is_fresh: fresh });
-        if let Some(life) = &mut trace.incarnation {
-            life.exit_decision = Some(since);
+        let timeline = self.timeline(&record.actor);
+        timeline.history = Some(Known { value: rechecked.history, since });
+        timeline.policy.get_or_insert_with(|| Known { value: stated.inputs.child.clone(), since });
+        timeline.expected_start = Some(ExpectedStart { by: since, due, is_fresh: fresh });
+        if let Some(incarnation) = &mut timeline.incarnation {
+            incarnation.exit_decision = Some(since);
         }
     }
 
-    /// One that is restarted with its sibling starts no earlier than that; a delay of its own is not cut short.
+    /// Delays a sibling that is restarted with the child; a longer delay of its own stays.
     fn delay_start(&mut self, sibling: &str, by: Cursor, due: Option<Duration>) {
-        let trace = self.timeline(sibling);
-        match trace.expected_start {
+        let timeline = self.timeline(sibling);
+        match timeline.expected_start {
             Some(ExpectedStart { due: own, .. }) if own.is_none() || own >= due => {}
             Some(ExpectedStart { is_fresh: fresh, .. }) => {
-                trace.expected_start = Some(ExpectedStart { by, due, is_fresh: fresh })
+                timeline.expected_start = Some(ExpectedStart { by, due, is_fresh: fresh })
             }
-            None => trace.expected_start = Some(ExpectedStart { by, due, is_fresh: false }),
+            None => timeline.expected_start = Some(ExpectedStart { by, due, is_fresh: false }),
         }
     }
 }
 
-/// Whether an actor may start now.
-fn check_start(record: &Record, sequel: ExpectedStart) -> Option<Mismatch> {
-    let ExpectedStart { by, due, .. } = sequel;
+/// Checks that an actor may start now.
+fn check_start(record: &Record, expected_start: ExpectedStart) -> Option<Mismatch> {
+    let ExpectedStart { by, due, .. } = expected_start;
     let (expected, why) = match due {
         Some(due) if Duration::from_millis(record.mono_ms) >= due => return None,
         Some(due) => {
             let due_ms = millis(due.saturating_add(Duration::from_nanos(999_999)));
-            (due_ms.into(), format!("decision {by} restarts it at this time, and no order came between"))
+            (due_ms.into(), format!("decision {by} restarts it at this time, and no command came between"))
         }
-        None => ("none".into(), format!("decision {by} does not restart it, and no order came between")),
+        None => ("none".into(), format!("decision {by} does not restart it, and no command came between")),
     };
     Some(Mismatch::new("start", record.mono_ms.into(), expected, why))
 }
 
-/// Why something is expected: what an event left behind.
+/// The reason for an expected value: an event left it behind.
 const HISTORY_SOURCE: &str = "left this behind";
-/// Why something is expected: what an earlier decision followed from, and does not change.
-const POLICY_SOURCE: &str = "was decided by this, and it does not change";
+/// The reason for an expected value: an earlier decision followed from it, and it does not change.
+const POLICY_SOURCE: &str = "decided by this, and it does not change";
 
 fn find_contradiction<T: Serialize + PartialEq>(
     what: &str,

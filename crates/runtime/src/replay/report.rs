@@ -1,4 +1,4 @@
-//! What a replay has found.
+//! The results of a replay.
 
 use std::fmt;
 
@@ -8,39 +8,39 @@ use serde_json::Value;
 use super::mismatch::Mismatch;
 use crate::journal::{Cursor, Record};
 
-/// What a replay has found.
+/// The results of a replay.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// Events that were read.
+    /// The events that were read.
     pub events: u64,
     /// The place of the first one; `None` when there was none.
     pub first: Option<Cursor>,
     /// The place of the last one.
     pub last: Option<Cursor>,
-    /// Runs that the events belong to.
+    /// The runs that the events belong to.
     pub runs: u64,
-    /// Decisions among the events.
+    /// The decisions among the events.
     pub decisions: u64,
-    /// Decisions that were decided again.
+    /// The decisions that were repeated.
     pub replayed: u64,
-    /// Decisions that could not be: they are of an older format, which did not keep everything that they followed from.
+    /// The decisions that could not be repeated: an older format did not keep everything that they followed from.
     pub not_replayable: u64,
-    /// Numbers between the first and the last event of a run that are not there.
+    /// The numbers between the first and the last event of a run that are missing.
     pub missing: u64,
-    /// Lines that are torn or were changed. Each is a difference as well.
+    /// The lines that are torn or were changed. Each is a difference as well.
     pub damaged: u64,
-    /// Where the journal does not agree with the policy or with itself, in order; the first
+    /// The places where the journal disagrees with the policy or with itself, in order; the first
     /// [`DIFFERENCES_MAX`](Self::DIFFERENCES_MAX) of them.
     pub differences: Vec<Difference>,
-    /// Differences beyond those.
+    /// The number of further differences.
     pub differences_omitted: u64,
 }
 
 impl Report {
-    /// How many differences are told one by one.
+    /// The most differences that are listed one by one.
     pub const DIFFERENCES_MAX: usize = 1000;
 
-    /// Whether no difference was found.
+    /// Returns whether no difference was found.
     #[must_use]
     pub fn agrees(&self) -> bool {
         self.differences.is_empty()
@@ -55,23 +55,23 @@ impl Report {
     }
 }
 
-/// One thing that the journal says and that cannot be so.
+/// A statement of the journal that cannot be right.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Difference {
-    /// The event; for a damaged line the event that it should be, if that is known.
+    /// The event. For a damaged line, the event that it should be, if that is known.
     pub event: Option<Cursor>,
     /// The event's wall time.
     pub at: Option<String>,
     /// The event's actor.
     pub actor: Option<String>,
-    /// Which field, such as `delay_ms` or `inputs.history.attempts`; `start` when an actor should not have started, and
-    /// `line` when the line itself is damaged.
+    /// The field, such as `delay_ms` or `inputs.history.attempts`. It is `start` if an actor should not have started,
+    /// and `line` if the line itself is damaged.
     pub what: String,
-    /// What the journal says there.
+    /// The value in the journal.
     pub stated: Value,
-    /// What would be right: for a bound on a time, the bound.
+    /// The right value; for a bound on a time, the bound.
     pub expected: Value,
-    /// From what that follows.
+    /// The reason for the expected value.
     pub why: String,
 }
 
@@ -84,7 +84,7 @@ impl Difference {
 }
 
 impl fmt::Display for Difference {
-    /// One sentence: which event, what it says, what would be right and why.
+    /// Writes one sentence: the event, its statement, the right value and the reason.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.event {
             Some(event) => write!(f, "event {event}")?,
@@ -116,9 +116,9 @@ mod tests {
             what: "delay_ms".to_owned(),
             stated: json!(1),
             expected: json!(5000),
-            why: "the same inputs, decided again, give this".to_owned(),
+            why: "the same inputs give this decision again".to_owned(),
         };
-        expect_test::expect!["event 3.57 at 2026-01-02T03:04:05.678Z, root/pool/a: delay_ms says 1, and 5000 would be right: the same inputs, decided again, give this"].assert_eq(&difference.to_string());
+        expect_test::expect!["event 3.57 at 2026-01-02T03:04:05.678Z, root/pool/a: delay_ms says 1, and 5000 would be right: the same inputs give this decision again"].assert_eq(&difference.to_string());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Journals that are told as they should be, and journals in which something was changed.
+//! Correct journals, and journals in which something was changed.
 
 mod journal_builder;
 
@@ -17,14 +17,14 @@ use journal_builder::{JournalBuilder, POOL, SimulatedPool};
 const A: &str = "root/pool/a";
 const B: &str = "root/pool/b";
 
-/// The line of a record, with its checksum, as the contract of the journal has it.
+/// Returns the line of a record, with its checksum, as the journal's format has it.
 fn line_with_checksum(record: &Record) -> String {
     let content = serde_json::to_string(record).unwrap();
     let crc = crc32c::crc32c(content.as_bytes());
     format!("{},\"crc\":\"{crc:08x}\"}}", &content[..content.len() - 1])
 }
 
-/// What is found in these lines when they are read back.
+/// Returns the report on these lines when they are read back.
 fn replay_lines(lines: &[String]) -> Report {
     let text = lines.join("\n");
     let mut lines = Lines::new(text.as_bytes(), "journal.jsonl");
@@ -44,13 +44,13 @@ fn is_decision(record: &Record) -> bool {
     record.kind == Decided::KIND
 }
 
-// === journals that are right ===
+// === correct journals ===
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn whatever_happened_a_journal_that_tells_it_is_replayed_without_a_difference(seed: u64) {
+    fn correct_random_journal_replays_without_difference(seed: u64) {
         let records = SimulatedPool::new(seed).run(60);
         let decisions = records.iter().filter(|record| is_decision(record)).count() as u64;
         let report = check(records.iter().cloned());
@@ -60,7 +60,7 @@ proptest! {
     }
 
     #[test]
-    fn events_that_are_missing_are_counted_and_never_a_false_alarm(seed: u64, share in 1_usize..10) {
+    fn missing_events_are_counted_without_differences(seed: u64, share in 1_usize..10) {
         let mut rng = fastrand::Rng::with_seed(seed);
         let records = SimulatedPool::new(seed).run(60);
         let left: Vec<Record> = records.into_iter().filter(|_| rng.usize(0..10) >= share).collect();
@@ -72,7 +72,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_is_changed_in_what_was_decided_is_found_and_named(seed: u64) {
+    fn any_changed_value_of_a_decision_is_found(seed: u64) {
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut records = SimulatedPool::new(seed).run(30);
         let decisions: Vec<usize> = (0..records.len()).filter(|at| is_decision(&records[*at])).collect();
@@ -94,9 +94,9 @@ proptest! {
     }
 }
 
-// === journals in which something was changed ===
+// === changed journals ===
 
-/// The places of all values that have no members of their own.
+/// Returns the paths of all values that have no members of their own.
 fn leaf_paths(fields: &Map<String, Value>) -> Vec<String> {
     fn collect(value: &Value, path: &str, leaves: &mut Vec<String>) {
         match value {
@@ -118,7 +118,7 @@ fn leaf_paths(fields: &Map<String, Value>) -> Vec<String> {
     found
 }
 
-/// Changes one value, to one of the same type where it has one.
+/// Changes one value, to one of the same type if possible.
 fn change_value(fields: &mut Map<String, Value>, path: &str) {
     let mut value = Value::Object(std::mem::take(fields));
     let leaf = value.pointer_mut(path).unwrap();
@@ -136,7 +136,7 @@ fn change_value(fields: &mut Map<String, Value>, path: &str) {
     *fields = edited;
 }
 
-/// Another word that may stand in the same place.
+/// Returns another word that may stand in the same place.
 fn alternative_value(word: &str) -> &str {
     let alternatives = [
         ["restart", "leave"],
@@ -156,7 +156,7 @@ fn alternative_value(word: &str) -> &str {
     other.unwrap_or("root/elsewhere/nobody")
 }
 
-/// `/inputs/history/spending/at/0` as a person reads it: `inputs.history.spending.at[0]`.
+/// Returns `/inputs/history/spending/at/0` in the form `inputs.history.spending.at[0]`.
 fn dotted_path(path: &str) -> String {
     let mut what = String::new();
     for part in path.split('/').skip(1) {
@@ -169,8 +169,8 @@ fn dotted_path(path: &str) -> String {
     what
 }
 
-/// A pool in which everything that can stand in a decision stands in one: two crashes of each child from a checkpoint
-/// that is to blame, with a budget, an intensity, a delay with jitter, and a group.
+/// A pool whose decisions hold everything that a decision can hold: two crashes of each child from a checkpoint that
+/// is to blame, with a budget, an intensity, a delay with jitter, and a group.
 struct DecisionFixture {
     journal: JournalBuilder,
     child: Arc<ChildPolicy>,
@@ -247,7 +247,7 @@ impl DecisionFixture {
         decision
     }
 
-    /// Two crashes of each, and each once more.
+    /// Returns the records of two crashes of each child, and one more of each.
     fn records() -> Vec<Record> {
         let mut story = Self::new();
         for index in [0, 1, 0, 1, 0, 1] {
@@ -257,7 +257,8 @@ impl DecisionFixture {
     }
 }
 
-/// The fourth decision of [`Story::whole`]: by then every part of it holds something.
+/// Returns the index of the fourth decision of [`DecisionFixture::records`]: by then every part of it holds
+/// something.
 fn fourth_decision(records: &[Record]) -> usize {
     (0..records.len()).filter(|at| is_decision(&records[*at])).nth(3).unwrap()
 }
@@ -279,13 +280,14 @@ fn every_changed_value_of_a_decision_is_found() {
         };
         let is_named =
             first.event == Some(records[at].cursor()) && dotted_path(&path).starts_with(&first.what);
-        // What no other event tells of is found by what would have been decided, or by what it would have left behind.
+        // Values that no other event repeats are found by the decision that they lead to, or by what it leaves
+        // behind.
         let is_heard_of_alone =
             ["/inputs/jitter", "/inputs/exit/progressed", "/inputs/now_ms"].contains(&&*path);
         assert!(is_named || is_heard_of_alone, "{path} is not named: {:?}", found_differences(&report));
     }
-    // Nothing follows from these two here: it was ready for a nanosecond more or less, and no significant child ended.
-    // In which order a map has its members depends on the features that others ask serde_json for.
+    // Nothing follows from these two here: the child was ready for a nanosecond more or less, and no significant
+    // child ended. The order of a map's members depends on serde_json's features, which others choose.
     unseen.sort_unstable();
     assert_eq!(unseen, ["/inputs/exit/ready_since/nanos", "/inputs/significant_others"]);
 }
@@ -317,9 +319,9 @@ fn missing_numbers_from_the_reader_are_counted_once() {
     assert_eq!((report.missing, found_differences(&report)), (3, vec![]));
 }
 
-// === what must not come out of turn ===
+// === order ===
 
-/// [`Story::whole`] with something done to it.
+/// Checks [`DecisionFixture::records`] after a change.
 fn check_changed(change: impl FnOnce(&mut Vec<Record>)) -> Report {
     let mut records = DecisionFixture::records();
     change(&mut records);
@@ -347,10 +349,10 @@ fn start_before_its_delay_is_found_unless_ordered() {
         early(records);
     });
     assert_eq!(found_differences(&report), [(Some(9), "start"), (Some(12), "start")], "both of the group");
-    assert!(report.differences[0].why.contains("no order came between"), "{report:?}");
+    assert!(report.differences[0].why.contains("no command came between"), "{report:?}");
     let report = check_changed(|records| {
         let at = early(records);
-        // Another event gives its number away to the order.
+        // Another event leaves its number to the order.
         let exited = &mut records[at - 1];
         assert_eq!(exited.kind, "actor_exited");
         exited.kind = StartOrdered::KIND.to_owned();
@@ -411,11 +413,11 @@ fn falling_seq_falling_time_or_ended_run_is_found() {
     // An event of run 2 in the middle of run 1.
     let report = check_changed(|records| (records[8].run, records[8].seq) = (2, 1));
     assert_eq!((found_differences(&report), report.runs), (vec![(Some(10), "run")], 3));
-    assert!(report.differences[0].why.contains("this run was over"), "{report:?}");
+    assert!(report.differences[0].why.contains("this run had ended"), "{report:?}");
 }
 
 #[test]
-fn the_largest_numbers_are_compared_without_overflow() {
+fn largest_numbers_are_compared_without_overflow() {
     let report = check_changed(|records| {
         let last = records.len() - 1;
         (records[last - 1].seq, records[last].seq) = (u64::MAX, u64::MAX);
@@ -426,7 +428,7 @@ fn the_largest_numbers_are_compared_without_overflow() {
 }
 
 #[test]
-fn a_next_run_begins_again_with_numbers_time_and_histories() {
+fn next_run_resets_numbers_time_and_histories() {
     let run = |kinds: &[&str], run: u64| {
         let mut records = DecisionFixture::records();
         for kind in kinds.iter().rev() {
@@ -465,7 +467,7 @@ fn start_from_discarded_checkpoint_is_found() {
     });
     let [first, ..] = &report.differences[..] else { panic!("{report:?}") };
     assert_eq!((first.what.as_str(), first.stated.as_str()), ("state", Some("restored")));
-    assert!(first.why.contains("set the checkpoint aside"), "{first}");
+    assert!(first.why.contains("discarded the checkpoint"), "{first}");
 }
 
 #[test]
@@ -507,7 +509,7 @@ fn budget_reset_without_event_is_found() {
     assert!(report.differences[0].why.contains("event 1.7 left this behind"), "{report:?}");
 }
 
-// === what cannot be read ===
+// === unreadable lines ===
 
 #[test]
 fn older_format_decision_is_counted_and_replay_continues() {

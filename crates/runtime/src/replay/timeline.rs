@@ -1,4 +1,4 @@
-//! What is known of one actor on the way through a run.
+//! The knowledge about one actor during the replay of a run.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,56 +6,55 @@ use std::time::Duration;
 use crate::journal::Cursor;
 use crate::policy::{ChildHistory, ChildPolicy, ExitCause, SupervisorHistory, SupervisorPolicy};
 
-/// Something that is known, and since which event.
+/// A value that is known, and the event since which it is.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Known<T> {
     pub(super) value: T,
     pub(super) since: Cursor,
 }
 
-/// What is known of one actor. Whatever is `None` is not known.
+/// The knowledge about one actor. `None` means unknown.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct ActorTimeline {
     pub(super) policy: Option<Known<Arc<ChildPolicy>>>,
     pub(super) history: Option<Known<ChildHistory>>,
     pub(super) incarnation: Option<IncarnationTimeline>,
     pub(super) expected_start: Option<ExpectedStart>,
-    /// What it decided by, if it is a supervisor.
+    /// The inputs of its own decisions, if it is a supervisor.
     pub(super) as_supervisor: SupervisorTimeline,
 }
 
-/// What is known of a supervisor's present incarnation.
+/// The knowledge about a supervisor's current incarnation.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct SupervisorTimeline {
-    /// The event that it started with, if everything since has been read: children that come new to it are then known
-    /// to be new.
+    /// The event that it started with, if everything since has been read. Children that appear later are then new.
     pub(super) complete_since: Option<Cursor>,
     pub(super) policy: Option<Known<SupervisorPolicy>>,
     pub(super) history: Option<Known<SupervisorHistory>>,
-    /// When it decided last.
+    /// The time of its last decision.
     pub(super) decided_ms: u64,
 }
 
 impl SupervisorTimeline {
-    /// A supervisor that has just started, and remembers nothing.
+    /// Returns the timeline of a supervisor that has just started, and remembers nothing.
     pub(super) fn new(since: Cursor) -> Self {
         let history = Some(Known { value: SupervisorHistory::default(), since });
         Self { complete_since: Some(since), history, ..Self::default() }
     }
 }
 
-/// What is known of an actor's present incarnation.
+/// The knowledge about an actor's current incarnation.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct IncarnationTimeline {
     pub(super) generation: u64,
-    /// When it started; everything since has been read.
+    /// The time when it started; everything since has been read.
     pub(super) started_ms: Option<u64>,
     pub(super) ready_ms: Option<u64>,
     /// Whether it began from a checkpoint.
     pub(super) restored: Option<bool>,
-    /// The decision by which it was to begin from nothing.
+    /// The decision by which it was to begin without a state.
     pub(super) fresh_start_decision: Option<Cursor>,
-    /// How it ended.
+    /// Its recorded end.
     pub(super) exit: Option<RecordedExit>,
     /// The decision about its end.
     pub(super) exit_decision: Option<Cursor>,
@@ -83,13 +82,13 @@ pub(super) struct RecordedExit {
     pub(super) mono_ms: u64,
 }
 
-/// What was decided about the next start.
+/// The decision about the next start.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct ExpectedStart {
     /// The decision.
     pub(super) by: Cursor,
-    /// When it may come at the earliest; `None`: not at all.
+    /// The earliest time of the start; `None` if it may not start.
     pub(super) due: Option<Duration>,
-    /// Whether it begins from nothing.
+    /// Whether it begins without a state.
     pub(super) is_fresh: bool,
 }

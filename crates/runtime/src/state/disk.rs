@@ -1,8 +1,8 @@
-//! States on disk: one redb file, one thread that writes it.
+//! States on disk: one redb file, and one thread that writes it.
 //!
 //! - `record`: one state as bytes, with its checksum
-//! - `file`: the database, and what can go wrong with it
-//! - `ledger`: what is in memory, and what waits for the disk
+//! - `file`: the database and its faults
+//! - `write_queue`: the states in memory, and the changes that wait for the disk
 //! - `writer`: the thread
 
 mod file;
@@ -32,15 +32,15 @@ use file::{LoadedStates, StateFile, StateFileError};
 use write_queue::WriteQueue;
 use writer::StateWriter;
 
-/// What a store may take, and how often it writes.
+/// The limits of a store, and the pace of its writes.
 #[derive(Debug, Clone)]
 pub struct RedbConfig {
-    /// The longest state, encoded. A longer one is not kept, and the one before it stays. At most 4 GiB.
+    /// The longest state, encoded, in bytes. A longer one is not kept, and the previous one stays. At most 4 GiB.
     pub state_bytes_max: usize,
-    /// What all states may take together. They are held in memory as well as on disk.
+    /// The most bytes of all states together. They are held in memory as well as on disk.
     pub total_bytes_max: usize,
-    /// The least time between two writes that nobody waits for. What a process that is killed loses was handed in
-    /// within this time.
+    /// The least time between two writes that no caller waits for. A process that is killed loses at most what was
+    /// saved within this time.
     pub commit_interval: Duration,
 }
 
@@ -55,7 +55,7 @@ impl Default for RedbConfig {
     }
 }
 
-/// Why a store could not be opened.
+/// A store could not be opened.
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// Another process, or another store in this one, has the file.
@@ -64,88 +64,89 @@ pub enum StoreError {
         /// The file.
         file: PathBuf,
     },
-    /// The states in the file take more than they may.
-    #[error("the states in {file} take {bytes} bytes; at most {max} are allowed", file = file.display())]
+    /// The states in the file are larger than allowed.
+    #[error("the states in {file} have {bytes} bytes; at most {max} are allowed", file = file.display())]
     TooLarge {
         /// The file.
         file: PathBuf,
-        /// What they take.
+        /// Their size, in bytes.
         bytes: usize,
-        /// What they may take: [`RedbConfig::total_bytes_max`].
+        /// The allowed size: [`RedbConfig::total_bytes_max`].
         max: usize,
     },
-    /// The file or its folder could not be read or made.
+    /// The file or its folder could not be read or created.
     #[error("the states in {file} cannot be opened: {source}", file = file.display())]
     Io {
         /// The file.
         file: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
 }
 
 /// A store on disk.
 ///
-/// All states are in memory as well, so loading reads no disk and a disk that is lost costs none that the process
-/// still has. Handing in never blocks: the newest state of each path waits for the writing thread, which encodes it,
-/// and writes all that waits in one transaction. A state that is the one on disk already is not written again.
+/// All states are in memory as well, so loading reads no disk, and a lost disk loses none that the process still has.
+/// Saving never blocks. The newest state of each path waits for the writing thread, which encodes it and writes
+/// everything that waits in one transaction. A state equal to the one on disk is not written again.
 ///
-/// - **A state whose bytes have changed** is refused, said so, and set aside. The others are loaded.
-/// - **A file that is no whole database** is renamed to `<file>.damaged-1` (or the next free number) and an empty one
-///   begun; `state_degraded` tells.
-/// - **A disk that refuses** is told of once (`state_degraded`) and tried again every second. States wait in memory,
+/// - **A state whose bytes have changed** is refused, reported and quarantined. The others are loaded.
+/// - **A file that is no whole database** is renamed to `<file>.damaged-1` (or the next free number), and an empty
+///   one begins; `state_degraded` reports it.
+/// - **A disk that refuses** is reported once (`state_degraded`) and tried again every second. States wait in memory,
 ///   one a path; nothing else stops.
 ///
-/// The file and `<file>.lock`, which stays locked while the store lives, are for their owner alone. Dropping the store
+/// The file and `<file>.lock`, which stays locked while the store lives, are for their owner only. Dropping the store
 /// does not wait for the thread to end; [`close`](Self::close) does.
 pub struct RedbStore {
     inner: Arc<Inner>,
     writer_thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What the store and its thread share.
+/// The data that the store and its thread share.
 struct Inner {
     config: RedbConfig,
     write_queue: Mutex<WriteQueue>,
     wakeup: Condvar,
     progress: watch::Sender<WriteProgress>,
     reporter: Mutex<Reporter>,
-    /// For reading what was set aside.
+    /// Used for reading quarantined states.
     database: Mutex<Option<Arc<Database>>>,
     commits: AtomicU64,
-    /// More paths wait than may.
+    /// More paths wait than allowed.
     is_overflowing: AtomicBool,
 }
 
-/// How far the writer is.
+/// The progress of the writer.
 #[derive(Debug, Clone, Default)]
 struct WriteProgress {
-    /// Of the changes handed in, how many it has tried to save.
+    /// The number of accepted changes that it has tried to write.
     accepted: u64,
     is_closed: bool,
-    /// Why not all of them are safe.
+    /// The reason why not all of them are safe.
     unsaved_reason: Option<String>,
 }
 
-/// Where the store's own events go.
+/// The destination of the store's own events.
 #[derive(Default)]
 struct Reporter {
     journal: Option<Journal>,
-    /// What happened before there was a journal.
+    /// Events from before there was a journal.
     unreported: VecDeque<(ActorPath, StateDegraded)>,
 }
 
-/// Events kept until there is a journal.
+/// The most events that are kept until there is a journal.
 const UNREPORTED_MAX: usize = 64;
 
 impl RedbStore {
-    /// Opens the store in `file`, or makes it, with the folders above it.
+    /// Opens the store in `file`, or creates it, with the folders above it.
     ///
     /// This reads the whole file and checks it, so it blocks: call it before the tree starts.
     ///
     /// # Errors
-    /// When the file is in use, cannot be read or made, or holds more than `config` allows. Damage is no error; a disk
-    /// that takes nothing is none either, unless the file was not closed in order and has to be repaired first.
+    /// Returns an error if the file is in use, cannot be read or created, or holds more than `config` allows. Damage
+    /// is no error. A disk that takes nothing is no error either, unless the file was not closed in order and needs a
+    /// repair first.
     pub fn open(file: &Path, config: RedbConfig) -> Result<Self, StoreError> {
         let refused = |fault| match fault {
             StateFileError::InUse => StoreError::InUse { file: file.to_owned() },
@@ -170,14 +171,14 @@ impl RedbStore {
             }
         };
         let reasons = found.damaged.iter().map(|(path, remains)| (path.clone(), remains.reason.clone()));
-        let ledger = WriteQueue::new(found.states, reasons.collect());
-        let (bytes, max) = (ledger.bytes(), config.total_bytes_max);
+        let queue = WriteQueue::new(found.states, reasons.collect());
+        let (bytes, max) = (queue.bytes(), config.total_bytes_max);
         if bytes > max {
             return Err(StoreError::TooLarge { file: file.to_owned(), bytes, max });
         }
         let shared = Arc::new(Inner {
             config,
-            write_queue: Mutex::new(ledger),
+            write_queue: Mutex::new(queue),
             wakeup: Condvar::new(),
             progress: watch::Sender::new(WriteProgress::default()),
             reporter: Mutex::new(reporter),
@@ -190,28 +191,28 @@ impl RedbStore {
         Ok(Self { inner: shared, writer_thread: Mutex::new(Some(writer)) })
     }
 
-    /// Transactions committed since the store was opened.
+    /// Returns the number of transactions committed since the store was opened.
     #[must_use]
     pub fn commits(&self) -> u64 {
         self.inner.commits.load(Ordering::Relaxed)
     }
 
-    /// The states that were set aside and are on disk, by path and then by age. Blocks on the disk.
+    /// Returns the quarantined states that are on disk, by path and then by age. Blocks on the disk.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// Returns an error if the disk refuses.
     pub fn quarantined(&self) -> Result<Vec<QuarantinedState>, FlushError> {
         let database = self.inner.database().clone();
         let database = database.ok_or_else(|| FlushError("the disk refuses states".to_owned()))?;
         file::read_quarantined(&database).map_err(|fault| FlushError(fault.to_string()))
     }
 
-    /// Writes what was handed in, ends the thread and gives the file free. What is handed in after this stays in memory.
+    /// Writes what was saved, ends the thread and releases the file. What is saved after this stays in memory.
     pub async fn close(&self) {
         self.inner.request_close();
         let writer = self.writer_thread.lock().take();
         if let Some(writer) = writer {
-            // The join fails only if the thread panicked or the process is ending: there is nothing left to close.
+            // The join fails only if the thread panicked or the process is ending, and then nothing is left to close.
             let _ = tokio::task::spawn_blocking(move || writer.join()).await;
         }
         *self.inner.database() = None;
@@ -219,7 +220,7 @@ impl RedbStore {
 }
 
 impl Drop for RedbStore {
-    /// The thread writes what it has, and then ends by itself.
+    /// Closes the queue: the thread writes what it has, and then ends by itself.
     fn drop(&mut self) {
         self.inner.request_close();
     }
@@ -227,40 +228,40 @@ impl Drop for RedbStore {
 
 impl StateStore for RedbStore {
     fn load(&self, path: &ActorPath) -> Result<Option<StoredState>, DamagedState> {
-        let (drafts, stored) = {
-            let mut ledger = self.inner.write_queue();
-            ledger.take_damage(path)?;
-            ledger.newest_snapshots(path)
+        let (candidates, stored) = {
+            let mut queue = self.inner.write_queue();
+            queue.take_damage(path)?;
+            queue.newest_snapshots(path)
         };
-        Ok(drafts.iter().find_map(|draft| draft.encode().ok()).or(stored))
+        Ok(candidates.iter().find_map(|pending| pending.encode().ok()).or(stored))
     }
 
-    fn save(&self, path: &ActorPath, draft: PendingSnapshot) {
-        let taken = self.inner.update_queue(|ledger| ledger.save(path, draft));
+    fn save(&self, path: &ActorPath, pending: PendingSnapshot) {
+        let taken = self.inner.update_queue(|queue| queue.save(path, pending));
         self.inner.record_capacity(path, taken.is_ok());
     }
 
     fn quarantine(&self, path: &ActorPath, why: &str) {
-        let taken = self.inner.update_queue(|ledger| ledger.quarantine(path, why));
+        let taken = self.inner.update_queue(|queue| queue.quarantine(path, why));
         self.inner.record_capacity(path, taken);
     }
 
     fn remove(&self, path: &ActorPath) {
-        let taken = self.inner.update_queue(|ledger| ledger.remove(path));
+        let taken = self.inner.update_queue(|queue| queue.remove(path));
         self.inner.record_capacity(path, taken);
     }
 
     fn flush(&self) -> FlushFuture {
         let mut progress = self.inner.progress.subscribe();
         let handed = {
-            let mut ledger = self.inner.write_queue();
-            ledger.is_flush_requested |= progress.borrow().accepted < ledger.accepted;
-            ledger.accepted
+            let mut queue = self.inner.write_queue();
+            queue.is_flush_requested |= progress.borrow().accepted < queue.accepted;
+            queue.accepted
         };
         self.inner.wakeup.notify_one();
         Box::pin(async move {
             let tried = progress.wait_for(|progress| progress.accepted >= handed || progress.is_closed).await;
-            let Ok(progress) = tried else { return Err(FlushError("the store is gone".to_owned())) };
+            let Ok(progress) = tried else { return Err(FlushError("the store was dropped".to_owned())) };
             match &progress.unsaved_reason {
                 Some(reason) => Err(FlushError(reason.clone())),
                 None if progress.accepted < handed => Err(FlushError("the store is closed".to_owned())),
@@ -291,11 +292,11 @@ impl Inner {
         self.database.lock()
     }
 
-    /// Changes the ledger, and wakes the writer if that is needed.
+    /// Changes the queue, and wakes the writer if necessary.
     fn update_queue<T>(&self, change: impl FnOnce(&mut WriteQueue) -> T) -> T {
         let (result, wake) = {
-            let mut ledger = self.write_queue();
-            (change(&mut ledger), std::mem::take(&mut ledger.is_writer_idle))
+            let mut queue = self.write_queue();
+            (change(&mut queue), std::mem::take(&mut queue.is_writer_idle))
         };
         if wake {
             self.wakeup.notify_one();
@@ -312,7 +313,7 @@ impl Inner {
         self.wakeup.notify_one();
     }
 
-    /// Says once that there are more paths than a store takes, until there is room again.
+    /// Reports once that there are more paths than a store takes, until there is room again.
     fn record_capacity(&self, path: &ActorPath, has_room: bool) {
         let was_overflowing = self.is_overflowing.load(Ordering::Relaxed);
         if was_overflowing == has_room {
@@ -342,7 +343,7 @@ impl Reporter {
 }
 
 fn recreated_message(kept_as: &Path, reason: &str) -> String {
-    format!("the file was damaged ({reason}); it is kept as {} and an empty one begun", kept_as.display())
+    format!("the file was damaged ({reason}); it is kept as {}, and an empty one begins", kept_as.display())
 }
 
 #[cfg(test)]

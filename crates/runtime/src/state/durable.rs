@@ -1,4 +1,4 @@
-//! What a snapshot must be able to do to outlive its process.
+//! The requirements of a snapshot that outlives its process.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -9,9 +9,9 @@ use crate::actor::failure::Failure;
 /// A snapshot that can be stored as JSON, and read by a later version of the program.
 ///
 /// Raise [`VERSION`](Self::VERSION) whenever a state that is already stored no longer reads, or reads as something
-/// else. A state of an older version then goes through [`migrate`](Self::migrate); one of a newer version, written
-/// by a program that has since been downgraded, is always refused. What is refused is set aside, `state_refused`
-/// tells why, and the actor starts fresh.
+/// else. A state of an older version then goes through [`migrate`](Self::migrate). A state of a newer version, written
+/// by a program that has since been downgraded, is always refused. A refused state is quarantined, `state_refused`
+/// says why, and the actor starts fresh.
 ///
 /// ```
 /// use mainstay_runtime::state::{Durable, MemoryStore};
@@ -21,14 +21,14 @@ use crate::actor::failure::Failure;
 ///
 /// /// Version 1 was a bare number; version 2 gives it a name.
 /// #[derive(Clone, Default, Serialize, Deserialize)]
-/// struct Tally { total: u64 }
+/// struct Total { count: u64 }
 ///
-/// impl Durable for Tally {
+/// impl Durable for Total {
 ///     const VERSION: u32 = 2;
 ///
 ///     fn migrate(version: u32, old: Value) -> Result<Self, Failure> {
 ///         match version {
-///             1 => Ok(Self { total: serde_json::from_value(old)? }),
+///             1 => Ok(Self { count: serde_json::from_value(old)? }),
 ///             other => Err(format!("version {other} was never released").into()),
 ///         }
 ///     }
@@ -40,23 +40,23 @@ use crate::actor::failure::Failure;
 /// struct Counter;
 /// impl Worker for Counter {
 ///     type Message = Count;
-///     type State = Tally;
-///     type Snapshot = Tally;
+///     type State = Total;
+///     type Snapshot = Total;
 ///
-///     async fn start(&self, _: &mut Context<Count>, kept: Option<Tally>) -> Result<Tally, Failure> {
+///     async fn start(&self, _: &mut Context<Count>, kept: Option<Total>) -> Result<Total, Failure> {
 ///         Ok(kept.unwrap_or_default())
 ///     }
 ///
-///     async fn handle(&self, _: &mut Context<Count>, message: Count, tally: &mut Tally) -> Result<(), Failure> {
+///     async fn handle(&self, _: &mut Context<Count>, message: Count, total: &mut Total) -> Result<(), Failure> {
 ///         match message {
-///             Count::Up => tally.total += 1,
-///             Count::Get(reply) => reply.send(tally.total),
+///             Count::Up => total.count += 1,
+///             Count::Get(reply) => reply.send(total.count),
 ///         }
 ///         Ok(())
 ///     }
 ///
-///     fn snapshot(&self, tally: &Tally) -> Option<Tally> {
-///         Some(tally.clone())
+///     fn snapshot(&self, total: &Total) -> Option<Total> {
+///         Some(total.clone())
 ///     }
 /// }
 ///
@@ -76,16 +76,16 @@ pub trait Durable: Serialize + DeserializeOwned {
     /// The version of the schema that [`Serialize`] writes.
     const VERSION: u32;
 
-    /// Turns a state of an older version into one of this version. Refuses every version unless it is written.
+    /// Converts a state of an older version to this version. The default refuses every version.
     ///
     /// # Errors
-    /// When `version` cannot be migrated from, or `old` is not what that version wrote.
+    /// Returns an error if `version` cannot be migrated, or `old` is not what that version wrote.
     fn migrate(version: u32, _old: Value) -> Result<Self, Failure> {
         Err(format!("there is no migration from version {version}").into())
     }
 }
 
-/// How the snapshots of one type are stored and read: [`Durable`] as data, for slots that may not be durable.
+/// The storing and reading of one type's snapshots: [`Durable`] as data, for slots that may not be durable.
 pub(crate) struct Codec<S> {
     pub(crate) version: u32,
     pub(crate) encode: fn(&S) -> Result<Vec<u8>, Failure>,

@@ -1,4 +1,4 @@
-//! States in memory.
+//! A store in memory.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,13 +8,13 @@ use parking_lot::{Mutex, MutexGuard};
 use super::{DamagedState, FlushFuture, PendingSnapshot, QuarantinedState, StateStore, StoredState};
 use crate::path::ActorPath;
 
-/// States set aside that are kept for one path; the oldest goes first.
+/// The most quarantined states that are kept for one path; the oldest goes first.
 pub(super) const QUARANTINED_PER_PATH_MAX: usize = 4;
 
-/// A store in memory: states survive a runtime, not the process. For tests, and to share states between runtimes that
-/// follow each other in one process.
+/// A store in memory: states survive a runtime, not the process. It serves tests, and runtimes that follow each other
+/// in one process.
 ///
-/// It holds one state a path until that is removed, and the last four that were set aside for each path.
+/// It holds one state a path until that is removed, and the last four quarantined states of each path.
 #[derive(Default)]
 pub struct MemoryStore(Mutex<StoredStates>);
 
@@ -25,13 +25,13 @@ struct StoredStates {
 }
 
 impl MemoryStore {
-    /// An empty store.
+    /// Returns an empty store.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The states that were set aside, oldest first.
+    /// Returns the quarantined states, oldest first.
     #[must_use]
     pub fn quarantined(&self) -> Vec<QuarantinedState> {
         self.lock().quarantined.clone()
@@ -55,8 +55,8 @@ impl StoredStates {
 
 impl StateStore for MemoryStore {
     fn load(&self, path: &ActorPath) -> Result<Option<StoredState>, DamagedState> {
-        let draft = self.lock().states.get(path).cloned();
-        match draft.map(|draft| draft.encode()) {
+        let pending = self.lock().states.get(path).cloned();
+        match pending.map(|pending| pending.encode()) {
             None => Ok(None),
             Some(Ok(state)) => Ok(Some(state)),
             Some(Err(reason)) => {
@@ -66,15 +66,15 @@ impl StateStore for MemoryStore {
         }
     }
 
-    fn save(&self, path: &ActorPath, draft: PendingSnapshot) {
-        let replaced = self.lock().states.insert(path.clone(), Arc::new(draft));
-        // Outside the lock: what a snapshot does when it is dropped is its own affair.
+    fn save(&self, path: &ActorPath, pending: PendingSnapshot) {
+        let replaced = self.lock().states.insert(path.clone(), Arc::new(pending));
+        // This is outside the lock, because a snapshot's drop may do anything.
         drop(replaced);
     }
 
     fn quarantine(&self, path: &ActorPath, why: &str) {
-        let Some(draft) = self.lock().states.remove(path) else { return };
-        let remains = draft.encode().map_err(String::into_bytes);
+        let Some(pending) = self.lock().states.remove(path) else { return };
+        let remains = pending.encode().map_err(String::into_bytes);
         let aside = QuarantinedState { path: path.to_string(), reason: why.to_owned(), content: remains };
         self.lock().quarantine(aside);
     }

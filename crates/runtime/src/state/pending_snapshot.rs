@@ -1,4 +1,4 @@
-//! A snapshot on its way into a store.
+//! A snapshot that waits to be stored.
 
 use std::panic::{self, AssertUnwindSafe};
 
@@ -9,8 +9,8 @@ use crate::actor::failure::Failure;
 
 type EncodeFn = Box<dyn FnOnce() -> Result<Vec<u8>, Failure> + Send>;
 
-/// A snapshot on its way into a store: encoded by whoever first needs it so, at most once. One that is replaced before
-/// that costs no encoding.
+/// A snapshot that waits to be stored. It is encoded when first needed, and at most once, so one that is replaced
+/// before that costs nothing.
 pub struct PendingSnapshot {
     version: u32,
     encoding: Mutex<Encoding>,
@@ -22,24 +22,24 @@ enum Encoding {
 }
 
 impl PendingSnapshot {
-    /// A snapshot whose schema has this version, and how it is encoded.
+    /// Returns a snapshot whose schema has this version, with its encoding.
     pub fn new(version: u32, encode: impl FnOnce() -> Result<Vec<u8>, Failure> + Send + 'static) -> Self {
         Self { version, encoding: Mutex::new(Encoding::Deferred(Box::new(encode))) }
     }
 
-    /// A state that is encoded already.
+    /// Returns a snapshot of a state that is encoded already.
     #[must_use]
     pub fn from_state(state: StoredState) -> Self {
         Self { version: state.version, encoding: Mutex::new(Encoding::Encoded(Ok(state))) }
     }
 
-    /// The snapshot, encoded.
+    /// Returns the encoded snapshot.
     ///
     /// # Errors
-    /// When it cannot be encoded, with the reason.
+    /// Returns the reason if it cannot be encoded.
     pub fn encode(&self) -> Result<StoredState, String> {
         let mut encoding = self.encoding.lock();
-        let unfinished = Encoding::Encoded(Err("its encoding was broken off".to_owned()));
+        let unfinished = Encoding::Encoded(Err("its encoding was interrupted".to_owned()));
         let encoded = match std::mem::replace(&mut *encoding, unfinished) {
             Encoding::Encoded(encoded) => encoded,
             Encoding::Deferred(encode) => self.run_encoder(encode),
@@ -70,13 +70,13 @@ mod tests {
     fn pending_snapshot_is_encoded_once() {
         let times = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&times);
-        let draft = PendingSnapshot::new(3, move || {
+        let pending = PendingSnapshot::new(3, move || {
             counted.fetch_add(1, Ordering::SeqCst);
             Ok(b"7".to_vec())
         });
-        let first = draft.encode().unwrap();
+        let first = pending.encode().unwrap();
         assert_eq!((first.version, &*first.content), (3, b"7".as_slice()));
-        assert_eq!(draft.encode(), Ok(first));
+        assert_eq!(pending.encode(), Ok(first));
         assert_eq!(times.load(Ordering::SeqCst), 1);
     }
 

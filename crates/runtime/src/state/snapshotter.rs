@@ -1,5 +1,5 @@
-//! One slot's line to the store: what is recalled at its first launch, handed in after each message, set aside or
-//! dropped for good.
+//! The connection of one slot to the store: it loads at the first launch, saves after each message, quarantines and
+//! removes.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::actor::panics;
 use crate::env::Env;
 use crate::path::ActorPath;
 
-/// One durable slot's line to the store.
+/// The connection of one durable slot to the store.
 pub(crate) struct Snapshotter<S> {
     codec: Codec<S>,
     store_handle: Mutex<StoreHandle>,
@@ -22,10 +22,10 @@ enum StoreHandle {
     Open {
         store: Arc<dyn StateStore>,
         path: ActorPath,
-        /// What is stored is still what was loaded, with so many failed starts.
+        /// The number of failed starts, while the stored state is still the loaded one.
         as_loaded: Option<u32>,
     },
-    /// There is no store.
+    /// No store is used.
     Closed,
 }
 
@@ -34,8 +34,8 @@ impl<S: Clone + Send + 'static> Snapshotter<S> {
         Self { codec, store_handle: Mutex::new(StoreHandle::Unopened) }
     }
 
-    /// The stored state, at the first launch in this process. A state that cannot be used is refused: set aside, and
-    /// said so.
+    /// Returns the stored state, at the first launch in this process. A state that cannot be used is refused:
+    /// quarantined and reported.
     pub(crate) async fn load(
         &self,
         env: &Env,
@@ -70,7 +70,7 @@ impl<S: Clone + Send + 'static> Snapshotter<S> {
         }
     }
 
-    /// Opens the line, once.
+    /// Opens the connection, once.
     fn open(&self, env: &Env, path: &ActorPath) -> Option<Arc<dyn StateStore>> {
         let mut line = self.store_handle();
         if !matches!(*line, StoreHandle::Unopened) {
@@ -87,7 +87,7 @@ impl<S: Clone + Send + 'static> Snapshotter<S> {
     async fn decode(&self, stored: &StoredState, failed_starts_max: u32) -> Result<S, String> {
         let StoredState { version, failed_starts, content } = stored;
         if *failed_starts >= failed_starts_max.max(1) {
-            return Err(format!("{failed_starts} starts in a row failed that began from it"));
+            return Err(format!("{failed_starts} starts in a row from it failed"));
         }
         let decode = self.codec.decode;
         match panics::catch_future(async { decode(*version, content) }).await {
@@ -115,7 +115,7 @@ impl<S: Clone + Send + 'static> Snapshotter<S> {
         }
     }
 
-    /// Hands a snapshot in. It is encoded elsewhere, if ever.
+    /// Saves a snapshot. It is encoded later, if at all.
     pub(crate) fn save(&self, snapshot: &S) {
         if let StoreHandle::Open { store, path, as_loaded } = &mut *self.store_handle() {
             *as_loaded = None;
@@ -124,13 +124,14 @@ impl<S: Clone + Send + 'static> Snapshotter<S> {
         }
     }
 
-    /// An incarnation has made its state: what was loaded, if it still stands, is none that fails to start.
+    /// Notes that an incarnation has made its state, so the loaded state, if it is still stored, does not fail to
+    /// start.
     pub(crate) fn reset_failed_starts(&self) {
         self.update_failed_starts(|_| 0);
     }
 
-    /// An incarnation could not make its state. The tree may end over this, and its supervisor's memory with it; so
-    /// the store remembers.
+    /// Counts a start that failed to make a state. The store remembers it, because the tree may end over it, and the
+    /// supervisor's memory with it.
     pub(crate) fn count_failed_start(&self) {
         self.update_failed_starts(|failed| failed.saturating_add(1));
     }
@@ -147,7 +148,7 @@ impl<S: Clone + Send + 'static> Snapshotter<S> {
         }
     }
 
-    /// Takes what is stored out of use.
+    /// Takes the stored state out of use.
     pub(crate) fn quarantine(&self, why: &str) {
         if let StoreHandle::Open { store, path, as_loaded } = &mut *self.store_handle() {
             *as_loaded = None;
@@ -155,7 +156,7 @@ impl<S: Clone + Send + 'static> Snapshotter<S> {
         }
     }
 
-    /// Drops what is stored, and takes nothing until the next launch.
+    /// Removes the stored state, and saves nothing until the next launch.
     pub(crate) fn remove(&self, env: &Env, path: &ActorPath) {
         let mut line = self.store_handle();
         *line = StoreHandle::Unopened;

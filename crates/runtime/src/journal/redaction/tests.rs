@@ -7,7 +7,7 @@ fn redaction(secrets: &[&str]) -> Redaction {
     Redaction::new(&secrets.iter().map(|secret| (*secret).to_owned()).collect::<Vec<_>>())
 }
 
-/// What becomes of `value`. Panics if that is no JSON.
+/// Returns `value` as it reads without the secrets.
 fn clean(secrets: &[&str], value: &Value) -> Value {
     serde_json::from_str(&redaction(secrets).redact_json(&value.to_string())).unwrap()
 }
@@ -36,7 +36,7 @@ fn json_escaped_secret_is_replaced() {
 
 #[test]
 fn similar_text_is_not_replaced() {
-    // As they are escaped, each of these texts holds its secret.
+    // In its escaped form, each of these texts holds its secret.
     for (secret, text) in
         [("nab", "\nab"), ("u0001", "\u{1}"), ("\"", "\\"), ("\\n", "\n"), ("text", "\text")]
     {
@@ -100,7 +100,7 @@ fn text_without_secrets_is_borrowed() {
     }
 }
 
-/// Few characters, so that secrets are often in the text, and all of the kinds that JSON treats differently.
+/// Generates texts of few characters, so that secrets often occur, of all the kinds that JSON treats differently.
 fn text() -> impl Strategy<Value = String> {
     let char =
         prop::sample::select(vec!['a', 'b', 'n', 'u', '0', '1', '"', '\\', '/', '\n', '\u{1}', 'ö', '🗝']);
@@ -133,7 +133,7 @@ fn collect_texts(value: &Value, found: &mut Vec<String>) {
 
 proptest! {
     #[test]
-    fn whatever_is_said_no_secret_is_left_and_the_rest_is_json(
+    fn redacted_json_has_no_secret_and_still_parses(
         value in value(),
         secrets in prop::collection::vec(text(), 0..3),
     ) {
@@ -142,7 +142,7 @@ proptest! {
         let mut found = Vec::new();
         collect_texts(&clean, &mut found);
         for text in found {
-            // A secret may happen to stand in what replaces it.
+            // A secret may happen to be part of its replacement.
             let rest = text.replace(REPLACEMENT, "\u{0}");
             for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
                 prop_assert!(!rest.contains(secret), "{secret:?} is in {text:?}");

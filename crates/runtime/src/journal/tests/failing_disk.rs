@@ -1,10 +1,10 @@
-//! A disk that refuses lines, or does not follow: what is told, what is lost, and how it goes on.
+//! A disk that refuses lines, or is too slow: the reports, the losses, and the recovery.
 
 use super::fake_disk::{FakeDisk, NEVER};
 use super::*;
 use crate::journal::recent_lines::UNWRITTEN_LINES_MAX;
 
-/// The next word of the journal on itself.
+/// Returns the journal's next event about itself.
 async fn next_degradation(subscription: &mut Subscription) -> JournalDegraded {
     loop {
         if let Delivery::Event(record) = subscription.next().await
@@ -56,7 +56,7 @@ async fn failing_disk_is_not_retried_before_its_delay() {
     disk.set_room(0);
     let journal = disk.journal_with_retry(NEVER, JournalConfig::default());
     for n in 0..100 {
-        // The first time this waits for the disk to refuse, and later for nothing.
+        // The first call waits for the disk to refuse, later ones return at once.
         record_and_flush(&journal, [n]).await;
     }
     assert_eq!(disk.appends(), 1);
@@ -84,12 +84,12 @@ async fn failing_disk_reports_the_exact_lost_range() {
     disk.remove_limit();
     while !next_degradation(&mut subscription).await.reason.contains("again") {}
     journal.close().await.unwrap();
-    let told: Vec<_> = degraded_events(&journal, Cursor::START)
+    let reports: Vec<_> = degraded_events(&journal, Cursor::START)
         .await
         .iter()
-        .filter_map(|told| Some((told.lost_from?, told.lost_to?)))
+        .filter_map(|reports| Some((reports.lost_from?, reports.lost_to?)))
         .collect();
-    let [(from, to)] = told[..] else { panic!("{told:?}") };
+    let [(from, to)] = reports[..] else { panic!("{reports:?}") };
     assert!(to - from > UNWRITTEN_LINES_MAX as u64 / 2, "{from} to {to}");
     let on_disk: Vec<_> = (1..from).chain(to + 1..=journal.cursor().seq).collect();
     assert_eq!(disk.seqs(), on_disk);
@@ -122,7 +122,7 @@ async fn close_returns_the_lines_that_the_disk_refused() {
     let loss = journal.close().await.unwrap_err();
     assert_eq!((loss.from, loss.to), (at(1, 6), journal.cursor()));
     assert_eq!(disk.seqs(), seq_range(1..=5));
-    assert_eq!(journal.close().await, Err(loss), "it is told as often as one asks");
+    assert_eq!(journal.close().await, Err(loss), "it is reports as often as one asks");
     let mut subscription = journal.subscribe_after(at(1, 5));
     assert!(matches!(subscription.next().await, Delivery::Event(record) if record.seq == 6));
 }

@@ -1,4 +1,4 @@
-//! A disk that does as it is told.
+//! A disk that tests control.
 
 use std::io;
 
@@ -7,9 +7,9 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use super::*;
 use crate::journal::files::WriteOutcome;
 
-/// Long enough to say "never" in a test.
+/// Long enough to mean "never" in a test.
 pub(super) const NEVER: Duration = Duration::from_secs(3600);
-/// Short enough to be waited for.
+/// Short enough to wait for.
 pub(super) const SOON: Duration = Duration::from_millis(1);
 
 #[derive(Clone, Default)]
@@ -18,7 +18,7 @@ pub(super) struct FakeDisk(Arc<(Mutex<FakeDiskState>, Condvar)>);
 #[derive(Default)]
 struct FakeDiskState {
     lines: Vec<String>,
-    /// Lines that there still is room for; none: any number.
+    /// The number of lines that still fit; `None` for any number.
     room: Option<usize>,
     appends: usize,
     is_blocked: bool,
@@ -31,7 +31,7 @@ impl FakeDisk {
         Self::default()
     }
 
-    /// A journal that writes to this disk, and tries it again `SOON` after it has refused.
+    /// Returns a journal that writes to this disk, and tries it again `SOON` after it has refused.
     pub(super) fn journal(&self, config: JournalConfig) -> Journal {
         self.journal_with_retry(SOON, config)
     }
@@ -58,7 +58,7 @@ impl FakeDisk {
         stage
     }
 
-    /// From now on it takes `lines` more lines.
+    /// Lets the disk take `lines` more lines.
     pub(super) fn set_room(&self, lines: usize) {
         self.change(|stage| stage.room = Some(lines));
     }
@@ -67,7 +67,7 @@ impl FakeDisk {
         self.change(|stage| stage.room = None);
     }
 
-    /// From now on a write does not return.
+    /// Blocks every write from now on.
     pub(super) fn block_writes(&self) {
         self.change(|stage| stage.is_blocked = true);
     }
@@ -93,7 +93,7 @@ impl FakeDisk {
     }
 }
 
-/// What the writer holds.
+/// The disk as the writer holds it.
 struct OpenDisk(FakeDisk);
 
 impl Drop for OpenDisk {

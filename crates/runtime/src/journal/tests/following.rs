@@ -1,25 +1,25 @@
 //! Several readers, in this process and another, while segments change.
 
 use std::env;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 
 use super::*;
 
 const DIR: &str = "MAINSTAY_TEST_FOLLOWED_DIR";
 const LAST: u64 = 400;
 
-/// Ends the other process, whatever becomes of the test.
+/// A guard that ends the other process, also when the test fails.
 struct FollowerProcess(Child);
 
 impl Drop for FollowerProcess {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have ended by itself.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// What the other process does: follows up to the last event, and fails at the first thing that is wrong.
+/// Follows the journal up to the last event, in the other process, and fails at the first fault.
 fn follow(dir: &Path) {
     let mut reader = Reader::after(dir, Cursor::START);
     let mut expected = 1;
@@ -41,11 +41,11 @@ async fn readers_in_two_processes_see_each_line_once() {
         return follow(Path::new(&dir));
     }
     let dir = tempfile::tempdir().unwrap();
-    let this_test = "journal::tests::following::\
-                     two_readers_and_a_follower_in_another_process_see_each_line_once_across_segments";
+    let this_test = "journal::tests::following::readers_in_two_processes_see_each_line_once";
     let follower = Command::new(env::current_exe().unwrap())
         .args([this_test, "--exact"])
         .env(DIR, dir.path())
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut follower = FollowerProcess(follower);
@@ -56,7 +56,7 @@ async fn readers_in_two_processes_see_each_line_once() {
     let (mut seen_eagerly, mut seen_lazily) = (Vec::new(), Vec::new());
     for n in 1..=LAST {
         journal.record(&actor(), 1, &NumberedEvent { n });
-        // The eager one also looks while lines are being written.
+        // The eager reader also looks while lines are being written.
         seen_eagerly.extend(std::iter::from_fn(|| eager.next_entry().unwrap()));
         if n % 3 == 0 {
             journal.flush().await;
@@ -71,5 +71,6 @@ async fn readers_in_two_processes_see_each_line_once() {
     assert!(segments(dir.path()).len() > 10, "{:?}", segments(dir.path()));
     assert_eq!(seqs(&seen_eagerly), seq_range(1..=LAST));
     assert_eq!(seqs(&seen_lazily), seq_range(1..=LAST));
-    assert!(follower.0.wait().unwrap().success());
+    let printed = std::io::read_to_string(follower.0.stdout.take().unwrap()).unwrap();
+    assert!(follower.0.wait().unwrap().success() && printed.contains("1 passed"), "{printed}");
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_segment_that_is_gone_is_noticed_with_the_next_group_and_its_lines_are_named() {
+async fn deleted_segment_is_reported_with_its_lines_at_next_write() {
     type Harm = fn(&Path);
     let harms: [(&str, Harm); 4] = [
         ("deleted", |path| fs::remove_file(path).unwrap()),
@@ -21,10 +21,10 @@ async fn a_segment_that_is_gone_is_noticed_with_the_next_group_and_its_lines_are
         strike(&only_segment(dir.path()));
         record_and_flush(&journal, 5..8).await;
         journal.flush().await;
-        let told = degraded_events(&journal, Cursor::START).await;
-        assert_eq!(told.len(), 1, "{harm}: {told:?}");
-        assert_eq!((told[0].lost_from, told[0].lost_to), (Some(1), Some(5)), "{harm}");
-        assert!(told[0].reason.contains("was deleted, replaced or emptied"), "{told:?}");
+        let reports = degraded_events(&journal, Cursor::START).await;
+        assert_eq!(reports.len(), 1, "{harm}: {reports:?}");
+        assert_eq!((reports[0].lost_from, reports[0].lost_to), (Some(1), Some(5)), "{harm}");
+        assert!(reports[0].reason.contains("was deleted, replaced or emptied"), "{reports:?}");
         stop(&journal).await;
         assert_eq!(seqs(&all_entries(dir.path())), seq_range(6..=10), "{harm}");
         // Memory still has them.
@@ -41,7 +41,7 @@ async fn a_segment_that_is_gone_is_noticed_with_the_next_group_and_its_lines_are
 }
 
 #[tokio::test]
-async fn a_folder_that_is_gone_is_made_and_locked_again() {
+async fn deleted_folder_is_created_and_locked_again() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("journal");
     let config = JournalConfig { segment_bytes_max: 500, ..JournalConfig::default() };
@@ -52,9 +52,9 @@ async fn a_folder_that_is_gone_is_made_and_locked_again() {
     fs::remove_dir_all(&dir).unwrap();
     record_and_flush(&journal, [10]).await;
     journal.flush().await;
-    let told = degraded_events(&journal, Cursor::START).await;
+    let reports = degraded_events(&journal, Cursor::START).await;
     assert_eq!(
-        told.iter().map(|told| (told.lost_from, told.lost_to)).collect::<Vec<_>>(),
+        reports.iter().map(|reports| (reports.lost_from, reports.lost_to)).collect::<Vec<_>>(),
         [(Some(1), Some(10))]
     );
     let second = Journal::open(&dir, "b", Arc::new(SystemClock), JournalConfig::default());
@@ -64,7 +64,7 @@ async fn a_folder_that_is_gone_is_made_and_locked_again() {
 }
 
 #[tokio::test]
-async fn a_folder_that_another_runtime_has_taken_meanwhile_is_not_written_to() {
+async fn folder_taken_by_another_runtime_is_not_written() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("journal");
     let first = open(&dir, JournalConfig::default());
@@ -73,8 +73,8 @@ async fn a_folder_that_another_runtime_has_taken_meanwhile_is_not_written_to() {
     let second = open(&dir, JournalConfig::default());
     record_and_flush(&second, 0..2).await;
     record_and_flush(&first, 3..5).await;
-    let told = degraded_events(&first, Cursor::START).await;
-    assert!(told.iter().any(|told| told.reason.contains("another runtime is using")), "{told:?}");
+    let reports = degraded_events(&first, Cursor::START).await;
+    assert!(reports.iter().any(|reports| reports.reason.contains("another runtime is using")), "{reports:?}");
     assert!(first.close().await.is_err());
     second.close().await.unwrap();
     assert_eq!(seqs(&all_entries(&dir)), [1, 2]);

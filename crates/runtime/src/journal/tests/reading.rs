@@ -1,4 +1,4 @@
-//! What is recorded is what other readers find.
+//! Readers find what was recorded.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What becomes of an event when it is recorded, and how lines are brought to disk together.
+//! The path of an event from its recording to the disk, alone and in groups.
 
 use super::fake_disk::FakeDisk;
 use super::*;
@@ -49,7 +49,7 @@ async fn unwritable_event_is_replaced_by_a_degraded_event() {
     journal.record(&actor(), 1, &NonObjectEvent("text".to_owned()));
     journal.record(&actor(), 1, &Long { text: "x".repeat(EVENT_BYTES_MAX) });
     let reasons: Vec<_> =
-        degraded_events(&journal, Cursor::START).await.into_iter().map(|account| account.reason).collect();
+        degraded_events(&journal, Cursor::START).await.into_iter().map(|report| report.reason).collect();
     assert!(reasons[0].contains("kind bare") && reasons[0].contains("JSON object"), "{reasons:?}");
     assert!(reasons[1].contains("kind long") && reasons[1].contains("1048576 are allowed"), "{reasons:?}");
 }

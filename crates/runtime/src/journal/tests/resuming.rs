@@ -1,4 +1,4 @@
-//! Subscribers resume across crashes: each event that reached the disk once, in order, whatever else they saw.
+//! Subscribers resume across crashes: they get each event that reached the disk once, in order.
 
 use parking_lot::{Condvar, Mutex};
 use std::io;
@@ -8,7 +8,7 @@ use fastrand::Rng;
 use super::*;
 use crate::journal::files::WriteOutcome;
 
-/// JournalFiles that stand still and die when they are told to, as they do when the process is killed.
+/// Journal files that stop and fail on command, as they do when the process is killed.
 #[derive(Clone, Default)]
 struct DiskFate(Arc<(Mutex<FateState>, Condvar)>);
 
@@ -58,10 +58,10 @@ fn open_doomed(dir: &Path, config: &JournalConfig) -> (Journal, DiskFate) {
     (journal.unwrap(), fate)
 }
 
-/// The process is killed: what the disk lacks is lost, and a line may be torn.
+/// Simulates a kill of the process: what the disk lacks is lost, and a line may be torn.
 async fn crash(dir: &Path, journal: Journal, fate: &DiskFate, rng: &mut Rng) {
     fate.set(FateState::Dead);
-    // It fails where something was lost.
+    // Closing fails if something was lost.
     let _ = journal.close().await;
     drop(journal);
     if rng.bool() {
@@ -73,7 +73,7 @@ async fn crash(dir: &Path, journal: Journal, fate: &DiskFate, rng: &mut Rng) {
     }
 }
 
-/// Takes up to `most` deliveries that are there.
+/// Takes up to `most` deliveries that exist already.
 async fn take(subscription: &mut Subscription, most: usize, seen: &mut Vec<Cursor>) {
     for _ in 0..most {
         match subscription.try_next().await {
@@ -133,7 +133,7 @@ async fn resume_through_crashes(seed: u64) -> usize {
 }
 
 #[tokio::test]
-async fn a_subscriber_gets_each_durable_event_once_in_order_whatever_it_saw_before_a_crash() {
+async fn subscriber_gets_each_durable_event_once_across_crashes() {
     let first = std::env::var("MAINSTAY_JOURNAL_SEED").map_or(0, |seed| seed.parse().unwrap());
     let mut seen_and_lost = 0;
     for seed in first..first + 150 {
@@ -144,7 +144,7 @@ async fn a_subscriber_gets_each_durable_event_once_in_order_whatever_it_saw_befo
 }
 
 #[tokio::test]
-async fn a_cursor_beyond_the_last_event_of_a_run_goes_on_with_the_next_run() {
+async fn cursor_beyond_a_runs_end_continues_with_next_run() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, fate) = open_doomed(dir.path(), &JournalConfig::default());
     record_and_flush(&journal, 0..3).await;
@@ -174,7 +174,7 @@ async fn a_cursor_beyond_the_last_event_of_a_run_goes_on_with_the_next_run() {
 }
 
 #[tokio::test]
-async fn nothing_of_a_run_is_shown_before_a_line_of_it_is_on_disk() {
+async fn run_is_hidden_until_a_line_is_on_disk() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, fate) = open_doomed(dir.path(), &JournalConfig::default());
     fate.set(FateState::Held);
@@ -190,7 +190,7 @@ async fn nothing_of_a_run_is_shown_before_a_line_of_it_is_on_disk() {
 }
 
 #[tokio::test]
-async fn a_follower_of_the_files_sees_each_run_once_and_in_order() {
+async fn file_reader_sees_each_run_once_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let mut rng = Rng::with_seed(7);
     let mut follower = Reader::after(dir.path(), Cursor::START);

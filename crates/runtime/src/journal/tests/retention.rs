@@ -1,8 +1,8 @@
-//! Old segments go, and whoever comes too late is told what is missing.
+//! Old segments are deleted, and a late reader gets a report of what is missing.
 
 use super::*;
 
-/// About six lines a segment.
+/// Returns a configuration with about six lines a segment.
 fn small(segments_max: usize) -> JournalConfig {
     JournalConfig { segment_bytes_max: 1000, segments_max, ..JournalConfig::default() }
 }
@@ -91,7 +91,7 @@ async fn overtaken_reader_reports_the_gap_and_continues() {
 async fn undeletable_segment_does_not_stop_the_journal() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path(), small(2));
-    // It has the name of a segment, and is a folder.
+    // This has the name of a segment, and is a folder.
     fs::create_dir(segment::Segment::new(dir.path(), at(0, 1)).path).unwrap();
     for n in 0..30 {
         record_and_flush(&journal, [n]).await;
@@ -101,7 +101,7 @@ async fn undeletable_segment_does_not_stop_the_journal() {
 }
 
 #[tokio::test]
-async fn later_runs_share_segments_and_the_limit_holds_across_them() {
+async fn retention_limit_holds_across_runs() {
     let dir = tempfile::tempdir().unwrap();
     for run in 1..=20 {
         let journal = open(dir.path(), small(3));
@@ -117,7 +117,7 @@ async fn later_runs_share_segments_and_the_limit_holds_across_them() {
 }
 
 #[tokio::test]
-async fn a_cursor_of_a_run_that_is_gone_is_told_of_the_gap_and_goes_on_with_the_oldest_event() {
+async fn cursor_of_a_deleted_run_gets_the_gap_then_the_oldest_event() {
     let dir = tempfile::tempdir().unwrap();
     for _ in 1..=20 {
         let journal = open(dir.path(), small(3));

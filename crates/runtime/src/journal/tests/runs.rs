@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The reports of interrupted runs, with their places.
+/// Returns the reports of interrupted runs, with their places.
 fn interruptions(dir: &Path) -> Vec<(Cursor, RunInterrupted)> {
     let of = |entry| match entry {
         Entry::Event(record, _) if record.kind == RunInterrupted::KIND => {
@@ -14,7 +14,7 @@ fn interruptions(dir: &Path) -> Vec<(Cursor, RunInterrupted)> {
 }
 
 #[tokio::test]
-async fn each_run_begins_its_numbers_at_one_and_one_that_stopped_in_order_is_not_reported() {
+async fn run_numbers_from_one_and_orderly_stop_is_not_reported() {
     let dir = tempfile::tempdir().unwrap();
     for run in 1..=3 {
         let journal = open(dir.path(), JournalConfig::default());
@@ -28,7 +28,7 @@ async fn each_run_begins_its_numbers_at_one_and_one_that_stopped_in_order_is_not
 }
 
 #[tokio::test]
-async fn a_run_that_ended_without_notice_is_reported_once_with_its_last_event() {
+async fn interrupted_run_is_reported_once_with_its_last_event() {
     let dir = tempfile::tempdir().unwrap();
     for notes in [3, 2] {
         let journal = open(dir.path(), JournalConfig::default());
@@ -39,12 +39,15 @@ async fn a_run_that_ended_without_notice_is_reported_once_with_its_last_event() 
     assert_eq!(degraded_events(&journal, Cursor::START).await, [], "it is no alarm");
     stop(&journal).await;
     open(dir.path(), JournalConfig::default()).close().await.unwrap();
-    let told = [(at(2, 1), at(1, 3)), (at(3, 1), at(2, 3))];
-    assert_eq!(interruptions(dir.path()), told.map(|(at, last_event)| (at, RunInterrupted { last_event })));
+    let reports = [(at(2, 1), at(1, 3)), (at(3, 1), at(2, 3))];
+    assert_eq!(
+        interruptions(dir.path()),
+        reports.map(|(at, last_event)| (at, RunInterrupted { last_event }))
+    );
 }
 
 #[tokio::test]
-async fn words_of_the_journal_after_the_end_of_a_run_do_not_make_it_an_interrupted_one() {
+async fn journal_events_after_run_end_do_not_interrupt_it() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path(), JournalConfig::default());
     journal.record(&actor(), 0, &Stopped {});
@@ -55,7 +58,7 @@ async fn words_of_the_journal_after_the_end_of_a_run_do_not_make_it_an_interrupt
 }
 
 #[tokio::test]
-async fn a_run_that_recorded_nothing_leaves_its_number_to_the_next_one() {
+async fn empty_run_leaves_its_number_to_the_next() {
     let dir = tempfile::tempdir().unwrap();
     for _ in 0..2 {
         let journal = open(dir.path(), JournalConfig::default());
@@ -66,7 +69,7 @@ async fn a_run_that_recorded_nothing_leaves_its_number_to_the_next_one() {
 }
 
 #[tokio::test]
-async fn a_folder_whose_segments_were_taken_away_begins_with_run_one() {
+async fn folder_without_segments_begins_with_run_one() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path(), JournalConfig::default());
     record_numbers(&journal, 0..3);
@@ -78,12 +81,12 @@ async fn a_folder_whose_segments_were_taken_away_begins_with_run_one() {
 }
 
 #[tokio::test]
-async fn the_name_of_an_empty_segment_keeps_its_run_and_the_end_is_found_before_it() {
+async fn empty_segment_name_reserves_its_run() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path(), JournalConfig::default());
     record_numbers(&journal, 0..3);
     journal.close().await.unwrap();
-    // The run had just begun it when it was killed.
+    // The run had just begun the segment when it was killed.
     fs::write(segment::Segment::new(dir.path(), at(1, 4)).path, "").unwrap();
     let journal = open(dir.path(), JournalConfig::default());
     journal.flush().await;
@@ -96,7 +99,7 @@ async fn the_name_of_an_empty_segment_keeps_its_run_and_the_end_is_found_before_
 }
 
 #[tokio::test]
-async fn a_damaged_end_may_have_been_another_run_so_that_a_number_is_left_out() {
+async fn damaged_end_skips_a_run_number() {
     let dir = tempfile::tempdir().unwrap();
     for _ in 0..2 {
         let journal = open(dir.path(), JournalConfig::default());
@@ -112,7 +115,7 @@ async fn a_damaged_end_may_have_been_another_run_so_that_a_number_is_left_out() 
 }
 
 #[tokio::test]
-async fn the_largest_run_is_refused_with_the_reason_and_larger_numbers_are_damage() {
+async fn largest_run_is_refused_and_larger_numbers_are_damage() {
     let dir = tempfile::tempdir().unwrap();
     let largest = cursor::NUMBER_MAX;
     let line = |run, seq| {
@@ -123,7 +126,7 @@ async fn the_largest_run_is_refused_with_the_reason_and_larger_numbers_are_damag
     let lines = [line(1, 1), line(1, u64::MAX), line(1, 2), line(u64::MAX, u64::MAX), line(largest, largest)];
     fs::write(&path, lines.join("\n") + "\n").unwrap();
     let entries = entries(dir.path(), Cursor::START);
-    let told = entries.iter().map(|entry| match entry {
+    let reports = entries.iter().map(|entry| match entry {
         Entry::Event(record, _) => record.cursor().to_string(),
         Entry::Damaged { reason, .. } => reason.clone(),
         Entry::OlderFormat { file } => file.display().to_string(),
@@ -136,7 +139,7 @@ async fn the_largest_run_is_refused_with_the_reason_and_larger_numbers_are_damag
         its run is 18446744073709551615, and 9007199254740991 is the largest that a journal gives
         1.2 to 9007199254740991.9007199254740991
         9007199254740991.9007199254740991"]]
-    .assert_eq(&told.collect::<Vec<_>>().join("\n"));
+    .assert_eq(&reports.collect::<Vec<_>>().join("\n"));
     assert_eq!(self::entries(dir.path(), at(u64::MAX, u64::MAX)).len(), 2, "what is damaged is named");
     let refused = Journal::open(dir.path(), "b", Arc::new(SystemClock), JournalConfig::default());
     let Err(error) = refused else { panic!("it was opened") };
@@ -144,7 +147,7 @@ async fn the_largest_run_is_refused_with_the_reason_and_larger_numbers_are_damag
 }
 
 #[tokio::test]
-async fn a_file_of_an_earlier_format_is_named_in_one_line_and_left_alone() {
+async fn earlier_format_file_is_named_once_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let older = dir.path().join("journal-00000000000000000001.jsonl");
     fs::write(&older, "{\"seq\":1,\"boot\":\"b\"}\n{\"seq\":2,\"boot\":\"b\"}\n").unwrap();

@@ -24,7 +24,7 @@ fn config(secrets: &[&str]) -> JournalConfig {
     JournalConfig { secrets, ..JournalConfig::default() }
 }
 
-/// Keeps what `tracing` is told.
+/// A subscriber that keeps what `tracing` receives.
 #[derive(Clone, Default)]
 struct CapturedTrace(Arc<Mutex<String>>);
 
@@ -76,7 +76,7 @@ fn secret_reaches_no_tracing_subscriber() {
     let heard = CapturedTrace::default();
     let journal = in_memory(config(&["s3cret", SECRET]));
     let path = ActorPath::root("root").and_then(|root| root.child("agent-s3cret")).unwrap();
-    // Of a single listener, tracing asks only the thread that comes first whether it listens: another test's may.
+    // With a single listener, tracing asks only the first thread whether it listens, and that may be another test's.
     let _second = tracing::Dispatch::new(CapturedTrace::default());
     tracing::subscriber::with_default(heard.clone(), || {
         journal.record(&path, 1, &TextEvent { text: format!("{SECRET} and s3cret") });

@@ -1,4 +1,4 @@
-//! A subscriber gets each event after the one that it has, once, in order, or is told what is gone.
+//! A subscriber gets each event after its cursor once, in order, or a report of what is missing.
 
 use super::*;
 
@@ -6,7 +6,7 @@ fn tiny_memory(segments_max: usize) -> JournalConfig {
     JournalConfig { memory_lines_max: 4, segment_bytes_max: 5000, segments_max, ..JournalConfig::default() }
 }
 
-/// Everything up to number `last`.
+/// Collects the deliveries up to number `last`.
 async fn collect_lags(last: u64, subscription: &mut Subscription, mut next: u64) -> Vec<(u64, u64)> {
     let mut lagged = Vec::new();
     while next <= last {
@@ -52,7 +52,7 @@ async fn subscription_switches_between_disk_and_memory() {
     let mut subscription = journal.subscribe();
     let mut last = 0;
     for _ in 0..3 {
-        // Memory no longer has the first of these, and later has each of those.
+        // Memory no longer has the first of these, and later none of them.
         record_and_flush(&journal, last..last + 300).await;
         assert_eq!(collect_lags(last + 300, &mut subscription, last + 1).await, []);
         last += 300;
@@ -137,7 +137,7 @@ async fn subscription_lags_exactly_by_deleted_events() {
     }
     recorder.join().unwrap();
     journal.flush().await;
-    // Whoever comes now is told of everything that is gone, at once.
+    // A new subscriber gets one report of everything that is missing, at once.
     let lagged = collect_lags(LAST, &mut journal.subscribe(), 1).await;
     let first = segment::list_segments(dir.path()).unwrap()[0].first.seq;
     assert_eq!(lagged, [(1, first - 1)]);
@@ -151,7 +151,7 @@ async fn cancelled_next_loses_no_event() {
     let mut subscription = journal.subscribe();
     let mut got = Vec::new();
     while got.len() < 50 {
-        // Reading from disk takes more than one poll; every other attempt is given up after its first.
+        // Reading from disk takes more than one poll; every other attempt is cancelled after its first.
         let polled_once = futures_util::FutureExt::now_or_never(subscription.next());
         let delivery = match polled_once {
             Some(delivery) => delivery,

@@ -1,4 +1,4 @@
-//! Writes journals as supervisors do, from random exits and orders, without any actor.
+//! Writes journals as supervisors do, from random exits and commands, without any actor.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::policy::*;
 
 pub(super) const POOL: &str = "root/pool";
 
-/// The records of one run, as they come.
+/// The records of one run, in order.
 pub(super) struct JournalBuilder {
     pub(super) records: Vec<Record>,
     pub(super) now_ms: u64,
@@ -41,7 +41,7 @@ impl JournalBuilder {
         seq
     }
 
-    /// An incarnation starts and is ready at once; `down_ms` after its predecessor, if it had one.
+    /// Records the start of an incarnation that is ready at once, `down_ms` after its predecessor, if it had one.
     pub(super) fn record_start(&mut self, actor: &str, generation: u64, restored: Option<bool>) {
         self.record(actor, generation, &ActorStarted {});
         self.record(actor, generation, &ActorReady { start_ms: 0 });
@@ -64,7 +64,7 @@ impl JournalBuilder {
         self.record(actor, generation, &exited);
     }
 
-    /// Decides, and records it.
+    /// Decides, and records the decision.
     pub(super) fn record_decision(
         &mut self,
         (actor, generation): (&str, u64),
@@ -103,7 +103,7 @@ fn actor_path(text: &str) -> ActorPath {
     serde_json::from_value(json!(text)).unwrap()
 }
 
-/// A pool of children to which everything happens that can happen to it, at random.
+/// A pool of children that goes through every possible event at random.
 pub(super) struct SimulatedPool {
     pub(super) journal: JournalBuilder,
     rng: Rng,
@@ -122,7 +122,7 @@ struct SimulatedChild {
     state: State,
     ready_ms: u64,
     restored: bool,
-    /// Whether its next incarnation begins from nothing.
+    /// Whether the next incarnation begins without a state.
     starts_fresh: bool,
 }
 
@@ -159,7 +159,7 @@ impl SimulatedPool {
         pool
     }
 
-    /// Lets `steps` things happen, and returns everything that was recorded.
+    /// Simulates `steps` events, and returns everything that was recorded.
     pub(super) fn run(mut self, steps: usize) -> Vec<Record> {
         for _ in 0..steps {
             let pause_ms = self.rng.u64(0..1500);
@@ -209,7 +209,7 @@ impl SimulatedPool {
         self.journal.record_start(&child.path, child.generation, restored);
     }
 
-    /// Time passes, and who is due starts.
+    /// Lets time pass, and starts the children that are due.
     fn advance(&mut self, pause_ms: u64) {
         let until = self.journal.now_ms + pause_ms;
         loop {
@@ -261,7 +261,7 @@ impl SimulatedPool {
         }
     }
 
-    /// Whom a restart of the group of `key` concerns.
+    /// Returns the children that a restart of the group of `key` concerns.
     fn affected_children(&self, key: u64) -> Vec<(u64, String)> {
         let from = if self.supervisor.strategy == Strategy::RestForOne { key } else { 0 };
         let active = self.children.range(from..).filter(|(_, child)| child.state != State::Stopped);
@@ -277,7 +277,7 @@ impl SimulatedPool {
         }
     }
 
-    /// Ends a child that runs, in order: nobody decides about that.
+    /// Ends a running child in order. No decision follows.
     fn stop_child(&mut self, key: u64) {
         let Some(child) = self.children.get_mut(&key).filter(|child| child.state == State::Running) else {
             return;
@@ -299,7 +299,7 @@ impl SimulatedPool {
         }
     }
 
-    // === by hand ===
+    // === commands ===
 
     fn reset_budget(&mut self) {
         let Some(key) = self.pick_child(|_| true) else { return };
@@ -319,7 +319,7 @@ impl SimulatedPool {
         self.start_child(key);
     }
 
-    /// A child is removed, and another one added under its name.
+    /// Removes a child, and adds another one under its name.
     fn replace_child(&mut self) {
         let Some(key) = self.pick_child(|_| true) else { return };
         self.stop_child(key);

@@ -1,8 +1,7 @@
-//! The file that states are kept in: a redb database with two tables, and what can go wrong with it.
+//! The file that holds the states: a redb database with two tables, and its faults.
 //!
-//! redb calls the disk from many places, and after one refusal it wants to be opened anew; on a file that was
-//! damaged it may panic. Both end here: a refusal closes the file, the next write opens it again, and a panic is one
-//! more kind of damage.
+//! redb accesses the disk in many places, must be opened again after one refusal, and may panic on a damaged file.
+//! This module handles both: a refusal closes the file, the next write opens it again, and a panic counts as damage.
 
 use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
@@ -27,16 +26,16 @@ use crate::state::{QuarantinedState, StoredState};
 const STATES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("states");
 /// Path and number -> why, and the record as it was.
 const QUARANTINED: TableDefinition<'_, (&str, u64), (&str, &[u8])> = TableDefinition::new("set_aside");
-/// States set aside that are kept in all; the oldest go first.
+/// The most quarantined states in all; the oldest go first.
 const QUARANTINED_MAX: u64 = 1024;
-/// What redb may cache: every state is in memory already.
+/// The most bytes that redb may cache. It needs few, because every state is in memory already.
 const CACHE_BYTES: usize = 1024 * 1024;
 
-/// Why the file could not be used.
+/// The file could not be used.
 #[derive(Debug)]
 pub(super) enum StateFileError {
     InUse,
-    /// What is in the file is no whole database.
+    /// The file does not hold a whole database.
     Damaged(String),
     /// The disk, the system or redb refused.
     Io(io::Error),
@@ -73,28 +72,28 @@ impl From<redb::Error> for StateFileError {
     }
 }
 
-/// What was found in the file.
+/// The content of the file when it was opened.
 #[derive(Default)]
 pub(super) struct LoadedStates {
     pub(super) states: HashMap<ActorPath, StoredState>,
     pub(super) damaged: HashMap<ActorPath, QuarantinedBytes>,
 }
 
-/// A state that is to be set aside, as bytes.
+/// A state to be quarantined, as bytes.
 pub(super) struct QuarantinedBytes {
     pub(super) reason: String,
     pub(super) bytes: Vec<u8>,
 }
 
-/// What one transaction writes.
+/// The content of one transaction.
 #[derive(Default)]
 pub(super) struct StateTransaction<'a> {
-    /// The state of each path; `None` where there is none any more.
+    /// The state of each path; `None` if it has none any more.
     pub(super) states: Vec<(&'a ActorPath, Option<StoredState>)>,
     pub(super) quarantined: &'a [(ActorPath, QuarantinedBytes)],
 }
 
-/// The file, locked for as long as this lives.
+/// The file, locked while this value lives.
 pub(super) struct StateFile {
     path: PathBuf,
     db: Option<Arc<Database>>,
@@ -104,8 +103,8 @@ pub(super) struct StateFile {
 }
 
 impl StateFile {
-    /// Locks the file and reads it; makes it where there is none. A disk that takes nothing may still be read; then
-    /// what it said is returned as well, and the first write opens the file again.
+    /// Locks and reads the file, and creates it if there is none. A disk that takes nothing may still be readable;
+    /// then its error is returned as well, and the first write opens the file again.
     pub(super) fn open(path: &Path) -> Result<(Self, LoadedStates, Option<io::Error>), StateFileError> {
         let lock = lock_file(path)?;
         let mut file = Self { path: path.to_owned(), db: None, next_record_number: 1, _lock: lock };
@@ -121,8 +120,8 @@ impl StateFile {
         }
     }
 
-    /// As [`open`](Self::open), in the place of a file that is damaged, which is kept under another name. Also says
-    /// which.
+    /// Opens the file as [`open`](Self::open) does, in place of a damaged one, which is kept under another name. Also
+    /// returns that name.
     pub(super) fn open_recreated(path: &Path) -> Result<(Self, PathBuf), StateFileError> {
         let lock = lock_file(path)?;
         let mut file = Self { path: path.to_owned(), db: None, next_record_number: 1, _lock: lock };
@@ -130,7 +129,7 @@ impl StateFile {
         Ok((file, kept_as))
     }
 
-    /// Puts the damaged file out of the way, and begins an empty one.
+    /// Renames the damaged file, and begins an empty one.
     pub(super) fn recreate(&mut self) -> Result<PathBuf, StateFileError> {
         self.db = None;
         let kept_as = free_sibling_path(&self.path)?;
@@ -150,7 +149,8 @@ impl StateFile {
         Ok(found)
     }
 
-    /// Opens the file again if a refusal has closed it. Whether it had to be made, so that all must be written again.
+    /// Opens the file again if a refusal has closed it. Returns whether it had to be created, so that everything must
+    /// be written again.
     pub(super) fn ensure_open(&mut self) -> Result<bool, StateFileError> {
         if self.db.is_some() {
             return Ok(false);
@@ -173,13 +173,13 @@ impl StateFile {
         written
     }
 
-    /// The database, unless the disk has just refused.
+    /// Returns the database, unless the disk has just refused.
     pub(super) fn database(&self) -> Option<Arc<Database>> {
         self.db.clone()
     }
 }
 
-/// One store a file, also while it is being opened anew: the lock goes with the process, however that ends.
+/// Locks the file for one store, also while it is reopened. The lock ends with the process, also when that is killed.
 fn lock_file(path: &Path) -> Result<File, StateFileError> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         permissions::create_private_dir(folder)?;
@@ -198,7 +198,7 @@ fn sibling_path(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// A name beside `path` that no file has yet.
+/// Returns a name beside `path` that no file has yet.
 fn free_sibling_path(path: &Path) -> io::Result<PathBuf> {
     let names = (1..=999).map(|n| sibling_path(path, &format!(".damaged-{n}")));
     let full = || io::Error::other("there are 999 damaged files beside it already: move them away");
@@ -209,11 +209,11 @@ fn free_sibling_path(path: &Path) -> io::Result<PathBuf> {
 fn catch_damage<T>(work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, StateFileError> {
     match panic::catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => Ok(result?),
-        Err(_) => Err(StateFileError::Damaged("the database panicked over it".to_owned())),
+        Err(_) => Err(StateFileError::Damaged("the database panicked on it".to_owned())),
     }
 }
 
-/// Makes an empty database under another name first: a process that is killed meanwhile leaves no half of one.
+/// Creates an empty database under another name first, so that a killed process leaves no partial one.
 fn create_database(path: &Path) -> Result<(), StateFileError> {
     let unfinished = sibling_path(path, ".new");
     permissions::private_file_options().write(true).truncate(true).open(&unfinished)?;
@@ -226,12 +226,12 @@ fn open_database(path: &Path) -> Result<Database, StateFileError> {
     let file = permissions::private_file_options().read(true).write(true).open(path)?;
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES);
-    // Reads all of it once, and so finds what has changed in the file since it was written.
+    // This reads all of it once, and so finds bytes that have changed since they were written.
     builder.set_check_integrity_on_open(true);
     catch_damage(move || Ok(builder.create_with_backend(FileBackend::new(file)?)?))
 }
 
-/// A new file is there after a power cut only if its folder was synced.
+/// Syncs the folder of a new file, which otherwise may be gone after a power cut.
 fn sync_parent_dir(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     if let Some(folder) = path.parent() {
@@ -243,7 +243,7 @@ fn sync_parent_dir(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Everything in use, and the highest number of a record.
+/// Reads every state in use, and the highest number of a record.
 fn read_states(db: &impl ReadableDatabase) -> Result<(LoadedStates, u64), redb::Error> {
     let transaction = db.begin_read()?;
     let (mut found, mut highest) = (LoadedStates::default(), 0);
@@ -270,7 +270,7 @@ fn read_states(db: &impl ReadableDatabase) -> Result<(LoadedStates, u64), redb::
     Ok((found, highest))
 }
 
-/// A table, unless nothing was ever written to it.
+/// Returns a table, unless nothing was ever written to it.
 fn existing_table<T>(table: Result<T, TableError>) -> Result<Option<T>, redb::Error> {
     match table {
         Ok(table) => Ok(Some(table)),
@@ -336,7 +336,7 @@ fn write_quarantined(
     Ok(())
 }
 
-/// What was set aside, by path and then by age.
+/// Returns the quarantined states, by path and then by age.
 pub(super) fn read_quarantined(db: &Database) -> Result<Vec<QuarantinedState>, StateFileError> {
     catch_damage(|| {
         let transaction = db.begin_read()?;

@@ -1,4 +1,4 @@
-//! One state as bytes, and back.
+//! Encodes one state as bytes, and decodes it.
 //!
 //! | bytes | what |
 //! |---|---|
@@ -10,8 +10,8 @@
 //! | n | the content |
 //! | 4 | CRC-32C (Castagnoli; RFC 3720, appendix B.4) over the path and all bytes before |
 //!
-//! Numbers are little-endian. The path is in the checksum and not in the record, so a record that stands under
-//! another path than its own is damaged.
+//! Numbers are little-endian. The checksum covers the path, which is not in the record. So a record under another path
+//! than its own counts as damaged.
 
 use crate::path::ActorPath;
 use crate::state::StoredState;
@@ -20,14 +20,14 @@ const FORMAT: u8 = 1;
 const HEADER_BYTES: usize = 21;
 const CRC_BYTES: usize = 4;
 
-/// A state under its number.
+/// A state with the number of its record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct StateRecord {
     pub(super) number: u64,
     pub(super) state: StoredState,
 }
 
-/// The bytes of `state` under `path`. `None` when the content is longer than 4 GiB.
+/// Returns the bytes of `state` under `path`; `None` if the content is longer than 4 GiB.
 pub(super) fn encode(path: &ActorPath, number: u64, state: &StoredState) -> Option<Vec<u8>> {
     let StoredState { version, failed_starts, content } = state;
     let length = u32::try_from(content.len()).ok()?;
@@ -43,7 +43,7 @@ pub(super) fn encode(path: &ActorPath, number: u64, state: &StoredState) -> Opti
     Some(bytes)
 }
 
-/// The record in `bytes`, or what is wrong with them.
+/// Returns the record in `bytes`, or what is wrong with them.
 pub(super) fn decode(path: &ActorPath, bytes: &[u8]) -> Result<StateRecord, String> {
     let total = bytes.len();
     let torn = || format!("{total} bytes are no whole record");
@@ -132,7 +132,7 @@ mod tests {
         }
 
         #[test]
-        fn bytes_that_never_were_a_record_are_refused_and_never_panic(
+        fn random_bytes_are_refused_without_panic(
             bytes in proptest::collection::vec(any::<u8>(), 0..200),
         ) {
             prop_assert!(decode(&path("one"), &bytes).is_err());

@@ -29,7 +29,7 @@ impl StoreDir {
         RedbStore::open(&self.file(), config).unwrap()
     }
 
-    /// The bytes of the record of `path`, changed by `change`, in a store that nobody has open.
+    /// Changes the bytes of the record of `path`, in a store that is not open.
     fn edit_record(&self, path: &ActorPath, change: impl FnOnce(&mut Vec<u8>)) {
         let db = Database::open(self.file()).unwrap();
         let mut bytes = {
@@ -65,19 +65,19 @@ fn load_text(store: &RedbStore, name: &str) -> Option<String> {
     Some(String::from_utf8(state.content.to_vec()).unwrap())
 }
 
-/// A draft whose encoding, and with it the writing thread, waits until something is sent or the sender dropped; and
-/// a word that it has begun.
+/// Returns a snapshot whose encoding blocks the writing thread until the sender sends or is dropped, and a receiver
+/// that resolves when it has begun.
 fn blocked_snapshot(
     content: &'static str,
 ) -> (PendingSnapshot, SyncSender<()>, std::sync::mpsc::Receiver<()>) {
     let (release, released) = sync_channel::<()>(1);
     let (begun, has_begun) = sync_channel(1);
-    let draft = PendingSnapshot::new(1, move || {
+    let pending = PendingSnapshot::new(1, move || {
         begun.send(())?;
         let _ = released.recv();
         Ok(content.into())
     });
-    (draft, release, has_begun)
+    (pending, release, has_begun)
 }
 
 #[tokio::test]
@@ -235,7 +235,7 @@ async fn truncated_record_is_refused() {
     }
 }
 
-/// A file with three states in it, closed in order.
+/// Returns a file with three states in it, closed in order.
 async fn write_three_states(place: &StoreDir) -> Vec<u8> {
     let store = place.open();
     for name in ["one", "two", "three"] {
@@ -245,7 +245,7 @@ async fn write_three_states(place: &StoreDir) -> Vec<u8> {
     std::fs::read(place.file()).unwrap()
 }
 
-/// Opens what is there; each state must be the right one or none. Says how many are there.
+/// Opens the store, in which each state must be the right one or none. Returns how many there are.
 async fn count_valid_states(place: &StoreDir) -> usize {
     let store = match RedbStore::open(&place.file(), RedbConfig::default()) {
         Ok(store) => store,
@@ -267,7 +267,7 @@ async fn no_wrong_state_is_loaded_from_a_damaged_file() {
     let whole = write_three_states(&place).await;
     let mut rng = fastrand::Rng::with_seed(11);
     let mut noticed = 0;
-    // The header, then places where there is something, then places anywhere.
+    // The header, then places that hold data, then places anywhere.
     let written: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != 0).collect();
     let places = (0..64)
         .chain((0..150).map(|_| written[rng.usize(..written.len())]).collect::<Vec<_>>())
@@ -293,10 +293,10 @@ async fn non_database_file_is_kept_aside_and_recreated() {
         std::fs::write(place.file(), content).unwrap();
         let store = place.open();
         assert_eq!(load_text(&store, "one"), None);
-        store.save(&path("one"), snapshot("begun anew"));
+        store.save(&path("one"), snapshot("begun again"));
         store.close().await;
         let store = place.open();
-        assert_eq!(load_text(&store, "one").as_deref(), Some("begun anew"));
+        assert_eq!(load_text(&store, "one").as_deref(), Some("begun again"));
         store.close().await;
         let kept = place.file().with_file_name(format!("state.redb.damaged-{}", n + 1));
         assert_eq!(std::fs::read(kept).unwrap(), content);
@@ -347,15 +347,15 @@ async fn rejected_state_keeps_the_previous_one_and_fails_flush() {
         (snapshot("eleven byte"), "one: the state has 11 bytes; at most 10 are kept"),
         (PendingSnapshot::new(1, || Err("no".into())), "one: the snapshot cannot be encoded: no"),
     ];
-    for (draft, reason) in refused {
-        store.save(&path("one"), draft);
+    for (pending, reason) in refused {
+        store.save(&path("one"), pending);
         assert_eq!(store.flush().await, Err(FlushError(reason.to_owned())));
     }
     store.save(&path("two"), snapshot("short"));
     store.save(&path("one"), snapshot("other"));
     assert_eq!(store.flush().await, Ok(()));
     store.save(&path("three"), snapshot("short"));
-    let too_much = "three: with it all states would take 410 bytes; at most 300 are kept";
+    let too_much = "three: with it all states would have 410 bytes; at most 300 are kept";
     assert_eq!(store.flush().await, Err(FlushError(too_much.to_owned())));
     store.close().await;
     let store = place.open_with(config);
@@ -385,17 +385,17 @@ async fn flush_of_a_closed_store_is_an_error() {
 
 #[test]
 fn full_queue_refuses_new_paths_and_keeps_old_ones() {
-    let mut ledger = WriteQueue::new(HashMap::new(), HashMap::new());
-    ledger.unwritten_paths = write_queue::PENDING_PATHS_MAX - 1;
-    assert!(ledger.save(&path("one"), snapshot("1")).is_ok());
-    assert!(ledger.save(&path("two"), snapshot("2")).is_err());
-    assert!(ledger.save(&path("one"), snapshot("3")).is_ok());
-    assert!(!ledger.quarantine(&path("two"), "no room"));
-    ledger.unwritten_paths = 0;
-    assert!(ledger.remove(&path("two")));
+    let mut queue = WriteQueue::new(HashMap::new(), HashMap::new());
+    queue.unwritten_paths = write_queue::PENDING_PATHS_MAX - 1;
+    assert!(queue.save(&path("one"), snapshot("1")).is_ok());
+    assert!(queue.save(&path("two"), snapshot("2")).is_err());
+    assert!(queue.save(&path("one"), snapshot("3")).is_ok());
+    assert!(!queue.quarantine(&path("two"), "no room"));
+    queue.unwritten_paths = 0;
+    assert!(queue.remove(&path("two")));
 }
 
-/// What a store is asked, one after the other.
+/// An operation on a store.
 #[derive(Debug, Clone)]
 enum StoreAction {
     Save(u8),
@@ -419,9 +419,10 @@ fn store_actions() -> impl Strategy<Value = Vec<(bool, StoreAction)>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
-    /// Against a map: what is loaded is what was last handed in, whether it waits, is being written or is on disk.
+    /// Compares the store with a map: it loads what was saved last, whether that waits, is being written or is on
+    /// disk.
     #[test]
-    fn whatever_it_is_asked_a_store_loads_what_was_last_handed_in(asks in store_actions()) {
+    fn random_operations_load_the_last_saved_state(asks in store_actions()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let place = StoreDir::new();

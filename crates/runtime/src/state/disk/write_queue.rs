@@ -1,7 +1,8 @@
-//! What a store on disk has in memory: the newest state of every path, and what is still on its way.
+//! The states that a store on disk has in memory: the newest state of every path, and the changes that wait for the
+//! disk.
 //!
-//! What is handed in replaces what waits for the same path, so a disk that is slow or refuses makes nothing grow but
-//! the time until things are safe.
+//! A saved snapshot replaces the one that waits for the same path. So a disk that is slow or refuses delays writes,
+//! and no queue grows.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,26 +11,26 @@ use crate::path::ActorPath;
 use crate::state::memory::QUARANTINED_PER_PATH_MAX;
 use crate::state::{DamagedState, PendingSnapshot, StoredState};
 
-/// Paths whose changes may wait at a time. A tree is far smaller; what goes beyond is refused.
+/// The most paths whose changes may wait at a time. A tree is far smaller; a change beyond this is refused.
 pub(super) const PENDING_PATHS_MAX: usize = 65_536;
 
-/// What counts for each state beside its content and its path, as a rough measure of what it takes in memory.
+/// The bytes that count for each state beside its content and its path, as a rough measure of its memory.
 const ENTRY_OVERHEAD_BYTES: usize = 128;
 
-/// What is to become of one path.
+/// The change of one path.
 #[derive(Default)]
 pub(super) struct PendingWrite {
     pub(super) quarantines: Vec<PendingQuarantine>,
     pub(super) op: Option<WriteOp>,
 }
 
-/// A state to be set aside: `draft`, or what is stored where there is none.
+/// A state to be quarantined: `snapshot`, or the stored state if there is none.
 pub(super) struct PendingQuarantine {
     pub(super) reason: String,
     pub(super) snapshot: Option<Arc<PendingSnapshot>>,
 }
 
-/// What follows the setting aside, if there is any.
+/// The change after a quarantine, if there is any.
 pub(super) enum WriteOp {
     Save(Arc<PendingSnapshot>),
     Remove,
@@ -38,22 +39,22 @@ pub(super) enum WriteOp {
 /// The changes of one group.
 pub(super) type WriteBatch = HashMap<ActorPath, PendingWrite>;
 
-/// See the module.
+/// The queue; see the module.
 pub(super) struct WriteQueue {
     states: HashMap<ActorPath, StoredState>,
     bytes: usize,
     damaged: HashMap<ActorPath, String>,
     pending: WriteBatch,
-    /// What the writer has taken and not yet brought into `stored`.
+    /// The batch that the writer has taken and not yet brought into `stored`.
     in_flight: Arc<WriteBatch>,
-    /// Paths that the writer holds back because the disk refuses them.
+    /// The number of paths that the writer holds back because the disk refuses them.
     pub(super) unwritten_paths: usize,
-    /// Changes handed in so far.
+    /// The number of changes accepted so far.
     pub(super) accepted: u64,
-    /// The writer sleeps until there is something to do. While it writes, or pauses between two groups, nobody need
-    /// wake it.
+    /// The writer sleeps until there is something to do. While it writes, or pauses between two groups, it needs no
+    /// wake-up.
     pub(super) is_writer_idle: bool,
-    /// Somebody waits for the disk.
+    /// A caller waits for the disk.
     pub(super) is_flush_requested: bool,
     pub(super) is_closing: bool,
 }
@@ -64,7 +65,7 @@ impl WriteQueue {
         Self {
             states: stored,
             bytes,
-            // What is damaged is to be set aside: there is something to write already.
+            // A damaged state is quarantined, so there is something to write already.
             is_flush_requested: !damaged.is_empty(),
             accepted: u64::from(!damaged.is_empty()),
             damaged,
@@ -84,33 +85,33 @@ impl WriteQueue {
         self.pending.is_empty()
     }
 
-    // === what the store is asked ===
+    // === the store's side ===
 
-    /// Takes a draft in. It comes back where there is no room, else the one that it replaces.
+    /// Accepts a snapshot. Returns it if there is no room, else the one that it replaces.
     pub(super) fn save(
         &mut self,
         path: &ActorPath,
-        draft: PendingSnapshot,
+        pending: PendingSnapshot,
     ) -> Result<Option<WriteOp>, PendingSnapshot> {
         match self.pending_write(path) {
-            Some(change) => Ok(change.op.replace(WriteOp::Save(Arc::new(draft)))),
-            None => Err(draft),
+            Some(change) => Ok(change.op.replace(WriteOp::Save(Arc::new(pending)))),
+            None => Err(pending),
         }
     }
 
-    /// Whether there was room for it.
+    /// Removes a path. Returns whether there was room for the change.
     pub(super) fn remove(&mut self, path: &ActorPath) -> bool {
         self.damaged.remove(path);
         self.pending_write(path).map(|change| change.op.replace(WriteOp::Remove)).is_some()
     }
 
-    /// Whether there was room for it.
+    /// Quarantines a path's state. Returns whether there was room for the change.
     pub(super) fn quarantine(&mut self, path: &ActorPath, why: &str) -> bool {
         let Some(change) = self.pending_write(path) else { return false };
         let why = why.to_owned();
         match change.op.take() {
-            Some(WriteOp::Save(draft)) => {
-                change.quarantines.push(PendingQuarantine { reason: why, snapshot: Some(draft) })
+            Some(WriteOp::Save(pending)) => {
+                change.quarantines.push(PendingQuarantine { reason: why, snapshot: Some(pending) })
             }
             Some(WriteOp::Remove) => change.op = Some(WriteOp::Remove),
             None if change.quarantines.is_empty() => {
@@ -133,38 +134,38 @@ impl WriteQueue {
         Some(self.pending.entry(path.clone()).or_default())
     }
 
-    /// The drafts that stand above what is stored, newest first; what holds when none of them can be used.
+    /// Returns the snapshots above the stored state, newest first, and the state to use if none of them can be used.
     pub(super) fn newest_snapshots(
         &self,
         path: &ActorPath,
     ) -> (Vec<Arc<PendingSnapshot>>, Option<StoredState>) {
-        let mut drafts = Vec::new();
+        let mut candidates = Vec::new();
         for change in [self.pending.get(path), self.in_flight.get(path)].into_iter().flatten() {
-            if let Some(WriteOp::Save(draft)) = &change.op {
-                drafts.push(Arc::clone(draft));
+            if let Some(WriteOp::Save(pending)) = &change.op {
+                candidates.push(Arc::clone(pending));
             }
             if !change.quarantines.is_empty() || matches!(change.op, Some(WriteOp::Remove)) {
-                return (drafts, None);
+                return (candidates, None);
             }
         }
-        (drafts, self.states.get(path).cloned())
+        (candidates, self.states.get(path).cloned())
     }
 
-    /// Says once that what stood under `path` is damaged.
+    /// Reports once that the state under `path` is damaged.
     pub(super) fn take_damage(&mut self, path: &ActorPath) -> Result<(), DamagedState> {
         self.damaged.remove(path).map_or(Ok(()), |reason| Err(DamagedState(reason)))
     }
 
-    // === what the writer does ===
+    // === the writer's side ===
 
-    /// Hands the waiting changes to the writer.
+    /// Passes the waiting changes to the writer.
     pub(super) fn take_batch(&mut self) -> Arc<WriteBatch> {
         self.is_flush_requested = false;
         self.in_flight = Arc::new(std::mem::take(&mut self.pending));
         Arc::clone(&self.in_flight)
     }
 
-    /// The writer has brought what it took into `stored`.
+    /// Ends a batch: the writer has brought it into `stored`.
     pub(super) fn release_batch(&mut self) -> Arc<WriteBatch> {
         std::mem::take(&mut self.in_flight)
     }
@@ -177,7 +178,7 @@ impl WriteQueue {
         self.states.keys()
     }
 
-    /// What all states would take if `state` were stored under `path`.
+    /// Returns the bytes of all states if `state` were stored under `path`.
     pub(super) fn bytes_after(&self, path: &ActorPath, state: &StoredState) -> usize {
         let replaced = self.states.get(path).map_or(0, |old| stored_bytes(path, old));
         self.bytes - replaced + stored_bytes(path, state)

@@ -1,4 +1,4 @@
-//! The thread that brings states to disk: what was handed in since the last time goes as one group, in one transaction.
+//! The thread that writes states to disk: everything saved since the last time goes as one group, in one transaction.
 //!
 //! It is a thread and not a task because file systems block. It also encodes, so that handlers need not.
 
@@ -15,18 +15,18 @@ use crate::path::ActorPath;
 use crate::state::StoredState;
 use crate::state::memory::QUARANTINED_PER_PATH_MAX;
 
-/// How long the thread waits before it tries a disk again that refused.
+/// The time that the thread waits before it tries a disk again that refused.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// See the module.
+/// The writer; see the module.
 pub(super) struct StateWriter {
     shared: Arc<Inner>,
     file: StateFile,
-    /// Paths whose state in the file is not the one in the ledger.
+    /// The paths whose state in the file is not the one in the queue.
     dirty: HashSet<ActorPath>,
-    /// States to be set aside, that are not yet.
+    /// The states that are still to be quarantined.
     quarantined: Vec<(ActorPath, QuarantinedBytes)>,
-    /// Paths whose newest state cannot be kept, and why.
+    /// The paths whose newest state cannot be kept, and why.
     rejected: HashMap<ActorPath, String>,
     is_failing: bool,
 }
@@ -48,14 +48,14 @@ impl StateWriter {
         loop {
             let closing = self.wait_for_work();
             let (group, handed) = {
-                let mut ledger = self.shared.write_queue();
-                (ledger.take_batch(), ledger.accepted)
+                let mut queue = self.shared.write_queue();
+                (queue.take_batch(), queue.accepted)
             };
             for (path, change) in group.iter() {
                 self.apply(path, change);
             }
             drop(group);
-            // Dropped outside the lock: what a snapshot does when it is dropped is its own affair.
+            // This is dropped outside the lock, because a snapshot's drop may do anything.
             let done = self.shared.write_queue().release_batch();
             drop(done);
             self.write();
@@ -71,28 +71,28 @@ impl StateWriter {
         }
     }
 
-    /// Returns when there is something to do, and whether it is the last time.
+    /// Waits until there is something to do. Returns whether the store is closing.
     fn wait_for_work(&self) -> bool {
-        let Inner { config, wakeup: bell, .. } = &*self.shared;
-        let mut ledger = self.shared.write_queue();
+        let Inner { config, wakeup, .. } = &*self.shared;
+        let mut queue = self.shared.write_queue();
         let pause = if self.is_failing { RETRY_DELAY } else { config.commit_interval };
         let failing = self.is_failing;
-        bell.wait_while_for(
-            &mut ledger,
-            |ledger| !ledger.is_closing && (failing || !ledger.is_flush_requested),
+        wakeup.wait_while_for(
+            &mut queue,
+            |queue| !queue.is_closing && (failing || !queue.is_flush_requested),
             pause,
         );
         if failing {
-            return ledger.is_closing;
+            return queue.is_closing;
         }
-        ledger.is_writer_idle = ledger.is_idle();
-        bell.wait_while(&mut ledger, |ledger| {
-            ledger.is_idle() && !ledger.is_flush_requested && !ledger.is_closing
+        queue.is_writer_idle = queue.is_idle();
+        wakeup.wait_while(&mut queue, |queue| {
+            queue.is_idle() && !queue.is_flush_requested && !queue.is_closing
         });
-        ledger.is_closing
+        queue.is_closing
     }
 
-    // === taking a group in ===
+    // === accepting a group ===
 
     fn apply(&mut self, path: &ActorPath, change: &PendingWrite) {
         for aside in &change.quarantines {
@@ -100,7 +100,7 @@ impl StateWriter {
         }
         match &change.op {
             None => {}
-            Some(WriteOp::Save(draft)) => match draft.encode() {
+            Some(WriteOp::Save(pending)) => match pending.encode() {
                 Ok(state) => self.store(path, state),
                 Err(reason) => self.reject(path, reason),
             },
@@ -110,10 +110,10 @@ impl StateWriter {
 
     fn quarantine(&mut self, path: &ActorPath, aside: &PendingQuarantine) {
         let state = match &aside.snapshot {
-            Some(draft) => draft.encode().ok(),
+            Some(pending) => pending.encode().ok(),
             None => self.shared.write_queue().stored(path).cloned(),
         };
-        // It gets the number of the row that it stands in.
+        // The record gets the number of its row.
         if let Some(bytes) = state.and_then(|state| record::encode(path, 0, &state)) {
             let mut of_this_path = self.quarantined.iter().enumerate().filter(|(_, (one, _))| one == path);
             // The file keeps no more either.
@@ -138,10 +138,10 @@ impl StateWriter {
             return self.reject(path, reason);
         }
         self.rejected.remove(path);
-        let mut ledger = self.shared.write_queue();
+        let mut queue = self.shared.write_queue();
         // Many messages change nothing; then nothing is written.
-        if ledger.stored(path) != Some(&state) {
-            ledger.put(path, state);
+        if queue.stored(path) != Some(&state) {
+            queue.put(path, state);
             self.dirty.insert(path.clone());
         }
     }
@@ -154,15 +154,15 @@ impl StateWriter {
         }
         let (total, max) = (self.shared.write_queue().bytes_after(path, state), config.total_bytes_max);
         if total > max {
-            return Err(format!("with it all states would take {total} bytes; at most {max} are kept"));
+            return Err(format!("with it all states would have {total} bytes; at most {max} are kept"));
         }
         Ok(())
     }
 
-    /// The newest state of `path` cannot be kept: said once, until one can.
+    /// Rejects the newest state of `path`, which cannot be kept. Reports it once, until one can.
     fn reject(&mut self, path: &ActorPath, reason: String) {
         if !self.rejected.contains_key(path) {
-            self.shared.report_degraded(path, format!("{reason}; the last one that could be kept stays"));
+            self.shared.report_degraded(path, format!("{reason}; the previous state stays"));
         }
         self.rejected.insert(path.clone(), reason);
     }
@@ -200,13 +200,13 @@ impl StateWriter {
             self.mark_all_dirty();
         }
         let states = {
-            let ledger = self.shared.write_queue();
-            self.dirty.iter().map(|path| (path, ledger.stored(path).cloned())).collect()
+            let queue = self.shared.write_queue();
+            self.dirty.iter().map(|path| (path, queue.stored(path).cloned())).collect()
         };
         self.file.write_states(&StateTransaction { states, quarantined: &self.quarantined })
     }
 
-    /// A new file in the place of one that is damaged. All that was in use is in memory, and is written again.
+    /// Creates a new file in place of a damaged one. Every state in use is in memory, and is written again.
     fn recreate(&mut self, reason: &str) -> Result<(), StateFileError> {
         self.mark_all_dirty();
         let kept_as = self.file.recreate()?;
@@ -218,7 +218,7 @@ impl StateWriter {
         self.dirty.extend(self.shared.write_queue().paths().cloned());
     }
 
-    /// Why not everything is safe, if it is not.
+    /// Returns why not everything is safe, if so.
     fn unsaved_reason(&self) -> Option<String> {
         if self.is_failing {
             return Some("the disk refuses states".to_owned());
@@ -232,11 +232,11 @@ impl StateWriter {
 }
 
 impl Drop for StateWriter {
-    /// Whoever waits for the disk learns that nobody writes any more.
+    /// Tells the callers that wait for the disk that the writer has ended.
     fn drop(&mut self) {
         if thread::panicking() {
             self.report_degraded(
-                "the thread that writes states has panicked: none is saved any more".to_owned(),
+                "the thread that writes states has panicked: no more states are saved".to_owned(),
             );
         }
         self.shared.progress.send_modify(|progress| progress.is_closed = true);

@@ -47,7 +47,7 @@
 //! assert_eq!(counter.call(Count::Crash).await, Err(CallError::Crashed));
 //! // The next incarnation begins with the state of the last message that was handled to its end.
 //! assert_eq!(counter.call(Count::Get).await, Ok(1));
-//! assert_eq!(runtime.tree().find("root/counter").map(|node| node.vitals.generation), Some(2));
+//! assert_eq!(runtime.tree().find("root/counter").map(|node| node.info.generation), Some(2));
 //! runtime.shutdown().await;
 //! # Ok(())
 //! # }

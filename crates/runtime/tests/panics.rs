@@ -83,7 +83,7 @@ async fn next_exit((runtime, worrier): &(Runtime, mainstay_runtime::Address<Pani
 #[test]
 fn embedder_hook_set_before_runs_once_per_panic() {
     static SEEN: AtomicUsize = AtomicUsize::new(0);
-    run_in_process("a_hook_that_the_embedder_had_set_before_still_runs_once_a_panic", "0", async {
+    run_in_process("embedder_hook_set_before_runs_once_per_panic", "0", async {
         panic::set_hook(Box::new(|info| {
             assert_eq!(info.payload().downcast_ref::<&str>(), Some(&"out of luck"));
             SEEN.fetch_add(1, Ordering::SeqCst);
@@ -102,30 +102,26 @@ fn embedder_hook_set_before_runs_once_per_panic() {
 #[test]
 fn embedder_hook_set_later_runs_and_exit_has_message() {
     static SEEN: AtomicUsize = AtomicUsize::new(0);
-    run_in_process(
-        "a_hook_that_the_embedder_sets_later_runs_once_a_panic_and_the_exit_still_says_what_happened",
-        "1",
-        async {
-            let tree = start_tree().await;
-            panic::set_hook(Box::new(|_| {
-                SEEN.fetch_add(1, Ordering::SeqCst);
-            }));
-            for seen in [1, 2] {
-                let exited = next_exit(&tree).await;
-                assert_eq!(
-                    (&exited.fields["cause"], &exited.fields["message"]),
-                    (&"panic".into(), &"out of luck".into())
-                );
-                assert!(exited.fields["location"].is_null() && !exited.fields.contains_key("backtrace"));
-                assert_eq!(SEEN.load(Ordering::SeqCst), seen);
-            }
-        },
-    );
+    run_in_process("embedder_hook_set_later_runs_and_exit_has_message", "1", async {
+        let tree = start_tree().await;
+        panic::set_hook(Box::new(|_| {
+            SEEN.fetch_add(1, Ordering::SeqCst);
+        }));
+        for seen in [1, 2] {
+            let exited = next_exit(&tree).await;
+            assert_eq!(
+                (&exited.fields["cause"], &exited.fields["message"]),
+                (&"panic".into(), &"out of luck".into())
+            );
+            assert!(exited.fields["location"].is_null() && !exited.fields.contains_key("backtrace"));
+            assert_eq!(SEEN.load(Ordering::SeqCst), seen);
+        }
+    });
 }
 
 #[test]
 fn embedder_hook_around_ours_keeps_the_location() {
-    run_in_process("a_hook_that_the_embedder_sets_later_around_ours_hides_nothing", "0", async {
+    run_in_process("embedder_hook_around_ours_keeps_the_location", "0", async {
         let tree = start_tree().await;
         let ours = panic::take_hook();
         panic::set_hook(Box::new(move |info| ours(info)));
@@ -135,26 +131,21 @@ fn embedder_hook_around_ours_keeps_the_location() {
 
 #[test]
 fn exit_has_backtrace_where_enabled() {
-    run_in_process(
-        "where_backtraces_are_enabled_the_exit_tells_the_way_from_the_handler_to_the_panic",
-        "1",
-        async {
-            let exited = next_exit(&start_tree().await).await;
-            let told = exited.fields["backtrace"].as_str().unwrap();
-            assert!(told.lines().next().unwrap().contains("lose_heart"), "{told}");
-            assert!(told.contains("handle"), "{told}");
-            for machinery in
-                ["rust_begin_unwind", "std::backtrace", "panic_fmt", "tokio::runtime", "incarnation"]
-            {
-                assert!(!told.contains(machinery), "{machinery}: {told}");
-            }
-        },
-    );
+    run_in_process("exit_has_backtrace_where_enabled", "1", async {
+        let exited = next_exit(&start_tree().await).await;
+        let told = exited.fields["backtrace"].as_str().unwrap();
+        assert!(told.lines().next().unwrap().contains("lose_heart"), "{told}");
+        assert!(told.contains("handle"), "{told}");
+        for machinery in ["rust_begin_unwind", "std::backtrace", "panic_fmt", "tokio::runtime", "incarnation"]
+        {
+            assert!(!told.contains(machinery), "{machinery}: {told}");
+        }
+    });
 }
 
 #[test]
 fn exit_has_no_backtrace_where_disabled() {
-    run_in_process("where_backtraces_are_not_enabled_the_exit_has_none", "0", async {
+    run_in_process("exit_has_no_backtrace_where_disabled", "0", async {
         assert!(!next_exit(&start_tree().await).await.fields.contains_key("backtrace"));
     });
 }

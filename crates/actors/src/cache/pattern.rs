@@ -93,7 +93,7 @@ impl Selection {
     ///
     /// # Errors
     /// When it is no pattern, is longer than any key, or has too many stars and choices.
-    pub fn compile_glob(pattern: &str) -> Result<Self, PatternError> {
+    pub fn glob(pattern: &str) -> Result<Self, PatternError> {
         if pattern.len() > KEY_BYTES_MAX {
             return Err(PatternError::TooLong);
         }
@@ -163,7 +163,7 @@ impl TryFrom<&Pattern> for Selection {
         Ok(match pattern {
             Pattern::Key(key) => Self::key(key),
             Pattern::Prefix(beginning) => Self::prefix(beginning),
-            _ => Self::compile_glob(text)?,
+            _ => Self::glob(text)?,
         })
     }
 }
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn glob_too_many_wildcards_errors_and_long_glob_compiles() {
         let nested = |depth: usize| format!("{}a{}", "{".repeat(depth), "}".repeat(depth));
-        let refusal = |pattern: &str| Selection::compile_glob(pattern).unwrap_err().to_string();
+        let refusal = |pattern: &str| Selection::glob(pattern).unwrap_err().to_string();
         let expected = "a pattern for keys has at most 32 stars and choices in braces";
         for depth in [WILDCARDS_MAX + 1, 300, 2000] {
             assert_eq!(refusal(&nested(depth)), expected, "{depth}");
@@ -299,12 +299,12 @@ mod tests {
             assert_eq!(refusal(&format!("[\\]{}", nested(depth))), expected, "{depth}");
             assert_eq!(refusal(&"**a".repeat(depth)), expected, "{depth}");
         }
-        assert!(Selection::compile_glob(&nested(WILDCARDS_MAX)).unwrap().matches_str("a"));
-        assert!(Selection::compile_glob(&"**/".repeat(WILDCARDS_MAX)).is_ok());
-        assert!(Selection::compile_glob(&"\\{\\*".repeat(100)).unwrap().matches_str(&"{*".repeat(100)));
+        assert!(Selection::glob(&nested(WILDCARDS_MAX)).unwrap().matches_str("a"));
+        assert!(Selection::glob(&"**/".repeat(WILDCARDS_MAX)).is_ok());
+        assert!(Selection::glob(&"\\{\\*".repeat(100)).unwrap().matches_str(&"{*".repeat(100)));
         for part in ["***", "?", "[a-z]", "[!\u{1}-\u{10ffff}]", "[", "]", "\\", "}", ","] {
             let long = part.repeat(KEY_BYTES_MAX / part.len());
-            let _ = Selection::compile_glob(&long).map(|selection| selection.matches_str(&"a/".repeat(4096)));
+            let _ = Selection::glob(&long).map(|selection| selection.matches_str(&"a/".repeat(4096)));
         }
     }
 }

@@ -51,7 +51,7 @@ impl WriteRule {
     /// When `paths` is no pattern.
     pub fn after(paths: &str, drops: impl IntoIterator<Item = Selection>) -> Result<Self, PatternError> {
         Ok(Self(WriteEffect::Paths {
-            paths: Selection::compile_glob(paths)?,
+            paths: Selection::glob(paths)?,
             selections: drops.into_iter().collect(),
         }))
     }

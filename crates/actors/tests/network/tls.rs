@@ -52,7 +52,7 @@ async fn platform_roots_stay_trusted_beside_the_ca_file() {
     for authority in [&platform, &private] {
         let backend = backend(authority, "localhost").await;
         let mut command = tokio::process::Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "tls::in_another_process_both_clients_arrive", "--ignored"]);
+        command.args(["--exact", "tls::both_clients_connect_in_another_process", "--ignored"]);
         command.env("SSL_CERT_FILE", &of_platform).env_remove("SSL_CERT_DIR");
         command.env(CA_FILE, &of_private).env(PORT, backend.port().to_string()).kill_on_drop(true);
         let output = tokio::time::timeout(LONG, command.output()).await.unwrap().unwrap();
@@ -65,7 +65,7 @@ const CA_FILE: &str = "MAINSTAY_TEST_CA_FILE";
 const PORT: &str = "MAINSTAY_TEST_PORT";
 
 #[tokio::test]
-#[ignore = "started by what_the_platform_trusts_is_trusted_beside_the_ca_file, as another process"]
+#[ignore = "started by platform_roots_stay_trusted_beside_the_ca_file, as another process"]
 async fn both_clients_connect_in_another_process() {
     let (Some(file), Ok(port)) = (std::env::var_os(CA_FILE), std::env::var(PORT)) else { return };
     let mut way = TestRoute::new(format!("https://localhost:{port}"));

@@ -47,7 +47,7 @@ async fn runtime_with_processes_of_every_kind() {
 
 fn start_runtime() -> (RuntimeProcess, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let name = "kills::a_runtime_starts_processes_of_every_kind_until_it_is_killed";
+    let name = "kills::runtime_with_processes_of_every_kind";
     (RuntimeProcess::start(name, folder.path()), folder)
 }
 

@@ -2,9 +2,9 @@
 
 /// A message. Most need only `impl Message for MyMessage {}`.
 ///
-/// A message whose handler crashes is not handled again, unless its type opts in with [`retained`](Self::retained):
+/// A message whose handler crashes is not handled again, unless its type opts in with [`redelivery_clone`](Self::redelivery_clone):
 /// then the next incarnation handles it before all others. A message that goes on crashing is *poison*: after
-/// [`crashes_max`](Self::crashes_max) crashes on it, it is set aside for good. Redelivery thus is for messages
+/// [`delivery_crashes_max`](Self::delivery_crashes_max) crashes on it, it is set aside for good. Redelivery thus is for messages
 /// that do no harm when they are handled twice: a crashed handler may have done half of its work.
 ///
 /// ```
@@ -16,7 +16,7 @@
 /// }
 ///
 /// impl Message for Store {
-///     fn retained(&mut self) -> Option<Self> {
+///     fn redelivery_clone(&mut self) -> Option<Self> {
 ///         match self {
 ///             Self::Put { key, value, done } => {
 ///                 Some(Self::Put { key: key.clone(), value: *value, done: done.share() })

@@ -133,7 +133,7 @@ async fn process_opens_file_on_full_disk() {
 async fn full_disk_is_recorded_once_and_writing_resumes() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("state.redb");
-    let name = "full_disk::a_process_piles_up_more_than_the_disk_takes_and_then_less";
+    let name = "full_disk::process_exceeds_disk_then_shrinks";
     let (status, said) = run_with_file_limit(4 * 1024 * 1024, name, &file);
     assert!(status.success() && said.contains("1 passed"), "{said}");
     let store = Arc::new(RedbStore::open(&file, RedbConfig::default()).unwrap());
@@ -155,7 +155,7 @@ async fn full_disk_still_loads_states() {
     runtime.shutdown().await;
     store.close().await;
     let bytes = std::fs::metadata(&file).unwrap().len();
-    let name = "full_disk::a_process_opens_a_file_on_a_full_disk";
+    let name = "full_disk::process_opens_file_on_full_disk";
     for limit in [0, 512, bytes] {
         let (status, said) = run_with_file_limit(limit, name, &file);
         assert!(status.success() && said.contains("1 passed"), "{limit} of {bytes} bytes: {said}");

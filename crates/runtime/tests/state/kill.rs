@@ -136,7 +136,7 @@ fn parse_saved_line(line: &str, known: &mut BTreeMap<&str, u64>) -> bool {
 
 fn spawn(file: &Path) -> (Process, BufReader<ChildStdout>) {
     let command = Command::new(another_process::test_binary());
-    let name = "kill::a_process_turns_pages_until_it_is_killed";
+    let name = "kill::process_advances_until_killed";
     let mut process =
         another_process::with_test(command, name, file).stderr(Stdio::inherit()).spawn().unwrap();
     let said = BufReader::new(process.stdout.take().unwrap());

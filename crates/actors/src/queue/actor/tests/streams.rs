@@ -131,7 +131,7 @@ async fn error_status_gives_an_error_with_its_body() {
 // === time ===
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_keeps_coming_may_take_longer_than_the_timeout() {
+async fn moving_response_may_exceed_the_timeout() {
     let scene = QueueFixture::start(policy()).await;
     scene.script.on("/stream", [ScriptedResponse::Stream(20, s(9), ScriptedEnd::Complete)]);
     let mut download = scene.open(stream().timeout(s(10))).await.unwrap();

@@ -1,7 +1,7 @@
-//! Very many agents behind one backend, each checked every 30 s: what watching them takes of a core and of memory.
+//! Measures the processor time and memory of watching very many agents, each checked every 30 s.
 //!
-//! The embedded backend runs in one process, the whole tree in another, with its journal and its states on disk, as it is
-//! meant to run. Measured is the second, once every agent has been seen healthy.
+//! The embedded backend runs in one process, the whole tree in another, with its journal and its states on disk. The
+//! figures are those of the second process, once every agent has been healthy.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mainstay::Mainstay;
-use mainstay::backend::{Backend, BackendConfig};
+use mainstay::backend::{Backend, BackendOptions};
 use mainstay::config::{AgentConfig, Config};
 use mainstay_actors::agent::AgentStatus;
 
@@ -22,7 +22,7 @@ use crate::settings::BenchSettings;
 pub(crate) const BACKEND_SUBCOMMAND: &str = "agents-backend";
 /// The first argument of a process that watches agents.
 pub(crate) const WATCH_SUBCOMMAND: &str = "agents-watch";
-/// How long it may take until every agent has been seen healthy.
+/// The longest time until every agent is healthy.
 const STARTUP_TIMEOUT: Duration = Duration::from_secs(120);
 const MIB: f64 = 1024.0 * 1024.0;
 
@@ -32,9 +32,9 @@ fn ids(agents: usize) -> Vec<String> {
 
 // === in the process that serves ===
 
-/// Prints its address, then serves so many agents until its input ends.
+/// Prints the server's address, then serves `agents` agents until stdin ends.
 pub(crate) async fn serve(agents: usize) -> Result<(), BenchError> {
-    let backend = Backend::bind(BackendConfig { agents: ids(agents), ..BackendConfig::default() }).await?;
+    let backend = Backend::bind(BackendOptions { agents: ids(agents), ..BackendOptions::default() }).await?;
     println!("{}", backend.url());
     std::io::stdout().flush()?;
     let ended = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
@@ -45,9 +45,14 @@ pub(crate) async fn serve(agents: usize) -> Result<(), BenchError> {
 
 // === in the process that watches ===
 
-/// Watches so many agents at `url`, and prints the share of one core in percent, the resident mebibytes, and how many
-/// of them are healthy at the end.
-pub(crate) async fn watch(url: &str, agents: usize, measured: Duration, dir: &Path) -> Result<(), BenchError> {
+/// Watches `agents` agents at `url`. Prints the share of one core in percent, the resident mebibytes, and the number of
+/// healthy agents at the end.
+pub(crate) async fn watch(
+    url: &str,
+    agents: usize,
+    measured: Duration,
+    dir: &Path,
+) -> Result<(), BenchError> {
     let mut config = Config::default();
     config.backend.url = url.to_owned();
     config.agent = ids(agents).into_iter().map(|id| AgentConfig { id, ..AgentConfig::default() }).collect();
@@ -59,7 +64,7 @@ pub(crate) async fn watch(url: &str, agents: usize, measured: Duration, dir: &Pa
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    // Their first states are kept, and their checks are spread over the period, after two of them.
+    // After two periods, first states are saved and checks are spread over the period.
     tokio::time::sleep(measured).await;
     let (before, begun) = (cpu_seconds()?, Instant::now());
     tokio::time::sleep(measured).await;
@@ -74,9 +79,9 @@ fn count_healthy(mainstay: &Mainstay) -> usize {
     mainstay.agents().list().iter().filter(|agent| agent.status == AgentStatus::Healthy).count()
 }
 
-/// What this process has used of the processors; only Linux says so.
+/// Returns the processor time of this process. Only Linux provides it.
 fn cpu_seconds() -> Result<f64, BenchError> {
-    // Of each thread in nanoseconds: `stat` counts in hundredths of a second.
+    // Reads each thread's nanoseconds, since `stat` counts in hundredths of a second.
     let mut nanos = 0_u64;
     for thread in std::fs::read_dir("/proc/self/task")? {
         let text = std::fs::read_to_string(thread?.path().join("schedstat"))?;
@@ -114,9 +119,14 @@ impl Drop for AgentsBackend {
 
 pub(crate) fn measure(settings: &BenchSettings) -> Result<Vec<ScoreLine>, BenchError> {
     let agents = settings.agents;
-    let served = AgentsBackend::start(settings)?;
+    let backend = AgentsBackend::start(settings)?;
     let output = Command::new(std::env::current_exe()?)
-        .args([WATCH_SUBCOMMAND, &agents.to_string(), &served.url, &settings.agents_duration.as_secs().to_string()])
+        .args([
+            WATCH_SUBCOMMAND,
+            &agents.to_string(),
+            &backend.url,
+            &settings.agents_duration.as_secs().to_string(),
+        ])
         .env("MAINSTAY_BENCHES_DIR", &settings.dir)
         .env("MAINSTAY_BENCHES_WORKERS", settings.workers.to_string())
         .stderr(Stdio::inherit())
@@ -134,7 +144,8 @@ pub(crate) fn measure(settings: &BenchSettings) -> Result<Vec<ScoreLine>, BenchE
     let what = |what: &str| format!("{what} of watching {agents} agents, each every 30 s");
     let mut cpu = ScoreLine::against(&[], what("share of one core"), "%").target(ScoreTarget::AtMost(10.0));
     cpu.record([percent]);
-    let mut memory = ScoreLine::against(&[], what("resident memory"), "MiB").target(ScoreTarget::AtMost(150.0));
+    let mut memory =
+        ScoreLine::against(&[], what("resident memory"), "MiB").target(ScoreTarget::AtMost(150.0));
     memory.record([resident]);
     Ok(vec![cpu, memory])
 }

@@ -1,4 +1,4 @@
-//! The cache: what a hit takes beside plain moka's, what an invalidation does to hits, and how soon a change of files shows.
+//! Measures the cache: a hit beside plain moka's, hits during an invalidation, and the delay after a change of files.
 
 mod files;
 mod hits;
@@ -11,22 +11,22 @@ pub(crate) use hits::measure as measure_hits;
 pub(crate) use invalidation::measure as measure_invalidations;
 
 use bytes::Bytes;
-use mainstay_actors::cache::{CacheActor, CacheHandle, CacheMessage, CacheValue, Keeping};
+use mainstay_actors::cache::{CacheActor, CacheHandle, CacheMessage, CacheValue, EntryOptions};
 use mainstay_runtime::{Address, Child, Runtime, SupervisorSpec};
 
 use crate::contender::BenchError;
 
-/// More than all that is kept.
+/// The cache's capacity, larger than all that it holds.
 const BYTES_MAX: u64 = 1 << 30;
-/// Longer than any round.
-const ENTRY_OPTIONS: Keeping = Keeping {
+/// Entries stay fresh for longer than any round.
+const ENTRY_OPTIONS: EntryOptions = EntryOptions {
     ttl: Duration::from_secs(3_600),
     stale_for: Duration::ZERO,
-    failures_for: Duration::ZERO,
-    is_of_the_link: false,
+    negative_ttl: Duration::ZERO,
+    depends_on_connection: false,
 };
 
-/// A cache with the actor that it needs.
+/// Holds a cache and the actor that it needs.
 struct CacheRuntime {
     cache: CacheHandle,
     actor: Address<CacheMessage>,
@@ -47,7 +47,7 @@ impl CacheRuntime {
     }
 }
 
-/// xorshift64: an order that is the same in each run, and that no prefetcher guesses.
+/// A xorshift64 generator: its order is the same in each run, and no prefetcher guesses it.
 struct XorShift(u64);
 
 impl XorShift {

@@ -1,7 +1,6 @@
-//! Many children under one supervisor: what each takes to start and stop, and what it keeps in memory.
+//! Measures start, stop and memory of many children under one supervisor.
 //!
-//! Each figure comes from a process of its own, so that no contender finds memory that another has left, and one that
-//! takes too long can be ended.
+//! Each figure comes from a process of its own: no contender finds another's memory, and a slow one can be killed.
 
 use std::io::Read;
 use std::path::Path;
@@ -11,31 +10,31 @@ use std::time::{Duration, Instant};
 use crate::contender::kameo::KameoSpawner;
 use crate::contender::mainstay::MainstaySpawner;
 use crate::contender::ractor::RactorSpawner;
-use crate::contender::{BenchError, LiveGuard, ChildSpawner};
+use crate::contender::{BenchError, ChildSpawner, LiveGuard};
 use crate::machine::resident_bytes;
 use crate::scoreboard::{ScoreLine, ScoreTarget};
 use crate::settings::BenchSettings;
 
 /// The first argument of a process that measures one figure.
-pub(crate) const SUBCOMMAND: &str = "errand";
-/// Who adds children at the same time, where not one after the other.
+pub(crate) const SUBCOMMAND: &str = "children";
+/// The number of tasks that add children at the same time.
 const ADDERS: u64 = 64;
-/// Rounds of each size; a process is dear, and the largest ones are steady.
+/// The rounds of each size. A process is expensive, and the largest ones are steady.
 const ROUNDS: usize = 3;
 const SIZES: [u64; 3] = [1_000, 10_000, 100_000];
 const NAMES: [&str; 3] = ["mainstay", "ractor", "kameo"];
 
-/// What one process found out.
+/// The figures of one process.
 #[derive(Debug, Clone, Copy)]
 struct Measurement {
-    /// Microseconds.
+    /// Microseconds to start a child.
     start_each: f64,
-    /// Microseconds.
+    /// Microseconds to stop a child.
     stop_each: f64,
     bytes_each: f64,
 }
 
-/// How children are added.
+/// The order in which children are added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AddMode {
     OneByOne,
@@ -48,52 +47,56 @@ impl AddMode {
         [(Self::OneByOne, "one-by-one"), (Self::Concurrent, "at-once"), (Self::AfterCall, "greeted")];
 
     fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(way, _)| *way == self).map_or("", |(_, name)| name)
+        Self::ALL.iter().find(|(mode, _)| *mode == self).map_or("", |(_, name)| name)
     }
 
     fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(_, one)| *one == name).map(|(way, _)| *way)
+        Self::ALL.iter().find(|(_, one)| *one == name).map(|(mode, _)| *mode)
     }
 }
 
 // === in the process that measures ===
 
-/// Carries out the errand that `args` name, and prints what it finds.
+/// Runs the measurement that `args` name, and prints its figures.
 pub(crate) async fn run_subcommand(args: &[String], dir: &Path) -> Result<(), BenchError> {
-    let [contender, way, children] = args else { return Err("an errand has three arguments".into()) };
-    let way = AddMode::from_name(way).ok_or("there is no such way")?;
+    let [contender, mode, children] = args else { return Err("a subprocess has three arguments".into()) };
+    let mode = AddMode::from_name(mode).ok_or("there is no such mode")?;
     let children = children.parse()?;
-    let finding = match contender.as_str() {
-        "mainstay" => measure_children_of::<MainstaySpawner>(way, children, dir).await?,
-        "ractor" => measure_children_of::<RactorSpawner>(way, children, dir).await?,
-        "kameo" => measure_children_of::<KameoSpawner>(way, children, dir).await?,
+    let measurement = match contender.as_str() {
+        "mainstay" => measure_children_of::<MainstaySpawner>(mode, children, dir).await?,
+        "ractor" => measure_children_of::<RactorSpawner>(mode, children, dir).await?,
+        "kameo" => measure_children_of::<KameoSpawner>(mode, children, dir).await?,
         _ => return Err("there is no such contender".into()),
     };
-    println!("{} {} {}", finding.start_each, finding.stop_each, finding.bytes_each);
+    println!("{} {} {}", measurement.start_each, measurement.stop_each, measurement.bytes_each);
     Ok(())
 }
 
-async fn measure_children_of<N: ChildSpawner>(way: AddMode, children: u64, dir: &Path) -> Result<Measurement, BenchError> {
-    let nursery = N::start(dir).await?;
+async fn measure_children_of<N: ChildSpawner>(
+    mode: AddMode,
+    children: u64,
+    dir: &Path,
+) -> Result<Measurement, BenchError> {
+    let spawner = N::start(dir).await?;
     let resident_before = resident_bytes()?;
     let begun = Instant::now();
-    match way {
+    match mode {
         AddMode::OneByOne | AddMode::AfterCall => {
             for number in 0..children {
-                nursery.add(number, way == AddMode::AfterCall).await?;
+                spawner.add(number, mode == AddMode::AfterCall).await?;
             }
         }
-        AddMode::Concurrent => add_at_once(&nursery, children).await?,
+        AddMode::Concurrent => add_at_once(&spawner, children).await?,
     }
     let started = begun.elapsed();
     if LiveGuard::count() != children {
         return Err(format!("{} of {children} children are alive", LiveGuard::count()).into());
     }
-    // What was only needed for starting has gone by then.
+    // Memory that only the start needs is free by then.
     tokio::time::sleep(Duration::from_millis(300)).await;
     let resident_after = resident_bytes()?;
     let begun = Instant::now();
-    nursery.stop().await;
+    spawner.stop().await;
     while LiveGuard::count() > 0 {
         tokio::task::yield_now().await;
     }
@@ -106,13 +109,13 @@ async fn measure_children_of<N: ChildSpawner>(way: AddMode, children: u64, dir: 
     })
 }
 
-async fn add_at_once<N: ChildSpawner>(nursery: &N, children: u64) -> Result<(), BenchError> {
+async fn add_at_once<N: ChildSpawner>(spawner: &N, children: u64) -> Result<(), BenchError> {
     let mut adders = tokio::task::JoinSet::new();
     for first in 0..ADDERS {
-        let nursery = nursery.clone();
+        let spawner = spawner.clone();
         adders.spawn(async move {
             for number in (first..children).step_by(ADDERS as usize) {
-                nursery.add(number, false).await?;
+                spawner.add(number, false).await?;
             }
             Ok::<(), BenchError>(())
         });
@@ -125,31 +128,36 @@ async fn add_at_once<N: ChildSpawner>(nursery: &N, children: u64) -> Result<(), 
 
 // === in the process that asks ===
 
-/// Has a process measure one figure; says why if there is none.
-fn run_subprocess(settings: &BenchSettings, name: &str, way: AddMode, children: u64) -> Result<Measurement, String> {
-    let told = |error: std::io::Error| error.to_string();
-    let mut process = Command::new(std::env::current_exe().map_err(told)?)
-        .args([SUBCOMMAND, name, way.name(), &children.to_string()])
+/// Measures one figure in a subprocess, or returns the reason for its absence.
+fn run_subprocess(
+    settings: &BenchSettings,
+    name: &str,
+    mode: AddMode,
+    children: u64,
+) -> Result<Measurement, String> {
+    let text_of = |error: std::io::Error| error.to_string();
+    let mut process = Command::new(std::env::current_exe().map_err(text_of)?)
+        .args([SUBCOMMAND, name, mode.name(), &children.to_string()])
         .env("MAINSTAY_BENCHES_DIR", &settings.dir)
         .env("MAINSTAY_BENCHES_WORKERS", settings.workers.to_string())
         .stdout(Stdio::piped())
         .spawn()
-        .map_err(told)?;
+        .map_err(text_of)?;
     let begun = Instant::now();
     let ended = loop {
-        if let Some(status) = process.try_wait().map_err(told)? {
+        if let Some(status) = process.try_wait().map_err(text_of)? {
             break status;
         }
         if begun.elapsed() > settings.limit {
-            process.kill().map_err(told)?;
-            process.wait().map_err(told)?;
+            process.kill().map_err(text_of)?;
+            process.wait().map_err(text_of)?;
             return Err(format!("did not end within {} s", settings.limit.as_secs()));
         }
         std::thread::sleep(Duration::from_millis(5));
     };
     let mut text = String::new();
     if let Some(mut stdout) = process.stdout.take() {
-        stdout.read_to_string(&mut text).map_err(told)?;
+        stdout.read_to_string(&mut text).map_err(text_of)?;
     }
     let figures: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
     match figures[..] {
@@ -158,19 +166,24 @@ fn run_subprocess(settings: &BenchSettings, name: &str, way: AddMode, children: 
     }
 }
 
-/// Sends every contender on the same errand, in turn, and hands on what each found.
-fn run_all(settings: &BenchSettings, way: AddMode, children: u64, mut note: impl FnMut(usize, Measurement)) {
+/// Runs the same measurement for every contender in turn, and passes on each result.
+fn run_all(
+    settings: &BenchSettings,
+    mode: AddMode,
+    children: u64,
+    mut record: impl FnMut(usize, Measurement),
+) {
     let mut given_up = [false; 3];
     for _ in 0..ROUNDS {
         for (index, name) in NAMES.iter().enumerate() {
             if given_up[index] {
                 continue;
             }
-            match run_subprocess(settings, name, way, children) {
-                Ok(finding) => note(index, finding),
+            match run_subprocess(settings, name, mode, children) {
+                Ok(measurement) => record(index, measurement),
                 Err(reason) => {
                     given_up[index] = true;
-                    println!("{name} with {children} children, {}: {reason}", way.name());
+                    println!("{name} with {children} children, {}: {reason}", mode.name());
                 }
             }
         }
@@ -179,11 +192,15 @@ fn run_all(settings: &BenchSettings, way: AddMode, children: u64, mut note: impl
 
 pub(crate) fn measure_memory(settings: &BenchSettings) -> Vec<ScoreLine> {
     let children = settings.children_max;
-    let mut idle =
-        ScoreLine::new(format!("memory of an idle child, {children}"), "bytes").target(ScoreTarget::OfFirst(1.25));
+    let mut idle = ScoreLine::new(format!("memory of an idle child, {children}"), "bytes")
+        .target(ScoreTarget::OfFirst(1.25));
     let mut greeted = ScoreLine::new("memory of a child that handled a call", "bytes");
-    run_all(settings, AddMode::OneByOne, children, |index, found| idle.record_of(index, found.bytes_each));
-    run_all(settings, AddMode::AfterCall, children, |index, found| greeted.record_of(index, found.bytes_each));
+    run_all(settings, AddMode::OneByOne, children, |index, measured| {
+        idle.record_of(index, measured.bytes_each)
+    });
+    run_all(settings, AddMode::AfterCall, children, |index, measured| {
+        greeted.record_of(index, measured.bytes_each)
+    });
     vec![idle, greeted]
 }
 
@@ -194,11 +211,13 @@ pub(crate) fn measure_children(settings: &BenchSettings) -> Vec<ScoreLine> {
         let mut start = ScoreLine::new(format!("start of a child, one by one, of {size}"), "us");
         let mut stop = ScoreLine::new(format!("stop of a child, of {size}"), "us");
         let mut crowd = ScoreLine::new(format!("start of a child, {ADDERS} at a time, of {size}"), "us");
-        run_all(settings, AddMode::OneByOne, size, |index, found| {
-            start.record_of(index, found.start_each);
-            stop.record_of(index, found.stop_each);
+        run_all(settings, AddMode::OneByOne, size, |index, measured| {
+            start.record_of(index, measured.start_each);
+            stop.record_of(index, measured.stop_each);
         });
-        run_all(settings, AddMode::Concurrent, size, |index, found| crowd.record_of(index, found.start_each));
+        run_all(settings, AddMode::Concurrent, size, |index, measured| {
+            crowd.record_of(index, measured.start_each)
+        });
         starts.push(start);
         crowds.push(crowd);
         stops.push(stop);
@@ -208,12 +227,14 @@ pub(crate) fn measure_children(settings: &BenchSettings) -> Vec<ScoreLine> {
     starts.into_iter().chain(crowds).chain(stops).chain(growths.into_iter().flatten()).collect()
 }
 
-/// What a child costs among the most, as a multiple of what it costs among the fewest.
+/// Returns the cost of a child in the largest group, as a multiple of its cost in the smallest.
 fn growth(what: &str, lines: &[ScoreLine]) -> Option<ScoreLine> {
     let [first, .., last] = lines else { return None };
-    let mut line =
-        ScoreLine::new(format!("growth of {what}, {} to {} children", SIZES[0], SIZES[lines.len() - 1]), "times")
-            .target(ScoreTarget::AtMost(2.0));
+    let mut line = ScoreLine::new(
+        format!("growth of {what}, {} to {} children", SIZES[0], SIZES[lines.len() - 1]),
+        "times",
+    )
+    .target(ScoreTarget::AtMost(2.0));
     for (index, (few, many)) in first.samples().iter().zip(last.samples()).enumerate() {
         if !few.is_empty() && !many.is_empty() {
             line.record_of(index, many.median() / few.median());

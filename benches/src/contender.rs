@@ -1,6 +1,6 @@
-//! What is compared: the same counter, written for each of the three.
+//! Compares the same counter, written for each of three frameworks.
 //!
-//! Each contender keeps a counter under a supervisor that restarts it at once and as often as need be.
+//! Each contender runs a counter under a supervisor that restarts it at once and without a limit.
 
 pub(crate) mod kameo;
 pub(crate) mod mainstay;
@@ -10,13 +10,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What went wrong with the measuring itself.
+/// A failure of the measurement itself.
 pub(crate) type BenchError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Messages that a mailbox holds where it has a limit and nothing else is said: what Mainstay's has by default.
+/// The capacity of a mailbox where no other is given: Mainstay's default.
 pub(crate) const MAILBOX_CAPACITY: usize = 1024;
 
-/// The state of a counter: small, and copied as a snapshot where there are snapshots.
+/// The state of a counter. It is small, and copied where the framework takes snapshots.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct CounterState {
     messages: u64,
@@ -38,7 +38,7 @@ impl CounterState {
     }
 }
 
-/// Counters that are alive: each state holds one of these.
+/// Counts live counters: each state holds one guard.
 pub(crate) struct LiveGuard(());
 
 static LIVE: AtomicU64 = AtomicU64::new(0);
@@ -60,7 +60,7 @@ impl Drop for LiveGuard {
     }
 }
 
-/// What became of a message at the moment that it was sent.
+/// The result of a send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CastResult {
     Accepted,
@@ -75,8 +75,8 @@ impl CastResult {
 
 /// A supervised counter and its caller.
 pub(crate) trait Contender: Send + Sized + 'static {
-    /// Starts it. `room` is how many messages its mailbox holds, where that can be said; `dir` is for what it writes.
-    fn start(room: usize, dir: &Path) -> impl Future<Output = Result<Self, BenchError>> + Send;
+    /// Starts the tree. `capacity` bounds the mailbox where the framework has a bound; `dir` takes its files.
+    fn start(capacity: usize, dir: &Path) -> impl Future<Output = Result<Self, BenchError>> + Send;
 
     /// Sends a number to be added.
     fn cast(&self, amount: u64) -> impl Future<Output = CastResult> + Send;
@@ -96,7 +96,7 @@ pub(crate) trait Contender: Send + Sized + 'static {
     fn stop(self) -> impl Future<Output = ()> + Send;
 }
 
-/// Asks for the sum until there is an answer, and says how often it had to ask.
+/// Asks for the sum until there is an answer. Returns the sum and the number of attempts.
 pub(crate) async fn call_until_answered<C: Contender>(counter: &mut C) -> (u64, u32) {
     let mut attempts = 1;
     loop {
@@ -108,13 +108,13 @@ pub(crate) async fn call_until_answered<C: Contender>(counter: &mut C) -> (u64, 
     }
 }
 
-/// A supervisor to which any number of counters is added while it runs.
+/// A supervisor that takes any number of counters while it runs.
 pub(crate) trait ChildSpawner: Clone + Send + Sync + Sized + 'static {
     fn start(dir: &Path) -> impl Future<Output = Result<Self, BenchError>> + Send;
 
-    /// Starts one more counter, and returns when it is ready. With `greeted`, it has then handled a message.
+    /// Starts one more counter and returns when it is ready. With `greeted`, the counter has then handled a call.
     fn add(&self, number: u64, greeted: bool) -> impl Future<Output = Result<(), BenchError>> + Send;
 
-    /// Stops them all in order.
+    /// Stops all counters, then the supervisor.
     fn stop(self) -> impl Future<Output = ()> + Send;
 }

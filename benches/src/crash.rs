@@ -1,4 +1,4 @@
-//! From a crash to the first answer, and what is lost on the way.
+//! Measures the time from a crash to the first answer, and counts lost messages.
 
 use std::panic::{self, PanicHookInfo};
 use std::path::Path;
@@ -11,21 +11,21 @@ use tokio::time::timeout;
 use crate::contender::kameo::Kameo;
 use crate::contender::mainstay::Mainstay;
 use crate::contender::ractor::Ractor;
-use crate::contender::{Contender, BenchError, MAILBOX_CAPACITY, CastResult, call_until_answered};
+use crate::contender::{BenchError, CastResult, Contender, MAILBOX_CAPACITY, call_until_answered};
 use crate::scoreboard::{ScoreLine, ScoreTarget};
 use crate::settings::BenchSettings;
 
-/// Crashes of one round.
+/// The crashes of one round.
 const CRASHES: u64 = 500;
-/// Messages that are sent right behind the one that crashes, when losses are counted.
+/// The messages that follow the one that crashes, when losses are counted.
 const MESSAGES_BEHIND: u64 = 3;
-/// A call that takes longer than this has been lost.
+/// A call that takes longer counts as lost.
 const LOST_AFTER: Duration = Duration::from_secs(10);
 
 type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
 
-/// No contender prints its panics. Mainstay's own hook, which notes where a panic happened, runs for its panics alone:
-/// it is part of its price, and of no other's.
+/// Keeps contenders from printing their panics. Mainstay's own hook, which records where a panic happened, runs for
+/// Mainstay's panics alone: it is part of Mainstay's cost.
 pub(crate) fn silence_panics() {
     panic::set_hook(Box::new(|_| {}));
 }
@@ -33,7 +33,7 @@ pub(crate) fn silence_panics() {
 struct MainstayHook(Option<Hook>);
 
 impl MainstayHook {
-    /// Takes Mainstay's hook away, which it has put in front of the silent one.
+    /// Removes Mainstay's hook, which stands in front of the silent one.
     fn take() -> Self {
         let hook = panic::take_hook();
         silence_panics();
@@ -47,7 +47,7 @@ impl MainstayHook {
     }
 }
 
-/// Microseconds from the sending of the message that crashes to the answer to the call behind it: the mean of a round.
+/// Returns the mean microseconds of a round, from the send of the message that crashes to the answer of the next call.
 async fn recovery<C: Contender>(counter: &mut C) -> Result<f64, BenchError> {
     let mut total = Duration::ZERO;
     for _ in 0..CRASHES {
@@ -61,29 +61,32 @@ async fn recovery<C: Contender>(counter: &mut C) -> Result<f64, BenchError> {
     Ok(total.as_nanos() as f64 / 1e3 / CRASHES as f64)
 }
 
-pub(crate) async fn measure_recovery(settings: &BenchSettings, dir: &Path) -> Result<Vec<ScoreLine>, BenchError> {
+pub(crate) async fn measure_recovery(
+    settings: &BenchSettings,
+    dir: &Path,
+) -> Result<Vec<ScoreLine>, BenchError> {
     let mut line = ScoreLine::new("crash to first answer", "us").target(ScoreTarget::OfEach(1.0));
     let mut mainstay = Mainstay::start(MAILBOX_CAPACITY, &dir.join("crashes")).await?;
-    let mut ours = MainstayHook::take();
-    let mut plain = Ractor::start(MAILBOX_CAPACITY, dir).await?;
+    let mut hook = MainstayHook::take();
+    let mut ractor = Ractor::start(MAILBOX_CAPACITY, dir).await?;
     let mut kameo = Kameo::start(MAILBOX_CAPACITY, dir).await?;
     for round in 0..=settings.rounds {
-        ours.restore();
+        hook.restore();
         let of_mainstay = recovery(&mut mainstay).await?;
-        ours = MainstayHook::take();
-        let all = [of_mainstay, recovery(&mut plain).await?, recovery(&mut kameo).await?];
+        hook = MainstayHook::take();
+        let all = [of_mainstay, recovery(&mut ractor).await?, recovery(&mut kameo).await?];
         if round > 0 {
             line.record(all);
         }
     }
-    ours.restore();
+    hook.restore();
     mainstay.stop().await;
-    plain.stop().await;
+    ractor.stop().await;
     kameo.stop().await;
     Ok(vec![line])
 }
 
-/// What became of the messages and calls of many restarts.
+/// Counts the outcomes of messages and calls over many restarts.
 #[derive(Debug, Default)]
 struct LossCount {
     accepted: u64,
@@ -96,7 +99,7 @@ struct LossCount {
 }
 
 impl LossCount {
-    /// Messages that were accepted and of which nobody heard again.
+    /// Returns the number of messages that were accepted and never handled.
     fn lost(&self) -> u64 {
         self.accepted.saturating_sub(self.handled) + self.hung
     }
@@ -117,33 +120,33 @@ impl LossCount {
     }
 }
 
-/// Crashes the counter again and again. Behind each message that crashes come some that must be handled, then a call
-/// that is repeated until it is answered.
+/// Crashes the counter repeatedly. Behind each message that crashes come others that must be handled, then a call that
+/// is repeated until it has an answer.
 async fn count_losses_of<C: Contender>(counter: &mut C, restarts: u64) -> LossCount {
     let seen = Arc::new(AtomicU64::new(0));
-    let mut account = LossCount::default();
+    let mut loss = LossCount::default();
     let begun = Instant::now();
     for _ in 0..restarts {
         counter.crash().await;
         for _ in 0..MESSAGES_BEHIND {
             match counter.mark(&seen).await {
-                CastResult::Accepted => account.accepted += 1,
-                CastResult::Refused => account.refused += 1,
+                CastResult::Accepted => loss.accepted += 1,
+                CastResult::Refused => loss.refused += 1,
             }
         }
         loop {
-            account.calls += 1;
+            loss.calls += 1;
             match timeout(LOST_AFTER, counter.call()).await {
                 Ok(Some(_)) => break,
-                Ok(None) => account.failed += 1,
-                Err(_) => account.hung += 1,
+                Ok(None) => loss.failed += 1,
+                Err(_) => loss.hung += 1,
             }
             counter.prepare_retry().await;
         }
     }
-    account.micros = begun.elapsed().as_nanos() as f64 / 1e3 / restarts as f64;
-    account.handled = seen.load(Ordering::Relaxed);
-    account
+    loss.micros = begun.elapsed().as_nanos() as f64 / 1e3 / restarts as f64;
+    loss.handled = seen.load(Ordering::Relaxed);
+    loss
 }
 
 pub(crate) async fn count_losses(settings: &BenchSettings, dir: &Path) -> Result<Vec<ScoreLine>, BenchError> {
@@ -151,21 +154,22 @@ pub(crate) async fn count_losses(settings: &BenchSettings, dir: &Path) -> Result
     let mut mainstay = Mainstay::start(MAILBOX_CAPACITY, &dir.join("losses")).await?;
     let of_mainstay = count_losses_of(&mut mainstay, restarts).await;
     mainstay.stop().await;
-    let mut ours = MainstayHook::take();
-    let mut plain = Ractor::start(MAILBOX_CAPACITY, dir).await?;
-    let of_plain = count_losses_of(&mut plain, restarts).await;
-    plain.stop().await;
+    let mut hook = MainstayHook::take();
+    let mut ractor = Ractor::start(MAILBOX_CAPACITY, dir).await?;
+    let of_ractor = count_losses_of(&mut ractor, restarts).await;
+    ractor.stop().await;
     let mut kameo = Kameo::start(MAILBOX_CAPACITY, dir).await?;
     let of_kameo = count_losses_of(&mut kameo, restarts).await;
     kameo.stop().await;
-    ours.restore();
+    hook.restore();
 
-    println!("what became of {MESSAGES_BEHIND} messages and a call behind each of {restarts} crashes:");
-    for (name, account) in [("mainstay", &of_mainstay), ("ractor", &of_plain), ("kameo", &of_kameo)] {
-        println!("{}", account.to_line(name));
+    println!("outcomes of {MESSAGES_BEHIND} messages and a call behind each of {restarts} crashes:");
+    for (name, loss) in [("mainstay", &of_mainstay), ("ractor", &of_ractor), ("kameo", &of_kameo)] {
+        println!("{}", loss.to_line(name));
     }
     println!();
-    let mut line = ScoreLine::new(format!("messages lost in {restarts} restarts"), "").target(ScoreTarget::AtMost(0.0));
-    line.record([of_mainstay.lost() as f64, of_plain.lost() as f64, of_kameo.lost() as f64]);
+    let mut line =
+        ScoreLine::new(format!("messages lost in {restarts} restarts"), "").target(ScoreTarget::AtMost(0.0));
+    line.record([of_mainstay.lost() as f64, of_ractor.lost() as f64, of_kameo.lost() as f64]);
     Ok(vec![line])
 }

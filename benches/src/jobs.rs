@@ -1,4 +1,4 @@
-//! Jobs that do nothing, a hundred thousand of them in line: what the queue itself takes, beside p-queue's.
+//! Measures the queue's own cost beside p-queue's: a hundred thousand waiting jobs that do nothing.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use mainstay_actors::queue::{LanesPolicy, QueueActor, QueueHandle, QueuePolicy, QueueView};
+use mainstay_actors::queue::{PriorityQueuePolicy, QueueActor, QueueHandle, QueuePolicy, QueueView};
 use mainstay_actors::request::{Priority, Request, RequestId};
-use mainstay_actors::transport::{Answer, Transport, TransportError};
+use mainstay_actors::transport::{FullResponse, Transport, TransportError};
 use mainstay_runtime::{Child, Runtime, SupervisorSpec};
 use tokio::sync::Notify;
 
@@ -19,13 +19,13 @@ use crate::scoreboard::{ScoreLine, ScoreTarget};
 use crate::settings::BenchSettings;
 
 const CONCURRENCY: usize = 5;
-/// More than ever wait.
+/// The queue's capacity, more than ever wait.
 const QUEUE_CAPACITY: usize = 200_000;
-/// From which the lanes of the jobs are drawn.
+/// The seed of the jobs' priorities.
 const SEED: u32 = 7;
-/// The peers: p-queue as it is, and the last major version whose `shift` moves everything that waits.
+/// The peers: the current p-queue, and the last major version whose `shift` moves all waiting jobs.
 const PEERS: &[&str] = &["p-queue 9", "p-queue 8"];
-/// The older one takes seconds a round.
+/// The rounds of the older version, which takes seconds a round.
 const ROUNDS_OF_OLD_MAX: usize = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,11 +40,11 @@ impl PriorityMix {
     fn name(self) -> &'static str {
         match self {
             Self::Equal => "all of one priority",
-            Self::Mixed => "in three lanes at random",
+            Self::Mixed => "of three priorities at random",
         }
     }
 
-    /// The requests of one round. They are made before the clock starts, and cloned while it runs.
+    /// Returns the requests of one round. They are built before the clock starts, and cloned while it runs.
     fn requests(self) -> Result<[Request; 3], BenchError> {
         let request = |priority| Request::get("/job").priority(priority).build();
         Ok(match self {
@@ -54,11 +54,11 @@ impl PriorityMix {
         .into_iter()
         .collect::<Result<Vec<_>, _>>()?
         .try_into()
-        .map_err(|_| "there are three lanes")?)
+        .map_err(|_| "there are three priorities")?)
     }
 }
 
-/// mulberry32: the same numbers as on the other side.
+/// A mulberry32 generator: the same numbers as in the script.
 struct Mulberry32(u32);
 
 impl Mulberry32 {
@@ -70,7 +70,7 @@ impl Mulberry32 {
     }
 }
 
-/// Answers at once, after it has been told that all are in line.
+/// Responds at once as soon as the gate is open.
 #[derive(Default)]
 struct GatedTransport {
     is_open: AtomicBool,
@@ -96,10 +96,14 @@ impl GatedTransport {
 }
 
 impl Transport for GatedTransport {
-    fn attempt<'a>(&'a self, _: &'a Request, _: Duration) -> BoxFuture<'a, Result<Answer, TransportError>> {
+    fn send<'a>(
+        &'a self,
+        _: &'a Request,
+        _: Duration,
+    ) -> BoxFuture<'a, Result<FullResponse, TransportError>> {
         Box::pin(async {
             self.wait().await;
-            Ok(Answer {
+            Ok(FullResponse {
                 status: hyper::StatusCode::OK,
                 headers: hyper::HeaderMap::new(),
                 body: hyper::body::Bytes::new(),
@@ -119,31 +123,31 @@ struct QueueRuntime {
 impl QueueRuntime {
     async fn start(dir: &Path) -> Result<Self, BenchError> {
         let transport = Arc::new(GatedTransport::default());
-        let lanes = LanesPolicy { queue_max: QUEUE_CAPACITY, ..LanesPolicy::default() };
-        let policy = QueuePolicy { max_concurrent: CONCURRENCY, lanes, ..QueuePolicy::default() };
+        let limits = PriorityQueuePolicy { queue_max: QUEUE_CAPACITY, ..PriorityQueuePolicy::default() };
+        let policy = QueuePolicy { max_concurrent: CONCURRENCY, queue: limits, ..QueuePolicy::default() };
         let view = QueueView::default();
         let actor = QueueActor::new(Arc::clone(&transport) as _, policy, view.clone());
         let mut root = SupervisorSpec::new("root");
-        // What is submitted is accepted at once, as p-queue accepts it, and nobody waits for room.
+        // Every request is accepted at once, as p-queue accepts it; no caller waits for room.
         let address = root.child(Child::new("queue", actor).mailbox_capacity(QUEUE_CAPACITY))?;
         let runtime = Runtime::builder().journal(journal(dir)?).start(root).await?;
         Ok(Self { runtime, handle: QueueHandle::new(address), view, transport })
     }
 
-    /// Nanoseconds a job, from the first that is submitted to the answer to the last.
-    async fn round(&self, way: PriorityMix, jobs: usize) -> Result<f64, BenchError> {
+    /// Returns the nanoseconds of a job, from the first submission to the last response.
+    async fn round(&self, mix: PriorityMix, jobs: usize) -> Result<f64, BenchError> {
         let mut random = Mulberry32(SEED);
-        let requests = way.requests()?;
+        let requests = mix.requests()?;
         let order: Vec<_> = (0..jobs).map(|_| random.next() as usize % requests.len()).collect();
         let begun = Instant::now();
-        let answers: Vec<_> =
+        let responses: Vec<_> =
             order.into_iter().map(|lane| self.handle.submit(requests[lane].clone()).1).collect();
-        // No request has this id. Messages are handled in order, so all of them are in line when this is answered.
+        // No request has this id. Messages are handled in order, so all requests wait when this call returns.
         self.handle.cancel(RequestId(u64::MAX)).await?;
         let waiting = self.view.stats().waiting;
         self.transport.open();
-        for answer in answers {
-            answer.await?;
+        for response in responses {
+            response.await?;
         }
         let took = begun.elapsed();
         self.transport.close();
@@ -154,7 +158,7 @@ impl QueueRuntime {
     }
 }
 
-/// Contenders take turns. The first round warms up.
+/// Measures the contenders in turns. The first round warms up.
 pub(crate) async fn measure(settings: &BenchSettings, dir: &Path) -> Result<Vec<ScoreLine>, BenchError> {
     let jobs = settings.jobs;
     let mut peers = match crate::node::install() {
@@ -166,15 +170,15 @@ pub(crate) async fn measure(settings: &BenchSettings, dir: &Path) -> Result<Vec<
     };
     let queue = QueueRuntime::start(&dir.join("jobs")).await?;
     let mut lines = Vec::new();
-    for way in PriorityMix::ALL {
-        let what = format!("job that does nothing, {jobs} in line, {}", way.name());
+    for mix in PriorityMix::ALL {
+        let what = format!("job that does nothing, {jobs} in line, {}", mix.name());
         let mut line = ScoreLine::against(PEERS, what, "ns");
         if peers.is_some() {
             // Ten times the throughput.
             line = line.target(ScoreTarget::OfFirst(0.1));
         }
         for number in 0..=settings.rounds {
-            let ours = queue.round(way, jobs).await?;
+            let ours = queue.round(mix, jobs).await?;
             if number > 0 {
                 line.record_of(0, ours);
             }
@@ -182,7 +186,7 @@ pub(crate) async fn measure(settings: &BenchSettings, dir: &Path) -> Result<Vec<
                 if index == 1 && number > ROUNDS_OF_OLD_MAX {
                     continue;
                 }
-                let theirs = peer.round(way == PriorityMix::Mixed, jobs, SEED)?;
+                let theirs = peer.round(mix == PriorityMix::Mixed, jobs, SEED)?;
                 if number > 0 {
                     line.record_of(index + 1, theirs);
                 }
@@ -199,9 +203,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_numbers_are_those_that_the_script_draws() {
+    fn mulberry32_matches_the_script() {
         let mut random = Mulberry32(SEED);
-        // What `random(7)` of node/p_queue.mjs gives.
+        // The result of `random(7)` in node/p_queue.mjs.
         assert_eq!([(); 4].map(|()| random.next()), [50_271_532, 266_108_690, 4_195_786_334, 3_002_305_430]);
     }
 }

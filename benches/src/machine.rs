@@ -1,11 +1,11 @@
-//! What the figures were measured on.
+//! Describes the machine of the measurement.
 
 use std::process::Command;
 
 use crate::contender::BenchError;
 use crate::settings::BenchSettings;
 
-/// One line a fact; what cannot be found out is left out.
+/// Returns a line for each fact about the machine, without those that cannot be read.
 pub(crate) fn description(settings: &BenchSettings) -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let cpu = first_value("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".to_owned());
@@ -20,13 +20,13 @@ pub(crate) fn description(settings: &BenchSettings) -> String {
     )
 }
 
-/// What the system says of its load, over 1, 5 and 15 minutes.
+/// Returns the system's load over 1, 5 and 15 minutes.
 pub(crate) fn load() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
 }
 
-/// What this process holds in memory now; only Linux says so.
+/// Returns the resident memory of this process. Only Linux provides it.
 pub(crate) fn resident_bytes() -> Result<u64, BenchError> {
     const PAGE_BYTES: u64 = 4096;
     let statm = std::fs::read_to_string("/proc/self/statm")?;

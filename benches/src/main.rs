@@ -1,19 +1,19 @@
-//! Measures Mainstay beside what one would use without it, in one run, on one machine.
+//! Measures Mainstay beside its alternatives, in one run, on one machine.
 //!
 //! The runtime beside plain ractor and kameo, from a task of the same tokio:
 //!
 //! - `contender`: the same counter, written for each of the three
-//! - `exchange`: messages and calls; `crash`: restarts; `children`: very many of them
+//! - `messages`: messages and calls; `crash`: restarts; `children`: very many of them
 //!
 //! The actors:
 //!
 //! - `requests`: the queue beside plain reqwest, over a `server` in a process of its own
 //! - `jobs`: the queue alone beside p-queue, which runs in `node`
-//! - `link`: the connection beside the delay that it announced
-//! - `cache`: hits beside plain moka's, what an invalidation does to them, and how soon a change of files shows
+//! - `reconnect`: the connection beside the delay that it announced
+//! - `cache`: hits beside plain moka's, hits during an invalidation, and the delay after a change of files
 //! - `agents`: very many of them, watched by the whole tree
 //!
-//! And `scoreboard`: what came out against what should.
+//! `scoreboard` holds the figures against their targets.
 
 #![allow(
     clippy::disallowed_methods,
@@ -25,11 +25,11 @@ mod cache;
 mod children;
 mod contender;
 mod crash;
-mod messages;
 mod jobs;
-mod reconnect;
 mod machine;
+mod messages;
 mod node;
+mod reconnect;
 mod requests;
 mod scoreboard;
 mod server;
@@ -44,7 +44,7 @@ use contender::BenchError;
 use scoreboard::ScoreLine;
 use settings::BenchSettings;
 
-/// With it set, std makes a backtrace of each panic that somebody asks it for, which takes longer than all the rest.
+/// The variable that enables backtraces. A backtrace takes longer than the rest of a restart.
 const BACKTRACES: &str = "RUST_BACKTRACE";
 
 fn main() -> ExitCode {
@@ -56,7 +56,10 @@ fn main() -> ExitCode {
     if args.peek().is_some_and(|first| first == children::SUBCOMMAND) {
         return exit_code(run_children_subcommand(args.skip(1).collect()));
     }
-    if args.peek().is_some_and(|first| first == agents::WATCH_SUBCOMMAND || first == agents::BACKEND_SUBCOMMAND) {
+    if args
+        .peek()
+        .is_some_and(|first| first == agents::WATCH_SUBCOMMAND || first == agents::BACKEND_SUBCOMMAND)
+    {
         return exit_code(run_agents_subcommand(args.collect()));
     }
     if args.peek().is_some_and(|first| first == server::SUBCOMMAND) {
@@ -75,7 +78,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Does it all in a process that makes no backtraces: only Mainstay would ask for them.
+/// Runs everything in a process without backtraces, since only Mainstay captures them.
 fn without_backtraces() -> Result<ExitCode, BenchError> {
     let mut process = std::process::Command::new(std::env::current_exe()?);
     let status = process.args(std::env::args_os().skip(1)).env(BACKTRACES, "0").status()?;
@@ -83,8 +86,8 @@ fn without_backtraces() -> Result<ExitCode, BenchError> {
 }
 
 fn exit_code(outcome: Result<ExitCode, BenchError>) -> ExitCode {
-    outcome.unwrap_or_else(|fault| {
-        eprintln!("the measuring itself failed: {fault}");
+    outcome.unwrap_or_else(|error| {
+        eprintln!("the measurement itself failed: {error}");
         ExitCode::from(2)
     })
 }
@@ -93,10 +96,10 @@ fn run(settings: BenchSettings) -> Result<ExitCode, BenchError> {
     println!("{}", machine::description(&settings));
     let dir = tempfile::Builder::new().prefix("mainstay-benches-").tempdir_in(&settings.dir)?;
     let mut lines = Vec::new();
-    for part in ["cast", "call", "crash", "losses", "requests", "jobs", "link", "hits", "files"] {
+    for part in ["cast", "call", "crash", "losses", "requests", "jobs", "connection", "hits", "files"] {
         if settings.includes(part) {
             eprintln!("measuring {part} ...");
-            // A fresh tokio each: what one part leaves behind is no matter to the next.
+            // Each part has a tokio runtime of its own, so that none inherits tasks of another.
             let (settings, dir) = (settings.clone(), dir.path().to_owned());
             lines.extend(on_a_worker(settings.workers, measure(part, settings, dir))?);
         }
@@ -124,7 +127,11 @@ fn run(settings: BenchSettings) -> Result<ExitCode, BenchError> {
     Ok(if missed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-async fn measure(part: &'static str, settings: BenchSettings, dir: PathBuf) -> Result<Vec<ScoreLine>, BenchError> {
+async fn measure(
+    part: &'static str,
+    settings: BenchSettings,
+    dir: PathBuf,
+) -> Result<Vec<ScoreLine>, BenchError> {
     match part {
         "cast" => messages::measure_casts(&settings, &dir).await,
         "call" => messages::measure_calls(&settings, &dir).await,
@@ -138,7 +145,7 @@ async fn measure(part: &'static str, settings: BenchSettings, dir: PathBuf) -> R
     }
 }
 
-/// Serves very many agents, or watches them.
+/// Serves very many agents, or watches them, as `args` say.
 fn run_agents_subcommand(args: Vec<String>) -> Result<ExitCode, BenchError> {
     let (workers, dir) = subcommand_settings()?;
     let path = dir.path().to_owned();
@@ -149,7 +156,7 @@ fn run_agents_subcommand(args: Vec<String>) -> Result<ExitCode, BenchError> {
                 let measured = Duration::from_secs(seconds.parse()?);
                 agents::watch(url, agents.parse()?, measured, &path).await
             }
-            _ => Err("an errand of agents has one or three arguments".into()),
+            _ => Err("a subprocess of agents has one or three arguments".into()),
         }
     })?;
     Ok(ExitCode::SUCCESS)
@@ -164,7 +171,7 @@ fn run_children_subcommand(args: Vec<String>) -> Result<ExitCode, BenchError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// With how many workers an errand is carried out, and where it may write.
+/// Returns the number of workers of a subprocess and the folder for its files.
 fn subcommand_settings() -> Result<(usize, tempfile::TempDir), BenchError> {
     let base = std::env::var("MAINSTAY_BENCHES_DIR").map_or_else(|_| std::env::temp_dir(), PathBuf::from);
     let workers =
@@ -173,7 +180,7 @@ fn subcommand_settings() -> Result<(usize, tempfile::TempDir), BenchError> {
     Ok((workers, dir))
 }
 
-/// Runs `work` as a task among the others, as an embedder's own code runs, and not on the thread that waits for it.
+/// Runs `work` as a task on a worker, as an embedder's code runs, and not on the thread that waits for it.
 fn on_a_worker<T: Send + 'static>(
     workers: usize,
     work: impl Future<Output = Result<T, BenchError>> + Send + 'static,

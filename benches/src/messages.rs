@@ -1,4 +1,4 @@
-//! Messages and calls while nothing goes wrong.
+//! Measures messages and calls without failures.
 
 use std::path::Path;
 use std::time::Instant;
@@ -6,24 +6,24 @@ use std::time::Instant;
 use crate::contender::kameo::Kameo;
 use crate::contender::mainstay::Mainstay;
 use crate::contender::ractor::Ractor;
-use crate::contender::{Contender, BenchError, MAILBOX_CAPACITY, CastResult, call_until_answered};
+use crate::contender::{BenchError, CastResult, Contender, MAILBOX_CAPACITY, call_until_answered};
 use crate::scoreboard::{ScoreLine, ScoreTarget};
 use crate::settings::BenchSettings;
 
-/// Messages of one round of casts; few enough for a mailbox to be made that holds them all.
+/// The messages of one round of casts. A mailbox can be made that holds them all.
 const CASTS: u64 = 100_000;
-/// Messages of one burst: fewer than any mailbox holds, so that nobody waits for room.
+/// The messages of one burst: fewer than any mailbox holds, so that no sender waits for room.
 const BURST: u64 = 256;
-/// Calls of one round.
+/// The calls of one round.
 const CALLS: u64 = 20_000;
 
-/// Nanoseconds a message.
+/// The nanoseconds of a message.
 struct CastTimes {
     sent: f64,
     handled: f64,
 }
 
-/// Sends a round of messages; they are handled in order, so an answer to a call says that all are.
+/// Sends a round of messages. They are handled in order, so the answer to a call shows that all are.
 async fn casts<C: Contender>(counter: &mut C, messages: u64) -> Result<CastTimes, BenchError> {
     let begun = Instant::now();
     for amount in 0..messages {
@@ -57,72 +57,78 @@ async fn calls<C: Contender>(counter: &mut C) -> f64 {
 
 struct AllContenders {
     mainstay: Mainstay,
-    plain: Ractor,
+    ractor: Ractor,
     kameo: Kameo,
 }
 
 impl AllContenders {
-    async fn start(room: usize, dir: &Path) -> Result<Self, BenchError> {
+    async fn start(capacity: usize, dir: &Path) -> Result<Self, BenchError> {
         Ok(Self {
-            mainstay: Mainstay::start(room, dir).await?,
-            plain: Ractor::start(room, dir).await?,
-            kameo: Kameo::start(room, dir).await?,
+            mainstay: Mainstay::start(capacity, dir).await?,
+            ractor: Ractor::start(capacity, dir).await?,
+            kameo: Kameo::start(capacity, dir).await?,
         })
     }
 
     async fn stop(self) {
         self.mainstay.stop().await;
-        self.plain.stop().await;
+        self.ractor.stop().await;
         self.kameo.stop().await;
     }
 }
 
-/// Rounds go in turn, so that whatever else the machine does meets all alike. The first one warms up.
-pub(crate) async fn measure_casts(settings: &BenchSettings, dir: &Path) -> Result<Vec<ScoreLine>, BenchError> {
+/// Measures the contenders in turns, so that other load meets all alike. The first round warms up.
+pub(crate) async fn measure_casts(
+    settings: &BenchSettings,
+    dir: &Path,
+) -> Result<Vec<ScoreLine>, BenchError> {
     let mut handled = ScoreLine::new("cast, sent and handled", "ns").target(ScoreTarget::OfFirst(0.3));
     let mut bursty = ScoreLine::new(format!("cast, in bursts of {BURST}"), "ns");
-    let mut trio = AllContenders::start(MAILBOX_CAPACITY, &dir.join("casts")).await?;
+    let mut contenders = AllContenders::start(MAILBOX_CAPACITY, &dir.join("casts")).await?;
     for round in 0..=settings.rounds {
-        let AllContenders { mainstay, plain, kameo } = &mut trio;
+        let AllContenders { mainstay, ractor, kameo } = &mut contenders;
         let all = [
             casts(mainstay, CASTS).await?.handled,
-            casts(plain, CASTS).await?.handled,
+            casts(ractor, CASTS).await?.handled,
             casts(kameo, CASTS).await?.handled,
         ];
-        let burst = [bursts(mainstay).await?, bursts(plain).await?, bursts(kameo).await?];
+        let burst = [bursts(mainstay).await?, bursts(ractor).await?, bursts(kameo).await?];
         if round > 0 {
             handled.record(all);
             bursty.record(burst);
         }
     }
-    trio.stop().await;
+    contenders.stop().await;
 
     let mut sent = ScoreLine::new("cast, sent alone, room for all", "ns");
     let mut roomy = ScoreLine::new("cast, sent and handled, room for all", "ns");
-    let mut trio = AllContenders::start(CASTS as usize + 1, &dir.join("roomy")).await?;
+    let mut contenders = AllContenders::start(CASTS as usize + 1, &dir.join("roomy")).await?;
     for round in 0..=settings.rounds {
-        let AllContenders { mainstay, plain, kameo } = &mut trio;
+        let AllContenders { mainstay, ractor, kameo } = &mut contenders;
         let (a, b, c) =
-            (casts(mainstay, CASTS).await?, casts(plain, CASTS).await?, casts(kameo, CASTS).await?);
+            (casts(mainstay, CASTS).await?, casts(ractor, CASTS).await?, casts(kameo, CASTS).await?);
         if round > 0 {
             sent.record([a.sent, b.sent, c.sent]);
             roomy.record([a.handled, b.handled, c.handled]);
         }
     }
-    trio.stop().await;
+    contenders.stop().await;
     Ok(vec![handled, roomy, sent, bursty])
 }
 
-pub(crate) async fn measure_calls(settings: &BenchSettings, dir: &Path) -> Result<Vec<ScoreLine>, BenchError> {
+pub(crate) async fn measure_calls(
+    settings: &BenchSettings,
+    dir: &Path,
+) -> Result<Vec<ScoreLine>, BenchError> {
     let mut line = ScoreLine::new("call, there and back", "ns").target(ScoreTarget::OfFirst(1.2));
-    let mut trio = AllContenders::start(MAILBOX_CAPACITY, &dir.join("calls")).await?;
+    let mut contenders = AllContenders::start(MAILBOX_CAPACITY, &dir.join("calls")).await?;
     for round in 0..=settings.rounds {
-        let AllContenders { mainstay, plain, kameo } = &mut trio;
-        let all = [calls(mainstay).await, calls(plain).await, calls(kameo).await];
+        let AllContenders { mainstay, ractor, kameo } = &mut contenders;
+        let all = [calls(mainstay).await, calls(ractor).await, calls(kameo).await];
         if round > 0 {
             line.record(all);
         }
     }
-    trio.stop().await;
+    contenders.stop().await;
     Ok(vec![line])
 }

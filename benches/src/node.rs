@@ -1,6 +1,6 @@
-//! p-queue, in a Node process of its own.
+//! Runs p-queue in a Node process of its own.
 //!
-//! What it needs is installed once, by npm and as `node/package-lock.json` has it, into a folder beside the binary.
+//! Npm installs its packages once, as `node/package-lock.json` has them, into a folder beside the binary.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use crate::contender::BenchError;
 const SCRIPT: &str = "p_queue.mjs";
 const FILES: [&str; 3] = ["package.json", "package-lock.json", SCRIPT];
 
-/// Installs what the script needs, and returns the folder.
+/// Installs the script's packages and returns their folder.
 ///
 /// # Errors
-/// Says in words why it cannot be had: there is no Node, no npm, or no registry within reach.
+/// Returns the reason in words: no Node, no npm, or no registry.
 pub(crate) fn install() -> Result<PathBuf, String> {
     let version = Command::new("node").arg("--version").output();
     let version = version.map_err(|error| format!("node cannot be started ({error})"))?;
@@ -32,7 +32,7 @@ pub(crate) fn install() -> Result<PathBuf, String> {
     Ok(folder)
 }
 
-/// The folder, with everything in it but what npm brings.
+/// Makes the folder, with all files but npm's packages.
 fn folder() -> Result<PathBuf, BenchError> {
     let binary = std::env::current_exe()?;
     let folder = binary.parent().ok_or("the binary stands in no folder")?.join("node");
@@ -44,7 +44,7 @@ fn folder() -> Result<PathBuf, BenchError> {
     Ok(folder)
 }
 
-/// A process that measures one version of p-queue, again and again. It ends with this.
+/// A process that measures one version of p-queue repeatedly. It ends when this is dropped.
 pub(crate) struct PQueue {
     process: Child,
     input: Option<ChildStdin>,
@@ -60,7 +60,7 @@ impl PQueue {
         Ok(Self { process, input, output: BufReader::new(output) })
     }
 
-    /// Nanoseconds a job.
+    /// Returns the nanoseconds of a job.
     pub(crate) fn round(&mut self, in_lanes: bool, jobs: usize, seed: u32) -> Result<f64, BenchError> {
         let input = self.input.as_mut().ok_or("there is no input")?;
         let way = if in_lanes { "lanes" } else { "equal" };

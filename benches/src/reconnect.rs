@@ -1,8 +1,8 @@
-//! From the backend's return to `connected`: never more than the delay in force and one round trip.
+//! Measures the time from the backend's return to `connected`: at most the delay in force and one round trip.
 //!
-//! A server's listener is closed and opened again, over and over: half of the time at a random moment, half of the time
-//! at the worst one, right when a dial has failed and the whole delay is still to come. Each return is followed by one
-//! more handshake with the server that is open now: the round trip that it is held against.
+//! A server's listener closes and opens repeatedly: half of the time at a random moment, half of the time at the worst
+//! one, right after a dial has failed. One more handshake with the open server follows each return; it is the round trip
+//! that the return is compared with.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -31,9 +31,9 @@ const PEERS: &[&str] = &["round trip"];
 const PATH: &str = "/ws";
 const DELAY_MIN: Duration = Duration::from_millis(50);
 const DELAY_MAX: Duration = Duration::from_millis(400);
-/// How long the server stays away at most.
+/// The longest time that the server stays away.
 const OUTAGE_MAX: Duration = Duration::from_millis(900);
-/// Nothing here takes that long.
+/// The limit of each wait; nothing here takes that long.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 // === the server ===
@@ -50,25 +50,25 @@ struct SwitchedServer {
 }
 
 impl SwitchedServer {
-    /// It is away at first.
+    /// Starts the thread. The listener is closed at first.
     fn start() -> Result<Self, BenchError> {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
         let address = listener.local_addr()?;
-        let (orders, obeyed) = mpsc::channel(1);
+        let (commands, received) = mpsc::channel(1);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-        // It ends when the orders do.
-        std::thread::spawn(move || runtime.block_on(run_server(address, obeyed)));
-        Ok(Self { address, commands: orders })
+        // The thread ends when the channel of commands closes.
+        std::thread::spawn(move || runtime.block_on(run_server(address, received)));
+        Ok(Self { address, commands })
     }
 
-    /// Begins to listen, and says when it began.
+    /// Begins to listen, and returns the time at which it began.
     async fn open(&self) -> Result<Instant, BenchError> {
         let (opened, at) = oneshot::channel();
         self.commands.send(ServerCommand::Open(opened)).await?;
         Ok(at.await??)
     }
 
-    /// Goes away, with every connection.
+    /// Closes the listener and every connection.
     async fn close(&self) -> Result<(), BenchError> {
         let (closed, done) = oneshot::channel();
         self.commands.send(ServerCommand::Close(closed)).await?;
@@ -76,7 +76,7 @@ impl SwitchedServer {
     }
 }
 
-async fn run_server(address: SocketAddr, mut orders: mpsc::Receiver<ServerCommand>) {
+async fn run_server(address: SocketAddr, mut commands: mpsc::Receiver<ServerCommand>) {
     let mut listener = None;
     let mut connections = JoinSet::new();
     loop {
@@ -87,9 +87,9 @@ async fn run_server(address: SocketAddr, mut orders: mpsc::Receiver<ServerComman
             }
         };
         tokio::select! {
-            order = orders.recv() => match order {
+            command = commands.recv() => match command {
                 Some(ServerCommand::Open(opened)) => {
-                    // Before it listens: what came in between would only count against Mainstay.
+                    // The time is taken before the bind, so that any delay counts against Mainstay.
                     let at = Instant::now();
                     let bound = TcpListener::bind(address).await;
                     let _ = opened.send(bound.map(|bound| {
@@ -112,7 +112,7 @@ async fn run_server(address: SocketAddr, mut orders: mpsc::Receiver<ServerComman
     }
 }
 
-/// Shakes hands, and reads until the client goes.
+/// Accepts the handshake, and reads until the client leaves.
 async fn hold_socket(stream: TcpStream) {
     use futures_util::StreamExt;
     let _ = stream.set_nodelay(true);
@@ -131,7 +131,7 @@ struct ConnectionRuntime {
     events: Subscription,
 }
 
-/// What `connection_state` said, and when, since the runtime's start.
+/// A `connection_state` event and its time since the runtime's start.
 struct StateChange {
     at: Duration,
     event: ConnectionChanged,
@@ -162,34 +162,35 @@ impl ConnectionRuntime {
         Ok(())
     }
 
-    /// The time on the runtime's clock.
+    /// Returns the time of `moment` on the runtime's clock.
     fn time_of(&self, moment: Instant) -> Duration {
         moment.saturating_duration_since(self.journal.epoch().into_std())
     }
 
-    /// What has been said since this was asked before.
+    /// Returns the changes since the last call.
     fn changes(&mut self) -> Result<Vec<StateChange>, BenchError> {
-        let mut said = Vec::new();
+        let mut changes = Vec::new();
         while let Some(delivery) = self.events.try_next_in_memory() {
             if let Delivery::Event(record) = delivery
                 && record.kind == ConnectionChanged::KIND
             {
-                said.push(StateChange { at: Duration::from_millis(record.mono_ms), event: record.decode()? });
+                changes
+                    .push(StateChange { at: Duration::from_millis(record.mono_ms), event: record.decode()? });
             }
         }
-        Ok(said)
+        Ok(changes)
     }
 }
 
 /// One return of the backend.
 struct Reconnection {
-    /// From the return to `connected`, in milliseconds.
+    /// The milliseconds from the return to `connected`.
     took: f64,
     /// The delay that was in force.
     delay: f64,
-    /// How long after the moment that had been announced for the attempt it connected.
+    /// The milliseconds between the announced time of the attempt and `connected`.
     late: f64,
-    /// What a handshake took right afterwards.
+    /// The milliseconds of a handshake right afterwards.
     round_trip: f64,
 }
 
@@ -197,36 +198,37 @@ fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// Lets the backend go, and come back after `away`, or at the worst moment if that is `None`.
+/// Closes the backend and opens it after `away`, or at the worst moment if that is `None`.
 async fn measure_reconnect(
-    link: &mut ConnectionRuntime,
+    connection: &mut ConnectionRuntime,
     backend: &SwitchedServer,
     target: &SocketTarget,
     away: Option<Duration>,
 ) -> Result<Reconnection, BenchError> {
-    link.changes()?;
+    connection.changes()?;
     backend.close().await?;
-    link.wait_for(|status| status.next_attempt_at.is_some()).await?;
+    connection.wait_for(|status| status.next_attempt_at.is_some()).await?;
     match away {
         Some(away) => sleep(away).await,
         None => {
             // A dial fails, and the wait after it has just begun.
-            link.wait_for(|status| status.next_attempt_at.is_none()).await?;
-            link.wait_for(|status| status.next_attempt_at.is_some()).await?;
+            connection.wait_for(|status| status.next_attempt_at.is_none()).await?;
+            connection.wait_for(|status| status.next_attempt_at.is_some()).await?;
         }
     }
     let opened = backend.open().await?;
-    let status = link.status.borrow().clone();
-    link.wait_for(|status| status.state == ConnectionState::Connected).await?;
+    let status = connection.status.borrow().clone();
+    connection.wait_for(|status| status.state == ConnectionState::Connected).await?;
     let connected = Instant::now();
     let began = Instant::now();
     let open = dial(target, SocketLimits { message_max_bytes: 1 << 20 }).await;
     let round_trip = ms(began.elapsed());
     drop(open.map_err(|fault| format!("{fault:?}"))?);
 
-    let said = link.changes()?;
-    let (due, delay) = delay_in_force(&said, link.time_of(opened), &status).ok_or("no delay was in force")?;
-    let (opened, connected) = (link.time_of(opened), link.time_of(connected));
+    let changes = connection.changes()?;
+    let (due, delay) =
+        delay_in_force(&changes, connection.time_of(opened), &status).ok_or("no delay was in force")?;
+    let (opened, connected) = (connection.time_of(opened), connection.time_of(connected));
     Ok(Reconnection {
         took: ms(connected.saturating_sub(opened)),
         delay: ms(delay),
@@ -235,22 +237,26 @@ async fn measure_reconnect(
     })
 }
 
-/// When the next attempt is due, and the delay before it: what was in force at `opened`.
+/// Returns the time of the next attempt and the delay before it, as they were at `opened`.
 ///
-/// If a dial was under way then, it may have failed all the same; then the delay after it counts.
-fn delay_in_force(said: &[StateChange], opened: Duration, status: &ConnectionStatus) -> Option<(Duration, Duration)> {
-    let newest = said.iter().rposition(|said| said.at <= opened)?;
-    let is_wait = |said: &&StateChange| said.event.next_attempt_in_ms.is_some();
-    let follows = said[newest..].iter().take(2).find(is_wait);
-    let wait = follows.or_else(|| said[..newest].iter().rev().find(is_wait))?;
-    let told = Duration::from_millis(wait.event.next_attempt_in_ms?);
-    // The status says it more precisely, if it is of this wait.
+/// If a dial was in flight at that time and failed, the delay after it counts.
+fn delay_in_force(
+    changes: &[StateChange],
+    opened: Duration,
+    status: &ConnectionStatus,
+) -> Option<(Duration, Duration)> {
+    let newest = changes.iter().rposition(|change| change.at <= opened)?;
+    let is_wait = |change: &&StateChange| change.event.next_attempt_in_ms.is_some();
+    let follows = changes[newest..].iter().take(2).find(is_wait);
+    let wait = follows.or_else(|| changes[..newest].iter().rev().find(is_wait))?;
+    let delay = Duration::from_millis(wait.event.next_attempt_in_ms?);
+    // The status is more precise, if it belongs to this wait.
     let due = status.next_attempt_at.filter(|_| status.attempt == wait.event.attempt);
-    let due = due.unwrap_or(wait.at + told);
+    let due = due.unwrap_or(wait.at + delay);
     Some((due, due.saturating_sub(wait.at)))
 }
 
-/// An even spread over the time that the server may stay away, in no order: the fractions of the golden ratio.
+/// Returns an outage from an even, unordered spread up to `OUTAGE_MAX`: the fractions of the golden ratio.
 fn outage_duration(number: usize) -> Duration {
     OUTAGE_MAX.mul_f64((number as f64 * 0.618_033_988_749_895).fract())
 }
@@ -259,22 +265,22 @@ pub(crate) async fn measure(settings: &BenchSettings, dir: &Path) -> Result<Vec<
     let backend = SwitchedServer::start()?;
     backend.open().await?;
     let target = SocketTarget::new(&format!("http://{}", backend.address), PATH)?;
-    let mut link = ConnectionRuntime::start(target.clone(), &dir.join("link")).await?;
-    link.wait_for(|status| status.state == ConnectionState::Connected).await?;
-    let mut returns = Vec::new();
+    let mut connection = ConnectionRuntime::start(target.clone(), &dir.join("connection")).await?;
+    connection.wait_for(|status| status.state == ConnectionState::Connected).await?;
+    let mut reconnects = Vec::new();
     for number in 0..settings.reconnects {
         let away = (number % 2 == 0).then(|| outage_duration(number));
-        returns.push(measure_reconnect(&mut link, &backend, &target, away).await?);
+        reconnects.push(measure_reconnect(&mut connection, &backend, &target, away).await?);
     }
-    link.runtime.shutdown().await;
-    Ok(lines(&returns))
+    connection.runtime.shutdown().await;
+    Ok(lines(&reconnects))
 }
 
-fn lines(returns: &[Reconnection]) -> Vec<ScoreLine> {
-    let sample = |of: fn(&Reconnection) -> f64| returns.iter().map(of).collect::<SampleSet>();
+fn lines(reconnects: &[Reconnection]) -> Vec<ScoreLine> {
+    let sample = |of: fn(&Reconnection) -> f64| reconnects.iter().map(of).collect::<SampleSet>();
     let round_trip = sample(|one| one.round_trip);
     let mut lines = Vec::new();
-    let count = returns.len();
+    let count = reconnects.len();
     for (what, figures, target) in [
         ("backend back to connected, beyond the delay in force", sample(|one| one.took - one.delay), true),
         ("backend back to connected, beyond the moment announced", sample(|one| one.late), false),
@@ -291,7 +297,7 @@ fn lines(returns: &[Reconnection]) -> Vec<ScoreLine> {
 
 #[cfg(test)]
 mod tests {
-    use mainstay_actors::connection::status::Reason;
+    use mainstay_actors::connection::status::StatusReason;
 
     use super::*;
 
@@ -299,7 +305,7 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    fn said(at: u64, attempt: u32, wait: Option<u64>) -> StateChange {
+    fn change(at: u64, attempt: u32, wait: Option<u64>) -> StateChange {
         let event = ConnectionChanged {
             from: ConnectionState::Reconnecting,
             to: ConnectionState::Reconnecting,
@@ -307,7 +313,7 @@ mod tests {
             max: 9,
             next_attempt_at: None,
             next_attempt_in_ms: wait,
-            reason: Reason::RetryDue,
+            reason: StatusReason::RetryDue,
             code: None,
             error: None,
         };
@@ -323,17 +329,18 @@ mod tests {
             next_attempt_at,
             last_error: None,
             last_error_at: None,
-            reason: Reason::RetryDue,
+            reason: StatusReason::RetryDue,
         }
     }
 
     #[test]
     fn delay_in_force_is_that_of_the_current_wait() {
-        let said = [said(10, 2, Some(50)), said(61, 2, None), said(62, 3, Some(100)), said(163, 3, None)];
-        let at = |opened, status: &ConnectionStatus| delay_in_force(&said, ms(opened), status);
+        let changes =
+            [change(10, 2, Some(50)), change(61, 2, None), change(62, 3, Some(100)), change(163, 3, None)];
+        let at = |opened, status: &ConnectionStatus| delay_in_force(&changes, ms(opened), status);
         assert_eq!(at(30, &status(2, Some(ms(60)))), Some((ms(60), ms(50))));
         assert_eq!(at(100, &status(3, Some(ms(162)))), Some((ms(162), ms(100))));
-        // A dial under way that fails leads to the wait after it, one that does not had its wait before.
+        // A dial in flight that fails leads to the wait after it; one that succeeds had its wait before.
         assert_eq!(at(61, &status(2, None)), Some((ms(162), ms(100))));
         assert_eq!(at(170, &status(3, None)), Some((ms(162), ms(100))));
     }

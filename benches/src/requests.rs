@@ -1,11 +1,11 @@
-//! A request through the queue beside the same request by plain reqwest: loopback, keep-alive, 1 KiB answers.
+//! Measures a request through the queue beside the same by plain reqwest: loopback, keep-alive, 1 KiB responses.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::body::Bytes;
-use mainstay_actors::queue::{LanesPolicy, QueueActor, QueueHandle, QueuePolicy, QueueView};
+use mainstay_actors::queue::{QueueActor, QueueHandle, QueuePolicy, QueueView};
 use mainstay_actors::request::Request;
 use mainstay_actors::transport::{HttpSettings, HttpTransport};
 use mainstay_runtime::{Child, Runtime, SupervisorSpec};
@@ -17,9 +17,9 @@ use crate::scoreboard::{ScoreLine, ScoreTarget};
 use crate::server::{BODY_BYTES, COUNT_PATH, HttpServer};
 use crate::settings::BenchSettings;
 
-/// How many requests are under way at once.
+/// The numbers of requests in flight at once.
 const CONCURRENCY: [usize; 3] = [1, 5, 32];
-/// Requests of one round, of all callers together.
+/// The requests of one round, of all callers together.
 const REQUESTS: usize = 4_000;
 const PEERS: &[&str] = &["reqwest"];
 const PATH: &str = "/thing";
@@ -41,19 +41,23 @@ impl RequestMethod {
     }
 }
 
-/// Whoever makes requests.
+/// A client that makes requests.
 trait HttpClient: Clone + Send + Sync + 'static {
-    /// Makes one request, reads the whole answer and returns its length.
-    fn exchange(&self, way: RequestMethod, body: &Bytes) -> impl Future<Output = Result<usize, BenchError>> + Send;
+    /// Makes one request, reads the whole response and returns its length.
+    fn exchange(
+        &self,
+        method: RequestMethod,
+        body: &Bytes,
+    ) -> impl Future<Output = Result<usize, BenchError>> + Send;
 }
 
-/// Mainstay's: a queue under its supervisor, with nothing else in the tree.
+/// Mainstay's client: a queue under its supervisor, with nothing else in the tree.
 #[derive(Clone)]
 struct QueueClient(QueueHandle);
 
 impl HttpClient for QueueClient {
-    async fn exchange(&self, way: RequestMethod, body: &Bytes) -> Result<usize, BenchError> {
-        let request = match way {
+    async fn exchange(&self, method: RequestMethod, body: &Bytes) -> Result<usize, BenchError> {
+        let request = match method {
             RequestMethod::Get => Request::get(PATH).build()?,
             RequestMethod::Post => Request::post(PATH).body(body.clone()).build()?,
         };
@@ -69,7 +73,7 @@ struct ReqwestClient {
 }
 
 impl ReqwestClient {
-    /// Set up as Mainstay sets its own up. It keeps no time limit on answers, which Mainstay does.
+    /// Builds the client with Mainstay's settings, except that it has no time limit on responses.
     fn new(base: &str, callers: usize) -> Result<Self, BenchError> {
         let client = reqwest::Client::builder()
             .user_agent("mainstay-benches")
@@ -85,8 +89,8 @@ impl ReqwestClient {
 }
 
 impl HttpClient for ReqwestClient {
-    async fn exchange(&self, way: RequestMethod, body: &Bytes) -> Result<usize, BenchError> {
-        let request = match way {
+    async fn exchange(&self, method: RequestMethod, body: &Bytes) -> Result<usize, BenchError> {
+        let request = match method {
             RequestMethod::Get => self.client.get(&*self.url),
             RequestMethod::Post => self.client.post(&*self.url).body(body.clone()),
         };
@@ -95,8 +99,8 @@ impl HttpClient for ReqwestClient {
     }
 }
 
-/// Microseconds a request: the time of a round of `REQUESTS`, made by so many callers one after the other.
-async fn round<C: HttpClient>(client: &C, way: RequestMethod, callers: usize) -> Result<f64, BenchError> {
+/// Returns the microseconds of a request: `callers` tasks make `REQUESTS` requests, each task one after the other.
+async fn round<C: HttpClient>(client: &C, method: RequestMethod, callers: usize) -> Result<f64, BenchError> {
     let body = Bytes::from(vec![b'y'; BODY_BYTES]);
     let each = REQUESTS / callers;
     let mut tasks = JoinSet::new();
@@ -105,9 +109,9 @@ async fn round<C: HttpClient>(client: &C, way: RequestMethod, callers: usize) ->
         let (client, body) = (client.clone(), body.clone());
         tasks.spawn(async move {
             for _ in 0..each {
-                let length = client.exchange(way, &body).await?;
+                let length = client.exchange(method, &body).await?;
                 if length != BODY_BYTES {
-                    return Err(format!("an answer has {length} bytes").into());
+                    return Err(format!("a response has {length} bytes").into());
                 }
             }
             Ok::<_, BenchError>(())
@@ -122,8 +126,7 @@ async fn round<C: HttpClient>(client: &C, way: RequestMethod, callers: usize) ->
 async fn start_queue(base: &str, callers: usize, dir: &Path) -> Result<(Runtime, QueueClient), BenchError> {
     let settings = HttpSettings { idle_connections_max: callers, ..HttpSettings::new(base) };
     let transport = Arc::new(HttpTransport::new(&settings)?);
-    let lanes = LanesPolicy::default();
-    let policy = QueuePolicy { max_concurrent: callers, lanes, ..QueuePolicy::default() };
+    let policy = QueuePolicy { max_concurrent: callers, ..QueuePolicy::default() };
     let mut root = SupervisorSpec::new("root");
     let actor = QueueActor::new(transport, policy, QueueView::default());
     let address = root.child(Child::new("queue", actor))?;
@@ -131,22 +134,23 @@ async fn start_queue(base: &str, callers: usize, dir: &Path) -> Result<(Runtime,
     Ok((runtime, QueueClient(QueueHandle::new(address))))
 }
 
-/// How many connections the server has taken, this one included.
+/// Returns the number of connections that the server has accepted, this one included.
 async fn count_connections(base: &str) -> Result<u64, BenchError> {
     let client = reqwest::Client::builder().no_proxy().build()?;
     Ok(client.get(format!("{base}{COUNT_PATH}")).send().await?.text().await?.parse()?)
 }
 
-/// Contenders take turns, and each goes first in every other round. The first round warms up.
+/// Measures the contenders in turns; each goes first in every other round. The first round warms up.
 pub(crate) async fn measure(settings: &BenchSettings, dir: &Path) -> Result<Vec<ScoreLine>, BenchError> {
     let server = HttpServer::start()?;
     let base = server.base();
     let mut lines = Vec::new();
     for callers in CONCURRENCY {
-        let (runtime, queued) = start_queue(&base, callers, &dir.join(format!("requests-{callers}"))).await?;
-        let plain = ReqwestClient::new(&base, callers)?;
-        for way in RequestMethod::ALL {
-            let what = format!("{}, {callers} at a time", way.name());
+        let (runtime, queue_client) =
+            start_queue(&base, callers, &dir.join(format!("requests-{callers}"))).await?;
+        let reqwest_client = ReqwestClient::new(&base, callers)?;
+        for method in RequestMethod::ALL {
+            let what = format!("{}, {callers} at a time", method.name());
             let mut line = ScoreLine::against(PEERS, what, "us").target(ScoreTarget::OfFirst(1.1));
             let mut made = [0, 0];
             for number in 0..=settings.rounds {
@@ -155,10 +159,10 @@ pub(crate) async fn measure(settings: &BenchSettings, dir: &Path) -> Result<Vec<
                     let contender = (turn + number) % 2;
                     let before = count_connections(&base).await?;
                     figures[contender] = match contender {
-                        0 => round(&queued, way, callers).await?,
-                        _ => round(&plain, way, callers).await?,
+                        0 => round(&queue_client, method, callers).await?,
+                        _ => round(&reqwest_client, method, callers).await?,
                     };
-                    // The one that asks is none of theirs.
+                    // The connection that asks does not count.
                     made[contender] += count_connections(&base).await? - before - 1;
                 }
                 if number > 0 {

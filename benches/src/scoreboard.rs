@@ -1,40 +1,40 @@
-//! What was measured, line by line, against what it should be.
+//! Holds the figures, line by line, against their targets.
 
 use std::fmt::Write;
 
 use crate::statistics::SampleSet;
 
-/// What Mainstay is measured beside, where nothing else is said.
+/// The peers where no others are given.
 const FRAMEWORKS: &[&str] = &["ractor", "kameo"];
 
-/// One thing that was measured, for each contender that it was measured for.
+/// The figures of one measurement, for each contender.
 pub(crate) struct ScoreLine {
     pub(crate) what: String,
     unit: &'static str,
     peers: &'static [&'static str],
-    /// Mainstay's first, then the peers' in their order.
+    /// The figures of Mainstay first, then the peers' in their order.
     samples: Vec<SampleSet>,
     target: Option<ScoreTarget>,
 }
 
-/// What a line should show.
+/// The target of a line.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum ScoreTarget {
-    /// At most so many times the first peer's figure.
+    /// The largest multiple of the first peer's figure.
     OfFirst(f64),
-    /// At most so many times the figure of each peer.
+    /// The largest multiple of each peer's figure.
     OfEach(f64),
-    /// At most this figure.
+    /// The largest figure.
     AtMost(f64),
 }
 
 impl ScoreLine {
-    /// A line for Mainstay beside ractor and kameo.
+    /// Makes a line for Mainstay beside ractor and kameo.
     pub(crate) fn new(what: impl Into<String>, unit: &'static str) -> Self {
         Self::against(FRAMEWORKS, what, unit)
     }
 
-    /// A line for Mainstay beside these peers.
+    /// Makes a line for Mainstay beside these peers.
     pub(crate) fn against(
         peers: &'static [&'static str],
         what: impl Into<String>,
@@ -49,30 +49,30 @@ impl ScoreLine {
         self
     }
 
-    /// Takes in one round: Mainstay's figure, then the peers' in their order.
+    /// Records one round: Mainstay's figure, then the peers' in their order.
     pub(crate) fn record(&mut self, figures: impl IntoIterator<Item = f64>) {
         for (contender, figure) in figures.into_iter().enumerate() {
             self.record_of(contender, figure);
         }
     }
 
-    /// Takes in one figure: Mainstay's if `contender` is 0, else that of a peer.
+    /// Records one figure: Mainstay's if `contender` is 0, else that of a peer.
     pub(crate) fn record_of(&mut self, contender: usize, figure: f64) {
         self.samples[contender].push(figure);
     }
 
-    /// What was measured, Mainstay's first.
+    /// Returns the figures, Mainstay's first.
     pub(crate) fn samples(&self) -> &[SampleSet] {
         &self.samples
     }
 
-    /// Mainstay's figure as a multiple of a peer's; not a number if either is missing.
+    /// Returns Mainstay's figure as a multiple of a peer's, or NaN if either is missing.
     fn ratio(&self, peer: usize) -> f64 {
         let median = |contender: usize| self.samples.get(contender).map_or(f64::NAN, SampleSet::median);
         median(0) / median(peer)
     }
 
-    /// What is held against the target, and the target; not a number if it could not be measured.
+    /// Returns the figure for the target and the target. The figure is NaN if it could not be measured.
     fn reached(&self) -> Option<(f64, f64)> {
         Some(match self.target? {
             ScoreTarget::OfFirst(target) => (self.ratio(1), target),
@@ -84,12 +84,12 @@ impl ScoreLine {
         })
     }
 
-    /// Whether the target is reached, give or take `tolerance` of it. A line without a target always passes.
+    /// Returns whether the target is reached, within `tolerance` as a share of it. A line without a target always passes.
     pub(crate) fn passes(&self, tolerance: f64) -> bool {
         self.reached().is_none_or(|(figure, target)| figure <= target * (1.0 + tolerance))
     }
 
-    fn verdict(&self) -> String {
+    fn result(&self) -> String {
         let Some((_, target)) = self.reached() else { return String::new() };
         let word = if self.passes(0.0) { "PASS" } else { "MISS" };
         match (self.target, self.peers) {
@@ -103,17 +103,17 @@ impl ScoreLine {
         let mut cells = vec![self.what.clone(), self.unit.to_owned()];
         cells.extend(self.samples.iter().map(figure));
         cells.extend((1..self.samples.len()).map(|peer| format_ratio(self.ratio(peer))));
-        cells.push(self.verdict());
+        cells.push(self.result());
         cells
     }
 }
 
-/// The larger of two ratios; not a number if one of them is missing, unlike `f64::max`.
+/// Returns the larger of two ratios, or NaN if one is missing, unlike `f64::max`.
 fn worse(one: f64, other: f64) -> f64 {
     if one.is_nan() || one > other { one } else { other }
 }
 
-/// All lines as tables: one for each stretch of lines with the same peers.
+/// Renders all lines as tables: one for each run of lines with the same peers.
 pub(crate) fn tables(lines: &[ScoreLine]) -> String {
     let tables: Vec<_> = lines.chunk_by(|one, next| one.peers == next.peers).map(table).collect();
     tables.join("\n")
@@ -133,7 +133,7 @@ fn table(lines: &[ScoreLine]) -> String {
     for row in &rows {
         for (column, cell) in row.iter().enumerate() {
             let width = rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-            // Words to the left, figures to the right. Writing to a String cannot fail.
+            // Words are aligned left, figures right. Writing to a String cannot fail.
             let _ = match column {
                 0 | 1 => write!(text, "{cell:<width$}  "),
                 _ if column == last => write!(text, "{cell:<width$}  "),
@@ -146,7 +146,7 @@ fn table(lines: &[ScoreLine]) -> String {
     text
 }
 
-/// The median and, where there were several rounds, the quartiles.
+/// Renders the median and, for several rounds, the quartiles.
 fn figure(sample: &SampleSet) -> String {
     if sample.is_empty() {
         return "-".to_owned();
@@ -168,9 +168,9 @@ fn format_ratio(ratio: f64) -> String {
 mod tests {
     use super::*;
 
-    fn line(mainstay: f64, plain: f64, kameo: f64, target: ScoreTarget) -> ScoreLine {
+    fn line(mainstay: f64, ractor: f64, kameo: f64, target: ScoreTarget) -> ScoreLine {
         let mut line = ScoreLine::new("x", "ns").target(target);
-        for (contender, figure) in [mainstay, plain, kameo].into_iter().enumerate() {
+        for (contender, figure) in [mainstay, ractor, kameo].into_iter().enumerate() {
             if !figure.is_nan() {
                 line.record_of(contender, figure);
             }
@@ -179,14 +179,14 @@ mod tests {
     }
 
     #[test]
-    fn a_target_of_each_holds_against_the_faster_peer() {
+    fn target_of_each_applies_to_the_fastest_peer() {
         assert!(line(5.0, 5.0, 6.0, ScoreTarget::OfEach(1.0)).passes(0.0));
         assert!(!line(5.0, 9.0, 4.0, ScoreTarget::OfEach(1.0)).passes(0.0));
         assert!(!line(5.0, 4.0, 9.0, ScoreTarget::OfEach(1.0)).passes(0.0));
     }
 
     #[test]
-    fn a_target_of_the_first_peer_leaves_the_others_out() {
+    fn target_of_first_ignores_other_peers() {
         assert!(line(5.0, 5.0, 1.0, ScoreTarget::OfFirst(1.0)).passes(0.0));
         assert!(!line(5.0, 4.0, 9.0, ScoreTarget::OfFirst(1.0)).passes(0.0));
     }
@@ -200,14 +200,18 @@ mod tests {
     }
 
     #[test]
-    fn the_tolerance_is_a_share_of_the_target() {
+    fn tolerance_is_a_share_of_the_target() {
         let line = line(1.25, 1.0, 1.0, ScoreTarget::OfFirst(1.2));
         assert!(!line.passes(0.0) && line.passes(0.1));
     }
 
     #[test]
-    fn lines_with_other_peers_have_a_table_of_their_own() {
-        let lines = [ScoreLine::new("a", "ns"), ScoreLine::new("b", "ns"), ScoreLine::against(&["reqwest"], "c", "us")];
+    fn lines_with_other_peers_form_a_second_table() {
+        let lines = [
+            ScoreLine::new("a", "ns"),
+            ScoreLine::new("b", "ns"),
+            ScoreLine::against(&["reqwest"], "c", "us"),
+        ];
         let heads = tables(&lines).lines().filter(|line| line.starts_with("what")).count();
         assert_eq!(heads, 2);
     }

@@ -1,7 +1,7 @@
-//! An HTTP server that does as little as it can, in a process of its own so that it takes nothing from its clients.
+//! Serves HTTP with as little work as possible, in a process of its own, so that clients keep their processor time.
 //!
-//! It answers every request with the same kibibyte, once it has read the request's body. On [`COUNT_PATH`] it says how
-//! many connections it has taken. It ends when whoever started it closes its input, or ends.
+//! It responds to every request with the same kibibyte, once it has read the request's body. On [`COUNT_PATH`] it
+//! returns the number of accepted connections. It ends when its parent closes stdin, or exits.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -18,21 +18,21 @@ use crate::contender::BenchError;
 
 /// The first argument of a process that serves.
 pub(crate) const SUBCOMMAND: &str = "serve";
-/// How many bytes each answer has.
+/// The size of each response.
 pub(crate) const BODY_BYTES: usize = 1024;
-/// Where it says how many connections it has taken.
+/// The path that returns the number of accepted connections.
 pub(crate) const COUNT_PATH: &str = "/connections";
 
 static BODY: [u8; BODY_BYTES] = [b'x'; BODY_BYTES];
 
 // === in the process that serves ===
 
-/// Prints its port, then serves until its input ends.
+/// Prints the server's port, then serves until stdin ends.
 pub(crate) fn serve() -> Result<(), BenchError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let (ended, end) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
-        // Nothing is ever written to it, so this returns when the other end is closed.
+        // No byte is ever written to stdin, so the read returns when the other end is closed.
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         let _ = ended.send(());
     });
@@ -59,13 +59,13 @@ async fn accept(listener: TcpListener) -> Result<(), BenchError> {
         connections.spawn(async move {
             let service = service_fn(move |request| answer(request, count));
             let serving = hyper::server::conn::http1::Builder::new();
-            // A client that goes away is no failure of the server.
+            // A client that disconnects is no failure of the server.
             let _ = serving.serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }
 
-/// `taken` is the number of the connection: the newest one's is how many there have been.
+/// Responds to one request. `taken` is the connection's number: the newest connection's number is the count.
 async fn answer(request: Request<Incoming>, taken: u64) -> Result<Response<Full<Bytes>>, hyper::Error> {
     if request.uri().path() == COUNT_PATH {
         return Ok(Response::new(Full::from(taken.to_string())));
@@ -79,7 +79,7 @@ async fn answer(request: Request<Incoming>, taken: u64) -> Result<Response<Full<
 
 // === in the process that measures ===
 
-/// The process that serves. It ends with this.
+/// The process that serves. It ends when this is dropped.
 pub(crate) struct HttpServer {
     process: Child,
     port: u16,
@@ -103,7 +103,7 @@ impl HttpServer {
         }
     }
 
-    /// Its address, as a URL without a path.
+    /// Returns the server's address as a URL without a path.
     pub(crate) fn base(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }

@@ -1,28 +1,28 @@
-//! What a run measures, as the command line says it.
+//! Reads the command line: the parts of a run and their sizes.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) const USAGE: &str = "\
-Measures Mainstay beside what one would use without it, in one run.
+Measures Mainstay beside its alternatives, in one run.
 
 usage: mainstay-benches [options]
 
-  --only LIST         of cast, call, crash, losses, requests, jobs, link, hits, invalidation, files, agents, memory, children;
+  --only LIST         of cast, call, crash, losses, requests, jobs, connection, hits, invalidation, files, agents, memory, children;
                       separated by commas (default: all)
   --rounds N          rounds of cast, call, crash, requests, jobs, hits and files for each contender, and at most 11 of
                       invalidation (default 21)
   --restarts N        restarts in the run that counts losses (default 100000)
   --children-max N    largest number of children in one process (default 100000)
-  --jobs N            jobs in line at once (default 100000)
-  --returns N         how often the backend goes and comes back for link (default 100)
+  --jobs N            jobs that wait at once (default 100000)
+  --reconnects N      how often the backend goes away and comes back for connection (default 100)
   --agents N          agents that are watched at once, at most 10000 (default 10000)
-  --agents-s N        seconds over which the watching of agents is measured (default 60)
-  --limit-s N         seconds after which one process of memory or children is ended (default 120)
+  --agents-s N        seconds over which watching agents is measured (default 60)
+  --limit-s N         seconds after which a process of memory or children is killed (default 120)
   --workers N         worker threads of tokio (default: one for each core)
-  --dir PATH          where journals are written meanwhile (default: the system's folder for temporary files)
+  --dir PATH          the folder for journals (default: the system's folder for temporary files)
   --check             exit with 1 if a target is missed
-  --tolerance N       with --check: how far above its target a ratio may be, in percent (default 10)
+  --tolerance N       with --check: the percentage by which a ratio may exceed its target (default 10)
 ";
 
 #[derive(Debug, Clone)]
@@ -49,7 +49,7 @@ const PARTS: [&str; 13] = [
     "losses",
     "requests",
     "jobs",
-    "link",
+    "connection",
     "hits",
     "invalidation",
     "files",
@@ -87,7 +87,7 @@ impl BenchSettings {
                 "--restarts" => settings.restarts = number(&option, &value()?)?,
                 "--children-max" => settings.children_max = number(&option, &value()?)?,
                 "--jobs" => settings.jobs = number(&option, &value()?)?,
-                "--returns" => settings.reconnects = number(&option, &value()?)?,
+                "--reconnects" => settings.reconnects = number(&option, &value()?)?,
                 "--agents" => settings.agents = number(&option, &value()?)?,
                 "--agents-s" => settings.agents_duration = Duration::from_secs(number(&option, &value()?)?),
                 "--limit-s" => settings.limit = Duration::from_secs(number(&option, &value()?)?),
@@ -95,7 +95,7 @@ impl BenchSettings {
                 "--dir" => settings.dir = value()?.into(),
                 "--check" => settings.check = true,
                 "--tolerance" => settings.tolerance_percent = number(&option, &value()?)?,
-                _ => return Err(format!("{option} is no option")),
+                _ => return Err(format!("there is no option {option}")),
             }
         }
         Ok(settings)
@@ -109,17 +109,17 @@ impl BenchSettings {
 fn parts(list: &str) -> Result<Vec<String>, String> {
     let parts: Vec<String> = list.split(',').map(str::to_owned).collect();
     match parts.iter().find(|part| !PARTS.contains(&part.as_str())) {
-        Some(unknown) => Err(format!("--only knows no {unknown:?}; it knows {}", PARTS.join(", "))),
+        Some(unknown) => Err(format!("--only has no part {unknown:?}; the parts are {}", PARTS.join(", "))),
         None => Ok(parts),
     }
 }
 
-/// A whole number that is at least 1.
+/// Parses a whole number that is at least 1.
 fn number<T: TryFrom<u64>>(option: &str, text: &str) -> Result<T, String> {
     let number = text.parse::<u64>().ok().filter(|number| *number > 0);
     number
         .and_then(|number| T::try_from(number).ok())
-        .ok_or_else(|| format!("{option} needs a whole number from 1 on, not {text:?}"))
+        .ok_or_else(|| format!("{option} needs a whole number, at least 1, not {text:?}"))
 }
 
 #[cfg(test)]
@@ -131,17 +131,17 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_is_not_named_is_not_wanted() {
+    fn parts_outside_only_are_excluded() {
         let settings = read("--only cast,memory");
         assert!(settings.is_ok_and(|settings| settings.includes("memory") && !settings.includes("call")));
     }
 
     #[test]
-    fn what_is_not_understood_is_refused_with_the_reason() {
+    fn invalid_option_is_refused_with_the_reason() {
         for (line, reason) in [
             ("--only casts", "casts"),
             ("--rounds", "needs a value"),
-            ("--rounds 0", "from 1 on"),
+            ("--rounds 0", "at least 1"),
             ("--fast", "no option"),
         ] {
             let refusal = read(line).err().unwrap_or_default();

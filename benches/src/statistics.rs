@@ -1,6 +1,6 @@
-//! What many rounds say together.
+//! Computes medians and quartiles of many rounds.
 
-/// The figures of all rounds, in no order.
+/// The figures of all rounds, unordered.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SampleSet(Vec<f64>);
 
@@ -17,22 +17,22 @@ impl SampleSet {
         self.quantile(0.5)
     }
 
-    /// The largest figure; not a number if there is none.
+    /// Returns the largest figure, or NaN if there is none.
     pub(crate) fn largest(&self) -> f64 {
         self.quantile(1.0)
     }
 
-    /// The figure that this share of all are not above.
+    /// Returns the figure that this share of all do not exceed.
     pub(crate) fn share(&self, share: f64) -> f64 {
         self.quantile(share)
     }
 
-    /// The lower and the upper quartile: half of all rounds lie between them.
+    /// Returns the lower and the upper quartile: half of all rounds lie between them.
     pub(crate) fn quartiles(&self) -> (f64, f64) {
         (self.quantile(0.25), self.quantile(0.75))
     }
 
-    /// Linear between neighbours; not a number if there are no rounds.
+    /// Interpolates linearly between neighbours. Returns NaN if there are no rounds.
     fn quantile(&self, share: f64) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
@@ -54,13 +54,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_and_the_quartiles_do_not_depend_on_the_order() {
+    fn median_and_quartiles_ignore_the_order() {
         let sample: SampleSet = [5.0, 1.0, 4.0, 2.0, 3.0].into_iter().collect();
         assert_eq!((sample.median(), sample.quartiles()), (3.0, (2.0, 4.0)));
     }
 
     #[test]
-    fn an_even_number_of_rounds_has_its_median_in_the_middle() {
+    fn median_of_an_even_number_is_the_middle() {
         let sample: SampleSet = [4.0, 1.0, 2.0, 3.0].into_iter().collect();
         assert_eq!(sample.median(), 2.5);
     }

@@ -1,12 +1,11 @@
-//! From a change of a file to the moment at which nothing of it is kept any more.
+//! Measures the time from a change of a file until the cache holds nothing of it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use mainstay_actors::cache::Files;
 use mainstay_actors::cache::watch::{Roots, WatchActor, WatchPolicy};
-use mainstay_actors::cache::{CacheActor, CacheHandle};
+use mainstay_actors::cache::{CacheActor, CacheHandle, FileCache};
 use mainstay_runtime::{Child, Runtime, SupervisorSpec};
 use tempfile::TempDir;
 use tokio::time::sleep;
@@ -16,23 +15,27 @@ use crate::contender::BenchError;
 use crate::scoreboard::{ScoreLine, ScoreTarget};
 use crate::settings::BenchSettings;
 
-/// Beside nobody.
+/// The list of peers is empty: no other cache watches files.
 const PEERS: &[&str] = &[];
 const DEBOUNCE: Duration = Duration::from_millis(100);
 const LATENCY_MS_MAX: f64 = 50.0;
-/// How many are changed at once.
+/// The numbers of files that change at once.
 const FILES_AT_ONCE: [usize; 2] = [1, 1_000];
-/// How exact the measuring is.
+/// The resolution of the measurement.
 const POLL_INTERVAL: Duration = Duration::from_micros(200);
 const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is gathered is known before; what takes longer than that counts.
+/// Measures the delay beyond the debounce time, which is known.
 pub(crate) async fn measure(settings: &BenchSettings, dir: &Path) -> Result<Vec<ScoreLine>, BenchError> {
     let watched = WatchRuntime::start(dir).await?;
     let mut lines = Vec::new();
     for count in FILES_AT_ONCE {
         let line = |what: &str| {
-            ScoreLine::against(PEERS, format!("{count} files changed, beyond the debounce time, {what}"), "ms")
+            ScoreLine::against(
+                PEERS,
+                format!("{count} files changed, beyond the debounce time, {what}"),
+                "ms",
+            )
         };
         let (mut usual, mut longest) = (line("median"), line("longest"));
         let mut largest = f64::NEG_INFINITY;
@@ -51,10 +54,10 @@ pub(crate) async fn measure(settings: &BenchSettings, dir: &Path) -> Result<Vec<
     Ok(lines)
 }
 
-/// A folder that is watched, and what reads in it.
+/// Holds a watched folder and the cache that reads its files.
 struct WatchRuntime {
     folder: TempDir,
-    files: Files,
+    files: FileCache,
     runtime: Runtime,
 }
 
@@ -74,24 +77,24 @@ impl WatchRuntime {
         root.child(Child::new("watch", actor))?;
         let runtime = Runtime::builder().start(root).await?;
         let begun = Instant::now();
-        while !roots.standing().all(|(_, is_watched)| is_watched) {
+        while !roots.statuses().all(|(_, is_watched)| is_watched) {
             poll_wait(begun, "the folder is not watched").await?;
         }
-        Ok(Self { folder, files: Files::new(cache, roots), runtime })
+        Ok(Self { folder, files: FileCache::new(cache, roots), runtime })
     }
 
-    /// How long it takes from the last change until nothing is kept of what was.
+    /// Measures the time from the last change until no old content is cached.
     async fn measure_change(&self, count: usize, round: usize) -> Result<Duration, BenchError> {
         let paths: Vec<PathBuf> = (0..count).map(|n| self.folder.path().join(format!("{n}.txt"))).collect();
         let text = format!("round {round}");
         if round == 0 {
             paths.iter().try_for_each(|path| fs::write(path, "at first"))?;
         }
-        // What the last round has changed is told for a while.
+        // Notifications of the last round keep arriving for a while.
         sleep(3 * DEBOUNCE).await;
         for path in &paths {
-            self.files.file(path).await?;
-            if !self.files.keeps(path) {
+            self.files.read_bytes(path).await?;
+            if !self.files.is_cached(path) {
                 return Err("a file that was read is not kept".into());
             }
         }
@@ -100,13 +103,13 @@ impl WatchRuntime {
             fs::write(path, &text)?;
         }
         sleep(3 * DEBOUNCE).await;
-        // Searches aside, a file is changed by its rename alone. A thousand of those take a file system its time.
+        // A file changes by its rename alone, apart from searches. A thousand renames take a file system some time.
         for (new, path) in beside.iter().zip(&paths) {
             fs::rename(new, path)?;
         }
         let begun = Instant::now();
         for path in &paths {
-            while self.files.keeps(path) {
+            while self.files.is_cached(path) {
                 poll_wait(begun, "a file that has changed is still kept").await?;
             }
         }

@@ -1,4 +1,4 @@
-//! Hits, from the caller's task.
+//! Measures hits from the caller's task.
 
 use std::hint::black_box;
 use std::sync::{Arc, Barrier};
@@ -21,7 +21,7 @@ const TASKS: [usize; 2] = [1, 2];
 const HITS: usize = 200_000;
 const VALUE_BYTES: usize = 256;
 
-/// One that is asked for a key.
+/// A cache that can look up a key.
 trait Lookup: Clone + Send + 'static {
     fn has(&self, key: &str) -> bool;
 }
@@ -38,7 +38,7 @@ impl Lookup for Moka {
     }
 }
 
-/// Contenders take turns, and each begins every other round. The first round warms up.
+/// Measures the contenders in turns; each begins every other round. The first round warms up.
 pub(crate) async fn measure(settings: &BenchSettings) -> Result<Vec<ScoreLine>, BenchError> {
     let mut lines = Vec::new();
     for count in KEYS {
@@ -78,7 +78,7 @@ pub(crate) async fn measure(settings: &BenchSettings) -> Result<Vec<ScoreLine>, 
     Ok(lines)
 }
 
-/// Nanoseconds a hit, on average over the tasks that ask at the same time.
+/// Returns the nanoseconds of a hit, on average over the tasks that ask at the same time.
 async fn round<C: Lookup>(cache: &C, keys: &Arc<[Arc<str>]>, tasks: usize) -> Result<f64, BenchError> {
     let start = Arc::new(Barrier::new(tasks));
     let mut askers = JoinSet::new();
@@ -86,7 +86,7 @@ async fn round<C: Lookup>(cache: &C, keys: &Arc<[Arc<str>]>, tasks: usize) -> Re
         let (cache, keys, start) = (cache.clone(), Arc::clone(keys), Arc::clone(&start));
         askers.spawn(async move {
             let mut random = XorShift(0x9e37_79b9_7f4a_7c15 + seed as u64);
-            // All of them are there, one on each worker, before the first one asks.
+            // All tasks wait here, one on each worker, before the first one asks.
             start.wait();
             let begun = Instant::now();
             let hits = (0..HITS).filter(|_| cache.has(&keys[random.below(keys.len())])).count();

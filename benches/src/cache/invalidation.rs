@@ -1,4 +1,4 @@
-//! What an invalidation of very many entries does to hits meanwhile.
+//! Measures how an invalidation of very many entries delays hits.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use crate::statistics::SampleSet;
 const PEERS: &[&str] = &["undisturbed"];
 const INVALIDATED_ENTRIES: usize = 100_000;
 const KEPT_ENTRIES: usize = 1_000;
-/// Each of them is filled anew.
+/// The largest number of rounds. Each round fills a new cache.
 const ROUNDS_MAX: usize = 11;
 
-/// On one thread, where the invalidation and the hits take turns, and on two.
+/// Measures on one thread, where the invalidation and the hits take turns, and on two.
 pub(crate) fn measure(settings: &BenchSettings) -> Result<Vec<ScoreLine>, BenchError> {
     let mut lines =
         measure_on("one thread", settings, || Builder::new_current_thread().enable_all().build())?;
@@ -55,36 +55,43 @@ fn measure_on(
     Ok(vec![usual, longest, took])
 }
 
-/// The stops of hits during an invalidation and without one, and how long it took.
+/// Returns the pauses between hits during an invalidation and without one, and the invalidation's duration.
 async fn round() -> Result<(SampleSet, SampleSet, Duration), BenchError> {
-    let kept = CacheRuntime::start().await?;
+    let cache_runtime = CacheRuntime::start().await?;
     let value = Bytes::from(vec![b'x'; 256]);
     for n in 0..INVALIDATED_ENTRIES {
-        kept.put(&format!("http:GET /api/items/{n}"), &value);
+        cache_runtime.put(&format!("http:GET /api/items/{n}"), &value);
     }
     let hot: Arc<[String]> = (0..KEPT_ENTRIES).map(|n| format!("notes:{n}")).collect();
     for key in &*hot {
-        kept.put(key, &value);
+        cache_runtime.put(key, &value);
     }
-    // What moka has put off is no matter of the invalidation's.
-    let entries = kept.cache.stats().entries;
+    // Asking for the count makes moka finish its pending work, which would disturb the measurement.
+    let entries = cache_runtime.cache.stats().entries;
     if entries != (INVALIDATED_ENTRIES + KEPT_ENTRIES) as u64 {
-        return Err(format!("{entries} were kept").into());
+        return Err(format!("{entries} were cache_runtime").into());
     }
-    let invalidation = Invalidation::by_pattern(&Pattern::Prefix("http:".to_owned()))?;
+    let invalidation = Invalidation::from_pattern(&Pattern::Prefix("http:".to_owned()))?;
     let is_over = Arc::new(AtomicBool::new(false));
-    let during = tokio::spawn(hits(kept.cache.clone(), Arc::clone(&hot), StopWhen::Flag(Arc::clone(&is_over))));
+    let during = tokio::spawn(hits(
+        cache_runtime.cache.clone(),
+        Arc::clone(&hot),
+        StopWhen::Flag(Arc::clone(&is_over)),
+    ));
     let begun = Instant::now();
-    let dropped =
-        kept.actor.call(|reply| CacheMessage::Invalidate { invalidation, reply: Some(reply) }).await?;
+    let dropped = cache_runtime
+        .actor
+        .call(|reply| CacheMessage::Invalidate { invalidation, reply: Some(reply) })
+        .await?;
     let duration = begun.elapsed();
     is_over.store(true, Ordering::Release);
     let during = during.await??;
     if dropped != INVALIDATED_ENTRIES as u64 {
         return Err(format!("{dropped} were dropped").into());
     }
-    let undisturbed = tokio::spawn(hits(kept.cache.clone(), hot, StopWhen::Time(duration))).await??;
-    kept.runtime.shutdown().await;
+    let undisturbed =
+        tokio::spawn(hits(cache_runtime.cache.clone(), hot, StopWhen::Time(duration))).await??;
+    cache_runtime.runtime.shutdown().await;
     Ok((during, undisturbed, duration))
 }
 
@@ -93,7 +100,7 @@ enum StopWhen {
     Time(Duration),
 }
 
-/// Hits one after the other, each in a turn of its own among the tasks: how long it was from one to the next, in microseconds.
+/// Makes hits one after the other and yields between them. Returns the time from each to the next in microseconds.
 async fn hits(cache: CacheHandle, keys: Arc<[String]>, until: StopWhen) -> Result<SampleSet, BenchError> {
     let mut random = XorShift(0x9e37_79b9_7f4a_7c15);
     let mut stops = SampleSet::default();

@@ -1,4 +1,4 @@
-//! The counter as a kameo actor, restarted by kameo's own supervision, which keeps the mailbox but not the state.
+//! Runs the counter as a kameo actor. Kameo's supervision restarts it and keeps the mailbox, but not the state.
 
 use std::convert::Infallible;
 use std::path::Path;
@@ -10,10 +10,10 @@ use kameo::actor::{Actor, ActorRef, Spawn};
 use kameo::mailbox;
 use kameo::message::{Context, Message};
 
-use super::{Contender, BenchError, LiveGuard, ChildSpawner, MAILBOX_CAPACITY, CastResult, CounterState};
+use super::{BenchError, CastResult, ChildSpawner, Contender, CounterState, LiveGuard, MAILBOX_CAPACITY};
 
 struct Counter {
-    tally: CounterState,
+    state: CounterState,
     _live: LiveGuard,
 }
 
@@ -27,7 +27,7 @@ impl Actor for Counter {
     type Error = Infallible;
 
     async fn on_start((): (), _: ActorRef<Self>) -> Result<Self, Infallible> {
-        Ok(Self { tally: CounterState::default(), _live: LiveGuard::new() })
+        Ok(Self { state: CounterState::default(), _live: LiveGuard::new() })
     }
 }
 
@@ -35,7 +35,7 @@ impl Message<Add> for Counter {
     type Reply = ();
 
     async fn handle(&mut self, Add(amount): Add, _: &mut Context<Self, ()>) {
-        self.tally.add(amount);
+        self.state.add(amount);
     }
 }
 
@@ -51,7 +51,7 @@ impl Message<Sum> for Counter {
     type Reply = u64;
 
     async fn handle(&mut self, _: Sum, _: &mut Context<Self, u64>) -> u64 {
-        self.tally.sum()
+        self.state.sum()
     }
 }
 
@@ -74,11 +74,11 @@ impl Actor for Supervisor {
     }
 }
 
-async fn spawn_counter(supervisor: &ActorRef<Supervisor>, room: usize) -> ActorRef<Counter> {
+async fn spawn_counter(supervisor: &ActorRef<Supervisor>, capacity: usize) -> ActorRef<Counter> {
     let unlimited = Duration::from_secs(1);
     Counter::supervise(supervisor, ())
         .restart_limit(u32::MAX, unlimited)
-        .spawn_with_mailbox(mailbox::bounded(room))
+        .spawn_with_mailbox(mailbox::bounded(capacity))
         .await
 }
 
@@ -88,9 +88,9 @@ pub(crate) struct Kameo {
 }
 
 impl Contender for Kameo {
-    async fn start(room: usize, _: &Path) -> Result<Self, BenchError> {
+    async fn start(capacity: usize, _: &Path) -> Result<Self, BenchError> {
         let supervisor = Supervisor::spawn(());
-        let counter = spawn_counter(&supervisor, room).await;
+        let counter = spawn_counter(&supervisor, capacity).await;
         counter.wait_for_startup().await;
         Ok(Self { supervisor, counter })
     }
@@ -121,7 +121,7 @@ impl Contender for Kameo {
 }
 
 async fn stop_supervisor(supervisor: &ActorRef<Supervisor>) {
-    // One that has ended already is what we want.
+    // An error means that the supervisor has ended already.
     let _ = supervisor.stop_gracefully().await;
     supervisor.wait_for_shutdown().await;
 }

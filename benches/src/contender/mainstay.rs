@@ -1,4 +1,4 @@
-//! The counter as a Mainstay worker: kept mailbox, a snapshot after every message, the journal on disk.
+//! Runs the counter as a Mainstay worker: the mailbox outlives a crash, a snapshot follows every message, the journal is on disk.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use mainstay_runtime::{
     Address, Child, Context, Failure, Message, Reply, Runtime, SupervisorHandle, SupervisorSpec, Worker,
 };
 
-use super::{Contender, BenchError, LiveGuard, ChildSpawner, CastResult, CounterState};
+use super::{BenchError, CastResult, ChildSpawner, Contender, CounterState, LiveGuard};
 
 enum CounterMessage {
     Add(u64),
@@ -30,31 +30,35 @@ impl Worker for Counter {
     type State = (CounterState, LiveGuard);
     type Snapshot = CounterState;
 
-    async fn start(&self, _: &mut Context<CounterMessage>, kept: Option<CounterState>) -> Result<(CounterState, LiveGuard), Failure> {
-        Ok((kept.unwrap_or_default(), LiveGuard::new()))
+    async fn start(
+        &self,
+        _: &mut Context<CounterMessage>,
+        saved: Option<CounterState>,
+    ) -> Result<(CounterState, LiveGuard), Failure> {
+        Ok((saved.unwrap_or_default(), LiveGuard::new()))
     }
 
     async fn handle(
         &self,
         _: &mut Context<CounterMessage>,
-        act: CounterMessage,
-        (tally, _): &mut (CounterState, LiveGuard),
+        message: CounterMessage,
+        (state, _): &mut (CounterState, LiveGuard),
     ) -> Result<(), Failure> {
-        match act {
-            CounterMessage::Add(amount) => tally.add(amount),
+        match message {
+            CounterMessage::Add(amount) => state.add(amount),
             CounterMessage::Mark(seen) => drop(seen.fetch_add(1, Ordering::Relaxed)),
-            CounterMessage::Sum(reply) => reply.send(tally.sum()),
+            CounterMessage::Sum(reply) => reply.send(state.sum()),
             CounterMessage::Crash => panic!("on purpose"),
         }
         Ok(())
     }
 
-    fn snapshot(&self, (tally, _): &(CounterState, LiveGuard)) -> Option<CounterState> {
-        Some(*tally)
+    fn snapshot(&self, (state, _): &(CounterState, LiveGuard)) -> Option<CounterState> {
+        Some(*state)
     }
 }
 
-/// Restarted at once, and without end. Stopping may take as long as it takes.
+/// Returns a policy of restarts at once and without a limit. A stop may take an hour.
 fn policy() -> ChildPolicy {
     ChildPolicy {
         delay: Delay::NONE,
@@ -74,9 +78,10 @@ pub(crate) struct Mainstay {
 }
 
 impl Contender for Mainstay {
-    async fn start(room: usize, dir: &Path) -> Result<Self, BenchError> {
+    async fn start(capacity: usize, dir: &Path) -> Result<Self, BenchError> {
         let mut root = SupervisorSpec::new("root");
-        let counter = root.child(Child::new("counter", Counter).policy(policy()).mailbox_capacity(room))?;
+        let counter =
+            root.child(Child::new("counter", Counter).policy(policy()).mailbox_capacity(capacity))?;
         let runtime = Runtime::builder().journal(journal(dir)?).start(root).await?;
         Ok(Self { runtime, counter })
     }

@@ -1,8 +1,8 @@
-//! The counter as a plain ractor actor, under a supervisor written by hand.
+//! Runs the counter as a plain ractor actor, under a supervisor written by hand.
 //!
-//! The supervisor does what an embedder would write to have a crash survived as fast as ractor can: when its child
-//! fails it spawns the next one, linked, and publishes the new reference. The caller keeps the reference, and looks
-//! for a newer one only when a call had no answer. No state and no message is kept.
+//! The supervisor does what an embedder would write to recover as fast as ractor can. When its child fails, it spawns the
+//! next one, linked, and publishes the new reference. The caller keeps the reference, and looks for a newer one only
+//! after a call without an answer. No state and no message outlives a crash.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use ractor::rpc::CallResult;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use tokio::sync::watch;
 
-use super::{Contender, BenchError, LiveGuard, ChildSpawner, CastResult, CounterState};
+use super::{BenchError, CastResult, ChildSpawner, Contender, CounterState, LiveGuard};
 
 enum RactorMessage {
     Add(u64),
@@ -28,21 +28,25 @@ impl Actor for Counter {
     type State = (CounterState, LiveGuard);
     type Arguments = ();
 
-    async fn pre_start(&self, _: ActorRef<RactorMessage>, (): ()) -> Result<(CounterState, LiveGuard), ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        _: ActorRef<RactorMessage>,
+        (): (),
+    ) -> Result<(CounterState, LiveGuard), ActorProcessingErr> {
         Ok((CounterState::default(), LiveGuard::new()))
     }
 
     async fn handle(
         &self,
         _: ActorRef<RactorMessage>,
-        act: RactorMessage,
-        (tally, _): &mut (CounterState, LiveGuard),
+        message: RactorMessage,
+        (state, _): &mut (CounterState, LiveGuard),
     ) -> Result<(), ActorProcessingErr> {
-        match act {
-            RactorMessage::Add(amount) => tally.add(amount),
+        match message {
+            RactorMessage::Add(amount) => state.add(amount),
             RactorMessage::Mark(seen) => drop(seen.fetch_add(1, Ordering::Relaxed)),
-            // A caller that has gone away is no reason to stop.
-            RactorMessage::Sum(reply) => drop(reply.send(tally.sum())),
+            // A dropped caller is no reason to stop.
+            RactorMessage::Sum(reply) => drop(reply.send(state.sum())),
             RactorMessage::Crash => panic!("on purpose"),
         }
         Ok(())
@@ -58,21 +62,25 @@ impl Actor for Supervisor {
     type State = CurrentCounter;
     type Arguments = CurrentCounter;
 
-    async fn pre_start(&self, myself: ActorRef<()>, newest: CurrentCounter) -> Result<CurrentCounter, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        myself: ActorRef<()>,
+        current: CurrentCounter,
+    ) -> Result<CurrentCounter, ActorProcessingErr> {
         let (counter, _) = Actor::spawn_linked(None, Counter, (), myself.get_cell()).await?;
-        newest.send_replace(Some(counter));
-        Ok(newest)
+        current.send_replace(Some(counter));
+        Ok(current)
     }
 
     async fn handle_supervisor_evt(
         &self,
         myself: ActorRef<()>,
         event: SupervisionEvent,
-        newest: &mut CurrentCounter,
+        current: &mut CurrentCounter,
     ) -> Result<(), ActorProcessingErr> {
         if let SupervisionEvent::ActorFailed(..) = event {
             let (counter, _) = Actor::spawn_linked(None, Counter, (), myself.get_cell()).await?;
-            newest.send_replace(Some(counter));
+            current.send_replace(Some(counter));
         }
         Ok(())
     }
@@ -86,10 +94,10 @@ pub(crate) struct Ractor {
 
 impl Contender for Ractor {
     async fn start(_: usize, _: &Path) -> Result<Self, BenchError> {
-        let (sender, mut newest) = watch::channel(None);
+        let (sender, mut current) = watch::channel(None);
         let (supervisor, _) = Actor::spawn(None, Supervisor, sender).await?;
-        let counter = newest.borrow_and_update().clone().ok_or("the supervisor has started no counter")?;
-        Ok(Self { supervisor, current: newest, counter })
+        let counter = current.borrow_and_update().clone().ok_or("the supervisor has started no counter")?;
+        Ok(Self { supervisor, current, counter })
     }
 
     async fn cast(&self, amount: u64) -> CastResult {
@@ -112,7 +120,7 @@ impl Contender for Ractor {
     }
 
     async fn prepare_retry(&mut self) {
-        // An error says that the supervisor has ended: then the next call says so, too.
+        // An error means that the supervisor has ended; the next call fails as well.
         let _ = self.current.changed().await;
         if let Some(counter) = self.current.borrow_and_update().clone() {
             self.counter = counter;
@@ -124,7 +132,7 @@ impl Contender for Ractor {
     }
 }
 
-/// Does not restart: only the starting and stopping of children is measured with it.
+/// A supervisor that restarts nothing: it measures the start and stop of children.
 struct Parent;
 
 impl Actor for Parent {

@@ -1,14 +1,14 @@
-//! The link and the requests, over random schedules of faults.
+//! Tests the connection and the requests over random schedules of faults.
 //!
-//! A schedule is drawn from a seed: what breaks on the way to the backend and in the backend, and when; what is asked for
-//! meanwhile; and with which settings. `drive` lives it with the whole tree, an embedded backend and a proxy between them,
-//! lets all faults end, waits until the tree is well again, shuts it down (at times with a last fault and requests under
-//! way), and takes notes. `account` checks that the notes agree with what is promised. No promise depends on how fast the
-//! machine is: a timeout that fires because it is slow is one more way in which a request can end.
+//! A seed determines a schedule: the faults on the network and in the backend, their times, the requests, and the
+//! settings. `driver` runs it with the whole tree, an embedded backend and a proxy between them. It ends all faults,
+//! waits for full recovery, and shuts the tree down, at times with a last fault and requests in flight. `run_checks`
+//! compares the result with the promises. No promise depends on the machine's speed: a timeout on a slow machine is one
+//! more way in which a request can end.
 //!
-//! A failure prints its seed. `MAINSTAY_FAULT_SEED` runs that schedule alone, `MAINSTAY_FAULT_SCHEDULES` says how many are
-//! run. The schedule follows from the seed; which bytes and tasks come first is the system's choice, so a rare failure may
-//! need `MAINSTAY_FAULT_SCHEDULES` runs of its seed.
+//! A failure prints its seed, and `MAINSTAY_TEST_SEED` runs that schedule alone. The schedule follows from the seed,
+//! but the system orders bytes and tasks. A rare failure may need many runs: with `MAINSTAY_TEST_THOROUGH=1` the one
+//! seed runs as often as there would be schedules.
 
 #[path = "fault_schedules/backend_fixture.rs"]
 mod backend_fixture;
@@ -39,6 +39,7 @@ mod schedule;
 mod settings;
 #[path = "fault_schedules/text_checks.rs"]
 mod text_checks;
+mod tier;
 
 use parking_lot::Mutex;
 use std::num::NonZero;
@@ -48,43 +49,37 @@ use std::thread;
 use coverage::Coverage;
 use schedule::Schedule;
 
-/// How many schedules are run if nobody says otherwise.
-const SCHEDULES: u64 = 30;
+const QUICK_SCHEDULES: u32 = 30;
+const SCHEDULES: u32 = 1_000;
 /// How many are lived at once for each processor: most of the time a schedule waits, but not all of the time.
 const AT_ONCE: usize = 5;
 
-fn variable(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a whole number, and is {text:?}")))
-}
-
 /// Lives the schedule of `seed`, checks it, and counts what happened in it; or says what is wrong.
-fn run_seed(seed: u64, tally: &Mutex<Coverage>) -> Result<(), String> {
+fn run_seed(seed: u64, coverage: &Mutex<Coverage>) -> Result<(), String> {
     let schedule = Schedule::random(seed);
-    let lived = driver::run(&schedule);
-    let faults = run_checks::violations(&schedule, &lived);
-    if faults.is_empty() {
-        tally.lock().count(&schedule, &lived);
+    let result = driver::run(&schedule);
+    let violations = run_checks::violations(&schedule, &result);
+    if violations.is_empty() {
+        coverage.lock().count(&schedule, &result);
         return Ok(());
     }
-    let (story, faults) = (failure_report::failure_report(&schedule, &lived), faults.join("\n"));
-    Err(format!("{schedule:#?}\n\n{story}\n\nMAINSTAY_FAULT_SEED={seed} fails:\n{faults}"))
+    let (report, violations) = (failure_report::failure_report(&schedule, &result), violations.join("\n"));
+    Err(format!("{schedule:#?}\n\n{report}\n\nMAINSTAY_TEST_SEED={seed} fails:\n{violations}"))
 }
 
 #[test]
 fn any_fault_schedule_recovers_and_accounts_for_requests() {
-    let only = variable("MAINSTAY_FAULT_SEED");
-    let schedules =
-        variable("MAINSTAY_FAULT_SCHEDULES").unwrap_or(if only.is_some() { 1 } else { SCHEDULES });
+    let only = tier::seed();
+    let schedules = u64::from(tier::cases(if only.is_some() { 1 } else { QUICK_SCHEDULES }, SCHEDULES));
     let (next, has_failed) = (AtomicU64::new(0), AtomicBool::new(false));
-    let (tally, failures) = (Mutex::<Coverage>::default(), Mutex::new(Vec::new()));
+    let (coverage, failures) = (Mutex::<Coverage>::default(), Mutex::new(Vec::new()));
     let live_those_left = || {
         loop {
             let round = next.fetch_add(1, Ordering::Relaxed);
             if round >= schedules || has_failed.load(Ordering::Relaxed) {
                 return;
             }
-            if let Err(failure) = run_seed(only.unwrap_or(round), &tally) {
+            if let Err(failure) = run_seed(only.unwrap_or(round), &coverage) {
                 has_failed.store(true, Ordering::Relaxed);
                 failures.lock().push(failure);
             }
@@ -98,9 +93,9 @@ fn any_fault_schedule_recovers_and_accounts_for_requests() {
     });
     let failures = failures.into_inner();
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
-    let tally = tally.into_inner();
-    println!("{tally}");
+    let coverage = coverage.into_inner();
+    println!("{coverage}");
     if only.is_none() && schedules >= 1000 {
-        tally.check();
+        coverage.check();
     }
 }

@@ -1,9 +1,9 @@
-//! Agents and backends that are processes of the runtime's own, through the real binary: started, watched, brought back,
-//! and never left behind.
+//! Tests agents and backends as child processes, through the real binary: their start, checks, restarts and end.
 
 #![cfg(unix)]
 
 mod support;
+mod tier;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ while IFS= read -r line; do
     esac
 done"#;
 
-/// Counts its messages as well, and says nothing of its state before its input ends.
+/// Counts its messages, and reports its state only when its input ends.
 const SAVES_STATE_ON_EXIT: &str = r#"
 trap '' TERM
 n=0
@@ -44,14 +44,14 @@ while IFS= read -r line; do
 done
 echo "{\"type\":\"state\",\"state\":$n}""#;
 
-/// An agent that is this script of the shell.
+/// Returns an agent that runs this shell script.
 fn agent(id: &str, script: &str, more: &str) -> String {
     format!(
         "[[agent]]\nid = \"{id}\"\ndriver = \"process\"\ncommand = [\"sh\", \"-c\", '''{script}''']\n{more}\n"
     )
 }
 
-/// A configuration for a backend at `port`, of which `backend` says more.
+/// Writes a configuration for a backend at `port`; `backend` holds further keys.
 fn config(data: &Path, port: u16, backend: &str, agents: &str) -> PathBuf {
     let path = data.join("mainstay.toml");
     let text = format!(
@@ -63,7 +63,7 @@ fn config(data: &Path, port: u16, backend: &str, agents: &str) -> PathBuf {
     path
 }
 
-/// A port that nobody listens at.
+/// Returns a port without a listener.
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
@@ -88,24 +88,24 @@ async fn killed_agent_or_runtime_restores_agent_state() {
     let data = tempfile::tempdir().unwrap();
     let agents = agent("planner", COUNTER, "") + &agent("coder", COUNTER, "");
     let config = config(data.path(), free_port(), "", &agents);
-    let (mut runtime, mut story) = start(data.path(), &config);
-    story.wait_since(0, is_agent_health("planner", "healthy")).await;
-    story.wait_since(0, is_agent_health("coder", "healthy")).await;
+    let (mut runtime, mut events) = start(data.path(), &config);
+    events.wait_since(0, is_agent_health("planner", "healthy")).await;
+    events.wait_since(0, is_agent_health("coder", "healthy")).await;
     assert_eq!(send_and_count(data.path(), "planner").await, 1);
     assert_eq!(send_and_count(data.path(), "planner").await, 2);
     let (first, neighbour) = (pid(data.path(), "planner").await, pid(data.path(), "coder").await);
 
-    let mark = story.mark();
+    let mark = events.mark();
     send_signal(first, "KILL").await;
-    let failed = story.wait_since(mark, is_agent_health("planner", "failed")).await;
+    let failed = events.wait_since(mark, is_agent_health("planner", "failed")).await;
     let told = failed["error"]["details"].as_str().unwrap();
     assert_eq!(told, "its process ended: it was ended by signal 9 (KILL)");
-    story.wait_for_agent("planner", "healthy").await;
+    events.wait_for_agent("planner", "healthy").await;
     assert_eq!(send_and_count(data.path(), "planner").await, 3);
     assert_ne!(pid(data.path(), "planner").await, first);
     assert_eq!(pid(data.path(), "coder").await, neighbour);
 
-    // A state is kept with the answer after it, on disk soon after that.
+    // A state is saved with the answer after it, and is on disk soon afterwards.
     eventually("the state is kept", async || {
         let shown = ask(data.path(), &["agent", "show", "planner"]).await;
         shown["state_kept_at"].as_str() > failed["at"].as_str()
@@ -113,10 +113,10 @@ async fn killed_agent_or_runtime_restores_agent_state() {
     .await;
     runtime.signal("KILL").await;
     runtime.wait().await;
-    let (mut runtime, mut story) = start(data.path(), &config);
+    let (mut runtime, mut events) = start(data.path(), &config);
     let second = runtime.pid();
-    story.wait_for(|event| event["kind"] == "runtime_started" && event["pid"] == second).await;
-    story.wait_for_agent("planner", "healthy").await;
+    events.wait_for(|event| event["kind"] == "runtime_started" && event["pid"] == second).await;
+    events.wait_for_agent("planner", "healthy").await;
     let counted = send_and_count(data.path(), "planner").await;
     assert!(counted == 4 || counted == 3, "the last state but one at least: {counted}");
     runtime.signal("TERM").await;
@@ -129,9 +129,9 @@ async fn reported_state_is_restored_after_stop_without_check() {
     let rarely = "health_interval = \"1h\"";
     let agents = agent("planner", COUNTER, rarely) + &agent("parting", SAVES_STATE_ON_EXIT, rarely);
     let config = config(data.path(), free_port(), "", &agents);
-    let (mut runtime, mut story) = start(data.path(), &config);
-    story.wait_since(0, is_agent_health("planner", "healthy")).await;
-    story.wait_since(0, is_agent_health("parting", "healthy")).await;
+    let (mut runtime, mut events) = start(data.path(), &config);
+    events.wait_since(0, is_agent_health("planner", "healthy")).await;
+    events.wait_since(0, is_agent_health("parting", "healthy")).await;
     for id in ["planner", "parting"] {
         assert_eq!(send_and_count(data.path(), id).await, 1, "{id}");
         for (round, orders) in [(2, &["restart"][..]), (3, &["stop", "start"])] {
@@ -144,12 +144,12 @@ async fn reported_state_is_restored_after_stop_without_check() {
     }
     runtime.signal("TERM").await;
     assert!(runtime.wait().await.0.success());
-    let (mut runtime, mut story) = start(data.path(), &config);
+    let (mut runtime, mut events) = start(data.path(), &config);
     let second = runtime.pid();
-    story.wait_for(|event| event["kind"] == "runtime_started" && event["pid"] == second).await;
-    let mark = story.mark();
+    events.wait_for(|event| event["kind"] == "runtime_started" && event["pid"] == second).await;
+    let mark = events.mark();
     for id in ["planner", "parting"] {
-        story.wait_since(mark, is_agent_health(id, "healthy")).await;
+        events.wait_since(mark, is_agent_health(id, "healthy")).await;
         assert_eq!(send_and_count(data.path(), id).await, 4, "{id}");
     }
     runtime.signal("TERM").await;
@@ -159,14 +159,14 @@ async fn reported_state_is_restored_after_stop_without_check() {
 #[tokio::test]
 async fn unsolicited_state_is_saved_at_once() {
     let data = tempfile::tempdir().unwrap();
-    // It says its state after its answer.
+    // The agent reports its state after its answer.
     let script = COUNTER.replace(r#"echo "{\"type\":\"state\",\"state\":$n}"; "#, "").replace(
         " ;;\n    esac",
         "\n            sleep 1; echo \"{\\\"type\\\":\\\"state\\\",\\\"state\\\":$n}\" ;;\n    esac",
     );
     let config = config(data.path(), free_port(), "", &agent("planner", &script, "health_interval = \"1h\""));
-    let (mut runtime, mut story) = start(data.path(), &config);
-    story.wait_since(0, is_agent_health("planner", "healthy")).await;
+    let (mut runtime, mut events) = start(data.path(), &config);
+    events.wait_since(0, is_agent_health("planner", "healthy")).await;
     assert_eq!(send_and_count(data.path(), "planner").await, 1);
     eventually("the state is kept", async || {
         ask(data.path(), &["agent", "show", "planner"]).await["state_kept_at"].is_string()
@@ -180,13 +180,13 @@ async fn unsolicited_state_is_saved_at_once() {
 async fn adding_or_removing_an_agent_updates_the_pid_file() {
     let data = tempfile::tempdir().unwrap();
     let config = config(data.path(), free_port(), "", &agent("planner", COUNTER, ""));
-    let (mut runtime, mut story) = start(data.path(), &config);
-    story.wait_since(0, is_agent_health("planner", "healthy")).await;
+    let (mut runtime, mut events) = start(data.path(), &config);
+    events.wait_since(0, is_agent_health("planner", "healthy")).await;
     let file = data.path().join("coder.toml");
     std::fs::write(&file, agent("coder", COUNTER, "")).unwrap();
     let added = run(data.path(), &["agent", "add", file.to_str().unwrap()]).await;
     assert_eq!(added.code, Some(0), "{added:?}");
-    story.wait_since(0, is_agent_health("coder", "healthy")).await;
+    events.wait_since(0, is_agent_health("coder", "healthy")).await;
     assert_eq!(send_and_count(data.path(), "coder").await, 1);
     let recorded = || std::fs::read_to_string(data.path().join("processes")).unwrap();
     assert_eq!(recorded().lines().count(), 2);
@@ -214,20 +214,20 @@ async fn owned_backend_starts_first_restarts_and_ends_with_runtime() {
     let data = tempfile::tempdir().unwrap();
     let port = free_port();
     let config = config(data.path(), port, &sidecar(port), "[[agent]]\nid = \"planner\"\n");
-    let (mut runtime, mut story) = start(data.path(), &config);
-    let started = story.wait_for(|event| event["kind"] == "backend_started").await;
+    let (mut runtime, mut events) = start(data.path(), &config);
+    let started = events.wait_for(|event| event["kind"] == "backend_started").await;
     let is_dial = |event: &Value| event["kind"] == "connection_state";
-    assert!(!story.events.iter().any(is_dial), "it was not dialled before there was something to dial");
-    // It would wait for a minute after a failed attempt.
-    story.wait_for_connection("connected").await;
-    story.wait_since(0, is_agent_health("planner", "healthy")).await;
+    assert!(!events.events.iter().any(is_dial), "it was not dialled before there was something to dial");
+    // The connection would wait for a minute after a failed attempt.
+    events.wait_for_connection("connected").await;
+    events.wait_since(0, is_agent_health("planner", "healthy")).await;
 
-    let mark = story.mark();
+    let mark = events.mark();
     send_signal(started["pid"].as_u64().unwrap(), "KILL").await;
-    let again = story.wait_since(mark, |event| event["kind"] == "backend_started").await;
+    let again = events.wait_since(mark, |event| event["kind"] == "backend_started").await;
     assert_ne!(again["pid"], started["pid"]);
-    story.wait_since(mark, is_connection_state("connected")).await;
-    let exit = story.events[mark..].iter().find(|event| event["kind"] == "actor_exited").unwrap();
+    events.wait_since(mark, is_connection_state("connected")).await;
+    let exit = events.events[mark..].iter().find(|event| event["kind"] == "actor_exited").unwrap();
     assert_eq!(exit["actor"], "root/backend");
     assert_eq!(exit["message"], "the backend's process ended: it was ended by signal 9 (KILL)");
 
@@ -244,12 +244,12 @@ async fn process_environment_secrets_are_not_journalled() {
     let backend = format!("command = ['sh', '-c', '{script}']\nready = \"http:/health\"\n{env}");
     let agents = format!("max_restarts = 1\n{}", agent("planner", script, env));
     let config = config(data.path(), free_port(), &backend, &agents);
-    let (mut runtime, mut story) = start(data.path(), &config);
-    story.wait_since(0, |event| event["kind"] == "gave_up" && event["actor"] == "root/backend").await;
-    story.wait_since(0, |event| event["kind"] == "gave_up" && event["actor"] == "root/agents/planner").await;
+    let (mut runtime, mut events) = start(data.path(), &config);
+    events.wait_since(0, |event| event["kind"] == "gave_up" && event["actor"] == "root/backend").await;
+    events.wait_since(0, |event| event["kind"] == "gave_up" && event["actor"] == "root/agents/planner").await;
     runtime.signal("TERM").await;
     runtime.wait().await;
-    let told: Vec<String> = story.events.iter().map(Value::to_string).collect();
+    let told: Vec<String> = events.events.iter().map(Value::to_string).collect();
     let words = "no [redacted] for db://[redacted]@host/x?[redacted]";
     for whose in ["root/backend", "root/agents/planner"] {
         assert!(
@@ -269,8 +269,8 @@ async fn backend_that_ends_on_stdin_eof_is_not_killed() {
         data.path().display()
     );
     let config = config(data.path(), free_port(), &backend, "");
-    let (mut runtime, mut story) = start(data.path(), &config);
-    story.wait_for(|event| event["kind"] == "backend_started").await;
+    let (mut runtime, mut events) = start(data.path(), &config);
+    events.wait_for(|event| event["kind"] == "backend_started").await;
     runtime.signal("TERM").await;
     assert!(runtime.wait().await.0.success());
     assert_eq!(std::fs::read_to_string(data.path().join("farewell")).unwrap(), "bye\n");
@@ -282,15 +282,15 @@ async fn backend_that_never_starts_is_given_up_with_stderr() {
     let backend = "command = ['sh', '-c', 'echo no database >&2; exit 3']\nready = \"http:/health\"";
     let agents = format!("max_restarts = 2\n{}", agent("planner", COUNTER, ""));
     let config = config(data.path(), free_port(), backend, &agents);
-    let (mut runtime, mut story) = start(data.path(), &config);
-    story.wait_since(0, |event| event["kind"] == "gave_up" && event["actor"] == "root/backend").await;
-    let told = story.events.iter().filter(|event| event["actor"] == "root/backend");
+    let (mut runtime, mut events) = start(data.path(), &config);
+    events.wait_since(0, |event| event["kind"] == "gave_up" && event["actor"] == "root/backend").await;
+    let told = events.events.iter().filter(|event| event["actor"] == "root/backend");
     let exits: Vec<&Value> =
         told.filter(|event| event["kind"] == "actor_exited").map(|event| &event["message"]).collect();
     let words = "the backend's process did not come up: before it was ready, it exited with code 3; \
                  its last words on stderr: no database";
     assert_eq!(exits, [words; 3]);
-    story.wait_since(0, is_agent_health("planner", "healthy")).await;
+    events.wait_since(0, is_agent_health("planner", "healthy")).await;
     assert_eq!(send_and_count(data.path(), "planner").await, 1);
     runtime.signal("TERM").await;
     runtime.wait().await;
@@ -308,9 +308,9 @@ async fn backend_with_taken_port_is_not_started() {
         &format!("{backend}\ncwd = '{}'", data.path().display()),
         "max_restarts = 0\n",
     );
-    let (mut runtime, mut story) = start(data.path(), &config);
-    story.wait_since(0, |event| event["kind"] == "gave_up").await;
-    let exit = story.events.iter().find(|event| event["kind"] == "actor_exited").unwrap();
+    let (mut runtime, mut events) = start(data.path(), &config);
+    events.wait_since(0, |event| event["kind"] == "gave_up").await;
+    let exit = events.events.iter().find(|event| event["kind"] == "actor_exited").unwrap();
     assert!(exit["message"].as_str().unwrap().contains("somebody else answered"), "{exit}");
     assert!(!data.path().join("it-ran").exists());
     runtime.signal("TERM").await;
@@ -323,22 +323,22 @@ async fn backend_with_taken_port_is_not_started() {
 async fn next_runtime_kills_and_reports_orphans() {
     let data = tempfile::tempdir().unwrap();
     let config = config(data.path(), free_port(), "", &agent("planner", "exec sleep 1000", ""));
-    let (mut runtime, mut story) = start(data.path(), &config);
-    story.wait_since(0, is_agent_health("planner", "healthy")).await;
+    let (mut runtime, mut events) = start(data.path(), &config);
+    events.wait_since(0, is_agent_health("planner", "healthy")).await;
     let left = pid(data.path(), "planner").await;
-    // A runtime that stands still puts no other guardian in its place.
+    // A stopped runtime starts no second watchdog.
     runtime.signal("STOP").await;
     send_signal(watchdog_of(runtime.pid()).await, "KILL").await;
     runtime.signal("KILL").await;
-    let (mut next, mut story) = start(data.path(), &config);
-    let told = story.wait_for(|event| event["kind"] == "process_leftover").await;
+    let (mut next, mut events) = start(data.path(), &config);
+    let told = events.wait_for(|event| event["kind"] == "process_leftover").await;
     assert_eq!(
         (&told["name"], &told["pid"], &told["processes"]),
         (&json!("planner"), &json!(left), &json!(1))
     );
     assert_eq!(told["left"], json!([]));
     runtime.wait().await;
-    story.wait_for_agent("planner", "healthy").await;
+    events.wait_for_agent("planner", "healthy").await;
     next.signal("TERM").await;
     next.wait().await;
 }
@@ -355,26 +355,26 @@ async fn watchdog_of(runtime: u32) -> u64 {
     guardian.expect("a runtime with processes has a guardian")
 }
 
-/// How often a runtime is killed at a random moment; the variable asks for more.
-const KILLS: u64 = 5;
-const KILLS_VARIABLE: &str = "MAINSTAY_TEST_KILLS";
+/// The number of runtimes that are killed at a random moment.
+const QUICK_KILLS: u32 = 5;
+const KILLS: u32 = 300;
 
-/// Nobody outlives a killed runtime for longer than this; asked of a long run alone, which has the machine to itself.
+/// The longest life of a process after its runtime. Only a long run checks it, since it has the machine to itself.
 const GONE_AFTER: Duration = Duration::from_secs(5);
 
-/// So many runtimes live at the same time.
+/// The number of runtimes at the same time.
 const AT_ONCE: usize = 12;
 
 #[tokio::test]
 async fn killed_runtime_leaves_no_process() {
-    let kills = std::env::var(KILLS_VARIABLE).map_or(KILLS, |kills| kills.parse().unwrap());
+    let kills = u64::from(tier::cases(QUICK_KILLS, KILLS));
     let took = futures_util::stream::iter((0..kills).map(kill_once)).buffer_unordered(AT_ONCE);
     let slowest = took.fold(Duration::ZERO, async |slowest, took| slowest.max(took)).await;
     println!("{kills} kills; the last process was gone after at most {slowest:?}");
-    assert!(kills <= KILLS || slowest < GONE_AFTER, "{slowest:?}");
+    assert!(kills <= u64::from(QUICK_KILLS) || slowest < GONE_AFTER, "{slowest:?}");
 }
 
-/// Kills a runtime at a moment of no meaning, and says how long the last process of it was there after that.
+/// Kills a runtime at an arbitrary moment, and returns the time until its last process has ended.
 async fn kill_once(number: u64) -> Duration {
     let data = tempfile::tempdir().unwrap();
     let port = free_port();
@@ -385,7 +385,7 @@ async fn kill_once(number: u64) -> Duration {
     let config = config(data.path(), port, &sidecar(port), &agents);
     let mut runtime =
         MainstayProcess::start_traced(data.path(), &["run", "--config", config.to_str().unwrap()]);
-    // Spread over the start and what follows it; the golden ratio leaves no gaps.
+    // The moments spread over the start and what follows; the golden ratio leaves no gaps.
     sleep(Duration::from_micros(number.wrapping_mul(618_034) % 1_000_000)).await;
     runtime.signal("KILL").await;
     #[allow(clippy::disallowed_methods, reason = "there is no runtime here whose clock could be asked")]

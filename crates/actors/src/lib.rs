@@ -26,4 +26,7 @@ pub mod queue;
 pub mod request;
 pub mod sidecar;
 mod suspend;
+#[cfg(test)]
+#[path = "../../../tests/tier.rs"]
+mod tier;
 pub mod transport;

@@ -89,6 +89,9 @@ pub mod rng;
 mod runtime;
 pub mod state;
 mod supervisor;
+#[cfg(test)]
+#[path = "../../../tests/tier.rs"]
+mod tier;
 mod tree;
 
 pub use actor::context::{Context, FinalizeContext, TaskHandle};

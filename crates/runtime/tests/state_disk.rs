@@ -1,7 +1,7 @@
-//! Durable state on disk: across runs, on a disk that is full, and when the process is killed at any moment.
+//! Tests durable state on disk: across runs, on a full disk, and when the process is killed at any moment.
 //!
-//! Some tests run this same binary again as another process; what that process does is a test of its own, which does
-//! nothing unless it is told which file to use.
+//! Some tests run this binary again as another process. The work of that process is a test of its own, which does
+//! nothing without a file to use.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,6 +18,8 @@ mod counter;
 mod full_disk;
 #[path = "state/kill.rs"]
 mod kill;
+#[path = "../../../tests/tier.rs"]
+mod tier;
 
 use std::sync::Arc;
 

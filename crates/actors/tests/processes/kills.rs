@@ -1,16 +1,17 @@
 //! The runtime is killed, and leaves nothing behind.
 
 use std::time::{Duration, Instant};
-use std::{env, process, thread};
+use std::{process, thread};
 
 use mainstay_actors::process::Process;
 
 use crate::fixture::{ProcessFixture, has_program, script};
 use crate::runtime_process::{RuntimeProcess, data_dir};
+use crate::tier;
 
-/// How often a runtime is killed at a random moment; the variable asks for more.
-const KILLS: u64 = 20;
-const KILLS_VARIABLE: &str = "MAINSTAY_TEST_KILLS";
+/// The number of runtimes that are killed at a random moment.
+const QUICK_KILLS: u32 = 5;
+const KILLS: u32 = 50;
 
 /// What processes do that are hard to get rid of.
 const SCRIPTS: [&str; 5] = [
@@ -61,7 +62,7 @@ fn killed_runtime_leaves_no_process() {
 
 #[test]
 fn runtime_killed_at_any_time_leaves_no_process() {
-    let kills = env::var(KILLS_VARIABLE).map_or(KILLS, |kills| kills.parse().unwrap());
+    let kills = u64::from(tier::cases(QUICK_KILLS, KILLS));
     let mut slowest = Duration::ZERO;
     for kill in 0..kills {
         let (mut runtime, _folder) = start_runtime();

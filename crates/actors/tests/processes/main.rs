@@ -18,4 +18,6 @@ mod kills;
 mod orphans;
 mod runtime_process;
 mod shutdown;
+#[path = "../../../../tests/tier.rs"]
+mod tier;
 mod watchdog;

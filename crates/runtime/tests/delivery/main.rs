@@ -1,12 +1,11 @@
-//! The fate of every message, over random traces.
+//! Checks the outcome of every message over random traces.
 //!
-//! A trace is a small random tree, what is sent to its workers, what their handlers do, and what is ordered meanwhile;
-//! see `trace`. `drive` lives it on a paused clock and takes notes, `account` checks that every accepted message was
-//! either handled to its end or is one dead letter, and that every caller got one answer that fits.
+//! A trace holds a small random tree, the messages to its workers, the actions of their handlers, and commands; see
+//! `trace`. `driver` runs it on a paused clock and records what happens. `invariants` checks that every accepted
+//! message was handled or is one dead letter, and that every caller got one answer that fits.
 //!
-//! A failure prints its seed. `MAINSTAY_SEED` runs that trace alone, `MAINSTAY_TRACES` says how many are run. The trace
-//! follows from the seed; in which order tasks that are ready are polled is the executor's choice, so a rare failure may
-//! need `MAINSTAY_TRACES` runs of its seed.
+//! A failure prints its seed, and `MAINSTAY_TEST_SEED` runs that trace alone. The trace follows from the seed, but the
+//! executor chooses the order of tasks that are ready. So the one seed runs as often as there would be traces.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,6 +15,8 @@
 
 mod driver;
 mod invariants;
+#[path = "../../../../tests/tier.rs"]
+mod tier;
 mod trace;
 mod worker;
 
@@ -28,14 +29,10 @@ use driver::TraceResult;
 use parking_lot::Mutex;
 use trace::RandomTrace;
 
-const TRACES: u64 = 10_000;
+const QUICK_TRACES: u32 = 1_000;
+const TRACES: u32 = 10_000;
 
-fn env_number(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a whole number, and is {text:?}")))
-}
-
-/// Panics that belong to a trace are not printed, and get no backtrace: there are tens of thousands.
+/// Hides the panics of traces: there are tens of thousands.
 fn hide_intended_panics() {
     let others = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
@@ -47,24 +44,28 @@ fn hide_intended_panics() {
     }));
 }
 
-/// Lives the trace of `seed` and checks it.
+/// Runs the trace of `seed` and checks it.
 fn check_seed(seed: u64) -> TraceResult {
     let trace = RandomTrace::random(seed);
-    let lived = driver::run_trace(&trace);
-    let faults = invariants::violations(&trace, &lived);
-    if !faults.is_empty() {
-        panic!("{trace:#?}\n\n{}\n\nMAINSTAY_SEED={seed} fails:\n{}", lived.report(), faults.join("\n"));
+    let result = driver::run_trace(&trace);
+    let violations = invariants::violations(&trace, &result);
+    if !violations.is_empty() {
+        panic!(
+            "{trace:#?}\n\n{}\n\nMAINSTAY_TEST_SEED={seed} fails:\n{}",
+            result.report(),
+            violations.join("\n")
+        );
     }
-    lived
+    result
 }
 
 #[test]
 fn accepted_message_has_exactly_one_outcome() {
     hide_intended_panics();
-    // The runtime puts its hook in place once, at its first start. Ours comes before it, too.
+    // The runtime installs its hook once, at its first start. The test's hook must come before and after it.
     driver::run_trace(&RandomTrace::random(0));
     hide_intended_panics();
-    let traces = env_number("MAINSTAY_TRACES").unwrap_or(TRACES);
+    let traces = tier::cases(QUICK_TRACES, TRACES).into();
     let (next, seen) = (AtomicU64::new(0), Mutex::new(BTreeMap::new()));
     let threads = thread::available_parallelism().map_or(1, NonZero::get).min(8);
     thread::scope(|scope| {
@@ -74,8 +75,8 @@ fn accepted_message_has_exactly_one_outcome() {
     });
     let seen = seen.into_inner();
     println!("{traces} traces: {seen:?}");
-    if traces >= 1000 && env_number("MAINSTAY_SEED").is_none() {
-        for fate in [
+    if tier::seed().is_none() {
+        for outcome in [
             "handled",
             "crashed",
             "stopped",
@@ -88,24 +89,24 @@ fn accepted_message_has_exactly_one_outcome() {
             "never_started",
         ] {
             assert!(
-                seen.get(fate).is_some_and(|times| *times >= traces / 100),
-                "{fate} is too rare: {seen:?}"
+                seen.get(outcome).is_some_and(|times| *times >= traces / 100),
+                "{outcome} is too rare: {seen:?}"
             );
         }
     }
 }
 
-/// Lives traces until all are, and counts what happened in them.
+/// Runs traces until none is left, and counts their outcomes.
 fn run_remaining(next: &AtomicU64, traces: u64, seen: &Mutex<BTreeMap<String, u64>>) {
     loop {
         let round = next.fetch_add(1, Ordering::Relaxed);
         if round >= traces {
             return;
         }
-        let lived = check_seed(env_number("MAINSTAY_SEED").unwrap_or(round));
+        let result = check_seed(tier::seed().unwrap_or(round));
         let mut seen = seen.lock();
-        for fate in lived.outcomes() {
-            *seen.entry(fate).or_default() += 1;
+        for outcome in result.outcomes() {
+            *seen.entry(outcome).or_default() += 1;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A process that is killed again and again while it hands in states.
+//! Kills a process repeatedly while it saves states.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -14,12 +14,13 @@ use mainstay_runtime::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::another_process;
+use crate::{another_process, tier};
 
+const QUICK_KILLS: u32 = 40;
 const KILLS: u32 = 300;
 const NAMES: [&str; 3] = ["small", "middle", "large"];
 
-/// A number, and what follows from it: a state that is a mixture of two is noticed.
+/// A number, and a text that follows from it: a mixture of two states is noticed.
 #[derive(Clone, Serialize, Deserialize)]
 struct SequenceSnapshot {
     number: u64,
@@ -60,7 +61,7 @@ impl Worker for Sequence {
         _: &mut Context<SequenceMessage>,
         kept: Option<SequenceSnapshot>,
     ) -> Result<u64, Failure> {
-        Ok(kept.map_or(0, |page| page.number))
+        Ok(kept.map_or(0, |snapshot| snapshot.number))
     }
 
     async fn handle(
@@ -93,37 +94,37 @@ async fn process_advances_until_killed() {
     let store = Arc::new(RedbStore::open(&file, config).unwrap());
     let mut root = SupervisorSpec::new("root");
     let policy = ChildPolicy { shutdown: Shutdown::Kill, ..ChildPolicy::default() };
-    let books =
+    let workers =
         NAMES.map(|name| root.child(Child::new(name, Sequence(name)).policy(policy).durable()).unwrap());
     let _runtime = Runtime::builder().state_store(store.clone()).start(root).await.unwrap();
     loop {
-        let numbers = advance_all(&books).await;
+        let numbers = advance_all(&workers).await;
         store.flush().await.unwrap();
         println!("\nsaved {} {} {}", numbers[0], numbers[1], numbers[2]);
     }
 }
 
-/// Turns a few pages in every book, and returns where they are when those snapshots have been handed in.
-async fn advance_all(books: &[Address<SequenceMessage>; 3]) -> Vec<u64> {
+/// Advances every sequence a few times, and returns their numbers once those snapshots are with the store.
+async fn advance_all(workers: &[Address<SequenceMessage>; 3]) -> Vec<u64> {
     let mut numbers = Vec::new();
-    for book in books {
+    for worker in workers {
         for _ in 0..5 {
-            book.cast(SequenceMessage::Advance).await.unwrap();
+            worker.cast(SequenceMessage::Advance).await.unwrap();
         }
-        // The snapshots of the five messages before it were handed in before this one is handled.
-        numbers.push(book.call(SequenceMessage::Get).await.unwrap());
+        // The snapshots of the five messages before it were saved before this one is handled.
+        numbers.push(worker.call(SequenceMessage::Get).await.unwrap());
     }
     numbers
 }
 
-/// What was said to be saved: read until the process has ended, for what is in the pipe was said as well.
-fn read_acknowledged(said: BufReader<ChildStdout>, known: &mut BTreeMap<&str, u64>) {
-    for line in said.lines() {
+/// Reads the acknowledged numbers until the process has ended: a line in the pipe counts as well.
+fn read_acknowledged(output: BufReader<ChildStdout>, known: &mut BTreeMap<&str, u64>) {
+    for line in output.lines() {
         parse_saved_line(&line.unwrap(), known);
     }
 }
 
-/// Whether the line tells of saved pages.
+/// Returns whether the line acknowledges numbers.
 fn parse_saved_line(line: &str, known: &mut BTreeMap<&str, u64>) -> bool {
     let Some(numbers) = line.strip_prefix("saved ") else { return false };
     let numbers: Vec<u64> = numbers.split(' ').filter_map(|number| number.parse().ok()).collect();
@@ -139,11 +140,11 @@ fn spawn(file: &Path) -> (Process, BufReader<ChildStdout>) {
     let name = "kill::process_advances_until_killed";
     let mut process =
         another_process::with_test(command, name, file).stderr(Stdio::inherit()).spawn().unwrap();
-    let said = BufReader::new(process.stdout.take().unwrap());
-    (process, said)
+    let output = BufReader::new(process.stdout.take().unwrap());
+    (process, output)
 }
 
-/// Spends a little time that no clock tells.
+/// Spends a short time that no clock measures.
 fn spin_randomly(rng: &mut fastrand::Rng) {
     for n in 0..rng.u32(..200_000) {
         std::hint::black_box(n);
@@ -152,35 +153,37 @@ fn spin_randomly(rng: &mut fastrand::Rng) {
 
 #[tokio::test]
 async fn kills_lose_no_acknowledged_snapshot() {
-    let seed = std::env::var("MAINSTAY_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
+    let seed = tier::seed().unwrap_or(7);
     let mut rng = fastrand::Rng::with_seed(seed);
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("state.redb");
     let mut known: BTreeMap<&str, u64> = BTreeMap::new();
     let mut ahead = 0;
-    for kill in 1..=KILLS {
-        let (mut process, mut said) = spawn(&file);
-        // None at all in every fourth run: then it is killed while it opens the file and comes up.
+    let kills = tier::cases(QUICK_KILLS, KILLS);
+    for kill in 1..=kills {
+        let (mut process, mut output) = spawn(&file);
+        // Every fourth run reads no line: then the process is killed while it opens the file and starts.
         let lines = if rng.u8(..4) == 0 { 0 } else { rng.u32(1..12) };
         let mut heard = 0;
         while heard < lines {
             let mut line = String::new();
-            assert!(said.read_line(&mut line).unwrap() > 0, "seed {seed}, kill {kill}: it ended by itself");
+            assert!(output.read_line(&mut line).unwrap() > 0, "seed {seed}, kill {kill}: it ended by itself");
             heard += u32::from(parse_saved_line(line.trim_end(), &mut known));
         }
         spin_randomly(&mut rng);
         process.kill().unwrap();
-        read_acknowledged(said, &mut known);
+        read_acknowledged(output, &mut known);
         let status = process.wait().unwrap();
         assert!(!status.success(), "seed {seed}, kill {kill}: it ended by itself");
         ahead += check_file(&file, &known, &format!("seed {seed}, kill {kill}")).await;
     }
-    assert!(known["small"] > u64::from(KILLS), "hardly anything was saved: {known:?}");
-    // Else the kills came only between one saving and the next.
+    assert!(known["small"] > u64::from(kills), "hardly anything was saved: {known:?}");
+    // Otherwise the kills came only between one save and the next.
     assert!(ahead > 0, "seed {seed}: no kill came between a commit and its acknowledgement");
 }
 
-/// Whether what the file holds is whole and no older than what was acknowledged; and how many states are newer.
+/// Checks that the file's content is whole and no older than the acknowledged numbers. Returns the number of newer
+/// states.
 async fn check_file(file: &Path, known: &BTreeMap<&str, u64>, when: &str) -> u32 {
     let store = RedbStore::open(file, RedbConfig::default()).unwrap();
     let mut ahead = 0;
@@ -190,10 +193,18 @@ async fn check_file(file: &Path, known: &BTreeMap<&str, u64>, when: &str) -> u32
             assert_eq!(least, 0, "{when}: {name} is lost");
             continue;
         };
-        let page: SequenceSnapshot = serde_json::from_slice(&state.content).unwrap();
-        assert_eq!(page.text, SequenceSnapshot::new(page.number, name).text, "{when}: {name} is torn");
-        assert!(page.number >= least, "{when}: {name} is at {}, {least} was acknowledged", page.number);
-        ahead += u32::from(page.number > least);
+        let snapshot: SequenceSnapshot = serde_json::from_slice(&state.content).unwrap();
+        assert_eq!(
+            snapshot.text,
+            SequenceSnapshot::new(snapshot.number, name).text,
+            "{when}: {name} is torn"
+        );
+        assert!(
+            snapshot.number >= least,
+            "{when}: {name} is at {}, {least} was acknowledged",
+            snapshot.number
+        );
+        ahead += u32::from(snapshot.number > least);
     }
     assert_eq!(store.quarantined().unwrap(), [], "{when}");
     store.close().await;

@@ -571,7 +571,7 @@ async fn run_trace(steps: &[InterleavedStep], is_tight: bool) -> Result<(), Stri
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(10_000))]
+    #![proptest_config(ProptestConfig::with_cases(crate::tier::cases(500, 10_000)))]
 
     #[test]
     fn interleaved_steps_always_match_the_oracle(

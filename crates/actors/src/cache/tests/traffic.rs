@@ -378,7 +378,7 @@ async fn run(steps: Vec<TrafficStep>) -> Vec<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(crate::tier::cases(50, 2_000)))]
 
     #[test]
     fn random_traffic_never_serves_invalidated_values(

@@ -2,7 +2,7 @@
 //!
 //! A server on the loopback follows a drawn plan: it answers, resets or ends the connection, or dies, before its answer,
 //! within its head or within its body; dead, it refuses connections until as many trials as drawn have failed.
-//! `MAINSTAY_SEND_CASES` says how many plans are drawn. A failure prints the smallest plan that fails, and its seed.
+//! A failure prints the smallest plan that fails, and its seed.
 //!
 //! What is counted is the arrival of a request's head. A hop to where an answer redirects is no attempt of its own: the
 //! server asked for it, once for each redirect that it answered.
@@ -41,6 +41,7 @@ use crate::{
     transport::{HttpSettings, HttpTransport},
 };
 
+const QUICK_CASES: u32 = 40;
 const CASES: u32 = 300;
 
 const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngood";
@@ -377,16 +378,12 @@ async fn live(plan: Vec<Asked>) {
     runtime.shutdown().await;
 }
 
-fn cases() -> u32 {
-    std::env::var("MAINSTAY_SEND_CASES").map_or(CASES, |cases| cases.parse().unwrap())
-}
-
 fn block_on(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(cases()))]
+    #![proptest_config(ProptestConfig::with_cases(crate::tier::cases(QUICK_CASES, CASES)))]
 
     #[test]
     fn every_send_is_an_attempt_and_never_above_the_limit(plan in prop::collection::vec(asked(), 1..4)) {

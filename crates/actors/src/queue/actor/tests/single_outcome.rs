@@ -216,7 +216,7 @@ async fn run_steps(steps: Vec<QueueStep>, overflow: Overflow, is_stopped: bool) 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(crate::tier::cases(40, 300)))]
 
     #[test]
     fn each_request_has_exactly_one_fate_whatever_crashes_or_is_called_off(

@@ -1,8 +1,7 @@
 //! Random sequences of events and orders against a roster, and what must hold after each of them: nobody is started
 //! twice, nobody who waits is forgotten, each round and each shutdown comes to an end.
 //!
-//! A failure prints its seed and all that happened. `MAINSTAY_SEED` runs one seed alone, `MAINSTAY_TRACES` says how many
-//! are run.
+//! A failure prints its seed and the whole trace. `MAINSTAY_TEST_SEED` runs that seed alone.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,8 +9,10 @@ use fastrand::Rng;
 
 use super::super::*;
 use crate::policy::{AbandonedPolicy, Budget, Delay, OnBudgetExhausted, RestartType, Strategy};
+use crate::tier;
 
-const TRACES: u64 = 20_000;
+const QUICK_TRACES: u32 = 2_000;
+const TRACES: u32 = 20_000;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum ModelCommand {
@@ -388,17 +389,9 @@ fn pick<T: Copy>(rng: &mut Rng, choices: &[T]) -> T {
     choices[rng.usize(..choices.len())]
 }
 
-fn env_number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap())
-}
-
 #[test]
 fn random_sequences_keep_supervisor_invariants() {
-    let seeds = match env_number("MAINSTAY_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..env_number("MAINSTAY_TRACES").unwrap_or(TRACES),
-    };
-    seeds.for_each(run_seed);
+    tier::seeds(QUICK_TRACES, TRACES).for_each(run_seed);
 }
 
 fn run_seed(seed: u64) {
@@ -431,7 +424,7 @@ fn run_seed(seed: u64) {
         children: BTreeMap::new(),
         exit_count: 0,
         ready_count: 0,
-        trace: vec![format!("MAINSTAY_SEED={seed} {policy:?}")],
+        trace: vec![format!("MAINSTAY_TEST_SEED={seed} {policy:?}")],
         draining: false,
     };
     if !dynamic {

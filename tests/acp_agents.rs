@@ -1,5 +1,5 @@
-//! Agents that speak the Agent Client Protocol, supervised: whatever is killed, their conversation goes on where it was, and
-//! no prompt is sent twice.
+//! Tests supervised agents that speak the Agent Client Protocol: their conversation survives every kill, and no prompt
+//! is sent twice.
 #![cfg(unix)]
 
 mod support;
@@ -21,7 +21,8 @@ struct ConversationFixture {
 }
 
 impl ConversationFixture {
-    /// A runtime with one agent, `x`, that keeps its conversations in `home`; `more` is further keys of its configuration.
+    /// Starts a runtime with one agent, `x`, whose conversations are in `home`; `more` holds further keys of its
+    /// configuration.
     async fn start(home: &Path, more: &str) -> Self {
         let config = format!(
             "[backend]\nurl = \"http://127.0.0.1:9\"\n\
@@ -39,8 +40,8 @@ impl ConversationFixture {
 
     async fn send(&self, text: &str) -> Result<Value, Error> {
         let options = SendOptions::default();
-        let letter = self.mainstay.agents().send("x", json!({ "text": text }), options).await?;
-        timeout(TEST_TIMEOUT, letter.answer()).await.expect("its fate is told")
+        let message = self.mainstay.agents().send("x", json!({ "text": text }), options).await?;
+        timeout(TEST_TIMEOUT, message.answer()).await.expect("its fate is told")
     }
 
     async fn wait_for(&mut self, is_it: impl Fn(&Record) -> bool) {
@@ -65,7 +66,7 @@ impl ConversationFixture {
     }
 }
 
-/// The name of the next question, or what is said next of the conversation.
+/// Returns the name of the next question, or the next update of the session.
 async fn next_update(listener: &mut UpdateSubscription, kind: UpdateKind) -> (Option<String>, Value) {
     loop {
         match timeout(TEST_TIMEOUT, listener.next()).await.expect("it says something") {
@@ -85,50 +86,50 @@ fn turn(text: &str) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn conversation_survives_restarts_without_repeated_prompts() {
     let home = tempfile::tempdir().unwrap();
-    let mut scene = ConversationFixture::start(home.path(), "").await;
-    assert_eq!(scene.send("one").await.unwrap(), turn("you said: one"));
-    let mut listener = scene.listen();
-    let error = scene.send("crash").await.unwrap_err();
+    let mut fixture = ConversationFixture::start(home.path(), "").await;
+    assert_eq!(fixture.send("one").await.unwrap(), turn("you said: one"));
+    let mut listener = fixture.listen();
+    let error = fixture.send("crash").await.unwrap_err();
     assert_eq!((error.reason, error.retryable), (Reason::OutcomeUnknown, false));
-    scene.wait_for(|record| record.kind == "actor_restarted").await;
+    fixture.wait_for(|record| record.kind == "actor_restarted").await;
     assert_eq!(
         next_update(&mut listener, UpdateKind::Session).await.1,
         json!({ "id": "s1", "how": "resumed" })
     );
-    assert_eq!(scene.send("recall").await.unwrap(), turn("one | crash | recall"));
-    scene.stop().await;
+    assert_eq!(fixture.send("recall").await.unwrap(), turn("one | crash | recall"));
+    fixture.stop().await;
 
-    let scene = ConversationFixture::start(home.path(), "").await;
-    assert_eq!(scene.send("recall").await.unwrap(), turn("one | crash | recall | recall"));
-    scene.stop().await;
+    let fixture = ConversationFixture::start(home.path(), "").await;
+    assert_eq!(fixture.send("recall").await.unwrap(), turn("one | crash | recall | recall"));
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hung_agent_is_restarted_but_not_while_a_question_waits() {
     let home = tempfile::tempdir().unwrap();
-    let mut scene = ConversationFixture::start(home.path(), "progress_timeout = \"300ms\"").await;
-    let mut listener = scene.listen();
+    let mut fixture = ConversationFixture::start(home.path(), "progress_timeout = \"300ms\"").await;
+    let mut listener = fixture.listen();
     let options = SendOptions::default();
-    let asking = scene.mainstay.agents().send("x", json!("ask"), options).await.unwrap();
+    let asking = fixture.mainstay.agents().send("x", json!("ask"), options).await.unwrap();
     let ask = next_update(&mut listener, UpdateKind::Ask).await.0.unwrap();
-    // As long as it takes to be looked at a few times, and to hang.
+    // The wait is longer than a few checks and the progress timeout.
     let checks = async {
         let mut last = None;
         let mut seen = 0;
         while seen < 12 {
-            let now = scene.mainstay.agents().get("x").unwrap().last_check;
+            let now = fixture.mainstay.agents().get("x").unwrap().last_check;
             seen += usize::from(now != last);
             last = now;
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     timeout(TEST_TIMEOUT, checks).await.expect("it is checked");
-    scene.mainstay.agents().answer("x", &ask, json!("allow")).unwrap();
+    fixture.mainstay.agents().answer("x", &ask, json!("allow")).unwrap();
     let answered = timeout(TEST_TIMEOUT, asking.answer()).await.expect("its fate is told");
     assert_eq!(answered.unwrap(), turn("allow "));
 
-    assert_eq!(scene.send("deaf").await.unwrap_err().reason, Reason::OutcomeUnknown);
-    scene.wait_for(|record| record.kind == "agent_stuck").await;
-    assert_eq!(scene.send("recall").await.unwrap(), turn("ask | deaf | recall"));
-    scene.stop().await;
+    assert_eq!(fixture.send("deaf").await.unwrap_err().reason, Reason::OutcomeUnknown);
+    fixture.wait_for(|record| record.kind == "agent_stuck").await;
+    assert_eq!(fixture.send("recall").await.unwrap(), turn("ask | deaf | recall"));
+    fixture.stop().await;
 }

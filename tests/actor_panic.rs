@@ -1,6 +1,6 @@
-//! An actor of the runtime panics: it comes back with its queue, and nobody who waits is forgotten.
+//! Tests a panic of a runtime's actor: it restarts with its queue, and every caller gets its answer.
 //!
-//! The fault switch is there in debug builds only.
+//! Fault injection exists in debug builds only.
 
 #![cfg(debug_assertions)]
 
@@ -36,7 +36,7 @@ async fn queue_crash_waiting_requests_are_answered_after_restart() {
     let mainstay =
         start_against(&backend, "[requests]\nmax_concurrent = 1\nretry_delay_min = \"10ms\"").await;
     let mut events = mainstay.events();
-    // The first request is held at the backend while the others wait behind it.
+    // The backend holds the first request while the others wait behind it.
     backend.inject(Fault::HangAgent { agent: "planner".to_owned() }).unwrap();
     let held = mainstay.request(Request::get("/api/agents/planner/health").build().unwrap());
     let waiting = join_all((0..5).map(|n| {
@@ -97,14 +97,14 @@ async fn panicked_actor_is_restarted_alone() {
 async fn injected_panic_is_journalled_with_message_and_location() {
     let data = tempfile::tempdir().unwrap();
     let _demo = support::MainstayProcess::start(data.path(), &["demo", "--agents", "1"]);
-    let mut story = support::EventFollower::follow(data.path());
-    story.wait_for_event("root", "actor_ready").await;
+    let mut events = support::EventFollower::follow(data.path());
+    events.wait_for_event("root", "actor_ready").await;
     assert_eq!(support::run(data.path(), &["panic", "cache"]).await.code, Some(0));
-    let exited = story.wait_for_event("root/cache", "actor_exited").await;
+    let exited = events.wait_for_event("root/cache", "actor_exited").await;
     assert_eq!(
         (exited["cause"].as_str(), exited["message"].as_str()),
         (Some("panic"), Some("injected panic"))
     );
     assert!(exited["location"].as_str().unwrap().contains("actor/incarnation.rs:"), "{exited}");
-    story.wait_for_event("root/cache", "actor_restarted").await;
+    events.wait_for_event("root/cache", "actor_restarted").await;
 }

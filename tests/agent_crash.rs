@@ -1,4 +1,4 @@
-//! An agent crashes: it is restarted after the delay with the state that it had, and the journal tells the story.
+//! Tests that a crashed agent restarts after the delay with its state, and that the journal records each step.
 
 mod support;
 
@@ -12,7 +12,7 @@ fn now() -> jiff::Timestamp {
     SystemClock.now()
 }
 
-/// The state of the planner as it would be given back was read after `at`.
+/// The last readable state of the planner was saved after `at`.
 async fn wait_for_saved_state(data: &std::path::Path, at: jiff::Timestamp) {
     support::eventually("the planner's state is kept", async || {
         let agent = ask(data, &["agent", "show", "planner"]).await;
@@ -29,8 +29,8 @@ async fn crashed_agent_is_restored_and_journalled_in_order() {
     let greeting = demo.line().await;
     assert!(greeting.starts_with("dashboard http://127.0.0.1:"), "{greeting}");
     let backend = greeting.rsplit(' ').next().unwrap().to_owned();
-    let mut story = EventFollower::follow(data.path());
-    story.wait_for_agent("planner", "healthy").await;
+    let mut events = EventFollower::follow(data.path());
+    events.wait_for_agent("planner", "healthy").await;
 
     post_json(&format!("{backend}/api/agents/planner/message"), json!({"text": "remember me"})).await;
     let before = get_json(&format!("{backend}/api/agents/planner/state")).await;
@@ -38,30 +38,31 @@ async fn crashed_agent_is_restored_and_journalled_in_order() {
     wait_for_saved_state(data.path(), now()).await;
 
     post_json(&format!("{backend}/_fault"), json!({"kind": "crash_agent", "agent": "planner"})).await;
-    story.wait_for_agent("planner", "failed").await;
-    let from = story.events.len();
-    let restarted = story.wait_for_event(PLANNER, "actor_restarted").await;
-    let told: Vec<&Value> = story.events[from..].iter().filter(|event| event["actor"] == PLANNER).collect();
-    let kinds: Vec<&str> = told.iter().filter_map(|event| event["kind"].as_str()).collect();
+    events.wait_for_agent("planner", "failed").await;
+    let from = events.events.len();
+    let restarted = events.wait_for_event(PLANNER, "actor_restarted").await;
+    let records: Vec<&Value> =
+        events.events[from..].iter().filter(|event| event["actor"] == PLANNER).collect();
+    let kinds: Vec<&str> = records.iter().filter_map(|event| event["kind"].as_str()).collect();
     assert_eq!(kinds, ["actor_exited", "decision", "actor_started", "actor_ready", "actor_restarted"]);
-    assert_eq!(told[0]["cause"], "error");
-    assert_eq!(told[0]["message"], "the agent reports that it failed");
-    let decision = told[1];
+    assert_eq!(records[0]["cause"], "error");
+    assert_eq!(records[0]["message"], "the agent reports that it failed");
+    let decision = records[1];
     assert_eq!(decision["decision"], "restart");
     assert_eq!((&decision["attempt"], &decision["delay_ms"]), (&json!(1), &json!(5000)));
     assert_eq!(decision["budget"], json!({"used": 1, "max": 5, "window_ms": 600_000}));
     assert!(restarted["downtime_ms"].as_u64().unwrap() >= 5000);
     assert_eq!(restarted["state"], "restored");
 
-    story.wait_for_agent("planner", "healthy").await;
+    events.wait_for_agent("planner", "healthy").await;
     assert_eq!(get_json(&format!("{backend}/api/agents/planner/state")).await, before);
     let agents = ask(data.path(), &["agents"]).await;
     assert_eq!((&agents[0]["generation"], &agents[0]["budget_left"]), (&json!(2), &json!(4)));
     assert_eq!(agents[1]["generation"], 1, "its neighbour was not touched");
 
-    let (status, told) = demo.stop().await;
+    let (status, records) = demo.stop().await;
     assert!(status.success(), "{status}");
-    assert!(told.contains("decided: restart in 5.0 s, attempt 1 (1 of 5 restarts used)"), "{told}");
+    assert!(records.contains("decided: restart in 5.0 s, attempt 1 (1 of 5 restarts used)"), "{records}");
 }
 
 #[tokio::test]
@@ -81,8 +82,8 @@ async fn manual_restart_keeps_state_and_budget() {
     let data = tempfile::tempdir().unwrap();
     let mut demo = MainstayProcess::start(data.path(), &["demo", "--agents", "1"]);
     let backend = demo.line().await.rsplit(' ').next().unwrap().to_owned();
-    let mut story = EventFollower::follow(data.path());
-    story.wait_for_agent("planner", "healthy").await;
+    let mut events = EventFollower::follow(data.path());
+    events.wait_for_agent("planner", "healthy").await;
     post_json(&format!("{backend}/api/agents/planner/message"), json!({"text": "remember me"})).await;
     wait_for_saved_state(data.path(), now()).await;
     // Uptimes are whole seconds: the agent must be old enough for a restart to show.
@@ -110,8 +111,8 @@ async fn cli_stops_starts_and_resets_a_given_up_agent() {
     let one_restart = "max_restarts = 1\n[[agent]]\nid = \"planner\"\n";
     let config = support::quick_config(data.path(), &backend.url, one_restart);
     let _runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
-    let mut story = EventFollower::follow(data.path());
-    story.wait_since(0, support::is_agent_health("planner", "healthy")).await;
+    let mut events = EventFollower::follow(data.path());
+    events.wait_since(0, support::is_agent_health("planner", "healthy")).await;
     let steer = async |action: &str| {
         let ended = support::run(data.path(), &["agent", action, "planner"]).await;
         assert_eq!(ended.code, Some(0), "{action}: {ended:?}");
@@ -119,31 +120,31 @@ async fn cli_stops_starts_and_resets_a_given_up_agent() {
     };
     assert!(steer("stop").await.contains("status      stopped"));
     assert_eq!(ask(data.path(), &["agent", "show", "planner"]).await["status"], "stopped");
-    let mark = story.mark();
+    let mark = events.mark();
     steer("start").await;
-    story.wait_since(mark, support::is_agent_health("planner", "healthy")).await;
+    events.wait_since(mark, support::is_agent_health("planner", "healthy")).await;
 
     let crash = json!({"kind": "crash_agent", "agent": "planner"});
     for _ in 0..2 {
-        let mark = story.mark();
+        let mark = events.mark();
         post_json(&format!("{}/_fault", backend.url), crash.clone()).await;
-        story.wait_since(mark, support::is_agent_health("planner", "failed")).await;
+        events.wait_since(mark, support::is_agent_health("planner", "failed")).await;
         let settled = |event: &Value| {
             event["actor"] == PLANNER
                 && (event["kind"] == "gave_up" || support::is_agent_health("planner", "healthy")(event))
         };
-        story.wait_since(mark, settled).await;
+        events.wait_since(mark, settled).await;
     }
-    let gave_up = story.events.iter().find(|event| event["kind"] == "gave_up").unwrap();
+    let gave_up = events.events.iter().find(|event| event["kind"] == "gave_up").unwrap();
     assert!(gave_up["next_step"].as_str().unwrap().contains("reset"), "{gave_up}");
     let agent = ask(data.path(), &["agent", "show", "planner"]).await;
     assert_eq!((&agent["status"], &agent["budget_left"]), (&json!("failed"), &json!(0)), "{agent}");
     assert!(agent["next_step"].as_str().unwrap().contains("mainstay agent reset planner"));
 
-    let mark = story.mark();
+    let mark = events.mark();
     steer("reset").await;
-    story.wait_since(mark, |event| event["kind"] == "agent_reset").await;
-    story.wait_since(mark, support::is_agent_health("planner", "healthy")).await;
+    events.wait_since(mark, |event| event["kind"] == "agent_reset").await;
+    events.wait_since(mark, support::is_agent_health("planner", "healthy")).await;
     let agent = ask(data.path(), &["agent", "show", "planner"]).await;
     assert_eq!((&agent["status"], &agent["budget_left"]), (&json!("healthy"), &json!(1)), "{agent}");
 }

@@ -1,5 +1,5 @@
-//! Agents from outside: they are written to, watched, taken in and removed by another process, and what becomes of a letter
-//! is known whatever is killed.
+//! Tests agents from another process: messages, watching, adding and removing. The outcome of each message is known,
+//! whatever is killed.
 
 mod support;
 
@@ -26,14 +26,14 @@ struct AgentsFixture {
 }
 
 impl AgentsFixture {
-    /// With these agents, of which `more` says how they are watched.
+    /// Starts it with these agents; `more` holds further keys of their configuration.
     async fn start(agents: &str, more: &str) -> Self {
         let data = tempfile::tempdir().unwrap();
         let backend = BackendProcess::start(0, agents).await;
         let config = quick_config(data.path(), &backend.url, more);
         let runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
-        let story = EventFollower::follow(data.path());
-        Self { data, backend, _runtime: runtime, events: story }
+        let events = EventFollower::follow(data.path());
+        Self { data, backend, _runtime: runtime, events: events }
     }
 
     async fn fault(&self, fault: Value) {
@@ -44,7 +44,7 @@ impl AgentsFixture {
         ask(self.data.path(), &["agent", "show", agent]).await
     }
 
-    /// What a person is shown, once the agent has this status.
+    /// Returns the text for a person, once the agent has this status.
     async fn show_when(&self, agent: &str, status: &str) -> String {
         eventually(status, async || self.show(agent).await["status"] == status).await;
         let shown = run(self.data.path(), &["agent", "show", agent]).await;
@@ -53,23 +53,23 @@ impl AgentsFixture {
         shown.stdout
     }
 
-    /// Sends the agent a letter, and returns its number and its answer.
-    async fn send(&self, agent: &str, letter: &str) -> Value {
-        ask(self.data.path(), &["agent", "send", agent, letter]).await
+    /// Sends the agent a message, and returns its number and its answer.
+    async fn send(&self, agent: &str, message: &str) -> Value {
+        ask(self.data.path(), &["agent", "send", agent, message]).await
     }
 
-    /// What its supervisor has told of an agent so far.
+    /// Returns the supervisor's events about an agent so far.
     fn lifecycle_kinds(&self, agent: &str) -> Vec<&str> {
         let actor = format!("root/agents/{agent}");
-        let told = self.events.events.iter().filter(|event| event["actor"] == actor.as_str());
-        let kinds = told.filter_map(|event| event["kind"].as_str());
+        let output = self.events.events.iter().filter(|event| event["actor"] == actor.as_str());
+        let kinds = output.filter_map(|event| event["kind"].as_str());
         kinds
             .filter(|kind| ["actor_exited", "decision", "actor_restarted", "gave_up"].contains(kind))
             .collect()
     }
 }
 
-/// The line of a report about `fact`.
+/// Returns the line of a report about `fact`.
 fn fact_line<'a>(report: &'a str, fact: &str) -> &'a str {
     let found = report.lines().find_map(|line| line.strip_prefix(&format!("{fact:<12}")));
     found.unwrap_or_else(|| panic!("{fact} is missing:\n{report}"))
@@ -79,35 +79,35 @@ const TWO_AGENTS: &str = "[[agent]]\nid = \"planner\"\n[[agent]]\nid = \"coder\"
 
 #[tokio::test]
 async fn cli_send_is_answered_and_invalid_messages_are_refused() {
-    let mut scene = AgentsFixture::start("planner,coder", TWO_AGENTS).await;
-    scene.events.wait_since(0, is_agent_health("planner", "healthy")).await;
-    let first = scene.send("planner", r#"{"text":"hello"}"#).await;
+    let mut fixture = AgentsFixture::start("planner,coder", TWO_AGENTS).await;
+    fixture.events.wait_since(0, is_agent_health("planner", "healthy")).await;
+    let first = fixture.send("planner", r#"{"text":"hello"}"#).await;
     assert_eq!((&first["letter"], &first["answer"]["count"]), (&json!(1), &json!(1)), "{first}");
-    assert_eq!(scene.send("coder", "[1, 2]").await["letter"], 1, "each agent counts its own");
+    assert_eq!(fixture.send("coder", "[1, 2]").await["letter"], 1, "each agent counts its own");
 
-    let file = scene.data.path().join("letter.json");
+    let file = fixture.data.path().join("letter.json");
     std::fs::write(&file, r#"{"text":"from a file"}"#).unwrap();
     let at_file = format!("@{}", file.display());
-    let told =
-        run(scene.data.path(), &["agent", "send", "planner", &at_file, "--repeat", "--wait", "5s"]).await;
-    assert_eq!(told.code, Some(0), "{told:?}");
-    let answer: Value = serde_json::from_str(&told.stdout).unwrap();
+    let output =
+        run(fixture.data.path(), &["agent", "send", "planner", &at_file, "--repeat", "--wait", "5s"]).await;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let answer: Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(
-        (&answer["count"], told.stderr.contains("letter 2 was answered")),
+        (&answer["count"], output.stderr.contains("letter 2 was answered")),
         (&json!(2), true),
-        "{told:?}"
+        "{output:?}"
     );
-    let heard = get_json(&format!("{}/api/agents/planner/state", scene.backend.url)).await;
+    let heard = get_json(&format!("{}/api/agents/planner/state", fixture.backend.url)).await;
     assert_eq!(heard["messages"], json!([{"text": "hello"}, {"text": "from a file"}]));
 
-    let nobody = run(scene.data.path(), &["agent", "send", "nobody", "1", "--json"]).await;
+    let nobody = run(fixture.data.path(), &["agent", "send", "nobody", "1", "--json"]).await;
     let error: Value = serde_json::from_str(&nobody.stdout).unwrap();
     assert_eq!((nobody.code, &error["reason"]), (Some(1), &json!("agent_unknown")), "{nobody:?}");
-    for (letter, said) in [("hello", "the letter is not JSON"), ("@absent.json", "cannot be read")] {
-        let refused = run(scene.data.path(), &["agent", "send", "planner", letter]).await;
+    for (message, said) in [("hello", "the letter is not JSON"), ("@absent.json", "cannot be read")] {
+        let refused = run(fixture.data.path(), &["agent", "send", "planner", message]).await;
         assert_eq!((refused.code, refused.stderr.contains(said)), (Some(2), true), "{refused:?}");
     }
-    let asks_nothing = run(scene.data.path(), &["agent", "answer", "planner", "a1", "true"]).await;
+    let asks_nothing = run(fixture.data.path(), &["agent", "answer", "planner", "a1", "true"]).await;
     assert_eq!(
         (asks_nothing.code, asks_nothing.stderr.contains("NOT_FOUND")),
         (Some(1), true),
@@ -123,11 +123,11 @@ async fn crashed_and_hung_agents_show_error_and_next_step() {
          [[agent]]\nid = \"coder\"\nhealth_timeout = \"200ms\"\n{slow_to_return}\
          [[agent]]\nid = \"reviewer\"\n"
     );
-    let mut scene = AgentsFixture::start("planner,coder,reviewer", &agents).await;
+    let mut fixture = AgentsFixture::start("planner,coder,reviewer", &agents).await;
     for agent in ["planner", "coder", "reviewer"] {
-        scene.events.wait_since(0, is_agent_health(agent, "healthy")).await;
+        fixture.events.wait_since(0, is_agent_health(agent, "healthy")).await;
     }
-    let well = scene.show_when("reviewer", "healthy").await;
+    let well = fixture.show_when("reviewer", "healthy").await;
     assert!(fact_line(&well, "status").starts_with("healthy for "), "{well}");
     assert_eq!(fact_line(&well, "next"), "checked regularly");
     let terms =
@@ -136,18 +136,18 @@ async fn crashed_and_hung_agents_show_error_and_next_step() {
     assert_eq!((fact_line(&well, "driver"), fact_line(&well, "last error")), ("http", "none"));
     assert_eq!(fact_line(&well, "letters"), "0 under way, 0 waiting");
 
-    scene.fault(json!({"kind": "crash_agent", "agent": "planner"})).await;
-    scene.fault(json!({"kind": "hang_agent", "agent": "coder"})).await;
-    let crashed = scene.show_when("planner", "restarting").await;
+    fixture.fault(json!({"kind": "crash_agent", "agent": "planner"})).await;
+    fixture.fault(json!({"kind": "hang_agent", "agent": "coder"})).await;
+    let crashed = fixture.show_when("planner", "restarting").await;
     assert!(fact_line(&crashed, "next").ends_with(" s (4 restarts left)"), "{crashed}");
     assert!(fact_line(&crashed, "restarts").starts_with("0 so far, 4 of 5 left"), "{crashed}");
     assert!(fact_line(&crashed, "last error").starts_with("SERVER_ERROR agent_unhealthy: "), "{crashed}");
-    let hung = scene.show_when("coder", "restarting").await;
+    let hung = fixture.show_when("coder", "restarting").await;
     assert!(fact_line(&hung, "last error").starts_with("TIMEOUT timed_out: "), "{hung}");
     assert_eq!(fact_line(&hung, "misses"), "3 in a row; 3 fail it");
     assert!(fact_line(&hung, "last check").contains(" ago ("), "{hung}");
 
-    let agents = ask(scene.data.path(), &["agents"]).await;
+    let agents = ask(fixture.data.path(), &["agents"]).await;
     let members = [
         "id",
         "driver",
@@ -188,10 +188,10 @@ async fn crashed_and_hung_agents_show_error_and_next_step() {
         (&neighbour["status"], &neighbour["generation"], &neighbour["budget_left"]),
         (&json!("healthy"), &json!(1), &json!(5))
     );
-    assert_eq!(scene.send("reviewer", "1").await["answer"]["count"], 1);
-    assert_eq!(scene.lifecycle_kinds("reviewer"), Vec::<&str>::new());
+    assert_eq!(fixture.send("reviewer", "1").await["answer"]["count"], 1);
+    assert_eq!(fixture.lifecycle_kinds("reviewer"), Vec::<&str>::new());
 
-    let table = run(scene.data.path(), &["agents"]).await.stdout;
+    let table = run(fixture.data.path(), &["agents"]).await.stdout;
     let rows: Vec<&str> = table.lines().collect();
     assert!(rows[0].starts_with("agent     driver  status      for"), "{table}");
     assert!(rows[1].starts_with("planner   http    restarting") && rows[1].contains("4 of 5"), "{table}");
@@ -201,49 +201,49 @@ async fn crashed_and_hung_agents_show_error_and_next_step() {
 #[tokio::test]
 async fn given_up_agent_shows_reset_and_neighbour_is_unaffected() {
     let agents = "[[agent]]\nid = \"planner\"\nmax_restarts = 1\n[[agent]]\nid = \"coder\"\n";
-    let mut scene = AgentsFixture::start("planner,coder", agents).await;
+    let mut fixture = AgentsFixture::start("planner,coder", agents).await;
     for agent in ["planner", "coder"] {
-        scene.events.wait_since(0, is_agent_health(agent, "healthy")).await;
+        fixture.events.wait_since(0, is_agent_health(agent, "healthy")).await;
     }
     for _ in 0..2 {
-        let mark = scene.events.mark();
-        scene.fault(json!({"kind": "crash_agent", "agent": "planner"})).await;
-        scene.events.wait_since(mark, is_agent_health("planner", "failed")).await;
+        let mark = fixture.events.mark();
+        fixture.fault(json!({"kind": "crash_agent", "agent": "planner"})).await;
+        fixture.events.wait_since(mark, is_agent_health("planner", "failed")).await;
         let is_settled =
             |event: &Value| event["kind"] == "gave_up" || is_agent_health("planner", "healthy")(event);
-        scene.events.wait_since(mark, is_settled).await;
+        fixture.events.wait_since(mark, is_settled).await;
     }
-    let given_up = scene.show_when("planner", "failed").await;
+    let given_up = fixture.show_when("planner", "failed").await;
     assert!(fact_line(&given_up, "status").starts_with("failed (given up) for "), "{given_up}");
     let next = "given up: its restarts are used up, so it stays as it is until `mainstay agent reset planner` gives them \
                 back and starts it";
     assert_eq!(fact_line(&given_up, "next"), next);
     assert!(fact_line(&given_up, "restarts").starts_with("1 so far, 0 of 1 left"), "{given_up}");
-    assert_eq!(scene.show("planner").await["gave_up"], true);
-    // A letter is not kept for one that may never come back.
-    let refused = run(scene.data.path(), &["agent", "send", "planner", "1"]).await;
+    assert_eq!(fixture.show("planner").await["gave_up"], true);
+    // No message waits for an agent that may never come back.
+    let refused = run(fixture.data.path(), &["agent", "send", "planner", "1"]).await;
     assert_eq!((refused.code, refused.stderr.contains("stopped")), (Some(1), true), "{refused:?}");
 
-    assert_eq!(scene.send("coder", "1").await["answer"]["count"], 1);
-    assert_eq!(scene.show("coder").await["generation"], 1);
-    assert_eq!(scene.lifecycle_kinds("coder"), Vec::<&str>::new());
+    assert_eq!(fixture.send("coder", "1").await["answer"]["count"], 1);
+    assert_eq!(fixture.show("coder").await["generation"], 1);
+    assert_eq!(fixture.lifecycle_kinds("coder"), Vec::<&str>::new());
 
-    let reset = run(scene.data.path(), &["agent", "reset", "planner"]).await;
+    let reset = run(fixture.data.path(), &["agent", "reset", "planner"]).await;
     assert_eq!(reset.code, Some(0), "{reset:?}");
-    let well = scene.show_when("planner", "healthy").await;
+    let well = fixture.show_when("planner", "healthy").await;
     assert!(fact_line(&well, "restarts").contains("1 of 1 left"), "{well}");
-    assert_eq!(scene.show("planner").await["gave_up"], false);
+    assert_eq!(fixture.show("planner").await["gave_up"], false);
 }
 
 #[tokio::test]
 async fn agent_is_added_and_removed_at_run_time() {
-    let mut scene = AgentsFixture::start("planner,later", "[[agent]]\nid = \"planner\"\n").await;
-    scene.events.wait_since(0, is_agent_health("planner", "healthy")).await;
-    let file = scene.data.path().join("later.toml");
+    let mut fixture = AgentsFixture::start("planner,later", "[[agent]]\nid = \"planner\"\n").await;
+    fixture.events.wait_since(0, is_agent_health("planner", "healthy")).await;
+    let file = fixture.data.path().join("later.toml");
     let path = file.to_str().unwrap().to_owned();
     let add = async |text: &str| {
         std::fs::write(&file, text).unwrap();
-        run(scene.data.path(), &["agent", "add", &path]).await
+        run(fixture.data.path(), &["agent", "add", &path]).await
     };
     for (text, said) in [
         ("[[agent]]\nid = \"later\"\nfail_after = 0\n", "\"fail_after\" must be from 1 to 1000"),
@@ -266,8 +266,8 @@ async fn agent_is_added_and_removed_at_run_time() {
     assert!(fact_line(&added.stdout, "restarts").contains("2 of 2 left"), "{added:?}");
     let twice = add(block).await;
     assert_eq!((twice.code, twice.stderr.contains("conflict")), (Some(1), true), "{twice:?}");
-    scene.events.wait_since(0, is_agent_health("later", "healthy")).await;
-    let ids: Vec<Value> = ask(scene.data.path(), &["agents"])
+    fixture.events.wait_since(0, is_agent_health("later", "healthy")).await;
+    let ids: Vec<Value> = ask(fixture.data.path(), &["agents"])
         .await
         .as_array()
         .unwrap()
@@ -275,23 +275,23 @@ async fn agent_is_added_and_removed_at_run_time() {
         .map(|agent| agent["id"].clone())
         .collect();
     assert_eq!(ids, ["planner", "later"]);
-    assert_eq!(scene.send("later", "1").await["letter"], 1);
+    assert_eq!(fixture.send("later", "1").await["letter"], 1);
 
-    let mut listener = MainstayProcess::start(scene.data.path(), &["agent", "listen", "later"]);
+    let mut listener = MainstayProcess::start(fixture.data.path(), &["agent", "listen", "later"]);
     listener.line_containing("listening to later").await;
-    let removed = run(scene.data.path(), &["agent", "remove", "later"]).await;
+    let removed = run(fixture.data.path(), &["agent", "remove", "later"]).await;
     assert_eq!(removed.code, Some(0), "{removed:?}");
-    let (ended, told) = listener.wait().await;
-    assert!(ended.success() && told.ends_with("later was removed"), "{ended} {told}");
-    let gone = run(scene.data.path(), &["agent", "show", "later"]).await;
+    let (ended, output) = listener.wait().await;
+    assert!(ended.success() && output.ends_with("later was removed"), "{ended} {output}");
+    let gone = run(fixture.data.path(), &["agent", "show", "later"]).await;
     assert_eq!((gone.code, gone.stderr.contains("agent_unknown")), (Some(1), true), "{gone:?}");
-    assert_eq!(scene.show("planner").await["generation"], 1);
-    assert_eq!(scene.lifecycle_kinds("planner"), Vec::<&str>::new());
+    assert_eq!(fixture.show("planner").await["generation"], 1);
+    assert_eq!(fixture.lifecycle_kinds("planner"), Vec::<&str>::new());
 
-    // What was known of it is gone with it.
-    let added = run(scene.data.path(), &["agent", "add", &path]).await;
+    // Its state and events are removed with it.
+    let added = run(fixture.data.path(), &["agent", "add", &path]).await;
     assert_eq!(added.code, Some(0), "{added:?}");
-    assert_eq!(scene.send("later", "2").await["letter"], 1);
+    assert_eq!(fixture.send("later", "2").await["letter"], 1);
 }
 
 #[tokio::test]
@@ -303,8 +303,8 @@ async fn health_checks_run_while_the_queue_is_full() {
     let text = format!("[backend]\nurl = \"{}\"\n[agents]\nhealth_interval = \"100ms\"\n{more}", backend.url);
     std::fs::write(&config, text).unwrap();
     let _runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
-    let mut story = EventFollower::follow(data.path());
-    story.wait_since(0, is_agent_health("planner", "healthy")).await;
+    let mut events = EventFollower::follow(data.path());
+    events.wait_since(0, is_agent_health("planner", "healthy")).await;
     post_json(
         &format!("{}/_fault", backend.url),
         json!({"kind": "slow", "path": "/api/echo", "ms": 3_600_000, "times": 9}),
@@ -318,16 +318,16 @@ async fn health_checks_run_while_the_queue_is_full() {
         (&queue["running"], &queue["waiting"]) == (&json!(1), &json!(1))
     })
     .await;
-    let mark = story.mark();
+    let mark = events.mark();
     post_json(&format!("{}/_fault", backend.url), json!({"kind": "crash_agent", "agent": "planner"})).await;
-    story.wait_since(mark, is_agent_health("planner", "failed")).await;
+    events.wait_since(mark, is_agent_health("planner", "failed")).await;
     let queue = ask(data.path(), &["status"]).await["queue"].take();
     assert_eq!((&queue["running"], &queue["waiting"]), (&json!(1), &json!(1)), "{queue}");
 }
 
 // === killed with a letter under way ===
 
-/// Passes on what goes to the backend, and counts the letters in it.
+/// Forwards traffic to the backend, and counts the messages in it.
 struct CountingProxy {
     url: String,
     messages: Arc<watch::Sender<Vec<String>>>,
@@ -338,8 +338,8 @@ impl CountingProxy {
     async fn start(backend: &BackendProcess) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let letters = Arc::new(watch::Sender::new(Vec::new()));
-        let (port, seen) = (backend.port(), Arc::clone(&letters));
+        let messages = Arc::new(watch::Sender::new(Vec::new()));
+        let (port, seen) = (backend.port(), Arc::clone(&messages));
         let mut passing = JoinSet::new();
         passing.spawn(async move {
             let mut connections = JoinSet::new();
@@ -347,13 +347,13 @@ impl CountingProxy {
                 connections.spawn(forward(client, port, Arc::clone(&seen)));
             }
         });
-        Self { url, messages: letters, _tasks: passing }
+        Self { url, messages: messages, _tasks: passing }
     }
 
-    /// Waits until so many letters to `agent` have come by.
+    /// Waits until so many messages to `agent` have passed.
     async fn wait_for_count(&self, agent: &str, count: usize) {
-        let mut letters = self.messages.subscribe();
-        let come = letters.wait_for(|letters| letters.iter().filter(|to| *to == agent).count() >= count);
+        let mut messages = self.messages.subscribe();
+        let come = messages.wait_for(|messages| messages.iter().filter(|to| *to == agent).count() >= count);
         timeout(TEST_TIMEOUT, come)
             .await
             .unwrap_or_else(|_| panic!("{agent} got no {count} letters"))
@@ -376,12 +376,12 @@ async fn forward(mut client: TcpStream, port: u16, seen: Arc<watch::Sender<Vec<S
             if back_to.write_all(&chunk[..length]).await.is_err() {
                 return;
             }
-            // Whole lines are looked at, whatever parts they come in. A body may stand before the next head on one.
+            // Whole lines are searched, however they are split. A body may share a line with the next head.
             while let Some(end) = text.find('\n') {
                 let line: String = text.drain(..=end).collect();
                 let rest = line.split_once("POST /api/agents/").map(|(_, rest)| rest);
                 if let Some((agent, _)) = rest.and_then(|rest| rest.split_once("/message HTTP/")) {
-                    seen.send_modify(|letters| letters.push(agent.to_owned()));
+                    seen.send_modify(|messages| messages.push(agent.to_owned()));
                 }
             }
         }
@@ -393,11 +393,11 @@ async fn forward(mut client: TcpStream, port: u16, seen: Arc<watch::Sender<Vec<S
     }
 }
 
-/// The end of a program that was told of an error as JSON.
+/// Returns the result of a program that printed an error as JSON.
 async fn error_of(sender: &mut MainstayProcess) -> Value {
-    let (status, told) = sender.wait().await;
-    assert_eq!(status.code(), Some(1), "{told}");
-    serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}"))
+    let (status, output) = sender.wait().await;
+    assert_eq!(status.code(), Some(1), "{output}");
+    serde_json::from_str(&output).unwrap_or_else(|error| panic!("{error}: {output}"))
 }
 
 fn start_runtime(data: &Path, url: &str) -> MainstayProcess {
@@ -411,9 +411,9 @@ async fn killed_runtime_redelivers_only_repeatable_messages() {
     let backend = BackendProcess::start(0, "planner,coder").await;
     let counter = CountingProxy::start(&backend).await;
     let first = start_runtime(data.path(), &counter.url);
-    let mut story = EventFollower::follow(data.path());
+    let mut events = EventFollower::follow(data.path());
     for agent in ["planner", "coder"] {
-        story.wait_since(0, is_agent_health(agent, "healthy")).await;
+        events.wait_since(0, is_agent_health(agent, "healthy")).await;
         let path = format!("/api/agents/{agent}/message");
         post_json(
             &format!("{}/_fault", backend.url),
@@ -431,18 +431,18 @@ async fn killed_runtime_redelivers_only_repeatable_messages() {
         assert_eq!(error_of(sender).await["reason"], "stopped");
     }
 
-    let mark = story.mark();
+    let mark = events.mark();
     let _second = start_runtime(data.path(), &counter.url);
-    let failed = story.wait_since(mark, |event| event["kind"] == "letter_failed").await;
+    let failed = events.wait_since(mark, |event| event["kind"] == "letter_failed").await;
     assert_eq!(failed["actor"], "root/agents/planner");
     assert_eq!(
         (&failed["letter"], &failed["attempts"], &failed["reason"]),
         (&json!(1), &json!(1), &json!("outcome_unknown"))
     );
-    let repeated = story.wait_since(mark, |event| event["kind"] == "letter_again").await;
+    let repeated = events.wait_since(mark, |event| event["kind"] == "letter_again").await;
     assert_eq!((&repeated["actor"], &repeated["letter"]), (&json!("root/agents/coder"), &json!(1)));
     counter.wait_for_count("coder", 2).await;
-    // Letters go in order, so one that was sent again would come before these.
+    // Messages go in order, so a repeated one would come before these.
     let next = ask(data.path(), &["agent", "send", "planner", "\"next\""]).await;
     assert_eq!((&next["letter"], &next["answer"]["count"]), (&json!(2), &json!(1)), "{next}");
     let next = ask(data.path(), &["agent", "send", "coder", "\"next\""]).await;
@@ -452,6 +452,6 @@ async fn killed_runtime_redelivers_only_repeatable_messages() {
     };
     assert_eq!((heard("planner").await, heard("coder").await), (json!(["next"]), json!(["again", "next"])));
     assert_eq!((counter.count("planner"), counter.count("coder")), (2, 3));
-    let kinds = story.events[mark..].iter().filter(|event| event["kind"] == "letter_failed").count();
+    let kinds = events.events[mark..].iter().filter(|event| event["kind"] == "letter_failed").count();
     assert_eq!(kinds, 1, "the other one was answered");
 }

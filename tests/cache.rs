@@ -1,4 +1,4 @@
-//! What drops responses from the cache: requests that change something, the backend's word, and gaps in it.
+//! Tests what drops responses from the cache: writes, the backend's invalidations, and gaps in them.
 
 mod support;
 
@@ -25,7 +25,7 @@ use tokio::time::timeout;
 
 const LONG: Duration = Duration::from_secs(3600);
 
-/// How an attempt at a write ends.
+/// The ways in which an attempt at a write ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum WriteEnd {
     Status(u16),
@@ -33,16 +33,16 @@ enum WriteEnd {
     Never,
 }
 
-/// A backend that has one number, which every write but those that do not reach it raises.
+/// A backend with one number. Every write raises it, except those that never arrive.
 struct CounterTransport {
     value: AtomicU64,
     reads: AtomicU64,
     end: Mutex<WriteEnd>,
-    /// A write has been carried out, or a read has begun.
+    /// Signals that a write was carried out, or a read has begun.
     began: Notify,
-    /// Reads wait for this where it is locked.
+    /// Reads wait for this lock.
     gate: Mutex<()>,
-    /// An answer that is read as it comes has its last part when this says so.
+    /// The last part of a streaming response waits for this.
     last_part: Arc<Notify>,
 }
 
@@ -119,7 +119,7 @@ impl Transport for CounterTransport {
     }
 }
 
-/// Where nothing listens, so that there is no link.
+/// The address has no listener, so there is no connection.
 fn offline_config() -> Config {
     let mut config = Config::default();
     config.backend.url = "http://127.0.0.1:9".to_owned();
@@ -196,8 +196,11 @@ async fn cancelled_write_still_invalidates() {
     timeout(TEST_TIMEOUT, counter.began.notified()).await.unwrap();
     assert!(mainstay.cancel(id).await.unwrap());
     assert!(answer.await.is_err());
-    let told = wait_for_fields(&mut events, "cache_invalidated").await;
-    assert_eq!((&told["by"], &told["pattern"], &told["entries"]), (&"write".into(), &"/n".into(), &1.into()));
+    let fields = wait_for_fields(&mut events, "cache_invalidated").await;
+    assert_eq!(
+        (&fields["by"], &fields["pattern"], &fields["entries"]),
+        (&"write".into(), &"/n".into(), &1.into())
+    );
     assert_eq!(read(&mainstay, "/n").await, "1");
     mainstay.shutdown().await;
 }
@@ -287,7 +290,7 @@ impl ConnectedFixture {
         serde_json::from_str(&read(&self.mainstay, STATE).await).unwrap()
     }
 
-    /// Another client's message to the agent, which changes its state.
+    /// Sends another client's message to the agent, which changes its state.
     async fn change(&self) {
         let url = format!("{}/api/agents/planner/message", self.backend.url());
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -310,8 +313,8 @@ async fn invalidation_applies_before_listeners_get_the_event() {
         }
         assert_eq!(linked.state().await["count"], count);
     }
-    let told = wait_for_fields(&mut linked.events, "cache_invalidated").await;
-    assert_eq!((&told["by"], &told["entries"]), (&"backend".into(), &1.into()));
+    let fields = wait_for_fields(&mut linked.events, "cache_invalidated").await;
+    assert_eq!((&fields["by"], &fields["entries"]), (&"backend".into(), &1.into()));
     linked.mainstay.shutdown().await;
     linked.backend.stop().await;
 }
@@ -337,8 +340,8 @@ async fn connection_gap_drops_dependent_entries() {
     linked.mainstay.connection().reconnect().await.unwrap();
     linked.connected().await;
 
-    let told = wait_for_fields(&mut linked.events, "cache_invalidated").await;
-    assert_eq!((&told["by"], &told["entries"]), (&"gap".into(), &2.into()));
+    let fields = wait_for_fields(&mut linked.events, "cache_invalidated").await;
+    assert_eq!((&fields["by"], &fields["entries"]), (&"gap".into(), &2.into()));
     assert_eq!(linked.state().await["count"], 1);
     assert_eq!((cache.get("own:apart"), cache.get("own:of-the-link")), (Some("kept".into()), None));
     linked.mainstay.shutdown().await;

@@ -1,4 +1,4 @@
-//! Responses that are kept as RFC 9111 has it, through the whole tree, from a backend on a real socket that sees each
+//! Tests cached responses against RFC 9111, through the whole tree. The backend is a real socket that records each
 //! request.
 
 mod support;
@@ -22,7 +22,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// What the backend says to a request, given how many there were before it, and its head.
+/// The backend's response to a request, from the number of earlier requests and the head.
 type AnswerFn = Arc<dyn Fn(usize, &str) -> String + Send + Sync>;
 
 struct HttpCacheFixture {
@@ -48,14 +48,14 @@ impl HttpCacheFixture {
         let config = format!("[backend]\nurl = \"{url}\"\n[connection]\nping_interval = \"1h\"\n");
         let config = Config::from_toml(&config).unwrap();
         let mainstay = Mainstay::builder().config(config).start().await.unwrap();
-        // What was loaded before the first socket goes with it: an invalidation may have been missed.
+        // The first connection drops what was loaded before it: an invalidation may have been missed.
         let mut link = mainstay.connection().watch();
         let connected = link.wait_for(|status| status.state == ConnectionState::Connected);
         timeout(TEST_TIMEOUT, connected).await.unwrap().unwrap();
         Self { mainstay, heads, _backend: backend }
     }
 
-    /// One that says the same each time.
+    /// Returns a backend with the same response each time.
     async fn with_answer(head: &'static [&'static str], body: &'static str) -> Self {
         Self::with_answers(move |_, _| answer(200, head, body)).await
     }
@@ -73,25 +73,25 @@ impl HttpCacheFixture {
         timeout(TEST_TIMEOUT, self.mainstay.request_cached(request, age_max)).await.unwrap()
     }
 
-    /// What is said, and whether it came from the cache.
+    /// Returns the body, and whether it came from the cache.
     async fn request_text(&self, age_max: Duration) -> (String, bool) {
         let response = self.request(age_max).await.unwrap();
         assert_eq!(response.status, 200);
         (text(&response), response.cached)
     }
 
-    /// The next request that the backend sees.
+    /// Returns the next request that the backend received.
     async fn next_request(&mut self) -> RequestHead {
         RequestHead(timeout(TEST_TIMEOUT, self.heads.recv()).await.unwrap().unwrap())
     }
 
-    /// Whether it has seen no other: it notes each before it answers.
+    /// Asserts that the backend received no other: it records each before it responds.
     fn has_no_request(&mut self) -> bool {
         self.heads.try_recv().is_err()
     }
 }
 
-/// The head of a request.
+/// Returns the head of a request.
 struct RequestHead(String);
 
 impl RequestHead {
@@ -151,21 +151,21 @@ fn cached(text: &str) -> (String, bool) {
 
 #[tokio::test]
 async fn fresh_response_is_served_with_age() {
-    let mut scene = HttpCacheFixture::with_answer(&["Cache-Control: max-age=3600", "Age: 30"], "a").await;
-    assert_eq!(scene.request_text(HOUR).await, loaded("a"));
-    let second = scene.request(HOUR).await.unwrap();
+    let mut fixture = HttpCacheFixture::with_answer(&["Cache-Control: max-age=3600", "Age: 30"], "a").await;
+    assert_eq!(fixture.request_text(HOUR).await, loaded("a"));
+    let second = fixture.request(HOUR).await.unwrap();
     assert_eq!((text(&second), second.cached, second.attempts), ("a".to_owned(), true, 0));
     let age: u64 = second.headers["age"].to_str().unwrap().parse().unwrap();
     assert!((30..3600).contains(&age), "{age}");
-    let oldest = scene.mainstay.status().await.cache.stats.oldest_ms.unwrap();
+    let oldest = fixture.mainstay.status().await.cache.stats.oldest_ms.unwrap();
     assert!((30_000..3_600_000).contains(&oldest), "the status tells the same age: {oldest}");
-    scene.next_request().await;
-    assert!(scene.has_no_request());
+    fixture.next_request().await;
+    assert!(fixture.has_no_request());
 }
 
 #[tokio::test]
 async fn stale_response_is_revalidated_by_etag_and_304_refreshes() {
-    let mut scene =
+    let mut fixture =
         HttpCacheFixture::with_answers(|number, head| match (number, header(head, "if-none-match")) {
             (0, None) => answer(200, &["ETag: \"1\"", "Cache-Control: no-cache", "X-Kept: yes"], "a"),
             (1, Some("\"1\"")) => answer(304, &["ETag: \"1\""], ""),
@@ -173,36 +173,36 @@ async fn stale_response_is_revalidated_by_etag_and_304_refreshes() {
             _ => answer(500, &[], ""),
         })
         .await;
-    assert_eq!(scene.request_text(HOUR).await, loaded("a"));
-    let confirmed = scene.request(HOUR).await.unwrap();
+    assert_eq!(fixture.request_text(HOUR).await, loaded("a"));
+    let confirmed = fixture.request(HOUR).await.unwrap();
     assert_eq!((confirmed.status.as_u16(), text(&confirmed)), (200, "a".to_owned()));
     assert_eq!((confirmed.cached, confirmed.attempts), (false, 1), "the backend was asked");
     assert_eq!(confirmed.headers["x-kept"], "yes");
-    assert_eq!(scene.request_text(HOUR).await, loaded("a"));
-    assert_eq!(scene.request_text(HOUR).await, cached("a"), "the second 304 has given it a minute");
+    assert_eq!(fixture.request_text(HOUR).await, loaded("a"));
+    assert_eq!(fixture.request_text(HOUR).await, cached("a"), "the second 304 has given it a minute");
     for condition in [None, Some("\"1\""), Some("\"1\"")] {
-        assert_eq!(scene.next_request().await.header("if-none-match"), condition);
+        assert_eq!(fixture.next_request().await.header("if-none-match"), condition);
     }
-    assert!(scene.has_no_request());
+    assert!(fixture.has_no_request());
 }
 
 #[tokio::test]
 async fn changed_response_is_revalidated_by_its_new_etag() {
-    let mut scene = HttpCacheFixture::with_answers(|number, _| {
+    let mut fixture = HttpCacheFixture::with_answers(|number, _| {
         let etag = format!("ETag: \"{number}\"");
         answer(200, &[&etag, "Cache-Control: no-cache"], &number.to_string())
     })
     .await;
     for (number, condition) in [("0", None), ("1", Some("\"0\"")), ("2", Some("\"1\""))] {
-        assert_eq!(scene.request_text(HOUR).await, loaded(number));
-        assert_eq!(scene.next_request().await.header("if-none-match"), condition);
+        assert_eq!(fixture.request_text(HOUR).await, loaded(number));
+        assert_eq!(fixture.next_request().await.header("if-none-match"), condition);
     }
 }
 
 #[tokio::test]
 async fn response_without_etag_is_revalidated_by_last_modified() {
     let modified = "Sun, 06 Nov 1994 08:49:37 GMT";
-    let mut scene = HttpCacheFixture::with_answers(|_, head| match header(head, "if-modified-since") {
+    let mut fixture = HttpCacheFixture::with_answers(|_, head| match header(head, "if-modified-since") {
         None => answer(
             200,
             &["Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT", "Cache-Control: max-age=60", "Age: 60"],
@@ -212,133 +212,133 @@ async fn response_without_etag_is_revalidated_by_last_modified() {
     })
     .await;
     for condition in [None, Some(modified), Some(modified)] {
-        assert_eq!(scene.request_text(HOUR).await, loaded("a"));
-        assert_eq!(scene.next_request().await.header("if-modified-since"), condition);
+        assert_eq!(fixture.request_text(HOUR).await, loaded("a"));
+        assert_eq!(fixture.next_request().await.header("if-modified-since"), condition);
     }
 }
 
 #[tokio::test]
 async fn mismatched_304_is_retried_unconditionally() {
-    let mut scene = HttpCacheFixture::with_answers(|number, _| match number {
+    let mut fixture = HttpCacheFixture::with_answers(|number, _| match number {
         0 => answer(200, &["ETag: \"1\"", "Cache-Control: no-cache"], "a"),
         1 => answer(304, &["ETag: \"2\""], ""),
         _ => answer(200, &["ETag: \"2\"", "Cache-Control: no-cache"], "b"),
     })
     .await;
-    assert_eq!(scene.request_text(HOUR).await, loaded("a"));
-    assert_eq!(scene.request_text(HOUR).await, loaded("b"));
+    assert_eq!(fixture.request_text(HOUR).await, loaded("a"));
+    assert_eq!(fixture.request_text(HOUR).await, loaded("b"));
     for condition in [None, Some("\"1\""), None] {
-        assert_eq!(scene.next_request().await.header("if-none-match"), condition);
+        assert_eq!(fixture.next_request().await.header("if-none-match"), condition);
     }
 }
 
 #[tokio::test]
 async fn no_store_is_never_cached_or_shared() {
-    let mut scene = HttpCacheFixture::with_answers(|number, _| {
+    let mut fixture = HttpCacheFixture::with_answers(|number, _| {
         answer(200, &["Cache-Control: No-Store", "ETag: \"1\""], &number.to_string())
     })
     .await;
-    assert_eq!(scene.request_text(HOUR).await, loaded("0"));
-    assert_eq!(scene.request_text(HOUR).await, loaded("1"));
-    let mut told = join_all((0..4).map(|_| scene.request_text(HOUR))).await;
-    told.sort();
-    assert_eq!(told, ["2", "3", "4", "5"].map(loaded));
-    assert_eq!(scene.mainstay.cache().stats().entries, 0);
+    assert_eq!(fixture.request_text(HOUR).await, loaded("0"));
+    assert_eq!(fixture.request_text(HOUR).await, loaded("1"));
+    let mut texts = join_all((0..4).map(|_| fixture.request_text(HOUR))).await;
+    texts.sort();
+    assert_eq!(texts, ["2", "3", "4", "5"].map(loaded));
+    assert_eq!(fixture.mainstay.cache().stats().entries, 0);
     for _ in 0..6 {
-        assert_eq!(scene.next_request().await.header("if-none-match"), None);
+        assert_eq!(fixture.next_request().await.header("if-none-match"), None);
     }
 }
 
 #[tokio::test]
 async fn concurrent_misses_share_one_request() {
-    let mut scene = HttpCacheFixture::with_answer(&["Cache-Control: max-age=60"], "a").await;
-    // One after the other they ask before anything else runs: the test has a single thread.
-    let told = join_all((0..100).map(|_| scene.request_text(HOUR))).await;
-    assert_eq!(told, vec![loaded("a"); 100]);
-    scene.next_request().await;
-    assert!(scene.has_no_request());
+    let mut fixture = HttpCacheFixture::with_answer(&["Cache-Control: max-age=60"], "a").await;
+    // The callers ask one after the other before any other task runs: the test has a single thread.
+    let texts = join_all((0..100).map(|_| fixture.request_text(HOUR))).await;
+    assert_eq!(texts, vec![loaded("a"); 100]);
+    fixture.next_request().await;
+    assert!(fixture.has_no_request());
 }
 
 #[tokio::test]
 async fn vary_separates_responses_by_header() {
-    let mut scene = HttpCacheFixture::with_answers(|_, head| {
+    let mut fixture = HttpCacheFixture::with_answers(|_, head| {
         let language = header(head, "accept-language").unwrap_or("none");
         answer(200, &["Vary: Accept-Language", "Cache-Control: max-age=60"], language)
     })
     .await;
-    let told = async |language: &str| {
-        let asked = scene.request_with(HOUR, |request| request.header("Accept-Language", language));
+    let texts = async |language: &str| {
+        let asked = fixture.request_with(HOUR, |request| request.header("Accept-Language", language));
         let response = asked.await.unwrap();
         (text(&response), response.cached)
     };
-    assert_eq!(told("de").await, loaded("de"));
-    assert_eq!(told("de").await, cached("de"));
-    assert_eq!(told("en").await, loaded("en"));
-    assert_eq!(told("de").await, cached("de"), "another's answer does not displace it");
-    assert_eq!(scene.request_text(HOUR).await, loaded("none"));
+    assert_eq!(texts("de").await, loaded("de"));
+    assert_eq!(texts("de").await, cached("de"));
+    assert_eq!(texts("en").await, loaded("en"));
+    assert_eq!(texts("de").await, cached("de"), "another's answer does not displace it");
+    assert_eq!(fixture.request_text(HOUR).await, loaded("none"));
     for language in [Some("de"), Some("en"), None] {
-        assert_eq!(scene.next_request().await.header("accept-language"), language);
+        assert_eq!(fixture.next_request().await.header("accept-language"), language);
     }
-    assert!(scene.has_no_request());
+    assert!(fixture.has_no_request());
 }
 
 #[tokio::test]
 async fn concurrent_misses_with_other_headers_are_separate() {
-    let scene = HttpCacheFixture::with_answers(|_, head| {
+    let fixture = HttpCacheFixture::with_answers(|_, head| {
         answer(200, &["Cache-Control: max-age=60"], header(head, "accept-language").unwrap())
     })
     .await;
-    let told = join_all(["de", "en", "de"].map(|language| {
-        scene.request_with(HOUR, move |request| request.header("accept-language", language))
+    let texts = join_all(["de", "en", "de"].map(|language| {
+        fixture.request_with(HOUR, move |request| request.header("accept-language", language))
     }))
     .await;
-    let told: Vec<String> = told.into_iter().map(|response| text(&response.unwrap())).collect();
-    assert_eq!(told, ["de", "en", "de"]);
+    let texts: Vec<String> = texts.into_iter().map(|response| text(&response.unwrap())).collect();
+    assert_eq!(texts, ["de", "en", "de"]);
 }
 
 #[tokio::test]
 async fn vary_star_is_never_cached() {
-    let mut scene =
+    let mut fixture =
         HttpCacheFixture::with_answer(&["Vary: *", "Cache-Control: max-age=60", "ETag: \"1\""], "a").await;
     for _ in 0..2 {
-        assert_eq!(scene.request_text(HOUR).await, loaded("a"));
-        assert_eq!(scene.next_request().await.header("if-none-match"), None);
+        assert_eq!(fixture.request_text(HOUR).await, loaded("a"));
+        assert_eq!(fixture.next_request().await.header("if-none-match"), None);
     }
 }
 
 #[tokio::test]
 async fn shorter_of_caller_and_server_max_age_applies() {
-    let mut scene =
+    let mut fixture =
         HttpCacheFixture::with_answer(&["Cache-Control: max-age=3600", "Age: 30", "ETag: \"1\""], "a").await;
-    assert_eq!(scene.request_text(HOUR).await, loaded("a"));
-    scene.next_request().await;
-    assert_eq!(scene.request_text(Duration::from_secs(10)).await, loaded("a"), "for him it is too old");
-    assert_eq!(scene.next_request().await.header("if-none-match"), Some("\"1\""));
-    assert_eq!(scene.request_text(HOUR).await, cached("a"));
-    let mut scene =
+    assert_eq!(fixture.request_text(HOUR).await, loaded("a"));
+    fixture.next_request().await;
+    assert_eq!(fixture.request_text(Duration::from_secs(10)).await, loaded("a"), "for him it is too old");
+    assert_eq!(fixture.next_request().await.header("if-none-match"), Some("\"1\""));
+    assert_eq!(fixture.request_text(HOUR).await, cached("a"));
+    let mut fixture =
         HttpCacheFixture::with_answer(&["Cache-Control: max-age=30", "Age: 30", "ETag: \"1\""], "a").await;
-    assert_eq!(scene.request_text(HOUR).await, loaded("a"));
-    assert_eq!(scene.request_text(HOUR).await, loaded("a"), "for the server it is too old");
-    scene.next_request().await;
-    assert_eq!(scene.next_request().await.header("if-none-match"), Some("\"1\""));
+    assert_eq!(fixture.request_text(HOUR).await, loaded("a"));
+    assert_eq!(fixture.request_text(HOUR).await, loaded("a"), "for the server it is too old");
+    fixture.next_request().await;
+    assert_eq!(fixture.next_request().await.header("if-none-match"), Some("\"1\""));
 }
 
 #[tokio::test]
 async fn without_server_lifetime_caller_max_age_applies() {
-    let mut scene =
+    let mut fixture =
         HttpCacheFixture::with_answer(&["Age: 30", "Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT"], "a")
             .await;
-    assert_eq!(scene.request_text(HOUR).await, loaded("a"));
-    assert_eq!(scene.request_text(HOUR).await, cached("a"));
-    assert_eq!(scene.request_text(Duration::from_secs(10)).await, loaded("a"));
-    scene.next_request().await;
-    assert!(scene.next_request().await.header("if-modified-since").is_some());
-    assert!(scene.has_no_request());
+    assert_eq!(fixture.request_text(HOUR).await, loaded("a"));
+    assert_eq!(fixture.request_text(HOUR).await, cached("a"));
+    assert_eq!(fixture.request_text(Duration::from_secs(10)).await, loaded("a"));
+    fixture.next_request().await;
+    assert!(fixture.next_request().await.header("if-modified-since").is_some());
+    assert!(fixture.has_no_request());
 }
 
 #[tokio::test]
 async fn stale_while_revalidate_is_served_and_refreshed() {
-    let mut scene = HttpCacheFixture::with_answers(|number, _| match number {
+    let mut fixture = HttpCacheFixture::with_answers(|number, _| match number {
         0 => answer(
             200,
             &["ETag: \"1\"", "Cache-Control: max-age=60, stale-while-revalidate=3600", "Age: 70"],
@@ -347,34 +347,34 @@ async fn stale_while_revalidate_is_served_and_refreshed() {
         _ => answer(200, &["Cache-Control: max-age=60"], "new"),
     })
     .await;
-    assert_eq!(scene.request_text(HOUR).await, loaded("old"));
-    assert_eq!(scene.request_text(HOUR).await, cached("old"));
-    scene.next_request().await;
-    assert_eq!(scene.next_request().await.header("if-none-match"), Some("\"1\""));
+    assert_eq!(fixture.request_text(HOUR).await, loaded("old"));
+    assert_eq!(fixture.request_text(HOUR).await, cached("old"));
+    fixture.next_request().await;
+    assert_eq!(fixture.next_request().await.header("if-none-match"), Some("\"1\""));
     let renewed = async {
-        while scene.request_text(HOUR).await != cached("new") {
+        while fixture.request_text(HOUR).await != cached("new") {
             tokio::task::yield_now().await;
         }
     };
     timeout(TEST_TIMEOUT, renewed).await.unwrap();
-    assert!(scene.has_no_request());
+    assert!(fixture.has_no_request());
 }
 
 #[tokio::test]
 async fn stale_response_beyond_caller_max_age_is_not_served() {
-    let scene = HttpCacheFixture::with_answers(|number, _| {
+    let fixture = HttpCacheFixture::with_answers(|number, _| {
         let head = ["Cache-Control: max-age=60, stale-while-revalidate=3600", "Age: 70"];
         answer(200, &head, &number.to_string())
     })
     .await;
     let minute = Duration::from_secs(60);
-    assert_eq!(scene.request_text(minute).await, loaded("0"));
-    assert_eq!(scene.request_text(minute).await, loaded("1"));
+    assert_eq!(fixture.request_text(minute).await, loaded("0"));
+    assert_eq!(fixture.request_text(minute).await, loaded("1"));
 }
 
 #[tokio::test]
 async fn must_revalidate_error_is_returned_and_entry_kept() {
-    let mut scene = HttpCacheFixture::with_answers(|number, _| match number {
+    let mut fixture = HttpCacheFixture::with_answers(|number, _| match number {
         0 => {
             let control = "Cache-Control: max-age=60, must-revalidate, stale-while-revalidate=3600";
             answer(200, &["ETag: \"1\"", control, "Age: 60"], "a")
@@ -383,53 +383,53 @@ async fn must_revalidate_error_is_returned_and_entry_kept() {
         _ => answer(304, &["ETag: \"1\""], ""),
     })
     .await;
-    assert_eq!(scene.request_text(HOUR).await, loaded("a"));
-    assert_eq!(scene.request(HOUR).await.unwrap_err().status, Some(500));
-    assert_eq!(scene.request_text(HOUR).await, loaded("a"));
+    assert_eq!(fixture.request_text(HOUR).await, loaded("a"));
+    assert_eq!(fixture.request(HOUR).await.unwrap_err().status, Some(500));
+    assert_eq!(fixture.request_text(HOUR).await, loaded("a"));
     for condition in [None, Some("\"1\""), Some("\"1\"")] {
-        assert_eq!(scene.next_request().await.header("if-none-match"), condition);
+        assert_eq!(fixture.next_request().await.header("if-none-match"), condition);
     }
 }
 
 #[tokio::test]
 async fn no_store_answer_removes_the_stored_response() {
-    let scene = HttpCacheFixture::with_answers(|number, _| match number {
+    let fixture = HttpCacheFixture::with_answers(|number, _| match number {
         0 => answer(200, &["Cache-Control: max-age=3600", "Age: 30"], "old"),
         _ => answer(200, &["Cache-Control: no-store"], "new"),
     })
     .await;
-    assert_eq!(scene.request_text(HOUR).await, loaded("old"));
-    assert_eq!(scene.request_text(Duration::from_secs(10)).await, loaded("new"));
-    assert_eq!(scene.request_text(HOUR).await, loaded("new"), "the old one was fresh for him");
+    assert_eq!(fixture.request_text(HOUR).await, loaded("old"));
+    assert_eq!(fixture.request_text(Duration::from_secs(10)).await, loaded("new"));
+    assert_eq!(fixture.request_text(HOUR).await, loaded("new"), "the old one was fresh for him");
 }
 
 #[tokio::test]
 async fn error_response_is_not_cached() {
-    let mut scene =
+    let mut fixture =
         HttpCacheFixture::with_answers(|_, _| answer(404, &["Cache-Control: max-age=60", "ETag: \"1\""], ""))
             .await;
     for _ in 0..2 {
-        assert_eq!(scene.request(HOUR).await.unwrap_err().status, Some(404));
-        assert_eq!(scene.next_request().await.header("if-none-match"), None);
+        assert_eq!(fixture.request(HOUR).await.unwrap_err().status, Some(404));
+        assert_eq!(fixture.next_request().await.header("if-none-match"), None);
     }
-    assert_eq!(scene.mainstay.cache().stats().entries, 0);
+    assert_eq!(fixture.mainstay.cache().stats().entries, 0);
 }
 
 #[tokio::test]
 async fn invalidated_response_is_loaded_unconditionally() {
-    let mut scene = HttpCacheFixture::with_answer(&["Cache-Control: max-age=60", "ETag: \"1\""], "a").await;
-    assert_eq!(scene.request_text(HOUR).await, loaded("a"));
+    let mut fixture = HttpCacheFixture::with_answer(&["Cache-Control: max-age=60", "ETag: \"1\""], "a").await;
+    assert_eq!(fixture.request_text(HOUR).await, loaded("a"));
     let key = Pattern::Key("http:/thing?q=1".to_owned());
-    assert_eq!(scene.mainstay.cache().invalidate(&key).await, Ok(1));
-    assert_eq!(scene.request_text(HOUR).await, loaded("a"));
+    assert_eq!(fixture.mainstay.cache().invalidate(&key).await, Ok(1));
+    assert_eq!(fixture.request_text(HOUR).await, loaded("a"));
     for _ in 0..2 {
-        assert_eq!(scene.next_request().await.header("if-none-match"), None);
+        assert_eq!(fixture.next_request().await.header("if-none-match"), None);
     }
 }
 
 #[tokio::test]
 async fn redirected_response_is_not_cached() {
-    let mut scene = HttpCacheFixture::with_answers(|_, head| {
+    let mut fixture = HttpCacheFixture::with_answers(|_, head| {
         if head.starts_with("GET /thing?q=1 ") {
             answer(302, &["Location: /other"], "")
         } else {
@@ -438,9 +438,9 @@ async fn redirected_response_is_not_cached() {
     })
     .await;
     for _ in 0..2 {
-        assert_eq!(scene.request_text(HOUR).await, loaded("a"));
+        assert_eq!(fixture.request_text(HOUR).await, loaded("a"));
         for _ in 0..2 {
-            assert_eq!(scene.next_request().await.header("if-none-match"), None);
+            assert_eq!(fixture.next_request().await.header("if-none-match"), None);
         }
     }
 }
@@ -449,17 +449,17 @@ async fn redirected_response_is_not_cached() {
 async fn gone_statuses_remove_the_stored_response() {
     for status in [400, 401, 403, 404, 410, 451] {
         for held in [&["ETag: \"1\"", "Cache-Control: max-age=3600", "Age: 30"][..], &["Age: 30"]] {
-            let mut scene = HttpCacheFixture::with_answers(move |number, _| match number {
+            let mut fixture = HttpCacheFixture::with_answers(move |number, _| match number {
                 0 => answer(200, held, "old"),
                 _ => answer(status, &[], ""),
             })
             .await;
-            assert_eq!(scene.request_text(HOUR).await, loaded("old"));
-            assert_eq!(scene.request(Duration::from_secs(10)).await.unwrap_err().status, Some(status));
-            let next = scene.request(HOUR).await;
+            assert_eq!(fixture.request_text(HOUR).await, loaded("old"));
+            assert_eq!(fixture.request(Duration::from_secs(10)).await.unwrap_err().status, Some(status));
+            let next = fixture.request(HOUR).await;
             assert_eq!(next.unwrap_err().status, Some(status), "the old one was fresh for him");
             for condition in [None, held.len().ge(&3).then_some("\"1\""), None] {
-                assert_eq!(scene.next_request().await.header("if-none-match"), condition);
+                assert_eq!(fixture.next_request().await.header("if-none-match"), condition);
             }
         }
     }
@@ -467,12 +467,15 @@ async fn gone_statuses_remove_the_stored_response() {
 
 #[tokio::test]
 async fn redirected_write_invalidates_its_target() {
-    let scene = HttpCacheFixture::with_answers(|number, head| match () {
+    let fixture = HttpCacheFixture::with_answers(|number, head| match () {
         () if head.starts_with("POST /other ") => answer(307, &["Location: /thing?q=1"], ""),
         () => answer(200, &["Cache-Control: max-age=3600"], &number.to_string()),
     })
     .await;
-    assert_eq!((scene.request_text(HOUR).await, scene.request_text(HOUR).await), (loaded("0"), cached("0")));
-    scene.mainstay.request(Request::post("/other").build().unwrap()).await.unwrap();
-    assert_eq!(scene.request_text(HOUR).await, loaded("3"));
+    assert_eq!(
+        (fixture.request_text(HOUR).await, fixture.request_text(HOUR).await),
+        (loaded("0"), cached("0"))
+    );
+    fixture.mainstay.request(Request::post("/other").build().unwrap()).await.unwrap();
+    assert_eq!(fixture.request_text(HOUR).await, loaded("3"));
 }

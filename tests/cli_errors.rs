@@ -1,4 +1,4 @@
-//! What goes wrong at the start gives one clear line and the exit code of the contract.
+//! Tests that a failed start prints one clear line and returns the exit code of the contract.
 
 mod support;
 
@@ -6,7 +6,7 @@ use std::fs;
 
 use support::{CommandOutput, EventFollower, MainstayProcess, run};
 
-/// The command said one line on stderr, nothing on stdout, and ended with `code`.
+/// Asserts that the command printed one line on stderr, nothing on stdout, and ended with `code`.
 fn error_line(ended: &CommandOutput, code: i32) -> &str {
     assert_eq!(ended.code, Some(code), "{ended:?}");
     assert_eq!(ended.stdout, "", "{ended:?}");
@@ -53,7 +53,7 @@ async fn a_data_folder_in_use_is_refused_and_says_by_whom() {
     let data = tempfile::tempdir().unwrap();
     let first = MainstayProcess::start(data.path(), &["demo"]);
     EventFollower::follow(data.path()).wait_for_event("root", "actor_ready").await;
-    // The control file is written right after the tree is up; whether it names the process yet is a matter of luck.
+    // The control file is written right after the tree is ready; it may or may not name the process yet.
     let ended = run(data.path(), &["demo", "--for", "1s"]).await;
     let said = error_line(&ended, 1);
     assert!(said.contains("in use by another runtime"), "{said}");

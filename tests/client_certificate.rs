@@ -1,4 +1,4 @@
-//! A backend that answers nobody without a certificate, and an embedder that has one.
+//! Tests a backend that requires a certificate, and an embedder that has one.
 
 mod support;
 
@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-/// An authority that nobody trusts by nature.
+/// A certificate authority that no client trusts by default.
 struct TestCa(CertifiedIssuer<'static, KeyPair>);
 
 impl TestCa {
@@ -56,7 +56,7 @@ impl TestCa {
         TlsAcceptor::from(Arc::new(config))
     }
 
-    /// What trusts this authority, and shows a certificate of it where `shows_one`.
+    /// Returns a configuration that trusts this authority, and presents a certificate of it where `shows_one`.
     fn trust(&self, shows_one: bool) -> TlsTrust {
         let config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
@@ -76,7 +76,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-/// A backend that says "hello" to whoever shows a certificate, on this port.
+/// A backend that responds "hello" to clients with a certificate, on this port.
 async fn start_backend(tls: TlsAcceptor) -> (u16, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -87,7 +87,7 @@ async fn start_backend(tls: TlsAcceptor) -> (u16, JoinSet<()>) {
             let (socket, _) = listener.accept().await.unwrap();
             let tls = tls.clone();
             connections.spawn(async move {
-                // Whoever is turned away, or turns away, hangs up in the middle.
+                // A failed handshake closes the connection at any point.
                 let mut stream = tls.accept(socket).await.ok()?;
                 let mut head = Vec::new();
                 while !head.ends_with(b"\r\n\r\n") {
@@ -102,7 +102,7 @@ async fn start_backend(tls: TlsAcceptor) -> (u16, JoinSet<()>) {
     (port, tasks)
 }
 
-/// What a request comes to with this trust.
+/// Returns the result of a request with this trust.
 async fn ask(port: u16, trust: TlsTrust) -> Result<String, Error> {
     let config = Config::from_toml(&format!("[backend]\nurl = \"https://localhost:{port}\"\n")).unwrap();
     let mainstay = Mainstay::builder().config(config).trust(trust).start().await.unwrap();

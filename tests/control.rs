@@ -1,4 +1,4 @@
-//! The control server: who is let in, and the bridge behind it.
+//! Tests the control server: access, and the bridge behind it.
 
 mod support;
 
@@ -46,7 +46,7 @@ async fn foreign_origin_or_missing_token_is_refused() {
         status_of(&format!("http://127.0.0.1:{port}/"), &[("host", "evil.example")]).await,
         StatusCode::FORBIDDEN
     );
-    // The token alone is enough to be told what is wrong with the request.
+    // The token alone is enough to learn what is wrong with the request.
     assert_eq!(status_of(&bridge, &[("authorization", bearer.as_str())]).await, StatusCode::BAD_REQUEST);
 }
 
@@ -95,8 +95,7 @@ async fn prometheus_reads_the_status_with_the_token_and_not_without() {
     check_exposition(&text);
 }
 
-/// What the text format asks for: each name is introduced once, with its kind, before its samples, which stand together
-/// and are numbers.
+/// Checks the text format: each name has its type once, before its samples, which are consecutive numbers.
 fn check_exposition(text: &str) {
     let mut introduced = Vec::new();
     assert!(text.ends_with('\n'));
@@ -127,7 +126,7 @@ async fn send_text(socket: &mut BridgeSocket, text: &str) {
     socket.send(Message::text(text)).await.unwrap();
 }
 
-/// The next message for which `wanted` holds.
+/// Returns the next message for which `wanted` holds.
 async fn receive_until(socket: &mut BridgeSocket, wanted: impl Fn(&Value) -> bool) -> Value {
     loop {
         let message = timeout(TEST_TIMEOUT, socket.next()).await.expect("no message came").unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! Whatever goes wrong reaches whoever asked in one shape, at once, and without what must not be told.
+//! Tests that every failure reaches its caller in one shape, at once, and without secrets.
 
 mod support;
 
@@ -19,12 +19,12 @@ use tokio::time::timeout;
 
 const ONE_HOUR: Duration = Duration::from_secs(3600);
 
-/// A backend that takes every connection and says nothing.
+/// A backend that accepts every connection and never responds.
 async fn silent_backend() -> (JoinSet<()>, String) {
     serve(|_| None).await
 }
 
-/// A backend that answers each request with these bytes, then hangs up; with none, it holds its tongue.
+/// A backend that responds to each request with these bytes and closes; without bytes it never responds.
 async fn serve(
     answer: impl Fn(&str) -> Option<String> + Send + Sync + Clone + 'static,
 ) -> (JoinSet<()>, String) {
@@ -61,7 +61,7 @@ async fn start_against(url: &str, more: &str) -> Mainstay {
     Mainstay::builder().config(Config::from_toml(&text).unwrap()).start().await.unwrap()
 }
 
-/// The address of a port where nobody listens, and what keeps it from others.
+/// Returns the address of a port without a listener, and the socket that reserves it.
 fn refusing_backend() -> (tokio::net::TcpSocket, String) {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -79,7 +79,7 @@ async fn wait_for(events: &mut Subscription, wanted: impl Fn(&Record) -> bool) -
     }
 }
 
-/// Two sentences for a person, without anything that looks like an address.
+/// Asserts that the text is one or two sentences for a person, without anything that looks like an address.
 fn assert_plain(message: &str) {
     assert!(message.ends_with('.') && message.contains(' '), "{message}");
     for mark in ["://", "/", "\\", "127.0.0.1", "localhost", "@", "="] {
@@ -122,7 +122,7 @@ mod panics {
         injected.unwrap();
         let error = get.expect("it was told").unwrap_err();
         assert_eq!((error.code, error.reason, error.attempts), (Code::ServerError, Reason::Crashed, 1));
-        // It may have acted, which the caller has to know.
+        // The handler may have acted, and the caller has to know.
         let error = post.expect("it was told").unwrap_err();
         assert_eq!((error.code, error.reason), (Code::ServerError, Reason::OutcomeUnknown));
         assert!(error.details.unwrap().starts_with("crashed"), "it says what hid the outcome");
@@ -151,8 +151,8 @@ mod panics {
         let mainstay = start_against(&url, &format!("{agent}[[agent]]\nid = \"planner\"")).await;
         let agents = mainstay.agents();
         let mut events = mainstay.events_after(mainstay.journal().cursor());
-        // Whether the caller waits in the mailbox or in the handler's hands when the first panic comes is a matter of luck;
-        // at one of the next it is the latter.
+        // At the first panic the caller may wait in the mailbox or in the handler; at a later one it waits in the
+        // handler.
         let panics = async {
             loop {
                 let is_ready =
@@ -189,25 +189,25 @@ impl BridgeSession {
         Self { commands, texts, _session: session }
     }
 
-    /// What it answers to this text.
+    /// Returns the bridge's answer to this text.
     async fn request(&mut self, text: &str) -> Value {
         self.commands.send(text.to_owned()).await.unwrap();
         let answer = timeout(TEST_TIMEOUT, self.texts.recv()).await.expect("it answers").unwrap();
         serde_json::from_str(&answer).unwrap()
     }
 
-    /// The error that it answers with, which must be whole.
+    /// Returns the error of the answer, which must be complete.
     async fn request_error(&mut self, text: &str) -> Error {
         let answer = self.request(text).await;
-        let told = answer.get("error").unwrap_or_else(|| panic!("{text}: {answer}"));
+        let json = answer.get("error").unwrap_or_else(|| panic!("{text}: {answer}"));
         for member in ["code", "reason", "message", "retryable", "attempts"] {
             assert!(
-                told.get(member).is_some_and(|value| !value.is_null()),
-                "{text}: {member} is missing: {told}"
+                json.get(member).is_some_and(|value| !value.is_null()),
+                "{text}: {member} is missing: {json}"
             );
         }
-        let error: Error = serde_json::from_value(told.clone()).unwrap();
-        assert_ne!(error.reason, Reason::Other, "{told}");
+        let error: Error = serde_json::from_value(json.clone()).unwrap();
+        assert_ne!(error.reason, Reason::Other, "{json}");
         assert_plain(&error.message);
         error
     }
@@ -221,7 +221,7 @@ async fn bridge_errors_have_code_reason_and_retryable() {
     let mut session = BridgeSession::open(&mainstay);
     let invalid = (Code::InvalidInput, Reason::InvalidRequest);
     let unknown = (Code::NotFound, Reason::AgentUnknown);
-    // They wait for the backend, in vain.
+    // These requests wait for the backend until they expire.
     let away = (Code::NetworkError, Reason::Disconnected);
     for (text, expected) in [
         ("no json", invalid),
@@ -290,12 +290,12 @@ async fn the_connection_and_the_agents_show_their_last_error_whole() {
     );
     assert_eq!(status.agents[0].last_error.as_deref(), Some(error.message.as_str()));
 
-    // As JSON, as the bridge and `status --json` have it.
-    let told = serde_json::to_value(&status).unwrap();
-    assert_eq!(told["connection"]["error"]["code"], "NETWORK_ERROR");
-    assert_eq!(told["connection"]["error"]["retryable"], true);
-    assert!(told["connection"]["last_error"].is_string());
-    assert_eq!(told["agents"][0]["error"]["reason"], "connection_refused");
+    // The same error as JSON, as the bridge and `status --json` have it.
+    let json = serde_json::to_value(&status).unwrap();
+    assert_eq!(json["connection"]["error"]["code"], "NETWORK_ERROR");
+    assert_eq!(json["connection"]["error"]["retryable"], true);
+    assert!(json["connection"]["last_error"].is_string());
+    assert_eq!(json["agents"][0]["error"]["reason"], "connection_refused");
     assert_eq!(health.fields["error"]["reason"], "connection_refused");
     mainstay.shutdown().await;
 }
@@ -325,7 +325,7 @@ async fn start_errors_have_code_and_reason() {
     let first = start("", Some(data.path())).await.unwrap();
     assert_eq!(refusal("", Some(data.path())).await, (Code::InvalidInput, Reason::InUse));
     first.shutdown().await;
-    // The handle is still there, and the folder is free all the same.
+    // The handle still exists, and the folder is free all the same.
     start("", Some(data.path())).await.unwrap().shutdown().await;
     drop(first);
     let file = data.path().join("a-file");
@@ -391,7 +391,7 @@ const TOKEN: &str = "s3cret/t0ken+with=marks==";
 const API_KEY: &str = "k3y-of-the-configuration";
 const PRIVATE_QUERY: &str = "my private question";
 
-/// Repeats whatever it is sent, in a form of JSON that few would look for.
+/// Echoes every request, in an unusual form of JSON.
 fn echo_problem(head: &str) -> Option<String> {
     let coded: String = head.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
     let slashed = head.replace('\r', "").replace('\n', " ").replace('"', "\\\"").replace('/', "\\/");
@@ -435,7 +435,7 @@ async fn echoing_backend_leaks_no_secret_anywhere() {
         let ended = run(data.path(), args).await;
         said.push((format!("{args:?}"), ended.stdout + &ended.stderr));
     }
-    // The error on stdout, before what stderr says.
+    // The error on stdout comes before the text on stderr.
     let failed = serde_json::Deserializer::from_str(&said[0].1).into_iter::<Value>().next().unwrap().unwrap();
     assert_eq!((&failed["code"], &failed["reason"]), (&json!("INVALID_INPUT"), &json!("conflict")));
     assert!(
@@ -471,7 +471,7 @@ async fn unanswered_request_prints_a_json_error() {
     runtime.line_containing("dashboard").await;
     let asking = run(data.path(), &["request", "GET", "/x", "--json"]);
     let killing = async {
-        // It is under way once the queue says so.
+        // The request is in flight once the queue shows it.
         support::eventually("the request runs", async || {
             support::run_json(data.path(), &["status"]).await["queue"]["running"] == 1
         })

@@ -1,13 +1,13 @@
-//! A TCP proxy on loopback that breaks what passes through it, on demand.
+//! Provides a TCP proxy on loopback that breaks the traffic through it on demand.
 //!
-//! It stands between Mainstay and a backend, carries HTTP and WebSockets alike, and tells the two apart by their first
-//! bytes. Nothing in it is specific to a scenario: a test target takes it in with `mod fault_proxy`.
+//! The proxy stands between Mainstay and a backend, carries HTTP and WebSockets, and tells them apart by their first
+//! bytes. Nothing in it is specific to a scenario: a test target includes it with `mod fault_proxy`.
 //!
-//! - [`fault`]: what can be broken, as plain data
-//! - [`rules`]: what the faults in force make of the bytes at hand, pure
-//! - [`wire`]: what clients were seen to send
-//! - `carriage`: one connection, which obeys
-//! - `port`: a port that stays one's own while nothing listens on it
+//! - [`fault`]: the faults, as plain data
+//! - [`rules`]: the effect of the current faults on bytes, pure
+//! - [`frames`]: a record of what clients sent
+//! - `proxy_stream`: one connection, which applies the rules
+//! - `port`: a port that stays reserved while nothing listens on it
 
 #![allow(dead_code, reason = "each test target uses its own part of this")]
 
@@ -32,29 +32,29 @@ use fault::{ActiveFault, CloseKind, FaultTarget, NetworkFault, NetworkFaultKind}
 use frames::{ObservedTraffic, TrafficEvent};
 use port::ReservedPort;
 
-/// The faults as they stand.
+/// The current faults.
 #[derive(Debug, Clone, Default)]
 struct ActiveFaults {
-    /// Of the last fault that was begun.
+    /// The number of the last fault.
     last_id: u64,
-    /// Rises with every change.
+    /// The version, which rises with every change.
     version: u64,
-    /// Cuts stay here: who has not seen one yet must find it.
+    /// The cuts. They stay here, since every connection must find each of them.
     active: Vec<ActiveFault>,
 }
 
-/// What everything in a proxy shares.
+/// Holds what everything in a proxy shares.
 #[derive(Debug)]
 struct ProxyShared {
     seed: u64,
     websocket_path: &'static str,
     faults: watch::Sender<ActiveFaults>,
-    /// The version of the faults that the listener has obeyed.
+    /// The version of the faults that the listener has applied.
     applied_version: watch::Sender<u64>,
     backend: watch::Sender<SocketAddr>,
-    /// Connections whose client has not ended them.
+    /// The number of connections that their clients have not closed.
     open: watch::Sender<usize>,
-    /// A std mutex: it is never held over an await.
+    /// A std mutex, since it is never held over an await.
     traffic: Mutex<ObservedTraffic>,
 }
 
@@ -63,7 +63,7 @@ impl ProxyShared {
         self.traffic.lock()
     }
 
-    /// Writes down what one client was seen to send; says how many requests it began.
+    /// Records what one client sent, and returns the number of requests that it began.
     fn record(&self, sights: Vec<TrafficEvent>) -> u64 {
         let mut wire = self.traffic();
         let mut begun = 0;
@@ -84,7 +84,7 @@ impl ProxyShared {
     }
 }
 
-/// A running proxy. Dropped, it ends with all its connections.
+/// A running proxy. When it is dropped, it closes all its connections.
 #[derive(Debug)]
 pub struct FaultProxy {
     address: SocketAddr,
@@ -94,7 +94,7 @@ pub struct FaultProxy {
 
 impl FaultProxy {
     /// Starts to listen on a port of its own, for a backend at `backend` whose WebSockets are at `websocket_path`.
-    /// `seed` decides how much jitter each piece meets.
+    /// `seed` determines the jitter of each piece.
     pub async fn start(backend: SocketAddr, websocket_path: &'static str, seed: u64) -> io::Result<Self> {
         let port = ReservedPort::reserve()?;
         let address = port.address;
@@ -117,17 +117,17 @@ impl FaultProxy {
         self.address
     }
 
-    /// The address of what is behind it, as far as a client is concerned.
+    /// Returns the backend's address for a client.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// From now on new connections lead to another backend.
+    /// Leads new connections to another backend.
     pub fn set_backend(&self, backend: SocketAddr) {
         self.shared.backend.send_replace(backend);
     }
 
-    /// Lets a fault begin; it is in force when this returns.
+    /// Begins a fault; it is in force when this returns.
     pub async fn begin(&self, fault: NetworkFault) -> u64 {
         let mut id = 0;
         self.change(|faults| {
@@ -139,12 +139,12 @@ impl FaultProxy {
         id
     }
 
-    /// Lets a fault end. A cut has ended as soon as it began.
+    /// Ends a fault. A cut ends as soon as it begins.
     pub async fn end(&self, id: u64) {
         self.change(|faults| faults.active.retain(|fault| fault.id != id || is_cut(fault))).await;
     }
 
-    /// Lets all faults end.
+    /// Ends all faults.
     pub async fn clear(&self) {
         self.change(|faults| faults.active.retain(is_cut)).await;
     }
@@ -160,22 +160,22 @@ impl FaultProxy {
         obeyed.wait_for(|obeyed| *obeyed >= version).await.expect("the proxy is running");
     }
 
-    /// What clients were seen to send so far.
+    /// Returns everything that clients sent so far.
     pub fn traffic(&self) -> ObservedTraffic {
         self.shared.traffic().clone()
     }
 
-    /// Whether a client was seen to send this text frame.
+    /// Returns whether a client sent this text frame.
     pub fn has_seen(&self, text: &str) -> bool {
         self.shared.traffic().texts.iter().any(|seen| seen == text)
     }
 
-    /// How many connections their clients have not ended.
+    /// Returns the number of connections that their clients have not closed.
     pub fn open_connections(&self) -> usize {
         *self.shared.open.borrow()
     }
 
-    /// Returns when every client has ended its connections.
+    /// Waits until every client has closed its connections.
     pub async fn wait_until_idle(&self) {
         let mut open = self.shared.open.subscribe();
         open.wait_for(|open| *open == 0).await.expect("the proxy is running");
@@ -191,7 +191,7 @@ fn is_cut(fault: &ActiveFault) -> bool {
     matches!(fault.fault.kind, NetworkFaultKind::Cut(_))
 }
 
-/// Accepts connections, and ends them all when it is dropped.
+/// Accepts connections, and closes them all when it is dropped.
 async fn accept(port: ReservedPort, listener: TcpListener, shared: Arc<ProxyShared>) {
     let mut faults = shared.faults.subscribe();
     let mut connections = JoinSet::new();
@@ -221,7 +221,7 @@ async fn accept(port: ReservedPort, listener: TcpListener, shared: Arc<ProxyShar
         };
         match drop {
             Some(CloseKind::Fin) => {}
-            // Where this fails the connection is closed in the ordinary way.
+            // If this fails, the connection is closed in the ordinary way.
             Some(CloseKind::Rst) => _ = client.set_zero_linger(),
             None => {
                 _ = connections.spawn(proxy_stream::proxy_connection(
@@ -235,7 +235,7 @@ async fn accept(port: ReservedPort, listener: TcpListener, shared: Arc<ProxyShar
     }
 }
 
-/// The hangup that meets whoever comes, without a look at what he wants.
+/// Returns the hangup that every new connection meets.
 fn drop_on_accept(faults: &[ActiveFault]) -> Option<CloseKind> {
     faults.iter().find_map(|fault| match fault.fault.kind {
         NetworkFaultKind::DropNew(hangup) if fault.fault.target == FaultTarget::All => Some(hangup),
@@ -243,7 +243,7 @@ fn drop_on_accept(faults: &[ActiveFault]) -> Option<CloseKind> {
     })
 }
 
-/// The next connection. One that is gone again before it was accepted is none.
+/// Accepts the next connection, except one that is gone before it is accepted.
 async fn next(listener: Option<&TcpListener>) -> TcpStream {
     let Some(listener) = listener else { return std::future::pending().await };
     loop {

@@ -1,4 +1,4 @@
-//! The journal, read from outside: while it is written, after a SIGKILL, and across runs.
+//! Reads the journal from outside: while it is written, after a SIGKILL, and across runs.
 
 mod support;
 
@@ -12,8 +12,8 @@ use support::{EventFollower, MainstayProcess, TEST_TIMEOUT, post_json};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
-/// Everything that is in the journal. It has no hole, neither in the runs nor in their numbers, and each run that ended
-/// without notice is reported once, by the first event of the next run.
+/// Reads the whole journal. Runs and their numbers have no hole, and the first event of the next run reports each run
+/// without a stop once.
 fn read_seqs(data: &Path) -> Vec<Record> {
     let mut reader = Reader::after(&DataDir::new(data).journal(), Cursor::START);
     let mut records: Vec<Record> = Vec::new();
@@ -44,16 +44,16 @@ fn cursors(records: &[Record]) -> Vec<Cursor> {
 #[tokio::test]
 async fn follower_process_sees_events_live_in_order() {
     let data = tempfile::tempdir().unwrap();
-    let mut story = EventFollower::follow(data.path());
+    let mut events = EventFollower::follow(data.path());
     let mut demo = MainstayProcess::start(data.path(), &["demo", "--agents", "1"]);
     let backend = demo.line().await.rsplit(' ').next().unwrap().to_owned();
-    story.wait_for_agent("planner", "healthy").await;
+    events.wait_for_agent("planner", "healthy").await;
     post_json(&format!("{backend}/_fault"), json!({"kind": "crash_agent", "agent": "planner"})).await;
-    story.wait_for_agent("planner", "failed").await;
+    events.wait_for_agent("planner", "failed").await;
     let (status, _) = demo.stop().await;
     assert!(status.success());
-    story.wait_for_event("root", "runtime_stopped").await;
-    let seqs: Vec<u64> = story.events.iter().filter_map(|event| event["seq"].as_u64()).collect();
+    events.wait_for_event("root", "runtime_stopped").await;
+    let seqs: Vec<u64> = events.events.iter().filter_map(|event| event["seq"].as_u64()).collect();
     assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>(), "each event once, in order");
 }
 
@@ -61,7 +61,7 @@ async fn follower_process_sees_events_live_in_order() {
 async fn after_a_sigkill_at_any_moment_the_journal_has_no_hole_and_the_next_run_reports_it_quietly() {
     let data = tempfile::tempdir().unwrap();
     let mut before = Vec::new();
-    // Each run is killed a little later in its life than the one before: after its first, second, third … line.
+    // Each run is killed later than the one before: after its first, second, third … line.
     for lines in 1..=10 {
         let mut demo = MainstayProcess::start(data.path(), &["demo", "--agents", "2"]);
         for _ in 0..lines * 2 {
@@ -69,7 +69,7 @@ async fn after_a_sigkill_at_any_moment_the_journal_has_no_hole_and_the_next_run_
         }
         demo.kill().await;
         let records = read_seqs(data.path());
-        // What is printed comes from memory; how much of it the disk has by then is a matter of luck.
+        // The output comes from memory; the disk may have any part of it by then.
         assert!(records.starts_with(&before), "run {lines} took something away");
         before = records;
     }
@@ -90,7 +90,7 @@ async fn after_a_sigkill_at_any_moment_the_journal_has_no_hole_and_the_next_run_
 /// A client of the bridge that follows events.
 struct Subscriber {
     socket: tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>,
-    /// Cursors of the events and of their last batch.
+    /// The cursors of the events and of their last batch.
     seen: Vec<Cursor>,
     boot: String,
 }
@@ -113,7 +113,7 @@ impl Subscriber {
         subscriber
     }
 
-    /// The next message that is wanted. Events on the way are kept.
+    /// Returns the next message that matches, and keeps the events before it.
     async fn hear(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
             let message =

@@ -1,4 +1,4 @@
-//! The way to the backend, as the file and the environment of a real process name it.
+//! Tests the route to the backend, as the file and the environment of a real process set it.
 
 mod support;
 
@@ -17,8 +17,8 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 
-/// Proxy and backend in one: it never looks where it is to lead to. Each head that it gets is handed on, and the first
-/// WebSocket is closed with everything secret that it was told.
+/// Serves as proxy and backend in one, whatever the target. Returns each head, and closes the first WebSocket with
+/// every secret that it received.
 struct RecordingProxy {
     port: u16,
     heads: mpsc::Receiver<String>,
@@ -36,7 +36,7 @@ impl RecordingProxy {
             let mut echoes = true;
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
-                // The connections come one after the other but for the request, which opens no WebSocket.
+                // Connections come one after the other, except for the request, which opens no WebSocket.
                 connections.spawn(serve(socket, sender.clone(), std::mem::take(&mut echoes)));
             }
         });
@@ -47,7 +47,7 @@ impl RecordingProxy {
         timeout(TEST_TIMEOUT, self.heads.recv()).await.unwrap().unwrap()
     }
 
-    /// The next head that begins so.
+    /// Returns the next head with this beginning.
     async fn next_head_with(&mut self, beginning: &str) -> String {
         loop {
             let head = self.next_head().await;
@@ -59,7 +59,7 @@ impl RecordingProxy {
 }
 
 async fn serve(mut socket: TcpStream, heads: mpsc::Sender<String>, echoes: bool) -> Option<()> {
-    let mut told = String::new();
+    let mut secrets = String::new();
     loop {
         let mut bytes = Vec::new();
         while !bytes.ends_with(b"\r\n\r\n") {
@@ -72,7 +72,7 @@ async fn serve(mut socket: TcpStream, heads: mpsc::Sender<String>, echoes: bool)
             lines.into_iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
         };
         for secret in ["proxy-authorization", "authorization", "x-api-key"] {
-            told.push_str(header(secret).unwrap_or_default());
+            secrets.push_str(header(secret).unwrap_or_default());
         }
         let Some(key) = header("sec-websocket-key") else {
             let length = if head.starts_with("CONNECT ") { "" } else { "content-length: 0\r\n" };
@@ -86,7 +86,7 @@ async fn serve(mut socket: TcpStream, heads: mpsc::Sender<String>, echoes: bool)
         socket.write_all(answer.as_bytes()).await.ok()?;
         let mut socket = WebSocketStream::from_raw_socket(socket, Role::Server, None).await;
         if echoes {
-            let frame = CloseFrame { code: 4000.into(), reason: format!("told {told}").into() };
+            let frame = CloseFrame { code: 4000.into(), reason: format!("told {secrets}").into() };
             socket.close(Some(frame)).await.ok()?;
         }
         while socket.next().await?.is_ok() {}
@@ -99,7 +99,7 @@ fn everything_in(folder: &Path) -> String {
     files.map(|file| String::from_utf8_lossy(&fs::read(file).unwrap()).into_owned()).collect()
 }
 
-/// `run` in an environment with this proxy and no other word about proxies.
+/// Starts `run` in an environment with this proxy and no other variable about proxies.
 fn run_with_proxy(data: &Path, config: &Path, proxy: &str) -> tokio::process::Command {
     let mut command = mainstay(data, &["run", "--config", config.to_str().unwrap()]);
     for name in ["ALL_PROXY", "all_proxy", "http_proxy", "NO_PROXY", "no_proxy", "REQUEST_METHOD"] {
@@ -109,14 +109,14 @@ fn run_with_proxy(data: &Path, config: &Path, proxy: &str) -> tokio::process::Co
     command
 }
 
-/// How a request fails.
+/// Returns the error of a request.
 async fn failed_request(data: &Path) -> Value {
     let ended = request(data, "/").await;
     assert_eq!(ended.code, Some(1), "{ended:?}");
     serde_json::from_str(&ended.stdout).unwrap()
 }
 
-/// A request as soon as there is a control server, of which the journal does not tell.
+/// Makes a request as soon as there is a control server, which has no event in the journal.
 async fn request(data: &Path, path: &str) -> CommandOutput {
     let args = ["request", "GET", path, "--wait", "1s", "--json"];
     let mut ended = run(data, &args).await;
@@ -129,7 +129,7 @@ async fn request(data: &Path, path: &str) -> CommandOutput {
     ended
 }
 
-/// `config check` of this text.
+/// Runs `config check` on this text.
 async fn check_config(data: &Path, text: &str) -> CommandOutput {
     let file = data.join("checked.toml");
     fs::write(&file, text).unwrap();
@@ -148,7 +148,7 @@ async fn secrets_reach_proxy_and_backend_but_not_the_journal() {
     fs::write(&file, text).unwrap();
     let mut command =
         run_with_proxy(data.path(), &file, &format!("http://user:pr0xy@127.0.0.1:{}", middle.port));
-    // The password is base64 in the header, and in the journal if it were not known as a secret.
+    // The header holds the password as base64, and so would the journal without redaction.
     command.env("TEST_TOKEN", "t0ken-hush").env("TEST_KEY", "k3y-hush");
     let mut runtime = command.spawn().unwrap();
 
@@ -185,7 +185,7 @@ async fn proxy_none_ignores_environment_proxies() {
     let data = tempfile::tempdir().unwrap();
     let mut middle = RecordingProxy::start().await;
     let file = data.path().join("mainstay.toml");
-    // Not even asked of a resolver: a label may have 63 characters.
+    // A resolver is never asked: a label has at most 63 characters.
     let nowhere = format!("http://{}.test", "x".repeat(64));
     let text = format!(
         "[backend]\nurl = \"{nowhere}\"\nproxy = \"none\"\n\
@@ -194,8 +194,8 @@ async fn proxy_none_ignores_environment_proxies() {
     fs::write(&file, text).unwrap();
     let proxy = format!("http://127.0.0.1:{}", middle.port);
     let _runtime = run_with_proxy(data.path(), &file, &proxy).spawn().unwrap();
-    let mut story = support::EventFollower::follow(data.path());
-    let failed = story.wait_for_connection("failed").await;
+    let mut events = support::EventFollower::follow(data.path());
+    let failed = events.wait_for_connection("failed").await;
     assert_eq!(failed["error"]["kind"], "unresolved", "{failed}");
     let error = failed_request(data.path()).await;
     assert_eq!(error["details"], "the last attempt failed: host_not_found", "{error}");
@@ -238,7 +238,7 @@ async fn config_check_works_without_the_environment() {
 #[tokio::test]
 async fn dead_proxy_is_named_in_journal_and_errors() {
     let data = tempfile::tempdir().unwrap();
-    // Bound and not listening: whoever connects is refused, and nobody else gets the port.
+    // The port is bound without a listener: it refuses connections, and no other process gets it.
     let dead = tokio::net::TcpSocket::new_v4().unwrap();
     dead.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let text = format!(
@@ -248,8 +248,8 @@ async fn dead_proxy_is_named_in_journal_and_errors() {
     let file = data.path().join("mainstay.toml");
     fs::write(&file, text).unwrap();
     let _runtime = support::MainstayProcess::start(data.path(), &["run", "--config", file.to_str().unwrap()]);
-    let mut story = support::EventFollower::follow(data.path());
-    let failed = story.wait_for_connection("failed").await;
+    let mut events = support::EventFollower::follow(data.path());
+    let failed = events.wait_for_connection("failed").await;
     assert_eq!(failed["error"]["kind"], "proxy_unreachable", "{failed}");
     let error = failed_request(data.path()).await;
     assert_eq!(error["details"], "the last attempt failed: proxy_unreachable", "{error}");

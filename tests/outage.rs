@@ -1,4 +1,4 @@
-//! The backend goes away and comes back: the link reconnects, requests fail in words, nobody is restarted.
+//! Tests an outage of the backend: the connection returns, requests fail with a clear error, and no agent restarts.
 
 mod support;
 
@@ -17,25 +17,25 @@ async fn outage_is_reported_and_recovers_without_help() {
     let agents = "[[agent]]\nid = \"planner\"\n[[agent]]\nid = \"coder\"\n";
     let config = quick_config(data.path(), &backend.url, agents);
     let runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
-    let mut story = EventFollower::follow(data.path());
-    story.wait_since(0, is_connection_state("connected")).await;
-    story.wait_since(0, is_agent_health("planner", "healthy")).await;
-    story.wait_since(0, is_agent_health("coder", "healthy")).await;
+    let mut events = EventFollower::follow(data.path());
+    events.wait_since(0, is_connection_state("connected")).await;
+    events.wait_since(0, is_agent_health("planner", "healthy")).await;
+    events.wait_since(0, is_agent_health("coder", "healthy")).await;
 
-    let mark = story.mark();
+    let mark = events.mark();
     backend.kill().await;
-    let lost = story.wait_since(mark, is_connection_state("reconnecting")).await;
-    // A connection that did not last long enough to be stable does not set the count of attempts back.
+    let lost = events.wait_since(mark, is_connection_state("reconnecting")).await;
+    // A connection that was not stable for long enough does not reset the count of attempts.
     let attempt = lost["attempt"].as_u64().unwrap();
     assert_eq!(lost["max"], 100_000);
     let next = lost["next_attempt_at"].as_str().unwrap().parse::<jiff::Timestamp>();
     assert!(next.is_ok(), "{lost}");
     assert!(lost["next_attempt_in_ms"].as_u64().unwrap() <= 200, "{lost}");
     let is_next = |event: &Value| event["kind"] == "connection_state" && event["attempt"] == attempt + 1;
-    let next = story.wait_since(mark, is_next).await;
+    let next = events.wait_since(mark, is_next).await;
     assert_eq!(next["from"], "reconnecting");
-    story.wait_since(mark, is_agent_health("planner", "unknown")).await;
-    story.wait_since(mark, is_agent_health("coder", "unknown")).await;
+    events.wait_since(mark, is_agent_health("planner", "unknown")).await;
+    events.wait_since(mark, is_agent_health("coder", "unknown")).await;
 
     let status = ask(data.path(), &["status"]).await;
     assert_eq!(status["connection"]["state"], "reconnecting");
@@ -43,35 +43,35 @@ async fn outage_is_reported_and_recovers_without_help() {
     for agent in status["agents"].as_array().unwrap() {
         assert_eq!((&agent["status"], &agent["generation"]), (&json!("unknown"), &json!(1)), "{agent}");
     }
-    // Who does not want to wait for long learns why there is nothing.
+    // A caller with a short timeout learns the reason.
     let args = ["request", "GET", "/api/search?q=x", "--wait", "1ms", "--json"];
     let failed = run(data.path(), &args).await;
     assert_eq!(failed.code, Some(1), "{failed:?}");
     let error: Value = serde_json::from_str(&failed.stdout).unwrap();
     assert_eq!((&error["code"], &error["reason"]), (&json!("NETWORK_ERROR"), &json!("disconnected")));
     assert_eq!((&error["attempts"], &error["retryable"]), (&json!(0), &json!(true)));
-    // Whoever waits is answered when the backend is back, without a retry spent.
-    let mark = story.mark();
+    // A caller that waits gets its response when the backend is back, without a retry.
+    let mark = events.mark();
     let mut patient =
         MainstayProcess::start(data.path(), &["request", "GET", "/api/search?q=patience", "--json"]);
-    story.wait_since(mark, |event| event["kind"] == "queue_held" && event["waiting"] == 1).await;
+    events.wait_since(mark, |event| event["kind"] == "queue_held" && event["waiting"] == 1).await;
     let held = ask(data.path(), &["status"]).await;
-    // It may be the trial of this moment.
+    // The request may be the current probe.
     let count = |name: &str| held["queue"][name].as_u64().unwrap();
     assert_eq!(count("waiting") + count("running"), 1, "{held}");
     assert!(held["queue"]["hold"].is_object(), "{held}");
 
-    let mark = story.mark();
+    let mark = events.mark();
     let backend = BackendProcess::start(port, "planner,coder").await;
-    story.wait_since(mark, is_connection_state("connected")).await;
-    story.wait_since(mark, is_agent_health("planner", "healthy")).await;
-    story.wait_since(mark, is_agent_health("coder", "healthy")).await;
+    events.wait_since(mark, is_connection_state("connected")).await;
+    events.wait_since(mark, is_agent_health("planner", "healthy")).await;
+    events.wait_since(mark, is_agent_health("coder", "healthy")).await;
     let (status, answered) = patient.wait().await;
     assert!(status.success(), "{answered}");
     let answered: Value = serde_json::from_str(&answered).unwrap();
     assert_eq!((&answered["status"], &answered["attempts"]), (&json!(200), &json!(1)));
-    story.wait_since(0, |event| event["kind"] == "queue_released").await;
-    let restarts = story.events.iter().filter(|event| event["kind"] == "actor_exited").count();
+    events.wait_since(0, |event| event["kind"] == "queue_released").await;
+    let restarts = events.events.iter().filter(|event| event["kind"] == "actor_exited").count();
     assert_eq!(restarts, 0, "nobody was restarted");
     let (status, _) = runtime.stop().await;
     assert!(status.success());
@@ -87,15 +87,15 @@ async fn exhausted_retries_recover_when_backend_answers() {
     let few = std::fs::read_to_string(&config).unwrap().replace("max_retries = 100000", "max_retries = 2");
     std::fs::write(&config, few).unwrap();
     let _runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
-    let mut story = EventFollower::follow(data.path());
-    story.wait_since(0, is_agent_health("planner", "healthy")).await;
-    let mark = story.mark();
+    let mut events = EventFollower::follow(data.path());
+    events.wait_since(0, is_agent_health("planner", "healthy")).await;
+    let mark = events.mark();
     backend.kill().await;
-    let failed = story.wait_since(mark, is_connection_state("failed")).await;
+    let failed = events.wait_since(mark, is_connection_state("failed")).await;
     assert_eq!(failed["reason"], "retries_exhausted");
-    let mark = story.mark();
+    let mark = events.mark();
     let _backend = BackendProcess::start(port, "planner").await;
-    story.wait_since(mark, is_connection_state("connected")).await;
+    events.wait_since(mark, is_connection_state("connected")).await;
 }
 
 #[tokio::test]
@@ -105,22 +105,23 @@ async fn backend_restart_restores_agent_state() {
     let (url, port) = (backend.url.clone(), backend.port());
     let config = quick_config(data.path(), &url, "[[agent]]\nid = \"planner\"\n");
     let _runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
-    let mut story = EventFollower::follow(data.path());
-    story.wait_since(0, is_agent_health("planner", "healthy")).await;
+    let mut events = EventFollower::follow(data.path());
+    events.wait_since(0, is_agent_health("planner", "healthy")).await;
     post_json(&format!("{url}/api/agents/planner/message"), json!({"text": "remember me"})).await;
-    let told = SystemClock.now();
-    // Old enough that its uptime will tell the new one from it, and with its state kept.
+    let saved_from = SystemClock.now();
+    // The agent must be old enough for a new uptime to show, and its state must be saved.
     let is_due = |agent: &Value| {
         let kept = agent["state_kept_at"].as_str().and_then(|at| at.parse::<jiff::Timestamp>().ok());
-        kept.is_some_and(|kept| kept > told) && agent["uptime_s"].as_f64().is_some_and(|uptime| uptime >= 4.0)
+        kept.is_some_and(|kept| kept > saved_from)
+            && agent["uptime_s"].as_f64().is_some_and(|uptime| uptime >= 4.0)
     };
     let agent = async || ask(data.path(), &["agent", "show", "planner"]).await;
     eventually("the state is kept and the agent old enough", async || is_due(&agent().await)).await;
-    let mark = story.mark();
+    let mark = events.mark();
     backend.kill().await;
-    story.wait_since(mark, is_agent_health("planner", "unknown")).await;
+    events.wait_since(mark, is_agent_health("planner", "unknown")).await;
     let _backend = BackendProcess::start(port, "planner").await;
-    story.wait_since(mark, is_agent_health("planner", "healthy")).await;
+    events.wait_since(mark, is_agent_health("planner", "healthy")).await;
     let state = format!("{url}/api/agents/planner/state");
     eventually("the state is given back", async || get_json(&state).await["count"] == 1).await;
 }
@@ -133,25 +134,25 @@ async fn runtime_started_first_connects_when_backend_comes_up() {
     backend.kill().await;
     let config = quick_config(data.path(), &url, "[[agent]]\nid = \"planner\"\n");
     let _runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
-    let mut story = EventFollower::follow(data.path());
-    story.wait_for_agent("planner", "unknown").await;
-    let mark = story.mark();
+    let mut events = EventFollower::follow(data.path());
+    events.wait_for_agent("planner", "unknown").await;
+    let mark = events.mark();
     let _backend = BackendProcess::start(port, "planner").await;
-    story.wait_since(mark, is_connection_state("connected")).await;
-    story.wait_since(mark, is_agent_health("planner", "healthy")).await;
+    events.wait_since(mark, is_connection_state("connected")).await;
+    events.wait_since(mark, is_agent_health("planner", "healthy")).await;
 }
 
 #[tokio::test]
 async fn the_connection_is_steered_by_hand_from_another_process() {
     let data = tempfile::tempdir().unwrap();
     let _demo = MainstayProcess::start(data.path(), &["demo", "--agents", "1"]);
-    let mut story = EventFollower::follow(data.path());
-    story.wait_for_connection("connected").await;
+    let mut events = EventFollower::follow(data.path());
+    events.wait_for_connection("connected").await;
     let gone = run(data.path(), &["disconnect"]).await;
     assert!(gone.code == Some(0) && gone.stdout.starts_with("connection  disconnected since "), "{gone:?}");
-    story.wait_for_connection("disconnected").await;
+    events.wait_for_connection("disconnected").await;
     assert_eq!(run(data.path(), &["reconnect"]).await.code, Some(0));
-    story.wait_for_connection("connected").await;
+    events.wait_for_connection("connected").await;
     let shown = ask(data.path(), &["connection"]).await;
     assert_eq!(shown["state"], "connected");
 }

@@ -1,6 +1,6 @@
-//! A journal from the field is a test case: every decision in it is decided again, and a changed one is found.
+//! Tests that a journal from the field is a test case: every decision is decided again, and a changed one is found.
 //!
-//! The fault switch is there in debug builds only.
+//! Fault injection exists in debug builds only.
 
 #![cfg(debug_assertions)]
 
@@ -14,16 +14,16 @@ use serde_json::{Value, json};
 use support::{CommandOutput, EventFollower, MainstayProcess, run};
 use tokio::io::AsyncWriteExt;
 
-/// A run in which the cache crashes twice, and an agent is restarted and reset by hand.
+/// Makes a run in which the cache crashes twice, and an agent is restarted and reset by hand.
 async fn eventful_run(data: &Path) {
     let mut demo = MainstayProcess::start(data, &["demo", "--agents", "1"]);
-    // It can be steered from then on.
+    // The control server accepts commands from then on.
     demo.line_containing("http://").await;
-    let mut story = EventFollower::follow(data);
-    story.wait_for_agent("planner", "healthy").await;
+    let mut events = EventFollower::follow(data);
+    events.wait_for_agent("planner", "healthy").await;
     for _ in 0..2 {
         assert_eq!(run(data, &["panic", "cache"]).await.code, Some(0));
-        story.wait_for_event("root/cache", "actor_restarted").await;
+        events.wait_for_event("root/cache", "actor_restarted").await;
     }
     for action in ["restart", "reset"] {
         let ended = run(data, &["agent", action, "planner"]).await;
@@ -38,7 +38,7 @@ fn segment(data: &Path) -> PathBuf {
     files.find(|path| path.extension().is_some_and(|extension| extension == "jsonl")).unwrap()
 }
 
-/// Changes the last decision in the file by hand; `seal` makes its checksum right again. Returns its cursor.
+/// Changes the last decision in the file by hand; `seal` repairs its checksum. Returns its cursor.
 fn edit_last_decision(file: &Path, from: &str, to: &str, seal: bool) -> String {
     let text = fs::read_to_string(file).unwrap();
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -55,7 +55,7 @@ fn edit_last_decision(file: &Path, from: &str, to: &str, seal: bool) -> String {
     format!("{}.{}", edited["run"], edited["seq"])
 }
 
-/// The command found a difference: it said so in one line on stderr, and printed nothing.
+/// Asserts that the command found a difference: one line on stderr, and nothing else.
 fn difference_line(ended: &CommandOutput) -> &str {
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert_eq!((ended.stdout.as_str(), ended.stderr.lines().count()), ("", 1), "{ended:?}");
@@ -102,10 +102,10 @@ async fn a_decision_that_was_changed_by_hand_is_found_and_named() {
         (r#""attempts":1"#, r#""attempts":0"#, "inputs.history.attempts"),
     ] {
         let event = edit_last_decision(&file, from, to, true);
-        let told = run(data.path(), &["replay"]).await;
-        let told = difference_line(&told);
-        assert!(told.contains(&format!("event {event} at ")) && told.contains("root/cache"), "{told}");
-        assert!(told.contains(&format!(": {what} says ")), "{told}");
+        let line = run(data.path(), &["replay"]).await;
+        let line = difference_line(&line);
+        assert!(line.contains(&format!("event {event} at ")) && line.contains("root/cache"), "{line}");
+        assert!(line.contains(&format!(": {what} says ")), "{line}");
         let ended = run(data.path(), &["replay", "--json"]).await;
         let report: Value = serde_json::from_str(&ended.stdout).unwrap();
         assert_eq!(ended.code, Some(1));
@@ -114,9 +114,9 @@ async fn a_decision_that_was_changed_by_hand_is_found_and_named() {
         fs::write(&file, &original).unwrap();
     }
     let event = edit_last_decision(&file, r#""attempt":2"#, r#""attempt":1"#, false);
-    let told = run(data.path(), &["replay"]).await;
-    let told = difference_line(&told);
-    assert!(told.contains(&format!("event {event}: ")) && told.contains("is damaged at byte"), "{told}");
+    let line = run(data.path(), &["replay"]).await;
+    let line = difference_line(&line);
+    assert!(line.contains(&format!("event {event}: ")) && line.contains("is damaged at byte"), "{line}");
 }
 
 #[tokio::test]
@@ -145,8 +145,8 @@ async fn dead_letters_are_listed_with_reason() {
         assert!(row.contains("crashed  the actor crashed on it"), "{row}");
     }
     let ended = run(data.path(), &["dead-letters", "--json"]).await;
-    let letters: Vec<Value> = ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let crashed = letters.iter().filter(|letter| letter["reason"] == "crashed");
-    assert_eq!(crashed.count(), 2, "{letters:?}");
-    assert!(letters.iter().all(|letter| letter["kind"] == "dead_letter" && letter["crc"].is_string()));
+    let messages: Vec<Value> = ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let crashed = messages.iter().filter(|message| message["reason"] == "crashed");
+    assert_eq!(crashed.count(), 2, "{messages:?}");
+    assert!(messages.iter().all(|message| message["kind"] == "dead_letter" && message["crc"].is_string()));
 }

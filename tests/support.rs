@@ -1,7 +1,7 @@
-//! What the scenarios share: the real binary, its output line by line, and its journal as a stream of events.
+//! Provides the real binary, its output line by line, and its journal as a stream of events.
 //!
-//! Nothing here sleeps to wait for something. A scenario waits for a line or an event; if it does not come within
-//! [`PATIENCE`], which says nothing about how fast it should come, the transcript so far is the failure's message.
+//! Nothing here sleeps to wait. A scenario waits for a line or an event. If it does not come within [`PATIENCE`], which
+//! is no promise of speed, the failure shows the transcript so far.
 
 #![allow(dead_code, reason = "each scenario uses its own part of this")]
 
@@ -15,20 +15,20 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::time::timeout;
 
-/// After this a scenario has failed.
+/// The limit after which a scenario has failed.
 pub const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The binary `mainstay`, as it was built together with this test.
+/// Returns the binary `mainstay`, as it was built together with this test.
 pub fn mainstay_binary() -> PathBuf {
     built_binary(Path::new("mainstay"), "cargo build -p mainstay")
 }
 
-/// The agent that speaks the Agent Client Protocol, an example of the actors' crate.
+/// Returns the agent that speaks the Agent Client Protocol, an example of the actors' crate.
 pub fn acp_agent_binary() -> PathBuf {
     built_binary(Path::new("examples/acp_agent"), "cargo build -p mainstay-actors --example acp_agent")
 }
 
-/// A program that cargo has built beside this test, and that is as new as its sources.
+/// Returns a program that cargo has built beside this test, and that is as new as its sources.
 fn built_binary(program: &Path, order: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
     let folder = test.parent().and_then(Path::parent).expect("tests are built into target/PROFILE/deps");
@@ -47,7 +47,7 @@ fn modified(path: &Path) -> Option<SystemTime> {
     fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
 }
 
-/// A command of the binary, in a data folder of its own.
+/// Returns a command of the binary, in a data folder of its own.
 pub fn mainstay(data: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(mainstay_binary());
     command.arg("--data-dir").arg(data).args(args).kill_on_drop(true);
@@ -56,7 +56,7 @@ pub fn mainstay(data: &Path, args: &[&str]) -> Command {
     command
 }
 
-/// A command that ended by itself.
+/// The output of a command that has ended.
 #[derive(Debug)]
 pub struct CommandOutput {
     pub code: Option<i32>,
@@ -75,14 +75,14 @@ pub async fn run(data: &Path, args: &[&str]) -> CommandOutput {
     }
 }
 
-/// Runs a command with `--json`, and reads what it prints.
+/// Runs a command with `--json`, and parses its output.
 pub async fn run_json(data: &Path, args: &[&str]) -> Value {
     let ended = run(data, &[args, &["--json"]].concat()).await;
     assert_eq!(ended.code, Some(0), "{args:?}: {ended:?}");
     serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{args:?}: {error}: {ended:?}"))
 }
 
-/// A command that goes on running. Dropped, it is killed.
+/// A running command. It is killed when this is dropped.
 pub struct MainstayProcess {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -95,15 +95,15 @@ impl MainstayProcess {
         Self::start_with(data, args, &[])
     }
 
-    /// With these variables in its environment.
+    /// Starts it with these variables in its environment.
     pub fn start_with(data: &Path, args: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = mainstay(data, args);
         command.envs(variables.iter().copied());
         Self::spawn(command)
     }
 
-    /// With its output as descriptor 3 as well, which all inherit that it starts: [`ended`](Self::ended) waits until
-    /// nothing of it is left, whoever ended it.
+    /// Starts it with its output as descriptor 3 as well, which all its descendants inherit.
+    /// [`wait_gone`](Self::wait_gone) waits until all of them have ended.
     #[cfg(unix)]
     pub fn start_traced(data: &Path, args: &[&str]) -> Self {
         let inner = mainstay(data, args);
@@ -126,7 +126,7 @@ impl MainstayProcess {
         self.child.id().expect("it is running")
     }
 
-    /// The next line that it prints.
+    /// Returns the next line of its output.
     pub async fn line(&mut self) -> String {
         match timeout(TEST_TIMEOUT, self.lines.next_line()).await {
             Ok(Ok(Some(line))) => {
@@ -142,7 +142,7 @@ impl MainstayProcess {
         }
     }
 
-    /// The next line that has `part` in it.
+    /// Returns the next line that contains `part`.
     pub async fn line_containing(&mut self, part: &str) -> String {
         loop {
             let line = self.line().await;
@@ -152,7 +152,7 @@ impl MainstayProcess {
         }
     }
 
-    /// Ends it without a warning, as a power cut would.
+    /// Kills it without a warning, as a power cut would.
     pub async fn kill(mut self) {
         self.child.kill().await.expect("it can be killed");
     }
@@ -170,7 +170,7 @@ impl MainstayProcess {
         self.wait().await
     }
 
-    /// Waits until it has ended by itself; returns everything that it printed.
+    /// Waits until it has ended by itself, and returns its whole output.
     pub async fn wait(&mut self) -> (ExitStatus, String) {
         let rest = async {
             while let Ok(Some(line)) = self.lines.next_line().await {
@@ -199,7 +199,7 @@ pub struct BackendProcess {
 
 impl BackendProcess {
     pub async fn start(port: u16, agents: &str) -> Self {
-        // The backend keeps nothing; the folder is only there because every command takes one.
+        // The backend stores nothing; every command takes a folder.
         let nowhere = std::env::temp_dir();
         let args = ["backend", "--port", &port.to_string(), "--agents", agents];
         let mut program = MainstayProcess::start(&nowhere, &args);
@@ -228,7 +228,7 @@ impl EventFollower {
         Self { process: MainstayProcess::start(data, &["events", "--follow", "--json"]), events: Vec::new() }
     }
 
-    /// The next event for which `wanted` holds.
+    /// Returns the next event for which `wanted` holds.
     pub async fn wait_for(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
             let line = self.process.line().await;
@@ -240,13 +240,13 @@ impl EventFollower {
         }
     }
 
-    /// How much has been told: a place to come back to with [`since`](Self::since).
+    /// Returns the number of events so far: a mark for [`since`](Self::since).
     pub fn mark(&self) -> usize {
         self.events.len()
     }
 
-    /// The first event from `mark` on for which `wanted` holds, whether it has been told already or is still to come:
-    /// for events whose order among others is nobody's promise.
+    /// Returns the first event from `mark` on for which `wanted` holds, whether it has come already or not. It serves
+    /// events without a promised order.
     pub async fn wait_since(&mut self, mark: usize, wanted: impl Fn(&Value) -> bool) -> Value {
         if let Some(event) = self.events[mark..].iter().find(|event| wanted(event)) {
             return event.clone();
@@ -254,35 +254,35 @@ impl EventFollower {
         self.wait_for(wanted).await
     }
 
-    /// The next event of `actor` and `kind`.
+    /// Returns the next event of `actor` and `kind`.
     pub async fn wait_for_event(&mut self, actor: &str, kind: &str) -> Value {
         self.wait_for(|event| event["actor"] == actor && event["kind"] == kind).await
     }
 
-    /// The next change of the connection to `state`.
+    /// Returns the next change of the connection to `state`.
     pub async fn wait_for_connection(&mut self, state: &str) -> Value {
         self.wait_for(is_connection_state(state)).await
     }
 
-    /// The next change of an agent's health to `status`.
+    /// Returns the next change of an agent's health to `status`.
     pub async fn wait_for_agent(&mut self, agent: &str, status: &str) -> Value {
         self.wait_for(is_agent_health(agent, status)).await
     }
 }
 
-/// Whether an event is an agent's change to `status`.
+/// Returns whether an event is an agent's change to `status`.
 pub fn is_agent_health(agent: &str, status: &str) -> impl Fn(&Value) -> bool {
     let actor = format!("root/agents/{agent}");
     move |event| event["actor"] == actor.as_str() && event["kind"] == "agent_health" && event["to"] == status
 }
 
-/// Whether an event is a change of the connection to `state`.
+/// Returns whether an event is a change of the connection to `state`.
 pub fn is_connection_state(state: &str) -> impl Fn(&Value) -> bool {
     move |event| event["kind"] == "connection_state" && event["to"] == state
 }
 
-/// Asks again and again until the answer is yes, for what no event tells of. Bounded by time alone: how often it can be
-/// asked meanwhile says only how fast the machine is.
+/// Asks repeatedly until the answer is yes, where no event signals it. Time alone bounds it: the number of attempts
+/// depends on the machine's speed.
 pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let asking = async { while !is_so().await {} };
     timeout(TEST_TIMEOUT, asking).await.unwrap_or_else(|_| panic!("it never came about: {what}"));
@@ -307,7 +307,7 @@ pub async fn get_json(url: &str) -> Value {
     serde_json::from_slice(&got.bytes().await.expect("there is a body")).expect("it is JSON")
 }
 
-/// A configuration for a backend at `url`, quick enough to watch; `more` goes below.
+/// Returns a configuration for a backend at `url`, with short times; `more` is appended.
 pub fn quick_config(dir: &Path, url: &str, more: &str) -> PathBuf {
     let path = dir.join("mainstay.toml");
     let text = format!(

@@ -1,4 +1,4 @@
-//! Files go up and answers come down as they come, through the whole tree.
+//! Tests that files go up and responses come down as streams, through the whole tree.
 
 mod support;
 
@@ -54,7 +54,7 @@ async fn file_upload_and_download_report_progress_and_one_event() {
     backend.stop().await;
 }
 
-/// A backend whose answers begin and never end.
+/// A backend whose responses begin and never end.
 struct EndlessTransport;
 
 impl Transport for EndlessTransport {

@@ -1,4 +1,4 @@
-//! Files and searches of watched folders, through the embedder's handle.
+//! Tests files and searches of watched folders, through the embedder's handle.
 
 mod support;
 
@@ -49,7 +49,7 @@ async fn watched_file_is_cached_until_it_changes() {
     assert_eq!(search(&cache, root, "not asked").await.unwrap(), "found before");
     assert_eq!(cache.stats().loads, 2);
 
-    // By a rename, and so in one event.
+    // The change is a rename, and so one event.
     std::fs::write(folder.path().with_extension("beside"), "new").unwrap();
     std::fs::rename(folder.path().with_extension("beside"), &file).unwrap();
     let invalidated = wait_for_fields(&mut events, "cache_invalidated").await;

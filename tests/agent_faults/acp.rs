@@ -1,4 +1,5 @@
-//! Agents that are processes and speak the Agent Client Protocol: the example of the actors' crate, started by a script.
+//! Tests agents that are processes and speak the Agent Client Protocol: the example of the actors' crate, started by a
+//! script.
 
 use expect_test::expect;
 use mainstay::Reason;
@@ -8,7 +9,7 @@ use tokio::time::timeout;
 use crate::fixture::{FaultyAgentFixture, TEST_TIMEOUT, wait_until_gone};
 use crate::support::{acp_agent_binary, send_signal};
 
-/// A script that does `first`, and is the agent then.
+/// Returns a script that runs `first`, and then becomes the agent.
 fn script(first: &str, switches: &str) -> String {
     format!("{first}\nexec {} --sessions \"$1\" {switches}\n", acp_agent_binary().display())
 }
@@ -21,19 +22,19 @@ fn turn(text: &str) -> Value {
     json!({ "stop_reason": "end_turn", "text": text })
 }
 
-/// The story of an agent that ends over its first letter, and is back with its conversation.
-async fn start_and_crash(first: &str, letter: &str) -> FaultyAgentFixture {
-    let mut scene = start_acp(&script(first, "--resume"), "").await;
-    scene.wait_for_status("healthy").await;
-    assert_eq!(scene.send(json!(letter)).await, Err(Reason::OutcomeUnknown));
-    scene.wait_for_status("healthy").await;
-    scene
+/// The events of an agent that ends over its first message, and is back with its session.
+async fn start_and_crash(first: &str, message: &str) -> FaultyAgentFixture {
+    let mut fixture = start_acp(&script(first, "--resume"), "").await;
+    fixture.wait_for_status("healthy").await;
+    assert_eq!(fixture.send(json!(message)).await, Err(Reason::OutcomeUnknown));
+    fixture.wait_for_status("healthy").await;
+    fixture
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn exit_0_restarts_in_same_conversation() {
-    let scene = start_and_crash("", "exit 0").await;
-    scene.assert_transcript(&expect![[r#"
+    let fixture = start_and_crash("", "exit 0").await;
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> failed
         exited: error: its process ended: it exited with code 0
@@ -41,14 +42,14 @@ async fn exit_0_restarts_in_same_conversation() {
         restarted, restored
         starting -> healthy
     "#]]);
-    assert_eq!(scene.send(json!("recall")).await, Ok(turn("exit 0 | recall")));
-    scene.stop().await;
+    assert_eq!(fixture.send(json!("recall")).await, Ok(turn("exit 0 | recall")));
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn exit_1_reports_last_stderr() {
-    let scene = start_and_crash("echo 'no more tokens' >&2", "exit 1").await;
-    scene.assert_transcript(&expect![[r#"
+    let fixture = start_and_crash("echo 'no more tokens' >&2", "exit 1").await;
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> failed
         exited: error: its process ended: it exited with code 1; its last words on stderr: no more tokens
@@ -56,16 +57,16 @@ async fn exit_1_reports_last_stderr() {
         restarted, restored
         starting -> healthy
     "#]]);
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_while_idle_reports_signal() {
-    let mut scene = start_acp(&script("", "--resume"), "").await;
-    scene.wait_for_status("healthy").await;
-    send_signal(scene.view().process.unwrap().pid.into(), "KILL").await;
-    scene.wait_for_status("healthy").await;
-    scene.assert_transcript(&expect![[r#"
+    let mut fixture = start_acp(&script("", "--resume"), "").await;
+    fixture.wait_for_status("healthy").await;
+    send_signal(fixture.view().process.unwrap().pid.into(), "KILL").await;
+    fixture.wait_for_status("healthy").await;
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> failed
         exited: error: its process ended: it was ended by signal 9 (KILL)
@@ -73,7 +74,7 @@ async fn kill_while_idle_reports_signal() {
         restarted, restored
         starting -> healthy
     "#]]);
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[cfg(target_os = "linux")]
@@ -83,11 +84,11 @@ async fn forks_and_daemons_are_killed() {
                  rm -f \"$1/there\"\n\
                  (setsid sh -c 'echo $$ >> \"$0/pids\"; : > \"$0/there\"; exec sleep 3600' \"$1\" &)\n\
                  while [ ! -e \"$1/there\" ]; do sleep 0.01; done\n";
-    let scene = start_and_crash(first, "exit 0").await;
-    let pids = scene.recorded_pids();
+    let fixture = start_and_crash(first, "exit 0").await;
+    let pids = fixture.recorded_pids();
     assert_eq!(pids.len(), 4, "two of each incarnation");
     wait_until_gone(&pids[..2]).await;
-    scene.assert_transcript(&expect![[r#"
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> failed
         exited: error: its process ended: it exited with code 0
@@ -95,7 +96,7 @@ async fn forks_and_daemons_are_killed() {
         restarted, restored
         starting -> healthy
     "#]]);
-    scene.stop().await;
+    fixture.stop().await;
     wait_until_gone(&pids).await;
 }
 
@@ -104,26 +105,26 @@ async fn ignored_sigterm_is_killed_after_grace() {
     let agent = acp_agent_binary();
     let stays =
         format!("trap '' TERM\n{} --sessions \"$1\"\nwhile :; do sleep 3600; done\n", agent.display());
-    let mut scene = start_acp(&stays, "").await;
-    scene.wait_for_status("healthy").await;
-    let pid = scene.view().process.unwrap().pid;
-    timeout(TEST_TIMEOUT, scene.mainstay.agents().stop("x")).await.unwrap().unwrap();
+    let mut fixture = start_acp(&stays, "").await;
+    fixture.wait_for_status("healthy").await;
+    let pid = fixture.view().process.unwrap().pid;
+    timeout(TEST_TIMEOUT, fixture.mainstay.agents().stop("x")).await.unwrap().unwrap();
     wait_until_gone(&[pid]).await;
-    scene.wait_for(|record| record.kind == "actor_exited").await;
-    scene.assert_transcript(&expect![[r#"
+    fixture.wait_for(|record| record.kind == "actor_exited").await;
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
         exited: normal: 
     "#]]);
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hang_on_message_restarts() {
-    let mut scene = start_acp(&script("", "--resume"), "progress_timeout = \"300ms\"").await;
-    scene.wait_for_status("healthy").await;
-    assert_eq!(scene.send(json!("deaf")).await, Err(Reason::OutcomeUnknown));
-    scene.wait_for_status("healthy").await;
-    scene.assert_transcript(&expect![[r#"
+    let mut fixture = start_acp(&script("", "--resume"), "progress_timeout = \"300ms\"").await;
+    fixture.wait_for_status("healthy").await;
+    assert_eq!(fixture.send(json!("deaf")).await, Err(Reason::OutcomeUnknown));
+    fixture.wait_for_status("healthy").await;
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
         agent_stuck
         healthy -> failed
@@ -132,27 +133,27 @@ async fn hang_on_message_restarts() {
         restarted, restored
         starting -> healthy
     "#]]);
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn update_and_stderr_flood_is_bounded() {
-    let mut scene = start_acp(&script("(yes noise | head -c 4000000 >&2) &", ""), "").await;
-    scene.wait_for_status("healthy").await;
-    // Nobody reads what it says meanwhile, but for the answer.
-    let answer = scene.send(json!("stream 20000")).await.unwrap();
+    let mut fixture = start_acp(&script("(yes noise | head -c 4000000 >&2) &", ""), "").await;
+    fixture.wait_for_status("healthy").await;
+    // Its output is not read meanwhile, except for the answer.
+    let answer = fixture.send(json!("stream 20000")).await.unwrap();
     assert!(answer["text"].as_str().unwrap().ends_with("19999 "));
-    assert_eq!(scene.send(json!("hello")).await, Ok(turn("you said: hello")));
-    scene.assert_transcript(&expect![[r#"
+    assert_eq!(fixture.send(json!("hello")).await, Ok(turn("you said: hello")));
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
     "#]]);
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn flood_of_invalid_lines_restarts() {
-    let scene = start_and_crash("", "stray 1000").await;
-    scene.assert_transcript(&expect![[r#"
+    let fixture = start_and_crash("", "stray 1000").await;
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> failed
         exited: error: the agent broke the protocol: it wrote more than 100 lines that are no messages: "loading model, part 100"
@@ -160,13 +161,13 @@ async fn flood_of_invalid_lines_restarts() {
         restarted, restored
         starting -> healthy
     "#]]);
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn endless_line_restarts() {
-    let scene = start_and_crash("", "long 20000000").await;
-    scene.assert_transcript(&expect![[r#"
+    let fixture = start_and_crash("", "long 20000000").await;
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> failed
         exited: error: the agent broke the protocol: it wrote a line of more than 16777216 bytes
@@ -174,14 +175,14 @@ async fn endless_line_restarts() {
         restarted, restored
         starting -> healthy
     "#]]);
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn never_ready_is_given_up() {
-    let mut scene = start_acp(&script("", "--mute"), "startup_grace = \"1s\"\nmax_restarts = 1").await;
-    scene.wait_for(|record| record.kind == "gave_up").await;
-    scene.assert_transcript(&expect![[r#"
+    let mut fixture = start_acp(&script("", "--mute"), "startup_grace = \"1s\"\nmax_restarts = 1").await;
+    fixture.wait_for(|record| record.kind == "gave_up").await;
+    fixture.assert_transcript(&expect![[r#"
         starting -> failed
         exited: error: it was not ready within 1s
         decision: restart, 1 of 1
@@ -191,18 +192,18 @@ async fn never_ready_is_given_up() {
         decision: abandon, 1 of 1
         gave_up
     "#]]);
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn crash_after_each_ready_is_given_up() {
-    let mut scene = start_acp(&script("", "--resume"), "max_restarts = 2").await;
+    let mut fixture = start_acp(&script("", "--resume"), "max_restarts = 2").await;
     for _ in 0..3 {
-        scene.wait_for_status("healthy").await;
-        send_signal(scene.view().process.unwrap().pid.into(), "KILL").await;
+        fixture.wait_for_status("healthy").await;
+        send_signal(fixture.view().process.unwrap().pid.into(), "KILL").await;
     }
-    scene.wait_for(|record| record.kind == "gave_up").await;
-    scene.assert_transcript(&expect![[r#"
+    fixture.wait_for(|record| record.kind == "gave_up").await;
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> failed
         exited: error: its process ended: it was ended by signal 9 (KILL)
@@ -219,18 +220,18 @@ async fn crash_after_each_ready_is_given_up() {
         decision: abandon, 2 of 2
         gave_up
     "#]]);
-    assert!(scene.view().next_step.contains("mainstay agent reset x"));
-    scene.stop().await;
+    assert!(fixture.view().next_step.contains("mainstay agent reset x"));
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn crash_on_resume_starts_a_new_conversation() {
-    let mut scene = start_acp(&script("", "--resume --fragile"), "max_restarts = 9").await;
-    scene.wait_for_status("healthy").await;
-    assert_eq!(scene.send(json!("exit 1")).await, Err(Reason::OutcomeUnknown));
-    scene.wait_for_status("healthy").await;
-    assert_eq!(scene.send(json!("recall")).await, Ok(turn("recall")));
-    scene.assert_transcript(&expect![[r#"
+    let mut fixture = start_acp(&script("", "--resume --fragile"), "max_restarts = 9").await;
+    fixture.wait_for_status("healthy").await;
+    assert_eq!(fixture.send(json!("exit 1")).await, Err(Reason::OutcomeUnknown));
+    fixture.wait_for_status("healthy").await;
+    assert_eq!(fixture.send(json!("recall")).await, Ok(turn("recall")));
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> failed
         exited: error: its process ended: it exited with code 1
@@ -251,5 +252,5 @@ async fn crash_on_resume_starts_a_new_conversation() {
         lost s1: 3 times in a row the agent ended over taking it up again
         starting -> healthy
     "#]]);
-    scene.stop().await;
+    fixture.stop().await;
 }

@@ -1,4 +1,4 @@
-//! A runtime with one agent, and what its journal says of that.
+//! Runs a runtime with one agent, and renders its journal.
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ pub(crate) struct FaultyAgentFixture {
 }
 
 impl FaultyAgentFixture {
-    /// A runtime with one agent, `x`, that runs this script of the shell, whose first argument is a folder of its own;
-    /// `more` is further keys of its configuration, its driver among them.
+    /// Starts a runtime with one agent, `x`, that runs this shell script, whose first argument is a folder of its own.
+    /// `more` holds further keys of its configuration, its driver among them.
     pub(crate) async fn with_script(script: &str, more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("agent.sh");
@@ -29,7 +29,7 @@ impl FaultyAgentFixture {
         Self::with_backend(dir, "http://127.0.0.1:9", &command).await
     }
 
-    /// A runtime with one agent, `x`, of which `agent` is the configuration.
+    /// Starts a runtime with one agent, `x`, with this configuration.
     pub(crate) async fn with_backend(dir: tempfile::TempDir, backend: &str, agent: &str) -> Self {
         let config = format!(
             "[backend]\nurl = \"{backend}\"\n[connection]\ndelay_min = \"10ms\"\ndelay_max = \"10ms\"\nmax_retries = 100000\n\
@@ -43,7 +43,7 @@ impl FaultyAgentFixture {
         Self { mainstay, dir, subscription, events: Vec::new() }
     }
 
-    /// Follows the agent's story up to the first event for which `is_last` holds.
+    /// Follows the agent's events up to the first for which `is_last` holds.
     pub(crate) async fn wait_for(&mut self, is_last: impl Fn(&Record) -> bool) {
         loop {
             let next = timeout(TEST_TIMEOUT, self.subscription.next()).await;
@@ -64,22 +64,22 @@ impl FaultyAgentFixture {
         self.wait_for(|record| record.kind == "agent_health" && record.fields["to"] == status).await;
     }
 
-    /// Hands the agent a letter, and waits for what becomes of it.
+    /// Sends the agent a message, and returns its outcome.
     pub(crate) async fn send(&self, body: Value) -> Result<Value, Reason> {
-        let letter = self.mainstay.agents().send("x", body, SendOptions::default()).await.unwrap();
-        timeout(TEST_TIMEOUT, letter.answer()).await.expect("its fate is told").map_err(|error| error.reason)
+        let message = self.mainstay.agents().send("x", body, SendOptions::default()).await.unwrap();
+        timeout(TEST_TIMEOUT, message.answer()).await.expect("its fate is told").map_err(|error| error.reason)
     }
 
     pub(crate) fn view(&self) -> AgentView {
         self.mainstay.agents().get("x").unwrap()
     }
 
-    /// What the journal says of exits, decisions and health, with what differs from run to run left out.
+    /// Renders exits, decisions and health, without what differs from run to run.
     pub(crate) fn transcript(&self) -> String {
         let lines = self.events.iter().filter_map(|Record { kind, fields, .. }| {
             let text = |name: &str| fields[name].as_str().unwrap_or_default().to_owned();
             Some(match kind.as_str() {
-                // Where the link is slower than the first check, nobody can say for a moment.
+                // If the connection is slower than the first check, the health is unknown for a moment.
                 "agent_health" if [text("from"), text("to")].contains(&"unknown".to_owned()) => return None,
                 "agent_health" => format!("{} -> {}", text("from"), text("to")),
                 "actor_exited" => format!("exited: {}: {}", text("cause"), text("message")),
@@ -101,7 +101,7 @@ impl FaultyAgentFixture {
         account.assert_eq(&self.transcript());
     }
 
-    /// The process ids that the agent has written down.
+    /// Returns the process ids that the agent has written down.
     pub(crate) fn recorded_pids(&self) -> Vec<u32> {
         let text = std::fs::read_to_string(self.dir.path().join("pids")).unwrap_or_default();
         text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
@@ -112,11 +112,11 @@ impl FaultyAgentFixture {
     }
 }
 
-/// Waits until these processes are gone. Nothing tells of the end of a process that is not one's own child.
+/// Waits until these processes are gone. No event reports the end of a process that is no child of this one.
 pub(crate) async fn wait_until_gone(pids: &[u32]) {
     let is_there = |pid: &&u32| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // One that nobody has reaped yet is no process any more.
+        // A zombie counts as gone.
         !stat.is_empty() && !stat.contains(") Z ")
     };
     let all_gone = async {

@@ -1,5 +1,5 @@
-//! Agents that live in the backend and are reached over HTTP. The backend is a server of the test's own, which does what it
-//! is told to, and one program that is killed.
+//! Tests agents in the backend over HTTP. The backend is a server of the test, which behaves as ordered, and one
+//! program that is killed.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use crate::fixture::FaultyAgentFixture;
 use crate::support::{BackendProcess, eventually, get_json, post_json};
 
-/// How the agent behaves.
+/// The behaviours of the agent.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum AgentBehaviour {
     Healthy,
@@ -28,9 +28,9 @@ enum AgentBehaviour {
     FloodsHealthReport,
     NeverHealthy,
     RefusesRestarts,
-    /// It is well once after each restart, and has failed then.
+    /// It is healthy once after each restart, and then fails.
     FailsWhenReady,
-    /// It fails when it is given its state back.
+    /// It fails when its state is restored.
     FailsOnStateRestore,
 }
 
@@ -106,10 +106,11 @@ struct FakeBackend {
 }
 
 impl FakeBackend {
-    async fn start(way: AgentBehaviour) -> Self {
+    async fn start(behaviour: AgentBehaviour) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let agent = FakeAgent { behaviour: way, state: json!({ "step": 7 }), checks: 0, has_failed: false };
+        let agent =
+            FakeAgent { behaviour: behaviour, state: json!({ "step": 7 }), checks: 0, has_failed: false };
         let agent = Arc::new(Mutex::new(agent));
         let mut serving = JoinSet::new();
         serving.spawn({
@@ -124,8 +125,8 @@ impl FakeBackend {
         Self { url, agent, _tasks: serving }
     }
 
-    fn set_behaviour(&self, way: AgentBehaviour) {
-        self.agent.lock().behaviour = way;
+    fn set_behaviour(&self, behaviour: AgentBehaviour) {
+        self.agent.lock().behaviour = behaviour;
     }
 
     fn state(&self) -> Value {
@@ -137,13 +138,13 @@ async fn serve(stream: TcpStream, agent: Arc<Mutex<FakeAgent>>) {
     let mut beginning = [0; 7];
     let _ = stream.peek(&mut beginning).await;
     if &beginning == b"GET /ws" {
-        // The link, which has nothing to say.
+        // The WebSocket, which sends nothing.
         if let Ok(mut socket) = tokio_tungstenite::accept_async(stream).await {
             while futures_util::StreamExt::next(&mut socket).await.is_some_and(|frame| frame.is_ok()) {}
         }
         return;
     }
-    // Whoever asks may go at any time.
+    // A client may disconnect at any time.
     let _ = answer(stream, &agent).await;
 }
 
@@ -188,19 +189,19 @@ async fn start_http(backend: &FakeBackend, more: &str) -> FaultyAgentFixture {
     FaultyAgentFixture::with_backend(tempfile::tempdir().unwrap(), &backend.url, &agent).await
 }
 
-/// One that is well, and its state known; then it turns.
-async fn start_then_set(way: AgentBehaviour, more: &str) -> (FakeBackend, FaultyAgentFixture) {
+/// Waits until the agent is healthy and its state known, and then changes its behaviour.
+async fn start_then_set(behaviour: AgentBehaviour, more: &str) -> (FakeBackend, FaultyAgentFixture) {
     let backend = FakeBackend::start(AgentBehaviour::Healthy).await;
-    let mut scene = start_http(&backend, more).await;
-    scene.wait_for_status("healthy").await;
-    wait_for_saved_state(&scene).await;
-    backend.set_behaviour(way);
-    (backend, scene)
+    let mut fixture = start_http(&backend, more).await;
+    fixture.wait_for_status("healthy").await;
+    wait_for_saved_state(&fixture).await;
+    backend.set_behaviour(behaviour);
+    (backend, fixture)
 }
 
-async fn wait_for_saved_state(scene: &FaultyAgentFixture) {
+async fn wait_for_saved_state(fixture: &FaultyAgentFixture) {
     let kept = async {
-        while scene.view().state_saved_at.is_none() {
+        while fixture.view().state_saved_at.is_none() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -209,9 +210,9 @@ async fn wait_for_saved_state(scene: &FaultyAgentFixture) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reported_failure_restarts_with_state() {
-    let (backend, mut scene) = start_then_set(AgentBehaviour::ReportsFailure, "").await;
-    scene.wait_for_status("healthy").await;
-    scene.assert_transcript(&expect![[r#"
+    let (backend, mut fixture) = start_then_set(AgentBehaviour::ReportsFailure, "").await;
+    fixture.wait_for_status("healthy").await;
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> failed
         exited: error: the agent reports that it failed
@@ -220,14 +221,15 @@ async fn reported_failure_restarts_with_state() {
         starting -> healthy
     "#]]);
     assert_eq!(backend.state(), json!({ "step": 7 }));
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn missed_checks_degrade_then_restart_with_state() {
-    let (backend, mut scene) = start_then_set(AgentBehaviour::HangsOnChecks, "health_timeout = \"1s\"").await;
-    scene.wait_for_status("healthy").await;
-    scene.assert_transcript(&expect![[r#"
+    let (backend, mut fixture) =
+        start_then_set(AgentBehaviour::HangsOnChecks, "health_timeout = \"1s\"").await;
+    fixture.wait_for_status("healthy").await;
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> degraded
         degraded -> failed
@@ -237,16 +239,16 @@ async fn missed_checks_degrade_then_restart_with_state() {
         starting -> healthy
     "#]]);
     assert_eq!(backend.state(), json!({ "step": 7 }));
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hang_on_message_restarts_despite_healthy_checks() {
-    let (_backend, mut scene) =
+    let (_backend, mut fixture) =
         start_then_set(AgentBehaviour::HangsOnMessages, "progress_timeout = \"300ms\"").await;
-    assert_eq!(scene.send(json!("now")).await, Err(Reason::OutcomeUnknown));
-    scene.wait_for_status("healthy").await;
-    scene.assert_transcript(&expect![[r#"
+    assert_eq!(fixture.send(json!("now")).await, Err(Reason::OutcomeUnknown));
+    fixture.wait_for_status("healthy").await;
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
         agent_stuck
         healthy -> failed
@@ -255,16 +257,16 @@ async fn hang_on_message_restarts_despite_healthy_checks() {
         restarted, restored
         starting -> healthy
     "#]]);
-    assert_eq!(scene.send(json!("now")).await, Ok(json!("done")));
-    scene.stop().await;
+    assert_eq!(fixture.send(json!("now")).await, Ok(json!("done")));
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failure_on_message_restarts_with_state() {
-    let (backend, mut scene) = start_then_set(AgentBehaviour::FailsOnMessages, "").await;
-    assert_eq!(scene.send(json!("now")).await, Err(Reason::OutcomeUnknown));
-    scene.wait_for_status("healthy").await;
-    scene.assert_transcript(&expect![[r#"
+    let (backend, mut fixture) = start_then_set(AgentBehaviour::FailsOnMessages, "").await;
+    assert_eq!(fixture.send(json!("now")).await, Err(Reason::OutcomeUnknown));
+    fixture.wait_for_status("healthy").await;
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> failed
         exited: error: the agent reports that it failed
@@ -273,26 +275,26 @@ async fn failure_on_message_restarts_with_state() {
         starting -> healthy
     "#]]);
     assert_eq!(backend.state(), json!({ "step": 7 }));
-    assert_eq!(scene.send(json!("now")).await, Ok(json!("done")));
-    scene.stop().await;
+    assert_eq!(fixture.send(json!("now")).await, Ok(json!("done")));
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reply_flood_fails_the_message_and_not_the_agent() {
-    let (_backend, scene) = start_then_set(AgentBehaviour::FloodsReplies, "").await;
-    assert_eq!(scene.send(json!("now")).await, Err(Reason::ResponseTooLarge));
-    assert_eq!(scene.view().status, AgentStatus::Healthy);
-    scene.assert_transcript(&expect![[r#"
+    let (_backend, fixture) = start_then_set(AgentBehaviour::FloodsReplies, "").await;
+    assert_eq!(fixture.send(json!("now")).await, Err(Reason::ResponseTooLarge));
+    assert_eq!(fixture.view().status, AgentStatus::Healthy);
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
     "#]]);
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn health_report_flood_counts_as_missed_checks() {
-    let (_backend, mut scene) = start_then_set(AgentBehaviour::FloodsHealthReport, "").await;
-    scene.wait_for_status("healthy").await;
-    scene.assert_transcript(&expect![[r#"
+    let (_backend, mut fixture) = start_then_set(AgentBehaviour::FloodsHealthReport, "").await;
+    fixture.wait_for_status("healthy").await;
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> degraded
         degraded -> failed
@@ -301,15 +303,15 @@ async fn health_report_flood_counts_as_missed_checks() {
         restarted, restored
         starting -> healthy
     "#]]);
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn never_healthy_is_given_up() {
     let backend = FakeBackend::start(AgentBehaviour::NeverHealthy).await;
-    let mut scene = start_http(&backend, "max_restarts = 1").await;
-    scene.wait_for(|record| record.kind == "gave_up").await;
-    scene.assert_transcript(&expect![[r#"
+    let mut fixture = start_http(&backend, "max_restarts = 1").await;
+    fixture.wait_for(|record| record.kind == "gave_up").await;
+    fixture.assert_transcript(&expect![[r#"
         starting -> failed
         exited: error: the backend answered 503 Service Unavailable to health: HTTP 503: warming up
         decision: restart, 1 of 1
@@ -319,16 +321,16 @@ async fn never_healthy_is_given_up() {
         decision: abandon, 1 of 1
         gave_up
     "#]]);
-    assert!(scene.view().next_step.contains("mainstay agent reset x"));
-    scene.stop().await;
+    assert!(fixture.view().next_step.contains("mainstay agent reset x"));
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failure_after_each_recovery_is_given_up() {
     let backend = FakeBackend::start(AgentBehaviour::FailsWhenReady).await;
-    let mut scene = start_http(&backend, "max_restarts = 2").await;
-    scene.wait_for(|record| record.kind == "gave_up").await;
-    scene.assert_transcript(&expect![[r#"
+    let mut fixture = start_http(&backend, "max_restarts = 2").await;
+    fixture.wait_for(|record| record.kind == "gave_up").await;
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> failed
         exited: error: the agent reports that it failed
@@ -345,14 +347,14 @@ async fn failure_after_each_recovery_is_given_up() {
         decision: abandon, 2 of 2
         gave_up
     "#]]);
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_restart_is_given_up() {
-    let (_backend, mut scene) = start_then_set(AgentBehaviour::RefusesRestarts, "max_restarts = 1").await;
-    scene.wait_for(|record| record.kind == "gave_up").await;
-    scene.assert_transcript(&expect![[r#"
+    let (_backend, mut fixture) = start_then_set(AgentBehaviour::RefusesRestarts, "max_restarts = 1").await;
+    fixture.wait_for(|record| record.kind == "gave_up").await;
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> failed
         exited: error: the agent reports that it failed
@@ -363,17 +365,17 @@ async fn refused_restart_is_given_up() {
         decision: abandon, 1 of 1
         gave_up
     "#]]);
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failure_on_restored_state_quarantines_it() {
-    let (backend, mut scene) = start_then_set(AgentBehaviour::ReportsFailure, "max_restarts = 9").await;
+    let (backend, mut fixture) = start_then_set(AgentBehaviour::ReportsFailure, "max_restarts = 9").await;
     backend.agent.lock().has_failed = true;
     backend.set_behaviour(AgentBehaviour::FailsOnStateRestore);
-    scene.wait_for(|record| record.kind == "agent_state_set_aside").await;
-    scene.wait_for_status("healthy").await;
-    scene.assert_transcript(&expect![[r#"
+    fixture.wait_for(|record| record.kind == "agent_state_set_aside").await;
+    fixture.wait_for_status("healthy").await;
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> failed
         exited: error: the agent reports that it failed
@@ -395,7 +397,7 @@ async fn failure_on_restored_state_quarantines_it() {
         starting -> healthy
     "#]]);
     assert_eq!(backend.state(), json!({}));
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -403,25 +405,25 @@ async fn killed_backend_makes_agent_unknown_without_restart() {
     let backend = BackendProcess::start(0, "x").await;
     let (url, port) = (backend.url.clone(), backend.port());
     post_json(&format!("{url}/api/agents/x/message"), json!("remember me")).await;
-    // It is looked at when the link goes and comes, and at no other time: a check that the kill meets on its way would be
-    // a miss.
+    // Checks run when the connection goes and comes, and at no other time: a check in flight at the kill would be a
+    // miss.
     let rarely = "health_interval = \"1h\"";
-    let mut scene = FaultyAgentFixture::with_backend(tempfile::tempdir().unwrap(), &url, rarely).await;
-    scene.wait_for_status("healthy").await;
-    wait_for_saved_state(&scene).await;
+    let mut fixture = FaultyAgentFixture::with_backend(tempfile::tempdir().unwrap(), &url, rarely).await;
+    fixture.wait_for_status("healthy").await;
+    wait_for_saved_state(&fixture).await;
     // Uptimes are whole seconds: the agent must be old enough for a restart to show.
     let uptime = async || get_json(&format!("{url}/api/agents/x/health")).await["uptime"].as_u64().unwrap();
     eventually("the agent is three seconds old", async || uptime().await >= 3).await;
     backend.kill().await;
-    scene.wait_for_status("unknown").await;
-    assert_eq!(scene.view().status, AgentStatus::Unknown);
+    fixture.wait_for_status("unknown").await;
+    assert_eq!(fixture.view().status, AgentStatus::Unknown);
     let _backend = BackendProcess::start(port, "x").await;
-    scene.wait_for_status("healthy").await;
+    fixture.wait_for_status("healthy").await;
     let state = async || get_json(&format!("{url}/api/agents/x/state")).await;
     eventually("it has its state back", async || state().await["count"] == 1).await;
-    assert_eq!(scene.view().generation, 1);
-    scene.assert_transcript(&expect![[r#"
+    assert_eq!(fixture.view().generation, 1);
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
     "#]]);
-    scene.stop().await;
+    fixture.stop().await;
 }

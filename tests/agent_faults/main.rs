@@ -1,19 +1,19 @@
-//! What goes wrong with an agent, driver by driver and fault by fault, with the journal that it leaves beside it.
+//! Tests the failures of agents, driver by driver and fault by fault, with the journal of each.
 //!
-//! The agents misbehave when they are told to, by a letter or by their script, so that each story has one course.
+//! The agents fail on demand, by a message or by their script, so that each journal has one order.
 //!
 //! | fault | `process` | `acp` | `http` |
 //! |---|---|---|---|
-//! | ends in order | exits with 0 | exits with 0 | says that it has failed |
+//! | ends in order | exits with 0 | exits with 0 | reports a failure |
 //! | ends in error | exits with 1 | exits with 1 | loses its state with it |
-//! | is killed | SIGKILL | SIGKILL | SIGKILL of the backend: nobody can say |
-//! | ignores that it is to end | TERM, then KILL | TERM, then KILL | refuses its restart |
-//! | hangs | over a letter | over a letter | over a letter, over its checks |
+//! | is killed | SIGKILL | SIGKILL | SIGKILL of the backend: its health is unknown |
+//! | ignores the request to end | TERM, then KILL | TERM, then KILL | refuses its restart |
+//! | hangs | over a message | over a message | over a message, over its checks |
 //! | floods | stdout and stderr | updates, strays and stderr | a health report without end |
 //! | daemonises, forks | both | both | has no process |
-//! | is never ready | both | both | never well |
+//! | is never ready | both | both | never healthy |
 //! | is ready, then dies | each time | each time | each time |
-//! | ends over the state that it is given back | set aside | set aside | set aside |
+//! | ends over its restored state | quarantined | quarantined | quarantined |
 #![cfg(unix)]
 
 #[path = "../support.rs"]

@@ -1,4 +1,4 @@
-//! Letters to agents that are not there: what becomes of them, when, and in what words.
+//! Tests messages to agents that are down: their outcome, its time, and its words.
 
 use std::time::Duration;
 
@@ -10,30 +10,30 @@ use tokio::time::timeout;
 use crate::fixture::{FaultyAgentFixture, TEST_TIMEOUT};
 
 const LONG_DELAY: &str = "restart_delay = \"5m\"\nrestart_delay_max = \"5m\"";
-/// How long a letter waits that is meant to wait in vain.
+/// The time limit of a message that waits in vain.
 const SHORT_WAIT: Duration = Duration::from_millis(300);
 
-/// A process that exits over its first letter.
+/// A process that exits over its first message.
 async fn start_fragile(more: &str) -> FaultyAgentFixture {
     let script = "echo ready\nIFS= read -r letter\nexit 1\n";
     let more = format!("driver = \"process\"\nready = \"stdout:ready\"\n{more}");
-    let mut scene = FaultyAgentFixture::with_script(script, &more).await;
-    scene.wait_for_status("healthy").await;
-    scene
+    let mut fixture = FaultyAgentFixture::with_script(script, &more).await;
+    fixture.wait_for_status("healthy").await;
+    fixture
 }
 
-/// What becomes of a letter that waits for so long.
-async fn send_expecting_error(scene: &FaultyAgentFixture, wait: Duration) -> Error {
+/// Returns the outcome of a message with this time limit.
+async fn send_expecting_error(fixture: &FaultyAgentFixture, wait: Duration) -> Error {
     let options = SendOptions { wait, ..SendOptions::default() };
-    let answer = async { scene.mainstay.agents().send("x", json!("hello"), options).await?.answer().await };
+    let answer = async { fixture.mainstay.agents().send("x", json!("hello"), options).await?.answer().await };
     timeout(TEST_TIMEOUT, answer).await.expect("its fate is told when its time is over").unwrap_err()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn message_to_restarting_agent_expires() {
-    let mut scene = start_fragile(LONG_DELAY).await;
-    let agents = scene.mainstay.agents();
-    // Its own fate is told by the next incarnation at the latest.
+    let mut fixture = start_fragile(LONG_DELAY).await;
+    let agents = fixture.mainstay.agents();
+    // The next incarnation reports its outcome at the latest.
     let _first = agents.send("x", json!("now"), SendOptions::default()).await.unwrap();
     let options = SendOptions { wait: Duration::from_secs(2), ..SendOptions::default() };
     let behind = agents.send("x", json!("behind"), options).await.unwrap();
@@ -41,7 +41,7 @@ async fn message_to_restarting_agent_expires() {
     let behind = timeout(TEST_TIMEOUT, behind.answer()).await.expect("it expires").unwrap_err();
     assert_eq!((behind.reason, behind.retryable, behind.attempts), (Reason::Expired, true, 0));
     assert!(behind.message.contains("It was not handed to it"), "{}", behind.message);
-    scene
+    fixture
         .wait_for(|record| {
             record.kind == "letter_failed"
                 && record.fields["letter"] == json!(waits)
@@ -50,40 +50,40 @@ async fn message_to_restarting_agent_expires() {
         })
         .await;
 
-    while scene.view().status != AgentStatus::Restarting {
+    while fixture.view().status != AgentStatus::Restarting {
         tokio::task::yield_now().await;
     }
-    // One that is sent while the agent waits for its restart.
-    let late = send_expecting_error(&scene, SHORT_WAIT).await;
+    // This message is sent while the agent waits for its restart.
+    let late = send_expecting_error(&fixture, SHORT_WAIT).await;
     assert_eq!((late.reason, late.retryable, late.attempts), (Reason::Expired, true, 0));
     assert_eq!(late.message, behind.message);
-    let agent = scene.view();
+    let agent = fixture.view();
     assert_eq!((agent.status, agent.process, agent.uptime_s), (AgentStatus::Restarting, None, None));
     assert!(agent.last_error.is_some() && agent.resolved_error.is_none(), "{agent:?}");
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn message_to_unreachable_agent_expires() {
-    let mut scene =
+    let mut fixture =
         FaultyAgentFixture::with_backend(tempfile::tempdir().unwrap(), "http://127.0.0.1:9", "").await;
-    scene.wait_for_status("unknown").await;
-    let late = send_expecting_error(&scene, SHORT_WAIT).await;
+    fixture.wait_for_status("unknown").await;
+    let late = send_expecting_error(&fixture, SHORT_WAIT).await;
     assert_eq!((late.reason, late.retryable, late.attempts), (Reason::Expired, true, 0));
-    scene.wait_for(|record| record.kind == "letter_failed" && record.fields["attempts"] == 0).await;
-    scene.stop().await;
+    fixture.wait_for(|record| record.kind == "letter_failed" && record.fields["attempts"] == 0).await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn message_to_stopped_agent_names_the_start_command() {
-    let mut scene = start_fragile("max_restarts = 0").await;
-    let agents = scene.mainstay.agents();
+    let mut fixture = start_fragile("max_restarts = 0").await;
+    let agents = fixture.mainstay.agents();
     let first = agents.send("x", json!("now"), SendOptions::default()).await.unwrap();
     let behind = agents.send("x", json!("behind"), SendOptions::default()).await.unwrap();
     let (_, behind) =
         timeout(TEST_TIMEOUT, async { tokio::join!(first.answer(), behind.answer()) }).await.unwrap();
-    scene.wait_for(|record| record.kind == "gave_up").await;
-    for error in [behind.unwrap_err(), send_expecting_error(&scene, TEST_TIMEOUT).await] {
+    fixture.wait_for(|record| record.kind == "gave_up").await;
+    for error in [behind.unwrap_err(), send_expecting_error(&fixture, TEST_TIMEOUT).await] {
         assert_eq!(error.reason, Reason::Stopped);
         let words = "The agent was given up, as its restarts are used up. Start it with 'mainstay agent reset x', then \
                      send this again.";
@@ -91,47 +91,47 @@ async fn message_to_stopped_agent_names_the_start_command() {
     }
 
     agents.reset("x").await.unwrap();
-    scene.wait_for_status("healthy").await;
-    assert!(scene.view().process.is_some());
+    fixture.wait_for_status("healthy").await;
+    assert!(fixture.view().process.is_some());
     agents.stop("x").await.unwrap();
-    let error = send_expecting_error(&scene, TEST_TIMEOUT).await;
+    let error = send_expecting_error(&fixture, TEST_TIMEOUT).await;
     assert_eq!(error.reason, Reason::Stopped);
     let words = "The agent was stopped. Start it with 'mainstay agent start x', then send this again.";
     assert_eq!(error.message, words);
-    let agent = scene.view();
+    let agent = fixture.view();
     assert_eq!((agent.status, agent.process, agent.uptime_s), (AgentStatus::Stopped, None, None));
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_over_which_its_agent_ends_twice_is_quarantined_though_it_may_be_repeated() {
-    let mut scene = start_fragile("").await;
+    let mut fixture = start_fragile("").await;
     let options = SendOptions { may_repeat: true, ..SendOptions::default() };
-    let letter = scene.mainstay.agents().send("x", json!("poison"), options).await.unwrap();
-    let error = timeout(TEST_TIMEOUT, letter.answer()).await.expect("it ends").unwrap_err();
+    let message = fixture.mainstay.agents().send("x", json!("poison"), options).await.unwrap();
+    let error = timeout(TEST_TIMEOUT, message.answer()).await.expect("it ends").unwrap_err();
     assert_eq!((error.reason, error.retryable, error.attempts), (Reason::Quarantined, false, 2));
-    scene
+    fixture
         .wait_for(|record| {
             record.kind == "letter_failed"
                 && record.fields["reason"] == "quarantined"
                 && record.fields["attempts"] == 2
         })
         .await;
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn crash_error_is_resolved_once_agent_is_healthy() {
-    let mut scene = start_fragile("").await;
-    assert_eq!(scene.send(json!("now")).await, Err(Reason::OutcomeUnknown));
-    scene.wait_for_status("healthy").await;
-    let agent = scene.view();
+    let mut fixture = start_fragile("").await;
+    assert_eq!(fixture.send(json!("now")).await, Err(Reason::OutcomeUnknown));
+    fixture.wait_for_status("healthy").await;
+    let agent = fixture.view();
     assert_eq!((agent.status, agent.last_error, agent.error), (AgentStatus::Healthy, None, None));
     let past = agent.resolved_error.unwrap();
     assert!(past.message.contains("it exited with code 1") && past.at.ends_with('Z'), "{past:?}");
 
-    let unasked = scene.mainstay.agents().answer("x", "a1", json!(true)).unwrap_err();
+    let unasked = fixture.mainstay.agents().answer("x", "a1", json!(true)).unwrap_err();
     assert_eq!(unasked.reason, Reason::NotFound);
     assert_eq!(unasked.message, "The agent does not ask this, or not any more. Refresh the view.");
-    scene.stop().await;
+    fixture.stop().await;
 }

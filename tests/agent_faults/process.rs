@@ -1,4 +1,4 @@
-//! Agents that are processes and speak lines of JSON.
+//! Tests agents that are processes and speak lines of JSON.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::fixture::{FaultyAgentFixture, TEST_TIMEOUT, wait_until_gone};
 
-/// Reads what it is told and answers each letter: `{"type":"message","id":N,…}` with its body's length in words.
+/// Reads its input and answers each message `{"type":"message","id":N,…}` with the number of words in its body.
 const REPLYING_AGENT: &str = r#"
 echo ready
 while IFS= read -r line; do
@@ -32,19 +32,19 @@ fn on_message(fault: &str) -> String {
     format!("echo ready\nIFS= read -r letter\n{fault}\n")
 }
 
-/// The story of an agent that ends over its first letter, and is back.
+/// The events of an agent that ends over its first message, and is back.
 async fn start_and_crash(fault: &str) -> FaultyAgentFixture {
-    let mut scene = start_process(&on_message(fault), "").await;
-    scene.wait_for_status("healthy").await;
-    assert_eq!(scene.send(json!("now")).await, Err(Reason::OutcomeUnknown));
-    scene.wait_for_status("healthy").await;
-    scene
+    let mut fixture = start_process(&on_message(fault), "").await;
+    fixture.wait_for_status("healthy").await;
+    assert_eq!(fixture.send(json!("now")).await, Err(Reason::OutcomeUnknown));
+    fixture.wait_for_status("healthy").await;
+    fixture
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn exit_0_restarts() {
-    let scene = start_and_crash("exit 0").await;
-    scene.assert_transcript(&expect![[r#"
+    let fixture = start_and_crash("exit 0").await;
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> failed
         exited: error: its process ended: it exited with code 0
@@ -52,13 +52,13 @@ async fn exit_0_restarts() {
         restarted, restored
         starting -> healthy
     "#]]);
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn exit_1_reports_last_stderr() {
-    let scene = start_and_crash("echo 'no more tokens' >&2\nexit 1").await;
-    scene.assert_transcript(&expect![[r#"
+    let fixture = start_and_crash("echo 'no more tokens' >&2\nexit 1").await;
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> failed
         exited: error: its process ended: it exited with code 1; its last words on stderr: no more tokens
@@ -66,13 +66,13 @@ async fn exit_1_reports_last_stderr() {
         restarted, restored
         starting -> healthy
     "#]]);
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_reports_signal() {
-    let scene = start_and_crash("kill -9 $$").await;
-    scene.assert_transcript(&expect![[r#"
+    let fixture = start_and_crash("kill -9 $$").await;
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> failed
         exited: error: its process ended: it was ended by signal 9 (KILL)
@@ -80,18 +80,18 @@ async fn kill_reports_signal() {
         restarted, restored
         starting -> healthy
     "#]]);
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn forked_children_are_killed() {
-    let scene =
+    let fixture =
         start_and_crash("sleep 3600 & echo $! > \"$1/pids\"\nsleep 3600 & echo $! >> \"$1/pids\"\nexit 1")
             .await;
-    let pids = scene.recorded_pids();
+    let pids = fixture.recorded_pids();
     assert_eq!(pids.len(), 2);
     wait_until_gone(&pids).await;
-    scene.assert_transcript(&expect![[r#"
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> failed
         exited: error: its process ended: it exited with code 1
@@ -99,7 +99,7 @@ async fn forked_children_are_killed() {
         restarted, restored
         starting -> healthy
     "#]]);
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[cfg(target_os = "linux")]
@@ -107,11 +107,11 @@ async fn forked_children_are_killed() {
 async fn daemon_is_killed() {
     let daemon = "(setsid sh -c 'echo $$ > \"$0/pids\"; : > \"$0/there\"; exec sleep 3600' \"$1\" &)\n\
                   while [ ! -e \"$1/there\" ]; do sleep 0.01; done\nexit 0";
-    let scene = start_and_crash(daemon).await;
-    let pids = scene.recorded_pids();
+    let fixture = start_and_crash(daemon).await;
+    let pids = fixture.recorded_pids();
     assert_eq!(pids.len(), 1);
     wait_until_gone(&pids).await;
-    scene.assert_transcript(&expect![[r#"
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> failed
         exited: error: its process ended: it exited with code 0
@@ -119,30 +119,30 @@ async fn daemon_is_killed() {
         restarted, restored
         starting -> healthy
     "#]]);
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn output_flood_is_bounded() {
     let flood = "yes noise | head -c 2000000; echo\nyes noise | head -c 2000000 >&2\n";
-    let mut scene =
+    let mut fixture =
         start_process(&REPLYING_AGENT.replace("  case $line", &format!("{flood}  case $line")), "").await;
-    scene.wait_for_status("healthy").await;
-    assert_eq!(scene.send(json!("now")).await, Ok(json!("done")));
-    assert_eq!(scene.view().status, AgentStatus::Healthy);
-    scene.assert_transcript(&expect![[r#"
+    fixture.wait_for_status("healthy").await;
+    assert_eq!(fixture.send(json!("now")).await, Ok(json!("done")));
+    assert_eq!(fixture.view().status, AgentStatus::Healthy);
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
     "#]]);
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hang_on_message_restarts() {
-    let mut scene = start_process(&on_message("exec sleep 3600"), "progress_timeout = \"300ms\"").await;
-    scene.wait_for_status("healthy").await;
-    assert_eq!(scene.send(json!("now")).await, Err(Reason::OutcomeUnknown));
-    scene.wait_for_status("healthy").await;
-    scene.assert_transcript(&expect![[r#"
+    let mut fixture = start_process(&on_message("exec sleep 3600"), "progress_timeout = \"300ms\"").await;
+    fixture.wait_for_status("healthy").await;
+    assert_eq!(fixture.send(json!("now")).await, Err(Reason::OutcomeUnknown));
+    fixture.wait_for_status("healthy").await;
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
         agent_stuck
         healthy -> failed
@@ -151,16 +151,16 @@ async fn hang_on_message_restarts() {
         restarted, restored
         starting -> healthy
     "#]]);
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn closed_stdin_restarts_on_next_message() {
-    let mut scene = start_process("exec 0<&-\necho ready\nexec sleep 3600\n", "").await;
-    scene.wait_for_status("healthy").await;
-    assert_eq!(scene.send(json!("now")).await, Err(Reason::OutcomeUnknown));
-    scene.wait_for_status("healthy").await;
-    scene.assert_transcript(&expect![[r#"
+    let mut fixture = start_process("exec 0<&-\necho ready\nexec sleep 3600\n", "").await;
+    fixture.wait_for_status("healthy").await;
+    assert_eq!(fixture.send(json!("now")).await, Err(Reason::OutcomeUnknown));
+    fixture.wait_for_status("healthy").await;
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> failed
         exited: error: its process has closed its input, and runs on
@@ -168,24 +168,25 @@ async fn closed_stdin_restarts_on_next_message() {
         restarted, restored
         starting -> healthy
     "#]]);
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn message_behind_a_crash_reaches_next_incarnation() {
     let ends =
         REPLYING_AGENT.replace("  case $line", "  case $line in *'\"end\"'*) exit 1 ;; esac\n  case $line");
-    let mut scene = start_process(&ends, "").await;
-    scene.wait_for_status("healthy").await;
-    let agents = scene.mainstay.agents();
+    let mut fixture = start_process(&ends, "").await;
+    fixture.wait_for_status("healthy").await;
+    let agents = fixture.mainstay.agents();
     let first = agents.send("x", json!("end"), SendOptions::default()).await.unwrap();
     let second = agents.send("x", json!("live"), SendOptions::default()).await.unwrap();
-    let fate =
-        async |letter: PendingReply| timeout(TEST_TIMEOUT, letter.answer()).await.expect("its fate is told");
+    let fate = async |message: PendingReply| {
+        timeout(TEST_TIMEOUT, message.answer()).await.expect("its fate is told")
+    };
     assert_eq!(fate(first).await.unwrap_err().reason, Reason::OutcomeUnknown);
     assert_eq!(fate(second).await, Ok(json!("done")));
-    scene.wait_for_status("healthy").await;
-    scene.assert_transcript(&expect![[r#"
+    fixture.wait_for_status("healthy").await;
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> failed
         exited: error: its process ended: it exited with code 1
@@ -193,30 +194,30 @@ async fn message_behind_a_crash_reaches_next_incarnation() {
         restarted, restored
         starting -> healthy
     "#]]);
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ignored_sigterm_is_killed_after_grace() {
-    let mut scene = start_process("trap '' TERM\necho ready\nwhile :; do sleep 3600; done\n", "").await;
-    scene.wait_for_status("healthy").await;
-    let pid = scene.view().process.unwrap().pid;
-    timeout(TEST_TIMEOUT, scene.mainstay.agents().stop("x")).await.unwrap().unwrap();
+    let mut fixture = start_process("trap '' TERM\necho ready\nwhile :; do sleep 3600; done\n", "").await;
+    fixture.wait_for_status("healthy").await;
+    let pid = fixture.view().process.unwrap().pid;
+    timeout(TEST_TIMEOUT, fixture.mainstay.agents().stop("x")).await.unwrap().unwrap();
     wait_until_gone(&[pid]).await;
-    scene.wait_for(|record| record.kind == "actor_exited").await;
-    scene.assert_transcript(&expect![[r#"
+    fixture.wait_for(|record| record.kind == "actor_exited").await;
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
         exited: normal: 
     "#]]);
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn never_ready_is_given_up() {
     let more = "startup_grace = \"200ms\"\nmax_restarts = 1";
-    let mut scene = start_process("exec sleep 3600", more).await;
-    scene.wait_for(|record| record.kind == "gave_up").await;
-    scene.assert_transcript(&expect![[r#"
+    let mut fixture = start_process("exec sleep 3600", more).await;
+    fixture.wait_for(|record| record.kind == "gave_up").await;
+    fixture.assert_transcript(&expect![[r#"
         starting -> failed
         exited: error: it was not ready within 1s
         decision: restart, 1 of 1
@@ -226,17 +227,17 @@ async fn never_ready_is_given_up() {
         decision: abandon, 1 of 1
         gave_up
     "#]]);
-    let agent = scene.view();
+    let agent = fixture.view();
     assert!(agent.next_step.contains("mainstay agent reset x"), "{}", agent.next_step);
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn exit_before_ready_is_reported_at_once_with_stderr() {
     let more = "startup_grace = \"1h\"\nmax_restarts = 1";
-    let mut scene = start_process("echo 'no such model' >&2\nexit 3", more).await;
-    scene.wait_for(|record| record.kind == "gave_up").await;
-    scene.assert_transcript(&expect![[r#"
+    let mut fixture = start_process("echo 'no such model' >&2\nexit 3", more).await;
+    fixture.wait_for(|record| record.kind == "gave_up").await;
+    fixture.assert_transcript(&expect![[r#"
         starting -> failed
         exited: error: before it was ready, it exited with code 3; its last words on stderr: no such model
         decision: restart, 1 of 1
@@ -246,7 +247,7 @@ async fn exit_before_ready_is_reported_at_once_with_stderr() {
         decision: abandon, 1 of 1
         gave_up
     "#]]);
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -261,20 +262,20 @@ while IFS= read -r line; do
   esac
 done
 "#;
-    let mut scene = start_process(script, "max_restarts = 9").await;
-    scene.wait_for_status("healthy").await;
-    while scene.view().state_saved_at.is_none() {
+    let mut fixture = start_process(script, "max_restarts = 9").await;
+    fixture.wait_for_status("healthy").await;
+    while fixture.view().state_saved_at.is_none() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert_eq!(scene.send(json!("now")).await, Err(Reason::OutcomeUnknown));
-    // It ends over the state a moment after it was seen well, so that the story has one course.
+    assert_eq!(fixture.send(json!("now")).await, Err(Reason::OutcomeUnknown));
+    // The agent ends over the state a moment after it was healthy, so that the events have one order.
     for _ in 0..3 {
-        scene.wait_for_status("healthy").await;
-        std::fs::write(scene.dir.path().join("end"), "").unwrap();
+        fixture.wait_for_status("healthy").await;
+        std::fs::write(fixture.dir.path().join("end"), "").unwrap();
     }
-    scene.wait_for(|record| record.kind == "agent_state_set_aside").await;
-    scene.wait_for_status("healthy").await;
-    scene.assert_transcript(&expect![[r#"
+    fixture.wait_for(|record| record.kind == "agent_state_set_aside").await;
+    fixture.wait_for_status("healthy").await;
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> failed
         exited: error: its process ended: it exited with code 1
@@ -298,19 +299,19 @@ done
         restarted, restored
         starting -> healthy
     "#]]);
-    assert!(Path::new(&scene.dir.path().join("had")).exists());
-    scene.stop().await;
+    assert!(Path::new(&fixture.dir.path().join("had")).exists());
+    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn crash_after_each_ready_is_given_up() {
-    let mut scene = start_process(&on_message("exit 1"), "max_restarts = 2").await;
+    let mut fixture = start_process(&on_message("exit 1"), "max_restarts = 2").await;
     for _ in 0..3 {
-        scene.wait_for_status("healthy").await;
-        assert_eq!(scene.send(json!("now")).await, Err(Reason::OutcomeUnknown));
+        fixture.wait_for_status("healthy").await;
+        assert_eq!(fixture.send(json!("now")).await, Err(Reason::OutcomeUnknown));
     }
-    scene.wait_for(|record| record.kind == "gave_up").await;
-    scene.assert_transcript(&expect![[r#"
+    fixture.wait_for(|record| record.kind == "gave_up").await;
+    fixture.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> failed
         exited: error: its process ended: it exited with code 1
@@ -327,6 +328,6 @@ async fn crash_after_each_ready_is_given_up() {
         decision: abandon, 2 of 2
         gave_up
     "#]]);
-    assert!(scene.view().next_step.contains("mainstay agent reset x"));
-    scene.stop().await;
+    assert!(fixture.view().next_step.contains("mainstay agent reset x"));
+    fixture.stop().await;
 }

@@ -1,8 +1,8 @@
-//! What can be broken, as plain data.
+//! Defines the faults as plain data.
 
 use std::time::Duration;
 
-/// Which way bytes travel.
+/// The direction of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Direction {
     /// From the client to the backend.
@@ -11,7 +11,7 @@ pub enum Direction {
     Down,
 }
 
-/// Which ways a fault strikes.
+/// The directions that a fault affects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Directions {
     /// From the client to the backend.
@@ -32,14 +32,14 @@ impl Directions {
     }
 }
 
-/// What a connection carries, as its first bytes tell.
+/// The protocol of a connection, from its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TrafficKind {
     Http,
     WebSocket,
 }
 
-/// Which connections a fault strikes.
+/// The connections that a fault affects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FaultTarget {
     Http,
@@ -48,7 +48,8 @@ pub enum FaultTarget {
 }
 
 impl FaultTarget {
-    /// Whether a connection of `kind` is meant; one that has not said yet what it is belongs to [`Target::All`] alone.
+    /// Returns whether the target includes a connection of `kind`; a connection of unknown kind belongs to
+    /// [`Target::All`] alone.
     pub fn includes(self, kind: Option<TrafficKind>) -> bool {
         match self {
             Self::All => true,
@@ -58,39 +59,40 @@ impl FaultTarget {
     }
 }
 
-/// How a connection is ended.
+/// The ways in which a connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CloseKind {
-    /// In order: the peer reads an end. It ends the fault's way alone; what comes from the peer is thrown away.
+    /// In order: the peer reads an end. It ends the fault's direction alone; later bytes of the peer are discarded.
     Fin,
-    /// By a reset, which ends the other way as well.
+    /// By a reset, which ends the other direction as well.
     Rst,
 }
 
-/// What happens to connections while it is in force.
+/// The effect on connections while the fault is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NetworkFaultKind {
-    /// Every piece is held up for `base` and up to `jitter` more.
+    /// Every piece is delayed by `base` and up to `jitter` more.
     Latency { base: Duration, jitter: Duration },
     /// Only `bytes` pass at a time, and then nothing for `pause`.
     Throttle { bytes: usize, pause: Duration },
-    /// Nothing passes. What came meanwhile goes on afterwards, as on a link that is down for a while.
+    /// Nothing passes. Bytes that came meanwhile go on afterwards, as on a network that is down for a while.
     Stall,
-    /// Nothing passes, and the end of nothing is told. A connection that lost a byte, or its end, so is silent for good.
+    /// Nothing passes, no end either. A connection that lost a byte, or its end, so is silent for good.
     HalfOpen,
     /// Every connection that is open when it begins is ended, once.
     Cut(CloseKind),
     /// Every connection is ended once `bytes` have passed since it began.
     CutAfter { bytes: usize, close: CloseKind },
-    /// Every answer is ended after `bytes` of it: every answer of HTTP, and what follows the handshake of a WebSocket.
+    /// Every response is ended after `bytes` of it: every response of HTTP, and the bytes after a WebSocket's
+    /// handshake.
     Truncate { bytes: usize, close: CloseKind },
-    /// Nothing listens. Strikes every kind of connection, and leaves the open ones alone.
+    /// Nothing listens. It affects every kind of connection, and leaves open ones alone.
     Refuse,
-    /// New connections are accepted and ended at once, or as soon as they have said what they are.
+    /// New connections are accepted and ended at once, or as soon as their kind is known.
     DropNew(CloseKind),
 }
 
-/// A fault: what, and to whom.
+/// A fault: its effect and its target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkFault {
     pub kind: NetworkFaultKind,
@@ -99,16 +101,16 @@ pub struct NetworkFault {
 }
 
 impl NetworkFault {
-    /// One that strikes every connection, both ways.
+    /// Returns a fault that affects every connection, both ways.
     pub fn everywhere(evil: NetworkFaultKind) -> Self {
         Self { kind: evil, directions: Directions::Both, target: FaultTarget::All }
     }
 }
 
-/// A fault that is in force, or is a cut that was ordered.
+/// A fault in force, or an ordered cut.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActiveFault {
-    /// Grows from fault to fault.
+    /// The number, which grows from fault to fault.
     pub id: u64,
     pub fault: NetworkFault,
 }

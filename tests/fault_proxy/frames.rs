@@ -1,31 +1,31 @@
-//! What clients were seen to send: every request, every text frame, whether it went on or not.
+//! Records what clients sent: every request, every text frame, whether the proxy forwarded it or not.
 //!
-//! A small reader of HTTP/1.1 requests, with a length or in chunks, and of masked WebSocket frames, fed as bytes come.
+//! The reader takes bytes as they come: HTTP/1.1 requests, with a length or in chunks, and masked WebSocket frames.
 
 use super::fault::TrafficKind;
 
-/// The longest head that is understood.
+/// The longest head that the reader accepts.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
-/// Everything that was seen.
+/// Everything that clients sent.
 #[derive(Debug, Clone, Default)]
 pub struct ObservedTraffic {
-    /// In the order of their first bytes.
+    /// The requests, in the order of their first bytes.
     pub requests: Vec<ObservedRequest>,
-    /// Text frames from clients that were seen to their last byte.
+    /// The complete text frames from clients.
     pub texts: Vec<String>,
 }
 
-/// A request whose head was seen.
+/// A request whose head was complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedRequest {
     /// The number of its connection.
     pub connection: u64,
     pub method: String,
     pub path: String,
-    /// Names in lower case.
+    /// The headers, with names in lower case.
     pub headers: Vec<(String, String)>,
-    /// Whether its last byte was seen, too.
+    /// True if its last byte came, too.
     pub is_whole: bool,
 }
 
@@ -35,18 +35,18 @@ impl ObservedRequest {
     }
 }
 
-/// What a reader has just seen.
+/// The result of a step of the reader.
 #[derive(Debug, PartialEq, Eq)]
 pub enum TrafficEvent {
-    /// The head of a request, and whether that is all of it.
+    /// The head of a request, and whether the request ends with it.
     Request(ObservedRequest),
     /// The last byte of the last request of a connection.
     BodyEnd(u64),
-    /// A whole text frame.
+    /// A complete text frame.
     Text(String),
 }
 
-/// Reads what one client sends.
+/// Reads the bytes of one client.
 #[derive(Debug)]
 pub struct TrafficReader {
     connection: u64,
@@ -61,16 +61,16 @@ enum ReadPhase {
     Body {
         left: usize,
     },
-    /// The line that says how long the next chunk is.
+    /// The line with the length of the next chunk.
     ChunkSize,
     /// A chunk and the end of its last line.
     Chunk {
         left: usize,
     },
-    /// What may follow the last chunk.
+    /// The trailers after the last chunk.
     Trailer,
     Frames,
-    /// Not understood: nothing more is read.
+    /// An unknown form: the reader stops.
     Unreadable,
 }
 
@@ -86,7 +86,7 @@ impl TrafficReader {
         sights
     }
 
-    /// Whether it went on.
+    /// Makes one step, and returns whether there was one.
     fn step(&mut self, sights: &mut Vec<TrafficEvent>) -> bool {
         match self.phase {
             ReadPhase::Head => self.read_head(sights),
@@ -144,7 +144,7 @@ impl TrafficReader {
         Some(ObservedRequest { connection: self.connection, method, path, headers, is_whole: false })
     }
 
-    /// Skips what has come of `left` bytes. Whether they are over.
+    /// Skips the bytes of `left` that have come, and returns whether all have.
     fn skip(&mut self, left: usize, more: impl FnOnce(usize) -> ReadPhase, then: ReadPhase) -> bool {
         let taken = left.min(self.pending.len());
         self.pending.drain(..taken);
@@ -153,7 +153,7 @@ impl TrafficReader {
         is_over
     }
 
-    /// RFC 9112, 7.1.
+    /// Reads a chunk's length: RFC 9112, section 7.1.
     fn read_chunk_size(&mut self) -> bool {
         let Some(line) = self.line() else { return false };
         let digits = line.split(';').next().unwrap_or_default().trim();
@@ -174,14 +174,14 @@ impl TrafficReader {
         true
     }
 
-    /// The next line without its end, if it has come.
+    /// Returns the next line without its end, if it has come.
     fn line(&mut self) -> Option<String> {
         let end = self.pending.windows(2).position(|bytes| bytes == b"\r\n")?;
         let line: Vec<u8> = self.pending.drain(..end + 2).take(end).collect();
         Some(String::from_utf8_lossy(&line).into_owned())
     }
 
-    /// RFC 6455, 5.2. Clients mask; fragments are not put together, as no client here sends any.
+    /// Reads a frame: RFC 6455, section 5.2. Clients mask. Fragments are not joined, since no client here sends any.
     fn read_frame(&mut self, sights: &mut Vec<TrafficEvent>) -> bool {
         let Some((payload, length)) = frame(&self.pending) else { return false };
         let opcode = self.pending[0] & 0x0f;
@@ -193,7 +193,7 @@ impl TrafficReader {
     }
 }
 
-/// The first frame's payload without its mask, and the frame's length; `None` if it has not all come yet.
+/// Returns the first frame's payload without its mask, and the frame's length; `None` if it is incomplete.
 fn frame(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
     let second = *bytes.get(1)?;
     let (payload_bytes, mut at) = match second & 0x7f {
@@ -211,7 +211,7 @@ fn frame(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
     Some((payload, at + payload_bytes))
 }
 
-/// What a connection carries whose first bytes are these.
+/// Returns the kind of a connection with these first bytes.
 pub fn kind_of(first: &[u8], websocket_path: &str) -> TrafficKind {
     let handshake = format!("GET {websocket_path} ");
     if first.starts_with(handshake.as_bytes()) { TrafficKind::WebSocket } else { TrafficKind::Http }

@@ -1,28 +1,28 @@
-//! A port that stays one's own while nothing listens on it.
+//! Reserves a port while nothing listens on it.
 //!
-//! Somebody who refuses connections has no listener, and without one the system would give the port to the next who
-//! asks for any: then a client that is to be refused would be answered by a stranger.
+//! A proxy that refuses connections has no listener. Without a reservation the system would give the port to the next
+//! process, and a stranger would accept a client that must be refused.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use tokio::net::{TcpListener, TcpSocket};
 
-/// Connections that wait to be accepted, at most.
+/// The largest number of connections that wait to be accepted.
 const BACKLOG: u32 = 256;
-/// What the system takes off a client's hands while nobody reads, as far as that is ours to say: little, so that a stall
-/// is felt.
+/// The size of the system's buffers while the peer reads nothing, as far as it can be set: small, so that a stall
+/// shows.
 const UNREAD_BYTES: u32 = 8 * 1024;
 
 pub struct ReservedPort {
     pub address: SocketAddr,
-    /// Bound, and never listening: connections are refused, and nobody else is given the port.
+    /// A bound port that never listens: connections are refused, and no other process gets the port.
     #[cfg(unix)]
     _reservation: TcpSocket,
 }
 
 impl ReservedPort {
-    /// Any free port of the loopback interface.
+    /// Binds any free port of the loopback interface.
     pub fn reserve() -> io::Result<Self> {
         let socket = socket()?;
         socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
@@ -41,8 +41,8 @@ impl ReservedPort {
     }
 }
 
-/// A socket that shares its port with others of the same user that want to share theirs, and with nobody else. Elsewhere
-/// than on Unix there is nothing of the kind, and so no reservation.
+/// Opens a socket that shares its port with others of the same user, and with no other. Other systems than Unix have
+/// nothing alike, and so no reservation.
 fn socket() -> io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     #[cfg(unix)]

@@ -1,4 +1,4 @@
-//! One connection: two pipes, one each way, that obey the faults.
+//! Runs one connection: two pipes, one each way, that apply the faults.
 
 use std::io;
 use std::sync::Arc;
@@ -15,15 +15,15 @@ use super::frames::{TrafficReader, kind_of};
 use super::rules::{DirectionRules, PieceAction};
 use super::{ActiveFaults, ProxyShared};
 
-/// What is read at once.
+/// The size of one read.
 const PIECE_BYTES: usize = 8 * 1024;
 
-/// What both pipes of a connection know.
+/// Holds what both pipes of a connection know.
 #[derive(Debug, Default)]
 struct ConnectionInfo {
-    /// 0 until it is known.
+    /// The kind; 0 until it is known.
     kind: AtomicU8,
-    /// How many requests the client has begun.
+    /// The number of requests that the client has begun.
     requests: AtomicU64,
 }
 
@@ -45,13 +45,13 @@ impl ConnectionInfo {
     }
 }
 
-/// The connection is over, both ways.
+/// The connection has ended, both ways.
 struct StreamEnd {
     is_reset: bool,
 }
 
 impl From<io::Error> for StreamEnd {
-    /// One side is gone; there is nothing left to say to the other but the end.
+    /// One side is gone; the other gets only the end.
     fn from(_: io::Error) -> Self {
         Self { is_reset: false }
     }
@@ -63,7 +63,7 @@ impl From<CloseKind> for StreamEnd {
     }
 }
 
-/// The client's side is open for as long as this lives.
+/// Counts the client's side as open for as long as this lives.
 struct OpenClientGuard(Arc<ProxyShared>);
 
 impl OpenClientGuard {
@@ -79,7 +79,7 @@ impl Drop for OpenClientGuard {
     }
 }
 
-/// Carries what `client` and the backend say to one another, until both have ended or a fault ends them.
+/// Relays between `client` and the backend, until both have ended or a fault ends them.
 pub(super) async fn proxy_connection(
     number: u64,
     since: u64,
@@ -89,7 +89,7 @@ pub(super) async fn proxy_connection(
     let side = OpenClientGuard::new(&shared);
     let address = *shared.backend.borrow();
     let Ok(mut backend) = TcpStream::connect(address).await else { return };
-    // Without it pieces would come late and together, and the faults would be other ones than were asked for.
+    // Without it pieces would arrive late and together, and the faults would differ from the requested ones.
     let _ = (client.set_nodelay(true), backend.set_nodelay(true));
     let passage = ConnectionInfo::default();
     let over = {
@@ -100,7 +100,7 @@ pub(super) async fn proxy_connection(
         tokio::try_join!(up.run(from_client, to_backend), down.run(from_backend, to_client)).err()
     };
     if over.is_some_and(|over| over.is_reset) {
-        // Where this fails the connection is closed in the ordinary way.
+        // If this fails, the connection is closed in the ordinary way.
         let _ = (client.set_zero_linger(), backend.set_zero_linger());
     }
 }
@@ -112,14 +112,14 @@ struct DirectionPipe<'a> {
     shared: &'a Arc<ProxyShared>,
     connection: &'a ConnectionInfo,
     reader: TrafficReader,
-    /// How many requests had begun when the present answer did.
+    /// The number of requests that had begun when the current response did.
     requests: u64,
     random: fastrand::Rng,
-    /// On the way from the client.
+    /// The reader of the client's bytes, on the way from the client only.
     open_client: Option<OpenClientGuard>,
 }
 
-/// Whether the pipe goes on.
+/// The state of a pipe after a step.
 enum DeliverOutcome {
     Yes,
     HangUp(CloseKind),
@@ -165,7 +165,7 @@ impl<'a> DirectionPipe<'a> {
         }
     }
 
-    /// Takes note of what the client sends.
+    /// Records what the client sends.
     fn observe(&mut self, piece: &[u8]) -> Result<(), StreamEnd> {
         if self.direction == Direction::Down {
             return Ok(());
@@ -183,7 +183,7 @@ impl<'a> DirectionPipe<'a> {
         }
     }
 
-    /// Brings the lane up to date with what the other pipe has learned.
+    /// Updates the lane with what the other pipe has learned.
     fn sync_rules(&mut self) {
         self.rules.kind = self.connection.kind();
         let requests = self.connection.requests.load(Ordering::SeqCst);
@@ -192,7 +192,7 @@ impl<'a> DirectionPipe<'a> {
         }
     }
 
-    /// Passes a piece on, as far as the faults let it.
+    /// Forwards a piece, as far as the faults allow.
     async fn deliver(&mut self, piece: &[u8], sink: &mut WriteHalf<'_>) -> Result<DeliverOutcome, StreamEnd> {
         let mut rest = piece;
         let mut due = None;
@@ -237,7 +237,7 @@ impl<'a> DirectionPipe<'a> {
         Ok(DeliverOutcome::Yes)
     }
 
-    /// Tells the sink that the source has ended, if the faults let it be told.
+    /// Forwards the source's end to the sink, if the faults allow it.
     async fn forward_end(&mut self, mut sink: WriteHalf<'_>) -> Result<(), StreamEnd> {
         self.open_client = None;
         loop {
@@ -255,7 +255,7 @@ impl<'a> DirectionPipe<'a> {
         }
     }
 
-    /// Ends this way, and throws away what still comes.
+    /// Ends this direction, and discards later bytes.
     async fn hang_up(
         &mut self,
         hangup: CloseKind,
@@ -284,7 +284,7 @@ impl<'a> DirectionPipe<'a> {
         }
     }
 
-    /// Waits for a cut that is meant for this way. Nothing is lost if this is dropped.
+    /// Waits for a cut of this direction. Nothing is lost if this is dropped.
     async fn cut(&mut self) -> CloseKind {
         loop {
             self.sync_rules();
@@ -296,7 +296,7 @@ impl<'a> DirectionPipe<'a> {
         }
     }
 
-    /// Waits for the faults to change. A proxy that is gone changes nothing any more.
+    /// Waits for the faults to change. A dropped proxy changes nothing any more.
     async fn wait_for_change(&mut self) {
         if self.faults.changed().await.is_err() {
             std::future::pending::<()>().await;

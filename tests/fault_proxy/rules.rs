@@ -1,29 +1,29 @@
-//! What the faults in force make of what passes: pure, with a random number passed in.
+//! Applies the current faults to traffic. It is pure, with a random number passed in.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::fault::{ActiveFault, CloseKind, Direction, NetworkFaultKind, TrafficKind};
 
-/// One way of one connection, as far as faults care.
+/// One direction of one connection, as faults see it.
 #[derive(Debug)]
 pub struct DirectionRules {
     direction: Direction,
-    /// What the connection carries, once that is known.
+    /// The protocol of the connection, once it is known.
     pub kind: Option<TrafficKind>,
-    /// The last fault that was in force when the connection began: cuts from before are not meant for it.
+    /// The last fault before the connection began: earlier cuts do not concern it.
     since: u64,
-    /// Bytes that passed under each fault that counts them.
+    /// The bytes that passed under each fault that counts them.
     passed_bytes: BTreeMap<u64, usize>,
-    /// Bytes of the present answer that have passed.
+    /// The bytes of the current response that have passed.
     pub answer_bytes: usize,
-    /// Something was lost on it: whatever came now would be garbage.
+    /// True if a byte was lost: later bytes would be garbage.
     is_dead: bool,
-    /// Some of the present drip has passed, and the pause is due.
+    /// True if some of the current drip has passed, and the pause is due.
     has_throttled: bool,
 }
 
-/// What becomes of the bytes at hand.
+/// The treatment of the next bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum PieceAction {
     /// So many of them pass, after a wait.
@@ -49,7 +49,7 @@ impl DirectionRules {
         }
     }
 
-    /// The hangup that was ordered since it was last asked, if one was.
+    /// Returns the hangup since the last call, if there was one.
     pub fn cut(&mut self, faults: &[ActiveFault]) -> Option<CloseKind> {
         let since = self.since;
         self.since = faults.iter().map(|fault| fault.id).max().unwrap_or(since).max(since);
@@ -59,7 +59,7 @@ impl DirectionRules {
         })
     }
 
-    /// The hangup that meets a connection that is new, if one does.
+    /// Returns the hangup that a new connection meets, if there is one.
     pub fn refusal(&self, faults: &[ActiveFault]) -> Option<CloseKind> {
         self.matching(faults).find_map(|(_, evil)| match evil {
             NetworkFaultKind::DropNew(hangup) => Some(*hangup),
@@ -67,7 +67,7 @@ impl DirectionRules {
         })
     }
 
-    /// What becomes of the first of `available` bytes; `roll` is random in `[0, 1)`.
+    /// Returns the treatment of the first of `available` bytes; `roll` is random in `[0, 1)`.
     pub fn next(&mut self, faults: &[ActiveFault], available: usize, roll: f64) -> PieceAction {
         if self.is_dead || self.matching(faults).any(|(_, evil)| *evil == NetworkFaultKind::HalfOpen) {
             self.is_dead = true;
@@ -107,7 +107,7 @@ impl DirectionRules {
         PieceAction::Pass { bytes, wait }
     }
 
-    /// Whether the end of what comes can be told now; `None` if that has to wait until the faults change.
+    /// Returns whether the end may be forwarded now; `None` if it waits until the faults change.
     pub fn forwards_end(&mut self, faults: &[ActiveFault]) -> Option<bool> {
         match self.next(faults, 1, 0.0) {
             PieceAction::Drop => Some(false),
@@ -116,7 +116,7 @@ impl DirectionRules {
         }
     }
 
-    /// Notes that `bytes` have passed.
+    /// Records that `bytes` have passed.
     pub fn record_passed(&mut self, faults: &[ActiveFault], bytes: usize) {
         let struck = |(id, evil): (u64, &NetworkFaultKind)| {
             matches!(evil, NetworkFaultKind::CutAfter { .. }).then_some(id)
@@ -142,7 +142,7 @@ impl DirectionRules {
     }
 }
 
-/// Whether nothing listens.
+/// Returns whether nothing listens.
 pub fn refuses(faults: &[ActiveFault]) -> bool {
     faults.iter().any(|fault| fault.fault.kind == NetworkFaultKind::Refuse)
 }

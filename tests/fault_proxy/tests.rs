@@ -1,4 +1,4 @@
-//! Each fault does what it says, over real sockets; the rules by themselves; and the reader of what clients send.
+//! Tests each fault over real sockets, the rules by themselves, and the reader of clients' bytes.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -14,9 +14,9 @@ use super::fault::{
 use super::frames::{TrafficEvent, TrafficReader};
 use super::rules::{DirectionRules, PieceAction};
 
-/// After this a test has failed.
+/// The limit after which a test has failed.
 const TEST_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longer than any test lasts.
+/// A time longer than any test.
 const ONE_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A proxy before a listener that this test serves by hand.
@@ -47,7 +47,7 @@ impl ProxyFixture {
         self.proxy.begin(NetworkFault { kind: evil, directions: ways, target: FaultTarget::All }).await
     }
 
-    /// Returns once the proxy has read a request from a client, whatever became of it.
+    /// Returns once the proxy has read a request from a client, whatever happened to it.
     async fn wait_for_requests(&self, requests: usize) {
         let reading = async {
             while self.proxy.traffic().requests.len() < requests {
@@ -58,14 +58,14 @@ impl ProxyFixture {
     }
 }
 
-/// Exactly so many bytes.
+/// Reads exactly so many bytes.
 async fn read_exactly(stream: &mut TcpStream, bytes: usize) -> Vec<u8> {
     let mut read = vec![0; bytes];
     timeout(TEST_TIMEOUT, stream.read_exact(&mut read)).await.unwrap().unwrap();
     read
 }
 
-/// What comes until the end, and how it ends.
+/// Reads until the end, and returns how it ends.
 async fn read_to_end(stream: &mut TcpStream) -> (Vec<u8>, Option<ErrorKind>) {
     let mut all = Vec::new();
     let ended = timeout(TEST_TIMEOUT, stream.read_to_end(&mut all)).await.unwrap();
@@ -81,101 +81,101 @@ const HANDSHAKE: &str = "GET /ws HTTP/1.1\r\nupgrade: websocket\r\n\r\n";
 
 #[tokio::test]
 async fn no_fault_passes_all_bytes_and_ends() {
-    let stage = ProxyFixture::start().await;
-    let (mut client, mut origin) = stage.connect().await;
+    let fixture = ProxyFixture::start().await;
+    let (mut client, mut origin) = fixture.connect().await;
     write_text(&mut client, ASK).await;
     client.shutdown().await.unwrap();
     assert_eq!(read_to_end(&mut origin).await, (ASK.into(), None));
     write_text(&mut origin, &"x".repeat(100_000)).await;
     drop(origin);
     assert_eq!(read_to_end(&mut client).await, (vec![b'x'; 100_000], None));
-    timeout(TEST_TIMEOUT, stage.proxy.wait_until_idle()).await.unwrap();
-    assert_eq!(stage.proxy.open_connections(), 0);
-    stage.proxy.stop().await;
+    timeout(TEST_TIMEOUT, fixture.proxy.wait_until_idle()).await.unwrap();
+    assert_eq!(fixture.proxy.open_connections(), 0);
+    fixture.proxy.stop().await;
 }
 
 #[tokio::test]
 async fn client_counts_as_open_until_it_closes() {
-    let stage = ProxyFixture::start().await;
-    let (mut client, origin) = stage.connect().await;
+    let fixture = ProxyFixture::start().await;
+    let (mut client, origin) = fixture.connect().await;
     drop(origin);
     assert_eq!(read_to_end(&mut client).await, (vec![], None));
-    assert_eq!(stage.proxy.open_connections(), 1);
+    assert_eq!(fixture.proxy.open_connections(), 1);
     drop(client);
-    timeout(TEST_TIMEOUT, stage.proxy.wait_until_idle()).await.unwrap();
+    timeout(TEST_TIMEOUT, fixture.proxy.wait_until_idle()).await.unwrap();
 }
 
 #[tokio::test]
 async fn latency_holds_up_its_own_way_alone() {
-    let stage = ProxyFixture::start().await;
+    let fixture = ProxyFixture::start().await;
     let base = Duration::from_millis(50);
-    stage.begin(NetworkFaultKind::Latency { base, jitter: base }, Directions::Down).await;
-    stage.begin(NetworkFaultKind::Latency { base: ONE_DAY, jitter: base }, Directions::Up).await;
-    let (mut client, mut origin) = stage.connect().await;
+    fixture.begin(NetworkFaultKind::Latency { base, jitter: base }, Directions::Down).await;
+    fixture.begin(NetworkFaultKind::Latency { base: ONE_DAY, jitter: base }, Directions::Up).await;
+    let (mut client, mut origin) = fixture.connect().await;
     let start = Instant::now();
     write_text(&mut origin, "down").await;
     assert_eq!(read_exactly(&mut client, 4).await, b"down");
     assert!(start.elapsed() >= base);
     write_text(&mut client, ASK).await;
-    stage.wait_for_requests(1).await;
-    stage.proxy.clear().await;
+    fixture.wait_for_requests(1).await;
+    fixture.proxy.clear().await;
     assert_eq!(read_exactly(&mut origin, ASK.len()).await, ASK.as_bytes());
 }
 
 #[tokio::test]
 async fn a_drip_lets_so_many_bytes_pass_and_then_none_for_its_pause() {
-    let stage = ProxyFixture::start().await;
-    let drip = stage.begin(NetworkFaultKind::Throttle { bytes: 3, pause: ONE_DAY }, Directions::Up).await;
-    let (mut client, mut origin) = stage.connect().await;
+    let fixture = ProxyFixture::start().await;
+    let drip = fixture.begin(NetworkFaultKind::Throttle { bytes: 3, pause: ONE_DAY }, Directions::Up).await;
+    let (mut client, mut origin) = fixture.connect().await;
     write_text(&mut client, ASK).await;
-    stage.wait_for_requests(1).await;
+    fixture.wait_for_requests(1).await;
     let mut piece = [0; 100];
     let bytes = origin.read(&mut piece).await.unwrap();
     assert_eq!(&piece[..bytes], &ASK.as_bytes()[..3]);
-    stage.proxy.end(drip).await;
+    fixture.proxy.end(drip).await;
     assert_eq!(read_exactly(&mut origin, ASK.len() - 3).await, &ASK.as_bytes()[3..]);
 }
 
 #[tokio::test]
 async fn stall_resumes_without_loss() {
-    let stage = ProxyFixture::start().await;
-    let (mut client, mut origin) = stage.connect().await;
-    let stall = stage.begin(NetworkFaultKind::Stall, Directions::Both).await;
+    let fixture = ProxyFixture::start().await;
+    let (mut client, mut origin) = fixture.connect().await;
+    let stall = fixture.begin(NetworkFaultKind::Stall, Directions::Both).await;
     write_text(&mut client, ASK).await;
     client.shutdown().await.unwrap();
-    stage.wait_for_requests(1).await;
+    fixture.wait_for_requests(1).await;
     assert_eq!(origin.try_read(&mut [0; 10]).map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
-    stage.proxy.end(stall).await;
+    fixture.proxy.end(stall).await;
     assert_eq!(read_to_end(&mut origin).await, (ASK.into(), None));
 }
 
 #[tokio::test]
 async fn half_open_delivers_neither_bytes_nor_ends() {
-    let stage = ProxyFixture::start().await;
-    let (mut lost, mut deaf) = stage.connect().await;
-    let (mut idle, mut spared) = stage.connect().await;
-    let fault = stage.begin(NetworkFaultKind::HalfOpen, Directions::Up).await;
-    let (mut new, mut deaf_too) = stage.connect().await;
+    let fixture = ProxyFixture::start().await;
+    let (mut lost, mut deaf) = fixture.connect().await;
+    let (mut idle, mut spared) = fixture.connect().await;
+    let fault = fixture.begin(NetworkFaultKind::HalfOpen, Directions::Up).await;
+    let (mut new, mut deaf_too) = fixture.connect().await;
     write_text(&mut lost, ASK).await;
     write_text(&mut new, ASK).await;
-    stage.wait_for_requests(2).await;
-    stage.proxy.end(fault).await;
+    fixture.wait_for_requests(2).await;
+    fixture.proxy.end(fault).await;
     write_text(&mut lost, ASK).await;
     write_text(&mut idle, ASK).await;
-    stage.wait_for_requests(4).await;
-    // A connection on which nothing was lost is none the worse.
+    fixture.wait_for_requests(4).await;
+    // A connection on which nothing was lost continues.
     assert_eq!(read_exactly(&mut spared, ASK.len()).await, ASK.as_bytes());
-    // The other way is open.
+    // The other direction is open.
     write_text(&mut deaf, "down").await;
     assert_eq!(read_exactly(&mut lost, 4).await, b"down");
     drop(new);
     // As soon as the proxy knows of that end, the origin would.
-    let mut open = stage.proxy.shared.open.subscribe();
+    let mut open = fixture.proxy.shared.open.subscribe();
     timeout(TEST_TIMEOUT, open.wait_for(|open| *open == 2)).await.unwrap().unwrap();
     for deaf in [&mut deaf, &mut deaf_too] {
         assert_eq!(deaf.try_read(&mut [0; 10]).map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
     }
-    stage.proxy.stop().await;
+    fixture.proxy.stop().await;
     for deaf in [&mut deaf, &mut deaf_too] {
         assert_eq!(read_to_end(deaf).await.0, b"");
     }
@@ -183,23 +183,23 @@ async fn half_open_delivers_neither_bytes_nor_ends() {
 
 #[tokio::test]
 async fn fin_cut_ends_only_open_connections() {
-    let stage = ProxyFixture::start().await;
-    let (mut client, mut origin) = stage.connect().await;
+    let fixture = ProxyFixture::start().await;
+    let (mut client, mut origin) = fixture.connect().await;
     write_text(&mut origin, "before").await;
     assert_eq!(read_exactly(&mut client, 6).await, b"before");
-    stage.begin(NetworkFaultKind::Cut(CloseKind::Fin), Directions::Both).await;
+    fixture.begin(NetworkFaultKind::Cut(CloseKind::Fin), Directions::Both).await;
     assert_eq!(read_to_end(&mut client).await, (vec![], None));
     assert_eq!(read_to_end(&mut origin).await, (vec![], None));
-    let (mut client, mut origin) = stage.connect().await;
+    let (mut client, mut origin) = fixture.connect().await;
     write_text(&mut client, ASK).await;
     assert_eq!(read_exactly(&mut origin, ASK.len()).await, ASK.as_bytes());
 }
 
 #[tokio::test]
 async fn a_cut_of_one_way_leaves_the_other() {
-    let stage = ProxyFixture::start().await;
-    let (mut client, mut origin) = stage.connect().await;
-    stage.begin(NetworkFaultKind::Cut(CloseKind::Fin), Directions::Up).await;
+    let fixture = ProxyFixture::start().await;
+    let (mut client, mut origin) = fixture.connect().await;
+    fixture.begin(NetworkFaultKind::Cut(CloseKind::Fin), Directions::Up).await;
     assert_eq!(read_to_end(&mut origin).await, (vec![], None));
     write_text(&mut client, ASK).await;
     write_text(&mut origin, "still").await;
@@ -208,32 +208,32 @@ async fn a_cut_of_one_way_leaves_the_other() {
 
 #[tokio::test]
 async fn a_reset_is_seen_as_a_reset_on_both_sides() {
-    let stage = ProxyFixture::start().await;
-    let (mut client, mut origin) = stage.connect().await;
-    stage.begin(NetworkFaultKind::Cut(CloseKind::Rst), Directions::Down).await;
+    let fixture = ProxyFixture::start().await;
+    let (mut client, mut origin) = fixture.connect().await;
+    fixture.begin(NetworkFaultKind::Cut(CloseKind::Rst), Directions::Down).await;
     assert_eq!(read_to_end(&mut client).await, (vec![], Some(ErrorKind::ConnectionReset)));
     assert_eq!(read_to_end(&mut origin).await, (vec![], Some(ErrorKind::ConnectionReset)));
-    timeout(TEST_TIMEOUT, stage.proxy.wait_until_idle()).await.unwrap();
+    timeout(TEST_TIMEOUT, fixture.proxy.wait_until_idle()).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_cut_after_some_bytes_counts_from_its_beginning() {
-    let stage = ProxyFixture::start().await;
-    let (mut client, mut origin) = stage.connect().await;
+    let fixture = ProxyFixture::start().await;
+    let (mut client, mut origin) = fixture.connect().await;
     write_text(&mut client, ASK).await;
     read_exactly(&mut origin, ASK.len()).await;
-    stage.begin(NetworkFaultKind::CutAfter { bytes: 5, close: CloseKind::Fin }, Directions::Up).await;
+    fixture.begin(NetworkFaultKind::CutAfter { bytes: 5, close: CloseKind::Fin }, Directions::Up).await;
     write_text(&mut client, ASK).await;
     assert_eq!(read_to_end(&mut origin).await, (ASK.as_bytes()[..5].to_vec(), None));
 }
 
 #[tokio::test]
 async fn an_answer_is_truncated_at_the_byte_and_the_next_one_again() {
-    let stage = ProxyFixture::start().await;
-    stage.begin(NetworkFaultKind::Truncate { bytes: 9, close: CloseKind::Fin }, Directions::Both).await;
+    let fixture = ProxyFixture::start().await;
+    fixture.begin(NetworkFaultKind::Truncate { bytes: 9, close: CloseKind::Fin }, Directions::Both).await;
     for answers in 0..2 {
-        let (mut client, mut origin) = stage.connect().await;
-        // Whole answers that are no longer than that pass.
+        let (mut client, mut origin) = fixture.connect().await;
+        // Complete responses below that length pass.
         for _ in 0..answers {
             write_text(&mut client, ASK).await;
             read_exactly(&mut origin, ASK.len()).await;
@@ -249,33 +249,33 @@ async fn an_answer_is_truncated_at_the_byte_and_the_next_one_again() {
 
 #[tokio::test]
 async fn refuse_closes_the_listener_and_keeps_the_port() {
-    let stage = ProxyFixture::start().await;
-    let (mut open, mut origin) = stage.connect().await;
-    let fault = stage.begin(NetworkFaultKind::Refuse, Directions::Both).await;
-    let refused = TcpStream::connect(stage.proxy.address()).await.unwrap_err();
+    let fixture = ProxyFixture::start().await;
+    let (mut open, mut origin) = fixture.connect().await;
+    let fault = fixture.begin(NetworkFaultKind::Refuse, Directions::Both).await;
+    let refused = TcpStream::connect(fixture.proxy.address()).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     write_text(&mut open, ASK).await;
     assert_eq!(read_exactly(&mut origin, ASK.len()).await, ASK.as_bytes());
-    let stranger = TcpListener::bind(stage.proxy.address()).await.unwrap_err();
+    let stranger = TcpListener::bind(fixture.proxy.address()).await.unwrap_err();
     assert_eq!(stranger.kind(), ErrorKind::AddrInUse);
-    stage.proxy.end(fault).await;
-    let (mut client, mut origin) = stage.connect().await;
+    fixture.proxy.end(fault).await;
+    let (mut client, mut origin) = fixture.connect().await;
     write_text(&mut client, ASK).await;
     assert_eq!(read_exactly(&mut origin, ASK.len()).await, ASK.as_bytes());
 }
 
 #[tokio::test]
 async fn drop_new_never_reaches_the_backend() {
-    let stage = ProxyFixture::start().await;
-    let (mut open, mut origin) = stage.connect().await;
+    let fixture = ProxyFixture::start().await;
+    let (mut open, mut origin) = fixture.connect().await;
     for (hangup, ended) in [(CloseKind::Fin, None), (CloseKind::Rst, Some(ErrorKind::ConnectionReset))] {
-        let fault = stage.begin(NetworkFaultKind::DropNew(hangup), Directions::Both).await;
-        assert_eq!(read_to_end(&mut stage.client().await).await, (vec![], ended));
-        stage.proxy.end(fault).await;
+        let fault = fixture.begin(NetworkFaultKind::DropNew(hangup), Directions::Both).await;
+        assert_eq!(read_to_end(&mut fixture.client().await).await, (vec![], ended));
+        fixture.proxy.end(fault).await;
     }
     write_text(&mut open, ASK).await;
     assert_eq!(read_exactly(&mut origin, ASK.len()).await, ASK.as_bytes());
-    let (mut client, mut origin) = stage.connect().await;
+    let (mut client, mut origin) = fixture.connect().await;
     write_text(&mut client, ASK).await;
     assert_eq!(read_exactly(&mut origin, ASK.len()).await, ASK.as_bytes());
 }
@@ -289,13 +289,13 @@ async fn fault_target_separates_websocket_and_http() {
             NetworkFaultKind::DropNew(CloseKind::Rst),
             NetworkFaultKind::CutAfter { bytes: 0, close: CloseKind::Rst },
         ] {
-            let stage = ProxyFixture::start().await;
-            stage.proxy.begin(NetworkFault { kind: evil, directions: Directions::Up, target }).await;
-            let (mut client, mut origin) = stage.connect().await;
+            let fixture = ProxyFixture::start().await;
+            fixture.proxy.begin(NetworkFault { kind: evil, directions: Directions::Up, target }).await;
+            let (mut client, mut origin) = fixture.connect().await;
             write_text(&mut client, struck).await;
             assert_eq!(read_to_end(&mut client).await, (vec![], Some(ErrorKind::ConnectionReset)));
             assert_eq!(read_to_end(&mut origin).await.0, b"");
-            let (mut client, mut origin) = stage.connect().await;
+            let (mut client, mut origin) = fixture.connect().await;
             write_text(&mut client, spared).await;
             assert_eq!(read_exactly(&mut origin, spared.len()).await, spared.as_bytes());
         }
@@ -304,11 +304,11 @@ async fn fault_target_separates_websocket_and_http() {
 
 #[tokio::test]
 async fn new_connections_lead_to_the_backend_that_was_named_last() {
-    let stage = ProxyFixture::start().await;
-    let (mut before, mut old) = stage.connect().await;
+    let fixture = ProxyFixture::start().await;
+    let (mut before, mut old) = fixture.connect().await;
     let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    stage.proxy.set_backend(other.local_addr().unwrap());
-    let mut after = stage.client().await;
+    fixture.proxy.set_backend(other.local_addr().unwrap());
+    let mut after = fixture.client().await;
     let (mut new, _) = timeout(TEST_TIMEOUT, other.accept()).await.unwrap().unwrap();
     write_text(&mut after, "new").await;
     assert_eq!(read_exactly(&mut new, 3).await, b"new");
@@ -318,9 +318,9 @@ async fn new_connections_lead_to_the_backend_that_was_named_last() {
 
 #[tokio::test]
 async fn a_backend_that_is_away_is_an_end_for_the_client() {
-    let stage = ProxyFixture::start().await;
-    drop(stage.origin);
-    let mut client = TcpStream::connect(stage.proxy.address()).await.unwrap();
+    let fixture = ProxyFixture::start().await;
+    drop(fixture.origin);
+    let mut client = TcpStream::connect(fixture.proxy.address()).await.unwrap();
     assert_eq!(read_to_end(&mut client).await.0, b"");
 }
 

@@ -1,4 +1,4 @@
-//! The backend of one run, whose process can end and begin anew, and what it has carried out.
+//! Holds the backend of one run, whose process can end and start again, and records what it carried out.
 
 use std::net::SocketAddr;
 
@@ -10,10 +10,10 @@ use tokio::sync::Mutex;
 
 use crate::schedule::{AGENTS, CHATTER, LEDGER, NOTES};
 
-/// The embedded backend, or the place where it was.
+/// The embedded backend, or its address while it is down.
 pub(crate) struct BackendFixture {
     history_max: usize,
-    // tokio's: held while a backend ends.
+    // A tokio mutex, since it is held while a backend ends.
     slot: Mutex<BackendSlot>,
 }
 
@@ -22,14 +22,14 @@ struct BackendSlot {
     record: BackendRecord,
 }
 
-/// What all backends of one run have carried out.
+/// The work that all backends of one run carried out.
 #[derive(Debug, Default)]
 pub(crate) struct BackendRecord {
-    /// The messages to the ledger, in order.
+    /// The messages to the ledger agent, in order.
     pub(crate) messages: Vec<Value>,
-    /// What the notes held, at the end of each backend.
+    /// The states of the notes agent at the end of each backend.
     pub(crate) notes: Vec<Value>,
-    /// What a backend no longer knows of itself.
+    /// True if a backend has dropped a part of its record.
     pub(crate) forgotten: u64,
 }
 
@@ -41,7 +41,7 @@ impl BackendFixture {
         (Self { history_max, slot: Mutex::new(life) }, address)
     }
 
-    /// Ends the backend, if there is one, and takes down what it has carried out.
+    /// Stops the backend, if there is one, and records what it carried out.
     pub(crate) async fn stop(&self) {
         let mut life = self.slot.lock().await;
         if let Some(mut backend) = life.backend.take() {
@@ -50,7 +50,7 @@ impl BackendFixture {
         }
     }
 
-    /// Begins another backend, unless there is one; says where.
+    /// Starts another backend, unless there is one, and returns its address.
     pub(crate) async fn restart(&self) -> SocketAddr {
         let mut life = self.slot.lock().await;
         match &life.backend {
@@ -59,14 +59,14 @@ impl BackendFixture {
         }
     }
 
-    /// Breaks something in the backend, if there is one.
+    /// Injects a fault into the backend, if there is one.
     pub(crate) async fn inject(&self, fault: Fault) {
         if let Some(backend) = &self.slot.lock().await.backend {
             backend.inject(fault).expect("schedules inject what can be injected");
         }
     }
 
-    /// Asks the backend past the proxy. Nobody is interested in the answer, nor whether there was one.
+    /// Sends a request past the proxy and ignores the response.
     pub(crate) async fn ask_directly(&self, method: &str, path: &str, body: &str) {
         let address = self.slot.lock().await.backend.as_ref().map(Backend::address);
         if let Some(address) = address {
@@ -80,7 +80,7 @@ impl BackendFixture {
         self.ask_directly("POST", &path, &json!({ "text": text }).to_string()).await;
     }
 
-    /// Ends the backend for good.
+    /// Stops the backend for good.
     pub(crate) async fn finish(self) -> BackendRecord {
         self.stop().await;
         self.slot.into_inner().record
@@ -104,7 +104,7 @@ async fn start_backend(history_max: usize) -> Backend {
     Backend::bind(config).await.expect("a backend can be started on any port")
 }
 
-/// One request on a connection of its own, to the end of the answer.
+/// Makes one request on a connection of its own, to the end of the response.
 async fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> std::io::Result<()> {
     let mut stream = TcpStream::connect(address).await?;
     let length = body.len();

@@ -1,4 +1,4 @@
-//! The requests of a schedule, and their answers.
+//! Makes the requests of a schedule, and reads their responses.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use serde_json::json;
 use crate::counting_transport::TAG;
 use crate::schedule::{BodyKind, LEDGER, NOTES, ReadMode, RequestKind, ScheduledCall};
 
-/// In what parts a stream brings a body.
+/// The size of the parts of a streaming body.
 const PART_BYTES: usize = 7_000;
-/// What all ask for who share.
+/// The path of all shared requests.
 pub(crate) const SHARED: &str = "shared";
 
-/// A whole answer.
+/// A complete response.
 #[derive(Debug)]
 pub(crate) struct CallAnswer {
     pub(crate) id: RequestId,
@@ -32,7 +32,7 @@ impl From<Response> for CallAnswer {
     }
 }
 
-/// Reads an answer as it comes.
+/// Reads a response as it arrives.
 pub(crate) async fn read_download(
     opened: Result<Download, Error>,
     reading: ReadMode,
@@ -49,7 +49,7 @@ pub(crate) async fn read_download(
     Ok(Some(CallAnswer { id, status: status.as_u16(), attempts, body: body.freeze() }))
 }
 
-/// The request of a call.
+/// Builds the request of a call.
 pub(crate) fn request(tag: &str, call: &ScheduledCall) -> Request {
     let message = || json!({ "text": tag }).to_string().into_bytes();
     let builder = match call.kind {
@@ -70,7 +70,7 @@ pub(crate) fn request(tag: &str, call: &ScheduledCall) -> Request {
             with_body(Request::post("/api/echo"), echo(tag, bytes), call.body).idempotency_key(&key(tag))
         }
     };
-    // Only what is the same to the last header can be shared.
+    // Requests can be shared only if they are equal to the last header.
     let tag = if call.kind == RequestKind::Shared { SHARED } else { tag };
     let mut builder = builder.header(TAG, tag).priority(call.priority);
     if let Some(ms) = call.timeout_ms {
@@ -103,12 +103,12 @@ fn with_body(builder: RequestBuilder, body: Vec<u8>, form: BodyKind) -> RequestB
     }
 }
 
-/// The key that a caller gives.
+/// Returns the key of a caller.
 pub(crate) fn key(tag: &str) -> String {
     format!("key-of-{tag}")
 }
 
-/// What is to come back from an echo.
+/// Returns the expected body of an echo.
 pub(crate) fn echo(tag: &str, bytes: usize) -> Vec<u8> {
     tag.bytes().cycle().take(bytes).collect()
 }

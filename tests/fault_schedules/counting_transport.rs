@@ -1,7 +1,7 @@
-//! A transport that counts how many attempts of the queue are under way, where nothing blurs it.
+//! Counts the attempts of the queue that are in flight, at the one place where the count is exact.
 //!
-//! At the proxy or in the backend the count would be too high: of an attempt that is called off, each hears later than
-//! the queue, which may have begun the next by then.
+//! At the proxy or in the backend the count would be too high: both learn of a cancelled attempt later than the queue,
+//! which may have begun the next by then.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,10 +12,10 @@ use futures_util::{FutureExt, StreamExt};
 use mainstay::Request;
 use mainstay::actors::transport::{FullResponse, ResponseBody, StreamingResponse, Transport, TransportError};
 
-/// The header by which a request of the queue is known: agents are looked after past the queue.
+/// The header that marks the queue's requests: agents' checks bypass the queue.
 pub(crate) const TAG: &str = "x-tag";
 
-/// How many attempts are under way, and how many there ever were at once.
+/// The number of attempts in flight now, and the largest number so far.
 #[derive(Debug, Default)]
 pub(crate) struct ConcurrencyCount {
     now: AtomicUsize,
@@ -28,13 +28,13 @@ impl ConcurrencyCount {
     }
 }
 
-/// Counts, and leaves the rest to another transport.
+/// A transport that counts, and leaves the rest to another transport.
 pub(crate) struct CountingTransport<T> {
     pub(crate) transport: T,
     pub(crate) count: Arc<ConcurrencyCount>,
 }
 
-/// An attempt is under way for as long as this lives.
+/// Counts one attempt in flight for as long as this lives.
 struct InFlightGuard(Arc<ConcurrencyCount>);
 
 impl InFlightGuard {
@@ -77,7 +77,7 @@ impl<T: Transport> Transport for CountingTransport<T> {
         async move {
             let under_way = InFlightGuard::begin(&self.count);
             let answer = opening.await?;
-            // To its last part, or until it is dropped.
+            // The attempt lasts to its last part, or until it is dropped.
             let body = answer.body.inspect(move |_| _ = &under_way);
             Ok(StreamingResponse { body: ResponseBody::new(body), ..answer })
         }

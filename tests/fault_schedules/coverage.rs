@@ -1,4 +1,4 @@
-//! What happened over all schedules: how long the tree took to be well again, and that everything that can happen did.
+//! Counts what happened over all schedules: the times of recovery, and that everything possible occurred.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::run_result::RunResult;
 use crate::schedule::Schedule;
 
-/// See the module.
+/// The counts of all schedules.
 #[derive(Debug, Default)]
 pub(crate) struct Coverage {
     recovered_after: Vec<(Duration, u64)>,
@@ -19,7 +19,7 @@ pub(crate) struct Coverage {
     final_phases: u64,
 }
 
-/// What has to happen in one of a hundred schedules, lest the test prove less than it seems to.
+/// The occurrences that one in a hundred schedules must have. Without them the test proves less than it seems.
 const EXPECTED: [&str; 10] = [
     "done",
     "outcome_unknown",
@@ -29,19 +29,19 @@ const EXPECTED: [&str; 10] = [
     "evicted",
     "timed_out",
     "connection_reset",
-    // Held for a backend that was away until its wait was over.
+    // The request waited for an unreachable backend until it expired.
     "disconnected",
     "stopped",
 ];
 
 impl Coverage {
-    pub(crate) fn count(&mut self, schedule: &Schedule, lived: &RunResult) {
-        self.recovered_after.push((lived.recovered_after, schedule.seed));
+    pub(crate) fn count(&mut self, schedule: &Schedule, result: &RunResult) {
+        self.recovered_after.push((result.recovered_after, schedule.seed));
         self.final_phases += u64::from(schedule.final_phase.is_some());
-        for trouble in &schedule.faults {
-            *self.faults.entry(trouble.name()).or_default() += 1;
+        for fault in &schedule.faults {
+            *self.faults.entry(fault.name()).or_default() += 1;
         }
-        for called in &lived.calls {
+        for called in &result.calls {
             let end = match &called.outcome {
                 None => "dropped".to_owned(),
                 Some(Ok(_)) => "done".to_owned(),
@@ -49,20 +49,20 @@ impl Coverage {
             };
             *self.ends.entry(end).or_default() += 1;
         }
-        for sent in &lived.sends {
+        for sent in &result.sends {
             let fate = match &sent.outcome {
                 Ok(fate) => format!("{fate:?}"),
                 Err(error) => error.reason.to_string(),
             };
             *self.send_outcomes.entry(fate).or_default() += 1;
         }
-        let events = |kind: &str| lived.records.iter().filter(|record| record.kind == kind).count() as u64;
+        let events = |kind: &str| result.records.iter().filter(|record| record.kind == kind).count() as u64;
         self.gaps += events("connection_gap");
         self.restarts += events("actor_restarted");
     }
 
     /// # Panics
-    /// If something that can happen hardly ever did.
+    /// If something possible hardly ever occurred.
     pub(crate) fn check(&self) {
         let rare = self.recovered_after.len() as u64 / 100;
         for end in EXPECTED {

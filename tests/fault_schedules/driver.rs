@@ -1,4 +1,4 @@
-//! Lives a schedule, and takes notes.
+//! Runs a schedule, and records what happens.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,26 +31,26 @@ use crate::schedule::{
     ScheduledSend,
 };
 
-/// What has not come about after this never does.
+/// The limit of each wait: what has not happened by then never does.
 const TEST_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a mark may take to come through before the next one is sent: events that nobody keeps can be lost.
+/// The time after which another mark is sent, since events that no listener keeps can be lost.
 const MARK_TIMEOUT: Duration = Duration::from_millis(500);
-/// What a runtime that is well has open at most: a WebSocket, eight connections that are kept, and the agents' checks; and
-/// some that are just going.
+/// The largest number of connections of a healthy runtime: a WebSocket, eight pooled connections, the agents' checks,
+/// and some that are closing.
 const OPEN_MAX: usize = 16;
-/// What it, the backend and the proxy need for all that, by far.
+/// The number of tasks that the runtime, the backend and the proxy need at most.
 const TASKS_MAX: usize = 128;
-/// How often it is looked whether what no event tells of has come about.
+/// The interval of polls where no event signals a change.
 const POLL_INTERVAL: Duration = Duration::from_millis(3);
 
-/// One piece of work that has ended.
+/// The result of one task.
 enum WorkResult {
     Called(Box<CallRecord>),
     Sent(SendRecord),
     Other,
 }
 
-/// What all tasks of a run share.
+/// Holds what all tasks of a run share.
 struct ScheduleRun {
     schedule: Schedule,
     mainstay: Mainstay,
@@ -59,82 +59,82 @@ struct ScheduleRun {
     start: Instant,
 }
 
-/// Lives a schedule on a runtime of its own.
+/// Runs a schedule on a tokio runtime of its own.
 pub(crate) fn run(schedule: &Schedule) -> RunResult {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("there are threads to be had");
-    let mut lived = runtime.block_on(run_on(schedule.clone()));
-    // Whoever has ended its tasks only lately may still be taking them down.
+    let mut result = runtime.block_on(run_on(schedule.clone()));
+    // Some tasks may end a moment later.
     let left = || runtime.metrics().num_alive_tasks();
     let gone = runtime.block_on(async { timeout(TEST_TIMEOUT, eventually(async || left() == 0)).await });
     if gone.is_err() {
-        lived.complaints.push(format!("{} tasks are left when all has ended", left()));
+        result.complaints.push(format!("{} tasks are left when all has ended", left()));
     }
-    lived
+    result
 }
 
 async fn run_on(schedule: Schedule) -> RunResult {
-    let mut lived = RunResult::default();
-    let (bed, address) = BackendFixture::start(schedule.history_max).await;
+    let mut result = RunResult::default();
+    let (fixture, address) = BackendFixture::start(schedule.history_max).await;
     let proxy = FaultProxy::start(address, "/ws", schedule.seed).await.expect("there are ports to be had");
     let count = Arc::<ConcurrencyCount>::default();
     let mainstay = start(&schedule, &proxy, &count).await;
     let mut listeners = JoinSet::new();
     let (records, frames) = listen(&mainstay, &mut listeners);
-    let mut scene = ScheduleRun { schedule, mainstay, proxy, backend: bed, start: Instant::now() };
-    if scene.schedule.begins_healthy
-        && timeout(TEST_TIMEOUT, eventually(async || scene.has_recovered().await)).await.is_err()
+    let mut run = ScheduleRun { schedule, mainstay, proxy, backend: fixture, start: Instant::now() };
+    if run.schedule.begins_healthy
+        && timeout(TEST_TIMEOUT, eventually(async || run.has_recovered().await)).await.is_err()
     {
-        lived.complaints.push(format!("it was not well at first: {}", scene.state().await));
+        result.complaints.push(format!("it was not well at first: {}", run.state().await));
     }
-    scene.start = Instant::now();
-    lived.began_ms = scene.mainstay.journal().now().as_millis() as u64;
-    let scene = Arc::new(scene);
+    run.start = Instant::now();
+    result.began_ms = run.mainstay.journal().now().as_millis() as u64;
+    let run = Arc::new(run);
 
     let mut work = JoinSet::new();
-    scene.clone().start_work(&mut work);
-    let mut troubles = JoinSet::new();
-    for trouble in scene.schedule.faults.clone() {
-        let scene = Arc::clone(&scene);
-        troubles.spawn(async move { scene.inject(&trouble).await });
+    run.clone().start_work(&mut work);
+    let mut faults = JoinSet::new();
+    for fault in run.schedule.faults.clone() {
+        let run = Arc::clone(&run);
+        faults.spawn(async move { run.inject(&fault).await });
     }
-    join_work(&mut troubles, "troubles", &mut lived).await;
-    scene.clear_faults().await;
+    join_work(&mut faults, "troubles", &mut result).await;
+    run.clear_faults().await;
 
     let healed = Instant::now();
-    if timeout(TEST_TIMEOUT, scene.wait_until_recovered(&frames, &mut lived.probes)).await.is_err() {
-        lived.complaints.push(format!("it did not become well again: {}", scene.state().await));
+    if timeout(TEST_TIMEOUT, run.wait_until_recovered(&frames, &mut result.probes)).await.is_err() {
+        result.complaints.push(format!("it did not become well again: {}", run.state().await));
     }
-    lived.recovered_after = healed.elapsed();
-    join_work(&mut work, "requests and sends", &mut lived).await;
+    result.recovered_after = healed.elapsed();
+    join_work(&mut work, "requests and sends", &mut result).await;
 
-    if let Some(finale) = scene.schedule.final_phase.clone() {
-        scene.clone().start_final_phase(&finale, &mut work).await;
+    if let Some(final_phase) = run.schedule.final_phase.clone() {
+        run.clone().start_final_phase(&final_phase, &mut work).await;
     }
-    match timeout(TEST_TIMEOUT, scene.mainstay.shutdown()).await {
+    match timeout(TEST_TIMEOUT, run.mainstay.shutdown()).await {
         Ok(ending) if ending.cause == ExitCause::Normal => {}
-        Ok(ending) => lived.complaints.push(format!("it ended out of order: {ending:?}")),
-        Err(_) => lived.complaints.push("it did not shut down".to_owned()),
+        Ok(ending) => result.complaints.push(format!("it ended out of order: {ending:?}")),
+        Err(_) => result.complaints.push("it did not shut down".to_owned()),
     }
-    join_work(&mut work, "requests and sends after the shutdown", &mut lived).await;
-    let ScheduleRun { mainstay, proxy, backend: bed, .. } =
-        Arc::into_inner(scene).expect("all who shared it have ended");
+    join_work(&mut work, "requests and sends after the shutdown", &mut result).await;
+    let ScheduleRun { mainstay, proxy, backend: fixture, .. } =
+        Arc::into_inner(run).expect("all who shared it have ended");
     drop(mainstay);
-    // What is held up would keep the proxy from looking at who has gone.
+    // A stall would keep the proxy from noticing which clients have left.
     proxy.clear().await;
     if timeout(TEST_TIMEOUT, proxy.wait_until_idle()).await.is_err() {
-        lived.complaints.push(format!("{} connections are open after the end", proxy.open_connections()));
+        result.complaints.push(format!("{} connections are open after the end", proxy.open_connections()));
     }
-    lived.backend = bed.finish().await;
-    lived.traffic = proxy.traffic();
+    result.backend = fixture.finish().await;
+    result.traffic = proxy.traffic();
     proxy.stop().await;
     if timeout(TEST_TIMEOUT, async { while listeners.join_next().await.is_some() {} }).await.is_err() {
-        lived.complaints.push("the journal or the frames did not come to an end".to_owned());
+        result.complaints.push("the journal or the frames did not come to an end".to_owned());
     }
-    lived.records = records.borrow().clone();
-    lived.frames = frames.borrow().clone();
-    lived.most_in_flight = count.most();
-    lived
+    result.records = records.borrow().clone();
+    result.frames = frames.borrow().clone();
+    result.most_in_flight = count.most();
+    result
 }
 
 async fn start(schedule: &Schedule, proxy: &FaultProxy, count: &Arc<ConcurrencyCount>) -> Mainstay {
@@ -174,7 +174,7 @@ fn listen(mainstay: &Mainstay, listeners: &mut JoinSet<()>) -> (Recorded<Record>
     (noted_records, noted_frames)
 }
 
-/// Looks again and again, for what no event tells of.
+/// Polls a condition that no event signals.
 async fn eventually(is_so: impl AsyncFn() -> bool) {
     let mut pace = interval(POLL_INTERVAL);
     while !is_so().await {
@@ -182,20 +182,20 @@ async fn eventually(is_so: impl AsyncFn() -> bool) {
     }
 }
 
-/// Takes in what tasks bring, until all have ended.
-async fn join_work(tasks: &mut JoinSet<WorkResult>, what: &str, lived: &mut RunResult) {
+/// Records the results of tasks until all have ended.
+async fn join_work(tasks: &mut JoinSet<WorkResult>, what: &str, result: &mut RunResult) {
     let ending = timeout(TEST_TIMEOUT, async {
         while let Some(ended) = tasks.join_next().await {
             match ended {
-                Ok(WorkResult::Called(called)) => lived.calls.push(*called),
-                Ok(WorkResult::Sent(sent)) => lived.sends.push(sent),
+                Ok(WorkResult::Called(called)) => result.calls.push(*called),
+                Ok(WorkResult::Sent(sent)) => result.sends.push(sent),
                 Ok(WorkResult::Other) => {}
-                Err(error) => lived.complaints.push(format!("a task of the test failed: {error}")),
+                Err(error) => result.complaints.push(format!("a task of the test failed: {error}")),
             }
         }
     });
     if ending.await.is_err() {
-        lived.complaints.push(format!("{} {what} did not end", tasks.len()));
+        result.complaints.push(format!("{} {what} did not end", tasks.len()));
         tasks.shutdown().await;
     }
 }
@@ -207,12 +207,12 @@ impl ScheduleRun {
 
     // === what goes wrong ===
 
-    async fn inject(&self, trouble: &ScheduledFault) -> WorkResult {
-        self.sleep_until_ms(trouble.at_ms).await;
-        match trouble.action.clone() {
-            FaultAction::Network(fault) => {
-                let id = self.proxy.begin(fault).await;
-                self.sleep_until_ms(trouble.ends_ms()).await;
+    async fn inject(&self, fault: &ScheduledFault) -> WorkResult {
+        self.sleep_until_ms(fault.at_ms).await;
+        match fault.action.clone() {
+            FaultAction::Network(network_fault) => {
+                let id = self.proxy.begin(network_fault).await;
+                self.sleep_until_ms(fault.ends_ms()).await;
                 self.proxy.end(id).await;
             }
             FaultAction::CrashAgent(agent) => {
@@ -230,21 +230,21 @@ impl ScheduleRun {
             }
             FaultAction::DropWebSockets => self.backend.inject(BackendFault::DropWs).await,
             FaultAction::RefuseWebSockets => {
-                self.backend.inject(BackendFault::RefuseWs { for_ms: trouble.lasts_ms }).await;
-                self.sleep_until_ms(trouble.ends_ms()).await;
+                self.backend.inject(BackendFault::RefuseWs { for_ms: fault.lasts_ms }).await;
+                self.sleep_until_ms(fault.ends_ms()).await;
             }
             FaultAction::SilenceWebSockets => {
-                self.backend.inject(BackendFault::HalfOpenWs { for_ms: trouble.lasts_ms }).await;
-                self.sleep_until_ms(trouble.ends_ms()).await;
+                self.backend.inject(BackendFault::HalfOpenWs { for_ms: fault.lasts_ms }).await;
+                self.sleep_until_ms(fault.ends_ms()).await;
             }
             FaultAction::HangAgent(agent) => {
                 self.backend.inject(BackendFault::HangAgent { agent: agent.to_owned() }).await;
-                self.sleep_until_ms(trouble.ends_ms()).await;
+                self.sleep_until_ms(fault.ends_ms()).await;
                 self.backend.inject(BackendFault::HealAgent { agent: agent.to_owned() }).await;
             }
             FaultAction::RestartBackend => {
                 self.backend.stop().await;
-                self.sleep_until_ms(trouble.ends_ms()).await;
+                self.sleep_until_ms(fault.ends_ms()).await;
                 self.proxy.set_backend(self.backend.restart().await);
             }
             FaultAction::Reconnect => {
@@ -252,22 +252,22 @@ impl ScheduleRun {
             }
             FaultAction::Disconnect => {
                 self.mainstay.connection().disconnect().await.expect("it is not stopped");
-                self.sleep_until_ms(trouble.ends_ms()).await;
+                self.sleep_until_ms(fault.ends_ms()).await;
                 self.mainstay.connection().reconnect().await.expect("it is not stopped");
             }
-            // Whether the backend could be reached for it is told by the agent's health.
+            // The agent's health shows whether the backend was reachable.
             FaultAction::RestartAgent(agent) => _ = self.mainstay.agents().restart(agent).await,
         }
         WorkResult::Other
     }
 
-    /// Ends what is left of all faults: from here on nothing goes wrong any more.
+    /// Ends all remaining faults: nothing fails from here on.
     async fn clear_faults(&self) {
         self.proxy.clear().await;
-        for trouble in &self.schedule.faults {
+        for fault in &self.schedule.faults {
             if let FaultAction::Answer { path, times, .. }
             | FaultAction::Slow { path, times, .. }
-            | FaultAction::Reset { path, times } = &trouble.action
+            | FaultAction::Reset { path, times } = &fault.action
             {
                 for _ in 0..*times {
                     self.backend.ask_directly("GET", path, "").await;
@@ -280,18 +280,18 @@ impl ScheduleRun {
 
     fn start_work(self: Arc<Self>, work: &mut JoinSet<WorkResult>) {
         for (number, call) in self.schedule.calls.iter().cloned().enumerate() {
-            let scene = Arc::clone(&self);
-            work.spawn(async move { scene.call(format!("call-{number}"), call, false).await });
+            let run = Arc::clone(&self);
+            work.spawn(async move { run.call(format!("call-{number}"), call, false).await });
         }
         for (number, send) in self.schedule.sends.iter().copied().enumerate() {
-            let scene = Arc::clone(&self);
-            work.spawn(async move { scene.send(format!("send-{number}"), send).await });
+            let run = Arc::clone(&self);
+            work.spawn(async move { run.send(format!("send-{number}"), send).await });
         }
-        let scene = Arc::clone(&self);
+        let run = Arc::clone(&self);
         work.spawn(async move {
-            for (number, at_ms) in scene.schedule.chatter.iter().enumerate() {
-                scene.sleep_until_ms(*at_ms).await;
-                scene.backend.send_chatter(&format!("chatter-{number}")).await;
+            for (number, at_ms) in run.schedule.chatter.iter().enumerate() {
+                run.sleep_until_ms(*at_ms).await;
+                run.backend.send_chatter(&format!("chatter-{number}")).await;
             }
             WorkResult::Other
         });
@@ -305,7 +305,7 @@ impl ScheduleRun {
             CallerBehaviour::Wait => answer.await,
             CallerBehaviour::DropAfterMs(ms) => {
                 let answered = timeout(Duration::from_millis(ms), answer).await.ok().flatten();
-                // That an answer is dropped which has begun is noticed later.
+                // The drop of a streaming response is noticed later.
                 if answered.is_none() && call.reading == ReadMode::Whole {
                     cancelled = Some(self.mainstay.cancel(id).await);
                 }
@@ -323,7 +323,7 @@ impl ScheduleRun {
         WorkResult::Called(Box::new(CallRecord { tag, call, id, outcome, cancelled, is_last }))
     }
 
-    /// Makes a request; what comes of it is nothing where its caller does not read to the end.
+    /// Makes a request; the result is `None` if its caller does not read to the end.
     fn ask(
         &self,
         tag: &str,
@@ -367,7 +367,7 @@ impl ScheduleRun {
         )
     }
 
-    /// Returns when all is well: an event comes through, a text frame and a request go through, and nothing is left to do.
+    /// Waits for full recovery: an event, a text frame and a request get through, and nothing is left to do.
     async fn wait_until_recovered(&self, frames: &Recorded<Inbound>, probes: &mut Vec<SendRecord>) {
         let mut frames = frames.clone();
         for round in 0.. {
@@ -398,20 +398,20 @@ impl ScheduleRun {
 
     // === the end ===
 
-    /// Lets something go wrong once more, with requests under way.
-    async fn start_final_phase(self: Arc<Self>, finale: &FinalPhase, work: &mut JoinSet<WorkResult>) {
+    /// Injects a last fault, with requests in flight.
+    async fn start_final_phase(self: Arc<Self>, final_phase: &FinalPhase, work: &mut JoinSet<WorkResult>) {
         let from = self.start.elapsed().as_millis() as u64;
-        self.proxy.begin(finale.fault.clone()).await;
-        for (number, call) in finale.calls.iter().cloned().enumerate() {
-            let scene = Arc::clone(&self);
+        self.proxy.begin(final_phase.fault.clone()).await;
+        for (number, call) in final_phase.calls.iter().cloned().enumerate() {
+            let run = Arc::clone(&self);
             let call = ScheduledCall { at_ms: from + call.at_ms, ..call };
-            work.spawn(async move { scene.call(format!("last-call-{number}"), call, true).await });
+            work.spawn(async move { run.call(format!("last-call-{number}"), call, true).await });
         }
-        for (number, send) in finale.sends.iter().copied().enumerate() {
-            let scene = Arc::clone(&self);
+        for (number, send) in final_phase.sends.iter().copied().enumerate() {
+            let run = Arc::clone(&self);
             let send = ScheduledSend { at_ms: from + send.at_ms, ..send };
-            work.spawn(async move { scene.send(format!("last-send-{number}"), send).await });
+            work.spawn(async move { run.send(format!("last-send-{number}"), send).await });
         }
-        self.sleep_until_ms(from + finale.shutdown_at_ms).await;
+        self.sleep_until_ms(from + final_phase.shutdown_at_ms).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Whether the backend's events came through as was promised: each once, in order, and none missing without a word.
+//! Checks that the backend's events arrived as promised: each once, in order, and none missing without a gap.
 
 use std::collections::BTreeMap;
 
@@ -9,42 +9,42 @@ use serde_json::Value;
 use crate::run_result::RunResult;
 use crate::schedule::{CHATTER, FaultAction, LEDGER, Schedule};
 
-/// A backend that keeps so many events loses none in a schedule.
+/// The history with which a backend loses no event in a schedule.
 const ALL_EVENTS: usize = 1024;
 
-pub(crate) fn violations(schedule: &Schedule, lived: &RunResult) -> Vec<String> {
-    let events: Vec<FrameEvent> = lived.frames.iter().filter_map(FrameEvent::from_inbound).collect();
+pub(crate) fn violations(schedule: &Schedule, result: &RunResult) -> Vec<String> {
+    let events: Vec<FrameEvent> = result.frames.iter().filter_map(FrameEvent::from_inbound).collect();
     let gaps = gaps(&events);
-    let mut faults: Vec<String> = order(&events).into_iter().collect();
-    faults.extend(repeats(lived, &events));
+    let mut violations: Vec<String> = order(&events).into_iter().collect();
+    violations.extend(repeats(result, &events));
     if has_all(schedule) && gaps.iter().any(|gap| gap.after.is_some()) {
-        faults.push(format!("the backend had every event, and listeners were told of gaps: {gaps:?}"));
+        violations.push(format!("the backend had every event, and listeners were told of gaps: {gaps:?}"));
     }
-    let journalled = journalled(lived);
+    let journalled = journalled(result);
     if journalled != gaps {
-        faults.push(format!("the journal tells of the gaps {journalled:?}, and listeners of {gaps:?}"));
+        violations.push(format!("the journal tells of the gaps {journalled:?}, and listeners of {gaps:?}"));
     }
-    faults
+    violations
 }
 
-/// Whether the backend has every event to the end, for who resumes.
+/// Returns whether the backend has every event until the end, for a client that resumes.
 fn has_all(schedule: &Schedule) -> bool {
-    let is_lost = schedule.faults.iter().any(|trouble| trouble.action == FaultAction::RestartBackend);
+    let is_lost = schedule.faults.iter().any(|fault| fault.action == FaultAction::RestartBackend);
     schedule.history_max >= ALL_EVENTS && !is_lost
 }
 
-/// What a listener was told.
+/// The deliveries to a listener.
 #[derive(Debug, Clone, PartialEq)]
 enum FrameEvent {
     /// An event of the backend, and its number.
     Numbered(u64, Value),
     Gap(Gap),
-    /// So many things were lost to the listener, which takes all that it gets.
+    /// The number of deliveries that the listener missed, although it takes all.
     Lagged(u64),
 }
 
 impl FrameEvent {
-    /// `None` for frames that are no events.
+    /// Parses an event; `None` for other frames.
     fn from_inbound(inbound: &Inbound) -> Option<Self> {
         match inbound {
             Inbound::Text(text) => {
@@ -58,7 +58,7 @@ impl FrameEvent {
     }
 }
 
-/// The gaps that listeners were told of.
+/// Returns the gaps that listeners received.
 fn gaps(events: &[FrameEvent]) -> Vec<Gap> {
     let gap = |event: &FrameEvent| match event {
         FrameEvent::Gap(gap) => Some(*gap),
@@ -67,13 +67,13 @@ fn gaps(events: &[FrameEvent]) -> Vec<Gap> {
     events.iter().filter_map(gap).collect()
 }
 
-/// The gaps that the journal tells of.
-fn journalled(lived: &RunResult) -> Vec<Gap> {
-    let gaps = lived.records.iter().filter(|record| record.kind == "connection_gap");
+/// Returns the gaps in the journal.
+fn journalled(result: &RunResult) -> Vec<Gap> {
+    let gaps = result.records.iter().filter(|record| record.kind == "connection_gap");
     gaps.map(|record| record.decode().expect("it is a gap")).collect()
 }
 
-/// Each event is followed by the next number, or by the one behind the gap that comes between them.
+/// Checks that the next number follows each event, or the number behind the gap between them.
 fn order(events: &[FrameEvent]) -> Option<String> {
     let (mut last, mut gap) = (None, None);
     for event in events {
@@ -82,15 +82,15 @@ fn order(events: &[FrameEvent]) -> Option<String> {
                 return Some(format!("a listener that takes everything lost something: {event:?}"));
             }
             FrameEvent::Gap(Gap { after: None, .. }) if last.is_none() => {}
-            FrameEvent::Gap(told) if gap.is_some() => {
-                return Some(format!("two gaps came together: {gap:?}, {told:?}"));
+            FrameEvent::Gap(reported) if gap.is_some() => {
+                return Some(format!("two gaps came together: {gap:?}, {reported:?}"));
             }
-            FrameEvent::Gap(told) => gap = Some(*told),
+            FrameEvent::Gap(reported) => gap = Some(*reported),
             FrameEvent::Numbered(seq, _) => {
                 let follows = match (last, gap.take()) {
-                    (None, told) => told.is_none(),
+                    (None, reported) => reported.is_none(),
                     (Some(last), None) => last + 1 == *seq,
-                    (Some(last), Some(told)) => told == Gap { after: Some(last), next: Some(*seq) },
+                    (Some(last), Some(reported)) => reported == Gap { after: Some(last), next: Some(*seq) },
                 };
                 if !follows {
                     return Some(format!("event {seq} does not follow from event {last:?}"));
@@ -102,8 +102,8 @@ fn order(events: &[FrameEvent]) -> Option<String> {
     None
 }
 
-/// An event comes at most as often as what it tells of happened.
-fn repeats(lived: &RunResult, events: &[FrameEvent]) -> Vec<String> {
+/// Checks that an event arrives at most as often as its cause happened.
+fn repeats(result: &RunResult, events: &[FrameEvent]) -> Vec<String> {
     let mut come: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     for event in events {
         if let FrameEvent::Numbered(_, frame) = event
@@ -113,7 +113,7 @@ fn repeats(lived: &RunResult, events: &[FrameEvent]) -> Vec<String> {
         }
     }
     let happened = |(agent, text): (&str, &str)| match agent {
-        LEDGER => lived.backend.messages.iter().filter(|message| message["text"] == text).count(),
+        LEDGER => result.backend.messages.iter().filter(|message| message["text"] == text).count(),
         // Each was sent once.
         CHATTER => 1,
         _ => 0,

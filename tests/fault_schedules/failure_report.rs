@@ -1,23 +1,23 @@
-//! What happened, line by line, for whoever has to find out why a schedule failed.
+//! Renders the run of a failed schedule, line by line, for the person who looks for the cause.
 
 use mainstay::runtime::journal::Record;
 
 use crate::run_result::RunResult;
 use crate::schedule::Schedule;
 
-/// Everything in the order of its time, in milliseconds of the journal. Troubles and requests stand where they were
-/// planned; on a slow machine they come later.
-pub(crate) fn failure_report(schedule: &Schedule, lived: &RunResult) -> String {
+/// Returns all events in the order of their time, in milliseconds of the journal. Faults and requests have their
+/// planned times; on a slow machine they come later.
+pub(crate) fn failure_report(schedule: &Schedule, result: &RunResult) -> String {
     let mut lines: Vec<(u64, String)> =
-        lived.records.iter().map(|record| (record.mono_ms, record_line(record))).collect();
-    for trouble in &schedule.faults {
-        lines.push((lived.began_ms + trouble.at_ms, format!("   > {:?}", trouble.action)));
-        lines.push((lived.began_ms + trouble.ends_ms(), format!("   < {:?}", trouble.action)));
+        result.records.iter().map(|record| (record.mono_ms, record_line(record))).collect();
+    for fault in &schedule.faults {
+        lines.push((result.began_ms + fault.at_ms, format!("   > {:?}", fault.action)));
+        lines.push((result.began_ms + fault.ends_ms(), format!("   < {:?}", fault.action)));
     }
-    for called in &lived.calls {
+    for called in &result.calls {
         let (id, tag, call) = (called.id, &called.tag, &called.call);
         lines.push((
-            lived.began_ms + call.at_ms,
+            result.began_ms + call.at_ms,
             format!("   ? {tag} is request {id}: {:?}, {:?}", call.kind, call.caller),
         ));
     }
@@ -26,7 +26,7 @@ pub(crate) fn failure_report(schedule: &Schedule, lived: &RunResult) -> String {
 }
 
 fn record_line(record: &Record) -> String {
-    // What decisions followed from is long, and does not help here.
+    // The inputs of decisions are long, and do not help here.
     let fields = record.fields.iter().filter(|(name, _)| *name != "inputs");
     let fields: Vec<String> = fields.map(|(name, value)| format!("{name}={value}")).collect();
     format!("{:>4} {} {} {}", record.seq, record.actor, record.kind, fields.join(" "))

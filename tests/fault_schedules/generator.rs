@@ -1,4 +1,4 @@
-//! Draws what a schedule is made of.
+//! Draws the parts of a schedule.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::schedule::{
     RequestKind, ScheduledCall, ScheduledFault, ScheduledSend,
 };
 
-/// A source of chance.
+/// A source of random choices.
 pub(crate) struct Generator(Rng);
 
 impl Generator {
@@ -28,7 +28,7 @@ impl Generator {
         from[self.0.usize(0..from.len())].clone()
     }
 
-    /// From `least` to `most`.
+    /// Draws a number from `least` to `most`.
     pub(crate) fn ms(&mut self, least: u64, most: u64) -> u64 {
         self.0.u64(least..=most)
     }
@@ -52,7 +52,7 @@ impl Generator {
         (0..count).flat_map(|_| self.burst()).collect()
     }
 
-    /// A trouble; one in five comes again and again.
+    /// Draws a fault; one in five repeats.
     fn burst(&mut self) -> Vec<ScheduledFault> {
         let first = self.scheduled_fault();
         let count = if self.one_in(5) { self.ms(2, 5) } else { 1 };
@@ -116,8 +116,8 @@ impl Generator {
         self.pick(&["/ws", "/api/search", "/api/agents/planner", "/api/agents/ledger", "/"])
     }
 
-    /// A status after which a request may be repeated, or the runtime would rightly give up. Refusals by which a backend
-    /// says that it did not act are kept from the ledger: what was sent there whole is to count as sent.
+    /// Draws a status after which a request may be repeated, or the runtime would rightly give up. The ledger agent
+    /// gets no refusal that says the backend did not act: a complete request to it counts as sent.
     fn failing_status(&mut self) -> FaultAction {
         let path = self.path();
         let statuses: &[u16] =
@@ -145,7 +145,7 @@ impl Generator {
 
     pub(crate) fn calls(&mut self, within_ms: u64, count: RangeInclusive<usize>) -> Vec<ScheduledCall> {
         let count = self.0.usize(count);
-        // Some come together, as when a view is opened.
+        // Some requests come together, as when a view opens.
         let together_ms = self.ms(0, within_ms);
         (0..count)
             .map(|_| {
@@ -206,7 +206,7 @@ impl Generator {
             .collect()
     }
 
-    /// More than the system takes off one's hands while nobody reads.
+    /// The size exceeds the system's buffers while the peer reads nothing.
     pub(crate) fn flood(&mut self) -> Vec<ScheduledSend> {
         let (at_ms, timeout_ms) = (self.ms(0, CALLS_MS), self.pick(&[40, 2_000, 5_000]));
         vec![ScheduledSend { at_ms, timeout_ms, padding_bytes: 60_000 }; 60]

@@ -1,4 +1,4 @@
-//! Whether each request had one end, the one that its caller was told of, and was carried out as often as that says.
+//! Checks that each request had one outcome, the same for its caller, and was carried out as often as that says.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,26 +13,26 @@ use crate::run_checks::ensure;
 use crate::run_result::{CallRecord, RunResult};
 use crate::schedule::{CallerBehaviour, ReadMode, RequestKind, Schedule, ScheduledCall};
 
-/// Everything that is wrong with requests.
-pub(crate) fn violations(schedule: &Schedule, lived: &RunResult) -> Vec<String> {
-    let mut faults = Vec::new();
-    let finale = schedule.final_phase.as_ref().map_or(0, |finale| finale.calls.len());
-    if lived.calls.len() != schedule.calls.len() + finale {
-        faults.push(format!("{} callers were told anything", lived.calls.len()));
+/// Returns all violations about requests.
+pub(crate) fn violations(schedule: &Schedule, result: &RunResult) -> Vec<String> {
+    let mut violations = Vec::new();
+    let final_phase = schedule.final_phase.as_ref().map_or(0, |final_phase| final_phase.calls.len());
+    if result.calls.len() != schedule.calls.len() + final_phase {
+        violations.push(format!("{} callers were told anything", result.calls.len()));
     }
-    let told = journalled(&lived.records);
-    for (id, of_request) in &told {
+    let journal = journalled(&result.records);
+    for (id, of_request) in &journal {
         if of_request.ends.len() != 1 || of_request.goes_on {
-            faults.push(format!("request {id} has not exactly one end: {of_request:?}"));
+            violations.push(format!("request {id} has not exactly one end: {of_request:?}"));
         }
     }
-    for called in &lived.calls {
-        let on_the_wire = lived.traffic.requests.iter().filter(|seen| seen.header(TAG) == Some(&called.tag));
+    for called in &result.calls {
+        let on_the_wire = result.traffic.requests.iter().filter(|seen| seen.header(TAG) == Some(&called.tag));
         let case = RequestCase {
             called,
-            end: told.get(&called.id.0).and_then(|told| told.ends.first()),
+            end: journal.get(&called.id.0).and_then(|journal| journal.ends.first()),
             seen: on_the_wire.collect(),
-            carried_out: lived
+            carried_out: result
                 .backend
                 .messages
                 .iter()
@@ -40,24 +40,25 @@ pub(crate) fn violations(schedule: &Schedule, lived: &RunResult) -> Vec<String> 
                 .count(),
             retries: called.call.retries.unwrap_or(schedule.settings.retries).into(),
         };
-        if let Err(fault) = case.check() {
-            faults.push(format!("{}: {fault}\n    {case:?}", called.tag));
+        if let Err(violation) = case.check() {
+            violations.push(format!("{}: {violation}\n    {case:?}", called.tag));
         }
     }
-    if lived.backend.forgotten > 0 {
-        faults.push(format!("the ledger has forgotten {} messages: ask less of it", lived.backend.forgotten));
+    if result.backend.forgotten > 0 {
+        violations
+            .push(format!("the ledger has forgotten {} messages: ask less of it", result.backend.forgotten));
     }
-    faults
+    violations
 }
 
-/// What the journal says of the end of a request.
+/// The end of a request in the journal.
 #[derive(Debug, Clone, PartialEq)]
 struct RequestEnd {
     kind: String,
     reason: Option<Reason>,
     code: Option<String>,
     status: Option<u64>,
-    /// Not told of one that made room.
+    /// The duration, without those that were evicted.
     attempts: Option<u64>,
 }
 
@@ -83,35 +84,35 @@ impl RequestEnd {
     }
 }
 
-/// What the journal tells of each request, the ends apart.
+/// The journal's events about each request, without the ends.
 #[derive(Debug, Default)]
 struct JournalledRequest {
     ends: Vec<RequestEnd>,
     begun: u64,
-    /// Something was told of it after its end.
+    /// True if an event came after the request's end.
     goes_on: bool,
 }
 
 fn journalled(records: &[Record]) -> BTreeMap<u64, JournalledRequest> {
-    let mut told: BTreeMap<u64, JournalledRequest> = BTreeMap::new();
+    let mut journal: BTreeMap<u64, JournalledRequest> = BTreeMap::new();
     for record in records {
         let Some(id) = record.fields.get("request_id").and_then(Value::as_u64) else { continue };
-        let of_request = told.entry(id).or_default();
+        let of_request = journal.entry(id).or_default();
         of_request.goes_on |= !of_request.ends.is_empty();
         of_request.begun += u64::from(record.kind == "request_started");
         of_request.ends.extend(RequestEnd::from_record(record));
     }
-    told
+    journal
 }
 
 /// One request, with everything that is known of it.
 #[derive(Debug)]
 struct RequestCase<'a> {
     called: &'a CallRecord,
-    /// `None` where it was turned away, because the queue had stopped.
+    /// The request's id, or `None` if a stopped queue rejected it.
     end: Option<&'a RequestEnd>,
     seen: Vec<&'a ObservedRequest>,
-    /// How often the ledger heard it.
+    /// The number of times that the ledger agent received it.
     carried_out: usize,
     retries: u64,
 }
@@ -123,7 +124,7 @@ impl RequestCase<'_> {
         self.check_cancellation(end)?;
         if let Some(attempts) = self.attempts(end) {
             ensure(attempts <= self.retries + 1, "there were more attempts than may be")?;
-            // What is shared is seen under one name.
+            // The network sees shared requests under one name.
             if self.called.call.kind == RequestKind::Shared {
                 return Ok(());
             }
@@ -141,24 +142,24 @@ impl RequestCase<'_> {
         }
     }
 
-    /// Whether its caller did not wait for all of the answer.
+    /// Returns whether its caller did not wait for the whole response.
     fn is_dropped(&self) -> bool {
         let ScheduledCall { caller: patience, reading, .. } = &self.called.call;
         matches!(patience, CallerBehaviour::DropAfterMs(_)) || *reading == ReadMode::Partial
     }
 
-    /// How many attempts there were, as the journal or the caller knows.
+    /// Returns the number of attempts, as the journal or the caller knows.
     fn attempts(&self, end: &RequestEnd) -> Option<u64> {
-        let told = || self.called.outcome.as_ref()?.as_ref().err().map(|error| error.attempts.into());
-        end.attempts.or_else(told)
+        let journal = || self.called.outcome.as_ref()?.as_ref().err().map(|error| error.attempts.into());
+        end.attempts.or_else(journal)
     }
 
-    /// How often it was sent to its last byte.
+    /// Returns the number of complete sends.
     fn sent(&self) -> usize {
         self.seen.iter().filter(|seen| seen.is_whole).count()
     }
 
-    /// Only a queue that has stopped takes no request in, and then says so.
+    /// Checks that only a stopped queue rejects a request, and says so.
     fn check_not_accepted(&self) -> Result<(), String> {
         let may_be = self.called.is_last
             && match &self.called.outcome {
@@ -170,7 +171,7 @@ impl RequestCase<'_> {
         ensure(self.seen.is_empty() && self.carried_out == 0, "it was turned away, and sent")
     }
 
-    /// What the caller was told is what the journal says.
+    /// Checks that the caller's result agrees with the journal.
     fn check_answer(&self, end: &RequestEnd) -> Result<(), String> {
         match &self.called.outcome {
             None => ensure(self.is_dropped(), "its caller was told nothing"),
@@ -231,17 +232,17 @@ impl RequestCase<'_> {
         match (&self.called.cancelled, self.called.outcome.is_some()) {
             (Some(Ok(true)), true) => ensure(is_cancelled, "it was called off, and ended in another way"),
             (Some(Ok(false)), true) => ensure(!is_cancelled, "it had ended, and was called off"),
-            // One who had read a part, and no more, may have called off what was over.
+            // A caller that read a part may have cancelled a request that had ended.
             (Some(Ok(_)), false) if self.called.call.reading != ReadMode::Whole => Ok(()),
             (Some(Ok(goes_on)), false) => ensure(!goes_on, "its caller had dropped it, and it went on"),
-            // Whoever cancels while the runtime is stopped is told so.
+            // A cancel while the runtime stops returns that error.
             (Some(Err(error)), _) => ensure(error.reason == Reason::Stopped, "cancelling it failed"),
             (None, false) if self.is_dropped() => Ok(()),
             (None, _) => ensure(!is_cancelled, "nobody called it off"),
         }
     }
 
-    /// One that must not be sent twice.
+    /// Checks a request that must not be sent twice.
     fn check_single(&self, end: &RequestEnd) -> Result<(), String> {
         let attempts = self.attempts(end).unwrap_or(0);
         ensure(self.sent() <= 1, "it was sent twice")?;
@@ -252,7 +253,7 @@ impl RequestCase<'_> {
                 ensure(attempts > 0, "its outcome is unknown, and there was no attempt")
             }
             (_, Some(Reason::Cancelled)) if attempts > 0 => Ok(()),
-            // The backend says that it did not get all of it.
+            // The backend says that the request was incomplete.
             (_, Some(Reason::BadRequest)) => ensure(self.carried_out == 0, "it was refused and carried out"),
             _ => {
                 ensure(self.carried_out == 0, "it is said not to have been sent, and was carried out")?;
@@ -261,7 +262,7 @@ impl RequestCase<'_> {
         }
     }
 
-    /// All attempts carry one key, the caller's if there is one.
+    /// Checks that all attempts carry one key, the caller's if there is one.
     fn check_keys(&self, is_generated: bool) -> Result<(), String> {
         let keys: BTreeSet<_> = self.seen.iter().map(|seen| seen.header("idempotency-key")).collect();
         ensure(!keys.contains(&None), "an attempt carried no key")?;

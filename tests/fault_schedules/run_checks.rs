@@ -1,4 +1,4 @@
-//! Whether what came of a schedule is what was promised: pure.
+//! Checks the result of a schedule against the promises. It is pure.
 
 use mainstay::runtime::journal::Record;
 use mainstay::runtime::replay;
@@ -8,7 +8,7 @@ use crate::run_result::RunResult;
 use crate::schedule::{RequestKind, Schedule};
 use crate::{event_checks, request_checks, text_checks};
 
-/// What never happens, whatever the network does.
+/// Event kinds that never occur, whatever the network does.
 const FORBIDDEN_KINDS: [&str; 9] = [
     "gave_up",
     "escalated",
@@ -21,36 +21,38 @@ const FORBIDDEN_KINDS: [&str; 9] = [
     "redelivered",
 ];
 
-/// Everything that is wrong.
-pub(crate) fn violations(schedule: &Schedule, lived: &RunResult) -> Vec<String> {
-    let mut faults = lived.complaints.clone();
-    faults.extend(numbering(&lived.records));
-    faults.extend(actors(&lived.records));
-    faults.extend(connection(&lived.records));
-    faults.extend(replay::check(lived.records.iter().cloned()).differences.iter().map(ToString::to_string));
-    if lived.most_in_flight > schedule.settings.max_concurrent {
-        let (most, max) = (lived.most_in_flight, schedule.settings.max_concurrent);
-        faults.push(format!("{most} attempts were under way at once, and {max} may be"));
+/// Returns all violations.
+pub(crate) fn violations(schedule: &Schedule, result: &RunResult) -> Vec<String> {
+    let mut violations = result.complaints.clone();
+    violations.extend(numbering(&result.records));
+    violations.extend(actors(&result.records));
+    violations.extend(connection(&result.records));
+    violations
+        .extend(replay::check(result.records.iter().cloned()).differences.iter().map(ToString::to_string));
+    if result.most_in_flight > schedule.settings.max_concurrent {
+        let (most, max) = (result.most_in_flight, schedule.settings.max_concurrent);
+        violations.push(format!("{most} attempts were under way at once, and {max} may be"));
     }
-    faults.extend(request_checks::violations(schedule, lived));
-    faults.extend(holds(&lived.records));
-    faults.extend(notes(lived));
-    faults.extend(text_checks::violations(schedule, lived));
-    faults.extend(event_checks::violations(schedule, lived));
-    faults
+    violations.extend(request_checks::violations(schedule, result));
+    violations.extend(holds(&result.records));
+    violations.extend(notes(result));
+    violations.extend(text_checks::violations(schedule, result));
+    violations.extend(event_checks::violations(schedule, result));
+    violations
 }
 
 pub(crate) fn ensure(holds: bool, otherwise: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(otherwise.to_owned()) }
 }
 
-/// Sequence numbers begin with 1 and skip none.
+/// Checks that sequence numbers begin with 1 and skip none.
 fn numbering(records: &[Record]) -> Option<String> {
     let skipped = records.iter().zip(1..).find(|(record, seq)| record.seq != *seq);
     skipped.map(|(record, seq)| format!("number {seq} is {}", record.seq))
 }
 
-/// No actor ends before the runtime stops, but for those of agents that are restarted; and then each ends in order.
+/// Checks that no actor ends before the runtime stops, except agents that restart, and that each of those ends in
+/// order.
 fn actors(records: &[Record]) -> Vec<String> {
     let is_stopping = |record: &&Record| record.kind == "runtime_stopping";
     let stopping = records.iter().find(is_stopping).map_or(u64::MAX, |record| record.seq);
@@ -58,7 +60,7 @@ fn actors(records: &[Record]) -> Vec<String> {
         let is_agent = record.actor.starts_with("root/agents/");
         match record.kind.as_str() {
             "actor_exited" if record.seq > stopping => record.fields["cause"] != "normal" && !is_agent,
-            // By its supervisor's decision, or by order.
+            // By its supervisor's decision, or by a command.
             "actor_exited" => {
                 !is_agent || !["error", "normal"].map(Value::from).contains(&record.fields["cause"])
             }
@@ -69,14 +71,14 @@ fn actors(records: &[Record]) -> Vec<String> {
     records.iter().filter(is_wrong).map(|record| format!("this should not happen: {record:?}")).collect()
 }
 
-/// Each change of the connection begins where the one before it ended.
+/// Checks that each change of the connection begins where the last one ended.
 fn connection(records: &[Record]) -> Option<String> {
     let changes: Vec<_> = records.iter().filter(|record| record.kind == "connection_state").collect();
     let broken = changes.windows(2).find(|pair| pair[0].fields["to"] != pair[1].fields["from"]);
     broken.map(|pair| format!("the connection's changes do not follow from one another: {pair:?}"))
 }
 
-/// Requests are held before they are let go.
+/// Checks that requests are held before they are released.
 fn holds(records: &[Record]) -> Option<String> {
     let mut is_held = false;
     for record in records {
@@ -90,14 +92,14 @@ fn holds(records: &[Record]) -> Option<String> {
     None
 }
 
-/// What the notes hold was asked for, and attempted.
-fn notes(lived: &RunResult) -> Vec<String> {
+/// Checks that every stored note was requested, and attempted.
+fn notes(result: &RunResult) -> Vec<String> {
     let is_right = |note: &&Value| {
         let Some(tag) = note["text"].as_str() else { return note["count"] == 0 };
         let writer =
-            lived.calls.iter().find(|called| called.tag == tag && called.call.kind == RequestKind::Put);
+            result.calls.iter().find(|called| called.tag == tag && called.call.kind == RequestKind::Put);
         writer.is_some()
     };
-    let wrong = lived.backend.notes.iter().filter(|note| !is_right(note));
+    let wrong = result.backend.notes.iter().filter(|note| !is_right(note));
     wrong.map(|note| format!("nobody wrote {note}")).collect()
 }

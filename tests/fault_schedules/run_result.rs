@@ -1,4 +1,4 @@
-//! What came of a schedule, as plain data.
+//! Holds the result of a schedule as plain data.
 
 use std::time::Duration;
 
@@ -12,43 +12,43 @@ use crate::calls::CallAnswer;
 use crate::fault_proxy::frames::ObservedTraffic;
 use crate::schedule::ScheduledCall;
 
-/// What came of a schedule.
+/// The result of a schedule.
 #[derive(Debug, Default)]
 pub(crate) struct RunResult {
     pub(crate) calls: Vec<CallRecord>,
     pub(crate) sends: Vec<SendRecord>,
-    /// The texts by which it was found out that all was well.
+    /// The texts that tested the recovery.
     pub(crate) probes: Vec<SendRecord>,
     pub(crate) records: Vec<Record>,
-    /// The frames that the runtime handed on, and the gaps between them.
+    /// The frames that the runtime delivered, and the gaps between them.
     pub(crate) frames: Vec<Inbound>,
     pub(crate) traffic: ObservedTraffic,
     pub(crate) backend: BackendRecord,
-    /// The most attempts that were under way at once.
+    /// The largest number of attempts in flight at once.
     pub(crate) most_in_flight: usize,
-    /// When the schedule began, in milliseconds of the journal.
+    /// The time at which the schedule began, in milliseconds of the journal.
     pub(crate) began_ms: u64,
-    /// From the end of the last fault until all was well.
+    /// The time from the end of the last fault to full recovery.
     pub(crate) recovered_after: Duration,
-    /// What never came about, and what else the drive itself saw go wrong.
+    /// The failures that the driver itself saw, such as a wait that never ended.
     pub(crate) complaints: Vec<String>,
 }
 
-/// A request, and what its caller got.
+/// A request and its caller's result.
 #[derive(Debug)]
 pub(crate) struct CallRecord {
     pub(crate) tag: String,
     pub(crate) call: ScheduledCall,
     pub(crate) id: RequestId,
-    /// `None` where the caller dropped the future.
+    /// The caller's result, or `None` if it dropped the future.
     pub(crate) outcome: Option<Result<CallAnswer, Error>>,
-    /// What somebody was told who cancelled it, or who would have after its caller had dropped it.
+    /// The result of a cancel, also of a later one after the caller dropped its future.
     pub(crate) cancelled: Option<Result<bool, Error>>,
-    /// Whether the runtime may have been stopping when it was made.
+    /// True if the runtime may have been stopping when the request was made.
     pub(crate) is_last: bool,
 }
 
-/// A text frame, and what its sender was told.
+/// A text frame and its sender's result.
 #[derive(Debug)]
 pub(crate) struct SendRecord {
     pub(crate) text: String,

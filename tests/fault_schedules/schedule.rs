@@ -1,4 +1,4 @@
-//! A schedule: everything that a run is given from outside. It follows from its seed alone.
+//! Defines a schedule: everything that a run gets from outside. It follows from its seed alone.
 
 use mainstay::Priority;
 
@@ -8,36 +8,37 @@ use crate::settings::ScheduleSettings;
 
 /// Faults begin within this time.
 pub(crate) const FAULTS_BEGIN_MS: u64 = 400;
-/// Requests are made within this time.
+/// Requests begin within this time.
 pub(crate) const CALLS_MS: u64 = 650;
-/// The agents that the runtime looks after.
+/// The agents of the runtime.
 pub(crate) const AGENTS: [&str; 2] = ["planner", "coder"];
-/// Messages of requests go to this one, which the runtime knows nothing of: nobody restarts it or writes its state.
+/// The agent that receives the messages of requests. The runtime does not know it: nothing restarts it or writes its
+/// state.
 pub(crate) const LEDGER: &str = "ledger";
-/// States of requests are written to this one.
+/// The agent that receives the states of requests.
 pub(crate) const NOTES: &str = "notes";
-/// Messages that are sent past the proxy go to this one, so that there are events all the time.
+/// The agent that receives messages past the proxy, so that there are events all the time.
 pub(crate) const CHATTER: &str = "chatter";
 
-/// What a run is given.
+/// The input of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Schedule {
     pub(crate) seed: u64,
     pub(crate) settings: ScheduleSettings,
-    /// How many events the backend keeps for who resumes.
+    /// The number of events that the backend keeps for clients that resume.
     pub(crate) history_max: usize,
-    /// Whether the first fault waits until everything is well.
+    /// True if the first fault waits until everything is healthy.
     pub(crate) begins_healthy: bool,
     pub(crate) faults: Vec<ScheduledFault>,
     pub(crate) calls: Vec<ScheduledCall>,
     pub(crate) sends: Vec<ScheduledSend>,
-    /// When a message is sent past the proxy.
+    /// The times of messages past the proxy.
     pub(crate) chatter: Vec<u64>,
-    /// What happens while the runtime is shut down in the end.
+    /// The last fault, during the shutdown.
     pub(crate) final_phase: Option<FinalPhase>,
 }
 
-/// Something that goes wrong, or that somebody orders meanwhile.
+/// A fault, or a command of a person meanwhile.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ScheduledFault {
     pub(crate) at_ms: u64,
@@ -47,11 +48,11 @@ pub(crate) struct ScheduledFault {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum FaultAction {
-    /// On the way to the backend.
+    /// A fault on the network.
     Network(NetworkFault),
     /// The agent loses its memory and fails.
     CrashAgent(&'static str),
-    /// The next requests to the path are answered so.
+    /// The next requests to the path get this response.
     Answer {
         path: &'static str,
         status: u16,
@@ -70,19 +71,19 @@ pub(crate) enum FaultAction {
         times: u32,
     },
     DropWebSockets,
-    /// The backend answers handshakes with 503.
+    /// The backend responds to handshakes with 503.
     RefuseWebSockets,
     /// The backend neither reads nor writes on WebSockets.
     SilenceWebSockets,
-    /// The agent gives no answer to anything but a restart.
+    /// The agent responds to nothing but a restart.
     HangAgent(&'static str),
     /// The backend's process ends, and another one begins.
     RestartBackend,
-    /// Somebody asks for a connection.
+    /// A person connects.
     Reconnect,
-    /// Somebody asks for none, and at the end of the trouble for one.
+    /// A person disconnects, and connects at the end of the fault.
     Disconnect,
-    /// Somebody wants the agent restarted.
+    /// A person restarts the agent.
     RestartAgent(&'static str),
 }
 
@@ -103,12 +104,12 @@ pub(crate) struct ScheduledCall {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RequestKind {
     Get,
-    /// The same as others, who may share its answer.
+    /// The same request as others, who may share its response.
     Shared,
     Put,
     /// A message that must not be sent twice.
     Post,
-    /// A message with a key, given by the caller or made by the queue.
+    /// A message with a key, from the caller or from the queue.
     KeyedPost {
         is_generated: bool,
     },
@@ -118,34 +119,34 @@ pub(crate) enum RequestKind {
     },
 }
 
-/// How a body is given, where there is one.
+/// The form of a body, where there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyKind {
     InMemory,
-    /// As a stream that is there anew for each attempt.
+    /// A stream that each attempt can open again.
     Stream {
         has_length: bool,
     },
-    /// As a stream that is there once.
+    /// A stream that exists once.
     Once,
 }
 
-/// How an answer is read.
+/// The ways to read a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReadMode {
     Whole,
     Streaming,
-    /// No further than its first part.
+    /// Reads its first part alone.
     Partial,
 }
 
-/// How long the caller wants the answer.
+/// The time for which the caller wants the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CallerBehaviour {
     Wait,
-    /// It drops the future.
+    /// Drops the future.
     DropAfterMs(u64),
-    /// It cancels by id.
+    /// Cancels by id.
     CancelAfterMs(u64),
 }
 
@@ -154,22 +155,22 @@ pub(crate) enum CallerBehaviour {
 pub(crate) struct ScheduledSend {
     pub(crate) at_ms: u64,
     pub(crate) timeout_ms: u64,
-    /// By how much it is longer than it need be.
+    /// The number of padding bytes.
     pub(crate) padding_bytes: usize,
 }
 
-/// A last fault, and what is under way when the runtime is shut down.
+/// A last fault, and the requests in flight when the runtime shuts down.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct FinalPhase {
     pub(crate) fault: NetworkFault,
     pub(crate) calls: Vec<ScheduledCall>,
     pub(crate) sends: Vec<ScheduledSend>,
-    /// How long after them.
+    /// The delay after them.
     pub(crate) shutdown_at_ms: u64,
 }
 
 impl ScheduledFault {
-    /// What it is, for counting how often it occurs.
+    /// Returns the kind, for counting occurrences.
     pub(crate) fn name(&self) -> &'static str {
         match &self.action {
             FaultAction::Network(NetworkFault { kind: evil, .. }) => match evil {
@@ -203,27 +204,27 @@ impl ScheduledFault {
 }
 
 impl Schedule {
-    /// The schedule of `seed`.
+    /// Draws the schedule of `seed`.
     pub(crate) fn random(seed: u64) -> Self {
-        let mut draw = Generator::new(seed);
-        let settings = ScheduleSettings::random(&mut draw);
-        let troubles = draw.faults();
-        let calls = draw.calls(CALLS_MS, 12..=32);
-        let mut sends = draw.sends(CALLS_MS, 2..=8);
-        if draw.one_in(10) {
-            sends.extend(draw.flood());
+        let mut generator = Generator::new(seed);
+        let settings = ScheduleSettings::random(&mut generator);
+        let faults = generator.faults();
+        let calls = generator.calls(CALLS_MS, 12..=32);
+        let mut sends = generator.sends(CALLS_MS, 2..=8);
+        if generator.one_in(10) {
+            sends.extend(generator.flood());
         }
-        let pace_ms = draw.ms(8, 40);
+        let pace_ms = generator.ms(8, 40);
         Self {
             seed,
             settings,
-            history_max: draw.pick(&[1024, 1024, 64, 6]),
-            begins_healthy: !draw.one_in(4),
-            faults: troubles,
+            history_max: generator.pick(&[1024, 1024, 64, 6]),
+            begins_healthy: !generator.one_in(4),
+            faults: faults,
             calls,
             sends,
             chatter: (0..CALLS_MS / pace_ms).map(|round| round * pace_ms).collect(),
-            final_phase: draw.one_in(3).then(|| draw.final_phase()),
+            final_phase: generator.one_in(3).then(|| generator.final_phase()),
         }
     }
 }
@@ -247,9 +248,9 @@ mod tests {
     fn every_fault_ends_and_each_kind_occurs() {
         let mut seen = BTreeSet::new();
         for seed in 0..1000 {
-            for trouble in Schedule::random(seed).faults {
-                assert!(trouble.ends_ms() <= FAULTS_BEGIN_MS + 5 * 60 + 250, "{seed}: {trouble:?}");
-                seen.insert(trouble.name());
+            for fault in Schedule::random(seed).faults {
+                assert!(fault.ends_ms() <= FAULTS_BEGIN_MS + 5 * 60 + 250, "{seed}: {fault:?}");
+                seen.insert(fault.name());
             }
         }
         assert_eq!(seen.len(), 18, "{seen:?}");
@@ -259,14 +260,14 @@ mod tests {
     fn ledger_agent_keeps_all_messages_of_a_schedule() {
         for seed in 0..1000 {
             let schedule = Schedule::random(seed);
-            let finale = schedule.final_phase.iter().flat_map(|finale| &finale.calls);
-            let most = schedule.calls.iter().chain(finale).map(|call| match call.kind {
+            let final_phase = schedule.final_phase.iter().flat_map(|final_phase| &final_phase.calls);
+            let most = schedule.calls.iter().chain(final_phase).map(|call| match call.kind {
                 RequestKind::Post => 1,
                 RequestKind::KeyedPost { .. } => call.retries.unwrap_or(schedule.settings.retries) + 1,
                 RequestKind::Get | RequestKind::Shared | RequestKind::Put | RequestKind::Echo { .. } => 0,
             });
             let most: u32 = most.sum();
-            // What the embedded backend keeps of an agent's messages.
+            // The embedded backend keeps this many messages of an agent.
             assert!(most <= 100, "{seed}: {most} messages at most");
         }
     }

@@ -1,9 +1,9 @@
-//! The configuration of one run: quick, and different from run to run.
+//! Draws the configuration of one run: short times, different from run to run.
 
 use crate::generator::Generator;
 use crate::schedule::AGENTS;
 
-/// What is drawn of a configuration; the rest has its default.
+/// The drawn settings of a configuration; the others have their defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ScheduleSettings {
     pub(crate) max_concurrent: usize,
@@ -30,33 +30,33 @@ pub(crate) struct ScheduleSettings {
 }
 
 impl ScheduleSettings {
-    pub(crate) fn random(draw: &mut Generator) -> Self {
+    pub(crate) fn random(generator: &mut Generator) -> Self {
         Self {
-            max_concurrent: draw.pick(&[1, 2, 3, 5, 5, 8]),
-            queue_max: draw.pick(&[1000, 1000, 1000, 6]),
-            overflow: draw.pick(&["reject", "drop-oldest", "drop-lowest"]),
-            timeout_ms: draw.ms(150, 300),
-            wait_timeout_ms: draw.ms(1_000, 4_000),
-            retries: draw.number(0, 3),
-            retry_delay_ms: (draw.ms(1, 5), draw.ms(5, 30)),
-            retry_budget: draw.pick(&[100, 100, 20]),
-            delay_ms: (draw.ms(1, 5), draw.ms(5, 40)),
-            max_retries: draw.pick(&[100_000, 100_000, 5, 2]),
-            after_failed: draw.pick(&["wait", "probe"]),
-            connect_timeout_ms: draw.ms(150, 300),
-            ping_interval_ms: draw.ms(50, 150),
-            ping_timeout_ms: draw.ms(120, 250),
-            stable_after_ms: draw.pick(&[0, 20, 200]),
-            outbound_max: draw.pick(&[64, 64, 2]),
-            health_interval_ms: draw.ms(40, 100),
-            health_timeout_ms: draw.ms(120, 250),
-            fail_after: draw.number(2, 3),
-            startup_grace_ms: draw.ms(0, 400),
-            restart_delay_ms: draw.ms(1, 10),
+            max_concurrent: generator.pick(&[1, 2, 3, 5, 5, 8]),
+            queue_max: generator.pick(&[1000, 1000, 1000, 6]),
+            overflow: generator.pick(&["reject", "drop-oldest", "drop-lowest"]),
+            timeout_ms: generator.ms(150, 300),
+            wait_timeout_ms: generator.ms(1_000, 4_000),
+            retries: generator.number(0, 3),
+            retry_delay_ms: (generator.ms(1, 5), generator.ms(5, 30)),
+            retry_budget: generator.pick(&[100, 100, 20]),
+            delay_ms: (generator.ms(1, 5), generator.ms(5, 40)),
+            max_retries: generator.pick(&[100_000, 100_000, 5, 2]),
+            after_failed: generator.pick(&["wait", "probe"]),
+            connect_timeout_ms: generator.ms(150, 300),
+            ping_interval_ms: generator.ms(50, 150),
+            ping_timeout_ms: generator.ms(120, 250),
+            stable_after_ms: generator.pick(&[0, 20, 200]),
+            outbound_max: generator.pick(&[64, 64, 2]),
+            health_interval_ms: generator.ms(40, 100),
+            health_timeout_ms: generator.ms(120, 250),
+            fail_after: generator.number(2, 3),
+            startup_grace_ms: generator.ms(0, 400),
+            restart_delay_ms: generator.ms(1, 10),
         }
     }
 
-    /// As a configuration file for a backend at `url`.
+    /// Renders a configuration file for a backend at `url`.
     pub(crate) fn to_toml(&self, url: &str) -> String {
         let agents: String = AGENTS.iter().map(|id| format!("[[agent]]\nid = \"{id}\"\n")).collect();
         format!(

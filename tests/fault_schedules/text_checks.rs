@@ -1,4 +1,4 @@
-//! Whether each text that was sent over the WebSocket had one fate, and was seen as often as that says.
+//! Checks that each text over the WebSocket had one outcome, and that the network saw it as often as that outcome says.
 
 use std::collections::BTreeMap;
 
@@ -9,34 +9,34 @@ use crate::run_checks::ensure;
 use crate::run_result::{RunResult, SendRecord};
 use crate::schedule::Schedule;
 
-/// Everything that is wrong with texts.
-pub(crate) fn violations(schedule: &Schedule, lived: &RunResult) -> Vec<String> {
-    let mut faults = Vec::from_iter(unsent(lived));
+/// Returns all violations about texts.
+pub(crate) fn violations(schedule: &Schedule, result: &RunResult) -> Vec<String> {
+    let mut violations = Vec::from_iter(unsent(result));
     let finale = schedule.final_phase.as_ref().map_or(0, |finale| finale.sends.len());
-    if lived.sends.len() != schedule.sends.len() + finale {
-        faults.push(format!("{} senders were told anything", lived.sends.len()));
+    if result.sends.len() != schedule.sends.len() + finale {
+        violations.push(format!("{} senders were told anything", result.sends.len()));
     }
-    for sent in lived.sends.iter().chain(&lived.probes) {
-        let seen = lived.traffic.texts.iter().filter(|text| **text == sent.text).count();
-        if let Err(fault) = check_sent(sent, seen) {
-            faults.push(format!(
-                "{fault}, and was seen {seen} times: {:?} of {:.100}",
+    for sent in result.sends.iter().chain(&result.probes) {
+        let seen = result.traffic.texts.iter().filter(|text| **text == sent.text).count();
+        if let Err(violation) = check_sent(sent, seen) {
+            violations.push(format!(
+                "{violation}, and was seen {seen} times: {:?} of {:.100}",
                 sent.outcome, sent.text
             ));
         }
     }
-    faults
+    violations
 }
 
-/// The journal tells of as many texts that were not sent, or not for certain, as there were, reason by reason.
-fn unsent(lived: &RunResult) -> Option<String> {
-    let mut told: BTreeMap<String, u64> = BTreeMap::new();
-    for record in lived.records.iter().filter(|record| record.kind == "connection_unsent") {
+/// Checks that the journal counts the texts that were not sent, or not for certain, reason by reason.
+fn unsent(result: &RunResult) -> Option<String> {
+    let mut journalled: BTreeMap<String, u64> = BTreeMap::new();
+    for record in result.records.iter().filter(|record| record.kind == "connection_unsent") {
         let reason = record.fields["reason"].as_str().unwrap_or_default().to_owned();
-        *told.entry(reason).or_default() += record.fields["messages"].as_u64().unwrap_or(0);
+        *journalled.entry(reason).or_default() += record.fields["messages"].as_u64().unwrap_or(0);
     }
     let mut happened: BTreeMap<String, u64> = BTreeMap::new();
-    for sent in lived.sends.iter().chain(&lived.probes) {
+    for sent in result.sends.iter().chain(&result.probes) {
         let reason = match sent.outcome {
             Ok(SendOutcome::Expired) => "expired",
             Ok(SendOutcome::Rejected) => "no_room",
@@ -47,9 +47,11 @@ fn unsent(lived: &RunResult) -> Option<String> {
         };
         *happened.entry(reason.to_owned()).or_default() += 1;
     }
-    let differ = told != happened;
+    let differ = journalled != happened;
     differ.then(|| {
-        format!("the journal tells of these texts as unsent: {told:?}, and senders were told: {happened:?}")
+        format!(
+            "the journal tells of these texts as unsent: {journalled:?}, and senders were told: {happened:?}"
+        )
     })
 }
 
@@ -59,7 +61,7 @@ fn check_sent(sent: &SendRecord, seen: usize) -> Result<(), String> {
         Ok(SendOutcome::Expired | SendOutcome::Rejected | SendOutcome::TooLarge | SendOutcome::Dropped) => {
             ensure(seen == 0, "a text was not sent")
         }
-        // The runtime stopped before its actor saw it.
+        // The runtime stopped before its actor received the text.
         Err(error) if error.reason == Reason::Stopped => ensure(seen == 0, "a text came too late"),
         Err(_) => Err("a text has no fate".to_owned()),
     }

@@ -1,4 +1,4 @@
-//! Agents behind FastAPI, in the shape that the runtime expects of a backend.
+//! Tests agents behind FastAPI, in the shape that the runtime expects of a backend.
 
 use mainstay::Request;
 use mainstay::actors::agent::AgentStatus;
@@ -10,7 +10,7 @@ use crate::fixture::{ForeignFixture, millis};
 use crate::server::ServerSpec;
 use crate::support::{eventually, is_agent_health};
 
-/// Adds these agents, checked often and restarted soon.
+/// Adds these agents, with frequent checks and short restart delays.
 fn add_agents(config: &mut Config, ids: &[&str]) {
     for id in ids {
         let mut agent = AgentConfig { id: (*id).to_owned(), ..AgentConfig::default() };
@@ -20,19 +20,19 @@ fn add_agents(config: &mut Config, ids: &[&str]) {
     }
 }
 
-against!(agents_that_report_as_documented_are_healthy_whatever_else_they_say: uvicorn, h11);
-async fn agents_that_report_as_documented_are_healthy_whatever_else_they_say(foreign: ServerSpec) {
+against!(documented_health_reports_are_healthy_with_extra_fields: uvicorn, h11);
+async fn documented_health_reports_are_healthy_with_extra_fields(foreign: ServerSpec) {
     let server = foreign.start().await;
-    let mut scene =
+    let mut fixture =
         ForeignFixture::start(&server, |config| add_agents(config, &["planner", "sparse", "odd"])).await;
     for agent in ["planner", "sparse", "odd"] {
-        if !scene.seen_events.iter().any(is_agent_health(agent, "healthy")) {
-            scene.wait_for(agent, is_agent_health(agent, "healthy")).await;
+        if !fixture.seen_events.iter().any(is_agent_health(agent, "healthy")) {
+            fixture.wait_for(agent, is_agent_health(agent, "healthy")).await;
         }
-        assert_eq!(scene.mainstay.agents().get(agent).unwrap().status, AgentStatus::Healthy);
+        assert_eq!(fixture.mainstay.agents().get(agent).unwrap().status, AgentStatus::Healthy);
     }
     let figures = |id: &str| {
-        let agent = scene.mainstay.agents().get(id).unwrap();
+        let agent = fixture.mainstay.agents().get(id).unwrap();
         (agent.uptime_s, agent.error_count)
     };
     assert_eq!(figures("planner"), (Some(12.0), Some(0)));
@@ -46,39 +46,39 @@ async fn an_agent_that_fails_is_restarted_with_the_state_that_it_had(foreign: Se
     let memory = json!({ "notes": ["remember me", { "deep": [1, 2.5, null, "😀"] }] });
     before.request(Request::put("/api/agents/planner/state").json(&memory)).await.unwrap();
 
-    let mut scene = ForeignFixture::start(&server, |config| add_agents(config, &["planner"])).await;
-    scene.wait_for("healthy", is_agent_health("planner", "healthy")).await;
+    let mut fixture = ForeignFixture::start(&server, |config| add_agents(config, &["planner"])).await;
+    fixture.wait_for("healthy", is_agent_health("planner", "healthy")).await;
     eventually("its state is kept", async || {
         tokio::task::yield_now().await;
-        scene.mainstay.agents().get("planner").unwrap().state_saved_at.is_some()
+        fixture.mainstay.agents().get("planner").unwrap().state_saved_at.is_some()
     })
     .await;
-    scene.request(Request::post("/api/agents/planner/fail").body("")).await.unwrap();
-    scene.wait_for("failed", is_agent_health("planner", "failed")).await;
-    scene.wait_for("healthy", is_agent_health("planner", "healthy")).await;
-    assert_eq!(scene.requests_seen("restart-planner").await.len(), 1);
-    assert_eq!(scene.request_json(Request::get("/api/agents/planner/state")).await, memory);
-    assert_eq!(scene.mainstay.agents().get("planner").unwrap().generation, 2);
+    fixture.request(Request::post("/api/agents/planner/fail").body("")).await.unwrap();
+    fixture.wait_for("failed", is_agent_health("planner", "failed")).await;
+    fixture.wait_for("healthy", is_agent_health("planner", "healthy")).await;
+    assert_eq!(fixture.requests_seen("restart-planner").await.len(), 1);
+    assert_eq!(fixture.request_json(Request::get("/api/agents/planner/state")).await, memory);
+    assert_eq!(fixture.mainstay.agents().get("planner").unwrap().generation, 2);
 }
 
 against!(the_agents_of_a_frozen_server_are_unknown_and_not_restarted: uvicorn, h11);
 async fn the_agents_of_a_frozen_server_are_unknown_and_not_restarted(foreign: ServerSpec) {
     let server = foreign.start().await;
-    let mut scene = ForeignFixture::start_connected(&server, |config| {
-        // As in the default configuration, the link finds out before an agent has missed so many checks.
+    let mut fixture = ForeignFixture::start_connected(&server, |config| {
+        // As in the default configuration, the connection notices the outage before an agent has missed so many checks.
         config.connection.ping_interval = millis(100);
         config.connection.ping_timeout = millis(2_000);
         config.connection.connect_timeout = millis(500);
         add_agents(config, &["planner"]);
     })
     .await;
-    if !scene.seen_events.iter().any(is_agent_health("planner", "healthy")) {
-        scene.wait_for("healthy", is_agent_health("planner", "healthy")).await;
+    if !fixture.seen_events.iter().any(is_agent_health("planner", "healthy")) {
+        fixture.wait_for("healthy", is_agent_health("planner", "healthy")).await;
     }
     server.freeze().await;
-    scene.wait_for("unknown", is_agent_health("planner", "unknown")).await;
+    fixture.wait_for("unknown", is_agent_health("planner", "unknown")).await;
     server.thaw().await;
-    scene.wait_for("healthy", is_agent_health("planner", "healthy")).await;
-    let exits = scene.seen_events.iter().filter(|event: &&Value| event["kind"] == "actor_exited").count();
-    assert_eq!((exits, scene.requests_seen("restart-planner").await.len()), (0, 0));
+    fixture.wait_for("healthy", is_agent_health("planner", "healthy")).await;
+    let exits = fixture.seen_events.iter().filter(|event: &&Value| event["kind"] == "actor_exited").count();
+    assert_eq!((exits, fixture.requests_seen("restart-planner").await.len()), (0, 0));
 }

@@ -1,4 +1,4 @@
-//! The binary against a foreign server: its configuration, its token, its commands.
+//! Tests the binary against a foreign server: its configuration, its token, its commands.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::support::{
 
 const TOKEN: &str = "s3cret-t0ken";
 
-/// A data folder with a configuration in it: a header for every request, and a token from the environment.
+/// Makes a data folder with a configuration: a header for every request, and a token from the environment.
 fn write_config(server: &RunningServer, more: &str) -> (TempDir, PathBuf) {
     let data = tempfile::tempdir().unwrap();
     let config = quick_config(data.path(), &server.url(), more);
@@ -41,8 +41,8 @@ async fn the_handshake_carries_the_headers_and_the_token(foreign: ServerSpec) {
         assert_eq!(echo["body"]["headers"]["authorization"], format!("Bearer {TOKEN}"));
         assert_eq!(echo["body"]["headers"]["x-shell"], "of-the-file");
     }
-    let (status, told) = runtime.stop().await;
-    assert!(status.success() && !told.contains(TOKEN), "{told}");
+    let (status, output) = runtime.stop().await;
+    assert!(status.success() && !output.contains(TOKEN), "{output}");
     let journal = run(data.path(), &["events", "--json"]).await.stdout;
     assert!(journal.contains("runtime_stopped") && !journal.contains(TOKEN), "{journal}");
 }
@@ -52,10 +52,10 @@ async fn the_commands_say_what_the_server_said(foreign: ServerSpec) {
     let server = foreign.start().await;
     let (data, config) = write_config(&server, "[[agent]]\nid = \"planner\"\n[[agent]]\nid = \"sparse\"\n");
     let _runtime = start_runtime(&data, &config);
-    let mut story = EventFollower::follow(data.path());
-    story.wait_since(0, is_connection_state("connected")).await;
-    story.wait_since(0, is_agent_health("planner", "healthy")).await;
-    story.wait_since(0, is_agent_health("sparse", "healthy")).await;
+    let mut events = EventFollower::follow(data.path());
+    events.wait_since(0, is_connection_state("connected")).await;
+    events.wait_since(0, is_agent_health("planner", "healthy")).await;
+    events.wait_since(0, is_agent_health("sparse", "healthy")).await;
 
     let status = ask(data.path(), &["status"]).await;
     assert_eq!(

@@ -1,4 +1,4 @@
-//! The WebSocket comes and goes: events each once, whatever ends the socket.
+//! Tests a WebSocket that is lost and restored: each event arrives once, whatever ends the socket.
 
 use futures_util::future::join_all;
 use mainstay::Request;
@@ -13,97 +13,97 @@ use crate::support::TEST_TIMEOUT;
 against!(events_come_once_and_in_order: websockets, uvicorn, h11, node);
 async fn events_come_once_and_in_order(foreign: ServerSpec) {
     let server = foreign.start().await;
-    let mut scene = ForeignFixture::start_connected(&server, |_| ()).await;
-    scene.send_command(json!({ "do": "emit", "count": 500 })).await;
-    assert_eq!(scene.seqs().await, (1..=500).collect::<Vec<u64>>());
-    assert_eq!(scene.count("connection_gap"), 0);
+    let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
+    fixture.send_command(json!({ "do": "emit", "count": 500 })).await;
+    assert_eq!(fixture.seqs().await, (1..=500).collect::<Vec<u64>>());
+    assert_eq!(fixture.count("connection_gap"), 0);
 }
 
-against!(what_came_while_the_link_was_down_is_resumed: websockets, uvicorn, h11, node);
-async fn what_came_while_the_link_was_down_is_resumed(foreign: ServerSpec) {
+against!(events_missed_while_disconnected_are_resumed: websockets, uvicorn, h11, node);
+async fn events_missed_while_disconnected_are_resumed(foreign: ServerSpec) {
     let server = foreign.start().await;
-    let mut scene = ForeignFixture::start_connected(&server, |_| ()).await;
-    scene.send_command(json!({ "do": "emit", "count": 3 })).await;
-    assert_eq!(scene.seqs().await, [1, 2, 3]);
-    scene.send_command(json!({ "do": "drop", "count": 2 })).await;
-    let lost = scene.wait_for_connection("reconnecting").await;
+    let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
+    fixture.send_command(json!({ "do": "emit", "count": 3 })).await;
+    assert_eq!(fixture.seqs().await, [1, 2, 3]);
+    fixture.send_command(json!({ "do": "drop", "count": 2 })).await;
+    let lost = fixture.wait_for_connection("reconnecting").await;
     assert_eq!(lost["reason"], "lost", "there was no close frame: {lost}");
-    scene.wait_for_connection("connected").await;
-    assert_eq!(scene.seqs().await, [4, 5]);
-    assert_eq!(scene.count("connection_gap"), 0);
+    fixture.wait_for_connection("connected").await;
+    assert_eq!(fixture.seqs().await, [4, 5]);
+    assert_eq!(fixture.count("connection_gap"), 0);
 }
 
-against!(events_that_come_live_and_are_resumed_as_well_are_handed_on_once: websockets, uvicorn, h11, node);
-async fn events_that_come_live_and_are_resumed_as_well_are_handed_on_once(foreign: ServerSpec) {
+against!(live_and_resumed_events_are_delivered_once: websockets, uvicorn, h11, node);
+async fn live_and_resumed_events_are_delivered_once(foreign: ServerSpec) {
     let server = foreign.start().await;
-    let mut scene = ForeignFixture::start_connected(&server, |_| ()).await;
-    scene.send_command(json!({ "do": "emit", "count": 3 })).await;
-    assert_eq!(scene.seqs().await, [1, 2, 3]);
-    // Two events come meanwhile, and two more with the handshake, before the server reads what is asked for.
-    scene.send_command(json!({ "do": "drop", "count": 2, "at_next": 2 })).await;
-    let gap = scene.wait_for_event("connection_gap").await;
+    let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
+    fixture.send_command(json!({ "do": "emit", "count": 3 })).await;
+    assert_eq!(fixture.seqs().await, [1, 2, 3]);
+    // Two events come meanwhile, and two more with the handshake, before the server reads the request to resume.
+    fixture.send_command(json!({ "do": "drop", "count": 2, "at_next": 2 })).await;
+    let gap = fixture.wait_for_event("connection_gap").await;
     assert_eq!((&gap["after"], &gap["next"]), (&json!(3), &json!(6)));
-    assert_eq!(scene.seqs().await, [6, 7, 4, 5]);
+    assert_eq!(fixture.seqs().await, [6, 7, 4, 5]);
 }
 
 against!(a_server_that_was_killed_and_comes_back_is_resumed: websockets, uvicorn, h11, node);
 async fn a_server_that_was_killed_and_comes_back_is_resumed(foreign: ServerSpec) {
     let server = foreign.start().await;
-    let mut scene = ForeignFixture::start_connected(&server, |_| ()).await;
-    scene.send_command(json!({ "do": "emit", "count": 3 })).await;
-    assert_eq!(scene.seqs().await, [1, 2, 3]);
+    let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
+    fixture.send_command(json!({ "do": "emit", "count": 3 })).await;
+    assert_eq!(fixture.seqs().await, [1, 2, 3]);
     let gone = server.kill().await;
-    scene.wait_for_connection("reconnecting").await;
-    scene.wait_for("a refused attempt", |event| event["reason"] == "refused").await;
-    // Its events are in a database, so to speak.
+    fixture.wait_for_connection("reconnecting").await;
+    fixture.wait_for("a refused attempt", |event| event["reason"] == "refused").await;
+    // The events survive the server, as in a database.
     let _server = gone.restart_with(["--first", "2", "--last", "6"]).await;
-    scene.wait_for_connection("connected").await;
-    assert_eq!(scene.seqs().await, [4, 5, 6]);
-    assert_eq!(scene.count("connection_gap"), 0);
+    fixture.wait_for_connection("connected").await;
+    assert_eq!(fixture.seqs().await, [4, 5, 6]);
+    assert_eq!(fixture.count("connection_gap"), 0);
 }
 
-against!(what_is_sent_while_the_server_is_away_waits_and_goes_out_once: websockets, uvicorn, h11, node);
-async fn what_is_sent_while_the_server_is_away_waits_and_goes_out_once(foreign: ServerSpec) {
+against!(messages_sent_while_disconnected_are_sent_once: websockets, uvicorn, h11, node);
+async fn messages_sent_while_disconnected_are_sent_once(foreign: ServerSpec) {
     let server = foreign.start().await;
-    let mut scene = ForeignFixture::start_connected(&server, |_| ()).await;
+    let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
     let gone = server.kill().await;
-    scene.wait_for_connection("reconnecting").await;
-    let connection = scene.mainstay.connection();
+    fixture.wait_for_connection("reconnecting").await;
+    let connection = fixture.mainstay.connection();
     let emit = json!({ "do": "emit", "count": 1 }).to_string();
     let sent = join_all((0..10).map(|_| connection.send(emit.clone(), TEST_TIMEOUT)));
     let (fates, _server) = tokio::join!(sent, gone.restart_with([]));
     assert!(fates.iter().all(|fate| *fate.as_ref().unwrap() == SendOutcome::Sent), "{fates:?}");
-    assert_eq!(scene.seqs().await, (1..=10).collect::<Vec<u64>>());
+    assert_eq!(fixture.seqs().await, (1..=10).collect::<Vec<u64>>());
 }
 
-against!(what_the_server_no_longer_has_is_a_gap_and_a_new_count_is_one_too: websockets, uvicorn, h11, node);
-async fn what_the_server_no_longer_has_is_a_gap_and_a_new_count_is_one_too(foreign: ServerSpec) {
+against!(dropped_or_restarted_sequence_is_a_gap: websockets, uvicorn, h11, node);
+async fn dropped_or_restarted_sequence_is_a_gap(foreign: ServerSpec) {
     let server = foreign.clone().with(["--last", "3"]).start().await;
-    let mut scene = ForeignFixture::start_connected(&server, |_| ()).await;
-    scene.send_command(json!({ "do": "emit", "count": 1 })).await;
-    assert_eq!(scene.seqs().await, [4]);
+    let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
+    fixture.send_command(json!({ "do": "emit", "count": 1 })).await;
+    assert_eq!(fixture.seqs().await, [4]);
 
     let server = server.kill().await.restart_with(["--first", "8", "--last", "9"]).await;
-    let gap = scene.wait_for_event("connection_gap").await;
+    let gap = fixture.wait_for_event("connection_gap").await;
     assert_eq!((&gap["after"], &gap["next"]), (&json!(4), &json!(8)));
-    assert_eq!(scene.seqs().await, [8, 9]);
+    assert_eq!(fixture.seqs().await, [8, 9]);
 
-    // It has forgotten everything and counts from the start.
+    // The server has forgotten everything and counts from the start.
     let _server = server.kill().await.restart_with(["--first", "1", "--last", "0"]).await;
-    scene.wait_for_connection("connected").await;
-    scene.send_command(json!({ "do": "emit", "count": 2 })).await;
-    let gap = scene.wait_for_event("connection_gap").await;
+    fixture.wait_for_connection("connected").await;
+    fixture.send_command(json!({ "do": "emit", "count": 2 })).await;
+    let gap = fixture.wait_for_event("connection_gap").await;
     assert_eq!((&gap["after"], &gap["next"]), (&json!(9), &json!(1)));
-    assert_eq!(scene.seqs().await, [1, 2]);
+    assert_eq!(fixture.seqs().await, [1, 2]);
 }
 
 against!(a_close_that_invites_back_is_followed_by_a_reconnect: websockets, uvicorn, h11, node);
 async fn a_close_that_invites_back_is_followed_by_a_reconnect(foreign: ServerSpec) {
     let server = foreign.start().await;
-    let mut scene = ForeignFixture::start_connected(&server, |_| ()).await;
+    let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
     for code in [1000, 1001, 1011, 1012, 1013, 4000] {
-        scene.send_command(json!({ "do": "close", "code": code, "reason": "see you" })).await;
-        let lost = scene.wait_for_connection("reconnecting").await;
+        fixture.send_command(json!({ "do": "close", "code": code, "reason": "see you" })).await;
+        let lost = fixture.wait_for_connection("reconnecting").await;
         assert_eq!(
             (&lost["from"], &lost["reason"]),
             (&json!("connected"), &json!("closed")),
@@ -111,126 +111,126 @@ async fn a_close_that_invites_back_is_followed_by_a_reconnect(foreign: ServerSpe
         );
         assert_eq!(lost["error"]["close_code"], code, "{lost}");
         assert!(lost["error"]["details"].as_str().unwrap().contains("see you"), "{lost}");
-        scene.wait_for_connection("connected").await;
+        fixture.wait_for_connection("connected").await;
     }
-    scene.send_command(json!({ "do": "emit", "count": 1 })).await;
-    assert_eq!(scene.seqs().await, [1]);
+    fixture.send_command(json!({ "do": "emit", "count": 1 })).await;
+    assert_eq!(fixture.seqs().await, [1]);
 }
 
 against!(a_close_that_forbids_to_come_back_is_final_and_says_why: websockets, uvicorn, h11, node);
 async fn a_close_that_forbids_to_come_back_is_final_and_says_why(foreign: ServerSpec) {
     let server = foreign.start().await;
-    let mut scene = ForeignFixture::start_connected(&server, |_| ()).await;
+    let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
     for (code, reason) in [(1008, "policy_violation"), (4401, "unauthenticated"), (4403, "forbidden")] {
-        scene.send_command(json!({ "do": "close", "code": code, "reason": "no" })).await;
-        let failed = scene.wait_for_connection("failed").await;
+        fixture.send_command(json!({ "do": "close", "code": code, "reason": "no" })).await;
+        let failed = fixture.wait_for_connection("failed").await;
         assert_eq!((&failed["from"], &failed["reason"]), (&json!("connected"), &json!(reason)), "{failed}");
         assert_eq!(
             (&failed["error"]["close_code"], &failed["next_attempt_at"]),
             (&json!(code), &json!(null))
         );
-        // Only a person can say otherwise.
-        scene.mainstay.connection().reconnect().await.unwrap();
-        scene.wait_for_connection("connected").await;
+        // Only a person can reconnect it.
+        fixture.mainstay.connection().reconnect().await.unwrap();
+        fixture.wait_for_connection("connected").await;
     }
 }
 
 against!(a_server_that_accepts_and_drops_at_once_is_given_up: websockets, uvicorn, h11, node);
 async fn a_server_that_accepts_and_drops_at_once_is_given_up(foreign: ServerSpec) {
     let server = foreign.start().await;
-    let mut scene = ForeignFixture::start(&server, |config| {
+    let mut fixture = ForeignFixture::start(&server, |config| {
         config.connection.path = "/drop".to_owned();
         config.connection.max_retries = 4;
     })
     .await;
-    let failed = scene.wait_for_connection("failed").await;
+    let failed = fixture.wait_for_connection("failed").await;
     assert_eq!((&failed["reason"], &failed["attempt"]), (&json!("retries_exhausted"), &json!(4)), "{failed}");
     let is_open = |event: &&Value| event["kind"] == "connection_state" && event["to"] == "connected";
-    assert_eq!(scene.seen_events.iter().filter(is_open).count(), 4);
+    assert_eq!(fixture.seen_events.iter().filter(is_open).count(), 4);
 }
 
-against!(localhost_is_found_at_whichever_of_its_addresses_the_server_listens: uvicorn, node);
-async fn localhost_is_found_at_whichever_of_its_addresses_the_server_listens(foreign: ServerSpec) {
+against!(localhost_connects_over_ipv4_or_ipv6: uvicorn, node);
+async fn localhost_connects_over_ipv4_or_ipv6(foreign: ServerSpec) {
     let server = foreign.start().await;
     let name = server.url().replace("127.0.0.1", "localhost");
-    let mut scene = ForeignFixture::start_connected(&server, |config| config.backend.url = name).await;
-    scene.send_command(json!({ "do": "emit", "count": 1 })).await;
-    assert_eq!(scene.seqs().await, [1]);
-    assert_eq!(scene.request_json(Request::get("/echo")).await["method"], "GET");
+    let mut fixture = ForeignFixture::start_connected(&server, |config| config.backend.url = name).await;
+    fixture.send_command(json!({ "do": "emit", "count": 1 })).await;
+    assert_eq!(fixture.seqs().await, [1]);
+    assert_eq!(fixture.request_json(Request::get("/echo")).await["method"], "GET");
 }
 
 against!(a_server_that_ends_in_order_is_followed_by_a_reconnect: uvicorn, h11);
 async fn a_server_that_ends_in_order_is_followed_by_a_reconnect(foreign: ServerSpec) {
     let server = foreign.start().await;
-    let mut scene = ForeignFixture::start_connected(&server, |_| ()).await;
+    let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
     server.terminate().await;
-    let lost = scene.wait_for_connection("reconnecting").await;
+    let lost = fixture.wait_for_connection("reconnecting").await;
     assert_eq!((&lost["reason"], &lost["error"]["close_code"]), (&json!("closed"), &json!(1012)), "{lost}");
     let (_, gone) = server.wait().await;
     let _server = gone.restart_with([]).await;
-    scene.wait_for_connection("connected").await;
+    fixture.wait_for_connection("connected").await;
 }
 
 against!(an_endpoint_that_raises_is_a_lost_connection: uvicorn, h11);
 async fn an_endpoint_that_raises_is_a_lost_connection(foreign: ServerSpec) {
     let server = foreign.start().await;
-    let mut scene = ForeignFixture::start_connected(&server, |_| ()).await;
-    scene.send_command(json!({ "do": "raise" })).await;
-    let lost = scene.wait_for_connection("reconnecting").await;
+    let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
+    fixture.send_command(json!({ "do": "raise" })).await;
+    let lost = fixture.wait_for_connection("reconnecting").await;
     assert_eq!(lost["reason"], "lost", "{lost}");
-    scene.wait_for_connection("connected").await;
+    fixture.wait_for_connection("connected").await;
 }
 
 against!(a_socket_that_is_reset_is_a_lost_connection: node);
 async fn a_socket_that_is_reset_is_a_lost_connection(foreign: ServerSpec) {
     let server = foreign.start().await;
-    let mut scene = ForeignFixture::start_connected(&server, |_| ()).await;
-    scene.send_command(json!({ "do": "reset" })).await;
-    let lost = scene.wait_for_connection("reconnecting").await;
+    let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
+    fixture.send_command(json!({ "do": "reset" })).await;
+    let lost = fixture.wait_for_connection("reconnecting").await;
     assert_eq!(lost["reason"], "lost", "{lost}");
-    scene.wait_for_connection("connected").await;
+    fixture.wait_for_connection("connected").await;
 }
 
 against!(a_disconnect_closes_in_order_and_stays_away: websockets, uvicorn, h11, node);
 async fn a_disconnect_closes_in_order_and_stays_away(foreign: ServerSpec) {
     let server = foreign.start().await;
-    let mut scene =
+    let mut fixture =
         ForeignFixture::start_connected(&server, |config| config.connection.delay_min = millis(1)).await;
-    scene.mainstay.connection().disconnect().await.unwrap();
-    let left = scene.wait_for_connection("disconnected").await;
+    fixture.mainstay.connection().disconnect().await.unwrap();
+    let left = fixture.wait_for_connection("disconnected").await;
     assert_eq!(left["reason"], "requested");
-    scene.mainstay.connection().reconnect().await.unwrap();
-    let back = scene.wait_for_connection("connected").await;
+    fixture.mainstay.connection().reconnect().await.unwrap();
+    let back = fixture.wait_for_connection("connected").await;
     assert_eq!(back["from"], "connecting", "{back}");
-    let changes = scene.count("connection_state");
-    scene.mainstay.shutdown().await;
-    scene.wait_for_event("runtime_stopped").await;
-    // The one to `disconnected` at the end.
-    assert_eq!(scene.count("connection_state"), changes + 1);
+    let changes = fixture.count("connection_state");
+    fixture.mainstay.shutdown().await;
+    fixture.wait_for_event("runtime_stopped").await;
+    // The last change is to `disconnected`.
+    assert_eq!(fixture.count("connection_state"), changes + 1);
 }
 
 against!(the_server_sees_each_close_done_in_order: websockets, node);
 async fn the_server_sees_each_close_done_in_order(foreign: ServerSpec) {
     let mut server = foreign.start().await;
-    let mut scene = ForeignFixture::start_connected(&server, |_| ()).await;
-    // Its own close is answered with the same code.
+    let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
+    // The runtime answers a close with the same code.
     for code in [1000, 1001, 4000] {
-        scene.send_command(json!({ "do": "close", "code": code })).await;
+        fixture.send_command(json!({ "do": "close", "code": code })).await;
         server.expect_line(&format!("closed {code}")).await;
-        scene.wait_for_connection("connected").await;
+        fixture.wait_for_connection("connected").await;
     }
     if server.spec.is_node() {
         // A close without a code.
-        scene.send_command(json!({ "do": "close" })).await;
+        fixture.send_command(json!({ "do": "close" })).await;
         server.expect_line("closed 1005").await;
-        let back = scene.wait_for_connection("connected").await;
+        let back = fixture.wait_for_connection("connected").await;
         assert_eq!(back["reason"], "opened");
     }
-    // Ours has a code, and is answered.
-    scene.mainstay.connection().disconnect().await.unwrap();
+    // The runtime's own close has a code, and the server answers it.
+    fixture.mainstay.connection().disconnect().await.unwrap();
     server.expect_line("closed 1000").await;
-    scene.mainstay.connection().reconnect().await.unwrap();
-    scene.wait_for_connection("connected").await;
-    scene.mainstay.shutdown().await;
+    fixture.mainstay.connection().reconnect().await.unwrap();
+    fixture.wait_for_connection("connected").await;
+    fixture.mainstay.shutdown().await;
     server.expect_line("closed 1000").await;
 }

@@ -1,4 +1,4 @@
-//! A runtime in this process against a foreign server: its journal, its frames, and what is asked of it.
+//! Runs a runtime in this process against a foreign server: its journal, its frames, and its requests.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -16,17 +16,17 @@ use tokio::time::timeout;
 use crate::server::RunningServer;
 use crate::support::TEST_TIMEOUT;
 
-/// A runtime. It lives as long as this does.
+/// A runtime that lives as long as this does.
 pub struct ForeignFixture {
     pub mainstay: Mainstay,
     events: Subscription,
-    /// Every event so far.
+    /// The events so far.
     pub seen_events: Vec<Value>,
     frames: FrameSubscription,
 }
 
 impl ForeignFixture {
-    /// A runtime against `server`: quick to come back, and set further by `setting`.
+    /// Starts a runtime against `server` with short delays; `setting` changes its configuration.
     pub async fn start(server: &RunningServer, setting: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.backend.url = server.url();
@@ -44,16 +44,16 @@ impl ForeignFixture {
         Self { mainstay, events, seen_events: Vec::new(), frames }
     }
 
-    /// A runtime that is connected to `server`.
+    /// Starts a runtime that is connected to `server`.
     pub async fn start_connected(server: &RunningServer, setting: impl FnOnce(&mut Config)) -> Self {
-        let mut scene = Self::start(server, setting).await;
-        scene.wait_for_connection("connected").await;
-        scene
+        let mut fixture = Self::start(server, setting).await;
+        fixture.wait_for_connection("connected").await;
+        fixture
     }
 
     // === the journal ===
 
-    /// The next event for which `wanted` holds.
+    /// Returns the next event for which `wanted` holds.
     pub async fn wait_for(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
             let event = match timeout(TEST_TIMEOUT, self.events.next()).await {
@@ -67,34 +67,34 @@ impl ForeignFixture {
         }
     }
 
-    /// The next change of the connection to `state`.
+    /// Returns the next change of the connection to `state`.
     pub async fn wait_for_connection(&mut self, state: &str) -> Value {
         self.wait_for(state, |event| event["kind"] == "connection_state" && event["to"] == state).await
     }
 
-    /// The next event of this kind.
+    /// Returns the next event of this kind.
     pub async fn wait_for_event(&mut self, kind: &str) -> Value {
         self.wait_for(kind, |event| event["kind"] == kind).await
     }
 
-    /// How many of the events that were told so far are of this kind.
+    /// Returns the number of events of this kind so far.
     pub fn count(&self, kind: &str) -> usize {
         self.seen_events.iter().filter(|event| event["kind"] == kind).count()
     }
 
     // === the WebSocket ===
 
-    /// Gives the server's end of the WebSocket an order, and waits until it is written.
+    /// Sends the server's end of the WebSocket a command, and waits until it is written.
     pub async fn send_command(&self, order: Value) {
         assert_eq!(self.send(order.to_string()).await, SendOutcome::Sent, "{order}");
     }
 
-    /// Sends a text, and says what became of it.
+    /// Sends a text, and returns its outcome.
     pub async fn send(&self, text: String) -> SendOutcome {
         self.mainstay.connection().send(text, TEST_TIMEOUT).await.expect("the connection's actor answers")
     }
 
-    /// The next frame that is handed on, as it came.
+    /// Returns the next frame as it came.
     pub async fn text(&mut self) -> Arc<str> {
         loop {
             let inbound = timeout(TEST_TIMEOUT, self.frames.next()).await;
@@ -102,21 +102,21 @@ impl ForeignFixture {
                 inbound.unwrap_or_else(|_| panic!("no frame came; events:\n{}", lines_of(&self.seen_events)));
             match inbound.expect("the connection is there") {
                 Inbound::Text(text) => return text,
-                // The journal tells of it as well.
+                // The journal records it as well.
                 Inbound::Gap(_) => {}
                 Inbound::Lagged(_) => panic!("frames were missed"),
             }
         }
     }
 
-    /// The next frame that is handed on.
+    /// Returns the next frame.
     pub async fn frame(&mut self) -> Value {
         let text = self.text().await;
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text:.100}"))
     }
 
-    /// The numbers of the events that are handed on until the server, asked for a last word, has said it. It obeys in
-    /// order, so whatever it was asked for before has come by then.
+    /// Returns the numbers of the events until the server's last word, which this asks for. The server obeys in order,
+    /// so every earlier command has taken effect by then.
     pub async fn seqs(&mut self) -> Vec<u64> {
         let end = json!({ "type": "end" });
         self.send_command(json!({ "do": "say", "text": end.to_string() })).await;
@@ -132,32 +132,32 @@ impl ForeignFixture {
 
     // === requests ===
 
-    /// What became of a request.
+    /// Makes a request, and returns its outcome.
     pub async fn request(&self, request: RequestBuilder) -> Result<Response, Error> {
         send_request(&self.mainstay, request).await
     }
 
-    /// The JSON of an answer that has to come.
+    /// Returns the JSON of a response that must come.
     pub async fn request_json(&self, request: RequestBuilder) -> Value {
         let response = self.request(request).await.unwrap_or_else(|error| panic!("{error:?}"));
         response.json().unwrap_or_else(|error| panic!("{error:?}"))
     }
 
-    /// What the server has seen under this name.
+    /// Returns what the server has recorded under this name.
     pub async fn requests_seen(&self, name: &str) -> Vec<Value> {
         let mut seen = self.request_json(Request::get(format!("/seen?name={name}"))).await;
         serde_json::from_value(seen[name].take()).expect("it is a list")
     }
 }
 
-/// Requests are repeated over a time in which a server can be started again, and that on a machine under load.
+/// The retries last long enough for a server to start again on a loaded machine.
 pub fn retries_for_restart(config: &mut Config) {
     config.requests.retries = 10;
     config.requests.retry_delay_min = millis(1_000);
     config.requests.retry_delay_max = millis(2_000);
 }
 
-/// What became of a request.
+/// The outcome of a request.
 pub async fn send_request(mainstay: &Mainstay, request: RequestBuilder) -> Result<Response, Error> {
     let request: Request = request.build().expect("the request is valid");
     timeout(TEST_TIMEOUT, mainstay.request(request)).await.expect("every request ends")

@@ -1,15 +1,15 @@
-//! Mainstay against servers that nobody here wrote: `websockets`, FastAPI on uvicorn, Express and `ws` on Node.
+//! Tests Mainstay against servers of others: `websockets`, FastAPI on uvicorn, Express and `ws` on Node.
 //!
-//! `tests/foreign/run` installs them and runs this. Each scenario runs against each server that it applies to, so
-//! its name is followed by the server's.
+//! `tests/foreign/run` installs them and runs this. Each scenario runs against each server that it applies to, so its
+//! name is followed by the server's.
 //!
-//! - [`server`]: a server as a process of its own; [`scene`]: a runtime against one
-//! - [`link`], [`silence`], [`frames`], [`refusals`]: the WebSocket
-//! - [`requests`], [`failures`], [`answers`], [`pool`], [`crowds`]: HTTP
-//! - [`agents`], [`program`]: agents behind FastAPI; the binary
+//! - [`server`]: a server as a process of its own; [`fixture`]: a runtime against one
+//! - [`connection`], [`keepalive`], [`frames`], [`handshakes`]: the WebSocket
+//! - [`requests`], [`failures`], [`responses`], [`pool`], [`concurrency`]: HTTP
+//! - [`agents`], [`cli`]: agents behind FastAPI; the binary
 //!
-//! Nothing sleeps: a scenario waits for an event, a frame, an answer, or a line that the server prints. Where time must
-//! pass, the server takes it before it answers.
+//! Nothing sleeps: a scenario waits for an event, a frame, a response, or a line that the server prints. Where time
+//! must pass, the server spends it before it responds.
 
 #[path = "../support.rs"]
 mod support;

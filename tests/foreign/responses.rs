@@ -1,4 +1,4 @@
-//! What answers can be: in chunks, compressed, slow but alive, larger than anybody wants.
+//! Tests forms of responses: in chunks, compressed, slow but alive, too large.
 
 use mainstay::Request;
 use mainstay::actors::error::{Code, Reason};
@@ -10,52 +10,52 @@ use crate::server::ServerSpec;
 against!(an_answer_in_chunks_arrives_whole: uvicorn, h11, node);
 async fn an_answer_in_chunks_arrives_whole(foreign: ServerSpec) {
     let server = foreign.start().await;
-    let scene = ForeignFixture::start(&server, |_| ()).await;
+    let fixture = ForeignFixture::start(&server, |_| ()).await;
     for (parts, size) in [(0, 0), (1, 1), (26, 100_000)] {
         let response =
-            scene.request(Request::get(format!("/chunked?parts={parts}&size={size}"))).await.unwrap();
+            fixture.request(Request::get(format!("/chunked?parts={parts}&size={size}"))).await.unwrap();
         assert_eq!(response.body.len(), parts * size);
-        let letter = |n: usize| b'a' + u8::try_from(n).unwrap();
+        let message = |n: usize| b'a' + u8::try_from(n).unwrap();
         assert!(
             response
                 .body
                 .chunks(size.max(1))
                 .enumerate()
-                .all(|(n, part)| part.iter().all(|b| *b == letter(n)))
+                .all(|(n, part)| part.iter().all(|b| *b == message(n)))
         );
     }
 }
 
-against!(an_answer_that_is_larger_than_the_limit_is_refused_and_not_asked_for_again: uvicorn, h11, node);
-async fn an_answer_that_is_larger_than_the_limit_is_refused_and_not_asked_for_again(foreign: ServerSpec) {
+against!(response_over_limit_is_refused_and_not_retried: uvicorn, h11, node);
+async fn response_over_limit_is_refused_and_not_retried(foreign: ServerSpec) {
     let server = foreign.start().await;
-    let scene = ForeignFixture::start(&server, |_| ()).await;
+    let fixture = ForeignFixture::start(&server, |_| ()).await;
     let mebibyte = 1 << 20;
-    let fits = scene.request(Request::get(format!("/chunked?parts=16&size={mebibyte}"))).await.unwrap();
+    let fits = fixture.request(Request::get(format!("/chunked?parts=16&size={mebibyte}"))).await.unwrap();
     assert_eq!(fits.body.len(), 16 * mebibyte);
     for path in [format!("/chunked?parts=17&size={mebibyte}"), format!("/text?size={}", 17 * mebibyte)] {
-        let error = scene.request(Request::get(path)).await.unwrap_err();
+        let error = fixture.request(Request::get(path)).await.unwrap_err();
         assert_eq!((error.code, error.reason), (Code::ServerError, Reason::ResponseTooLarge), "{error:?}");
         assert_eq!((error.attempts, error.retryable), (1, false));
     }
 }
 
-against!(compression_is_not_asked_for_so_texts_come_as_they_are: uvicorn, h11, node);
-async fn compression_is_not_asked_for_so_texts_come_as_they_are(foreign: ServerSpec) {
+against!(response_compression_is_not_requested: uvicorn, h11, node);
+async fn response_compression_is_not_requested(foreign: ServerSpec) {
     let server = foreign.start().await;
-    let scene = ForeignFixture::start(&server, |_| ()).await;
-    let told = scene.request_json(Request::get("/echo")).await;
-    assert!(told["headers"]["accept-encoding"].is_null(), "{told}");
-    let response = scene.request(Request::get("/text?size=5000")).await.unwrap();
+    let fixture = ForeignFixture::start(&server, |_| ()).await;
+    let echo = fixture.request_json(Request::get("/echo")).await;
+    assert!(echo["headers"]["accept-encoding"].is_null(), "{echo}");
+    let response = fixture.request(Request::get("/text?size=5000")).await.unwrap();
     assert!(response.headers.get("content-encoding").is_none());
     assert_eq!(response.body, "x".repeat(5_000));
 }
 
-against!(what_is_compressed_all_the_same_is_handed_on_as_it_came: uvicorn, h11, node);
-async fn what_is_compressed_all_the_same_is_handed_on_as_it_came(foreign: ServerSpec) {
+against!(unrequested_compression_is_passed_through: uvicorn, h11, node);
+async fn unrequested_compression_is_passed_through(foreign: ServerSpec) {
     let server = foreign.start().await;
-    let scene = ForeignFixture::start(&server, |_| ()).await;
-    let response = scene.request(Request::get("/zipped")).await.unwrap();
+    let fixture = ForeignFixture::start(&server, |_| ()).await;
+    let response = fixture.request(Request::get("/zipped")).await.unwrap();
     let coding = if server.spec.is_node() { "br" } else { "gzip" };
     assert_eq!(response.headers["content-encoding"], coding);
     assert!(response.body.len() < 200, "{} bytes", response.body.len());
@@ -64,7 +64,7 @@ async fn what_is_compressed_all_the_same_is_handed_on_as_it_came(foreign: Server
     if !server.spec.is_node() {
         // A caller that asks for it gets it.
         let request = Request::get("/text?size=5000").header("accept-encoding", "gzip");
-        let response = scene.request(request).await.unwrap();
+        let response = fixture.request(request).await.unwrap();
         assert_eq!(
             (&response.headers["content-encoding"], &response.body[..2]),
             (&"gzip".parse().unwrap(), &[0x1f, 0x8b][..])
@@ -75,9 +75,9 @@ async fn what_is_compressed_all_the_same_is_handed_on_as_it_came(foreign: Server
 against!(a_stream_that_lasts_longer_than_the_timeout_survives: uvicorn, h11, node);
 async fn a_stream_that_lasts_longer_than_the_timeout_survives(foreign: ServerSpec) {
     let server = foreign.start().await;
-    let scene = ForeignFixture::start(&server, |_| ()).await;
+    let fixture = ForeignFixture::start(&server, |_| ()).await;
     let request = Request::get("/sse?count=12&ms=400").header("accept", "text/event-stream");
-    let response = scene.request(request.timeout(millis(2_000)).retries(0)).await.unwrap();
+    let response = fixture.request(request.timeout(millis(2_000)).retries(0)).await.unwrap();
     assert_eq!(
         response.headers["content-type"].to_str().unwrap().split(';').next(),
         Some("text/event-stream")
@@ -90,36 +90,36 @@ async fn a_stream_that_lasts_longer_than_the_timeout_survives(foreign: ServerSpe
 against!(a_stream_does_not_keep_other_requests_from_their_answers: uvicorn, h11, node);
 async fn a_stream_does_not_keep_other_requests_from_their_answers(foreign: ServerSpec) {
     let mut server = foreign.start().await;
-    let scene = ForeignFixture::start(&server, |_| ()).await;
+    let fixture = ForeignFixture::start(&server, |_| ()).await;
     tokio::select! {
-        stream = scene.request(Request::get("/begin/stream")) => panic!("it never ends: {stream:?}"),
+        stream = fixture.request(Request::get("/begin/stream")) => panic!("it never ends: {stream:?}"),
         () = async {
             server.expect_line("begun stream").await;
             for _ in 0..10 {
-                assert_eq!(scene.request_json(Request::get("/echo")).await["method"], "GET");
+                assert_eq!(fixture.request_json(Request::get("/echo")).await["method"], "GET");
             }
         } => (),
     }
 }
 
-against!(what_is_said_before_and_after_an_answer_does_not_disturb_it: node);
-async fn what_is_said_before_and_after_an_answer_does_not_disturb_it(foreign: ServerSpec) {
+against!(interim_responses_and_trailers_are_ignored: node);
+async fn interim_responses_and_trailers_are_ignored(foreign: ServerSpec) {
     let server = foreign.start().await;
-    let scene = ForeignFixture::start(&server, |_| ()).await;
+    let fixture = ForeignFixture::start(&server, |_| ()).await;
     for _ in 0..2 {
-        let response = scene.request(Request::get("/interim")).await.unwrap();
+        let response = fixture.request(Request::get("/interim")).await.unwrap();
         assert_eq!((response.status.as_u16(), &response.body[..]), (200, &b"the answer"[..]));
         assert_eq!(response.headers.get_all("set-cookie").iter().count(), 2);
         assert_eq!(response.headers["x-note"].as_bytes(), b"d\xe9j\xe0 vu", "as it came");
     }
 }
 
-against!(an_answer_that_has_not_changed_is_an_answer: node);
-async fn an_answer_that_has_not_changed_is_an_answer(foreign: ServerSpec) {
+against!(not_modified_is_returned_to_the_caller: node);
+async fn not_modified_is_returned_to_the_caller(foreign: ServerSpec) {
     let server = foreign.start().await;
-    let scene = ForeignFixture::start(&server, |_| ()).await;
-    let first = scene.request(Request::get("/text?size=100")).await.unwrap();
+    let fixture = ForeignFixture::start(&server, |_| ()).await;
+    let first = fixture.request(Request::get("/text?size=100")).await.unwrap();
     let tag = first.headers["etag"].to_str().unwrap();
-    let again = scene.request(Request::get("/text?size=100").header("if-none-match", tag)).await.unwrap();
+    let again = fixture.request(Request::get("/text?size=100").header("if-none-match", tag)).await.unwrap();
     assert_eq!((again.status.as_u16(), again.body.len(), again.attempts), (304, 0, 1));
 }

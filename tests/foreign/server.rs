@@ -1,4 +1,4 @@
-//! A foreign server as a process of its own, on a loopback port.
+//! Runs a foreign server as a process of its own, on a loopback port.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::support::TEST_TIMEOUT;
 
 const WEBSOCKETS: &str = "python/ws_server.py";
 
-/// What to start: which of our thin scripts over which library, and with which options.
+/// Names the script to start over one library, and its options.
 #[derive(Clone)]
 pub struct ServerSpec {
     interpreter: Interpreter,
@@ -36,7 +36,7 @@ pub fn uvicorn() -> ServerSpec {
     ServerSpec::new(Interpreter::Python, "python/app.py")
 }
 
-/// FastAPI on uvicorn with what is written in Python alone: h11, asyncio's loop, wsproto.
+/// FastAPI on uvicorn with pure Python: h11, asyncio's loop, wsproto.
 pub fn h11() -> ServerSpec {
     uvicorn().with(["--http", "h11", "--loop", "asyncio", "--ws", "wsproto"])
 }
@@ -51,18 +51,18 @@ impl ServerSpec {
         Self { interpreter: runtime, script, args: Vec::new() }
     }
 
-    /// The same with further options; a later one wins over an earlier one.
+    /// Returns the same with further options; a later one wins over an earlier one.
     pub fn with<const N: usize>(mut self, args: [&str; N]) -> Self {
         self.args.extend(args.map(str::to_owned));
         self
     }
 
-    /// Whether it has no HTTP beside the WebSocket.
+    /// Returns whether it has no HTTP beside the WebSocket.
     pub fn is_websocket_only(&self) -> bool {
         self.script == WEBSOCKETS
     }
 
-    /// Whether it is Node.
+    /// Returns whether it is Node.
     pub fn is_node(&self) -> bool {
         matches!(self.interpreter, Interpreter::Node)
     }
@@ -78,7 +78,7 @@ impl ServerSpec {
         let mut command = match self.interpreter {
             Interpreter::Python => {
                 let mut python = Command::new(installed("MAINSTAY_FOREIGN_PYTHON"));
-                // No compiled copies beside the sources.
+                // The variable keeps compiled copies away from the sources.
                 python.arg("-B");
                 python
             }
@@ -89,7 +89,7 @@ impl ServerSpec {
             }
         };
         command.arg(script).args(&self.args).arg("--port").arg(port.to_string()).kill_on_drop(true);
-        // The other end of its stdin is held by this process, so it ends with this process, however that ends.
+        // This process holds the other end of its stdin, so the server ends with this process, however that ends.
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("the server can be started");
         let stdin = child.stdin.take().expect("stdin is piped");
@@ -107,11 +107,11 @@ fn installed(name: &str) -> OsString {
         .unwrap_or_else(|| panic!("{name} is not set: run these tests with tests/foreign/run"))
 }
 
-/// A server that runs. Dropped, it is killed.
+/// A running server. It is killed when this is dropped.
 pub struct RunningServer {
     pub spec: ServerSpec,
     child: Child,
-    /// Not left to `child`, which closes it as soon as somebody waits for it.
+    /// The stdin of `child`, which would close it at the first wait.
     _stdin: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,
     port: u16,
@@ -128,7 +128,7 @@ impl RunningServer {
         line.expect("it can be read").unwrap_or_else(|| panic!("the server has ended: see its stderr"))
     }
 
-    /// Waits until it has printed this line. Of a kind that `wanted` is none of, it may print others before.
+    /// Waits until it has printed this line. Other lines before it are allowed unless they have the same kind.
     pub async fn expect_line(&mut self, wanted: &str) {
         let kind = wanted.split(' ').next();
         loop {
@@ -158,12 +158,12 @@ impl RunningServer {
         (status, StoppedServer { spec: self.spec, port: self.port })
     }
 
-    /// Stops all of its threads: from now on only the kernel answers for it.
+    /// Stops all of its threads: from now on only the kernel accepts connections for it.
     pub async fn freeze(&self) {
         self.signal("-STOP").await;
     }
 
-    /// Lets it go on.
+    /// Resumes its threads.
     pub async fn thaw(&self) {
         self.signal("-CONT").await;
     }
@@ -175,7 +175,7 @@ impl RunningServer {
     }
 }
 
-/// A server that is no more.
+/// A server that has ended.
 pub struct StoppedServer {
     spec: ServerSpec,
     port: u16,

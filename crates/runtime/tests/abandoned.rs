@@ -1,4 +1,4 @@
-//! An incarnation that was given up while its handler blocked a thread, and comes back later.
+//! Tests an incarnation that was abandoned while its handler blocked a thread, and that returns later.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -10,7 +10,7 @@ use mainstay_runtime::{Child, Context, Failure, Message, Reply, Runtime, Supervi
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// Blocks its thread, or waits in order, until the test says the word.
+/// Blocks its thread, or waits at an await point, until the test releases it.
 struct ThreadBlocker {
     entered: SyncSender<()>,
     release: Mutex<Receiver<()>>,
@@ -18,7 +18,7 @@ struct ThreadBlocker {
 }
 
 enum BlockerMessage {
-    /// Never comes to an await point.
+    /// Never reaches an await point.
     Block,
     Wait,
     Ask(Reply<u64>),
@@ -53,13 +53,13 @@ impl Worker for ThreadBlocker {
     }
 }
 
-/// Real time: what blocks a thread cannot be shown on a paused clock. The times are those of the policy alone.
+/// Runs in real time, since a paused clock cannot show a blocked thread. The only times are those of the policy.
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn abandoned_incarnation_takes_no_successor_message() {
     let (entered_sender, entered) = sync_channel(1);
     let (release, release_receiver) = sync_channel(1);
     let go = Arc::new(Notify::new());
-    let mule = ThreadBlocker {
+    let worker = ThreadBlocker {
         entered: entered_sender,
         release: Mutex::new(release_receiver),
         resume: Arc::clone(&go),
@@ -68,17 +68,17 @@ async fn abandoned_incarnation_takes_no_successor_message() {
     let policy =
         ChildPolicy { shutdown: Shutdown::Graceful(moment), kill_timeout: moment, ..ChildPolicy::default() };
     let mut root = SupervisorSpec::new("root");
-    let mule = root.child(Child::new("mule", mule).policy(policy)).unwrap();
+    let worker = root.child(Child::new("worker", worker).policy(policy)).unwrap();
     let runtime = Runtime::builder().start(root).await.unwrap();
     let mut story = runtime.journal().subscribe_after(runtime.journal().cursor());
 
-    mule.try_cast(BlockerMessage::Block).unwrap();
+    worker.try_cast(BlockerMessage::Block).unwrap();
     let _entered = tokio::task::spawn_blocking(move || entered.recv().map(|()| entered)).await.unwrap();
-    runtime.root().stop("mule").await.unwrap();
-    runtime.root().start("mule").await.unwrap();
-    mule.try_cast(BlockerMessage::Wait).unwrap();
+    runtime.root().stop("worker").await.unwrap();
+    runtime.root().start("worker").await.unwrap();
+    worker.try_cast(BlockerMessage::Wait).unwrap();
     let (reply, answer) = Reply::channel();
-    mule.try_cast(BlockerMessage::Ask(reply)).unwrap();
+    worker.try_cast(BlockerMessage::Ask(reply)).unwrap();
     release.send(()).unwrap();
     loop {
         let Delivery::Event(record) = story.next().await else { panic!("events are missing") };

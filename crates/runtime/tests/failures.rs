@@ -1,4 +1,4 @@
-//! Panics in places where nobody expects them: each ends in an exit that is told, and hurts nobody else.
+//! Tests panics in unusual places: each ends in a recorded exit, and harms no other actor.
 
 use std::fmt;
 use std::time::Duration;
@@ -20,7 +20,7 @@ impl Drop for PanicsOnDrop {
     }
 }
 
-/// An error that cannot say what it is.
+/// An error whose text panics.
 #[derive(Debug)]
 struct PanicsOnDisplay;
 
@@ -34,20 +34,20 @@ impl std::error::Error for PanicsOnDisplay {}
 
 enum FaultyMessage {
     Ping(Reply<()>),
-    /// Panics when it is asked for its label.
+    /// Panics in its label.
     PanicInLabel(Reply<()>),
-    /// Panics when it is asked for a copy.
+    /// Panics in its clone.
     PanicInClone(Reply<()>),
-    /// Lets the next snapshot panic.
+    /// Makes the next snapshot panic.
     PanicInSnapshot(Reply<()>),
-    /// Keeps what panics when the state is dropped.
+    /// Keeps a value that panics when the state is dropped.
     HoldPanicsOnDrop,
-    /// Answers with what panics when nobody takes it.
+    /// Answers with a value that panics when no caller takes it.
     ReplyPanicsOnDrop(Reply<PanicsOnDrop>),
     Panic,
     Fail,
     Block,
-    /// Starts a task that panics, or panics when it is ended.
+    /// Starts a task that panics, or panics when it is cancelled.
     Task(TaskPanic),
     Stop,
     /// Panics when it is dropped, handled or not.
@@ -72,7 +72,7 @@ impl Message for FaultyMessage {
     }
 }
 
-/// What a worker is made from may be fragile too.
+/// The worker's recipe may panic too.
 #[derive(Default)]
 struct FaultyWorker {
     #[allow(dead_code, reason = "held")]
@@ -137,21 +137,21 @@ impl Worker for FaultyWorker {
     }
 }
 
-async fn start_tree(victim: FaultyWorker) -> (Runtime, Address<FaultyMessage>) {
+async fn start_tree(worker: FaultyWorker) -> (Runtime, Address<FaultyMessage>) {
     let mut root = SupervisorSpec::new("root");
     let policy = ChildPolicy { budget: None, ..immediate_policy() };
-    let address = root.child(Child::new("victim", victim).policy(policy)).unwrap();
+    let address = root.child(Child::new("worker", worker).policy(policy)).unwrap();
     (Runtime::builder().seed(1).start(root).await.unwrap(), address)
 }
 
-/// The next exit, once what waited behind has been handled by the successor.
+/// Returns the next exit, once its successor has handled the next message.
 async fn exit_after(act: FaultyMessage) -> Record {
-    let (runtime, victim) = start_tree(FaultyWorker::default()).await;
-    let mut story = JournalFollower::from_now(&runtime);
-    victim.cast(act).await.unwrap();
-    assert_eq!(victim.call(FaultyMessage::Ping).await, Ok(()), "the mailbox was lost");
-    let exited = story.read_until("actor_exited").await.pop().unwrap();
-    assert_eq!(exited.actor, "root/victim");
+    let (runtime, worker) = start_tree(FaultyWorker::default()).await;
+    let mut events = JournalFollower::from_now(&runtime);
+    worker.cast(act).await.unwrap();
+    assert_eq!(worker.call(FaultyMessage::Ping).await, Ok(()), "the mailbox was lost");
+    let exited = events.read_until("actor_exited").await.pop().unwrap();
+    assert_eq!(exited.actor, "root/worker");
     assert_eq!(runtime.shutdown().await.cause, ExitCause::Normal);
     exited
 }
@@ -169,69 +169,72 @@ async fn message_panic_in_label_or_clone_is_a_dead_letter() {
         (FaultyMessage::PanicInLabel as fn(Reply<()>) -> FaultyMessage, "no name", "Act"),
         (FaultyMessage::PanicInClone as fn(Reply<()>) -> FaultyMessage, "no copy", "Act"),
     ] {
-        let (runtime, victim) = start_tree(FaultyWorker::default()).await;
-        let mut story = JournalFollower::from_now(&runtime);
-        let answers = tokio::join!(victim.call(make), victim.call(FaultyMessage::Ping));
+        let (runtime, worker) = start_tree(FaultyWorker::default()).await;
+        let mut events = JournalFollower::from_now(&runtime);
+        let answers = tokio::join!(worker.call(make), worker.call(FaultyMessage::Ping));
         assert_eq!(answers, (Err(CallError::Crashed), Ok(())));
-        let told = story.read_until("dead_letter").await;
-        assert_eq!(cause_and_message(&told[0]), ("panic", message));
-        assert_eq!((&told[1].fields["reason"], &told[1].fields["label"]), (&"crashed".into(), &label.into()));
+        let records = events.read_until("dead_letter").await;
+        assert_eq!(cause_and_message(&records[0]), ("panic", message));
+        assert_eq!(
+            (&records[1].fields["reason"], &records[1].fields["label"]),
+            (&"crashed".into(), &label.into())
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn message_panic_during_stop_spares_the_supervisor() {
-    let (runtime, victim) = start_tree(FaultyWorker::default()).await;
-    let mut story = JournalFollower::from_now(&runtime);
-    victim.cast(FaultyMessage::Block).await.unwrap();
+    let (runtime, worker) = start_tree(FaultyWorker::default()).await;
+    let mut events = JournalFollower::from_now(&runtime);
+    worker.cast(FaultyMessage::Block).await.unwrap();
     let waiting = async {
         let (reply, nameless) = Reply::channel();
-        victim.try_cast(FaultyMessage::PanicInLabel(reply)).unwrap();
-        victim.try_cast(FaultyMessage::PanicInDrop(PanicsOnDrop, Reply::channel().0)).unwrap();
-        victim.try_cast(FaultyMessage::PanicInDrop(PanicsOnDrop, Reply::channel().0)).unwrap();
-        runtime.root().stop("victim").await.unwrap();
+        worker.try_cast(FaultyMessage::PanicInLabel(reply)).unwrap();
+        worker.try_cast(FaultyMessage::PanicInDrop(PanicsOnDrop, Reply::channel().0)).unwrap();
+        worker.try_cast(FaultyMessage::PanicInDrop(PanicsOnDrop, Reply::channel().0)).unwrap();
+        runtime.root().stop("worker").await.unwrap();
         nameless.await
     };
     assert_eq!(waiting.await, Err(CallError::Stopped));
     for _ in 0..4 {
-        story.read_until("dead_letter").await;
+        events.read_until("dead_letter").await;
     }
-    runtime.root().start("victim").await.unwrap();
-    assert_eq!(victim.call(FaultyMessage::Ping).await, Ok(()));
+    runtime.root().start("worker").await.unwrap();
+    assert_eq!(worker.call(FaultyMessage::Ping).await, Ok(()));
     assert_eq!(runtime.shutdown().await.cause, ExitCause::Normal);
 }
 
 #[tokio::test(start_paused = true)]
 async fn message_panic_on_expiry_crashes_only_its_actor() {
-    let (runtime, victim) = start_tree(FaultyWorker::default()).await;
-    let mut story = JournalFollower::from_now(&runtime);
+    let (runtime, worker) = start_tree(FaultyWorker::default()).await;
+    let mut events = JournalFollower::from_now(&runtime);
     let patience = Duration::from_secs(1);
     let (late, restarted) = tokio::join!(
         async {
-            victim.cast(FaultyMessage::Block).await.unwrap();
-            victim.call_within(patience, |reply| FaultyMessage::PanicInDrop(PanicsOnDrop, reply)).await
+            worker.cast(FaultyMessage::Block).await.unwrap();
+            worker.call_within(patience, |reply| FaultyMessage::PanicInDrop(PanicsOnDrop, reply)).await
         },
         async {
             tokio::time::sleep(patience * 2).await;
-            runtime.root().restart("victim").await
+            runtime.root().restart("worker").await
         }
     );
     assert_eq!((late, restarted), (Err(CallError::TimedOut), Ok(())));
-    story.read_until("actor_exited").await;
-    let exited = story.read_until("actor_exited").await;
+    events.read_until("actor_exited").await;
+    let exited = events.read_until("actor_exited").await;
     assert!(exited.iter().any(|record| record.fields.get("reason") == Some(&"expired".into())));
     assert_eq!(cause_and_message(exited.last().unwrap()), ("panic", "broken"));
-    assert_eq!(victim.call(FaultyMessage::Ping).await, Ok(()));
+    assert_eq!(worker.call(FaultyMessage::Ping).await, Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn snapshot_panic_is_a_crash_on_its_message() {
-    let (runtime, victim) = start_tree(FaultyWorker::default()).await;
-    let mut story = JournalFollower::from_now(&runtime);
-    let answers = tokio::join!(victim.call(FaultyMessage::PanicInSnapshot), victim.call(FaultyMessage::Ping));
+    let (runtime, worker) = start_tree(FaultyWorker::default()).await;
+    let mut events = JournalFollower::from_now(&runtime);
+    let answers = tokio::join!(worker.call(FaultyMessage::PanicInSnapshot), worker.call(FaultyMessage::Ping));
     assert_eq!(answers, (Err(CallError::Crashed), Ok(())));
-    let told = story.read_until("dead_letter").await;
-    assert_eq!(cause_and_message(&told[0]), ("panic", "smudged"));
+    let records = events.read_until("dead_letter").await;
+    assert_eq!(cause_and_message(&records[0]), ("panic", "smudged"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -241,17 +244,17 @@ async fn state_drop_panic_is_recorded_without_hiding_the_cause() {
         (FaultyMessage::Stop, ("normal", "broken")),
         (FaultyMessage::Block, ("killed", "broken")),
     ] {
-        let (runtime, victim) = start_tree(FaultyWorker::default()).await;
-        let mut story = JournalFollower::from_now(&runtime);
+        let (runtime, worker) = start_tree(FaultyWorker::default()).await;
+        let mut events = JournalFollower::from_now(&runtime);
         let is_blocked = matches!(last, FaultyMessage::Block);
-        victim.cast(FaultyMessage::HoldPanicsOnDrop).await.unwrap();
-        victim.cast(last).await.unwrap();
+        worker.cast(FaultyMessage::HoldPanicsOnDrop).await.unwrap();
+        worker.cast(last).await.unwrap();
         if is_blocked {
             tokio::task::yield_now().await;
-            runtime.root().restart("victim").await.unwrap();
+            runtime.root().restart("worker").await.unwrap();
         }
-        assert_eq!(victim.call(FaultyMessage::Ping).await, Ok(()));
-        assert_eq!(cause_and_message(story.read_until("actor_exited").await.last().unwrap()), expected);
+        assert_eq!(worker.call(FaultyMessage::Ping).await, Ok(()));
+        assert_eq!(cause_and_message(events.read_until("actor_exited").await.last().unwrap()), expected);
         assert_eq!(runtime.shutdown().await.cause, ExitCause::Normal);
     }
 }
@@ -260,10 +263,10 @@ async fn state_drop_panic_is_recorded_without_hiding_the_cause() {
 async fn worker_drop_panic_spares_the_supervisor() {
     let runtime = Runtime::builder().start(SupervisorSpec::new("root")).await.unwrap();
     let fragile =
-        || Child::new("victim", FaultyWorker { recipe: Some(PanicsOnDrop), ..FaultyWorker::default() });
+        || Child::new("worker", FaultyWorker { recipe: Some(PanicsOnDrop), ..FaultyWorker::default() });
     runtime.root().add(fragile()).await.unwrap();
     assert!(runtime.root().add(fragile()).await.is_err());
-    runtime.root().remove("victim").await.unwrap();
+    runtime.root().remove("worker").await.unwrap();
     assert!(runtime.root().names().is_empty());
     assert_eq!(runtime.tree().info.generation, 1);
     assert_eq!(runtime.shutdown().await.cause, ExitCause::Normal);
@@ -272,17 +275,17 @@ async fn worker_drop_panic_spares_the_supervisor() {
 #[tokio::test(start_paused = true)]
 async fn stop_panic_is_recorded_for_every_stop() {
     for by_itself in [true, false] {
-        let (runtime, victim) =
+        let (runtime, worker) =
             start_tree(FaultyWorker { panics_in_stop: true, ..FaultyWorker::default() }).await;
-        let mut story = JournalFollower::from_now(&runtime);
+        let mut events = JournalFollower::from_now(&runtime);
         if by_itself {
-            victim.cast(FaultyMessage::Stop).await.unwrap();
+            worker.cast(FaultyMessage::Stop).await.unwrap();
         } else {
-            runtime.root().restart("victim").await.unwrap();
+            runtime.root().restart("worker").await.unwrap();
         }
-        assert_eq!(victim.call(FaultyMessage::Ping).await, Ok(()));
+        assert_eq!(worker.call(FaultyMessage::Ping).await, Ok(()));
         assert_eq!(
-            cause_and_message(story.read_until("actor_exited").await.last().unwrap()),
+            cause_and_message(events.read_until("actor_exited").await.last().unwrap()),
             ("panic", "stopped badly")
         );
     }
@@ -306,26 +309,26 @@ async fn error_display_panic_is_recorded() {
 
 #[tokio::test(start_paused = true)]
 async fn task_panic_is_a_crash() {
-    let (runtime, victim) = start_tree(FaultyWorker::default()).await;
-    let mut story = JournalFollower::from_now(&runtime);
-    victim.cast(FaultyMessage::Task(TaskPanic::AtOnce)).await.unwrap();
+    let (runtime, worker) = start_tree(FaultyWorker::default()).await;
+    let mut events = JournalFollower::from_now(&runtime);
+    worker.cast(FaultyMessage::Task(TaskPanic::AtOnce)).await.unwrap();
     assert_eq!(
-        cause_and_message(story.read_until("actor_exited").await.last().unwrap()),
+        cause_and_message(events.read_until("actor_exited").await.last().unwrap()),
         ("panic", "on purpose, later")
     );
-    assert_eq!(victim.call(FaultyMessage::Ping).await, Ok(()));
+    assert_eq!(worker.call(FaultyMessage::Ping).await, Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn task_panic_on_abort_delays_no_restart() {
-    let (runtime, victim) = start_tree(FaultyWorker::default()).await;
-    let mut story = JournalFollower::from_now(&runtime);
-    victim.cast(FaultyMessage::Task(TaskPanic::OnAbort)).await.unwrap();
-    victim.call(FaultyMessage::Ping).await.unwrap();
-    victim.cast(FaultyMessage::Panic).await.unwrap();
-    assert_eq!(victim.call(FaultyMessage::Ping).await, Ok(()));
+    let (runtime, worker) = start_tree(FaultyWorker::default()).await;
+    let mut events = JournalFollower::from_now(&runtime);
+    worker.cast(FaultyMessage::Task(TaskPanic::OnAbort)).await.unwrap();
+    worker.call(FaultyMessage::Ping).await.unwrap();
+    worker.cast(FaultyMessage::Panic).await.unwrap();
+    assert_eq!(worker.call(FaultyMessage::Ping).await, Ok(()));
     assert_eq!(
-        cause_and_message(story.read_until("actor_exited").await.last().unwrap()),
+        cause_and_message(events.read_until("actor_exited").await.last().unwrap()),
         ("panic", "on purpose")
     );
     assert_eq!(runtime.shutdown().await.cause, ExitCause::Normal);

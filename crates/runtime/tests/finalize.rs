@@ -1,4 +1,4 @@
-//! What a worker that keeps its callers waiting across incarnations can promise them.
+//! Tests what a worker can promise to callers that wait across incarnations.
 
 use mainstay_runtime::journal::Event;
 use mainstay_runtime::policy::ChildPolicy;
@@ -26,7 +26,7 @@ impl Event for ReplyDropped {
     const KIND: &'static str = "promise_broken";
 }
 
-/// Keeps its promises in the recipe, so that they outlive an incarnation.
+/// Keeps its replies in the recipe, so that they outlive an incarnation.
 #[derive(Default)]
 struct ReplyHolder(Mutex<Vec<Reply<&'static str>>>);
 
@@ -66,38 +66,38 @@ impl Worker for ReplyHolder {
 
 async fn start_reply_holder(policy: ChildPolicy) -> (Runtime, Address<ReplyHolderMessage>) {
     let mut root = SupervisorSpec::new("root");
-    let address = root.child(Child::new("promiser", ReplyHolder::default()).policy(policy)).unwrap();
+    let address = root.child(Child::new("worker", ReplyHolder::default()).policy(policy)).unwrap();
     (Runtime::builder().start(root).await.unwrap(), address)
 }
 
 #[tokio::test(start_paused = true)]
 async fn held_replies_survive_crash_and_restart() {
-    let (runtime, promiser) = start_reply_holder(immediate_policy()).await;
-    let (promised, ()) = tokio::join!(promiser.call(ReplyHolderMessage::Hold), async {
-        promiser.cast(ReplyHolderMessage::Panic).await.unwrap();
-        runtime.root().restart("promiser").await.unwrap();
-        promiser.cast(ReplyHolderMessage::AnswerAll).await.unwrap();
+    let (runtime, worker) = start_reply_holder(immediate_policy()).await;
+    let (promised, ()) = tokio::join!(worker.call(ReplyHolderMessage::Hold), async {
+        worker.cast(ReplyHolderMessage::Panic).await.unwrap();
+        runtime.root().restart("worker").await.unwrap();
+        worker.cast(ReplyHolderMessage::AnswerAll).await.unwrap();
     });
     assert_eq!(promised, Ok("kept"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn finalize_on_stop_answers_held_replies_and_records() {
-    let (runtime, promiser) = start_reply_holder(immediate_policy()).await;
-    let mut story = JournalFollower::from_now(&runtime);
+    let (runtime, worker) = start_reply_holder(immediate_policy()).await;
+    let mut events = JournalFollower::from_now(&runtime);
     let (promised, stopped) =
-        tokio::join!(promiser.call(ReplyHolderMessage::Hold), runtime.root().stop("promiser"));
+        tokio::join!(worker.call(ReplyHolderMessage::Hold), runtime.root().stop("worker"));
     assert_eq!((promised, stopped), (Err(CallError::Stopped), Ok(())));
-    let broken = story.read_until("promise_broken").await.pop().unwrap();
-    assert_eq!((broken.actor.as_str(), broken.generation), ("root/promiser", 1));
+    let broken = events.read_until("promise_broken").await.pop().unwrap();
+    assert_eq!((broken.actor.as_str(), broken.generation), ("root/worker", 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn finalize_on_failure_answers_held_replies() {
-    let (_runtime, promiser) = start_reply_holder(delayed_policy()).await;
-    let (promised, ()) = tokio::join!(promiser.call(ReplyHolderMessage::Hold), async {
+    let (_runtime, worker) = start_reply_holder(delayed_policy()).await;
+    let (promised, ()) = tokio::join!(worker.call(ReplyHolderMessage::Hold), async {
         for _ in 0..3 {
-            promiser.cast(ReplyHolderMessage::Panic).await.unwrap();
+            worker.cast(ReplyHolderMessage::Panic).await.unwrap();
         }
     });
     assert_eq!(promised, Err(CallError::Stopped));

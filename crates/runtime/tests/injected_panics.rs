@@ -1,4 +1,4 @@
-//! Panics that a test injects into an actor.
+//! Tests panics that are injected into an actor.
 
 use crate::*;
 

@@ -1,5 +1,4 @@
-//! Actors that never start: whatever ends the start of their tree, their callers get `Stopped` and their messages are
-//! dead letters.
+//! Tests actors that never start: their callers get `Stopped`, and their messages are dead found.
 
 use mainstay_runtime::journal::{Journal, JournalConfig};
 use mainstay_runtime::policy::SupervisorPolicy;
@@ -14,7 +13,7 @@ struct Family {
     kin: Kin,
 }
 
-/// Addresses of actors that never start, kept from before the start.
+/// Addresses of actors that never start, made before the start.
 struct Kin {
     kid: Address<ProbeMessage>,
     leaf: Address<ProbeMessage>,
@@ -47,10 +46,10 @@ impl Family {
     }
 }
 
-/// What was sent to the kin before the start failed.
+/// The calls and casts made before the start failed.
 struct Early {
     call: tokio::task::JoinHandle<Result<i64, CallError>>,
-    /// Waits for room in a mailbox that holds two messages.
+    /// A sender that waits for room in a mailbox of two messages.
     cast: tokio::task::JoinHandle<Result<(), SendError<ProbeMessage>>>,
     to_leaf: Promise<i64>,
     order: tokio::task::JoinHandle<Result<(), AdminError>>,
@@ -72,9 +71,9 @@ impl Kin {
         Early { call, cast, to_leaf, order }
     }
 
-    /// Checks that what was sent early is answered, and that what is sent now is refused at once.
+    /// Checks that early calls have their answer, and that later calls get theirs at once.
     async fn check_stopped(&self, early: Early) {
-        let immediate_policy = async {
+        let all_stopped = async {
             assert_eq!(early.call.await.unwrap(), Err(CallError::Stopped));
             assert_eq!(early.cast.await.unwrap().unwrap_err().kind, SendErrorKind::Stopped);
             assert_eq!(early.to_leaf.await, Err(CallError::Stopped));
@@ -91,37 +90,39 @@ impl Kin {
             }
         };
         let now = tokio::time::Instant::now();
-        if tokio::time::timeout(s(3600), immediate_policy).await.is_err() {
+        if tokio::time::timeout(s(3600), all_stopped).await.is_err() {
             panic!("a caller never gets an answer");
         }
         assert_eq!(now.elapsed(), Duration::ZERO, "an answer had to be waited for");
     }
 
     /// Checks the same, and that the journal names each message that waited.
-    async fn check_stopped_and_told(&self, early: Early, journal: &Journal, above: &str) {
+    async fn check_stopped_and_recorded(&self, early: Early, journal: &Journal, above: &str) {
         self.check_stopped(early).await;
-        let mut letters = dead_letters(journal).await;
-        letters.sort();
+        let mut found = dead_letters(journal).await;
+        found.sort();
         let of = |actor: &str, label: &str| (format!("{above}/late/{actor}"), label.to_owned());
-        assert_eq!(letters, [of("deep", "Stop"), of("deep/leaf", "Get"), of("kid", "Add"), of("kid", "Get")]);
+        assert_eq!(found, [of("deep", "Stop"), of("deep/leaf", "Get"), of("kid", "Add"), of("kid", "Get")]);
         for one in [&self.kid, &self.leaf] {
             assert_eq!(one.info(Duration::ZERO).status, ActorStatus::Stopped);
         }
     }
 }
 
-/// Path and label of each message that was lost to a stop.
+/// Returns path and label of each message that was lost to a stop.
 async fn dead_letters(journal: &Journal) -> Vec<(String, String)> {
-    let mut story = journal.subscribe_after(mainstay_runtime::journal::Cursor::START);
-    let mut letters = Vec::new();
-    while let Some(told) = story.try_next().await {
-        let mainstay_runtime::journal::Delivery::Event(record) = told else { panic!("events are missing") };
+    let mut events = journal.subscribe_after(mainstay_runtime::journal::Cursor::START);
+    let mut found = Vec::new();
+    while let Some(delivery) = events.try_next().await {
+        let mainstay_runtime::journal::Delivery::Event(record) = delivery else {
+            panic!("events are missing")
+        };
         if record.kind == "dead_letter" {
             assert_eq!(record.fields["reason"], "stopped");
-            letters.push((record.actor.to_string(), record.fields["label"].as_str().unwrap().to_owned()));
+            found.push((record.actor.to_string(), record.fields["label"].as_str().unwrap().to_owned()));
         }
     }
-    letters
+    found
 }
 
 async fn running() -> Runtime {
@@ -134,7 +135,7 @@ async fn a_runtime_whose_first_child_fails_stops_all_below() {
     let early = kin.send_early().await;
     let journal = Journal::in_memory("never", std::sync::Arc::new(SystemClock), JournalConfig::default());
     assert!(Runtime::builder().journal(journal.clone()).start(mid).await.is_err());
-    kin.check_stopped_and_told(early, &journal, "mid").await;
+    kin.check_stopped_and_recorded(early, &journal, "mid").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -145,7 +146,7 @@ async fn a_runtime_whose_nested_child_fails_stops_all_below() {
     let early = kin.send_early().await;
     let journal = Journal::in_memory("never", std::sync::Arc::new(SystemClock), JournalConfig::default());
     assert!(Runtime::builder().journal(journal.clone()).start(root).await.is_err());
-    kin.check_stopped_and_told(early, &journal, "root/mid").await;
+    kin.check_stopped_and_recorded(early, &journal, "root/mid").await;
     drop(handle);
 }
 
@@ -158,7 +159,7 @@ async fn a_runtime_whose_sibling_fails_stops_a_supervisor_that_never_started() {
     let early = kin.send_early().await;
     let journal = Journal::in_memory("never", std::sync::Arc::new(SystemClock), JournalConfig::default());
     assert!(Runtime::builder().journal(journal.clone()).start(root).await.is_err());
-    kin.check_stopped_and_told(early, &journal, "root/mid").await;
+    kin.check_stopped_and_recorded(early, &journal, "root/mid").await;
     assert_eq!(handle.stop("first").await, Err(AdminError::Unavailable(CallError::Stopped)));
 }
 
@@ -169,7 +170,7 @@ async fn a_start_of_a_runtime_that_is_given_up_stops_all_below() {
     let journal = Journal::in_memory("never", std::sync::Arc::new(SystemClock), JournalConfig::default());
     let starting = Runtime::builder().journal(journal.clone()).start(mid);
     assert!(tokio::time::timeout(s(5), starting).await.is_err(), "it came up");
-    kin.check_stopped_and_told(early, &journal, "mid").await;
+    kin.check_stopped_and_recorded(early, &journal, "mid").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -178,10 +179,10 @@ async fn a_supervisor_that_is_added_and_fails_to_start_stops_all_below() {
     let Family { mid, kin } = Family::that_fails();
     let early = kin.send_early().await;
     assert!(matches!(runtime.root().add_supervisor(mid).await, Err(AdminError::StartFailed { .. })));
-    kin.check_stopped_and_told(early, runtime.journal(), "root/mid").await;
+    kin.check_stopped_and_recorded(early, runtime.journal(), "root/mid").await;
 }
 
-/// Adds a supervisor whose first child hangs in its start, and does something about it.
+/// Adds a supervisor whose first child hangs in its start, and then runs `act`.
 async fn while_it_hangs(as_child: ChildPolicy, act: impl AsyncFnOnce(&Runtime)) {
     let runtime = running().await;
     let Family { mid, kin } = Family::that_hangs(as_child);
@@ -191,7 +192,7 @@ async fn while_it_hangs(as_child: ChildPolicy, act: impl AsyncFnOnce(&Runtime)) 
     settle().await;
     act(&runtime).await;
     assert!(adding.await.unwrap().is_err(), "it came up");
-    kin.check_stopped_and_told(early, runtime.journal(), "root/mid").await;
+    kin.check_stopped_and_recorded(early, runtime.journal(), "root/mid").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -229,7 +230,7 @@ async fn a_child_that_is_stopped_before_its_turn_stops_all_below() {
     let _adding = tokio::spawn(async move { root.add_supervisor(outer).await.map(drop) });
     settle().await;
     inner.stop("late").await.unwrap();
-    kin.check_stopped_and_told(early, runtime.journal(), "root/outer/mid").await;
+    kin.check_stopped_and_recorded(early, runtime.journal(), "root/outer/mid").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -243,10 +244,10 @@ async fn a_runtime_that_is_dropped_stops_all_below_a_start_that_hangs() {
     settle().await;
     drop(runtime);
     assert!(adding.await.unwrap().is_err());
-    kin.check_stopped_and_told(early, &journal, "root/mid").await;
+    kin.check_stopped_and_recorded(early, &journal, "root/mid").await;
 }
 
-/// A supervisor that is refused as it is, because its name is taken or its parent has no use for it.
+/// Adds a supervisor that is refused: its name is taken, or its parent does not take it.
 #[tokio::test(start_paused = true)]
 async fn a_supervisor_whose_name_is_taken_stops_all_below() {
     let runtime = running().await;
@@ -254,7 +255,7 @@ async fn a_supervisor_whose_name_is_taken_stops_all_below() {
     let Family { mid, kin } = Family::of(Probe::default(), immediate_policy());
     let early = kin.send_early().await;
     assert!(matches!(runtime.root().add_supervisor(mid).await, Err(AdminError::AlreadyRunning { .. })));
-    kin.check_stopped_and_told(early, runtime.journal(), "root/mid").await;
+    kin.check_stopped_and_recorded(early, runtime.journal(), "root/mid").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -265,7 +266,7 @@ async fn a_supervisor_that_its_parent_cannot_have_stops_all_below() {
     let Family { mid, kin } = Family::of(Probe::default(), significant);
     let early = kin.send_early().await;
     assert!(matches!(runtime.root().add_supervisor(mid).await, Err(AdminError::Spec(_))));
-    kin.check_stopped_and_told(early, runtime.journal(), "root/mid").await;
+    kin.check_stopped_and_recorded(early, runtime.journal(), "root/mid").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -292,7 +293,7 @@ async fn a_spec_that_is_dropped_or_refused_stops_all_below() {
     kin.check_stopped(early).await;
 }
 
-/// The children of a supervisor that fails to come back keep their messages until it is given up.
+/// The children of a supervisor that fails to restart keep their messages until it gives up.
 #[tokio::test(start_paused = true)]
 async fn a_restart_that_fails_stops_all_below_when_it_is_given_up() {
     let (first, fuse) = Probe::hanging_start();

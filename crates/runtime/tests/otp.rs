@@ -1,4 +1,4 @@
-//! What Erlang/OTP's own supervisor suite tests, put for this runtime: one test a line of docs/supervision.md.
+//! Runs the cases of Erlang/OTP's supervisor suite against this runtime: one test for each line of docs/supervision.md.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,5 +1,5 @@
-//! Panic hooks and backtraces. Both are global to a process, so each test does its work in a process of its own: it
-//! runs this very program again with nothing but itself.
+//! Tests panic hooks and backtraces. Both are global to a process, so each test runs this program again with itself
+//! alone.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,10 +15,10 @@ use mainstay_runtime::journal::{Delivery, Record};
 use mainstay_runtime::policy::{ChildPolicy, Delay};
 use mainstay_runtime::{Child, Context, Failure, Message, Runtime, SupervisorSpec, Worker};
 
-/// Set in the process that a test starts.
+/// Marks the process that a test starts.
 const INSIDE: &str = "MAINSTAY_TEST_INSIDE";
 
-/// Runs the test `name` in a process of its own, where `RUST_BACKTRACE` is as said.
+/// Runs the test `name` in a process of its own, with this `RUST_BACKTRACE`.
 fn run_in_process(name: &str, backtrace: &str, work: impl Future<Output = ()>) {
     if std::env::var_os(INSIDE).is_some() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -64,14 +64,14 @@ impl Worker for PanickingWorker {
 async fn start_tree() -> (Runtime, mainstay_runtime::Address<PanicNow>) {
     let mut root = SupervisorSpec::new("root");
     let policy = ChildPolicy { delay: Delay::NONE, ..ChildPolicy::default() };
-    let worrier = root.child(Child::new("worrier", PanickingWorker).policy(policy)).unwrap();
-    (Runtime::builder().start(root).await.unwrap(), worrier)
+    let worker = root.child(Child::new("worker", PanickingWorker).policy(policy)).unwrap();
+    (Runtime::builder().start(root).await.unwrap(), worker)
 }
 
-/// Lets the worker panic once, and returns its exit.
-async fn next_exit((runtime, worrier): &(Runtime, mainstay_runtime::Address<PanicNow>)) -> Record {
+/// Makes the worker panic once, and returns its exit.
+async fn next_exit((runtime, worker): &(Runtime, mainstay_runtime::Address<PanicNow>)) -> Record {
     let mut story = runtime.journal().subscribe_after(runtime.journal().cursor());
-    worrier.cast(PanicNow).await.unwrap();
+    worker.cast(PanicNow).await.unwrap();
     loop {
         let Delivery::Event(record) = story.next().await else { panic!("events are missing") };
         if record.kind == "actor_exited" {
@@ -133,12 +133,12 @@ fn embedder_hook_around_ours_keeps_the_location() {
 fn exit_has_backtrace_where_enabled() {
     run_in_process("exit_has_backtrace_where_enabled", "1", async {
         let exited = next_exit(&start_tree().await).await;
-        let told = exited.fields["backtrace"].as_str().unwrap();
-        assert!(told.lines().next().unwrap().contains("lose_heart"), "{told}");
-        assert!(told.contains("handle"), "{told}");
+        let output = exited.fields["backtrace"].as_str().unwrap();
+        assert!(output.lines().next().unwrap().contains("raise_panic"), "{output}");
+        assert!(output.contains("handle"), "{output}");
         for machinery in ["rust_begin_unwind", "std::backtrace", "panic_fmt", "tokio::runtime", "incarnation"]
         {
-            assert!(!told.contains(machinery), "{machinery}: {told}");
+            assert!(!output.contains(machinery), "{machinery}: {output}");
         }
     });
 }

@@ -1,4 +1,4 @@
-//! A worker that does on request everything that a worker can do, right or wrong.
+//! Provides a worker that does on demand everything that a worker can do, right or wrong.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -71,7 +71,7 @@ impl HangSwitch {
 }
 
 impl Probe {
-    /// A probe whose `Block` waits until the gate is opened.
+    /// A probe whose `Block` waits until the gate opens.
     pub(crate) fn gated() -> (Self, BlockGate) {
         let gate = BlockGate { entered: Arc::new(Semaphore::new(0)), open: Arc::new(Semaphore::new(0)) };
         (Self { gate: Some(gate.clone()), ..Self::default() }, gate)
@@ -187,7 +187,7 @@ impl Worker for Probe {
     }
 }
 
-/// Two restarts in ten minutes, five seconds before each, a minute to be stable.
+/// Returns two restarts in ten minutes, five seconds before each, a minute to be stable.
 pub(crate) fn delayed_policy() -> ChildPolicy {
     ChildPolicy {
         delay: Delay::Fixed { delay: Duration::from_secs(5) },
@@ -197,12 +197,12 @@ pub(crate) fn delayed_policy() -> ChildPolicy {
     }
 }
 
-/// The same without the delay.
+/// Returns the same without the delay.
 pub(crate) fn immediate_policy() -> ChildPolicy {
     ChildPolicy { delay: Delay::NONE, ..delayed_policy() }
 }
 
-/// A tree with nothing but this probe in it.
+/// Starts a tree with this probe alone.
 pub(crate) async fn start_tree(probe: Probe, policy: ChildPolicy) -> (Runtime, Address<ProbeMessage>) {
     let mut root = SupervisorSpec::new("root");
     let address = root.child(Child::new("probe", probe).policy(policy)).unwrap();
@@ -213,18 +213,18 @@ pub(crate) async fn sum(probe: &Address<ProbeMessage>) -> Result<i64, CallError>
     probe.call(ProbeMessage::Get).await
 }
 
-/// Lets time pass on the paused clock, and everything happen that is due meanwhile.
+/// Advances the paused clock, and runs everything that is due by then.
 pub(crate) async fn advance(duration: Duration) {
-    // The clock moves on only when nothing else can be done.
+    // The clock advances only when no task is ready.
     let _ = tokio::time::timeout(duration, std::future::pending::<()>()).await;
 }
 
-/// Lets everything happen that can happen now.
+/// Runs everything that is ready now.
 pub(crate) async fn settle() {
     advance(Duration::from_millis(1)).await;
 }
 
-/// What the journal says from now on.
+/// Subscribes to the journal's events from now on.
 pub(crate) struct JournalFollower(Subscription);
 
 impl JournalFollower {
@@ -237,7 +237,7 @@ impl JournalFollower {
         Self(runtime.journal().subscribe())
     }
 
-    /// Everything up to and with the next event of this kind.
+    /// Returns everything up to and with the next event of this kind.
     pub(crate) async fn read_until(&mut self, kind: &str) -> Vec<Record> {
         let mut told = Vec::new();
         loop {

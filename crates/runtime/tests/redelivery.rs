@@ -1,4 +1,4 @@
-//! What becomes of a message that its handler did not bring to its end.
+//! Tests the outcomes of a message whose handler did not return.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,29 +19,29 @@ const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// What happens to a handler.
+/// The behaviours of a handler.
 #[derive(Clone, Copy)]
 enum InjectedFault {
     None,
     Panic,
     Error,
-    /// It never ends.
+    /// Never returns.
     Hang,
-    /// It answers, and then panics.
+    /// Answers, and then panics.
     AnswerThenPanic,
 }
 
 use InjectedFault::{AnswerThenPanic, Error, Hang, Panic};
 
 enum WorkRequest {
-    /// Is handled again after a crash.
+    /// Is redelivered after a crash.
     Redeliverable(u64, Reply<u64>),
-    /// Is handled again, and is poison only after three crashes.
+    /// Is redelivered, and is poison only after three crashes.
     ThreeAttempts(u64, Reply<u64>),
-    /// Is never handled again.
+    /// Is never redelivered.
     Once(u64, Reply<u64>),
     Ignore(#[allow(dead_code, reason = "held, never answered")] Reply<u64>),
-    /// Answers from an owned task, which takes its time.
+    /// Answers from an owned task, after a while.
     AnswerFromTask(Reply<u64>),
     AbortTask,
     Done(Reply<Vec<u64>>),
@@ -70,7 +70,7 @@ impl Message for WorkRequest {
     }
 }
 
-/// Handles tasks, and meets with the mishaps that were laid out for it, one a task.
+/// Handles tasks, and follows its list of behaviours, one a task.
 #[derive(Clone)]
 struct FlakyWorker {
     faults: Arc<Mutex<VecDeque<InjectedFault>>>,
@@ -112,7 +112,7 @@ impl Worker for FlakyWorker {
         &self,
         ctx: &mut Context<WorkRequest>,
         task: WorkRequest,
-        desk: &mut FlakyWorkerState,
+        state: &mut FlakyWorkerState,
     ) -> Result<(), Failure> {
         match task {
             WorkRequest::Redeliverable(id, reply)
@@ -132,42 +132,42 @@ impl Worker for FlakyWorker {
                         panic!("too late")
                     }
                 }
-                desk.done.push(id);
+                state.done.push(id);
             }
             WorkRequest::Ignore(reply) => drop(reply),
             WorkRequest::AnswerFromTask(reply) => {
-                desk.task = Some(ctx.spawn_maybe(async move {
+                state.task = Some(ctx.spawn_maybe(async move {
                     tokio::time::sleep(s(3600)).await;
                     reply.send(0);
                     None
                 }));
             }
-            WorkRequest::AbortTask => desk.task.take().unwrap().abort(),
-            WorkRequest::Done(reply) => reply.send(desk.done.clone()),
+            WorkRequest::AbortTask => state.task.take().unwrap().abort(),
+            WorkRequest::Done(reply) => reply.send(state.done.clone()),
         }
         Ok(())
     }
 
-    fn snapshot(&self, desk: &FlakyWorkerState) -> Option<Vec<u64>> {
-        Some(desk.done.clone())
+    fn snapshot(&self, state: &FlakyWorkerState) -> Option<Vec<u64>> {
+        Some(state.done.clone())
     }
 }
 
-async fn start_tree(clerk: &FlakyWorker, policy: ChildPolicy) -> (Runtime, Address<WorkRequest>) {
+async fn start_tree(worker: &FlakyWorker, policy: ChildPolicy) -> (Runtime, Address<WorkRequest>) {
     let mut root = SupervisorSpec::new("root");
-    let address = root.child(Child::new("clerk", clerk.clone()).policy(policy)).unwrap();
+    let address = root.child(Child::new("worker", worker.clone()).policy(policy)).unwrap();
     (Runtime::builder().seed(1).start(root).await.unwrap(), address)
 }
 
-async fn done(clerk: &Address<WorkRequest>) -> Vec<u64> {
-    clerk.call(WorkRequest::Done).await.unwrap()
+async fn done(worker: &Address<WorkRequest>) -> Vec<u64> {
+    worker.call(WorkRequest::Done).await.unwrap()
 }
 
-/// Reason and label, and the crashes where they are told.
-fn dead_letters(told: &[Record]) -> Vec<(String, String, Option<u64>)> {
-    let letters = told.iter().filter(|record| record.kind == "dead_letter");
+/// Returns reason and label, and the crashes where they are recorded.
+fn dead_letters(records: &[Record]) -> Vec<(String, String, Option<u64>)> {
+    let dead_letters = records.iter().filter(|record| record.kind == "dead_letter");
     let text = |record: &Record, field: &str| record.fields[field].as_str().unwrap().to_owned();
-    letters
+    dead_letters
         .map(|letter| {
             let crashes = letter.fields.get("crashes").and_then(serde_json::Value::as_u64);
             (text(letter, "reason"), text(letter, "label"), crashes)
@@ -179,18 +179,18 @@ fn dead_letter(reason: &str, label: &str) -> (String, String, Option<u64>) {
     (reason.to_owned(), label.to_owned(), None)
 }
 
-/// Everything that the journal has told by the end of the runtime.
+/// Returns everything that the journal holds at the end of the runtime.
 async fn all_records(runtime: &Runtime) -> Vec<Record> {
-    let mut story = JournalFollower::from_start(runtime);
+    let mut events = JournalFollower::from_start(runtime);
     runtime.shutdown().await;
-    story.read_until("runtime_stopped").await
+    events.read_until("runtime_stopped").await
 }
 
 #[tokio::test(start_paused = true)]
 async fn redelivery_after_crash_is_invisible_to_the_caller() {
     for mishap in [Panic, Error] {
-        let clerk = FlakyWorker::new([mishap]);
-        let (runtime, address) = start_tree(&clerk, immediate_policy()).await;
+        let worker = FlakyWorker::new([mishap]);
+        let (runtime, address) = start_tree(&worker, immediate_policy()).await;
         assert_eq!(address.call(|reply| WorkRequest::Redeliverable(7, reply)).await, Ok(7));
         assert_eq!(done(&address).await, [7]);
         assert_eq!(dead_letters(&all_records(&runtime).await), []);
@@ -199,29 +199,29 @@ async fn redelivery_after_crash_is_invisible_to_the_caller() {
 
 #[tokio::test(start_paused = true)]
 async fn redelivery_is_recorded_with_label_and_crashes() {
-    let clerk = FlakyWorker::new([Panic]);
-    let (runtime, address) = start_tree(&clerk, delayed_policy()).await;
-    let mut story = JournalFollower::from_now(&runtime);
+    let worker = FlakyWorker::new([Panic]);
+    let (runtime, address) = start_tree(&worker, delayed_policy()).await;
+    let mut events = JournalFollower::from_now(&runtime);
     assert_eq!(address.call(|reply| WorkRequest::ThreeAttempts(7, reply)).await, Ok(7));
-    let told = story.read_until("redelivered").await;
-    let kinds: Vec<&str> = told.iter().map(|record| record.kind.as_str()).collect();
+    let records = events.read_until("redelivered").await;
+    let kinds: Vec<&str> = records.iter().map(|record| record.kind.as_str()).collect();
     assert_eq!(
         kinds,
         ["actor_exited", "decision", "actor_started", "actor_ready", "actor_restarted", "redelivered"]
     );
-    let redelivered = told.last().unwrap();
+    let redelivered = records.last().unwrap();
     assert_eq!(redelivered.generation, 2);
     assert_eq!(
         serde_json::to_value(&redelivered.fields).unwrap(),
         serde_json::json!({"label": "Insist", "crashes": 1, "crashes_max": 3})
     );
-    assert_eq!(told[4].fields["backlog"], 1);
+    assert_eq!(records[4].fields["backlog"], 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn redelivery_comes_first_and_keeps_order() {
-    let clerk = FlakyWorker::new([Panic]);
-    let (_runtime, address) = start_tree(&clerk, immediate_policy()).await;
+    let worker = FlakyWorker::new([Panic]);
+    let (_runtime, address) = start_tree(&worker, immediate_policy()).await;
     let answers = tokio::join!(
         address.call(|reply| WorkRequest::Redeliverable(1, reply)),
         address.call(|reply| WorkRequest::Once(2, reply)),
@@ -233,18 +233,18 @@ async fn redelivery_comes_first_and_keeps_order() {
 
 #[tokio::test(start_paused = true)]
 async fn redelivery_fits_into_a_full_mailbox() {
-    let clerk = FlakyWorker::new([Hang]);
+    let worker = FlakyWorker::new([Hang]);
     let mut root = SupervisorSpec::new("root");
-    let child = Child::new("clerk", clerk.clone()).mailbox_capacity(1).policy(immediate_policy());
+    let child = Child::new("worker", worker.clone()).mailbox_capacity(1).policy(immediate_policy());
     let address = root.child(child).unwrap();
     let runtime = Runtime::builder().start(root).await.unwrap();
     let filling = async {
-        clerk.wait_hanging().await;
+        worker.wait_hanging().await;
         let (reply, second) = Reply::channel();
         address.try_cast(WorkRequest::Redeliverable(2, reply)).unwrap();
         let refused = address.try_cast(WorkRequest::Ignore(Reply::channel().0)).unwrap_err();
         assert_eq!(refused.kind, SendErrorKind::Full);
-        runtime.root().restart("clerk").await.unwrap();
+        runtime.root().restart("worker").await.unwrap();
         second.await
     };
     assert_eq!(
@@ -256,24 +256,24 @@ async fn redelivery_fits_into_a_full_mailbox() {
 
 #[tokio::test(start_paused = true)]
 async fn redelivery_past_limit_is_poison() {
-    let clerk = FlakyWorker::new([Panic, Error]);
-    let (runtime, address) = start_tree(&clerk, immediate_policy()).await;
+    let worker = FlakyWorker::new([Panic, Error]);
+    let (runtime, address) = start_tree(&worker, immediate_policy()).await;
     let answers = tokio::join!(
         address.call(|reply| WorkRequest::Redeliverable(1, reply)),
         address.call(|reply| WorkRequest::Redeliverable(2, reply))
     );
     assert_eq!(answers, (Err(CallError::Crashed), Ok(2)));
     assert_eq!(done(&address).await, [2]);
-    let told = all_records(&runtime).await;
-    assert_eq!(dead_letters(&told), [("poison".to_owned(), "Do".to_owned(), Some(2))]);
+    let records = all_records(&runtime).await;
+    assert_eq!(dead_letters(&records), [("poison".to_owned(), "Do".to_owned(), Some(2))]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn poison_limit_is_set_by_the_message_type() {
     for (mishaps, expected) in [(vec![Panic; 2], Ok(1)), (vec![Panic; 3], Err(CallError::Crashed))] {
-        let clerk = FlakyWorker::new(mishaps);
+        let worker = FlakyWorker::new(mishaps);
         let (_runtime, address) =
-            start_tree(&clerk, ChildPolicy { budget: None, ..immediate_policy() }).await;
+            start_tree(&worker, ChildPolicy { budget: None, ..immediate_policy() }).await;
         assert_eq!(address.call(|reply| WorkRequest::ThreeAttempts(1, reply)).await, expected);
     }
 }
@@ -281,8 +281,8 @@ async fn poison_limit_is_set_by_the_message_type() {
 #[tokio::test(start_paused = true)]
 async fn message_without_redelivery_is_handled_once() {
     for mishap in [Panic, Error] {
-        let clerk = FlakyWorker::new([mishap]);
-        let (runtime, address) = start_tree(&clerk, immediate_policy()).await;
+        let worker = FlakyWorker::new([mishap]);
+        let (runtime, address) = start_tree(&worker, immediate_policy()).await;
         assert_eq!(address.call(|reply| WorkRequest::Once(1, reply)).await, Err(CallError::Crashed));
         assert_eq!(done(&address).await, [0; 0]);
         assert_eq!(dead_letters(&all_records(&runtime).await), [dead_letter("crashed", "Once")]);
@@ -291,39 +291,39 @@ async fn message_without_redelivery_is_handled_once() {
 
 #[tokio::test(start_paused = true)]
 async fn reply_before_crash_counts_over_redelivery() {
-    let clerk = FlakyWorker::new([AnswerThenPanic]);
-    let (_runtime, address) = start_tree(&clerk, immediate_policy()).await;
+    let worker = FlakyWorker::new([AnswerThenPanic]);
+    let (_runtime, address) = start_tree(&worker, immediate_policy()).await;
     assert_eq!(address.call(|reply| WorkRequest::Redeliverable(1, reply)).await, Ok(101));
     assert_eq!(done(&address).await, [1]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn restart_kill_is_no_crash_of_the_message() {
-    let clerk = FlakyWorker::new([Hang, Hang, Hang]);
-    let (runtime, address) = start_tree(&clerk, immediate_policy()).await;
+    let worker = FlakyWorker::new([Hang, Hang, Hang]);
+    let (runtime, address) = start_tree(&worker, immediate_policy()).await;
     let restarting = async {
         for _ in 0..3 {
-            clerk.wait_hanging().await;
-            runtime.root().restart("clerk").await.unwrap();
+            worker.wait_hanging().await;
+            runtime.root().restart("worker").await.unwrap();
         }
     };
     assert_eq!(tokio::join!(address.call(|reply| WorkRequest::Redeliverable(1, reply)), restarting).0, Ok(1));
-    let told = all_records(&runtime).await;
-    let crashes: Vec<_> = told
+    let records = all_records(&runtime).await;
+    let crashes: Vec<_> = records
         .iter()
         .filter(|record| record.kind == "redelivered")
         .map(|r| r.fields["crashes"].clone())
         .collect();
-    assert_eq!((crashes, dead_letters(&told)), (vec![0.into(); 3], vec![]));
+    assert_eq!((crashes, dead_letters(&records)), (vec![0.into(); 3], vec![]));
 }
 
 #[tokio::test(start_paused = true)]
 async fn restart_kill_answers_stopped_without_redelivery() {
-    let clerk = FlakyWorker::new([Hang]);
-    let (runtime, address) = start_tree(&clerk, immediate_policy()).await;
+    let worker = FlakyWorker::new([Hang]);
+    let (runtime, address) = start_tree(&worker, immediate_policy()).await;
     let restarting = async {
-        clerk.wait_hanging().await;
-        runtime.root().restart("clerk").await.unwrap();
+        worker.wait_hanging().await;
+        runtime.root().restart("worker").await.unwrap();
     };
     let answer = tokio::join!(address.call(|reply| WorkRequest::Once(1, reply)), restarting).0;
     assert_eq!(answer, Err(CallError::Stopped));
@@ -333,14 +333,14 @@ async fn restart_kill_answers_stopped_without_redelivery() {
 #[tokio::test(start_paused = true)]
 async fn stop_before_redelivery_makes_a_dead_letter() {
     for removes in [false, true] {
-        let clerk = FlakyWorker::new([Hang]);
-        let (runtime, address) = start_tree(&clerk, immediate_policy()).await;
+        let worker = FlakyWorker::new([Hang]);
+        let (runtime, address) = start_tree(&worker, immediate_policy()).await;
         let stopping = async {
-            clerk.wait_hanging().await;
+            worker.wait_hanging().await;
             if removes {
-                runtime.root().remove("clerk").await.unwrap();
+                runtime.root().remove("worker").await.unwrap();
             } else {
-                runtime.root().stop("clerk").await.unwrap();
+                runtime.root().stop("worker").await.unwrap();
             }
         };
         let answer = tokio::join!(address.call(|reply| WorkRequest::Redeliverable(1, reply)), stopping).0;
@@ -351,17 +351,17 @@ async fn stop_before_redelivery_makes_a_dead_letter() {
 
 #[tokio::test(start_paused = true)]
 async fn failed_actor_makes_its_redelivery_a_dead_letter() {
-    let clerk = FlakyWorker::new([Panic]);
+    let worker = FlakyWorker::new([Panic]);
     let temporary = ChildPolicy { restart: RestartType::Temporary, ..immediate_policy() };
-    let (runtime, address) = start_tree(&clerk, temporary).await;
+    let (runtime, address) = start_tree(&worker, temporary).await;
     assert_eq!(address.call(|reply| WorkRequest::Redeliverable(1, reply)).await, Err(CallError::Stopped));
     assert_eq!(dead_letters(&all_records(&runtime).await), [dead_letter("stopped", "Do")]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn redelivery_keeps_the_deadline() {
-    let clerk = FlakyWorker::new([Panic]);
-    let (runtime, address) = start_tree(&clerk, delayed_policy()).await;
+    let worker = FlakyWorker::new([Panic]);
+    let (runtime, address) = start_tree(&worker, delayed_policy()).await;
     let answer = address.call_within(s(2), |reply| WorkRequest::Redeliverable(1, reply)).await;
     assert_eq!(answer, Err(CallError::TimedOut));
     assert_eq!(done(&address).await, [0; 0]);
@@ -370,9 +370,9 @@ async fn redelivery_keeps_the_deadline() {
 
 #[tokio::test(start_paused = true)]
 async fn checkpoint_is_kept_when_one_message_crashes() {
-    let clerk = FlakyWorker::new([InjectedFault::None, Panic, Panic, Panic]);
+    let worker = FlakyWorker::new([InjectedFault::None, Panic, Panic, Panic]);
     let policy = ChildPolicy { budget: None, checkpoint_crashes_max: 2, ..immediate_policy() };
-    let (runtime, address) = start_tree(&clerk, policy).await;
+    let (runtime, address) = start_tree(&worker, policy).await;
     assert_eq!(address.call(|reply| WorkRequest::Redeliverable(1, reply)).await, Ok(1));
     assert_eq!(address.call(|reply| WorkRequest::ThreeAttempts(2, reply)).await, Err(CallError::Crashed));
     assert_eq!(done(&address).await, [1]);
@@ -381,9 +381,9 @@ async fn checkpoint_is_kept_when_one_message_crashes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn redelivery_answers_every_caller_on_many_threads() {
-    let clerk =
+    let worker =
         FlakyWorker::new((0..1000).map(|task| if task % 2 == 0 { Panic } else { InjectedFault::None }));
-    let (runtime, address) = start_tree(&clerk, ChildPolicy { budget: None, ..immediate_policy() }).await;
+    let (runtime, address) = start_tree(&worker, ChildPolicy { budget: None, ..immediate_policy() }).await;
     let calls = (0..500).map(|id| {
         let address = address.clone();
         async move { address.call(|reply| WorkRequest::Redeliverable(id, reply)).await }
@@ -398,77 +398,81 @@ async fn redelivery_answers_every_caller_on_many_threads() {
 
 // === those that end with their supervisor ===
 
-/// A pool whose clerk takes longer to stop than the pool is given.
-async fn pool_of(clerk: &FlakyWorker) -> (Runtime, Address<WorkRequest>) {
+/// A pool whose worker takes longer to stop than the pool may take.
+async fn pool_of(worker: &FlakyWorker) -> (Runtime, Address<WorkRequest>) {
     let mut root = SupervisorSpec::new("root");
     let mut pool = SupervisorSpec::new("pool").as_child(immediate_policy());
     let stubborn =
         ChildPolicy { shutdown: Shutdown::Graceful(s(60)), delay: Delay::NONE, ..immediate_policy() };
-    let address = pool.child(Child::new("clerk", clerk.clone()).policy(stubborn)).unwrap();
+    let address = pool.child(Child::new("worker", worker.clone()).policy(stubborn)).unwrap();
     root.supervisor(pool).unwrap();
     (Runtime::builder().start(root).await.unwrap(), address)
 }
 
-fn exits(told: &[Record]) -> Vec<&str> {
-    told.iter().filter(|record| record.kind == "actor_exited").map(|record| record.actor.as_str()).collect()
+fn exits(records: &[Record]) -> Vec<&str> {
+    records
+        .iter()
+        .filter(|record| record.kind == "actor_exited")
+        .map(|record| record.actor.as_str())
+        .collect()
 }
 
 #[tokio::test(start_paused = true)]
 async fn supervisor_kill_records_messages_in_flight() {
     for (opted_in, label) in [(false, "Once"), (true, "Do")] {
-        let clerk = FlakyWorker::new([Hang]);
-        let (runtime, address) = pool_of(&clerk).await;
+        let worker = FlakyWorker::new([Hang]);
+        let (runtime, address) = pool_of(&worker).await;
         let stopping = async {
-            clerk.wait_hanging().await;
+            worker.wait_hanging().await;
             runtime.root().stop("pool").await.unwrap();
         };
         let call = address.call(|reply| {
             if opted_in { WorkRequest::Redeliverable(1, reply) } else { WorkRequest::Once(1, reply) }
         });
         assert_eq!(tokio::join!(call, stopping).0, Err(CallError::Stopped));
-        let told = all_records(&runtime).await;
-        assert_eq!(dead_letters(&told), [dead_letter("stopped", label)]);
-        assert_eq!(exits(&told), ["root/pool", "root/pool/clerk", "root"]);
+        let records = all_records(&runtime).await;
+        assert_eq!(dead_letters(&records), [dead_letter("stopped", label)]);
+        assert_eq!(exits(&records), ["root/pool", "root/pool/worker", "root"]);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn supervisor_kill_redelivers_after_its_restart() {
-    let clerk = FlakyWorker::new([Hang]);
-    let (runtime, address) = pool_of(&clerk).await;
+    let worker = FlakyWorker::new([Hang]);
+    let (runtime, address) = pool_of(&worker).await;
     let restarting = async {
-        clerk.wait_hanging().await;
+        worker.wait_hanging().await;
         runtime.root().restart("pool").await.unwrap();
     };
     assert_eq!(tokio::join!(address.call(|reply| WorkRequest::Redeliverable(1, reply)), restarting).0, Ok(1));
-    let told = all_records(&runtime).await;
-    assert_eq!(dead_letters(&told), []);
-    assert_eq!(exits(&told)[..2], ["root/pool", "root/pool/clerk"]);
+    let records = all_records(&runtime).await;
+    assert_eq!(dead_letters(&records), []);
+    assert_eq!(exits(&records)[..2], ["root/pool", "root/pool/worker"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn root_kill_records_in_flight_before_runtime_stopped() {
-    let clerk = FlakyWorker::new([Hang]);
+    let worker = FlakyWorker::new([Hang]);
     let mut root = SupervisorSpec::new("root").as_child(immediate_policy());
     let stubborn = ChildPolicy { shutdown: Shutdown::Graceful(s(60)), ..immediate_policy() };
-    let address = root.child(Child::new("clerk", clerk.clone()).policy(stubborn)).unwrap();
+    let address = root.child(Child::new("worker", worker.clone()).policy(stubborn)).unwrap();
     let runtime = Runtime::builder().start(root).await.unwrap();
     let shutting_down = async {
-        clerk.wait_hanging().await;
+        worker.wait_hanging().await;
         all_records(&runtime).await
     };
-    let (answer, told) = tokio::join!(address.call(|reply| WorkRequest::Once(1, reply)), shutting_down);
+    let (answer, records) = tokio::join!(address.call(|reply| WorkRequest::Once(1, reply)), shutting_down);
     assert_eq!(answer, Err(CallError::Stopped));
-    assert_eq!(dead_letters(&told), [dead_letter("stopped", "Once")]);
+    assert_eq!(dead_letters(&records), [dead_letter("stopped", "Once")]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn runtime_drop_records_messages_in_flight() {
-    let clerk = FlakyWorker::new([Hang]);
-    let (runtime, address) = start_tree(&clerk, immediate_policy()).await;
-    let mut story = JournalFollower::from_now(&runtime);
+    let worker = FlakyWorker::new([Hang]);
+    let (runtime, address) = start_tree(&worker, immediate_policy()).await;
+    let mut events = JournalFollower::from_now(&runtime);
     let dropping = async {
-        clerk.wait_hanging().await;
+        worker.wait_hanging().await;
         drop(runtime);
     };
     let calls = (
@@ -477,15 +481,15 @@ async fn runtime_drop_records_messages_in_flight() {
     );
     let answers = tokio::join!(calls.0, calls.1, dropping);
     assert_eq!((answers.0, answers.1), (Err(CallError::Stopped), Err(CallError::Stopped)));
-    let mut told = story.read_until("dead_letter").await;
-    told.extend(story.read_until("dead_letter").await);
-    assert_eq!(dead_letters(&told), [dead_letter("stopped", "Once"), dead_letter("stopped", "Do")]);
+    let mut records = events.read_until("dead_letter").await;
+    records.extend(events.read_until("dead_letter").await);
+    assert_eq!(dead_letters(&records), [dead_letter("stopped", "Once"), dead_letter("stopped", "Do")]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn tree_never_started_answers_callers_when_dropped() {
     let mut root = SupervisorSpec::new("root");
-    let address = root.child(Child::new("clerk", FlakyWorker::new([]))).unwrap();
+    let address = root.child(Child::new("worker", FlakyWorker::new([]))).unwrap();
     let mut call = Box::pin(address.call(|reply| WorkRequest::Redeliverable(1, reply)));
     assert!(futures_util::poll!(&mut call).is_pending());
     drop(root);
@@ -496,14 +500,14 @@ async fn tree_never_started_answers_callers_when_dropped() {
 
 #[tokio::test(start_paused = true)]
 async fn reply_in_task_tells_stop_from_abort() {
-    let clerk = FlakyWorker::new([]);
-    let (runtime, address) = start_tree(&clerk, immediate_policy()).await;
+    let worker = FlakyWorker::new([]);
+    let (runtime, address) = start_tree(&worker, immediate_policy()).await;
     let ending = async { address.cast(WorkRequest::AbortTask).await.unwrap() };
     assert_eq!(tokio::join!(address.call(WorkRequest::AnswerFromTask), ending).0, Err(CallError::Unanswered));
     let stopping = async {
-        // Handled once what was sent before it is.
+        // A message that is handled once all earlier ones are.
         done(&address).await;
-        runtime.root().stop("clerk").await.unwrap();
+        runtime.root().stop("worker").await.unwrap();
     };
     assert_eq!(tokio::join!(address.call(WorkRequest::AnswerFromTask), stopping).0, Err(CallError::Stopped));
 }
@@ -517,8 +521,8 @@ async fn call_within_beyond_clock_range_waits_without_limit() {
 
 #[tokio::test(start_paused = true)]
 async fn redelivery_after_delay_comes_first() {
-    let clerk = FlakyWorker::new([Panic]);
-    let (_runtime, address) = start_tree(&clerk, delayed_policy()).await;
+    let worker = FlakyWorker::new([Panic]);
+    let (_runtime, address) = start_tree(&worker, delayed_policy()).await;
     let late = async {
         advance(s(1)).await;
         address.call(|reply| WorkRequest::Redeliverable(2, reply)).await

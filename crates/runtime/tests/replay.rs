@@ -1,4 +1,4 @@
-//! Journals of real trees are decided again: whatever happened to a tree, its journal agrees with the policy.
+//! Replays the journals of real trees: each journal agrees with the policy, whatever happened to its tree.
 
 #![allow(
     clippy::unwrap_used,
@@ -45,7 +45,7 @@ fn random_child(rng: &mut Rng) -> ChildPolicy {
     }
 }
 
-/// Pools of all strategies under a root that goes on whatever becomes of them.
+/// Pools of all strategies under a root that outlives them.
 struct RandomTree {
     pools: Vec<SupervisorHandle>,
     probes: Vec<Address<ProbeMessage>>,
@@ -80,7 +80,7 @@ impl RandomTree {
         Self { pools, probes, runtime, rng, commands: JoinSet::new() }
     }
 
-    /// One thing happens, and then some time passes.
+    /// Makes one thing happen, and then advances the clock.
     async fn step(&mut self) {
         let probe = self.rng.choice(&self.probes).unwrap();
         let act = match self.rng.u8(0..8) {
@@ -90,7 +90,7 @@ impl RandomTree {
             3 => ProbeMessage::Add(1),
             _ => ProbeMessage::Panic,
         };
-        // One that has been given up takes no message; that is as good as any other.
+        // A worker that was given up takes no message; the result does not matter.
         drop(probe.try_cast(act));
         if self.rng.u8(0..3) == 0 {
             self.send_command();
@@ -99,13 +99,13 @@ impl RandomTree {
         advance(ms(pause)).await;
     }
 
-    /// Somebody orders something, and the tree goes on meanwhile.
+    /// Sends a command, and lets the tree go on meanwhile.
     fn send_command(&mut self) {
         let pool = self.rng.choice(&self.pools).unwrap().clone();
         let name = format!("p{}", self.rng.u8(0..3));
         let (what, policy) = (self.rng.u8(0..6), random_child(&mut self.rng));
         self.commands.spawn(async move {
-            // Orders that cannot be carried out now are refused; that is as good as any other outcome.
+            // A command that is impossible now is refused; the result does not matter.
             match what {
                 0 => drop(pool.stop(&name).await),
                 1 => drop(pool.start(&name).await),
@@ -123,7 +123,7 @@ impl RandomTree {
     }
 }
 
-/// A probe that panics, ends or hangs for ever when it is told to.
+/// A probe that panics, ends or hangs for ever on demand.
 fn probe() -> Probe {
     Probe::gated().0
 }
@@ -147,11 +147,11 @@ async fn replay_of_random_trees_matches_the_policy() {
     let mut decided = std::collections::BTreeMap::new();
     for seed in 0..40 {
         let journal = memory_journal(seed);
-        let mut grove = RandomTree::start(seed, journal.clone()).await;
+        let mut tree = RandomTree::start(seed, journal.clone()).await;
         for _ in 0..60 {
-            grove.step().await;
+            tree.step().await;
         }
-        grove.shut_down().await;
+        tree.shut_down().await;
         let records = records(&journal).await;
         for record in records.iter().filter(|record| record.kind == "decision") {
             *decided.entry(record.fields["decision"].as_str().unwrap().to_owned()).or_insert(0) += 1;
@@ -176,11 +176,11 @@ async fn replay_from_disk_spans_runs_and_missing_segments() {
     for seed in 0..4 {
         let journal =
             Journal::open(dir.path(), seed.to_string(), Arc::new(SystemClock), config.clone()).unwrap();
-        let mut grove = RandomTree::start(seed, journal).await;
+        let mut tree = RandomTree::start(seed, journal).await;
         for _ in 0..40 {
-            grove.step().await;
+            tree.step().await;
         }
-        grove.shut_down().await;
+        tree.shut_down().await;
     }
     let mut reader = Reader::after(dir.path(), Cursor::START);
     let mut replay = Replay::new();

@@ -1,4 +1,4 @@
-//! Durable state as an embedder sees it: through the public API, on a paused clock, in a store in memory.
+//! Tests durable state through the public API, on a paused clock, in a store in memory.
 
 #![allow(
     clippy::unwrap_used,
@@ -30,7 +30,7 @@ fn path() -> ActorPath {
     ActorPath::root("root").unwrap().child("counter").unwrap()
 }
 
-/// What is stored, as text.
+/// Returns the stored content as text.
 fn stored(store: &MemoryStore) -> Option<String> {
     let state = store.load(&path()).unwrap()?;
     Some(String::from_utf8(state.content.to_vec()).unwrap())
@@ -56,7 +56,7 @@ async fn state_survives_the_runtime_and_its_load_is_recorded() {
     assert_eq!(loaded[0].fields["version"], 1);
 }
 
-/// Adds ten when it is stopped.
+/// Adds ten when it stops.
 struct AddsOnStop;
 
 impl Worker for AddsOnStop {
@@ -210,7 +210,7 @@ async fn old_state_version_is_migrated() {
     assert_eq!(store.load(&path()).unwrap().unwrap().version, 2);
 }
 
-/// Starts version `V` on what version `W` has left, and returns why that was refused.
+/// Starts version `V` on the state of version `W`, and returns the reason for the refusal.
 async fn refusal_reason<const W: u32, const V: u32>() -> String {
     let store = store();
     let (runtime, counter) = start::<W>(store.clone()).await;
@@ -247,7 +247,7 @@ async fn state_that_does_not_decode_is_quarantined() {
     assert_eq!(store.quarantined().len(), 1);
 }
 
-/// On the clock of the machine: a thread that is held up does not let time pass on a paused one.
+/// Runs on the machine's clock: a paused clock does not advance while a thread is blocked.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn abandoned_incarnation_stores_no_state() {
     let store = store();

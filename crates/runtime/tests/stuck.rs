@@ -1,4 +1,4 @@
-//! Handlers that make no progress within their limit.
+//! Tests handlers that make no progress within their limit.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ async fn stuck_handler_is_killed_and_successor_continues() {
     let (probe, gate) = Probe::gated();
     let (runtime, address) = start_tree(probe, stuck_limit_policy()).await;
     address.cast(ProbeMessage::Add(3)).await.unwrap();
-    let mut story = JournalFollower::from_now(&runtime);
+    let mut events = JournalFollower::from_now(&runtime);
     let began = runtime.now();
     let hung = address.call(ProbeMessage::BlockCall);
     let after = async {
@@ -28,15 +28,15 @@ async fn stuck_handler_is_killed_and_successor_continues() {
     assert_eq!(tokio::join!(hung, after), (Err(CallError::Crashed), Ok(3)));
     let took = runtime.now() - began;
     assert!((LIMIT..=LIMIT + LIMIT / 4).contains(&took), "it took {took:?}");
-    let exited = story.read_until("actor_exited").await.pop().unwrap();
+    let exited = events.read_until("actor_exited").await.pop().unwrap();
     assert_eq!(exited.fields["cause"], "stuck");
     assert_eq!(exited.fields["message"], "it made no progress within its limit");
-    let dead_letter = story.read_until("dead_letter").await.pop().unwrap();
+    let dead_letter = events.read_until("dead_letter").await.pop().unwrap();
     assert_eq!(
         (&dead_letter.fields["label"], &dead_letter.fields["reason"]),
         (&"Block".into(), &"crashed".into())
     );
-    assert_eq!(story.read_until("decision").await.pop().unwrap().fields["decision"], "restart");
+    assert_eq!(events.read_until("decision").await.pop().unwrap().fields["decision"], "restart");
 }
 
 #[tokio::test(start_paused = true)]
@@ -80,10 +80,10 @@ async fn start_that_hangs_is_killed_as_stuck() {
     let address = root.child(Child::new("probe", probe).policy(stuck_limit_policy())).unwrap();
     let runtime = Runtime::builder().start(root).await.unwrap();
     fuse.arm();
-    let mut story = JournalFollower::from_now(&runtime);
+    let mut events = JournalFollower::from_now(&runtime);
     address.cast(ProbeMessage::Panic).await.unwrap();
     assert_eq!(sum(&address).await, Ok(0));
-    story.read_until("actor_exited").await;
-    assert_eq!(story.read_until("actor_exited").await.pop().unwrap().fields["cause"], "stuck");
+    events.read_until("actor_exited").await;
+    assert_eq!(events.read_until("actor_exited").await.pop().unwrap().fields["cause"], "stuck");
     assert_eq!(runtime.tree().find("root/probe").unwrap().info.generation, 3);
 }

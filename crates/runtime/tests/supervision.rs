@@ -1,4 +1,4 @@
-//! Supervision as an embedder sees it: through the public API, on a paused clock.
+//! Tests supervision through the public API, on a paused clock.
 
 #![allow(
     clippy::unwrap_used,
@@ -72,11 +72,11 @@ async fn reply_dropped_by_handler_is_unanswered() {
 #[tokio::test(start_paused = true)]
 async fn journal_records_a_crash_in_order_with_details() {
     let (runtime, probe) = start_tree(Probe::default(), delayed_policy()).await;
-    let mut story = JournalFollower::from_now(&runtime);
+    let mut events = JournalFollower::from_now(&runtime);
     probe.cast(ProbeMessage::Add(1)).await.unwrap();
     probe.cast(ProbeMessage::Panic).await.unwrap();
     probe.cast(ProbeMessage::Add(1)).await.unwrap();
-    let told = story.read_until("actor_restarted").await;
+    let told = events.read_until("actor_restarted").await;
     let kinds: Vec<&str> = told.iter().map(|record| record.kind.as_str()).collect();
     assert_eq!(
         kinds,
@@ -103,9 +103,9 @@ async fn restart_pending_is_shown_and_siblings_keep_running() {
     let probe = root.child(Child::new("probe", Probe::default()).policy(delayed_policy())).unwrap();
     let sibling = root.child(Child::new("sibling", Probe::default()).policy(delayed_policy())).unwrap();
     let runtime = Runtime::builder().start(root).await.unwrap();
-    let mut story = JournalFollower::from_now(&runtime);
+    let mut events = JournalFollower::from_now(&runtime);
     probe.cast(ProbeMessage::Panic).await.unwrap();
-    story.read_until("decision").await;
+    events.read_until("decision").await;
     assert_eq!(sum(&sibling).await, Ok(0));
     let tree = runtime.tree();
     let vitals = &tree.find("root/probe").unwrap().info;
@@ -120,13 +120,13 @@ async fn restart_pending_is_shown_and_siblings_keep_running() {
 #[tokio::test(start_paused = true)]
 async fn budget_spent_fails_child_until_reset() {
     let (runtime, probe) = start_tree(Probe::default(), delayed_policy()).await;
-    let mut story = JournalFollower::from_now(&runtime);
+    let mut events = JournalFollower::from_now(&runtime);
     for _ in 0..3 {
         probe.cast(ProbeMessage::Panic).await.unwrap();
-        story.read_until("decision").await;
+        events.read_until("decision").await;
         advance(s(6)).await;
     }
-    let gave_up = story.read_until("gave_up").await.pop().unwrap();
+    let gave_up = events.read_until("gave_up").await.pop().unwrap();
     assert_eq!(gave_up.fields["next_step"], "it stays failed until root/probe is reset");
     assert_eq!(sum(&probe).await, Err(CallError::Stopped));
     let refused = probe.try_cast(ProbeMessage::Add(1)).unwrap_err();
@@ -139,9 +139,9 @@ async fn budget_spent_fails_child_until_reset() {
 #[tokio::test(start_paused = true)]
 async fn stable_child_has_its_budget_restored() {
     let (runtime, probe) = start_tree(Probe::default(), delayed_policy()).await;
-    let mut story = JournalFollower::from_now(&runtime);
+    let mut events = JournalFollower::from_now(&runtime);
     probe.cast(ProbeMessage::Panic).await.unwrap();
-    story.read_until("actor_restarted").await;
+    events.read_until("actor_restarted").await;
     let left = || runtime.tree().find("root/probe").unwrap().info.budget_left;
     assert_eq!(left(), Some(1));
     advance(s(60)).await;
@@ -162,7 +162,7 @@ async fn stop_is_orderly_and_answers_waiting_callers() {
     while address.backlog() == 0 {
         tokio::task::yield_now().await;
     }
-    let mut story = JournalFollower::from_now(&runtime);
+    let mut events = JournalFollower::from_now(&runtime);
     let root = runtime.root().clone();
     let stopping = tokio::spawn(async move { root.stop("probe").await });
     while runtime.tree().find("root/probe").unwrap().info.status != ActorStatus::Stopping {
@@ -172,7 +172,7 @@ async fn stop_is_orderly_and_answers_waiting_callers() {
     assert_eq!(stopping.await.unwrap(), Ok(()));
     assert_eq!(waiting.await.unwrap(), Err(CallError::Stopped));
     assert!(ended.is_set());
-    let dead_letter = story.read_until("dead_letter").await.pop().unwrap();
+    let dead_letter = events.read_until("dead_letter").await.pop().unwrap();
     assert_eq!(dead_letter.fields["reason"], "stopped");
     assert_eq!(dead_letter.fields["label"], "Get");
     runtime.root().stop("probe").await.unwrap();
@@ -187,11 +187,11 @@ async fn stop_past_timeout_kills_with_cause_killed() {
     let blocked = address.call(ProbeMessage::BlockCall);
     let stopped = async {
         gate.entered().await;
-        let mut story = JournalFollower::from_now(&runtime);
+        let mut events = JournalFollower::from_now(&runtime);
         let began = runtime.now();
         runtime.root().stop("probe").await.unwrap();
         assert_eq!(runtime.now() - began, s(3));
-        story.read_until("actor_exited").await.pop().unwrap()
+        events.read_until("actor_exited").await.pop().unwrap()
     };
     let (answer, exited) = tokio::join!(blocked, stopped);
     assert_eq!(answer, Err(CallError::Stopped));
@@ -206,9 +206,9 @@ async fn call_within_times_out_and_is_never_handled() {
     gate.entered().await;
     let answer = address.call_within(s(1), |reply| ProbeMessage::AddCall(5, reply)).await;
     assert_eq!(answer, Err(CallError::TimedOut));
-    let mut story = JournalFollower::from_now(&runtime);
+    let mut events = JournalFollower::from_now(&runtime);
     gate.open();
-    let dead_letter = story.read_until("dead_letter").await.pop().unwrap();
+    let dead_letter = events.read_until("dead_letter").await.pop().unwrap();
     assert_eq!(dead_letter.fields["reason"], "expired");
     assert_eq!(sum(&address).await, Ok(0));
 }
@@ -242,9 +242,9 @@ async fn task_result_is_handled_and_task_panic_crashes() {
     probe.cast(ProbeMessage::AddLater(s(1), 8)).await.unwrap();
     advance(s(2)).await;
     assert_eq!(sum(&probe).await, Ok(8));
-    let mut story = JournalFollower::from_now(&runtime);
+    let mut events = JournalFollower::from_now(&runtime);
     probe.cast(ProbeMessage::PanicInTask).await.unwrap();
-    let exited = story.read_until("actor_exited").await.pop().unwrap();
+    let exited = events.read_until("actor_exited").await.pop().unwrap();
     assert_eq!(exited.fields["message"], "on purpose, later");
     assert_eq!(sum(&probe).await, Ok(8));
 }
@@ -253,7 +253,7 @@ async fn task_result_is_handled_and_task_panic_crashes() {
 async fn send_at_is_handled_at_its_time() {
     let (runtime, probe) = start_tree(Probe::default(), immediate_policy()).await;
     advance(s(1)).await;
-    // The clock shows whole milliseconds: it shows that 1010.2 of them have passed when it shows 1011.
+    // The clock shows whole milliseconds: after 1010.2 of them it shows 1011.
     for (micros, n) in [(1_010_000, 1), (1_010_200, 10), (0, 100), (u64::MAX, 1000)] {
         probe.cast(ProbeMessage::AddAt(Duration::from_micros(micros), n)).await.unwrap();
     }
@@ -277,10 +277,10 @@ async fn checkpoint_that_always_crashes_is_discarded() {
     let policy = ChildPolicy { budget: None, ..immediate_policy() };
     let (runtime, probe) = start_tree(Probe::failing_start_from(13), policy).await;
     probe.cast(ProbeMessage::Add(13)).await.unwrap();
-    let mut story = JournalFollower::from_now(&runtime);
+    let mut events = JournalFollower::from_now(&runtime);
     probe.cast(ProbeMessage::Panic).await.unwrap();
-    story.read_until("checkpoint_discarded").await;
-    let restarted = story.read_until("actor_restarted").await.pop().unwrap();
+    events.read_until("checkpoint_discarded").await;
+    let restarted = events.read_until("actor_restarted").await.pop().unwrap();
     assert_eq!(restarted.fields["state"], "fresh");
     assert_eq!(sum(&probe).await, Ok(0));
 }
@@ -325,9 +325,9 @@ async fn nested_supervisor_starts_and_stops_in_order() {
     let runtime = Runtime::builder().start(root).await.unwrap();
     let added = pool.add(Child::new("added", Probe::default()).policy(immediate_policy())).await.unwrap();
     assert_eq!((sum(&inner).await, sum(&added).await), (Ok(0), Ok(0)));
-    let mut story = JournalFollower::from_now(&runtime);
+    let mut events = JournalFollower::from_now(&runtime);
     runtime.shutdown().await;
-    let exits: Vec<String> = story
+    let exits: Vec<String> = events
         .read_until("runtime_stopped")
         .await
         .into_iter()
@@ -345,10 +345,10 @@ async fn worker_that_stops_itself_restarts_only_if_permanent() {
     {
         let (runtime, probe) =
             start_tree(Probe::default(), ChildPolicy { restart, ..immediate_policy() }).await;
-        let mut story = JournalFollower::from_now(&runtime);
+        let mut events = JournalFollower::from_now(&runtime);
         probe.cast(ProbeMessage::Add(1)).await.unwrap();
         probe.cast(ProbeMessage::Stop).await.unwrap();
-        let decision = story.read_until("decision").await.pop().unwrap();
+        let decision = events.read_until("decision").await.pop().unwrap();
         assert_eq!(decision.fields["inputs"]["exit"]["cause"], "normal");
         assert_eq!(sum(&probe).await, expected);
     }
@@ -360,9 +360,9 @@ async fn shutdown_kills_at_its_deadline_and_records_the_exit() {
     let (runtime, address) = start_tree(probe, immediate_policy()).await;
     address.cast(ProbeMessage::Block).await.unwrap();
     gate.entered().await;
-    let mut story = JournalFollower::from_now(&runtime);
+    let mut events = JournalFollower::from_now(&runtime);
     runtime.shutdown().await;
-    let told = story.read_until("runtime_stopped").await;
+    let told = events.read_until("runtime_stopped").await;
     assert_eq!(told.first().map(|record| record.kind.as_str()), Some("runtime_stopping"));
     assert!(told.iter().any(|record| record.fields.get("cause") == Some(&"killed".into())));
 }
@@ -394,7 +394,7 @@ async fn thousand_crashes_on_many_threads_lose_no_message() {
     assert_eq!(sum(&probe).await, Ok(2000));
 }
 
-/// Sends a task out while it starts, and tells whoever asks once that task is back.
+/// Starts a task while it starts, and answers its callers once that task has ended.
 struct TaskInStart;
 
 enum TaskInStartMessage {

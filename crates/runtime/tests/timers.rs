@@ -1,4 +1,4 @@
-//! The one timer that an actor keeps for everything that is due.
+//! Tests the single timer of an actor.
 
 use mainstay_runtime::Timer;
 
@@ -9,9 +9,9 @@ enum Ask {
     WakeBy(Duration),
     Cancel,
     Tick,
-    /// When the actor has been woken so far, and when it will be next.
+    /// Returns the times at which the actor woke, and the next one.
     Ticks(Reply<(Vec<Duration>, Option<Duration>)>),
-    /// Lets the timer that is set go off while this message is handled, and sets it anew.
+    /// Makes the timer fire while this message is handled, and sets it again.
     Overlap {
         until: Duration,
         due: Duration,
@@ -83,7 +83,7 @@ async fn a_timer_that_is_cancelled_does_not_go_off_and_can_be_set_again() {
     assert_eq!(sleeper.call(Ask::Ticks).await, Ok((vec![s(7)], None)));
 }
 
-/// The message of the first timer waits already when the second is set.
+/// The message of the first timer waits already when the second timer is set.
 #[tokio::test(start_paused = true)]
 async fn a_late_message_of_a_replaced_timer_leaves_its_successor_set() {
     let (_runtime, sleeper) = sleeper().await;

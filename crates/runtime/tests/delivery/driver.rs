@@ -1,4 +1,4 @@
-//! Living a trace: the tree comes up, letters and orders go their way, and it all ends.
+//! Runs a trace: starts the tree, sends the messages and the commands, and stops everything.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -17,23 +17,23 @@ use tokio::time::{sleep, timeout};
 use crate::trace::{CommandTarget, PoolPlan, RandomTrace, SendMode, TraceCommand, TraceStep, WorkerPlan};
 use crate::worker::{Acceptance, DeliveryLog, DeliveryRecord, ScriptedWorker, TestDelivery};
 
-/// Longer than anything in a trace takes.
+/// A time longer than anything in a trace takes.
 const TRACE_TIMEOUT: Duration = Duration::from_secs(3600);
-/// Longer than any start takes that comes to an end.
+/// A time longer than any start that ends.
 const START_MAX: Duration = Duration::from_secs(1);
 
-/// What came of a trace.
+/// The result of a trace.
 pub(crate) struct TraceResult {
     pub(crate) records: Vec<Record>,
     pub(crate) entries: Vec<DeliveryRecord>,
-    /// Callers and orders that had no answer in the end.
+    /// The number of callers and commands without an answer at the end.
     pub(crate) unanswered: usize,
 }
 
 impl TraceResult {
-    /// Everything, for a person.
+    /// Renders the whole result for a person.
     pub(crate) fn report(&self) -> String {
-        let letters = self.entries.iter().enumerate().map(|(id, entry)| format!("m{id:02} {entry:?}"));
+        let messages = self.entries.iter().enumerate().map(|(id, entry)| format!("m{id:02} {entry:?}"));
         let events = self.records.iter().map(|record| {
             let fields = serde_json::to_string(&record.fields).unwrap();
             let Record { mono_ms, actor, generation, kind, .. } = record;
@@ -42,13 +42,13 @@ impl TraceResult {
                 fields.chars().take(160).collect::<String>()
             )
         });
-        letters.chain(events).collect::<Vec<_>>().join("\n")
+        messages.chain(events).collect::<Vec<_>>().join("\n")
     }
 
-    /// The names of what happened to each letter.
+    /// Returns the names of the outcomes of each message.
     pub(crate) fn outcomes(&self) -> Vec<String> {
         let handled = self.entries.iter().filter(|entry| entry.ended > 0).map(|_| "handled".to_owned());
-        let told = self.records.iter().filter_map(|record| match record.kind.as_str() {
+        let events = self.records.iter().filter_map(|record| match record.kind.as_str() {
             "dead_letter" if record.generation == 0 => Some("never_started".to_owned()),
             "dead_letter" => record.fields["reason"].as_str().map(str::to_owned),
             "redelivered" | "checkpoint_discarded" | "gave_up" | "escalated" | "auto_shutdown" => {
@@ -60,30 +60,30 @@ impl TraceResult {
             "actor_exited" if record.fields["cause"] == "stuck" => Some("stuck".to_owned()),
             _ => None,
         });
-        handled.chain(told).collect()
+        handled.chain(events).collect()
     }
 }
 
-/// Runs `trace` on a paused clock, and returns what came of it. Its journal holds everything from the first event to
-/// the last.
+/// Runs `trace` on a paused clock and returns its result. The journal holds everything from the first event to the
+/// last.
 pub(crate) fn run_trace(trace: &RandomTrace) -> TraceResult {
     let executor =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     executor.block_on(TraceRunner::run(trace))
 }
 
-/// A worker: the supervisor that it is under, unless that is the root, its name there, and its address.
+/// A worker: its supervisor, unless that is the root, its name there, and its address.
 type WorkerHandle = (Option<SupervisorHandle>, String, Address<TestDelivery>);
 
-/// What the steps of a trace act on.
+/// Holds everything that the steps of a trace act on.
 struct TraceRunner {
     log: DeliveryLog,
     workers: Arc<Mutex<Vec<WorkerHandle>>>,
-    /// Once it has started.
+    /// The running tree, once it has started.
     root: Option<SupervisorHandle>,
-    /// Whoever waits for an answer.
+    /// The tasks that wait for an answer.
     pending: JoinSet<()>,
-    /// Which letter went where.
+    /// The destination of each message.
     sent: Vec<(usize, Address<TestDelivery>)>,
     added: usize,
 }
@@ -91,21 +91,21 @@ struct TraceRunner {
 impl TraceRunner {
     async fn run(trace: &RandomTrace) -> TraceResult {
         let journal = Journal::in_memory("fates", Arc::new(SystemClock), JournalConfig::default());
-        let ledger = DeliveryLog::new(trace.messages.len());
-        let (root, stations) = tree(trace, &ledger);
-        let stations = Arc::new(Mutex::new(stations));
+        let log = DeliveryLog::new(trace.messages.len());
+        let (root, handles) = tree(trace, &log);
+        let handles = Arc::new(Mutex::new(handles));
         let (pending, sent) = (JoinSet::new(), Vec::new());
-        let mut scene = Self { log: ledger, workers: stations, root: None, pending, sent, added: 0 };
+        let mut runner = Self { log, workers: handles, root: None, pending, sent, added: 0 };
         let mut starting = JoinSet::new();
         starting.spawn(Runtime::builder().seed(trace.seed).journal(journal.clone()).start(root));
         let (early, later) = trace.steps.split_at(trace.early);
-        scene.take_all(trace, early).await;
-        // Given up where it hangs.
+        runner.take_all(trace, early).await;
+        // The start was abandoned where it hangs.
         let started = timeout(START_MAX, starting.join_next()).await.ok().flatten();
         drop(starting);
         let runtime = started.and_then(|started| started.unwrap().ok());
-        scene.root = runtime.as_ref().map(|runtime| runtime.root().clone());
-        scene.take_all(trace, later).await;
+        runner.root = runtime.as_ref().map(|runtime| runtime.root().clone());
+        runner.take_all(trace, later).await;
         match runtime {
             Some(runtime) if !trace.drops_runtime => {
                 if timeout(TRACE_TIMEOUT, runtime.shutdown()).await.is_err() {
@@ -114,15 +114,15 @@ impl TraceRunner {
             }
             runtime => {
                 drop(runtime);
-                // Nobody is left to say when all are gone.
+                // No supervisor is left to report the end of the others.
                 sleep(TRACE_TIMEOUT).await;
             }
         }
-        let unanswered = scene.wait_for_answers().await;
-        for (id, address) in &scene.sent {
-            scene.log.entries()[*id].is_outside = address.path().is_none();
+        let unanswered = runner.wait_for_answers().await;
+        for (id, address) in &runner.sent {
+            runner.log.entries()[*id].is_outside = address.path().is_none();
         }
-        let entries = scene.log.entries().clone();
+        let entries = runner.log.entries().clone();
         TraceResult { records: records(&journal).await, entries, unanswered }
     }
 
@@ -134,7 +134,7 @@ impl TraceRunner {
 
     async fn execute(&mut self, trace: &RandomTrace, step: TraceStep) {
         match step {
-            TraceStep::Send { message: letter, to } => self.send(trace, letter, to).await,
+            TraceStep::Send { message, to } => self.send(trace, message, to).await,
             TraceStep::Command { command: order, to } => self.order(order, to).await,
             TraceStep::Add => self.add(trace).await,
             TraceStep::AddPool { takes_name } => self.add_pool(trace, takes_name).await,
@@ -144,30 +144,30 @@ impl TraceRunner {
     }
 
     fn worker(&self, number: usize) -> WorkerHandle {
-        let stations = self.workers.lock();
-        stations[number % stations.len()].clone()
+        let handles = self.workers.lock();
+        handles[number % handles.len()].clone()
     }
 
     async fn send(&mut self, trace: &RandomTrace, id: usize, to: usize) {
-        let letter = trace.messages[id].clone();
-        let (sent, ledger, address) = (letter.send_mode, self.log.clone(), self.worker(to).2);
+        let message = trace.messages[id].clone();
+        let (sent, log, address) = (message.send_mode, self.log.clone(), self.worker(to).2);
         self.sent.push((id, address.clone()));
-        let make = move |reply| TestDelivery { id, message: letter, reply };
+        let make = move |reply| TestDelivery { id, message, reply };
         match sent {
             SendMode::TryCast => {
                 let is_accepted = address.try_cast(make(None)).is_ok();
-                ledger.accepted(id, if is_accepted { Acceptance::Yes } else { Acceptance::No });
+                log.accepted(id, if is_accepted { Acceptance::Yes } else { Acceptance::No });
             }
             SendMode::Cast => {
-                self.poll_then_spawn(async move { cast(&ledger, &address, make(None)).await }).await
+                self.poll_then_spawn(async move { cast(&log, &address, make(None)).await }).await
             }
             SendMode::Ask => {
                 let asking = async move {
                     let (reply, answer) = Reply::channel();
-                    cast(&ledger, &address, make(Some(reply))).await;
-                    if ledger.entries()[id].accepted == Acceptance::Yes {
+                    cast(&log, &address, make(Some(reply))).await;
+                    if log.entries()[id].accepted == Acceptance::Yes {
                         let answer = answer.await;
-                        ledger.answered(id, answer);
+                        log.answered(id, answer);
                     }
                 };
                 self.poll_then_spawn(asking).await;
@@ -185,29 +185,29 @@ impl TraceRunner {
         }
     }
 
-    /// Makes a call, and sees by the backlog whether it is accepted at once: nobody else runs meanwhile.
+    /// Makes a call, and reads from the backlog whether it is accepted at once: nothing else runs meanwhile.
     async fn call<F>(&mut self, id: usize, address: &Address<TestDelivery>, call: F)
     where
         F: Future<Output = Result<usize, CallError>> + Send + 'static,
     {
-        let (mut call, backlog, ledger) = (Box::pin(call), address.backlog(), self.log.clone());
+        let (mut call, backlog, log) = (Box::pin(call), address.backlog(), self.log.clone());
         match poll!(&mut call) {
             Poll::Ready(refused) => {
-                ledger.accepted(id, Acceptance::No);
-                ledger.answered(id, refused);
+                log.accepted(id, Acceptance::No);
+                log.answered(id, refused);
             }
             Poll::Pending => {
                 let is_accepted = address.backlog() > backlog;
-                ledger.accepted(id, if is_accepted { Acceptance::Yes } else { Acceptance::Unknown });
+                log.accepted(id, if is_accepted { Acceptance::Yes } else { Acceptance::Unknown });
                 self.pending.spawn(async move {
                     let answer = call.await;
-                    ledger.answered(id, answer);
+                    log.answered(id, answer);
                 });
             }
         }
     }
 
-    /// Begins `work` at once, and lets it go on by itself.
+    /// Starts `work` at once as a task of its own.
     async fn poll_then_spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) {
         let mut work = Box::pin(work);
         if poll!(&mut work).is_pending() {
@@ -223,9 +223,9 @@ impl TraceRunner {
                 (supervisor, name)
             }
         };
-        // The root can be asked once it has started.
+        // The root takes commands once it has started.
         let Some(supervisor) = supervisor.or_else(|| self.root.clone()) else { return };
-        // Whether it can be carried out depends on what else happens; that it is answered does not.
+        // Its success depends on what else happens; its answer does not.
         self.poll_then_spawn(async move {
             let _ = match order {
                 TraceCommand::Stop => supervisor.stop(&name).await,
@@ -243,28 +243,28 @@ impl TraceRunner {
         self.added += 1;
         let name = format!("added-{}", self.added);
         let child = child(&name, &trace.added_worker(), &self.log);
-        let stations = Arc::clone(&self.workers);
+        let handles = Arc::clone(&self.workers);
         self.poll_then_spawn(async move {
             if let Ok(address) = root.add(child).await {
-                stations.lock().push((None, name, address));
+                handles.lock().push((None, name, address));
             }
         })
         .await;
     }
 
-    /// The addresses of what is added are kept whether it starts or not.
+    /// Keeps the addresses of added children, whether they start or not.
     async fn add_pool(&mut self, trace: &RandomTrace, takes_name: bool) {
         let Some(root) = self.root.clone() else { return };
         self.added += 1;
         let name = if takes_name { "worker-0".to_owned() } else { format!("added-{}", self.added) };
-        let mut stations = Vec::new();
-        let (spec, workers) = pool(&name, &trace.added_pool(), &self.log, &mut stations);
-        stations.extend(workers.into_iter().map(|(name, address)| (None, name, address)));
-        self.workers.lock().extend(stations);
+        let mut handles = Vec::new();
+        let (spec, workers) = pool(&name, &trace.added_pool(), &self.log, &mut handles);
+        handles.extend(workers.into_iter().map(|(name, address)| (None, name, address)));
+        self.workers.lock().extend(handles);
         self.poll_then_spawn(async move { drop(root.add_supervisor(spec).await) }).await;
     }
 
-    /// Waits until everybody has an answer, and says how many never get one.
+    /// Waits until every task has an answer, and returns the number of those that never get one.
     async fn wait_for_answers(&mut self) -> usize {
         let all = async { while self.pending.join_next().await.is_some() {} };
         let _ = timeout(TRACE_TIMEOUT, all).await;
@@ -272,65 +272,65 @@ impl TraceRunner {
     }
 }
 
-async fn cast(ledger: &DeliveryLog, address: &Address<TestDelivery>, delivery: TestDelivery) {
+async fn cast(log: &DeliveryLog, address: &Address<TestDelivery>, delivery: TestDelivery) {
     let id = delivery.id;
     let is_accepted = address.cast(delivery).await.is_ok();
-    ledger.accepted(id, if is_accepted { Acceptance::Yes } else { Acceptance::No });
+    log.accepted(id, if is_accepted { Acceptance::Yes } else { Acceptance::No });
 }
 
-fn child(name: &str, post: &WorkerPlan, ledger: &DeliveryLog) -> Child<ScriptedWorker> {
-    let postman = ScriptedWorker::new(ledger.clone(), post.starts.clone());
-    Child::new(name, postman).policy(post.policy).mailbox_capacity(post.mailbox_capacity)
+fn child(name: &str, plan: &WorkerPlan, log: &DeliveryLog) -> Child<ScriptedWorker> {
+    let worker = ScriptedWorker::new(log.clone(), plan.starts.clone());
+    Child::new(name, worker).policy(plan.policy).mailbox_capacity(plan.mailbox_capacity)
 }
 
-/// The tree of `trace`, and its workers, those that start last first.
-fn tree(trace: &RandomTrace, ledger: &DeliveryLog) -> (SupervisorSpec, Vec<WorkerHandle>) {
+/// Builds the tree of `trace`. Returns its workers too, the last to start first.
+fn tree(trace: &RandomTrace, log: &DeliveryLog) -> (SupervisorSpec, Vec<WorkerHandle>) {
     let as_child = ChildPolicy { shutdown: trace.root_shutdown, ..ChildPolicy::default() };
     let mut root = SupervisorSpec::new("root").policy(trace.root).as_child(as_child);
-    let below_root = fill(&mut root, "worker", &trace.workers, ledger);
-    let mut stations = Vec::new();
+    let below_root = fill(&mut root, "worker", &trace.workers, log);
+    let mut handles = Vec::new();
     if let Some(shape) = &trace.pool {
-        let (spec, workers) = pool("pool", shape, ledger, &mut stations);
+        let (spec, workers) = pool("pool", shape, log, &mut handles);
         let handle = root.supervisor(spec).unwrap();
-        stations.extend(workers.into_iter().map(|(name, address)| (Some(handle.clone()), name, address)));
+        handles.extend(workers.into_iter().map(|(name, address)| (Some(handle.clone()), name, address)));
     }
-    stations.extend(below_root.into_iter().map(|(name, address)| (None, name, address)));
-    (root, stations)
+    handles.extend(below_root.into_iter().map(|(name, address)| (None, name, address)));
+    (root, handles)
 }
 
-/// A supervisor and its workers; those below it go to `stations`.
+/// Builds a supervisor and its workers; those below it go to `handles`.
 fn pool(
     name: &str,
     shape: &PoolPlan,
-    ledger: &DeliveryLog,
-    stations: &mut Vec<WorkerHandle>,
+    log: &DeliveryLog,
+    handles: &mut Vec<WorkerHandle>,
 ) -> (SupervisorSpec, Vec<(String, Address<TestDelivery>)>) {
     let mut spec = SupervisorSpec::new(name).policy(shape.policy).as_child(shape.as_child);
-    let workers = fill(&mut spec, "pooled", &shape.workers, ledger);
+    let workers = fill(&mut spec, "pooled", &shape.workers, log);
     if let Some(inner) = &shape.inner {
-        let (inner, below) = pool("inner", inner, ledger, stations);
+        let (inner, below) = pool("inner", inner, log, handles);
         let handle = spec.supervisor(inner).unwrap();
-        stations.extend(below.into_iter().map(|(name, address)| (Some(handle.clone()), name, address)));
+        handles.extend(below.into_iter().map(|(name, address)| (Some(handle.clone()), name, address)));
     }
     (spec, workers)
 }
 
-/// Workers of one supervisor.
+/// Builds the workers of one supervisor.
 fn fill(
     spec: &mut SupervisorSpec,
     what: &str,
     workers: &[WorkerPlan],
-    ledger: &DeliveryLog,
+    log: &DeliveryLog,
 ) -> Vec<(String, Address<TestDelivery>)> {
-    let workers = workers.iter().enumerate().map(|(number, post)| {
+    let workers = workers.iter().enumerate().map(|(number, plan)| {
         let name = format!("{what}-{number}");
-        let address = spec.child(child(&name, post, ledger)).unwrap();
+        let address = spec.child(child(&name, plan, log)).unwrap();
         (name, address)
     });
     workers.collect()
 }
 
-/// Everything that the journal has told.
+/// Returns all records of the journal.
 async fn records(journal: &Journal) -> Vec<Record> {
     let mut story = journal.subscribe();
     let mut records = Vec::new();

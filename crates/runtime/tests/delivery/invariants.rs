@@ -1,4 +1,4 @@
-//! Whether what came of a trace is what was promised.
+//! Checks the result of a trace against the promises.
 
 use std::collections::BTreeMap;
 
@@ -10,34 +10,37 @@ use crate::driver::TraceResult;
 use crate::trace::{HandlerAction, LABELS, RandomTrace, SendMode, TestMessage};
 use crate::worker::{Acceptance, DeliveryRecord};
 
-/// Everything that is wrong.
-pub(crate) fn violations(trace: &RandomTrace, lived: &TraceResult) -> Vec<String> {
-    let mut faults = Vec::new();
-    if lived.unanswered > 0 {
-        faults.push(format!("{} callers or orders never got an answer", lived.unanswered));
+/// Returns all violations.
+pub(crate) fn violations(trace: &RandomTrace, result: &TraceResult) -> Vec<String> {
+    let mut violations = Vec::new();
+    if result.unanswered > 0 {
+        violations.push(format!("{} callers or orders never got an answer", result.unanswered));
     }
-    for (id, (letter, entry)) in trace.messages.iter().zip(&lived.entries).enumerate() {
-        let of_letter = MessageRecords::collect(LABELS[id], &lived.records);
-        let case = MessageCheck { id, message: letter, entry, records: &of_letter };
-        if let Err(fault) = case.check() {
-            faults.push(format!("{}: {fault}\n    {letter:?}\n    {entry:?}\n    {of_letter:?}", LABELS[id]));
+    for (id, (message, entry)) in trace.messages.iter().zip(&result.entries).enumerate() {
+        let message_records = MessageRecords::collect(LABELS[id], &result.records);
+        let case = MessageCheck { id, message, entry, records: &message_records };
+        if let Err(violation) = case.check() {
+            violations.push(format!(
+                "{}: {violation}\n    {message:?}\n    {entry:?}\n    {message_records:?}",
+                LABELS[id]
+            ));
         }
     }
-    faults.extend(check_sequence(&lived.records));
-    faults.extend(check_incarnations(&lived.records));
-    // What was decided must follow from what the journal tells.
-    let replayed = replay::check(lived.records.iter().cloned());
-    faults.extend(replayed.differences.iter().map(ToString::to_string));
-    faults
+    violations.extend(check_sequence(&result.records));
+    violations.extend(check_incarnations(&result.records));
+    // Each decision must follow from the journal's events.
+    let replayed = replay::check(result.records.iter().cloned());
+    violations.extend(replayed.differences.iter().map(ToString::to_string));
+    violations
 }
 
-/// Sequence numbers begin with 1 and skip none.
+/// Checks that sequence numbers begin with 1 and skip none.
 fn check_sequence(records: &[Record]) -> Option<String> {
     let skipped = records.iter().zip(1..).find(|(record, seq)| record.seq != *seq);
     skipped.map(|(record, seq)| format!("number {seq} is {}", record.seq))
 }
 
-/// Each incarnation that began has ended, once.
+/// Checks that each incarnation that began has ended once.
 fn check_incarnations(records: &[Record]) -> Vec<String> {
     let mut balance: BTreeMap<(&str, u64), i32> = BTreeMap::new();
     for record in records {
@@ -52,35 +55,36 @@ fn check_incarnations(records: &[Record]) -> Vec<String> {
     unbalanced.map(|(who, balance)| format!("{who:?}: {balance} more starts than exits")).collect()
 }
 
-/// What the journal tells of a letter.
+/// The journal's events about one message.
 #[derive(Debug)]
 struct MessageRecords {
-    /// Reason, and how many crashes.
+    /// The reason and the number of crashes.
     dead_letters: Vec<(String, Option<u64>)>,
     redelivered: usize,
 }
 
 impl MessageRecords {
     fn collect(label: &str, records: &[Record]) -> Self {
-        let of_letter =
+        let message_records =
             records.iter().filter(|record| record.fields.get("label").is_some_and(|own| own == label));
-        let mut told = Self { dead_letters: Vec::new(), redelivered: 0 };
-        for record in of_letter {
+        let mut records = Self { dead_letters: Vec::new(), redelivered: 0 };
+        for record in message_records {
             match record.kind.as_str() {
                 "dead_letter" => {
                     let reason = record.fields["reason"].as_str().unwrap_or_default().to_owned();
-                    told.dead_letters
+                    records
+                        .dead_letters
                         .push((reason, record.fields.get("crashes").and_then(serde_json::Value::as_u64)));
                 }
-                "redelivered" => told.redelivered += 1,
+                "redelivered" => records.redelivered += 1,
                 _ => {}
             }
         }
-        told
+        records
     }
 }
 
-/// One letter, with everything that is known of it.
+/// One message, with everything that is known of it.
 struct MessageCheck<'a> {
     id: usize,
     message: &'a TestMessage,
@@ -106,7 +110,7 @@ impl MessageCheck<'_> {
         self.check_answer()
     }
 
-    /// One that waited for room until its sender gave up, or was told that the actor is stopped, was not.
+    /// A send whose sender stopped waiting for room, or met a stopped actor, was not accepted.
     fn was_accepted(&self) -> bool {
         match self.entry.accepted {
             Acceptance::Yes => true,
@@ -139,11 +143,11 @@ impl MessageCheck<'_> {
     }
 
     fn is_dead(&self, reason: &str) -> bool {
-        self.records.dead_letters.iter().any(|(told, _)| told == reason)
+        self.records.dead_letters.iter().any(|(records, _)| records == reason)
     }
 
     fn deliveries_with(&self, which: impl Fn(HandlerAction) -> bool) -> usize {
-        self.entry.deliveries.iter().filter(|deed| which(**deed)).count()
+        self.entry.deliveries.iter().filter(|action| which(**action)).count()
     }
 
     fn must_be_poison(&self) -> bool {
@@ -163,7 +167,7 @@ impl MessageCheck<'_> {
             "crashed" => ensure(!self.message.is_redeliverable && crashed == 1, "nothing crashed on it"),
             "expired" => ensure(self.has_patience(), "it had no deadline"),
             "stopped" => {
-                let interrupted = self.entry.deliveries.last().is_none_or(|deed| may_be_killed(*deed));
+                let interrupted = self.entry.deliveries.last().is_none_or(|action| may_be_killed(*action));
                 ensure(self.message.is_redeliverable || interrupted, "its handler was not interrupted")
             }
             _ => Err(format!("{reason} is no reason")),
@@ -178,8 +182,8 @@ impl MessageCheck<'_> {
             return Err(format!("its caller got {} answers", self.entry.answers.len()));
         };
         // An earlier delivery may have answered before it crashed.
-        let answered_early = self.deliveries_with(|deed| {
-            matches!(deed, HandlerAction::AnswerThenPanic | HandlerAction::PanicInSnapshot)
+        let answered_early = self.deliveries_with(|action| {
+            matches!(action, HandlerAction::AnswerThenPanic | HandlerAction::PanicInSnapshot)
         }) > 0;
         let fits = match answer {
             Ok(id) => id == self.id && (answered_early || self.ends_with(may_answer)),
@@ -189,28 +193,28 @@ impl MessageCheck<'_> {
                 self.is_dead("crashed") || self.is_dead("poison") || self.ends_with(may_leave_waiting)
             }
             Err(CallError::Stopped) => self.is_dead("stopped") || self.ends_with(may_leave_waiting),
-            Err(CallError::Unanswered) => self.ends_with(|deed| deed == HandlerAction::DropReply),
-            // Its deadline and the end of its caller's patience are one moment: either may be seen first.
+            Err(CallError::Unanswered) => self.ends_with(|action| action == HandlerAction::DropReply),
+            // The message's deadline and the caller's timeout are the same moment; either may come first.
             Err(CallError::Expired) => self.is_dead("expired"),
             Err(CallError::Full) => false,
         };
         ensure(fits, &format!("{answer:?} does not fit what became of it"))
     }
 
-    /// Whether it was handled to its end, by such a deed.
+    /// Returns whether a handler returned after such an action.
     fn ends_with(&self, which: impl Fn(HandlerAction) -> bool) -> bool {
-        self.entry.ended == 1 && self.entry.deliveries.last().is_some_and(|deed| which(*deed))
+        self.entry.ended == 1 && self.entry.deliveries.last().is_some_and(|action| which(*action))
     }
 }
 
-fn ensure(holds: bool, fault: &str) -> Result<(), String> {
-    if holds { Ok(()) } else { Err(fault.to_owned()) }
+fn ensure(holds: bool, violation: &str) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(violation.to_owned()) }
 }
 
-/// Whether the deed crashes before anybody could kill its handler.
-fn crashes_at_once(deed: HandlerAction) -> bool {
+/// Returns whether the action crashes before its handler can be killed.
+fn crashes_at_once(action: HandlerAction) -> bool {
     matches!(
-        deed,
+        action,
         HandlerAction::Panic
             | HandlerAction::Fail
             | HandlerAction::AnswerThenPanic
@@ -218,21 +222,24 @@ fn crashes_at_once(deed: HandlerAction) -> bool {
     )
 }
 
-/// Whether the deed crashes, or may take longer than its worker is granted.
-fn may_crash(deed: HandlerAction) -> bool {
-    crashes_at_once(deed)
-        || matches!(deed, HandlerAction::PanicAfter(_) | HandlerAction::AnswerAfter(_) | HandlerAction::Hang)
+/// Returns whether the action crashes, or may take longer than its worker may take.
+fn may_crash(action: HandlerAction) -> bool {
+    crashes_at_once(action)
+        || matches!(
+            action,
+            HandlerAction::PanicAfter(_) | HandlerAction::AnswerAfter(_) | HandlerAction::Hang
+        )
 }
 
-fn may_be_killed(deed: HandlerAction) -> bool {
-    matches!(deed, HandlerAction::AnswerAfter(_) | HandlerAction::PanicAfter(_) | HandlerAction::Hang)
+fn may_be_killed(action: HandlerAction) -> bool {
+    matches!(action, HandlerAction::AnswerAfter(_) | HandlerAction::PanicAfter(_) | HandlerAction::Hang)
 }
 
-fn may_answer(deed: HandlerAction) -> bool {
-    !matches!(deed, HandlerAction::DropReply)
+fn may_answer(action: HandlerAction) -> bool {
+    !matches!(action, HandlerAction::DropReply)
 }
 
-/// Whether the caller may still wait when the handler has come to its end.
-fn may_leave_waiting(deed: HandlerAction) -> bool {
-    matches!(deed, HandlerAction::HoldReply | HandlerAction::AnswerFromTask(_))
+/// Returns whether the caller may still wait when the handler returns.
+fn may_leave_waiting(action: HandlerAction) -> bool {
+    matches!(action, HandlerAction::HoldReply | HandlerAction::AnswerFromTask(_))
 }

@@ -1,4 +1,4 @@
-//! Random traces: everything that a run is given from outside.
+//! Draws random traces: everything that a run gets from outside.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use mainstay_runtime::policy::{
     SupervisorPolicy,
 };
 
-/// The strategies that supervisors draw from.
+/// The strategies of supervisors.
 const STRATEGIES: &[Strategy] = &[Strategy::OneForOne, Strategy::OneForAll, Strategy::RestForOne];
-/// Each message has a label of its own, so that the journal speaks of it alone.
+/// The labels of the messages. Each message has its own, so that journal events name one message.
 pub(crate) const LABELS: [&str; 24] = [
     "m00", "m01", "m02", "m03", "m04", "m05", "m06", "m07", "m08", "m09", "m10", "m11", "m12", "m13", "m14",
     "m15", "m16", "m17", "m18", "m19", "m20", "m21", "m22", "m23",
 ];
 
-/// What a run is given.
+/// The input of a run.
 #[derive(Debug)]
 pub(crate) struct RandomTrace {
     pub(crate) seed: u64,
@@ -26,20 +26,20 @@ pub(crate) struct RandomTrace {
     pub(crate) workers: Vec<WorkerPlan>,
     pub(crate) pool: Option<PoolPlan>,
     pub(crate) steps: Vec<TraceStep>,
-    /// How many steps are taken while the tree starts.
+    /// The number of steps that run while the tree starts.
     pub(crate) early: usize,
     pub(crate) messages: Vec<TestMessage>,
-    /// Whether the runtime is dropped in the end, and not shut down.
+    /// Drops the runtime at the end in place of a shutdown.
     pub(crate) drops_runtime: bool,
 }
 
-/// A supervisor, with its workers and what is below it.
+/// A supervisor, with its workers and the supervisors below it.
 #[derive(Debug)]
 pub(crate) struct PoolPlan {
     pub(crate) policy: SupervisorPolicy,
     pub(crate) as_child: ChildPolicy,
     pub(crate) workers: Vec<WorkerPlan>,
-    /// Starts after the workers.
+    /// The supervisors that start after the workers.
     pub(crate) inner: Option<Box<PoolPlan>>,
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct PoolPlan {
 pub(crate) struct WorkerPlan {
     pub(crate) policy: ChildPolicy,
     pub(crate) mailbox_capacity: usize,
-    /// How its starts go, in order; those beyond go well.
+    /// The results of its starts, in order; all later ones succeed.
     pub(crate) starts: Vec<StartOutcome>,
 }
 
@@ -60,7 +60,7 @@ pub(crate) enum StartOutcome {
     Hangs,
 }
 
-/// A message, and what its handler does each time that it is delivered; the last deed is repeated.
+/// A message, and what its handler does at each delivery; the last action repeats.
 #[derive(Debug, Clone)]
 pub(crate) struct TestMessage {
     pub(crate) actions: Vec<HandlerAction>,
@@ -69,29 +69,29 @@ pub(crate) struct TestMessage {
     pub(crate) send_mode: SendMode,
 }
 
-/// How a message is sent.
+/// The ways to send a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SendMode {
     Cast,
     TryCast,
-    /// A cast whose reply is waited for.
+    /// Casts, and waits for the reply.
     Ask,
     Call,
     CallWithin(Duration),
 }
 
-/// What a handler does.
+/// The actions of a handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HandlerAction {
     Answer,
     AnswerAfter(Duration),
-    /// Leaves the caller without an answer.
+    /// Drops the reply.
     DropReply,
-    /// Keeps the caller waiting, in the state.
+    /// Keeps the reply in the state.
     HoldReply,
-    /// Answers everybody who was kept waiting.
+    /// Answers all callers whose reply it kept.
     AnswerHeld,
-    /// Lets an owned task answer.
+    /// Makes an owned task answer.
     AnswerFromTask(Duration),
     /// Answers, and starts an owned task that panics.
     SpawnPanickingTask(Duration),
@@ -101,7 +101,7 @@ pub(crate) enum HandlerAction {
     PanicAfter(Duration),
     Fail,
     AnswerThenPanic,
-    /// Comes to its end, and then the snapshot panics.
+    /// Returns, and then the snapshot panics.
     PanicInSnapshot,
     Hang,
 }
@@ -109,7 +109,7 @@ pub(crate) enum HandlerAction {
 /// One step of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum TraceStep {
-    /// Sends the letter of that number to a worker.
+    /// Sends the message of that number to a worker.
     Send {
         message: usize,
         to: usize,
@@ -120,7 +120,7 @@ pub(crate) enum TraceStep {
     },
     /// Adds a worker to the root.
     Add,
-    /// Adds a supervisor to the root, whose workers are sent letters before they start; under a name that may be taken.
+    /// Adds a supervisor to the root, under a name that may be taken. Its workers get messages before they start.
     AddPool {
         takes_name: bool,
     },
@@ -137,7 +137,7 @@ pub(crate) enum TraceCommand {
     Reset,
 }
 
-/// Whom an order is about.
+/// The target of a command.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum CommandTarget {
     Worker(usize),
@@ -145,33 +145,33 @@ pub(crate) enum CommandTarget {
 }
 
 impl RandomTrace {
-    /// The trace of `seed`.
+    /// Draws the trace of `seed`.
     pub(crate) fn random(seed: u64) -> Self {
-        let mut draw = TraceGenerator(Rng::with_seed(seed));
-        let count = draw.0.usize(4..=LABELS.len());
-        let root = draw.supervisor();
-        // Most trees come up, so that there is something to tell.
-        let is_shaky = draw.one_in(4);
-        let steps = draw.steps(count);
+        let mut generator = TraceGenerator(Rng::with_seed(seed));
+        let count = generator.0.usize(4..=LABELS.len());
+        let root = generator.supervisor();
+        // Most trees start, so that most traces test more than the start.
+        let is_shaky = generator.one_in(4);
+        let steps = generator.steps(count);
         Self {
             seed,
             root,
-            root_shutdown: draw.shutdown(),
-            workers: draw.workers(&root, is_shaky),
-            pool: draw.one_in(2).then(|| draw.pool(&root, is_shaky, 1)),
-            early: if draw.one_in(2) { draw.0.usize(0..=steps.len()) } else { 0 },
+            root_shutdown: generator.shutdown(),
+            workers: generator.workers(&root, is_shaky),
+            pool: generator.one_in(2).then(|| generator.pool(&root, is_shaky, 1)),
+            early: if generator.one_in(2) { generator.0.usize(0..=steps.len()) } else { 0 },
             steps,
-            messages: (0..count).map(|_| draw.message()).collect(),
-            drops_runtime: draw.one_in(4),
+            messages: (0..count).map(|_| generator.message()).collect(),
+            drops_runtime: generator.one_in(4),
         }
     }
 
-    /// The worker that [`Step::Add`] adds.
+    /// Returns the worker that [`Step::Add`] adds.
     pub(crate) fn added_worker(&self) -> WorkerPlan {
         TraceGenerator(Rng::with_seed(!self.seed)).worker(&self.root, false)
     }
 
-    /// The supervisor that [`Step::AddPool`] adds.
+    /// Returns the supervisor that [`Step::AddPool`] adds.
     pub(crate) fn added_pool(&self) -> PoolPlan {
         TraceGenerator(Rng::with_seed(self.seed.rotate_left(32))).pool(&self.root, true, 1)
     }
@@ -207,7 +207,7 @@ impl TraceGenerator {
         SupervisorPolicy { strategy: self.choose(STRATEGIES), intensity, auto_shutdown, dynamic: false }
     }
 
-    /// A policy for a child of a supervisor with that policy.
+    /// Draws a policy for a child of a supervisor with that policy.
     fn child(&mut self, above: &SupervisorPolicy) -> ChildPolicy {
         let window = self.duration();
         let restart = self.choose(&[
@@ -301,14 +301,14 @@ impl TraceGenerator {
         }
     }
 
-    /// Sends all letters in their order, with whatever else may happen in between.
-    fn steps(&mut self, letters: usize) -> Vec<TraceStep> {
+    /// Draws steps that send all messages in their order, with other steps in between.
+    fn steps(&mut self, messages: usize) -> Vec<TraceStep> {
         let mut steps = Vec::new();
-        for letter in 0..letters {
+        for message in 0..messages {
             while self.one_in(2) {
                 steps.push(self.interleaved_step());
             }
-            steps.push(TraceStep::Send { message: letter, to: self.0.usize(0..8) });
+            steps.push(TraceStep::Send { message, to: self.0.usize(0..8) });
         }
         steps
     }

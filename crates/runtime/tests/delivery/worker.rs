@@ -1,4 +1,4 @@
-//! The worker of a trace: it does what its letters say, and notes it in the ledger.
+//! Runs the worker of a trace: it carries out its messages, and records them in the log.
 
 use std::sync::Arc;
 
@@ -8,35 +8,35 @@ use tokio::time::sleep;
 
 use crate::trace::{HandlerAction, LABELS, StartOutcome, TestMessage};
 
-/// What a panic of a trace says.
+/// The text of a trace's panics.
 pub(crate) const PANIC_TEXT: &str = "on purpose";
 
-/// What became of each letter, as seen from outside the runtime.
+/// The log of each message, as seen from outside the runtime.
 #[derive(Clone, Default)]
 pub(crate) struct DeliveryLog(Arc<Mutex<Vec<DeliveryRecord>>>);
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DeliveryRecord {
     pub(crate) accepted: Acceptance,
-    /// What its handlers did, one deed a delivery.
+    /// The actions of its handlers, one a delivery.
     pub(crate) deliveries: Vec<HandlerAction>,
-    /// How often a handler came to its end.
+    /// The number of handlers that returned.
     pub(crate) ended: usize,
-    /// Whether the actor that it was sent to was never part of a tree: then the journal does not know of it.
+    /// True if its receiver was never part of a tree: then the journal does not know of it.
     pub(crate) is_outside: bool,
-    /// What its caller got, in its order.
+    /// The caller's results, in their order.
     pub(crate) answers: Vec<Result<usize, CallError>>,
 }
 
-/// Whether the mailbox took a letter in.
+/// The result of a send.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Acceptance {
-    /// It was not sent.
+    /// The message was not sent.
     #[default]
     NotSent,
     Yes,
     No,
-    /// It waited for room, and its sender was not told whether there was any.
+    /// The message waited for room, and its sender never learned the result.
     Unknown,
 }
 
@@ -57,7 +57,7 @@ impl DeliveryLog {
         self.entries()[id].answers.push(answer);
     }
 
-    /// A letter is delivered: what is to be done.
+    /// Records a delivery and returns the action.
     fn begin_delivery(&self, id: usize, letter: &TestMessage) -> HandlerAction {
         let entry = &mut self.entries()[id];
         let deed = letter.actions[entry.deliveries.len().min(letter.actions.len() - 1)];
@@ -70,7 +70,7 @@ impl DeliveryLog {
     }
 }
 
-/// A letter on its way.
+/// A message in flight.
 pub(crate) struct TestDelivery {
     pub(crate) id: usize,
     pub(crate) message: TestMessage,
@@ -95,7 +95,7 @@ impl Message for TestDelivery {
     }
 }
 
-/// Does what its letters say.
+/// A worker that carries out its messages.
 pub(crate) struct ScriptedWorker {
     pub(crate) log: DeliveryLog,
     pub(crate) starts: Mutex<std::vec::IntoIter<StartOutcome>>,

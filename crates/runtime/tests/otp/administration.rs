@@ -1,4 +1,4 @@
-//! Lines 13 to 15: administration.
+//! Tests lines 13 to 15: administration.
 
 use mainstay_runtime::policy::SupervisorPolicy;
 use mainstay_runtime::{ActorStatus, AdminError};
@@ -15,13 +15,13 @@ fn restarting() -> AdminError {
 
 #[tokio::test(start_paused = true)]
 async fn add_existing_child_is_already_running_or_present() {
-    let (stage, [a], _) = TestTree::with_children(SupervisorPolicy::default(), delayed_policy(), ["a"]).await;
-    let root = stage.runtime.root();
-    let again = || root.add(TestChild::new("a", &stage.log).with_policy(immediate_policy()));
+    let (tree, [a], _) = TestTree::with_children(SupervisorPolicy::default(), delayed_policy(), ["a"]).await;
+    let root = tree.runtime.root();
+    let again = || root.add(TestChild::new("a", &tree.log).with_policy(immediate_policy()));
     assert!(matches!(again().await, Err(AdminError::AlreadyRunning { path }) if path.as_str() == "root/a"));
     a.cast(ChildMessage::Panic).await.unwrap();
     settle().await;
-    assert_eq!(stage.status("root/a"), ActorStatus::Restarting);
+    assert_eq!(tree.status("root/a"), ActorStatus::Restarting);
     assert!(matches!(again().await, Err(AdminError::AlreadyPresent { path }) if path.as_str() == "root/a"));
     root.stop("a").await.unwrap();
     assert!(matches!(again().await, Err(AdminError::AlreadyPresent { .. })));
@@ -29,8 +29,8 @@ async fn add_existing_child_is_already_running_or_present() {
 
 #[tokio::test(start_paused = true)]
 async fn stop_is_idempotent_and_unknown_child_is_not_found() {
-    let (stage, _, _) = TestTree::with_children(SupervisorPolicy::default(), immediate_policy(), ["a"]).await;
-    let root = stage.runtime.root();
+    let (tree, _, _) = TestTree::with_children(SupervisorPolicy::default(), immediate_policy(), ["a"]).await;
+    let root = tree.runtime.root();
     assert_eq!(root.stop("a").await, Ok(()));
     assert_eq!(root.stop("a").await, Ok(()));
     let not_found = Err(AdminError::NotFound { name: "b".to_owned() });
@@ -43,8 +43,8 @@ async fn stop_is_idempotent_and_unknown_child_is_not_found() {
 
 #[tokio::test(start_paused = true)]
 async fn start_or_delete_of_active_child_is_refused() {
-    let (stage, [a], _) = TestTree::with_children(SupervisorPolicy::default(), delayed_policy(), ["a"]).await;
-    let root = stage.runtime.root();
+    let (tree, [a], _) = TestTree::with_children(SupervisorPolicy::default(), delayed_policy(), ["a"]).await;
+    let root = tree.runtime.root();
     assert_eq!((root.start("a").await, root.delete("a").await), (Err(running()), Err(running())));
     a.cast(ChildMessage::Panic).await.unwrap();
     settle().await;
@@ -56,9 +56,9 @@ async fn start_or_delete_of_active_child_is_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn command_displaced_by_another_is_superseded() {
-    let (stage, _, [direction]) =
+    let (tree, _, [direction]) =
         TestTree::with_children(SupervisorPolicy::default(), immediate_policy(), ["a"]).await;
-    let root = stage.runtime.root();
+    let root = tree.runtime.root();
     let _never = direction.hold_starts();
     let stop = async {
         settle().await;

@@ -1,4 +1,4 @@
-//! Lines 31 to 35: delayed restarts.
+//! Tests lines 31 to 35: delayed restarts.
 
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -15,76 +15,74 @@ fn rest_for_one() -> SupervisorPolicy {
 
 #[tokio::test(start_paused = true)]
 async fn the_supervisor_answers_while_a_restart_is_pending_or_failing() {
-    let (stage, [a], [direction]) =
+    let (tree, [a], [direction]) =
         TestTree::with_children(SupervisorPolicy::default(), delayed_policy(), ["a"]).await;
     direction.failures_left.store(3, SeqCst);
     a.cast(ChildMessage::Panic).await.unwrap();
     for name in ["b", "c", "d", "e"] {
-        let began = stage.runtime.now();
-        stage
-            .runtime
+        let began = tree.runtime.now();
+        tree.runtime
             .root()
-            .add(TestChild::new(name, &stage.log).with_policy(immediate_policy()))
+            .add(TestChild::new(name, &tree.log).with_policy(immediate_policy()))
             .await
             .unwrap();
-        assert_eq!(stage.runtime.now(), began);
+        assert_eq!(tree.runtime.now(), began);
         advance(s(4)).await;
     }
     advance(s(5)).await;
-    assert_eq!(stage.status("root/a"), ActorStatus::Running);
+    assert_eq!(tree.status("root/a"), ActorStatus::Running);
 }
 
 #[tokio::test(start_paused = true)]
 async fn introspection_shows_restarting_as_not_active() {
-    let (stage, [a, _], _) =
+    let (tree, [a, _], _) =
         TestTree::with_children(SupervisorPolicy::default(), delayed_policy(), ["a", "b"]).await;
     a.cast(ChildMessage::Panic).await.unwrap();
     settle().await;
-    let tree = stage.runtime.tree();
-    let vitals = &tree.find("root/a").unwrap().info;
-    assert_eq!((vitals.status, vitals.restart_due), (ActorStatus::Restarting, Some(vitals.since + s(5))));
-    let counts = stage.runtime.root().counts();
+    let root = tree.runtime.tree();
+    let info = &root.find("root/a").unwrap().info;
+    assert_eq!((info.status, info.restart_due), (ActorStatus::Restarting, Some(info.since + s(5))));
+    let counts = tree.runtime.root().counts();
     assert_eq!((counts.specs, counts.active), (2, 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn stop_during_restart_keeps_the_child_stopped() {
-    let (stage, [a], _) = TestTree::with_children(SupervisorPolicy::default(), delayed_policy(), ["a"]).await;
+    let (tree, [a], _) = TestTree::with_children(SupervisorPolicy::default(), delayed_policy(), ["a"]).await;
     a.cast(ChildMessage::Panic).await.unwrap();
     advance(s(3)).await;
-    stage.runtime.root().stop("a").await.unwrap();
+    tree.runtime.root().stop("a").await.unwrap();
     advance(s(60)).await;
-    assert_eq!((stage.status("root/a"), stage.generation("root/a")), (ActorStatus::Stopped, 1));
+    assert_eq!((tree.status("root/a"), tree.generation("root/a")), (ActorStatus::Stopped, 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn rest_for_one_later_siblings_wait_for_earlier_retry() {
-    let (stage, [_, b, _], [_, direction, _]) =
+    let (tree, [_, b, _], [_, direction, _]) =
         TestTree::with_children(rest_for_one(), delayed_policy(), ["a", "b", "c"]).await;
     direction.failures_left.store(2, SeqCst);
     b.cast(ChildMessage::Panic).await.unwrap();
     for _ in 0..3 {
         settle().await;
         let expected = [ActorStatus::Running, ActorStatus::Restarting, ActorStatus::Restarting];
-        assert_eq!(stage.statuses(["root/a", "root/b", "root/c"]), expected);
-        assert_eq!(stage.runtime.root().counts().active, 1);
+        assert_eq!(tree.statuses(["root/a", "root/b", "root/c"]), expected);
+        assert_eq!(tree.runtime.root().counts().active, 1);
         advance(s(5)).await;
     }
     settle().await;
-    assert_eq!(stage.statuses(["root/a", "root/b", "root/c"]), [ActorStatus::Running; 3]);
+    assert_eq!(tree.statuses(["root/a", "root/b", "root/c"]), [ActorStatus::Running; 3]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_supervisor_can_be_stopped_during_a_restart_loop() {
     for child in [immediate_policy(), delayed_policy()] {
-        let (stage, [a, _], [direction, _]) =
-            TestTree::with_children(rest_for_one(), child, ["a", "b"]).await;
+        let (tree, [a, _], [direction, _]) = TestTree::with_children(rest_for_one(), child, ["a", "b"]).await;
         direction.failures_left.store(u32::MAX, SeqCst);
         a.cast(ChildMessage::Panic).await.unwrap();
         tokio::task::yield_now().await;
-        assert_eq!(stage.runtime.shutdown().await.cause, ExitCause::Normal);
-        let before = stage.log.take().len();
+        assert_eq!(tree.runtime.shutdown().await.cause, ExitCause::Normal);
+        let before = tree.log.take().len();
         advance(s(60)).await;
-        assert_eq!(stage.log.take().len(), 0, "nothing starts after {before} lines");
+        assert_eq!(tree.log.take().len(), 0, "nothing starts after {before} lines");
     }
 }

@@ -1,4 +1,4 @@
-//! The list in docs/supervision.md names these tests, and these tests only.
+//! Checks that the list in docs/supervision.md names these tests, and no others.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ const SOURCES: [&str; 9] = [
 ];
 const MACHINE_TESTS: &str = include_str!("../../src/supervisor/machine/tests.rs");
 
-/// The names of the functions that follow a `test` attribute.
+/// Returns the names of the functions that follow a `test` attribute.
 fn tests(source: &str) -> impl Iterator<Item = &str> {
     source.split("test").filter_map(|part| {
         let (attribute, rest) = part.split_once('\n')?;
@@ -25,7 +25,7 @@ fn tests(source: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// What stands in backticks and reads like a test's name.
+/// Returns the texts in backticks that read like a test's name.
 fn listed() -> BTreeSet<&'static str> {
     let is_name = |text: &&str| {
         text.matches('_').count() > 3 && text.bytes().all(|b| b == b'_' || b.is_ascii_lowercase())

@@ -1,4 +1,4 @@
-//! Lines 20 to 23: intensity.
+//! Tests lines 20 to 23: intensity.
 
 use mainstay_runtime::policy::{ChildPolicy, Delay, ExitCause, RestartType, SupervisorPolicy};
 use mainstay_runtime::{ActorStatus, CallError, SupervisorSpec};
@@ -13,26 +13,25 @@ fn intensity_of_two() -> SupervisorPolicy {
 
 #[tokio::test(start_paused = true)]
 async fn intensity_exceeded_stops_the_supervisor() {
-    let (stage, [a, b], _) =
-        TestTree::with_children(intensity_of_two(), immediate_policy(), ["a", "b"]).await;
+    let (tree, [a, b], _) = TestTree::with_children(intensity_of_two(), immediate_policy(), ["a", "b"]).await;
     for address in [&a, &b] {
         address.cast(ChildMessage::Panic).await.unwrap();
         settle().await;
     }
-    assert_eq!(stage.generations(["root/a", "root/b"]), [2, 2]);
+    assert_eq!(tree.generations(["root/a", "root/b"]), [2, 2]);
     a.cast(ChildMessage::Panic).await.unwrap();
-    assert_eq!(stage.exit_cause().await, ExitCause::Shutdown);
+    assert_eq!(tree.exit_cause().await, ExitCause::Shutdown);
     assert_eq!(b.call(ChildMessage::Ask).await, Err(CallError::Stopped));
 }
 
 #[tokio::test(start_paused = true)]
 async fn restarts_that_are_spaced_never_trip_the_intensity() {
-    let (stage, [a], _) = TestTree::with_children(intensity_of_two(), immediate_policy(), ["a"]).await;
+    let (tree, [a], _) = TestTree::with_children(intensity_of_two(), immediate_policy(), ["a"]).await;
     for _ in 0..20 {
         a.cast(ChildMessage::Panic).await.unwrap();
         advance(s(5)).await;
     }
-    assert_eq!(stage.generation("root/a"), 21);
+    assert_eq!(tree.generation("root/a"), 21);
 }
 
 #[tokio::test(start_paused = true)]
@@ -40,39 +39,35 @@ async fn intensity_exit_restarts_permanent_supervisor_only() {
     for (restart, status) in
         [(RestartType::Transient, ActorStatus::Stopped), (RestartType::Permanent, ActorStatus::Running)]
     {
-        let script = LifecycleLog::default();
+        let log = LifecycleLog::default();
         let mut root = SupervisorSpec::new("root");
         let none = SupervisorPolicy { intensity: intensity(0), ..SupervisorPolicy::default() };
         let mut pool =
             SupervisorSpec::new("pool").policy(none).as_child(ChildPolicy { restart, ..immediate_policy() });
-        let a = pool.child(TestChild::new("a", &script).with_policy(immediate_policy())).unwrap();
+        let a = pool.child(TestChild::new("a", &log).with_policy(immediate_policy())).unwrap();
         root.supervisor(pool).unwrap();
-        let mut stage = TestTree::start(root, &script).await;
+        let mut tree = TestTree::start(root, &log).await;
         a.cast(ChildMessage::Panic).await.unwrap();
-        let exited = stage.next_event("actor_exited", "root/pool").await;
+        let exited = tree.next_event("actor_exited", "root/pool").await;
         assert_eq!(exited.fields["cause"], "shutdown");
         assert_eq!(exited.fields["message"], "root/pool/a failed once too often: on cue");
         settle().await;
-        assert_eq!(stage.status("root/pool"), status);
+        assert_eq!(tree.status("root/pool"), status);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_failed_attempt_to_start_during_a_restart_counts_too() {
-    let script = LifecycleLog::default();
+    let log = LifecycleLog::default();
     let mut root = SupervisorSpec::new("root").policy(intensity_of_two());
-    let player = TestChild::new("a", &script);
+    let player = TestChild::new("a", &log);
     let direction = player.controls.clone();
     let second = Delay::Fixed { delay: s(1) };
     let a = root.child(player.with_policy(ChildPolicy { delay: second, ..immediate_policy() })).unwrap();
-    let stage = TestTree::start(root, &script).await;
-    script.take();
+    let tree = TestTree::start(root, &log).await;
+    log.take();
     direction.failures_left.store(9, std::sync::atomic::Ordering::SeqCst);
     a.cast(ChildMessage::Panic).await.unwrap();
-    assert_eq!(stage.exit_cause().await, ExitCause::Shutdown);
-    assert_eq!(
-        script.take(),
-        ["start a", "start a"],
-        "the crash and one failed start were granted a restart"
-    );
+    assert_eq!(tree.exit_cause().await, ExitCause::Shutdown);
+    assert_eq!(log.take(), ["start a", "start a"], "the crash and one failed start were granted a restart");
 }

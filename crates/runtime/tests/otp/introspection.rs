@@ -1,4 +1,4 @@
-//! Lines 41, 42 and 44: introspection, and what a supervisor's restart keeps.
+//! Tests lines 41, 42 and 44: introspection, and what a supervisor's restart keeps.
 
 use mainstay_runtime::policy::SupervisorPolicy;
 use mainstay_runtime::{CallError, Child, ChildCounts, Runtime, SupervisorSpec};
@@ -10,11 +10,11 @@ use crate::test_tree::{
 
 #[tokio::test(start_paused = true)]
 async fn counts_are_right_at_every_moment() {
-    let script = LifecycleLog::default();
+    let log = LifecycleLog::default();
     let mut root = SupervisorSpec::new("root");
-    let a = root.child(TestChild::new("a", &script).with_policy(delayed_policy())).unwrap();
+    let a = root.child(TestChild::new("a", &log).with_policy(delayed_policy())).unwrap();
     root.supervisor(SupervisorSpec::new("pool")).unwrap();
-    let stage = TestTree::start(root, &script).await;
+    let stage = TestTree::start(root, &log).await;
     let handle = stage.runtime.root();
     let counts = |specs, active, supervisors, workers| ChildCounts { specs, active, supervisors, workers };
     assert_eq!(handle.counts(), counts(2, 2, 1, 1));
@@ -26,7 +26,7 @@ async fn counts_are_right_at_every_moment() {
     let tree = stage.runtime.tree();
     let (shown, vitals) = (&tree.find("root/a").unwrap().info, a.info(stage.runtime.now()));
     assert_eq!((shown, vitals.generation), (&vitals, 2), "an address shows what the tree does");
-    let held = TestChild::new("b", &script);
+    let held = TestChild::new("b", &log);
     let gate = held.controls.hold_starts();
     let adding = async { handle.add(held.with_policy(immediate_policy())).await.unwrap() };
     let looking = async {
@@ -44,16 +44,16 @@ async fn counts_are_right_at_every_moment() {
 
 #[tokio::test(start_paused = true)]
 async fn restarted_supervisor_has_static_and_persistent_children() {
-    let script = LifecycleLog::default();
+    let log = LifecycleLog::default();
     let mut root = SupervisorSpec::new("root");
     let strict = SupervisorPolicy { intensity: intensity(0), ..SupervisorPolicy::default() };
     let mut pool = SupervisorSpec::new("pool").policy(strict).as_child(immediate_policy());
-    let fixed = pool.child(TestChild::new("fixed", &script).with_policy(immediate_policy())).unwrap();
+    let fixed = pool.child(TestChild::new("fixed", &log).with_policy(immediate_policy())).unwrap();
     let pool = root.supervisor(pool).unwrap();
-    let _stage = TestTree::start(root, &script).await;
-    let passing = pool.add(TestChild::new("passing", &script).with_policy(immediate_policy())).await.unwrap();
+    let _stage = TestTree::start(root, &log).await;
+    let passing = pool.add(TestChild::new("passing", &log).with_policy(immediate_policy())).await.unwrap();
     let lasting =
-        pool.add(Child::new("lasting", TestChild::new("lasting", &script)).persistent()).await.unwrap();
+        pool.add(Child::new("lasting", TestChild::new("lasting", &log)).persistent()).await.unwrap();
     fixed.cast(ChildMessage::Panic).await.unwrap();
     settle().await;
     assert_eq!(fixed.call(ChildMessage::Ask).await, Ok(()));
@@ -69,11 +69,11 @@ async fn restarted_supervisor_has_static_and_persistent_children() {
 
 #[tokio::test(start_paused = true)]
 async fn two_runtimes_in_one_process_do_not_see_each_other() {
-    let script = LifecycleLog::default();
+    let log = LifecycleLog::default();
     let mut trees = Vec::new();
     for _ in 0..2 {
         let mut root = SupervisorSpec::new("root");
-        let a = root.child(TestChild::new("a", &script).with_policy(immediate_policy())).unwrap();
+        let a = root.child(TestChild::new("a", &log).with_policy(immediate_policy())).unwrap();
         trees.push((Runtime::builder().start(root).await.unwrap(), a));
     }
     let [(one, a_one), (two, a_two)] = &trees[..] else { panic!("there are two") };

@@ -1,4 +1,4 @@
-//! Lines 16 to 19: restart types.
+//! Tests lines 16 to 19: restart types.
 
 use mainstay_runtime::policy::{ChildPolicy, RestartType, Strategy, SupervisorPolicy};
 use mainstay_runtime::{ActorStatus, SupervisorSpec};
@@ -9,8 +9,7 @@ fn restart_policy(restart: RestartType) -> ChildPolicy {
     ChildPolicy { restart, stuck_after: Some(s(60)), ..immediate_policy() }
 }
 
-/// The generation of a child of this type after an exit of each kind, one after the other: normal, panic, error,
-/// killed.
+/// Returns the generations of a child of this type after an exit of each kind: normal, panic, error, killed.
 async fn generations(restart: RestartType) -> Vec<Option<u64>> {
     let mut generations = Vec::new();
     for cue in [ChildMessage::Stop, ChildMessage::Panic, ChildMessage::Fail, ChildMessage::Hang] {
@@ -41,17 +40,17 @@ async fn a_temporary_child_never_restarts_and_its_spec_is_dropped() {
 
 #[tokio::test(start_paused = true)]
 async fn group_restart_stops_temporary_child_for_good() {
-    let script = LifecycleLog::default();
+    let log = LifecycleLog::default();
     let policy = SupervisorPolicy { strategy: Strategy::OneForAll, ..SupervisorPolicy::default() };
     let mut root = SupervisorSpec::new("root").policy(policy);
-    let a = root.child(TestChild::new("a", &script).with_policy(immediate_policy())).unwrap();
-    root.child(TestChild::new("guest", &script).with_policy(restart_policy(RestartType::Temporary))).unwrap();
-    root.child(TestChild::new("c", &script).with_policy(immediate_policy())).unwrap();
-    let stage = TestTree::start(root, &script).await;
-    script.take();
+    let a = root.child(TestChild::new("a", &log).with_policy(immediate_policy())).unwrap();
+    root.child(TestChild::new("guest", &log).with_policy(restart_policy(RestartType::Temporary))).unwrap();
+    root.child(TestChild::new("c", &log).with_policy(immediate_policy())).unwrap();
+    let stage = TestTree::start(root, &log).await;
+    log.take();
     a.cast(ChildMessage::Panic).await.unwrap();
     settle().await;
-    assert_eq!(script.take(), ["stop c", "stop guest", "start a", "ready a", "start c", "ready c"]);
+    assert_eq!(log.take(), ["stop c", "stop guest", "start a", "ready a", "start c", "ready c"]);
     assert_eq!(stage.runtime.root().names(), ["a", "c"]);
     assert_eq!(stage.statuses(["root/a", "root/c"]), [ActorStatus::Running; 2]);
 }

@@ -1,4 +1,4 @@
-//! Lines 1 to 5: starting.
+//! Tests lines 1 to 5: starting.
 
 use mainstay_runtime::policy::{ChildPolicy, PolicyError, RestartType, SupervisorPolicy};
 use mainstay_runtime::{
@@ -9,87 +9,87 @@ use crate::test_tree::{ChildMessage, LifecycleLog, TestChild, TestTree, immediat
 
 #[tokio::test(start_paused = true)]
 async fn children_start_in_order_before_supervisor_is_ready() {
-    let script = LifecycleLog::default();
+    let log = LifecycleLog::default();
     let mut root = SupervisorSpec::new("root");
-    let slow = TestChild::new("b", &script);
+    let slow = TestChild::new("b", &log);
     let gate = slow.controls.hold_starts();
-    root.child(TestChild::new("a", &script).with_policy(immediate_policy())).unwrap();
+    root.child(TestChild::new("a", &log).with_policy(immediate_policy())).unwrap();
     root.child(slow.with_policy(immediate_policy())).unwrap();
-    root.child(TestChild::new("c", &script).with_policy(immediate_policy())).unwrap();
+    root.child(TestChild::new("c", &log).with_policy(immediate_policy())).unwrap();
     let mut starting = Box::pin(Runtime::builder().start(root));
     tokio::select! {
         _ = &mut starting => panic!("it is up before its second child is"),
         () = settle() => {}
     }
-    assert_eq!(script.take(), ["start a", "ready a", "start b"]);
+    assert_eq!(log.take(), ["start a", "ready a", "start b"]);
     gate.add_permits(1);
     let runtime = starting.await.unwrap();
-    assert_eq!(script.take(), ["ready b", "start c", "ready c"]);
+    assert_eq!(log.take(), ["ready b", "start c", "ready c"]);
     assert!(runtime.tree().children.iter().all(|child| child.info.status == ActorStatus::Running));
 }
 
 #[tokio::test(start_paused = true)]
 async fn declined_child_keeps_its_spec_without_incarnation() {
-    let script = LifecycleLog::default();
+    let log = LifecycleLog::default();
     let mut root = SupervisorSpec::new("root");
-    let shy = TestChild::new("shy", &script).declining();
+    let shy = TestChild::new("shy", &log).declining();
     let direction = shy.controls.clone();
     let address = root.child(shy.with_policy(immediate_policy())).unwrap();
-    root.child(TestChild::new("next", &script).with_policy(immediate_policy())).unwrap();
-    let stage = TestTree::start(root, &script).await;
-    assert_eq!(stage.statuses(["root/shy", "root/next"]), [ActorStatus::Stopped, ActorStatus::Running]);
-    assert_eq!(stage.runtime.root().counts().active, 1);
+    root.child(TestChild::new("next", &log).with_policy(immediate_policy())).unwrap();
+    let tree = TestTree::start(root, &log).await;
+    assert_eq!(tree.statuses(["root/shy", "root/next"]), [ActorStatus::Stopped, ActorStatus::Running]);
+    assert_eq!(tree.runtime.root().counts().active, 1);
     assert_eq!(address.call(ChildMessage::Ask).await, Err(CallError::Stopped));
     direction.declines.store(false, std::sync::atomic::Ordering::SeqCst);
-    stage.runtime.root().start("shy").await.unwrap();
+    tree.runtime.root().start("shy").await.unwrap();
     assert_eq!(address.call(ChildMessage::Ask).await, Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn declined_temporary_or_dynamic_child_keeps_no_spec() {
-    let script = LifecycleLog::default();
+    let log = LifecycleLog::default();
     let mut root = SupervisorSpec::new("root");
     let temporary = ChildPolicy { restart: RestartType::Temporary, ..immediate_policy() };
-    root.child(TestChild::new("guest", &script).declining().with_policy(temporary)).unwrap();
+    root.child(TestChild::new("guest", &log).declining().with_policy(temporary)).unwrap();
     let pool = root.supervisor(SupervisorSpec::dynamic("pool")).unwrap();
-    let stage = TestTree::start(root, &script).await;
-    assert_eq!(stage.runtime.root().names(), ["pool"]);
-    pool.add(TestChild::new("shy", &script).declining().with_policy(immediate_policy())).await.unwrap();
+    let tree = TestTree::start(root, &log).await;
+    assert_eq!(tree.runtime.root().names(), ["pool"]);
+    pool.add(TestChild::new("shy", &log).declining().with_policy(immediate_policy())).await.unwrap();
     assert!(pool.names().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn initial_start_failure_stops_earlier_children_in_reverse() {
-    let script = LifecycleLog::default();
+    let log = LifecycleLog::default();
     let mut root = SupervisorSpec::new("root");
-    root.child(TestChild::new("a", &script).with_policy(immediate_policy())).unwrap();
-    root.child(TestChild::new("b", &script).with_policy(immediate_policy())).unwrap();
-    root.child(TestChild::new("c", &script).failing(1).with_policy(immediate_policy())).unwrap();
-    root.child(TestChild::new("d", &script).with_policy(immediate_policy())).unwrap();
+    root.child(TestChild::new("a", &log).with_policy(immediate_policy())).unwrap();
+    root.child(TestChild::new("b", &log).with_policy(immediate_policy())).unwrap();
+    root.child(TestChild::new("c", &log).failing(1).with_policy(immediate_policy())).unwrap();
+    root.child(TestChild::new("d", &log).with_policy(immediate_policy())).unwrap();
     let Err(RuntimeStartError::ChildFailed { path, message }) = Runtime::builder().start(root).await else {
         panic!("it came up");
     };
     assert_eq!((path.as_str(), message.as_str()), ("root/c", "not now"));
-    assert_eq!(script.take(), ["start a", "ready a", "start b", "ready b", "start c", "stop b", "stop a"]);
+    assert_eq!(log.take(), ["start a", "ready a", "start b", "ready b", "start c", "stop b", "stop a"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn adding_a_child_whose_start_fails_keeps_no_spec() {
-    let script = LifecycleLog::default();
-    let stage = TestTree::start(SupervisorSpec::new("root"), &script).await;
-    let root = stage.runtime.root();
+    let log = LifecycleLog::default();
+    let tree = TestTree::start(SupervisorSpec::new("root"), &log).await;
+    let root = tree.runtime.root();
     let refused =
-        root.add(TestChild::new("a", &script).failing(1).with_policy(immediate_policy())).await.unwrap_err();
+        root.add(TestChild::new("a", &log).failing(1).with_policy(immediate_policy())).await.unwrap_err();
     assert_eq!(refused, AdminError::StartFailed { name: "a".to_owned(), message: "not now".to_owned() });
     assert!(root.names().is_empty());
-    root.add(TestChild::new("a", &script).with_policy(immediate_policy())).await.unwrap();
+    root.add(TestChild::new("a", &log).with_policy(immediate_policy())).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn starting_a_stopped_child_whose_start_fails_keeps_its_spec() {
-    let (stage, _, [direction]) =
+    let (tree, _, [direction]) =
         TestTree::with_children(SupervisorPolicy::default(), immediate_policy(), ["a"]).await;
-    let root = stage.runtime.root();
+    let root = tree.runtime.root();
     root.stop("a").await.unwrap();
     direction.hold_starts().close();
     let refused = root.start("a").await.unwrap_err();
@@ -99,8 +99,8 @@ async fn starting_a_stopped_child_whose_start_fails_keeps_its_spec() {
 
 #[tokio::test(start_paused = true)]
 async fn invalid_specs_are_refused_and_say_what_is_wrong() {
-    let script = LifecycleLog::default();
-    let player = |name| TestChild::new(name, &script);
+    let log = LifecycleLog::default();
+    let player = |name| TestChild::new(name, &log);
     let mut root = SupervisorSpec::new("root");
     let invalid_name = root.child(Child::new("a/b", player("a"))).unwrap_err();
     assert!(matches!(invalid_name, SpecError::InvalidName(_)), "{invalid_name}");
@@ -118,18 +118,14 @@ async fn invalid_specs_are_refused_and_say_what_is_wrong() {
 
 #[tokio::test(start_paused = true)]
 async fn a_duplicate_is_refused_and_names_the_path() {
-    let script = LifecycleLog::default();
+    let log = LifecycleLog::default();
     let mut root = SupervisorSpec::new("root");
-    root.child(TestChild::new("a", &script).with_policy(immediate_policy())).unwrap();
-    let refused = root.child(TestChild::new("a", &script).with_policy(immediate_policy())).unwrap_err();
+    root.child(TestChild::new("a", &log).with_policy(immediate_policy())).unwrap();
+    let refused = root.child(TestChild::new("a", &log).with_policy(immediate_policy())).unwrap_err();
     assert_eq!(refused, SpecError::Duplicate { path: "root/a".to_owned() });
-    let stage = TestTree::start(root, &script).await;
-    let refused = stage
-        .runtime
-        .root()
-        .add(TestChild::new("a", &script).with_policy(immediate_policy()))
-        .await
-        .unwrap_err();
+    let tree = TestTree::start(root, &log).await;
+    let refused =
+        tree.runtime.root().add(TestChild::new("a", &log).with_policy(immediate_policy())).await.unwrap_err();
     assert!(
         matches!(&refused, AdminError::AlreadyRunning { path } if path.as_str() == "root/a"),
         "{refused}"

@@ -1,4 +1,4 @@
-//! Lines 24 to 30: strategies.
+//! Tests lines 24 to 30: strategies.
 
 use mainstay_runtime::ActorStatus;
 use mainstay_runtime::policy::{ExitCause, Strategy, SupervisorPolicy};
@@ -16,7 +16,7 @@ const PATHS: [&str; 4] = ["root/a", "root/b", "root/c", "root/d"];
 
 #[tokio::test(start_paused = true)]
 async fn one_for_one_leaves_the_siblings_their_incarnations() {
-    let (stage, [_, b, ..], _) = TestTree::with_children(
+    let (tree, [_, b, ..], _) = TestTree::with_children(
         strategy_policy(Strategy::OneForOne),
         immediate_policy(),
         ["a", "b", "c", "d"],
@@ -24,20 +24,20 @@ async fn one_for_one_leaves_the_siblings_their_incarnations() {
     .await;
     b.cast(ChildMessage::Panic).await.unwrap();
     settle().await;
-    assert_eq!(stage.log.take(), ["start b", "ready b"]);
-    assert_eq!(stage.generations(PATHS), [1, 2, 1, 1]);
+    assert_eq!(tree.log.take(), ["start b", "ready b"]);
+    assert_eq!(tree.generations(PATHS), [1, 2, 1, 1]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_for_all_stops_in_reverse_and_starts_in_order() {
-    let (mut stage, [_, b, ..], _) = TestTree::with_children(
+    let (mut tree, [_, b, ..], _) = TestTree::with_children(
         strategy_policy(Strategy::OneForAll),
         immediate_policy(),
         ["a", "b", "c", "d"],
     )
     .await;
     b.cast(ChildMessage::Panic).await.unwrap();
-    let decision = stage.next_event("decision", "root/b").await;
+    let decision = tree.next_event("decision", "root/b").await;
     assert_eq!(decision.fields["scope"], serde_json::json!(PATHS));
     settle().await;
     let started = ["a", "b", "c", "d"].map(|name| [format!("start {name}"), format!("ready {name}")]);
@@ -46,30 +46,30 @@ async fn one_for_all_stops_in_reverse_and_starts_in_order() {
         .into_iter()
         .chain(started.into_iter().flatten())
         .collect();
-    assert_eq!(stage.log.take(), expected);
-    assert_eq!(stage.generations(PATHS), [2; 4]);
+    assert_eq!(tree.log.take(), expected);
+    assert_eq!(tree.generations(PATHS), [2; 4]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn rest_for_one_restarts_the_failed_and_later_children() {
-    let (mut stage, [_, b, ..], _) = TestTree::with_children(
+    let (mut tree, [_, b, ..], _) = TestTree::with_children(
         strategy_policy(Strategy::RestForOne),
         immediate_policy(),
         ["a", "b", "c", "d"],
     )
     .await;
     b.cast(ChildMessage::Panic).await.unwrap();
-    let decision = stage.next_event("decision", "root/b").await;
+    let decision = tree.next_event("decision", "root/b").await;
     assert_eq!(decision.fields["scope"], serde_json::json!(PATHS[1..]));
     settle().await;
     let expected = ["stop d", "stop c", "start b", "ready b", "start c", "ready c", "start d", "ready d"];
-    assert_eq!(stage.log.take(), expected);
-    assert_eq!(stage.generations(PATHS), [1, 2, 2, 2]);
+    assert_eq!(tree.log.take(), expected);
+    assert_eq!(tree.generations(PATHS), [1, 2, 2, 2]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_for_all_retries_all_when_another_child_fails() {
-    let (stage, [a, ..], [_, _, c]) =
+    let (tree, [a, ..], [_, _, c]) =
         TestTree::with_children(strategy_policy(Strategy::OneForAll), immediate_policy(), ["a", "b", "c"])
             .await;
     c.failures_left.store(1, SeqCst);
@@ -77,13 +77,13 @@ async fn one_for_all_retries_all_when_another_child_fails() {
     settle().await;
     let first = ["stop c", "stop b", "start a", "ready a", "start b", "ready b", "start c"];
     let again = ["stop b", "stop a", "start a", "ready a", "start b", "ready b", "start c", "ready c"];
-    assert_eq!(stage.log.take(), [&first[..], &again[..]].concat());
-    assert_eq!(stage.statuses(["root/a", "root/b", "root/c"]), [ActorStatus::Running; 3]);
+    assert_eq!(tree.log.take(), [&first[..], &again[..]].concat());
+    assert_eq!(tree.statuses(["root/a", "root/b", "root/c"]), [ActorStatus::Running; 3]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn rest_for_one_keeps_earlier_children_when_another_fails() {
-    let (stage, [a, ..], [_, _, c, _]) = TestTree::with_children(
+    let (tree, [a, ..], [_, _, c, _]) = TestTree::with_children(
         strategy_policy(Strategy::RestForOne),
         immediate_policy(),
         ["a", "b", "c", "d"],
@@ -94,41 +94,41 @@ async fn rest_for_one_keeps_earlier_children_when_another_fails() {
     settle().await;
     let first = ["stop d", "stop c", "stop b", "start a", "ready a", "start b", "ready b", "start c"];
     let again = ["start c", "ready c", "start d", "ready d"];
-    assert_eq!(stage.log.take(), [&first[..], &again[..]].concat());
-    assert_eq!(stage.generations(PATHS), [2, 2, 3, 2]);
+    assert_eq!(tree.log.take(), [&first[..], &again[..]].concat());
+    assert_eq!(tree.generations(PATHS), [2, 2, 3, 2]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn start_failure_loops_escalate_under_every_strategy() {
     for kind in [Strategy::OneForOne, Strategy::OneForAll, Strategy::RestForOne] {
         let policy = SupervisorPolicy { intensity: intensity(3), ..strategy_policy(kind) };
-        let (mut stage, [_, b, _], [_, direction, _]) =
+        let (mut tree, [_, b, _], [_, direction, _]) =
             TestTree::with_children(policy, immediate_policy(), ["a", "b", "c"]).await;
         direction.failures_left.store(u32::MAX, SeqCst);
         b.cast(ChildMessage::Panic).await.unwrap();
-        assert_eq!(stage.exit_cause().await, ExitCause::Shutdown, "{kind:?}");
-        let starts = stage.log.take().iter().filter(|line| *line == "start b").count();
+        assert_eq!(tree.exit_cause().await, ExitCause::Shutdown, "{kind:?}");
+        let starts = tree.log.take().iter().filter(|line| *line == "start b").count();
         assert_eq!(starts, 3, "{kind:?}");
-        assert_eq!(stage.count("decision").await, 4, "{kind:?}");
+        assert_eq!(tree.count("decision").await, 4, "{kind:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn two_crashes_within_one_delay_make_one_group_restart() {
     for (kind, generations) in [(Strategy::OneForAll, [2, 2, 2, 2]), (Strategy::RestForOne, [1, 2, 2, 2])] {
-        let (mut stage, [_, b, c, _], _) =
+        let (mut tree, [_, b, c, _], _) =
             TestTree::with_children(strategy_policy(kind), delayed_policy(), ["a", "b", "c", "d"]).await;
         b.try_cast(ChildMessage::Panic).unwrap();
         c.try_cast(ChildMessage::Panic).unwrap();
         advance(s(60)).await;
-        assert_eq!(stage.generations(PATHS), generations, "{kind:?}");
-        assert_eq!(stage.count("decision").await, 1, "{kind:?}");
+        assert_eq!(tree.generations(PATHS), generations, "{kind:?}");
+        assert_eq!(tree.count("decision").await, 1, "{kind:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn earlier_crash_within_delay_takes_over_the_group_restart() {
-    let (stage, [a, _, c, _], _) = TestTree::with_children(
+    let (tree, [a, _, c, _], _) = TestTree::with_children(
         strategy_policy(Strategy::RestForOne),
         delayed_policy(),
         ["a", "b", "c", "d"],
@@ -138,7 +138,7 @@ async fn earlier_crash_within_delay_takes_over_the_group_restart() {
     advance(s(2)).await;
     a.cast(ChildMessage::Panic).await.unwrap();
     advance(s(4)).await;
-    assert_eq!(stage.generations(PATHS), [1; 4], "the later delay holds for all");
+    assert_eq!(tree.generations(PATHS), [1; 4], "the later delay holds for all");
     advance(s(2)).await;
-    assert_eq!(stage.generations(PATHS), [2; 4]);
+    assert_eq!(tree.generations(PATHS), [2; 4]);
 }

@@ -1,4 +1,4 @@
-//! Children that do what a test tells them, and write down when they start and stop.
+//! Provides children that follow a test's commands and record their starts and stops.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -27,7 +27,7 @@ pub(crate) enum ChildMessage {
 
 impl Message for ChildMessage {}
 
-/// What the children of one test write down, in order.
+/// The record of one test's children, in order.
 #[derive(Clone, Default)]
 pub(crate) struct LifecycleLog(Arc<Mutex<Vec<String>>>);
 
@@ -36,20 +36,20 @@ impl LifecycleLog {
         self.0.lock().push(line);
     }
 
-    /// What was written since the last look.
+    /// Returns the lines since the last call.
     pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.0.lock())
     }
 }
 
-/// How an actor is to behave from now on.
+/// The behaviour of an actor.
 #[derive(Default)]
 pub(crate) struct ChildControls {
     pub(crate) failures_left: AtomicU32,
     pub(crate) declines: AtomicBool,
-    /// It hangs when it is asked to stop.
+    /// True if it hangs when it must stop.
     pub(crate) hangs_on_stop: AtomicBool,
-    /// Its next starts hang until as many permits are there.
+    /// The permits for its next starts, which hang until there are enough.
     pub(crate) start_gate: Mutex<Option<Arc<Semaphore>>>,
 }
 
@@ -62,8 +62,8 @@ pub(crate) struct TestChild {
 }
 
 impl TestChild {
-    pub(crate) fn new(name: &'static str, script: &LifecycleLog) -> Self {
-        Self { name, log: script.clone(), controls: Arc::default() }
+    pub(crate) fn new(name: &'static str, log: &LifecycleLog) -> Self {
+        Self { name, log: log.clone(), controls: Arc::default() }
     }
 
     pub(crate) fn failing(self, times: u32) -> Self {
@@ -87,7 +87,7 @@ impl TestChild {
 }
 
 impl ChildControls {
-    /// Lets the next starts wait for permits.
+    /// Makes the next starts wait for permits.
     pub(crate) fn hold_starts(&self) -> Arc<Semaphore> {
         let gate = Arc::new(Semaphore::new(0));
         *self.start_gate.lock() = Some(Arc::clone(&gate));
@@ -146,7 +146,7 @@ impl Worker for TestChild {
     }
 }
 
-/// Restarted at once, any number of times, with three seconds to stop.
+/// Returns a policy of restarts at once, without a limit, with three seconds to stop.
 pub(crate) fn immediate_policy() -> ChildPolicy {
     ChildPolicy {
         delay: Delay::NONE,
@@ -157,12 +157,12 @@ pub(crate) fn immediate_policy() -> ChildPolicy {
     }
 }
 
-/// The same five seconds later.
+/// Returns the same policy with a delay of five seconds.
 pub(crate) fn delayed_policy() -> ChildPolicy {
     ChildPolicy { delay: Delay::Fixed { delay: s(5) }, ..immediate_policy() }
 }
 
-/// So many restarts in ten seconds.
+/// Returns a budget of so many restarts in ten seconds.
 pub(crate) fn intensity(restarts_max: u32) -> Option<Budget> {
     Some(Budget { restarts_max, window: s(10) })
 }
@@ -175,29 +175,29 @@ pub(crate) struct TestTree {
 }
 
 impl TestTree {
-    pub(crate) async fn start(root: SupervisorSpec, script: &LifecycleLog) -> Self {
+    pub(crate) async fn start(root: SupervisorSpec, log: &LifecycleLog) -> Self {
         let runtime = Runtime::builder().seed(1).start(root).await.unwrap();
         let journal = runtime.journal().subscribe();
-        Self { runtime, log: script.clone(), journal }
+        Self { runtime, log: log.clone(), journal }
     }
 
-    /// A tree of players under one policy, all started, with their starts already read.
+    /// Starts a tree of children under one policy, and drops the lines of their starts.
     pub(crate) async fn with_children<const N: usize>(
         policy: SupervisorPolicy,
         child: ChildPolicy,
         names: [&'static str; N],
     ) -> (Self, [Address<ChildMessage>; N], [Arc<ChildControls>; N]) {
-        let script = LifecycleLog::default();
+        let log = LifecycleLog::default();
         let mut root = SupervisorSpec::new("root").policy(policy);
-        let players = names.map(|name| TestChild::new(name, &script));
-        let directions = players.each_ref().map(|player| Arc::clone(&player.controls));
-        let addresses = players.map(|player| root.child(player.with_policy(child)).unwrap());
-        let stage = Self::start(root, &script).await;
-        script.take();
-        (stage, addresses, directions)
+        let children = names.map(|name| TestChild::new(name, &log));
+        let directions = children.each_ref().map(|player| Arc::clone(&player.controls));
+        let addresses = children.map(|player| root.child(player.with_policy(child)).unwrap());
+        let tree = Self::start(root, &log).await;
+        log.take();
+        (tree, addresses, directions)
     }
 
-    /// What the journal says up to and with the next event of this kind about this actor.
+    /// Returns the journal's records up to and with the next event of this kind about this actor.
     pub(crate) async fn read_until(&mut self, kind: &str, actor: &str) -> Vec<Record> {
         let mut told = Vec::new();
         loop {
@@ -210,12 +210,12 @@ impl TestTree {
         }
     }
 
-    /// The next event of this kind about this actor.
+    /// Returns the next event of this kind about this actor.
     pub(crate) async fn next_event(&mut self, kind: &str, actor: &str) -> Record {
         self.read_until(kind, actor).await.pop().unwrap()
     }
 
-    /// How often the journal has told this kind, of everything that it says so far.
+    /// Returns the number of events of this kind so far.
     pub(crate) async fn count(&mut self, kind: &str) -> usize {
         let mut count = 0;
         while let Some(Delivery::Event(record)) = self.journal.try_next().await {
@@ -240,19 +240,19 @@ impl TestTree {
         paths.map(|path| self.generation(path))
     }
 
-    /// How the tree ends.
+    /// Waits for the end of the tree.
     pub(crate) async fn exit_cause(&self) -> ExitCause {
         self.runtime.finished().await.cause
     }
 }
 
-/// Lets time pass on the paused clock, and everything happen that is due meanwhile.
+/// Advances the paused clock, and runs everything that is due by then.
 pub(crate) async fn advance(duration: Duration) {
-    // The clock moves on only when nothing else can be done.
+    // The clock advances only when no task is ready.
     let _ = tokio::time::timeout(duration, std::future::pending::<()>()).await;
 }
 
-/// Lets everything happen that can happen now.
+/// Runs everything that is ready now.
 pub(crate) async fn settle() {
     advance(Duration::from_millis(1)).await;
 }

@@ -1,4 +1,4 @@
-//! A counter whose snapshot is written by one version of a program or another.
+//! Provides a counter whose snapshot has one of several versions.
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -17,18 +17,18 @@ pub(crate) enum DurableCounterMessage {
     Up,
     Get(Reply<u64>),
     Panic,
-    /// Adds a hundred, and then holds its thread until something comes or the other end is gone.
+    /// Adds a hundred, and then blocks its thread until a message comes or the other end is gone.
     #[allow(dead_code, reason = "not every test holds a thread")]
     BlockThread(Mutex<Receiver<()>>),
 }
 
 impl Message for DurableCounterMessage {}
 
-/// What version `V` of the program stores. Version 2 can read version 1; version 3 reads none but its own.
+/// The snapshot of version `V`. Version 2 can read version 1; version 3 reads only its own.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct CounterSnapshot<const V: u32> {
     pub(crate) total: u64,
-    /// Set by a migration.
+    /// True if a migration set it.
     #[serde(default)]
     pub(crate) migrated: bool,
 }
@@ -91,13 +91,13 @@ impl<const V: u32> Worker for DurableCounter<V> {
     }
 }
 
-/// Restarted at once, as often as need be.
+/// Returns a policy of restarts at once and without a limit.
 pub(crate) fn restart_often() -> ChildPolicy {
     let budget = Budget { restarts_max: 20, window: std::time::Duration::from_secs(600) };
     ChildPolicy { delay: Delay::NONE, budget: Some(budget), ..ChildPolicy::default() }
 }
 
-/// A tree with nothing but this durable counter in it, at `root/counter`.
+/// Starts a tree with this durable counter alone, at `root/counter`.
 pub(crate) async fn start_with<const V: u32>(
     store: Arc<dyn StateStore>,
     counter: DurableCounter<V>,
@@ -108,14 +108,14 @@ pub(crate) async fn start_with<const V: u32>(
     Ok((Runtime::builder().seed(1).state_store(store).start(root).await?, address))
 }
 
-/// The same, with a counter that refuses nothing.
+/// Starts the same with a counter that refuses nothing.
 pub(crate) async fn start<const V: u32>(
     store: Arc<dyn StateStore>,
 ) -> (Runtime, Address<DurableCounterMessage>) {
     start_with(store, DurableCounter::<V>::default()).await.unwrap()
 }
 
-/// What the journal has said of `kind`, from the beginning.
+/// Returns the journal's events of `kind`, from the beginning.
 pub(crate) async fn records_of(runtime: &Runtime, kind: &str) -> Vec<Record> {
     let newest = runtime.journal().cursor();
     let mut story = runtime.journal().subscribe();
@@ -129,7 +129,7 @@ pub(crate) async fn records_of(runtime: &Runtime, kind: &str) -> Vec<Record> {
     records
 }
 
-/// The total of the counter.
+/// Returns the total of the counter.
 pub(crate) async fn total(counter: &Address<DurableCounterMessage>) -> u64 {
     counter.call(DurableCounterMessage::Get).await.unwrap()
 }

@@ -1,4 +1,4 @@
-//! A disk that takes no more: files of a process that may not grow beyond a limit.
+//! Tests a full disk: the process may not grow its files beyond a limit.
 
 use std::path::Path;
 use std::process::{Command, ExitStatus};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::another_process;
 
-/// A heap of so many kilobytes.
+/// A state of so many kilobytes.
 #[derive(Clone, Serialize, Deserialize)]
 struct SizedSnapshot(String);
 
@@ -44,10 +44,10 @@ impl Worker for SizedWorker {
     async fn handle(
         &self,
         _: &mut Context<SizedMessage>,
-        pile: SizedMessage,
+        message: SizedMessage,
         kilobytes: &mut usize,
     ) -> Result<(), Failure> {
-        match pile {
+        match message {
             SizedMessage::Set(to) => *kilobytes = to,
             SizedMessage::Get(reply) => reply.send(*kilobytes),
         }
@@ -62,7 +62,7 @@ impl Worker for SizedWorker {
 /// Runs a test of this binary in a process whose files may not grow beyond `bytes_max`.
 fn run_with_file_limit(bytes_max: u64, name: &str, file: &Path) -> (ExitStatus, String) {
     let mut shell = Command::new("sh");
-    // Refused like a disk that is full, instead of ended by a signal. The limit counts blocks of 512 bytes.
+    // The write fails as on a full disk, and no signal ends the process. The limit counts blocks of 512 bytes.
     shell.args(["-c", r#"trap "" XFSZ; ulimit -f "$0"; exec "$@""#]);
     shell.arg((bytes_max / 512).to_string()).arg(another_process::test_binary());
     let output = another_process::with_test(shell, name, file).output().unwrap();
@@ -85,14 +85,14 @@ async fn process_exceeds_disk_then_shrinks() {
     let Some(file) = another_process::state_file() else { return };
     let store = Arc::new(RedbStore::open(&file, RedbConfig::default()).unwrap());
     let mut root = SupervisorSpec::new("root");
-    let hoard = root.child(Child::new("hoard", SizedWorker).durable()).unwrap();
+    let worker = root.child(Child::new("worker", SizedWorker).durable()).unwrap();
     let runtime = Runtime::builder().state_store(store.clone()).start(root).await.unwrap();
     let mut story = runtime.journal().subscribe();
     let mut kilobytes = 0;
     loop {
         kilobytes += 256;
-        hoard.cast(SizedMessage::Set(kilobytes)).await.unwrap();
-        assert_eq!(hoard.call(SizedMessage::Get).await, Ok(kilobytes));
+        worker.cast(SizedMessage::Set(kilobytes)).await.unwrap();
+        assert_eq!(worker.call(SizedMessage::Get).await, Ok(kilobytes));
         if store.flush().await.is_err() {
             break;
         }
@@ -100,14 +100,14 @@ async fn process_exceeds_disk_then_shrinks() {
     }
     let refused = next_degraded_reason(&mut story).await;
     assert!(refused.starts_with("the disk refuses states, they wait in memory: "), "{refused}");
-    // Nothing else stops, and it is not told of again.
+    // Nothing else stops, and there is no second event.
     for more in 1..=100 {
-        hoard.cast(SizedMessage::Set(kilobytes + more)).await.unwrap();
+        worker.cast(SizedMessage::Set(kilobytes + more)).await.unwrap();
     }
-    assert_eq!(hoard.call(SizedMessage::Get).await, Ok(kilobytes + 100));
+    assert_eq!(worker.call(SizedMessage::Get).await, Ok(kilobytes + 100));
     store.flush().await.unwrap_err();
-    hoard.cast(SizedMessage::Set(7)).await.unwrap();
-    assert_eq!(hoard.call(SizedMessage::Get).await, Ok(7));
+    worker.cast(SizedMessage::Set(7)).await.unwrap();
+    assert_eq!(worker.call(SizedMessage::Get).await, Ok(7));
     assert_eq!(next_degraded_reason(&mut story).await, "the disk takes states again");
     store.flush().await.unwrap();
     runtime.shutdown().await;
@@ -120,11 +120,11 @@ async fn process_opens_file_on_full_disk() {
     let Some(file) = another_process::state_file() else { return };
     let store = Arc::new(RedbStore::open(&file, RedbConfig::default()).unwrap());
     let mut root = SupervisorSpec::new("root");
-    let hoard = root.child(Child::new("hoard", SizedWorker).durable()).unwrap();
+    let worker = root.child(Child::new("worker", SizedWorker).durable()).unwrap();
     let runtime = Runtime::builder().state_store(store.clone()).start(root).await.unwrap();
-    assert_eq!(hoard.call(SizedMessage::Get).await, Ok(300));
-    hoard.cast(SizedMessage::Set(2000)).await.unwrap();
-    assert_eq!(hoard.call(SizedMessage::Get).await, Ok(2000));
+    assert_eq!(worker.call(SizedMessage::Get).await, Ok(300));
+    worker.cast(SizedMessage::Set(2000)).await.unwrap();
+    assert_eq!(worker.call(SizedMessage::Get).await, Ok(2000));
     store.flush().await.unwrap_err();
     next_degraded_reason(&mut runtime.journal().subscribe()).await;
 }
@@ -138,9 +138,9 @@ async fn full_disk_is_recorded_once_and_writing_resumes() {
     assert!(status.success() && said.contains("1 passed"), "{said}");
     let store = Arc::new(RedbStore::open(&file, RedbConfig::default()).unwrap());
     let mut root = SupervisorSpec::new("root");
-    let hoard = root.child(Child::new("hoard", SizedWorker).durable()).unwrap();
+    let worker = root.child(Child::new("worker", SizedWorker).durable()).unwrap();
     let _runtime = Runtime::builder().state_store(store).start(root).await.unwrap();
-    assert_eq!(hoard.call(SizedMessage::Get).await, Ok(7));
+    assert_eq!(worker.call(SizedMessage::Get).await, Ok(7));
 }
 
 #[tokio::test]
@@ -149,9 +149,9 @@ async fn full_disk_still_loads_states() {
     let file = dir.path().join("state.redb");
     let store = Arc::new(RedbStore::open(&file, RedbConfig::default()).unwrap());
     let mut root = SupervisorSpec::new("root");
-    let hoard = root.child(Child::new("hoard", SizedWorker).durable()).unwrap();
+    let worker = root.child(Child::new("worker", SizedWorker).durable()).unwrap();
     let runtime = Runtime::builder().state_store(store.clone()).start(root).await.unwrap();
-    hoard.cast(SizedMessage::Set(300)).await.unwrap();
+    worker.cast(SizedMessage::Set(300)).await.unwrap();
     runtime.shutdown().await;
     store.close().await;
     let bytes = std::fs::metadata(&file).unwrap().len();

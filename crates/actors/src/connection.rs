@@ -20,7 +20,7 @@
 //!   incarnation has in hand
 //! - [`ConnectionView`]: what the outside sees; [`feed`]: frames for whoever listens; `events`: what the journal says
 //!
-//! docs/connection.md explains all this to those who embed it, docs/connection-table.md has the machine's transitions.
+//! docs/connection.md explains all this to those who embed it, docs/conformance/connection-table.md has the machine's transitions.
 //!
 //! Whoever owns a connection keeps one machine, one outbound buffer and one resumption, and drives them so:
 //! it wakes no later than `Machine::next_wake` and `OutboundBuffer::next_expiry`; each action is obeyed in

@@ -7,7 +7,7 @@
 //! - `addresses` finds what is private in the addresses of a text
 //! - [`Secrets`]: what must not be told again, whoever repeats it
 //!
-//! docs/errors.md has every reason and every cause of one, row by row; a test writes it.
+//! docs/errors.md lists every reason, docs/conformance/errors.md every cause; a test writes both.
 
 mod call;
 mod close;

@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-const CONNECTION: &str = include_str!("../../../docs/connection.md");
-const REQUESTS: &str = include_str!("../../../docs/requests.md");
-const CACHE: &str = include_str!("../../../docs/cache.md");
-const AGENTS: &str = include_str!("../../../docs/agents.md");
+const CONNECTION: &str = include_str!("../../../docs/conformance/connection.md");
+const REQUESTS: &str = include_str!("../../../docs/conformance/requests.md");
+const CACHE: &str = include_str!("../../../docs/conformance/cache.md");
+const AGENTS: &str = include_str!("../../../docs/conformance/agents.md");
 
 /// Where tests are that the pages name, from this crate's folder.
 const FOLDERS: [&str; 4] = ["src", "tests", "../app/src", "../../tests"];

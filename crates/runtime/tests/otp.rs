@@ -1,4 +1,4 @@
-//! Runs the cases of Erlang/OTP's supervisor suite against this runtime: one test for each line of docs/supervision.md.
+//! Runs the cases of Erlang/OTP's supervisor suite against this runtime: one test for each line of docs/conformance/supervision.md.
 
 #![allow(
     clippy::unwrap_used,

@@ -6,7 +6,7 @@
 //! old one changes nothing. At most one socket is live: a [`Action::Dial`] never comes before the
 //! [`Action::Drop`] of the one before.
 //!
-//! Its states, and what each event leads to in each of them, stand in docs/connection-table.md, which is generated from
+//! Its states, and what each event leads to in each of them, stand in docs/conformance/connection-table.md, which is generated from
 //! what machines do; docs/connection.md explains them. "Waiting" and "dialling" are shown as the one state
 //! `reconnecting`: with a time of the next attempt and without.
 //!

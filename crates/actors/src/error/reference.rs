@@ -1,4 +1,4 @@
-//! docs/errors.md: every reason, and every cause of an error with what callers see of it, row by row.
+//! Generates docs/errors.md (every reason) and docs/conformance/errors.md (every cause, row by row).
 //!
 //! The rows are made here, from the code. That the causes really lead there is shown where they can be brought about:
 //! by the tests called `errors` of the queue and the connection, and of `call`, which look their rows up here.
@@ -462,8 +462,10 @@ fn replace_section(page: &str, name: &str, table: &str) -> String {
 
 #[test]
 fn page_lists_every_reason_and_cause() {
-    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/errors.md")).unwrap();
-    let mut page = replace_section(&page, "reasons", &reason_table());
+    let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs");
+    let page = fs::read_to_string(format!("{docs}/errors.md")).unwrap();
+    expect_file!["../../../../docs/errors.md"].assert_eq(&replace_section(&page, "reasons", &reason_table()));
+    let mut page = fs::read_to_string(format!("{docs}/conformance/errors.md")).unwrap();
     for (name, part) in [
         ("failures", CauseGroup::Transport),
         ("statuses", CauseGroup::Status),
@@ -477,7 +479,7 @@ fn page_lists_every_reason_and_cause() {
     ] {
         page = replace_section(&page, name, &cause_table(part));
     }
-    expect_file!["../../../../docs/errors.md"].assert_eq(&page);
+    expect_file!["../../../../docs/conformance/errors.md"].assert_eq(&page);
 }
 
 #[test]

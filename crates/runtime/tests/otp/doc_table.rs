@@ -1,8 +1,8 @@
-//! Checks that the list in docs/supervision.md names these tests, and no others.
+//! Checks that docs/conformance/supervision.md and these tests name each other.
 
 use std::collections::BTreeSet;
 
-const TABLE: &str = include_str!("../../../../docs/supervision.md");
+const TABLE: &str = include_str!("../../../../docs/conformance/supervision.md");
 const SOURCES: [&str; 9] = [
     include_str!("administration.rs"),
     include_str!("delayed_restart.rs"),

@@ -1,8 +1,7 @@
-//! The transition table and the diagram of docs/connection-table.md: both are what real machines do, and the file must
-//! say the same.
+//! Generates the transition table and the diagram of docs/conformance/connection-table.md from what machines do.
 //!
-//! Each row is an event that was put to a machine in that state. Where the answer hangs on more than the state, machines
-//! are asked that differ in it, and the row says on what.
+//! Each row puts an event to a machine in that state. Where the result depends on more than the state, the table asks
+//! several machines, and the row names the condition.
 
 mod event_cases;
 mod machine_cases;
@@ -19,20 +18,20 @@ use super::*;
 const HEAD: &str = "\
 # The connection's transitions
 
-Generated from the code: a test puts every event to machines in every state and compares this file with what they do. After
-a change, `UPDATE_EXPECT=1 cargo test -p mainstay-actors --lib connection::machine::table` writes it anew. What the words
-mean stands in [connection.md](connection.md).
+A test generates this page: it puts every event to machines in every state and writes down the result. After a change,
+`UPDATE_EXPECT=1 cargo test -p mainstay-actors --lib connection::machine::table` updates it. [The
+connection](../connection.md) explains the words.
 
-- **Attempts** counts the dials since somebody asked or since the last connection proved stable; probes are not counted.
+- **Attempts** counts the dials since a command or since the last stable connection; probes are not counted.
 - **Record** writes the change of state, attempt or next attempt into the journal.
-- A fault is *final* if it means \"do not come back\"; all others lead to another attempt.
-- *Older* events are of a dial or socket before the latest one. *Late* is more than 5 s after the time that was waited for.
-  *Stable*: by that the peer has been seen alive for `stable_after`.
-- Signs of life put off the next ping also where they change nothing that these tables tell.
+- An error is *final* if it means \"do not come back\"; all others lead to another attempt.
+- *Older* events belong to a dial or socket before the latest one. *Late* is more than 5 s after the due time. *Stable*
+  means that the peer has been seen alive for `stable_after`.
+- Activity postpones the next ping, also where these tables show no change.
 
 ## As a diagram
 
-Without what leads back to where it came from, and without the conditions: the tables have both.
+The diagram leaves out the conditions, and transitions from a state to itself. The tables have both.
 
 ";
 
@@ -100,7 +99,7 @@ fn document() -> String {
 
 #[test]
 fn docs_table_and_diagram_match_the_machine() {
-    expect_file!["../../../../../docs/connection-table.md"].assert_eq(&document());
+    expect_file!["../../../../../docs/conformance/connection-table.md"].assert_eq(&document());
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //! - `fates`: whatever happens, each request has exactly one fate
 //! - `wire`, `transfers`: the same over real sockets, `transfers` with bodies of any size
 //! - `discretion`: what was sent does not come back in an error
-//! - `errors`: each cause of an error, and its row in docs/errors.md
+//! - `errors`: each cause of an error, and its row in docs/conformance/errors.md
 
 mod cancellation;
 mod crashes;

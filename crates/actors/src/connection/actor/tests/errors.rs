@@ -1,4 +1,4 @@
-//! Each cause of a fault, brought about at a real server, gives the error that its row in docs/errors.md has: in the
+//! Each cause of a fault, brought about at a real server, gives the error that its row in docs/conformance/errors.md has: in the
 //! journal, in the status, and so to whoever looks.
 
 use std::collections::BTreeSet;

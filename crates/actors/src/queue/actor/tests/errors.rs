@@ -1,5 +1,5 @@
 //! Each cause of a failed request, brought about at a real server or in a real queue, gives the error that its row in
-//! docs/errors.md has.
+//! docs/conformance/errors.md has.
 
 use std::{
     collections::{BTreeSet, VecDeque},

@@ -1,168 +1,272 @@
-//! The events that the runtime itself records.
+//! The events that the runtime itself records, and the list of their types.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::journal::{Event, Level, RUN_END_KIND, millis};
+use crate::journal::{
+    Event, EventType, JournalDegraded, Level, RUN_END_KIND, RunInterrupted, count, millis, millis_text, word,
+};
 use crate::path::ActorPath;
 use crate::policy::{
     Budget, ChildHistory, ChildPolicy, Decision, Exit, ExitCause, StateSource, SupervisorHistory,
     SupervisorPolicy,
 };
+use crate::state::{StateDegraded, StateLoaded, StateMigrated, StateRefused};
 
-macro_rules! event {
-    ($type:ty, $kind:literal) => {
-        event!($type, $kind, Info);
-    };
-    ($type:ty, $kind:literal, $level:ident) => {
-        impl Event for $type {
-            const KIND: &'static str = $kind;
-            const LEVEL: Level = Level::$level;
-        }
-    };
-}
-
-/// The runtime has started; its tree comes up next.
+/// The runtime has started, and its tree starts next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuntimeStarted {
-    /// The process.
+    /// The id of the process.
     pub pid: u32,
-    /// The version of this crate.
+    /// The version of the runtime.
     pub version: String,
-    /// The random id of the run. A client that remembers it notices that a folder is another one.
+    /// The random id of the run. A client that remembers it notices when a data folder is another one.
     pub boot: String,
 }
-event!(RuntimeStarted, "runtime_started");
+
+impl Event for RuntimeStarted {
+    const KIND: &'static str = "runtime_started";
+
+    fn describe(&self) -> String {
+        format!("the runtime has started as process {}", self.pid)
+    }
+}
 
 /// The runtime has been asked to stop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuntimeStopping {}
-event!(RuntimeStopping, "runtime_stopping");
 
-/// The tree is down. The last event of a run.
+impl Event for RuntimeStopping {
+    const KIND: &'static str = "runtime_stopping";
+
+    fn describe(&self) -> String {
+        "the runtime is stopping".to_owned()
+    }
+}
+
+/// The tree has stopped. This is the last event of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuntimeStopped {
-    /// How the root ended.
+    /// The cause of the root's end.
     pub cause: ExitCause,
-    /// What it had to say, if it did not end in order.
+    /// The root's error, unless it ended in order.
     pub message: Option<String>,
 }
+
 impl Event for RuntimeStopped {
     const KIND: &'static str = RUN_END_KIND;
+
+    fn describe(&self) -> String {
+        match &self.message {
+            Some(message) => format!("the runtime has stopped, cause {}: {message}", word(&self.cause)),
+            None => "the runtime has stopped".to_owned(),
+        }
+    }
 }
 
 /// An incarnation has been spawned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActorStarted {}
-event!(ActorStarted, "actor_started", Debug);
+
+impl Event for ActorStarted {
+    const KIND: &'static str = "actor_started";
+    const LEVEL: Level = Level::Debug;
+
+    fn describe(&self) -> String {
+        "a new incarnation is starting".to_owned()
+    }
+}
 
 /// An incarnation is ready for its first message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActorReady {
-    /// How long it took.
+    /// The time that the start took.
     pub start_ms: u64,
 }
-event!(ActorReady, "actor_ready");
+
+impl Event for ActorReady {
+    const KIND: &'static str = "actor_ready";
+
+    fn describe(&self) -> String {
+        format!("the new incarnation is ready after {}", millis_text(self.start_ms))
+    }
+}
 
 /// An incarnation has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActorExited {
-    /// Why.
+    /// The cause of the end.
     pub cause: ExitCause,
-    /// What it had to say.
+    /// The actor's error or the panic's message, if there is one.
     pub message: Option<String>,
-    /// Where a panic happened: `file:line:column`.
+    /// The place of a panic: `file:line:column`.
     pub location: Option<String>,
-    /// How a panic came about, where backtraces are enabled (`RUST_BACKTRACE`): from what panicked down to the handler.
+    /// The backtrace of a panic, if backtraces are enabled (`RUST_BACKTRACE`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backtrace: Option<String>,
-    /// A permanent child ended of itself while its supervisor went down.
+    /// Whether a permanent child ended by itself while its supervisor stopped.
     #[serde(default, skip_serializing_if = "is_false")]
     pub unexpected: bool,
-    /// It was killed, did not end and was abandoned: it may still be at work.
+    /// Whether the incarnation was killed, did not end, and was abandoned. It may still be at work.
     #[serde(default, skip_serializing_if = "is_false")]
     pub abandoned: bool,
 }
-event!(ActorExited, "actor_exited", Warn);
+
+impl Event for ActorExited {
+    const KIND: &'static str = "actor_exited";
+    const LEVEL: Level = Level::Warn;
+
+    fn level(&self) -> Level {
+        if self.cause == ExitCause::Normal { Level::Info } else { Self::LEVEL }
+    }
+
+    fn describe(&self) -> String {
+        let Self { cause, message, location, abandoned, .. } = self;
+        let mut text = match (cause, abandoned) {
+            (_, true) => "was killed and did not end, so it is abandoned".to_owned(),
+            (ExitCause::Normal, _) => "ended in order".to_owned(),
+            (ExitCause::Shutdown, _) => "ended itself as a supervisor".to_owned(),
+            (ExitCause::Error, _) => "ended with an error".to_owned(),
+            (ExitCause::Panic, _) => "panicked".to_owned(),
+            (ExitCause::Killed, _) => "was killed".to_owned(),
+            (ExitCause::Stuck, _) => "made no progress and was killed".to_owned(),
+            (ExitCause::StartFailed, _) => "failed to start".to_owned(),
+        };
+        if let Some(message) = message {
+            text.push_str(&format!(": {message}"));
+        }
+        if let Some(location) = location {
+            text.push_str(&format!(" (at {location})"));
+        }
+        text
+    }
+}
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// An incarnation that had been abandoned has ended after all.
+/// An abandoned incarnation has ended after all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AbandonedEnded {}
-event!(AbandonedEnded, "abandoned_ended");
 
-/// From what the successor of an exited incarnation began.
+impl Event for AbandonedEnded {
+    const KIND: &'static str = "abandoned_ended";
+
+    fn describe(&self) -> String {
+        "an abandoned incarnation has ended after all".to_owned()
+    }
+}
+
+/// The state from which the successor of an exited incarnation began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StateOrigin {
-    /// From the last checkpoint.
+    /// The last checkpoint.
     Restored,
-    /// From nothing.
+    /// No state.
     Fresh,
 }
 
 /// A restarted incarnation is ready.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActorRestarted {
-    /// From the exit to now.
+    /// The time from the exit to now.
     pub downtime_ms: u64,
-    /// From what it began.
+    /// The state from which it began.
     pub state: StateOrigin,
-    /// Messages that waited for it.
+    /// The number of messages that waited for it.
     pub backlog: usize,
 }
-event!(ActorRestarted, "actor_restarted");
 
-/// How much of a budget is used.
+impl Event for ActorRestarted {
+    const KIND: &'static str = "actor_restarted";
+
+    fn describe(&self) -> String {
+        let Self { downtime_ms, state, backlog } = self;
+        let state = match state {
+            StateOrigin::Restored => "its last checkpoint",
+            StateOrigin::Fresh => "a fresh state",
+        };
+        let downtime = millis_text(*downtime_ms);
+        format!("restarted after {downtime} from {state}, and {} waited", count(*backlog, "message"))
+    }
+}
+
+/// The use of a budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BudgetUse {
-    /// Restarts that count now, this one included.
+    /// The restarts that count now, this one included.
     pub used: u32,
-    /// Restarts granted.
+    /// The restarts that are granted.
     pub max: u32,
-    /// Within this time.
+    /// The time within which restarts count.
     pub window_ms: u64,
 }
 
-/// What the supervisor will do about an exit.
+/// A supervisor has decided what follows an exit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Decided {
-    /// `restart`, `leave`, `abandon`, `escalate` or `shut_down`.
+    /// The decision: `restart`, `leave`, `abandon`, `escalate` or `shut_down`.
     pub decision: String,
-    /// How long the restart waits.
+    /// The delay before the restart.
     pub delay_ms: Option<u64>,
     /// The number of this restart since the child was last stable.
     pub attempt: Option<u32>,
-    /// From which state it will begin.
+    /// The state from which the next incarnation begins.
     pub state: Option<StateSource>,
     /// The child's budget after this decision, if it has one.
     pub budget: Option<BudgetUse>,
-    /// Whom the decision concerns.
+    /// The children that the decision concerns.
     pub scope: Vec<ActorPath>,
-    /// Everything that the decision followed from.
+    /// The inputs of the decision.
     pub inputs: DecisionInputs,
 }
-event!(Decided, "decision");
 
-/// Everything that a decision followed from, so that it can be decided again.
+impl Event for Decided {
+    const KIND: &'static str = "decision";
+
+    fn level(&self) -> Level {
+        match self.decision.as_str() {
+            "restart" => Level::Warn,
+            "abandon" | "escalate" => Level::Error,
+            _ => Self::LEVEL,
+        }
+    }
+
+    fn describe(&self) -> String {
+        let budget = match self.budget {
+            Some(BudgetUse { used, max, .. }) => format!(" ({used} of {max} restarts used)"),
+            None => String::new(),
+        };
+        match (self.decision.as_str(), self.delay_ms, self.attempt) {
+            ("restart", Some(delay_ms), Some(attempt)) => {
+                format!("decided: restart in {}, attempt {attempt}{budget}", millis_text(delay_ms))
+            }
+            ("abandon", ..) => format!("decided: give up{budget}"),
+            ("escalate", ..) => format!("decided: the parent supervisor decides{budget}"),
+            ("shut_down", ..) => "decided: the supervisor ends itself".to_owned(),
+            _ => "decided: leave it stopped".to_owned(),
+        }
+    }
+}
+
+/// The inputs of a decision, complete enough to repeat it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DecisionInputs {
-    /// Time since the runtime started.
+    /// The time since the runtime started.
     pub now_ms: u64,
     /// The random number that was drawn.
     pub jitter: f64,
-    /// Other significant children that had not ended.
+    /// The number of other significant children that had not ended.
     pub significant_others: u32,
     /// The exit.
     pub exit: Exit,
-    /// What was remembered of the child before.
+    /// The child's history before the exit.
     pub history: ChildHistory,
-    /// What was remembered of all children together before.
+    /// The history of all children together before the exit.
     pub siblings: SupervisorHistory,
     /// The child's policy.
     pub child: Arc<ChildPolicy>,
@@ -207,92 +311,156 @@ impl Decided {
     }
 }
 
-/// A child's whole budget was given back by hand: what was remembered of its restarts is forgotten.
+/// A command has reset a child's restart budget and history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BudgetReset {}
-event!(BudgetReset, "budget_reset");
 
-/// What a child was told by hand.
+impl Event for BudgetReset {
+    const KIND: &'static str = "budget_reset";
+
+    fn describe(&self) -> String {
+        "a command has reset the restart budget".to_owned()
+    }
+}
+
+/// A command that starts a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StartOrder {
-    /// To start, having been stopped or given up.
+    /// Start a child that was stopped or given up.
     Start,
-    /// To restart, whatever it was doing.
+    /// Restart a child in any state.
     Restart,
 }
 
-/// A child is to start by hand: now, whatever was decided about it. Where its group is being restarted, the group's
-/// delay is cut short with it.
+/// A command starts a child at once, whatever was decided about it. If its group is being restarted, the group's delay
+/// ends too.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartOrdered {
-    /// What it was told.
+    /// The command.
     pub order: StartOrder,
 }
-event!(StartOrdered, "start_ordered");
 
-/// A child's budget is spent; it stays failed until it is reset.
+impl Event for StartOrdered {
+    const KIND: &'static str = "start_ordered";
+
+    fn describe(&self) -> String {
+        format!("a command asks it to {}", word(&self.order))
+    }
+}
+
+/// A child's restart budget is spent. The child stays failed until it is reset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GaveUp {
-    /// Restarts that were granted and did not help.
+    /// The number of restarts that were granted.
     pub restarts: u32,
-    /// Why the last incarnation ended.
+    /// The error of the last incarnation.
     pub last_error: Option<String>,
-    /// What brings it back.
+    /// The command that brings the child back.
     pub next_step: String,
 }
-event!(GaveUp, "gave_up", Error);
 
-/// A supervisor ends itself, and leaves the decision to its own parent.
+impl Event for GaveUp {
+    const KIND: &'static str = "gave_up";
+    const LEVEL: Level = Level::Error;
+
+    fn describe(&self) -> String {
+        let Self { restarts, last_error, next_step } = self;
+        let error = last_error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
+        format!("given up after {}{error}: {next_step}", count(*restarts, "restart"))
+    }
+}
+
+/// A supervisor ends itself, and its own parent decides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Escalated {
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
-event!(Escalated, "escalated", Error);
+
+impl Event for Escalated {
+    const KIND: &'static str = "escalated";
+    const LEVEL: Level = Level::Error;
+
+    fn describe(&self) -> String {
+        format!("the supervisor ends itself, and its parent decides: {}", self.reason)
+    }
+}
 
 /// A supervisor ends itself because its significant children have ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AutoShutDown {
-    /// The significant child whose end ended it.
+    /// The significant child whose end ended the supervisor.
     pub by: ActorPath,
 }
-event!(AutoShutDown, "auto_shutdown");
 
-/// A checkpoint crashed its successors again and again, and was set aside.
+impl Event for AutoShutDown {
+    const KIND: &'static str = "auto_shutdown";
+
+    fn describe(&self) -> String {
+        format!("the supervisor ends itself, because {} has ended", self.by)
+    }
+}
+
+/// A checkpoint crashed several incarnations in a row, and was quarantined.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckpointDiscarded {
-    /// Crashes in a row that it is blamed for.
+    /// The number of crashes in a row.
     pub crashes: u32,
 }
-event!(CheckpointDiscarded, "checkpoint_discarded", Error);
 
-/// Why a message was not handled.
+impl Event for CheckpointDiscarded {
+    const KIND: &'static str = "checkpoint_discarded";
+    const LEVEL: Level = Level::Error;
+
+    fn describe(&self) -> String {
+        format!("the checkpoint is quarantined after {} in a row", count(self.crashes, "crash"))
+    }
+}
+
+/// The reason why a message was not handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeadLetterReason {
-    /// The actor crashed on it.
+    /// The actor crashed on the message.
     Crashed,
-    /// The actor was stopped, or failed for good, with the message waiting.
+    /// The actor stopped, or failed for good, while the message waited.
     Stopped,
-    /// It waited beyond its deadline.
+    /// The message waited beyond its deadline.
     Expired,
-    /// It was delivered again after a crash, and the actor crashed on it too often.
+    /// The message was redelivered after a crash, and the actor crashed on it too often.
     Poison,
 }
 
-/// A message was accepted and not handled to the end.
+/// A message was accepted, and not handled to the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
-    /// Why.
+    /// The reason.
     pub reason: DeadLetterReason,
-    /// What kind of message it was.
+    /// The kind of the message.
     pub label: String,
-    /// How often the actor crashed on it, where it is poison.
+    /// The number of crashes on it, if it is poison.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crashes: Option<u32>,
 }
-event!(DeadLetter, "dead_letter", Warn);
+
+impl Event for DeadLetter {
+    const KIND: &'static str = "dead_letter";
+    const LEVEL: Level = Level::Warn;
+
+    fn describe(&self) -> String {
+        let why = match self.reason {
+            DeadLetterReason::Crashed => "the actor crashed on it".to_owned(),
+            DeadLetterReason::Stopped => "the actor has ended".to_owned(),
+            DeadLetterReason::Expired => "its time has run out".to_owned(),
+            DeadLetterReason::Poison => match self.crashes {
+                Some(crashes) => format!("it is poison, with {}", count(crashes, "crash")),
+                None => "it is poison".to_owned(),
+            },
+        };
+        format!("message {} was not handled: {why}", self.label)
+    }
+}
 
 impl DeadLetter {
     pub(crate) fn new(reason: DeadLetterReason, label: &str) -> Self {
@@ -300,14 +468,49 @@ impl DeadLetter {
     }
 }
 
-/// A message that an earlier incarnation did not handle to the end is delivered again, as its type asks for.
+/// A message that an earlier incarnation did not handle to the end is redelivered, as its type asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Redelivered {
-    /// What kind of message it is.
+    /// The kind of the message.
     pub label: String,
-    /// Crashes on it so far; 0 if its handler was only killed by order.
+    /// The number of crashes on it so far; 0 if its handler was only killed by command.
     pub crashes: u32,
-    /// With this many it is poison.
+    /// The number of crashes that make it poison.
     pub crashes_max: u32,
 }
-event!(Redelivered, "redelivered");
+
+impl Event for Redelivered {
+    const KIND: &'static str = "redelivered";
+
+    fn describe(&self) -> String {
+        let Self { label, crashes, crashes_max } = self;
+        format!("message {label} is redelivered after {crashes} of at most {crashes_max} crashes")
+    }
+}
+
+/// The types of all events that this crate records.
+pub const EVENT_TYPES: &[EventType] = &[
+    EventType::of::<RuntimeStarted>(),
+    EventType::of::<RuntimeStopping>(),
+    EventType::of::<RuntimeStopped>(),
+    EventType::of::<RunInterrupted>(),
+    EventType::of::<JournalDegraded>(),
+    EventType::of::<ActorStarted>(),
+    EventType::of::<ActorReady>(),
+    EventType::of::<ActorExited>(),
+    EventType::of::<AbandonedEnded>(),
+    EventType::of::<Decided>(),
+    EventType::of::<ActorRestarted>(),
+    EventType::of::<BudgetReset>(),
+    EventType::of::<StartOrdered>(),
+    EventType::of::<GaveUp>(),
+    EventType::of::<Escalated>(),
+    EventType::of::<AutoShutDown>(),
+    EventType::of::<CheckpointDiscarded>(),
+    EventType::of::<DeadLetter>(),
+    EventType::of::<Redelivered>(),
+    EventType::of::<StateLoaded>(),
+    EventType::of::<StateMigrated>(),
+    EventType::of::<StateRefused>(),
+    EventType::of::<StateDegraded>(),
+];

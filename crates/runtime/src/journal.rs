@@ -1,6 +1,6 @@
 //! The journal: every exit, decision and change, in order, with its cause.
 //!
-//! - [`Event`]: a kind of event; every crate adds its own kinds
+//! - [`Event`]: a kind of event; every crate adds its own kinds; [`EventType`]: such a kind as data
 //! - [`Redaction`]: removes secrets; `line`: encodes one event as a line of JSON with a checksum
 //! - [`Cursor`]: the place of an event, `RUN.SEQ`
 //! - `log`: the numbering; `recent_lines`: the newest lines; `shared_log`: both behind a lock, with their wake-ups
@@ -44,6 +44,7 @@ mod segment;
 mod shared_log;
 mod subscription;
 mod timestamp;
+mod wording;
 mod writer;
 
 use std::borrow::Cow;
@@ -58,7 +59,7 @@ pub use config::JournalConfig;
 pub use cursor::{Cursor, ParseCursorError};
 pub use degraded::JournalDegraded;
 pub use error::{JournalError, JournalLoss};
-pub use event::{Event, Level};
+pub use event::{Event, EventType, Level};
 pub use interrupted::RunInterrupted;
 pub use line::LineError;
 pub use lines::Lines;
@@ -67,6 +68,7 @@ pub(crate) use record::RUN_END_KIND;
 pub use record::Record;
 pub use redaction::Redaction;
 pub use subscription::{Delivery, Subscription};
+pub use wording::{count, escape_controls, millis_text, word};
 
 use crate::clock::Clock;
 use crate::path::ActorPath;
@@ -158,7 +160,7 @@ impl Journal {
             return;
         }
         match to_json_object(event) {
-            Ok(to_json_object) => self.0.log.record::<E>(actor, generation, &to_json_object),
+            Ok(fields) => self.0.log.record(actor, generation, event, &fields),
             Err(why) => {
                 let reason = format!("an event of kind {} was left out: {why}", E::KIND);
                 self.record(actor, generation, &JournalDegraded::new(reason, None));

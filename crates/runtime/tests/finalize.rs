@@ -24,6 +24,10 @@ struct ReplyDropped {}
 
 impl Event for ReplyDropped {
     const KIND: &'static str = "promise_broken";
+
+    fn describe(&self) -> String {
+        Self::KIND.to_owned()
+    }
 }
 
 /// Keeps its replies in the recipe, so that they outlive an incarnation.

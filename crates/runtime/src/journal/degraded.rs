@@ -1,13 +1,13 @@
-//! What the journal records of itself.
+//! The journal's report on itself.
 
 use serde::{Deserialize, Serialize};
 
 use super::event::{Event, Level};
 
-/// Lines were lost, or the disk is not being written to. Recorded by the journal itself.
+/// Lines were lost, or the disk refuses or takes lines again. The journal itself records it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalDegraded {
-    /// What is wrong, or that it is mended.
+    /// The fault, or its end.
     pub reason: String,
     /// The number of the first event of this run that is missing on disk, if any is.
     pub lost_from: Option<u64>,
@@ -25,4 +25,13 @@ impl JournalDegraded {
 impl Event for JournalDegraded {
     const KIND: &'static str = "journal_degraded";
     const LEVEL: Level = Level::Warn;
+
+    fn describe(&self) -> String {
+        match (self.lost_from, self.lost_to) {
+            (Some(from), Some(to)) => {
+                format!("the journal: {}; events {from} to {to} are missing on disk", self.reason)
+            }
+            _ => format!("the journal: {}", self.reason),
+        }
+    }
 }

@@ -1,39 +1,93 @@
-//! What can be recorded.
+//! The kinds of events, and their sentences.
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-/// How much an event deserves a person's attention; also the level of its `tracing` event.
+use super::record::Record;
+use super::wording::escape_controls;
+
+/// The attention that an event deserves; also the level of its `tracing` event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
-    /// Of interest when something is being looked into.
+    /// Of interest for diagnosis only.
     Debug,
     /// A normal change.
     Info,
-    /// Something went wrong and is being dealt with.
+    /// Something went wrong and is being handled.
     Warn,
     /// Something was given up.
     Error,
 }
 
-/// One kind of event: plain data that serialises to a JSON object.
+/// A kind of event: plain data that serialises to a JSON object.
 ///
-/// The journal adds `run`, `seq`, `at`, `mono_ms`, `actor`, `generation`, `kind` and `crc`; the event's own
-/// fields must not bear these names.
+/// The journal adds `run`, `seq`, `at`, `mono_ms`, `actor`, `generation`, `kind` and `crc`, so the event's own fields
+/// must not have these names.
 pub trait Event: Serialize {
     /// The stable name of the kind, in snake case.
     const KIND: &'static str;
-    /// How much attention it deserves.
+    /// The attention that events of the kind deserve.
     const LEVEL: Level = Level::Info;
-    /// Whether it is recorded only when the journal is verbose.
+    /// Whether the kind is recorded only when the journal is verbose.
     const VERBOSE: bool = false;
+
+    /// Returns the attention that this event deserves.
+    fn level(&self) -> Level {
+        Self::LEVEL
+    }
+
+    /// Returns what happened, as one plain sentence about the actor, without a full stop. Texts of others stand in it as
+    /// they are: [`summary`](Self::summary) is the sentence to show.
+    fn describe(&self) -> String;
+
+    /// Returns what happened, as one plain sentence that is safe to show: control characters are escaped.
+    fn summary(&self) -> String {
+        escape_controls(&self.describe())
+    }
 }
 
-/// Hands the event on to `tracing`.
-pub(super) fn trace<E: Event>(actor: &str, generation: u64, fields: &str) {
-    match E::LEVEL {
-        Level::Debug => tracing::debug!(target: "mainstay", kind = E::KIND, %actor, generation, "{fields}"),
-        Level::Info => tracing::info!(target: "mainstay", kind = E::KIND, %actor, generation, "{fields}"),
-        Level::Warn => tracing::warn!(target: "mainstay", kind = E::KIND, %actor, generation, "{fields}"),
-        Level::Error => tracing::error!(target: "mainstay", kind = E::KIND, %actor, generation, "{fields}"),
+/// A type of event, as data: describes the records of its kind.
+#[derive(Debug, Clone, Copy)]
+pub struct EventType {
+    kind: &'static str,
+    is_verbose: bool,
+    read: fn(&Record) -> Option<(Level, String)>,
+}
+
+impl EventType {
+    /// Returns the type `E`.
+    #[must_use]
+    pub const fn of<E: Event + DeserializeOwned>() -> Self {
+        let read = |record: &Record| record.event::<E>().map(|event| (event.level(), event.summary()));
+        Self { kind: E::KIND, is_verbose: E::VERBOSE, read }
+    }
+
+    /// Returns the stable name of the kind.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// Returns whether the kind is recorded only when the journal is verbose.
+    #[must_use]
+    pub const fn is_verbose(&self) -> bool {
+        self.is_verbose
+    }
+
+    /// Returns the level and the summary of a record of this kind; `None` for another kind, or for fields that another
+    /// version wrote.
+    #[must_use]
+    pub fn read(&self, record: &Record) -> Option<(Level, String)> {
+        (self.read)(record)
+    }
+}
+
+/// Passes the event on to `tracing`.
+pub(super) fn trace(kind: &str, level: Level, actor: &str, generation: u64, fields: &str) {
+    match level {
+        Level::Debug => tracing::debug!(target: "mainstay", kind, %actor, generation, "{fields}"),
+        Level::Info => tracing::info!(target: "mainstay", kind, %actor, generation, "{fields}"),
+        Level::Warn => tracing::warn!(target: "mainstay", kind, %actor, generation, "{fields}"),
+        Level::Error => tracing::error!(target: "mainstay", kind, %actor, generation, "{fields}"),
     }
 }

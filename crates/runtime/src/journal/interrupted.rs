@@ -1,4 +1,4 @@
-//! The event that says that the previous run ended without notice.
+//! The report on a previous run that ended without notice.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use super::cursor::Cursor;
 use super::event::Event;
 
 /// The previous run ended without notice: the journal has no `runtime_stopped` of it. The process was killed, the power
-/// failed, or the disk refused the last events. Recorded by the journal itself, once, as the first event of the next run.
+/// failed, or the disk refused the last events. The journal itself records it, once, as the first event of the next run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunInterrupted {
     /// The last event of that run on disk.
@@ -15,4 +15,8 @@ pub struct RunInterrupted {
 
 impl Event for RunInterrupted {
     const KIND: &'static str = "run_interrupted";
+
+    fn describe(&self) -> String {
+        format!("the previous run ended without notice after event {}", self.last_event)
+    }
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::cursor::{Cursor, NUMBER_MAX};
+use super::event::Event;
 use super::line::{self, LineError};
 
 /// The kind of the event that ends a run in order. A run without it ended without notice.
@@ -55,7 +56,24 @@ impl Record {
         Cursor::new(self.run, self.seq)
     }
 
-    /// Reads the kind's own fields as `T`, whatever the kind. [`Record::event`] checks the kind too.
+    /// Reads the record as an event of type `E`; `None` if it is of another kind, or has fields that another version
+    /// wrote.
+    ///
+    /// ```
+    /// use mainstay_runtime::events::ActorReady;
+    /// use mainstay_runtime::journal::Record;
+    ///
+    /// let line = r#"{"run":1,"seq":4,"at":"2026-01-02T03:04:05.678Z","mono_ms":12,"actor":"root/a","generation":1,
+    ///     "kind":"actor_ready","start_ms":7}"#;
+    /// let record: Record = serde_json::from_str(line).unwrap();
+    /// assert_eq!(record.event(), Some(ActorReady { start_ms: 7 }));
+    /// ```
+    #[must_use]
+    pub fn event<E: Event + DeserializeOwned>(&self) -> Option<E> {
+        if self.kind == E::KIND { self.decode().ok() } else { None }
+    }
+
+    /// Reads the kind's own fields as `T`, whatever the kind. [`event`](Self::event) checks the kind too.
     ///
     /// # Errors
     /// Returns an error if the fields are not those of `T`.

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::error::JournalLoss;
-use super::event::{self, Event};
+use super::event::{Event, trace};
 use super::line::UnsequencedLine;
 use super::log::{Demand, DiskState, Log, WriterState};
 use super::millis;
@@ -65,11 +65,11 @@ impl SharedLog {
         self.clock.now()
     }
 
-    /// Records one event, whose own fields are `fields`.
-    pub(super) fn record<E: Event>(&self, actor: &ActorPath, generation: u64, fields: &str) {
+    /// Records `event`, whose own fields are `fields`.
+    pub(super) fn record<E: Event>(&self, actor: &ActorPath, generation: u64, event: &E, fields: &str) {
         let actor = self.redaction.redact(actor.as_str());
         let fields = self.redaction.redact_json(fields);
-        event::trace::<E>(&actor, generation, &fields);
+        trace(E::KIND, event.level(), &actor, generation, &fields);
         let unsequenced = UnsequencedLine::new(&actor, generation, E::KIND, &fields);
         let mut log = self.log();
         if log.backlog.as_ref().is_some_and(|backlog| backlog.demand == Demand::Close) {
@@ -84,7 +84,7 @@ impl SharedLog {
         // Plain data always serialises.
         let fields = serde_json::to_string(event).unwrap_or_default();
         let fields = self.redaction.redact_json(&fields);
-        event::trace::<E>(self.journal_path.as_str(), 0, &fields);
+        trace(E::KIND, event.level(), self.journal_path.as_str(), 0, &fields);
         let unsequenced = UnsequencedLine::new(self.journal_path.as_str(), 0, E::KIND, &fields);
         let mut log = self.log();
         self.append(&mut log, &unsequenced);

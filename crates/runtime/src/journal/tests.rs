@@ -30,6 +30,10 @@ struct NumberedEvent {
 
 impl Event for NumberedEvent {
     const KIND: &'static str = "noted";
+
+    fn describe(&self) -> String {
+        Self::KIND.to_owned()
+    }
 }
 
 /// The last event of a runtime.
@@ -38,6 +42,10 @@ struct Stopped {}
 
 impl Event for Stopped {
     const KIND: &'static str = RUN_END_KIND;
+
+    fn describe(&self) -> String {
+        Self::KIND.to_owned()
+    }
 }
 
 fn actor() -> ActorPath {

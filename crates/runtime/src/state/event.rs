@@ -1,26 +1,30 @@
-//! What is recorded about stored states.
+//! The events of stored states.
 
 use serde::{Deserialize, Serialize};
 
 use crate::journal::{Event, Level};
 
-/// An actor begins from a state that was stored.
+/// An actor begins from a stored state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateLoaded {
     /// The version of its schema, as it was stored.
     pub version: u32,
-    /// Its size, encoded.
+    /// The size of the encoded state, in bytes.
     pub bytes: usize,
 }
 
 impl Event for StateLoaded {
     const KIND: &'static str = "state_loaded";
+
+    fn describe(&self) -> String {
+        format!("begins from the stored state of version {} ({} bytes)", self.version, self.bytes)
+    }
 }
 
-/// A stored state of an older version was turned into one of the present version.
+/// A stored state of an older version was migrated to the current version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateMigrated {
-    /// The version that was stored.
+    /// The stored version.
     pub from: u32,
     /// The version that the actor knows.
     pub to: u32,
@@ -28,32 +32,44 @@ pub struct StateMigrated {
 
 impl Event for StateMigrated {
     const KIND: &'static str = "state_migrated";
+
+    fn describe(&self) -> String {
+        format!("the stored state is migrated from version {} to version {}", self.from, self.to)
+    }
 }
 
-/// A stored state is not used. It is kept aside, and the actor starts fresh.
+/// A stored state cannot be used. It is quarantined, and the actor starts fresh.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateRefused {
-    /// The version that was stored, if that much can be read.
+    /// The stored version, if that much can be read.
     pub version: Option<u32>,
     /// The version that the actor knows.
     pub expected: u32,
-    /// Why it is not used.
+    /// The reason.
     pub reason: String,
 }
 
 impl Event for StateRefused {
     const KIND: &'static str = "state_refused";
     const LEVEL: Level = Level::Error;
+
+    fn describe(&self) -> String {
+        format!("the stored state is quarantined, and the actor starts fresh: {}", self.reason)
+    }
 }
 
-/// States are not being saved, or are again. Recorded by a store: under an actor's path where it concerns one actor.
+/// States are not being saved, or are saved again. The store records it, under an actor's path if it concerns one actor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateDegraded {
-    /// What is wrong, or that it is mended.
+    /// The fault, or its end.
     pub reason: String,
 }
 
 impl Event for StateDegraded {
     const KIND: &'static str = "state_degraded";
     const LEVEL: Level = Level::Warn;
+
+    fn describe(&self) -> String {
+        format!("stored states: {}", self.reason)
+    }
 }

@@ -47,6 +47,10 @@ struct LongEvent {
 
 impl Event for LongEvent {
     const KIND: &'static str = "long";
+
+    fn describe(&self) -> String {
+        Self::KIND.to_owned()
+    }
 }
 
 #[tokio::test]

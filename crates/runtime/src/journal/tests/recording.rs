@@ -9,6 +9,10 @@ struct VerboseEvent {}
 impl Event for VerboseEvent {
     const KIND: &'static str = "chatter";
     const VERBOSE: bool = true;
+
+    fn describe(&self) -> String {
+        Self::KIND.to_owned()
+    }
 }
 
 #[derive(Serialize)]
@@ -16,6 +20,10 @@ struct NonObjectEvent(String);
 
 impl Event for NonObjectEvent {
     const KIND: &'static str = "bare";
+
+    fn describe(&self) -> String {
+        Self::KIND.to_owned()
+    }
 }
 
 #[derive(Serialize)]
@@ -25,6 +33,10 @@ struct ReservedFieldEvent {
 
 impl Event for ReservedFieldEvent {
     const KIND: &'static str = "misnamed";
+
+    fn describe(&self) -> String {
+        Self::KIND.to_owned()
+    }
 }
 
 #[tokio::test]
@@ -44,6 +56,10 @@ async fn unwritable_event_is_replaced_by_a_degraded_event() {
     }
     impl Event for Long {
         const KIND: &'static str = "long";
+
+        fn describe(&self) -> String {
+            Self::KIND.to_owned()
+        }
     }
     let journal = in_memory(JournalConfig::default());
     journal.record(&actor(), 1, &NonObjectEvent("text".to_owned()));
@@ -86,6 +102,10 @@ async fn batch_of_long_lines_is_bounded_by_bytes() {
     }
     impl Event for Long {
         const KIND: &'static str = "long";
+
+        fn describe(&self) -> String {
+            Self::KIND.to_owned()
+        }
     }
     let disk = FakeDisk::new();
     let journal = disk.journal(JournalConfig::default());

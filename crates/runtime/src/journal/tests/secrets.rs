@@ -17,6 +17,10 @@ struct TextEvent {
 
 impl Event for TextEvent {
     const KIND: &'static str = "said";
+
+    fn describe(&self) -> String {
+        Self::KIND.to_owned()
+    }
 }
 
 fn config(secrets: &[&str]) -> JournalConfig {

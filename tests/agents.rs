@@ -433,13 +433,13 @@ async fn killed_runtime_redelivers_only_repeatable_messages() {
 
     let mark = events.mark();
     let _second = start_runtime(data.path(), &counter.url);
-    let failed = events.wait_since(mark, |event| event["kind"] == "letter_failed").await;
+    let failed = events.wait_since(mark, |event| event["kind"] == "message_failed").await;
     assert_eq!(failed["actor"], "root/agents/planner");
     assert_eq!(
         (&failed["letter"], &failed["attempts"], &failed["reason"]),
         (&json!(1), &json!(1), &json!("outcome_unknown"))
     );
-    let repeated = events.wait_since(mark, |event| event["kind"] == "letter_again").await;
+    let repeated = events.wait_since(mark, |event| event["kind"] == "message_redelivered").await;
     assert_eq!((&repeated["actor"], &repeated["letter"]), (&json!("root/agents/coder"), &json!(1)));
     counter.wait_for_count("coder", 2).await;
     // Messages go in order, so a repeated one would come before these.
@@ -452,6 +452,6 @@ async fn killed_runtime_redelivers_only_repeatable_messages() {
     };
     assert_eq!((heard("planner").await, heard("coder").await), (json!(["next"]), json!(["again", "next"])));
     assert_eq!((counter.count("planner"), counter.count("coder")), (2, 3));
-    let kinds = events.events[mark..].iter().filter(|event| event["kind"] == "letter_failed").count();
+    let kinds = events.events[mark..].iter().filter(|event| event["kind"] == "message_failed").count();
     assert_eq!(kinds, 1, "the other one was answered");
 }

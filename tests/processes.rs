@@ -331,7 +331,7 @@ async fn next_runtime_kills_and_reports_orphans() {
     send_signal(watchdog_of(runtime.pid()).await, "KILL").await;
     runtime.signal("KILL").await;
     let (mut next, mut events) = start(data.path(), &config);
-    let told = events.wait_for(|event| event["kind"] == "process_leftover").await;
+    let told = events.wait_for(|event| event["kind"] == "process_orphan").await;
     assert_eq!(
         (&told["name"], &told["pid"], &told["processes"]),
         (&json!("planner"), &json!(left), &json!(1))

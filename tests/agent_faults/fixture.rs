@@ -88,7 +88,7 @@ impl FaultyAgentFixture {
                     format!("decision: {}, {used} of {max}", text("decision"))
                 }
                 "actor_restarted" => format!("restarted, {}", text("state")),
-                "gave_up" | "agent_state_set_aside" => kind.clone(),
+                "gave_up" | "agent_state_quarantined" => kind.clone(),
                 "agent_session_lost" => format!("lost {}: {}", text("id"), text("why")),
                 "agent_stuck" => "agent_stuck".to_owned(),
                 _ => return None,

@@ -373,7 +373,7 @@ async fn failure_on_restored_state_quarantines_it() {
     let (backend, mut fixture) = start_then_set(AgentBehaviour::ReportsFailure, "max_restarts = 9").await;
     backend.agent.lock().has_failed = true;
     backend.set_behaviour(AgentBehaviour::FailsOnStateRestore);
-    fixture.wait_for(|record| record.kind == "agent_state_set_aside").await;
+    fixture.wait_for(|record| record.kind == "agent_state_quarantined").await;
     fixture.wait_for_status("healthy").await;
     fixture.assert_transcript(&expect![[r#"
         starting -> healthy

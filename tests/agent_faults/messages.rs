@@ -43,7 +43,7 @@ async fn message_to_restarting_agent_expires() {
     assert!(behind.message.contains("It was not handed to it"), "{}", behind.message);
     fixture
         .wait_for(|record| {
-            record.kind == "letter_failed"
+            record.kind == "message_failed"
                 && record.fields["letter"] == json!(waits)
                 && record.fields["reason"] == "expired"
                 && record.fields["attempts"] == 0
@@ -70,7 +70,7 @@ async fn message_to_unreachable_agent_expires() {
     fixture.wait_for_status("unknown").await;
     let late = send_expecting_error(&fixture, SHORT_WAIT).await;
     assert_eq!((late.reason, late.retryable, late.attempts), (Reason::Expired, true, 0));
-    fixture.wait_for(|record| record.kind == "letter_failed" && record.fields["attempts"] == 0).await;
+    fixture.wait_for(|record| record.kind == "message_failed" && record.fields["attempts"] == 0).await;
     fixture.stop().await;
 }
 
@@ -112,7 +112,7 @@ async fn one_over_which_its_agent_ends_twice_is_quarantined_though_it_may_be_rep
     assert_eq!((error.reason, error.retryable, error.attempts), (Reason::Quarantined, false, 2));
     fixture
         .wait_for(|record| {
-            record.kind == "letter_failed"
+            record.kind == "message_failed"
                 && record.fields["reason"] == "quarantined"
                 && record.fields["attempts"] == 2
         })

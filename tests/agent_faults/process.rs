@@ -273,7 +273,7 @@ done
         fixture.wait_for_status("healthy").await;
         std::fs::write(fixture.dir.path().join("end"), "").unwrap();
     }
-    fixture.wait_for(|record| record.kind == "agent_state_set_aside").await;
+    fixture.wait_for(|record| record.kind == "agent_state_quarantined").await;
     fixture.wait_for_status("healthy").await;
     fixture.assert_transcript(&expect![[r#"
         starting -> healthy

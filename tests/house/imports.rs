@@ -18,6 +18,7 @@ const ACTORS_ORDER: &[&str] = &[
     "queue",
     "cache",
     "agent",
+    "events",
 ];
 
 /// Circles and upward imports that are still there. These numbers only go down.

@@ -19,6 +19,7 @@ pub mod agent;
 pub mod cache;
 pub mod connection;
 pub mod error;
+pub mod events;
 pub mod network;
 pub mod process;
 mod quarantine;

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use mainstay_runtime::journal::{Event, Level, millis};
+use mainstay_runtime::journal::{Event, Level, millis, millis_text};
 use mainstay_runtime::{Context, Failure, Message, Worker};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
@@ -71,6 +71,10 @@ pub struct SidecarStarted {
 impl Event for SidecarStarted {
     const KIND: &'static str = "backend_started";
     const LEVEL: Level = Level::Info;
+
+    fn describe(&self) -> String {
+        format!("the backend is ready as process {} after {}", self.pid, millis_text(self.ready_ms))
+    }
 }
 
 type Ctx = Context<SidecarMessage>;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use mainstay_actors::agent::{AgentCommand, AgentStatus, DriverError};
 use mainstay_actors::error::{Error, Reason, of_call};
 use mainstay_runtime::AdminError;
-use mainstay_runtime::journal::{Event, Level};
+use mainstay_runtime::journal::{Event, Level, word};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{AgentConfig, AgentsConfig};
@@ -29,16 +29,20 @@ const RESTART_TIMEOUT: Duration = Duration::from_secs(60);
 /// How many agents an error names.
 const KNOWN_LISTED_MAX: usize = 20;
 
-/// Somebody gave an agent its whole budget back.
+/// A command has reset an agent's restart budget.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct AgentReset {
-    /// Its state before.
-    from: AgentStatus,
+pub struct AgentReset {
+    /// The agent's status before.
+    pub from: AgentStatus,
 }
 
 impl Event for AgentReset {
     const KIND: &'static str = "agent_reset";
     const LEVEL: Level = Level::Info;
+
+    fn describe(&self) -> String {
+        format!("a command has reset the restart budget of the agent, which was {}", word(&self.from))
+    }
 }
 
 /// The agents of a runtime. Cheap to clone.

@@ -27,6 +27,7 @@ mod connection;
 pub mod control;
 mod data_dir;
 mod environment;
+pub mod events;
 #[cfg(debug_assertions)]
 mod fault_injection;
 mod inner;

@@ -1,6 +1,6 @@
 //! What an agent's actor writes into the journal.
 
-use mainstay_runtime::journal::{Event, Level};
+use mainstay_runtime::journal::{Event, Level, count, millis_text, word};
 use serde::{Deserialize, Serialize};
 
 use super::agent_message::MessageId;
@@ -26,6 +26,20 @@ pub struct AgentHealth {
 impl Event for AgentHealth {
     const KIND: &'static str = "agent_health";
     const LEVEL: Level = Level::Info;
+
+    fn level(&self) -> Level {
+        match self.to {
+            AgentStatus::Failed => Level::Error,
+            AgentStatus::Degraded | AgentStatus::Restarting | AgentStatus::Unknown => Level::Warn,
+            AgentStatus::Starting | AgentStatus::Healthy | AgentStatus::Stopped => Self::LEVEL,
+        }
+    }
+
+    fn describe(&self) -> String {
+        let Self { from, to, reason, .. } = self;
+        let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        format!("the agent's status changes from {} to {}{reason}", word(from), word(to))
+    }
 }
 
 /// An agent that lives makes no progress with what it is at work on, and is restarted for that.
@@ -42,6 +56,15 @@ pub struct AgentStuck {
 impl Event for AgentStuck {
     const KIND: &'static str = "agent_stuck";
     const LEVEL: Level = Level::Warn;
+
+    fn describe(&self) -> String {
+        let Self { quiet_ms, progress_timeout_ms, in_flight } = self;
+        let (quiet, limit) = (millis_text(*quiet_ms), millis_text(*progress_timeout_ms));
+        let requests = count(*in_flight, "request");
+        format!(
+            "the agent has made no progress with {requests} for {quiet}, more than {limit}: it is restarted"
+        )
+    }
 }
 
 /// The agent ended each time that it was given its state back, so it starts without it. The state is kept aside, in
@@ -55,8 +78,16 @@ pub struct AgentStateQuarantined {
 }
 
 impl Event for AgentStateQuarantined {
-    const KIND: &'static str = "agent_state_set_aside";
+    const KIND: &'static str = "agent_state_quarantined";
     const LEVEL: Level = Level::Warn;
+
+    fn describe(&self) -> String {
+        let Self { read_at, bytes } = self;
+        format!(
+            "the agent ended each time that it got its state back, so the state is quarantined ({bytes} bytes, read \
+             {read_at}) and the agent starts without it"
+        )
+    }
 }
 
 /// The agent's conversation could not be taken up again, and another one has begun.
@@ -71,6 +102,10 @@ pub struct AgentSessionLost {
 impl Event for AgentSessionLost {
     const KIND: &'static str = "agent_session_lost";
     const LEVEL: Level = Level::Warn;
+
+    fn describe(&self) -> String {
+        format!("the agent cannot resume session {} and has begun another one: {}", self.id, self.why)
+    }
 }
 
 /// A letter was handed to the agent.
@@ -83,8 +118,12 @@ pub struct MessageSent {
 }
 
 impl Event for MessageSent {
-    const KIND: &'static str = "letter_sent";
+    const KIND: &'static str = "message_sent";
     const LEVEL: Level = Level::Debug;
+
+    fn describe(&self) -> String {
+        format!("message {} is sent to the agent, attempt {}", self.message_id, self.attempt)
+    }
 }
 
 /// The agent has answered a letter.
@@ -95,8 +134,12 @@ pub struct MessageAnswered {
 }
 
 impl Event for MessageAnswered {
-    const KIND: &'static str = "letter_answered";
+    const KIND: &'static str = "message_answered";
     const LEVEL: Level = Level::Debug;
+
+    fn describe(&self) -> String {
+        format!("message {} is answered", self.message_id)
+    }
 }
 
 /// A letter has ended without an answer.
@@ -119,8 +162,24 @@ impl MessageFailed {
 }
 
 impl Event for MessageFailed {
-    const KIND: &'static str = "letter_failed";
+    const KIND: &'static str = "message_failed";
     const LEVEL: Level = Level::Warn;
+
+    fn describe(&self) -> String {
+        let Self { message_id, attempts, code, reason } = self;
+        match reason {
+            Reason::OutcomeUnknown => format!(
+                "message {message_id} was interrupted: the agent may have acted on it, so it is not sent again ({reason})"
+            ),
+            Reason::Cancelled => format!("message {message_id} was cancelled"),
+            Reason::Quarantined => format!(
+                "message {message_id} is quarantined: the agent or the backend ended each time it was sent, \
+                 {attempts} times"
+            ),
+            _ if *attempts == 0 => format!("message {message_id} was not sent: {code}, {reason}"),
+            _ => format!("message {message_id} has failed: {code}, {reason}"),
+        }
+    }
 }
 
 /// A letter waits again to be handed to the agent, as its sender allowed: its delivery broke off.
@@ -135,6 +194,14 @@ pub struct MessageRedelivered {
 }
 
 impl Event for MessageRedelivered {
-    const KIND: &'static str = "letter_again";
+    const KIND: &'static str = "message_redelivered";
     const LEVEL: Level = Level::Info;
+
+    fn describe(&self) -> String {
+        let Self { message_id, attempts, attempts_max } = self;
+        format!(
+            "message {message_id} was interrupted and is sent again, as its sender allowed ({attempts} of \
+             {attempts_max} attempts made)"
+        )
+    }
 }

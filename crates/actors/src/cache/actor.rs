@@ -4,7 +4,7 @@
 //! ends whether its caller waits or not, and so that a crash leaves a cold cache and never a stale one: nothing is kept
 //! while it is not there.
 
-use mainstay_runtime::journal::{Event, millis};
+use mainstay_runtime::journal::{Event, millis, millis_text, word};
 use mainstay_runtime::{Context, Failure, Message, Reply, Worker};
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,15 @@ pub struct CacheInvalidated {
 
 impl Event for CacheInvalidated {
     const KIND: &'static str = "cache_invalidated";
+
+    fn describe(&self) -> String {
+        let Self { by, pattern, entries } = self;
+        let entries = match entries {
+            1 => "1 entry".to_owned(),
+            _ => format!("{entries} entries"),
+        };
+        format!("{entries} invalidated by {}: {pattern}", word(by))
+    }
 }
 
 /// The machine slept, and what is kept has grown older meanwhile.
@@ -36,7 +45,14 @@ pub struct CacheAged {
 }
 
 impl Event for CacheAged {
-    const KIND: &'static str = "cache_slept";
+    const KIND: &'static str = "cache_aged";
+
+    fn describe(&self) -> String {
+        format!(
+            "cached entries are older by {}, for which the machine was suspended",
+            millis_text(self.suspended_ms)
+        )
+    }
 }
 
 /// By what entries were invalidated.

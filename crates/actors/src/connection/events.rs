@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use mainstay_runtime::journal::{Event, Level};
+use mainstay_runtime::journal::{Event, Level, count, millis_text, word};
 use serde::{Deserialize, Serialize};
 
 use super::error::ConnectionError;
@@ -40,11 +40,42 @@ pub struct ConnectionChanged {
 impl Event for ConnectionChanged {
     const KIND: &'static str = "connection_state";
     const LEVEL: Level = Level::Info;
+
+    fn level(&self) -> Level {
+        match self.to {
+            ConnectionState::Failed => Level::Error,
+            ConnectionState::Connecting | ConnectionState::Reconnecting => Level::Warn,
+            ConnectionState::Connected | ConnectionState::Disconnected => Self::LEVEL,
+        }
+    }
+
+    fn describe(&self) -> String {
+        let Self { from, to, attempt, max, next_attempt_at, next_attempt_in_ms, error, .. } = self;
+        let mut text = format!("the connection changes from {} to {}", word(from), word(to));
+        if !matches!(to, ConnectionState::Connected | ConnectionState::Disconnected) {
+            text.push_str(&format!(", attempt {attempt} of {max}"));
+        }
+        if let (Some(at), Some(ms)) = (next_attempt_at, next_attempt_in_ms) {
+            let time = at.get(11..23).unwrap_or(at);
+            text.push_str(&format!(", next at {time} (in {})", millis_text(*ms)));
+        }
+        if let Some(error) = error {
+            text.push_str(&format!(": {}", error.message));
+        }
+        text
+    }
 }
 
 impl Event for Gap {
     const KIND: &'static str = "connection_gap";
     const LEVEL: Level = Level::Warn;
+
+    fn describe(&self) -> String {
+        match (self.after, self.next) {
+            (Some(after), Some(next)) => format!("events between {after} and {next} may be missing"),
+            _ => "events may be missing".to_owned(),
+        }
+    }
 }
 
 /// Why messages were not sent, or are not known to have been.
@@ -88,6 +119,20 @@ pub struct ConnectionUnsent {
 impl Event for ConnectionUnsent {
     const KIND: &'static str = "connection_unsent";
     const LEVEL: Level = Level::Warn;
+
+    fn describe(&self) -> String {
+        let Self { reason, messages, bytes, .. } = self;
+        let messages = format!("{} ({bytes} bytes)", count(*messages, "message"));
+        match reason {
+            UnsentReason::Expired => format!("{messages} not sent: the time ran out before their turn"),
+            UnsentReason::NoRoom => format!("{messages} not sent: too many wait already"),
+            UnsentReason::TooLarge => format!("{messages} not sent: larger than a message may be"),
+            UnsentReason::ActorEnded => format!("{messages} not sent: the connection's actor ended"),
+            UnsentReason::Interrupted => {
+                format!("{messages} interrupted while being sent: they may have arrived")
+            }
+        }
+    }
 }
 
 impl ConnectionUnsent {
@@ -125,6 +170,14 @@ pub struct ConnectionIgnored {
 
 impl Event for ConnectionIgnored {
     const KIND: &'static str = "connection_ignored";
+
+    fn describe(&self) -> String {
+        let frames = format!("{} ({} bytes)", count(self.frames, "frame"), self.bytes);
+        match self.reason {
+            IgnoredReason::Binary => format!("{frames} ignored: they are binary, and only text is read"),
+            IgnoredReason::SeenBefore => format!("{frames} ignored: their numbers were seen before"),
+        }
+    }
 }
 
 impl ConnectionIgnored {

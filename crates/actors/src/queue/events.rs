@@ -3,11 +3,12 @@
 //! Each request that was accepted ends with exactly one of `request_done`, `request_failed`, `request_timed_out` and
 //! `queue_overflow`. None of them holds a query, a header or a body.
 
+use std::fmt;
 use std::time::Duration;
 
 use mainstay_runtime::{
     Context, FinalizeContext, Message,
-    journal::{Event, Level, millis},
+    journal::{Event, Level, count, millis, millis_text},
 };
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,13 @@ pub struct RequestRef {
     pub method: String,
     /// Its path without the query; a long one is cut.
     pub path: String,
+}
+
+impl fmt::Display for RequestRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { request_id, method, path } = self;
+        write!(f, "request {request_id} ({method} {path})")
+    }
 }
 
 impl RequestRef {
@@ -54,6 +62,10 @@ impl Event for RequestStarted {
     const KIND: &'static str = "request_started";
     const LEVEL: Level = Level::Debug;
     const VERBOSE: bool = true;
+
+    fn describe(&self) -> String {
+        format!("{} is sent, attempt {}, after {}", self.request, self.attempt, millis_text(self.waited_ms))
+    }
 }
 
 /// A caller waits for a request that another had made already. Written only when the journal is verbose.
@@ -70,6 +82,10 @@ impl Event for RequestJoined {
     const KIND: &'static str = "request_joined";
     const LEVEL: Level = Level::Debug;
     const VERBOSE: bool = true;
+
+    fn describe(&self) -> String {
+        format!("{} shares the response of request {}", self.request, self.with)
+    }
 }
 
 /// An attempt has failed and another will follow.
@@ -89,6 +105,11 @@ pub struct RequestRetry {
 impl Event for RequestRetry {
     const KIND: &'static str = "request_retry";
     const LEVEL: Level = Level::Warn;
+
+    fn describe(&self) -> String {
+        let Self { request, attempt, delay_ms, reason } = self;
+        format!("{request} is sent again in {}, attempt {attempt}: {reason}", millis_text(*delay_ms))
+    }
 }
 
 /// A request was answered, and its answer read to the end. Written only when the journal is verbose.
@@ -114,6 +135,16 @@ impl Event for RequestDone {
     const KIND: &'static str = "request_done";
     const LEVEL: Level = Level::Debug;
     const VERBOSE: bool = true;
+
+    fn describe(&self) -> String {
+        let Self { request, status, ms, cached, attempts, .. } = self;
+        let source = if *cached { " from the cache" } else { "" };
+        format!(
+            "{request} is done with status {status}{source}, after {} and {}",
+            millis_text(*ms),
+            count(*attempts, "attempt")
+        )
+    }
 }
 
 /// A request has failed, or was called off.
@@ -144,6 +175,16 @@ impl RequestFailed {
 impl Event for RequestFailed {
     const KIND: &'static str = "request_failed";
     const LEVEL: Level = Level::Warn;
+
+    fn describe(&self) -> String {
+        let Self { request, code, reason, status, ms, attempts } = self;
+        let status = status.map(|status| format!(", status {status}")).unwrap_or_default();
+        format!(
+            "{request} has failed after {} and {}: {code}, {reason}{status}",
+            millis_text(*ms),
+            count(*attempts, "attempt")
+        )
+    }
 }
 
 /// A request has run out of time, in the queue or at the backend: its code is `TIMEOUT`.
@@ -154,6 +195,11 @@ pub struct RequestTimedOut(pub RequestFailed);
 impl Event for RequestTimedOut {
     const KIND: &'static str = "request_timed_out";
     const LEVEL: Level = Level::Warn;
+
+    fn describe(&self) -> String {
+        let RequestFailed { request, ms, attempts, .. } = &self.0;
+        format!("{request} has timed out after {} and {}", millis_text(*ms), count(*attempts, "attempt"))
+    }
 }
 
 /// The backend cannot be reached, so requests are held: they wait, and use up no retry. Told again with each trial that
@@ -180,6 +226,12 @@ impl QueueHeld {
 impl Event for QueueHeld {
     const KIND: &'static str = "queue_held";
     const LEVEL: Level = Level::Warn;
+
+    fn describe(&self) -> String {
+        let Self { reason, next_probe_in_ms, waiting, .. } = self;
+        let (requests, probe) = (count(*waiting, "request"), millis_text(*next_probe_in_ms));
+        format!("the queue holds {requests}, next probe in {probe}: {reason}")
+    }
 }
 
 /// The backend can be reached again, and requests go out in their order.
@@ -204,6 +256,15 @@ impl QueueReleased {
 
 impl Event for QueueReleased {
     const KIND: &'static str = "queue_released";
+
+    fn describe(&self) -> String {
+        let Self { held_ms, waiting, .. } = self;
+        format!(
+            "the queue sends requests again after {}, {} waited",
+            millis_text(*held_ms),
+            count(*waiting, "request")
+        )
+    }
 }
 
 /// The queue was full, and this request was turned away or had to make room.
@@ -225,6 +286,14 @@ pub struct QueueOverflow {
 impl Event for QueueOverflow {
     const KIND: &'static str = "queue_overflow";
     const LEVEL: Level = Level::Warn;
+
+    fn describe(&self) -> String {
+        let Self { request, reason, queue_max, .. } = self;
+        match reason {
+            Reason::Evicted => format!("{request} is evicted, because the queue is full with {queue_max}"),
+            _ => format!("{request} is refused, because the queue is full with {queue_max}"),
+        }
+    }
 }
 
 /// Whoever can write into the journal on the queue's behalf.

@@ -153,7 +153,7 @@ async fn session_end_cancels_its_own_messages_only() {
     drop(leaving);
     let mut failed = Vec::new();
     for _ in left.iter() {
-        let record = scene.wait_for_event("letter_failed").await;
+        let record = scene.wait_for_event("message_failed").await;
         assert_eq!(record.fields["reason"], "cancelled");
         failed.push(record.fields["letter"].clone());
     }

@@ -39,7 +39,7 @@ impl AgentActorFixture {
     /// Waits until so many letters were handed to the agent in all.
     async fn wait_for_sent(&mut self, letters: usize) {
         for _ in 0..letters {
-            self.next_event_of("letter_sent").await;
+            self.next_event_of("message_sent").await;
         }
     }
 }
@@ -82,7 +82,7 @@ async fn agent_failure_makes_in_flight_message_unknown_at_once() {
     let (_, behind) = scene.send("behind", true).await;
     assert_eq!(reason(broken.await.unwrap()), Reason::OutcomeUnknown);
     assert_eq!(scene.planner.info(scene.runtime.now()).generation, 1);
-    let told = scene.next_event_of("letter_failed").await;
+    let told = scene.next_event_of("message_failed").await;
     assert_eq!(told.fields["letter"], id.0);
     let exited = scene.next_event_of("actor_exited").await;
     assert_eq!((told.mono_ms, told.generation), (exited.mono_ms, 1));

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_runtime::journal::{Event, Level, millis};
+use mainstay_runtime::journal::{Event, Level, count, millis, millis_text, word};
 use mainstay_runtime::policy::Delay;
 use mainstay_runtime::{Address, Context, Failure, Message, Worker};
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,10 @@ pub struct WatchStarted {
 
 impl Event for WatchStarted {
     const KIND: &'static str = "watch_started";
+
+    fn describe(&self) -> String {
+        format!("{} is watched", self.root)
+    }
 }
 
 /// A root cannot be watched. What was kept of it is dropped, and nothing is kept until it is watched again.
@@ -50,6 +54,16 @@ pub struct WatchLost {
 impl Event for WatchLost {
     const KIND: &'static str = "watch_lost";
     const LEVEL: Level = Level::Warn;
+
+    fn describe(&self) -> String {
+        let Self { root, reason, details, next_step, next_attempt_ms } = self;
+        let details = details.as_ref().map(|details| format!(" ({details})")).unwrap_or_default();
+        format!(
+            "{root} cannot be watched: {}{details}; next attempt in {}: {next_step}",
+            word(reason),
+            millis_text(*next_attempt_ms)
+        )
+    }
 }
 
 /// A root is watched again. Before this, what might have been kept of it was dropped once more.
@@ -65,6 +79,11 @@ pub struct WatchRegained {
 
 impl Event for WatchRegained {
     const KIND: &'static str = "watch_regained";
+
+    fn describe(&self) -> String {
+        let Self { root, lost_ms, attempts } = self;
+        format!("{root} is watched again after {} and {}", millis_text(*lost_ms), count(*attempts, "attempt"))
+    }
 }
 
 /// A watching actor's messages; all but the faults of debug builds are its own.

@@ -1,0 +1,74 @@
+//! The events of the journal as types: what an embedder reads from a [`Record`], and one sentence for each.
+//!
+//! ```
+//! use mainstay::events::{self, ActorReady};
+//! use mainstay::runtime::journal::Record;
+//!
+//! fn print(record: &Record) {
+//!     if let Some(ActorReady { start_ms }) = record.event() {
+//!         println!("{} was ready after {start_ms} ms", record.actor);
+//!     }
+//!     println!("{}: {}", record.actor, events::summary(record));
+//! }
+//! ```
+
+#[cfg(test)]
+mod tests;
+
+use mainstay_runtime::journal::escape_controls;
+use serde_json::Value;
+
+pub use mainstay_actors::events::{
+    AgentHealth, AgentSessionLost, AgentStateQuarantined, AgentStuck, CacheAged, CacheInvalidated,
+    ConnectionChanged, ConnectionIgnored, ConnectionUnsent, Gap, MessageAnswered, MessageFailed,
+    MessageRedelivered, MessageSent, QueueHeld, QueueOverflow, QueueReleased, RequestDone, RequestFailed,
+    RequestJoined, RequestRetry, RequestStarted, RequestTimedOut, SidecarStarted, WatchLost, WatchRegained,
+    WatchStarted,
+};
+pub use mainstay_runtime::events::{
+    AbandonedEnded, ActorExited, ActorReady, ActorRestarted, ActorStarted, AutoShutDown, BudgetReset,
+    BudgetUse, CheckpointDiscarded, DeadLetter, DeadLetterReason, Decided, DecisionInputs, Escalated, GaveUp,
+    Redelivered, RuntimeStarted, RuntimeStopped, RuntimeStopping, StartOrder, StartOrdered, StateOrigin,
+};
+pub use mainstay_runtime::journal::{Event, EventType, JournalDegraded, Level, Record, RunInterrupted};
+pub use mainstay_runtime::state::{StateDegraded, StateLoaded, StateMigrated, StateRefused};
+
+pub use crate::agents::AgentReset;
+pub use crate::process_events::{PidFileDamaged, ProcessOrphaned, ProcessWarning};
+
+/// The types of the events that this crate records.
+const OWN_TYPES: &[EventType] = &[
+    EventType::of::<AgentReset>(),
+    EventType::of::<ProcessOrphaned>(),
+    EventType::of::<PidFileDamaged>(),
+    EventType::of::<ProcessWarning>(),
+];
+
+/// Returns the types of all events that Mainstay records.
+pub fn types() -> impl Iterator<Item = &'static EventType> {
+    [mainstay_runtime::events::EVENT_TYPES, mainstay_actors::events::EVENT_TYPES, OWN_TYPES]
+        .into_iter()
+        .flatten()
+}
+
+/// Returns what happened, as one plain sentence about the record's actor.
+#[must_use]
+pub fn summary(record: &Record) -> String {
+    read(record).1
+}
+
+/// Returns the record's level and its sentence. A kind that this version does not know gets a generic sentence.
+pub(crate) fn read(record: &Record) -> (Level, String) {
+    let known = types().find(|event_type| event_type.kind() == record.kind);
+    known
+        .and_then(|event_type| event_type.read(record))
+        .unwrap_or_else(|| (Level::Info, generic_summary(record)))
+}
+
+fn generic_summary(record: &Record) -> String {
+    let fields = record.fields.iter().map(|(name, value)| match value {
+        Value::String(text) => format!(" {name}={text}"),
+        value => format!(" {name}={value}"),
+    });
+    escape_controls(&format!("event {}{}", record.kind, fields.collect::<String>()))
+}

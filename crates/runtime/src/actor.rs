@@ -1,9 +1,10 @@
-//! What runs in a slot: one incarnation after the other.
+//! Actors: slots, and the incarnations that run in them one after the other.
 //!
-//! - [`Worker`](worker::Worker), [`Context`](context::Context): what an embedder writes, and what it may ask
-//! - `behaviour`: the face that workers and supervisors show to the incarnation
-//! - `incarnation`: one life, from its launch to the account that it leaves in the slot
-//! - `panics`: catching them, with what they say and where they happened; `backtrace`: as much of one as helps
+//! - [`Worker`](worker::Worker), [`Context`](context::Context): the interface for embedders
+//! - `behaviour`: the interface of workers and supervisors to the incarnation
+//! - `incarnation`: one incarnation, from its launch to the exit record that it leaves in the slot
+//! - `slot`: the identity of an actor, with its mailbox and its checkpoint
+//! - `panics`: catching panics with text and location; `backtrace`: their trimmed backtraces
 
 mod backtrace;
 pub(crate) mod behaviour;

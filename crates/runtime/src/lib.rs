@@ -1,9 +1,9 @@
 //! Supervision for actors that must not lose anything.
 //!
-//! A [`Worker`] is supervised in a *slot*: an identity with a path, a mailbox and the last snapshot of the state,
-//! which outlives each incarnation of the actor in it. When a handler panics, fails or hangs, a pure function
-//! ([`policy::decide`]) says what follows, the supervisor writes that into the [`journal`] and obeys. Messages that
-//! waited are handled by the next incarnation; whoever waits for an answer that cannot come gets a typed error.
+//! A [`Worker`] is supervised in a *slot*, which outlives each incarnation of the actor: it has a path, a mailbox and
+//! the last snapshot of the state. When a handler panics, fails or hangs, a pure function ([`policy::decide`]) decides
+//! what follows. The supervisor records the decision in the [`journal`] and carries it out. The next incarnation handles
+//! the messages that waited; a caller whose answer cannot come gets a typed error.
 //!
 //! ```
 //! use mainstay_runtime::policy::{ChildPolicy, Delay};
@@ -53,21 +53,21 @@
 //! # }
 //! ```
 //!
-//! What a supervisor promises stands in `docs/supervision.md`, line by line with its tests.
+//! `docs/supervision.md` states the guarantees of a supervisor line by line, each with its tests.
 //!
 //! The code map, from the outside in:
 //!
 //! - [`Runtime`]: a running tree, as its embedder holds it
-//! - [`SupervisorSpec`], [`Child`], [`SupervisorHandle`]: what a tree is made from and how it is changed
-//! - [`Worker`], [`Context`]: what an embedder writes
-//! - [`Address`], [`Message`], [`Reply`], [`Promise`]: how actors are reached
+//! - [`SupervisorSpec`], [`Child`], [`SupervisorHandle`]: the description of a tree, and the commands to it
+//! - [`Worker`], [`Context`]: the interface for an embedder's actors
+//! - [`Address`], [`Message`], [`Reply`], [`Promise`]: messages and answers
 //! - [`policy`]: the decisions, as data and pure functions
-//! - [`journal`], [`events`]: what happened, in order, with its cause
-//! - [`replay`]: decides a journal's decisions again
+//! - [`journal`], [`events`]: the events, in order, with their causes
+//! - [`replay`]: repeats a journal's decisions and compares them
 //! - [`state`]: snapshots that outlive the process
-//! - [`clock`], [`entropy`]: time and randomness, passed in
+//! - [`clock`], [`rng`]: time and randomness, passed in
 //!
-//! This crate knows no network, no files but its journal and its states, and nothing of what the actors do.
+//! This crate uses no network, no files but its journal and its states, and nothing of its actors' purpose.
 
 #[cfg(panic = "abort")]
 compile_error!(

@@ -1,7 +1,7 @@
-//! How actors are reached, and what becomes of what they are sent.
+//! Messages to actors, and the answers to them.
 //!
-//! - [`Address`](address::Address): where messages are sent to; `mailbox`: where they wait
-//! - [`Reply`](reply::Reply): the answer to a call; `teardown`: why one is dropped unanswered
+//! - [`Address`](address::Address): sends messages; `mailbox`: keeps them until they are handled
+//! - [`Reply`](reply::Reply): the answer to a call; `drop_reason`: the reason for which one is dropped unanswered
 
 pub(crate) mod address;
 pub(crate) mod call_error;

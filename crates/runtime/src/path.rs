@@ -1,4 +1,4 @@
-//! Where an actor stands in its tree.
+//! The path of an actor in its tree.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,65 +6,65 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// The place of an actor in its supervision tree, such as `root/pool/worker-1`. Cheap to clone.
+/// The path of an actor in its supervision tree, such as `root/pool/worker-1`. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ActorPath(Arc<str>);
 
-/// A child's name that cannot be part of a path.
+/// The error for a child's name that cannot be part of a path.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{name:?} is no valid name: use 1 to {max} letters, digits, '-', '_' or '.'", max = ActorPath::NAME_BYTES_MAX)]
 pub struct InvalidName {
-    /// The name that was refused.
+    /// The refused name.
     pub name: String,
 }
 
 impl ActorPath {
-    /// The longest name of one child.
+    /// The maximum length of a name, in bytes.
     pub const NAME_BYTES_MAX: usize = 64;
 
-    /// The path of a tree's root.
+    /// Returns the path of a tree's root.
     ///
     /// # Errors
-    /// When `name` is no valid name.
+    /// When `name` is invalid.
     pub fn root(name: &str) -> Result<Self, InvalidName> {
         check_name(name)?;
         Ok(Self(name.into()))
     }
 
-    /// The path of the child `name` below this one.
+    /// Returns the path of the child `name` below this one.
     ///
     /// # Errors
-    /// When `name` is no valid name.
+    /// When `name` is invalid.
     pub fn child(&self, name: &str) -> Result<Self, InvalidName> {
         check_name(name)?;
         Ok(Self(format!("{}/{name}", self.0).into()))
     }
 
-    /// Under which the journal records what befalls itself.
+    /// Returns the path under which the journal records its own events.
     pub(crate) fn journal() -> Self {
         Self("journal".into())
     }
 
-    /// Under which a state store records what befalls itself.
+    /// Returns the path under which a state store records its own events.
     #[cfg(feature = "redb")]
     pub(crate) fn state_store() -> Self {
         Self("state".into())
     }
 
-    /// The path of an actor as it was written down when it was valid.
+    /// Returns a path from stored text, which was valid when it was written.
     #[cfg(feature = "redb")]
     pub(crate) fn from_stored(text: &str) -> Self {
         Self(text.into())
     }
 
-    /// The path as text.
+    /// Returns the path as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The last part of the path.
+    /// Returns the last part of the path.
     #[must_use]
     pub fn name(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or(&self.0)
@@ -77,7 +77,7 @@ impl fmt::Display for ActorPath {
     }
 }
 
-/// Whether `name` may be part of a path.
+/// Checks that `name` may be part of a path.
 pub(crate) fn check_name(name: &str) -> Result<(), InvalidName> {
     let fits = (1..=ActorPath::NAME_BYTES_MAX).contains(&name.len());
     let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));

@@ -1,4 +1,4 @@
-//! A running supervision tree, as its embedder holds it.
+//! A running supervision tree, as the embedder holds it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,10 +24,10 @@ use crate::state::{StateDegraded, StateStore};
 use crate::supervisor::{SpecError, Supervisor, SupervisorHandle, SupervisorSpec, exits, finalize, place_at};
 use crate::tree::TreeNode;
 
-/// Why a tree did not come up.
+/// The reason for which a tree did not start.
 #[derive(Debug, Error)]
 pub enum RuntimeStartError {
-    /// The root cannot be a supervisor as it was described.
+    /// The description of the root is invalid.
     #[error(transparent)]
     Spec(#[from] SpecError),
     /// An actor did not become ready; everything that had started was stopped again.
@@ -35,21 +35,21 @@ pub enum RuntimeStartError {
     ChildFailed {
         /// The actor.
         path: String,
-        /// What it had to say.
+        /// The error of the actor.
         message: String,
     },
 }
 
-/// How a tree ended.
+/// The exit of a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuntimeExit {
-    /// Why the root ended: [`ExitCause::Normal`] after a shutdown.
+    /// The cause of the root's exit: [`ExitCause::Normal`] after a shutdown.
     pub cause: ExitCause,
-    /// What it had to say.
+    /// The error of the root.
     pub message: Option<String>,
 }
 
-/// What a tree is started with.
+/// The options of a runtime.
 #[derive(Default)]
 pub struct RuntimeBuilder {
     journal: Option<Journal>,
@@ -72,9 +72,9 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Sets where the state of durable children is kept; without one, it is lost with the process.
+    /// Sets the store for the state of durable children; without one, their state is lost with the process.
     ///
-    /// The store outlives the runtime, so a later one can go on with it. It serves one runtime at a time.
+    /// The store outlives the runtime, so a later runtime can use it. It serves one runtime at a time.
     #[must_use]
     pub fn state_store(mut self, store: Arc<dyn StateStore>) -> Self {
         self.state_store = Some(store);
@@ -84,7 +84,7 @@ impl RuntimeBuilder {
     /// Starts the tree, and returns once every initial child is ready.
     ///
     /// # Errors
-    /// When a child does not become ready: the others have been stopped then.
+    /// When a child does not become ready; the other children have been stopped then.
     pub async fn start(self, root: SupervisorSpec) -> Result<Runtime, RuntimeStartError> {
         panics::install_hook();
         let entropy = Arc::new(self.seed.map_or_else(Rng::from_entropy, Rng::seeded));
@@ -112,7 +112,7 @@ impl RuntimeBuilder {
         match runtime.start_tree().await {
             Ok(()) => Ok(runtime),
             Err(error) => {
-                // That a stored state kept its actor from starting is to be known next time.
+                // The next process has to know that a stored state kept its actor from starting.
                 runtime.flush_state().await;
                 Err(error)
             }
@@ -133,7 +133,7 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// What a tree is started with.
+    /// Returns the options of a runtime.
     #[must_use]
     pub fn builder() -> RuntimeBuilder {
         RuntimeBuilder::default()
@@ -145,7 +145,7 @@ impl Runtime {
         self.record(0, &RuntimeStarted { pid, version: env!("CARGO_PKG_VERSION").to_owned(), boot });
         let ready = watch::Sender::new(false);
         let mut is_ready = ready.subscribe();
-        let launch = SpawnArgs {
+        let args = SpawnArgs {
             env: self.env.clone(),
             path: self.path.clone(),
             generation: 1,
@@ -157,7 +157,7 @@ impl Runtime {
         };
         self.slot.identity.state().generation = 1;
         self.record(1, &ActorStarted {});
-        match Arc::clone(&self.slot).spawn(launch, None).await {
+        match Arc::clone(&self.slot).spawn(args, None).await {
             Ok(cell) => drop(self.cell.send_replace(Some(cell))),
             Err(error) => return Err(self.start_failed(error.to_string())),
         }
@@ -167,27 +167,27 @@ impl Runtime {
                 self.slot.identity.state().set_status(ActorStatus::Running, self.env.now());
                 Ok(())
             }
-            ending = self.finished() => {
-                Err(self.start_failed(ending.message.unwrap_or_else(|| "it ended".to_owned())))
+            exit = self.finished() => {
+                Err(self.start_failed(exit.message.unwrap_or_else(|| "it ended".to_owned())))
             }
         }
     }
 
-    /// Names the actor that is to blame: the deepest one that left a word.
+    /// Names the actor whose error is the cause: the deepest one with an error.
     fn start_failed(&self, message: String) -> RuntimeStartError {
         let tree = self.tree();
-        let blamed = deepest_failure(&tree).unwrap_or(&tree);
-        let message = blamed.info.last_error.clone().unwrap_or(message);
-        RuntimeStartError::ChildFailed { path: blamed.path.clone(), message }
+        let cause = deepest_failure(&tree).unwrap_or(&tree);
+        let message = cause.info.last_error.clone().unwrap_or(message);
+        RuntimeStartError::ChildFailed { path: cause.path.clone(), message }
     }
 
-    /// The root supervisor.
+    /// Returns the root supervisor.
     #[must_use]
     pub fn root(&self) -> &SupervisorHandle {
         &self.handle
     }
 
-    /// The tree as it stands now. Asks no actor, so a busy or broken one does not hold it up.
+    /// Returns the tree as it is now. It asks no actor, so a busy or broken one does not delay it.
     #[must_use]
     pub fn tree(&self) -> TreeNode {
         if self.slot.current_incarnation.current().is_none() {
@@ -197,32 +197,32 @@ impl Runtime {
         TreeNode::of(&root, self.env.now())
     }
 
-    /// The journal.
+    /// Returns the journal.
     #[must_use]
     pub fn journal(&self) -> &Journal {
         &self.env.journal
     }
 
-    /// The time since the runtime started.
+    /// Returns the time since the runtime started.
     #[must_use]
     pub fn now(&self) -> Duration {
         self.env.now()
     }
 
-    /// Returns when the tree has ended, of itself or by [`shutdown`](Self::shutdown).
+    /// Returns when the tree has ended, by itself or by [`shutdown`](Self::shutdown).
     pub async fn finished(&self) -> RuntimeExit {
         self.slot.ended().await;
         finalize::descendants_ended(&*self.slot).await;
         self.record_root_exit();
-        let mut ending = self.exit.subscribe();
-        // The sender lives in this runtime, so the wait ends with the word of whoever was first.
-        match ending.wait_for(Option::is_some).await.map(|ending| ending.clone()) {
-            Ok(Some(ending)) => ending,
+        let mut exit = self.exit.subscribe();
+        // The sender lives in this runtime, so the wait ends with the exit that was recorded first.
+        match exit.wait_for(Option::is_some).await.map(|exit| exit.clone()) {
+            Ok(Some(exit)) => exit,
             Ok(None) | Err(_) => RuntimeExit { cause: ExitCause::Killed, message: None },
         }
     }
 
-    /// The root has ended: whoever sees it first tells of it.
+    /// Records the exit of the root; the first caller does, later ones change nothing.
     fn record_root_exit(&self) {
         if self.cell.send_replace(None).is_none() {
             return;
@@ -237,23 +237,23 @@ impl Runtime {
         self.exit.send_replace(Some(RuntimeExit { cause: exit.cause, message }));
     }
 
-    /// Stops all actors in the reverse of their order, within the root's shutdown timeout; what has not ended by
-    /// then is killed. The states and the journal are on disk when this returns; states that are not are told of by a
-    /// `state_degraded`, and lines that the disk refuses by [`Journal::close`].
+    /// Stops all actors in reverse order, within the root's shutdown timeout, and kills those that have not ended by
+    /// then. The states and the journal are on disk when this returns. A state that is not causes a `state_degraded`
+    /// event; for lost lines, see [`Journal::close`].
     pub async fn shutdown(&self) -> RuntimeExit {
         let cell = self.cell.borrow().clone();
         if let Some(cell) = cell {
             self.record(0, &RuntimeStopping {});
             self.slot.stop_reading();
-            // A root that has just ended by itself is what we wait for anyway.
+            // A root that has just ended by itself needs no stop.
             let _ = cell.send_message(Wake::Stop);
-            let patience = match self.shutdown {
+            let limit = match self.shutdown {
                 Shutdown::Graceful(timeout) => Some(timeout),
                 Shutdown::Unlimited => None,
                 Shutdown::Kill => Some(Duration::ZERO),
             };
-            if let Some(patience) = patience
-                && tokio::time::timeout(patience, self.slot.ended()).await.is_err()
+            if let Some(limit) = limit
+                && tokio::time::timeout(limit, self.slot.ended()).await.is_err()
             {
                 finalize::stop_descendants_reading(&*self.slot);
                 cell.kill();
@@ -261,17 +261,17 @@ impl Runtime {
         }
         self.slot.ended().await;
         self.flush_state().await;
-        let ending = self.finished().await;
-        // What was lost then has been told, and whoever asks the journal to close again gets it as well.
+        let exit = self.finished().await;
+        // The loss is recorded already, and the next call of `Journal::close` returns the same error.
         let _ = self.env.journal.close().await;
-        ending
+        exit
     }
 
-    /// Waits until the states that were handed in are safe, or have failed to get there.
+    /// Waits until all states that were handed in are stored, or have failed.
     async fn flush_state(&self) {
         let Some(store) = &self.env.state_store else { return };
-        if let Err(unsaved) = store.flush().await {
-            self.record(0, &StateDegraded { reason: unsaved.to_string() });
+        if let Err(error) = store.flush().await {
+            self.record(0, &StateDegraded { reason: error.to_string() });
         }
     }
 
@@ -286,13 +286,14 @@ impl Drop for Runtime {
             self.slot.stop_reading();
             finalize::stop_descendants_reading(&*self.slot);
             cell.kill();
-            // Whoever still waits for an answer gets one now, and what is being handled is accounted for as it ends.
+            // The callers that still wait get their answer now; the message in flight is recorded when its
+            // incarnation ends.
             finalize::finalize_orphan(&self.env, &*self.slot);
         }
     }
 }
 
-/// The first actor, deepest first, that says why it failed.
+/// Returns the first actor, deepest first, that has an error.
 fn deepest_failure(node: &TreeNode) -> Option<&TreeNode> {
     let below = node.children.iter().find_map(deepest_failure);
     below.or_else(|| node.info.last_error.is_some().then_some(node))

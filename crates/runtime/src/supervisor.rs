@@ -1,12 +1,12 @@
-//! The supervisor: an actor that observes exits, asks the policy, writes the decision down and obeys it.
+//! The supervisor: an actor that observes exits, asks the policy, records the decision and carries it out.
 //!
-//! - `roster`: its bookkeeping, pure
-//! - `ward`: the children of one incarnation, as the mechanism knows them
-//! - `command`: what it can be asked; [`SupervisorHandle`] asks it
-//! - [`SupervisorSpec`], [`Child`]: what it is made from; [`SpecError`]: what is wrong with them
+//! - `machine`: the pure state machine that says what to do next
+//! - `children`: the children of one incarnation: their slots, cells and waiters
+//! - `command`: the messages of a supervisor; [`SupervisorHandle`] sends them
+//! - [`SupervisorSpec`], [`Child`]: the description of a tree; [`SpecError`]: its faults
 //!
-//! It never sleeps and never awaits a child in a handler: a delay is a due time and one timer, a stop is a request
-//! and a deadline, and whoever waits for an outcome is answered when it is there.
+//! A handler never sleeps and never awaits a child. A delay is a due time and one timer. A stop is a request and a
+//! deadline. A caller that waits for an outcome gets its answer when the outcome is known.
 
 mod add_child;
 mod admin_error;
@@ -58,14 +58,14 @@ use children::Children;
 use command::{AdminCommand, AdminResult, SupervisorMessage};
 use machine::{ChildId, KillReason, ShutdownReason, SupervisorAction};
 
-/// What every incarnation of a supervisor is made from.
+/// The behaviour of a supervisor: it holds everything that each incarnation is made from.
 pub(crate) struct Supervisor {
     policy: SupervisorPolicy,
-    /// Children that are there from the start, in order.
+    /// The initial children, in order.
     initial: Vec<Arc<dyn AnySlot>>,
-    /// Children that were added later and come back with it all the same.
+    /// The children that were added later and that a restart of this supervisor keeps.
     persistent_children: Mutex<Vec<Arc<dyn AnySlot>>>,
-    /// Children of the present incarnation, for all to see.
+    /// The children of the present incarnation, readable without a message.
     child_list: Arc<ChildList>,
 }
 
@@ -77,89 +77,89 @@ impl Behaviour for Supervisor {
     type Snapshot = ();
 
     async fn start(&self, ctx: &mut Ctx, _: Option<()>) -> Result<Children, Failure> {
-        let returning = self.children_to_start();
-        self.stop_previous_children(ctx, &returning).await;
-        let mut ward = Children::new(self.policy);
+        let to_start = self.children_to_start();
+        self.stop_previous_children(ctx, &to_start).await;
+        let mut children = Children::new(self.policy);
         let mut actions = Vec::new();
         let mut listed = Vec::new();
-        for slot in returning {
+        for slot in to_start {
             let path = assign_path(ctx, slot.as_ref())?;
             let policy = Arc::clone(slot.identity().policy());
-            // One of its incarnations may be at work yet.
+            // An incarnation of it may still be running.
             let is_abandoned = slot.identity().state().abandoned > 0;
             let stays_failed = policy.abandoned == AbandonedPolicy::Fail && is_abandoned;
-            let key = ward.machine.register(policy);
-            listed.push((key, Arc::clone(&slot)));
-            ward.register(key, slot, path);
+            let id = children.machine.register(policy);
+            listed.push((id, Arc::clone(&slot)));
+            children.register(id, slot, path);
             if stays_failed {
-                actions.extend(ward.machine.mark_failed(key));
+                actions.extend(children.machine.mark_failed(id));
             }
         }
         self.child_list.replace(listed.into_iter());
-        actions.extend(ward.machine.start_all(ctx.now()));
-        self.execute(ctx, &mut ward, actions).await?;
-        Ok(ward)
+        actions.extend(children.machine.start_all(ctx.now()));
+        self.execute(ctx, &mut children, actions).await?;
+        Ok(children)
     }
 
     async fn handle(
         &self,
         ctx: &mut Ctx,
         command: SupervisorMessage,
-        ward: &mut Children,
+        children: &mut Children,
     ) -> Result<ActorFlow, Failure> {
         let actions = match command {
-            SupervisorMessage::Add { slot, reply } => self.add(ctx, ward, slot, reply),
-            SupervisorMessage::Admin { name, command: order, reply } => {
-                ward.run_admin_command(ctx, &name, order, reply)
+            SupervisorMessage::Add { slot, reply } => self.add(ctx, children, slot, reply),
+            SupervisorMessage::Admin { name, command, reply } => {
+                children.run_admin_command(ctx, &name, command, reply)
             }
-            SupervisorMessage::ChildReady { key, generation } if ward.generation(key) == Some(generation) => {
-                ward.ready(ctx, key)
+            SupervisorMessage::ChildReady { id, generation } if children.generation(id) == Some(generation) => {
+                children.ready(ctx, id)
             }
             SupervisorMessage::ChildReady { .. } => Vec::new(),
-            SupervisorMessage::TasksEnded { key, generation, abandoned }
-                if ward.generation(key) == Some(generation) =>
+            SupervisorMessage::TasksEnded { id, generation, abandoned }
+                if children.generation(id) == Some(generation) =>
             {
-                self.finish_exit(ctx, ward, key, abandoned)
+                self.finish_exit(ctx, children, id, abandoned)
             }
             SupervisorMessage::TasksEnded { .. } => Vec::new(),
             SupervisorMessage::Tick => {
                 let now = ctx.now();
-                ward.timer.clear_due(now);
-                ward.machine.tick(now)
+                children.timer.clear_due(now);
+                children.machine.tick(now)
             }
         };
-        self.execute(ctx, ward, actions).await
+        self.execute(ctx, children, actions).await
     }
 
     fn snapshot(&self, _: &Children) -> Option<()> {
         None
     }
 
-    async fn stop(&self, ctx: &mut Ctx, ward: &mut Children) -> Result<ActorFlow, Failure> {
-        let actions = ward.machine.shut_down(ShutdownReason::Requested, ctx.now());
-        self.execute(ctx, ward, actions).await
+    async fn stop(&self, ctx: &mut Ctx, children: &mut Children) -> Result<ActorFlow, Failure> {
+        let actions = children.machine.shut_down(ShutdownReason::Requested, ctx.now());
+        self.execute(ctx, children, actions).await
     }
 
     async fn child_changed(
         &self,
         ctx: &mut Ctx,
         event: SupervisionEvent,
-        ward: &mut Children,
+        children: &mut Children,
     ) -> Result<ActorFlow, Failure> {
         let actions = match event {
-            SupervisionEvent::ActorStarted(cell) => match ward.by_actor.get(&cell.get_id()) {
-                Some(&key) if ward.kind(key) == Some(ActorKind::Worker) => ward.ready(ctx, key),
+            SupervisionEvent::ActorStarted(cell) => match children.by_actor.get(&cell.get_id()) {
+                Some(&id) if children.kind(id) == Some(ActorKind::Worker) => children.ready(ctx, id),
                 _ => Vec::new(),
             },
-            SupervisionEvent::ActorTerminated(cell, torn, _) => {
-                // A killed incarnation hands its state over: dropping it is what tears it down.
-                drop(torn);
-                self.child_exited(ctx, ward, &cell)
+            SupervisionEvent::ActorTerminated(cell, state, _) => {
+                // A killed incarnation hands its state over, and dropping that state tears it down.
+                drop(state);
+                self.child_exited(ctx, children, &cell)
             }
-            SupervisionEvent::ActorFailed(cell, _) => self.child_exited(ctx, ward, &cell),
+            SupervisionEvent::ActorFailed(cell, _) => self.child_exited(ctx, children, &cell),
             _ => Vec::new(),
         };
-        self.execute(ctx, ward, actions).await
+        self.execute(ctx, children, actions).await
     }
 
     fn children(&self) -> Vec<Arc<dyn AnySlot>> {
@@ -171,30 +171,31 @@ impl Supervisor {
     pub(crate) fn new(
         policy: SupervisorPolicy,
         initial: Vec<Arc<dyn AnySlot>>,
-        listing: Arc<ChildList>,
+        child_list: Arc<ChildList>,
     ) -> Self {
-        Self { policy, initial, persistent_children: Mutex::default(), child_list: listing }
+        Self { policy, initial, persistent_children: Mutex::default(), child_list }
     }
 
     fn persistent_children(&self) -> MutexGuard<'_, Vec<Arc<dyn AnySlot>>> {
         self.persistent_children.lock()
     }
 
-    /// The children that every incarnation begins with.
+    /// Returns the children that every incarnation begins with.
     fn children_to_start(&self) -> Vec<Arc<dyn AnySlot>> {
         self.initial.iter().chain(self.persistent_children().iter()).cloned().collect()
     }
 
-    /// Waits until nothing of an earlier incarnation's children is left, and closes those that do not come back. One that
-    /// does not end is cut off. Each stays listed until it is closed: this incarnation may be killed before.
-    async fn stop_previous_children(&self, ctx: &Ctx, returning: &[Arc<dyn AnySlot>]) {
-        let returning: HashSet<usize> = returning.iter().map(slot_address).collect();
-        for (key, slot) in self.child_list.entries() {
-            let patience = slot.identity().policy().kill_timeout;
-            if timeout(patience, slot.ended()).await.is_err() {
+    /// Waits until the children of the previous incarnation have ended, and closes those that do not return. It
+    /// abandons a child that does not end in time. Each child stays listed until it is closed, because this
+    /// incarnation may be killed meanwhile.
+    async fn stop_previous_children(&self, ctx: &Ctx, to_start: &[Arc<dyn AnySlot>]) {
+        let to_start: HashSet<usize> = to_start.iter().map(slot_address).collect();
+        for (id, slot) in self.child_list.entries() {
+            let limit = slot.identity().policy().kill_timeout;
+            if timeout(limit, slot.ended()).await.is_err() {
                 slot.abandon();
             }
-            let returns = returning.contains(&slot_address(&slot));
+            let returns = to_start.contains(&slot_address(&slot));
             if let Some(path) = slot.identity().path() {
                 exits::record_orphan_exit(&ctx.env, slot.as_ref(), path).await;
                 if !returns {
@@ -202,7 +203,7 @@ impl Supervisor {
                 }
             }
             if !returns {
-                self.child_list.remove(key);
+                self.child_list.remove(id);
             }
             panics::drop_quietly(CallError::Stopped, slot);
         }
@@ -211,20 +212,20 @@ impl Supervisor {
     fn add(
         &self,
         ctx: &Ctx,
-        ward: &mut Children,
+        children: &mut Children,
         slot: Arc<dyn AnySlot>,
         reply: Reply<AdminResult>,
     ) -> Vec<SupervisorAction> {
-        match self.try_add(ctx, ward, &slot) {
-            Ok((key, actions)) => {
-                ward.add_waiter(key, AdminCommand::Add, reply);
+        match self.try_add(ctx, children, &slot) {
+            Ok((id, actions)) => {
+                children.add_waiter(id, AdminCommand::Add, reply);
                 actions
             }
             Err(error) => {
-                // Messages to it and to those below it may wait already.
-                finalize::lay_refused(&ctx.env, ctx.path(), slot.as_ref());
+                // Messages to it and to its descendants may already wait.
+                finalize::finalize_refused(&ctx.env, ctx.path(), slot.as_ref());
                 reply.send(Err(error));
-                // What its worker is made from goes with it, and may panic as it does.
+                // This drops the worker itself, whose destructor may panic.
                 panics::drop_quietly(CallError::Stopped, slot);
                 Vec::new()
             }
@@ -234,186 +235,186 @@ impl Supervisor {
     fn try_add(
         &self,
         ctx: &Ctx,
-        ward: &mut Children,
+        children: &mut Children,
         slot: &Arc<dyn AnySlot>,
     ) -> Result<(ChildId, Vec<SupervisorAction>), AdminError> {
         let identity = slot.identity();
-        ward.check_absent(ctx, identity.name())?;
+        children.check_absent(ctx, identity.name())?;
         spec::check_significance(&self.policy, slot.as_ref())?;
         let path = assign_path(ctx, slot.as_ref())?;
-        let admitted = ward.machine.add(Arc::clone(identity.policy()), ctx.now());
-        let (key, actions) = admitted
-            .map_err(|objection| AdminError::from_rejection(objection, identity.name().to_owned()))?;
-        self.child_list.insert(key, Arc::clone(slot));
-        ward.register(key, Arc::clone(slot), path);
+        let added = children.machine.add(Arc::clone(identity.policy()), ctx.now());
+        let (id, actions) = added
+            .map_err(|rejection| AdminError::from_rejection(rejection, identity.name().to_owned()))?;
+        self.child_list.insert(id, Arc::clone(slot));
+        children.register(id, Arc::clone(slot), path);
         if identity.is_persistent() {
             self.persistent_children().push(Arc::clone(slot));
         }
-        Ok((key, actions))
+        Ok((id, actions))
     }
 
     // === exits ===
 
-    /// An incarnation has left; what it owned may still be ending.
-    fn child_exited(&self, ctx: &mut Ctx, ward: &mut Children, cell: &ActorCell) -> Vec<SupervisorAction> {
-        let Some(key) = ward.by_actor.remove(&cell.get_id()) else { return Vec::new() };
-        let Some(charge) = ward.entries.get_mut(&key) else { return Vec::new() };
-        charge.cell = None;
-        let generation = charge.slot.identity().state().generation;
-        // The account stays in the slot until it is told: this supervisor may end before.
-        let tasks = charge.slot.take_tasks();
+    /// Handles the exit of an incarnation, whose tasks may still be ending.
+    fn child_exited(&self, ctx: &mut Ctx, children: &mut Children, cell: &ActorCell) -> Vec<SupervisorAction> {
+        let Some(id) = children.by_actor.remove(&cell.get_id()) else { return Vec::new() };
+        let Some(entry) = children.entries.get_mut(&id) else { return Vec::new() };
+        entry.cell = None;
+        let generation = entry.slot.identity().state().generation;
+        // The exit record stays in the slot until it is journalled: this supervisor may end before.
+        let tasks = entry.slot.take_tasks();
         if tasks.as_ref().is_some_and(JoinSet::is_empty) {
-            return self.finish_exit(ctx, ward, key, false);
+            return self.finish_exit(ctx, children, id, false);
         }
-        let slot = Arc::clone(&charge.slot);
+        let slot = Arc::clone(&entry.slot);
         ctx.spawn(async move {
-            // One that was killed before it was ready: ractor tells of it before its state is gone.
+            // ractor reports an actor that was killed in its start before it drops its state.
             slot.ended().await;
             let mut tasks = tasks.or_else(|| slot.take_tasks()).unwrap_or_default();
-            let patience = slot.identity().policy().kill_timeout;
-            let abandoned = timeout(patience, tasks.shutdown()).await.is_err();
-            SupervisorMessage::TasksEnded { key, generation, abandoned }
+            let limit = slot.identity().policy().kill_timeout;
+            let abandoned = timeout(limit, tasks.shutdown()).await.is_err();
+            SupervisorMessage::TasksEnded { id, generation, abandoned }
         });
         Vec::new()
     }
 
-    /// Nothing of the incarnation is left: its exit is told and decided upon.
+    /// Records the exit of an incarnation of which nothing is left, and decides what follows.
     fn finish_exit(
         &self,
         ctx: &Ctx,
-        ward: &mut Children,
-        key: ChildId,
+        children: &mut Children,
+        id: ChildId,
         abandoned: bool,
     ) -> Vec<SupervisorAction> {
-        let Some(charge) = ward.entries.get_mut(&key) else { return Vec::new() };
-        // One that was cut off has been told of.
-        let unexplained = || ward.machine.is_live(key).then(ExitRecord::unreported);
-        let Some(mut record) = charge.slot.take_exit().or_else(unexplained) else { return Vec::new() };
+        let Some(entry) = children.entries.get_mut(&id) else { return Vec::new() };
+        // An abandoned incarnation has been recorded already.
+        let unreported = || children.machine.is_live(id).then(ExitRecord::unreported);
+        let Some(mut record) = entry.slot.take_exit().or_else(unreported) else { return Vec::new() };
         record.exit.abandoned |= abandoned;
         let now = ctx.now();
-        charge.note_exit(now, record.message.as_deref());
+        entry.note_exit(now, record.message.as_deref());
         let (cause, declined) = (record.exit.cause, record.declined);
-        let unexpected = ward.machine.is_unexpected(key, cause);
-        let exit = exits::record_exit(&ctx.env, charge.slot.as_ref(), &charge.path, record, unexpected);
+        let unexpected = children.machine.is_unexpected(id, cause);
+        let exit = exits::record_exit(&ctx.env, entry.slot.as_ref(), &entry.path, record, unexpected);
         if declined {
-            return ward.machine.declined(key, now);
+            return children.machine.declined(id, now);
         }
         let exit = Exit { ready_since: exit.ready_since.map(truncate_to_millis), ..exit };
-        ward.machine.exited(key, exit, now, ctx.random_unit())
+        children.machine.exited(id, exit, now, ctx.random_unit())
     }
 
-    /// An incarnation that was killed does not end: it no longer counts.
-    fn abandon(&self, ctx: &Ctx, ward: &mut Children, key: ChildId) -> Vec<SupervisorAction> {
-        let Some(charge) = ward.entries.get_mut(&key) else { return Vec::new() };
-        // One that has ended at the last moment is about to be told of.
-        if !charge.slot.abandon() {
+    /// Abandons an incarnation that was killed and does not end.
+    fn abandon(&self, ctx: &Ctx, children: &mut Children, id: ChildId) -> Vec<SupervisorAction> {
+        let Some(entry) = children.entries.get_mut(&id) else { return Vec::new() };
+        // It has ended at the last moment, and its exit is about to be reported.
+        if !entry.slot.abandon() {
             return Vec::new();
         }
-        if let Some(cell) = charge.cell.take() {
-            ward.by_actor.remove(&cell.get_id());
+        if let Some(cell) = entry.cell.take() {
+            children.by_actor.remove(&cell.get_id());
         }
-        self.finish_exit(ctx, ward, key, true)
+        self.finish_exit(ctx, children, id, true)
     }
 
-    // === obeying ===
+    // === carrying out ===
 
     async fn execute(
         &self,
         ctx: &mut Ctx,
-        ward: &mut Children,
+        children: &mut Children,
         actions: Vec<SupervisorAction>,
     ) -> Result<ActorFlow, Failure> {
         let mut actions = VecDeque::from(actions);
         while let Some(action) = actions.pop_front() {
             match action {
-                SupervisorAction::Launch { key } => self.launch(ctx, ward, key).await?,
-                SupervisorAction::DiscardCheckpoint { key } => ward.discard_checkpoint(ctx, key),
-                SupervisorAction::RequestStop { key } => ward.request_stop(ctx, key),
-                SupervisorAction::Kill { key, reason: KillReason::Requested } => {
-                    ward.kill(key, ExitCause::Killed)
+                SupervisorAction::Launch { id } => self.launch(ctx, children, id).await?,
+                SupervisorAction::DiscardCheckpoint { id } => children.discard_checkpoint(ctx, id),
+                SupervisorAction::RequestStop { id } => children.request_stop(ctx, id),
+                SupervisorAction::Kill { id, reason: KillReason::Requested } => {
+                    children.kill(id, ExitCause::Killed)
                 }
-                SupervisorAction::Kill { key, reason: KillReason::Stuck } => ward.kill(key, ExitCause::Stuck),
-                SupervisorAction::Inspect { key } => actions.extend(ward.inspect(ctx, key)),
-                SupervisorAction::Abandon { key } => actions.extend(self.abandon(ctx, ward, key)),
-                SupervisorAction::Record { key, record: decided } => ward.record_decision(ctx, key, *decided),
-                SupervisorAction::ResolveWaiters { key, outcome: rest } => {
-                    ward.resolve_waiters(ctx, key, rest)
+                SupervisorAction::Kill { id, reason: KillReason::Stuck } => children.kill(id, ExitCause::Stuck),
+                SupervisorAction::Inspect { id } => actions.extend(children.inspect(ctx, id)),
+                SupervisorAction::Abandon { id } => actions.extend(self.abandon(ctx, children, id)),
+                SupervisorAction::Record { id, record } => children.record_decision(ctx, id, *record),
+                SupervisorAction::ResolveWaiters { id, outcome } => {
+                    children.resolve_waiters(ctx, id, outcome)
                 }
-                SupervisorAction::Deregister { key } => self.deregister(ward, key),
+                SupervisorAction::Deregister { id } => self.deregister(children, id),
                 SupervisorAction::Ready => ctx.mark_ready(),
                 SupervisorAction::Exit(ShutdownReason::Requested) => return Ok(ActorFlow::Stop),
-                SupervisorAction::Exit(ending) => return Err(record_shutdown(ctx, ward, ending).into()),
+                SupervisorAction::Exit(ending) => return Err(record_shutdown(ctx, children, ending).into()),
             }
         }
-        ward.schedule_tick(ctx);
+        children.schedule_tick(ctx);
         Ok(ActorFlow::Continue)
     }
 
-    async fn launch(&self, ctx: &mut Ctx, ward: &mut Children, key: ChildId) -> Result<(), Failure> {
-        let Some(charge) = ward.entries.get_mut(&key) else { return Ok(()) };
+    async fn launch(&self, ctx: &mut Ctx, children: &mut Children, id: ChildId) -> Result<(), Failure> {
+        let Some(entry) = children.entries.get_mut(&id) else { return Ok(()) };
         let now = ctx.now();
-        let identity = charge.slot.identity();
+        let identity = entry.slot.identity();
         let generation = {
-            let mut standing = identity.state();
-            standing.set_status(ActorStatus::Starting, now);
-            standing.generation += 1;
-            standing.restarts += u64::from(charge.down_since.is_some());
-            standing.generation
+            let mut state = identity.state();
+            state.set_status(ActorStatus::Starting, now);
+            state.generation += 1;
+            state.restarts += u64::from(entry.down_since.is_some());
+            state.generation
         };
-        charge.slot.open();
-        ctx.env.journal.record(&charge.path, generation, &ActorStarted {});
-        let (mailbox, own) = (Arc::clone(&ctx.mailbox), ctx.generation);
+        entry.slot.open();
+        ctx.env.journal.record(&entry.path, generation, &ActorStarted {});
+        let (mailbox, own_generation) = (Arc::clone(&ctx.mailbox), ctx.generation);
         let on_ready = (identity.kind() == ActorKind::Supervisor).then(|| -> OnReady {
             Box::new(move || {
-                let ready = SupervisorMessage::ChildReady { key, generation };
-                // A supervisor that has ended meanwhile has no use for the news.
-                drop(mailbox.push_task_result(own, TaskResult::Message(ready)));
+                let ready = SupervisorMessage::ChildReady { id, generation };
+                // A supervisor that has ended meanwhile does not need to know.
+                drop(mailbox.push_task_result(own_generation, TaskResult::Message(ready)));
             })
         });
         let launch = SpawnArgs {
             env: ctx.env.clone(),
-            path: charge.path.clone(),
+            path: entry.path.clone(),
             generation,
             started_at: now,
-            down_since: charge.down_since,
+            down_since: entry.down_since,
             on_ready,
         };
         // Only a supervisor that is itself being killed cannot link a child; then it ends here.
-        let cell = Arc::clone(&charge.slot).launch(launch, ctx.cell.clone()).await?;
-        ward.by_actor.insert(cell.get_id(), key);
-        charge.cell = Some(cell);
+        let cell = Arc::clone(&entry.slot).launch(launch, ctx.cell.clone()).await?;
+        children.by_actor.insert(cell.get_id(), id);
+        entry.cell = Some(cell);
         Ok(())
     }
 
-    fn deregister(&self, ward: &mut Children, key: ChildId) {
-        self.child_list.remove(key);
-        if let Some(charge) = ward.deregister(key) {
-            self.persistent_children().retain(|one| !Arc::ptr_eq(one, &charge));
-            charge.drop_checkpoint();
-            // What a worker is made from goes with it, and may panic as it does.
-            panics::drop_quietly(CallError::Stopped, charge);
+    fn deregister(&self, children: &mut Children, id: ChildId) {
+        self.child_list.remove(id);
+        if let Some(entry) = children.deregister(id) {
+            self.persistent_children().retain(|one| !Arc::ptr_eq(one, &entry));
+            entry.drop_checkpoint();
+            // This drops the worker itself, whose destructor may panic.
+            panics::drop_quietly(CallError::Stopped, entry);
         }
     }
 }
 
-/// Records why the supervisor ends itself, and says it.
-fn record_shutdown(ctx: &Ctx, ward: &Children, ending: ShutdownReason) -> ShutdownExit {
+/// Records why the supervisor ends itself, and returns the reason as a sentence.
+fn record_shutdown(ctx: &Ctx, children: &Children, ending: ShutdownReason) -> ShutdownExit {
     let reason = match ending {
         ShutdownReason::Requested => "it was asked to".to_owned(),
-        ShutdownReason::ChildStartFailed(key) => ward.describe(key, "did not start"),
-        ShutdownReason::TooManyFailures(key) => ward.describe(key, "failed once too often"),
-        ShutdownReason::SignificantEnded(key) => {
-            if let Some(by) = ward.path(key) {
+        ShutdownReason::ChildStartFailed(id) => children.describe(id, "did not start"),
+        ShutdownReason::TooManyFailures(id) => children.describe(id, "failed once too often"),
+        ShutdownReason::SignificantEnded(id) => {
+            if let Some(by) = children.path(id) {
                 ctx.record(&AutoShutDown { by });
             }
-            return ShutdownExit(ward.describe(key, "has ended, and is significant"));
+            return ShutdownExit(children.describe(id, "has ended, and is significant"));
         }
     };
     ctx.record(&Escalated { reason: reason.clone() });
     ShutdownExit(reason)
 }
 
-/// Gives a slot its place below this supervisor.
+/// Assigns a slot its path below this supervisor.
 fn assign_path(ctx: &Ctx, slot: &dyn AnySlot) -> Result<ActorPath, AdminError> {
     let identity = slot.identity();
     let path = ctx.path().child(identity.name()).map_err(SpecError::from)?;
@@ -423,13 +424,13 @@ fn assign_path(ctx: &Ctx, slot: &dyn AnySlot) -> Result<ActorPath, AdminError> {
     Ok(path)
 }
 
-/// Gives a slot and those below it their places; false if it has one.
+/// Assigns a slot and its descendants their paths; false if it has one.
 pub(crate) fn place_at(slot: &dyn AnySlot, path: ActorPath) -> bool {
     if !slot.identity().assign_path(path.clone()) {
         return false;
     }
     for child in slot.children() {
-        // A name is checked where it is given, so there is no other case.
+        // Names are checked when they are given, so there is no other case.
         if let Ok(path) = path.child(child.identity().name()) {
             place_at(child.as_ref(), path);
         }
@@ -437,7 +438,7 @@ pub(crate) fn place_at(slot: &dyn AnySlot, path: ActorPath) -> bool {
     true
 }
 
-/// What tells one slot from another while both are kept.
+/// Returns an address that identifies a slot for as long as it is kept.
 fn slot_address(slot: &Arc<dyn AnySlot>) -> usize {
     Arc::as_ptr(slot).addr()
 }

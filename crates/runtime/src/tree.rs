@@ -1,4 +1,4 @@
-//! The supervision tree as it stands at one moment.
+//! A snapshot of the supervision tree.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,19 +8,19 @@ use serde::{Deserialize, Serialize};
 use crate::actor::slot::any_slot::AnySlot;
 use crate::actor::slot::identity::{ActorInfo, ActorKind};
 
-/// An actor and those below it.
+/// An actor and its descendants.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TreeNode {
-    /// Where it stands.
+    /// The path.
     pub path: String,
-    /// Whether it supervises others.
+    /// The kind: supervisor or worker.
     pub kind: ActorKind,
-    /// What it is doing.
+    /// The status, the restarts and the last error.
     #[serde(flatten)]
     pub info: ActorInfo,
-    /// Messages that wait in its mailbox.
+    /// The number of messages that wait in its mailbox.
     pub mailbox: usize,
-    /// Its children, in their order.
+    /// The children, in their order.
     pub children: Vec<TreeNode>,
 }
 
@@ -37,7 +37,7 @@ impl TreeNode {
         }
     }
 
-    /// The actor at `path` in this tree.
+    /// Returns the actor at `path` in this tree.
     #[must_use]
     pub fn find(&self, path: &str) -> Option<&Self> {
         if self.path == path {

@@ -1,35 +1,36 @@
-//! Backtraces as the journal tells them: the frames of what panicked, without those of the machinery around it.
+//! Backtraces for the journal: the frames of the code that panicked, without the runtime's own frames.
 
 use std::fmt::{self, Write};
 
-/// The most that is kept of a backtrace.
+/// The size limit of a recorded backtrace.
 pub(crate) const BACKTRACE_BYTES_MAX: usize = 16 * 1024;
 
-/// Where a panic is raised; above it are frames of the panic hook alone.
+/// Frames that raise a panic; the frames above belong to the panic hook.
 const PANIC_ENTRY_FRAMES: [&str; 3] =
     ["rust_begin_unwind", "std::panicking::begin_panic", "std::panic::panic_any"];
-/// Frames between the place where a panic is raised and what panicked.
+/// Frames between the raised panic and the code that panicked.
 const PANIC_MACHINERY_FRAMES: [&str; 4] =
     ["std::panicking::", "std::panic::", "core::panicking::", "core::panic::"];
 /// Frames that call a handler.
 const HANDLER_CALLER_FRAMES: [&str; 4] = [
-    "mainstay_runtime::actor::worker::Plain",
+    "mainstay_runtime::actor::worker::WorkerBehaviour",
     "mainstay_runtime::actor::incarnation::",
     "mainstay_runtime::actor::panics::",
-    "mainstay_runtime::messaging::teardown::",
+    "mainstay_runtime::messaging::drop_reason::",
 ];
 
-/// The backtrace as text: from what panicked down to the handler, and at most `BACKTRACE_BYTES_MAX` bytes.
+/// Returns the backtrace as text, from the code that panicked down to the handler, at most `BACKTRACE_BYTES_MAX`
+/// bytes.
 pub(crate) fn render(backtrace: &impl fmt::Display) -> String {
     let mut text = BoundedText(String::new());
     if write!(text, "{backtrace}").is_err() {
-        // There was more; what there is ends with a whole line.
+        // The text was cut, so it ends with the last whole line.
         text.0.truncate(text.0.rfind('\n').unwrap_or(0));
     }
     trim_frames(&text.0).to_owned()
 }
 
-/// Takes text up to its limit.
+/// A text buffer with a size limit.
 struct BoundedText(String);
 
 impl Write for BoundedText {
@@ -42,8 +43,8 @@ impl Write for BoundedText {
     }
 }
 
-/// Without the frames that raised the panic and those that called the handler; all of it where those are not found, as
-/// where the program has no symbols.
+/// Removes the frames that raised the panic and those that called the handler. Without symbols it returns the text
+/// unchanged.
 fn trim_frames(text: &str) -> &str {
     let frames = frames(text);
     let raised =
@@ -58,7 +59,7 @@ fn trim_frames(text: &str) -> &str {
     if kept.is_empty() { text } else { kept }
 }
 
-/// A frame, and where in the text it begins.
+/// A frame, and its offset in the text.
 struct BacktraceFrame<'a> {
     offset: usize,
     name: &'a str,
@@ -70,7 +71,7 @@ impl BacktraceFrame<'_> {
     }
 }
 
-/// The lines that begin a frame: a number, a colon, a name.
+/// Returns the lines that begin a frame: a number, a colon, a name.
 fn frames(text: &str) -> Vec<BacktraceFrame<'_>> {
     let mut at = 0;
     let mut frames = Vec::new();
@@ -91,7 +92,7 @@ mod tests {
     use super::*;
 
     const RAW: &str = "\
-   0: mainstay_runtime::actor::panics::note
+   0: mainstay_runtime::actor::panics::capture
              at ./src/actor/panics.rs:77:20
    1: std::panicking::panic_with_hook
    2: __rustc::rust_begin_unwind
@@ -100,7 +101,7 @@ mod tests {
    4: pool::divide
              at ./src/pool.rs:7:9
    5: pool::Pool::handle::{{closure}}
-   6: <mainstay_runtime::messaging::teardown::Judged<F> as core::future::future::Future>::poll
+   6: <mainstay_runtime::messaging::drop_reason::HandlerFuture<F> as core::future::future::Future>::poll
    7: std::panicking::catch_unwind
    8: tokio::runtime::task::core::Core<T,S>::poll
 ";
@@ -129,7 +130,7 @@ mod tests {
 
     #[test]
     fn backtrace_too_long_is_cut_at_a_line_end() {
-        let told = render(&DeepBacktrace);
-        assert!(told.len() <= BACKTRACE_BYTES_MAX && told.ends_with("descend"), "{} bytes", told.len());
+        let rendered = render(&DeepBacktrace);
+        assert!(rendered.len() <= BACKTRACE_BYTES_MAX && rendered.ends_with("descend"), "{} bytes", rendered.len());
     }
 }

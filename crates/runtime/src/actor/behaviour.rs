@@ -1,4 +1,4 @@
-//! What an incarnation does: the face that workers and supervisors show to it.
+//! The interface of workers and supervisors to the incarnation.
 
 use std::sync::Arc;
 
@@ -9,22 +9,22 @@ use crate::actor::failure::Failure;
 use crate::actor::slot::any_slot::AnySlot;
 use crate::messaging::message::Message;
 
-/// Whether an incarnation goes on.
+/// The decision of a handler to continue or to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ActorFlow {
-    /// It waits for the next wake-up.
+    /// The incarnation waits for the next wake-up.
     Continue,
-    /// It has ended in order.
+    /// The incarnation ends in order.
     Stop,
 }
 
-/// What an incarnation does: a worker's handlers, or a supervisor's.
+/// The handlers of a worker or of a supervisor.
 pub(crate) trait Behaviour: Send + Sync + 'static {
     type Message: Message;
     type State: Send + 'static;
     type Snapshot: Clone + Send + 'static;
 
-    /// Makes the state. The behaviour itself says when it is ready (`Context::become_ready`).
+    /// Makes the state. The behaviour itself calls `Context::become_ready`.
     fn start(
         &self,
         ctx: &mut Context<Self::Message>,
@@ -40,14 +40,14 @@ pub(crate) trait Behaviour: Send + Sync + 'static {
 
     fn snapshot(&self, state: &Self::State) -> Option<Self::Snapshot>;
 
-    /// Asked to end: either ends now, or continues and ends later.
+    /// Handles a stop request: the incarnation ends now, or continues and ends later.
     fn stop(
         &self,
         ctx: &mut Context<Self::Message>,
         state: &mut Self::State,
     ) -> impl Future<Output = Result<ActorFlow, Failure>> + Send;
 
-    /// Something happened to a child.
+    /// Handles an event of a child.
     fn child_changed(
         &self,
         ctx: &mut Context<Self::Message>,
@@ -57,6 +57,6 @@ pub(crate) trait Behaviour: Send + Sync + 'static {
 
     fn children(&self) -> Vec<Arc<dyn AnySlot>>;
 
-    /// No incarnation follows for now.
+    /// Answers the callers that still wait when no incarnation follows.
     fn finalize(&self, _ctx: &FinalizeContext<'_>) {}
 }

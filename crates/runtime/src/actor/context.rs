@@ -1,4 +1,4 @@
-//! What a handler can ask of its incarnation.
+//! The context of a handler.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::messaging::message::Message;
 use crate::path::ActorPath;
 use crate::state::FlushError;
 
-/// A handler's view of its own incarnation: who and when it is, what it may record, and the tasks that it owns.
+/// A handler's view of its own incarnation: its identity, the time, its events and its tasks.
 pub struct Context<M: Message> {
     pub(crate) env: Env,
     pub(crate) identity: Arc<ActorIdentity>,
@@ -34,7 +34,7 @@ pub struct Context<M: Message> {
     pub(crate) start_info: StartInfo,
     pub(crate) is_ready: bool,
     pub(crate) stop_requested: bool,
-    /// Made with the first task: most actors never have one.
+    /// Made with the first task, because most actors never have one.
     tasks: Option<Tasks>,
 }
 
@@ -42,11 +42,11 @@ pub struct Context<M: Message> {
 #[derive(Default)]
 struct Tasks {
     running: JoinSet<()>,
-    /// What those learn whom they leave unanswered: set once the incarnation has ended.
+    /// The error for the callers that the tasks leave unanswered; set once the incarnation has ended.
     end_reason: Arc<OnceLock<CallError>>,
 }
 
-/// How an incarnation came to be; told once it is ready.
+/// The circumstances of a start, recorded once the incarnation is ready.
 pub(crate) struct StartInfo {
     started_at: Duration,
     down_since: Option<Duration>,
@@ -54,18 +54,18 @@ pub(crate) struct StartInfo {
     pub(crate) restored: bool,
 }
 
-/// Ends an owned task before its time. Dropping it does nothing: the task belongs to its incarnation.
+/// A handle that aborts an owned task. Dropping it does nothing: the task belongs to its incarnation.
 #[derive(Debug, Clone)]
 pub struct TaskHandle(AbortHandle);
 
 impl TaskHandle {
-    /// Ends the task at its next await point; the message that it would have brought is never sent.
+    /// Aborts the task at its next await point; the message that it would have returned is never sent.
     pub fn abort(&self) {
         self.0.abort();
     }
 }
 
-/// What a worker that has come to rest can still do; see [`Worker::rest`](crate::Worker::rest).
+/// The context of a worker that has settled; see [`Worker::finalize`](crate::Worker::finalize).
 pub struct FinalizeContext<'a> {
     pub(crate) env: &'a Env,
     pub(crate) path: &'a ActorPath,
@@ -73,7 +73,7 @@ pub struct FinalizeContext<'a> {
 }
 
 impl FinalizeContext<'_> {
-    /// The time since the runtime started.
+    /// Returns the time since the runtime started.
     #[must_use]
     pub fn now(&self) -> Duration {
         self.env.now()
@@ -87,13 +87,13 @@ impl FinalizeContext<'_> {
 
 impl<M: Message> Context<M> {
     pub(crate) fn new(
-        launch: SpawnArgs,
+        args: SpawnArgs,
         identity: Arc<ActorIdentity>,
         mailbox: Arc<Mailbox<M>>,
         cell: ActorCell,
     ) -> Self {
-        let SpawnArgs { env, path, generation, started_at, down_since, on_ready } = launch;
-        let birth = StartInfo { started_at, down_since, on_ready, restored: false };
+        let SpawnArgs { env, path, generation, started_at, down_since, on_ready } = args;
+        let start_info = StartInfo { started_at, down_since, on_ready, restored: false };
         Self {
             env,
             identity,
@@ -101,14 +101,14 @@ impl<M: Message> Context<M> {
             generation,
             mailbox,
             cell,
-            start_info: birth,
+            start_info,
             is_ready: false,
             stop_requested: false,
             tasks: None,
         }
     }
 
-    /// Notes that the incarnation is ready, records it, and tells whoever waits for it.
+    /// Marks the incarnation as ready, records that, and calls the readiness callback.
     pub(crate) fn mark_ready(&mut self) {
         self.is_ready = true;
         let now = self.now();
@@ -125,43 +125,43 @@ impl<M: Message> Context<M> {
         }
     }
 
-    /// The actor's path.
+    /// Returns the actor's path.
     #[must_use]
     pub fn path(&self) -> &ActorPath {
         &self.path
     }
 
-    /// Which incarnation this is; the first is 1.
+    /// Returns the number of this incarnation; the first is 1.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// The actor's own address.
+    /// Returns the actor's own address.
     #[must_use]
     pub fn address(&self) -> Address<M> {
         Address::new(Arc::clone(&self.identity), Arc::clone(&self.mailbox))
     }
 
-    /// The time since the runtime started.
+    /// Returns the time since the runtime started.
     #[must_use]
     pub fn now(&self) -> Duration {
         self.env.now()
     }
 
-    /// The wall time now.
+    /// Returns the wall time now.
     #[must_use]
     pub fn wall_time(&self) -> Timestamp {
         self.env.journal.wall_time()
     }
 
-    /// A random number in `[0, 1)` from the runtime's seeded source.
+    /// Returns a random number in `[0, 1)` from the runtime's seeded source.
     #[must_use]
     pub fn random_unit(&self) -> f64 {
         self.env.rng.unit()
     }
 
-    /// Any 64 bits from the runtime's seeded source. Not for secrets.
+    /// Returns 64 random bits from the runtime's seeded source. They are not fit for secrets.
     #[must_use]
     pub fn random_bits(&self) -> u64 {
         self.env.rng.bits()
@@ -172,15 +172,15 @@ impl<M: Message> Context<M> {
         self.env.journal.record(&self.path, self.generation, event);
     }
 
-    /// Whether events of this kind are recorded; where they are not, one need not be made.
+    /// Returns whether events of this kind are recorded; where they are not, none need be made.
     #[must_use]
     pub fn should_record<E: Event>(&self) -> bool {
         self.env.journal.should_record::<E>()
     }
 
-    /// Resolves once every snapshot that was handed in before this call is safe, as far as the store can make it so: with
-    /// an error once that has been tried in vain, and at once where there is no store. The snapshot after the message at
-    /// hand is not among them.
+    /// Resolves once every snapshot that was handed in before this call is stored, as safely as the store can. It
+    /// fails when the store fails, and resolves at once without a store. The snapshot after the present message is
+    /// not included.
     pub fn flush_state(&self) -> impl Future<Output = Result<(), FlushError>> + Send + use<M> {
         let flushed = self.env.state_store.as_ref().map(|store| store.flush());
         async move {
@@ -191,12 +191,12 @@ impl<M: Message> Context<M> {
         }
     }
 
-    /// Ends this incarnation in order, after the message that is being handled.
+    /// Ends this incarnation in order, after the present message.
     pub fn stop(&mut self) {
         self.stop_requested = true;
     }
 
-    /// Runs `work` beside the handlers, and handles the message that it ends with before those in the mailbox.
+    /// Runs `work` beside the handlers. The message that it returns is handled before those in the mailbox.
     ///
     /// The task belongs to this incarnation: it ends with it, and its message never reaches a later one. If it
     /// panics, the incarnation crashes.
@@ -207,7 +207,7 @@ impl<M: Message> Context<M> {
         self.spawn_maybe(work.map(Some))
     }
 
-    /// Like [`spawn`](Self::spawn), for work that may end without a message.
+    /// Runs `work` like [`spawn`](Self::spawn); it may end without a message.
     pub fn spawn_maybe<F>(&mut self, work: F) -> TaskHandle
     where
         F: Future<Output = Option<M>> + Send + 'static,
@@ -215,9 +215,9 @@ impl<M: Message> Context<M> {
         let tasks = self.tasks.get_or_insert_default();
         while tasks.running.try_join_next().is_some() {}
         let (mailbox, generation) = (Arc::clone(&self.mailbox), self.generation);
-        let ending = Arc::clone(&tasks.end_reason);
-        // A task that is ended before its incarnation simply leaves its callers.
-        let left = Arc::clone(&ending);
+        let exit = Arc::clone(&tasks.end_reason);
+        // A task that is aborted before its incarnation ends leaves its callers without a reason.
+        let left = Arc::clone(&exit);
         let work = drop_reason::with_drop_reason(move || *left.get().unwrap_or(&CallError::Unanswered), work);
         // Not an async block, which would hold the work twice.
         TaskHandle(tasks.running.spawn(panics::catch_future(work).map(move |ended| {
@@ -226,8 +226,8 @@ impl<M: Message> Context<M> {
                 Ok(Some(message)) => TaskResult::Message(message),
                 Err(panic) => TaskResult::Panic(Box::new(panic)),
             };
-            // Only an incarnation that has ended refuses what is its own.
-            let reason = *ending.get().unwrap_or(&CallError::Crashed);
+            // Only an incarnation that has ended refuses the result of its own task.
+            let reason = *exit.get().unwrap_or(&CallError::Crashed);
             drop_reason::drop_with(reason, mailbox.push_task_result(generation, own));
         })))
     }
@@ -240,13 +240,14 @@ impl<M: Message> Context<M> {
         })
     }
 
-    /// Handles `message` at `since_start`, the time since the runtime started, unless this incarnation has ended by
-    /// then; at once if that has passed. [`now`](Self::now) says at least that time when it is handled.
+    /// Handles `message` at `since_start`, the time since the runtime started, or at once if that has passed. If this
+    /// incarnation has ended by then, the message is dropped. [`now`](Self::now) returns at least `since_start` when
+    /// it is handled.
     ///
-    /// For what is due at a time that was told: [`now`](Self::now) knows whole milliseconds alone, and a delay from there
-    /// to a given time ends up to one of them late.
+    /// Use this for absolute deadlines: [`now`](Self::now) has a resolution of one millisecond, so a delay computed
+    /// from it may end up to one millisecond late.
     pub fn send_at(&mut self, since_start: Duration, message: M) -> TaskHandle {
-        // As the clock shows it: not before it shows the time that was asked for.
+        // The clock has whole milliseconds, so the timer must not fire before it shows the requested time.
         let whole_millis = since_start.as_nanos().div_ceil(1_000_000);
         let shown = Duration::from_millis(u64::try_from(whole_millis).unwrap_or(u64::MAX));
         let at = self.env.instant(shown);
@@ -256,13 +257,13 @@ impl<M: Message> Context<M> {
         })
     }
 
-    /// Ends the owned tasks, whose callers are told `reason`, and hands over those that take a while.
+    /// Aborts the owned tasks, whose callers get `reason`, and returns those that have not ended yet.
     pub(crate) fn abort_tasks(&mut self, reason: CallError) -> JoinSet<()> {
-        let Some(Tasks { mut running, end_reason: ending }) = self.tasks.take() else {
+        let Some(Tasks { mut running, end_reason: exit }) = self.tasks.take() else {
             return JoinSet::new();
         };
         // An incarnation ends once.
-        let _ = ending.set(reason);
+        let _ = exit.set(reason);
         while running.try_join_next().is_some() {}
         running.abort_all();
         running

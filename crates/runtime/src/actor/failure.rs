@@ -1,17 +1,17 @@
-//! Why a handler gives up.
+//! The errors of handlers.
 
 use thiserror::Error;
 
-/// Why a handler gives up on its incarnation. Any error converts with `?`, any text with `.into()`.
+/// The error with which a handler ends its incarnation. Any error converts with `?`, any text with `.into()`.
 ///
 /// Expected failures travel in the reply; a `Failure` means "restart me".
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// What [`Worker::start`](crate::Worker::start) fails with to decline: the actor is not wanted now, and that is no
+/// The error with which [`Worker::start`](crate::Worker::start) declines: the actor is not needed now, which is no
 /// failure.
 ///
-/// Its supervisor goes on without it. The child stays `stopped` and can be started by hand; a temporary one, and one
-/// of a dynamic supervisor, is dropped.
+/// Its supervisor continues without it. The child stays `stopped` and can be started by a command. A temporary child,
+/// and a child of a dynamic supervisor, is removed.
 ///
 /// ```
 /// # use mainstay_runtime::{Declined, Failure};
@@ -28,7 +28,7 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 #[error("it declined to start")]
 pub struct Declined;
 
-/// What a supervisor fails with that ends itself.
+/// The error of a supervisor that shuts itself down.
 #[derive(Debug, Error)]
 #[error("{0}")]
 pub(crate) struct ShutdownExit(pub(crate) String);

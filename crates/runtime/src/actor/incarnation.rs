@@ -1,8 +1,8 @@
-//! One life of an actor: a ractor actor that works on a slot.
+//! One incarnation of an actor: a ractor actor that works on a slot.
 //!
 //! Its ractor mailbox carries wake-ups alone; the messages lie in the slot. One wake-up handles a bounded batch and
-//! then yields to ractor, so that stop, kill and supervision are seen. Whatever ends the life, the state is torn
-//! down before the supervisor hears of it, and the account of it lies in the slot.
+//! then yields to ractor, so that stop, kill and supervision events are seen. On every exit, the state is torn down
+//! and the exit record lies in the slot before the supervisor sees the exit.
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
@@ -34,12 +34,12 @@ use crate::state::Snapshotter;
 /// Messages handled before the incarnation yields to ractor.
 const BATCH_MESSAGES_MAX: usize = 64;
 
-/// Ends the ractor actor; the account of why lies in the slot.
+/// The error that ends the ractor actor; the exit record in the slot says why.
 #[derive(Debug, Error)]
 #[error("the incarnation ended: {0:?}")]
 struct IncarnationEnded(ExitCause);
 
-/// The ractor actor. It has no data of its own: everything is in [`Life`].
+/// The ractor actor. All its data is in [`IncarnationState`].
 pub(crate) struct Incarnation<B: Behaviour>(PhantomData<fn() -> B>);
 
 impl<B: Behaviour> Incarnation<B> {
@@ -55,7 +55,7 @@ pub(crate) struct IncarnationState<B: Behaviour> {
     state: Option<B::State>,
     snapshot: Option<B::Snapshot>,
     ready_since: Option<Duration>,
-    /// The message from outside that is being handled. What it brings itself has no caller to account to.
+    /// The message from outside that is being handled. Results of its own tasks are not tracked: they have no caller.
     in_flight: Option<InFlightMessage<B::Message>>,
     progressed: bool,
     is_attached: bool,
@@ -63,17 +63,17 @@ pub(crate) struct IncarnationState<B: Behaviour> {
     ended: bool,
 }
 
-/// A message from outside from the moment that it leaves the mailbox to the end of its handler.
+/// A message from outside, from the moment it leaves the mailbox to the end of its handler.
 struct InFlightMessage<M> {
-    /// `None` until the message has said.
+    /// `None` until the message has returned it.
     label: Option<&'static str>,
-    /// What is delivered again if the handler does not come to its end.
+    /// The copy for redelivery if the handler does not finish.
     redelivery_copy: Option<M>,
     expires_at: Option<Instant>,
     redelivery: RedeliveryState,
 }
 
-/// How a step of a life went wrong.
+/// The error of a step: a failure or a panic.
 enum HandlerError {
     Failure(Failure),
     Panic(Panic),
@@ -98,8 +98,8 @@ impl<B: Behaviour> IncarnationState<B> {
         self.ctx.start_info.restored = kept.is_some();
         self.snapshot.clone_from(&kept);
         self.state = Some(self.slot.behaviour.start(&mut self.ctx, kept).await?);
-        if let Some(keeper) = self.snapshotter() {
-            keeper.reset_failed_starts();
+        if let Some(snapshotter) = self.snapshotter() {
+            snapshotter.reset_failed_starts();
         }
         if self.ctx.stop_requested { self.stop().await } else { Ok(ActorFlow::Continue) }
     }
@@ -139,21 +139,21 @@ impl<B: Behaviour> IncarnationState<B> {
         Ok(ActorFlow::Continue)
     }
 
-    /// Takes a message out of its envelope; it is accounted for from here on even if its own methods panic.
+    /// Takes a message out of its envelope. From here on it is accounted for, even if its own methods panic.
     fn unwrap_envelope(&mut self, envelope: Envelope<B::Message>, label: Option<&'static str>) -> B::Message {
         let Envelope { mut message, expires_at, redelivery: returned } = envelope;
-        let deliveries = returned.unwrap_or(RedeliveryState { crashes: 0, crashes_max: 1 });
-        let flight = self.in_flight.insert(InFlightMessage {
+        let redelivery = returned.unwrap_or(RedeliveryState { crashes: 0, crashes_max: 1 });
+        let in_flight = self.in_flight.insert(InFlightMessage {
             label,
             redelivery_copy: None,
             expires_at,
-            redelivery: deliveries,
+            redelivery,
         });
-        // A message that panicked when it was asked does so again, and that is its handler's panic.
+        // A message whose `label` panicked before does so again here, and that counts as its handler's panic.
         let label = label.unwrap_or_else(|| message.label());
         if let Some(copy) = message.redelivery_clone() {
-            flight.redelivery.crashes_max = message.delivery_crashes_max().max(1);
-            flight.redelivery_copy = Some(copy);
+            in_flight.redelivery.crashes_max = message.delivery_crashes_max().max(1);
+            in_flight.redelivery_copy = Some(copy);
         }
         if let Some(RedeliveryState { crashes, crashes_max }) = returned {
             self.ctx.record(&Redelivered { label: label.to_owned(), crashes, crashes_max });
@@ -179,16 +179,16 @@ impl<B: Behaviour> IncarnationState<B> {
 
     fn store_snapshot(&mut self, snapshot: Option<B::Snapshot>) {
         let Some(snapshot) = snapshot else { return };
-        if let Some(keeper) = self.snapshotter() {
-            keeper.save(&snapshot);
+        if let Some(snapshotter) = self.snapshotter() {
+            snapshotter.save(&snapshot);
         }
         self.snapshot = Some(snapshot);
     }
 
-    /// Where snapshots go that outlive the process, unless the slot was taken back from this incarnation.
+    /// Returns the store for durable snapshots, unless this incarnation was abandoned.
     fn snapshotter(&self) -> Option<&Snapshotter<B::Snapshot>> {
-        let keeper = self.slot.snapshotter.as_deref()?;
-        self.slot.current_incarnation.is_current(self.ctx.generation).then_some(keeper)
+        let snapshotter = self.slot.snapshotter.as_deref()?;
+        self.slot.current_incarnation.is_current(self.ctx.generation).then_some(snapshotter)
     }
 
     fn expire(&self, envelope: Envelope<B::Message>) -> ActorFlow {
@@ -211,7 +211,7 @@ impl<B: Behaviour> IncarnationState<B> {
         Ok(self.slot.behaviour.child_changed(&mut self.ctx, event, state).await?)
     }
 
-    /// Takes up the mailbox once there is a state, and notes when the behaviour has said that it is ready.
+    /// Attaches to the mailbox once there is a state, and notes the time of readiness.
     fn update_readiness(&mut self, myself: &ActorRef<Wake>) {
         if self.ctx.is_ready && self.ready_since.is_none() {
             self.ready_since = Some(self.ctx.now());
@@ -221,8 +221,8 @@ impl<B: Behaviour> IncarnationState<B> {
         }
     }
 
-    fn end_with_error(&mut self, fault: HandlerError) -> ExitCause {
-        let (cause, last_word) = match fault {
+    fn end_with_error(&mut self, error: HandlerError) -> ExitCause {
+        let (cause, panic) = match error {
             HandlerError::Failure(failure) => {
                 self.declined = failure.is::<Declined>() && !self.ctx.is_ready;
                 let cause = if self.declined {
@@ -239,47 +239,48 @@ impl<B: Behaviour> IncarnationState<B> {
             HandlerError::Panic(panic) => (ExitCause::Panic, panic),
         };
         let cause = if self.ctx.is_ready || self.declined { cause } else { ExitCause::StartFailed };
-        self.end(cause, Some(last_word));
+        self.end(cause, Some(panic));
         cause
     }
 
-    /// Tears the life down, once, and leaves its account in the slot.
-    fn end(&mut self, cause: ExitCause, last_word: Option<Panic>) {
+    /// Tears the incarnation down, once, and leaves its exit record in the slot.
+    fn end(&mut self, cause: ExitCause, panic: Option<Panic>) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
         let in_order = cause == ExitCause::Normal || self.slot.mailbox.is_stopping();
         let reason = if in_order { CallError::Stopped } else { CallError::Crashed };
-        // Whoever ends the reading accounts for the message in hand: this life, or the one who cut it off.
+        // The one that detaches records the message in flight: this incarnation, or the supervisor that abandoned it.
         let detached = self.slot.mailbox.detach(self.ctx.generation);
-        let flight = self.in_flight.take().filter(|_| detached.is_some());
-        // They end now; whoever follows waits until they have.
+        let in_flight = self.in_flight.take().filter(|_| detached.is_some());
+        // The abort starts now; the supervisor waits until the tasks have ended.
         let tasks = self.ctx.abort_tasks(reason);
-        if let (ExitCause::StartFailed, Some(keeper)) = (cause, self.snapshotter()) {
-            keeper.count_failed_start();
+        if let (ExitCause::StartFailed, Some(snapshotter)) = (cause, self.snapshotter()) {
+            snapshotter.count_failed_start();
         }
         let exit = Exit {
             cause,
             ready_since: self.ready_since,
             restored: self.ctx.start_info.restored,
             progressed: self.progressed,
-            on_suspect: flight.as_ref().is_some_and(|flight| flight.redelivery.crashes > 0),
+            on_suspect: in_flight.as_ref().is_some_and(|in_flight| in_flight.redelivery.crashes > 0),
             abandoned: false,
         };
-        let in_flight = flight.map(|flight| self.requeue(flight, exit.cause, reason));
-        let torn = self.tear_down(reason, detached.map(|detached| detached.unhandled).unwrap_or_default());
-        let (message, location, backtrace) = match last_word.or(torn) {
-            // It is shown where no journal stands in between: in the tree, and to whoever ordered a start.
+        let in_flight = in_flight.map(|in_flight| self.requeue(in_flight, exit.cause, reason));
+        let drop_panic = self.tear_down(reason, detached.map(|detached| detached.unhandled).unwrap_or_default());
+        let (message, location, backtrace) = match panic.or(drop_panic) {
+            // The tree and the caller of a start show the message without the journal in between, so it is redacted
+            // here.
             Some(Panic { message, location, backtrace }) => {
                 (Some(self.ctx.env.journal.redact(&message).into_owned()), location, backtrace)
             }
             None => (None, None, None),
         };
         let declined = self.declined;
-        let account = ExitRecord { exit, message, location, backtrace, declined, in_flight, tasks };
-        if !self.slot.report_exit(self.ctx.generation, account) {
+        let record = ExitRecord { exit, message, location, backtrace, declined, in_flight, tasks };
+        if !self.slot.report_exit(self.ctx.generation, record) {
             self.slot.identity.state().abandoned -= 1;
-            // Cut off at the last moment, with its account on the way: nobody else tells of the message.
+            // It was abandoned at the last moment, so the supervisor does not record this message.
             if let Some(InterruptedMessage { label, dead_letter_reason: Some(reason) }) = in_flight {
                 self.ctx.record(&DeadLetter::new(reason, label));
             }
@@ -287,11 +288,11 @@ impl<B: Behaviour> IncarnationState<B> {
         }
     }
 
-    /// Drops what the life was made of, each part by itself: returns the first panic of a destructor.
+    /// Drops the parts of the incarnation, each by itself, and returns the first panic of a destructor.
     fn tear_down(&mut self, reason: CallError, unhandled: VecDeque<TaskResult<B::Message>>) -> Option<Panic> {
         let mut panics = vec![panics::drop_catching(reason, self.state.take())];
         let mut outdated = self.snapshot.take().map(Box::new);
-        // One that was cut off has no say in what its successors begin with.
+        // An abandoned incarnation must not change the checkpoint of its successors.
         if outdated.is_some() && self.slot.current_incarnation.is_current(self.ctx.generation) {
             std::mem::swap(&mut outdated, &mut *self.slot.checkpoint());
         }
@@ -300,21 +301,21 @@ impl<B: Behaviour> IncarnationState<B> {
         panics.into_iter().flatten().next()
     }
 
-    /// Gives a message whose handler did not end back to the mailbox, if it may be delivered again.
+    /// Returns a message whose handler did not finish to the mailbox, if it may be redelivered.
     fn requeue(
         &self,
-        flight: InFlightMessage<B::Message>,
+        in_flight: InFlightMessage<B::Message>,
         cause: ExitCause,
         reason: CallError,
     ) -> InterruptedMessage {
-        let InFlightMessage { label, redelivery_copy: copy, expires_at, redelivery: deliveries } = flight;
+        let InFlightMessage { label, redelivery_copy: copy, expires_at, redelivery } = in_flight;
         let label = label.unwrap_or_else(type_label::<B::Message>);
-        let by_order = cause == ExitCause::Killed && reason == CallError::Stopped;
-        let lost = match copy {
-            None if by_order => Some(DeadLetterReason::Stopped),
+        let requested = cause == ExitCause::Killed && reason == CallError::Stopped;
+        let reason = match copy {
+            None if requested => Some(DeadLetterReason::Stopped),
             None => Some(DeadLetterReason::Crashed),
             Some(message) => {
-                let envelope = Envelope { message, expires_at, redelivery: Some(deliveries) };
+                let envelope = Envelope { message, expires_at, redelivery: Some(redelivery) };
                 let refused = self.slot.mailbox.push_front(envelope).err();
                 refused.map(|envelope| {
                     panics::drop_quietly(CallError::Stopped, envelope);
@@ -322,7 +323,7 @@ impl<B: Behaviour> IncarnationState<B> {
                 })
             }
         };
-        InterruptedMessage { label, dead_letter_reason: lost }
+        InterruptedMessage { label, dead_letter_reason: reason }
     }
 }
 
@@ -333,33 +334,33 @@ fn has_expired<M>(envelope: &Envelope<M>) -> bool {
 }
 
 impl<B: Behaviour> Drop for IncarnationState<B> {
-    /// A life that was not ended otherwise was killed.
+    /// Records a kill, unless the incarnation has ended otherwise.
     fn drop(&mut self) {
         let cause = self.slot.current_incarnation.kill_cause(self.ctx.generation);
-        let last_word = (cause == ExitCause::Stuck).then(|| Panic {
+        let panic = (cause == ExitCause::Stuck).then(|| Panic {
             message: "it made no progress within its limit".to_owned(),
             location: None,
             backtrace: None,
         });
-        self.end(cause, last_word);
+        self.end(cause, panic);
     }
 }
 
-/// Turns the outcome of a step into what ractor is told.
+/// Converts the outcome of a step into ractor's result.
 fn into_ractor_result<B: Behaviour>(
     myself: &ActorRef<Wake>,
-    life: &mut IncarnationState<B>,
+    state: &mut IncarnationState<B>,
     outcome: Result<Result<ActorFlow, HandlerError>, Panic>,
 ) -> Result<(), ActorProcessingErr> {
     match outcome {
-        Ok(Ok(ActorFlow::Continue)) => life.update_readiness(myself),
+        Ok(Ok(ActorFlow::Continue)) => state.update_readiness(myself),
         Ok(Ok(ActorFlow::Stop)) => {
-            life.end(ExitCause::Normal, None);
+            state.end(ExitCause::Normal, None);
             myself.stop(None);
         }
-        Ok(Err(fault)) => return Err(Box::new(IncarnationEnded(life.end_with_error(fault)))),
+        Ok(Err(error)) => return Err(Box::new(IncarnationEnded(state.end_with_error(error)))),
         Err(panic) => {
-            return Err(Box::new(IncarnationEnded(life.end_with_error(HandlerError::Panic(panic)))));
+            return Err(Box::new(IncarnationEnded(state.end_with_error(HandlerError::Panic(panic)))));
         }
     }
     Ok(())
@@ -370,15 +371,15 @@ impl<B: Behaviour> Actor for Incarnation<B> {
     type State = IncarnationState<B>;
     type Arguments = (Arc<Slot<B>>, SpawnArgs);
 
-    /// Awaited by the supervisor, so it does nothing that takes time.
+    /// Does nothing that takes time, because the supervisor awaits it.
     async fn pre_start(
         &self,
         myself: ActorRef<Wake>,
-        (slot, launch): Self::Arguments,
+        (slot, args): Self::Arguments,
     ) -> Result<IncarnationState<B>, ActorProcessingErr> {
         let (identity, mailbox) = (Arc::clone(&slot.identity), Arc::clone(&slot.mailbox));
-        mailbox.set_owner(launch.generation);
-        let ctx = Context::new(launch, identity, mailbox, myself.get_cell());
+        mailbox.set_owner(args.generation);
+        let ctx = Context::new(args, identity, mailbox, myself.get_cell());
         Ok(IncarnationState {
             slot,
             ctx,
@@ -396,39 +397,39 @@ impl<B: Behaviour> Actor for Incarnation<B> {
     async fn post_start(
         &self,
         myself: ActorRef<Wake>,
-        life: &mut IncarnationState<B>,
+        state: &mut IncarnationState<B>,
     ) -> Result<(), ActorProcessingErr> {
-        // It is over once for all, and its room need not stay in the actor's task.
-        let outcome = panics::catch_future(Box::pin(life.start())).await;
-        into_ractor_result(&myself, life, outcome)
+        // The start runs once, and its future need not stay in the actor's task.
+        let outcome = panics::catch_future(Box::pin(state.start())).await;
+        into_ractor_result(&myself, state, outcome)
     }
 
-    /// Boxed as a whole: ractor lays out room for it several times, in each actor.
+    /// Boxed as a whole: ractor reserves room for the future several times in each actor.
     fn handle(
         &self,
         myself: ActorRef<Wake>,
         wake: Wake,
-        life: &mut IncarnationState<B>,
+        state: &mut IncarnationState<B>,
     ) -> impl Future<Output = Result<(), ActorProcessingErr>> + Send {
         Box::pin(async move {
             let outcome = match wake {
-                Wake::Message => panics::catch_future(life.process_batch()).await,
-                Wake::Stop => panics::catch_future(life.stop()).await,
+                Wake::Message => panics::catch_future(state.process_batch()).await,
+                Wake::Stop => panics::catch_future(state.stop()).await,
             };
-            into_ractor_result(&myself, life, outcome)
+            into_ractor_result(&myself, state, outcome)
         })
     }
 
-    /// Boxed as a whole: ractor lays out room for it several times, in each actor.
+    /// Boxed as a whole: ractor reserves room for the future several times in each actor.
     fn handle_supervisor_evt(
         &self,
         myself: ActorRef<Wake>,
         event: SupervisionEvent,
-        life: &mut IncarnationState<B>,
+        state: &mut IncarnationState<B>,
     ) -> impl Future<Output = Result<(), ActorProcessingErr>> + Send {
         Box::pin(async move {
-            let outcome = panics::catch_future(life.child_changed(event)).await;
-            into_ractor_result(&myself, life, outcome)
+            let outcome = panics::catch_future(state.child_changed(event)).await;
+            into_ractor_result(&myself, state, outcome)
         })
     }
 }

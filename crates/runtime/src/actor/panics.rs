@@ -1,9 +1,9 @@
-//! Catching panics, with what they say and where they happened.
+//! Catching panics, with their text and location.
 //!
-//! A panic's payload says what, never where; only the process-wide panic hook is told the place. So the first
-//! runtime of a process puts a hook in front of the one that it finds. Ours takes notes of panics that will be caught
-//! here, and of no others, and then calls the one that it found: what the embedder's hook does stays as it was. A hook
-//! that the embedder sets later takes the place of ours; then a panic still says what, but no longer where.
+//! The payload of a panic has its text; only the process-wide panic hook gets its location. So the first runtime of a
+//! process installs a hook before the existing one. It captures the panics that are caught here, and no others, and
+//! then calls the existing hook, whose behaviour does not change. A hook that the embedder installs later replaces
+//! this one; then a panic still has its text, but no location.
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -23,18 +23,18 @@ use crate::actor::failure::Failure;
 use crate::messaging::call_error::CallError;
 use crate::messaging::drop_reason;
 
-/// The most that is kept of what a panic or an error says.
+/// The size limit of the recorded text of a panic or an error.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 8 * 1024;
 
 thread_local! {
-    /// How many scopes of this thread would catch a panic now.
+    /// The number of scopes on this thread that would catch a panic now.
     static CAPTURE_DEPTH: Cell<u32> = const { Cell::new(0) };
     static LAST_CAPTURED: RefCell<Option<CapturedPanic>> = const { RefCell::new(None) };
 }
 
-/// What the hook has seen of a panic.
+/// A panic as the hook has seen it.
 struct CapturedPanic {
-    /// What it says, by which it is known again: somebody in between may have caught it.
+    /// The text, which identifies the panic: another scope may have caught it.
     text: Option<String>,
     location: Option<String>,
     backtrace: Backtrace,
@@ -46,17 +46,17 @@ pub(crate) struct Panic {
     pub(crate) message: String,
     /// `file:line:column`.
     pub(crate) location: Option<String>,
-    /// Where backtraces are enabled, as by `RUST_BACKTRACE=1`.
+    /// Present where backtraces are enabled, as by `RUST_BACKTRACE=1`.
     pub(crate) backtrace: Option<String>,
 }
 
-/// Puts the hook in place, once a process.
+/// Installs the hook, once per process.
 pub(crate) fn install_hook() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
         let previous = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            if CAPTURE_DEPTH.try_with(Cell::get).is_ok_and(|watched| watched > 0) {
+            if CAPTURE_DEPTH.try_with(Cell::get).is_ok_and(|depth| depth > 0) {
                 capture(info);
             }
             previous(info);
@@ -65,19 +65,19 @@ pub(crate) fn install_hook() {
 }
 
 fn capture(info: &PanicHookInfo<'_>) {
-    let note = CapturedPanic {
+    let captured = CapturedPanic {
         text: panic_text(info.payload()).map(str::to_owned),
         location: info.location().map(ToString::to_string),
         backtrace: Backtrace::capture(),
     };
-    LAST_CAPTURED.with(|noted| {
-        if let Ok(mut noted) = noted.try_borrow_mut() {
-            *noted = Some(note);
+    LAST_CAPTURED.with(|last| {
+        if let Ok(mut last) = last.try_borrow_mut() {
+            *last = Some(captured);
         }
     });
 }
 
-/// While it lives, panics of this thread are noted.
+/// Captures the panics of this thread until it is dropped.
 struct CaptureGuard;
 
 impl CaptureGuard {
@@ -94,7 +94,7 @@ impl Drop for CaptureGuard {
 }
 
 pin_project! {
-    /// Runs a future; its panics are noted and caught. A struct of its own, because an `async fn` would hold the future
+    /// Runs a future, and captures and catches its panics. It is a struct because an `async fn` would hold the future
     /// twice, and each actor keeps room for it.
     pub(crate) struct CatchPanic<F> {
         #[pin]
@@ -127,46 +127,46 @@ pub(crate) fn catch<T>(work: impl FnOnce() -> T) -> Result<T, Panic> {
     })
 }
 
-/// Like [`attempt`], for work that is part of what is watched already.
+/// Runs `work` like [`catch`], inside a scope that already captures.
 pub(crate) fn catch_nested<T>(work: impl FnOnce() -> T) -> Result<T, Panic> {
     panic::catch_unwind(AssertUnwindSafe(work)).map_err(into_panic)
 }
 
-/// Drops `doomed`, whose replies answer with `reason`; returns the panic of its destructor, if it panics.
+/// Drops `doomed`, whose replies answer with `reason`; returns the panic of its destructor, if there is one.
 pub(crate) fn drop_catching<T>(reason: CallError, doomed: T) -> Option<Panic> {
     catch(|| drop_reason::drop_with(reason, doomed)).err()
 }
 
-/// Drops `doomed`, whose replies answer with `reason`. The panic of a destructor is swallowed: what it belongs to
-/// has ended already.
+/// Drops `doomed`, whose replies answer with `reason`. A panic of its destructor is ignored: its owner has already
+/// ended.
 pub(crate) fn drop_quietly<T>(reason: CallError, doomed: T) {
     drop(drop_catching(reason, doomed));
 }
 
-/// Runs `work`, and swallows its panic. Replies that it drops answer with `reason`.
+/// Runs `work`, and ignores its panic. Replies that it drops answer with `reason`.
 pub(crate) fn run_quietly(reason: CallError, work: impl FnOnce()) {
     drop(catch(|| drop_reason::run_with(reason, work)));
 }
 
 fn into_panic(payload: Box<dyn Any + Send>) -> Panic {
-    let note = LAST_CAPTURED.take().filter(|note| note.text.as_deref() == panic_text(payload.as_ref()));
+    let captured = LAST_CAPTURED.take().filter(|captured| captured.text.as_deref() == panic_text(payload.as_ref()));
     let message = truncate(payload_text(payload.as_ref()));
-    // The payload's own destructor might panic as well.
+    // The payload's own destructor may panic as well.
     let _ = panic::catch_unwind(AssertUnwindSafe(|| drop_reason::drop_with(CallError::Crashed, payload)));
-    let Some(CapturedPanic { location: place, backtrace, .. }) = note else {
+    let Some(CapturedPanic { location, backtrace, .. }) = captured else {
         return Panic { message, location: None, backtrace: None };
     };
     let is_captured = backtrace.status() == BacktraceStatus::Captured;
-    Panic { message, location: place, backtrace: is_captured.then(|| backtrace::render(&backtrace)) }
+    Panic { message, location, backtrace: is_captured.then(|| backtrace::render(&backtrace)) }
 }
 
-/// The text that `panic!` makes.
+/// Returns the text of a payload that `panic!` made.
 fn panic_text(payload: &(dyn Any + Send)) -> Option<&str> {
     let literal = payload.downcast_ref::<&str>().copied();
     literal.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
 }
 
-/// What a payload says. One that is no text can only be told where its type is known here.
+/// Returns the text of a payload, which is known only for some types.
 fn payload_text(payload: &(dyn Any + Send)) -> String {
     let text = panic_text(payload)
         .or_else(|| payload.downcast_ref::<Box<str>>().map(AsRef::as_ref))
@@ -189,7 +189,7 @@ fn numeric_payload_text<N: Any + Display>(payload: &(dyn Any + Send)) -> Option<
     payload.downcast_ref::<N>().map(|number| format!("{number}, a {}", std::any::type_name::<N>()))
 }
 
-/// What an error says, even if it panics when it is asked.
+/// Returns the text of an error, even if its `Display` panics.
 pub(crate) fn error_text(error: &(dyn Error + Send + Sync)) -> String {
     let text = catch(|| error.to_string());
     truncate(
@@ -197,7 +197,7 @@ pub(crate) fn error_text(error: &(dyn Error + Send + Sync)) -> String {
     )
 }
 
-/// The start of `text`, as far as it is kept.
+/// Cuts `text` to the size limit.
 fn truncate(mut text: String) -> String {
     if text.len() > MESSAGE_BYTES_MAX {
         let end = (0..=MESSAGE_BYTES_MAX).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
@@ -247,7 +247,7 @@ mod tests {
         let panic = catch_future(async {
             let own = panic::catch_unwind(|| panic!("caught by the handler itself"));
             assert!(own.is_err());
-            // Runs no hook.
+            // `resume_unwind` runs no hook.
             panic::resume_unwind(Box::new("unnoticed"));
         });
         let panic: Result<(), Panic> = panic.await;

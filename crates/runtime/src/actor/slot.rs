@@ -1,8 +1,8 @@
-//! A slot: the identity of an actor that outlives each of its incarnations.
+//! A slot: the identity of an actor, which outlives each of its incarnations.
 //!
-//! It holds what must survive a crash: the path, the mailbox, the last checkpoint. Its supervisor owns it and puts
-//! one incarnation after another into it. Only one counts at a time: one that was killed, does not end and was cut off
-//! reads no more messages, and nothing that it leaves behind is kept.
+//! It holds what must survive a crash: the path, the mailbox, the last checkpoint. Its supervisor owns it and
+//! launches one incarnation after another in it. Only one is current at a time. An incarnation that was abandoned
+//! reads no more messages, and the slot ignores everything that it leaves behind.
 
 pub(crate) mod any_slot;
 pub(crate) mod current_incarnation;
@@ -30,7 +30,7 @@ pub(crate) struct Slot<B: Behaviour> {
     /// Boxed: most actors never have one.
     pub(crate) checkpoint: Mutex<Option<Box<B::Snapshot>>>,
     pub(crate) current_incarnation: CurrentIncarnation,
-    /// Where snapshots go that outlive the process. Boxed: most actors have none.
+    /// The store for durable snapshots. Boxed: most actors have none.
     pub(crate) snapshotter: Option<Box<Snapshotter<B::Snapshot>>>,
 }
 
@@ -59,33 +59,33 @@ impl<B: Behaviour> Slot<B> {
         self.checkpoint.lock()
     }
 
-    /// Leaves the account of incarnation `generation`, which has been torn down; false if it was cut off before.
+    /// Reports the exit of incarnation `generation`, which has been torn down; false if it was abandoned before.
     pub(crate) fn report_exit(&self, generation: u64, record: ExitRecord) -> bool {
         match self.current_incarnation.report_exit(generation, record) {
             ReportOutcome::Superseded => return false,
             ReportOutcome::Stored => {}
-            ReportOutcome::Delegated(executor, record) => {
-                executor(self, *record);
+            ReportOutcome::Delegated(handler, record) => {
+                handler(self, *record);
                 self.current_incarnation.release(generation);
             }
         }
         true
     }
 
-    /// Takes up the state that an earlier process has stored, at the first launch in this one.
+    /// Loads the state that an earlier process has stored, at the first launch in this one.
     pub(crate) async fn load_stored_state(&self, ctx: &Context<B::Message>) {
-        let Some(keeper) = &self.snapshotter else { return };
+        let Some(snapshotter) = &self.snapshotter else { return };
         let crashes_max = self.identity.policy().checkpoint_crashes_max;
-        let recalled = keeper.load(&ctx.env, &ctx.path, ctx.generation, crashes_max).await;
-        if recalled.is_some() {
-            *self.checkpoint() = recalled.map(Box::new);
+        let stored = snapshotter.load(&ctx.env, &ctx.path, ctx.generation, crashes_max).await;
+        if stored.is_some() {
+            *self.checkpoint() = stored.map(Box::new);
         }
     }
 }
 
 impl<B: Behaviour> Drop for Slot<B> {
-    /// Answers callers that wait at a slot that never was in a tree, or that was dropped with it, and those below. A
-    /// handle may keep the slots below alive, but none of them can start without this one.
+    /// Answers the callers that wait at a slot that never was in a tree, or that was dropped with it, and at its
+    /// descendants. A handle may keep descendants alive, but they cannot start without this slot.
     fn drop(&mut self) {
         self.close();
         let mut below = self.behaviour.children();

@@ -1,10 +1,10 @@
-//! Why an incarnation is woken: all that its ractor mailbox ever carries.
+//! The wake-ups of an incarnation: its ractor mailbox carries nothing else.
 
-/// Why an incarnation is woken.
+/// The reason for which an incarnation is woken.
 #[derive(Debug)]
 pub(crate) enum Wake {
     /// There are messages.
     Message,
-    /// It is to end in order.
+    /// The incarnation has to end in order.
     Stop,
 }

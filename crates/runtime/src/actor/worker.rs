@@ -1,4 +1,4 @@
-//! What an embedder writes to have an actor supervised.
+//! The trait that embedders implement for a supervised actor.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use crate::actor::failure::Failure;
 use crate::actor::slot::any_slot::AnySlot;
 use crate::messaging::message::Message;
 
-/// An actor, written as its recipe: `self` holds what every incarnation is made from and is never changed, while
-/// [`State`](Self::State) is what one incarnation works on.
+/// An actor to supervise. `self` holds the data from which every incarnation is made, and never changes;
+/// [`State`](Self::State) is the data of one incarnation.
 ///
 /// A restart begins with [`start`](Self::start), given the last snapshot; the messages that waited are handled by
 /// the new incarnation, in order.
@@ -46,24 +46,24 @@ use crate::messaging::message::Message;
 /// }
 /// ```
 pub trait Worker: Send + Sync + 'static {
-    /// What it is sent.
+    /// The type of its messages.
     type Message: Message;
-    /// What one incarnation works on. Lost when that incarnation crashes.
+    /// The state of one incarnation. It is lost when that incarnation crashes.
     type State: Send + 'static;
-    /// What survives a crash.
+    /// The part of the state that survives a crash.
     type Snapshot: Clone + Send + 'static;
 
     /// Makes the state of a new incarnation, from the last snapshot if there is one.
     ///
-    /// The actor is ready when this returns. It may take its time: no supervisor waits inside its own handler.
+    /// The actor is ready when this returns. It may take long: no supervisor waits for it in a handler.
     fn start(
         &self,
         ctx: &mut Context<Self::Message>,
         kept: Option<Self::Snapshot>,
     ) -> impl Future<Output = Result<Self::State, Failure>> + Send;
 
-    /// Handles one message. An `Err` or a panic ends the incarnation, and its supervisor decides. The message is not
-    /// handled again, unless its type asks for that: see [`Message::retained`].
+    /// Handles one message. An `Err` or a panic ends the incarnation, and its supervisor decides what follows. The
+    /// message is not handled again, unless its type asks for that: see [`Message::redelivery_clone`].
     fn handle(
         &self,
         ctx: &mut Context<Self::Message>,
@@ -71,15 +71,15 @@ pub trait Worker: Send + Sync + 'static {
         state: &mut Self::State,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// What to keep, asked after each message that was handled to the end, and after [`stop`](Self::stop); `None` keeps
-    /// the last snapshot.
+    /// Returns the snapshot to keep; `None` keeps the last one. Called after each message that was handled to its
+    /// end, and after [`stop`](Self::stop).
     ///
-    /// This runs once a message, so it must be cheap; a large state hands out a snapshot only now and then.
+    /// This runs once per message, so it must be cheap; a large state should return a snapshot only now and then.
     fn snapshot(&self, _state: &Self::State) -> Option<Self::Snapshot> {
         None
     }
 
-    /// Ends an incarnation in order: asked to stop, it still has its state, and at most its shutdown timeout.
+    /// Ends an incarnation in order. It still has its state, and at most its shutdown timeout.
     fn stop(
         &self,
         _ctx: &mut Context<Self::Message>,
@@ -88,16 +88,15 @@ pub trait Worker: Send + Sync + 'static {
         async {}
     }
 
-    /// The actor has come to rest: it was stopped, or has failed for good, and no incarnation follows unless
-    /// somebody starts it.
+    /// Answers the callers that still wait once the actor has settled: it was stopped or has failed, and no
+    /// incarnation follows unless a command starts it.
     ///
-    /// A recipe that keeps something for its callers from one incarnation to the next answers them here: a restart
-    /// is no reason to, and an actor that gives up has no incarnation left that could. Called after the last
-    /// incarnation's tasks have ended; it must return at once, and may be called more than once.
+    /// A worker that keeps callers from one incarnation to the next answers them here. Called after the tasks of the
+    /// last incarnation have ended. It must return at once, and may be called more than once.
     fn finalize(&self, _ctx: &FinalizeContext<'_>) {}
 }
 
-/// A worker as an incarnation runs it.
+/// The behaviour of a worker.
 pub(crate) struct WorkerBehaviour<W>(pub(crate) W);
 
 impl<W: Worker> Behaviour for WorkerBehaviour<W> {

@@ -1,4 +1,4 @@
-//! How an actor is reached: an address that survives its restarts.
+//! The address of an actor, which survives its restarts.
 
 #[cfg(debug_assertions)]
 use std::convert::Infallible;
@@ -18,13 +18,13 @@ use crate::messaging::reply::Promise;
 use crate::messaging::reply::Reply;
 use crate::path::ActorPath;
 
-/// A message that was not accepted, and why. The message comes back unharmed.
+/// The error for a message that was not accepted. The message comes back unchanged.
 #[derive(Error)]
 #[error("{}", match .kind { SendErrorKind::Full => "the mailbox is full", SendErrorKind::Stopped => "the actor is stopped" })]
 pub struct SendError<M> {
     /// The message.
     pub message: M,
-    /// Why it was not accepted.
+    /// The reason.
     pub kind: SendErrorKind,
 }
 
@@ -36,12 +36,12 @@ impl<M> fmt::Debug for SendError<M> {
 
 /// The address of an actor. It stays valid across restarts, and is cheap to clone.
 ///
-/// An accepted message has exactly one fate: it is handled once, to the end; or it is not handled to the end, a
-/// `dead_letter` event says why, and its [`Reply`], if it has one, answers with a [`CallError`]. A message that opts in
-/// to redelivery ([`Message::retained`]) is first tried again when its handler crashes.
+/// An accepted message has exactly one outcome. Either it is handled once, to the end. Or it is not, a `dead_letter`
+/// event says why, and its [`Reply`], if it has one, answers with a [`CallError`]. A message that opts in to
+/// redelivery ([`Message::redelivery_clone`]) is first tried again when its handler crashes.
 ///
-/// A handler that never yields cannot be ended. If it is abandoned, its message is a dead letter from then on; the caller
-/// is answered when the handler ends, if it does. [`call_within`](Self::call_within) does not wait for that.
+/// A handler that never yields cannot be ended. If it is abandoned, its message is a dead letter from then on. The
+/// caller is answered when the handler ends, if it does; [`call_within`](Self::call_within) does not wait for that.
 pub struct Address<M: Message> {
     identity: Arc<ActorIdentity>,
     mailbox: Arc<Mailbox<M>>,
@@ -59,10 +59,10 @@ impl<M: Message> Address<M> {
     /// # Errors
     /// When the actor is stopped; the message comes back.
     pub async fn cast(&self, message: M) -> Result<(), SendError<M>> {
-        // Mostly there is room, and then nothing of waiting for it has to be set up.
+        // Mostly there is room, and then no waiting has to be set up.
         match self.mailbox.push(Envelope::new(message, None)) {
             Err((envelope, SendErrorKind::Full)) => self.mailbox.push_when_room(envelope).await,
-            settled => settled,
+            result => result,
         }
         .map_err(into_send_error)
     }
@@ -75,7 +75,7 @@ impl<M: Message> Address<M> {
         self.mailbox.push(Envelope::new(message, None)).map_err(into_send_error)
     }
 
-    /// Sends the message that `make` builds around a reply, and waits for the answer, however long it takes.
+    /// Sends the message that `make` builds around a reply, and waits for the answer without a time limit.
     ///
     /// # Errors
     /// See [`CallError`]. Restarts of the actor while the message waits are not errors: the message is kept.
@@ -83,25 +83,25 @@ impl<M: Message> Address<M> {
         let (reply, answer) = Reply::channel();
         match self.mailbox.push(Envelope::new(make(reply), None)) {
             Err((envelope, SendErrorKind::Full)) => self.mailbox.push_when_room(envelope).await,
-            settled => settled,
+            result => result,
         }
         .map_err(into_call_error)?;
         answer.await
     }
 
-    /// Like [`call`](Self::call), but for at most `patience`; a message that is still waiting then is not
+    /// Sends like [`call`](Self::call), and waits for at most `limit`. A message that still waits then is not
     /// handled any more.
     ///
     /// # Errors
     /// See [`CallError`]; `TimedOut` when the time ran out.
     pub async fn call_within<T>(
         &self,
-        patience: Duration,
+        limit: Duration,
         make: impl FnOnce(Reply<T>) -> M,
     ) -> Result<T, CallError> {
         #[allow(clippy::disallowed_methods, reason = "tokio's clock is the paused one in tests")]
-        let Some(deadline) = Instant::now().checked_add(patience) else {
-            // Beyond what a clock can tell, so never.
+        let Some(deadline) = Instant::now().checked_add(limit) else {
+            // The deadline is beyond the range of the clock, so there is none.
             return self.call(make).await;
         };
         let (reply, mut answer) = Reply::channel();
@@ -116,11 +116,11 @@ impl<M: Message> Address<M> {
         }
     }
 
-    /// Makes the actor panic when it comes to this place in its mailbox, as if a message had crashed its handler. For tests and
-    /// demonstrations of what the supervisor does then; there only with debug assertions.
+    /// Makes the actor panic at this place in its mailbox, as if a message had crashed its handler. For tests and
+    /// demonstrations of supervision; available only with debug assertions.
     ///
-    /// Does not wait for room. The promise is kept when the actor has panicked: with [`CallError::Crashed`], or with
-    /// [`CallError::Stopped`] where the actor is stopped before. The journal calls the panic `InjectedPanic`.
+    /// Does not wait for room. The promise resolves when the actor has panicked: with [`CallError::Crashed`], or with
+    /// [`CallError::Stopped`] if the actor is stopped before. The journal calls the panic `InjectedPanic`.
     ///
     /// # Errors
     /// `Full` when there is no room in the mailbox, `Stopped` when the actor is stopped.
@@ -134,20 +134,20 @@ impl<M: Message> Address<M> {
         }
     }
 
-    /// How many messages wait in the mailbox.
+    /// Returns the number of messages that wait in the mailbox.
     #[must_use]
     pub fn backlog(&self) -> usize {
         self.mailbox.len()
     }
 
-    /// How the actor stands at `now`, which is [`Runtime::now`](crate::Runtime::now). Asks nobody, and looks at no other
-    /// actor.
+    /// Returns the state of the actor at `now`, which is [`Runtime::now`](crate::Runtime::now). It sends no message
+    /// and reads no other actor.
     #[must_use]
     pub fn info(&self, now: Duration) -> ActorInfo {
         self.identity.info(now)
     }
 
-    /// The actor's path; `None` until it or a supervisor above it is in a tree.
+    /// Returns the actor's path; `None` until it or a supervisor above it is in a tree.
     #[must_use]
     pub fn path(&self) -> Option<&ActorPath> {
         self.identity.path()

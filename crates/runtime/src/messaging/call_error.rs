@@ -1,11 +1,11 @@
-//! Why a call has no answer.
+//! Errors of calls.
 
 use thiserror::Error;
 
-/// Why a call has no answer.
+/// The reason for which a call has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 pub enum CallError {
-    /// The actor crashed on the message, or before it had answered it.
+    /// The actor crashed on the message, or before it answered.
     #[error("the actor crashed before it answered")]
     Crashed,
     /// The actor was stopped, or has failed for good, before it answered.
@@ -20,7 +20,7 @@ pub enum CallError {
     /// The caller's time ran out; the message may have been handled.
     #[error("no answer came in time")]
     TimedOut,
-    /// The handler dropped the reply without an answer, and did not fail by that.
+    /// The handler dropped the reply without an answer, and did not fail.
     #[error("the actor gave no answer")]
     Unanswered,
 }

@@ -1,9 +1,9 @@
-//! Why what is being dropped is being dropped.
+//! The reason for which a reply is dropped unanswered.
 //!
-//! A [`Reply`](crate::Reply) may be dropped unanswered in many places: with a handler that panicked or was
-//! killed, with the state of a worker that crashed, with a task that it owned, with a mailbox that is emptied.
-//! Whoever tears such a place down does it inside a scope that carries the reason; the reply reads it there.
-//! One mechanism thus gives every caller a typed error, and no message type needs to know of it.
+//! A [`Reply`](crate::Reply) may be dropped in many places: with a handler that panicked or was killed, with the
+//! state of a crashed worker, with an owned task, with a mailbox that is emptied. The code that tears such a place
+//! down runs inside a scope that carries the reason, and the reply reads it there. So every caller gets a typed
+//! error, and no message type needs code for it.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -24,18 +24,18 @@ thread_local! {
 
 type DroppedReplies = Option<Vec<oneshot::Sender<CallError>>>;
 
-/// Why a reply is dropped unanswered.
+/// The reason for which a reply is dropped unanswered.
 #[derive(Debug)]
 pub(crate) enum DropReason {
     Known(CallError),
-    /// It depends on how the handler ends that is dropping it.
+    /// The reason depends on how the handler that drops it ends.
     Pending(oneshot::Receiver<CallError>),
 }
 
-/// The reason in force on this thread.
+/// Returns the reason in force on this thread.
 ///
-/// Outside every scope, an unwinding thread says that a handler panicked. Else it was dropped by a handler, which may be
-/// about to fail; and where there is none either, nobody tore anything down and it was simply dropped.
+/// Outside every scope, an unwinding thread means that a handler panicked. Else the handler that is polled dropped
+/// it, and may be about to fail. Without such a handler, the reply was simply dropped.
 pub(crate) fn current() -> DropReason {
     match REASON.get() {
         Some(reason) => DropReason::Known(reason),
@@ -102,7 +102,7 @@ pin_project! {
     }
 }
 
-/// See [`WithDropReason`].
+/// Wraps `future` in a [`WithDropReason`].
 pub(crate) fn with_drop_reason<R: Fn() -> CallError, F: Future>(
     reason: R,
     future: F,
@@ -125,15 +125,15 @@ impl<R: Fn() -> CallError, F: Future> Future for WithDropReason<R, F> {
 }
 
 pin_project! {
-    /// Runs a handler; if it panics, that is its error. A reply that it drops in its last step, as `?` does, answers by
-    /// how that step ends.
+    /// Runs a handler, and turns its panic into its error. A reply that it drops in its last step, as `?` does,
+    /// answers with the outcome of that step.
     pub(crate) struct HandlerFuture<F> {
         #[pin]
         handler: F,
     }
 }
 
-/// See [`HandlerFuture`].
+/// Wraps `handler` in a [`HandlerFuture`].
 pub(crate) fn handler_future<F, T, E>(handler: F) -> HandlerFuture<F>
 where
     F: Future<Output = Result<T, E>>,
@@ -152,26 +152,27 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
         let mut step = PollGuard::enter();
         let handler = self.project().handler;
-        // Caught as near to the handler as can be: most of what a crash costs is unwinding, and that costs by the frame.
+        // Caught as near to the handler as possible: unwinding is most of the cost of a crash, and it costs per
+        // frame.
         let polled =
             panics::catch_nested(|| handler.poll(cx)).unwrap_or_else(|panic| Poll::Ready(Err(panic.into())));
-        // A handler that goes on has left the reply for good.
+        // A handler that continues has dropped the reply for good.
         step.reason =
             if matches!(polled, Poll::Ready(Err(_))) { CallError::Crashed } else { CallError::Unanswered };
         polled
     }
 }
 
-/// One step of a handler. As it ends, it tells those whose replies it dropped why.
+/// One step of a handler. At its end, it sends the reason to the callers whose replies it dropped.
 struct PollGuard {
     reason: CallError,
-    /// Of the step that this one is part of, where a handler runs another executor.
+    /// The callers of the enclosing step, where a handler runs another executor.
     outer: DroppedReplies,
 }
 
 impl PollGuard {
     fn enter() -> Self {
-        // Unless the step comes to its end.
+        // This holds unless the step finishes.
         Self { reason: CallError::Crashed, outer: DROPPED_REPLIES.replace(Some(Vec::new())) }
     }
 }

@@ -21,12 +21,12 @@ use crate::messaging::message::{Message, type_label};
 use crate::messaging::reply::Reply;
 use crate::supervisor::ActorProgress;
 
-/// Messages that a mailbox holds if nothing else is said.
+/// The default capacity of a mailbox, in messages.
 pub(crate) const CAPACITY_DEFAULT: usize = 1024;
-/// Room that an emptied mailbox keeps for the next burst.
+/// The room that an emptied mailbox keeps for the next burst.
 const CAPACITY_KEPT: usize = 32;
 
-/// Why a message was not accepted.
+/// The reason for which a message was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendErrorKind {
     /// There is no room.
@@ -35,22 +35,22 @@ pub enum SendErrorKind {
     Stopped,
 }
 
-/// A message on its way.
+/// A message with its deadline and its redelivery state.
 #[derive(Debug)]
 pub(crate) struct Envelope<M> {
     pub(crate) message: M,
-    /// After this it is no longer handled.
+    /// The time after which it is not handled any more.
     pub(crate) expires_at: Option<Instant>,
-    /// What is known of it if an incarnation has begun to handle it before.
+    /// Present if an incarnation has begun to handle it before.
     pub(crate) redelivery: Option<RedeliveryState>,
 }
 
-/// What is known of a message that is delivered again.
+/// The state of a redelivered message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RedeliveryState {
     /// Crashes on it so far.
     pub(crate) crashes: u32,
-    /// With this many it is poison.
+    /// The number of crashes that makes it poison.
     pub(crate) crashes_max: u32,
 }
 
@@ -59,13 +59,13 @@ impl<M: Message> Envelope<M> {
         Self { message, expires_at, redelivery: None }
     }
 
-    /// What the journal calls the message, even if the message itself panics when it is asked.
+    /// Returns the label for the journal, even if the message's own method panics.
     pub(crate) fn label(&self) -> &'static str {
         panics::catch(|| self.message.label()).unwrap_or_else(|_| type_label::<M>())
     }
 }
 
-/// What waits in a mailbox.
+/// An entry of a mailbox.
 #[derive(Debug)]
 pub(crate) enum Entry<M> {
     Message(Envelope<M>),
@@ -74,12 +74,12 @@ pub(crate) enum Entry<M> {
     InjectedPanic(Reply<Infallible>),
 }
 
-/// What the journal calls an injected panic.
+/// The label of an injected panic in the journal.
 #[cfg(debug_assertions)]
 pub(crate) const INJECTED_PANIC: &str = "InjectedPanic";
 
 impl<M: Message> Entry<M> {
-    /// See [`Envelope::label`].
+    /// Returns the label for the journal; see [`Envelope::label`].
     pub(crate) fn label(&self) -> &'static str {
         match self {
             Self::Message(envelope) => envelope.label(),
@@ -105,88 +105,89 @@ impl<M: Message> Entry<M> {
     }
 }
 
-/// What an incarnation finds when it looks into its mailbox.
+/// The result of reading a mailbox.
 #[derive(Debug)]
 pub(crate) enum ReadOutcome<M> {
-    /// A message from outside, and what it calls itself; `None` if it panicked when it was asked.
+    /// A message from outside, and its label; `None` if its `label` panicked.
     Message(Envelope<M>, Option<&'static str>),
-    /// An order to panic, and who waits for that.
+    /// An injected panic, and the reply to its caller.
     #[cfg(debug_assertions)]
     InjectedPanic(Reply<Infallible>),
-    /// What a task of this incarnation came back with.
+    /// The result of a task of this incarnation.
     TaskResult(TaskResult<M>),
     /// Nothing for now; the next push wakes the incarnation.
     Empty,
-    /// The incarnation is to stop before it takes another message from outside.
+    /// The incarnation has to stop before it takes another message from outside.
     Stop,
 }
 
-/// What a task of an incarnation ended with.
+/// The result of a task of an incarnation.
 #[derive(Debug)]
 pub(crate) enum TaskResult<M> {
     /// A message for the incarnation.
     Message(M),
-    /// A panic, which is the incarnation's own. It is rare, and each actor keeps room for several of these.
+    /// A panic, which counts as the incarnation's own. Boxed because it is rare, and each actor keeps room for
+    /// several results.
     Panic(Box<Panic>),
 }
 
-/// What an incarnation leaves in its mailbox when its reading ends.
+/// The remains in a mailbox when its incarnation stops reading.
 pub(crate) struct Detached<M> {
-    /// The label of the message from outside that it has in hand.
+    /// The label of the message from outside that was being handled.
     pub(crate) in_flight: Option<&'static str>,
-    /// What its tasks had brought and nobody handled.
+    /// The task results that were not handled.
     pub(crate) unhandled: VecDeque<TaskResult<M>>,
 }
 
-/// Bounded, ordered, and never without a word: what is pushed is popped, or handed back, or emptied out.
+/// A bounded queue in order. Every pushed message is popped, returned or drained; none is lost.
 ///
-/// Senders and a reader that has much to do seldom meet at a lock: the reader takes over everything that waits, and comes
-/// back when that is handled. Where both locks are needed, the reader's comes first.
+/// Senders and a busy reader seldom contend for a lock: the reader takes everything that waits, and comes back when
+/// that is handled. Where both locks are needed, the reader's comes first.
 #[repr(C)]
 pub(crate) struct Mailbox<M> {
     read_side: Mutex<ReadSide<M>>,
-    /// How many messages the reader has taken over. Changed under its lock, and raised under both.
+    /// The number of messages that the reader has taken. Changed under its lock, and raised under both.
     buffered: AtomicUsize,
-    /// Whether the reader has to look into `inner` before it goes on with what it has taken over.
+    /// True when the reader has to check the write side before it continues with its own queue.
     recheck: AtomicBool,
-    // These change seldom. They keep what the reader writes off the cache lines that senders write.
+    // These change seldom. They separate the cache lines that the reader writes from those that senders write.
     room: Notify,
     capacity: usize,
     _padding: [u64; 3],
     write_side: Mutex<WriteSide<M>>,
 }
 
-/// What is the reader's; the lock is for those who look on.
+/// The reader's part; the lock is for those who only inspect it.
 struct ReadSide<M> {
     /// The incarnation that reads.
     reader: Option<u64>,
-    /// What it has taken over. It goes before what is in [`Inner`].
+    /// The messages that it has taken. They come before those in [`WriteSide`].
     queue: VecDeque<Entry<M>>,
-    /// The label of the message from outside that the reader is handling.
+    /// The label of the message from outside that is being handled.
     current_label: Option<&'static str>,
-    /// What the reader has taken so far, and whether it is still at work on the last of it.
+    /// The number of entries taken so far, and whether the last one is still being handled.
     taken: u64,
     is_busy: bool,
-    /// How many senders wait for room.
+    /// The number of senders that wait for room.
     waiting_senders: usize,
 }
 
 struct WriteSide<M> {
     queue: VecDeque<Entry<M>>,
-    /// What the incarnation's own tasks brought. Bounded by the number of those tasks.
+    /// The results of the incarnation's own tasks. Bounded by the number of those tasks.
     task_results: VecDeque<TaskResult<M>>,
-    /// The incarnation whose tasks may bring something: from its birth, so before it reads, to its end.
+    /// The incarnation whose task results are accepted: from its launch, so before it reads, to its end.
     owner: Option<u64>,
     reader: Option<MailboxReader>,
     closed: bool,
-    /// How many messages the reader took over the last time; it has no more than these.
+    /// The length of the last refill; the reader has at most this many messages.
     last_refill_len: usize,
 }
 
 /// The incarnation that reads.
 struct MailboxReader {
     actor: ActorRef<Wake>,
-    /// Whether a wake-up is already on its way.
+    /// True when a wake-up has been sent and not yet handled.
     woken: bool,
     stopping: bool,
 }
@@ -194,21 +195,21 @@ struct MailboxReader {
 impl MailboxReader {
     fn wake(&mut self) {
         if !mem::replace(&mut self.woken, true) {
-            // An incarnation that has just ended does not hear it; its successor looks in when it attaches.
+            // An incarnation that has just ended does not get it; its successor checks the mailbox when it attaches.
             let _ = self.actor.send_message(Wake::Message);
         }
     }
 }
 
 impl<M> ReadSide<M> {
-    /// Notes that the reader is at work on something.
+    /// Marks the reader as busy with an entry.
     fn mark_busy(&mut self, label: Option<&'static str>) {
         self.current_label = label;
         self.is_busy = true;
         self.taken += 1;
     }
 
-    /// Notes that the reader is at work on nothing.
+    /// Marks the reader as idle.
     fn mark_idle(&mut self) {
         self.current_label = None;
         self.is_busy = false;
@@ -227,7 +228,7 @@ impl<M> WriteSide<M> {
         self.reader.as_ref().is_none_or(|reader| reader.stopping)
     }
 
-    /// The reader has nothing to do: the next push wakes it.
+    /// Marks the reader as asleep: the next push wakes it.
     fn mark_asleep(&mut self) {
         if let Some(reader) = &mut self.reader {
             reader.woken = false;
@@ -237,7 +238,7 @@ impl<M> WriteSide<M> {
 
 impl<M: Message> Mailbox<M> {
     pub(crate) fn new(capacity: usize) -> Self {
-        let hand = ReadSide {
+        let read = ReadSide {
             reader: None,
             queue: VecDeque::new(),
             current_label: None,
@@ -245,7 +246,7 @@ impl<M: Message> Mailbox<M> {
             is_busy: false,
             waiting_senders: 0,
         };
-        let inner = WriteSide {
+        let write = WriteSide {
             queue: VecDeque::new(),
             task_results: VecDeque::new(),
             owner: None,
@@ -254,8 +255,8 @@ impl<M: Message> Mailbox<M> {
             last_refill_len: 0,
         };
         Self {
-            read_side: Mutex::new(hand),
-            write_side: Mutex::new(inner),
+            read_side: Mutex::new(read),
+            write_side: Mutex::new(write),
             _padding: [0; 3],
             buffered: AtomicUsize::new(0),
             recheck: AtomicBool::new(false),
@@ -274,13 +275,13 @@ impl<M: Message> Mailbox<M> {
 
     // === for senders ===
 
-    /// Accepts a message, or hands it back.
+    /// Accepts a message, or returns it.
     pub(crate) fn push(&self, envelope: Envelope<M>) -> Result<(), (Envelope<M>, SendErrorKind)> {
-        let mut inner = self.lock_write_side();
-        if let Err(refusal) = self.check_room(&inner) {
-            return Err((envelope, refusal));
+        let mut write = self.lock_write_side();
+        if let Err(kind) = self.check_room(&write) {
+            return Err((envelope, kind));
         }
-        inner.accept(Entry::Message(envelope));
+        write.accept(Entry::Message(envelope));
         Ok(())
     }
 
@@ -290,11 +291,11 @@ impl<M: Message> Mailbox<M> {
         envelope: Envelope<M>,
     ) -> Result<(), (Envelope<M>, SendErrorKind)> {
         match self.push(envelope) {
-            // A sender that gives up while it waits drops a message that nobody had room for.
+            // A sender that stops waiting drops a message for which there was no room.
             Err((envelope, SendErrorKind::Full)) => {
                 drop_reason::with_drop_reason(|| CallError::Full, self.wait_for_room(envelope)).await
             }
-            settled => settled,
+            result => result,
         }
     }
 
@@ -304,180 +305,182 @@ impl<M: Message> Mailbox<M> {
             let room = self.room.notified();
             envelope = match self.push(envelope) {
                 Err((envelope, SendErrorKind::Full)) => envelope,
-                settled => return settled,
+                result => return result,
             };
             room.await;
         }
     }
 
-    /// Accepts an order to panic.
+    /// Accepts an injected panic.
     #[cfg(debug_assertions)]
     pub(crate) fn push_injected_panic(&self, caller: Reply<Infallible>) -> Result<(), SendErrorKind> {
-        let mut inner = self.lock_write_side();
-        self.check_room(&inner)?;
-        inner.accept(Entry::InjectedPanic(caller));
+        let mut write = self.lock_write_side();
+        self.check_room(&write)?;
+        write.accept(Entry::InjectedPanic(caller));
         Ok(())
     }
 
-    fn check_room(&self, inner: &WriteSide<M>) -> Result<(), SendErrorKind> {
-        if inner.closed {
+    fn check_room(&self, write: &WriteSide<M>) -> Result<(), SendErrorKind> {
+        if write.closed {
             return Err(SendErrorKind::Stopped);
         }
-        let is_full = inner.queue.len() + inner.last_refill_len >= self.capacity
-            && self.len_locked(inner) >= self.capacity;
+        let is_full = write.queue.len() + write.last_refill_len >= self.capacity
+            && self.len_locked(write) >= self.capacity;
         if is_full { Err(SendErrorKind::Full) } else { Ok(()) }
     }
 
-    /// How many messages wait.
+    /// Returns the number of messages that wait.
     pub(crate) fn len(&self) -> usize {
         self.len_locked(&self.lock_write_side())
     }
 
-    fn len_locked(&self, inner: &WriteSide<M>) -> usize {
-        self.buffered.load(Acquire) + inner.queue.len()
+    fn len_locked(&self, write: &WriteSide<M>) -> usize {
+        self.buffered.load(Acquire) + write.queue.len()
     }
 
     // === for the incarnation ===
 
-    /// Keeps what the tasks of incarnation `generation` bring from now on, until it reads.
+    /// Accepts the task results of incarnation `generation` from now on, until it reads.
     pub(crate) fn set_owner(&self, generation: u64) {
         self.lock_write_side().owner = Some(generation);
     }
 
-    /// Lets incarnation `generation` read, and wakes it if messages wait; not if the mailbox has another owner by now.
+    /// Lets incarnation `generation` read, and wakes it if messages wait; does nothing if the mailbox has another
+    /// owner by now.
     pub(crate) fn attach(&self, generation: u64, wake: ActorRef<Wake>) {
-        let mut hand = self.lock_read_side();
-        let mut inner = self.lock_write_side();
-        if inner.owner != Some(generation) {
+        let mut read = self.lock_read_side();
+        let mut write = self.lock_write_side();
+        if write.owner != Some(generation) {
             return;
         }
-        hand.reader = Some(generation);
+        read.reader = Some(generation);
         let mut reader = MailboxReader { actor: wake, woken: false, stopping: false };
-        if self.len_locked(&inner) > 0 || !inner.task_results.is_empty() {
+        if self.len_locked(&write) > 0 || !write.task_results.is_empty() {
             reader.wake();
         }
-        inner.reader = Some(reader);
+        write.reader = Some(reader);
     }
 
-    /// Ends the reading of incarnation `generation`; `None` if that was done before. It takes no message from outside
-    /// after the one that it has in hand.
+    /// Ends the reading of incarnation `generation`; `None` if that was done before. After this it takes no message
+    /// from outside.
     pub(crate) fn detach(&self, generation: u64) -> Option<Detached<M>> {
-        let mut hand = self.lock_read_side();
-        let mut inner = self.lock_write_side();
-        if inner.owner != Some(generation) {
+        let mut read = self.lock_read_side();
+        let mut write = self.lock_write_side();
+        if write.owner != Some(generation) {
             return None;
         }
-        inner.owner = None;
-        inner.reader = None;
-        hand.reader = None;
-        let label = hand.current_label;
-        hand.mark_idle();
+        write.owner = None;
+        write.reader = None;
+        read.reader = None;
+        let label = read.current_label;
+        read.mark_idle();
         self.recheck.store(true, Release);
-        Some(Detached { in_flight: label, unhandled: mem::take(&mut inner.task_results) })
+        Some(Detached { in_flight: label, unhandled: mem::take(&mut write.task_results) })
     }
 
-    /// The next message for incarnation `generation`. After `Empty` the next push wakes it.
+    /// Returns the next entry for incarnation `generation`. After `Empty` the next push wakes it.
     pub(crate) fn pop(&self, generation: u64) -> ReadOutcome<M> {
-        let mut hand = self.lock_read_side();
-        // One that was abandoned in a handler and has come back: what is here is its successor's.
-        if hand.reader != Some(generation) {
+        let mut read = self.lock_read_side();
+        // An incarnation that was abandoned in a handler and has come back: the mailbox belongs to its successor.
+        if read.reader != Some(generation) {
             return ReadOutcome::Stop;
         }
-        hand.mark_idle();
-        // Asked under the reader's lock, so that it takes no message any more once `stop_reading` has returned.
-        if (self.recheck.load(Acquire) || hand.queue.is_empty())
-            && let Some(other) = self.refill(&mut hand)
+        read.mark_idle();
+        // Checked under the reader's lock, so that no message is taken once `stop_reading` has returned.
+        if (self.recheck.load(Acquire) || read.queue.is_empty())
+            && let Some(other) = self.refill(&mut read)
         {
             return other;
         }
-        let Some(entry) = hand.queue.pop_front() else { return ReadOutcome::Empty };
-        self.buffered.store(hand.queue.len(), Release);
+        let Some(entry) = read.queue.pop_front() else { return ReadOutcome::Empty };
+        self.buffered.store(read.queue.len(), Release);
         let next = match entry {
             Entry::Message(envelope) => {
                 let label = panics::catch_nested(|| envelope.message.label()).ok();
-                hand.mark_busy(Some(label.unwrap_or_else(type_label::<M>)));
+                read.mark_busy(Some(label.unwrap_or_else(type_label::<M>)));
                 ReadOutcome::Message(envelope, label)
             }
             #[cfg(debug_assertions)]
             Entry::InjectedPanic(caller) => {
-                hand.mark_busy(Some(INJECTED_PANIC));
+                read.mark_busy(Some(INJECTED_PANIC));
                 ReadOutcome::InjectedPanic(caller)
             }
         };
-        let waiting = hand.waiting_senders > 0;
-        drop(hand);
+        let waiting = read.waiting_senders > 0;
+        drop(read);
         if waiting {
             self.room.notify_one();
         }
         next
     }
 
-    /// Returns what the reader does instead of taking the next message from outside; else there is one in its hand.
-    fn refill(&self, hand: &mut ReadSide<M>) -> Option<ReadOutcome<M>> {
-        let mut inner = self.lock_write_side();
-        // What is its own an incarnation sees even while it stops: a supervisor hears of its last children so.
-        if let Some(own) = inner.task_results.pop_front() {
-            hand.mark_busy(None);
-            return Some(ReadOutcome::TaskResult(own));
+    /// Refills the reader's queue; returns the outcome to use instead of the next message from outside, if there is
+    /// one.
+    fn refill(&self, read: &mut ReadSide<M>) -> Option<ReadOutcome<M>> {
+        let mut write = self.lock_write_side();
+        // An incarnation gets its own results even while it stops: a supervisor sees its last children end so.
+        if let Some(result) = write.task_results.pop_front() {
+            read.mark_busy(None);
+            return Some(ReadOutcome::TaskResult(result));
         }
-        if inner.is_stopping() {
-            inner.mark_asleep();
+        if write.is_stopping() {
+            write.mark_asleep();
             return Some(ReadOutcome::Stop);
         }
         self.recheck.store(false, Release);
-        if hand.queue.is_empty() {
-            mem::swap(&mut hand.queue, &mut inner.queue);
-            // Before senders can look again: else they would count these messages neither here nor there.
-            self.buffered.store(hand.queue.len(), Release);
-            inner.last_refill_len = hand.queue.len();
+        if read.queue.is_empty() {
+            mem::swap(&mut read.queue, &mut write.queue);
+            // Set before senders can push again: else `len` would count these messages on neither side.
+            self.buffered.store(read.queue.len(), Release);
+            write.last_refill_len = read.queue.len();
         }
-        if hand.queue.is_empty() {
-            inner.mark_asleep();
-            hand.queue.shrink_to(CAPACITY_KEPT);
-            inner.queue.shrink_to(CAPACITY_KEPT);
+        if read.queue.is_empty() {
+            write.mark_asleep();
+            read.queue.shrink_to(CAPACITY_KEPT);
+            write.queue.shrink_to(CAPACITY_KEPT);
             return Some(ReadOutcome::Empty);
         }
         None
     }
 
-    /// Wakes incarnation `generation` once more, because it ends its turn with messages left.
+    /// Wakes incarnation `generation` once more, because it ends its batch with messages left.
     pub(crate) fn reschedule(&self, generation: u64) {
-        let mut hand = self.lock_read_side();
-        if hand.reader != Some(generation) {
+        let mut read = self.lock_read_side();
+        if read.reader != Some(generation) {
             return;
         }
-        hand.mark_idle();
-        drop(hand);
-        let mut inner = self.lock_write_side();
-        if let Some(reader) = &mut inner.reader {
+        read.mark_idle();
+        drop(read);
+        let mut write = self.lock_write_side();
+        if let Some(reader) = &mut write.reader {
             reader.woken = false;
             reader.wake();
         }
     }
 
-    /// Hands incarnation `generation` what is its own; a later incarnation never sees it, and it comes back.
-    pub(crate) fn push_task_result(&self, generation: u64, own: TaskResult<M>) -> Option<TaskResult<M>> {
-        let mut inner = self.lock_write_side();
-        if inner.owner != Some(generation) {
-            return Some(own);
+    /// Passes incarnation `generation` a result of its own task; returns it if another incarnation owns the mailbox.
+    pub(crate) fn push_task_result(&self, generation: u64, result: TaskResult<M>) -> Option<TaskResult<M>> {
+        let mut write = self.lock_write_side();
+        if write.owner != Some(generation) {
+            return Some(result);
         }
-        inner.task_results.push_back(own);
+        write.task_results.push_back(result);
         self.recheck.store(true, Release);
-        if let Some(reader) = &mut inner.reader {
+        if let Some(reader) = &mut write.reader {
             reader.wake();
         }
         None
     }
 
-    /// Incarnation `generation` takes no further message from outside.
+    /// Ends the taking of messages from outside by incarnation `generation`.
     pub(crate) fn finish_reading(&self, generation: u64) {
-        let hand = self.lock_read_side();
-        if hand.reader == Some(generation) {
-            self.mark_stopping(&hand);
+        let read = self.lock_read_side();
+        if read.reader == Some(generation) {
+            self.mark_stopping(&read);
         }
     }
 
-    /// With the reader's lock held: a reader that is about to take a message has taken it, or does not.
+    /// Marks the mailbox as stopping. The reader's lock is held, so a message is either taken before or not at all.
     fn mark_stopping(&self, _hand: &ReadSide<M>) {
         if let Some(reader) = &mut self.lock_write_side().reader {
             reader.stopping = true;
@@ -485,68 +488,68 @@ impl<M: Message> Mailbox<M> {
         }
     }
 
-    /// Takes a message back from an incarnation that has ended: in front of all others, room or no room. A mailbox
-    /// that is closed hands it back.
+    /// Returns a message of an ended incarnation to the front of the mailbox, regardless of room. A closed mailbox
+    /// hands it back.
     pub(crate) fn push_front(&self, envelope: Envelope<M>) -> Result<(), Envelope<M>> {
-        let mut hand = self.lock_read_side();
-        // Held, so that nobody closes it meanwhile, or counts.
-        let mut inner = self.lock_write_side();
-        if inner.closed {
+        let mut read = self.lock_read_side();
+        // Held, so that the mailbox is not closed or counted meanwhile.
+        let mut write = self.lock_write_side();
+        if write.closed {
             return Err(envelope);
         }
-        inner.last_refill_len = hand.queue.len() + 1;
-        hand.queue.push_front(Entry::Message(envelope));
-        self.buffered.store(hand.queue.len(), Release);
+        write.last_refill_len = read.queue.len() + 1;
+        read.queue.push_front(Entry::Message(envelope));
+        self.buffered.store(read.queue.len(), Release);
         Ok(())
     }
 
     // === for the supervisor ===
 
-    /// Counts a crash on the message that was given back, and takes it out if that was one too many.
+    /// Counts a crash on the message that was returned, and removes it at the limit.
     ///
-    /// Nobody reads between the return of a message and the account of the exit, so it is still in front. A mailbox
-    /// that was closed meanwhile has told of it already.
+    /// No incarnation reads between the return of a message and the record of the exit, so it is still in front. A
+    /// mailbox that was closed meanwhile has already recorded it as a dead letter.
     pub(crate) fn count_redelivery_crash(&self) -> Option<Envelope<M>> {
-        let mut hand = self.lock_read_side();
-        let returned = hand.queue.front_mut().and_then(Entry::returned)?;
+        let mut read = self.lock_read_side();
+        let returned = read.queue.front_mut().and_then(Entry::returned)?;
         returned.crashes = returned.crashes.saturating_add(1);
         if returned.crashes < returned.crashes_max {
             return None;
         }
-        let poison = hand.queue.pop_front();
-        self.buffered.store(hand.queue.len(), Release);
+        let poison = read.queue.pop_front();
+        self.buffered.store(read.queue.len(), Release);
         poison.and_then(Entry::into_envelope)
     }
 
-    /// Lets the reader take no further message from outside.
+    /// Stops the reader from taking another message from outside.
     pub(crate) fn stop_reading(&self) {
         self.mark_stopping(&self.lock_read_side());
     }
 
-    /// How far the reader has come. One that does not read yet is at work on its start.
+    /// Returns the reader's progress. Before it reads, its start counts as one busy step.
     pub(crate) fn progress(&self) -> ActorProgress {
-        let hand = self.lock_read_side();
-        ActorProgress { steps: hand.taken, is_busy: hand.is_busy || self.lock_write_side().reader.is_none() }
+        let read = self.lock_read_side();
+        ActorProgress { steps: read.taken, is_busy: read.is_busy || self.lock_write_side().reader.is_none() }
     }
 
-    /// Whether the reader has been told to stop.
+    /// Returns whether the reader has to stop.
     pub(crate) fn is_stopping(&self) -> bool {
         self.lock_write_side().is_stopping()
     }
 
     /// Refuses messages from now on, and returns those that wait.
     pub(crate) fn close(&self) -> VecDeque<Entry<M>> {
-        let emptied = {
-            let mut hand = self.lock_read_side();
-            let mut inner = self.lock_write_side();
-            inner.closed = true;
+        let drained = {
+            let mut read = self.lock_read_side();
+            let mut write = self.lock_write_side();
+            write.closed = true;
             self.buffered.store(0, Release);
-            let mut emptied = mem::take(&mut hand.queue);
-            emptied.append(&mut inner.queue);
-            emptied
+            let mut drained = mem::take(&mut read.queue);
+            drained.append(&mut write.queue);
+            drained
         };
         self.room.notify_waiters();
-        emptied
+        drained
     }
 
     /// Accepts messages again.
@@ -555,12 +558,12 @@ impl<M: Message> Mailbox<M> {
     }
 }
 
-/// A sender that waits for room, counted for as long as it waits.
+/// A sender that waits for room, and is counted while it waits.
 struct SendWaiter<'a, M: Message>(&'a Mailbox<M>);
 
 impl<'a, M: Message> SendWaiter<'a, M> {
     fn register(mailbox: &'a Mailbox<M>) -> Self {
-        // Under the reader's lock: the places that it made before are seen now, and those that it makes later are told of.
+        // Under the reader's lock: room that it made before is seen now, and room that it makes later is signalled.
         mailbox.lock_read_side().waiting_senders += 1;
         Self(mailbox)
     }
@@ -569,11 +572,11 @@ impl<'a, M: Message> SendWaiter<'a, M> {
 impl<M: Message> Drop for SendWaiter<'_, M> {
     fn drop(&mut self) {
         let others = {
-            let mut hand = self.0.lock_read_side();
-            hand.waiting_senders -= 1;
-            hand.waiting_senders > 0
+            let mut read = self.0.lock_read_side();
+            read.waiting_senders -= 1;
+            read.waiting_senders > 0
         };
-        // A sender that was woken for a place and gave up passes the word on.
+        // A sender that was woken and stopped waiting passes the signal on.
         if others && self.0.len() < self.0.capacity {
             self.0.room.notify_one();
         }

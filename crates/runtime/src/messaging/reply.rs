@@ -10,23 +10,23 @@ use tokio::sync::oneshot;
 use crate::messaging::call_error::CallError;
 use crate::messaging::drop_reason::{self, DropReason};
 
-/// The one place that the answer to a call goes to. Part of the message that makes the call.
+/// The sender of the one answer to a call. Part of the message that makes the call.
 ///
-/// Dropped unanswered, it tells the caller why: see [`CallError`].
+/// If it is dropped unanswered, the caller gets the reason: see [`CallError`].
 #[derive(Debug)]
 pub struct Reply<T>(ReplyChannel<T>);
 
-/// The line to the caller.
+/// The channel to the caller.
 #[derive(Debug)]
 enum ReplyChannel<T> {
     Exclusive(oneshot::Sender<ReplyValue<T>>),
-    /// Several replies lead to one caller: the first answer takes the sender.
+    /// Several replies share one caller: the first answer takes the sender.
     Shared(Arc<Mutex<Option<oneshot::Sender<ReplyValue<T>>>>>),
-    /// The answer is on its way.
+    /// The answer has been sent.
     Used,
 }
 
-/// What reaches the caller.
+/// The value that reaches the caller.
 #[derive(Debug)]
 enum ReplyValue<T> {
     Value(T),
@@ -34,19 +34,19 @@ enum ReplyValue<T> {
 }
 
 impl<T> Reply<T> {
-    /// A reply, and the answer that it will bring.
+    /// Returns a reply, and the promise of its answer.
     ///
-    /// [`Address::call`](crate::Address::call) makes its own. This is for a call whose message is sent in a way of
-    /// its own, such as with [`try_cast`](crate::Address::try_cast).
+    /// [`Address::call`](crate::Address::call) makes its own. Use this for a call whose message is sent in another
+    /// way, such as with [`try_cast`](crate::Address::try_cast).
     pub fn channel() -> (Self, Promise<T>) {
         let (sender, receiver) = oneshot::channel();
         (Self(ReplyChannel::Exclusive(sender)), Promise(WaitState::ForAnswer(receiver)))
     }
 
-    /// Another reply to the same caller, for a message that may be handled again; see
-    /// [`Message::retained`](crate::Message::retained).
+    /// Returns another reply to the same caller, for a message that may be handled again; see
+    /// [`Message::redelivery_clone`](crate::Message::redelivery_clone).
     ///
-    /// The first answer counts. Replies that are dropped unanswered tell the caller nothing until the last one is.
+    /// The first answer counts. The caller gets an error only when the last reply is dropped unanswered.
     #[must_use]
     pub fn share(&mut self) -> Self {
         let shared = match std::mem::replace(&mut self.0, ReplyChannel::Used) {
@@ -60,17 +60,17 @@ impl<T> Reply<T> {
 
     /// Answers the call.
     ///
-    /// A caller that has gone away is no error of the actor that answers, so nothing is returned: an error here
-    /// would tempt a handler to fail, and its supervisor to restart it, because somebody stopped listening.
+    /// Nothing is returned, because a caller that is gone is no error of the actor that answers. An error here would
+    /// tempt a handler to fail, and its supervisor to restart it.
     pub fn send(self, answer: T) {
         let _ = self.send_if_waiting(answer);
     }
 
-    /// Answers the call, and says whether the caller still waited; false where it has gone away, and is not going to learn
-    /// of the answer. For an answer that holds only as long as somebody knows of it.
+    /// Answers the call, and returns whether the caller still waited. False means that the caller is gone and does
+    /// not get the answer. Use this for an answer that holds only if it is known.
     ///
-    /// A caller of [`Address::call_within`](crate::Address::call_within) that gives up takes an answer that has come by
-    /// then, so of the two one holds: the answer was given, or the caller has been told that there is none.
+    /// A caller of [`Address::call_within`](crate::Address::call_within) that stops waiting takes an answer that has
+    /// come by then. So exactly one holds: this returns true, or the caller has an error.
     #[must_use]
     pub fn send_if_waiting(mut self, answer: T) -> bool {
         let sender = match std::mem::replace(&mut self.0, ReplyChannel::Used) {
@@ -81,7 +81,7 @@ impl<T> Reply<T> {
         sender.is_some_and(|sender| sender.send(ReplyValue::Value(answer)).is_ok())
     }
 
-    /// Whether nobody waits for the answer any more.
+    /// Returns whether the caller has stopped waiting.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         match &self.0 {
@@ -108,7 +108,7 @@ impl<T> Drop for Reply<T> {
     }
 }
 
-/// The answer that a [`Reply`] will bring: always one, though it may be a [`CallError`].
+/// The answer that a [`Reply`] will send: always one, though it may be a [`CallError`].
 #[derive(Debug)]
 #[must_use = "it is of no use unless it is awaited"]
 pub struct Promise<T>(WaitState<T>);
@@ -120,7 +120,7 @@ enum WaitState<T> {
 }
 
 impl<T> Promise<T> {
-    /// Waits no longer: the answer, if it has come. From now on none can.
+    /// Stops waiting, and returns the answer if it has come. No answer can come after this.
     pub(crate) fn close(&mut self) -> Option<T> {
         let WaitState::ForAnswer(answer) = &mut self.0 else { return None };
         answer.close();

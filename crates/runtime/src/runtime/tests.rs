@@ -1,4 +1,4 @@
-//! What the path of a message keeps clear of, and what the tree does not show.
+//! The locks that the path of a message avoids, and the secrets that the tree hides.
 
 use std::thread;
 
@@ -41,7 +41,7 @@ impl Worker for Counter {
     }
 }
 
-/// Were one of these locks on the path, the call would not come back before its patience ends.
+/// The call would exceed its timeout if one of these locks were on its path.
 #[test]
 fn call_succeeds_while_journal_and_supervisor_are_locked() {
     let executor =
@@ -70,7 +70,7 @@ fn call_succeeds_while_journal_and_supervisor_are_locked() {
     executor.block_on(runtime.shutdown());
 }
 
-/// Fails with what it must not tell, at its start or at the first message.
+/// Fails with a secret in its error, at its start or at the first message.
 struct LeakingWorker {
     start_succeeds: bool,
 }
@@ -108,7 +108,7 @@ async fn last_error_is_redacted_in_tree_and_start_error() {
     let blabber =
         runtime.root().add(Child::new("blabber", LeakingWorker { start_succeeds: true })).await.unwrap();
     assert_eq!(blabber.call(Count::Get).await, Err(crate::CallError::Crashed));
-    // The supervisor's turn comes when nothing else is left to do.
+    // The supervisor runs once no other task is ready.
     tokio::time::sleep(Duration::from_millis(1)).await;
     let tree = runtime.tree();
     let shown = tree.find("root/blabber").and_then(|node| node.info.last_error.as_deref());

@@ -8,11 +8,11 @@ use crate::actor::worker::Worker;
 use crate::messaging::address::Address;
 
 impl SupervisorHandle {
-    /// Takes in a child, starts it, and returns its address once it is ready.
+    /// Adds a child, starts it, and returns its address once it is ready.
     ///
     /// # Errors
-    /// When there is a child of that name, when it cannot be taken in as it is, or when it does not become ready; nothing
-    /// of it is kept then. One that is stopped by another order before it is ready is kept, and stopped.
+    /// When a child of that name exists, when its specification is invalid, or when it does not become ready; then
+    /// nothing of it is kept. A child that another command stops before it is ready is kept, stopped.
     pub async fn add<W: Worker>(&self, child: Child<W>) -> Result<Address<W::Message>, AdminError> {
         let slot = child.into_slot()?;
         let address = slot.address();
@@ -20,8 +20,7 @@ impl SupervisorHandle {
         Ok(address)
     }
 
-    /// Takes in a supervisor with the children that it has from the start, and returns its handle once all are
-    /// ready.
+    /// Adds a supervisor with its initial children, and returns its handle once all are ready.
     ///
     /// # Errors
     /// As [`add`](Self::add).

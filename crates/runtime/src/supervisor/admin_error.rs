@@ -1,4 +1,4 @@
-//! Why a supervisor did not do what it was asked.
+//! Errors of the commands to a supervisor.
 
 use thiserror::Error;
 
@@ -7,7 +7,7 @@ use super::spec_error::SpecError;
 use crate::messaging::call_error::CallError;
 use crate::path::ActorPath;
 
-/// Why a supervisor did not do what it was asked.
+/// The reason for which a supervisor did not carry out a command.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AdminError {
     /// There is no child of that name.
@@ -16,13 +16,13 @@ pub enum AdminError {
         /// The name.
         name: String,
     },
-    /// There is such a child already, and it runs.
+    /// A child of that name exists, and it runs.
     #[error("{path} is there already, and runs")]
     AlreadyRunning {
         /// The child.
         path: ActorPath,
     },
-    /// There is such a child already; it does not run now.
+    /// A child of that name exists; it does not run now.
     #[error("{path} is there already; it is not running: start it, or delete it first")]
     AlreadyPresent {
         /// The child.
@@ -45,16 +45,16 @@ pub enum AdminError {
     StartFailed {
         /// The child.
         name: String,
-        /// What it had to say.
+        /// The error of the child.
         message: String,
     },
-    /// The child was stopped by another order before it was ready.
+    /// Another command stopped the child before it was ready.
     #[error("{name:?} was stopped by another order before it was ready")]
     Superseded {
         /// The child.
         name: String,
     },
-    /// The child cannot be taken in as it is.
+    /// The specification of the child is invalid.
     #[error(transparent)]
     Spec(#[from] SpecError),
     /// The supervisor is stopping, or has failed.
@@ -63,8 +63,8 @@ pub enum AdminError {
 }
 
 impl AdminError {
-    pub(crate) fn from_rejection(objection: CommandRejection, name: String) -> Self {
-        match objection {
+    pub(crate) fn from_rejection(rejection: CommandRejection, name: String) -> Self {
+        match rejection {
             CommandRejection::Running => Self::Running { name },
             CommandRejection::Restarting => Self::Restarting { name },
             CommandRejection::Stopping => Self::Unavailable(CallError::Stopped),

@@ -1,7 +1,7 @@
-//! Who a supervisor's children are, for all to see without asking it.
+//! The list of a supervisor's children, readable without a message to the supervisor.
 //!
-//! A slot is listed from the moment that the supervisor is described until the slot is dropped or at rest. So a
-//! supervisor that never starts, or that is killed in its start, leaves no child behind that nobody finds.
+//! A slot is listed from the description of the supervisor until the slot is finalized or dropped. So the children of
+//! a supervisor that never starts, or that is killed in its start, can still be found.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::actor::slot::any_slot::AnySlot;
 pub(crate) struct ChildList(Mutex<BTreeMap<ChildId, Arc<dyn AnySlot>>>);
 
 impl ChildList {
-    /// Lists the children that a supervisor has from the start, under the keys that its first incarnation gives them.
+    /// Lists the initial children, under the ids that the first incarnation gives them.
     pub(crate) fn new(initial: &[Arc<dyn AnySlot>]) -> Self {
         Self(Mutex::new((0..).zip(initial.iter().cloned()).collect()))
     }
@@ -24,18 +24,18 @@ impl ChildList {
         self.0.lock()
     }
 
-    /// Keeps the lock for as long as what is returned lives.
+    /// Locks the list until the returned guard is dropped.
     #[cfg(test)]
     pub(crate) fn hold_lock(&self) -> impl Drop {
         self.lock()
     }
 
-    pub(crate) fn insert(&self, key: ChildId, slot: Arc<dyn AnySlot>) {
-        self.lock().insert(key, slot);
+    pub(crate) fn insert(&self, id: ChildId, slot: Arc<dyn AnySlot>) {
+        self.lock().insert(id, slot);
     }
 
-    pub(crate) fn remove(&self, key: ChildId) {
-        self.lock().remove(&key);
+    pub(crate) fn remove(&self, id: ChildId) {
+        self.lock().remove(&id);
     }
 
     pub(crate) fn slots(&self) -> Vec<Arc<dyn AnySlot>> {
@@ -43,14 +43,14 @@ impl ChildList {
     }
 
     pub(crate) fn entries(&self) -> Vec<(ChildId, Arc<dyn AnySlot>)> {
-        self.lock().iter().map(|(key, slot)| (*key, Arc::clone(slot))).collect()
+        self.lock().iter().map(|(id, slot)| (*id, Arc::clone(slot))).collect()
     }
 
-    /// Lists the children of a new incarnation in place of those of the one before it.
+    /// Replaces the children of the previous incarnation with those of a new one.
     pub(crate) fn replace(&self, children: impl Iterator<Item = (ChildId, Arc<dyn AnySlot>)>) {
         let children = children.collect();
         let replaced = std::mem::replace(&mut *self.lock(), children);
-        // A slot that goes with them runs code of its worker.
+        // Dropping a slot runs the destructor of its worker.
         drop(replaced);
     }
 }

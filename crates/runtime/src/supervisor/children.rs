@@ -1,4 +1,4 @@
-//! The children of one incarnation of a supervisor, as the mechanism knows them.
+//! The children of one incarnation of a supervisor: slots, cells, waiters, and the machine that decides about them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,13 +23,13 @@ use crate::messaging::reply::Reply;
 use crate::path::ActorPath;
 use crate::policy::{ExitCause, SupervisorPolicy};
 
-/// See the module.
+/// The children of one incarnation of a supervisor.
 pub(crate) struct Children {
     pub(super) machine: Machine,
     pub(super) entries: HashMap<ChildId, ChildEntry>,
     pub(super) by_actor: HashMap<ActorId, ChildId>,
     by_name: HashMap<Box<str>, ChildId>,
-    /// For the next time that something is due.
+    /// The timer for the next deadline.
     pub(super) timer: Timer,
 }
 
@@ -38,9 +38,9 @@ pub(super) struct ChildEntry {
     pub(super) slot: Arc<dyn AnySlot>,
     pub(super) path: ActorPath,
     pub(super) cell: Option<ActorCell>,
-    /// When its last incarnation ended, if it did not end by order.
+    /// The time at which its last incarnation ended, unless a command ended it.
     pub(super) down_since: Option<Duration>,
-    /// Whoever waits for it to come to rest.
+    /// The callers that wait until the child has settled.
     waiters: Vec<(AdminCommand, Reply<AdminResult>)>,
 }
 
@@ -55,227 +55,227 @@ impl Children {
         }
     }
 
-    pub(super) fn register(&mut self, key: ChildId, slot: Arc<dyn AnySlot>, path: ActorPath) {
-        self.by_name.insert(path.name().into(), key);
-        let charge = ChildEntry { slot, path, cell: None, down_since: None, waiters: Vec::new() };
-        self.entries.insert(key, charge);
+    pub(super) fn register(&mut self, id: ChildId, slot: Arc<dyn AnySlot>, path: ActorPath) {
+        self.by_name.insert(path.name().into(), id);
+        let entry = ChildEntry { slot, path, cell: None, down_since: None, waiters: Vec::new() };
+        self.entries.insert(id, entry);
     }
 
-    /// Drops a child, and returns its slot.
-    pub(super) fn deregister(&mut self, key: ChildId) -> Option<Arc<dyn AnySlot>> {
-        let charge = self.entries.remove(&key)?;
-        self.by_name.remove(charge.path.name());
-        Some(charge.slot)
+    /// Removes a child, and returns its slot.
+    pub(super) fn deregister(&mut self, id: ChildId) -> Option<Arc<dyn AnySlot>> {
+        let entry = self.entries.remove(&id)?;
+        self.by_name.remove(entry.path.name());
+        Some(entry.slot)
     }
 
-    pub(super) fn kind(&self, key: ChildId) -> Option<ActorKind> {
-        self.entries.get(&key).map(|charge| charge.slot.identity().kind())
+    pub(super) fn kind(&self, id: ChildId) -> Option<ActorKind> {
+        self.entries.get(&id).map(|entry| entry.slot.identity().kind())
     }
 
-    pub(super) fn path(&self, key: ChildId) -> Option<ActorPath> {
-        self.entries.get(&key).map(|charge| charge.path.clone())
+    pub(super) fn path(&self, id: ChildId) -> Option<ActorPath> {
+        self.entries.get(&id).map(|entry| entry.path.clone())
     }
 
-    /// The child's present or last incarnation.
-    pub(super) fn generation(&self, key: ChildId) -> Option<u64> {
-        self.entries.get(&key).map(|charge| charge.slot.identity().state().generation)
+    /// Returns the generation of the child's present or last incarnation.
+    pub(super) fn generation(&self, id: ChildId) -> Option<u64> {
+        self.entries.get(&id).map(|entry| entry.slot.identity().state().generation)
     }
 
-    /// A sentence about a child, with its last word.
-    pub(super) fn describe(&self, key: ChildId, what: &str) -> String {
-        let Some(charge) = self.entries.get(&key) else { return what.to_owned() };
-        match &charge.slot.identity().state().last_error {
-            Some(error) => format!("{} {what}: {error}", charge.path),
-            None => format!("{} {what}", charge.path),
+    /// Returns a sentence about a child, with its last error.
+    pub(super) fn describe(&self, id: ChildId, what: &str) -> String {
+        let Some(entry) = self.entries.get(&id) else { return what.to_owned() };
+        match &entry.slot.identity().state().last_error {
+            Some(error) => format!("{} {what}: {error}", entry.path),
+            None => format!("{} {what}", entry.path),
         }
     }
 
-    // === orders ===
+    // === commands ===
 
     /// Refuses a name that is taken.
     pub(super) fn check_absent(&self, ctx: &Ctx, name: &str) -> Result<(), AdminError> {
-        let Some(&key) = self.by_name.get(name) else { return Ok(()) };
-        let path = self.path(key).unwrap_or_else(|| ctx.path().clone());
-        Err(if self.machine.is_started(key) {
+        let Some(&id) = self.by_name.get(name) else { return Ok(()) };
+        let path = self.path(id).unwrap_or_else(|| ctx.path().clone());
+        Err(if self.machine.is_started(id) {
             AdminError::AlreadyRunning { path }
         } else {
             AdminError::AlreadyPresent { path }
         })
     }
 
-    pub(super) fn add_waiter(&mut self, key: ChildId, order: AdminCommand, reply: Reply<AdminResult>) {
-        if let Some(charge) = self.entries.get_mut(&key) {
-            // Whoever has given up waiting needs no answer.
-            charge.waiters.retain(|(_, reply)| !reply.is_closed());
-            charge.waiters.push((order, reply));
+    pub(super) fn add_waiter(&mut self, id: ChildId, command: AdminCommand, reply: Reply<AdminResult>) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            // A caller that no longer waits needs no answer.
+            entry.waiters.retain(|(_, reply)| !reply.is_closed());
+            entry.waiters.push((command, reply));
         }
     }
 
-    /// Carries out an order about one child.
+    /// Carries out a command about one child.
     pub(super) fn run_admin_command(
         &mut self,
         ctx: &Ctx,
         name: &str,
-        order: AdminCommand,
+        command: AdminCommand,
         reply: Reply<AdminResult>,
     ) -> Vec<SupervisorAction> {
-        let Some(&key) = self.by_name.get(name) else {
+        let Some(&id) = self.by_name.get(name) else {
             reply.send(Err(AdminError::NotFound { name: name.to_owned() }));
             return Vec::new();
         };
         let now = ctx.now();
-        let actions: Result<Vec<SupervisorAction>, CommandRejection> = match order {
+        let actions: Result<Vec<SupervisorAction>, CommandRejection> = match command {
             AdminCommand::Add | AdminCommand::Start => {
                 let ordered = StartOrdered { order: StartOrder::Start };
-                self.machine.start(key, now).inspect(|_| self.record_event(ctx, key, &ordered))
+                self.machine.start(id, now).inspect(|_| self.record_event(ctx, id, &ordered))
             }
-            AdminCommand::Stop => Ok(self.machine.stop(key, now)),
+            AdminCommand::Stop => Ok(self.machine.stop(id, now)),
             AdminCommand::Restart => {
                 let ordered = StartOrdered { order: StartOrder::Restart };
-                self.machine.restart(key, now).inspect(|_| self.record_event(ctx, key, &ordered))
+                self.machine.restart(id, now).inspect(|_| self.record_event(ctx, id, &ordered))
             }
             AdminCommand::Delete => {
-                self.machine.delete(key, now).inspect(|_| self.delete_stored_state(ctx, key))
+                self.machine.delete(id, now).inspect(|_| self.delete_stored_state(ctx, id))
             }
             AdminCommand::Remove => {
-                self.delete_stored_state(ctx, key);
-                Ok(self.machine.remove(key, now))
+                self.delete_stored_state(ctx, id);
+                Ok(self.machine.remove(id, now))
             }
-            AdminCommand::Reset => self.machine.reset(key, now).inspect(|_| self.reset_history(ctx, key)),
+            AdminCommand::Reset => self.machine.reset(id, now).inspect(|_| self.reset_history(ctx, id)),
         };
         match actions {
-            Err(objection) => {
-                reply.send(Err(AdminError::from_rejection(objection, name.to_owned())));
+            Err(rejection) => {
+                reply.send(Err(AdminError::from_rejection(rejection, name.to_owned())));
                 Vec::new()
             }
-            Ok(actions) if actions.is_empty() && order == AdminCommand::Reset => {
+            Ok(actions) if actions.is_empty() && command == AdminCommand::Reset => {
                 reply.send(Ok(()));
                 actions
             }
             Ok(actions) => {
-                self.add_waiter(key, order, reply);
+                self.add_waiter(id, command, reply);
                 actions
             }
         }
     }
 
-    /// What is stored of a child goes when the child is dropped by hand, and only then.
-    fn delete_stored_state(&self, ctx: &Ctx, key: ChildId) {
-        if let Some(charge) = self.entries.get(&key) {
-            charge.slot.delete_stored_state(&ctx.env);
+    /// Deletes the stored state of a child that a command removes; nothing else deletes it.
+    fn delete_stored_state(&self, ctx: &Ctx, id: ChildId) {
+        if let Some(entry) = self.entries.get(&id) {
+            entry.slot.delete_stored_state(&ctx.env);
         }
     }
 
-    fn reset_history(&self, ctx: &Ctx, key: ChildId) {
-        if let Some(charge) = self.entries.get(&key) {
-            let mut standing = charge.slot.identity().state();
-            standing.history.reset();
-            standing.restarts = 0;
+    fn reset_history(&self, ctx: &Ctx, id: ChildId) {
+        if let Some(entry) = self.entries.get(&id) {
+            let mut state = entry.slot.identity().state();
+            state.history.reset();
+            state.restarts = 0;
         }
-        self.record_event(ctx, key, &BudgetReset {});
+        self.record_event(ctx, id, &BudgetReset {});
     }
 
-    /// Records what was ordered by hand, before anything is done about it: decisions are checked against it.
-    fn record_event<E: Event>(&self, ctx: &Ctx, key: ChildId, event: &E) {
-        if let Some(charge) = self.entries.get(&key) {
-            let generation = charge.slot.identity().state().generation;
-            ctx.env.journal.record(&charge.path, generation, event);
+    /// Records a command before it is carried out: replay checks decisions against it.
+    fn record_event<E: Event>(&self, ctx: &Ctx, id: ChildId, event: &E) {
+        if let Some(entry) = self.entries.get(&id) {
+            let generation = entry.slot.identity().state().generation;
+            ctx.env.journal.record(&entry.path, generation, event);
         }
     }
 
     // === observing ===
 
-    pub(super) fn ready(&mut self, ctx: &Ctx, key: ChildId) -> Vec<SupervisorAction> {
+    pub(super) fn ready(&mut self, ctx: &Ctx, id: ChildId) -> Vec<SupervisorAction> {
         let now = ctx.now();
-        let actions = self.machine.ready(key, now);
-        // One that has been told to end meanwhile is not running any more.
+        let actions = self.machine.ready(id, now);
+        // A child that was asked to end meanwhile no longer counts as running.
         if !actions.is_empty()
-            && let Some(charge) = self.entries.get_mut(&key)
+            && let Some(entry) = self.entries.get_mut(&id)
         {
-            charge.down_since = None;
-            let mut standing = charge.slot.identity().state();
-            standing.set_status(ActorStatus::Running, now);
-            standing.ready_since = Some(now);
+            entry.down_since = None;
+            let mut state = entry.slot.identity().state();
+            state.set_status(ActorStatus::Running, now);
+            state.ready_since = Some(now);
         }
         actions
     }
 
-    pub(super) fn inspect(&mut self, ctx: &Ctx, key: ChildId) -> Vec<SupervisorAction> {
-        let Some(charge) = self.entries.get(&key) else { return Vec::new() };
-        self.machine.inspected(key, charge.slot.progress(), ctx.now())
+    pub(super) fn inspect(&mut self, ctx: &Ctx, id: ChildId) -> Vec<SupervisorAction> {
+        let Some(entry) = self.entries.get(&id) else { return Vec::new() };
+        self.machine.inspected(id, entry.slot.progress(), ctx.now())
     }
 
-    // === obeying ===
+    // === carrying out ===
 
-    pub(super) fn request_stop(&mut self, ctx: &Ctx, key: ChildId) {
-        let Some(charge) = self.entries.get_mut(&key) else { return };
-        charge.slot.identity().state().set_status(ActorStatus::Stopping, ctx.now());
-        charge.slot.stop_reading();
-        if let Some(cell) = &charge.cell {
-            // One that has just ended by itself is about to be told of; nothing is lost.
+    pub(super) fn request_stop(&mut self, ctx: &Ctx, id: ChildId) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        entry.slot.identity().state().set_status(ActorStatus::Stopping, ctx.now());
+        entry.slot.stop_reading();
+        if let Some(cell) = &entry.cell {
+            // A child that has just ended by itself is about to be reported; nothing is lost.
             let _ = cell.send_message(Wake::Stop);
         }
     }
 
-    pub(super) fn kill(&mut self, key: ChildId, cause: ExitCause) {
-        let Some(charge) = self.entries.get_mut(&key) else { return };
-        charge.slot.mark_killed(cause);
-        // One that is stuck was not told to end: who waits for it learns that it crashed.
+    pub(super) fn kill(&mut self, id: ChildId, cause: ExitCause) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        entry.slot.mark_killed(cause);
+        // A stuck child was not asked to end: its callers get `Crashed`.
         if cause == ExitCause::Killed {
-            charge.slot.stop_reading();
-            finalize::stop_descendants_reading(charge.slot.as_ref());
+            entry.slot.stop_reading();
+            finalize::stop_descendants_reading(entry.slot.as_ref());
         }
-        if let Some(cell) = &charge.cell {
+        if let Some(cell) = &entry.cell {
             cell.kill();
         }
     }
 
-    pub(super) fn discard_checkpoint(&mut self, ctx: &Ctx, key: ChildId) {
-        let Some(charge) = self.entries.get(&key) else { return };
-        charge.slot.discard_checkpoint();
-        let identity = charge.slot.identity();
+    pub(super) fn discard_checkpoint(&mut self, ctx: &Ctx, id: ChildId) {
+        let Some(entry) = self.entries.get(&id) else { return };
+        entry.slot.discard_checkpoint();
+        let identity = entry.slot.identity();
         let crashes = identity.policy().checkpoint_crashes_max;
         let generation = identity.state().generation;
-        ctx.env.journal.record(&charge.path, generation, &CheckpointDiscarded { crashes });
+        ctx.env.journal.record(&entry.path, generation, &CheckpointDiscarded { crashes });
     }
 
-    pub(super) fn record_decision(&mut self, ctx: &Ctx, key: ChildId, ruling: DecisionRecord) {
-        let Some(charge) = self.entries.get(&key) else { return };
-        let identity = charge.slot.identity();
+    pub(super) fn record_decision(&mut self, ctx: &Ctx, id: ChildId, record: DecisionRecord) {
+        let Some(entry) = self.entries.get(&id) else { return };
+        let identity = entry.slot.identity();
         let inputs = DecisionInputs {
-            now_ms: millis(ruling.context.now),
-            jitter: ruling.context.jitter,
-            significant_others: ruling.context.significant_others,
-            exit: ruling.exit,
-            history: ruling.history,
-            siblings: ruling.siblings,
+            now_ms: millis(record.context.now),
+            jitter: record.context.jitter,
+            significant_others: record.context.significant_others,
+            exit: record.exit,
+            history: record.history,
+            siblings: record.siblings,
             child: Arc::clone(identity.policy()),
             supervisor: *self.machine.policy(),
         };
-        let scope = ruling.affected.iter().filter_map(|key| self.path(*key)).collect();
-        let decided = Decided::new(ruling.decision, ruling.budget_used, scope, inputs);
+        let scope = record.affected.iter().filter_map(|id| self.path(*id)).collect();
+        let decided = Decided::new(record.decision, record.budget_used, scope, inputs);
         let generation = {
-            let mut standing = identity.state();
-            standing.history = self.machine.history(key).cloned().unwrap_or_default();
-            standing.generation
+            let mut state = identity.state();
+            state.history = self.machine.history(id).cloned().unwrap_or_default();
+            state.generation
         };
-        ctx.env.journal.record(&charge.path, generation, &decided);
+        ctx.env.journal.record(&entry.path, generation, &decided);
     }
 
-    /// A child has come to rest: its slot shows it, and whoever waits learns it.
-    pub(super) fn resolve_waiters(&mut self, ctx: &Ctx, key: ChildId, rest: ChildOutcome) {
-        let Some(charge) = self.entries.get_mut(&key) else { return };
-        charge.publish_status(ctx, rest);
-        let waiting = std::mem::take(&mut charge.waiters);
-        for (order, reply) in waiting {
-            match charge.admin_result(order, rest) {
+    /// Publishes the state in which a child has settled, and answers the callers that wait for it.
+    pub(super) fn resolve_waiters(&mut self, ctx: &Ctx, id: ChildId, outcome: ChildOutcome) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        entry.publish_status(ctx, outcome);
+        let waiters = std::mem::take(&mut entry.waiters);
+        for (command, reply) in waiters {
+            match entry.admin_result(command, outcome) {
                 Some(answer) => reply.send(answer),
-                None => charge.waiters.push((order, reply)),
+                None => entry.waiters.push((command, reply)),
             }
         }
     }
 
-    /// Has the supervisor look again when something is due.
+    /// Schedules a tick for the next deadline.
     pub(super) fn schedule_tick(&mut self, ctx: &mut Ctx) {
         match self.machine.next_wake() {
             Some(due) => self.timer.wake_by(ctx, due, SupervisorMessage::Tick),
@@ -287,21 +287,21 @@ impl Children {
 impl ChildEntry {
     pub(super) fn note_exit(&mut self, now: Duration, message: Option<&str>) {
         self.down_since = Some(now);
-        let mut standing = self.slot.identity().state();
-        standing.ready_since = None;
-        standing.last_error = message.map(str::to_owned);
-        standing.last_error_at = message.map(|_| now);
+        let mut state = self.slot.identity().state();
+        state.ready_since = None;
+        state.last_error = message.map(str::to_owned);
+        state.last_error_at = message.map(|_| now);
     }
 
-    /// Lets the slot show how the child has come to rest.
-    fn publish_status(&mut self, ctx: &Ctx, rest: ChildOutcome) {
-        match rest {
+    /// Publishes in the slot how the child has settled.
+    fn publish_status(&mut self, ctx: &Ctx, outcome: ChildOutcome) {
+        match outcome {
             ChildOutcome::Running => {}
             ChildOutcome::Restarting(due) | ChildOutcome::Postponed(due) => {
-                let mut standing = self.slot.identity().state();
-                if standing.generation > 0 {
-                    standing.set_status(ActorStatus::Restarting, ctx.now());
-                    standing.restart_due = Some(due);
+                let mut state = self.slot.identity().state();
+                if state.generation > 0 {
+                    state.set_status(ActorStatus::Restarting, ctx.now());
+                    state.restart_due = Some(due);
                 }
             }
             ChildOutcome::Stopped | ChildOutcome::Declined => {
@@ -312,7 +312,7 @@ impl ChildEntry {
                 finalize::finalize_slot(&ctx.env, self.slot.as_ref(), &self.path, ActorStatus::Stopped)
             }
             ChildOutcome::Failed => {
-                // Whoever reads the event and looks at the slot then sees what it says.
+                // The status is set first, so that a reader of the event finds it in the slot.
                 self.slot.identity().state().set_status(ActorStatus::Failed, ctx.now());
                 self.record_gave_up(ctx);
                 finalize::finalize_slot(&ctx.env, self.slot.as_ref(), &self.path, ActorStatus::Failed);
@@ -320,10 +320,10 @@ impl ChildEntry {
         }
     }
 
-    /// What whoever gave `order` learns when the child has come to `rest`; `None` while that is still open.
-    fn admin_result(&self, order: AdminCommand, rest: ChildOutcome) -> Option<AdminResult> {
-        let to_end = matches!(order, AdminCommand::Stop | AdminCommand::Delete | AdminCommand::Remove);
-        match rest {
+    /// Returns the result of `command` when the child has settled as `outcome`; `None` while it is still open.
+    fn admin_result(&self, command: AdminCommand, outcome: ChildOutcome) -> Option<AdminResult> {
+        let to_end = matches!(command, AdminCommand::Stop | AdminCommand::Delete | AdminCommand::Remove);
+        match outcome {
             ChildOutcome::Postponed(_) => None,
             // A child that runs again had ended before.
             ChildOutcome::Running | ChildOutcome::Declined => Some(Ok(())),
@@ -346,8 +346,8 @@ impl ChildEntry {
     fn record_gave_up(&self, ctx: &Ctx) {
         let identity = self.slot.identity();
         let (generation, restarts, last_error) = {
-            let standing = identity.state();
-            (standing.generation, standing.history.attempts(), standing.last_error.clone())
+            let state = identity.state();
+            (state.generation, state.history.attempts(), state.last_error.clone())
         };
         let next_step = format!("it stays failed until {} is reset", self.path);
         ctx.env.journal.record(&self.path, generation, &GaveUp { restarts, last_error, next_step });

@@ -1,4 +1,4 @@
-//! What a supervisor can be asked.
+//! The messages of a supervisor.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use crate::actor::slot::any_slot::AnySlot;
 use crate::messaging::message::Message;
 use crate::messaging::reply::Reply;
 
-/// How an order ended.
+/// The result of a command.
 pub(crate) type AdminResult = Result<(), AdminError>;
 
-/// What is to be done with one child.
+/// A command about one child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AdminCommand {
     Add,
@@ -25,16 +25,16 @@ pub(crate) enum AdminCommand {
 
 /// A supervisor's messages.
 pub(crate) enum SupervisorMessage {
-    /// Take a child in and start it; answered when it has come to rest.
+    /// Add a child and start it; the reply comes when it has settled.
     Add { slot: Arc<dyn AnySlot>, reply: Reply<AdminResult> },
-    /// Do something with a child; answered when it has come to rest.
+    /// Carry out a command about a child; the reply comes when it has settled.
     Admin { name: String, command: AdminCommand, reply: Reply<AdminResult> },
-    /// A child that is itself a supervisor has come up.
-    ChildReady { key: ChildId, generation: u64 },
-    /// The tasks of an incarnation that has left have ended, or have been abandoned because they never yield; its
-    /// account lies in the slot.
-    TasksEnded { key: ChildId, generation: u64, abandoned: bool },
-    /// Something may be due.
+    /// A child that is itself a supervisor is ready.
+    ChildReady { id: ChildId, generation: u64 },
+    /// The tasks of an ended incarnation have ended, or were abandoned because they never yield. Its exit record lies
+    /// in the slot.
+    TasksEnded { id: ChildId, generation: u64, abandoned: bool },
+    /// A deadline may have passed.
     Tick,
 }
 
@@ -42,7 +42,7 @@ impl Message for SupervisorMessage {
     fn label(&self) -> &'static str {
         match self {
             Self::Add { .. } => "Add",
-            Self::Admin { command: order, .. } => match order {
+            Self::Admin { command, .. } => match command {
                 AdminCommand::Add => "Add",
                 AdminCommand::Stop => "Stop",
                 AdminCommand::Start => "Start",

@@ -1,20 +1,20 @@
-//! How many children a supervisor has, by what they are and do.
+//! The numbers of a supervisor's children, by kind and state.
 
 use serde::{Deserialize, Serialize};
 
 use crate::actor::slot::any_slot::AnySlot;
 use crate::actor::slot::identity::{ActorKind, ActorStatus};
 
-/// How many children a supervisor has.
+/// The numbers of a supervisor's children.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ChildCounts {
-    /// All children that it knows, whether they run or not.
+    /// All registered children, running or not.
     pub specs: usize,
-    /// Those that have an incarnation. One that is restarting has none.
+    /// Children with an incarnation. A restarting child has none.
     pub active: usize,
-    /// Those that are themselves supervisors.
+    /// Children that are supervisors.
     pub supervisors: usize,
-    /// Those that are not.
+    /// Children that are workers.
     pub workers: usize,
 }
 

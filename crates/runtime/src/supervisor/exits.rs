@@ -1,4 +1,4 @@
-//! Telling how incarnations ended, and what became of the message that each was handling.
+//! Recording how incarnations ended, and the outcome of the message that each was handling.
 
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -10,7 +10,7 @@ use crate::events::{ActorExited, DeadLetter, DeadLetterReason};
 use crate::path::ActorPath;
 use crate::policy::{Exit, ExitCause};
 
-/// Records an exit and, if it has one, the dead letter. A message that is to be handled again is left in front of the
+/// Records an exit and, if there is one, its dead letter. A message to be redelivered stays at the front of the
 /// mailbox.
 pub(crate) fn record_exit(
     env: &Env,
@@ -39,12 +39,12 @@ fn dead_letter(slot: &dyn AnySlot, in_flight: InterruptedMessage, cause: ExitCau
     Some(DeadLetter { crashes: Some(crashes), ..DeadLetter::new(DeadLetterReason::Poison, in_flight.label) })
 }
 
-/// Tells of the exit of a child whose supervisor ended before it could, once nothing of that child is left.
+/// Records the exit of a child whose supervisor ended first, once the child and its tasks have ended.
 pub(super) async fn record_orphan_exit(env: &Env, slot: &dyn AnySlot, path: &ActorPath) {
     slot.ended().await;
     let mut tasks: JoinSet<()> = slot.take_tasks().unwrap_or_default();
-    let patience = slot.identity().policy().kill_timeout;
-    let abandoned = timeout(patience, tasks.shutdown()).await.is_err();
+    let limit = slot.identity().policy().kill_timeout;
+    let abandoned = timeout(limit, tasks.shutdown()).await.is_err();
     if let Some(mut record) = slot.take_exit() {
         record.exit.abandoned |= abandoned;
         record_exit(env, slot, path, record, false);

@@ -1,4 +1,4 @@
-//! Laying slots to rest: nothing that was in them is left without a word.
+//! Finalizing slots: every message that waits in one becomes a dead letter, and every caller gets an answer.
 
 use std::time::Duration;
 
@@ -12,16 +12,17 @@ use crate::env::Env;
 use crate::events::{DeadLetter, DeadLetterReason};
 use crate::path::ActorPath;
 
-/// How long those below a supervisor that has ended are waited for. They have been killed; one that is still there after
-/// this never yields.
+/// The longest wait for the descendants of a supervisor that has ended. They have been killed, so a descendant that
+/// is still there never yields.
 const DESCENDANT_WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// Marks a slot as at rest, and accounts for the messages that it will not handle; those below it likewise.
+/// Sets the status of a slot that has settled, records its unhandled messages as dead letters, and finalizes its
+/// descendants.
 pub(crate) fn finalize_slot(env: &Env, slot: &dyn AnySlot, path: &ActorPath, status: ActorStatus) {
     let generation = {
-        let mut standing = slot.identity().state();
-        standing.set_status(status, env.now());
-        standing.generation
+        let mut state = slot.identity().state();
+        state.set_status(status, env.now());
+        state.generation
     };
     for label in slot.close() {
         env.journal.record(path, generation, &DeadLetter::new(DeadLetterReason::Stopped, label));
@@ -30,30 +31,30 @@ pub(crate) fn finalize_slot(env: &Env, slot: &dyn AnySlot, path: &ActorPath, sta
     finalize_descendants(env, slot);
 }
 
-/// Lays a slot to rest that its supervisor did not take in, under the path that it would have had.
-pub(super) fn lay_refused(env: &Env, above: &ActorPath, slot: &dyn AnySlot) {
+/// Finalizes a slot that its supervisor refused, under the path that it would have had.
+pub(super) fn finalize_refused(env: &Env, above: &ActorPath, slot: &dyn AnySlot) {
     let Ok(path) = above.child(slot.identity().name()) else { return };
     super::place_at(slot, path.clone());
     finalize_slot(env, slot, &path, ActorStatus::Stopped);
 }
 
-/// Lays the children of a supervisor to rest that has ended, those that never started as well. Where it ended in order
-/// they are at rest already; where it was killed nobody else is left who could.
+/// Finalizes the children of a supervisor that has ended, including those that never started. After an orderly end
+/// they are finalized already; after a kill there is no supervisor left to do it.
 pub(crate) fn finalize_descendants(env: &Env, slot: &dyn AnySlot) {
     for child in slot.children() {
         finalize_orphan(env, child.as_ref());
     }
 }
 
-/// Lays a slot to rest that has no supervisor any more. An incarnation that is still in it is being killed: its exit is
-/// told when it has ended, and the slot laid to rest once more, as its last act may have been to start a child.
+/// Finalizes a slot without a supervisor. An incarnation that is still in it is being killed. When it has ended, its
+/// exit is recorded and the slot is finalized again, because its last action may have started a child.
 pub(crate) fn finalize_orphan(env: &Env, slot: &dyn AnySlot) {
     let Some(path) = slot.identity().path().cloned() else { return };
     let status = match slot.identity().state().status {
         ActorStatus::Failed => ActorStatus::Failed,
         _ => ActorStatus::Stopped,
     };
-    // Its last word may be about a message that waits.
+    // The exit record may name a message that waits.
     if let Some(record) = slot.take_exit() {
         exits::record_exit(env, slot, &path, record, false);
     }
@@ -65,7 +66,7 @@ pub(crate) fn finalize_orphan(env: &Env, slot: &dyn AnySlot) {
     }));
 }
 
-/// Lets those below a supervisor that is about to be killed take no further message: they end by the same order.
+/// Stops the reading of the descendants of a supervisor that is about to be killed: the kill ends them as well.
 pub(crate) fn stop_descendants_reading(slot: &dyn AnySlot) {
     for child in slot.children() {
         child.stop_reading();
@@ -73,15 +74,15 @@ pub(crate) fn stop_descendants_reading(slot: &dyn AnySlot) {
     }
 }
 
-/// Waits, though not for ever, until nobody is left below a supervisor that has ended.
+/// Waits, up to a limit, until all descendants of an ended supervisor have ended.
 pub(crate) async fn descendants_ended(slot: &dyn AnySlot) {
     let mut below = slot.children();
-    let vacated = async {
+    let all_ended = async {
         while let Some(child) = below.pop() {
             child.ended().await;
             below.extend(child.children());
         }
     };
-    // Whoever is left tells of its end itself.
-    let _ = timeout(DESCENDANT_WAIT_MAX, vacated).await;
+    // A descendant that is still there records its exit itself.
+    let _ = timeout(DESCENDANT_WAIT_MAX, all_ended).await;
 }

@@ -1,4 +1,4 @@
-//! How a supervisor is asked to do something.
+//! The handle that sends commands to a supervisor.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::messaging::address::Address;
 use crate::messaging::reply::Reply;
 use crate::path::ActorPath;
 
-/// A handle on a supervisor. Cheap to clone; it survives the supervisor's restarts.
+/// A handle to a supervisor. It is cheap to clone, and survives the supervisor's restarts.
 #[derive(Clone)]
 pub struct SupervisorHandle {
     address: Address<SupervisorMessage>,
@@ -18,8 +18,8 @@ pub struct SupervisorHandle {
 }
 
 impl SupervisorHandle {
-    pub(crate) fn new(address: Address<SupervisorMessage>, listing: Arc<ChildList>) -> Self {
-        Self { address, child_list: listing }
+    pub(crate) fn new(address: Address<SupervisorMessage>, child_list: Arc<ChildList>) -> Self {
+        Self { address, child_list }
     }
 
     #[cfg(test)]
@@ -33,8 +33,8 @@ impl SupervisorHandle {
         self.address.path()
     }
 
-    /// Stops the child `name`; a restart that is pending will not happen. Idempotent. Messages that wait get the
-    /// answer [`Stopped`](crate::CallError::Stopped).
+    /// Stops the child `name` and cancels a pending restart. Idempotent. Messages that wait are answered with
+    /// [`Stopped`](crate::CallError::Stopped).
     ///
     /// # Errors
     /// When there is no such child.
@@ -42,7 +42,7 @@ impl SupervisorHandle {
         self.run_admin_command(name, AdminCommand::Stop).await
     }
 
-    /// Starts the child `name`, which is stopped or has failed. Its budget stays as it is.
+    /// Starts the child `name`, which is stopped or has failed. Its budget does not change.
     ///
     /// # Errors
     /// When there is no such child, when it runs or is being restarted, or when it does not become ready.
@@ -50,9 +50,8 @@ impl SupervisorHandle {
         self.run_admin_command(name, AdminCommand::Start).await
     }
 
-    /// Restarts the child `name` now, whatever it is doing. It keeps its mailbox and its checkpoint, and no budget
-    /// is spent. Its siblings are not touched, whatever the strategy; one whose group is being restarted takes its
-    /// turn there.
+    /// Restarts the child `name` now, in any state. It keeps its mailbox and its checkpoint, and spends no budget.
+    /// Its siblings are not touched under any strategy. If its group is being restarted, it starts in its turn.
     ///
     /// # Errors
     /// When there is no such child, when it does not become ready, or when it is stopped meanwhile.
@@ -60,7 +59,7 @@ impl SupervisorHandle {
         self.run_admin_command(name, AdminCommand::Restart).await
     }
 
-    /// Drops the child `name`, which is at rest.
+    /// Deletes the child `name`, which must not be running.
     ///
     /// # Errors
     /// When there is no such child, when it runs or is being restarted.
@@ -68,7 +67,7 @@ impl SupervisorHandle {
         self.run_admin_command(name, AdminCommand::Delete).await
     }
 
-    /// Stops the child `name` and drops it.
+    /// Stops the child `name` and deletes it.
     ///
     /// # Errors
     /// When there is no such child.
@@ -76,7 +75,7 @@ impl SupervisorHandle {
         self.run_admin_command(name, AdminCommand::Remove).await
     }
 
-    /// Gives the child `name` its whole budget back, and starts it if it had failed.
+    /// Restores the full restart budget of the child `name`, and starts it if it had failed.
     ///
     /// # Errors
     /// When there is no such child, or when it does not become ready.
@@ -84,13 +83,13 @@ impl SupervisorHandle {
         self.run_admin_command(name, AdminCommand::Reset).await
     }
 
-    /// The names of the children, in their order.
+    /// Returns the names of the children, in their order.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         self.child_list.slots().iter().map(|slot| slot.identity().name().to_owned()).collect()
     }
 
-    /// How many children there are, by what they are and do. Asks nobody, so a busy supervisor does not hold it up.
+    /// Counts the children by kind and state. It sends no message, so a busy supervisor does not delay it.
     #[must_use]
     pub fn counts(&self) -> ChildCounts {
         let mut counts = ChildCounts::default();
@@ -100,9 +99,9 @@ impl SupervisorHandle {
         counts
     }
 
-    async fn run_admin_command(&self, name: &str, order: AdminCommand) -> Result<(), AdminError> {
+    async fn run_admin_command(&self, name: &str, command: AdminCommand) -> Result<(), AdminError> {
         let name = name.to_owned();
-        self.ask(|reply| SupervisorMessage::Admin { name, command: order, reply }).await
+        self.ask(|reply| SupervisorMessage::Admin { name, command, reply }).await
     }
 
     pub(super) async fn ask(

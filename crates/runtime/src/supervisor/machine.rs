@@ -1,12 +1,12 @@
-//! A supervisor's bookkeeping: which child is in which phase, and what has to be done next.
+//! The state machine of a supervisor: the phase of each child, and what to do next.
 //!
-//! Pure and synchronous: events and the time go in, actions come out. The supervisor only observes and obeys. The
-//! one question that is not answered here, what follows an exit, goes to [`decide`].
+//! Pure and synchronous: events and the time go in, actions come out, and the supervisor carries them out. One
+//! question goes to [`decide`]: what follows an exit.
 //!
-//! - `action`: what goes out
-//! - `member`: one child, and the index that finds children by their phase
-//! - `round`: starting children in order, and restarting groups
-//! - `orders`: what is asked by hand
+//! - `action`: the actions
+//! - `child`: the state of one child, and the index that finds children by their phase
+//! - `group_restart`: starting children in order, and restarting groups
+//! - `admin`: commands
 
 mod action;
 mod admin;
@@ -38,7 +38,7 @@ enum Lifecycle {
     Stopped,
 }
 
-/// See the module.
+/// The state machine of a supervisor.
 #[derive(Debug)]
 pub(crate) struct Machine {
     policy: SupervisorPolicy,
@@ -46,7 +46,7 @@ pub(crate) struct Machine {
     children: BTreeMap<ChildId, ChildState>,
     index: ChildIndex,
     lifecycle: Lifecycle,
-    /// The starts in order that are under way, if any are.
+    /// The group restart that is under way, if there is one.
     group_restart: Option<GroupRestart>,
     next_id: ChildId,
 }
@@ -64,74 +64,74 @@ impl Machine {
         }
     }
 
-    /// Takes in a child that is there from the start.
+    /// Registers an initial child.
     pub(crate) fn register(&mut self, policy: Arc<ChildPolicy>) -> ChildId {
         self.insert(policy, false)
     }
 
-    /// Takes a child that was enlisted for one that has failed: it does not start until it is reset.
-    pub(crate) fn mark_failed(&mut self, key: ChildId) -> Vec<SupervisorAction> {
-        self.set_phase(key, ChildPhase::Failed);
-        vec![SupervisorAction::ResolveWaiters { key, outcome: ChildOutcome::Failed }]
+    /// Marks a registered child as failed: it does not start until it is reset.
+    pub(crate) fn mark_failed(&mut self, id: ChildId) -> Vec<SupervisorAction> {
+        self.set_phase(id, ChildPhase::Failed);
+        vec![SupervisorAction::ResolveWaiters { id, outcome: ChildOutcome::Failed }]
     }
 
-    /// Whether the child has an incarnation.
-    pub(crate) fn is_live(&self, key: ChildId) -> bool {
-        self.children.get(&key).is_some_and(ChildState::is_live)
+    /// Returns whether the child has an incarnation.
+    pub(crate) fn is_live(&self, id: ChildId) -> bool {
+        self.children.get(&id).is_some_and(ChildState::is_live)
     }
 
-    fn insert(&mut self, policy: Arc<ChildPolicy>, on_probation: bool) -> ChildId {
-        let key = self.next_id;
+    fn insert(&mut self, policy: Arc<ChildPolicy>, is_add_pending: bool) -> ChildId {
+        let id = self.next_id;
         self.next_id += 1;
         let history = ChildHistory::default();
-        let member = ChildState {
+        let child = ChildState {
             policy,
             history,
             phase: ChildPhase::Waiting,
             progress_watch: None,
-            is_add_pending: on_probation,
+            is_add_pending,
             has_been_ready: false,
         };
-        self.index.insert(key, &member);
-        self.children.insert(key, member);
-        key
+        self.index.insert(id, &child);
+        self.children.insert(id, child);
+        id
     }
 
     pub(crate) fn policy(&self) -> &SupervisorPolicy {
         &self.policy
     }
 
-    pub(crate) fn history(&self, key: ChildId) -> Option<&ChildHistory> {
-        self.children.get(&key).map(|member| &member.history)
+    pub(crate) fn history(&self, id: ChildId) -> Option<&ChildHistory> {
+        self.children.get(&id).map(|child| &child.history)
     }
 
-    /// When [`tick`](Self::tick) is next needed.
+    /// Returns the time at which [`tick`](Self::tick) is next needed.
     pub(crate) fn next_wake(&self) -> Option<Duration> {
-        let of_members = self.index.deadlines.first().map(|(at, _)| *at);
-        let of_round = self.group_restart.and_then(GroupRestart::due);
-        of_members.into_iter().chain(of_round).min()
+        let of_children = self.index.deadlines.first().map(|(at, _)| *at);
+        let of_group = self.group_restart.and_then(GroupRestart::due);
+        of_children.into_iter().chain(of_group).min()
     }
 
-    fn phase(&self, key: ChildId) -> Option<ChildPhase> {
-        self.children.get(&key).map(|member| member.phase)
+    fn phase(&self, id: ChildId) -> Option<ChildPhase> {
+        self.children.get(&id).map(|child| child.phase)
     }
 
-    /// Changes a child, and keeps the index true.
-    fn update(&mut self, key: ChildId, change: impl FnOnce(&mut ChildState)) {
-        if let Some(member) = self.children.get_mut(&key) {
-            self.index.remove(key, member);
-            change(member);
-            self.index.insert(key, member);
+    /// Changes a child, and keeps the index in step.
+    fn update(&mut self, id: ChildId, change: impl FnOnce(&mut ChildState)) {
+        if let Some(child) = self.children.get_mut(&id) {
+            self.index.remove(id, child);
+            change(child);
+            self.index.insert(id, child);
         }
     }
 
-    fn set_phase(&mut self, key: ChildId, phase: ChildPhase) {
-        self.update(key, |member| member.phase = phase);
+    fn set_phase(&mut self, id: ChildId, phase: ChildPhase) {
+        self.update(id, |child| child.phase = phase);
     }
 
-    fn remove_child(&mut self, key: ChildId) {
-        if let Some(member) = self.children.remove(&key) {
-            self.index.remove(key, &member);
+    fn remove_child(&mut self, id: ChildId) {
+        if let Some(child) = self.children.remove(&id) {
+            self.index.remove(id, &child);
         }
     }
 
@@ -141,47 +141,47 @@ impl Machine {
 
     // === starting ===
 
-    /// Starts the children that were there from the start, one after the other.
+    /// Starts the initial children, one after the other.
     pub(crate) fn start_all(&mut self, now: Duration) -> Vec<SupervisorAction> {
         self.advance(now)
     }
 
-    fn launch(&mut self, key: ChildId, now: Duration) -> Vec<SupervisorAction> {
-        self.update(key, |member| {
-            member.phase = ChildPhase::Starting;
-            member.start_watch(now);
+    fn launch(&mut self, id: ChildId, now: Duration) -> Vec<SupervisorAction> {
+        self.update(id, |child| {
+            child.phase = ChildPhase::Starting;
+            child.start_watch(now);
         });
-        vec![SupervisorAction::Launch { key }]
+        vec![SupervisorAction::Launch { id }]
     }
 
-    /// A child is ready.
-    pub(crate) fn ready(&mut self, key: ChildId, now: Duration) -> Vec<SupervisorAction> {
-        if self.phase(key) != Some(ChildPhase::Starting) {
+    /// Handles the readiness of a child.
+    pub(crate) fn ready(&mut self, id: ChildId, now: Duration) -> Vec<SupervisorAction> {
+        if self.phase(id) != Some(ChildPhase::Starting) {
             return Vec::new();
         }
-        self.update(key, |member| {
-            member.phase = ChildPhase::Running;
-            member.start_watch(now);
-            member.is_add_pending = false;
-            member.has_been_ready = true;
+        self.update(id, |child| {
+            child.phase = ChildPhase::Running;
+            child.start_watch(now);
+            child.is_add_pending = false;
+            child.has_been_ready = true;
         });
-        let mut actions = vec![SupervisorAction::ResolveWaiters { key, outcome: ChildOutcome::Running }];
+        let mut actions = vec![SupervisorAction::ResolveWaiters { id, outcome: ChildOutcome::Running }];
         actions.extend(self.advance(now));
         actions
     }
 
-    /// A child's incarnation declined to start, and has ended.
-    pub(crate) fn declined(&mut self, key: ChildId, now: Duration) -> Vec<SupervisorAction> {
-        let Some(member) = self.children.get(&key) else { return Vec::new() };
-        if let ChildPhase::Stopping { then, .. } = member.phase {
-            return self.finish_stop(key, then, false, now);
+    /// Handles the exit of an incarnation that declined to start.
+    pub(crate) fn declined(&mut self, id: ChildId, now: Duration) -> Vec<SupervisorAction> {
+        let Some(child) = self.children.get(&id) else { return Vec::new() };
+        if let ChildPhase::Stopping { then, .. } = child.phase {
+            return self.finish_stop(id, then, false, now);
         }
-        let mut actions = vec![SupervisorAction::ResolveWaiters { key, outcome: ChildOutcome::Declined }];
-        if member.policy.restart == RestartType::Temporary || self.policy.dynamic {
-            self.remove_child(key);
-            actions.push(SupervisorAction::Deregister { key });
+        let mut actions = vec![SupervisorAction::ResolveWaiters { id, outcome: ChildOutcome::Declined }];
+        if child.policy.restart == RestartType::Temporary || self.policy.dynamic {
+            self.remove_child(id);
+            actions.push(SupervisorAction::Deregister { id });
         } else {
-            self.set_phase(key, ChildPhase::Stopped);
+            self.set_phase(id, ChildPhase::Stopped);
         }
         actions.extend(self.advance(now));
         actions
@@ -189,181 +189,180 @@ impl Machine {
 
     // === exits ===
 
-    /// Whether the exit of this child is out of turn: it is to run for ever, and ended of itself while its
-    /// supervisor goes down.
-    pub(crate) fn is_unexpected(&self, key: ChildId, cause: ExitCause) -> bool {
-        let permanent = |member: &ChildState| {
-            member.policy.restart == RestartType::Permanent && member.phase == ChildPhase::Running
+    /// Returns whether an exit is unexpected: a permanent child ended normally by itself while its supervisor stops.
+    pub(crate) fn is_unexpected(&self, id: ChildId, cause: ExitCause) -> bool {
+        let permanent = |child: &ChildState| {
+            child.policy.restart == RestartType::Permanent && child.phase == ChildPhase::Running
         };
-        self.is_stopping() && cause == ExitCause::Normal && self.children.get(&key).is_some_and(permanent)
+        self.is_stopping() && cause == ExitCause::Normal && self.children.get(&id).is_some_and(permanent)
     }
 
-    /// A child's incarnation has ended and is torn down.
+    /// Handles the exit of a child's incarnation, which has been torn down.
     pub(crate) fn exited(
         &mut self,
-        key: ChildId,
+        id: ChildId,
         exit: Exit,
         now: Duration,
         jitter: f64,
     ) -> Vec<SupervisorAction> {
-        let Some(member) = self.children.get(&key) else { return Vec::new() };
-        if !member.is_live() {
+        let Some(child) = self.children.get(&id) else { return Vec::new() };
+        if !child.is_live() {
             return Vec::new();
         }
         let failed_to_start = exit.ready_since.is_none() && exit.cause != ExitCause::Normal;
-        let (on_probation, ever_ready) = (member.is_add_pending, member.has_been_ready);
-        if let ChildPhase::Stopping { then, .. } = member.phase {
-            return self.finish_stop(key, then, exit.abandoned, now);
+        let (is_add_pending, has_been_ready) = (child.is_add_pending, child.has_been_ready);
+        if let ChildPhase::Stopping { then, .. } = child.phase {
+            return self.finish_stop(id, then, exit.abandoned, now);
         }
         if self.is_stopping() {
-            return self.finish_stop(key, AfterStop::StayStopped, exit.abandoned, now);
+            return self.finish_stop(id, AfterStop::StayStopped, exit.abandoned, now);
         }
-        if let Some(then) = self.after_pending_group_stop(key) {
-            return self.finish_stop(key, then, exit.abandoned, now);
+        if let Some(then) = self.after_pending_group_stop(id) {
+            return self.finish_stop(id, then, exit.abandoned, now);
         }
-        if on_probation && failed_to_start {
-            self.remove_child(key);
+        if is_add_pending && failed_to_start {
+            self.remove_child(id);
             let mut actions = vec![
-                SupervisorAction::ResolveWaiters { key, outcome: ChildOutcome::AddFailed },
-                SupervisorAction::Deregister { key },
+                SupervisorAction::ResolveWaiters { id, outcome: ChildOutcome::AddFailed },
+                SupervisorAction::Deregister { id },
             ];
             actions.extend(self.advance(now));
             return actions;
         }
-        if self.lifecycle == Lifecycle::Starting && failed_to_start && !ever_ready {
-            self.set_phase(key, ChildPhase::Stopped);
-            let mut actions = vec![SupervisorAction::ResolveWaiters { key, outcome: ChildOutcome::Stopped }];
-            actions.extend(self.shut_down(ShutdownReason::ChildStartFailed(key), now));
+        if self.lifecycle == Lifecycle::Starting && failed_to_start && !has_been_ready {
+            self.set_phase(id, ChildPhase::Stopped);
+            let mut actions = vec![SupervisorAction::ResolveWaiters { id, outcome: ChildOutcome::Stopped }];
+            actions.extend(self.shut_down(ShutdownReason::ChildStartFailed(id), now));
             return actions;
         }
-        self.decide_exit(key, exit, now, jitter)
+        self.decide_exit(id, exit, now, jitter)
     }
 
-    fn decide_exit(&mut self, key: ChildId, exit: Exit, now: Duration, jitter: f64) -> Vec<SupervisorAction> {
-        let moment = DecisionContext { now, jitter, significant_others: self.significant_others(key) };
-        let Some(member) = self.children.get_mut(&key) else { return Vec::new() };
-        let (history, siblings) = (member.history.clone(), self.history.clone());
+    fn decide_exit(&mut self, id: ChildId, exit: Exit, now: Duration, jitter: f64) -> Vec<SupervisorAction> {
+        let context = DecisionContext { now, jitter, significant_others: self.significant_others(id) };
+        let Some(child) = self.children.get_mut(&id) else { return Vec::new() };
+        let (history, siblings) = (child.history.clone(), self.history.clone());
         let decision =
-            decide((&member.policy, &self.policy), (&mut member.history, &mut self.history), exit, moment);
-        let budget_used = member.policy.budget.map_or(0, |budget| member.history.used(budget, now));
-        let scope = self.affected_children(key, decision);
-        let ruling = DecisionRecord {
+            decide((&child.policy, &self.policy), (&mut child.history, &mut self.history), exit, context);
+        let budget_used = child.policy.budget.map_or(0, |budget| child.history.used(budget, now));
+        let scope = self.affected_children(id, decision);
+        let record = DecisionRecord {
             decision,
-            context: moment,
+            context,
             exit,
             history,
             siblings,
             budget_used,
             affected: scope,
         };
-        let mut actions = vec![SupervisorAction::Record { key, record: Box::new(ruling) }];
-        actions.extend(self.apply_decision(key, decision, now));
+        let mut actions = vec![SupervisorAction::Record { id, record: Box::new(record) }];
+        actions.extend(self.apply_decision(id, decision, now));
         actions
     }
 
-    /// How many other significant children have not ended; counted only where it matters.
-    fn significant_others(&self, key: ChildId) -> u32 {
-        let is_significant = |member: &ChildState| member.policy.significant;
+    /// Counts the other significant children that have not ended, where the policy needs the number.
+    fn significant_others(&self, id: ChildId) -> u32 {
+        let is_significant = |child: &ChildState| child.policy.significant;
         let matters = self.policy.auto_shutdown == AutoShutdown::AllSignificant
-            && self.children.get(&key).is_some_and(is_significant);
+            && self.children.get(&id).is_some_and(is_significant);
         if !matters {
             return 0;
         }
-        let others = self.children.iter().filter(|(other, _)| **other != key);
-        let active = others.filter(|(_, member)| is_significant(member) && member.is_active()).count();
+        let others = self.children.iter().filter(|(other, _)| **other != id);
+        let active = others.filter(|(_, child)| is_significant(child) && child.is_active()).count();
         u32::try_from(active).unwrap_or(u32::MAX)
     }
 
-    fn apply_decision(&mut self, key: ChildId, decision: Decision, now: Duration) -> Vec<SupervisorAction> {
+    fn apply_decision(&mut self, id: ChildId, decision: Decision, now: Duration) -> Vec<SupervisorAction> {
         match decision {
             Decision::Restart { scope, delay, attempt: _, state } => {
                 let mut actions = Vec::new();
                 if state == StateSource::Fresh {
-                    actions.push(SupervisorAction::DiscardCheckpoint { key });
+                    actions.push(SupervisorAction::DiscardCheckpoint { id });
                 }
                 let due = now.saturating_add(delay);
                 actions.extend(match scope {
-                    RestartScope::One => self.restart_one(key, due, now),
-                    RestartScope::All => self.restart_group(key, 0, due, now),
-                    RestartScope::Rest => self.restart_group(key, key, due, now),
+                    RestartScope::One => self.restart_one(id, due, now),
+                    RestartScope::All => self.restart_group(id, 0, due, now),
+                    RestartScope::Rest => self.restart_group(id, id, due, now),
                 });
                 actions
             }
-            Decision::Leave => self.finish_stop(key, AfterStop::StayStopped, false, now),
-            Decision::Abandon => self.fail_child(key, now),
+            Decision::Leave => self.finish_stop(id, AfterStop::StayStopped, false, now),
+            Decision::Abandon => self.fail_child(id, now),
             Decision::Escalate => {
-                self.set_phase(key, ChildPhase::Failed);
+                self.set_phase(id, ChildPhase::Failed);
                 let mut actions =
-                    vec![SupervisorAction::ResolveWaiters { key, outcome: ChildOutcome::Failed }];
-                actions.extend(self.shut_down(ShutdownReason::TooManyFailures(key), now));
+                    vec![SupervisorAction::ResolveWaiters { id, outcome: ChildOutcome::Failed }];
+                actions.extend(self.shut_down(ShutdownReason::TooManyFailures(id), now));
                 actions
             }
             Decision::ShutDown => {
-                self.set_phase(key, ChildPhase::Stopped);
+                self.set_phase(id, ChildPhase::Stopped);
                 let mut actions =
-                    vec![SupervisorAction::ResolveWaiters { key, outcome: ChildOutcome::Stopped }];
-                actions.extend(self.shut_down(ShutdownReason::SignificantEnded(key), now));
+                    vec![SupervisorAction::ResolveWaiters { id, outcome: ChildOutcome::Stopped }];
+                actions.extend(self.shut_down(ShutdownReason::SignificantEnded(id), now));
                 actions
             }
         }
     }
 
-    fn restart_one(&mut self, key: ChildId, due: Duration, now: Duration) -> Vec<SupervisorAction> {
+    fn restart_one(&mut self, id: ChildId, due: Duration, now: Duration) -> Vec<SupervisorAction> {
         let mut actions =
-            vec![SupervisorAction::ResolveWaiters { key, outcome: ChildOutcome::Restarting(due) }];
+            vec![SupervisorAction::ResolveWaiters { id, outcome: ChildOutcome::Restarting(due) }];
         if due <= now {
-            actions.extend(self.launch(key, now));
+            actions.extend(self.launch(id, now));
             return actions;
         }
-        self.set_phase(key, ChildPhase::Restarting { due });
-        // A child that crashed after it was ready does not hold up those that come after it.
+        self.set_phase(id, ChildPhase::Restarting { due });
+        // A child that crashed after it was ready does not delay the children after it.
         actions.extend(self.advance(now));
         actions
     }
 
-    fn fail_child(&mut self, key: ChildId, now: Duration) -> Vec<SupervisorAction> {
-        self.set_phase(key, ChildPhase::Failed);
-        let mut actions = vec![SupervisorAction::ResolveWaiters { key, outcome: ChildOutcome::Failed }];
+    fn fail_child(&mut self, id: ChildId, now: Duration) -> Vec<SupervisorAction> {
+        self.set_phase(id, ChildPhase::Failed);
+        let mut actions = vec![SupervisorAction::ResolveWaiters { id, outcome: ChildOutcome::Failed }];
         actions.extend(self.advance(now));
         actions
     }
 
-    /// A child that was to end has ended, or had no incarnation in the first place.
+    /// Handles the end of a child that was being stopped, or that had no incarnation.
     fn finish_stop(
         &mut self,
-        key: ChildId,
+        id: ChildId,
         then: AfterStop,
         abandoned: bool,
         now: Duration,
     ) -> Vec<SupervisorAction> {
-        let Some(member) = self.children.get(&key) else { return Vec::new() };
-        let is_temporary = member.policy.restart == RestartType::Temporary;
-        let stays_failed = abandoned && member.policy.abandoned == crate::policy::AbandonedPolicy::Fail;
+        let Some(child) = self.children.get(&id) else { return Vec::new() };
+        let is_temporary = child.policy.restart == RestartType::Temporary;
+        let stays_failed = abandoned && child.policy.abandoned == crate::policy::AbandonedPolicy::Fail;
         let mut actions = match then {
             AfterStop::Start | AfterStop::JoinGroupRestart if self.is_stopping() => {
-                self.mark_stopped(key, is_temporary)
+                self.mark_stopped(id, is_temporary)
             }
             AfterStop::Start | AfterStop::JoinGroupRestart if stays_failed => {
-                return self.fail_child(key, now);
+                return self.fail_child(id, now);
             }
-            AfterStop::Start => return self.start_in_turn(key, now),
-            AfterStop::JoinGroupRestart => self.await_group_restart(key),
-            AfterStop::Deregister => self.mark_stopped(key, true),
-            AfterStop::StayStopped => self.mark_stopped(key, is_temporary),
+            AfterStop::Start => return self.start_in_turn(id, now),
+            AfterStop::JoinGroupRestart => self.await_group_restart(id),
+            AfterStop::Deregister => self.mark_stopped(id, true),
+            AfterStop::StayStopped => self.mark_stopped(id, is_temporary),
         };
         actions.extend(self.advance(now));
         actions
     }
 
-    fn mark_stopped(&mut self, key: ChildId, forget: bool) -> Vec<SupervisorAction> {
-        let mut actions = vec![SupervisorAction::ResolveWaiters { key, outcome: ChildOutcome::Stopped }];
+    fn mark_stopped(&mut self, id: ChildId, forget: bool) -> Vec<SupervisorAction> {
+        let mut actions = vec![SupervisorAction::ResolveWaiters { id, outcome: ChildOutcome::Stopped }];
         if forget {
-            self.remove_child(key);
-            actions.push(SupervisorAction::Deregister { key });
+            self.remove_child(id);
+            actions.push(SupervisorAction::Deregister { id });
         } else {
-            self.update(key, |member| {
-                member.phase = ChildPhase::Stopped;
-                member.is_add_pending = false;
+            self.update(id, |child| {
+                child.phase = ChildPhase::Stopped;
+                child.is_add_pending = false;
             });
         }
         actions
@@ -371,135 +370,134 @@ impl Machine {
 
     // === time ===
 
-    /// Does what is due: restarts, kills of what did not stop in time, looks at those that are watched.
+    /// Handles the deadlines that have passed: restarts, kills, abandonments and progress checks.
     pub(crate) fn tick(&mut self, now: Duration) -> Vec<SupervisorAction> {
         let due = self.index.deadlines.range(..=(now, ChildId::MAX));
-        let keys: Vec<ChildId> = due.map(|(_, key)| *key).collect();
+        let ids: Vec<ChildId> = due.map(|(_, id)| *id).collect();
         let mut actions: Vec<SupervisorAction> =
-            keys.into_iter().flat_map(|key| self.tick_one(key, now)).collect();
+            ids.into_iter().flat_map(|id| self.tick_one(id, now)).collect();
         actions.extend(self.advance(now));
         actions
     }
 
-    fn tick_one(&mut self, key: ChildId, now: Duration) -> Vec<SupervisorAction> {
-        let Some(member) = self.children.get(&key) else { return Vec::new() };
-        match member.phase {
-            ChildPhase::Restarting { .. } => self.launch(key, now),
+    fn tick_one(&mut self, id: ChildId, now: Duration) -> Vec<SupervisorAction> {
+        let Some(child) = self.children.get(&id) else { return Vec::new() };
+        match child.phase {
+            ChildPhase::Restarting { .. } => self.launch(id, now),
             ChildPhase::Stopping { then, deadline: StopDeadline::KillAt(_) } => {
-                let urge = StopDeadline::AbandonAt(member.abandon_at(now));
-                self.set_phase(key, ChildPhase::Stopping { then, deadline: urge });
-                vec![SupervisorAction::Kill { key, reason: KillReason::Requested }]
+                let deadline = StopDeadline::AbandonAt(child.abandon_at(now));
+                self.set_phase(id, ChildPhase::Stopping { then, deadline });
+                vec![SupervisorAction::Kill { id, reason: KillReason::Requested }]
             }
             ChildPhase::Stopping { then, deadline: StopDeadline::AbandonAt(_) } => {
-                self.set_phase(key, ChildPhase::Stopping { then, deadline: StopDeadline::Never });
-                vec![SupervisorAction::Abandon { key }]
+                self.set_phase(id, ChildPhase::Stopping { then, deadline: StopDeadline::Never });
+                vec![SupervisorAction::Abandon { id }]
             }
             ChildPhase::Killing { .. } => {
-                self.set_phase(key, ChildPhase::Killing { abandon_at: None });
-                vec![SupervisorAction::Abandon { key }]
+                self.set_phase(id, ChildPhase::Killing { abandon_at: None });
+                vec![SupervisorAction::Abandon { id }]
             }
-            ChildPhase::Starting | ChildPhase::Running => vec![SupervisorAction::Inspect { key }],
+            ChildPhase::Starting | ChildPhase::Running => vec![SupervisorAction::Inspect { id }],
             _ => Vec::new(),
         }
     }
 
-    /// A look at a child's progress showed this.
+    /// Handles the result of a progress check.
     pub(crate) fn inspected(
         &mut self,
-        key: ChildId,
+        id: ChildId,
         progress: ActorProgress,
         now: Duration,
     ) -> Vec<SupervisorAction> {
-        if !matches!(self.phase(key), Some(ChildPhase::Starting | ChildPhase::Running)) {
+        if !matches!(self.phase(id), Some(ChildPhase::Starting | ChildPhase::Running)) {
             return Vec::new();
         }
-        let mut verdict = None;
-        self.update(key, |member| {
-            verdict = member.check_progress(progress, now);
-            if verdict.is_some() {
-                member.phase = ChildPhase::Killing { abandon_at: Some(member.abandon_at(now)) };
+        let mut reason = None;
+        self.update(id, |child| {
+            reason = child.check_progress(progress, now);
+            if reason.is_some() {
+                child.phase = ChildPhase::Killing { abandon_at: Some(child.abandon_at(now)) };
             }
         });
-        verdict.map(|verdict| SupervisorAction::Kill { key, reason: verdict }).into_iter().collect()
+        reason.map(|reason| SupervisorAction::Kill { id, reason }).into_iter().collect()
     }
 
-    // === going down ===
+    // === stopping ===
 
-    /// Stops all children in the reverse of their order, or all at once where their order does not matter, and then
-    /// finishes.
-    pub(crate) fn shut_down(&mut self, ending: ShutdownReason, now: Duration) -> Vec<SupervisorAction> {
+    /// Stops all children in reverse order, or all at once under a dynamic supervisor, and then exits.
+    pub(crate) fn shut_down(&mut self, reason: ShutdownReason, now: Duration) -> Vec<SupervisorAction> {
         if self.is_stopping() {
             return Vec::new();
         }
-        self.lifecycle = Lifecycle::Stopping { reason: ending };
+        self.lifecycle = Lifecycle::Stopping { reason };
         self.group_restart = None;
         let mut actions = self.cancel_pending();
         if self.policy.dynamic {
-            for key in self.running() {
-                actions.extend(self.stop_child(key, AfterStop::StayStopped, now));
+            for id in self.running() {
+                actions.extend(self.stop_child(id, AfterStop::StayStopped, now));
             }
         }
         actions.extend(self.advance(now));
         actions
     }
 
-    fn stop_next(&mut self, ending: ShutdownReason, now: Duration) -> Vec<SupervisorAction> {
+    fn stop_next(&mut self, reason: ShutdownReason, now: Duration) -> Vec<SupervisorAction> {
         if self.index.live.is_empty() {
             self.lifecycle = Lifecycle::Stopped;
-            return vec![SupervisorAction::Exit(ending)];
+            return vec![SupervisorAction::Exit(reason)];
         }
-        self.last_running(0).map_or_else(Vec::new, |key| self.stop_child(key, AfterStop::StayStopped, now))
+        self.last_running(0).map_or_else(Vec::new, |id| self.stop_child(id, AfterStop::StayStopped, now))
     }
 
     fn running(&self) -> Vec<ChildId> {
-        let runs = |key: &ChildId| !matches!(self.phase(*key), Some(ChildPhase::Stopping { .. }));
+        let runs = |id: &ChildId| !matches!(self.phase(*id), Some(ChildPhase::Stopping { .. }));
         self.index.live.iter().copied().filter(runs).collect()
     }
 
-    /// The last child from `from` on that has an incarnation, unless that is already being stopped.
+    /// Returns the last child from `from` on that has an incarnation, unless that child is already being stopped.
     fn last_running(&self, from: ChildId) -> Option<ChildId> {
         let last = self.index.live.range(from..).next_back().copied();
-        last.filter(|key| !matches!(self.phase(*key), Some(ChildPhase::Stopping { .. })))
+        last.filter(|id| !matches!(self.phase(*id), Some(ChildPhase::Stopping { .. })))
     }
 
-    /// Children that only waited for something come to rest.
+    /// Marks the children that wait for a start as stopped.
     fn cancel_pending(&mut self) -> Vec<SupervisorAction> {
         let pending =
-            |member: &ChildState| matches!(member.phase, ChildPhase::Waiting | ChildPhase::Restarting { .. });
-        let keys: Vec<ChildId> =
-            self.children.iter().filter(|(_, member)| pending(member)).map(|(key, _)| *key).collect();
-        keys.into_iter().flat_map(|key| self.mark_stopped(key, false)).collect()
+            |child: &ChildState| matches!(child.phase, ChildPhase::Waiting | ChildPhase::Restarting { .. });
+        let ids: Vec<ChildId> =
+            self.children.iter().filter(|(_, child)| pending(child)).map(|(id, _)| *id).collect();
+        ids.into_iter().flat_map(|id| self.mark_stopped(id, false)).collect()
     }
 
-    /// Ends a child, and then does what `then` says.
-    fn stop_child(&mut self, key: ChildId, then: AfterStop, now: Duration) -> Vec<SupervisorAction> {
-        let Some(member) = self.children.get(&key) else { return Vec::new() };
-        let cut_off = StopDeadline::AbandonAt(member.abandon_at(now));
-        let (urge, action) = match member.phase {
-            // A child that is to be dropped is dropped, whatever else is asked of it meanwhile.
+    /// Stops a child, and then does what `then` says.
+    fn stop_child(&mut self, id: ChildId, then: AfterStop, now: Duration) -> Vec<SupervisorAction> {
+        let Some(child) = self.children.get(&id) else { return Vec::new() };
+        let abandon = StopDeadline::AbandonAt(child.abandon_at(now));
+        let (deadline, action) = match child.phase {
+            // A removal wins over later commands.
             ChildPhase::Stopping { then: AfterStop::Deregister, .. } => return Vec::new(),
-            ChildPhase::Stopping { deadline: urge, .. } => (urge, None),
-            ChildPhase::Killing { abandon_at: cut_off_at } => {
-                (cut_off_at.map_or(StopDeadline::Never, StopDeadline::AbandonAt), None)
+            ChildPhase::Stopping { deadline, .. } => (deadline, None),
+            ChildPhase::Killing { abandon_at } => {
+                (abandon_at.map_or(StopDeadline::Never, StopDeadline::AbandonAt), None)
             }
-            ChildPhase::Starting | ChildPhase::Running => match member.policy.shutdown {
+            ChildPhase::Starting | ChildPhase::Running => match child.policy.shutdown {
                 Shutdown::Graceful(timeout) => (
                     StopDeadline::KillAt(now.saturating_add(timeout)),
-                    Some(SupervisorAction::RequestStop { key }),
+                    Some(SupervisorAction::RequestStop { id }),
                 ),
-                Shutdown::Unlimited => (StopDeadline::Never, Some(SupervisorAction::RequestStop { key })),
+                Shutdown::Unlimited => (StopDeadline::Never, Some(SupervisorAction::RequestStop { id })),
                 Shutdown::Kill => {
-                    (cut_off, Some(SupervisorAction::Kill { key, reason: KillReason::Requested }))
+                    (abandon, Some(SupervisorAction::Kill { id, reason: KillReason::Requested }))
                 }
             },
             ChildPhase::Waiting
             | ChildPhase::Restarting { .. }
             | ChildPhase::Stopped
             | ChildPhase::Failed => {
-                return self.finish_stop(key, then, false, now);
+                return self.finish_stop(id, then, false, now);
             }
         };
-        self.set_phase(key, ChildPhase::Stopping { then, deadline: urge });
+        self.set_phase(id, ChildPhase::Stopping { then, deadline });
         action.into_iter().collect()
     }
 }

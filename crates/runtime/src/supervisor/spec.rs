@@ -1,4 +1,4 @@
-//! What supervisors and their children are made from.
+//! The description of supervisors and their children.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub struct Child<W: Worker> {
 }
 
 impl<W: Worker> Child<W> {
-    /// A child with the default policy and a mailbox for 1,024 messages.
+    /// Returns a child with the default policy and a mailbox for 1,024 messages.
     pub fn new(name: impl Into<String>, worker: W) -> Self {
         Self {
             name: name.into(),
@@ -47,27 +47,26 @@ impl<W: Worker> Child<W> {
         self
     }
 
-    /// Sets how many messages may wait (at least 1).
+    /// Sets the mailbox capacity in messages (at least 1).
     #[must_use]
     pub fn mailbox_capacity(mut self, messages: usize) -> Self {
         self.mailbox_capacity = messages;
         self
     }
 
-    /// Lets a child that is added while the tree runs come back when its supervisor is restarted. Without this it
-    /// goes with the incarnation of the supervisor that it was added to. One that is there from the start always
-    /// comes back.
+    /// Keeps a child that is added at run time when its supervisor restarts. Without this, the child ends with the
+    /// incarnation of the supervisor that it was added to. Initial children are always kept.
     #[must_use]
     pub fn persistent(mut self) -> Self {
         self.persistent = true;
         self
     }
 
-    /// Lets its snapshots outlive the process, in the runtime's state store under the child's path. Without a store
+    /// Keeps its snapshots beyond the process, in the runtime's state store under the child's path. Without a store
     /// (see [`RuntimeBuilder::state_store`](crate::RuntimeBuilder::state_store)) they survive crashes alone.
     ///
-    /// The first incarnation in a process starts from what is stored. Stopping the child keeps its state;
-    /// [`SupervisorHandle::remove`] and [`delete`](SupervisorHandle::delete) drop it.
+    /// The first incarnation in a process starts from the stored snapshot. Stopping the child keeps its state;
+    /// [`SupervisorHandle::remove`] and [`delete`](SupervisorHandle::delete) delete it.
     #[must_use]
     pub fn durable(mut self) -> Self
     where
@@ -87,7 +86,7 @@ impl<W: Worker> Child<W> {
     }
 }
 
-/// A supervisor with the children that it has from the start.
+/// A supervisor with its initial children.
 pub struct SupervisorSpec {
     name: String,
     policy: SupervisorPolicy,
@@ -98,8 +97,8 @@ pub struct SupervisorSpec {
 }
 
 impl SupervisorSpec {
-    /// A supervisor without children, one-for-one, whose own restarts follow the default policy. It may take its
-    /// time to stop: its children have timeouts of their own.
+    /// Returns a supervisor without children, with the one-for-one strategy. Its own restarts follow the default
+    /// policy, and its own shutdown has no limit, because its children have timeouts.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -111,37 +110,37 @@ impl SupervisorSpec {
         }
     }
 
-    /// A supervisor whose children are all added while it runs, one-for-one; they are stopped all at once.
+    /// Returns a one-for-one supervisor whose children are all added at run time; it stops them all at once.
     pub fn dynamic(name: impl Into<String>) -> Self {
         let policy = SupervisorPolicy { dynamic: true, ..SupervisorPolicy::default() };
         Self::new(name).policy(policy)
     }
 
-    /// Sets how it supervises.
+    /// Sets the policy for its children.
     #[must_use]
     pub fn policy(mut self, policy: SupervisorPolicy) -> Self {
         self.policy = policy;
         self
     }
 
-    /// Sets how it is itself supervised.
+    /// Sets the policy under which it is itself supervised.
     #[must_use]
     pub fn as_child(mut self, policy: impl Into<Arc<ChildPolicy>>) -> Self {
         self.as_child = policy.into();
         self
     }
 
-    /// As [`Child::lasting`].
+    /// Keeps the supervisor as [`Child::persistent`] keeps a child.
     #[must_use]
     pub fn persistent(mut self) -> Self {
         self.persistent = true;
         self
     }
 
-    /// Appends a child; it starts after those before it. Its address accepts messages already.
+    /// Appends a child, which starts after those before it. Its address accepts messages at once.
     ///
     /// # Errors
-    /// When its name is no valid one or is taken, or when its policy cannot be followed.
+    /// When its name is invalid or taken, or when its policy is invalid.
     pub fn child<W: Worker>(&mut self, child: Child<W>) -> Result<Address<W::Message>, SpecError> {
         let slot = child.into_slot()?;
         let address = slot.address();
@@ -152,7 +151,7 @@ impl SupervisorSpec {
     /// Appends a child that is itself a supervisor.
     ///
     /// # Errors
-    /// As [`child`](Self::child), and when it cannot be a supervisor of the children that it has.
+    /// As [`child`](Self::child), and when its policy does not allow the children that it has.
     pub fn supervisor(&mut self, spec: Self) -> Result<SupervisorHandle, SpecError> {
         let (slot, handle) = spec.into_slot()?;
         self.append(slot)?;
@@ -180,11 +179,11 @@ impl SupervisorSpec {
         if let (true, Some(child)) = (self.policy.dynamic, self.children.first()) {
             return Err(SpecError::InitialChildOfDynamic { name: child.identity().name().to_owned() });
         }
-        let listing = Arc::new(ChildList::new(&self.children));
+        let child_list = Arc::new(ChildList::new(&self.children));
         let identity = ActorIdentity::new(&self.name, ActorKind::Supervisor, self.as_child, self.persistent);
-        let supervisor = Supervisor::new(self.policy, self.children, Arc::clone(&listing));
+        let supervisor = Supervisor::new(self.policy, self.children, Arc::clone(&child_list));
         let slot = Slot::new(identity, mailbox::CAPACITY_DEFAULT, supervisor, None);
-        let handle = SupervisorHandle::new(slot.address(), listing);
+        let handle = SupervisorHandle::new(slot.address(), child_list);
         Ok((slot, handle))
     }
 }
@@ -194,7 +193,7 @@ fn check_child(name: &str, policy: &ChildPolicy) -> Result<(), SpecError> {
     policy.check().map_err(|fault| SpecError::Policy { name: name.to_owned(), fault })
 }
 
-/// Refuses a significant child below a supervisor that never ends by itself.
+/// Refuses a significant child below a supervisor without automatic shutdown.
 pub(super) fn check_significance(policy: &SupervisorPolicy, child: &dyn AnySlot) -> Result<(), SpecError> {
     let identity = child.identity();
     if identity.policy().significant && policy.auto_shutdown == AutoShutdown::Never {

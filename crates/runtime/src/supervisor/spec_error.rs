@@ -1,11 +1,11 @@
-//! What is wrong with a child or a supervisor as it was described.
+//! Errors in the description of a tree.
 
 use thiserror::Error;
 
 use crate::path::InvalidName;
 use crate::policy::PolicyError;
 
-/// What is wrong with a child or a supervisor as it was described.
+/// The fault in the description of a child or a supervisor.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SpecError {
     /// The name cannot be part of a path.
@@ -14,30 +14,30 @@ pub enum SpecError {
     /// Two children have the same name.
     #[error("there are two children at {path}: give each a name of its own")]
     Duplicate {
-        /// Where both would stand.
+        /// The path of both.
         path: String,
     },
-    /// The child's policy cannot be followed.
+    /// The child's policy is invalid.
     #[error("the policy of {name:?} cannot be followed: {fault}")]
     Policy {
         /// The child.
         name: String,
-        /// What is wrong.
+        /// The fault.
         fault: PolicyError,
     },
-    /// A mailbox without room.
+    /// A mailbox has no room.
     #[error("the mailbox of {name:?} has no room: its capacity must be at least 1")]
     ZeroMailboxCapacity {
         /// The child.
         name: String,
     },
-    /// A significant child below a supervisor that never ends by itself.
+    /// A significant child has a supervisor without automatic shutdown.
     #[error("{name:?} is significant, but its supervisor does not end with its children: set auto_shutdown")]
     NoAutoShutdown {
         /// The child.
         name: String,
     },
-    /// A dynamic supervisor with children from the start.
+    /// A dynamic supervisor has initial children.
     #[error("{name:?} is to be a child of a dynamic supervisor from the start: add it when the tree runs")]
     InitialChildOfDynamic {
         /// The child.

@@ -1,4 +1,4 @@
-//! A slot as its supervisor sees it, whatever is in it.
+//! The interface of a slot to its supervisor, independent of its behaviour.
 
 use std::sync::Arc;
 
@@ -15,41 +15,41 @@ use crate::env::Env;
 use crate::policy::ExitCause;
 use crate::supervisor::ActorProgress;
 
-/// A slot whatever it holds.
+/// A slot of any behaviour.
 pub(crate) trait AnySlot: Send + Sync {
     fn identity(&self) -> &Arc<ActorIdentity>;
     fn launch(
         self: Arc<Self>,
-        launch: SpawnArgs,
+        args: SpawnArgs,
         supervisor: ActorCell,
     ) -> BoxFuture<'static, Result<ActorCell, SpawnErr>>;
     fn take_exit(&self) -> Option<ExitRecord>;
-    /// The tasks that an incarnation which has ended left behind; `None` as long as it has not.
+    /// Takes the tasks that an ended incarnation left behind; `None` until it has ended.
     fn take_tasks(&self) -> Option<JoinSet<()>>;
-    /// Lets `executor` take in the account of the incarnation in the slot: now, or when it has ended.
-    fn delegate_exit(&self, executor: ExitHandler);
-    /// Counts a crash on the message that the last incarnation gave back. If that was one too many, the message is
-    /// dropped and the number of crashes on it returned.
+    /// Passes the exit record of the incarnation in the slot to `handler`: now, or when it has ended.
+    fn delegate_exit(&self, handler: ExitHandler);
+    /// Counts a crash on the message that the last incarnation gave back. At the limit the message is dropped, and
+    /// the number of its crashes is returned.
     fn count_redelivery_crash(&self) -> Option<u32>;
     fn backlog(&self) -> usize;
-    /// Lets the incarnation take no further message.
+    /// Stops the incarnation from taking another message.
     fn stop_reading(&self);
-    /// Accepts no messages any more; returns the labels of those that waited.
+    /// Refuses messages from now on; returns the labels of those that waited.
     fn close(&self) -> Vec<&'static str>;
-    /// Lets the behaviour answer whomever it still keeps waiting. A panic there has nobody left to hurt.
+    /// Lets the behaviour answer the callers that it still keeps waiting. A panic there is ignored.
     fn finalize(&self, ctx: &FinalizeContext<'_>);
     fn open(&self);
     fn discard_checkpoint(&self);
-    /// Drops the last snapshot without a word: the child itself is dropped.
+    /// Drops the last snapshot, because the child itself is removed.
     fn drop_checkpoint(&self);
-    /// Drops what is stored of this actor and of those below it: it is being removed for good.
+    /// Deletes the stored state of this actor and of its descendants, because it is removed for good.
     fn delete_stored_state(&self, env: &Env);
-    /// Says why the incarnation is being killed.
+    /// Sets the cause for which the incarnation is being killed.
     fn mark_killed(&self, cause: ExitCause);
-    /// Whether the incarnation goes on from message to message.
+    /// Returns how far the incarnation has come.
     fn progress(&self) -> ActorProgress;
-    /// Takes the slot back from an incarnation that was killed and does not end, and leaves an account in its place.
-    /// From now on nothing that it does reaches the slot. False if it has ended meanwhile.
+    /// Abandons an incarnation that was killed and does not end, and reports its exit in its place. From now on its
+    /// actions do not reach the slot. False if it has ended meanwhile.
     fn abandon(&self) -> bool;
     /// Returns when no incarnation is left in the slot.
     fn ended(&self) -> BoxFuture<'_, ()>;

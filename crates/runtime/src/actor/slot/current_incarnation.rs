@@ -1,4 +1,4 @@
-//! Which incarnation a slot belongs to, and the account that the last one left.
+//! The incarnation that a slot belongs to, and the exit record of the last one.
 
 use std::mem;
 
@@ -10,28 +10,28 @@ use super::any_slot::AnySlot;
 use super::exit_record::ExitRecord;
 use crate::policy::ExitCause;
 
-/// What takes in the account of an incarnation whose supervisor will not.
+/// The handler for the exit record of an incarnation without a supervisor.
 pub(crate) type ExitHandler = Box<dyn FnOnce(&dyn AnySlot, ExitRecord) + Send>;
 
-/// The account of an incarnation that has ended, or who waits for it.
+/// The exit record of the last incarnation, or the recipient that waits for it.
 #[derive(Default)]
 enum ExitReport {
-    /// Its supervisor does.
+    /// The supervisor waits for it.
     #[default]
     Pending,
-    /// It lies here until its supervisor takes it.
+    /// The record waits for the supervisor.
     Ready(Box<ExitRecord>),
-    /// No supervisor is left, and this was left in its place.
+    /// The handler waits for it, because there is no supervisor any more.
     Delegated(ExitHandler),
 }
 
-/// What becomes of an account that is to be left.
+/// The outcome of a reported exit.
 pub(crate) enum ReportOutcome {
-    /// The slot has been taken back before: nobody wants it.
+    /// The incarnation was abandoned before, so its record is dropped.
     Superseded,
-    /// It lies in the slot.
+    /// The record lies in the slot.
     Stored,
-    /// It goes to the executor; the slot is free once that has it, and [`Tenancy::vacate`] says so.
+    /// The record goes to the handler; the caller then frees the slot with [`CurrentIncarnation::release`].
     Delegated(ExitHandler, Box<ExitRecord>),
 }
 
@@ -39,12 +39,12 @@ pub(crate) enum ReportOutcome {
 struct State {
     /// The incarnation that the slot belongs to.
     current: Option<u64>,
-    /// Why that one is being killed, if it was not told to end.
+    /// The cause for which it is being killed, unless it was asked to end.
     kill_cause: Option<ExitCause>,
     exit_report: ExitReport,
 }
 
-/// See the module.
+/// The incarnation that a slot belongs to, and the exit record of the last one.
 #[derive(Default)]
 pub(crate) struct CurrentIncarnation {
     state: Mutex<State>,
@@ -61,11 +61,11 @@ impl CurrentIncarnation {
         let mut state = self.lock();
         state.current = Some(generation);
         state.kill_cause = None;
-        // What was left for an incarnation that could not be spawned is no later one's.
+        // A record that was meant for an incarnation that could not be spawned must not reach a later one.
         state.exit_report = ExitReport::Pending;
     }
 
-    /// Leaves the account of incarnation `generation`, which has been torn down.
+    /// Reports the exit of incarnation `generation`, which has been torn down.
     pub(crate) fn report_exit(&self, generation: u64, record: ExitRecord) -> ReportOutcome {
         let mut state = self.lock();
         if state.current != Some(generation) {
@@ -73,7 +73,7 @@ impl CurrentIncarnation {
         }
         let record = Box::new(record);
         match mem::take(&mut state.exit_report) {
-            ExitReport::Delegated(executor) => ReportOutcome::Delegated(executor, record),
+            ExitReport::Delegated(handler) => ReportOutcome::Delegated(handler, record),
             ExitReport::Pending | ExitReport::Ready(_) => {
                 state.exit_report = ExitReport::Ready(record);
                 state.current = None;
@@ -84,7 +84,7 @@ impl CurrentIncarnation {
         }
     }
 
-    /// Frees the slot of incarnation `generation`; false if it was not that one's.
+    /// Frees the slot of incarnation `generation`; false if that is not the current one.
     pub(crate) fn release(&self, generation: u64) -> bool {
         {
             let mut state = self.lock();
@@ -101,24 +101,24 @@ impl CurrentIncarnation {
         self.lock().current == Some(generation)
     }
 
-    /// The incarnation that the slot belongs to.
+    /// Returns the incarnation that the slot belongs to.
     pub(crate) fn current(&self) -> Option<u64> {
         self.lock().current
     }
 
-    /// Says why the tenant is being killed.
+    /// Sets the cause for which the current incarnation is being killed.
     pub(crate) fn mark_killed(&self, cause: ExitCause) {
         self.lock().kill_cause = Some(cause);
     }
 
-    /// Why incarnation `generation` was killed.
+    /// Returns the cause for which incarnation `generation` was killed.
     pub(crate) fn kill_cause(&self, generation: u64) -> ExitCause {
         let state = self.lock();
         let verdict = state.kill_cause.filter(|_| state.current == Some(generation));
         verdict.unwrap_or(ExitCause::Killed)
     }
 
-    /// The account that the last incarnation left, once.
+    /// Takes the exit record of the last incarnation, once.
     pub(crate) fn take_exit(&self) -> Option<ExitRecord> {
         let mut state = self.lock();
         match mem::take(&mut state.exit_report) {
@@ -130,7 +130,7 @@ impl CurrentIncarnation {
         }
     }
 
-    /// The tasks that an incarnation which has ended left behind; `None` as long as it has not.
+    /// Takes the tasks that an ended incarnation left behind; `None` until it has ended.
     pub(crate) fn take_tasks(&self) -> Option<JoinSet<()>> {
         match &mut self.lock().exit_report {
             ExitReport::Ready(record) => Some(mem::take(&mut record.tasks)),
@@ -138,15 +138,15 @@ impl CurrentIncarnation {
         }
     }
 
-    /// Leaves `executor` to take in the account; hands it back with an account that is there already.
-    pub(crate) fn delegate(&self, executor: ExitHandler) -> Option<(ExitHandler, ExitRecord)> {
+    /// Registers `handler` for the exit record; returns it together with a record that is already there.
+    pub(crate) fn delegate(&self, handler: ExitHandler) -> Option<(ExitHandler, ExitRecord)> {
         let mut state = self.lock();
         match mem::take(&mut state.exit_report) {
-            ExitReport::Ready(record) => Some((executor, *record)),
-            // An incarnation that was never spawned leaves none.
+            ExitReport::Ready(record) => Some((handler, *record)),
+            // An incarnation that was never spawned leaves no record.
             ExitReport::Pending if state.current.is_none() => None,
             ExitReport::Pending | ExitReport::Delegated(_) => {
-                state.exit_report = ExitReport::Delegated(executor);
+                state.exit_report = ExitReport::Delegated(handler);
                 None
             }
         }
@@ -170,26 +170,26 @@ mod tests {
 
     #[test]
     fn abandoned_incarnation_cannot_replace_its_successor() {
-        let tenancy = CurrentIncarnation::default();
-        tenancy.set_current(1);
-        assert!(tenancy.release(1), "it is cut off");
-        tenancy.set_current(2);
+        let current = CurrentIncarnation::default();
+        current.set_current(1);
+        assert!(current.release(1), "it is cut off");
+        current.set_current(2);
         assert!(
-            matches!(tenancy.report_exit(1, ExitRecord::unreported()), ReportOutcome::Superseded),
+            matches!(current.report_exit(1, ExitRecord::unreported()), ReportOutcome::Superseded),
             "it ends at last"
         );
-        assert_eq!(tenancy.current(), Some(2));
-        assert!(tenancy.take_exit().is_none());
+        assert_eq!(current.current(), Some(2));
+        assert!(current.take_exit().is_none());
     }
 
     #[test]
     fn kill_cause_applies_to_its_incarnation_only() {
-        let tenancy = CurrentIncarnation::default();
-        tenancy.set_current(1);
-        tenancy.mark_killed(ExitCause::Stuck);
-        assert_eq!(tenancy.kill_cause(1), ExitCause::Stuck);
-        tenancy.release(1);
-        tenancy.set_current(2);
-        assert_eq!(tenancy.kill_cause(2), ExitCause::Killed);
+        let current = CurrentIncarnation::default();
+        current.set_current(1);
+        current.mark_killed(ExitCause::Stuck);
+        assert_eq!(current.kill_cause(1), ExitCause::Stuck);
+        current.release(1);
+        current.set_current(2);
+        assert_eq!(current.kill_cause(2), ExitCause::Killed);
     }
 }

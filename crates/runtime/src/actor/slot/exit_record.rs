@@ -1,22 +1,22 @@
-//! What an incarnation leaves behind.
+//! The exit record of an incarnation.
 
 use tokio::task::JoinSet;
 
 use crate::events::DeadLetterReason;
 use crate::policy::{Exit, ExitCause};
 
-/// How an incarnation ended, with everything that outlasts it.
+/// The exit of an incarnation, with everything that outlives it.
 #[derive(Debug)]
 pub(crate) struct ExitRecord {
     pub(crate) exit: Exit,
     pub(crate) message: Option<String>,
     pub(crate) location: Option<String>,
     pub(crate) backtrace: Option<String>,
-    /// It declined to start.
+    /// True when it declined to start.
     pub(crate) declined: bool,
     /// The message that it was handling.
     pub(crate) in_flight: Option<InterruptedMessage>,
-    /// Tasks of its own that have not ended yet.
+    /// Its own tasks that have not ended yet.
     pub(crate) tasks: JoinSet<()>,
 }
 
@@ -24,12 +24,12 @@ pub(crate) struct ExitRecord {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InterruptedMessage {
     pub(crate) label: &'static str,
-    /// Why it is not handled again; `None` if a copy of it waits in the mailbox.
+    /// The reason for which it is not handled again; `None` if a copy waits in the mailbox.
     pub(crate) dead_letter_reason: Option<DeadLetterReason>,
 }
 
 impl ExitRecord {
-    /// The exit of an incarnation that left no account of itself.
+    /// Returns the record of an incarnation that left none.
     pub(crate) fn unreported() -> Self {
         Self {
             exit: Exit::of(ExitCause::Killed),

@@ -1,4 +1,4 @@
-//! Who an actor is, whichever incarnation it is in.
+//! The identity of an actor, which is the same in all incarnations.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -9,60 +9,60 @@ use serde::{Deserialize, Serialize};
 use crate::path::ActorPath;
 use crate::policy::{ChildHistory, ChildPolicy};
 
-/// What an actor is doing, as its supervisor knows it.
+/// The status of an actor, as its supervisor knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ActorStatus {
-    /// Its incarnation is being started.
+    /// The incarnation is being started.
     Starting,
-    /// Its incarnation is ready.
+    /// The incarnation is ready.
     Running,
-    /// Its incarnation is being stopped.
+    /// The incarnation is being stopped.
     Stopping,
-    /// Its incarnation has ended, and the next one is due.
+    /// The incarnation has ended, and the next one is due.
     Restarting,
-    /// It was stopped, or ended of itself.
+    /// The actor was stopped, or ended by itself.
     Stopped,
-    /// Its budget is spent; only a reset brings it back.
+    /// The restart budget is spent; only a reset starts the actor again.
     Failed,
 }
 
-/// Whether an actor supervises others.
+/// The kind of an actor: supervisor or worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ActorKind {
-    /// It has children.
+    /// An actor with children.
     Supervisor,
-    /// It has none.
+    /// An actor without children.
     Worker,
 }
 
-/// What introspection says of an actor at one moment.
+/// A snapshot of an actor for introspection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ActorInfo {
-    /// What it is doing.
+    /// The status.
     pub status: ActorStatus,
-    /// Since when, counted from the start of the runtime.
+    /// The time of the last change of status, since the start of the runtime.
     pub since: Duration,
-    /// Its present or last incarnation; 0 before the first.
+    /// The present or last incarnation; 0 before the first.
     pub generation: u64,
-    /// Restarts since it was taken in or reset.
+    /// Restarts since the actor was added or reset.
     pub restarts: u64,
-    /// When its next incarnation is due, while it is restarting.
+    /// The time at which the next incarnation is due, while the actor is restarting.
     pub restart_due: Option<Duration>,
-    /// Restarts that its budget still grants; `None` where it grants any number.
+    /// Restarts that are left in the budget; `None` where the budget has no limit.
     pub budget_left: Option<u32>,
-    /// Why its last incarnation ended, if that was not in order.
+    /// The error of the last incarnation, if it did not end in order.
     pub last_error: Option<String>,
-    /// When that was, counted from the start of the runtime.
+    /// The time of that error, since the start of the runtime.
     #[serde(default)]
     pub last_error_at: Option<Duration>,
-    /// Incarnations that were killed, did not end and were abandoned, and still have not ended.
+    /// Incarnations that were abandoned and still have not ended.
     #[serde(default)]
     pub abandoned: u32,
 }
 
-/// What a supervisor keeps up to date about a child.
+/// The state of a child, which its supervisor keeps up to date.
 #[derive(Debug)]
 pub(crate) struct SlotState {
     pub(crate) status: ActorStatus,
@@ -78,7 +78,7 @@ pub(crate) struct SlotState {
 }
 
 impl SlotState {
-    /// Changes the status, and since when it holds.
+    /// Changes the status and the time of its change.
     pub(crate) fn set_status(&mut self, status: ActorStatus, now: Duration) {
         if self.status != status {
             self.status = status;
@@ -88,7 +88,7 @@ impl SlotState {
     }
 }
 
-/// The part of a slot that everyone may look at.
+/// The part of a slot that is readable without a message.
 #[derive(Debug)]
 pub(crate) struct ActorIdentity {
     name: Box<str>,
@@ -100,8 +100,8 @@ pub(crate) struct ActorIdentity {
 }
 
 impl ActorIdentity {
-    pub(crate) fn new(name: &str, kind: ActorKind, policy: Arc<ChildPolicy>, lasting: bool) -> Self {
-        let standing = SlotState {
+    pub(crate) fn new(name: &str, kind: ActorKind, policy: Arc<ChildPolicy>, persistent: bool) -> Self {
+        let state = SlotState {
             status: ActorStatus::Starting,
             since: Duration::ZERO,
             generation: 0,
@@ -117,9 +117,9 @@ impl ActorIdentity {
             name: name.into(),
             kind,
             policy,
-            persistent: lasting,
+            persistent,
             path: OnceLock::new(),
-            state: Mutex::new(standing),
+            state: Mutex::new(state),
         }
     }
 
@@ -135,7 +135,7 @@ impl ActorIdentity {
         &self.policy
     }
 
-    /// Whether it comes back with a supervisor that it was added to.
+    /// Returns whether a restart of the supervisor keeps this child.
     pub(crate) fn is_persistent(&self) -> bool {
         self.persistent
     }
@@ -144,7 +144,7 @@ impl ActorIdentity {
         self.path.get()
     }
 
-    /// Gives the actor its place. The first one stays; false if there was one.
+    /// Assigns the actor's path. The first one stays; false if there was one.
     pub(crate) fn assign_path(&self, path: ActorPath) -> bool {
         self.path.set(path).is_ok()
     }
@@ -154,17 +154,17 @@ impl ActorIdentity {
     }
 
     pub(crate) fn info(&self, now: Duration) -> ActorInfo {
-        let standing = self.state();
+        let state = self.state();
         ActorInfo {
-            status: standing.status,
-            since: standing.since,
-            generation: standing.generation,
-            restarts: standing.restarts,
-            restart_due: standing.restart_due,
-            budget_left: standing.history.budget_left(&self.policy, standing.ready_since, now),
-            last_error: standing.last_error.clone(),
-            last_error_at: standing.last_error_at,
-            abandoned: standing.abandoned,
+            status: state.status,
+            since: state.since,
+            generation: state.generation,
+            restarts: state.restarts,
+            restart_due: state.restart_due,
+            budget_left: state.history.budget_left(&self.policy, state.ready_since, now),
+            last_error: state.last_error.clone(),
+            last_error_at: state.last_error_at,
+            abandoned: state.abandoned,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Putting incarnations into slots.
+//! Launching incarnations in slots.
 
 use std::sync::Arc;
 
@@ -24,20 +24,20 @@ use crate::policy::{Exit, ExitCause};
 use crate::supervisor::ActorProgress;
 
 impl<B: Behaviour> Slot<B> {
-    /// Puts a new incarnation into the slot, linked to `supervisor` if there is one. It starts by itself; this
-    /// does not wait for it to be ready.
+    /// Launches a new incarnation in the slot, linked to `supervisor` if there is one. This does not wait until it is
+    /// ready.
     pub(crate) async fn spawn(
         self: Arc<Self>,
-        launch: SpawnArgs,
+        args: SpawnArgs,
         supervisor: Option<ActorCell>,
     ) -> Result<ActorCell, SpawnErr> {
-        let generation = launch.generation;
+        let generation = args.generation;
         self.current_incarnation.set_current(generation);
         let slot = Arc::clone(&self);
         let incarnation = Incarnation::<B>::new();
         let spawned = match supervisor {
-            Some(supervisor) => Actor::spawn_linked(None, incarnation, (slot, launch), supervisor).await,
-            None => ActorRuntime::spawn(None, incarnation, (slot, launch)).await,
+            Some(supervisor) => Actor::spawn_linked(None, incarnation, (slot, args), supervisor).await,
+            None => ActorRuntime::spawn(None, incarnation, (slot, args)).await,
         };
         if spawned.is_err() {
             self.current_incarnation.release(generation);
@@ -54,10 +54,10 @@ impl<B: Behaviour> AnySlot for Slot<B> {
 
     fn launch(
         self: Arc<Self>,
-        launch: SpawnArgs,
+        args: SpawnArgs,
         supervisor: ActorCell,
     ) -> BoxFuture<'static, Result<ActorCell, SpawnErr>> {
-        Box::pin(self.spawn(launch, Some(supervisor)))
+        Box::pin(self.spawn(args, Some(supervisor)))
     }
 
     fn take_exit(&self) -> Option<ExitRecord> {
@@ -68,9 +68,9 @@ impl<B: Behaviour> AnySlot for Slot<B> {
         self.current_incarnation.take_tasks()
     }
 
-    fn delegate_exit(&self, executor: ExitHandler) {
-        if let Some((executor, record)) = self.current_incarnation.delegate(executor) {
-            executor(self, record);
+    fn delegate_exit(&self, handler: ExitHandler) {
+        if let Some((handler, record)) = self.current_incarnation.delegate(handler) {
+            handler(self, record);
         }
     }
 
@@ -90,9 +90,9 @@ impl<B: Behaviour> AnySlot for Slot<B> {
     }
 
     fn close(&self) -> Vec<&'static str> {
-        let emptied = self.mailbox.close();
-        let labels = emptied.iter().map(Entry::label).collect();
-        for entry in emptied {
+        let drained = self.mailbox.close();
+        let labels = drained.iter().map(Entry::label).collect();
+        for entry in drained {
             panics::drop_quietly(CallError::Stopped, entry);
         }
         labels
@@ -108,19 +108,19 @@ impl<B: Behaviour> AnySlot for Slot<B> {
 
     fn discard_checkpoint(&self) {
         *self.checkpoint() = None;
-        if let Some(keeper) = &self.snapshotter {
-            keeper.quarantine("it crashed every incarnation that began from it");
+        if let Some(snapshotter) = &self.snapshotter {
+            snapshotter.quarantine("it crashed every incarnation that began from it");
         }
     }
 
     fn drop_checkpoint(&self) {
-        let forgotten = self.checkpoint().take();
-        panics::drop_quietly(CallError::Stopped, forgotten);
+        let dropped = self.checkpoint().take();
+        panics::drop_quietly(CallError::Stopped, dropped);
     }
 
     fn delete_stored_state(&self, env: &Env) {
-        if let (Some(keeper), Some(path)) = (&self.snapshotter, self.identity.path()) {
-            keeper.remove(env, path);
+        if let (Some(snapshotter), Some(path)) = (&self.snapshotter, self.identity.path()) {
+            snapshotter.remove(env, path);
         }
         for child in self.behaviour.children() {
             child.delete_stored_state(env);
@@ -138,20 +138,20 @@ impl<B: Behaviour> AnySlot for Slot<B> {
     fn abandon(&self) -> bool {
         let Some(generation) = self.current_incarnation.current() else { return false };
         let cause = self.current_incarnation.kill_cause(generation);
-        let by_order = cause == ExitCause::Killed;
-        let lost = if by_order { DeadLetterReason::Stopped } else { DeadLetterReason::Crashed };
-        // What it has in hand is lost with it, and it takes nothing more.
+        let requested = cause == ExitCause::Killed;
+        let reason = if requested { DeadLetterReason::Stopped } else { DeadLetterReason::Crashed };
+        // The message in flight is lost with it, and it takes no other.
         let detached = self.mailbox.detach(generation);
-        let in_hand = detached.as_ref().and_then(|detached| detached.in_flight);
-        let in_flight = in_hand.map(|label| InterruptedMessage { label, dead_letter_reason: Some(lost) });
+        let label = detached.as_ref().and_then(|detached| detached.in_flight);
+        let in_flight = label.map(|label| InterruptedMessage { label, dead_letter_reason: Some(reason) });
         let ready_since = self.identity.state().ready_since;
         let exit = Exit { ready_since, progressed: true, abandoned: true, ..Exit::of(cause) };
         let message = "it was killed and has not ended: its handler never comes to an await point";
-        let account =
+        let record =
             ExitRecord { exit, message: Some(message.to_owned()), in_flight, ..ExitRecord::unreported() };
-        // Counted before it is cut off: from then on it counts itself out when it ends.
+        // Counted before the exit is reported: from then on the incarnation subtracts itself when it ends.
         self.identity.state().abandoned += 1;
-        let was_there = self.report_exit(generation, account);
+        let was_there = self.report_exit(generation, record);
         if !was_there {
             self.identity.state().abandoned -= 1;
         }

@@ -1,62 +1,62 @@
-//! What goes out of a roster: what has to be done, and how it came out.
+//! The actions of the machine, and the outcomes that they report.
 
 use std::time::Duration;
 
 use crate::policy::{ChildHistory, Decision, DecisionContext, Exit, SupervisorHistory};
 
-/// A child, numbered in the order of its coming.
+/// The id of a child; ids count up in the order of registration.
 pub(crate) type ChildId = u64;
 
-/// What the supervisor has to do.
+/// An action for the supervisor to carry out.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum SupervisorAction {
     /// Start the child's next incarnation.
-    Launch { key: ChildId },
-    /// Set the child's checkpoint aside.
-    DiscardCheckpoint { key: ChildId },
-    /// Ask the child to end in order.
-    RequestStop { key: ChildId },
+    Launch { id: ChildId },
+    /// Discard the child's checkpoint.
+    DiscardCheckpoint { id: ChildId },
+    /// Ask the child to stop.
+    RequestStop { id: ChildId },
     /// Kill the child.
-    Kill { key: ChildId, reason: KillReason },
-    /// Look whether the child makes progress, and report it.
-    Inspect { key: ChildId },
-    /// The child was killed and does not end: cut it off.
-    Abandon { key: ChildId },
-    /// Record what was decided about an exit.
-    Record { key: ChildId, record: Box<DecisionRecord> },
-    /// The child has come to rest: whoever waits for it learns how.
-    ResolveWaiters { key: ChildId, outcome: ChildOutcome },
-    /// Drop the child altogether.
-    Deregister { key: ChildId },
-    /// All children that were there from the start are ready.
+    Kill { id: ChildId, reason: KillReason },
+    /// Check the child's progress, and report it.
+    Inspect { id: ChildId },
+    /// Abandon the child, which was killed and does not end.
+    Abandon { id: ChildId },
+    /// Record the decision about an exit.
+    Record { id: ChildId, record: Box<DecisionRecord> },
+    /// Answer the callers that wait for the child: it has settled.
+    ResolveWaiters { id: ChildId, outcome: ChildOutcome },
+    /// Remove the child.
+    Deregister { id: ChildId },
+    /// All initial children are ready.
     Ready,
-    /// The supervisor has ended.
+    /// The supervisor has to exit.
     Exit(ShutdownReason),
 }
 
-/// Why a child is killed.
+/// The reason for which a child is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum KillReason {
-    /// It was asked to end, or is to end at once.
+    /// A command or its supervisor ends it.
     Requested,
-    /// It makes no progress.
+    /// The child makes no progress.
     Stuck,
 }
 
-/// Why a supervisor ends.
+/// The reason for which a supervisor exits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ShutdownReason {
-    /// It was asked to.
+    /// Its own supervisor or the runtime stops it.
     Requested,
-    /// A child that was there from the start did not start.
+    /// An initial child did not start.
     ChildStartFailed(ChildId),
-    /// Its children failed too often, this one last.
+    /// The restart budget is spent; this child failed last.
     TooManyFailures(ChildId),
-    /// Its significant children have ended, this one last.
+    /// The significant children have ended; this one ended last.
     SignificantEnded(ChildId),
 }
 
-/// A decision with everything that it followed from.
+/// A decision with all of its inputs.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct DecisionRecord {
     pub(crate) decision: Decision,
@@ -66,30 +66,30 @@ pub(crate) struct DecisionRecord {
     pub(crate) siblings: SupervisorHistory,
     /// Restarts that count against the budget after this decision.
     pub(crate) budget_used: u32,
-    /// Whom the decision concerns, in order.
+    /// The children that the decision affects, in order.
     pub(crate) affected: Vec<ChildId>,
 }
 
-/// How a child has come to rest.
+/// The state in which a child has settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ChildOutcome {
-    /// It runs.
+    /// The child runs.
     Running,
-    /// It waits for its next incarnation, due at this time.
+    /// The child waits for its next incarnation, which is due at this time.
     Restarting(Duration),
-    /// It waits for its turn in the restart of its group, which is due at this time.
+    /// The child waits for its turn in a group restart, which is due at this time.
     Postponed(Duration),
-    /// It is stopped.
+    /// The child is stopped.
     Stopped,
-    /// It declined to start.
+    /// The child declined to start.
     Declined,
-    /// It could not be started, and nothing of it is kept.
+    /// The child could not be started, and nothing of it is kept.
     AddFailed,
-    /// It stays failed until it is reset.
+    /// The child stays failed until it is reset.
     Failed,
 }
 
-/// Why an order was not carried out.
+/// The reason for which the machine rejects a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CommandRejection {
     /// The child runs.

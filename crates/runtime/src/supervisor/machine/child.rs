@@ -1,4 +1,4 @@
-//! One child in its present phase, and the index that finds children by it.
+//! The state of one child, and the index that finds children by their phase.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,23 +7,23 @@ use std::time::Duration;
 use super::action::{ChildId, KillReason};
 use crate::policy::{ChildHistory, ChildPolicy};
 
-/// What a child is doing, as its supervisor's bookkeeping knows it.
+/// The phase of a child.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum ChildPhase {
-    /// It is to start when its turn comes: those before it come first.
+    /// The child starts when its turn in the group restart comes.
     Waiting,
     Starting,
     Running,
-    /// Its next incarnation is due.
+    /// The next incarnation is due.
     Restarting {
         due: Duration,
     },
-    /// It was told to end.
+    /// The child was asked to end.
     Stopping {
         then: AfterStop,
         deadline: StopDeadline,
     },
-    /// It was killed because it is stuck.
+    /// The child was killed because it is stuck.
     Killing {
         abandon_at: Option<Duration>,
     },
@@ -31,41 +31,41 @@ pub(super) enum ChildPhase {
     Failed,
 }
 
-/// What follows when a child that was told to stop has ended.
+/// The step that follows when a stopping child has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AfterStop {
     StayStopped,
     Start,
-    /// It takes its turn in the restart of its group.
+    /// The child takes its turn in the restart of its group.
     JoinGroupRestart,
     Deregister,
 }
 
-/// What is done about a child that does not end.
+/// The deadline for a child that does not end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StopDeadline {
-    /// It may take its time.
+    /// The child may take as long as it needs.
     Never,
-    /// It is killed at this time.
+    /// The child is killed at this time.
     KillAt(Duration),
-    /// It has been killed, and is cut off at this time.
+    /// The child has been killed, and is abandoned at this time.
     AbandonAt(Duration),
 }
 
-/// What a look at a child's progress showed.
+/// The progress of an actor at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ActorProgress {
-    /// Steps that it has completed.
+    /// The number of completed steps.
     pub(crate) steps: u64,
-    /// Whether it is in the middle of one.
+    /// True in the middle of a step.
     pub(crate) is_busy: bool,
 }
 
-/// When a child is looked at next, and what the last look showed.
+/// The time of the next progress check, and the result of the last one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct ProgressWatch {
     pub(super) next_check_at: Duration,
-    /// The step that it was in the middle of, and since when at least.
+    /// The step that was under way, and the time of the check that first saw it.
     pub(super) busy_since: Option<(u64, Duration)>,
 }
 
@@ -75,13 +75,13 @@ pub(super) struct ChildState {
     pub(super) history: ChildHistory,
     pub(super) phase: ChildPhase,
     pub(super) progress_watch: Option<ProgressWatch>,
-    /// Added while the supervisor ran, and never ready so far.
+    /// True until a child that was added later is ready for the first time.
     pub(super) is_add_pending: bool,
     pub(super) has_been_ready: bool,
 }
 
 impl ChildState {
-    /// Whether it has an incarnation.
+    /// Returns whether the child has an incarnation.
     pub(super) fn is_live(&self) -> bool {
         matches!(
             self.phase,
@@ -92,7 +92,7 @@ impl ChildState {
         )
     }
 
-    /// Whether its supervisor means it to run, now or soon.
+    /// Returns whether the supervisor keeps the child running, now or soon.
     pub(super) fn is_active(&self) -> bool {
         match self.phase {
             ChildPhase::Waiting | ChildPhase::Starting | ChildPhase::Running => true,
@@ -104,14 +104,14 @@ impl ChildState {
         }
     }
 
-    /// When the supervisor has to do something about it.
+    /// Returns the time at which the supervisor has to act on the child.
     fn deadline(&self) -> Option<Duration> {
         match self.phase {
             ChildPhase::Restarting { due } => Some(due),
             ChildPhase::Stopping {
                 deadline: StopDeadline::KillAt(at) | StopDeadline::AbandonAt(at), ..
             } => Some(at),
-            ChildPhase::Killing { abandon_at: cut_off_at } => cut_off_at,
+            ChildPhase::Killing { abandon_at } => abandon_at,
             ChildPhase::Starting | ChildPhase::Running => {
                 self.progress_watch.map(|watch| watch.next_check_at)
             }
@@ -126,7 +126,7 @@ impl ChildState {
         now.saturating_add(self.policy.kill_timeout)
     }
 
-    /// Begins to be watched, if its policy sets a limit.
+    /// Starts the progress watch, if the policy sets a limit.
     pub(super) fn start_watch(&mut self, now: Duration) {
         let look_at = |limit| now.saturating_add(check_interval(limit));
         self.progress_watch = self
@@ -135,7 +135,7 @@ impl ChildState {
             .map(|limit| ProgressWatch { next_check_at: look_at(limit), busy_since: None });
     }
 
-    /// Notes what a look showed, and says whether the child is stuck.
+    /// Updates the progress watch, and returns the kill reason of a stuck child.
     pub(super) fn check_progress(&mut self, progress: ActorProgress, now: Duration) -> Option<KillReason> {
         let limit = self.policy.stuck_after?;
         let watch = self.progress_watch.as_mut()?;
@@ -150,12 +150,12 @@ impl ChildState {
     }
 }
 
-/// Four looks within the limit find a stuck child at the latest a quarter of the limit late.
+/// Returns a quarter of the limit, so that a stuck child is found at most that much late.
 fn check_interval(limit: Duration) -> Duration {
     (limit / 4).max(Duration::from_millis(1))
 }
 
-/// Finds children by what they are doing, so that no step has to look at all of them.
+/// Finds children by phase, so that no step scans all of them.
 #[derive(Debug, Default)]
 pub(super) struct ChildIndex {
     pub(super) live: BTreeSet<ChildId>,
@@ -165,26 +165,26 @@ pub(super) struct ChildIndex {
 }
 
 impl ChildIndex {
-    pub(super) fn insert(&mut self, key: ChildId, member: &ChildState) {
-        if member.is_live() {
-            self.live.insert(key);
+    pub(super) fn insert(&mut self, id: ChildId, child: &ChildState) {
+        if child.is_live() {
+            self.live.insert(id);
         }
-        match member.phase {
-            ChildPhase::Waiting => drop(self.waiting.insert(key)),
-            ChildPhase::Starting => drop(self.starting.insert(key)),
+        match child.phase {
+            ChildPhase::Waiting => drop(self.waiting.insert(id)),
+            ChildPhase::Starting => drop(self.starting.insert(id)),
             _ => {}
         }
-        if let Some(at) = member.deadline() {
-            self.deadlines.insert((at, key));
+        if let Some(at) = child.deadline() {
+            self.deadlines.insert((at, id));
         }
     }
 
-    pub(super) fn remove(&mut self, key: ChildId, member: &ChildState) {
-        self.live.remove(&key);
-        self.waiting.remove(&key);
-        self.starting.remove(&key);
-        if let Some(at) = member.deadline() {
-            self.deadlines.remove(&(at, key));
+    pub(super) fn remove(&mut self, id: ChildId, child: &ChildState) {
+        self.live.remove(&id);
+        self.waiting.remove(&id);
+        self.starting.remove(&id);
+        if let Some(at) = child.deadline() {
+            self.deadlines.remove(&(at, id));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The roster without an actor: events and times in, actions out.
+//! The machine without an actor: events and times in, actions out.
 
 mod random;
 
@@ -22,18 +22,18 @@ fn policy() -> ChildPolicy {
     }
 }
 
-/// A roster with `children` that have all come up.
+/// Returns a machine with `children` that all run.
 fn running(children: usize, policy: ChildPolicy) -> Machine {
     running_with(Strategy::OneForOne, std::iter::repeat_n(policy, children))
 }
 
 fn running_with(strategy: Strategy, children: impl IntoIterator<Item = ChildPolicy>) -> Machine {
     let mut roster = Machine::new(SupervisorPolicy { strategy, ..SupervisorPolicy::default() });
-    let keys: Vec<ChildId> = children.into_iter().map(|policy| roster.register(Arc::new(policy))).collect();
+    let ids: Vec<ChildId> = children.into_iter().map(|policy| roster.register(Arc::new(policy))).collect();
     let mut actions = roster.start_all(s(0));
-    for key in keys {
-        assert!(actions.contains(&SupervisorAction::Launch { key }), "{actions:?}");
-        actions = roster.ready(key, s(0));
+    for id in ids {
+        assert!(actions.contains(&SupervisorAction::Launch { id }), "{actions:?}");
+        actions = roster.ready(id, s(0));
     }
     assert!(actions.contains(&SupervisorAction::Ready));
     roster
@@ -43,7 +43,7 @@ fn outcomes(actions: &[SupervisorAction]) -> Vec<(ChildId, ChildOutcome)> {
     actions
         .iter()
         .filter_map(|action| match action {
-            SupervisorAction::ResolveWaiters { key, outcome: rest } => Some((*key, *rest)),
+            SupervisorAction::ResolveWaiters { id, outcome: rest } => Some((*id, *rest)),
             _ => None,
         })
         .collect()
@@ -53,8 +53,8 @@ fn outcomes(actions: &[SupervisorAction]) -> Vec<(ChildId, ChildOutcome)> {
 fn start_each_child_waits_for_the_one_before() {
     let mut roster = Machine::new(SupervisorPolicy::default());
     let (first, second) = (roster.register(policy().into()), roster.register(policy().into()));
-    assert_eq!(roster.start_all(s(0)), [SupervisorAction::Launch { key: first }]);
-    assert!(roster.ready(first, s(0)).contains(&SupervisorAction::Launch { key: second }));
+    assert_eq!(roster.start_all(s(0)), [SupervisorAction::Launch { id: first }]);
+    assert!(roster.ready(first, s(0)).contains(&SupervisorAction::Launch { id: second }));
     assert!(roster.ready(second, s(0)).contains(&SupervisorAction::Ready));
 }
 
@@ -62,11 +62,11 @@ fn start_each_child_waits_for_the_one_before() {
 fn crash_is_decided_recorded_and_restarted_after_delay() {
     let mut roster = running(2, policy());
     let actions = roster.exited(0, crash(), s(10), 0.5);
-    assert!(matches!(actions[0], SupervisorAction::Record { key: 0, .. }));
+    assert!(matches!(actions[0], SupervisorAction::Record { id: 0, .. }));
     assert_eq!(outcomes(&actions), [(0, ChildOutcome::Restarting(s(15)))]);
     assert_eq!(roster.next_wake(), Some(s(15)));
     assert_eq!(roster.tick(s(14)), []);
-    assert_eq!(roster.tick(s(15)), [SupervisorAction::Launch { key: 0 }]);
+    assert_eq!(roster.tick(s(15)), [SupervisorAction::Launch { id: 0 }]);
     assert_eq!(roster.tick(s(16)), [], "a late tick does nothing");
 }
 
@@ -80,7 +80,7 @@ fn budget_spent_fails_child_alone_until_reset() {
     }
     assert_eq!(outcomes(&roster.exited(0, crash(), s(20), 0.0)), [(0, ChildOutcome::Failed)]);
     assert_eq!(roster.next_wake(), None);
-    assert_eq!(roster.reset(0, s(0)), Ok(vec![SupervisorAction::Launch { key: 0 }]));
+    assert_eq!(roster.reset(0, s(0)), Ok(vec![SupervisorAction::Launch { id: 0 }]));
 }
 
 #[test]
@@ -94,9 +94,9 @@ fn stop_during_restart_delay_cancels_restart() {
 #[test]
 fn stop_past_deadline_kills_once() {
     let mut roster = running(1, policy());
-    assert_eq!(roster.stop(0, s(1)), [SupervisorAction::RequestStop { key: 0 }]);
+    assert_eq!(roster.stop(0, s(1)), [SupervisorAction::RequestStop { id: 0 }]);
     assert_eq!(roster.tick(s(3)), []);
-    assert_eq!(roster.tick(s(4)), [SupervisorAction::Kill { key: 0, reason: KillReason::Requested }]);
+    assert_eq!(roster.tick(s(4)), [SupervisorAction::Kill { id: 0, reason: KillReason::Requested }]);
     assert_eq!(roster.tick(s(5)), []);
     assert_eq!(outcomes(&roster.exited(0, crash(), s(5), 0.0)), [(0, ChildOutcome::Stopped)]);
 }
@@ -105,9 +105,9 @@ fn stop_past_deadline_kills_once() {
 fn shutdown_stops_children_in_reverse_order() {
     let mut roster = running(3, policy());
     let mut actions = roster.shut_down(ShutdownReason::Requested, s(1));
-    for key in [2, 1, 0] {
-        assert!(actions.contains(&SupervisorAction::RequestStop { key }), "{key}: {actions:?}");
-        actions = roster.exited(key, Exit { cause: ExitCause::Normal, ..crash() }, s(2), 0.0);
+    for id in [2, 1, 0] {
+        assert!(actions.contains(&SupervisorAction::RequestStop { id }), "{key}: {actions:?}");
+        actions = roster.exited(id, Exit { cause: ExitCause::Normal, ..crash() }, s(2), 0.0);
     }
     assert_eq!(actions.last(), Some(&SupervisorAction::Exit(ShutdownReason::Requested)));
 }
@@ -135,7 +135,7 @@ fn start_failure_of_initial_child_stops_supervisor() {
     roster.ready(0, s(0));
     let failed = Exit { cause: ExitCause::StartFailed, ready_since: None, ..crash() };
     let actions = roster.exited(1, failed, s(1), 0.0);
-    assert_eq!(actions.last(), Some(&SupervisorAction::RequestStop { key: 0 }));
+    assert_eq!(actions.last(), Some(&SupervisorAction::RequestStop { id: 0 }));
     let actions = roster.exited(0, Exit { cause: ExitCause::Normal, ..crash() }, s(2), 0.0);
     assert!(matches!(actions.last(), Some(SupervisorAction::Exit(_))));
 }
@@ -143,15 +143,15 @@ fn start_failure_of_initial_child_stops_supervisor() {
 #[test]
 fn add_with_failed_start_keeps_nothing() {
     let mut roster = running(0, policy());
-    let (key, actions) = roster.add(policy().into(), s(0)).unwrap();
-    assert_eq!(actions, [SupervisorAction::Launch { key }]);
+    let (id, actions) = roster.add(policy().into(), s(0)).unwrap();
+    assert_eq!(actions, [SupervisorAction::Launch { id }]);
     let failed = Exit { cause: ExitCause::StartFailed, ready_since: None, ..crash() };
-    let actions = roster.exited(key, failed, s(1), 0.0);
+    let actions = roster.exited(id, failed, s(1), 0.0);
     assert_eq!(
         actions,
         [
-            SupervisorAction::ResolveWaiters { key, outcome: ChildOutcome::AddFailed },
-            SupervisorAction::Deregister { key }
+            SupervisorAction::ResolveWaiters { id, outcome: ChildOutcome::AddFailed },
+            SupervisorAction::Deregister { id }
         ]
     );
 }
@@ -159,13 +159,13 @@ fn add_with_failed_start_keeps_nothing() {
 #[test]
 fn restart_by_hand_skips_delay_and_spends_no_budget() {
     let mut roster = running(1, policy());
-    assert_eq!(roster.restart(0, s(1)), Ok(vec![SupervisorAction::RequestStop { key: 0 }]));
+    assert_eq!(roster.restart(0, s(1)), Ok(vec![SupervisorAction::RequestStop { id: 0 }]));
     let actions = roster.exited(0, Exit { cause: ExitCause::Normal, ..crash() }, s(2), 0.0);
-    assert_eq!(actions, [SupervisorAction::Launch { key: 0 }]);
+    assert_eq!(actions, [SupervisorAction::Launch { id: 0 }]);
     roster.ready(0, s(0));
     assert_eq!(roster.history(0).map(ChildHistory::attempts), Some(0));
     roster.exited(0, crash(), s(3), 0.0);
-    assert_eq!(roster.restart(0, s(4)), Ok(vec![SupervisorAction::Launch { key: 0 }]));
+    assert_eq!(roster.restart(0, s(4)), Ok(vec![SupervisorAction::Launch { id: 0 }]));
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn escalation_stops_siblings_and_exits_with_reason() {
     };
     let mut roster = running(2, strict);
     let actions = roster.exited(1, crash(), s(1), 0.0);
-    assert_eq!(actions.last(), Some(&SupervisorAction::RequestStop { key: 0 }));
+    assert_eq!(actions.last(), Some(&SupervisorAction::RequestStop { id: 0 }));
     let actions = roster.exited(0, Exit { cause: ExitCause::Normal, ..crash() }, s(2), 0.0);
     assert!(matches!(actions.last(), Some(SupervisorAction::Exit(_))));
 }
@@ -187,7 +187,7 @@ fn exit_without_restart_leaves_child_startable() {
     let mut roster = running(1, ChildPolicy { restart: RestartType::Transient, ..policy() });
     let normal = Exit { cause: ExitCause::Normal, ..crash() };
     assert_eq!(outcomes(&roster.exited(0, normal, s(1), 0.0)), [(0, ChildOutcome::Stopped)]);
-    assert_eq!(roster.start(0, s(0)), Ok(vec![SupervisorAction::Launch { key: 0 }]));
+    assert_eq!(roster.start(0, s(0)), Ok(vec![SupervisorAction::Launch { id: 0 }]));
     assert_eq!(roster.start(0, s(0)), Err(CommandRejection::Running));
 }
 
@@ -197,7 +197,7 @@ fn shutdown_cancels_pending_restarts() {
     roster.exited(1, crash(), s(1), 0.0);
     let actions = roster.shut_down(ShutdownReason::Requested, s(2));
     assert!(outcomes(&actions).contains(&(1, ChildOutcome::Stopped)), "{actions:?}");
-    assert_eq!(roster.tick(s(6)), [SupervisorAction::Kill { key: 0, reason: KillReason::Requested }]);
+    assert_eq!(roster.tick(s(6)), [SupervisorAction::Kill { id: 0, reason: KillReason::Requested }]);
 }
 
 #[test]
@@ -206,9 +206,9 @@ fn stop_of_starting_child_lets_the_next_start() {
     roster.register(policy().into());
     roster.register(policy().into());
     roster.start_all(s(0));
-    assert_eq!(roster.stop(0, s(1)), [SupervisorAction::RequestStop { key: 0 }]);
+    assert_eq!(roster.stop(0, s(1)), [SupervisorAction::RequestStop { id: 0 }]);
     let actions = roster.exited(0, Exit { cause: ExitCause::Normal, ..crash() }, s(1), 0.0);
-    assert!(actions.contains(&SupervisorAction::Launch { key: 1 }), "{actions:?}");
+    assert!(actions.contains(&SupervisorAction::Launch { id: 1 }), "{actions:?}");
 }
 
 #[test]
@@ -218,26 +218,26 @@ fn remove_wins_over_later_commands() {
     roster.stop(0, s(1));
     assert_eq!(roster.restart(0, s(1)), Err(CommandRejection::Restarting));
     let actions = roster.exited(0, Exit { cause: ExitCause::Normal, ..crash() }, s(2), 0.0);
-    assert!(actions.contains(&SupervisorAction::Deregister { key: 0 }), "{actions:?}");
+    assert!(actions.contains(&SupervisorAction::Deregister { id: 0 }), "{actions:?}");
 }
 
 #[test]
 fn group_restart_starts_waiting_child_after_later_failure() {
     let mut roster = running_with(Strategy::RestForOne, [policy(), policy(), policy()]);
     roster.exited(0, crash(), s(10), 0.0);
-    for key in [2, 1] {
-        roster.exited(key, crash(), s(10), 0.0);
+    for id in [2, 1] {
+        roster.exited(id, crash(), s(10), 0.0);
     }
-    assert_eq!(roster.tick(s(15)), [SupervisorAction::Launch { key: 0 }]);
-    assert!(roster.ready(0, s(15)).contains(&SupervisorAction::Launch { key: 1 }));
+    assert_eq!(roster.tick(s(15)), [SupervisorAction::Launch { id: 0 }]);
+    assert!(roster.ready(0, s(15)).contains(&SupervisorAction::Launch { id: 1 }));
     roster.stop(0, s(15));
     roster.exited(0, crash(), s(15), 0.0);
     assert_eq!(outcomes(&roster.start(0, s(15)).unwrap()), [(0, ChildOutcome::Postponed(s(0)))]);
     let failed = Exit { cause: ExitCause::StartFailed, ready_since: None, ..crash() };
     roster.exited(1, failed, s(15), 0.0);
-    assert_eq!(roster.tick(s(20)), [SupervisorAction::Launch { key: 0 }]);
-    assert!(roster.ready(0, s(20)).contains(&SupervisorAction::Launch { key: 1 }));
-    assert!(roster.ready(1, s(20)).contains(&SupervisorAction::Launch { key: 2 }));
+    assert_eq!(roster.tick(s(20)), [SupervisorAction::Launch { id: 0 }]);
+    assert!(roster.ready(0, s(20)).contains(&SupervisorAction::Launch { id: 1 }));
+    assert!(roster.ready(1, s(20)).contains(&SupervisorAction::Launch { id: 2 }));
 }
 
 #[test]
@@ -248,14 +248,14 @@ fn group_restart_skips_temporary_child_killed_as_stuck() {
     roster.inspected(1, busy, s(1));
     assert_eq!(
         roster.inspected(1, busy, s(5)),
-        [SupervisorAction::Kill { key: 1, reason: KillReason::Stuck }]
+        [SupervisorAction::Kill { id: 1, reason: KillReason::Stuck }]
     );
     roster.exited(0, crash(), s(5), 0.0);
     let killed = Exit { cause: ExitCause::Stuck, ..crash() };
-    assert!(roster.exited(1, killed, s(6), 0.0).contains(&SupervisorAction::Deregister { key: 1 }));
+    assert!(roster.exited(1, killed, s(6), 0.0).contains(&SupervisorAction::Deregister { id: 1 }));
 }
 
-/// Were each step to look at all children, this would be ten thousand million looks and not end in our time.
+/// Ten thousand million checks would be needed if each step scanned all children, and the test would not finish.
 #[test]
 fn machine_with_many_children_scans_no_siblings() {
     const CHILDREN: ChildId = 100_000;
@@ -263,23 +263,23 @@ fn machine_with_many_children_scans_no_siblings() {
     for dynamic in [true, false] {
         let mut roster = Machine::new(SupervisorPolicy { dynamic, ..SupervisorPolicy::default() });
         roster.start_all(s(0));
-        for key in 0..CHILDREN {
+        for id in 0..CHILDREN {
             let (added, actions) = roster.add(Arc::clone(&policy), s(0)).unwrap();
-            assert_eq!((added, actions), (key, vec![SupervisorAction::Launch { key }]));
-            roster.ready(key, s(0));
+            assert_eq!((added, actions), (id, vec![SupervisorAction::Launch { id }]));
+            roster.ready(id, s(0));
         }
-        for key in 0..CHILDREN {
-            roster.exited(key, crash(), s(1), 0.0);
+        for id in 0..CHILDREN {
+            roster.exited(id, crash(), s(1), 0.0);
             assert_eq!(roster.next_wake(), Some(s(6)));
         }
         assert_eq!(roster.tick(s(6)).len(), CHILDREN as usize);
-        for key in 0..CHILDREN {
-            roster.ready(key, s(6));
+        for id in 0..CHILDREN {
+            roster.ready(id, s(6));
         }
         let mut asked = roster.shut_down(ShutdownReason::Requested, s(7)).len();
-        for key in (0..CHILDREN).rev() {
+        for id in (0..CHILDREN).rev() {
             let normal = Exit { cause: ExitCause::Normal, ..crash() };
-            let actions = roster.exited(key, normal, s(8), 0.0);
+            let actions = roster.exited(id, normal, s(8), 0.0);
             asked += actions
                 .iter()
                 .filter(|action| matches!(action, SupervisorAction::RequestStop { .. }))

@@ -85,14 +85,14 @@ impl SupervisorModel {
                 self.panic_with_trace("action after finish");
             }
             match action {
-                SupervisorAction::Launch { key } => {
+                SupervisorAction::Launch { id } => {
                     let no_yield = chance(&mut self.rng, 10)
                         && self
                             .machine
                             .children
-                            .get(&key)
+                            .get(&id)
                             .is_some_and(|m| m.policy.shutdown != Shutdown::Unlimited);
-                    let bad = match self.children.get_mut(&key) {
+                    let bad = match self.children.get_mut(&id) {
                         None => true,
                         Some(child) => {
                             let bad = child.live;
@@ -109,21 +109,21 @@ impl SupervisorModel {
                         self.panic_with_trace("bad launch");
                     }
                 }
-                SupervisorAction::RequestStop { key } | SupervisorAction::Kill { key, .. } => {
-                    let Some(child) = self.children.get_mut(&key) else { self.panic_with_trace("unknown") };
+                SupervisorAction::RequestStop { id } | SupervisorAction::Kill { id, .. } => {
+                    let Some(child) = self.children.get_mut(&id) else { self.panic_with_trace("unknown") };
                     if !child.live {
                         self.panic_with_trace("asked one that is not live");
                     }
                     child.stopping = true;
                 }
-                SupervisorAction::Inspect { key } => {
+                SupervisorAction::Inspect { id } => {
                     let progress =
                         ActorProgress { steps: 0, is_busy: !self.draining && chance(&mut self.rng, 90) };
-                    let more = self.machine.inspected(key, progress, self.now);
+                    let more = self.machine.inspected(id, progress, self.now);
                     queue.extend(more);
                 }
-                SupervisorAction::Abandon { key } => {
-                    let Some(child) = self.children.get_mut(&key) else { self.panic_with_trace("unknown") };
+                SupervisorAction::Abandon { id } => {
+                    let Some(child) = self.children.get_mut(&id) else { self.panic_with_trace("unknown") };
                     if child.live {
                         child.live = false;
                         child.starting = false;
@@ -133,14 +133,14 @@ impl SupervisorModel {
                             progressed: true,
                             ..Exit::of(ExitCause::Killed)
                         };
-                        let more = self.machine.exited(key, exit, self.now, 0.0);
+                        let more = self.machine.exited(id, exit, self.now, 0.0);
                         queue.extend(more);
                     } else {
                         self.panic_with_trace("cut off one that is gone");
                     }
                 }
-                SupervisorAction::ResolveWaiters { key, outcome: rest } => {
-                    let Some(child) = self.children.get_mut(&key) else { self.panic_with_trace("unknown") };
+                SupervisorAction::ResolveWaiters { id, outcome: rest } => {
+                    let Some(child) = self.children.get_mut(&id) else { self.panic_with_trace("unknown") };
                     if child.live && !matches!(rest, ChildOutcome::Running) {
                         self.panic_with_trace("settled while live");
                     }
@@ -149,8 +149,8 @@ impl SupervisorModel {
                         _ => child.waiters.clear(),
                     }
                 }
-                SupervisorAction::Deregister { key } => {
-                    let Some(child) = self.children.remove(&key) else { self.panic_with_trace("unknown") };
+                SupervisorAction::Deregister { id } => {
+                    let Some(child) = self.children.remove(&id) else { self.panic_with_trace("unknown") };
                     if child.live || !child.waiters.is_empty() {
                         self.panic_with_trace("forgot a live one or waiters");
                     }
@@ -175,34 +175,34 @@ impl SupervisorModel {
         }
     }
 
-    fn exit(&mut self, key: ChildId, cause: ExitCause) {
+    fn exit(&mut self, id: ChildId, cause: ExitCause) {
         self.trace.push(format!("{:?} exit {key} {cause:?}", self.now));
-        let child = self.children.get_mut(&key).unwrap();
+        let child = self.children.get_mut(&id).unwrap();
         child.live = false;
         let ready_since = child.ready_since.filter(|_| !child.starting);
         child.starting = false;
         let cause =
             if ready_since.is_none() && cause == ExitCause::Panic { ExitCause::StartFailed } else { cause };
         let exit = Exit { ready_since, progressed: true, ..Exit::of(cause) };
-        let actions = self.machine.exited(key, exit, self.now, 0.0);
+        let actions = self.machine.exited(id, exit, self.now, 0.0);
         self.apply(actions);
     }
 
-    fn ready(&mut self, key: ChildId) {
+    fn ready(&mut self, id: ChildId) {
         self.trace.push(format!("{:?} ready {key}", self.now));
-        let child = self.children.get_mut(&key).unwrap();
+        let child = self.children.get_mut(&id).unwrap();
         child.starting = false;
         child.ready_since = Some(self.now);
-        let actions = self.machine.ready(key, self.now);
+        let actions = self.machine.ready(id, self.now);
         self.apply(actions);
     }
 
-    fn decline(&mut self, key: ChildId) {
+    fn decline(&mut self, id: ChildId) {
         self.trace.push(format!("{:?} decline {key}", self.now));
-        let child = self.children.get_mut(&key).unwrap();
+        let child = self.children.get_mut(&id).unwrap();
         child.starting = false;
         child.live = false;
-        let actions = self.machine.declined(key, self.now);
+        let actions = self.machine.declined(id, self.now);
         self.apply(actions);
     }
 
@@ -217,27 +217,27 @@ impl SupervisorModel {
         }
     }
 
-    fn run_command(&mut self, key: ChildId, order: ModelCommand) {
-        self.trace.push(format!("{:?} order {order:?} {key} ({:?})", self.now, self.machine.phase(key)));
+    fn run_command(&mut self, id: ChildId, command: ModelCommand) {
+        self.trace.push(format!("{:?} order {order:?} {key} ({:?})", self.now, self.machine.phase(id)));
         let now = self.now;
-        let outcome = match order {
+        let outcome = match command {
             ModelCommand::Add => unreachable!(),
-            ModelCommand::Start => self.machine.start(key, now),
-            ModelCommand::Stop => Ok(self.machine.stop(key, now)),
-            ModelCommand::Restart => self.machine.restart(key, now),
-            ModelCommand::Delete => self.machine.delete(key, now),
-            ModelCommand::Remove => Ok(self.machine.remove(key, now)),
-            ModelCommand::Reset => self.machine.reset(key, now),
+            ModelCommand::Start => self.machine.start(id, now),
+            ModelCommand::Stop => Ok(self.machine.stop(id, now)),
+            ModelCommand::Restart => self.machine.restart(id, now),
+            ModelCommand::Delete => self.machine.delete(id, now),
+            ModelCommand::Remove => Ok(self.machine.remove(id, now)),
+            ModelCommand::Reset => self.machine.reset(id, now),
         };
         match outcome {
-            Err(objection) => self.trace.push(format!("      !! {objection:?}")),
+            Err(rejection) => self.trace.push(format!("      !! {objection:?}")),
             Ok(actions) => {
-                let child = self.children.get_mut(&key).unwrap();
-                if matches!(order, ModelCommand::Start | ModelCommand::Restart | ModelCommand::Reset) {
+                let child = self.children.get_mut(&id).unwrap();
+                if matches!(command, ModelCommand::Start | ModelCommand::Restart | ModelCommand::Reset) {
                     child.launches_max += 1;
                 }
-                if !(actions.is_empty() && order == ModelCommand::Reset) {
-                    child.waiters.push(order);
+                if !(actions.is_empty() && command == ModelCommand::Reset) {
+                    child.waiters.push(command);
                 }
                 self.apply(actions);
             }
@@ -248,9 +248,9 @@ impl SupervisorModel {
         let policy = Self::policy(&mut self.rng);
         self.trace.push(format!("{:?} add {:?}", self.now, policy.restart));
         let temporary = policy.restart == RestartType::Temporary;
-        if let Ok((key, actions)) = self.machine.add(Arc::new(policy), self.now) {
+        if let Ok((id, actions)) = self.machine.add(Arc::new(policy), self.now) {
             self.children.insert(
-                key,
+                id,
                 ModelChild {
                     temporary,
                     launches_max: 1,
@@ -263,35 +263,35 @@ impl SupervisorModel {
     }
 
     fn step(&mut self) {
-        let keys: Vec<ChildId> = self.children.keys().copied().collect();
-        if keys.is_empty() || chance(&mut self.rng, 4) {
+        let ids: Vec<ChildId> = self.children.ids().copied().collect();
+        if ids.is_empty() || chance(&mut self.rng, 4) {
             if self.children.len() < 7 {
                 self.add();
             }
             return;
         }
-        let key = pick(&mut self.rng, &keys);
+        let id = pick(&mut self.rng, &ids);
         let (live, starting, no_yield) = {
-            let child = &self.children[&key];
+            let child = &self.children[&id];
             (child.live, child.starting, child.never_yields && child.stopping)
         };
         match self.rng.u64(..100) {
             0..=44 if live && !no_yield => {
                 if starting && chance(&mut self.rng, 75) {
-                    self.ready(key);
+                    self.ready(id);
                 } else if starting && chance(&mut self.rng, 20) {
-                    self.decline(key);
+                    self.decline(id);
                 } else {
                     let cause = pick(
                         &mut self.rng,
                         &[ExitCause::Panic, ExitCause::Panic, ExitCause::Normal, ExitCause::Killed],
                     );
                     let cause = if starting { ExitCause::Panic } else { cause };
-                    self.exit(key, cause);
+                    self.exit(id, cause);
                 }
             }
             45..=64 => {
-                let order = pick(
+                let command = pick(
                     &mut self.rng,
                     &[
                         ModelCommand::Start,
@@ -304,7 +304,7 @@ impl SupervisorModel {
                         ModelCommand::Restart,
                     ],
                 );
-                self.run_command(key, order);
+                self.run_command(id, command);
             }
             65..=74 => self.now += Duration::from_millis(self.rng.u64(..1500)),
             75 if chance(&mut self.rng, 10) => {
@@ -322,9 +322,9 @@ impl SupervisorModel {
     }
 
     fn check(&self) {
-        for (key, child) in &self.children {
-            let Some(member) = self.machine.children.get(key) else { self.panic_with_trace("not in roster") };
-            if member.is_live() != child.live {
+        for (id, child) in &self.children {
+            let Some(child) = self.machine.children.get(id) else { self.panic_with_trace("not in roster") };
+            if child.is_live() != child.live {
                 self.panic_with_trace(&format!("roster and world differ about {key}"));
             }
         }
@@ -343,17 +343,17 @@ impl SupervisorModel {
             let todo = self.children.iter().find(|(_, child)| {
                 child.live && (child.starting || child.stopping) && !(child.never_yields && child.stopping)
             });
-            if let Some((&key, child)) = todo {
+            if let Some((&id, child)) = todo {
                 if child.stopping {
-                    self.exit(key, ExitCause::Normal);
+                    self.exit(id, ExitCause::Normal);
                 } else {
-                    self.ready(key);
+                    self.ready(id);
                 }
                 self.check();
                 continue;
             }
-            let watched_only = self.machine.children.values().all(|member| {
-                matches!(member.phase, ChildPhase::Running | ChildPhase::Stopped | ChildPhase::Failed)
+            let watched_only = self.machine.children.values().all(|child| {
+                matches!(child.phase, ChildPhase::Running | ChildPhase::Stopped | ChildPhase::Failed)
             });
             if watched_only && self.machine.group_restart.is_none() {
                 break;
@@ -367,11 +367,11 @@ impl SupervisorModel {
         if self.machine.group_restart.is_some() {
             self.panic_with_trace("the round does not end");
         }
-        for (key, child) in &self.children {
+        for (id, child) in &self.children {
             if !child.waiters.is_empty() {
                 self.panic_with_trace(&format!("{key} has waiters for ever: {:?}", child.waiters));
             }
-            match self.machine.children[key].phase {
+            match self.machine.children[id].phase {
                 ChildPhase::Running | ChildPhase::Stopped | ChildPhase::Failed => {}
                 ChildPhase::Stopping { then: AfterStop::StayStopped, .. }
                     if self.exit_count == 0 && child.never_yields => {}
@@ -433,16 +433,16 @@ fn run_seed(seed: u64) {
             policy.stuck_after = policy.stuck_after.filter(|_| chance(&mut world.rng, 30));
             let temporary = policy.restart == RestartType::Temporary;
             world.trace.push(format!("initial {policy:?}"));
-            let key = world.machine.register(Arc::new(policy));
-            world.children.insert(key, ModelChild { temporary, launches_max: 1, ..ModelChild::default() });
+            let id = world.machine.register(Arc::new(policy));
+            world.children.insert(id, ModelChild { temporary, launches_max: 1, ..ModelChild::default() });
         }
     }
     let actions = world.machine.start_all(Duration::ZERO);
     world.apply(actions);
     if chance(&mut world.rng, 70) {
         // Else little would ever come up undisturbed.
-        while let Some((&key, _)) = world.children.iter().find(|(_, child)| child.starting) {
-            world.ready(key);
+        while let Some((&id, _)) = world.children.iter().find(|(_, child)| child.starting) {
+            world.ready(id);
         }
     }
     let steps = 5 + world.rng.u64(..60);
@@ -463,15 +463,15 @@ fn run_seed(seed: u64) {
             }
             let todo =
                 world.children.iter().find(|(_, child)| child.live && child.stopping && !child.never_yields);
-            if let Some((&key, _)) = todo {
-                world.exit(key, ExitCause::Normal);
+            if let Some((&id, _)) = todo {
+                world.exit(id, ExitCause::Normal);
             } else if world.machine.next_wake().is_some() {
                 world.tick();
-            } else if let Some((&key, _)) =
+            } else if let Some((&id, _)) =
                 world.children.iter().find(|(_, child)| child.live && child.stopping)
             {
                 // It may take its time, and nobody kills it.
-                world.exit(key, ExitCause::Normal);
+                world.exit(id, ExitCause::Normal);
             }
         }
         if world.exit_count != 1 {

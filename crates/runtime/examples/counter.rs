@@ -1,4 +1,4 @@
-//! A counter that survives its panics: the state of the last message that was handled well, and every message that
+//! A counter that survives its panics. It keeps the state after the last handled message, and every message that
 //! waited behind the one that crashed it.
 //!
 //! `cargo run -p mainstay-runtime --example counter`

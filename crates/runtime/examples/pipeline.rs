@@ -1,5 +1,5 @@
-//! A rest-for-one pipeline: a source, a step that adds up what the source sends, and a report on that. When the
-//! step crashes, whatever comes after it starts anew with it; what comes before it goes on.
+//! A rest-for-one pipeline: a source, a step that adds up the source's numbers, and a report on the sum. When the
+//! step crashes, the actors after it restart with it; those before it continue.
 //!
 //! `cargo run -p mainstay-runtime --example pipeline`
 
@@ -7,7 +7,7 @@ use mainstay_runtime::journal::Delivery;
 use mainstay_runtime::policy::{ChildPolicy, Delay, Strategy, SupervisorPolicy};
 use mainstay_runtime::{Address, Child, Context, Failure, Message, Reply, Runtime, SupervisorSpec, Worker};
 
-/// Sends what it is given on to the sum.
+/// Sends its numbers to the sum.
 struct Producer {
     sum: Address<SumMessage>,
 }
@@ -45,7 +45,7 @@ impl Worker for Producer {
     }
 }
 
-/// Adds up, and cannot bear negative figures.
+/// Adds up, and panics at a negative number.
 struct Sum;
 
 enum SumMessage {
@@ -83,7 +83,7 @@ impl Worker for Sum {
     }
 }
 
-/// Reads the sum when it starts, so it must not outlive the step that it read from.
+/// Reads the sum in its start, so it must restart with the step that it read from.
 struct SumReporter {
     sum: Address<SumMessage>,
 }
@@ -133,7 +133,7 @@ async fn main() -> Result<(), Failure> {
     }
     println!("the source has sent {} figures", source.call(ProducerMessage::Sent).await?);
 
-    // The journal tells who was restarted, and why.
+    // The journal names the restarted actors and the causes.
     let mut restarted = Vec::new();
     while restarted.len() < 2 {
         let Delivery::Event(event) = story.next().await else { continue };
@@ -149,7 +149,7 @@ async fn main() -> Result<(), Failure> {
     assert_eq!(restarted, ["root/steps/sum", "root/steps/report"]);
     assert_eq!(runtime.tree().find("root/source").map(|node| node.info.generation), Some(1));
 
-    // Nothing that came after the figure that crashed the step is lost, and the report has begun anew.
+    // Nothing behind the number that crashed the step is lost, and the report has restarted.
     assert_eq!(sum.call(SumMessage::Get).await?, 12);
     println!("the sum is 12, the report began anew with {}", report.call(SumReporterMessage::Read).await?);
     runtime.shutdown().await;

@@ -112,7 +112,9 @@ impl Behaviour for Supervisor {
             SupervisorMessage::Admin { name, command, reply } => {
                 children.run_admin_command(ctx, &name, command, reply)
             }
-            SupervisorMessage::ChildReady { id, generation } if children.generation(id) == Some(generation) => {
+            SupervisorMessage::ChildReady { id, generation }
+                if children.generation(id) == Some(generation) =>
+            {
                 children.ready(ctx, id)
             }
             SupervisorMessage::ChildReady { .. } => Vec::new(),
@@ -243,8 +245,8 @@ impl Supervisor {
         spec::check_significance(&self.policy, slot.as_ref())?;
         let path = assign_path(ctx, slot.as_ref())?;
         let added = children.machine.add(Arc::clone(identity.policy()), ctx.now());
-        let (id, actions) = added
-            .map_err(|rejection| AdminError::from_rejection(rejection, identity.name().to_owned()))?;
+        let (id, actions) =
+            added.map_err(|rejection| AdminError::from_rejection(rejection, identity.name().to_owned()))?;
         self.child_list.insert(id, Arc::clone(slot));
         children.register(id, Arc::clone(slot), path);
         if identity.is_persistent() {
@@ -256,7 +258,12 @@ impl Supervisor {
     // === exits ===
 
     /// Handles the exit of an incarnation, whose tasks may still be ending.
-    fn child_exited(&self, ctx: &mut Ctx, children: &mut Children, cell: &ActorCell) -> Vec<SupervisorAction> {
+    fn child_exited(
+        &self,
+        ctx: &mut Ctx,
+        children: &mut Children,
+        cell: &ActorCell,
+    ) -> Vec<SupervisorAction> {
         let Some(id) = children.by_actor.remove(&cell.get_id()) else { return Vec::new() };
         let Some(entry) = children.entries.get_mut(&id) else { return Vec::new() };
         entry.cell = None;
@@ -333,7 +340,9 @@ impl Supervisor {
                 SupervisorAction::Kill { id, reason: KillReason::Requested } => {
                     children.kill(id, ExitCause::Killed)
                 }
-                SupervisorAction::Kill { id, reason: KillReason::Stuck } => children.kill(id, ExitCause::Stuck),
+                SupervisorAction::Kill { id, reason: KillReason::Stuck } => {
+                    children.kill(id, ExitCause::Stuck)
+                }
                 SupervisorAction::Inspect { id } => actions.extend(children.inspect(ctx, id)),
                 SupervisorAction::Abandon { id } => actions.extend(self.abandon(ctx, children, id)),
                 SupervisorAction::Record { id, record } => children.record_decision(ctx, id, *record),

@@ -131,6 +131,10 @@ mod tests {
     #[test]
     fn backtrace_too_long_is_cut_at_a_line_end() {
         let rendered = render(&DeepBacktrace);
-        assert!(rendered.len() <= BACKTRACE_BYTES_MAX && rendered.ends_with("descend"), "{} bytes", rendered.len());
+        assert!(
+            rendered.len() <= BACKTRACE_BYTES_MAX && rendered.ends_with("descend"),
+            "{} bytes",
+            rendered.len()
+        );
     }
 }

@@ -143,12 +143,8 @@ impl<B: Behaviour> IncarnationState<B> {
     fn unwrap_envelope(&mut self, envelope: Envelope<B::Message>, label: Option<&'static str>) -> B::Message {
         let Envelope { mut message, expires_at, redelivery: returned } = envelope;
         let redelivery = returned.unwrap_or(RedeliveryState { crashes: 0, crashes_max: 1 });
-        let in_flight = self.in_flight.insert(InFlightMessage {
-            label,
-            redelivery_copy: None,
-            expires_at,
-            redelivery,
-        });
+        let in_flight =
+            self.in_flight.insert(InFlightMessage { label, redelivery_copy: None, expires_at, redelivery });
         // A message whose `label` panicked before does so again here, and that counts as its handler's panic.
         let label = label.unwrap_or_else(|| message.label());
         if let Some(copy) = message.redelivery_clone() {
@@ -267,7 +263,8 @@ impl<B: Behaviour> IncarnationState<B> {
             abandoned: false,
         };
         let in_flight = in_flight.map(|in_flight| self.requeue(in_flight, exit.cause, reason));
-        let drop_panic = self.tear_down(reason, detached.map(|detached| detached.unhandled).unwrap_or_default());
+        let drop_panic =
+            self.tear_down(reason, detached.map(|detached| detached.unhandled).unwrap_or_default());
         let (message, location, backtrace) = match panic.or(drop_panic) {
             // The tree and the caller of a start show the message without the journal in between, so it is redacted
             // here.

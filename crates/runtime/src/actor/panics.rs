@@ -149,7 +149,8 @@ pub(crate) fn run_quietly(reason: CallError, work: impl FnOnce()) {
 }
 
 fn into_panic(payload: Box<dyn Any + Send>) -> Panic {
-    let captured = LAST_CAPTURED.take().filter(|captured| captured.text.as_deref() == panic_text(payload.as_ref()));
+    let captured =
+        LAST_CAPTURED.take().filter(|captured| captured.text.as_deref() == panic_text(payload.as_ref()));
     let message = truncate(payload_text(payload.as_ref()));
     // The payload's own destructor may panic as well.
     let _ = panic::catch_unwind(AssertUnwindSafe(|| drop_reason::drop_with(CallError::Crashed, payload)));

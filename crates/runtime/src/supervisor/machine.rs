@@ -246,15 +246,8 @@ impl Machine {
             decide((&child.policy, &self.policy), (&mut child.history, &mut self.history), exit, context);
         let budget_used = child.policy.budget.map_or(0, |budget| child.history.used(budget, now));
         let scope = self.affected_children(id, decision);
-        let record = DecisionRecord {
-            decision,
-            context,
-            exit,
-            history,
-            siblings,
-            budget_used,
-            affected: scope,
-        };
+        let record =
+            DecisionRecord { decision, context, exit, history, siblings, budget_used, affected: scope };
         let mut actions = vec![SupervisorAction::Record { id, record: Box::new(record) }];
         actions.extend(self.apply_decision(id, decision, now));
         actions

@@ -113,14 +113,7 @@ impl ActorIdentity {
             last_error_at: None,
             abandoned: 0,
         };
-        Self {
-            name: name.into(),
-            kind,
-            policy,
-            persistent,
-            path: OnceLock::new(),
-            state: Mutex::new(state),
-        }
+        Self { name: name.into(), kind, policy, persistent, path: OnceLock::new(), state: Mutex::new(state) }
     }
 
     pub(crate) fn name(&self) -> &str {

@@ -65,8 +65,7 @@ impl Machine {
         let returns = |other: ChildId| {
             other == id
                 || self.children.get(&other).is_some_and(|child| {
-                    child.is_active()
-                        && (child.policy.restart != RestartType::Temporary || !child.is_live())
+                    child.is_active() && (child.policy.restart != RestartType::Temporary || !child.is_live())
                 })
         };
         self.children.range(from..).map(|(other, _)| *other).filter(|other| returns(*other)).collect()

@@ -106,7 +106,7 @@ fn shutdown_stops_children_in_reverse_order() {
     let mut roster = running(3, policy());
     let mut actions = roster.shut_down(ShutdownReason::Requested, s(1));
     for id in [2, 1, 0] {
-        assert!(actions.contains(&SupervisorAction::RequestStop { id }), "{key}: {actions:?}");
+        assert!(actions.contains(&SupervisorAction::RequestStop { id }), "{id}: {actions:?}");
         actions = roster.exited(id, Exit { cause: ExitCause::Normal, ..crash() }, s(2), 0.0);
     }
     assert_eq!(actions.last(), Some(&SupervisorAction::Exit(ShutdownReason::Requested)));

@@ -1,5 +1,5 @@
-//! Random sequences of events and orders against a roster, and what must hold after each of them: nobody is started
-//! twice, nobody who waits is forgotten, each round and each shutdown comes to an end.
+//! Random sequences of events and commands against the machine, with its invariants checked after each step: no child
+//! starts twice, no waiter is forgotten, each group restart and each shutdown ends.
 //!
 //! A failure prints its seed and the whole trace. `MAINSTAY_TEST_SEED` runs that seed alone.
 
@@ -82,7 +82,7 @@ impl SupervisorModel {
                 self.trace.push(format!("      -> {action:?}"));
             }
             if self.exit_count > 0 {
-                self.panic_with_trace("action after finish");
+                self.panic_with_trace("action after exit");
             }
             match action {
                 SupervisorAction::Launch { id } => {
@@ -112,7 +112,7 @@ impl SupervisorModel {
                 SupervisorAction::RequestStop { id } | SupervisorAction::Kill { id, .. } => {
                     let Some(child) = self.children.get_mut(&id) else { self.panic_with_trace("unknown") };
                     if !child.live {
-                        self.panic_with_trace("asked one that is not live");
+                        self.panic_with_trace("asked a child that is not live to stop");
                     }
                     child.stopping = true;
                 }
@@ -136,7 +136,7 @@ impl SupervisorModel {
                         let more = self.machine.exited(id, exit, self.now, 0.0);
                         queue.extend(more);
                     } else {
-                        self.panic_with_trace("cut off one that is gone");
+                        self.panic_with_trace("abandoned a child that has ended");
                     }
                 }
                 SupervisorAction::ResolveWaiters { id, outcome: rest } => {
@@ -152,21 +152,21 @@ impl SupervisorModel {
                 SupervisorAction::Deregister { id } => {
                     let Some(child) = self.children.remove(&id) else { self.panic_with_trace("unknown") };
                     if child.live || !child.waiters.is_empty() {
-                        self.panic_with_trace("forgot a live one or waiters");
+                        self.panic_with_trace("removed a live child or its waiters");
                     }
                 }
                 SupervisorAction::Ready => {
                     self.ready_count += 1;
                     if self.ready_count > 1 {
-                        self.panic_with_trace("came up twice");
+                        self.panic_with_trace("ready twice");
                     }
                 }
                 SupervisorAction::Exit(_) => {
                     if self.children.values().any(|child| child.live) {
-                        self.panic_with_trace("finished with live children");
+                        self.panic_with_trace("exited with live children");
                     }
                     if !queue.is_empty() {
-                        self.panic_with_trace("actions lost behind finish");
+                        self.panic_with_trace("actions after exit");
                     }
                     self.exit_count += 1;
                 }
@@ -176,7 +176,7 @@ impl SupervisorModel {
     }
 
     fn exit(&mut self, id: ChildId, cause: ExitCause) {
-        self.trace.push(format!("{:?} exit {key} {cause:?}", self.now));
+        self.trace.push(format!("{:?} exit {id} {cause:?}", self.now));
         let child = self.children.get_mut(&id).unwrap();
         child.live = false;
         let ready_since = child.ready_since.filter(|_| !child.starting);
@@ -189,7 +189,7 @@ impl SupervisorModel {
     }
 
     fn ready(&mut self, id: ChildId) {
-        self.trace.push(format!("{:?} ready {key}", self.now));
+        self.trace.push(format!("{:?} ready {id}", self.now));
         let child = self.children.get_mut(&id).unwrap();
         child.starting = false;
         child.ready_since = Some(self.now);
@@ -198,7 +198,7 @@ impl SupervisorModel {
     }
 
     fn decline(&mut self, id: ChildId) {
-        self.trace.push(format!("{:?} decline {key}", self.now));
+        self.trace.push(format!("{:?} decline {id}", self.now));
         let child = self.children.get_mut(&id).unwrap();
         child.starting = false;
         child.live = false;
@@ -218,7 +218,7 @@ impl SupervisorModel {
     }
 
     fn run_command(&mut self, id: ChildId, command: ModelCommand) {
-        self.trace.push(format!("{:?} order {order:?} {key} ({:?})", self.now, self.machine.phase(id)));
+        self.trace.push(format!("{:?} command {command:?} {id} ({:?})", self.now, self.machine.phase(id)));
         let now = self.now;
         let outcome = match command {
             ModelCommand::Add => unreachable!(),
@@ -230,7 +230,7 @@ impl SupervisorModel {
             ModelCommand::Reset => self.machine.reset(id, now),
         };
         match outcome {
-            Err(rejection) => self.trace.push(format!("      !! {objection:?}")),
+            Err(rejection) => self.trace.push(format!("      !! {rejection:?}")),
             Ok(actions) => {
                 let child = self.children.get_mut(&id).unwrap();
                 if matches!(command, ModelCommand::Start | ModelCommand::Restart | ModelCommand::Reset) {
@@ -263,7 +263,7 @@ impl SupervisorModel {
     }
 
     fn step(&mut self) {
-        let ids: Vec<ChildId> = self.children.ids().copied().collect();
+        let ids: Vec<ChildId> = self.children.keys().copied().collect();
         if ids.is_empty() || chance(&mut self.rng, 4) {
             if self.children.len() < 7 {
                 self.add();
@@ -323,13 +323,15 @@ impl SupervisorModel {
 
     fn check(&self) {
         for (id, child) in &self.children {
-            let Some(child) = self.machine.children.get(id) else { self.panic_with_trace("not in roster") };
-            if child.is_live() != child.live {
-                self.panic_with_trace(&format!("roster and world differ about {key}"));
+            let Some(state) = self.machine.children.get(id) else {
+                self.panic_with_trace("not in the machine")
+            };
+            if state.is_live() != child.live {
+                self.panic_with_trace(&format!("machine and model differ about {id}"));
             }
         }
         if self.machine.children.len() != self.children.len() {
-            self.panic_with_trace("roster knows others");
+            self.panic_with_trace("the machine has other children");
         }
     }
 
@@ -365,17 +367,17 @@ impl SupervisorModel {
             self.check();
         }
         if self.machine.group_restart.is_some() {
-            self.panic_with_trace("the round does not end");
+            self.panic_with_trace("the group restart does not end");
         }
         for (id, child) in &self.children {
             if !child.waiters.is_empty() {
-                self.panic_with_trace(&format!("{key} has waiters for ever: {:?}", child.waiters));
+                self.panic_with_trace(&format!("{id} keeps waiters: {:?}", child.waiters));
             }
             match self.machine.children[id].phase {
                 ChildPhase::Running | ChildPhase::Stopped | ChildPhase::Failed => {}
                 ChildPhase::Stopping { then: AfterStop::StayStopped, .. }
                     if self.exit_count == 0 && child.never_yields => {}
-                phase => self.panic_with_trace(&format!("{key} rests in {phase:?}")),
+                phase => self.panic_with_trace(&format!("{id} settled in {phase:?}")),
             }
         }
     }
@@ -417,7 +419,7 @@ fn run_seed(seed: u64) {
             &[None, None, Some(Budget { restarts_max: 6, window: Duration::from_secs(10) })],
         ),
     };
-    let mut world = SupervisorModel {
+    let mut model = SupervisorModel {
         machine: Machine::new(policy),
         rng: seeded,
         now: Duration::ZERO,
@@ -428,54 +430,54 @@ fn run_seed(seed: u64) {
         draining: false,
     };
     if !dynamic {
-        for _ in 0..world.rng.u64(..5) {
-            let mut policy = SupervisorModel::policy(&mut world.rng);
-            policy.stuck_after = policy.stuck_after.filter(|_| chance(&mut world.rng, 30));
+        for _ in 0..model.rng.u64(..5) {
+            let mut policy = SupervisorModel::policy(&mut model.rng);
+            policy.stuck_after = policy.stuck_after.filter(|_| chance(&mut model.rng, 30));
             let temporary = policy.restart == RestartType::Temporary;
-            world.trace.push(format!("initial {policy:?}"));
-            let id = world.machine.register(Arc::new(policy));
-            world.children.insert(id, ModelChild { temporary, launches_max: 1, ..ModelChild::default() });
+            model.trace.push(format!("initial {policy:?}"));
+            let id = model.machine.register(Arc::new(policy));
+            model.children.insert(id, ModelChild { temporary, launches_max: 1, ..ModelChild::default() });
         }
     }
-    let actions = world.machine.start_all(Duration::ZERO);
-    world.apply(actions);
-    if chance(&mut world.rng, 70) {
-        // Else little would ever come up undisturbed.
-        while let Some((&id, _)) = world.children.iter().find(|(_, child)| child.starting) {
-            world.ready(id);
+    let actions = model.machine.start_all(Duration::ZERO);
+    model.apply(actions);
+    if chance(&mut model.rng, 70) {
+        // Without this, few children would ever become ready undisturbed.
+        while let Some((&id, _)) = model.children.iter().find(|(_, child)| child.starting) {
+            model.ready(id);
         }
     }
-    let steps = 5 + world.rng.u64(..60);
+    let steps = 5 + model.rng.u64(..60);
     for _ in 0..steps {
-        if world.exit_count > 0 {
+        if model.exit_count > 0 {
             break;
         }
-        world.step();
+        model.step();
     }
-    world.drain();
-    if world.exit_count == 0 {
-        world.trace.push("final shut down".to_owned());
-        let actions = world.machine.shut_down(ShutdownReason::Requested, world.now);
-        world.apply(actions);
+    model.drain();
+    if model.exit_count == 0 {
+        model.trace.push("final shut down".to_owned());
+        let actions = model.machine.shut_down(ShutdownReason::Requested, model.now);
+        model.apply(actions);
         for _ in 0..500 {
-            if world.exit_count > 0 {
+            if model.exit_count > 0 {
                 break;
             }
             let todo =
-                world.children.iter().find(|(_, child)| child.live && child.stopping && !child.never_yields);
+                model.children.iter().find(|(_, child)| child.live && child.stopping && !child.never_yields);
             if let Some((&id, _)) = todo {
-                world.exit(id, ExitCause::Normal);
-            } else if world.machine.next_wake().is_some() {
-                world.tick();
+                model.exit(id, ExitCause::Normal);
+            } else if model.machine.next_wake().is_some() {
+                model.tick();
             } else if let Some((&id, _)) =
-                world.children.iter().find(|(_, child)| child.live && child.stopping)
+                model.children.iter().find(|(_, child)| child.live && child.stopping)
             {
-                // It may take its time, and nobody kills it.
-                world.exit(id, ExitCause::Normal);
+                // Its shutdown is unlimited, so no kill ends it.
+                model.exit(id, ExitCause::Normal);
             }
         }
-        if world.exit_count != 1 {
-            world.panic_with_trace("does not finish");
+        if model.exit_count != 1 {
+            model.panic_with_trace("does not exit");
         }
     }
 }

@@ -4,16 +4,12 @@
 //! - `behaviour`: the interface of workers and supervisors to the incarnation
 //! - `incarnation`: one incarnation, from its launch to the exit record that it leaves in the slot
 //! - `slot`: the identity of an actor, with its mailbox and its checkpoint
-//! - `panics`: catching panics with text and location; `backtrace`: their trimmed backtraces
 
-mod backtrace;
 pub(crate) mod behaviour;
 pub(crate) mod context;
 pub(crate) mod failure;
 pub(crate) mod incarnation;
 pub(crate) mod launch;
-pub(crate) mod panics;
 pub(crate) mod slot;
 pub(crate) mod timer;
-pub(crate) mod wake;
 pub(crate) mod worker;

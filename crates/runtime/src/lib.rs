@@ -80,6 +80,7 @@ mod actor;
 pub mod clock;
 mod env;
 pub mod events;
+mod identity;
 pub mod journal;
 mod messaging;
 mod path;
@@ -96,9 +97,9 @@ mod tree;
 
 pub use actor::context::{Context, FinalizeContext, TaskHandle};
 pub use actor::failure::{Declined, Failure};
-pub use actor::slot::identity::{ActorInfo, ActorKind, ActorStatus};
 pub use actor::timer::Timer;
 pub use actor::worker::Worker;
+pub use identity::{ActorInfo, ActorKind, ActorStatus};
 pub use messaging::address::{Address, SendError};
 pub use messaging::call_error::CallError;
 pub use messaging::mailbox::SendErrorKind;

@@ -37,20 +37,19 @@ pub use spec::{Child, SupervisorSpec};
 pub use spec_error::SpecError;
 
 pub(crate) use child_list::ChildList;
-pub(crate) use machine::ActorProgress;
 
 use crate::actor::behaviour::{ActorFlow, Behaviour};
 use crate::actor::context::Context;
 use crate::actor::failure::{Failure, ShutdownExit};
 use crate::actor::launch::{OnReady, SpawnArgs};
-use crate::actor::panics;
 use crate::actor::slot::any_slot::AnySlot;
 use crate::actor::slot::exit_record::ExitRecord;
-use crate::actor::slot::identity::{ActorKind, ActorStatus};
 use crate::events::{ActorStarted, AutoShutDown, Escalated};
+use crate::identity::{ActorKind, ActorStatus};
 use crate::journal::millis;
 use crate::messaging::call_error::CallError;
 use crate::messaging::mailbox::TaskResult;
+use crate::messaging::panics;
 use crate::messaging::reply::Reply;
 use crate::path::ActorPath;
 use crate::policy::{AbandonedPolicy, Exit, ExitCause, SupervisorPolicy};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::actor::slot::any_slot::AnySlot;
-use crate::actor::slot::identity::{ActorInfo, ActorKind};
+use crate::identity::{ActorInfo, ActorKind};
 
 /// An actor and its descendants.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -10,16 +10,16 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, sleep_until};
 
 use crate::actor::launch::{OnReady, SpawnArgs};
-use crate::actor::panics;
-use crate::actor::slot::identity::ActorIdentity;
 use crate::env::Env;
 use crate::events::{ActorReady, ActorRestarted, StateOrigin};
+use crate::identity::ActorIdentity;
 use crate::journal::{Event, millis};
 use crate::messaging::address::Address;
 use crate::messaging::call_error::CallError;
 use crate::messaging::drop_reason;
 use crate::messaging::mailbox::{Mailbox, TaskResult};
 use crate::messaging::message::Message;
+use crate::messaging::panics;
 use crate::path::ActorPath;
 use crate::state::FlushError;
 

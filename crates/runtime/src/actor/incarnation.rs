@@ -17,10 +17,8 @@ use crate::actor::behaviour::{ActorFlow, Behaviour};
 use crate::actor::context::Context;
 use crate::actor::failure::{Declined, Failure, ShutdownExit};
 use crate::actor::launch::SpawnArgs;
-use crate::actor::panics::{self, Panic};
 use crate::actor::slot::Slot;
 use crate::actor::slot::exit_record::{ExitRecord, InterruptedMessage};
-use crate::actor::wake::Wake;
 use crate::events::{AbandonedEnded, DeadLetter, DeadLetterReason, Redelivered};
 use crate::messaging::call_error::CallError;
 use crate::messaging::drop_reason;
@@ -28,6 +26,8 @@ use crate::messaging::drop_reason;
 use crate::messaging::mailbox::INJECTED_PANIC;
 use crate::messaging::mailbox::{Envelope, ReadOutcome, RedeliveryState, TaskResult};
 use crate::messaging::message::{Message, type_label};
+use crate::messaging::panics::{self, Panic};
+use crate::messaging::wake::Wake;
 use crate::policy::{Exit, ExitCause};
 use crate::state::Snapshotter;
 
@@ -166,8 +166,7 @@ impl<B: Behaviour> IncarnationState<B> {
             let flow = behaviour.handle(ctx, message, state).await?;
             Ok::<_, HandlerError>((flow, behaviour.snapshot(state)))
         };
-        let (flow, snapshot) =
-            drop_reason::with_drop_reason(reason, drop_reason::handler_future(handled)).await?;
+        let (flow, snapshot) = drop_reason::with_drop_reason(reason, panics::handler_future(handled)).await?;
         self.progressed = true;
         self.store_snapshot(snapshot);
         Ok(flow)

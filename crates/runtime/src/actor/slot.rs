@@ -7,20 +7,19 @@
 pub(crate) mod any_slot;
 pub(crate) mod current_incarnation;
 pub(crate) mod exit_record;
-pub(crate) mod identity;
 mod spawn;
 
 use std::sync::Arc;
 
 use crate::actor::behaviour::Behaviour;
 use crate::actor::context::Context;
+use crate::identity::ActorIdentity;
 use crate::messaging::address::Address;
 use crate::messaging::mailbox::Mailbox;
 use crate::state::{Codec, Snapshotter};
 use any_slot::AnySlot;
 use current_incarnation::{CurrentIncarnation, ReportOutcome};
 use exit_record::ExitRecord;
-use identity::ActorIdentity;
 use parking_lot::{Mutex, MutexGuard};
 
 pub(crate) struct Slot<B: Behaviour> {

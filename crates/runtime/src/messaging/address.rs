@@ -9,7 +9,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
-use crate::actor::slot::identity::{ActorIdentity, ActorInfo};
+use crate::identity::{ActorIdentity, ActorInfo};
 use crate::messaging::call_error::CallError;
 use crate::messaging::mailbox::{Envelope, Mailbox, SendErrorKind};
 use crate::messaging::message::Message;

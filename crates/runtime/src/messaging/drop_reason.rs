@@ -13,7 +13,6 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 use tokio::sync::oneshot;
 
-use crate::actor::panics::{self, Panic};
 use crate::messaging::call_error::CallError;
 
 thread_local! {
@@ -124,54 +123,15 @@ impl<R: Fn() -> CallError, F: Future> Future for WithDropReason<R, F> {
     }
 }
 
-pin_project! {
-    /// Runs a handler, and turns its panic into its error. A reply that it drops in its last step, as `?` does,
-    /// answers with the outcome of that step.
-    pub(crate) struct HandlerFuture<F> {
-        #[pin]
-        handler: F,
-    }
-}
-
-/// Wraps `handler` in a [`HandlerFuture`].
-pub(crate) fn handler_future<F, T, E>(handler: F) -> HandlerFuture<F>
-where
-    F: Future<Output = Result<T, E>>,
-    E: From<Panic>,
-{
-    HandlerFuture { handler }
-}
-
-impl<F, T, E> Future for HandlerFuture<F>
-where
-    F: Future<Output = Result<T, E>>,
-    E: From<Panic>,
-{
-    type Output = Result<T, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
-        let mut step = PollGuard::enter();
-        let handler = self.project().handler;
-        // Caught as near to the handler as possible: unwinding is most of the cost of a crash, and it costs per
-        // frame.
-        let polled =
-            panics::catch_nested(|| handler.poll(cx)).unwrap_or_else(|panic| Poll::Ready(Err(panic.into())));
-        // A handler that continues has dropped the reply for good.
-        step.reason =
-            if matches!(polled, Poll::Ready(Err(_))) { CallError::Crashed } else { CallError::Unanswered };
-        polled
-    }
-}
-
 /// One step of a handler. At its end, it sends the reason to the callers whose replies it dropped.
-struct PollGuard {
-    reason: CallError,
+pub(crate) struct PollGuard {
+    pub(crate) reason: CallError,
     /// The callers of the enclosing step, where a handler runs another executor.
     outer: DroppedReplies,
 }
 
 impl PollGuard {
-    fn enter() -> Self {
+    pub(crate) fn enter() -> Self {
         // This holds unless the step finishes.
         Self { reason: CallError::Crashed, outer: DROPPED_REPLIES.replace(Some(Vec::new())) }
     }
@@ -189,6 +149,7 @@ impl Drop for PollGuard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::messaging::panics::{Panic, handler_future};
 
     struct RecordsReasonOnDrop<'a>(&'a Cell<Option<CallError>>);
 

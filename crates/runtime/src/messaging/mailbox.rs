@@ -12,14 +12,14 @@ use ractor::ActorRef;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::actor::panics::{self, Panic};
-use crate::actor::wake::Wake;
 use crate::messaging::call_error::CallError;
 use crate::messaging::drop_reason;
 use crate::messaging::message::{Message, type_label};
+use crate::messaging::panics::{self, Panic};
+use crate::messaging::progress::ActorProgress;
 #[cfg(debug_assertions)]
 use crate::messaging::reply::Reply;
-use crate::supervisor::ActorProgress;
+use crate::messaging::wake::Wake;
 
 /// The default capacity of a mailbox, in messages.
 pub(crate) const CAPACITY_DEFAULT: usize = 1024;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{Codec, PendingSnapshot, StateLoaded, StateMigrated, StateRefused, StateStore, StoredState};
-use crate::actor::panics;
 use crate::env::Env;
+use crate::messaging::panics;
 use crate::path::ActorPath;
 
 /// The connection of one durable slot to the store.

@@ -12,14 +12,14 @@ use super::command::{AdminCommand, AdminResult, SupervisorMessage};
 use super::finalize;
 use super::machine::{ChildId, ChildOutcome, CommandRejection, DecisionRecord, Machine, SupervisorAction};
 use crate::actor::slot::any_slot::AnySlot;
-use crate::actor::slot::identity::{ActorKind, ActorStatus};
 use crate::actor::timer::Timer;
-use crate::actor::wake::Wake;
 use crate::events::{
     BudgetReset, CheckpointDiscarded, Decided, DecisionInputs, GaveUp, StartOrder, StartOrdered,
 };
+use crate::identity::{ActorKind, ActorStatus};
 use crate::journal::{Event, millis};
 use crate::messaging::reply::Reply;
+use crate::messaging::wake::Wake;
 use crate::path::ActorPath;
 use crate::policy::{ExitCause, SupervisorPolicy};
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::actor::slot::any_slot::AnySlot;
-use crate::actor::slot::identity::{ActorKind, ActorStatus};
+use crate::identity::{ActorKind, ActorStatus};
 
 /// The numbers of a supervisor's children.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -7,9 +7,9 @@ use tokio::time::timeout;
 use super::exits;
 use crate::actor::context::FinalizeContext;
 use crate::actor::slot::any_slot::AnySlot;
-use crate::actor::slot::identity::ActorStatus;
 use crate::env::Env;
 use crate::events::{DeadLetter, DeadLetterReason};
+use crate::identity::ActorStatus;
 use crate::path::ActorPath;
 
 /// The longest wait for the descendants of a supervisor that has ended. They have been killed, so a descendant that

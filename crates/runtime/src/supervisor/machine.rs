@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::messaging::progress::ActorProgress;
 use crate::policy::{
     AutoShutdown, ChildHistory, ChildPolicy, Decision, DecisionContext, Exit, ExitCause, RestartScope,
     RestartType, Shutdown, StateSource, SupervisorHistory, SupervisorPolicy, decide,
@@ -25,8 +26,6 @@ use crate::policy::{
 pub(crate) use action::{
     ChildId, ChildOutcome, CommandRejection, DecisionRecord, KillReason, ShutdownReason, SupervisorAction,
 };
-pub(crate) use child::ActorProgress;
-
 use child::{AfterStop, ChildIndex, ChildPhase, ChildState, StopDeadline};
 use group_restart::GroupRestart;
 

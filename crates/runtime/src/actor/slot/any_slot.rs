@@ -8,12 +8,14 @@ use tokio::task::JoinSet;
 
 use crate::actor::context::FinalizeContext;
 use crate::actor::launch::SpawnArgs;
-use crate::actor::slot::current_incarnation::ExitHandler;
 use crate::actor::slot::exit_record::ExitRecord;
-use crate::actor::slot::identity::ActorIdentity;
 use crate::env::Env;
+use crate::identity::ActorIdentity;
+use crate::messaging::progress::ActorProgress;
 use crate::policy::ExitCause;
-use crate::supervisor::ActorProgress;
+
+/// The handler for the exit record of an incarnation without a supervisor.
+pub(crate) type ExitHandler = Box<dyn FnOnce(&dyn AnySlot, ExitRecord) + Send>;
 
 /// A slot of any behaviour.
 pub(crate) trait AnySlot: Send + Sync {

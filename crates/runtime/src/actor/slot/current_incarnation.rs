@@ -6,12 +6,9 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::any_slot::AnySlot;
+use super::any_slot::ExitHandler;
 use super::exit_record::ExitRecord;
 use crate::policy::ExitCause;
-
-/// The handler for the exit record of an incarnation without a supervisor.
-pub(crate) type ExitHandler = Box<dyn FnOnce(&dyn AnySlot, ExitRecord) + Send>;
 
 /// The exit record of the last incarnation, or the recipient that waits for it.
 #[derive(Default)]

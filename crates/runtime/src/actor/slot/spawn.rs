@@ -10,18 +10,17 @@ use crate::actor::behaviour::Behaviour;
 use crate::actor::context::FinalizeContext;
 use crate::actor::incarnation::Incarnation;
 use crate::actor::launch::SpawnArgs;
-use crate::actor::panics;
 use crate::actor::slot::Slot;
-use crate::actor::slot::any_slot::AnySlot;
-use crate::actor::slot::current_incarnation::ExitHandler;
+use crate::actor::slot::any_slot::{AnySlot, ExitHandler};
 use crate::actor::slot::exit_record::{ExitRecord, InterruptedMessage};
-use crate::actor::slot::identity::ActorIdentity;
 use crate::env::Env;
 use crate::events::DeadLetterReason;
+use crate::identity::ActorIdentity;
 use crate::messaging::call_error::CallError;
 use crate::messaging::mailbox::Entry;
+use crate::messaging::panics;
+use crate::messaging::progress::ActorProgress;
 use crate::policy::{Exit, ExitCause};
-use crate::supervisor::ActorProgress;
 
 impl<B: Behaviour> Slot<B> {
     /// Launches a new incarnation in the slot, linked to `supervisor` if there is one. This does not wait until it is

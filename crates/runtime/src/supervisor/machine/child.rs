@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::action::{ChildId, KillReason};
+use crate::messaging::progress::ActorProgress;
 use crate::policy::{ChildHistory, ChildPolicy};
 
 /// The phase of a child.
@@ -50,15 +51,6 @@ pub(super) enum StopDeadline {
     KillAt(Duration),
     /// The child has been killed, and is abandoned at this time.
     AbandonAt(Duration),
-}
-
-/// The progress of an actor at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ActorProgress {
-    /// The number of completed steps.
-    pub(crate) steps: u64,
-    /// True in the middle of a step.
-    pub(crate) is_busy: bool,
 }
 
 /// The time of the next progress check, and the result of the last one.

@@ -15,7 +15,7 @@ const PANIC_MACHINERY_FRAMES: [&str; 4] =
 const HANDLER_CALLER_FRAMES: [&str; 4] = [
     "mainstay_runtime::actor::worker::WorkerBehaviour",
     "mainstay_runtime::actor::incarnation::",
-    "mainstay_runtime::actor::panics::",
+    "mainstay_runtime::messaging::panics::",
     "mainstay_runtime::messaging::drop_reason::",
 ];
 
@@ -92,8 +92,8 @@ mod tests {
     use super::*;
 
     const RAW: &str = "\
-   0: mainstay_runtime::actor::panics::capture
-             at ./src/actor/panics.rs:77:20
+   0: mainstay_runtime::messaging::panics::capture
+             at ./src/messaging/panics.rs:77:20
    1: std::panicking::panic_with_hook
    2: __rustc::rust_begin_unwind
    3: core::panicking::panic_fmt
@@ -101,7 +101,7 @@ mod tests {
    4: pool::divide
              at ./src/pool.rs:7:9
    5: pool::Pool::handle::{{closure}}
-   6: <mainstay_runtime::messaging::drop_reason::HandlerFuture<F> as core::future::future::Future>::poll
+   6: <mainstay_runtime::messaging::panics::HandlerFuture<F> as core::future::future::Future>::poll
    7: std::panicking::catch_unwind
    8: tokio::runtime::task::core::Core<T,S>::poll
 ";

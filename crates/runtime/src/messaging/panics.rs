@@ -18,8 +18,7 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use crate::actor::backtrace;
-use crate::actor::failure::Failure;
+use crate::messaging::backtrace;
 use crate::messaging::call_error::CallError;
 use crate::messaging::drop_reason;
 
@@ -132,6 +131,44 @@ pub(crate) fn catch_nested<T>(work: impl FnOnce() -> T) -> Result<T, Panic> {
     panic::catch_unwind(AssertUnwindSafe(work)).map_err(into_panic)
 }
 
+pin_project! {
+    /// Runs a handler, and turns its panic into its error. A reply that it drops in its last step, as `?` does,
+    /// answers with the outcome of that step.
+    pub(crate) struct HandlerFuture<F> {
+        #[pin]
+        handler: F,
+    }
+}
+
+/// Wraps `handler` in a [`HandlerFuture`].
+pub(crate) fn handler_future<F, T, E>(handler: F) -> HandlerFuture<F>
+where
+    F: Future<Output = Result<T, E>>,
+    E: From<Panic>,
+{
+    HandlerFuture { handler }
+}
+
+impl<F, T, E> Future for HandlerFuture<F>
+where
+    F: Future<Output = Result<T, E>>,
+    E: From<Panic>,
+{
+    type Output = Result<T, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
+        let mut step = drop_reason::PollGuard::enter();
+        let handler = self.project().handler;
+        // Caught as near to the handler as possible: unwinding is most of the cost of a crash, and it costs per
+        // frame.
+        let polled = catch_nested(|| handler.poll(cx)).unwrap_or_else(|panic| Poll::Ready(Err(panic.into())));
+        // A handler that continues has dropped the reply for good.
+        step.reason =
+            if matches!(polled, Poll::Ready(Err(_))) { CallError::Crashed } else { CallError::Unanswered };
+        polled
+    }
+}
+
 /// Drops `doomed`, whose replies answer with `reason`; returns the panic of its destructor, if there is one.
 pub(crate) fn drop_catching<T>(reason: CallError, doomed: T) -> Option<Panic> {
     catch(|| drop_reason::drop_with(reason, doomed)).err()
@@ -175,7 +212,7 @@ fn payload_text(payload: &(dyn Any + Send)) -> String {
     if let Some(text) = text {
         return text.to_owned();
     }
-    if let Some(failure) = payload.downcast_ref::<Failure>() {
+    if let Some(failure) = payload.downcast_ref::<Box<dyn Error + Send + Sync>>() {
         return error_text(failure.as_ref());
     }
     numeric_payload_text::<i32>(payload)
@@ -228,7 +265,7 @@ mod tests {
     async fn payload_without_text_is_rendered_if_type_is_known() {
         install_hook();
         assert_eq!(panics_with(7_i32).await.message, "7, a i32");
-        assert_eq!(panics_with(Failure::from("no luck")).await.message, "no luck");
+        assert_eq!(panics_with(Box::<dyn Error + Send + Sync>::from("no luck")).await.message, "no luck");
         assert_eq!(panics_with(Cow::Borrowed("lent")).await.message, "lent");
         let unknown = panics_with(Some(1.5)).await;
         assert_eq!(unknown.message, "a panic whose payload is no text");

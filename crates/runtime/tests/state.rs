@@ -179,7 +179,7 @@ async fn stored_state_that_fails_starts_is_quarantined() {
     let (runtime, counter) = start_with(store.clone(), counter).await.unwrap();
     assert_eq!(total(&counter).await, 0);
     let refused = records_of(&runtime, "state_refused").await;
-    assert_eq!(refused[0].fields["reason"], "3 starts in a row failed that began from it");
+    assert_eq!(refused[0].fields["reason"], "3 starts in a row from it failed");
     assert_eq!(store.quarantined().len(), 1);
 }
 

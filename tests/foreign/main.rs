@@ -21,6 +21,7 @@ mod agents;
 mod cli;
 mod concurrency;
 mod connection;
+mod docs;
 mod failures;
 mod frames;
 mod handshakes;

@@ -102,7 +102,7 @@ impl ServerSpec {
     }
 }
 
-fn installed(name: &str) -> OsString {
+pub fn installed(name: &str) -> OsString {
     std::env::var_os(name)
         .unwrap_or_else(|| panic!("{name} is not set: run these tests with tests/foreign/run"))
 }

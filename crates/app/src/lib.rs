@@ -61,7 +61,15 @@ pub use mainstay_actors::queue::Download;
 pub use mainstay_actors::request::{Priority, Request, RequestId, Response, TransferProgress};
 pub use mainstay_runtime as runtime;
 
-/// The README's example, compiled with the documentation's tests.
+/// Compiles the Rust snippets of the README and of docs/ with the documentation's tests.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct Readme;
+mod snippets {
+    #[doc = include_str!("../../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../../docs/embedding.md")]
+    struct Embedding;
+    #[doc = include_str!("../../../docs/connection.md")]
+    struct ConnectionPage;
+    #[doc = include_str!("../../../docs/cache.md")]
+    struct CachePage;
+}

@@ -1,4 +1,4 @@
-//! Supervision for actors that must not lose anything.
+//! Supervision for actors that must not lose state or messages.
 //!
 //! A [`Worker`] is supervised in a *slot*, which outlives each incarnation of the actor: it has a path, a mailbox and
 //! the last snapshot of the state. When a handler panics, fails or hangs, a pure function ([`policy::decide`]) decides
@@ -53,7 +53,7 @@
 //! # }
 //! ```
 //!
-//! `docs/supervision.md` states the guarantees of a supervisor line by line, each with its tests.
+//! docs/supervision.md explains what a supervisor promises, and docs/conformance/supervision.md names the tests.
 //!
 //! The code map, from the outside in:
 //!

@@ -1,0 +1,185 @@
+//! Checks README.md and docs/: snippets parse or run, links lead to files, and the generated pages are up to date.
+//!
+//! `UPDATE_EXPECT=1` rewrites the generated pages. Rust snippets are doctests of the crate `mainstay`; tests/foreign runs the
+//! backend in Python.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use expect_test::expect_file;
+use mainstay::bridge::BridgeCommand;
+use mainstay::config::{Config, DEFAULT_TOML};
+use serde_json::Value;
+
+use crate::support::{BackendProcess, EventFollower, MainstayProcess, is_agent_health, quick_config};
+
+mod support;
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Returns the Markdown files of the root and of docs/, with their texts.
+fn pages() -> Vec<(PathBuf, String)> {
+    let folders = ["", "docs", "docs/conformance", "benches"].map(|folder| repository().join(folder));
+    let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    paths.sort();
+    assert!(paths.len() > 20, "pages are missing: {paths:?}");
+    paths.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
+}
+
+/// Returns the blocks of code in this language, each without its fences.
+fn snippets<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
+    let fence = format!("```{language}\n");
+    let parts = page.split(fence.as_str()).skip(1);
+    parts.map(|rest| rest.split_once("\n```").expect("a block of code has an end").0).collect()
+}
+
+#[test]
+fn toml_snippets_are_valid_configurations() {
+    let mut count = 0;
+    for (path, page) in pages() {
+        // The line for Cargo.toml is no configuration.
+        for text in snippets(&page, "toml").into_iter().filter(|text| !text.starts_with("mainstay = ")) {
+            Config::from_toml(text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            count += 1;
+        }
+    }
+    assert!(count > 2, "{count} snippets");
+}
+
+#[test]
+fn json_snippets_parse() {
+    let mut count = 0;
+    for (path, page) in pages() {
+        for text in snippets(&page, "json") {
+            for value in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
+                value.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 10, "{count} values");
+}
+
+#[test]
+fn bridge_page_has_valid_commands() {
+    let page = fs::read_to_string(repository().join("docs/bridge.md")).unwrap();
+    let lines: Vec<&str> = snippets(&page, "json").into_iter().flat_map(str::lines).collect();
+    assert!(lines.len() > 10, "{lines:?}");
+    for line in lines {
+        let mut command: Value = serde_json::from_str(line).unwrap();
+        command.as_object_mut().unwrap().remove("id").expect("a command has an id");
+        serde_json::from_value::<BridgeCommand>(command).unwrap_or_else(|error| panic!("{line}: {error}"));
+    }
+}
+
+#[test]
+fn links_lead_to_files() {
+    let mut broken = Vec::new();
+    for (path, page) in pages() {
+        let targets = page.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        for target in targets.filter(|target| !target.is_empty() && !target.contains("://")) {
+            if !path.parent().unwrap().join(target).exists() {
+                broken.push(format!("{}: {target}", path.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "links without a file:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn architecture_page_names_files_that_exist() {
+    let page = fs::read_to_string(repository().join("docs/architecture.md")).unwrap();
+    let code: Vec<&str> = page.split('`').skip(1).step_by(2).collect();
+    let paths: Vec<&str> =
+        code.into_iter().filter(|text| text.starts_with("crates/") || text.starts_with("tests/")).collect();
+    assert!(paths.len() > 40, "{paths:?}");
+    let missing: Vec<_> = paths.iter().filter(|path| !repository().join(path).exists()).collect();
+    assert!(missing.is_empty(), "no such file: {missing:?}");
+}
+
+#[test]
+fn configuration_page_is_up_to_date() {
+    let page = format!(
+        "# Configuration\n\nA TOML file; every key is optional. This page is `mainstay config default`: each key with its \
+         meaning and default.\n`mainstay config check FILE` names each unknown key and each invalid value, with its line. A \
+         test writes this page.\n\n```toml\n{}```\n",
+        &**DEFAULT_TOML
+    );
+    expect_file!["../docs/configuration.md"].assert_eq(&page);
+}
+
+/// Appends the help of a command and of the commands below it.
+fn write_help(page: &mut String, command: &[&str]) {
+    let output = std::process::Command::new(support::mainstay_binary())
+        .args(command)
+        .arg("--help")
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{command:?}: {output:?}");
+    let help = String::from_utf8(output.stdout).unwrap();
+    let title = [&["mainstay"], command].concat().join(" ");
+    let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
+    page.push_str(&format!("\n## {title}\n\n```text\n{}\n```\n", lines.join("\n").trim_end()));
+    let below = lines.iter().skip_while(|line| **line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    for name in below.filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next()) {
+        if name != "help" {
+            write_help(page, &[command, &[name]].concat());
+        }
+    }
+}
+
+#[test]
+fn cli_page_is_up_to_date() {
+    let mut page = "# Command line\n\nThe help of every command of the binary `mainstay`. Durations read `250ms`, `30s`, `5m`. \
+                    `--json` prints one JSON value\n(`events`: one a line) and nothing else. Exit codes: 0 done, 1 failed, 2 \
+                    wrong usage or configuration, 3 no runtime is running in that\ndata folder. [Operations](operations.md) \
+                    shows the commands in use. A test writes this page.\n"
+        .to_owned();
+    write_help(&mut page, &[]);
+    expect_file!["../docs/cli.md"].assert_eq(&page);
+}
+
+/// Runs one line of a page in a shell, with `mainstay` as a command.
+#[cfg(unix)]
+async fn run_line(line: &str, data: &Path) {
+    let script = format!("mainstay() {{ \"$BINARY\" --data-dir \"$DATA\" \"$@\"; }}\n{line}");
+    let output = tokio::process::Command::new("sh")
+        .args(["-c", &script])
+        .env("BINARY", support::mainstay_binary())
+        .env("DATA", data)
+        .current_dir(data)
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(support::TEST_TIMEOUT, output).await;
+    let output = output.unwrap_or_else(|_| panic!("{line} did not end")).unwrap();
+    assert!(output.status.success(), "{line}: {output:?}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn commands_of_the_pages_succeed() {
+    let data = tempfile::tempdir().unwrap();
+    let backend = BackendProcess::start(0, "planner").await;
+    let config = quick_config(data.path(), &backend.url, "[[agent]]\nid = \"planner\"\n");
+    let mut events = EventFollower::follow(data.path());
+    let _runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
+    events.wait_for(is_agent_health("planner", "healthy")).await;
+    let mut count = 0;
+    for name in ["operations.md", "getting-started.md"] {
+        let page = fs::read_to_string(repository().join("docs").join(name)).unwrap();
+        let lines = snippets(&page, "sh").into_iter().flat_map(str::lines);
+        // The runtime runs already.
+        for line in lines.filter(|line| line.starts_with("mainstay ") && !line.starts_with("mainstay run ")) {
+            run_line(line, data.path()).await;
+            count += 1;
+        }
+    }
+    assert!(count > 10, "{count} commands");
+}

@@ -1,0 +1,54 @@
+//! Runs the backend of docs/getting-started.md as the page shows it: FastAPI on uvicorn.
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use crate::server::installed;
+use crate::support::{
+    EventFollower, MainstayProcess, TEST_TIMEOUT, is_agent_health, is_connection_state, quick_config, run_json,
+};
+
+/// Starts the page's backend on a free port and returns its address.
+async fn start_backend(folder: &Path) -> (Child, String) {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/getting-started.md");
+    let page = fs::read_to_string(page).unwrap();
+    let (_, rest) = page.split_once("```python\n").expect("the page has a backend");
+    fs::write(folder.join("backend.py"), rest.split_once("```").unwrap().0).unwrap();
+    let mut command = Command::new(installed("MAINSTAY_FOREIGN_PYTHON"));
+    command.args(["-B", "-m", "uvicorn", "backend:app", "--port", "0"]).current_dir(folder);
+    let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let address = async {
+        loop {
+            let line = lines.next_line().await.unwrap().expect("uvicorn prints its address");
+            if let Some((_, rest)) = line.split_once("running on ") {
+                return rest.split(' ').next().unwrap().to_owned();
+            }
+        }
+    };
+    let url = timeout(TEST_TIMEOUT, address).await.expect("uvicorn starts");
+    // The pipe must not fill up.
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    (child, url)
+}
+
+#[tokio::test]
+async fn getting_started_backend_is_complete() {
+    let data = tempfile::tempdir().unwrap();
+    let (_backend, url) = start_backend(data.path()).await;
+    let config = quick_config(data.path(), &url, "[[agent]]\nid = \"planner\"\n");
+    let mut events = EventFollower::follow(data.path());
+    let _runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
+    events.wait_since(0, is_connection_state("connected")).await;
+    events.wait_since(0, is_agent_health("planner", "healthy")).await;
+    let sent = run_json(data.path(), &["agent", "send", "planner", "{\"text\":\"hello\"}"]).await;
+    assert_eq!(sent["answer"], json!({ "notes": 1 }));
+    let state = run_json(data.path(), &["request", "GET", "/api/agents/planner/state"]).await;
+    assert_eq!(state["body"], json!({ "notes": ["hello"] }));
+}

@@ -128,7 +128,7 @@ fn write_help(page: &mut String, command: &[&str]) {
     let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
     page.push_str(&format!("\n## {title}\n\n```text\n{}\n```\n", lines.join("\n").trim_end()));
     let below = lines.iter().skip_while(|line| **line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    for name in below.filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next()) {
+    for name in below.filter_map(|line| line.strip_prefix("  ").filter(|rest| !rest.starts_with(' '))?.split(' ').next()) {
         if name != "help" {
             write_help(page, &[command, &[name]].concat());
         }

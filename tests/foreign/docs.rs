@@ -11,7 +11,8 @@ use tokio::time::timeout;
 
 use crate::server::installed;
 use crate::support::{
-    EventFollower, MainstayProcess, TEST_TIMEOUT, is_agent_health, is_connection_state, quick_config, run_json,
+    EventFollower, MainstayProcess, TEST_TIMEOUT, is_agent_health, is_connection_state, quick_config,
+    run_json,
 };
 
 /// Starts the page's backend on a free port and returns its address.

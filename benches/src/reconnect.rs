@@ -149,7 +149,7 @@ impl ConnectionRuntime {
         let view = ConnectionView::new(&policy);
         let status = view.status.subscribe();
         let mut root = SupervisorSpec::new("root");
-        root.child(Child::new("connection", ConnectionActor { target, policy, view, cache: None }))?;
+        root.child(Child::new("connection", ConnectionActor { target, policy, view, invalidations: None }))?;
         let journal = journal(dir)?;
         let events = journal.subscribe();
         let runtime = Runtime::builder().journal(journal.clone()).start(root).await?;

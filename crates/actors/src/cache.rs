@@ -16,6 +16,7 @@
 //! The rule that everything serves: **whoever asks after an invalidation has returned gets nothing from before it.**
 
 mod actor;
+mod backend_invalidation;
 mod clock;
 mod entry_options;
 mod files;

@@ -1,32 +1,33 @@
-//! The connection to the backend: one WebSocket, kept alive by rules that can be read.
+//! Keeps one WebSocket to the backend open.
 //!
-//! Policy stands apart from mechanism. These decide, synchronously, with time and randomness passed in:
+//! These modules decide. They are synchronous; time and randomness are arguments:
 //!
-//! - [`machine`]: which socket to open, to believe and to drop, and when
-//! - [`policy`]: the settings, and after which faults one does not come back
-//! - [`status`]: what can be said about the connection at any moment
-//! - [`fault`]: what went wrong, as plain data with a message for a person
-//! - [`outbound`]: what waits to be sent, and what becomes of it
-//! - `invalidation`: what the backend says that the cache must not serve any more
-//! - [`frames`]: which events are new, seen before, or missing
-//! - `liveness`: whether the peer of an open socket is still there
-//! - `tally`: sums of what happens too often to be told each time
+//! - [`machine`]: which socket to open, use and drop, and when
+//! - [`policy`]: the settings
+//! - [`status`]: the connection's state as plain data
+//! - [`error`]: what went wrong, as plain data with a message for a person, and whether it is retried
+//! - [`outbound`]: the messages that wait to be sent, and their outcomes
+//! - `invalidation`: the backend's invalidations, and the sink that they go to
+//! - [`resumption`]: which events are new, duplicate or missing
+//! - `liveness`: whether the peer of an open socket is alive
+//! - `event_counter`: sums of events that are too frequent to be recorded one by one
 //!
-//! These do:
+//! These modules act:
 //!
-//! - [`target`]: where to connect, and with which headers
-//! - [`socket`]: the dial, and the two halves of an open socket; `open_socket`: the tasks that read and write it
-//! - [`ConnectionActor`]: obeys the machine with real sockets; [`ConnectionMessage`] is what it is told, `link` what one
-//!   incarnation has in hand
-//! - [`ConnectionView`]: what the outside sees; [`feed`]: frames for whoever listens; `events`: what the journal says
+//! - [`target`]: the address and the headers
+//! - [`socket`]: the dial, and the two halves of an open socket; `socket_tasks`: the tasks that read and write it
+//! - [`ConnectionActor`]: carries out the machine's actions with real sockets; [`ConnectionMessage`] is its message,
+//!   `state` the state of one incarnation
+//! - [`ConnectionView`]: the status for others; [`broadcast`]: the frames for subscribers; `events`: the journal's
+//!   events
 //!
-//! docs/connection.md explains all this to those who embed it, docs/conformance/connection-table.md has the machine's transitions.
+//! docs/connection.md explains the connection to embedders; docs/conformance/connection-table.md lists the machine's transitions.
 //!
-//! Whoever owns a connection keeps one machine, one outbound buffer and one resumption, and drives them so:
-//! it wakes no later than `Machine::next_wake` and `OutboundBuffer::next_expiry`; each action is obeyed in
-//! order; each dial and each reader is a task of its own that reports under its generation and ends with
-//! `Drop`; `Resume` sends what `Resumption::open` returns, ahead of anything from the buffer; and a send
-//! that failed settles its message as not sent, so that it is reported and never sent twice.
+//! The owner of a connection keeps one machine, one outbound buffer and one resumption. It wakes no later than
+//! `Machine::next_wake` and `OutboundBuffer::next_expiry`, and carries out the actions in order. Each dial and each
+//! reader is a task of its own that reports under its generation and ends with `Drop`. On `Resume` it sends what
+//! `Resumption::on_open` returns, ahead of any message. A failed send ends its message as not sent, so that it is
+//! reported and never sent twice.
 
 mod actor;
 pub mod broadcast;
@@ -51,5 +52,6 @@ mod view;
 
 pub use actor::{ConnectionActor, ConnectionSnapshot};
 pub use events::{ConnectionChanged, ConnectionIgnored, ConnectionUnsent, IgnoredReason, UnsentReason};
+pub use invalidation::{BackendInvalidation, InvalidationSink};
 pub use message::ConnectionMessage;
 pub use view::ConnectionView;

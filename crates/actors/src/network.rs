@@ -17,6 +17,17 @@ use rustls::ClientConfig;
 
 use self::{proxy::Proxy, tls::TlsTrust};
 
+/// The availability of the backend, as one component observes it and others use it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BackendAvailability {
+    /// The backend is connected.
+    Up,
+    /// Dials to the backend fail.
+    Down,
+    /// Nothing is known: no connection is wanted, the first dial is in flight, or the backend refused the connection.
+    Unknown,
+}
+
 /// The way to one backend. The default goes straight there and trusts what the platform trusts.
 #[derive(Debug, Clone)]
 pub struct Route {

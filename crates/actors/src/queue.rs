@@ -1,23 +1,22 @@
-//! The queue of requests: each in its turn, and each with exactly one fate.
+//! Runs requests in order of priority, and ends each one exactly once.
 //!
-//! Policy stands apart from mechanism. These decide, as plain data and synchronous functions, with time (since the
-//! runtime's start) and randomness passed in:
+//! These modules decide. They hold plain data and synchronous functions; time and randomness are arguments:
 //!
-//! - [`lanes`]: the bounded, prioritised, ageing line of requests; expiry and overflow
-//! - [`permits`]: who is running, never more than may run at once
-//! - [`gate`]: whether attempts may start, while the backend cannot be reached
-//! - [`retry`]: what follows an attempt: done, again after a delay, back into line, or failed
-//! - [`budget`]: all retries together stay a fraction of all requests
+//! - [`priority_queue`]: the bounded queue with ageing; expiry and overflow
+//! - [`permits`]: the limit of concurrent attempts
+//! - [`gate`]: whether attempts may start while the backend cannot be reached
+//! - [`retry`]: what follows an attempt: done, a retry after a delay, back into the queue, or failed
+//! - [`retry_budget`]: the limit of all retries together, as a fraction of all requests
 //!
-//! These do:
+//! These modules act:
 //!
-//! - [`QueueActor`]: asks them, and obeys with a transport; [`QueuePolicy`] is what it is told
-//! - `desk`: what one incarnation of it works on; `attempt`: one attempt, as its task; `pump`: brings the rest of an
-//!   answer that is read as it comes
-//! - `book`: the requests that have no fate yet; outlives a crash of the actor. `page`: one of them, and its `caller`s
-//! - [`QueueHandle`]: how requests are made, followed and called off; [`Download`]: an answer as it comes
-//! - [`QueueView`]: how the queue is doing, for all to see without asking the actor
-//! - [`events`]: what the journal says of requests
+//! - [`QueueActor`]: asks the policies and sends by a transport; [`QueuePolicy`] holds its settings
+//! - `state`: the state of one incarnation; `attempt`: one attempt, as a task; `body_pump`: forwards a streamed body
+//! - `request_table`: the requests that have not ended; it outlives a crash. `request_entry`: one of them, and its
+//!   waiters
+//! - [`QueueHandle`]: makes, streams and cancels requests; [`Download`]: a response whose body is streamed
+//! - [`QueueView`]: the queue's current figures, readable without the actor
+//! - [`events`]: the journal's events about requests
 
 mod actor;
 mod attempt;
@@ -32,14 +31,13 @@ mod policy;
 pub mod priority_queue;
 mod request_entry;
 mod request_table;
-mod responder;
 pub mod retry;
 pub mod retry_budget;
 mod state;
 mod stats;
 
 pub use actor::{QueueActor, QueueSnapshot};
-pub use attempt::AttemptResult;
+pub use attempt::{AttemptOutcome, AttemptResult, ReachabilityEvidence};
 pub use body_pump::BodyTransfer;
 pub use download::Download;
 pub use handle::QueueHandle;

@@ -173,8 +173,12 @@ impl TreeSpec {
         let policy = connection_policy(&config.connection);
         let connection_view = ConnectionView::new(&policy);
         let target = socket_target(config, environment, route)?;
-        let actor =
-            ConnectionActor { target, policy, view: connection_view.clone(), cache: Some(cache.clone()) };
+        let actor = ConnectionActor {
+            target,
+            policy,
+            view: connection_view.clone(),
+            invalidations: Some(Arc::new(cache.clone())),
+        };
         let connection_slot = Arc::<OnceLock<Address<ConnectionMessage>>>::default();
         if !config.backend.command.is_empty() {
             let sidecar = sidecar(config, &programs, Arc::clone(&connection_slot))?;
@@ -193,7 +197,7 @@ impl TreeSpec {
         let meters = ActivityMeters::default();
         let metered = Arc::new(ActivityLayer { transport: witness(None), meters: meters.clone() });
         let actor = QueueActor::new(metered, queue_policy(&config.requests), queue_view.clone())
-            .with_link_status(connection_view.status.subscribe());
+            .with_availability(connection_view.availability.subscribe());
         let capacity = config.requests.queue_max.max(1024);
         let child = Child::new("queue", actor).policy(core_policy()).mailbox_capacity(capacity);
         let queue_address = root.child(child)?;

@@ -1,7 +1,7 @@
-//! The backend's frames on their way to whoever listens.
+//! Delivers the backend's frames to subscribers.
 //!
-//! One ring for all listeners, bounded by count and by bytes, which keeps only what somebody has still to take. A
-//! listener that falls behind loses the oldest and is told how many; nothing waits for it.
+//! All subscribers share one ring, bounded by count and bytes, which keeps only frames that a subscriber has not
+//! taken yet. A slow subscriber loses the oldest frames and learns how many; the sender never waits.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, VecDeque};
@@ -11,15 +11,14 @@ use tokio::sync::watch;
 
 use super::resumption::Gap;
 
-/// What a listener gets.
+/// An item for a subscriber.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Inbound {
-    /// A text frame, as it came.
+    /// A text frame.
     Text(Arc<str>),
-    /// Events are or may be missing between the frames before this and those behind it. Whoever built something from
-    /// them should fetch it anew.
+    /// Events are or may be missing at this position. State derived from earlier frames should be fetched again.
     Gap(Gap),
-    /// This listener was too slow: so many frames or gaps before the next one are lost to it. What is said of a gap holds.
+    /// This subscriber was too slow and lost this many frames and gaps. Gaps after this are complete.
     Lagged(u64),
 }
 
@@ -32,24 +31,24 @@ impl Inbound {
     }
 }
 
-/// How much is kept for listeners that are behind.
+/// The limits of the buffer for slow subscribers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BroadcastLimits {
     /// The most frames.
     pub entries_max: usize,
-    /// The most bytes in all of them together. The newest frame is kept in any case.
+    /// The most bytes in all frames together. The newest frame is always kept.
     pub bytes_max: usize,
 }
 
-/// Where frames are handed on. Clones are the same feed.
+/// The sender of frames. Clones share one ring.
 #[derive(Debug, Clone)]
 pub struct FrameBroadcast {
     ring: Arc<Mutex<Ring>>,
-    /// How many frames there were. With its last sender the feed ends.
+    /// The number of frames so far. The subscriptions end with its last sender.
     changed: watch::Sender<u64>,
 }
 
-/// One listener. What comes while it is there is kept for it, within limits.
+/// A subscription. Frames sent during its life are kept for it, within the limits.
 #[derive(Debug)]
 pub struct FrameSubscription {
     ring: Arc<Mutex<Ring>>,
@@ -62,9 +61,9 @@ struct Ring {
     limits: BroadcastLimits,
     entries: VecDeque<Inbound>,
     bytes: usize,
-    /// The number of the first entry here; they are counted from the feed's beginning.
+    /// The number of the first entry in the ring, counted from the start.
     first_seq: u64,
-    /// The number of the entry that each listener takes next.
+    /// The number of the next entry for each subscriber.
     cursors: BTreeMap<u64, u64>,
     last_id: u64,
 }
@@ -82,12 +81,12 @@ impl FrameBroadcast {
         Self { ring: Arc::new(Mutex::new(ring)), changed: watch::Sender::new(0) }
     }
 
-    /// A listener for what comes from now on.
+    /// Subscribes to the frames from now on.
     #[must_use]
     pub fn subscribe(&self) -> FrameSubscription {
-        let news = self.changed.subscribe();
+        let changed = self.changed.subscribe();
         let id = lock(&self.ring).subscribe();
-        FrameSubscription { ring: Arc::clone(&self.ring), changed: news, id }
+        FrameSubscription { ring: Arc::clone(&self.ring), changed, id }
     }
 
     pub(super) fn send(&self, inbound: Inbound) {
@@ -97,8 +96,8 @@ impl FrameBroadcast {
 }
 
 impl FrameSubscription {
-    /// The next of what came, as soon as there is something; `None` once the connection is gone for good. Dropping the
-    /// future loses nothing.
+    /// Waits for the next item; returns `None` once the connection is gone for good. Dropping the future loses
+    /// nothing.
     pub async fn next(&mut self) -> Option<Inbound> {
         loop {
             self.changed.borrow_and_update();
@@ -111,7 +110,7 @@ impl FrameSubscription {
         }
     }
 
-    /// The next of what came, if it is here.
+    /// Returns the next item if there is one.
     pub fn try_next(&mut self) -> Option<Inbound> {
         lock(&self.ring).next_for(self.id)
     }
@@ -143,7 +142,7 @@ impl Ring {
         self.trim();
     }
 
-    /// Takes it in, and says how many there were.
+    /// Adds an item and returns the number of items so far.
     fn push(&mut self, inbound: Inbound) -> u64 {
         self.bytes += inbound.size_bytes();
         self.entries.push_back(inbound);
@@ -171,7 +170,7 @@ impl Ring {
         inbound
     }
 
-    /// Lets go of what every listener has.
+    /// Drops the entries that every subscriber has taken.
     fn trim(&mut self) {
         let wanted = self.cursors.values().min().copied().unwrap_or_else(|| self.end());
         while self.first_seq < wanted && !self.entries.is_empty() {
@@ -203,24 +202,24 @@ mod tests {
         Inbound::Text(text.into())
     }
 
-    fn send_all(feed: &FrameBroadcast, texts: &[&str]) {
+    fn send_all(broadcast: &FrameBroadcast, texts: &[&str]) {
         for one in texts {
-            feed.send(text(one));
+            broadcast.send(text(one));
         }
     }
 
-    fn buffered(feed: &FrameBroadcast) -> (usize, usize) {
-        let ring = lock(&feed.ring);
+    fn buffered(broadcast: &FrameBroadcast) -> (usize, usize) {
+        let ring = lock(&broadcast.ring);
         (ring.entries.len(), ring.bytes)
     }
 
     #[tokio::test]
     async fn listener_gets_all_frames_since_it_subscribed_in_order() {
-        let feed = broadcast(8, 100);
-        let mut early = feed.subscribe();
-        send_all(&feed, &["a"]);
-        let mut late = feed.subscribe();
-        send_all(&feed, &["b"]);
+        let broadcast = broadcast(8, 100);
+        let mut early = broadcast.subscribe();
+        send_all(&broadcast, &["a"]);
+        let mut late = broadcast.subscribe();
+        send_all(&broadcast, &["b"]);
         assert_eq!([early.next().await, early.next().await], [Some(text("a")), Some(text("b"))]);
         assert_eq!(late.next().await, Some(text("b")));
         assert_eq!((early.try_next(), late.try_next()), (None, None));
@@ -228,21 +227,21 @@ mod tests {
 
     #[tokio::test]
     async fn waiting_listener_is_woken_by_a_frame() {
-        let feed = broadcast(8, 100);
-        let mut listener = feed.subscribe();
+        let broadcast = broadcast(8, 100);
+        let mut listener = broadcast.subscribe();
         let mut next = pin!(listener.next());
         assert!(poll!(&mut next).is_pending());
-        send_all(&feed, &["a"]);
+        send_all(&broadcast, &["a"]);
         assert_eq!(next.await, Some(text("a")));
     }
 
     #[test]
     fn slow_listener_learns_how_many_it_missed_and_continues() {
-        let feed = broadcast(2, 100);
-        let mut slow = feed.subscribe();
-        let mut quick = feed.subscribe();
+        let broadcast = broadcast(2, 100);
+        let mut slow = broadcast.subscribe();
+        let mut quick = broadcast.subscribe();
         for one in ["a", "b", "c", "d", "e"] {
-            send_all(&feed, &[one]);
+            send_all(&broadcast, &[one]);
             assert_eq!(quick.try_next(), Some(text(one)));
         }
         let got: Vec<_> = std::iter::from_fn(|| slow.try_next()).collect();
@@ -251,52 +250,52 @@ mod tests {
 
     #[test]
     fn gap_keeps_its_place_between_frames() {
-        let feed = broadcast(8, 100);
-        let mut listener = feed.subscribe();
+        let broadcast = broadcast(8, 100);
+        let mut listener = broadcast.subscribe();
         let gap = Inbound::Gap(Gap { after: Some(1), next: Some(7) });
-        feed.send(text("one"));
-        feed.send(gap.clone());
-        feed.send(text("seven"));
+        broadcast.send(text("one"));
+        broadcast.send(gap.clone());
+        broadcast.send(text("seven"));
         let got: Vec<_> = std::iter::from_fn(|| listener.try_next()).collect();
         assert_eq!(got, [text("one"), gap, text("seven")]);
     }
 
     #[test]
     fn buffer_for_an_idle_listener_is_bounded_in_bytes() {
-        let feed = broadcast(1000, 10);
-        let mut listener = feed.subscribe();
+        let broadcast = broadcast(1000, 10);
+        let mut listener = broadcast.subscribe();
         for _ in 0..100 {
-            send_all(&feed, &["four"]);
-            assert!(buffered(&feed).1 <= 10);
+            send_all(&broadcast, &["four"]);
+            assert!(buffered(&broadcast).1 <= 10);
         }
-        send_all(&feed, &["more than ten bytes"]);
-        assert_eq!(buffered(&feed), (1, 19), "the newest is kept in any case");
+        send_all(&broadcast, &["more than ten bytes"]);
+        assert_eq!(buffered(&broadcast), (1, 19), "the newest is kept in any case");
         assert_eq!(listener.try_next(), Some(Inbound::Lagged(100)));
         assert_eq!(listener.try_next(), Some(text("more than ten bytes")));
     }
 
     #[test]
     fn buffer_drops_frames_that_every_listener_has_taken() {
-        let feed = broadcast(8, 100);
-        send_all(&feed, &["a"]);
-        assert_eq!(buffered(&feed), (0, 0));
-        let mut first = feed.subscribe();
-        let second = feed.subscribe();
-        send_all(&feed, &["b", "c"]);
+        let broadcast = broadcast(8, 100);
+        send_all(&broadcast, &["a"]);
+        assert_eq!(buffered(&broadcast), (0, 0));
+        let mut first = broadcast.subscribe();
+        let second = broadcast.subscribe();
+        send_all(&broadcast, &["b", "c"]);
         first.try_next().unwrap();
-        assert_eq!(buffered(&feed), (2, 2));
+        assert_eq!(buffered(&broadcast), (2, 2));
         drop(second);
-        assert_eq!(buffered(&feed), (1, 1));
+        assert_eq!(buffered(&broadcast), (1, 1));
         first.try_next().unwrap();
-        assert_eq!(buffered(&feed), (0, 0));
+        assert_eq!(buffered(&broadcast), (0, 0));
     }
 
     #[tokio::test]
     async fn subscription_drains_before_it_ends_with_the_sender() {
-        let feed = broadcast(8, 100);
-        let mut listener = feed.subscribe();
-        send_all(&feed, &["a"]);
-        drop(feed);
+        let broadcast = broadcast(8, 100);
+        let mut listener = broadcast.subscribe();
+        send_all(&broadcast, &["a"]);
+        drop(broadcast);
         assert_eq!(listener.next().await, Some(text("a")));
         assert_eq!(listener.next().await, None);
     }

@@ -1,14 +1,14 @@
-//! docs/connection.md says what the code does: its statuses and close codes have their reasons, its limits their numbers.
+//! Checks docs/connection.md against the code: statuses and close codes with their reasons, and the limits.
 
 use expect_test::expect_file;
 
 use super::error::ConnectionError;
 use super::outbound::SendOutcome;
-use super::policy::{ConnectionPolicy, is_retryable};
+use super::policy::ConnectionPolicy;
 
 const PAGE: &str = include_str!("../../../../docs/connection.md");
 
-/// The cells of the table rows under this heading, without its head.
+/// Returns the cells of the table rows under this heading, without the table's head.
 fn rows(heading: &str) -> Vec<Vec<&'static str>> {
     let section = PAGE.split("\n## ").find(|section| section.starts_with(heading));
     let lines = section.unwrap_or_else(|| panic!("no section {heading}")).lines();
@@ -26,10 +26,10 @@ fn docs_statuses_and_close_codes_match_the_code() {
         let by_status =
             numbers(statuses).map(|status| ConnectionError::from_status(status.parse().unwrap(), None));
         let by_code = numbers(codes).map(|code| ConnectionError::from_close(code.parse().ok(), ""));
-        for fault in by_status.chain(by_code) {
-            let told = serde_json::to_value(fault.kind).unwrap();
-            assert_eq!(Some(reason.trim_matches('`')), told.as_str(), "{fault:?}");
-            assert_eq!(is_tried_again, if is_retryable(fault.kind) { "yes" } else { "no" }, "{fault:?}");
+        for error in by_status.chain(by_code) {
+            let recorded = serde_json::to_value(error.kind).unwrap();
+            assert_eq!(Some(reason.trim_matches('`')), recorded.as_str(), "{error:?}");
+            assert_eq!(is_tried_again, if error.is_retryable() { "yes" } else { "no" }, "{error:?}");
         }
     }
 }
@@ -56,26 +56,24 @@ fn docs_limits_match_the_default_policy() {
 
 #[test]
 fn docs_list_every_send_outcome() {
-    let (begin, end) = ("<!-- fates: written by a test -->\n\n", "<!-- end of the table -->");
+    let (begin, end) = ("<!-- outcomes: written by a test -->\n\n", "<!-- end of the table -->");
     let (before, rest) = PAGE.split_once(begin).unwrap();
     let (_, after) = rest.split_once(end).unwrap();
-    let row = |fate: &SendOutcome| {
-        let word = serde_json::to_value(fate).unwrap();
-        let meaning = match fate {
-            SendOutcome::Sent => {
-                "written to the socket to the last byte; whether the backend read it, only the backend knows"
-            }
-            SendOutcome::Expired => "its patience ran out before its turn came",
-            SendOutcome::Rejected => "there was no room for it",
-            SendOutcome::TooLarge => "it is larger than a message may be",
+    let row = |outcome: &SendOutcome| {
+        let word = serde_json::to_value(outcome).unwrap();
+        let meaning = match outcome {
+            SendOutcome::Sent => "written to the socket completely; whether the backend read it is unknown",
+            SendOutcome::Expired => "its `wait_timeout` ended before its turn came",
+            SendOutcome::Rejected => "the buffer was full",
+            SendOutcome::TooLarge => "it is larger than the limit",
             SendOutcome::Dropped => "the connection was stopped before its turn came",
             SendOutcome::Unknown => {
-                "the socket ended while it was being written: it may have arrived. It is not sent again"
+                "the socket ended during the write: it may have arrived. It is not sent again"
             }
         };
         format!("| `{}` | {meaning} |\n", word.as_str().unwrap())
     };
     let table: String = SendOutcome::ALL.iter().map(row).collect();
-    let page = format!("{before}{begin}| fate | what it means |\n|---|---|\n{table}\n{end}{after}");
+    let page = format!("{before}{begin}| outcome | meaning |\n|---|---|\n{table}\n{end}{after}");
     expect_file!["../../../../docs/connection.md"].assert_eq(&page);
 }

@@ -1,19 +1,18 @@
-//! What went wrong with a dial or a socket, as plain data.
+//! Describes failed dials and sockets as plain data.
 //!
-//! The mechanism states facts here ([`FaultKind`], status, close code); whether one comes back after them is
-//! the machine's decision. What callers see of it is an [`Error`], from the same table as any other.
+//! The socket states facts here ([`ConnectionErrorKind`], status, close code), and the machine decides about the next
+//! attempt. Callers see an [`Error`], from the same table as any other.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::policy::is_retryable;
 use crate::error::{Code, Error, Reason, Secrets, printable};
 
-/// The longest `details` in bytes; what is longer is cut.
+/// The longest `details`, in bytes; longer ones are cut.
 pub const DETAILS_MAX_BYTES: usize = 512;
 
-/// What kind of thing went wrong. The names are stable: they stand in the journal as reasons.
+/// The kind of a failure. The names are stable: they are the journal's reasons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConnectionErrorKind {
@@ -21,7 +20,7 @@ pub enum ConnectionErrorKind {
     InvalidTarget,
     /// The host's name has no address.
     Unresolved,
-    /// Nobody listens there.
+    /// The port is closed.
     Refused,
     /// No route, or another failure below TCP.
     Unreachable,
@@ -29,11 +28,11 @@ pub enum ConnectionErrorKind {
     ConnectTimedOut,
     /// TLS failed: a certificate that is not trusted, or no TLS at the other end.
     Tls,
-    /// The proxy cannot be reached, or what answers there is none.
+    /// The proxy cannot be reached, or the peer is not a proxy.
     ProxyUnreachable,
-    /// HTTP 407, or a SOCKS proxy that wants a user and a password or does not accept those that it was given.
+    /// HTTP 407, or a SOCKS proxy that requires a user and a password or rejects the given ones.
     ProxyUnauthenticated,
-    /// The proxy does not connect to the backend: it may not, or it cannot.
+    /// The proxy refused to connect to the backend, or failed to.
     ProxyRefused,
     /// HTTP 401, or close code 4401.
     Unauthenticated,
@@ -90,7 +89,7 @@ impl ConnectionErrorKind {
         Self::ProtocolViolation,
     ];
 
-    /// The reason that callers see, where neither a status nor a close code says it more finely.
+    /// Returns the reason for callers, unless a status or a close code is more specific.
     #[must_use]
     pub const fn reason(self) -> Reason {
         match self {
@@ -118,8 +117,35 @@ impl ConnectionErrorKind {
         }
     }
 
-    /// What happened and what can be done, for a person: no URL, token or path. The words are the reason's own, except
-    /// where there is more to say of a connection than of a request.
+    /// Returns whether another attempt may succeed; otherwise the peer or the address itself rules it out.
+    ///
+    /// A redirect or a page instead of a handshake is retried: on a laptop that is often a network's sign-in page,
+    /// which disappears.
+    #[must_use]
+    pub const fn is_retryable(self) -> bool {
+        !matches!(
+            self,
+            Self::InvalidTarget
+                | Self::Unauthenticated
+                | Self::ProxyUnauthenticated
+                | Self::Forbidden
+                | Self::NotFound
+                | Self::Rejected
+                | Self::PolicyViolation
+        )
+    }
+
+    /// Returns the close code of RFC 6455 for an error caused by the peer; `None` for others.
+    pub(super) const fn close_code(self) -> Option<u16> {
+        match self {
+            Self::MessageTooLarge => Some(1009),
+            Self::ProtocolViolation => Some(1002),
+            _ => None,
+        }
+    }
+
+    /// Returns a message for a person, without URL, token or path: what happened and what to do. The message is the
+    /// reason's own, except where a connection needs another than a request.
     #[must_use]
     pub const fn message(self, reason: Reason) -> &'static str {
         match self {
@@ -148,27 +174,27 @@ impl ConnectionErrorKind {
     }
 }
 
-/// One failed dial, or one socket's end.
+/// A failed dial, or the end of a socket.
 ///
-/// In JSON it has beside its fields what an [`Error`] has: `code`, `reason`, `retryable` and `retry_after_ms`.
+/// In JSON it also has the fields of an [`Error`]: `code`, `reason`, `retryable` and `retry_after_ms`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct ConnectionError {
-    /// What kind of thing went wrong.
+    /// The kind of the failure.
     pub kind: ConnectionErrorKind,
-    /// For a person: no URL, token or path.
+    /// A message for a person, without URL, token or path.
     pub message: String,
-    /// For a log: at most [`DETAILS_MAX_BYTES`], without control characters. May hold what the peer wrote.
+    /// Details for a log: at most [`DETAILS_MAX_BYTES`], without control characters. May hold text from the peer.
     pub details: String,
-    /// The HTTP status of the handshake or of the proxy, where there was one.
+    /// The HTTP status of the handshake or of the proxy, if there was one.
     pub status: Option<u16>,
     /// The close code that the peer sent.
     pub close_code: Option<u16>,
-    /// How long the peer asked to stay away.
+    /// The delay that the peer asked for.
     pub retry_after: Option<Duration>,
 }
 
 impl ConnectionError {
-    /// A fault of `kind`, with the kind's reason and words.
+    /// Creates an error of `kind`, with the kind's reason and message.
     #[must_use]
     pub fn new(kind: ConnectionErrorKind, details: &str) -> Self {
         Self {
@@ -181,7 +207,7 @@ impl ConnectionError {
         }
     }
 
-    /// A handshake that was answered with `status` instead of 101.
+    /// Creates the error for a handshake that was answered with `status` instead of 101.
     #[must_use]
     pub fn from_status(status: u16, retry_after: Option<Duration>) -> Self {
         let kind = match status {
@@ -198,7 +224,8 @@ impl ConnectionError {
         Self { status: Some(status), retry_after, ..Self::new(kind, &details) }.with_reason_message()
     }
 
-    /// A close frame from the peer; `code` is `None` where it carried none, `text` is the peer's own reason.
+    /// Creates the error for a close frame from the peer; `code` is `None` if it carried none, `text` is the peer's
+    /// reason.
     #[must_use]
     pub fn from_close(code: Option<u16>, text: &str) -> Self {
         let kind = match code {
@@ -212,30 +239,30 @@ impl ConnectionError {
         Self { close_code: code, ..Self::new(kind, &details) }.with_reason_message()
     }
 
-    /// The words of what the status or the close code says more finely than the kind.
+    /// Replaces the message by that of the more specific reason.
     fn with_reason_message(self) -> Self {
         Self { message: self.kind.message(self.reason()).to_owned(), ..self }
     }
 
-    /// Why, in the words of the one table that callers see.
+    /// Returns the reason for callers.
     #[must_use]
     pub fn reason(&self) -> Reason {
         use ConnectionErrorKind::{Closed, ProxyRefused, ProxyUnauthenticated, ProxyUnreachable};
         match self.kind {
             Closed => Reason::from_close_code(self.close_code),
-            // A status of the proxy's is not the backend's word.
+            // A status from the proxy says nothing about the backend.
             ProxyUnreachable | ProxyUnauthenticated | ProxyRefused => self.kind.reason(),
             _ => self.status.and_then(Reason::from_status).unwrap_or(self.kind.reason()),
         }
     }
 
-    /// Whether one comes back after it by oneself, or may by hand: another dial can succeed.
+    /// Returns whether another dial may succeed, by itself or by hand.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        is_retryable(self.kind)
+        self.kind.is_retryable()
     }
 
-    /// Without what must not be told.
+    /// Returns the error without secrets.
     #[must_use]
     pub fn redacted(self, secrets: &Secrets) -> Self {
         Self { details: sanitize(&secrets.redact(&self.details)), ..self }
@@ -243,15 +270,15 @@ impl ConnectionError {
 }
 
 impl From<&ConnectionError> for Error {
-    /// The error as callers see it. Whether it is retryable is said of the dial, not of the reason: a connection comes
-    /// back after faults that a single request does not try its luck against.
-    fn from(fault: &ConnectionError) -> Self {
-        let error = Self::new(fault.reason());
+    /// Converts to the error for callers. `retryable` concerns the dial, not the reason: a connection is retried
+    /// after failures that end a single request.
+    fn from(error: &ConnectionError) -> Self {
+        let base = Self::new(error.reason());
         Self {
-            message: fault.message.clone(),
-            status: fault.status,
-            retryable: fault.is_retryable(),
-            ..error.with_details(&fault.details).with_retry_after(fault.retry_after)
+            message: error.message.clone(),
+            status: error.status,
+            retryable: error.is_retryable(),
+            ..base.with_details(&error.details).with_retry_after(error.retry_after)
         }
     }
 }
@@ -290,7 +317,7 @@ impl Serialize for ConnectionError {
     }
 }
 
-/// `text` without control characters (a peer's escape sequences must not reach a terminal), cut to the limit.
+/// Returns `text` without control characters, cut to the limit. A peer's escape sequences must not reach a terminal.
 fn sanitize(text: &str) -> String {
     let mut kept = String::with_capacity(text.len().min(DETAILS_MAX_BYTES));
     for character in text.chars() {
@@ -374,8 +401,8 @@ mod tests {
                 NotWebsocket,
             ]
         );
-        let fault = ConnectionError::from_status(511, None);
-        assert_eq!(fault.message, NetworkLoginRequired.message());
+        let error = ConnectionError::from_status(511, None);
+        assert_eq!(error.message, NetworkLoginRequired.message());
         assert_eq!(ConnectionError::from_status(402, None).message, PaymentRequired.message());
         assert_eq!(ConnectionError::from_close(Some(1012), "").message, Unavailable.message());
     }
@@ -385,7 +412,7 @@ mod tests {
         for kind in ConnectionErrorKind::ALL {
             assert_eq!(
                 Error::from(&ConnectionError::new(*kind, "")).retryable,
-                is_retryable(*kind),
+                kind.is_retryable(),
                 "{kind:?}"
             );
         }
@@ -393,8 +420,8 @@ mod tests {
 
     #[test]
     fn json_reads_back_as_error_and_as_connection_error() {
-        let fault = ConnectionError::from_status(503, Some(Duration::from_secs(2)));
-        let json = serde_json::to_value(&fault).unwrap();
+        let error = ConnectionError::from_status(503, Some(Duration::from_secs(2)));
+        let json = serde_json::to_value(&error).unwrap();
         assert_eq!(
             json,
             serde_json::json!({
@@ -410,22 +437,22 @@ mod tests {
                 "retry_after_ms": 2000,
             })
         );
-        assert_eq!(serde_json::from_value::<Error>(json.clone()).unwrap(), Error::from(&fault));
-        assert_eq!(serde_json::from_value::<ConnectionError>(json).unwrap(), fault);
+        assert_eq!(serde_json::from_value::<Error>(json.clone()).unwrap(), Error::from(&error));
+        assert_eq!(serde_json::from_value::<ConnectionError>(json).unwrap(), error);
     }
 
     #[test]
     fn json_of_an_older_version_reads_back() {
         let json = r#"{"kind":"refused","message":"m","details":"d","status":null,"close_code":null,"retry_after":null}"#;
-        let fault: ConnectionError = serde_json::from_str(json).unwrap();
-        assert_eq!((fault.kind, fault.reason()), (ConnectionErrorKind::Refused, Reason::ConnectionRefused));
+        let error: ConnectionError = serde_json::from_str(json).unwrap();
+        assert_eq!((error.kind, error.reason()), (ConnectionErrorKind::Refused, Reason::ConnectionRefused));
     }
 
     #[test]
     fn details_are_cut_and_free_of_control_characters() {
-        let fault =
+        let error =
             ConnectionError::from_close(Some(1000), &format!("\u{1b}[2J{}", "ä".repeat(DETAILS_MAX_BYTES)));
-        assert!(fault.details.len() <= DETAILS_MAX_BYTES);
-        assert!(!fault.details.contains(char::is_control));
+        assert!(error.details.len() <= DETAILS_MAX_BYTES);
+        assert!(!error.details.contains(char::is_control));
     }
 }

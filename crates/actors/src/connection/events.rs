@@ -1,4 +1,4 @@
-//! What the journal says of the connection.
+//! The journal's events about the connection.
 
 use std::time::Duration;
 
@@ -13,27 +13,27 @@ use super::resumption::Gap;
 use super::status::{ConnectionState, StatusReason, Transition};
 use crate::error::Code;
 
-/// The connection's state has changed, or its next attempt has.
+/// The connection's state or its next attempt has changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionChanged {
     /// The state before.
     pub from: ConnectionState,
     /// The state after.
     pub to: ConnectionState,
-    /// The attempt under way or next.
+    /// The current or next attempt.
     pub attempt: u32,
-    /// How many may fail in a row.
+    /// The most attempts that may fail in a row.
     pub max: u32,
-    /// When the next attempt begins: RFC 3339, in UTC.
+    /// The time of the next attempt: RFC 3339, in UTC.
     pub next_attempt_at: Option<String>,
-    /// In how many milliseconds that is.
+    /// The delay until then, in milliseconds.
     pub next_attempt_in_ms: Option<u64>,
-    /// Why.
+    /// The reason.
     pub reason: StatusReason,
-    /// The kind of failure, as errors have it, where something went wrong.
+    /// The error's code, if there was an error.
     #[serde(default)]
     pub code: Option<Code>,
-    /// What went wrong, where something did.
+    /// The error, if there was one.
     pub error: Option<ConnectionError>,
 }
 
@@ -78,40 +78,40 @@ impl Event for Gap {
     }
 }
 
-/// Why messages were not sent, or are not known to have been.
+/// The reason why messages were not sent, or are not known to have been.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UnsentReason {
-    /// Their time ran out before their turn came.
+    /// Their wait ended before their turn came.
     Expired,
-    /// As many waited as may.
+    /// The buffer was full.
     NoRoom,
-    /// Each was larger than a message may be.
+    /// Each was larger than the limit.
     TooLarge,
     /// The connection's actor ended before their turn came.
     ActorEnded,
-    /// The socket or the actor ended while they were being written: they may have arrived.
+    /// The socket or the actor ended during the write: they may have arrived.
     Interrupted,
 }
 
-/// Messages were not sent, or are not known to have been. Whoever waited for their fate was told it as well. Those of one
-/// reason are told together, at most once a second.
+/// Messages were not sent, or are not known to have been. Their senders got the outcome as well. Messages of one
+/// reason are recorded together, at most once a second.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionUnsent {
-    /// Why.
+    /// The reason.
     pub reason: UnsentReason,
-    /// How many.
+    /// Their number.
     pub messages: u64,
-    /// How large they were together.
+    /// Their size together, in bytes.
     pub bytes: u64,
-    /// How large the largest was.
+    /// The size of the largest, in bytes.
     pub largest_bytes: u64,
-    /// Of how many nobody waited for the fate any more.
+    /// The number of messages whose sender no longer waited.
     pub abandoned: u64,
-    /// How many messages may wait, where that was the limit.
+    /// The most messages that may wait, if that was the limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub messages_max: Option<usize>,
-    /// How many bytes may wait or be in one message, where that was the limit.
+    /// The most bytes that may wait or be in one message, if that was the limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_max: Option<usize>,
 }
@@ -142,29 +142,29 @@ impl ConnectionUnsent {
             UnsentReason::TooLarge => (None, Some(policy.message_max_bytes)),
             UnsentReason::Expired | UnsentReason::ActorEnded | UnsentReason::Interrupted => (None, None),
         };
-        let EventCount { count, bytes, largest_bytes, abandoned: unheard } = sum;
-        Self { reason, messages: count, bytes, largest_bytes, abandoned: unheard, messages_max, bytes_max }
+        let EventCount { count, bytes, largest_bytes, abandoned } = sum;
+        Self { reason, messages: count, bytes, largest_bytes, abandoned, messages_max, bytes_max }
     }
 }
 
-/// Why a frame is handed on to nobody.
+/// The reason why a frame was ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IgnoredReason {
-    /// It is binary, and only text means something here.
+    /// Binary frames have no meaning here.
     Binary,
     /// Its number was seen before.
     SeenBefore,
 }
 
-/// Frames came in that are handed on to nobody. Those of one reason are told together, at most once a second.
+/// Frames were ignored. Frames of one reason are recorded together, at most once a second.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionIgnored {
-    /// Why.
+    /// The reason.
     pub reason: IgnoredReason,
-    /// How many.
+    /// Their number.
     pub frames: u64,
-    /// How large they were together.
+    /// Their size together, in bytes.
     pub bytes: u64,
 }
 
@@ -187,7 +187,7 @@ impl ConnectionIgnored {
 }
 
 impl ConnectionChanged {
-    /// This change, told at the time `now` of the runtime, which is `wall` on the wall clock.
+    /// Creates the event for a change at the runtime's time `now`, which is `wall` on the wall clock.
     pub(super) fn new(transition: Transition, now: Duration, wall: Timestamp) -> Self {
         let Transition { from, to, attempt, max, next_attempt_at, reason, error } = transition;
         let wait = next_attempt_at.map(|at| at.saturating_sub(now));
@@ -200,7 +200,7 @@ impl ConnectionChanged {
             next_attempt_at: at.map(|at| format!("{at:.3}")),
             next_attempt_in_ms: wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
             reason,
-            code: error.as_ref().map(|fault| fault.reason().code()),
+            code: error.as_ref().map(|error| error.reason().code()),
             error,
         }
     }

@@ -1,19 +1,19 @@
-//! The connection's state machine: which socket to open, to believe and to drop, and when.
+//! Decides which socket to open, use and drop, and when: the connection's state machine.
 //!
-//! Pure and synchronous: events and the time go in, actions come out. It holds no socket and no timer. Whoever
-//! drives it obeys every action in order, sends [`Event::Tick`] at [`Machine::next_wake`], and reports what
-//! became of each dial and socket under its generation. Generations only grow, and whatever is reported of an
-//! old one changes nothing. At most one socket is live: a [`Action::Dial`] never comes before the
-//! [`Action::Drop`] of the one before.
+//! The machine is pure and synchronous: events and the time go in, actions come out. It holds no socket and no timer.
+//! Its owner carries out every action in order, sends [`MachineEvent::Tick`] at [`Machine::next_wake`], and reports
+//! the result of each dial and socket under its generation. Generations only grow, and reports about old ones change
+//! nothing. At most one socket is live: a [`MachineAction::Dial`] never comes before the [`MachineAction::Drop`] of
+//! the previous one.
 //!
-//! Its states, and what each event leads to in each of them, stand in docs/conformance/connection-table.md, which is generated from
-//! what machines do; docs/connection.md explains them. "Waiting" and "dialling" are shown as the one state
-//! `reconnecting`: with a time of the next attempt and without.
+//! docs/conformance/connection-table.md lists its states and transitions and is generated from real machines; docs/connection.md
+//! explains them. "Waiting" and "dialling" are both shown as the state `reconnecting`, with or without a time of the
+//! next attempt.
 //!
-//! *Attempts* counts the dials since somebody asked or since the last connection proved stable. Attempts and delays
-//! start over once a peer was *seen* alive for `stable_after`: by its bytes or by its own close, not by mere silence. So
-//! a server that accepts and drops, or accepts and says nothing, still ends in `failed`. A fault that [`is_retryable`]
-//! denies ends there at once.
+//! *Attempts* counts the dials since the last request to connect or since the last connection proved stable. Attempts
+//! and delays are reset once a peer was *seen* alive for `stable_after`: by its bytes or by its own close, not by
+//! silence. So a server that accepts and drops, or accepts and stays silent, still ends in `failed`. An error that
+//! [`is_retryable`](ConnectionErrorKind::is_retryable) denies leads to `failed` at once.
 
 mod action;
 mod event;
@@ -30,7 +30,7 @@ use self::phase::{ClosingSocket, DialPurpose, MachinePhase};
 use super::{
     error::{ConnectionError, ConnectionErrorKind},
     liveness::{Liveness, LivenessCheck},
-    policy::{AfterFailed, ConnectionPolicy, close_code, is_retryable},
+    policy::{AfterFailed, ConnectionPolicy},
     status::{ConnectionStatus, StatusReason},
 };
 
@@ -39,21 +39,22 @@ use super::{
 pub struct Machine {
     policy: ConnectionPolicy,
     phase: MachinePhase,
-    /// Of the latest dial; 0 before the first.
+    /// The generation of the latest dial; 0 before the first.
     generation: u64,
     attempts: u32,
-    /// Waits since the attempts began; one behind the attempts after a first dial, level with them after a loss.
+    /// The number of delays since the attempts started; one less than the attempts after a first dial, equal after a
+    /// loss.
     delays: u32,
     since: Duration,
     reason: StatusReason,
     last_error: Option<ConnectionError>,
     last_error_at: Option<Duration>,
-    /// When news of the backend last made it start over, since a connection proved stable.
+    /// The time at which a hint from elsewhere last restarted the attempts, since a connection proved stable.
     last_backend_hint_at: Option<Duration>,
 }
 
 impl Machine {
-    /// A machine at rest: `disconnected` until [`Event::Connect`].
+    /// Creates a machine that is `disconnected` until [`MachineEvent::Connect`].
     #[must_use]
     pub fn new(policy: ConnectionPolicy) -> Self {
         Self {
@@ -70,8 +71,7 @@ impl Machine {
         }
     }
 
-    /// A machine at rest whose predecessor was left `disconnected` with this status: since when, why, and what
-    /// went wrong last are still true.
+    /// Creates a `disconnected` machine that keeps the time, reason and last error of its predecessor's status.
     #[must_use]
     pub fn from_previous(policy: ConnectionPolicy, left: &ConnectionStatus) -> Self {
         Self {
@@ -83,10 +83,9 @@ impl Machine {
         }
     }
 
-    /// Takes in one event and says what is to be done about it.
+    /// Processes one event and returns the actions to carry out.
     ///
-    /// `now` is the time since the runtime's start and never goes back; `jitter` is a fresh random number in
-    /// `[0, 1)`.
+    /// `now` is the time since the runtime's start and never decreases; `jitter` is a new random number in `[0, 1)`.
     pub fn on_event(&mut self, now: Duration, event: MachineEvent, jitter: f64) -> Vec<MachineAction> {
         let before = self.snapshot();
         let mut actions = self.step(event, now, jitter);
@@ -100,19 +99,19 @@ impl Machine {
         actions
     }
 
-    /// When the machine next has something to do by itself; `None` while it waits for others alone.
+    /// Returns the time of the next [`MachineEvent::Tick`]; `None` while the machine waits for other events alone.
     #[must_use]
     pub fn next_wake(&self) -> Option<Duration> {
         match &self.phase {
             MachinePhase::Disconnected { closing } => closing.map(|closing| closing.deadline),
             MachinePhase::Dialling { deadline, .. } => Some(*deadline),
-            MachinePhase::Connected { liveness: peer, .. } => peer.next_check(&self.policy),
+            MachinePhase::Connected { liveness, .. } => liveness.next_check(&self.policy),
             MachinePhase::Waiting { until } => Some(*until),
             MachinePhase::Failed { probe_at } => *probe_at,
         }
     }
 
-    /// The generation of the open socket, if one is open.
+    /// Returns the generation of the open socket, if one is open.
     #[must_use]
     pub fn open_generation(&self) -> Option<u64> {
         matches!(self.phase, MachinePhase::Connected { .. }).then_some(self.generation)
@@ -124,19 +123,17 @@ impl Machine {
             MachineEvent::Disconnect => self.disconnect(now),
             MachineEvent::Opened { generation } => self.opened(generation, now),
             MachineEvent::FrameReceived { generation } => {
-                self.on_activity(generation, |peer| peer.on_frame(now))
+                self.on_activity(generation, |liveness| liveness.on_frame(now))
             }
             MachineEvent::BytesMoved { generation, at } => {
-                self.on_activity(generation, |peer| peer.on_bytes(at.min(now)))
+                self.on_activity(generation, |liveness| liveness.on_bytes(at.min(now)))
             }
             MachineEvent::PongReceived { generation, number } => {
-                self.on_activity(generation, |peer| peer.on_pong(number, now))
+                self.on_activity(generation, |liveness| liveness.on_pong(number, now))
             }
-            MachineEvent::DialFailed { generation, error: fault }
-            | MachineEvent::Closed { generation, error: fault }
-            | MachineEvent::SendFailed { generation, error: fault } => {
-                self.ended(generation, fault, now, jitter)
-            }
+            MachineEvent::DialFailed { generation, error }
+            | MachineEvent::Closed { generation, error }
+            | MachineEvent::SendFailed { generation, error } => self.ended(generation, error, now, jitter),
             MachineEvent::BackendSeen => self.backend_seen(now),
             MachineEvent::Tick => self.tick(now, jitter),
             MachineEvent::SystemResumed => self.system_resumed(now),
@@ -184,10 +181,11 @@ impl Machine {
         actions
     }
 
-    /// A connection that was given up because nobody answered starts over; one that was refused does not. Where that
-    /// led to nothing, as with a backend whose WebSocket alone is broken, news are of no interest for a while.
+    /// Restarts a connection that failed because the backend was unreachable, but not one that was refused. If that
+    /// led to nothing, as with a backend whose WebSocket alone is broken, further hints are ignored for one probe
+    /// interval.
     fn backend_seen(&mut self, now: Duration) -> Vec<MachineAction> {
-        let is_refused = self.last_error.as_ref().is_some_and(|fault| !is_retryable(fault.kind));
+        let is_refused = self.last_error.as_ref().is_some_and(|error| !error.is_retryable());
         let is_stale =
             self.last_backend_hint_at.is_some_and(|at| now < at.saturating_add(self.policy.probe_interval()));
         if !matches!(self.phase, MachinePhase::Failed { .. }) || is_refused || is_stale {
@@ -205,11 +203,8 @@ impl Machine {
             return vec![MachineAction::Drop { generation }];
         }
         if matches!(self.phase, MachinePhase::Dialling { .. }) {
-            let peer = Liveness::new(now);
-            self.enter(
-                MachinePhase::Connected { attempt: self.attempts, liveness: peer },
-                StatusReason::Opened,
-            );
+            let liveness = Liveness::new(now);
+            self.enter(MachinePhase::Connected { attempt: self.attempts, liveness }, StatusReason::Opened);
             return vec![MachineAction::Resume { generation }, MachineAction::FlushOutbound { generation }];
         }
         Vec::new()
@@ -217,9 +212,9 @@ impl Machine {
 
     fn on_activity(&mut self, generation: u64, note: impl FnOnce(&mut Liveness)) -> Vec<MachineAction> {
         if generation == self.generation
-            && let MachinePhase::Connected { liveness: peer, .. } = &mut self.phase
+            && let MachinePhase::Connected { liveness, .. } = &mut self.phase
         {
-            note(peer);
+            note(liveness);
             self.reset_if_stable();
         }
         Vec::new()
@@ -228,7 +223,7 @@ impl Machine {
     fn ended(
         &mut self,
         generation: u64,
-        fault: ConnectionError,
+        error: ConnectionError,
         now: Duration,
         jitter: f64,
     ) -> Vec<MachineAction> {
@@ -239,14 +234,14 @@ impl Machine {
         if self.live_generation() != Some(generation) {
             return Vec::new();
         }
-        // An end that the peer brought about is a sign of life; a silence that the system gave up on is not.
-        if let MachinePhase::Connected { liveness: peer, .. } = &mut self.phase
-            && fault.kind != ConnectionErrorKind::Unanswered
+        // A close by the peer is a sign of life; a timeout is not.
+        if let MachinePhase::Connected { liveness, .. } = &mut self.phase
+            && error.kind != ConnectionErrorKind::Unanswered
         {
-            peer.on_frame(now);
+            liveness.on_frame(now);
             self.reset_if_stable();
         }
-        self.fail(fault, now, jitter)
+        self.fail(error, now, jitter)
     }
 
     // === time ===
@@ -255,19 +250,19 @@ impl Machine {
         match &mut self.phase {
             MachinePhase::Disconnected { .. } => self.drop_closing(|closing| closing.deadline <= now),
             MachinePhase::Dialling { deadline, .. } if *deadline <= now => {
-                let fault = ConnectionError::new(
+                let error = ConnectionError::new(
                     ConnectionErrorKind::ConnectTimedOut,
                     "no handshake within connect_timeout",
                 );
-                self.fail(fault, now, jitter)
+                self.fail(error, now, jitter)
             }
-            MachinePhase::Connected { liveness: peer, .. } => match peer.check(now, &self.policy) {
+            MachinePhase::Connected { liveness, .. } => match liveness.check(now, &self.policy) {
                 LivenessCheck::Dead => {
-                    let fault = ConnectionError::new(
+                    let error = ConnectionError::new(
                         ConnectionErrorKind::Unanswered,
                         "no sign of life within ping_timeout",
                     );
-                    self.fail(fault, now, jitter)
+                    self.fail(error, now, jitter)
                 }
                 LivenessCheck::Ping(number) => self.ping(number),
                 LivenessCheck::Wait => Vec::new(),
@@ -288,13 +283,13 @@ impl Machine {
         match self.phase {
             MachinePhase::Connected { .. } => self.verify(now),
             MachinePhase::Waiting { .. } => {
-                // What failed before a sleep says nothing about the network after it, and that is often not there at
-                // once: this dial must not be the last.
+                // Failures before a suspend say nothing about the network after it, which often needs a moment: this
+                // dial must not be the last.
                 self.reset_attempts();
                 self.dial(DialPurpose::Retry, StatusReason::SystemResumed, now)
             }
             MachinePhase::Dialling { purpose, .. } => {
-                // Nor does what becomes of a dial that the sleep came upon: it has its whole time, and is the first.
+                // The dial in flight gets its full time, and counts as the first attempt.
                 let deadline = now.saturating_add(self.policy.connect_timeout);
                 self.phase = MachinePhase::Dialling { purpose, deadline };
                 if purpose != DialPurpose::Probe && self.attempts > 1 {
@@ -325,51 +320,51 @@ impl Machine {
         actions
     }
 
-    /// Ends the live dial or socket, and waits or gives up.
-    fn fail(&mut self, fault: ConnectionError, now: Duration, jitter: f64) -> Vec<MachineAction> {
+    /// Ends the live dial or socket, then waits or fails.
+    fn fail(&mut self, error: ConnectionError, now: Duration, jitter: f64) -> Vec<MachineAction> {
         let was_probe = matches!(self.phase, MachinePhase::Dialling { purpose: DialPurpose::Probe, .. });
         let generation = self.generation;
         let mut actions = Vec::new();
-        if let (MachinePhase::Connected { .. }, Some(code)) = (&self.phase, close_code(fault.kind)) {
+        if let (MachinePhase::Connected { .. }, Some(code)) = (&self.phase, error.kind.close_code()) {
             actions.push(MachineAction::SendCloseCode { generation, code });
         }
         actions.push(MachineAction::Drop { generation });
-        if !is_retryable(fault.kind) {
-            self.enter_failed(StatusReason::Failed(fault.kind), &fault, now);
+        if !error.is_retryable() {
+            self.enter_failed(StatusReason::Failed(error.kind), &error, now);
         } else if self.attempts >= self.policy.max_retries {
-            self.enter_failed(StatusReason::RetriesExhausted, &fault, now);
+            self.enter_failed(StatusReason::RetriesExhausted, &error, now);
         } else if was_probe {
-            self.enter_failed(StatusReason::Failed(fault.kind), &fault, now);
+            self.enter_failed(StatusReason::Failed(error.kind), &error, now);
         } else {
-            self.schedule_retry(&fault, now, jitter);
+            self.schedule_retry(&error, now, jitter);
         }
-        self.last_error = Some(fault);
+        self.last_error = Some(error);
         self.last_error_at = Some(now);
         actions
     }
 
-    fn schedule_retry(&mut self, fault: &ConnectionError, now: Duration, jitter: f64) {
+    fn schedule_retry(&mut self, error: &ConnectionError, now: Duration, jitter: f64) {
         self.delays = self.delays.saturating_add(1);
         let delay = self.policy.delay.before(self.delays, jitter);
-        let until = now.saturating_add(self.policy.apply_retry_after(delay, fault.retry_after));
-        // The clock shows whole milliseconds: with a part of one, it would be over when the next one is shown.
+        let until = now.saturating_add(self.policy.apply_retry_after(delay, error.retry_after));
+        // Times are shown in whole milliseconds: a fraction would be over when the next time is shown.
         let until = Duration::from_millis(millis(until));
-        self.enter(MachinePhase::Waiting { until }, StatusReason::Failed(fault.kind));
+        self.enter(MachinePhase::Waiting { until }, StatusReason::Failed(error.kind));
     }
 
-    fn enter_failed(&mut self, reason: StatusReason, fault: &ConnectionError, now: Duration) {
+    fn enter_failed(&mut self, reason: StatusReason, error: &ConnectionError, now: Duration) {
         let probe_at = match self.policy.after_failed {
             AfterFailed::Wait => None,
             AfterFailed::Probe => Some(now.saturating_add(
-                self.policy.apply_retry_after(self.policy.probe_interval(), fault.retry_after),
+                self.policy.apply_retry_after(self.policy.probe_interval(), error.retry_after),
             )),
         };
         self.enter(MachinePhase::Failed { probe_at }, reason);
     }
 
     fn verify(&mut self, now: Duration) -> Vec<MachineAction> {
-        let MachinePhase::Connected { liveness: peer, .. } = &mut self.phase else { return Vec::new() };
-        match peer.verify(now, &self.policy) {
+        let MachinePhase::Connected { liveness, .. } = &mut self.phase else { return Vec::new() };
+        match liveness.verify(now, &self.policy) {
             LivenessCheck::Ping(number) => self.ping(number),
             LivenessCheck::Wait | LivenessCheck::Dead => Vec::new(),
         }
@@ -379,7 +374,7 @@ impl Machine {
         vec![MachineAction::SendPing { generation: self.generation, number }]
     }
 
-    /// Drops the socket that is still closing, if there is one of which `is_over` holds.
+    /// Drops the closing socket, if there is one and `is_over` holds for it.
     fn drop_closing(&mut self, is_over: impl FnOnce(&ClosingSocket) -> bool) -> Vec<MachineAction> {
         let MachinePhase::Disconnected { closing } = &mut self.phase else { return Vec::new() };
         let over = closing.take_if(|closing| is_over(closing));
@@ -387,8 +382,8 @@ impl Machine {
     }
 
     fn reset_if_stable(&mut self) {
-        if let MachinePhase::Connected { liveness: peer, .. } = &self.phase
-            && peer.alive_for() >= self.policy.stable_after
+        if let MachinePhase::Connected { liveness, .. } = &self.phase
+            && liveness.alive_for() >= self.policy.stable_after
         {
             self.reset_attempts();
             self.last_backend_hint_at = None;
@@ -405,7 +400,7 @@ impl Machine {
         self.reason = reason;
     }
 
-    /// The generation that events are believed of.
+    /// Returns the generation whose events count.
     fn live_generation(&self) -> Option<u64> {
         matches!(self.phase, MachinePhase::Dialling { .. } | MachinePhase::Connected { .. })
             .then_some(self.generation)

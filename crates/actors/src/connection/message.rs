@@ -1,4 +1,4 @@
-//! What the connection's actor is told.
+//! The messages of the connection's actor.
 
 use std::time::Duration;
 
@@ -8,59 +8,59 @@ use super::error::ConnectionError;
 use super::outbound::SendOutcome;
 use super::socket::{BoxedStream, SocketFrame, WriteError};
 
-/// The half of the actor's socket that reads.
+/// The reading half of the actor's socket.
 pub(super) type BackendReader = super::socket::SocketReader<BoxedStream>;
-/// The half of it that writes.
+/// The writing half.
 pub(super) type BackendWriter = super::socket::SocketWriter<BoxedStream>;
 
-/// A connection actor's messages.
+/// A message to the connection's actor.
 #[derive(Debug)]
 pub enum ConnectionMessage {
-    /// Connect, try now, or start over.
+    /// Connect, retry now, or restart the attempts.
     Connect,
-    /// Stay away until asked.
+    /// Disconnect until the next `Connect`.
     Disconnect,
-    /// The backend has answered elsewhere: try again, if all attempts had been spent.
+    /// The backend has answered another sender: retry, if the connection had failed.
     BackendSeen,
-    /// Send a text frame; answered with what became of it.
+    /// Send a text frame; the reply is its outcome.
     Send {
         /// The frame.
         text: String,
-        /// How long it may wait for an open socket.
+        /// The longest wait for an open socket.
         wait_timeout: Duration,
-        /// Where its fate goes.
+        /// The reply.
         reply: Reply<SendOutcome>,
     },
     /// A dial has ended.
     SocketReady {
         /// The dial's generation.
         generation: u64,
-        /// The two halves, or what went wrong.
+        /// The two halves, or the error.
         outcome: Box<Result<(BackendWriter, BackendReader), ConnectionError>>,
     },
     /// Frames came in.
     FramesReady {
         /// The socket's generation.
         generation: u64,
-        /// The half to read on with.
+        /// The reading half.
         reader: Box<BackendReader>,
-        /// What came, in order; after an error nothing comes.
+        /// The frames in order; an error is the last item.
         frames: Vec<Result<SocketFrame, ConnectionError>>,
     },
     /// A write has ended.
     WriterReady {
         /// The socket's generation.
         generation: u64,
-        /// The half to write on with.
+        /// The writing half.
         writer: Box<BackendWriter>,
-        /// How it went.
+        /// The result.
         outcome: Result<(), WriteError>,
-        /// Whether it was a message that somebody waits for.
+        /// Whether it was a sender's message.
         is_message: bool,
     },
-    /// Say when everything that was sent before this has been dealt with, and shows.
+    /// Reply once all earlier messages have been handled.
     Barrier(Reply<()>),
-    /// The time that was waited for has come.
+    /// A timer has elapsed.
     TimerElapsed,
 }
 
@@ -71,11 +71,11 @@ impl Message for ConnectionMessage {
             Self::Disconnect => "Disconnect",
             Self::BackendSeen => "BackendSeen",
             Self::Send { .. } => "Send",
-            Self::SocketReady { .. } => "TakeSocket",
-            Self::FramesReady { .. } => "TakeFrames",
-            Self::WriterReady { .. } => "TakeWriter",
-            Self::Barrier(_) => "Settle",
-            Self::TimerElapsed => "MindTime",
+            Self::SocketReady { .. } => "SocketReady",
+            Self::FramesReady { .. } => "FramesReady",
+            Self::WriterReady { .. } => "WriterReady",
+            Self::Barrier(_) => "Barrier",
+            Self::TimerElapsed => "TimerElapsed",
         }
     }
 }

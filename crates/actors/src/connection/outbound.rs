@@ -1,9 +1,8 @@
-//! The messages that wait for an open socket.
+//! Buffers the messages that wait for an open socket.
 //!
-//! Bounded by count and by bytes, first in first out. Each entry carries a ticket (whatever its sender waits
-//! on), and the ticket comes back exactly once, with the entry's [`Fate`]. At most one entry is in the writer's
-//! hands. If the socket fails meanwhile its fate is [`Fate::Unknown`]: it may have arrived, so it is not sent
-//! again.
+//! The buffer is bounded by count and by bytes, first in first out. Each entry carries a ticket of its sender, and
+//! the ticket comes back exactly once, with the [`SendOutcome`]. At most one entry is being written. If the socket
+//! fails meanwhile, the outcome is [`SendOutcome::Unknown`]: it may have arrived, so it is not sent again.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -11,31 +10,30 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Reason};
 
-/// What became of a message.
+/// The outcome of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SendOutcome {
-    /// Written to the socket to the last byte. Whether the peer read it, only the peer knows.
+    /// Written to the socket completely. Whether the peer read it is unknown.
     Sent,
     /// Its deadline passed before its turn came.
     Expired,
-    /// There was no room for it.
+    /// The buffer was full.
     Rejected,
-    /// It is larger than a message may be.
+    /// It is larger than the limit.
     TooLarge,
     /// The connection's owner stopped before its turn came.
     Dropped,
-    /// The socket failed, or the owner stopped, while it was being written: it may have arrived.
+    /// The socket failed, or the owner stopped, during the write: it may have arrived.
     Unknown,
 }
 
 impl SendOutcome {
-    /// Every fate.
+    /// Every outcome.
     pub const ALL: &[Self] =
         &[Self::Sent, Self::Expired, Self::Rejected, Self::TooLarge, Self::Dropped, Self::Unknown];
 
-    /// What it means for the sender as an error, in the words that callers see everywhere; `None` for
-    /// [`Sent`](Self::Sent).
+    /// Returns the error for the sender; `None` for [`Sent`](Self::Sent).
     #[must_use]
     pub fn error(self) -> Option<Error> {
         let (reason, message) = match self {
@@ -64,27 +62,27 @@ impl SendOutcome {
         Some(Error::new(reason).with_message(message))
     }
 
-    /// The same as a result: `Ok` if it was sent.
+    /// Converts to a result: `Ok` if it was sent.
     ///
     /// # Errors
-    /// As [`error`](Self::error).
+    /// The errors of [`error`](Self::error).
     pub fn into_result(self) -> Result<(), Error> {
         self.error().map_or(Ok(()), Err)
     }
 }
 
-/// A message at its end.
+/// A message that has ended.
 #[derive(Debug, PartialEq, Eq)]
 pub struct FinishedSend<T> {
-    /// What its sender handed in.
+    /// The sender's ticket.
     pub ticket: T,
     /// What became of it.
     pub outcome: SendOutcome,
-    /// Its size.
+    /// The message's size in bytes.
     pub bytes: usize,
 }
 
-/// How much may wait.
+/// The limits of the buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutboundLimits {
     /// The most messages that wait.
@@ -93,7 +91,7 @@ pub struct OutboundLimits {
     pub bytes_max: usize,
 }
 
-/// The messages of type `P` that wait, each with a ticket of type `T`.
+/// A buffer of messages of type `P`, each with a ticket of type `T`.
 #[derive(Debug)]
 pub struct OutboundBuffer<P, T> {
     limits: OutboundLimits,
@@ -110,17 +108,17 @@ struct PendingSend<P, T> {
 }
 
 impl<P: AsRef<[u8]>, T> OutboundBuffer<P, T> {
-    /// An empty buffer.
+    /// Creates an empty buffer.
     #[must_use]
     pub fn new(limits: OutboundLimits) -> Self {
         Self { limits, waiting: VecDeque::new(), waiting_bytes: 0, in_flight: None }
     }
 
-    /// Takes a message in, to be sent before `deadline`.
+    /// Adds a message, to be sent before `deadline`.
     ///
     /// # Errors
-    /// The ticket comes back at once where the deadline has passed (`Expired`) or there is no room
-    /// (`Rejected`). Call [`expire`](Self::expire) first, so that what is overdue takes no room.
+    /// Returns the ticket if the deadline has passed (`Expired`) or the buffer is full (`Rejected`). Call
+    /// [`expire`](Self::expire) first, so that expired messages take no room.
     pub fn push(
         &mut self,
         payload: P,
@@ -141,10 +139,10 @@ impl<P: AsRef<[u8]>, T> OutboundBuffer<P, T> {
         Ok(())
     }
 
-    /// The next message to write, unless one is still being written. What is overdue stays for
-    /// [`expire`](Self::expire) and is never handed out.
+    /// Returns the next message to write, unless one is still being written. Expired messages stay for
+    /// [`expire`](Self::expire) and are never returned.
     ///
-    /// Each message taken must be reported to [`settle`](Self::settle) before the next is handed out.
+    /// Report each message to [`finish_in_flight`](Self::finish_in_flight) before the next call.
     #[must_use]
     pub fn take(&mut self, now: Duration) -> Option<P> {
         if self.in_flight.is_some() {
@@ -158,10 +156,10 @@ impl<P: AsRef<[u8]>, T> OutboundBuffer<P, T> {
         Some(entry.payload)
     }
 
-    /// The message last taken was written, or its socket failed first. `None` where none was being written.
+    /// Ends the message last taken: it was written, or its socket failed. Returns `None` if none was being written.
     pub fn finish_in_flight(&mut self, is_sent: bool) -> Option<FinishedSend<T>> {
-        let fate = if is_sent { SendOutcome::Sent } else { SendOutcome::Unknown };
-        self.in_flight.take().map(|(ticket, bytes)| FinishedSend { ticket, outcome: fate, bytes })
+        let outcome = if is_sent { SendOutcome::Sent } else { SendOutcome::Unknown };
+        self.in_flight.take().map(|(ticket, bytes)| FinishedSend { ticket, outcome, bytes })
     }
 
     /// Ends every waiting message whose deadline has passed, in the order in which they came.
@@ -176,13 +174,13 @@ impl<P: AsRef<[u8]>, T> OutboundBuffer<P, T> {
         finish_all(overdue, SendOutcome::Expired).collect()
     }
 
-    /// When the next waiting message expires. Looks at each one that waits.
+    /// Returns the time at which the next waiting message expires. Costs O(n).
     #[must_use]
     pub fn next_expiry(&self) -> Option<Duration> {
         self.waiting.iter().map(|entry| entry.deadline).min()
     }
 
-    /// Ends everything: the owner stops.
+    /// Ends every message, because the owner stops.
     #[must_use]
     pub fn shut_down(&mut self) -> Vec<FinishedSend<T>> {
         self.waiting_bytes = 0;
@@ -190,19 +188,19 @@ impl<P: AsRef<[u8]>, T> OutboundBuffer<P, T> {
         self.finish_in_flight(false).into_iter().chain(finish_all(waiting, SendOutcome::Dropped)).collect()
     }
 
-    /// How many messages wait; one that is being written no longer does.
+    /// Returns the number of waiting messages, without the one being written.
     #[must_use]
     pub fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Whether none waits.
+    /// Returns whether no message waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// How many bytes wait.
+    /// Returns the number of waiting bytes.
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {
         self.waiting_bytes
@@ -211,10 +209,10 @@ impl<P: AsRef<[u8]>, T> OutboundBuffer<P, T> {
 
 fn finish_all<P: AsRef<[u8]>, T>(
     entries: VecDeque<PendingSend<P, T>>,
-    fate: SendOutcome,
+    outcome: SendOutcome,
 ) -> impl Iterator<Item = FinishedSend<T>> {
     entries.into_iter().map(move |entry| FinishedSend {
-        outcome: fate,
+        outcome,
         bytes: entry.payload.as_ref().len(),
         ticket: entry.ticket,
     })
@@ -244,12 +242,12 @@ mod tests {
     #[test]
     fn send_outcomes_map_to_their_errors() {
         use expect_test::expect;
-        let row = |fate: &SendOutcome| match fate.into_result() {
-            Ok(()) => format!("{fate:?}: ok\n"),
+        let row = |outcome: &SendOutcome| match outcome.into_result() {
+            Ok(()) => format!("{outcome:?}: ok\n"),
             Err(error) => {
                 assert_message_helps(&error.message);
                 let repeat = if error.retryable { "retryable" } else { "final" };
-                format!("{fate:?}: {} {} {repeat}\n", error.code, error.reason)
+                format!("{outcome:?}: {} {} {repeat}\n", error.code, error.reason)
             }
         };
         let table: String = SendOutcome::ALL.iter().map(row).collect();
@@ -345,9 +343,12 @@ mod tests {
             buffer.push("text".into(), ticket, LATER, at(0)).unwrap();
         }
         buffer.take(at(0)).unwrap();
-        let fates: Vec<_> =
+        let outcomes: Vec<_> =
             buffer.shut_down().into_iter().map(|ended| (ended.ticket, ended.outcome)).collect();
-        assert_eq!(fates, [(1, SendOutcome::Unknown), (2, SendOutcome::Dropped), (3, SendOutcome::Dropped)]);
+        assert_eq!(
+            outcomes,
+            [(1, SendOutcome::Unknown), (2, SendOutcome::Dropped), (3, SendOutcome::Dropped)]
+        );
     }
 
     #[derive(Debug, Clone)]
@@ -371,16 +372,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_message_ends_exactly_once_and_is_taken_at_most_once(steps in prop::collection::vec(step(), 0..80)) {
+        fn message_finishes_once_and_is_taken_at_most_once(steps in prop::collection::vec(step(), 0..80)) {
             let mut buffer = buffer(4);
             let (mut now, mut pushed) = (Duration::ZERO, 0u32);
             let mut taken = BTreeMap::new();
-            let mut fates = BTreeMap::new();
+            let mut outcomes = BTreeMap::new();
             let mut ends = Vec::new();
             for step in steps {
                 match step {
                     BufferStep::Push { bytes, lives_s } => {
-                        // The length of its text is no name, so the ticket's number stands in it.
+                        // The text's length does not identify it, so it carries the ticket's number.
                         let payload = format!("{pushed:04}{}", "x".repeat(bytes));
                         ends.extend(buffer.push(payload, pushed, now + at(lives_s), now).err());
                         pushed += 1;
@@ -398,13 +399,13 @@ mod tests {
             }
             ends.extend(buffer.shut_down());
             for ended in ends {
-                prop_assert_eq!(fates.insert(ended.ticket, ended.outcome), None);
+                prop_assert_eq!(outcomes.insert(ended.ticket, ended.outcome), None);
             }
-            prop_assert_eq!(fates.len(), pushed as usize);
+            prop_assert_eq!(outcomes.len(), pushed as usize);
             prop_assert!(taken.values().all(|times| *times == 1));
-            for (ticket, fate) in fates {
+            for (ticket, outcome) in outcomes {
                 let was_taken = taken.contains_key(&format!("{ticket:04}"));
-                prop_assert_eq!(was_taken, matches!(fate, SendOutcome::Sent | SendOutcome::Unknown));
+                prop_assert_eq!(was_taken, matches!(outcome, SendOutcome::Sent | SendOutcome::Unknown));
             }
         }
     }

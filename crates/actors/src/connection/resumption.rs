@@ -1,34 +1,32 @@
-//! What the sequence numbers of incoming frames say: new, seen before, or something is missing.
+//! Tracks the sequence numbers of incoming frames: which are new, duplicate or missing.
 //!
-//! `{"type":"event","seq":N}` frames are numbered by the backend, each one higher than the one before. After a
-//! reconnect the backend is asked for everything after the last one seen. Whatever it no longer has becomes a
-//! [`Gap`], so nothing is missed in silence.
+//! The backend numbers `{"type":"event","seq":N}` frames in ascending order. After a reconnect it is asked for
+//! everything after the last one seen. Whatever it no longer has becomes a [`Gap`], so nothing is lost silently.
 //!
-//! A backend may push a live event before it has read the request to resume. The gap is reported at once, and
-//! frames that fill it later on the same socket are still new. A backend that restarted may count from the
-//! start again: since an obedient one never repeats what was seen, a first number on a new socket that is not above
-//! the last one means a new count, unless it is the very frame that was seen last. It is adopted, with a gap. A backend
-//! that counts anew and has come further than the last one seen by the time of the reconnect cannot be told from one
-//! that went on.
+//! A backend may push a live event before it has read the request to resume. The gap is reported at once, and frames
+//! that fill it later on the same socket are still new. A restarted backend may count from the start again. A correct
+//! backend never repeats an event, so a first number on a new socket that is not above the last one means a new
+//! count, unless it is the very frame that was seen last. The new count is adopted, with a gap. A new count that has
+//! passed the last number by the time of the reconnect cannot be detected.
 //!
-//! Where no number was ever seen there is nothing to resume by, and each reconnect is a gap of which nothing is known.
+//! Without numbers nothing can be resumed, and each reconnect is a gap of unknown size.
 
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hasher};
 
 use serde::{Deserialize, Serialize};
 
-/// Events that are or may be missing, for the journal's `connection_gap`.
+/// A gap of missing or possibly missing events, for the journal's `connection_gap`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
-    /// The last number seen before the gap; `None` where the backend's frames have no numbers.
+    /// The last number seen before the gap; `None` if the backend's frames have no numbers.
     pub after: Option<u64>,
-    /// The first number seen behind it; not above `after` where the backend began to count anew.
+    /// The first number seen after it; not above `after` if the backend restarted its count.
     pub next: Option<u64>,
 }
 
 impl Gap {
-    /// Of which nothing is known.
+    /// A gap of unknown size.
     const UNKNOWN: Self = Self { after: None, next: None };
 
     fn between(after: u64, next: u64) -> Self {
@@ -36,50 +34,50 @@ impl Gap {
     }
 }
 
-/// What a new socket begins with.
+/// The start of a new socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ResumeStart {
-    /// The first socket of all: nothing was missed.
+    /// The first socket: nothing was missed.
     Fresh,
-    /// This frame is to be sent ahead of everything else.
+    /// Send this frame ahead of everything else.
     Resume(String),
-    /// Nothing can be resumed, so something may have been missed.
+    /// Nothing can be resumed, so events may be missing.
     Gap(Gap),
 }
 
-/// What one text frame turned out to be.
+/// The classification of a text frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Observed {
-    /// A frame without a number: nothing to account for.
+    /// A frame without a number.
     Unnumbered,
     /// The next event, or one that fills a gap.
     New {
-        /// Its number.
+        /// The event's number.
         seq: u64,
     },
-    /// A new event behind numbers that were never seen.
+    /// A new event after numbers that were never seen.
     NewAfterGap {
-        /// Its number.
+        /// The event's number.
         seq: u64,
-        /// What is missing.
+        /// The missing numbers.
         gap: Gap,
     },
-    /// An event that was seen before: not to be handed on.
+    /// An event that was seen before and is not delivered again.
     Duplicate {
-        /// Its number.
+        /// The event's number.
         seq: u64,
     },
-    /// What the backend says is no longer true. It has no number.
+    /// An invalidation by the backend. It has no number.
     Invalidation,
-    /// Not a JSON object with a `type`, or an event whose `seq` is no whole number from 0 to 2^64 - 1.
+    /// A frame without a `type`, or an event whose `seq` is no whole number from 0 to 2^64 - 1.
     Malformed,
 }
 
-/// The bookkeeping of one connection's event numbers. It outlives sockets, and as a checkpoint also its owner.
+/// The event numbers of one connection. They outlive sockets and, as a snapshot, the actor's incarnations.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resumption {
     last: Option<u64>,
-    /// What the frame of that number held.
+    /// The digest of that frame.
     #[serde(skip)]
     last_digest: Option<u64>,
     #[serde(default)]
@@ -88,11 +86,11 @@ pub struct Resumption {
     socket: SocketProgress,
 }
 
-/// What was seen on the socket now open.
+/// The events seen on the current socket.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct SocketProgress {
     has_events: bool,
-    /// The lowest number that may still fill the latest gap, and the one that ends it.
+    /// The lowest number that may still fill the latest gap, and its end.
     missing: Option<(u64, u64)>,
 }
 
@@ -104,7 +102,7 @@ struct FrameHeader<'a> {
     seq: Option<u64>,
 }
 
-/// What is told of a frame whose other fields are not as they should be.
+/// The type of a frame whose other fields are invalid.
 #[derive(Deserialize)]
 struct FrameType<'a> {
     #[serde(rename = "type", borrow)]
@@ -119,13 +117,13 @@ struct ResumeRequest {
 }
 
 impl Resumption {
-    /// The last number seen.
+    /// Returns the last number seen.
     #[must_use]
     pub fn last(&self) -> Option<u64> {
         self.last
     }
 
-    /// A new socket is open.
+    /// Notes a new socket, and returns its start.
     pub fn on_open(&mut self) -> ResumeStart {
         self.socket = SocketProgress::default();
         let is_first = !std::mem::replace(&mut self.was_open, true);
@@ -137,13 +135,13 @@ impl Resumption {
         }
     }
 
-    /// Accounts for one text frame.
+    /// Classifies one text frame.
     pub fn observe(&mut self, text: &str) -> Observed {
         match serde_json::from_str::<FrameHeader<'_>>(text) {
             Ok(FrameHeader { kind, seq: Some(seq) }) if kind == "event" => self.observe_seq(seq, text),
             Ok(FrameHeader { kind, .. }) if kind == "invalidate" => Observed::Invalidation,
             Ok(_) => Observed::Unnumbered,
-            // What is no longer true is so whatever stands beside it.
+            // An invalidation holds whatever its other fields are.
             Err(_) => match serde_json::from_str::<FrameType<'_>>(text) {
                 Ok(FrameType { kind }) if kind == "invalidate" => Observed::Invalidation,
                 _ => Observed::Malformed,
@@ -204,7 +202,7 @@ mod tests {
         format!(r#"{{"type":"event","seq":{seq},"payload":{{"type":"inner","seq":1}}}}"#)
     }
 
-    /// As a backend that was restarted numbers another event.
+    /// Returns another event with this number, as from a restarted backend.
     fn other_event(seq: u64) -> String {
         format!(r#"{{"type":"event","seq":{seq},"payload":"another"}}"#)
     }

@@ -1,8 +1,8 @@
-//! The dial, and the two halves of an open socket.
+//! Opens sockets, and reads and writes their two halves.
 //!
-//! Mechanism alone: nothing here waits, retries or gives up. A dial has no time limit of its own and is
-//! cancelled by dropping its future, a socket by dropping both halves. What goes wrong comes back as a
-//! [`Fault`]; what follows from it is the machine's to say.
+//! Nothing here waits, retries or gives up. A dial has no time limit of its own: dropping its future cancels it.
+//! Dropping both halves closes a socket. Failures are returned as [`ConnectionError`]s; the machine decides what
+//! follows.
 
 mod activity;
 mod connector;
@@ -42,34 +42,34 @@ use crate::error::Secrets;
 /// A WebSocket over `S`.
 type WsStream<S> = WebSocketStream<MaybeTlsStream<ActivityStream<S>>>;
 
-/// Read and written at a time.
+/// The size of the read and write buffers.
 const BUFFER_BYTES: usize = 16 << 10;
 
-/// What tungstenite puts, under code 1002, in place of a close frame whose code must not be sent.
+/// The reason that tungstenite sends with code 1002 in place of a close code that must not be sent.
 const CLOSE_CODE_SUBSTITUTE: &str = "Protocol violation";
 
-/// How large a message may be.
+/// The limits of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SocketLimits {
     /// The largest frame or message, either way, in bytes of payload.
     pub message_max_bytes: usize,
 }
 
-/// What came in.
+/// An incoming frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SocketFrame {
     /// A text message.
     Text(String),
-    /// A binary message, which nothing here understands: its size in bytes.
+    /// A binary message, which has no meaning here: its size in bytes.
     Binary(usize),
-    /// A ping; it is answered by reading on.
+    /// A ping; the next read answers it.
     Ping,
-    /// The answer to a [`Writer::ping`] with its number; `None` if it carries something else.
+    /// The answer to a [`SocketWriter::ping`] with its number; `None` if it carries another payload.
     Pong(Option<u64>),
 }
 
 impl SocketFrame {
-    /// How much of it is kept in memory.
+    /// Returns its size in memory.
     pub(super) fn size_bytes(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
@@ -78,13 +78,13 @@ impl SocketFrame {
     }
 }
 
-/// Why a message was not written.
+/// The reason why a message was not written.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum WriteError {
-    /// It is larger than the limit. Nothing was written and the socket is as good as before.
+    /// It is larger than the limit. Nothing was written, and the socket is still usable.
     #[error("the message has {size_bytes} bytes, and {max_bytes} is the limit")]
     TooLarge {
-        /// Its size.
+        /// The message's size.
         size_bytes: usize,
         /// The limit.
         max_bytes: usize,
@@ -94,46 +94,45 @@ pub enum WriteError {
     Lost(ConnectionError),
 }
 
-/// The half that reads.
+/// The reading half of a socket.
 pub struct SocketReader<S> {
     stream: SplitStream<WsStream<S>>,
-    /// What the peer was sent and must not be told again in a reason of its own.
+    /// The secrets that the peer was sent, removed from its close reasons.
     secrets: Secrets,
 }
 
-/// The half that writes.
+/// The writing half of a socket.
 pub struct SocketWriter<S> {
     sink: SplitSink<WsStream<S>, Message>,
     limits: SocketLimits,
     activity: Arc<IoActivity>,
 }
 
-/// What a dialled socket runs over: TCP, within TLS where a proxy is spoken to in that way.
+/// The stream below a dialled socket: TCP, with TLS to a proxy that requires it.
 type TcpOrTlsStream = MaybeTlsStream<TcpStream>;
 
-/// Opens a socket, in this order: name resolution, TCP, the proxy where the target has one (it is then the proxy that the
-/// two before were about), or what the target's carrier does in place of all that; TLS where the target asks for it;
-/// WebSocket handshake.
+/// Opens a socket: name resolution, TCP and, if there is a proxy, the tunnel through it; or the target's connector
+/// instead of these. Then TLS if the target requires it, and the WebSocket handshake.
 ///
 /// # Errors
-/// A fault of the dial. It holds neither the address nor a header.
+/// Returns why the dial failed, without the address or a header.
 pub async fn dial(
     target: &SocketTarget,
     limits: SocketLimits,
 ) -> Result<(SocketWriter<BoxedStream>, SocketReader<BoxedStream>), ConnectionError> {
     let stream: BoxedStream = match target.connector() {
-        Some(carrier) => carrier.connect().await,
+        Some(connector) => connector.connect().await,
         None => stream::open_stream(target).await.map(|stream| Box::new(stream) as BoxedStream),
     }
     // A proxy may repeat what it was sent, as a backend may.
-    .map_err(|fault| fault.redacted(&target.secrets()))?;
+    .map_err(|error| error.redacted(&target.secrets()))?;
     handshake(target, limits, stream).await
 }
 
-/// Opens a socket over a stream that is already there: TLS where the target asks for it, WebSocket handshake.
+/// Opens a socket over an existing stream: TLS if the target requires it, and the WebSocket handshake.
 ///
 /// # Errors
-/// As [`dial`].
+/// The errors of [`dial`].
 pub async fn handshake<S>(
     target: &SocketTarget,
     limits: SocketLimits,
@@ -160,12 +159,12 @@ where
     } else {
         Connector::Plain
     };
-    let (stream, pulse) = ActivityStream::new(stream);
+    let (stream, activity) = ActivityStream::new(stream);
     let opened = client_async_tls_with_config(request, stream, Some(config(limits)), Some(connector)).await;
     let secrets = target.secrets();
     let (socket, _response) = opened.map_err(|error| io_error::from_handshake(&error).redacted(&secrets))?;
     let (sink, stream) = socket.split();
-    Ok((SocketWriter { sink, limits, activity: pulse }, SocketReader { stream, secrets }))
+    Ok((SocketWriter { sink, limits, activity }, SocketReader { stream, secrets }))
 }
 
 fn config(limits: SocketLimits) -> WebSocketConfig {
@@ -173,20 +172,20 @@ fn config(limits: SocketLimits) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(BUFFER_BYTES)
         .write_buffer_size(BUFFER_BYTES)
-        // One message, whatever is being flushed before it, and the control frames in between.
+        // Room for one message, the one being flushed before it, and control frames.
         .max_write_buffer_size(max_bytes.saturating_mul(2).saturating_add(2 * BUFFER_BYTES))
         .max_message_size(Some(max_bytes))
         .max_frame_size(Some(max_bytes))
 }
 
-// === impl Reader ===
+// === the reader ===
 
 impl<S: AsyncRead + AsyncWrite + Unpin> SocketReader<S> {
-    /// The next frame. Dropping the future loses nothing.
+    /// Reads the next frame. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// The socket's end, whichever side brought it about; there is nothing to read after it. A peer's close
-    /// frame is answered before it is reported, as far as that goes without waiting.
+    /// Returns the socket's end, from either side; nothing can be read after it. A peer's close frame is answered
+    /// first, if that is possible without waiting.
     pub async fn read(&mut self) -> Result<SocketFrame, ConnectionError> {
         loop {
             match self.stream.next().await {
@@ -204,7 +203,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SocketReader<S> {
     }
 
     async fn close_error(&mut self, frame: Option<CloseFrame>) -> ConnectionError {
-        // The answer to a close frame is written by the next poll.
+        // The next poll writes the answer to a close frame.
         let _ = futures_util::poll!(self.stream.next());
         match frame {
             Some(frame) if frame.code == CloseCode::Protocol && frame.reason == CLOSE_CODE_SUBSTITUTE => {
@@ -220,18 +219,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SocketReader<S> {
     }
 }
 
-/// The number in a pong's payload.
+/// Returns the number in a pong's payload.
 fn ping_number(payload: &[u8]) -> Option<u64> {
     payload.try_into().ok().map(u64::from_be_bytes)
 }
 
-// === impl Writer ===
+// === the writer ===
 
 impl<S: AsyncRead + AsyncWrite + Unpin> SocketWriter<S> {
-    /// Writes a text message to the last byte. Takes as long as the peer takes to make room.
+    /// Writes a text message completely. Waits until the peer makes room.
     ///
     /// # Errors
-    /// See [`SendError`].
+    /// See [`WriteError`].
     pub async fn send_text(&mut self, text: String) -> Result<(), WriteError> {
         let (size_bytes, max_bytes) = (text.len(), self.limits.message_max_bytes);
         if size_bytes > max_bytes {
@@ -243,15 +242,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SocketWriter<S> {
     /// Writes a ping whose pong will carry `number`.
     ///
     /// # Errors
-    /// The socket's end.
+    /// Returns the socket's end.
     pub async fn ping(&mut self, number: u64) -> Result<(), ConnectionError> {
         self.send(Message::Ping(number.to_be_bytes().to_vec().into())).await
     }
 
-    /// Writes a close frame with code 1000. The peer's answer comes as the reader's end: read on until then.
+    /// Writes a close frame with code 1000. The peer's answer ends the reader: read until then.
     ///
     /// # Errors
-    /// The socket's end.
+    /// Returns the socket's end.
     pub async fn close(&mut self) -> Result<(), ConnectionError> {
         self.close_with(CloseCode::Normal.into()).await
     }
@@ -259,13 +258,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SocketWriter<S> {
     /// Writes a close frame with this code.
     ///
     /// # Errors
-    /// The socket's end.
+    /// Returns the socket's end.
     pub async fn close_with(&mut self, code: u16) -> Result<(), ConnectionError> {
         let frame = CloseFrame { code: code.into(), reason: "".into() };
         self.send(Message::Close(Some(frame))).await
     }
 
-    /// When bytes last moved on this socket, either way.
+    /// Returns the activity of this socket's bytes, in both directions.
     #[must_use]
     pub fn activity(&self) -> &Arc<IoActivity> {
         &self.activity
@@ -278,13 +277,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SocketWriter<S> {
 
 impl<S> std::fmt::Debug for SocketReader<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reader").finish_non_exhaustive()
+        f.debug_struct("SocketReader").finish_non_exhaustive()
     }
 }
 
 impl<S> std::fmt::Debug for SocketWriter<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Writer").field("limits", &self.limits).finish_non_exhaustive()
+        f.debug_struct("SocketWriter").field("limits", &self.limits).finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,6 @@
-//! The open socket in its actor's hands: a task that reads, a task that writes, and what is to be written first.
+//! Runs the tasks of the open socket: one reads, one writes, and commands go before messages.
 //!
-//! Each task comes back to the actor as a message, with its half of the socket.
+//! Each task returns its half of the socket to the actor by a message.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,29 +16,29 @@ use super::message::{BackendReader, BackendWriter, ConnectionMessage};
 use super::policy::ConnectionPolicy;
 use super::socket::{self, IoActivity, SocketFrame, WriteError};
 
-/// Frames taken from the socket before other messages have their turn.
+/// The most frames read before the actor handles other messages.
 const READ_FRAMES_MAX: usize = 64;
-/// Likewise in bytes: no further frame is taken once these came in. A peer that sends faster than we work fills this and
-/// one message more, then the system's buffers, and then it waits.
+/// Likewise in bytes: reading stops once this many came in. A peer that sends faster than we work fills this and one
+/// message more, then the system's buffers, and then it waits.
 const READ_BYTES_MAX: usize = 256 << 10;
 
-/// The open socket. Dropping it, with its tasks aborted, closes it.
+/// The open socket. Dropping it after aborting its tasks closes it.
 pub(super) struct OpenSocket {
     generation: u64,
-    /// Here while nothing is being written.
+    /// Present while nothing is being written.
     writer: Option<Box<BackendWriter>>,
-    /// What goes before any message that waits.
+    /// Commands go before any message.
     commands: VecDeque<WriteCommand>,
     activity: Arc<IoActivity>,
-    /// How long a write may go without a byte that the peer takes; `None`: for ever.
+    /// The longest time without a byte written; `None` means no limit.
     stall_timeout: Option<Duration>,
-    /// Here until what goes first has been written: see [`begin_reading`](Self::begin_reading).
+    /// Present until the first commands are written: see [`begin_reading`](Self::begin_reading).
     pending_reader: Option<Box<BackendReader>>,
     read_task: Option<TaskHandle>,
     write_task: Option<TaskHandle>,
 }
 
-/// What the machine wants written.
+/// A command of the machine to the writer.
 #[derive(Debug)]
 pub(super) enum WriteCommand {
     Text(String),
@@ -66,9 +66,9 @@ impl OpenSocket {
         }
     }
 
-    /// Reads on a socket that is new, once what goes first has been written. To read is to answer pings, and a backend
-    /// may take any word for the sign that nothing more is to come: had it heard a pong before it was asked for what was
-    /// missed, it could send newer events before those.
+    /// Starts to read a new socket once its first commands are written. Reading answers pings, and a backend may take
+    /// any frame as the sign that no resume request follows. After a pong it could send newer events before the
+    /// missed ones.
     pub(super) fn begin_reading(&mut self, ctx: &mut Ctx) {
         if self.commands.is_empty()
             && self.write_task.is_none()
@@ -86,17 +86,17 @@ impl OpenSocket {
         self.write_task.is_some()
     }
 
-    /// The half that writes, if it is here.
+    /// Returns the writing half, if it is present.
     pub(super) fn writer(&mut self) -> Option<&mut BackendWriter> {
         self.writer.as_deref_mut()
     }
 
-    /// To be written ahead of messages.
-    pub(super) fn push_command(&mut self, order: WriteCommand) {
-        enqueue(&mut self.commands, order);
+    /// Queues a command ahead of messages.
+    pub(super) fn push_command(&mut self, command: WriteCommand) {
+        enqueue(&mut self.commands, command);
     }
 
-    /// Reads what there is, as a task that comes back with the reader.
+    /// Starts a task that reads the available frames and returns the reader.
     pub(super) fn spawn_read(&mut self, ctx: &mut Ctx, mut reader: Box<BackendReader>) {
         let generation = self.generation;
         self.read_task = Some(ctx.spawn(async move {
@@ -105,26 +105,26 @@ impl OpenSocket {
         }));
     }
 
-    /// Writes what is next in line, if the writer is here: an order, or else what `message` gives.
+    /// Writes the next command, or else the text from `message`, if the writer is present.
     pub(super) fn write_next(&mut self, ctx: &mut Ctx, message: impl FnOnce() -> Option<String>) {
         if self.writer.is_none() {
             return;
         }
-        let (order, is_message) = match self.commands.pop_front() {
-            Some(order) => (order, false),
+        let (command, is_message) = match self.commands.pop_front() {
+            Some(command) => (command, false),
             None => match message() {
                 Some(text) => (WriteCommand::Text(text), true),
                 None => return,
             },
         };
         let Some(mut writer) = self.writer.take() else { return };
-        let (generation, pulse, stall_max) =
+        let (generation, activity, stall_timeout) =
             (self.generation, Arc::clone(&self.activity), self.stall_timeout);
         self.write_task = Some(ctx.spawn(async move {
             let outcome = tokio::select! {
                 biased;
-                outcome = write(&mut writer, order) => outcome,
-                () = pulse.write_stalled(stall_max.unwrap_or_default()), if stall_max.is_some() => {
+                outcome = write(&mut writer, command) => outcome,
+                () = activity.write_stalled(stall_timeout.unwrap_or_default()), if stall_timeout.is_some() => {
                     Err(WriteError::Lost(ConnectionError::new(ConnectionErrorKind::Unanswered, "the peer takes nothing any more")))
                 }
             };
@@ -132,20 +132,20 @@ impl OpenSocket {
         }));
     }
 
-    /// A write has ended, and its half is back.
+    /// Takes back the writing half after a write.
     pub(super) fn return_writer(&mut self, writer: Box<BackendWriter>) {
         self.writer = Some(writer);
         self.write_task = None;
     }
 
-    /// Writes a close frame with this code, if there is room for it at once and nothing else is being written.
+    /// Writes a close frame with this code, if there is room at once and nothing else is being written.
     pub(super) fn send_close_code(&mut self, code: u16) {
         if let Some(writer) = &mut self.writer {
             let _ = writer.close_with(code).now_or_never();
         }
     }
 
-    /// For how long no byte has moved; `None`: none ever did.
+    /// Returns for how long no byte has moved; `None`: none ever did.
     pub(super) fn idle_for(&self) -> Option<Duration> {
         self.activity.last_peer_activity().map(|at| Instant::now().duration_since(at))
     }
@@ -157,24 +157,24 @@ impl OpenSocket {
     }
 }
 
-/// A ping takes the place of one that still waits, whose answer would mean nothing any more. So a write that takes long
-/// lets no pings pile up behind it.
-fn enqueue(orders: &mut VecDeque<WriteCommand>, order: WriteCommand) {
-    if matches!(order, WriteCommand::Ping(_)) {
-        orders.retain(|waiting| !matches!(waiting, WriteCommand::Ping(_)));
+/// Queues a command. A ping replaces a waiting one, whose pong would mean nothing any more, so a slow write does not
+/// pile up pings.
+fn enqueue(commands: &mut VecDeque<WriteCommand>, command: WriteCommand) {
+    if matches!(command, WriteCommand::Ping(_)) {
+        commands.retain(|waiting| !matches!(waiting, WriteCommand::Ping(_)));
     }
-    orders.push_back(order);
+    commands.push_back(command);
 }
 
-async fn write(writer: &mut BackendWriter, order: WriteCommand) -> Result<(), WriteError> {
-    match order {
+async fn write(writer: &mut BackendWriter, command: WriteCommand) -> Result<(), WriteError> {
+    match command {
         WriteCommand::Text(text) => writer.send_text(text).await,
         WriteCommand::Ping(number) => writer.ping(number).await.map_err(WriteError::Lost),
         WriteCommand::Close => writer.close().await.map_err(WriteError::Lost),
     }
 }
 
-/// The next frame, and those behind it that are here already, within limits.
+/// Reads the next frame, and those behind it that are available, within limits.
 async fn read_batch<S>(reader: &mut socket::SocketReader<S>) -> Vec<Result<SocketFrame, ConnectionError>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -202,7 +202,7 @@ mod tests {
     use crate::connection::socket::{SocketLimits, handshake};
     use crate::connection::target::SocketTarget;
 
-    /// The sizes of the batches in which these texts are read, if they all lie there.
+    /// Returns the sizes of the batches in which these texts are read, if all of them are available.
     async fn batch_sizes(texts: Vec<String>) -> Vec<usize> {
         let (near, far) = duplex(16 << 20);
         let target = SocketTarget::new("http://backend.example", "/ws").unwrap();
@@ -223,19 +223,19 @@ mod tests {
 
     #[test]
     fn ping_replaces_one_that_waits_behind_a_slow_write() {
-        let mut orders = VecDeque::new();
-        for order in [
+        let mut commands = VecDeque::new();
+        for command in [
             WriteCommand::Text("resume".into()),
             WriteCommand::Ping(1),
             WriteCommand::Ping(2),
             WriteCommand::Close,
         ] {
-            enqueue(&mut orders, order);
+            enqueue(&mut commands, command);
         }
-        enqueue(&mut orders, WriteCommand::Ping(3));
-        let [WriteCommand::Text(_), WriteCommand::Close, WriteCommand::Ping(3)] = orders.make_contiguous()
+        enqueue(&mut commands, WriteCommand::Ping(3));
+        let [WriteCommand::Text(_), WriteCommand::Close, WriteCommand::Ping(3)] = commands.make_contiguous()
         else {
-            panic!("{orders:?}");
+            panic!("{commands:?}");
         };
     }
 

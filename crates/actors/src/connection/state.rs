@@ -1,4 +1,4 @@
-//! The state of one incarnation of the connection's actor: the machine, what it has opened, and what waits.
+//! The state of one incarnation of the connection's actor: the machine, its sockets, and the waiting messages.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub struct State {
     pub(super) resumption: Resumption,
     pub(super) outbound: OutboundBuffer<String, Reply<SendOutcome>>,
     pub(super) should_connect: bool,
-    /// The dial under way, with its generation.
+    /// The dial in flight, with its generation.
     pub(super) dial: Option<(u64, TaskHandle)>,
     pub(super) socket: Option<OpenSocket>,
     pub(super) timer: Timer,
@@ -35,11 +35,11 @@ pub struct State {
     pub(super) ignored: RateLimitedCounter<IgnoredReason>,
     policy: ConnectionPolicy,
     view: ConnectionView,
-    /// An instant and the runtime's time then: a destructor has no context to ask.
+    /// An instant and the runtime's time then: `drop` has no context to ask.
     started_at: (Instant, Duration),
 }
 
-/// What is known of a connection that was there before.
+/// The state left by the previous incarnation.
 pub(super) struct PreviousRun {
     pub(super) machine: Machine,
     pub(super) resumption: Resumption,
@@ -48,12 +48,12 @@ pub(super) struct PreviousRun {
 
 impl State {
     pub(super) fn new(
-        heritage: PreviousRun,
+        previous: PreviousRun,
         policy: &ConnectionPolicy,
         view: &ConnectionView,
         (wall, now): (Timestamp, Duration),
     ) -> Self {
-        let PreviousRun { machine, resumption, should_connect: is_wanted } = heritage;
+        let PreviousRun { machine, resumption, should_connect } = previous;
         Self {
             machine,
             resumption,
@@ -61,7 +61,7 @@ impl State {
                 entries_max: policy.outbound_max,
                 bytes_max: policy.outbound_bytes_max,
             }),
-            should_connect: is_wanted,
+            should_connect,
             dial: None,
             socket: None,
             timer: Timer::default(),
@@ -74,8 +74,8 @@ impl State {
         }
     }
 
-    /// Whether the machine slept since this was last asked. Where monotonic time runs on meanwhile, the timer that did
-    /// not go off in time says so; another one is then set once the message at hand has been dealt with.
+    /// Returns whether the computer was suspended since the last call. If monotonic time ran on meanwhile, an overdue
+    /// timer shows it; the next timer is set after the current message.
     pub(super) fn was_suspended(&mut self, wall: Timestamp, now: Duration) -> bool {
         let is_overdue = self.timer.due().is_some_and(|due| now.saturating_sub(due) > LATE_THRESHOLD);
         if is_overdue {
@@ -86,7 +86,7 @@ impl State {
 
     // === the socket ===
 
-    /// The socket of this generation, if it is open.
+    /// Returns the socket of this generation, if it is open.
     pub(super) fn open_socket(&mut self, generation: u64) -> Option<&mut OpenSocket> {
         self.socket.as_mut().filter(|open| open.generation() == generation)
     }
@@ -96,7 +96,7 @@ impl State {
             dial.abort();
         }
         if let Some(socket) = self.socket.take_if(|open| open.generation() == generation) {
-            // A message in the hands of a writer that is dropped may or may not have arrived.
+            // A message whose writer is dropped may or may not have arrived.
             if socket.is_writing() {
                 let interrupted = self.outbound.finish_in_flight(false);
                 self.report_finished(interrupted);
@@ -105,13 +105,14 @@ impl State {
         }
     }
 
-    pub(super) fn send_command(&mut self, generation: u64, order: WriteCommand) {
+    pub(super) fn send_command(&mut self, generation: u64, command: WriteCommand) {
         if let Some(socket) = self.open_socket(generation) {
-            socket.push_command(order);
+            socket.push_command(command);
         }
     }
 
-    /// Writes what is next in line, a message only if the socket is believed; and reads, once that may begin.
+    /// Writes the next command, or a message if the machine accepted the socket; and starts to read once that may
+    /// begin.
     pub(super) fn pump(&mut self, ctx: &mut Ctx) {
         let Some(socket) = &mut self.socket else { return };
         socket.begin_reading(ctx);
@@ -122,12 +123,12 @@ impl State {
 
     // === messages ===
 
-    /// Takes a message in, or answers it at once.
+    /// Buffers a message, or answers it at once.
     pub(super) fn accept_message(
         &mut self,
         text: String,
         reply: Reply<SendOutcome>,
-        patience: Duration,
+        wait_timeout: Duration,
         now: Duration,
     ) {
         self.expire(now);
@@ -139,7 +140,7 @@ impl State {
                 bytes,
             }]);
         }
-        let refused = self.outbound.push(text, reply, now.saturating_add(patience), now).err();
+        let refused = self.outbound.push(text, reply, now.saturating_add(wait_timeout), now).err();
         self.report_finished(refused);
     }
 
@@ -148,7 +149,7 @@ impl State {
         self.report_finished(overdue);
     }
 
-    /// Tells whoever waits what became of messages, and notes what was not sent.
+    /// Answers the senders of ended messages, and counts those that were not sent.
     pub(super) fn report_finished(
         &mut self,
         ended: impl IntoIterator<Item = FinishedSend<Reply<SendOutcome>>>,
@@ -172,13 +173,13 @@ impl State {
     fn record_unsent(
         &mut self,
         reason: UnsentReason,
-        FinishedSend { ticket, outcome: fate, bytes }: FinishedSend<Reply<SendOutcome>>,
+        FinishedSend { ticket, outcome, bytes }: FinishedSend<Reply<SendOutcome>>,
     ) {
         self.unsent.add(reason, bytes, !ticket.is_closed());
-        ticket.send(fate);
+        ticket.send(outcome);
     }
 
-    /// Records what was not sent and what was ignored, as far as it is time to.
+    /// Records unsent messages and ignored frames, if that is due.
     pub(super) fn record_counts(&mut self, ctx: &Ctx) {
         let now = ctx.now();
         for (reason, sum) in self.unsent.take_due(now) {
@@ -189,7 +190,7 @@ impl State {
         }
     }
 
-    /// Records what was not sent and what was ignored, and takes no more messages.
+    /// Records all unsent messages and ignored frames, and accepts no more messages.
     pub(super) fn record_remaining(&mut self, ctx: &Ctx) {
         let left = self.outbound.shut_down();
         self.report_finished(left);
@@ -212,21 +213,21 @@ impl State {
     }
 
     fn next_due(&self, now: Duration) -> Option<Duration> {
-        let sleep_check = now.saturating_add(SUSPEND_CHECK_INTERVAL);
-        let machine = self.machine.next_wake().map(|at| at.min(sleep_check));
+        let suspend_check = now.saturating_add(SUSPEND_CHECK_INTERVAL);
+        let machine = self.machine.next_wake().map(|at| at.min(suspend_check));
         let others = [self.outbound.next_expiry(), self.unsent.next_due(), self.ignored.next_due()];
         machine.into_iter().chain(others.into_iter().flatten()).min()
     }
 }
 
-/// Whichever way an incarnation ends, the view does not go on showing what ended with it, and what it had not sent is
-/// told by whoever comes after it. Before the fields go: whoever hears of the end finds a view that knows of it.
+/// Updates the view however the incarnation ends, and leaves its unsent messages for the next one to record. Runs
+/// before the fields are dropped, so that an observer of the end finds an updated view.
 impl Drop for State {
     fn drop(&mut self) {
         let (instant, then) = self.started_at;
         let now = then.saturating_add(instant.elapsed());
         let whole_millis = Duration::from_millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
-        // Their callers learn how the actor ended when these are dropped.
+        // Dropping their replies tells their senders how the actor ended.
         let left = self.outbound.shut_down();
         for message in &left {
             let was_begun = message.outcome == SendOutcome::Unknown;

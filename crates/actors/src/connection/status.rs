@@ -1,83 +1,81 @@
-//! What can be said about the connection at any moment, as plain data.
+//! The connection's status at any moment, as plain data.
 //!
-//! Times are durations since the runtime's start, on its own clock; whoever shows them adds the wall time.
+//! Times are durations since the runtime's start, on its own clock; the display adds the wall time.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    error::{ConnectionError, ConnectionErrorKind},
-    policy::is_retryable,
-};
+use super::error::{ConnectionError, ConnectionErrorKind};
+use crate::network::BackendAvailability;
 
 /// The connection's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConnectionState {
-    /// Nobody asked for a connection, or somebody asked for none.
+    /// No connection is wanted.
     Disconnected,
-    /// The first attempt since somebody asked is under way.
+    /// The first attempt since the request to connect is in flight.
     Connecting,
     /// A socket is open.
     Connected,
     /// Waiting for the next attempt, or making it.
     Reconnecting,
-    /// Given up; probed now and then where the policy says so.
+    /// No further attempts, except probes if the policy says so.
     Failed,
 }
 
-/// Why the connection is in its state.
+/// The reason of the connection's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StatusReason {
     /// Nothing has happened yet.
     Started,
-    /// Somebody asked to connect or to disconnect.
+    /// A person or a program asked to connect or to disconnect.
     Requested,
-    /// The wait before an attempt is over.
+    /// The delay before an attempt is over.
     RetryDue,
     /// A probe in `failed` is due.
     ProbeDue,
-    /// The backend answered elsewhere after all attempts had been spent.
+    /// The backend answered another sender after all attempts had failed.
     BackendSeen,
-    /// The machine woke from sleep, so the wait was cut short.
+    /// The computer resumed from a suspend, so the delay was cut short.
     SystemResumed,
     /// A handshake succeeded.
     Opened,
-    /// As many attempts in a row failed as there may be; the last error says how.
+    /// All attempts in a row failed; see the last error.
     RetriesExhausted,
-    /// The connection's own actor ended out of order and took along what it had. Its supervisor knows more.
+    /// The connection's actor crashed and lost its socket. Its supervisor knows more.
     ActorEnded,
-    /// This went wrong.
+    /// An error of this kind.
     #[serde(untagged)]
     Failed(ConnectionErrorKind),
 }
 
-/// What a person asks about the connection.
+/// The connection's status.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionStatus {
     /// The state.
     pub state: ConnectionState,
-    /// Since when it has been this one.
+    /// The time of the last change of state.
     pub since: Duration,
-    /// The attempt under way or, while waiting, the next one. Connected: the one that succeeded. Failed: how
-    /// many were made. Disconnected: 0.
+    /// The current or, while waiting, the next attempt. Connected: the one that succeeded. Failed: the number made.
+    /// Disconnected: 0.
     pub attempt: u32,
-    /// How many attempts may fail in a row.
+    /// The most attempts that may fail in a row.
     pub max: u32,
-    /// When the next attempt begins, if one is planned.
+    /// The time of the next attempt, if one is planned.
     pub next_attempt_at: Option<Duration>,
-    /// The last thing that went wrong, however long ago.
+    /// The last error, however long ago.
     pub last_error: Option<ConnectionError>,
-    /// When that was.
+    /// The time of the last error.
     pub last_error_at: Option<Duration>,
-    /// Why the state is what it is.
+    /// The reason of the state.
     pub reason: StatusReason,
 }
 
 impl ConnectionStatus {
-    /// What is left of it at `now` if its actor ends: any socket or dial is gone, and no attempt is planned.
+    /// Returns the status after its actor has ended at `now`: no socket, no dial, no planned attempt.
     #[must_use]
     pub(super) fn after_actor_exit(self, now: Duration) -> Self {
         if self.state == ConnectionState::Disconnected {
@@ -92,40 +90,50 @@ impl ConnectionStatus {
             ..self
         }
     }
-}
 
-impl ConnectionStatus {
-    /// Whether the backend itself seems to be away: it is being dialled in vain, or was so too often. One that stays
-    /// unconnected by somebody's wish, or whose last answer was a refusal, may be there all the same.
+    /// Returns what the connection shows about the backend.
+    #[must_use]
+    pub fn availability(&self) -> BackendAvailability {
+        match self.state {
+            ConnectionState::Connected => BackendAvailability::Up,
+            // A first dial, as at every start: nothing has failed yet.
+            ConnectionState::Connecting if self.last_error.is_none() => BackendAvailability::Unknown,
+            _ if self.seems_unreachable() => BackendAvailability::Down,
+            _ => BackendAvailability::Unknown,
+        }
+    }
+
+    /// Returns whether the backend seems unreachable: dials are failing or have failed. It may be reachable if no
+    /// connection is wanted, or if its last answer was a refusal.
     #[must_use]
     pub fn seems_unreachable(&self) -> bool {
         match self.state {
             ConnectionState::Connecting | ConnectionState::Reconnecting => true,
-            // Not by its reason, which changes with every probe.
-            ConnectionState::Failed => self.last_error.as_ref().is_some_and(|fault| is_retryable(fault.kind)),
+            // The reason changes with every probe, so it does not decide.
+            ConnectionState::Failed => self.last_error.as_ref().is_some_and(ConnectionError::is_retryable),
             ConnectionState::Connected | ConnectionState::Disconnected => false,
         }
     }
 }
 
-/// One change of the status, for the journal's `connection_state`.
+/// A change of the status, for the journal's `connection_state`.
 ///
-/// Every change of state, attempt or next attempt yields one, so folding them gives the status. `from` and
-/// `to` are equal where only the attempt moved on.
+/// Every change of state, attempt or next attempt yields one, so folding them gives the status. `from` and `to` are
+/// equal if only the attempt changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transition {
     /// The state before.
     pub from: ConnectionState,
     /// The state after.
     pub to: ConnectionState,
-    /// As in [`ConnectionStatus::attempt`].
+    /// See [`ConnectionStatus::attempt`].
     pub attempt: u32,
-    /// As in [`ConnectionStatus::max`].
+    /// See [`ConnectionStatus::max`].
     pub max: u32,
-    /// As in [`ConnectionStatus::next_attempt_at`].
+    /// See [`ConnectionStatus::next_attempt_at`].
     pub next_attempt_at: Option<Duration>,
-    /// Why.
+    /// The reason.
     pub reason: StatusReason,
-    /// What went wrong, where this change came from a fault.
+    /// The error, if one caused the change.
     pub error: Option<ConnectionError>,
 }

@@ -1,7 +1,7 @@
-//! Where to connect, and with which headers.
+//! The address and the headers of the backend's WebSocket.
 //!
-//! Nothing here ends up in a log by accident: `Debug` shows neither header values nor the query, and no error
-//! repeats what it was given.
+//! No secret reaches a log by accident: `Debug` shows neither header values nor the query, and no error repeats its
+//! input.
 
 use std::{fmt, sync::Arc};
 
@@ -13,10 +13,10 @@ use super::socket::{Resolver, StreamConnector};
 use crate::error::Secrets;
 use crate::network::{Route, proxy::Proxy};
 
-/// The most headers of one's own.
+/// The most custom headers.
 pub const HEADERS_MAX: usize = 64;
 
-/// What a WebSocket handshake sets itself.
+/// The headers that the WebSocket handshake sets itself.
 const RESERVED_HEADERS: [&str; 7] = [
     "connection",
     "host",
@@ -27,7 +27,7 @@ const RESERVED_HEADERS: [&str; 7] = [
     "upgrade",
 ];
 
-/// Why an address or a header cannot be used: what is wrong, and what would be right.
+/// The reason why an address or a header cannot be used, and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TargetError {
     /// The base is not an absolute URL with a host.
@@ -45,12 +45,12 @@ pub enum TargetError {
     /// The path cannot stand in a URL.
     #[error("connection.path: not a path; it should read like /ws")]
     Path,
-    /// A header's name or value holds what must not be sent.
+    /// A header's name or value holds characters that must not be sent.
     #[error(
         "backend.headers, backend.headers_env: the header {name:?} holds characters that a header cannot hold"
     )]
     Header {
-        /// As it was given.
+        /// The name as given.
         name: String,
     },
     /// A header belongs to the handshake.
@@ -58,7 +58,7 @@ pub enum TargetError {
         "backend.headers, backend.headers_env: {name} is set by the WebSocket handshake and should not stand there"
     )]
     Reserved {
-        /// As it was given.
+        /// The name as given.
         name: String,
     },
     /// A header is given twice, or a token beside an `authorization`.
@@ -66,7 +66,7 @@ pub enum TargetError {
         "backend.headers, backend.headers_env: {name} is given twice; a token from backend.token_env is an authorization header"
     )]
     Duplicate {
-        /// As it was given.
+        /// The name as given.
         name: String,
     },
     /// More than [`HEADERS_MAX`] headers.
@@ -77,7 +77,7 @@ pub enum TargetError {
     Token,
 }
 
-/// One backend's WebSocket: its address, its headers, and the way to it.
+/// A backend's WebSocket: its address, its headers, and the route to it.
 #[derive(Clone)]
 pub struct SocketTarget {
     url: Uri,
@@ -88,11 +88,11 @@ pub struct SocketTarget {
 }
 
 impl SocketTarget {
-    /// The WebSocket at `path` of the backend at `base`: the same address with `ws` for `http` and `wss` for
-    /// `https`, and `path` behind whatever path the base has. `path` may have a query.
+    /// Creates the target for `path` at the backend `base`: the same address with `ws` for `http` and `wss` for
+    /// `https`, and `path` appended to the path of `base`. `path` may have a query.
     ///
     /// # Errors
-    /// Says which of the two is unusable and what would be right.
+    /// Returns which of the two is unusable and what would be right.
     pub fn new(base: &str, path: &str) -> Result<Self, TargetError> {
         let base: Uri = base.trim().parse().map_err(|_| TargetError::InvalidUrl)?;
         let authority =
@@ -111,14 +111,14 @@ impl SocketTarget {
         let path = format!("{}/{}", base.path().trim_end_matches('/'), path.trim().trim_start_matches('/'));
         let url = uri::Builder::new().scheme(scheme).authority(authority.clone()).path_and_query(path);
         let url = url.build().map_err(|_| TargetError::Path)?;
-        let (resolver, carrier) = (Resolver::new(), None);
-        Ok(Self { url, headers: HeaderMap::new(), route: Route::default(), resolver, connector: carrier })
+        let (resolver, connector) = (Resolver::new(), None);
+        Ok(Self { url, headers: HeaderMap::new(), route: Route::default(), resolver, connector })
     }
 
     /// Sends this header with every handshake.
     ///
     /// # Errors
-    /// Says which header is unusable and why; its value is not repeated.
+    /// Returns which header is unusable and why; its value is not repeated.
     pub fn with_header(self, name: &str, value: &str) -> Result<Self, TargetError> {
         let unusable = || TargetError::Header { name: name.to_owned() };
         let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable())?;
@@ -131,33 +131,33 @@ impl SocketTarget {
     /// Sends `token` as a bearer token with every handshake.
     ///
     /// # Errors
-    /// Where the token cannot stand in a header, or an `authorization` header is already there.
+    /// Fails if the token cannot stand in a header, or an `authorization` header exists already.
     pub fn with_bearer(self, token: &str) -> Result<Self, TargetError> {
         let value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| TargetError::Token)?;
         self.insert(AUTHORIZATION, value)
     }
 
-    /// Goes this way, in place of straight there with trust in what the platform trusts.
+    /// Connects by this route, instead of directly with the platform's trusted roots.
     #[must_use]
     pub fn with_route(mut self, route: Route) -> Self {
         self.route = route;
         self
     }
 
-    /// Goes over `carrier` in place of TCP: the host then only names the backend, in the handshake and for TLS.
+    /// Connects by `connector` instead of TCP: the host then only names the backend, in the handshake and for TLS.
     #[must_use]
-    pub fn with_connector(mut self, carrier: Arc<dyn StreamConnector>) -> Self {
-        self.connector = Some(carrier);
+    pub fn with_connector(mut self, connector: Arc<dyn StreamConnector>) -> Self {
+        self.connector = Some(connector);
         self
     }
 
-    /// The address. Not for a person's eyes: its query may hold secrets.
+    /// Returns the address. Do not show it: its query may hold secrets.
     #[must_use]
     pub fn url(&self) -> &Uri {
         &self.url
     }
 
-    /// What it sends and must not be told again: its headers' values, its query, and what the proxy is told.
+    /// Returns the secrets that it sends: its headers' values, its query, and the proxy's credentials.
     #[must_use]
     pub fn secrets(&self) -> Secrets {
         let of_proxy = self.route.proxy.iter().flat_map(Proxy::secrets).cloned();
@@ -176,7 +176,7 @@ impl SocketTarget {
         Ok(self)
     }
 
-    /// Host (an IPv6 address without its brackets) and port.
+    /// Returns host (an IPv6 address without brackets) and port.
     pub(super) fn host_and_port(&self) -> (&str, u16) {
         let host = self.url.host().unwrap_or_default();
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
@@ -195,7 +195,7 @@ impl SocketTarget {
         self.url.scheme_str() == Some("wss")
     }
 
-    /// A handshake with a key of its own. `None` where the address is one that cannot be asked.
+    /// Returns a handshake request with a new key; `None` if the address cannot be requested.
     pub(super) fn handshake_request(&self) -> Option<Request<()>> {
         let mut request = (&self.url).into_client_request().ok()?;
         request.headers_mut().extend(self.headers.clone());

@@ -1,4 +1,4 @@
-//! What the outside sees of the connection, also while no incarnation of its actor is there.
+//! Publishes the connection's status and frames, also while no incarnation of its actor runs.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -11,20 +11,23 @@ use super::events::{ConnectionChanged, ConnectionUnsent};
 use super::machine::Machine;
 use super::policy::ConnectionPolicy;
 use super::status::ConnectionStatus;
+use crate::network::BackendAvailability;
 
-/// What the outside sees of the connection.
+/// The connection as others see it.
 #[derive(Debug, Clone)]
 pub struct ConnectionView {
-    /// The status, as it changes.
+    /// The current status.
     pub status: watch::Sender<ConnectionStatus>,
-    /// Whether the backend seems to be away, as it changes.
+    /// Whether the backend seems unreachable.
     pub seems_unreachable: watch::Sender<bool>,
+    /// The backend's availability, as the connection shows it.
+    pub availability: watch::Sender<BackendAvailability>,
     /// The backend's text frames, each once, and the gaps between them.
     pub frames: FrameBroadcast,
     unreported: Arc<Mutex<UnreportedEvents>>,
 }
 
-/// What incarnations brought about by their ends, and so could not record.
+/// The events that incarnations could not record because they ended.
 #[derive(Debug, Default)]
 pub(super) struct UnreportedEvents {
     pub(super) change: Option<ConnectionChanged>,
@@ -32,7 +35,7 @@ pub(super) struct UnreportedEvents {
 }
 
 impl ConnectionView {
-    /// The view of a connection that nobody has asked for yet.
+    /// Creates the view of a connection that was never requested.
     #[must_use]
     pub fn new(policy: &ConnectionPolicy) -> Self {
         let limits =
@@ -40,17 +43,18 @@ impl ConnectionView {
         Self {
             status: watch::Sender::new(Machine::new(policy.clone()).status()),
             seems_unreachable: watch::Sender::new(false),
+            availability: watch::Sender::new(BackendAvailability::Unknown),
             frames: FrameBroadcast::new(limits),
             unreported: Arc::default(),
         }
     }
 
-    /// What is left to be recorded of incarnations that have ended.
+    /// Returns the events left by ended incarnations.
     pub(super) fn take_unreported(&self) -> UnreportedEvents {
         std::mem::take(&mut *self.unreported.lock())
     }
 
-    /// An incarnation has ended at `now`, and any socket or dial with it. It leaves these messages unsent.
+    /// Notes that an incarnation ended at `now` with any socket or dial, and left these messages unsent.
     pub(super) fn on_actor_exit(&self, now: Duration, unsent: Vec<ConnectionUnsent>) {
         let before = self.status.borrow().clone();
         let from = before.state;
@@ -67,22 +71,27 @@ impl ConnectionView {
             error: None,
         });
         {
-            let mut untold = self.unreported.lock();
-            untold.change = change.or(untold.change.take());
-            untold.unsent.extend(unsent);
+            let mut unreported = self.unreported.lock();
+            unreported.change = change.or(unreported.change.take());
+            unreported.unsent.extend(unsent);
         }
         self.publish(after);
     }
 
     pub(super) fn publish(&self, status: ConnectionStatus) {
-        let seems_away = status.seems_unreachable();
-        self.seems_unreachable.send_if_modified(|shown| std::mem::replace(shown, seems_away) != seems_away);
-        self.status.send_if_modified(|shown| {
-            let is_new = *shown != status;
-            if is_new {
-                *shown = status;
-            }
-            is_new
-        });
+        replace_if_new(&self.seems_unreachable, status.seems_unreachable());
+        replace_if_new(&self.availability, status.availability());
+        replace_if_new(&self.status, status);
     }
+}
+
+/// Wakes the receivers only if the value differs.
+fn replace_if_new<T: PartialEq>(sender: &watch::Sender<T>, value: T) {
+    sender.send_if_modified(|shown| {
+        let is_new = *shown != value;
+        if is_new {
+            *shown = value;
+        }
+        is_new
+    });
 }

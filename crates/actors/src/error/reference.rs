@@ -16,8 +16,8 @@ use crate::{
         outbound::SendOutcome,
     },
     queue::{
-        gate::ReachabilityEvidence,
-        retry::{AttemptOutcome, SideEffect, side_effect},
+        AttemptOutcome, ReachabilityEvidence,
+        retry::{SideEffect, side_effect},
     },
     transport::{FailureKind, FullResponse, ResponseHead, SendProgress, TransportError},
 };

@@ -1,4 +1,4 @@
-//! One attempt, as a task of the queue carries it out.
+//! Runs one attempt as a task of the queue, and classifies its result.
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
@@ -6,79 +6,134 @@ use bytes::BytesMut;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::oneshot;
 
-use super::retry::AttemptOutcome;
 use crate::{
     error::Reason,
     request::Request,
-    transport::{FullResponse, StreamingResponse, Transport, TransportError},
+    transport::{FailureKind, FullResponse, SendProgress, StreamingResponse, Transport, TransportError},
 };
 
-/// How much is read of an answer that says why it failed, where the answer was wanted as it comes.
+/// The most bytes read of the body of a failed response when a stream was requested.
 const FAILING_BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// How an attempt ended.
+/// The result of an attempt.
 #[derive(Debug)]
 pub enum AttemptResult {
-    /// The backend answered, with whatever status.
+    /// The backend answered, with any status.
     Answered(FullResponse),
-    /// There was no answer, or none that could be read.
+    /// There was no response, or an unreadable one.
     Failed(TransportError),
-    /// It was cut off: called off, or what carried it out crashed.
+    /// The attempt was cancelled, or its task crashed.
     Lost,
 }
 
 impl AttemptResult {
     pub(super) fn outcome(&self) -> AttemptOutcome<'_> {
         match self {
-            Self::Answered(answer) => AttemptOutcome::Answered(answer),
+            Self::Answered(response) => AttemptOutcome::Answered(response),
             Self::Failed(failure) => AttemptOutcome::Failed(failure),
             Self::Lost => AttemptOutcome::Lost,
         }
     }
 }
 
-/// Makes one attempt, unless it is called off before it ends. A transport that panics fails this attempt alone.
+/// The outcome of an attempt.
+#[derive(Debug, Clone, Copy)]
+pub enum AttemptOutcome<'a> {
+    /// The server answered, with any status.
+    Answered(&'a FullResponse),
+    /// There was no response, or an unreadable one.
+    Failed(&'a TransportError),
+    /// The task of the attempt crashed or was cancelled.
+    Lost,
+}
+
+impl AttemptOutcome<'_> {
+    /// Returns whether this is a successful response, which needs no decision.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        matches!(self, Self::Answered(response) if Reason::from_status(response.status.as_u16()).is_none())
+    }
+}
+
+/// The evidence of an attempt about whether the backend can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReachabilityEvidence {
+    /// The backend answered.
+    Answered,
+    /// The attempt could not connect.
+    Unreachable(Reason),
+    /// The request may have arrived, but no response came.
+    Unanswered(Reason),
+    /// No evidence.
+    None,
+}
+
+impl ReachabilityEvidence {
+    /// Returns the evidence of `outcome`.
+    #[must_use]
+    pub fn from_outcome(outcome: AttemptOutcome<'_>) -> Self {
+        match outcome {
+            AttemptOutcome::Answered(_) => Self::Answered,
+            AttemptOutcome::Failed(failure) if failure.progress == SendProgress::Answered => Self::Answered,
+            AttemptOutcome::Failed(failure) => match (failure.kind, failure.progress) {
+                (kind, _) if is_unreachable(kind) => Self::Unreachable(kind.reason()),
+                (kind, SendProgress::MaybeSent) => Self::Unanswered(kind.reason()),
+                _ => Self::None,
+            },
+            AttemptOutcome::Lost => Self::None,
+        }
+    }
+}
+
+/// Returns whether a failure of this kind means that no connection was made.
+fn is_unreachable(kind: FailureKind) -> bool {
+    use FailureKind::{Connect, ConnectTimedOut, HostNotFound, ProxyRefused, ProxyUnreachable, Refused};
+    matches!(kind, Refused | HostNotFound | ConnectTimedOut | Connect | ProxyUnreachable | ProxyRefused)
+}
+
+/// Makes one attempt, unless it is cancelled before it ends. A panic of the transport fails this attempt alone.
 pub(super) async fn run(
     transport: &dyn Transport,
     request: &Request,
     timeout: Duration,
-    called_off: oneshot::Receiver<()>,
+    cancelled: oneshot::Receiver<()>,
 ) -> AttemptResult {
     let attempt = async { transport.send(request, timeout).await };
-    match unless_cancelled(attempt, called_off).await {
-        Ok(answer) => {
-            let length = answer.body.len() as u64;
+    match unless_cancelled(attempt, cancelled).await {
+        Ok(response) => {
+            let length = response.body.len() as u64;
             request.progress_sender().set_received(length, Some(length));
-            AttemptResult::Answered(answer)
+            AttemptResult::Answered(response)
         }
-        Err(attempted) => attempted,
+        Err(result) => result,
     }
 }
 
-/// Like [`make`], but comes back once a good answer has begun. One that fails is read here, as far as it says why.
+/// Makes one attempt like [`run`], and returns once a successful response has started. Reads the start of the body if
+/// the response is a failure.
 pub(super) async fn open_stream(
     transport: &dyn Transport,
     request: &Request,
     timeout: Duration,
-    called_off: oneshot::Receiver<()>,
+    cancelled: oneshot::Receiver<()>,
 ) -> Result<StreamingResponse, AttemptResult> {
     let attempt = async {
-        let answer = transport.send_streaming(request, timeout).await?;
-        match Reason::from_status(answer.status.as_u16()) {
-            None => Ok(Ok(answer)),
-            Some(_) => read_error_body(answer).await.map(Err),
+        let response = transport.send_streaming(request, timeout).await?;
+        match Reason::from_status(response.status.as_u16()) {
+            None => Ok(Ok(response)),
+            Some(_) => read_error_body(response).await.map(Err),
         }
     };
-    unless_cancelled(attempt, called_off).await?.map_err(AttemptResult::Answered)
+    unless_cancelled(attempt, cancelled).await?.map_err(AttemptResult::Answered)
 }
 
 async fn unless_cancelled<T>(
     attempt: impl Future<Output = Result<T, TransportError>>,
-    called_off: oneshot::Receiver<()>,
+    cancelled: oneshot::Receiver<()>,
 ) -> Result<T, AttemptResult> {
     tokio::select! {
         biased;
-        _ = called_off => Err(AttemptResult::Lost),
+        _ = cancelled => Err(AttemptResult::Lost),
         ended = AssertUnwindSafe(attempt).catch_unwind() => match ended {
             Ok(ended) => ended.map_err(AttemptResult::Failed),
             Err(_panic) => Err(AttemptResult::Lost),
@@ -86,8 +141,8 @@ async fn unless_cancelled<T>(
     }
 }
 
-async fn read_error_body(answer: StreamingResponse) -> Result<FullResponse, TransportError> {
-    let StreamingResponse { status, headers, body: mut parts, .. } = answer;
+async fn read_error_body(response: StreamingResponse) -> Result<FullResponse, TransportError> {
+    let StreamingResponse { status, headers, body: mut parts, .. } = response;
     let mut body = BytesMut::new();
     while body.len() < FAILING_BODY_BYTES_MAX
         && let Some(part) = parts.next().await

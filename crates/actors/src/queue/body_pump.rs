@@ -1,4 +1,4 @@
-//! Brings the parts of an answer from the connection to the one who reads them.
+//! Forwards the parts of a response body from the connection to the reader.
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
@@ -7,13 +7,13 @@ use futures_util::{FutureExt, StreamExt};
 use http::StatusCode;
 use tokio::sync::{mpsc, oneshot};
 
-use super::responder::StreamEndReply;
+use super::request_entry::StreamEndReply;
 use crate::{
     request::Request,
     transport::{ResponseBody, TransportError},
 };
 
-/// What the task works with.
+/// The inputs of the task that forwards a body.
 pub(super) struct BodyPump {
     pub(super) body: ResponseBody,
     pub(super) parts: mpsc::Sender<Bytes>,
@@ -22,7 +22,7 @@ pub(super) struct BodyPump {
     pub(super) cancelled: oneshot::Receiver<()>,
 }
 
-/// What the task ends with: how the answer ended, and who waits to hear it.
+/// The end of a streamed body, and the reader to notify.
 #[derive(Debug)]
 pub struct BodyTransfer {
     pub(super) status: StatusCode,
@@ -30,28 +30,28 @@ pub struct BodyTransfer {
     pub(super) reply: StreamEndReply,
 }
 
-/// How an answer ended that was read as it came.
+/// The end of a streamed body.
 #[derive(Debug)]
 pub(super) enum TransferEnd {
-    /// It came whole.
+    /// The body is complete.
     Complete { bytes: u64 },
-    /// It broke off.
+    /// The connection failed.
     Failed(TransportError),
-    /// Its reader has gone, or it was called off.
+    /// The reader is gone, or the request was cancelled.
     Cancelled,
-    /// What brings it panicked.
+    /// The task panicked.
     Panicked,
 }
 
 impl BodyPump {
-    /// Brings the parts until there are no more, or nobody wants them. The connection is let go before this returns.
+    /// Forwards parts until the body ends or the reader is gone. The connection is released before this returns.
     pub(super) async fn run(self) -> TransferEnd {
-        let Self { body, parts, length, request, cancelled: mut called_off } = self;
+        let Self { body, parts, length, request, mut cancelled } = self;
         let pump = AssertUnwindSafe(pump_body(body, parts, length, &request)).catch_unwind();
         tokio::select! {
             biased;
-            _ = &mut called_off => TransferEnd::Cancelled,
-            ending = pump => ending.unwrap_or(TransferEnd::Panicked),
+            _ = &mut cancelled => TransferEnd::Cancelled,
+            end = pump => end.unwrap_or(TransferEnd::Panicked),
         }
     }
 }
@@ -64,7 +64,7 @@ async fn pump_body(
 ) -> TransferEnd {
     let mut bytes = 0;
     request.progress_sender().set_received(bytes, length);
-    // Room is made first: what nobody has room for is left to the connection, which holds the backend back.
+    // A slot is reserved before a part is read, so that a slow reader holds the backend back.
     while let Ok(room) = parts.reserve().await {
         let part = tokio::select! {
             biased;

@@ -1,10 +1,11 @@
-//! An answer that is read as it comes.
+//! A response whose body is streamed.
 
 mod save;
 
 use std::{
     fmt,
     pin::Pin,
+    sync::{Arc, OnceLock},
     task::{Context, Poll, ready},
 };
 
@@ -14,62 +15,64 @@ use http::{HeaderMap, StatusCode};
 use mainstay_runtime::{CallError, Promise};
 use tokio::sync::mpsc;
 
-use super::responder::StreamFailure;
 use crate::{
     error::{Error, of_call},
     request::RequestId,
     transport::{ResponseBody, StreamingResponse},
 };
 
-/// How many parts wait for their reader. Then the connection is not read, and the backend is held back.
+/// The most parts buffered for the reader. With more, the connection is not read, which holds the backend back.
 const PARTS_WAITING_MAX: usize = 4;
 
-/// An answer that has begun, with its body as it comes: by [`chunk`](Self::chunk), as a [`Stream`], or into a file by
+/// The recorded error of a streamed request: the task that forwards the body may be gone before it could report it.
+pub(super) type StreamFailure = Arc<OnceLock<Error>>;
+
+/// A response that has started. Read its body by [`chunk`](Self::chunk), as a [`Stream`], or into a file by
 /// [`save_to`](Self::save_to).
 ///
-/// A few parts at most wait for their reader, each as large as it came from the connection (less than half a MiB). The
-/// backend is held back while nobody reads. The request's timeout applies between two parts from the network; the time
-/// in which nobody reads does not count. The request holds its place among those that run until the answer has ended;
-/// dropping this before ends it, closes its connection, and stands in the journal as `cancelled`.
+/// At most four parts are buffered, each as large as it came from the connection (less than half a MiB). The backend
+/// is held back while the body is not read. The request's timeout applies between two parts from the network; time in
+/// which the reader does not read is not counted. The request keeps its permit until the body has ended. Dropping the
+/// download earlier cancels the request and closes its connection; the journal records `cancelled`.
 ///
-/// What comes is not whole by mistake: only after `Ok(None)` has all of it come. There is one exception, since nothing tells
-/// the two apart: a body in the clear that ends with its connection, as HTTP/1.0 has it, looks whole also where its backend
-/// was killed in the middle. [`is_end_marked`](Self::is_end_marked) says whether it is one.
+/// The body is complete only after `Ok(None)`. There is one exception: a body without length over plain HTTP/1.0 ends
+/// with its connection, so a body cut off by a crash of the backend looks complete.
+/// [`is_end_marked`](Self::is_end_marked) is `false` for such a body.
 pub struct Download {
     /// The status: 2xx, or 304 to a conditional request.
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
-    /// How long the body will be, in bytes, if the backend says so.
+    /// The body's length in bytes, if the backend states it.
     pub length: Option<u64>,
-    /// Whether the body says where it ends, by its length or in chunks. Where it does not, one that was cut off may look
-    /// whole.
+    /// Whether the body states its end, by a length or in chunks. Otherwise a body that was cut off may look
+    /// complete.
     pub is_end_marked: bool,
-    /// How many attempts it took.
+    /// The number of attempts made.
     pub attempts: u32,
-    /// The request that it answers; it can be called off by this.
+    /// The id of the request; it can be cancelled by this.
     pub request_id: RequestId,
     parts: mpsc::Receiver<Bytes>,
     end: Promise<Result<(), Error>>,
-    /// How it ended, once that is known.
+    /// The end of the body, once it is known.
     ended: Option<Result<(), Error>>,
-    /// What was written down of the request, if that was before its answer had ended.
+    /// The recorded error, if the request ended before the body did.
     failure: StreamFailure,
     is_repeatable: bool,
 }
 
 impl Download {
-    /// An answer to request `request_id` after `attempts`, its body, and where the parts of that go. `end` tells how it
-    /// ended once nothing more comes; where nobody is left to tell, it is in `verdict`.
+    /// Creates a download with the response's body and the sender of its parts. `end` resolves to the end of the
+    /// body; `failure` holds the error if `end` is dropped instead.
     pub(super) fn new(
         request_id: RequestId,
         attempts: u32,
         is_repeatable: bool,
-        answer: StreamingResponse,
+        response: StreamingResponse,
         end: Promise<Result<(), Error>>,
-        verdict: StreamFailure,
+        failure: StreamFailure,
     ) -> (Self, ResponseBody, mpsc::Sender<Bytes>) {
-        let StreamingResponse { status, headers, length, is_end_marked, body } = answer;
+        let StreamingResponse { status, headers, length, is_end_marked, body } = response;
         let (sender, parts) = mpsc::channel(PARTS_WAITING_MAX);
         let ended = None;
         let download = Self {
@@ -82,19 +85,19 @@ impl Download {
             parts,
             end,
             ended,
-            failure: verdict,
+            failure,
             is_repeatable,
         };
         (download, body, sender)
     }
 
-    /// The next part; `None` once all have come. Dropping the future loses nothing.
+    /// Returns the next part, or `None` once all have come. Dropping the future loses nothing.
     ///
     /// # Errors
     ///
-    /// Whatever kept the rest from coming, again each time it is asked for: `timed_out` if the backend stood still,
-    /// `connection_reset` if the connection broke, `cancelled` if the request was called off, `crashed` or `stopped` if
-    /// the queue did; for a request that must not be repeated, `outcome_unknown`. None of them is tried again.
+    /// The reason why the body broke off, again at each call: `timed_out` if the backend stalled, `connection_reset`
+    /// if the connection broke, `cancelled` if the request was cancelled, `crashed` or `stopped` if the queue did;
+    /// for a request that must not be repeated, `outcome_unknown`. Mainstay retries none of them.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         std::future::poll_fn(|cx| self.poll_chunk(cx)).await
     }
@@ -114,8 +117,7 @@ impl Download {
         Poll::Ready(self.ended.insert(ended).clone().map(|()| None))
     }
 
-    /// What is to be said if nobody told the end: what has been written down, or else, as the queue's actor has ended
-    /// under the answer, what its successor will.
+    /// Returns the recorded error, or else the error that the queue's next incarnation will record.
     fn end_error(&self, why: CallError) -> Error {
         if let Some(error) = self.failure.get() {
             return error.clone();
@@ -128,7 +130,7 @@ impl Download {
 impl Stream for Download {
     type Item = Result<Bytes, Error>;
 
-    /// As [`chunk`](Download::chunk), but an error comes once, and nothing after it.
+    /// Yields the same as [`chunk`](Download::chunk), but an error once and nothing after it.
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if self.ended.is_some() {
             return Poll::Ready(None);
@@ -138,7 +140,7 @@ impl Stream for Download {
 }
 
 impl fmt::Debug for Download {
-    /// Leaves out the headers' values and the body.
+    /// Omits the headers' values and the body.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Download")
             .field("request_id", &self.request_id)

@@ -1,6 +1,6 @@
-//! What the journal says of requests.
+//! The journal's events about requests.
 //!
-//! Each request that was accepted ends with exactly one of `request_done`, `request_failed`, `request_timed_out` and
+//! Each accepted request ends with exactly one of `request_done`, `request_failed`, `request_timed_out` and
 //! `queue_overflow`. None of them holds a query, a header or a body.
 
 use std::fmt;
@@ -18,17 +18,17 @@ use crate::{
     request::{Priority, Request, RequestId},
 };
 
-/// The most of a path that an event shows, in characters.
+/// The longest path in an event, in characters.
 const PATH_CHARS_MAX: usize = 200;
 
-/// Which request an event is about.
+/// The request that an event is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestRef {
-    /// Its id.
+    /// The request's id.
     pub request_id: RequestId,
-    /// Its method.
+    /// The request's method.
     pub method: String,
-    /// Its path without the query; a long one is cut.
+    /// The request's path without the query, cut at 200 characters.
     pub path: String,
 }
 
@@ -46,15 +46,15 @@ impl RequestRef {
     }
 }
 
-/// An attempt has begun. Written only when the journal is verbose.
+/// An attempt has started. Written only to a verbose journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestStarted {
-    /// Which request.
+    /// The request.
     #[serde(flatten)]
     pub request: RequestRef,
     /// The number of the attempt; the first is 1.
     pub attempt: u32,
-    /// How long ago the request was accepted.
+    /// The time since the request was accepted, in milliseconds.
     pub waited_ms: u64,
 }
 
@@ -68,13 +68,13 @@ impl Event for RequestStarted {
     }
 }
 
-/// A caller waits for a request that another had made already. Written only when the journal is verbose.
+/// A caller shares a request that another caller has made. Written only to a verbose journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestJoined {
-    /// Which request, by the id that this caller knows it by.
+    /// The request, by the id that this caller got.
     #[serde(flatten)]
     pub request: RequestRef,
-    /// The id of the request that it shares.
+    /// The id of the shared request.
     pub with: RequestId,
 }
 
@@ -91,14 +91,14 @@ impl Event for RequestJoined {
 /// An attempt has failed and another will follow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestRetry {
-    /// Which request.
+    /// The request.
     #[serde(flatten)]
     pub request: RequestRef,
-    /// The number of the attempt that will follow.
+    /// The number of the next attempt.
     pub attempt: u32,
-    /// After how long at the earliest.
+    /// The delay before the next attempt, in milliseconds.
     pub delay_ms: u64,
-    /// Why the last one failed.
+    /// The reason of the failure.
     pub reason: Reason,
 }
 
@@ -112,21 +112,21 @@ impl Event for RequestRetry {
     }
 }
 
-/// A request was answered, and its answer read to the end. Written only when the journal is verbose.
+/// A request has succeeded and its body was read to the end. Written only to a verbose journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestDone {
-    /// Which request.
+    /// The request.
     #[serde(flatten)]
     pub request: RequestRef,
     /// The HTTP status.
     pub status: u16,
-    /// From the request's acceptance to its answer.
+    /// The time from acceptance to response, in milliseconds.
     pub ms: u64,
-    /// Whether the answer came from the cache.
+    /// Whether the response came from the cache.
     pub cached: bool,
-    /// How many attempts it took.
+    /// The number of attempts made.
     pub attempts: u32,
-    /// How many bytes the answer's body had.
+    /// The size of the response body in bytes.
     #[serde(default)]
     pub bytes: u64,
 }
@@ -147,21 +147,21 @@ impl Event for RequestDone {
     }
 }
 
-/// A request has failed, or was called off.
+/// A request has failed, or was cancelled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestFailed {
-    /// Which request.
+    /// The request.
     #[serde(flatten)]
     pub request: RequestRef,
     /// The kind of failure.
     pub code: Code,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
     /// The HTTP status, if there was one.
     pub status: Option<u16>,
-    /// From the request's acceptance to its end.
+    /// The time from acceptance to end, in milliseconds.
     pub ms: u64,
-    /// How many attempts were made.
+    /// The number of attempts made.
     pub attempts: u32,
 }
 
@@ -187,7 +187,7 @@ impl Event for RequestFailed {
     }
 }
 
-/// A request has run out of time, in the queue or at the backend: its code is `TIMEOUT`.
+/// A request has timed out, in the queue or at the backend: its code is `TIMEOUT`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RequestTimedOut(pub RequestFailed);
@@ -202,24 +202,24 @@ impl Event for RequestTimedOut {
     }
 }
 
-/// The backend cannot be reached, so requests are held: they wait, and use up no retry. Told again with each trial that
+/// The backend cannot be reached, so requests wait without using up retries. Written again after each probe that
 /// fails.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueHeld {
-    /// What keeps them: `disconnected` where only the link has told so far.
+    /// The cause: `disconnected` if only the connection has reported it so far.
     pub reason: Reason,
-    /// How many trials have failed.
+    /// The number of failed probes.
     pub failures: u32,
-    /// After how long the next one may go out.
+    /// The delay before the next probe, in milliseconds.
     pub next_probe_in_ms: u64,
-    /// How many requests wait.
+    /// The number of waiting requests.
     pub waiting: usize,
 }
 
 impl QueueHeld {
-    pub(super) fn new(hold: &Outage, now: Duration, waiting: usize) -> Self {
-        let next_trial_in_ms = millis(hold.next_probe_at.saturating_sub(now));
-        Self { reason: hold.reason, failures: hold.failures, next_probe_in_ms: next_trial_in_ms, waiting }
+    pub(super) fn new(outage: &Outage, now: Duration, waiting: usize) -> Self {
+        let next_probe_in_ms = millis(outage.next_probe_at.saturating_sub(now));
+        Self { reason: outage.reason, failures: outage.failures, next_probe_in_ms, waiting }
     }
 }
 
@@ -234,23 +234,23 @@ impl Event for QueueHeld {
     }
 }
 
-/// The backend can be reached again, and requests go out in their order.
+/// The backend can be reached again, so requests run in their order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueReleased {
-    /// What kept them last.
+    /// The last cause of the outage.
     pub reason: Reason,
-    /// How many trials had failed.
+    /// The number of failed probes.
     pub failures: u32,
-    /// How long they were held.
+    /// The length of the outage in milliseconds.
     pub held_ms: u64,
-    /// How many requests wait.
+    /// The number of waiting requests.
     pub waiting: usize,
 }
 
 impl QueueReleased {
-    pub(super) fn new(hold: &Outage, now: Duration, waiting: usize) -> Self {
-        let held_ms = millis(now.saturating_sub(hold.since));
-        Self { reason: hold.reason, failures: hold.failures, held_ms, waiting }
+    pub(super) fn new(outage: &Outage, now: Duration, waiting: usize) -> Self {
+        let held_ms = millis(now.saturating_sub(outage.since));
+        Self { reason: outage.reason, failures: outage.failures, held_ms, waiting }
     }
 }
 
@@ -267,19 +267,19 @@ impl Event for QueueReleased {
     }
 }
 
-/// The queue was full, and this request was turned away or had to make room.
+/// The queue was full, and this request was rejected or evicted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueOverflow {
-    /// Which request.
+    /// The request.
     #[serde(flatten)]
     pub request: RequestRef,
-    /// `queue_full`: it was turned away; `evicted`: it had to make room for another.
+    /// `queue_full`: the request was rejected; `evicted`: another request took its position.
     pub reason: Reason,
-    /// Its priority.
+    /// The request's priority.
     pub priority: Priority,
-    /// The rule that it fell under.
+    /// The overflow policy that was applied.
     pub overflow: Overflow,
-    /// How many may wait.
+    /// The most requests that may wait.
     pub queue_max: usize,
 }
 
@@ -296,7 +296,7 @@ impl Event for QueueOverflow {
     }
 }
 
-/// Whoever can write into the journal on the queue's behalf.
+/// Writes events into the journal on the queue's behalf.
 pub(super) trait EventSink {
     fn write(&self, event: &impl Event);
 }

@@ -1,21 +1,22 @@
-//! Whether attempts may start: the gate that closes while the backend cannot be reached.
+//! Decides whether attempts may start: the gate closes while the backend cannot be reached.
 //!
-//! A request that finds nobody at home has not been sent, so it need not fail and need not use up a retry: it goes
-//! back to its place in line and waits there, up to its own `wait_timeout`, until the backend is back. The gate
-//! decides when that is. It is closed
+//! A request that cannot connect has not been sent, so it need not fail and need not use up a retry. It returns to
+//! its position in the queue and waits there, up to its own `wait_timeout`, until the backend is back. The gate
+//! decides when that is. It closes
 //!
-//! - by an attempt that reached nobody (refused, no such host, no connection in time, no way on from the proxy), or
-//! - by the link, when it goes down: then the next attempt shall show whether requests still get through.
+//! - after an attempt that could not connect (refused, no such host, no connection in time, an unreachable proxy), or
+//! - when the connection reports [`BackendAvailability::Down`]; the next attempt then checks whether requests get
+//!   through.
 //!
-//! While it is closed, now and then one request goes out as a **trial**, the next in line. Any answer opens the gate,
-//! whatever its status; so does a link that is up again, and an answer that the backend gave elsewhere. A trial that
-//! reaches nobody puts the next one off, by the delays of the retry policy. A trial that takes long keeps nobody
-//! waiting behind it for longer than the first of these delays: then another goes out beside it.
+//! While the gate is closed, the next request in the queue goes out as a **probe** from time to time. Any response
+//! opens the gate, whatever its status. So does a connection that is up again, and a response to another sender. A
+//! probe that cannot connect delays the next one by the retry policy's delay. A slow probe blocks the others for no
+//! longer than the first of these delays; then another one goes out beside it.
 //!
-//! This is a circuit breaker (Nygard, "Release It!"), made for one user. It opens on the first failure, since a handful
-//! of calls gives no statistics; it looks only at whether the backend can be reached, since an answered 5xx is about one
-//! request, and the retry budget bounds what those cost; and whoever comes to a closed gate waits instead of failing,
-//! since a person would only press the button again.
+//! This is a circuit breaker (Nygard, "Release It!") for one user. It opens on the first failure, since a handful of
+//! calls gives no statistics. It considers only whether the backend can be reached: a 5xx is about one request, and
+//! the retry budget bounds its cost. Requests at a closed gate wait instead of failing, since a person would only
+//! retry by hand.
 
 #[cfg(test)]
 mod tests;
@@ -24,139 +25,75 @@ use std::time::Duration;
 
 use mainstay_runtime::policy::Delay;
 
-use super::retry::AttemptOutcome;
-use crate::{
-    connection::status::{ConnectionState, ConnectionStatus},
-    error::Reason,
-    request::RequestId,
-    transport::{FailureKind, SendProgress},
-};
+use super::attempt::ReachabilityEvidence;
+use crate::{error::Reason, network::BackendAvailability, request::RequestId};
 
-/// What the link says about the backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BackendAvailability {
-    /// It is connected, so the backend is there.
-    Up,
-    /// It is being dialled in vain.
-    Down,
-    /// Nothing: nobody wants it, it is being dialled for the first time, or it is refused for a reason of its own.
-    Unknown,
-}
-
-impl From<&ConnectionStatus> for BackendAvailability {
-    fn from(status: &ConnectionStatus) -> Self {
-        match status.state {
-            ConnectionState::Connected => Self::Up,
-            // As at every start: nothing has failed yet.
-            ConnectionState::Connecting if status.last_error.is_none() => Self::Unknown,
-            _ if status.seems_unreachable() => Self::Down,
-            _ => Self::Unknown,
-        }
-    }
-}
-
-/// What the end of an attempt says about whether the backend can be reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReachabilityEvidence {
-    /// It answered.
-    Answered,
-    /// Nobody was there.
-    Unreachable(Reason),
-    /// No answer came, though the request may have arrived.
-    Unanswered(Reason),
-    /// Nothing.
-    None,
-}
-
-impl ReachabilityEvidence {
-    /// What `outcome` says.
-    #[must_use]
-    pub fn from_outcome(outcome: AttemptOutcome<'_>) -> Self {
-        match outcome {
-            AttemptOutcome::Answered(_) => Self::Answered,
-            AttemptOutcome::Failed(failure) if failure.progress == SendProgress::Answered => Self::Answered,
-            AttemptOutcome::Failed(failure) => match (failure.kind, failure.progress) {
-                (kind, _) if is_unreachable(kind) => Self::Unreachable(kind.reason()),
-                (kind, SendProgress::MaybeSent) => Self::Unanswered(kind.reason()),
-                _ => Self::None,
-            },
-            AttemptOutcome::Lost => Self::None,
-        }
-    }
-}
-
-/// Whether a failure of this kind says that nobody is there.
-fn is_unreachable(kind: FailureKind) -> bool {
-    use FailureKind::{Connect, ConnectTimedOut, HostNotFound, ProxyRefused, ProxyUnreachable, Refused};
-    matches!(kind, Refused | HostNotFound | ConnectTimedOut | Connect | ProxyUnreachable | ProxyRefused)
-}
-
-/// Why requests are held, and until when at the least.
+/// An outage of the backend, during which requests wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outage {
-    /// Since when.
+    /// The start of the outage.
     pub since: Duration,
-    /// What keeps them: `disconnected` where only the link has told so far.
+    /// The cause: `disconnected` if only the connection has reported it so far.
     pub reason: Reason,
-    /// How many trials have failed.
+    /// The number of failed probes.
     pub failures: u32,
-    /// When the next trial may go out.
+    /// The earliest time of the next probe.
     pub next_probe_at: Duration,
 }
 
-/// What has changed.
+/// A change of the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a change is to be written down"]
 pub enum GateChange {
-    /// Requests are held from now on, or for longer.
+    /// An outage has started, or goes on after a failed probe.
     Held(Outage),
-    /// Requests go out again, after having been held like this.
+    /// This outage is over.
     Released(Outage),
 }
 
-/// See the module's documentation.
+/// The gate; see the module's documentation.
 #[derive(Debug, Clone)]
 pub struct Gate {
     delay: Delay,
     availability: BackendAvailability,
     outage: Option<Outage>,
-    /// The trials under way.
+    /// The probes in flight.
     probes: Vec<RequestId>,
 }
 
 impl Gate {
-    /// A gate whose trials keep the delays of `delay`. With a link that is away it starts closed, its first trial due at
-    /// once.
+    /// Creates a gate whose probes follow `delay`. It starts closed if the backend is unavailable; the first probe is
+    /// then due at once.
     #[must_use]
-    pub fn new(delay: Delay, link: BackendAvailability, now: Duration) -> Self {
+    pub fn new(delay: Delay, availability: BackendAvailability, now: Duration) -> Self {
         let mut gate =
             Self { delay, availability: BackendAvailability::Unknown, outage: None, probes: Vec::new() };
-        // Whoever makes it can see for themselves that it is closed.
-        let _ = gate.on_availability(link, now);
+        // The owner reads the initial state from `outage`.
+        let _ = gate.on_availability(availability, now);
         gate
     }
 
-    /// Whether an attempt may start at `now`.
+    /// Returns whether an attempt may start at `now`.
     #[must_use]
     pub fn admits(&self, now: Duration) -> bool {
-        self.outage.is_none_or(|hold| hold.next_probe_at <= now)
+        self.outage.is_none_or(|outage| outage.next_probe_at <= now)
     }
 
-    /// Why requests are held, if they are.
+    /// Returns the current outage.
     #[must_use]
     pub fn outage(&self) -> Option<Outage> {
         self.outage
     }
 
-    /// An attempt at `id` starts at `now`. While requests are held it is a trial.
+    /// Notes that an attempt at `id` starts at `now`. During an outage it is a probe.
     pub fn on_start(&mut self, id: RequestId, now: Duration, jitter: f64) {
-        if let Some(hold) = &mut self.outage {
-            hold.next_probe_at = now.saturating_add(self.delay.before(1, jitter));
+        if let Some(outage) = &mut self.outage {
+            outage.next_probe_at = now.saturating_add(self.delay.before(1, jitter));
             self.probes.push(id);
         }
     }
 
-    /// The attempt at `id` has ended.
+    /// Notes that the attempt at `id` has ended.
     pub fn on_end(
         &mut self,
         id: RequestId,
@@ -164,68 +101,72 @@ impl Gate {
         now: Duration,
         jitter: f64,
     ) -> Option<GateChange> {
-        let is_trial =
-            self.probes.iter().position(|trial| *trial == id).map(|at| self.probes.swap_remove(at));
-        let is_away = self.availability == BackendAvailability::Down;
+        let is_probe =
+            self.probes.iter().position(|probe| *probe == id).map(|at| self.probes.swap_remove(at));
+        let is_down = self.availability == BackendAvailability::Down;
         match (evidence, self.outage) {
             (ReachabilityEvidence::Answered, _) => self.release(),
             (ReachabilityEvidence::Unreachable(reason), None) => Some(self.close(reason, now, jitter)),
-            (ReachabilityEvidence::Unanswered(reason), None) if is_away => {
+            (ReachabilityEvidence::Unanswered(reason), None) if is_down => {
                 Some(self.close(reason, now, jitter))
             }
-            // What had started before the gate closed tells nothing new.
-            (_, Some(_)) if is_trial.is_none() => None,
-            (ReachabilityEvidence::Unreachable(reason), Some(hold)) => {
-                Some(self.extend(hold, reason, now, jitter))
+            // An attempt that started before the outage tells nothing new.
+            (_, Some(_)) if is_probe.is_none() => None,
+            (ReachabilityEvidence::Unreachable(reason), Some(outage)) => {
+                Some(self.extend(outage, reason, now, jitter))
             }
-            (ReachabilityEvidence::Unanswered(reason), Some(hold)) if is_away => {
-                Some(self.extend(hold, reason, now, jitter))
+            (ReachabilityEvidence::Unanswered(reason), Some(outage)) if is_down => {
+                Some(self.extend(outage, reason, now, jitter))
             }
-            // Something took the request, and the link does not say otherwise.
+            // The request was taken, and the connection does not report the backend as down.
             (ReachabilityEvidence::Unanswered(_), Some(_)) => self.release(),
-            (ReachabilityEvidence::None, Some(hold)) => {
-                // The trial showed nothing, so the next one need not wait for long.
-                self.outage = Some(Outage { next_probe_at: hold.next_probe_at.min(now), ..hold });
+            (ReachabilityEvidence::None, Some(outage)) => {
+                // The probe showed nothing, so the next one may start at once.
+                self.outage = Some(Outage { next_probe_at: outage.next_probe_at.min(now), ..outage });
                 None
             }
             (ReachabilityEvidence::Unanswered(_) | ReachabilityEvidence::None, None) => None,
         }
     }
 
-    /// The link says something else than before.
-    pub fn on_availability(&mut self, link: BackendAvailability, now: Duration) -> Option<GateChange> {
-        let before = std::mem::replace(&mut self.availability, link);
-        match link {
+    /// Notes what the connection reports about the backend.
+    pub fn on_availability(
+        &mut self,
+        availability: BackendAvailability,
+        now: Duration,
+    ) -> Option<GateChange> {
+        let before = std::mem::replace(&mut self.availability, availability);
+        match availability {
             BackendAvailability::Up => self.release(),
-            // It has just gone: the next request shall try.
+            // The connection has just failed, so the next request may probe at once.
             BackendAvailability::Down if before != BackendAvailability::Down && self.outage.is_none() => {
-                let hold =
+                let outage =
                     Outage { since: now, reason: Reason::Disconnected, failures: 0, next_probe_at: now };
-                self.outage = Some(hold);
-                Some(GateChange::Held(hold))
+                self.outage = Some(outage);
+                Some(GateChange::Held(outage))
             }
             BackendAvailability::Down | BackendAvailability::Unknown => None,
         }
     }
 
-    /// The backend has answered elsewhere.
+    /// Notes that the backend has answered another sender.
     pub fn on_backend_seen(&mut self) -> Option<GateChange> {
         self.release()
     }
 
     fn close(&mut self, reason: Reason, now: Duration, jitter: f64) -> GateChange {
-        let next_trial_at = now.saturating_add(self.delay.before(1, jitter));
-        let hold = Outage { since: now, reason, failures: 1, next_probe_at: next_trial_at };
-        self.outage = Some(hold);
-        GateChange::Held(hold)
+        let next_probe_at = now.saturating_add(self.delay.before(1, jitter));
+        let outage = Outage { since: now, reason, failures: 1, next_probe_at };
+        self.outage = Some(outage);
+        GateChange::Held(outage)
     }
 
-    fn extend(&mut self, hold: Outage, reason: Reason, now: Duration, jitter: f64) -> GateChange {
-        let failures = hold.failures.saturating_add(1);
-        let next_trial_at = now.saturating_add(self.delay.before(failures, jitter));
-        let hold = Outage { reason, failures, next_probe_at: next_trial_at, ..hold };
-        self.outage = Some(hold);
-        GateChange::Held(hold)
+    fn extend(&mut self, outage: Outage, reason: Reason, now: Duration, jitter: f64) -> GateChange {
+        let failures = outage.failures.saturating_add(1);
+        let next_probe_at = now.saturating_add(self.delay.before(failures, jitter));
+        let outage = Outage { reason, failures, next_probe_at, ..outage };
+        self.outage = Some(outage);
+        GateChange::Held(outage)
     }
 
     fn release(&mut self) -> Option<GateChange> {

@@ -1,4 +1,4 @@
-//! How requests are made, followed and called off.
+//! Makes and cancels requests.
 
 use std::sync::{
     Arc,
@@ -13,9 +13,9 @@ use crate::{
     request::{Request, RequestId, Response},
 };
 
-/// A handle on a queue. Cheap to clone.
+/// A handle to a queue. Cheap to clone.
 ///
-/// It gives out the ids of the requests, so a queue has one handle and its clones.
+/// The handle assigns the requests' ids, so a queue has one handle and its clones.
 #[derive(Debug, Clone)]
 pub struct QueueHandle {
     address: Address<QueueMessage>,
@@ -23,57 +23,56 @@ pub struct QueueHandle {
 }
 
 impl QueueHandle {
-    /// The handle on the queue at `address`. To be made once a queue, and cloned.
+    /// Creates the handle for the queue at `address`. Create one for each queue, and clone it.
     #[must_use]
     pub fn new(address: Address<QueueMessage>) -> Self {
         Self { address, last_id: Arc::default() }
     }
 
-    /// Makes a request, and waits for the response. Dropping the future calls the request off.
+    /// Makes a request and waits for the response. Dropping the future cancels the request.
     ///
     /// # Errors
-    /// Whatever became of it instead: see [`Error`]. A crash of the queue's actor is no error while the request
-    /// waits, nor while an attempt is under way that may be repeated.
+    /// The request failed: see [`Error`]. A crash of the queue's actor is no error while the request waits, or while
+    /// an attempt that may be repeated is in flight.
     pub async fn request(&self, request: Request) -> Result<Response, Error> {
         self.submit(request).1.await
     }
 
-    /// Makes a request, and returns its id with what [`request`](Self::request) would have waited for. Dropping the
-    /// future calls the request off.
+    /// Makes a request, and returns its id with the future of [`request`](Self::request). Dropping the future cancels
+    /// the request.
     ///
-    /// The request is on its way when this returns, unless the queue's mailbox is full: then it is sent when the future
-    /// is polled and there is room.
+    /// The request is queued when this returns. If the queue's mailbox is full, it is queued when the future is
+    /// polled and there is room.
     #[must_use = "dropping the future calls the request off"]
     pub fn submit(
         &self,
         request: Request,
     ) -> (RequestId, impl Future<Output = Result<Response, Error>> + Send + use<>) {
-        let (id, (reply, answer)) = (self.next_id(), Reply::channel());
-        (id, self.send(id, QueueMessage::Enqueue { id, request: Arc::new(request), reply }, answer))
+        let (id, (reply, response)) = (self.next_id(), Reply::channel());
+        (id, self.send(id, QueueMessage::Enqueue { id, request: Arc::new(request), reply }, response))
     }
 
-    /// Makes a request, and waits for a good answer to begin; its body is then read as it comes, of any size and
-    /// without being held in memory. Dropping the future calls the request off, and so does dropping the [`Download`].
+    /// Makes a request and waits until a successful response starts. The body is then streamed, so it may be of any
+    /// size. Dropping the future cancels the request, and so does dropping the [`Download`].
     ///
-    /// Until the answer begins all is as for [`request`](Self::request): turns, retries, timeouts. From then on there
-    /// is no other attempt, and the request holds its place among those that run until its answer has ended or is
-    /// dropped.
+    /// Until the response starts, order, retries and timeouts are those of [`request`](Self::request). Afterwards
+    /// there is no other attempt, and the request keeps its permit until the body has ended or is dropped.
     ///
     /// # Errors
-    /// As [`request`](Self::request); what befalls the answer later is told by the [`Download`].
+    /// The errors of [`request`](Self::request); the [`Download`] reports later ones.
     pub async fn open(&self, request: Request) -> Result<Download, Error> {
         self.submit_open(request).1.await
     }
 
-    /// Makes a request, and returns its id with what [`open`](Self::open) would have waited for; otherwise like
+    /// Makes a request, and returns its id with the future of [`open`](Self::open); otherwise like
     /// [`submit`](Self::submit).
     #[must_use = "dropping the future calls the request off"]
     pub fn submit_open(
         &self,
         request: Request,
     ) -> (RequestId, impl Future<Output = Result<Download, Error>> + Send + use<>) {
-        let (id, (reply, answer)) = (self.next_id(), Reply::channel());
-        (id, self.send(id, QueueMessage::OpenStream { id, request: Arc::new(request), reply }, answer))
+        let (id, (reply, response)) = (self.next_id(), Reply::channel());
+        (id, self.send(id, QueueMessage::OpenStream { id, request: Arc::new(request), reply }, response))
     }
 
     fn next_id(&self) -> RequestId {
@@ -84,40 +83,40 @@ impl QueueHandle {
         &self,
         id: RequestId,
         message: QueueMessage,
-        answer: Promise<Result<T, Error>>,
+        response: Promise<Result<T, Error>>,
     ) -> impl Future<Output = Result<T, Error>> + Send + use<T> {
-        // Mostly there is room, and then the future carries nothing of waiting for it.
+        // There is room in most cases, and then the future needs no state for the wait.
         let unsent = self.address.try_cast(message).err().map(Box::new);
-        let mut stake = CancelOnDrop { address: self.address.clone(), id, is_armed: true };
+        let mut guard = CancelOnDrop { address: self.address.clone(), id, is_armed: true };
         async move {
             let sent = match unsent {
                 None => Ok(()),
-                Some(unsent) => Box::pin(stake.send_when_ready(*unsent)).await,
+                Some(unsent) => Box::pin(guard.send_when_ready(*unsent)).await,
             };
-            let answer = match sent {
-                Ok(()) => answer.await,
+            let response = match sent {
+                Ok(()) => response.await,
                 Err(error) => Err(error),
             };
-            stake.is_armed = false;
-            answer.unwrap_or_else(|error| Err(of_call(error).with_request_id(stake.id)))
+            guard.is_armed = false;
+            response.unwrap_or_else(|error| Err(of_call(error).with_request_id(guard.id)))
         }
     }
 
-    /// Calls a request off: it leaves the line, or its attempt is dropped, and its caller gets the reason
-    /// `cancelled`. An answer that is being read as it comes breaks off with that. `false` if the request has ended
-    /// already, or was never made.
+    /// Cancels a request: it leaves the queue, or its attempt is dropped, and its caller gets the reason `cancelled`.
+    /// A body that is being streamed ends with that error. Returns `false` if the request has ended already or was
+    /// never made.
     ///
-    /// An attempt that was under way may have reached the backend.
+    /// An attempt in flight may have reached the backend.
     ///
     /// # Errors
-    /// `stopped` or `crashed` if the queue's actor did not answer.
+    /// Returns `stopped` or `crashed` if the queue's actor did not answer.
     pub async fn cancel(&self, id: RequestId) -> Result<bool, Error> {
         let called = self.address.call(|reply| QueueMessage::Cancel { id, reply });
         called.await.map_err(|error| of_call(error).with_request_id(id))
     }
 }
 
-/// A caller's stake in a request: as long as it is held, the request is wanted.
+/// Cancels the request when dropped, unless it has been disarmed.
 struct CancelOnDrop {
     address: Address<QueueMessage>,
     id: RequestId,
@@ -125,7 +124,7 @@ struct CancelOnDrop {
 }
 
 impl CancelOnDrop {
-    /// Sends what could not be sent, once there is room.
+    /// Sends the message once there is room.
     async fn send_when_ready(&self, unsent: SendError<QueueMessage>) -> Result<(), CallError> {
         match unsent.kind {
             SendErrorKind::Full => self.address.cast(unsent.message).await.map_err(|_| CallError::Stopped),
@@ -137,7 +136,8 @@ impl CancelOnDrop {
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         if self.is_armed {
-            // A full mailbox refuses this; the queue then finds the caller gone when the request's turn comes.
+            // A full mailbox refuses this; the queue then finds the reply channel closed when the request's turn
+            // comes.
             let _ = self.address.try_cast(QueueMessage::Abandon { id: self.id });
         }
     }

@@ -1,4 +1,4 @@
-//! What the queue's actor is sent.
+//! The messages of the queue's actor.
 
 use std::sync::Arc;
 
@@ -11,65 +11,65 @@ use crate::{
     transport::StreamingResponse,
 };
 
-/// A queue actor's messages.
+/// A message to the queue's actor.
 #[derive(Debug)]
 pub enum QueueMessage {
-    /// Take a request in; answered with its fate. [`QueueHandle`](super::QueueHandle) gives out the ids.
+    /// Makes a request. [`QueueHandle`](super::QueueHandle) assigns the ids.
     Enqueue {
-        /// Its id, which no other request has had.
+        /// A unique id.
         id: RequestId,
         /// The request.
         request: Arc<Request>,
-        /// Where its fate goes.
+        /// The reply with the response or error.
         reply: Reply<Result<Response, Error>>,
     },
-    /// Take a request in whose answer is wanted as it comes; answered once that has begun, or with its fate.
+    /// Makes a request whose response is streamed; the reply comes once the response has started, or with an error.
     OpenStream {
-        /// Its id, which no other request has had.
+        /// A unique id.
         id: RequestId,
         /// The request.
         request: Arc<Request>,
-        /// Where the beginning of the answer goes.
+        /// The reply with the started response or error.
         reply: Reply<Result<Download, Error>>,
     },
-    /// Call a request off; answered with whether it had not ended yet.
+    /// Cancels a request; the reply says whether it was still pending.
     Cancel {
-        /// Which.
+        /// The request's id.
         id: RequestId,
-        /// Where the answer goes.
+        /// The reply.
         reply: Reply<bool>,
     },
-    /// Its caller has gone: call the request off.
+    /// Cancels a request whose caller is gone.
     Abandon {
-        /// Which.
+        /// The request's id.
         id: RequestId,
     },
     /// An attempt has ended.
     AttemptFinished {
-        /// At which request.
+        /// The request's id.
         id: RequestId,
-        /// How.
+        /// The result.
         result: Box<AttemptResult>,
     },
-    /// The link says something else than before.
-    LinkChanged,
-    /// The backend has answered elsewhere.
+    /// The backend's availability has changed.
+    AvailabilityChanged,
+    /// The backend has answered another sender.
     BackendSeen,
-    /// The answer that is wanted as it comes has begun, and well.
+    /// A streamed response has started successfully.
     ResponseStarted {
-        /// To which request.
+        /// The request's id.
         id: RequestId,
-        /// The answer.
+        /// The response.
         response: Box<StreamingResponse>,
     },
-    /// The answer that was wanted as it comes has ended.
+    /// A streamed body has ended.
     BodyFinished {
-        /// To which request.
+        /// The request's id.
         id: RequestId,
-        /// How.
+        /// The result.
         transfer: Box<BodyTransfer>,
     },
-    /// The time that was waited for has come.
+    /// A timer has elapsed.
     TimerElapsed,
 }
 
@@ -77,15 +77,15 @@ impl Message for QueueMessage {
     fn label(&self) -> &'static str {
         match self {
             Self::Enqueue { .. } => "Enqueue",
-            Self::OpenStream { .. } => "Open",
+            Self::OpenStream { .. } => "OpenStream",
             Self::Cancel { .. } => "Cancel",
             Self::Abandon { .. } => "Abandon",
-            Self::AttemptFinished { .. } => "TakeOutcome",
-            Self::LinkChanged => "MindLink",
+            Self::AttemptFinished { .. } => "AttemptFinished",
+            Self::AvailabilityChanged => "AvailabilityChanged",
             Self::BackendSeen => "BackendSeen",
-            Self::ResponseStarted { .. } => "TakeHead",
-            Self::BodyFinished { .. } => "TakeEnd",
-            Self::TimerElapsed => "MindTime",
+            Self::ResponseStarted { .. } => "ResponseStarted",
+            Self::BodyFinished { .. } => "BodyFinished",
+            Self::TimerElapsed => "TimerElapsed",
         }
     }
 }

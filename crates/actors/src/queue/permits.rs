@@ -1,9 +1,8 @@
-//! Who is running: never more than may run at once, and each place is given back exactly once.
+//! Limits the number of concurrent attempts; each permit is released exactly once.
 
 use crate::request::id::{IdMap, RequestId};
 
-/// The places of the running requests, each with something that belongs to the one who holds it. A request that waits
-/// for its next attempt holds none.
+/// The permits of the running requests, each with a value of its holder. A request in a backoff holds none.
 #[derive(Debug)]
 pub struct Permits<T = ()> {
     max: usize,
@@ -11,36 +10,36 @@ pub struct Permits<T = ()> {
 }
 
 impl<T> Permits<T> {
-    /// Places for `max` requests; 0 counts as 1.
+    /// Creates `max` permits; 0 counts as 1.
     #[must_use]
     pub fn new(max: usize) -> Self {
         Self { max: max.max(1), held: IdMap::default() }
     }
 
-    /// Whether another may run.
+    /// Returns whether a permit is free.
     #[must_use]
     pub fn is_available(&self) -> bool {
         self.held.len() < self.max
     }
 
-    /// How many run.
+    /// Returns the number of permits in use.
     #[must_use]
     pub fn held_count(&self) -> usize {
         self.held.len()
     }
 
-    /// What belongs to a request that holds a place; `None` if it holds none.
+    /// Returns the value of a request's permit; `None` if it holds none.
     pub fn get_mut(&mut self, id: RequestId) -> Option<&mut T> {
         self.held.get_mut(&id)
     }
 
-    /// Whether the request holds a place.
+    /// Returns whether the request holds a permit.
     #[must_use]
     pub fn is_held_by(&self, id: RequestId) -> bool {
         self.held.contains_key(&id)
     }
 
-    /// Takes a place; `false` if none is free or the request holds one already.
+    /// Acquires a permit. Returns `false` if none is free or the request holds one already.
     #[must_use]
     pub fn try_acquire(&mut self, id: RequestId, item: T) -> bool {
         let may = self.is_available() && !self.is_held_by(id);
@@ -50,7 +49,7 @@ impl<T> Permits<T> {
         may
     }
 
-    /// Gives the place back; `None` if the request held none, so that whoever asks twice changes nothing.
+    /// Releases the request's permit. Returns `None` and changes nothing if it held none.
     pub fn release(&mut self, id: RequestId) -> Option<T> {
         self.held.remove(&id)
     }
@@ -83,7 +82,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_comes_there_are_never_too_many(
+        fn permits_held_never_exceed_max(
             max in 0..4_usize,
             calls in prop::collection::vec((any::<bool>(), 0..6_u64), 0..60),
         ) {

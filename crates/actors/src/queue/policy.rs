@@ -1,4 +1,4 @@
-//! What the queue is told.
+//! The queue's settings.
 
 use std::time::Duration;
 
@@ -6,21 +6,21 @@ use serde::{Deserialize, Serialize};
 
 use super::{priority_queue::PriorityQueuePolicy, retry::RetryPolicy, retry_budget::BudgetPolicy};
 
-/// What a queue is told. A request can say otherwise of its own timeouts and retries.
+/// The settings of a queue. A request may override its timeouts and retries.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct QueuePolicy {
-    /// How many attempts may be under way at once; 0 counts as 1.
+    /// The most attempts in flight; 0 counts as 1.
     pub max_concurrent: usize,
-    /// The limits of the line.
+    /// The limits of the waiting requests.
     pub queue: PriorityQueuePolicy,
-    /// How long one attempt may stand still.
+    /// The longest time that one attempt may make no progress.
     pub timeout: Duration,
-    /// How long a request may wait for its turn: from its arrival, and anew after each backoff. Neither the time of
-    /// an attempt nor that of a backoff counts.
+    /// The longest time that a request may wait in the queue: counted from its arrival, and again after each backoff.
+    /// Neither attempts nor backoffs count.
     pub wait_timeout: Duration,
-    /// What is tried again, how often and how soon.
+    /// The number and delays of retries.
     pub retry: RetryPolicy,
-    /// How many retries all requests have together.
+    /// The limit of all requests' retries together.
     pub budget: BudgetPolicy,
 }
 

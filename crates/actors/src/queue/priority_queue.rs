@@ -1,18 +1,17 @@
-//! The line of waiting requests: bounded, in priority lanes, with ageing.
+//! Orders waiting requests: a bounded queue with priority lanes and ageing.
 //!
-//! **Order.** The entry with the highest effective priority goes first; among equals the one with the lowest id, that
-//! is the oldest. An entry moves up one lane for every `age_after` that it has waited.
+//! **Order.** The item with the highest effective priority goes first; among equals the one with the lowest id, which
+//! is the oldest. An item moves up one lane for every `age_after` that it has waited.
 //!
-//! **Bound.** A low entry reaches the top lane after `2 * age_after`. From then on nothing that arrives later goes
-//! before it: it is preceded by older entries alone, at most `queue_max - 1`. So under any load it starts within
-//! `2 * age_after` and the time that the backend needs for `queue_max` requests.
+//! **Bound.** A low item reaches the top lane after `2 * age_after`. From then on no later arrival goes before it: it
+//! is preceded by older items alone, at most `queue_max - 1`. So under any load it starts within `2 * age_after` and
+//! the time that the backend needs for `queue_max` requests.
 //!
-//! **Cost.** Within one lane of arrival the oldest entry has both the highest effective priority and the lowest id,
-//! so the next to go is one of three heads and nothing ever has to be moved between lanes. Everything costs at most
-//! O(log n).
+//! **Cost.** Within one lane of arrival the oldest item has both the highest effective priority and the lowest id. So
+//! the next item is one of three heads, and no item ever moves between lanes. Every operation costs at most O(log n).
 //!
-//! **Parked entries.** A request that waits for its next attempt is parked until a time: it holds no place among the
-//! running, counts against `queue_max`, and then goes on in its old place.
+//! **Delayed items.** A request that waits for its next attempt is delayed until a time: it holds no permit, counts
+//! against `queue_max`, and then continues at its old position.
 
 #[cfg(test)]
 mod tests;
@@ -26,27 +25,27 @@ use crate::request::{
     id::{IdMap, RequestId},
 };
 
-/// What happens when an entry arrives and the line is full.
+/// The policy for a new item when the queue is full.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Overflow {
-    /// The newcomer is turned away.
+    /// The new item is rejected.
     #[default]
     Reject,
-    /// The oldest entry, whatever its priority, makes room.
+    /// The oldest item of any priority is evicted.
     DropOldest,
-    /// The newest entry of the lowest effective priority makes room. If that is the newcomer, it is turned away.
+    /// The newest item of the lowest effective priority is evicted. If that is the new item, it is rejected.
     DropLowest,
 }
 
-/// The limits of the line.
+/// The limits of the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PriorityQueuePolicy {
-    /// The most entries that wait, parked ones included; 0 counts as 1.
+    /// The most waiting items, delayed ones included; 0 counts as 1.
     pub queue_max: usize,
-    /// What happens to one more.
+    /// The policy for one item more.
     pub overflow: Overflow,
-    /// How long an entry waits before it moves up one lane. Zero turns ageing off.
+    /// The waiting time after which an item moves up one lane. Zero turns ageing off.
     pub age_after: Duration,
 }
 
@@ -56,55 +55,55 @@ impl Default for PriorityQueuePolicy {
     }
 }
 
-/// One waiting request.
+/// A waiting request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueItem<T> {
-    /// Its id. Ids must grow with `queued_at`: they are the order of arrival.
+    /// The request's id. Ids must grow with `queued_at`: they are the order of arrival.
     pub id: RequestId,
-    /// The lane that it arrived in.
+    /// The priority at arrival.
     pub priority: Priority,
-    /// When it first arrived; ageing counts from here.
+    /// The time of arrival; ageing counts from here.
     pub queued_at: Duration,
-    /// When it has waited too long; `None` if it may wait for ever.
+    /// The time at which the item expires; `None` if it may wait for ever.
     pub deadline: Option<Duration>,
-    /// What waits.
+    /// The caller's data.
     pub payload: T,
 }
 
-/// What became of an arriving entry.
+/// The result of a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "a displaced or rejected entry has a caller to be told"]
 pub enum PushOutcome<T> {
-    /// It waits.
+    /// The item waits.
     Queued,
-    /// It waits, and this one had to leave.
+    /// The item waits, and this one was evicted.
     Displaced(QueueItem<T>),
-    /// It was turned away: the line is full.
+    /// The item was rejected: the queue is full.
     Rejected(QueueItem<T>),
-    /// It was turned away: its id waits already.
+    /// The item was rejected: its id waits already.
     Duplicate(QueueItem<T>),
 }
 
-/// What came out of the line.
+/// The result of a pop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "an expired entry has a caller to be told"]
 pub enum PopOutcome<T> {
-    /// The next to run.
+    /// The next item to run.
     Ready(QueueItem<T>),
-    /// It waited too long and must not be sent.
+    /// An item that has expired and must not be sent.
     Expired(QueueItem<T>),
 }
 
-/// The line itself. Holds at most `queue_max` entries plus those that were put back from running.
+/// The queue. It holds at most `queue_max` items plus those requeued after an attempt.
 #[derive(Debug)]
 pub struct PriorityQueue<T> {
     policy: PriorityQueuePolicy,
     entries: IdMap<ScheduledItem<T>>,
-    /// By priority of arrival: the ids that may run now, the oldest first.
+    /// The ids that may run now, oldest first, by priority of arrival.
     ready: [BTreeSet<RequestId>; 3],
-    /// By priority of arrival: how many entries there are, parked ones included.
+    /// The number of items, delayed ones included, by priority of arrival.
     counts: [usize; 3],
-    /// By the time at which they may run again.
+    /// The delayed ids, by the time at which they may run.
     delayed: BTreeSet<(Duration, RequestId)>,
     deadlines: BTreeSet<(Duration, RequestId)>,
 }
@@ -116,7 +115,7 @@ struct ScheduledItem<T> {
 }
 
 impl<T> PriorityQueue<T> {
-    /// An empty line.
+    /// Creates an empty queue.
     #[must_use]
     pub fn new(policy: PriorityQueuePolicy) -> Self {
         Self {
@@ -129,38 +128,38 @@ impl<T> PriorityQueue<T> {
         }
     }
 
-    /// How many wait, parked ones included.
+    /// Returns the number of waiting items, delayed ones included.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether nothing waits.
+    /// Returns whether the queue is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// How many wait for their next attempt.
+    /// Returns the number of delayed items.
     #[must_use]
     pub fn delayed(&self) -> usize {
         self.delayed.len()
     }
 
-    /// How many wait, parked ones included, by the priority that they arrived with.
+    /// Returns the number of waiting items that arrived with this priority, delayed ones included.
     #[must_use]
     pub fn count(&self, priority: Priority) -> usize {
         self.counts[lane(priority)]
     }
 
-    /// Takes in a new entry, or says who has to leave. Parked entries never make room. What has expired still takes
-    /// up room, so [`expire`](Self::expire) first.
-    pub fn push(&mut self, entry: QueueItem<T>, now: Duration) -> PushOutcome<T> {
-        if self.entries.contains_key(&entry.id) {
-            return PushOutcome::Duplicate(entry);
+    /// Adds a new item and returns the item that had to leave, if any. Delayed items are never evicted. Expired items
+    /// still take up room, so call [`expire`](Self::expire) first.
+    pub fn push(&mut self, item: QueueItem<T>, now: Duration) -> PushOutcome<T> {
+        if self.entries.contains_key(&item.id) {
+            return PushOutcome::Duplicate(item);
         }
         if self.len() < self.policy.queue_max {
-            self.insert(entry, None);
+            self.insert(item, None);
             return PushOutcome::Queued;
         }
         self.promote_due(now);
@@ -168,29 +167,28 @@ impl<T> PriorityQueue<T> {
             Overflow::Reject => None,
             Overflow::DropOldest => self.oldest(),
             Overflow::DropLowest => {
-                self.lowest_ranked(now).filter(|id| self.rank_of(*id, now) > Some(self.rank(&entry, now)))
+                self.lowest_ranked(now).filter(|id| self.rank_of(*id, now) > Some(self.rank(&item, now)))
             }
         };
         match leaves.and_then(|id| self.remove(id)) {
             Some(left) => {
-                self.insert(entry, None);
+                self.insert(item, None);
                 PushOutcome::Displaced(left)
             }
-            None => PushOutcome::Rejected(entry),
+            None => PushOutcome::Rejected(item),
         }
     }
 
-    /// Puts an entry back that had been popped, to run again not before `not_before`; zero lets it run at once. It is
-    /// never turned away: it was admitted once, and no more than what ran can come back. An entry of the same id is
-    /// replaced and handed out.
-    pub fn requeue(&mut self, entry: QueueItem<T>, not_before: Duration) -> Option<QueueItem<T>> {
-        let replaced = self.remove(entry.id);
-        self.insert(entry, (!not_before.is_zero()).then_some(not_before));
+    /// Puts a popped item back, to run no earlier than `not_before`; zero lets it run at once. It is never rejected,
+    /// because it was admitted once. Replaces and returns an item of the same id.
+    pub fn requeue(&mut self, item: QueueItem<T>, not_before: Duration) -> Option<QueueItem<T>> {
+        let replaced = self.remove(item.id);
+        self.insert(item, (!not_before.is_zero()).then_some(not_before));
         replaced
     }
 
-    /// Takes out the next entry that may run, or one that has expired. Expired ones come first, so that none of them
-    /// can be taken for one that may run. `None` if nothing may run at `now`.
+    /// Removes the next item that may run, or one that has expired. Expired items come first, so that none of them is
+    /// ever started. Returns `None` if nothing may run at `now`.
     pub fn pop(&mut self, now: Duration) -> Option<PopOutcome<T>> {
         if let Some(id) = self.first_expired(now) {
             return self.remove(id).map(PopOutcome::Expired);
@@ -201,61 +199,61 @@ impl<T> PriorityQueue<T> {
         self.remove(next).map(PopOutcome::Ready)
     }
 
-    /// Takes out the entry of that id, wherever it waits.
+    /// Removes the item of that id.
     pub fn cancel(&mut self, id: RequestId) -> Option<QueueItem<T>> {
         self.remove(id)
     }
 
-    /// Takes out everything whose deadline has come, the earliest first.
+    /// Removes all items whose deadline has passed, earliest first.
     pub fn expire(&mut self, now: Duration) -> Vec<QueueItem<T>> {
         std::iter::from_fn(|| self.first_expired(now).and_then(|id| self.remove(id))).collect()
     }
 
-    /// The next time at which something expires.
+    /// Returns the next time at which an item expires.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    /// The next time at which an entry may run: `now` if there is one that may already.
+    /// Returns the next time at which an item may run: `now` if one may already.
     #[must_use]
     pub fn next_ready(&self, now: Duration) -> Option<Duration> {
         let is_any_ready = self.ready.iter().any(|lane| !lane.is_empty());
         if is_any_ready { Some(now) } else { self.next_due() }
     }
 
-    /// The next time at which a parked entry may run.
+    /// Returns the next time at which a delayed item may run.
     #[must_use]
     pub fn next_due(&self) -> Option<Duration> {
         self.delayed.first().map(|(due, _)| *due)
     }
 
-    fn insert(&mut self, entry: QueueItem<T>, parked_until: Option<Duration>) {
-        match parked_until {
-            Some(due) => self.delayed.insert((due, entry.id)),
-            None => self.ready[lane(entry.priority)].insert(entry.id),
+    fn insert(&mut self, item: QueueItem<T>, delayed_until: Option<Duration>) {
+        match delayed_until {
+            Some(due) => self.delayed.insert((due, item.id)),
+            None => self.ready[lane(item.priority)].insert(item.id),
         };
-        if let Some(deadline) = entry.deadline {
-            self.deadlines.insert((deadline, entry.id));
+        if let Some(deadline) = item.deadline {
+            self.deadlines.insert((deadline, item.id));
         }
-        self.counts[lane(entry.priority)] += 1;
-        self.entries.insert(entry.id, ScheduledItem { item: entry, delayed_until: parked_until });
+        self.counts[lane(item.priority)] += 1;
+        self.entries.insert(item.id, ScheduledItem { item, delayed_until });
     }
 
     fn remove(&mut self, id: RequestId) -> Option<QueueItem<T>> {
-        let ScheduledItem { item: entry, delayed_until: parked_until } = self.entries.remove(&id)?;
-        self.counts[lane(entry.priority)] -= 1;
-        match parked_until {
+        let ScheduledItem { item, delayed_until } = self.entries.remove(&id)?;
+        self.counts[lane(item.priority)] -= 1;
+        match delayed_until {
             Some(due) => self.delayed.remove(&(due, id)),
-            None => self.ready[lane(entry.priority)].remove(&id),
+            None => self.ready[lane(item.priority)].remove(&id),
         };
-        if let Some(deadline) = entry.deadline {
+        if let Some(deadline) = item.deadline {
             self.deadlines.remove(&(deadline, id));
         }
-        Some(entry)
+        Some(item)
     }
 
-    /// Lets the parked entries whose time has come into their lanes.
+    /// Moves the delayed items that are due into their lanes.
     fn promote_due(&mut self, now: Duration) {
         while let Some((due, id)) = self.delayed.first().copied()
             && due <= now
@@ -276,7 +274,7 @@ impl<T> PriorityQueue<T> {
         self.ready.iter().filter_map(BTreeSet::first).min().copied()
     }
 
-    /// The newest entry of the lowest effective priority; within a lane of arrival that is its tail.
+    /// Returns the newest item of the lowest effective priority; within a lane of arrival that is the last one.
     fn lowest_ranked(&self, now: Duration) -> Option<RequestId> {
         self.ready.iter().filter_map(BTreeSet::last).copied().max_by_key(|id| self.rank_of(*id, now))
     }
@@ -285,12 +283,12 @@ impl<T> PriorityQueue<T> {
         self.entries.get(&id).map(|waiting| self.rank(&waiting.item, now))
     }
 
-    fn rank(&self, entry: &QueueItem<T>, now: Duration) -> Rank {
-        (effective_lane(entry.priority, now.saturating_sub(entry.queued_at), self.policy.age_after), entry.id)
+    fn rank(&self, item: &QueueItem<T>, now: Duration) -> Rank {
+        (effective_lane(item.priority, now.saturating_sub(item.queued_at), self.policy.age_after), item.id)
     }
 }
 
-/// What goes first is less: the effective lane, then the order of arrival.
+/// The order of items, first ones least: the effective lane, then the order of arrival.
 type Rank = (usize, RequestId);
 
 fn lane(priority: Priority) -> usize {
@@ -301,7 +299,7 @@ fn lane(priority: Priority) -> usize {
     }
 }
 
-/// The lane that an entry stands in after it has waited for `waited`.
+/// Returns the lane of an item that has waited for `waited`.
 fn effective_lane(priority: Priority, waited: Duration, age_after: Duration) -> usize {
     let lanes_up = match age_after {
         Duration::ZERO => 0,

@@ -1,86 +1,85 @@
-//! What is known of one request, and who waits for it.
+//! One accepted request, its waiters, and the way to answer them.
 //!
-//! As a rule one caller waits. Where callers allow it (see `RequestBuilder::shared`), several wait for one and the same
-//! request: each under an id of its own, with its own patience and its own fate.
+//! Most requests have one waiter. A shared request (see `RequestBuilder::shared`) has several: each with its own id,
+//! its own `wait_timeout` and its own result.
 
 use std::{sync::Arc, time::Duration};
 
 use mainstay_runtime::Reply;
 
 use super::{
-    download::Download,
+    download::{Download, StreamFailure},
     priority_queue::QueueItem,
-    responder::{Responder, StreamFailure},
 };
 use crate::{
     error::{Error, Reason},
     quarantine::DeathRecord,
-    request::{Priority, Request, RequestId},
+    request::{Priority, Request, RequestId, Response},
 };
 
-/// Somebody who waits for a request.
+/// A caller that waits for a request.
 #[derive(Debug)]
 pub(super) struct Waiter {
-    /// The id that this caller knows the request by.
+    /// The id that this caller got.
     pub(super) id: RequestId,
     pub(super) responder: Responder,
-    /// When it asked.
+    /// The time at which it asked.
     pub(super) queued_at: Duration,
-    /// When it has waited too long, if the request still waits then.
+    /// The time at which its wait ends, if the request is still waiting then.
     pub(super) deadline: Duration,
 }
 
-/// What is known of one request.
+/// An accepted request.
 #[derive(Debug)]
 pub(super) struct RequestEntry {
     pub(super) request: Arc<Request>,
-    /// In the order in which they came; never empty while the page is in the book.
+    /// In order of arrival; never empty while the entry is in the table.
     pub(super) waiters: Vec<Waiter>,
-    /// The most urgent that a caller asked for.
+    /// The highest priority that a waiter asked for.
     pub(super) priority: Priority,
-    /// When it arrived.
+    /// The time of arrival.
     pub(super) queued_at: Duration,
-    /// How many attempts have begun. One that found nobody is taken back.
+    /// The number of attempts made. An attempt that could not connect is subtracted again.
     pub(super) attempts: u32,
-    /// Whether the backend may have acted on one that has ended.
+    /// Whether the backend may have acted on an attempt that has ended.
     pub(super) may_have_acted: bool,
-    /// Why the last attempt failed: of those that the backend may have acted on, or
-    /// of all if there is none.
+    /// The reason of the last failure: of the attempts that the backend may have acted on, or of all if there is
+    /// none.
     pub(super) last_failure: Option<Reason>,
-    /// How often the backend died over it.
+    /// The backend's deaths during attempts at this request.
     pub(super) deaths: DeathRecord,
     pub(super) phase: RequestPhase,
 }
 
-/// What a request is doing.
+/// The phase of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RequestPhase {
-    /// It waits for its turn.
+    /// It waits in the queue.
     Waiting {
-        /// It takes no turn before this.
+        /// The earliest time of the next attempt.
         not_before: Duration,
     },
-    /// An attempt is under way.
+    /// An attempt is in flight.
     Running,
-    /// Its answer has begun, and its caller has the beginning. It takes no other attempt.
+    /// The response is being streamed to the caller. There is no other attempt.
     Streaming,
 }
 
-/// An attempt that is to be made.
+/// An attempt to make.
 pub(super) struct Attempt {
     pub(super) request: Arc<Request>,
-    /// The id that the journal knows it by.
+    /// The id in the journal: that of the longest waiter.
     pub(super) lead_id: RequestId,
-    /// The first is 1.
+    /// The attempt's number; the first is 1.
     pub(super) number: u32,
-    /// Whether none has ended before, not even one that reached nobody.
+    /// Whether no attempt has ended before, not even one that could not connect.
     pub(super) is_first: bool,
     pub(super) queued_at: Duration,
-    /// Whether the answer is wanted as it comes.
+    /// Whether the response is streamed.
     pub(super) is_streaming: bool,
 }
 
-/// A request whose answer has begun, and who gets its beginning.
+/// A request whose response has started, and the reply for its caller.
 pub(super) struct StreamStart {
     pub(super) request: Arc<Request>,
     pub(super) reply: Reply<Result<Download, Error>>,
@@ -89,31 +88,76 @@ pub(super) struct StreamStart {
 }
 
 impl RequestEntry {
-    /// The id that the journal knows it by: that of whoever has waited the longest.
+    /// The id in the journal: that of the longest waiter.
     pub(super) fn lead_id(&self, id: RequestId) -> RequestId {
         self.waiters.first().map_or(id, |waiter| waiter.id)
     }
 
-    /// As it stands in line, if it waits.
+    /// Returns the request's item for the queue.
     pub(super) fn queue_item(&self, id: RequestId) -> QueueItem<()> {
         let (priority, queued_at) = (self.priority, self.queued_at);
         QueueItem { id, priority, queued_at, deadline: self.deadline(), payload: () }
     }
 
-    /// When the first of its callers has waited too long.
+    /// Returns the earliest deadline of its waiters.
     pub(super) fn deadline(&self) -> Option<Duration> {
         self.waiters.iter().map(|waiter| waiter.deadline).min()
     }
 
-    /// What is to be said if nothing more can be done for the request, for `reason`.
+    /// Returns the error for a request that ends without a result, for `reason`.
     ///
-    /// If an attempt may have reached the backend, the one under way or an earlier one, and must not be repeated, its outcome
-    /// is unknown. So it is
-    /// where an answer has begun: its rest might have told of a failure.
+    /// The outcome is unknown if the request must not be repeated and an attempt may have reached the backend. The
+    /// same holds for a streamed response: its rest might have reported a failure.
     pub(super) fn abort_error(&self, reason: Reason) -> Error {
         let error = Error::new(reason);
         let under_way = matches!(self.phase, RequestPhase::Running | RequestPhase::Streaming);
         let in_doubt = (under_way || self.may_have_acted) && !self.request.is_repeatable();
         if in_doubt { Error::outcome_unknown(error) } else { error }
+    }
+}
+
+/// The reply for the end of a streamed body.
+pub(super) type StreamEndReply = Reply<Result<(), Error>>;
+
+/// The way to answer a caller.
+#[derive(Debug)]
+pub(super) enum Responder {
+    /// The caller waits for the whole response.
+    Response(Reply<Result<Response, Error>>),
+    /// The caller waits for the response to start.
+    Download(Reply<Result<Download, Error>>),
+    /// The response has started, and the task that forwards it holds the reply. A failure meanwhile goes here.
+    Streaming(StreamFailure),
+    /// The caller has read all parts and waits for the end of the body.
+    StreamEnd(StreamEndReply),
+}
+
+impl Responder {
+    /// Returns whether the caller is gone.
+    pub(super) fn is_closed(&self) -> bool {
+        match self {
+            Self::Response(reply) => reply.is_closed(),
+            Self::Download(reply) => reply.is_closed(),
+            Self::StreamEnd(reply) => reply.is_closed(),
+            Self::Streaming(_) => false,
+        }
+    }
+
+    /// Returns whether the response is streamed.
+    pub(super) fn is_streaming(&self) -> bool {
+        !matches!(self, Self::Response(_))
+    }
+
+    /// Answers with the error.
+    pub(super) fn fail(self, error: Error) {
+        match self {
+            Self::Response(reply) => reply.send(Err(error)),
+            Self::Download(reply) => reply.send(Err(error)),
+            Self::StreamEnd(reply) => reply.send(Err(error)),
+            // It is the first one, since a request ends once.
+            Self::Streaming(failure) => {
+                let _ = failure.set(error);
+            }
+        }
     }
 }

@@ -1,13 +1,12 @@
-//! The book of the requests that were accepted and have no fate yet.
+//! Holds the accepted requests that have not ended.
 //!
-//! It belongs to the actor's recipe and not to an incarnation's state, so a crash takes neither a request nor its
-//! caller away. Yet no successor ever works on what a panicking handler left half done: a page changes in one step
-//! under the lock, by code that cannot panic midway, and says only what is true of the request whatever becomes of
-//! the incarnation: what it is, how many attempts have begun, and whether one is under way. Everything that is
-//! derived from that (the line, the permits, the tasks, the timer) is the incarnation's own, ends with it, and is
-//! built anew from the pages.
+//! The table belongs to the actor and not to an incarnation's state, so a crash loses neither a request nor its
+//! caller. No incarnation inherits a half-finished change: an entry changes in one step under the lock, by code that
+//! cannot panic midway. An entry holds only what is true whatever happens to the incarnation: the request, the number
+//! of attempts, and whether one is in flight. Everything derived from that (queue, permits, tasks, timer) belongs to
+//! the incarnation and is rebuilt from the entries.
 //!
-//! A reply can be taken out of the book in one way only, with its page. That makes one fate a request.
+//! A reply leaves the table only with its entry, so each request is answered once.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::{
@@ -18,11 +17,11 @@ use std::{
 };
 
 use super::{
-    gate::ReachabilityEvidence,
+    attempt::{AttemptOutcome, ReachabilityEvidence},
+    download::StreamFailure,
     priority_queue::QueueItem,
-    request_entry::{Attempt, RequestEntry, RequestPhase, StreamStart, Waiter},
-    responder::{Responder, StreamEndReply, StreamFailure},
-    retry::{AttemptOutcome, RequestFacts, SideEffect, has_broken, side_effect},
+    request_entry::{Attempt, RequestEntry, RequestPhase, Responder, StreamEndReply, StreamStart, Waiter},
+    retry::{RequestFacts, SideEffect, has_broken, side_effect},
 };
 use crate::{
     error::Reason,
@@ -33,18 +32,18 @@ use crate::{
     },
 };
 
-/// See the module's documentation.
+/// The table; see the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct RequestTable(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
     by_id: BTreeMap<RequestId, RequestEntry>,
-    /// Of the requests that may be shared: which pages are open, by path.
+    /// The entries that may be shared, by path.
     shared: HashMap<String, Vec<RequestId>>,
-    /// The page that each caller waits at who joined it.
+    /// The entry of each caller that joined one.
     joined: IdMap<RequestId>,
-    /// Those whose connection broke, while it is not known whether the backend died over them.
+    /// The requests whose connection broke, while it is unknown whether the backend died over them.
     open: Vec<RequestId>,
 }
 
@@ -53,10 +52,10 @@ impl Inner {
         if self.is_newest(id) {
             return None;
         }
-        self.by_id.range((Excluded(id), Unbounded)).next().map(|(_, page)| page)
+        self.by_id.range((Excluded(id), Unbounded)).next().map(|(_, entry)| entry)
     }
 
-    /// Whether no page has a higher id. Mostly they come in their order, and then nothing has to be looked for.
+    /// Returns whether no entry has a higher id. Ids mostly come in order, which makes a search needless.
     fn is_newest(&self, id: RequestId) -> bool {
         self.by_id.last_key_value().is_none_or(|(last, _)| *last < id)
     }
@@ -67,26 +66,26 @@ impl RequestTable {
         self.0.lock()
     }
 
-    /// Whether a page, or a caller at one, has this id.
+    /// Returns whether an entry or a waiter has this id.
     pub(super) fn contains_id(&self, id: RequestId) -> bool {
-        let pages = self.lock();
-        (!pages.is_newest(id) && pages.by_id.contains_key(&id)) || pages.joined.contains_key(&id)
+        let inner = self.lock();
+        (!inner.is_newest(id) && inner.by_id.contains_key(&id)) || inner.joined.contains_key(&id)
     }
 
-    /// Takes a request in, with its first caller, and returns it as it is to stand in line.
+    /// Adds a request with its first waiter, and returns its item for the queue.
     ///
-    /// Ids are given out in the order in which callers ask, and two callers can overtake one another on their way
-    /// here. The order of the ids counts: one that was overtaken is taken to have arrived when the next id did.
+    /// Ids are assigned in the order in which callers ask, but messages can overtake each other. The order of the ids
+    /// counts: a request that was overtaken gets the arrival time of the next id.
     pub(super) fn insert(&self, request: Arc<Request>, waiter: Waiter) -> QueueItem<()> {
         let (id, now) = (waiter.id, waiter.queued_at);
-        let mut pages = self.lock();
-        let overtaken_at = pages.next_after(id).map(|page| page.queued_at);
+        let mut inner = self.lock();
+        let overtaken_at = inner.next_after(id).map(|entry| entry.queued_at);
         let queued_at = overtaken_at.map_or(now, |at| at.min(now));
-        // One who reads the answer as it comes has it alone.
+        // A streamed response is never shared.
         if request.is_shared() && !waiter.responder.is_streaming() {
-            pages.shared.entry(request.path().to_owned()).or_default().push(id);
+            inner.shared.entry(request.path().to_owned()).or_default().push(id);
         }
-        let page = RequestEntry {
+        let entry = RequestEntry {
             priority: request.priority(),
             request,
             waiters: vec![Waiter { queued_at, ..waiter }],
@@ -97,114 +96,115 @@ impl RequestTable {
             deaths: DeathRecord::default(),
             phase: RequestPhase::Waiting { not_before: Duration::ZERO },
         };
-        let entry = page.queue_item(id);
-        pages.by_id.insert(id, page);
-        entry
+        let item = entry.queue_item(id);
+        inner.by_id.insert(id, entry);
+        item
     }
 
-    /// An open page for a request that is the same as this one, if both may be shared.
-    pub(super) fn find_matching(&self, request: &Request, caller: &Responder) -> Option<RequestId> {
-        if !request.is_shared() || caller.is_streaming() {
+    /// Returns an entry for an equivalent request, if both may be shared.
+    pub(super) fn find_matching(&self, request: &Request, responder: &Responder) -> Option<RequestId> {
+        if !request.is_shared() || responder.is_streaming() {
             return None;
         }
-        let pages = self.lock();
-        let is_same =
-            |id: &&RequestId| pages.by_id.get(id).is_some_and(|page| page.request.is_equivalent_to(request));
-        pages.shared.get(request.path())?.iter().find(is_same).copied()
+        let inner = self.lock();
+        let is_same = |id: &&RequestId| {
+            inner.by_id.get(id).is_some_and(|entry| entry.request.is_equivalent_to(request))
+        };
+        inner.shared.get(request.path())?.iter().find(is_same).copied()
     }
 
-    /// Lets one more caller wait at page `id`, and makes the request as urgent as the caller wants it.
+    /// Adds a waiter to entry `id`, and raises the request's priority to the caller's.
     pub(super) fn join(&self, id: RequestId, request: &Request, waiter: Waiter) {
-        let mut pages = self.lock();
-        pages.joined.insert(waiter.id, id);
-        if let Some(page) = pages.by_id.get_mut(&id) {
-            page.waiters.push(waiter);
-            // The most urgent is the least.
-            page.priority = page.priority.min(request.priority());
+        let mut inner = self.lock();
+        inner.joined.insert(waiter.id, id);
+        if let Some(entry) = inner.by_id.get_mut(&id) {
+            entry.waiters.push(waiter);
+            // The highest priority is the least value.
+            entry.priority = entry.priority.min(request.priority());
         }
     }
 
-    /// How many callers have joined another's request.
+    /// Returns the number of callers that joined another's request.
     pub(super) fn joined_count(&self) -> usize {
         self.lock().joined.len()
     }
 
-    /// The page that the caller of this id waits at.
+    /// Returns the entry at which the caller of this id waits.
     pub(super) fn find_by_waiter(&self, id: RequestId) -> Option<RequestId> {
-        let pages = self.lock();
-        let is_here = |page: &RequestEntry| page.waiters.iter().any(|waiter| waiter.id == id);
-        let own = pages.by_id.get(&id).filter(|page| is_here(page)).map(|_| id);
-        own.or_else(|| pages.joined.get(&id).copied())
+        let inner = self.lock();
+        let is_here = |entry: &RequestEntry| entry.waiters.iter().any(|waiter| waiter.id == id);
+        let own = inner.by_id.get(&id).filter(|entry| is_here(entry)).map(|_| id);
+        own.or_else(|| inner.joined.get(&id).copied())
     }
 
-    /// Lets those callers leave page `id` of whom `leaves` holds; returns them, with what they had waited for.
+    /// Removes the waiters of entry `id` that `leaves` selects, and returns them with the request.
     pub(super) fn remove_waiters(
         &self,
         id: RequestId,
         leaves: impl Fn(&Waiter) -> bool,
     ) -> Option<(Arc<Request>, Vec<Waiter>)> {
-        let mut pages = self.lock();
-        let page = pages.by_id.get_mut(&id)?;
-        let request = Arc::clone(&page.request);
-        let parted: Vec<_> = page.waiters.extract_if(.., |waiter| leaves(waiter)).collect();
-        for waiter in &parted {
-            pages.joined.remove(&waiter.id);
+        let mut inner = self.lock();
+        let entry = inner.by_id.get_mut(&id)?;
+        let request = Arc::clone(&entry.request);
+        let removed: Vec<_> = entry.waiters.extract_if(.., |waiter| leaves(waiter)).collect();
+        for waiter in &removed {
+            inner.joined.remove(&waiter.id);
         }
-        Some((request, parted))
+        Some((request, removed))
     }
 
-    /// The request as it stands in line; `None` if it does not wait.
+    /// Returns the request's item for the queue; `None` if it does not wait.
     pub(super) fn queue_item(&self, id: RequestId) -> Option<QueueItem<()>> {
-        let pages = self.lock();
-        let page = pages.by_id.get(&id)?;
-        matches!(page.phase, RequestPhase::Waiting { .. }).then(|| page.queue_item(id))
+        let inner = self.lock();
+        let entry = inner.by_id.get(&id)?;
+        matches!(entry.phase, RequestPhase::Waiting { .. }).then(|| entry.queue_item(id))
     }
 
-    /// Notes that an attempt begins. To be called before it does: what may have been sent must not look as if it
-    /// had not.
+    /// Notes that an attempt starts. Call it before the attempt: a request that may have been sent must not look
+    /// unsent.
     pub(super) fn begin_attempt(&self, id: RequestId) -> Option<Attempt> {
-        let mut pages = self.lock();
-        let page = pages.by_id.get_mut(&id)?;
-        page.phase = RequestPhase::Running;
-        page.attempts = page.attempts.saturating_add(1);
-        let (request, lead) = (Arc::clone(&page.request), page.lead_id(id));
-        let is_first = page.last_failure.is_none();
-        let wants_parts = page.waiters.iter().any(|waiter| waiter.responder.is_streaming());
-        let (number, queued_at) = (page.attempts, page.queued_at);
-        Some(Attempt { request, lead_id: lead, number, is_first, queued_at, is_streaming: wants_parts })
+        let mut inner = self.lock();
+        let entry = inner.by_id.get_mut(&id)?;
+        entry.phase = RequestPhase::Running;
+        entry.attempts = entry.attempts.saturating_add(1);
+        let (request, lead_id) = (Arc::clone(&entry.request), entry.lead_id(id));
+        let is_first = entry.last_failure.is_none();
+        let is_streaming = entry.waiters.iter().any(|waiter| waiter.responder.is_streaming());
+        let (number, queued_at) = (entry.attempts, entry.queued_at);
+        Some(Attempt { request, lead_id, number, is_first, queued_at, is_streaming })
     }
 
-    /// Notes that the answer has begun, and gives out the caller who is about to get its beginning. `None` if the
-    /// request was called off meanwhile, or its caller wants the whole answer.
+    /// Notes that the response has started, and returns the caller to answer. Returns `None` if the request was
+    /// cancelled meanwhile or is not streamed.
     pub(super) fn begin_response(&self, id: RequestId) -> Option<StreamStart> {
-        let mut pages = self.lock();
-        let page = pages.by_id.get_mut(&id)?;
-        let waiter = page.waiters.first_mut()?;
-        let verdict = StreamFailure::default();
-        match std::mem::replace(&mut waiter.responder, Responder::Streaming(Arc::clone(&verdict))) {
-            Responder::Download(caller) => {
-                page.phase = RequestPhase::Streaming;
+        let mut inner = self.lock();
+        let entry = inner.by_id.get_mut(&id)?;
+        let waiter = entry.waiters.first_mut()?;
+        let failure = StreamFailure::default();
+        match std::mem::replace(&mut waiter.responder, Responder::Streaming(Arc::clone(&failure))) {
+            Responder::Download(responder) => {
+                entry.phase = RequestPhase::Streaming;
                 Some(StreamStart {
-                    request: Arc::clone(&page.request),
-                    reply: caller,
-                    failure: verdict,
-                    attempts: page.attempts,
+                    request: Arc::clone(&entry.request),
+                    reply: responder,
+                    failure,
+                    attempts: entry.attempts,
                 })
             }
-            caller => {
-                waiter.responder = caller;
+            responder => {
+                waiter.responder = responder;
                 None
             }
         }
     }
 
-    /// Notes who waits for how the answer ended; gives that one back if the request was called off meanwhile.
+    /// Stores the reply for the end of the body; returns it if the request was cancelled meanwhile.
     pub(super) fn set_stream_end_reply(
         &self,
         id: RequestId,
         reader: StreamEndReply,
     ) -> Result<(), StreamEndReply> {
-        match self.lock().by_id.get_mut(&id).and_then(|page| page.waiters.first_mut()) {
+        match self.lock().by_id.get_mut(&id).and_then(|entry| entry.waiters.first_mut()) {
             Some(waiter) => {
                 waiter.responder = Responder::StreamEnd(reader);
                 Ok(())
@@ -213,62 +213,62 @@ impl RequestTable {
         }
     }
 
-    /// Notes that the attempt under way failed for `setback` and that the request waits again, until `deadline`.
+    /// Notes that the attempt failed for `reason` and that the request waits again, until `deadline`.
     pub(super) fn schedule_retry(
         &self,
         id: RequestId,
-        setback: Reason,
+        reason: Reason,
         not_before: Duration,
         deadline: Duration,
     ) {
-        if let Some(page) = self.lock().by_id.get_mut(&id) {
-            page.last_failure = Some(setback);
-            page.waiters.iter_mut().for_each(|waiter| waiter.deadline = deadline);
-            page.phase = RequestPhase::Waiting { not_before };
+        if let Some(entry) = self.lock().by_id.get_mut(&id) {
+            entry.last_failure = Some(reason);
+            entry.waiters.iter_mut().for_each(|waiter| waiter.deadline = deadline);
+            entry.phase = RequestPhase::Waiting { not_before };
         }
     }
 
-    /// Notes that the attempt under way sent nothing, for `setback`: the request waits as if it had not begun. Why an
-    /// earlier one failed that may have been acted on stays known.
-    pub(super) fn undo_attempt(&self, id: RequestId, setback: Reason) {
-        if let Some(page) = self.lock().by_id.get_mut(&id) {
-            if !page.may_have_acted {
-                page.last_failure = Some(setback);
+    /// Notes that the attempt sent nothing, for `reason`: the request waits as if it had not started. The reason of
+    /// an earlier attempt that may have had an effect is kept.
+    pub(super) fn undo_attempt(&self, id: RequestId, reason: Reason) {
+        if let Some(entry) = self.lock().by_id.get_mut(&id) {
+            if !entry.may_have_acted {
+                entry.last_failure = Some(reason);
             }
-            page.attempts = page.attempts.saturating_sub(1);
-            page.phase = RequestPhase::Waiting { not_before: Duration::ZERO };
+            entry.attempts = entry.attempts.saturating_sub(1);
+            entry.phase = RequestPhase::Waiting { not_before: Duration::ZERO };
         }
     }
 
-    /// Looks at a page.
+    /// Returns what `look` reads from an entry.
     pub(super) fn with_entry<T>(&self, id: RequestId, look: impl FnOnce(&RequestEntry) -> T) -> Option<T> {
         self.lock().by_id.get(&id).map(look)
     }
 
-    /// What a retry is decided by: the request's facts, and the number of its last attempt.
+    /// Returns the facts for a retry decision, and the number of the last attempt.
     pub(super) fn facts(&self, id: RequestId) -> Option<(RequestFacts, u32)> {
-        let facts = |page: &RequestEntry| RequestFacts {
-            may_have_acted: page.may_have_acted,
-            ..RequestFacts::from(&*page.request)
+        let facts = |entry: &RequestEntry| RequestFacts {
+            may_have_acted: entry.may_have_acted,
+            ..RequestFacts::from(&*entry.request)
         };
-        self.with_entry(id, |page| (facts(page), page.attempts))
+        self.with_entry(id, |entry| (facts(entry), entry.attempts))
     }
 
     /// Returns whether the backend died over the request before.
     pub(super) fn is_suspect(&self, id: RequestId) -> bool {
-        self.with_entry(id, |page| page.deaths.is_suspect()).unwrap_or(false)
+        self.with_entry(id, |entry| entry.deaths.is_suspect()).unwrap_or(false)
     }
 
-    /// Notes what the end of an attempt says about the backend, for all whose connection broke before. Returns the
-    /// requests that are to be quarantined.
+    /// Notes what the end of an attempt shows about the backend, for all requests whose connection broke before.
+    /// Returns the requests to quarantine.
     pub(super) fn note_evidence(&self, evidence: ReachabilityEvidence) -> Vec<RequestId> {
         match evidence {
             ReachabilityEvidence::Answered => self.note_alive(),
             ReachabilityEvidence::Unreachable(_) => {
-                let mut pages = self.lock();
-                let Inner { by_id, open, .. } = &mut *pages;
+                let mut inner = self.lock();
+                let Inner { by_id, open, .. } = &mut *inner;
                 let is_poison =
-                    |id: &RequestId| by_id.get_mut(id).is_some_and(|page| page.deaths.note_gone());
+                    |id: &RequestId| by_id.get_mut(id).is_some_and(|entry| entry.deaths.note_gone());
                 return open.drain(..).filter(is_poison).collect();
             }
             ReachabilityEvidence::Unanswered(_) | ReachabilityEvidence::None => {}
@@ -276,62 +276,62 @@ impl RequestTable {
         Vec::new()
     }
 
-    /// Notes that the backend is there, for all whose connection broke before.
+    /// Notes that the backend is alive, for all requests whose connection broke before.
     pub(super) fn note_alive(&self) {
-        let mut pages = self.lock();
-        let Inner { by_id, open, .. } = &mut *pages;
+        let mut inner = self.lock();
+        let Inner { by_id, open, .. } = &mut *inner;
         for id in open.drain(..) {
-            if let Some(page) = by_id.get_mut(&id) {
-                page.deaths.note_alive();
+            if let Some(entry) = by_id.get_mut(&id) {
+                entry.deaths.note_alive();
             }
         }
     }
 
-    /// Notes what is to be remembered of the attempt at `id` that ended so and is followed by another.
+    /// Notes the outcome of an attempt at `id` that another one follows.
     pub(super) fn record_end(&self, id: RequestId, outcome: AttemptOutcome<'_>) {
-        let mut pages = self.lock();
-        let Inner { by_id, open, .. } = &mut *pages;
-        let Some(page) = by_id.get_mut(&id) else { return };
-        page.may_have_acted |= side_effect(outcome) == Some(SideEffect::Possible);
+        let mut inner = self.lock();
+        let Inner { by_id, open, .. } = &mut *inner;
+        let Some(entry) = by_id.get_mut(&id) else { return };
+        entry.may_have_acted |= side_effect(outcome) == Some(SideEffect::Possible);
         if has_broken(outcome) {
-            page.deaths.note_break();
+            entry.deaths.note_break();
             if !open.contains(&id) {
                 open.push(id);
             }
         }
     }
 
-    /// Takes a page out: its callers are about to be told.
+    /// Removes an entry, to answer its waiters.
     pub(super) fn remove(&self, id: RequestId) -> Option<RequestEntry> {
-        let mut pages = self.lock();
-        let page = pages.by_id.remove(&id)?;
-        pages.open.retain(|other| *other != id);
-        for waiter in &page.waiters {
-            pages.joined.remove(&waiter.id);
+        let mut inner = self.lock();
+        let entry = inner.by_id.remove(&id)?;
+        inner.open.retain(|other| *other != id);
+        for waiter in &entry.waiters {
+            inner.joined.remove(&waiter.id);
         }
-        if page.request.is_shared()
-            && let Some(open) = pages.shared.get_mut(page.request.path())
+        if entry.request.is_shared()
+            && let Some(open) = inner.shared.get_mut(entry.request.path())
         {
             open.retain(|other| *other != id);
             if open.is_empty() {
-                pages.shared.remove(page.request.path());
+                inner.shared.remove(entry.request.path());
             }
         }
-        Some(page)
+        Some(entry)
     }
 
-    /// What every request is doing, in the order of their ids.
+    /// Returns the phase of every request, in the order of their ids.
     pub(super) fn phases(&self) -> Vec<(RequestId, RequestPhase)> {
-        self.lock().by_id.iter().map(|(id, page)| (*id, page.phase)).collect()
+        self.lock().by_id.iter().map(|(id, entry)| (*id, entry.phase)).collect()
     }
 }
 
 impl Drop for RequestTable {
-    /// The runtime is gone without having stopped anything, and its journal with it; the callers are not.
+    /// Answers the remaining callers: the runtime was dropped without a stop, and its journal with it.
     fn drop(&mut self) {
-        for page in std::mem::take(&mut self.lock().by_id).into_values() {
-            let error = page.abort_error(Reason::Stopped).with_attempts(page.attempts);
-            for waiter in page.waiters {
+        for entry in std::mem::take(&mut self.lock().by_id).into_values() {
+            let error = entry.abort_error(Reason::Stopped).with_attempts(entry.attempts);
+            for waiter in entry.waiters {
                 waiter.responder.fail(error.clone().with_request_id(waiter.id));
             }
         }
@@ -353,29 +353,29 @@ mod tests {
     }
 
     fn insert(
-        book: &RequestTable,
+        table: &RequestTable,
         id: RequestId,
         request: Request,
-        caller: Responder,
+        responder: Responder,
         now: Duration,
         deadline: Duration,
     ) {
-        book.insert(Arc::new(request), Waiter { id, responder: caller, queued_at: now, deadline });
+        table.insert(Arc::new(request), Waiter { id, responder, queued_at: now, deadline });
     }
 
-    /// A book in which these ids were admitted, one a second.
+    /// Returns a table with these ids, admitted one a second.
     fn request_table(ids: &[u64]) -> RequestTable {
-        let book = RequestTable::default();
+        let table = RequestTable::default();
         for (id, second) in ids.iter().zip(1..) {
             let request = Request::post("/x").build().unwrap();
-            insert(&book, RequestId(*id), request, absent_caller(), s(second), s(100));
+            insert(&table, RequestId(*id), request, absent_caller(), s(second), s(100));
         }
-        book
+        table
     }
 
-    fn arrivals(book: &RequestTable) -> Vec<Duration> {
-        let arrival = |(id, _)| book.with_entry(id, |page| page.queued_at);
-        book.phases().into_iter().filter_map(arrival).collect()
+    fn arrivals(table: &RequestTable) -> Vec<Duration> {
+        let arrival = |(id, _)| table.with_entry(id, |entry| entry.queued_at);
+        table.phases().into_iter().filter_map(arrival).collect()
     }
 
     #[test]
@@ -386,50 +386,50 @@ mod tests {
 
     #[test]
     fn overtaken_request_arrives_on_insert_if_the_other_left() {
-        let book = request_table(&[5]);
-        drop(book.remove(RequestId(5)));
-        insert(&book, RequestId(4), Request::get("/").build().unwrap(), absent_caller(), s(9), s(100));
-        assert_eq!(arrivals(&book), [s(9)]);
+        let table = request_table(&[5]);
+        drop(table.remove(RequestId(5)));
+        insert(&table, RequestId(4), Request::get("/").build().unwrap(), absent_caller(), s(9), s(100));
+        assert_eq!(arrivals(&table), [s(9)]);
     }
 
     #[test]
     fn attempt_counts_at_start_and_is_uncertain_while_running() {
-        let (book, id) = (request_table(&[1]), RequestId(1));
-        let loss = || book.with_entry(id, |page| page.abort_error(Reason::Stopped).reason).unwrap();
+        let (table, id) = (request_table(&[1]), RequestId(1));
+        let loss = || table.with_entry(id, |entry| entry.abort_error(Reason::Stopped).reason).unwrap();
         assert_eq!(loss(), Reason::Stopped);
-        assert_eq!(book.begin_attempt(id).unwrap().number, 1);
-        assert_eq!((loss(), book.queue_item(id)), (Reason::OutcomeUnknown, None));
-        book.schedule_retry(id, Reason::ConnectionRefused, s(2), s(9));
-        assert_eq!((loss(), book.queue_item(id).unwrap().deadline), (Reason::Stopped, Some(s(9))));
-        assert_eq!(book.begin_attempt(id).unwrap().number, 2);
+        assert_eq!(table.begin_attempt(id).unwrap().number, 1);
+        assert_eq!((loss(), table.queue_item(id)), (Reason::OutcomeUnknown, None));
+        table.schedule_retry(id, Reason::ConnectionRefused, s(2), s(9));
+        assert_eq!((loss(), table.queue_item(id).unwrap().deadline), (Reason::Stopped, Some(s(9))));
+        assert_eq!(table.begin_attempt(id).unwrap().number, 2);
     }
 
     #[test]
     fn response_start_goes_to_a_stream_and_is_uncertain_until_end() {
-        let (book, id) = (request_table(&[1]), RequestId(1));
-        book.begin_attempt(id).unwrap();
-        assert!(book.begin_response(id).is_none(), "its caller wants the whole answer");
+        let (table, id) = (request_table(&[1]), RequestId(1));
+        table.begin_attempt(id).unwrap();
+        assert!(table.begin_response(id).is_none(), "its caller wants the whole answer");
         let request = Request::post("/x").build().unwrap();
-        let (caller, _download) = Reply::channel();
-        insert(&book, RequestId(2), request, Responder::Download(caller), s(1), s(9));
-        assert!(book.begin_attempt(RequestId(2)).unwrap().is_streaming);
-        assert_eq!(book.begin_response(RequestId(2)).unwrap().attempts, 1);
-        assert!(book.begin_response(RequestId(2)).is_none(), "its caller has the beginning");
-        let loss = book.with_entry(RequestId(2), |page| page.abort_error(Reason::Crashed).reason);
-        assert_eq!((loss, book.queue_item(RequestId(2))), (Some(Reason::OutcomeUnknown), None));
-        assert!(book.set_stream_end_reply(RequestId(2), Reply::channel().0).is_ok());
-        drop(book.remove(RequestId(2)));
-        assert!(book.set_stream_end_reply(RequestId(2), Reply::channel().0).is_err());
+        let (responder, _download) = Reply::channel();
+        insert(&table, RequestId(2), request, Responder::Download(responder), s(1), s(9));
+        assert!(table.begin_attempt(RequestId(2)).unwrap().is_streaming);
+        assert_eq!(table.begin_response(RequestId(2)).unwrap().attempts, 1);
+        assert!(table.begin_response(RequestId(2)).is_none(), "its caller has the beginning");
+        let loss = table.with_entry(RequestId(2), |entry| entry.abort_error(Reason::Crashed).reason);
+        assert_eq!((loss, table.queue_item(RequestId(2))), (Some(Reason::OutcomeUnknown), None));
+        assert!(table.set_stream_end_reply(RequestId(2), Reply::channel().0).is_ok());
+        drop(table.remove(RequestId(2)));
+        assert!(table.set_stream_end_reply(RequestId(2), Reply::channel().0).is_err());
     }
 
     #[tokio::test]
     async fn dropped_table_answers_its_callers() {
-        let (book, id) = (RequestTable::default(), RequestId(7));
-        let (caller, answer) = Reply::channel();
-        let caller = Responder::Response(caller);
-        insert(&book, id, Request::get("/").build().unwrap(), caller, s(1), s(2));
-        drop(book);
-        let error = answer.await.unwrap().unwrap_err();
+        let (table, id) = (RequestTable::default(), RequestId(7));
+        let (responder, response) = Reply::channel();
+        let responder = Responder::Response(responder);
+        insert(&table, id, Request::get("/").build().unwrap(), responder, s(1), s(2));
+        drop(table);
+        let error = response.await.unwrap().unwrap_err();
         assert_eq!((error.reason, error.request_id), (Reason::Stopped, Some(id)));
     }
 }

@@ -1,12 +1,12 @@
-//! What follows an attempt: done, again after a delay, back into line, or failed for good.
+//! Decides what follows an attempt: done, a retry after a delay, back into the queue, or failed.
 //!
-//! The first question is never whether a repeat may help, but whether it may do harm. A request that is neither
-//! idempotent by its method nor carries an idempotency key is repeated only if the server cannot have acted on it; if
-//! it may have, the request ends as `outcome_unknown`.
+//! The first question is whether a repeat may do harm, before whether it may help. A request that is neither
+//! idempotent by its method nor carries an idempotency key is repeated only if the server cannot have acted on it.
+//! Otherwise it ends as `outcome_unknown`.
 //!
-//! Each send is an attempt and counts against the request's retries, also the immediate one after a kept connection that
-//! the server had closed. What found nobody was not sent and counts as nothing; but it does not hide that the
-//! server may have acted on an earlier attempt.
+//! Each send is an attempt and counts against the request's retries, also the immediate one after the server had
+//! closed a kept connection. A request that could not connect was not sent and does not count. But an earlier attempt
+//! on which the server may have acted is remembered.
 
 #[cfg(test)]
 mod tests;
@@ -17,7 +17,10 @@ use http::StatusCode;
 use mainstay_runtime::policy::Delay;
 use serde::{Deserialize, Serialize};
 
-use super::{gate::ReachabilityEvidence, retry_budget::RetryBudget};
+use super::{
+    attempt::{AttemptOutcome, ReachabilityEvidence},
+    retry_budget::RetryBudget,
+};
 use crate::{
     error::{Error, Reason, retry_after},
     request::{Body, Request},
@@ -26,14 +29,14 @@ use crate::{
 
 pub use crate::error::RETRY_AFTER_LIMIT;
 
-/// How often and how soon an attempt is repeated.
+/// The number and delays of retries.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct RetryPolicy {
-    /// How often a request is repeated that does not say it itself.
+    /// The number of retries of a request that does not set its own.
     pub retries: u32,
-    /// How long to wait before each repeat.
+    /// The delay before each retry.
     pub delay: Delay,
-    /// The longest wait that a backend can impose by `Retry-After`.
+    /// The longest delay that a backend can impose by `Retry-After`.
     pub retry_after_max: Duration,
 }
 
@@ -48,14 +51,14 @@ impl Default for RetryPolicy {
     }
 }
 
-/// What the decision needs to know of a request.
+/// The facts about a request that decide about a retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestFacts {
-    /// Whether it may reach the server twice; see [`Request::is_repeatable`].
+    /// Whether the request may reach the server twice; see [`Request::is_repeatable`].
     pub is_repeatable: bool,
-    /// How often it may be repeated, if it says so itself.
+    /// The request's own number of retries.
     pub retries: Option<u32>,
-    /// Whether its body could be sent only once, and was begun: then it is not sent again.
+    /// Whether its body can be sent only once, and was started.
     pub is_spent: bool,
     /// Whether the server may have acted on an earlier attempt.
     pub may_have_acted: bool,
@@ -72,75 +75,56 @@ impl From<&Request> for RequestFacts {
     }
 }
 
-/// How an attempt ended.
-#[derive(Debug, Clone, Copy)]
-pub enum AttemptOutcome<'a> {
-    /// The server answered, with whatever status.
-    Answered(&'a FullResponse),
-    /// There was no answer, or none that could be read.
-    Failed(&'a TransportError),
-    /// What was carrying the attempt out crashed under it.
-    Lost,
-}
-
-impl AttemptOutcome<'_> {
-    /// Whether it is an answer that does not fail, after which there is nothing to decide.
-    #[must_use]
-    pub fn is_success(&self) -> bool {
-        matches!(self, Self::Answered(answer) if Reason::from_status(answer.status.as_u16()).is_none())
-    }
-}
-
-/// When a decision is taken, and the random number for it.
+/// The time of a decision, and a random number for it.
 #[derive(Debug, Clone, Copy)]
 pub struct RetryContext {
-    /// Monotonic time since the start.
+    /// Monotonic time since the runtime's start.
     pub now: Duration,
-    /// Wall time; only a `Retry-After` that is a date is compared with it.
+    /// Wall-clock time, for a `Retry-After` that is a date.
     pub wall: SystemTime,
     /// A random number in `[0, 1)`.
     pub jitter: f64,
 }
 
-/// What to do next.
+/// The decision after an attempt.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub enum RetryDecision {
-    /// The answer is the caller's.
+    /// Hand the response to the caller.
     Done,
     /// Make another attempt after `delay`, because of `reason`.
     RetryIn {
-        /// How long to wait. No place among the running is held meanwhile.
+        /// The delay; no permit is held meanwhile.
         delay: Duration,
-        /// What went wrong.
+        /// The cause.
         reason: Reason,
     },
-    /// Nobody was there to send it to, for `reason`, so this was no attempt: put it back into its place in line. That
-    /// costs neither a retry nor the budget. The gate says when it may try again.
+    /// The request could not connect, for `reason`, so this was no attempt: put it back into the queue. That costs
+    /// neither a retry nor budget. The gate decides when it runs again.
     Requeue {
-        /// Why nobody was there.
+        /// The cause.
         reason: Reason,
     },
-    /// Tell the caller.
+    /// Fail the request.
     Fail(Error),
 }
 
 /// Decides what follows attempt number `attempt` (the first is 1).
 ///
-/// A retry is granted only if it can do no harm, may help, is within the request's number of retries and within
-/// `budget`. Its delay is the policy's, or what the backend asked for if that is longer, but at most
+/// A retry requires that it can do no harm, may help, and is within the request's number of retries and within
+/// `budget`. Its delay is the policy's, or the backend's `Retry-After` if that is longer, but at most
 /// `retry_after_max`.
 ///
-/// Where a kept connection broke, the retry is due at once and is not taken out of `budget`: the server closes idle
-/// connections as it likes, which says nothing about its load, and an earlier answer left each of those connections.
-/// It counts against the request's retries like any other.
+/// If a kept connection broke, the retry is due at once and takes nothing from `budget`. Servers close idle
+/// connections at any time, which says nothing about load, and each of those connections had carried a response
+/// before. The retry counts against the request's retries like any other.
 pub fn decide_after_attempt(
     policy: &RetryPolicy,
     facts: &RequestFacts,
     attempt: u32,
     outcome: AttemptOutcome<'_>,
     budget: &mut RetryBudget,
-    moment: RetryContext,
+    context: RetryContext,
 ) -> RetryDecision {
     if let (ReachabilityEvidence::Unreachable(reason), AttemptOutcome::Failed(failure)) =
         (ReachabilityEvidence::from_outcome(outcome), outcome)
@@ -150,34 +134,34 @@ pub fn decide_after_attempt(
     {
         return RetryDecision::Requeue { reason };
     }
-    let Some(AttemptFailure { error, side_effect: acted, is_retryable: may_help, retry_after }) =
-        AttemptFailure::from_outcome(outcome, moment.wall)
+    let Some(AttemptFailure { error, side_effect, is_retryable, retry_after }) =
+        AttemptFailure::from_outcome(outcome, context.wall)
     else {
         return RetryDecision::Done;
     };
     let error = error.with_attempts(attempt).with_retry_after(retry_after);
-    let is_in_doubt = acted == SideEffect::Possible || facts.may_have_acted;
+    let is_in_doubt = side_effect == SideEffect::Possible || facts.may_have_acted;
     if is_in_doubt && !facts.is_repeatable {
         return RetryDecision::Fail(Error::outcome_unknown(error));
     }
-    if !may_help || facts.is_spent || attempt > facts.retries.unwrap_or(policy.retries) {
+    if !is_retryable || facts.is_spent || attempt > facts.retries.unwrap_or(policy.retries) {
         return RetryDecision::Fail(error);
     }
     if matches!(outcome, AttemptOutcome::Failed(failure) if failure.is_on_kept_connection) {
         return RetryDecision::RetryIn { delay: Duration::ZERO, reason: error.reason };
     }
-    if !budget.try_withdraw(moment.now) {
+    if !budget.try_withdraw(context.now) {
         return RetryDecision::Fail(budget_exhausted_error(error));
     }
     let asked = retry_after.unwrap_or_default().min(policy.retry_after_max);
     RetryDecision::RetryIn {
-        delay: policy.delay.before(attempt, moment.jitter).max(asked),
+        delay: policy.delay.before(attempt, context.jitter).max(asked),
         reason: error.reason,
     }
 }
 
-/// What a caller is told whose answer broke off in the middle, after the start of it was handed out. There is no other
-/// attempt: it could not be joined to what the caller has.
+/// Returns the error for a streamed response that broke off. There is no other attempt: its body could not be joined
+/// to what the caller has.
 #[must_use]
 pub fn interrupted_response_error(facts: &RequestFacts, failure: &TransportError) -> Error {
     let error = Error::from(failure);
@@ -202,20 +186,20 @@ pub(crate) fn side_effect(outcome: AttemptOutcome<'_>) -> Option<SideEffect> {
     AttemptFailure::from_outcome(outcome, SystemTime::UNIX_EPOCH).map(|failure| failure.side_effect)
 }
 
-/// Whether the server acted on a request that failed.
+/// The effect of a failed request on the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SideEffect {
-    /// It cannot have, or said that it did not.
+    /// The server cannot have acted, or said that it did not.
     None,
-    /// It may have; there is no telling.
+    /// The server may have acted.
     Possible,
-    /// It received a part of the request, and that we broke off the rest: it can see that this is no whole request.
+    /// The server received part of a request that we broke off, and can see that it is incomplete.
     Partial,
-    /// It did, as its answer says; only the rest of the answer is of no use.
+    /// The server acted, as its response says; only the rest of the response is unusable.
     Certain,
 }
 
-/// What a failed attempt means.
+/// A failed attempt, classified.
 struct AttemptFailure {
     error: Error,
     side_effect: SideEffect,
@@ -224,22 +208,26 @@ struct AttemptFailure {
 }
 
 impl AttemptFailure {
-    /// `None` if the attempt did not fail.
+    /// Classifies an outcome; `None` if the attempt did not fail.
     fn from_outcome(outcome: AttemptOutcome<'_>, wall: SystemTime) -> Option<Self> {
         match outcome {
-            AttemptOutcome::Answered(answer) => Self::from_response(answer, wall),
+            AttemptOutcome::Answered(response) => Self::from_response(response, wall),
             AttemptOutcome::Failed(failure) => Some(Self::from_transport_error(failure, wall)),
             AttemptOutcome::Lost => {
                 let error = Error::new(Reason::Crashed).with_details("the attempt was cut off by a crash");
-                // The crash was ours and says nothing against the request.
+                // The crash says nothing against the request.
                 Some(Self { error, side_effect: SideEffect::Possible, is_retryable: true, retry_after: None })
             }
         }
     }
 
-    fn from_response(answer: &FullResponse, wall: SystemTime) -> Option<Self> {
-        let error = Error::from_response(answer.status, &answer.headers, &answer.body)?;
-        Some(Self::new(error, side_effect_of_status(answer.status), retry_after(&answer.headers, Some(wall))))
+    fn from_response(response: &FullResponse, wall: SystemTime) -> Option<Self> {
+        let error = Error::from_response(response.status, &response.headers, &response.body)?;
+        Some(Self::new(
+            error,
+            side_effect_of_status(response.status),
+            retry_after(&response.headers, Some(wall)),
+        ))
     }
 
     fn from_transport_error(failure: &TransportError, wall: SystemTime) -> Self {
@@ -247,15 +235,15 @@ impl AttemptFailure {
         Self::new(Error::from(failure), side_effect_of_error(failure), wait)
     }
 
-    fn new(error: Error, acted: SideEffect, retry_after: Option<Duration>) -> Self {
-        let may_help = error.reason.is_retryable();
-        Self { error, side_effect: acted, is_retryable: may_help, retry_after }
+    fn new(error: Error, side_effect: SideEffect, retry_after: Option<Duration>) -> Self {
+        let is_retryable = error.reason.is_retryable();
+        Self { error, side_effect, is_retryable, retry_after }
     }
 }
 
-/// A 4xx is a refusal, except 408: gateways also answer it when the server behind them was slow. A 5xx tells nothing,
-/// not even 503, which gateways answer when the server behind them broke off. A redirect that was not followed left
-/// the matter undone.
+/// Returns the effect that a status implies. A 4xx is a refusal, except 408, which gateways also send for a slow
+/// server. A 5xx implies nothing, not even 503, which gateways send when the server behind them broke off. A redirect
+/// that was not followed had no effect.
 fn side_effect_of_status(status: StatusCode) -> SideEffect {
     match Reason::from_status(status.as_u16()) {
         Some(Reason::NotImplemented | Reason::NetworkLoginRequired | Reason::Redirected) => SideEffect::None,
@@ -273,9 +261,9 @@ fn side_effect_of_error(failure: &TransportError) -> SideEffect {
         }
         (_, None) => SideEffect::Possible,
         (_, Some(head)) => match side_effect_of_status(head.status) {
-            // The rest of an answer that began well might have told of a failure.
+            // The rest of a successful response might have reported a failure.
             SideEffect::Certain if failure.kind != FailureKind::TooLarge => SideEffect::Possible,
-            acted => acted,
+            side_effect => side_effect,
         },
     }
 }

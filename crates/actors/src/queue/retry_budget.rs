@@ -1,4 +1,4 @@
-//! The retry budget: all retries together stay a fraction of all requests.
+//! Limits all retries together to a fraction of all requests.
 //!
 //! Retries per request multiply the load on a backend that is down; a budget over all of them does not. Compare
 //! Marius Eriksen's `RetryBudget` in Finagle and "Retry Budgets" in the Google SRE book, chapter 21.
@@ -7,20 +7,20 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Into how many parts the window is cut. More parts forget more smoothly.
+/// The number of buckets in the window. More buckets forget more smoothly.
 const BUCKETS: u64 = 12;
 
-/// One slot more than the window has, so that the window is always covered whole.
+/// One bucket more than the window has, so that the window is always covered.
 const BUCKETS_KEPT: usize = BUCKETS as usize + 1;
 
-/// How many retries there may be.
+/// The size of the retry budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BudgetPolicy {
-    /// How many retries there may be for each hundred requests of the window.
+    /// The number of retries for each hundred requests of the window.
     pub percent: u32,
-    /// How many retries there may be in a window beside those, so that a quiet client can retry at all.
+    /// The number of additional retries in a window, so that a quiet client can retry at all.
     pub reserve: u32,
-    /// What "recent" means.
+    /// The length of the window.
     pub window: Duration,
 }
 
@@ -32,14 +32,14 @@ impl Default for BudgetPolicy {
 
 /// Counts requests and retries in a sliding window, in constant memory.
 ///
-/// At the moment of each retry that is granted, the retries of the last `window` (this one included) are no more than
-/// `reserve + percent / 100 * requests`, where the requests are those of at most the last `window * 13 / 12`.
+/// Whenever a retry is granted, the retries of the last `window` (this one included) are at most `reserve + percent /
+/// 100 * requests`, where the requests are those of at most the last `window * 13 / 12`.
 #[derive(Debug, Clone, Copy)]
 pub struct RetryBudget {
     policy: BudgetPolicy,
-    /// The number of the latest slot.
+    /// The number of the latest bucket.
     latest_bucket: u64,
-    /// By their number, round and round.
+    /// A ring, indexed by the bucket's number.
     buckets: [Bucket; BUCKETS_KEPT],
 }
 
@@ -52,7 +52,7 @@ struct Bucket {
 }
 
 impl RetryBudget {
-    /// A budget that nothing was taken from.
+    /// Creates an unused budget.
     #[must_use]
     pub fn new(policy: BudgetPolicy) -> Self {
         Self { policy, latest_bucket: 0, buckets: [Bucket::default(); BUCKETS_KEPT] }
@@ -63,7 +63,7 @@ impl RetryBudget {
         self.bucket_at(now).requests += 1;
     }
 
-    /// Takes one retry out of the budget; `false` if it is spent.
+    /// Takes one retry out of the budget; returns `false` if it is spent.
     #[must_use]
     pub fn try_withdraw(&mut self, now: Duration) -> bool {
         let granted = self.remaining(now) > 0;
@@ -73,27 +73,27 @@ impl RetryBudget {
         granted
     }
 
-    /// How many retries could be taken at `now`.
+    /// Returns the number of retries left at `now`.
     #[must_use]
     pub fn remaining(&mut self, now: Duration) -> u64 {
         let latest = self.bucket_at(now).number;
-        let within = |slot: &&Bucket| slot.number.saturating_add(BUCKETS) >= latest;
-        let requests: u64 = self.buckets.iter().filter(within).map(|slot| slot.requests).sum();
-        let retries: u64 = self.buckets.iter().filter(within).map(|slot| slot.retries).sum();
+        let within = |bucket: &&Bucket| bucket.number.saturating_add(BUCKETS) >= latest;
+        let requests: u64 = self.buckets.iter().filter(within).map(|bucket| bucket.requests).sum();
+        let retries: u64 = self.buckets.iter().filter(within).map(|bucket| bucket.retries).sum();
         let earned = requests.saturating_mul(u64::from(self.policy.percent)) / 100;
         earned.saturating_add(u64::from(self.policy.reserve)).saturating_sub(retries)
     }
 
-    /// The slot of `now`. A time before the last one counts as the last one.
+    /// Returns the bucket of `now`. A time before the latest bucket counts as the latest.
     fn bucket_at(&mut self, now: Duration) -> &mut Bucket {
         let length = (self.policy.window.as_nanos() / u128::from(BUCKETS)).max(1);
         let number = u64::try_from(now.as_nanos() / length).unwrap_or(u64::MAX);
         self.latest_bucket = self.latest_bucket.max(number);
-        let slot = &mut self.buckets[(self.latest_bucket % BUCKETS_KEPT as u64) as usize];
-        if slot.number != self.latest_bucket {
-            *slot = Bucket { number: self.latest_bucket, ..Bucket::default() };
+        let bucket = &mut self.buckets[(self.latest_bucket % BUCKETS_KEPT as u64) as usize];
+        if bucket.number != self.latest_bucket {
+            *bucket = Bucket { number: self.latest_bucket, ..Bucket::default() };
         }
-        slot
+        bucket
     }
 }
 
@@ -144,7 +144,7 @@ mod tests {
     }
 
     proptest! {
-        /// With the backend down every request wants to be repeated again and again.
+        /// Models a backend that is down: every request is retried again and again.
         #[test]
         fn all_retries_together_stay_within_the_budget(
             steps in prop::collection::vec((0..3_000_u64, any::<bool>()), 1..400),

@@ -1,54 +1,53 @@
-//! How the queue is doing, for all to see without asking its actor.
+//! Publishes the queue's figures, readable without its actor.
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::gate::Outage;
 
-/// How a queue is doing.
+/// The figures of a queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueStats {
-    /// Requests that wait, for their turn or for the end of a backoff.
+    /// The number of waiting requests, those in a backoff included.
     pub waiting: usize,
-    /// Those of them that wait for the end of a backoff.
+    /// The number of requests in a backoff.
     pub backing_off: usize,
-    /// Attempts under way.
+    /// The number of attempts in flight.
     pub running: usize,
-    /// How many attempts may be under way at once.
+    /// The most attempts in flight.
     pub max_concurrent: usize,
-    /// The requests that wait, by the priority that they arrived with.
+    /// The number of waiting requests by priority.
     pub by_priority: WaitingByPriority,
-    /// Why all of them wait, while the backend cannot be reached.
+    /// The outage that holds all requests, while there is one.
     #[serde(skip)]
     pub outage: Option<Outage>,
 }
 
-/// How many requests wait, by the priority that they arrived with.
+/// The number of waiting requests, by their priority at arrival.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WaitingByPriority {
-    /// In front of the screen.
+    /// With priority high: a person waits for the result.
     pub high: usize,
-    /// As usual.
+    /// With priority normal.
     pub normal: usize,
-    /// When nothing else is to be done.
+    /// With priority low: background work.
     pub low: usize,
 }
 
-/// Where a queue shows how it is doing. Cheap to clone; all clones show the same.
+/// A shared view of a queue's figures. Cheap to clone; all clones show the same.
 ///
-/// It is brought up to date after each message that the queue's actor handles. While the actor is down it shows what
-/// was true last.
+/// The queue's actor updates it after each message. While the actor is down, it shows the last figures.
 #[derive(Debug, Clone, Default)]
 pub struct QueueView(watch::Sender<QueueStats>);
 
 impl QueueView {
-    /// How the queue is doing.
+    /// Returns the current figures.
     #[must_use]
     pub fn stats(&self) -> QueueStats {
         *self.0.borrow()
     }
 
-    /// Follows how the queue is doing.
+    /// Subscribes to the figures.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<QueueStats> {
         self.0.subscribe()
@@ -57,7 +56,7 @@ impl QueueView {
     pub(super) fn publish(&self, stats: QueueStats) {
         self.0.send_if_modified(|shown| {
             let is_new = std::mem::replace(shown, stats) != stats;
-            // Waking nobody takes its time, too. Who subscribes later begins with what is shown then.
+            // A wake-up without receivers costs time. A later subscriber starts with the current value.
             is_new && self.0.receiver_count() > 0
         });
     }

@@ -1,5 +1,5 @@
-//! The connection's actor under its supervisor, against real servers on the loopback. Where time matters the clock
-//! is paused, at the latest once the socket is open.
+//! Tests the connection's actor under its supervisor, against real servers on the loopback. Where time matters the
+//! clock is paused, at the latest once the socket is open.
 
 mod attempts;
 mod commands;
@@ -40,9 +40,9 @@ use crate::connection::status::{ConnectionState, ConnectionStatus, StatusReason}
 use crate::suspend::SUSPEND_CHECK_INTERVAL;
 use ConnectionState::{Connected, Connecting, Disconnected, Failed, Reconnecting};
 
-/// Longer than any test takes: what is due then does not happen by itself.
+/// Longer than any test takes, so it never elapses by itself.
 const NEVER: Duration = Duration::from_secs(3600);
-/// By which a few timers in a row may come later: each is rounded up to whole milliseconds.
+/// The tolerance for a few timers in a row: each is rounded up to whole milliseconds.
 const ROUNDING: Duration = Duration::from_millis(5);
 const LARGE_BYTES: usize = 32 << 20;
 
@@ -50,18 +50,18 @@ const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// No retry comes by itself.
+/// Returns a policy whose retries never come by themselves.
 fn slow_retry_policy() -> ConnectionPolicy {
     ConnectionPolicy { delay: Delay::Fixed { delay: NEVER }, ..ConnectionPolicy::default() }
 }
 
-/// Every retry comes at once.
+/// Returns a policy whose retries come at once.
 fn immediate_retry_policy(max_retries: u32) -> ConnectionPolicy {
     ConnectionPolicy { delay: Delay::NONE, max_retries, ..ConnectionPolicy::default() }
 }
 
-/// An address to which every dial fails without the network, so that the clock may be paused: no name server is
-/// asked for a label that is longer than a name may have.
+/// Returns an address to which every dial fails without the network, so that the clock may be paused. The label is
+/// too long for a name server to be asked.
 fn unresolvable_target() -> SocketTarget {
     SocketTarget::new(&format!("http://{}.invalid", "a".repeat(64)), "/ws").unwrap()
 }

@@ -1,51 +1,49 @@
-//! What a connection's owner is to do.
+//! The machine's actions.
 
 use crate::connection::status::Transition;
 
-/// What is to be done, in the order given.
+/// An action for the machine's owner, to be carried out in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MachineAction {
-    /// Write this down. At most one an event, and always first.
+    /// Record this change. At most one for each event, and always first.
     Changed(Transition),
-    /// Begin to open a socket. The machine minds the time.
+    /// Start to open a socket. The machine watches the time.
     Dial {
-        /// What to report of it under.
+        /// The generation for reports about it.
         generation: u64,
     },
-    /// Drop the dial or the socket at once, without a close handshake. A socket that is already gone, or
-    /// unknown, is none to complain about.
+    /// Drop the dial or the socket at once, without a close handshake. An unknown socket is no error.
     Drop {
-        /// Which.
+        /// The socket's generation.
         generation: u64,
     },
-    /// Tell the peer by a close frame with this code what it did wrong, as far as that goes without waiting. A `Drop`
-    /// follows.
+    /// Send a close frame with this code, if that is possible without waiting. A `Drop` follows.
     SendCloseCode {
-        /// Which.
+        /// The socket's generation.
         generation: u64,
-        /// RFC 6455's.
+        /// A close code of RFC 6455.
         code: u16,
     },
     /// Send a close frame and read until the peer ends the connection; a `Drop` follows in any case.
     CloseGracefully {
-        /// Which.
+        /// The socket's generation.
         generation: u64,
     },
     /// Send a ping that carries `number`.
     SendPing {
-        /// On which socket.
+        /// The socket's generation.
         generation: u64,
-        /// What its pong must carry.
+        /// The number that its pong must carry.
         number: u64,
     },
-    /// Ask the backend for what was missed, if anything was received before; ahead of everything else.
+    /// Ask the backend for missed events, if any was received before; ahead of everything else.
     Resume {
-        /// On which socket.
+        /// The socket's generation.
         generation: u64,
     },
-    /// Send what waited.
+    /// Send the waiting messages.
     FlushOutbound {
-        /// On which socket.
+        /// The socket's generation.
         generation: u64,
     },
 }

@@ -1,17 +1,17 @@
-//! What happens to a connection.
+//! The machine's events.
 
 use std::time::Duration;
 
 use crate::connection::error::ConnectionError;
 
-/// What the machine is told.
+/// An event for the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MachineEvent {
-    /// Connect, or try now, or start over: asked for by a person or at the start.
+    /// Connect, retry now, or restart the attempts: sent at the start or on request.
     Connect,
-    /// Stay away until asked.
+    /// Disconnect until the next `Connect`.
     Disconnect,
-    /// The dial of `generation` gave an open socket.
+    /// The dial of `generation` opened a socket.
     Opened {
         /// The dial's generation.
         generation: u64,
@@ -20,7 +20,7 @@ pub enum MachineEvent {
     DialFailed {
         /// The dial's generation.
         generation: u64,
-        /// How.
+        /// The error.
         error: ConnectionError,
     },
     /// A frame of any kind came in.
@@ -28,40 +28,41 @@ pub enum MachineEvent {
         /// The socket's generation.
         generation: u64,
     },
-    /// Bytes came in, or the peer made room for more of what is being written. A large message takes a while, and no
-    /// pong can overtake it.
+    /// Bytes came in, or the peer took more of what is being written. A large message takes a while, and no pong can
+    /// overtake it.
     BytesMoved {
         /// The socket's generation.
         generation: u64,
-        /// When that was last so.
+        /// The time of the last such byte.
         at: Duration,
     },
-    /// The answer to a ping came in.
+    /// A pong came in.
     PongReceived {
         /// The socket's generation.
         generation: u64,
         /// The ping's number.
         number: u64,
     },
-    /// The socket ended, from whichever side.
+    /// The socket ended, from either side.
     Closed {
         /// The socket's generation.
         generation: u64,
-        /// How.
+        /// The error.
         error: ConnectionError,
     },
-    /// Nothing more can be written to the socket.
+    /// A write to the socket failed.
     SendFailed {
         /// The socket's generation.
         generation: u64,
-        /// How.
+        /// The error.
         error: ConnectionError,
     },
-    /// The time of [`Machine::next_wake`](super::Machine::next_wake) has come. Early, late or superfluous ticks do no harm.
+    /// The time of [`Machine::next_wake`](super::Machine::next_wake) has come. Early, late or superfluous ticks are
+    /// harmless.
     Tick,
-    /// The backend answered elsewhere, over HTTP. Early, late or superfluous news do no harm.
+    /// The backend answered another sender, over HTTP. Early, late or superfluous hints are harmless.
     BackendSeen,
-    /// The machine was asleep, as a jump between wall and monotonic time shows, or a timer that came far too late. To be
-    /// told before whatever comes after the sleep.
+    /// The computer was suspended, as a jump between wall and monotonic time or a very late timer shows. Send it
+    /// before any event from after the suspend.
     SystemResumed,
 }

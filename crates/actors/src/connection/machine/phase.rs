@@ -1,4 +1,4 @@
-//! What a connection is in the midst of.
+//! The machine's phases.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::connection::{liveness::Liveness, status::ConnectionState};
 
 #[derive(Debug, Clone)]
 pub(super) enum MachinePhase {
-    /// The socket that was open may still be closing.
+    /// The previous socket may still be closing.
     Disconnected {
         closing: Option<ClosingSocket>,
     },
@@ -26,7 +26,7 @@ pub(super) enum MachinePhase {
     },
 }
 
-/// What a dial is for; it decides the state that is shown meanwhile.
+/// The purpose of a dial, which decides the state that is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DialPurpose {
     First,
@@ -34,7 +34,7 @@ pub(super) enum DialPurpose {
     Probe,
 }
 
-/// A socket that was asked to close, and until when it may take.
+/// A closing socket, and its deadline.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ClosingSocket {
     pub(super) generation: u64,

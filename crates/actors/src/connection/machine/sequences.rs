@@ -1,4 +1,4 @@
-//! What holds after any sequence of events.
+//! Tests the invariants after random sequences of events.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ const KINDS: [ConnectionErrorKind; 7] = [
     ConnectionErrorKind::ProtocolViolation,
 ];
 
-/// An event before it is known which generations exist: `age` 0 is the latest dial, 1 the one before.
+/// An event with a relative generation: `age` 0 is the latest dial, 1 the one before.
 #[derive(Debug, Clone)]
 enum MachineStep {
     Connect,
@@ -49,7 +49,7 @@ enum MachineStep {
         age: u64,
         kind: ConnectionErrorKind,
     },
-    /// At the time the machine asks for.
+    /// A tick at the machine's next wake-up.
     TickOnTime,
     Tick,
     SystemResumed,
@@ -89,7 +89,7 @@ fn policies() -> impl Strategy<Value = ConnectionPolicy> {
     )
 }
 
-/// Obeys a machine as its owner would, and checks each action against what is really open.
+/// Carries out a machine's actions as its owner would, and checks each one against the open sockets.
 struct MachineOwner {
     machine: Machine,
     policy: ConnectionPolicy,
@@ -114,7 +114,7 @@ impl MachineOwner {
     fn event(&mut self, step: MachineStep) -> MachineEvent {
         let latest = self.machine.generation;
         let of = |age: u64| latest.saturating_sub(age);
-        let fault = |kind| ConnectionError::new(kind, "");
+        let error = |kind| ConnectionError::new(kind, "");
         match step {
             MachineStep::Connect => MachineEvent::Connect,
             MachineStep::Disconnect => MachineEvent::Disconnect,
@@ -123,7 +123,7 @@ impl MachineOwner {
                 let retry_after = retry_after_s.map(Duration::from_secs);
                 MachineEvent::DialFailed {
                     generation: of(age),
-                    error: ConnectionError { retry_after, ..fault(kind) },
+                    error: ConnectionError { retry_after, ..error(kind) },
                 }
             }
             MachineStep::FrameReceived { age } => MachineEvent::FrameReceived { generation: of(age) },
@@ -135,10 +135,10 @@ impl MachineOwner {
                 MachineEvent::PongReceived { generation: of(age), number }
             }
             MachineStep::Closed { age, kind } => {
-                MachineEvent::Closed { generation: of(age), error: fault(kind) }
+                MachineEvent::Closed { generation: of(age), error: error(kind) }
             }
             MachineStep::SendFailed { age, kind } => {
-                MachineEvent::SendFailed { generation: of(age), error: fault(kind) }
+                MachineEvent::SendFailed { generation: of(age), error: error(kind) }
             }
             MachineStep::TickOnTime => {
                 self.now = self.machine.next_wake().unwrap_or(self.now).max(self.now);
@@ -225,7 +225,7 @@ impl MachineOwner {
 
 proptest! {
     #[test]
-    fn no_sequence_of_events_breaks_the_machine(
+    fn any_sequence_of_events_keeps_the_invariants(
         policy in policies(),
         steps in prop::collection::vec((step(), 0..20_000u64, 0.0..1.0f64), 0..120),
     ) {
@@ -238,7 +238,7 @@ proptest! {
     }
 
     #[test]
-    fn a_tick_on_time_always_brings_the_next_one_further(
+    fn tick_on_time_always_advances_the_next_wake(
         policy in policies(),
         steps in prop::collection::vec((step(), 0.0..1.0f64), 0..60),
     ) {
@@ -255,7 +255,7 @@ proptest! {
     }
 
     #[test]
-    fn left_alone_with_a_dead_backend_the_machine_comes_to_rest_or_probes(policy in policies()) {
+    fn machine_with_a_dead_backend_ends_failed_or_probing(policy in policies()) {
         let mut owner = MachineOwner::new(policy.clone());
         owner.apply(MachineEvent::Connect, 0.5)?;
         for _ in 0..20 {

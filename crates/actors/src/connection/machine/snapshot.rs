@@ -1,4 +1,4 @@
-//! What is shown and told of a connection.
+//! The machine's status, for people and the journal.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::Machine;
 use super::phase::MachinePhase;
 use crate::connection::status::{ConnectionState, ConnectionStatus, StatusReason, Transition};
 
-/// What a change of the status consists of.
+/// The fields whose change is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StatusSnapshot {
     pub(super) state: ConnectionState,
@@ -15,7 +15,7 @@ pub(super) struct StatusSnapshot {
 }
 
 impl Machine {
-    /// What a person asks about the connection.
+    /// Returns the connection's status.
     #[must_use]
     pub fn status(&self) -> ConnectionStatus {
         let StatusSnapshot { state, attempt, next_attempt_at } = self.snapshot();
@@ -45,7 +45,7 @@ impl Machine {
     }
 
     pub(super) fn transition(&self, from: ConnectionState, to: StatusSnapshot) -> Transition {
-        let is_fault = matches!(self.reason, StatusReason::Failed(_) | StatusReason::RetriesExhausted);
+        let is_error = matches!(self.reason, StatusReason::Failed(_) | StatusReason::RetriesExhausted);
         Transition {
             from,
             to: to.state,
@@ -53,7 +53,7 @@ impl Machine {
             max: self.policy.max_retries,
             next_attempt_at: to.next_attempt_at,
             reason: self.reason,
-            error: self.last_error.clone().filter(|_| is_fault),
+            error: self.last_error.clone().filter(|_| is_error),
         }
     }
 }

@@ -29,18 +29,18 @@ connection](../connection.md) explains the words.
   means that the peer has been seen alive for `stable_after`.
 - Activity postpones the next ping, also where these tables show no change.
 
-## As a diagram
+## Diagram
 
 The diagram leaves out the conditions, and transitions from a state to itself. The tables have both.
 
 ";
 
-/// The state's name in the diagram, which does not tell everything apart.
+/// Returns the state's node in the diagram, which merges some states.
 fn diagram_node(state: &str) -> &'static str {
     match state {
         "disconnected" | "disconnected, closing" => "disconnected",
         "connecting" => "connecting",
-        "connected" | "connected, pinged" | "connected, doubted" => "connected",
+        "connected" | "connected, pinged" | "connected, verifying" => "connected",
         "reconnecting, waiting" => "waiting",
         "reconnecting, dialling" => "dialling",
         "failed" => "failed",
@@ -50,7 +50,7 @@ fn diagram_node(state: &str) -> &'static str {
     }
 }
 
-/// Whether what an event tells can come about there: a machine answers in any case.
+/// Returns whether an event can occur in a state; a machine answers in any case.
 fn is_possible(event: &str, from: &str) -> bool {
     match event {
         "DialFailed" => ["connecting", "dialling", "probing"].contains(&from),
@@ -82,8 +82,8 @@ fn diagram(rows: &[TransitionRow]) -> String {
 
 fn document() -> String {
     let (mut all, mut tables) = (Vec::new(), String::new());
-    for subjects in machine_cases::states() {
-        let StateSection { state, rows, ignored } = section(&subjects);
+    for cases in machine_cases::states() {
+        let StateSection { state, rows, ignored } = section(&cases);
         write!(tables, "\n### {state}\n\n").unwrap();
         tables.push_str("| event | if | next state | attempts | actions |\n|---|---|---|---|---|\n");
         for TransitionRow { events, condition, outcome: Outcome { next, attempts, actions }, .. } in &rows {
@@ -94,7 +94,7 @@ fn document() -> String {
         writeln!(tables, "\nThese change nothing: {}.", ignored.join(" · ")).unwrap();
         all.extend(rows);
     }
-    format!("{HEAD}{}\n## As tables\n{tables}", diagram(&all))
+    format!("{HEAD}{}\n## Tables\n{tables}", diagram(&all))
 }
 
 #[test]
@@ -104,10 +104,8 @@ fn docs_table_and_diagram_match_the_machine() {
 
 #[test]
 fn docs_table_covers_every_state_and_event() {
-    let states: BTreeSet<_> = machine_cases::states()
-        .iter()
-        .map(|subjects| machine_cases::state_name(&subjects[0].machine))
-        .collect();
+    let states: BTreeSet<_> =
+        machine_cases::states().iter().map(|cases| machine_cases::state_name(&cases[0].machine)).collect();
     // One for each arm of `name`, which the compiler keeps complete.
     assert_eq!(states.len(), 11, "{states:?}");
     let connected = machine_cases::MachineCase::new(3, AfterFailed::Wait)
@@ -116,7 +114,7 @@ fn docs_table_covers_every_state_and_event() {
         .then(MachineEvent::SystemResumed);
     let asked: BTreeSet<_> = event_cases::event_cases()
         .iter()
-        .filter_map(|question| (question.make)(&mut connected.clone()))
+        .filter_map(|case| (case.make)(&mut connected.clone()))
         .map(event_index)
         .collect();
     assert_eq!(asked.len(), 12, "{asked:?}");

@@ -1,4 +1,4 @@
-//! What the machine promises, as sequences of events and the actions they lead to.
+//! Tests the machine: sequences of events, and the actions that follow.
 
 mod attempts;
 mod commands;
@@ -12,7 +12,7 @@ use mainstay_runtime::policy::Delay;
 use super::*;
 use crate::connection::status::{ConnectionState, Transition};
 
-/// A machine, its clock and its luck.
+/// A machine, its clock and its random number.
 struct TestMachine {
     machine: Machine,
     now: Duration,
@@ -23,7 +23,7 @@ fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// The defaults, with delays of 1, 2, 4 … 30 s to the point.
+/// Returns the default policy with exact delays of 1, 2, 4 … 30 s.
 fn policy() -> ConnectionPolicy {
     ConnectionPolicy {
         delay: Delay::Exponential { min: secs(1), max: secs(30), factor: 2.0, jitter: false },
@@ -35,16 +35,16 @@ fn probing_policy() -> ConnectionPolicy {
     ConnectionPolicy { after_failed: AfterFailed::Probe, ..policy() }
 }
 
-fn fault(kind: ConnectionErrorKind) -> ConnectionError {
+fn error(kind: ConnectionErrorKind) -> ConnectionError {
     ConnectionError::new(kind, "")
 }
 
 fn refused(generation: u64) -> MachineEvent {
-    MachineEvent::DialFailed { generation, error: fault(ConnectionErrorKind::Refused) }
+    MachineEvent::DialFailed { generation, error: error(ConnectionErrorKind::Refused) }
 }
 
 fn lost(generation: u64) -> MachineEvent {
-    MachineEvent::Closed { generation, error: fault(ConnectionErrorKind::Lost) }
+    MachineEvent::Closed { generation, error: error(ConnectionErrorKind::Lost) }
 }
 
 fn opened(generation: u64) -> MachineEvent {
@@ -72,45 +72,45 @@ impl TestMachine {
         Self { machine: Machine::new(policy), now: secs(100), jitter: 0.5 }
     }
 
-    /// Connected with socket 1.
+    /// Returns a machine connected with socket 1.
     fn connected(policy: ConnectionPolicy) -> Self {
-        let mut play = Self::new(policy);
-        play.apply(MachineEvent::Connect);
-        play.apply(opened(1));
-        play
+        let mut fixture = Self::new(policy);
+        fixture.apply(MachineEvent::Connect);
+        fixture.apply(opened(1));
+        fixture
     }
 
-    /// Waiting for attempt 2 after dial 1 was refused.
+    /// Returns a machine that waits for attempt 2 after dial 1 was refused.
     fn waiting(policy: ConnectionPolicy) -> Self {
-        let mut play = Self::new(policy);
-        play.apply(MachineEvent::Connect);
-        play.apply(refused(1));
-        play
+        let mut fixture = Self::new(policy);
+        fixture.apply(MachineEvent::Connect);
+        fixture.apply(refused(1));
+        fixture
     }
 
-    /// Failed after every attempt was refused; returns it with the last generation.
+    /// Returns a machine that failed after every attempt was refused, with its last generation.
     fn failed(policy: ConnectionPolicy) -> (Self, u64) {
-        let mut play = Self::waiting(policy);
-        while play.state() == ConnectionState::Reconnecting {
-            play.tick_when_due();
-            play.apply(refused(play.machine.generation));
+        let mut fixture = Self::waiting(policy);
+        while fixture.state() == ConnectionState::Reconnecting {
+            fixture.tick_when_due();
+            fixture.apply(refused(fixture.machine.generation));
         }
-        let generation = play.machine.generation;
-        (play, generation)
+        let generation = fixture.machine.generation;
+        (fixture, generation)
     }
 
     fn apply_all(&mut self, event: MachineEvent) -> Vec<MachineAction> {
         self.machine.on_event(self.now, event, self.jitter)
     }
 
-    /// What is to be done now, apart from writing it down.
+    /// Returns the actions without the recorded change.
     fn apply(&mut self, event: MachineEvent) -> Vec<MachineAction> {
         let mut actions = self.apply_all(event);
         actions.retain(|action| !matches!(action, MachineAction::Changed(_)));
         actions
     }
 
-    /// What is written down now.
+    /// Returns the recorded change.
     fn transition_on(&mut self, event: MachineEvent) -> Transition {
         match self.apply_all(event).into_iter().next() {
             Some(MachineAction::Changed(transition)) => transition,
@@ -123,9 +123,9 @@ impl TestMachine {
         self
     }
 
-    /// Lets time pass until the machine wants to be woken, and wakes it.
+    /// Advances the time to the machine's next wake-up and sends a tick.
     fn tick_when_due(&mut self) -> Vec<MachineAction> {
-        self.now = self.machine.next_wake().expect("the machine waits for somebody else");
+        self.now = self.machine.next_wake().expect("the machine waits for no timer");
         self.apply(MachineEvent::Tick)
     }
 
@@ -133,7 +133,7 @@ impl TestMachine {
         self.machine.status().state
     }
 
-    /// The wait until the next attempt.
+    /// Returns the delay until the next attempt.
     fn time_to_next_attempt(&self) -> Duration {
         self.machine.status().next_attempt_at.expect("no attempt is planned") - self.now
     }

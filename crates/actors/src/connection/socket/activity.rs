@@ -1,8 +1,7 @@
-//! When bytes last moved on a stream, below TLS and frames.
+//! Tracks when bytes last moved on a stream, below TLS and frames.
 //!
-//! A large message takes its time, and until it is through there is no frame to see and no pong that could overtake it.
-//! So that a slow peer is not taken for a dead one, bytes count as well; so that a peer that takes nothing is not waited
-//! for without end, a write can see that none move.
+//! A large message takes time, and until it is complete there is no frame, and no pong can overtake it. Moving bytes
+//! show that a slow peer is alive; a write without moving bytes shows that a peer has stopped reading.
 
 use std::io;
 use std::pin::Pin;
@@ -14,13 +13,13 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until};
 
-/// When bytes last moved.
+/// The times at which bytes last moved.
 #[derive(Debug)]
 pub struct IoActivity {
     started_at: Instant,
-    /// In milliseconds since then, and one more; 0: never.
+    /// Milliseconds since then, plus one; 0: never.
     peer_active_ms: AtomicU64,
-    /// Likewise.
+    /// Likewise, for written bytes.
     written_ms: AtomicU64,
 }
 
@@ -29,14 +28,14 @@ impl IoActivity {
         Self { started_at: Instant::now(), peer_active_ms: AtomicU64::new(0), written_ms: AtomicU64::new(0) }
     }
 
-    /// When the peer last showed life by bytes: some came in, or a write that had been waiting for room went on. That a
-    /// write had room from the start shows nothing: the room is our own system's.
+    /// Returns when the peer last showed activity: bytes came in, or a blocked write continued. A write that had room
+    /// from the start proves nothing: the room is our own system's.
     #[must_use]
     pub fn last_peer_activity(&self) -> Option<Instant> {
         self.instant(&self.peer_active_ms)
     }
 
-    /// Waits until no byte has been taken for `limit`, counted from now at the earliest.
+    /// Waits until no byte has been written for `limit`, counted from now at the earliest.
     pub async fn write_stalled(&self, limit: Duration) {
         let asked_at = Instant::now();
         loop {
@@ -60,19 +59,19 @@ impl IoActivity {
     }
 }
 
-/// A stream with a [`Pulse`].
+/// A stream that records its [`IoActivity`].
 #[derive(Debug)]
 pub(super) struct ActivityStream<S> {
     stream: S,
     activity: Arc<IoActivity>,
-    /// The last write found no room.
+    /// Whether the last write found no room.
     is_blocked: bool,
 }
 
 impl<S> ActivityStream<S> {
     pub(super) fn new(stream: S) -> (Self, Arc<IoActivity>) {
-        let pulse = Arc::new(IoActivity::new());
-        (Self { stream, activity: Arc::clone(&pulse), is_blocked: false }, pulse)
+        let activity = Arc::new(IoActivity::new());
+        (Self { stream, activity: Arc::clone(&activity), is_blocked: false }, activity)
     }
 
     fn observe_write(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -145,44 +144,44 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Takes this much before it blocks.
+    /// Returns a stream that takes this many bytes before it blocks.
     fn activity_stream(room_bytes: usize) -> (ActivityStream<DuplexStream>, Arc<IoActivity>, DuplexStream) {
         let (near, far) = duplex(room_bytes);
-        let (stream, pulse) = ActivityStream::new(near);
-        (stream, pulse, far)
+        let (stream, activity) = ActivityStream::new(near);
+        (stream, activity, far)
     }
 
     #[tokio::test(start_paused = true)]
     async fn incoming_bytes_count_as_activity() {
-        let (mut stream, pulse, mut far) = activity_stream(64);
-        assert_eq!(pulse.last_peer_activity(), None);
+        let (mut stream, activity, mut far) = activity_stream(64);
+        assert_eq!(activity.last_peer_activity(), None);
         advance(SECOND).await;
         far.write_all(b"half a fra").await.unwrap();
         stream.read_u8().await.unwrap();
-        assert_eq!(pulse.last_peer_activity(), Some(Instant::now()));
+        assert_eq!(activity.last_peer_activity(), Some(Instant::now()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn write_counts_as_activity_only_after_waiting_for_room() {
-        let (mut stream, pulse, mut far) = activity_stream(4);
+        let (mut stream, activity, mut far) = activity_stream(4);
         stream.write_all(b"four").await.unwrap();
-        assert_eq!(pulse.last_peer_activity(), None);
+        assert_eq!(activity.last_peer_activity(), None);
         let mut write = pin!(stream.write_all(b"more"));
         assert!(poll!(&mut write).is_pending());
         advance(SECOND).await;
-        assert_eq!(pulse.last_peer_activity(), None);
+        assert_eq!(activity.last_peer_activity(), None);
         far.read_u8().await.unwrap();
         assert!(poll!(&mut write).is_pending(), "there was room for one byte");
-        assert_eq!(pulse.last_peer_activity(), Some(Instant::now()));
+        assert_eq!(activity.last_peer_activity(), Some(Instant::now()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_write_is_stalled_once_no_byte_was_taken_for_the_limit() {
-        let (mut stream, pulse, mut far) = activity_stream(4);
+        let (mut stream, activity, mut far) = activity_stream(4);
         let start = Instant::now();
         let mut write = pin!(stream.write_all(b"eightby."));
         assert!(poll!(&mut write).is_pending());
-        let mut stalled = pin!(pulse.write_stalled(10 * SECOND));
+        let mut stalled = pin!(activity.write_stalled(10 * SECOND));
         for _ in 0..3 {
             tokio::time::sleep(9 * SECOND).await;
             far.read_u8().await.unwrap();

@@ -1,6 +1,6 @@
-//! The errors of name resolution, TCP, TLS and WebSocket as plain [`Fault`]s.
+//! Converts the errors of name resolution, TCP, TLS and WebSocket to [`ConnectionError`]s.
 //!
-//! The errors' own texts go into `details`, and only where they cannot hold the address or a header.
+//! The original texts go into `details`, and only if they cannot hold the address or a header.
 
 use std::io::{self, ErrorKind};
 
@@ -11,12 +11,12 @@ use crate::{
     error::retry_after,
 };
 
-/// The host's name gave no address.
+/// Converts a failed name resolution.
 pub(super) fn from_lookup(error: &io::Error) -> ConnectionError {
     ConnectionError::new(ConnectionErrorKind::Unresolved, &error.to_string())
 }
 
-/// No TCP connection came about.
+/// Converts a failed TCP connection.
 pub(super) fn from_connect(error: &io::Error) -> ConnectionError {
     let kind = match error.kind() {
         ErrorKind::ConnectionRefused => ConnectionErrorKind::Refused,
@@ -26,7 +26,7 @@ pub(super) fn from_connect(error: &io::Error) -> ConnectionError {
     ConnectionError::new(kind, &error.to_string())
 }
 
-/// TLS or the WebSocket handshake failed.
+/// Converts a failed TLS or WebSocket handshake.
 pub(super) fn from_handshake(error: &Error) -> ConnectionError {
     match error {
         Error::Http(response) => {
@@ -54,7 +54,7 @@ pub(super) fn from_handshake(error: &Error) -> ConnectionError {
     }
 }
 
-/// An open socket ended.
+/// Converts the end of an open socket.
 pub(super) fn from_stream(error: &Error) -> ConnectionError {
     match error {
         Error::Capacity(error) => {

@@ -1,4 +1,4 @@
-//! The way to the backend below TLS and WebSocket: straight there, or through a proxy.
+//! Opens the stream below TLS and WebSocket: directly, or through a proxy.
 
 use std::{
     future::{Ready, ready},
@@ -29,7 +29,7 @@ use crate::{
     },
 };
 
-/// The longest answer to a `CONNECT`, in bytes.
+/// The longest response to a `CONNECT`, in bytes.
 const CONNECT_RESPONSE_BYTES_MAX: usize = 16 << 10;
 
 /// Opens a stream that ends at the backend.
@@ -40,7 +40,7 @@ pub(super) async fn open_stream(target: &SocketTarget) -> Result<TcpOrTlsStream,
         return Ok(MaybeTlsStream::Plain(tcp::connect(resolver, host, port).await?));
     };
     let host = match proxy.scheme() {
-        // Which the proxy would otherwise do.
+        // With `socks5` the client resolves the name, with `socks5h` the proxy does.
         ProxyScheme::Socks5 => {
             let found = resolver.resolve(host, port).await.map_err(|error| io_error::from_lookup(&error))?;
             let no_address =
@@ -52,12 +52,12 @@ pub(super) async fn open_stream(target: &SocketTarget) -> Result<TcpOrTlsStream,
     let stream = timeout(route.proxy_timeout, connect_to_proxy(resolver, route, proxy))
         .await
         .map_err(|_| proxy_unreachable("it did not take the connection in time"))??;
-    let place = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let authority = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     match proxy.scheme() {
         ProxyScheme::Http | ProxyScheme::Https => {
-            open_http_tunnel(stream, &place, proxy.authorization()).await
+            open_http_tunnel(stream, &authority, proxy.authorization()).await
         }
-        ProxyScheme::Socks5 | ProxyScheme::Socks5h => open_socks_tunnel(stream, &place, proxy).await,
+        ProxyScheme::Socks5 | ProxyScheme::Socks5h => open_socks_tunnel(stream, &authority, proxy).await,
     }
 }
 
@@ -69,55 +69,56 @@ async fn connect_to_proxy(
 ) -> Result<TcpOrTlsStream, ConnectionError> {
     let (host, port) = proxy.host_and_port();
     let stream =
-        tcp::connect(resolver, host, port).await.map_err(|fault| proxy_unreachable(&fault.details))?;
+        tcp::connect(resolver, host, port).await.map_err(|error| proxy_unreachable(&error.details))?;
     if !proxy.is_secure() {
         return Ok(MaybeTlsStream::Plain(stream));
     }
     let without_tls = |error: &dyn std::fmt::Display| proxy_unreachable(&format!("its TLS failed: {error}"));
     let config = route.trust.client_config().map_err(|error| without_tls(&error))?;
     let mut config = rustls::ClientConfig::clone(&config);
-    // As reqwest does it: what is spoken to the proxy is not what is spoken to the backend.
+    // As reqwest does it: ALPN concerns the backend, not the proxy.
     config.alpn_protocols.clear();
     let name = ServerName::try_from(host.to_owned()).map_err(|error| without_tls(&error))?;
     let connector = TlsConnector::from(std::sync::Arc::new(config));
     connector.connect(name, stream).await.map(MaybeTlsStream::Rustls).map_err(|error| without_tls(&error))
 }
 
-/// Has an HTTP proxy connect the stream to `place`.
+/// Asks an HTTP proxy to connect the stream to `authority`.
 async fn open_http_tunnel(
     stream: TcpOrTlsStream,
-    place: &str,
+    authority: &str,
     authorization: Option<&HeaderValue>,
 ) -> Result<TcpOrTlsStream, ConnectionError> {
-    let no_http = |error: hyper::Error| proxy_unreachable(&format!("it broke off: {error}"));
+    let broken = |error: hyper::Error| proxy_unreachable(&format!("it broke off: {error}"));
     let mut builder = http1::Builder::new();
     let handshake = builder.max_buf_size(CONNECT_RESPONSE_BYTES_MAX).handshake(TokioIo::new(stream));
-    let (mut sender, connection) = handshake.await.map_err(no_http)?;
-    let answer = std::pin::pin!(sender.send_request(connect_request(place, authorization)?));
+    let (mut sender, connection) = handshake.await.map_err(broken)?;
+    let response = std::pin::pin!(sender.send_request(connect_request(authority, authorization)?));
     let connection = std::pin::pin!(connection.without_shutdown());
-    let parts = match select(answer, connection).await {
-        Either::Left((answer, connection)) => {
-            check_connect_response(&answer.map_err(no_http)?)?;
+    let parts = match select(response, connection).await {
+        Either::Left((response, connection)) => {
+            check_connect_response(&response.map_err(broken)?)?;
             connection.await
         }
-        Either::Right((parts, answer)) => {
-            check_connect_response(&answer.await.map_err(no_http)?)?;
+        Either::Right((parts, response)) => {
+            check_connect_response(&response.await.map_err(broken)?)?;
             parts
         }
     };
-    let parts = parts.map_err(no_http)?;
+    let parts = parts.map_err(broken)?;
     if !parts.read_buf.is_empty() {
-        // Whatever it is, it did not come from a backend, which waits to be spoken to.
+        // A backend waits for the client to speak first, so these bytes are not the backend's.
         return Err(proxy_unreachable("it said more than its answer"));
     }
     Ok(parts.io.into_inner())
 }
 
 fn connect_request(
-    place: &str,
+    authority: &str,
     authorization: Option<&HeaderValue>,
 ) -> Result<Request<String>, ConnectionError> {
-    let mut request = Request::builder().method(Method::CONNECT).uri(place).header(header::HOST, place);
+    let mut request =
+        Request::builder().method(Method::CONNECT).uri(authority).header(header::HOST, authority);
     if let Some(authorization) = authorization {
         request = request.header(header::PROXY_AUTHORIZATION, authorization);
     }
@@ -127,8 +128,8 @@ fn connect_request(
     request.body(String::new()).map_err(invalid)
 }
 
-fn check_connect_response(answer: &Response<Incoming>) -> Result<(), ConnectionError> {
-    let status = answer.status();
+fn check_connect_response(response: &Response<Incoming>) -> Result<(), ConnectionError> {
+    let status = response.status();
     if status.is_success() {
         return Ok(());
     }
@@ -137,33 +138,33 @@ fn check_connect_response(answer: &Response<Incoming>) -> Result<(), ConnectionE
     } else {
         ConnectionErrorKind::ProxyRefused
     };
-    let fault = ConnectionError::new(kind, &format!("the proxy answered with HTTP {}", status.as_u16()));
-    let retry_after = retry_after(answer.headers(), None);
-    Err(ConnectionError { status: Some(status.as_u16()), retry_after, ..fault })
+    let error = ConnectionError::new(kind, &format!("the proxy answered with HTTP {}", status.as_u16()));
+    let retry_after = retry_after(response.headers(), None);
+    Err(ConnectionError { status: Some(status.as_u16()), retry_after, ..error })
 }
 
-/// Has a SOCKS5 proxy connect the stream to `place`.
+/// Asks a SOCKS5 proxy to connect the stream to `authority`.
 async fn open_socks_tunnel(
     stream: TcpOrTlsStream,
-    place: &str,
+    authority: &str,
     proxy: &Proxy,
 ) -> Result<TcpOrTlsStream, ConnectionError> {
     let invalid = |_| {
         ConnectionError::new(ConnectionErrorKind::InvalidTarget, "the address cannot be asked of a proxy")
     };
-    let place: Uri = format!("http://{place}").parse().map_err(invalid)?;
+    let authority: Uri = format!("http://{authority}").parse().map_err(invalid)?;
     let mut socks = SocksV5::new(Uri::default(), ProxyStream(Some(TokioIo::new(stream))));
     if let Some((user, password)) = proxy.user_and_password() {
         socks = socks.with_auth(user.to_owned(), password.to_owned());
     }
-    let opened = socks.call(place).await.map_err(|error| {
-        let words = error.to_string();
-        let kind = match ProxyError::from_error_text(&words) {
+    let opened = socks.call(authority).await.map_err(|error| {
+        let text = error.to_string();
+        let kind = match ProxyError::from_error_text(&text) {
             Some(ProxyError::Unauthenticated) => ConnectionErrorKind::ProxyUnauthenticated,
             Some(ProxyError::Refused | ProxyError::Denied) => ConnectionErrorKind::ProxyRefused,
             Some(ProxyError::Unreachable) | None => ConnectionErrorKind::ProxyUnreachable,
         };
-        ConnectionError::new(kind, &words)
+        ConnectionError::new(kind, &text)
     })?;
     Ok(opened.into_inner())
 }
@@ -172,7 +173,7 @@ fn proxy_unreachable(details: &str) -> ConnectionError {
     ConnectionError::new(ConnectionErrorKind::ProxyUnreachable, &format!("the proxy: {details}"))
 }
 
-/// The stream to the proxy, which is there before the handshake asks for it.
+/// The stream to the proxy, opened before the handshake asks for it.
 struct ProxyStream(Option<TokioIo<TcpOrTlsStream>>);
 
 impl Service<Uri> for ProxyStream {

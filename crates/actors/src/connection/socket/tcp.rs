@@ -1,4 +1,4 @@
-//! TCP to a name: the addresses that it has, and a connection to the one that answers.
+//! Connects to a host by TCP: resolves the name and races its addresses.
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -16,18 +16,17 @@ use tokio::time::sleep;
 use super::io_error;
 use crate::connection::error::ConnectionError;
 
-/// The most lookups at a time. One that hangs cannot be called off and holds a thread until the system gives it up, so
-/// dials in a row must not begin one each. More than one, since after a change of networks only a new one gets an
-/// answer.
+/// The most lookups at a time. A lookup that hangs cannot be cancelled and holds a thread until the system gives up,
+/// so repeated dials must not start one each. More than one, since only a new lookup succeeds after a change of
+/// networks.
 const LOOKUPS_MAX: usize = 4;
-/// The most addresses of one name that are tried.
+/// The most addresses tried for one name.
 const ADDRESSES_MAX: usize = 16;
-/// How long one address is tried before the next one is tried beside it: RFC 8305's recommendation. Without this, a name
-/// whose first address lies in a network that swallows everything (IPv6 that is configured and does not work) would
-/// never be reached by its others.
+/// The delay before the next address is tried in parallel: RFC 8305's recommendation. Without it, a name whose first
+/// address lies in a broken network (such as unroutable IPv6) would never be reached by its others.
 const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// Looks names up, a few at a time. Clones share the limit.
+/// Resolves names, a few at a time. Clones share the limit.
 #[derive(Clone)]
 pub(in crate::connection) struct Resolver {
     permits: Arc<Semaphore>,
@@ -42,7 +41,7 @@ pub(super) async fn connect(
     let addresses = resolver.resolve(host, port).await.map_err(|error| io_error::from_lookup(&error))?;
     let connected = race(interleave_families(addresses), TcpStream::connect).await;
     let stream = connected.map_err(|error| io_error::from_connect(&error))?;
-    // Frames are small and written whole: waiting for more to send would only add latency.
+    // Frames are small and written completely: waiting for more data would only add latency.
     stream.set_nodelay(true).map_err(|error| io_error::from_connect(&error))?;
     Ok(stream)
 }
@@ -60,15 +59,14 @@ impl Resolver {
         self.run(move || (host.as_str(), port).to_socket_addrs().map(Iterator::collect)).await
     }
 
-    /// Waits for a free slot, which `lookup` then holds for as long as it takes, whether anybody still waits for it or
-    /// not.
+    /// Waits for a permit, which `lookup` then holds until it returns, even if its caller is gone.
     async fn run<T: Send + 'static>(
         &self,
         lookup: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        let slot = Arc::clone(&self.permits).acquire_owned().await.map_err(io::Error::other)?;
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(io::Error::other)?;
         let found = spawn_blocking(move || {
-            let _slot = slot;
+            let _slot = permit;
             lookup()
         });
         found.await.map_err(io::Error::other)?
@@ -81,7 +79,7 @@ impl fmt::Debug for Resolver {
     }
 }
 
-/// Both families in turns, each in the order given; the first address stays the first.
+/// Alternates both address families, each in the given order; the first address stays first.
 fn interleave_families(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let leads_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (leading, others): (Vec<_>, Vec<_>) =
@@ -97,7 +95,8 @@ fn interleave_families(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     ordered
 }
 
-/// The first connection that comes about. An address is tried when the one before it has failed or had its head start.
+/// Returns the first connection that succeeds. Tries an address when the one before it has failed or its delay is
+/// over.
 async fn race<T, F>(addresses: Vec<SocketAddr>, connect: impl Fn(SocketAddr) -> F) -> io::Result<T>
 where
     F: Future<Output = io::Result<T>>,
@@ -107,7 +106,7 @@ where
     let mut failure = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
     loop {
         attempts.extend(waiting.next().map(&connect));
-        let mut head_start = pin!(sleep(CONNECTION_ATTEMPT_DELAY));
+        let mut next_attempt = pin!(sleep(CONNECTION_ATTEMPT_DELAY));
         tokio::select! {
             biased;
             attempt = attempts.next() => match attempt {
@@ -115,7 +114,7 @@ where
                 Some(Err(error)) => failure = error,
                 None => return Err(failure),
             },
-            () = &mut head_start, if waiting.len() > 0 => {}
+            () = &mut next_attempt, if waiting.len() > 0 => {}
         }
     }
 }
@@ -148,11 +147,11 @@ mod tests {
             let (begun, released) = (begun_sender.clone(), Arc::clone(&released));
             let lookup = resolver.run(move || {
                 begun.send(()).unwrap();
-                // Until the other end is dropped.
+                // Blocks until the other end is dropped.
                 let _ = released.lock().recv();
                 Ok(())
             });
-            // The dial's time is over at once.
+            // The dial times out at once.
             assert!(poll!(pin!(lookup)).is_pending());
         }
         for _ in 0..LOOKUPS_MAX {

@@ -1,4 +1,4 @@
-//! Dials and sockets against real servers on the loopback.
+//! Tests dials and sockets against real servers on the loopback.
 
 use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -60,7 +60,7 @@ async fn read_head(stream: &mut TcpStream) -> String {
     String::from_utf8(head).unwrap()
 }
 
-/// Dials a server that answers with these bytes and hangs up. Returns the fault and the request's head.
+/// Dials a server that answers with these bytes and closes. Returns the error and the request's head.
 async fn answered_with(answer: &str) -> (ConnectionError, String) {
     let (listener, address) = listen().await;
     let target = target(address);
@@ -71,17 +71,17 @@ async fn answered_with(answer: &str) -> (ConnectionError, String) {
         head
     };
     let (dialled, head) = tokio::join!(dial(&target, LIMITS), server);
-    let fault = dialled.unwrap_err();
-    assert_redacted(&fault);
-    (fault, head)
+    let error = dialled.unwrap_err();
+    assert_redacted(&error);
+    (error, head)
 }
 
-/// Neither for a person nor in the log does a fault name the address or the token.
-fn assert_redacted(fault: &ConnectionError) {
+/// Asserts that an error's message and details name neither the address nor the token.
+fn assert_redacted(error: &ConnectionError) {
     for secret in ["127.0.0.1", "localhost", "http", "ws:", "/ws", TOKEN] {
-        assert!(!fault.message.contains(secret), "{secret} in {fault:?}");
+        assert!(!error.message.contains(secret), "{secret} in {error:?}");
     }
-    assert!(!fault.details.contains(TOKEN), "{fault:?}");
+    assert!(!error.details.contains(TOKEN), "{error:?}");
 }
 
 // === the dial ===
@@ -100,25 +100,25 @@ async fn the_handshake_carries_the_path_the_headers_and_the_token() {
 
 #[tokio::test]
 async fn http_status_instead_of_handshake_keeps_retry_after() {
-    let (fault, _) = answered_with("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n").await;
-    assert_eq!((fault.kind, fault.status), (ConnectionErrorKind::Unauthenticated, Some(401)));
-    let (fault, _) = answered_with("HTTP/1.1 503 Busy\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n").await;
+    let (error, _) = answered_with("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n").await;
+    assert_eq!((error.kind, error.status), (ConnectionErrorKind::Unauthenticated, Some(401)));
+    let (error, _) = answered_with("HTTP/1.1 503 Busy\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n").await;
     assert_eq!(
-        (fault.kind, fault.retry_after),
+        (error.kind, error.retry_after),
         (ConnectionErrorKind::Unavailable, Some(Duration::from_secs(7)))
     );
-    let (fault, _) = answered_with("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await;
-    assert_eq!((fault.kind, fault.status), (ConnectionErrorKind::NotWebsocket, Some(200)));
+    let (error, _) = answered_with("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await;
+    assert_eq!((error.kind, error.status), (ConnectionErrorKind::NotWebsocket, Some(200)));
 }
 
 #[tokio::test]
 async fn non_handshake_response_differs_from_a_hang_up() {
-    let (fault, _) = answered_with("SSH-2.0-OpenSSH_9.9\r\n").await;
-    assert_eq!(fault.kind, ConnectionErrorKind::NotWebsocket);
-    let (fault, _) = answered_with("HTTP/1.1 101 Switching Protocols\r\n\r\n").await;
-    assert_eq!(fault.kind, ConnectionErrorKind::NotWebsocket);
-    let (fault, _) = answered_with("").await;
-    assert_eq!(fault.kind, ConnectionErrorKind::Lost);
+    let (error, _) = answered_with("SSH-2.0-OpenSSH_9.9\r\n").await;
+    assert_eq!(error.kind, ConnectionErrorKind::NotWebsocket);
+    let (error, _) = answered_with("HTTP/1.1 101 Switching Protocols\r\n\r\n").await;
+    assert_eq!(error.kind, ConnectionErrorKind::NotWebsocket);
+    let (error, _) = answered_with("").await;
+    assert_eq!(error.kind, ConnectionErrorKind::Lost);
 }
 
 #[tokio::test]
@@ -129,7 +129,7 @@ async fn a_handshake_of_excessive_size_is_cut_off() {
     let server = async {
         let (mut stream, _) = listener.accept().await.unwrap();
         read_head(&mut stream).await;
-        // The peer may hang up before all of it is written.
+        // The peer may close before everything is written.
         let _ = stream.write_all(format!("HTTP/1.1 101 Yes\r\nx-padding: {padding}").as_bytes()).await;
         stream
     };
@@ -139,20 +139,20 @@ async fn a_handshake_of_excessive_size_is_cut_off() {
 
 #[tokio::test]
 async fn a_port_where_nobody_listens_refuses() {
-    // Bound, so that nobody else gets it, but not listening.
+    // Bound, so that no other process gets the port, but not listening.
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let fault = dial(&target(socket.local_addr().unwrap()), LIMITS).await.unwrap_err();
-    assert_eq!(fault.kind, ConnectionErrorKind::Refused);
-    assert_redacted(&fault);
+    let error = dial(&target(socket.local_addr().unwrap()), LIMITS).await.unwrap_err();
+    assert_eq!(error.kind, ConnectionErrorKind::Refused);
+    assert_redacted(&error);
 }
 
 #[tokio::test]
 async fn a_name_without_an_address_is_unresolved() {
-    // Longer than a label may be, so no name server is asked.
+    // The label is too long, so no name server is asked.
     let target = SocketTarget::new(&format!("http://{}.invalid", "a".repeat(64)), "/ws").unwrap();
-    let fault = dial(&target, LIMITS).await.unwrap_err();
-    assert_eq!(fault.kind, ConnectionErrorKind::Unresolved);
+    let error = dial(&target, LIMITS).await.unwrap_err();
+    assert_eq!(error.kind, ConnectionErrorKind::Unresolved);
 }
 
 #[tokio::test]
@@ -162,7 +162,7 @@ async fn dropping_a_dial_drops_its_socket() {
     let mut stream = {
         let mut dialling = pin!(dial(&target, LIMITS));
         tokio::select! {
-            _ = &mut dialling => panic!("nobody answered the handshake"),
+            _ = &mut dialling => panic!("no one answered the handshake"),
             accepted = listener.accept() => accepted.unwrap().0,
         }
     };
@@ -182,7 +182,7 @@ async fn a_socket_opens_over_any_stream() {
 
 // === TLS ===
 
-/// Accepts TLS connections and says hello on each until dropped.
+/// Accepts TLS connections and sends a greeting on each until dropped.
 async fn serve_tls() -> (JoinSet<()>, SocketTarget) {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
@@ -196,7 +196,7 @@ async fn serve_tls() -> (JoinSet<()>, SocketTarget) {
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         loop {
-            // A client that does not trust us hangs up in the middle.
+            // A client that does not trust the certificate closes during the handshake.
             let Ok(stream) = acceptor.accept(listener.accept().await.unwrap().0).await else { continue };
             let mut server = accept_async(stream).await.unwrap();
             server.send(Message::text("hello")).await.unwrap();
@@ -227,9 +227,9 @@ async fn wss_opens_where_the_certificate_is_trusted() {
 #[tokio::test]
 async fn wss_fails_where_this_system_does_not_trust_the_certificate() {
     let (_server, target) = serve_tls().await;
-    let fault = dial(&target, LIMITS).await.unwrap_err();
-    assert_eq!(fault.kind, ConnectionErrorKind::Tls);
-    assert_redacted(&fault);
+    let error = dial(&target, LIMITS).await.unwrap_err();
+    assert_eq!(error.kind, ConnectionErrorKind::Tls);
+    assert_redacted(&error);
 }
 
 #[tokio::test]
@@ -286,9 +286,9 @@ async fn a_message_above_the_limit_ends_the_socket_with_that_reason() {
     server.send(Message::text("x".repeat(1024))).await.unwrap();
     server.send(Message::text("x".repeat(1025))).await.unwrap();
     assert!(matches!(reader.read().await, Ok(SocketFrame::Text(_))), "the limit itself is allowed");
-    let fault = reader.read().await.unwrap_err();
-    assert_eq!(fault.kind, ConnectionErrorKind::MessageTooLarge);
-    assert!(fault.details.contains("1024"), "{fault:?}");
+    let error = reader.read().await.unwrap_err();
+    assert_eq!(error.kind, ConnectionErrorKind::MessageTooLarge);
+    assert!(error.details.contains("1024"), "{error:?}");
 }
 
 #[tokio::test]
@@ -326,9 +326,9 @@ async fn a_close_by_the_peer_is_answered_and_told_with_its_code() {
     let (_writer, mut reader, mut server) = connected(LIMITS).await;
     let frame = CloseFrame { code: CloseCode::Library(4401), reason: "token expired".into() };
     server.close(Some(frame.clone())).await.unwrap();
-    let fault = reader.read().await.unwrap_err();
-    assert_eq!((fault.kind, fault.close_code), (ConnectionErrorKind::Unauthenticated, Some(4401)));
-    assert!(fault.details.contains("token expired"), "{fault:?}");
+    let error = reader.read().await.unwrap_err();
+    assert_eq!((error.kind, error.close_code), (ConnectionErrorKind::Unauthenticated, Some(4401)));
+    assert!(error.details.contains("token expired"), "{error:?}");
     assert_eq!(server.next().await.unwrap().unwrap(), Message::Close(Some(frame)));
 }
 
@@ -338,8 +338,8 @@ async fn a_graceful_close_ends_with_the_peers_answer() {
     writer.close().await.unwrap();
     let mut server_side = JoinSet::new();
     server_side.spawn(async move { while server.next().await.is_some() {} });
-    let fault = reader.read().await.unwrap_err();
-    assert_eq!((fault.kind, fault.close_code), (ConnectionErrorKind::Closed, Some(1000)));
+    let error = reader.read().await.unwrap_err();
+    assert_eq!((error.kind, error.close_code), (ConnectionErrorKind::Closed, Some(1000)));
     assert!(matches!(writer.send_text("late".into()).await, Err(WriteError::Lost(_))));
 }
 

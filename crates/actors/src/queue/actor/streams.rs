@@ -1,5 +1,4 @@
-//! Answers that are read as they come: the beginning goes to the caller, the rest comes after it, by a task with the
-//! attempt's permit.
+//! Streams responses: the caller gets the head first, then a task with the attempt's permit forwards the body.
 
 use mainstay_runtime::Reply;
 
@@ -10,8 +9,7 @@ use crate::{
         body_pump::{BodyPump, BodyTransfer, TransferEnd},
         download::Download,
         message::QueueMessage,
-        request_entry::StreamStart,
-        responder::Responder,
+        request_entry::{Responder, StreamStart},
         retry::interrupted_response_error,
         state::State,
     },
@@ -20,50 +18,47 @@ use crate::{
 };
 
 impl QueueActor {
-    /// Hands the beginning of an answer to its caller, and has the rest brought after it.
+    /// Answers the caller with the head of a response and starts the task that forwards the body.
     pub(super) fn start_stream(
         &self,
         ctx: &mut Ctx,
-        desk: &mut State,
+        state: &mut State,
         id: RequestId,
-        answer: StreamingResponse,
+        response: StreamingResponse,
     ) {
-        let (Some(opened), Some(called_off)) = (self.requests.begin_response(id), desk.continue_attempt(id))
+        let (Some(opened), Some(cancelled)) = (self.requests.begin_response(id), state.continue_attempt(id))
         else {
-            // It was called off meanwhile; else nobody is left who could be answered.
-            drop(answer);
-            desk.end_attempt(id);
-            return self.fail(ctx, desk.now, id, Error::new(Reason::Internal));
+            // It was cancelled meanwhile, or no caller is left to answer.
+            drop(response);
+            state.end_attempt(id);
+            return self.fail(ctx, state.now, id, Error::new(Reason::Internal));
         };
         let (reader, end) = Reply::channel();
-        let StreamStart { request, reply: caller, failure: verdict, attempts } = opened;
-        let (status, length) = (answer.status, answer.length);
+        let StreamStart { request, reply: responder, failure, attempts } = opened;
+        let (status, length) = (response.status, response.length);
         let (download, body, parts) =
-            Download::new(id, attempts, request.is_repeatable(), answer, end, verdict);
-        let pump = BodyPump { body, parts, length, request, cancelled: called_off };
+            Download::new(id, attempts, request.is_repeatable(), response, end, failure);
+        let pump = BodyPump { body, parts, length, request, cancelled };
         ctx.spawn(async move {
-            let ending = pump.run().await;
-            QueueMessage::BodyFinished {
-                id,
-                transfer: Box::new(BodyTransfer { status, end: ending, reply: reader }),
-            }
+            let end = pump.run().await;
+            QueueMessage::BodyFinished { id, transfer: Box::new(BodyTransfer { status, end, reply: reader }) }
         });
-        // If nobody waits any more, this drops the download, and the task ends with that.
-        caller.send(Ok(download));
+        // Without a waiting caller this drops the download, which ends the task.
+        responder.send(Ok(download));
     }
 
-    /// Ends a request whose answer has ended.
-    pub(super) fn finish_stream(&self, ctx: &Ctx, desk: &mut State, id: RequestId, pumped: BodyTransfer) {
-        desk.end_attempt(id);
-        let BodyTransfer { status, end: ending, reply: reader } = pumped;
-        // Where its fate has been written down meanwhile the reader finds it, unanswered, in its verdict.
+    /// Ends a request whose body has ended.
+    pub(super) fn finish_stream(&self, ctx: &Ctx, state: &mut State, id: RequestId, transfer: BodyTransfer) {
+        state.end_attempt(id);
+        let BodyTransfer { status, end, reply: reader } = transfer;
+        // If the request has ended meanwhile, its reader finds the error in the download's `failure`.
         if self.requests.set_stream_end_reply(id, reader).is_err() {
             return;
         }
-        match ending {
+        match end {
             TransferEnd::Complete { bytes } => {
-                let finished = self.finish_request(ctx, desk.now, id, status, bytes);
-                for waiter in finished.into_iter().flat_map(|page| page.waiters) {
+                let finished = self.finish_request(ctx, state.now, id, status, bytes);
+                for waiter in finished.into_iter().flat_map(|entry| entry.waiters) {
                     if let Responder::StreamEnd(reader) = waiter.responder {
                         reader.send(Ok(()));
                     }
@@ -72,10 +67,10 @@ impl QueueActor {
             TransferEnd::Failed(failure) => {
                 let error =
                     self.requests.facts(id).map(|(facts, _)| interrupted_response_error(&facts, &failure));
-                self.fail(ctx, desk.now, id, error.unwrap_or_else(|| Error::from(&failure)));
+                self.fail(ctx, state.now, id, error.unwrap_or_else(|| Error::from(&failure)));
             }
-            TransferEnd::Cancelled => self.fail(ctx, desk.now, id, Error::new(Reason::Cancelled)),
-            TransferEnd::Panicked => self.fail_aborted(ctx, desk.now, id, Reason::Crashed),
+            TransferEnd::Cancelled => self.fail(ctx, state.now, id, Error::new(Reason::Cancelled)),
+            TransferEnd::Panicked => self.fail_aborted(ctx, state.now, id, Reason::Crashed),
         }
     }
 }

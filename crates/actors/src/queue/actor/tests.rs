@@ -1,12 +1,13 @@
-//! The queue's actor under its supervisor.
+//! Tests the queue's actor under its supervisor.
 //!
-//! - `script`: a transport that does as it is told; `scene`: a runtime with a queue over it, on a paused clock
-//! - `turns`, `retries`, `held`, `shared`, `departures`, `crashes`: what is promised, case by case
-//! - `deaths`: what the backend dies over; `sends`: each send is an attempt, whatever the server does
-//! - `streams`: answers that are read as they come
-//! - `fates`: whatever happens, each request has exactly one fate
-//! - `wire`, `transfers`: the same over real sockets, `transfers` with bodies of any size
-//! - `discretion`: what was sent does not come back in an error
+//! - `scripted_transport`: a transport with planned responses; `fixture`: a runtime with a queue over it, on a paused
+//!   clock
+//! - `scheduling`, `retries`, `outages`, `shared`, `cancellation`, `crashes`: the promises, case by case
+//! - `deaths`: requests over which the backend dies; `sends`: each send is an attempt, whatever the server does
+//! - `streams`: streamed responses
+//! - `single_outcome`: each request ends exactly once
+//! - `over_http`, `transfers`: real sockets; `transfers` with bodies of any size
+//! - `redaction`: no secret of a request comes back in an error
 //! - `errors`: each cause of an error, and its row in docs/conformance/errors.md
 
 mod cancellation;

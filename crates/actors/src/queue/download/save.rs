@@ -1,4 +1,4 @@
-//! An answer into a file: written beside it, and put into its place once it is whole.
+//! Saves a response body: writes a temporary file beside the target, and renames it once it is complete.
 
 use std::{
     ffi::OsString,
@@ -15,24 +15,24 @@ use tokio::{
 use super::Download;
 use crate::error::{Error, Reason};
 
-/// How many names are tried for what is written beside the file: what an earlier process left behind may have one.
+/// The most temporary names tried. An earlier process may have left some of them behind.
 const NAMES_MAX: u32 = 100;
 
 impl Download {
-    /// Saves the whole body at `path`, and returns how many bytes it has. A file that is there is replaced; on Unix the
-    /// new one has its permissions. A link there is replaced, not followed.
+    /// Saves the whole body at `path` and returns its size in bytes. Replaces an existing file; on Unix the new file
+    /// keeps its permissions. Replaces a symbolic link instead of following it.
     ///
-    /// It is written under another name in the same folder, and renamed once it is whole and on the disk. Whatever
-    /// happens before, dropping the future included, leaves `path` as it was and nothing beside it; only a process that
-    /// is killed leaves a file there, whose name ends with `.part`.
+    /// The body goes into a temporary file in the same folder, which is renamed once it is complete and synced to
+    /// disk. Any failure, and dropping the future, leaves `path` unchanged and no file beside it. Only a killed
+    /// process leaves a file, whose name ends with `.part`.
     ///
-    /// A body that ends with its connection is saved as it came, and may be cut off; whoever would rather keep the old
-    /// file looks at [`is_end_marked`](Self::is_end_marked) before.
+    /// A body that ends with its connection is saved as it came and may be cut off. Check
+    /// [`is_end_marked`](Self::is_end_marked) first to keep the old file instead.
     ///
     /// # Errors
     ///
-    /// As [`chunk`](Self::chunk); [`Reason::NotSaved`] if the file cannot be written, and then the request is called
-    /// off.
+    /// The errors of [`chunk`](Self::chunk); [`Reason::NotSaved`] if the file cannot be written, which cancels the
+    /// request.
     pub async fn save_to(mut self, path: impl AsRef<Path>) -> Result<u64, Error> {
         let (id, attempts) = (self.request_id, self.attempts);
         let path = path.as_ref();
@@ -51,13 +51,13 @@ impl Download {
     }
 }
 
-/// A file that is being written. Dropping it removes it.
+/// A temporary file. Dropping it removes it.
 struct PartialFile {
     file: File,
     path: RemoveOnDrop,
 }
 
-/// Where it is. Dropped after the file is closed, which some systems want.
+/// The path to remove. Dropped after the file is closed, which some systems require.
 struct RemoveOnDrop(PathBuf);
 
 impl PartialFile {
@@ -78,7 +78,7 @@ impl PartialFile {
                 Ok(file) => {
                     let draft = Self { file, path: RemoveOnDrop(place) };
                     if let Some(old) = old.filter(|_| cfg!(unix)) {
-                        // What only its owner may read must not be open to all while it is written anew.
+                        // A private file must not be readable by others while it is rewritten.
                         draft.file.set_permissions(old.permissions()).await?;
                     }
                     return Ok(draft);
@@ -90,20 +90,20 @@ impl PartialFile {
         Err(io::Error::new(io::ErrorKind::AlreadyExists, "every name beside it is taken"))
     }
 
-    /// Puts it into its place, whole and on the disk.
+    /// Syncs the file to disk and renames it to `path`.
     async fn persist(self, path: &Path) -> io::Result<()> {
         let Self { mut file, path: place } = self;
         file.flush().await?;
         file.sync_all().await?;
         drop(file);
-        // From here on dropping the place finds nothing to remove.
+        // After the rename, dropping the path finds nothing to remove.
         fs::rename(&place.0, path).await
     }
 }
 
 impl Drop for RemoveOnDrop {
     fn drop(&mut self) {
-        // It is gone already if it was put into its place; nothing can be done if it cannot be removed.
+        // After a rename the file is gone; a failed removal cannot be handled here.
         let _ = std::fs::remove_file(&self.0);
     }
 }

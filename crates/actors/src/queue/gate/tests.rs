@@ -1,7 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::transport::TransportError;
+use crate::{
+    queue::attempt::AttemptOutcome,
+    transport::{FailureKind, SendProgress, TransportError},
+};
 
 const DELAY: Delay = Delay::Exponential { min: s(1), max: s(30), factor: 2.0, jitter: false };
 const REFUSED: ReachabilityEvidence = ReachabilityEvidence::Unreachable(Reason::ConnectionRefused);
@@ -11,19 +14,19 @@ const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn gate(link: BackendAvailability) -> Gate {
-    Gate::new(DELAY, link, s(0))
+fn gate(availability: BackendAvailability) -> Gate {
+    Gate::new(DELAY, availability, s(0))
 }
 
-/// A gate that was closed at 0 s by request 1, which reached nobody.
-fn closed_gate(link: BackendAvailability) -> Gate {
-    let mut gate = gate(link);
+/// Returns a gate that request 1 closed at 0 s because it could not connect.
+fn closed_gate(availability: BackendAvailability) -> Gate {
+    let mut gate = gate(availability);
     gate.on_start(RequestId(1), s(0), 0.0);
     assert!(gate.on_end(RequestId(1), REFUSED, s(0), 0.0).is_some());
     gate
 }
 
-/// Lets a trial go out and end.
+/// Starts and ends a probe.
 fn probe(gate: &mut Gate, evidence: ReachabilityEvidence, now: Duration) -> Option<GateChange> {
     assert!(gate.admits(now), "at {now:?}: {:?}", gate.outage());
     gate.on_start(RequestId(9), now, 0.0);
@@ -42,8 +45,8 @@ fn gate_stays_open_while_the_backend_answers() {
 #[test]
 fn unreachable_backend_closes_the_gate_for_the_first_delay() {
     let gate = closed_gate(BackendAvailability::Unknown);
-    let hold = Outage { since: s(0), reason: Reason::ConnectionRefused, failures: 1, next_probe_at: s(1) };
-    assert_eq!(gate.outage(), Some(hold));
+    let outage = Outage { since: s(0), reason: Reason::ConnectionRefused, failures: 1, next_probe_at: s(1) };
+    assert_eq!(gate.outage(), Some(outage));
     assert!(!gate.admits(Duration::from_millis(999)) && gate.admits(s(1)));
 }
 
@@ -52,20 +55,20 @@ fn failed_probe_doubles_the_wait_up_to_the_cap() {
     let mut gate = closed_gate(BackendAvailability::Unknown);
     let mut now = s(1);
     for wait in [2, 4, 8, 16, 30, 30] {
-        let Some(GateChange::Held(hold)) = probe(&mut gate, REFUSED, now) else { panic!("at {now:?}") };
-        assert_eq!((hold.since, hold.next_probe_at), (s(0), now + s(wait)));
-        now = hold.next_probe_at;
+        let Some(GateChange::Held(outage)) = probe(&mut gate, REFUSED, now) else { panic!("at {now:?}") };
+        assert_eq!((outage.since, outage.next_probe_at), (s(0), now + s(wait)));
+        now = outage.next_probe_at;
     }
 }
 
 #[test]
 fn any_answer_opens_the_gate_and_tells_the_outage() {
     let mut gate = closed_gate(BackendAvailability::Unknown);
-    let hold = gate.outage().unwrap();
-    let Some(GateChange::Released(told)) = probe(&mut gate, ReachabilityEvidence::Answered, s(1)) else {
+    let outage = gate.outage().unwrap();
+    let Some(GateChange::Released(recorded)) = probe(&mut gate, ReachabilityEvidence::Answered, s(1)) else {
         panic!()
     };
-    assert_eq!((told.since, told.failures), (hold.since, 1));
+    assert_eq!((recorded.since, recorded.failures), (outage.since, 1));
     assert!(gate.admits(s(1)) && gate.outage().is_none());
 }
 
@@ -74,10 +77,10 @@ fn earlier_attempt_neither_extends_nor_is_needed_to_open() {
     let mut gate = gate(BackendAvailability::Unknown);
     (1..=3).for_each(|id| gate.on_start(RequestId(id), s(0), 0.0));
     assert!(gate.on_end(RequestId(1), REFUSED, s(0), 0.0).is_some());
-    let hold = gate.outage();
+    let outage = gate.outage();
     assert_eq!(gate.on_end(RequestId(2), REFUSED, s(0), 0.0), None);
     assert_eq!(gate.on_end(RequestId(2), TIMED_OUT, s(0), 0.0), None);
-    assert_eq!(gate.outage(), hold);
+    assert_eq!(gate.outage(), outage);
     assert!(matches!(
         gate.on_end(RequestId(3), ReachabilityEvidence::Answered, s(0), 0.0),
         Some(GateChange::Released(_))
@@ -85,12 +88,12 @@ fn earlier_attempt_neither_extends_nor_is_needed_to_open() {
 }
 
 #[test]
-fn link_loss_lets_one_request_probe_and_holds_the_others() {
+fn lost_connection_lets_one_request_probe_and_holds_the_others() {
     let mut gate = gate(BackendAvailability::Up);
-    let Some(GateChange::Held(hold)) = gate.on_availability(BackendAvailability::Down, s(5)) else {
+    let Some(GateChange::Held(outage)) = gate.on_availability(BackendAvailability::Down, s(5)) else {
         panic!()
     };
-    assert_eq!((hold.reason, hold.failures), (Reason::Disconnected, 0));
+    assert_eq!((outage.reason, outage.failures), (Reason::Disconnected, 0));
     assert!(gate.admits(s(5)));
     gate.on_start(RequestId(1), s(5), 0.0);
     assert!(!gate.admits(s(5)));
@@ -101,13 +104,13 @@ fn link_loss_lets_one_request_probe_and_holds_the_others() {
     assert_eq!(
         gate.on_availability(BackendAvailability::Down, s(6)),
         None,
-        "only the link is down, and that is known"
+        "only the connection is down, as before"
     );
     assert!(gate.admits(s(6)));
 }
 
 #[test]
-fn link_up_opens_the_gate_and_unwanted_link_does_not() {
+fn restored_backend_opens_the_gate_and_unknown_does_not() {
     let mut gate = closed_gate(BackendAvailability::Down);
     assert_eq!(gate.on_availability(BackendAvailability::Unknown, s(0)), None);
     assert!(!gate.admits(s(0)));
@@ -125,9 +128,9 @@ fn backend_seen_opens_the_gate() {
 }
 
 #[test]
-fn timeout_closes_the_gate_only_if_the_link_is_down() {
-    let mut with_link = gate(BackendAvailability::Up);
-    assert_eq!(probe(&mut with_link, TIMED_OUT, s(0)), None);
+fn timeout_closes_the_gate_only_if_backend_is_down() {
+    let mut with_availability = gate(BackendAvailability::Up);
+    assert_eq!(probe(&mut with_availability, TIMED_OUT, s(0)), None);
     let mut without = gate(BackendAvailability::Down);
     assert!(matches!(probe(&mut without, TIMED_OUT, s(0)), Some(GateChange::Held(_))));
     let mut refused_before = closed_gate(BackendAvailability::Unknown);
@@ -186,7 +189,7 @@ fn step() -> impl Strategy<Value = GateStep> {
         TIMED_OUT,
         ReachabilityEvidence::None,
     ]);
-    let link = prop::sample::select(vec![
+    let availability = prop::sample::select(vec![
         BackendAvailability::Up,
         BackendAvailability::Down,
         BackendAvailability::Unknown,
@@ -194,15 +197,16 @@ fn step() -> impl Strategy<Value = GateStep> {
     prop_oneof![
         6 => Just(GateStep::Start),
         6 => (0..5_usize, evidence).prop_map(|(which, evidence)| GateStep::End(which, evidence)),
-        2 => link.prop_map(GateStep::Availability),
+        2 => availability.prop_map(GateStep::Availability),
         1 => Just(GateStep::Seen),
     ]
 }
 
 proptest! {
-    /// Held requests never hammer a backend that is away, are never held for ever, and every change is told.
+    /// Checks that probes keep their distance, that requests are not held for ever, and that every change is
+    /// reported.
     #[test]
-    fn whatever_happens_trials_keep_their_distance_and_the_next_one_is_never_far(
+    fn probes_keep_their_delay_and_the_next_one_is_bounded(
         steps in prop::collection::vec((step(), 0..5_000_u64, 0.0..1.0_f64), 1..200),
     ) {
         let mut gate = gate(BackendAvailability::Unknown);
@@ -233,7 +237,7 @@ proptest! {
                     gate.on_end(id, evidence, now, jitter)
                 }
                 GateStep::End(..) => None,
-                GateStep::Availability(link) => gate.on_availability(link, now),
+                GateStep::Availability(availability) => gate.on_availability(availability, now),
                 GateStep::Seen => gate.on_backend_seen(),
             };
             match change {
@@ -241,10 +245,10 @@ proptest! {
                 Some(GateChange::Released(_)) => (held, last_trial) = (false, None),
                 None => {}
             }
-            prop_assert_eq!(gate.outage().is_some(), held, "a change was not told");
-            if let Some(hold) = gate.outage() {
-                prop_assert!(hold.next_probe_at <= now + s(30), "{:?} at {:?}", hold, now);
-                prop_assert!(hold.since <= now);
+            prop_assert_eq!(gate.outage().is_some(), held, "a change was not reported");
+            if let Some(outage) = gate.outage() {
+                prop_assert!(outage.next_probe_at <= now + s(30), "{:?} at {:?}", outage, now);
+                prop_assert!(outage.since <= now);
             }
         }
     }

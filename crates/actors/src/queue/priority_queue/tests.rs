@@ -13,7 +13,7 @@ fn priority_queue(queue_max: usize, overflow: Overflow) -> PriorityQueue<()> {
     PriorityQueue::new(PriorityQueuePolicy { queue_max, overflow, age_after: AGE })
 }
 
-/// Pops everything that may run at `now`, as ids.
+/// Pops everything that may run at `now`, and returns the ids.
 fn run_all(lanes: &mut PriorityQueue<()>, now: Duration) -> Vec<u64> {
     std::iter::from_fn(|| match lanes.pop(now)? {
         PopOutcome::Ready(entry) => Some(entry.id.0),
@@ -64,7 +64,8 @@ fn ageing_can_be_turned_off_and_absurd_spans_do_not_overflow() {
     }
 }
 
-/// The line is full of high priority, one request is served per second, and each time another of high priority comes.
+/// Fills the queue with high priority; one request is served per second, and each time another of high priority
+/// comes.
 #[test]
 fn low_item_starts_within_the_bound_under_high_load() {
     let queue_max = 50;
@@ -89,7 +90,7 @@ fn low_item_starts_within_the_bound_under_high_load() {
         assert!(now <= bound, "not started within {bound:?}");
         arrive(&mut lanes, Priority::High, now);
     }
-    // Every older one went first, so the bound was needed.
+    // Every older one went first, so the bound was tight.
     assert_eq!(now, SECOND * u32::try_from(queue_max - 1).unwrap());
 }
 
@@ -222,9 +223,9 @@ fn a_hundred_thousand_wait_and_come_out_each_once_in_order() {
     );
 }
 
-// === Against a naive model ===
+// === a naive model ===
 
-/// The same promises, kept by looking at every entry each time.
+/// A model that keeps the same promises by looking at every item each time.
 struct NaiveModel {
     policy: PriorityQueuePolicy,
     entries: Vec<(QueueItem<()>, Option<Duration>)>,
@@ -237,7 +238,7 @@ impl NaiveModel {
         (arrived.saturating_sub(usize::try_from(spans.min(2)).unwrap()), entry.id)
     }
 
-    /// The entries that may run at `now`.
+    /// Returns the items that may run at `now`.
     fn ready(&self, now: Duration) -> impl Iterator<Item = &QueueItem<()>> {
         self.entries.iter().filter(move |(_, due)| due.is_none_or(|due| due <= now)).map(|(entry, _)| entry)
     }
@@ -306,7 +307,7 @@ fn queue_op() -> impl Strategy<Value = QueueOp> {
 
 proptest! {
     #[test]
-    fn the_line_does_what_the_naive_model_does(
+    fn priority_queue_matches_the_naive_model(
         queue_max in 1..6_usize,
         overflow in prop::sample::select(vec![Overflow::Reject, Overflow::DropOldest, Overflow::DropLowest]),
         acts in prop::collection::vec(queue_op(), 0..120),

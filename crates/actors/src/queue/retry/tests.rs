@@ -7,7 +7,7 @@ use crate::{error::Code, queue::retry_budget::BudgetPolicy, transport::ResponseH
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Without jitter, so that delays can be told in advance.
+/// Delays without jitter, so that they can be predicted.
 const POLICY: RetryPolicy = RetryPolicy {
     retries: 3,
     delay: Delay::Exponential { min: SECOND, max: Duration::from_secs(30), factor: 2.0, jitter: false },
@@ -39,7 +39,7 @@ const KINDS: [FailureKind; 18] = [
     FailureKind::UploadChanged,
 ];
 
-/// Wall time at a whole second, as HTTP dates are.
+/// A wall-clock time at a whole second, as HTTP dates are.
 fn wall() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
 }
@@ -81,15 +81,15 @@ fn failure_within_answer(kind: FailureKind, status: u16) -> TransportError {
     TransportError::in_body(kind, head, "words")
 }
 
-fn error_of(verdict: RetryDecision) -> Error {
-    match verdict {
+fn error_of(failure: RetryDecision) -> Error {
+    match failure {
         RetryDecision::Fail(error) => error,
         other => panic!("not failed: {other:?}"),
     }
 }
 
-fn delay_of(verdict: &RetryDecision) -> Duration {
-    match verdict {
+fn delay_of(failure: &RetryDecision) -> Duration {
+    match failure {
         RetryDecision::RetryIn { delay, .. } => *delay,
         other => panic!("not repeated: {other:?}"),
     }
@@ -100,7 +100,7 @@ fn a_good_answer_is_done_and_costs_no_budget() {
     let mut budget = RetryBudget::new(BudgetPolicy { reserve: 1, ..BudgetPolicy::default() });
     for status in [200, 201, 204, 304] {
         let answer = answer(status);
-        let verdict = decide_after_attempt(
+        let failure = decide_after_attempt(
             &POLICY,
             &IDEMPOTENT,
             1,
@@ -108,7 +108,7 @@ fn a_good_answer_is_done_and_costs_no_budget() {
             &mut budget,
             retry_context(),
         );
-        assert_eq!(verdict, RetryDecision::Done);
+        assert_eq!(failure, RetryDecision::Done);
     }
     assert_eq!(budget.remaining(Duration::ZERO), 1);
 }
@@ -117,9 +117,9 @@ fn a_good_answer_is_done_and_costs_no_budget() {
 fn delays_grow_until_retries_end_and_error_has_attempts() {
     let reset = failed(FailureKind::Reset, SendProgress::MaybeSent);
     for (attempt, seconds) in [(1, 1), (2, 2), (3, 4)] {
-        let verdict = decide(IDEMPOTENT, attempt, AttemptOutcome::Failed(&reset));
+        let failure = decide(IDEMPOTENT, attempt, AttemptOutcome::Failed(&reset));
         let (delay, reason) = (SECOND * seconds, Reason::ConnectionReset);
-        assert_eq!(verdict, RetryDecision::RetryIn { delay, reason });
+        assert_eq!(failure, RetryDecision::RetryIn { delay, reason });
     }
     let error = error_of(decide(IDEMPOTENT, 4, AttemptOutcome::Failed(&reset)));
     assert_eq!((error.reason, error.attempts, error.retryable), (Reason::ConnectionReset, 4, true));
@@ -147,9 +147,9 @@ fn unreachable_backend_requeues_without_cost() {
         for (facts, attempt) in [(IDEMPOTENT, 1), (ONCE_ONLY, 1), (IDEMPOTENT, 1000)] {
             let facts = RequestFacts { retries: Some(0), ..facts };
             let outcome = AttemptOutcome::Failed(&absent);
-            let verdict =
+            let failure =
                 decide_after_attempt(&POLICY, &facts, attempt, outcome, &mut budget, retry_context());
-            assert_eq!(verdict, RetryDecision::Requeue { reason: kind.reason() });
+            assert_eq!(failure, RetryDecision::Requeue { reason: kind.reason() });
         }
     }
 }
@@ -157,19 +157,19 @@ fn unreachable_backend_requeues_without_cost() {
 #[test]
 fn a_send_counts_though_nobody_was_there_afterwards() {
     let absent = failed(FailureKind::Refused, SendProgress::MaybeSent);
-    let verdict = |facts| decide(facts, 1, AttemptOutcome::Failed(&absent));
-    assert_eq!(delay_of(&verdict(IDEMPOTENT)), SECOND);
-    assert!(matches!(verdict(RequestFacts { retries: Some(0), ..IDEMPOTENT }), RetryDecision::Fail(_)));
-    assert_eq!(error_of(verdict(ONCE_ONLY)).reason, Reason::OutcomeUnknown);
+    let failure = |facts| decide(facts, 1, AttemptOutcome::Failed(&absent));
+    assert_eq!(delay_of(&failure(IDEMPOTENT)), SECOND);
+    assert!(matches!(failure(RequestFacts { retries: Some(0), ..IDEMPOTENT }), RetryDecision::Fail(_)));
+    assert_eq!(error_of(failure(ONCE_ONLY)).reason, Reason::OutcomeUnknown);
 }
 
 #[test]
 fn a_refusal_does_not_hide_an_earlier_send() {
     let absent = failed(FailureKind::Refused, SendProgress::NotSent);
-    let verdict =
+    let failure =
         |facts| decide(RequestFacts { may_have_acted: true, ..facts }, 2, AttemptOutcome::Failed(&absent));
-    assert_eq!(verdict(IDEMPOTENT), RetryDecision::Requeue { reason: Reason::ConnectionRefused });
-    assert_eq!(error_of(verdict(ONCE_ONLY)).reason, Reason::OutcomeUnknown);
+    assert_eq!(failure(IDEMPOTENT), RetryDecision::Requeue { reason: Reason::ConnectionRefused });
+    assert_eq!(error_of(failure(ONCE_ONLY)).reason, Reason::OutcomeUnknown);
 }
 
 #[test]
@@ -283,13 +283,13 @@ fn a_post_that_may_have_been_acted_on_ends_as_outcome_unknown() {
 #[test]
 fn a_post_that_never_left_or_was_turned_away_is_repeated() {
     for kind in [FailureKind::TimedOut, FailureKind::Reset] {
-        let verdict = decide(ONCE_ONLY, 1, AttemptOutcome::Failed(&failed(kind, SendProgress::NotSent)));
-        assert_eq!(delay_of(&verdict), SECOND);
+        let failure = decide(ONCE_ONLY, 1, AttemptOutcome::Failed(&failed(kind, SendProgress::NotSent)));
+        assert_eq!(delay_of(&failure), SECOND);
     }
     for status in [425, 429] {
         assert_eq!(delay_of(&decide(ONCE_ONLY, 1, AttemptOutcome::Answered(&answer(status)))), SECOND);
     }
-    // What was lost is only the text of a refusal.
+    // Only the text of a refusal was lost.
     assert_eq!(
         delay_of(&decide(
             ONCE_ONLY,
@@ -378,13 +378,13 @@ fn excessive_retry_after_is_clamped() {
 
 #[test]
 fn the_error_tells_what_the_backend_asked_for() {
-    let told = |value| {
+    let recorded = |value| {
         error_of(decide(IDEMPOTENT, 4, AttemptOutcome::Answered(&answer_with_retry_after(429, value))))
             .retry_after_ms
     };
-    assert_eq!(told("3600"), Some(3_600_000));
-    assert_eq!(told("99999999999999999999999999"), Some(86_400_000));
-    assert_eq!(told("soon"), None);
+    assert_eq!(recorded("3600"), Some(3_600_000));
+    assert_eq!(recorded("99999999999999999999999999"), Some(86_400_000));
+    assert_eq!(recorded("soon"), None);
 }
 
 #[test]
@@ -400,7 +400,7 @@ fn a_retry_after_counts_even_if_the_rest_of_the_answer_was_lost() {
 fn a_spent_budget_fails_with_the_cause_and_says_why_in_the_log() {
     let mut budget = RetryBudget::new(BudgetPolicy { reserve: 0, ..BudgetPolicy::default() });
     let reset = failed(FailureKind::Reset, SendProgress::MaybeSent);
-    let verdict = decide_after_attempt(
+    let failure = decide_after_attempt(
         &POLICY,
         &IDEMPOTENT,
         1,
@@ -408,7 +408,7 @@ fn a_spent_budget_fails_with_the_cause_and_says_why_in_the_log() {
         &mut budget,
         retry_context(),
     );
-    let error = error_of(verdict);
+    let error = error_of(failure);
     assert_eq!((error.reason, error.attempts), (Reason::ConnectionReset, 1));
     assert!(error.details.unwrap().contains("not repeated"));
 }
@@ -420,8 +420,8 @@ fn granted_retries_stay_within_the_budget_during_an_outage() {
     let reset = failed(FailureKind::Reset, SendProgress::MaybeSent);
     let mut repeated = 0;
     for request in 0..1000 {
-        let moment = RetryContext { now: Duration::from_millis(request * 10), ..retry_context() };
-        budget.deposit(moment.now);
+        let context = RetryContext { now: Duration::from_millis(request * 10), ..retry_context() };
+        budget.deposit(context.now);
         for attempt in 1.. {
             match decide_after_attempt(
                 &POLICY,
@@ -429,7 +429,7 @@ fn granted_retries_stay_within_the_budget_during_an_outage() {
                 attempt,
                 AttemptOutcome::Failed(&reset),
                 &mut budget,
-                moment,
+                context,
             ) {
                 RetryDecision::RetryIn { .. } => repeated += 1,
                 RetryDecision::Fail(_) => break,
@@ -442,7 +442,7 @@ fn granted_retries_stay_within_the_budget_during_an_outage() {
     assert_eq!(repeated, 1000 * 20 / 100 + 10);
 }
 
-// === Whatever happens ===
+// === Any outcome ===
 
 fn outcome() -> impl Strategy<Value = Result<FullResponse, Option<TransportError>>> {
     let reach = prop::sample::select(vec![SendProgress::NotSent, SendProgress::MaybeSent]);
@@ -458,7 +458,7 @@ fn outcome() -> impl Strategy<Value = Result<FullResponse, Option<TransportError
 
 proptest! {
     #[test]
-    fn harm_is_never_risked_and_every_end_has_its_words(
+    fn decision_never_repeats_side_effects_and_has_a_message(
         outcome in outcome(),
         repeatable in any::<bool>(),
         retries in prop::option::of(0..5_u32),
@@ -473,8 +473,8 @@ proptest! {
             Err(Some(failure)) => AttemptOutcome::Failed(failure),
             Err(None) => AttemptOutcome::Lost,
         };
-        let verdict = decide_after_attempt(&policy, &facts, attempt, view, &mut ample_budget(), RetryContext { jitter, ..retry_context() });
-        match verdict {
+        let failure = decide_after_attempt(&policy, &facts, attempt, view, &mut ample_budget(), RetryContext { jitter, ..retry_context() });
+        match failure {
             RetryDecision::Done => prop_assert!(outcome.is_ok_and(|answer| Reason::from_status(answer.status.as_u16()).is_none())),
             RetryDecision::RetryIn { delay, .. } => {
                 prop_assert!(attempt <= retries.unwrap_or(policy.retries));

@@ -1,22 +1,22 @@
-//! Coming up, and coming back.
+//! Tests the first connection and reconnects.
 
 use super::*;
 
 #[tokio::test]
 async fn connection_opens_by_itself_and_records_it() {
     let server = WsServer::listening().await;
-    let mut scene = ConnectionFixture::start(server.target(), slow_retry_policy()).await;
+    let mut fixture = ConnectionFixture::start(server.target(), slow_retry_policy()).await;
     let _peer = server.accept().await;
-    let connecting = scene.next_change().await;
+    let connecting = fixture.next_change().await;
     assert_eq!((connecting.from, connecting.to), (Disconnected, Connecting));
     assert_eq!((connecting.attempt, connecting.max, connecting.reason), (1, 5, StatusReason::Requested));
-    let connected = scene.next_change().await;
+    let connected = fixture.next_change().await;
     assert_eq!((connected.from, connected.to), (Connecting, Connected));
     assert_eq!((connected.attempt, connected.max, connected.reason), (1, 5, StatusReason::Opened));
     assert_eq!(connected.next_attempt_at, None);
-    let status = scene.wait_for_state(Connected).await;
+    let status = fixture.wait_for_state(Connected).await;
     assert_eq!((status.attempt, status.max, status.last_error), (1, 5, None));
-    assert_eq!(scene.view.status.borrow().state, Connected);
+    assert_eq!(fixture.view.status.borrow().state, Connected);
 }
 
 #[tokio::test]
@@ -26,45 +26,41 @@ async fn restarted_server_is_reconnected_on_its_port() {
         delay: Delay::Fixed { delay: Duration::from_millis(5) },
         ..immediate_retry_policy(100_000)
     };
-    let (mut scene, peer) = ConnectionFixture::connected(&server, policy).await;
+    let (mut fixture, peer) = ConnectionFixture::connected(&server, policy).await;
     let server = server.stop_listening();
     drop(peer);
-    let waiting = scene.next_change().await;
+    let waiting = fixture.next_change().await;
     assert_eq!((waiting.from, waiting.to), (Connected, Reconnecting));
     assert_eq!((waiting.attempt, waiting.max), (2, 100_000));
     assert_eq!(waiting.error.unwrap().kind, ConnectionErrorKind::Lost);
-    let dialling = scene.next_change().await;
+    let dialling = fixture.next_change().await;
     assert_eq!((dialling.from, dialling.to), (Reconnecting, Reconnecting));
     assert_eq!(
         (dialling.attempt, dialling.next_attempt_at, dialling.reason),
         (2, None, StatusReason::RetryDue)
     );
-    let refused = scene.next_change().await;
+    let refused = fixture.next_change().await;
     assert_eq!((refused.to, refused.attempt), (Reconnecting, 3));
     assert_eq!(refused.reason, StatusReason::Failed(ConnectionErrorKind::Refused));
-    assert_ne!(scene.view.status.borrow().state, Connected);
+    assert_ne!(fixture.view.status.borrow().state, Connected);
 
     let server = server.listen_again();
     let _peer = server.accept().await;
-    let (connected, _) = scene.wait_for_change(Connected).await;
+    let (connected, _) = fixture.wait_for_change(Connected).await;
     assert_eq!(connected.from, Reconnecting);
     assert!(connected.attempt >= 3, "{connected:?}");
-    let status = scene.wait_for_state(Connected).await;
-    assert_eq!(
-        status.last_error.unwrap().kind,
-        ConnectionErrorKind::Refused,
-        "what went wrong last is still told"
-    );
-    assert_eq!(scene.view.status.borrow().state, Connected);
+    let status = fixture.wait_for_state(Connected).await;
+    assert_eq!(status.last_error.unwrap().kind, ConnectionErrorKind::Refused, "the last error is kept");
+    assert_eq!(fixture.view.status.borrow().state, Connected);
 }
 
 #[tokio::test]
 async fn refusing_server_ends_in_failed_until_connect_is_asked() {
     let server = WsServer::refusing();
-    let mut scene = ConnectionFixture::start(server.target(), immediate_retry_policy(3)).await;
+    let mut fixture = ConnectionFixture::start(server.target(), immediate_retry_policy(3)).await;
     let mut attempts = Vec::new();
     let failed = loop {
-        let change = scene.next_change().await;
+        let change = fixture.next_change().await;
         if change.to == Failed {
             break change;
         }
@@ -75,47 +71,47 @@ async fn refusing_server_ends_in_failed_until_connect_is_asked() {
     assert_eq!(attempts, expected);
     assert_eq!((failed.attempt, failed.max, failed.reason), (3, 3, StatusReason::RetriesExhausted));
     assert_eq!(failed.error.unwrap().kind, ConnectionErrorKind::Refused);
-    let status = scene.wait_for_state(Failed).await;
+    let status = fixture.wait_for_state(Failed).await;
     assert_eq!(status.next_attempt_at, None);
 
     let server = server.listen_again();
-    scene.send(ConnectionMessage::Connect).await;
+    fixture.send(ConnectionMessage::Connect).await;
     let _peer = server.accept().await;
-    let over = scene.next_change().await;
+    let over = fixture.next_change().await;
     assert_eq!((over.from, over.to, over.attempt), (Failed, Connecting, 1));
-    assert_eq!(scene.wait_for_state(Connected).await.attempt, 1);
+    assert_eq!(fixture.wait_for_state(Connected).await.attempt, 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn backoff_tells_its_end_on_both_clocks() {
     let policy = ConnectionPolicy { delay: Delay::Fixed { delay: s(90) }, ..immediate_retry_policy(5) };
-    let mut scene = ConnectionFixture::start(unresolvable_target(), policy).await;
-    let (waiting, at) = scene.wait_for_change(Reconnecting).await;
+    let mut fixture = ConnectionFixture::start(unresolvable_target(), policy).await;
+    let (waiting, at) = fixture.wait_for_change(Reconnecting).await;
     assert_eq!((waiting.attempt, waiting.max), (2, 5));
     assert_eq!(waiting.next_attempt_in_ms, Some(90_000));
     assert_eq!(waiting.next_attempt_at.as_deref(), Some("2026-01-01T00:01:30.000Z"));
-    assert_eq!(scene.wait_for_state(Reconnecting).await.next_attempt_at, Some(at + s(90)));
-    let (_, dialled_at) = scene.wait_for_change(Reconnecting).await;
+    assert_eq!(fixture.wait_for_state(Reconnecting).await.next_attempt_at, Some(at + s(90)));
+    let (_, dialled_at) = fixture.wait_for_change(Reconnecting).await;
     assert_eq!(dialled_at, at + s(90));
 }
 
 #[tokio::test]
 async fn final_close_code_ends_in_failed() {
     let server = WsServer::listening().await;
-    let mut scene = ConnectionFixture::start(server.target(), immediate_retry_policy(5)).await;
+    let mut fixture = ConnectionFixture::start(server.target(), immediate_retry_policy(5)).await;
     server.respond("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n").await;
-    let (failed, _) = scene.wait_for_change(Failed).await;
+    let (failed, _) = fixture.wait_for_change(Failed).await;
     assert_eq!(
         (failed.attempt, failed.reason),
         (1, StatusReason::Failed(ConnectionErrorKind::Unauthenticated))
     );
     assert_eq!(failed.error.unwrap().status, Some(401));
 
-    scene.send(ConnectionMessage::Connect).await;
+    fixture.send(ConnectionMessage::Connect).await;
     let mut peer = server.accept().await;
     let code = CloseCode::Library(4401);
     peer.close(CloseFrame { code, reason: "the token has expired".into() }).await;
-    let (failed, _) = scene.wait_for_change(Failed).await;
+    let (failed, _) = fixture.wait_for_change(Failed).await;
     assert_eq!((failed.from, failed.error.unwrap().close_code), (Connected, Some(4401)));
 }
 
@@ -123,9 +119,9 @@ async fn final_close_code_ends_in_failed() {
 async fn silent_handshake_fails_the_attempt_and_closes_the_socket() {
     let server = WsServer::listening().await;
     let policy = ConnectionPolicy { connect_timeout: Duration::from_millis(50), ..immediate_retry_policy(1) };
-    let mut scene = ConnectionFixture::start(server.target(), policy).await;
+    let mut fixture = ConnectionFixture::start(server.target(), policy).await;
     let mut stream = server.accept_raw().await;
-    let (failed, _) = scene.wait_for_change(Failed).await;
+    let (failed, _) = fixture.wait_for_change(Failed).await;
     assert_eq!((failed.attempt, failed.reason), (1, StatusReason::RetriesExhausted));
     assert_eq!(failed.error.unwrap().kind, ConnectionErrorKind::ConnectTimedOut);
     wait_for_end(&mut stream).await;
@@ -134,20 +130,20 @@ async fn silent_handshake_fails_the_attempt_and_closes_the_socket() {
 #[tokio::test]
 async fn late_socket_is_dropped_and_the_next_dial_goes_on() {
     let server = WsServer::listening().await;
-    let mut scene = ConnectionFixture::start(server.target(), slow_retry_policy()).await;
+    let mut fixture = ConnectionFixture::start(server.target(), slow_retry_policy()).await;
     let mut first = server.accept_raw().await;
-    scene.send(ConnectionMessage::Disconnect).await;
+    fixture.send(ConnectionMessage::Disconnect).await;
     wait_for_end(&mut first).await;
-    scene.send(ConnectionMessage::Connect).await;
+    fixture.send(ConnectionMessage::Connect).await;
     let second = server.accept_raw().await;
 
     let (target, limits) = (server.target(), SocketLimits { message_max_bytes: 1024 });
     let (late, late_peer) = tokio::join!(dial(&target, limits), server.accept());
     let outcome = Box::new(late);
-    scene.send(ConnectionMessage::SocketReady { generation: 1, outcome }).await;
+    fixture.send(ConnectionMessage::SocketReady { generation: 1, outcome }).await;
     assert_eq!(late_peer.read_to_end().await, []);
     let _peer = WsPeer::accept(second).await;
-    scene.wait_for_change(Disconnected).await;
-    assert_eq!(scene.next_change().await.to, Connecting);
-    assert_eq!(scene.next_change().await.to, Connected);
+    fixture.wait_for_change(Disconnected).await;
+    assert_eq!(fixture.next_change().await.to, Connecting);
+    assert_eq!(fixture.next_change().await.to, Connected);
 }

@@ -1,57 +1,57 @@
-//! What people ask.
+//! Tests commands.
 
 use super::*;
 
 #[tokio::test]
 async fn connect_during_a_backoff_dials_now() {
     let server = WsServer::refusing();
-    let mut scene = ConnectionFixture::start(server.target(), slow_retry_policy()).await;
-    scene.wait_for_change(Reconnecting).await;
+    let mut fixture = ConnectionFixture::start(server.target(), slow_retry_policy()).await;
+    fixture.wait_for_change(Reconnecting).await;
     let server = server.listen_again();
-    scene.send(ConnectionMessage::Connect).await;
-    let dialling = scene.next_change().await;
+    fixture.send(ConnectionMessage::Connect).await;
+    let dialling = fixture.next_change().await;
     assert_eq!((dialling.to, dialling.attempt, dialling.reason), (Reconnecting, 2, StatusReason::Requested));
     let _peer = server.accept().await;
-    assert_eq!(scene.next_change().await.to, Connected);
+    assert_eq!(fixture.next_change().await.to, Connected);
 }
 
 #[tokio::test]
 async fn disconnect_closes_gracefully_for_good() {
     let server = WsServer::listening().await;
-    let (mut scene, peer) = ConnectionFixture::connected(&server, immediate_retry_policy(5)).await;
-    scene.send(ConnectionMessage::Disconnect).await;
+    let (mut fixture, peer) = ConnectionFixture::connected(&server, immediate_retry_policy(5)).await;
+    fixture.send(ConnectionMessage::Disconnect).await;
     assert_eq!(peer.read_to_end().await, [normal_close()]);
-    let change = scene.next_change().await;
+    let change = fixture.next_change().await;
     assert_eq!((change.from, change.to, change.reason), (Connected, Disconnected, StatusReason::Requested));
-    scene.assert_stays_disconnected(Some(&server)).await;
+    fixture.assert_stays_disconnected(Some(&server)).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn disconnect_during_a_backoff_is_permanent() {
-    let mut scene = ConnectionFixture::start(unresolvable_target(), ConnectionPolicy::default()).await;
-    scene.wait_for_change(Reconnecting).await;
-    scene.send(ConnectionMessage::Disconnect).await;
-    scene.wait_for_change(Disconnected).await;
-    scene.assert_stays_disconnected(None).await;
+    let mut fixture = ConnectionFixture::start(unresolvable_target(), ConnectionPolicy::default()).await;
+    fixture.wait_for_change(Reconnecting).await;
+    fixture.send(ConnectionMessage::Disconnect).await;
+    fixture.wait_for_change(Disconnected).await;
+    fixture.assert_stays_disconnected(None).await;
 }
 
 #[tokio::test]
 async fn disconnect_during_a_handshake_closes_the_connection() {
     let server = WsServer::listening().await;
-    let scene = ConnectionFixture::start(server.target(), immediate_retry_policy(5)).await;
+    let fixture = ConnectionFixture::start(server.target(), immediate_retry_policy(5)).await;
     let mut stream = server.accept_raw().await;
     read_head(&mut stream).await;
-    scene.send(ConnectionMessage::Disconnect).await;
+    fixture.send(ConnectionMessage::Disconnect).await;
     wait_for_end(&mut stream).await;
-    scene.assert_stays_disconnected(Some(&server)).await;
+    fixture.assert_stays_disconnected(Some(&server)).await;
 }
 
 #[tokio::test]
 async fn unanswered_close_is_dropped_after_close_timeout() {
     let server = WsServer::listening().await;
     let policy = ConnectionPolicy { close_timeout: Duration::from_millis(50), ..immediate_retry_policy(5) };
-    let (scene, mut peer) = ConnectionFixture::connected(&server, policy).await;
-    scene.send(ConnectionMessage::Disconnect).await;
+    let (fixture, mut peer) = ConnectionFixture::connected(&server, policy).await;
+    fixture.send(ConnectionMessage::Disconnect).await;
     wait_for_end(peer.raw()).await;
-    scene.assert_stays_disconnected(Some(&server)).await;
+    fixture.assert_stays_disconnected(Some(&server)).await;
 }

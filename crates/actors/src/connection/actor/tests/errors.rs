@@ -1,5 +1,5 @@
-//! Each cause of a fault, brought about at a real server, gives the error that its row in docs/conformance/errors.md has: in the
-//! journal, in the status, and so to whoever looks.
+//! Tests that each cause of an error, produced at a real server, gives the error of its row in docs/conformance/errors.md: in the
+//! journal and in the status.
 
 use std::collections::BTreeSet;
 
@@ -13,35 +13,35 @@ use crate::network::{Route, proxy::Proxy};
 
 const SHORT: Duration = Duration::from_millis(50);
 
-/// What the server does with the connection that comes.
+/// The server's behaviour on a connection.
 enum ServerAction {
-    /// Answers the handshake so.
+    /// Answers the handshake with these bytes.
     Answer(String),
-    /// Says this and listens to nothing.
+    /// Sends this and reads nothing.
     WriteUnasked(&'static str),
     /// Never answers the handshake.
     Hold,
-    /// Hangs up during the handshake, in order or with a reset.
+    /// Closes the connection during the handshake, in order or with a reset.
     HangUp { resets: bool },
-    /// Opens the socket, writes these bytes on it, and goes on as said.
+    /// Opens the socket, writes these bytes on it, and continues with the given step.
     Write(Vec<u8>, SocketEnd),
 }
 
 enum SocketEnd {
-    /// Keeps the connection, and reads no more.
+    /// Keeps the connection without reading.
     Stay,
-    /// Ends it without a close frame, in order or with a reset.
+    /// Ends the connection without a close frame, in order or with a reset.
     Go { resets: bool },
 }
 
-/// Brings the deed about for a connection to `target`, and returns the error that it led to.
+/// Lets the server behave like this for a connection to `target`, and returns the resulting error.
 async fn error_after(
     server: &WsServer,
     target: SocketTarget,
     policy: ConnectionPolicy,
     deed: ServerAction,
 ) -> Error {
-    let mut scene = ConnectionFixture::start(target, policy).await;
+    let mut fixture = ConnectionFixture::start(target, policy).await;
     let mut kept = None;
     let mut stream = server.accept_raw().await;
     match deed {
@@ -62,7 +62,7 @@ async fn error_after(
         }
         ServerAction::Write(bytes, then) => {
             let mut peer = WsPeer::accept(stream).await;
-            scene.wait_for_state(Connected).await;
+            fixture.wait_for_state(Connected).await;
             peer.raw().write_all(&bytes).await.unwrap();
             match then {
                 SocketEnd::Stay => kept = Some(peer.into_raw()),
@@ -70,7 +70,7 @@ async fn error_after(
             }
         }
     }
-    let error = scene.next_error().await;
+    let error = fixture.next_error().await;
     drop(kept);
     error
 }
@@ -82,20 +82,20 @@ fn close_stream(stream: TcpStream, resets: bool) {
 }
 
 impl ConnectionFixture {
-    /// The error of the next change that has one, as the journal, the status and the machine tell it alike.
+    /// Returns the error of the next change that has one; journal, status and machine must agree.
     async fn next_error(&mut self) -> Error {
         loop {
             let record = self.next_record(ConnectionChanged::KIND).await;
             let change: ConnectionChanged = record.decode().unwrap();
-            let Some(fault) = &change.error else {
+            let Some(error) = &change.error else {
                 assert_eq!(change.code, None);
                 continue;
             };
-            let error = Error::from(fault);
-            let told: Error = serde_json::from_value(record.fields["error"].clone()).unwrap();
-            assert_eq!(told, error);
+            let error = Error::from(error);
+            let recorded: Error = serde_json::from_value(record.fields["error"].clone()).unwrap();
+            assert_eq!(recorded, error);
             assert_eq!(change.code, Some(error.code));
-            // No retry has been spent yet, so it comes back where that may help.
+            // No retry has been used yet, so the connection retries if that may help.
             let comes_back = matches!(change.to, Reconnecting);
             assert_eq!(comes_back, error.retryable, "{change:?}");
             let shown = self.wait_for_state(change.to).await.last_error.unwrap();
@@ -105,7 +105,7 @@ impl ConnectionFixture {
     }
 }
 
-/// A backend that is reached through this server as its proxy.
+/// Returns a target whose proxy is this server.
 fn target_behind_proxy(proxy: &WsServer) -> SocketTarget {
     let proxy = Some(Proxy::parse(&proxy.url()).unwrap());
     let target = SocketTarget::new("http://backend.example", "/ws").unwrap();
@@ -209,7 +209,7 @@ async fn connection_failure_gives_the_documented_error() {
         unresolved,
         &ConnectionFixture::start(unresolvable_target(), slow_retry_policy()).await.next_error().await,
     );
-    // An address of a link that is not named: the system refuses it before anything is sent.
+    // A link-local address without a scope: the system refuses it before anything is sent.
     let unreachable = "no route, or another failure below TCP";
     let linkless = SocketTarget::new("http://[fe80::1]:9", "/ws").unwrap();
     assert_row(
@@ -243,12 +243,12 @@ async fn connection_failure_gives_the_documented_error() {
     seen.extend([no_proxy, no_login, no_way]);
 
     let silent = "a ping stayed without an answer for ping_timeout";
-    let (mut scene, _peer) = ConnectionFixture::connected(&server, slow_retry_policy()).await;
+    let (mut fixture, _peer) = ConnectionFixture::connected(&server, slow_retry_policy()).await;
     tokio::time::pause();
-    assert_row(CauseGroup::Connection, silent, &scene.next_error().await);
+    assert_row(CauseGroup::Connection, silent, &fixture.next_error().await);
 
     seen.extend([late, tls, refused, unresolved, unreachable, silent]);
-    // No target that can be made leads there: the socket's last guard.
+    // No valid target leads there, so this tests the socket's own check.
     seen.insert("the address cannot be asked for a WebSocket");
     assert_all_seen(CauseGroup::Connection, &seen);
 }
@@ -315,25 +315,25 @@ async fn send_outcome_gives_the_documented_error() {
     };
     let server = WsServer::listening().await;
     let policy = ConnectionPolicy { message_max_bytes: LARGE_BYTES, ..slow_retry_policy() };
-    let (scene, mut peer) = ConnectionFixture::connected(&server, policy).await;
+    let (fixture, mut peer) = ConnectionFixture::connected(&server, policy).await;
     let large = "x".repeat(LARGE_BYTES + 1);
-    check("`too_large`: it is larger than a message may be", scene.send_text(large, NEVER).await.await);
-    // No socket buffer takes this much, so it is still being written when its first byte is here.
-    let broken = scene.send_text("x".repeat(LARGE_BYTES), NEVER).await;
+    check("`too_large`: it is larger than a message may be", fixture.send_text(large, NEVER).await.await);
+    // No socket buffer takes this much, so the write is still in progress when its first byte arrives.
+    let broken = fixture.send_text("x".repeat(LARGE_BYTES), NEVER).await;
     peer.raw().read_u8().await.unwrap();
     drop(peer);
     check("`unknown`: the socket failed while it was being written", broken.await);
 
     let down = WsServer::refusing();
     let narrow = ConnectionPolicy { outbound_max: 1, ..slow_retry_policy() };
-    let mut scene = ConnectionFixture::start(down.target(), narrow).await;
-    scene.wait_for_change(Reconnecting).await;
-    let hasty = scene.send_text("hasty", Duration::ZERO).await.await;
+    let mut fixture = ConnectionFixture::start(down.target(), narrow).await;
+    fixture.wait_for_change(Reconnecting).await;
+    let hasty = fixture.send_text("hasty", Duration::ZERO).await.await;
     check("`expired`: its patience was over before a socket was open", hasty);
-    let kept = scene.send_text("kept", NEVER).await;
-    let rejected = scene.send_text("too much", NEVER).await.await;
+    let kept = fixture.send_text("kept", NEVER).await;
+    let rejected = fixture.send_text("too much", NEVER).await.await;
     check("`rejected`: outbound_max messages, or as many bytes as may, wait already", rejected);
-    scene.runtime.shutdown().await;
+    fixture.runtime.shutdown().await;
     check("`dropped`: the connection's owner stopped before its turn came", kept.await);
     assert_all_seen(CauseGroup::Send, &seen);
 }

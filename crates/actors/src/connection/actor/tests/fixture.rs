@@ -1,4 +1,4 @@
-//! A connection under its supervisor, and everything that can be seen of it.
+//! A connection under its supervisor, with its observers.
 
 use std::pin::Pin;
 
@@ -13,7 +13,7 @@ use crate::suspend::WallClock;
 
 pub(super) type PendingOutcome = Pin<Box<dyn Future<Output = Result<SendOutcome, CallError>>>>;
 
-/// A connection that is supervised, and everything that can be seen of it.
+/// A supervised connection, with its observers.
 pub(super) struct ConnectionFixture {
     pub(super) runtime: Runtime,
     pub(super) connection: Address<ConnectionMessage>,
@@ -21,12 +21,12 @@ pub(super) struct ConnectionFixture {
     pub(super) frames: FrameSubscription,
     pub(super) clock: Arc<WallClock>,
     pub(super) journal: Subscription,
-    /// The journal once more: what was not sent may be told before or after a change of state.
+    /// A second subscription to the journal: unsent messages may be recorded before or after a change of state.
     pub(super) unsent_journal: Subscription,
 }
 
 impl ConnectionFixture {
-    /// Restarted at once when it crashes.
+    /// Starts a connection that is restarted at once after a crash.
     pub(super) async fn start(target: SocketTarget, policy: ConnectionPolicy) -> Self {
         Self::start_with(target, policy, Duration::ZERO).await
     }
@@ -47,37 +47,37 @@ impl ConnectionFixture {
     ) -> Self {
         let view = ConnectionView::new(&policy);
         let frames = view.frames.subscribe();
-        let actor = ConnectionActor { target, policy, view: view.clone(), cache: None };
+        let actor = ConnectionActor { target, policy, view: view.clone(), invalidations: None };
         let child = ChildPolicy { delay: Delay::Fixed { delay: restart_delay }, ..ChildPolicy::default() };
         let mut root = SupervisorSpec::new("root");
         let connection = root.child(Child::new("connection", actor).policy(child)).unwrap();
         let clock = Arc::new(WallClock(Mutex::new("2026-01-01T00:00:00Z".parse().unwrap())));
         let journal =
             Journal::in_memory("boot", Arc::clone(&clock) as Arc<dyn Clock>, JournalConfig::default());
-        let (story, sums) = (journal.subscribe(), journal.subscribe());
+        let (records, sums) = (journal.subscribe(), journal.subscribe());
         let runtime = Runtime::builder().journal(journal).seed(seed).start(root).await.unwrap();
-        Self { runtime, connection, view, frames, clock, journal: story, unsent_journal: sums }
+        Self { runtime, connection, view, frames, clock, journal: records, unsent_journal: sums }
     }
 
-    /// Connected to the server, with the server's end.
+    /// Starts a connection and returns it with the server's end.
     pub(super) async fn connected(server: &WsServer, policy: ConnectionPolicy) -> (Self, WsPeer) {
-        let mut scene = Self::start(server.target(), policy).await;
+        let mut fixture = Self::start(server.target(), policy).await;
         let peer = server.accept().await;
-        scene.wait_for_change(Connected).await;
-        scene.wait_for_state(Connected).await;
-        (scene, peer)
+        fixture.wait_for_change(Connected).await;
+        fixture.wait_for_state(Connected).await;
+        (fixture, peer)
     }
 
     pub(super) async fn next_record(&mut self, kind: &str) -> Record {
         next_of_kind(&mut self.journal, kind).await
     }
 
-    /// What listeners get next.
+    /// Returns the next item for subscribers.
     pub(super) async fn next_inbound(&mut self) -> Inbound {
         self.frames.next().await.unwrap()
     }
 
-    /// The text frame that listeners get next.
+    /// Returns the next text frame for subscribers.
     pub(super) async fn next_text(&mut self) -> String {
         match self.next_inbound().await {
             Inbound::Text(text) => text.to_string(),
@@ -85,12 +85,12 @@ impl ConnectionFixture {
         }
     }
 
-    /// The next change of the connection.
+    /// Returns the next change of the connection.
     pub(super) async fn next_change(&mut self) -> ConnectionChanged {
         self.next_record(ConnectionChanged::KIND).await.decode().unwrap()
     }
 
-    /// The next change to this state, and when it came.
+    /// Returns the next change to this state, and its time.
     pub(super) async fn wait_for_change(&mut self, state: ConnectionState) -> (ConnectionChanged, Duration) {
         loop {
             let (change, at) = self.next_timed_change().await;
@@ -100,7 +100,7 @@ impl ConnectionFixture {
         }
     }
 
-    /// The next change of the connection, and when it came.
+    /// Returns the next change of the connection, and its time.
     pub(super) async fn next_timed_change(&mut self) -> (ConnectionChanged, Duration) {
         let record = self.next_record(ConnectionChanged::KIND).await;
         (record.decode().unwrap(), Duration::from_millis(record.mono_ms))
@@ -121,17 +121,17 @@ impl ConnectionFixture {
         drop(self.connection.inject_panic().unwrap());
     }
 
-    /// Puts a `Send` into the mailbox; its fate is to be awaited.
-    pub(super) async fn send_text(&self, text: impl Into<String>, patience: Duration) -> PendingOutcome {
+    /// Puts a `Send` into the mailbox; the returned future resolves to its outcome.
+    pub(super) async fn send_text(&self, text: impl Into<String>, wait_timeout: Duration) -> PendingOutcome {
         let (connection, text) = (self.connection.clone(), text.into());
         let mut answer: PendingOutcome = Box::pin(async move {
-            connection.call(|reply| ConnectionMessage::Send { text, wait_timeout: patience, reply }).await
+            connection.call(|reply| ConnectionMessage::Send { text, wait_timeout, reply }).await
         });
         assert!(poll!(&mut answer).is_pending(), "only the actor answers");
         answer
     }
 
-    /// Whether it still stays away after an hour. The clock is paused from now on.
+    /// Returns whether it stays disconnected for an hour. The clock is paused from now on.
     pub(super) async fn assert_stays_disconnected(mut self, server: Option<&WsServer>) {
         if server.is_some() {
             tokio::time::pause();
@@ -146,10 +146,10 @@ impl ConnectionFixture {
     }
 }
 
-/// The next event of this kind.
-pub(super) async fn next_of_kind(story: &mut Subscription, kind: &str) -> Record {
+/// Returns the next event of this kind.
+pub(super) async fn next_of_kind(records: &mut Subscription, kind: &str) -> Record {
     loop {
-        let Delivery::Event(record) = story.next().await else { panic!("events are missing") };
+        let Delivery::Event(record) = records.next().await else { panic!("events are missing") };
         if record.kind == kind {
             return *record;
         }

@@ -1,33 +1,33 @@
-//! What comes in.
+//! Tests incoming frames.
 
 use super::*;
 
 #[tokio::test]
 async fn each_frame_is_handed_on_once() {
     let server = WsServer::listening().await;
-    let (mut scene, mut peer) = ConnectionFixture::connected(&server, slow_retry_policy()).await;
+    let (mut fixture, mut peer) = ConnectionFixture::connected(&server, slow_retry_policy()).await;
     let texts = [event(1), event(1), r#"{"type":"note"}"#.into(), r#"{"type":"note"}"#.into(), event(2)];
     for text in &texts {
         peer.send_text(text).await;
     }
     for text in [&texts[0], &texts[2], &texts[3], &texts[4]] {
-        assert_eq!(scene.next_text().await, *text);
+        assert_eq!(fixture.next_text().await, *text);
     }
-    assert_eq!(scene.frames.try_next(), None);
+    assert_eq!(fixture.frames.try_next(), None);
 }
 
 #[tokio::test]
 async fn reconnect_resumes_first_and_reports_the_gap() {
     let server = WsServer::listening().await;
-    let (mut scene, mut peer) = ConnectionFixture::connected(&server, slow_retry_policy()).await;
+    let (mut fixture, mut peer) = ConnectionFixture::connected(&server, slow_retry_policy()).await;
     peer.send_event(1).await;
     peer.send_event(2).await;
-    assert_eq!(scene.next_text().await, event(1));
-    assert_eq!(scene.next_text().await, event(2));
+    assert_eq!(fixture.next_text().await, event(1));
+    assert_eq!(fixture.next_text().await, event(2));
     drop(peer);
-    scene.wait_for_change(Reconnecting).await;
-    let sent = scene.send_text("waited", NEVER).await;
-    scene.send(ConnectionMessage::Connect).await;
+    fixture.wait_for_change(Reconnecting).await;
+    let sent = fixture.send_text("waited", NEVER).await;
+    fixture.send(ConnectionMessage::Connect).await;
 
     let mut peer = server.accept().await;
     assert_eq!(peer.next_text().await, r#"{"type":"resume","after":2}"#);
@@ -36,10 +36,10 @@ async fn reconnect_resumes_first_and_reports_the_gap() {
     for seq in [2, 3, 7] {
         peer.send_event(seq).await;
     }
-    assert_eq!(scene.next_text().await, event(3));
-    assert_eq!(scene.next_inbound().await, Inbound::Gap(Gap { after: Some(3), next: Some(7) }));
-    assert_eq!(scene.next_text().await, event(7));
-    let gap: Gap = scene.next_record(Gap::KIND).await.decode().unwrap();
+    assert_eq!(fixture.next_text().await, event(3));
+    assert_eq!(fixture.next_inbound().await, Inbound::Gap(Gap { after: Some(3), next: Some(7) }));
+    assert_eq!(fixture.next_text().await, event(7));
+    let gap: Gap = fixture.next_record(Gap::KIND).await.decode().unwrap();
     assert_eq!(gap, Gap { after: Some(3), next: Some(7) });
 }
 
@@ -47,68 +47,68 @@ async fn reconnect_resumes_first_and_reports_the_gap() {
 async fn a_message_above_the_limit_ends_the_socket_and_says_why() {
     let server = WsServer::listening().await;
     let policy = ConnectionPolicy { message_max_bytes: 64, ..slow_retry_policy() };
-    let (mut scene, mut peer) = ConnectionFixture::connected(&server, policy).await;
+    let (mut fixture, mut peer) = ConnectionFixture::connected(&server, policy).await;
     peer.send_text(&"x".repeat(65)).await;
-    let change = scene.next_change().await;
+    let change = fixture.next_change().await;
     assert_eq!((change.from, change.to), (Connected, Reconnecting));
     assert_eq!(change.reason, StatusReason::Failed(ConnectionErrorKind::MessageTooLarge));
     let details = change.error.unwrap().details;
     assert!(details.contains("65") && details.contains("64"), "size and limit: {details}");
     let Wire::Close(Some(CloseFrame { code: CloseCode::Size, .. })) = peer.read().await.unwrap() else {
-        panic!("the peer is told why");
+        panic!("the peer gets a close code");
     };
     wait_for_end(peer.raw()).await;
-    assert_eq!(scene.frames.try_next(), None);
+    assert_eq!(fixture.frames.try_next(), None);
 }
 
 #[tokio::test]
 async fn reconnect_without_numbers_reports_a_gap() {
     let server = WsServer::listening().await;
-    let (mut scene, mut peer) = ConnectionFixture::connected(&server, slow_retry_policy()).await;
+    let (mut fixture, mut peer) = ConnectionFixture::connected(&server, slow_retry_policy()).await;
     peer.send_text("without a number").await;
-    assert_eq!(scene.next_text().await, "without a number");
+    assert_eq!(fixture.next_text().await, "without a number");
     drop(peer);
-    scene.wait_for_change(Reconnecting).await;
-    scene.send(ConnectionMessage::Connect).await;
+    fixture.wait_for_change(Reconnecting).await;
+    fixture.send(ConnectionMessage::Connect).await;
     let mut peer = server.accept().await;
     peer.send_text("the next").await;
     let unknown = Gap { after: None, next: None };
-    assert_eq!(scene.next_inbound().await, Inbound::Gap(unknown));
-    assert_eq!(scene.next_text().await, "the next");
-    assert_eq!(scene.next_record(Gap::KIND).await.decode::<Gap>().unwrap(), unknown);
+    assert_eq!(fixture.next_inbound().await, Inbound::Gap(unknown));
+    assert_eq!(fixture.next_text().await, "the next");
+    assert_eq!(fixture.next_record(Gap::KIND).await.decode::<Gap>().unwrap(), unknown);
 }
 
 #[tokio::test]
 async fn ignored_frames_are_recorded_together() {
     let server = WsServer::listening().await;
-    let (mut scene, mut peer) = ConnectionFixture::connected(&server, slow_retry_policy()).await;
+    let (mut fixture, mut peer) = ConnectionFixture::connected(&server, slow_retry_policy()).await;
     peer.send_event(1).await;
-    assert_eq!(scene.next_text().await, event(1));
+    assert_eq!(fixture.next_text().await, event(1));
     for _ in 0..3 {
         peer.send(Wire::binary(vec![0; 100])).await;
         peer.send_event(1).await;
     }
-    let mut told = std::collections::BTreeMap::new();
-    while told.values().sum::<u64>() < 6 {
-        let ignored: ConnectionIgnored = scene.next_record(ConnectionIgnored::KIND).await.decode().unwrap();
+    let mut recorded = std::collections::BTreeMap::new();
+    while recorded.values().sum::<u64>() < 6 {
+        let ignored: ConnectionIgnored = fixture.next_record(ConnectionIgnored::KIND).await.decode().unwrap();
         let size_bytes = match ignored.reason {
             IgnoredReason::Binary => 100,
             IgnoredReason::SeenBefore => event(1).len() as u64,
         };
         assert_eq!(ignored.bytes, ignored.frames * size_bytes);
-        *told.entry(ignored.reason).or_default() += ignored.frames;
+        *recorded.entry(ignored.reason).or_default() += ignored.frames;
     }
-    assert_eq!(told, [(IgnoredReason::Binary, 3), (IgnoredReason::SeenBefore, 3)].into());
-    assert_eq!(scene.frames.try_next(), None);
+    assert_eq!(recorded, [(IgnoredReason::Binary, 3), (IgnoredReason::SeenBefore, 3)].into());
+    assert_eq!(fixture.frames.try_next(), None);
 }
 
 #[tokio::test]
 async fn slow_listener_blocks_nothing_and_learns_what_it_missed() {
     let server = WsServer::listening().await;
     let policy = ConnectionPolicy { inbound_max: 2, ..slow_retry_policy() };
-    let (scene, mut peer) = ConnectionFixture::connected(&server, policy).await;
-    let mut quick = scene.view.frames.subscribe();
-    let mut slow = scene.frames;
+    let (fixture, mut peer) = ConnectionFixture::connected(&server, policy).await;
+    let mut quick = fixture.view.frames.subscribe();
+    let mut slow = fixture.frames;
     for seq in 1..=9 {
         peer.send_event(seq).await;
         assert_eq!(quick.next().await, Some(Inbound::Text(event(seq).into())));
@@ -120,9 +120,9 @@ async fn slow_listener_blocks_nothing_and_learns_what_it_missed() {
 #[tokio::test]
 async fn resume_request_precedes_every_other_frame() {
     let server = WsServer::listening().await;
-    let (mut scene, mut peer) = ConnectionFixture::connected(&server, immediate_retry_policy(9)).await;
+    let (mut fixture, mut peer) = ConnectionFixture::connected(&server, immediate_retry_policy(9)).await;
     peer.send_event(1).await;
-    assert_eq!(scene.next_text().await, event(1));
+    assert_eq!(fixture.next_text().await, event(1));
     drop(peer);
     let mut peer = server.accept_with_a_ping().await;
     let first = peer.read().await.unwrap();

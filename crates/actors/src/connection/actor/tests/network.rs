@@ -1,4 +1,5 @@
-//! A network of which every move is a test's: no system is asked, so the clock may be paused from the start.
+//! Simulates a network that the test controls completely. The system is not involved, so the clock may be paused from
+//! the start.
 
 use parking_lot::Mutex;
 use std::future::pending;
@@ -19,44 +20,44 @@ use crate::connection::error::{ConnectionError, ConnectionErrorKind};
 use crate::connection::socket::{BoxedStream, StreamConnector};
 use crate::connection::target::SocketTarget;
 
-/// Bytes that are under way on one line at a time.
+/// The bytes in flight on one line at a time.
 pub(super) const CHUNK_BYTES: usize = 16 << 10;
 
-/// What becomes of a dial that begins now.
+/// The fate of a new dial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NetworkState {
     Up,
-    /// Each is refused at once.
+    /// Every dial is refused at once.
     Refusing,
-    /// Each is lost, and nothing comes back.
+    /// Every dial is lost without an answer.
     Blackholing,
 }
 
-/// How long each [`CHUNK_BYTES`] are under way, in one direction.
+/// The latency of each [`CHUNK_BYTES`], in one direction.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LinkProfile {
     pub(super) latency: Duration,
 }
 
-/// The way from a connection to its server.
+/// The network between a connection and its server.
 pub(super) struct Network {
     profile: LinkProfile,
     state: Mutex<NetworkState>,
-    /// The connections that are open, with the tasks that carry them.
+    /// The open connections, with the tasks that carry them.
     open: Mutex<JoinSet<()>>,
     dials: Mutex<u32>,
     incoming: mpsc::Sender<DuplexStream>,
 }
 
-/// Where dials arrive.
+/// The server's end, where dials arrive.
 pub(super) struct NetworkListener(mpsc::Receiver<DuplexStream>);
 
 impl Network {
-    pub(super) fn new(line: LinkProfile, weather: NetworkState) -> (Arc<Self>, NetworkListener) {
+    pub(super) fn new(profile: LinkProfile, weather: NetworkState) -> (Arc<Self>, NetworkListener) {
         let (arrivals, arriving) = mpsc::channel(16);
         let (open, dials) = (Mutex::default(), Mutex::default());
         (
-            Arc::new(Self { profile: line, state: Mutex::new(weather), open, dials, incoming: arrivals }),
+            Arc::new(Self { profile, state: Mutex::new(weather), open, dials, incoming: arrivals }),
             NetworkListener(arriving),
         )
     }
@@ -70,12 +71,12 @@ impl Network {
         *self.state.lock() = weather;
     }
 
-    /// Breaks every connection that is open.
+    /// Breaks every open connection.
     pub(super) fn break_all(&self) {
         self.open.lock().abort_all();
     }
 
-    /// How many dials there were.
+    /// Returns the number of dials.
     pub(super) fn dials(&self) -> u32 {
         *self.dials.lock()
     }
@@ -126,7 +127,7 @@ impl StreamConnector for Network {
 }
 
 impl NetworkListener {
-    /// The next connection, with its handshake done.
+    /// Accepts the next connection and its handshake.
     pub(super) async fn accept(&mut self) -> WsPeer<DuplexStream> {
         WsPeer::accept(self.0.recv().await.unwrap()).await
     }

@@ -1,19 +1,19 @@
-//! What is sent.
+//! Tests outgoing messages.
 
 use super::*;
 
 #[tokio::test]
 async fn messages_sent_offline_leave_in_order() {
     let server = WsServer::refusing();
-    let mut scene = ConnectionFixture::start(server.target(), slow_retry_policy()).await;
-    scene.wait_for_change(Reconnecting).await;
+    let mut fixture = ConnectionFixture::start(server.target(), slow_retry_policy()).await;
+    fixture.wait_for_change(Reconnecting).await;
     let answers = [
-        scene.send_text("a", NEVER).await,
-        scene.send_text("b", NEVER).await,
-        scene.send_text("c", NEVER).await,
+        fixture.send_text("a", NEVER).await,
+        fixture.send_text("b", NEVER).await,
+        fixture.send_text("c", NEVER).await,
     ];
     let server = server.listen_again();
-    scene.send(ConnectionMessage::Connect).await;
+    fixture.send(ConnectionMessage::Connect).await;
     let mut peer = server.accept().await;
     for text in ["a", "b", "c"] {
         assert_eq!(peer.next_text().await, text);
@@ -25,24 +25,24 @@ async fn messages_sent_offline_leave_in_order() {
 
 #[tokio::test(start_paused = true)]
 async fn messages_sent_offline_expire_at_their_deadline() {
-    let scene = ConnectionFixture::start(unresolvable_target(), slow_retry_policy()).await;
-    let long = scene.send_text("long", s(60)).await;
-    let short = scene.send_text("short", s(5)).await;
-    let before = scene.runtime.now();
+    let fixture = ConnectionFixture::start(unresolvable_target(), slow_retry_policy()).await;
+    let long = fixture.send_text("long", s(60)).await;
+    let short = fixture.send_text("short", s(5)).await;
+    let before = fixture.runtime.now();
     assert_eq!(short.await, Ok(SendOutcome::Expired));
-    assert_eq!(scene.runtime.now(), before + s(5));
+    assert_eq!(fixture.runtime.now(), before + s(5));
     assert_eq!(long.await, Ok(SendOutcome::Expired));
-    assert_eq!(scene.runtime.now(), before + s(60));
+    assert_eq!(fixture.runtime.now(), before + s(60));
 }
 
 #[tokio::test(start_paused = true)]
 async fn message_without_room_is_rejected_at_once() {
     let policy = ConnectionPolicy { outbound_max: 1, ..slow_retry_policy() };
-    let scene = ConnectionFixture::start(unresolvable_target(), policy).await;
-    let before = scene.runtime.now();
-    let kept = scene.send_text("kept", s(5)).await;
-    assert_eq!(scene.send_text("too much", s(60)).await.await, Ok(SendOutcome::Rejected));
-    assert_eq!(scene.runtime.now(), before);
+    let fixture = ConnectionFixture::start(unresolvable_target(), policy).await;
+    let before = fixture.runtime.now();
+    let kept = fixture.send_text("kept", s(5)).await;
+    assert_eq!(fixture.send_text("too much", s(60)).await.await, Ok(SendOutcome::Rejected));
+    assert_eq!(fixture.runtime.now(), before);
     assert_eq!(kept.await, Ok(SendOutcome::Expired));
 }
 
@@ -50,26 +50,26 @@ async fn message_without_room_is_rejected_at_once() {
 async fn oversized_message_is_rejected_and_the_socket_stays() {
     let server = WsServer::listening().await;
     let policy = ConnectionPolicy { message_max_bytes: 64, ..slow_retry_policy() };
-    let (scene, mut peer) = ConnectionFixture::connected(&server, policy).await;
-    assert_eq!(scene.send_text("x".repeat(65), NEVER).await.await, Ok(SendOutcome::TooLarge));
-    assert_eq!(scene.send_text("x".repeat(64), NEVER).await.await, Ok(SendOutcome::Sent));
+    let (fixture, mut peer) = ConnectionFixture::connected(&server, policy).await;
+    assert_eq!(fixture.send_text("x".repeat(65), NEVER).await.await, Ok(SendOutcome::TooLarge));
+    assert_eq!(fixture.send_text("x".repeat(64), NEVER).await.await, Ok(SendOutcome::Sent));
     assert_eq!(peer.next_text().await, "x".repeat(64));
-    assert_eq!(scene.view.status.borrow().state, Connected);
+    assert_eq!(fixture.view.status.borrow().state, Connected);
 }
 
 #[tokio::test]
 async fn message_interrupted_by_a_broken_socket_is_not_resent() {
     let server = WsServer::listening().await;
     let policy = ConnectionPolicy { message_max_bytes: LARGE_BYTES, ..slow_retry_policy() };
-    let (mut scene, mut peer) = ConnectionFixture::connected(&server, policy).await;
-    // No socket buffer takes this much, so it is still being written when its first byte is here.
-    let broken = scene.send_text("x".repeat(LARGE_BYTES), NEVER).await;
-    let behind = scene.send_text("behind", NEVER).await;
+    let (mut fixture, mut peer) = ConnectionFixture::connected(&server, policy).await;
+    // No socket buffer takes this much, so the write is still in progress when its first byte arrives.
+    let broken = fixture.send_text("x".repeat(LARGE_BYTES), NEVER).await;
+    let behind = fixture.send_text("behind", NEVER).await;
     peer.raw().read_u8().await.unwrap();
     drop(peer);
     assert_eq!(broken.await, Ok(SendOutcome::Unknown));
-    scene.wait_for_change(Reconnecting).await;
-    scene.send(ConnectionMessage::Connect).await;
+    fixture.wait_for_change(Reconnecting).await;
+    fixture.send(ConnectionMessage::Connect).await;
     let mut peer = server.accept().await;
     assert_eq!(peer.next_text().await, "behind");
     assert_eq!(behind.await, Ok(SendOutcome::Sent));
@@ -88,62 +88,63 @@ fn unsent_event(reason: UnsentReason, messages: u64, bytes: u64, largest_bytes: 
 
 #[tokio::test(start_paused = true)]
 async fn expired_message_is_recorded_without_its_sender() {
-    let mut scene = ConnectionFixture::start(unresolvable_target(), slow_retry_policy()).await;
-    let gone = scene.send_text("12345", s(5)).await;
-    let there = scene.send_text("123", s(5)).await;
-    // A `Send` that is answered shows that those before were accepted; this one is told as well.
-    assert_eq!(scene.send_text("", Duration::ZERO).await.await, Ok(SendOutcome::Expired));
-    assert_eq!(scene.next_unsent().await, unsent_event(UnsentReason::Expired, 1, 0, 0));
+    let mut fixture = ConnectionFixture::start(unresolvable_target(), slow_retry_policy()).await;
+    let gone = fixture.send_text("12345", s(5)).await;
+    let there = fixture.send_text("123", s(5)).await;
+    // An answered `Send` shows that the earlier ones were accepted; this one is recorded as well.
+    assert_eq!(fixture.send_text("", Duration::ZERO).await.await, Ok(SendOutcome::Expired));
+    assert_eq!(fixture.next_unsent().await, unsent_event(UnsentReason::Expired, 1, 0, 0));
     drop(gone);
     assert_eq!(there.await, Ok(SendOutcome::Expired));
     let both = unsent_event(UnsentReason::Expired, 2, 8, 5);
-    assert_eq!(scene.next_unsent().await, ConnectionUnsent { abandoned: 1, ..both });
+    assert_eq!(fixture.next_unsent().await, ConnectionUnsent { abandoned: 1, ..both });
 }
 
 #[tokio::test(start_paused = true)]
 async fn rejected_messages_are_recorded_together_with_limits() {
     let policy = ConnectionPolicy { outbound_max: 1, outbound_bytes_max: 100, ..slow_retry_policy() };
-    let mut scene = ConnectionFixture::start(unresolvable_target(), policy).await;
-    let _kept = scene.send_text("kept", NEVER).await;
+    let mut fixture = ConnectionFixture::start(unresolvable_target(), policy).await;
+    let _kept = fixture.send_text("kept", NEVER).await;
     for _ in 0..1000 {
-        assert_eq!(scene.send_text("x", NEVER).await.await, Ok(SendOutcome::Rejected));
+        assert_eq!(fixture.send_text("x", NEVER).await.await, Ok(SendOutcome::Rejected));
     }
     let limits = |sum| ConnectionUnsent { messages_max: Some(1), bytes_max: Some(100), ..sum };
-    assert_eq!(scene.next_unsent().await, limits(unsent_event(UnsentReason::NoRoom, 1, 1, 1)));
-    assert_eq!(scene.next_unsent().await, limits(unsent_event(UnsentReason::NoRoom, 999, 999, 1)));
+    assert_eq!(fixture.next_unsent().await, limits(unsent_event(UnsentReason::NoRoom, 1, 1, 1)));
+    assert_eq!(fixture.next_unsent().await, limits(unsent_event(UnsentReason::NoRoom, 999, 999, 1)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn oversized_message_is_recorded_with_size_and_limit() {
     let policy = ConnectionPolicy { message_max_bytes: 64, ..slow_retry_policy() };
-    let mut scene = ConnectionFixture::start(unresolvable_target(), policy).await;
-    assert_eq!(scene.send_text("x".repeat(65), NEVER).await.await, Ok(SendOutcome::TooLarge));
+    let mut fixture = ConnectionFixture::start(unresolvable_target(), policy).await;
+    assert_eq!(fixture.send_text("x".repeat(65), NEVER).await.await, Ok(SendOutcome::TooLarge));
     let refused = unsent_event(UnsentReason::TooLarge, 1, 65, 65);
-    assert_eq!(scene.next_unsent().await, ConnectionUnsent { bytes_max: Some(64), ..refused });
+    assert_eq!(fixture.next_unsent().await, ConnectionUnsent { bytes_max: Some(64), ..refused });
 }
 
 #[tokio::test]
 async fn pending_messages_outlive_a_final_close() {
     let server = WsServer::listening().await;
     let policy = ConnectionPolicy { message_max_bytes: LARGE_BYTES, ..slow_retry_policy() };
-    let (mut scene, mut peer) = ConnectionFixture::connected(&server, policy).await;
-    // No socket buffer takes this much, so what is behind it waits.
-    let broken = scene.send_text("x".repeat(LARGE_BYTES), NEVER).await;
-    let kept = scene.send_text("kept", NEVER).await;
-    let short = scene.send_text("short", Duration::from_millis(50)).await;
+    let (mut fixture, mut peer) = ConnectionFixture::connected(&server, policy).await;
+    // No socket buffer takes this much, so the messages behind it wait.
+    let broken = fixture.send_text("x".repeat(LARGE_BYTES), NEVER).await;
+    let kept = fixture.send_text("kept", NEVER).await;
+    let short = fixture.send_text("short", Duration::from_millis(50)).await;
     peer.raw().read_u8().await.unwrap();
     let code = CloseCode::Library(4401);
     peer.send(Wire::Close(Some(CloseFrame { code, reason: "the token has expired".into() }))).await;
-    let (failed, _) = scene.wait_for_change(Failed).await;
+    let (failed, _) = fixture.wait_for_change(Failed).await;
     assert_eq!(failed.reason, StatusReason::Failed(ConnectionErrorKind::Unauthenticated));
     assert_eq!(broken.await, Ok(SendOutcome::Unknown));
     assert_eq!(short.await, Ok(SendOutcome::Expired));
 
-    scene.send(ConnectionMessage::Connect).await;
+    fixture.send(ConnectionMessage::Connect).await;
     let mut peer = server.accept().await;
     assert_eq!(peer.next_text().await, "kept");
     assert_eq!(kept.await, Ok(SendOutcome::Sent));
-    let mut told = [scene.next_unsent().await, scene.next_unsent().await].map(|sum| (sum.reason, sum.bytes));
-    told.sort_unstable();
-    assert_eq!(told, [(UnsentReason::Expired, 5), (UnsentReason::Interrupted, LARGE_BYTES as u64)]);
+    let mut recorded =
+        [fixture.next_unsent().await, fixture.next_unsent().await].map(|sum| (sum.reason, sum.bytes));
+    recorded.sort_unstable();
+    assert_eq!(recorded, [(UnsentReason::Expired, 5), (UnsentReason::Interrupted, LARGE_BYTES as u64)]);
 }

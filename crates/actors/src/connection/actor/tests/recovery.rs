@@ -1,4 +1,4 @@
-//! How soon a connection is there once its server accepts again.
+//! Measures how soon a connection is open once its server accepts again.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::network::NetworkListener;
 use super::*;
 use crate::connection::policy::AfterFailed;
 
-/// To the server and back, which is what an upgrade takes. TCP takes one more before it, TLS another.
+/// The round trip that an upgrade takes. TCP takes another one before it, and TLS another.
 const ROUND_TRIP: Duration = Duration::from_millis(80);
 
 /// Random numbers of one seed.
@@ -32,7 +32,7 @@ impl SplitMix64 {
     }
 }
 
-/// Accepts whoever comes, and answers whatever is asked, until dropped.
+/// Accepts every connection and answers every frame until dropped.
 fn serve(mut arrivals: NetworkListener) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
@@ -45,17 +45,17 @@ fn serve(mut arrivals: NetworkListener) -> JoinSet<()> {
     tasks
 }
 
-/// What one outage showed.
+/// The measurements of one outage.
 #[derive(Debug)]
 struct OutageMeasurement {
     network: NetworkState,
-    /// From when the server accepted again to when the connection was there.
+    /// The time from the server's return to the open connection.
     recovery_time: Duration,
-    /// How long an attempt that began before still took to fail.
+    /// The time that an earlier attempt still took to fail.
     attempt_remaining: Duration,
-    /// The wait that was under way when the server accepted again, or that followed that attempt.
+    /// The delay in progress at the server's return, or after that attempt.
     delay: Duration,
-    /// Dials that began after the server accepted again.
+    /// The number of dials after the server's return.
     dials: u32,
 }
 
@@ -68,10 +68,10 @@ async fn measure_outage(seed: u64, policy: ConnectionPolicy) -> OutageMeasuremen
     if is_down_at_first {
         network.set_state(down);
     }
-    let mut scene = ConnectionFixture::start_seeded(network.target(), policy, Duration::ZERO, seed).await;
+    let mut fixture = ConnectionFixture::start_seeded(network.target(), policy, Duration::ZERO, seed).await;
     if !is_down_at_first {
-        scene.wait_for_change(Connected).await;
-        // It may have proved stable by then, or not.
+        fixture.wait_for_change(Connected).await;
+        // The connection may have proved stable by then, or not.
         tokio::time::sleep(luck.millis_below(s(40))).await;
         network.set_state(down);
         network.break_all();
@@ -79,10 +79,10 @@ async fn measure_outage(seed: u64, policy: ConnectionPolicy) -> OutageMeasuremen
     tokio::time::sleep(luck.millis_below(s(300))).await;
 
     network.set_state(NetworkState::Up);
-    let (back_at, dials_before) = (scene.runtime.now(), network.dials());
+    let (back_at, dials_before) = (fixture.runtime.now(), network.dials());
     let mut wait = None;
     let connected_at = loop {
-        let (change, at) = scene.next_timed_change().await;
+        let (change, at) = fixture.next_timed_change().await;
         if let Some(ms) = change.next_attempt_in_ms {
             wait = Some((at, Duration::from_millis(ms)));
         }
@@ -92,7 +92,7 @@ async fn measure_outage(seed: u64, policy: ConnectionPolicy) -> OutageMeasuremen
     };
     let (decided_at, delay) = wait.expect("it waited");
     let dials = network.dials() - dials_before;
-    scene.runtime.shutdown().await;
+    fixture.runtime.shutdown().await;
     let attempt_rest = decided_at.saturating_sub(back_at);
     OutageMeasurement {
         network: down,

@@ -1,4 +1,5 @@
-//! A peer that repeats what the handshake sent: none of it comes back in the status, in the journal, or in an error.
+//! Tests a peer that repeats what the handshake sent: none of it appears in the status, in the journal, or in an
+//! error.
 
 use proptest::prelude::*;
 use tokio::io::AsyncWriteExt;
@@ -6,9 +7,9 @@ use tokio::io::AsyncWriteExt;
 use super::*;
 use crate::error::Error;
 
-/// So much of a secret in a row gives it away.
+/// The shortest part of a secret that counts as leaked.
 const WINDOW_CHARS: usize = 8;
-/// The most that the reason of a close frame holds.
+/// The longest reason of a close frame.
 const REASON_BYTES_MAX: usize = 123;
 
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +22,7 @@ enum EchoPlace {
     Frame,
 }
 
-/// What becomes of a connection whose peer says `echo` there: everything that can be seen of it.
+/// Returns everything observable of a connection whose peer sends `echo` there.
 async fn observable_output(
     server: &WsServer,
     target: SocketTarget,
@@ -29,7 +30,7 @@ async fn observable_output(
     echo: &str,
 ) -> Vec<String> {
     let shown_target = format!("{target:?}");
-    let mut scene = ConnectionFixture::start(target, slow_retry_policy()).await;
+    let mut fixture = ConnectionFixture::start(target, slow_retry_policy()).await;
     let answer = match place {
         EchoPlace::CloseReason(_) | EchoPlace::Frame => None,
         EchoPlace::Body => Some(format!("HTTP/1.1 403 No\r\ncontent-length: {}\r\n\r\n{echo}", echo.len())),
@@ -44,7 +45,7 @@ async fn observable_output(
         (Some(answer), _) => server.respond(&answer).await,
         (None, place) => {
             let mut open = server.accept().await;
-            scene.wait_for_state(Connected).await;
+            fixture.wait_for_state(Connected).await;
             match place {
                 EchoPlace::CloseReason(code) => {
                     let mut end = echo.len().min(REASON_BYTES_MAX);
@@ -53,7 +54,7 @@ async fn observable_output(
                     }
                     open.close(CloseFrame { code: code.into(), reason: echo[..end].into() }).await;
                 }
-                // A frame that is no text, with the secret in it.
+                // A binary frame with the secret in it.
                 _ => {
                     let text = &echo.as_bytes()[..echo.len().min(125)];
                     let bytes = [&[0xf1, text.len() as u8][..], text].concat();
@@ -64,18 +65,18 @@ async fn observable_output(
         }
     }
     let mut lines = vec![shown_target];
-    let fault = loop {
-        let record = scene.next_record(ConnectionChanged::KIND).await;
+    let error = loop {
+        let record = fixture.next_record(ConnectionChanged::KIND).await;
         lines.push(serde_json::to_string(&record).unwrap());
         let change: ConnectionChanged = record.decode().unwrap();
         lines.push(format!("{change:?}"));
-        if let Some(fault) = change.error {
-            break fault;
+        if let Some(error) = change.error {
+            break error;
         }
     };
-    let error = Error::from(&fault);
-    lines.push(format!("{fault:?} {error:?} {error}"));
-    lines.push(format!("{:?}", *scene.view.status.borrow()));
+    let error = Error::from(&error);
+    lines.push(format!("{error:?} {error:?} {error}"));
+    lines.push(format!("{:?}", *fixture.view.status.borrow()));
     drop(peer);
     lines
 }
@@ -84,7 +85,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn whatever_a_peer_repeats_nobody_is_told_it_again(
+    fn peer_echoes_of_secrets_are_redacted_everywhere(
         token in "[A-Wa-w0-9+/._~-]{10,40}={0,2}",
         header in r"[A-Wa-w0-9!-/:-@\[-`{-~]{10,40}",
         key in "[A-Wa-w0-9]{10,40}",

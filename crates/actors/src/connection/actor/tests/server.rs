@@ -1,4 +1,4 @@
-//! A WebSocket server on the loopback whose every move a test makes.
+//! A WebSocket server on the loopback that the test controls.
 
 use std::net::SocketAddr;
 
@@ -18,7 +18,7 @@ use tokio_tungstenite::{
 
 use crate::connection::target::SocketTarget;
 
-/// Listens, or refuses, always on the same port.
+/// A server that listens or refuses, always on the same port.
 pub(super) struct WsServer {
     address: SocketAddr,
     port: ListenState,
@@ -26,24 +26,24 @@ pub(super) struct WsServer {
 
 enum ListenState {
     Listening(TcpListener),
-    /// Bound, so that nobody else gets it, but not listening.
+    /// Bound, so that no other process gets the port, but not listening.
     Refusing(TcpSocket),
 }
 
 impl WsServer {
-    /// One that listens.
+    /// Starts a server that listens.
     pub(super) async fn listening() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         Self { address: listener.local_addr().unwrap(), port: ListenState::Listening(listener) }
     }
 
-    /// One that refuses.
+    /// Starts a server that refuses.
     pub(super) fn refusing() -> Self {
         let socket = bound_socket("127.0.0.1:0".parse().unwrap());
         Self { address: socket.local_addr().unwrap(), port: ListenState::Refusing(socket) }
     }
 
-    /// Refuses from now on. Sockets that were accepted are not touched.
+    /// Refuses from now on. Accepted sockets stay open.
     pub(super) fn stop_listening(self) -> Self {
         drop(self.port);
         Self { address: self.address, port: ListenState::Refusing(bound_socket(self.address)) }
@@ -63,18 +63,18 @@ impl WsServer {
         SocketTarget::new(&self.url(), "/ws").unwrap()
     }
 
-    /// The next connection, before its handshake.
+    /// Accepts the next connection, before its handshake.
     pub(super) async fn accept_raw(&self) -> TcpStream {
         let ListenState::Listening(listener) = &self.port else { panic!("it does not listen") };
         listener.accept().await.unwrap().0
     }
 
-    /// The next connection, with its handshake done.
+    /// Accepts the next connection and its handshake.
     pub(super) async fn accept(&self) -> WsPeer {
         WsPeer::accept(self.accept_raw().await).await
     }
 
-    /// The next connection, with its handshake answered and a ping right behind, in one piece.
+    /// Accepts the next connection and answers its handshake with a ping right behind, in one write.
     pub(super) async fn accept_with_a_ping(&self) -> WsPeer {
         let mut stream = self.accept_raw().await;
         let head = read_head(&mut stream).await;
@@ -114,13 +114,13 @@ pub(super) async fn read_head(stream: &mut TcpStream) -> String {
     String::from_utf8(head).unwrap()
 }
 
-/// Waits until the other end is gone, whether in order or with a reset.
+/// Waits until the other end is closed, in order or with a reset.
 pub(super) async fn wait_for_end(stream: &mut (impl AsyncRead + Unpin)) {
     let mut buffer = vec![0; 64 << 10];
     while stream.read(&mut buffer).await.is_ok_and(|bytes| bytes > 0) {}
 }
 
-/// The server's end of one socket. It answers no ping unless it reads.
+/// The server's end of one socket. It answers pings only while it reads.
 pub(super) struct WsPeer<S = TcpStream>(WebSocketStream<S>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WsPeer<S> {
@@ -151,12 +151,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsPeer<S> {
         self.0.close(Some(frame)).await.unwrap();
     }
 
-    /// The next frame of any kind.
+    /// Returns the next frame of any kind.
     pub(super) async fn read(&mut self) -> Result<Message, Error> {
         self.0.next().await.unwrap_or(Err(Error::ConnectionClosed))
     }
 
-    /// The next text frame.
+    /// Returns the next text frame.
     pub(super) async fn next_text(&mut self) -> String {
         loop {
             if let Message::Text(text) = self.read().await.unwrap() {
@@ -165,7 +165,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsPeer<S> {
         }
     }
 
-    /// Every frame until the socket ends.
+    /// Returns every frame until the socket ends.
     pub(super) async fn read_to_end(mut self) -> Vec<Message> {
         let mut frames = Vec::new();
         while let Ok(frame) = self.read().await {
@@ -174,12 +174,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsPeer<S> {
         frames
     }
 
-    /// The connection below, without the WebSocket.
+    /// Returns the connection below the WebSocket.
     pub(super) fn into_raw(self) -> S {
         self.0.into_inner()
     }
 
-    /// The bytes below the frames.
+    /// Returns the bytes below the frames.
     pub(super) fn raw(&mut self) -> &mut S {
         self.0.get_mut()
     }

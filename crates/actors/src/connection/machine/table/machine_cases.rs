@@ -1,10 +1,10 @@
-//! Machines in every state, and under every condition that may decide beside the state.
+//! Builds machines in every state, under every condition that may matter.
 
 use mainstay_runtime::policy::Delay;
 
 use super::*;
 
-/// What else may decide, beside the state.
+/// A condition beside the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum CaseCondition {
     AttemptsLeft,
@@ -26,15 +26,15 @@ impl CaseCondition {
             NoAttemptsLeft => "no attempt left",
             Wait => "`wait`",
             Probe => "`probe`",
-            Unreachable => "nobody had answered",
-            Refused => "it had been refused",
-            NoRecentHint => "no news were heeded lately",
-            RecentHint => "news were heeded lately",
+            Unreachable => "unreachable",
+            Refused => "refused",
+            NoRecentHint => "no recent hint",
+            RecentHint => "recent hint",
         }
     }
 }
 
-/// A machine, its clock, and what is special about it.
+/// A machine, its clock, and its conditions.
 #[derive(Clone)]
 pub(super) struct MachineCase {
     pub(super) conditions: Vec<CaseCondition>,
@@ -48,7 +48,7 @@ impl MachineCase {
             max_retries,
             after_failed,
             delay: Delay::Fixed { delay: Duration::from_secs(1) },
-            // Longer than anything here lasts by itself.
+            // Longer than any case takes.
             stable_after: Duration::from_secs(1000),
             ..ConnectionPolicy::default()
         };
@@ -74,9 +74,9 @@ impl MachineCase {
         self.then(MachineEvent::Opened { generation })
     }
 
-    fn dial_failed(self, fault: ConnectionError) -> Self {
+    fn dial_failed(self, error: ConnectionError) -> Self {
         let generation = self.machine.generation;
-        self.then(MachineEvent::DialFailed { generation, error: fault })
+        self.then(MachineEvent::DialFailed { generation, error })
     }
 
     fn tick_when_due(mut self) -> Self {
@@ -94,74 +94,74 @@ pub(super) fn refused() -> ConnectionError {
     ConnectionError::new(ConnectionErrorKind::Refused, "")
 }
 
-pub(super) fn final_fault() -> ConnectionError {
+pub(super) fn final_error() -> ConnectionError {
     ConnectionError::from_status(401, None)
 }
 
 const POLICIES: [(AfterFailed, CaseCondition); 2] = [(AfterFailed::Wait, Wait), (AfterFailed::Probe, Probe)];
 
-/// Machines with attempts left and without, under both policies, brought somewhere. Some are at their second attempt, so
-/// that to go on counting and to count anew are not the same.
+/// Returns machines with and without attempts left, under both policies. Some are at their second attempt, so that
+/// continuing the count differs from a reset.
 fn variants(attempt: u32, bring: impl Fn(MachineCase) -> MachineCase) -> Vec<MachineCase> {
-    let mut subjects = Vec::new();
+    let mut cases = Vec::new();
     for (after_failed, policy) in POLICIES {
         for (left, attempts) in [(1, AttemptsLeft), (0, NoAttemptsLeft)] {
-            let mut subject = MachineCase::new(attempt + left, after_failed).with(attempts).with(policy);
-            subject = subject.then(MachineEvent::Connect);
+            let mut case = MachineCase::new(attempt + left, after_failed).with(attempts).with(policy);
+            case = case.then(MachineEvent::Connect);
             for _ in 1..attempt {
-                subject = subject.dial_failed(refused()).tick_when_due();
+                case = case.dial_failed(refused()).tick_when_due();
             }
-            subjects.push(bring(subject));
+            cases.push(bring(case));
         }
     }
-    subjects
+    cases
 }
 
-/// Machines that have failed in every way.
+/// Returns machines that have failed for every cause.
 fn failures(after_failed: AfterFailed, bring: impl Fn(MachineCase) -> MachineCase) -> Vec<MachineCase> {
-    let mut subjects = Vec::new();
-    for (fault, cause) in [(refused(), Unreachable), (final_fault(), Refused)] {
-        for news in [NoRecentHint, RecentHint] {
-            let mut subject =
-                MachineCase::new(2, after_failed).with(cause).with(news).then(MachineEvent::Connect);
-            if news == RecentHint {
-                subject = subject
+    let mut cases = Vec::new();
+    for (error, cause) in [(refused(), Unreachable), (final_error(), Refused)] {
+        for changed in [NoRecentHint, RecentHint] {
+            let mut case =
+                MachineCase::new(2, after_failed).with(cause).with(changed).then(MachineEvent::Connect);
+            if changed == RecentHint {
+                case = case
                     .dial_failed(refused())
                     .tick_when_due()
                     .dial_failed(refused())
                     .then(MachineEvent::BackendSeen);
             }
-            subject = subject.dial_failed(refused()).tick_when_due().dial_failed(fault.clone());
-            subjects.push(bring(subject));
+            case = case.dial_failed(refused()).tick_when_due().dial_failed(error.clone());
+            cases.push(bring(case));
         }
     }
-    subjects
+    cases
 }
 
-/// At the second attempt of three.
+/// Returns a machine at the second attempt of three.
 fn second_of_three() -> MachineCase {
     MachineCase::new(3, AfterFailed::Wait).then(MachineEvent::Connect).dial_failed(refused()).tick_when_due()
 }
 
-/// Every state, and machines that are in it.
+/// Returns machines for every state.
 pub(super) fn states() -> Vec<Vec<MachineCase>> {
     let second = |bring: fn(MachineCase) -> MachineCase| variants(2, bring);
     vec![
         vec![MachineCase::new(3, AfterFailed::Wait)],
         vec![second_of_three().opened().then(MachineEvent::Disconnect)],
-        variants(1, |subject| subject),
+        variants(1, |case| case),
         second(MachineCase::opened),
-        second(|subject| subject.opened().tick_when_due()),
-        second(|subject| subject.opened().then(MachineEvent::SystemResumed)),
+        second(|case| case.opened().tick_when_due()),
+        second(|case| case.opened().then(MachineEvent::SystemResumed)),
         vec![second_of_three().dial_failed(refused())],
-        second(|subject| subject),
-        failures(AfterFailed::Wait, |subject| subject),
-        failures(AfterFailed::Probe, |subject| subject),
+        second(|case| case),
+        failures(AfterFailed::Wait, |case| case),
+        failures(AfterFailed::Probe, |case| case),
         failures(AfterFailed::Probe, MachineCase::tick_when_due),
     ]
 }
 
-/// What the table calls the state that a machine is in.
+/// Returns the table's name for the machine's state.
 pub(super) fn state_name(machine: &Machine) -> &'static str {
     match &machine.phase {
         MachinePhase::Disconnected { closing: None } => "disconnected",
@@ -169,10 +169,10 @@ pub(super) fn state_name(machine: &Machine) -> &'static str {
         MachinePhase::Dialling { purpose: DialPurpose::First, .. } => "connecting",
         MachinePhase::Dialling { purpose: DialPurpose::Retry, .. } => "reconnecting, dialling",
         MachinePhase::Dialling { purpose: DialPurpose::Probe, .. } => "failed, probing",
-        MachinePhase::Connected { liveness: peer, .. } => match peer.is_verifying() {
+        MachinePhase::Connected { liveness, .. } => match liveness.is_verifying() {
             None => "connected",
             Some(false) => "connected, pinged",
-            Some(true) => "connected, doubted",
+            Some(true) => "connected, verifying",
         },
         MachinePhase::Waiting { .. } => "reconnecting, waiting",
         MachinePhase::Failed { probe_at: None } => "failed",

@@ -1,4 +1,4 @@
-//! What the events lead to, row by row.
+//! Computes the rows of the table.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,10 +6,10 @@ use super::event_cases::{EventCase, event_cases};
 use super::machine_cases::{CaseCondition, MachineCase, state_name};
 use super::*;
 
-/// When each machine is asked, unless time matters: nothing that it waits for is due.
+/// The time at which each event comes, unless it matters: no timer is due.
 const EVENT_DELAY: Duration = Duration::from_millis(500);
 
-/// What an event led to.
+/// The result of an event.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Outcome {
     pub(super) next: &'static str,
@@ -17,12 +17,12 @@ pub(super) struct Outcome {
     pub(super) actions: String,
 }
 
-fn outcome(subject: &MachineCase, ask: fn(&mut MachineCase) -> Option<MachineEvent>) -> Option<Outcome> {
-    let mut subject = subject.clone().after(EVENT_DELAY);
-    let event = ask(&mut subject)?;
-    let before = (state_name(&subject.machine), subject.machine.attempts, subject.machine.generation);
-    let actions = subject.apply(event);
-    let (next, attempts) = (state_name(&subject.machine), subject.machine.attempts);
+fn outcome(case: &MachineCase, make: fn(&mut MachineCase) -> Option<MachineEvent>) -> Option<Outcome> {
+    let mut case = case.clone().after(EVENT_DELAY);
+    let event = make(&mut case)?;
+    let before = (state_name(&case.machine), case.machine.attempts, case.machine.generation);
+    let actions = case.apply(event);
+    let (next, attempts) = (state_name(&case.machine), case.machine.attempts);
     let attempts = match attempts {
         same if same == before.1 => String::new(),
         next if next == before.1 + 1 && before.1 > 0 => "+ 1".to_owned(),
@@ -38,7 +38,7 @@ fn text(action: &MachineAction, latest: u64) -> String {
         MachineAction::Changed(_) => "record".to_owned(),
         MachineAction::Dial { .. } => "dial".to_owned(),
         MachineAction::Drop { generation } => format!("drop{}", of(*generation)),
-        MachineAction::SendCloseCode { code, .. } => format!("say why ({code})"),
+        MachineAction::SendCloseCode { code, .. } => format!("send close code ({code})"),
         MachineAction::CloseGracefully { .. } => "close gracefully".to_owned(),
         MachineAction::SendPing { .. } => "ping".to_owned(),
         MachineAction::Resume { .. } => "resume".to_owned(),
@@ -51,12 +51,12 @@ fn text(action: &MachineAction, latest: u64) -> String {
 pub(super) struct TransitionRow {
     pub(super) state: &'static str,
     pub(super) events: Vec<&'static str>,
-    /// What else it hangs on.
+    /// The condition beside the state.
     pub(super) condition: String,
     pub(super) outcome: Outcome,
 }
 
-/// What is told of one state.
+/// The rows of one state.
 pub(super) struct StateSection {
     pub(super) state: &'static str,
     pub(super) rows: Vec<TransitionRow>,
@@ -64,23 +64,23 @@ pub(super) struct StateSection {
     pub(super) ignored: Vec<String>,
 }
 
-/// What is told of the state that all of `subjects` are in.
-pub(super) fn section(subjects: &[MachineCase]) -> StateSection {
-    let state = state_name(&subjects[0].machine);
+/// Returns the rows of the state that all `subjects` are in.
+pub(super) fn section(cases: &[MachineCase]) -> StateSection {
+    let state = state_name(&cases[0].machine);
     let nothing = Outcome { next: state, attempts: String::new(), actions: String::new() };
     let (mut rows, mut ignored) = (Vec::<TransitionRow>::new(), Vec::new());
-    for EventCase { title, make: ask } in event_cases() {
+    for EventCase { title, make } in event_cases() {
         let mut outcomes: BTreeMap<Outcome, Vec<&MachineCase>> = BTreeMap::new();
-        for subject in subjects {
-            assert_eq!(state_name(&subject.machine), state, "all of these are to be in one state");
-            if let Some(outcome) = outcome(subject, ask) {
-                outcomes.entry(outcome).or_default().push(subject);
+        for case in cases {
+            assert_eq!(state_name(&case.machine), state, "all of these are to be in one state");
+            if let Some(outcome) = outcome(case, make) {
+                outcomes.entry(outcome).or_default().push(case);
             }
         }
         let is_one = outcomes.len() == 1;
         for (outcome, those) in outcomes {
-            let told = if is_one { vec![String::new()] } else { conditions(&those, subjects, 0) };
-            for condition in told {
+            let texts = if is_one { vec![String::new()] } else { conditions(&those, cases, 0) };
+            for condition in texts {
                 if outcome == nothing {
                     let of = if condition.is_empty() { "" } else { " if " };
                     ignored.push(format!("{title}{of}{condition}"));
@@ -102,22 +102,22 @@ pub(super) fn section(subjects: &[MachineCase]) -> StateSection {
     StateSection { state, rows, ignored }
 }
 
-/// What `those` have in common that sets them apart from the rest of `all`: one text, or several where no single one
-/// holds for these and for no other. They are then told apart by the condition at `split`, and by the next.
+/// Returns the conditions that select `those` from `all`: one text, or several if no single one selects exactly
+/// these. They are then split by the condition at `split`, and so on.
 fn conditions(those: &[&MachineCase], all: &[MachineCase], split: usize) -> Vec<String> {
-    let column = |subjects: &[&MachineCase], index: usize| {
-        subjects.iter().map(|subject| subject.conditions[index]).collect::<BTreeSet<_>>()
+    let column = |cases: &[&MachineCase], index: usize| {
+        cases.iter().map(|case| case.conditions[index]).collect::<BTreeSet<_>>()
     };
     let everyone: Vec<_> = all.iter().collect();
     let here: Vec<_> = (0..all[0].conditions.len()).map(|index| column(those, index)).collect();
     if here.iter().map(BTreeSet::len).product::<usize>() != those.len() {
         let part = |condition: &CaseCondition| {
-            let is_in = |subject: &&&MachineCase| subject.conditions[split] == *condition;
+            let is_in = |case: &&&MachineCase| case.conditions[split] == *condition;
             conditions(&those.iter().filter(is_in).copied().collect::<Vec<_>>(), all, split + 1)
         };
         return here[split].iter().flat_map(part).collect();
     }
     let differing = here.into_iter().enumerate().filter(|(index, here)| *here != column(&everyone, *index));
-    let told: Vec<_> = differing.flat_map(|(_, here)| here).map(CaseCondition::text).collect();
-    vec![told.join(", ")]
+    let texts: Vec<_> = differing.flat_map(|(_, here)| here).map(CaseCondition::text).collect();
+    vec![texts.join(", ")]
 }

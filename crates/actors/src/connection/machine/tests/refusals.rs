@@ -1,4 +1,4 @@
-//! What a peer's status, close code or frame leads to.
+//! Tests the reaction to a peer's status, close code or frame.
 
 use super::*;
 
@@ -18,20 +18,20 @@ fn final_status_or_close_code_leads_to_failed() {
         (451, Rejected),
     ];
     for (status, kind) in statuses {
-        let mut play = TestMachine::new(policy());
-        play.apply(MachineEvent::Connect);
-        let fault = ConnectionError::from_status(status, None);
-        let change = play.transition_on(MachineEvent::DialFailed { generation: 1, error: fault.clone() });
+        let mut fixture = TestMachine::new(policy());
+        fixture.apply(MachineEvent::Connect);
+        let error = ConnectionError::from_status(status, None);
+        let change = fixture.transition_on(MachineEvent::DialFailed { generation: 1, error: error.clone() });
         assert_eq!(
             (change.to, change.reason),
             (ConnectionState::Failed, StatusReason::Failed(kind)),
             "{status}"
         );
-        assert_eq!((change.error, play.machine.next_wake()), (Some(fault), None));
+        assert_eq!((change.error, fixture.machine.next_wake()), (Some(error), None));
     }
     for (code, kind) in [(1008, PolicyViolation), (4401, Unauthenticated), (4403, Forbidden)] {
-        let mut play = TestMachine::connected(policy());
-        let change = play.transition_on(MachineEvent::Closed {
+        let mut fixture = TestMachine::connected(policy());
+        let change = fixture.transition_on(MachineEvent::Closed {
             generation: 1,
             error: ConnectionError::from_close(Some(code), "no"),
         });
@@ -40,28 +40,28 @@ fn final_status_or_close_code_leads_to_failed() {
             (ConnectionState::Failed, StatusReason::Failed(kind)),
             "{code}"
         );
-        assert_eq!(play.machine.next_wake(), None);
+        assert_eq!(fixture.machine.next_wake(), None);
     }
 }
 
 #[test]
 fn transient_status_or_close_code_leads_to_a_retry() {
     for code in [1000, 1001, 1006, 1011, 1012, 1013, 4999] {
-        let mut play = TestMachine::connected(policy());
-        play.apply(MachineEvent::Closed {
+        let mut fixture = TestMachine::connected(policy());
+        fixture.apply(MachineEvent::Closed {
             generation: 1,
             error: ConnectionError::from_close(Some(code), ""),
         });
-        assert_eq!(play.state(), ConnectionState::Reconnecting, "{code}");
+        assert_eq!(fixture.state(), ConnectionState::Reconnecting, "{code}");
     }
     for status in [200, 302, 408, 425, 429, 500, 502, 503, 504] {
-        let mut play = TestMachine::new(policy());
-        play.apply(MachineEvent::Connect);
-        play.apply(MachineEvent::DialFailed {
+        let mut fixture = TestMachine::new(policy());
+        fixture.apply(MachineEvent::Connect);
+        fixture.apply(MachineEvent::DialFailed {
             generation: 1,
             error: ConnectionError::from_status(status, None),
         });
-        assert_eq!(play.state(), ConnectionState::Reconnecting, "{status}");
+        assert_eq!(fixture.state(), ConnectionState::Reconnecting, "{status}");
     }
 }
 
@@ -69,20 +69,20 @@ fn transient_status_or_close_code_leads_to_a_retry() {
 fn retry_after_extends_the_delay_up_to_its_cap() {
     for (asked, wait) in [(0, 1), (45, 45), (100_000_000, 300)] {
         for status in [429, 503] {
-            let mut play = TestMachine::new(policy());
-            play.apply(MachineEvent::Connect);
-            let fault = ConnectionError::from_status(status, Some(secs(asked)));
-            play.apply(MachineEvent::DialFailed { generation: 1, error: fault });
-            assert_eq!(play.time_to_next_attempt(), secs(wait), "HTTP {status}, Retry-After {asked}");
+            let mut fixture = TestMachine::new(policy());
+            fixture.apply(MachineEvent::Connect);
+            let error = ConnectionError::from_status(status, Some(secs(asked)));
+            fixture.apply(MachineEvent::DialFailed { generation: 1, error });
+            assert_eq!(fixture.time_to_next_attempt(), secs(wait), "HTTP {status}, Retry-After {asked}");
         }
     }
 }
 
 #[test]
 fn oversized_message_closes_the_connection() {
-    let mut play = TestMachine::connected(policy());
-    let fault = ConnectionError::new(ConnectionErrorKind::MessageTooLarge, "");
-    let actions = play.apply_all(MachineEvent::Closed { generation: 1, error: fault });
+    let mut fixture = TestMachine::connected(policy());
+    let error = ConnectionError::new(ConnectionErrorKind::MessageTooLarge, "");
+    let actions = fixture.apply_all(MachineEvent::Closed { generation: 1, error });
     let [MachineAction::Changed(change), why, MachineAction::Drop { generation: 1 }] = &actions[..] else {
         panic!("{actions:?}");
     };
@@ -93,11 +93,11 @@ fn oversized_message_closes_the_connection() {
 
 #[test]
 fn close_code_is_sent_only_for_violations_on_an_open_socket() {
-    let told = |kind| {
-        TestMachine::connected(policy()).apply(MachineEvent::Closed { generation: 1, error: fault(kind) })
+    let recorded = |kind| {
+        TestMachine::connected(policy()).apply(MachineEvent::Closed { generation: 1, error: error(kind) })
     };
     assert_eq!(
-        told(ConnectionErrorKind::ProtocolViolation),
+        recorded(ConnectionErrorKind::ProtocolViolation),
         [MachineAction::SendCloseCode { generation: 1, code: 1002 }, drop_socket(1)]
     );
     for kind in [
@@ -106,15 +106,15 @@ fn close_code_is_sent_only_for_violations_on_an_open_socket() {
         ConnectionErrorKind::Unanswered,
         ConnectionErrorKind::PolicyViolation,
     ] {
-        assert_eq!(told(kind), [drop_socket(1)], "{kind:?}");
+        assert_eq!(recorded(kind), [drop_socket(1)], "{kind:?}");
     }
 }
 
 #[test]
 fn a_final_close_ends_even_a_connection_that_was_stable() {
-    let mut play = TestMachine::connected(policy());
-    play.advance(secs(3600)).apply(received(1));
-    let fault = ConnectionError::from_close(Some(4403), "");
-    assert_eq!(play.apply(MachineEvent::Closed { generation: 1, error: fault }), [drop_socket(1)]);
-    assert_eq!((play.state(), play.machine.next_wake()), (ConnectionState::Failed, None));
+    let mut fixture = TestMachine::connected(policy());
+    fixture.advance(secs(3600)).apply(received(1));
+    let error = ConnectionError::from_close(Some(4403), "");
+    assert_eq!(fixture.apply(MachineEvent::Closed { generation: 1, error }), [drop_socket(1)]);
+    assert_eq!((fixture.state(), fixture.machine.next_wake()), (ConnectionState::Failed, None));
 }

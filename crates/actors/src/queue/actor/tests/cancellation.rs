@@ -1,4 +1,4 @@
-//! Requests that are called off, and callers that go away.
+//! Tests cancelled requests and callers that are gone.
 
 use std::sync::Arc;
 
@@ -12,122 +12,125 @@ use crate::{
     request::RequestId,
 };
 
-/// A scene with one request that has the only place for a minute.
+/// Returns a fixture with one request that holds the only permit for a minute.
 async fn occupied_queue() -> (QueueFixture, impl Future) {
-    let scene = QueueFixture::start(policy()).await;
-    scene.script.on("/long", [ScriptedResponse::RespondAfter(s(60), 200)]);
-    let long = scene.request(get("/long").timeout(s(100)));
+    let fixture = QueueFixture::start(policy()).await;
+    fixture.transport.on("/long", [ScriptedResponse::RespondAfter(s(60), 200)]);
+    let long = fixture.request(get("/long").timeout(s(100)));
     run_until_idle().await;
-    (scene, long)
+    (fixture, long)
 }
 
 #[tokio::test(start_paused = true)]
 async fn request_cancelled_in_the_queue_is_not_sent() {
-    let (scene, long) = occupied_queue().await;
-    let (id, answer) = scene.submit(get("/x"));
-    assert_eq!(scene.queue.cancel(id).await, Ok(true));
-    assert_eq!(scene.queue.cancel(id).await, Ok(false));
+    let (fixture, long) = occupied_queue().await;
+    let (id, answer) = fixture.submit(get("/x"));
+    assert_eq!(fixture.queue.cancel(id).await, Ok(true));
+    assert_eq!(fixture.queue.cancel(id).await, Ok(false));
     let error = answer.await.unwrap_err();
     assert_eq!((error.reason, error.attempts, error.request_id), (Reason::Cancelled, 0, Some(id)));
     long.await;
     advance_time(s(60)).await;
-    assert_eq!(scene.script.paths(), ["/long"]);
-    assert_eq!(scene.event_kinds_of(id).await, ["request_failed"]);
+    assert_eq!(fixture.transport.paths(), ["/long"]);
+    assert_eq!(fixture.event_kinds_of(id).await, ["request_failed"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn request_cancelled_in_its_attempt_frees_its_permit() {
-    let scene = QueueFixture::start(policy()).await;
-    scene.script.on("/hang", [ScriptedResponse::Hang]);
-    let (id, hang) = scene.submit(get("/hang"));
-    let next = scene.request(get("/next"));
+    let fixture = QueueFixture::start(policy()).await;
+    fixture.transport.on("/hang", [ScriptedResponse::Hang]);
+    let (id, hang) = fixture.submit(get("/hang"));
+    let next = fixture.request(get("/next"));
     run_until_idle().await;
-    assert_eq!((scene.script.running(), scene.view.stats().waiting), (1, 1));
-    assert_eq!(scene.queue.cancel(id).await, Ok(true));
+    assert_eq!((fixture.transport.running(), fixture.view.stats().waiting), (1, 1));
+    assert_eq!(fixture.queue.cancel(id).await, Ok(true));
     assert_eq!(failure_reason(hang.await), (Reason::Cancelled, 1));
     assert_eq!(status(next.await), 200);
     run_until_idle().await;
-    assert_eq!((scene.script.peak(), scene.script.running(), scene.view.stats().running), (1, 0, 0));
-    assert_eq!(scene.event_kinds_of(id).await, ["request_failed"]);
+    assert_eq!(
+        (fixture.transport.peak(), fixture.transport.running(), fixture.view.stats().running),
+        (1, 0, 0)
+    );
+    assert_eq!(fixture.event_kinds_of(id).await, ["request_failed"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn request_cancelled_in_a_backoff_is_not_retried() {
-    let scene = QueueFixture::start(policy()).await;
-    scene.script.on("/down", [ScriptedResponse::RetryAfter(10)]);
-    let (id, down) = scene.submit(get("/down"));
+    let fixture = QueueFixture::start(policy()).await;
+    fixture.transport.on("/down", [ScriptedResponse::RetryAfter(10)]);
+    let (id, down) = fixture.submit(get("/down"));
     advance_time(s(5)).await;
-    assert_eq!(scene.queue.cancel(id).await, Ok(true));
+    assert_eq!(fixture.queue.cancel(id).await, Ok(true));
     assert_eq!(failure_reason(down.await), (Reason::Cancelled, 1));
     advance_time(s(60)).await;
-    assert_eq!(scene.script.times("/down"), [0]);
-    assert_eq!(scene.event_kinds_of(id).await, ["request_retry", "request_failed"]);
+    assert_eq!(fixture.transport.times("/down"), [0]);
+    assert_eq!(fixture.event_kinds_of(id).await, ["request_retry", "request_failed"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn simultaneous_answer_and_cancel_end_the_request_once() {
-    let scene = QueueFixture::start(QueuePolicy { max_concurrent: 2, ..policy() }).await;
-    scene.script.on("/x", [ScriptedResponse::RespondAfter(s(1), 200)]);
+    let fixture = QueueFixture::start(QueuePolicy { max_concurrent: 2, ..policy() }).await;
+    fixture.transport.on("/x", [ScriptedResponse::RespondAfter(s(1), 200)]);
     for _ in 0..20 {
-        let (id, answer) = scene.submit(get("/x"));
+        let (id, answer) = fixture.submit(get("/x"));
         let cancel = async {
             advance_time(s(1)).await;
-            scene.queue.cancel(id).await.unwrap()
+            fixture.queue.cancel(id).await.unwrap()
         };
         let (answer, cancelled) = tokio::join!(answer, cancel);
         assert_eq!(answer.is_err(), cancelled);
-        assert_eq!(scene.event_kinds_of(id).await.len(), 1);
+        assert_eq!(fixture.event_kinds_of(id).await.len(), 1);
     }
     run_until_idle().await;
-    assert_eq!(scene.view.stats().running, 0);
+    assert_eq!(fixture.view.stats().running, 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn cancel_of_an_unknown_request_changes_nothing() {
-    let scene = QueueFixture::start(policy()).await;
-    assert_eq!(scene.queue.cancel(RequestId(99)).await, Ok(false));
-    assert!(scene.events::<RequestFailed>().await.is_empty());
+    let fixture = QueueFixture::start(policy()).await;
+    assert_eq!(fixture.queue.cancel(RequestId(99)).await, Ok(false));
+    assert!(fixture.events::<RequestFailed>().await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn dropped_caller_frees_its_place_in_the_queue() {
-    let (scene, _long) = occupied_queue().await;
-    let (id, answer) = scene.submit(get("/x"));
+    let (fixture, _long) = occupied_queue().await;
+    let (id, answer) = fixture.submit(get("/x"));
     run_until_idle().await;
-    assert_eq!(scene.view.stats().waiting, 1);
+    assert_eq!(fixture.view.stats().waiting, 1);
     drop(answer);
     run_until_idle().await;
-    assert_eq!(scene.view.stats().waiting, 0);
-    assert_eq!(scene.event_kinds_of(id).await, ["request_failed"]);
+    assert_eq!(fixture.view.stats().waiting, 0);
+    assert_eq!(fixture.event_kinds_of(id).await, ["request_failed"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn dropped_caller_ends_its_attempt() {
-    let (scene, long) = occupied_queue().await;
-    let next = scene.request(get("/next"));
+    let (fixture, long) = occupied_queue().await;
+    let next = fixture.request(get("/next"));
     drop(long);
     assert_eq!(status(next.await), 200);
-    assert_eq!((scene.runtime.now().as_secs(), scene.script.peak()), (0, 1));
-    assert_eq!(scene.event_kinds_of(RequestId(1)).await, ["request_failed"]);
+    assert_eq!((fixture.runtime.now().as_secs(), fixture.transport.peak()), (0, 1));
+    assert_eq!(fixture.event_kinds_of(RequestId(1)).await, ["request_failed"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn dropped_caller_is_detected_when_its_turn_comes() {
-    let (scene, long) = occupied_queue().await;
+    let (fixture, long) = occupied_queue().await;
     let request = Arc::new(get("/x").build().unwrap());
     let id = RequestId(50);
-    let mut silent = Box::pin(scene.address.call(|reply| QueueMessage::Enqueue { id, request, reply }));
+    let mut silent = Box::pin(fixture.address.call(|reply| QueueMessage::Enqueue { id, request, reply }));
     assert!(futures_util::poll!(&mut silent).is_pending());
     drop(silent);
     long.await;
     run_until_idle().await;
-    assert_eq!(scene.script.paths(), ["/long"]);
-    assert_eq!(scene.event_kinds_of(id).await, ["request_failed"]);
+    assert_eq!(fixture.transport.paths(), ["/long"]);
+    assert_eq!(fixture.event_kinds_of(id).await, ["request_failed"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn answered_request_is_not_cancelled_on_drop() {
-    let scene = QueueFixture::start(policy()).await;
-    assert_eq!(status(scene.request(get("/x")).await), 200);
-    assert_eq!(scene.address.backlog(), 0);
+    let fixture = QueueFixture::start(policy()).await;
+    assert_eq!(status(fixture.request(get("/x")).await), 200);
+    assert_eq!(fixture.address.backlog(), 0);
 }

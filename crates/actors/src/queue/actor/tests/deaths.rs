@@ -1,4 +1,4 @@
-//! What becomes of requests over which the backend dies.
+//! Tests requests over which the backend dies.
 
 use futures_util::future::join_all;
 
@@ -16,8 +16,8 @@ use crate::{
 
 #[tokio::test(start_paused = true)]
 async fn a_request_over_which_the_backend_died_twice_is_quarantined() {
-    let scene = QueueFixture::start(policy()).await;
-    scene.script.on(
+    let fixture = QueueFixture::start(policy()).await;
+    fixture.transport.on(
         "/kill",
         [
             ScriptedResponse::Reset,
@@ -28,18 +28,18 @@ async fn a_request_over_which_the_backend_died_twice_is_quarantined() {
             ScriptedResponse::Respond(200),
         ],
     );
-    let (id, answer) = scene.submit(get("/kill").retries(9));
+    let (id, answer) = fixture.submit(get("/kill").retries(9));
     assert_eq!(failure_reason(answer.await), (Reason::Quarantined, 2));
-    assert_eq!(scene.event_kinds_of(id).await, ["request_retry", "request_retry", "request_failed"]);
-    let failed: Vec<RequestFailed> = scene.events().await;
+    assert_eq!(fixture.event_kinds_of(id).await, ["request_retry", "request_retry", "request_failed"]);
+    let failed: Vec<RequestFailed> = fixture.events().await;
     assert_eq!((failed[0].reason, failed[0].attempts), (Reason::Quarantined, 2));
     advance_time(s(600)).await;
-    assert_eq!(scene.script.paths().len(), 5);
+    assert_eq!(fixture.transport.paths().len(), 5);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_backend_that_answers_between_a_break_and_a_refusal_has_not_died() {
-    let scene = QueueFixture::start(policy()).await;
+    let fixture = QueueFixture::start(policy()).await;
     let plays = [
         ScriptedResponse::Reset,
         ScriptedResponse::Respond(503),
@@ -48,11 +48,11 @@ async fn a_backend_that_answers_between_a_break_and_a_refusal_has_not_died() {
         ScriptedResponse::Respond(503),
         ScriptedResponse::Refuse,
     ];
-    scene.script.on("/a", plays.into_iter().chain([ScriptedResponse::Respond(200)]));
-    assert_eq!(status(scene.request(get("/a").retries(9)).await), 200);
+    fixture.transport.on("/a", plays.into_iter().chain([ScriptedResponse::Respond(200)]));
+    assert_eq!(status(fixture.request(get("/a").retries(9)).await), 200);
 
-    // The answer to another request tells as much.
-    scene.script.on(
+    // The response to another request shows the same.
+    fixture.transport.on(
         "/b",
         [
             ScriptedResponse::Reset,
@@ -62,48 +62,48 @@ async fn a_backend_that_answers_between_a_break_and_a_refusal_has_not_died() {
             ScriptedResponse::Respond(200),
         ],
     );
-    let answer = scene.request(get("/b").retries(9));
+    let answer = fixture.request(get("/b").retries(9));
     run_until_idle().await;
-    assert_eq!(status(scene.request(get("/other")).await), 200);
+    assert_eq!(status(fixture.request(get("/other")).await), 200);
     assert_eq!(status(answer.await), 200);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_backend_that_only_breaks_connections_costs_retries_and_no_more() {
-    let scene = QueueFixture::start(policy()).await;
-    scene.script.on("/a", [ScriptedResponse::Reset]);
-    assert_eq!(failure_reason(scene.request(get("/a")).await), (Reason::ConnectionReset, 4));
+    let fixture = QueueFixture::start(policy()).await;
+    fixture.transport.on("/a", [ScriptedResponse::Reset]);
+    assert_eq!(failure_reason(fixture.request(get("/a")).await), (Reason::ConnectionReset, 4));
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_retries_a_request_that_kills_is_sent_once() {
-    let scene = QueueFixture::start(policy()).await;
-    scene.script.on("/kill", [ScriptedResponse::Reset, ScriptedResponse::Refuse]);
-    assert_eq!(failure_reason(scene.request(get("/kill").retries(0)).await), (Reason::ConnectionReset, 1));
+    let fixture = QueueFixture::start(policy()).await;
+    fixture.transport.on("/kill", [ScriptedResponse::Reset, ScriptedResponse::Refuse]);
+    assert_eq!(failure_reason(fixture.request(get("/kill").retries(0)).await), (Reason::ConnectionReset, 1));
     advance_time(s(600)).await;
-    assert_eq!(scene.script.paths(), ["/kill"]);
+    assert_eq!(fixture.transport.paths(), ["/kill"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_hides_neither_that_nor_why_an_earlier_attempt_failed() {
-    let scene = QueueFixture::start(QueuePolicy { wait_timeout: s(5), ..policy() }).await;
-    scene.script.on("/a", [ScriptedResponse::Reset, ScriptedResponse::Refuse]);
-    let error = scene.request(get("/a")).await.unwrap_err();
+    let fixture = QueueFixture::start(QueuePolicy { wait_timeout: s(5), ..policy() }).await;
+    fixture.transport.on("/a", [ScriptedResponse::Reset, ScriptedResponse::Refuse]);
+    let error = fixture.request(get("/a")).await.unwrap_err();
     assert_eq!((error.reason, error.attempts), (Reason::Disconnected, 1));
     assert_eq!(error.details.as_deref(), Some("the last attempt failed: connection_reset"));
-    let retries: Vec<RequestRetry> = scene.events().await;
+    let retries: Vec<RequestRetry> = fixture.events().await;
     assert_eq!(retries.len(), 1);
 }
 
-/// Several are under way when the backend dies over one of them.
+/// Several requests are in flight when the backend dies over one of them.
 #[tokio::test(start_paused = true)]
 async fn requests_that_were_there_when_the_backend_died_are_not_blamed() {
-    let scene = QueueFixture::start(QueuePolicy { max_concurrent: 5, ..policy() }).await;
+    let fixture = QueueFixture::start(QueuePolicy { max_concurrent: 5, ..policy() }).await;
     let innocent =
         || [ScriptedResponse::Reset, ScriptedResponse::Refuse, ScriptedResponse::RespondAfter(s(5), 200)];
-    scene.script.on("/a", innocent());
-    scene.script.on("/b", innocent());
-    scene.script.on(
+    fixture.transport.on("/a", innocent());
+    fixture.transport.on("/b", innocent());
+    fixture.transport.on(
         "/kill",
         [
             ScriptedResponse::Reset,
@@ -112,22 +112,22 @@ async fn requests_that_were_there_when_the_backend_died_are_not_blamed() {
             ScriptedResponse::Refuse,
         ],
     );
-    let answers: Vec<_> = ["/a", "/b", "/kill"].map(|path| scene.request(get(path).retries(9))).into();
+    let answers: Vec<_> = ["/a", "/b", "/kill"].map(|path| fixture.request(get(path).retries(9))).into();
     run_until_idle().await;
-    // It has died once, and those three take turns from now on. Others run beside them.
+    // The backend has died once, and those three run one at a time from now on. Others run beside them.
     advance_time(s(4)).await;
-    assert_eq!((status(scene.request(post("/other")).await), scene.script.running()), (200, 1));
+    assert_eq!((status(fixture.request(post("/other")).await), fixture.transport.running()), (200, 1));
     let [a, b, kill] = join_all(answers).await.try_into().unwrap();
     assert_eq!((status(a), status(b)), (200, 200));
     assert_eq!(failure_reason(kill), (Reason::Quarantined, 2));
-    let last = |path| *scene.script.times(path).last().unwrap();
-    assert!(last("/a").abs_diff(last("/b")) >= 5, "they were under way at once");
+    let last = |path| *fixture.transport.times(path).last().unwrap();
+    assert!(last("/a").abs_diff(last("/b")) >= 5, "they were in flight at once");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_of_the_queue_does_not_forget_what_the_backend_died_over() {
-    let scene = QueueFixture::start(policy()).await;
-    scene.script.on(
+    let fixture = QueueFixture::start(policy()).await;
+    fixture.transport.on(
         "/kill",
         [
             ScriptedResponse::Reset,
@@ -136,9 +136,9 @@ async fn a_crash_of_the_queue_does_not_forget_what_the_backend_died_over() {
             ScriptedResponse::Refuse,
         ],
     );
-    let answer = scene.request(get("/kill").retries(9));
+    let answer = fixture.request(get("/kill").retries(9));
     advance_time(s(1)).await;
     run_until_idle().await;
-    scene.crash().await;
+    fixture.crash().await;
     assert_eq!(failure_reason(answer.await), (Reason::Quarantined, 2));
 }

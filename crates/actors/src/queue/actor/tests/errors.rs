@@ -1,5 +1,5 @@
-//! Each cause of a failed request, brought about at a real server or in a real queue, gives the error that its row in
-//! docs/conformance/errors.md has.
+//! Tests that each cause of a failed request, produced at a real server or in a real queue, gives the error of its
+//! row in docs/conformance/errors.md.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -34,13 +34,13 @@ use crate::{
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// For what is meant to time out: the servers there never answer, so no speed is assumed.
+/// The timeout of attempts that are meant to time out: their servers never answer, so no speed is assumed.
 const SHORT: Duration = Duration::from_millis(50);
 
-/// A queue with this transport, which goes with the runtime.
+/// Returns a queue with this transport and its runtime.
 async fn queue(settings: &HttpSettings) -> (Runtime, QueueHandle) {
     let transport = Arc::new(HttpTransport::new(settings).unwrap());
-    // One that is held is not tried again before its wait ends.
+    // A held request is not retried before its wait ends.
     let retry = RetryPolicy { delay: Delay::Fixed { delay: LONG }, ..RetryPolicy::default() };
     let actor = QueueActor::new(transport, QueuePolicy { retry, ..policy() }, QueueView::default());
     let mut root = SupervisorSpec::new("root");
@@ -54,7 +54,7 @@ async fn failure(settings: &HttpSettings, request: Request) -> Error {
     queue.request(request).await.unwrap_err()
 }
 
-/// A backend over TLS that is reached through this proxy.
+/// Returns a transport to a backend over TLS through this proxy.
 fn settings_behind_proxy(proxy: &str) -> HttpSettings {
     let route = Route { proxy: Some(Proxy::parse(proxy).unwrap()), ..Route::default() };
     HttpSettings { route, ..HttpSettings::new("https://backend.example") }
@@ -64,12 +64,12 @@ fn bytes(text: &str) -> ServerStep {
     ServerStep::Send(text.into())
 }
 
-// === no answer, or none that can be read ===
+// === no response, or an unreadable one ===
 
-/// A server that does this, once a request, and how it is asked.
+/// A server's behaviour, once for each request, and the way to reach it.
 struct FailureCase {
     row: &'static str,
-    script: Vec<ServerStep>,
+    transport: Vec<ServerStep>,
     timeout: Duration,
     tls: bool,
     connect_timeout: Duration,
@@ -77,9 +77,9 @@ struct FailureCase {
 }
 
 impl FailureCase {
-    fn new(what: &'static str, script: impl Into<Vec<ServerStep>>) -> Self {
-        let script = script.into();
-        Self { row: what, script, timeout: LONG, tls: false, connect_timeout: LONG, bytes_max: 1000 }
+    fn new(what: &'static str, transport: impl Into<Vec<ServerStep>>) -> Self {
+        let transport = transport.into();
+        Self { row: what, transport, timeout: LONG, tls: false, connect_timeout: LONG, bytes_max: 1000 }
     }
 
     fn with_timeout(self, timeout: Duration) -> Self {
@@ -91,14 +91,14 @@ impl FailureCase {
     }
 
     async fn run(&self, request: crate::request::RequestBuilder) -> Error {
-        let mut server = ScriptedServer::start([self.script.clone()]).await;
+        let mut server = ScriptedServer::start([self.transport.clone()]).await;
         let url = if self.tls { server.url().replace("http:", "https:") } else { server.url() };
         let connect_timeout = self.connect_timeout;
         let settings =
             HttpSettings { connect_timeout, response_bytes_max: self.bytes_max, ..HttpSettings::new(url) };
         let request = request.retries(0).timeout(self.timeout).wait_timeout(Duration::ZERO);
         let error = failure(&settings, request.build().unwrap()).await;
-        if matches!(self.script[0], ServerStep::Receive) {
+        if matches!(self.transport[0], ServerStep::Receive) {
             server.next_request().await;
         }
         error
@@ -135,7 +135,7 @@ fn failure_cases() -> Vec<FailureCase> {
         FailureCase::new(reset, breaks_off("HTTP/1.1 200 OK\r\ncontent-le", ServerStep::Close)),
         FailureCase::new(cut, breaks_off(&format!("{HEAD}half"), ServerStep::Close)),
         FailureCase::new(cut, breaks_off(&format!("{CHUNKS}4\r\nhalf\r\n"), ServerStep::Close)),
-        // To the caller it is the same as one before the answer, which a reset may make of it.
+        // A caller cannot tell it from an end before the response, which a reset may cause as well.
         FailureCase::new(cut, breaks_off(&format!("{HEAD}half"), ServerStep::Reset)),
         FailureCase { bytes_max: 9, ..FailureCase::new(large, answers(HEAD)) },
         FailureCase {
@@ -156,12 +156,12 @@ async fn attempt_failure_gives_the_documented_error() {
         let what = mishap.row;
         let error = mishap.run(get("/thing?q=x")).await;
         assert_row(CauseGroup::Transport, what, &error);
-        // An attempt that reached nobody has sent nothing, and does not count.
+        // An attempt that could not connect has sent nothing and does not count.
         assert_eq!(error.attempts, u32::from(error.reason != Reason::Disconnected), "{what}");
         assert!(!error.log_text().contains("127.0.0.1"), "{error:?}");
         seen.insert(what);
 
-        // A repeat could act twice, so where the server may have acted nothing is certain any more.
+        // A repeat could act twice, so the outcome is unknown if the server may have acted.
         let error = mishap.run(post("/thing").body("payload")).await;
         match find_row(CauseGroup::Transport, what).acted {
             Some("no" | "it did" | "on a part of it at most") => {
@@ -180,7 +180,7 @@ async fn attempt_failure_gives_the_documented_error() {
     let server = ScriptedServer::start([]).await;
     let down = server.url();
     server.stop().await;
-    // No resolver asks the network for a label that is longer than a name may have.
+    // The label is too long, so no name server is asked.
     let nowhere = HttpSettings::new(format!("http://{}.invalid", "x".repeat(64)));
     let no_proxy = "the proxy cannot be reached, or what answers there is none";
     for (what, settings, reason) in [
@@ -239,7 +239,7 @@ async fn attempt_failure_gives_the_documented_error() {
         assert_row(CauseGroup::Transport, what, &error);
         seen.insert(what);
     }
-    // No request that can be built leads there: the transport's last guard.
+    // No valid request leads there, so this tests the transport's own check.
     seen.insert("the request could not be made into HTTP");
     assert_all_seen(CauseGroup::Transport, &seen);
 }
@@ -253,7 +253,7 @@ async fn lost_error_response_gives_the_error_of_its_status() {
     assert_eq!(error.status, Some(403));
 }
 
-// === answers ===
+// === responses ===
 
 #[tokio::test]
 async fn status_gives_the_documented_error() {
@@ -282,7 +282,7 @@ async fn status_gives_the_documented_error() {
     }
 }
 
-/// What becomes of a 409 with this body.
+/// Returns the error for a 409 with this body.
 async fn conflict(content_type: &str, body: &str) -> Error {
     let head =
         format!("HTTP/1.1 409 Conflict\r\ncontent-type: {content_type}\r\ncontent-length: {}", body.len());
@@ -325,7 +325,7 @@ async fn hostile_problem_document_is_hidden_and_cut_in_the_log() {
     let long = format!(r#"{{"title":"{0}","detail":"{0}"}}"#, "long ".repeat(100_000));
     for body in [
         r#"{"detail":"ask http://internal.example/?token=1"}"#,
-        r#"{"detail":"<script>alert(1)</script>","title":"C:\\Users\\me"}"#,
+        r#"{"detail":"<transport>alert(1)</transport>","title":"C:\\Users\\me"}"#,
         r#"{"detail":"key sk4f9a8b7c1d was refused"}"#,
         r#"{"detail":"right\u202eto left","title":"two\nlines"}"#,
         r#"{"detail":"\u001b[2J\u0007"}"#,
@@ -356,8 +356,8 @@ async fn cross_origin_redirect_is_an_error() {
 
 // === the queue itself ===
 
-async fn answered(script: &str) -> Response {
-    let server = ScriptedServer::start([vec![ServerStep::Receive, ok_response(script)]]).await;
+async fn answered(transport: &str) -> Response {
+    let server = ScriptedServer::start([vec![ServerStep::Receive, ok_response(transport)]]).await;
     let (_runtime, queue) = queue(&HttpSettings::new(server.url())).await;
     queue.request(get("/thing").build().unwrap()).await.unwrap()
 }
@@ -402,14 +402,14 @@ fn invalid_request_fails_with_the_documented_error() {
     }
 }
 
-/// A queue with one request under way that never ends, and room for one that waits.
+/// Returns a queue with one request that never ends and room for one that waits.
 async fn busy_queue(overflow: Overflow) -> (QueueFixture, impl Future<Output = Result<Response, Error>>) {
     let lanes = PriorityQueuePolicy { queue_max: 1, overflow, age_after: s(1000) };
-    let scene = QueueFixture::start(QueuePolicy { queue: lanes, ..policy() }).await;
-    scene.script.on("/hang", [ScriptedResponse::Hang]);
-    let running = scene.request(post("/hang").timeout(s(3600)).retries(0));
+    let fixture = QueueFixture::start(QueuePolicy { queue: lanes, ..policy() }).await;
+    fixture.transport.on("/hang", [ScriptedResponse::Hang]);
+    let running = fixture.request(post("/hang").timeout(s(3600)).retries(0));
     run_until_idle().await;
-    (scene, running)
+    (fixture, running)
 }
 
 #[tokio::test(start_paused = true)]
@@ -428,55 +428,55 @@ async fn queue_outcome_gives_the_documented_error() {
         seen.insert(what);
     };
 
-    let (scene, _running) = busy_queue(Overflow::Reject).await;
-    let waiting = scene.request(get("/waits").wait_timeout(s(5)));
+    let (fixture, _running) = busy_queue(Overflow::Reject).await;
+    let waiting = fixture.request(get("/waits").wait_timeout(s(5)));
     run_until_idle().await;
-    check("the queue is full, and overflow is `reject`", scene.request(get("/late")).await);
+    check("the queue is full, and overflow is `reject`", fixture.request(get("/late")).await);
     check("it waited longer than wait_timeout for its turn", waiting.await);
-    let (id, called_off) = scene.submit(get("/unwanted"));
-    assert_eq!(scene.queue.cancel(id).await, Ok(true));
-    check("its caller called it off, or went away", called_off.await);
-    let stopped = scene.request(get("/stopped"));
+    let (id, cancelled) = fixture.submit(get("/unwanted"));
+    assert_eq!(fixture.queue.cancel(id).await, Ok(true));
+    check("its caller called it off, or went away", cancelled.await);
+    let stopped = fixture.request(get("/stopped"));
     run_until_idle().await;
-    scene.runtime.shutdown().await;
+    fixture.runtime.shutdown().await;
     check("the queue's actor was stopped before it was sent", stopped.await);
 
-    let (scene, running) = busy_queue(Overflow::DropOldest).await;
-    let old = scene.request(get("/old"));
-    let _new = scene.request(get("/new"));
+    let (fixture, running) = busy_queue(Overflow::DropOldest).await;
+    let old = fixture.request(get("/old"));
+    let _new = fixture.request(get("/new"));
     check("it had to make room for another (`drop-oldest`, `drop-lowest`)", old.await);
     check(
         "the server may have acted, and a repeat could act twice: a POST or PATCH without an idempotency key",
         running.await,
     );
 
-    let scene = QueueFixture::start(policy()).await;
-    scene.script.on("/panics", [ScriptedResponse::Panic]);
+    let fixture = QueueFixture::start(policy()).await;
+    fixture.transport.on("/panics", [ScriptedResponse::Panic]);
     let what = "the queue's actor, or the transport, crashed under its last attempt";
-    check(what, scene.request(get("/panics").retries(0)).await);
-    scene.script.on("/crashes", [ScriptedResponse::Hang]);
-    let crashed = scene.request(get("/crashes").retries(0));
+    check(what, fixture.request(get("/panics").retries(0)).await);
+    fixture.transport.on("/crashes", [ScriptedResponse::Hang]);
+    let crashed = fixture.request(get("/crashes").retries(0));
     run_until_idle().await;
-    scene.crash().await;
+    fixture.crash().await;
     check(what, crashed.await);
 
-    scene.script.on("/hang", [ScriptedResponse::Hang]);
-    scene.script.on("/busy", [ScriptedResponse::Respond(503)]);
-    let put_off = scene.request(get("/busy").wait_timeout(s(2)));
+    fixture.transport.on("/hang", [ScriptedResponse::Hang]);
+    fixture.transport.on("/busy", [ScriptedResponse::Respond(503)]);
+    let put_off = fixture.request(get("/busy").wait_timeout(s(2)));
     run_until_idle().await;
-    let _running = scene.request(post("/hang").timeout(s(3600)));
+    let _running = fixture.request(post("/hang").timeout(s(3600)));
     advance_time(s(10)).await;
     check("it waited longer than wait_timeout for its next attempt", put_off.await);
 
-    let scene = QueueFixture::start(policy()).await;
-    scene.script.refuse_all(true);
-    let _first = scene.request(get("/first"));
+    let fixture = QueueFixture::start(policy()).await;
+    fixture.transport.refuse_all(true);
+    let _first = fixture.request(get("/first"));
     run_until_idle().await;
-    let held = scene.request(get("/held").wait_timeout(s(2))).await;
+    let held = fixture.request(get("/held").wait_timeout(s(2))).await;
     check("it waited longer than wait_timeout for a backend that is away, or for the link to be up", held);
 
-    let scene = QueueFixture::start(policy()).await;
-    scene.script.on(
+    let fixture = QueueFixture::start(policy()).await;
+    fixture.transport.on(
         "/kill",
         [
             ScriptedResponse::Reset,
@@ -487,14 +487,14 @@ async fn queue_outcome_gives_the_documented_error() {
     );
     check(
         "the backend died twice while it had the request: the connection broke, then connections were refused",
-        scene.request(get("/kill")).await,
+        fixture.request(get("/kill")).await,
     );
     assert_all_seen(CauseGroup::Queue, &seen);
 }
 
 #[tokio::test(start_paused = true)]
 async fn unknown_outcome_has_a_helpful_message_for_every_cause() {
-    for play in [
+    for response in [
         ScriptedResponse::Hang,
         ScriptedResponse::Reset,
         ScriptedResponse::Respond(500),
@@ -502,15 +502,15 @@ async fn unknown_outcome_has_a_helpful_message_for_every_cause() {
         ScriptedResponse::Respond(408),
         ScriptedResponse::Panic,
     ] {
-        let scene = QueueFixture::start(policy()).await;
-        scene.script.on("/pay", [play.clone()]);
-        let error = scene.request(post("/pay")).await.unwrap_err();
+        let fixture = QueueFixture::start(policy()).await;
+        fixture.transport.on("/pay", [response.clone()]);
+        let error = fixture.request(post("/pay")).await.unwrap_err();
         assert_eq!(
             (error.reason, error.retryable, error.attempts),
             (Reason::OutcomeUnknown, false, 1),
-            "{play:?}"
+            "{response:?}"
         );
         assert_message_helps(&error.message);
-        assert!(scene.script.violations().is_empty());
+        assert!(fixture.transport.violations().is_empty());
     }
 }

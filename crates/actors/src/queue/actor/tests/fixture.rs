@@ -1,4 +1,4 @@
-//! A runtime with a queue in it.
+//! A runtime with a queue.
 
 use std::{
     sync::{
@@ -21,12 +21,8 @@ use tokio::sync::watch;
 
 use super::scripted_transport::ScriptedTransport;
 use crate::{
-    connection::{
-        machine::Machine,
-        policy::ConnectionPolicy,
-        status::{ConnectionState, ConnectionStatus},
-    },
     error::{Error, Reason},
+    network::BackendAvailability,
     queue::{Download, QueueActor, QueueHandle, QueueMessage, QueuePolicy, QueueView, RetryPolicy},
     request::{Request, RequestBuilder, RequestId, Response},
     transport::Transport,
@@ -36,7 +32,7 @@ pub(super) const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// One attempt at a time; retries after 1, 2, 4 s.
+/// Returns a policy with one attempt at a time and retries after 1, 2, 4 s.
 pub(super) fn policy() -> QueuePolicy {
     let delay = Delay::Exponential { min: s(1), max: s(30), factor: 2.0, jitter: false };
     QueuePolicy {
@@ -46,7 +42,7 @@ pub(super) fn policy() -> QueuePolicy {
     }
 }
 
-/// Restarts at once, as often as need be.
+/// Returns a policy that restarts at once, without limit.
 pub(super) fn restart_policy() -> ChildPolicy {
     ChildPolicy { delay: Delay::NONE, budget: None, ..ChildPolicy::default() }
 }
@@ -56,9 +52,9 @@ pub(super) struct QueueFixture {
     pub(super) address: Address<QueueMessage>,
     pub(super) queue: QueueHandle,
     pub(super) view: QueueView,
-    pub(super) script: Arc<ScriptedTransport>,
+    pub(super) transport: Arc<ScriptedTransport>,
     pub(super) clock: Arc<SettableClock>,
-    link: watch::Sender<ConnectionStatus>,
+    availability: watch::Sender<BackendAvailability>,
 }
 
 /// A wall clock that can be set.
@@ -82,23 +78,22 @@ impl QueueFixture {
         Self::start_with(restart_policy(), policy).await
     }
 
-    pub(super) async fn start_with(upkeep: ChildPolicy, policy: QueuePolicy) -> Self {
-        let script = ScriptedTransport::new();
+    pub(super) async fn start_with(child_policy: ChildPolicy, policy: QueuePolicy) -> Self {
+        let transport = ScriptedTransport::new();
         let (view, clock) = (QueueView::default(), Arc::<SettableClock>::default());
         let journal = verbose_journal(Arc::clone(&clock) as Arc<dyn Clock>);
-        let link = watch::Sender::new(Machine::new(ConnectionPolicy::default()).status());
-        let actor = QueueActor::new(Arc::clone(&script) as Arc<dyn Transport>, policy, view.clone())
-            .with_link_status(link.subscribe());
+        let availability = watch::Sender::new(BackendAvailability::Unknown);
+        let actor = QueueActor::new(Arc::clone(&transport) as Arc<dyn Transport>, policy, view.clone())
+            .with_availability(availability.subscribe());
         let mut root = SupervisorSpec::new("root");
-        let address = root.child(Child::new("queue", actor).policy(upkeep)).unwrap();
+        let address = root.child(Child::new("queue", actor).policy(child_policy)).unwrap();
         let runtime = Runtime::builder().seed(1).journal(journal).start(root).await.unwrap();
         let queue = QueueHandle::new(address.clone());
-        Self { runtime, address, queue, view, script, clock, link }
+        Self { runtime, address, queue, view, transport, clock, availability }
     }
 
-    /// Lets the link be in that state.
-    pub(super) fn set_link_state(&self, state: ConnectionState) {
-        self.link.send_modify(|status| status.state = state);
+    pub(super) fn set_availability(&self, availability: BackendAvailability) {
+        self.availability.send_replace(availability);
     }
 
     pub(super) fn submit(
@@ -108,7 +103,7 @@ impl QueueFixture {
         self.queue.submit(request.build().unwrap())
     }
 
-    /// Makes a request, and keeps no more of it than what will become of it.
+    /// Makes a request and returns its future result.
     pub(super) fn request(
         &self,
         request: RequestBuilder,
@@ -116,7 +111,7 @@ impl QueueFixture {
         self.submit(request).1
     }
 
-    /// Makes a request whose answer is wanted as it comes.
+    /// Makes a request whose response is streamed.
     pub(super) fn open(
         &self,
         request: RequestBuilder,
@@ -133,28 +128,28 @@ impl QueueFixture {
         self.runtime.tree().find("root/queue").unwrap().info.generation
     }
 
-    /// Everything that the journal holds.
+    /// Returns all records of the journal.
     pub(super) async fn journal_records(&self) -> Vec<Record> {
         let mut subscription = self.runtime.journal().subscribe();
-        let mut story = Vec::new();
+        let mut records = Vec::new();
         while let Some(delivery) = subscription.try_next().await {
             let Delivery::Event(record) = delivery else { panic!("events are missing") };
-            story.push(*record);
+            records.push(*record);
         }
-        story
+        records
     }
 
-    /// The kinds of the events about request `id`, in order, without those that only a verbose journal has.
+    /// Returns the kinds of the events about request `id`, in order, without `…_started`.
     pub(super) async fn event_kinds_of(&self, id: RequestId) -> Vec<String> {
-        let story = self.journal_records().await.into_iter();
-        let about = story.filter(|record| record.fields.get("request_id") == Some(&id.0.into()));
+        let records = self.journal_records().await.into_iter();
+        let about = records.filter(|record| record.fields.get("request_id") == Some(&id.0.into()));
         about.map(|record| record.kind).filter(|kind| !kind.ends_with("started")).collect()
     }
 
-    /// The events of one kind.
+    /// Returns the events of one kind.
     pub(super) async fn events<E: Event + serde::de::DeserializeOwned>(&self) -> Vec<E> {
-        let story = self.journal_records().await.into_iter();
-        story.filter(|record| record.kind == E::KIND).map(|record| record.decode().unwrap()).collect()
+        let records = self.journal_records().await.into_iter();
+        records.filter(|record| record.kind == E::KIND).map(|record| record.decode().unwrap()).collect()
     }
 }
 
@@ -171,7 +166,7 @@ pub(super) fn post(path: &str) -> RequestBuilder {
     Request::post(path)
 }
 
-/// Lets everything happen that is due now: a paused clock moves only when nothing is left to do.
+/// Runs everything that is due now: a paused clock advances only when all tasks are idle.
 pub(super) async fn run_until_idle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
@@ -180,7 +175,7 @@ pub(super) async fn advance_time(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
 
-/// Why a request failed, and after how many attempts.
+/// Returns the reason of a failure, and its number of attempts.
 pub(super) fn failure_reason(answer: Result<Response, Error>) -> (Reason, u32) {
     let error = answer.unwrap_err();
     assert_eq!(
@@ -190,7 +185,7 @@ pub(super) fn failure_reason(answer: Result<Response, Error>) -> (Reason, u32) {
     (error.reason, error.attempts)
 }
 
-/// Reads an answer to its end: how many bytes came, and how it ended.
+/// Reads a body to its end, and returns its size and its end.
 pub(super) async fn read_to_end(download: &mut Download) -> (u64, Result<(), Error>) {
     let mut bytes = 0;
     loop {
@@ -202,7 +197,7 @@ pub(super) async fn read_to_end(download: &mut Download) -> (u64, Result<(), Err
     }
 }
 
-/// The status of an answer.
+/// Returns the status of a response.
 pub(super) fn status(answer: Result<Response, Error>) -> u16 {
     answer.unwrap().status.as_u16()
 }

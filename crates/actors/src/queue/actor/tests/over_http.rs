@@ -1,4 +1,4 @@
-//! The queue over real sockets.
+//! Tests the queue over real sockets.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ async fn queue_for(server: &ScriptedServer) -> (Runtime, QueueHandle, Address<Qu
     queue_over_http(&server.url()).await
 }
 
-/// A queue before the server there, with one place, no delay between attempts and a verbose journal.
+/// Returns a queue for the server, with one permit, no delay between attempts and a verbose journal.
 pub(super) async fn queue_over_http(url: &str) -> (Runtime, QueueHandle, Address<QueueMessage>) {
     let transport = Arc::new(HttpTransport::new(&HttpSettings::new(url)).unwrap());
     let retry = RetryPolicy { delay: Delay::NONE, ..RetryPolicy::default() };
@@ -41,8 +41,8 @@ fn busy_response() -> ServerStep {
 }
 
 fn key_of(received: &str) -> &str {
-    let line = received.lines().find_map(|line| line.strip_prefix("idempotency-key: "));
-    line.unwrap_or_else(|| panic!("no key in {received}"))
+    let queue = received.lines().find_map(|queue| queue.strip_prefix("idempotency-key: "));
+    queue.unwrap_or_else(|| panic!("no key in {received}"))
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! A backend that repeats what it was sent, in whatever form and place: none of it comes back in an error.
+//! Tests a backend that repeats what it was sent, in any form and place: none of it comes back in an error.
 
 use std::sync::Arc;
 
@@ -21,10 +21,10 @@ use crate::{
     },
 };
 
-/// So much of a secret in a row gives it away.
+/// The shortest part of a secret that counts as leaked.
 const WINDOW_CHARS: usize = 8;
 
-/// What is sent, and must not come back. None of it has a character of [`junk`].
+/// The secrets that are sent and must not come back. None of them has a character of [`junk`].
 #[derive(Debug, Clone)]
 struct SentSecrets {
     token: String,
@@ -32,7 +32,7 @@ struct SentSecrets {
     header: String,
     key: String,
     cookie: String,
-    /// A value of the query, as it is before it is encoded.
+    /// A value of the query, before it is encoded.
     asked: String,
     /// A value of the body.
     password: String,
@@ -43,7 +43,7 @@ impl SentSecrets {
         format!("/things/of/mine?q={}&page=1", encoded(&self.asked))
     }
 
-    /// Every secret, character by character, in every form in which it could be read.
+    /// Returns every secret in every readable form.
     fn secrets(&self) -> Vec<Vec<String>> {
         let Self { token, configured, header, key, cookie, asked, password } = self;
         let plain = |text: &String| text.chars().map(String::from).collect();
@@ -82,14 +82,14 @@ fn junk() -> impl Strategy<Value = String> {
     "[xyzXYZ ]{0,520}"
 }
 
-/// How a secret is written where it is repeated.
+/// The form in which a secret is repeated.
 #[derive(Debug, Clone, Copy)]
 enum EchoEncoding {
     Plain,
     Json,
     /// Every character as its code.
     Escaped,
-    /// As PHP does it.
+    /// Escaped as PHP does it.
     Slashed,
 }
 
@@ -107,13 +107,13 @@ impl EchoEncoding {
         }
     }
 
-    /// Whether it may stand in a head.
+    /// Returns whether this form may stand in a head.
     fn is_header_safe(self, text: &str) -> bool {
         text.is_ascii() || matches!(self, Self::Escaped)
     }
 }
 
-/// Where it is repeated.
+/// The place where a secret is repeated.
 #[derive(Debug, Clone, Copy)]
 enum EchoLocation {
     Text,
@@ -147,7 +147,7 @@ const PLACES: [EchoLocation; 13] = [
     EchoLocation::NoHttp,
 ];
 
-/// The answer that repeats `echo` there.
+/// Returns the response that repeats `echo` there.
 fn answer(place: EchoLocation, status: u16, echo: &str) -> String {
     let close = "connection: close\r\n";
     let body = |kind: &str, body: String| {
@@ -177,10 +177,10 @@ fn answer(place: EchoLocation, status: u16, echo: &str) -> String {
     }
 }
 
-/// One answer that repeats something.
+/// A response that repeats a secret.
 #[derive(Debug, Clone)]
 struct Echo {
-    /// Which secret is repeated.
+    /// The index of the secret.
     which: usize,
     form: EchoEncoding,
     place: EchoLocation,
@@ -220,18 +220,18 @@ impl Echo {
     }
 }
 
-/// What the callers get, and every line of the journal.
+/// Returns the callers' errors and every line of the journal.
 async fn outcomes(sent: &SentSecrets, echoes: &[Echo]) -> (Vec<Option<Error>>, Vec<String>) {
-    let script =
+    let transport =
         |echo: &Echo| vec![ServerStep::Receive, ServerStep::Send(echo.bytes(sent)), ServerStep::Close];
-    let server = ScriptedServer::start(echoes.iter().map(script).collect::<Vec<_>>()).await;
+    let server = ScriptedServer::start(echoes.iter().map(transport).collect::<Vec<_>>()).await;
     let mut settings = HttpSettings::new(server.url());
     settings.bearer_token = Some(sent.token.clone());
     settings.headers.insert("x-configured", sent.configured.parse().unwrap());
     assert_redacted(sent, &format!("{settings:?}"));
     let config = JournalConfig { verbose: true, ..JournalConfig::default() };
     let journal = Journal::in_memory("boot", Arc::new(SystemClock), config);
-    let mut story = journal.subscribe();
+    let mut records = journal.subscribe();
     let transport = Arc::new(HttpTransport::new(&settings).unwrap());
     let mut root = SupervisorSpec::new("root");
     let child = Child::new("queue", QueueActor::new(transport, policy(), QueueView::default()));
@@ -260,13 +260,13 @@ async fn outcomes(sent: &SentSecrets, echoes: &[Echo]) -> (Vec<Option<Error>>, V
     }
     runtime.shutdown().await;
     let mut lines = Vec::new();
-    while let Some(Delivery::Event(record)) = story.try_next().await {
+    while let Some(Delivery::Event(record)) = records.try_next().await {
         lines.push(serde_json::to_string(&*record).unwrap());
     }
     (errors, lines)
 }
 
-/// Nothing of what was sent is in the text: no secret, and no long part of one.
+/// Asserts that the text holds no secret and no long part of one.
 fn assert_redacted(sent: &SentSecrets, text: &str) {
     for secret in sent.secrets() {
         for window in secret.windows(WINDOW_CHARS) {
@@ -280,14 +280,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn whatever_a_backend_repeats_no_error_and_no_line_of_the_journal_tells_it_again(
+    fn backend_echoes_of_secrets_are_redacted_everywhere(
         sent in sent(),
         echoes in prop::collection::vec(echo(), 1..24),
     ) {
         let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (errors, lines) = executor.block_on(outcomes(&sent, &echoes));
-        for line in &lines {
-            assert_redacted(&sent, line);
+        for queue in &lines {
+            assert_redacted(&sent, queue);
         }
         prop_assert!(lines.len() > echoes.len());
         for error in errors.into_iter().flatten() {
@@ -301,9 +301,9 @@ proptest! {
         }
     }
 
-    /// Any bytes at all: an error, and never a panic or words that a person should not see.
+    /// Tests that any bytes give an error, and never a panic or a text unfit for people.
     #[test]
-    fn a_backend_that_answers_with_junk_gives_an_error_that_helps(
+    fn junk_response_gives_a_helpful_error(
         answers in prop::collection::vec((junk_bytes(), 400..600_u16), 1..24),
         kind in prop::sample::select(vec!["application/problem+json", "application/json", "text/html"]),
     ) {
@@ -316,7 +316,7 @@ proptest! {
         let answers: Vec<_> = answers.iter().map(with_head).chain(alone).collect();
         let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         for error in executor.block_on(failures(answers)) {
-            // What a backend said plainly is shown as it is; the rest is ours.
+            // A plain text of the backend is shown as it is; the rest is ours.
             if error.message == error.reason.message() {
                 assert_message_helps(&error.message);
             }
@@ -331,11 +331,11 @@ fn junk_bytes() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(any::<u8>(), 0..600)
 }
 
-/// What becomes of one request for each of these answers.
+/// Returns the result of one request for each of these responses.
 async fn failures(answers: Vec<Vec<u8>>) -> Vec<Error> {
     let count = answers.len();
-    let script = |answer| vec![ServerStep::Receive, ServerStep::Send(answer), ServerStep::Close];
-    let server = ScriptedServer::start(answers.into_iter().map(script).collect::<Vec<_>>()).await;
+    let transport = |answer| vec![ServerStep::Receive, ServerStep::Send(answer), ServerStep::Close];
+    let server = ScriptedServer::start(answers.into_iter().map(transport).collect::<Vec<_>>()).await;
     let transport = Arc::new(HttpTransport::new(&HttpSettings::new(server.url())).unwrap());
     let mut root = SupervisorSpec::new("root");
     let queue = QueueActor::new(transport, policy(), QueueView::default());
@@ -343,7 +343,7 @@ async fn failures(answers: Vec<Vec<u8>>) -> Vec<Error> {
     let _runtime = Runtime::builder().start(root).await.unwrap();
     let mut errors = Vec::new();
     for _ in 0..count {
-        // With its key it is a request that may be repeated, yet not one that the transport repeats of itself.
+        // With its key the request may be repeated, but not by the transport itself.
         let request = Request::post("/thing").idempotency_key("key").retries(0).build().unwrap();
         errors.push(queue.request(request).await.unwrap_err());
     }

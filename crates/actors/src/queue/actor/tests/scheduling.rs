@@ -1,4 +1,4 @@
-//! Whose turn it is, and for how long.
+//! Tests the order of requests and their timeouts.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{
     request::{Priority, Request, RequestId},
 };
 
-/// A runtime with this queue in it, and a journal that is not verbose.
+/// Returns a runtime with this queue, and a journal that is not verbose.
 async fn start_queue(queue: Child<QueueActor>) -> (Runtime, QueueHandle) {
     let mut root = SupervisorSpec::new("root");
     let queue = QueueHandle::new(root.child(queue).unwrap());
@@ -28,8 +28,8 @@ async fn start_queue(queue: Child<QueueActor>) -> (Runtime, QueueHandle) {
 
 #[tokio::test(start_paused = true)]
 async fn requests_run_by_priority_then_by_arrival() {
-    let scene = QueueFixture::start(policy()).await;
-    scene.script.on("/first", [ScriptedResponse::RespondAfter(s(1), 200)]);
+    let fixture = QueueFixture::start(policy()).await;
+    fixture.transport.on("/first", [ScriptedResponse::RespondAfter(s(1), 200)]);
     let asked = [
         ("/first", Priority::Low),
         ("/low/1", Priority::Low),
@@ -39,20 +39,20 @@ async fn requests_run_by_priority_then_by_arrival() {
         ("/normal/2", Priority::Normal),
         ("/high/2", Priority::High),
     ];
-    let answers = asked.map(|(path, priority)| scene.request(get(path).priority(priority)));
+    let answers = asked.map(|(path, priority)| fixture.request(get(path).priority(priority)));
     assert!(join_all(answers).await.into_iter().all(|answer| answer.is_ok()));
     let paths = ["/first", "/high/1", "/high/2", "/normal/1", "/normal/2", "/low/1", "/low/2"];
-    assert_eq!(scene.script.paths(), paths);
+    assert_eq!(fixture.transport.paths(), paths);
 }
 
 #[tokio::test(start_paused = true)]
 async fn low_request_runs_within_the_bound_under_high_load() {
     let lanes = PriorityQueuePolicy { queue_max: 4, age_after: s(5), ..PriorityQueuePolicy::default() };
-    let scene = QueueFixture::start(QueuePolicy { queue: lanes, ..policy() }).await;
-    scene.script.on("/high", [ScriptedResponse::RespondAfter(s(1), 200)]);
-    let high = || scene.request(get("/high").priority(Priority::High));
+    let fixture = QueueFixture::start(QueuePolicy { queue: lanes, ..policy() }).await;
+    fixture.transport.on("/high", [ScriptedResponse::RespondAfter(s(1), 200)]);
+    let high = || fixture.request(get("/high").priority(Priority::High));
     let mut others = vec![high(), high()];
-    let low = tokio::time::timeout(s(60), scene.request(get("/low").priority(Priority::Low)));
+    let low = tokio::time::timeout(s(60), fixture.request(get("/low").priority(Priority::Low)));
     let load = async {
         loop {
             others.push(high());
@@ -64,63 +64,63 @@ async fn low_request_runs_within_the_bound_under_high_load() {
         () = load => unreachable!(),
     }
     // Twice `age_after`, and the time for those that were there before it could not be overtaken any more.
-    let started = scene.script.times("/low")[0];
+    let started = fixture.transport.times("/low")[0];
     assert!((10..=14).contains(&started), "started after {started} s");
 }
 
 #[tokio::test(start_paused = true)]
 async fn running_attempts_never_exceed_max_concurrent() {
-    let scene = QueueFixture::start(QueuePolicy { max_concurrent: 3, ..policy() }).await;
+    let fixture = QueueFixture::start(QueuePolicy { max_concurrent: 3, ..policy() }).await;
     let paths: Vec<_> = (0..20).map(|n| format!("/{n}")).collect();
     for path in &paths {
-        scene.script.on(path, [ScriptedResponse::RespondAfter(s(2), 200)]);
+        fixture.transport.on(path, [ScriptedResponse::RespondAfter(s(2), 200)]);
     }
-    let answers: Vec<_> = paths.iter().map(|path| scene.request(get(path))).collect();
+    let answers: Vec<_> = paths.iter().map(|path| fixture.request(get(path))).collect();
     run_until_idle().await;
-    let stats = scene.view.stats();
+    let stats = fixture.view.stats();
     assert_eq!((stats.running, stats.waiting, stats.max_concurrent), (3, 17, 3));
     assert!(join_all(answers).await.into_iter().all(|answer| answer.is_ok()));
-    assert_eq!((scene.script.peak(), scene.script.running()), (3, 0));
-    assert_eq!(scene.runtime.now().as_secs(), 14);
+    assert_eq!((fixture.transport.peak(), fixture.transport.running()), (3, 0));
+    assert_eq!(fixture.runtime.now().as_secs(), 14);
 }
 
 #[tokio::test(start_paused = true)]
 async fn id_order_counts_when_callers_overtake_each_other() {
-    let scene = QueueFixture::start(policy()).await;
-    scene.script.on("/first", [ScriptedResponse::RespondAfter(s(1), 200)]);
+    let fixture = QueueFixture::start(policy()).await;
+    fixture.transport.on("/first", [ScriptedResponse::RespondAfter(s(1), 200)]);
     let enqueue = |id, path: &str| {
         let request = Arc::new(get(path).build().unwrap());
-        scene.address.call(move |reply| QueueMessage::Enqueue { id: RequestId(id), request, reply })
+        fixture.address.call(move |reply| QueueMessage::Enqueue { id: RequestId(id), request, reply })
     };
     let (first, third, second) =
         tokio::join!(enqueue(101, "/first"), enqueue(103, "/third"), enqueue(102, "/second"));
     assert!([first, second, third].into_iter().all(|answer| answer.unwrap().is_ok()));
-    assert_eq!(scene.script.paths(), ["/first", "/second", "/third"]);
+    assert_eq!(fixture.transport.paths(), ["/first", "/second", "/third"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn two_requests_of_one_id_are_not_confused() {
-    let scene = QueueFixture::start(policy()).await;
-    scene.script.on("/one", [ScriptedResponse::RespondAfter(s(1), 200)]);
+    let fixture = QueueFixture::start(policy()).await;
+    fixture.transport.on("/one", [ScriptedResponse::RespondAfter(s(1), 200)]);
     let enqueue = |path: &str| {
         let request = Arc::new(get(path).build().unwrap());
-        scene.address.call(move |reply| QueueMessage::Enqueue { id: RequestId(7), request, reply })
+        fixture.address.call(move |reply| QueueMessage::Enqueue { id: RequestId(7), request, reply })
     };
     let (one, other) = tokio::join!(enqueue("/one"), enqueue("/other"));
     assert_eq!(status(one.unwrap()), 200);
     assert_eq!(failure_reason(other.unwrap()), (Reason::Internal, 0));
-    assert_eq!(scene.script.paths(), ["/one"]);
+    assert_eq!(fixture.transport.paths(), ["/one"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn response_has_duration_attempts_and_request_id() {
-    let scene = QueueFixture::start(policy()).await;
-    scene.script.on("/a", [ScriptedResponse::Reset, ScriptedResponse::RespondAfter(s(2), 200)]);
-    let (id, answer) = scene.submit(get("/a"));
+    let fixture = QueueFixture::start(policy()).await;
+    fixture.transport.on("/a", [ScriptedResponse::Reset, ScriptedResponse::RespondAfter(s(2), 200)]);
+    let (id, answer) = fixture.submit(get("/a"));
     let answer = answer.await.unwrap();
     assert_eq!((answer.ms, answer.attempts, answer.request_id, answer.cached), (3000, 2, id, false));
-    let error = scene.queue.request(post("/b?x=1").timeout(s(1)).build().unwrap());
-    scene.script.on("/b", [ScriptedResponse::Hang]);
+    let error = fixture.queue.request(post("/b?x=1").timeout(s(1)).build().unwrap());
+    fixture.transport.on("/b", [ScriptedResponse::Hang]);
     let error = error.await.unwrap_err();
     assert_eq!((error.attempts, error.request_id), (1, Some(RequestId(2))));
 }
@@ -129,92 +129,92 @@ async fn response_has_duration_attempts_and_request_id() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_expires_in_the_queue_is_never_sent() {
-    let scene = QueueFixture::start(policy()).await;
-    scene.script.on("/slow", [ScriptedResponse::RespondAfter(s(20), 200)]);
-    let slow = scene.request(get("/slow"));
-    let (id, late) = scene.submit(get("/late").wait_timeout(s(5)));
+    let fixture = QueueFixture::start(policy()).await;
+    fixture.transport.on("/slow", [ScriptedResponse::RespondAfter(s(20), 200)]);
+    let slow = fixture.request(get("/slow"));
+    let (id, late) = fixture.submit(get("/late").wait_timeout(s(5)));
     let error = late.await.unwrap_err();
     assert_eq!((error.code, error.reason, error.attempts), (Code::Timeout, Reason::Expired, 0));
-    assert_eq!((error.request_id, scene.runtime.now().as_secs()), (Some(id), 5));
+    assert_eq!((error.request_id, fixture.runtime.now().as_secs()), (Some(id), 5));
     assert_eq!(status(slow.await), 200);
     advance_time(s(100)).await;
-    assert_eq!(scene.script.paths(), ["/slow"]);
-    assert_eq!(scene.event_kinds_of(id).await, ["request_timed_out"]);
-    let RequestTimedOut(told) = scene.events().await.remove(0);
-    assert_eq!((told.reason, told.ms, told.attempts), (Reason::Expired, 5000, 0));
+    assert_eq!(fixture.transport.paths(), ["/slow"]);
+    assert_eq!(fixture.event_kinds_of(id).await, ["request_timed_out"]);
+    let RequestTimedOut(recorded) = fixture.events().await.remove(0);
+    assert_eq!((recorded.reason, recorded.ms, recorded.attempts), (Reason::Expired, 5000, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_queues_own_limit_holds_for_a_request_that_names_none() {
-    let scene = QueueFixture::start(QueuePolicy { wait_timeout: s(3), ..policy() }).await;
-    scene.script.on("/slow", [ScriptedResponse::RespondAfter(s(20), 200)]);
-    let (_slow, late) = (scene.request(get("/slow")), scene.request(get("/late")));
+    let fixture = QueueFixture::start(QueuePolicy { wait_timeout: s(3), ..policy() }).await;
+    fixture.transport.on("/slow", [ScriptedResponse::RespondAfter(s(20), 200)]);
+    let (_slow, late) = (fixture.request(get("/slow")), fixture.request(get("/late")));
     assert_eq!(failure_reason(late.await), (Reason::Expired, 0));
-    assert_eq!(scene.runtime.now().as_secs(), 3);
+    assert_eq!(fixture.runtime.now().as_secs(), 3);
 }
 
 #[tokio::test(start_paused = true)]
 async fn queue_time_and_attempt_time_are_separate() {
-    let scene = QueueFixture::start(QueuePolicy { timeout: s(30), wait_timeout: s(60), ..policy() }).await;
-    scene.script.on("/long", [ScriptedResponse::RespondAfter(s(50), 200)]);
-    scene.script.on("/next", [ScriptedResponse::RespondAfter(s(25), 200)]);
-    let (long, next) = (scene.request(get("/long").timeout(s(100))), scene.request(get("/next")));
+    let fixture = QueueFixture::start(QueuePolicy { timeout: s(30), wait_timeout: s(60), ..policy() }).await;
+    fixture.transport.on("/long", [ScriptedResponse::RespondAfter(s(50), 200)]);
+    fixture.transport.on("/next", [ScriptedResponse::RespondAfter(s(25), 200)]);
+    let (long, next) = (fixture.request(get("/long").timeout(s(100))), fixture.request(get("/next")));
     assert_eq!(status(long.await), 200);
     assert_eq!(next.await.unwrap().ms, 75_000);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_times_out_gives_its_place_to_the_next() {
-    let scene = QueueFixture::start(policy()).await;
-    scene.script.on("/hang", [ScriptedResponse::Hang]);
-    let hang = scene.request(get("/hang").timeout(s(2)).retries(0));
-    let next = scene.request(get("/next"));
+    let fixture = QueueFixture::start(policy()).await;
+    fixture.transport.on("/hang", [ScriptedResponse::Hang]);
+    let hang = fixture.request(get("/hang").timeout(s(2)).retries(0));
+    let next = fixture.request(get("/next"));
     assert_eq!(failure_reason(hang.await), (Reason::TimedOut, 1));
     assert_eq!(status(next.await), 200);
-    assert_eq!((scene.script.times("/next"), scene.script.peak()), (vec![2], 1));
-    assert_eq!(scene.view.stats().running, 0);
+    assert_eq!((fixture.transport.times("/next"), fixture.transport.peak()), (vec![2], 1));
+    assert_eq!(fixture.view.stats().running, 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn request_without_wait_runs_at_once_or_fails() {
-    let scene = QueueFixture::start(policy()).await;
-    scene.script.on("/first", [ScriptedResponse::RespondAfter(s(5), 200)]);
-    let impatient = |path| scene.request(get(path).wait_timeout(s(0)));
+    let fixture = QueueFixture::start(policy()).await;
+    fixture.transport.on("/first", [ScriptedResponse::RespondAfter(s(5), 200)]);
+    let impatient = |path| fixture.request(get(path).wait_timeout(s(0)));
     let (first, second) = (impatient("/first"), impatient("/second"));
     assert_eq!(failure_reason(second.await), (Reason::Expired, 0));
     assert_eq!(status(first.await), 200);
-    assert_eq!(scene.script.paths(), ["/first"]);
+    assert_eq!(fixture.transport.paths(), ["/first"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn maximal_timeouts_mean_no_limit() {
-    let scene = QueueFixture::start(QueuePolicy { wait_timeout: Duration::MAX, ..policy() }).await;
-    scene.script.on("/long", [ScriptedResponse::RespondAfter(s(80_000), 200)]);
-    let (long, next) = (scene.request(get("/long").timeout(s(86_400))), scene.request(get("/next")));
+    let fixture = QueueFixture::start(QueuePolicy { wait_timeout: Duration::MAX, ..policy() }).await;
+    fixture.transport.on("/long", [ScriptedResponse::RespondAfter(s(80_000), 200)]);
+    let (long, next) = (fixture.request(get("/long").timeout(s(86_400))), fixture.request(get("/next")));
     assert_eq!((status(long.await), status(next.await)), (200, 200));
 }
 
-// === room ===
+// === overflow ===
 
-/// What becomes of three that wait, the oldest first, and of one more, where there is room for three.
+/// Returns the results of three waiting requests, oldest first, and of one more, with room for three.
 async fn overflow_outcomes(overflow: Overflow) -> (Vec<Result<u16, Reason>>, Vec<QueueOverflow>) {
     let lanes = PriorityQueuePolicy { queue_max: 3, overflow, ..PriorityQueuePolicy::default() };
-    let scene = QueueFixture::start(QueuePolicy { queue: lanes, ..policy() }).await;
-    scene.script.on("/first", [ScriptedResponse::RespondAfter(s(1), 200)]);
-    let _first = scene.request(get("/first"));
+    let fixture = QueueFixture::start(QueuePolicy { queue: lanes, ..policy() }).await;
+    fixture.transport.on("/first", [ScriptedResponse::RespondAfter(s(1), 200)]);
+    let _first = fixture.request(get("/first"));
     run_until_idle().await;
     let priorities = [Priority::Normal, Priority::Low, Priority::Low, Priority::Normal];
-    let answers = priorities.map(|priority| scene.request(post("/x").priority(priority)));
-    let fates = join_all(answers).await.into_iter().map(|answer| match answer {
+    let answers = priorities.map(|priority| fixture.request(post("/x").priority(priority)));
+    let outcomes = join_all(answers).await.into_iter().map(|answer| match answer {
         Ok(response) => Ok(response.status.as_u16()),
         Err(error) => {
             assert!(error.retryable && error.attempts == 0, "{error:?}");
             Err(error.reason)
         }
     });
-    let fates = fates.collect();
-    assert_eq!(scene.script.paths().len(), 4);
-    (fates, scene.events().await)
+    let outcomes = outcomes.collect();
+    assert_eq!(fixture.transport.paths().len(), 4);
+    (outcomes, fixture.events().await)
 }
 
 #[tokio::test(start_paused = true)]
@@ -225,10 +225,10 @@ async fn overflow_policy_answers_the_evicted_request() {
         (Overflow::DropLowest, 2, Reason::Evicted, Priority::Low),
     ];
     for (policy, leaves, reason, priority) in cases {
-        let (fates, told) = overflow_outcomes(policy).await;
+        let (outcomes, recorded) = overflow_outcomes(policy).await;
         let mut expected = vec![Ok(200); 4];
         expected[leaves] = Err(reason);
-        assert_eq!(fates, expected, "{policy:?}");
+        assert_eq!(outcomes, expected, "{policy:?}");
         let [event] = &told[..] else { panic!("{told:?}") };
         assert_eq!((event.reason, event.priority, event.overflow), (reason, priority, policy));
         assert_eq!((event.request.request_id, event.queue_max), (RequestId(leaves as u64 + 2), 3));
@@ -242,15 +242,15 @@ async fn evicted_request_that_was_attempted_says_so() {
         overflow: Overflow::DropOldest,
         ..PriorityQueuePolicy::default()
     };
-    let scene = QueueFixture::start(QueuePolicy { queue: lanes, ..policy() }).await;
-    scene.script.on("/broken", [ScriptedResponse::Reset]);
-    scene.script.on("/long", [ScriptedResponse::RespondAfter(s(60), 200)]);
-    let broken = scene.request(get("/broken"));
+    let fixture = QueueFixture::start(QueuePolicy { queue: lanes, ..policy() }).await;
+    fixture.transport.on("/broken", [ScriptedResponse::Reset]);
+    fixture.transport.on("/long", [ScriptedResponse::RespondAfter(s(60), 200)]);
+    let broken = fixture.request(get("/broken"));
     run_until_idle().await;
-    // It takes the place while the other one waits for its second attempt, which then is due.
-    let long = scene.request(get("/long").timeout(s(100)).priority(Priority::High));
+    // It takes the permit while the other one waits for its second attempt, which then is due.
+    let long = fixture.request(get("/long").timeout(s(100)).priority(Priority::High));
     advance_time(s(2)).await;
-    let rest = [(); 2].map(|()| scene.request(get("/rest")));
+    let rest = [(); 2].map(|()| fixture.request(get("/rest")));
     let error = broken.await.unwrap_err();
     assert_eq!((error.reason, error.attempts), (Reason::Evicted, 1));
     assert!(!error.message.contains("not sent"), "{error}");
@@ -262,13 +262,13 @@ async fn evicted_request_that_was_attempted_says_so() {
 #[tokio::test(start_paused = true)]
 async fn expired_requests_take_no_room() {
     let lanes = PriorityQueuePolicy { queue_max: 1, ..PriorityQueuePolicy::default() };
-    let scene = QueueFixture::start(QueuePolicy { queue: lanes, ..policy() }).await;
-    scene.script.on("/first", [ScriptedResponse::RespondAfter(s(10), 200)]);
-    let (_first, late) = (scene.request(get("/first")), scene.request(get("/late").wait_timeout(s(2))));
+    let fixture = QueueFixture::start(QueuePolicy { queue: lanes, ..policy() }).await;
+    fixture.transport.on("/first", [ScriptedResponse::RespondAfter(s(10), 200)]);
+    let (_first, late) = (fixture.request(get("/first")), fixture.request(get("/late").wait_timeout(s(2))));
     run_until_idle().await;
-    assert_eq!(failure_reason(scene.request(get("/none")).await), (Reason::QueueFull, 0));
+    assert_eq!(failure_reason(fixture.request(get("/none")).await), (Reason::QueueFull, 0));
     advance_time(s(2)).await;
-    let next = scene.request(get("/next"));
+    let next = fixture.request(get("/next"));
     assert_eq!((failure_reason(late.await), status(next.await)), ((Reason::Expired, 0), 200));
 }
 
@@ -277,10 +277,10 @@ async fn hundred_thousand_waiting_requests_are_all_answered() {
     const MANY: usize = 100_000;
     let lanes = PriorityQueuePolicy { queue_max: MANY, ..PriorityQueuePolicy::default() };
     let policy = QueuePolicy { queue: lanes, max_concurrent: 50, wait_timeout: s(3600), ..policy() };
-    let (script, view) = (ScriptedTransport::new(), QueueView::default());
-    let child = Child::new("queue", QueueActor::new(Arc::clone(&script) as _, policy, view.clone()));
+    let (transport, view) = (ScriptedTransport::new(), QueueView::default());
+    let child = Child::new("queue", QueueActor::new(Arc::clone(&transport) as _, policy, view.clone()));
     let (_runtime, queue) = start_queue(child.mailbox_capacity(MANY)).await;
-    script.on("/x", [ScriptedResponse::RespondAfter(s(1), 200)]);
+    transport.on("/x", [ScriptedResponse::RespondAfter(s(1), 200)]);
     let request = Request::get("/x").build().unwrap();
     let answers = (0..MANY).map(|_| queue.submit(request.clone()).1).collect::<Vec<_>>();
     run_until_idle().await;
@@ -288,7 +288,7 @@ async fn hundred_thousand_waiting_requests_are_all_answered() {
     for answer in answers {
         assert_eq!(status(answer.await), 200);
     }
-    assert_eq!(script.peak(), 50);
+    assert_eq!(transport.peak(), 50);
 }
 
 #[tokio::test(start_paused = true)]
@@ -300,43 +300,43 @@ async fn full_mailbox_delays_callers_until_there_is_room() {
     assert!(join_all(answers).await.into_iter().all(|answer| answer.is_ok()));
 }
 
-// === what can be seen ===
+// === figures ===
 
 #[tokio::test(start_paused = true)]
 async fn view_tells_waiting_and_running_without_the_actor() {
-    let scene = QueueFixture::start(policy()).await;
-    assert_eq!(scene.view.stats().max_concurrent, 1);
-    scene.script.on("/down", [ScriptedResponse::Reset]);
-    scene.script.on("/slow", [ScriptedResponse::RespondAfter(s(60), 200)]);
-    let _down = scene.request(get("/down").priority(Priority::High));
-    let _slow = scene.request(get("/slow"));
+    let fixture = QueueFixture::start(policy()).await;
+    assert_eq!(fixture.view.stats().max_concurrent, 1);
+    fixture.transport.on("/down", [ScriptedResponse::Reset]);
+    fixture.transport.on("/slow", [ScriptedResponse::RespondAfter(s(60), 200)]);
+    let _down = fixture.request(get("/down").priority(Priority::High));
+    let _slow = fixture.request(get("/slow"));
     let _rest =
-        [Priority::Low, Priority::Low, Priority::Normal].map(|p| scene.request(get("/x").priority(p)));
+        [Priority::Low, Priority::Low, Priority::Normal].map(|p| fixture.request(get("/x").priority(p)));
     run_until_idle().await;
-    let stats = scene.view.stats();
+    let stats = fixture.view.stats();
     assert_eq!((stats.waiting, stats.backing_off, stats.running), (4, 1, 1));
     assert_eq!(stats.by_priority, WaitingByPriority { high: 1, normal: 1, low: 2 });
-    let mut changes = scene.view.subscribe();
+    let mut changes = fixture.view.subscribe();
     changes.wait_for(|stats| stats.waiting == 0).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn journal_omits_query_headers_and_body() {
-    let scene = QueueFixture::start(policy()).await;
-    scene.script.on("/a", [ScriptedResponse::Respond(429)]);
+    let fixture = QueueFixture::start(policy()).await;
+    fixture.transport.on("/a", [ScriptedResponse::Respond(429)]);
     let request = post("/a?token=sesame").header("Authorization", "sesame").body("sesame").retries(1);
-    let (id, answer) = scene.submit(request);
+    let (id, answer) = fixture.submit(request);
     assert_eq!(failure_reason(answer.await), (Reason::RateLimited, 2));
-    assert_eq!(status(scene.request(get(&format!("/{}", "x".repeat(5000)))).await), 200);
-    assert_eq!(scene.event_kinds_of(id).await, ["request_retry", "request_failed"]);
-    let story = scene.journal_records().await;
-    assert!(story.iter().all(|record| !format!("{record:?}").contains("sesame")));
-    let started: Vec<RequestStarted> = scene.events().await;
+    assert_eq!(status(fixture.request(get(&format!("/{}", "x".repeat(5000)))).await), 200);
+    assert_eq!(fixture.event_kinds_of(id).await, ["request_retry", "request_failed"]);
+    let records = fixture.journal_records().await;
+    assert!(records.iter().all(|record| !format!("{record:?}").contains("sesame")));
+    let started: Vec<RequestStarted> = fixture.events().await;
     let begun: Vec<_> = started.iter().map(|event| (event.attempt, event.waited_ms)).collect();
     assert_eq!(begun, [(1, 0), (2, 1000), (1, 0)]);
     assert_eq!((started[0].request.method.as_str(), started[0].request.path.as_str()), ("POST", "/a"));
     assert!(started[2].request.path.chars().count() < 250);
-    let done: Vec<RequestDone> = scene.events().await;
+    let done: Vec<RequestDone> = fixture.events().await;
     assert_eq!((done.len(), done[0].status, done[0].cached, done[0].attempts), (1, 200, false, 1));
 }
 

@@ -1,4 +1,4 @@
-//! A transport that does as it is told, and keeps watch over what it is asked to do.
+//! A transport with planned responses that watches its requests.
 
 use parking_lot::Mutex;
 use std::{
@@ -23,28 +23,28 @@ use crate::{
     },
 };
 
-/// What becomes of one attempt.
+/// The planned response to one attempt.
 #[derive(Debug, Clone)]
 pub(super) enum ScriptedResponse {
     /// The backend answers with this status.
     Respond(u16),
-    /// It answers with this status after so long.
+    /// The backend answers with this status after a delay.
     RespondAfter(Duration, u16),
-    /// It answers 503 and asks to wait so many seconds.
+    /// The backend answers 503 with this `Retry-After` in seconds.
     RetryAfter(u64),
     /// The connection is refused.
     Refuse,
-    /// The connection breaks off, with the request maybe sent.
+    /// The connection breaks; the request may have been sent.
     Reset,
-    /// It answers 200 with this many parts of four bytes, each after so long, and then ends as said.
+    /// The backend answers 200 with this many parts of four bytes, each after a delay, and then this end.
     Stream(usize, Duration, ScriptedEnd),
-    /// Nothing comes back.
+    /// No response comes.
     Hang,
     /// The transport panics.
     Panic,
 }
 
-/// How an answer in parts ends.
+/// The end of a streamed response.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum ScriptedEnd {
     Complete,
@@ -53,16 +53,16 @@ pub(super) enum ScriptedEnd {
     Panic,
 }
 
-/// One attempt, as the transport saw it.
+/// An attempt, as the transport saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SeenAttempt {
     pub(super) path: String,
     pub(super) key: Option<String>,
-    /// Since the script was made.
+    /// The time since the transport was created.
     pub(super) at: Duration,
 }
 
-/// The script. What it does not name is answered at once with 200; the last play of a path goes on.
+/// The transport. A path without a plan gets 200 at once; the last response of a plan repeats.
 pub(super) struct ScriptedTransport {
     responses: Mutex<HashMap<String, VecDeque<ScriptedResponse>>>,
     seen: Mutex<Vec<SeenAttempt>>,
@@ -98,7 +98,7 @@ impl ScriptedTransport {
         self.responses.lock().insert(path.to_owned(), plays.into_iter().collect());
     }
 
-    /// Whether nobody is there at all.
+    /// Whether every connection is refused.
     pub(super) fn refuse_all(&self, refuses: bool) {
         self.refuses_all.store(refuses, Ordering::SeqCst);
     }
@@ -107,12 +107,12 @@ impl ScriptedTransport {
         self.seen.lock().clone()
     }
 
-    /// The paths that were asked for, in order.
+    /// Returns the requested paths, in order.
     pub(super) fn paths(&self) -> Vec<String> {
         self.seen().into_iter().map(|seen| seen.path).collect()
     }
 
-    /// When each attempt at `path` began, in seconds since the script was made.
+    /// Returns the start of each attempt at `path`, in seconds since the transport was created.
     pub(super) fn times(&self, path: &str) -> Vec<u64> {
         self.seen().iter().filter(|seen| seen.path == path).map(|seen| seen.at.as_secs()).collect()
     }
@@ -121,17 +121,17 @@ impl ScriptedTransport {
         self.running.load(Ordering::SeqCst)
     }
 
-    /// The most attempts that were ever under way at once.
+    /// Returns the most attempts that were ever in flight at once.
     pub(super) fn peak(&self) -> usize {
         self.peak.load(Ordering::SeqCst)
     }
 
-    /// How many parts of answers were taken.
+    /// Returns the number of parts read from responses.
     pub(super) fn parts(&self) -> usize {
         self.parts.load(Ordering::SeqCst)
     }
 
-    /// What must never happen and did.
+    /// Returns the violations of the promises.
     pub(super) fn violations(&self) -> Vec<String> {
         self.violations.lock().clone()
     }
@@ -162,7 +162,7 @@ impl ScriptedTransport {
         self.seen.lock().push(SeenAttempt { path, key, at: self.started_at.elapsed() });
     }
 
-    /// Counts the attempt in.
+    /// Counts an attempt.
     fn start(&self, request: &Request) -> RunningAttempt {
         self.check_request(request);
         let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
@@ -176,7 +176,7 @@ impl ScriptedTransport {
     }
 }
 
-/// Counts an attempt as long as it is under way, and knows whether it may have reached the backend.
+/// Counts an attempt while it is in flight, and knows whether it may have reached the backend.
 struct RunningAttempt {
     running: Arc<AtomicUsize>,
     in_doubt: Arc<Mutex<HashMap<String, bool>>>,
@@ -196,11 +196,11 @@ impl Transport for ScriptedTransport {
     fn send<'a>(
         &'a self,
         request: &'a Request,
-        patience: Duration,
+        wait_timeout: Duration,
     ) -> BoxFuture<'a, Result<FullResponse, TransportError>> {
         async move {
             let StreamingResponse { status, headers, mut body, .. } =
-                self.send_streaming(request, patience).await?;
+                self.send_streaming(request, wait_timeout).await?;
             let mut whole = BytesMut::new();
             while let Some(part) = body.next().await {
                 whole.extend_from_slice(&part?);
@@ -213,17 +213,17 @@ impl Transport for ScriptedTransport {
     fn send_streaming<'a>(
         &'a self,
         request: &'a Request,
-        patience: Duration,
+        wait_timeout: Duration,
     ) -> BoxFuture<'a, Result<StreamingResponse, TransportError>> {
         async move {
             let mut attempt = self.start(request);
-            let play = self.next(&attempt.path);
-            if let ScriptedResponse::Stream(parts, gap, then) = play {
+            let response = self.next(&attempt.path);
+            if let ScriptedResponse::Stream(parts, gap, then) = response {
                 let trickle =
-                    ScriptedStream { left: parts, gap, then, patience, taken: Arc::clone(&self.parts) };
+                    ScriptedStream { left: parts, gap, then, wait_timeout, taken: Arc::clone(&self.parts) };
                 return Ok(trickle.open(attempt));
             }
-            let ended = timeout(patience, respond_whole(play)).await.unwrap_or_else(|_| {
+            let ended = timeout(wait_timeout, respond_whole(response)).await.unwrap_or_else(|_| {
                 Err(TransportError::new(FailureKind::TimedOut, SendProgress::MaybeSent, "nothing came"))
             });
             attempt.may_have_arrived = match &ended {
@@ -236,12 +236,12 @@ impl Transport for ScriptedTransport {
     }
 }
 
-/// An answer in parts.
+/// A streamed response.
 struct ScriptedStream {
     left: usize,
     gap: Duration,
     then: ScriptedEnd,
-    patience: Duration,
+    wait_timeout: Duration,
     taken: Arc<AtomicUsize>,
 }
 
@@ -271,7 +271,7 @@ impl ScriptedStream {
             0 if matches!(self.then, ScriptedEnd::Hang) => Duration::MAX,
             _ => self.gap,
         };
-        if timeout(self.patience, sleep(gap)).await.is_err() {
+        if timeout(self.wait_timeout, sleep(gap)).await.is_err() {
             return fail(FailureKind::BodyTimedOut, "it stood still");
         }
         if self.left > 0 {
@@ -287,8 +287,8 @@ impl ScriptedStream {
     }
 }
 
-async fn respond_whole(play: ScriptedResponse) -> Result<FullResponse, TransportError> {
-    match play {
+async fn respond_whole(response: ScriptedResponse) -> Result<FullResponse, TransportError> {
+    match response {
         ScriptedResponse::Respond(status) => Ok(answer(status, HeaderMap::new())),
         ScriptedResponse::RespondAfter(delay, status) => {
             sleep(delay).await;

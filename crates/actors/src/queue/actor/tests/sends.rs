@@ -1,11 +1,12 @@
-//! Each send is an attempt, whatever a server does: what arrives there is what the journal counts.
+//! Tests that each send is an attempt: the server's deliveries equal the journal's attempts.
 //!
-//! A server on the loopback follows a drawn plan: it answers, resets or ends the connection, or dies, before its answer,
-//! within its head or within its body; dead, it refuses connections until as many trials as drawn have failed.
-//! A failure prints the smallest plan that fails, and its seed.
+//! A server on the loopback follows a random plan: it answers, resets or ends the connection, or dies, before its
+//! response, within its head or within its body. A dead server refuses connections until a drawn number of probes has
+//! failed. A failure prints the smallest plan that fails, and its
+//! seed.
 //!
-//! What is counted is the arrival of a request's head. A hop to where an answer redirects is no attempt of its own: the
-//! server asked for it, once for each redirect that it answered.
+//! The server counts the heads of requests. A hop of a redirect is no attempt: the server asked for it, once for each
+//! redirect that it sent.
 
 use parking_lot::Mutex;
 use std::{
@@ -46,15 +47,15 @@ const CASES: u32 = 300;
 
 const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngood";
 
-/// How far an answer comes that is not given whole.
+/// The point at which an incomplete response breaks off.
 #[derive(Debug, Clone, Copy)]
-enum Point {
+enum BreakPoint {
     BeforeAnswer,
     WithinHead,
     WithinBody,
 }
 
-impl Point {
+impl BreakPoint {
     fn bytes(self) -> &'static [u8] {
         let length = match self {
             Self::BeforeAnswer => 0,
@@ -65,51 +66,51 @@ impl Point {
     }
 }
 
-/// What the server does with one request.
+/// The server's behaviour for one request.
 #[derive(Debug, Clone, Copy)]
-enum Act {
+enum ServerAct {
     Answer,
-    /// It answers, and then ends the connection without having said so.
+    /// Answers, and then ends the connection without notice.
     AnswerAndEnd,
     Fail,
     Redirect,
-    End(Point),
-    Reset(Point),
-    Die(Point),
+    End(BreakPoint),
+    Reset(BreakPoint),
+    Die(BreakPoint),
 }
 
 #[derive(Debug, Clone)]
-struct Asked {
+struct RequestPlan {
     method: Method,
     has_key: bool,
     retries: u32,
-    /// Whether the server is down when it is asked for.
+    /// Whether the server is down at the start.
     meets_nobody: bool,
-    acts: Vec<Act>,
-    /// How many trials find a dead server dead.
-    trials: u64,
+    acts: Vec<ServerAct>,
+    /// The number of probes that find the server dead.
+    probes: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Up,
-    /// It is about to close its listener.
+    /// The server is about to close its listener.
     Dying,
     Down,
 }
 
 /// The server, up and down.
-struct Mortal {
+struct MortalServer {
     address: SocketAddr,
     phase: watch::Sender<Phase>,
-    acts: Mutex<VecDeque<Act>>,
-    seen: Mutex<HashMap<String, ProcessInfo>>,
+    acts: Mutex<VecDeque<ServerAct>>,
+    seen: Mutex<HashMap<String, PathRecord>>,
     lives: Mutex<JoinSet<()>>,
 }
 
-/// What the server saw of one path.
+/// The server's record of one path.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct ProcessInfo {
+struct PathRecord {
     arrived: u32,
     redirected: u32,
     deaths: u32,
@@ -122,7 +123,7 @@ fn listen(address: SocketAddr) -> TcpListener {
     socket.listen(16).unwrap()
 }
 
-impl Mortal {
+impl MortalServer {
     fn start() -> Arc<Self> {
         let listener = listen("127.0.0.1:0".parse().unwrap());
         let address = listener.local_addr().unwrap();
@@ -152,7 +153,7 @@ impl Mortal {
         self.live(listener);
     }
 
-    /// Closes the listener, and then every connection. Nobody can connect in between and be reset.
+    /// Closes the listener, and then every connection. No client can connect in between and be reset.
     async fn die(&self) {
         self.phase.send_if_modified(|phase| {
             *phase == Phase::Up && {
@@ -175,8 +176,8 @@ impl Mortal {
                     let (socket, _) = accepted.unwrap();
                     connections.spawn(async move {
                         tokio::select! {
-                            // The one that dies closes its own last.
-                            _ = server.play(socket) => (),
+                            // The connection that caused the death closes last.
+                            _ = server.response(socket) => (),
                             _ = phase.wait_for(|phase| *phase == Phase::Down) => (),
                         }
                     });
@@ -188,40 +189,42 @@ impl Mortal {
         while connections.join_next().await.is_some() {}
     }
 
-    fn note(&self, path: &str, note: impl FnOnce(&mut ProcessInfo)) {
+    fn note(&self, path: &str, note: impl FnOnce(&mut PathRecord)) {
         note(self.seen.lock().entry(path.to_owned()).or_default());
     }
 
-    /// Plays one connection to its end.
-    async fn play(&self, mut socket: TcpStream) -> std::io::Result<()> {
+    /// Serves one connection to its end.
+    async fn response(&self, mut socket: TcpStream) -> std::io::Result<()> {
         loop {
             let path = receive(&mut socket).await?;
             self.note(&path, |seen| seen.arrived += 1);
-            let act = self.acts.lock().pop_front().unwrap_or(Act::Answer);
+            let act = self.acts.lock().pop_front().unwrap_or(ServerAct::Answer);
             match act {
-                Act::Answer => socket.write_all(ANSWER.as_bytes()).await?,
-                Act::AnswerAndEnd => {
+                ServerAct::Answer => socket.write_all(ANSWER.as_bytes()).await?,
+                ServerAct::AnswerAndEnd => {
                     socket.write_all(ANSWER.as_bytes()).await?;
                     socket.shutdown().await?;
-                    // What was on its way arrives all the same.
+                    // Bytes in flight arrive all the same.
                     while let Ok(path) = receive(&mut socket).await {
                         self.note(&path, |seen| seen.arrived += 1);
                     }
                     return Ok(());
                 }
-                Act::Fail => socket.write_all(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n").await?,
-                Act::Redirect => {
+                ServerAct::Fail => {
+                    socket.write_all(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n").await?
+                }
+                ServerAct::Redirect => {
                     self.note(&path, |seen| seen.redirected += 1);
                     let head =
                         format!("HTTP/1.1 307 Moved\r\nlocation: {path}+\r\ncontent-length: 0\r\n\r\n");
                     socket.write_all(head.as_bytes()).await?;
                 }
-                Act::End(point) => return socket.write_all(point.bytes()).await,
-                Act::Reset(point) => {
+                ServerAct::End(point) => return socket.write_all(point.bytes()).await,
+                ServerAct::Reset(point) => {
                     socket.write_all(point.bytes()).await?;
                     return socket.set_zero_linger();
                 }
-                Act::Die(point) => {
+                ServerAct::Die(point) => {
                     self.note(&path, |seen| seen.deaths += 1);
                     socket.write_all(point.bytes()).await?;
                     self.die().await;
@@ -232,7 +235,7 @@ impl Mortal {
     }
 }
 
-/// The path of the next request, once its head is whole. None has a body.
+/// Returns the path of the next request, once its head is complete. No request has a body.
 async fn receive(socket: &mut TcpStream) -> std::io::Result<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -241,36 +244,38 @@ async fn receive(socket: &mut TcpStream) -> std::io::Result<String> {
     Ok(String::from_utf8(head).unwrap().split(' ').nth(1).unwrap().to_owned())
 }
 
-fn act() -> impl Strategy<Value = Act> {
-    let point = || prop::sample::select(vec![Point::BeforeAnswer, Point::WithinHead, Point::WithinBody]);
+fn act() -> impl Strategy<Value = ServerAct> {
+    let point = || {
+        prop::sample::select(vec![BreakPoint::BeforeAnswer, BreakPoint::WithinHead, BreakPoint::WithinBody])
+    };
     prop_oneof![
-        3 => Just(Act::Answer),
-        2 => Just(Act::AnswerAndEnd),
-        1 => Just(Act::Fail),
-        1 => Just(Act::Redirect),
-        2 => point().prop_map(Act::End),
-        2 => point().prop_map(Act::Reset),
-        4 => point().prop_map(Act::Die),
+        3 => Just(ServerAct::Answer),
+        2 => Just(ServerAct::AnswerAndEnd),
+        1 => Just(ServerAct::Fail),
+        1 => Just(ServerAct::Redirect),
+        2 => point().prop_map(ServerAct::End),
+        2 => point().prop_map(ServerAct::Reset),
+        4 => point().prop_map(ServerAct::Die),
     ]
 }
 
-fn asked() -> impl Strategy<Value = Asked> {
+fn asked() -> impl Strategy<Value = RequestPlan> {
     let methods =
         vec![(Method::GET, false), (Method::PUT, false), (Method::POST, false), (Method::POST, true)];
     let acts = prop::collection::vec(act(), 0..6);
     (prop::sample::select(methods), 0..5_u32, prop::bool::weighted(0.2), acts, 1..4_u64).prop_map(
-        |((method, has_key), retries, meets_nobody, acts, trials)| Asked {
+        |((method, has_key), retries, meets_nobody, acts, probes)| RequestPlan {
             method,
             has_key,
             retries,
             meets_nobody,
             acts,
-            trials,
+            probes,
         },
     )
 }
 
-async fn start(server: &Mortal) -> (Runtime, QueueHandle) {
+async fn start(server: &MortalServer) -> (Runtime, QueueHandle) {
     let settings = HttpSettings::new(format!("http://{}", server.address));
     let transport = Arc::new(HttpTransport::new(&settings).unwrap());
     let ms = std::time::Duration::from_millis;
@@ -291,14 +296,13 @@ async fn next(subscription: &mut Subscription) -> Record {
     }
 }
 
-/// Asks, raises the server from the dead once enough trials have failed, and returns what the journal tells of the
-/// request.
+/// Makes a request, restarts the server once enough probes have failed, and returns the request's records.
 async fn ask(
-    server: &Arc<Mortal>,
+    server: &Arc<MortalServer>,
     queue: &QueueHandle,
     subscription: &mut Subscription,
     path: &str,
-    asked: &Asked,
+    asked: &RequestPlan,
 ) -> Vec<Record> {
     if asked.meets_nobody && !server.is_down() {
         server.die().await;
@@ -309,21 +313,21 @@ async fn ask(
     let request = Request::builder(asked.method.clone(), path).retries(asked.retries);
     let request = if asked.has_key { request.idempotency_key("key") } else { request };
     let (id, answer) = queue.submit(request.build().unwrap());
-    let (mut told, mut is_found_dead) = (Vec::new(), false);
+    let (mut recorded, mut is_found_dead) = (Vec::new(), false);
     loop {
         let record = next(subscription).await;
         if record.kind == "queue_held" && server.is_down() {
             let failures = record.fields["failures"].as_u64().unwrap();
-            // The first of each outage; what comes before belongs to the last one.
+            // The first record of each outage; earlier ones belong to the previous outage.
             is_found_dead |= failures == 1;
-            if is_found_dead && failures >= asked.trials {
+            if is_found_dead && failures >= asked.probes {
                 is_found_dead = false;
                 server.rise();
             }
         }
         if record.fields.get("request_id") == Some(&id.0.into()) {
             let is_end = END_EVENTS.contains(&&*record.kind);
-            told.push(record);
+            recorded.push(record);
             if is_end {
                 break;
             }
@@ -333,19 +337,19 @@ async fn ask(
         Ok(response) => response.attempts,
         Err(error) => error.attempts,
     };
-    assert_eq!(told.last().unwrap().fields["attempts"], attempts);
-    told
+    assert_eq!(recorded.last().unwrap().fields["attempts"], attempts);
+    recorded
 }
 
-/// Checks what became of one request, of which the journal tells so much and the server saw so much.
-fn check(asked: &Asked, told: &[Record], seen: ProcessInfo) {
-    let (end, before) = told.split_last().unwrap();
+/// Checks the result of one request against its records and the server's count.
+fn check(asked: &RequestPlan, recorded: &[Record], seen: PathRecord) {
+    let (end, before) = recorded.split_last().unwrap();
     let attempts = u32::try_from(end.fields["attempts"].as_u64().unwrap()).unwrap();
     assert_eq!(attempts, seen.arrived, "as many attempts as sends");
     assert!(attempts <= asked.retries + 1, "no more than its retries allow");
     let retries = before.iter().filter(|record| record.kind == "request_retry").count();
     let is_quarantined = end.fields.get("reason") == Some(&Reason::Quarantined.as_str().into());
-    // One that was quarantined had its next attempt announced.
+    // A quarantined request had its next attempt announced.
     assert_eq!(retries, (attempts - u32::from(!is_quarantined)) as usize, "each repeat has its event");
     assert!(seen.deaths <= DEATHS_MAX, "it killed too often");
     let has_retries = attempts <= asked.retries;
@@ -358,18 +362,18 @@ fn check(asked: &Asked, told: &[Record], seen: ProcessInfo) {
     assert!(is_repeatable || attempts <= 1, "it was sent twice");
 }
 
-async fn live(plan: Vec<Asked>) {
-    let server = Mortal::start();
+async fn live(plan: Vec<RequestPlan>) {
+    let server = MortalServer::start();
     let (runtime, queue) = start(&server).await;
     let mut subscription = runtime.journal().subscribe_after(Cursor::START);
     for (number, asked) in plan.iter().enumerate() {
         let path = format!("/{number}");
-        let told = ask(&server, &queue, &mut subscription, &path, asked).await;
+        let recorded = ask(&server, &queue, &mut subscription, &path, asked).await;
         let seen = server.seen.lock().clone();
         let hops = seen.iter().filter(|(other, _)| other.trim_end_matches('+') == path);
         let deaths = hops.map(|(_, hop)| hop.deaths).sum();
-        check(asked, &told, ProcessInfo { deaths, ..seen.get(&path).copied().unwrap_or_default() });
-        // Each hop is one that the server asked for.
+        check(asked, &recorded, PathRecord { deaths, ..seen.get(&path).copied().unwrap_or_default() });
+        // The server asked for each hop.
         for (path, of_path) in &seen {
             let hops = seen.get(&format!("{path}+")).copied().unwrap_or_default();
             assert!(hops.arrived <= of_path.redirected, "{path} was followed too often");
@@ -391,27 +395,27 @@ proptest! {
     }
 }
 
-/// The server dies over a request on a kept connection, whose retries are none.
+/// Tests a server that dies over a request on a kept connection, without retries.
 #[test]
 fn a_get_that_kills_the_backend_is_sent_once_without_retries() {
     block_on(async {
-        let asked = |acts| Asked {
+        let asked = |acts| RequestPlan {
             method: Method::GET,
             has_key: false,
             retries: 0,
             meets_nobody: false,
             acts,
-            trials: 1,
+            probes: 1,
         };
-        let server = Mortal::start();
+        let server = MortalServer::start();
         let (runtime, queue) = start(&server).await;
         let mut subscription = runtime.journal().subscribe_after(Cursor::START);
-        ask(&server, &queue, &mut subscription, "/good", &asked(vec![Act::Answer])).await;
-        let killer = asked(vec![Act::Die(Point::BeforeAnswer)]);
-        let told = ask(&server, &queue, &mut subscription, "/kill", &killer).await;
-        assert_eq!(told.last().unwrap().fields["reason"], Reason::ConnectionReset.as_str());
+        ask(&server, &queue, &mut subscription, "/good", &asked(vec![ServerAct::Answer])).await;
+        let killer = asked(vec![ServerAct::Die(BreakPoint::BeforeAnswer)]);
+        let recorded = ask(&server, &queue, &mut subscription, "/kill", &killer).await;
+        assert_eq!(recorded.last().unwrap().fields["reason"], Reason::ConnectionReset.as_str());
         server.rise();
-        // Whatever was held would go before this one.
+        // A held request would go before this one.
         ask(&server, &queue, &mut subscription, "/good", &asked(vec![])).await;
         let seen = server.seen.lock().clone();
         assert_eq!((seen["/kill"].arrived, seen["/good"].arrived), (1, 2));

@@ -1,4 +1,4 @@
-//! Callers who ask for the same at the same time share one request, where they allow it.
+//! Tests that callers share one request, if they allow it.
 
 use futures_util::{FutureExt, future::join_all};
 
@@ -14,32 +14,32 @@ use crate::{
 
 #[tokio::test(start_paused = true)]
 async fn shared_get_makes_one_attempt_and_answers_each_caller() {
-    let scene = QueueFixture::start(policy()).await;
-    scene.script.on("/a", [ScriptedResponse::RespondAfter(s(1), 200)]);
-    let asked: Vec<_> = (0..100).map(|_| scene.submit(get("/a?x=1").shared())).collect();
+    let fixture = QueueFixture::start(policy()).await;
+    fixture.transport.on("/a", [ScriptedResponse::RespondAfter(s(1), 200)]);
+    let asked: Vec<_> = (0..100).map(|_| fixture.submit(get("/a?x=1").shared())).collect();
     let (ids, answers): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
     for (id, answer) in ids.iter().zip(join_all(answers).await) {
         let answer = answer.unwrap();
         assert_eq!((answer.request_id, answer.attempts, &answer.body[..]), (*id, 1, &b"{}"[..]));
-        assert_eq!(scene.event_kinds_of(*id).await.last().unwrap(), "request_done");
+        assert_eq!(fixture.event_kinds_of(*id).await.last().unwrap(), "request_done");
     }
-    assert_eq!(scene.script.paths(), ["/a"]);
-    let joined: Vec<RequestJoined> = scene.events().await;
+    assert_eq!(fixture.transport.paths(), ["/a"]);
+    let joined: Vec<RequestJoined> = fixture.events().await;
     assert!(joined.len() == 99 && joined.iter().all(|event| event.with == RequestId(1)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn request_after_the_answer_makes_a_new_attempt() {
-    let scene = QueueFixture::start(policy()).await;
-    assert_eq!(status(scene.request(get("/a").shared()).await), 200);
-    assert_eq!(status(scene.request(get("/a").shared()).await), 200);
-    assert_eq!(scene.script.paths(), ["/a", "/a"]);
+    let fixture = QueueFixture::start(policy()).await;
+    assert_eq!(status(fixture.request(get("/a").shared()).await), 200);
+    assert_eq!(status(fixture.request(get("/a").shared()).await), 200);
+    assert_eq!(fixture.transport.paths(), ["/a", "/a"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn different_or_unshared_requests_are_not_joined() {
-    let scene = QueueFixture::start(policy()).await;
-    scene.script.on("/a", [ScriptedResponse::RespondAfter(s(1), 200)]);
+    let fixture = QueueFixture::start(policy()).await;
+    fixture.transport.on("/a", [ScriptedResponse::RespondAfter(s(1), 200)]);
     let asked = [
         get("/a").shared(),
         get("/a?x=1").shared(),
@@ -51,100 +51,100 @@ async fn different_or_unshared_requests_are_not_joined() {
         get("/a"),
     ];
     let number = asked.len();
-    assert!(join_all(asked.map(|request| scene.request(request))).await.into_iter().all(|it| it.is_ok()));
-    assert_eq!(scene.script.paths().len(), number);
+    assert!(join_all(asked.map(|request| fixture.request(request))).await.into_iter().all(|it| it.is_ok()));
+    assert_eq!(fixture.transport.paths().len(), number);
     assert_eq!(post("/a").shared().build().unwrap_err().reason, Reason::InvalidRequest);
     assert_eq!(get("/a").body("x").shared().build().unwrap_err().reason, Reason::InvalidRequest);
 }
 
 #[tokio::test(start_paused = true)]
 async fn first_caller_leaving_keeps_the_shared_request() {
-    let scene = QueueFixture::start(policy()).await;
-    scene.script.on("/a", [ScriptedResponse::RespondAfter(s(5), 200)]);
-    let (first, first_answer) = scene.submit(get("/a").shared());
-    let (_, second) = scene.submit(get("/a").shared());
-    let (third, third_answer) = scene.submit(get("/a").shared());
+    let fixture = QueueFixture::start(policy()).await;
+    fixture.transport.on("/a", [ScriptedResponse::RespondAfter(s(5), 200)]);
+    let (first, first_answer) = fixture.submit(get("/a").shared());
+    let (_, second) = fixture.submit(get("/a").shared());
+    let (third, third_answer) = fixture.submit(get("/a").shared());
     advance_time(s(1)).await;
     drop(first_answer);
-    assert!(scene.queue.cancel(third).await.unwrap());
-    assert!(!scene.queue.cancel(third).await.unwrap(), "it has left already");
+    assert!(fixture.queue.cancel(third).await.unwrap());
+    assert!(!fixture.queue.cancel(third).await.unwrap(), "it has left already");
     assert_eq!(failure_reason(third_answer.await), (Reason::Cancelled, 1));
-    assert_eq!(scene.event_kinds_of(first).await, ["request_failed"]);
+    assert_eq!(fixture.event_kinds_of(first).await, ["request_failed"]);
     assert_eq!(status(second.await), 200);
-    assert_eq!(scene.script.paths(), ["/a"]);
+    assert_eq!(fixture.transport.paths(), ["/a"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn last_caller_leaving_cancels_the_shared_request() {
-    let scene = QueueFixture::start(policy()).await;
-    scene.script.on("/a", [ScriptedResponse::Hang]);
-    let answers = [scene.request(get("/a").shared()), scene.request(get("/a").shared())];
+    let fixture = QueueFixture::start(policy()).await;
+    fixture.transport.on("/a", [ScriptedResponse::Hang]);
+    let answers = [fixture.request(get("/a").shared()), fixture.request(get("/a").shared())];
     run_until_idle().await;
-    assert_eq!(scene.script.running(), 1);
+    assert_eq!(fixture.transport.running(), 1);
     drop(answers);
     run_until_idle().await;
-    assert_eq!((scene.script.running(), scene.view.stats().running), (0, 0));
+    assert_eq!((fixture.transport.running(), fixture.view.stats().running), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn each_caller_keeps_its_own_wait_timeout() {
-    let scene = QueueFixture::start(QueuePolicy { wait_timeout: s(10), ..policy() }).await;
-    scene.script.on("/long", [ScriptedResponse::RespondAfter(s(15), 200)]);
-    let _long = scene.request(get("/long"));
-    let early = scene.request(get("/a").shared());
+    let fixture = QueueFixture::start(QueuePolicy { wait_timeout: s(10), ..policy() }).await;
+    fixture.transport.on("/long", [ScriptedResponse::RespondAfter(s(15), 200)]);
+    let _long = fixture.request(get("/long"));
+    let early = fixture.request(get("/a").shared());
     advance_time(s(8)).await;
-    let late = scene.request(get("/a").shared());
+    let late = fixture.request(get("/a").shared());
     assert_eq!(failure_reason(early.await), (Reason::Expired, 0));
-    assert_eq!(scene.runtime.now().as_secs(), 10);
+    assert_eq!(fixture.runtime.now().as_secs(), 10);
     assert_eq!(status(late.await), 200);
-    assert_eq!(scene.runtime.now().as_secs(), 15);
-    assert_eq!(scene.script.paths(), ["/long", "/a"]);
+    assert_eq!(fixture.runtime.now().as_secs(), 15);
+    assert_eq!(fixture.transport.paths(), ["/long", "/a"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn shared_request_takes_the_highest_priority() {
-    let scene = QueueFixture::start(policy()).await;
-    scene.script.on("/long", [ScriptedResponse::RespondAfter(s(1), 200)]);
-    let _long = scene.request(get("/long"));
-    let shared = scene.request(get("/a").shared().priority(Priority::Low));
-    let other = scene.request(get("/b"));
-    let urgent = scene.request(get("/a").shared().priority(Priority::High));
+    let fixture = QueueFixture::start(policy()).await;
+    fixture.transport.on("/long", [ScriptedResponse::RespondAfter(s(1), 200)]);
+    let _long = fixture.request(get("/long"));
+    let shared = fixture.request(get("/a").shared().priority(Priority::Low));
+    let other = fixture.request(get("/b"));
+    let urgent = fixture.request(get("/a").shared().priority(Priority::High));
     assert!(join_all([shared, other, urgent]).await.into_iter().all(|answer| answer.is_ok()));
-    assert_eq!(scene.script.paths(), ["/long", "/a", "/b"]);
+    assert_eq!(fixture.transport.paths(), ["/long", "/a", "/b"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn shared_failure_carries_each_callers_own_id() {
-    let scene = QueueFixture::start(policy()).await;
-    scene.script.on("/a", [ScriptedResponse::Respond(404)]);
-    let asked = [scene.submit(get("/a").shared()), scene.submit(get("/a").shared())];
+    let fixture = QueueFixture::start(policy()).await;
+    fixture.transport.on("/a", [ScriptedResponse::Respond(404)]);
+    let asked = [fixture.submit(get("/a").shared()), fixture.submit(get("/a").shared())];
     for (id, answer) in asked {
         let error = answer.await.unwrap_err();
         assert_eq!((error.reason, error.request_id), (Reason::NotFound, Some(id)));
-        assert_eq!(scene.event_kinds_of(id).await.last().unwrap(), "request_failed");
+        assert_eq!(fixture.event_kinds_of(id).await.last().unwrap(), "request_failed");
     }
-    assert_eq!(scene.script.paths(), ["/a"]);
+    assert_eq!(fixture.transport.paths(), ["/a"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn crash_keeps_all_callers_of_a_shared_request() {
-    let scene = QueueFixture::start(policy()).await;
-    scene.script.on("/a", [ScriptedResponse::Hang, ScriptedResponse::Respond(200)]);
-    let answers: Vec<_> = (0..3).map(|_| scene.request(get("/a").shared())).collect();
+    let fixture = QueueFixture::start(policy()).await;
+    fixture.transport.on("/a", [ScriptedResponse::Hang, ScriptedResponse::Respond(200)]);
+    let answers: Vec<_> = (0..3).map(|_| fixture.request(get("/a").shared())).collect();
     run_until_idle().await;
-    scene.crash().await;
-    let late = scene.request(get("/a").shared());
+    fixture.crash().await;
+    let late = fixture.request(get("/a").shared());
     assert!(join_all(answers).await.into_iter().all(|answer| answer.unwrap().attempts == 2));
     assert_eq!(status(late.await), 200);
-    assert_eq!(scene.script.paths(), ["/a", "/a"]);
+    assert_eq!(fixture.transport.paths(), ["/a", "/a"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn joined_callers_are_limited_by_queue_max() {
     let lanes = PriorityQueuePolicy { queue_max: 3, ..PriorityQueuePolicy::default() };
-    let scene = QueueFixture::start(QueuePolicy { queue: lanes, ..policy() }).await;
-    scene.script.on("/a", [ScriptedResponse::RespondAfter(s(1), 200)]);
-    let answers: Vec<_> = (0..5).map(|_| scene.request(get("/a").shared())).collect();
+    let fixture = QueueFixture::start(QueuePolicy { queue: lanes, ..policy() }).await;
+    fixture.transport.on("/a", [ScriptedResponse::RespondAfter(s(1), 200)]);
+    let answers: Vec<_> = (0..5).map(|_| fixture.request(get("/a").shared())).collect();
     run_until_idle().await;
     let mut answers = answers.into_iter();
     let last = answers.next_back().unwrap();

@@ -1,4 +1,4 @@
-//! Whatever happens, each request has exactly one fate.
+//! Tests that each request ends exactly once, whatever happens.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -13,8 +13,8 @@ use super::{
     scripted_transport::{ScriptedEnd, ScriptedResponse},
 };
 use crate::{
-    connection::status::ConnectionState,
     error::{Error, Reason},
+    network::BackendAvailability,
     queue::{Overflow, PriorityQueuePolicy, QueueMessage, QueuePolicy, RetryPolicy},
     request::{Priority, RequestBuilder, RequestId},
 };
@@ -40,7 +40,7 @@ enum QueueStep {
     },
     Crash,
     Restart,
-    Link(ConnectionState),
+    Availability(BackendAvailability),
     BackendSeen,
     AdvanceTime {
         ms: u64,
@@ -52,7 +52,7 @@ enum Method {
     Get,
     Post,
     KeyedPost,
-    /// One of two that all callers share.
+    /// One of two requests that all callers share.
     SharedGet,
 }
 
@@ -71,7 +71,7 @@ fn scripted_response() -> impl Strategy<Value = ScriptedResponse> {
     ]
 }
 
-/// Few enough parts to come to an end though nobody reads.
+/// Few enough parts that the body ends although it is not read.
 fn scripted_stream() -> impl Strategy<Value = ScriptedResponse> {
     let then = prop::sample::select(vec![
         ScriptedEnd::Complete,
@@ -87,10 +87,10 @@ fn scripted_stream() -> impl Strategy<Value = ScriptedResponse> {
 fn step() -> impl Strategy<Value = QueueStep> {
     let method = prop::sample::select(vec![Method::Get, Method::Post, Method::KeyedPost, Method::SharedGet]);
     let priority = prop::sample::select(Priority::ALL.to_vec());
-    let link = prop::sample::select(vec![
-        ConnectionState::Connected,
-        ConnectionState::Reconnecting,
-        ConnectionState::Disconnected,
+    let availability = prop::sample::select(vec![
+        BackendAvailability::Up,
+        BackendAvailability::Down,
+        BackendAvailability::Unknown,
     ]);
     let wait_ms = prop::option::of(0..3_000_u64);
     let submit = (method, priority, wait_ms, prop::collection::vec(scripted_response(), 1..4), any::<bool>());
@@ -102,7 +102,7 @@ fn step() -> impl Strategy<Value = QueueStep> {
         2 => any::<usize>().prop_map(|nth| QueueStep::DropCaller { nth }),
         1 => Just(QueueStep::Crash),
         1 => Just(QueueStep::Restart),
-        1 => link.prop_map(QueueStep::Link),
+        1 => availability.prop_map(QueueStep::Availability),
         1 => Just(QueueStep::BackendSeen),
         6 => (0..2_000_u64).prop_map(|ms| QueueStep::AdvanceTime { ms }),
     ]
@@ -111,18 +111,18 @@ fn step() -> impl Strategy<Value = QueueStep> {
 type PendingAnswer = BoxFuture<'static, Result<(), Error>>;
 
 struct RequestTrace {
-    scene: QueueFixture,
-    /// `None` where the caller has gone.
+    fixture: QueueFixture,
+    /// `None` if the caller is gone.
     open: Vec<(RequestId, Option<PendingAnswer>)>,
 }
 
 impl RequestTrace {
     fn request(&self, request: RequestBuilder, in_parts: bool) -> (RequestId, PendingAnswer) {
         if !in_parts {
-            let (id, answer) = self.scene.submit(request);
+            let (id, answer) = self.fixture.submit(request);
             return (id, answer.map_ok(drop).boxed());
         }
-        let (id, answer) = self.scene.queue.submit_open(request.build().unwrap());
+        let (id, answer) = self.fixture.queue.submit_open(request.build().unwrap());
         (id, async move { read_to_end(&mut answer.await?).await.1 }.boxed())
     }
 
@@ -133,7 +133,7 @@ impl RequestTrace {
                     Method::SharedGet => format!("/shared-{}", self.open.len() % 2),
                     _ => format!("/{}", self.open.len()),
                 };
-                self.scene.script.on(&path, plays);
+                self.fixture.transport.on(&path, plays);
                 let request = match method {
                     Method::Get => get(&path),
                     Method::SharedGet => get(&path).shared(),
@@ -150,25 +150,25 @@ impl RequestTrace {
             }
             QueueStep::Cancel { nth } if !self.open.is_empty() => {
                 let (id, _) = self.open[nth % self.open.len()];
-                self.scene.queue.cancel(id).await.unwrap();
+                self.fixture.queue.cancel(id).await.unwrap();
             }
             QueueStep::DropCaller { nth } if !self.open.is_empty() => {
                 let nth = nth % self.open.len();
                 self.open[nth].1 = None;
             }
             QueueStep::Cancel { .. } | QueueStep::DropCaller { .. } => {}
-            QueueStep::Crash => drop(self.scene.address.inject_panic().unwrap()),
-            QueueStep::Restart => self.scene.runtime.root().restart("queue").await.unwrap(),
-            QueueStep::Link(state) => self.scene.set_link_state(state),
-            QueueStep::BackendSeen => self.scene.address.cast(QueueMessage::BackendSeen).await.unwrap(),
+            QueueStep::Crash => drop(self.fixture.address.inject_panic().unwrap()),
+            QueueStep::Restart => self.fixture.runtime.root().restart("queue").await.unwrap(),
+            QueueStep::Availability(availability) => self.fixture.set_availability(availability),
+            QueueStep::BackendSeen => self.fixture.address.cast(QueueMessage::BackendSeen).await.unwrap(),
             QueueStep::AdvanceTime { ms } => advance_time(Duration::from_millis(ms)).await,
         }
     }
 
-    /// How often the journal ends each request.
+    /// Returns how often the journal ends each request.
     async fn end_counts(&self) -> HashMap<u64, usize> {
         let mut ends = HashMap::new();
-        for record in self.scene.journal_records().await {
+        for record in self.fixture.journal_records().await {
             if END_EVENTS.contains(&record.kind.as_str()) {
                 *ends.entry(record.fields["request_id"].as_u64().unwrap()).or_default() += 1;
             }
@@ -180,14 +180,15 @@ impl RequestTrace {
 async fn run_steps(steps: Vec<QueueStep>, overflow: Overflow, is_stopped: bool) -> Result<(), TestCaseError> {
     let lanes = PriorityQueuePolicy { queue_max: 4, overflow, age_after: s(1) };
     let policy = QueuePolicy { max_concurrent: 2, queue: lanes, ..policy() };
-    let upkeep =
+    let child_policy =
         ChildPolicy { delay: Delay::Fixed { delay: Duration::from_millis(100) }, ..restart_policy() };
-    let mut trace = RequestTrace { scene: QueueFixture::start_with(upkeep, policy).await, open: Vec::new() };
+    let mut trace =
+        RequestTrace { fixture: QueueFixture::start_with(child_policy, policy).await, open: Vec::new() };
     for step in steps {
         trace.apply(step).await;
     }
     if is_stopped {
-        trace.scene.runtime.shutdown().await;
+        trace.fixture.runtime.shutdown().await;
         run_until_idle().await;
     } else {
         advance_time(s(600)).await;
@@ -208,10 +209,14 @@ async fn run_steps(steps: Vec<QueueStep>, overflow: Overflow, is_stopped: bool) 
             prop_assert_eq!(error.request_id, Some(*id));
         }
     }
-    prop_assert!(trace.scene.script.violations().is_empty(), "{:?}", trace.scene.script.violations());
-    prop_assert!(trace.scene.script.peak() <= 2);
-    let stats = trace.scene.view.stats();
-    prop_assert_eq!((trace.scene.script.running(), stats.running, stats.waiting), (0, 0, 0));
+    prop_assert!(
+        trace.fixture.transport.violations().is_empty(),
+        "{:?}",
+        trace.fixture.transport.violations()
+    );
+    prop_assert!(trace.fixture.transport.peak() <= 2);
+    let stats = trace.fixture.view.stats();
+    prop_assert_eq!((trace.fixture.transport.running(), stats.running, stats.waiting), (0, 0, 0));
     Ok(())
 }
 
@@ -219,7 +224,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(crate::tier::cases(40, 300)))]
 
     #[test]
-    fn each_request_has_exactly_one_fate_whatever_crashes_or_is_called_off(
+    fn request_ends_exactly_once_despite_crashes_and_cancels(
         steps in prop::collection::vec(step(), 1..40),
         overflow in prop::sample::select(vec![Overflow::Reject, Overflow::DropOldest, Overflow::DropLowest]),
         is_stopped in any::<bool>(),
@@ -229,17 +234,19 @@ proptest! {
     }
 }
 
-/// On several threads a request can be called off just as its attempt ends, and a crash meets attempts that are being
-/// polled elsewhere.
+/// Runs on several threads: a request can be cancelled just as its attempt ends, and a crash meets attempts that are
+/// being polled elsewhere.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn request_ends_exactly_once_on_several_threads() {
     let retry = RetryPolicy { delay: Delay::NONE, ..RetryPolicy::default() };
-    let scene = QueueFixture::start(QueuePolicy { max_concurrent: 3, retry, ..policy() }).await;
+    let fixture = QueueFixture::start(QueuePolicy { max_concurrent: 3, retry, ..policy() }).await;
     let answers = (0..400).map(|n| {
         let path = format!("/{n}");
-        scene.script.on(&path, [ScriptedResponse::RespondAfter(Duration::from_micros(n % 7 * 100), 200)]);
-        let (id, answer) = scene.submit(post(&path).idempotency_key("k").retries(100));
-        let (queue, address) = (scene.queue.clone(), scene.address.clone());
+        fixture
+            .transport
+            .on(&path, [ScriptedResponse::RespondAfter(Duration::from_micros(n % 7 * 100), 200)]);
+        let (id, answer) = fixture.submit(post(&path).idempotency_key("k").retries(100));
+        let (queue, address) = (fixture.queue.clone(), fixture.address.clone());
         async move {
             let mut answer = std::pin::pin!(answer);
             if n % 3 == 0 {
@@ -258,6 +265,6 @@ async fn request_ends_exactly_once_on_several_threads() {
             assert!(matches!(error.reason, Reason::Cancelled | Reason::Crashed), "{error:?}");
         }
     }
-    assert!(scene.script.peak() <= 3 && scene.script.violations().is_empty());
-    scene.view.subscribe().wait_for(|stats| stats.running == 0 && stats.waiting == 0).await.unwrap();
+    assert!(fixture.transport.peak() <= 3 && fixture.transport.violations().is_empty());
+    fixture.view.subscribe().wait_for(|stats| stats.running == 0 && stats.waiting == 0).await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! Bodies of any size, up and down, through the queue and over real sockets.
+//! Tests bodies of any size, up and down, through the queue and over real sockets.
 
 use std::{
     fs, io,
@@ -32,10 +32,10 @@ const MIB: u64 = 1024 * 1024;
 /// Far more than may be in memory at once.
 const LARGE: u64 = 256 * MIB;
 
-/// More than may ever be on the way: our parts, what hyper holds back, and what the system holds on both sides.
+/// More than may ever be in flight: the queue's parts, hyper's buffers, and the system's buffers on both sides.
 const IN_FLIGHT_MAX: u64 = 32 * MIB;
 
-/// For attempts that are meant to time out: the servers there never go on, so no speed is assumed.
+/// The timeout of attempts that are meant to time out: their servers never go on, so no speed is assumed.
 const SHORT: Duration = Duration::from_millis(50);
 
 const PART: &[u8] = &[7; 64 * 1024];
@@ -51,7 +51,7 @@ fn get() -> Request {
     Request::get("/files/x").build().unwrap()
 }
 
-/// The kinds of the events about request `id` once it has ended, without that an attempt began.
+/// Returns the kinds of the events about request `id` once it has ended, without the starts of attempts.
 async fn recorded_kinds(runtime: &Runtime, id: RequestId) -> Vec<String> {
     let mut subscription = runtime.journal().subscribe();
     let mut kinds: Vec<String> = Vec::new();
@@ -64,7 +64,7 @@ async fn recorded_kinds(runtime: &Runtime, id: RequestId) -> Vec<String> {
     kinds
 }
 
-/// Follows progress to the end of the request; fails if it ever goes back. Returns the last of it.
+/// Follows the progress to the end of the request and returns its last value; fails if it ever decreases.
 async fn follow_progress(mut progress: watch::Receiver<TransferProgress>) -> TransferProgress {
     let mut last = *progress.borrow();
     while progress.changed().await.is_ok() {
@@ -75,7 +75,7 @@ async fn follow_progress(mut progress: watch::Receiver<TransferProgress>) -> Tra
     last
 }
 
-// === what is on the way ===
+// === memory in flight ===
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_upload_keeps_few_bytes_in_flight() {
@@ -130,7 +130,7 @@ async fn large_file_is_uploaded_whole() {
     assert_eq!((progress.sent, progress.to_send), (LARGE, Some(LARGE)));
 }
 
-/// A server that answers with a body of that many bytes, and what it has written of it so far.
+/// Starts a server that answers with a body of this size; returns it with a counter of written bytes.
 async fn large_response_server(length: u64) -> (RawServer, Arc<AtomicU64>, mpsc::Receiver<&'static str>) {
     let (written, (news, heard)) = (Arc::new(AtomicU64::new(0)), mpsc::channel(4));
     let counter = Arc::clone(&written);
@@ -178,17 +178,17 @@ async fn idle_reader_applies_backpressure_and_loses_nothing() {
     let (_runtime, queue, _) = queue_over_http(&peer.url()).await;
     let mut download = queue.open(get()).await.unwrap();
     let mut bytes = download.chunk().await.unwrap().unwrap().len() as u64;
-    // Until the server stands still: whenever it got on, it is given another chance.
+    // Waits until the server is blocked: it gets another chance whenever it wrote something.
     let mut before = u64::MAX;
     while std::mem::replace(&mut before, written.load(Ordering::SeqCst)) != before {
         assert!(tokio::time::timeout(Duration::from_millis(200), news.recv()).await.is_err());
     }
-    assert!(before < IN_FLIGHT_MAX, "the server wrote {before} bytes that nobody read");
+    assert!(before < IN_FLIGHT_MAX, "the server wrote {before} bytes without a reader");
     bytes += read_to_end(&mut download).await.0;
     assert_eq!((bytes, news.recv().await), (LARGE, Some("poured")));
 }
 
-// === how answers end ===
+// === ends of responses ===
 
 async fn started_download(queue: &QueueHandle, request: Request) -> Download {
     let mut download = queue.open(request).await.unwrap();
@@ -202,7 +202,7 @@ async fn a_reader_that_goes_away_closes_the_connection() {
     let (_runtime, queue, _) = queue_over_http(&peer.url()).await;
     drop(started_download(&queue, get()).await);
     assert_eq!(news.recv().await, Some("broken off"));
-    // There is one place only, and it is free again.
+    // The only permit is free again.
     drop(started_download(&queue, get()).await);
 }
 
@@ -230,7 +230,7 @@ async fn crash_closes_the_connection_and_fails_the_reader() {
     assert_eq!(recorded_kinds(&runtime, download.request_id).await, ["request_failed"]);
 }
 
-/// A server that begins an answer of ten bytes, and ends it as `end` does once its beginning has been read.
+/// Starts a server that begins a response of ten bytes, and ends it as `end` says once its beginning has been read.
 async fn server_ending_with(end: fn(RawConnection)) -> (RawServer, mpsc::Sender<()>) {
     let (go_on, may_go_on) = mpsc::channel(1);
     let may_go_on = Arc::new(tokio::sync::Mutex::new(may_go_on));
@@ -269,7 +269,7 @@ async fn stalled_download_times_out() {
     let request = Request::get("/x").timeout(SHORT).retries(0).build().unwrap();
     let (bytes, ended) = match queue.open(request).await {
         Ok(mut download) => read_to_end(&mut download).await,
-        // On a machine that stands still itself even the beginning can come too late.
+        // On a stalled machine even the beginning can come too late.
         Err(error) => (4, Err(error)),
     };
     let error = ended.unwrap_err();
@@ -277,7 +277,7 @@ async fn stalled_download_times_out() {
     assert_eq!(recorded_kinds(&runtime, RequestId(1)).await, ["request_timed_out"]);
 }
 
-// === what is sent again ===
+// === repeated bodies ===
 
 /// A stream of eight bytes that counts how often it is opened.
 fn counted_body() -> (Arc<AtomicUsize>, impl Fn() -> PartsStream + Send + Sync + 'static) {
@@ -313,7 +313,7 @@ async fn an_attempt_that_is_made_again_sends_a_fresh_body() {
     assert_eq!(opened.load(Ordering::SeqCst), 2);
 }
 
-/// A server that ends each connection once some of the body has come, and how many there were.
+/// Starts a server that ends each connection once part of the body has come, and counts them.
 async fn disconnecting_server() -> (RawServer, Arc<AtomicUsize>) {
     let connections = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&connections);
@@ -349,7 +349,7 @@ async fn single_use_body_is_not_resent_for_any_method() {
     let (_runtime, queue, _) = queue_over_http(&peer.url()).await;
     let request = Request::put("/x").body_stream_once(None, endless_body()).build().unwrap();
     let error = queue.request(request).await.unwrap_err();
-    // A repeat would do no harm, so the caller may make one with a new stream.
+    // A repeat would be harmless, so the caller may make one with a new stream.
     assert_eq!((error.reason, error.retryable, error.attempts), (Reason::ConnectionReset, true, 1));
     assert_eq!(connections.load(Ordering::SeqCst), 1);
     let request = Request::put("/x").body_stream(None, endless_body).retries(1).build().unwrap();
@@ -399,9 +399,9 @@ async fn file_changed_during_upload_fails_with_its_reason() {
     assert_eq!((error.code, error.reason, error.attempts), (Code::InvalidInput, Reason::BodyChanged, 1));
 }
 
-// === into a file ===
+// === files ===
 
-/// The names in a folder.
+/// Returns the names in a folder.
 fn file_names(dir: &Path) -> Vec<String> {
     let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.collect()
@@ -416,7 +416,7 @@ async fn save_replaces_the_existing_file_when_complete() {
     fs::write(&path, "old").unwrap();
     #[cfg(unix)]
     fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    // What a process that was killed left behind is in nobody's way.
+    // A file left by a killed process does not interfere.
     fs::write(dir.path().join(".file.1-0.part"), "left").unwrap();
     assert_eq!(queue.open(get()).await.unwrap().save_to(&path).await, Ok(8 * MIB));
     assert_eq!(fs::metadata(&path).unwrap().len(), 8 * MIB);
@@ -470,7 +470,7 @@ async fn body_without_an_end_mark_may_look_complete() {
         ("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n", false),
         ("HTTP/1.0 200 OK\r\n\r\n", false),
     ] {
-        // Killed in the middle.
+        // The process was killed in the middle.
         let peer = RawServer::start(move |_, mut wire| async move {
             wire.read_head().await;
             wire.send(format!("{head}half")).await;

@@ -507,9 +507,9 @@ impl QueueActor {
     fn eviction_error(&self, id: RequestId, reason: Reason, message: &str) -> Error {
         match self.requests.with_entry(id, |entry| entry.last_failure).flatten() {
             None => Error::new(reason),
-            Some(reason) => Error::new(reason)
+            Some(last_failure) => Error::new(reason)
                 .with_message(message)
-                .with_details(&format!("the last attempt failed: {reason}")),
+                .with_details(&format!("the last attempt failed: {last_failure}")),
         }
     }
 

@@ -229,7 +229,7 @@ async fn overflow_policy_answers_the_evicted_request() {
         let mut expected = vec![Ok(200); 4];
         expected[leaves] = Err(reason);
         assert_eq!(outcomes, expected, "{policy:?}");
-        let [event] = &told[..] else { panic!("{told:?}") };
+        let [event] = &recorded[..] else { panic!("{recorded:?}") };
         assert_eq!((event.reason, event.priority, event.overflow), (reason, priority, policy));
         assert_eq!((event.request.request_id, event.queue_max), (RequestId(leaves as u64 + 2), 3));
     }

@@ -105,6 +105,6 @@ async fn injected_panic_is_journalled_with_message_and_location() {
         (exited["cause"].as_str(), exited["message"].as_str()),
         (Some("panic"), Some("injected panic"))
     );
-    assert!(exited["location"].as_str().unwrap().contains("actor/incarnation.rs:"), "{exited}");
+    assert!(exited["location"].as_str().unwrap().contains("actor/slot/incarnation.rs:"), "{exited}");
     events.wait_for_event("root/cache", "actor_restarted").await;
 }

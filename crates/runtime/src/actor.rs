@@ -2,14 +2,10 @@
 //!
 //! - [`Worker`](worker::Worker), [`Context`](context::Context): the interface for embedders
 //! - `behaviour`: the interface of workers and supervisors to the incarnation
-//! - `incarnation`: one incarnation, from its launch to the exit record that it leaves in the slot
-//! - `slot`: the identity of an actor, with its mailbox and its checkpoint
+//! - `slot`: the identity of an actor, with its mailbox, its checkpoint and its incarnations
 
 pub(crate) mod behaviour;
 pub(crate) mod context;
 pub(crate) mod failure;
-pub(crate) mod incarnation;
-pub(crate) mod launch;
 pub(crate) mod slot;
-pub(crate) mod timer;
 pub(crate) mod worker;

@@ -95,9 +95,8 @@ mod supervisor;
 mod tier;
 mod tree;
 
-pub use actor::context::{Context, FinalizeContext, TaskHandle};
+pub use actor::context::{Context, FinalizeContext, TaskHandle, Timer};
 pub use actor::failure::{Declined, Failure};
-pub use actor::timer::Timer;
 pub use actor::worker::Worker;
 pub use identity::{ActorInfo, ActorKind, ActorStatus};
 pub use messaging::address::{Address, SendError};

@@ -13,7 +13,7 @@ pub struct ActorPath(Arc<str>);
 
 /// The error for a child's name that cannot be part of a path.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{name:?} is no valid name: use 1 to {max} letters, digits, '-', '_' or '.'", max = ActorPath::NAME_BYTES_MAX)]
+#[error("{name:?} is not a valid name: use 1 to {max} letters, digits, '-', '_' or '.'", max = ActorPath::NAME_BYTES_MAX)]
 pub struct InvalidName {
     /// The refused name.
     pub name: String,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::actor::launch::SpawnArgs;
+use crate::actor::context::SpawnArgs;
 use crate::actor::slot::Slot;
 use crate::actor::slot::any_slot::AnySlot;
 use crate::actor::slot::exit_record::ExitRecord;
@@ -21,7 +21,7 @@ use crate::path::ActorPath;
 use crate::policy::{ExitCause, Shutdown};
 use crate::rng::Rng;
 use crate::state::{StateDegraded, StateStore};
-use crate::supervisor::{SpecError, Supervisor, SupervisorHandle, SupervisorSpec, exits, finalize, place_at};
+use crate::supervisor::{SpecError, Supervisor, SupervisorHandle, SupervisorSpec, finalize, place_at};
 use crate::tree::TreeNode;
 
 /// The reason for which a tree did not start.
@@ -31,7 +31,7 @@ pub enum RuntimeStartError {
     #[error(transparent)]
     Spec(#[from] SpecError),
     /// An actor did not become ready; everything that had started was stopped again.
-    #[error("the tree did not come up: {path} did not start: {message}")]
+    #[error("the tree did not start: {path} failed: {message}")]
     ChildFailed {
         /// The actor.
         path: String,
@@ -230,7 +230,7 @@ impl Runtime {
         let record = self.slot.take_exit().unwrap_or_else(ExitRecord::unreported);
         let message = record.message.clone();
         self.slot.identity.state().last_error.clone_from(&message);
-        let exit = exits::record_exit(&self.env, &*self.slot, &self.path, record, false);
+        let exit = finalize::record_exit(&self.env, &*self.slot, &self.path, record, false);
         let status = if exit.cause == ExitCause::Normal { ActorStatus::Stopped } else { ActorStatus::Failed };
         finalize::finalize_slot(&self.env, &*self.slot, &self.path, status);
         self.record(0, &RuntimeStopped { cause: exit.cause, message: message.clone() });

@@ -1,8 +1,8 @@
 //! The supervisor: an actor that observes exits, asks the policy, records the decision and carries it out.
 //!
 //! - `machine`: the pure state machine that says what to do next
-//! - `children`: the children of one incarnation: their slots, cells and waiters
-//! - `command`: the messages of a supervisor; [`SupervisorHandle`] sends them
+//! - `command`: the messages of a supervisor and its commands; [`SupervisorHandle`] sends them
+//! - `finalize`: recording exits, and ending slots
 //! - [`SupervisorSpec`], [`Child`]: the description of a tree; [`SpecError`]: its faults
 //!
 //! A handler never sleeps and never awaits a child. A delay is a due time and one timer. A stop is a request and a
@@ -11,22 +11,20 @@
 mod add_child;
 mod admin_error;
 mod child_list;
-mod children;
 mod command;
 mod counts;
-pub(crate) mod exits;
 pub(crate) mod finalize;
 mod handle;
 mod machine;
 mod spec;
 mod spec_error;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
-use ractor::{ActorCell, SupervisionEvent};
+use ractor::{ActorCell, ActorId, SupervisionEvent};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -39,23 +37,24 @@ pub use spec_error::SpecError;
 pub(crate) use child_list::ChildList;
 
 use crate::actor::behaviour::{ActorFlow, Behaviour};
-use crate::actor::context::Context;
+use crate::actor::context::{Context, OnReady, SpawnArgs, Timer};
 use crate::actor::failure::{Failure, ShutdownExit};
-use crate::actor::launch::{OnReady, SpawnArgs};
 use crate::actor::slot::any_slot::AnySlot;
 use crate::actor::slot::exit_record::ExitRecord;
-use crate::events::{ActorStarted, AutoShutDown, Escalated};
+use crate::events::{
+    ActorStarted, AutoShutDown, CheckpointDiscarded, Decided, DecisionInputs, Escalated, GaveUp,
+};
 use crate::identity::{ActorKind, ActorStatus};
 use crate::journal::millis;
 use crate::messaging::call_error::CallError;
 use crate::messaging::mailbox::TaskResult;
 use crate::messaging::panics;
 use crate::messaging::reply::Reply;
+use crate::messaging::wake::Wake;
 use crate::path::ActorPath;
-use crate::policy::{AbandonedPolicy, Exit, ExitCause, SupervisorPolicy};
-use children::Children;
+use crate::policy::{AbandonedPolicy, AutoShutdown, Exit, ExitCause, SupervisorPolicy};
 use command::{AdminCommand, AdminResult, SupervisorMessage};
-use machine::{ChildId, KillReason, ShutdownReason, SupervisorAction};
+use machine::{ChildId, ChildOutcome, DecisionRecord, KillReason, Machine, ShutdownReason, SupervisorAction};
 
 /// The behaviour of a supervisor: it holds everything that each incarnation is made from.
 pub(crate) struct Supervisor {
@@ -120,7 +119,7 @@ impl Behaviour for Supervisor {
             SupervisorMessage::TasksEnded { id, generation, abandoned }
                 if children.generation(id) == Some(generation) =>
             {
-                self.finish_exit(ctx, children, id, abandoned)
+                children.finish_exit(ctx, id, abandoned)
             }
             SupervisorMessage::TasksEnded { .. } => Vec::new(),
             SupervisorMessage::Tick => {
@@ -155,9 +154,9 @@ impl Behaviour for Supervisor {
             SupervisionEvent::ActorTerminated(cell, state, _) => {
                 // A killed incarnation hands its state over, and dropping that state tears it down.
                 drop(state);
-                self.child_exited(ctx, children, &cell)
+                children.child_exited(ctx, &cell)
             }
-            SupervisionEvent::ActorFailed(cell, _) => self.child_exited(ctx, children, &cell),
+            SupervisionEvent::ActorFailed(cell, _) => children.child_exited(ctx, &cell),
             _ => Vec::new(),
         };
         self.execute(ctx, children, actions).await
@@ -198,7 +197,7 @@ impl Supervisor {
             }
             let returns = to_start.contains(&slot_address(&slot));
             if let Some(path) = slot.identity().path() {
-                exits::record_orphan_exit(&ctx.env, slot.as_ref(), path).await;
+                finalize::record_orphan_exit(&ctx.env, slot.as_ref(), path).await;
                 if !returns {
                     finalize::finalize_slot(&ctx.env, slot.as_ref(), path, ActorStatus::Stopped);
                 }
@@ -210,120 +209,6 @@ impl Supervisor {
         }
     }
 
-    fn add(
-        &self,
-        ctx: &Ctx,
-        children: &mut Children,
-        slot: Arc<dyn AnySlot>,
-        reply: Reply<AdminResult>,
-    ) -> Vec<SupervisorAction> {
-        match self.try_add(ctx, children, &slot) {
-            Ok((id, actions)) => {
-                children.add_waiter(id, AdminCommand::Add, reply);
-                actions
-            }
-            Err(error) => {
-                // Messages to it and to its descendants may already wait.
-                finalize::finalize_refused(&ctx.env, ctx.path(), slot.as_ref());
-                reply.send(Err(error));
-                // This drops the worker itself, whose destructor may panic.
-                panics::drop_quietly(CallError::Stopped, slot);
-                Vec::new()
-            }
-        }
-    }
-
-    fn try_add(
-        &self,
-        ctx: &Ctx,
-        children: &mut Children,
-        slot: &Arc<dyn AnySlot>,
-    ) -> Result<(ChildId, Vec<SupervisorAction>), AdminError> {
-        let identity = slot.identity();
-        children.check_absent(ctx, identity.name())?;
-        spec::check_significance(&self.policy, slot.as_ref())?;
-        let path = assign_path(ctx, slot.as_ref())?;
-        let added = children.machine.add(Arc::clone(identity.policy()), ctx.now());
-        let (id, actions) =
-            added.map_err(|rejection| AdminError::from_rejection(rejection, identity.name().to_owned()))?;
-        self.child_list.insert(id, Arc::clone(slot));
-        children.register(id, Arc::clone(slot), path);
-        if identity.is_persistent() {
-            self.persistent_children().push(Arc::clone(slot));
-        }
-        Ok((id, actions))
-    }
-
-    // === exits ===
-
-    /// Handles the exit of an incarnation, whose tasks may still be ending.
-    fn child_exited(
-        &self,
-        ctx: &mut Ctx,
-        children: &mut Children,
-        cell: &ActorCell,
-    ) -> Vec<SupervisorAction> {
-        let Some(id) = children.by_actor.remove(&cell.get_id()) else { return Vec::new() };
-        let Some(entry) = children.entries.get_mut(&id) else { return Vec::new() };
-        entry.cell = None;
-        let generation = entry.slot.identity().state().generation;
-        // The exit record stays in the slot until it is journalled: this supervisor may end before.
-        let tasks = entry.slot.take_tasks();
-        if tasks.as_ref().is_some_and(JoinSet::is_empty) {
-            return self.finish_exit(ctx, children, id, false);
-        }
-        let slot = Arc::clone(&entry.slot);
-        ctx.spawn(async move {
-            // ractor reports an actor that was killed in its start before it drops its state.
-            slot.ended().await;
-            let mut tasks = tasks.or_else(|| slot.take_tasks()).unwrap_or_default();
-            let limit = slot.identity().policy().kill_timeout;
-            let abandoned = timeout(limit, tasks.shutdown()).await.is_err();
-            SupervisorMessage::TasksEnded { id, generation, abandoned }
-        });
-        Vec::new()
-    }
-
-    /// Records the exit of an incarnation of which nothing is left, and decides what follows.
-    fn finish_exit(
-        &self,
-        ctx: &Ctx,
-        children: &mut Children,
-        id: ChildId,
-        abandoned: bool,
-    ) -> Vec<SupervisorAction> {
-        let Some(entry) = children.entries.get_mut(&id) else { return Vec::new() };
-        // An abandoned incarnation has been recorded already.
-        let unreported = || children.machine.is_live(id).then(ExitRecord::unreported);
-        let Some(mut record) = entry.slot.take_exit().or_else(unreported) else { return Vec::new() };
-        record.exit.abandoned |= abandoned;
-        let now = ctx.now();
-        entry.note_exit(now, record.message.as_deref());
-        let (cause, declined) = (record.exit.cause, record.declined);
-        let unexpected = children.machine.is_unexpected(id, cause);
-        let exit = exits::record_exit(&ctx.env, entry.slot.as_ref(), &entry.path, record, unexpected);
-        if declined {
-            return children.machine.declined(id, now);
-        }
-        let exit = Exit { ready_since: exit.ready_since.map(truncate_to_millis), ..exit };
-        children.machine.exited(id, exit, now, ctx.random_unit())
-    }
-
-    /// Abandons an incarnation that was killed and does not end.
-    fn abandon(&self, ctx: &Ctx, children: &mut Children, id: ChildId) -> Vec<SupervisorAction> {
-        let Some(entry) = children.entries.get_mut(&id) else { return Vec::new() };
-        // It has ended at the last moment, and its exit is about to be reported.
-        if !entry.slot.abandon() {
-            return Vec::new();
-        }
-        if let Some(cell) = entry.cell.take() {
-            children.by_actor.remove(&cell.get_id());
-        }
-        self.finish_exit(ctx, children, id, true)
-    }
-
-    // === carrying out ===
-
     async fn execute(
         &self,
         ctx: &mut Ctx,
@@ -333,7 +218,7 @@ impl Supervisor {
         let mut actions = VecDeque::from(actions);
         while let Some(action) = actions.pop_front() {
             match action {
-                SupervisorAction::Launch { id } => self.launch(ctx, children, id).await?,
+                SupervisorAction::Launch { id } => children.launch(ctx, id).await?,
                 SupervisorAction::DiscardCheckpoint { id } => children.discard_checkpoint(ctx, id),
                 SupervisorAction::RequestStop { id } => children.request_stop(ctx, id),
                 SupervisorAction::Kill { id, reason: KillReason::Requested } => {
@@ -343,7 +228,7 @@ impl Supervisor {
                     children.kill(id, ExitCause::Stuck)
                 }
                 SupervisorAction::Inspect { id } => actions.extend(children.inspect(ctx, id)),
-                SupervisorAction::Abandon { id } => actions.extend(self.abandon(ctx, children, id)),
+                SupervisorAction::Abandon { id } => actions.extend(children.abandon(ctx, id)),
                 SupervisorAction::Record { id, record } => children.record_decision(ctx, id, *record),
                 SupervisorAction::ResolveWaiters { id, outcome } => {
                     children.resolve_waiters(ctx, id, outcome)
@@ -358,8 +243,159 @@ impl Supervisor {
         Ok(ActorFlow::Continue)
     }
 
-    async fn launch(&self, ctx: &mut Ctx, children: &mut Children, id: ChildId) -> Result<(), Failure> {
-        let Some(entry) = children.entries.get_mut(&id) else { return Ok(()) };
+    fn deregister(&self, children: &mut Children, id: ChildId) {
+        self.child_list.remove(id);
+        let Some(entry) = children.entries.remove(&id) else { return };
+        children.by_name.remove(entry.path.name());
+        let slot = entry.slot;
+        self.persistent_children().retain(|other| !Arc::ptr_eq(other, &slot));
+        slot.drop_checkpoint();
+        // This drops the worker itself, whose destructor may panic.
+        panics::drop_quietly(CallError::Stopped, slot);
+    }
+}
+
+/// The children of one incarnation of a supervisor.
+pub(crate) struct Children {
+    machine: Machine,
+    entries: HashMap<ChildId, ChildEntry>,
+    by_actor: HashMap<ActorId, ChildId>,
+    by_name: HashMap<Box<str>, ChildId>,
+    /// The timer for the next deadline.
+    timer: Timer,
+}
+
+/// One child.
+struct ChildEntry {
+    slot: Arc<dyn AnySlot>,
+    path: ActorPath,
+    cell: Option<ActorCell>,
+    /// The time at which its last incarnation ended, unless a command ended it.
+    down_since: Option<Duration>,
+    /// The callers that wait until the child has settled.
+    waiters: Vec<(AdminCommand, Reply<AdminResult>)>,
+}
+
+impl Children {
+    fn new(policy: SupervisorPolicy) -> Self {
+        Self {
+            machine: Machine::new(policy),
+            entries: HashMap::new(),
+            by_actor: HashMap::new(),
+            by_name: HashMap::new(),
+            timer: Timer::default(),
+        }
+    }
+
+    fn register(&mut self, id: ChildId, slot: Arc<dyn AnySlot>, path: ActorPath) {
+        self.by_name.insert(path.name().into(), id);
+        let entry = ChildEntry { slot, path, cell: None, down_since: None, waiters: Vec::new() };
+        self.entries.insert(id, entry);
+    }
+
+    fn kind(&self, id: ChildId) -> Option<ActorKind> {
+        self.entries.get(&id).map(|entry| entry.slot.identity().kind())
+    }
+
+    fn path(&self, id: ChildId) -> Option<ActorPath> {
+        self.entries.get(&id).map(|entry| entry.path.clone())
+    }
+
+    /// Returns the generation of the child's present or last incarnation.
+    fn generation(&self, id: ChildId) -> Option<u64> {
+        self.entries.get(&id).map(|entry| entry.slot.identity().state().generation)
+    }
+
+    /// Returns a sentence about a child, with its last error.
+    fn describe(&self, id: ChildId, what: &str) -> String {
+        let Some(entry) = self.entries.get(&id) else { return what.to_owned() };
+        match &entry.slot.identity().state().last_error {
+            Some(error) => format!("{} {what}: {error}", entry.path),
+            None => format!("{} {what}", entry.path),
+        }
+    }
+
+    // === exits ===
+
+    /// Handles the exit of an incarnation, whose tasks may still be ending.
+    fn child_exited(&mut self, ctx: &mut Ctx, cell: &ActorCell) -> Vec<SupervisorAction> {
+        let Some(id) = self.by_actor.remove(&cell.get_id()) else { return Vec::new() };
+        let Some(entry) = self.entries.get_mut(&id) else { return Vec::new() };
+        entry.cell = None;
+        let generation = entry.slot.identity().state().generation;
+        // The exit record stays in the slot until it is journalled: this supervisor may end before.
+        let tasks = entry.slot.take_tasks();
+        if tasks.as_ref().is_some_and(JoinSet::is_empty) {
+            return self.finish_exit(ctx, id, false);
+        }
+        let slot = Arc::clone(&entry.slot);
+        ctx.spawn(async move {
+            // ractor reports an actor that was killed in its start before it drops its state.
+            slot.ended().await;
+            let mut tasks = tasks.or_else(|| slot.take_tasks()).unwrap_or_default();
+            let limit = slot.identity().policy().kill_timeout;
+            let abandoned = timeout(limit, tasks.shutdown()).await.is_err();
+            SupervisorMessage::TasksEnded { id, generation, abandoned }
+        });
+        Vec::new()
+    }
+
+    /// Records the exit of an incarnation of which nothing is left, and decides what follows.
+    fn finish_exit(&mut self, ctx: &Ctx, id: ChildId, abandoned: bool) -> Vec<SupervisorAction> {
+        let Some(entry) = self.entries.get_mut(&id) else { return Vec::new() };
+        // An abandoned incarnation has been recorded already.
+        let unreported = || self.machine.is_live(id).then(ExitRecord::unreported);
+        let Some(mut record) = entry.slot.take_exit().or_else(unreported) else { return Vec::new() };
+        record.exit.abandoned |= abandoned;
+        let now = ctx.now();
+        entry.note_exit(now, record.message.as_deref());
+        let (cause, declined) = (record.exit.cause, record.declined);
+        let unexpected = self.machine.is_unexpected(id, cause);
+        let exit = finalize::record_exit(&ctx.env, entry.slot.as_ref(), &entry.path, record, unexpected);
+        if declined {
+            return self.machine.declined(id, now);
+        }
+        let exit = Exit { ready_since: exit.ready_since.map(truncate_to_millis), ..exit };
+        self.machine.exited(id, exit, now, ctx.random_unit())
+    }
+
+    /// Abandons an incarnation that was killed and does not end.
+    fn abandon(&mut self, ctx: &Ctx, id: ChildId) -> Vec<SupervisorAction> {
+        let Some(entry) = self.entries.get_mut(&id) else { return Vec::new() };
+        // It has ended at the last moment, and its exit is about to be reported.
+        if !entry.slot.abandon() {
+            return Vec::new();
+        }
+        if let Some(cell) = entry.cell.take() {
+            self.by_actor.remove(&cell.get_id());
+        }
+        self.finish_exit(ctx, id, true)
+    }
+
+    fn ready(&mut self, ctx: &Ctx, id: ChildId) -> Vec<SupervisorAction> {
+        let now = ctx.now();
+        let actions = self.machine.ready(id, now);
+        // A child that was asked to end meanwhile no longer counts as running.
+        if !actions.is_empty()
+            && let Some(entry) = self.entries.get_mut(&id)
+        {
+            entry.down_since = None;
+            let mut state = entry.slot.identity().state();
+            state.set_status(ActorStatus::Running, now);
+            state.ready_since = Some(now);
+        }
+        actions
+    }
+
+    fn inspect(&mut self, ctx: &Ctx, id: ChildId) -> Vec<SupervisorAction> {
+        let Some(entry) = self.entries.get(&id) else { return Vec::new() };
+        self.machine.inspected(id, entry.slot.progress(), ctx.now())
+    }
+
+    // === carrying out ===
+
+    async fn launch(&mut self, ctx: &mut Ctx, id: ChildId) -> Result<(), Failure> {
+        let Some(entry) = self.entries.get_mut(&id) else { return Ok(()) };
         let now = ctx.now();
         let identity = entry.slot.identity();
         let generation = {
@@ -389,26 +425,139 @@ impl Supervisor {
         };
         // Only a supervisor that is itself being killed cannot link a child; then it ends here.
         let cell = Arc::clone(&entry.slot).launch(launch, ctx.cell.clone()).await?;
-        children.by_actor.insert(cell.get_id(), id);
+        self.by_actor.insert(cell.get_id(), id);
         entry.cell = Some(cell);
         Ok(())
     }
 
-    fn deregister(&self, children: &mut Children, id: ChildId) {
-        self.child_list.remove(id);
-        if let Some(entry) = children.deregister(id) {
-            self.persistent_children().retain(|one| !Arc::ptr_eq(one, &entry));
-            entry.drop_checkpoint();
-            // This drops the worker itself, whose destructor may panic.
-            panics::drop_quietly(CallError::Stopped, entry);
+    fn request_stop(&mut self, ctx: &Ctx, id: ChildId) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        entry.slot.identity().state().set_status(ActorStatus::Stopping, ctx.now());
+        entry.slot.stop_reading();
+        if let Some(cell) = &entry.cell {
+            // A child that has just ended by itself is about to be reported; nothing is lost.
+            let _ = cell.send_message(Wake::Stop);
         }
+    }
+
+    fn kill(&mut self, id: ChildId, cause: ExitCause) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        entry.slot.mark_killed(cause);
+        // A stuck child was not asked to end: its callers get `Crashed`.
+        if cause == ExitCause::Killed {
+            entry.slot.stop_reading();
+            finalize::stop_descendants_reading(entry.slot.as_ref());
+        }
+        if let Some(cell) = &entry.cell {
+            cell.kill();
+        }
+    }
+
+    fn discard_checkpoint(&mut self, ctx: &Ctx, id: ChildId) {
+        let Some(entry) = self.entries.get(&id) else { return };
+        entry.slot.discard_checkpoint();
+        let identity = entry.slot.identity();
+        let crashes = identity.policy().checkpoint_crashes_max;
+        let generation = identity.state().generation;
+        ctx.env.journal.record(&entry.path, generation, &CheckpointDiscarded { crashes });
+    }
+
+    fn record_decision(&mut self, ctx: &Ctx, id: ChildId, record: DecisionRecord) {
+        let Some(entry) = self.entries.get(&id) else { return };
+        let identity = entry.slot.identity();
+        let inputs = DecisionInputs {
+            now_ms: millis(record.context.now),
+            jitter: record.context.jitter,
+            significant_others: record.context.significant_others,
+            exit: record.exit,
+            history: record.history,
+            siblings: record.siblings,
+            child: Arc::clone(identity.policy()),
+            supervisor: *self.machine.policy(),
+        };
+        let scope = record.affected.iter().filter_map(|id| self.path(*id)).collect();
+        let decided = Decided::new(record.decision, record.budget_used, scope, inputs);
+        let generation = {
+            let mut state = identity.state();
+            state.history = self.machine.history(id).cloned().unwrap_or_default();
+            state.generation
+        };
+        ctx.env.journal.record(&entry.path, generation, &decided);
+    }
+
+    /// Publishes the state in which a child has settled, and answers the callers that wait for it.
+    fn resolve_waiters(&mut self, ctx: &Ctx, id: ChildId, outcome: ChildOutcome) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        entry.publish_status(ctx, outcome);
+        let waiters = std::mem::take(&mut entry.waiters);
+        for (command, reply) in waiters {
+            match entry.admin_result(command, outcome) {
+                Some(answer) => reply.send(answer),
+                None => entry.waiters.push((command, reply)),
+            }
+        }
+    }
+
+    /// Schedules a tick for the next deadline.
+    fn schedule_tick(&mut self, ctx: &mut Ctx) {
+        match self.machine.next_wake() {
+            Some(due) => self.timer.wake_by(ctx, due, SupervisorMessage::Tick),
+            None => self.timer.cancel(),
+        }
+    }
+}
+
+impl ChildEntry {
+    fn note_exit(&mut self, now: Duration, message: Option<&str>) {
+        self.down_since = Some(now);
+        let mut state = self.slot.identity().state();
+        state.ready_since = None;
+        state.last_error = message.map(str::to_owned);
+        state.last_error_at = message.map(|_| now);
+    }
+
+    /// Publishes in the slot how the child has settled.
+    fn publish_status(&mut self, ctx: &Ctx, outcome: ChildOutcome) {
+        match outcome {
+            ChildOutcome::Running => {}
+            ChildOutcome::Restarting(due) | ChildOutcome::Postponed(due) => {
+                let mut state = self.slot.identity().state();
+                if state.generation > 0 {
+                    state.set_status(ActorStatus::Restarting, ctx.now());
+                    state.restart_due = Some(due);
+                }
+            }
+            ChildOutcome::Stopped | ChildOutcome::Declined => {
+                finalize::finalize_slot(&ctx.env, self.slot.as_ref(), &self.path, ActorStatus::Stopped);
+                self.down_since = None;
+            }
+            ChildOutcome::AddFailed => {
+                finalize::finalize_slot(&ctx.env, self.slot.as_ref(), &self.path, ActorStatus::Stopped)
+            }
+            ChildOutcome::Failed => {
+                // The status is set first, so that a reader of the event finds it in the slot.
+                self.slot.identity().state().set_status(ActorStatus::Failed, ctx.now());
+                self.record_gave_up(ctx);
+                finalize::finalize_slot(&ctx.env, self.slot.as_ref(), &self.path, ActorStatus::Failed);
+            }
+        }
+    }
+
+    fn record_gave_up(&self, ctx: &Ctx) {
+        let identity = self.slot.identity();
+        let (generation, restarts, last_error) = {
+            let state = identity.state();
+            (state.generation, state.history.attempts(), state.last_error.clone())
+        };
+        let next_step = format!("it stays failed until {} is reset", self.path);
+        ctx.env.journal.record(&self.path, generation, &GaveUp { restarts, last_error, next_step });
     }
 }
 
 /// Records why the supervisor ends itself, and returns the reason as a sentence.
 fn record_shutdown(ctx: &Ctx, children: &Children, ending: ShutdownReason) -> ShutdownExit {
     let reason = match ending {
-        ShutdownReason::Requested => "it was asked to".to_owned(),
+        ShutdownReason::Requested => "it was asked to stop".to_owned(),
         ShutdownReason::ChildStartFailed(id) => children.describe(id, "did not start"),
         ShutdownReason::TooManyFailures(id) => children.describe(id, "failed once too often"),
         ShutdownReason::SignificantEnded(id) => {
@@ -420,6 +569,15 @@ fn record_shutdown(ctx: &Ctx, children: &Children, ending: ShutdownReason) -> Sh
     };
     ctx.record(&Escalated { reason: reason.clone() });
     ShutdownExit(reason)
+}
+
+/// Refuses a significant child below a supervisor without automatic shutdown.
+fn check_significance(policy: &SupervisorPolicy, child: &dyn AnySlot) -> Result<(), SpecError> {
+    let identity = child.identity();
+    if identity.policy().significant && policy.auto_shutdown == AutoShutdown::Never {
+        return Err(SpecError::NoAutoShutdown { name: identity.name().to_owned() });
+    }
+    Ok(())
 }
 
 /// Assigns a slot its path below this supervisor.

@@ -3,24 +3,38 @@
 //! It holds what must survive a crash: the path, the mailbox, the last checkpoint. Its supervisor owns it and
 //! launches one incarnation after another in it. Only one is current at a time. An incarnation that was abandoned
 //! reads no more messages, and the slot ignores everything that it leaves behind.
+//!
+//! - `any_slot`: the interface of a slot to its supervisor
+//! - `incarnation`: one incarnation, from its launch to the exit record that it leaves in the slot
 
 pub(crate) mod any_slot;
-pub(crate) mod current_incarnation;
 pub(crate) mod exit_record;
-mod spawn;
+mod incarnation;
 
+use std::mem;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
+use parking_lot::{Mutex, MutexGuard};
+use ractor::{Actor, ActorCell, ActorRuntime, SpawnErr};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
 use crate::actor::behaviour::Behaviour;
-use crate::actor::context::Context;
+use crate::actor::context::{Context, FinalizeContext, SpawnArgs};
+use crate::env::Env;
+use crate::events::DeadLetterReason;
 use crate::identity::ActorIdentity;
 use crate::messaging::address::Address;
-use crate::messaging::mailbox::Mailbox;
+use crate::messaging::call_error::CallError;
+use crate::messaging::mailbox::{Entry, Mailbox};
+use crate::messaging::panics;
+use crate::messaging::progress::ActorProgress;
+use crate::policy::{Exit, ExitCause};
 use crate::state::{Codec, Snapshotter};
-use any_slot::AnySlot;
-use current_incarnation::{CurrentIncarnation, ReportOutcome};
-use exit_record::ExitRecord;
-use parking_lot::{Mutex, MutexGuard};
+use any_slot::{AnySlot, ExitHandler};
+use exit_record::{ExitRecord, InterruptedMessage};
+use incarnation::Incarnation;
 
 pub(crate) struct Slot<B: Behaviour> {
     pub(crate) identity: Arc<ActorIdentity>,
@@ -82,6 +96,151 @@ impl<B: Behaviour> Slot<B> {
     }
 }
 
+impl<B: Behaviour> Slot<B> {
+    /// Launches a new incarnation in the slot, linked to `supervisor` if there is one. This does not wait until it is
+    /// ready.
+    pub(crate) async fn spawn(
+        self: Arc<Self>,
+        args: SpawnArgs,
+        supervisor: Option<ActorCell>,
+    ) -> Result<ActorCell, SpawnErr> {
+        let generation = args.generation;
+        self.current_incarnation.set_current(generation);
+        let slot = Arc::clone(&self);
+        let incarnation = Incarnation::<B>::new();
+        let spawned = match supervisor {
+            Some(supervisor) => Actor::spawn_linked(None, incarnation, (slot, args), supervisor).await,
+            None => ActorRuntime::spawn(None, incarnation, (slot, args)).await,
+        };
+        if spawned.is_err() {
+            self.current_incarnation.release(generation);
+        }
+        // The task belongs to the link: a supervisor that ends takes it along.
+        spawned.map(|(actor, _task)| actor.get_cell())
+    }
+}
+
+impl<B: Behaviour> AnySlot for Slot<B> {
+    fn identity(&self) -> &Arc<ActorIdentity> {
+        &self.identity
+    }
+
+    fn launch(
+        self: Arc<Self>,
+        args: SpawnArgs,
+        supervisor: ActorCell,
+    ) -> BoxFuture<'static, Result<ActorCell, SpawnErr>> {
+        Box::pin(self.spawn(args, Some(supervisor)))
+    }
+
+    fn take_exit(&self) -> Option<ExitRecord> {
+        self.current_incarnation.take_exit()
+    }
+
+    fn take_tasks(&self) -> Option<JoinSet<()>> {
+        self.current_incarnation.take_tasks()
+    }
+
+    fn delegate_exit(&self, handler: ExitHandler) {
+        if let Some((handler, record)) = self.current_incarnation.delegate(handler) {
+            handler(self, record);
+        }
+    }
+
+    fn count_redelivery_crash(&self) -> Option<u32> {
+        let poison = self.mailbox.count_redelivery_crash()?;
+        let crashes = poison.redelivery.map_or(0, |returned| returned.crashes);
+        panics::drop_quietly(CallError::Crashed, poison);
+        Some(crashes)
+    }
+
+    fn backlog(&self) -> usize {
+        self.mailbox.len()
+    }
+
+    fn stop_reading(&self) {
+        self.mailbox.stop_reading();
+    }
+
+    fn close(&self) -> Vec<&'static str> {
+        let drained = self.mailbox.close();
+        let labels = drained.iter().map(Entry::label).collect();
+        for entry in drained {
+            panics::drop_quietly(CallError::Stopped, entry);
+        }
+        labels
+    }
+
+    fn finalize(&self, ctx: &FinalizeContext<'_>) {
+        panics::run_quietly(CallError::Stopped, || self.behaviour.finalize(ctx));
+    }
+
+    fn open(&self) {
+        self.mailbox.open();
+    }
+
+    fn discard_checkpoint(&self) {
+        *self.checkpoint() = None;
+        if let Some(snapshotter) = &self.snapshotter {
+            snapshotter.quarantine("it crashed every incarnation that began from it");
+        }
+    }
+
+    fn drop_checkpoint(&self) {
+        let dropped = self.checkpoint().take();
+        panics::drop_quietly(CallError::Stopped, dropped);
+    }
+
+    fn delete_stored_state(&self, env: &Env) {
+        if let (Some(snapshotter), Some(path)) = (&self.snapshotter, self.identity.path()) {
+            snapshotter.remove(env, path);
+        }
+        for child in self.behaviour.children() {
+            child.delete_stored_state(env);
+        }
+    }
+
+    fn mark_killed(&self, cause: ExitCause) {
+        self.current_incarnation.mark_killed(cause);
+    }
+
+    fn progress(&self) -> ActorProgress {
+        self.mailbox.progress()
+    }
+
+    fn abandon(&self) -> bool {
+        let Some(generation) = self.current_incarnation.current() else { return false };
+        let cause = self.current_incarnation.kill_cause(generation);
+        let requested = cause == ExitCause::Killed;
+        let reason = if requested { DeadLetterReason::Stopped } else { DeadLetterReason::Crashed };
+        // The message in flight is lost with it, and it takes no other.
+        let detached = self.mailbox.detach(generation);
+        let label = detached.as_ref().and_then(|detached| detached.in_flight);
+        let in_flight = label.map(|label| InterruptedMessage { label, dead_letter_reason: Some(reason) });
+        let ready_since = self.identity.state().ready_since;
+        let exit = Exit { ready_since, progressed: true, abandoned: true, ..Exit::of(cause) };
+        let message = "it was killed and has not ended: its handler never comes to an await point";
+        let record =
+            ExitRecord { exit, message: Some(message.to_owned()), in_flight, ..ExitRecord::unreported() };
+        // Counted before the exit is reported: from then on the incarnation subtracts itself when it ends.
+        self.identity.state().abandoned += 1;
+        let was_there = self.report_exit(generation, record);
+        if !was_there {
+            self.identity.state().abandoned -= 1;
+        }
+        panics::drop_quietly(CallError::Crashed, detached);
+        was_there
+    }
+
+    fn ended(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.current_incarnation.ended())
+    }
+
+    fn children(&self) -> Vec<Arc<dyn AnySlot>> {
+        self.behaviour.children()
+    }
+}
+
 impl<B: Behaviour> Drop for Slot<B> {
     /// Answers the callers that wait at a slot that never was in a tree, or that was dropped with it, and at its
     /// descendants. A handle may keep descendants alive, but they cannot start without this slot.
@@ -92,5 +251,186 @@ impl<B: Behaviour> Drop for Slot<B> {
             child.close();
             below.extend(child.children());
         }
+    }
+}
+
+/// The exit record of the last incarnation, or the recipient that waits for it.
+#[derive(Default)]
+enum ExitReport {
+    /// The supervisor waits for it.
+    #[default]
+    Pending,
+    /// The record waits for the supervisor.
+    Ready(Box<ExitRecord>),
+    /// The handler waits for it, because there is no supervisor any more.
+    Delegated(ExitHandler),
+}
+
+/// The outcome of a reported exit.
+pub(crate) enum ReportOutcome {
+    /// The incarnation was abandoned before, so its record is dropped.
+    Superseded,
+    /// The record lies in the slot.
+    Stored,
+    /// The record goes to the handler; the caller then frees the slot with [`CurrentIncarnation::release`].
+    Delegated(ExitHandler, Box<ExitRecord>),
+}
+
+#[derive(Default)]
+struct Occupancy {
+    /// The incarnation that the slot belongs to.
+    current: Option<u64>,
+    /// The cause for which it is being killed, unless it was asked to end.
+    kill_cause: Option<ExitCause>,
+    exit_report: ExitReport,
+}
+
+/// The incarnation that a slot belongs to, and the exit record of the last one.
+#[derive(Default)]
+pub(crate) struct CurrentIncarnation {
+    state: Mutex<Occupancy>,
+    ended: Notify,
+}
+
+impl CurrentIncarnation {
+    fn lock(&self) -> MutexGuard<'_, Occupancy> {
+        self.state.lock()
+    }
+
+    /// Gives the slot to incarnation `generation`.
+    pub(crate) fn set_current(&self, generation: u64) {
+        let mut state = self.lock();
+        state.current = Some(generation);
+        state.kill_cause = None;
+        // A record that was meant for an incarnation that could not be spawned must not reach a later one.
+        state.exit_report = ExitReport::Pending;
+    }
+
+    /// Reports the exit of incarnation `generation`, which has been torn down.
+    pub(crate) fn report_exit(&self, generation: u64, record: ExitRecord) -> ReportOutcome {
+        let mut state = self.lock();
+        if state.current != Some(generation) {
+            return ReportOutcome::Superseded;
+        }
+        let record = Box::new(record);
+        match mem::take(&mut state.exit_report) {
+            ExitReport::Delegated(handler) => ReportOutcome::Delegated(handler, record),
+            ExitReport::Pending | ExitReport::Ready(_) => {
+                state.exit_report = ExitReport::Ready(record);
+                state.current = None;
+                drop(state);
+                self.ended.notify_waiters();
+                ReportOutcome::Stored
+            }
+        }
+    }
+
+    /// Frees the slot of incarnation `generation`; false if that is not the current one.
+    pub(crate) fn release(&self, generation: u64) -> bool {
+        {
+            let mut state = self.lock();
+            if state.current != Some(generation) {
+                return false;
+            }
+            state.current = None;
+        }
+        self.ended.notify_waiters();
+        true
+    }
+
+    pub(crate) fn is_current(&self, generation: u64) -> bool {
+        self.lock().current == Some(generation)
+    }
+
+    /// Returns the incarnation that the slot belongs to.
+    pub(crate) fn current(&self) -> Option<u64> {
+        self.lock().current
+    }
+
+    /// Sets the cause for which the current incarnation is being killed.
+    pub(crate) fn mark_killed(&self, cause: ExitCause) {
+        self.lock().kill_cause = Some(cause);
+    }
+
+    /// Returns the cause for which incarnation `generation` was killed.
+    pub(crate) fn kill_cause(&self, generation: u64) -> ExitCause {
+        let state = self.lock();
+        let verdict = state.kill_cause.filter(|_| state.current == Some(generation));
+        verdict.unwrap_or(ExitCause::Killed)
+    }
+
+    /// Takes the exit record of the last incarnation, once.
+    pub(crate) fn take_exit(&self) -> Option<ExitRecord> {
+        let mut state = self.lock();
+        match mem::take(&mut state.exit_report) {
+            ExitReport::Ready(record) => Some(*record),
+            other => {
+                state.exit_report = other;
+                None
+            }
+        }
+    }
+
+    /// Takes the tasks that an ended incarnation left behind; `None` until it has ended.
+    pub(crate) fn take_tasks(&self) -> Option<JoinSet<()>> {
+        match &mut self.lock().exit_report {
+            ExitReport::Ready(record) => Some(mem::take(&mut record.tasks)),
+            ExitReport::Pending | ExitReport::Delegated(_) => None,
+        }
+    }
+
+    /// Registers `handler` for the exit record; returns it together with a record that is already there.
+    pub(crate) fn delegate(&self, handler: ExitHandler) -> Option<(ExitHandler, ExitRecord)> {
+        let mut state = self.lock();
+        match mem::take(&mut state.exit_report) {
+            ExitReport::Ready(record) => Some((handler, *record)),
+            // An incarnation that was never spawned leaves no record.
+            ExitReport::Pending if state.current.is_none() => None,
+            ExitReport::Pending | ExitReport::Delegated(_) => {
+                state.exit_report = ExitReport::Delegated(handler);
+                None
+            }
+        }
+    }
+
+    /// Returns when the slot belongs to no incarnation.
+    pub(crate) async fn ended(&self) {
+        loop {
+            let ended = self.ended.notified();
+            if self.current().is_none() {
+                return;
+            }
+            ended.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn abandoned_incarnation_cannot_replace_its_successor() {
+        let current = CurrentIncarnation::default();
+        current.set_current(1);
+        assert!(current.release(1), "it is cut off");
+        current.set_current(2);
+        assert!(
+            matches!(current.report_exit(1, ExitRecord::unreported()), ReportOutcome::Superseded),
+            "it ends at last"
+        );
+        assert_eq!(current.current(), Some(2));
+        assert!(current.take_exit().is_none());
+    }
+
+    #[test]
+    fn kill_cause_applies_to_its_incarnation_only() {
+        let current = CurrentIncarnation::default();
+        current.set_current(1);
+        current.mark_killed(ExitCause::Stuck);
+        assert_eq!(current.kill_cause(1), ExitCause::Stuck);
+        current.release(1);
+        current.set_current(2);
+        assert_eq!(current.kill_cause(2), ExitCause::Killed);
     }
 }

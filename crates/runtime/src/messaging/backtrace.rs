@@ -14,7 +14,7 @@ const PANIC_MACHINERY_FRAMES: [&str; 4] =
 /// Frames that call a handler.
 const HANDLER_CALLER_FRAMES: [&str; 4] = [
     "mainstay_runtime::actor::worker::WorkerBehaviour",
-    "mainstay_runtime::actor::incarnation::",
+    "mainstay_runtime::actor::slot::incarnation::",
     "mainstay_runtime::messaging::panics::",
     "mainstay_runtime::messaging::drop_reason::",
 ];

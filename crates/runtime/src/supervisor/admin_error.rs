@@ -17,13 +17,13 @@ pub enum AdminError {
         name: String,
     },
     /// A child of that name exists, and it runs.
-    #[error("{path} is there already, and runs")]
+    #[error("{path} already exists and runs")]
     AlreadyRunning {
         /// The child.
         path: ActorPath,
     },
     /// A child of that name exists; it does not run now.
-    #[error("{path} is there already; it is not running: start it, or delete it first")]
+    #[error("{path} already exists but does not run: start it, or delete it first")]
     AlreadyPresent {
         /// The child.
         path: ActorPath,
@@ -49,7 +49,7 @@ pub enum AdminError {
         message: String,
     },
     /// Another command stopped the child before it was ready.
-    #[error("{name:?} was stopped by another order before it was ready")]
+    #[error("{name:?} was stopped by another command before it was ready")]
     Superseded {
         /// The child.
         name: String,

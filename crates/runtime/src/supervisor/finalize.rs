@@ -1,20 +1,64 @@
-//! Finalizing slots: every message that waits in one becomes a dead letter, and every caller gets an answer.
+//! Recording how incarnations ended, and finalizing slots: every message that waits becomes a dead letter, and every
+//! caller gets an answer.
 
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::exits;
 use crate::actor::context::FinalizeContext;
 use crate::actor::slot::any_slot::AnySlot;
+use crate::actor::slot::exit_record::{ExitRecord, InterruptedMessage};
 use crate::env::Env;
-use crate::events::{DeadLetter, DeadLetterReason};
+use crate::events::{ActorExited, DeadLetter, DeadLetterReason};
 use crate::identity::ActorStatus;
 use crate::path::ActorPath;
+use crate::policy::{Exit, ExitCause};
 
 /// The longest wait for the descendants of a supervisor that has ended. They have been killed, so a descendant that
 /// is still there never yields.
 const DESCENDANT_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// Records an exit and, if there is one, its dead letter. A message to be redelivered stays at the front of the
+/// mailbox.
+pub(crate) fn record_exit(
+    env: &Env,
+    slot: &dyn AnySlot,
+    path: &ActorPath,
+    record: ExitRecord,
+    unexpected: bool,
+) -> Exit {
+    let ExitRecord { exit, message, location, backtrace, declined: _, in_flight, tasks: _ } = record;
+    let generation = slot.identity().state().generation;
+    let abandoned = exit.abandoned;
+    let exited = ActorExited { cause: exit.cause, message, location, backtrace, unexpected, abandoned };
+    env.journal.record(path, generation, &exited);
+    if let Some(letter) = in_flight.and_then(|in_flight| dead_letter(slot, in_flight, exit.cause)) {
+        env.journal.record(path, generation, &letter);
+    }
+    exit
+}
+
+fn dead_letter(slot: &dyn AnySlot, in_flight: InterruptedMessage, cause: ExitCause) -> Option<DeadLetter> {
+    if let Some(reason) = in_flight.dead_letter_reason {
+        return Some(DeadLetter::new(reason, in_flight.label));
+    }
+    let is_crash = !matches!(cause, ExitCause::Normal | ExitCause::Killed);
+    let crashes = is_crash.then(|| slot.count_redelivery_crash()).flatten()?;
+    Some(DeadLetter { crashes: Some(crashes), ..DeadLetter::new(DeadLetterReason::Poison, in_flight.label) })
+}
+
+/// Records the exit of a child whose supervisor ended first, once the child and its tasks have ended.
+pub(super) async fn record_orphan_exit(env: &Env, slot: &dyn AnySlot, path: &ActorPath) {
+    slot.ended().await;
+    let mut tasks: JoinSet<()> = slot.take_tasks().unwrap_or_default();
+    let limit = slot.identity().policy().kill_timeout;
+    let abandoned = timeout(limit, tasks.shutdown()).await.is_err();
+    if let Some(mut record) = slot.take_exit() {
+        record.exit.abandoned |= abandoned;
+        record_exit(env, slot, path, record, false);
+    }
+}
 
 /// Sets the status of a slot that has settled, records its unhandled messages as dead letters, and finalizes its
 /// descendants.
@@ -56,12 +100,12 @@ pub(crate) fn finalize_orphan(env: &Env, slot: &dyn AnySlot) {
     };
     // The exit record may name a message that waits.
     if let Some(record) = slot.take_exit() {
-        exits::record_exit(env, slot, &path, record, false);
+        record_exit(env, slot, &path, record, false);
     }
     finalize_slot(env, slot, &path, status);
     let env = env.clone();
     slot.delegate_exit(Box::new(move |slot, record| {
-        exits::record_exit(&env, slot, &path, record, false);
+        record_exit(&env, slot, &path, record, false);
         finalize_slot(&env, slot, &path, status);
     }));
 }

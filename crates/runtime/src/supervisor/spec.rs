@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::Supervisor;
 use super::child_list::ChildList;
 use super::handle::SupervisorHandle;
 use super::spec_error::SpecError;
+use super::{Supervisor, check_significance};
 use crate::actor::slot::Slot;
 use crate::actor::slot::any_slot::AnySlot;
 use crate::actor::worker::{Worker, WorkerBehaviour};
@@ -14,7 +14,7 @@ use crate::identity::{ActorIdentity, ActorKind};
 use crate::messaging::address::Address;
 use crate::messaging::mailbox;
 use crate::path;
-use crate::policy::{AutoShutdown, ChildPolicy, Shutdown, SupervisorPolicy};
+use crate::policy::{ChildPolicy, Shutdown, SupervisorPolicy};
 use crate::state::{Codec, Durable};
 
 /// A worker with a name and a policy, ready to be supervised.
@@ -191,13 +191,4 @@ impl SupervisorSpec {
 fn check_child(name: &str, policy: &ChildPolicy) -> Result<(), SpecError> {
     path::check_name(name)?;
     policy.check().map_err(|fault| SpecError::Policy { name: name.to_owned(), fault })
-}
-
-/// Refuses a significant child below a supervisor without automatic shutdown.
-pub(super) fn check_significance(policy: &SupervisorPolicy, child: &dyn AnySlot) -> Result<(), SpecError> {
-    let identity = child.identity();
-    if identity.policy().significant && policy.auto_shutdown == AutoShutdown::Never {
-        return Err(SpecError::NoAutoShutdown { name: identity.name().to_owned() });
-    }
-    Ok(())
 }

@@ -38,7 +38,7 @@ pub enum SpecError {
         name: String,
     },
     /// A dynamic supervisor has initial children.
-    #[error("{name:?} is to be a child of a dynamic supervisor from the start: add it when the tree runs")]
+    #[error("{name:?} is an initial child of a dynamic supervisor: add it when the tree runs")]
     InitialChildOfDynamic {
         /// The child.
         name: String,

@@ -6,8 +6,7 @@ use futures_util::future::BoxFuture;
 use ractor::{ActorCell, SpawnErr};
 use tokio::task::JoinSet;
 
-use crate::actor::context::FinalizeContext;
-use crate::actor::launch::SpawnArgs;
+use crate::actor::context::{FinalizeContext, SpawnArgs};
 use crate::actor::slot::exit_record::ExitRecord;
 use crate::env::Env;
 use crate::identity::ActorIdentity;

@@ -14,9 +14,8 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::actor::behaviour::{ActorFlow, Behaviour};
-use crate::actor::context::Context;
+use crate::actor::context::{Context, SpawnArgs};
 use crate::actor::failure::{Declined, Failure, ShutdownExit};
-use crate::actor::launch::SpawnArgs;
 use crate::actor::slot::Slot;
 use crate::actor::slot::exit_record::{ExitRecord, InterruptedMessage};
 use crate::events::{AbandonedEnded, DeadLetter, DeadLetterReason, Redelivered};

@@ -151,7 +151,7 @@ async fn main() -> Result<(), Failure> {
 
     // Nothing behind the number that crashed the step is lost, and the report has restarted.
     assert_eq!(sum.call(SumMessage::Get).await?, 12);
-    println!("the sum is 12, the report began anew with {}", report.call(SumReporterMessage::Read).await?);
+    println!("the sum is 12, the restarted report read {}", report.call(SumReporterMessage::Read).await?);
     runtime.shutdown().await;
     Ok(())
 }

@@ -355,8 +355,8 @@ impl CurrentIncarnation {
     /// Returns the cause for which incarnation `generation` was killed.
     pub(crate) fn kill_cause(&self, generation: u64) -> ExitCause {
         let state = self.lock();
-        let verdict = state.kill_cause.filter(|_| state.current == Some(generation));
-        verdict.unwrap_or(ExitCause::Killed)
+        let kill_cause = state.kill_cause.filter(|_| state.current == Some(generation));
+        kill_cause.unwrap_or(ExitCause::Killed)
     }
 
     /// Takes the exit record of the last incarnation, once.
@@ -413,7 +413,7 @@ mod tests {
     fn abandoned_incarnation_cannot_replace_its_successor() {
         let current = CurrentIncarnation::default();
         current.set_current(1);
-        assert!(current.release(1), "it is cut off");
+        assert!(current.release(1), "it is abandoned");
         current.set_current(2);
         assert!(
             matches!(current.report_exit(1, ExitRecord::unreported()), ReportOutcome::Superseded),

@@ -215,7 +215,7 @@ mod tests {
     fn pending_reason() -> oneshot::Receiver<CallError> {
         match current() {
             DropReason::Known(reason) => panic!("{reason} is known already"),
-            DropReason::Pending(verdict) => verdict,
+            DropReason::Pending(reason) => reason,
         }
     }
 
@@ -230,14 +230,14 @@ mod tests {
 
     #[tokio::test]
     async fn drop_in_handler_follows_its_result() {
-        let mut verdict = None;
+        let mut reason = None;
         let failed: Result<(), HandlerFailed> = handler_future(async {
-            verdict = Some(pending_reason());
+            reason = Some(pending_reason());
             Err(HandlerFailed)
         })
         .await;
         assert!(failed.is_err());
-        assert_eq!(verdict.unwrap().await, Ok(CallError::Crashed));
+        assert_eq!(reason.unwrap().await, Ok(CallError::Crashed));
         let ended: Result<_, HandlerFailed> = handler_future(async { Ok(pending_reason()) }).await;
         assert_eq!(ended.unwrap().await, Ok(CallError::Unanswered));
     }
@@ -255,12 +255,12 @@ mod tests {
 
     #[tokio::test]
     async fn drop_in_panicking_poll_is_crashed() {
-        let verdict = Cell::new(None);
+        let reason = Cell::new(None);
         let handler = handler_future(async {
-            verdict.set(Some(pending_reason()));
+            reason.set(Some(pending_reason()));
             panicking_handler()
         });
         assert_eq!(handler.await, Err(HandlerFailed));
-        assert_eq!(verdict.take().unwrap().await, Ok(CallError::Crashed));
+        assert_eq!(reason.take().unwrap().await, Ok(CallError::Crashed));
     }
 }

@@ -97,13 +97,13 @@ impl Worker for LeakingWorker {
 
 #[tokio::test(start_paused = true)]
 async fn last_error_is_redacted_in_tree_and_start_error() {
-    const TOLD: &str = "the token [redacted] was refused";
+    const REDACTED: &str = "the token [redacted] was refused";
     let config = JournalConfig { secrets: vec!["s3cret".to_owned()], ..JournalConfig::default() };
     let journal = Journal::in_memory("boot", Arc::new(SystemClock), config);
     let runtime = Runtime::builder().journal(journal).start(SupervisorSpec::new("root")).await.unwrap();
     let refused =
         runtime.root().add(Child::new("mute", LeakingWorker { start_succeeds: false })).await.unwrap_err();
-    assert!(refused.to_string().contains(TOLD), "{refused}");
+    assert!(refused.to_string().contains(REDACTED), "{refused}");
 
     let blabber =
         runtime.root().add(Child::new("blabber", LeakingWorker { start_succeeds: true })).await.unwrap();
@@ -112,5 +112,5 @@ async fn last_error_is_redacted_in_tree_and_start_error() {
     tokio::time::sleep(Duration::from_millis(1)).await;
     let tree = runtime.tree();
     let shown = tree.find("root/blabber").and_then(|node| node.info.last_error.as_deref());
-    assert_eq!(shown, Some(TOLD));
+    assert_eq!(shown, Some(REDACTED));
 }

@@ -33,8 +33,8 @@ pub(crate) fn record_exit(
     let abandoned = exit.abandoned;
     let exited = ActorExited { cause: exit.cause, message, location, backtrace, unexpected, abandoned };
     env.journal.record(path, generation, &exited);
-    if let Some(letter) = in_flight.and_then(|in_flight| dead_letter(slot, in_flight, exit.cause)) {
-        env.journal.record(path, generation, &letter);
+    if let Some(dead_letter) = in_flight.and_then(|in_flight| dead_letter(slot, in_flight, exit.cause)) {
+        env.journal.record(path, generation, &dead_letter);
     }
     exit
 }

@@ -63,7 +63,7 @@ enum TaskPanic {
 impl Message for FaultyMessage {
     fn label(&self) -> &'static str {
         assert!(!matches!(self, Self::PanicInLabel(_)), "no name");
-        "Act"
+        "FaultyMessage"
     }
 
     fn redelivery_clone(&mut self) -> Option<Self> {
@@ -166,8 +166,8 @@ fn cause_and_message(exited: &Record) -> (&str, &str) {
 #[tokio::test(start_paused = true)]
 async fn message_panic_in_label_or_clone_is_a_dead_letter() {
     for (make, message, label) in [
-        (FaultyMessage::PanicInLabel as fn(Reply<()>) -> FaultyMessage, "no name", "Act"),
-        (FaultyMessage::PanicInClone as fn(Reply<()>) -> FaultyMessage, "no copy", "Act"),
+        (FaultyMessage::PanicInLabel as fn(Reply<()>) -> FaultyMessage, "no name", "FaultyMessage"),
+        (FaultyMessage::PanicInClone as fn(Reply<()>) -> FaultyMessage, "no copy", "FaultyMessage"),
     ] {
         let (runtime, worker) = start_tree(FaultyWorker::default()).await;
         let mut events = JournalFollower::from_now(&runtime);

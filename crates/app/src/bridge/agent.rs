@@ -1,4 +1,4 @@
-//! What a client can ask of one agent, and how it is answered.
+//! Commands about one agent, and their replies.
 
 use std::time::Duration;
 
@@ -8,22 +8,22 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::command::{invalid_command, to_json};
+use super::protocol::{invalid_command, to_json};
 use crate::agents::Agents;
 use crate::agents::messages::SendOptions;
 use crate::config::AgentConfig;
 
-/// One agent, and what is to be done with it: `{"agent":ID,"action":…}`, with the members of the action beside them.
+/// A command about one agent: `{"agent":ID,"action":…}`, with the members of the action beside them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BridgeAgentCommand {
-    /// Its id.
+    /// The agent's id.
     pub agent: String,
-    /// What is to be done.
+    /// The action.
     #[serde(flatten)]
     pub action: AgentAction,
 }
 
-/// What is to be done with an agent.
+/// An action on one agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
 pub enum AgentAction {
@@ -31,53 +31,53 @@ pub enum AgentAction {
     Show {},
     /// Restart it now.
     Restart {},
-    /// Stop watching it.
+    /// Stop it.
     Stop {},
     /// Start it again.
     Start {},
     /// Give its budget back.
     Reset {},
-    /// Hand it a letter. Answered once, with the agent's answer, `{"letter":N,"answer":…}`, or with what became of the
-    /// letter instead. When the letter was accepted, its number is pushed: `{"agent":ID,"accepted":{"id":…,"letter":N}}`,
-    /// with the id of this command. A session that ends calls its letters off.
+    /// Send it a message. The reply holds the agent's answer, `{"message_id":N,"answer":…}`, or the error. Before it, the
+    /// client gets the number of the accepted message, `{"agent":ID,"accepted":{"id":…,"message_id":N}}`, with the id of
+    /// this command. A session that ends cancels its messages.
     Send {
-        /// What it says.
+        /// The message.
         body: Value,
-        /// Whether it may be handed to the agent again if the agent or the runtime ends over it.
+        /// Permits a second delivery if the agent or the runtime ends before the answer.
         #[serde(default)]
         may_repeat: bool,
-        /// How long it may wait to be handed to the agent; a minute if it does not say.
+        /// The longest wait for its delivery in milliseconds; a minute if absent.
         #[serde(default)]
         wait_ms: Option<u64>,
     },
-    /// Call a letter off, whoever sent it. Answered with `{"called_off":false}` if it had ended already.
+    /// Cancel a message of any sender. The reply is `{"cancelled":false}` if it had ended already.
     Cancel {
-        /// Its number.
+        /// The message's number.
         message_id: MessageId,
     },
-    /// Hand it what somebody answered to a question of its own.
+    /// Answer a question that it asked.
     Answer {
         /// The question's name.
         ask: String,
         /// The answer.
         body: Value,
     },
-    /// Push what it says beside its answers, from now on: `{"agent":ID,"update":{…}}`. A client that is too slow is told
-    /// how many it missed, `{"agent":ID,"missed":N}`; of an agent that was removed, `{"agent":ID,"ended":true}`.
+    /// Push its updates from now on: `{"agent":ID,"update":{…}}`. A client that is too slow gets the number of missed
+    /// ones, `{"agent":ID,"missed":N}`. When the agent is removed, it gets `{"agent":ID,"ended":true}`.
     Listen {},
-    /// Push it no more.
+    /// Stop pushing its updates.
     Unlisten {},
-    /// Take it in, beside those of the configuration, and start it.
+    /// Add it to the agents of the configuration, and start it.
     Add {
         /// The keys of an `[[agent]]` block. The id is the agent's, and need not be repeated.
         config: Map<String, Value>,
     },
-    /// Stop it and forget it, with its state.
+    /// Stop it, and delete it with its state.
     Remove {},
 }
 
 impl<'de> Deserialize<'de> for BridgeAgentCommand {
-    /// By hand, so that a member that nothing is known of is refused beside the flattened ones too.
+    /// Rejects unknown members, which serde cannot do beside a flattened field.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut members = Map::deserialize(deserializer)?;
         let agent = match members.remove("agent") {
@@ -90,7 +90,7 @@ impl<'de> Deserialize<'de> for BridgeAgentCommand {
     }
 }
 
-/// How a letter is to be treated that says this.
+/// Returns the options of a message.
 pub(super) fn send_options(may_repeat: bool, wait_ms: Option<u64>) -> SendOptions {
     let wait = wait_ms.map_or(SendOptions::default().wait, Duration::from_millis);
     SendOptions { may_repeat, wait }
@@ -109,11 +109,11 @@ pub(super) async fn execute(agents: &Agents, command: BridgeAgentCommand) -> Res
         AgentAction::Remove {} => return agents.remove(&agent).await.map(|()| Value::Null),
         AgentAction::Send { body, may_repeat, wait_ms } => {
             let sent = agents.send(&agent, body, send_options(may_repeat, wait_ms)).await?;
-            let letter = sent.id();
-            return sent.answer().await.map(|answer| reply_json(letter, &answer));
+            let message_id = sent.id();
+            return sent.answer().await.map(|answer| reply_json(message_id, &answer));
         }
-        AgentAction::Cancel { message_id: letter } => {
-            return Ok(json!({ "called_off": agents.cancel(&agent, letter).await? }));
+        AgentAction::Cancel { message_id } => {
+            return Ok(json!({ "cancelled": agents.cancel(&agent, message_id).await? }));
         }
         AgentAction::Answer { ask, body } => return agents.answer(&agent, &ask, body).map(|()| Value::Null),
         AgentAction::Listen {} | AgentAction::Unlisten {} => return Ok(Value::Null),
@@ -121,14 +121,14 @@ pub(super) async fn execute(agents: &Agents, command: BridgeAgentCommand) -> Res
     to_json(&agents.get(&agent)?)
 }
 
-/// The reply to a letter's sender.
-pub(super) fn reply_json(letter: MessageId, answer: &Value) -> Value {
-    json!({ "letter": letter, "answer": answer })
+/// Makes the reply to a message's sender.
+pub(super) fn reply_json(message_id: MessageId, answer: &Value) -> Value {
+    json!({ "message_id": message_id, "answer": answer })
 }
 
 async fn add(agents: &Agents, id: &str, mut config: Map<String, Value>) -> Result<(), Error> {
     let named = config.entry("id").or_insert_with(|| id.into());
-    // That an id is none is told with all else that is wrong.
+    // The check of the configuration reports an id that is not a string.
     if named.is_string() && named != id {
         return Err(invalid_command("the \"id\" in \"config\" must be the one in \"agent\", or left out"));
     }

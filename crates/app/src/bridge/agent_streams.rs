@@ -1,4 +1,4 @@
-//! What one session has under way with agents: its letters, and what it listens to. Both end with it.
+//! The part of one session that concerns agents: messages in flight, and the updates it listens to. Both end with it.
 
 use std::collections::HashMap;
 
@@ -6,22 +6,23 @@ use futures_util::stream::{self, AbortHandle, BoxStream, SelectAll};
 use futures_util::{Stream, StreamExt};
 use mainstay_actors::agent::{UpdateEvent, UpdateSubscription};
 use mainstay_actors::error::{Error, Reason};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::agent::reply_json;
+use super::protocol::{AcceptedMessage, ServerMessage};
 use crate::agents::Agents;
 use crate::agents::messages::{PendingReply, SendOptions};
 
-/// Letters of one client that have no answer yet; further ones are turned away.
+/// The most messages of one client that may have no answer yet; further ones are rejected.
 const PENDING_MESSAGES_MAX: usize = 1024;
-/// Agents that one client listens to.
+/// The most agents that one client may listen to.
 const UPDATE_STREAMS_MAX: usize = 256;
 
-/// The letters of a session: the texts that go to its client about them.
+/// The messages of a session that are in flight, as the texts about them.
 #[derive(Default)]
-pub(super) struct PendingMessages(SelectAll<BoxStream<'static, String>>);
+pub(super) struct PendingMessages(SelectAll<BoxStream<'static, ServerMessage>>);
 
-/// How far a letter has come.
+/// The progress of a message.
 enum SendState {
     Unsent(Agents, Value, SendOptions),
     Sent(PendingReply),
@@ -29,7 +30,8 @@ enum SendState {
 }
 
 impl PendingMessages {
-    /// Sends a letter, of which [`next`](Self::next) tells: its number once it was accepted, then the reply to command `id`.
+    /// Sends a message to an agent. [`next`](Self::next) returns its number once it is accepted, then the reply to
+    /// command `id`.
     ///
     /// # Errors
     /// `queue_full` when the client has too many without an answer.
@@ -42,27 +44,26 @@ impl PendingMessages {
         options: SendOptions,
     ) -> Result<(), Error> {
         if self.0.len() >= PENDING_MESSAGES_MAX {
-            let details = format!("{PENDING_MESSAGES_MAX} letters of this session have no answer yet");
+            let details = format!("{PENDING_MESSAGES_MAX} messages of this session have no answer yet");
             return Err(Error::new(Reason::QueueFull).with_details(&details));
         }
-        let texts = stream::unfold(SendState::Unsent(agents, body, options), move |stage| {
+        let texts = stream::unfold(SendState::Unsent(agents, body, options), move |state| {
             let agent = agent.clone();
             async move {
-                match stage {
+                match state {
                     SendState::Unsent(agents, body, options) => {
                         match agents.send(&agent, body, options).await {
                             Ok(sent) => {
-                                let accepted = json!({ "id": id, "letter": sent.id() });
-                                let text = json!({ "agent": agent, "accepted": accepted }).to_string();
-                                Some((text, SendState::Sent(sent)))
+                                let accepted = AcceptedMessage { id, message_id: sent.id() };
+                                Some((ServerMessage::Accepted { agent, accepted }, SendState::Sent(sent)))
                             }
-                            Err(error) => Some((super::session::reply(id, Err(error)), SendState::Ended)),
+                            Err(error) => Some((ServerMessage::reply(id, Err(error)), SendState::Ended)),
                         }
                     }
                     SendState::Sent(sent) => {
-                        let letter = sent.id();
-                        let answer = sent.answer().await.map(|answer| reply_json(letter, &answer));
-                        Some((super::session::reply(id, answer), SendState::Ended))
+                        let message_id = sent.id();
+                        let answer = sent.answer().await.map(|answer| reply_json(message_id, &answer));
+                        Some((ServerMessage::reply(id, answer), SendState::Ended))
                     }
                     SendState::Ended => None,
                 }
@@ -72,8 +73,8 @@ impl PendingMessages {
         Ok(())
     }
 
-    /// The next text; `None` while there is no letter.
-    pub(super) async fn next(&mut self) -> Option<String> {
+    /// Returns the next text; `None` while no message is in flight.
+    pub(super) async fn next(&mut self) -> Option<ServerMessage> {
         self.0.next().await
     }
 }
@@ -81,13 +82,13 @@ impl PendingMessages {
 /// The agents that a session listens to.
 #[derive(Default)]
 pub(super) struct UpdateStreams {
-    /// With `None` at the end of an agent that was removed.
+    /// Each stream ends with `None` when its agent was removed.
     streams: SelectAll<BoxStream<'static, (String, Option<UpdateEvent>)>>,
     agents: HashMap<String, AbortHandle>,
 }
 
 impl UpdateStreams {
-    /// Listens to an agent from now on, or goes on doing so.
+    /// Listens to an agent from now on. Changes nothing if the session listens to it already.
     ///
     /// # Errors
     /// `agent_unknown`; `queue_full` when the client listens to too many.
@@ -95,51 +96,50 @@ impl UpdateStreams {
         if self.agents.contains_key(&agent) {
             return Ok(());
         }
-        let listener = agents.listen(&agent)?;
+        let subscription = agents.listen(&agent)?;
         if self.agents.len() >= UPDATE_STREAMS_MAX {
             let details = format!("a session listens to at most {UPDATE_STREAMS_MAX} agents");
             return Err(Error::new(Reason::QueueFull).with_details(&details));
         }
-        let (heard, handle) = stream::abortable(updates_of(listener, agent.clone()));
-        self.streams.push(heard.boxed());
+        let (updates, handle) = stream::abortable(updates_of(subscription, agent.clone()));
+        self.streams.push(updates.boxed());
         self.agents.insert(agent, handle);
         Ok(())
     }
 
-    /// Listens to an agent no more.
+    /// Stops listening to an agent.
     pub(super) fn unlisten(&mut self, agent: &str) {
         if let Some(handle) = self.agents.remove(agent) {
             handle.abort();
         }
     }
 
-    /// The next text about something that was heard; `None` while nothing is listened to.
-    pub(super) async fn next(&mut self) -> Option<String> {
-        let (agent, heard) = self.streams.next().await?;
-        let text = match heard {
-            Some(UpdateEvent::Update(update)) => json!({ "agent": agent, "update": update }),
-            Some(UpdateEvent::Missed(missed)) => json!({ "agent": agent, "missed": missed }),
+    /// Returns the next text about an update; `None` while the session listens to no agent.
+    pub(super) async fn next(&mut self) -> Option<ServerMessage> {
+        let (agent, event) = self.streams.next().await?;
+        Some(match event {
+            Some(UpdateEvent::Update(update)) => ServerMessage::Update { agent, update },
+            Some(UpdateEvent::Missed(missed)) => ServerMessage::Missed { agent, missed },
             None => {
                 self.agents.remove(&agent);
-                json!({ "agent": agent, "ended": true })
+                ServerMessage::Ended { agent, ended: true }
             }
-        };
-        Some(text.to_string())
+        })
     }
 }
 
-/// Everything that a listener hears, and that it hears no more.
+/// Turns a subscription into a stream that ends with `None`.
 fn updates_of(
-    listener: UpdateSubscription,
+    subscription: UpdateSubscription,
     agent: String,
 ) -> impl Stream<Item = (String, Option<UpdateEvent>)> + Send {
-    stream::unfold(Some(listener), move |listener| {
+    stream::unfold(Some(subscription), move |subscription| {
         let agent = agent.clone();
         async move {
-            let mut listener = listener?;
-            let heard = listener.next().await;
-            let goes_on = heard.is_some();
-            Some(((agent, heard), goes_on.then_some(listener)))
+            let mut subscription = subscription?;
+            let event = subscription.next().await;
+            let goes_on = event.is_some();
+            Some(((agent, event), goes_on.then_some(subscription)))
         }
     })
 }

@@ -1,16 +1,17 @@
-//! What a client can ask, and how it is answered.
+//! The commands of a client, and their replies.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::Method;
 use mainstay_actors::cache::Pattern;
-use mainstay_actors::error::{Error, Reason};
+use mainstay_actors::error::Error;
 use mainstay_runtime::journal::Cursor;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::agent::{self, BridgeAgentCommand};
+use super::protocol::{invalid_command, to_json};
 use crate::mainstay::Mainstay;
 use crate::{Priority, Request, Response};
 
@@ -22,27 +23,27 @@ pub enum BridgeCommand {
     Status {},
     /// The supervision tree.
     Tree {},
-    /// All agents.
+    /// Show all agents.
     Agents {},
-    /// One agent.
+    /// Show or change one agent.
     Agent(BridgeAgentCommand),
     /// The WebSocket.
     Connection {
-        /// What is to be done.
+        /// The action.
         action: ConnectionAction,
     },
     /// The cache.
     Cache {
-        /// What is to be done.
+        /// The action.
         action: CacheAction,
-        /// What an invalidation concerns: `key`, `prefix` or `all`.
+        /// The scope of an invalidation.
         #[serde(default)]
         by: Option<InvalidateBy>,
         /// The key or the prefix.
         #[serde(default)]
         pattern: Option<String>,
     },
-    /// One request through the queue.
+    /// Send a request through the queue.
     Request(Box<RequestCommand>),
     /// Calls a request of this session off.
     Cancel {
@@ -63,7 +64,7 @@ pub enum BridgeCommand {
     },
 }
 
-/// What is to be done with the WebSocket.
+/// An action on the WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConnectionAction {
@@ -75,7 +76,7 @@ pub enum ConnectionAction {
     Disconnect,
 }
 
-/// What is to be done with the cache.
+/// An action on the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CacheAction {
@@ -85,7 +86,7 @@ pub enum CacheAction {
     Invalidate,
 }
 
-/// What an invalidation concerns.
+/// The scope of an invalidation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InvalidateBy {
@@ -99,7 +100,7 @@ pub enum InvalidateBy {
     All,
 }
 
-/// One request through the queue.
+/// A request through the queue.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RequestCommand {
@@ -113,22 +114,22 @@ pub struct RequestCommand {
     /// The headers.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// Which lane it waits in.
+    /// The priority in the queue.
     #[serde(default)]
     pub priority: Priority,
-    /// How long one attempt may stand still.
+    /// The longest time in milliseconds that one attempt may make no progress.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
-    /// How long it may wait for its turn, and for the backend to be reachable.
+    /// The longest wait in milliseconds, in the queue and for the backend.
     #[serde(default)]
     pub wait_timeout_ms: Option<u64>,
-    /// How often it may be repeated.
+    /// The number of retries.
     #[serde(default)]
     pub retries: Option<u32>,
-    /// Whether it may share the answer of one that is the same and under way; for a GET alone.
+    /// Permits sharing the answer of an equal GET that is in flight.
     #[serde(default)]
     pub shared: bool,
-    /// How old a cached response may be; none is used without it.
+    /// The highest age in milliseconds of a cached response; the cache is not used if absent.
     #[serde(default)]
     pub cache_ms: Option<u64>,
     /// The idempotency key.
@@ -150,15 +151,10 @@ pub(super) fn parse(text: &str) -> (Option<u64>, Result<BridgeCommand, Error>) {
     (Some(id), command)
 }
 
-pub(super) fn invalid_command(details: &str) -> Error {
-    Error::new(Reason::InvalidRequest).with_details(details)
-}
-
-/// Carries out a command. To subscribe, to listen and to call off is the session's own affair, and answers nothing but
-/// `null` here.
+/// Carries out a command. `subscribe`, `cancel`, `listen` and `unlisten` belong to the session, and reply `null` here.
 ///
 /// # Errors
-/// Whatever became of it instead.
+/// The error of the command.
 pub async fn execute(mainstay: &Mainstay, command: BridgeCommand) -> Result<Value, Error> {
     match command {
         BridgeCommand::Status {} => to_json(&mainstay.status().await),
@@ -186,10 +182,6 @@ pub async fn execute(mainstay: &Mainstay, command: BridgeCommand) -> Result<Valu
         #[cfg(debug_assertions)]
         BridgeCommand::Panic { actor } => mainstay.inject_panic(&actor).await.map(|()| Value::Null),
     }
-}
-
-pub(super) fn to_json<T: Serialize>(value: &T) -> Result<Value, Error> {
-    serde_json::to_value(value).map_err(|error| Error::new(Reason::Internal).with_details(&error.to_string()))
 }
 
 async fn connection_action(mainstay: &Mainstay, action: ConnectionAction) -> Result<Value, Error> {

@@ -1,4 +1,4 @@
-//! The requests that one session has under way. They end with it.
+//! The requests of one session that are in flight. They end with it.
 
 use std::collections::HashMap;
 
@@ -8,18 +8,18 @@ use futures_util::{FutureExt, StreamExt};
 use mainstay_actors::error::{Error, Reason};
 
 use super::command::{RequestCommand, send_request};
-use super::session::reply;
+use super::protocol::ServerMessage;
 use crate::mainstay::Mainstay;
 
-/// Requests of one client that have no answer yet; further ones are turned away. Each may wait for long, and the client's
-/// other commands do not wait for them.
+/// The most requests of one client that may be in flight; further ones are rejected. Each may wait for long, and the
+/// client's other commands do not wait for them.
 const REQUESTS_MAX: usize = 1024;
 
-/// See the module.
+/// The requests in flight.
 #[derive(Default)]
 pub(super) struct PendingRequests {
     running: FuturesUnordered<BoxFuture<'static, FinishedRequest>>,
-    /// By the command, which request of this session it is, and how it is called off.
+    /// By command: the request's number within the session, and its abort handle.
     by_command: HashMap<u64, (u64, AbortHandle)>,
     started: u64,
 }
@@ -27,14 +27,14 @@ pub(super) struct PendingRequests {
 struct FinishedRequest {
     command: Option<u64>,
     number: u64,
-    reply: String,
+    reply: ServerMessage,
 }
 
 impl PendingRequests {
-    /// Makes a request, of which [`next`](Self::next) gives the reply to command `id`.
+    /// Starts a request. [`next`](Self::next) returns the reply to command `id`.
     ///
     /// # Errors
-    /// `queue_full` when the client has too many without an answer.
+    /// `queue_full` when the client has too many in flight.
     pub(super) fn start(
         &mut self,
         mainstay: Mainstay,
@@ -52,22 +52,22 @@ impl PendingRequests {
             self.by_command.insert(id, (number, handle));
         }
         let ended = async move {
-            // Dropped, it is called off at the queue.
+            // Dropping the future cancels the request at the queue.
             let answer = answer.await.unwrap_or_else(|_| Err(Error::new(Reason::Cancelled)));
-            FinishedRequest { command: id, number, reply: reply(id, answer) }
+            FinishedRequest { command: id, number, reply: ServerMessage::reply(id, answer) }
         };
         self.running.push(ended.boxed());
         Ok(())
     }
 
-    /// Calls off the request that command `id` made, the latest if there were more. `false` if there is none under way.
+    /// Cancels the request of command `id`, the latest if there were more. Returns `false` if none is in flight.
     pub(super) fn cancel(&mut self, id: u64) -> bool {
         let found = self.by_command.remove(&id);
         found.map(|(_, handle)| handle.abort()).is_some()
     }
 
-    /// The next reply; `None` while there is no request.
-    pub(super) async fn next(&mut self) -> Option<String> {
+    /// Returns the next reply; `None` while there is no request.
+    pub(super) async fn next(&mut self) -> Option<ServerMessage> {
         let FinishedRequest { command, number, reply } = self.running.next().await?;
         if let Some(id) = command
             && self.by_command.get(&id).is_some_and(|(latest, _)| *latest == number)

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mainstay_actors::agent::{AgentUpdate, UPDATES_BUFFERED_MAX, UpdateKind};
-use mainstay_runtime::journal::{Delivery, Record, Subscription};
+use mainstay_runtime::journal::{Delivery, Record};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -14,6 +14,7 @@ use super::serve;
 use crate::backend::{Backend, BackendOptions};
 use crate::config::Config;
 use crate::mainstay::Mainstay;
+use crate::subscription::Subscription;
 
 /// After this a test has failed.
 const TEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -45,7 +46,7 @@ impl BridgeFixture {
         assert!(sent.status().is_success(), "{fault}");
     }
 
-    /// From now on the planner answers no letter.
+    /// From now on the planner answers no message.
     async fn delay_messages(&self) {
         let path = "/api/agents/planner/message";
         self.fault(json!({"kind": "slow", "path": path, "ms": 3_600_000, "times": 1000})).await;
@@ -54,7 +55,7 @@ impl BridgeFixture {
     async fn wait_for_event(&mut self, kind: &str) -> Record {
         loop {
             let delivery = timeout(TEST_TIMEOUT, self.events.next()).await;
-            let Delivery::Event(record) = delivery.unwrap_or_else(|_| panic!("no {kind} came")) else {
+            let Some(Delivery::Event(record)) = delivery.unwrap_or_else(|_| panic!("no {kind} came")) else {
                 panic!("events are missing")
             };
             if record.kind == kind {
@@ -64,8 +65,8 @@ impl BridgeFixture {
     }
 
     fn publish_update(&self, update: Value) {
-        let line = self.mainstay.agents().handle("planner").unwrap();
-        line.updates.publish(AgentUpdate::new(UpdateKind::Message, update));
+        let handle = self.mainstay.agents().handle("planner").unwrap();
+        handle.updates.publish(AgentUpdate::new(UpdateKind::Message, update));
     }
 
     async fn stop(self) {
@@ -105,12 +106,12 @@ impl TestSession {
         self.receive().await
     }
 
-    /// Hands in a letter, and returns its number.
+    /// Sends a message, and returns its number.
     async fn send_message(&mut self, id: u64) -> Value {
         self.send_command(id, "send", json!({"body": {"text": id}})).await;
         let mut told = self.receive().await;
         assert_eq!((&told["agent"], &told["accepted"]["id"]), (&json!("planner"), &json!(id)), "{told}");
-        told["accepted"]["letter"].take()
+        told["accepted"]["message_id"].take()
     }
 }
 
@@ -120,7 +121,7 @@ async fn message_is_acknowledged_then_answered_once() {
     let mut session = TestSession::open(&scene);
     assert_eq!(session.send_message(1).await, 1);
     let reply = session.receive().await;
-    assert_eq!((&reply["id"], &reply["ok"]["letter"]), (&json!(1), &json!(1)), "{reply}");
+    assert_eq!((&reply["id"], &reply["ok"]["message_id"]), (&json!(1), &json!(1)), "{reply}");
     assert_eq!(reply["ok"]["answer"]["count"], 1, "{reply}");
     assert_eq!(session.send_message(2).await, 2);
     assert_eq!(session.receive().await["ok"]["answer"]["count"], 2);
@@ -132,13 +133,16 @@ async fn message_is_cancelled_once_and_its_sender_is_notified() {
     let scene = BridgeFixture::start().await;
     scene.delay_messages().await;
     let (mut session, mut other) = (TestSession::open(&scene), TestSession::open(&scene));
-    let letter = session.send_message(7).await;
-    assert_eq!(other.request("call_off", json!({"letter": letter})).await["ok"], json!({"called_off": true}));
+    let message_id = session.send_message(7).await;
+    assert_eq!(
+        other.request("cancel", json!({"message_id": message_id})).await["ok"],
+        json!({"cancelled": true})
+    );
     let reply = session.receive().await;
     assert_eq!((&reply["id"], &reply["error"]["reason"]), (&json!(7), &json!("cancelled")), "{reply}");
     assert_eq!(
-        other.request("call_off", json!({"letter": letter})).await["ok"],
-        json!({"called_off": false})
+        other.request("cancel", json!({"message_id": message_id})).await["ok"],
+        json!({"cancelled": false})
     );
     scene.stop().await;
 }
@@ -155,16 +159,16 @@ async fn session_end_cancels_its_own_messages_only() {
     for _ in left.iter() {
         let record = scene.wait_for_event("message_failed").await;
         assert_eq!(record.fields["reason"], "cancelled");
-        failed.push(record.fields["letter"].clone());
+        failed.push(record.fields["message_id"].clone());
     }
     failed.sort_by_key(Value::as_u64);
     assert_eq!(failed, left);
-    staying.send_command(2, "call_off", json!({"letter": kept})).await;
-    // The letter's own end may be told before.
+    staying.send_command(2, "cancel", json!({"message_id": kept})).await;
+    // The reply about the message itself may come first.
     let mut replies = [staying.receive().await, staying.receive().await];
     replies.sort_by_key(|reply| reply["id"].as_u64());
     assert_eq!(replies[0]["error"]["reason"], "cancelled");
-    assert_eq!(replies[1]["ok"], json!({"called_off": true}));
+    assert_eq!(replies[1]["ok"], json!({"cancelled": true}));
     scene.stop().await;
 }
 
@@ -174,15 +178,19 @@ async fn commands_are_answered_while_many_messages_wait() {
     scene.delay_messages().await;
     let mut session = TestSession::open(&scene);
     // One, and 64 that wait: more than commands may be.
-    let mut letters = BTreeSet::new();
+    let mut messages = BTreeSet::new();
     for id in 1..=65 {
-        letters.insert(session.send_message(id).await.as_u64().unwrap());
+        messages.insert(session.send_message(id).await.as_u64().unwrap());
     }
-    assert_eq!(letters.len(), 65);
+    assert_eq!(messages.len(), 65);
     let refused = session.request("send", json!({"body": null})).await;
     assert_eq!(refused["error"]["reason"], "queue_full", "{refused}");
     let shown = session.request("show", json!({})).await["ok"].take();
-    assert_eq!((&shown["letters_under_way"], &shown["letters_waiting"]), (&json!(1), &json!(64)), "{shown}");
+    assert_eq!(
+        (&shown["messages_in_flight"], &shown["messages_waiting"]),
+        (&json!(1), &json!(64)),
+        "{shown}"
+    );
     scene.stop().await;
 }
 
@@ -287,8 +295,8 @@ async fn malformed_command_names_the_wrong_member() {
         ("send", json!({}), "`body`"),
         ("send", json!({"body": 1, "may_repeat": "yes"}), "a boolean"),
         ("send", json!({"body": 1, "wait": 5}), "`wait`"),
-        ("call_off", json!({}), "`letter`"),
-        ("call_off", json!({"letter": -1}), "u64"),
+        ("cancel", json!({}), "`message_id`"),
+        ("cancel", json!({"message_id": -1}), "u64"),
         ("answer", json!({"ask": "a1"}), "`body`"),
         ("answer", json!({"body": 1}), "`ask`"),
         ("add", json!({}), "`config`"),
@@ -313,7 +321,7 @@ async fn malformed_command_names_the_wrong_member() {
 
 // === requests ===
 
-/// A request that is answered by nobody from now on.
+/// Sends a request that gets no answer.
 async fn hold_request(scene: &BridgeFixture) -> Value {
     scene.fault(json!({"kind": "slow", "path": "/api/files", "ms": 3_600_000, "times": 1000})).await;
     json!({"type": "request", "method": "GET", "path": "/api/files"})
@@ -335,8 +343,8 @@ async fn request_is_cancelled_once_by_its_command_id() {
     session.commands.send(with_id(9, &json!({"type": "cancel", "request": 8}))).await.unwrap();
     let mut replies = [session.receive().await, session.receive().await];
     replies.sort_by_key(|reply| reply["id"].as_u64());
-    let [called_off, cancel] = replies;
-    assert_eq!((&called_off["id"], &called_off["error"]["reason"]), (&json!(8), &json!("cancelled")));
+    let [cancelled, cancel] = replies;
+    assert_eq!((&cancelled["id"], &cancelled["error"]["reason"]), (&json!(8), &json!("cancelled")));
     assert_eq!((&cancel["id"], &cancel["ok"]), (&json!(9), &json!({"cancelled": true})));
     assert_eq!(
         scene.wait_for_event("request_failed").await.fields["reason"],

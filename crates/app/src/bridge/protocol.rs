@@ -1,0 +1,136 @@
+//! The messages of the protocol: everything that a client gets, and the replies that all parts of a session make.
+
+use std::sync::Arc;
+
+use mainstay_actors::agent::{AgentUpdate, MessageId};
+use mainstay_actors::error::{Error, Reason};
+use mainstay_runtime::TreeNode;
+use mainstay_runtime::journal::{Cursor, Record};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::status::StatusReport;
+
+/// A text that goes to the client. The members of each variant distinguish it from the others.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum ServerMessage {
+    /// The reply to a command that was carried out: `{"id":1,"ok":…}`.
+    Reply {
+        /// The command's id; `None` if the text had none.
+        id: Option<u64>,
+        /// The result.
+        ok: Value,
+    },
+    /// The reply to a command that failed: `{"id":1,"error":…}`.
+    ErrorReply {
+        /// The command's id; `None` if the text had none.
+        id: Option<u64>,
+        /// The reason.
+        error: Error,
+    },
+    /// The state at the start of a subscription: `{"snapshot":{"status":…,"tree":…},"cursor":"RUN.SEQ"}`.
+    Snapshot {
+        /// The state.
+        snapshot: Box<StateSnapshot>,
+        /// The newest event that the state includes.
+        cursor: Cursor,
+    },
+    /// A batch of events, at most 1000: `{"events":[…],"cursor":"RUN.SEQ"}`.
+    Events {
+        /// The events, in order.
+        events: Vec<Record>,
+        /// The last of them.
+        cursor: Option<Cursor>,
+    },
+    /// A gap in the events: `{"lagged":{"after":"RUN.SEQ","before":"RUN.SEQ"},"cursor":"RUN.SEQ"}`.
+    Lagged {
+        /// The gap.
+        lagged: EventGap,
+        /// The place after the gap.
+        cursor: Cursor,
+    },
+    /// An agent has accepted a message: `{"agent":ID,"accepted":{"id":…,"message_id":N}}`.
+    Accepted {
+        /// The agent's id.
+        agent: String,
+        /// The message.
+        accepted: AcceptedMessage,
+    },
+    /// An agent says something beside its answers: `{"agent":ID,"update":{…}}`.
+    Update {
+        /// The agent's id.
+        agent: String,
+        /// The update.
+        update: Arc<AgentUpdate>,
+    },
+    /// The client was too slow for an agent's updates: `{"agent":ID,"missed":N}`.
+    Missed {
+        /// The agent's id.
+        agent: String,
+        /// The number of updates that are missing.
+        missed: u64,
+    },
+    /// The agent was removed, so its updates end: `{"agent":ID,"ended":true}`.
+    Ended {
+        /// The agent's id.
+        agent: String,
+        /// Always `true`.
+        ended: bool,
+    },
+}
+
+/// The state of the runtime.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StateSnapshot {
+    /// Everything in one view.
+    pub status: StatusReport,
+    /// The supervision tree.
+    pub tree: TreeNode,
+}
+
+/// A gap in the events. `before` in a later run than `after` leaves the number of missing events unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct EventGap {
+    /// The last event before the gap.
+    pub after: Cursor,
+    /// The first event that may follow.
+    pub before: Cursor,
+}
+
+/// A message that an agent has accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct AcceptedMessage {
+    /// The id of the command that sent it.
+    pub id: Option<u64>,
+    /// The message's number.
+    pub message_id: MessageId,
+}
+
+impl ServerMessage {
+    /// Makes the reply to command `id`.
+    pub(super) fn reply(id: Option<u64>, outcome: Result<Value, Error>) -> Self {
+        match outcome {
+            Ok(ok) => Self::Reply { id, ok },
+            Err(error) => Self::ErrorReply { id, error },
+        }
+    }
+
+    /// Returns the message as JSON. A value that JSON cannot hold becomes an error reply without an id.
+    pub(super) fn to_text(&self) -> String {
+        serde_json::to_string(self)
+            .unwrap_or_else(|error| json!({ "id": null, "error": internal_error(&error) }).to_string())
+    }
+}
+
+pub(super) fn invalid_command(details: &str) -> Error {
+    Error::new(Reason::InvalidRequest).with_details(details)
+}
+
+pub(super) fn to_json<T: Serialize>(value: &T) -> Result<Value, Error> {
+    serde_json::to_value(value).map_err(|error| internal_error(&error))
+}
+
+fn internal_error(error: &serde_json::Error) -> Error {
+    Error::new(Reason::Internal).with_details(&error.to_string())
+}

@@ -31,8 +31,10 @@ mod table;
 pub use agents::AGENTS_MAX;
 #[cfg(feature = "cli")]
 pub(crate) use agents::parse_agent_block;
-pub use choice::{AfterFailed, DriverKind, Overflow, ReadyWhen};
+pub use choice::{DriverKind, ReadyWhen};
+pub use mainstay_actors::connection::policy::AfterFailed;
 pub use mainstay_actors::network::proxy::{Proxy, ProxyChoice};
+pub use mainstay_actors::queue::Overflow;
 
 pub use duration::{DURATION_MAX, ParseDurationError, format_duration, parse_duration};
 pub use error::{ConfigError, ConfigProblem};
@@ -42,8 +44,7 @@ pub use schema::{
 };
 pub use size::{ParseSizeError, SIZE_MAX, format_size, parse_size};
 
-use section::ConfigSection;
-use table::TableReader;
+use table::{ConfigSection, TableReader};
 
 /// The largest file that is read, in bytes.
 pub const FILE_BYTES_MAX: usize = 4 << 20;
@@ -59,8 +60,8 @@ pub struct Config {
     pub requests: RequestsConfig,
     /// Answers that are kept.
     pub cache: CacheConfig,
-    /// How agents are watched and restarted, for all that do not say otherwise. Reading has put it into each
-    /// agent's `upkeep` already; a later change here does not reach them.
+    /// The settings for agents that have none of their own. Reading has put them into each agent's `supervision`
+    /// already; a later change here does not reach them.
     pub agents: AgentsConfig,
     /// The agents, in the order of the file, at most [`AGENTS_MAX`].
     pub agent: Vec<AgentConfig>,
@@ -104,8 +105,8 @@ impl Config {
         read_text(file).and_then(|text| Self::from_toml(&text)).map_err(|error| error.in_file(file))
     }
 
-    /// What is wrong with a key of a file that can be read: `message` with the place of the key in the file, or of the
-    /// file where the key is not in it.
+    /// Returns the problem of a key in a file that can be read: `message` with the key's place, or with that of the
+    /// file if it lacks the key.
     #[cfg(feature = "cli")]
     pub(crate) fn problem_at(file: &Path, key: &str, message: &str) -> ConfigError {
         let text = read_text(file).unwrap_or_default();
@@ -123,7 +124,7 @@ impl Config {
 
     fn read(root: &mut TableReader<'_, '_>) -> Self {
         let agents: AgentsConfig = root.section();
-        let agent = AgentConfig { upkeep: agents.clone(), ..AgentConfig::default() };
+        let agent = AgentConfig { supervision: agents.clone(), ..AgentConfig::default() };
         Self {
             backend: root.section(),
             connection: root.section(),

@@ -1,6 +1,6 @@
-//! What the configuration leaves to the environment: secrets, and the proxies of the system.
+//! The values that the configuration takes from the environment: secrets, and the system's proxies.
 //!
-//! Read once, at the start. Nothing but this module asks the environment for any of it.
+//! They are read once, at the start. No other module reads them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,9 +10,9 @@ use http::HeaderValue;
 use mainstay_actors::network::proxy::{Proxy, ProxyChoice, ProxyVariables, SystemProxies};
 
 use crate::config::Config;
-use crate::tree_builder::BuildError;
+use crate::tree_builder::error::BuildError;
 
-/// What the environment holds for one configuration.
+/// The values of the environment for one configuration.
 pub(crate) struct Environment {
     /// The bearer token.
     pub(crate) token: Option<String>,
@@ -21,7 +21,7 @@ pub(crate) struct Environment {
     /// The home folder of the user.
     home: Option<PathBuf>,
     proxy: Option<Proxy>,
-    /// Whether the system's proxies count.
+    /// Set if the system's proxies count.
     is_known: bool,
 }
 
@@ -59,13 +59,13 @@ impl Environment {
         })
     }
 
-    /// That of another place or time, of which nothing is known.
+    /// Returns the environment of another place or time, of which nothing is known.
     #[cfg(feature = "cli")]
     pub(crate) fn unknown() -> Self {
         Self { token: None, headers: BTreeMap::new(), home: None, proxy: None, is_known: false }
     }
 
-    /// Which proxy is used, where the file says `configured`.
+    /// Returns the proxy to use, if the file says `configured`.
     pub(crate) fn proxy(&self, configured: &ProxyChoice) -> ProxyChoice {
         self.proxy.clone().map_or_else(|| configured.clone(), ProxyChoice::Explicit)
     }
@@ -78,7 +78,7 @@ impl Environment {
         }
     }
 
-    /// Whether this is the place where the runtime will run.
+    /// Returns whether this is the environment in which the runtime will run.
     pub(crate) const fn is_known(&self) -> bool {
         self.is_known
     }
@@ -91,7 +91,7 @@ impl Environment {
         }
     }
 
-    /// What must never be written; those of the proxy are its own to tell.
+    /// Returns the texts that must never be written, without those of the proxy, which knows its own.
     pub(crate) fn secrets(&self) -> Vec<String> {
         self.token.iter().chain(self.headers.values()).cloned().collect()
     }

@@ -1,7 +1,7 @@
-//! What it means to a caller that something did not start: the same errors as everywhere else.
+//! Turns the errors of a start into the errors of everything else.
 //!
-//! The words of these errors name folders, ports and keys of the configuration, so they go into the details; a person is
-//! told what the reason says.
+//! Their texts name folders, ports and keys of the configuration, so they go into the details. A person gets the
+//! message of the reason.
 
 use mainstay_actors::error::{Error, Reason};
 use mainstay_runtime::journal::JournalError;
@@ -11,7 +11,7 @@ use crate::config::ConfigError;
 use crate::control::ControlError;
 use crate::data_dir::DataDirError;
 use crate::mainstay::StartError;
-use crate::tree_builder::BuildError;
+use crate::tree_builder::error::BuildError;
 
 fn to_error(reason: Reason, error: &dyn std::error::Error) -> Error {
     Error::new(reason).with_details(&error.to_string())
@@ -39,7 +39,7 @@ impl From<&BuildError> for Error {
     }
 }
 
-/// Of a configuration that somebody hands in while the runtime runs.
+/// Makes the error for a configuration that comes in while the runtime runs.
 impl From<&ConfigError> for Error {
     fn from(error: &ConfigError) -> Self {
         let problems: Vec<&str> = error.problems.iter().map(|problem| problem.message.as_str()).collect();

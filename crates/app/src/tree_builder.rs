@@ -1,113 +1,52 @@
 //! From the configuration to the tree: which actors there are, and by which policies they live.
 
 pub(crate) mod agents;
+pub(crate) mod error;
 pub(crate) mod processes;
-use std::path::PathBuf;
+
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dashmap::DashMap;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use mainstay_actors::agent::AgentReports;
-use mainstay_actors::cache::watch::{RootError, Roots, WatchActor, WatchPolicy};
+use mainstay_actors::cache::watch::{Roots, WatchActor, WatchPolicy};
 use mainstay_actors::cache::{
     CacheActor, CacheHandle, CacheMessage, EntryOptions, FileCache, ResponseCache, WriteRule,
 };
-use mainstay_actors::connection::policy::{AfterFailed, ConnectionPolicy};
-use mainstay_actors::connection::target::{SocketTarget, TargetError};
+use mainstay_actors::connection::policy::ConnectionPolicy;
+use mainstay_actors::connection::target::SocketTarget;
 use mainstay_actors::connection::{ConnectionActor, ConnectionMessage, ConnectionView};
-use mainstay_actors::error::{Error, is_sensitive_name};
+use mainstay_actors::error::is_sensitive_name;
 use mainstay_actors::network::Route;
-use mainstay_actors::network::proxy::{Proxy, ProxyUrlError, UnsupportedProxy};
-use mainstay_actors::network::tls::{CaFileError, TlsTrust};
+use mainstay_actors::network::proxy::Proxy;
+use mainstay_actors::network::tls::TlsTrust;
 use mainstay_actors::process::ProcessManager;
 use mainstay_actors::queue::{
-    BudgetPolicy, Overflow, PriorityQueuePolicy, QueueActor, QueueHandle, QueuePolicy, QueueView, RetryPolicy,
+    BudgetPolicy, PriorityQueuePolicy, QueueActor, QueueHandle, QueueMessage, QueuePolicy, QueueView,
+    RetryPolicy,
 };
 use mainstay_actors::sidecar::SidecarActor;
 use mainstay_actors::transport::{HttpSettings, HttpTransport, Transport};
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, Shutdown};
-use mainstay_runtime::{Address, Child, SpecError, SupervisorSpec};
-use thiserror::Error as ThisError;
+use mainstay_runtime::{Address, Child, SupervisorHandle, SupervisorSpec};
 
 use crate::agent_meter::{ActivityLayer, ActivityMeters};
 use crate::config::{self, BackendConfig, Config};
 use crate::environment::Environment;
 use crate::inner::Handles;
 use crate::invalidator::InvalidationLayer;
-use crate::tree_builder::agents::{AgentFactory, AgentPolicies, agent_policy};
+use crate::tree_builder::agents::{AgentFactory, AgentHandle, AgentPolicies, agent_policy};
+use crate::tree_builder::error::BuildError;
 use crate::tree_builder::processes::{ProcessConfig, ProcessFactory};
 use crate::witness::ReachabilityLayer;
 
-/// How long the whole tree may take to stop.
+/// The longest time in which the whole tree may stop.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(15);
+/// The queue's mailbox holds at least this many messages.
+const QUEUE_MAILBOX_MIN: usize = 1024;
 
-/// Why a configuration cannot be carried out.
-#[derive(Debug, ThisError)]
-pub enum BuildError {
-    /// An environment variable that is to hold a secret does not.
-    #[error(
-        "{key} names the environment variable {name:?}, which is not set or is empty: set it, or take the key out"
-    )]
-    VariableMissing {
-        /// The key that names it.
-        key: String,
-        /// The variable.
-        name: String,
-    },
-    /// An environment variable holds what its header cannot.
-    #[error(
-        "backend.headers_env.{header} names the environment variable {name:?}, which holds characters that a header \
-         cannot hold, such as the end of a line"
-    )]
-    HeaderValue {
-        /// The header.
-        header: String,
-        /// The variable.
-        name: String,
-    },
-    /// An environment variable holds no address of a proxy.
-    #[error("backend.proxy_env names the environment variable {name:?}, whose value {fault}")]
-    ProxyAddress {
-        /// The variable.
-        name: String,
-        /// What is wrong with its value.
-        fault: ProxyUrlError,
-    },
-    /// The system's proxy cannot be used.
-    #[error("{0}: name another by backend.proxy, or set that to \"none\"")]
-    SystemProxy(#[from] UnsupportedProxy),
-    /// The file of certificates cannot be used.
-    #[error("backend.ca_file: {0}")]
-    CaFile(#[from] CaFileError),
-    /// The agent's driver is one that this library was built without.
-    #[error(
-        "agent {id:?} has the driver {driver:?}, which this program was built without: use \"http\" or \"process\""
-    )]
-    DriverMissing {
-        /// The agent.
-        id: String,
-        /// The driver.
-        driver: &'static str,
-    },
-    /// The WebSocket's address or headers cannot be used.
-    #[error("the WebSocket's address cannot be used: {0}")]
-    Target(#[from] TargetError),
-    /// The backend's address or headers cannot be used.
-    #[error("the backend's address cannot be used: {}", .0.details.as_deref().unwrap_or(&.0.message))]
-    Transport(Box<Error>),
-    /// A folder to watch begins with `~`, and there is no home folder.
-    #[error("cache.watch: {0:?} begins at the home folder, and HOME names none: give the whole path")]
-    NoHome(PathBuf),
-    /// A folder cannot be watched, wherever it may be.
-    #[error("cache.watch: {0}")]
-    Root(#[from] RootError),
-    /// The tree cannot be as it was described.
-    #[error(transparent)]
-    Spec(#[from] SpecError),
-}
-
-/// What the embedder brings beside the configuration.
+/// The embedder's parts beside the configuration.
 #[derive(Default)]
 pub(crate) struct Overrides {
     pub(crate) transport: Option<Arc<dyn Transport>>,
@@ -119,40 +58,27 @@ pub(crate) struct Overrides {
 pub(crate) struct TreeSpec {
     pub(crate) root: SupervisorSpec,
     pub(crate) handles: Handles,
-    /// What the journal must never hold.
+    /// The texts that the journal must never hold.
     pub(crate) secrets: Vec<String>,
 }
 
-impl BuildError {
-    /// The key of the file that has to change, where it is a single one and not the environment.
-    #[cfg(feature = "cli")]
-    pub(crate) fn key(&self) -> Option<&'static str> {
-        match self {
-            Self::CaFile(_) => Some("backend.ca_file"),
-            Self::Root(_) => Some("cache.watch"),
-            _ => None,
-        }
-    }
-}
-
-/// Whether the configuration can be carried out, without doing so. Reads the files that it names, and not the
-/// environment: that is a matter of where the runtime will run.
+/// Checks that the configuration can be carried out. Reads the files that it names, and not the environment, which
+/// depends on the machine.
 #[cfg(feature = "cli")]
 pub(crate) fn check_config(config: &Config) -> Result<(), BuildError> {
     TreeSpec::build(config, &Environment::unknown(), Overrides::default()).map(|_| ())
 }
 
 impl TreeSpec {
+    /// Builds the tree that a configuration describes. Nothing runs yet.
     pub(crate) fn build(
         config: &Config,
         environment: &Environment,
-        embedding: Overrides,
+        overrides: Overrides,
     ) -> Result<Self, BuildError> {
-        let Overrides { transport, trust, write_rules } = embedding;
+        let Overrides { transport, trust, write_rules } = overrides;
         let route = route(config, environment, trust)?;
-        let mut secrets = environment.secrets();
-        secrets.extend(route.proxy.iter().flat_map(Proxy::secrets).cloned());
-        secrets.extend(secret_headers(config));
+        let secrets = secrets(config, environment, &route);
         let transport = match transport {
             Some(transport) => transport,
             None => http_transport(config, environment, &route)?,
@@ -165,99 +91,176 @@ impl TreeSpec {
             actor: Arc::clone(&cache_slot),
             rules: write_rules.into(),
         });
+        let processes =
+            ProcessFactory { process_manager: ProcessManager::new(), transport: Arc::clone(&transport) };
+
         let mut root = SupervisorSpec::new("root")
             .as_child(ChildPolicy { shutdown: Shutdown::Graceful(SHUTDOWN_MAX), ..ChildPolicy::default() });
-
-        let programs =
-            ProcessFactory { process_manager: ProcessManager::new(), transport: Arc::clone(&transport) };
-        let policy = connection_policy(&config.connection);
-        let connection_view = ConnectionView::new(&policy);
         let target = socket_target(config, environment, route)?;
-        let actor = ConnectionActor {
-            target,
-            policy,
-            view: connection_view.clone(),
-            invalidations: Some(Arc::new(cache.clone())),
-        };
-        let connection_slot = Arc::<OnceLock<Address<ConnectionMessage>>>::default();
-        if !config.backend.command.is_empty() {
-            let sidecar = sidecar(config, &programs, Arc::clone(&connection_slot))?;
-            // Its children start in order, and no socket is dialled before there is something to dial.
-            root.child(Child::new("backend", sidecar).policy(agent_policy(&config.agents, true)))?;
-        }
-        let connection = root.child(Child::new("connection", actor).policy(core_policy()))?;
-        // Nothing runs yet, so nobody has set it.
-        let _ = connection_slot.set(connection.clone());
-        let witness = |queue| -> Arc<dyn Transport> {
-            let (transport, connection) = (Arc::clone(&transport), connection.clone());
-            Arc::new(ReachabilityLayer { transport, connection, view: connection_view.clone(), queue })
-        };
-
-        let queue_view = QueueView::default();
-        let meters = ActivityMeters::default();
-        let metered = Arc::new(ActivityLayer { transport: witness(None), meters: meters.clone() });
-        let actor = QueueActor::new(metered, queue_policy(&config.requests), queue_view.clone())
-            .with_availability(connection_view.availability.subscribe());
-        let capacity = config.requests.queue_max.max(1024);
-        let child = Child::new("queue", actor).policy(core_policy()).mailbox_capacity(capacity);
-        let queue_address = root.child(child)?;
-        let queue = QueueHandle::new(queue_address.clone());
-        let transport = witness(Some((queue_address.clone(), queue_view.clone())));
-
-        let actor = CacheActor { cache: cache.clone() };
-        let cache_address = root.child(Child::new("cache", actor).policy(core_policy()))?;
-        let _ = cache_slot.set(cache_address.clone());
-        let roots = watch_roots(config, environment)?;
-        if !roots.is_empty() {
-            let actor = WatchActor {
-                cache: cache.clone(),
-                cache_address: cache_address.clone(),
-                roots: roots.clone(),
-                policy: WatchPolicy { debounce: config.cache.debounce, ..WatchPolicy::default() },
-            };
-            root.child(Child::new("watch", actor).policy(core_policy()))?;
-        }
-        let files = FileCache::new(cache.clone(), roots);
-        let responses = ResponseCache::new(cache.clone(), queue.clone());
-
-        let board = AgentReports::default();
-        let mut agents = SupervisorSpec::new("agents")
-            .as_child(ChildPolicy { shutdown: Shutdown::Graceful(SHUTDOWN_MAX), ..core_policy() });
+        let connection = add_connection(&mut root, config, target, &cache, &processes)?;
+        let queue = add_queue(&mut root, config, &transport, &connection)?;
+        let cache = add_cache(&mut root, config, environment, cache)?;
+        // Nothing runs yet, so the slot is empty.
+        let _ = cache_slot.set(cache.address.clone());
+        let observed = connection.observe(&transport, Some((queue.address.clone(), queue.view.clone())));
         let factory = AgentFactory {
-            transport,
-            connection: connection_view.clone(),
-            queue: queue.clone(),
-            reports: board.clone(),
-            meters,
-            processes: programs.clone(),
+            transport: observed,
+            connection: connection.view.clone(),
+            queue: queue.handle.clone(),
+            reports: AgentReports::default(),
+            meters: queue.meters.clone(),
+            processes,
             defaults: config.agents.clone(),
             default_policies: AgentPolicies::new(&config.agents, false),
         };
-        let agent_lines = DashMap::new();
-        for agent in &config.agent {
-            let (child, line) = factory.make(agent, config.agent.len())?.split();
-            let address = agents.child(child)?;
-            agent_lines.insert(agent.id.clone(), line(address));
-        }
-        let agents = root.supervisor(agents)?;
-        let members = Handles {
-            connection,
-            connection_view,
-            queue,
-            queue_address,
-            queue_view,
-            cache,
-            cache_address,
-            files,
-            responses,
+        let (agents, agent_handles) = add_agents(&mut root, config, &factory)?;
+        let handles = Handles {
+            connection: connection.address,
+            connection_view: connection.view,
+            responses: ResponseCache::new(cache.handle.clone(), queue.handle.clone()),
+            queue: queue.handle,
+            queue_address: queue.address,
+            queue_view: queue.view,
+            cache: cache.handle,
+            cache_address: cache.address,
+            files: cache.files,
             agents,
-            reports: board,
-            agent_handles: agent_lines,
+            reports: factory.reports.clone(),
+            agent_handles,
+            process_manager: factory.processes.process_manager.clone(),
             factory,
-            process_manager: programs.process_manager,
         };
-        Ok(Self { root, handles: members, secrets })
+        Ok(Self { root, handles, secrets })
     }
+}
+
+// === stages: each adds its children to the root ===
+
+/// The connection's actor in the tree.
+struct ConnectionStage {
+    address: Address<ConnectionMessage>,
+    view: ConnectionView,
+}
+
+impl ConnectionStage {
+    /// Wraps a transport so that an answer of the backend reaches the connection, and the queue if there is one.
+    fn observe(
+        &self,
+        transport: &Arc<dyn Transport>,
+        queue: Option<(Address<QueueMessage>, QueueView)>,
+    ) -> Arc<dyn Transport> {
+        Arc::new(ReachabilityLayer {
+            transport: Arc::clone(transport),
+            connection: self.address.clone(),
+            view: self.view.clone(),
+            queue,
+        })
+    }
+}
+
+/// Adds the backend's own process, if the configuration has one, and then the connection. Children start in order, so
+/// the connection dials only when the process is ready.
+fn add_connection(
+    root: &mut SupervisorSpec,
+    config: &Config,
+    target: SocketTarget,
+    cache: &CacheHandle,
+    processes: &ProcessFactory,
+) -> Result<ConnectionStage, BuildError> {
+    let policy = connection_policy(&config.connection);
+    let view = ConnectionView::new(&policy);
+    let slot = Arc::<OnceLock<Address<ConnectionMessage>>>::default();
+    if !config.backend.command.is_empty() {
+        let sidecar = sidecar(config, processes, Arc::clone(&slot))?;
+        root.child(Child::new("backend", sidecar).policy(agent_policy(&config.agents, true)))?;
+    }
+    let invalidations = Some(Arc::new(cache.clone()) as _);
+    let actor = ConnectionActor { target, policy, view: view.clone(), invalidations };
+    let address = root.child(Child::new("connection", actor).policy(core_policy()))?;
+    // Nothing runs yet, so the slot is empty.
+    let _ = slot.set(address.clone());
+    Ok(ConnectionStage { address, view })
+}
+
+/// The queue's actor in the tree.
+struct QueueStage {
+    handle: QueueHandle,
+    address: Address<QueueMessage>,
+    view: QueueView,
+    meters: ActivityMeters,
+}
+
+/// Adds the queue. It sees for itself whether the backend answers, so its transport reports to the connection alone.
+fn add_queue(
+    root: &mut SupervisorSpec,
+    config: &Config,
+    transport: &Arc<dyn Transport>,
+    connection: &ConnectionStage,
+) -> Result<QueueStage, BuildError> {
+    let (view, meters) = (QueueView::default(), ActivityMeters::default());
+    let transport =
+        Arc::new(ActivityLayer { transport: connection.observe(transport, None), meters: meters.clone() });
+    let actor = QueueActor::new(transport, queue_policy(&config.requests), view.clone())
+        .with_availability(connection.view.availability.subscribe());
+    let capacity = config.requests.queue_max.max(QUEUE_MAILBOX_MIN);
+    let address = root.child(Child::new("queue", actor).policy(core_policy()).mailbox_capacity(capacity))?;
+    Ok(QueueStage { handle: QueueHandle::new(address.clone()), address, view, meters })
+}
+
+/// The cache's actor in the tree.
+struct CacheStage {
+    handle: CacheHandle,
+    address: Address<CacheMessage>,
+    files: FileCache,
+}
+
+/// Adds the cache, and the actor that watches folders if there are any.
+fn add_cache(
+    root: &mut SupervisorSpec,
+    config: &Config,
+    environment: &Environment,
+    cache: CacheHandle,
+) -> Result<CacheStage, BuildError> {
+    let address =
+        root.child(Child::new("cache", CacheActor { cache: cache.clone() }).policy(core_policy()))?;
+    let roots = watch_roots(config, environment)?;
+    if !roots.is_empty() {
+        let actor = WatchActor {
+            cache: cache.clone(),
+            cache_address: address.clone(),
+            roots: roots.clone(),
+            policy: WatchPolicy { debounce: config.cache.debounce, ..WatchPolicy::default() },
+        };
+        root.child(Child::new("watch", actor).policy(core_policy()))?;
+    }
+    Ok(CacheStage { files: FileCache::new(cache.clone(), roots), handle: cache, address })
+}
+
+/// Adds the agents' supervisor with the agents of the configuration below it.
+fn add_agents(
+    root: &mut SupervisorSpec,
+    config: &Config,
+    factory: &AgentFactory,
+) -> Result<(SupervisorHandle, DashMap<String, AgentHandle>), BuildError> {
+    let mut supervisor = SupervisorSpec::new("agents")
+        .as_child(ChildPolicy { shutdown: Shutdown::Graceful(SHUTDOWN_MAX), ..core_policy() });
+    let handles = DashMap::new();
+    for agent in &config.agent {
+        let (child, to_handle) = factory.make(agent, config.agent.len())?.split();
+        let address = supervisor.child(child)?;
+        handles.insert(agent.id.clone(), to_handle(address));
+    }
+    Ok((root.supervisor(supervisor)?, handles))
+}
+
+// === from the configuration to settings ===
+
+/// Returns the texts that the journal must never hold.
+fn secrets(config: &Config, environment: &Environment, route: &Route) -> Vec<String> {
+    let mut secrets = environment.secrets();
+    secrets.extend(route.proxy.iter().flat_map(Proxy::secrets).cloned());
+    secrets.extend(secret_headers(config));
+    secrets
 }
 
 /// The backend's own process. When it is back after a restart, the connection tries at once.
@@ -312,7 +315,7 @@ fn route(config: &Config, environment: &Environment, trust: Option<TlsTrust>) ->
         None if backend.ca_file.as_os_str().is_empty() => TlsTrust::default(),
         None => TlsTrust::with_ca_file(&backend.ca_file)?,
     };
-    // An address that cannot be read is told by those who connect to it.
+    // The connection and the transport report an address that cannot be read.
     let proxy = match backend.url.parse::<Uri>() {
         Ok(url) => environment.proxy(&backend.proxy).resolve(&url, || environment.system_proxies())?,
         Err(_) => None,
@@ -404,10 +407,7 @@ fn connection_policy(config: &config::ConnectionConfig) -> ConnectionPolicy {
         ping_interval: config.ping_interval,
         ping_timeout: config.ping_timeout,
         stable_after: config.stable_after,
-        after_failed: match config.after_failed {
-            config::AfterFailed::Wait => AfterFailed::Wait,
-            config::AfterFailed::Probe => AfterFailed::Probe,
-        },
+        after_failed: config.after_failed,
         probe_interval: config.probe_interval,
         outbound_max: config.outbound_max,
         ..ConnectionPolicy::default()
@@ -419,11 +419,7 @@ fn queue_policy(config: &config::RequestsConfig) -> QueuePolicy {
         max_concurrent: config.max_concurrent,
         queue: PriorityQueuePolicy {
             queue_max: config.queue_max,
-            overflow: match config.overflow {
-                config::Overflow::Reject => Overflow::Reject,
-                config::Overflow::DropOldest => Overflow::DropOldest,
-                config::Overflow::DropLowest => Overflow::DropLowest,
-            },
+            overflow: config.overflow,
             age_after: config.age_after,
         },
         timeout: config.timeout,

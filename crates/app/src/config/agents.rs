@@ -1,4 +1,4 @@
-//! What must hold among the agents of a file, and between the keys of one; and how one agent is read by itself.
+//! The rules among the agents of a file and between the keys of one; and reading one agent by itself.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -18,7 +18,7 @@ use super::{FILE_BYTES_MAX, syntax_error, too_large};
 /// The most agents of one file.
 pub const AGENTS_MAX: usize = 10_000;
 
-/// Where an agent that is read by itself stands.
+/// The path of an agent that is read by itself.
 const SINGLE_AGENT_KEY: &str = "agent[0]";
 
 impl AgentConfig {
@@ -43,7 +43,7 @@ impl AgentConfig {
         let document = DeTable::parse(&text).map_err(|error| syntax_error(&text, &error))?;
         let document = document.get_ref();
         let mut root = TableReader::new(document);
-        let base = Self { upkeep: usual.clone(), ..Self::default() };
+        let base = Self { supervision: usual.clone(), ..Self::default() };
         let agent = root.sections(&base, 1).pop();
         let mut found = root.finish();
         found.extend(find_faults(&text, document));
@@ -56,7 +56,7 @@ impl AgentConfig {
     }
 }
 
-/// Where the first null stands in a value: TOML has none.
+/// Returns the path of the first null in a value: TOML has none.
 fn path_to_null(value: &Value) -> Option<String> {
     match value {
         Value::Null => Some(String::new()),
@@ -172,7 +172,7 @@ fn command_fault(agent: &DeTable<'_>) -> Option<ConfigFault> {
     Some(ConfigFault::new(predicate).within(&key_step("command"), command.unwrap_or(driver).span().start))
 }
 
-/// A program that nobody starts: most likely its driver was forgotten.
+/// Reports a program that no driver starts: most likely the driver is missing.
 fn program_fault(agent: &DeTable<'_>) -> Option<ConfigFault> {
     let driver =
         agent.get("driver").map_or(Some(DriverKind::Http), |driver| choice::<DriverKind>(driver).ok())?;
@@ -186,7 +186,7 @@ fn program_fault(agent: &DeTable<'_>) -> Option<ConfigFault> {
     Some(ConfigFault::new(predicate).within(&key_step("command"), command.span().start))
 }
 
-/// What an agent prints that speaks ACP is the protocol.
+/// Reports `stdout:` for ACP: its standard output is the protocol.
 fn ready_fault(agent: &DeTable<'_>) -> Option<ConfigFault> {
     let ready = agent.get("ready")?;
     let is_on_stdout = ready.get_ref().as_str().is_some_and(|ready| ready.starts_with("stdout:"));

@@ -1,4 +1,4 @@
-//! What must hold between the keys of `[backend]`.
+//! The rules between the keys of `[backend]`.
 
 use toml::de::DeTable;
 

@@ -1,35 +1,16 @@
 //! Settings that are one of a few names.
 
+use mainstay_actors::connection::policy::AfterFailed;
+use mainstay_actors::queue::Overflow;
+
 /// A setting that is one of a few names.
 pub(crate) trait NamedChoice: Copy + 'static {
     /// Every name with what it means.
     const NAMES: &'static [(&'static str, Self)];
 }
 
-/// What a connection does once it has `failed`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum AfterFailed {
-    /// It waits for somebody to reconnect it.
-    #[default]
-    Wait,
-    /// It tries on, once every `probe_interval`.
-    Probe,
-}
-
 impl NamedChoice for AfterFailed {
     const NAMES: &'static [(&'static str, Self)] = &[("wait", Self::Wait), ("probe", Self::Probe)];
-}
-
-/// What a full queue does with one more request. Whoever is turned away gets a typed error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Overflow {
-    /// The new request is turned away.
-    #[default]
-    Reject,
-    /// The request that has waited longest gives way.
-    DropOldest,
-    /// The request of the lowest priority gives way.
-    DropLowest,
 }
 
 impl NamedChoice for Overflow {
@@ -37,7 +18,7 @@ impl NamedChoice for Overflow {
         &[("reject", Self::Reject), ("drop-oldest", Self::DropOldest), ("drop-lowest", Self::DropLowest)];
 }
 
-/// How an agent is reached.
+/// The way to reach an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DriverKind {
     /// Through the backend's health and restart endpoints.
@@ -54,13 +35,13 @@ impl NamedChoice for DriverKind {
         &[("http", Self::Http), ("process", Self::Process), ("acp", Self::Acp)];
 }
 
-/// How one sees that a started agent process is ready.
+/// The sign that a started process is ready.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum ReadyWhen {
-    /// It is ready once it runs.
+    /// The start is enough.
     #[default]
     None,
-    /// It prints a line that contains this text, which is never empty.
+    /// A line that contains this text, which is never empty.
     Stdout(String),
     /// The backend answers 2xx on this path, which starts with `/`.
     Http(String),

@@ -12,7 +12,7 @@ const HOUR_MS: u64 = 3_600_000;
 /// Each unit with its length in milliseconds, the longest first.
 const UNITS: [(&str, u64); 4] = [("h", HOUR_MS), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-/// Why a text is not a duration, and what would be right. The text itself is not repeated.
+/// The reasons why a text is not a duration, with the right form. The text itself is not repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ParseDurationError {
     /// No whole number at the start, or something unknown behind it.

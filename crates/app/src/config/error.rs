@@ -1,4 +1,4 @@
-//! What is wrong with a file: where, which key, and what would be right.
+//! The problems of a file: the place, the key, and what would be right.
 
 use std::fmt;
 use std::iter::Peekable;
@@ -21,7 +21,7 @@ pub struct ConfigError {
     pub problems: Vec<ConfigProblem>,
 }
 
-/// One thing that is wrong. `Display` gives one line: `LINE:COLUMN: MESSAGE`.
+/// A problem of a file. `Display` gives one line: `LINE:COLUMN: MESSAGE`.
 ///
 /// Keys are repeated in it, but never the text of a value: that may be a secret in the wrong place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct ConfigProblem {
     pub column: usize,
     /// The path of the key, such as `connection.delay_min` or `agent[0].id`; empty where no key is concerned.
     pub key: String,
-    /// What is wrong and what would be right, on one line, the key included.
+    /// The problem and its correction on one line, the key included.
     pub message: String,
 }
 

@@ -1,12 +1,12 @@
-//! One fault while a file is read: a key's path that grows on the way up, and a place in the text.
+//! A fault of a file: the path of its key, which each enclosing table extends, and a place in the text.
 
 use super::suggestion::hint;
 
 /// The longest part of a key that is repeated, in characters.
 const STEP_CHARACTERS_MAX: usize = 64;
 
-/// What is wrong with one value or key. Made where the value is read, which knows neither where the value
-/// stands nor what it is called; every table and list above adds its part with [`Fault::within`].
+/// The fault of a value or a key. The place that reads the value knows neither its position nor its name, so each
+/// enclosing table and list adds its part with [`ConfigFault::within`].
 ///
 /// It may hold keys, but never the text of a value: that may be a secret in the wrong place.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,4 +1,4 @@
-//! What one value must be. A rule is a function: it reads the value, or says what would be right.
+//! The rules for values. A rule is a function: it reads the value, or says what would be right.
 
 use toml::Spanned;
 use toml::de::DeValue;
@@ -13,10 +13,10 @@ pub(crate) mod text;
 /// A value of the file with its place in it.
 pub(crate) type TomlValue<'i> = Spanned<DeValue<'i>>;
 
-/// What a rule makes of a value. A list or table may have several faults.
+/// The result of a rule. A list or table may have several faults.
 pub(crate) type ParseResult<T> = Result<T, Vec<ConfigFault>>;
 
-/// One fault; see [`Fault::new`].
+/// Returns a fault; see [`ConfigFault::new`].
 pub(crate) fn invalid<T>(predicate: impl AsRef<str>) -> ParseResult<T> {
     Err(vec![ConfigFault::new(predicate)])
 }
@@ -47,7 +47,7 @@ fn kind(value: &DeValue<'_>) -> &'static str {
 pub(crate) mod tests {
     use super::*;
 
-    /// What `rule` makes of a value written as TOML, its faults as messages about a key named `k`.
+    /// Applies `rule` to a value written as TOML, and returns its faults as messages about a key named `k`.
     pub(crate) fn read<T>(toml: &str, rule: impl Fn(&TomlValue<'_>) -> ParseResult<T>) -> Result<T, String> {
         let value = DeValue::parse(toml).unwrap();
         rule(&value).map_err(|faults| {

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mainstay_actors::connection::policy::AfterFailed;
 use mainstay_actors::network::proxy::ProxyChoice;
+use mainstay_actors::queue::Overflow;
 
-use super::choice::{AfterFailed, DriverKind, Overflow, ReadyWhen};
+use super::choice::{DriverKind, ReadyWhen};
 use super::parser::address::{base_url, proxy};
 use super::parser::collection::{command, environment, folders, headers, headers_env};
 use super::parser::quantity::{choice, count, duration, flag, ratio, size};
@@ -26,7 +28,7 @@ const GIB: u64 = 1 << 30;
 section! {
     /// The backend that all requests, the WebSocket and the agents belong to.
     pub struct BackendConfig in [backend] {
-        /// Where it is: `http` or `https`, a host, perhaps a port and a base path; never a user, password or query.
+        /// The base URL: `http` or `https`, a host, perhaps a port and a base path; never a user, password or query.
         url: String = "http://localhost:8000", base_url;
         /// Headers that every request and the WebSocket carry; never one that holds a secret, such as `x-api-key`.
         headers: BTreeMap<String, String> = {}, headers;
@@ -41,15 +43,15 @@ section! {
         proxy: ProxyChoice = "system", proxy;
         /// The name of an environment variable that holds the URL of the proxy, with user and password; empty for none.
         proxy_env: String = "", variable_or_empty;
-        /// The backend's program and its arguments, if the runtime is to start it, restart it as it does agents, and end
-        /// it; empty where somebody else does.
+        /// The backend's program and its arguments, for a backend that the runtime starts, restarts and ends; empty
+        /// for one that is started elsewhere.
         command: Vec<String> = [], command;
         /// The folder that the program starts in; empty for the runtime's own.
         cwd: PathBuf = "", folder_or_empty;
         /// Environment variables of the program, beside those of the runtime.
         env: BTreeMap<String, String> = {}, environment;
-        /// When the started program is ready: `none` (at once), `stdout:TEXT` (it prints a line with this text), or
-        /// `http:PATH` (it answers there, at its url).
+        /// The sign that the started program is ready: `none` (at once), `stdout:TEXT` (a line with this text), or
+        /// `http:PATH` (an answer at this path of its url).
         ready: ReadyWhen = "none", ready;
     }
 }
@@ -57,7 +59,7 @@ section! {
 section! {
     /// The WebSocket to the backend: when it is tried again, and when it counts as dead.
     pub struct ConnectionConfig in [connection] {
-        /// Its path on the backend.
+        /// The WebSocket's path on the backend.
         path: String = "/ws", url_path;
         /// Attempts in a row after which the connection has failed.
         max_retries: u32 = 5, count(0..=1_000_000);
@@ -65,21 +67,21 @@ section! {
         delay_min: Duration = "1s", duration(MILLISECOND..=DAY);
         /// The longest wait before a new attempt.
         delay_max: Duration = "30s", duration(MILLISECOND..=DAY);
-        /// What each attempt multiplies the wait by, from 1 to 100.
+        /// The factor by which each attempt multiplies the wait, from 1 to 100.
         factor: f64 = 2, ratio(1.0..=100.0);
-        /// Whether waits are spread at random, so that many clients do not come back at once.
+        /// Spreads waits at random, so that many clients do not come back at once.
         jitter: bool = true, flag;
-        /// How long one attempt may take, the handshake included.
+        /// The longest duration of one attempt, the handshake included.
         connect_timeout: Duration = "10s", duration(MILLISECOND..=HOUR);
-        /// How often a quiet connection is pinged.
+        /// The interval of pings on a quiet connection.
         ping_interval: Duration = "15s", duration(MILLISECOND..=HOUR);
-        /// How long the answer to a ping may take before the connection counts as dead.
+        /// The longest wait for the answer to a ping; after it the connection is dead.
         ping_timeout: Duration = "10s", duration(MILLISECOND..=HOUR);
         /// Only a connection that lasted this long sets the attempts and the wait back.
         stable_after: Duration = "10s", duration(ZERO..=DAY);
-        /// What happens after the last attempt: `wait` for somebody to reconnect, or `probe`, which tries on.
+        /// The behaviour after the last attempt: `wait` for a command to reconnect, or `probe`, which tries on.
         after_failed: AfterFailed = "wait", choice;
-        /// How often `probe` tries.
+        /// The interval of attempts with `probe`.
         probe_interval: Duration = "60s", duration(MILLISECOND..=DAY);
         /// Messages that are kept while there is no connection; further ones are refused.
         outbound_max: usize = 1024, count(1..=1_000_000);
@@ -94,13 +96,14 @@ section! {
         max_concurrent: usize = 5, count(1..=10_000);
         /// Requests that may wait.
         queue_max: usize = 1000, count(1..=1_000_000);
-        /// What a full queue does: `reject` the new request, `drop-oldest` or `drop-lowest` (of the lowest priority).
+        /// The behaviour of a full queue: `reject` the new request, `drop-oldest` or `drop-lowest` (of the lowest
+        /// priority).
         overflow: Overflow = "reject", choice;
         /// A request that waited this long moves up one priority.
         age_after: Duration = "5s", duration(MILLISECOND..=DAY);
-        /// How long one attempt may stand still: until the answer begins, and then between any two parts of it.
+        /// The longest time without progress in one attempt: until the answer begins, and between any two parts of it.
         timeout: Duration = "30s", duration(MILLISECOND..=DAY);
-        /// How long a request may wait in the queue; an expired one is never sent.
+        /// The longest wait in the queue; an expired request is never sent.
         wait_timeout: Duration = "60s", duration(MILLISECOND..=DAY);
         /// Attempts after the first, for requests that may be repeated.
         retries: u32 = 3, count(0..=100);
@@ -108,9 +111,9 @@ section! {
         retry_delay_min: Duration = "1s", duration(MILLISECOND..=DAY);
         /// The longest wait before a new attempt.
         retry_delay_max: Duration = "30s", duration(MILLISECOND..=DAY);
-        /// What each attempt multiplies the wait by, from 1 to 100.
+        /// The factor by which each attempt multiplies the wait, from 1 to 100.
         retry_factor: f64 = 2, ratio(1.0..=100.0);
-        /// How many of the recent requests may be retries, in percent; a small reserve comes on top.
+        /// The highest share of retries among recent requests, in percent; a small reserve comes on top.
         retry_budget: u8 = 20, count(0..=100);
     }
     ordered retry_delay_min <= retry_delay_max;
@@ -119,36 +122,36 @@ section! {
 section! {
     /// Answers that are kept.
     pub struct CacheConfig in [cache] {
-        /// How long an answer counts as fresh.
+        /// The time for which an answer is fresh.
         ttl: Duration = "60s", duration(ZERO..=MONTH);
-        /// How much is kept, in bytes or as `64MiB`.
+        /// The size of the cache, in bytes or as `64MiB`.
         max_bytes: u64 = "64MiB", size(KIB..=64 * GIB);
-        /// How long after that a stale answer is served while it is being refreshed.
+        /// The time after that in which a stale answer is served while it is refreshed.
         stale_for: Duration = "0s", duration(ZERO..=MONTH);
-        /// How long a failure is kept.
+        /// The time for which a failure is kept.
         negative_ttl: Duration = "1s", duration(ZERO..=DAY);
         /// Folders whose files and searches are kept until something in them changes: absolute, or from the home folder
         /// as in `~/notes`.
         watch: Vec<PathBuf> = [], folders;
-        /// How long changes in them are gathered before what they concern is dropped.
+        /// The time in which changes are gathered before the entries that they concern are dropped.
         debounce: Duration = "100ms", duration(MILLISECOND..=MINUTE);
     }
 }
 
 section! {
-    /// How agents are watched and restarted. Each of these keys may stand in an `[[agent]]` too, for it alone.
+    /// The supervision of agents. Each of these keys may stand in an `[[agent]]` too, for it alone.
     pub struct AgentsConfig in [agents] {
-        /// How often an agent's health is checked.
+        /// The interval of health checks.
         health_interval: Duration = "30s", duration(MILLISECOND..=DAY);
-        /// How long a check may take.
+        /// The longest duration of a check.
         health_timeout: Duration = "5s", duration(MILLISECOND..=HOUR);
         /// Checks missed in a row after which the agent has failed.
         fail_after: u32 = 3, count(1..=1_000);
         /// Checks passed in a row after which the agent is healthy again.
         recover_after: u32 = 1, count(1..=1_000);
-        /// How long after a start a missed check means nothing.
+        /// The time after a start in which missed checks do not count.
         startup_grace: Duration = "30s", duration(ZERO..=DAY);
-        /// How long a busy agent may make no progress before it counts as stuck; `0s` for ever.
+        /// The longest time without progress of a busy agent before it counts as stuck; `0s` for no limit.
         progress_timeout: Duration = "0s", duration(ZERO..=DAY);
         /// Restarts within `window` after which the runtime gives up.
         max_restarts: u32 = 5, count(0..=1_000);
@@ -165,11 +168,11 @@ section! {
 }
 
 section! {
-    /// One agent; the block is there once for each.
+    /// An agent; the block is repeated for each.
     pub struct AgentConfig in [[agent]] {
-        /// Its name, its own among all agents: 1 to 64 letters, digits, `-` or `_`.
+        /// The agent's name, unique among all: 1 to 64 letters, digits, `-` or `_`.
         id: String = "planner", agent_id;
-        /// How it is reached: `http` (the backend's endpoints), `process` (a child process) or `acp` (a child
+        /// The way to reach it: `http` (the backend's endpoints), `process` (a child process) or `acp` (a child
         /// process that speaks the Agent Client Protocol).
         driver: DriverKind = "http", choice;
         /// The program to start and its arguments, for `process` and `acp`.
@@ -178,16 +181,16 @@ section! {
         cwd: PathBuf = "", folder_or_empty;
         /// Environment variables of the program, beside those of the runtime.
         env: BTreeMap<String, String> = {}, environment;
-        /// When the started program is ready: `none` (at once), `stdout:TEXT` (it prints a line with this text),
-        /// `http:PATH` (the backend answers there) or the URL on this machine at which it answers itself, as in
+        /// The sign that the started program is ready: `none` (at once), `stdout:TEXT` (a line with this text),
+        /// `http:PATH` (an answer of the backend), or a URL of the program on this machine, as in
         /// `http://127.0.0.1:9000/health`.
         ready: ReadyWhen = "none", ready;
-        /// How much memory the program and what it starts may hold before it is restarted, in bytes or as `512MiB`;
-        /// 0 for any amount. For `process`.
+        /// The most memory that the program and its children may use before a restart, in bytes or as `512MiB`; 0 for
+        /// no limit. For `process` and `acp`.
         memory_max: u64 = 0, size(0..=1024 * GIB);
     }
-    /// How it is watched and restarted: its own keys where it sets them, those of `[agents]` where not.
-    inherits upkeep: AgentsConfig;
+    /// The agent's supervision: its own keys, and those of `[agents]` for the rest.
+    inherits supervision: AgentsConfig;
 }
 
 section! {
@@ -195,7 +198,7 @@ section! {
     pub struct JournalConfig in [journal] {
         /// The size at which a new file is begun, in bytes or as `16MiB`.
         segment_bytes: u64 = "16MiB", size(4 * KIB..=4 * GIB);
-        /// How many files are kept.
+        /// The number of files that are kept.
         segments: u32 = 8, count(1..=10_000);
     }
 }
@@ -203,9 +206,9 @@ section! {
 section! {
     /// The server for tools and the dashboard, on this machine alone.
     pub struct ControlConfig in [control] {
-        /// Its port; 0 for any free one.
+        /// The server's port; 0 for any free one.
         port: u16 = 0, count(0..=65_535);
-        /// Whether it serves the dashboard.
+        /// Serves the dashboard.
         dashboard: bool = true, flag;
     }
 }

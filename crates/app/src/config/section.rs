@@ -1,27 +1,9 @@
-//! How a section of the file is declared: each key once, with its meaning, type, default and rule.
+//! The declaration of a section of the file: each key once, with its meaning, type, default and rule.
 
 use toml::Spanned;
 use toml::de::DeTable;
 
-use super::table::TableReader;
-
-/// A section of the file. Implemented by the macro `section` alone.
-pub(crate) trait ConfigSection: Clone + Default {
-    /// The line that begins it: `[name]`, or `[[name]]` where it repeats.
-    const HEADER: &'static str;
-    /// What it is for, as lines of comment.
-    const ABOUT: &'static str;
-    /// Its keys with their defaults, as lines of TOML, each below its meaning as lines of comment.
-    const KEYS: &'static str;
-
-    /// Reads it; what is absent or wrong comes from `base`.
-    fn read(table: &mut TableReader<'_, '_>, base: Option<&Self>) -> Self;
-
-    /// Its key in the table above.
-    fn key() -> &'static str {
-        Self::HEADER.trim_matches(['[', ']'])
-    }
-}
+use super::table::{ConfigSection, TableReader};
 
 /// The defaults of a section: its `KEYS`, read by the very rules that read a file. That each of them passes
 /// its rule, and means what the documentation says, is shown by the tests of the default file.
@@ -67,7 +49,7 @@ macro_rules! section {
             }
         }
 
-        impl $crate::config::section::ConfigSection for $Section {
+        impl $crate::config::table::ConfigSection for $Section {
             const HEADER: &'static str = stringify!($header);
             const ABOUT: &'static str = concat!($("#", $about, "\n",)+);
             const KEYS: &'static str = concat!(
@@ -82,7 +64,7 @@ macro_rules! section {
                     $( $key: table.read(stringify!($key), base.map(|base| &base.$key), $rule), )+
                     $( $inherited: {
                         let inherited = base.map(|base| base.$inherited.clone()).unwrap_or_default();
-                        $crate::config::section::ConfigSection::read(table, Some(&inherited))
+                        $crate::config::table::ConfigSection::read(table, Some(&inherited))
                     }, )?
                 };
                 $( table.ordered(

@@ -8,7 +8,7 @@ pub const SIZE_MAX: u64 = 1 << 40;
 /// Each unit with its size in bytes, the largest first.
 const UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("", 1)];
 
-/// Why a text is not a size, and what would be right. The text itself is not repeated.
+/// The reasons why a text is not a size, with the right form. The text itself is not repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ParseSizeError {
     /// No whole number at the start, or something unknown behind it.

@@ -1,4 +1,4 @@
-//! What somebody meant who wrote a key that does not exist.
+//! Suggestions for unknown keys.
 
 /// A longer key is no slip of the pen, and comparing it would only cost time.
 const KEY_BYTES_MAX: usize = 64;
@@ -20,7 +20,7 @@ pub(crate) fn join_quoted(names: &[&str], conjunction: &str) -> String {
     }
 }
 
-/// The known key with the fewest slips to it: at most one in three letters, and `-` or capitals are none.
+/// Returns the known key with the fewest slips: at most one in three characters, and `-` or capitals are none.
 fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
     if key.len() > KEY_BYTES_MAX {
         return None;

@@ -7,10 +7,27 @@ use toml::de::DeTable;
 use super::duration::format_duration;
 use super::fault::{ConfigFault, index_step, key_step};
 use super::parser::{ParseResult, TomlValue, wrong_type};
-use super::section::ConfigSection;
 
-/// One table while it is read. A key is known by being asked for, so what is read and what is valid cannot
-/// differ. Faults are collected: a wrong value counts as absent, and reading goes on.
+/// A section of the file. Implemented by the macro `section` alone.
+pub(crate) trait ConfigSection: Clone + Default {
+    /// The line that begins it: `[name]`, or `[[name]]` where it repeats.
+    const HEADER: &'static str;
+    /// The section's purpose, as lines of comment.
+    const ABOUT: &'static str;
+    /// The section's keys with their defaults, as lines of TOML, each below its meaning as lines of comment.
+    const KEYS: &'static str;
+
+    /// Reads it; what is absent or wrong comes from `base`.
+    fn read(table: &mut TableReader<'_, '_>, base: Option<&Self>) -> Self;
+
+    /// Returns the section's key in the table above.
+    fn key() -> &'static str {
+        Self::HEADER.trim_matches(['[', ']'])
+    }
+}
+
+/// A table while it is read. Reading a key makes it known, so the keys that are read and the valid ones cannot differ.
+/// Faults are collected: a wrong value counts as absent, and reading goes on.
 pub(crate) struct TableReader<'t, 'i> {
     table: &'t DeTable<'i>,
     known_keys: Vec<&'static str>,
@@ -88,7 +105,7 @@ impl<'t, 'i> TableReader<'t, 'i> {
         }
     }
 
-    /// All faults of the table and of those below it, unknown keys included.
+    /// Returns all faults of the table and of those below it, unknown keys included.
     pub(crate) fn finish(mut self) -> Vec<ConfigFault> {
         for key in self.table.keys() {
             let name: &str = key.get_ref();

@@ -132,8 +132,8 @@ fn every_key_stands_in_the_default_file_below_a_comment() {
     assert!(fields.contains("delay_min") && fields.contains("cwd"), "{fields:?}");
     let file = default_with_agent();
     let lines: Vec<&str> = file.lines().collect();
-    // `upkeep` is the keys of [agents], which every agent may set.
-    for field in fields.into_iter().filter(|field| *field != "upkeep") {
+    // `supervision` is the keys of [agents], which every agent may set.
+    for field in fields.into_iter().filter(|field| *field != "supervision") {
         let begins = [format!("{field} = "), format!("[{field}]"), format!("[[{field}]]")];
         let line = lines.iter().position(|line| begins.iter().any(|begin| line.starts_with(begin.as_str())));
         let line = line.unwrap_or_else(|| panic!("{field} is missing"));
@@ -211,8 +211,8 @@ fn an_agent_inherits_what_it_does_not_set_itself() {
     )
     .unwrap();
     let [plain, own] = config.agent.as_slice() else { panic!("not two agents") };
-    assert_eq!(plain.upkeep, config.agents);
-    assert_eq!(plain.upkeep.health_interval, Duration::from_secs(10));
+    assert_eq!(plain.supervision, config.agents);
+    assert_eq!(plain.supervision.health_interval, Duration::from_secs(10));
     assert_eq!((plain.driver, &plain.ready), (DriverKind::Http, &ReadyWhen::None));
 
     let expected = AgentsConfig {
@@ -221,7 +221,7 @@ fn an_agent_inherits_what_it_does_not_set_itself() {
         fail_after: 7,
         ..AgentsConfig::default()
     };
-    assert_eq!(own.upkeep, expected);
+    assert_eq!(own.supervision, expected);
     assert_eq!((own.driver, &own.ready), (DriverKind::Process, &ReadyWhen::Stdout("ready".to_owned())));
     assert_eq!(own.command, ["own", "--stdio"]);
     assert_eq!(own.env["LEVEL"], "debug");
@@ -502,7 +502,7 @@ fn an_agent_by_itself_is_read_by_the_rules_of_the_file() {
         toml::to_string(&json!({"agent": [block]})).unwrap()
     );
     assert_eq!(agent, Config::from_toml(&toml).unwrap().agent[0]);
-    assert_eq!((agent.upkeep.max_restarts, agent.upkeep.fail_after), (9, 7));
+    assert_eq!((agent.supervision.max_restarts, agent.supervision.fail_after), (9, 7));
 }
 
 #[test]

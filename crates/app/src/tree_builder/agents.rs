@@ -18,13 +18,13 @@ use mainstay_runtime::{Address, Child};
 
 use crate::agent_meter::ActivityMeters;
 use crate::config::{AgentConfig, AgentsConfig, DriverKind};
-use crate::tree_builder::BuildError;
+use crate::tree_builder::error::BuildError;
 use crate::tree_builder::processes::{ProcessConfig, ProcessFactory, SHUTDOWN_GRACE};
 
 /// Each agent adds so much to the time in which the first checks of all begin.
 const FIRST_CHECK_SPACING: Duration = Duration::from_millis(10);
 
-/// How one agent's actor is spoken to. Cheap to clone.
+/// The handle of one agent's actor. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct AgentHandle {
     pub(crate) address: Address<AgentCommand>,
@@ -35,7 +35,7 @@ pub(crate) struct AgentHandle {
     pub(crate) restart_limits: RestartLimits,
 }
 
-/// How much an agent may fail, for whoever shows it.
+/// The limits of an agent's failures, for its view.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RestartLimits {
     pub(crate) fail_after: u32,
@@ -51,7 +51,7 @@ pub(crate) struct AgentFactory {
     pub(crate) reports: AgentReports,
     pub(crate) meters: ActivityMeters,
     pub(crate) processes: ProcessFactory,
-    /// What holds for an agent that does not say otherwise.
+    /// The settings for agents that have none of their own.
     pub(crate) defaults: AgentsConfig,
     /// The same, as the actors of agents behind the backend take it: they are many, and share it.
     pub(crate) default_policies: AgentPolicies,
@@ -65,8 +65,11 @@ pub(crate) struct AgentPolicies {
 }
 
 impl AgentPolicies {
-    pub(crate) fn new(upkeep: &AgentsConfig, owns_agent: bool) -> Self {
-        Self { health: Arc::new(health_policy(upkeep)), child: Arc::new(agent_policy(upkeep, owns_agent)) }
+    pub(crate) fn new(supervision: &AgentsConfig, owns_agent: bool) -> Self {
+        Self {
+            health: Arc::new(health_policy(supervision)),
+            child: Arc::new(agent_policy(supervision, owns_agent)),
+        }
     }
 }
 
@@ -83,21 +86,14 @@ pub(crate) struct AgentChild {
 impl AgentChild {
     /// The actor's child for the tree, and what makes its line once it has an address.
     pub(crate) fn split(self) -> (Child<AgentActor>, impl FnOnce(Address<AgentCommand>) -> AgentHandle) {
-        let Self {
-            child,
-            pending_recovery: debts,
-            driver,
-            updates: feed,
-            pending_replies: callers,
-            restart_limits: terms,
-        } = self;
+        let Self { child, pending_recovery, driver, updates, pending_replies, restart_limits } = self;
         (child, move |address| AgentHandle {
             address,
-            pending_recovery: debts,
+            pending_recovery,
             driver,
-            updates: feed,
-            pending_replies: callers,
-            restart_limits: terms,
+            updates,
+            pending_replies,
+            restart_limits,
         })
     }
 }
@@ -105,14 +101,14 @@ impl AgentChild {
 impl AgentFactory {
     /// The actor of an agent, one of `agents` in all.
     pub(crate) fn make(&self, config: &AgentConfig, agents: usize) -> Result<AgentChild, BuildError> {
-        let (debts, feed) = (Arc::<PendingRecovery>::default(), UpdateBroadcast::default());
-        let callers = Arc::<PendingReplies>::default();
-        let driver = self.driver(config, &feed)?;
+        let (pending_recovery, updates) = (Arc::<PendingRecovery>::default(), UpdateBroadcast::default());
+        let pending_replies = Arc::<PendingReplies>::default();
+        let driver = self.driver(config, &updates)?;
         let owns_agent = driver.owns_agent();
-        let AgentPolicies { health, child: policy } = if !owns_agent && config.upkeep == self.defaults {
+        let AgentPolicies { health, child: policy } = if !owns_agent && config.supervision == self.defaults {
             self.default_policies.clone()
         } else {
-            AgentPolicies::new(&config.upkeep, owns_agent)
+            AgentPolicies::new(&config.supervision, owns_agent)
         };
         let agents = u32::try_from(agents).unwrap_or(u32::MAX);
         let actor = AgentActor {
@@ -120,43 +116,39 @@ impl AgentFactory {
             driver: Arc::clone(&driver),
             first_check_within: FIRST_CHECK_SPACING.saturating_mul(agents).min(health.interval),
             health,
-            pending_recovery: Arc::clone(&debts),
-            pending_replies: Arc::clone(&callers),
+            pending_recovery: Arc::clone(&pending_recovery),
+            pending_replies: Arc::clone(&pending_replies),
             is_backend_unavailable: self.connection.seems_unreachable.subscribe(),
             reports: self.reports.clone(),
         };
-        let terms = RestartLimits {
-            fail_after: config.upkeep.fail_after,
+        let restart_limits = RestartLimits {
+            fail_after: config.supervision.fail_after,
             budget: policy.budget,
             stable_after: policy.stable_after,
         };
         let child = Child::new(&config.id, actor).policy(policy).durable();
-        Ok(AgentChild {
-            child,
-            pending_recovery: debts,
-            driver,
-            updates: feed,
-            pending_replies: callers,
-            restart_limits: terms,
-        })
+        Ok(AgentChild { child, pending_recovery, driver, updates, pending_replies, restart_limits })
     }
 
     fn driver(
         &self,
         config: &AgentConfig,
-        feed: &UpdateBroadcast,
+        updates: &UpdateBroadcast,
     ) -> Result<Arc<dyn AgentDriver>, BuildError> {
         match config.driver {
             DriverKind::Http => {
                 let meter = self.meters.get_or_create(&config.id);
-                let driver =
-                    HttpDriver::new(Arc::clone(&self.transport), &config.id, config.upkeep.health_timeout);
+                let driver = HttpDriver::new(
+                    Arc::clone(&self.transport),
+                    &config.id,
+                    config.supervision.health_timeout,
+                );
                 Ok(Arc::new(driver.with_queue(self.queue.clone()).with_meter(meter)))
             }
             DriverKind::Process => {
                 let launch = self.launch(config)?;
                 let driver = ProcessDriver::new(launch, self.processes.process_manager.clone())
-                    .with_updates(feed.clone())
+                    .with_updates(updates.clone())
                     .with_secrets(self.transport.secrets());
                 Ok(Arc::new(match config.memory_max {
                     0 => driver,
@@ -167,7 +159,7 @@ impl AgentFactory {
             DriverKind::Acp => {
                 let launch = self.launch(config)?;
                 let driver = AcpDriver::new(launch, self.processes.process_manager.clone())
-                    .with_updates(feed.clone())
+                    .with_updates(updates.clone())
                     .with_secrets(self.transport.secrets());
                 Ok(Arc::new(match config.memory_max {
                     0 => driver,
@@ -179,7 +171,7 @@ impl AgentFactory {
         }
     }
 
-    /// How the program of an agent that is one is started.
+    /// Returns how to start an agent's program.
     fn launch(&self, config: &AgentConfig) -> Result<Launch, BuildError> {
         self.processes.launch(&ProcessConfig {
             name: &config.id,
@@ -187,7 +179,7 @@ impl AgentFactory {
             cwd: &config.cwd,
             env: &config.env,
             ready: &config.ready,
-            startup_grace: config.upkeep.startup_grace,
+            startup_grace: config.supervision.startup_grace,
         })
     }
 

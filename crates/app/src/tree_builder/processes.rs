@@ -10,16 +10,16 @@ use mainstay_actors::process::{HttpProbe, Launch, ProcessManager, ProcessSpec, R
 use mainstay_actors::transport::{HttpSettings, HttpTransport, Transport};
 
 use crate::config::ReadyWhen;
-use crate::tree_builder::BuildError;
+use crate::tree_builder::error::BuildError;
 
-/// How long a program that is asked to end has before it is killed.
+/// The grace of a program between the request to end and the kill.
 pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 /// A program that is to show that it is ready has at least so long for that.
 const READY_WITHIN_MIN: Duration = Duration::from_secs(1);
 
 /// A program as the configuration describes it.
 pub(crate) struct ProcessConfig<'a> {
-    /// What it is called in the record of processes.
+    /// The name in the record of processes.
     pub(crate) name: &'a str,
     pub(crate) command: &'a [String],
     pub(crate) cwd: &'a Path,
@@ -28,11 +28,11 @@ pub(crate) struct ProcessConfig<'a> {
     pub(crate) startup_grace: Duration,
 }
 
-/// What programs are started with.
+/// The parts that every program needs.
 #[derive(Clone)]
 pub(crate) struct ProcessFactory {
     pub(crate) process_manager: ProcessManager,
-    /// To the backend, seen by nobody else: that it does not answer yet is no news.
+    /// The transport to the backend without observers: a backend that is not ready yet is no event.
     pub(crate) transport: Arc<dyn Transport>,
 }
 

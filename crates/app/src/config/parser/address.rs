@@ -16,7 +16,7 @@ pub(crate) fn base_url(value: &TomlValue<'_>) -> ParseResult<String> {
     }
 }
 
-/// Which proxy stands in between; never one with credentials: no secret stands in a file.
+/// Reads the choice of a proxy. It never has credentials: a file is no place for a secret.
 pub(crate) fn proxy(value: &TomlValue<'_>) -> ParseResult<ProxyChoice> {
     match string(value, "\"system\", \"none\" or a string with the URL of a proxy")? {
         "system" => Ok(ProxyChoice::System),

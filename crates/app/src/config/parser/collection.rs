@@ -86,7 +86,7 @@ pub(crate) fn headers_env(value: &TomlValue<'_>) -> ParseResult<StringMap> {
     })
 }
 
-/// Where the secret that a header holds belongs.
+/// Names the right place for the secret of a header.
 fn secret_advice(header: &str) -> &'static str {
     match header {
         "authorization" => {

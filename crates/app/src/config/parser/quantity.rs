@@ -17,7 +17,7 @@ pub(crate) fn flag(value: &TomlValue<'_>) -> ParseResult<bool> {
     value.get_ref().as_bool().map_or_else(|| mismatch("true or false", value), Ok)
 }
 
-/// One of the names of `C`.
+/// Reads a name of `C`.
 pub(crate) fn choice<C: NamedChoice>(value: &TomlValue<'_>) -> ParseResult<C> {
     let names: Vec<&str> = C::NAMES.iter().map(|(name, _)| *name).collect();
     let expected = join_quoted(&names, "or");

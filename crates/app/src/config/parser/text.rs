@@ -35,7 +35,7 @@ pub(crate) fn url_path(value: &TomlValue<'_>) -> ParseResult<String> {
     server_path(text).map(str::to_owned).or_else(invalid)
 }
 
-/// How a process shows that it is ready.
+/// Reads the sign that a process is ready.
 pub(crate) fn ready(value: &TomlValue<'_>) -> ParseResult<ReadyWhen> {
     let expected = "\"none\", \"stdout:TEXT\" or \"http:PATH\"";
     let text = string(value, expected)?;
@@ -77,7 +77,7 @@ pub(crate) fn variable_or_empty(value: &TomlValue<'_>) -> ParseResult<String> {
     }
 }
 
-/// Whether a text is a portable name of an environment variable.
+/// Returns whether a text is a portable name of an environment variable.
 pub(crate) fn is_variable(name: &str) -> bool {
     let valid = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     name.bytes().all(valid) && !name.starts_with(|first: char| first.is_ascii_digit()) && !name.is_empty()
@@ -101,7 +101,7 @@ pub(crate) fn folder(value: &TomlValue<'_>) -> ParseResult<PathBuf> {
     }
 }
 
-/// What follows `http://` in the URL of a program on this machine.
+/// Reads the rest of the URL of a program on this machine, after `http://`.
 fn local_url(rest: &str) -> Result<(), String> {
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let (host, port) = authority.rsplit_once(':').unwrap_or((authority, ""));

@@ -1,0 +1,88 @@
+//! The reasons why a configuration cannot be carried out.
+
+use std::path::PathBuf;
+
+use mainstay_actors::cache::watch::RootError;
+use mainstay_actors::connection::target::TargetError;
+use mainstay_actors::error::Error;
+use mainstay_actors::network::proxy::{ProxyUrlError, UnsupportedProxy};
+use mainstay_actors::network::tls::CaFileError;
+use mainstay_runtime::SpecError;
+use thiserror::Error as ThisError;
+
+/// The reasons why a configuration cannot be carried out.
+#[derive(Debug, ThisError)]
+pub enum BuildError {
+    /// An environment variable that is to hold a secret does not.
+    #[error(
+        "{key} names the environment variable {name:?}, which is not set or is empty: set it, or take the key out"
+    )]
+    VariableMissing {
+        /// The key that names it.
+        key: String,
+        /// The variable.
+        name: String,
+    },
+    /// An environment variable holds what its header cannot.
+    #[error(
+        "backend.headers_env.{header} names the environment variable {name:?}, which holds characters that a header \
+         cannot hold, such as the end of a line"
+    )]
+    HeaderValue {
+        /// The header.
+        header: String,
+        /// The variable.
+        name: String,
+    },
+    /// An environment variable holds no address of a proxy.
+    #[error("backend.proxy_env names the environment variable {name:?}, whose value {fault}")]
+    ProxyAddress {
+        /// The variable.
+        name: String,
+        /// The problem of its value.
+        fault: ProxyUrlError,
+    },
+    /// The system's proxy cannot be used.
+    #[error("{0}: name another by backend.proxy, or set that to \"none\"")]
+    SystemProxy(#[from] UnsupportedProxy),
+    /// The file of certificates cannot be used.
+    #[error("backend.ca_file: {0}")]
+    CaFile(#[from] CaFileError),
+    /// The agent's driver is one that this library was built without.
+    #[error(
+        "agent {id:?} has the driver {driver:?}, which this program was built without: use \"http\" or \"process\""
+    )]
+    DriverMissing {
+        /// The agent.
+        id: String,
+        /// The driver.
+        driver: &'static str,
+    },
+    /// The WebSocket's address or headers cannot be used.
+    #[error("the WebSocket's address cannot be used: {0}")]
+    Target(#[from] TargetError),
+    /// The backend's address or headers cannot be used.
+    #[error("the backend's address cannot be used: {}", .0.details.as_deref().unwrap_or(&.0.message))]
+    Transport(Box<Error>),
+    /// A folder to watch begins with `~`, and there is no home folder.
+    #[error("cache.watch: {0:?} begins at the home folder, and HOME names none: give the whole path")]
+    NoHome(PathBuf),
+    /// A folder cannot be watched, wherever it may be.
+    #[error("cache.watch: {0}")]
+    Root(#[from] RootError),
+    /// The tree cannot be as it was described.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+}
+
+impl BuildError {
+    /// The key of the file that has to change, where it is a single one and not the environment.
+    #[cfg(feature = "cli")]
+    pub(crate) fn key(&self) -> Option<&'static str> {
+        match self {
+            Self::CaFile(_) => Some("backend.ca_file"),
+            Self::Root(_) => Some("cache.watch"),
+            _ => None,
+        }
+    }
+}
